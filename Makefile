@@ -1,0 +1,70 @@
+# Two commands do everything, set-up included:
+#   make serve   [PORT=8000]   creates .venv, migrates data/maze.db, starts API and worker, prints the URL
+#   make test                  the same set-up with the test tools, then lint, types, contracts, all tests
+# PyTorch's CPU build needs far less disk: make serve TORCH_INDEX_URL=https://download.pytorch.org/whl/cpu
+
+PYTHON ?= python3
+PORT ?= 8000
+TORCH_INDEX_URL ?=
+PYTEST_WORKERS ?= 2
+
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
+TORCH_INDEX = $(if $(TORCH_INDEX_URL),--index-url $(TORCH_INDEX_URL),)
+
+.PHONY: help setup setup-test serve test lint types contracts unit test-slow bench format clean
+
+help:
+	@sed -n '2,4p' Makefile | cut -c3-
+
+setup: $(VENV)/.installed
+
+setup-test: $(VENV)/.installed-test
+
+$(VENV)/.torch: constraints.txt
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; set PYTHON=…")'
+	$(PYTHON) -m venv $(VENV)
+	$(PIP) $(TORCH_INDEX) "$$(grep '^torch==' constraints.txt)"
+	@touch $@
+
+$(VENV)/.installed: $(VENV)/.torch pyproject.toml constraints.txt
+	$(PIP) --editable .
+	@touch $@
+
+$(VENV)/.installed-test: $(VENV)/.torch pyproject.toml constraints.txt
+	$(PIP) --editable '.[test,gym,postgres]'
+	@touch $@ $(VENV)/.installed
+
+serve: setup
+	$(BIN)/maze serve --no-auth --host 127.0.0.1 --port $(PORT) --database-url sqlite:///data/maze.db
+
+test: setup-test lint types contracts unit
+
+lint:
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types:
+	$(BIN)/mypy
+
+contracts:
+	$(BIN)/lint-imports
+
+unit:
+	$(BIN)/python -m pytest -n $(PYTEST_WORKERS) --dist loadfile -m 'not slow'
+
+test-slow: setup-test
+	$(BIN)/python -m pytest -m slow
+
+bench: setup-test
+	$(PIP) '.[bench]'
+	$(BIN)/python -m benchmarks.train_throughput
+	$(BIN)/python -m benchmarks.serve_actions
+
+format: setup-test
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache

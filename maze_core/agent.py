@@ -1,0 +1,286 @@
+"""The trained agent: wrapper stack, policy and spaces together, from raw observations to the env's actions.
+
+This one object acts in Python, on the command line and over HTTP. It is built from a checkpoint alone; a policy of
+dense layers needs no torch. At load it replays recorded observations and must give the recorded actions.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from gymnasium import spaces
+
+from maze_core.checkpoint import Checkpoint
+from maze_core.data.spaces import check_value, space_from_json, space_to_json
+from maze_core.envs.wrappers.stack import build_wrappers
+from maze_core.envs.wrappers.wrapper import ProcessedObservation, Wrapper, bind_wrappers
+from maze_core.errors import CheckpointError, NotServableError, SpaceMismatchError
+from maze_core.models.acting import ActingPolicy, to_env_actions
+from maze_core.types import JSON, Action, ActorID, Array, Observation, StepKey, Tree
+
+SpacesByKey = Mapping[StepKey, spaces.Dict]
+
+
+@dataclass(kw_only=True)
+class Agent:
+    """Acts on raw observations, as the environment gives them."""
+
+    observation_spaces: SpacesByKey
+    """Raw spaces, per step key."""
+    action_spaces: SpacesByKey
+    """The env's own action spaces, per step key."""
+    agent_counts: Mapping[StepKey, int]
+    """Agents per step key."""
+    wrappers: Sequence[Wrapper]
+    policy: ActingPolicy
+    policy_action_spaces: SpacesByKey
+    """What the policy's actions are before the wrappers turn them into the env's."""
+    checkpoint_sha256: str | None = None
+    """Content digest of the checkpoint that this agent came from."""
+    servable: bool = True
+    not_servable_reason: str | None = None
+    _rng: np.random.Generator = field(default_factory=np.random.default_rng)
+
+    @property
+    def needs_torch(self) -> bool:
+        """Whether the policy's forward runs in torch instead of numpy."""
+        return self.policy.needs_torch
+
+    @property
+    def default_actor(self) -> ActorID:
+        """The actor meant when none is named: agent 0 of the first sub-step."""
+        return ActorID(next(iter(self.observation_spaces)), 0)
+
+    def compute_action(
+        self,
+        observation: JSON,
+        *,
+        actor_id: ActorID | None = None,
+        deterministic: bool = True,
+        rng: np.random.Generator | None = None,
+    ) -> Action:
+        """The action for one raw observation.
+
+        Args:
+            observation: what the env gave: name → array, or the bare array where there is one name.
+            actor_id: who acts; None is :attr:`default_actor`.
+            deterministic: the most likely action instead of a sample.
+            rng: where a sample's noise comes from; None is the agent's own stream.
+
+        Returns:
+            head → value, ready for the env's ``step``.
+
+        Raises:
+            SpaceMismatchError: the observation does not fit its space, or there is no such actor.
+            NotServableError: the checkpoint's wrappers have no pure form.
+        """
+        actor = self.actor(actor_id)
+        if isinstance(observation, ProcessedObservation):
+            checked: Observation = observation
+            batch = ProcessedObservation({name: np.asarray(value)[None] for name, value in checked.items()})
+        else:
+            checked = self.check_observation(observation, actor)
+            batch = {name: value[None] for name, value in checked.items()}  # type: ignore[assignment]
+        actions = self.compute_actions(batch, actor_id=actor, deterministic=deterministic, rng=rng)
+        return {head: _unbatched(values) for head, values in actions.items()}
+
+    def compute_actions(
+        self,
+        observations: Observation,
+        *,
+        actor_id: ActorID | None = None,
+        deterministic: bool = True,
+        rng: np.random.Generator | None = None,
+    ) -> Action:
+        """Actions for a batch of raw observations that were checked already.
+
+        Args:
+            observations: name → ``[B, …]``; of type :class:`ProcessedObservation` where the wrappers have
+                been applied.
+            actor_id: who acts, the same for every row.
+            deterministic: the most likely action instead of a sample.
+            rng: where the samples' noise comes from.
+
+        Returns:
+            head → ``[B, …]``: the env's actions for raw observations, the wrapped env's for processed ones.
+
+        Raises:
+            NotServableError: the checkpoint's wrappers have no pure form.
+        """
+        key, agent_id = self.actor(actor_id)
+        is_raw = not isinstance(observations, ProcessedObservation)
+        if is_raw:
+            observations = self.process(key, observations)
+        n_rows = len(next(iter(observations.values())))
+        needs_noise = self.policy.needs_noise or not deterministic
+        noise = self.policy.noise(key, rng or self._rng, n_rows) if needs_noise else None
+        agents = np.full(n_rows, agent_id, dtype=np.int64)
+        actions = self.policy.act(
+            key, observations, deterministic=deterministic, noise=noise, agent_id=agents
+        )
+        actions = to_env_actions(actions, self.policy_action_spaces[key])
+        for wrapper in reversed(self.wrappers) if is_raw else ():
+            actions = wrapper.action(key, actions)
+        return actions
+
+    def process(self, step_key: StepKey, observations: Observation) -> Observation:
+        """What the policy sees of a raw batch ``name → [B, …]``."""
+        if not self.servable:
+            raise NotServableError(self.not_servable_reason or "This checkpoint cannot act on raw observations.")
+        for wrapper in self.wrappers:
+            observations, _ = wrapper.observation(step_key, observations, None)
+        return observations
+
+    def check_observation(self, value: JSON, actor_id: ActorID) -> Observation:
+        """One raw observation, checked against its space; a bare value is taken where there is one name.
+
+        Raises:
+            SpaceMismatchError: wrong names, shape, type or bounds; its pointer says where.
+        """
+        space = self.observation_spaces[actor_id.step_key]
+        if not isinstance(value, Mapping):
+            if len(space) != 1:
+                raise SpaceMismatchError(f"The observation must be an object with {_names(space)}.")
+            value = {next(iter(space)): value}
+            return {name: check_value(space[name], leaf, "") for name, leaf in value.items()}
+        if set(value) != set(space):
+            raise SpaceMismatchError(f"The observation must have exactly {_names(space)}.")
+        return {name: check_value(space[name], value[name], f"/{name}") for name in space}
+
+    def actor(self, actor_id: ActorID | None) -> ActorID:
+        """The actor meant, checked.
+
+        Raises:
+            SpaceMismatchError: there is no such sub-step or agent.
+        """
+        actor = self.default_actor if actor_id is None else ActorID(*actor_id)
+        if actor.step_key not in self.observation_spaces:
+            known = ", ".join(repr(key) for key in self.observation_spaces)
+            raise SpaceMismatchError(f"There is no sub-step {actor.step_key!r}; there is {known}.", "/actor_id/0")
+        count = self.agent_counts.get(actor.step_key, 1)
+        if not (isinstance(actor.agent_id, int) and (0 <= actor.agent_id < count or count < 0)):
+            raise SpaceMismatchError(
+                f"Sub-step {actor.step_key!r} has agents 0 to {count - 1}, not {actor.agent_id!r}.", "/actor_id/1"
+            )
+        return actor
+
+    def action_json(self, action: Action) -> JSON:
+        """An action as JSON: the bare value where its one head is ``action``, an object otherwise."""
+        plain = {head: np.asarray(value).tolist() for head, value in action.items()}
+        return plain["action"] if list(plain) == ["action"] else plain
+
+
+def load_agent(source: Checkpoint | bytes | Path, *, check: bool = True) -> Agent:
+    """The agent of a checkpoint.
+
+    Args:
+        source: a checkpoint, the bytes of its bundle, or the path of its file.
+        check: replay the recorded observations and compare with the recorded actions.
+
+    Raises:
+        CheckpointError: damaged, of another kind, or acting differently from the run that wrote it.
+    """
+    if isinstance(source, Path):
+        source = Checkpoint.read(source)
+    checkpoint = Checkpoint.from_bytes(source) if isinstance(source, bytes) else source
+    try:
+        agent = _build(checkpoint)
+    except (KeyError, TypeError, AttributeError) as error:
+        raise CheckpointError(f"The checkpoint does not describe an agent: {error!r}.") from error
+    if check and agent.servable:
+        _replay(agent, checkpoint)
+    return agent
+
+
+def describe_spaces(
+    observation_spaces: SpacesByKey, action_spaces: SpacesByKey, agent_counts: Mapping[StepKey, int]
+) -> list[Tree]:
+    """Spaces per step key as JSON, for a checkpoint."""
+    return [
+        {
+            "step_key": key,
+            "observation": space_to_json(observation_spaces[key]),
+            "action": space_to_json(action_spaces[key]),
+            "agents": agent_counts.get(key, 1),
+        }
+        for key in observation_spaces
+    ]
+
+
+def record_actions(agent: Agent, observations: Mapping[StepKey, Observation]) -> dict[str, Array]:
+    """Raw observations and this agent's actions on them, as the arrays of a checkpoint's ``recorded/``."""
+    arrays: dict[str, Array] = {}
+    for i, key in enumerate(agent.observation_spaces):
+        batch = observations.get(key)
+        if not batch or not agent.servable:
+            continue
+        actions = agent.compute_actions(batch, actor_id=ActorID(key, 0))
+        arrays |= {f"{i}/observation/{name}": values for name, values in batch.items()}
+        arrays |= {f"{i}/action/{head}": np.asarray(values) for head, values in actions.items()}
+    return arrays
+
+
+def _build(checkpoint: Checkpoint) -> Agent:
+    identity = checkpoint.identity
+    described = identity["spaces"]
+    observation_spaces = {entry["step_key"]: _dict_space(entry["observation"]) for entry in described}
+    action_spaces = {entry["step_key"]: _dict_space(entry["action"]) for entry in described}
+    wrappers = build_wrappers(identity["config"]["wrappers"])
+    _, policy_actions = bind_wrappers(wrappers, observation_spaces, action_spaces)
+    for i, wrapper in enumerate(wrappers):
+        wrapper.load_state_dict(checkpoint.section(f"wrappers/{i}"))
+    return Agent(
+        observation_spaces=observation_spaces,
+        action_spaces=action_spaces,
+        agent_counts={entry["step_key"]: entry["agents"] for entry in described},
+        wrappers=wrappers,
+        policy=ActingPolicy.from_description(identity["acting"], checkpoint.section("policy")),
+        policy_action_spaces=policy_actions,
+        checkpoint_sha256=checkpoint.content_sha256,
+        servable=identity["servable"],
+        not_servable_reason=identity["not_servable_reason"],
+    )
+
+
+def _replay(agent: Agent, checkpoint: Checkpoint) -> None:
+    recorded = checkpoint.section("recorded")
+    for i, key in enumerate(agent.observation_spaces):
+        observations = _below(recorded, f"{i}/observation/")
+        if not observations:
+            continue
+        actions = agent.compute_actions(observations, actor_id=ActorID(key, 0))
+        for head, expected in _below(recorded, f"{i}/action/").items():
+            if not _same(np.asarray(actions[head]), expected):
+                raise CheckpointError(
+                    "The agent does not act here as it did when it was trained: recorded observations "
+                    f"give other actions (sub-step {key!r}, head {head!r})."
+                )
+
+
+def _same(actual: Array, expected: Array) -> bool:
+    """Equal discrete actions; floats to rtol 1e-5, since another machine may round otherwise."""
+    if expected.dtype.kind == "f":
+        return actual.shape == expected.shape and bool(np.allclose(actual, expected, rtol=1e-5, atol=1e-6))
+    return bool(np.array_equal(actual, expected))
+
+
+def _below(arrays: Mapping[str, Array], prefix: str) -> dict[str, Array]:
+    return {name[len(prefix) :]: array for name, array in arrays.items() if name.startswith(prefix)}
+
+
+def _dict_space(described: Any) -> spaces.Dict:
+    space = space_from_json(described)
+    if not isinstance(space, spaces.Dict):
+        raise CheckpointError("The checkpoint's spaces are not Dict spaces.")
+    return space
+
+
+def _unbatched(values: Any) -> Any:
+    value = values[0]
+    return value.item() if isinstance(value, np.generic) and value.dtype.kind in "iub" else value
+
+
+def _names(space: spaces.Dict) -> str:
+    return ", ".join(repr(name) for name in space)

@@ -1,0 +1,1 @@
+"""The façade that Python users hold."""

@@ -1,0 +1,382 @@
+"""RunContext: train, roll out, evaluate and act from configuration names, dicts, objects and overrides.
+
+The façade holds no logic of its own: the constructor composes and validates, each verb is one runner call. Nothing
+global is touched: no working directory, argv, stdout or random state of the process.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
+from os import PathLike
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+from maze_core.agent import Agent, load_agent
+from maze_core.checkpoint import Checkpoint
+from maze_core.config.compose import compose_run
+from maze_core.config.schema import RunConfig
+from maze_core.errors import CheckpointError, ContextClosedError, InvalidSpecificationError
+from maze_core.metrics import Reporter, Reporters
+from maze_core.rundir import RunDir
+from maze_core.runners.config import rollout_tree
+from maze_core.types import JSON, Action, ActorID, Tree
+
+if TYPE_CHECKING:
+    from maze_core.envs.maze_env import MazeEnv
+    from maze_core.runners.evaluation import RolloutReport
+    from maze_core.runners.training import Training
+    from maze_core.evaluation.evaluate import EvalReport
+    from maze_core.trainers.fit import TrainReport
+
+Cancelled = Callable[[], bool]
+ROLLOUT_RUNNERS = ("sequential", "parallel")
+
+
+def _never() -> bool:
+    return False
+
+
+class RunContext:
+    """One run: its configuration, and from the first ``train()`` on its environments, networks and checkpoints.
+
+    Every argument is optional; ``RunContext().train()`` trains PPO on CartPole. A group argument is a module name, a
+    dict with ``_target_``, or an object; ``env`` may be a function that makes environments. Use as a context manager,
+    or call :meth:`close`.
+
+    Args:
+        run_dir: where checkpoints, metrics and configuration are written; None takes a new folder below ``outputs``
+            at the first ``train()``.
+        env: environment.
+        wrappers: wrapper stack.
+        algorithm: training algorithm.
+        model: networks of policy and critic.
+        policy: ``model.policy``; or, as the name of a rollout policy such as ``"random_policy"``, a context that
+            only plays.
+        critic: ``model.critic``.
+        launcher: not available in this version.
+        runner: ``dev`` or ``local``; ``sequential`` or ``parallel`` for a context that only plays.
+        overrides: dotted key → value, applied last; ``{"env.name": "CartPole-v1"}``. Never changed.
+        configuration: ``"test"`` for small, quick settings.
+        experiment: a named set of choices and values.
+        multirun: not available in this version.
+        silent: no output of ours on the terminal (there is none from Python unless a reporter is given).
+        seed: sets ``seeding.env_base_seed`` and ``seeding.agent_base_seed``; drawn and recorded when absent.
+        config_dirs: folders with configuration modules of your own.
+
+    Raises:
+        InvalidSpecificationError: with every problem found; nothing has been built then.
+    """
+
+    def __init__(
+        self,
+        run_dir: str | PathLike[str] | None = None,
+        env: Any = None,
+        wrappers: Any = None,
+        algorithm: Any = None,
+        model: Any = None,
+        policy: Any = None,
+        critic: Any = None,
+        launcher: Any = None,
+        runner: Any = None,
+        overrides: Mapping[str, Any] | None = None,
+        configuration: str | None = None,
+        experiment: str | None = None,
+        multirun: bool = False,
+        silent: bool = False,
+        *,
+        seed: int | None = None,
+        config_dirs: Sequence[str | PathLike[str]] = (),
+    ) -> None:
+        if multirun:
+            raise InvalidSpecificationError("multirun is not available yet; make one RunContext per run.")
+        plays_only = isinstance(policy, str) or runner in ROLLOUT_RUNNERS
+        self._config = compose_run(
+            "rollout" if plays_only else "train",
+            env=env,
+            wrappers=wrappers,
+            algorithm=algorithm,
+            model=model,
+            policy=policy,
+            critic=critic,
+            launcher=launcher,
+            runner=runner,
+            overrides=overrides,
+            configuration=configuration,
+            experiment=experiment,
+            seed=seed,
+            config_dirs=[str(folder) for folder in config_dirs],
+        )
+        self.silent = silent
+        self._start(None if run_dir is None else RunDir(Path(run_dir).resolve()))
+
+    def _start(self, run_dir: RunDir | None) -> None:
+        self._run_dir = run_dir
+        self._training: Training | None = None
+        self._agent: Agent | None = None
+        self._resume: Checkpoint | None = None
+        self._is_closed = False
+
+    # ------------------------------------------------------------------ what it is
+
+    @property
+    def config(self) -> Tree:
+        """The resolved configuration, a copy."""
+        return RunConfig.from_tree(self._config.tree, self._config.mode).tree
+
+    @property
+    def config_sha256(self) -> str:
+        """Digest of the configuration's identity; the same in Python, on the command line and over HTTP."""
+        return self._config.config_sha256
+
+    @property
+    def run_dir(self) -> Path | None:
+        """Where the run is written; None before the first ``train()`` of a context without ``run_dir``."""
+        return None if self._run_dir is None else self._run_dir.path
+
+    @property
+    def policy(self) -> Agent:
+        """The agent that acts: of the best checkpoint once there is one, of the initial weights before."""
+        return self._acting_agent()
+
+    # ------------------------------------------------------------------ the verbs
+
+    def train(
+        self, n_epochs: int | None = None, *, reporter: Reporter | None = None, cancelled: Cancelled = _never
+    ) -> "TrainReport":
+        """Train, or train further.
+
+        Args:
+            n_epochs: epochs to train now; None trains what is left of the configured number, or that number again.
+            reporter: takes progress, metrics and checkpoints beside the run directory.
+            cancelled: asked between updates; True stores a checkpoint and ends.
+
+        Returns:
+            How it ended; acting, evaluation and rollouts use the best checkpoint from now on.
+
+        Raises:
+            DivergedError: a loss or weight is not finite.
+            EnvError: the environment broke its contract.
+            InvalidSpecificationError: this context only plays.
+        """
+        if n_epochs is not None and n_epochs < 1:
+            raise InvalidSpecificationError(f"n_epochs: {n_epochs} is not at least 1.")
+        from maze_core.api.run_dir_reporter import RunDirReporter
+
+        training = self._open_training()
+        run_dir = self._writable_run_dir()
+        run_dir.write_config(self._config.tree, self.config_sha256)
+        run_dir.forget_metrics_after(training.counters.epoch)
+        with RunDirReporter(run_dir) as writer:
+            reporters = Reporters([writer, reporter] if reporter is not None else [writer])
+            report = training.run(n_epochs, reporter=reporters, cancelled=cancelled)
+        run_dir.write_report(report.to_dict())
+        self._agent = None
+        return report
+
+    def rollout(
+        self,
+        n_episodes: int | None = None,
+        max_episode_steps: int | None = None,
+        *,
+        deterministic: bool | None = None,
+        seed: int | None = None,
+        record: bool | None = None,
+        reporter: Reporter | None = None,
+        cancelled: Cancelled = _never,
+    ) -> "RolloutReport":
+        """Play episodes with the trained policy, or with the rollout policy of a context that only plays.
+
+        Args:
+            n_episodes: episodes to play; None takes the configured number.
+            max_episode_steps: flat steps after which an episode is cut; None or 0 leaves it to the environment.
+            deterministic: the most likely action instead of a sample.
+            seed: seeds episodes and samples; None takes the run's own seeds.
+            record: keep observations, actions and rewards of every step.
+            reporter: takes each episode as it ends.
+            cancelled: asked between steps.
+        """
+        from maze_core.runners.evaluation import run_rollout
+
+        fields = {
+            "n_episodes": n_episodes,
+            "max_episode_steps": max_episode_steps,
+            "deterministic": deterministic,
+            "record_trajectory": record,
+        }
+        plays_only = self._config.mode == "rollout"
+        agent = None if plays_only and not self._names_a_run() else self._acting_agent()
+        return run_rollout(
+            self._playing(seed, fields), agent=agent, reporter=reporter, cancelled=cancelled
+        )
+
+    def evaluate(
+        self,
+        n_episodes: int = 20,
+        *,
+        deterministic: bool = True,
+        seed: int | None = None,
+        max_episode_steps: int | None = None,
+        reporter: Reporter | None = None,
+    ) -> "EvalReport":
+        """Judge the trained policy over seeded episodes; see :meth:`rollout`.
+
+        Returns:
+            Mean, deviation, 95 % confidence interval, and the return, length and seed of each episode.
+        """
+        report = self.rollout(
+            n_episodes,
+            max_episode_steps,
+            deterministic=deterministic,
+            seed=seed,
+            record=False,
+            reporter=reporter,
+        )
+        return report.summary
+
+    def compute_action(
+        self,
+        observation: JSON,
+        maze_state: Any = None,
+        env: Any = None,
+        actor_id: ActorID | tuple[Any, int] | None = None,
+        deterministic: bool = True,
+    ) -> Action:
+        """The action for one observation, raw as the environment gives it; the trained stack processes it.
+
+        Args:
+            observation: name → array, or the bare array where there is one name. Never changed.
+            maze_state: not used by trained policies.
+            env: not used by trained policies.
+            actor_id: who acts; None is agent 0 of the first sub-step.
+            deterministic: the most likely action instead of a sample.
+
+        Returns:
+            head → value, ready for ``env.step``.
+
+        Raises:
+            SpaceMismatchError: the observation does not fit its space.
+        """
+        actor = None if actor_id is None else ActorID(*actor_id)
+        return self._acting_agent().compute_action(observation, actor_id=actor, deterministic=deterministic)
+
+    def env_factory(self, *, processed: bool = False) -> "MazeEnv":
+        """A new environment; the caller closes it.
+
+        Args:
+            processed: False gives raw observations, for :meth:`compute_action`; True passes observations and actions
+                through the trained wrappers and marks the observations, so that nothing is processed twice.
+        """
+        from maze_core.envs.maze_env import MazeEnv
+        from maze_core.envs.wrappers.stack import acting_wrappers
+        from maze_core.envs.wrappers.wrapper import WrappedVectorEnv
+
+        raw = self._config.build("env").vector(1, vectorization="per_env")
+        if not processed:
+            return MazeEnv(raw)
+        return MazeEnv(WrappedVectorEnv(raw, acting_wrappers(self._acting_agent().wrappers)))
+
+    # ------------------------------------------------------------------ keeping it
+
+    def save(self, path: str | PathLike[str], checkpoint: str = "best") -> Path:
+        """Write one checkpoint as a file of its own.
+
+        Args:
+            path: the file to write.
+            checkpoint: ``best`` or ``last``.
+        """
+        kept = self._checkpoint(checkpoint)
+        target = Path(path).resolve()
+        kept.write(target)
+        return target
+
+    @classmethod
+    def load(cls, path: str | PathLike[str], checkpoint: str = "best") -> "RunContext":
+        """The context of a run directory or checkpoint file.
+
+        It acts with ``checkpoint`` (``best``, ``last``, ``scheduled``, ``epoch:N``); ``train()`` goes on from the last
+        scheduled checkpoint of a directory, or from the file.
+
+        Raises:
+            CheckpointError: there is no such checkpoint, or it is damaged.
+        """
+        source = Path(path).resolve()
+        run_dir = RunDir(source) if source.is_dir() else None
+        acting = Checkpoint.read(source if run_dir is None else run_dir.checkpoint_path(checkpoint))
+        context = cls.__new__(cls)
+        context._config = RunConfig.from_tree(acting.identity["config"], "train")
+        context.silent = False
+        context._start(run_dir)
+        context._agent = load_agent(acting)
+        context._resume = acting if run_dir is None else _resume_point(run_dir, acting)
+        return context
+
+    def close(self) -> None:
+        """Close environments and forget the networks. A second call does nothing."""
+        if self._training is not None:
+            self._training.close()
+            self._training = None
+        self._agent = None
+        self._is_closed = True
+
+    def __enter__(self) -> "RunContext":
+        """The context itself."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Close."""
+        self.close()
+
+    # ------------------------------------------------------------------ how
+
+    def _open_training(self) -> "Training":
+        from maze_core.runners.training import Training
+
+        if self._is_closed:
+            raise ContextClosedError("This RunContext was closed; make a new one or RunContext.load the run.")
+        if self._config.mode == "rollout":
+            raise InvalidSpecificationError(
+                "This context only plays, because it was given a rollout policy or runner; leave out policy= and "
+                "runner= to train."
+            )
+        if self._training is None:
+            self._training = Training(self._config, resume=self._resume)
+        return self._training
+
+    def _acting_agent(self) -> Agent:
+        if self._agent is None:
+            if self._config.mode == "rollout":
+                policy = self._config.tree["policy"]
+                self._agent = RunContext.load(policy["run"], policy["checkpoint"])._acting_agent()
+            else:
+                self._agent = self._open_training().agent("best")
+        return self._agent
+
+    def _names_a_run(self) -> bool:
+        return bool(self._config.tree.get("policy", {}).get("run"))
+
+    def _playing(self, seed: int | None, fields: Mapping[str, Any]) -> RunConfig:
+        tree = rollout_tree(self._config.tree, seed=seed, **fields)
+        return RunConfig(mode="rollout", tree=tree, objects=self._config.objects)
+
+    def _checkpoint(self, which: str) -> Checkpoint:
+        training = self._open_training()
+        kept = training.best if which == "best" else training.last
+        return kept or self._resume or training.checkpoint("continued")
+
+    def _writable_run_dir(self) -> RunDir:
+        if self._run_dir is None:
+            stamp = datetime.now().astimezone().strftime("%Y-%m-%d_%H-%M-%S-%f")
+            self._run_dir = RunDir(Path("outputs").resolve() / f"{stamp}-{self.config_sha256[:8]}")
+        return self._run_dir
+
+
+def _resume_point(run_dir: RunDir, acting: Checkpoint) -> Checkpoint:
+    """Where training goes on: the last checkpoint, which is the last scheduled one or made when training ended."""
+    for selector in ("last", "scheduled"):
+        try:
+            return Checkpoint.read(run_dir.checkpoint_path(selector))
+        except CheckpointError:
+            continue
+    return acting

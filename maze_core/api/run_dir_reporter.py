@@ -1,0 +1,45 @@
+"""Writes a run into its directory: checkpoints, one line of metrics per epoch, TensorBoard scalars."""
+
+from collections.abc import Mapping
+from types import TracebackType
+from typing import Any
+
+from tensorboardX import SummaryWriter
+
+from maze_core.checkpoint import Checkpoint
+from maze_core.metrics import SilentReporter
+from maze_core.rundir import RunDir
+
+
+class RunDirReporter(SilentReporter):
+    """Reporter of one call of ``train``; a context manager, since it holds an event file."""
+
+    def __init__(self, run_dir: RunDir) -> None:
+        self._run_dir = run_dir
+        self._tensorboard = SummaryWriter(str(run_dir.tensorboard))
+
+    def metrics(self, epoch: int, step: int, values: Mapping[str, float]) -> None:
+        """One line in ``metrics.jsonl`` and one point per scalar."""
+        self._run_dir.append_metrics(epoch, step, values)
+        for name, value in values.items():
+            self._tensorboard.add_scalar(name, value, step)
+
+    def checkpoint(self, checkpoint: Checkpoint, **details: Any) -> None:
+        """Store it under the names it has earned."""
+        self._run_dir.write_checkpoint(
+            checkpoint,
+            epoch=details["epoch"],
+            kind=details["kind"],
+            is_best=details["is_best"],
+            is_last=details["is_last"],
+        )
+
+    def __enter__(self) -> "RunDirReporter":
+        """The reporter itself."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Close the event file."""
+        self._tensorboard.close()

@@ -1,0 +1,187 @@
+"""The checkpoint: one self-contained bundle without pickle.
+
+A bundle is a ZIP file, stored without compression and with fixed timestamps, of three members::
+
+    identity.json       what the run is and how far it came: configuration, spaces, counters, RNG streams
+    provenance.json     when, where, by whom; outside every hash
+    tensors.safetensors weights, optimizer moments, normalization statistics, recorded observations
+
+``content_sha256`` covers the sorted tensors (name, dtype, shape, bytes) and the canonical JSON of the identity;
+``weights_sha256`` covers the tensors below ``policy/`` alone. Writing is atomic: temporary name, fsync, rename,
+fsync of the directory.
+"""
+
+import hashlib
+import io
+import json
+import os
+import struct
+import uuid
+import zipfile
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from safetensors import SafetensorError
+from safetensors.numpy import load as load_tensors
+from safetensors.numpy import save as save_tensors
+
+from maze_core.errors import CheckpointError
+from maze_core.types import Array, Tree
+
+FORMAT = 1
+POLICY_PREFIX = "policy/"
+_MEMBERS = ("identity.json", "provenance.json", "tensors.safetensors")
+_MAX_JSON_BYTES = 64 * 1024 * 1024
+_UNREADABLE = (
+    zipfile.BadZipFile,
+    KeyError,
+    ValueError,
+    RuntimeError,
+    EOFError,
+    OverflowError,
+    struct.error,
+    SafetensorError,
+)
+
+
+def canonical_bytes(value: Any) -> bytes:
+    """JSON with sorted string keys, no spaces and shortest floats; NaN is refused."""
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+    return text.encode()
+
+
+def tensors_digest(tensors: Mapping[str, Array], prefix: str = "") -> "hashlib._Hash":
+    """SHA-256 over the tensors whose name starts with ``prefix``, sorted by name."""
+    digest = hashlib.sha256()
+    for name in sorted(tensors):
+        if name.startswith(prefix):
+            array = np.ascontiguousarray(tensors[name])
+            digest.update(canonical_bytes([name, array.dtype.str, list(array.shape)]))
+            digest.update(array.tobytes())
+    return digest
+
+
+def section(tensors: Mapping[str, Array], prefix: str) -> dict[str, Array]:
+    """The tensors below ``prefix/``, with the prefix taken off."""
+    start = prefix + "/"
+    return {name[len(start) :]: array for name, array in tensors.items() if name.startswith(start)}
+
+
+def prefixed(tensors: Mapping[str, Array], prefix: str) -> dict[str, Array]:
+    """The same tensors, named ``prefix/name``."""
+    return {f"{prefix}/{name}": array for name, array in tensors.items()}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Checkpoint:
+    """A moment of a run, complete enough to act from and to go on from."""
+
+    identity: Tree
+    """JSON-able; ``config`` is the resolved configuration, ``counters`` how far the run came."""
+    tensors: Mapping[str, Array]
+    """Name → array; names are paths such as ``policy/0/w0`` or ``optimizer/exp_avg``."""
+    provenance: Tree = field(default_factory=dict)
+    """JSON-able; not part of any digest."""
+
+    @cached_property
+    def content_sha256(self) -> str:
+        """Digest of everything but the provenance, in hex."""
+        digest = tensors_digest(self.tensors)
+        digest.update(canonical_bytes(self.identity))
+        return digest.hexdigest()
+
+    @cached_property
+    def weights_sha256(self) -> str:
+        """Digest of the policy's weights alone, in hex."""
+        return tensors_digest(self.tensors, POLICY_PREFIX).hexdigest()
+
+    def section(self, prefix: str) -> dict[str, Array]:
+        """The tensors below ``prefix/``, with the prefix taken off."""
+        return section(self.tensors, prefix)
+
+    def to_bytes(self) -> bytes:
+        """The bundle; equal checkpoints give equal bytes."""
+        manifest = {"format": FORMAT, "content_sha256": self.content_sha256, **self.provenance}
+        arrays = {name: np.ascontiguousarray(self.tensors[name]) for name in sorted(self.tensors)}
+        contents = (canonical_bytes(self.identity), canonical_bytes(manifest), save_tensors(arrays))
+        buffer = io.BytesIO()
+        with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as bundle:
+            for name, content in zip(_MEMBERS, contents, strict=True):
+                bundle.writestr(zipfile.ZipInfo(name), content)
+        return buffer.getvalue()
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> "Checkpoint":
+        """Read a bundle and verify its digest.
+
+        Raises:
+            CheckpointError: not a bundle, of a newer format, or damaged.
+        """
+        try:
+            identity, manifest, tensors = _read_members(data)
+        except _UNREADABLE as error:
+            raise CheckpointError(f"This is not a checkpoint, or it is damaged: {error}") from error
+        if manifest.pop("format", None) != FORMAT:
+            raise CheckpointError(
+                "The checkpoint was written by another version; its format is not known here."
+            )
+        expected = manifest.pop("content_sha256", None)
+        checkpoint = cls(identity=identity, tensors=tensors, provenance=manifest)
+        if checkpoint.content_sha256 != expected:
+            raise CheckpointError("The checkpoint is damaged: its content does not match its digest.")
+        return checkpoint
+
+    def write(self, path: Path) -> None:
+        """Write the bundle to ``path``, whole or not at all."""
+        write_atomically(path, self.to_bytes())
+
+    @classmethod
+    def read(cls, path: Path) -> "Checkpoint":
+        """Read a bundle from a file; raises :class:`CheckpointError`."""
+        try:
+            return cls.from_bytes(path.read_bytes())
+        except OSError as error:
+            raise CheckpointError(f"The checkpoint {path} cannot be read: {error.strerror}.") from error
+
+
+def _read_members(data: bytes) -> tuple[Tree, Tree, dict[str, Array]]:
+    with zipfile.ZipFile(io.BytesIO(data)) as bundle:
+        if sorted(bundle.namelist()) != sorted(_MEMBERS):
+            raise ValueError("its members are not those of a checkpoint")
+        for info in bundle.infolist():
+            stored = info.compress_type == zipfile.ZIP_STORED and info.file_size <= len(data)
+            if not stored or (info.filename.endswith(".json") and info.file_size > _MAX_JSON_BYTES):
+                raise ValueError(f"member {info.filename} is compressed or too large")
+        identity, manifest = (json.loads(bundle.read(name)) for name in _MEMBERS[:2])
+        if not isinstance(identity, dict) or not isinstance(manifest, dict):
+            raise ValueError("its JSON members are not objects")
+        return identity, manifest, dict(load_tensors(bundle.read(_MEMBERS[2])))
+
+
+def write_atomically(path: Path, data: bytes) -> None:
+    """Write a file under a temporary name, flush it to the disk, rename it, flush the directory."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.parent / f".{uuid.uuid4().hex}.tmp"
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+    _sync_directory(path.parent)
+
+
+def _sync_directory(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

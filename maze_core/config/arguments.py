@@ -1,0 +1,161 @@
+"""What a caller gives for the groups, sorted out but not yet applied: module names, dicts, live objects."""
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from maze_core.config.describe import Describer, qualified_name
+from maze_core.config.index import GROUPS, PRESET_GROUPS, ModuleIndex, unknown_name
+from maze_core.config.nodes import OPAQUE, TARGET, is_node, join, shown
+from maze_core.config.normal_form import Mode, wrapper_list
+from maze_core.config.schema import CALLABLE_ENV
+from maze_core.errors import ProblemList
+
+ROOTS: Mapping[Mode, str] = {"train": "conf_train", "rollout": "conf_rollout"}
+
+_TAKEN: Mapping[Mode, tuple[str, ...]] = {
+    "train": (*GROUPS, *PRESET_GROUPS),
+    "rollout": ("env", "wrappers", "policy", "model", "runner", *PRESET_GROUPS),
+}
+_DESTINATIONS: Mapping[Mode, Mapping[str, str]] = {
+    "train": {"policy": "model.policy", "critic": "model.critic"},
+    "rollout": {},
+}
+_DESCRIBED_ONLY = ("algorithm", "runner")
+
+
+@dataclass
+class Arguments:
+    """The group arguments of one specification."""
+
+    choices: dict[str, str] = field(default_factory=dict)
+    """Group → module name."""
+    values: dict[str, Any] = field(default_factory=dict)
+    """Path in the tree → tree given by a dict or object, parents before children."""
+    objects: dict[str, object] = field(default_factory=dict)
+    """Path → live object."""
+    live: dict[str, str] = field(default_factory=dict)
+    """Path of every object given → how to name it in a message; nothing may be set below."""
+    failed: set[str] = field(default_factory=set)
+    """Paths whose argument has a problem."""
+
+
+def sorted_arguments(
+    given: Mapping[str, Any], mode: Mode, index: ModuleIndex, found: ProblemList
+) -> Arguments:
+    """Sort the arguments that are not None; every problem is noted."""
+    arguments = Arguments()
+    for group, value in given.items():
+        if value is None:
+            continue
+        before = len(found.problems)
+        if group not in _TAKEN[mode]:
+            message = f"{group} has no meaning in a {mode} run."
+            found.add(group, message, code="wrong_mode", allowed=_TAKEN[mode])
+        elif isinstance(value, str):
+            _take_name(arguments, group, value, mode, index, found)
+        elif group in PRESET_GROUPS or group == "launcher":
+            found.add(group, f"takes the name of a module, not {shown(value)}.", code="wrong_type")
+        else:
+            _take_value(arguments, group, value, _DESTINATIONS[mode].get(group, group), found)
+        if len(found.problems) > before:
+            arguments.failed.add(_DESTINATIONS[mode].get(group, group))
+    _refuse_children_of_objects(arguments, found)
+    return arguments
+
+
+def refuse_below_object(arguments: Arguments, path: str, name: str, found: ProblemList) -> bool:
+    """Note a problem, and say so, when ``path`` lies within a live object that was given."""
+    for parent, description in arguments.live.items():
+        if path == parent or path.startswith(parent + "."):
+            found.add(
+                path,
+                f"{name} contradicts {description}, which is complete. Change the object, or give a dict.",
+                code="contradiction",
+            )
+            return True
+    return False
+
+
+def _take_name(
+    arguments: Arguments, group: str, name: str, mode: Mode, index: ModuleIndex, found: ProblemList
+) -> None:
+    if group == "policy" and mode == "train":
+        found.add(
+            "policy",
+            "Policy modules are for rollouts; to train, give a dict or a composer, or choose a model.",
+            code="wrong_mode",
+        )
+    elif name not in index.files.get(group, {}):
+        found.problems.append(unknown_name(f"{group} module", name, index.names(group), path=group))
+    else:
+        arguments.choices[group] = name
+
+
+def _take_value(arguments: Arguments, group: str, value: Any, path: str, found: ProblemList) -> None:
+    describer = Describer()
+    if group == "wrappers":
+        tree = _wrappers(arguments, value, describer, found)
+    elif isinstance(value, Mapping):
+        tree = describer.tree(value, path)
+    elif isinstance(value, (bool, int, float, bytes, list, tuple, set)):
+        found.add(group, f"takes a module name, a dict or an object, not {shown(value)}.", code="wrong_type")
+        return
+    else:
+        tree = _object(arguments, group, value, path, describer, found)
+    found.problems.extend(describer.problems.problems)
+    arguments.values[path] = tree
+    arguments.objects.update(describer.live)
+
+
+def _object(
+    arguments: Arguments, group: str, value: Any, path: str, describer: Describer, found: ProblemList
+) -> Any:
+    arguments.live[path] = f"argument {group!r}, a live {qualified_name(value).rpartition('.')[2]}"
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return describer.tree(value, path)
+    if group == "env":
+        return _callable_env(value, path, describer, found)
+    if group in _DESCRIBED_ONLY:
+        found.add(group, f"takes a config dataclass, not a {qualified_name(value)}.", code="wrong_type")
+    return describer.tree(value, path)
+
+
+def _callable_env(
+    value: Callable[[], Any] | object, path: str, describer: Describer, found: ProblemList
+) -> Any:
+    if not callable(value):
+        found.add(
+            "env",
+            f"A {qualified_name(value)} is an environment in instantiated form; give a function that makes one: "
+            "env=lambda: …",
+            code="wrong_type",
+        )
+        return None
+    return {TARGET: CALLABLE_ENV, "factory": describer.tree(value, join(path, "factory"))}
+
+
+def _wrappers(arguments: Arguments, value: Any, describer: Describer, found: ProblemList) -> list[Any]:
+    given = wrapper_list(value if isinstance(value, (Mapping, list, tuple)) else [value])
+    nodes: list[Any] = []
+    for index, item in enumerate(given):
+        path = join("wrappers", index)
+        node = describer.tree(item, path)
+        if not isinstance(item, Mapping):
+            arguments.live[path] = f"argument 'wrappers', a live {qualified_name(item).rpartition('.')[2]}"
+        if not (is_node(node) or (isinstance(node, Mapping) and OPAQUE in node)):
+            found.add(
+                path, f"takes a wrapper or a dict with {TARGET!r}, not {shown(item)}.", code="wrong_type"
+            )
+        nodes.append(node)
+    return nodes
+
+
+def _refuse_children_of_objects(arguments: Arguments, found: ProblemList) -> None:
+    for path in arguments.values:
+        parent = path.rpartition(".")[0]
+        if parent and refuse_below_object(arguments, parent, f"argument {path.rpartition('.')[2]!r}", found):
+            arguments.failed.add(path)
+    if "critic" in arguments.choices and refuse_below_object(arguments, "model", "argument 'critic'", found):
+        arguments.failed.add("model.critic")

@@ -1,0 +1,258 @@
+"""One specification → one :class:`RunConfig`. The same function serves Python, the command line and HTTP.
+
+    names ──► Hydra ──► tree ──► dicts and objects ──► overrides ──► seeds ──► validated, in normal form
+
+Nothing is built but config dataclasses and wrappers, nothing imports torch, and every problem is reported
+at once.
+"""
+
+import copy
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from maze_core.config.arguments import ROOTS, Arguments, refuse_below_object, sorted_arguments
+from maze_core.config.describe import Describer
+from maze_core.config.hydra_tree import composed_tree, resolve_interpolations
+from maze_core.config.index import Directories, ModuleIndex, config_module, module_index
+from maze_core.config.nodes import is_within, shown
+from maze_core.config.normal_form import SEEDS, Mode, check_seed, normal_form, wrapper_list
+from maze_core.config.overrides import REMOVED, apply_values, canonical_key, merged
+from maze_core.config.schema import RunConfig
+from maze_core.errors import InvalidSpecificationError, ProblemList
+from maze_core.seeding import draw_seed
+
+
+def compose_run(
+    mode: Mode = "train",
+    *,
+    env: Any = None,
+    wrappers: Any = None,
+    algorithm: Any = None,
+    model: Any = None,
+    policy: Any = None,
+    critic: Any = None,
+    runner: Any = None,
+    launcher: Any = None,
+    overrides: Mapping[str, Any] | None = None,
+    configuration: str | None = None,
+    experiment: str | None = None,
+    seed: int | None = None,
+    n_epochs: int | None = None,
+    config_dirs: Directories = (),
+) -> RunConfig:
+    """Resolve a specification. No argument is changed.
+
+    A group argument is a module name, a dict or an object. A dict merges onto the module's values, or takes
+    their place where its ``_target_`` names another component. ``policy`` and ``critic`` stand for ``model.policy``
+    and ``model.critic`` in training; in a rollout ``policy`` is the policy that plays.
+
+    Args:
+        mode: ``train`` or ``rollout``.
+        env: environment; also a function that makes one.
+        wrappers: wrapper stack; also a list of wrappers.
+        algorithm: training algorithm.
+        model: networks of policy and critic.
+        policy: see above.
+        critic: see above; a name loads a module of the group ``critic`` into the model.
+        runner: how it is carried out.
+        launcher: name of a launcher module.
+        overrides: dotted key → value, applied last; see :mod:`maze_core.config.overrides`.
+        configuration: ``test`` for small, quick settings.
+        experiment: a named set of choices and values.
+        seed: both seeds of ``seeding``; absent ones are drawn and recorded.
+        n_epochs: ``algorithm.n_epochs``.
+        config_dirs: directories with modules of the caller's own.
+
+    Raises:
+        InvalidSpecificationError: with every problem found.
+    """
+    if mode not in ROOTS:
+        raise InvalidSpecificationError(f"mode: {shown(mode)} is neither 'train' nor 'rollout'.")
+    given = {
+        "env": env,
+        "wrappers": wrappers,
+        "algorithm": algorithm,
+        "model": model,
+        "policy": policy,
+        "critic": critic,
+        "runner": runner,
+        "launcher": launcher,
+        "configuration": configuration,
+        "experiment": experiment,
+    }
+    index = module_index(config_dirs)
+    found = ProblemList()
+    arguments = sorted_arguments(given, mode, index, found)
+    composition = _Composition(mode, arguments, index, found)
+    composition.apply_arguments(config_dirs)
+    composition.apply_overrides(overrides)
+    composition.apply_epochs(n_epochs, overrides or {})
+    composition.apply_seeds(seed, overrides or {})
+    return composition.config()
+
+
+class _Composition:
+    """A tree on its way from the modules' values to the resolved configuration."""
+
+    def __init__(self, mode: Mode, arguments: Arguments, index: ModuleIndex, found: ProblemList) -> None:
+        self._mode = mode
+        self._arguments = arguments
+        self._found = found
+        self._texts: dict[str, str] = {}
+        self._tree = composed_tree(ROOTS[mode], arguments.choices, index)
+        self._tree["wrappers"] = wrapper_list(self._tree.get("wrappers"))
+
+    def apply_arguments(self, config_dirs: Directories) -> None:
+        """Put dicts and objects in their places; spell every default out, so that overrides find its key."""
+        arguments = self._arguments
+        for path, value in arguments.values.items():
+            if any(is_within(path, failed) for failed in arguments.failed):
+                continue
+            value = self._kept_literal(value)
+            replaces = path == "wrappers" or path in arguments.live
+            self._put(path, value if replaces else merged(self._get(path), value))
+        critic = arguments.choices.get("critic")
+        if critic and "model" in arguments.values and not arguments.failed:
+            given = config_module("critic", critic, config_dirs)["config"].get("critic")
+            self._put("model.critic", merged(self._get("model.critic"), given))
+        if not _mentions(self._tree, "${"):
+            self._tree = normal_form(self._tree, arguments.objects, self._mode, ProblemList())
+
+    def apply_overrides(self, overrides: object) -> None:
+        """Write the values at their keys."""
+        if overrides is None:
+            return
+        if not isinstance(overrides, Mapping):
+            self._found.add("overrides", f"takes a dict, not {shown(overrides)}.", code="wrong_type")
+            return
+        values: dict[str, Any] = {}
+        for key, value in overrides.items():
+            path = canonical_key(key, self._tree, self._mode, self._found)
+            if path is None or refuse_below_object(
+                self._arguments, path, f"override {shown(key)}", self._found
+            ):
+                continue
+            if path in values or path in self._arguments.values:
+                self._found.add(path, f"has two values, the other one by {shown(key)}.", code="contradiction")
+                continue
+            values[path] = value if value is REMOVED else self._described(path, value)
+        self._refuse_below_given_objects(values)
+        known = {path: value for path, value in values.items() if not self._is_failed(path)}
+        apply_values(self._tree, known, self._found)
+
+    def apply_epochs(self, n_epochs: int | None, overrides: Mapping[str, Any]) -> None:
+        """Set ``algorithm.n_epochs``."""
+        if n_epochs is None:
+            return
+        if self._mode != "train":
+            self._found.add("n_epochs", "has no meaning in a rollout run.", code="wrong_mode")
+        elif "algorithm.n_epochs" in overrides:
+            self._found.add(
+                "n_epochs", "is given beside the override 'algorithm.n_epochs'.", code="contradiction"
+            )
+        elif not self._is_failed("algorithm"):
+            apply_values(self._tree, {"algorithm.n_epochs": Describer().tree(n_epochs, "")}, self._found)
+
+    def apply_seeds(self, seed: object, overrides: Mapping[str, Any]) -> None:
+        """Set both seeds, or draw those that are absent."""
+        seeding = self._tree.get("seeding")
+        if not isinstance(seeding, dict):
+            return
+        if seed is not None:
+            if isinstance(seed, np.integer):
+                seed = int(seed)
+            before = len(self._found.problems)
+            check_seed(seed, "seed", self._found)
+            for key in overrides:
+                if str(key).startswith("seeding."):
+                    message = f"is given beside the override {shown(str(key))}; give one of them."
+                    self._found.add("seed", message, code="contradiction")
+            if len(self._found.problems) == before:
+                seeding.update(dict.fromkeys(SEEDS, seed))
+        for name in SEEDS:
+            if seeding.get(name) is None:
+                seeding[name] = draw_seed()
+
+    def config(self) -> RunConfig:
+        """The result, validated.
+
+        Raises:
+            InvalidSpecificationError: with every problem of the whole way.
+        """
+        tree = resolve_interpolations(self._tree) if _mentions(self._tree, "${") else self._tree
+        tree = _with_texts(tree, self._texts)
+        last = ProblemList()
+        normal = normal_form(tree, self._arguments.objects, self._mode, last)
+        reported = {problem.path for problem in self._found.problems}
+        for problem in last.problems:
+            if problem.path not in reported and not self._is_failed(problem.path):
+                self._found.problems.append(problem)
+        self._found.raise_if_any()
+        return RunConfig(mode=self._mode, tree=normal, objects=dict(self._arguments.objects))
+
+    def _described(self, path: str, value: Any) -> Any:
+        describer = Describer()
+        tree = describer.tree(value, path)
+        self._found.problems.extend(describer.problems.problems)
+        self._arguments.objects.update(describer.live)
+        is_object = dataclasses.is_dataclass(value) and not isinstance(value, type)
+        for live in {*describer.live, *([path] if is_object else ())}:
+            self._arguments.live.setdefault(live, f"the live object at {live!r}")
+        return self._kept_literal(tree)
+
+    def _kept_literal(self, value: Any) -> Any:
+        """Hide texts that look like an interpolation: only a module's file may contain one."""
+        if isinstance(value, str) and "${" in value:
+            token = f"\x00{len(self._texts)}"
+            self._texts[token] = value
+            return token
+        if isinstance(value, dict):
+            return {key: self._kept_literal(child) for key, child in value.items()}
+        return [self._kept_literal(child) for child in value] if isinstance(value, list) else value
+
+    def _refuse_below_given_objects(self, values: dict[str, Any]) -> None:
+        for path in list(values):
+            parent = path.rpartition(".")[0]
+            if parent and refuse_below_object(
+                self._arguments, parent, f"override {shown(path)}", self._found
+            ):
+                del values[path]
+
+    def _is_failed(self, path: str) -> bool:
+        return any(is_within(path, failed) for failed in self._arguments.failed)
+
+    def _get(self, path: str) -> Any:
+        node: Any = self._tree
+        for key in path.split("."):
+            node = node.get(key) if isinstance(node, Mapping) else None
+        return node
+
+    def _put(self, path: str, value: Any) -> None:
+        *parents, last = path.split(".")
+        node: Any = self._tree
+        for depth, key in enumerate(parents):
+            if not isinstance(node.get(key), dict):
+                here = ".".join(parents[: depth + 1])
+                self._found.add(path, f"{here} is not a dict, so {last} cannot be set.", code="no_parent")
+                return
+            node = node[key]
+        node[last] = copy.deepcopy(value)
+
+
+def _mentions(value: Any, text: str) -> bool:
+    if isinstance(value, Mapping):
+        return any(_mentions(child, text) for child in value.values())
+    if isinstance(value, list):
+        return any(_mentions(child, text) for child in value)
+    return isinstance(value, str) and text in value
+
+
+def _with_texts(value: Any, texts: Mapping[str, str]) -> Any:
+    if isinstance(value, dict):
+        return {key: _with_texts(child, texts) for key, child in value.items()}
+    if isinstance(value, list):
+        return [_with_texts(child, texts) for child in value]
+    return texts.get(value, value) if isinstance(value, str) else value

@@ -1,0 +1,108 @@
+"""Python values as configuration trees: what can be written down is, the rest is recorded by name.
+
+A config dataclass becomes a node (``_target_`` and its fields), or the fields alone where a field admits
+only that class. Anything that is not data (a function, a composer, a network) stays a live object: it is
+put into ``live`` under its path, and the tree gets ``{"_opaque_": name}``.
+"""
+
+import dataclasses
+import math
+import os
+from collections.abc import Mapping
+from enum import Enum
+from typing import Any
+
+import numpy as np
+
+from maze_core.config.nodes import OPAQUE, TARGET, join
+from maze_core.config.targets import field_types, item_type, only_type, resolve_target
+from maze_core.errors import InvalidSpecificationError, ProblemList
+
+_MAX_DEPTH = 64
+
+
+class Describer:
+    """Turns values into trees. One instance serves one specification."""
+
+    def __init__(self, known: Mapping[int, Any] | None = None) -> None:
+        """Take the trees that are already known of objects that are no data, by ``id()``."""
+        self.problems = ProblemList()
+        self.live: dict[str, object] = {}
+        self._known = known or {}
+
+    def tree(self, value: object, path: str, declared: Any = Any) -> Any:
+        """The tree of any value; problems and live objects are collected on the way.
+
+        Args:
+            value: what to write down; never changed.
+            path: where it stands.
+            declared: the annotation of the field it stands in. A config dataclass that the annotation leaves
+                no choice about is written without ``_target_``.
+        """
+        if path.count(".") > _MAX_DEPTH:
+            self.problems.add(path[:200], f"is nested deeper than {_MAX_DEPTH} levels.", code="too_deep")
+            return None
+        if value is None or isinstance(value, (bool, np.bool_)):
+            return None if value is None else bool(value)
+        if isinstance(value, Enum):
+            return self.tree(value.value, path)
+        if isinstance(value, (int, float, str, np.integer, np.floating)):
+            return self._scalar(value, path)
+        if isinstance(value, os.PathLike):
+            return os.fspath(value)
+        if isinstance(value, np.ndarray):
+            return self.tree(value.tolist(), path)
+        if isinstance(value, Mapping):
+            return self._mapping(value, path, declared)
+        if isinstance(value, (list, tuple)):
+            item = item_type(declared)
+            return [self.tree(child, join(path, index), item) for index, child in enumerate(value)]
+        return self._object(value, path, declared)
+
+    def _scalar(self, value: Any, path: str) -> Any:
+        if isinstance(value, str):
+            return str(value)
+        if isinstance(value, (int, np.integer)):
+            return int(value)
+        number = float(value)
+        if not math.isfinite(number):
+            self.problems.add(path, f"is {number}, which is not a finite number.", code="not_finite")
+        return number
+
+    def _mapping(self, value: Mapping[Any, Any], path: str, declared: Any) -> Any:
+        keys = [str(key) for key in value]
+        if len(set(keys)) < len(keys):
+            self.problems.add(path, "has two keys that are the same text.", code="duplicate_key")
+        if OPAQUE in keys:
+            self.problems.add(path, f"{OPAQUE!r} is written by this library only.", code="reserved_key")
+        item = item_type(declared)
+        return {str(key): self.tree(child, join(path, key), item) for key, child in value.items()}
+
+    def _object(self, value: object, path: str, declared: Any) -> Any:
+        if is_describable(value):
+            cls: type[Any] = type(value)
+            hints = field_types(cls)
+            tree = {} if only_type(declared) is cls else {TARGET: qualified_name(cls)}
+            for name, annotation in hints.items():
+                tree[name] = self.tree(getattr(value, name), join(path, name), annotation)
+            return tree
+        if id(value) in self._known:
+            return self._known[id(value)]
+        self.live[path] = value
+        return {OPAQUE: qualified_name(value)}
+
+
+def qualified_name(value: object) -> str:
+    """Dotted name of a function or class, or of an object's class."""
+    named = value if hasattr(value, "__qualname__") else type(value)
+    return f"{getattr(named, '__module__', '?')}.{getattr(named, '__qualname__', '?')}"
+
+
+def is_describable(value: object) -> bool:
+    """Whether this is a dataclass instance whose class can be found again by its name."""
+    if not dataclasses.is_dataclass(value) or isinstance(value, type):
+        return False
+    try:
+        return resolve_target(qualified_name(type(value))) is type(value)
+    except InvalidSpecificationError:
+        return False

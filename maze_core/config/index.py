@@ -1,0 +1,134 @@
+"""Which configuration modules exist: the files of ``conf/`` and of the caller's own directories.
+
+A module is ``<group>/<name>.yaml``. Its name belongs to one file: a directory of the caller that repeats a
+built-in name, or a name of another directory, is refused, because one of the two would silently win.
+"""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeAlias
+
+from maze_core.config.nodes import closest, shown
+from maze_core.errors import InvalidSpecificationError, Problem, ProblemList
+from maze_core.types import Tree
+
+GROUPS = ("env", "wrappers", "algorithm", "model", "policy", "critic", "runner", "launcher")
+"""The groups that are arguments of a run and take a module name, a dict or an object."""
+PRESET_GROUPS = ("configuration", "experiment")
+"""The groups that take a module name only and may touch every part of the configuration."""
+
+MODULE_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
+
+Directories: TypeAlias = Sequence[str | Path]
+
+
+@dataclass(frozen=True)
+class ModuleIndex:
+    """The modules found, and a fingerprint that changes when one of their files does."""
+
+    directories: tuple[Path, ...]
+    """``conf_root()`` first, then the caller's."""
+    files: dict[str, dict[str, Path]]
+    """Group → module name → file."""
+    fingerprint: tuple[tuple[str, int, int], ...]
+    """File, modification time in ns and size in bytes of every module."""
+
+    def names(self, group: str) -> list[str]:
+        """Module names of a group, sorted."""
+        return sorted(self.files.get(group, {}))
+
+
+def conf_root() -> Path:
+    """The built-in ``conf/``: inside the package in an installed wheel, beside it in a checkout."""
+    package = Path(__file__).resolve().parents[1]
+    inside = package / "conf"
+    return inside if inside.is_dir() else package.parent / "conf"
+
+
+def module_index(config_dirs: Directories = ()) -> ModuleIndex:
+    """Read the names of all modules.
+
+    Raises:
+        InvalidSpecificationError: a directory does not exist, or a module name belongs to two files.
+    """
+    found = ProblemList()
+    directories = [conf_root(), *(Path(directory).expanduser().resolve() for directory in config_dirs)]
+    directories = list(dict.fromkeys(directories))
+    files: dict[str, dict[str, Path]] = {}
+    for directory in directories:
+        if not directory.is_dir():
+            found.add("config_dirs", f"{directory} is not a directory.", code="unknown_directory")
+            continue
+        for file in sorted(directory.glob("*.yaml")) + sorted(directory.glob("*/*.yaml")):
+            group = "" if file.parent == directory else file.parent.name
+            if file.stem in files.setdefault(group, {}):
+                name = file.relative_to(directory)
+                found.add(
+                    "config_dirs",
+                    f"{name} in {directory} has the name of another module; give it a name of its own.",
+                    code="duplicate_module",
+                )
+            files[group].setdefault(file.stem, file)
+    found.raise_if_any()
+    stats = [(file, file.stat()) for modules in files.values() for file in modules.values()]
+    fingerprint = tuple(sorted((str(file), stat.st_mtime_ns, stat.st_size) for file, stat in stats))
+    return ModuleIndex(tuple(directories), files, fingerprint)
+
+
+def config_groups(config_dirs: Directories = ()) -> dict[str, list[str]]:
+    """Every group a run can choose from, with the names of its modules."""
+    index = module_index(config_dirs)
+    return {group: index.names(group) for group in (*GROUPS, *PRESET_GROUPS)}
+
+
+def config_module(group: str, name: str, config_dirs: Directories = ()) -> Tree:
+    """One module: ``name, group, description, config`` and the file's own text as ``yaml``.
+
+    Raises:
+        InvalidSpecificationError: there is no such group or module.
+    """
+    index = module_index(config_dirs)
+    groups = [known for known in index.files if known]
+    if group not in groups:
+        raise InvalidSpecificationError([unknown_name("group", group, sorted(groups), path="group")])
+    if name not in index.files[group]:
+        raise InvalidSpecificationError(
+            [unknown_name(f"{group} module", name, index.names(group), path=group)]
+        )
+    text = index.files[group][name].read_text(encoding="utf-8")
+    return {
+        "name": name,
+        "group": group,
+        "description": _leading_comment(text),
+        "config": _parse(text),
+        "yaml": text,
+    }
+
+
+def unknown_name(kind: str, name: str, allowed: Sequence[str], *, path: str) -> Problem:
+    """The problem of a name that is not in the index."""
+    return Problem(
+        path=path,
+        message=f"There is no {kind} {shown(name)}.",
+        code="unknown_module",
+        allowed=tuple(allowed),
+        did_you_mean=closest(name, allowed),
+    )
+
+
+def _leading_comment(text: str) -> str:
+    lines = []
+    for line in text.splitlines():
+        if not line.startswith("#"):
+            break
+        if not line.startswith("# @package"):
+            lines.append(line.lstrip("#").strip())
+    return " ".join(lines)
+
+
+def _parse(text: str) -> Any:
+    from omegaconf import OmegaConf  # reads 1e-3 as a number, as the composition does
+
+    return OmegaConf.to_container(OmegaConf.create(text), resolve=False)

@@ -1,0 +1,175 @@
+"""From configuration trees to typed objects, with every problem found on the way, not only the first.
+
+A node whose ``_target_`` is a config dataclass is validated and built. Any other class or function is
+*called* when it stands at the top (a wrapper) and handed on as ``functools.partial`` when it is part of
+another node (a network, which is called later with its shapes). Building also gives the *normal form* of
+the tree: canonical names, every default, validated values (1 becomes 1.0 in a float field, 0 becomes null
+where 0 means "off").
+"""
+
+import dataclasses
+import functools
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+from maze_core.config.describe import Describer, qualified_name
+from maze_core.config.nodes import OPAQUE, TARGET, closest, is_node, join, shown
+from maze_core.config.targets import is_description, parameters_of, resolve_target
+from maze_core.config.validation import argument_problems, coerced_keys, validated_arguments
+from maze_core.errors import InvalidSpecificationError, ProblemList
+
+_MOST_SUGGESTIONS = 32
+
+
+class Built(NamedTuple):
+    """An object and the normal form of the tree it was built from."""
+
+    value: Any
+    tree: Any
+
+
+def instantiate(
+    node: Any, path: str = "", objects: Mapping[str, object] | None = None, *, call: bool = True
+) -> Any:
+    """Build what a tree describes.
+
+    Args:
+        node: a node, or lists and dicts of nodes and plain values.
+        path: where the node stands, for messages and for ``objects``.
+        objects: live objects by path, used instead of what the tree has there.
+        call: call a function or class that is no config dataclass; False gives it as ``functools.partial``.
+
+    Raises:
+        InvalidSpecificationError: with every problem in the tree.
+    """
+    builder = Builder(objects or {})
+    built = builder.build(node, path, nested=not call)
+    builder.problems.raise_if_any()
+    assert built is not None
+    return built.value
+
+
+class Builder:
+    """Builds trees and collects their problems. One instance serves one specification."""
+
+    def __init__(self, objects: Mapping[str, object]) -> None:
+        """Take the live objects, by path."""
+        self.problems = ProblemList()
+        self._objects = objects
+        self._trees: dict[int, Any] = {}
+        self._kept: list[object] = []  # ids in _trees stay valid as long as their objects live
+
+    def build(self, node: Any, path: str, *, nested: bool = False) -> Built | None:
+        """The object and its normal tree; None when a problem was found."""
+        if path in self._objects:
+            return self._keep(Built(self._objects[path], node))
+        if isinstance(node, Mapping):
+            if OPAQUE in node:
+                message = f"was a live object, {node[OPAQUE]}; it has to be passed again."
+                self.problems.add(path, message, code="live_object_missing")
+                return None
+            return (
+                self._build_node(node, path, nested=nested)
+                if is_node(node)
+                else self._build_dict(node, path, nested)
+            )
+        if isinstance(node, (list, tuple)):
+            children = [
+                self.build(child, join(path, index), nested=nested) for index, child in enumerate(node)
+            ]
+            good = [child for child in children if child is not None]
+            return (
+                Built([c.value for c in good], [c.tree for c in good]) if len(good) == len(children) else None
+            )
+        return Built(node, node)
+
+    def _build_dict(self, node: Mapping[str, Any], path: str, nested: bool) -> Built | None:
+        children = {key: self.build(child, join(path, key), nested=nested) for key, child in node.items()}
+        good = {key: child for key, child in children.items() if child is not None}
+        if len(good) < len(children):
+            return None
+        return Built({k: c.value for k, c in good.items()}, {str(k): c.tree for k, c in good.items()})
+
+    def _build_node(self, node: Mapping[str, Any], path: str, *, nested: bool) -> Built | None:
+        target = self._target(node, path)
+        if target is None:
+            return None
+        given = {str(key): child for key, child in node.items() if key != TARGET}
+        unknown = self._unknown_keys(target, given, path)
+        children = {
+            key: self.build(child, join(path, key), nested=True)
+            for key, child in given.items()
+            if key not in unknown
+        }
+        failed = {key for key, child in children.items() if child is None}
+        arguments = {key: child.value for key, child in children.items() if child is not None}
+        before = len(self.problems.problems)
+        value = self._checked(target, arguments, path, failed)
+        if unknown or failed or len(self.problems.problems) > before:
+            return None
+        if is_description(target):
+            tree = Describer(self._trees).tree(value, path)
+        else:
+            tree = {TARGET: qualified_name(target), **Describer(self._trees).tree(value, path)}
+            value = self._called(target, value, path, nested=nested)
+        return self._keep(Built(value, tree))
+
+    def _target(self, node: Mapping[str, Any], path: str) -> Callable[..., Any] | None:
+        name = node[TARGET]
+        if not isinstance(name, str):
+            self.problems.add(join(path, TARGET), f"{shown(name)} is no dotted name.", code="wrong_type")
+            return None
+        try:
+            return resolve_target(name)
+        except InvalidSpecificationError as error:
+            problem = dataclasses.replace(error.problems[0], path=join(path, TARGET), code="unknown_target")
+            self.problems.problems.append(problem)
+            return None
+
+    def _unknown_keys(self, target: Callable[..., Any], given: Mapping[str, Any], path: str) -> set[str]:
+        known = parameters_of(target)
+        unknown = set() if known is None else set(given).difference(known)
+        for index, key in enumerate(sorted(unknown)):
+            self.problems.add(
+                join(path, key),
+                f"{qualified_name(target).rpartition('.')[2]} has no setting {shown(key)}.",
+                code="unknown_key",
+                allowed=known,
+                did_you_mean=closest(key, known or ()) if index < _MOST_SUGGESTIONS else None,
+            )
+        return unknown
+
+    def _checked(
+        self, target: Callable[..., Any], arguments: dict[str, Any], path: str, failed: set[str]
+    ) -> Any:
+        """The dataclass built, or the validated arguments of anything else."""
+        try:
+            value = validated_arguments(target, arguments)
+        except Exception as error:  # a component's own check may raise anything
+            found = argument_problems(error, target, arguments, path)
+            # what failed itself was reported there, and its absence may upset the others
+            known = {join(path, key) for key in failed}
+            self.problems.problems += [
+                p for p in found if not failed or (p.path != path and p.path not in known)
+            ]
+            return None
+        results = vars(value) if is_description(target) else value
+        self.problems.problems += coerced_keys(arguments, results, path)
+        return value
+
+    def _called(
+        self, target: Callable[..., Any], arguments: dict[str, Any], path: str, *, nested: bool
+    ) -> Any:
+        if nested:
+            return functools.partial(target, **arguments)
+        try:
+            return target(**arguments)
+        except Exception as error:  # a constructor may raise anything
+            self.problems.problems += argument_problems(error, target, arguments, path)
+            return None
+
+    def _keep(self, built: Built) -> Built:
+        if not isinstance(built.value, (type(None), bool, int, float, str)):
+            self._kept.append(built.value)
+            self._trees[id(built.value)] = built.tree
+        return built

@@ -1,0 +1,60 @@
+"""The words of a configuration tree, shared by everything that reads or writes one.
+
+A *node* is a dict with ``_target_``: the description of one component. Paths are dotted, list items by
+number: ``model.policy.networks.0.non_lin``.
+"""
+
+import difflib
+import reprlib
+from collections.abc import Iterable, Mapping
+from typing import Any, TypeGuard
+
+TARGET = "_target_"
+"""Key that names the component a node describes."""
+OPAQUE = "_opaque_"
+"""Key that stands for a live object: only its qualified name is recorded."""
+
+_LONGEST_WORD = 64
+
+
+def join(path: str, key: object) -> str:
+    """``path.key``, without a dot in front when the path is empty."""
+    return f"{path}.{key}" if path else str(key)
+
+
+def is_within(path: str, ancestor: str) -> bool:
+    """Whether ``path`` is ``ancestor`` or lies below it."""
+    return path == ancestor or path.startswith(ancestor + ".")
+
+
+def is_node(value: object) -> TypeGuard[Mapping[str, Any]]:
+    """Whether this is a dict with a ``_target_``."""
+    return isinstance(value, Mapping) and TARGET in value
+
+
+def holds_opaque(value: object) -> bool:
+    """Whether a live object was recorded somewhere in this tree."""
+    if isinstance(value, Mapping):
+        return OPAQUE in value or any(holds_opaque(child) for child in value.values())
+    return isinstance(value, list) and any(holds_opaque(child) for child in value)
+
+
+def closest(word: str, candidates: Iterable[str]) -> str | None:
+    """The candidate most like ``word``; None where none is near."""
+    if len(word) > _LONGEST_WORD:  # comparing is quadratic, and nobody mistypes that much
+        return None
+    matches = difflib.get_close_matches(word, [str(name) for name in candidates], n=1)
+    return matches[0] if matches else None
+
+
+def shown(value: object) -> str:
+    """``repr``, short enough for a message and quick whatever the value."""
+    try:
+        return _brief.repr(value)
+    except ValueError:  # a whole number of more digits than Python writes
+        return f"a very long {type(value).__name__}"
+
+
+_brief = reprlib.Repr()
+_brief.maxstring = _brief.maxother = _LONGEST_WORD
+_brief.maxlevel = 3

@@ -1,0 +1,186 @@
+"""Dotted keys and their values, applied to a tree without any grammar: the value is the value.
+
+Specific beats general whatever the order. A dict merges onto what is there, key by key; a dict that names
+another ``_target_`` replaces it. Keys must exist, unless they belong to a free mapping such as
+``env.kwargs``. A wrapper is found by its number, its dotted class name or its class name:
+``wrappers.RewardScalingWrapper.scale``.
+"""
+
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from maze_core.config.aliases import ALIASES, canonical_target
+from maze_core.config.index import GROUPS, PRESET_GROUPS
+from maze_core.config.nodes import OPAQUE, TARGET, closest, is_node, is_within, join, shown
+from maze_core.config.normal_form import Mode
+from maze_core.config.targets import settings_of
+from maze_core.errors import ProblemList
+from maze_core.types import Tree
+
+
+class _Removed:
+    """Type of :data:`REMOVED`."""
+
+    def __repr__(self) -> str:
+        return "REMOVED"
+
+
+REMOVED = _Removed()
+"""A value that takes its key out: an entry of a free mapping disappears, a setting gets its default."""
+
+_PROXIES: Mapping[Mode, Mapping[str, str]] = {
+    "train": {"policy": "model.policy", "critic": "model.critic"},
+    "rollout": {},
+}
+_MOST_SUGGESTIONS = 32  # comparing names is slow, and nobody reads the hundredth suggestion
+_FIXED_PARTS = ("seeding", "project")
+
+
+def canonical_key(key: object, tree: Tree, mode: Mode, found: ProblemList) -> str | None:
+    """The one spelling of an override key, or None with a problem.
+
+    ``policy.`` and ``critic.`` lead to the model in training, and wrappers are numbered.
+    """
+    text = str(key)
+    head, _, rest = text.partition(".")
+    if head == "hydra" or head.startswith("hydra/"):
+        found.add(text[:200], "Hydra's own settings are not part of a run; use run_dir.", code="reserved_key")
+    elif head[:1] in ("+", "~"):
+        found.add(
+            text[:200], "takes no sign in front; the signs belong to the command line.", code="reserved_key"
+        )
+    elif not rest and head in (*GROUPS, *PRESET_GROUPS):
+        found.add(head, f"A group is chosen by its argument: {head}=…, not by overrides.", code="group_key")
+    elif not rest and head in _FIXED_PARTS:
+        found.add(head, f"Give its values one by one, such as {join(head, '…')}.", code="group_key")
+    elif text != text.strip(".") or ".." in text or not text:
+        found.add(text[:200], "is not a dotted key.", code="unknown_key")
+    else:
+        proxy = _PROXIES[mode].get(head)
+        return _numbered(join(proxy, rest) if proxy else text, tree)
+    return None
+
+
+def _numbered(key: str, tree: Tree) -> str:
+    """Replace the name of a wrapper by its number."""
+    key = re.sub(r"\[(\d+)\]", r".\1", key)
+    head, _, rest = key.partition(".")
+    wrappers = tree.get("wrappers")
+    if head != "wrappers" or not isinstance(wrappers, list):
+        return key
+    for index, node in enumerate(wrappers):
+        target = str(node.get(TARGET)) if isinstance(node, Mapping) else ""
+        spellings = [target, *(alias for alias, name in ALIASES.items() if name == target)]
+        for name in (*spellings, target.rpartition(".")[2]):
+            if name and is_within(rest, name):
+                return join("wrappers", index) + rest[len(name) :]
+    return key
+
+
+def apply_values(tree: Tree, values: Mapping[str, Any], found: ProblemList) -> None:
+    """Write values at canonical keys into the tree; problems are noted and their keys left out."""
+    for key in sorted(values, key=lambda key: key.count(".")):
+        parent = _parent(tree, key, found)
+        if parent is not None:
+            _write(parent, key.rpartition(".")[2], values[key], key, found)
+
+
+def merged(current: Any, value: Any) -> Any:
+    """What stands in a tree after ``value`` was given for ``current``."""
+    if (
+        not isinstance(value, Mapping)
+        or not isinstance(current, Mapping)
+        or OPAQUE in value
+        or OPAQUE in current
+    ):
+        return value
+    if TARGET in value and canonical_target(str(value[TARGET])) != canonical_target(str(current.get(TARGET))):
+        return value
+    return {**current, **{key: merged(current.get(key), child) for key, child in value.items()}}
+
+
+def _parent(tree: Tree, key: str, found: ProblemList) -> Any | None:
+    """The dict or list that holds the last part of a key."""
+    parts = key.split(".")
+    node: Any = tree
+    for depth, part in enumerate(parts[:-1]):
+        here = ".".join(parts[:depth])
+        if isinstance(node, list):
+            if not (part.isdecimal() and int(part) < len(node)):
+                names = [str(number) for number in range(len(node))]
+                _unknown(key, here, part, [*names, *_wrapper_names(node)], found)
+                return None
+            node = node[int(part)]
+        elif isinstance(node, Mapping) and part in node:
+            node = node[part]
+        elif isinstance(node, Mapping):
+            _unknown(key, here, part, _known(node), found, tree=tree)
+            return None
+        else:
+            _not_a_parent(key, here, node, found)
+            return None
+    if isinstance(node, (dict, list)):
+        return node
+    _not_a_parent(key, ".".join(parts[:-1]), node, found)
+    return None
+
+
+def _write(parent: Any, name: str, value: Any, key: str, found: ProblemList) -> None:
+    here = key.rpartition(".")[0]
+    if isinstance(parent, list):
+        if not (name.isdecimal() and int(name) < len(parent)):
+            _unknown(key, here, name, [*(str(n) for n in range(len(parent))), *_wrapper_names(parent)], found)
+        elif value is REMOVED:
+            parent[int(name)] = None
+        else:
+            parent[int(name)] = merged(parent[int(name)], value)
+        return
+    known = _known(parent)
+    is_free = not is_node(parent) and here.partition(".")[0] not in ("", *_FIXED_PARTS)
+    if name not in known and not (is_free and value is not REMOVED):
+        _unknown(key, here, name, known, found, tree=parent)
+    elif value is REMOVED:
+        parent.pop(name, None)
+    else:
+        parent[name] = merged(parent.get(name), value)
+
+
+def _known(node: Mapping[str, Any]) -> list[str]:
+    settings = settings_of(str(node[TARGET])) if is_node(node) else ()
+    return list(dict.fromkeys([*node, *(settings or ())]))
+
+
+def _wrapper_names(nodes: Iterable[Any]) -> list[str]:
+    return [str(node[TARGET]).rpartition(".")[2] for node in nodes if is_node(node)]
+
+
+def _unknown(
+    key: str, here: str, part: str, names: Iterable[str], found: ProblemList, *, tree: Tree | None = None
+) -> None:
+    allowed = tuple(name for name in names if not name.startswith("_"))
+    near = None
+    if len(found.problems) < _MOST_SUGGESTIONS:
+        near = closest(part, allowed) or (_elsewhere(tree, key) if tree and not here else None)
+    place = f"{here} has" if here else "There is"
+    found.add(
+        key[:200],
+        f"{place} no setting {shown(part)}.",
+        code="unknown_key",
+        allowed=allowed,
+        did_you_mean=near,
+    )
+
+
+def _elsewhere(tree: Tree, key: str) -> str | None:
+    """A part of the tree that has this key: ``lr`` → ``algorithm.lr``."""
+    places = [name for name, node in tree.items() if isinstance(node, Mapping) and key in node]
+    return join(places[0], key) if places else None
+
+
+def _not_a_parent(key: str, here: str, node: Any, found: ProblemList) -> None:
+    found.add(
+        key[:200],
+        f"{here} is {shown(node)}, which has no settings; give {here} a dict first.",
+        code="no_parent",
+    )

@@ -1,0 +1,120 @@
+"""From the name of a component to the component itself; :mod:`trust` decides what a client may name."""
+
+import dataclasses
+import importlib
+import inspect
+import types
+import typing
+from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
+from typing import Any
+
+from maze_core.config.aliases import ALIASES, PUBLIC_TARGETS, canonical_target
+from maze_core.config.nodes import closest, shown
+from maze_core.errors import InvalidSpecificationError, Problem
+
+
+def resolve_target(name: str) -> Callable[..., Any]:
+    """Import what a ``_target_`` names, after its aliases.
+
+    Raises:
+        InvalidSpecificationError: nothing has this name, or it is neither a class nor a function.
+    """
+    canonical = canonical_target(name)
+    found = _located(canonical)
+    if callable(found):
+        return found
+    raise InvalidSpecificationError(
+        [
+            Problem(
+                path="",
+                message=f"{shown(name)} names no class or function that can be imported.",
+                code="unknown_target",
+                did_you_mean=closest(name, [*PUBLIC_TARGETS, *ALIASES]),
+            )
+        ]
+    )
+
+
+def is_description(target: object) -> bool:
+    """Whether this is a config dataclass: built from its fields at once, its component only later."""
+    return isinstance(target, type) and dataclasses.is_dataclass(target)
+
+
+def settings_of(name: str) -> tuple[str, ...] | None:
+    """The keys a component takes; None where it takes any, or is not known."""
+    try:
+        target = resolve_target(name)
+    except InvalidSpecificationError:
+        return None
+    return parameters_of(target)
+
+
+def parameters_of(target: Callable[..., Any]) -> tuple[str, ...] | None:
+    """Field or parameter names in order; None where any key is taken."""
+    if is_description(target):
+        return tuple(field.name for field in dataclasses.fields(target) if field.init)  # type: ignore[arg-type]
+    try:
+        parameters = inspect.signature(target).parameters.values()
+    except (TypeError, ValueError):
+        return None
+    if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters):
+        return None
+    named = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
+    return tuple(parameter.name for parameter in parameters if parameter.kind in named)
+
+
+@lru_cache(maxsize=512)
+def field_types(cls: type) -> dict[str, Any]:
+    """Annotations of a dataclass's constructor fields, in order."""
+    hints = typing.get_type_hints(cls, include_extras=True)
+    return {field.name: hints.get(field.name, Any) for field in dataclasses.fields(cls) if field.init}
+
+
+def only_type(annotation: Any) -> Any:
+    """The one type that an annotation admits beside None; ``Any`` where there are several."""
+    origin = typing.get_origin(annotation)
+    if origin is typing.Annotated:
+        return only_type(typing.get_args(annotation)[0])
+    if origin in (typing.Union, types.UnionType):
+        others = [only_type(arg) for arg in typing.get_args(annotation) if arg is not type(None)]
+        return others[0] if len(others) == 1 else Any
+    return annotation
+
+
+def item_type(annotation: Any) -> Any:
+    """The annotation of the items of a list, tuple or dict annotation."""
+    bare = only_type(annotation)
+    args = [arg for arg in typing.get_args(bare) if arg is not Ellipsis]
+    origin = typing.get_origin(bare)
+    if origin in (list, tuple, Sequence):
+        return args[0] if len(set(args)) == 1 else Any
+    return args[1] if origin in (dict, Mapping) and len(args) == 2 else Any
+
+
+@lru_cache(maxsize=1024)
+def _cached(name: str) -> object:
+    return _locate(name)
+
+
+def _located(name: str) -> object | None:
+    """The object, remembered for names of this library, which do not change."""
+    return _cached(name) if name in PUBLIC_TARGETS else _locate(name)
+
+
+def _locate(name: str) -> object | None:
+    parts = name.split(".")
+    if len(parts) < 2 or not all(part.isidentifier() for part in parts):
+        return None
+    for length in range(len(parts) - 1, 0, -1):
+        module_name = ".".join(parts[:length])
+        try:
+            found: object = importlib.import_module(module_name)
+        except ModuleNotFoundError as error:
+            if error.name and module_name.startswith(error.name):
+                continue
+            raise InvalidSpecificationError(f"Importing {module_name} failed: {error}.") from error
+        for part in parts[length:]:
+            found = getattr(found, part, None)
+        return found
+    return None

@@ -1,0 +1,277 @@
+"""What an HTTP client may say. Python and the command line are trusted; HTTP is not.
+
+Two checks, one on each side of the composition: :func:`check_arguments` reads what the client sent, before
+any file is opened or anything imported; :func:`check_tree` reads the resolved tree, and reads it again in
+the process that builds it. A component is named exactly or not at all: the name is translated by the alias
+table, looked up in the allow list, and only then is it imported, and its own qualified name must be on the
+list too.
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from maze_core.config.aliases import PUBLIC_TARGETS, canonical_target
+from maze_core.config.closed import closed_fields
+from maze_core.config.describe import qualified_name
+from maze_core.config.index import (
+    GROUPS,
+    MODULE_NAME,
+    PRESET_GROUPS,
+    Directories,
+    config_module,
+    module_index,
+)
+from maze_core.config.limits import ENV_KWARGS, Limits
+from maze_core.config.nodes import OPAQUE, TARGET, closest, is_node, join, shown
+from maze_core.config.normal_form import PARTS
+from maze_core.config.plain_values import MOST_PROBLEMS, check_plain
+from maze_core.config.targets import resolve_target
+from maze_core.errors import InvalidSpecificationError, ProblemList
+from maze_core.types import Tree
+
+HTTP_ARGUMENTS = (
+    "env",
+    "wrappers",
+    "algorithm",
+    "model",
+    "policy",
+    "critic",
+    "runner",
+    "experiment",
+    "configuration",
+    "overrides",
+    "seed",
+    "n_epochs",
+)
+"""The arguments of a run that HTTP takes; none of them names a path, a launcher or a Python module."""
+
+ENV_ID = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_./-]*")
+_ENV_PACKAGE = "maze_core.envs.config."
+
+
+@dataclass(frozen=True)
+class TrustPolicy:
+    """What clients of one service may name."""
+
+    targets: frozenset[str]
+    """Canonical names of components, exact."""
+    env_ids: frozenset[str] | None = None
+    """Environment ids; None allows every registered one."""
+    env_kwargs: Mapping[str, frozenset[str]] = field(default_factory=lambda: ENV_KWARGS)
+    """Environment id → keyword arguments that may be given."""
+    limits: Limits = field(default_factory=Limits)
+    """Sizes and ceilings."""
+
+
+def default_policy(
+    *, extra: Sequence[str] = (), config_dirs: Directories = (), env_ids: frozenset[str] | None = None
+) -> TrustPolicy:
+    """The policy of a service: built-in components, those of the operator's modules, and ``extra``."""
+    targets = frozenset(entry["target"] for entry in allowed_targets(extra, config_dirs))
+    return TrustPolicy(targets=targets, env_ids=env_ids)
+
+
+def allowed_targets(extra: Sequence[str] = (), config_dirs: Directories = ()) -> list[dict[str, str]]:
+    """The exact allow list, sorted: each ``target`` with its ``source``.
+
+    Args:
+        extra: names that the operator adds.
+        config_dirs: the operator's directories; what their modules name is allowed.
+    """
+    sources = {canonical_target(name): "settings" for name in extra}
+    index = module_index(config_dirs)
+    for group in (*GROUPS, *PRESET_GROUPS):
+        for name in index.names(group):
+            for target in _named_targets(config_module(group, name, config_dirs)["config"], group):
+                sources.setdefault(canonical_target(target), f"conf/{group}/{name}.yaml")
+    for target in PUBLIC_TARGETS:
+        sources.setdefault(target, "built in")
+    return [{"target": target, "source": sources[target]} for target in sorted(sources)]
+
+
+def check_arguments(arguments: Mapping[str, Any], policy: TrustPolicy) -> None:
+    """Check what a client sent for :func:`compose_run`, without importing or opening anything it names.
+
+    Raises:
+        InvalidSpecificationError: with every problem found.
+    """
+    found = ProblemList()
+    if check_plain(arguments, policy.limits, found):
+        for name, value in arguments.items():
+            if value is not None:
+                _check_argument(name, value, policy, found)
+        _check_targets(arguments, "", policy, found)
+        _check_values(arguments, "", policy, found)
+    found.raise_if_any()
+
+
+def check_tree(tree: Tree, policy: TrustPolicy) -> None:
+    """Check a resolved configuration before anything in it is built.
+
+    Raises:
+        InvalidSpecificationError: with every problem found.
+    """
+    found = ProblemList()
+    if check_plain(tree, policy.limits, found):
+        parts = {*PARTS["train"], *PARTS["rollout"]}
+        for name in tree:
+            if name not in parts:
+                found.add(name, "is no part of a configuration.", code="unknown_key")
+        _check_targets(tree, "", policy, found)
+        found.raise_if_any()
+        _check_components(tree, "", policy, found)
+        _check_values(tree, "", policy, found)
+    found.raise_if_any()
+
+
+def _check_argument(name: str, value: Any, policy: TrustPolicy, found: ProblemList) -> None:
+    if name not in HTTP_ARGUMENTS:
+        near = closest(name, HTTP_ARGUMENTS)
+        message = f"There is no argument {shown(name)} here."
+        found.add(name, message, code="unknown_key", allowed=HTTP_ARGUMENTS, did_you_mean=near)
+    elif name == "overrides":
+        _check_overrides(value, policy, found)
+    elif name in ("seed", "n_epochs"):
+        if isinstance(value, bool) or not isinstance(value, int):
+            found.add(name, f"{shown(value)} is not a whole number.", code="wrong_type")
+    elif isinstance(value, str):
+        if not MODULE_NAME.fullmatch(value):
+            found.add(name, f"{shown(value)} is not the name of a module.", code="unknown_module")
+    elif name in PRESET_GROUPS:
+        found.add(name, f"takes the name of a module, not {shown(value)}.", code="wrong_type")
+    elif not isinstance(value, Mapping) and not (name == "wrappers" and isinstance(value, list)):
+        found.add(name, f"takes the name of a module or an object, not {shown(value)}.", code="wrong_type")
+
+
+def _check_overrides(value: Any, policy: TrustPolicy, found: ProblemList) -> None:
+    if not isinstance(value, Mapping):
+        found.add("overrides", f"takes an object of dotted keys, not {shown(value)}.", code="wrong_type")
+    elif len(value) > policy.limits.override_keys:
+        message = f"has {len(value)} keys; {policy.limits.override_keys} are the limit."
+        found.add("overrides", message, code="too_large")
+
+
+def _check_targets(value: Any, path: str, policy: TrustPolicy, found: ProblemList) -> None:
+    """Refuse every named component that is not on the list; bounded by the checks before."""
+    if isinstance(value, list):
+        for index, child in enumerate(value):
+            _check_targets(child, join(path, index), policy, found)
+    if not isinstance(value, Mapping):
+        return
+    for key, child in value.items():
+        where = str(key) if path == "overrides" else join(path, key)
+        if key == OPAQUE:
+            found.add(where, "A live object cannot be named here.", code="reserved_key")
+        elif where.rpartition(".")[2] == TARGET:
+            _check_name(child, where, policy, found)
+        else:
+            if path == "wrappers" and TARGET not in value:
+                _check_name(key, where, policy, found)
+            _check_targets(child, where, policy, found)
+
+
+def _check_name(name: Any, path: str, policy: TrustPolicy, found: ProblemList) -> None:
+    if len(found.problems) >= MOST_PROBLEMS:
+        return
+    if not isinstance(name, str) or canonical_target(name) not in policy.targets:
+        near = closest(name, policy.targets) if isinstance(name, str) else None
+        message = f"{shown(name)} is not on the list of components that may be named."
+        found.add(path, message, code="target_not_allowed", did_you_mean=near)
+
+
+def _check_components(value: Any, path: str, policy: TrustPolicy, found: ProblemList) -> None:
+    """Real names and closed fields of listed components."""
+    if isinstance(value, list):
+        for index, child in enumerate(value):
+            _check_components(child, join(path, index), policy, found)
+    if isinstance(value, Mapping):
+        if is_node(value):
+            _check_component(value, path, policy, found)
+        for key, child in value.items():
+            _check_components(child, join(path, key), policy, found)
+
+
+def _check_values(value: Any, path: str, policy: TrustPolicy, found: ProblemList) -> None:
+    """Environments and ceilings, in a tree or in what a client sent."""
+    if isinstance(value, list):
+        for index, child in enumerate(value):
+            _check_values(child, join(path, index), policy, found)
+    if not isinstance(value, Mapping):
+        return
+    if path == "env" or (is_node(value) and str(value[TARGET]).startswith(_ENV_PACKAGE)):
+        _check_env(value, path, policy, found)
+    for key, child in value.items():
+        where = str(key) if path == "overrides" else join(path, key)
+        if where == "env.name" and path == "overrides":
+            _check_env({"name": child}, "env", policy, found)
+        _check_ceiling(where.rpartition(".")[2], child, where, policy.limits, found)
+        _check_values(child, where, policy, found)
+
+
+def _check_component(node: Mapping[str, Any], path: str, policy: TrustPolicy, found: ProblemList) -> None:
+    name = canonical_target(str(node[TARGET]))
+    try:
+        target = resolve_target(name)
+    except InvalidSpecificationError as error:
+        found.add(join(path, TARGET), error.problems[0].message, code="unknown_target")
+        return
+    real = qualified_name(target)
+    if real != name and real not in policy.targets:
+        found.add(join(path, TARGET), f"{shown(name)} is another component.", code="target_not_allowed")
+        return
+    for key, default in closed_fields(target).items():
+        if node.get(key, default) != default:
+            message = "names a path, a function or a module, which only the operator may."
+            found.add(join(path, key), message, code="closed_field")
+
+
+def _check_env(node: Mapping[str, Any], path: str, policy: TrustPolicy, found: ProblemList) -> None:
+    name, kwargs = node.get("name"), node.get("kwargs")
+    if name is not None:
+        where = join(path, "name")
+        if not isinstance(name, str) or not ENV_ID.fullmatch(name):
+            message = f"{shown(name)} is not an environment id; a module cannot be named."
+            found.add(where, message, code="env_not_allowed")
+        elif policy.env_ids is not None and name not in policy.env_ids:
+            near = closest(name, policy.env_ids)
+            message = f"There is no environment {shown(name)}."
+            found.add(where, message, code="env_not_allowed", did_you_mean=near)
+    if isinstance(kwargs, Mapping) and name is not None:
+        allowed = policy.env_kwargs.get(str(name), frozenset())
+        for key in kwargs:
+            if key not in allowed:
+                message = f"{shown(name)} does not take {shown(key)} here."
+                where = join(path, f"kwargs.{key}")
+                found.add(where, message, code="env_kwarg_not_allowed", allowed=tuple(sorted(allowed)))
+
+
+def _check_ceiling(key: str, value: Any, path: str, limits: Limits, found: ProblemList) -> None:
+    if key == "hidden_units" and isinstance(value, list):
+        wide = [width for width in value if isinstance(width, (int, float)) and width > limits.hidden_width]
+        if len(value) > limits.hidden_layers or wide:
+            message = f"At most {limits.hidden_layers} layers of {limits.hidden_width} units are allowed."
+            found.add(path, message, code="out_of_range")
+    ceiling = limits.ceilings.get(key)
+    if (
+        ceiling is not None
+        and isinstance(value, (int, float))
+        and not isinstance(value, bool)
+        and value > ceiling
+    ):
+        found.add(path, f"{shown(value)} is above the limit of {ceiling:,.0f}.", code="out_of_range")
+
+
+def _named_targets(config: Any, group: str) -> set[str]:
+    """The components a module of the operator names."""
+    if isinstance(config, list):
+        return {name for child in config for name in _named_targets(child, "")}
+    if not isinstance(config, Mapping):
+        return set()
+    named = {str(config[TARGET])} if TARGET in config else set()
+    if group == "wrappers" and TARGET not in config:
+        named |= {str(key) for key in config if key != "defaults"}
+    if "wrappers" in config and isinstance(config["wrappers"], Mapping):
+        named |= {str(key) for key in config["wrappers"]}
+    return named | {name for child in config.values() for name in _named_targets(child, "")}

@@ -1,0 +1,241 @@
+"""Checks the arguments of one component and says in one sentence each what is wrong with them.
+
+pydantic validates; this module runs it for config dataclasses, plain dataclasses and signatures alike, and
+turns its findings into :class:`Problem`. Stricter than pydantic in one point: text is never read as a
+number, nor a truth value as one.
+"""
+
+import dataclasses
+import inspect
+import re
+import typing
+from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
+from typing import Any
+
+from pydantic import ConfigDict, TypeAdapter, ValidationError
+from pydantic.dataclasses import is_pydantic_dataclass
+from pydantic.errors import PydanticSchemaGenerationError, PydanticUserError
+
+from maze_core.config.nodes import closest, join, shown
+from maze_core.config.targets import field_types, is_description, only_type, parameters_of
+from maze_core.errors import InvalidSpecificationError, Problem
+
+_CODES = {
+    "missing": "missing_key",
+    "missing_argument": "missing_key",
+    "missing_keyword_only_argument": "missing_key",
+    "unexpected_keyword_argument": "unknown_key",
+    "extra_forbidden": "unknown_key",
+    "literal_error": "not_allowed",
+    "enum": "not_allowed",
+    "greater_than": "out_of_range",
+    "greater_than_equal": "out_of_range",
+    "less_than": "out_of_range",
+    "less_than_equal": "out_of_range",
+    "too_long": "out_of_range",
+    "too_short": "out_of_range",
+    "finite_number": "not_finite",
+}
+
+
+def validated_arguments(target: Callable[..., Any], arguments: Mapping[str, Any]) -> Any:
+    """The config dataclass built from these arguments, or the checked arguments of another callable.
+
+    Raises:
+        ValidationError: of pydantic, with every field that does not fit; or what the component itself raises.
+    """
+    if is_description(target):
+        if is_pydantic_dataclass(target):  # type: ignore[arg-type]
+            return target(**arguments)
+        adapter: TypeAdapter[Any] = TypeAdapter(target)  # type: ignore[arg-type]
+        return adapter.validate_python(dict(arguments))
+    return _checked_call(target, arguments)
+
+
+def argument_problems(
+    error: Exception, target: Callable[..., Any], arguments: Mapping[str, Any], path: str
+) -> list[Problem]:
+    """What went wrong while checking or calling ``target`` with these arguments."""
+    if isinstance(error, _ArgumentErrors):
+        return [p for name, cause in error.causes for p in _problems(cause, target, arguments, path, (name,))]
+    if isinstance(error, ValidationError):
+        found = _problems(error, target, arguments, path, ())
+        known = {problem.path for problem in found}
+        return found + [
+            problem for problem in _misread_keys(target, arguments, path) if problem.path not in known
+        ]
+    if isinstance(error, InvalidSpecificationError):
+        return [dataclasses.replace(p, path=join(path, p.path) if p.path else path) for p in error.problems]
+    return [Problem(path=path, message=f"{_name(target)} refused its arguments: {_sentence(str(error))}")]
+
+
+def coerced_keys(arguments: Mapping[str, Any], results: Mapping[str, Any], path: str) -> list[Problem]:
+    """Text that was read as a number, and truth values as numbers or the other way round."""
+    return [
+        Problem(path=where, message=f"{shown(given)} is not a {_kind(got)}.", code="wrong_type")
+        for key, value in arguments.items()
+        if key in results
+        for where, given, got in _changed_kinds(value, results[key], join(path, key))
+    ]
+
+
+def _misread_keys(target: Callable[..., Any], arguments: Mapping[str, Any], path: str) -> list[Problem]:
+    """Text in number fields and the like, from the annotations, where no result can be compared."""
+    if not is_description(target):
+        return []
+    samples = {bool: True, int: 1, float: 1.0}
+    hints = field_types(target)
+    wanted = {key: samples.get(only_type(hints.get(key))) for key in arguments}
+    return coerced_keys(
+        arguments, {key: sample for key, sample in wanted.items() if sample is not None}, path
+    )
+
+
+class _ArgumentErrors(Exception):
+    """Findings of several arguments of one signature."""
+
+    def __init__(self, causes: Sequence[tuple[str, ValidationError]]) -> None:
+        super().__init__("arguments do not fit")
+        self.causes = causes
+
+
+def _checked_call(target: Callable[..., Any], arguments: Mapping[str, Any]) -> dict[str, Any]:
+    adapters, defaults = _signature(target)
+    checked = dict(defaults)
+    causes = []
+    for key, value in arguments.items():
+        try:
+            checked[key] = adapters[key].validate_python(value) if key in adapters else value
+        except ValidationError as error:
+            causes.append((key, error))
+    if causes:
+        raise _ArgumentErrors(causes)
+    return checked
+
+
+@lru_cache(maxsize=256)
+def _signature(target: Callable[..., Any]) -> tuple[dict[str, TypeAdapter[Any]], dict[str, Any]]:
+    """What can be checked of a signature: adapters of the annotations, and plain default values."""
+    called = target.__init__ if isinstance(target, type) else target  # type: ignore[misc]
+    try:
+        hints = typing.get_type_hints(called, include_extras=True)
+    except (NameError, TypeError, AttributeError):
+        hints = {}
+    names = parameters_of(target) or ()
+    adapters = {name: adapter for name in names if (adapter := _adapter(hints.get(name, Any))) is not None}
+    try:
+        parameters = inspect.signature(target).parameters
+    except (TypeError, ValueError):
+        return adapters, {}
+    plain = (type(None), bool, int, float, str, list, tuple, dict)
+    defaults = {
+        name: parameters[name].default for name in names if isinstance(parameters[name].default, plain)
+    }
+    return adapters, defaults
+
+
+def _adapter(annotation: Any) -> TypeAdapter[Any] | None:
+    try:
+        return TypeAdapter(annotation, config=ConfigDict(arbitrary_types_allowed=True))
+    except PydanticUserError:
+        pass
+    try:
+        return TypeAdapter(annotation)
+    except (PydanticSchemaGenerationError, PydanticUserError):
+        return None
+
+
+def _problems(
+    error: ValidationError,
+    target: Callable[..., Any],
+    arguments: Mapping[str, Any],
+    path: str,
+    prefix: tuple[str, ...],
+) -> list[Problem]:
+    found: dict[str, Problem] = {}
+    for item in error.errors(include_url=False):
+        keys = _keys_within(arguments, (*prefix, *item["loc"]))
+        where = join(path, ".".join(keys)) if keys else path
+        problem = _problem(item, where, target, keys)
+        if where not in found:
+            found[where] = problem
+        elif problem.message not in found[where].message:  # the alternatives of a union, one finding each
+            message = f"{found[where].message.removesuffix('.')}; or: {problem.message}"
+            found[where] = dataclasses.replace(found[where], message=message)
+    return list(found.values())
+
+
+def _keys_within(arguments: Any, location: tuple[int | str, ...]) -> list[str]:
+    """The part of pydantic's location that is a place in the value; the rest names members of a union."""
+    keys: list[str] = []
+    value = arguments
+    for position, key in enumerate(location):
+        if position == 0:
+            keys.append(str(key))
+            value = value.get(key) if isinstance(value, Mapping) else None
+        elif isinstance(value, Mapping):
+            keys += [str(key)] if key in value else []
+            value = value.get(key, value)
+        elif isinstance(value, (list, tuple)) and isinstance(key, int) and key < len(value):
+            keys.append(str(key))
+            value = value[key]
+    return keys
+
+
+def _problem(item: Any, where: str, target: Callable[..., Any], keys: Sequence[str]) -> Problem:
+    kind, given = item["type"], item["input"]
+    code = _CODES.get(
+        kind, "wrong_type" if kind.endswith(("_type", "_parsing", "_from_float")) else "invalid_value"
+    )
+    if code == "missing_key":
+        return Problem(path=where, message=f"{_name(target)} needs it.", code=code)
+    if code == "unknown_key":
+        name = str(item["loc"][-1])
+        known = parameters_of(target) or () if len(keys) == 1 else ()
+        message = f"There is no setting {shown(name)} here."
+        return Problem(
+            path=where, message=message, code=code, allowed=known, did_you_mean=closest(name, known)
+        )
+    if code == "not_allowed":
+        allowed = tuple(re.findall(r"'([^']*)'", item.get("ctx", {}).get("expected", "")))
+        near = closest(given, allowed) if isinstance(given, str) else None
+        message = f"{shown(given)} is not one of the choices."
+        return Problem(path=where, message=message, code=code, allowed=allowed, did_you_mean=near)
+    reason = item["msg"].removeprefix("Value error, ").removeprefix("Assertion failed, ")
+    reason = reason.replace("Input should be", "must be").replace("Input should", "must")
+    if kind in ("value_error", "assertion_error"):
+        return Problem(path=where, message=_sentence(reason), code=code)
+    return Problem(path=where, message=f"{shown(given)} is not valid: {_sentence(reason)}", code=code)
+
+
+def _changed_kinds(given: Any, got: Any, path: str) -> list[tuple[str, Any, Any]]:
+    if isinstance(given, Mapping) and isinstance(got, Mapping):
+        pairs = [(join(path, key), given[key], got.get(key)) for key in given]
+    elif isinstance(given, (list, tuple)) and isinstance(got, (list, tuple)) and len(given) == len(got):
+        pairs = [(join(path, index), *pair) for index, pair in enumerate(zip(given, got, strict=True))]
+    elif isinstance(given, Mapping) and dataclasses.is_dataclass(got):
+        pairs = [(join(path, key), given[key], getattr(got, str(key), None)) for key in given]
+    else:
+        changed = isinstance(given, (str, bool, int, float)) and _is_other_kind(given, got)
+        return [(path, given, got)] if changed else []
+    return [change for where, a, b in pairs for change in _changed_kinds(a, b, where)]
+
+
+def _is_other_kind(given: Any, got: Any) -> bool:
+    if not isinstance(got, (bool, int, float)):
+        return False
+    return isinstance(given, str) or isinstance(given, bool) != isinstance(got, bool)
+
+
+def _kind(value: Any) -> str:
+    return "truth value (true or false)" if isinstance(value, bool) else "number"
+
+
+def _name(target: Callable[..., Any]) -> str:
+    return getattr(target, "__name__", type(target).__name__)
+
+
+def _sentence(text: str) -> str:
+    line = (text.strip().splitlines() or ["no reason given"])[0]
+    return line if line.endswith((".", "!", "?")) else f"{line}."

@@ -1,0 +1,143 @@
+"""Typed descriptions of environments; ``make()`` gives one raw environment, ``vector()`` a batch.
+
+The YAML twins are in ``conf/env``. Nothing here imports the environment before it is made.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from typing import Annotated, Any, Literal
+
+import gymnasium
+from pydantic import BeforeValidator, ConfigDict, Field
+from pydantic.dataclasses import dataclass
+
+from maze_core.envs.core_env import StructuredEnv
+from maze_core.envs.gym_env import GymEnv, make_gym
+from maze_core.envs.per_env import PerEnvVectorEnv
+from maze_core.envs.vector import VectorEnv
+from maze_core.errors import EnvError
+
+Execution = Literal["dev", "local"]
+Vectorization = Literal["per_env", "native"]
+
+StepLimit = Annotated[
+    Annotated[int, Field(ge=1)] | None, BeforeValidator(lambda value: None if value == 0 else value)
+]
+"""A number of steps; None (or 0, as some write it) is no limit of ours."""
+
+_STRICT = ConfigDict(extra="forbid", arbitrary_types_allowed=True)
+
+
+class EnvConfig(ABC):
+    """What describes an environment well enough to make it, here or in another process."""
+
+    vectorization: Vectorization = "per_env"
+
+    @abstractmethod
+    def make(self) -> StructuredEnv:
+        """One raw environment.
+
+        Raises:
+            EnvError: it cannot be made.
+        """
+
+    def vector(
+        self,
+        n_envs: int,
+        *,
+        execution: Execution = "dev",
+        n_processes: int | None = None,
+        vectorization: Vectorization | None = None,
+    ) -> VectorEnv:
+        """A batch of raw environments.
+
+        Args:
+            n_envs: size of the batch, ≥ 1.
+            execution: ``dev`` steps them in this process, ``local`` spreads them over processes. The numbers
+                are the same.
+            n_processes: for ``local``; None takes one per usable core.
+            vectorization: overrides the configured one.
+
+        Raises:
+            EnvError: an environment cannot be made this way.
+        """
+        if (vectorization or self.vectorization) == "native":
+            return self._native(n_envs)
+        factories = [self.make] * n_envs
+        if execution == "local":
+            from maze_core.envs.subproc import SubprocVectorEnv
+
+            return SubprocVectorEnv(factories, n_processes=n_processes)
+        return PerEnvVectorEnv(factories)
+
+    def _native(self, n_envs: int) -> VectorEnv:
+        raise EnvError(f"{type(self).__name__} has no native vectorization; use env.vectorization=per_env.")
+
+
+@dataclass(frozen=True, kw_only=True, config=_STRICT)
+class GymEnvConfig(EnvConfig):
+    """A gymnasium environment by its id; the YAML twin is ``conf/env/gym_env.yaml``."""
+
+    name: str = "CartPole-v0"
+    """Registered id, such as ``CartPole-v1``; ``module:Env-v0`` imports the module first."""
+    kwargs: dict[str, Any] = Field(default_factory=dict)
+    """Keyword arguments of the environment."""
+    max_episode_steps: StepLimit = None
+    """Steps after which an episode is truncated; None keeps the limit the id is registered with."""
+    vectorization: Vectorization = "per_env"
+    """``per_env`` steps environments one by one, ``native`` uses the environment's own vector form."""
+
+    def make(self) -> StructuredEnv:
+        """One environment, without gymnasium's per-step checker."""
+        return GymEnv(make_gym(self.name, kwargs=self.kwargs, max_episode_steps=self.max_episode_steps))
+
+    def _native(self, n_envs: int) -> VectorEnv:
+        from maze_core.envs.native import NativeVectorEnv
+
+        return NativeVectorEnv(
+            self.name, n_envs, kwargs=self.kwargs, max_episode_steps=self.max_episode_steps
+        )
+
+
+@dataclass(frozen=True, kw_only=True, config=_STRICT)
+class LegacyGymEnvConfig(EnvConfig):
+    """An environment of the unmaintained ``gym`` package; twin: ``conf/env/legacy_gym_env.yaml``."""
+
+    name: str = "CartPole-v1"
+    """Id in the registry of ``gym``, not of gymnasium."""
+    kwargs: dict[str, Any] = Field(default_factory=dict)
+    """Keyword arguments of the environment."""
+    max_episode_steps: StepLimit = None
+    """Steps after which an episode is truncated; None keeps the limit the id is registered with."""
+
+    def make(self) -> StructuredEnv:
+        """One environment, without gym's checker, which fails on NumPy 2."""
+        from maze_core.envs.legacy_gym import make_legacy_gym
+
+        return GymEnv(
+            make_legacy_gym(self.name, kwargs=self.kwargs, max_episode_steps=self.max_episode_steps)
+        )
+
+
+@dataclass(frozen=True, kw_only=True, config=_STRICT)
+class CallableEnvConfig(EnvConfig):
+    """An environment from a function of the caller, as in ``RunContext(env=lambda: GymMazeEnv(...))``."""
+
+    factory: Callable[[], Any]
+    """Makes a MazeEnv, a StructuredEnv or a gymnasium.Env, a new one with each call."""
+
+    def make(self) -> StructuredEnv:
+        """One environment, whatever the function gives."""
+        made = self.factory()
+        if isinstance(made, StructuredEnv):
+            return made
+        if isinstance(made, gymnasium.Env):
+            return GymEnv(made)
+        from maze_core.envs.maze_env import MazeEnv
+
+        if isinstance(made, MazeEnv):
+            return made.structured()
+        raise EnvError(
+            f"The environment factory gave a {type(made).__name__}; "
+            "it must give a MazeEnv, a StructuredEnv or a gymnasium.Env."
+        )

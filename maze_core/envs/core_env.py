@@ -1,0 +1,75 @@
+"""One environment with sub-steps and agents: the contract that :class:`PerEnvVectorEnv` drives.
+
+A *flat step* is one step of environment time. It may take several calls of ``step()``, one per actor: first a
+box is chosen, then an item in it. Who acts next is :meth:`StructuredEnv.actor_id`; the spaces are given per
+step key. ``terminated`` and ``truncated`` are two facts, as in gymnasium.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from typing import Any
+
+import gymnasium
+from gymnasium import spaces
+
+from maze_core.types import Action, ActorID, Observation, StepKey
+
+
+class StructuredEnv(ABC):
+    """One environment whose flat step may be made of sub-steps by several agents. Not thread-safe."""
+
+    observation_spaces: Mapping[StepKey, spaces.Dict]
+    """What is seen before each sub-step. The first key is the one a flat step starts with."""
+    action_spaces: Mapping[StepKey, spaces.Dict]
+    """What can be done in each sub-step; the same keys in the same order."""
+    agent_counts: Mapping[StepKey, int] = {0: 1}
+    """Number of agents per sub-step."""
+    bare: gymnasium.Env[Any, Any] | None = None
+    """The gymnasium environment behind it, where its one observation and its one action are what that one's
+    ``step`` gives and takes. Many of them are then stepped without a dict in between."""
+    render_mode: str | None = None
+    """How ``render()`` shows the environment; None where it cannot be seen."""
+
+    @abstractmethod
+    def reset(self, *, seed: int | None = None) -> Observation:
+        """Start an episode.
+
+        Args:
+            seed: starts the environment's own random stream anew; None goes on with it.
+
+        Returns:
+            The first observation, of the space of ``actor_id().step_key``.
+        """
+
+    @abstractmethod
+    def step(self, action: Action) -> tuple[Observation, float, bool, bool, dict[str, Any]]:
+        """Take one sub-step.
+
+        Args:
+            action: head → value, of the space of ``actor_id().step_key``.
+
+        Returns:
+            Observation for the next actor, reward, terminated, truncated, info.
+        """
+
+    @abstractmethod
+    def actor_id(self) -> ActorID:
+        """Who acts on the last observation."""
+
+    def is_flat_step_done(self) -> bool:
+        """Whether environment time passed with the last ``step()``.
+
+        By default it did when it is the turn of the first actor again: agent 0 of the first step key.
+        Override it where a flat step may begin with another actor. The end of an episode always ends its
+        flat step.
+        """
+        step_key, agent_id = self.actor_id()
+        return agent_id == 0 and step_key == next(iter(self.observation_spaces))
+
+    def render(self) -> Any:
+        """The current state as the render mode shows it; None where it cannot be seen."""
+        return None
+
+    def close(self) -> None:
+        """Release windows and files. A second call does nothing."""
+        return

@@ -1,0 +1,132 @@
+"""A gymnasium environment as a :class:`StructuredEnv` with the one step key 0, and as a :class:`MazeEnv`."""
+
+import importlib
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import gymnasium
+import numpy as np
+from gymnasium.envs.registration import EnvSpec, find_highest_version, get_env_id, parse_env_id
+
+from maze_core.envs.core_env import StructuredEnv
+from maze_core.envs.gym_spaces import action_layout, observation_layout
+from maze_core.envs.maze_env import MazeEnv
+from maze_core.envs.per_env import PerEnvVectorEnv
+from maze_core.errors import EnvError
+from maze_core.types import Action, ActorID, Observation, StepKey
+
+GYM_STEP_KEY: StepKey = 0
+"""The one step key of an environment without sub-steps."""
+
+_FIRST_ACTOR = ActorID(GYM_STEP_KEY, 0)
+
+
+def find_spec(name: str) -> EnvSpec:
+    """The registered environment of this id; ``module:Env-v0`` imports the module first.
+
+    Asking the registry, not ``gymnasium.make``, keeps ids that have a newer version, such as CartPole-v0,
+    free of a warning.
+
+    Raises:
+        EnvError: no such environment; the message suggests the closest id.
+    """
+    module, _, env_id = name.rpartition(":")
+    try:
+        if module:
+            importlib.import_module(module)
+        namespace, base, version = parse_env_id(env_id)
+        if version is None and env_id not in gymnasium.registry:
+            env_id = get_env_id(namespace, base, find_highest_version(namespace, base))
+        return gymnasium.spec(env_id)
+    except (gymnasium.error.Error, ImportError) as error:
+        raise EnvError(f"There is no environment {name!r}: {error}") from error
+
+
+def make_gym(
+    name: str, *, kwargs: Mapping[str, Any] | None = None, max_episode_steps: int | None = None
+) -> gymnasium.Env[Any, Any]:
+    """Make a gymnasium environment by id, without its per-step checker but with its time limit.
+
+    Raises:
+        EnvError: there is no such environment, or it refuses the arguments.
+    """
+    spec = find_spec(name)
+    try:
+        return gymnasium.make(
+            spec, max_episode_steps=max_episode_steps, disable_env_checker=True, **(kwargs or {})
+        )
+    except (gymnasium.error.Error, TypeError, ValueError, ImportError) as error:
+        raise EnvError(f"{name} could not be made: {error}") from error
+
+
+class GymEnv(StructuredEnv):
+    """A gymnasium environment; bare spaces become ``{"observation": …}`` and ``{"action": …}``."""
+
+    def __init__(self, env: gymnasium.Env[Any, Any]) -> None:
+        """Take ownership of ``env``.
+
+        Raises:
+            EnvError: one of its spaces is not supported.
+        """
+        self.env = env
+        self.observation_layout = observation_layout(env.observation_space)
+        self.action_layout = action_layout(env.action_space)
+        self.observation_spaces = {GYM_STEP_KEY: self.observation_layout.space}
+        self.action_spaces = {GYM_STEP_KEY: self.action_layout.space}
+        self.agent_counts = {GYM_STEP_KEY: 1}
+        self.render_mode = env.render_mode
+        if self.observation_layout.is_bare and self.action_layout.is_bare:
+            self.bare = env
+
+    def reset(self, *, seed: int | None = None) -> Observation:
+        """Start an episode."""
+        observation, _ = self.env.reset(seed=seed)
+        return self.observation_layout.leaves(observation)
+
+    def step(self, action: Action) -> tuple[Observation, float, bool, bool, dict[str, Any]]:
+        """Take one step."""
+        leaves = self.action_layout.space.items()
+        ready = {head: np.array(action[head], dtype=leaf.dtype)[()] for head, leaf in leaves}
+        result = self.env.step(self.action_layout.assemble(ready))
+        observation, reward, terminated, truncated, info = result
+        return self.observation_layout.leaves(observation), float(reward), terminated, truncated, info
+
+    def actor_id(self) -> ActorID:
+        """Always the one actor."""
+        return _FIRST_ACTOR
+
+    def is_flat_step_done(self) -> bool:
+        """Every step is a flat step."""
+        return True
+
+    def render(self) -> Any:
+        """What the gymnasium environment renders in its render mode."""
+        return self.env.render()
+
+    def close(self) -> None:
+        """Close the gymnasium environment."""
+        self.env.close()
+
+
+class GymMazeEnv(MazeEnv):
+    """A gymnasium environment as a MazeEnv: ``GymMazeEnv("CartPole-v1")``."""
+
+    def __init__(
+        self, env: str | gymnasium.Env[Any, Any] | Callable[[], gymnasium.Env[Any, Any]], **kwargs: Any
+    ) -> None:
+        """Make the environment by id, take a made one, or call a function that makes one.
+
+        Args:
+            env: registered id, environment or function.
+            **kwargs: arguments of the environment, for an id.
+
+        Raises:
+            EnvError: there is no such environment, or arguments were given for a made one.
+        """
+        if isinstance(env, str):
+            made = make_gym(env, kwargs=kwargs)
+        elif kwargs:
+            raise EnvError(f"{sorted(kwargs)} can only be given together with an environment id.")
+        else:
+            made = env if isinstance(env, gymnasium.Env) else env()
+        super().__init__(PerEnvVectorEnv([lambda: GymEnv(made)]))

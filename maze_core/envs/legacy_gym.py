@@ -1,0 +1,143 @@
+"""Environments of the unmaintained ``gym`` package, seen as gymnasium environments.
+
+Old environments return ``(observation, reward, done, info)``, newer ones five values. ``gym``'s step checker
+fails on NumPy 2 (``np.bool8``) and its time limit on four values, so both stay off; gymnasium's time limit
+takes its place. The package is optional (extra ``gym``); nothing here imports it before an environment is made.
+"""
+
+import copy
+import importlib
+import inspect
+import warnings
+from collections.abc import Mapping
+from types import ModuleType
+from typing import Any
+
+import gymnasium
+import numpy as np
+from gymnasium import Space, spaces
+from gymnasium.wrappers import TimeLimit
+
+from maze_core.errors import EnvError
+
+
+def make_legacy_gym(
+    name: str, *, kwargs: Mapping[str, Any] | None = None, max_episode_steps: int | None = None
+) -> gymnasium.Env[Any, Any]:
+    """Make an environment of the ``gym`` registry.
+
+    Raises:
+        EnvError: ``gym`` is not installed, or it has no such environment.
+    """
+    gym = _import_gym()
+    module, _, env_id = name.rpartition(":")
+    try:
+        if module:
+            importlib.import_module(module)
+        spec = copy.deepcopy(gym.spec(env_id))
+        limit = max_episode_steps or spec.max_episode_steps
+        spec.max_episode_steps = None
+        env = LegacyGymAdapter(gym.make(spec, disable_env_checker=True, **(kwargs or {})))
+    except (gym.error.Error, TypeError, ImportError) as error:
+        raise EnvError(f"gym could not make {name}: {error}") from error
+    return env if limit is None else TimeLimit(env, limit)
+
+
+class LegacyGymAdapter(gymnasium.Env[Any, Any]):
+    """Any object with gym's ``reset`` and ``step``, old or new, as a gymnasium environment."""
+
+    def __init__(self, env: Any) -> None:
+        """Take ownership of ``env``, which needs no base class.
+
+        Raises:
+            EnvError: one of its spaces has no counterpart.
+        """
+        self.env = env
+        self.observation_space = to_gymnasium_space(env.observation_space)
+        self.action_space = to_gymnasium_space(env.action_space)
+        self.metadata = dict(getattr(env, "metadata", {}) or {})
+        self.render_mode = getattr(env, "render_mode", None)
+        self._takes_seed = _takes_seed(env)
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[Any, dict[str, Any]]:
+        """Start an episode; old environments are seeded by their ``seed`` method."""
+        if seed is None:
+            result = self.env.reset()
+        elif self._takes_seed:
+            result = self.env.reset(seed=seed)
+        else:
+            self.env.seed(seed)
+            result = self.env.reset()
+        # a tuple of an observation and a dict is the new form; an old one may be a tuple of numbers
+        if isinstance(result, tuple) and len(result) == 2 and isinstance(result[1], dict):
+            return result[0], result[1]
+        return result, {}
+
+    def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
+        """Take one step; in a 4-tuple, ``info["TimeLimit.truncated"]`` tells the two kinds of done apart."""
+        result = self.env.step(action)
+        if len(result) == 5:
+            observation, reward, terminated, truncated, info = result
+        elif len(result) == 4:
+            observation, reward, done, info = result
+            truncated = bool(info.get("TimeLimit.truncated", False))
+            terminated = bool(done) and not truncated
+        else:
+            raise EnvError(f"step() gave {len(result)} values; gym environments give 4 or 5.")
+        return observation, float(np.asarray(reward).item()), bool(terminated), bool(truncated), info
+
+    def render(self) -> Any:
+        """What the environment renders."""
+        return self.env.render()
+
+    def close(self) -> None:
+        """Close the environment."""
+        self.env.close()
+
+
+def to_gymnasium_space(space: Any) -> Space[Any]:
+    """The gymnasium space equal to one of gym's, recognised by its class name.
+
+    Raises:
+        EnvError: there is none.
+    """
+    if isinstance(space, Space):
+        return space
+    match type(space).__name__:
+        case "Box":
+            return spaces.Box(space.low, space.high, dtype=space.dtype.type)
+        case "Discrete":
+            return spaces.Discrete(int(space.n), start=int(getattr(space, "start", 0)))
+        case "MultiDiscrete":
+            return spaces.MultiDiscrete(np.asarray(space.nvec))
+        case "MultiBinary":
+            return spaces.MultiBinary(space.n)
+        case "Dict":
+            return spaces.Dict({name: to_gymnasium_space(inner) for name, inner in space.spaces.items()})
+        case "Tuple":
+            return spaces.Tuple([to_gymnasium_space(inner) for inner in space.spaces])
+    raise EnvError(f"gym's {type(space).__name__} space has no counterpart here.")
+
+
+def _import_gym() -> ModuleType:
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            import gym
+    except ImportError as error:
+        raise EnvError("Environments of the gym package need it installed: maze-service[gym].") from error
+    gym.logger.set_level(gym.logger.ERROR)  # it prints its warnings, and was told to be quiet nowhere else
+    module: ModuleType = gym
+    return module
+
+
+def _takes_seed(env: Any) -> bool:
+    """Whether the innermost ``reset`` takes a seed, since wrappers pass on whatever they get."""
+    innermost = getattr(env, "unwrapped", env)
+    try:
+        parameters = inspect.signature(innermost.reset).parameters.values()
+    except (TypeError, ValueError):
+        return False
+    return any(p.name == "seed" or p.kind is p.VAR_KEYWORD for p in parameters)

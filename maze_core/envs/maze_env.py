@@ -1,0 +1,234 @@
+"""One environment to hold in your hand: the view on a vector environment of one.
+
+``reset`` gives an observation and ``step`` gives observation, reward, done, info; the two kinds of end are
+``info["terminated"]`` and ``info["TimeLimit.truncated"]``. :func:`to_gymnasium` gives the same environment
+with gymnasium's interface.
+"""
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+import gymnasium
+import numpy as np
+from gymnasium import spaces
+
+from maze_core.envs.core_env import StructuredEnv
+from maze_core.envs.per_env import PerEnvVectorEnv
+from maze_core.envs.vector import Tick, VectorEnv
+from maze_core.envs.wrappers.wrapper import ProcessedObservation, WrappedVectorEnv
+from maze_core.errors import EnvError
+from maze_core.types import Action, ActorID, Observation, StepKey
+
+
+class MazeEnv:
+    """One environment, reset and stepped by hand. Not thread-safe; owns the vector environment it views."""
+
+    def __init__(self, vector_env: VectorEnv) -> None:
+        """View ``vector_env``, which must hold one environment.
+
+        Raises:
+            EnvError: it holds more.
+        """
+        if vector_env.n_envs != 1:
+            raise EnvError(
+                f"A MazeEnv views one environment, this vector environment has {vector_env.n_envs}."
+            )
+        self.vector_env = vector_env
+        self._tick: Tick | None = None
+        self._next_seed: int | None = None
+
+    @property
+    def observation_spaces_dict(self) -> Mapping[StepKey, spaces.Dict]:
+        """Observation space per sub-step."""
+        return self.vector_env.observation_spaces
+
+    @property
+    def action_spaces_dict(self) -> Mapping[StepKey, spaces.Dict]:
+        """Action space per sub-step."""
+        return self.vector_env.action_spaces
+
+    @property
+    def observation_space(self) -> spaces.Dict:
+        """Space of the current sub-step's observation."""
+        return self.observation_spaces_dict[self.actor_id().step_key]
+
+    @property
+    def action_space(self) -> spaces.Dict:
+        """Space of the current sub-step's action."""
+        return self.action_spaces_dict[self.actor_id().step_key]
+
+    @property
+    def agent_counts_dict(self) -> Mapping[StepKey, int]:
+        """Number of agents per sub-step."""
+        return self.vector_env.agent_counts
+
+    def actor_id(self) -> ActorID:
+        """Who acts on the last observation; the first actor before the first reset."""
+        return _actor(self._tick, self.observation_spaces_dict)
+
+    def seed(self, seed: int) -> None:
+        """Start the environment's random stream anew with the next reset."""
+        self._next_seed = seed
+
+    def reset(self, *, seed: int | None = None) -> Observation:
+        """Start an episode.
+
+        Args:
+            seed: starts the environment's random stream anew; None goes on with it.
+
+        Returns:
+            The first observation: name → array.
+        """
+        seed, self._next_seed = (self._next_seed if seed is None else seed), None
+        # after an end the vector environment already shows the next episode
+        if self._tick is None or seed is not None or not self._tick.ended[0]:
+            self._tick = self.vector_env.reset([seed])
+        else:
+            self._tick.terminated[0] = self._tick.truncated[0] = False
+        return _row(self._tick.observations[self.actor_id().step_key])
+
+    def step(self, action: Action) -> tuple[Observation, float, bool, dict[str, Any]]:
+        """Take one sub-step.
+
+        Args:
+            action: head → value, of ``action_space``.
+
+        Returns:
+            Observation, reward, done and info. Where the episode ended, the observation is its last one.
+
+        Raises:
+            EnvError: there is no episode to step; call ``reset()``.
+        """
+        if self._tick is None or self._tick.ended[0]:
+            raise EnvError("The episode is over or never began: call reset() before step().")
+        step_key = self.actor_id().step_key
+        batch = {head: np.asarray(value)[np.newaxis] for head, value in action.items()}
+        if missing := set(self.action_spaces_dict[step_key].spaces) - batch.keys():
+            raise EnvError(f"The action lacks {sorted(missing)}; sub-step {step_key!r} needs every head.")
+        tick = self._tick = self.vector_env.step({step_key: batch})
+        is_over, terminated = bool(tick.ended[0]), bool(tick.terminated[0])
+        inner = self._inner()
+        info = dict(inner.infos[0] if inner else {}, terminated=terminated)
+        info["TimeLimit.truncated"] = is_over and not terminated
+        shown = tick.final_observations if is_over else tick.observations
+        return _row(shown[self.actor_id().step_key]), float(tick.reward[0]), is_over, info
+
+    def render(self) -> Any:
+        """What the environment renders in its render mode; None where it cannot be seen."""
+        inner = self._inner()
+        return inner.envs[0].render() if inner else None
+
+    def close(self) -> None:
+        """Close the environment."""
+        self.vector_env.close()
+
+    def structured(self) -> StructuredEnv:
+        """The same environment with the sub-step contract; it takes this one's place."""
+        if isinstance(self.vector_env, PerEnvVectorEnv):
+            return self.vector_env.envs[0]
+        return _SteppedVectorEnv(self.vector_env)
+
+    def _inner(self) -> PerEnvVectorEnv | None:
+        """The environment at the bottom of the stack, where it lives in this process."""
+        inner = self.vector_env
+        while isinstance(inner, WrappedVectorEnv):
+            inner = inner.env
+        return inner if isinstance(inner, PerEnvVectorEnv) else None
+
+
+class _SteppedVectorEnv(StructuredEnv):
+    """A vector environment of one, wrappers and all, behind the sub-step contract."""
+
+    def __init__(self, vector_env: VectorEnv) -> None:
+        self._env = vector_env
+        self.observation_spaces = vector_env.observation_spaces
+        self.action_spaces = vector_env.action_spaces
+        self.agent_counts = vector_env.agent_counts
+        self._tick: Tick | None = None
+        self._is_flat_step_done = False
+
+    def reset(self, *, seed: int | None = None) -> Observation:
+        if self._tick is None or seed is not None or not self._tick.ended[0]:
+            self._tick = self._env.reset([seed])
+        else:  # the next episode is already there, and stepping goes on from it
+            self._tick.terminated[0] = self._tick.truncated[0] = False
+        return _row(self._tick.observations[self.actor_id().step_key])
+
+    def step(self, action: Action) -> tuple[Observation, float, bool, bool, dict[str, Any]]:
+        before = int(self._tick.flat_step[0]) if self._tick is not None else 0
+        batch = {head: np.asarray(value)[np.newaxis] for head, value in action.items()}
+        tick = self._tick = self._env.step({self.actor_id().step_key: batch})
+        self._is_flat_step_done = bool(tick.ended[0]) or int(tick.flat_step[0]) > before
+        shown = tick.final_observations if tick.ended[0] else tick.observations
+        observation = _row(shown[self.actor_id().step_key])
+        return observation, float(tick.reward[0]), bool(tick.terminated[0]), bool(tick.truncated[0]), {}
+
+    def actor_id(self) -> ActorID:
+        return _actor(self._tick, self.observation_spaces)
+
+    def is_flat_step_done(self) -> bool:
+        return self._is_flat_step_done
+
+    def close(self) -> None:
+        self._env.close()
+
+
+class _GymnasiumEnv(gymnasium.Env[Any, Any]):
+    """A MazeEnv with gymnasium's interface; a single leaf of the usual name stands without its Dict."""
+
+    metadata: ClassVar[dict[str, Any]] = {"render_modes": []}  # type: ignore[misc]
+
+    def __init__(self, env: MazeEnv) -> None:
+        (seen,), (done,) = env.observation_spaces_dict.values(), env.action_spaces_dict.values()
+        self._env = env
+        self._is_bare = set(seen.spaces) == {"observation"}
+        self._is_action_bare = set(done.spaces) == {"action"}
+        self.observation_space = seen["observation"] if self._is_bare else seen
+        self.action_space = done["action"] if self._is_action_bare else done
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[Any, dict[str, Any]]:
+        super().reset(seed=seed)
+        return self._given(self._env.reset(seed=seed)), {}
+
+    def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
+        heads = {"action": action} if self._is_action_bare else action
+        observation, reward, is_over, info = self._env.step(heads)
+        terminated = bool(info.pop("terminated"))
+        info.pop("TimeLimit.truncated")
+        return self._given(observation), reward, terminated, is_over and not terminated, info
+
+    def close(self) -> None:
+        self._env.close()
+
+    def _given(self, observation: Observation) -> Any:
+        if not self._is_bare:
+            return dict(observation)
+        value = observation["observation"]
+        return value if value.shape else value[()]
+
+
+def to_gymnasium(env: MazeEnv) -> gymnasium.Env[Any, Any]:
+    """The same environment with gymnasium's interface; it owns ``env`` from now on.
+
+    Raises:
+        EnvError: the environment has sub-steps or several agents, for which gymnasium has no form.
+    """
+    if list(env.agent_counts_dict.values()) != [1]:
+        raise EnvError("gymnasium has no form for sub-steps or several agents.")
+    return _GymnasiumEnv(env)
+
+
+def _row(batch: Observation) -> Observation:
+    """The one observation of a batch of one, as copies, with its mark."""
+    observation = {name: values[0].copy() for name, values in batch.items()}
+    return ProcessedObservation(observation) if isinstance(batch, ProcessedObservation) else observation
+
+
+def _actor(tick: Tick | None, observation_spaces: Mapping[StepKey, spaces.Dict]) -> ActorID:
+    """Who acts on the observation shown last; the first actor before there was one."""
+    if tick is None:
+        return ActorID(next(iter(observation_spaces)), 0)
+    active = tick.final_active if tick.ended[0] else tick.active
+    return ActorID(next(key for key, rows in active.items() if rows[0]), int(tick.agent_id[0]))

@@ -1,0 +1,232 @@
+"""Environments that come with a vector form of their own, brought to same-step autoreset.
+
+Such an environment steps all rows in one numpy expression. What it does at the end of an episode differs
+(``metadata["autoreset_mode"]``), so each way is brought to the one of :mod:`maze_core.envs.vector`:
+
+* *same-step* resets at once and gives the last observation in ``infos["final_obs"]``;
+* *disabled*, and *next-step* where it obeys a reset mask, are reset here, at once, where an episode ended;
+* gymnasium's CartPole is *next-step* and obeys no mask, but its rows can be set from outside: each row then has
+  a random stream of its own, and starts its episodes as the single environment does.
+
+Any other next-step environment cannot be reset row by row; it is refused, and ``per_env`` serves it. But for
+CartPole, rows share one random stream, which is seeded by all seeds together.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import gymnasium
+import numpy as np
+from gymnasium.envs.classic_control.cartpole import CartPoleVectorEnv
+from gymnasium.utils import seeding
+from gymnasium.vector import AutoresetMode
+from gymnasium.vector import VectorEnv as GymVectorEnv
+
+from maze_core.envs.gym_env import GYM_STEP_KEY, find_spec
+from maze_core.envs.gym_spaces import SpaceLayout, action_layout, observation_layout
+from maze_core.envs.tick_buffers import FiniteCheck, empty_tick
+from maze_core.envs.vector import Tick, VectorEnv
+from maze_core.errors import EnvError
+from maze_core.types import Array, BoolArray, StepKey
+
+ResetRows = Callable[[BoolArray, Sequence[int | None]], Any]
+"""Resets the rows of a mask and returns the whole batch of observations."""
+
+
+class NativeVectorEnv(VectorEnv):
+    """A batch stepped by the environment's own vector form."""
+
+    def __init__(
+        self,
+        env: str | GymVectorEnv[Any, Any, Any],
+        n_envs: int,
+        *,
+        kwargs: Mapping[str, Any] | None = None,
+        max_episode_steps: int | None = None,
+    ) -> None:
+        """Make it by id, or take a made one.
+
+        Raises:
+            EnvError: the environment has no vector form, or one that cannot be brought to same-step autoreset.
+        """
+        self._env = _make(env, n_envs, kwargs, max_episode_steps) if isinstance(env, str) else env
+        self._is_closed = False
+        self.n_envs = n_envs
+        self._seen = _bare(observation_layout(self._env.single_observation_space))
+        self._done = _bare(action_layout(self._env.single_action_space))
+        self.observation_spaces = {GYM_STEP_KEY: self._seen.space}
+        self.action_spaces = {GYM_STEP_KEY: self._done.space}
+        self.agent_counts = {GYM_STEP_KEY: 1}
+        self._reset_rows = _way_to_reset_rows(self._env, n_envs)
+        self._tick = empty_tick(self.observation_spaces, n_envs)
+        self._tick.active[GYM_STEP_KEY].fill(True)
+        ((_, self._shown),) = self._tick.observations[GYM_STEP_KEY].items()
+        ((_, self._final),) = self._tick.final_observations[GYM_STEP_KEY].items()
+        ((self._head, leaf),) = self._done.space.items()
+        self._action_dtype = leaf.dtype
+        self._returns = np.zeros(n_envs, dtype=np.float64)
+        self._check = FiniteCheck([self._tick.reward, self._shown, self._final])
+
+    def reset(self, seeds: Sequence[int | None], rows: BoolArray | None = None) -> Tick:
+        """Start new episodes in ``rows``, all by default."""
+        self._expect_open()
+        if len(seeds) != self.n_envs:
+            raise EnvError(f"reset needs one seed per environment: {self.n_envs}, got {len(seeds)}.")
+        tick, everyone = self._tick, np.ones(self.n_envs, dtype=np.bool_)
+        chosen = everyone if rows is None else rows
+        if not chosen.any():
+            return tick
+        if self._reset_rows is not None:
+            shown = self._reset_rows(chosen, seeds)
+        elif chosen.all():
+            shown, _ = self._env.reset(seed=_one_seed(seeds))
+        else:
+            raise EnvError(f"{self._env} resets single rows only by itself; use env.vectorization=per_env.")
+        np.copyto(self._shown, shown, casting="same_kind")
+        for array in (tick.reward, self._returns, tick.flat_step):
+            array[chosen] = 0
+        for flags in (tick.terminated, tick.truncated, tick.final_active[GYM_STEP_KEY]):
+            flags[chosen] = False
+        self._expect_finite()
+        return tick
+
+    def step(self, actions: Mapping[StepKey, Mapping[str, Array]]) -> Tick:
+        """Act in every environment; see :meth:`VectorEnv.step`."""
+        self._expect_open()
+        tick = self._tick
+        values = np.array(actions[GYM_STEP_KEY][self._head], dtype=self._action_dtype)
+        try:
+            shown, reward, terminated, truncated, infos = self._env.step(values)
+        except Exception as error:
+            raise EnvError(f"{self._env} failed: {type(error).__name__}: {error}") from error
+        tick.reward[:] = reward
+        tick.terminated[:] = terminated
+        tick.truncated[:] = truncated
+        tick.flat_step += 1
+        self._returns += tick.reward
+        ended = tick.final_active[GYM_STEP_KEY]
+        np.logical_or(tick.terminated, tick.truncated, out=ended)
+        if ended.any():
+            shown = self._end_episodes(ended, shown, infos)
+        np.copyto(self._shown, shown, casting="same_kind")
+        self._expect_finite()
+        return tick
+
+    def close(self) -> None:
+        """Close the environment."""
+        if not self._is_closed:
+            self._is_closed = True
+            self._env.close()
+
+    def _end_episodes(self, ended: BoolArray, shown: Array, infos: Mapping[str, Any]) -> Array:
+        """Note the ends, and return what is shown after the resets."""
+        tick = self._tick
+        if self._reset_rows is None:
+            for row in np.flatnonzero(ended):
+                self._final[row] = infos["final_obs"][row]
+        else:
+            self._final[ended] = shown[ended]
+            shown = self._reset_rows(ended, [None] * self.n_envs)
+        tick.episode_return[ended] = self._returns[ended]
+        tick.episode_length[ended] = tick.flat_step[ended]
+        self._returns[ended] = 0.0
+        tick.flat_step[ended] = 0
+        return shown
+
+    def _expect_open(self) -> None:
+        if self._is_closed:
+            raise EnvError("The environments were closed; make new ones.")
+
+    def _expect_finite(self) -> None:
+        row = self._check.bad_row()
+        if row is not None:
+            self._final[row] = 0
+            step = self._tick.flat_step[row]
+            what = "a reward or observation is NaN or infinite"
+            raise EnvError(f"Environment {row}, step {step} of its episode: {what}")
+
+
+class _CartPoleRows:
+    """Sets rows of gymnasium's CartPole to the first state of an episode."""
+
+    def __init__(self, env: CartPoleVectorEnv, n_envs: int) -> None:
+        self._env = env
+        self._streams = [seeding.np_random(None)[0] for _ in range(n_envs)]
+        self._is_fresh = True
+
+    def __call__(self, rows: BoolArray, seeds: Sequence[int | None]) -> Array:
+        env = self._env
+        if self._is_fresh:
+            env.reset()
+            self._is_fresh = False
+        state: Any = env.state
+        for row in np.flatnonzero(rows).tolist():
+            if seeds[row] is not None:
+                self._streams[row] = seeding.np_random(seeds[row])[0]
+            state[:, row] = self._streams[row].uniform(low=env.low, high=env.high, size=(4,))
+        env.steps[rows] = 0
+        env.prev_done[rows] = False
+        shown: Array = state.T.astype(np.float32)
+        return shown
+
+
+def _make(
+    name: str, n_envs: int, kwargs: Mapping[str, Any] | None, max_episode_steps: int | None
+) -> GymVectorEnv[Any, Any, Any]:
+    spec = find_spec(name)
+    if spec.vector_entry_point is None:
+        raise EnvError(f"{name} has no native vectorization; use env.vectorization=per_env.")
+    given = dict(kwargs or {})
+    if max_episode_steps is not None:
+        given["max_episode_steps"] = max_episode_steps
+    try:
+        return gymnasium.make_vec(spec, n_envs, vectorization_mode="vector_entry_point", **given)
+    except (gymnasium.error.Error, TypeError, ValueError, ImportError) as error:
+        raise EnvError(f"{name} could not be made: {error}") from error
+
+
+def _bare(layout: SpaceLayout) -> SpaceLayout:
+    if not layout.is_bare:
+        raise EnvError("Native vectorization needs one observation and one action; use per_env.")
+    return layout
+
+
+def _way_to_reset_rows(env: GymVectorEnv[Any, Any, Any], n_envs: int) -> ResetRows | None:
+    """How to reset single rows; None where the environment does so itself, at once.
+
+    Raises:
+        EnvError: there is no way.
+    """
+    mode = env.metadata.get("autoreset_mode")
+    if mode == AutoresetMode.SAME_STEP:
+        return None
+    if type(env) is CartPoleVectorEnv:
+        return _CartPoleRows(env, n_envs)
+
+    def reset_rows(rows: BoolArray, seeds: Sequence[int | None]) -> Any:
+        options = None if rows.all() else {"reset_mask": rows.copy()}
+        shown, _ = env.reset(seed=_one_seed([seeds[row] for row in np.flatnonzero(rows)]), options=options)
+        return shown
+
+    if n_envs == 1 or mode == AutoresetMode.DISABLED or _obeys_mask(env, n_envs):
+        return reset_rows
+    raise EnvError(
+        f"{env} resets on the step after an episode and obeys no reset mask, so the first observation of "
+        "the next episode cannot be had in time; use env.vectorization=per_env."
+    )
+
+
+def _obeys_mask(env: GymVectorEnv[Any, Any, Any], n_envs: int) -> bool:
+    """Try whether a reset of row 0 leaves the other rows as they are."""
+    env.reset(seed=0)
+    env.action_space.seed(0)
+    before = np.array(env.step(env.action_space.sample())[0])
+    only_first = np.arange(n_envs) == 0
+    after = np.asarray(env.reset(options={"reset_mask": only_first})[0])
+    return bool(np.array_equal(before[1:], after[1:]))
+
+
+def _one_seed(seeds: Sequence[int | None]) -> int | None:
+    """One seed for an environment with one random stream, depending on all those given."""
+    given = [int(seed) for seed in seeds if seed is not None]
+    return int(np.random.SeedSequence(given).generate_state(1)[0]) if given else None

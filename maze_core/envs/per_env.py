@@ -1,0 +1,225 @@
+"""Several environments stepped one after the other in this process: the hot path of every rollout.
+
+Nothing is allocated per step beyond what the environments themselves make: their observations are written
+into arrays that the one :class:`Tick` holds, and the next call writes over them.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NoReturn
+
+import gymnasium
+import numpy as np
+from gymnasium import spaces
+
+from maze_core.envs.core_env import StructuredEnv
+from maze_core.envs.tick_buffers import FiniteCheck, empty_tick, write_row
+from maze_core.envs.vector import Tick, VectorEnv
+from maze_core.errors import EnvError
+from maze_core.types import Action, Array, BoolArray, Observation, StepKey
+
+EnvFactory = Callable[[], StructuredEnv]
+
+
+class PerEnvVectorEnv(VectorEnv):
+    """``B`` environments of one kind, in process, with same-step autoreset."""
+
+    def __init__(self, factories: Sequence[EnvFactory]) -> None:
+        """Make the environments.
+
+        Args:
+            factories: one per environment.
+
+        Raises:
+            EnvError: there are none, or they do not share their spaces.
+        """
+        self.envs: list[StructuredEnv] = []
+        self._is_closed = False
+        try:
+            for factory in factories:
+                self.envs.append(factory())
+            first = _common_env(self.envs)
+            self.n_envs = len(self.envs)
+            self.observation_spaces: Mapping[StepKey, spaces.Dict] = first.observation_spaces
+            self.action_spaces: Mapping[StepKey, spaces.Dict] = first.action_spaces
+            self.agent_counts: Mapping[StepKey, int] = first.agent_counts
+            self._tick = empty_tick(self.observation_spaces, self.n_envs)
+        except BaseException:
+            self.close()
+            raise
+        self.infos: list[dict[str, Any]] = [{} for _ in self.envs]
+        """The info of each environment's last step."""
+        self._returns = np.zeros(self.n_envs, dtype=np.float64)
+        self._any_ended = False
+        shown = [array for batch in self._tick.observations.values() for array in batch.values()]
+        final = [array for batch in self._tick.final_observations.values() for array in batch.values()]
+        self._check_step = FiniteCheck([self._tick.reward, *shown])
+        self._check_final = FiniteCheck(final)
+        bare = [env.bare for env in self.envs if env.bare is not None]
+        self._bare = _BareEnvs(bare, first, self._tick) if len(bare) == self.n_envs else None
+
+    def reset(self, seeds: Sequence[int | None], rows: BoolArray | None = None) -> Tick:
+        """Start new episodes in ``rows``, all by default."""
+        self._expect_open()
+        if len(seeds) != self.n_envs:
+            raise EnvError(f"reset needs one seed per environment: {self.n_envs}, got {len(seeds)}.")
+        tick = self._tick
+        for row in range(self.n_envs) if rows is None else np.flatnonzero(rows).tolist():
+            seed = seeds[row]
+            try:
+                self._show(row, self.envs[row].reset(seed=None if seed is None else int(seed)))
+            except Exception as error:
+                self._fail(row, error)
+            self._returns[row] = 0.0
+            tick.flat_step[row] = 0
+            tick.reward[row] = 0.0
+            tick.terminated[row] = tick.truncated[row] = False
+            for active in tick.final_active.values():
+                active[row] = False
+        self._expect_finite()
+        return tick
+
+    def step(self, actions: Mapping[StepKey, Mapping[str, Array]]) -> Tick:
+        """Act in every environment; see :meth:`VectorEnv.step`."""
+        self._expect_open()
+        tick = self._tick
+        if self._any_ended:
+            self._forget_ends()
+        if self._bare is not None:
+            self._step_bare(self._bare, actions)
+        else:
+            self._step_structured(actions)
+        self._expect_finite()
+        return tick
+
+    def close(self) -> None:
+        """Close every environment."""
+        if not self._is_closed:
+            self._is_closed = True
+            for env in self.envs:
+                env.close()
+
+    def _step_bare(self, bare: "_BareEnvs", actions: Mapping[StepKey, Mapping[str, Array]]) -> None:
+        """The fast path: plain gymnasium environments, whose one observation and action need no dict."""
+        tick, rows, shape = self._tick, bare.rows, bare.shape
+        rewards, infos = tick.reward, self.infos
+        values = bare.actions(actions)
+        ended: list[tuple[int, bool, bool]] = []
+        row = 0
+        try:
+            for row, (step, action) in enumerate(zip(bare.steps, values, strict=True)):
+                observation, rewards[row], terminated, truncated, infos[row] = step(action)
+                if shape and observation.shape != shape:
+                    raise EnvError(f"the observation has shape {observation.shape}, its space {shape}")
+                rows[row] = observation
+                if terminated or truncated:
+                    ended.append((row, bool(terminated), bool(truncated)))
+            tick.flat_step += 1
+            self._returns += rewards
+            for row, terminated, truncated in ended:
+                self._end_episode(row, terminated, truncated, {bare.name: rows[row]})
+        except Exception as error:
+            self._fail(row, error)
+
+    def _step_structured(self, actions: Mapping[StepKey, Mapping[str, Array]]) -> None:
+        """The general path: any number of sub-steps, agents and leaves."""
+        tick = self._tick
+        row = 0
+        try:
+            for row, env in enumerate(self.envs):
+                action = self._action_of(row, actions)
+                observation, reward, terminated, truncated, self.infos[row] = env.step(action)
+                tick.reward[row] = reward
+                self._returns[row] += reward
+                is_end = bool(terminated or truncated)
+                tick.flat_step[row] += is_end or env.is_flat_step_done()
+                if is_end:
+                    self._end_episode(row, bool(terminated), bool(truncated), observation)
+                else:
+                    self._show(row, observation)
+        except Exception as error:
+            self._fail(row, error)
+
+    def _action_of(self, row: int, actions: Mapping[StepKey, Mapping[str, Array]]) -> Action:
+        for step_key, active in self._tick.active.items():
+            if active[row]:
+                return {head: values[row] for head, values in actions[step_key].items()}
+        raise EnvError("it was not reset before its first step")
+
+    def _end_episode(self, row: int, terminated: bool, truncated: bool, observation: Observation) -> None:
+        """Note the end of an episode and show the first observation of the next."""
+        tick, env = self._tick, self.envs[row]
+        self._any_ended = True
+        step_key = env.actor_id().step_key
+        tick.terminated[row], tick.truncated[row] = terminated, truncated
+        tick.final_active[step_key][row] = True
+        write_row(tick.final_observations[step_key], row, observation)
+        tick.episode_return[row] = self._returns[row]
+        tick.episode_length[row] = tick.flat_step[row]
+        self._returns[row] = 0.0
+        self._show(row, env.reset(seed=None))
+        tick.flat_step[row] = 0
+
+    def _show(self, row: int, observation: Observation) -> None:
+        """Write an observation where its actor looks for it."""
+        tick = self._tick
+        step_key, agent_id = self.envs[row].actor_id()
+        for key, active in tick.active.items():
+            active[row] = key == step_key
+        tick.agent_id[row] = agent_id
+        write_row(tick.observations[step_key], row, observation)
+
+    def _forget_ends(self) -> None:
+        tick = self._tick
+        tick.terminated.fill(False)
+        tick.truncated.fill(False)
+        for active in tick.final_active.values():
+            active.fill(False)
+        self._any_ended = False
+
+    def _expect_open(self) -> None:
+        if self._is_closed:
+            raise EnvError("The environments were closed; make new ones.")
+
+    def _expect_finite(self) -> None:
+        row = self._check_step.bad_row()
+        if row is None and self._any_ended:
+            row = self._check_final.bad_row()
+        if row is not None:
+            for batch in self._tick.final_observations.values():
+                for array in batch.values():
+                    array[row] = 0  # or it would be found again at the next end of an episode
+            self._fail(row, EnvError("a reward or observation is NaN or infinite"))
+
+    def _fail(self, row: int, error: Exception) -> NoReturn:
+        """Say which environment failed at which step of its episode."""
+        reason = str(error) if isinstance(error, EnvError) else f"{type(error).__name__}: {error}"
+        where = f"Environment {row}, step {self._tick.flat_step[row]} of its episode"
+        raise EnvError(f"{where}: {reason}") from error
+
+
+class _BareEnvs:
+    """What the fast path needs of environments with one observation and one action, looked up once."""
+
+    def __init__(self, envs: Sequence[gymnasium.Env[Any, Any]], first: StructuredEnv, tick: Tick) -> None:
+        self.steps = [env.step for env in envs]
+        ((self._key, batch),) = tick.observations.items()
+        ((self.name, self.rows),) = batch.items()
+        self.shape = self.rows.shape[1:]
+        ((self._head, leaf),) = first.action_spaces[self._key].items()
+        self._dtype = leaf.dtype
+
+    def actions(self, actions: Mapping[StepKey, Mapping[str, Array]]) -> Array:
+        """A batch of actions of the environments' dtype, which they may keep."""
+        return np.array(actions[self._key][self._head], dtype=self._dtype)
+
+
+def _common_env(envs: Sequence[StructuredEnv]) -> StructuredEnv:
+    """The first environment, whose spaces are those of all."""
+    if not envs:
+        raise EnvError("A vector environment needs at least one environment.")
+    first = envs[0]
+    for row, env in enumerate(envs):
+        for name in ("observation_spaces", "action_spaces", "agent_counts"):
+            if dict(getattr(env, name)) != dict(getattr(first, name)):
+                raise EnvError(f"Environment {row} has other {name} than environment 0.")
+    return first

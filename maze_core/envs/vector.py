@@ -1,0 +1,96 @@
+"""The vector environment: the one primitive that training, evaluation and rollouts step.
+
+Structure of arrays: a :class:`Tick` holds what all ``B`` environments show after a reset or a step. Which
+environment waits for which sub-step is the ``active`` mask, so environments of one batch may stand at
+different sub-steps. ``terminated`` and ``truncated`` are two facts and stay two arrays (Pardo et al. 2018,
+arXiv:1712.00378). Autoreset is same-step: where an episode ended, ``observations`` already belong to the
+next episode and ``final_observations`` hold the last one of the old.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from gymnasium import spaces
+
+from maze_core.types import Action, Array, BoolArray, FloatArray, IntArray, Observation, StepKey
+
+
+@dataclass(slots=True)
+class Tick:
+    """What every environment of the batch shows now. The env owns the arrays; its next call reuses them."""
+
+    observations: dict[StepKey, Observation]
+    """step key → name → ``[B, ...]``; row b is valid where ``active[key][b]``."""
+    active: dict[StepKey, BoolArray]
+    """step key → ``[B]``: the environments that wait for an action of this sub-step; each in exactly one."""
+    agent_id: IntArray
+    """``[B]``: the agent to act, within the sub-step."""
+    reward: FloatArray
+    """``[B]`` float64: reward of the action just taken; 0 after a reset."""
+    terminated: BoolArray
+    """``[B]``: the state reached is terminal; its future is worth nothing."""
+    truncated: BoolArray
+    """``[B]``: the episode was cut by a limit; its future is worth V(final observation)."""
+    final_observations: dict[StepKey, Observation]
+    """Like ``observations``; valid where ``terminated | truncated``, under the key of ``final_active``."""
+    final_active: dict[StepKey, BoolArray]
+    """step key → ``[B]``: the sub-step to which the final observation belongs."""
+    flat_step: IntArray
+    """``[B]``: environment time within the episode; grows by one per flat step, 0 after a reset."""
+    episode_return: FloatArray
+    """``[B]`` float64: sum of the environment's own rewards; valid where an episode ended."""
+    episode_length: IntArray
+    """``[B]``: flat steps of the episode; valid where an episode ended."""
+
+    @property
+    def ended(self) -> BoolArray:
+        """``[B]``: an episode ended with this tick."""
+        return self.terminated | self.truncated
+
+
+class VectorEnv(ABC):
+    """``B`` environments stepped together. Not thread-safe; owned by whoever made it, who closes it."""
+
+    n_envs: int
+    observation_spaces: Mapping[StepKey, spaces.Dict]
+    """What a policy sees, per sub-step."""
+    action_spaces: Mapping[StepKey, spaces.Dict]
+    """What a policy does, per sub-step."""
+    agent_counts: Mapping[StepKey, int]
+    """Number of agents per sub-step."""
+
+    @abstractmethod
+    def reset(self, seeds: Sequence[int | None], rows: BoolArray | None = None) -> Tick:
+        """Start new episodes.
+
+        Args:
+            seeds: one per environment, ``len(seeds) == n_envs``; None goes on with the env's own stream.
+            rows: ``[B]`` the environments to reset; None resets all. Others keep what they show.
+
+        Returns:
+            The tick after the reset; reward 0 and no end flags in the rows that were reset.
+        """
+
+    @abstractmethod
+    def step(self, actions: Mapping[StepKey, Mapping[str, Array]]) -> Tick:
+        """Act in every environment, each at the sub-step it waits for.
+
+        Args:
+            actions: step key → head → ``[B, ...]``; row b is read from the key where b is active.
+
+        Returns:
+            The next tick; environments whose episode ended have been reset.
+
+        Raises:
+            EnvError: the environment broke its contract (reward not finite, step after close, …).
+        """
+
+    @abstractmethod
+    def close(self) -> None:
+        """Release processes, windows and files. A second call does nothing."""
+
+
+def act_rows(action: Action, row: int) -> Action:
+    """The action of one environment out of a batch ``head → [B, ...]``."""
+    return {head: values[row] for head, values in action.items()}

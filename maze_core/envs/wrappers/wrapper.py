@@ -1,0 +1,270 @@
+"""What a wrapper is, and the vector environment with a stack of them.
+
+A wrapper is a description and its state (statistics, counters); it knows no environment, so the same object
+serves training, evaluation and a served agent. A *servable* one is a pure ``observation(batch, state)`` and
+``action(batch)``: a row's bits do not depend on the rest of the batch. The first wrapper of a stack is the
+closest to the environment: observations and rewards pass first to last, actions last to first.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar, TypeVar
+
+import numpy as np
+from gymnasium import spaces
+
+from maze_core.envs.tick_buffers import empty_tick, tick_fields
+from maze_core.envs.vector import Tick, VectorEnv
+from maze_core.errors import EnvError
+from maze_core.types import Action, Array, BoolArray, FloatArray, NamedArrays, Observation, StepKey
+
+Spaces = Mapping[StepKey, spaces.Dict]
+States = list[Any] | None
+Actions = Mapping[StepKey, Mapping[str, Array]]
+_E = TypeVar("_E")
+
+
+class ProcessedObservation(dict[str, Array]):
+    """An observation that has been through the wrappers: a policy takes it as it is."""
+
+
+class Wrapper:
+    """Changes what a policy sees, does or is paid. Override what you need; every default changes nothing."""
+
+    servable: ClassVar[bool] = True
+    """``observation`` and ``action`` are pure functions of the batch and the state."""
+    is_stateful: ClassVar[bool] = False
+    """``observation`` carries something from one observation of an episode to the next."""
+
+    @classmethod
+    def wrap(cls, env: _E, **kwargs: Any) -> _E:
+        """Wrap a MazeEnv or a VectorEnv in a new wrapper of this class.
+
+        Args:
+            env: what to wrap; it is owned, and closed, by the result.
+            **kwargs: arguments of this class.
+
+        Returns:
+            The same kind: a MazeEnv for a MazeEnv, a VectorEnv for a VectorEnv.
+        """
+        from maze_core.envs.maze_env import MazeEnv
+
+        wrapper = cls(**kwargs)
+        if isinstance(env, MazeEnv):
+            return MazeEnv(WrappedVectorEnv(env.vector_env, [wrapper]))  # type: ignore[return-value]
+        if isinstance(env, VectorEnv):
+            return WrappedVectorEnv(env, [wrapper])  # type: ignore[return-value]
+        raise EnvError(f"{cls.__name__} wraps a MazeEnv or a VectorEnv, not a {type(env).__name__}.")
+
+    def bind(self, observation_spaces: Spaces, action_spaces: Spaces) -> tuple[Spaces, Spaces]:
+        """Learn the spaces it sits on; called once per environment or agent, before anything else.
+
+        Returns:
+            The spaces as they are seen through this wrapper.
+
+        Raises:
+            EnvError: it does not fit these spaces.
+        """
+        return observation_spaces, action_spaces
+
+    def observation(
+        self, step_key: StepKey, observations: Observation, state: States
+    ) -> tuple[Observation, States]:
+        """Process a batch of observations.
+
+        Args:
+            step_key: the sub-step they belong to.
+            observations: name → ``[B, ...]``; not to be written to.
+            state: one JSON-able entry per row, None where an episode begins; None for a stateless wrapper.
+
+        Returns:
+            The processed batch and the next state.
+        """
+        return observations, state
+
+    def action(self, step_key: StepKey, actions: Action) -> Action:
+        """Turn a batch of the policy's actions, head → ``[B, ...]``, into the environment's."""
+        return actions
+
+    def reward(self, tick: Tick) -> FloatArray:
+        """The reward ``[B]`` that training sees; the episode return stays the sum of raw rewards."""
+        return tick.reward
+
+    def on_tick(self, tick: Tick, actions: Actions) -> None:
+        """Watch one step.
+
+        Args:
+            tick: after the step, with the observations that the policy sees and the reward as it is above
+                this wrapper; not to be kept or written to.
+            actions: what the environments were given: step key → head → ``[n, ...]``, of those that acted in
+                this sub-step.
+        """
+
+    def needs_statistics(self) -> bool:
+        """Whether ``estimate`` must be called before the first observation."""
+        return False
+
+    def estimate(self, observations: Mapping[StepKey, Observation]) -> None:
+        """Fix the statistics from samples as the wrapper below gives them, key → name → ``[N, ...]``."""
+
+    def state_dict(self) -> dict[str, Array]:
+        """What a checkpoint keeps of this wrapper."""
+        return {}
+
+    def load_state_dict(self, arrays: NamedArrays) -> None:
+        """Take back what ``state_dict`` gave."""
+
+    def metrics(self) -> dict[str, float]:
+        """Numbers gathered since the last call; gathering starts anew."""
+        return {}
+
+    @classmethod
+    def overrides(cls, method: str) -> bool:
+        """Whether this class does anything in ``method``."""
+        return getattr(cls, method) is not getattr(Wrapper, method)
+
+
+def bind_wrappers(
+    wrappers: Sequence[Wrapper], observation_spaces: Spaces, action_spaces: Spaces
+) -> tuple[Spaces, Spaces]:
+    """Bind a stack to an environment's spaces; the result is what a policy sees and does."""
+    for wrapper in wrappers:
+        observation_spaces, action_spaces = wrapper.bind(observation_spaces, action_spaces)
+    return observation_spaces, action_spaces
+
+
+def estimate_statistics(wrappers: Sequence[Wrapper], samples: Mapping[StepKey, Observation]) -> None:
+    """Give every wrapper that needs statistics the raw ``samples`` as it sees them, through those below."""
+    for wrapper in wrappers:
+        if wrapper.needs_statistics():
+            wrapper.estimate(samples)
+        samples = {key: wrapper.observation(key, batch, None)[0] for key, batch in samples.items()}
+
+
+class WrappedVectorEnv(VectorEnv):
+    """A vector environment seen through a stack of wrappers."""
+
+    def __init__(
+        self, env: VectorEnv, wrappers: Sequence[Wrapper], *, process_observations: bool = True
+    ) -> None:
+        """Bind the wrappers to ``env`` and take ownership of it.
+
+        Args:
+            env: what is wrapped.
+            wrappers: closest to the environment first.
+            process_observations: False leaves observations raw; actions, rewards and statistics still apply.
+        """
+        self.env = env
+        self.wrappers = tuple(wrappers)
+        self.n_envs = env.n_envs
+        self.agent_counts = env.agent_counts
+        seen, done = bind_wrappers(self.wrappers, env.observation_spaces, env.action_spaces)
+        self.observation_spaces: Spaces = seen if process_observations else env.observation_spaces
+        self.action_spaces: Spaces = done
+        self._on_observation = [
+            w for w in self.wrappers if process_observations and w.overrides("observation")
+        ]
+        self._on_action = [w for w in reversed(self.wrappers) if w.overrides("action")]
+        self._after_step = [w for w in self.wrappers if w.overrides("reward") or w.overrides("on_tick")]
+        self._is_watched = any(w.overrides("on_tick") for w in self.wrappers)
+        self._carried = {w: _Carried(self.n_envs) for w in self._on_observation if w.is_stateful}
+        self._tick = empty_tick(self.observation_spaces, self.n_envs)
+        self.inner_actions: Actions = {}
+        """What the wrapped environment was given at the last step."""
+        self.inner_tick = self._tick
+        """What the wrapped environment showed last."""
+
+    @property
+    def is_processed(self) -> bool:
+        """Observations are not the environment's own any more, or the environment below says so."""
+        return bool(self._on_observation) or (
+            isinstance(self.env, WrappedVectorEnv) and self.env.is_processed
+        )
+
+    def reset(self, seeds: Sequence[int | None], rows: BoolArray | None = None) -> Tick:
+        """Start new episodes; see :meth:`VectorEnv.reset`."""
+        started = np.ones(self.n_envs, dtype=np.bool_) if rows is None else rows
+        inner = self.env.reset(seeds, rows)
+        self._forget(started)
+        return self._present(inner, started)
+
+    def step(self, actions: Actions) -> Tick:
+        """Act through the wrappers; see :meth:`VectorEnv.step`."""
+        for wrapper in self._on_action:
+            actions = {key: wrapper.action(key, dict(batch)) for key, batch in actions.items()}
+        watched = self._of_actors(actions) if self._is_watched else actions
+        self.inner_actions = actions
+        tick = self._present(self.env.step(actions), None)
+        for wrapper in self._after_step:
+            tick.reward = wrapper.reward(tick)
+            wrapper.on_tick(tick, watched)
+        return tick
+
+    def close(self) -> None:
+        """Close what is wrapped."""
+        self.env.close()
+
+    def _present(self, inner: Tick, rows: BoolArray | None) -> Tick:
+        """The inner tick with processed observations; ``rows`` are those that changed, None all."""
+        tick, self.inner_tick = self._tick, inner
+        for name in tick_fields():
+            setattr(tick, name, getattr(inner, name))
+        if not self._on_observation:
+            return tick
+        if rows is None and (ended := inner.ended).any():
+            tick.final_observations = self._process(inner.final_observations, inner.final_active, "final")
+            self._forget(ended)
+        active = inner.active if rows is None else {key: a & rows for key, a in inner.active.items()}
+        tick.observations = self._process(inner.observations, active, "shown")
+        return tick
+
+    def _forget(self, rows: BoolArray) -> None:
+        """Let the next observation of these rows be the first of its episode."""
+        for carried in self._carried.values():
+            for row in np.flatnonzero(rows):
+                carried.states[row] = None
+
+    def _process(
+        self, batches: Mapping[StepKey, Observation], rows: Mapping[StepKey, BoolArray], purpose: str
+    ) -> dict[StepKey, Observation]:
+        processed: dict[StepKey, Observation] = {}
+        for key, batch in batches.items():
+            for wrapper in self._on_observation:
+                if wrapper.is_stateful:
+                    carried = self._carried[wrapper]
+                    batch = carried.process(wrapper, key, batch, np.flatnonzero(rows[key]), purpose)
+                else:
+                    batch, _ = wrapper.observation(key, batch, None)
+            processed[key] = ProcessedObservation(batch)
+        return processed
+
+    def _of_actors(self, actions: Actions) -> Actions:
+        if len(self.action_spaces) == 1:
+            return actions
+        active = self._tick.active
+        return {
+            key: {head: values[active[key]] for head, values in batch.items()}
+            for key, batch in actions.items()
+        }
+
+
+class _Carried:
+    """What a stateful wrapper carries for each row, and the batches it has processed so far."""
+
+    def __init__(self, n_envs: int) -> None:
+        self.states: list[Any] = [None] * n_envs
+        self._batches: dict[tuple[StepKey, str], Observation] = {}
+
+    def process(
+        self, wrapper: Wrapper, key: StepKey, batch: Observation, rows: Array, purpose: str
+    ) -> Observation:
+        """Process these rows with the states of their episodes; the others stay as they were."""
+        chosen = {name: values[rows] for name, values in batch.items()}
+        given, states = wrapper.observation(key, chosen, [self.states[row] for row in rows])
+        for row, state in zip(rows, states or [], strict=True):
+            self.states[row] = state
+        shown = self._batches.setdefault((key, purpose), {})
+        for name, values in given.items():
+            if name not in shown:
+                shown[name] = np.zeros((len(self.states), *values.shape[1:]), dtype=values.dtype)
+            shown[name][rows] = values
+        return shown

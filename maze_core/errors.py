@@ -1,0 +1,102 @@
+"""What can go wrong, as a tree; the class says which mistake, the message where, what and the way out.
+
+MazeError
+├── InvalidSpecificationError     the configuration cannot work; carries every problem found
+├── SpaceMismatchError            an observation or action does not fit its space
+├── CheckpointError               a checkpoint is missing, damaged or of another kind
+│   └── NotServableError          a checkpoint trains on, but cannot act on raw observations
+├── EnvError                      an environment broke its contract
+├── DivergedError                 training produced a number that is not finite
+└── ContextClosedError            a RunContext was used after close()
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+
+class MazeError(Exception):
+    """Base of every error raised by this library on purpose."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Problem:
+    """One thing that is wrong with a specification."""
+
+    path: str
+    """Dotted key path, such as ``algorithm.gamma``; empty for the specification as a whole."""
+    message: str
+    """What is wrong and the way out, in one sentence."""
+    code: str = "invalid_value"
+    """Stable snake_case name of the kind of problem, such as ``unknown_key``."""
+    allowed: tuple[str, ...] = ()
+    """The values that would be accepted, where they can be listed."""
+    did_you_mean: str | None = None
+    """The closest allowed value."""
+
+    def __str__(self) -> str:
+        """``path: message``, with the suggestion and the allowed values where there are any."""
+        text = f"{self.path}: {self.message}" if self.path else self.message
+        if self.did_you_mean:
+            text += f" Did you mean {self.did_you_mean!r}?"
+        if self.allowed:
+            text += f" Allowed: {', '.join(self.allowed)}."
+        return text
+
+
+class InvalidSpecificationError(MazeError, ValueError):
+    """A configuration that cannot work, found before anything was built."""
+
+    def __init__(self, problems: Sequence[Problem] | str) -> None:
+        """Take every problem found, or one sentence."""
+        found = (Problem(path="", message=problems),) if isinstance(problems, str) else tuple(problems)
+        self.problems: tuple[Problem, ...] = found
+        super().__init__("\n".join(str(problem) for problem in found))
+
+
+class SpaceMismatchError(MazeError, ValueError):
+    """An observation or action does not fit its space.
+
+    Attributes:
+        pointer: JSON pointer of the offending leaf within the value, such as ``/observation/2``.
+    """
+
+    def __init__(self, message: str, pointer: str = "") -> None:
+        """Say what does not fit and where."""
+        self.pointer = pointer
+        super().__init__(message)
+
+
+class CheckpointError(MazeError):
+    """A checkpoint is missing, damaged or of another kind."""
+
+
+class NotServableError(CheckpointError):
+    """The checkpoint's wrapper stack has no pure form, so it cannot act on raw observations."""
+
+
+class EnvError(MazeError):
+    """An environment broke its contract."""
+
+
+class DivergedError(MazeError):
+    """Training produced a number that is not finite."""
+
+
+class ContextClosedError(MazeError):
+    """The RunContext was closed."""
+
+
+@dataclass(slots=True)
+class ProblemList:
+    """Collects problems so that one error can name them all."""
+
+    problems: list[Problem] = field(default_factory=list)
+
+    def add(self, path: str, message: str, **details: object) -> None:
+        """Note one problem; ``details`` are the other fields of :class:`Problem`."""
+        self.problems.append(Problem(path=path, message=message, **details))  # type: ignore[arg-type]
+
+    def raise_if_any(self) -> None:
+        """Raise :class:`InvalidSpecificationError` when anything was noted."""
+        if self.problems:
+            raise InvalidSpecificationError(self.problems)

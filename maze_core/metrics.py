@@ -1,0 +1,108 @@
+"""Where a run's progress goes: the Reporter protocol and its combinations. Nothing here counts steps by itself."""
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Protocol
+
+from maze_core.checkpoint import Checkpoint
+
+if TYPE_CHECKING:
+    from maze_core.rollout.episodes import EpisodeRecord
+
+
+class Reporter(Protocol):
+    """Takes what a run has to say. Called from the thread that runs; must return quickly."""
+
+    def phase(self, name: str) -> None:
+        """What is done now: ``building, training, evaluating, checkpointing, finishing, rollout``."""
+
+    def progress(
+        self,
+        *,
+        epoch: int | None,
+        n_epochs: int | None,
+        env_steps: int | None,
+        fraction: float | None,
+        eta_s: float | None,
+    ) -> None:
+        """How far the run is; ``fraction`` in [0, 1], ``eta_s`` in seconds."""
+
+    def metrics(self, epoch: int, step: int, values: Mapping[str, float]) -> None:
+        """Values measured at an epoch (from 1) and environment step; called once per epoch."""
+
+    def checkpoint(
+        self,
+        checkpoint: Checkpoint,
+        *,
+        epoch: int,
+        step: int,
+        kind: str,
+        metrics: Mapping[str, float],
+        is_best: bool,
+        is_last: bool,
+    ) -> None:
+        """A checkpoint to keep; ``kind`` is ``scheduled``, ``best``, ``last`` or ``continued``."""
+
+    def episode(self, record: "EpisodeRecord") -> None:
+        """An episode of a rollout or evaluation ended."""
+
+    def log(self, level: str, message: str) -> None:
+        """A line for the run's log; ``level`` is ``debug, info, warning`` or ``error``."""
+
+
+class SilentReporter:
+    """Takes everything and keeps nothing; a base for reporters that want only some of it."""
+
+    def phase(self, name: str) -> None:
+        """Ignored."""
+
+    def progress(self, **values: Any) -> None:
+        """Ignored."""
+
+    def metrics(self, epoch: int, step: int, values: Mapping[str, float]) -> None:
+        """Ignored."""
+
+    def checkpoint(self, checkpoint: Checkpoint, **details: Any) -> None:
+        """Ignored."""
+
+    def episode(self, record: "EpisodeRecord") -> None:
+        """Ignored."""
+
+    def log(self, level: str, message: str) -> None:
+        """Ignored."""
+
+
+class Reporters(SilentReporter):
+    """Hands everything to several reporters, in order."""
+
+    def __init__(self, reporters: Sequence[Reporter]) -> None:
+        self._reporters = tuple(reporters)
+
+    def phase(self, name: str) -> None:
+        """See :class:`Reporter`."""
+        for reporter in self._reporters:
+            reporter.phase(name)
+
+    def progress(self, **values: Any) -> None:
+        """See :class:`Reporter`."""
+        for reporter in self._reporters:
+            reporter.progress(**values)
+
+    def metrics(self, epoch: int, step: int, values: Mapping[str, float]) -> None:
+        """See :class:`Reporter`."""
+        for reporter in self._reporters:
+            reporter.metrics(epoch, step, values)
+
+    def checkpoint(self, checkpoint: Checkpoint, **details: Any) -> None:
+        """See :class:`Reporter`."""
+        for reporter in self._reporters:
+            reporter.checkpoint(checkpoint, **details)
+
+    def episode(self, record: "EpisodeRecord") -> None:
+        """See :class:`Reporter`."""
+        for reporter in self._reporters:
+            reporter.episode(record)
+
+    def log(self, level: str, message: str) -> None:
+        """See :class:`Reporter`."""
+        for reporter in self._reporters:
+            reporter.log(level, message)

@@ -1,0 +1,81 @@
+"""Activation names, and what each of them does to a numpy array in place.
+
+The names are a closed list: a configuration says ``tanh`` or ``torch.nn.Tanh`` and nothing is imported. The
+torch twins are in :mod:`maze_core.models.networks`.
+"""
+
+from collections.abc import Callable
+from typing import Any, Final, Literal, TypeAlias
+
+import numpy as np
+
+from maze_core.types import FloatArray
+
+ActivationName: TypeAlias = Literal["tanh", "relu", "elu", "sigmoid", "silu", "leaky_relu", "identity"]
+
+LEAKY_SLOPE: Final = 0.01
+"""Slope of ``leaky_relu`` below 0, torch's default."""
+
+_PREFIXES = ("torch.nn.functional.", "torch.nn.modules.activation.", "torch.nn.", "torch.", "nn.")
+
+
+def activation_name(value: Any) -> Any:
+    """Short name of an activation written as ``torch.nn.Tanh``, ``nn.Tanh``, ``tanh`` or the class itself.
+
+    Anything else is returned unchanged, for the validation of the field to refuse.
+    """
+    if isinstance(value, type):
+        value = value.__name__
+    if not isinstance(value, str):
+        return value
+    bare = value
+    for prefix in _PREFIXES:
+        if value.startswith(prefix):
+            bare = value.removeprefix(prefix)
+            break
+    plain = bare.replace("_", "").lower()
+    return next((name for name in ACTIVATIONS if name.replace("_", "") == plain), value)
+
+
+def _tanh(h: FloatArray) -> None:
+    np.tanh(h, h)
+
+
+def _relu(h: FloatArray) -> None:
+    np.maximum(h, 0.0, out=h)
+
+
+def _elu(h: FloatArray) -> None:
+    below = np.expm1(np.minimum(h, 0.0))
+    np.maximum(h, 0.0, out=h)
+    np.add(h, below, h)
+
+
+def _sigmoid(h: FloatArray) -> None:
+    # σ(x) = (1 + tanh(x/2)) / 2 cannot overflow, 1 / (1 + exp(-x)) can.
+    np.multiply(h, 0.5, h)
+    np.tanh(h, h)
+    np.multiply(h, 0.5, h)
+    np.add(h, 0.5, h)
+
+
+def _silu(h: FloatArray) -> None:
+    gate = h.copy()
+    _sigmoid(gate)
+    np.multiply(h, gate, h)
+
+
+def _leaky_relu(h: FloatArray) -> None:
+    np.maximum(h, LEAKY_SLOPE * h, out=h)
+
+
+ACTIVATIONS: Final[dict[str, Callable[[FloatArray], None] | None]] = {
+    "tanh": _tanh,
+    "relu": _relu,
+    "elu": _elu,
+    "sigmoid": _sigmoid,
+    "silu": _silu,
+    "leaky_relu": _leaky_relu,
+    "identity": None,
+}
+"""Name → in-place function of a float32 array; None changes nothing."""

@@ -1,0 +1,216 @@
+"""Composers made by hand: spaces and networks in, a policy, a critic or a whole model out.
+
+A composer can be handed over in place of its settings, as in ``overrides={"model.policy": composer}``. When
+the model is then built, the spaces that the policy sees (behind all wrappers) take the place of those the
+composer was made with.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from maze_core.config.instantiate import instantiate
+from maze_core.models.composing import Model, ModelSpec, compose_critic, compose_policy, seeded
+from maze_core.models.config import (
+    ConcatModelBuilderConfig,
+    CustomModelConfig,
+    ProbabilisticPolicyComposerConfig,
+    SharedStateCriticConfig,
+    SpacesByKey,
+    StepStateCriticConfig,
+    TemplateModelConfig,
+)
+from maze_core.models.critics import TorchCritic
+from maze_core.models.distribution_mapper import DistributionMapper
+from maze_core.models.policies import TorchPolicy
+from maze_core.types import StepKey, Tree
+
+__all__ = [
+    "CustomModelComposer",
+    "Model",
+    "ProbabilisticPolicyComposer",
+    "SharedStateCriticComposer",
+    "StepStateCriticComposer",
+    "TemplateModelComposer",
+]
+
+
+class ProbabilisticPolicyComposer:
+    """Composes a policy: a network per sub-step, and a distribution per action head."""
+
+    def __init__(
+        self,
+        action_spaces_dict: SpacesByKey,
+        observation_spaces_dict: SpacesByKey,
+        distribution_mapper: DistributionMapper | None,
+        networks: Sequence[Any] | Mapping[StepKey, Any],
+        substeps_with_separate_agent_nets: Sequence[StepKey] = (),
+        agent_counts_dict: Mapping[StepKey, int] | None = None,
+    ) -> None:
+        """Take spaces and networks.
+
+        Args:
+            action_spaces_dict: sub-step → action space.
+            observation_spaces_dict: sub-step → observation space.
+            distribution_mapper: which head gets which distribution; None leaves it to the model.
+            networks: per sub-step: settings, ``_target_`` dicts, classes, functions or modules.
+            substeps_with_separate_agent_nets: sub-steps in which each agent has its own network.
+            agent_counts_dict: agents per sub-step; None is one each.
+
+        Raises:
+            InvalidSpecificationError: the settings of a network are wrong.
+        """
+        counts = None if agent_counts_dict is None else dict(agent_counts_dict)
+        self.policy_config: ProbabilisticPolicyComposerConfig = _settings(
+            ProbabilisticPolicyComposerConfig,
+            networks=networks,
+            substeps_with_separate_agent_nets=substeps_with_separate_agent_nets,
+            agent_counts_dict=counts,
+        )
+        self.distribution_mapper = distribution_mapper
+        self._spec = ModelSpec(
+            observation_spaces=observation_spaces_dict,
+            action_spaces=action_spaces_dict,
+            agent_counts=counts or {},
+            mapper=distribution_mapper or DistributionMapper(action_spaces_dict),
+            template=None,
+        )
+
+    def compose(self, generator_seed: int) -> TorchPolicy:
+        """Build the policy for the composer's own spaces."""
+        with seeded(generator_seed) as generator:
+            return compose_policy(self.policy_config, self._spec, generator)
+
+
+class _StateCriticComposer:
+    """What the two state critic composers share."""
+
+    _config: type[StepStateCriticConfig | SharedStateCriticConfig]
+
+    def __init__(
+        self, observation_spaces_dict: SpacesByKey, networks: Sequence[Any] | Mapping[StepKey, Any]
+    ) -> None:
+        """Take spaces and networks.
+
+        Args:
+            observation_spaces_dict: sub-step → observation space.
+            networks: value networks: settings, ``_target_`` dicts, classes, functions or modules.
+
+        Raises:
+            InvalidSpecificationError: the settings of a network are wrong.
+        """
+        self.critic_config = _settings(self._config, networks=networks)
+        self._spec = ModelSpec(
+            observation_spaces=observation_spaces_dict,
+            action_spaces={},
+            agent_counts={},
+            mapper=DistributionMapper(),
+            template=None,
+        )
+
+    def compose(self, generator_seed: int) -> TorchCritic:
+        """Build the critic for the composer's own spaces."""
+        with seeded(generator_seed) as generator:
+            return compose_critic(self.critic_config, self._spec, generator)
+
+
+class StepStateCriticComposer(_StateCriticComposer):
+    """Composes a critic with one value network per sub-step."""
+
+    _config = StepStateCriticConfig
+
+
+class SharedStateCriticComposer(_StateCriticComposer):
+    """Composes a critic with one value network for all sub-steps, the only one in ``networks``."""
+
+    _config = SharedStateCriticConfig
+
+
+class _ModelComposer:
+    """What the two model composers share: settings and spaces."""
+
+    def __init__(
+        self,
+        config: CustomModelConfig | TemplateModelConfig,
+        observation_spaces: SpacesByKey,
+        action_spaces: SpacesByKey,
+    ) -> None:
+        self.config = config
+        self._observation_spaces = observation_spaces
+        self._action_spaces = action_spaces
+        self._agent_counts: Mapping[StepKey, int] = {}
+
+    def compose(self, generator_seed: int) -> Model:
+        """Build the model for the composer's own spaces."""
+        return self.build(
+            self._observation_spaces, self._action_spaces, self._agent_counts, generator_seed=generator_seed
+        )
+
+    def build(
+        self,
+        observation_spaces: SpacesByKey,
+        action_spaces: SpacesByKey,
+        agent_counts: Mapping[StepKey, int],
+        *,
+        generator_seed: int,
+    ) -> Model:
+        """Build the model for other spaces, as the settings of a model do."""
+        return self.config.build(
+            observation_spaces, action_spaces, agent_counts, generator_seed=generator_seed
+        )
+
+
+class CustomModelComposer(_ModelComposer):
+    """Composes a model whose networks are named."""
+
+    def __init__(
+        self,
+        action_spaces_dict: SpacesByKey,
+        observation_spaces_dict: SpacesByKey,
+        agent_counts_dict: Mapping[StepKey, int] | None,
+        distribution_mapper_config: Any,
+        policy: Any,
+        critic: Any,
+    ) -> None:
+        """Take spaces, distribution rules, and policy and critic: settings, ``_target_`` dicts or composers.
+
+        Raises:
+            InvalidSpecificationError: a setting is wrong.
+        """
+        rules = distribution_mapper_config
+        config = _settings(CustomModelConfig, distribution_mapper_config=rules, policy=policy, critic=critic)
+        super().__init__(config, observation_spaces_dict, action_spaces_dict)
+        self._agent_counts = agent_counts_dict or {}
+
+
+class TemplateModelComposer(_ModelComposer):
+    """Composes a model whose networks follow from the spaces by a template."""
+
+    def __init__(
+        self,
+        action_spaces_dict: SpacesByKey,
+        observation_spaces_dict: SpacesByKey,
+        agent_counts_dict: Mapping[StepKey, int] | None,
+        distribution_mapper_config: Any,
+        model_builder: ConcatModelBuilderConfig | Tree | None = None,
+        policy: Any = None,
+        critic: Any = None,
+    ) -> None:
+        """Take spaces, distribution rules, template, policy and critic; None is the default of each.
+
+        Raises:
+            InvalidSpecificationError: a setting is wrong.
+        """
+        config = _settings(
+            TemplateModelConfig,
+            distribution_mapper_config=distribution_mapper_config,
+            model_builder=ConcatModelBuilderConfig() if model_builder is None else model_builder,
+            policy=ProbabilisticPolicyComposerConfig() if policy is None else policy,
+            critic=critic,
+        )
+        super().__init__(config, observation_spaces_dict, action_spaces_dict)
+        self._agent_counts = agent_counts_dict or {}
+
+
+def _settings(config: type[Any], **fields: Any) -> Any:
+    """Settings from fields that may hold ``_target_`` dicts, which are resolved and checked."""
+    return instantiate({"_target_": f"{config.__module__}.{config.__qualname__}", **fields})

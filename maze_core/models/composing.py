@@ -1,0 +1,189 @@
+"""From the settings of a model and the spaces of an environment to a policy and a critic.
+
+Weights depend on the settings, the spaces and the seed alone. Networks of ours draw from a generator of their
+own; those of the user's draw from torch's global one, which is seeded for them and put back afterwards.
+"""
+
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from gymnasium import spaces
+
+from maze_core.errors import InvalidSpecificationError, Problem
+from maze_core.models.builders import mask_names
+from maze_core.models.config import (
+    ConcatModelBuilderConfig,
+    ProbabilisticPolicyComposerConfig,
+    SharedStateCriticConfig,
+    SpacesByKey,
+    StepStateCriticConfig,
+    TemplateModelConfig,
+)
+from maze_core.models.critics import TorchCritic
+from maze_core.models.distribution_mapper import DistributionMapper
+from maze_core.models.network_factory import NetworkFactory, by_step
+from maze_core.models.policies import StepNetworks, TorchPolicy
+from maze_core.types import StepKey
+
+_BUILDING = threading.Lock()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Model:
+    """What a trainer trains."""
+
+    policy: TorchPolicy
+    critic: TorchCritic | None
+    """None where the model's configuration has no critic."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelSpec:
+    """What networks are built for."""
+
+    observation_spaces: SpacesByKey
+    action_spaces: SpacesByKey
+    agent_counts: Mapping[StepKey, int]
+    """Agents per sub-step; below 1 is not known before the episode."""
+    mapper: DistributionMapper
+    template: ConcatModelBuilderConfig | None
+    """Template of the networks that are not named; None has none."""
+
+
+def compose_model(config: Any, spec: ModelSpec, generator_seed: int) -> Model:
+    """Build the policy and the critic of a model configuration.
+
+    Raises:
+        InvalidSpecificationError: a network does not fit the spaces, or a space has no distribution.
+    """
+    policy_seed, critic_seed = (int(n) for n in np.random.SeedSequence(generator_seed).generate_state(2))
+    with seeded(policy_seed) as generator:
+        policy = compose_policy(getattr(config.policy, "policy_config", config.policy), spec, generator)
+    if config.critic is None:
+        return Model(policy=policy, critic=None)
+    with seeded(critic_seed) as generator:
+        critic = compose_critic(getattr(config.critic, "critic_config", config.critic), spec, generator)
+    return Model(policy=policy, critic=critic)
+
+
+def spec_of(
+    config: Any,
+    observation_spaces: SpacesByKey,
+    action_spaces: SpacesByKey,
+    agent_counts: Mapping[StepKey, int],
+) -> ModelSpec:
+    """What the networks of this configuration are built for; a composer's own distribution mapper wins."""
+    mapper = getattr(config.policy, "distribution_mapper", None)
+    return ModelSpec(
+        observation_spaces=observation_spaces,
+        action_spaces=action_spaces,
+        agent_counts=agent_counts,
+        mapper=mapper or DistributionMapper(action_spaces, config.distribution_mapper_config),
+        template=config.model_builder if isinstance(config, TemplateModelConfig) else None,
+    )
+
+
+def compose_policy(
+    config: ProbabilisticPolicyComposerConfig, spec: ModelSpec, generator: torch.Generator
+) -> TorchPolicy:
+    """The policy: a network per sub-step, or per agent of a sub-step."""
+    keys = list(spec.action_spaces)
+    factory = _factory(spec, generator, is_policy=True)
+    entries = by_step(config.networks, keys, "model.policy.networks")
+    counts = _networks_per_step(config, spec)
+    steps: dict[StepKey, StepNetworks] = {}
+    for key in keys:
+        space = spec.observation_spaces[key]
+        heads = spec.mapper.heads(spec.action_spaces[key], space.spaces)
+        outputs = {head.name: head.logits_width for head in heads}
+        entry, path = entries[key]
+        if counts[key] > 1 and isinstance(entry, torch.nn.Module):
+            raise _problem(path, f"one module cannot serve {counts[key]} agents: give a class.")
+        networks = [factory.make(entry, space, outputs, path) for _ in range(counts[key])]
+        steps[key] = StepNetworks(heads, networks)
+    return TorchPolicy(steps)
+
+
+def compose_critic(
+    config: StepStateCriticConfig | SharedStateCriticConfig, spec: ModelSpec, generator: torch.Generator
+) -> TorchCritic:
+    """The critic: a value network per sub-step, or one for all of them."""
+    keys = list(spec.observation_spaces)
+    factory = _factory(spec, generator, is_policy=False)
+    path = "model.critic.networks"
+    if isinstance(config, StepStateCriticConfig):
+        entries = by_step(config.networks, keys, path)
+        networks = {
+            key: factory.make(entry, spec.observation_spaces[key], {"value": 1}, where)
+            for key, (entry, where) in entries.items()
+        }
+        return TorchCritic(networks)
+    union = _union(spec.observation_spaces)
+    entry, where = by_step(config.networks, ["shared"], path)["shared"]
+    shared = factory.make(entry, union, {"value": 1}, where)
+    fill = {name: _nothing(space) for name, space in union.spaces.items()} if len(keys) > 1 else {}
+    return TorchCritic(dict.fromkeys(keys, shared), fill)
+
+
+@contextmanager
+def seeded(seed: int) -> Iterator[torch.Generator]:
+    """A generator, with torch's global one seeded alike meanwhile; for one thread at a time."""
+    with _BUILDING, torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(seed)
+        yield torch.Generator().manual_seed(seed)
+
+
+def _factory(spec: ModelSpec, generator: torch.Generator, *, is_policy: bool) -> NetworkFactory:
+    return NetworkFactory(
+        is_policy=is_policy, masks=mask_names(spec.action_spaces), template=spec.template, generator=generator
+    )
+
+
+def _networks_per_step(config: ProbabilisticPolicyComposerConfig, spec: ModelSpec) -> dict[StepKey, int]:
+    """Sub-step → number of networks: one, or one per agent."""
+    known = {str(key): key for key in spec.action_spaces}
+    for key, count in (config.agent_counts_dict or {}).items():
+        actual = spec.agent_counts.get(known.get(str(key), key), 1)
+        if str(key) not in known or (count > 0 and actual > 0 and count != actual):
+            counts = {key: spec.agent_counts.get(key, 1) for key in spec.action_spaces}
+            raise _problem("model.policy.agent_counts_dict", f"does not fit the environment: {counts}.")
+    per_step = dict.fromkeys(spec.action_spaces, 1)
+    for key in config.substeps_with_separate_agent_nets:
+        path = "model.policy.substeps_with_separate_agent_nets"
+        if str(key) not in known:
+            raise _problem(path, f"there is no sub-step {key!r}.", tuple(known))
+        count = spec.agent_counts.get(known[str(key)], 1)
+        if count < 1:
+            raise _problem(path, f"sub-step {key!r} has no fixed number of agents, so they share a network.")
+        per_step[known[str(key)]] = count
+    return per_step
+
+
+def _union(observation_spaces: SpacesByKey) -> spaces.Dict:
+    """The observations of all sub-steps together; one name must mean one space."""
+    union: dict[str, spaces.Space[Any]] = {}
+    for space in observation_spaces.values():
+        for name, part in space.spaces.items():
+            if union.setdefault(name, part) != part:
+                message = (
+                    f"sub-steps show {name!r} in different spaces, so they cannot share a critic: "
+                    "use critic=template_state, or name the observations apart."
+                )
+                raise _problem("model.critic", message)
+    return spaces.Dict(union)
+
+
+def _nothing(space: spaces.Space[Any]) -> torch.Tensor:
+    """One row that stands for an observation which is not shown: zeros, or the first category."""
+    if isinstance(space, (spaces.Discrete, spaces.MultiDiscrete)):
+        return torch.as_tensor(np.asarray(space.start)).unsqueeze(0)
+    return torch.zeros(1, *(space.shape or ()))
+
+
+def _problem(path: str, message: str, allowed: Sequence[str] = ()) -> InvalidSpecificationError:
+    return InvalidSpecificationError([Problem(path=path, message=message, allowed=tuple(allowed))])

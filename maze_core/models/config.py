@@ -1,0 +1,293 @@
+"""Settings of models, networks and policies; YAML twins in ``conf/model``, ``conf/critic``, ``conf/policy``.
+
+Nothing here imports torch: ``build`` does, when it is called. A network may also be a Python class, function
+or module of the user's; such live objects are accepted as they are.
+"""
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from gymnasium import spaces
+from pydantic import BeforeValidator, ConfigDict, Field
+from pydantic.dataclasses import dataclass
+
+from maze_core.models.activations import ActivationName, activation_name
+from maze_core.types import StepKey
+
+if TYPE_CHECKING:
+    from maze_core.models.composing import Model
+    from maze_core.models.random_policy import RandomPolicy
+
+_STRICT = ConfigDict(extra="forbid", arbitrary_types_allowed=True)
+
+
+def _last_name(value: Any) -> Any:
+    """``maze.perception.blocks.DenseBlock`` → ``DenseBlock``, a class → its name."""
+    name = getattr(value, "__name__", value) if isinstance(value, type) else value
+    return name.rpartition(".")[2] if isinstance(name, str) else name
+
+
+def _none_for_empty(value: Any) -> Any:
+    return None if value == {} or value == [] else value
+
+
+def _spelled(**spellings: str) -> BeforeValidator:
+    """Accept the published class names beside ours."""
+    return BeforeValidator(lambda value: spellings.get(name := _last_name(value), name))
+
+
+Activation = Annotated[ActivationName, BeforeValidator(activation_name)]
+HiddenUnits = Annotated[
+    tuple[Annotated[int, Field(ge=1, le=4096)], ...],
+    Field(min_length=1, max_length=8),
+]
+
+DistributionName = Annotated[
+    Literal["categorical", "multi_categorical", "bernoulli", "diagonal_gaussian"],
+    _spelled(
+        CategoricalProbabilityDistribution="categorical",
+        MultiCategoricalProbabilityDistribution="multi_categorical",
+        BernoulliProbabilityDistribution="bernoulli",
+        DiagonalGaussianProbabilityDistribution="diagonal_gaussian",
+    ),
+]
+SpaceName = Annotated[Literal["Discrete", "MultiDiscrete", "MultiBinary", "Box"], BeforeValidator(_last_name)]
+
+
+@dataclass(frozen=True, kw_only=True, config=_STRICT)
+class GaussianArgs:
+    """Settings of a diagonal Gaussian."""
+
+    state_dependent_std: bool = False
+    """The network produces the log-std beside the mean; False makes it a parameter of its own."""
+    initial_log_std: Annotated[float, Field(ge=-20.0, le=2.0)] = 0.0
+    """Where a log-std that is a parameter starts; 0 is a standard deviation of 1."""
+
+
+@dataclass(frozen=True, kw_only=True, config=_STRICT)
+class DistributionRule:
+    """Which distribution an action head, or every head of a kind of space, gets; a rule for the head wins."""
+
+    action_space: SpaceName | None = None
+    """The kind of space, such as ``Box`` or ``gymnasium.spaces.Box``."""
+    action_head: str | None = None
+    """The head's name."""
+    distribution: DistributionName
+    """The distribution's name."""
+    args: GaussianArgs | None = None
+    """Settings of the distribution, where it has any."""
+
+    def __post_init__(self) -> None:
+        if (self.action_space is None) == (self.action_head is None):
+            raise ValueError("give either action_space or action_head")
+        if self.args is not None and self.distribution != "diagonal_gaussian":
+            raise ValueError(f"{self.distribution} takes no args")
+
+
+DistributionRules = Annotated[
+    tuple[DistributionRule, ...], BeforeValidator(lambda value: () if value is None or value == {} else value)
+]
+
+
+@dataclass(frozen=True, kw_only=True, config=_STRICT)
+class FlattenConcatPolicyNetConfig:
+    """All observations flattened side by side, dense layers, then the logits of every action head."""
+
+    hidden_units: HiddenUnits = (256, 256)
+    """Width of each hidden layer."""
+    non_lin: Activation = "tanh"
+    """Activation after each hidden layer."""
+
+
+@dataclass(frozen=True, kw_only=True, config=_STRICT)
+class FlattenConcatStateValueNetConfig:
+    """All observations flattened side by side, dense layers, then one value."""
+
+    hidden_units: HiddenUnits = (256, 256)
+    """Width of each hidden layer."""
+    non_lin: Activation = "tanh"
+    """Activation after each hidden layer."""
+
+
+def _networks(value: Any) -> Any:
+    if value is None:
+        return None
+    if isinstance(value, (str, bytes)) or not isinstance(value, (Mapping, list, tuple)):
+        raise ValueError("give a list of networks, one per sub-step, or a dict sub-step → network")
+    described = isinstance(value, Mapping) and "_target_" in value
+    if described or not value:
+        raise ValueError("give a list of networks, such as [{'_target_': …}]; it must not be empty")
+    return dict(value) if isinstance(value, Mapping) else tuple(value)
+
+
+Networks = Annotated[tuple[Any, ...] | dict[StepKey, Any] | None, BeforeValidator(_networks)]
+"""Networks per sub-step: settings, classes, functions or modules. One entry in a list stands for every
+sub-step, each with weights of its own. None leaves them to the template."""
+
+
+@dataclass(frozen=True, kw_only=True, config=_STRICT)
+class ProbabilisticPolicyComposerConfig:
+    """A policy: one network per sub-step, and a distribution per action head."""
+
+    networks: Networks = None
+    """Networks per sub-step; None leaves them to the template model."""
+    substeps_with_separate_agent_nets: tuple[StepKey, ...] = ()
+    """Sub-steps in which each agent has a network of its own; elsewhere all agents share one."""
+    agent_counts_dict: dict[StepKey, int] | None = None
+    """Agents per sub-step, checked against the environment's; None takes the environment's."""
+
+
+@dataclass(frozen=True, kw_only=True, config=_STRICT)
+class StepStateCriticConfig:
+    """A state critic: one value network per sub-step."""
+
+    networks: Networks = None
+    """Value networks per sub-step; None leaves them to the template model."""
+
+
+@dataclass(frozen=True, kw_only=True, config=_STRICT)
+class SharedStateCriticConfig:
+    """A state critic: one value network for all sub-steps, over the observations of all of them.
+
+    Observations that a sub-step does not show are 0 there.
+    """
+
+    networks: Networks = None
+    """The one value network, in a list; None leaves it to the template model."""
+
+
+@dataclass(frozen=True, kw_only=True, config=_STRICT)
+class DenseBlockParams:
+    """Settings of dense layers."""
+
+    hidden_units: HiddenUnits = (128,)
+    """Width of each layer."""
+    non_lin: Activation = "tanh"
+    """Activation after each layer."""
+
+
+@dataclass(frozen=True, kw_only=True, config=_STRICT)
+class BlockConfig:
+    """A block of a template network."""
+
+    block_type: Annotated[Literal["dense"], _spelled(DenseBlock="dense")] = "dense"
+    """Kind of block."""
+    block_params: DenseBlockParams = Field(default_factory=DenseBlockParams)
+    """Its settings."""
+
+
+@dataclass(frozen=True, kw_only=True, config=_STRICT)
+class ModalityConfig:
+    """The blocks of a template network, in the order of the data."""
+
+    feature: BlockConfig = Field(default_factory=BlockConfig)
+    """Applied to each observation on its own, with weights of its own."""
+    hidden: BlockConfig = Field(default_factory=BlockConfig)
+    """Applied to the features of all observations side by side."""
+    recurrence: Annotated[None, BeforeValidator(_none_for_empty)] = None
+    """Recurrent layers are not there yet: null or {}."""
+
+
+@dataclass(frozen=True, kw_only=True, config=_STRICT)
+class ConcatModelBuilderConfig:
+    """Template of networks: a feature block per observation, then a hidden block over all of them."""
+
+    modality_config: ModalityConfig = Field(default_factory=ModalityConfig)
+    """The blocks."""
+    observation_modality_mapping: dict[str, Literal["feature"] | None] = Field(default_factory=dict)
+    """Observation → its block; null leaves the observation out, one that is not named gets ``feature``."""
+
+
+def _policy(value: Any) -> Any:
+    if isinstance(value, ProbabilisticPolicyComposerConfig) or hasattr(value, "policy_config"):
+        return value
+    raise ValueError(
+        "give a ProbabilisticPolicyComposer, as an object or as "
+        "{'_target_': 'maze_core.models.config.ProbabilisticPolicyComposerConfig', 'networks': […]}"
+    )
+
+
+def _critic(value: Any) -> Any:
+    known = isinstance(value, (StepStateCriticConfig, SharedStateCriticConfig))
+    if value is None or known or hasattr(value, "critic_config"):
+        return value
+    raise ValueError("give critic=template_state or flatten_concat_shared, a state critic composer, or null")
+
+
+Policy = Annotated[Any, BeforeValidator(_policy)]
+Critic = Annotated[Any, BeforeValidator(_critic)]
+SpacesByKey = Mapping[StepKey, spaces.Dict]
+
+
+class _Buildable:
+    """What the two kinds of model share: they are built from the spaces of an environment."""
+
+    def build(
+        self,
+        observation_spaces: SpacesByKey,
+        action_spaces: SpacesByKey,
+        agent_counts: Mapping[StepKey, int],
+        *,
+        generator_seed: int,
+    ) -> "Model":
+        """Build policy and critic; weights depend on the settings, the spaces and ``generator_seed`` alone.
+
+        Raises:
+            InvalidSpecificationError: a network does not fit the spaces, or a space has no distribution.
+        """
+        from maze_core.models.composing import compose_model, spec_of
+
+        return compose_model(
+            self, spec_of(self, observation_spaces, action_spaces, agent_counts), generator_seed
+        )
+
+
+@dataclass(frozen=True, kw_only=True, config=_STRICT)
+class TemplateModelConfig(_Buildable):
+    """A model whose networks follow from the spaces by a template."""
+
+    distribution_mapper_config: DistributionRules = ()
+    """Exceptions to the default distribution of a space."""
+    model_builder: ConcatModelBuilderConfig = Field(default_factory=ConcatModelBuilderConfig)
+    """The template."""
+    policy: Policy = Field(default_factory=ProbabilisticPolicyComposerConfig)
+    """The policy; its networks follow the template where it names none."""
+    critic: Critic = None
+    """The critic; None has none, ``critic=template_state`` adds one."""
+
+
+@dataclass(frozen=True, kw_only=True, config=_STRICT)
+class CustomModelConfig(_Buildable):
+    """A model whose networks are named."""
+
+    distribution_mapper_config: DistributionRules = ()
+    """Exceptions to the default distribution of a space."""
+    policy: Policy = Field(
+        default_factory=lambda: ProbabilisticPolicyComposerConfig(networks=(FlattenConcatPolicyNetConfig(),))
+    )
+    """The policy, with its networks."""
+    critic: Critic = Field(
+        default_factory=lambda: StepStateCriticConfig(networks=(FlattenConcatStateValueNetConfig(),))
+    )
+    """The critic, with its networks; None has none."""
+
+
+@dataclass(frozen=True, kw_only=True, config=_STRICT)
+class RandomPolicyConfig:
+    """Actions drawn uniformly from the space, masks honoured."""
+
+    def build(self, observation_spaces: SpacesByKey, action_spaces: SpacesByKey) -> "RandomPolicy":
+        """Build the policy for these action spaces; it finds masks among the observations by name."""
+        from maze_core.models.random_policy import RandomPolicy
+
+        return RandomPolicy(action_spaces)
+
+
+@dataclass(frozen=True, kw_only=True, config=_STRICT)
+class TorchPolicyConfig:
+    """The policy of a trained run."""
+
+    run: str | None = None
+    """Id or directory of the run; None takes it from where the rollout is asked for."""
+    checkpoint: Annotated[str, Field(min_length=1, max_length=256)] = "best"
+    """``best``, ``last``, ``epoch:N`` or the id of a checkpoint."""

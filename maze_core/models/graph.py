@@ -1,0 +1,296 @@
+"""A network as data: a :class:`Program` of a few operations, and the numpy forward pass that runs it.
+
+The same program is run by torch in training (:mod:`maze_core.models.networks`) and by numpy wherever a policy
+acts. It has a JSON form, so a checkpoint carries its networks without code.
+
+Rows are computed in blocks of 8, padded: ``[B, k]`` becomes ``[ceil(B / 8), 8, k]`` and every block is one
+matrix product of the same shape. A row then has the same bits whatever the batch it came in and wherever it
+stood; with one product per batch the last bits differ. Weights are read where they lie (``[n_out, n_in]``,
+torch's layout), never copied, so a view of a parameter stays current while the parameter is updated in place.
+"""
+
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, ClassVar, Final
+
+import numpy as np
+
+from maze_core.errors import CheckpointError
+from maze_core.models.activations import ACTIVATIONS
+from maze_core.types import Array, FloatArray, NamedArrays, Observation, Tree
+
+BLOCK_ROWS: Final = 8
+_CACHED_PLANS: Final = 64
+_CACHED_ROWS: Final = 4096
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Flatten:
+    """Read an observation of numbers as float32 ``[B, width]``."""
+
+    kind: ClassVar[str] = "flatten"
+    source: str
+    """Name of the observation."""
+    target: str
+    width: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OneHot:
+    """Read an observation of categories as indicators ``[B, sum(sizes)]``, one group per category."""
+
+    kind: ClassVar[str] = "one_hot"
+    source: str
+    """Name of the observation."""
+    target: str
+    sizes: tuple[int, ...]
+    """Number of values of each category."""
+    starts: tuple[int, ...]
+    """Smallest value of each category."""
+
+    @property
+    def width(self) -> int:
+        """Indicators in all."""
+        return sum(self.sizes)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Concat:
+    """Put slots side by side, in order."""
+
+    kind: ClassVar[str] = "concat"
+    sources: tuple[str, ...]
+    target: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Dense:
+    """``activation(x @ weight.T + bias)``; the parameters are ``<target>_weight`` and ``<target>_bias``."""
+
+    kind: ClassVar[str] = "dense"
+    source: str
+    target: str
+    n_in: int
+    n_out: int
+    activation: str
+    gain: float
+    """Scale of the orthogonal initialisation; no part of the forward pass."""
+
+    @property
+    def weight(self) -> str:
+        """Name of the weight, ``[n_out, n_in]``."""
+        return f"{self.target}_weight"
+
+    @property
+    def bias(self) -> str:
+        """Name of the bias, ``[n_out]``."""
+        return f"{self.target}_bias"
+
+
+Op = Flatten | OneHot | Concat | Dense
+_OPS: Final[dict[str, type[Op]]] = {op.kind: op for op in (Flatten, OneHot, Concat, Dense)}
+
+
+@dataclass(frozen=True, slots=True)
+class Program:
+    """Operations in order; the last one's target is the output, ``[B, n_out]``."""
+
+    ops: tuple[Op, ...]
+
+    @property
+    def n_out(self) -> int:
+        """Width of the output."""
+        return self.widths()[self.ops[-1].target]
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """Names of the observations that are read, in order."""
+        return tuple(op.source for op in self.ops if isinstance(op, (Flatten, OneHot)))
+
+    @property
+    def dense(self) -> tuple[Dense, ...]:
+        """The operations that have parameters, in order."""
+        return tuple(op for op in self.ops if isinstance(op, Dense))
+
+    def widths(self) -> dict[str, int]:
+        """Slot → width.
+
+        Raises:
+            CheckpointError: an operation reads a slot that is not there or has another width.
+        """
+        widths: dict[str, int] = {}
+        try:
+            for op in self.ops:
+                if isinstance(op, Concat):
+                    widths[op.target] = sum(widths[source] for source in op.sources)
+                elif isinstance(op, Dense):
+                    if widths[op.source] != op.n_in or op.activation not in ACTIVATIONS:
+                        raise CheckpointError(f"network: {op} does not fit its input {widths[op.source]}")
+                    widths[op.target] = op.n_out
+                else:
+                    widths[op.target] = op.width
+        except KeyError as error:
+            raise CheckpointError(f"network: slot {error} is read before it is written") from error
+        if not self.inputs:
+            raise CheckpointError("network: it reads no observation")
+        return widths
+
+    def to_json(self) -> list[Tree]:
+        """The program as a JSON-able list."""
+        return [{"op": op.kind, **asdict(op)} for op in self.ops]
+
+    @classmethod
+    def from_json(cls, value: Sequence[Mapping[str, Any]]) -> "Program":
+        """The program that :meth:`to_json` described.
+
+        Raises:
+            CheckpointError: an operation is unknown, incomplete or does not fit the others.
+        """
+        try:
+            ops = tuple(_op_from_json(dict(node)) for node in value)
+            program = cls(ops)
+            program.widths()
+        except (KeyError, TypeError, ValueError) as error:
+            raise CheckpointError(f"network: the description is damaged ({error!r})") from error
+        return program
+
+
+def _op_from_json(node: dict[str, Any]) -> Op:
+    kind = _OPS[node.pop("op")]
+    lists = {key: tuple(value) for key, value in node.items() if isinstance(value, list)}
+    return kind(**{**node, **lists})
+
+
+class Forward:
+    """A program bound to its arrays. Safe to call from several threads: each has its own work space."""
+
+    def __init__(self, program: Program, arrays: NamedArrays, prefix: str = "") -> None:
+        """Bind ``program`` to the arrays named ``prefix + parameter``; they are read in place at each call.
+
+        Raises:
+            CheckpointError: an array is missing or has the wrong shape or type.
+        """
+        self.program = program
+        self.parameters = {
+            name: _checked(arrays, prefix + name, shape)
+            for op in program.dense
+            for name, shape in ((op.weight, (op.n_out, op.n_in)), (op.bias, (op.n_out,)))
+        }
+        self._first_input = program.inputs[0]
+        self._local = threading.local()
+
+    def __call__(self, observations: Observation) -> FloatArray:
+        """Output ``[B, n_out]`` float32 for observations ``[B, ...]``; the next call overwrites it."""
+        n_rows = len(observations[self._first_input])
+        try:
+            plan = self._local.plans[n_rows]
+        except (AttributeError, KeyError):
+            plan = self._new_plan(n_rows)
+        for run in plan.readers:
+            run(observations)
+        for step in plan.steps:
+            step()
+        output: FloatArray = plan.output
+        return output
+
+    def _new_plan(self, n_rows: int) -> "_Plan":
+        plan = _Plan(self.program, self.parameters, n_rows)
+        if n_rows <= _CACHED_ROWS:
+            plans = self._local.__dict__.setdefault("plans", {})
+            if len(plans) >= _CACHED_PLANS:
+                plans.clear()
+            plans[n_rows] = plan
+        return plan
+
+
+def _checked(arrays: NamedArrays, name: str, shape: tuple[int, ...]) -> Array:
+    array = arrays.get(name)
+    if array is None or array.shape != shape or array.dtype != np.float32:
+        found = "nothing" if array is None else f"{array.dtype} {list(array.shape)}"
+        raise CheckpointError(f"network: {name} should be float32 {list(shape)}, found {found}")
+    return array
+
+
+class _Plan:
+    """Buffers and prepared calls for one batch size."""
+
+    def __init__(self, program: Program, parameters: Mapping[str, Array], n_rows: int) -> None:
+        n_blocks = -(-n_rows // BLOCK_ROWS)
+        slots = {
+            slot: np.zeros((n_blocks, BLOCK_ROWS, width), np.float32)
+            for slot, width in program.widths().items()
+        }
+        self.readers: list[Callable[[Observation], None]] = []
+        self.steps: list[Callable[[], None]] = []
+        for op in program.ops:
+            if isinstance(op, Flatten):
+                self.readers.append(_flatten(op, _rows(slots[op.target])[:n_rows]))
+            elif isinstance(op, OneHot):
+                self.readers.append(_one_hot(op, _rows(slots[op.target])[:n_rows]))
+            elif isinstance(op, Concat):
+                self.steps.append(_concat([slots[source] for source in op.sources], slots[op.target]))
+            else:
+                arguments = (slots[op.source], parameters[op.weight], parameters[op.bias], slots[op.target])
+                self.steps.append(_dense(*arguments, ACTIVATIONS[op.activation]))
+        self.output: FloatArray = _rows(slots[program.ops[-1].target])[:n_rows]
+
+
+def _rows(blocks: FloatArray) -> FloatArray:
+    return blocks.reshape(-1, blocks.shape[-1])
+
+
+def _flatten(op: Flatten, out: FloatArray) -> Callable[[Observation], None]:
+    name, shape = op.source, out.shape
+
+    def read(observations: Observation) -> None:
+        values = observations[name]
+        out[...] = values if values.shape == shape else values.reshape(shape)
+
+    return read
+
+
+def _one_hot(op: OneHot, out: FloatArray) -> Callable[[Observation], None]:
+    name, n_rows, n_groups = op.source, len(out), len(op.sizes)
+    offsets = np.cumsum((0, *op.sizes[:-1])) - np.asarray(op.starts)
+    rows = np.arange(n_rows)[:, None]
+
+    def read(observations: Observation) -> None:
+        out.fill(0.0)
+        out[rows, observations[name].reshape(n_rows, n_groups).astype(np.int64) + offsets] = 1.0
+
+    return read
+
+
+def _concat(sources: Sequence[FloatArray], out: FloatArray) -> Callable[[], None]:
+    def run() -> None:
+        np.concatenate(sources, axis=2, out=out)
+
+    return run
+
+
+def _dense(
+    x: FloatArray,
+    weight: FloatArray,
+    bias: FloatArray,
+    out: FloatArray,
+    activation: Callable[[FloatArray], None] | None,
+) -> Callable[[], None]:
+    """Prepare one layer; ``x`` and ``out`` are blocks ``[n, 8, k]``."""
+    transposed, single = weight.T, weight.shape[0] == 1
+    products = np.empty_like(x) if single else x
+    flat = out[..., 0]
+
+    def run() -> None:
+        if single:
+            # For one output BLAS takes a matrix-vector product, whose bits depend on the row's position on
+            # some CPUs; a sum over the row does not.
+            np.multiply(x, weight[0], products)
+            np.add.reduce(products, 2, out=flat)
+        else:
+            np.matmul(x, transposed, out)
+        np.add(out, bias, out)
+        if activation is not None:
+            activation(out)
+
+    return run

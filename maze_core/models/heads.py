@@ -1,0 +1,238 @@
+"""Action heads: how many logits an action needs, and how numpy turns logits and noise into the action.
+
+A head is the numpy twin of a distribution in :mod:`maze_core.models.distributions`; both read the same
+logits. One row's action depends on its own logits, its own noise and its own mask only. Layout of the noise:
+
+=================== ============================ =======================================
+head                noise per row                 logits per row
+=================== ============================ =======================================
+categorical         1 uniform in [0, 1)           n
+multi_categorical   1 uniform per dimension       sum of the dimensions' n, side by side
+bernoulli           1 uniform per bit             1 per bit
+diagonal_gaussian   1 standard normal per number  mean per number, then log-std per number
+=================== ============================ =======================================
+
+The log-std of a Gaussian is a parameter of its own (``parameter_width`` numbers, not produced by the network)
+unless ``state_dependent_std`` is set. A mask is an array of 0 and 1 as wide as the logits; a masked action
+has probability exactly 0. A row whose mask allows nothing is drawn uniformly, so that rows nobody reads stay
+finite.
+"""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from math import prod
+from typing import Any, ClassVar, Final
+
+import numpy as np
+
+from maze_core.errors import CheckpointError
+from maze_core.types import Array, FloatArray, IntArray, Tree
+
+MASKED_LOGIT: Final = float(np.finfo(np.float32).min)
+"""Logit of an action that the mask forbids; its exponential is exactly 0 beside any other."""
+
+LOG_STD_RANGE: Final = (-20.0, 2.0)
+"""A network's log-std is clipped to this range, as in Haarnoja et al. 2018 (arXiv:1812.05905)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CategoricalHead:
+    """One of ``n`` actions, numbered from ``start``."""
+
+    kind: ClassVar[str] = "categorical"
+    normal_noise: ClassVar[bool] = False
+    name: str
+    n: int
+    start: int = 0
+    masked: bool = False
+
+    @property
+    def logits_width(self) -> int:
+        """Logits per row that the network produces."""
+        return self.n
+
+    @property
+    def parameter_width(self) -> int:
+        """Numbers that are a parameter beside the network."""
+        return 0
+
+    @property
+    def noise_width(self) -> int:
+        """Noise numbers per row."""
+        return 1
+
+    def sample(self, logits: FloatArray, noise: FloatArray, parameter: FloatArray | None = None) -> Array:
+        """Actions ``[B]`` int64 by the inverse of the cumulative distribution."""
+        index = _inverse_cdf(logits, noise)
+        return index + self.start if self.start else index
+
+    def mode(self, logits: FloatArray, parameter: FloatArray | None = None) -> Array:
+        """The likeliest actions ``[B]``; of equals, the first."""
+        index: IntArray = logits.argmax(1)
+        return index + self.start if self.start else index
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MultiCategoricalHead:
+    """Several independent choices; choice i is one of ``sizes[i]``, numbered from ``starts[i]``."""
+
+    kind: ClassVar[str] = "multi_categorical"
+    normal_noise: ClassVar[bool] = False
+    name: str
+    shape: tuple[int, ...]
+    sizes: tuple[int, ...]
+    starts: tuple[int, ...]
+    masked: bool = False
+
+    @property
+    def logits_width(self) -> int:
+        """Logits per row that the network produces."""
+        return sum(self.sizes)
+
+    @property
+    def parameter_width(self) -> int:
+        """Numbers that are a parameter beside the network."""
+        return 0
+
+    @property
+    def noise_width(self) -> int:
+        """Noise numbers per row."""
+        return len(self.sizes)
+
+    def sample(self, logits: FloatArray, noise: FloatArray, parameter: FloatArray | None = None) -> Array:
+        """Actions ``[B, *shape]`` int64."""
+        drawn: list[Array] = [
+            _inverse_cdf(part, noise[:, i : i + 1]) for i, part in enumerate(self._split(logits))
+        ]
+        return self._joined(drawn)
+
+    def mode(self, logits: FloatArray, parameter: FloatArray | None = None) -> Array:
+        """The likeliest actions ``[B, *shape]``; of equals, the first."""
+        return self._joined([part.argmax(1) for part in self._split(logits)])
+
+    def _split(self, logits: FloatArray) -> list[FloatArray]:
+        return np.split(logits, np.cumsum(self.sizes[:-1]), axis=1)
+
+    def _joined(self, indices: list[Array]) -> Array:
+        values: Array = np.stack(indices, axis=1) + np.asarray(self.starts)
+        return values.reshape(-1, *self.shape)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BernoulliHead:
+    """Independent bits; a masked bit is always 0."""
+
+    kind: ClassVar[str] = "bernoulli"
+    normal_noise: ClassVar[bool] = False
+    name: str
+    shape: tuple[int, ...]
+    masked: bool = False
+
+    @property
+    def logits_width(self) -> int:
+        """Logits per row that the network produces."""
+        return prod(self.shape)
+
+    @property
+    def parameter_width(self) -> int:
+        """Numbers that are a parameter beside the network."""
+        return 0
+
+    @property
+    def noise_width(self) -> int:
+        """Noise numbers per row."""
+        return prod(self.shape)
+
+    def sample(self, logits: FloatArray, noise: FloatArray, parameter: FloatArray | None = None) -> Array:
+        """Bits ``[B, *shape]`` int8: 1 where the noise lies below σ(logit)."""
+        # Beyond ±100 σ is 0 or 1 to float32, and exp(100) does not overflow float64.
+        probability = 1.0 / (1.0 + np.exp(-np.clip(logits.astype(np.float64), -100.0, 100.0)))
+        probability[logits == MASKED_LOGIT] = 0.0
+        return (noise < probability).astype(np.int8).reshape(-1, *self.shape)
+
+    def mode(self, logits: FloatArray, parameter: FloatArray | None = None) -> Array:
+        """Bits ``[B, *shape]``: 1 where it is likelier than 0."""
+        return (logits > 0.0).astype(np.int8).reshape(-1, *self.shape)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GaussianHead:
+    """Numbers with independent normal noise; :func:`~maze_core.models.acting.to_env_actions` clips them."""
+
+    kind: ClassVar[str] = "diagonal_gaussian"
+    normal_noise: ClassVar[bool] = True
+    masked: ClassVar[bool] = False
+    name: str
+    shape: tuple[int, ...]
+    state_dependent_std: bool = False
+    initial_log_std: float = 0.0
+
+    @property
+    def logits_width(self) -> int:
+        """Logits per row that the network produces."""
+        return prod(self.shape) * (2 if self.state_dependent_std else 1)
+
+    @property
+    def parameter_width(self) -> int:
+        """Numbers that are a parameter beside the network: the log-std."""
+        return 0 if self.state_dependent_std else prod(self.shape)
+
+    @property
+    def noise_width(self) -> int:
+        """Noise numbers per row."""
+        return prod(self.shape)
+
+    def sample(self, logits: FloatArray, noise: FloatArray, parameter: FloatArray | None = None) -> Array:
+        """Actions ``[B, *shape]`` float32: mean + std · noise."""
+        width = self.noise_width
+        log_std = logits[:, width:].clip(*LOG_STD_RANGE) if parameter is None else parameter
+        drawn: Array = (logits[:, :width] + np.exp(log_std) * noise).astype(np.float32)
+        return drawn.reshape(-1, *self.shape)
+
+    def mode(self, logits: FloatArray, parameter: FloatArray | None = None) -> Array:
+        """The means ``[B, *shape]``."""
+        return logits[:, : self.noise_width].copy().reshape(-1, *self.shape)
+
+
+Head = CategoricalHead | MultiCategoricalHead | BernoulliHead | GaussianHead
+_HEADS: Final[dict[str, type[Head]]] = {
+    head.kind: head for head in (CategoricalHead, MultiCategoricalHead, BernoulliHead, GaussianHead)
+}
+
+
+def head_to_json(head: Head) -> Tree:
+    """The head as a JSON-able dict."""
+    return {"kind": head.kind, **asdict(head)}
+
+
+def head_from_json(value: Mapping[str, Any]) -> Head:
+    """The head that :func:`head_to_json` described.
+
+    Raises:
+        CheckpointError: the kind is unknown or a field does not fit it.
+    """
+    fields: dict[str, Any] = {
+        key: tuple(field) if isinstance(field, list) else field for key, field in value.items()
+    }
+    try:
+        kind = _HEADS[fields.pop("kind")]
+        return kind(**fields)
+    except (KeyError, TypeError) as error:
+        raise CheckpointError(f"policy: the description of an action head is damaged ({error!r})") from error
+
+
+def apply_mask(logits: FloatArray, mask: Array) -> FloatArray:
+    """Logits with :data:`MASKED_LOGIT` where the mask ``[B, n]`` is 0."""
+    return np.where(mask.reshape(logits.shape) != 0, logits, np.float32(MASKED_LOGIT))
+
+
+def _inverse_cdf(logits: FloatArray, noise: FloatArray) -> IntArray:
+    """First index whose cumulative probability exceeds the noise ``[B, 1]`` in [0, 1).
+
+    Noise below 1 times the total stays below the total in float64, so the index always exists, and it has a
+    probability above 0, because the cumulative sum rises there.
+    """
+    peak = np.maximum.reduce(logits, 1, keepdims=True)
+    cumulative = np.add.accumulate(np.exp(logits - peak), 1, np.float64)
+    found: IntArray = (cumulative > cumulative[:, -1:] * noise).argmax(1)
+    return found

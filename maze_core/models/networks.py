@@ -1,0 +1,238 @@
+"""Networks in torch: the programs of :mod:`maze_core.models.graph`, and torch modules of the user's.
+
+Both kinds answer ``evaluate(observations)`` with one tensor ``[N, n_out]``; as modules they take a dict of
+observations and give a dict of outputs.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from maze_core.models.activations import LEAKY_SLOPE, activation_name
+from maze_core.models.builders import POLICY_GAIN, VALUE_GAIN, flatten_concat, space_of_shape
+from maze_core.models.config import DenseBlockParams
+from maze_core.models.graph import BLOCK_ROWS, Concat, Dense, OneHot, Program
+from maze_core.types import FloatArray, Observation
+
+TensorDict = Mapping[str, Tensor]
+
+_ACTIVATIONS: Final[dict[str, Callable[[Tensor], Tensor] | None]] = {
+    "tanh": torch.tanh,
+    "relu": torch.relu,
+    "elu": F.elu,
+    "sigmoid": torch.sigmoid,
+    "silu": F.silu,
+    "leaky_relu": lambda x: F.leaky_relu(x, LEAKY_SLOPE),
+    "identity": None,
+}
+
+
+class Evaluates(Protocol):
+    """What policies and critics ask of a network."""
+
+    def evaluate(self, observations: TensorDict) -> Tensor:
+        """Outputs side by side, ``[N, n_out]``."""
+        ...
+
+
+class GraphNetwork(nn.Module):
+    """Runs a :class:`~maze_core.models.graph.Program`.
+
+    Weights start orthogonal (Saxe et al. 2014, arXiv:1312.6120) with the gain of their layer, biases at 0.
+    """
+
+    def __init__(
+        self, program: Program, outputs: Mapping[str, int], generator: torch.Generator | None = None
+    ) -> None:
+        """Make the parameters.
+
+        Args:
+            program: the operations.
+            outputs: name → width of the parts of the program's output, in order.
+            generator: where the weights come from; None is torch's global one.
+        """
+        super().__init__()
+        self.program = program
+        self._outputs = dict(outputs)
+        for op in program.dense:
+            weight = torch.empty(op.n_out, op.n_in)
+            nn.init.orthogonal_(weight, op.gain, generator=generator)
+            self.register_parameter(op.weight, nn.Parameter(weight))
+            self.register_parameter(op.bias, nn.Parameter(torch.zeros(op.n_out)))
+
+    @property
+    def outputs(self) -> Mapping[str, int]:
+        """Name → width of the parts of the output, in order."""
+        return self._outputs
+
+    def evaluate(self, observations: TensorDict) -> Tensor:
+        """The program's output ``[N, n_out]`` for observations ``[N, ...]``."""
+        parameters = self._parameters
+        slots: dict[str, Tensor] = {}
+        x = torch.empty(0)
+        for op in self.program.ops:
+            if isinstance(op, Dense):
+                x = F.linear(slots[op.source], parameters[op.weight], parameters[op.bias])  # type: ignore[arg-type]
+                activation = _ACTIVATIONS[op.activation]
+                if activation is not None:
+                    x = activation(x)
+            elif isinstance(op, Concat):
+                x = torch.cat([slots[source] for source in op.sources], dim=1)
+            elif isinstance(op, OneHot):
+                x = _one_hot(observations[op.source], op)
+            else:
+                x = as_float(observations[op.source]).reshape(-1, op.width)
+            slots[op.target] = x
+        return x
+
+    def forward(self, observations: TensorDict) -> dict[str, Tensor]:
+        """Name → output ``[N, width]``."""
+        parts = self.evaluate(observations).split(list(self._outputs.values()), dim=1)
+        return dict(zip(self._outputs, parts, strict=True))
+
+
+class FlattenConcatPolicyNet(GraphNetwork):
+    """All observations flattened side by side, dense layers, and one linear output per action head."""
+
+    def __init__(
+        self,
+        obs_shapes: Mapping[str, Sequence[int]],
+        action_logits_shapes: Mapping[str, Sequence[int]],
+        hidden_units: Sequence[int] = (256, 256),
+        non_lin: str | type[nn.Module] = "tanh",
+        generator: torch.Generator | None = None,
+    ) -> None:
+        """Make the network.
+
+        Args:
+            obs_shapes: observation → shape without the batch.
+            action_logits_shapes: action head → shape of its logits without the batch.
+            hidden_units: width of each hidden layer.
+            non_lin: activation, as its name or torch's class.
+            generator: where the weights come from; None is torch's global one.
+        """
+        widths = {head: int(np.prod(shape)) for head, shape in action_logits_shapes.items()}
+        program = _flatten_concat(obs_shapes, hidden_units, non_lin, sum(widths.values()), POLICY_GAIN)
+        super().__init__(program, widths, generator)
+
+
+class FlattenConcatStateValueNet(GraphNetwork):
+    """All observations flattened side by side, dense layers, and one value: ``{"value": [N, 1]}``."""
+
+    def __init__(
+        self,
+        obs_shapes: Mapping[str, Sequence[int]],
+        hidden_units: Sequence[int] = (256, 256),
+        non_lin: str | type[nn.Module] = "tanh",
+        generator: torch.Generator | None = None,
+    ) -> None:
+        """Make the network; arguments as those of :class:`FlattenConcatPolicyNet`."""
+        super().__init__(
+            _flatten_concat(obs_shapes, hidden_units, non_lin, 1, VALUE_GAIN), {"value": 1}, generator
+        )
+
+
+def _flatten_concat(
+    obs_shapes: Mapping[str, Sequence[int]],
+    hidden_units: Sequence[int],
+    non_lin: str | type[nn.Module],
+    n_out: int,
+    gain: float,
+) -> Program:
+    inputs = {name: space_of_shape(tuple(shape)) for name, shape in obs_shapes.items()}
+    hidden = DenseBlockParams(hidden_units=tuple(hidden_units), non_lin=activation_name(non_lin))
+    return flatten_concat(inputs, hidden, n_out, gain)
+
+
+class ModuleNetwork(nn.Module):
+    """A torch module of the user's that takes and gives dicts, behind the call of :class:`GraphNetwork`."""
+
+    def __init__(self, module: nn.Module, outputs: Mapping[str, int]) -> None:
+        """Wrap ``module``; ``outputs`` names the parts of its output that are used, and their widths."""
+        super().__init__()
+        self.module = module
+        self._outputs = dict(outputs)
+
+    def evaluate(self, observations: TensorDict) -> Tensor:
+        """The module's outputs side by side, ``[N, n_out]``.
+
+        Raises:
+            ValueError: the module left out an output, or it has another width.
+        """
+        given: Any = self.module({name: as_float(values) for name, values in observations.items()})
+        if isinstance(given, Tensor) and len(self._outputs) == 1:
+            given = {name: given for name in self._outputs}
+        parts = []
+        for name, width in self._outputs.items():
+            if name not in given:
+                raise ValueError(
+                    f"{type(self.module).__name__} should give {name!r}, it gave {sorted(given)}"
+                )
+            part = given[name]
+            parts.append(part.reshape(len(part), -1))
+            if parts[-1].shape[1] != width:
+                found = parts[-1].shape[1]
+                raise ValueError(
+                    f"{type(self.module).__name__} should give {name!r} {width} wide, not {found}"
+                )
+        return parts[0] if len(parts) == 1 else torch.cat(parts, dim=1)
+
+    def forward(self, observations: TensorDict) -> dict[str, Tensor]:
+        """Name → output ``[N, width]``."""
+        parts = self.evaluate(observations).split(list(self._outputs.values()), dim=1)
+        return dict(zip(self._outputs, parts, strict=True))
+
+
+class ModuleForward:
+    """Lets a torch module act, in blocks of 8 rows, padded: a row has the same bits whatever its batch."""
+
+    def __init__(self, network: ModuleNetwork) -> None:
+        """Act with ``network`` in evaluation mode, under ``inference_mode``."""
+        self._network = network
+
+    def __call__(self, observations: Observation) -> FloatArray:
+        """Output ``[B, n_out]`` float32 for observations ``[B, ...]``."""
+        n_rows = len(next(iter(observations.values())))
+        n_padded = -(-n_rows // BLOCK_ROWS) * BLOCK_ROWS
+        padded = {
+            name: np.concatenate((values, np.zeros((n_padded - n_rows, *values.shape[1:]), values.dtype)))
+            for name, values in observations.items()
+        }
+        was_training = self._network.training
+        self._network.eval()
+        try:
+            with torch.inference_mode():
+                blocks = [
+                    self._network.evaluate(
+                        {
+                            name: torch.from_numpy(values[at : at + BLOCK_ROWS])
+                            for name, values in padded.items()
+                        }
+                    ).numpy()
+                    for at in range(0, n_padded, BLOCK_ROWS)
+                ]
+        finally:
+            self._network.train(was_training)
+        logits: FloatArray = np.concatenate(blocks)[:n_rows].astype(np.float32)
+        return logits
+
+
+def _block(observations: Observation, at: int) -> dict[str, Tensor]:
+    return {name: torch.from_numpy(values[at : at + BLOCK_ROWS]) for name, values in observations.items()}
+
+
+def as_float(values: Tensor) -> Tensor:
+    """``values`` as float32, themselves where they are."""
+    return values if values.dtype == torch.float32 else values.to(torch.float32)
+
+
+def _one_hot(values: Tensor, op: OneHot) -> Tensor:
+    indices = values.reshape(-1, len(op.sizes)).to(torch.int64) - torch.tensor(
+        op.starts, device=values.device
+    )
+    groups = [F.one_hot(indices[:, i], size) for i, size in enumerate(op.sizes)]
+    return torch.cat(groups, dim=1).to(torch.float32)

@@ -1,0 +1,176 @@
+"""The policy in training: log-probabilities and entropy in torch, and its acting twin on the same memory."""
+
+from collections.abc import Mapping, Sequence
+from itertools import accumulate, pairwise
+
+import torch
+from torch import Tensor, nn
+
+from maze_core.models.acting import ActingPolicy, ActorNetwork, LogitsSource, StepPolicy
+from maze_core.models.distributions import Distribution, apply_mask, distribution_of, gaussian_logits
+from maze_core.models.graph import Forward
+from maze_core.models.heads import GaussianHead, Head
+from maze_core.models.networks import GraphNetwork, ModuleForward, ModuleNetwork, TensorDict
+from maze_core.types import Array, StepKey, mask_name
+
+
+class AgentNetwork(nn.Module):
+    """A network and the log-std of the Gaussian heads that have it as a parameter."""
+
+    network: GraphNetwork | ModuleNetwork
+    log_std: nn.Parameter | None
+
+    def __init__(self, network: GraphNetwork | ModuleNetwork, heads: Sequence[Head]) -> None:
+        """``network`` gives the logits of the heads, in order."""
+        super().__init__()
+        self.network = network
+        starts = [
+            head.initial_log_std
+            for head in heads
+            if isinstance(head, GaussianHead)
+            for _ in range(head.parameter_width)
+        ]
+        self.log_std = nn.Parameter(torch.tensor(starts)) if starts else None
+
+
+class _Part:
+    """Where one head finds its logits, its parameter and its mask, and its distribution."""
+
+    def __init__(self, head: Head, logits: slice, parameter: slice) -> None:
+        self.head = head
+        self.name = head.name
+        self.logits = logits
+        self.parameter = parameter
+        self.mask = mask_name(head.name) if head.masked else None
+        self.distribution: Distribution = distribution_of(head)
+
+
+class StepNetworks(nn.Module):
+    """The policy of one sub-step: its heads, and one network, or one per agent."""
+
+    def __init__(self, heads: Sequence[Head], networks: Sequence[GraphNetwork | ModuleNetwork]) -> None:
+        """Take the heads in the order of their logits; several networks are indexed by the agent's number."""
+        super().__init__()
+        self.heads = tuple(heads)
+        self.agents = nn.ModuleList(AgentNetwork(network, heads) for network in networks)
+        self._agents: tuple[AgentNetwork, ...] = tuple(self.agents)  # type: ignore[arg-type]
+        logits = _columns([head.logits_width for head in heads])
+        parameters = _columns([head.parameter_width for head in heads])
+        self._parts = [_Part(*part) for part in zip(self.heads, logits, parameters, strict=True)]
+
+    def log_probs_and_entropy(
+        self, observations: TensorDict, actions: TensorDict, agent_id: Tensor | None
+    ) -> tuple[Tensor, Tensor]:
+        """Both ``[N]``, summed over the heads."""
+        if len(self._agents) == 1:
+            return self._evaluate(self._agents[0], observations, actions)
+        if agent_id is None:
+            agent_id = torch.zeros(len(next(iter(observations.values()))), dtype=torch.int64)
+        rows, log_probs, entropies = [], [], []
+        for i, agent in enumerate(self._agents):
+            mine = (agent_id == i).nonzero().squeeze(1)
+            if len(mine):
+                parts = self._evaluate(agent, _take(observations, mine), _take(actions, mine))
+                rows.append(mine)
+                log_probs.append(parts[0])
+                entropies.append(parts[1])
+        order = torch.cat(rows).argsort()
+        return torch.cat(log_probs)[order], torch.cat(entropies)[order]
+
+    def _evaluate(
+        self, agent: AgentNetwork, observations: TensorDict, actions: TensorDict
+    ) -> tuple[Tensor, Tensor]:
+        output = agent.network.evaluate(observations)
+        log_prob: Tensor | None = None
+        entropy: Tensor | None = None
+        for part in self._parts:
+            logits = output if len(self._parts) == 1 else output[:, part.logits]
+            if isinstance(part.head, GaussianHead):
+                logits = gaussian_logits(logits, _log_std(agent, part), part.head)
+            elif part.mask is not None:
+                logits = apply_mask(logits, observations[part.mask])
+            of_action, of_head = part.distribution.log_prob_and_entropy(logits, actions[part.name])
+            log_prob = of_action if log_prob is None else log_prob + of_action
+            entropy = of_head if entropy is None else entropy + of_head
+        if log_prob is None or entropy is None:
+            raise ValueError("a sub-step without action heads has no log-probability")
+        return log_prob, entropy
+
+    def acting(self, prefix: str) -> StepPolicy:
+        """The acting twin; ``prefix`` is this module's name in the state of the whole policy."""
+        return StepPolicy(
+            self.heads,
+            [
+                ActorNetwork(
+                    logits=_logits_source(agent.network),
+                    log_std=None if agent.log_std is None else _view(agent.log_std),
+                    prefix=f"{prefix}agents.{i}.",
+                )
+                for i, agent in enumerate(self._agents)
+            ],
+        )
+
+
+class TorchPolicy(nn.Module):
+    """One policy per sub-step."""
+
+    def __init__(self, steps: Mapping[StepKey, StepNetworks]) -> None:
+        """Take the policies of all sub-steps, in order."""
+        super().__init__()
+        self.steps = nn.ModuleList(steps.values())
+        self._by_key = dict(steps)
+
+    def log_probs_and_entropy(
+        self, step_key: StepKey, observations: TensorDict, actions: TensorDict, agent_id: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """How likely actions were, and how undecided the policy is.
+
+        Args:
+            step_key: the sub-step.
+            observations: name → ``[N, ...]``, masks among them.
+            actions: head → ``[N, ...]``, the raw samples.
+            agent_id: ``[N]`` who acted; None is agent 0.
+
+        Returns:
+            Log-probabilities ``[N]`` and entropies ``[N]`` in nats, summed over heads and dimensions.
+        """
+        return self._by_key[step_key].log_probs_and_entropy(observations, actions, agent_id)
+
+    def acting(self) -> ActingPolicy:
+        """The policy on numpy, reading the parameters where they lie: no copy, current after every update.
+
+        After a parameter was given other memory (``param.data = …``, ``.to(device)``), call this again. Off
+        the CPU the arrays are copies, and it must be called after every update.
+        """
+        steps = {key: step.acting(f"steps.{i}.") for i, (key, step) in enumerate(self._by_key.items())}
+        return ActingPolicy(steps, needs_torch=self.needs_torch)
+
+    @property
+    def needs_torch(self) -> bool:
+        """Whether a network is a module of the user's, which numpy cannot run."""
+        return any(isinstance(module, ModuleNetwork) for module in self.modules())
+
+
+def _logits_source(network: GraphNetwork | ModuleNetwork) -> LogitsSource:
+    if isinstance(network, ModuleNetwork):
+        return ModuleForward(network)
+    return Forward(
+        network.program, {name: _view(parameter) for name, parameter in network.named_parameters()}
+    )
+
+
+def _log_std(agent: AgentNetwork, part: _Part) -> Tensor | None:
+    return agent.log_std[part.parameter] if agent.log_std is not None and part.head.parameter_width else None
+
+
+def _view(parameter: Tensor) -> Array:
+    array: Array = parameter.detach().cpu().numpy()
+    return array
+
+
+def _columns(widths: Sequence[int]) -> list[slice]:
+    return [slice(*edges) for edges in pairwise(accumulate(widths, initial=0))]
+
+
+def _take(tensors: TensorDict, rows: Tensor) -> dict[str, Tensor]:
+    return {name: values[rows] for name, values in tensors.items()}

@@ -1,0 +1,91 @@
+"""The policy that knows nothing: uniform over the actions that the masks allow.
+
+It has the methods of :class:`~maze_core.models.acting.ActingPolicy`, and needs noise even when asked to act
+deterministically, because it has no likeliest action.
+"""
+
+from collections.abc import Mapping
+from math import prod
+from typing import Any
+
+import numpy as np
+from gymnasium import spaces
+
+from maze_core.models.distribution_mapper import DistributionMapper
+from maze_core.models.heads import Head, apply_mask
+from maze_core.types import Action, Array, FloatArray, IntArray, Observation, StepKey, mask_name
+
+
+class RandomPolicy:
+    """Draws actions uniformly; a Box without bounds from N(0, 1), with one bound from Exp(1) beside it."""
+
+    needs_torch = False
+    needs_noise = True
+
+    def __init__(self, action_spaces: Mapping[StepKey, spaces.Dict]) -> None:
+        """Act in these spaces; masks are found among the observations by name.
+
+        Raises:
+            InvalidSpecificationError: a space is not one that a policy can act in.
+        """
+        mapper = DistributionMapper()
+        self._heads = {
+            key: [
+                (head, space.spaces[head.name], _noise_width(head, space.spaces[head.name])) for head in heads
+            ]
+            for key, space in action_spaces.items()
+            for heads in [mapper.heads(space, {})]
+        }
+
+    def act(
+        self,
+        step_key: StepKey,
+        observations: Observation,
+        *,
+        deterministic: bool,
+        noise: FloatArray | None,
+        agent_id: IntArray | None = None,
+    ) -> Action:
+        """Actions ``[B, ...]`` per head, a function of the noise ``[B, width]`` and the masks alone.
+
+        Raises:
+            ValueError: there is no noise.
+        """
+        if noise is None:
+            raise ValueError("a random action needs noise: pass policy.noise(step_key, rng, n_rows)")
+        action: Action = {}
+        at = 0
+        for head, space, width in self._heads[step_key]:
+            drawn = noise[:, at : at + width]
+            at += width
+            if isinstance(space, spaces.Box):
+                action[head.name] = _draw_box(space, drawn)
+            else:
+                logits = np.zeros((len(noise), head.logits_width), np.float32)
+                mask = observations.get(mask_name(head.name))
+                action[head.name] = head.sample(logits if mask is None else apply_mask(logits, mask), drawn)
+        return action
+
+    def noise(self, step_key: StepKey, rng: np.random.Generator, n_rows: int) -> FloatArray:
+        """Uniform noise ``[n_rows, width]`` in [0, 1), head by head; row by row from ``rng``."""
+        return rng.random((n_rows, sum(width for _, _, width in self._heads[step_key])))
+
+
+def _noise_width(head: Head, space: spaces.Space[Any]) -> int:
+    # A Box has two columns per number: a normal number takes two uniform ones (Box and Muller 1958).
+    return 2 * prod(space.shape) if isinstance(space, spaces.Box) else head.noise_width
+
+
+def _draw_box(space: spaces.Box, noise: FloatArray) -> Array:
+    """Numbers ``[B, *shape]`` from uniform noise ``[B, 2 * size]``."""
+    first, second = (half.reshape(-1, *space.shape) for half in np.split(noise, 2, axis=1))
+    low, high = space.low.astype(np.float64), space.high.astype(np.float64)
+    below, above = space.bounded_below, space.bounded_above
+    tail = -np.log1p(-first)
+    normal = np.sqrt(2.0 * tail) * np.cos(2.0 * np.pi * second)
+    whole = np.issubdtype(space.dtype, np.integer)
+    finite_low, finite_high = np.where(below, low, 0.0), np.where(above, high, 0.0)
+    within = finite_low + first * (finite_high - finite_low + whole)
+    drawn = np.select([below & above, below, above], [within, low + tail, high - tail], normal)
+    fitted: Array = (np.floor(drawn) if whole else drawn).astype(space.dtype)
+    return np.clip(fitted, space.low, space.high)

@@ -1,0 +1,62 @@
+"""Losses of actor-critic algorithms: pure functions of tensors ``[N]``, each returning a scalar to minimise."""
+
+import torch
+from torch import Tensor
+
+
+def policy_gradient(log_probs: Tensor, advantages: Tensor) -> Tensor:
+    """-mean(log π(a|s) · A).
+
+    Williams 1992; Mnih et al. 2016, arXiv:1602.01783, section 4.
+
+    Args:
+        log_probs: log π(a_n|s_n), ``[N]``, with gradient.
+        advantages: A_n, ``[N]``, without gradient.
+    """
+    return -(log_probs * advantages).mean()
+
+
+def clipped_surrogate(
+    log_probs: Tensor, old_log_probs: Tensor, advantages: Tensor, clip_range: float
+) -> tuple[Tensor, Tensor]:
+    """PPO's pessimistic clipped objective, negated, and the ratio it was made of.
+
+    Schulman et al. 2017, arXiv:1707.06347, eq. 7.
+
+    Args:
+        log_probs: log π(a_n|s_n) under the weights of now, ``[N]``, with gradient.
+        old_log_probs: the same under the weights that acted, fixed for the whole update, ``[N]``.
+        advantages: A_n, ``[N]``, without gradient.
+        clip_range: ε > 0; the ratio's gain is cut outside [1 - ε, 1 + ε].
+
+    Returns:
+        The scalar loss, and the ratio ``[N]`` without gradient.
+    """
+    ratio = torch.exp(log_probs - old_log_probs)
+    clipped = ratio.clamp(1.0 - clip_range, 1.0 + clip_range)
+    return -torch.minimum(ratio * advantages, clipped * advantages).mean(), ratio.detach()
+
+
+def squared_error(values: Tensor, returns: Tensor) -> Tensor:
+    """mean((V(s) - R)²) / 2, both ``[N]``."""
+    return 0.5 * (values - returns).square().mean()
+
+
+def approximate_kl(ratio: Tensor) -> Tensor:
+    """A low-variance, non-negative estimate of KL(old ‖ new) from the ratio ``[N]``.
+
+    Schulman 2020, "Approximating KL divergence", estimator k3: mean(r - 1 - log r).
+    """
+    return (ratio - 1.0 - ratio.log()).mean()
+
+
+def clip_fraction(ratio: Tensor, clip_range: float) -> Tensor:
+    """Share of the ratios ``[N]`` outside [1 - ε, 1 + ε]."""
+    return ((ratio - 1.0).abs() > clip_range).float().mean()
+
+
+def normalized(advantages: Tensor) -> Tensor:
+    """Advantages ``[N]`` with mean 0 and standard deviation 1; a single one is only centred."""
+    centred = advantages - advantages.mean()
+    # 1e-8: the deviation is 0 when all advantages are equal
+    return centred if len(advantages) < 2 else centred / (centred.std() + 1e-8)

@@ -1,0 +1,61 @@
+"""Advantages and returns from a rollout: pure functions of arrays.
+
+Time is axis 0, environments are axis 1: every array here is ``[T, B]``. ``terminated`` and ``truncated``
+are two facts (Pardo et al. 2018, arXiv:1712.00378): after a terminal state the future is worth nothing, at a
+time limit it is worth V(s'). Both cut the λ-trace; only the first cuts the bootstrap.
+"""
+
+import numpy as np
+
+from maze_core.types import BoolArray, FloatArray
+
+
+def gae(
+    rewards: FloatArray,
+    values: FloatArray,
+    next_values: FloatArray,
+    terminated: BoolArray,
+    truncated: BoolArray,
+    *,
+    gamma: float | FloatArray,
+    lam: float | FloatArray,
+) -> tuple[FloatArray, FloatArray]:
+    """Generalised advantage estimates and the λ-returns they imply.
+
+    Schulman et al. 2016, arXiv:1506.02438, eq. 16, summed backwards in time.
+
+    Args:
+        rewards: r_t, ``[T, B]`` float.
+        values: V(s_t), ``[T, B]`` float.
+        next_values: V(s_{t+1}), ``[T, B]``; where an episode ended, the value of the *final* observation,
+            not of the one after the reset.
+        terminated: s_{t+1} is terminal, ``[T, B]`` bool.
+        truncated: the episode was cut at t+1, ``[T, B]`` bool.
+        gamma: discount per tick, in [0, 1]; or ``[T, B]``, with 1 between the sub-steps of one flat step.
+        lam: λ in [0, 1]; 0 is one-step TD, 1 is Monte Carlo; or ``[T, B]``.
+
+    Returns:
+        Advantages ``[T, B]`` and λ-returns ``[T, B]`` (advantages + values), in the dtype of ``values``.
+
+    Raises:
+        ValueError: the five arrays do not share one shape ``[T, B]``.
+    """
+    arrays = (rewards, values, next_values, terminated, truncated)
+    if len({array.shape for array in arrays}) != 1 or values.ndim != 2:
+        shapes = [array.shape for array in arrays]
+        raise ValueError(f"gae needs five arrays of one shape [T, B], got {shapes}")
+    alive = ~terminated
+    deltas = rewards + gamma * next_values * alive - values
+    decay = np.broadcast_to(np.asarray(gamma * lam, dtype=values.dtype), values.shape) * (alive & ~truncated)
+    advantages = np.empty_like(values)
+    trace = np.zeros(values.shape[1], dtype=values.dtype)
+    for t in range(len(values) - 1, -1, -1):
+        trace = deltas[t] + decay[t] * trace
+        advantages[t] = trace
+    return advantages, advantages + values
+
+
+def explained_variance(values: FloatArray, returns: FloatArray) -> float:
+    """1 - Var(returns - values) / Var(returns); 1 is perfect, 0 as good as a constant, NaN if returns are equal."""
+    variance = float(np.var(returns))
+    return float("nan") if variance == 0 else 1.0 - float(np.var(returns - values)) / variance

@@ -1,0 +1,128 @@
+"""Fixed-length rollouts for training: step ``B`` environments ``T`` times into preallocated arrays.
+
+The collector knows no algorithm. It acts with the policy's numpy forward and keeps the samples, not the clipped
+actions; values and log-probabilities are computed afterwards, in one batch, by the trainer.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+from gymnasium import spaces
+
+from maze_core.data.trajectory import FinalObservations, Rollout, StepRecord
+from maze_core.envs.vector import Tick, VectorEnv
+from maze_core.models.acting import ActingPolicy, to_env_actions
+from maze_core.types import Action, Array, StepKey
+
+
+class Collector:
+    """Collects rollouts of ``n_steps`` ticks from one vector environment.
+
+    The arrays of the returned rollout are reused by the next call.
+    """
+
+    def __init__(self, env: VectorEnv, n_steps: int, rng: np.random.Generator) -> None:
+        """``rng`` is the stream of the action noise; its state is part of every checkpoint."""
+        self.env = env
+        self.n_steps = n_steps
+        self.rng = rng
+        self._buffers = {key: self._allocate(key) for key in env.observation_spaces}
+        self._tick: Tick | None = None
+
+    def reset(self, seeds: Sequence[int]) -> None:
+        """Start new episodes in every environment, with these seeds."""
+        self._tick = self.env.reset(seeds)
+
+    def collect(self, policy: ActingPolicy) -> Rollout:
+        """Act for ``n_steps`` ticks.
+
+        Raises:
+            RuntimeError: the environments were never reset.
+            EnvError: an environment broke its contract.
+        """
+        if self._tick is None:
+            raise RuntimeError("Collector.reset must come before collect")
+        T, B = self.n_steps, self.env.n_envs
+        reward = np.empty((T, B), dtype=np.float32)
+        terminated, truncated = np.empty((T, B), dtype=bool), np.empty((T, B), dtype=bool)
+        agent_id = np.empty((T, B), dtype=np.int64)
+        flat_step = np.empty((T + 1, B), dtype=np.int64)
+        noise = {key: self._noise(policy, key) for key in self._buffers}
+        cut: dict[StepKey, list[tuple[int, int, dict[str, Array]]]] = {key: [] for key in self._buffers}
+        returns: list[float] = []
+        lengths: list[int] = []
+        tick = self._tick
+        for t in range(T):
+            agent_id[t], flat_step[t] = tick.agent_id, tick.flat_step
+            actions = {key: self._act(policy, key, tick, t, noise[key][t]) for key in self._buffers}
+            tick = self.env.step(actions)
+            reward[t], terminated[t], truncated[t] = tick.reward, tick.terminated, tick.truncated
+            if tick.terminated.any() or tick.truncated.any():
+                ended = np.flatnonzero(tick.ended)
+                returns.extend(tick.episode_return[ended].tolist())
+                lengths.extend(tick.episode_length[ended].tolist())
+                _keep_cut(cut, tick, t)
+        flat_step[T] = tick.flat_step
+        self._tick = tick
+        return Rollout(
+            steps=self._buffers,
+            agent_id=agent_id,
+            reward=reward,
+            terminated=terminated,
+            truncated=truncated,
+            flat_step=flat_step,
+            last_observations=tick.observations,
+            last_active=tick.active,
+            last_agent_id=tick.agent_id,
+            final={key: _stack(rows) for key, rows in cut.items() if rows},
+            episode_returns=returns,
+            episode_lengths=lengths,
+        )
+
+    def _act(self, policy: ActingPolicy, key: StepKey, tick: Tick, t: int, noise: Array) -> Action:
+        record = self._buffers[key]
+        active = tick.active[key]
+        record.active[t] = active
+        observations = tick.observations[key]
+        for name, buffer in record.observations.items():
+            buffer[t] = observations[name]
+        if not active.any():
+            return {head: buffer[t] for head, buffer in record.actions.items()}
+        action = policy.act(key, observations, deterministic=False, noise=noise, agent_id=tick.agent_id)
+        for head, buffer in record.actions.items():
+            buffer[t] = action[head]
+        return to_env_actions(action, self.env.action_spaces[key])
+
+    def _noise(self, policy: ActingPolicy, key: StepKey) -> Array:
+        flat = policy.noise(key, self.rng, self.n_steps * self.env.n_envs)
+        return flat.reshape(self.n_steps, self.env.n_envs, -1)
+
+    def _allocate(self, key: StepKey) -> StepRecord:
+        shape = (self.n_steps, self.env.n_envs)
+        observation_space, action_space = self.env.observation_spaces[key], self.env.action_spaces[key]
+        return StepRecord(
+            observations={name: _zeros(shape, space) for name, space in observation_space.items()},
+            actions={head: _zeros(shape, space) for head, space in action_space.items()},
+            active=np.zeros(shape, dtype=bool),
+        )
+
+
+def _zeros(shape: tuple[int, int], space: "spaces.Space[object]") -> Array:
+    return np.zeros((*shape, *(space.shape or ())), dtype=space.dtype or np.float32)
+
+
+def _keep_cut(cut: dict[StepKey, list[tuple[int, int, dict[str, Array]]]], tick: Tick, t: int) -> None:
+    """Copy the final observations of episodes that a limit cut, under the step key they belong to."""
+    for key, active in tick.final_active.items():
+        for b in np.flatnonzero(active & tick.truncated & ~tick.terminated):
+            row = {name: array[b].copy() for name, array in tick.final_observations[key].items()}
+            cut[key].append((t, int(b), row))
+
+
+def _stack(rows: list[tuple[int, int, dict[str, Array]]]) -> FinalObservations:
+    names = rows[0][2]
+    return FinalObservations(
+        t=np.array([t for t, _, _ in rows], dtype=np.int64),
+        b=np.array([b for _, b, _ in rows], dtype=np.int64),
+        observations={name: np.stack([row[name] for _, _, row in rows]) for name in names},
+    )

@@ -1,0 +1,286 @@
+"""Whole episodes with a policy that does not learn: the one loop of evaluation and rollouts.
+
+Each row of a vector environment plays one episode at a time and takes the next seed when it is free. An
+episode depends on its seed alone: the seed resets its environment and starts its stream of action noise, and
+a policy's action for a row does not depend on the rest of the batch. So results are the same for any number
+of environments.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import numpy as np
+
+from maze_core.envs.vector import Tick, VectorEnv
+from maze_core.envs.wrappers.wrapper import Actions, WrappedVectorEnv
+from maze_core.models.acting import to_env_actions
+from maze_core.rollout.recording import Trajectory, TrajectoryBuilder
+from maze_core.types import Action, Array, FloatArray, IntArray, Observation, StepKey
+
+_NOISE_BLOCK = 64
+"""Rows of noise drawn from an episode's stream at a time; part of what fixes the stream."""
+
+
+class Policy(Protocol):
+    """What acts; see :class:`maze_core.models.acting.ActingPolicy`."""
+
+    needs_noise: bool
+    """Whether noise is needed even to act deterministically."""
+
+    def act(
+        self,
+        step_key: StepKey,
+        observations: Observation,
+        *,
+        deterministic: bool,
+        noise: FloatArray | None,
+        agent_id: IntArray | None = None,
+    ) -> Action:
+        """Actions ``head → [B, ...]`` for ``name → [B, ...]``, row by row."""
+        ...
+
+    def noise(self, step_key: StepKey, rng: np.random.Generator, n_rows: int) -> FloatArray:
+        """Noise ``[n_rows, width]`` for :meth:`act`."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class EpisodeRecord:
+    """One episode that was played to its end."""
+
+    index: int
+    """Place of its seed among the seeds."""
+    seed: int
+    """What its environment was reset with."""
+    episode_return: float
+    """Sum of raw rewards."""
+    length: int
+    """Flat steps."""
+    terminated: bool
+    truncated: bool
+    """A limit ended it, the environment's or ``max_episode_steps``."""
+    trajectory: Trajectory | None = None
+    """What happened, where recording was asked for."""
+
+
+def run_episodes(
+    env: VectorEnv,
+    policy: Policy,
+    seeds: Sequence[int],
+    *,
+    max_episode_steps: int | None = None,
+    deterministic: bool = True,
+    record: bool = False,
+    action_seed: int = 0,
+    on_episode: Callable[[EpisodeRecord], None] | None = None,
+    cancelled: Callable[[], bool] = lambda: False,
+) -> list[EpisodeRecord]:
+    """Play one episode per seed.
+
+    Args:
+        env: shows what the policy sees; stays open. Its number of environments changes nothing but the speed.
+        policy: what acts.
+        seeds: one per episode.
+        max_episode_steps: flat steps after which an episode is cut; None leaves it to the environment.
+        deterministic: the likeliest action instead of a sample.
+        record: keep raw trajectories.
+        action_seed: with an episode's seed, starts its stream of action noise.
+        on_episode: called with each record as its episode ends, in that order.
+        cancelled: asked before every tick; True ends with the episodes that are complete.
+
+    Returns:
+        Records in the order of the seeds.
+
+    Raises:
+        EnvError: an environment broke its contract.
+    """
+    play = _Play(
+        env=env,
+        actor=_Actor(env, policy, deterministic=deterministic),
+        seeds=[int(seed) for seed in seeds],
+        max_episode_steps=max_episode_steps,
+        record=record,
+        action_seed=action_seed,
+    )
+    done: list[EpisodeRecord] = []
+    play.start()
+    while play.running and not cancelled():
+        for episode in play.advance():
+            done.append(episode)
+            if on_episode is not None:
+                on_episode(episode)
+    return sorted(done, key=lambda episode: episode.index)
+
+
+@dataclass(slots=True)
+class _Row:
+    """The episode that one environment of the batch is playing."""
+
+    index: int
+    seed: int
+    noise: "_NoiseStream"
+    episode_return: float = 0.0
+    builder: TrajectoryBuilder | None = None
+
+
+@dataclass(slots=True, kw_only=True)
+class _Play:
+    """Who plays which episode."""
+
+    env: VectorEnv
+    actor: "_Actor"
+    seeds: list[int]
+    max_episode_steps: int | None
+    record: bool
+    action_seed: int
+    running: dict[int, _Row] = field(default_factory=dict)
+    """Row of the batch → its episode."""
+    _next: int = 0
+    _tick: Tick | None = None
+
+    def start(self) -> None:
+        """Give every row an episode while there are seeds; rows without one idle."""
+        if self.seeds:
+            self._assign(range(self.env.n_envs), is_first=True)
+
+    def advance(self) -> list[EpisodeRecord]:
+        """One tick: act, step, and hand out new episodes; returns those that ended."""
+        assert self._tick is not None
+        if self.record:
+            for row, episode in self.running.items():
+                if episode.builder is not None:
+                    episode.builder.see(_raw_tick(self.env, self._tick), row)
+        noise = {row: episode.noise for row, episode in self.running.items()}
+        actions = self.actor.actions(self._tick, noise)
+        stood_at = {key: active.copy() for key, active in self._tick.active.items()} if self.record else {}
+        tick = self._tick = self.env.step(actions)
+        self._note(actions, stood_at, tick)
+        ended, limit = tick.ended, self.max_episode_steps
+        free = [row for row in self.running if ended[row] or (limit and tick.flat_step[row] >= limit)]
+        records = [self._finish(row, tick) for row in free]
+        self._assign(free)
+        return records
+
+    def _note(self, actions: Mapping[StepKey, Action], stood_at: Mapping[StepKey, Array], tick: Tick) -> None:
+        """Add up raw rewards, and keep the step where it is recorded."""
+        rewards = _raw_tick(self.env, tick).reward
+        for row, episode in self.running.items():
+            episode.episode_return += float(rewards[row])
+        if self.record:
+            given = _raw_actions(self.env, actions)
+            for row, episode in self.running.items():
+                key = next(key for key, active in stood_at.items() if active[row])
+                if episode.builder is not None:
+                    episode.builder.act(given[key], float(rewards[row]), row)
+
+    def _finish(self, row: int, tick: Tick) -> EpisodeRecord:
+        episode = self.running.pop(row)
+        is_cut = not tick.ended[row]
+        raw = _raw_tick(self.env, tick)
+        return EpisodeRecord(
+            index=episode.index,
+            seed=episode.seed,
+            episode_return=episode.episode_return,
+            length=int(tick.flat_step[row] if is_cut else tick.episode_length[row]),
+            terminated=bool(tick.terminated[row]),
+            truncated=bool(tick.truncated[row]) or is_cut,
+            trajectory=episode.builder.finish(raw, row, is_cut=is_cut) if episode.builder else None,
+        )
+
+    def _assign(self, rows: Sequence[int], *, is_first: bool = False) -> None:
+        """Reset these rows with the next seeds, as far as there are any."""
+        seeds: list[int | None] = [None] * self.env.n_envs
+        chosen = np.zeros(self.env.n_envs, dtype=np.bool_)
+        for row in list(rows)[: len(self.seeds) - self._next]:
+            seed = seeds[row] = self.seeds[self._next]
+            self.running[row] = _Row(
+                index=self._next,
+                seed=seed,
+                noise=_NoiseStream(self.actor.policy, np.random.SeedSequence([self.action_seed, seed])),
+                builder=TrajectoryBuilder() if self.record else None,
+            )
+            chosen[row] = True
+            self._next += 1
+        if is_first:
+            self._tick = self.env.reset(seeds)
+        elif chosen.any():
+            self._tick = self.env.reset(seeds, chosen)
+
+
+class _NoiseStream:
+    """The action noise of one episode, drawn in blocks."""
+
+    def __init__(self, policy: Policy, seed: np.random.SeedSequence) -> None:
+        self._policy = policy
+        self._rng = np.random.default_rng(seed)
+        self._blocks: dict[StepKey, tuple[FloatArray, int]] = {}
+
+    def next(self, step_key: StepKey) -> FloatArray:
+        """The next row ``[width]`` for a sub-step."""
+        block, at = self._blocks.get(step_key, (None, _NOISE_BLOCK))
+        if block is None or at == _NOISE_BLOCK:
+            block, at = self._policy.noise(step_key, self._rng, _NOISE_BLOCK), 0
+        self._blocks[step_key] = (block, at + 1)
+        row: FloatArray = block[at]
+        return row
+
+
+class _Actor:
+    """Acts for a whole batch, grouped by sub-step."""
+
+    def __init__(self, env: VectorEnv, policy: Policy, *, deterministic: bool) -> None:
+        self.policy = policy
+        self._deterministic = deterministic
+        self._needs_noise = policy.needs_noise or not deterministic
+        self._spaces = env.action_spaces
+        self._n_envs = env.n_envs
+
+    def actions(self, tick: Tick, noise: Mapping[int, _NoiseStream]) -> dict[StepKey, Action]:
+        """Step key → head → ``[B, ...]``, valid where the sub-step is active."""
+        return {key: self._act(key, tick, noise) for key, active in tick.active.items() if active.any()}
+
+    def _act(self, key: StepKey, tick: Tick, noise: Mapping[int, _NoiseStream]) -> Action:
+        rows = np.flatnonzero(tick.active[key])
+        is_all = rows.size == self._n_envs
+        observations = tick.observations[key]
+        if not is_all:
+            observations = {name: values[rows] for name, values in observations.items()}
+        drawn = self._noise(key, rows, noise) if self._needs_noise else None
+        action = self.policy.act(
+            key,
+            observations,
+            deterministic=self._deterministic,
+            noise=drawn,
+            agent_id=tick.agent_id if is_all else tick.agent_id[rows],
+        )
+        fitted = to_env_actions(action, self._spaces[key])
+        return fitted if is_all else {head: self._spread(values, rows) for head, values in fitted.items()}
+
+    def _noise(self, key: StepKey, rows: Array, streams: Mapping[int, _NoiseStream]) -> FloatArray:
+        """Noise ``[n, width]``: each episode's own; rows that idle share whatever another one drew."""
+        drawn = {row: streams[row].next(key) for row in rows.tolist() if row in streams}
+        idle = next(iter(drawn.values()), None)
+        if idle is None:
+            idle = np.zeros_like(self.policy.noise(key, np.random.default_rng(0), 1)[0])
+        return np.stack([drawn.get(row, idle) for row in rows.tolist()])
+
+    def _spread(self, values: Array, rows: Array) -> Array:
+        """Put the rows of some environments back to their places in the batch."""
+        spread = np.zeros((self._n_envs, *values.shape[1:]), dtype=values.dtype)
+        spread[rows] = values
+        return spread
+
+
+def _raw_tick(env: VectorEnv, tick: Tick) -> Tick:
+    """What the environments themselves show, below all wrappers."""
+    while isinstance(env, WrappedVectorEnv):
+        tick, env = env.inner_tick, env.env
+    return tick
+
+
+def _raw_actions(env: VectorEnv, actions: Actions) -> Actions:
+    """What the environments themselves were given at the last step."""
+    while isinstance(env, WrappedVectorEnv):
+        actions, env = env.inner_actions, env.env
+    return actions

@@ -1,0 +1,177 @@
+"""A recorded episode: what was seen, done and paid, sub-step by sub-step, and its bytes.
+
+The bytes are safetensors without metadata, whose order is not fixed; what is no array lies in a JSON header
+that is itself a tensor. Equal trajectories have equal bytes.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from safetensors import SafetensorError
+from safetensors.numpy import load, save
+
+from maze_core.envs.vector import Tick
+from maze_core.errors import MazeError
+from maze_core.types import JSON, Action, Array, FloatArray, IntArray, Observation, StepKey
+
+_VERSION = 1
+_HEADER = "header"
+
+
+class RecordingError(MazeError, ValueError):
+    """These bytes are no recorded trajectory."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trajectory:
+    """One episode of ``n`` sub-steps, raw: as the environment showed it, was given it and paid for it."""
+
+    step_keys: list[StepKey]
+    """``n``: the sub-step taken."""
+    agent_ids: IntArray
+    """``[n]``: the agent that acted."""
+    flat_steps: IntArray
+    """``[n]``: environment time at which it acted."""
+    rewards: FloatArray
+    """``[n]`` float64."""
+    observations: dict[StepKey, Observation]
+    """step key → name → ``[n of this key, ...]``, in order."""
+    actions: dict[StepKey, Action]
+    """step key → head → ``[n of this key, ...]``, in order."""
+    final_step_key: StepKey
+    """The sub-step that the final observation belongs to."""
+    final_observation: Observation
+    """What was seen last: name → array."""
+    terminated: bool
+    truncated: bool
+
+    def to_json(self) -> JSON:
+        """The episode as a list of steps, for a reader without arrays."""
+        at = dict.fromkeys(self.observations, 0)
+        steps = []
+        for i, key in enumerate(self.step_keys):
+            row, at[key] = at[key], at[key] + 1
+            steps.append(
+                {
+                    "actor_id": [key, int(self.agent_ids[i])],
+                    "flat_step": int(self.flat_steps[i]),
+                    "observation": {n: values[row].tolist() for n, values in self.observations[key].items()},
+                    "action": {h: values[row].tolist() for h, values in self.actions[key].items()},
+                    "reward": float(self.rewards[i]),
+                }
+            )
+        final = {name: value.tolist() for name, value in self.final_observation.items()}
+        ends = {"terminated": self.terminated, "truncated": self.truncated}
+        return {"steps": steps, "final_observation": final, **ends}
+
+
+@dataclass(slots=True)
+class TrajectoryBuilder:
+    """Gathers one episode, row by row."""
+
+    _steps: list[tuple[StepKey, int, int, float]] = field(default_factory=list)
+    _observations: dict[StepKey, dict[str, list[Array]]] = field(default_factory=dict)
+    _actions: dict[StepKey, dict[str, list[Array]]] = field(default_factory=dict)
+    _pending: tuple[StepKey, int, int] = (0, 0, 0)
+
+    def see(self, tick: Tick, row: int) -> StepKey:
+        """Keep what ``row`` shows before it acts; returns the sub-step it stands at."""
+        key = next(key for key, active in tick.active.items() if active[row])
+        self._pending = (key, int(tick.agent_id[row]), int(tick.flat_step[row]))
+        _append(self._observations.setdefault(key, {}), tick.observations[key], row)
+        return key
+
+    def act(self, action: Mapping[str, Array], reward: float, row: int) -> None:
+        """Keep what ``row`` did in the sub-step it was seen at, and what it was paid."""
+        self._steps.append((*self._pending, reward))
+        _append(self._actions.setdefault(self._pending[0], {}), action, row)
+
+    def finish(self, tick: Tick, row: int, *, is_cut: bool) -> Trajectory:
+        """The episode; ``is_cut`` when a limit of the caller's ended it, so that the env still shows it."""
+        batches, active = (
+            (tick.observations, tick.active) if is_cut else (tick.final_observations, tick.final_active)
+        )
+        final_key = next(key for key, rows in active.items() if rows[row])
+        keys, agents, times, rewards = zip(*self._steps, strict=True)
+        return Trajectory(
+            step_keys=list(keys),
+            agent_ids=np.array(agents, dtype=np.int64),
+            flat_steps=np.array(times, dtype=np.int64),
+            rewards=np.array(rewards, dtype=np.float64),
+            observations={key: _stack(rows) for key, rows in self._observations.items()},
+            actions={key: _stack(rows) for key, rows in self._actions.items()},
+            final_step_key=final_key,
+            final_observation={name: values[row].copy() for name, values in batches[final_key].items()},
+            terminated=bool(tick.terminated[row]),
+            truncated=bool(tick.truncated[row]) or is_cut,
+        )
+
+
+def trajectory_to_bytes(trajectory: Trajectory) -> bytes:
+    """The trajectory as safetensors bytes; equal trajectories give equal bytes."""
+    keys = list(trajectory.observations)
+    header = {
+        "version": _VERSION,
+        "keys": keys,
+        "step_keys": [keys.index(key) for key in trajectory.step_keys],
+        "final_step_key": trajectory.final_step_key,
+        "terminated": trajectory.terminated,
+        "truncated": trajectory.truncated,
+    }
+    text = json.dumps(header, sort_keys=True, separators=(",", ":")).encode()
+    arrays: dict[str, Array] = {
+        _HEADER: np.frombuffer(text, dtype=np.uint8),
+        "agent_ids": trajectory.agent_ids,
+        "flat_steps": trajectory.flat_steps,
+        "rewards": trajectory.rewards,
+    }
+    arrays |= {f"final/{name}": value for name, value in trajectory.final_observation.items()}
+    for i, key in enumerate(keys):
+        arrays |= {f"observations/{i}/{n}": values for n, values in trajectory.observations[key].items()}
+        arrays |= {f"actions/{i}/{head}": values for head, values in trajectory.actions[key].items()}
+    # safetensors writes the memory as it lies, strides or not
+    return bytes(save({name: np.array(value, order="C") for name, value in arrays.items()}))
+
+
+def trajectory_from_bytes(data: bytes) -> Trajectory:
+    """The trajectory of :func:`trajectory_to_bytes`.
+
+    Raises:
+        RecordingError: the bytes hold none.
+    """
+    try:
+        arrays = load(data)
+        header: dict[str, Any] = json.loads(arrays[_HEADER].tobytes())
+        if header["version"] != _VERSION:
+            raise RecordingError(f"Recording version {header['version']} is not known here.")
+        keys = header["keys"]
+        return Trajectory(
+            step_keys=[keys[i] for i in header["step_keys"]],
+            agent_ids=arrays["agent_ids"],
+            flat_steps=arrays["flat_steps"],
+            rewards=arrays["rewards"],
+            observations={key: _below(arrays, f"observations/{i}/") for i, key in enumerate(keys)},
+            actions={key: _below(arrays, f"actions/{i}/") for i, key in enumerate(keys)},
+            final_step_key=header["final_step_key"],
+            final_observation=_below(arrays, "final/"),
+            terminated=header["terminated"],
+            truncated=header["truncated"],
+        )
+    except (SafetensorError, KeyError, IndexError, TypeError, ValueError) as error:
+        raise RecordingError(f"These bytes are no recorded trajectory: {error!r}.") from error
+
+
+def _append(columns: dict[str, list[Array]], batch: Mapping[str, Array], row: int) -> None:
+    for name, values in batch.items():
+        columns.setdefault(name, []).append(np.array(values[row]))
+
+
+def _stack(columns: dict[str, list[Array]]) -> dict[str, Array]:
+    return {name: np.stack(rows) for name, rows in columns.items()}
+
+
+def _below(arrays: dict[str, Array], prefix: str) -> dict[str, Array]:
+    return {name[len(prefix) :]: array for name, array in arrays.items() if name.startswith(prefix)}

@@ -1,0 +1,117 @@
+"""The run directory: the only module that knows the file names in it.
+
+    config.yaml             the resolved configuration, its digest, seeds
+    checkpoints/best.ckpt   best evaluation · last.ckpt · epoch-00005.ckpt (scheduled; the last three are kept)
+    metrics.jsonl           one line per epoch
+    report.json             how training ended
+    tensorboard/            event files
+"""
+
+import json
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from maze_core.checkpoint import Checkpoint, write_atomically
+from maze_core.errors import CheckpointError
+from maze_core.types import Tree
+
+KEEP_SCHEDULED = 3
+_EPOCH = re.compile(r"epoch-(\d+)\.ckpt$")
+
+
+class RunDir:
+    """One run directory; made when it is first written to."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    @property
+    def tensorboard(self) -> Path:
+        """Folder of the event files."""
+        return self.path / "tensorboard"
+
+    def write_config(self, tree: Tree, config_sha256: str) -> None:
+        """Store the resolved configuration."""
+        text = yaml.safe_dump({"config_sha256": config_sha256, "config": tree}, sort_keys=False, width=110)
+        write_atomically(self.path / "config.yaml", text.encode())
+
+    def read_config(self) -> Tree | None:
+        """The stored configuration; None when there is none."""
+        path = self.path / "config.yaml"
+        if not path.exists():
+            return None
+        return dict(yaml.safe_load(path.read_text())["config"])
+
+    def append_metrics(self, epoch: int, step: int, values: Mapping[str, float]) -> None:
+        """Add one line; the file starts anew before ``epoch`` when a run was resumed earlier than it stopped."""
+        self.path.mkdir(parents=True, exist_ok=True)
+        with (self.path / "metrics.jsonl").open("a") as file:
+            file.write(json.dumps({"epoch": epoch, "step": step, **values}) + "\n")
+
+    def forget_metrics_after(self, epoch: int) -> None:
+        """Drop the lines of epochs after ``epoch``; a resumed run writes them again."""
+        path = self.path / "metrics.jsonl"
+        if path.exists():
+            lines = [line for line in path.read_text().splitlines() if json.loads(line)["epoch"] <= epoch]
+            write_atomically(path, "".join(line + "\n" for line in lines).encode())
+
+    def write_report(self, report: Tree) -> None:
+        """Store how training ended."""
+        write_atomically(self.path / "report.json", (json.dumps(report, indent=2) + "\n").encode())
+
+    def write_checkpoint(
+        self, checkpoint: Checkpoint, *, epoch: int, kind: str, is_best: bool, is_last: bool
+    ) -> Path:
+        """Store a checkpoint under every name it has earned; returns the first."""
+        data, written = checkpoint.to_bytes(), []
+        names = [f"epoch-{epoch:05d}.ckpt"] if kind == "scheduled" else []
+        names += ["best.ckpt"] if is_best else []
+        names += ["last.ckpt"] if is_last or kind != "best" else []
+        for name in names:
+            path = self.path / "checkpoints" / name
+            write_atomically(path, data)
+            written.append(path)
+        for _, path in self._scheduled()[:-KEEP_SCHEDULED]:
+            path.unlink(missing_ok=True)
+        return written[0]
+
+    def checkpoint_path(self, selector: str = "best") -> Path:
+        """The file of ``best``, ``last``, ``scheduled`` (the last one) or ``epoch:N``.
+
+        Raises:
+            CheckpointError: the directory has no such checkpoint; the message says what it has.
+        """
+        folder = self.path / "checkpoints"
+        scheduled = self._scheduled()
+        if selector == "scheduled" and scheduled:
+            return scheduled[-1][1]
+        if selector.startswith("epoch:") and selector[6:].isdigit():
+            path = folder / f"epoch-{int(selector[6:]):05d}.ckpt"
+        else:
+            path = folder / f"{selector}.ckpt"
+        if selector in ("best", "last") or selector.startswith("epoch:"):
+            if path.exists():
+                return path
+        has = [name for name in ("best", "last") if (folder / f"{name}.ckpt").exists()]
+        has += [f"epoch:{epoch}" for epoch, _ in scheduled]
+        raise CheckpointError(
+            f"{self.path} has no checkpoint {selector!r}; it has {', '.join(has) or 'none'}."
+        )
+
+    def _scheduled(self) -> list[tuple[int, Path]]:
+        folder = self.path / "checkpoints"
+        found = [(_EPOCH.search(path.name), path) for path in folder.glob("epoch-*.ckpt")]
+        return sorted((int(match[1]), path) for match, path in found if match)
+
+
+def json_safe(value: Any) -> Any:
+    """The value with numbers that are not finite as the strings JSON readers of this project expect."""
+    if isinstance(value, float) and (value != value or value in (float("inf"), float("-inf"))):
+        return "NaN" if value != value else ("Infinity" if value > 0 else "-Infinity")
+    if isinstance(value, Mapping):
+        return {key: json_safe(item) for key, item in value.items()}
+    return [json_safe(item) for item in value] if isinstance(value, list | tuple) else value

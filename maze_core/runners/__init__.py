@@ -1,0 +1,1 @@
+"""The verbs, each a straight line: build the parts, then train, roll out or evaluate."""

@@ -1,0 +1,71 @@
+"""How a run is carried out; the YAML twins are in ``conf/runner``. Imports no torch."""
+
+import copy
+from dataclasses import asdict
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator, ConfigDict, Field
+from pydantic.dataclasses import dataclass
+
+from maze_core.types import Tree
+
+STRICT = ConfigDict(extra="forbid", allow_inf_nan=False)
+
+PositiveInt = Annotated[int, Field(ge=1)]
+ZeroIsOff = BeforeValidator(lambda value: None if value == 0 and not isinstance(value, bool) else value)
+OptionalPositiveInt = Annotated[PositiveInt | None, ZeroIsOff]
+
+
+@dataclass(frozen=True, kw_only=True, config=STRICT)
+class TrainingRunnerConfig:
+    """Training in one process (``dev``) or with the environments spread over processes (``local``)."""
+
+    execution: Literal["dev", "local"] = "dev"
+    """``local`` spreads the environments over processes and changes no number."""
+    n_envs: PositiveInt = 8
+    """Environments stepped together; never the core count, so that runs are the same everywhere."""
+    n_processes: OptionalPositiveInt = None
+    """Processes of ``local``; null is one per usable core."""
+    normalization_samples: Annotated[int, Field(ge=0)] = 1000
+    """Flat steps of a random policy from which wrappers estimate their statistics before training."""
+
+
+@dataclass(frozen=True, kw_only=True, config=STRICT)
+class RolloutRunnerConfig:
+    """Playing episodes with a policy that does not learn."""
+
+    execution: Literal["sequential", "parallel"] = "sequential"
+    """``parallel`` spreads the environments over processes and changes no number."""
+    n_envs: PositiveInt = 8
+    """Episodes played at the same time; changes no number."""
+    n_processes: OptionalPositiveInt = None
+    """Processes of ``parallel``; null is one per usable core."""
+    n_episodes: PositiveInt = 50
+    """Episodes to play."""
+    max_episode_steps: OptionalPositiveInt = None
+    """Flat steps after which an episode is cut; null leaves it to the environment."""
+    deterministic: bool = True
+    """Take the most likely action instead of a sample."""
+    record_trajectory: bool = True
+    """Keep observations, actions and rewards of every step."""
+
+
+def rollout_tree(tree: Tree, *, seed: int | None = None, **fields: Any) -> Tree:
+    """The configuration that plays what another one trained, or plays otherwise.
+
+    Args:
+        tree: a resolved configuration, of either kind; not changed.
+        seed: base seed of episodes and action noise; None keeps the seeds of ``tree``.
+        **fields: fields of :class:`RolloutRunnerConfig`; None keeps what ``tree`` or the default says.
+
+    Returns:
+        Environment, wrappers, policy where there is one, seeds, and a runner that plays.
+    """
+    target = f"{RolloutRunnerConfig.__module__}.{RolloutRunnerConfig.__qualname__}"
+    runner = tree["runner"] if tree["runner"].get("_target_") == target else {}
+    given = {name: value for name, value in fields.items() if value is not None}
+    known = {name: value for name, value in {**runner, **given}.items() if name != "_target_"}
+    described = {"_target_": target, **asdict(RolloutRunnerConfig(**known))}
+    seeding = tree["seeding"] if seed is None else {"env_base_seed": seed, "agent_base_seed": seed}
+    kept = {group: tree[group] for group in ("env", "wrappers", "policy", "model") if group in tree}
+    return copy.deepcopy({**kept, "runner": described, "seeding": seeding})

@@ -1,0 +1,258 @@
+"""Training, from configuration to report: build the world, fit, keep best and last, close.
+
+A :class:`Training` outlives one call of ``run``: the next call goes on where the last one stopped. It can be started
+from a checkpoint, in this process or another.
+"""
+
+import platform
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from statistics import fmean
+from types import TracebackType
+
+import torch
+
+from maze_core.agent import Agent, describe_spaces, load_agent, record_actions
+from maze_core.checkpoint import Checkpoint, prefixed, section
+from maze_core.config.schema import RunConfig
+from maze_core.envs.wrappers.stack import acting_wrappers, why_not_servable
+from maze_core.envs.wrappers.wrapper import WrappedVectorEnv
+from maze_core.errors import CheckpointError
+from maze_core.evaluation.evaluate import EvalReport, evaluate
+from maze_core.metrics import Reporter, SilentReporter
+from maze_core.runners.build import World, build_world
+from maze_core.seeding import Stream, derived_seed, env_seeds
+from maze_core.trainers.fit import Counters, Loop, TrainReport, fit
+from maze_core.types import Tree
+
+
+class Training:
+    """One training run, alive: use as a context manager or call :meth:`close`.
+
+    Args:
+        config: what to train.
+        resume: a checkpoint of the same configuration to go on from.
+
+    Raises:
+        InvalidSpecificationError: the configuration's parts do not fit each other.
+        CheckpointError: ``resume`` belongs to another configuration.
+    """
+
+    def __init__(self, config: RunConfig, *, resume: Checkpoint | None = None) -> None:
+        self.config = config
+        self.world: World = build_world(config)
+        self.counters = Counters()
+        self.best: Checkpoint | None = None
+        self.last: Checkpoint | None = None
+        self._reporter: Reporter = SilentReporter()
+        self._eval_env: WrappedVectorEnv | None = None
+        try:
+            if resume is not None:
+                self._load(resume)
+            self._reset_envs(self.counters.checkpoint_index)
+        except BaseException:
+            self.close()
+            raise
+
+    def run(
+        self,
+        n_epochs: int | None = None,
+        *,
+        reporter: Reporter | None = None,
+        cancelled: Callable[[], bool] = lambda: False,
+    ) -> TrainReport:
+        """Train further.
+
+        Args:
+            n_epochs: epochs to train now; None trains what is left of the configured number, at least one
+                configured run's worth if nothing is left.
+            reporter: takes progress, metrics and checkpoints.
+            cancelled: asked between updates; True stores a checkpoint and ends.
+
+        Raises:
+            DivergedError: a loss or weight is not finite.
+            EnvError: an environment broke its contract.
+        """
+        self._reporter = reporter or SilentReporter()
+        algorithm = self.world.algorithm
+        left = algorithm.n_epochs - self.counters.epoch
+        loop = Loop(
+            trainer=self.world.trainer,
+            config=algorithm,
+            counters=self.counters,
+            evaluate=self._evaluate,
+            reset_envs=self._reset_envs,
+            save=self._save,
+            reporter=self._reporter,
+            cancelled=cancelled,
+        )
+        report = fit(loop, n_epochs or (left if left > 0 else algorithm.n_epochs))
+        last = self.last or self.checkpoint("continued")
+        return replace(
+            report, content_sha256=last.content_sha256, weights_sha256=last.weights_sha256
+        )
+
+    def checkpoint(self, kind: str) -> Checkpoint:
+        """The run as it is now; ``scheduled`` ones resume exactly, others go on from reset environments."""
+        world = self.world
+        streams, tensors = world.trainer.state_dict()
+        for i, wrapper in enumerate(world.wrappers):
+            tensors |= prefixed(wrapper.state_dict(), f"wrappers/{i}")
+        acting, _ = world.parts.policy.acting().describe()
+        agent = self._agent_of_now()
+        tensors |= prefixed(record_actions(agent, world.recorded), "recorded")
+        raw = world.raw
+        identity: Tree = {
+            "config": self.config.identity(),
+            "counters": self.counters.to_tree(),
+            "streams": streams,
+            "spaces": describe_spaces(raw.observation_spaces, raw.action_spaces, raw.agent_counts),
+            "acting": acting,
+            "fidelity": "exact" if kind == "scheduled" else "continued",
+            "servable": agent.servable,
+            "not_servable_reason": agent.not_servable_reason,
+        }
+        return Checkpoint(identity=identity, tensors=tensors, provenance=_provenance(kind))
+
+    def agent(self, which: str = "best") -> Agent:
+        """The agent of the ``best`` or ``last`` checkpoint; of the weights as they are when there is none."""
+        checkpoint = self.best if which == "best" else self.last
+        return self._agent_of_now() if checkpoint is None else load_agent(checkpoint)
+
+    def close(self) -> None:
+        """Close all environments. A second call does nothing."""
+        self.world.trainer.close()
+        if self._eval_env is not None:
+            self._eval_env.close()
+            self._eval_env = None
+
+    def __enter__(self) -> "Training":
+        """The training itself."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Close."""
+        self.close()
+
+    def _agent_of_now(self) -> Agent:
+        world = self.world
+        reason = why_not_servable(world.wrappers)
+        return Agent(
+            observation_spaces=world.raw.observation_spaces,
+            action_spaces=world.raw.action_spaces,
+            agent_counts=world.raw.agent_counts,
+            wrappers=world.wrappers,
+            policy=world.parts.policy.acting(),
+            policy_action_spaces=world.parts.env.action_spaces,
+            servable=reason is None,
+            not_servable_reason=reason,
+        )
+
+    def _save(self, kind: str, metrics: dict[str, float], *, is_best: bool, is_last: bool) -> None:
+        self._reporter.phase("checkpointing")
+        checkpoint = self.checkpoint(kind)
+        if is_best:
+            self.best = checkpoint
+        self.last = checkpoint
+        self._reporter.checkpoint(
+            checkpoint,
+            epoch=self.counters.epoch,
+            step=self.counters.env_steps,
+            kind=kind,
+            metrics=metrics,
+            is_best=is_best,
+            is_last=is_last,
+        )
+
+    def _evaluate(self, epoch: int) -> dict[str, float]:
+        evaluator = self.world.algorithm.evaluator
+        if self._eval_env is None:
+            n_envs = min(evaluator.n_episodes, 8)
+            raw = self.world.env_config.vector(n_envs, vectorization="per_env")
+            self._eval_env = WrappedVectorEnv(raw, acting_wrappers(self.world.wrappers))
+        report: EvalReport = evaluate(
+            self.world.parts.policy.acting(),
+            self._eval_env,
+            env_seeds(self.world.env_seed, Stream.EVAL_ENV, evaluator.n_episodes, epoch),
+            deterministic=evaluator.deterministic,
+            action_seed=derived_seed(self.world.agent_seed, Stream.ACTIONS, epoch),
+        )
+        metrics = {
+            "eval/mean_return": report.mean_return,
+            "eval/std_return": report.std_return,
+            "eval/mean_length": fmean(report.lengths),
+        }
+        for wrapper in self.world.wrappers:
+            metrics |= wrapper.metrics()
+        return metrics
+
+    def _reset_envs(self, checkpoint_index: int) -> None:
+        world = self.world
+        seeds = env_seeds(world.env_seed, Stream.TRAIN_ENV, world.runner.n_envs, checkpoint_index)
+        world.trainer.reset_envs(seeds)
+
+    def _load(self, checkpoint: Checkpoint) -> None:
+        if checkpoint.identity["config"] != self.config.identity():
+            raise CheckpointError(
+                "The checkpoint was made with another configuration; resume with the same one, or start anew."
+            )
+        self.counters = Counters(**checkpoint.identity["counters"])
+        self.world.trainer.load_state_dict(checkpoint.identity["streams"], checkpoint.tensors)
+        for i, wrapper in enumerate(self.world.wrappers):
+            wrapper.load_state_dict(section(checkpoint.tensors, f"wrappers/{i}"))
+        self.last = checkpoint
+
+
+def run_training(
+    config: RunConfig,
+    *,
+    reporter: Reporter | None = None,
+    cancelled: Callable[[], bool] = lambda: False,
+    resume: Checkpoint | None = None,
+) -> TrainReport:
+    """Train a configuration to its end in one call; see :class:`Training`.
+
+    Args:
+        config: what to train.
+        reporter: takes progress, metrics and checkpoints.
+        cancelled: asked between updates; True stores a checkpoint and ends.
+        resume: a checkpoint of the same configuration to go on from.
+    """
+    if reporter is not None:
+        reporter.phase("building")
+    with Training(config, resume=resume) as training:
+        left = training.world.algorithm.n_epochs - training.counters.epoch
+        if left <= 0:
+            return _already_complete(training)
+        return training.run(left, reporter=reporter, cancelled=cancelled)
+
+
+def _already_complete(training: Training) -> TrainReport:
+    last = training.last or training.checkpoint("continued")
+    return TrainReport(
+        stop_reason="completed",
+        counters=training.counters,
+        metrics={},
+        duration_s=0.0,
+        content_sha256=last.content_sha256,
+        weights_sha256=last.weights_sha256,
+    )
+
+
+def _provenance(kind: str) -> Tree:
+    """When, where and with what; outside every digest."""
+    try:
+        package = version("maze-service")
+    except PackageNotFoundError:
+        package = "unknown"
+    return {
+        "kind": kind,
+        "created_at": datetime.now(UTC).isoformat(timespec="milliseconds"),
+        "host": platform.node(),
+        "versions": {"maze-service": package, "torch": torch.__version__, "python": platform.python_version()},
+        "threads": torch.get_num_threads(),
+    }

@@ -1,0 +1,71 @@
+"""One run seed, many independent streams: every random number of a run has a name.
+
+A stream is ``SeedSequence(base_seed, spawn_key=(stream, *indices))``, so that adding a stream or drawing more
+from one never shifts another, and nothing touches the process-wide generators. Seeds are below 2³².
+"""
+
+import secrets
+from enum import IntEnum
+from typing import Any
+
+import numpy as np
+
+SEED_LIMIT = 2**32
+
+
+class Stream(IntEnum):
+    """The named streams; a number is never used for another purpose."""
+
+    WEIGHTS = 0
+    ACTIONS = 1
+    MINIBATCHES = 2
+    TRAIN_ENV = 3
+    EVAL_ENV = 4
+    NORMALIZATION = 5
+    ROLLOUT = 6
+
+
+def draw_seed() -> int:
+    """A fresh seed from the operating system, in [0, 2³²)."""
+    return secrets.randbelow(SEED_LIMIT)
+
+
+def sequence(base_seed: int, stream: Stream, *indices: int) -> np.random.SeedSequence:
+    """The seed sequence of one stream (numpy's ``spawn_key`` mechanism)."""
+    return np.random.SeedSequence(base_seed, spawn_key=(int(stream), *indices))
+
+
+def generator(base_seed: int, stream: Stream, *indices: int) -> np.random.Generator:
+    """A generator that owns one stream."""
+    return np.random.default_rng(sequence(base_seed, stream, *indices))
+
+
+def derived_seed(base_seed: int, stream: Stream, *indices: int) -> int:
+    """One seed below 2³² out of a stream, for libraries that want a number."""
+    return int(sequence(base_seed, stream, *indices).generate_state(1)[0])
+
+
+def env_seeds(base_seed: int, stream: Stream, n_envs: int, *indices: int) -> list[int]:
+    """Seeds of ``n_envs`` environments; environment b gets the same one whatever ``n_envs``."""
+    return [derived_seed(base_seed, stream, b, *indices) for b in range(n_envs)]
+
+
+def generator_state(rng: np.random.Generator) -> dict[str, Any]:
+    """The generator's state as JSON-able plain numbers (128-bit integers as strings)."""
+    state = rng.bit_generator.state
+    return {
+        "bit_generator": state["bit_generator"],
+        "state": {name: str(value) for name, value in state["state"].items()},
+        "has_uint32": int(state["has_uint32"]),
+        "uinteger": int(state["uinteger"]),
+    }
+
+
+def restore_generator(rng: np.random.Generator, state: dict[str, Any]) -> None:
+    """Put a generator back to a state written by :func:`generator_state`."""
+    rng.bit_generator.state = {
+        "bit_generator": state["bit_generator"],
+        "state": {name: int(value) for name, value in state["state"].items()},
+        "has_uint32": state["has_uint32"],
+        "uinteger": state["uinteger"],
+    }

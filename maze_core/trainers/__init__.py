@@ -1,0 +1,1 @@
+"""How policies learn: one loop (``fit``), one protocol (``trainer``), one file per algorithm."""

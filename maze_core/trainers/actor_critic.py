@@ -1,0 +1,168 @@
+"""What A2C and PPO do in the same way: collect, prepare, learn, report, save. The learning is a function given in."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Generic, Protocol, TypeVar
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from maze_core.checkpoint import prefixed, section
+from maze_core.errors import DivergedError, InvalidSpecificationError, Problem
+from maze_core.objectives.losses import squared_error
+from maze_core.rollout.collector import Collector
+from maze_core.seeding import Stream, generator, generator_state, restore_generator
+from maze_core.trainers.config import ActorCriticConfig, loss_weights
+from maze_core.trainers.on_policy import Batch, Samples, prepare
+from maze_core.trainers.optim import GradientStep
+from maze_core.trainers.trainer import Parts, UpdateReport
+from maze_core.types import Array, StepKey, Tree
+
+C = TypeVar("C", bound=ActorCriticConfig)
+PolicyLoss = Callable[[Samples, Tensor], tuple[Tensor, dict[str, Tensor]]]
+"""(samples, log_probs under the weights of now) → policy loss and what to report."""
+
+
+class Learn(Protocol):
+    """Learn from a batch: gradient steps, and the values to report of each."""
+
+    def __call__(self, batch: Batch, *, epoch: int) -> list[dict[str, Tensor]]:
+        """Take the gradient steps."""
+
+
+class ActorCritic(Generic[C]):
+    """Collector, optimizer and streams of one actor-critic run.
+
+    Args:
+        config: the algorithm's settings.
+        parts: environments, policy and critic.
+
+    Raises:
+        InvalidSpecificationError: the model has no critic.
+    """
+
+    def __init__(self, config: C, parts: Parts) -> None:
+        if parts.critic is None:
+            message = "this algorithm needs a critic and the model has none: add critic=template_state."
+            raise InvalidSpecificationError([Problem(path="model.critic", message=message)])
+        self.config = config
+        self.policy, self.critic = parts.policy, parts.critic
+        self.optimizer = GradientStep(
+            [self.policy, self.critic], lr=config.lr, max_grad_norm=config.max_grad_norm
+        )
+        self.acting = self.policy.acting()
+        self.minibatch_rng = generator(parts.agent_seed, Stream.MINIBATCHES)
+        actions = generator(parts.agent_seed, Stream.ACTIONS)
+        self.collector = Collector(parts.env, config.n_rollout_steps, actions)
+
+    def reset_envs(self, seeds: Sequence[int]) -> None:
+        """See :class:`~maze_core.trainers.trainer.Trainer`."""
+        self.collector.reset(seeds)
+
+    def run_update(self, learn: Learn, *, epoch: int, progress: float) -> UpdateReport:
+        """Collect one rollout, learn from it, and say what happened."""
+        config = self.config
+        lr = config.lr * (1.0 - progress) if config.lr_schedule == "linear" else config.lr
+        self.optimizer.set_lr(lr)
+        rollout = self.collector.collect(self.acting)
+        batch, explained = prepare(
+            rollout, self.policy, self.critic, gamma=config.gamma, lam=config.gae_lambda
+        )
+        metrics = mean_metrics(learn(batch, epoch=epoch))
+        self.optimizer.check_finite()
+        metrics["train/learning_rate"] = lr
+        if np.isfinite(explained):
+            metrics["train/explained_variance"] = explained
+        return UpdateReport(
+            env_steps=rollout.n_steps,
+            metrics=metrics,
+            episode_returns=rollout.episode_returns,
+            episode_lengths=rollout.episode_lengths,
+        )
+
+    def gradient_step(self, batch: Batch, policy_loss: PolicyLoss, *, epoch: int) -> dict[str, Tensor]:
+        """One step on the weighted sum of policy loss, value loss and entropy bonus, over all step keys."""
+        total = sum(len(samples) for samples in batch.values())
+        parts = [
+            (len(samples) / total, self._losses(key, samples, policy_loss)) for key, samples in batch.items()
+        ]
+        report = {name: sum_tensors([w * losses[name] for w, losses in parts]) for name in parts[0][1]}
+        policy_weight, value_weight, entropy_weight = loss_weights(self.config, epoch)
+        loss = (
+            policy_weight * report["train/policy_loss"]
+            + value_weight * report["train/value_loss"]
+            - entropy_weight * report["train/entropy"]
+        )
+        report["train/grad_norm"] = self.optimizer.step(loss)
+        return {name: value.detach() for name, value in report.items()}
+
+    def _losses(self, key: StepKey, samples: Samples, policy_loss: PolicyLoss) -> dict[str, Tensor]:
+        log_probs, entropy = self.policy.log_probs_and_entropy(
+            key, samples.observations, samples.actions, samples.agent_id
+        )
+        values = self.critic.values(key, samples.observations, samples.agent_id)
+        loss, details = policy_loss(samples, log_probs)
+        return {
+            "train/policy_loss": loss,
+            "train/value_loss": squared_error(values, samples.returns),
+            "train/entropy": entropy.mean(),
+            **details,
+        }
+
+    def state_dict(self) -> tuple[Tree, dict[str, Array]]:
+        """See :class:`~maze_core.trainers.trainer.Trainer`."""
+        arrays = {
+            **prefixed(arrays_of(self.policy), "policy"),
+            **prefixed(arrays_of(self.critic), "critic"),
+            **prefixed(self.optimizer.state_dict(), "optimizer"),
+        }
+        tree = {
+            "actions": generator_state(self.collector.rng),
+            "minibatches": generator_state(self.minibatch_rng),
+        }
+        return tree, arrays
+
+    def load_state_dict(self, tree: Tree, arrays: Mapping[str, Array]) -> None:
+        """See :class:`~maze_core.trainers.trainer.Trainer`."""
+        load_arrays(self.policy, section(arrays, "policy"))
+        load_arrays(self.critic, section(arrays, "critic"))
+        self.optimizer.load_state_dict(section(arrays, "optimizer"))
+        restore_generator(self.collector.rng, tree["actions"])
+        restore_generator(self.minibatch_rng, tree["minibatches"])
+
+    def close(self) -> None:
+        """See :class:`~maze_core.trainers.trainer.Trainer`."""
+        self.collector.env.close()
+
+
+def sum_tensors(values: Sequence[Tensor]) -> Tensor:
+    """The sum of scalars; one stays as it is."""
+    total = values[0]
+    for value in values[1:]:
+        total = total + value
+    return total
+
+
+def mean_metrics(steps: Sequence[Mapping[str, Tensor]]) -> dict[str, float]:
+    """Means over gradient steps.
+
+    Raises:
+        DivergedError: one of them is not finite; the message names it.
+    """
+    means = {name: float(torch.stack([step[name] for step in steps]).mean()) for name in steps[0]}
+    bad = [name for name, value in means.items() if not np.isfinite(value)]
+    if bad:
+        raise DivergedError(
+            f"{', '.join(bad)} became NaN or infinite. Try a smaller algorithm.lr or algorithm.max_grad_norm."
+        )
+    return means
+
+
+def arrays_of(module: torch.nn.Module) -> dict[str, Array]:
+    """Copies of a module's parameters and buffers."""
+    return {name: tensor.detach().numpy().copy() for name, tensor in module.state_dict().items()}
+
+
+def load_arrays(module: torch.nn.Module, arrays: Mapping[str, Array]) -> None:
+    """Copy arrays into a module's parameters and buffers, in place."""
+    module.load_state_dict({name: torch.from_numpy(array.copy()) for name, array in arrays.items()})

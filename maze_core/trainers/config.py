@@ -1,0 +1,108 @@
+"""Settings that every algorithm shares: the loop's budgets, evaluation and checkpoints. Imports no torch.
+
+Where the reference framework writes 0 for "off", 0 is accepted and stored as null.
+"""
+
+from typing import Annotated, Any, Literal, TypeAlias
+
+from pydantic import BeforeValidator, ConfigDict, Field
+from pydantic.dataclasses import dataclass
+
+STRICT = ConfigDict(extra="forbid", allow_inf_nan=False)
+"""Unknown keys and numbers that are not finite are refused."""
+
+
+def _zero_is_off(value: Any) -> Any:
+    return None if value == 0 and not isinstance(value, bool) else value
+
+
+ZeroIsOff: TypeAlias = BeforeValidator(_zero_is_off)
+"""0 means "off" and becomes null."""
+
+Fraction: TypeAlias = Annotated[float, Field(ge=0.0, le=1.0)]
+Coefficient: TypeAlias = Annotated[float, Field(ge=0.0)]
+PositiveInt: TypeAlias = Annotated[int, Field(ge=1)]
+OptionalPositiveInt: TypeAlias = Annotated[Annotated[int, Field(ge=1)] | None, ZeroIsOff]
+OptionalPositiveFloat: TypeAlias = Annotated[Annotated[float, Field(gt=0.0)] | None, ZeroIsOff]
+
+
+@dataclass(frozen=True, kw_only=True, config=STRICT)
+class RolloutEvaluatorConfig:
+    """How a policy is judged after each epoch."""
+
+    n_episodes: PositiveInt = 8
+    """Episodes per evaluation, each with a seed of its own."""
+    deterministic: bool = True
+    """Take the most likely action instead of a sample."""
+
+
+@dataclass(frozen=True, kw_only=True, config=STRICT)
+class FitConfig:
+    """Settings of the training loop."""
+
+    n_epochs: PositiveInt = 30
+    """Epochs to train; the learning-rate schedule ends here."""
+    epoch_length: PositiveInt = 4
+    """Updates per epoch; an evaluation follows the last one."""
+    patience: OptionalPositiveInt = None
+    """Stop after this many epochs without a better evaluation; null never."""
+    checkpoint_every: PositiveInt = 5
+    """Epochs between scheduled checkpoints, from which a run resumes bit by bit; the envs are reset there."""
+    max_env_steps: OptionalPositiveInt = None
+    """Stop after the epoch in which this many environment steps were reached; null never."""
+    max_wall_s: OptionalPositiveFloat = None
+    """Stop after the epoch in which this many seconds had passed; null never. Not reproducible."""
+    target_return: float | None = None
+    """Stop when an evaluation's mean return reaches this; null never."""
+    rollout_evaluator: RolloutEvaluatorConfig = Field(default_factory=RolloutEvaluatorConfig)
+    """The evaluation after each epoch."""
+    deterministic_eval: bool | None = None
+    """Older spelling of ``rollout_evaluator.deterministic``; wins where it is given."""
+    eval_repeats: Annotated[int, Field(ge=1)] | None = None
+    """Older spelling of ``rollout_evaluator.n_episodes``; wins where it is given."""
+
+    @property
+    def evaluator(self) -> RolloutEvaluatorConfig:
+        """The evaluation in force, from either spelling."""
+        given = self.rollout_evaluator
+        deterministic = given.deterministic if self.deterministic_eval is None else self.deterministic_eval
+        return RolloutEvaluatorConfig(
+            n_episodes=self.eval_repeats or given.n_episodes, deterministic=deterministic
+        )
+
+
+@dataclass(frozen=True, kw_only=True, config=STRICT)
+class ActorCriticConfig(FitConfig):
+    """Settings that A2C and PPO share."""
+
+    n_rollout_steps: PositiveInt = 128
+    """Ticks per update, in each parallel environment."""
+    lr: Annotated[float, Field(gt=0.0)] = 1e-3
+    """Adam's step size at the start."""
+    lr_schedule: Literal["constant", "linear"] = "linear"
+    """``linear`` falls to 0 at ``n_epochs``."""
+    gamma: Fraction = 0.99
+    """Discount per step of environment time."""
+    gae_lambda: Fraction = 0.95
+    """λ of the generalised advantage estimate; 1 is Monte Carlo with a bootstrap."""
+    policy_loss_coef: Coefficient = 1.0
+    """Weight of the policy's loss."""
+    value_loss_coef: Coefficient = 0.5
+    """Weight of the critic's loss."""
+    entropy_coef: Coefficient = 0.0
+    """Weight of the entropy bonus."""
+    max_grad_norm: OptionalPositiveFloat = 0.5
+    """L2 limit on the gradient of policy and critic together; null does not clip."""
+    normalize_advantages: bool = True
+    """Give the advantages of each gradient step mean 0 and deviation 1."""
+    critic_burn_in_epochs: Annotated[int, Field(ge=0)] = 0
+    """Epochs at the start in which only the critic learns."""
+    device: Literal["cpu"] = "cpu"
+    """Where the networks learn; rollouts always act on the CPU."""
+
+
+def loss_weights(config: ActorCriticConfig, epoch: int) -> tuple[float, float, float]:
+    """Weights of policy loss, value loss and entropy bonus in this epoch (0 is the first)."""
+    if epoch < config.critic_burn_in_epochs:
+        return 0.0, config.value_loss_coef, 0.0
+    return config.policy_loss_coef, config.value_loss_coef, config.entropy_coef

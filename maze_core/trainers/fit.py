@@ -1,0 +1,194 @@
+"""The training loop, once for every algorithm.
+
+    epoch = epoch_length updates → evaluation → best and budgets → scheduled checkpoint → reset of the envs
+
+The evaluation follows the last update. At every scheduled checkpoint, in every run, the environments are reset with
+seeds that depend only on (run seed, env index, checkpoint index): a run killed and resumed there is then the run that
+was never killed, bit by bit. Wall-clock budgets are the one thing that is not reproducible.
+"""
+
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from statistics import fmean
+from typing import Protocol
+
+from maze_core.metrics import Reporter
+from maze_core.trainers.config import FitConfig
+from maze_core.trainers.trainer import Trainer, UpdateReport
+from maze_core.types import Tree
+
+BEST_METRIC = "eval/mean_return"
+
+
+@dataclass
+class Counters:
+    """How far a run is; part of every checkpoint's identity."""
+
+    epoch: int = 0
+    """Epochs completed."""
+    env_steps: int = 0
+    """Steps of environment time, over all envs."""
+    updates: int = 0
+    episodes: int = 0
+    """Training episodes that ended."""
+    checkpoint_index: int = 0
+    """Scheduled checkpoints made; seeds the next reset of the envs."""
+    best_value: float | None = None
+    """Best evaluation so far."""
+    best_epoch: int | None = None
+    epochs_without_improvement: int = 0
+
+    def to_tree(self) -> Tree:
+        """As a JSON object."""
+        return asdict(self)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainReport:
+    """How a call of ``train`` ended."""
+
+    stop_reason: str
+    """``completed, target_reached, patience, budget_env_steps, budget_wall_clock`` or ``cancelled``."""
+    counters: Counters
+    metrics: dict[str, float]
+    """Of the last epoch."""
+    duration_s: float
+    content_sha256: str = ""
+    """Of the last checkpoint."""
+    weights_sha256: str = ""
+    """Of the last checkpoint's policy."""
+
+    def to_dict(self) -> Tree:
+        """As a JSON object."""
+        return {
+            "stop_reason": self.stop_reason,
+            **self.counters.to_tree(),
+            "metrics": self.metrics,
+            "duration_s": self.duration_s,
+            "content_sha256": self.content_sha256,
+            "weights_sha256": self.weights_sha256,
+        }
+
+
+class Save(Protocol):
+    """Makes a checkpoint of now and hands it to the reporter."""
+
+    def __call__(self, kind: str, metrics: dict[str, float], *, is_best: bool, is_last: bool) -> None:
+        """``kind`` is ``scheduled``, ``best``, ``last`` or ``continued``."""
+
+
+@dataclass(kw_only=True)
+class Loop:
+    """What ``fit`` works with; everything that outlives one call of it is in ``counters`` and ``trainer``."""
+
+    trainer: Trainer
+    config: FitConfig
+    counters: Counters
+    evaluate: Callable[[int], dict[str, float]]
+    """Epoch (from 1) → ``eval/…`` metrics of the policy as it is now."""
+    reset_envs: Callable[[int], None]
+    """Checkpoint index → the training envs start anew."""
+    save: Save
+    reporter: Reporter
+    cancelled: Callable[[], bool]
+
+
+def fit(loop: Loop, n_epochs: int) -> TrainReport:
+    """Train for up to ``n_epochs`` further epochs; budgets, patience, target or a cancel may end it sooner."""
+    counters, begun = loop.counters, time.monotonic()
+    first, last = counters.epoch, counters.epoch + n_epochs
+    metrics: dict[str, float] = {}
+    reason = None
+    while reason is None:
+        loop.reporter.phase("training")
+        updates = _run_epoch(loop)
+        if updates is None:
+            reason = "cancelled"
+            break
+        counters.epoch += 1
+        loop.reporter.phase("evaluating")
+        metrics = {**_training_metrics(updates), **loop.evaluate(counters.epoch)}
+        is_best = _note_evaluation(counters, metrics[BEST_METRIC])
+        reason = _reason_to_stop(loop, metrics, last, time.monotonic() - begun)
+        if counters.epoch % loop.config.checkpoint_every == 0:
+            counters.checkpoint_index += 1
+            loop.reset_envs(counters.checkpoint_index)
+            loop.save("scheduled", metrics, is_best=is_best, is_last=reason is not None)
+        elif is_best or reason:
+            loop.save("last" if reason else "best", metrics, is_best=is_best, is_last=reason is not None)
+        _report(loop, metrics, updates, first, last, begun)
+    if reason == "cancelled":
+        loop.save("continued", metrics, is_best=counters.best_value is None, is_last=True)
+    return TrainReport(
+        stop_reason=reason, counters=counters, metrics=metrics, duration_s=time.monotonic() - begun
+    )
+
+
+def _run_epoch(loop: Loop) -> list[UpdateReport] | None:
+    """The updates of one epoch; None when a cancel came in between."""
+    counters = loop.counters
+    progress = min(counters.epoch / loop.config.n_epochs, 1.0 - 1e-6)
+    updates = []
+    for _ in range(loop.config.epoch_length):
+        if loop.cancelled():
+            return None
+        report = loop.trainer.update(epoch=counters.epoch, progress=progress)
+        counters.updates += 1
+        counters.env_steps += report.env_steps
+        counters.episodes += len(report.episode_returns)
+        updates.append(report)
+    return updates
+
+
+def _training_metrics(updates: list[UpdateReport]) -> dict[str, float]:
+    """Means over the epoch; episode statistics only where an episode ended."""
+    names = dict.fromkeys(name for update in updates for name in update.metrics)
+    metrics = {name: fmean(u.metrics[name] for u in updates if name in u.metrics) for name in names}
+    returns = [value for update in updates for value in update.episode_returns]
+    lengths = [value for update in updates for value in update.episode_lengths]
+    if returns:
+        metrics |= {"train/episode_return": fmean(returns), "train/episode_length": fmean(lengths)}
+    return metrics
+
+
+def _note_evaluation(counters: Counters, value: float) -> bool:
+    """Whether this is the best so far; of equals the later counts, since it has learnt for longer."""
+    if counters.best_value is None or value > counters.best_value:
+        counters.epochs_without_improvement = 0
+    else:
+        counters.epochs_without_improvement += 1
+    if counters.best_value is not None and value < counters.best_value:
+        return False
+    counters.best_value, counters.best_epoch = value, counters.epoch
+    return True
+
+
+def _reason_to_stop(loop: Loop, metrics: dict[str, float], last: int, elapsed_s: float) -> str | None:
+    config, counters = loop.config, loop.counters
+    if config.target_return is not None and metrics[BEST_METRIC] >= config.target_return:
+        return "target_reached"
+    if config.patience is not None and counters.epochs_without_improvement >= config.patience:
+        return "patience"
+    if config.max_env_steps is not None and counters.env_steps >= config.max_env_steps:
+        return "budget_env_steps"
+    if config.max_wall_s is not None and elapsed_s >= config.max_wall_s:
+        return "budget_wall_clock"
+    return "completed" if counters.epoch >= last else None
+
+
+def _report(
+    loop: Loop, metrics: dict[str, float], updates: list[UpdateReport], first: int, last: int, begun: float
+) -> None:
+    counters, elapsed = loop.counters, max(time.monotonic() - begun, 1e-9)
+    done = counters.epoch - first
+    steps_per_epoch = sum(update.env_steps for update in updates)
+    speed = {"time/env_steps_per_s": steps_per_epoch * done / elapsed}
+    loop.reporter.metrics(counters.epoch, counters.env_steps, metrics | speed)
+    loop.reporter.progress(
+        epoch=counters.epoch,
+        n_epochs=last,
+        env_steps=counters.env_steps,
+        fraction=counters.epoch / last,
+        eta_s=elapsed / done * (last - counters.epoch),
+    )

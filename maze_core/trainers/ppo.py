@@ -1,0 +1,48 @@
+"""PPO: proximal policy optimization with the clipped objective (Schulman et al. 2017, arXiv:1707.06347).
+
+One update: every environment steps ``n_rollout_steps`` ticks; advantages, returns and the acting policy's
+log-probabilities are computed once and stay fixed; then ``n_optimization_epochs`` passes of minibatches climb the
+clipped surrogate, ended early when the approximate KL divergence exceeds ``target_kl``.
+"""
+
+from torch import Tensor
+
+from maze_core.objectives.losses import approximate_kl, clip_fraction, clipped_surrogate
+from maze_core.trainers.actor_critic import ActorCritic
+from maze_core.trainers.on_policy import Batch, Samples, minibatches, normalize_advantages
+from maze_core.trainers.ppo_config import PPOAlgorithmConfig
+from maze_core.trainers.trainer import UpdateReport
+
+
+class PPO(ActorCritic[PPOAlgorithmConfig]):
+    """The trainer of :class:`PPOAlgorithmConfig`."""
+
+    def update(self, *, epoch: int, progress: float) -> UpdateReport:
+        """See :class:`~maze_core.trainers.trainer.Trainer`."""
+        return self.run_update(self._learn, epoch=epoch, progress=progress)
+
+    def _learn(self, batch: Batch, *, epoch: int) -> list[dict[str, Tensor]]:
+        steps: list[dict[str, Tensor]] = []
+        for _ in range(self.config.n_optimization_epochs):
+            first = len(steps)
+            for part in minibatches(batch, self.config.batch_size, self.minibatch_rng):
+                minibatch = normalize_advantages(part) if self.config.normalize_advantages else part
+                steps.append(self.gradient_step(minibatch, self._policy_loss, epoch=epoch))
+            if self._is_too_far(steps[first:]):
+                break
+        return steps
+
+    def _policy_loss(self, samples: Samples, log_probs: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        clip_range = self.config.clip_range
+        loss, ratio = clipped_surrogate(log_probs, samples.log_probs, samples.advantages, clip_range)
+        return loss, {
+            "train/approx_kl": approximate_kl(ratio),
+            "train/clip_fraction": clip_fraction(ratio, clip_range),
+        }
+
+    def _is_too_far(self, steps: list[dict[str, Tensor]]) -> bool:
+        """The pass left the trust region: its mean KL divergence exceeds ``target_kl``."""
+        if self.config.target_kl is None:
+            return False
+        divergence = sum(float(step["train/approx_kl"]) for step in steps) / len(steps)
+        return divergence > self.config.target_kl

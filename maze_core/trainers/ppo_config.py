@@ -1,0 +1,32 @@
+"""Settings of PPO; the YAML twin is ``conf/algorithm/ppo.yaml``. Imports no torch."""
+
+from typing import TYPE_CHECKING, Annotated
+
+from pydantic import Field
+from pydantic.dataclasses import dataclass
+
+from maze_core.trainers.config import STRICT, ActorCriticConfig, OptionalPositiveFloat, PositiveInt
+
+if TYPE_CHECKING:
+    from maze_core.trainers.ppo import PPO
+    from maze_core.trainers.trainer import Parts
+
+
+@dataclass(frozen=True, kw_only=True, config=STRICT)
+class PPOAlgorithmConfig(ActorCriticConfig):
+    """Proximal policy optimization: several passes over each rollout (Schulman et al. 2017, arXiv:1707.06347)."""
+
+    n_optimization_epochs: PositiveInt = 4
+    """Passes over each rollout."""
+    batch_size: PositiveInt = 256
+    """Samples per gradient step."""
+    clip_range: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.2
+    """ε of the clipped objective."""
+    target_kl: OptionalPositiveFloat = None
+    """End an update's passes when the approximate KL divergence from the acting policy exceeds this; null never."""
+
+    def build(self, parts: "Parts") -> "PPO":
+        """The trainer of these settings."""
+        from maze_core.trainers.ppo import PPO
+
+        return PPO(self, parts)

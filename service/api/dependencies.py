@@ -1,0 +1,95 @@
+"""What endpoints are given: the stores and settings behind them, and parameters that many of them share."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Annotated, Any, TypeAlias
+
+from fastapi import Depends, Path, Query, Request
+from pydantic import BaseModel, ConfigDict, Field
+
+from service.api.changes import ChangeWatcher
+from service.api.problems import RequestProblem
+from service.domain.ports import CheckpointStore, EpisodeStore, RegistryStore, RunStore
+from service.domain.run import Page, Run
+from service.settings import Settings
+
+
+@dataclass(frozen=True)
+class Services:
+    """Everything that the endpoints stand on; made by the composition root."""
+
+    runs: RunStore
+    checkpoints: CheckpointStore
+    episodes: EpisodeStore
+    registry: RegistryStore
+    settings: Settings
+    changes: ChangeWatcher
+    check_schema: Callable[[], object]
+    """Raises when the database's schema is not this version's."""
+
+
+def _services(request: Request) -> Services:
+    services = request.app.state.services
+    assert isinstance(services, Services)
+    return services
+
+
+ServicesDep: TypeAlias = Annotated[Services, Depends(_services)]
+
+RunId: TypeAlias = Annotated[
+    str,
+    Path(
+        pattern=r"^run_[0-9a-z]{1,40}$",
+        description="Id of a run.",
+        examples=["run_06b1c9k2m4n6p8q0r2s4t6v8w0"],
+    ),
+]
+
+
+def _run(run_id: RunId, services: ServicesDep) -> Run:
+    return services.runs.get(run_id)
+
+
+RunDep: TypeAlias = Annotated[Run, Depends(_run)]
+"""The run named in the path; 404 when there is none."""
+
+
+class PageQuery(BaseModel):
+    """How much of a list, and from where."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    limit: int = Field(default=50, ge=1, le=200, description="Entries per page.")
+    cursor: str | None = Field(default=None, max_length=512, description="next_cursor of the page before.")
+
+
+PageDep: TypeAlias = Annotated[PageQuery, Query()]
+
+
+class LogQuery(BaseModel):
+    """How much of a log, and from where."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    after: int = Field(default=0, ge=0, lt=2**53, description="Only entries with a larger seq.")
+    cursor: str | None = Field(
+        default=None, pattern=r"^\d{1,15}$", description="next_cursor of the page before."
+    )
+    limit: int = Field(default=500, ge=1, le=1000, description="Entries per page.")
+
+    @property
+    def start(self) -> int:
+        """The seq after which the page begins."""
+        return self.after if self.cursor is None else int(self.cursor)
+
+
+LogDep: TypeAlias = Annotated[LogQuery, Query()]
+
+
+def page_of(fetch: Callable[..., Page], *args: Any, query: PageQuery, **filters: Any) -> Page:
+    """A page of a store; a cursor that is not ours is the client's mistake."""
+    try:
+        return fetch(*args, limit=query.limit, cursor=query.cursor, **filters)
+    except ValueError as error:
+        message = "This is no cursor of this list; use next_cursor of its last page, or leave it out."
+        raise RequestProblem.in_query("cursor", "invalid_cursor", message) from error

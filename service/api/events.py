@@ -1,0 +1,77 @@
+"""A run's event log: as JSON pages, or live as Server-Sent Events.
+
+``id:`` of a Server-Sent Event is the event's ``seq``, so a client that reconnects with ``Last-Event-ID`` goes
+on where it was, also after a restart of the service. The stream ends after the ``end`` event, and a client
+that comes back after it is answered 204, which tells browsers to stop.
+"""
+
+from collections.abc import AsyncIterator
+from typing import Annotated
+
+from fastapi import APIRouter, Header, Response
+from fastapi.sse import format_sse_event
+from starlette.concurrency import run_in_threadpool
+from starlette.responses import StreamingResponse
+
+from service.api.dependencies import LogDep, RunDep, Services, ServicesDep
+from service.api.models import EventOut, Listing
+from service.api.run_records import log_page
+from service.domain.run import EventType, Run
+
+router = APIRouter(prefix="/v1/runs/{run_id}", tags=["runs"])
+
+EVENT_STREAM = "text/event-stream"
+RETRY_MS = 2000
+"""How long a browser waits before it connects again."""
+HEARTBEAT_S = 15.0
+"""A silent stream says so at this interval, so that nobody on the way closes it."""
+_BATCH = 500
+
+
+@router.get("/events", response_model=Listing[EventOut])
+async def list_events(
+    run: RunDep,
+    query: LogDep,
+    services: ServicesDep,
+    accept: Annotated[str, Header()] = "*/*",
+    last_event_id: Annotated[str | None, Header()] = None,
+) -> Listing[EventOut] | Response:
+    """Events in order; with `Accept: text/event-stream` a live stream that resumes by `Last-Event-ID`."""
+    if EVENT_STREAM in accept.lower():
+        return await stream(
+            run, services, query.start if last_event_id is None else start_after(last_event_id)
+        )
+    events = await run_in_threadpool(services.runs.events, run.id, after=query.start, limit=query.limit + 1)
+    return log_page([EventOut.of(event) for event in events], query.limit)
+
+
+def start_after(last_event_id: str) -> int:
+    """The seq that a client saw last; what is no seq of ours means that it starts again."""
+    text = last_event_id.strip()
+    return int(text) if text.isascii() and text.isdecimal() and len(text) <= 15 else 0
+
+
+async def stream(run: Run, services: Services, after: int) -> Response:
+    """The events after ``after`` as they come; 204 when the run has ended and there are none."""
+    if run.state.is_terminal and not await run_in_threadpool(
+        services.runs.events, run.id, after=after, limit=1
+    ):
+        return Response(status_code=204)
+    headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
+    return StreamingResponse(follow(run.id, services, after), headers=headers, media_type=EVENT_STREAM)
+
+
+async def follow(run_id: str, services: Services, after: int) -> AsyncIterator[bytes]:
+    """Server-Sent Events until the run's end, the client's, or the service's."""
+    yield format_sse_event(retry=RETRY_MS)
+    while not services.changes.is_stopping:
+        version = services.changes.version
+        events = await run_in_threadpool(services.runs.events, run_id, after=after, limit=_BATCH)
+        for event in events:
+            after = event.seq
+            data = EventOut.of(event).model_dump_json()
+            yield format_sse_event(id=str(after), event=event.type, data_str=data)
+            if event.type is EventType.END:
+                return
+        if not events and not await services.changes.wait(version, HEARTBEAT_S):
+            yield format_sse_event(comment="still here")

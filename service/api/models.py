@@ -1,0 +1,258 @@
+"""What the service answers, as typed models: the response half of the OpenAPI document.
+
+Times are RFC 3339 in UTC with milliseconds, durations are seconds, and numbers that JSON cannot say are the
+strings ``NaN``, ``Infinity`` and ``-Infinity``. Clients must tolerate members they do not know.
+"""
+
+from dataclasses import asdict
+from datetime import UTC, datetime
+from typing import Annotated, Any, Generic, TypeVar
+
+from pydantic import BaseModel, ConfigDict, PlainSerializer, WithJsonSchema
+
+from service.api.json_values import sayable
+from service.domain.run import (
+    CheckpointInfo,
+    EpisodeInfo,
+    Event,
+    EventType,
+    LogLine,
+    MetricPoint,
+    Page,
+    Run,
+    RunKind,
+    RunState,
+)
+
+
+def rfc3339(time: datetime) -> str:
+    """``2026-01-31T12:00:00.123Z``."""
+    return time.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+Time = Annotated[
+    datetime,
+    PlainSerializer(rfc3339, return_type=str),
+    WithJsonSchema({"type": "string", "format": "date-time"}),
+]
+Number = Annotated[
+    float,
+    PlainSerializer(sayable, return_type=Any),
+    WithJsonSchema({"anyOf": [{"type": "number"}, {"enum": ["NaN", "Infinity", "-Infinity"]}]}),
+]
+Object = Annotated[dict[str, Any], PlainSerializer(sayable, return_type=dict[str, Any])]
+Item = TypeVar("Item")
+
+
+class Out(BaseModel):
+    """Base of every answer."""
+
+    model_config = ConfigDict(frozen=True, use_attribute_docstrings=True)
+
+
+class Listing(Out, Generic[Item]):
+    """A page of a list; every list has this shape."""
+
+    data: list[Item]
+    next_cursor: str | None = None
+    """Give it as ``cursor`` to get the next page; null on the last one."""
+    has_more: bool = False
+
+
+def listing(page: Page, items: list[Item]) -> Listing[Item]:
+    """A page of the store with its items as they are shown."""
+    return Listing(data=items, next_cursor=page.next_cursor, has_more=page.has_more)
+
+
+class ProgressOut(Out):
+    """How far a run is; null where it cannot be said."""
+
+    epoch: int | None = None
+    n_epochs: int | None = None
+    env_steps: int | None = None
+    fraction: Number | None = None
+    """Done part in [0, 1]."""
+    eta_s: Number | None = None
+
+
+class BestOut(Out):
+    """The best evaluation of a training run so far."""
+
+    metric: str
+    value: Number
+    checkpoint: str
+    """Id of the checkpoint that reached it."""
+
+
+class RunOut(Out):
+    """A training, rollout or evaluation run."""
+
+    id: str
+    kind: RunKind
+    state: RunState
+    name: str | None
+    labels: dict[str, str]
+    reason: str | None
+    """Why the run is in its state, such as ``completed``, ``target_reached``, ``user_cancel``."""
+    phase: str | None
+    """What the run does while it runs; the list of phases may grow."""
+    progress: ProgressOut
+    latest_metrics: dict[str, Number]
+    best: BestOut | None
+    result: Object | None
+    """What a succeeded run found; of an evaluation mean_return, std_return, ci95, returns, lengths, seeds."""
+    error: Object | None
+    """Of a failed run: ``code``, ``message`` and more; the traceback is in its log."""
+    seed: int | None
+    """The seed that was given, or drawn for this run."""
+    config_sha256: str | None
+    """SHA-256 of the resolved configuration; equal for equal runs on every face."""
+    source_run: str | None
+    """Of a rollout or evaluation: the run whose policy acts."""
+    source_checkpoint: str | None
+    attempt: int
+    """How often a worker has started it."""
+    created_at: Time
+    started_at: Time | None
+    finished_at: Time | None
+    links: dict[str, str]
+
+    @classmethod
+    def of(cls, run: Run) -> "RunOut":
+        """The run as clients see it."""
+        shown = {name: getattr(run, name) for name in cls.model_fields if name not in _RUN_PARTS}
+        return cls(
+            **shown,
+            labels=dict(run.labels),
+            progress=ProgressOut(**asdict(run.progress)),
+            latest_metrics=dict(run.latest_metrics),
+            best=BestOut(**asdict(run.best)) if run.best else None,
+            links=_run_links(run),
+        )
+
+
+_RUN_PARTS = frozenset({"labels", "progress", "latest_metrics", "best", "links"})
+
+
+def run_path(run_id: str) -> str:
+    """Path of a run."""
+    return f"/v1/runs/{run_id}"
+
+
+def _run_links(run: Run) -> dict[str, str]:
+    path = run_path(run.id)
+    links = {"self": path} | {part: f"{path}/{part}" for part in ("events", "metrics", "logs", "config")}
+    if run.kind is RunKind.TRAIN:
+        links |= {"checkpoints": f"{path}/checkpoints", "compute_action": f"{path}/compute_action"}
+    if run.kind is RunKind.ROLLOUT:
+        links["episodes"] = f"{path}/episodes"
+    if run.source_run:
+        links["source_run"] = run_path(run.source_run)
+    if not run.state.is_terminal:
+        links["cancel"] = f"{path}/cancel"
+    return links
+
+
+class EventOut(Out):
+    """One entry of a run's event log; also the ``data:`` of its Server-Sent Event."""
+
+    seq: int
+    """Position in the log, without gaps, from 1."""
+    at: Time
+    type: EventType
+    data: Object
+
+    @classmethod
+    def of(cls, event: Event) -> "EventOut":
+        """The event as clients see it."""
+        return cls(seq=event.seq, at=event.at, type=event.type, data=dict(event.data))
+
+
+class MetricOut(Out):
+    """One value of one metric at one epoch."""
+
+    name: str
+    epoch: int
+    step: int
+    """Environment steps taken by then."""
+    value: Number
+    at: Time | None
+
+    @classmethod
+    def of(cls, point: MetricPoint) -> "MetricOut":
+        """The point as clients see it."""
+        return cls(**asdict(point))
+
+
+class LogOut(Out):
+    """One line of a run's log."""
+
+    seq: int
+    at: Time
+    level: str
+    message: str
+
+    @classmethod
+    def of(cls, line: LogLine) -> "LogOut":
+        """The line as clients see it."""
+        return cls(**asdict(line))
+
+
+class CheckpointOut(Out):
+    """A stored checkpoint."""
+
+    id: str
+    run: str
+    epoch: int
+    step: int
+    """Environment steps taken when it was made."""
+    kind: str
+    """``scheduled`` (a run resumes from it exactly), ``best``, ``last`` or ``continued``."""
+    metrics: dict[str, Number]
+    content_sha256: str
+    """Over everything that matters: equal runs have equal checkpoints."""
+    weights_sha256: str
+    size_bytes: int
+    servable: bool
+    not_servable_reason: str | None
+    is_best: bool
+    is_last: bool
+    created_at: Time
+
+    @classmethod
+    def of(cls, info: CheckpointInfo) -> "CheckpointOut":
+        """The checkpoint as clients see it."""
+        shown = asdict(info)
+        return cls(run=shown.pop("run_id"), **shown)
+
+
+class EpisodeOut(Out):
+    """One episode of a rollout."""
+
+    index: int
+    seed: int | None
+    episode_return: Number
+    length: int
+    terminated: bool
+    truncated: bool
+    has_trajectory: bool
+    """Whether it was recorded; the episode itself then has its ``trajectory``."""
+
+    @classmethod
+    def of(cls, info: EpisodeInfo) -> "EpisodeOut":
+        """The episode as clients see it."""
+        return cls(**asdict(info))
+
+
+class EpisodeDetailOut(EpisodeOut):
+    """One episode with what was recorded of it."""
+
+    trajectory: Object | None
+    """``steps`` with observation, action and reward, and the final observation; null without a record."""
+
+
+class RunConfigOut(Out):
+    """The resolved configuration of a run."""
+
+    config: Object
+    config_sha256: str | None

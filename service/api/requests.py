@@ -1,0 +1,142 @@
+"""What clients may say, as strict models: RunContext's own arguments, and no way to name a path.
+
+The shape is checked here; names, values and ceilings are checked by ``maze_core.config`` (compose and trust).
+"""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, WithJsonSchema
+from pydantic_core import PydanticCustomError
+
+
+def _component(value: Any) -> Any:
+    if value is None or isinstance(value, str | dict):
+        return value
+    raise PydanticCustomError("name_or_object", "Give the name of a configuration module, or an object")
+
+
+def _wrappers(value: Any) -> Any:
+    return value if isinstance(value, list) else _component(value)
+
+
+_COMPONENT_SCHEMA = [{"type": "string"}, {"type": "object"}, {"type": "null"}]
+
+
+Component = Annotated[
+    Any,
+    AfterValidator(_component),
+    WithJsonSchema({"anyOf": _COMPONENT_SCHEMA}),
+]
+"""A configuration module's name, or an object with ``_target_``."""
+Wrappers = Annotated[
+    Any,
+    AfterValidator(_wrappers),
+    WithJsonSchema({"anyOf": [*_COMPONENT_SCHEMA, {"type": "array", "items": {"type": "object"}}]}),
+]
+
+Word = Annotated[str, StringConstraints(min_length=1, max_length=128)]
+LabelKey = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_.-]{1,64}$")]
+LabelValue = Annotated[str, StringConstraints(max_length=256)]
+Seed = Annotated[int, Field(ge=0, lt=2**32)]
+Count = Annotated[int, Field(ge=1, le=10_000)]
+
+
+class In(BaseModel):
+    """Base of every body: strict types, no unknown fields, no NaN."""
+
+    model_config = ConfigDict(
+        strict=True, extra="forbid", allow_inf_nan=False, frozen=True, use_attribute_docstrings=True
+    )
+
+    def given(self) -> dict[str, Any]:
+        """The fields that the client wrote, nulls left out."""
+        return {
+            name: getattr(self, name) for name in self.model_fields_set if getattr(self, name) is not None
+        }
+
+
+class Labelled(In):
+    """What every submission may carry."""
+
+    name: str | None = Field(default=None, min_length=1, max_length=200)
+    """For people; need not be unique."""
+    labels: dict[LabelKey, LabelValue] = Field(default_factory=dict, max_length=32)
+    """To find runs again: ``GET /v1/runs?label.team=a``."""
+    seed: Seed | None = None
+    """Makes the run repeatable; drawn, recorded and echoed when left out."""
+
+
+class Composition(In):
+    """The arguments of RunContext that choose and change the configuration."""
+
+    env: Component = None
+    """Environment: a module of ``/v1/config/groups/env``, or an object with ``_target_``."""
+    wrappers: Wrappers = None
+    """Wrappers around the environment: a module, ``{class: arguments}``, or a list."""
+    model: Component = None
+    """The networks: a module, or an object."""
+    policy: Component = None
+    """Of the model when training; who acts, in a rollout."""
+    runner: Component = None
+    """How environments are run; changes no number."""
+    experiment: Word | None = None
+    """A module of ``/v1/config/groups/experiment``."""
+    configuration: Word | None = None
+    """A preset of ``/v1/config/groups/configuration``."""
+    overrides: dict[str, Any] = Field(default_factory=dict, max_length=256)
+    """Values by dotted key: ``{"env.name": "CartPole-v1", "algorithm.gamma": 0.99}``."""
+
+
+COMPOSITION = tuple(Composition.model_fields)
+
+
+class TrainRequest(Composition, Labelled):
+    """Train a policy."""
+
+    algorithm: Component = None
+    """The algorithm: ``ppo``, ``a2c``, or an object."""
+    critic: Component = None
+    """The model's critic: a module, or an object."""
+    n_epochs: Annotated[int, Field(ge=1)] | None = None
+    """How many epochs to train; the algorithm's own number when left out."""
+
+
+class ComposeRequest(TrainRequest):
+    """Resolve a configuration without running it."""
+
+    mode: Literal["train", "rollout"] = "train"
+
+
+class _Acting(In):
+    """How episodes are played."""
+
+    max_episode_steps: Annotated[int, Field(ge=0)] | None = None
+    """Cut episodes after so many steps; 0 or null leaves them to the environment."""
+    deterministic: bool = True
+    """Take the most likely action rather than a drawn one."""
+    n_envs: Annotated[int, Field(ge=1)] | None = None
+    """How many environments are played side by side; changes no episode."""
+
+
+class RolloutRequest(Composition, Labelled, _Acting):
+    """Play episodes with a trained policy (``run``), or with ``policy`` in an environment."""
+
+    run: Word | None = None
+    """Id of the training run whose policy acts, through its whole trained stack."""
+    checkpoint: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_:.-]{1,64}$")] | None = None
+    """``best`` (the default), ``last``, ``epoch:N`` or a checkpoint id."""
+    n_episodes: Count | None = None
+    """How many episodes are played."""
+    record: bool = True
+    """Keep each episode's observations, actions and rewards."""
+
+
+class EvaluateRequest(Labelled, _Acting):
+    """Measure a trained policy: mean return with its confidence interval over seeded episodes."""
+
+    run: Word
+    """Id of the training run whose policy is evaluated."""
+    checkpoint: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_:.-]{1,64}$")] = "best"
+    """``best``, ``last``, ``epoch:N`` or a checkpoint id."""
+    n_episodes: Count = 20
+    """How many episodes are played."""

@@ -1,0 +1,67 @@
+"""Runs: listed, looked at, cancelled."""
+
+from typing import Annotated, Literal
+
+import yaml
+from fastapi import APIRouter, Query, Response
+from pydantic import ConfigDict
+
+from service.api.dependencies import PageQuery, RunDep, RunId, ServicesDep, page_of
+from service.api.models import Listing, RunConfigOut, RunOut, listing
+from service.api.problems import RequestProblem
+from service.domain.run import RunKind, RunState
+
+router = APIRouter(prefix="/v1/runs", tags=["runs"])
+
+LABEL = "label."
+
+
+class RunsQuery(PageQuery):
+    """Which runs are listed; ``label.KEY=VALUE`` may be given as often as wanted."""
+
+    model_config = ConfigDict(extra="allow")
+
+    state: RunState | None = None
+    kind: RunKind | None = None
+
+    def labels(self) -> dict[str, str]:
+        """The wanted labels."""
+        extra = self.model_extra or {}
+        if unknown := sorted(name for name in extra if not name.startswith(LABEL)):
+            allowed = [*type(self).model_fields, "label.KEY"]
+            raise RequestProblem.in_query(
+                unknown[0], "unknown_field", "There is no such parameter.", allowed=allowed
+            )
+        return {name.removeprefix(LABEL): str(value) for name, value in extra.items()}
+
+
+@router.get("")
+def list_runs(query: Annotated[RunsQuery, Query()], services: ServicesDep) -> Listing[RunOut]:
+    """Runs, newest first. Filter by `state`, `kind` and labels: `?label.team=a`."""
+    filters = {"state": query.state, "kind": query.kind, "labels": query.labels()}
+    page = page_of(services.runs.list, query=query, **filters)
+    return listing(page, [RunOut.of(run) for run in page.data])
+
+
+@router.get("/{run_id}")
+def get_run(run: RunDep) -> RunOut:
+    """One run."""
+    return RunOut.of(run)
+
+
+@router.post("/{run_id}/cancel", status_code=202)
+def cancel_run(run_id: RunId, services: ServicesDep, response: Response) -> RunOut:
+    """Cancel a run: a waiting one ends at once (200), a working one after storing a last checkpoint (202)."""
+    run = services.runs.request_cancel(run_id)
+    response.status_code = 200 if run.state.is_terminal else 202
+    return RunOut.of(run)
+
+
+@router.get("/{run_id}/config", response_model=RunConfigOut)
+def get_run_config(run: RunDep, format: Literal["json", "yaml"] = "json") -> RunConfigOut | Response:
+    """The resolved configuration, with every default; `format=yaml` gives it as a file to keep."""
+    config = {key: value for key, value in run.config.items() if key != "mode"}
+    if format == "yaml":
+        text = yaml.safe_dump(config, sort_keys=False, allow_unicode=True)
+        return Response(text, media_type="application/yaml")
+    return RunConfigOut(config=config, config_sha256=run.config_sha256)

@@ -1,0 +1,169 @@
+"""From a request to a queued run: check, compose, check again, store.
+
+What was composed is what runs: the resolved tree goes into the run's row, and the worker's child builds from
+that and nothing else. The checks on both sides of the composition are those of ``maze_core.config.trust``.
+"""
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from maze_core.config import RunConfig, compose_run, config_module
+from maze_core.config.trust import check_arguments, check_tree
+from maze_core.models.config import TorchPolicyConfig
+from maze_core.runners.config import rollout_tree
+from maze_core.seeding import draw_seed
+from maze_core.types import Tree
+from service.api.dependencies import Services
+from service.api.problems import RequestProblem
+from service.api.requests import COMPOSITION, EvaluateRequest, In, Labelled, RolloutRequest, TrainRequest
+from service.api.sources import acting_checkpoint
+from service.api.trust_policy import trust_policy
+from service.domain.errors import CapacityError
+from service.domain.run import CheckpointInfo, NewRun, Run, RunKind, RunState
+from service.domain.use_cases import new_run_id, request_digest
+
+Mode = Literal["train", "rollout"]
+
+TRAIN_ARGUMENTS = (*COMPOSITION, "algorithm", "critic", "seed", "n_epochs")
+ROLLOUT_ARGUMENTS = (*COMPOSITION, "seed")
+RUNNER_FIELDS = {
+    "n_episodes": "n_episodes",
+    "max_episode_steps": "max_episode_steps",
+    "deterministic": "deterministic",
+    "n_envs": "n_envs",
+    "record": "record_trajectory",
+}
+"""Fields of a request that set one of the runner's."""
+TORCH_POLICY = f"{TorchPolicyConfig.__module__}.{TorchPolicyConfig.__qualname__}"
+
+
+@dataclass(frozen=True)
+class Client:
+    """Who submits, and under which Idempotency-Key."""
+
+    token_id: str | None = None
+    key: str | None = None
+
+    def idempotency(self, kind: RunKind, request: In) -> tuple[str, str] | None:
+        """Key and digest for the store; keys of two tokens or two kinds of run never meet."""
+        if self.key is None:
+            return None
+        scoped = hashlib.sha256(f"{self.token_id}\n{kind}\n{self.key}".encode()).hexdigest()
+        return scoped, request_digest(kind, request.given())
+
+
+def submit_train(services: Services, request: TrainRequest, client: Client) -> tuple[Run, bool]:
+    """Queue a training run; false beside it says that its Idempotency-Key had queued it before."""
+    config = compose(services, "train", request.given(*TRAIN_ARGUMENTS))
+    return _queue(services, RunKind.TRAIN, request, config, client)
+
+
+def submit_rollout(services: Services, request: RolloutRequest, client: Client) -> tuple[Run, bool]:
+    """Queue a rollout: of a trained policy, or of one that needs no training."""
+    if request.run is not None:
+        return _submit_acting(services, RunKind.ROLLOUT, request, client)
+    if request.policy is None:
+        message = 'Give the run whose policy acts, or one that needs no training: "policy": "random_policy".'
+        raise RequestProblem.at("", "missing_field", message)
+    if request.checkpoint is not None:
+        raise RequestProblem.at(
+            "/checkpoint", "contradiction", "A checkpoint is one of a run; give the run too."
+        )
+    config = compose(services, "rollout", request.given(*ROLLOUT_ARGUMENTS) | _with_runner_values(request))
+    if config.tree["policy"].get("_target_") == TORCH_POLICY:
+        raise RequestProblem.at(
+            "/policy", "missing_field", 'A trained policy is named by its run: give "run".'
+        )
+    return _queue(services, RunKind.ROLLOUT, request, config, client)
+
+
+def submit_evaluate(services: Services, request: EvaluateRequest, client: Client) -> tuple[Run, bool]:
+    """Queue an evaluation of a trained policy."""
+    return _submit_acting(services, RunKind.EVALUATE, request, client)
+
+
+def compose(services: Services, mode: Mode, arguments: Mapping[str, Any]) -> RunConfig:
+    """The resolved configuration of untrusted arguments; a seed is drawn where nothing sets one.
+
+    Raises:
+        InvalidSpecificationError: with every problem found.
+    """
+    policy = trust_policy(services)
+    check_arguments(dict(arguments), policy)
+    directories = services.settings.config_dirs
+    if "seed" not in arguments and not _sets_seeds(arguments, directories):
+        arguments = {**arguments, "seed": draw_seed()}
+    config = compose_run(mode, **arguments, config_dirs=directories)
+    check_tree(config.tree, policy)
+    return config
+
+
+def seed_of(tree: Tree) -> int:
+    """The seed that is shown for a run: both of its seeds are this one unless the client set them apart."""
+    return int(tree["seeding"]["env_base_seed"])
+
+
+def _sets_seeds(arguments: Mapping[str, Any], directories: list[str]) -> bool:
+    """Whether an override or a preset sets the seeds; then nothing is drawn for both."""
+    if any(key == "seeding" or key.startswith("seeding.") for key in arguments.get("overrides", {})):
+        return True
+    presets = [(group, arguments[group]) for group in ("experiment", "configuration") if group in arguments]
+    return any("seeding" in (config_module(*preset, directories)["config"] or {}) for preset in presets)
+
+
+def _with_runner_values(request: RolloutRequest) -> dict[str, Any]:
+    """The overrides with the request's own fields for the runner among them."""
+    overrides = dict(request.overrides)
+    for name, value in request.given(*RUNNER_FIELDS).items():
+        key = f"runner.{RUNNER_FIELDS[name]}"
+        if key in overrides:
+            message = f"This is given beside the override {key!r}; give one of them."
+            raise RequestProblem.at(f"/{name}", "contradiction", message)
+        overrides[key] = value
+    return {"overrides": overrides}
+
+
+def _submit_acting(
+    services: Services, kind: RunKind, request: RolloutRequest | EvaluateRequest, client: Client
+) -> tuple[Run, bool]:
+    """Queue episodes with the policy of a trained run, in that run's own environment and wrappers."""
+    for name in request.given(*COMPOSITION):
+        raise RequestProblem.at(f"/{name}", "contradiction", f"{name} comes from the run; leave it out.")
+    source = services.runs.get(str(request.run))
+    checkpoint = acting_checkpoint(services, source, request.checkpoint or "best")
+    runner = {RUNNER_FIELDS[name]: value for name, value in request.given(*RUNNER_FIELDS).items()}
+    seed = draw_seed() if request.seed is None else request.seed
+    tree = rollout_tree({**source.config}, seed=seed, **runner)
+    tree["policy"] = {"_target_": TORCH_POLICY, "checkpoint": checkpoint.id}
+    config = RunConfig.from_tree(tree, "rollout")
+    check_tree(config.tree, trust_policy(services))
+    return _queue(services, kind, request, config, client, checkpoint)
+
+
+def _queue(
+    services: Services,
+    kind: RunKind,
+    request: Labelled,
+    config: RunConfig,
+    client: Client,
+    checkpoint: CheckpointInfo | None = None,
+) -> tuple[Run, bool]:
+    """Store the run; it is queued from then on."""
+    queued = sum(count for (_, state), count in services.runs.counts().items() if state is RunState.QUEUED)
+    if queued >= services.settings.max_queued_runs:
+        raise CapacityError(f"{queued} runs are waiting already; try again later.", retry_after_s=5.0)
+    new = NewRun(
+        id=new_run_id(),
+        kind=kind,
+        request=request.given(),
+        config={**config.tree, "mode": config.mode},
+        config_sha256=config.config_sha256,
+        seed=seed_of(config.tree),
+        name=request.name,
+        labels=request.labels,
+        source_run=checkpoint.run_id if checkpoint else None,
+        source_checkpoint=checkpoint.id if checkpoint else None,
+    )
+    return services.runs.create(new, client.idempotency(kind, request))

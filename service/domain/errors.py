@@ -1,0 +1,62 @@
+"""What can go wrong in the service, each class one mistake; ``service/api/problems.py`` gives the status.
+
+ServiceError
+├── NotFoundError             no such run, checkpoint, episode, group … (404)
+├── StateConflictError        the resource's state does not allow this (409)
+├── StaleLeaseError           a worker wrote with a lease that was taken over; it must stop
+├── IdempotencyConflictError  the same Idempotency-Key with another body (422)
+├── CapacityError             a queue or cache is full; try later (503, Retry-After)
+└── StoreUnavailableError     the database did not answer in time (503)
+"""
+
+
+class ServiceError(Exception):
+    """Base of the service's own errors; ``code`` is stable, the message says what and the way out."""
+
+    code = "error"
+
+    def __init__(self, message: str, **details: object) -> None:
+        """Say what happened; ``details`` go into the problem body."""
+        self.details = details
+        super().__init__(message)
+
+
+class NotFoundError(ServiceError):
+    """There is no such thing."""
+
+    code = "not_found"
+
+
+class StateConflictError(ServiceError):
+    """The resource's state does not allow this."""
+
+    code = "state_conflict"
+
+
+class StaleLeaseError(ServiceError):
+    """The lease was taken over by another worker, or lapsed; whoever sees this stops writing."""
+
+    code = "stale_lease"
+
+
+class IdempotencyConflictError(ServiceError):
+    """The same Idempotency-Key came with another body."""
+
+    code = "idempotency_conflict"
+
+
+class CapacityError(ServiceError):
+    """A queue or cache is full; ``retry_after_s`` says when to try again."""
+
+    code = "capacity"
+
+    def __init__(self, message: str, retry_after_s: float = 1.0, **details: object) -> None:
+        """Say what is full and when to try again."""
+        self.retry_after_s = retry_after_s
+        super().__init__(message, **details)
+
+
+class StoreUnavailableError(ServiceError):
+    """The database did not answer in time."""
+
+    code = "store_unavailable"

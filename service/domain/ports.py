@@ -1,0 +1,223 @@
+"""What the use cases need of a store. One contract suite (tests/contracts) runs against every database.
+
+Every method is one transaction, safe to call from any thread, and raises :class:`StoreUnavailableError`
+when the database does not answer in time. Times are UTC from the database's clock. Methods that take a
+:class:`Lease` raise :class:`StaleLeaseError` and write nothing when the run's lease is a newer one or has
+been given back.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Protocol
+
+from service.domain.run import (
+    CheckpointInfo,
+    EpisodeInfo,
+    Event,
+    EventType,
+    Lease,
+    LogLine,
+    MetricPoint,
+    NewCheckpoint,
+    NewRun,
+    Page,
+    Progress,
+    Run,
+    RunKind,
+    RunState,
+)
+
+
+class RunStore(Protocol):
+    """Runs, their states, leases and event log."""
+
+    def create(self, new: NewRun, idempotency: tuple[str, str] | None = None) -> tuple[Run, bool]:
+        """Store a queued run and its first ``state`` event.
+
+        Args:
+            new: the run.
+            idempotency: key and body digest; the key row is written in the same transaction.
+
+        Returns:
+            The run, and whether it was made now; False when the key had made it before.
+
+        Raises:
+            IdempotencyConflictError: the key is known with another digest.
+        """
+
+    def get(self, run_id: str) -> Run:
+        """The run; raises :class:`NotFoundError`."""
+
+    def list(
+        self,
+        *,
+        state: RunState | None = None,
+        kind: RunKind | None = None,
+        labels: Mapping[str, str] | None = None,
+        limit: int = 50,
+        cursor: str | None = None,
+    ) -> Page:
+        """Runs, newest first; raises ValueError for a cursor that is not ours."""
+
+    def counts(self) -> Mapping[tuple[RunKind, RunState], int]:
+        """Number of runs per kind and state."""
+
+    def request_cancel(self, run_id: str, reason: str = "user_cancel") -> Run:
+        """A queued or paused run is cancelled at once; a running one becomes ``stopping``; stopping stays.
+
+        Raises:
+            StateConflictError: the run has ended.
+        """
+
+    def claim(self, worker: str, *, kinds: Sequence[RunKind], lease_s: float) -> tuple[Run, Lease] | None:
+        """Take the oldest queued run of these kinds in one statement; None when there is none.
+
+        The run becomes ``running``, ``attempt`` and ``epoch_token`` grow by one, ``started_at`` is set once.
+        A requeued run with a cancel wish goes on to ``stopping`` in the same transaction.
+        """
+
+    def heartbeat(self, lease: Lease, *, lease_s: float) -> bool:
+        """Extend the lease to ``lease_s`` from now; returns whether a cancel is wished."""
+
+    def reap(self, *, max_attempts: int) -> Sequence[Run]:
+        """Requeue runs whose lease lapsed (``lease_expired``); returns the runs as they are now.
+
+        A run out of attempts ends ``failed/attempts_exhausted``. A stopping run keeps its cancel wish and is
+        ``stopping`` again when next claimed; out of attempts it ends ``cancelled``, as was wished.
+        """
+
+    def release(self, lease: Lease, *, reason: str, charge_attempt: bool) -> Run:
+        """Give a run back to the queue (shutdown, retry), where it keeps its place and its cancel wish.
+
+        An uncharged release takes the attempt back.
+        """
+
+    def finish(
+        self,
+        lease: Lease,
+        state: RunState,
+        *,
+        reason: str,
+        result: Mapping[str, Any] | None = None,
+        error: Mapping[str, Any] | None = None,
+    ) -> Run:
+        """End the run: state, ``finished_at``, a ``state`` event and an ``end`` event, in one transaction.
+
+        Raises:
+            StateConflictError: the run's state does not lead to this one.
+            ValueError: the state is not a terminal one.
+        """
+
+    def report(
+        self,
+        lease: Lease,
+        *,
+        phase: str | None = None,
+        progress: Progress | None = None,
+        metrics: Sequence[MetricPoint] = (),
+        logs: Sequence[tuple[str, str]] = (),
+        events: Sequence[tuple[EventType, Mapping[str, Any]]] = (),
+    ) -> None:
+        """Write what a child reported, in one transaction.
+
+        Args:
+            lease: the right to write.
+            phase: a phase other than the present one makes a ``phase`` event.
+            progress: replaces the run's progress; makes no event of its own.
+            metrics: replace points of the same (name, epoch), move ``latest_metrics`` and make one
+                ``metrics`` event ``{epoch, step, values}`` per epoch. NaN and infinities are kept as floats.
+            logs: lines as (level, message).
+            events: written as they are, after those above.
+        """
+
+    def events(self, run_id: str, *, after: int = 0, limit: int = 500) -> Sequence[Event]:
+        """Events with ``seq > after`` in order."""
+
+    def metrics(
+        self,
+        run_id: str,
+        *,
+        names: Sequence[str] | None = None,
+        after_epoch: int | None = None,
+        limit: int = 10_000,
+    ) -> Sequence[MetricPoint]:
+        """Metric points, by epoch then name. A point that a resumed attempt wrote again replaces the old."""
+
+    def logs(self, run_id: str, *, after: int = 0, limit: int = 500) -> Sequence[LogLine]:
+        """Log lines with ``seq > after`` in order."""
+
+    def change_marker(self) -> int:
+        """A number that changes whenever anything was written; cheap enough for 10 calls a second.
+
+        It is worth comparing only with an earlier one of the same object.
+        """
+
+
+class CheckpointStore(Protocol):
+    """Checkpoint bundles, deduplicated by digest, in chunks; large ones as digest-named files."""
+
+    def put(self, lease: Lease, new: NewCheckpoint, bundle: bytes) -> CheckpointInfo:
+        """Store a bundle and its ``checkpoint`` event; moves the run's best and last marks and ``best``.
+
+        The same (run, epoch, kind) again, as after a resume, replaces the row; with the same content it keeps
+        its id, so an id never changes its meaning. Kept are the best, the last, the newest scheduled ones
+        and what a run that has not ended acts with; the others are deleted in the same transaction.
+        """
+
+    def list(self, run_id: str, *, limit: int = 50, cursor: str | None = None) -> Page:
+        """Checkpoints of a run, newest epoch first."""
+
+    def resolve(self, run_id: str, selector: str) -> CheckpointInfo:
+        """``best``, ``last``, ``scheduled`` (the last scheduled one), ``epoch:N`` or a checkpoint id.
+
+        ``last`` is the newest one where none is marked so yet.
+
+        Raises:
+            NotFoundError: the run has none such; the message says what it has.
+        """
+
+    def get(self, checkpoint_id: str) -> CheckpointInfo:
+        """One checkpoint's facts; raises :class:`NotFoundError`."""
+
+    def read(self, checkpoint_id: str) -> bytes:
+        """The bundle; its digest is verified, a damaged one raises :class:`NotFoundError` naming it."""
+
+
+class EpisodeStore(Protocol):
+    """Episodes that rollouts recorded."""
+
+    def add(self, lease: Lease, episode: EpisodeInfo, trajectory: bytes | None) -> None:
+        """Store one episode and its ``episode`` event; the same index again replaces it."""
+
+    def list(self, run_id: str, *, limit: int = 50, cursor: str | None = None) -> Page:
+        """Episodes of a run, by index."""
+
+    def trajectory(self, run_id: str, index: int) -> bytes:
+        """The trajectory's bytes (safetensors); raises :class:`NotFoundError`."""
+
+
+class RegistryStore(Protocol):
+    """What workers publish and operators grant: environment ids and access tokens."""
+
+    def publish_envs(self, env_ids: Iterable[str]) -> None:
+        """Add environment ids that a worker can build; ids not published for a day are forgotten."""
+
+    def env_ids(self) -> frozenset[str]:
+        """All published ids."""
+
+    def beat_worker(self, worker: str, info: Mapping[str, Any]) -> None:
+        """A worker says it is alive."""
+
+    def live_workers(self, within_s: float) -> Sequence[Mapping[str, Any]]:
+        """Workers heard of within this time: ``{worker, last_seen_s, …info}``."""
+
+    def add_token(self, token_id: str, sha256: str, name: str) -> None:
+        """Store a token's digest."""
+
+    def find_token(self, token_id: str) -> str | None:
+        """The digest of a token that is not revoked, else None."""
+
+    def tokens(self) -> Sequence[Mapping[str, Any]]:
+        """All tokens: id, name, created_at, revoked_at; never a digest."""
+
+    def revoke_token(self, token_id: str) -> None:
+        """Revoke; raises :class:`NotFoundError`."""

@@ -1,0 +1,255 @@
+"""A run and its life, drawn and then written as data.
+
+    queued ──► running ──► succeeded | failed
+      │  ▲        │  └──► stopping ──► cancelled | succeeded | failed | paused
+      │  └────────┘           └──► queued   (lease lost or worker shut down: the run goes on later)
+      ├──► cancelled
+      └──◄ paused ──► queued | cancelled
+
+A cancel *wish* turns ``running`` into ``stopping``; the run is terminal only when its last checkpoint is
+stored. Every other detail is a ``reason``, never a state.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+
+
+class RunKind(StrEnum):
+    """What a run does."""
+
+    TRAIN = "train"
+    ROLLOUT = "rollout"
+    EVALUATE = "evaluate"
+
+
+class RunState(StrEnum):
+    """Where a run stands."""
+
+    QUEUED = "queued"
+    RUNNING = "running"
+    STOPPING = "stopping"
+    PAUSED = "paused"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+    @property
+    def is_terminal(self) -> bool:
+        """Terminal states are never left."""
+        return not NEXT_STATES[self]
+
+
+NEXT_STATES: Mapping[RunState, frozenset[RunState]] = {
+    RunState.QUEUED: frozenset({RunState.RUNNING, RunState.CANCELLED, RunState.FAILED}),
+    RunState.RUNNING: frozenset({RunState.STOPPING, RunState.QUEUED, RunState.SUCCEEDED, RunState.FAILED}),
+    RunState.STOPPING: frozenset(
+        {RunState.CANCELLED, RunState.SUCCEEDED, RunState.FAILED, RunState.PAUSED, RunState.QUEUED}
+    ),
+    RunState.PAUSED: frozenset({RunState.QUEUED, RunState.CANCELLED}),
+    RunState.SUCCEEDED: frozenset(),
+    RunState.FAILED: frozenset(),
+    RunState.CANCELLED: frozenset(),
+}
+
+
+class EventType(StrEnum):
+    """Type of an entry in a run's event log; the ``event:`` field of the SSE stream."""
+
+    STATE = "state"
+    PHASE = "phase"
+    METRICS = "metrics"
+    PROGRESS = "progress"
+    CHECKPOINT = "checkpoint"
+    EPISODE = "episode"
+    LOG = "log"
+    WARNING = "warning"
+    END = "end"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Progress:
+    """How far a run is; None where it cannot be said."""
+
+    epoch: int | None = None
+    n_epochs: int | None = None
+    env_steps: int | None = None
+    fraction: float | None = None
+    """Done part in [0, 1]."""
+    eta_s: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Best:
+    """The best evaluation of a training run so far."""
+
+    metric: str
+    value: float
+    checkpoint: str
+    """Id of the checkpoint that reached it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """One training, rollout or evaluation run, as every face of the service shows it."""
+
+    id: str
+    kind: RunKind
+    state: RunState
+    name: str | None = None
+    labels: Mapping[str, str] = field(default_factory=dict)
+    reason: str | None = None
+    """Why the run is in its state: ``user_cancel``, ``completed``, ``target_reached``, …"""
+    phase: str | None = None
+    """What the running child does: ``starting, building, training, evaluating, checkpointing, finishing``."""
+    progress: Progress = field(default_factory=Progress)
+    latest_metrics: Mapping[str, float] = field(default_factory=dict)
+    best: Best | None = None
+    result: Mapping[str, Any] | None = None
+    error: Mapping[str, Any] | None = None
+    """``{code, message, …}``; the full traceback is in the run's log."""
+    seed: int | None = None
+    request: Mapping[str, Any] = field(default_factory=dict)
+    """The arguments as they were posted (checked), for display."""
+    config: Mapping[str, Any] = field(default_factory=dict)
+    """The resolved configuration that the child builds from."""
+    config_sha256: str | None = None
+    source_run: str | None = None
+    """For rollout and evaluate: the run whose policy acts."""
+    source_checkpoint: str | None = None
+    """Id of the checkpoint that acts, fixed at submission."""
+    attempt: int = 0
+    """How often the run was claimed."""
+    cancel_requested: bool = False
+    worker: str | None = None
+    epoch_token: int = 0
+    """Fencing epoch of the current lease; grows with every claim."""
+    created_at: datetime
+    started_at: datetime | None = None
+    finished_at: datetime | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class NewRun:
+    """What a submission hands to the store."""
+
+    id: str
+    kind: RunKind
+    request: Mapping[str, Any]
+    config: Mapping[str, Any]
+    config_sha256: str | None
+    seed: int | None
+    name: str | None = None
+    labels: Mapping[str, str] = field(default_factory=dict)
+    source_run: str | None = None
+    source_checkpoint: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Lease:
+    """The right to write a run's rows, until it lapses or is taken over.
+
+    Every write of a worker carries ``epoch_token``; the store refuses it when the run has a newer one.
+    """
+
+    run_id: str
+    worker: str
+    epoch_token: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Event:
+    """One entry of a run's event log; ``seq`` is gapless per run and starts at 1."""
+
+    run_id: str
+    seq: int
+    at: datetime
+    type: EventType
+    data: Mapping[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class CheckpointInfo:
+    """A stored checkpoint, without its bytes."""
+
+    id: str
+    run_id: str
+    epoch: int
+    step: int
+    """Environment steps taken when it was made."""
+    kind: str
+    """``scheduled`` (exact resume), ``best``, ``last`` or ``continued`` (made at pause or cancel)."""
+    metrics: Mapping[str, float]
+    content_sha256: str
+    weights_sha256: str
+    size_bytes: int
+    servable: bool
+    not_servable_reason: str | None
+    created_at: datetime
+    is_best: bool = False
+    is_last: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class NewCheckpoint:
+    """A checkpoint as the child reports it; the bundle's bytes travel beside it."""
+
+    epoch: int
+    step: int
+    kind: str
+    metrics: Mapping[str, float]
+    content_sha256: str
+    weights_sha256: str
+    servable: bool
+    not_servable_reason: str | None
+    is_best: bool
+    is_last: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class MetricPoint:
+    """One value of one metric at one epoch; ``value`` may be NaN or infinite."""
+
+    name: str
+    epoch: int
+    step: int
+    value: float
+    at: datetime | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class LogLine:
+    """One line of a run's log."""
+
+    seq: int
+    at: datetime
+    level: str
+    message: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class EpisodeInfo:
+    """One recorded episode of a rollout, without its trajectory."""
+
+    index: int
+    seed: int | None
+    episode_return: float
+    length: int
+    terminated: bool
+    truncated: bool
+    has_trajectory: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class Page:
+    """A page of a list: every list of the service has this shape."""
+
+    data: list[Any]
+    next_cursor: str | None
+
+    @property
+    def has_more(self) -> bool:
+        """Another page follows."""
+        return self.next_cursor is not None

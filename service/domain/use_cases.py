@@ -1,0 +1,97 @@
+"""What the service does with runs besides storing them: ids, digests, legal moves, tokens, best marks.
+
+Pure functions of plain values: nothing here reads a clock but :func:`new_run_id`, and nothing talks to a
+database or the web.
+"""
+
+import hashlib
+import json
+import secrets
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from service.domain.errors import StateConflictError
+from service.domain.run import NEXT_STATES, RunKind, RunState
+
+_BASE32 = "0123456789abcdefghjkmnpqrstvwxyz"  # Crockford's alphabet in lower case: sorts as the number does
+_RANDOM_BITS = 74
+
+BEST_METRICS = ("eval/mean_return", "train/episode_return")
+"""The metrics that a best checkpoint may be judged by; the first one that it carries names it."""
+
+
+def new_run_id() -> str:
+    """``run_`` and 26 base-32 digits: 56 bits of microseconds, then 74 random bits; sorts by time."""
+    return "run_" + time_sortable(time.time_ns() // 1000, secrets.randbits(_RANDOM_BITS))
+
+
+def time_sortable(time_us: int, noise: int) -> str:
+    """26 lower-case base-32 digits whose order is that of ``(time_us, noise)``."""
+    number = (time_us << _RANDOM_BITS) | noise
+    return "".join(_BASE32[(number >> shift) & 31] for shift in range(125, -1, -5))
+
+
+def request_digest(kind: RunKind, body: Mapping[str, Any]) -> str:
+    """SHA-256 of a submission, equal for bodies that differ in the order of their keys only.
+
+    It stands beside an Idempotency-Key: the same key with another digest is a mistake of the client.
+    """
+    text = json.dumps([kind.value, body], sort_keys=True, separators=(",", ":"), default=str)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def legal(current: RunState, following: RunState) -> bool:
+    """Whether a run may move from one state to the other; staying is no move."""
+    return following in NEXT_STATES[current]
+
+
+def require_legal(run_id: str, current: RunState, following: RunState) -> None:
+    """Pass a legal move.
+
+    Raises:
+        StateConflictError: the move is none of the state diagram's arrows; the message names those there are.
+    """
+    if legal(current, following):
+        return
+    ways = ", ".join(sorted(NEXT_STATES[current])) or "nowhere: it has ended"
+    raise StateConflictError(
+        f"run {run_id} is {current} and cannot become {following}; from here it goes to {ways}",
+        state=current.value,
+    )
+
+
+def sources(following: RunState) -> frozenset[RunState]:
+    """The states from which ``following`` may be reached."""
+    return frozenset(state for state in RunState if legal(state, following))
+
+
+TERMINAL_STATES = frozenset(state for state in RunState if state.is_terminal)
+LEASED_STATES = frozenset({RunState.RUNNING, RunState.STOPPING})
+"""The states in which a worker holds the run."""
+
+
+def best_metric(metrics: Mapping[str, float]) -> tuple[str, float] | None:
+    """The metric that a best checkpoint is judged by, and its value; None without metrics."""
+    named = [name for name in BEST_METRICS if name in metrics] or sorted(metrics)
+    return (named[0], metrics[named[0]]) if named else None
+
+
+def new_token() -> tuple[str, str, str]:
+    """A fresh access token: its id, the text for its owner, and the digest that is stored."""
+    token_id, secret = secrets.token_hex(6), secrets.token_hex(32)
+    text = f"maze_{token_id}_{secret}"
+    return token_id, text, token_digest(text)
+
+
+def token_digest(text: str) -> str:
+    """SHA-256 hex of a whole token's text; a 256-bit secret needs no slow hash."""
+    return hashlib.sha256(text.encode("utf-8", "replace")).hexdigest()
+
+
+def token_id_of(text: str) -> str | None:
+    """The id inside ``maze_<id>_<secret>``; None when the text is no token of ours."""
+    match text.split("_"):
+        case ["maze", token_id, secret] if token_id.isalnum() and secret.isalnum():
+            return token_id
+    return None

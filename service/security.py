@@ -1,0 +1,263 @@
+"""The one layer around everything: Host, Origin, token, rate, body. Pure ASGI, for all routes and WebSockets.
+
+In the order in which a request meets them:
+
+* **Host** must be a loopback name, the bind address or one of the operator's: a page that rebinds its own DNS
+  name to this machine is refused (400). A name can be rebound, an address cannot: a service that listens
+  beyond loopback takes address literals too.
+* **Origin**, where a browser sends it, must be ours on unsafe methods and WebSockets (403). Origins that the
+  operator lists may call and read (CORS); all others may not.
+* **Token** as ``Authorization: Bearer`` or ``X-API-Key`` (401), never in a query string.
+* **Rate** per token, or per address without one (429).
+* **Body** must be JSON (415) and small (413), by its Content-Length and by counting.
+
+A request that passes costs a few microseconds, and no database query: tokens are looked up every few seconds.
+"""
+
+import itertools
+import logging
+import math
+import re
+import secrets
+import time
+from collections.abc import Callable, Mapping
+from typing import TypeAlias
+
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from service.access import HostRule, OriginRule, RateLimiter, Refusal, TokenVerifier
+from service.domain.errors import StoreUnavailableError
+from service.problem_body import PROBLEM_JSON, problem_body, problem_bytes
+from service.settings import Settings
+
+logger = logging.getLogger(__name__)
+
+Headers: TypeAlias = Mapping[bytes, bytes]
+HeaderList: TypeAlias = list[tuple[bytes, bytes]]
+Observe: TypeAlias = Callable[[Scope, int, float], None]
+
+SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
+OPEN_PATHS = frozenset({"/health/live", "/health/ready", "/openapi.json", "/docs"})
+"""Read without a token: signs of life for probes, and the documentation, which holds no data."""
+OPEN_PREFIX = "/docs/"
+
+_ONCE = (b"host", b"origin", b"authorization", b"x-api-key", b"content-length", b"content-type")
+_CORS_METHODS = (b"access-control-allow-methods", b"GET, POST, DELETE")
+_CORS_HEADERS = (
+    b"access-control-allow-headers",
+    b"authorization, content-type, idempotency-key, last-event-id, prefer, x-api-key, x-request-id",
+)
+_CORS_EXPOSED = (
+    b"access-control-expose-headers",
+    b"location, retry-after, x-request-id, idempotent-replayed, preference-applied",
+)
+_NOSNIFF = (b"x-content-type-options", b"nosniff")
+_SAFE_REQUEST_ID = re.compile(rb"[A-Za-z0-9._:-]{1,64}")
+_PROCESS, _COUNT = f"req_{secrets.token_hex(5)}_", itertools.count(1)
+
+
+class SecurityLayer:
+    """Wraps an ASGI application; see the module for what it checks."""
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        settings: Settings,
+        find_token: Callable[[str], str | None],
+        observe: Observe | None = None,
+    ) -> None:
+        """Wrap ``app``.
+
+        Args:
+            app: what a request that passes is handed to.
+            settings: hosts, origins, limits and whether tokens are asked for.
+            find_token: digest of a token by its id, None for an unknown or revoked one; may block.
+            observe: told scope, status and seconds until the answer's first byte.
+        """
+        self._app = app
+        self._hosts = HostRule(settings.host, settings.allowed_hosts)
+        self._origins = OriginRule(settings.allowed_origins)
+        self._verifier = TokenVerifier(find_token) if settings.auth else None
+        self._limiter = RateLimiter(settings.rate_limit_per_s) if settings.rate_limit_per_s > 0 else None
+        self._max_body_bytes = settings.max_body_bytes
+        self._observe = observe
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Check, then hand on; whatever escapes from below is answered as a problem."""
+        if scope["type"] == "lifespan":
+            await self._app(scope, receive, send)
+            return
+        headers = dict(scope["headers"])
+        answer = _Answer(scope, send, headers.get(b"x-request-id"), self._observe)
+        try:
+            if len(headers) != len(scope["headers"]):
+                _check_repeated(scope)
+            self._hosts.check(headers.get(b"host"))
+            if b"origin" in headers and self._origin(scope, headers, answer):
+                await answer.whole(204, [_CORS_METHODS, _CORS_HEADERS], b"")
+                return
+            if self._verifier is not None or self._limiter is not None:
+                await self._admit(scope, headers)
+            if scope["type"] == "websocket":
+                await self._app(scope, receive, send)
+                return
+            if scope["method"] not in SAFE_METHODS or _has_body(headers):
+                receive = self._limited(headers, receive)
+            await self._app(scope, receive, answer.send)
+        except Exception as error:  # the outermost handler: no bare traceback may reach the server
+            await answer.fail(error)
+
+    def _origin(self, scope: Scope, headers: Headers, answer: "_Answer") -> bool:
+        """Check the page that calls; true when it only asked whether it may (a CORS preflight)."""
+        origin, is_http = headers[b"origin"], scope["type"] == "http"
+        if self._origins.lists(origin):
+            answer.cors = origin
+            return bool(is_http and scope["method"] == "OPTIONS")
+        is_unsafe = not is_http or scope["method"] not in SAFE_METHODS
+        if is_unsafe and not self._origins.is_own(origin, headers.get(b"host", b"")):
+            detail = "Web pages of this origin may not call; operators list origins in MAZE_ALLOWED_ORIGINS."
+            raise Refusal(403, "origin_not_allowed", detail)
+        return False
+
+    async def _admit(self, scope: Scope, headers: Headers) -> None:
+        """Ask for the token where one is needed, and count the request for whoever sent it."""
+        path, token_id = scope["path"], None
+        is_open = self._verifier is None or path in OPEN_PATHS or path.startswith(OPEN_PREFIX)
+        if self._verifier is not None and not is_open:
+            token_id = await self._verifier.token_id(headers)
+            scope["state"]["token_id"] = token_id
+        if self._limiter is not None:
+            client = token_id or (scope.get("client") or ("unknown",))[0]
+            if (wait_s := self._limiter.take(client)) > 0:
+                seconds = str(math.ceil(wait_s))
+                detail = f"Too many requests; try again in {seconds} s."
+                raise Refusal(429, "rate_limited", detail, {"Retry-After": seconds})
+        if not is_open and token_id is None:
+            detail = "Send a valid token as 'Authorization: Bearer TOKEN' or 'X-API-Key: TOKEN'; "
+            detail += "`maze token create` makes one."
+            raise Refusal(401, "unauthorized", detail, {"WWW-Authenticate": 'Bearer realm="maze"'})
+
+    def _limited(self, headers: Headers, receive: Receive) -> Receive:
+        """``receive`` that refuses a body above the limit; the type and length said are checked at once."""
+        left = self._max_body_bytes
+        if _has_body(headers):
+            _check_media_type(headers)
+            if _said_length(headers) > left:
+                raise _too_large(left)
+
+        async def counted() -> Message:
+            nonlocal left
+            message = await receive()
+            if body := message.get("body"):
+                left -= len(body)
+                if left < 0:
+                    raise _too_large(self._max_body_bytes)
+            return message
+
+        return counted
+
+
+class _Answer:
+    """The answer to one request: gets the headers that every answer has, and is told to the metrics."""
+
+    __slots__ = ("_began", "_observe", "_request_id", "_scope", "_send", "cors", "is_over", "is_started")
+
+    def __init__(self, scope: Scope, send: Send, request_id: bytes | None, observe: Observe | None) -> None:
+        self._began = time.perf_counter()
+        self._scope, self._send, self._observe = scope, send, observe
+        if request_id is None or not _SAFE_REQUEST_ID.fullmatch(request_id):
+            request_id = f"{_PROCESS}{next(_COUNT):x}".encode()
+        self._request_id = request_id
+        scope.setdefault("state", {})["request_id"] = request_id.decode()
+        self.cors: bytes | None = None
+        self.is_started = self.is_over = False
+
+    async def send(self, message: Message) -> None:
+        """Hand a message on; the first one gets our headers."""
+        if message["type"] == "http.response.start":
+            self.is_started = True
+            headers = [*message.get("headers", ()), (b"x-request-id", self._request_id), _NOSNIFF]
+            if self.cors is not None:
+                headers += [(b"access-control-allow-origin", self.cors), (b"vary", b"Origin"), _CORS_EXPOSED]
+            if self._observe is not None:
+                self._observe(self._scope, message["status"], time.perf_counter() - self._began)
+            # a copy: the application may send one and the same message many times
+            message = {"type": "http.response.start", "status": message["status"], "headers": headers}
+        elif not message.get("more_body"):
+            self.is_over = True
+        await self._send(message)
+
+    async def whole(self, status: int, headers: HeaderList, body: bytes) -> None:
+        """A complete answer; a WebSocket that was not accepted yet is denied with it."""
+        if self._scope["type"] == "http":
+            await self.send({"type": "http.response.start", "status": status, "headers": headers})
+            await self.send({"type": "http.response.body", "body": body})
+        elif "websocket.http.response" in self._scope.get("extensions", {}):
+            await self._send({"type": "websocket.http.response.start", "status": status, "headers": headers})
+            await self._send({"type": "websocket.http.response.body", "body": body})
+        else:
+            await self._send({"type": "websocket.close", "code": 1008, "reason": ""})
+
+    async def fail(self, error: Exception) -> None:
+        """Answer what escaped; an answer that is under way can only be cut."""
+        refusal = error if isinstance(error, Refusal) else self._unexpected(error)
+        if self.is_over:
+            return
+        if self.is_started or (refusal is not error and self._scope["type"] == "websocket"):
+            raise error
+        content = problem_bytes(
+            problem_body(
+                *(refusal.status_code, refusal.code, refusal.detail),
+                instance=self._scope["path"],
+                request_id=self._request_id.decode(),
+            )
+        )
+        headers = [(name.lower().encode(), value.encode()) for name, value in (refusal.headers or {}).items()]
+        headers += [(b"content-type", PROBLEM_JSON.encode()), (b"content-length", b"%d" % len(content))]
+        await self.whole(refusal.status_code, headers, content)
+
+    def _unexpected(self, error: Exception) -> Refusal:
+        """What a client is told of an error that nobody expected: nothing but where to look."""
+        if isinstance(error, StoreUnavailableError):
+            return Refusal(503, error.code, "The database does not answer; try again.", {"Retry-After": "1"})
+        where = (self._request_id.decode(), self._scope["path"])
+        logger.error("request %s to %r failed", *where, exc_info=error)
+        return Refusal(
+            500, "internal", "The service made a mistake; its log says more under this request_id."
+        )
+
+
+def _check_repeated(scope: Scope) -> None:
+    """Refuse headers that decide something and are said twice."""
+    names = [name for name, _ in scope["headers"]]
+    for name in _ONCE:
+        if names.count(name) > 1:
+            raise Refusal(400, "bad_request", f"The header {name.decode()} may be sent once only.")
+
+
+def _has_body(headers: Headers) -> bool:
+    return headers.get(b"content-length", b"0") != b"0" or b"transfer-encoding" in headers
+
+
+def _said_length(headers: Headers) -> int:
+    length = headers.get(b"content-length", b"0")
+    if not length.isdigit():
+        raise Refusal(400, "bad_request", "Content-Length must be a number of bytes.")
+    return int(length) if len(length) < 19 else 2**63
+
+
+def _check_media_type(headers: Headers) -> None:
+    media_type = headers.get(b"content-type", b"")
+    if media_type != b"application/json":
+        media_type = media_type.partition(b";")[0].strip().lower()
+    is_json = media_type == b"application/json" or (
+        media_type.startswith(b"application/") and media_type.endswith(b"+json")
+    )
+    if not is_json or b"content-encoding" in headers:
+        detail = "Bodies are plain JSON, with Content-Type: application/json and no Content-Encoding."
+        raise Refusal(415, "unsupported_media_type", detail, {"Accept": "application/json"})
+
+
+def _too_large(limit: int) -> Refusal:
+    detail = f"The body is above {limit} bytes; operators set MAZE_MAX_BODY_BYTES."
+    return Refusal(413, "payload_too_large", detail, {"Connection": "close"})

@@ -1,0 +1,144 @@
+"""Loaded agents, the least recently used one leaving first, and the way from (run, selector) to one of them.
+
+One load per checkpoint at a time, however many requests wait for it. A load that failed is remembered for a
+second, so that requests for a damaged checkpoint do not read it again and again.
+"""
+
+import asyncio
+import time
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable
+
+from service.domain.errors import CapacityError, NotFoundError, ServiceError
+from service.serving.metrics import ActionMetrics
+from service.serving.problems import DamagedCheckpointError
+from service.serving.selectors import SelectorCache, Stores
+from service.serving.served import ServedAgent
+
+FAILURE_REMEMBERED_S = 1.0
+MAX_LOADS = 2
+"""Agents that are loaded at the same time; the next ones wait."""
+MAX_LOADS_WAITING = 32
+
+Load = Callable[[str, bytes, ActionMetrics], Awaitable[ServedAgent]]
+
+
+class AgentCache:
+    """At most ``capacity`` loaded agents; used from one event loop."""
+
+    def __init__(
+        self,
+        stores: Stores,
+        capacity: int,
+        metrics: ActionMetrics,
+        load: Load = ServedAgent.load,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """Bind the stores.
+
+        Args:
+            stores: where runs and checkpoints are.
+            capacity: agents kept in memory.
+            metrics: counts loads and evictions.
+            load: makes an agent of checkpoint id and bundle.
+            clock: seconds, monotonic.
+        """
+        self._stores = stores
+        self._capacity = capacity
+        self._metrics = metrics
+        self._load = load
+        self._clock = clock
+        self._selectors = SelectorCache(stores, clock)
+        self._agents: OrderedDict[str, ServedAgent] = OrderedDict()
+        self._loading: dict[str, asyncio.Task[ServedAgent]] = {}
+        self._failed: dict[str, tuple[float, ServiceError]] = {}
+        self._load_slots = asyncio.Semaphore(MAX_LOADS)
+        self._closing: set[asyncio.Task[None]] = set()
+
+    def warm(self, run_id: str, selector: str) -> ServedAgent | None:
+        """The agent where it is loaded and the selector is fresh; neither waits nor asks the database."""
+        checkpoint_id = self._selectors.peek(run_id, selector)
+        return None if checkpoint_id is None else self._loaded(checkpoint_id)
+
+    async def get(self, run_id: str, selector: str) -> ServedAgent:
+        """The agent of a run's checkpoint, loaded where it is not.
+
+        Raises:
+            ServiceError: as :meth:`SelectorCache.resolve` and :meth:`ServedAgent.load`.
+            CapacityError: too many agents wait to be loaded.
+        """
+        checkpoint_id = await self._selectors.resolve(run_id, selector)
+        served = self._loaded(checkpoint_id)
+        if served is not None:
+            return served
+        failed_at, error = self._failed.get(checkpoint_id, (-FAILURE_REMEMBERED_S, None))
+        if error is not None and self._clock() < failed_at + FAILURE_REMEMBERED_S:
+            raise error.with_traceback(None)
+        return await asyncio.shield(self._start_loading(checkpoint_id))
+
+    async def close(self) -> None:
+        """Let go of every agent and child."""
+        for task in list(self._loading.values()):
+            task.cancel()
+        while self._agents:
+            self._evict(next(iter(self._agents)))
+        await asyncio.gather(*self._closing, *self._loading.values(), return_exceptions=True)
+
+    def _loaded(self, checkpoint_id: str) -> ServedAgent | None:
+        served = self._agents.get(checkpoint_id)
+        if served is None:
+            return None
+        if served.is_gone:
+            self._evict(checkpoint_id)
+            return None
+        self._agents.move_to_end(checkpoint_id)
+        return served
+
+    def _start_loading(self, checkpoint_id: str) -> asyncio.Task[ServedAgent]:
+        task = self._loading.get(checkpoint_id)
+        if task is None:
+            if len(self._loading) >= MAX_LOADS_WAITING:
+                raise CapacityError("Too many policies are being loaded; try again.")
+            task = asyncio.get_running_loop().create_task(self._load_and_keep(checkpoint_id))
+            task.add_done_callback(lambda done: done.cancelled() or done.exception())
+            self._loading[checkpoint_id] = task
+        return task
+
+    async def _load_and_keep(self, checkpoint_id: str) -> ServedAgent:
+        try:
+            async with self._load_slots:
+                bundle = await asyncio.to_thread(self._read, checkpoint_id)
+                served = await self._load(checkpoint_id, bundle, self._metrics)
+        except ServiceError as error:
+            self._remember_failure(checkpoint_id, error)
+            raise
+        finally:
+            del self._loading[checkpoint_id]
+        self._metrics.loads += 1
+        self._agents[checkpoint_id] = served
+        while len(self._agents) > self._capacity:
+            self._evict(next(iter(self._agents)))
+        self._metrics.agents_loaded = len(self._agents)
+        return served
+
+    def _read(self, checkpoint_id: str) -> bytes:
+        try:
+            return self._stores.checkpoints.read(checkpoint_id)
+        except NotFoundError as error:
+            raise DamagedCheckpointError(f"{error} Ask for another one.", checkpoint=checkpoint_id) from error
+
+    def _remember_failure(self, checkpoint_id: str, error: ServiceError) -> None:
+        now = self._clock()
+        for known, (failed_at, _) in list(self._failed.items()):
+            if now >= failed_at + FAILURE_REMEMBERED_S:
+                del self._failed[known]
+        self._failed[checkpoint_id] = (now, error)
+        self._selectors.forget(checkpoint_id)
+
+    def _evict(self, checkpoint_id: str) -> None:
+        served = self._agents.pop(checkpoint_id)
+        self._metrics.evictions += 1
+        self._metrics.agents_loaded = len(self._agents)
+        task = asyncio.get_running_loop().create_task(served.close())
+        self._closing.add(task)
+        task.add_done_callback(self._closing.discard)

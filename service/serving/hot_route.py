@@ -1,0 +1,161 @@
+"""``POST /v1/runs/{id}/compute_action`` as a bare ASGI application: the route that is called at every step.
+
+No routing table, no pydantic, no response object; a warm request costs one JSON decode, a check against the
+space, its share of a batched forward and one JSON encode. The security layer stands before it as before every
+other route.
+"""
+
+import asyncio
+import re
+import time
+from collections.abc import Callable, Iterator
+from typing import Any, Protocol
+
+import msgspec
+from prometheus_client.core import Metric
+from starlette.types import Receive, Scope, Send
+
+from maze_core.types import JSON
+from service.domain.errors import NotFoundError, ServiceError
+from service.serving.agents import AgentCache
+from service.serving.metrics import ActionMetrics
+from service.serving.observations import ObservationReader, Row
+from service.serving.problems import AgentGoneError, RequestError, problem_answer
+from service.serving.request import ActionRequest, ClientDisconnectedError, decode_request, read_body
+from service.serving.selectors import Stores
+from service.serving.served import ServedAgent
+
+_PREFIX = "/v1/runs/"
+_SUFFIX = "/compute_action"
+_SHORTEST = len(_PREFIX) + len(_SUFFIX)
+_RUN_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
+_READ_ON_LOOP_BYTES = 65_536
+"""Longer bodies are checked in a thread."""
+_JSON = (b"content-type", b"application/json")
+
+_encode = msgspec.json.Encoder().encode
+
+
+class ServingSettings(Protocol):
+    """The settings that serving reads."""
+
+    @property
+    def agents_cached(self) -> int:
+        """Loaded policies kept in memory."""
+
+    @property
+    def max_body_bytes(self) -> int:
+        """Largest request body, in bytes."""
+
+
+class ActionRoute:
+    """The hot route; also a collector for a ``prometheus_client`` registry."""
+
+    def __init__(self, stores: Stores, settings: ServingSettings, agents: AgentCache | None = None) -> None:
+        """Bind stores and settings.
+
+        Args:
+            stores: where runs and checkpoints are.
+            settings: how many agents are kept and how long a body may be.
+            agents: the loaded agents, where the caller has made them.
+        """
+        self._counters = ActionMetrics()
+        self._agents = agents or AgentCache(stores, settings.agents_cached, self._counters)
+        self._max_body_bytes = settings.max_body_bytes
+
+    @staticmethod
+    def handles(scope: Scope) -> bool:
+        """Whether this route answers the request, whatever its method."""
+        if scope["type"] != "http":
+            return False
+        path: str = scope["path"]
+        is_ours = path.endswith(_SUFFIX) and path.startswith(_PREFIX) and len(path) >= _SHORTEST
+        return is_ours and "/" not in path[len(_PREFIX) : -len(_SUFFIX)]
+
+    def metrics(self) -> dict[str, Any]:
+        """The counters as plain JSON."""
+        return self._counters.to_dict()
+
+    def collect(self) -> Iterator[Metric]:
+        """The counters as metric families of ``prometheus_client``."""
+        return self._counters.collect()
+
+    async def close(self) -> None:
+        """Let go of every agent and serving child; the application's lifespan calls it."""
+        await self._agents.close()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request; errors of the service and of the request become problems, others are raised."""
+        began = time.perf_counter()
+        try:
+            body = await self._answer(scope, receive)
+        except ClientDisconnectedError:
+            return
+        except (RequestError, ServiceError) as error:
+            status, headers, body = problem_answer(error, scope)
+        except Exception:
+            self._counters.count(500, time.perf_counter() - began)
+            raise
+        else:
+            status, headers = 200, [_JSON, (b"content-length", b"%d" % len(body))]
+        self._counters.count(status, time.perf_counter() - began)
+        await send({"type": "http.response.start", "status": status, "headers": headers})
+        await send({"type": "http.response.body", "body": body})
+
+    async def _answer(self, scope: Scope, receive: Receive) -> bytes:
+        if scope["method"] != "POST":
+            detail = f"{scope['method']} does not act; send POST with an observation."
+            raise RequestError(405, "method_not_allowed", detail, headers=[(b"allow", b"POST")])
+        run_id = scope["path"][len(_PREFIX) : -len(_SUFFIX)]
+        request = decode_request(await read_body(receive, self._max_body_bytes))
+        try:
+            served, actions = await self._act(run_id, request, receive)
+        except AgentGoneError:  # evicted or died a moment ago: loading it again usually helps
+            served, actions = await self._act(run_id, request, receive)
+        if request.observation is msgspec.UNSET:
+            return b'{"actions":%b,"checkpoint":%b}' % (_encode(actions), served.checkpoint_json)
+        return b'{"action":%b,"checkpoint":%b}' % (_encode(actions[0]), served.checkpoint_json)
+
+    async def _act(
+        self, run_id: str, request: ActionRequest, receive: Receive
+    ) -> tuple[ServedAgent, list[JSON]]:
+        served = self._agents.warm(run_id, request.checkpoint)
+        if served is None:
+            if not _RUN_ID.fullmatch(run_id):
+                raise NotFoundError("There is no such run; this is no id of ours.")
+            served = await self._agents.get(run_id, request.checkpoint)
+        actor, reader = served.reader(request.actor_id)
+        raw, read = _observation(reader, request)
+        is_long = memoryview(raw).nbytes > _READ_ON_LOOP_BYTES
+        rows = await asyncio.to_thread(read, raw) if is_long else read(raw)
+        future = served.submit(reader, rows, actor, deterministic=request.deterministic, seed=request.seed)
+        if served.is_remote:
+            await _cancel_on_disconnect(future, receive)
+        return served, await future
+
+
+def _observation(
+    reader: ObservationReader, request: ActionRequest
+) -> tuple[msgspec.Raw, Callable[[msgspec.Raw], list[Row]]]:
+    """The raw JSON of what is observed, and what reads it."""
+    if isinstance(request.observation, msgspec.Raw):
+        return request.observation, reader.one
+    assert isinstance(request.observations, msgspec.Raw)
+    return request.observations, reader.many
+
+
+async def _cancel_on_disconnect(future: asyncio.Future[list[JSON]], receive: Receive) -> None:
+    """Wait for the actions; a client that goes away meanwhile takes its job out of the queue.
+
+    Raises:
+        ClientDisconnectedError: it went away.
+    """
+    gone = asyncio.ensure_future(receive())
+    try:
+        await asyncio.wait((future, gone), return_when=asyncio.FIRST_COMPLETED)
+        if not future.done():
+            raise ClientDisconnectedError
+    finally:
+        gone.cancel()
+        if not future.done():
+            future.cancel()

@@ -1,0 +1,162 @@
+"""One loaded agent, ready to answer: its readers, its batcher and, where it needs one, its child process.
+
+Where it acts follows from the checkpoint: a small dense policy on the event loop (about 20 µs), a large one
+in a thread, one that needs torch in a serving child.
+"""
+
+import asyncio
+import json
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from maze_core.errors import CheckpointError, NotServableError, SpaceMismatchError
+from maze_core.types import JSON, Action, ActorID
+from service.serving.batching import Batcher, Call, Job
+from service.serving.child_process import ChildProcess
+from service.serving.metrics import ActionMetrics
+from service.serving.observations import ObservationReader, Row
+from service.serving.problems import (
+    DamagedCheckpointError,
+    NotServableAgentError,
+    RequestError,
+)
+
+if TYPE_CHECKING:
+    from maze_core.agent import Agent
+
+MAX_WEIGHTS_ON_LOOP = 250_000
+"""Weights of a policy whose forward of 8 rows may hold up the event loop: well under a millisecond."""
+
+StartChild = Callable[[bytes], Awaitable[ChildProcess]]
+
+
+class ServedAgent:
+    """A loaded agent; made by :meth:`load`, used from one event loop."""
+
+    def __init__(
+        self,
+        checkpoint_id: str,
+        agent: "Agent",
+        metrics: ActionMetrics,
+        *,
+        on_loop: bool = True,
+        child: ChildProcess | None = None,
+    ) -> None:
+        """Bind an agent.
+
+        Args:
+            checkpoint_id: what answers name.
+            agent: acts, unless a child does; always checks observations.
+            metrics: counts the batches.
+            on_loop: its forward is short enough for the event loop.
+            child: acts in the agent's place.
+        """
+        self.checkpoint_id = checkpoint_id
+        self.checkpoint_json = json.dumps(checkpoint_id).encode()
+        self.default_actor = agent.default_actor
+        self._agent = agent
+        self._child = child
+        self._rng = np.random.default_rng()
+        self._readers: dict[ActorID, ObservationReader] = {}
+        if child is not None:
+            self.is_remote = True
+            self._batcher = Batcher(None, child.act, metrics.batch_rows)
+        else:
+            self.is_remote = not on_loop
+            self._batcher = Batcher(self._act if on_loop else None, self._act_in_thread, metrics.batch_rows)
+
+    @classmethod
+    async def load(
+        cls,
+        checkpoint_id: str,
+        bundle: bytes,
+        metrics: ActionMetrics,
+        start_child: StartChild = ChildProcess.start,
+    ) -> "ServedAgent":
+        """Load a checkpoint's bundle; the agent has then given the recorded actions.
+
+        Raises:
+            NotServableAgentError: its wrappers have no pure form.
+            DamagedCheckpointError: it is damaged, or does not act as it did when it was made.
+            AgentGoneError: its child died while loading.
+        """
+        agent, n_weights = await asyncio.to_thread(_load, checkpoint_id, bundle)
+        child = await start_child(bundle) if agent.needs_torch else None
+        return cls(checkpoint_id, agent, metrics, on_loop=n_weights <= MAX_WEIGHTS_ON_LOOP, child=child)
+
+    @property
+    def is_gone(self) -> bool:
+        """Its child died; it has to be loaded again."""
+        return self._child is not None and self._child.is_gone
+
+    def reader(self, actor_id: tuple[int | str, int] | None) -> tuple[ActorID, ObservationReader]:
+        """The actor meant, and what reads its observations; raises :class:`RequestError` (422)."""
+        try:
+            actor = self.default_actor if actor_id is None else self._agent.actor(ActorID(*actor_id))
+        except SpaceMismatchError as error:
+            raise RequestError.at(error.pointer or "/actor_id", "unknown_actor", str(error)) from error
+        reader = self._readers.get(actor)
+        if reader is None:
+            reader = self._readers[actor] = ObservationReader(self._agent, actor)
+        return actor, reader
+
+    def submit(
+        self,
+        reader: ObservationReader,
+        rows: list[Row],
+        actor: ActorID,
+        *,
+        deterministic: bool,
+        seed: int | None,
+    ) -> asyncio.Future[list[JSON]]:
+        """Let checked observations join the next batch; the future gets one action per row.
+
+        Raises:
+            CapacityError: too many observations wait already.
+            AgentGoneError: the agent was evicted a moment ago.
+        """
+        future: asyncio.Future[list[JSON]] = asyncio.get_running_loop().create_future()
+        self._batcher.submit(Job(reader, rows, actor, deterministic, seed, future))
+        return future
+
+    async def close(self) -> None:
+        """Answer what was taken on, then let go of the child."""
+        await self._batcher.drain()
+        if self._child is not None:
+            await self._child.close()
+
+    def _act(self, call: Call) -> Action:
+        rng = self._rng if call.seed is None else np.random.default_rng(call.seed)
+        with np.errstate(over="ignore", invalid="ignore"):  # answered as action_not_finite
+            return self._agent.compute_actions(
+                call.observations, actor_id=call.actor, deterministic=call.deterministic, rng=rng
+            )
+
+    async def _act_in_thread(self, call: Call) -> Action:
+        return await asyncio.to_thread(self._act, call)
+
+
+def _load(checkpoint_id: str, bundle: bytes) -> "tuple[Agent, int]":
+    """The agent and the number of its weights; one that needs torch is replayed in its child, not here."""
+    from maze_core.agent import load_agent
+    from maze_core.checkpoint import Checkpoint
+
+    try:
+        checkpoint = Checkpoint.from_bytes(bundle)
+        agent = load_agent(checkpoint, check=False)
+        if agent.servable and not agent.needs_torch:
+            agent = load_agent(checkpoint, check=True)
+    except NotServableError as error:
+        raise NotServableAgentError(str(error), checkpoint=checkpoint_id) from error
+    except CheckpointError as error:
+        raise DamagedCheckpointError(
+            f"Checkpoint {checkpoint_id}: {error} Ask for another one.", checkpoint=checkpoint_id
+        ) from error
+    if not agent.servable:
+        raise NotServableAgentError(
+            f"Checkpoint {checkpoint_id} trains on, but cannot act: {agent.not_servable_reason}",
+            checkpoint=checkpoint_id,
+        )
+    return agent, sum(array.size for array in checkpoint.section("policy").values())

@@ -1,0 +1,118 @@
+"""Every setting of the service, in one class; each is an environment variable ``MAZE_<NAME>``.
+
+Settings are the operator's alone: nothing here can be said over HTTP.
+"""
+
+import ipaddress
+import json
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BeforeValidator, Field, model_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+MIB = 1_048_576
+
+
+def _split(value: Any) -> Any:
+    """Read a list setting: JSON when it starts with a bracket, else separated by commas."""
+    if not isinstance(value, str):
+        return value
+    text = value.strip()
+    if text.startswith("["):
+        return json.loads(text)
+    return [part.strip() for part in text.split(",") if part.strip()]
+
+
+Names = Annotated[list[str], NoDecode, BeforeValidator(_split)]
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a bind address can be reached from this machine only."""
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+class Settings(BaseSettings):
+    """Settings of API, worker and database: arguments, else ``MAZE_…`` variables, else these defaults."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="MAZE_", frozen=True, extra="forbid", use_attribute_docstrings=True, validate_default=True
+    )
+
+    database_url: str = Field(default="sqlite:///data/maze.db", repr=False)
+    """SQLAlchemy URL: ``sqlite:///relative.db``, ``sqlite:////absolute.db`` or ``postgresql://user@host/name``."""
+    host: str = "127.0.0.1"
+    """Address that the API listens on."""
+    port: int = Field(default=8000, ge=0, le=65535)
+    """Port that the API listens on; 0 takes a free one."""
+    auth: bool = True
+    """Ask for a token. Off is allowed on a loopback address only."""
+    allowed_hosts: Names = []
+    """Further values of the Host header, besides loopback names and ``host``; comma-separated, or JSON."""
+    allowed_origins: Names = []
+    """Origins, as ``https://board.example``, whose web pages may call the API."""
+
+    workers: int = Field(default=2, ge=1)
+    """Run slots of a worker process; with two or more, one is kept for rollouts and evaluations."""
+    lease_s: float = Field(default=30.0, gt=0)
+    """Seconds after which a run whose worker is silent goes to another one."""
+    heartbeat_s: float = Field(default=5.0, gt=0)
+    """Seconds between a worker's signs of life; well below ``lease_s``."""
+    poll_s: float = Field(default=0.1, gt=0)
+    """Seconds between two looks of a worker, or of an event stream, for something new."""
+    max_attempts: int = Field(default=3, ge=1)
+    """How often a run is started before it ends ``failed`` with reason ``attempts_exhausted``."""
+    shutdown_grace_s: float = Field(default=20.0, ge=0)
+    """Seconds that running work has to store its checkpoint when the service stops."""
+    child_memory_bytes: int | None = Field(default=None, ge=64 * MIB)
+    """Address space of a run's process; none is no limit."""
+
+    env_modules: Names = []
+    """Python modules that a worker imports so that they register their environments."""
+    config_dirs: Names = []
+    """Further directories of configuration modules, searched before the packaged ones."""
+    extra_targets: Names = []
+    """Further exact ``_target_`` names that HTTP clients may use."""
+
+    max_body_bytes: int = Field(default=MIB, ge=1)
+    """Largest request body, in bytes."""
+    max_queued_runs: int = Field(default=10_000, ge=1)
+    """Queued runs beyond which a submission is answered 503."""
+    rate_limit_per_s: float = Field(default=0.0, ge=0)
+    """Requests per second and client; 0 is no limit."""
+    agents_cached: int = Field(default=8, ge=1)
+    """Loaded policies that the API keeps in memory."""
+
+    blob_dir: Path | None = None
+    """Directory of checkpoints above 64 MiB. Default: ``blobs`` beside an SQLite file, else the database."""
+    keep_scheduled: int = Field(default=3, ge=1)
+    """Scheduled checkpoints kept per run, besides its best and its last one."""
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    """Least severe messages that are logged."""
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if not self.auth and not is_loopback(self.host):
+            raise ValueError(
+                f"without tokens the service listens on loopback only, and host is {self.host!r}: "
+                "set MAZE_HOST=127.0.0.1, or leave out --no-auth (MAZE_AUTH=true) and use a token "
+                "of `maze token create`"
+            )
+        if self.heartbeat_s * 2 > self.lease_s:
+            raise ValueError(
+                f"heartbeat_s ({self.heartbeat_s:g}) must be at most half of lease_s ({self.lease_s:g}), "
+                "or one late heartbeat loses the run: lower MAZE_HEARTBEAT_S or raise MAZE_LEASE_S"
+            )
+        return self
+
+
+def settings_table() -> str:
+    """All settings as a Markdown table: variable, default, meaning."""
+    rows = ["| variable | default | meaning |", "|---|---|---|"]
+    for name, field in Settings.model_fields.items():
+        default = json.dumps(field.default, default=str)
+        rows.append(f"| `MAZE_{name.upper()}` | `{default}` | {field.description} |")
+    return "\n".join(rows) + "\n"

@@ -1,0 +1,175 @@
+"""Bytes by their SHA-256: stored once, in chunks inside the database or, when large, in files of that name.
+
+A file is written under a temporary name, synchronised and renamed before the row that names it, so a row
+never points at half a file. A file without a row is what a crash or a deletion left; :meth:`Blobs.sweep`
+removes it after an hour, when nobody can be about to name it.
+"""
+
+import contextlib
+import hashlib
+import os
+import secrets
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from sqlalchemy import Connection, delete, func, insert, select
+
+from service.domain.errors import NotFoundError
+from service.store.run_log import upsert
+from service.store.tables import blob, blob_chunk, checkpoint, episode
+from service.store.types import now
+
+CHUNK_BYTES = 1_048_576
+INLINE_BYTES = 64 * 1_048_576
+"""Up to this size bytes are kept in the database: beyond it every other writer would wait too long."""
+
+SWEEP_AFTER_S = 3600.0
+
+# SQLite pages: above this many free ones, some are given back to the file system.
+_MANY_FREE_PAGES = 4096
+_PAGES_AT_ONCE = 1024
+
+
+@dataclass(frozen=True)
+class Stored:
+    """Bytes that are ready to be named by a row; a large one is in its file already."""
+
+    sha256: str
+    data: bytes
+    in_file: bool
+
+
+class Blobs:
+    """The bytes of one database; ``directory`` None keeps even large ones inside it."""
+
+    def __init__(self, directory: Path | None, *, inline_bytes: int = INLINE_BYTES) -> None:
+        self.directory = directory
+        self._inline_bytes = inline_bytes
+
+    def prepare(self, data: bytes) -> Stored:
+        """Digest the bytes and, when large, write their file: before the transaction, so nobody waits."""
+        sha256 = hashlib.sha256(data).hexdigest()
+        in_file = self.directory is not None and len(data) > self._inline_bytes
+        if in_file and self.directory is not None:
+            write_file(self.directory, sha256, data)
+        return Stored(sha256, data, in_file)
+
+    def insert(self, connection: Connection, stored: Stored) -> None:
+        """Store the bytes unless they are known."""
+        row = {"sha256": stored.sha256, "size_bytes": len(stored.data), "in_file": stored.in_file}
+        statement = upsert(connection)(blob).values(**row, created_at=now()).on_conflict_do_nothing()
+        is_new = connection.execute(statement.returning(blob.c.sha256)).one_or_none() is not None
+        if not is_new or stored.in_file or not stored.data:
+            return
+        view = memoryview(stored.data)
+        chunks = [
+            {"sha256": stored.sha256, "number": number, "data": view[start : start + CHUNK_BYTES]}
+            for number, start in enumerate(range(0, len(view), CHUNK_BYTES))
+        ]
+        connection.execute(insert(blob_chunk), chunks)
+
+    def read(self, connection: Connection, sha256: str) -> bytes:
+        """The bytes, whose digest is verified; raises :class:`NotFoundError`."""
+        in_file = connection.execute(
+            select(blob.c.in_file).where(blob.c.sha256 == sha256)
+        ).scalar_one_or_none()
+        if in_file is None:
+            raise NotFoundError(f"there are no bytes with digest {sha256}")
+        data = self._read_file(sha256) if in_file else _read_chunks(connection, sha256)
+        if hashlib.sha256(data).hexdigest() != sha256:
+            raise NotFoundError(f"the bytes with digest {sha256} are damaged; restore them from a backup")
+        return data
+
+    def drop_unreferenced(self, connection: Connection, digests: Iterable[str]) -> None:
+        """Delete those of the digests that no row names any more; files go with a later sweep."""
+        dropped = connection.execute(
+            delete(blob).where(
+                blob.c.sha256.in_(set(digests)),
+                ~select(1).where(checkpoint.c.blob_sha256 == blob.c.sha256).exists(),
+                ~select(1).where(episode.c.blob_sha256 == blob.c.sha256).exists(),
+            )
+        ).rowcount
+        if dropped and connection.dialect.name == "sqlite":
+            _give_space_back(connection)
+
+    def sweep(self, connection: Connection, *, older_than_s: float = SWEEP_AFTER_S) -> list[str]:
+        """Remove files that no row names and that are older than this; returns their names."""
+        if self.directory is None or not self.directory.is_dir():
+            return []
+        limit = time.time() - older_than_s
+        old = [entry.name for entry in os.scandir(self.directory) if entry.stat().st_mtime < limit]
+        named = set(connection.execute(select(blob.c.sha256).where(blob.c.in_file)).scalars())
+        swept = [name for name in old if name not in named]
+        for name in swept:
+            with contextlib.suppress(FileNotFoundError):
+                (self.directory / name).unlink()
+        return swept
+
+    def _read_file(self, sha256: str) -> bytes:
+        if self.directory is None:
+            raise NotFoundError(
+                f"the bytes with digest {sha256} are in a file; set MAZE_BLOB_DIR to its directory"
+            )
+        return read_file(self.directory, sha256)
+
+
+def total_bytes(connection: Connection) -> int:
+    """Bytes of all blobs, in the database and in files."""
+    return int(connection.execute(select(func.coalesce(func.sum(blob.c.size_bytes), 0))).scalar_one())
+
+
+def read_file(directory: Path, sha256: str) -> bytes:
+    """A digest-named file's bytes, unverified; a link is refused. Raises :class:`NotFoundError`."""
+    try:
+        descriptor = os.open(directory / sha256, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except OSError as error:
+        raise NotFoundError(f"the file with digest {sha256} cannot be read: {error.strerror}") from error
+    with open(descriptor, "rb") as file:
+        return file.read()
+
+
+def write_file(directory: Path, sha256: str, data: bytes) -> None:
+    """Write a digest-named file that is whole or not there, whatever happens; a known one is only touched."""
+    final = directory / sha256
+    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    try:
+        os.utime(final)  # as new again: a sweep leaves it alone until its row is committed
+        return
+    except FileNotFoundError:
+        pass
+    temporary = directory / f".{secrets.token_hex(8)}.tmp"
+    try:
+        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        with open(descriptor, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, final)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+    sync_directory(directory)
+
+
+def sync_directory(directory: Path) -> None:
+    """Make a rename inside the directory survive power loss."""
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _give_space_back(connection: Connection) -> None:
+    """Shrink an SQLite file that is mostly empty; a few free pages are the next checkpoint's."""
+    if connection.exec_driver_sql("PRAGMA freelist_count").scalar_one() > _MANY_FREE_PAGES:
+        cursor = connection.connection.cursor()
+        cursor.execute(f"PRAGMA incremental_vacuum({_PAGES_AT_ONCE})")
+        cursor.fetchall()  # frees one page per fetched row
+
+
+def _read_chunks(connection: Connection, sha256: str) -> bytes:
+    query = select(blob_chunk.c.data).where(blob_chunk.c.sha256 == sha256).order_by(blob_chunk.c.number)
+    return b"".join(connection.execute(query).scalars())

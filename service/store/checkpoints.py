@@ -1,0 +1,205 @@
+"""The checkpoint store over SQLAlchemy."""
+
+import hashlib
+import re
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Any
+
+from sqlalchemy import Connection, Row, Select, case, delete, insert, or_, select, tuple_, update
+
+from service.domain.errors import NotFoundError
+from service.domain.run import Best, CheckpointInfo, EventType, Lease, NewCheckpoint, Page
+from service.domain.use_cases import TERMINAL_STATES, best_metric
+from service.store.blobs import Blobs, Stored
+from service.store.cursors import decode_cursor, encode_cursor, page_of
+from service.store.engine import Database
+from service.store.locked_run import LockedRun
+from service.store.tables import checkpoint, run
+from service.store.types import now
+
+KEEP_SCHEDULED = 3
+
+_EPOCH_SELECTOR = re.compile(r"epoch:(\d{1,9})")
+_KIND_ORDER = ("scheduled", "best", "last")  # which one `epoch:N` means; exact ones before `continued`
+
+
+class SqlCheckpointStore:
+    """:class:`~service.domain.ports.CheckpointStore` over SQLAlchemy; the port says what each method does."""
+
+    def __init__(self, database: Database, blobs: Blobs, *, keep_scheduled: int = KEEP_SCHEDULED) -> None:
+        self._database = database
+        self._blobs = blobs
+        self._keep_scheduled = keep_scheduled
+
+    def put(self, lease: Lease, new: NewCheckpoint, bundle: bytes) -> CheckpointInfo:
+        """Store a bundle, move the marks, prune."""
+        stored = self._blobs.prepare(bundle)
+        with self._database.writing() as connection:
+            locked = LockedRun.by_lease(connection, lease)
+            self._blobs.insert(connection, stored)
+            replaced = _take_out(connection, locked, new)
+            info = _insert(connection, locked, new, stored)
+            pruned = _prune(connection, info, self._keep_scheduled)
+            self._blobs.drop_unreferenced(connection, {*replaced, *pruned} - {stored.sha256})
+            locked.write()
+            if stored.in_file:
+                self._blobs.sweep(connection)
+        return info
+
+    def list(self, run_id: str, *, limit: int = 50, cursor: str | None = None) -> Page:
+        """Checkpoints of a run, newest epoch first."""
+        query = _newest_first(run_id).limit(limit + 1)
+        if cursor is not None:
+            epoch, checkpoint_id = decode_cursor(cursor, "checkpoints", int, str)
+            query = query.where(tuple_(checkpoint.c.epoch, checkpoint.c.id) < tuple_(epoch, checkpoint_id))
+        with self._database.reading() as connection:
+            rows = connection.execute(query).all()
+        return page_of(rows, limit, _infos, lambda row: encode_cursor("checkpoints", row.epoch, row.id))
+
+    def resolve(self, run_id: str, selector: str) -> CheckpointInfo:
+        """The checkpoint that a selector means now."""
+        with self._database.reading() as connection:
+            row = connection.execute(_selected(run_id, selector).limit(1)).first()
+            if row is None:
+                raise NotFoundError(_none_such(connection, run_id, selector), run_id=run_id)
+        return _info(row)
+
+    def get(self, checkpoint_id: str) -> CheckpointInfo:
+        """One checkpoint's facts."""
+        with self._database.reading() as connection:
+            return _info(_row(connection, checkpoint_id))
+
+    def read(self, checkpoint_id: str) -> bytes:
+        """The bundle, verified."""
+        with self._database.reading() as connection:
+            row = _row(connection, checkpoint_id)
+            try:
+                return self._blobs.read(connection, row.blob_sha256)
+            except NotFoundError as error:
+                raise NotFoundError(f"checkpoint {checkpoint_id} is lost: {error}") from error
+
+
+def checkpoint_id(run_id: str, new: NewCheckpoint) -> str:
+    """An id that the same checkpoint gets again after a resume, and no other one ever."""
+    facts = "/".join((run_id, str(new.epoch), new.kind, new.content_sha256, new.weights_sha256))
+    return "ckpt_" + hashlib.sha256(facts.encode()).hexdigest()[:26]
+
+
+def _take_out(connection: Connection, locked: LockedRun, new: NewCheckpoint) -> Sequence[str]:
+    """Delete the row that the new one replaces and lower the marks it takes; digests of what was deleted."""
+    ours = checkpoint.c.run_id == locked.row.id
+    for mark, taken in ((checkpoint.c.is_best, new.is_best), (checkpoint.c.is_last, new.is_last)):
+        if taken:
+            connection.execute(update(checkpoint).where(ours, mark).values({mark: False}))
+    replaced = connection.execute(
+        delete(checkpoint)
+        .where(ours, checkpoint.c.epoch == new.epoch, checkpoint.c.kind == new.kind)
+        .returning(checkpoint.c.blob_sha256, checkpoint.c.is_best)
+    ).all()
+    if any(row.is_best for row in replaced):
+        locked.change(best=None)
+    return [row.blob_sha256 for row in replaced]
+
+
+def _insert(connection: Connection, locked: LockedRun, new: NewCheckpoint, stored: Stored) -> CheckpointInfo:
+    row = connection.execute(
+        insert(checkpoint)
+        .values(
+            **asdict(new) | {"metrics": dict(new.metrics)},
+            id=checkpoint_id(locked.row.id, new),
+            run_id=locked.row.id,
+            blob_sha256=stored.sha256,
+            size_bytes=len(stored.data),
+            created_at=now(),
+        )
+        .returning(checkpoint)
+    ).one()
+    info = _info(row)
+    judged = best_metric(new.metrics)
+    if new.is_best:
+        best = None if judged is None else asdict(Best(metric=judged[0], value=judged[1], checkpoint=info.id))
+        locked.change(best=best)
+    shown = (
+        "id",
+        "epoch",
+        "step",
+        "kind",
+        "metrics",
+        "content_sha256",
+        "weights_sha256",
+        "is_best",
+        "is_last",
+    )
+    locked.event(EventType.CHECKPOINT, {name: getattr(info, name) for name in shown})
+    return info
+
+
+def _prune(connection: Connection, newest: CheckpointInfo, keep_scheduled: int) -> Sequence[str]:
+    """Delete what nobody needs any more of the run's checkpoints; digests of what was deleted."""
+    table = checkpoint.c
+    ours = table.run_id == newest.run_id
+    scheduled = select(table.id).where(ours, table.kind == "scheduled").order_by(table.epoch.desc())
+    acting = select(run.c.source_checkpoint).where(
+        run.c.source_checkpoint.is_not(None), run.c.state.not_in(TERMINAL_STATES)
+    )
+    needed = or_(
+        table.id == newest.id,
+        table.is_best,
+        table.is_last,
+        table.id.in_(scheduled.limit(keep_scheduled)),
+        table.id.in_(acting),
+    )
+    return (
+        connection.execute(delete(checkpoint).where(ours, ~needed).returning(table.blob_sha256))
+        .scalars()
+        .all()
+    )
+
+
+def _newest_first(run_id: str) -> Select[Any]:
+    table = checkpoint.c
+    return select(checkpoint).where(table.run_id == run_id).order_by(table.epoch.desc(), table.id.desc())
+
+
+def _selected(run_id: str, selector: str) -> Select[Any]:
+    table = checkpoint.c
+    query = _newest_first(run_id)
+    if selector == "best":
+        return query.where(table.is_best)
+    if selector == "last":
+        return query.order_by(None).order_by(
+            table.is_last.desc(), table.epoch.desc(), table.created_at.desc()
+        )
+    if selector == "scheduled":
+        return query.where(table.kind == "scheduled")
+    if match := _EPOCH_SELECTOR.fullmatch(selector):
+        order = case({kind: place for place, kind in enumerate(_KIND_ORDER)}, value=table.kind, else_=9)
+        return query.where(table.epoch == int(match[1])).order_by(None).order_by(order)
+    return query.where(table.id == selector)
+
+
+def _none_such(connection: Connection, run_id: str, selector: str) -> str:
+    rows = connection.execute(_newest_first(run_id).limit(20)).all()
+    if not rows:
+        return f"run {run_id} has no checkpoint {selector!r}: it has none yet"
+    epochs = ", ".join(f"epoch:{epoch}" for epoch in sorted({row.epoch for row in rows}))
+    marks = [name for name in ("best", "last") if any(getattr(row, f"is_{name}") for row in rows)]
+    return f"run {run_id} has no checkpoint {selector!r}; it has {', '.join([*marks, epochs])}"
+
+
+def _row(connection: Connection, wanted: str) -> Row[Any]:
+    row = connection.execute(select(checkpoint).where(checkpoint.c.id == wanted)).one_or_none()
+    if row is None:
+        raise NotFoundError(f"there is no checkpoint {wanted}", checkpoint=wanted)
+    return row
+
+
+def _info(row: Row[Any]) -> CheckpointInfo:
+    facts = dict(row._mapping)
+    del facts["blob_sha256"]
+    return CheckpointInfo(**facts)
+
+
+def _infos(rows: Sequence[Row[Any]]) -> list[Any]:
+    return [_info(row) for row in rows]

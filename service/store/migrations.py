@@ -1,0 +1,117 @@
+"""The database's schema: bring it up to date, and refuse one that this version does not fit.
+
+The migrations are ``alembic/`` in a checkout and ``service/migrations`` in an installed wheel.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from alembic.config import Config
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import Connection, text
+
+from alembic import command
+from service.domain.errors import ServiceError
+from service.store.engine import opened, parse_url, sqlite_path
+
+_POSTGRES_LOCK = 0x6D617A65  # "maze": any number that no other program takes
+
+
+class SchemaError(ServiceError):
+    """The database's schema is not the one of this version; the message has the command that mends it."""
+
+    code = "schema_mismatch"
+
+
+def migrations_dir() -> Path:
+    """The directory of alembic's ``env.py``."""
+    service = Path(__file__).resolve().parents[1]
+    packaged = service / "migrations"
+    return packaged if packaged.is_dir() else service.parent / "alembic"
+
+
+def head_revision() -> str:
+    """The newest revision that this version knows."""
+    head = ScriptDirectory(str(migrations_dir())).get_current_head()
+    if head is None:
+        raise SchemaError(f"no migrations in {migrations_dir()}; install maze-service again")
+    return head
+
+
+def migrate(url: str, revision: str = "head") -> None:
+    """Create the database if need be and upgrade it; several processes may do so at once.
+
+    Raises:
+        SchemaError: the database was written by a newer version.
+    """
+    _create_file(url)
+    with locked_connection(url) as connection:
+        current = _current(connection)
+        _refuse_unknown(current)
+        command.upgrade(_config(connection), revision)
+
+
+def downgrade(url: str, revision: str) -> None:
+    """Go back to an older revision, or to ``base``; what the newer tables held is lost."""
+    with locked_connection(url) as connection:
+        command.downgrade(_config(connection), revision)
+
+
+def check_revision(url: str) -> str:
+    """The database's revision, which is this version's.
+
+    Raises:
+        SchemaError: the schema is older, newer, or not there.
+    """
+    path = sqlite_path(parse_url(url))
+    if path is not None and not path.exists():
+        raise SchemaError(f"there is no database at {path}; create it: maze db upgrade")
+    with opened(url) as database, database.reading() as connection:
+        current = _current(connection)
+    _refuse_unknown(current)
+    if current != head_revision():
+        raise SchemaError(
+            f"the database is at revision {current or 'none'}, this version needs {head_revision()}; "
+            "bring it up to date: maze db upgrade"
+        )
+    return current
+
+
+@contextmanager
+def locked_connection(url: str) -> Iterator[Connection]:
+    """A connection inside one writing transaction that holds off every other migration."""
+    with opened(url) as database, database.writing() as connection:
+        if not database.is_sqlite:
+            connection.execute(text("SET LOCAL statement_timeout = 0"))
+            connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _POSTGRES_LOCK})
+        yield connection
+
+
+def _config(connection: Connection) -> Config:
+    config = Config(attributes={"connection": connection})
+    config.set_main_option("script_location", str(migrations_dir()).replace("%", "%%"))
+    return config
+
+
+def _current(connection: Connection) -> str | None:
+    return MigrationContext.configure(connection).get_current_revision()
+
+
+def _refuse_unknown(current: str | None) -> None:
+    known = {script.revision for script in ScriptDirectory(str(migrations_dir())).walk_revisions()}
+    if current is not None and current not in known:
+        raise SchemaError(
+            f"the database is at revision {current}, which this version does not know: a newer one wrote it. "
+            "Use that version (pip install --upgrade maze-service) or restore a backup made before"
+        )
+
+
+def _create_file(url: str) -> None:
+    """An SQLite file that its owner alone can read: runs and token digests are nobody else's business."""
+    path = sqlite_path(parse_url(url))
+    if path is None or path.exists():
+        return
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    path.touch(mode=0o600)

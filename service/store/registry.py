@@ -1,0 +1,83 @@
+"""The registry over SQLAlchemy: environment ids and signs of life of workers, and access tokens."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from sqlalchemy import delete, func, insert, select, update
+
+from service.domain.errors import NotFoundError
+from service.store.engine import Database
+from service.store.run_log import upsert
+from service.store.tables import access_token, env_id, worker
+from service.store.types import after_now, now, seconds_since
+
+DAY_S = 86_400.0
+
+
+class SqlRegistryStore:
+    """:class:`~service.domain.ports.RegistryStore` over SQLAlchemy; the port says what each method does."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def publish_envs(self, env_ids: Iterable[str]) -> None:
+        """Add or renew environment ids; forget those of yesterday."""
+        rows = [{"id": id_} for id_ in sorted(set(env_ids))]  # sorted: two workers never deadlock
+        with self._database.writing() as connection:
+            if rows:
+                statement = upsert(connection)(env_id).values(published_at=now())
+                renewed = {"published_at": statement.excluded.published_at}
+                connection.execute(statement.on_conflict_do_update(index_elements=["id"], set_=renewed), rows)
+            connection.execute(delete(env_id).where(env_id.c.published_at < after_now(-DAY_S)))
+
+    def env_ids(self) -> frozenset[str]:
+        """All published ids."""
+        with self._database.reading() as connection:
+            return frozenset(connection.execute(select(env_id.c.id)).scalars())
+
+    def beat_worker(self, name: str, info: Mapping[str, Any]) -> None:
+        """A worker says it is alive; workers silent for a day are forgotten."""
+        facts = {"info": dict(info), "last_seen_at": now()}
+        with self._database.writing() as connection:
+            statement = upsert(connection)(worker).values(id=name, **facts)
+            connection.execute(statement.on_conflict_do_update(index_elements=["id"], set_=facts))
+            connection.execute(delete(worker).where(worker.c.last_seen_at < after_now(-DAY_S)))
+
+    def live_workers(self, within_s: float) -> Sequence[Mapping[str, Any]]:
+        """Workers heard of within this time, by name."""
+        silent_s = seconds_since(worker.c.last_seen_at)
+        query = select(worker.c.id, worker.c.info, silent_s.label("last_seen_s")).where(silent_s <= within_s)
+        with self._database.reading() as connection:
+            rows = connection.execute(query.order_by(worker.c.id)).all()
+        return [{**row.info, "worker": row.id, "last_seen_s": max(0.0, row.last_seen_s)} for row in rows]
+
+    def add_token(self, token_id: str, sha256: str, name: str) -> None:
+        """Store a token's digest."""
+        with self._database.writing() as connection:
+            row = {"id": token_id, "sha256": sha256, "name": name}
+            connection.execute(insert(access_token).values(**row, created_at=now()))
+
+    def find_token(self, token_id: str) -> str | None:
+        """The digest of a token that is not revoked, else None."""
+        table = access_token.c
+        query = select(table.sha256).where(table.id == token_id, table.revoked_at.is_(None))
+        with self._database.reading() as connection:
+            return connection.execute(query).scalar_one_or_none()
+
+    def tokens(self) -> Sequence[Mapping[str, Any]]:
+        """All tokens, oldest first, without digests."""
+        table = access_token.c
+        query = select(table.id, table.name, table.created_at, table.revoked_at)
+        with self._database.reading() as connection:
+            return [
+                dict(row._mapping) for row in connection.execute(query.order_by(table.created_at, table.id))
+            ]
+
+    def revoke_token(self, token_id: str) -> None:
+        """Revoke; the first time counts."""
+        table = access_token.c
+        revoked = func.coalesce(table.revoked_at, now())
+        with self._database.writing() as connection:
+            statement = update(access_token).where(table.id == token_id).values(revoked_at=revoked)
+            if connection.execute(statement).rowcount == 0:
+                raise NotFoundError(f"there is no token {token_id}; list them: maze token list")

@@ -1,0 +1,67 @@
+"""All stores on one database."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from service.domain.ports import CheckpointStore, EpisodeStore, RegistryStore, RunStore
+from service.settings import Settings
+from service.store.blobs import Blobs
+from service.store.checkpoints import KEEP_SCHEDULED, SqlCheckpointStore
+from service.store.engine import Database, parse_url, sqlite_path
+from service.store.episodes import SqlEpisodeStore
+from service.store.migrations import check_revision
+from service.store.registry import SqlRegistryStore
+from service.store.runs import SqlRunStore
+
+
+@dataclass(frozen=True)
+class Stores:
+    """The four stores of a process; safe to share between threads, to be closed when the process ends.
+
+    Open them after a fork, never before: a connection does not survive one.
+    """
+
+    runs: RunStore
+    checkpoints: CheckpointStore
+    episodes: EpisodeStore
+    registry: RegistryStore
+    database: Database
+
+    def close(self) -> None:
+        """Close every connection."""
+        self.database.close()
+
+
+def open_stores(
+    source: Settings | str, *, blob_dir: Path | None = None, keep_scheduled: int = KEEP_SCHEDULED
+) -> Stores:
+    """Open the stores on a migrated database.
+
+    Args:
+        source: settings, or a database URL with the settings' defaults beside it.
+        blob_dir: where large checkpoints are; None is :func:`default_blob_dir`.
+        keep_scheduled: scheduled checkpoints kept per run. Settings say both themselves.
+
+    Raises:
+        SchemaError: the database is not at this version's revision; the message has the command.
+    """
+    if isinstance(source, Settings):
+        url, blob_dir, keep_scheduled = source.database_url, source.blob_dir, source.keep_scheduled
+    else:
+        url = source
+    check_revision(url)
+    database = Database(url)
+    blobs = Blobs(blob_dir or default_blob_dir(url))
+    return Stores(
+        runs=SqlRunStore(database),
+        checkpoints=SqlCheckpointStore(database, blobs, keep_scheduled=keep_scheduled),
+        episodes=SqlEpisodeStore(database, blobs),
+        registry=SqlRegistryStore(database),
+        database=database,
+    )
+
+
+def default_blob_dir(url: str) -> Path | None:
+    """``blobs`` beside an SQLite file; None on PostgreSQL: even large checkpoints stay in the database."""
+    path = sqlite_path(parse_url(url))
+    return None if path is None else path.parent / "blobs"

@@ -1,0 +1,213 @@
+"""The tables. A change here needs a migration in ``alembic/versions``; a test compares the two.
+
+Rows are not domain objects: ``run_rows.py`` and its neighbours map both ways.
+"""
+
+from enum import StrEnum
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    CheckConstraint,
+    Column,
+    ForeignKey,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    String,
+    Table,
+    UniqueConstraint,
+)
+
+from service.domain.run import RunKind, RunState
+from service.store.types import CleanText, JsonText, NanFloat, UtcDateTime
+
+metadata = MetaData(
+    naming_convention={
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "ck": "ck_%(table_name)s_%(constraint_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_N_name)s_%(referred_table_name)s",
+        "pk": "pk_%(table_name)s",
+    }
+)
+
+
+def _one_of(column: str, values: type[StrEnum]) -> CheckConstraint:
+    names = ", ".join(f"'{value}'" for value in values)
+    return CheckConstraint(f"{column} IN ({names})", name=f"known_{column}")
+
+
+def _run_id(*, primary_key: bool = True) -> Column[str]:
+    return Column("run_id", String(64), ForeignKey("run.id"), primary_key=primary_key, nullable=False)
+
+
+run = Table(
+    "run",
+    metadata,
+    Column("id", String(64), primary_key=True),
+    Column("kind", String(16), nullable=False),
+    Column("state", String(16), nullable=False),
+    Column("name", CleanText),
+    Column("reason", CleanText),
+    Column("cancel_reason", CleanText),  # Not NULL: a cancel is wished.
+    Column("phase", CleanText),
+    Column("progress", JsonText, nullable=False),
+    Column("latest_metrics", JsonText, nullable=False),
+    Column("best", JsonText),
+    Column("result", JsonText),
+    Column("error", JsonText),
+    Column("seed", BigInteger),
+    Column("request", JsonText, nullable=False),
+    Column("config", JsonText, nullable=False),
+    Column("config_sha256", String(64)),
+    Column("source_run", String(64)),
+    Column("source_checkpoint", String(64)),
+    Column("attempt", Integer, nullable=False),
+    Column("worker", CleanText),
+    Column("epoch_token", Integer, nullable=False),
+    Column("lease_until", UtcDateTime),
+    Column("last_seq", BigInteger, nullable=False),  # Of the newest event.
+    Column("last_log_seq", BigInteger, nullable=False),  # Of the newest log line.
+    Column("created_at", UtcDateTime, nullable=False),
+    Column("started_at", UtcDateTime),
+    Column("finished_at", UtcDateTime),
+    _one_of("kind", RunKind),
+    _one_of("state", RunState),
+    CheckConstraint("attempt >= 0", name="attempt_counts"),
+    Index("ix_run_queue", "state", "created_at", "id", "kind"),
+    Index("ix_run_created_at_id", "created_at", "id"),
+    Index("ix_run_source_checkpoint", "source_checkpoint"),
+)
+
+run_label = Table(
+    "run_label",
+    metadata,
+    _run_id(),
+    Column("key", CleanText, primary_key=True),
+    Column("value", CleanText, nullable=False),
+    Index("ix_run_label_value", "key", "value", "run_id"),
+    sqlite_with_rowid=False,
+)
+
+run_event = Table(
+    "run_event",
+    metadata,
+    _run_id(),
+    Column("seq", BigInteger, primary_key=True),  # Gapless per run, from 1.
+    Column("at", UtcDateTime, nullable=False),
+    Column("type", String(16), nullable=False),
+    Column("data", JsonText, nullable=False),
+    sqlite_with_rowid=False,
+)
+
+run_metric = Table(
+    "run_metric",
+    metadata,
+    _run_id(),
+    Column("epoch", Integer, primary_key=True),
+    Column("name", CleanText, primary_key=True),
+    Column("step", BigInteger, nullable=False),
+    Column("value", NanFloat),  # NULL is NaN.
+    Column("at", UtcDateTime, nullable=False),
+    sqlite_with_rowid=False,
+)
+
+run_log = Table(
+    "run_log",
+    metadata,
+    _run_id(),
+    Column("seq", BigInteger, primary_key=True),
+    Column("at", UtcDateTime, nullable=False),
+    Column("level", CleanText, nullable=False),
+    Column("message", CleanText, nullable=False),
+    sqlite_with_rowid=False,
+)
+
+idempotency_key = Table(
+    "idempotency_key",
+    metadata,
+    Column("key", CleanText, primary_key=True),
+    Column("digest", String(64), nullable=False),
+    Column("run_id", String(64), nullable=False),
+    Column("created_at", UtcDateTime, nullable=False),
+)
+
+blob = Table(
+    "blob",
+    metadata,
+    Column("sha256", String(64), primary_key=True),
+    Column("size_bytes", BigInteger, nullable=False),
+    Column("in_file", Boolean, nullable=False),  # Bytes are in blob_dir/<sha256>, else in blob_chunk.
+    Column("created_at", UtcDateTime, nullable=False),
+)
+
+blob_chunk = Table(
+    "blob_chunk",
+    metadata,
+    Column("sha256", String(64), ForeignKey("blob.sha256", ondelete="CASCADE"), primary_key=True),
+    Column("number", Integer, primary_key=True),
+    Column("data", LargeBinary, nullable=False),
+)
+
+checkpoint = Table(
+    "checkpoint",
+    metadata,
+    Column("id", String(64), primary_key=True),
+    _run_id(primary_key=False),
+    Column("epoch", Integer, nullable=False),
+    Column("step", BigInteger, nullable=False),
+    Column("kind", String(16), nullable=False),
+    Column("metrics", JsonText, nullable=False),
+    Column("content_sha256", String(64), nullable=False),
+    Column("weights_sha256", String(64), nullable=False),
+    Column("blob_sha256", String(64), ForeignKey("blob.sha256"), nullable=False),
+    Column("size_bytes", BigInteger, nullable=False),
+    Column("servable", Boolean, nullable=False),
+    Column("not_servable_reason", CleanText),
+    Column("is_best", Boolean, nullable=False),
+    Column("is_last", Boolean, nullable=False),
+    Column("created_at", UtcDateTime, nullable=False),
+    UniqueConstraint("run_id", "epoch", "kind"),
+    Index("ix_checkpoint_blob_sha256", "blob_sha256"),
+)
+
+episode = Table(
+    "episode",
+    metadata,
+    _run_id(),
+    Column("index", Integer, primary_key=True),
+    Column("seed", BigInteger),
+    Column("episode_return", NanFloat),  # NULL is NaN.
+    Column("length", Integer, nullable=False),
+    Column("terminated", Boolean, nullable=False),
+    Column("truncated", Boolean, nullable=False),
+    Column("blob_sha256", String(64), ForeignKey("blob.sha256")),
+    Index("ix_episode_blob_sha256", "blob_sha256"),
+)
+
+worker = Table(
+    "worker",
+    metadata,
+    Column("id", CleanText, primary_key=True),
+    Column("info", JsonText, nullable=False),
+    Column("last_seen_at", UtcDateTime, nullable=False),
+)
+
+env_id = Table(
+    "env_id",
+    metadata,
+    Column("id", CleanText, primary_key=True),
+    Column("published_at", UtcDateTime, nullable=False),
+)
+
+access_token = Table(
+    "access_token",
+    metadata,
+    Column("id", String(64), primary_key=True),
+    Column("sha256", String(64), nullable=False),  # Of the token's text, which is stored nowhere.
+    Column("name", CleanText, nullable=False),
+    Column("created_at", UtcDateTime, nullable=False),
+    Column("revoked_at", UtcDateTime),
+)

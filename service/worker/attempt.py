@@ -1,0 +1,241 @@
+"""One attempt of one run: a thread that starts a child, writes what it reports and settles how it ended.
+
+Three threads meet here. The attempt's own one reads the child and writes the database, and may wait long for
+either. The heartbeat renews the lease. The guard, which waits for nothing, kills the child when the lease can
+no longer be trusted or when a wish to stop has not been followed in time.
+"""
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+from service.domain.errors import StaleLeaseError
+from service.domain.ports import CheckpointStore, EpisodeStore, RegistryStore, RunStore
+from service.domain.run import Run, RunState
+from service.worker import frames
+from service.worker.inputs import MissingInputError, start_frame
+from service.worker.launcher import Child, ChildLauncher
+from service.worker.lease_guard import Fenced, LeaseGuard
+from service.worker.settlement import Ending, Finish, Release, Settlement, StopReason, settle
+from service.worker.writer import RunWriter
+
+logger = logging.getLogger(__name__)
+
+TICK_S = 0.1
+EXIT_S = 5.0
+"""Time to wait for the exit code of a child that closed its pipe."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Graces:
+    """How long a run may take to follow a wish to stop."""
+
+    cancel_s: float = 60.0
+    """From the wish to SIGTERM."""
+    terminate_s: float = 10.0
+    """From SIGTERM to SIGKILL."""
+
+
+class WorkerStores(Protocol):
+    """The stores that a worker uses."""
+
+    @property
+    def runs(self) -> RunStore:
+        """Runs, their states and logs."""
+
+    @property
+    def checkpoints(self) -> CheckpointStore:
+        """Checkpoint bundles."""
+
+    @property
+    def episodes(self) -> EpisodeStore:
+        """Episodes of rollouts."""
+
+    @property
+    def registry(self) -> RegistryStore:
+        """What workers publish."""
+
+
+class Attempt:
+    """Runs one claimed run in a thread of its own."""
+
+    def __init__(
+        self,
+        run: Run,
+        guard: LeaseGuard,
+        stores: WorkerStores,
+        launcher: ChildLauncher,
+        *,
+        max_attempts: int,
+        graces: Graces,
+        on_end: Callable[["Attempt"], None],
+    ) -> None:
+        self.run = run
+        self.guard = guard
+        self._stores = stores
+        self._launcher = launcher
+        self._max_attempts = max_attempts
+        self._graces = graces
+        self._on_end = on_end
+        self._writer = RunWriter(
+            guard, runs=stores.runs, checkpoints=stores.checkpoints, episodes=stores.episodes
+        )
+        self._lock = threading.Lock()
+        self._child: Child | None = None
+        self._wish: StopReason | None = None
+        self._wished_at: float | None = None
+        self._terminated = False
+        self._usage: frames.Usage | None = None
+        self._thread = threading.Thread(target=self._main, name=f"attempt-{run.id}", daemon=True)
+
+    def start(self) -> None:
+        """Begin."""
+        self._thread.start()
+
+    def join(self, timeout_s: float) -> bool:
+        """Wait for the end; False when it is not over yet."""
+        self._thread.join(timeout_s)
+        return not self._thread.is_alive()
+
+    def request_stop(self, reason: StopReason) -> None:
+        """Ask the run to store a checkpoint and end; asking again changes nothing but the reason."""
+        with self._lock:
+            if self._wish is not StopReason.CANCEL:
+                self._wish = reason
+            is_first, self._wished_at = self._wished_at is None, self._wished_at or time.monotonic()
+            child = self._child
+        if is_first and child is not None:
+            child.send(frames.Cancel())
+
+    def kill(self) -> None:
+        """End the child at once; the attempt then settles without it."""
+        with self._lock:
+            child = self._child
+        if child is not None:
+            child.kill()
+
+    def check(self) -> None:
+        """Kill what may no longer run. Called several times a second; never waits."""
+        if not self.guard.holds():
+            self.kill()
+            return
+        child, wished_at = self._child, self._wished_at
+        if child is None or wished_at is None:
+            return
+        waited_s = time.monotonic() - wished_at
+        if waited_s > self._graces.cancel_s + self._graces.terminate_s:
+            child.kill()
+        elif waited_s > self._graces.cancel_s and not self._terminated:
+            self._terminated = True
+            child.terminate()
+
+    def _main(self) -> None:
+        try:
+            self._settle(self._outcome())
+        except (Fenced, StaleLeaseError) as error:
+            logger.warning("run %s: dropped: %s", self.run.id, error)
+        except Exception:
+            # The lease lapses by itself and the run is taken up again; this worker goes on with its others.
+            logger.exception("run %s: dropped", self.run.id)
+        finally:
+            self.guard.fence()
+            self._end_child()
+            self._on_end(self)
+
+    def _outcome(self) -> Settlement:
+        if self.run.cancel_requested:  # an earlier attempt did not live to see it
+            self.request_stop(StopReason.CANCEL)
+        if self._is_wished():
+            return settle(self._ending(None))
+        try:
+            start = start_frame(self.run, self._stores.checkpoints, self._writer, self.guard)
+        except MissingInputError as error:
+            described = {"code": error.code, "message": str(error)}
+            return Finish(state=RunState.FAILED, reason=error.code, error=described)
+        try:
+            child = self._launch()
+        except OSError as error:
+            self._writer.log("error", f"no process could be started: {error}")
+            return settle(self._ending(None))
+        child.send(start)
+        if self._is_wished():  # it came while there was no child to tell
+            child.send(frames.Cancel())
+        try:
+            last = self._follow(child)
+        except frames.ProtocolError as error:
+            return settle(self._ending(frames.Failure(code="protocol_error", message=str(error))))
+        return settle(self._ending(last, None if last else child.join(EXIT_S)))
+
+    def _launch(self) -> Child:
+        child = self._launcher.launch()
+        logger.info("run %s: attempt %d in process %d", self.run.id, self.run.attempt, child.pid)
+        with self._lock:
+            self._child = child
+        return child
+
+    def _follow(self, child: Child) -> frames.Result | frames.Failure | None:
+        """Write what the child says until its last frame; None when it ends without one."""
+        while True:
+            child.wait(TICK_S)
+            if not self.guard.holds():
+                raise Fenced("the lease is gone")
+            is_finished = child.is_finished()
+            batch = child.receive()
+            self._writer.write(batch, child.output_lines())
+            for frame in batch:
+                match frame:
+                    case frames.Usage():
+                        self._usage = frame
+                    case frames.Result() | frames.Failure():
+                        self._write_rest(child, frame)
+                        return frame
+            if is_finished and not batch:
+                self._write_rest(child, None)
+                return None
+
+    def _write_rest(self, child: Child, last: frames.Result | frames.Failure | None) -> None:
+        """Store what was printed last, and for a failure where it came from."""
+        output = child.rest_of_output()
+        if isinstance(last, frames.Failure) and last.traceback:
+            self._writer.write((frames.Log(level="error", message=last.traceback),), output)
+        else:
+            self._writer.write((), output)
+
+    def _is_wished(self) -> bool:
+        return self._wish is not None
+
+    def _ending(self, last: frames.Result | frames.Failure | None, exit_code: int | None = None) -> Ending:
+        return Ending(
+            last=last,
+            exit_code=exit_code,
+            wish=self._wish,
+            attempt=self.run.attempt,
+            max_attempts=self._max_attempts,
+            usage=self._usage,
+        )
+
+    def _settle(self, settlement: Settlement) -> None:
+        """Write how the attempt ended; its checkpoints and reports are stored by now."""
+        runs, lease = self._stores.runs, self.guard.lease
+        match settlement:
+            case Finish(state=state, reason=reason, result=result, error=error):
+                self.guard.persist(
+                    lambda: runs.finish(lease, state, reason=reason, result=result, error=error)
+                )
+                logger.info("run %s: %s (%s)", self.run.id, state, reason)
+            case Release(reason=reason, charge_attempt=charge, notes=notes):
+                for note in notes:
+                    self._writer.log("warning", note)
+                self._writer.flush()
+                self._end_child()  # another worker may start the run the moment it is released
+                self.guard.persist(lambda: runs.release(lease, reason=reason, charge_attempt=charge))
+                logger.info("run %s: back to the queue (%s)", self.run.id, reason)
+
+    def _end_child(self) -> None:
+        with self._lock:
+            child, self._child = self._child, None
+        if child is not None:
+            child.close()

@@ -1,0 +1,105 @@
+"""What a child does with a Start frame: train, roll out or evaluate, by the library alone.
+
+The tree was checked when it was submitted. It is checked again here, before anything is built, because the
+database it came from is not the place where trust begins.
+"""
+
+import importlib
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from maze_core.errors import InvalidSpecificationError
+from service.domain.run import RunKind
+from service.worker import frames
+from service.worker.channel import Channel, PipeReporter
+from service.worker.child import Rules, StopWish
+
+if TYPE_CHECKING:
+    from maze_core.config.trust import TrustPolicy
+
+    from maze_core.config.schema import RunConfig
+    from maze_core.runners.evaluation import RolloutReport
+    from maze_core.trainers.fit import TrainReport
+
+
+def execute(start: frames.Start, channel: Channel, stop: StopWish, rules: Rules) -> frames.Result:
+    """Run to the end, or to the wish to stop."""
+    from maze_core.config.trust import check_tree
+
+    from maze_core.config.schema import RunConfig
+
+    reporter = PipeReporter(channel)
+    reporter.phase("starting")
+    for problem in import_env_modules(rules.env_modules):
+        reporter.log("warning", problem)
+    check_tree(start.tree, _policy(rules))
+    report: TrainReport | RolloutReport
+    if start.kind is RunKind.TRAIN:
+        report = _train(start, RunConfig.from_tree(start.tree, "train"), reporter, stop)
+    else:
+        report = _act(start, RunConfig.from_tree(start.tree, "rollout"), reporter, stop)
+    return frames.Result(stop_reason=report.stop_reason, result=report.to_dict())
+
+
+def list_environments(start: frames.Start, channel: Channel, stop: StopWish, rules: Rules) -> frames.Result:
+    """Ids of the environments that can be built here."""
+    reporter = PipeReporter(channel)
+    for problem in import_env_modules(rules.env_modules):
+        reporter.log("warning", problem)
+    return frames.Result(stop_reason="completed", result={"env_ids": sorted(environment_ids())})
+
+
+def import_env_modules(names: Sequence[str]) -> list[str]:
+    """Import the operator's modules, which register environments; a sentence for each that cannot be."""
+    problems = []
+    for name in names:
+        try:
+            importlib.import_module(name)
+        except Exception as error:
+            problems.append(f"MAZE_ENV_MODULES: {name} cannot be imported: {type(error).__name__}: {error}")
+    return problems
+
+
+def environment_ids() -> set[str]:
+    """Ids in the registries of this process, of environments whose code and dependencies are there."""
+    import gymnasium
+
+    ids = {env_id for env_id, spec in gymnasium.registry.items() if _can_be_made(spec.entry_point)}
+    legacy = sys.modules.get("gym")  # imported by an operator's module that registers there
+    return ids if legacy is None else ids | {str(env_id) for env_id in legacy.envs.registration.registry}
+
+
+def _can_be_made(entry_point: Any) -> bool:
+    from gymnasium.envs.registration import load_env_creator
+
+    try:
+        creator = load_env_creator(entry_point) if isinstance(entry_point, str) else entry_point
+    except Exception:  # whatever importing an environment may raise, most often a missing dependency
+        return False
+    return callable(creator) and not getattr(creator, "__name__", "").startswith("_raise_")
+
+
+def _policy(rules: Rules) -> "TrustPolicy":
+    """What a tree may name here: the library's list, the operator's additions, the environments at hand."""
+    raise NotImplementedError
+
+
+def _train(start: frames.Start, config: "RunConfig", reporter: PipeReporter, stop: StopWish) -> "TrainReport":
+    from maze_core.checkpoint import Checkpoint
+    from maze_core.runners.training import run_training
+
+    resume = None if start.resume is None else Checkpoint.from_bytes(start.resume)
+    return run_training(config, reporter=reporter, cancelled=stop, resume=resume)
+
+
+def _act(start: frames.Start, config: "RunConfig", reporter: PipeReporter, stop: StopWish) -> "RolloutReport":
+    from maze_core.agent import load_agent
+    from maze_core.runners.evaluation import run_evaluation, run_rollout
+
+    agent = None if start.agent is None else load_agent(start.agent)
+    if start.kind is RunKind.EVALUATE and agent is not None:
+        return run_evaluation(config, agent=agent, reporter=reporter, cancelled=stop)
+    if start.kind is RunKind.EVALUATE:
+        raise InvalidSpecificationError("an evaluation needs a run whose policy is judged")
+    return run_rollout(config, agent=agent, reporter=reporter, cancelled=stop)

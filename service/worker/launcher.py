@@ -1,0 +1,209 @@
+"""Starts the processes of runs from a forkserver of the worker's own, and holds the worker's end of each.
+
+The forkserver is exec'ed with a clean environment before the worker opens the database, so a child can
+inherit neither a connection nor a secret. It is never started a second time: when it dies, the worker ends.
+"""
+
+import contextlib
+import dataclasses
+import multiprocessing
+import os
+import shutil
+import signal
+import sys
+import tempfile
+import threading
+import types
+from collections.abc import Iterator, Sequence
+from multiprocessing import forkserver
+from multiprocessing.connection import Connection, wait
+from multiprocessing.context import ForkServerProcess
+from typing import Any
+
+from service.worker import child, frames
+from service.worker.channel import MAX_LINE
+from service.worker.isolation import clean_environment, kill_group
+
+WARM = ("service.worker.warm",)
+"""What the forkserver imports before its first fork."""
+
+MAX_BATCH = 64
+"""Frames read in one go, so that one busy child cannot make its thread deaf."""
+
+_READ_BYTES = 65_536
+
+
+class Child:
+    """The worker's end of one run's process. Safe to call from several threads, but for the reading."""
+
+    def __init__(
+        self,
+        process: ForkServerProcess,
+        connection: "Connection[Any, Any]",
+        output: "Connection[Any, Any]",
+        directory: str,
+        lock: threading.Lock,
+    ) -> None:
+        self._process = process
+        self._connection = connection
+        self._output = output
+        self._directory = directory
+        self._lock = lock
+        self._partial = b""
+        self._sentinel = process.sentinel
+        self._is_open = True
+        self.pid: int = process.pid or 0
+        os.set_blocking(output.fileno(), False)
+
+    def send(self, frame: frames.WorkerFrame) -> None:
+        """Send a frame; a child that has ended takes none, which its exit code tells better than an error."""
+        with contextlib.suppress(OSError):
+            self._connection.send_bytes(frames.encode(frame))
+
+    def wait(self, timeout_s: float) -> None:
+        """Return when there is something to read, when the process ended, or after the timeout."""
+        if self._is_open:
+            wait([self._connection, self._output, self._sentinel], timeout_s)
+        else:
+            wait([self._sentinel], timeout_s)
+
+    def receive(self) -> list[frames.ChildFrame]:
+        """Frames that have arrived, at most :data:`MAX_BATCH`.
+
+        Raises:
+            ProtocolError: the child sent what is no frame.
+        """
+        batch: list[frames.ChildFrame] = []
+        try:
+            while self._is_open and len(batch) < MAX_BATCH and self._connection.poll():
+                batch.append(frames.decode_from_child(self._connection.recv_bytes(frames.MAX_FRAME_BYTES)))
+        except EOFError:
+            self._is_open = False
+        except OSError as error:
+            self._is_open = False
+            if "bad message length" in str(error):
+                raise frames.ProtocolError("the child sent a message beyond all bounds") from error
+        return batch
+
+    def output_lines(self) -> list[str]:
+        """Whole lines that the run's code has printed since the last call."""
+        with contextlib.suppress(BlockingIOError, OSError):
+            self._partial += os.read(self._output.fileno(), _READ_BYTES)
+        *lines, self._partial = self._partial.split(b"\n")
+        if len(self._partial) > MAX_LINE:
+            lines, self._partial = [*lines, self._partial], b""
+        return [line[:MAX_LINE].decode("utf-8", "replace") for line in lines]
+
+    def rest_of_output(self) -> list[str]:
+        """Everything printed that was not returned yet, the last line as it is."""
+        lines: list[str] = []
+        while more := self.output_lines():
+            lines += more
+        last, self._partial = self._partial, b""
+        return [*lines, last.decode("utf-8", "replace")] if last else lines
+
+    def is_finished(self) -> bool:
+        """Whether nothing will come any more: the pipe is at its end, or the process is."""
+        return not self._is_open or (self.exit_code() is not None and not self._connection.poll())
+
+    def exit_code(self) -> int | None:
+        """None while it runs; negative is the signal that killed it."""
+        with self._lock:
+            return self._process.exitcode
+
+    def join(self, timeout_s: float) -> int | None:
+        """Wait for the end of the process; its exit code, or None when it still runs."""
+        wait([self._sentinel], timeout_s)
+        return self.exit_code()
+
+    def terminate(self) -> None:
+        """Ask the process to end by SIGTERM."""
+        if self.exit_code() is None:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self.pid, signal.SIGTERM)
+
+    def kill(self) -> None:
+        """End the process at once, with everything it started."""
+        if self.exit_code() is None and not kill_group(self.pid):
+            with contextlib.suppress(ProcessLookupError):  # it leads no group yet
+                os.kill(self.pid, signal.SIGKILL)
+
+    def close(self) -> None:
+        """Kill what is left of the process and of its group, and remove its directory."""
+        self.kill()
+        kill_group(self.pid)
+        self.join(10.0)
+        self._connection.close()
+        self._output.close()
+        shutil.rmtree(self._directory, ignore_errors=True)
+
+
+class ChildLauncher:
+    """Starts children. :meth:`start` comes first, in the main thread, before any database engine exists."""
+
+    def __init__(self, rules: child.Rules, *, preload: Sequence[str] = WARM) -> None:
+        self._rules = rules
+        self._preload = list(preload)
+        self._context = multiprocessing.get_context("forkserver")
+        self._lock = (
+            threading.Lock()
+        )  # Process objects read each other's exit codes, without a lock of their own
+
+    def start(self) -> None:
+        """Start the forkserver; it dies with the thread that calls this."""
+        self._context.set_forkserver_preload(self._preload)
+        with clean_environment(), _blank_main():
+            forkserver.ensure_running()
+
+    def is_alive(self) -> bool:
+        """Whether the forkserver runs."""
+        pid = getattr(forkserver, "_forkserver")._forkserver_pid  # noqa: B009  (private, and the only way to ask)
+        if pid is None:
+            return False
+        with contextlib.suppress(ChildProcessError):
+            return os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None
+        return False
+
+    def launch(self, *, job: str | None = None) -> Child:
+        """Start one child; it waits for its Start frame.
+
+        Args:
+            job: what it does; by default the rules' job.
+
+        Raises:
+            OSError: no process could be started.
+        """
+        directory = tempfile.mkdtemp(prefix="maze-run-")
+        ours, theirs = self._context.Pipe(duplex=True)
+        output, printed = self._context.Pipe(duplex=False)
+        rules = self._rules if job is None else dataclasses.replace(self._rules, job=job)
+        process = self._context.Process(target=child.main, args=(theirs, printed, directory, rules))
+        try:
+            with self._lock, _blank_main():
+                if not self.is_alive():  # starting it again here would hand it the worker's environment
+                    raise ChildProcessError("the forkserver has ended")
+                process.start()
+            return Child(process, ours, output, directory, self._lock)
+        except BaseException:
+            ours.close()
+            output.close()
+            shutil.rmtree(directory, ignore_errors=True)
+            raise
+        finally:
+            theirs.close()
+            printed.close()
+
+
+@contextlib.contextmanager
+def _blank_main() -> Iterator[None]:
+    """Within, this process has an empty main module and no arguments.
+
+    multiprocessing tells a child to import the main module again and hands it ``sys.argv``. A child needs
+    neither, and must not have what they bring along: database code, and a URL with a password.
+    """
+    main, arguments = sys.modules["__main__"], sys.argv
+    sys.modules["__main__"], sys.argv = types.ModuleType("__main__"), arguments[:1]
+    try:
+        yield
+    finally:
+        sys.modules["__main__"], sys.argv = main, arguments

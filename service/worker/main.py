@@ -1,0 +1,70 @@
+"""The worker process: forkserver first, then the database, then work until a signal."""
+
+import logging
+import os
+import signal
+import sys
+from collections.abc import Sequence
+
+from service.settings import Settings
+from service.worker.attempt import Graces
+from service.worker.child import Rules
+from service.worker.isolation import hide_environment
+from service.worker.launcher import WARM, ChildLauncher
+
+logger = logging.getLogger(__name__)
+
+
+def serve_worker(
+    settings: Settings,
+    *,
+    job: str = Rules.job,
+    preload: Sequence[str] = WARM,
+    graces: Graces | None = None,
+) -> int:
+    """Work until SIGTERM or SIGINT; returns the exit code.
+
+    Args:
+        settings: the operator's.
+        job: what children do.
+        preload: modules that the forkserver imports before its first fork.
+        graces: how long a run may take to follow a wish to stop.
+
+    Raises:
+        SchemaError: the database is not at this version's revision.
+    """
+    logging.basicConfig(
+        level=settings.log_level.upper(),
+        format="%(asctime)s %(levelname)s %(name)s %(message)s",
+        stream=sys.stderr,
+    )
+    logging.getLogger("alembic").setLevel(logging.WARNING)
+    hide_environment()
+    _forget_secrets()
+    rules = Rules(
+        job=job,
+        env_modules=tuple(settings.env_modules),
+        config_dirs=tuple(settings.config_dirs),
+        extra_targets=tuple(settings.extra_targets),
+        memory_bytes=settings.child_memory_bytes,
+    )
+    launcher = ChildLauncher(rules, preload=preload)
+    launcher.start()
+    # only now: what the forkserver has imported and opened, every child has as well
+    from service.store import open_stores
+    from service.worker.worker import Worker
+
+    stores = open_stores(settings)
+    try:
+        worker = Worker(settings, stores, launcher, graces=graces)
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda *_: worker.stop())
+        return worker.run()
+    finally:
+        stores.close()
+
+
+def _forget_secrets() -> None:
+    """Settings have been read; whatever this process still starts need not know them."""
+    for name in [name for name in os.environ if name.startswith("MAZE_")]:
+        del os.environ[name]

@@ -1,0 +1,241 @@
+"""The worker: claims queued runs into slots, keeps their leases, reaps lapsed ones, stops in good order."""
+
+import logging
+import os
+import secrets
+import socket
+import threading
+import time
+from collections.abc import Callable
+from importlib.metadata import version
+
+from service.domain.errors import ServiceError, StaleLeaseError, StoreUnavailableError
+from service.domain.run import RunKind
+from service.settings import Settings
+from service.worker.attempt import Attempt, Graces, WorkerStores
+from service.worker.environments import publish_environments
+from service.worker.launcher import ChildLauncher
+from service.worker.lease_guard import LeaseGuard
+from service.worker.settlement import StopReason
+
+logger = logging.getLogger(__name__)
+
+GUARD_S = 0.2
+REAP_S = 2.0
+CANCEL_S = 0.25
+"""Least time between two looks for wishes to cancel: well below the second in which one has to arrive."""
+CLAIM_S = 1.0
+"""A claim is tried this often even when nothing seems to have changed."""
+SECOND_SIGNAL_S = 1.0
+"""A second signal this soon after the first is the same one: it came to the group and to the process."""
+PUBLISH_S = 3600.0
+"""Environment ids that nobody publishes for a day are forgotten."""
+LAST_WRITES_S = 5.0
+"""Time to write how runs ended after their children were killed."""
+
+ACTING_KINDS = (RunKind.ROLLOUT, RunKind.EVALUATE)
+
+
+def worker_name() -> str:
+    """A name that no other worker has, now or later; it says where to look."""
+    return f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}"
+
+
+class Worker:
+    """Runs what is queued until it is told to stop.
+
+    Args:
+        settings: slots, lease and intervals.
+        stores: where runs come from and their reports go.
+        launcher: started already.
+        graces: how long a run may take to follow a wish to stop.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        stores: WorkerStores,
+        launcher: ChildLauncher,
+        *,
+        graces: Graces | None = None,
+    ) -> None:
+        self.name = worker_name()
+        self._settings = settings
+        self._stores = stores
+        self._launcher = launcher
+        self._graces = graces or Graces()
+        self._attempts: dict[str, Attempt] = {}
+        self._lock = threading.Lock()
+        self._changed = threading.Event()  # a slot became free: do not wait for the next poll
+        self._ended = threading.Event()
+        self._stopping_at: float | None = None
+        self._at_once = False
+
+    def stop(self) -> None:
+        """Stop claiming and end in good order; a second call a while later ends at once.
+
+        For signal handlers: it takes no lock.
+        """
+        now = time.monotonic()
+        if self._stopping_at is None:
+            self._stopping_at = now
+        elif now - self._stopping_at > SECOND_SIGNAL_S:
+            self._at_once = True
+
+    def run(self) -> int:
+        """Work until :meth:`stop`; returns the exit code of the process."""
+        logger.info("worker %s: %d slots", self.name, self._settings.workers)
+        threads = [
+            threading.Thread(target=self._every, args=(period_s, action), name=name, daemon=True)
+            for name, period_s, action in (
+                ("heartbeat", self._settings.heartbeat_s, self._beat),
+                ("guard", GUARD_S, self._check),
+                ("reaper", min(REAP_S, self._settings.lease_s / 4), self._reap),
+                ("publisher", PUBLISH_S, self._publish_environments),
+            )
+        ]
+        for thread in threads:
+            thread.start()
+        is_healthy = self._claim_until_stopped()
+        self._end_attempts()
+        self._ended.set()
+        for thread in threads:
+            thread.join(LAST_WRITES_S)
+        logger.info("worker %s: ended", self.name)
+        return 0 if is_healthy else 1
+
+    def _claim_until_stopped(self) -> bool:
+        """The main loop; False when it ended because no child can be started any more."""
+        claim_marker = cancel_marker = None
+        claimed_at = cancel_at = float("-inf")
+        while self._stopping_at is None:
+            self._changed.wait(self._settings.poll_s)
+            if not self._launcher.is_alive():
+                logger.error("worker %s: the forkserver has ended; ending as well", self.name)
+                return False
+            now = time.monotonic()
+            try:
+                marker = self._stores.runs.change_marker()
+                if marker != claim_marker or self._changed.is_set() or now - claimed_at >= CLAIM_S:
+                    self._changed.clear()
+                    self._fill_slots()
+                    claim_marker, claimed_at = marker, now
+                if marker != cancel_marker and now - cancel_at >= CANCEL_S:
+                    self._look_for_cancels()
+                    cancel_marker, cancel_at = marker, now
+            except StoreUnavailableError as error:
+                logger.warning("worker %s: the database does not answer: %s", self.name, error)
+                self._ended.wait(min(1.0, 10 * self._settings.poll_s))
+            except ServiceError:
+                logger.exception("worker %s: claiming failed", self.name)
+        return True
+
+    def _fill_slots(self) -> None:
+        """Claim until no slot is free or nothing fits into one."""
+        while self._stopping_at is None and (kinds := self._free_kinds()):
+            claimed_at = time.monotonic()
+            claimed = self._stores.runs.claim(self.name, kinds=kinds, lease_s=self._settings.lease_s)
+            if claimed is None:
+                return
+            run, lease = claimed
+            attempt = Attempt(
+                run,
+                LeaseGuard(lease, lease_s=self._settings.lease_s, claimed_at=claimed_at),
+                self._stores,
+                self._launcher,
+                max_attempts=self._settings.max_attempts,
+                graces=self._graces,
+                on_end=self._forget,
+            )
+            with self._lock:
+                self._attempts[run.id] = attempt
+            attempt.start()
+
+    def _free_kinds(self) -> tuple[RunKind, ...]:
+        """Kinds that a free slot may take; the last of several slots takes no training."""
+        kinds = [attempt.run.kind for attempt in self._current()]
+        slots = self._settings.workers
+        if len(kinds) >= slots:
+            return ()
+        for_training = max(1, slots - 1)
+        return tuple(RunKind) if kinds.count(RunKind.TRAIN) < for_training else ACTING_KINDS
+
+    def _look_for_cancels(self) -> None:
+        for attempt in self._current():
+            if self._stores.runs.get(attempt.run.id).cancel_requested:
+                attempt.request_stop(StopReason.CANCEL)
+
+    def _current(self) -> list[Attempt]:
+        with self._lock:
+            return list(self._attempts.values())
+
+    def _forget(self, attempt: Attempt) -> None:
+        with self._lock:
+            if self._attempts.get(attempt.run.id) is attempt:
+                del self._attempts[attempt.run.id]
+        self._changed.set()
+
+    def _beat(self) -> None:
+        """Renew every lease, and say that this worker lives."""
+        for attempt in self._current():
+            asked_at = time.monotonic()
+            try:
+                wished = self._stores.runs.heartbeat(attempt.guard.lease, lease_s=self._settings.lease_s)
+                attempt.guard.renewed(asked_at)
+            except StaleLeaseError:
+                attempt.guard.fence()
+                attempt.check()
+            except StoreUnavailableError as error:
+                logger.warning("run %s: the lease was not renewed: %s", attempt.run.id, error)
+            else:
+                if wished:
+                    attempt.request_stop(StopReason.CANCEL)
+        self._stores.registry.beat_worker(
+            self.name,
+            {
+                "host": socket.gethostname(),
+                "pid": os.getpid(),
+                "slots": self._settings.workers,
+                "runs": [attempt.run.id for attempt in self._current()],
+                "stopping": self._stopping_at is not None,
+                "version": version("maze-service"),
+            },
+        )
+
+    def _check(self) -> None:
+        for attempt in self._current():
+            attempt.check()
+
+    def _reap(self) -> None:
+        for run in self._stores.runs.reap(max_attempts=self._settings.max_attempts):
+            logger.warning("run %s: its worker fell silent; now %s (%s)", run.id, run.state, run.reason)
+
+    def _publish_environments(self) -> None:
+        publish_environments(self._launcher, self._stores.registry)
+
+    def _every(self, period_s: float, action: Callable[[], None]) -> None:
+        """Do something at once and then again and again; an error is logged and tried again."""
+        while True:
+            try:
+                action()
+            except StoreUnavailableError as error:
+                logger.warning("worker %s: the database does not answer: %s", self.name, error)
+            except Exception:
+                logger.exception("worker %s: %s failed", self.name, threading.current_thread().name)
+            if self._ended.wait(period_s):
+                return
+
+    def _end_attempts(self) -> None:
+        """Let running children store a checkpoint, then kill what still runs; give the runs back."""
+        grace_s = self._settings.shutdown_grace_s
+        deadline = time.monotonic() + grace_s - min(LAST_WRITES_S, grace_s / 5)
+        for attempt in self._current():
+            attempt.request_stop(StopReason.SHUTDOWN)
+        while self._current() and time.monotonic() < deadline and not self._at_once:
+            self._changed.clear()
+            self._changed.wait(GUARD_S)
+        for attempt in self._current():
+            attempt.kill()
+        deadline = time.monotonic() + LAST_WRITES_S
+        for attempt in self._current():
+            attempt.join(deadline - time.monotonic())

@@ -1,0 +1,73 @@
+"""Runs and checkpoints for the contract suites, with everything that a test does not speak of filled in."""
+
+from itertools import count
+from typing import Any
+
+from service.domain.run import EpisodeInfo, Lease, NewCheckpoint, NewRun, Run, RunKind
+from service.domain.use_cases import new_run_id
+from service.store import Stores
+
+_numbers = count(1)
+
+
+def new_run(**facts: Any) -> NewRun:
+    """A training run to be submitted."""
+    return NewRun(
+        **{
+            "id": new_run_id(),
+            "kind": RunKind.TRAIN,
+            "request": {"algorithm": "ppo", "overrides": {"env.name": "CartPole-v1"}},
+            "config": {"wrappers": {"second": {}, "first": {}}},
+            "config_sha256": "a" * 64,
+            "seed": 7,
+            **facts,
+        }
+    )
+
+
+def submit(stores: Stores, **facts: Any) -> Run:
+    """A queued run."""
+    return stores.runs.create(new_run(**facts))[0]
+
+
+def start(stores: Stores, worker: str = "worker-1", lease_s: float = 30.0, **facts: Any) -> tuple[Run, Lease]:
+    """A run that a worker has just claimed; a negative ``lease_s`` is a lease that has lapsed."""
+    submit(stores, **facts)
+    claimed = stores.runs.claim(worker, kinds=list(RunKind), lease_s=lease_s)
+    assert claimed is not None
+    return claimed
+
+
+def new_checkpoint(epoch: int, kind: str = "scheduled", **facts: Any) -> NewCheckpoint:
+    """A checkpoint whose content is like no other's."""
+    return NewCheckpoint(
+        **{
+            "epoch": epoch,
+            "step": epoch * 1000,
+            "kind": kind,
+            "metrics": {"eval/mean_return": float(epoch)},
+            "content_sha256": f"{next(_numbers):064x}",
+            "weights_sha256": "b" * 64,
+            "servable": True,
+            "not_servable_reason": None,
+            "is_best": False,
+            "is_last": False,
+            **facts,
+        }
+    )
+
+
+def new_episode(index: int, **facts: Any) -> EpisodeInfo:
+    """An episode that ended by itself."""
+    return EpisodeInfo(
+        **{
+            "index": index,
+            "seed": 100 + index,
+            "episode_return": 10.0 * index,
+            "length": 10,
+            "terminated": True,
+            "truncated": False,
+            "has_trajectory": False,
+            **facts,
+        }
+    )

@@ -1,0 +1,193 @@
+"""Claims, leases, cancels and ends: what every run store must do.
+
+A lapsed lease is one that was taken for a negative time: no test waits for a clock.
+"""
+
+import math
+from collections.abc import Callable
+
+import pytest
+
+from service.domain.errors import StaleLeaseError, StateConflictError
+from service.domain.run import EventType, Lease, MetricPoint, RunKind, RunState
+from service.store import Stores
+from tests.contracts.builders import start, submit
+
+ALL_KINDS = list(RunKind)
+
+
+def states(stores: Stores, run_id: str) -> list[str]:
+    return [event.data["state"] for event in stores.runs.events(run_id) if event.type is EventType.STATE]
+
+
+class LifeContract:
+    """Claims, leases, cancels and ends."""
+
+    def test_the_oldest_run_of_the_kinds_is_claimed(self, stores: Stores) -> None:
+        first = submit(stores)
+        rollout = submit(stores, kind=RunKind.ROLLOUT)
+        second = submit(stores)
+        claimed = [stores.runs.claim("w", kinds=[RunKind.TRAIN], lease_s=30) for _ in range(3)]
+        assert [taken and taken[0].id for taken in claimed] == [first.id, second.id, None]
+        assert stores.runs.get(rollout.id).state is RunState.QUEUED
+
+    def test_a_claim_starts_the_run_and_gives_the_lease(self, stores: Stores) -> None:
+        run, lease = start(stores, "worker-9", labels={"team": "a"})
+        assert (run.state, run.worker, run.attempt, run.epoch_token) == (RunState.RUNNING, "worker-9", 1, 1)
+        assert run.started_at is not None
+        assert run.labels == {"team": "a"}
+        assert lease == Lease(run_id=run.id, worker="worker-9", epoch_token=1)
+        assert run == stores.runs.get(run.id)
+        assert states(stores, run.id) == ["queued", "running"]
+
+    def test_a_heartbeat_keeps_the_run_and_tells_of_a_cancel(self, stores: Stores) -> None:
+        run, lease = start(stores, lease_s=-1)
+        assert not stores.runs.heartbeat(lease, lease_s=30)
+        assert stores.runs.reap(max_attempts=3) == []
+        stores.runs.request_cancel(run.id)
+        assert stores.runs.heartbeat(lease, lease_s=30)
+
+    def test_a_queued_run_is_cancelled_at_once(self, stores: Stores) -> None:
+        run = stores.runs.request_cancel(submit(stores).id, reason="user_cancel")
+        assert (run.state, run.reason) == (RunState.CANCELLED, "user_cancel")
+        assert run.finished_at is not None
+        assert [event.type for event in stores.runs.events(run.id)] == [
+            EventType.STATE,
+            EventType.STATE,
+            EventType.END,
+        ]
+        assert stores.runs.claim("w", kinds=ALL_KINDS, lease_s=30) is None
+
+    def test_a_running_run_stops_first_and_ends_when_its_worker_says_so(self, stores: Stores) -> None:
+        run, lease = start(stores)
+        stopping = stores.runs.request_cancel(run.id)
+        assert (stopping.state, stopping.cancel_requested, stopping.finished_at) == (
+            RunState.STOPPING,
+            True,
+            None,
+        )
+        assert stores.runs.request_cancel(run.id).state is RunState.STOPPING
+        ended = stores.runs.finish(lease, RunState.CANCELLED, reason="user_cancel")
+        assert (ended.state, ended.cancel_requested) == (RunState.CANCELLED, True)
+        assert states(stores, run.id) == ["queued", "running", "stopping", "cancelled"]
+
+    def test_a_run_that_finishes_before_the_cancel_arrives_has_succeeded(self, stores: Stores) -> None:
+        run, lease = start(stores)
+        stores.runs.request_cancel(run.id)
+        assert stores.runs.finish(lease, RunState.SUCCEEDED, reason="completed").state is RunState.SUCCEEDED
+
+    def test_an_end_keeps_result_and_error_and_announces_them(self, stores: Stores) -> None:
+        run, lease = start(stores)
+        result, error = {"mean_return": math.inf}, {"code": "oom", "message": "killed"}
+        ended = stores.runs.finish(lease, RunState.FAILED, reason="oom_killed", result=result, error=error)
+        assert (ended.reason, ended.result, ended.error) == ("oom_killed", result, error)
+        assert ended == stores.runs.get(run.id)
+        end = stores.runs.events(run.id)[-1]
+        assert end.type is EventType.END
+        assert end.data == {"state": "failed", "reason": "oom_killed", "result": result, "error": error}
+
+    def test_only_the_arrows_of_the_state_diagram_can_be_gone(self, stores: Stores) -> None:
+        run, lease = start(stores)
+        with pytest.raises(StateConflictError, match="cannot become cancelled"):
+            stores.runs.finish(lease, RunState.CANCELLED, reason="nobody_wished_it")
+        with pytest.raises(ValueError, match="cannot end paused"):
+            stores.runs.finish(lease, RunState.PAUSED, reason="pause")
+        assert stores.runs.get(run.id).state is RunState.RUNNING
+
+    def test_a_release_gives_back_the_place_and_an_uncharged_one_the_attempt(self, stores: Stores) -> None:
+        first, lease = start(stores)
+        submit(stores)
+        released = stores.runs.release(lease, reason="shutdown", charge_attempt=False)
+        assert (released.state, released.reason, released.attempt, released.worker) == (
+            RunState.QUEUED, "shutdown", 0, None,
+        )  # fmt: skip
+        claimed = stores.runs.claim("w2", kinds=ALL_KINDS, lease_s=30)
+        assert claimed is not None
+        assert (claimed[0].id, claimed[0].attempt, claimed[1].epoch_token) == (first.id, 1, 2)
+        assert claimed[0].started_at == first.started_at
+        assert stores.runs.release(claimed[1], reason="retry", charge_attempt=True).attempt == 1
+
+    def test_a_lapsed_lease_is_reaped_and_a_live_one_is_not(self, stores: Stores) -> None:
+        lapsed, _ = start(stores, lease_s=-1)
+        alive, _ = start(stores, lease_s=30)
+        (reaped,) = stores.runs.reap(max_attempts=3)
+        assert (reaped.id, reaped.state, reaped.reason) == (lapsed.id, RunState.QUEUED, "lease_expired")
+        assert stores.runs.get(alive.id).state is RunState.RUNNING
+        assert stores.runs.reap(max_attempts=3) == []
+
+    def test_a_run_that_dies_too_often_fails(self, stores: Stores) -> None:
+        run, _ = start(stores, lease_s=-1)
+        stores.runs.reap(max_attempts=2)
+        assert stores.runs.claim("w2", kinds=ALL_KINDS, lease_s=-1) is not None
+        (dead,) = stores.runs.reap(max_attempts=2)
+        assert (dead.id, dead.state, dead.reason) == (run.id, RunState.FAILED, "attempts_exhausted")
+        assert dead.error is not None
+        assert dead.error["code"] == "attempts_exhausted"
+        assert "w2" in dead.error["message"]
+
+    def test_a_cancel_wish_outlives_the_worker_that_should_have_heard_it(self, stores: Stores) -> None:
+        run, _ = start(stores, lease_s=-1)
+        stores.runs.request_cancel(run.id, reason="user_cancel")
+        (requeued,) = stores.runs.reap(max_attempts=3)
+        assert (requeued.state, requeued.cancel_requested) == (RunState.QUEUED, True)
+        claimed = stores.runs.claim("w2", kinds=ALL_KINDS, lease_s=30)
+        assert claimed is not None
+        assert (claimed[0].state, claimed[0].reason) == (RunState.STOPPING, "user_cancel")
+        assert stores.runs.heartbeat(claimed[1], lease_s=30)
+        stores.runs.finish(claimed[1], RunState.CANCELLED, reason="user_cancel")
+        assert states(stores, run.id) == [
+            "queued",
+            "running",
+            "stopping",
+            "queued",
+            "running",
+            "stopping",
+            "cancelled",
+        ]
+
+    def test_a_stopping_run_out_of_attempts_is_cancelled_as_was_wished(self, stores: Stores) -> None:
+        run, _ = start(stores, lease_s=-1)
+        stores.runs.request_cancel(run.id, reason="user_cancel")
+        (ended,) = stores.runs.reap(max_attempts=1)
+        assert (ended.state, ended.reason) == (RunState.CANCELLED, "user_cancel")
+
+    def test_a_requeued_run_with_a_wish_is_cancelled_at_once_when_asked_again(self, stores: Stores) -> None:
+        run, lease = start(stores)
+        stores.runs.request_cancel(run.id)
+        stores.runs.release(lease, reason="shutdown", charge_attempt=False)
+        assert stores.runs.request_cancel(run.id).state is RunState.CANCELLED
+
+    @pytest.mark.parametrize("how", ["taken_over", "given_back", "ended"])
+    def test_a_stale_worker_writes_nothing(self, stores: Stores, how: str) -> None:
+        run, old = start(stores, "same-name", lease_s=-1)
+        if how == "taken_over":
+            stores.runs.reap(max_attempts=3)
+            assert stores.runs.claim("same-name", kinds=ALL_KINDS, lease_s=30) is not None
+        elif how == "given_back":
+            stores.runs.release(old, reason="shutdown", charge_attempt=False)
+        else:
+            stores.runs.finish(old, RunState.SUCCEEDED, reason="completed")
+        before = stores.runs.get(run.id), stores.runs.events(run.id)
+
+        points = [MetricPoint(name="loss", epoch=1, step=1, value=1.0)]
+        writes: list[Callable[[], object]] = [
+            lambda: stores.runs.heartbeat(old, lease_s=30),
+            lambda: stores.runs.report(old, phase="training", metrics=points, logs=[("info", "x")]),
+            lambda: stores.runs.release(old, reason="shutdown", charge_attempt=False),
+            lambda: stores.runs.finish(old, RunState.FAILED, reason="late"),
+        ]
+        for write in writes:
+            with pytest.raises(StaleLeaseError, match=run.id):
+                write()
+        assert (stores.runs.get(run.id), stores.runs.events(run.id)) == before
+        assert stores.runs.metrics(run.id) == []
+        assert stores.runs.logs(run.id) == []
+
+    def test_an_ended_run_never_changes(self, stores: Stores) -> None:
+        run, lease = start(stores, lease_s=-1)
+        ended = stores.runs.finish(lease, RunState.SUCCEEDED, reason="completed")
+        with pytest.raises(StateConflictError, match="succeeded"):
+            stores.runs.request_cancel(run.id)
+        assert stores.runs.reap(max_attempts=1) == []
+        assert stores.runs.claim("w", kinds=ALL_KINDS, lease_s=30) is None
+        assert stores.runs.get(run.id) == ended

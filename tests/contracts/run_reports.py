@@ -1,0 +1,158 @@
+"""Phases, progress, metric points, log lines and events: what every run store must do."""
+
+import math
+
+import pytest
+
+from service.domain.run import EventType, MetricPoint, Progress, RunKind, RunState
+from service.store import Stores, open_stores
+from tests.contracts.builders import start, submit
+from tests.contracts.threads import in_threads
+
+ALL_KINDS = list(RunKind)
+
+
+def point(name: str, epoch: int, value: float, step: int = 0) -> MetricPoint:
+    return MetricPoint(name=name, epoch=epoch, step=step, value=value)
+
+
+class ReportContract:
+    """Phases, progress, metric points, log lines and events."""
+
+    def test_a_phase_is_news_once(self, stores: Stores) -> None:
+        run, lease = start(stores)
+        for phase in ("building", "building", "training"):
+            stores.runs.report(lease, phase=phase)
+        assert stores.runs.get(run.id).phase == "training"
+        phases = [event.data for event in stores.runs.events(run.id) if event.type is EventType.PHASE]
+        assert phases == [{"phase": "building"}, {"phase": "training"}]
+
+    def test_the_phase_is_over_when_nobody_works_on_the_run(self, stores: Stores) -> None:
+        _, lease = start(stores)
+        stores.runs.report(lease, phase="training")
+        assert stores.runs.release(lease, reason="shutdown", charge_attempt=False).phase is None
+
+    def test_progress_is_the_last_one_reported(self, stores: Stores) -> None:
+        run, lease = start(stores)
+        last = Progress(epoch=2, n_epochs=30, env_steps=2048, fraction=2 / 30, eta_s=12.5)
+        for progress in (Progress(epoch=1), last):
+            stores.runs.report(lease, progress=progress)
+        assert stores.runs.get(run.id).progress == last
+
+    def test_metric_points_come_by_epoch_then_name(self, stores: Stores) -> None:
+        run, lease = start(stores)
+        for epoch in (2, 1, 3):
+            stores.runs.report(
+                lease, metrics=[point("b", epoch, epoch), point("a", epoch, -epoch, step=epoch * 10)]
+            )
+
+        def keys(**filters: object) -> list[tuple[str, int]]:
+            return [(p.name, p.epoch) for p in stores.runs.metrics(run.id, **filters)]  # type: ignore[arg-type]
+
+        assert keys() == [("a", 1), ("b", 1), ("a", 2), ("b", 2), ("a", 3), ("b", 3)]
+        assert keys(names=["a"]) == [("a", 1), ("a", 2), ("a", 3)]
+        assert keys(after_epoch=2) == [("a", 3), ("b", 3)]
+        assert keys(limit=3) == [("a", 1), ("b", 1), ("a", 2)]
+        first = stores.runs.metrics(run.id)[0]
+        assert (first.step, first.value, first.at is not None) == (10, -1.0, True)
+
+    def test_a_point_that_is_written_again_replaces_the_old(self, stores: Stores) -> None:
+        run, lease = start(stores)
+        stores.runs.report(lease, metrics=[point("a", 1, 1.0, step=5)])
+        stores.runs.report(lease, metrics=[point("a", 1, 2.0, step=6), point("a", 1, 3.0, step=7)])
+        assert [(p.value, p.step) for p in stores.runs.metrics(run.id)] == [(3.0, 7)]
+
+    def test_values_that_are_not_finite_come_back_as_they_were(self, stores: Stores) -> None:
+        run, lease = start(stores)
+        given = {"inf": math.inf, "minus_inf": -math.inf, "nan": math.nan, "tiny": 5e-324, "third": 1 / 3}
+        finite_or_infinite = {name: value for name, value in given.items() if name != "nan"}
+        stores.runs.report(lease, metrics=[point(name, 1, value) for name, value in given.items()])
+        stored = {p.name: p.value for p in stores.runs.metrics(run.id)}
+        event = stores.runs.events(run.id)[-1]
+        for values in (stored, stores.runs.get(run.id).latest_metrics, event.data["values"]):
+            assert math.isnan(values["nan"])
+            assert {name: value for name, value in values.items() if name != "nan"} == finite_or_infinite
+
+    def test_the_latest_metrics_are_each_name_at_its_last_epoch(self, stores: Stores) -> None:
+        run, lease = start(stores)
+        stores.runs.report(lease, metrics=[point("loss", 1, 0.5), point("eval", 1, 10.0)])
+        stores.runs.report(lease, metrics=[point("loss", 3, 0.3), point("loss", 2, 0.4)])
+        assert stores.runs.get(run.id).latest_metrics == {"loss": 0.3, "eval": 10.0}
+
+    def test_metrics_make_one_event_per_epoch(self, stores: Stores) -> None:
+        run, lease = start(stores)
+        stores.runs.report(
+            lease, metrics=[point("a", 1, 1.0, 8), point("b", 1, 2.0, 8), point("a", 2, 3.0, 16)]
+        )
+        events = [event.data for event in stores.runs.events(run.id) if event.type is EventType.METRICS]
+        assert events == [
+            {"epoch": 1, "step": 8, "values": {"a": 1.0, "b": 2.0}},
+            {"epoch": 2, "step": 16, "values": {"a": 3.0}},
+        ]
+
+    def test_log_lines_are_numbered_on_over_reports(self, stores: Stores) -> None:
+        run, lease = start(stores)
+        stores.runs.report(lease, logs=[("info", "one"), ("warning", "two")])
+        stores.runs.report(lease, logs=[("error", "three")])
+        lines = stores.runs.logs(run.id)
+        assert [(line.seq, line.level, line.message) for line in lines] == [
+            (1, "info", "one"),
+            (2, "warning", "two"),
+            (3, "error", "three"),
+        ]
+        assert [line.seq for line in stores.runs.logs(run.id, after=1, limit=1)] == [2]
+
+    @pytest.mark.parametrize("message", ["a\x00b", "half \ud800 pair", "\U0001f600 é \r\n \x1b[31m"])
+    def test_a_log_line_of_any_characters_is_kept(self, stores: Stores, message: str) -> None:
+        run, lease = start(stores)
+        stores.runs.report(lease, logs=[("info", message)])
+        (line,) = stores.runs.logs(run.id)
+        assert line.message == message.replace("\x00", "\ufffd").replace("\ud800", "\ufffd" * 3)
+
+    def test_given_events_follow_those_that_the_report_makes(self, stores: Stores) -> None:
+        run, lease = start(stores)
+        stores.runs.report(
+            lease,
+            phase="training",
+            metrics=[point("a", 1, 1.0)],
+            events=[(EventType.WARNING, {"message": "slow"})],
+        )
+        types = [event.type for event in stores.runs.events(run.id, after=2)]
+        assert types == [EventType.PHASE, EventType.METRICS, EventType.WARNING]
+
+    def test_events_are_numbered_without_gaps_whoever_writes(self, stores: Stores) -> None:
+        run, lease = start(stores)
+
+        def report() -> None:
+            for _ in range(5):
+                stores.runs.report(lease, events=[(EventType.PROGRESS, {}), (EventType.PROGRESS, {})])
+
+        in_threads(report, 4)
+        assert [event.seq for event in stores.runs.events(run.id)] == list(range(1, 43))
+        assert [event.seq for event in stores.runs.events(run.id, after=40, limit=1)] == [41]
+
+    def test_times_are_in_order_and_in_utc(self, stores: Stores) -> None:
+        run, lease = start(stores)
+        ended = stores.runs.finish(lease, RunState.SUCCEEDED, reason="completed")
+        assert ended.started_at is not None
+        assert ended.finished_at is not None
+        assert ended.created_at <= ended.started_at <= ended.finished_at
+        assert str(ended.created_at.tzinfo) == "UTC"
+        moments = [event.at for event in stores.runs.events(run.id)]
+        assert moments == sorted(moments)
+
+    def test_the_change_marker_moves_with_every_write_of_anyone(
+        self, stores: Stores, database_url: str
+    ) -> None:
+        other = open_stores(database_url)
+        try:
+            markers = [stores.runs.change_marker()]
+            run = submit(other)
+            markers.append(stores.runs.change_marker())
+            submit(stores)
+            markers.append(stores.runs.change_marker())
+            other.runs.request_cancel(run.id)
+            markers.append(stores.runs.change_marker())
+        finally:
+            other.close()
+        assert len(set(markers)) == 4

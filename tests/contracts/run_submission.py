@@ -1,0 +1,127 @@
+"""Creating, reading, listing and counting runs: what every run store must do."""
+
+import base64
+
+import pytest
+
+from service.domain.errors import IdempotencyConflictError, NotFoundError
+from service.domain.run import EventType, RunKind, RunState
+from service.store import Stores
+from tests.contracts.builders import new_run, submit
+from tests.contracts.threads import in_threads
+
+ALL_KINDS = list(RunKind)
+
+
+BAD_KEYS = ('["runs"]', '["runs",1,2]', '["runs","soon","run_1"]', '["episodes",3]', "[" * 100_000)
+
+
+def as_cursor(key: str) -> str:
+    return base64.urlsafe_b64encode(key.encode()).decode().rstrip("=")
+
+
+class SubmissionContract:
+    """Creating, reading, listing and counting runs."""
+
+    def test_a_new_run_is_queued_and_reads_back_as_it_was_given(self, stores: Stores) -> None:
+        new = new_run(name="first", labels={"team": "a", "cost": "low"}, source_run="run_x")
+        run, made = stores.runs.create(new)
+        assert made
+        assert run == stores.runs.get(new.id)
+        assert run.state is RunState.QUEUED
+        for name in ("kind", "name", "labels", "request", "config", "config_sha256", "seed", "source_run"):
+            assert getattr(run, name) == getattr(new, name), name
+        assert list(run.config["wrappers"]) == ["second", "first"]  # their order is their meaning
+        assert (run.attempt, run.epoch_token, run.cancel_requested, run.started_at) == (0, 0, False, None)
+
+    def test_the_first_event_says_that_the_run_is_queued(self, stores: Stores) -> None:
+        run = submit(stores)
+        (event,) = stores.runs.events(run.id)
+        assert (event.run_id, event.seq, event.type) == (run.id, 1, EventType.STATE)
+        assert event.data == {"state": "queued", "from": None, "reason": None, "attempt": 0}
+
+    def test_an_unknown_run_is_named_in_the_error(self, stores: Stores) -> None:
+        with pytest.raises(NotFoundError, match="run_nope"):
+            stores.runs.get("run_nope")
+        with pytest.raises(NotFoundError, match="run_nope"):
+            stores.runs.request_cancel("run_nope")
+
+    def test_one_idempotency_key_makes_one_run(self, stores: Stores) -> None:
+        first, made = stores.runs.create(new_run(), ("key", "digest"))
+        second, made_again = stores.runs.create(new_run(), ("key", "digest"))
+        assert (made, made_again) == (True, False)
+        assert second.id == first.id
+        assert len(stores.runs.list().data) == 1
+
+    def test_a_key_with_another_body_is_refused_and_makes_nothing(self, stores: Stores) -> None:
+        first, _ = stores.runs.create(new_run(), ("key", "digest"))
+        with pytest.raises(IdempotencyConflictError, match=first.id):
+            stores.runs.create(new_run(), ("key", "other"))
+        assert [run.id for run in stores.runs.list().data] == [first.id]
+
+    def test_a_refused_submission_does_not_use_up_its_key(self, stores: Stores) -> None:
+        with pytest.raises(NotFoundError, match="ckpt_gone"):
+            stores.runs.create(new_run(source_checkpoint="ckpt_gone"), ("key", "digest"))
+        _, made = stores.runs.create(new_run(), ("key", "digest"))
+        assert made
+
+    def test_threads_with_one_key_make_one_run(self, stores: Stores) -> None:
+        made: list[tuple[str, bool]] = []
+
+        def submit_once() -> None:
+            run, is_new = stores.runs.create(new_run(), ("key", "digest"))
+            made.append((run.id, is_new))
+
+        in_threads(submit_once, 4)
+        assert len({run_id for run_id, _ in made}) == 1
+        assert sorted(is_new for _, is_new in made) == [False, False, False, True]
+
+    def test_pages_show_every_run_once_and_the_newest_first(self, stores: Stores) -> None:
+        ids = [submit(stores).id for _ in range(7)]
+        seen: list[str] = []
+        cursor = None
+        while True:
+            page = stores.runs.list(limit=3, cursor=cursor)
+            seen += [run.id for run in page.data]
+            submit(stores)  # a run that comes in between moves nothing
+            if not page.has_more:
+                break
+            cursor = page.next_cursor
+        assert seen == ids[::-1]
+
+    def test_a_last_page_that_is_full_has_no_further_one(self, stores: Stores) -> None:
+        for _ in range(3):
+            submit(stores)
+        assert not stores.runs.list(limit=3).has_more
+
+    def test_lists_are_filtered_by_state_kind_and_every_label(self, stores: Stores) -> None:
+        plain = submit(stores)
+        both = submit(stores, kind=RunKind.ROLLOUT, labels={"team": "a", "cost": "low"})
+        one = submit(stores, kind=RunKind.ROLLOUT, labels={"team": "a", "cost": "high"})
+        stores.runs.request_cancel(plain.id)
+
+        def found(**filters: object) -> list[str]:
+            return [run.id for run in stores.runs.list(**filters).data]  # type: ignore[arg-type]
+
+        assert found(state=RunState.CANCELLED) == [plain.id]
+        assert found(kind=RunKind.ROLLOUT) == [one.id, both.id]
+        assert found(labels={"team": "a"}) == [one.id, both.id]
+        assert found(labels={"team": "a", "cost": "low"}) == [both.id]
+        assert found(labels={"team": "b"}) == []
+        assert found(state=RunState.QUEUED, kind=RunKind.TRAIN) == []
+
+    @pytest.mark.parametrize(
+        "cursor", ["", "!", "WyJydW5zIl0", "WyJydW5zIiwxLDJd", "bnVsbA", "é", "WyJydW5zIiwiYSIsImIiXQ"]
+    )
+    def test_a_cursor_that_is_not_ours_is_a_value_error(self, stores: Stores, cursor: str) -> None:
+        with pytest.raises(ValueError, match="cursor"):
+            stores.runs.list(cursor=cursor)
+
+    def test_counts_are_per_kind_and_state(self, stores: Stores) -> None:
+        submit(stores)
+        submit(stores)
+        stores.runs.request_cancel(submit(stores, kind=RunKind.ROLLOUT).id)
+        assert stores.runs.counts() == {
+            (RunKind.TRAIN, RunState.QUEUED): 2,
+            (RunKind.ROLLOUT, RunState.CANCELLED): 1,
+        }

@@ -1,0 +1,261 @@
+"""Acting: shared memory with the parameters, descriptions with equal bits, noise by row, agents, the env's edge."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from gymnasium import spaces
+from hypothesis import given
+from hypothesis import strategies as st
+
+from maze_core.errors import CheckpointError
+from maze_core.models.acting import ActingPolicy, to_env_actions
+from maze_core.models.config import (
+    CustomModelConfig,
+    DistributionRule,
+    FlattenConcatPolicyNetConfig,
+    GaussianArgs,
+    ProbabilisticPolicyComposerConfig,
+)
+from maze_core.models.policies import TorchPolicy
+
+OBSERVATIONS = {
+    "pick": spaces.Dict({"scene": spaces.Box(-1, 1, (5,)), "choice_mask": spaces.MultiBinary(3)}),
+    1: spaces.Dict({"scene": spaces.Box(-1, 1, (2, 2)), "room": spaces.Discrete(3)}),
+}
+ACTIONS = {
+    "pick": spaces.Dict({"choice": spaces.Discrete(3, start=1), "arm": spaces.Box(-1, 1, (2,))}),
+    1: spaces.Dict({"gears": spaces.MultiDiscrete([2, 3]), "lamps": spaces.MultiBinary(2), "hand": spaces.Box(-1, 1, ())}),
+}
+AGENTS = {"pick": 3, 1: 1}
+KEYS = list(OBSERVATIONS)
+
+
+def policy(seed: int = 0, *, separate: bool = False) -> TorchPolicy:
+    composer = ProbabilisticPolicyComposerConfig(
+        networks=[FlattenConcatPolicyNetConfig(hidden_units=(16, 8))],
+        substeps_with_separate_agent_nets=["pick"] if separate else [],
+    )
+    rule = DistributionRule(
+        action_head="hand", distribution="diagonal_gaussian", args=GaussianArgs(state_dependent_std=True)
+    )
+    config = CustomModelConfig(policy=composer, critic=None, distribution_mapper_config=(rule,))
+    made = config.build(OBSERVATIONS, ACTIONS, AGENTS, generator_seed=seed).policy
+    with torch.no_grad():  # the initial logits are so small that every action is equally likely
+        for parameter in made.parameters():
+            parameter += 0.3 * torch.randn(parameter.shape, generator=torch.Generator().manual_seed(seed))
+    return made
+
+
+def samples(key, n: int, seed: int = 0) -> dict[str, np.ndarray]:
+    space = OBSERVATIONS[key]
+    space.seed(seed)
+    rows = [space.sample() for _ in range(n)]
+    seen = {name: np.stack([np.asarray(row[name]) for row in rows]) for name in space}
+    if "choice_mask" in seen:
+        seen["choice_mask"][:, 0] = 1
+    return seen
+
+
+def assert_same_bits(left: dict, right: dict) -> None:
+    assert left.keys() == right.keys()
+    for head in left:
+        assert left[head].dtype == right[head].dtype
+        assert left[head].tobytes() == right[head].tobytes()
+
+
+@pytest.mark.parametrize("separate", [False, True])
+@pytest.mark.parametrize("key", KEYS)
+def test_actions_lie_in_their_space_but_for_the_bounds_of_numbers(key, separate: bool) -> None:
+    acting, seen = policy(separate=separate).acting(), samples(key, 30)
+    noise = acting.noise(key, np.random.default_rng(0), 30)
+    agents = np.arange(30) % AGENTS[key]
+    raw = acting.act(key, seen, deterministic=False, noise=noise, agent_id=agents)
+    fitted = to_env_actions(raw, ACTIONS[key])
+    for row in range(30):
+        assert ACTIONS[key].contains({head: values[row] for head, values in fitted.items()})
+    if key == "pick":
+        assert np.abs(raw["arm"]).max() > 1
+        assert np.all(seen["choice_mask"][np.arange(30), raw["choice"] - 1] == 1)
+
+
+@pytest.mark.parametrize("separate", [False, True])
+@given(rows=st.lists(st.integers(0, 19), min_size=1, max_size=20), key=st.sampled_from(KEYS))
+def test_a_row_acts_by_its_own_observation_noise_and_agent_alone(separate: bool, rows: list[int], key) -> None:
+    acting, seen = policy(separate=separate).acting(), samples(key, 20)
+    noise = acting.noise(key, np.random.default_rng(1), 20)
+    agents = np.arange(20) % AGENTS[key]
+    everything = acting.act(key, seen, deterministic=False, noise=noise, agent_id=agents)
+    some = acting.act(
+        key,
+        {name: values[rows] for name, values in seen.items()},
+        deterministic=False,
+        noise=noise[rows],
+        agent_id=agents[rows],
+    )
+    assert_same_bits(some, {head: values[rows] for head, values in everything.items()})
+
+
+@pytest.mark.parametrize("key", KEYS)
+def test_noise_by_row_is_noise_at_once(key) -> None:
+    acting = policy().acting()
+    at_once = acting.noise(key, np.random.default_rng(5), 6)
+    rng = np.random.default_rng(5)
+    by_row = np.concatenate([acting.noise(key, rng, 1) for _ in range(6)])
+    assert np.array_equal(at_once, by_row)
+    assert at_once.shape == (6, {"pick": 3, 1: 5}[key])
+
+
+def test_deterministic_actions_need_no_noise_and_ignore_it() -> None:
+    acting, seen = policy().acting(), samples("pick", 4)
+    modes = acting.act("pick", seen, deterministic=True, noise=None)
+    assert_same_bits(acting.act("pick", seen, deterministic=True, noise=np.zeros((4, 3))), modes)
+    with pytest.raises(ValueError, match="needs noise"):
+        acting.act("pick", seen, deterministic=False, noise=None)
+
+
+def test_updates_in_place_are_seen_at_once() -> None:
+    made = policy()
+    acting, seen = made.acting(), samples("pick", 4)
+    before = acting.act("pick", seen, deterministic=True, noise=None)
+    with torch.no_grad():
+        for parameter in made.parameters():
+            parameter.mul_(-1.5)
+    after = acting.act("pick", seen, deterministic=True, noise=None)
+    assert not np.array_equal(before["arm"], after["arm"])
+    assert_same_bits(after, made.acting().act("pick", seen, deterministic=True, noise=None))
+
+
+def test_parameters_moved_into_one_buffer_are_seen_by_a_new_acting_policy() -> None:
+    made = policy()
+    flat = torch.cat([parameter.detach().reshape(-1) for parameter in made.parameters()])
+    at = 0
+    for parameter in made.parameters():
+        parameter.data = flat[at : at + parameter.numel()].view(parameter.shape)
+        at += parameter.numel()
+    acting, seen = made.acting(), samples(1, 4)
+    before = acting.act(1, seen, deterministic=True, noise=None)
+    flat.mul_(2.0)
+    after = acting.act(1, seen, deterministic=True, noise=None)
+    assert not np.array_equal(before["hand"], after["hand"])
+
+
+def test_actions_are_the_callers_to_keep() -> None:
+    acting = policy().acting()
+    first = acting.act("pick", samples("pick", 8, seed=1), deterministic=True, noise=None)
+    kept = {head: values.copy() for head, values in first.items()}
+    acting.act("pick", samples("pick", 8, seed=2), deterministic=True, noise=None)
+    assert_same_bits(first, kept)
+
+
+@pytest.mark.parametrize("separate", [False, True])
+def test_torch_gives_the_log_probability_of_what_was_sampled(separate: bool) -> None:
+    """exp(log p) of a discrete action is how often it is sampled, agent by agent."""
+    made = policy(separate=separate)
+    n = 6000
+    one = samples("pick", 3)
+    one["choice_mask"][:] = [[1, 0, 1], [1, 1, 1], [1, 1, 0]]
+    seen = {name: values.repeat(n, 0) for name, values in one.items()}
+    agents = np.arange(3).repeat(n)
+    acting = made.acting()
+    noise = acting.noise("pick", np.random.default_rng(0), 3 * n)
+    drawn = acting.act("pick", seen, deterministic=False, noise=noise, agent_id=agents)
+    frequencies = np.stack([np.bincount(part - 1, minlength=3) / n for part in drawn["choice"].reshape(3, n)])
+    for choice in (1, 2, 3):
+        log_prob, _ = made.log_probs_and_entropy(
+            "pick",
+            {name: torch.from_numpy(values) for name, values in one.items()},
+            {"choice": torch.full((3,), choice), "arm": torch.zeros(3, 2)},
+            torch.arange(3),
+        )
+        arm_alone = _log_density_of_zero_arm(made, one, separate=separate)
+        np.testing.assert_allclose((log_prob - arm_alone).exp().detach(), frequencies[:, choice - 1], atol=0.03)
+
+
+def _log_density_of_zero_arm(made: TorchPolicy, seen: dict, *, separate: bool) -> torch.Tensor:
+    rows = []
+    for i in range(3):
+        agent = made.steps[0].agents[i if separate else 0]
+        one = {name: torch.from_numpy(values[i : i + 1]) for name, values in seen.items()}
+        mean = agent.network.evaluate(one)[:, 3:5]
+        rows.append(torch.distributions.Normal(mean, agent.log_std.exp()).log_prob(torch.zeros(1, 2)).sum(1))
+    return torch.cat(rows)
+
+
+def test_agents_with_networks_of_their_own_act_and_learn_apart() -> None:
+    made = policy(separate=True)
+    seen = samples("pick", 6)
+    tensors = {name: torch.from_numpy(values) for name, values in seen.items()}
+    actions = {"choice": torch.ones(6, dtype=torch.int64), "arm": torch.zeros(6, 2)}
+    log_prob, _ = made.log_probs_and_entropy("pick", tensors, actions, torch.tensor([2, 2, 2, 0, 0, 2]))
+    log_prob.sum().backward()
+    touched = [agent.network.output_weight.grad is not None for agent in made.steps[0].agents]
+    assert touched == [True, False, True]
+    alone, _ = made.log_probs_and_entropy(
+        "pick", {k: v[3:4] for k, v in tensors.items()}, {k: v[3:4] for k, v in actions.items()}, torch.tensor([0])
+    )
+    torch.testing.assert_close(log_prob[3:4], alone)
+
+
+@pytest.mark.parametrize("separate", [False, True])
+def test_a_description_gives_the_same_bits(separate: bool) -> None:
+    made = policy(separate=separate)
+    tree, arrays = made.acting().describe()
+    state = {name: tensor.numpy() for name, tensor in made.state_dict().items()}
+    assert arrays.keys() == state.keys()
+    restored = ActingPolicy.from_description(json.loads(json.dumps(tree)), {**state, "optimizer": np.zeros(3)})
+    assert not restored.needs_torch
+    for key in KEYS:
+        seen, rng = samples(key, 11), np.random.default_rng(3)
+        noise = restored.noise(key, rng, 11)
+        agents = np.arange(11) % AGENTS[key]
+        left = restored.act(key, seen, deterministic=False, noise=noise, agent_id=agents)
+        right = made.acting().act(key, seen, deterministic=False, noise=noise, agent_id=agents)
+        assert_same_bits(left, right)
+
+
+def test_a_damaged_description_is_refused() -> None:
+    tree, arrays = policy().acting().describe()
+    step = tree["steps"][0]
+    for damaged in (
+        {},
+        {**tree, "format": 99},
+        {**tree, "kind": "module"},
+        {**tree, "steps": [{**step, "heads": step["heads"][:1]}]},
+        {**tree, "steps": [{**step, "networks": []}]},
+        {**tree, "steps": [{"step_key": "pick"}]},
+        {**tree, "steps": [{**step, "networks": [{"prefix": "steps.0.agents.0.", "program": None}]}]},
+    ):
+        with pytest.raises(CheckpointError):
+            ActingPolicy.from_description(damaged, arrays)
+    without = {name: values for name, values in arrays.items() if not name.endswith("log_std")}
+    with pytest.raises(CheckpointError):
+        ActingPolicy.from_description(tree, without)
+
+
+def test_the_edge_clips_rounds_and_casts_but_leaves_the_sample_alone() -> None:
+    space = spaces.Dict(
+        {
+            "arm": spaces.Box(np.array([-1, -np.inf]), np.array([1, np.inf]), dtype=np.float32),
+            "level": spaces.Box(0, 10, (1,), np.uint8),
+            "door": spaces.Discrete(3),
+            "lamps": spaces.MultiBinary(2),
+        }
+    )
+    raw = {
+        "arm": np.array([[2.5, 9.0], [-3.0, -9.0]], np.float32),
+        "level": np.array([[10.7], [2.5]], np.float32),
+        "door": np.array([2, 0]),
+        "lamps": np.array([[1, 0], [1, 1]], np.int8),
+    }
+    fitted = to_env_actions(raw, space)
+    assert fitted["arm"].tolist() == [[1.0, 9.0], [-1.0, -9.0]]
+    assert fitted["level"].tolist() == [[10], [2]]
+    assert all(fitted[head].dtype == space[head].dtype for head in space)
+    assert raw["arm"][0, 0] == 2.5
+
+
+def test_the_edge_takes_a_single_action_too() -> None:
+    space = spaces.Dict({"arm": spaces.Box(-1, 1, (2,))})
+    assert to_env_actions({"arm": np.array([3.0, 0.5])}, space)["arm"].tolist() == [1.0, 0.5]

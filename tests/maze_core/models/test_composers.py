@@ -1,0 +1,343 @@
+"""Models from settings, dicts, classes and modules: reproducible weights, sub-steps, agents, errors with their path."""
+
+import threading
+
+import numpy as np
+import pytest
+import torch
+from gymnasium import spaces
+from torch import nn
+
+from maze_core.config.instantiate import instantiate
+from maze_core.errors import CheckpointError, InvalidSpecificationError
+from maze_core.models.acting import ActingPolicy
+from maze_core.models.composers import (
+    CustomModelComposer,
+    ProbabilisticPolicyComposer,
+    SharedStateCriticComposer,
+    StepStateCriticComposer,
+    TemplateModelComposer,
+)
+from maze_core.models.config import (
+    CustomModelConfig,
+    FlattenConcatPolicyNetConfig,
+    FlattenConcatStateValueNetConfig,
+    ProbabilisticPolicyComposerConfig,
+    SharedStateCriticConfig,
+    StepStateCriticConfig,
+    TemplateModelConfig,
+)
+from maze_core.models.distributions import DistributionMapper
+from maze_core.models.networks import FlattenConcatPolicyNet, FlattenConcatStateValueNet
+
+OBSERVATIONS = {0: spaces.Dict({"observation": spaces.Box(-1, 1, (4,))})}
+ACTIONS = {0: spaces.Dict({"action": spaces.Discrete(2)})}
+ONE = {0: 1}
+TWO_STEPS = {
+    0: spaces.Dict({"scene": spaces.Box(-1, 1, (4,)), "action_mask": spaces.MultiBinary(2)}),
+    1: spaces.Dict({"scene": spaces.Box(-1, 1, (4,)), "room": spaces.Discrete(3, start=1)}),
+}
+TWO_ACTIONS = {0: ACTIONS[0], 1: ACTIONS[0]}
+POLICY_NET = {
+    "_target_": "maze.perception.models.built_in.flatten_concat.FlattenConcatPolicyNet",
+    "non_lin": "torch.nn.Tanh",
+    "hidden_units": [24, 12],
+}
+
+
+class SmallPolicyNet(nn.Module):
+    def __init__(self, obs_shapes, action_logits_shapes, width: int = 7) -> None:
+        super().__init__()
+        self.body = nn.Linear(sum(int(np.prod(shape)) for shape in obs_shapes.values()), width)
+        self.drop = nn.Dropout(0.5)
+        self.outs = nn.ModuleDict({head: nn.Linear(width, *shape) for head, shape in action_logits_shapes.items()})
+
+    def forward(self, observations):
+        flat = torch.cat([values.reshape(len(values), -1) for values in observations.values()], dim=1)
+        hidden = self.drop(torch.relu(self.body(flat)))
+        return {head: out(hidden) for head, out in self.outs.items()}
+
+
+class SmallValueNet(nn.Module):
+    def __init__(self, obs_shapes) -> None:
+        super().__init__()
+        self.out = nn.Linear(sum(int(np.prod(shape)) for shape in obs_shapes.values()), 1)
+
+    def forward(self, observations):
+        flat = torch.cat([values.reshape(len(values), -1) for values in observations.values()], dim=1)
+        return {"value": self.out(flat)}
+
+
+def custom(*networks, critic=None, **settings) -> CustomModelConfig:
+    policy = ProbabilisticPolicyComposerConfig(networks=list(networks), **settings)
+    return CustomModelConfig(policy=policy, critic=critic)
+
+
+def build(config, observations=OBSERVATIONS, actions=ACTIONS, agents=ONE, seed: int = 1):
+    return config.build(observations, actions, agents, generator_seed=seed)
+
+
+def weights(module: nn.Module) -> bytes:
+    return b"".join(tensor.numpy().tobytes() for tensor in module.state_dict().values())
+
+
+@pytest.mark.parametrize("config", [CustomModelConfig(), TemplateModelConfig(), custom(SmallPolicyNet)])
+def test_weights_depend_on_the_seed_and_nothing_else(config) -> None:
+    torch.manual_seed(5)
+    first = build(config)
+    torch.manual_seed(6)
+    torch.rand(10)
+    assert weights(build(config).policy) == weights(first.policy)
+    assert weights(build(config, seed=2).policy) != weights(first.policy)
+
+
+def test_policy_weights_do_not_depend_on_the_critic() -> None:
+    with_critic = build(custom(FlattenConcatPolicyNetConfig(), critic=StepStateCriticConfig(networks=[SmallValueNet])))
+    assert weights(with_critic.policy) == weights(build(custom(FlattenConcatPolicyNetConfig())).policy)
+
+
+@pytest.mark.parametrize("config", [CustomModelConfig(), custom(SmallPolicyNet)])
+def test_the_global_generator_is_left_alone(config) -> None:
+    torch.manual_seed(5)
+    expected = torch.rand(3)
+    torch.manual_seed(5)
+    build(config)
+    assert torch.equal(torch.rand(3), expected)
+
+
+def test_models_built_in_several_threads_have_the_weights_of_one() -> None:
+    expected = [weights(build(custom(SmallPolicyNet), seed=i).policy) for i in range(6)]
+    found: dict[int, bytes] = {}
+
+    def work(i: int) -> None:
+        found[i] = weights(build(custom(SmallPolicyNet), seed=i).policy)
+
+    threads = [threading.Thread(target=work, args=(i,)) for i in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert [found[i] for i in range(6)] == expected
+
+
+def test_weights_start_orthogonal_with_the_gain_of_their_layer_and_biases_at_zero() -> None:
+    model = build(custom(FlattenConcatPolicyNetConfig(hidden_units=(8, 8)), critic=CustomModelConfig().critic))
+    state = {name.rpartition(".")[2]: tensor for name, tensor in model.policy.state_dict().items()}
+    torch.testing.assert_close(state["hidden_1_weight"] @ state["hidden_1_weight"].T, 2 * torch.eye(8))
+    gram = state["output_weight"] @ state["output_weight"].T
+    torch.testing.assert_close(gram, 1e-4 * torch.eye(2), rtol=1e-4, atol=1e-9)
+    assert all(not tensor.any() for name, tensor in state.items() if name.endswith("bias"))
+    value = model.critic.state_dict()["networks.0.output_weight"]
+    assert torch.linalg.vector_norm(value).item() == pytest.approx(1.0, rel=1e-5)
+
+
+def test_a_composer_made_by_hand_with_published_names_is_a_model_policy() -> None:
+    composer = ProbabilisticPolicyComposer(
+        action_spaces_dict=ACTIONS,
+        observation_spaces_dict=OBSERVATIONS,
+        distribution_mapper=DistributionMapper(action_space=ACTIONS[0], distribution_mapper_config={}),
+        networks=[POLICY_NET],
+        substeps_with_separate_agent_nets=[],
+        agent_counts_dict={0: 1},
+    )
+    by_object = build(CustomModelConfig(policy=composer, critic=None)).policy
+    by_dict = build(
+        instantiate(
+            {
+                "_target_": "maze_core.models.config.CustomModelConfig",
+                "policy": {
+                    "_target_": "maze.perception.models.policies.ProbabilisticPolicyComposer",
+                    "networks": [POLICY_NET],
+                    "substeps_with_separate_agent_nets": [],
+                    "agent_counts_dict": {0: 1},
+                },
+                "critic": None,
+            }
+        )
+    ).policy
+    assert weights(by_object) == weights(by_dict)
+    assert by_object.state_dict()["steps.0.agents.0.network.hidden_0_weight"].shape == (24, 4)
+    assert weights(composer.compose(3)) == weights(composer.compose(3))
+
+
+def test_the_spaces_of_the_build_take_the_place_of_a_composers_own() -> None:
+    composer = ProbabilisticPolicyComposer(ACTIONS, OBSERVATIONS, None, [POLICY_NET])
+    wider = {0: spaces.Dict({"observation": spaces.Box(-1, 1, (9,))})}
+    made = build(CustomModelConfig(policy=composer, critic=None), observations=wider).policy
+    assert made.state_dict()["steps.0.agents.0.network.hidden_0_weight"].shape == (24, 9)
+
+
+def test_model_composers_build_what_their_settings_build() -> None:
+    critic = StepStateCriticComposer(OBSERVATIONS, [FlattenConcatStateValueNetConfig(hidden_units=(8,))])
+    policy = ProbabilisticPolicyComposer(ACTIONS, OBSERVATIONS, None, [POLICY_NET])
+    by_hand = CustomModelComposer(ACTIONS, OBSERVATIONS, ONE, [], policy, critic).compose(4)
+    settings = custom(
+        FlattenConcatPolicyNetConfig(hidden_units=(24, 12)),
+        critic=StepStateCriticConfig(networks=[FlattenConcatStateValueNetConfig(hidden_units=(8,))]),
+    )
+    expected = build(settings, seed=4)
+    assert weights(by_hand.policy) == weights(expected.policy)
+    assert weights(by_hand.critic) == weights(expected.critic)
+    template = TemplateModelComposer(ACTIONS, OBSERVATIONS, ONE, [], critic=StepStateCriticConfig())
+    by_settings = build(TemplateModelConfig(critic=StepStateCriticConfig()), seed=4)
+    assert weights(template.compose(4).critic) == weights(by_settings.critic)
+
+
+def test_a_template_has_no_critic_unless_asked() -> None:
+    assert build(TemplateModelConfig()).critic is None
+    assert build(TemplateModelConfig(critic=StepStateCriticConfig())).critic is not None
+
+
+def test_each_substep_has_a_network_of_its_own_and_masks_are_no_input() -> None:
+    model = build(TemplateModelConfig(critic=StepStateCriticConfig()), TWO_STEPS, TWO_ACTIONS, {0: 1, 1: 1})
+    assert [step.agents[0].network.program.inputs for step in model.policy.steps] == [("scene",), ("scene", "room")]
+    assert [network.program.inputs for network in model.critic.networks] == [("scene",), ("scene", "room")]
+
+
+def test_networks_may_be_named_by_substep() -> None:
+    named = {"1": FlattenConcatPolicyNetConfig(hidden_units=(5,)), "0": FlattenConcatPolicyNetConfig(hidden_units=(6,))}
+    config = CustomModelConfig(policy=ProbabilisticPolicyComposerConfig(networks=named), critic=None)
+    made = build(config, TWO_STEPS, TWO_ACTIONS, {0: 1, 1: 1}).policy
+    assert [len(step.agents[0].network.hidden_0_bias) for step in made.steps] == [6, 5]
+
+
+@pytest.mark.parametrize("network", [FlattenConcatStateValueNetConfig(hidden_units=(8,)), SmallValueNet])
+def test_a_shared_critic_is_one_network_and_hidden_observations_do_not_matter(network) -> None:
+    critic = SharedStateCriticComposer(
+        {0: TWO_STEPS[1], 1: spaces.Dict({"scene": TWO_STEPS[1]["scene"]})}, [network]
+    ).compose(0)
+    assert len(critic.networks) == 1
+    scene = torch.randn(5, 4, generator=torch.Generator().manual_seed(0))
+    without_room = critic.values(1, {"scene": scene})
+    with_first_room = critic.values(0, {"scene": scene, "room": torch.ones(5, dtype=torch.int64)})
+    assert without_room.shape == (5,)
+    torch.testing.assert_close(without_room, with_first_room)
+
+
+def test_a_shared_critic_refuses_one_name_for_two_spaces() -> None:
+    clash = {0: OBSERVATIONS[0], 1: spaces.Dict({"observation": spaces.Box(-1, 1, (5,))})}
+    composer = SharedStateCriticComposer(clash, [FlattenConcatStateValueNetConfig()])
+    with pytest.raises(InvalidSpecificationError, match="cannot share a critic"):
+        composer.compose(0)
+
+
+def test_agents_get_networks_of_their_own_where_asked() -> None:
+    config = custom(FlattenConcatPolicyNetConfig(hidden_units=(4,)), substeps_with_separate_agent_nets=["0"])
+    agents = build(config, agents={0: 3}).policy.steps[0].agents
+    assert len(agents) == 3
+    assert not torch.equal(agents[0].network.hidden_0_weight, agents[1].network.hidden_0_weight)
+    assert len(build(custom(FlattenConcatPolicyNetConfig()), agents={0: 3}).policy.steps[0].agents) == 1
+
+
+@pytest.mark.parametrize("entry", [SmallPolicyNet, lambda **shapes: SmallPolicyNet(**shapes, width=3)])
+def test_a_module_of_the_users_trains_and_acts_with_equal_rows(entry) -> None:
+    model = build(custom(entry))
+    acting = model.policy.acting()
+    assert acting.needs_torch
+    seen = np.random.default_rng(0).standard_normal((11, 4)).astype(np.float32)
+    noise = acting.noise(0, np.random.default_rng(1), 11)
+    together = acting.act(0, {"observation": seen}, deterministic=False, noise=noise)["action"]
+    alone = [
+        acting.act(0, {"observation": seen[i : i + 1]}, deterministic=False, noise=noise[i : i + 1])["action"][0]
+        for i in range(11)
+    ]
+    assert together.tolist() == alone
+    logits = acting.steps[0].networks[0].logits
+    every = logits({"observation": seen})
+    assert every.tobytes() == np.concatenate([logits({"observation": row[None]}) for row in seen]).tobytes()
+    assert model.policy.training
+    log_prob, _ = model.policy.log_probs_and_entropy(
+        0, {"observation": torch.from_numpy(seen)}, {"action": torch.from_numpy(together)}
+    )
+    log_prob.sum().backward()
+    assert all(parameter.grad is not None for parameter in model.policy.parameters())
+
+
+def test_a_policy_with_modules_of_the_users_has_no_description_to_act_from() -> None:
+    tree, arrays = build(custom(SmallPolicyNet)).policy.acting().describe()
+    assert tree["kind"] == "module"
+    with pytest.raises(CheckpointError, match="Python classes"):
+        ActingPolicy.from_description(tree, arrays)
+
+
+def test_our_networks_by_class_act_without_torch() -> None:
+    model = build(custom(FlattenConcatPolicyNet, critic=StepStateCriticConfig(networks=[FlattenConcatStateValueNet])))
+    assert not model.policy.acting().needs_torch
+    assert model.critic.values(0, {"observation": torch.zeros(3, 4)}).shape == (3,)
+
+
+def test_our_networks_take_and_give_dicts() -> None:
+    net = FlattenConcatPolicyNet({"a": (2, 2), "b": ()}, {"left": (3,), "right": (1,)}, [8], nn.ReLU)
+    given = net({"a": torch.zeros(5, 2, 2), "b": torch.zeros(5)})
+    assert {head: tuple(values.shape) for head, values in given.items()} == {"left": (5, 3), "right": (5, 1)}
+    assert FlattenConcatStateValueNet({"a": (2,)})({"a": torch.zeros(5, 2)})["value"].shape == (5, 1)
+
+
+class ShortPolicyNet(SmallPolicyNet):
+    def forward(self, observations):
+        return {head: values[:, :1] for head, values in super().forward(observations).items()}
+
+
+@pytest.mark.parametrize(
+    ("config", "path", "message"),
+    [
+        (custom(FlattenConcatStateValueNetConfig()), "model.policy.networks.0", "is no network"),
+        (custom(7), "model.policy.networks.0", "int is no network"),
+        (custom(dict), "model.policy.networks.0", "gave a dict"),
+        (custom(nn.Tanh), "model.policy.networks.0", "cannot be made from obs_shapes"),
+        (custom(ShortPolicyNet), "model.policy.networks.0", "2 wide, not 1"),
+        (custom(nn.Identity()), "model.policy.networks.0", "should give 'action'"),
+        (custom(*[FlattenConcatPolicyNetConfig()] * 2), "model.policy.networks", "2 networks for 1 sub-steps"),
+        (
+            CustomModelConfig(policy=ProbabilisticPolicyComposerConfig()),
+            "model.policy.networks",
+            "use model=vector_obs",
+        ),
+        (
+            CustomModelConfig(policy=ProbabilisticPolicyComposerConfig(networks={"5": SmallPolicyNet})),
+            "model.policy.networks",
+            "exactly the sub-steps",
+        ),
+        (
+            custom(SmallPolicyNet, agent_counts_dict={0: 2}),
+            "model.policy.agent_counts_dict",
+            "does not fit the environment",
+        ),
+        (
+            custom(SmallPolicyNet, substeps_with_separate_agent_nets=["x"]),
+            "model.policy.substeps_with_separate_agent_nets",
+            "no sub-step 'x'",
+        ),
+        (
+            CustomModelConfig(critic=SharedStateCriticConfig(networks=[FlattenConcatPolicyNetConfig()])),
+            "model.critic.networks.0",
+            "is no network",
+        ),
+    ],
+)
+def test_what_does_not_fit_is_refused_with_its_path(config, path: str, message: str) -> None:
+    with pytest.raises(InvalidSpecificationError) as caught:
+        build(config)
+    assert caught.value.problems[0].path == path
+    assert message in str(caught.value)
+
+
+def test_one_module_cannot_serve_several_agents_or_substeps() -> None:
+    module = SmallPolicyNet({"observation": (4,)}, {"action": (2,)})
+    with pytest.raises(InvalidSpecificationError, match="cannot serve 2 agents"):
+        build(custom(module, substeps_with_separate_agent_nets=[0]), agents={0: 2})
+    two = {0: OBSERVATIONS[0], 1: OBSERVATIONS[0]}
+    with pytest.raises(InvalidSpecificationError, match="cannot serve 2 sub-steps"):
+        build(custom(module), two, {0: ACTIONS[0], 1: ACTIONS[0]}, {0: 1, 1: 1})
+
+
+@pytest.mark.parametrize(
+    ("observations", "message"),
+    [
+        (spaces.Dict({"word": spaces.Text(4)}), "'word' is a Text"),
+        (spaces.Dict({"action_mask": spaces.MultiBinary(2)}), "no observation that a network reads"),
+    ],
+)
+def test_observations_that_no_network_reads_are_refused(observations: spaces.Dict, message: str) -> None:
+    with pytest.raises(InvalidSpecificationError, match=message):
+        build(TemplateModelConfig(), {0: observations})

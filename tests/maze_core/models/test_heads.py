@@ -1,0 +1,132 @@
+"""Action heads: samples follow the distribution, masked actions never come, ties and ends are as documented."""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+from maze_core.errors import CheckpointError
+from maze_core.models.heads import (
+    BernoulliHead,
+    CategoricalHead,
+    GaussianHead,
+    MultiCategoricalHead,
+    apply_mask,
+    head_from_json,
+    head_to_json,
+)
+
+HEADS = [
+    CategoricalHead(name="a", n=5, start=3, masked=True),
+    MultiCategoricalHead(name="b", shape=(2, 1), sizes=(2, 3), starts=(0, 1)),
+    BernoulliHead(name="c", shape=(3,)),
+    GaussianHead(name="d", shape=(2, 2)),
+    GaussianHead(name="e", shape=(2,), state_dependent_std=True, initial_log_std=-0.5),
+]
+LARGEST_UNIFORM = np.nextafter(1.0, 0.0)
+logits_rows = hnp.arrays(
+    np.float32, st.tuples(st.integers(1, 9), st.integers(1, 12)), elements=st.floats(-60, 60, width=32)
+)
+
+
+def uniforms(n: int) -> np.ndarray:
+    """The midpoints of n equal parts of [0, 1): a sample of the uniform distribution without chance."""
+    return ((np.arange(n) + 0.5) / n)[:, None]
+
+
+@given(logits=logits_rows, data=st.data())
+def test_a_masked_action_is_never_sampled(logits: np.ndarray, data: st.DataObject) -> None:
+    mask = data.draw(hnp.arrays(np.int8, logits.shape, elements=st.integers(0, 1)))
+    mask[np.arange(len(mask)), data.draw(hnp.arrays(int, len(mask), elements=st.integers(0, mask.shape[1] - 1)))] = 1
+    edges = st.sampled_from([0.0, LARGEST_UNIFORM])
+    noise = data.draw(hnp.arrays(np.float64, (len(logits), 1), elements=st.one_of(edges, st.floats(0, LARGEST_UNIFORM))))
+    head = CategoricalHead(name="action", n=logits.shape[1])
+    masked = apply_mask(logits, mask)
+    rows = np.arange(len(logits))
+    assert np.all(mask[rows, head.sample(masked, noise)] == 1)
+    assert np.all(mask[rows, head.mode(masked)] == 1)
+
+
+@given(logits=logits_rows, noise=st.one_of(st.just(0.0), st.just(float(LARGEST_UNIFORM)), st.floats(0, LARGEST_UNIFORM)))
+def test_every_sample_is_an_action_that_exists_and_has_a_probability(logits: np.ndarray, noise: float) -> None:
+    head = CategoricalHead(name="action", n=logits.shape[1])
+    drawn = head.sample(logits, np.full((len(logits), 1), noise))
+    assert drawn.dtype == np.int64
+    assert np.all((drawn >= 0) & (drawn < head.n))
+    peak = logits.max(axis=1)
+    assert np.all(np.exp(logits[np.arange(len(logits)), drawn] - peak) > 0)
+
+
+@given(logits=hnp.arrays(np.float32, st.integers(2, 6), elements=st.floats(-3, 3, width=32)))
+def test_categorical_frequencies_are_the_softmax(logits: np.ndarray) -> None:
+    n = 20_000
+    head = CategoricalHead(name="action", n=len(logits), start=2)
+    drawn = head.sample(np.tile(logits, (n, 1)), uniforms(n)) - 2
+    expected = np.exp(logits.astype(np.float64)) / np.exp(logits.astype(np.float64)).sum()
+    np.testing.assert_allclose(np.bincount(drawn, minlength=len(logits)) / n, expected, atol=2.5 / n + 1e-6)
+
+
+def test_a_tie_goes_to_the_first_action() -> None:
+    head = CategoricalHead(name="action", n=4)
+    assert head.mode(np.array([[0, 1, 1, 1], [2, 2, 2, 2]], np.float32)).tolist() == [1, 0]
+
+
+def test_a_mask_that_allows_nothing_draws_uniformly() -> None:
+    head = CategoricalHead(name="action", n=4)
+    logits = apply_mask(np.array([[5, 0, 0, -5]], np.float32).repeat(8, 0), np.zeros((8, 4)))
+    assert np.bincount(head.sample(logits, uniforms(8))).tolist() == [2, 2, 2, 2]
+
+
+def test_multi_categorical_chooses_each_dimension_with_its_own_noise() -> None:
+    head = MultiCategoricalHead(name="action", shape=(2, 1), sizes=(2, 3), starts=(0, 10))
+    logits = np.zeros((2, 5), np.float32)
+    drawn = head.sample(logits, np.array([[0.1, 0.9], [0.9, 0.1]]))
+    assert drawn.tolist() == [[[0], [12]], [[1], [10]]]
+    assert head.mode(np.array([[0, 1, 0, 2, 1]], np.float32)).tolist() == [[[1], [11]]]
+
+
+def test_bernoulli_frequencies_are_the_sigmoid_and_a_masked_bit_is_off() -> None:
+    head = BernoulliHead(name="action", shape=(3,), masked=True)
+    logits = np.array([[-1.0, 0.0, 2.0]], np.float32).repeat(1000, 0)
+    drawn = head.sample(logits, uniforms(1000).repeat(3, 1))
+    np.testing.assert_allclose(drawn.mean(axis=0), 1 / (1 + np.exp([1.0, 0.0, -2.0])), atol=1e-3)
+    off = apply_mask(logits, np.array([1, 1, 0]).repeat(1000).reshape(3, 1000).T)
+    assert head.sample(off, np.zeros((1000, 3)))[:, 2].max() == 0
+    assert head.mode(off)[0].tolist() == [0, 0, 0]
+    assert head.mode(logits)[0].tolist() == [0, 0, 1]
+
+
+def test_a_gaussian_is_its_mean_plus_std_times_noise() -> None:
+    mean = np.array([[1.0, -2.0]], np.float32)
+    log_std = np.array([0.0, np.log(3.0)], np.float32)
+    noise = np.array([[0.5, -1.0]])
+    by_parameter = GaussianHead(name="action", shape=(2,)).sample(mean, noise, log_std)
+    by_network = GaussianHead(name="action", shape=(2,), state_dependent_std=True).sample(
+        np.concatenate((mean, log_std[None]), axis=1), noise
+    )
+    np.testing.assert_allclose(by_parameter, [[1.5, -5.0]], rtol=1e-6)
+    np.testing.assert_allclose(by_network, by_parameter, rtol=1e-6)
+    assert by_parameter.dtype == np.float32
+
+
+def test_the_mode_of_a_gaussian_is_a_copy_of_its_mean() -> None:
+    mean = np.ones((3, 2), np.float32)
+    action = GaussianHead(name="action", shape=(2,)).mode(mean)
+    mean[:] = 7
+    assert action.tolist() == [[1, 1]] * 3
+
+
+@pytest.mark.parametrize("head", HEADS, ids=lambda head: f"{head.kind}-{head.name}")
+def test_a_head_survives_its_json_form(head) -> None:
+    assert head_from_json(json.loads(json.dumps(head_to_json(head)))) == head
+
+
+def test_a_damaged_head_is_refused() -> None:
+    good = head_to_json(replace(HEADS[0], start=0))
+    for damaged in ({}, {**good, "kind": "os.system"}, {**good, "surplus": 1}, {"kind": "categorical"}):
+        with pytest.raises(CheckpointError):
+            head_from_json(damaged)

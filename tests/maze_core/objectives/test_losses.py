@@ -1,0 +1,74 @@
+"""Losses against their definitions, by hand, and at their limits."""
+
+import math
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from maze_core.objectives.losses import (
+    approximate_kl,
+    clip_fraction,
+    clipped_surrogate,
+    normalized,
+    policy_gradient,
+    squared_error,
+)
+
+ROWS = st.lists(st.tuples(st.floats(-3, 3), st.floats(-3, 3), st.floats(-5, 5)), min_size=1, max_size=8)
+
+
+def columns(rows):
+    return (torch.tensor(column, dtype=torch.float64) for column in zip(*rows, strict=True))
+
+
+@given(ROWS, st.floats(0.05, 0.5))
+def test_the_clipped_surrogate_equals_its_definition(rows, clip):
+    new, old, advantages = columns(rows)
+    loss, ratio = clipped_surrogate(new, old, advantages, clip)
+    expected = [
+        min(r * a, min(max(r, 1 - clip), 1 + clip) * a) for n, o, a in rows for r in [math.exp(n - o)]
+    ]
+    assert loss.item() == pytest.approx(-sum(expected) / len(expected), abs=1e-9)
+    torch.testing.assert_close(ratio, torch.exp(new - old))
+
+
+def test_the_clip_takes_the_gradient_of_a_gain_beyond_the_range_and_keeps_that_of_a_loss():
+    log_probs = torch.tensor([math.log(2.0), math.log(2.0)], requires_grad=True)
+    loss, _ = clipped_surrogate(log_probs, torch.zeros(2), torch.tensor([1.0, -1.0]), 0.2)
+    loss.backward()
+    assert log_probs.grad is not None
+    assert log_probs.grad.tolist() == [0.0, 1.0]
+
+
+@given(ROWS)
+def test_without_a_change_of_policy_the_surrogate_is_the_policy_gradient(rows):
+    _, old, advantages = columns(rows)
+    log_probs = old.clone().requires_grad_()
+    (first,) = torch.autograd.grad(clipped_surrogate(log_probs, old, advantages, 0.2)[0], log_probs)
+    (second,) = torch.autograd.grad(policy_gradient(log_probs, advantages), log_probs)
+    torch.testing.assert_close(first, second)
+
+
+@given(ROWS)
+def test_the_approximate_kl_is_never_negative_and_zero_without_a_change(rows):
+    new, old, _ = columns(rows)
+    assert approximate_kl(torch.exp(new - old)).item() >= -1e-12
+    assert approximate_kl(torch.ones(3)).item() == 0.0
+
+
+def test_the_clip_fraction_counts_ratios_outside_the_range():
+    assert clip_fraction(torch.tensor([0.7, 0.9, 1.0, 1.3]), 0.2).item() == 0.5
+
+
+def test_the_squared_error_is_half_the_mean_square():
+    assert squared_error(torch.tensor([1.0, 3.0]), torch.tensor([0.0, 0.0])).item() == 2.5
+
+
+def test_normalized_advantages_have_mean_zero_and_deviation_one_and_equal_ones_become_zero():
+    result = normalized(torch.tensor([1.0, 2.0, 3.0]))
+    assert result.mean().item() == pytest.approx(0.0, abs=1e-7)
+    assert result.std().item() == pytest.approx(1.0, abs=1e-6)
+    assert normalized(torch.full((4,), 7.0)).tolist() == [0.0] * 4
+    assert normalized(torch.tensor([5.0])).tolist() == [0.0]

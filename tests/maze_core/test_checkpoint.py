@@ -1,0 +1,108 @@
+"""The bundle keeps every bit, notices every flipped one, and is written whole or not at all."""
+
+import io
+import os
+import zipfile
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from maze_core.checkpoint import Checkpoint
+from maze_core.errors import CheckpointError
+
+
+def example(provenance=None, weight=1.5):
+    return Checkpoint(
+        identity={"config": {"lr": 0.1}, "counters": {"epoch": 3}},
+        tensors={
+            "policy/w": np.array([[weight, 2.0]], dtype=np.float32),
+            "critic/w": np.arange(3, dtype=np.int64),
+            "flag": np.array(True),
+        },
+        provenance=provenance or {},
+    )
+
+
+def test_a_bundle_gives_back_every_tensor_and_word():
+    written = example({"host": "a"})
+    read = Checkpoint.from_bytes(written.to_bytes())
+    assert read.identity == written.identity
+    assert read.provenance == {"host": "a"}
+    for name, array in written.tensors.items():
+        assert read.tensors[name].dtype == array.dtype
+        np.testing.assert_array_equal(read.tensors[name], array)
+    assert read.content_sha256 == written.content_sha256
+
+
+def test_provenance_is_outside_the_digest_and_weights_are_inside_both():
+    one, other = example({"host": "a"}), example({"host": "b"})
+    assert one.content_sha256 == other.content_sha256
+    changed = example(weight=1.25)
+    assert changed.content_sha256 != one.content_sha256
+    assert changed.weights_sha256 != one.weights_sha256
+
+
+def test_the_weights_digest_covers_the_policy_alone():
+    one = example()
+    other = Checkpoint(identity=one.identity, tensors={**one.tensors, "critic/w": np.zeros(3, np.int64)})
+    assert one.weights_sha256 == other.weights_sha256
+    assert one.content_sha256 != other.content_sha256
+
+
+def test_equal_checkpoints_give_equal_bytes_whatever_the_order_of_tensors():
+    one = example()
+    other = Checkpoint(identity=one.identity, tensors=dict(reversed(list(one.tensors.items()))))
+    assert one.to_bytes() == other.to_bytes()
+
+
+@settings(max_examples=60)
+@given(st.data())
+def test_a_flipped_byte_is_refused_or_changes_nothing_that_counts(data):
+    original = example().to_bytes()
+    at = data.draw(st.integers(0, len(original) - 1))
+    damaged = bytearray(original)
+    damaged[at] ^= data.draw(st.integers(1, 255))
+    try:
+        read = Checkpoint.from_bytes(bytes(damaged))
+    except CheckpointError:
+        return
+    assert read.content_sha256 == example().content_sha256
+
+
+@pytest.mark.parametrize("size", [0, 1, 100, 400])
+def test_a_truncated_bundle_is_refused(size):
+    with pytest.raises(CheckpointError):
+        Checkpoint.from_bytes(example().to_bytes()[:size])
+
+
+def test_a_compressed_member_is_refused():
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as bundle:
+        for name in ("identity.json", "provenance.json", "tensors.safetensors"):
+            bundle.writestr(name, b"0" * 10_000)
+    with pytest.raises(CheckpointError, match="compressed"):
+        Checkpoint.from_bytes(buffer.getvalue())
+
+
+@pytest.mark.parametrize("fails", ["fsync", "replace"])
+def test_a_write_that_fails_leaves_the_old_file_and_nothing_else(tmp_path, monkeypatch, fails):
+    path = tmp_path / "best.ckpt"
+    example().write(path)
+    before = path.read_bytes()
+
+    def fail(*_args):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, fails, fail)
+    with pytest.raises(OSError, match="No space"):
+        example(weight=9.0).write(path)
+    monkeypatch.undo()
+    assert path.read_bytes() == before
+    assert [file.name for file in tmp_path.iterdir()] == ["best.ckpt"]
+
+
+def test_a_missing_file_is_named(tmp_path):
+    with pytest.raises(CheckpointError, match="nowhere.ckpt"):
+        Checkpoint.read(tmp_path / "nowhere.ckpt")

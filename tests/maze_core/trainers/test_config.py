@@ -1,0 +1,79 @@
+"""Settings of the loop and the algorithms: what is refused, what 0 means, and their YAML twins."""
+
+import dataclasses
+
+import pytest
+import yaml
+from pydantic import ValidationError
+
+from maze_core.config import conf_root
+from maze_core.trainers.a2c_config import A2CAlgorithmConfig
+from maze_core.trainers.config import FitConfig, RolloutEvaluatorConfig, loss_weights
+from maze_core.trainers.ppo_config import PPOAlgorithmConfig
+
+
+@pytest.mark.parametrize(("config", "name"), [(A2CAlgorithmConfig, "a2c"), (PPOAlgorithmConfig, "ppo")])
+def test_the_yaml_twin_has_the_same_fields_and_values(config, name):
+    twin = yaml.safe_load((conf_root() / "algorithm" / f"{name}.yaml").read_text())
+    assert twin.pop("_target_") == f"{config.__module__}.{config.__qualname__}"
+    assert twin == dataclasses.asdict(config())
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"gamma": 1.5},
+        {"lr": 0},
+        {"n_epochs": 0},
+        {"clip_range": 0},
+        {"lr": float("nan")},
+        {"learning_rate": 0.1},
+        {"device": "cuda"},
+    ],
+)
+def test_a_value_outside_its_range_is_refused(settings):
+    with pytest.raises(ValidationError):
+        PPOAlgorithmConfig(**settings)
+
+
+def test_zero_means_off_where_the_reference_says_so():
+    config = A2CAlgorithmConfig(max_grad_norm=0.0, patience=0)
+    assert config.max_grad_norm is None
+    assert config.patience is None
+
+
+def test_both_generations_of_evaluator_arguments_mean_the_same():
+    old = A2CAlgorithmConfig(deterministic_eval=False, eval_repeats=2)
+    new = A2CAlgorithmConfig(rollout_evaluator=RolloutEvaluatorConfig(n_episodes=2, deterministic=False))
+    assert old.evaluator == new.evaluator == RolloutEvaluatorConfig(n_episodes=2, deterministic=False)
+
+
+def test_the_arguments_of_the_users_document_are_accepted():
+    config = A2CAlgorithmConfig(
+        n_epochs=1,
+        epoch_length=25,
+        deterministic_eval=False,
+        eval_repeats=2,
+        patience=15,
+        critic_burn_in_epochs=0,
+        n_rollout_steps=100,
+        lr=0.0005,
+        gamma=0.98,
+        gae_lambda=1.0,
+        policy_loss_coef=1.0,
+        value_loss_coef=0.5,
+        entropy_coef=0.00025,
+        max_grad_norm=0.0,
+        device="cpu",
+    )
+    assert config.n_rollout_steps == 100
+
+
+def test_only_the_critic_learns_during_its_burn_in():
+    config = PPOAlgorithmConfig(critic_burn_in_epochs=2, entropy_coef=0.1)
+    assert loss_weights(config, 1) == (0.0, 0.5, 0.0)
+    assert loss_weights(config, 2) == (1.0, 0.5, 0.1)
+
+
+def test_the_loops_defaults_are_finite():
+    assert FitConfig().n_epochs == 30

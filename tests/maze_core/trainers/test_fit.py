@@ -1,0 +1,129 @@
+"""The loop: evaluation follows the last update, best is kept apart from last, budgets end it, a cancel is heard."""
+
+import itertools
+
+import pytest
+
+from maze_core.metrics import SilentReporter
+from maze_core.trainers.config import FitConfig
+from maze_core.trainers.fit import Counters, Loop, fit
+from maze_core.trainers.trainer import UpdateReport
+
+
+class Journal(SilentReporter):
+    """A trainer, an evaluation and a reporter that write down in which order they were called."""
+
+    def __init__(self, evaluations=()):
+        self.calls = []
+        self.saved = []
+        self.metrics_seen = []
+        self._evaluations = itertools.chain(evaluations, itertools.repeat(0.0))
+
+    def update(self, *, epoch, progress):
+        self.calls.append(("update", epoch, progress))
+        return UpdateReport(
+            env_steps=10,
+            metrics={"train/policy_loss": 1.0},
+            episode_returns=[2.0, 4.0],
+            episode_lengths=[2, 4],
+        )
+
+    def evaluate(self, epoch):
+        self.calls.append(("evaluate", epoch))
+        return {"eval/mean_return": next(self._evaluations)}
+
+    def reset_envs(self, index):
+        self.calls.append(("reset", index))
+
+    def save(self, kind, metrics, *, is_best, is_last):
+        self.saved.append((kind, is_best, is_last))
+
+    def metrics(self, epoch, step, values):
+        self.metrics_seen.append((epoch, step, dict(values)))
+
+    def loop(self, counters=None, cancelled=lambda: False, **settings):
+        config = FitConfig(**{"epoch_length": 2, "checkpoint_every": 100, "n_epochs": 10, **settings})
+        return Loop(
+            trainer=self,
+            config=config,
+            counters=counters or Counters(),
+            evaluate=self.evaluate,
+            reset_envs=self.reset_envs,
+            save=self.save,
+            reporter=self,
+            cancelled=cancelled,
+        )
+
+
+def test_the_evaluation_follows_the_last_update_of_each_epoch():
+    journal = Journal()
+    report = fit(journal.loop(), 2)
+    assert [call[0] for call in journal.calls] == ["update", "update", "evaluate"] * 2
+    assert report.stop_reason == "completed"
+    assert (report.counters.env_steps, report.counters.updates, report.counters.episodes) == (40, 4, 8)
+
+
+def test_best_is_saved_when_it_happens_and_the_end_is_saved_as_last():
+    journal = Journal(evaluations=[1.0, 5.0, 2.0, 3.0])
+    report = fit(journal.loop(), 4)
+    assert journal.saved == [("best", True, False), ("best", True, False), ("last", False, True)]
+    assert (report.counters.best_value, report.counters.best_epoch) == (5.0, 2)
+
+
+def test_of_two_equal_evaluations_the_later_is_the_best_but_does_not_reset_patience():
+    journal = Journal(evaluations=[5.0, 5.0, 5.0, 5.0])
+    report = fit(journal.loop(patience=2), 10)
+    assert report.stop_reason == "patience"
+    assert (report.counters.epoch, report.counters.best_epoch) == (3, 3)
+
+
+def test_environments_are_reset_at_scheduled_checkpoints_and_nowhere_else():
+    journal = Journal()
+    fit(journal.loop(checkpoint_every=2), 5)
+    assert [call for call in journal.calls if call[0] == "reset"] == [("reset", 1), ("reset", 2)]
+    assert [kind for kind, _, _ in journal.saved] == ["best", "scheduled", "best", "scheduled", "last"]
+
+
+@pytest.mark.parametrize(
+    ("settings", "reason", "epochs"),
+    [
+        ({"target_return": 4.0}, "target_reached", 3),
+        ({"max_env_steps": 25}, "budget_env_steps", 2),
+        ({"max_wall_s": 1e-9}, "budget_wall_clock", 1),
+        ({"patience": 1}, "completed", 5),
+    ],
+)
+def test_a_budget_ends_the_run_after_the_epoch_that_met_it(settings, reason, epochs):
+    journal = Journal(evaluations=[1.0, 2.0, 4.0, 5.0, 6.0])
+    report = fit(journal.loop(**settings), 5)
+    assert (report.stop_reason, report.counters.epoch) == (reason, epochs)
+    assert journal.saved[-1][2], "the end must be saved as last"
+
+
+def test_a_cancel_between_updates_saves_a_continued_checkpoint_and_counts_no_epoch():
+    journal = Journal()
+    answers = iter([False, False, False, True])
+    report = fit(journal.loop(cancelled=lambda: next(answers)), 5)
+    assert report.stop_reason == "cancelled"
+    assert report.counters.epoch == 1
+    assert journal.saved[-1] == ("continued", False, True)
+
+
+def test_the_next_call_goes_on_where_the_last_one_stopped_and_so_does_the_schedule():
+    once, twice = Journal(), Journal()
+    fit(once.loop(), 4)
+    counters = Counters()
+    fit(twice.loop(counters), 2)
+    fit(twice.loop(counters), 2)
+    updates = [call for call in once.calls if call[0] == "update"]
+    assert [call for call in twice.calls if call[0] == "update"] == updates
+    assert updates[-1] == ("update", 3, 0.3)
+
+
+def test_metrics_are_means_over_the_epoch_at_its_environment_step():
+    journal = Journal()
+    fit(journal.loop(), 1)
+    ((epoch, step, values),) = journal.metrics_seen
+    assert (epoch, step) == (1, 20)
+    assert values["train/episode_return"] == 3.0
+    assert values["train/policy_loss"] == 1.0

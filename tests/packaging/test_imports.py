@@ -1,0 +1,254 @@
+"""What importing the project brings along, what its sources never call, and that its dependencies are declared.
+
+A module that must stay free of torch is imported in an interpreter of its own; everything else is read from the
+syntax trees of the sources.
+"""
+
+import ast
+import functools
+import importlib
+import importlib.metadata
+import re
+import subprocess
+import sys
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+from packaging.requirements import Requirement
+
+import maze_core
+from tests.packaging.sources import ROOT, Use, calls, imports, public_imports, trees
+
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+LIBRARY_AND_SERVICE = ("maze_core", "service")
+EVERYWHERE = (*LIBRARY_AND_SERVICE, "alembic", "benchmarks", "examples", "maze_client", "tests")
+
+TORCH_FREE = (
+    "maze_core",
+    "maze_core.config",
+    "maze_core.agent",
+    "maze_core.api.run_context",
+    "maze_core.cli",
+    "service.main",
+    "service.api",
+    "service.cli",
+)
+TORCH_FREE_FAMILIES = ("maze_core.config", "maze_core.envs", "maze_core.data", "service")
+"""Packages of which every module stays free of torch."""
+RUNS_IN_A_CHILD = {
+    "service.worker.warm": "imported by the forkserver alone, so that its children start quickly",
+    "service.worker.jobs": "what a run's child does",
+    "service.serving.child": "the process that acts for policies that need torch",
+}
+
+FORBIDDEN_MODULES = {
+    "sqlite3": "closing a second library's handle on a database file drops the locks of the first one",
+    "pickle": "reading it runs code",
+    "cPickle": "reading it runs code",
+    "cloudpickle": "reading it runs code",
+    "dill": "reading it runs code",
+    "joblib": "reading it runs code",
+    "marshal": "reading it can crash the interpreter",
+    "shelve": "it is pickle",
+}
+FORBIDDEN_CALLS = {
+    "eval": "runs text",
+    "exec": "runs text",
+    "torch.load": "it is pickle",
+    "torch.save": "it is pickle",
+    "yaml.load": "builds any object; yaml.safe_load reads",
+    "yaml.load_all": "builds any object",
+    "yaml.unsafe_load": "builds any object",
+    "yaml.full_load": "builds objects",
+    "hydra.utils.instantiate": "calls what the configuration names; maze_core.config.instantiate checks it",
+    "hydra.utils.call": "calls what the configuration names",
+    "hydra.utils.get_object": "imports what the configuration names",
+    "os.system": "runs a shell",
+    "os.popen": "runs a shell",
+}
+ALLOWED_CALLS: dict[tuple[str, str], str] = {}
+"""(path, call) → why this one is safe."""
+
+USED_BY_OTHERS = {
+    "uvloop": "uvicorn's event loop where it is installed",
+    "httptools": "uvicorn's parser where it is installed",
+    "pygame": "gymnasium's classic-control environments",
+}
+"""Declared dependencies that no source imports by name."""
+COMES_WITH = {"pydantic-core": "pydantic"}
+"""Distributions that another one always brings, and whose names it documents as its own interface."""
+
+
+@pytest.mark.parametrize("module", TORCH_FREE)
+def test_importing_it_leaves_torch_out(module: str) -> None:
+    assert _loaded_by(f"import {module}", ["torch"]) == []
+
+
+@pytest.mark.parametrize("family", TORCH_FREE_FAMILIES)
+def test_no_module_of_these_packages_brings_torch(family: str) -> None:
+    names = [name for name in _modules(family) if name not in RUNS_IN_A_CHILD]
+    assert names
+    lines = [f"import {name}; assert 'torch' not in sys.modules, {name!r}" for name in names]
+    _python("import sys; " + "; ".join(lines))
+
+
+def test_the_public_names_are_there_without_torch() -> None:
+    assert _loaded_by("from maze_core import *; RunContext; load_agent; GymMazeEnv", ["torch"]) == []
+
+
+def test_the_exceptions_to_torch_free_modules_still_exist() -> None:
+    modules = set(_modules("service"))
+    assert set(RUNS_IN_A_CHILD) <= modules
+
+
+def test_opening_the_database_never_loads_the_standard_sqlite3(tmp_path: Path) -> None:
+    pytest.importorskip("pysqlite3", reason="no wheel of pysqlite3 here; SQLAlchemy takes Python's")
+    url = f"sqlite:///{tmp_path / 'maze.db'}"
+    work = (
+        "from service.store.migrations import migrate; from service.store.stores import open_stores; "
+        f"migrate({url!r}); stores = open_stores({url!r}); stores.runs.counts(); stores.close()"
+    )
+    assert _loaded_by(work, ["sqlite3", "_sqlite3"]) == []
+
+
+@pytest.mark.parametrize("name", FORBIDDEN_MODULES)
+def test_no_source_imports_what_is_unsafe(name: str) -> None:
+    found = [use for path, tree in trees(*EVERYWHERE) for use in imports(path, tree) if _top(use) == name]
+    assert not found, f"{FORBIDDEN_MODULES[name]}: {_shown(found)}"
+
+
+@pytest.mark.parametrize("name", FORBIDDEN_CALLS)
+def test_no_source_calls_what_is_unsafe(name: str) -> None:
+    uses = [use for path, tree in trees(*LIBRARY_AND_SERVICE, "alembic") for use in calls(path, tree)]
+    found = [use for use in uses if use.name == name and (use.path, use.name) not in ALLOWED_CALLS]
+    assert not found, f"{FORBIDDEN_CALLS[name]}: {_shown(found)}"
+
+
+def test_the_allowed_calls_are_still_made() -> None:
+    made = {(use.path, use.name) for path, tree in trees(*LIBRARY_AND_SERVICE) for use in calls(path, tree)}
+    assert set(ALLOWED_CALLS) <= made
+
+
+@pytest.mark.parametrize(
+    ("source", "name"),
+    [
+        ("import yaml\nyaml.load(f)\n", "yaml.load"),
+        ("from yaml import load as read\nread(f)\n", "yaml.load"),
+        ("def f():\n    import torch as t\n    return t.load(x)\n", "torch.load"),
+        ("from hydra.utils import instantiate\ninstantiate(c)\n", "hydra.utils.instantiate"),
+        ("eval('1')\n", "eval"),
+    ],
+)
+def test_a_call_is_found_under_its_full_name(source: str, name: str) -> None:
+    assert name in FORBIDDEN_CALLS
+    assert [use.name for use in calls("x.py", ast.parse(source))] == [name]
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "import sqlite3\n",
+        "from sqlite3 import dbapi2\n",
+        "import importlib\nimportlib.import_module('sqlite3')\n",
+    ],
+)
+def test_an_import_is_found_however_it_is_written(source: str) -> None:
+    assert "sqlite3" in [_top(use) for use in imports("x.py", ast.parse(source))]
+
+
+def test_the_public_names_of_the_library_are_importable_and_sorted() -> None:
+    assert maze_core.__all__ == sorted(maze_core.__all__)
+    for name in maze_core.__all__:
+        assert getattr(maze_core, name).__name__ == name
+
+
+def test_the_public_names_are_the_same_for_type_checkers() -> None:
+    ((_, tree),) = (pair for pair in trees("maze_core") if pair[0] == "maze_core/__init__.py")
+    assert sorted(public_imports(tree)) == maze_core.__all__
+    for name, module in public_imports(tree).items():
+        assert getattr(importlib.import_module(module), name) is getattr(maze_core, name)
+
+
+def test_a_name_that_is_not_public_is_an_attribute_error() -> None:
+    with pytest.raises(AttributeError, match="RunContxt"):
+        getattr(maze_core, "RunContxt")  # noqa: B009
+
+
+def test_every_third_party_import_is_a_declared_dependency() -> None:
+    declared = {_normal(Requirement(line).name) for line in PROJECT["dependencies"]}
+    optional = {_normal(Requirement(line).name) for line in PROJECT["optional-dependencies"]["gym"]}
+    missing = []
+    for path, tree in trees(*LIBRARY_AND_SERVICE, "alembic"):
+        for use in imports(path, tree):
+            distributions = _distributions(_top(use))
+            if distributions and not distributions & (declared | optional):
+                missing.append(use)
+    assert not missing, f"add to [project.dependencies]: {_shown(missing)}"
+
+
+def test_an_optional_dependency_is_imported_by_its_one_module_alone() -> None:
+    users = {
+        path
+        for path, tree in trees(*LIBRARY_AND_SERVICE)
+        for use in imports(path, tree)
+        if _top(use) == "gym"
+    }
+    assert users == {"maze_core/envs/legacy_gym.py"}
+    assert "gym" not in _loaded_by("import maze_core.envs.legacy_gym", ["gym"])
+
+
+def test_every_declared_dependency_is_used() -> None:
+    sources = trees(*LIBRARY_AND_SERVICE, "alembic", "maze_client")
+    used = {
+        name for path, tree in sources for use in imports(path, tree) for name in _distributions(_top(use))
+    }
+    declared = {_normal(Requirement(line).name) for line in PROJECT["dependencies"]}
+    unused = declared - used - set(USED_BY_OTHERS)
+    assert not unused, f"nothing imports {sorted(unused)}"
+
+
+def _python(code: str) -> str:
+    """Run code in an interpreter of its own; what it printed."""
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-2000:]
+    return done.stdout
+
+
+def _loaded_by(code: str, names: list[str]) -> list[str]:
+    """Which of these modules are loaded after this code, in an interpreter of its own."""
+    return _python(f"import sys; {code}; print(*(n for n in {names!r} if n in sys.modules))").split()
+
+
+def _modules(package: str) -> list[str]:
+    """Dotted names of a package and everything in it."""
+    folder = ROOT / package.replace(".", "/")
+    files = sorted(folder.rglob("*.py"))
+    names = [".".join(file.relative_to(ROOT).with_suffix("").parts) for file in files]
+    return [name.removesuffix(".__init__") for name in names]
+
+
+def _top(use: Use) -> str:
+    return use.name.partition(".")[0]
+
+
+def _distributions(module: str) -> set[str]:
+    """Normalised names of the distributions that bring a module; none for ours and the standard library's."""
+    if module in sys.stdlib_module_names or module in ("maze_core", "service", "maze_client"):
+        return set()
+    names = (_normal(name) for name in _packages().get(module, [module]))
+    return {COMES_WITH.get(name, name) for name in names}
+
+
+@functools.cache
+def _packages() -> Mapping[str, list[str]]:
+    return importlib.metadata.packages_distributions()
+
+
+def _normal(name: str) -> str:
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def _shown(uses: list[Use]) -> str:
+    return ", ".join(map(str, uses))

@@ -1,0 +1,220 @@
+"""Requests that arrive together share a forward, and no answer depends on the company it had."""
+
+import asyncio
+from typing import Any
+
+import numpy as np
+import pytest
+
+from maze_core.agent import load_agent
+from maze_core.types import Action, ActorID
+from service.domain.errors import CapacityError
+from service.serving.batching import MAX_WAITING_ROWS, Batcher, Call, Job, action_rows
+from service.serving.metrics import Histogram
+from service.serving.observations import ObservationReader
+from service.serving.problems import AgentGoneError
+from tests.service.serving.asgi_client import Client
+from tests.service.serving.checkpoints import CARTPOLE, make_checkpoint, sample_batch
+
+ACTOR = ActorID(0, 0)
+
+
+class RecordingAgent:
+    """Acts like the real one, and keeps every call; a row of nines makes a forward fail."""
+
+    def __init__(self) -> None:
+        self.agent = load_agent(make_checkpoint())
+        self.calls: list[Call] = []
+        self.gate: asyncio.Event | None = None
+
+    def act(self, call: Call) -> Action:
+        self.calls.append(call)
+        if (call.observations["observation"] == 9.0).all(axis=1).any():
+            raise ArithmeticError("nines")
+        return self.agent.compute_actions(
+            call.observations,
+            actor_id=call.actor,
+            deterministic=call.deterministic,
+            rng=np.random.default_rng(call.seed),
+        )
+
+    async def act_async(self, call: Call) -> Action:
+        if self.gate is not None:
+            await self.gate.wait()
+        return self.act(call)
+
+    @property
+    def sizes(self) -> list[int]:
+        return [len(call.observations["observation"]) for call in self.calls]
+
+
+@pytest.fixture
+def acting() -> RecordingAgent:
+    return RecordingAgent()
+
+
+@pytest.fixture(params=["on the loop", "elsewhere"])
+def batcher(request: pytest.FixtureRequest, acting: RecordingAgent) -> Batcher:
+    act = acting.act if request.param == "on the loop" else None
+    return Batcher(act, acting.act_async, Histogram([1, 8]))
+
+
+def job(acting: RecordingAgent, row: Any, **fields: Any) -> Job:
+    reader = ObservationReader(acting.agent, ACTOR)
+    values = {"deterministic": True, "seed": None, "actor": ACTOR} | fields
+    future = asyncio.get_running_loop().create_future()
+    return Job(reader=reader, rows=[row], future=future, **values)
+
+
+ROWS = [[0.1 * i, 0.2, -0.01 * i, 0.3] for i in range(20)]
+
+
+def test_jobs_of_one_turn_are_one_forward(acting: RecordingAgent, batcher: Batcher) -> None:
+    async def scenario() -> list[Any]:
+        jobs = [job(acting, row) for row in ROWS]
+        for one in jobs:
+            batcher.submit(one)
+        return [await one.future for one in jobs]
+
+    actions = asyncio.run(scenario())
+    assert acting.sizes == [20]
+    alone = [load_agent(make_checkpoint()).compute_action(row)["action"] for row in ROWS]
+    assert actions == [[action] for action in alone]
+
+
+def test_actors_and_modes_are_computed_apart(acting: RecordingAgent, batcher: Batcher) -> None:
+    async def scenario() -> None:
+        jobs = [
+            job(acting, ROWS[0]),
+            job(acting, ROWS[1], deterministic=False),
+            job(acting, ROWS[2]),
+            job(acting, ROWS[3], deterministic=False),
+        ]
+        for one in jobs:
+            batcher.submit(one)
+        await asyncio.gather(*(one.future for one in jobs))
+
+    asyncio.run(scenario())
+    assert [(call.deterministic, size) for call, size in zip(acting.calls, acting.sizes, strict=True)] == [
+        (True, 2),
+        (False, 2),
+    ]
+
+
+def test_a_seeded_random_job_is_computed_alone(acting: RecordingAgent, batcher: Batcher) -> None:
+    async def scenario() -> None:
+        seeded = [job(acting, row, deterministic=False, seed=1) for row in ROWS[:2]]
+        unseeded = [job(acting, row, deterministic=False) for row in ROWS[2:4]]
+        jobs = [seeded[0], unseeded[0], seeded[1], unseeded[1]]
+        for one in jobs:
+            batcher.submit(one)
+        await asyncio.gather(*(one.future for one in jobs))
+
+    asyncio.run(scenario())
+    assert [(call.seed, len(call.observations["observation"])) for call in acting.calls] == [
+        (1, 1),
+        (None, 2),
+        (1, 1),
+    ]
+
+
+def test_a_job_that_breaks_the_forward_fails_alone(acting: RecordingAgent, batcher: Batcher) -> None:
+    async def scenario() -> list[Any]:
+        jobs = [job(acting, row) for row in (ROWS[0], [9.0] * 4, ROWS[1])]
+        for one in jobs:
+            batcher.submit(one)
+        return await asyncio.gather(*(one.future for one in jobs), return_exceptions=True)
+
+    first, broken, last = asyncio.run(scenario())
+    assert isinstance(broken, ArithmeticError)
+    assert first in ([0], [1])
+    assert last in ([0], [1])
+
+
+def test_a_cancelled_job_leaves_before_its_batch(acting: RecordingAgent, batcher: Batcher) -> None:
+    async def scenario() -> None:
+        kept, dropped = job(acting, ROWS[0]), job(acting, ROWS[1])
+        batcher.submit(dropped)
+        batcher.submit(kept)
+        dropped.future.cancel()
+        await kept.future
+
+    asyncio.run(scenario())
+    assert acting.sizes == [1]
+
+
+def test_what_arrives_during_a_forward_is_the_next_batch(acting: RecordingAgent) -> None:
+    async def scenario() -> None:
+        acting.gate = asyncio.Event()
+        batcher = Batcher(None, acting.act_async, Histogram([1]))
+        jobs = [job(acting, row) for row in ROWS]
+        batcher.submit(jobs[0])
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        for one in jobs[1:]:
+            batcher.submit(one)
+        acting.gate.set()
+        await asyncio.gather(*(one.future for one in jobs))
+
+    asyncio.run(scenario())
+    assert acting.sizes == [1, 19]
+
+
+def test_more_rows_than_may_wait_are_refused_and_the_others_answered(acting: RecordingAgent) -> None:
+    async def scenario() -> None:
+        batcher = Batcher(acting.act, acting.act_async, Histogram([1]))
+        full = job(acting, ROWS[0])
+        full.rows = [ROWS[0]] * MAX_WAITING_ROWS
+        batcher.submit(full)
+        with pytest.raises(CapacityError):
+            batcher.submit(job(acting, ROWS[0]))
+        assert len(await full.future) == MAX_WAITING_ROWS
+        batcher.submit(after := job(acting, ROWS[0]))
+        await after.future
+
+    asyncio.run(scenario())
+
+
+def test_a_drained_batcher_answers_what_it_took_and_takes_no_more(
+    acting: RecordingAgent, batcher: Batcher
+) -> None:
+    async def scenario() -> None:
+        taken = job(acting, ROWS[0])
+        batcher.submit(taken)
+        await batcher.drain()
+        assert taken.future.done()
+        with pytest.raises(AgentGoneError):
+            batcher.submit(job(acting, ROWS[0]))
+
+    asyncio.run(scenario())
+
+
+def test_actions_become_json_like_the_agents_own() -> None:
+    agent = load_agent(make_checkpoint())
+    actions = agent.compute_actions(sample_batch(CARTPOLE, 5, 0))
+    assert action_rows(actions) == [agent.action_json({"action": action}) for action in actions["action"]]
+    two = {"move": np.array([1, 2]), "force": np.array([[0.5], [1.5]], np.float32)}
+    expected = [agent.action_json({"move": two["move"][i], "force": two["force"][i]}) for i in range(2)]
+    assert action_rows(two) == expected
+
+
+def test_an_action_that_is_not_finite_is_none_and_its_neighbours_stay() -> None:
+    actions = {"action": np.array([[0.5, 1.0], [np.nan, 0.0], [1.0, np.inf]], np.float32)}
+    assert action_rows(actions) == [[0.5, 1.0], None, None]
+
+
+def test_concurrent_requests_share_a_forward_and_get_what_they_would_get_alone(client: Client) -> None:
+    bodies = [{"observation": row} for row in ROWS]
+    client.post("r", bodies[0])
+    before = client.route.metrics()["batch_rows"]["count"]
+    together = client.post_together("r", bodies)
+    assert client.route.metrics()["batch_rows"]["count"] == before + 1
+    alone = [client.post("r", body) for body in bodies]
+    assert [answer.json for answer in together] == [answer.json for answer in alone]
+
+
+def test_a_bad_request_among_good_ones_fails_alone(client: Client) -> None:
+    bodies = [{"observation": row} for row in ROWS]
+    bodies[3] = {"observation": [0, 0, 0, "x"]}
+    statuses = [answer.status for answer in client.post_together("r", bodies)]
+    assert statuses == [200] * 3 + [422] + [200] * 16

@@ -1,0 +1,240 @@
+"""What ``POST /v1/runs/{id}/compute_action`` answers: actions, and problems of one shape."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+from prometheus_client import CollectorRegistry, generate_latest
+
+from maze_core.agent import load_agent
+from service.serving.hot_route import ActionRoute
+from tests.service.serving.asgi_client import Answer, Client
+from tests.service.serving.checkpoints import CARTPOLE, make_checkpoint, sample_batch
+from tests.service.serving.memory_stores import MemoryStores
+
+OBSERVATION = [0.01, -0.02, 0.03, -0.04]
+
+
+def assert_problem(answer: Answer, status: int, code: str, pointer: str | None = None) -> dict[str, Any]:
+    """The answer is a problem of the one shape that the whole service uses."""
+    problem = answer.json
+    assert (answer.status, problem["status"], problem["code"]) == (status, status, code)
+    assert answer.headers["content-type"] == "application/problem+json"
+    assert {"type", "title", "detail", "instance", "request_id", "errors"} <= set(problem)
+    if pointer is not None:
+        assert pointer in [mistake["pointer"] for mistake in problem["errors"]]
+        assert all({"pointer", "code", "message"} <= set(mistake) for mistake in problem["errors"])
+    return dict(problem)
+
+
+def test_one_observation_gets_the_agents_action(client: Client) -> None:
+    agent = load_agent(make_checkpoint())
+    for observation in sample_batch(CARTPOLE, 20, 3)["observation"].tolist():
+        expected = agent.action_json(agent.compute_action(observation))
+        for body in ({"observation": observation}, {"observation": {"observation": observation}}):
+            answer = client.post("r", body)
+            assert answer.json == {"action": expected, "checkpoint": "c"}
+            assert (answer.status, answer.headers["content-type"]) == (200, "application/json")
+
+
+def test_many_observations_get_the_actions_that_each_would_get_alone(client: Client) -> None:
+    rows = sample_batch(CARTPOLE, 100, 4)["observation"].tolist()
+    answer = client.post("r", {"observations": rows, "checkpoint": "c"})
+    alone = [client.post("r", {"observation": row}).json["action"] for row in rows]
+    assert answer.json == {"actions": alone, "checkpoint": "c"}
+
+
+@pytest.mark.parametrize(
+    "space",
+    ["discrete", "multi_discrete", "multi_binary", "box"],
+)
+def test_every_action_space_answers_as_the_agent_says(
+    client: Client, stores: MemoryStores, space: str
+) -> None:
+    from gymnasium import spaces
+
+    head = {
+        "discrete": spaces.Discrete(3, start=5),
+        "multi_discrete": spaces.MultiDiscrete([2, 3]),
+        "multi_binary": spaces.MultiBinary(3),
+        "box": spaces.Box(-1, 1, (2,), np.float32),
+    }[space]
+    heads = spaces.Dict(action=head)
+    both = spaces.Dict(first=head, second=spaces.Discrete(2))
+    for run, action_space in (("one", heads), ("two", both)):
+        checkpoint = make_checkpoint(CARTPOLE, action_space)
+        stores.add(run, f"c_{run}", checkpoint.to_bytes())
+        agent = load_agent(checkpoint)
+        expected = agent.action_json(agent.compute_action(OBSERVATION))
+        assert client.post(run, {"observation": OBSERVATION}).json["action"] == expected
+
+
+def test_equal_seeds_give_equal_noise_and_other_seeds_do_not(client: Client, stores: MemoryStores) -> None:
+    from gymnasium import spaces
+
+    stores.add("g", "cg", make_checkpoint(CARTPOLE, spaces.Dict(action=spaces.Box(-9, 9, (3,)))).to_bytes())
+    body = {"observation": OBSERVATION, "deterministic": False}
+
+    def action(**fields: Any) -> Any:
+        return client.post("g", body | fields).json["action"]
+
+    assert action(seed=1) == action(seed=1)
+    assert action(seed=1) != action(seed=2)
+    assert action() != action()
+    together = client.post_together("g", [body | {"seed": 1}, body, body | {"seed": 1}])
+    assert together[0].json["action"] == together[2].json["action"] == action(seed=1)
+
+
+def test_actors_are_checked_and_act_by_their_own_policy(client: Client, stores: MemoryStores) -> None:
+    checkpoint = make_checkpoint(keys=(0, "second"), agents=2)
+    stores.add("m", "cm", checkpoint.to_bytes())
+    agent = load_agent(checkpoint)
+    rows = sample_batch(CARTPOLE, 20, 5)["observation"].tolist()
+    for actor in ([0, 0], [0, 1], ["second", 1]):
+        expected = [
+            agent.compute_action(row, actor_id=(actor[0], actor[1]))["action"]
+            for row in rows  # type: ignore[arg-type]
+        ]
+        answer = client.post("m", {"observations": rows, "actor_id": actor})
+        assert answer.json["actions"] == expected
+    for actor, pointer in (([7, 0], "/actor_id/0"), ([0, 2], "/actor_id/1"), ([0, -1], "/actor_id/1")):
+        answer = client.post("m", {"observation": OBSERVATION, "actor_id": actor})
+        assert_problem(answer, 422, "invalid_request", pointer)
+
+
+def test_a_body_in_many_chunks_is_one_body(client: Client) -> None:
+    assert client.post("r", {"observation": OBSERVATION}, chunks=7).status == 200
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD", "PUT", "DELETE", "PATCH"])
+def test_other_methods_are_told_to_post(client: Client, method: str) -> None:
+    answer = client.post("r", {}, method=method)
+    assert_problem(answer, 405, "method_not_allowed")
+    assert answer.headers["allow"] == "POST"
+
+
+@pytest.mark.parametrize("chunks", [1, 5])
+def test_a_body_over_the_limit_is_refused(client: Client, chunks: int) -> None:
+    assert_problem(client.post("r", b"[" * 100_001, chunks=chunks), 413, "payload_too_large")
+
+
+@pytest.mark.parametrize("run_id", ["nothing", "..", "r%00", "r;x", "ü", "x" * 10_000, "", "r\n"])
+def test_a_run_that_does_not_exist_is_not_found(client: Client, run_id: str) -> None:
+    assert_problem(client.post(run_id, {"observation": OBSERVATION}), 404, "not_found")
+
+
+def test_a_run_without_checkpoint_is_a_conflict_that_passes(client: Client, stores: MemoryStores) -> None:
+    stores.add_run("young")
+    answer = client.post("young", {"observation": OBSERVATION})
+    problem = assert_problem(answer, 409, "no_checkpoint")
+    assert problem["state"] == "running"
+    assert (answer.headers["retry-after"], answer.headers["x-should-retry"]) == ("1", "true")
+
+
+def test_a_checkpoint_that_cannot_act_is_a_conflict_that_stays(client: Client, stores: MemoryStores) -> None:
+    stores.add("r", "c2", b"", servable=False)
+    answer = client.post("r", {"observation": OBSERVATION})
+    assert_problem(answer, 409, "not_servable")
+    assert answer.headers["x-should-retry"] == "false"
+
+
+def test_a_damaged_checkpoint_is_a_conflict(client: Client, stores: MemoryStores) -> None:
+    stores.bundles["c"] = b"damaged"
+    assert_problem(client.post("r", {"observation": OBSERVATION}), 409, "checkpoint_damaged")
+
+
+@pytest.mark.parametrize(
+    ("body", "pointer"),
+    [
+        (b"", ""),
+        (b"{", ""),
+        (b"[]", ""),
+        (b"null", ""),
+        (b'{"observation": [NaN, 0, 0, 0]}', ""),
+        (b'{"observation": [Infinity, 0, 0, 0]}', ""),
+        (b'{"observation": [1e999, 0, 0, 0]}', "/observation/0"),
+        (b'{"observation": [1e39, 0, 0, 0]}', "/observation/0"),
+        (b'{"observation": [0, 1e39, 0, 0]}', "/observation/1"),
+        (b'{"observation": [0, 0, 0.5, 0]}', "/observation/2"),
+        (b'{"observation": [0, 0, 0, "1.5"]}', "/observation/3"),
+        (b'{"observation": [0, 0, 0, true]}', "/observation/3"),
+        (b'{"observation": [0, 0, 0, null]}', "/observation/3"),
+        (b'{"observation": [0, 0, 0, [0]]}', "/observation"),
+        (b'{"observation": [0, 0, 0]}', "/observation"),
+        (b'{"observation": [[0, 0, 0, 0]]}', "/observation"),
+        (b'{"observation": 0}', "/observation"),
+        (b'{"observation": null}', "/observation"),
+        (b'{"observation": {}}', "/observation"),
+        (b'{"observation": {"other": [0, 0, 0, 0]}}', "/observation"),
+        (b'{"observation": {"observation": [0, 0, 0, 9, 9]}}', "/observation/observation"),
+        (b'{"observation": {"observation": [9, 0, 0, 0]}}', "/observation/observation/0"),
+        (b'{"observations": []}', "/observations"),
+        (b'{"observations": 1}', "/observations"),
+        (b'{"observations": [[0, 0, 0, 0], [9, 0, 0, 0]]}', "/observations/1/0"),
+        (b'{"observation": [0,0,0,0], "observations": [[0,0,0,0]]}', ""),
+        (b'{"deterministic": true}', ""),
+        (b'{"observation": [0,0,0,0], "deterministic": 1}', "/deterministic"),
+        (b'{"observation": [0,0,0,0], "checkpoint": "../c"}', "/checkpoint"),
+        (b'{"observation": [0,0,0,0], "checkpoint": null}', "/checkpoint"),
+        (b'{"observation": [0,0,0,0], "checkpoint": "\\ud800"}', ""),
+        (b'{"observation": [0,0,0,0], "seed": -1}', "/seed"),
+        (b'{"observation": [0,0,0,0], "seed": 1.5}', "/seed"),
+        (b'{"observation": [0,0,0,0], "seed": 4294967296}', "/seed"),
+        (b'{"observation": [0,0,0,0], "actor_id": [0]}', "/actor_id"),
+        (b'{"observation": [0,0,0,0], "actor_id": [null, 0]}', "/actor_id/0"),
+        (b'{"observation": [0,0,0,0], "determinstic": true}', "/determinstic"),
+        (b'{"observation": "\xff"}', "/observation"),
+        (b'{"observation": ' + b"[" * 40_000 + b"]" * 40_000 + b"}", ""),
+        (b'{"observation": ' + b"[" * 900 + b"]" * 900 + b"}", "/observation/0/0/0"),
+        (b'{"observation": [' + b"9" * 5000 + b", 0, 0, 0]}", "/observation/0"),
+    ],
+)
+def test_a_wrong_request_is_told_where_it_is_wrong(client: Client, body: bytes, pointer: str) -> None:
+    assert_problem(client.post("r", body), 422, "invalid_request", pointer)
+
+
+def test_a_misspelled_field_gets_a_suggestion(client: Client) -> None:
+    problem = client.post("r", {"observation": OBSERVATION, "determinstic": True}).json
+    assert problem["errors"][0]["did_you_mean"] == "deterministic"
+
+
+def test_all_wrong_observations_of_a_batch_are_named(client: Client) -> None:
+    good, bad = [0.0] * 4, [9.0, 0.0, 0.0, 0.0]
+    problem = client.post("r", {"observations": [good, bad, good, bad]}).json
+    assert [mistake["pointer"] for mistake in problem["errors"]] == ["/observations/1/0", "/observations/3/0"]
+
+
+def test_too_many_observations_are_refused(client: Client) -> None:
+    answer = client.post("r", {"observations": [[0, 0, 0, 0]] * 1025})
+    assert_problem(answer, 422, "invalid_request", "/observations")
+
+
+def test_only_its_own_path_is_handled() -> None:
+    def handles(path: str, kind: str = "http") -> bool:
+        return ActionRoute.handles({"type": kind, "path": path})
+
+    assert handles("/v1/runs/run_1/compute_action")
+    assert not handles("/v1/runs/run_1/compute_action", "websocket")
+    for path in ("/v1/runs/a/b/compute_action", "/v1/runs/compute_action", "/v1/runs/a/compute_action/"):
+        assert not handles(path)
+
+
+def test_requests_are_counted_by_outcome(client: Client) -> None:
+    client.post("r", {"observation": OBSERVATION})
+    client.post("r", {"observation": []})
+    client.post("nothing", {"observation": OBSERVATION})
+    counted = client.route.metrics()
+    assert counted["requests"] == {
+        "ok": 1,
+        "invalid": 1,
+        "not_found": 1,
+        "conflict": 0,
+        "error": 0,
+        "unavailable": 0,
+    }
+    assert counted["seconds"]["count"] == 3
+    registry = CollectorRegistry()
+    registry.register(client.route)
+    exposed = generate_latest(registry).decode()
+    assert 'maze_act_requests_total{outcome="ok"} 1.0' in exposed
+    assert "maze_act_batch_rows_bucket" in exposed

@@ -1,0 +1,1 @@
+"""The worker: frames, settlements, children and whole worker processes on a temporary database."""

@@ -1,0 +1,116 @@
+"""A migrated database in a temporary directory, runs on it, and worker processes that end with the test."""
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from service.domain.run import EventType, NewRun, Run, RunKind
+from service.domain.use_cases import new_run_id
+from service.store import Stores, migrate, open_stores
+
+SUPPORT = Path(__file__).parent / "support"
+PATIENCE_S = 90.0
+"""Deadline of every wait: far beyond what is needed, so that a busy machine fails no test."""
+
+
+def eventually(condition: Callable[[], Any], what: str) -> Any:
+    """Wait until the condition gives something true, and return that."""
+    deadline = time.monotonic() + PATIENCE_S
+    while time.monotonic() < deadline:
+        if found := condition():
+            return found
+        time.sleep(0.02)
+    raise AssertionError(f"never: {what}")
+
+
+class Bench:
+    """The database of a test, with what tests do to runs, workers and children."""
+
+    def __init__(self, directory: Path) -> None:
+        self.url = f"sqlite:///{directory / 'maze.db'}"
+        migrate(self.url)
+        self.stores: Stores = open_stores(self.url)
+        self._log = directory / "workers.log"
+        self._processes: list[subprocess.Popen[bytes]] = []
+
+    def submit(self, kind: RunKind = RunKind.TRAIN, **tree: Any) -> str:
+        new = NewRun(
+            id=new_run_id(), kind=kind, request={}, config={"n": 5, **tree}, config_sha256=None, seed=1
+        )
+        return self.stores.runs.create(new)[0].id
+
+    def worker(
+        self, job: str = "count", *, grace_s: float = 20.0, **environment: str
+    ) -> "subprocess.Popen[bytes]":
+        """Start a worker process."""
+        variables = {**os.environ, "PYTHONPATH": str(SUPPORT), **environment}
+        with self._log.open("ab") as log:
+            process = subprocess.Popen(
+                [sys.executable, str(SUPPORT / "worker_process.py"), job, self.url, str(grace_s)],
+                env=variables,
+                stdout=log,
+                stderr=log,
+            )
+        self._processes.append(process)
+        return process
+
+    def run(self, run_id: str) -> Run:
+        return self.stores.runs.get(run_id)
+
+    def wait_for_end(self, run_id: str) -> Run:
+        return eventually(
+            lambda: run if (run := self.run(run_id)).state.is_terminal else None, f"the end of {run_id}"
+        )
+
+    def wait_for_epoch(self, run_id: str, epoch: int) -> None:
+        eventually(lambda: (self.run(run_id).progress.epoch or 0) >= epoch, f"epoch {epoch} of {run_id}")
+
+    def wait_for_phase(self, run_id: str) -> None:
+        eventually(lambda: self.run(run_id).phase == "training", f"{run_id} is training")
+
+    def child_of(self, run_id: str) -> psutil.Process:
+        """The process of a run, found by its title."""
+        return eventually(lambda: _process_titled(f"maze: run {run_id}"), f"a process of {run_id}")
+
+    def output(self, run_id: str) -> list[str]:
+        return [line.message for line in self.stores.runs.logs(run_id) if line.level == "output"]
+
+    def log(self, run_id: str) -> str:
+        return "\n".join(line.message for line in self.stores.runs.logs(run_id))
+
+    def states(self, run_id: str) -> list[str]:
+        """The states that a run went through."""
+        events = self.stores.runs.events(run_id)
+        return [event.data["state"] for event in events if event.type is EventType.STATE]
+
+    def close(self) -> None:
+        for process in self._processes:
+            with contextlib.suppress(ProcessLookupError):
+                process.send_signal(signal.SIGCONT)
+                process.kill()
+            process.wait()
+        self.stores.close()
+
+
+def _process_titled(title: str) -> psutil.Process | None:
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error):
+            if process.cmdline()[:1] == [title] and process.status() != psutil.STATUS_ZOMBIE:
+                return process
+    return None
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> Iterator[Bench]:
+    bench = Bench(tmp_path)
+    yield bench
+    bench.close()

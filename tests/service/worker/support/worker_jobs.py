@@ -1,0 +1,115 @@
+"""Jobs that stand in for training: small, exact, and able to die in every way a run can.
+
+A child imports this module by name from PYTHONPATH. The tree of the run says what the job does.
+"""
+
+import ctypes
+import os
+import sys
+import time
+
+from service.domain.run import MetricPoint, NewCheckpoint, Progress
+from service.worker import frames
+from service.worker.channel import Channel
+from service.worker.child import Rules, StopWish
+
+
+def count(start: frames.Start, channel: Channel, stop: StopWish, rules: Rules) -> frames.Result:
+    """Count to ``tree["n"]`` from where the last checkpoint stopped; ``tree["die"]`` says how to end early.
+
+    A checkpoint's bundle is the number it was made at. ``die_at`` and ``die_attempts`` say when to die.
+    """
+    tree, first = start.tree, int(start.resume or b"0")
+    channel.send(frames.Phase(name="training"))
+    print(f"attempt {start.attempt} from {first}", flush=True)
+    for number in range(first + 1, tree["n"] + 1):
+        if stop():
+            channel.send(checkpoint(number - 1, "continued"))
+            return frames.Result(stop_reason="cancelled", result={"count": number - 1})
+        time.sleep(tree.get("sleep_s", 0.0))
+        channel.put(
+            points=[MetricPoint(name="count", epoch=number, step=number, value=float(number))],
+            progress=Progress(epoch=number, n_epochs=tree["n"]),
+        )
+        channel.send(checkpoint(number, "scheduled"))
+        if number == tree.get("die_at") and start.attempt <= tree.get("die_attempts", 1):
+            die(tree["die"], channel)
+    return frames.Result(stop_reason="completed", result={"count": tree["n"], "first": first})
+
+
+def checkpoint(number: int, kind: str) -> frames.Checkpoint:
+    meta = NewCheckpoint(
+        epoch=number,
+        step=number,
+        kind=kind,
+        metrics={"count": float(number)},
+        content_sha256=f"{number:064d}",
+        weights_sha256=f"{number:064d}",
+        servable=False,
+        not_servable_reason="it only counts",
+        is_best=False,
+        is_last=True,
+    )
+    return frames.Checkpoint(meta=meta, bundle=str(number).encode())
+
+
+def die(how: str, channel: Channel) -> None:
+    """End this process, or the job, in one of the ways there are."""
+    match how:
+        case "segfault":
+            ctypes.string_at(0)
+        case "exit":
+            os._exit(7)
+        case "memory":
+            raise MemoryError("no room")
+        case "error":
+            raise ValueError("this environment is broken")
+        case "garbage":
+            channel._connection.send_bytes(b"this is no frame")
+            time.sleep(60)
+        case _:
+            raise AssertionError(how)
+
+
+def stubborn(start: frames.Start, channel: Channel, stop: StopWish, rules: Rules) -> frames.Result:
+    """Never looks whether it should stop; ends by SIGTERM only."""
+    channel.send(frames.Phase(name="training"))
+    try:
+        while True:
+            time.sleep(0.05)
+    finally:
+        print("cleaned up", flush=True)
+
+
+def deaf(start: frames.Start, channel: Channel, stop: StopWish, rules: Rules) -> frames.Result:
+    """Does not even end by SIGTERM."""
+    channel.send(frames.Phase(name="training"))
+    while True:
+        try:
+            while True:
+                time.sleep(0.05)
+        except SystemExit:
+            continue
+
+
+def describe(start: frames.Start, channel: Channel, stop: StopWish, rules: Rules) -> frames.Result:
+    """What a child can see of the worker, and what it may do."""
+    import resource
+    from pathlib import Path
+
+    status = Path("/proc/self/status").read_text() if sys.platform == "linux" else ""
+    facts = {
+        "modules": sorted(sys.modules),
+        "environment": dict(os.environ),
+        "arguments": sys.argv,
+        "main": getattr(sys.modules["__main__"], "__file__", None),
+        "directory": os.getcwd(),
+        "listing": os.listdir(),
+        "session_leader": os.getsid(0) == os.getpid(),
+        "umask": os.umask(0o077),
+        "core": resource.getrlimit(resource.RLIMIT_CORE),
+        "address_space": resource.getrlimit(resource.RLIMIT_AS)[0],
+        "no_new_privs": "NoNewPrivs:\t1" in status,
+        "status": status,
+    }
+    return frames.Result(stop_reason="completed", result=facts)

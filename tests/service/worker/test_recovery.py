@@ -1,0 +1,163 @@
+"""What a worker does when processes die, hang or lose the database: no run is lost, none is written by two."""
+
+import os
+import signal
+
+import pytest
+
+from service.domain.run import RunState
+from tests.service.worker.conftest import PATIENCE_S, Bench, eventually
+
+RUN = {"n": 60, "sleep_s": 0.05}
+LONG = {"n": 2000, "sleep_s": 0.05}
+
+
+def counted_once(bench: Bench, run_id: str) -> bool:
+    """Whether the metrics are those of an undisturbed run."""
+    values = [point.value for point in bench.stores.runs.metrics(run_id)]
+    return values == [float(number) for number in range(1, RUN["n"] + 1)]  # type: ignore[call-overload]
+
+
+def test_a_killed_child_is_started_again_from_its_last_checkpoint(bench: Bench) -> None:
+    bench.worker()
+    run_id = bench.submit(**RUN)
+    bench.wait_for_epoch(run_id, 3)
+    bench.child_of(run_id).kill()
+    run = bench.wait_for_end(run_id)
+    assert (run.state, run.attempt) == (RunState.SUCCEEDED, 2)
+    assert run.result is not None
+    assert run.result["first"] >= 3
+    assert bench.output(run_id) == ["attempt 1 from 0", f"attempt 2 from {run.result['first']}"]
+    assert "killed by SIGKILL" in bench.log(run_id)
+    assert counted_once(bench, run_id)
+
+
+def test_a_killed_worker_takes_its_child_along_and_another_one_goes_on(bench: Bench) -> None:
+    worker = bench.worker()
+    run_id = bench.submit(**RUN)
+    bench.wait_for_epoch(run_id, 3)
+    child = bench.child_of(run_id)
+    directory = child.cwd()
+    worker.kill()
+    child.wait(PATIENCE_S)
+    assert not os.path.exists(directory)
+
+    bench.worker()
+    run = bench.wait_for_end(run_id)
+    assert (run.state, run.attempt) == (RunState.SUCCEEDED, 2)
+    assert "queued" in bench.states(run_id)[1:]
+    assert counted_once(bench, run_id)
+
+
+def test_a_worker_that_slept_through_its_lease_writes_nothing_more(bench: Bench) -> None:
+    sleeper = bench.worker()
+    run_id = bench.submit(**RUN)
+    bench.wait_for_epoch(run_id, 3)
+    child = bench.child_of(run_id)
+    sleeper.send_signal(signal.SIGSTOP)
+
+    other = bench.worker()
+    ended = bench.wait_for_end(run_id)
+    assert (ended.state, ended.attempt) == (RunState.SUCCEEDED, 2)
+    events = bench.stores.runs.events(run_id, limit=10_000)
+
+    sleeper.send_signal(signal.SIGCONT)
+    child.wait(PATIENCE_S)
+    other.kill()
+    again = bench.wait_for_end(bench.submit(n=1))  # the sleeper is awake and works
+    assert again.state is RunState.SUCCEEDED
+    assert bench.run(run_id) == ended
+    assert bench.stores.runs.events(run_id, limit=10_000) == events
+    assert counted_once(bench, run_id)
+
+
+def test_a_worker_without_its_database_gives_up_before_others_may_claim(bench: Bench) -> None:
+    """A writer that holds the database longer than the lease: the child is killed, and the run goes on after."""
+    bench.worker()
+    run_id = bench.submit(**RUN)
+    bench.wait_for_epoch(run_id, 3)
+    child = bench.child_of(run_id)
+    with bench.stores.database.writing():
+        child.wait(PATIENCE_S)
+    run = bench.wait_for_end(run_id)
+    assert (run.state, run.attempt) == (RunState.SUCCEEDED, 2)
+    assert counted_once(bench, run_id)
+
+
+def test_a_run_that_kills_its_process_ends_after_its_attempts_and_harms_no_other(bench: Bench) -> None:
+    bench.worker()
+    poison = bench.submit(n=5, die="segfault", die_at=2, die_attempts=99)
+    neighbour = bench.submit(n=3)
+    run = bench.wait_for_end(poison)
+    assert (run.state, run.reason, run.attempt) == (RunState.FAILED, "attempts_exhausted", 3)
+    assert run.error is not None
+    assert run.error["signal"] == signal.SIGSEGV
+    assert "SIGSEGV" in run.error["message"]
+    assert "Segmentation fault" in bench.log(poison)
+    assert bench.wait_for_end(neighbour).attempt == 1
+
+
+@pytest.mark.parametrize(
+    ("how", "reason"), [("memory", "out_of_memory"), ("exit", "child_ended"), ("segfault", "child_killed")]
+)
+def test_a_failure_that_may_pass_is_tried_again(bench: Bench, how: str, reason: str) -> None:
+    bench.worker()
+    run_id = bench.submit(n=5, die=how, die_at=3)
+    run = bench.wait_for_end(run_id)
+    assert (run.state, run.attempt) == (RunState.SUCCEEDED, 2)
+    assert run.result is not None
+    assert run.result["first"] == 3
+    reasons = [event.data.get("reason") for event in bench.stores.runs.events(run_id)]
+    assert reason in reasons
+
+
+def test_a_damaged_checkpoint_is_passed_over_for_the_one_before(bench: Bench) -> None:
+    from sqlalchemy import select, update
+
+    from service.store.tables import blob_chunk, checkpoint
+
+    worker = bench.worker()
+    run_id = bench.submit(**LONG)
+    bench.wait_for_epoch(run_id, 4)
+    worker.send_signal(signal.SIGSTOP)
+    bench.child_of(run_id).kill()
+    newest, before = _scheduled(bench, run_id)[:2]
+    digest = select(checkpoint.c.blob_sha256).where(checkpoint.c.id == newest.id).scalar_subquery()
+    with bench.stores.database.writing() as connection:
+        damaged = update(blob_chunk).where(blob_chunk.c.sha256 == digest).values(data=b"damaged")
+        assert connection.execute(damaged).rowcount == 1
+    worker.kill()
+
+    bench.worker()
+    eventually(lambda: len(bench.output(run_id)) == 2, "a second attempt")
+    assert bench.output(run_id)[1] == f"attempt 2 from {before.epoch}"
+    assert newest.id in bench.log(run_id)
+
+
+def test_a_cancel_that_its_worker_did_not_live_to_see_is_followed_by_the_next(bench: Bench) -> None:
+    worker = bench.worker()
+    run_id = bench.submit(**LONG)
+    bench.wait_for_epoch(run_id, 2)
+    worker.kill()
+    bench.stores.runs.request_cancel(run_id)
+    bench.worker()
+    run = bench.wait_for_end(run_id)
+    assert (run.state, run.reason) == (RunState.CANCELLED, "user_cancel")
+    assert len(bench.output(run_id)) == 1
+
+
+def test_a_worker_ends_when_its_forkserver_does(bench: Bench) -> None:
+    """A second forkserver would be started with the environment and the connections of the worker."""
+    import psutil
+
+    worker = bench.worker()
+    eventually(lambda: bench.stores.registry.live_workers(PATIENCE_S), "a worker")
+    family = psutil.Process(worker.pid).children()
+    (server,) = [process for process in family if "forkserver" in " ".join(process.cmdline())]
+    server.kill()
+    assert worker.wait(PATIENCE_S) == 1
+
+
+def _scheduled(bench: Bench, run_id: str) -> list:  # type: ignore[type-arg]
+    page = bench.stores.checkpoints.list(run_id)
+    return [info for info in page.data if info.kind == "scheduled"]

@@ -1,0 +1,129 @@
+"""Whole worker processes on a temporary database: how runs end when nothing goes wrong, and how they stop."""
+
+import signal
+
+import pytest
+
+from service.domain.run import EventType, RunKind, RunState
+from tests.service.worker.conftest import PATIENCE_S, Bench, eventually
+
+LONG = {"n": 2000, "sleep_s": 0.05}
+"""Long enough to be interrupted in the middle."""
+
+
+def test_a_run_is_claimed_executed_and_stored(bench: Bench) -> None:
+    bench.worker()
+    run = bench.wait_for_end(bench.submit(n=5))
+    assert (run.state, run.reason, run.attempt) == (RunState.SUCCEEDED, "completed", 1)
+    assert run.result is not None
+    assert run.result["count"] == 5
+    assert run.result["usage"]["max_rss_bytes"] > 0
+    assert run.latest_metrics == {"count": 5.0}
+    assert [point.value for point in bench.stores.runs.metrics(run.id)] == [1.0, 2.0, 3.0, 4.0, 5.0]
+    assert bench.stores.checkpoints.resolve(run.id, "last").epoch == 5
+    assert bench.output(run.id) == ["attempt 1 from 0"]
+
+
+def test_two_workers_share_a_queue_and_no_run_is_executed_twice(bench: Bench) -> None:
+    run_ids = [bench.submit(n=2) for _ in range(12)]
+    bench.worker()
+    bench.worker()
+    runs = [bench.wait_for_end(run_id) for run_id in run_ids]
+    assert [(run.state, run.attempt) for run in runs] == [(RunState.SUCCEEDED, 1)] * 12
+    assert all(bench.output(run.id) == ["attempt 1 from 0"] for run in runs)
+
+
+def test_one_of_two_slots_is_kept_for_runs_that_act(bench: Bench) -> None:
+    first, second = bench.submit(**LONG), bench.submit(n=1)
+    acting = bench.submit(RunKind.EVALUATE, n=1)
+    bench.worker()
+    assert bench.wait_for_end(acting).state is RunState.SUCCEEDED
+    assert bench.run(first).state is RunState.RUNNING
+    assert bench.run(second).state is RunState.QUEUED
+    bench.stores.runs.request_cancel(first)
+    assert bench.wait_for_end(second).state is RunState.SUCCEEDED
+
+
+def test_a_cancelled_run_ends_only_after_its_last_checkpoint_is_stored(bench: Bench) -> None:
+    bench.worker()
+    run_id = bench.submit(**LONG)
+    bench.wait_for_epoch(run_id, 2)
+    bench.stores.runs.request_cancel(run_id)
+    run = bench.wait_for_end(run_id)
+    assert (run.state, run.reason) == (RunState.CANCELLED, "user_cancel")
+    assert run.result is not None
+    last = bench.stores.checkpoints.resolve(run_id, "last")
+    assert (last.kind, last.epoch) == ("continued", run.result["count"])
+    types = [event.type for event in bench.stores.runs.events(run_id, limit=10_000)]
+    assert types[-3:] == [EventType.CHECKPOINT, EventType.STATE, EventType.END]
+
+
+@pytest.mark.parametrize(("job", "says"), [("stubborn", ["cleaned up"]), ("deaf", [])])
+def test_a_run_that_does_not_stop_is_ended_by_force(bench: Bench, job: str, says: list[str]) -> None:
+    """After the grace time comes SIGTERM, which lets it clean up; after another one SIGKILL."""
+    bench.worker(job)
+    run_id = bench.submit()
+    bench.wait_for_phase(run_id)
+    child = bench.child_of(run_id)
+    bench.stores.runs.request_cancel(run_id)
+    run = bench.wait_for_end(run_id)
+    assert (run.state, run.reason) == (RunState.CANCELLED, "user_cancel")
+    assert bench.output(run_id) == says
+    child.wait(PATIENCE_S)
+
+
+def test_a_worker_that_is_told_to_stop_gives_its_run_back_uncharged(bench: Bench) -> None:
+    worker = bench.worker()
+    run_id = bench.submit(n=60, sleep_s=0.05)
+    bench.wait_for_epoch(run_id, 3)
+    worker.send_signal(signal.SIGTERM)
+    assert worker.wait(PATIENCE_S) == 0
+    run = bench.run(run_id)
+    assert (run.state, run.reason, run.attempt) == (RunState.QUEUED, "worker_shutdown", 0)
+    stored = bench.stores.checkpoints.resolve(run_id, "last")
+    assert stored.kind == "continued"
+
+    bench.worker()
+    ended = bench.wait_for_end(run_id)
+    assert (ended.state, ended.attempt) == (RunState.SUCCEEDED, 1)
+    assert bench.output(run_id) == ["attempt 1 from 0", f"attempt 1 from {stored.epoch}"]
+
+
+def test_a_second_signal_ends_a_worker_at_once(bench: Bench) -> None:
+    """The grace time of this worker is longer than this test waits."""
+    worker = bench.worker("deaf", grace_s=10 * PATIENCE_S)
+    run_id = bench.submit()
+    bench.wait_for_phase(run_id)
+    worker.send_signal(signal.SIGTERM)
+
+    def has_ended() -> bool:
+        worker.send_signal(signal.SIGTERM)
+        return worker.poll() is not None
+
+    eventually(has_ended, "the end of the worker")
+    assert worker.returncode == 0
+    run = bench.run(run_id)
+    assert (run.state, run.reason, run.attempt) == (RunState.QUEUED, "worker_shutdown", 0)
+
+
+def test_a_run_that_raises_fails_at_once_and_its_log_says_where(bench: Bench) -> None:
+    bench.worker()
+    run = bench.wait_for_end(bench.submit(die="error", die_at=2))
+    assert (run.state, run.reason, run.attempt) == (RunState.FAILED, "exception", 1)
+    assert run.error == {"code": "exception", "message": "ValueError: this environment is broken"}
+    assert "in die" in bench.log(run.id)
+
+
+def test_a_child_that_speaks_no_protocol_fails_its_run(bench: Bench) -> None:
+    bench.worker()
+    run = bench.wait_for_end(bench.submit(die="garbage", die_at=2))
+    assert (run.state, run.reason) == (RunState.FAILED, "protocol_error")
+
+
+def test_environments_are_published_for_the_api(bench: Bench) -> None:
+    bench.worker()
+    ids = eventually(bench.stores.registry.env_ids, "published environments")
+    assert {"CartPole-v0", "CartPole-v1"} <= ids
+    assert "GymV21Environment-v0" not in ids
+    (worker,) = bench.stores.registry.live_workers(PATIENCE_S)
+    assert worker["slots"] == 2
