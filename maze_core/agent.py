@@ -128,7 +128,9 @@ class Agent:
     def process(self, step_key: StepKey, observations: Observation) -> Observation:
         """What the policy sees of a raw batch ``name → [B, …]``."""
         if not self.servable:
-            raise NotServableError(self.not_servable_reason or "This checkpoint cannot act on raw observations.")
+            raise NotServableError(
+                self.not_servable_reason or "This checkpoint cannot act on raw observations."
+            )
         for wrapper in self.wrappers:
             observations, _ = wrapper.observation(step_key, observations, None)
         return observations
@@ -158,11 +160,14 @@ class Agent:
         actor = self.default_actor if actor_id is None else ActorID(*actor_id)
         if actor.step_key not in self.observation_spaces:
             known = ", ".join(repr(key) for key in self.observation_spaces)
-            raise SpaceMismatchError(f"There is no sub-step {actor.step_key!r}; there is {known}.", "/actor_id/0")
+            raise SpaceMismatchError(
+                f"There is no sub-step {actor.step_key!r}; there is {known}.", "/actor_id/0"
+            )
         count = self.agent_counts.get(actor.step_key, 1)
         if not (isinstance(actor.agent_id, int) and (0 <= actor.agent_id < count or count < 0)):
             raise SpaceMismatchError(
-                f"Sub-step {actor.step_key!r} has agents 0 to {count - 1}, not {actor.agent_id!r}.", "/actor_id/1"
+                f"Sub-step {actor.step_key!r} has agents 0 to {count - 1}, not {actor.agent_id!r}.",
+                "/actor_id/1",
             )
         return actor
 

@@ -1,10 +1,10 @@
 """The run directory: the only module that knows the file names in it.
 
-    config.yaml             the resolved configuration, its digest, seeds
-    checkpoints/best.ckpt   best evaluation · last.ckpt · epoch-00005.ckpt (scheduled; the last three are kept)
-    metrics.jsonl           one line per epoch
-    report.json             how training ended
-    tensorboard/            event files
+config.yaml             the resolved configuration, its digest, seeds
+checkpoints/best.ckpt   best evaluation · last.ckpt · epoch-00005.ckpt (scheduled; the last three are kept)
+metrics.jsonl           one line per epoch
+report.json             how training ended
+tensorboard/            event files
 """
 
 import json
@@ -85,22 +85,16 @@ class RunDir:
         Raises:
             CheckpointError: the directory has no such checkpoint; the message says what it has.
         """
-        folder = self.path / "checkpoints"
         scheduled = self._scheduled()
-        if selector == "scheduled" and scheduled:
-            return scheduled[-1][1]
-        if selector.startswith("epoch:") and selector[6:].isdigit():
-            path = folder / f"epoch-{int(selector[6:]):05d}.ckpt"
-        else:
-            path = folder / f"{selector}.ckpt"
-        if selector in ("best", "last") or selector.startswith("epoch:"):
-            if path.exists():
-                return path
-        has = [name for name in ("best", "last") if (folder / f"{name}.ckpt").exists()]
-        has += [f"epoch:{epoch}" for epoch, _ in scheduled]
-        raise CheckpointError(
-            f"{self.path} has no checkpoint {selector!r}; it has {', '.join(has) or 'none'}."
-        )
+        known = {name: self.path / "checkpoints" / f"{name}.ckpt" for name in ("best", "last")}
+        known |= {f"epoch:{epoch}": path for epoch, path in scheduled}
+        if scheduled:
+            known["scheduled"] = scheduled[-1][1]
+        path = known.get(selector)
+        if path is not None and path.exists():
+            return path
+        has = ", ".join(name for name, file in known.items() if file.exists())
+        raise CheckpointError(f"{self.path} has no checkpoint {selector!r}; it has {has or 'none'}.")
 
     def _scheduled(self) -> list[tuple[int, Path]]:
         folder = self.path / "checkpoints"

@@ -9,6 +9,9 @@ from hypothesis import HealthCheck, settings  # noqa: E402
 
 # no deadline: the machine's load is not what a property is about
 settings.register_profile(
-    "maze", deadline=None, suppress_health_check=[HealthCheck.too_slow], derandomize=bool(os.environ.get("CI"))
+    "maze",
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow],
+    derandomize=bool(os.environ.get("CI")),
 )
 settings.load_profile("maze")

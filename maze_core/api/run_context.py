@@ -23,9 +23,9 @@ from maze_core.types import JSON, Action, ActorID, Tree
 
 if TYPE_CHECKING:
     from maze_core.envs.maze_env import MazeEnv
+    from maze_core.evaluation.evaluate import EvalReport
     from maze_core.runners.evaluation import RolloutReport
     from maze_core.runners.training import Training
-    from maze_core.evaluation.evaluate import EvalReport
     from maze_core.trainers.fit import TrainReport
 
 Cancelled = Callable[[], bool]
@@ -205,9 +205,7 @@ class RunContext:
         }
         plays_only = self._config.mode == "rollout"
         agent = None if plays_only and not self._names_a_run() else self._acting_agent()
-        return run_rollout(
-            self._playing(seed, fields), agent=agent, reporter=reporter, cancelled=cancelled
-        )
+        return run_rollout(self._playing(seed, fields), agent=agent, reporter=reporter, cancelled=cancelled)
 
     def evaluate(
         self,

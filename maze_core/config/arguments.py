@@ -128,8 +128,8 @@ def _callable_env(
     if not callable(value):
         found.add(
             "env",
-            f"A {qualified_name(value)} is an environment in instantiated form; give a function that makes one: "
-            "env=lambda: …",
+            f"A {qualified_name(value)} is an environment in instantiated form; give a function that makes "
+            "one: env=lambda: …",
             code="wrong_type",
         )
         return None

@@ -8,7 +8,7 @@ at once.
 
 import copy
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from typing import Any
 
 import numpy as np
@@ -46,8 +46,8 @@ def compose_run(
     """Resolve a specification. No argument is changed.
 
     A group argument is a module name, a dict or an object. A dict merges onto the module's values, or takes
-    their place where its ``_target_`` names another component. ``policy`` and ``critic`` stand for ``model.policy``
-    and ``model.critic`` in training; in a rollout ``policy`` is the policy that plays.
+    their place where its ``_target_`` names another component. ``policy`` and ``critic`` stand for
+    ``model.policy`` and ``model.critic`` in training; in a rollout ``policy`` is the policy that plays.
 
     Args:
         mode: ``train`` or ``rollout``.
@@ -89,8 +89,9 @@ def compose_run(
     composition = _Composition(mode, arguments, index, found)
     composition.apply_arguments(config_dirs)
     composition.apply_overrides(overrides)
-    composition.apply_epochs(n_epochs, overrides or {})
-    composition.apply_seeds(seed, overrides or {})
+    overridden = {str(key) for key in overrides} if isinstance(overrides, Mapping) else set()
+    composition.apply_epochs(n_epochs, overridden)
+    composition.apply_seeds(seed, overridden)
     return composition.config()
 
 
@@ -143,20 +144,20 @@ class _Composition:
         known = {path: value for path, value in values.items() if not self._is_failed(path)}
         apply_values(self._tree, known, self._found)
 
-    def apply_epochs(self, n_epochs: int | None, overrides: Mapping[str, Any]) -> None:
+    def apply_epochs(self, n_epochs: object, overridden: Set[str]) -> None:
         """Set ``algorithm.n_epochs``."""
         if n_epochs is None:
             return
         if self._mode != "train":
             self._found.add("n_epochs", "has no meaning in a rollout run.", code="wrong_mode")
-        elif "algorithm.n_epochs" in overrides:
+        elif "algorithm.n_epochs" in overridden:
             self._found.add(
                 "n_epochs", "is given beside the override 'algorithm.n_epochs'.", code="contradiction"
             )
         elif not self._is_failed("algorithm"):
             apply_values(self._tree, {"algorithm.n_epochs": Describer().tree(n_epochs, "")}, self._found)
 
-    def apply_seeds(self, seed: object, overrides: Mapping[str, Any]) -> None:
+    def apply_seeds(self, seed: object, overridden: Set[str]) -> None:
         """Set both seeds, or draw those that are absent."""
         seeding = self._tree.get("seeding")
         if not isinstance(seeding, dict):
@@ -166,9 +167,9 @@ class _Composition:
                 seed = int(seed)
             before = len(self._found.problems)
             check_seed(seed, "seed", self._found)
-            for key in overrides:
-                if str(key).startswith("seeding."):
-                    message = f"is given beside the override {shown(str(key))}; give one of them."
+            for key in sorted(overridden):
+                if key.startswith("seeding."):
+                    message = f"is given beside the override {shown(key)}; give one of them."
                     self._found.add("seed", message, code="contradiction")
             if len(self._found.problems) == before:
                 seeding.update(dict.fromkeys(SEEDS, seed))

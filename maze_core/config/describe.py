@@ -80,7 +80,7 @@ class Describer:
 
     def _object(self, value: object, path: str, declared: Any) -> Any:
         if is_describable(value):
-            cls: type[Any] = type(value)
+            cls: Any = type(value)
             hints = field_types(cls)
             tree = {} if only_type(declared) is cls else {TARGET: qualified_name(cls)}
             for name, annotation in hints.items():

@@ -76,7 +76,7 @@ def _compose(root: str, choices: Choices, index: ModuleIndex) -> Tree:
         places = ",".join(_quoted(f"file://{directory}") for directory in index.directories[1:])
         overrides.append(f"hydra.searchpath=[{places}]")
     try:
-        with _own_hydra(), initialize_config_dir(str(index.directories[0]), version_base="1.3"):
+        with own_hydra(), initialize_config_dir(str(index.directories[0]), version_base="1.3"):
             config = compose(root, overrides=overrides)
             tree = OmegaConf.to_container(config, resolve=False)
     except (HydraException, OmegaConfBaseException, YAMLError) as error:
@@ -90,19 +90,21 @@ def _compose(root: str, choices: Choices, index: ModuleIndex) -> Tree:
 
 
 @contextmanager
-def _own_hydra() -> Iterator[None]:
+def own_hydra() -> Iterator[None]:
     """Give Hydra's singletons to us for a moment, whoever else uses them in this process."""
+    from hydra import version
     from hydra.core.global_hydra import GlobalHydra
-    from hydra.version import VersionBase
 
-    found, version = GlobalHydra.instance(), VersionBase.instance()
-    hydra, base = found.hydra, version.version_base
-    found.hydra = None
-    try:
-        yield
-    finally:
-        GlobalHydra.set_instance(found)
-        found.hydra, version.version_base = hydra, base
+    with _lock:
+        found, versions = GlobalHydra.instance(), version.VersionBase.instance()
+        hydra, base = found.hydra, versions.version_base
+        found.hydra = None
+        version.setbase("1.3")
+        try:
+            yield
+        finally:
+            GlobalHydra.set_instance(found)
+            found.hydra, versions.version_base = hydra, base
 
 
 def _quoted(text: str) -> str:

@@ -46,6 +46,11 @@ _KINDS: Mapping[str, tuple[str, Callable[[object], bool]]] = {
     "wrapper": ("a wrapper", _has("bind", "observation", "action")),
 }
 """What each part must offer; this package knows the parts by nothing else."""
+_LIVE_KINDS = {
+    **_KINDS,
+    "model": ("a model", _has("build")),
+    "policy": ("a rollout policy", lambda value: _has("act")(value) or _has("build")(value)),
+}
 
 
 def normal_form(tree: Tree, objects: Mapping[str, object], mode: Mode, found: ProblemList) -> Tree:
@@ -91,7 +96,10 @@ def wrapper_list(value: Any) -> Any:
 
 
 def _part(name: str, value: Any, objects: Mapping[str, object], found: ProblemList) -> Any:
-    if name in objects or _waits_for_objects(value, name, objects) or (name == "model" and value is None):
+    if name in objects:
+        _check_kind(objects[name], name, _LIVE_KINDS[name], found)
+        return value
+    if _waits_for_objects(value, name, objects) or (name == "model" and value is None):
         return value
     if not is_node(value):
         found.add(name, f"needs a {TARGET!r} that names {_KINDS[name][0]}.", code="missing_key")
@@ -111,7 +119,10 @@ def _wrappers(value: Any, objects: Mapping[str, object], found: ProblemList) -> 
     normal = []
     for index, node in enumerate(nodes):
         path = join("wrappers", index)
-        if path in objects or _waits_for_objects(node, path, objects):
+        if path in objects:
+            _check_kind(objects[path], path, _KINDS["wrapper"], found)
+            normal.append(node)
+        elif _waits_for_objects(node, path, objects):
             normal.append(node)
         elif not is_node(node):
             found.add(path, f"needs a {TARGET!r} that names a wrapper.", code="missing_key")
@@ -130,6 +141,14 @@ def _built(node: Any, path: str, kind: str, objects: Mapping[str, object], found
     if not fits(built.value):
         found.add(join(path, TARGET), f"{shown(node[TARGET])} is not {wanted}.", code="wrong_kind")
     return built.tree
+
+
+def _check_kind(
+    value: object, path: str, kind: tuple[str, Callable[[object], bool]], found: ProblemList
+) -> None:
+    wanted, fits = kind
+    if not fits(value):
+        found.add(path, f"A {type(value).__name__} is not {wanted}.", code="wrong_kind")
 
 
 def _waits_for_objects(value: Any, path: str, objects: Mapping[str, object]) -> bool:

@@ -7,7 +7,7 @@ another ``_target_`` replaces it. Keys must exist, unless they belong to a free 
 """
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from maze_core.config.aliases import ALIASES, canonical_target
@@ -44,7 +44,9 @@ def canonical_key(key: object, tree: Tree, mode: Mode, found: ProblemList) -> st
     """
     text = str(key)
     head, _, rest = text.partition(".")
-    if head == "hydra" or head.startswith("hydra/"):
+    if text != text.strip(".") or ".." in text or not text:
+        found.add(text[:200], f"{shown(text)} is not a dotted key.", code="unknown_key")
+    elif head == "hydra" or head.startswith("hydra/"):
         found.add(text[:200], "Hydra's own settings are not part of a run; use run_dir.", code="reserved_key")
     elif head[:1] in ("+", "~"):
         found.add(
@@ -54,8 +56,6 @@ def canonical_key(key: object, tree: Tree, mode: Mode, found: ProblemList) -> st
         found.add(head, f"A group is chosen by its argument: {head}=…, not by overrides.", code="group_key")
     elif not rest and head in _FIXED_PARTS:
         found.add(head, f"Give its values one by one, such as {join(head, '…')}.", code="group_key")
-    elif text != text.strip(".") or ".." in text or not text:
-        found.add(text[:200], "is not a dotted key.", code="unknown_key")
     else:
         proxy = _PROXIES[mode].get(head)
         return _numbered(join(proxy, rest) if proxy else text, tree)
@@ -108,8 +108,7 @@ def _parent(tree: Tree, key: str, found: ProblemList) -> Any | None:
         here = ".".join(parts[:depth])
         if isinstance(node, list):
             if not (part.isdecimal() and int(part) < len(node)):
-                names = [str(number) for number in range(len(node))]
-                _unknown(key, here, part, [*names, *_wrapper_names(node)], found)
+                _unknown(key, here, part, _item_names(node, here), found)
                 return None
             node = node[int(part)]
         elif isinstance(node, Mapping) and part in node:
@@ -130,7 +129,7 @@ def _write(parent: Any, name: str, value: Any, key: str, found: ProblemList) -> 
     here = key.rpartition(".")[0]
     if isinstance(parent, list):
         if not (name.isdecimal() and int(name) < len(parent)):
-            _unknown(key, here, name, [*(str(n) for n in range(len(parent))), *_wrapper_names(parent)], found)
+            _unknown(key, here, name, _item_names(parent, here), found)
         elif value is REMOVED:
             parent[int(name)] = None
         else:
@@ -151,8 +150,10 @@ def _known(node: Mapping[str, Any]) -> list[str]:
     return list(dict.fromkeys([*node, *(settings or ())]))
 
 
-def _wrapper_names(nodes: Iterable[Any]) -> list[str]:
-    return [str(node[TARGET]).rpartition(".")[2] for node in nodes if is_node(node)]
+def _item_names(items: Sequence[Any], here: str) -> list[str]:
+    numbers = [str(number) for number in range(len(items))]
+    nodes = items if here == "wrappers" else ()
+    return numbers + [str(node[TARGET]).rpartition(".")[2] for node in nodes if is_node(node)]
 
 
 def _unknown(

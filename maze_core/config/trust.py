@@ -100,8 +100,7 @@ def check_arguments(arguments: Mapping[str, Any], policy: TrustPolicy) -> None:
     found = ProblemList()
     if check_plain(arguments, policy.limits, found):
         for name, value in arguments.items():
-            if value is not None:
-                _check_argument(name, value, policy, found)
+            _check_argument(str(name), value, policy, found)
         _check_targets(arguments, "", policy, found)
         _check_values(arguments, "", policy, found)
     found.raise_if_any()
@@ -131,6 +130,8 @@ def _check_argument(name: str, value: Any, policy: TrustPolicy, found: ProblemLi
         near = closest(name, HTTP_ARGUMENTS)
         message = f"There is no argument {shown(name)} here."
         found.add(name, message, code="unknown_key", allowed=HTTP_ARGUMENTS, did_you_mean=near)
+    elif value is None:
+        return
     elif name == "overrides":
         _check_overrides(value, policy, found)
     elif name in ("seed", "n_epochs"):

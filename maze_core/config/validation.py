@@ -157,7 +157,7 @@ def _problems(
     for item in error.errors(include_url=False):
         keys = _keys_within(arguments, (*prefix, *item["loc"]))
         where = join(path, ".".join(keys)) if keys else path
-        problem = _problem(item, where, target, keys)
+        problem = _problem(item, where, target, _siblings(arguments, keys))
         if where not in found:
             found[where] = problem
         elif problem.message not in found[where].message:  # the alternatives of a union, one finding each
@@ -183,7 +183,17 @@ def _keys_within(arguments: Any, location: tuple[int | str, ...]) -> list[str]:
     return keys
 
 
-def _problem(item: Any, where: str, target: Callable[..., Any], keys: Sequence[str]) -> Problem:
+def _siblings(arguments: Any, keys: Sequence[str]) -> tuple[str, ...]:
+    """The other keys of the mapping in which the last key stands; the settings that are known there."""
+    if not keys:
+        return ()
+    value = arguments
+    for key in keys[:-1]:
+        value = value[int(key)] if isinstance(value, (list, tuple)) else value[key]
+    return tuple(str(key) for key in value if key != keys[-1]) if isinstance(value, Mapping) else ()
+
+
+def _problem(item: Any, where: str, target: Callable[..., Any], known: tuple[str, ...]) -> Problem:
     kind, given = item["type"], item["input"]
     code = _CODES.get(
         kind, "wrong_type" if kind.endswith(("_type", "_parsing", "_from_float")) else "invalid_value"
@@ -192,7 +202,6 @@ def _problem(item: Any, where: str, target: Callable[..., Any], keys: Sequence[s
         return Problem(path=where, message=f"{_name(target)} needs it.", code=code)
     if code == "unknown_key":
         name = str(item["loc"][-1])
-        known = parameters_of(target) or () if len(keys) == 1 else ()
         message = f"There is no setting {shown(name)} here."
         return Problem(
             path=where, message=message, code=code, allowed=known, did_you_mean=closest(name, known)

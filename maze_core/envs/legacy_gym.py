@@ -2,7 +2,7 @@
 
 Old environments return ``(observation, reward, done, info)``, newer ones five values. ``gym``'s step checker
 fails on NumPy 2 (``np.bool8``) and its time limit on four values, so both stay off; gymnasium's time limit
-takes its place. The package is optional (extra ``gym``); nothing here imports it before an environment is made.
+takes its place. The package is optional (extra ``gym``) and not imported before an environment is made.
 """
 
 import copy

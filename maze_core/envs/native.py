@@ -5,8 +5,8 @@ Such an environment steps all rows in one numpy expression. What it does at the 
 
 * *same-step* resets at once and gives the last observation in ``infos["final_obs"]``;
 * *disabled*, and *next-step* where it obeys a reset mask, are reset here, at once, where an episode ended;
-* gymnasium's CartPole is *next-step* and obeys no mask, but its rows can be set from outside: each row then has
-  a random stream of its own, and starts its episodes as the single environment does.
+* gymnasium's CartPole is *next-step* and obeys no mask, but its rows can be set from outside: each row then
+  has a random stream of its own, and starts its episodes as the single environment does.
 
 Any other next-step environment cannot be reset row by row; it is refused, and ``per_env`` serves it. But for
 CartPole, rows share one random stream, which is seeded by all seeds together.
@@ -47,7 +47,7 @@ class NativeVectorEnv(VectorEnv):
         """Make it by id, or take a made one.
 
         Raises:
-            EnvError: the environment has no vector form, or one that cannot be brought to same-step autoreset.
+            EnvError: it has no vector form, or one that cannot be brought to same-step autoreset.
         """
         self._env = _make(env, n_envs, kwargs, max_episode_steps) if isinstance(env, str) else env
         self._is_closed = False
@@ -205,7 +205,9 @@ def _way_to_reset_rows(env: GymVectorEnv[Any, Any, Any], n_envs: int) -> ResetRo
 
     def reset_rows(rows: BoolArray, seeds: Sequence[int | None]) -> Any:
         options = None if rows.all() else {"reset_mask": rows.copy()}
-        shown, _ = env.reset(seed=_one_seed([seeds[row] for row in np.flatnonzero(rows)]), options=options)
+        shown, _ = env.reset(
+            seed=_one_seed([seeds[row] for row in np.flatnonzero(rows).tolist()]), options=options
+        )
         return shown
 
     if n_envs == 1 or mode == AutoresetMode.DISABLED or _obeys_mask(env, n_envs):

@@ -23,16 +23,21 @@ EnvFactory = Callable[[], StructuredEnv]
 class PerEnvVectorEnv(VectorEnv):
     """``B`` environments of one kind, in process, with same-step autoreset."""
 
-    def __init__(self, factories: Sequence[EnvFactory]) -> None:
+    def __init__(
+        self, factories: Sequence[EnvFactory], *, first_row: int = 0, tick: Tick | None = None
+    ) -> None:
         """Make the environments.
 
         Args:
             factories: one per environment.
+            first_row: index of environment 0 in a larger batch, for messages.
+            tick: where to write, such as the rows of a larger batch; None makes arrays of its own.
 
         Raises:
             EnvError: there are none, or they do not share their spaces.
         """
         self.envs: list[StructuredEnv] = []
+        self._first_row = first_row
         self._is_closed = False
         try:
             for factory in factories:
@@ -42,7 +47,7 @@ class PerEnvVectorEnv(VectorEnv):
             self.observation_spaces: Mapping[StepKey, spaces.Dict] = first.observation_spaces
             self.action_spaces: Mapping[StepKey, spaces.Dict] = first.action_spaces
             self.agent_counts: Mapping[StepKey, int] = first.agent_counts
-            self._tick = empty_tick(self.observation_spaces, self.n_envs)
+            self._tick = tick or empty_tick(self.observation_spaces, self.n_envs)
         except BaseException:
             self.close()
             raise
@@ -193,7 +198,7 @@ class PerEnvVectorEnv(VectorEnv):
     def _fail(self, row: int, error: Exception) -> NoReturn:
         """Say which environment failed at which step of its episode."""
         reason = str(error) if isinstance(error, EnvError) else f"{type(error).__name__}: {error}"
-        where = f"Environment {row}, step {self._tick.flat_step[row]} of its episode"
+        where = f"Environment {self._first_row + row}, step {self._tick.flat_step[row]} of its episode"
         raise EnvError(f"{where}: {reason}") from error
 
 

@@ -1,6 +1,6 @@
 """The arrays of a :class:`Tick`, made once and written in place ever after."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields
 from typing import Any, TypeVar
 
@@ -13,7 +13,7 @@ from maze_core.types import Array, Observation, StepKey
 
 _TICK_FIELDS = tuple(entry.name for entry in fields(Tick))
 _K = TypeVar("_K")
-_A = TypeVar("_A", bound=np.ndarray[Any, Any])
+ArrayChange = Callable[[Array], Any]
 
 
 def empty_batch(space: spaces.Dict, n_envs: int) -> Observation:
@@ -58,35 +58,30 @@ def tick_fields() -> tuple[str, ...]:
     return _TICK_FIELDS
 
 
-def tick_arrays(tick: Tick) -> list[Array]:
-    """Every array of a tick, in one fixed order."""
-    arrays: list[Array] = []
-    for name in _TICK_FIELDS:
-        value = getattr(tick, name)
-        for inner in value.values() if isinstance(value, dict) else (value,):
-            arrays.extend(inner.values() if isinstance(inner, dict) else (inner,))
-    return arrays
+def map_tick(tick: Tick, change: ArrayChange) -> Tick:
+    """A tick of the same structure with ``change(array)`` for every array, in one fixed order."""
+
+    def each(arrays: dict[_K, Any]) -> dict[_K, Any]:
+        return {key: change(array) for key, array in arrays.items()}
+
+    return Tick(
+        observations={key: each(batch) for key, batch in tick.observations.items()},
+        active=each(tick.active),
+        agent_id=change(tick.agent_id),
+        reward=change(tick.reward),
+        terminated=change(tick.terminated),
+        truncated=change(tick.truncated),
+        final_observations={key: each(batch) for key, batch in tick.final_observations.items()},
+        final_active=each(tick.final_active),
+        flat_step=change(tick.flat_step),
+        episode_return=change(tick.episode_return),
+        episode_length=change(tick.episode_length),
+    )
 
 
 def copy_tick(tick: Tick) -> Tick:
     """A tick with arrays of its own, for whoever keeps it beyond the next call."""
-    return Tick(
-        observations={key: _copy(batch) for key, batch in tick.observations.items()},
-        active=_copy(tick.active),
-        agent_id=tick.agent_id.copy(),
-        reward=tick.reward.copy(),
-        terminated=tick.terminated.copy(),
-        truncated=tick.truncated.copy(),
-        final_observations={key: _copy(batch) for key, batch in tick.final_observations.items()},
-        final_active=_copy(tick.final_active),
-        flat_step=tick.flat_step.copy(),
-        episode_return=tick.episode_return.copy(),
-        episode_length=tick.episode_length.copy(),
-    )
-
-
-def _copy(arrays: dict[_K, _A]) -> dict[_K, _A]:
-    return {key: array.copy() for key, array in arrays.items()}
+    return map_tick(tick, lambda array: array.copy())
 
 
 def write_row(buffers: Observation, row: int, observation: Observation) -> None:
@@ -117,9 +112,10 @@ class FiniteCheck:
 
     def bad_row(self) -> int | None:
         """Index of the first row that holds a number that is not finite, or None."""
-        for array, flat, zeros in self._watched:
-            # x·0 is 0 for every finite x and NaN otherwise
-            if flat.dot(zeros) != 0:
-                finite = np.isfinite(array).reshape(len(array), -1).all(axis=1)
-                return int(np.argmin(finite))
+        with np.errstate(invalid="ignore"):
+            for array, flat, zeros in self._watched:
+                # x·0 is 0 for every finite x and NaN otherwise
+                if flat.dot(zeros) != 0:
+                    finite = np.isfinite(array).reshape(len(array), -1).all(axis=1)
+                    return int(np.argmin(finite))
         return None

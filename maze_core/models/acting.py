@@ -105,6 +105,8 @@ class StepPolicy:
         return action
 
     def _act_as_each(self, observations: Observation, noise: FloatArray | None, agent_id: IntArray) -> Action:
+        # Rows that wait for another sub-step may hold an agent that this one does not have; nobody reads them.
+        agent_id = np.where((agent_id >= 0) & (agent_id < len(self.networks)), agent_id, 0)
         joined: Action = {}
         for agent in np.unique(agent_id):
             rows = np.flatnonzero(agent_id == agent)

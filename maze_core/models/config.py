@@ -93,7 +93,7 @@ DistributionRules = Annotated[
 class FlattenConcatPolicyNetConfig:
     """All observations flattened side by side, dense layers, then the logits of every action head."""
 
-    hidden_units: HiddenUnits = (256, 256)
+    hidden_units: HiddenUnits = (64, 64)
     """Width of each hidden layer."""
     non_lin: Activation = "tanh"
     """Activation after each hidden layer."""
@@ -103,7 +103,7 @@ class FlattenConcatPolicyNetConfig:
 class FlattenConcatStateValueNetConfig:
     """All observations flattened side by side, dense layers, then one value."""
 
-    hidden_units: HiddenUnits = (256, 256)
+    hidden_units: HiddenUnits = (64, 64)
     """Width of each hidden layer."""
     non_lin: Activation = "tanh"
     """Activation after each hidden layer."""

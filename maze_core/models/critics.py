@@ -31,7 +31,9 @@ class TorchCritic(nn.Module):
         """V(s), ``[N]`` float32, for observations ``[N, ...]``; the agents of a sub-step share one."""
         missing = self._fill.keys() - observations.keys()
         if missing:
-            n_rows = len(next(iter(observations.values())))
-            filled = {name: self._fill[name].expand(n_rows, *self._fill[name].shape[1:]) for name in missing}
+            shown = next(iter(observations.values()))
+            filled = {
+                name: self._fill[name].to(shown.device).repeat_interleave(len(shown), 0) for name in missing
+            }
             observations = {**observations, **filled}
         return self._by_key[step_key].evaluate(observations).squeeze(1)

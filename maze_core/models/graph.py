@@ -18,7 +18,7 @@ import numpy as np
 
 from maze_core.errors import CheckpointError
 from maze_core.models.activations import ACTIVATIONS
-from maze_core.types import Array, FloatArray, NamedArrays, Observation, Tree
+from maze_core.types import Array, FloatArray, IntArray, NamedArrays, Observation, Tree
 
 BLOCK_ROWS: Final = 8
 _CACHED_PLANS: Final = 64
@@ -53,6 +53,12 @@ class OneHot:
     def width(self) -> int:
         """Indicators in all."""
         return sum(self.sizes)
+
+    def columns(self) -> tuple[IntArray, IntArray]:
+        """Per indicator: its group, and the value that it stands for; any other value leaves the group at 0."""
+        groups = np.repeat(np.arange(len(self.sizes)), self.sizes)
+        categories = np.concatenate([np.arange(n) for n in self.sizes]) + np.asarray(self.starts)[groups]
+        return groups, categories
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -251,13 +257,11 @@ def _flatten(op: Flatten, out: FloatArray) -> Callable[[Observation], None]:
 
 
 def _one_hot(op: OneHot, out: FloatArray) -> Callable[[Observation], None]:
-    name, n_rows, n_groups = op.source, len(out), len(op.sizes)
-    offsets = np.cumsum((0, *op.sizes[:-1])) - np.asarray(op.starts)
-    rows = np.arange(n_rows)[:, None]
+    name, shape = op.source, (len(out), len(op.sizes))
+    groups, categories = op.columns()
 
     def read(observations: Observation) -> None:
-        out.fill(0.0)
-        out[rows, observations[name].reshape(n_rows, n_groups).astype(np.int64) + offsets] = 1.0
+        np.equal(observations[name].reshape(shape)[:, groups], categories, out=out, casting="unsafe")
 
     return read
 

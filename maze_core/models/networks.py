@@ -231,8 +231,5 @@ def as_float(values: Tensor) -> Tensor:
 
 
 def _one_hot(values: Tensor, op: OneHot) -> Tensor:
-    indices = values.reshape(-1, len(op.sizes)).to(torch.int64) - torch.tensor(
-        op.starts, device=values.device
-    )
-    groups = [F.one_hot(indices[:, i], size) for i, size in enumerate(op.sizes)]
-    return torch.cat(groups, dim=1).to(torch.float32)
+    groups, categories = (torch.from_numpy(column).to(values.device) for column in op.columns())
+    return (values.reshape(-1, len(op.sizes))[:, groups] == categories).to(torch.float32)

@@ -65,7 +65,8 @@ class StepNetworks(nn.Module):
         if len(self._agents) == 1:
             return self._evaluate(self._agents[0], observations, actions)
         if agent_id is None:
-            agent_id = torch.zeros(len(next(iter(observations.values()))), dtype=torch.int64)
+            seen = next(iter(observations.values()))
+            agent_id = torch.zeros(len(seen), dtype=torch.int64, device=seen.device)
         rows, log_probs, entropies = [], [], []
         for i, agent in enumerate(self._agents):
             mine = (agent_id == i).nonzero().squeeze(1)

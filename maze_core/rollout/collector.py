@@ -5,6 +5,7 @@ actions; values and log-probabilities are computed afterwards, in one batch, by 
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from gymnasium import spaces
@@ -102,13 +103,15 @@ class Collector:
         observation_space, action_space = self.env.observation_spaces[key], self.env.action_spaces[key]
         return StepRecord(
             observations={name: _zeros(shape, space) for name, space in observation_space.items()},
-            actions={head: _zeros(shape, space) for head, space in action_space.items()},
+            actions={head: _zeros(shape, space, is_action=True) for head, space in action_space.items()},
             active=np.zeros(shape, dtype=bool),
         )
 
 
-def _zeros(shape: tuple[int, int], space: "spaces.Space[object]") -> Array:
-    return np.zeros((*shape, *(space.shape or ())), dtype=space.dtype or np.float32)
+def _zeros(shape: tuple[int, int], space: "spaces.Space[Any]", *, is_action: bool = False) -> Array:
+    # samples of a Box action stay real numbers, also where the environment wants whole ones
+    is_real = is_action and isinstance(space, spaces.Box)
+    return np.zeros((*shape, *(space.shape or ())), dtype=np.float32 if is_real else space.dtype)
 
 
 def _keep_cut(cut: dict[StepKey, list[tuple[int, int, dict[str, Array]]]], tick: Tick, t: int) -> None:

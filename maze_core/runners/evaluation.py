@@ -6,7 +6,7 @@ from typing import Any
 
 from maze_core.agent import Agent
 from maze_core.config.schema import RunConfig
-from maze_core.envs.config import EnvConfig
+from maze_core.envs.config import EnvConfig, Execution
 from maze_core.envs.vector import VectorEnv
 from maze_core.envs.wrappers.stack import acting_wrappers
 from maze_core.envs.wrappers.wrapper import WrappedVectorEnv, Wrapper, bind_wrappers
@@ -112,7 +112,7 @@ def _env_and_policy(
     else:
         wrappers = config.build("wrappers")
         policy = None
-    execution = "local" if runner.execution == "parallel" else "dev"
+    execution: Execution = "local" if runner.execution == "parallel" else "dev"
     n_envs = min(runner.n_envs, runner.n_episodes)
     raw = env_config.vector(
         n_envs, execution=execution, n_processes=runner.n_processes, vectorization="per_env"

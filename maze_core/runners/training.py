@@ -90,9 +90,7 @@ class Training:
         )
         report = fit(loop, n_epochs or (left if left > 0 else algorithm.n_epochs))
         last = self.last or self.checkpoint("continued")
-        return replace(
-            report, content_sha256=last.content_sha256, weights_sha256=last.weights_sha256
-        )
+        return replace(report, content_sha256=last.content_sha256, weights_sha256=last.weights_sha256)
 
     def checkpoint(self, kind: str) -> Checkpoint:
         """The run as it is now; ``scheduled`` ones resume exactly, others go on from reset environments."""
@@ -253,6 +251,10 @@ def _provenance(kind: str) -> Tree:
         "kind": kind,
         "created_at": datetime.now(UTC).isoformat(timespec="milliseconds"),
         "host": platform.node(),
-        "versions": {"maze-service": package, "torch": torch.__version__, "python": platform.python_version()},
+        "versions": {
+            "maze-service": package,
+            "torch": torch.__version__,
+            "python": platform.python_version(),
+        },
         "threads": torch.get_num_threads(),
     }

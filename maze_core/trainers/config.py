@@ -16,7 +16,7 @@ def _zero_is_off(value: Any) -> Any:
     return None if value == 0 and not isinstance(value, bool) else value
 
 
-ZeroIsOff: TypeAlias = BeforeValidator(_zero_is_off)
+ZeroIsOff = BeforeValidator(_zero_is_off)
 """0 means "off" and becomes null."""
 
 Fraction: TypeAlias = Annotated[float, Field(ge=0.0, le=1.0)]

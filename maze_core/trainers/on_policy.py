@@ -47,7 +47,10 @@ class Samples:
         return Samples(
             {name: x.index_select(0, rows) for name, x in self.observations.items()},
             {head: x.index_select(0, rows) for head, x in self.actions.items()},
-            *(x.index_select(0, rows) for x in (self.agent_id, self.log_probs, self.advantages, self.returns)),
+            *(
+                x.index_select(0, rows)
+                for x in (self.agent_id, self.log_probs, self.advantages, self.returns)
+            ),
         )
 
     def slice(self, start: int, end: int) -> "Samples":

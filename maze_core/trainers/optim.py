@@ -45,8 +45,8 @@ class GradientStep:
             The gradient's L2 norm before clipping, a scalar.
         """
         self._gradient.zero_()
-        loss.backward()  # type: ignore[no-untyped-call]
-        norm = self._gradient.norm()
+        loss.backward()
+        norm: Tensor = self._gradient.norm()
         if self._max_grad_norm is not None:
             # 1e-6: as torch.nn.utils.clip_grad_norm_ has it, so that a zero gradient divides by something
             self._gradient.mul_((self._max_grad_norm / (norm + 1e-6)).clamp(max=1.0))

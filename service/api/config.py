@@ -5,7 +5,6 @@ from starlette.concurrency import run_in_threadpool
 
 from maze_core.config import config_groups, config_module
 from maze_core.config.trust import allowed_targets
-from maze_core.errors import InvalidSpecificationError
 from service.api.config_models import (
     ComposedOut,
     GroupDetailOut,
@@ -16,21 +15,21 @@ from service.api.config_models import (
 )
 from service.api.dependencies import Services, ServicesDep
 from service.api.models import Listing
+from service.api.problems import suggestion
 from service.api.requests import ComposeRequest
+from service.api.strict_body import StrictRoute
 from service.api.submission import ROLLOUT_ARGUMENTS, TRAIN_ARGUMENTS, compose, seed_of
 from service.domain.errors import NotFoundError
 
-router = APIRouter(prefix="/v1/config", tags=["config"])
+router = APIRouter(prefix="/v1/config", tags=["config"], route_class=StrictRoute)
 
 
 @router.get("/groups")
 def list_groups(services: ServicesDep) -> Listing[GroupOut]:
     """Configuration groups with the modules to choose from in a submission."""
-    groups = config_groups(services.settings.config_dirs)
     rows = [
         GroupOut(group=group, modules=modules, links={"self": f"/v1/config/groups/{group}"})
-        for group, modules in groups.items()
-        if group != "launcher"
+        for group, modules in _groups(services).items()
     ]
     return Listing(data=rows)
 
@@ -38,9 +37,7 @@ def list_groups(services: ServicesDep) -> Listing[GroupOut]:
 @router.get("/groups/{group}")
 def get_group(group: str, services: ServicesDep) -> GroupDetailOut:
     """One group with a line about each module."""
-    names = config_groups(services.settings.config_dirs).get(group)
-    if names is None:
-        raise NotFoundError("There is no such group; GET /v1/config/groups lists them.")
+    names = _modules(services, group)
     modules = [config_module(group, name, services.settings.config_dirs) for name in names]
     summaries = [
         ModuleSummaryOut(name=module["name"], description=module["description"]) for module in modules
@@ -51,12 +48,24 @@ def get_group(group: str, services: ServicesDep) -> GroupDetailOut:
 @router.get("/groups/{group}/{module}")
 def get_module(group: str, module: str, services: ServicesDep) -> ModuleOut:
     """One module: its values, and its file with the comments."""
-    try:
-        return ModuleOut(**config_module(group, module, services.settings.config_dirs))
-    except InvalidSpecificationError as error:
-        known = error.problems[0]
-        hint = f" Did you mean {known.did_you_mean!r}?" if known.did_you_mean else ""
-        raise NotFoundError(f"There is no such module.{hint}", allowed=list(known.allowed)) from error
+    known = suggestion(module, _modules(services, group))
+    if module not in known["allowed"]:
+        hint = f" Did you mean {known['did_you_mean']!r}?" if "did_you_mean" in known else ""
+        raise NotFoundError(f"There is no such module of {group}.{hint}", **known)
+    return ModuleOut(**config_module(group, module, services.settings.config_dirs))
+
+
+def _groups(services: Services) -> dict[str, list[str]]:
+    """The groups that clients may choose from; launchers are the operator's."""
+    groups = config_groups(services.settings.config_dirs)
+    return {group: modules for group, modules in groups.items() if group != "launcher"}
+
+
+def _modules(services: Services, group: str) -> list[str]:
+    modules = _groups(services).get(group)
+    if modules is None:
+        raise NotFoundError("There is no such group; GET /v1/config/groups lists them.")
+    return modules
 
 
 @router.get("/targets")

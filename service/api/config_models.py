@@ -72,3 +72,12 @@ class DiscoveryOut(Out):
     version: str
     links: dict[str, str]
     limits: dict[str, Any]
+
+
+class ProblemKindOut(Out):
+    """A kind of problem."""
+
+    type: str
+    code: str
+    status: int
+    meaning: str

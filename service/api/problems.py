@@ -5,10 +5,10 @@ configuration itself names the value it could not find.
 """
 
 import difflib
+import logging
 import math
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import Any
 
@@ -30,6 +30,8 @@ from service.domain.errors import (
 )
 from service.problem_body import PROBLEM_JSON, problem_body, problem_bytes, request_id_of
 
+logger = logging.getLogger(__name__)
+
 _STATUS: tuple[tuple[type[ServiceError], int], ...] = (
     (NotFoundError, 404),
     (StateConflictError, 409),
@@ -38,19 +40,30 @@ _STATUS: tuple[tuple[type[ServiceError], int], ...] = (
     (StoreUnavailableError, 503),
 )
 _CODES = {400: "bad_request", 404: "not_found", 405: "method_not_allowed", 413: "payload_too_large"}
+MOST_ERRORS = 32
+"""Mistakes that one answer lists; a hostile body can hold a hundred thousand."""
+LONGEST_NAME = 200
+"""Characters of a client's own key that an answer repeats."""
 _PYDANTIC_CODES = {"extra_forbidden": "unknown_field", "missing": "missing_field"}
 
 
-@dataclass
-class RequestProblem(Exception):
+class RequestProblem(HTTPException):
     """An answer that is not a success, ready to be written."""
 
-    status: int
-    code: str
-    detail: str
-    errors: Sequence[Mapping[str, Any]] = ()
-    headers: Mapping[str, str] = field(default_factory=dict)
-    details: Mapping[str, Any] = field(default_factory=dict)
+    def __init__(
+        self,
+        status: int,
+        code: str,
+        detail: str,
+        errors: Sequence[Mapping[str, Any]] = (),
+        headers: Mapping[str, str] | None = None,
+        details: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Status, stable code and one sentence; every single mistake; further members of the body."""
+        super().__init__(status, detail, headers)
+        self.code = code
+        self.errors = errors
+        self.details = details or {}
 
     @classmethod
     def at(cls, pointer: str, code: str, message: str, **known: Any) -> "RequestProblem":
@@ -70,13 +83,13 @@ class RequestProblem(Exception):
 def problem_response(request: Request, problem: RequestProblem) -> Response:
     """The problem as an answer."""
     body = problem_body(
-        *(problem.status, problem.code, problem.detail),
+        *(problem.status_code, problem.code, problem.detail),
         instance=request.url.path,
         request_id=request_id_of(request.scope),
         errors=problem.errors,
         details=problem.details,
     )
-    return Response(problem_bytes(body), problem.status, dict(problem.headers), media_type=PROBLEM_JSON)
+    return Response(problem_bytes(body), problem.status_code, problem.headers, media_type=PROBLEM_JSON)
 
 
 def install_problem_handlers(app: FastAPI) -> None:
@@ -121,6 +134,9 @@ def _service_problem(error: ServiceError) -> RequestProblem:
     status = next((status for kind, status in _STATUS if isinstance(error, kind)), 500)
     headers = {}
     details = dict(error.details)
+    if isinstance(error, StoreUnavailableError):
+        logger.warning("%s", error)  # the driver's words may name hosts and files: they are not for clients
+        error = StoreUnavailableError("The database does not answer; try again.")
     if status == 503:
         headers["Retry-After"] = str(max(1, math.ceil(getattr(error, "retry_after_s", 1.0))))
     if status == 409:
@@ -135,14 +151,15 @@ def _specification_problem(request: Request, error: InvalidSpecificationError) -
     errors = specification_errors(error, request.scope.get("maze.body"))
     count = len(errors)
     detail = errors[0]["message"] if count == 1 else f"The specification has {count} problems; see errors."
-    return RequestProblem(422, "invalid_specification", detail, errors)
+    return RequestProblem(422, "invalid_specification", sentence(detail), errors[:MOST_ERRORS])
 
 
 def _validation_problem(request: Request, error: RequestValidationError) -> RequestProblem:
-    mistakes = [_mistake(request, item) for item in error.errors()]
-    if any("path" in item["loc"][:1] for item in error.errors()):
+    items = error.errors()
+    if any("path" in item["loc"][:1] for item in items):
         return RequestProblem(404, "not_found", "There is no such resource; this is no id of ours.")
-    count = len(mistakes)
+    count = len(items)
+    mistakes = [_mistake(request, item) for item in items[:MOST_ERRORS]]
     detail = mistakes[0]["message"] if count == 1 else f"The request has {count} mistakes; see errors."
     return RequestProblem(422, "invalid_request", detail, mistakes)
 
@@ -154,14 +171,19 @@ def _mistake(request: Request, item: Mapping[str, Any]) -> dict[str, Any]:
     known: dict[str, Any] = {}
     message = sentence(str(item["msg"]).removeprefix("Value error, "))
     if kind == "extra_forbidden":
-        allowed = _field_names(request, where)
-        closest = difflib.get_close_matches(str(keys[-1]), allowed, n=1)
-        known = {"allowed": allowed} | ({"did_you_mean": closest[0]} if closest else {})
+        known = suggestion(str(keys[-1]), _field_names(request, where))
         message = "There is no such field." if where == "body" else "There is no such parameter."
     elif kind in ("enum", "literal_error"):
         known = {"allowed": re.findall(r"'([^']*)'", str(item.get("ctx", {}).get("expected", "")))}
-    place = {"pointer": pointer_to(*keys)} if where == "body" else {"parameter": ".".join(map(str, keys))}
+    names = [str(key)[:LONGEST_NAME] for key in keys if key != "[key]"]
+    place = {"pointer": pointer_to(*names)} if where == "body" else {"parameter": ".".join(names)}
     return {**place, "code": _PYDANTIC_CODES.get(kind, kind), "message": message, **known}
+
+
+def suggestion(name: str, allowed: Sequence[str]) -> dict[str, Any]:
+    """The names that would be accepted, and the closest one where one is near."""
+    closest = difflib.get_close_matches(name[:64], allowed, n=1)
+    return {"allowed": list(allowed)} | ({"did_you_mean": closest[0]} if closest else {})
 
 
 def _field_names(request: Request, where: str) -> list[str]:

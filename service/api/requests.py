@@ -21,12 +21,7 @@ def _wrappers(value: Any) -> Any:
 
 _COMPONENT_SCHEMA = [{"type": "string"}, {"type": "object"}, {"type": "null"}]
 
-
-Component = Annotated[
-    Any,
-    AfterValidator(_component),
-    WithJsonSchema({"anyOf": _COMPONENT_SCHEMA}),
-]
+Component = Annotated[Any, AfterValidator(_component), WithJsonSchema({"anyOf": _COMPONENT_SCHEMA})]
 """A configuration module's name, or an object with ``_target_``."""
 Wrappers = Annotated[
     Any,
@@ -48,11 +43,11 @@ class In(BaseModel):
         strict=True, extra="forbid", allow_inf_nan=False, frozen=True, use_attribute_docstrings=True
     )
 
-    def given(self) -> dict[str, Any]:
-        """The fields that the client wrote, nulls left out."""
-        return {
-            name: getattr(self, name) for name in self.model_fields_set if getattr(self, name) is not None
-        }
+    def given(self, *names: str) -> dict[str, Any]:
+        """Those of these fields, of all without names, that the client wrote with a value that is not null."""
+        wanted = [name for name in type(self).model_fields if not names or name in names]
+        written = [name for name in wanted if name in self.model_fields_set]
+        return {name: value for name in written if (value := getattr(self, name)) is not None}
 
 
 class Labelled(In):

@@ -8,7 +8,7 @@ from pydantic import ConfigDict
 
 from service.api.dependencies import PageQuery, RunDep, RunId, ServicesDep, page_of
 from service.api.models import Listing, RunConfigOut, RunOut, listing
-from service.api.problems import RequestProblem
+from service.api.problems import RequestProblem, suggestion
 from service.domain.run import RunKind, RunState
 
 router = APIRouter(prefix="/v1/runs", tags=["runs"])
@@ -28,10 +28,9 @@ class RunsQuery(PageQuery):
         """The wanted labels."""
         extra = self.model_extra or {}
         if unknown := sorted(name for name in extra if not name.startswith(LABEL)):
-            allowed = [*type(self).model_fields, "label.KEY"]
-            raise RequestProblem.in_query(
-                unknown[0], "unknown_field", "There is no such parameter.", allowed=allowed
-            )
+            allowed = [*type(self).model_fields, f"{LABEL}KEY"]
+            known = suggestion(unknown[0], allowed)
+            raise RequestProblem.in_query(unknown[0], "unknown_field", "There is no such parameter.", **known)
         return {name.removeprefix(LABEL): str(value) for name, value in extra.items()}
 
 
@@ -60,7 +59,7 @@ def cancel_run(run_id: RunId, services: ServicesDep, response: Response) -> RunO
 @router.get("/{run_id}/config", response_model=RunConfigOut)
 def get_run_config(run: RunDep, format: Literal["json", "yaml"] = "json") -> RunConfigOut | Response:
     """The resolved configuration, with every default; `format=yaml` gives it as a file to keep."""
-    config = {key: value for key, value in run.config.items() if key != "mode"}
+    config = dict(run.config)
     if format == "yaml":
         text = yaml.safe_dump(config, sort_keys=False, allow_unicode=True)
         return Response(text, media_type="application/yaml")

@@ -133,7 +133,8 @@ def _submit_acting(
         raise RequestProblem.at(f"/{name}", "contradiction", f"{name} comes from the run; leave it out.")
     source = services.runs.get(str(request.run))
     checkpoint = acting_checkpoint(services, source, request.checkpoint or "best")
-    runner = {RUNNER_FIELDS[name]: value for name, value in request.given(*RUNNER_FIELDS).items()}
+    # an evaluation keeps returns, not trajectories, and its request has no such field
+    runner = {field: getattr(request, name, False) for name, field in RUNNER_FIELDS.items()}
     seed = draw_seed() if request.seed is None else request.seed
     tree = rollout_tree({**source.config}, seed=seed, **runner)
     tree["policy"] = {"_target_": TORCH_POLICY, "checkpoint": checkpoint.id}
@@ -158,7 +159,7 @@ def _queue(
         id=new_run_id(),
         kind=kind,
         request=request.given(),
-        config={**config.tree, "mode": config.mode},
+        config=config.tree,
         config_sha256=config.config_sha256,
         seed=seed_of(config.tree),
         name=request.name,

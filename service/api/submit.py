@@ -12,10 +12,11 @@ from service.api.dependencies import Services, ServicesDep
 from service.api.models import RunOut, run_path
 from service.api.problems import RequestProblem
 from service.api.requests import EvaluateRequest, RolloutRequest, TrainRequest
+from service.api.strict_body import StrictRoute
 from service.api.submission import Client, submit_evaluate, submit_rollout, submit_train
 from service.domain.run import Run
 
-router = APIRouter(prefix="/v1", tags=["submit"])
+router = APIRouter(prefix="/v1", tags=["submit"], route_class=StrictRoute)
 
 LONGEST_WAIT_S = 300
 _WAIT = re.compile(r"(?:^|[,;])\s*wait\s*=\s*\"?(\d{1,9})\"?\s*(?=$|[,;])", re.IGNORECASE)

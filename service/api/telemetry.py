@@ -1,7 +1,7 @@
 """``GET /metrics`` for Prometheus: runs, HTTP requests, and what other parts register.
 
-Requests are counted in plain integers of one event loop, under the template of their route and never their path,
-so that the number of series has a bound.
+Requests are counted in plain integers of one event loop, under the template of their route and never their
+path, so that the number of series has a bound.
 """
 
 from bisect import bisect_left
@@ -16,6 +16,7 @@ from starlette.types import Scope
 from service.domain.ports import RunStore
 
 BUCKETS_S = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0, 60.0)
+METHODS = frozenset({"GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS"})
 UNROUTED = "none"
 """Route of requests that were refused before routing, or that have no route."""
 
@@ -33,8 +34,9 @@ class HttpMetrics(Collector):
 
     def observe(self, scope: Scope, status: int, seconds: float) -> None:
         """Count one answer."""
-        route = scope.get("maze.route") or getattr(scope.get("route"), "path", UNROUTED)
-        key = (route, scope.get("method", "WEBSOCKET"), status)
+        route = str(scope.get("maze.route") or getattr(scope.get("route"), "path", UNROUTED))
+        method: str = scope.get("method", "")
+        key = (route, method if method in METHODS else "other", status)
         self._answers[key] = self._answers.get(key, 0) + 1
         counts = self._seconds.get(route)
         if counts is None:

@@ -24,6 +24,8 @@ MAX_ROWS = 1024
 """Most observations in one request."""
 _MAX_MISTAKES = 16
 _SHORTCUT_SIZE = 64
+_LARGEST = 2.0**62
+"""Larger numbers are left to the agent, which refuses integers above 64 bits and what overflows the type."""
 
 Row = list[float] | Observation
 """One checked observation: the shortcut's plain numbers, or the agent's named arrays."""
@@ -90,8 +92,7 @@ class _BoxShortcut:
     """Reads ``[…]`` or ``{"<name>": […]}`` for a one-dimensional Box of at most 64 numbers.
 
     Bounds are compared in float64 before the value is rounded to the space's type: what passes still lies
-    within them after rounding, which is monotonic. The type's own range is a bound too, so rounding gives no
-    infinity.
+    within them after rounding, which is monotonic.
     """
 
     def __init__(self, name: str, space: spaces.Box) -> None:
@@ -103,8 +104,7 @@ class _BoxShortcut:
         self._many = msgspec.json.Decoder(list[either]).decode
         low, high = space.low, space.high
         if is_float:
-            largest = np.finfo(low.dtype).max  # type: ignore[type-var]
-            low, high = np.maximum(low, -largest), np.minimum(high, largest)
+            low, high = np.maximum(low, -_LARGEST), np.minimum(high, _LARGEST)
         self._bounds = list(zip(low.tolist(), high.tolist(), strict=True))
 
     @classmethod
@@ -115,7 +115,7 @@ class _BoxShortcut:
         [(name, leaf)] = space.spaces.items()
         if type(leaf) is not spaces.Box or len(leaf.shape) != 1 or not 0 < leaf.shape[0] <= _SHORTCUT_SIZE:
             return None
-        return cls(name, leaf) if leaf.dtype.kind in "fiu" else None
+        return cls(name, leaf) if leaf.dtype.kind in "iu" or leaf.dtype.itemsize >= 4 else None
 
     def one(self, raw: msgspec.Raw) -> list[float] | None:
         """The numbers, or None where the agent has to look."""

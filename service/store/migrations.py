@@ -50,13 +50,13 @@ def migrate(url: str, revision: str = "head") -> None:
     with locked_connection(url) as connection:
         current = _current(connection)
         _refuse_unknown(current)
-        command.upgrade(_config(connection), revision)
+        command.upgrade(config(connection), revision)
 
 
 def downgrade(url: str, revision: str) -> None:
     """Go back to an older revision, or to ``base``; what the newer tables held is lost."""
     with locked_connection(url) as connection:
-        command.downgrade(_config(connection), revision)
+        command.downgrade(config(connection), revision)
 
 
 def check_revision(url: str) -> str:
@@ -89,7 +89,8 @@ def locked_connection(url: str) -> Iterator[Connection]:
         yield connection
 
 
-def _config(connection: Connection) -> Config:
+def config(connection: Connection) -> Config:
+    """Alembic's configuration for commands on this connection."""
     config = Config(attributes={"connection": connection})
     config.set_main_option("script_location", str(migrations_dir()).replace("%", "%%"))
     return config

@@ -67,8 +67,10 @@ class SqlRunStore:
         if kind is not None:
             query = query.where(run.c.kind == kind)
         for key, value in (labels or {}).items():
-            labelled = select(run_label.c.run_id).where(run_label.c.key == key, run_label.c.value == value)
-            query = query.where(run.c.id.in_(labelled))
+            labelled = select(1).where(
+                run_label.c.run_id == run.c.id, run_label.c.key == key, run_label.c.value == value
+            )
+            query = query.where(labelled.exists())  # stops at a page's end, where IN collects every match
         if cursor is not None:
             query = query.where(tuple_(run.c.created_at, run.c.id) < tuple_(*_position(cursor)))
         with self._database.reading() as connection:

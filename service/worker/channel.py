@@ -15,9 +15,8 @@ from service.worker import frames
 from service.worker.isolation import peak_memory_bytes
 
 if TYPE_CHECKING:
-    from maze_core.rollout.episodes import EpisodeRecord
-
     from maze_core.checkpoint import Checkpoint
+    from maze_core.rollout.episodes import EpisodeRecord
 
 BATCH_S = 0.1
 """Least time between two batches of metrics: ten updates a second are as many as anyone can watch."""

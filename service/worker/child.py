@@ -128,7 +128,7 @@ def _redirect(output: "Connection[Any, Any]") -> None:
         os.dup2(output.fileno(), descriptor)
     output.close()
     sys.stdout, sys.stderr = (
-        open(descriptor, "w", buffering=1, encoding="utf-8", errors="backslashreplace", closefd=False)
+        os.fdopen(descriptor, "w", 1, encoding="utf-8", errors="backslashreplace", closefd=False)
         for descriptor in (1, 2)
     )
     faulthandler.enable(file=2, all_threads=False)

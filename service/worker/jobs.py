@@ -7,6 +7,7 @@ database it came from is not the place where trust begins.
 import importlib
 import sys
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from maze_core.errors import InvalidSpecificationError
@@ -16,24 +17,22 @@ from service.worker.channel import Channel, PipeReporter
 from service.worker.child import Rules, StopWish
 
 if TYPE_CHECKING:
-    from maze_core.config.trust import TrustPolicy
-
     from maze_core.config.schema import RunConfig
+    from maze_core.config.trust import TrustPolicy
     from maze_core.runners.evaluation import RolloutReport
     from maze_core.trainers.fit import TrainReport
 
 
 def execute(start: frames.Start, channel: Channel, stop: StopWish, rules: Rules) -> frames.Result:
     """Run to the end, or to the wish to stop."""
-    from maze_core.config.trust import check_tree
-
     from maze_core.config.schema import RunConfig
+    from maze_core.config.trust import check_tree
 
     reporter = PipeReporter(channel)
     reporter.phase("starting")
     for problem in import_env_modules(rules.env_modules):
         reporter.log("warning", problem)
-    check_tree(start.tree, _policy(rules))
+    check_tree(start.tree, trust_policy(rules.extra_targets, rules.config_dirs))
     report: TrainReport | RolloutReport
     if start.kind is RunKind.TRAIN:
         report = _train(start, RunConfig.from_tree(start.tree, "train"), reporter, stop)
@@ -80,9 +79,12 @@ def _can_be_made(entry_point: Any) -> bool:
     return callable(creator) and not getattr(creator, "__name__", "").startswith("_raise_")
 
 
-def _policy(rules: Rules) -> "TrustPolicy":
-    """What a tree may name here: the library's list, the operator's additions, the environments at hand."""
-    raise NotImplementedError
+@lru_cache(maxsize=1)
+def trust_policy(extra_targets: tuple[str, ...] = (), config_dirs: tuple[str, ...] = ()) -> "TrustPolicy":
+    """What a tree may name here: the library's list, the operator's additions, any registered environment."""
+    from maze_core.config.trust import default_policy
+
+    return default_policy(extra=extra_targets, config_dirs=config_dirs)
 
 
 def _train(start: frames.Start, config: "RunConfig", reporter: PipeReporter, stop: StopWish) -> "TrainReport":

@@ -61,6 +61,8 @@ def serve_worker(
             signal.signal(number, lambda *_: worker.stop())
         return worker.run()
     finally:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, signal.SIG_IGN)  # whoever is impatient now would only spoil the exit code
         stores.close()
 
 

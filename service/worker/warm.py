@@ -1,11 +1,13 @@
 """What the forkserver imports once, so that a run's child starts in milliseconds. Nothing else imports it.
 
-The forkserver is a plain process without threads: it imports and forks, and never computes. It lives in a
-session of its own, for a signal to the worker's group is the worker's to handle, and dies with the worker.
+The forkserver is a process without threads: it imports and forks, and trains nothing. It lives in a session
+of its own, for a signal to the worker's group is the worker's to handle, and dies with the worker.
 """
 
 import contextlib
+import importlib
 import os
+import pkgutil
 
 from service.worker.isolation import die_with_parent
 
@@ -13,13 +15,21 @@ with contextlib.suppress(PermissionError):
     os.setsid()
 die_with_parent()
 
+import gymnasium.envs.classic_control  # noqa: E402, F401
 import torch  # noqa: E402  (after the two calls above: it takes seconds)
 
+import maze_core  # noqa: E402
+import service.worker.child  # noqa: E402, F401
+from service.worker.jobs import trust_policy  # noqa: E402
+
+PACKAGES = ("data", "envs", "evaluation", "models", "objectives", "rollout", "runners", "trainers")
+"""Parts of the library that runs are made of; each imports most of itself only when it is used."""
+
+for package in PACKAGES:
+    path = [f"{folder}/{package}" for folder in maze_core.__path__]
+    for module in pkgutil.walk_packages(path, f"maze_core.{package}."):
+        importlib.import_module(module.name)
+
 torch.set_num_threads(1)
-
-
-import maze_core.agent  # noqa: E402
-import maze_core.runners.evaluation  # noqa: E402
-import maze_core.runners.training  # noqa: E402, F401
-import service.worker.child  # noqa: E402
-import service.worker.jobs  # noqa: E402, F401
+torch.optim.Adam([torch.zeros(1)])  # the first optimizer of a process imports torch's compiler: two seconds
+trust_policy((), ())  # the call that children make, cached

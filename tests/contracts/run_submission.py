@@ -110,12 +110,10 @@ class SubmissionContract:
         assert found(labels={"team": "b"}) == []
         assert found(state=RunState.QUEUED, kind=RunKind.TRAIN) == []
 
-    @pytest.mark.parametrize(
-        "cursor", ["", "!", "WyJydW5zIl0", "WyJydW5zIiwxLDJd", "bnVsbA", "é", "WyJydW5zIiwiYSIsImIiXQ"]
-    )
-    def test_a_cursor_that_is_not_ours_is_a_value_error(self, stores: Stores, cursor: str) -> None:
-        with pytest.raises(ValueError, match="cursor"):
-            stores.runs.list(cursor=cursor)
+    def test_a_cursor_that_is_not_ours_is_a_value_error(self, stores: Stores) -> None:
+        for cursor in ("", "!", "é", "bnVsbA", *map(as_cursor, BAD_KEYS)):
+            with pytest.raises(ValueError, match="cursor"):
+                stores.runs.list(cursor=cursor)
 
     def test_counts_are_per_kind_and_state(self, stores: Stores) -> None:
         submit(stores)

@@ -90,7 +90,7 @@ def commands(block: Block) -> list[str]:
 
 
 def _goes_on(text: str) -> bool:
-    """Whether a command needs another line: it ends in a backslash, an open quote or an open here-document."""
+    """Whether a command needs another line: after a backslash, in a quote or a here-document."""
     if text.endswith("\\"):
         return True
     here = re.search(r"<<-?\s*'?(\w+)'?", text)

@@ -104,5 +104,5 @@ def test_a_write_that_fails_leaves_the_old_file_and_nothing_else(tmp_path, monke
 
 
 def test_a_missing_file_is_named(tmp_path):
-    with pytest.raises(CheckpointError, match="nowhere.ckpt"):
+    with pytest.raises(CheckpointError, match=r"nowhere\.ckpt"):
         Checkpoint.read(tmp_path / "nowhere.ckpt")

@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 ROOT = Path(__file__).resolve().parents[2]
+_IMPORTERS = ("import_module", "__import__", "files")
+"""Functions that take the name of a module; the last one is that of importlib.resources."""
 
 
 class Use(NamedTuple):
@@ -29,13 +31,13 @@ def trees(*folders: str) -> tuple[tuple[str, ast.Module], ...]:
 
 
 def imports(path: str, tree: ast.Module) -> Iterator[Use]:
-    """Modules that a source imports, relative ones left out; ``import_module("…")`` counts."""
+    """Modules that a source imports, relative ones left out; so do ``import_module("…")`` and ``files("…")``."""
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             yield from (Use(alias.name, path, node.lineno) for alias in node.names)
         elif isinstance(node, ast.ImportFrom) and node.level == 0 and node.module:
             yield Use(node.module, path, node.lineno)
-        elif isinstance(node, ast.Call) and _last(node.func) in ("import_module", "__import__") and node.args:
+        elif isinstance(node, ast.Call) and _last(node.func) in _IMPORTERS and node.args:
             named = node.args[0]
             if isinstance(named, ast.Constant) and isinstance(named.value, str):
                 yield Use(named.value, path, node.lineno)
@@ -48,6 +50,18 @@ def calls(path: str, tree: ast.Module) -> Iterator[Use]:
         if isinstance(node, ast.Call):
             first, dot, rest = _dotted(node.func).partition(".")
             yield Use(known.get(first, first) + dot + rest, path, node.lineno)
+
+
+@lru_cache(maxsize=4)
+def all_imports(*folders: str) -> tuple[Use, ...]:
+    """Imports of every source in these folders."""
+    return tuple(use for path, tree in trees(*folders) for use in imports(path, tree))
+
+
+@lru_cache(maxsize=4)
+def all_calls(*folders: str) -> tuple[Use, ...]:
+    """Calls of every source in these folders."""
+    return tuple(use for path, tree in trees(*folders) for use in calls(path, tree))
 
 
 def public_imports(tree: ast.Module) -> dict[str, str]:

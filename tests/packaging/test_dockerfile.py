@@ -102,7 +102,8 @@ def test_its_settings_are_settings_of_the_service(runtime: Stage, monkeypatch: p
         monkeypatch.setenv(name, value)
     settings = Settings()
     assert settings.auth, "a container listens beyond loopback, so it asks for a token"
-    assert (str(settings.port) in runtime.all("EXPOSE")) and settings.host == "0.0.0.0"
+    assert settings.host == "0.0.0.0"
+    assert runtime.all("EXPOSE") == [str(settings.port)]
     folder = settings.database_url.removeprefix("sqlite:///").rpartition("/")[0]
     assert json.loads(runtime.all("VOLUME")[0]) == [folder]
 

@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
+from typing import Any
 
 from sqlalchemy import create_engine, text
 
@@ -66,7 +67,7 @@ def running_postgres(programs: Path) -> Iterator[PostgresCluster]:
         os.chown(directory, user.pw_uid, user.pw_gid)
 
     def run(program: str, *arguments: str) -> None:
-        as_user = {} if user is None else {"user": user.pw_uid, "group": user.pw_gid, "extra_groups": []}
+        as_user: dict[str, Any] = {} if user is None else {"user": user.pw_uid, "group": user.pw_gid, "extra_groups": []}
         with (directory / "server.log").open("a") as log:
             subprocess.run(
                 [programs / program, *arguments], check=True, stdout=log, stderr=log, cwd=directory, **as_user

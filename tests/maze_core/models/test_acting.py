@@ -26,7 +26,9 @@ OBSERVATIONS = {
 }
 ACTIONS = {
     "pick": spaces.Dict({"choice": spaces.Discrete(3, start=1), "arm": spaces.Box(-1, 1, (2,))}),
-    1: spaces.Dict({"gears": spaces.MultiDiscrete([2, 3]), "lamps": spaces.MultiBinary(2), "hand": spaces.Box(-1, 1, ())}),
+    1: spaces.Dict(
+        {"gears": spaces.MultiDiscrete([2, 3]), "lamps": spaces.MultiBinary(2), "hand": spaces.Box(-1, 1, ())}
+    ),
 }
 AGENTS = {"pick": 3, 1: 1}
 KEYS = list(OBSERVATIONS)
@@ -74,7 +76,7 @@ def test_actions_lie_in_their_space_but_for_the_bounds_of_numbers(key, separate:
     raw = acting.act(key, seen, deterministic=False, noise=noise, agent_id=agents)
     fitted = to_env_actions(raw, ACTIONS[key])
     for row in range(30):
-        assert ACTIONS[key].contains({head: values[row] for head, values in fitted.items()})
+        assert ACTIONS[key].contains({head: np.asarray(values[row]) for head, values in fitted.items()})
     if key == "pick":
         assert np.abs(raw["arm"]).max() > 1
         assert np.all(seen["choice_mask"][np.arange(30), raw["choice"] - 1] == 1)
@@ -82,7 +84,9 @@ def test_actions_lie_in_their_space_but_for_the_bounds_of_numbers(key, separate:
 
 @pytest.mark.parametrize("separate", [False, True])
 @given(rows=st.lists(st.integers(0, 19), min_size=1, max_size=20), key=st.sampled_from(KEYS))
-def test_a_row_acts_by_its_own_observation_noise_and_agent_alone(separate: bool, rows: list[int], key) -> None:
+def test_a_row_acts_by_its_own_observation_noise_and_agent_alone(
+    separate: bool, rows: list[int], key
+) -> None:
     acting, seen = policy(separate=separate).acting(), samples(key, 20)
     noise = acting.noise(key, np.random.default_rng(1), 20)
     agents = np.arange(20) % AGENTS[key]
@@ -95,6 +99,23 @@ def test_a_row_acts_by_its_own_observation_noise_and_agent_alone(separate: bool,
         agent_id=agents[rows],
     )
     assert_same_bits(some, {head: values[rows] for head, values in everything.items()})
+
+
+@pytest.mark.parametrize("key", KEYS)
+def test_rows_that_wait_for_another_substep_disturb_nothing(key) -> None:
+    """Their observations are left-overs, and their agent may be one that this sub-step does not have."""
+    acting, seen = policy(separate=True).acting(), samples(key, 6)
+    noise = acting.noise(key, np.random.default_rng(1), 6)
+    agents = np.zeros(6, np.int64)
+    expected = acting.act(key, seen, deterministic=False, noise=noise, agent_id=agents)
+    for values in seen.values():
+        values[3:] = 0 if values.dtype.kind == "f" else 77
+    agents[3:] = [5, -1, 77]
+    found = acting.act(key, seen, deterministic=False, noise=noise, agent_id=agents)
+    assert_same_bits(
+        {head: values[:3] for head, values in found.items()},
+        {head: values[:3] for head, values in expected.items()},
+    )
 
 
 @pytest.mark.parametrize("key", KEYS)
@@ -170,7 +191,9 @@ def test_torch_gives_the_log_probability_of_what_was_sampled(separate: bool) -> 
             torch.arange(3),
         )
         arm_alone = _log_density_of_zero_arm(made, one, separate=separate)
-        np.testing.assert_allclose((log_prob - arm_alone).exp().detach(), frequencies[:, choice - 1], atol=0.03)
+        np.testing.assert_allclose(
+            (log_prob - arm_alone).exp().detach(), frequencies[:, choice - 1], atol=0.03
+        )
 
 
 def _log_density_of_zero_arm(made: TorchPolicy, seen: dict, *, separate: bool) -> torch.Tensor:
@@ -178,7 +201,7 @@ def _log_density_of_zero_arm(made: TorchPolicy, seen: dict, *, separate: bool) -
     for i in range(3):
         agent = made.steps[0].agents[i if separate else 0]
         one = {name: torch.from_numpy(values[i : i + 1]) for name, values in seen.items()}
-        mean = agent.network.evaluate(one)[:, 3:5]
+        mean = agent.network.evaluate(one)[:, :2]  # heads stand in alphabetical order: arm, choice
         rows.append(torch.distributions.Normal(mean, agent.log_std.exp()).log_prob(torch.zeros(1, 2)).sum(1))
     return torch.cat(rows)
 
@@ -193,7 +216,10 @@ def test_agents_with_networks_of_their_own_act_and_learn_apart() -> None:
     touched = [agent.network.output_weight.grad is not None for agent in made.steps[0].agents]
     assert touched == [True, False, True]
     alone, _ = made.log_probs_and_entropy(
-        "pick", {k: v[3:4] for k, v in tensors.items()}, {k: v[3:4] for k, v in actions.items()}, torch.tensor([0])
+        "pick",
+        {k: v[3:4] for k, v in tensors.items()},
+        {k: v[3:4] for k, v in actions.items()},
+        torch.tensor([0]),
     )
     torch.testing.assert_close(log_prob[3:4], alone)
 
@@ -204,7 +230,9 @@ def test_a_description_gives_the_same_bits(separate: bool) -> None:
     tree, arrays = made.acting().describe()
     state = {name: tensor.numpy() for name, tensor in made.state_dict().items()}
     assert arrays.keys() == state.keys()
-    restored = ActingPolicy.from_description(json.loads(json.dumps(tree)), {**state, "optimizer": np.zeros(3)})
+    restored = ActingPolicy.from_description(
+        json.loads(json.dumps(tree)), {**state, "optimizer": np.zeros(3)}
+    )
     assert not restored.needs_torch
     for key in KEYS:
         seen, rng = samples(key, 11), np.random.default_rng(3)
@@ -237,7 +265,7 @@ def test_a_damaged_description_is_refused() -> None:
 def test_the_edge_clips_rounds_and_casts_but_leaves_the_sample_alone() -> None:
     space = spaces.Dict(
         {
-            "arm": spaces.Box(np.array([-1, -np.inf]), np.array([1, np.inf]), dtype=np.float32),
+            "arm": spaces.Box(np.float32([-1, -np.inf]), np.float32([1, np.inf])),
             "level": spaces.Box(0, 10, (1,), np.uint8),
             "door": spaces.Discrete(3),
             "lamps": spaces.MultiBinary(2),

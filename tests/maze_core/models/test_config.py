@@ -98,7 +98,12 @@ def test_layers_have_limits(wrong: object) -> None:
 
 
 def test_unknown_keys_are_refused_everywhere() -> None:
-    for config in (FlattenConcatPolicyNetConfig, TemplateModelConfig, ProbabilisticPolicyComposerConfig, BlockConfig):
+    for config in (
+        FlattenConcatPolicyNetConfig,
+        TemplateModelConfig,
+        ProbabilisticPolicyComposerConfig,
+        BlockConfig,
+    ):
         with pytest.raises(ValidationError, match="Unexpected keyword argument"):
             config(surplus=1)
 

@@ -85,12 +85,16 @@ def test_a_gaussian_by_hand() -> None:
 
 
 @given(n_rows=sizes, n=st.integers(2, 6), seed=seeds)
-def test_a_masked_action_has_probability_zero_and_the_rest_is_renormalised(n_rows: int, n: int, seed: int) -> None:
+def test_a_masked_action_has_probability_zero_and_the_rest_is_renormalised(
+    n_rows: int, n: int, seed: int
+) -> None:
     logits = normal(seed, n_rows, n)
     mask = (normal(seed + 1, n_rows, n) > 0).to(torch.int8)
     mask[torch.arange(n_rows), integers(seed, n, n_rows)] = 1
     masked = apply_mask(logits, mask)
-    probabilities = torch.stack([Categorical().log_prob(masked, torch.full((n_rows,), a)).exp() for a in range(n)], 1)
+    probabilities = torch.stack(
+        [Categorical().log_prob(masked, torch.full((n_rows,), a)).exp() for a in range(n)], 1
+    )
     assert torch.all(probabilities[mask == 0] == 0.0)
     expected = logits.exp() * mask / (logits.exp() * mask).sum(1, keepdim=True)
     torch.testing.assert_close(probabilities, expected, rtol=1e-5, atol=1e-6)
@@ -99,7 +103,9 @@ def test_a_masked_action_has_probability_zero_and_the_rest_is_renormalised(n_row
 def test_gradients_under_a_mask_are_finite_and_zero_for_masked_logits() -> None:
     logits = normal(0, 4, 3).requires_grad_()
     mask = torch.tensor([[1, 0, 1], [0, 1, 0], [1, 1, 1], [0, 0, 0]])
-    log_prob, entropy = Categorical().log_prob_and_entropy(apply_mask(logits, mask), torch.tensor([0, 1, 2, 0]))
+    log_prob, entropy = Categorical().log_prob_and_entropy(
+        apply_mask(logits, mask), torch.tensor([0, 1, 2, 0])
+    )
     (log_prob.sum() + entropy.sum()).backward()
     assert logits.grad is not None
     assert torch.isfinite(logits.grad).all()
@@ -108,8 +114,12 @@ def test_gradients_under_a_mask_are_finite_and_zero_for_masked_logits() -> None:
 
 
 def test_a_log_std_from_the_network_is_clipped_and_a_parameter_is_not() -> None:
-    wide = gaussian_logits(torch.tensor([[0.0, 50.0]]), None, GaussianHead(name="a", shape=(1,), state_dependent_std=True))
-    given_log_std = gaussian_logits(torch.tensor([[0.0]]), torch.tensor([3.0]), GaussianHead(name="a", shape=(1,)))
+    wide = gaussian_logits(
+        torch.tensor([[0.0, 50.0]]), None, GaussianHead(name="a", shape=(1,), state_dependent_std=True)
+    )
+    given_log_std = gaussian_logits(
+        torch.tensor([[0.0]]), torch.tensor([3.0]), GaussianHead(name="a", shape=(1,))
+    )
     assert wide.tolist() == [[0.0, 2.0]]
     assert given_log_std.tolist() == [[0.0, 3.0]]
 
@@ -143,7 +153,11 @@ def test_each_space_has_a_default_distribution() -> None:
 
 def test_a_rule_for_the_head_wins_over_one_for_the_space() -> None:
     rules = [
-        {"action_space": "gymnasium.spaces.Box", "distribution": "diagonal_gaussian", "args": {"initial_log_std": -1.0}},
+        {
+            "action_space": "gymnasium.spaces.Box",
+            "distribution": "diagonal_gaussian",
+            "args": {"initial_log_std": -1.0},
+        },
         {"action_head": "arm", "distribution": "diagonal_gaussian", "args": {"state_dependent_std": True}},
     ]
     head = DistributionMapper(ACTIONS, rules).heads(ACTIONS, {})[0]
@@ -163,13 +177,18 @@ def test_a_mask_among_the_observations_makes_a_masked_head() -> None:
 
 def test_a_numbers_head_has_no_mask() -> None:
     space = spaces.Dict({"arm": spaces.Box(-1, 1, (2,))})
-    assert DistributionMapper().heads(space, {"arm_mask": spaces.MultiBinary(2)}) == (GaussianHead(name="arm", shape=(2,)),)
+    assert DistributionMapper().heads(space, {"arm_mask": spaces.MultiBinary(2)}) == (
+        GaussianHead(name="arm", shape=(2,)),
+    )
 
 
 @pytest.mark.parametrize(
     ("rules", "message"),
     [
-        ([{"action_head": "door", "distribution": "diagonal_gaussian"}], "does not fit the action head 'door'"),
+        (
+            [{"action_head": "door", "distribution": "diagonal_gaussian"}],
+            "does not fit the action head 'door'",
+        ),
         ([{"action_head": "door", "distribution": "beta"}], "distribution_mapper_config.0.distribution"),
         ([{"distribution": "categorical"}], "either action_space or action_head"),
         ([{"action_head": "door", "distribution": "categorical", "args": {}}], "takes no args"),

@@ -41,9 +41,14 @@ def uniforms(n: int) -> np.ndarray:
 @given(logits=logits_rows, data=st.data())
 def test_a_masked_action_is_never_sampled(logits: np.ndarray, data: st.DataObject) -> None:
     mask = data.draw(hnp.arrays(np.int8, logits.shape, elements=st.integers(0, 1)))
-    mask[np.arange(len(mask)), data.draw(hnp.arrays(int, len(mask), elements=st.integers(0, mask.shape[1] - 1)))] = 1
+    mask[
+        np.arange(len(mask)),
+        data.draw(hnp.arrays(int, len(mask), elements=st.integers(0, mask.shape[1] - 1))),
+    ] = 1
     edges = st.sampled_from([0.0, LARGEST_UNIFORM])
-    noise = data.draw(hnp.arrays(np.float64, (len(logits), 1), elements=st.one_of(edges, st.floats(0, LARGEST_UNIFORM))))
+    noise = data.draw(
+        hnp.arrays(np.float64, (len(logits), 1), elements=st.one_of(edges, st.floats(0, LARGEST_UNIFORM)))
+    )
     head = CategoricalHead(name="action", n=logits.shape[1])
     masked = apply_mask(logits, mask)
     rows = np.arange(len(logits))
@@ -51,8 +56,13 @@ def test_a_masked_action_is_never_sampled(logits: np.ndarray, data: st.DataObjec
     assert np.all(mask[rows, head.mode(masked)] == 1)
 
 
-@given(logits=logits_rows, noise=st.one_of(st.just(0.0), st.just(float(LARGEST_UNIFORM)), st.floats(0, LARGEST_UNIFORM)))
-def test_every_sample_is_an_action_that_exists_and_has_a_probability(logits: np.ndarray, noise: float) -> None:
+@given(
+    logits=logits_rows,
+    noise=st.one_of(st.just(0.0), st.just(float(LARGEST_UNIFORM)), st.floats(0, LARGEST_UNIFORM)),
+)
+def test_every_sample_is_an_action_that_exists_and_has_a_probability(
+    logits: np.ndarray, noise: float
+) -> None:
     head = CategoricalHead(name="action", n=logits.shape[1])
     drawn = head.sample(logits, np.full((len(logits), 1), noise))
     assert drawn.dtype == np.int64

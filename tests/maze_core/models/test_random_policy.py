@@ -12,7 +12,7 @@ SPACE = spaces.Dict(
         "door": spaces.Discrete(3, start=-1),
         "gears": spaces.MultiDiscrete([[2, 3], [4, 5]]),
         "lamps": spaces.MultiBinary(4),
-        "arm": spaces.Box(np.array([-1, 0]), np.array([1, 5]), dtype=np.float32),
+        "arm": spaces.Box(np.float32([-1, 0]), np.float32([1, 5])),
         "level": spaces.Box(3, 6, (2,), np.uint8),
         "free": spaces.Box(-np.inf, np.inf, (2,)),
         "above": spaces.Box(2.0, np.inf, (1,)),

@@ -12,6 +12,7 @@ from typing import Any
 
 import psutil
 import pytest
+from pysqlite3 import dbapi2
 
 from service.domain.run import EventType, NewRun, Run, RunKind
 from service.domain.use_cases import new_run_id
@@ -86,6 +87,23 @@ class Bench:
 
     def log(self, run_id: str) -> str:
         return "\n".join(line.message for line in self.stores.runs.logs(run_id))
+
+    def stop_outside_transactions(self, worker: "subprocess.Popen[bytes]") -> None:
+        """SIGSTOP a worker at a moment when it does not hold the database's write lock."""
+
+        def is_stopped_outside() -> bool:
+            worker.send_signal(signal.SIGSTOP)
+            connection = dbapi2.connect(self.url.removeprefix("sqlite:///"), timeout=0)
+            try:
+                connection.execute("BEGIN IMMEDIATE").connection.rollback()
+            except dbapi2.OperationalError:
+                worker.send_signal(signal.SIGCONT)
+                return False
+            finally:
+                connection.close()
+            return True
+
+        eventually(is_stopped_outside, "a moment without a write")
 
     def states(self, run_id: str) -> list[str]:
         """The states that a run went through."""

@@ -54,7 +54,7 @@ def test_a_worker_that_slept_through_its_lease_writes_nothing_more(bench: Bench)
     run_id = bench.submit(**RUN)
     bench.wait_for_epoch(run_id, 3)
     child = bench.child_of(run_id)
-    sleeper.send_signal(signal.SIGSTOP)
+    bench.stop_outside_transactions(sleeper)
 
     other = bench.worker()
     ended = bench.wait_for_end(run_id)
@@ -119,7 +119,7 @@ def test_a_damaged_checkpoint_is_passed_over_for_the_one_before(bench: Bench) ->
     worker = bench.worker()
     run_id = bench.submit(**LONG)
     bench.wait_for_epoch(run_id, 4)
-    worker.send_signal(signal.SIGSTOP)
+    bench.stop_outside_transactions(worker)
     bench.child_of(run_id).kill()
     newest, before = _scheduled(bench, run_id)[:2]
     digest = select(checkpoint.c.blob_sha256).where(checkpoint.c.id == newest.id).scalar_subquery()

@@ -32,7 +32,7 @@ def count(start: frames.Start, channel: Channel, stop: StopWish, rules: Rules) -
             progress=Progress(epoch=number, n_epochs=tree["n"]),
         )
         channel.send(checkpoint(number, "scheduled"))
-        if number == tree.get("die_at") and start.attempt <= tree.get("die_attempts", 1):
+        if number >= tree.get("die_at", float("inf")) and start.attempt <= tree.get("die_attempts", 1):
             die(tree["die"], channel)
     return frames.Result(stop_reason="completed", result={"count": tree["n"], "first": first})
 

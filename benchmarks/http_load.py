@@ -1,0 +1,163 @@
+"""A closed-loop HTTP load generator: N keep-alive connections, each with one request under way, on loopback.
+
+``wrk`` makes the load where it is installed (apt-get install wrk), else a client of our own in a process of its
+own: ``python -m benchmarks.http_load PORT PATH BODY CONNECTIONS SECONDS`` prints its result as JSON. Our client
+costs more per request than wrk, so figures of one do not compare with the other's; ratios do.
+"""
+
+import asyncio
+import json
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import uvloop
+
+HOST = "127.0.0.1"
+
+
+@dataclass(frozen=True, kw_only=True)
+class LoadResult:
+    """One measurement."""
+
+    requests_per_s: float
+    p50_us: float
+    """Median time from a request's first byte out to its answer's last byte in."""
+    p99_us: float
+    requests: int
+    failures: int
+    """Answers other than 2xx, and broken connections."""
+
+
+def measure(port: int, path: str, body: str, *, connections: int, seconds: float) -> LoadResult:
+    """POST the JSON body over and over; raises CalledProcessError when the generator fails."""
+    if shutil.which("wrk"):
+        return _measure_with_wrk(port, path, body, connections, seconds)
+    command = [sys.executable, "-m", "benchmarks.http_load", str(port), path, body]
+    done = subprocess.run(
+        [*command, str(connections), str(seconds)], check=True, capture_output=True, text=True
+    )
+    return LoadResult(**json.loads(done.stdout))
+
+
+def generator_name() -> str:
+    """What makes the load here."""
+    return "wrk" if shutil.which("wrk") else "own client"
+
+
+def _measure_with_wrk(port: int, path: str, body: str, connections: int, seconds: float) -> LoadResult:
+    script = (
+        'wrk.method = "POST"\n'
+        'wrk.headers["Content-Type"] = "application/json"\n'
+        f"wrk.body = {json.dumps(body)}\n"
+        "done = function(summary, latency)\n"
+        "  local e = summary.errors\n"
+        "  local failures = e.status + e.connect + e.read + e.write + e.timeout\n"
+        '  print(string.format("RESULT %d %d %f %f %d", summary.requests, summary.duration,\n'
+        "    latency:percentile(50), latency:percentile(99), failures))\n"
+        "end\n"
+    )
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "post.lua"
+        file.write_text(script)
+        url = f"http://{HOST}:{port}{path}"
+        command = ["wrk", "-t1", f"-c{connections}", f"-d{max(1, round(seconds))}s", "-s", str(file), url]
+        output = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    found = re.search(r"RESULT (\d+) (\d+) ([\d.]+) ([\d.]+) (\d+)", output)
+    if found is None:
+        raise RuntimeError(f"wrk printed no result:\n{output}")
+    requests, duration_us, p50_us, p99_us, failures = (float(text) for text in found.groups())
+    return LoadResult(
+        requests_per_s=requests / (duration_us / 1e6),
+        p50_us=p50_us,
+        p99_us=p99_us,
+        requests=int(requests),
+        failures=int(failures),
+    )
+
+
+class _Connection(asyncio.Protocol):
+    """One connection: sends the request, waits for the whole answer, notes the time, sends it again."""
+
+    def __init__(self, request: bytes, latencies: list[float]) -> None:
+        self._request = request
+        self._latencies = latencies
+        self._buffer = b""
+        self._transport: asyncio.Transport | None = None
+        self._sent_at = 0.0
+        self.failures = 0
+        self.is_over = False
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Send the first request."""
+        assert isinstance(transport, asyncio.Transport)
+        self._transport = transport
+        self._send()
+
+    def data_received(self, data: bytes) -> None:
+        """Read an answer; it ends where its Content-Length says."""
+        self._buffer += data
+        head, separator, rest = self._buffer.partition(b"\r\n\r\n")
+        if not separator:
+            return
+        length = int(re.search(rb"content-length: *(\d+)", head, re.IGNORECASE)[1])  # type: ignore[index]
+        if len(rest) < length:
+            return
+        self._latencies.append(time.perf_counter() - self._sent_at)
+        self.failures += not head.startswith(b"HTTP/1.1 2")
+        self._buffer = b""
+        if not self.is_over:
+            self._send()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """A connection that the server closed is a failure."""
+        self.failures += not self.is_over
+
+    def close(self) -> None:
+        """Stop."""
+        self.is_over = True
+        if self._transport is not None:
+            self._transport.close()
+
+    def _send(self) -> None:
+        assert self._transport is not None
+        self._sent_at = time.perf_counter()
+        self._transport.write(self._request)
+
+
+async def _load(port: int, path: str, body: str, connections: int, seconds: float) -> LoadResult:
+    content = body.encode()
+    request = (
+        f"POST {path} HTTP/1.1\r\nHost: {HOST}:{port}\r\nContent-Type: application/json\r\n"
+        f"Content-Length: {len(content)}\r\n\r\n"
+    ).encode() + content
+    latencies: list[float] = []
+    loop = asyncio.get_running_loop()
+    began = time.perf_counter()
+    clients = [
+        (await loop.create_connection(lambda: _Connection(request, latencies), HOST, port))[1]
+        for _ in range(connections)
+    ]
+    await asyncio.sleep(seconds)
+    duration_s = time.perf_counter() - began
+    for client in clients:
+        client.close()
+    ordered = sorted(latencies)
+    return LoadResult(
+        requests_per_s=len(ordered) / duration_s,
+        p50_us=ordered[len(ordered) // 2] * 1e6,
+        p99_us=ordered[len(ordered) * 99 // 100] * 1e6,
+        requests=len(ordered),
+        failures=sum(client.failures for client in clients),
+    )
+
+
+if __name__ == "__main__":
+    _port, _path, _body, _connections, _seconds = sys.argv[1:]
+    _result = uvloop.run(_load(int(_port), _path, _body, int(_connections), float(_seconds)))
+    print(json.dumps(asdict(_result)))

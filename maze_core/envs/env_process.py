@@ -1,0 +1,78 @@
+"""The process that steps a slice of a :class:`SubprocVectorEnv`: ``python -m maze_core.envs.env_process``.
+
+It is started with two inherited descriptors, a socket and a file of shared memory. It speaks in short
+messages; observations and actions lie in the memory. It ends when the other side closes the socket, for whatever
+reason.
+"""
+
+import contextlib
+import pickle
+import signal
+import sys
+import traceback
+from multiprocessing.connection import Connection
+from typing import Any
+
+import gymnasium
+
+from maze_core.envs.per_env import PerEnvVectorEnv
+from maze_core.envs.shared import SharedArrays, share
+
+READY, DONE, FAILED = b"y", b"d", b"f"
+START, RESET, STEP, CLOSE = b"a", b"r", b"s", b"c"
+
+
+def serve(connection: Any, descriptor: int) -> None:
+    """Make the environments of the first message, then obey until the socket is closed."""
+    first = pickle.loads(connection.recv_bytes())
+    sys.path[:] = first["sys_path"]
+    envs: PerEnvVectorEnv | None = None
+    try:
+        for spec in map(pickle.loads, first["specs"]):
+            gymnasium.registry.setdefault(spec.id, spec)
+        factories = pickle.loads(first["factories"])
+        made = [factory() for factory in factories]
+        one = made[0]
+        described = (dict(one.observation_spaces), dict(one.action_spaces), dict(one.agent_counts))
+        connection.send_bytes(READY + pickle.dumps(described))
+        n_envs, first_row = pickle.loads(connection.recv_bytes())
+        rows = share(descriptor, described[0], described[1], n_envs).rows(first_row, first_row + len(made))
+        waiting = iter(made)
+        envs = PerEnvVectorEnv([lambda: next(waiting)] * len(made), first_row=first_row, tick=rows.tick)
+        connection.send_bytes(DONE)
+        while _obey(connection, envs, rows):
+            pass
+    except Exception as error:
+        connection.send_bytes(FAILED + pickle.dumps((str(error), traceback.format_exc())))
+    finally:
+        if envs is not None:
+            envs.close()
+
+
+def _obey(connection: Any, envs: PerEnvVectorEnv, rows: SharedArrays) -> bool:
+    message = connection.recv_bytes()
+    command, argument = message[:1], message[1:]
+    if command == CLOSE:
+        return False
+    try:
+        if command == RESET:
+            envs.reset(*pickle.loads(argument))
+        else:
+            given = zip(rows.actions.items(), argument, strict=True)
+            envs.step({key: batch for (key, batch), is_given in given if is_given})
+        connection.send_bytes(DONE)
+    except Exception as error:
+        connection.send_bytes(FAILED + pickle.dumps((str(error), traceback.format_exc())))
+    return True
+
+
+def main() -> None:
+    """Serve on the descriptors given as arguments."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the other side's to handle; it closes the socket
+    connection = Connection(int(sys.argv[1]))
+    with contextlib.suppress(EOFError, ConnectionError):  # the other side is gone
+        serve(connection, int(sys.argv[2]))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,212 @@
+"""Several environments spread over processes; the numbers are those of :class:`PerEnvVectorEnv`, bit for bit.
+
+Each process steps a slice of the batch and writes into shared memory; a step costs one short message each way
+per process. That pays for environments whose step costs more than some 100 µs; for cheaper ones in-process is
+faster. Processes are started afresh, not forked, import neither torch nor the caller's main module, and end
+with this one however it ends.
+"""
+
+import contextlib
+import os
+import pickle
+import socket
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from typing import Any
+
+import gymnasium
+import numpy as np
+
+from maze_core.envs.env_process import CLOSE, DONE, FAILED, READY, RESET, STEP
+from maze_core.envs.per_env import EnvFactory
+from maze_core.envs.shared import anonymous_file, share
+from maze_core.envs.vector import Tick, VectorEnv
+from maze_core.errors import EnvError
+from maze_core.types import Array, BoolArray, StepKey
+
+_CLOSE_TIMEOUT_S = 5.0
+_ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
+
+
+@dataclass(frozen=True)
+class _Child:
+    """A process and its slice of the batch."""
+
+    process: "subprocess.Popen[bytes]"
+    connection: Any
+    first_row: int
+    end_row: int
+
+
+class SubprocVectorEnv(VectorEnv):
+    """``B`` environments in several processes, with same-step autoreset."""
+
+    def __init__(self, factories: Sequence[EnvFactory], *, n_processes: int | None = None) -> None:
+        """Start the processes and make the environments in them.
+
+        Args:
+            factories: one per environment; configurations or functions of a module, for they are pickled.
+            n_processes: at most one per environment; None takes one per usable core.
+
+        Raises:
+            EnvError: a factory cannot be sent, or an environment cannot be made.
+        """
+        if not factories:
+            raise EnvError("A vector environment needs at least one environment.")
+        self.n_envs = len(factories)
+        self._is_closed = False
+        self._children: list[_Child] = []
+        memory = anonymous_file()
+        try:
+            count = min(self.n_envs, n_processes or _usable_cores())
+            for rows in np.array_split(np.arange(self.n_envs), count):
+                self._start(factories, int(rows[0]), int(rows[-1]) + 1, memory)
+            described = [pickle.loads(self._answer(child, READY)) for child in self._children]
+            if any(other != described[0] for other in described):
+                raise EnvError("The environments do not share their spaces.")
+            self.observation_spaces, self.action_spaces, self.agent_counts = described[0]
+            shared = share(memory, self.observation_spaces, self.action_spaces, self.n_envs)
+            self._tick, self._actions = shared.tick, shared.actions
+            for child in self._children:
+                self._send(child, pickle.dumps((self.n_envs, child.first_row)))
+            self._await_all()
+        except BaseException:
+            self.close()
+            raise
+        finally:
+            os.close(memory)
+
+    def reset(self, seeds: Sequence[int | None], rows: BoolArray | None = None) -> Tick:
+        """Start new episodes in ``rows``, all by default."""
+        self._expect_open()
+        if len(seeds) != self.n_envs:
+            raise EnvError(f"reset needs one seed per environment: {self.n_envs}, got {len(seeds)}.")
+        for child in self._children:
+            part = slice(child.first_row, child.end_row)
+            argument = (list(seeds[part]), None if rows is None else rows[part])
+            self._send(child, RESET + pickle.dumps(argument))
+        self._await_all()
+        return self._tick
+
+    def step(self, actions: Mapping[StepKey, Mapping[str, Array]]) -> Tick:
+        """Act in every environment; see :meth:`VectorEnv.step`."""
+        self._expect_open()
+        for key, batch in self._actions.items():
+            if key in actions:
+                for head, values in batch.items():
+                    values[...] = actions[key][head]
+        message = STEP + bytes(key in actions for key in self._actions)
+        for child in self._children:
+            self._send(child, message)
+        self._await_all()
+        return self._tick
+
+    def close(self) -> None:
+        """End the processes, by force where one does not answer."""
+        if self._is_closed:
+            return
+        self._is_closed = True
+        for child in self._children:
+            with contextlib.suppress(OSError):  # it is gone already
+                child.connection.send_bytes(CLOSE)
+            child.connection.close()
+        for child in self._children:
+            try:
+                child.process.wait(_CLOSE_TIMEOUT_S)
+            except subprocess.TimeoutExpired:
+                child.process.kill()
+                child.process.wait()
+
+    def _start(self, factories: Sequence[EnvFactory], first_row: int, end_row: int, memory: int) -> None:
+        pickled = _pickled(list(factories[first_row:end_row]))
+        message = {"sys_path": sys.path, "specs": _own_specs(), "factories": pickled}
+        ours, theirs = socket.socketpair()
+        with ours, theirs:
+            descriptors = (theirs.fileno(), memory)
+            process = subprocess.Popen(
+                [sys.executable, "-m", "maze_core.envs.env_process", *map(str, descriptors)],
+                pass_fds=descriptors,
+                stdin=subprocess.DEVNULL,
+                env={**os.environ, **_ONE_THREAD, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+            )
+            connection = Connection(ours.detach())
+        child = _Child(process, connection, first_row, end_row)
+        self._children.append(child)
+        self._send(child, pickle.dumps(message))
+
+    def _send(self, child: _Child, message: bytes) -> None:
+        try:
+            child.connection.send_bytes(message)
+        except OSError as error:
+            raise self._died(child) from error
+
+    def _await_all(self) -> None:
+        """Wait for every process, so that none still writes when an error is raised."""
+        failure: EnvError | None = None
+        for child in self._children:
+            try:
+                self._answer(child, DONE)
+            except EnvError as error:
+                failure = failure or error
+        if failure is not None:
+            raise failure
+
+    def _answer(self, child: _Child, expected: bytes) -> bytes:
+        try:
+            message: bytes = child.connection.recv_bytes()
+        except (EOFError, OSError) as error:
+            raise self._died(child) from error
+        if message[:1] == FAILED:
+            reason, text = pickle.loads(message[1:])
+            raise EnvError(f"{reason}\n\nIn the process of {_rows(child)}:\n{text}")
+        if message[:1] != expected:
+            raise EnvError(f"The process of {_rows(child)} answered out of turn.")
+        return message[1:]
+
+    def _died(self, child: _Child) -> EnvError:
+        try:
+            code: object = child.process.wait(_CLOSE_TIMEOUT_S)
+        except subprocess.TimeoutExpired:
+            code = "unknown"
+        return EnvError(f"The process of {_rows(child)} died (exit code {code}).")
+
+    def _expect_open(self) -> None:
+        if self._is_closed:
+            raise EnvError("The environments were closed; make new ones.")
+
+
+def _rows(child: _Child) -> str:
+    return f"environments {child.first_row} to {child.end_row - 1}"
+
+
+def _pickled(factories: list[EnvFactory]) -> bytes:
+    """The factories as bytes that another process can read.
+
+    Raises:
+        EnvError: one of them is a lambda, a local function, or lives in the main script.
+    """
+    hint = "use runner=dev, or a function at the top level of a module that can be imported"
+    try:
+        pickled = pickle.dumps(factories)
+    except (pickle.PicklingError, AttributeError, TypeError) as error:
+        raise EnvError(f"The environment cannot be made in another process ({error}): {hint}.") from error
+    if b"__main__" in pickled:
+        raise EnvError(f"The environment is defined in the main script, which no other process sees: {hint}.")
+    return pickled
+
+
+def _own_specs() -> list[bytes]:
+    """What this process registered with gymnasium beyond its own environments, so that ids mean the same."""
+    pickled = []
+    for spec in gymnasium.registry.values():
+        if not str(spec.entry_point).startswith("gymnasium."):
+            with contextlib.suppress(pickle.PicklingError, AttributeError, TypeError):
+                pickled.append(pickle.dumps(spec))
+    return pickled
+
+
+def _usable_cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -1,0 +1,52 @@
+"""The FastAPI application: routers, strict bodies, problems for every error, and a document that says it all."""
+
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
+from typing import Any
+
+from fastapi import FastAPI
+from fastapi.routing import APIRoute
+
+from service.api import config, discovery, events, health, run_records, runs, submit, telemetry
+from service.api.openapi import openapi_document
+from service.api.problems import install_problem_handlers
+
+ROUTERS = (
+    submit.router,
+    runs.router,
+    events.router,
+    run_records.router,
+    config.router,
+    health.router,
+    telemetry.router,
+    discovery.router,
+)
+
+
+def build_api(lifespan: Callable[[FastAPI], AbstractAsyncContextManager[None]]) -> FastAPI:
+    """The application without its services; they come with ``app.state.services`` and ``.telemetry``."""
+    api = FastAPI(
+        title=discovery.TITLE,
+        version=discovery.service_version(),
+        lifespan=lifespan,
+        docs_url=None,
+        redoc_url=None,
+        redirect_slashes=False,
+        generate_unique_id_function=_operation_id,
+    )
+    for router in ROUTERS:
+        api.include_router(router)
+    install_problem_handlers(api)
+    document: dict[str, Any] = {}
+
+    def openapi() -> dict[str, Any]:
+        if not document:
+            document.update(openapi_document(api))
+        return document
+
+    api.openapi = openapi  # type: ignore[method-assign]
+    return api
+
+
+def _operation_id(route: APIRoute) -> str:
+    return route.name

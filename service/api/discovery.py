@@ -1,0 +1,97 @@
+"""The way in: ``/`` with links to everything, ``/docs`` to try things out, ``/problems`` to look errors up.
+
+The documentation page is served with its own assets, so it also works where no other network is reached.
+"""
+
+from importlib.metadata import version
+from importlib.resources import files
+
+from fastapi import APIRouter, Response
+from fastapi.openapi.docs import get_swagger_ui_html
+
+from service.api.config_models import DiscoveryOut, ProblemKindOut
+from service.api.dependencies import ServicesDep
+from service.api.json_values import MAX_DEPTH
+from service.api.models import Listing
+from service.api.problem_catalogue import CATALOGUE, ProblemKind
+from service.domain.errors import NotFoundError
+
+TITLE = "maze-service"
+
+router = APIRouter(tags=["service"])
+
+_ASSETS = {"swagger-ui.css": "text/css", "swagger-ui-bundle.js": "text/javascript"}
+_LINKS = {
+    "docs": "/docs",
+    "openapi": "/openapi.json",
+    "train": "/v1/train",
+    "rollout": "/v1/rollout",
+    "evaluate": "/v1/evaluate",
+    "runs": "/v1/runs",
+    "config_groups": "/v1/config/groups",
+    "config_targets": "/v1/config/targets",
+    "config_compose": "/v1/config/compose",
+    "health": "/health/ready",
+    "metrics": "/metrics",
+    "problems": "/problems",
+}
+
+
+def service_version() -> str:
+    """Version of the installed distribution."""
+    return version("maze-service")
+
+
+@router.get("/")
+async def discover(services: ServicesDep) -> DiscoveryOut:
+    """What this service is, and where its parts are."""
+    settings = services.settings
+    limits = {
+        "max_body_bytes": settings.max_body_bytes,
+        "max_body_depth": MAX_DEPTH,
+        "max_queued_runs": settings.max_queued_runs,
+        "rate_limit_per_s": settings.rate_limit_per_s or None,
+    }
+    return DiscoveryOut(name=TITLE, version=service_version(), links=_LINKS, limits=limits)
+
+
+@router.get("/problems")
+async def list_problems() -> Listing[ProblemKindOut]:
+    """Every kind of problem that this service answers with."""
+    return Listing(data=[_kind(code, kind) for code, kind in CATALOGUE.items()])
+
+
+@router.get("/problems/{slug}")
+async def get_problem(slug: str) -> ProblemKindOut:
+    """One kind of problem; the `type` of a problem is this address."""
+    code = slug.replace("-", "_")
+    if code not in CATALOGUE:
+        raise NotFoundError("There is no such kind of problem; GET /problems lists them.")
+    return _kind(code, CATALOGUE[code])
+
+
+@router.get("/docs", include_in_schema=False)
+async def show_documentation() -> Response:
+    """Swagger UI over ``/openapi.json``."""
+    return get_swagger_ui_html(
+        openapi_url="/openapi.json",
+        title=TITLE,
+        swagger_js_url="/docs/swagger-ui-bundle.js",
+        swagger_css_url="/docs/swagger-ui.css",
+        swagger_favicon_url="data:,",
+    )
+
+
+@router.get("/docs/{asset}", include_in_schema=False)
+def get_documentation_asset(asset: str) -> Response:
+    """A file of Swagger UI."""
+    if asset not in _ASSETS:
+        raise NotFoundError("There is no such file.")
+    content = files("fastapi_swagger").joinpath("resources", asset).read_bytes()
+    return Response(content, media_type=_ASSETS[asset], headers={"Cache-Control": "max-age=86400"})
+
+
+def _kind(code: str, kind: ProblemKind) -> ProblemKindOut:
+    return ProblemKindOut(
+        type=f"/problems/{code.replace('_', '-')}", code=code, status=kind.status, meaning=kind.meaning
+    )

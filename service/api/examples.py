@@ -1,0 +1,236 @@
+"""An example of every request and answer, for the OpenAPI document; a test holds them against the models."""
+
+from typing import Any
+
+from service.problem_body import problem_body
+
+RUN_ID = "run_06b1c9k2m4n6p8q0r2s4t6v8w0"
+CHECKPOINT_ID = "ckpt_06b1c9k2m4n6p8q0r2s4t6v8w1"
+_SHA256 = "0b5a1c7e9d3f2468ace013579bdf02468ace13579bdf02468ace13579bdf0246"
+_AT = "2026-01-31T12:00:00.123Z"
+_LATER = "2026-01-31T12:00:41.901Z"
+
+
+def _page(*items: Any) -> dict[str, Any]:
+    return {"data": list(items), "next_cursor": None, "has_more": False}
+
+
+_TRAINING: dict[str, Any] = {
+    "id": RUN_ID,
+    "kind": "train",
+    "state": "running",
+    "name": "cartpole ppo",
+    "labels": {"team": "a"},
+    "reason": None,
+    "phase": "training",
+    "progress": {"epoch": 12, "n_epochs": 30, "env_steps": 49152, "fraction": 0.4, "eta_s": 21.5},
+    "latest_metrics": {"train/episode_return": 187.4, "train/policy_loss": -0.011},
+    "best": {"metric": "eval/mean_return", "value": 231.0, "checkpoint": CHECKPOINT_ID},
+    "result": None,
+    "error": None,
+    "seed": 1,
+    "config_sha256": _SHA256,
+    "source_run": None,
+    "source_checkpoint": None,
+    "attempt": 1,
+    "created_at": _AT,
+    "started_at": _AT,
+    "finished_at": None,
+    "links": {"self": f"/v1/runs/{RUN_ID}", "events": f"/v1/runs/{RUN_ID}/events"},
+}
+_QUEUED = _TRAINING | {
+    "state": "queued",
+    "phase": None,
+    "progress": dict.fromkeys(_TRAINING["progress"]),
+    "latest_metrics": {},
+    "best": None,
+    "attempt": 0,
+    "started_at": None,
+}
+_OF_A_RUN: dict[str, Any] = {
+    "name": None,
+    "labels": {},
+    "source_run": RUN_ID,
+    "source_checkpoint": CHECKPOINT_ID,
+}
+_ROLLOUT = _QUEUED | _OF_A_RUN | {"id": "run_06b1c9m3p5r7t9v1w3y5z7b9d1", "kind": "rollout"}
+_EVALUATION = _ROLLOUT | {
+    "id": "run_06b1c9n4q6s8v0x2z4b6d8f0h2",
+    "kind": "evaluate",
+    "state": "succeeded",
+    "reason": "completed",
+    "result": {
+        "mean_return": 498.2,
+        "std_return": 4.1,
+        "ci95": [495.9, 500.0],
+        "returns": [500.0, 491.0],
+        "lengths": [500, 491],
+        "seeds": [1, 2],
+    },
+    "attempt": 1,
+    "started_at": _AT,
+    "finished_at": _LATER,
+}
+_EVENT = {
+    "seq": 41,
+    "at": _AT,
+    "type": "metrics",
+    "data": {"epoch": 12, "values": {"train/policy_loss": -0.011}},
+}
+_CHECKPOINT = {
+    "id": CHECKPOINT_ID,
+    "run": RUN_ID,
+    "epoch": 10,
+    "step": 40960,
+    "kind": "scheduled",
+    "metrics": {"eval/mean_return": 231.0},
+    "content_sha256": _SHA256,
+    "weights_sha256": _SHA256[::-1],
+    "size_bytes": 73122,
+    "servable": True,
+    "not_servable_reason": None,
+    "is_best": True,
+    "is_last": False,
+    "created_at": _AT,
+}
+_EPISODE = {"index": 0, "seed": 1, "episode_return": 1.0, "length": 1, "terminated": True, "truncated": False}
+_STEP = {
+    "actor_id": [0, 0],
+    "flat_step": 0,
+    "observation": {"observation": [0.01, 0.02, -0.03, 0.04]},
+    "action": {"action": 1},
+    "reward": 1.0,
+}
+_TRAJECTORY = {
+    "steps": [_STEP],
+    "final_observation": {"observation": [0.01, 0.21, -0.03, -0.26]},
+    "terminated": True,
+    "truncated": False,
+}
+_CONFIG = {
+    "env": {"_target_": "maze_core.envs.config.GymEnvConfig", "name": "CartPole-v1", "kwargs": {}},
+    "seeding": {"env_base_seed": 1, "agent_base_seed": 1},
+}
+_YAML = "env:\n  _target_: maze_core.envs.config.GymEnvConfig\n  name: CartPole-v1\n"
+_MODULE = {"group": "algorithm", "name": "ppo", "description": "Proximal policy optimisation."}
+_KIND = {
+    "type": "/problems/state-conflict",
+    "code": "state_conflict",
+    "status": 409,
+    "meaning": "The run's state does not allow this; trying again does not help.",
+}
+_TRAIN_REQUESTS = {
+    "defaults": {},
+    "cartpole": {
+        "algorithm": "ppo",
+        "model": "vector_obs",
+        "critic": "template_state",
+        "wrappers": "vector_obs",
+        "overrides": {"env.name": "CartPole-v1", "algorithm.n_epochs": 30},
+        "seed": 1,
+        "name": "cartpole ppo",
+        "labels": {"team": "a"},
+    },
+}
+_ROLLOUT_REQUESTS = {
+    "of_a_run": {"run": RUN_ID, "checkpoint": "best", "n_episodes": 10, "seed": 1, "record": True},
+    "random_policy": {"policy": "random_policy", "overrides": {"env.name": "CartPole-v1"}, "n_episodes": 10},
+}
+_EVALUATE_REQUESTS = {"twenty_episodes": {"run": RUN_ID, "checkpoint": "best", "n_episodes": 20, "seed": 1}}
+_ACTION_REQUESTS = {
+    "one": {"observation": [0.01, 0.02, -0.03, 0.04], "deterministic": True, "checkpoint": "best"},
+    "many": {"observations": [[0.01, 0.02, -0.03, 0.04], [0.0, -0.1, 0.02, 0.3]]},
+}
+_COMPOSE_REQUESTS = {
+    "cartpole": {"mode": "train", "algorithm": "ppo", "overrides": {"env.name": "CartPole-v1"}}
+}
+_HEALTH = {"status": "ok", "checks": {"database": {"status": "ok"}, "workers": {"status": "ok", "alive": 1}}}
+_STREAM = (
+    f'retry: 2000\n\nevent: metrics\ndata: {{"seq":41,"at":"{_AT}","type":"metrics","data":{{}}}}\nid: 41\n\n'
+)
+_PROMETHEUS = 'maze_runs{kind="train",state="running"} 1.0\n'
+
+
+def _json(response: Any, requests: dict[str, Any] | None = None) -> dict[str, Any]:
+    return {"requests": requests or {}, "responses": {"application/json": response}}
+
+
+def _also(media_type: str, text: str, examples: dict[str, Any]) -> dict[str, Any]:
+    return {**examples, "responses": {**examples["responses"], media_type: text}}
+
+
+EXAMPLES: dict[str, dict[str, Any]] = {
+    "train": _json(_QUEUED, _TRAIN_REQUESTS),
+    "rollout": _json(_ROLLOUT, _ROLLOUT_REQUESTS),
+    "evaluate": _json(_EVALUATION, _EVALUATE_REQUESTS),
+    "compute_action": _json({"action": 1, "checkpoint": CHECKPOINT_ID}, _ACTION_REQUESTS),
+    "list_runs": _json(_page(_TRAINING)),
+    "get_run": _json(_TRAINING),
+    "cancel_run": _json(_TRAINING | {"state": "stopping", "reason": "user_cancel"}),
+    "list_events": _also("text/event-stream", _STREAM, _json(_page(_EVENT))),
+    "list_metrics": _json(
+        _page({"name": "train/loss", "epoch": 12, "step": 49152, "value": "NaN", "at": _AT})
+    ),
+    "list_logs": _json(_page({"seq": 1, "at": _AT, "level": "info", "message": "training started"})),
+    "get_run_config": _also("application/yaml", _YAML, _json({"config": _CONFIG, "config_sha256": _SHA256})),
+    "list_checkpoints": _json(_page(_CHECKPOINT)),
+    "list_episodes": _json(_page(_EPISODE | {"has_trajectory": True})),
+    "get_episode": _json(_EPISODE | {"has_trajectory": True, "trajectory": _TRAJECTORY}),
+    "list_groups": _json(
+        _page(
+            {
+                "group": "algorithm",
+                "modules": ["a2c", "ppo"],
+                "links": {"self": "/v1/config/groups/algorithm"},
+            }
+        )
+    ),
+    "get_group": _json(
+        {"group": "algorithm", "modules": [{"name": "ppo", "description": _MODULE["description"]}]}
+    ),
+    "get_module": _json(_MODULE | {"config": {"n_epochs": 30}, "yaml": "n_epochs: 30\n"}),
+    "list_targets": _json(_page({"target": "maze_core.envs.config.GymEnvConfig", "source": "built in"})),
+    "compose_config": _json({"config": _CONFIG, "config_sha256": _SHA256, "seed": 1}, _COMPOSE_REQUESTS),
+    "live": _json({"status": "ok", "checks": {}}),
+    "ready": _json(_HEALTH),
+    "get_prometheus_metrics": {"requests": {}, "responses": {"text/plain": _PROMETHEUS}},
+    "discover": _json(
+        {
+            "name": "maze-service",
+            "version": "0.1.0",
+            "links": {"docs": "/docs"},
+            "limits": {"max_body_bytes": 1048576},
+        }
+    ),
+    "list_problems": _json(_page(_KIND)),
+    "get_problem": _json(_KIND),
+}
+"""Operation → example requests by name, and an example answer per media type."""
+
+_PROBLEMS: dict[int, tuple[str, str]] = {
+    400: ("malformed_json", "The body is not valid JSON: invalid character (byte 7)."),
+    401: ("unauthorized", "Send a valid token as 'Authorization: Bearer TOKEN' or 'X-API-Key: TOKEN'."),
+    403: ("origin_not_allowed", "Web pages of this origin may not call."),
+    404: ("not_found", f"There is no run {RUN_ID}."),
+    409: ("no_checkpoint", f"Run {RUN_ID} has no checkpoint yet (state running, epoch 2); try again."),
+    413: ("payload_too_large", "The body is above 1048576 bytes."),
+    415: ("unsupported_media_type", "Bodies are plain JSON, with Content-Type: application/json."),
+    422: ("invalid_specification", "There is no environment 'CartPol-v1'."),
+    429: ("rate_limited", "Too many requests; try again in 1 s."),
+    500: ("internal", "The service made a mistake; its log says more under this request_id."),
+    503: ("store_unavailable", "The database does not answer; try again."),
+}
+_MISTAKE = {
+    "pointer": "/overrides/env.name",
+    "path": "env.name",
+    "code": "env_not_allowed",
+    "message": "There is no environment 'CartPol-v1'.",
+    "did_you_mean": "CartPole-v1",
+}
+
+
+def problem_example(status: int) -> dict[str, Any]:
+    """An example problem with this status."""
+    code, detail = _PROBLEMS[status]
+    errors = [_MISTAKE] if status == 422 else []
+    return problem_body(status, code, detail, instance="/v1/train", request_id="req_1f0c9a_2b", errors=errors)

@@ -1,0 +1,133 @@
+"""The composition root: settings and stores in, one ASGI application out.
+
+    SecurityLayer ──► ActionRoute   POST /v1/runs/{id}/compute_action, every step of an agent: no framework
+                 └──► FastAPI       everything else
+
+Run it with ``uvicorn --factory service.main:app``; ``maze api`` does.
+"""
+
+import asyncio
+import signal
+import threading
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from functools import partial
+from types import FrameType
+
+from fastapi import FastAPI
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from service.api.action_schema import ACTION_PATH
+from service.api.application import build_api
+from service.api.changes import ChangeWatcher
+from service.api.dependencies import Services
+from service.api.telemetry import RunMetrics, Telemetry
+from service.security import SecurityLayer
+from service.serving.hot_route import ActionRoute
+from service.settings import Settings
+from service.store import Stores, check_revision, open_stores
+
+
+def create_app(settings: Settings | None = None, stores: Stores | None = None) -> ASGIApp:
+    """The service's ASGI application.
+
+    Args:
+        settings: the service's settings; from the environment when left out.
+        stores: open stores, which stay the caller's; opened and closed by the lifespan when left out.
+    """
+    settings = settings or Settings()
+    root = _Root(settings)
+    if stores is not None:
+        root.connect(stores)
+    return SecurityLayer(root, settings, root.find_token, root.telemetry.http.observe)
+
+
+def app() -> ASGIApp:
+    """The application from the environment's settings, for ``uvicorn --factory``."""
+    return create_app()
+
+
+class _Root:
+    """Routes between the hot route and FastAPI, and owns what lives as long as the application."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.telemetry = Telemetry()
+        self._settings = settings
+        self._api = build_api(self._lifespan)
+        self._api.state.telemetry = self.telemetry
+        self._services: Services | None = None
+        self._action_route: ActionRoute | None = None
+
+    def connect(self, stores: Stores) -> None:
+        """Put everything together on open stores."""
+        self._services = Services(
+            runs=stores.runs,
+            checkpoints=stores.checkpoints,
+            episodes=stores.episodes,
+            registry=stores.registry,
+            settings=self._settings,
+            changes=ChangeWatcher(stores.runs.change_marker, self._settings.poll_s),
+            check_schema=partial(check_revision, self._settings.database_url),
+        )
+        self._action_route = ActionRoute(stores, self._settings)
+        self._api.state.services = self._services
+        self.telemetry.registry.register(RunMetrics(stores.runs))
+        self.telemetry.registry.register(self._action_route)
+
+    def find_token(self, token_id: str) -> str | None:
+        """Digest of a token, by its id."""
+        return None if self._services is None else self._services.registry.find_token(token_id)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Hand the request to the hot route or to FastAPI."""
+        route = self._action_route
+        if route is not None and route.handles(scope):
+            scope["maze.route"] = ACTION_PATH
+            await route(scope, receive, send)
+        else:
+            await self._api(scope, receive, send)
+
+    @asynccontextmanager
+    async def _lifespan(self, api: FastAPI) -> AsyncIterator[None]:
+        opened = None
+        if self._services is None:
+            opened = await asyncio.to_thread(open_stores, self._settings)
+            self.connect(opened)
+        assert self._services is not None
+        assert self._action_route is not None
+        try:
+            with _on_stop_signal(self._services.changes.stop):
+                yield
+        finally:
+            self._services.changes.stop()
+            await self._action_route.close()
+            if opened is not None:
+                opened.close()
+
+
+@contextmanager
+def _on_stop_signal(stop: Callable[[], None]) -> Iterator[None]:
+    """Call ``stop`` on the loop as soon as the server is told to end.
+
+    The server waits for open answers before it ends the lifespan, and an event stream is an open answer: without
+    this, both would wait for each other.
+    """
+    loop = asyncio.get_running_loop()
+    replaced = {}
+    if threading.current_thread() is threading.main_thread():
+        for number in (signal.SIGINT, signal.SIGTERM):
+            handler = signal.getsignal(number)
+            if callable(handler):
+                replaced[number] = handler
+
+    def handle(number: int, frame: FrameType | None) -> None:
+        loop.call_soon_threadsafe(stop)
+        replaced[signal.Signals(number)](number, frame)
+
+    for number in replaced:
+        signal.signal(number, handle)
+    try:
+        yield
+    finally:
+        for number, handler in replaced.items():
+            signal.signal(number, handler)

@@ -1,0 +1,75 @@
+"""What every episode store must do: subclass the suite and give a ``stores`` fixture."""
+
+import math
+
+import pytest
+
+from service.domain.errors import NotFoundError, StaleLeaseError
+from service.domain.run import EventType, RunKind, RunState
+from service.store import Stores
+from tests.contracts.builders import new_episode, start
+
+
+class EpisodeStoreContract:
+    """Storing, listing and reading episodes."""
+
+    def test_an_episode_reads_back_with_its_trajectory(self, stores: Stores) -> None:
+        run, lease = start(stores, kind=RunKind.ROLLOUT)
+        stores.episodes.add(lease, new_episode(0, truncated=True, has_trajectory=True), b"trajectory")
+        stores.episodes.add(lease, new_episode(1, seed=None), None)
+        assert stores.episodes.list(run.id).data == [
+            new_episode(0, truncated=True, has_trajectory=True),
+            new_episode(1, seed=None),
+        ]
+        assert stores.episodes.trajectory(run.id, 0) == b"trajectory"
+
+    def test_an_episode_is_announced_in_the_event_log(self, stores: Stores) -> None:
+        run, lease = start(stores, kind=RunKind.ROLLOUT)
+        stores.episodes.add(lease, new_episode(3), None)
+        event = stores.runs.events(run.id)[-1]
+        assert event.type is EventType.EPISODE
+        assert (event.data["index"], event.data["episode_return"]) == (3, 30.0)
+
+    def test_a_return_that_is_not_finite_is_kept(self, stores: Stores) -> None:
+        run, lease = start(stores, kind=RunKind.ROLLOUT)
+        for index, value in enumerate((math.inf, -math.inf, math.nan)):
+            stores.episodes.add(lease, new_episode(index, episode_return=value), None)
+        returns = [episode.episode_return for episode in stores.episodes.list(run.id).data]
+        assert returns[:2] == [math.inf, -math.inf]
+        assert math.isnan(returns[2])
+
+    def test_the_same_index_again_replaces_the_episode(self, stores: Stores) -> None:
+        run, lease = start(stores, kind=RunKind.ROLLOUT)
+        stores.episodes.add(lease, new_episode(0, length=1), b"old")
+        stores.episodes.add(lease, new_episode(0, length=2), b"new")
+        (episode,) = stores.episodes.list(run.id).data
+        assert (episode.length, episode.has_trajectory) == (2, True)
+        assert stores.episodes.trajectory(run.id, 0) == b"new"
+        stores.episodes.add(lease, new_episode(0, length=3), b"new")
+        assert stores.episodes.trajectory(run.id, 0) == b"new"
+
+    def test_pages_come_by_index(self, stores: Stores) -> None:
+        run, lease = start(stores, kind=RunKind.ROLLOUT)
+        for index in (2, 0, 1):
+            stores.episodes.add(lease, new_episode(index), None)
+        first = stores.episodes.list(run.id, limit=2)
+        second = stores.episodes.list(run.id, limit=2, cursor=first.next_cursor)
+        assert [[episode.index for episode in page.data] for page in (first, second)] == [[0, 1], [2]]
+        assert not second.has_more
+        with pytest.raises(ValueError, match="cursor"):
+            stores.episodes.list(run.id, cursor="nonsense")
+
+    def test_a_missing_trajectory_says_why(self, stores: Stores) -> None:
+        run, lease = start(stores, kind=RunKind.ROLLOUT)
+        stores.episodes.add(lease, new_episode(0), None)
+        with pytest.raises(NotFoundError, match="record=true"):
+            stores.episodes.trajectory(run.id, 0)
+        with pytest.raises(NotFoundError, match="no episode 1"):
+            stores.episodes.trajectory(run.id, 1)
+
+    def test_a_stale_worker_stores_nothing(self, stores: Stores) -> None:
+        run, lease = start(stores, kind=RunKind.ROLLOUT)
+        stores.runs.finish(lease, RunState.SUCCEEDED, reason="completed")
+        with pytest.raises(StaleLeaseError):
+            stores.episodes.add(lease, new_episode(0), b"late")
+        assert stores.episodes.list(run.id).data == []

@@ -1,0 +1,72 @@
+"""What every registry must do: subclass the suite and give a ``stores`` fixture."""
+
+import pytest
+from sqlalchemy import update
+
+from service.domain.errors import NotFoundError
+from service.store import Stores
+from service.store.tables import env_id, worker
+from service.store.types import after_now
+
+OLD_S = -100_000.0
+
+
+class RegistryStoreContract:
+    """Environment ids, workers and tokens."""
+
+    def test_environment_ids_of_all_workers_are_one_set(self, stores: Stores) -> None:
+        assert stores.registry.env_ids() == frozenset()
+        stores.registry.publish_envs(["CartPole-v1", "Pendulum-v1", "CartPole-v1"])
+        stores.registry.publish_envs(["Acrobot-v1", "CartPole-v1"])
+        stores.registry.publish_envs([])
+        assert stores.registry.env_ids() == {"CartPole-v1", "Pendulum-v1", "Acrobot-v1"}
+
+    def test_environment_ids_that_nobody_published_for_a_day_are_forgotten(self, stores: Stores) -> None:
+        stores.registry.publish_envs(["Old-v0", "Renewed-v0"])
+        with stores.database.writing() as connection:
+            connection.execute(update(env_id).values(published_at=after_now(OLD_S)))
+        stores.registry.publish_envs(["Renewed-v0"])
+        assert stores.registry.env_ids() == {"Renewed-v0"}
+
+    def test_live_workers_are_those_heard_of_within_the_time(self, stores: Stores) -> None:
+        stores.registry.beat_worker("w1", {"slots": 2})
+        stores.registry.beat_worker("w1", {"slots": 3})
+        stores.registry.beat_worker("w2", {})
+        with stores.database.writing() as connection:
+            connection.execute(
+                update(worker).where(worker.c.id == "w2").values(last_seen_at=after_now(-50.0))
+            )
+        assert [live["worker"] for live in stores.registry.live_workers(40.0)] == ["w1"]
+        first, second = stores.registry.live_workers(600.0)
+        assert (first["worker"], first["slots"]) == ("w1", 3)
+        assert 0 <= first["last_seen_s"] < second["last_seen_s"]
+        assert second["last_seen_s"] >= 50
+
+    def test_workers_silent_for_a_day_are_forgotten(self, stores: Stores) -> None:
+        stores.registry.beat_worker("old", {})
+        with stores.database.writing() as connection:
+            connection.execute(update(worker).values(last_seen_at=after_now(OLD_S)))
+        stores.registry.beat_worker("new", {})
+        assert [live["worker"] for live in stores.registry.live_workers(1e9)] == ["new"]
+
+    def test_a_token_is_found_by_id_until_it_is_revoked(self, stores: Stores) -> None:
+        stores.registry.add_token("id1", "d" * 64, "laptop")
+        assert stores.registry.find_token("id1") == "d" * 64
+        assert stores.registry.find_token("id2") is None
+        stores.registry.revoke_token("id1")
+        assert stores.registry.find_token("id1") is None
+
+    def test_a_list_of_tokens_shows_no_digest(self, stores: Stores) -> None:
+        stores.registry.add_token("id1", "d" * 64, "laptop")
+        (token,) = stores.registry.tokens()
+        assert set(token) == {"id", "name", "created_at", "revoked_at"}
+        assert (token["id"], token["name"], token["revoked_at"]) == ("id1", "laptop", None)
+
+    def test_revoking_twice_keeps_the_first_time(self, stores: Stores) -> None:
+        stores.registry.add_token("id1", "d" * 64, "laptop")
+        stores.registry.revoke_token("id1")
+        (first,) = stores.registry.tokens()
+        stores.registry.revoke_token("id1")
+        assert stores.registry.tokens() == [first]
+        with pytest.raises(NotFoundError, match="nope"):
+            stores.registry.revoke_token("nope")

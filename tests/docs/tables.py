@@ -1,0 +1,186 @@
+"""The tables of the documentation that are made from the code: rendered, compared with the pages, written.
+
+A table stands between two comments of a page::
+
+    <!-- table: settings -->
+    …
+    <!-- end of table -->
+
+``python -m tests.docs.tables`` writes them all anew.
+"""
+
+import ast
+import dataclasses
+import inspect
+import re
+import textwrap
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from pydantic import TypeAdapter
+
+from maze_core.config.aliases import ALIASES, PUBLIC_TARGETS
+from maze_core.config.index import config_groups, config_module
+from maze_core.config.limits import ENV_KWARGS, Limits
+from maze_core.trainers.a2c_config import A2CAlgorithmConfig
+from maze_core.trainers.ppo_config import PPOAlgorithmConfig
+from service.settings import settings_table
+
+DOCS = Path(__file__).resolve().parents[2] / "docs"
+_TABLE = re.compile(r"(<!-- table: (?P<name>[\w-]+) -->\n)(?P<body>.*?)(<!-- end of table -->)", re.DOTALL)
+
+
+def markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A Markdown table."""
+    lines = [f"| {' | '.join(header)} |", "|" + "---|" * len(header)]
+    lines += [f"| {' | '.join(row)} |" for row in rows]
+    return "\n".join(lines) + "\n"
+
+
+def algorithms() -> str:
+    """The settings of A2C and PPO side by side."""
+    ppo, a2c = settings_of(PPOAlgorithmConfig), settings_of(A2CAlgorithmConfig)
+    rows = []
+    for name, entry in ppo.items():
+        of_a2c = a2c[name]["default"] if name in a2c else "–"
+        rows.append([f"`{name}`", entry["default"], of_a2c, entry["takes"], entry["meaning"]])
+    return markdown(["`algorithm.`", "PPO", "A2C", "takes", "meaning"], rows)
+
+
+def modules() -> str:
+    """Every module of every group, with the comment it begins with."""
+    rows = [
+        [f"`{group}`", f"`{name}`", str(config_module(group, name)["description"])]
+        for group, names in config_groups().items()
+        for name in names
+    ]
+    return markdown(["group", "module", "what it is"], rows)
+
+
+def ceilings() -> str:
+    """The largest values that HTTP clients may give."""
+    limits = Limits()
+    rows = [[f"`{name}`", f"{value:,.0f}"] for name, value in limits.ceilings.items()]
+    rows += [["`hidden_units`", f"{limits.hidden_layers} layers of {limits.hidden_width:,}"]]
+    return markdown(["setting, wherever it stands", "at most"], rows)
+
+
+def env_kwargs() -> str:
+    """The keyword arguments of environments that HTTP clients may give."""
+    rows = [[f"`{name}`", ", ".join(f"`{key}`" for key in sorted(keys))] for name, keys in ENV_KWARGS.items()]
+    return markdown(["environment", "`env.kwargs`"], rows)
+
+
+def targets() -> str:
+    """The components that a configuration may name, with the other names that lead to them."""
+    names: dict[str, list[str]] = {target: [] for target in sorted(PUBLIC_TARGETS)}
+    for alias, target in ALIASES.items():
+        names[target].append(f"`{alias}`")
+    rows = [[f"`{target}`", "<br>".join(sorted(others))] for target, others in names.items()]
+    return markdown(["`_target_`", "also"], rows)
+
+
+def settings() -> str:
+    """The service's settings."""
+    return settings_table().replace("``", "`")
+
+
+def settings_of(config: type[Any]) -> dict[str, dict[str, str]]:
+    """Field → ``default, takes, meaning`` of a config dataclass, nested ones spelled out with dots."""
+    schema = TypeAdapter(config).json_schema()
+    found: dict[str, dict[str, str]] = {}
+    meanings = _field_docstrings(config)
+    for field in dataclasses.fields(config):
+        node = schema["properties"][field.name]
+        nested = _nested(config, field.name)
+        if nested is not None:
+            found |= {f"{field.name}.{name}": entry for name, entry in settings_of(nested).items()}
+            continue
+        found[field.name] = {
+            "default": f"`{_shown(getattr(config(), field.name))}`",
+            "takes": _takes(node),
+            "meaning": meanings[field.name],
+        }
+    return found
+
+
+TABLES: Mapping[str, tuple[str, Callable[[], str]]] = {
+    "settings": ("operations.md", settings),
+    "algorithms": ("configuration.md", algorithms),
+    "modules": ("configuration.md", modules),
+    "targets": ("configuration.md", targets),
+    "ceilings": ("configuration.md", ceilings),
+    "env-kwargs": ("configuration.md", env_kwargs),
+}
+"""Name → page below ``docs`` and what makes it."""
+
+
+def tables_of(page: Path) -> dict[str, str]:
+    """The tables that a page holds now, by name."""
+    return {match["name"]: match["body"] for match in _TABLE.finditer(page.read_text(encoding="utf-8"))}
+
+
+def write(page: Path, made: Mapping[str, str]) -> None:
+    """Put tables into a page."""
+    text = page.read_text(encoding="utf-8")
+    page.write_text(
+        _TABLE.sub(lambda match: match[1] + made[match["name"]] + match[4], text), encoding="utf-8"
+    )
+
+
+def _nested(config: type[Any], name: str) -> type[Any] | None:
+    """The config dataclass that a field holds."""
+    value = getattr(config(), name)
+    return type(value) if dataclasses.is_dataclass(value) else None
+
+
+def _takes(node: Mapping[str, Any]) -> str:
+    """Type and range of a JSON schema in words."""
+    if "anyOf" in node:
+        return " or ".join(_takes(choice) for choice in node["anyOf"])
+    if "const" in node or "enum" in node:
+        return ", ".join(f"`{value}`" for value in node.get("enum", [node.get("const")]))
+    words = {"integer": "whole number", "number": "number", "boolean": "`true`, `false`", "null": "`null`"}
+    kind = words.get(node["type"], node["type"])
+    signs = {"minimum": "≥", "exclusiveMinimum": ">", "maximum": "≤", "exclusiveMaximum": "<"}
+    bounds = [f"{sign} {node[key]:g}" for key, sign in signs.items() if key in node]
+    return " ".join([kind, ", ".join(bounds)]).strip()
+
+
+def _shown(value: Any) -> str:
+    return (
+        {None: "null", True: "true", False: "false"}.get(value, str(value)) if _is_word(value) else f"{value}"
+    )
+
+
+def _is_word(value: Any) -> bool:
+    return value is None or isinstance(value, bool)
+
+
+def _field_docstrings(config: type[Any]) -> dict[str, str]:
+    """What stands under each field, of the class and its bases; the nearest class wins."""
+    found: dict[str, str] = {}
+    for base in reversed(config.__mro__):
+        if not dataclasses.is_dataclass(base):
+            continue
+        (tree,) = ast.parse(textwrap.dedent(inspect.getsource(base))).body
+        assert isinstance(tree, ast.ClassDef)
+        for item, following in zip(tree.body, tree.body[1:], strict=False):
+            is_text = isinstance(following, ast.Expr) and isinstance(following.value, ast.Constant)
+            if isinstance(item, ast.AnnAssign) and isinstance(item.target, ast.Name) and is_text:
+                text = str(following.value.value)  # type: ignore[attr-defined]
+                found[item.target.id] = " ".join(text.split()).replace("``", "`").replace("|", "\\|")
+    return found
+
+
+def main() -> None:
+    """Write every table."""
+    for page in sorted(DOCS.rglob("*.md")):
+        held = tables_of(page)
+        if held:
+            write(page, {name: TABLES[name][1]() for name in held})
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,74 @@
+"""The examples do what they say: the environment keeps gymnasium's contract and is learnt, the modules compose."""
+
+import math
+from pathlib import Path
+
+import gymnasium
+import pytest
+from gymnasium.utils.env_checker import check_env
+
+import examples.corridor
+from examples.train_corridor import CONF, train
+from maze_core import InvalidSpecificationError, RunContext
+from maze_core.config import compose_run, conf_root, config_groups
+
+
+def test_the_environment_keeps_gymnasiums_contract() -> None:
+    check_env(examples.corridor.Corridor(), skip_render_check=True)
+
+
+def test_the_goal_pays_and_every_step_costs() -> None:
+    env = gymnasium.make("Corridor-v0")
+    env.reset(seed=0)
+    rewards = []
+    is_over = False
+    while not is_over:
+        _, reward, terminated, truncated, _ = env.step(1)
+        rewards.append(reward)
+        is_over = terminated or truncated
+    assert rewards == [-0.1, -0.1, -0.1, 0.9]
+    assert terminated
+
+
+def test_walking_into_the_wall_ends_by_the_time_limit() -> None:
+    env = gymnasium.make("Corridor-v0")
+    env.reset(seed=0)
+    ends = [env.step(0)[2:4] for _ in range(50)]
+    assert ends[-1] == (False, True)
+    assert not any(any(end) for end in ends[:-1])
+
+
+def test_the_example_learns_to_walk_to_the_goal(tmp_path: Path) -> None:
+    assert math.isclose(train(tmp_path), 0.6, abs_tol=1e-6)
+
+
+def test_the_modules_can_be_chosen_beside_the_built_in_ones() -> None:
+    groups = config_groups([CONF])
+    assert "corridor" in groups["env"]
+    assert "ppo_brief" in groups["algorithm"]
+    assert "ppo" in groups["algorithm"]
+
+
+def test_choosing_the_modules_one_by_one_is_the_experiment() -> None:
+    experiment = compose_run(config_dirs=[CONF], experiment="corridor_brief", seed=1)
+    one_by_one = compose_run(
+        config_dirs=[CONF],
+        env="corridor",
+        algorithm="ppo_brief",
+        overrides={"algorithm.target_return": 0.55},
+        seed=1,
+    )
+    assert experiment.config_sha256 == one_by_one.config_sha256
+
+
+def test_what_a_module_does_not_say_keeps_its_default() -> None:
+    algorithm = compose_run(config_dirs=[CONF], algorithm="ppo_brief").tree["algorithm"]
+    assert algorithm["lr"] == 0.005
+    assert algorithm["clip_range"] == compose_run(algorithm="ppo").tree["algorithm"]["clip_range"]
+
+
+def test_a_module_of_an_existing_name_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "algorithm").mkdir()
+    (tmp_path / "algorithm" / "ppo.yaml").write_text((conf_root() / "algorithm" / "ppo.yaml").read_text())
+    with pytest.raises(InvalidSpecificationError, match="has the name of another module"):
+        RunContext(config_dirs=[tmp_path], algorithm="ppo")

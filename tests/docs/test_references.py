@@ -1,0 +1,104 @@
+"""What the pages point to exists: links, files, modules, functions and metric names."""
+
+import importlib
+import re
+from pathlib import Path
+
+import pytest
+
+from maze_core import RunContext
+from maze_core.config.aliases import canonical_target
+from tests.docs.fences import fenced_blocks
+from tests.docs.tables import DOCS
+
+ROOT = DOCS.parent
+PAGES = [
+    ROOT / "CONTRIBUTING.md",
+    ROOT / "CHANGELOG.md",
+    ROOT / "examples/README.md",
+    *sorted(DOCS.rglob("*.md")),
+]
+FOLDERS = (ROOT, ROOT / "maze_core", ROOT / "service")
+_LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
+_CODE = re.compile(r"`([^`\n]+)`")
+_FILE = re.compile(r"[\w.-]+(/[\w.-]+)*\.(py|yaml|md|toml|txt)|[\w.-]+(/[\w.-]+)*/")
+_DOTTED = re.compile(r"(maze_core|service)(\.\w+)+")
+_MADE_LATER = re.compile(
+    r"(data|outputs|checkpoints|tensorboard|policy|recorded)/|(config\.yaml|(metrics|identity|provenance|report)\.jsonl?)"
+)
+"""Files and folders that a run or a server makes."""
+
+
+@pytest.fixture(scope="module", params=PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def page(request: pytest.FixtureRequest) -> Path:
+    return Path(request.param)
+
+
+def test_links_lead_to_files_and_headings(page: Path) -> None:
+    for link in _LINK.findall(prose(page)):
+        if re.match(r"[a-z]+:", link):
+            continue
+        path, _, anchor = link.partition("#")
+        target = (page.parent / path).resolve() if path else page
+        assert target.exists(), f"{page.name} links to {link}"
+        if anchor:
+            assert anchor in headings(target), (
+                f"{page.name} links to {link}; there are {sorted(headings(target))}"
+            )
+
+
+def test_files_that_are_named_exist(page: Path) -> None:
+    for word in _CODE.findall(prose(page)):
+        if _FILE.fullmatch(word) and not _MADE_LATER.fullmatch(word) and "<" not in word:
+            assert any((folder / word).exists() for folder in (page.parent, *FOLDERS)), (
+                f"{page.name} names {word}"
+            )
+
+
+def test_modules_and_functions_that_are_named_exist(page: Path) -> None:
+    for word in _CODE.findall(prose(page)):
+        if _DOTTED.fullmatch(word.removesuffix("()")):
+            name = canonical_target(word.removesuffix("()"))
+            assert located(name), f"{page.name} names {word}"
+
+
+def test_the_metrics_that_are_named_are_those_of_a_run(tmp_path: Path) -> None:
+    section = (DOCS / "algorithms.md").read_text().partition("## Metrics")[2]
+    named = set(re.findall(r"`((?:train|eval|time)/\w+)`", section))
+    with RunContext(
+        tmp_path, configuration="test", seed=1, overrides={"algorithm.n_rollout_steps": 64}
+    ) as rc:
+        rc.train()
+    measured = set(re.findall(r'"((?:train|eval|time)/\w+)"', (tmp_path / "metrics.jsonl").read_text()))
+    assert named == measured
+
+
+def prose(page: Path) -> str:
+    """The page without its fenced blocks."""
+    lines = page.read_text(encoding="utf-8").splitlines()
+    for block in fenced_blocks(page):
+        for number in range(block.line - 1, block.line + block.code.count("\n")):
+            lines[number - 1] = ""
+    return "\n".join(lines)
+
+
+def headings(page: Path) -> set[str]:
+    """Anchors of a page's headings, as GitHub makes them."""
+    titles = re.findall(r"^#+ (.+)$", prose(page), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles}
+
+
+def located(name: str) -> bool:
+    """Whether a dotted name leads to a module, class, function or method."""
+    parts = name.split(".")
+    for length in range(len(parts), 0, -1):
+        try:
+            found: object = importlib.import_module(".".join(parts[:length]))
+        except ModuleNotFoundError:
+            continue
+        for part in parts[length:]:
+            if not hasattr(found, part):
+                return False
+            found = getattr(found, part)
+        return True
+    return False

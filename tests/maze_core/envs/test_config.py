@@ -1,0 +1,112 @@
+"""Environment configurations: defaults are those of the YAML files, mistakes are named, factories are adapted."""
+
+import dataclasses
+import pickle
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+from pydantic import ValidationError
+
+from maze_core.envs.config import CallableEnvConfig, GymEnvConfig, LegacyGymEnvConfig
+from maze_core.envs.gym_env import GymEnv, GymMazeEnv, make_gym
+from maze_core.envs.native import NativeVectorEnv
+from maze_core.envs.per_env import PerEnvVectorEnv
+from maze_core.envs.subproc import SubprocVectorEnv
+from maze_core.errors import EnvError
+from tests.maze_core.envs.structured_env import BoxesEnv
+
+CONF = Path(__file__).parents[3] / "conf" / "env"
+
+
+@pytest.mark.parametrize("config", [GymEnvConfig, LegacyGymEnvConfig])
+def test_defaults_are_those_of_the_yaml_twin(config):
+    module = {GymEnvConfig: "gym_env", LegacyGymEnvConfig: "legacy_gym_env"}[config]
+    twin = yaml.safe_load((CONF / f"{module}.yaml").read_text())
+    assert twin.pop("_target_") == f"{config.__module__}.{config.__qualname__}"
+    assert twin == dataclasses.asdict(config())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "where"),
+    [
+        ({"nmae": "CartPole-v1"}, "nmae"),
+        ({"max_episode_steps": -1}, "max_episode_steps"),
+        ({"vectorization": "fast"}, "vectorization"),
+        ({"kwargs": 3}, "kwargs"),
+    ],
+)
+def test_mistakes_are_refused_by_name(arguments, where):
+    with pytest.raises(ValidationError, match=where):
+        GymEnvConfig(**arguments)
+
+
+def test_zero_steps_mean_no_limit_of_ours():
+    assert GymEnvConfig(max_episode_steps=0).max_episode_steps is None
+
+
+def test_vectorization_and_execution_choose_the_batch():
+    config = GymEnvConfig(name="CartPole-v1")
+    assert isinstance(config.vector(2), PerEnvVectorEnv)
+    with_processes = config.vector(2, execution="local", n_processes=1)
+    assert isinstance(with_processes, SubprocVectorEnv)
+    with_processes.close()
+    assert isinstance(config.vector(2, vectorization="native"), NativeVectorEnv)
+    native = GymEnvConfig(name="CartPole-v1", vectorization="native", max_episode_steps=3)
+    assert isinstance(native.vector(2), NativeVectorEnv)
+    assert isinstance(native.vector(2, vectorization="per_env"), PerEnvVectorEnv)
+
+
+def test_arguments_reach_the_environment():
+    env = GymEnvConfig(name="CartPole-v1", kwargs={"sutton_barto_reward": True}).vector(1)
+    env.reset([0])
+    assert env.step({0: {"action": np.array([0])}}).reward[0] == 0.0
+
+
+def test_no_native_form_is_said_with_the_way_out():
+    with pytest.raises(
+        EnvError, match=r"Pendulum-v1 has no native vectorization; use env.vectorization=per_env"
+    ):
+        GymEnvConfig(name="Pendulum-v1", vectorization="native").vector(2)
+    with pytest.raises(EnvError, match=r"CallableEnvConfig has no native vectorization"):
+        CallableEnvConfig(factory=BoxesEnv).vector(2, vectorization="native")
+
+
+@pytest.mark.parametrize(
+    "factory",
+    [
+        lambda: GymMazeEnv("CartPole-v1"),
+        lambda: make_gym("CartPole-v1"),
+        lambda: GymEnv(make_gym("CartPole-v1")),
+    ],
+)
+def test_a_factory_may_give_any_kind_of_environment(factory):
+    tick = CallableEnvConfig(factory=factory).vector(2).reset([1, 2])
+    expected = GymEnvConfig(name="CartPole-v1").vector(2).reset([1, 2])
+    np.testing.assert_array_equal(
+        tick.observations[0]["observation"], expected.observations[0]["observation"]
+    )
+
+
+def test_a_factory_that_gives_something_else_is_told_what_to_give():
+    with pytest.raises(
+        EnvError, match=r"gave a int; it must give a MazeEnv, a StructuredEnv or a gymnasium.Env"
+    ):
+        CallableEnvConfig(factory=lambda: 3).make()
+
+
+def test_a_configuration_can_be_sent_to_another_process():
+    config = GymEnvConfig(name="CartPole-v1", max_episode_steps=9)
+    assert pickle.loads(pickle.dumps(config)) == config
+
+
+def test_environments_are_imported_without_torch_and_gym():
+    code = (
+        "import sys, maze_core.envs.config, maze_core.envs.native, maze_core.envs.subproc, maze_core.envs.wrappers, "
+        "maze_core.envs.maze_env, maze_core.envs.legacy_gym, maze_core.data.spaces; "
+        "sys.exit(bool({'torch', 'gym'} & sys.modules.keys()))"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -1,0 +1,153 @@
+"""Environments in other processes: the same bits, errors with their origin, and no process left behind."""
+
+import os
+import signal
+import subprocess
+import sys
+
+import gymnasium
+import numpy as np
+import psutil
+import pytest
+
+from maze_core.envs.config import CallableEnvConfig, GymEnvConfig
+from maze_core.envs.per_env import PerEnvVectorEnv
+from maze_core.envs.subproc import SubprocVectorEnv
+from maze_core.errors import EnvError
+from tests.maze_core.envs.structured_env import make_boxes, make_failing_boxes
+from tests.maze_core.envs.ticks import random_actions, tick_bytes
+
+
+def test_cartpole_over_processes_gives_the_same_bits():
+    config = GymEnvConfig(name="CartPole-v1")
+    spread, here = config.vector(5, execution="local", n_processes=2), config.vector(5)
+    ticks = spread.reset([1, 2, 3, 4, 5]), here.reset([1, 2, 3, 4, 5])
+    rng = np.random.default_rng(0)
+    for i in range(300):
+        assert tick_bytes(ticks[0]) == tick_bytes(ticks[1])
+        actions = {0: {"action": rng.integers(0, 2, 5)}}
+        ticks = spread.step(actions), here.step(actions)
+        if i == 150:
+            rows = np.array([True, False, True, False, True])
+            ticks = spread.reset([7, 0, None, 0, 8], rows), here.reset([7, 0, None, 0, 8], rows)
+    spread.close()
+
+
+def test_sub_steps_over_processes_give_the_same_bits():
+    spread, here = SubprocVectorEnv([make_boxes] * 3, n_processes=3), PerEnvVectorEnv([make_boxes] * 3)
+    ticks = spread.reset([1, 2, 3]), here.reset([1, 2, 3])
+    rng = np.random.default_rng(0)
+    for _ in range(150):
+        assert tick_bytes(ticks[0]) == tick_bytes(ticks[1])
+        actions = random_actions(here, ticks[1], rng)
+        if not ticks[1].active[0].any():
+            del actions[0]
+        ticks = spread.step(actions), here.step(actions)
+    spread.close()
+
+
+def test_more_processes_than_environments_are_not_started():
+    env = SubprocVectorEnv([make_boxes] * 2, n_processes=8)
+    assert len(env._children) == 2
+    env.close()
+
+
+def test_an_error_in_a_process_names_the_environment_and_brings_its_traceback():
+    env = SubprocVectorEnv([make_boxes, make_boxes, make_failing_boxes], n_processes=2)
+    tick = env.reset([1, 2, 3])
+    rng = np.random.default_rng(0)
+
+    def play():
+        shown = tick
+        while True:
+            shown = env.step(random_actions(env, shown, rng))
+
+    with pytest.raises(EnvError, match=r"Environment 2, step 1 .*the lid fell shut") as caught:
+        play()
+    assert "structured_env.py" in str(caught.value)
+    assert "In the process of environments 2 to 2" in str(caught.value)
+    tick = env.reset([1, 2, 3])
+    assert tick.active[0].all(), "the processes must still answer after an error"
+    env.close()
+
+
+def test_an_environment_that_cannot_be_made_is_an_error_and_leaves_no_process():
+    before = set(psutil.Process().children())
+    with pytest.raises(EnvError, match=r"There is no environment 'Nowhere-v0'"):
+        GymEnvConfig(name="Nowhere-v0").vector(3, execution="local", n_processes=2)
+    assert set(psutil.Process().children()) <= before
+
+
+def test_a_lambda_is_refused_with_the_way_out():
+    with pytest.raises(EnvError, match=r"cannot be made in another process.*use runner=dev, or a function"):
+        CallableEnvConfig(factory=lambda: make_boxes()).vector(2, execution="local")
+
+
+def test_a_function_of_the_main_script_is_refused_with_the_way_out():
+    code = (
+        "from maze_core.envs.config import CallableEnvConfig\n"
+        "from maze_core.errors import EnvError\n"
+        "def make(): pass\n"
+        "try: CallableEnvConfig(factory=make).vector(2, execution='local')\n"
+        "except EnvError as error: print(error)\n"
+    )
+    answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert "defined in the main script" in answer.stdout
+
+
+def test_a_registered_id_means_the_same_in_the_processes():
+    gymnasium.register(
+        "SmallNumbers-v0", "tests.maze_core.envs.small_envs:EpisodeNumberEnv", max_episode_steps=2
+    )
+    try:
+        env = GymEnvConfig(name="SmallNumbers-v0", kwargs={"number": 3}).vector(
+            2, execution="local", n_processes=1
+        )
+    finally:
+        del gymnasium.registry["SmallNumbers-v0"]
+    np.testing.assert_array_equal(env.reset([0, 0]).observations[0]["observation"], [[3, 1, 0]] * 2)
+    env.close()
+
+
+def test_close_ends_the_processes_and_twice_is_nothing():
+    env = SubprocVectorEnv([make_boxes] * 2, n_processes=2)
+    processes = [child.process for child in env._children]
+    env.close()
+    env.close()
+    assert [process.returncode for process in processes] == [0, 0]
+    with pytest.raises(EnvError, match=r"closed"):
+        env.reset([0, 0])
+
+
+def test_a_process_that_is_killed_is_noticed():
+    env = SubprocVectorEnv([make_boxes] * 2, n_processes=2)
+    env.reset([0, 1])
+    env._children[1].process.kill()
+    with pytest.raises(EnvError, match=r"environments 1 to 1 died \(exit code -9\)"):
+        env.reset([0, 1])
+    env.close()
+
+
+def test_processes_end_when_their_parent_is_killed():
+    code = (
+        "import time\n"
+        "from maze_core.envs.config import GymEnvConfig\n"
+        "env = GymEnvConfig().vector(2, execution='local', n_processes=2)\n"
+        "print(*(child.process.pid for child in env._children), flush=True)\n"
+        "time.sleep(60)\n"
+    )
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as parent:
+        assert parent.stdout is not None
+        children = [psutil.Process(int(pid)) for pid in parent.stdout.readline().split()]
+        assert len(children) == 2
+        os.kill(parent.pid, signal.SIGKILL)
+    _, alive = psutil.wait_procs(children, timeout=30)
+    # an orphan that nobody waits for stays as a zombie where there is no init process
+    assert all(child.status() == psutil.STATUS_ZOMBIE for child in alive)
+
+
+def test_the_processes_import_no_torch():
+    env = SubprocVectorEnv([make_boxes], n_processes=1)
+    maps = [m.path for m in psutil.Process(env._children[0].process.pid).memory_maps()]
+    env.close()
+    assert not any("libtorch" in path for path in maps)

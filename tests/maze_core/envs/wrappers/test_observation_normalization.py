@@ -1,0 +1,172 @@
+"""Normalised observations: what the statistics are, what is left alone, and that rows do not see each other."""
+
+import numpy as np
+import pytest
+from gymnasium import spaces
+from hypothesis import given
+from hypothesis import strategies as st
+
+from maze_core.envs.config import GymEnvConfig
+from maze_core.envs.wrappers import ObservationNormalizationWrapper, WrappedVectorEnv
+from maze_core.errors import EnvError
+
+
+def bound(space, samples=None, **arguments):
+    wrapper = ObservationNormalizationWrapper(**arguments)
+    wrapper.bind({0: space}, {0: spaces.Dict()})
+    if samples is not None:
+        wrapper.estimate({0: samples})
+    return wrapper
+
+
+def vector(n=3, **others):
+    return spaces.Dict(observation=spaces.Box(-np.inf, np.inf, (n,), np.float32), **others)
+
+
+def samples_of(seed=0, n=500):
+    rng = np.random.default_rng(seed)
+    return rng.normal([5.0, -2.0, 0.0], [0.1, 10.0, 1.0], (n, 3)).astype(np.float32)
+
+
+def test_samples_come_out_with_mean_zero_and_deviation_one():
+    samples = samples_of()
+    wrapper = bound(vector(), {"observation": samples}, clip_range=None)
+    result = wrapper.observation(0, {"observation": samples}, None)[0]["observation"]
+    assert result.dtype == np.float32
+    np.testing.assert_allclose(result.mean(axis=0), 0, atol=1e-4)
+    np.testing.assert_allclose(result.std(axis=0), 1, atol=1e-4)
+
+
+def test_samples_come_out_between_zero_and_one():
+    samples = samples_of()
+    wrapper = bound(vector(), {"observation": samples}, strategy="range_zero_one", clip_range=None)
+    result = wrapper.observation(0, {"observation": samples}, None)[0]["observation"]
+    np.testing.assert_allclose(result.min(axis=0), 0, atol=1e-5)
+    np.testing.assert_allclose(result.max(axis=0), 1, atol=1e-5)
+
+
+def test_two_samples_by_hand():
+    wrapper = bound(vector(1), {"observation": np.array([[1.0], [5.0]], dtype=np.float32)})
+    result = wrapper.observation(0, {"observation": np.array([[3.0], [4.0], [99.0]])}, None)[0]
+    np.testing.assert_array_equal(result["observation"], [[0.0], [0.5], [3.0]])
+
+
+def test_a_feature_that_never_varies_is_shifted_and_not_scaled():
+    samples = np.full((50, 3), [0.1, 0.0, 7e6], dtype=np.float32)
+    wrapper = bound(vector(), {"observation": samples})
+    result = wrapper.observation(0, {"observation": samples[:1] + np.float32(1)}, None)[0]["observation"]
+    np.testing.assert_allclose(result, [[1.0, 1.0, 1.0]])
+
+
+def test_one_statistic_for_all_elements():
+    wrapper = bound(
+        vector(2), {"observation": np.array([[0.0, 2.0], [4.0, 2.0]], dtype=np.float32)}, axis=None
+    )
+    assert wrapper.state_dict()["observation/shift"] == 2.0
+    assert wrapper.state_dict()["observation/shift"].shape == ()
+
+
+def test_axes_beside_the_samples_share_a_statistic():
+    space = spaces.Dict(observation=spaces.Box(-9, 9, (4, 2), np.float32))
+    wrapper = bound(space, {"observation": np.zeros((5, 4, 2), dtype=np.float32)}, axis=[0, 1])
+    assert wrapper.state_dict()["observation/shift"].shape == (1, 2)
+    with pytest.raises(EnvError, match=r"axis \[0, 3\] needs samples of 4 axes"):
+        bound(space, axis=[0, 3])
+
+
+def test_masks_excluded_names_and_other_spaces_stay_as_they_are():
+    space = vector(
+        action_mask=spaces.Box(0, 1, (2,), np.float32), raw=spaces.Box(0, 9, (1,)), kind=spaces.Discrete(3)
+    )
+    seen, _ = ObservationNormalizationWrapper(exclude=["raw"]).bind({0: space}, {})
+    assert {name for name in space if seen[0][name] != space[name]} == {"observation"}
+    batch = {
+        "observation": samples_of(),
+        "action_mask": np.ones((500, 2), dtype=np.float32),
+        "raw": np.ones((500, 1), dtype=np.float32),
+        "kind": np.ones(500, dtype=np.int64),
+    }
+    result, _ = bound(space, batch, exclude=["raw"]).observation(0, batch, None)
+    assert {name for name in batch if result[name] is not batch[name]} == {"observation"}
+
+
+def test_sub_steps_share_the_statistics_of_a_name():
+    wrapper = ObservationNormalizationWrapper()
+    wrapper.bind({"a": vector(1), "b": vector(1)}, {})
+    wrapper.estimate({"a": {"observation": np.array([[0.0]])}, "b": {"observation": np.array([[4.0]])}})
+    assert wrapper.state_dict()["observation/shift"] == [2.0]
+
+
+def test_sub_steps_of_different_shapes_cannot_share_features():
+    wrapper = ObservationNormalizationWrapper()
+    wrapper.bind({"a": vector(1), "b": vector(2)}, {})
+    with pytest.raises(EnvError, match="different shapes in different sub-steps"):
+        wrapper.estimate({"a": {"observation": np.zeros((3, 1))}, "b": {"observation": np.zeros((3, 2))}})
+
+
+def test_bytes_become_normalised_floats():
+    space = spaces.Dict(image=spaces.Box(0, 255, (2,), np.uint8))
+    wrapper = bound(space, {"image": np.array([[0, 10], [20, 30]], dtype=np.uint8)})
+    result = wrapper.observation(0, {"image": np.array([[10, 30]], dtype=np.uint8)}, None)[0]["image"]
+    np.testing.assert_array_equal(result, np.array([[0.0, 1.0]], dtype=np.float32))
+
+
+def test_the_space_becomes_the_clip_range():
+    seen, _ = ObservationNormalizationWrapper(clip_range=(-2.0, 5.0)).bind({0: vector()}, {})
+    assert seen[0]["observation"] == spaces.Box(-2.0, 5.0, (3,), np.float32)
+
+
+def test_without_statistics_it_says_what_to_do():
+    wrapper = bound(vector())
+    assert wrapper.needs_statistics()
+    with pytest.raises(EnvError, match=r"no statistics yet.*estimate\(\)"):
+        wrapper.observation(0, {"observation": samples_of()}, None)
+
+
+def test_the_state_makes_another_wrapper_give_the_same_bits():
+    first = bound(vector(), {"observation": samples_of()})
+    second = bound(vector())
+    second.load_state_dict(first.state_dict())
+    assert not second.needs_statistics()
+    assert all(array.dtype == np.float32 for array in first.state_dict().values())
+    batch = {"observation": samples_of(1)}
+    assert (
+        first.observation(0, batch, None)[0]["observation"].tobytes()
+        == second.observation(0, batch, None)[0]["observation"].tobytes()
+    )
+
+
+def test_arrays_of_another_kind_are_refused():
+    with pytest.raises(EnvError, match="not the name of a normalisation statistic"):
+        bound(vector()).load_state_dict({"observation/mean": np.zeros(3)})
+
+
+def test_a_name_that_is_not_observed_cannot_be_excluded():
+    with pytest.raises(EnvError, match=r"excludes \['speed'\], which is not observed"):
+        bound(vector(), exclude=["speed"])
+
+
+@given(st.integers(0, 2**31), st.integers(1, 40), st.sampled_from(["mean_zero_std_one", "range_zero_one"]))
+def test_a_row_has_the_same_bits_whatever_the_batch(seed, n_rows, strategy):
+    wrapper = bound(vector(), {"observation": samples_of()}, strategy=strategy)
+    batch = samples_of(seed, n_rows)
+    together = wrapper.observation(0, {"observation": batch}, None)[0]["observation"]
+    alone = [wrapper.observation(0, {"observation": row[None]}, None)[0]["observation"][0] for row in batch]
+    assert together.tobytes() == np.stack(alone).tobytes()
+
+
+def test_the_batch_that_was_given_is_not_written_to():
+    batch = samples_of()
+    kept = batch.copy()
+    bound(vector(), {"observation": batch}).observation(0, {"observation": batch}, None)
+    np.testing.assert_array_equal(batch, kept)
+
+
+def test_a_wrapped_environment_shows_normalised_observations():
+    wrapper = ObservationNormalizationWrapper()
+    env = WrappedVectorEnv(GymEnvConfig(name="CartPole-v1").vector(4), [wrapper])
+    wrapper.estimate({0: {"observation": np.random.default_rng(0).normal(size=(99, 4))}})
+    tick = env.reset([1, 2, 3, 4])
+    assert env.observation_spaces[0]["observation"].high.max() == 3.0
+    expected, _ = wrapper.observation(0, env.inner_tick.observations[0], None)
+    np.testing.assert_array_equal(tick.observations[0]["observation"], expected["observation"])

@@ -1,0 +1,81 @@
+"""The record of experience is what the environments showed: by actor, with its ends, and equal to a plain replay."""
+
+import numpy as np
+import pytest
+
+from maze_core.envs.config import GymEnvConfig
+from maze_core.envs.per_env import PerEnvVectorEnv
+from maze_core.models.random_policy import RandomPolicy
+from maze_core.rollout.collector import Collector
+from tests.maze_core.envs.structured_env import make_boxes
+
+
+def collect(env, n_steps, seed=0, n_rollouts=1):
+    collector = Collector(env, n_steps, np.random.default_rng(seed))
+    collector.reset(list(range(env.n_envs)))
+    policy = RandomPolicy(env.action_spaces)
+    rollouts = [collector.collect(policy) for _ in range(n_rollouts)]
+    env.close()
+    return rollouts[-1]
+
+
+def test_a_rollout_replayed_by_hand_gives_the_same_observations_rewards_and_ends():
+    config = GymEnvConfig(name="CartPole-v1")
+    rollout = collect(config.vector(2), 60)
+    record = rollout.steps[0]
+    for b in range(2):
+        env = config.make()
+        observation = env.reset(seed=b)["observation"]
+        for t in range(60):
+            np.testing.assert_array_equal(record.observations["observation"][t, b], observation)
+            shown, reward, terminated, truncated, _ = env.step({"action": record.actions["action"][t, b]})
+            assert (reward, terminated, truncated) == (
+                rollout.reward[t, b],
+                rollout.terminated[t, b],
+                rollout.truncated[t, b],
+            )
+            observation = env.reset()["observation"] if terminated or truncated else shown["observation"]
+        np.testing.assert_array_equal(rollout.last_observations[0]["observation"][b], observation)
+    assert len(rollout.episode_returns) == int(rollout.terminated.sum())
+
+
+def test_the_observation_a_time_limit_cut_off_is_kept_and_not_the_one_after_the_reset():
+    rollout = collect(GymEnvConfig(name="CartPole-v1", max_episode_steps=3).vector(1), 3)
+    assert rollout.truncated[:, 0].tolist() == [False, False, True]
+    final = rollout.final[0]
+    assert (final.t.tolist(), final.b.tolist()) == ([2], [0])
+    assert not np.array_equal(
+        final.observations["observation"][0], rollout.last_observations[0]["observation"][0]
+    )
+
+
+def test_each_tick_of_a_structured_environment_belongs_to_one_sub_step():
+    rollout = collect(PerEnvVectorEnv([make_boxes] * 3), 40)
+    acted = sum(record.active.astype(int) for record in rollout.steps.values())
+    assert (acted == 1).all()
+    assert rollout.steps[1].active.any()
+
+
+def test_time_passes_between_rounds_and_not_between_the_sub_steps_of_one():
+    rollout = collect(PerEnvVectorEnv([make_boxes] * 3), 40)
+    opens_a_box = rollout.steps[0].active
+    assert rollout.same_flat_step[opens_a_box].all(), "after a box comes an item, in the same round"
+    assert rollout.n_steps == int(np.count_nonzero(~rollout.same_flat_step))
+    assert (rollout.reward[rollout.same_flat_step] == 0).all()
+
+
+def test_samples_for_whole_number_boxes_stay_real():
+    from gymnasium import spaces
+
+    from maze_core.rollout.collector import _zeros
+
+    space = spaces.Box(0, 10, (2,), np.int64)
+    assert _zeros((1, 1), space, is_action=True).dtype == np.float32
+    assert _zeros((1, 1), space).dtype == np.int64
+
+
+def test_collecting_before_a_reset_is_refused():
+    env = GymEnvConfig().vector(1)
+    with pytest.raises(RuntimeError, match="reset"):
+        Collector(env, 1, np.random.default_rng(0)).collect(RandomPolicy(env.action_spaces))
+    env.close()

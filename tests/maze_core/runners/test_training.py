@@ -1,0 +1,122 @@
+"""A run is its configuration: the same bits again, after a resume, in parts, and whatever the runner."""
+
+import pytest
+
+from maze_core.checkpoint import Checkpoint
+from maze_core.config import compose_run
+from maze_core.errors import CheckpointError, InvalidSpecificationError
+from maze_core.metrics import SilentReporter
+from maze_core.runners.training import Training, run_training
+
+SMALL = {
+    "env.name": "CartPole-v1",
+    "algorithm.n_epochs": 4,
+    "algorithm.checkpoint_every": 2,
+    "algorithm.epoch_length": 2,
+    "algorithm.n_rollout_steps": 16,
+    "algorithm.rollout_evaluator.n_episodes": 2,
+    "runner.n_envs": 3,
+    "runner.normalization_samples": 64,
+}
+
+
+class Kept(SilentReporter):
+    """Keeps checkpoints by (kind, epoch), and metrics by epoch."""
+
+    def __init__(self):
+        self.checkpoints = {}
+        self.by_epoch = {}
+
+    def checkpoint(self, checkpoint, *, epoch, kind, **_details):
+        self.checkpoints[kind, epoch] = Checkpoint.from_bytes(checkpoint.to_bytes())
+
+    def metrics(self, epoch, step, values):
+        self.by_epoch[epoch] = {name: v for name, v in values.items() if not name.startswith("time/")}
+
+
+def config_of(algorithm="ppo", seed=1, **more):
+    overrides = {**SMALL, **{key.replace("__", "."): value for key, value in more.items()}}
+    overrides |= {"algorithm.batch_size": 24} if algorithm == "ppo" else {}
+    return compose_run(
+        "train",
+        algorithm=algorithm,
+        model="vector_obs",
+        critic="template_state",
+        wrappers="vector_obs",
+        overrides=overrides,
+        seed=seed,
+    )
+
+
+def train(config, **kwargs):
+    kept = Kept()
+    report = run_training(config, reporter=kept, **kwargs)
+    return report, kept
+
+
+@pytest.mark.parametrize("algorithm", ["a2c", "ppo"])
+def test_a_run_resumed_from_its_scheduled_checkpoint_ends_with_the_same_content(algorithm):
+    config = config_of(algorithm)
+    whole, kept = train(config)
+    resumed, again = train(config, resume=kept.checkpoints["scheduled", 2])
+    assert resumed.content_sha256 == whole.content_sha256
+    assert again.by_epoch == {epoch: kept.by_epoch[epoch] for epoch in (3, 4)}
+
+
+def test_training_in_two_parts_equals_training_at_once():
+    config = config_of()
+    whole, _ = train(config)
+    with Training(config) as training:
+        training.run(2)
+        in_parts = training.run(2)
+    assert in_parts.content_sha256 == whole.content_sha256
+
+
+def test_another_seed_gives_other_weights():
+    first, _ = train(config_of(seed=1))
+    second, _ = train(config_of(seed=2))
+    assert first.weights_sha256 != second.weights_sha256
+
+
+def test_spreading_the_environments_over_processes_changes_no_weight():
+    here, _ = train(config_of())
+    spread, _ = train(config_of(runner__execution="local", runner__n_processes=2))
+    assert spread.weights_sha256 == here.weights_sha256
+
+
+def test_a_cancel_stores_a_checkpoint_that_says_it_is_not_exact():
+    answers = iter([False] * 5 + [True] * 10)
+    report, kept = train(config_of(), cancelled=lambda: next(answers))
+    assert report.stop_reason == "cancelled"
+    assert kept.checkpoints["continued", 2].identity["fidelity"] == "continued"
+    assert kept.checkpoints["scheduled", 2].identity["fidelity"] == "exact"
+
+
+def test_a_checkpoint_of_another_configuration_is_refused():
+    _, kept = train(config_of(seed=1))
+    with pytest.raises(CheckpointError, match="another configuration"):
+        run_training(config_of(seed=2), resume=kept.checkpoints["scheduled", 2])
+
+
+def test_a_complete_run_resumed_trains_nothing_and_keeps_its_content():
+    config = config_of()
+    whole, kept = train(config)
+    again, more = train(config, resume=kept.checkpoints["scheduled", 4])
+    assert again.content_sha256 == whole.content_sha256
+    assert more.by_epoch == {}
+
+
+def test_a_model_without_a_critic_says_which_argument_adds_one():
+    config = compose_run("train", algorithm="ppo", model="vector_obs", overrides=SMALL, seed=1)
+    with pytest.raises(InvalidSpecificationError, match="critic=template_state"):
+        run_training(config)
+
+
+def test_the_global_random_state_belongs_to_the_caller():
+    import numpy as np
+    import torch
+
+    before = torch.get_rng_state().clone(), np.random.get_state()[1].copy()
+    train(config_of())
+    assert torch.equal(before[0], torch.get_rng_state())
+    assert (before[1] == np.random.get_state()[1]).all()

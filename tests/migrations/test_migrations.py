@@ -1,0 +1,164 @@
+"""Migrations lead from nothing to the tables of the code and back, whoever runs them and whenever they die."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+from alembic.util import CommandError
+from sqlalchemy import CheckConstraint, inspect, text
+
+from alembic import command
+from service.store import SchemaError, check_revision, migrate, open_stores
+from service.store.engine import opened
+from service.store.migrations import config, downgrade, head_revision, locked_connection, migrations_dir
+from service.store.tables import metadata
+from tests.contracts.builders import start
+
+
+def tables(url: str) -> set[str]:
+    with opened(url) as database, database.reading() as connection:
+        return set(inspect(connection).get_table_names())
+
+
+def quoted(sql: str) -> set[str]:
+    """The literals of a CHECK, which each database spells in its own way."""
+    return set(re.findall(r"'(\w+)'", sql))
+
+
+def set_revision(url: str, revision: str) -> None:
+    with opened(url) as database, database.writing() as connection:
+        connection.execute(text("UPDATE alembic_version SET version_num = :revision"), {"revision": revision})
+
+
+def test_upgraded_tables_are_those_of_the_code(database_url: str) -> None:
+    """What `alembic check` says: autogenerate would find nothing to do."""
+    with locked_connection(database_url) as connection:
+        command.check(config(connection))
+
+
+def test_the_check_would_notice_a_difference(sqlite_url: str) -> None:
+    with opened(sqlite_url) as database, database.writing() as connection:
+        connection.execute(text("ALTER TABLE run ADD COLUMN surplus TEXT"))
+    with locked_connection(sqlite_url) as connection, pytest.raises(CommandError, match="surplus"):
+        command.check(config(connection))
+
+
+def test_constraints_are_those_of_the_code(database_url: str) -> None:
+    """Autogenerate compares no CHECK constraints, so this does."""
+    with opened(database_url) as database, database.reading() as connection:
+        inspector = inspect(connection)
+        for table in metadata.sorted_tables:
+            checks = [item for item in table.constraints if isinstance(item, CheckConstraint)]
+            expected = {str(check.name): quoted(str(check.sqltext)) for check in checks}
+            found = {
+                str(check["name"]): quoted(check["sqltext"])
+                for check in inspector.get_check_constraints(table.name)
+            }
+            assert found == expected, table.name
+
+
+def test_down_and_up_again_leaves_nothing_behind(database_url: str) -> None:
+    downgrade(database_url, "base")
+    assert tables(database_url) == {"alembic_version"}
+    migrate(database_url)
+    assert tables(database_url) == {"alembic_version", *metadata.tables}
+    assert check_revision(database_url) == head_revision()
+
+
+def test_migrating_twice_keeps_the_data(database_url: str) -> None:
+    stores = open_stores(database_url)
+    run, _ = start(stores)
+    stores.close()
+    migrate(database_url)
+    stores = open_stores(database_url)
+    assert stores.runs.get(run.id) == run
+    stores.close()
+
+
+def test_a_new_file_is_its_owners_alone(tmp_path: Path) -> None:
+    migrate(f"sqlite:///{tmp_path}/data/maze.db")
+    assert (tmp_path / "data").stat().st_mode & 0o777 == 0o700
+    for file in (tmp_path / "data").iterdir():
+        assert file.stat().st_mode & 0o777 == 0o600, file
+
+
+def test_processes_that_migrate_at_once_make_one_schema(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/maze.db"
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(migrate, [url] * 4))
+    assert check_revision(url) == head_revision()
+
+
+def test_a_missing_database_names_the_command_that_makes_it(tmp_path: Path) -> None:
+    with pytest.raises(SchemaError, match="maze db upgrade"):
+        open_stores(f"sqlite:///{tmp_path}/none.db")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_older_schema_names_the_command_that_upgrades_it(database_url: str) -> None:
+    downgrade(database_url, "base")
+    with pytest.raises(
+        SchemaError, match=f"revision none, this version needs {head_revision()}.*maze db upgrade"
+    ):
+        open_stores(database_url)
+
+
+def test_a_newer_schema_is_refused_and_left_alone(database_url: str) -> None:
+    set_revision(database_url, "9999")
+    for act in (open_stores, check_revision, migrate):
+        with pytest.raises(SchemaError, match=r"revision 9999.*pip install --upgrade maze-service"):
+            act(database_url)
+    assert tables(database_url) == {"alembic_version", *metadata.tables}
+
+
+@pytest.mark.parametrize("nth", [1, 5, 12, 19])
+def test_a_migration_that_is_killed_leaves_all_or_nothing(tmp_path: Path, nth: int) -> None:
+    """The process dies at the n-th table it makes."""
+    url = f"sqlite:///{tmp_path}/maze.db"
+    code = f"""
+import os, signal
+from sqlalchemy import Engine, event
+from service.store import migrate
+made = []
+@event.listens_for(Engine, "after_cursor_execute")
+def die(connection, cursor, statement, *rest):
+    if statement.lstrip().startswith("CREATE"):
+        made.append(statement)
+        if len(made) == {nth}:
+            os.kill(os.getpid(), signal.SIGKILL)
+migrate({url!r})
+"""
+    died = subprocess.run([sys.executable, "-c", code], check=False)
+    assert died.returncode == -signal.SIGKILL
+    assert tables(url) == set()
+    migrate(url)
+    assert check_revision(url) == head_revision()
+
+
+def test_the_alembic_command_line_works_on_a_checkout(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/maze.db"
+    migrate(url)
+    subprocess.run(
+        [sys.executable, "-m", "alembic", "check"],
+        check=True,
+        cwd=migrations_dir().parent,
+        env={**os.environ, "MAZE_DATABASE_URL": url},
+        capture_output=True,
+    )
+
+
+def test_every_migration_can_be_undone() -> None:
+    for script in migrations_dir().joinpath("versions").glob("*.py"):
+        source = script.read_text()
+        assert "def downgrade() -> None:\n    op." in source, script.name
+        assert "service.store" not in source, f"{script.name}: a migration outlives the tables it imports"
+
+
+def test_the_migrations_folder_is_no_package() -> None:
+    """An ``__init__.py`` would shadow the library of the same name."""
+    assert not (migrations_dir() / "__init__.py").exists()

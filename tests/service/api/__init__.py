@@ -1,0 +1,1 @@
+"""The HTTP face, against the real application on a real database."""

@@ -1,0 +1,139 @@
+"""The OpenAPI document: complete, true to the models, and with examples that work."""
+
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from fastapi import FastAPI
+from fastapi.routing import APIRoute
+from pydantic import TypeAdapter
+
+from service.api.application import ROUTERS
+from service.api.examples import EXAMPLES
+from service.api.problem_catalogue import CATALOGUE
+from service.api.requests import ComposeRequest, EvaluateRequest, RolloutRequest, TrainRequest
+from service.serving.request import decode_request
+from tests.service.api.client import Client
+
+BODIES = {
+    "train": TrainRequest,
+    "rollout": RolloutRequest,
+    "evaluate": EvaluateRequest,
+    "compose_config": ComposeRequest,
+}
+
+
+@pytest.fixture
+def document(client: Client) -> dict[str, Any]:
+    return dict(client.get("/openapi.json").json())
+
+
+def operations(document: dict[str, Any]) -> Iterator[tuple[str, str, dict[str, Any]]]:
+    for path, methods in document["paths"].items():
+        for method, operation in methods.items():
+            yield path, method, operation
+
+
+def routes() -> Iterator[APIRoute]:
+    for router in ROUTERS:
+        yield from (
+            route for route in router.routes if isinstance(route, APIRoute) and route.include_in_schema
+        )
+
+
+def test_every_route_of_the_contract_is_there(document: dict[str, Any]) -> None:
+    assert {f"{method.upper()} {path}" for path, method, _ in operations(document)} == {
+        *("POST /v1/train", "POST /v1/rollout", "POST /v1/evaluate"),
+        *("GET /v1/runs", "GET /v1/runs/{run_id}", "POST /v1/runs/{run_id}/cancel"),
+        *(
+            f"GET /v1/runs/{{run_id}}/{part}"
+            for part in ("events", "metrics", "logs", "config", "checkpoints")
+        ),
+        *("GET /v1/runs/{run_id}/episodes", "GET /v1/runs/{run_id}/episodes/{index}"),
+        "POST /v1/runs/{run_id}/compute_action",
+        *("GET /v1/config/groups", "GET /v1/config/groups/{group}", "GET /v1/config/groups/{group}/{module}"),
+        *("GET /v1/config/targets", "POST /v1/config/compose"),
+        *("GET /health/live", "GET /health/ready", "GET /metrics", "GET /"),
+        *("GET /problems", "GET /problems/{slug}"),
+    }
+
+
+def test_every_operation_has_an_example_of_its_request_and_its_answer(document: dict[str, Any]) -> None:
+    for path, _, operation in operations(document):
+        successes = [
+            response for status, response in operation["responses"].items() if status in ("200", "202")
+        ]
+        assert successes, path
+        for response in successes:
+            assert all("example" in content for content in response["content"].values()), path
+        if "requestBody" in operation:
+            assert operation["requestBody"]["content"]["application/json"]["examples"], path
+
+
+def test_every_operation_documents_its_problems(document: dict[str, Any]) -> None:
+    for path, method, operation in operations(document):
+        statuses = set(operation["responses"])
+        assert {"400", "429", "500"} <= statuses, path
+        assert ("401" in statuses) == bool(operation["security"]), path
+        if "{" in path:
+            assert "404" in statuses, path
+        if method == "post" and "requestBody" in operation:
+            assert {"403", "413", "415", "422"} <= statuses, path
+    content = document["components"]["responses"]["Problem422"]["content"]
+    assert list(content) == ["application/problem+json"]
+
+
+def test_no_reference_leads_nowhere(document: dict[str, Any]) -> None:
+    text = str(document)
+    for reference in set(re.findall(r"'\$ref': '#/([^']+)'", text)):
+        found: Any = document
+        for key in reference.split("/"):
+            found = found[key]
+    assert "HTTPValidationError" not in text
+
+
+@pytest.mark.parametrize("route", list(routes()), ids=lambda route: route.name)
+def test_examples_of_answers_fit_their_models(route: APIRoute) -> None:
+    example = EXAMPLES[route.name]["responses"].get("application/json")
+    if example is None:
+        assert route.name == "get_prometheus_metrics"
+        return
+    adapter = TypeAdapter(route.response_model)
+    shown = adapter.dump_python(adapter.validate_python(example), mode="json")
+    assert shown == example
+
+
+@pytest.mark.parametrize("name", BODIES)
+def test_examples_of_requests_fit_their_models(name: str) -> None:
+    for example in EXAMPLES[name]["requests"].values():
+        BODIES[name].model_validate(example)
+
+
+def test_examples_of_requests_that_need_no_run_work(client: Client) -> None:
+    for name, path in (("train", "train"), ("compose_config", "config/compose")):
+        for title, example in EXAMPLES[name]["requests"].items():
+            assert client.post(f"/v1/{path}", example).status_code in (200, 202), title
+    assert client.post("/v1/rollout", EXAMPLES["rollout"]["requests"]["random_policy"]).status_code == 202
+
+
+def test_examples_of_actions_fit_the_hot_route(client: Client) -> None:
+    import msgspec
+
+    for example in EXAMPLES["compute_action"]["requests"].values():
+        decode_request(msgspec.json.encode(example))
+
+
+def test_no_example_is_left_over() -> None:
+    assert {route.name for route in routes()} | {"compute_action"} == set(EXAMPLES)
+
+
+def test_every_problem_of_an_example_is_in_the_catalogue(document: dict[str, Any]) -> None:
+    for name, response in document["components"]["responses"].items():
+        example = response["content"]["application/problem+json"]["example"]
+        assert CATALOGUE[example["code"]].status == example["status"] == int(name.removeprefix("Problem"))
+
+
+def test_the_document_is_made_once(client: Client) -> None:
+    api: FastAPI = client.app._app._api  # type: ignore[attr-defined]
+    assert api.openapi() is api.openapi()

@@ -1,0 +1,308 @@
+"""Runs looked at, listed and cancelled, and everything they leave behind."""
+
+import json
+from datetime import UTC, datetime
+
+import numpy as np
+import pytest
+import yaml
+
+from maze_core.rollout.recording import Trajectory, trajectory_to_bytes
+from service.domain.run import EventType, MetricPoint, Progress, RunKind, RunState
+from service.store import Stores
+from tests.contracts.builders import new_checkpoint, new_episode, start, submit
+from tests.service.api.client import Client
+
+
+class TestRun:
+    def test_a_run_shows_what_the_contract_names(self, client: Client, stores: Stores) -> None:
+        run, lease = start(stores, name="n", labels={"team": "a"})
+        progress = Progress(epoch=2, n_epochs=10, env_steps=2000, fraction=0.2, eta_s=float("inf"))
+        points = [MetricPoint(name="train/policy_loss", epoch=2, step=2000, value=float("nan"))]
+        stores.runs.report(lease, phase="training", progress=progress, metrics=points)
+        shown = client.get(f"/v1/runs/{run.id}").json()
+        assert set(shown) == {
+            *(
+                "id",
+                "kind",
+                "state",
+                "name",
+                "labels",
+                "reason",
+                "phase",
+                "progress",
+                "latest_metrics",
+                "best",
+            ),
+            *("result", "error", "seed", "config_sha256", "source_run", "source_checkpoint", "attempt"),
+            *("created_at", "started_at", "finished_at", "links"),
+        }
+        assert (shown["state"], shown["phase"], shown["attempt"]) == ("running", "training", 1)
+        assert shown["progress"]["eta_s"] == "Infinity"
+        assert shown["latest_metrics"] == {"train/policy_loss": "NaN"}
+        assert datetime.fromisoformat(shown["started_at"]).tzinfo == UTC
+        assert shown["created_at"].endswith("Z")
+        assert shown["finished_at"] is None
+
+    def test_links_lead_somewhere(self, client: Client, stores: Stores) -> None:
+        for kind in RunKind:
+            run = submit(stores, kind=kind)
+            links = client.get(f"/v1/runs/{run.id}").json()["links"]
+            for name, path in links.items():
+                if name not in ("cancel", "compute_action"):
+                    assert client.get(path).status_code == 200, (kind, name)
+
+    def test_an_ended_run_has_no_cancel_link(self, client: Client, stores: Stores) -> None:
+        run = submit(stores)
+        stores.runs.request_cancel(run.id)
+        assert "cancel" not in client.get(f"/v1/runs/{run.id}").json()["links"]
+
+    def test_the_best_evaluation_names_its_checkpoint(self, client: Client, stores: Stores) -> None:
+        run, lease = start(stores)
+        info = stores.checkpoints.put(lease, new_checkpoint(4, is_best=True), b"bundle")
+        best = client.get(f"/v1/runs/{run.id}").json()["best"]
+        assert best == {"metric": "eval/mean_return", "value": 4.0, "checkpoint": info.id}
+
+    def test_an_unknown_run_is_not_found(self, client: Client) -> None:
+        answer = client.get("/v1/runs/run_00000000000000000000000000")
+        assert (answer.status_code, answer.json()["code"]) == (404, "not_found")
+
+
+class TestList:
+    def test_pages_follow_one_another_newest_first(self, client: Client, stores: Stores) -> None:
+        runs = [submit(stores).id for _ in range(5)]
+        seen, cursor = [], None
+        while True:
+            page = client.get("/v1/runs", params={"limit": 2} | ({"cursor": cursor} if cursor else {})).json()
+            seen += [run["id"] for run in page["data"]]
+            cursor = page["next_cursor"]
+            assert page["has_more"] == (cursor is not None)
+            if cursor is None:
+                break
+        assert seen == runs[::-1]
+
+    def test_state_kind_and_labels_choose(self, client: Client, stores: Stores) -> None:
+        wanted = submit(stores, kind=RunKind.ROLLOUT, labels={"team": "a", "x.y": "1"})
+        submit(stores, kind=RunKind.ROLLOUT, labels={"team": "b"})
+        submit(stores, kind=RunKind.TRAIN, labels={"team": "a"})
+        query = "state=queued&kind=rollout&label.team=a&label.x.y=1"
+        assert [run["id"] for run in client.get(f"/v1/runs?{query}").json()["data"]] == [wanted.id]
+        assert client.get("/v1/runs?state=failed").json() == {
+            "data": [],
+            "next_cursor": None,
+            "has_more": False,
+        }
+
+    @pytest.mark.parametrize(
+        ("query", "parameter", "allowed"),
+        [
+            ("state=done", "state", "queued"),
+            ("kind=training", "kind", "train"),
+            ("stat=queued", "stat", "state"),
+            ("limit=0", "limit", None),
+            ("limit=201", "limit", None),
+            ("limit=x", "limit", None),
+            ("cursor=nonsense", "cursor", None),
+            ("cursor=" + "x" * 600, "cursor", None),
+        ],
+    )
+    def test_a_wrong_parameter_is_named(
+        self, client: Client, query: str, parameter: str, allowed: str | None
+    ) -> None:
+        answer = client.get(f"/v1/runs?{query}")
+        assert answer.status_code == 422
+        (mistake,) = answer.json()["errors"]
+        assert mistake["parameter"] == parameter
+        assert allowed is None or allowed in mistake["allowed"]
+
+
+class TestCancel:
+    def test_a_queued_run_is_cancelled_at_once(self, client: Client, stores: Stores) -> None:
+        answer = client.post(f"/v1/runs/{submit(stores).id}/cancel")
+        assert (answer.status_code, answer.json()["state"]) == (200, "cancelled")
+
+    def test_a_running_one_stops_first(self, client: Client, stores: Stores) -> None:
+        run, _ = start(stores)
+        for _ in range(2):
+            answer = client.post(f"/v1/runs/{run.id}/cancel")
+            assert (answer.status_code, answer.json()["state"]) == (202, "stopping")
+            assert answer.json()["reason"] == "user_cancel"
+
+    def test_an_ended_one_is_a_conflict_that_trying_again_does_not_mend(
+        self, client: Client, stores: Stores
+    ) -> None:
+        run, lease = start(stores)
+        stores.runs.finish(lease, RunState.SUCCEEDED, reason="completed")
+        answer = client.post(f"/v1/runs/{run.id}/cancel")
+        assert (answer.status_code, answer.json()["code"]) == (409, "state_conflict")
+        assert answer.json()["state"] == "succeeded"
+        assert answer.headers["x-should-retry"] == "false"
+
+    def test_an_unknown_one_is_not_found(self, client: Client) -> None:
+        assert client.post("/v1/runs/run_0/cancel").status_code == 404
+
+
+class TestConfig:
+    def test_as_json_with_its_sum(self, client: Client, stores: Stores) -> None:
+        run = submit(stores, config={"env": {"name": "CartPole-v1"}})
+        shown = client.get(f"/v1/runs/{run.id}/config").json()
+        assert shown == {"config": {"env": {"name": "CartPole-v1"}}, "config_sha256": run.config_sha256}
+
+    def test_as_yaml_that_reads_back(self, client: Client, stores: Stores) -> None:
+        config = {"wrappers": [{"b": 1, "a": None}], "env": {"name": "Pendulum-v1 ä"}}
+        answer = client.get(f"/v1/runs/{submit(stores, config=config).id}/config?format=yaml")
+        assert answer.headers["content-type"].startswith("application/yaml")
+        assert yaml.safe_load(answer.text) == config
+
+    def test_in_no_other_format(self, client: Client, stores: Stores) -> None:
+        answer = client.get(f"/v1/runs/{submit(stores).id}/config?format=toml")
+        assert answer.json()["errors"][0]["allowed"] == ["json", "yaml"]
+
+
+class TestMetrics:
+    @pytest.fixture
+    def run_id(self, stores: Stores) -> str:
+        run, lease = start(stores)
+        for epoch in range(4):
+            values = {
+                "train/loss": float("nan") if epoch == 1 else epoch / 2,
+                "eval/mean_return": -float("inf"),
+            }
+            points = [MetricPoint(name=n, epoch=epoch, step=10 * epoch, value=v) for n, v in values.items()]
+            stores.runs.report(lease, metrics=points)
+        return run.id
+
+    def test_points_come_by_epoch_with_their_names(self, client: Client, run_id: str) -> None:
+        points = client.get(f"/v1/runs/{run_id}/metrics").json()["data"]
+        assert [(point["epoch"], point["name"]) for point in points[:3]] == [
+            (0, "eval/mean_return"),
+            (0, "train/loss"),
+            (1, "eval/mean_return"),
+        ]
+        assert [point["value"] for point in points[2:4]] == ["-Infinity", "NaN"]
+
+    @pytest.mark.parametrize("query", ["names=train/loss", "names=train/loss,", "names=train/loss&names=no"])
+    def test_names_choose(self, client: Client, run_id: str, query: str) -> None:
+        points = client.get(f"/v1/runs/{run_id}/metrics?{query}&after_epoch=1").json()["data"]
+        assert [(point["name"], point["value"]) for point in points] == [
+            ("train/loss", 1.0),
+            ("train/loss", 1.5),
+        ]
+
+    @pytest.mark.parametrize("limit", [1, 2, 3, 7, 8])
+    def test_pages_never_split_an_epoch_and_lose_nothing(
+        self, client: Client, run_id: str, limit: int
+    ) -> None:
+        names = "names=train/loss" if limit == 1 else "limit=10000"
+        everything = client.get(f"/v1/runs/{run_id}/metrics?{names}").json()["data"]
+        seen, cursor = [], ""
+        while cursor is not None:
+            url = f"/v1/runs/{run_id}/metrics?{names.replace('limit=10000', '')}&limit={limit}"
+            page = client.get(url.replace("?&", "?") + (f"&cursor={cursor}" if cursor else "")).json()
+            seen += page["data"]
+            cursor = page["next_cursor"]
+        assert seen == everything
+
+
+class TestLogs:
+    def test_lines_come_in_order_and_in_pages(self, client: Client, stores: Stores) -> None:
+        run, lease = start(stores)
+        stores.runs.report(lease, logs=[("info", f"line {number}\n\x1b[1m<b>") for number in range(5)])
+        first = client.get(f"/v1/runs/{run.id}/logs?limit=3").json()
+        rest = client.get(f"/v1/runs/{run.id}/logs", params={"cursor": first["next_cursor"]}).json()
+        assert [line["seq"] for line in first["data"] + rest["data"]] == [1, 2, 3, 4, 5]
+        assert (first["has_more"], rest["has_more"], rest["next_cursor"]) == (True, False, None)
+        assert rest["data"][0]["message"] == "line 3\n\x1b[1m<b>"
+        after = client.get(f"/v1/runs/{run.id}/logs?after=4").json()["data"]
+        assert [line["seq"] for line in after] == [5]
+
+
+class TestCheckpoints:
+    def test_rows_carry_what_identifies_them(self, client: Client, stores: Stores) -> None:
+        run, lease = start(stores)
+        infos = [
+            stores.checkpoints.put(
+                lease, new_checkpoint(epoch, is_best=epoch == 1, is_last=True), b"x" * epoch
+            )
+            for epoch in (1, 2)
+        ]
+        rows = client.get(f"/v1/runs/{run.id}/checkpoints").json()["data"]
+        assert [row["id"] for row in rows] == [info.id for info in infos[::-1]]
+        assert [(row["is_best"], row["is_last"]) for row in rows] == [(False, True), (True, False)]
+        assert rows[1]["content_sha256"] == infos[0].content_sha256
+        assert rows[1]["weights_sha256"] == infos[0].weights_sha256
+        assert rows[1]["run"] == run.id
+        assert (rows[1]["size_bytes"], rows[1]["step"], rows[1]["metrics"]) == (
+            1,
+            1000,
+            {"eval/mean_return": 1.0},
+        )
+
+
+class TestEpisodes:
+    @pytest.fixture
+    def run_id(self, stores: Stores) -> str:
+        run, lease = start(stores, kind=RunKind.ROLLOUT)
+        trajectory = Trajectory(
+            step_keys=[0, 0],
+            agent_ids=np.zeros(2, np.int64),
+            flat_steps=np.arange(2),
+            rewards=np.array([1.0, float("nan")]),
+            observations={0: {"observation": np.array([[0.5, 1.0], [2.0, float("inf")]], np.float32)}},
+            actions={0: {"action": np.array([1, 0])}},
+            final_step_key=0,
+            final_observation={"observation": np.array([3.0, 4.0], np.float32)},
+            terminated=True,
+            truncated=False,
+        )
+        stores.episodes.add(lease, new_episode(0), None)
+        stores.episodes.add(lease, new_episode(1), trajectory_to_bytes(trajectory))
+        return run.id
+
+    def test_they_are_listed_by_index(self, client: Client, run_id: str) -> None:
+        page = client.get(f"/v1/runs/{run_id}/episodes?limit=1").json()
+        rest = client.get(f"/v1/runs/{run_id}/episodes", params={"cursor": page["next_cursor"]}).json()
+        rows = page["data"] + rest["data"]
+        assert [(row["index"], row["seed"], row["has_trajectory"]) for row in rows] == [
+            (0, 100, False),
+            (1, 101, True),
+        ]
+
+    def test_a_recorded_one_shows_its_trajectory(self, client: Client, run_id: str) -> None:
+        episode = client.get(f"/v1/runs/{run_id}/episodes/1").json()
+        steps = episode["trajectory"]["steps"]
+        assert steps[1] == {
+            "actor_id": [0, 0],
+            "flat_step": 1,
+            "observation": {"observation": [2.0, "Infinity"]},
+            "action": {"action": 0},
+            "reward": "NaN",
+        }
+        assert episode["trajectory"]["final_observation"] == {"observation": [3.0, 4.0]}
+        assert episode["episode_return"] == 10.0
+
+    def test_one_that_was_not_recorded_has_none(self, client: Client, run_id: str) -> None:
+        assert client.get(f"/v1/runs/{run_id}/episodes/0").json()["trajectory"] is None
+
+    @pytest.mark.parametrize("index", ["2", "-1", "x", "99999999999999999999"])
+    def test_one_that_is_not_there_is_not_found(self, client: Client, run_id: str, index: str) -> None:
+        assert client.get(f"/v1/runs/{run_id}/episodes/{index}").status_code == 404
+
+
+def test_every_part_of_an_unknown_run_is_not_found(client: Client) -> None:
+    parts = ("events", "metrics", "logs", "config", "checkpoints", "episodes", "episodes/0")
+    for part in parts:
+        assert client.get(f"/v1/runs/run_0/{part}").status_code == 404, part
+
+
+def test_every_answer_is_json_that_every_reader_takes(client: Client, stores: Stores) -> None:
+    run, lease = start(stores)
+    stores.runs.report(lease, events=[(EventType.WARNING, {"x": float("nan"), "y": [float("inf")]})])
+    stores.runs.finish(lease, RunState.FAILED, reason="error", error={"code": "x", "value": float("nan")})
+
+    def refuse(text: str) -> None:
+        raise AssertionError(text)
+
+    for part in ("", "/events", "/metrics", "/logs"):
+        json.loads(client.get(f"/v1/runs/{run.id}{part}").text, parse_constant=refuse)
+    assert client.get(f"/v1/runs/{run.id}").json()["error"]["value"] == "NaN"

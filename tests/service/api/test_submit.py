@@ -1,0 +1,378 @@
+"""POST train, rollout and evaluate: what is accepted, what is stored, and what the client is told."""
+
+from typing import Any
+
+import pytest
+
+from maze_core.config import compose_run
+from service.domain.run import Lease, Run, RunKind, RunState
+from service.store import Stores
+from tests.contracts.builders import new_checkpoint
+from tests.service.api.client import Client
+
+TRAIN = {
+    "algorithm": "ppo",
+    "model": "vector_obs",
+    "critic": "template_state",
+    "wrappers": "vector_obs",
+    "overrides": {"env.name": "CartPole-v1", "algorithm.n_epochs": 3},
+    "seed": 1,
+}
+
+
+def trained(client: Client, stores: Stores, **facts: Any) -> tuple[Run, Lease]:
+    """A training run at work, submitted over HTTP."""
+    assert client.post("/v1/train", TRAIN).status_code == 202
+    claimed = stores.runs.claim("w", kinds=[RunKind.TRAIN], lease_s=30)
+    assert claimed is not None
+    return claimed
+
+
+def errors(answer: Any) -> dict[str, str]:
+    """Pointer → code of every mistake."""
+    return {error["pointer"]: error["code"] for error in answer.json()["errors"]}
+
+
+class TestTrain:
+    def test_a_run_is_queued_and_its_place_is_told(self, client: Client, stores: Stores) -> None:
+        answer = client.post("/v1/train", TRAIN | {"name": "cartpole", "labels": {"team": "a"}})
+        run = answer.json()
+        assert answer.status_code == 202
+        assert answer.headers["location"] == run["links"]["self"] == f"/v1/runs/{run['id']}"
+        assert (run["kind"], run["state"], run["seed"]) == ("train", "queued", 1)
+        assert (run["name"], run["labels"]) == ("cartpole", {"team": "a"})
+        assert stores.runs.get(run["id"]).request == TRAIN | {"name": "cartpole", "labels": {"team": "a"}}
+
+    def test_it_is_the_run_that_python_would_make_of_the_same_arguments(
+        self, client: Client, stores: Stores
+    ) -> None:
+        run = client.post("/v1/train", TRAIN).json()
+        twin = compose_run("train", **TRAIN)  # type: ignore[arg-type]
+        assert run["config_sha256"] == twin.config_sha256
+        assert stores.runs.get(run["id"]).config == twin.tree
+
+    def test_a_drawn_seed_is_echoed_and_repeats_the_run(self, client: Client) -> None:
+        body = {"overrides": {"env.name": "CartPole-v1"}}
+        first = client.post("/v1/train", body).json()
+        again = client.post("/v1/train", body | {"seed": first["seed"]}).json()
+        assert first["config_sha256"] == again["config_sha256"]
+
+    def test_seeds_set_apart_stay_apart(self, client: Client, stores: Stores) -> None:
+        seeds = {"seeding.env_base_seed": 3, "seeding.agent_base_seed": 4}
+        run = client.post("/v1/train", {"overrides": seeds}).json()
+        assert run["seed"] == 3
+        assert stores.runs.get(run["id"]).config["seeding"] == {"env_base_seed": 3, "agent_base_seed": 4}
+
+    def test_n_epochs_may_stand_beside_the_overrides(self, client: Client, stores: Stores) -> None:
+        run = client.post("/v1/train", {"n_epochs": 7}).json()
+        assert stores.runs.get(run["id"]).config["algorithm"]["n_epochs"] == 7
+
+    def test_a_component_may_be_an_object_with_target(self, client: Client, stores: Stores) -> None:
+        policy = {
+            "_target_": "maze.perception.models.policies.ProbabilisticPolicyComposer",
+            "networks": [
+                {
+                    "_target_": "maze.perception.models.built_in.flatten_concat.FlattenConcatPolicyNet",
+                    "non_lin": "torch.nn.Tanh",
+                    "hidden_units": [32, 32],
+                }
+            ],
+        }
+        body = {"policy": policy, "model": "flatten_concat", "critic": "flatten_concat_shared"}
+        answer = client.post("/v1/train", body)
+        assert answer.status_code == 202, answer.text
+        stored = stores.runs.get(answer.json()["id"]).config["model"]["policy"]
+        assert stored["_target_"] == "maze_core.models.config.ProbabilisticPolicyComposerConfig"
+        assert stored["networks"][0]["hidden_units"] == [32, 32]
+
+    def test_a_full_queue_refuses_for_now(self, client: Client, settings: Any, monkeypatch: Any) -> None:
+        monkeypatch.setitem(settings.__dict__, "max_queued_runs", 1)
+        assert client.post("/v1/train", {}).status_code == 202
+        answer = client.post("/v1/train", {})
+        assert (answer.status_code, answer.json()["code"]) == (503, "capacity")
+        assert int(answer.headers["retry-after"]) >= 1
+
+
+class TestMistakes:
+    def test_every_problem_is_told_with_its_place_in_the_body(self, client: Client) -> None:
+        overrides = {"env.name": "CartPole-v1", "algorithm.gamma": 3, "algorithm.gama": 1}
+        answer = client.post("/v1/train", {"algorithm": "ppo", "overrides": overrides})
+        assert (answer.status_code, answer.json()["code"]) == (422, "invalid_specification")
+        assert errors(answer) == {
+            "/overrides/algorithm.gamma": "out_of_range",
+            "/overrides/algorithm.gama": "unknown_key",
+        }
+
+    def test_an_unknown_environment_is_answered_with_the_closest_one(
+        self, client: Client, stores: Stores
+    ) -> None:
+        stores.registry.publish_envs(["CartPole-v1", "MyOwn-v0"])
+        answer = client.post("/v1/train", {"overrides": {"env.name": "CartPol-v1"}})
+        (mistake,) = answer.json()["errors"]
+        assert mistake["pointer"] == "/overrides/env.name"
+        assert mistake["path"] == "env.name"
+        assert mistake["did_you_mean"] == "CartPole-v1"
+
+    def test_only_published_environments_exist(self, client: Client, stores: Stores) -> None:
+        stores.registry.publish_envs(["MyOwn-v0"])
+        assert client.post("/v1/train", {"overrides": {"env.name": "CartPole-v1"}}).status_code == 422
+        assert client.post("/v1/train", {"overrides": {"env.name": "MyOwn-v0"}}).status_code == 202
+
+    def test_before_a_worker_has_published_those_of_gymnasium_exist(self, client: Client) -> None:
+        assert client.post("/v1/train", {"overrides": {"env.name": "Acrobot-v1"}}).status_code == 202
+        assert client.post("/v1/train", {"overrides": {"env.name": "NoSuch-v1"}}).status_code == 422
+
+    def test_an_unknown_module_is_answered_with_the_modules_there_are(self, client: Client) -> None:
+        (mistake,) = client.post("/v1/train", {"algorithm": "pp0"}).json()["errors"]
+        assert mistake["pointer"] == "/algorithm"
+        assert (mistake["allowed"], mistake["did_you_mean"]) == (["a2c", "ppo"], "ppo")
+
+    def test_an_unknown_field_is_answered_with_the_fields_there_are(self, client: Client) -> None:
+        (mistake,) = client.post("/v1/train", {"overides": {}}).json()["errors"]
+        assert (mistake["pointer"], mistake["code"]) == ("/overides", "unknown_field")
+        assert mistake["did_you_mean"] == "overrides"
+
+    @pytest.mark.parametrize(
+        ("body", "pointer"),
+        [
+            ({"seed": "1"}, "/seed"),
+            ({"seed": True}, "/seed"),
+            ({"seed": 1.0}, "/seed"),
+            ({"seed": -1}, "/seed"),
+            ({"seed": 2**32}, "/seed"),
+            ({"n_epochs": 0}, "/n_epochs"),
+            ({"env": 3}, "/env"),
+            ({"algorithm": ["ppo"]}, "/algorithm"),
+            ({"overrides": []}, "/overrides"),
+            ({"labels": {"a": 1}}, "/labels/a"),
+            ({"labels": {"a/b": "c"}}, "/labels/a~1b"),
+            ({"name": ""}, "/name"),
+            ([], ""),
+        ],
+    )
+    def test_a_wrong_kind_of_value_is_told_by_its_place(
+        self, client: Client, body: Any, pointer: str
+    ) -> None:
+        answer = client.post("/v1/train", body)
+        assert answer.status_code == 422
+        assert list(errors(answer)) == [pointer]
+
+    @pytest.mark.parametrize("name", ["run_dir", "launcher", "multirun", "config_dirs", "silent", "run"])
+    def test_nothing_that_names_a_place_or_launcher_is_a_field(self, client: Client, name: str) -> None:
+        assert errors(client.post("/v1/train", {name: "x"})) == {f"/{name}": "unknown_field"}
+
+    def test_an_error_deep_in_an_object_points_there(self, client: Client) -> None:
+        network = {"_target_": "maze_core.models.config.FlattenConcatPolicyNetConfig", "hidden_units": ["x"]}
+        policy = {
+            "_target_": "maze_core.models.composers.ProbabilisticPolicyComposer",
+            "networks": [network],
+        }
+        answer = client.post("/v1/train", {"model": "flatten_concat", "policy": policy})
+        assert answer.status_code == 422
+        assert all(pointer.startswith("/policy/networks/0/hidden_units") for pointer in errors(answer))
+
+    def test_input_is_not_repeated_by_the_shape_check(self, client: Client) -> None:
+        answer = client.post("/v1/train", {"seed": "a secret", "n_epochs": {"token": "a secret"}})
+        assert answer.status_code == 422
+        assert "a secret" not in answer.text
+
+    def test_a_body_of_a_hundred_thousand_mistakes_gets_a_short_answer(self, client: Client) -> None:
+        answer = client.post("/v1/train", {f"field{number}": 0 for number in range(50_000)})
+        assert answer.status_code == 422
+        assert len(answer.json()["errors"]) == 32
+        assert "50000 mistakes" in answer.json()["detail"]
+
+
+class TestRollout:
+    def test_a_policy_without_training_plays_in_the_environment_named(
+        self, client: Client, stores: Stores
+    ) -> None:
+        body = {"policy": "random_policy", "overrides": {"env.name": "CartPole-v1"}, "n_episodes": 3}
+        run = client.post("/v1/rollout", body | {"max_episode_steps": 0, "record": False, "seed": 5}).json()
+        stored = stores.runs.get(run["id"])
+        assert (stored.kind, stored.seed, stored.source_run) == (RunKind.ROLLOUT, 5, None)
+        runner = stored.config["runner"]
+        assert (runner["n_episodes"], runner["max_episode_steps"]) == (3, None)
+        assert runner["record_trajectory"] is False
+        twin = compose_run(
+            "rollout",
+            policy="random_policy",
+            overrides={
+                "env.name": "CartPole-v1",
+                "runner.n_episodes": 3,
+                "runner.max_episode_steps": 0,
+                "runner.record_trajectory": False,
+            },
+            seed=5,
+        )
+        assert run["config_sha256"] == twin.config_sha256
+
+    def test_a_trained_policy_plays_in_its_own_run_s_environment(
+        self, client: Client, stores: Stores
+    ) -> None:
+        source, lease = trained(client, stores)
+        checkpoint = stores.checkpoints.put(lease, new_checkpoint(2, is_best=True), b"bundle")
+        body = {
+            "run": source.id,
+            "n_episodes": 4,
+            "max_episode_steps": 9,
+            "deterministic": False,
+            "n_envs": 2,
+        }
+        answer = client.post("/v1/rollout", body)
+        assert answer.status_code == 202, answer.text
+        stored = stores.runs.get(answer.json()["id"])
+        assert (stored.source_run, stored.source_checkpoint) == (source.id, checkpoint.id)
+        for part in ("env", "wrappers", "model"):
+            assert stored.config[part] == source.config[part]
+        runner = stored.config["runner"]
+        assert runner["_target_"] == "maze_core.runners.config.RolloutRunnerConfig"
+        assert [runner[name] for name in ("n_episodes", "max_episode_steps", "n_envs")] == [4, 9, 2]
+        assert runner["deterministic"] is False
+        assert stored.config["seeding"] == {"env_base_seed": stored.seed, "agent_base_seed": stored.seed}
+
+    def test_either_a_run_or_a_policy_is_needed(self, client: Client) -> None:
+        assert "random_policy" in client.post("/v1/rollout", {}).json()["detail"]
+
+    def test_a_run_brings_its_own_environment(self, client: Client, stores: Stores) -> None:
+        source, lease = trained(client, stores)
+        stores.checkpoints.put(lease, new_checkpoint(1, is_best=True), b"bundle")
+        answer = client.post("/v1/rollout", {"run": source.id, "env": "gym_env"})
+        assert errors(answer) == {"/env": "contradiction"}
+
+    @pytest.mark.parametrize(
+        "policy", ["torch_policy", {"_target_": "maze_core.models.config.TorchPolicyConfig"}]
+    )
+    def test_a_trained_policy_is_named_by_its_run(self, client: Client, policy: Any) -> None:
+        assert errors(client.post("/v1/rollout", {"policy": policy})) == {"/policy": "missing_field"}
+
+    def test_a_number_of_episodes_is_given_once(self, client: Client) -> None:
+        body = {"policy": "random_policy", "n_episodes": 3, "overrides": {"runner.n_episodes": 4}}
+        assert errors(client.post("/v1/rollout", body)) == {"/n_episodes": "contradiction"}
+
+    def test_a_problem_of_the_runner_points_to_the_request_s_own_field(self, client: Client) -> None:
+        answer = client.post("/v1/rollout", {"policy": "random_policy", "n_envs": 65})
+        assert errors(answer) == {"/n_envs": "out_of_range"}
+
+
+class TestEvaluate:
+    def test_the_checkpoint_is_fixed_when_the_run_is_submitted(self, client: Client, stores: Stores) -> None:
+        source, lease = trained(client, stores)
+        first = stores.checkpoints.put(lease, new_checkpoint(1, is_best=True, is_last=True), b"one")
+        run = client.post("/v1/evaluate", {"run": source.id, "seed": 1}).json()
+        stores.checkpoints.put(lease, new_checkpoint(2, is_best=True, is_last=True), b"two")
+        assert (run["kind"], run["source_checkpoint"]) == ("evaluate", first.id)
+        assert stores.runs.get(run["id"]).config["runner"]["n_episodes"] == 20
+
+    def test_a_run_without_a_checkpoint_says_its_state_and_when_to_ask_again(
+        self, client: Client, stores: Stores
+    ) -> None:
+        source, _ = trained(client, stores)
+        answer = client.post("/v1/evaluate", {"run": source.id})
+        assert (answer.status_code, answer.json()["code"]) == (409, "no_checkpoint")
+        assert answer.json()["state"] == "running"
+        assert answer.headers["x-should-retry"] == "true"
+        assert int(answer.headers["retry-after"]) >= 1
+
+    def test_a_run_that_ended_without_a_checkpoint_never_has_one(
+        self, client: Client, stores: Stores
+    ) -> None:
+        source, lease = trained(client, stores)
+        stores.runs.finish(lease, RunState.FAILED, reason="error", error={"code": "x", "message": "y"})
+        answer = client.post("/v1/evaluate", {"run": source.id})
+        assert (answer.status_code, answer.headers["x-should-retry"]) == (409, "false")
+        assert "retry-after" not in answer.headers
+
+    def test_a_checkpoint_that_is_not_there_is_answered_with_those_that_are(
+        self, client: Client, stores: Stores
+    ) -> None:
+        source, lease = trained(client, stores)
+        stores.checkpoints.put(lease, new_checkpoint(5, is_best=True), b"bundle")
+        answer = client.post("/v1/evaluate", {"run": source.id, "checkpoint": "epoch:7"})
+        assert answer.status_code == 404
+        assert "5" in answer.json()["detail"]
+
+    def test_a_checkpoint_that_cannot_act_says_why(self, client: Client, stores: Stores) -> None:
+        source, lease = trained(client, stores)
+        facts = {"is_best": True, "servable": False, "not_servable_reason": "a wrapper steps itself"}
+        stores.checkpoints.put(lease, new_checkpoint(1, **facts), b"bundle")
+        answer = client.post("/v1/evaluate", {"run": source.id})
+        assert (answer.status_code, answer.json()["code"]) == (409, "not_servable")
+        assert "a wrapper steps itself" in answer.json()["detail"]
+
+    def test_a_rollout_has_no_policy_of_its_own(self, client: Client) -> None:
+        rollout = client.post("/v1/rollout", {"policy": "random_policy"}).json()
+        answer = client.post("/v1/evaluate", {"run": rollout["id"]})
+        assert (answer.status_code, answer.json()["code"]) == (409, "no_policy")
+
+    def test_an_unknown_run_is_not_found(self, client: Client) -> None:
+        assert client.post("/v1/evaluate", {"run": "run_nowhere"}).status_code == 404
+
+
+class TestIdempotency:
+    def test_the_same_key_submits_once(self, client: Client, stores: Stores) -> None:
+        headers = {"Idempotency-Key": '"one"'}
+        first = client.post("/v1/train", {"n_epochs": 3}, headers=headers)
+        again = client.post("/v1/train", {"n_epochs": 3}, headers={"Idempotency-Key": "one"})
+        assert first.json()["id"] == again.json()["id"]
+        assert again.headers["idempotent-replayed"] == "true"
+        assert "idempotent-replayed" not in first.headers
+        assert len(stores.runs.list().data) == 1
+
+    def test_the_same_key_with_another_body_is_a_mistake(self, client: Client) -> None:
+        headers = {"Idempotency-Key": "one"}
+        client.post("/v1/train", {"n_epochs": 3}, headers=headers)
+        answer = client.post("/v1/train", {"n_epochs": 4}, headers=headers)
+        assert (answer.status_code, answer.json()["code"]) == (422, "idempotency_conflict")
+
+    def test_kinds_of_runs_do_not_share_keys(self, client: Client) -> None:
+        headers = {"Idempotency-Key": "one"}
+        assert client.post("/v1/train", {}, headers=headers).status_code == 202
+        assert client.post("/v1/rollout", {"policy": "random_policy"}, headers=headers).status_code == 202
+
+    @pytest.mark.parametrize("key", ["", "a b", "k" * 256, "\u00fc".encode().decode("latin-1")])
+    def test_a_key_is_printable_and_short(self, client: Client, key: str) -> None:
+        headers = {"Idempotency-Key": key.encode("latin-1")}
+        assert client.post("/v1/train", {}, headers=headers).status_code == 400
+
+
+class TestPreferWait:
+    def test_no_time_left_answers_the_run_as_it_is(self, client: Client) -> None:
+        answer = client.post("/v1/train", {}, headers={"Prefer": "wait=0"})
+        assert (answer.status_code, answer.json()["state"]) == (202, "queued")
+        assert answer.headers["preference-applied"] == "wait=0"
+
+    def test_the_end_of_the_run_is_waited_for(self, client: Client, stores: Stores) -> None:
+        import asyncio
+
+        async def work() -> None:
+            while (claimed := stores.runs.claim("w", kinds=[RunKind.TRAIN], lease_s=30)) is None:
+                await asyncio.sleep(0.01)
+            await asyncio.sleep(0.15)
+            stores.runs.finish(claimed[1], RunState.SUCCEEDED, reason="completed", result={"n": float("nan")})
+
+        async def both() -> Any:
+            import httpx
+
+            transport = httpx.ASGITransport(client.app)
+            async with httpx.AsyncClient(transport=transport, base_url="http://localhost:8000") as http:
+                headers = {"Prefer": "respond-async, wait=60"}
+                answer, _ = await asyncio.gather(http.post("/v1/train", json={}, headers=headers), work())
+                return answer
+
+        answer = client.run(both())
+        assert (answer.status_code, answer.json()["state"]) == (200, "succeeded")
+        assert answer.json()["result"] == {"n": "NaN"}
+
+    @pytest.mark.parametrize(
+        ("prefer", "applied"), [("wait=100000, x", "wait=300"), ("return=minimal", None), ("wait=soon", None)]
+    )
+    def test_what_is_asked_is_capped_or_ignored(
+        self, client: Client, stores: Stores, prefer: str, applied: str | None
+    ) -> None:
+        run = client.post("/v1/train", {}, headers={"Idempotency-Key": "k"}).json()
+        stores.runs.request_cancel(run["id"])
+        headers = {"Idempotency-Key": "k", "Prefer": prefer}
+        answer = client.post("/v1/train", {}, headers=headers)
+        assert answer.headers.get("preference-applied") == applied
+        assert answer.status_code == (200 if applied else 202)

@@ -1,0 +1,28 @@
+"""Cursors carry a sort key there and back, and nothing else gets through."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from service.store.cursors import decode_cursor, encode_cursor
+
+
+@given(st.text(), st.integers(min_value=0))
+def test_a_cursor_brings_its_key_back(name: str, number: int) -> None:
+    assert decode_cursor(encode_cursor("list", name, number), "list", str, int) == (name, number)
+
+
+@given(st.text())
+def test_any_other_text_is_a_value_error(text: str) -> None:
+    with pytest.raises(ValueError, match="not one of this list"):
+        decode_cursor(text, "list", str, int)
+
+
+def test_a_cursor_of_another_list_is_refused() -> None:
+    with pytest.raises(ValueError, match="not one of this list"):
+        decode_cursor(encode_cursor("episodes", 3), "checkpoints", int)
+
+
+def test_a_boolean_is_no_number() -> None:
+    with pytest.raises(ValueError, match="not one of this list"):
+        decode_cursor(encode_cursor("episodes", True), "episodes", int)

@@ -1,0 +1,142 @@
+"""The engine factory: how SQLite is opened, which URLs are refused, and what a failing database becomes."""
+
+import logging
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from sqlalchemy import exc, text
+
+from service.domain.errors import StoreUnavailableError
+from service.store import engine
+from service.store.engine import Database, has_wal_reset_bug, journal_mode, opened, parse_url
+
+
+@pytest.mark.parametrize(
+    ("version", "has_bug"),
+    [
+        ((3, 6, 23), False),
+        ((3, 7, 0), True),
+        ((3, 40, 1), True),
+        ((3, 44, 5), True),
+        ((3, 44, 6), False),
+        ((3, 45, 0), True),
+        ((3, 50, 6), True),
+        ((3, 50, 7), False),
+        ((3, 51, 0), True),
+        ((3, 51, 2), True),
+        ((3, 51, 3), False),
+        ((3, 53, 4), False),
+        ((4, 0, 0), False),
+    ],
+)
+def test_the_wal_reset_bug_is_known_by_version(version: tuple[int, ...], has_bug: bool) -> None:
+    assert has_wal_reset_bug(version) is has_bug
+    assert journal_mode(version) == ("TRUNCATE" if has_bug else "WAL")
+
+
+def test_a_fresh_file_is_opened_for_several_processes(tmp_path: Path) -> None:
+    with opened(f"sqlite:///{tmp_path}/fresh.db") as database, database.writing() as connection:
+        pragmas = {
+            name: connection.exec_driver_sql(f"PRAGMA {name}").scalar_one()
+            for name in (
+                "journal_mode", "synchronous", "foreign_keys", "busy_timeout", "trusted_schema", "page_size",
+                "auto_vacuum", "mmap_size", "journal_size_limit",
+            )
+        }  # fmt: skip
+    assert pragmas == {
+        "journal_mode": "wal",
+        "synchronous": 2,
+        "foreign_keys": 1,
+        "busy_timeout": 30_000,
+        "trusted_schema": 0,
+        "page_size": 8192,
+        "auto_vacuum": 2,
+        "mmap_size": 0,
+        "journal_size_limit": 64 * 1_048_576,
+    }
+
+
+def test_a_library_with_the_bug_falls_back_with_a_warning(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(engine, "has_wal_reset_bug", lambda version: True)
+    with caplog.at_level(logging.WARNING), opened(f"sqlite:///{tmp_path}/old.db") as database:
+        with database.writing() as connection:
+            assert connection.exec_driver_sql("PRAGMA journal_mode").scalar_one() == "truncate"
+            connection.exec_driver_sql("CREATE TABLE t (x)")
+        with database.reading() as connection:
+            assert connection.exec_driver_sql("SELECT count(*) FROM t").scalar_one() == 0
+    assert "pip install pysqlite3" in caplog.text
+
+
+def test_a_reading_transaction_cannot_write(stores_database: Database) -> None:
+    with stores_database.reading() as connection:
+        with pytest.raises(exc.DBAPIError, match=r"readonly|read-only"):
+            connection.execute(text("DELETE FROM worker"))
+        connection.rollback()
+
+
+def test_a_failed_transaction_leaves_nothing(stores_database: Database) -> None:
+    insert = text("INSERT INTO env_id (id, published_at) VALUES ('X-v0', '2026-01-01 00:00:00')")
+
+    def fail_half_way() -> None:
+        with stores_database.writing() as connection:
+            connection.execute(insert)
+            raise RuntimeError("half way")
+
+    with pytest.raises(RuntimeError, match="half way"):
+        fail_half_way()
+    with stores_database.reading() as connection:
+        assert connection.execute(text("SELECT count(*) FROM env_id")).scalar_one() == 0
+
+
+def test_a_database_locked_for_too_long_is_unavailable(
+    sqlite_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(engine, "_COMMON_PRAGMAS", ("busy_timeout=10",))
+    with opened(sqlite_url) as holder, opened(sqlite_url) as other:
+        with holder.writing(), pytest.raises(StoreUnavailableError, match="locked"), other.writing():
+            pass
+        with other.writing():
+            pass
+
+
+def test_a_postgresql_that_is_not_there_is_unavailable(tmp_path: Path) -> None:
+    pytest.importorskip("psycopg")
+    database = Database(f"postgresql://nobody@/maze?host={tmp_path}")
+    with pytest.raises(StoreUnavailableError), database.reading():
+        pass
+
+
+@pytest.mark.parametrize(
+    ("url", "says"),
+    [
+        ("sqlite://", "in-memory"),
+        ("sqlite:///:memory:", "in-memory"),
+        ("mysql://root@localhost/maze", "mysql is not supported"),
+        ("not a url", "is no URL"),
+    ],
+)
+def test_other_urls_are_refused_with_the_way_out(url: str, says: str) -> None:
+    with pytest.raises(ValueError, match=says) as refusal:
+        parse_url(url)
+    assert "sqlite:///data/maze.db" in str(refusal.value)
+
+
+def test_the_interpreters_own_sqlite_is_never_loaded(sqlite_url: str) -> None:
+    """Two SQLite libraries in one process drop each other's file locks."""
+    code = f"""
+import sys
+from service import db_cli
+from service.store import open_stores
+db_cli.upgrade({sqlite_url!r})
+stores = open_stores({sqlite_url!r})
+stores.runs.counts(), stores.runs.change_marker(), stores.registry.publish_envs(["A-v0"])
+stores.close()
+assert "pysqlite3" in sys.modules
+assert "sqlite3" not in sys.modules and "_sqlite3" not in sys.modules
+assert "torch" not in sys.modules
+"""
+    subprocess.run([sys.executable, "-W", "error", "-c", code], check=True)

@@ -1,0 +1,91 @@
+"""Settings come from arguments and MAZE_ variables, and what is unsafe is refused with the way out."""
+
+import pytest
+from pydantic import ValidationError
+
+from service.settings import Settings, is_loopback, settings_table
+
+
+@pytest.fixture(autouse=True)
+def no_variables(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in Settings.model_fields:
+        monkeypatch.delenv(f"MAZE_{name.upper()}", raising=False)
+
+
+def test_the_defaults_listen_on_loopback_and_ask_for_a_token() -> None:
+    settings = Settings()
+    assert (settings.host, settings.port, settings.auth) == ("127.0.0.1", 8000, True)
+    assert settings.database_url == "sqlite:///data/maze.db"
+
+
+@pytest.mark.parametrize(
+    ("text", "names"),
+    [
+        ("", []),
+        ("one", ["one"]),
+        ("a.example, b.example ,", ["a.example", "b.example"]),
+        ('["a, b", "c"]', ["a, b", "c"]),
+    ],
+)
+def test_a_list_is_separated_by_commas_or_json(
+    monkeypatch: pytest.MonkeyPatch, text: str, names: list[str]
+) -> None:
+    monkeypatch.setenv("MAZE_ALLOWED_HOSTS", text)
+    assert Settings().allowed_hosts == names
+
+
+def test_arguments_go_before_variables(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MAZE_PORT", "9000")
+    assert Settings().port == 9000
+    assert Settings(port=9001).port == 9001
+
+
+def test_every_variable_is_read_by_its_documented_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MAZE_LEASE_S", "60")
+    monkeypatch.setenv("MAZE_CHILD_MEMORY_BYTES", "2000000000")
+    monkeypatch.setenv("MAZE_AUTH", "false")
+    settings = Settings()
+    assert (settings.lease_s, settings.child_memory_bytes, settings.auth) == (60.0, 2_000_000_000, False)
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.168.1.5", "maze.example"])
+def test_no_token_on_an_address_that_others_reach_is_refused(host: str) -> None:
+    with pytest.raises(ValidationError, match=r"MAZE_HOST=127\.0\.0\.1") as refusal:
+        Settings(auth=False, host=host)
+    assert "maze token create" in str(refusal.value)
+    Settings(auth=True, host=host)
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "127.1.2.3", "::1", "[::1]", "localhost"])
+def test_loopback_needs_no_token(host: str) -> None:
+    assert is_loopback(host)
+    Settings(auth=False, host=host)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"port": 70_000},
+        {"workers": 0},
+        {"lease_s": 0},
+        {"log_level": "loud"},
+        {"heartbeat_s": 20.0, "lease_s": 30.0},
+        {"unknown": 1},
+        {"allowed_hosts": "[broken"},
+    ],
+)
+def test_what_cannot_work_is_refused(wrong: dict[str, object]) -> None:
+    with pytest.raises(ValidationError):
+        Settings(**wrong)  # type: ignore[arg-type]
+
+
+def test_the_password_of_the_database_is_not_shown() -> None:
+    assert "secret" not in repr(Settings(database_url="postgresql://user:secret@host/maze"))
+
+
+def test_the_table_documents_every_setting() -> None:
+    table = settings_table()
+    for name, field in Settings.model_fields.items():
+        assert f"`MAZE_{name.upper()}`" in table
+        assert field.description, name
+        assert field.description in table

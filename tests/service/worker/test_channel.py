@@ -1,0 +1,96 @@
+"""What a run reports leaves its process in order, in batches, and complete."""
+
+from multiprocessing import Pipe
+from multiprocessing.connection import Connection
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from service.domain.run import MetricPoint, Progress
+from service.worker import channel as channel_module
+from service.worker import frames
+from service.worker.channel import MAX_LINE, Channel, PipeReporter, WorkerGone
+
+
+@pytest.fixture
+def ends() -> "tuple[Channel, Connection[Any, Any]]":
+    ours, theirs = Pipe()
+    return Channel(theirs), ours
+
+
+def received(connection: "Connection[Any, Any]") -> list[frames.ChildFrame]:
+    found = []
+    while connection.poll():
+        found.append(frames.decode_from_child(connection.recv_bytes()))
+    return found
+
+
+def point(epoch: int) -> MetricPoint:
+    return MetricPoint(name="loss", epoch=epoch, step=epoch, value=float(epoch))
+
+
+def test_the_first_metrics_leave_at_once_and_the_next_ones_wait(
+    ends: "tuple[Channel, Connection[Any, Any]]", monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = SimpleNamespace(now=100.0)
+    monkeypatch.setattr(channel_module, "time", SimpleNamespace(monotonic=lambda: clock.now))
+    channel, worker = ends
+    channel.put(points=[point(1)])
+    channel.put(points=[point(2)])
+    channel.put(points=[point(3)])
+    assert received(worker) == [frames.Metrics(points=(point(1),))]
+    clock.now += 0.2
+    channel.tick(usage=False)
+    assert received(worker) == [frames.Metrics(points=(point(2), point(3)))]
+
+
+def test_a_checkpoint_never_overtakes_the_metrics_before_it(
+    ends: "tuple[Channel, Connection[Any, Any]]",
+) -> None:
+    channel, worker = ends
+    channel.put(points=[point(1)])
+    channel.put(points=[point(2)], progress=Progress(epoch=2))
+    channel.send(frames.Phase(name="checkpointing"))
+    assert received(worker) == [
+        frames.Metrics(points=(point(1),)),
+        frames.Metrics(points=(point(2),)),
+        frames.Progress(progress=Progress(epoch=2)),
+        frames.Phase(name="checkpointing"),
+    ]
+
+
+def test_of_waiting_progress_only_the_newest_is_sent(
+    ends: "tuple[Channel, Connection[Any, Any]]",
+) -> None:
+    channel, worker = ends
+    for epoch in range(1, 5):
+        channel.put(progress=Progress(epoch=epoch))
+    channel.flush()
+    epochs = [frame.progress.epoch for frame in received(worker) if isinstance(frame, frames.Progress)]
+    assert epochs == [1, 4]
+
+
+def test_reports_are_plain_numbers_whatever_the_runner_measured_with(
+    ends: "tuple[Channel, Connection[Any, Any]]",
+) -> None:
+    import numpy as np
+
+    channel, worker = ends
+    reporter = PipeReporter(channel)
+    reporter.metrics(1, 8, {"loss": np.float32(0.5)})
+    reporter.log("info", "x" * (2 * MAX_LINE))
+    metrics, log = received(worker)
+    assert metrics == frames.Metrics(points=(MetricPoint(name="loss", epoch=1, step=8, value=0.5),))
+    assert log == frames.Log(level="info", message="x" * MAX_LINE)
+
+
+def test_a_worker_that_is_gone_is_no_ordinary_exception(
+    ends: "tuple[Channel, Connection[Any, Any]]",
+) -> None:
+    """User code that catches every Exception must not keep a child alive."""
+    channel, worker = ends
+    worker.close()
+    with pytest.raises(WorkerGone):
+        channel.send(frames.Phase(name="training"))
+    assert not issubclass(WorkerGone, Exception)
