@@ -21,6 +21,7 @@ from service.api.action_schema import ACTION_PATH
 from service.api.application import build_api
 from service.api.changes import ChangeWatcher
 from service.api.dependencies import Services
+from service.api.submission import warm_up
 from service.api.telemetry import RunMetrics, Telemetry
 from service.security import SecurityLayer
 from service.serving.hot_route import ActionRoute
@@ -95,12 +96,13 @@ class _Root:
             self.connect(opened)
         assert self._services is not None
         assert self._action_route is not None
+        warming = asyncio.create_task(asyncio.to_thread(warm_up, self._services))
         try:
             with _on_stop_signal(self._services.changes.stop):
                 yield
         finally:
             self._services.changes.stop()
-            await self._action_route.close()
+            await asyncio.gather(warming, self._action_route.close())
             if opened is not None:
                 opened.close()
 

@@ -91,8 +91,14 @@ def wrapper_list(value: Any) -> Any:
     if is_node(value):
         return [value]
     if isinstance(value, Mapping):
-        return [{TARGET: str(name), **(arguments or {})} for name, arguments in value.items()]
+        return [_wrapper_node(str(name), arguments) for name, arguments in value.items()]
     return [] if value is None else value
+
+
+def _wrapper_node(name: str, arguments: Any) -> Any:
+    if arguments is None or isinstance(arguments, Mapping):
+        return {**(arguments or {}), TARGET: name}
+    return arguments  # no arguments at all, as will be said where nodes are checked
 
 
 def _part(name: str, value: Any, objects: Mapping[str, object], found: ProblemList) -> Any:

@@ -118,13 +118,13 @@ class GymMazeEnv(MazeEnv):
 
         Args:
             env: registered id, environment or function.
-            **kwargs: arguments of the environment, for an id.
+            **kwargs: arguments of the environment, for an id; ``max_episode_steps`` limits its episodes.
 
         Raises:
             EnvError: there is no such environment, or arguments were given for a made one.
         """
         if isinstance(env, str):
-            made = make_gym(env, kwargs=kwargs)
+            made = make_gym(env, max_episode_steps=kwargs.pop("max_episode_steps", None), kwargs=kwargs)
         elif kwargs:
             raise EnvError(f"{sorted(kwargs)} can only be given together with an environment id.")
         else:

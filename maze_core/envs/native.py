@@ -50,6 +50,8 @@ class NativeVectorEnv(VectorEnv):
             EnvError: it has no vector form, or one that cannot be brought to same-step autoreset.
         """
         self._env = _make(env, n_envs, kwargs, max_episode_steps) if isinstance(env, str) else env
+        if self._env.num_envs != n_envs:
+            raise EnvError(f"{self._env} holds {self._env.num_envs} environments, not {n_envs}.")
         self._is_closed = False
         self.n_envs = n_envs
         self._seen = _bare(observation_layout(self._env.single_observation_space))

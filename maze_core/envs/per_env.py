@@ -4,6 +4,7 @@ Nothing is allocated per step beyond what the environments themselves make: thei
 into arrays that the one :class:`Tick` holds, and the next call writes over them.
 """
 
+import contextlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NoReturn
 
@@ -100,8 +101,9 @@ class PerEnvVectorEnv(VectorEnv):
         """Close every environment."""
         if not self._is_closed:
             self._is_closed = True
-            for env in self.envs:
-                env.close()
+            with contextlib.ExitStack() as stack:  # every one, even if another fails to
+                for env in self.envs:
+                    stack.callback(env.close)
 
     def _step_bare(self, bare: "_BareEnvs", actions: Mapping[StepKey, Mapping[str, Array]]) -> None:
         """The fast path: plain gymnasium environments, whose one observation and action need no dict."""
@@ -190,9 +192,10 @@ class PerEnvVectorEnv(VectorEnv):
         if row is None and self._any_ended:
             row = self._check_final.bad_row()
         if row is not None:
-            for batch in self._tick.final_observations.values():
-                for array in batch.values():
-                    array[row] = 0  # or it would be found again at the next end of an episode
+            for batches in (self._tick.observations, self._tick.final_observations):
+                for batch in batches.values():
+                    for array in batch.values():
+                        array[row] = 0  # or it would be found again where the row shows nothing
             self._fail(row, EnvError("a reward or observation is NaN or infinite"))
 
     def _fail(self, row: int, error: Exception) -> NoReturn:

@@ -5,12 +5,14 @@ that and nothing else. The checks on both sides of the composition are those of 
 """
 
 import hashlib
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from maze_core.config import RunConfig, compose_run, config_module
 from maze_core.config.trust import check_arguments, check_tree
+from maze_core.errors import MazeError
 from maze_core.models.config import TorchPolicyConfig
 from maze_core.runners.config import rollout_tree
 from maze_core.seeding import draw_seed
@@ -23,6 +25,8 @@ from service.api.trust_policy import trust_policy
 from service.domain.errors import CapacityError
 from service.domain.run import CheckpointInfo, NewRun, Run, RunKind, RunState
 from service.domain.use_cases import new_run_id, request_digest
+
+logger = logging.getLogger(__name__)
 
 Mode = Literal["train", "rollout"]
 
@@ -98,6 +102,14 @@ def compose(services: Services, mode: Mode, arguments: Mapping[str, Any]) -> Run
     config = compose_run(mode, **arguments, config_dirs=directories)
     check_tree(config.tree, policy)
     return config
+
+
+def warm_up(services: Services) -> None:
+    """Compose once: what the first composition loads, no client waits for then."""
+    try:
+        compose(services, "train", {})
+    except MazeError as error:
+        logger.error("the default configuration cannot be composed: %s", error)
 
 
 def seed_of(tree: Tree) -> int:

@@ -19,6 +19,8 @@ FAILURE_REMEMBERED_S = 1.0
 MAX_LOADS = 2
 """Agents that are loaded at the same time; the next ones wait."""
 MAX_LOADS_WAITING = 32
+MAX_HOT = 1024
+"""(run, selector) pairs that are answered with one look-up."""
 
 Load = Callable[[str, bytes, ActionMetrics], Awaitable[ServedAgent]]
 
@@ -49,6 +51,7 @@ class AgentCache:
         self._load = load
         self._clock = clock
         self._selectors = SelectorCache(stores, clock)
+        self._hot: dict[tuple[str, str], tuple[ServedAgent, float]] = {}
         self._agents: OrderedDict[str, ServedAgent] = OrderedDict()
         self._loading: dict[str, asyncio.Task[ServedAgent]] = {}
         self._failed: dict[str, tuple[float, ServiceError]] = {}
@@ -57,8 +60,18 @@ class AgentCache:
 
     def warm(self, run_id: str, selector: str) -> ServedAgent | None:
         """The agent where it is loaded and the selector is fresh; neither waits nor asks the database."""
+        key = (run_id, selector)
+        hot = self._hot.get(key)
+        if hot is not None and self._clock() < hot[1]:
+            self._agents.move_to_end(hot[0].checkpoint_id)
+            return hot[0]
         checkpoint_id = self._selectors.peek(run_id, selector)
-        return None if checkpoint_id is None else self._loaded(checkpoint_id)
+        served = None if checkpoint_id is None else self._loaded(checkpoint_id)
+        if served is not None:
+            if len(self._hot) >= MAX_HOT:
+                self._hot.clear()
+            self._hot[key] = (served, self._selectors.refresh_at(run_id, selector))
+        return served
 
     async def get(self, run_id: str, selector: str) -> ServedAgent:
         """The agent of a run's checkpoint, loaded where it is not.
@@ -137,6 +150,7 @@ class AgentCache:
 
     def _evict(self, checkpoint_id: str) -> None:
         served = self._agents.pop(checkpoint_id)
+        self._hot.clear()
         self._metrics.evictions += 1
         self._metrics.agents_loaded = len(self._agents)
         task = asyncio.get_running_loop().create_task(served.close())

@@ -10,14 +10,13 @@ awaited, and what arrives meanwhile is the next batch.
 """
 
 import asyncio
-import logging
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Hashable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 
-from maze_core.types import JSON, Action, ActorID, Observation
+from maze_core.types import JSON, Action, ActorID, BoolArray, Observation
 from service.domain.errors import CapacityError
 from service.serving.metrics import Histogram
 from service.serving.observations import MAX_ROWS, ObservationReader, Row
@@ -25,9 +24,6 @@ from service.serving.problems import AgentGoneError, RequestError
 
 MAX_WAITING_ROWS = 4096
 """Observations that may wait for one agent."""
-_ROWS_PER_TURN = MAX_ROWS
-
-_log = logging.getLogger(__name__)
 
 
 class Call(NamedTuple):
@@ -46,8 +42,8 @@ class Job:
     """One request on its way into a batch."""
 
     reader: ObservationReader
+    """Of the actor; there is one per actor of an agent."""
     rows: Sequence[Row]
-    actor: ActorID
     deterministic: bool
     seed: int | None
     future: asyncio.Future[list[JSON]]
@@ -73,7 +69,7 @@ class Batcher:
         self._act = act
         self._act_async = act_async
         self._batch_rows = batch_rows
-        self._jobs: list[Job] = []
+        self._groups: dict[Hashable, list[Job]] = {}
         self._waiting_rows = 0
         self._is_due = False
         self._running: asyncio.Task[None] | None = None
@@ -88,10 +84,16 @@ class Batcher:
         """
         if self._is_closed:
             raise AgentGoneError("The agent was evicted; try again.")
-        if self._waiting_rows + len(job.rows) > MAX_WAITING_ROWS:
+        waiting_rows = self._waiting_rows + len(job.rows)
+        if waiting_rows > MAX_WAITING_ROWS:
             raise CapacityError(f"{self._waiting_rows} observations wait for this agent; try again.")
-        self._waiting_rows += len(job.rows)
-        self._jobs.append(job)
+        self._waiting_rows = waiting_rows
+        key = job.reader if job.deterministic else _noise_key(job)
+        group = self._groups.get(key)
+        if group is None:
+            self._groups[key] = [job]
+        else:
+            group.append(job)
         if not self._is_due:
             self._is_due = True
             job.future.get_loop().call_soon(self._turn if self._act is not None else self._start)
@@ -111,7 +113,7 @@ class Batcher:
                 _deliver(group, self._act(_stacked(group)))
             except Exception as error:
                 self._alone_or_failed(group, error)
-        if self._jobs:
+        if self._groups:
             asyncio.get_running_loop().call_soon(self._turn)
         else:
             self._is_due = False
@@ -154,46 +156,54 @@ class Batcher:
                 _fail(job, own_error)
 
     def _next_group(self) -> list[Job]:
-        """Take the oldest job and all that can be computed with it; cancelled jobs are dropped on the way."""
-        jobs = [job for job in self._jobs if not job.future.done()]
-        group: list[Job] = []
-        rest: list[Job] = []
-        n_rows = 0
-        for job in jobs:
-            fits = not group or (_may_share(group[0], job) and n_rows + len(job.rows) <= _ROWS_PER_TURN)
-            (group if fits else rest).append(job)
-            if fits:
-                n_rows += len(job.rows)
-        self._jobs = rest
-        self._waiting_rows = sum(len(job.rows) for job in rest)
-        if group:
-            self._batch_rows.add(n_rows)
-        return group
+        """Take the oldest jobs that are computed together; cancelled jobs are dropped on the way."""
+        while self._groups:
+            key = next(iter(self._groups))
+            jobs = self._groups.pop(key)
+            self._waiting_rows -= sum([len(job.rows) for job in jobs])
+            group = [job for job in jobs if not job.future.done()]
+            n_rows = sum([len(job.rows) for job in group])
+            if n_rows > MAX_ROWS:
+                group, rest, n_rows = _split(group)
+                self._groups[key] = rest
+                self._waiting_rows += sum([len(job.rows) for job in rest])
+            if group:
+                self._batch_rows.add(n_rows)
+                return group
+        return []
 
 
-def _may_share(first: Job, other: Job) -> bool:
-    same = first.actor == other.actor and first.deterministic == other.deterministic
-    return same and (first.deterministic or (first.seed is None and other.seed is None))
+def _noise_key(job: Job) -> Hashable:
+    """Random jobs share a forward with their like; a seeded one with nothing."""
+    return (job.reader, "noise") if job.seed is None else job
+
+
+def _split(jobs: Sequence[Job]) -> tuple[list[Job], list[Job], int]:
+    """As many of the first jobs as fit into one forward (at least one), the others, and the rows of the first."""
+    n_rows = len(jobs[0].rows)
+    n_jobs = 1
+    while n_rows + len(jobs[n_jobs].rows) <= MAX_ROWS:
+        n_rows += len(jobs[n_jobs].rows)
+        n_jobs += 1
+    return list(jobs[:n_jobs]), list(jobs[n_jobs:]), n_rows
 
 
 def _stacked(group: Sequence[Job]) -> Call:
     first = group[0]
     rows = first.rows if len(group) == 1 else [row for job in group for row in job.rows]
-    return Call(first.reader.stack(rows), first.actor, first.deterministic, first.seed)
+    return Call(first.reader.stack(rows), first.reader.actor, first.deterministic, first.seed)
 
 
 def _deliver(group: Sequence[Job], actions: Action) -> None:
     """Give every job the actions of its rows."""
-    values = action_rows(actions)
+    values, finite = action_rows(actions)
     start = 0
     for job in group:
         end = start + len(job.rows)
-        if not job.future.done():
-            own = values[start:end]
-            if None in own:
-                _fail(job, _NOT_FINITE)
-            else:
-                job.future.set_result(own)
+        if finite is not None and not finite[start:end].all():
+            _fail(job, _NOT_FINITE)
+        elif not job.future.done():
+            job.future.set_result(values[start:end])
         start = end
 
 
@@ -202,19 +212,25 @@ _NOT_FINITE = RequestError(
 )
 
 
-def action_rows(actions: Action) -> list[JSON]:
-    """A batch of actions as JSON, row by row: bare where ``action`` is the only head; None if not finite."""
+def action_rows(actions: Action) -> tuple[list[JSON], BoolArray | None]:
+    """A batch of actions as JSON, row by row, bare where ``action`` is the only head.
+
+    Returns:
+        The rows, and which of them are finite; None where all are.
+    """
     columns = {head: np.asarray(values) for head, values in actions.items()}
     if len(columns) == 1 and "action" in columns:
         rows: list[JSON] = columns["action"].tolist()
     else:
         lists = (values.tolist() for values in columns.values())
         rows = [dict(zip(columns, row, strict=True)) for row in zip(*lists, strict=True)]
-    for values in columns.values():
-        if values.dtype.kind == "f" and not np.isfinite(values).all():
-            finite = np.isfinite(values.reshape(len(values), -1)).all(axis=1)
-            rows = [row if is_finite else None for row, is_finite in zip(rows, finite, strict=True)]
-    return rows
+    finite = [
+        np.isfinite(values.reshape(len(values), -1)).all(axis=1)
+        for values in columns.values()
+        if values.dtype.kind == "f"
+    ]
+    together = np.logical_and.reduce(finite) if finite else None
+    return rows, None if together is None or together.all() else together
 
 
 def _fail(job: Job, error: Exception) -> None:

@@ -108,30 +108,32 @@ class ActionRoute:
             raise RequestError(405, "method_not_allowed", detail, headers=[(b"allow", b"POST")])
         run_id = scope["path"][len(_PREFIX) : -len(_SUFFIX)]
         request = decode_request(await read_body(receive, self._max_body_bytes))
+        served = self._agents.warm(run_id, request.checkpoint)
+        if served is None:
+            served = await self._loaded(run_id, request.checkpoint)
         try:
-            served, actions = await self._act(run_id, request, receive)
+            actions = await self._act(served, request, receive)
         except AgentGoneError:  # evicted or died a moment ago: loading it again usually helps
-            served, actions = await self._act(run_id, request, receive)
+            served = await self._loaded(run_id, request.checkpoint)
+            actions = await self._act(served, request, receive)
         if request.observation is msgspec.UNSET:
             return b'{"actions":%b,"checkpoint":%b}' % (_encode(actions), served.checkpoint_json)
         return b'{"action":%b,"checkpoint":%b}' % (_encode(actions[0]), served.checkpoint_json)
 
-    async def _act(
-        self, run_id: str, request: ActionRequest, receive: Receive
-    ) -> tuple[ServedAgent, list[JSON]]:
-        served = self._agents.warm(run_id, request.checkpoint)
-        if served is None:
-            if not _RUN_ID.fullmatch(run_id):
-                raise NotFoundError("There is no such run; this is no id of ours.")
-            served = await self._agents.get(run_id, request.checkpoint)
-        actor, reader = served.reader(request.actor_id)
+    async def _loaded(self, run_id: str, selector: str) -> ServedAgent:
+        if not _RUN_ID.fullmatch(run_id):
+            raise NotFoundError("There is no such run; this is no id of ours.")
+        return await self._agents.get(run_id, selector)
+
+    async def _act(self, served: ServedAgent, request: ActionRequest, receive: Receive) -> list[JSON]:
+        reader = served.reader(request.actor_id)
         raw, read = _observation(reader, request)
         is_long = memoryview(raw).nbytes > _READ_ON_LOOP_BYTES
         rows = await asyncio.to_thread(read, raw) if is_long else read(raw)
-        future = served.submit(reader, rows, actor, deterministic=request.deterministic, seed=request.seed)
+        future = served.submit(reader, rows, deterministic=request.deterministic, seed=request.seed)
         if served.is_remote:
             await _cancel_on_disconnect(future, receive)
-        return served, await future
+        return await future
 
 
 def _observation(

@@ -61,6 +61,10 @@ class SelectorCache:
             self._ask(key)
         return answer.checkpoint_id
 
+    def refresh_at(self, run_id: str, selector: str) -> float:
+        """Until when the answer just peeked at needs no second look."""
+        return self._answers[run_id, selector].refresh_at
+
     async def resolve(self, run_id: str, selector: str) -> str:
         """The checkpoint id.
 

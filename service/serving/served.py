@@ -6,7 +6,7 @@ in a thread, one that needs torch in a serving child.
 
 import asyncio
 import json
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -55,11 +55,11 @@ class ServedAgent:
         """
         self.checkpoint_id = checkpoint_id
         self.checkpoint_json = json.dumps(checkpoint_id).encode()
-        self.default_actor = agent.default_actor
         self._agent = agent
         self._child = child
         self._rng = np.random.default_rng()
-        self._readers: dict[ActorID, ObservationReader] = {}
+        self._default_reader = ObservationReader(agent, agent.default_actor)
+        self._readers = {agent.default_actor: self._default_reader}
         if child is not None:
             self.is_remote = True
             self._batcher = Batcher(None, child.act, metrics.batch_rows)
@@ -91,25 +91,21 @@ class ServedAgent:
         """Its child died; it has to be loaded again."""
         return self._child is not None and self._child.is_gone
 
-    def reader(self, actor_id: tuple[int | str, int] | None) -> tuple[ActorID, ObservationReader]:
-        """The actor meant, and what reads its observations; raises :class:`RequestError` (422)."""
+    def reader(self, actor_id: tuple[int | str, int] | None) -> ObservationReader:
+        """What reads the observations of the actor meant; raises :class:`RequestError` (422)."""
+        if actor_id is None:
+            return self._default_reader
         try:
-            actor = self.default_actor if actor_id is None else self._agent.actor(ActorID(*actor_id))
+            actor = self._agent.actor(ActorID(*actor_id))
         except SpaceMismatchError as error:
             raise RequestError.at(error.pointer or "/actor_id", "unknown_actor", str(error)) from error
         reader = self._readers.get(actor)
         if reader is None:
             reader = self._readers[actor] = ObservationReader(self._agent, actor)
-        return actor, reader
+        return reader
 
     def submit(
-        self,
-        reader: ObservationReader,
-        rows: list[Row],
-        actor: ActorID,
-        *,
-        deterministic: bool,
-        seed: int | None,
+        self, reader: ObservationReader, rows: Sequence[Row], *, deterministic: bool, seed: int | None
     ) -> asyncio.Future[list[JSON]]:
         """Let checked observations join the next batch; the future gets one action per row.
 
@@ -118,7 +114,7 @@ class ServedAgent:
             AgentGoneError: the agent was evicted a moment ago.
         """
         future: asyncio.Future[list[JSON]] = asyncio.get_running_loop().create_future()
-        self._batcher.submit(Job(reader, rows, actor, deterministic, seed, future))
+        self._batcher.submit(Job(reader, rows, deterministic, seed, future))
         return future
 
     async def close(self) -> None:

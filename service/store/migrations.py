@@ -3,6 +3,7 @@
 The migrations are ``alembic/`` in a checkout and ``service/migrations`` in an installed wheel.
 """
 
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,6 +17,7 @@ from alembic import command
 from service.domain.errors import ServiceError
 from service.store.engine import opened, parse_url, sqlite_path
 
+_ALEMBIC = threading.Lock()  # its `context` and `op` are one per process
 _POSTGRES_LOCK = 0x6D617A65  # "maze": any number that no other program takes
 
 
@@ -47,15 +49,14 @@ def migrate(url: str, revision: str = "head") -> None:
         SchemaError: the database was written by a newer version.
     """
     _create_file(url)
-    with locked_connection(url) as connection:
-        current = _current(connection)
-        _refuse_unknown(current)
+    with _ALEMBIC, locked_connection(url) as connection:
+        _refuse_unknown(_current(connection))
         command.upgrade(config(connection), revision)
 
 
 def downgrade(url: str, revision: str) -> None:
     """Go back to an older revision, or to ``base``; what the newer tables held is lost."""
-    with locked_connection(url) as connection:
+    with _ALEMBIC, locked_connection(url) as connection:
         command.downgrade(config(connection), revision)
 
 

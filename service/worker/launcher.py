@@ -30,6 +30,8 @@ WARM = ("service.worker.warm",)
 MAX_BATCH = 64
 """Frames read in one go, so that one busy child cannot make its thread deaf."""
 
+MAX_BATCH_BYTES = 8 * 2**20
+
 _READ_BYTES = 65_536
 
 
@@ -68,15 +70,18 @@ class Child:
             wait([self._sentinel], timeout_s)
 
     def receive(self) -> list[frames.ChildFrame]:
-        """Frames that have arrived, at most :data:`MAX_BATCH`.
+        """Frames that have arrived, at most :data:`MAX_BATCH` and not many more bytes than :data:`MAX_BATCH_BYTES`.
 
         Raises:
             ProtocolError: the child sent what is no frame.
         """
         batch: list[frames.ChildFrame] = []
+        n_bytes = 0
         try:
-            while self._is_open and len(batch) < MAX_BATCH and self._connection.poll():
-                batch.append(frames.decode_from_child(self._connection.recv_bytes(frames.MAX_FRAME_BYTES)))
+            while self._has_more(len(batch), n_bytes):
+                message = self._connection.recv_bytes(frames.MAX_FRAME_BYTES)
+                n_bytes += len(message)
+                batch.append(frames.decode_from_child(message))
         except EOFError:
             self._is_open = False
         except OSError as error:
@@ -84,6 +89,10 @@ class Child:
             if "bad message length" in str(error):
                 raise frames.ProtocolError("the child sent a message beyond all bounds") from error
         return batch
+
+    def _has_more(self, n_frames: int, n_bytes: int) -> bool:
+        has_room = n_frames < MAX_BATCH and n_bytes < MAX_BATCH_BYTES
+        return self._is_open and has_room and self._connection.poll()
 
     def output_lines(self) -> list[str]:
         """Whole lines that the run's code has printed since the last call."""

@@ -1,9 +1,7 @@
 """The worker process: forkserver first, then the database, then work until a signal."""
 
-import logging
 import os
 import signal
-import sys
 from collections.abc import Sequence
 
 from service.settings import Settings
@@ -11,8 +9,6 @@ from service.worker.attempt import Graces
 from service.worker.child import Rules
 from service.worker.isolation import hide_environment
 from service.worker.launcher import WARM, ChildLauncher
-
-logger = logging.getLogger(__name__)
 
 
 def serve_worker(
@@ -33,13 +29,6 @@ def serve_worker(
     Raises:
         SchemaError: the database is not at this version's revision.
     """
-    logging.basicConfig(
-        level=settings.log_level.upper(),
-        format="%(asctime)s %(levelname)s %(name)s %(message)s",
-        stream=sys.stderr,
-    )
-    logging.getLogger("alembic").setLevel(logging.WARNING)
-    hide_environment()
     _forget_secrets()
     rules = Rules(
         job=job,
@@ -50,6 +39,7 @@ def serve_worker(
     )
     launcher = ChildLauncher(rules, preload=preload)
     launcher.start()
+    hide_environment()  # after the start: it makes starting a program slow
     # only now: what the forkserver has imported and opened, every child has as well
     from service.store import open_stores
     from service.worker.worker import Worker

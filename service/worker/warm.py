@@ -9,11 +9,14 @@ import importlib
 import os
 import pkgutil
 
+import setproctitle
+
 from service.worker.isolation import die_with_parent
 
 with contextlib.suppress(PermissionError):
     os.setsid()
 die_with_parent()
+setproctitle.setproctitle("maze: forkserver")
 
 import gymnasium.envs.classic_control  # noqa: E402, F401
 import torch  # noqa: E402  (after the two calls above: it takes seconds)

@@ -15,9 +15,11 @@ import inspect
 import re
 import textwrap
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
+from fastapi import FastAPI
 from pydantic import TypeAdapter
 
 from maze_core.config.aliases import ALIASES, PUBLIC_TARGETS
@@ -25,6 +27,7 @@ from maze_core.config.index import config_groups, config_module
 from maze_core.config.limits import ENV_KWARGS, Limits
 from maze_core.trainers.a2c_config import A2CAlgorithmConfig
 from maze_core.trainers.ppo_config import PPOAlgorithmConfig
+from service.api.application import build_api
 from service.settings import settings_table
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
@@ -86,6 +89,25 @@ def settings() -> str:
     return settings_table().replace("``", "`")
 
 
+def routes_of_the_service() -> list[tuple[str, str, str]]:
+    """Method, path and description of every documented route."""
+    document = build_api(_no_lifespan).openapi()
+    return [
+        (method.upper(), path, str(operation["description"]))
+        for path, operations in document["paths"].items()
+        for method, operation in operations.items()
+    ]
+
+
+def routes() -> str:
+    """The routes, each leading to its section."""
+    rows = []
+    for method, path, description in routes_of_the_service():
+        anchor = re.sub(r"[^\w\- ]", "", f"{method} {path}".lower()).replace(" ", "-")
+        rows.append([f"[`{method} {path}`](#{anchor})", description])
+    return markdown(["route", "what it does"], rows)
+
+
 def settings_of(config: type[Any]) -> dict[str, dict[str, str]]:
     """Field → ``default, takes, meaning`` of a config dataclass, nested ones spelled out with dots."""
     schema = TypeAdapter(config).json_schema()
@@ -107,6 +129,7 @@ def settings_of(config: type[Any]) -> dict[str, dict[str, str]]:
 
 TABLES: Mapping[str, tuple[str, Callable[[], str]]] = {
     "settings": ("operations.md", settings),
+    "routes": ("api.md", routes),
     "algorithms": ("configuration.md", algorithms),
     "modules": ("configuration.md", modules),
     "targets": ("configuration.md", targets),
@@ -127,6 +150,10 @@ def write(page: Path, made: Mapping[str, str]) -> None:
     page.write_text(
         _TABLE.sub(lambda match: match[1] + made[match["name"]] + match[4], text), encoding="utf-8"
     )
+
+
+def _no_lifespan(_: FastAPI) -> AbstractAsyncContextManager[None]:
+    return nullcontext()
 
 
 def _nested(config: type[Any], name: str) -> type[Any] | None:

@@ -87,10 +87,29 @@ def test_a_new_file_is_its_owners_alone(tmp_path: Path) -> None:
         assert file.stat().st_mode & 0o777 == 0o600, file
 
 
-def test_processes_that_migrate_at_once_make_one_schema(tmp_path: Path) -> None:
+def test_threads_that_migrate_at_once_make_one_schema(tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path}/maze.db"
     with ThreadPoolExecutor(4) as pool:
         list(pool.map(migrate, [url] * 4))
+    assert check_revision(url) == head_revision()
+
+
+def test_processes_that_migrate_at_once_make_one_schema(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/maze.db"
+    code = f"from service.store import migrate; print('ready', flush=True); input(); migrate({url!r})"
+    command_line = [sys.executable, "-c", code]
+    pipe = subprocess.PIPE
+    processes = [subprocess.Popen(command_line, stdin=pipe, stdout=pipe, text=True) for _ in range(4)]
+    for process in processes:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+    for process in processes:
+        assert process.stdin is not None
+        process.stdin.write("go\n")
+        process.stdin.flush()
+    for process in processes:
+        process.communicate()
+    assert [process.returncode for process in processes] == [0] * 4
     assert check_revision(url) == head_revision()
 
 

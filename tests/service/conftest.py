@@ -38,11 +38,9 @@ def postgres_cluster() -> Iterator[PostgresCluster]:
 
 
 @pytest.fixture
-def postgres_url(postgres_cluster: PostgresCluster) -> Iterator[str]:
-    """URL of an empty, migrated PostgreSQL database that no other test uses."""
-    name = postgres_cluster.new_database()
-    yield postgres_cluster.url(name)
-    postgres_cluster.drop(name)
+def postgres_url(postgres_cluster: PostgresCluster) -> str:
+    """URL of an empty, migrated PostgreSQL database."""
+    return postgres_cluster.emptied()
 
 
 @pytest.fixture

@@ -15,9 +15,11 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import create_engine, text
+from sqlalchemy import create_engine, delete, text
 
 from service.store import migrate
+from service.store.engine import opened
+from service.store.tables import metadata
 
 
 def postgres_programs() -> Path | None:
@@ -30,7 +32,7 @@ def postgres_programs() -> Path | None:
 
 @dataclass
 class PostgresCluster:
-    """A running server; every test gets a database of its own, copied from a migrated one."""
+    """A running server with a migrated database, which tests share one after the other, and copies of it."""
 
     socket_dir: Path
 
@@ -42,9 +44,17 @@ class PostgresCluster:
     def url(self, database: str) -> str:
         return f"postgresql://postgres@/{database}?host={self.socket_dir}"
 
-    def new_database(self, *, template: str = "migrated") -> str:
-        name = f"test_{next(self._numbers)}"
-        self._admin(f"CREATE DATABASE {name} TEMPLATE {template}")
+    def emptied(self) -> str:
+        """URL of the shared database, without rows: far quicker than a copy."""
+        with opened(self.url("migrated")) as database, database.writing() as connection:
+            for table in reversed(metadata.sorted_tables):
+                connection.execute(delete(table))
+        return self.url("migrated")
+
+    def copied(self) -> str:
+        """Name of a new migrated database, for a test that changes the schema."""
+        name = f"copy_{next(self._numbers)}"
+        self._admin(f"CREATE DATABASE {name} TEMPLATE migrated")
         return name
 
     def drop(self, database: str) -> None:
@@ -67,7 +77,9 @@ def running_postgres(programs: Path) -> Iterator[PostgresCluster]:
         os.chown(directory, user.pw_uid, user.pw_gid)
 
     def run(program: str, *arguments: str) -> None:
-        as_user: dict[str, Any] = {} if user is None else {"user": user.pw_uid, "group": user.pw_gid, "extra_groups": []}
+        as_user: dict[str, Any] = (
+            {} if user is None else {"user": user.pw_uid, "group": user.pw_gid, "extra_groups": []}
+        )
         with (directory / "server.log").open("a") as log:
             subprocess.run(
                 [programs / program, *arguments], check=True, stdout=log, stderr=log, cwd=directory, **as_user

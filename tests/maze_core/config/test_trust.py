@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
 from maze_core.config import RunConfig, canonical_json, compose_run, config_groups
@@ -523,6 +523,7 @@ def leaf_keys(tree: Any, path: str = "") -> list[str]:
 KEYS = leaf_keys(compose_run(wrappers="vector_obs").tree)
 
 
+@settings(max_examples=60, phases=[Phase.explicit, Phase.reuse, Phase.generate, Phase.shrink])
 @given(
     st.dictionaries(st.sampled_from(HTTP_ARGUMENTS), JSON_VALUES),
     st.dictionaries(

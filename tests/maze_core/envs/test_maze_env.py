@@ -49,6 +49,13 @@ def test_gym_maze_env_takes_an_id_an_env_or_a_function(source):
     assert GymMazeEnv(source).reset(seed=0)["observation"].shape == (4,)
 
 
+def test_gym_maze_env_takes_arguments_and_a_step_limit():
+    env = GymMazeEnv("CartPole-v1", sutton_barto_reward=True, max_episode_steps=1)
+    env.reset(seed=0)
+    _, reward, done, info = env.step({"action": 0})
+    assert (reward, done, info["TimeLimit.truncated"]) == (0.0, True, True)
+
+
 def test_arguments_beside_a_made_env_are_refused():
     with pytest.raises(EnvError, match="only be given together with an environment id"):
         GymMazeEnv(make_gym("CartPole-v1"), sutton_barto_reward=True)

@@ -215,6 +215,21 @@ def test_misuse_is_an_env_error_that_says_what_to_do(use, message):
         use(env)
 
 
+def test_close_reaches_every_environment_even_if_one_fails_to():
+    closed = []
+
+    class Closing(BoxesEnv):
+        def close(self):
+            closed.append(self)
+            if len(closed) == 2:
+                raise RuntimeError("the window does not answer")
+
+    env = PerEnvVectorEnv([Closing] * 3)
+    with pytest.raises(RuntimeError, match="does not answer"):
+        env.close()
+    assert len(closed) == 3
+
+
 def test_no_environments_are_refused():
     with pytest.raises(EnvError, match="at least one"):
         PerEnvVectorEnv([])

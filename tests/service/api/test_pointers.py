@@ -13,7 +13,7 @@ WRAPPER = "maze_core.envs.wrappers.reward_clipping.RewardClippingWrapper"
     [
         ("algorithm.gamma", {"overrides": {"algorithm.gamma": 3}}, "/overrides/algorithm.gamma"),
         ("a.b~c/d", {"overrides": {"a.b~c/d": 3}}, "/overrides/a.b~0c~1d"),
-        ("model.policy.networks.0", {"overrides": {"model.policy": {"networks": [{}]}}}, "/overrides/model.policy/networks/0"),
+        ("model.policy.x.0", {"overrides": {"model.policy": {"x": [{}]}}}, "/overrides/model.policy/x/0"),
         ("env.kwargs.g", {"overrides": {"env": 1, "env.kwargs": {"g": 1}}}, "/overrides/env.kwargs/g"),
         ("algorithm.gamma", {"algorithm": "ppo"}, "/algorithm"),
         ("algorithm.gamma", {"algorithm": {"gamma": 3}}, "/algorithm/gamma"),

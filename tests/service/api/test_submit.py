@@ -1,7 +1,10 @@
 """POST train, rollout and evaluate: what is accepted, what is stored, and what the client is told."""
 
+import asyncio
+import time
 from typing import Any
 
+import httpx
 import pytest
 
 from maze_core.config import compose_run
@@ -343,21 +346,18 @@ class TestPreferWait:
         assert answer.headers["preference-applied"] == "wait=0"
 
     def test_the_end_of_the_run_is_waited_for(self, client: Client, stores: Stores) -> None:
-        import asyncio
-
-        async def work() -> None:
+        def finish_soon() -> None:
             while (claimed := stores.runs.claim("w", kinds=[RunKind.TRAIN], lease_s=30)) is None:
-                await asyncio.sleep(0.01)
-            await asyncio.sleep(0.15)
+                time.sleep(0.01)
+            time.sleep(0.15)
             stores.runs.finish(claimed[1], RunState.SUCCEEDED, reason="completed", result={"n": float("nan")})
 
-        async def both() -> Any:
-            import httpx
-
+        async def both() -> httpx.Response:
             transport = httpx.ASGITransport(client.app)
             async with httpx.AsyncClient(transport=transport, base_url="http://localhost:8000") as http:
                 headers = {"Prefer": "respond-async, wait=60"}
-                answer, _ = await asyncio.gather(http.post("/v1/train", json={}, headers=headers), work())
+                posted = http.post("/v1/train", json={}, headers=headers)
+                answer, _ = await asyncio.gather(posted, asyncio.to_thread(finish_soon))
                 return answer
 
         answer = client.run(both())

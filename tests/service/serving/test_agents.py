@@ -192,14 +192,14 @@ def test_an_evicted_agent_answers_what_it_took_and_no_more(
 
     async def scenario() -> None:
         served = await cache.get("r", "best")
-        actor, reader = served.reader(None)
+        reader = served.reader(None)
         row: list[Any] = [[0.0, 0.0, 0.0, 0.0]]
-        taken = served.submit(reader, row, actor, deterministic=True, seed=None)
+        taken = served.submit(reader, row, deterministic=True, seed=None)
         await cache.get("a", "best")
         await cache.get("b", "best")
         assert await taken in ([0], [1])
         await asyncio.sleep(0.01)
         with pytest.raises(AgentGoneError):
-            served.submit(reader, row, actor, deterministic=True, seed=None)
+            served.submit(reader, row, deterministic=True, seed=None)
 
     runner.run(scenario())

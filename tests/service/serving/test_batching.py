@@ -26,6 +26,7 @@ class RecordingAgent:
         self.agent = load_agent(make_checkpoint())
         self.calls: list[Call] = []
         self.gate: asyncio.Event | None = None
+        self.reader = ObservationReader(self.agent, ACTOR)
 
     def act(self, call: Call) -> Action:
         self.calls.append(call)
@@ -60,10 +61,9 @@ def batcher(request: pytest.FixtureRequest, acting: RecordingAgent) -> Batcher:
 
 
 def job(acting: RecordingAgent, row: Any, **fields: Any) -> Job:
-    reader = ObservationReader(acting.agent, ACTOR)
-    values = {"deterministic": True, "seed": None, "actor": ACTOR} | fields
+    values = {"deterministic": True, "seed": None} | fields
     future = asyncio.get_running_loop().create_future()
-    return Job(reader=reader, rows=[row], future=future, **values)
+    return Job(reader=acting.reader, rows=[row], future=future, **values)
 
 
 ROWS = [[0.1 * i, 0.2, -0.01 * i, 0.3] for i in range(20)]
@@ -111,7 +111,7 @@ def test_a_seeded_random_job_is_computed_alone(acting: RecordingAgent, batcher: 
         await asyncio.gather(*(one.future for one in jobs))
 
     asyncio.run(scenario())
-    assert [(call.seed, len(call.observations["observation"])) for call in acting.calls] == [
+    assert [(call.seed, n) for call, n in zip(acting.calls, acting.sizes, strict=True)] == [
         (1, 1),
         (None, 2),
         (1, 1),
@@ -192,15 +192,19 @@ def test_a_drained_batcher_answers_what_it_took_and_takes_no_more(
 def test_actions_become_json_like_the_agents_own() -> None:
     agent = load_agent(make_checkpoint())
     actions = agent.compute_actions(sample_batch(CARTPOLE, 5, 0))
-    assert action_rows(actions) == [agent.action_json({"action": action}) for action in actions["action"]]
+    rows = [agent.action_json({"action": action}) for action in actions["action"]]
+    assert action_rows(actions) == (rows, None)
     two = {"move": np.array([1, 2]), "force": np.array([[0.5], [1.5]], np.float32)}
     expected = [agent.action_json({"move": two["move"][i], "force": two["force"][i]}) for i in range(2)]
-    assert action_rows(two) == expected
+    assert action_rows(two) == (expected, None)
 
 
-def test_an_action_that_is_not_finite_is_none_and_its_neighbours_stay() -> None:
-    actions = {"action": np.array([[0.5, 1.0], [np.nan, 0.0], [1.0, np.inf]], np.float32)}
-    assert action_rows(actions) == [[0.5, 1.0], None, None]
+def test_rows_that_are_not_finite_are_told_apart() -> None:
+    actions = {"action": np.array([[0.5, 1.0], [np.nan, 0.0], [1.0, np.inf]], np.float32), "go": np.ones(3)}
+    rows, finite = action_rows(actions)
+    assert rows[0] == {"action": [0.5, 1.0], "go": 1.0}
+    assert finite is not None
+    assert finite.tolist() == [True, False, False]
 
 
 def test_concurrent_requests_share_a_forward_and_get_what_they_would_get_alone(client: Client) -> None:

@@ -101,9 +101,7 @@ def test_every_run_is_claimed_once(pool: Pool, stores: Stores, database_url: str
         assert stores.runs.get(run_id).attempt == 1
 
 
-def test_events_stay_gapless_while_workers_lose_a_run_to_each_other(
-    pool: Pool, stores: Stores, database_url: str
-) -> None:
+def test_events_stay_gapless_while_workers_lose_a_run(pool: Pool, stores: Stores, database_url: str) -> None:
     run = submit(stores)
     written = sum(in_every_process(pool, fight_over_one_run, database_url, run.id))
     events = stores.runs.events(run.id, limit=10_000)

@@ -28,6 +28,7 @@ things = Table(
     Column("number", NanFloat),
     Column("value", JsonText),
     Column("text", CleanText),
+    prefixes=["TEMPORARY"],
 )
 
 

@@ -4,6 +4,7 @@ import sys
 
 
 def main(job: str, database_url: str, shutdown_grace_s: str) -> int:
+    from service.process import begin
     from service.settings import Settings
     from service.worker.attempt import Graces
     from service.worker.main import serve_worker
@@ -15,6 +16,7 @@ def main(job: str, database_url: str, shutdown_grace_s: str) -> int:
         poll_s=0.05,
         shutdown_grace_s=float(shutdown_grace_s),
     )
+    begin("maze: worker", log_level="info")
     return serve_worker(
         settings, job=f"worker_jobs:{job}", preload=(), graces=Graces(cancel_s=1.5, terminate_s=1.0)
     )

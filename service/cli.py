@@ -1,0 +1,242 @@
+"""``maze``: serve, and look after the database and its tokens. Every option is a ``MAZE_…`` variable as well.
+
+What a command needs is imported when it runs, so ``maze --help`` answers at once.
+"""
+
+import argparse
+import os
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from service.settings import Settings
+
+Command = Callable[[argparse.Namespace], int]
+
+SETTINGS = ("host", "port", "database_url", "workers", "auth")
+"""Options that are settings of the same name."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; returns the exit code: 0, 1 for what went wrong, 2 for what was said wrongly."""
+    options = _parser().parse_args(arguments)
+    from pydantic import ValidationError
+
+    from service.domain.errors import ServiceError
+
+    try:
+        return int(options.command(options))
+    except ValidationError as error:
+        for problem in error.errors(include_url=False):
+            print(f"maze: {_setting_problem(dict(problem))}", file=sys.stderr)
+        return 2
+    except (ServiceError, ValueError) as error:
+        print(f"maze: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 130
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="maze",
+        description="Reinforcement learning as a service.",
+        epilog="Every setting is an environment variable as well: MAZE_PORT, MAZE_DATABASE_URL, …",
+    )
+    commands = parser.add_subparsers(metavar="COMMAND", required=True)
+    database, http, slots, kept = _database(), _http(), _slots(), _kept()
+    _add(commands, "serve", _serve, "run API and worker on an up-to-date database", http, slots, database)
+    _add(commands, "api", _api, "run the API alone", http, database, kept)
+    _add(commands, "worker", _worker, "run a worker alone, beside an API elsewhere", slots, database, kept)
+
+    db = _add_group(commands, "db", "upgrade, check, back up or restore the database")
+    _add(db, "upgrade", _db_upgrade, "create the database or bring it up to date", database)
+    _add(db, "check", _db_check, "verify the database and every checkpoint in it", database)
+    backup = _add(db, "backup", _db_backup, "write one archive of it all, while the service runs", database)
+    backup.add_argument("file", metavar="FILE", type=Path, help="archive to write")
+    restore = _add(db, "restore", _db_restore, "make a new database of an archive", database)
+    restore.add_argument("file", metavar="FILE", type=Path, help="archive to read")
+
+    token = _add_group(commands, "token", "create, list or revoke access tokens")
+    create = _add(token, "create", _token_create, "make a token and show it, this once", database)
+    create.add_argument("name", metavar="NAME", nargs="?", default="unnamed", help="whose it is")
+    _add(token, "list", _token_list, "list tokens by id and name", database)
+    revoke = _add(token, "revoke", _token_revoke, "end a token", database)
+    revoke.add_argument("id", metavar="ID", help="id of the token, see maze token list")
+
+    _add(commands, "version", _version, "print the installed version")
+    return parser
+
+
+def _add(
+    commands: Any, name: str, command: Command, text: str, *parents: argparse.ArgumentParser
+) -> argparse.ArgumentParser:
+    parser: argparse.ArgumentParser = commands.add_parser(
+        name, help=text, description=text, parents=parents, allow_abbrev=False
+    )
+    parser.set_defaults(command=command)
+    return parser
+
+
+def _add_group(commands: Any, name: str, text: str) -> Any:
+    return commands.add_parser(name, help=text, description=text).add_subparsers(
+        metavar="ACTION", required=True
+    )
+
+
+def _database() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(add_help=False)
+    parser.add_argument("--database-url", metavar="URL", help="sqlite:///data/maze.db or postgresql://…")
+    return parser
+
+
+def _http() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(add_help=False)
+    parser.add_argument("--host", help="address to listen on (127.0.0.1)")
+    parser.add_argument("--port", type=int, help="port to listen on (8000); 0 takes a free one")
+    parser.add_argument(
+        "--no-auth", dest="auth", action="store_false", default=None, help="ask for no token; loopback only"
+    )
+    return parser
+
+
+def _slots() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(add_help=False)
+    parser.add_argument("--workers", type=int, metavar="N", help="run slots of the worker (2)")
+    return parser
+
+
+def _kept() -> argparse.ArgumentParser:
+    """Options that ``maze serve`` gives to its own processes."""
+    parser = argparse.ArgumentParser(add_help=False)
+    parser.add_argument("--parent", type=int, help=argparse.SUPPRESS)
+    parser.add_argument("--fd", type=int, help=argparse.SUPPRESS)
+    return parser
+
+
+def _overrides(options: argparse.Namespace) -> dict[str, Any]:
+    """The settings that were given as options."""
+    given = {name: getattr(options, name, None) for name in SETTINGS}
+    return {name: value for name, value in given.items() if value is not None}
+
+
+def _settings(options: argparse.Namespace) -> "Settings":
+    from service.settings import Settings
+
+    return Settings(**_overrides(options))
+
+
+def _setting_problem(problem: dict[str, Any]) -> str:
+    message = str(problem["msg"]).removeprefix("Value error, ")
+    if not problem["loc"]:
+        return message
+    name = str(problem["loc"][0])
+    option = "--no-auth" if name == "auth" else f"--{name.replace('_', '-')}"
+    said = f"MAZE_{name.upper()}" + (f" or {option}" if name in SETTINGS else "")
+    return f"{said}: {message}, not {problem['input']!r}"
+
+
+def _serve(options: argparse.Namespace) -> int:
+    from service.process import begin
+    from service.serve import serve
+
+    settings = _settings(options)
+    begin("maze: serve", log_level=settings.log_level)
+    return serve(settings, _overrides(options))
+
+
+def _api(options: argparse.Namespace) -> int:
+    import socket
+
+    from service.http_server import bind, serve_api
+    from service.process import begin
+
+    settings = _settings(options)
+    begin("maze: api", log_level=settings.log_level, parent=options.parent)
+    is_given = options.fd is not None
+    listener = socket.socket(fileno=options.fd) if is_given else bind(settings.host, settings.port)
+    return serve_api(settings, listener)
+
+
+def _worker(options: argparse.Namespace) -> int:
+    from service.process import begin
+    from service.worker.main import serve_worker
+
+    settings = _settings(options)
+    begin("maze: worker", log_level=settings.log_level, parent=options.parent)
+    return serve_worker(settings)
+
+
+def _db_upgrade(options: argparse.Namespace) -> int:
+    from service import db_cli
+
+    print(f"the database is at revision {db_cli.upgrade(_settings(options).database_url)}")
+    return 0
+
+
+def _db_check(options: argparse.Namespace) -> int:
+    from service import db_cli
+
+    settings = _settings(options)
+    report = db_cli.check(settings.database_url, blob_dir=settings.blob_dir)
+    for problem in report.problems:
+        print(problem)
+    state = f"{len(report.problems)} problems" if report.problems else "whole"
+    print(f"revision {report.revision}, {report.n_blobs} stored bundles: {state}")
+    return 1 if report.problems else 0
+
+
+def _db_backup(options: argparse.Namespace) -> int:
+    from service import db_cli
+
+    settings = _settings(options)
+    manifest = db_cli.backup(settings.database_url, options.file, blob_dir=settings.blob_dir)
+    print(f"{options.file}: revision {manifest.revision}, {os.path.getsize(options.file):,} bytes")
+    return 0
+
+
+def _db_restore(options: argparse.Namespace) -> int:
+    from service import db_cli
+
+    settings = _settings(options)
+    manifest = db_cli.restore(options.file, settings.database_url, blob_dir=settings.blob_dir)
+    print(f"restored revision {manifest.revision}; start with: maze serve")
+    return 0
+
+
+def _token_create(options: argparse.Namespace) -> int:
+    from service import db_cli
+
+    url = _settings(options).database_url
+    db_cli.upgrade(url)
+    print(db_cli.create_token(url, options.name))
+    return 0
+
+
+def _token_list(options: argparse.Namespace) -> int:
+    from service import db_cli
+
+    for token in db_cli.tokens(_settings(options).database_url):
+        state = f"revoked {token['revoked_at']:%Y-%m-%d}" if token["revoked_at"] else "valid"
+        print(f"{token['id']}  {token['created_at']:%Y-%m-%d %H:%M}  {state:<18}  {token['name']}")
+    return 0
+
+
+def _token_revoke(options: argparse.Namespace) -> int:
+    from service import db_cli
+
+    db_cli.revoke_token(_settings(options).database_url, options.id)
+    return 0
+
+
+def _version(_options: argparse.Namespace) -> int:
+    from importlib.metadata import version
+
+    print(version("maze-service"))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,68 @@
+"""One spec, three faces: Python, ``maze-run`` and HTTP give the same configuration digest and the same content."""
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+
+SPECS = {
+    "ppo": {
+        "algorithm": "ppo",
+        "model": "vector_obs",
+        "critic": "template_state",
+        "wrappers": "vector_obs",
+        "overrides": {"env.name": "CartPole-v1", "algorithm.n_epochs": 2, "algorithm.epoch_length": 2},
+        "seed": 7,
+    },
+    "a2c": {
+        "algorithm": "a2c",
+        "configuration": "test",
+        "overrides": {"env.name": "Pendulum-v1", "algorithm.lr": 0.0003},
+        "seed": 8,
+    },
+}
+
+IN_PYTHON = """
+import json, sys
+from maze_core import RunContext
+spec = json.loads(sys.argv[1])
+with RunContext(run_dir=sys.argv[2], **spec) as context:
+    report = context.train()
+    print(json.dumps({"config_sha256": context.config_sha256, "content_sha256": report.content_sha256}))
+"""
+
+
+def words(spec):
+    groups = [f"{key}={value}" for key, value in spec.items() if key != "overrides"]
+    return [*groups, *(f"{key}={value}" for key, value in spec["overrides"].items())]
+
+
+def run(command, folder):
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command, capture_output=True, text=True, cwd=folder, env=environment, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@pytest.mark.parametrize("name", list(SPECS))
+def test_python_command_line_and_http_give_the_same_digests(name, server, tmp_path):
+    spec = SPECS[name]
+    python = json.loads(
+        run([sys.executable, "-c", IN_PYTHON, json.dumps(spec), "python"], tmp_path).splitlines()[-1]
+    )
+
+    arguments = ["-cn", "conf_train", *words(spec), f"run_dir={tmp_path / 'cli'}"]
+    run([sys.executable, "-m", "maze_core.cli", *arguments], tmp_path)
+    report = json.loads((tmp_path / "cli" / "report.json").read_text())
+    composed = run([sys.executable, "-m", "maze_core.cli", *arguments, "--cfg", "job"], tmp_path)
+    assert f"config_sha256: {python['config_sha256']}" in composed
+    assert report["content_sha256"] == python["content_sha256"]
+
+    finished = server.wait(server.submit("train", spec))
+    assert finished["state"] == "succeeded", finished
+    assert finished["config_sha256"] == python["config_sha256"]
+    (last,) = [row for row in server.get(f"/v1/runs/{finished['id']}/checkpoints")["data"] if row["is_last"]]
+    assert last["content_sha256"] == python["content_sha256"]
+    assert finished["result"]["content_sha256"] == python["content_sha256"]

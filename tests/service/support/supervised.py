@@ -1,0 +1,25 @@
+"""A supervisor over small programs: ``supervised.py FOLDER GRACE_S NAME=PROGRAM …``, PROGRAM being Python code.
+
+Up is when the file ``up`` is in the folder; what is announced goes into ``announced``.
+"""
+
+import logging
+import os
+import sys
+from pathlib import Path
+
+from service.supervisor import Kept, Supervisor
+
+folder, grace_s, *programs = sys.argv[1:]
+logging.basicConfig(level="INFO", stream=sys.stderr)
+kept = [
+    Kept(name, [sys.executable, "-c", program]) for name, program in (text.split("=", 1) for text in programs)
+]
+supervisor = Supervisor(
+    kept,
+    environment={**os.environ, "FOLDER": folder},
+    grace_s=float(grace_s),
+    is_up=Path(folder, "up").exists,
+    announce=lambda: Path(folder, "announced").touch(),
+)
+sys.exit(supervisor.run())

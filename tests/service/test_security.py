@@ -1,0 +1,494 @@
+"""The one layer around everything: what passes, what is refused with which problem, and what it costs the rest."""
+
+import asyncio
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from service.access import HostRule, OriginRule, RateLimiter, TokenVerifier
+from service.domain.errors import StoreUnavailableError
+from service.domain.use_cases import new_token
+from service.security import SecurityLayer
+from service.settings import Settings
+
+JSON = {"content-type": "application/json"}
+
+
+@dataclass
+class Answer:
+    status: int
+    headers: dict[str, str]
+    body: bytes
+
+    @property
+    def problem(self) -> dict[str, Any]:
+        assert self.headers["content-type"] == "application/problem+json"
+        problem: dict[str, Any] = json.loads(self.body)
+        assert problem["status"] == self.status
+        assert problem["request_id"] == self.headers["x-request-id"]
+        return problem
+
+
+@dataclass
+class Inner:
+    """The application behind the layer: reads the body and notes what reached it."""
+
+    bodies: list[bytes] = field(default_factory=list)
+    scopes: list[Scope] = field(default_factory=list)
+    error: Exception | None = None
+    fails_after_start: bool = False
+    start: Message = field(
+        default_factory=lambda: {"type": "http.response.start", "status": 200, "headers": []}
+    )
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        self.scopes.append(scope)
+        if scope["type"] != "http":
+            await send({"type": "websocket.accept"})
+            return
+        body, more = b"", True
+        while more:
+            message = await receive()
+            body += message.get("body", b"")
+            more = message.get("more_body", False)
+        self.bodies.append(body)
+        if self.error is not None and not self.fails_after_start:
+            raise self.error
+        await send(self.start)
+        if self.error is not None:
+            raise self.error
+        await send({"type": "http.response.body", "body": b"ok"})
+
+
+@dataclass
+class Caller:
+    inner: Inner
+    layer: ASGIApp
+    runner: asyncio.Runner
+
+    def __call__(
+        self,
+        method: str = "GET",
+        path: str = "/",
+        headers: dict[str, str] | list[tuple[str, str]] | None = None,
+        body: bytes | list[bytes] = b"",
+        *,
+        client: str = "192.0.2.1",
+        kind: str = "http",
+        extensions: dict[str, Any] | None = None,
+    ) -> Answer:
+        return self.runner.run(self._call(method, path, headers or {}, body, client, kind, extensions or {}))
+
+    async def _call(
+        self,
+        method: str,
+        path: str,
+        headers: Any,
+        body: Any,
+        client: str,
+        kind: str,
+        extensions: dict[str, Any],
+    ) -> Answer:
+        pairs = list(headers.items()) if isinstance(headers, dict) else headers
+        if not any(name.lower() == "host" for name, _ in pairs):
+            pairs = [("host", "127.0.0.1:8000"), *pairs]
+        scope: Scope = {
+            "type": kind,
+            "path": path,
+            "headers": [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in pairs],
+            "client": (client, 1),
+            "extensions": extensions,
+        }
+        if kind == "http":
+            scope["method"] = method
+        chunks = list(body) if isinstance(body, list) else [body]
+        sent: list[Message] = []
+
+        async def receive() -> Message:
+            return {"type": "http.request", "body": chunks.pop(0), "more_body": bool(chunks)}
+
+        async def send(message: Message) -> None:
+            sent.append(message)
+
+        await self.layer(scope, receive, send)
+        self.sent = sent
+        start = next(
+            (message for message in sent if message["type"].endswith("response.start")), {"status": 0}
+        )
+        fields = {name.decode(): value.decode() for name, value in start.get("headers", ())}
+        return Answer(start["status"], fields, b"".join(message.get("body", b"") for message in sent))
+
+
+Make = Callable[..., Caller]
+
+
+@pytest.fixture
+def make() -> Iterator[Make]:
+    """Makes a layer with these settings around an :class:`Inner`."""
+    with asyncio.Runner() as runner:
+
+        def make(tokens: dict[str, str] | None = None, **settings: Any) -> Caller:
+            inner = Inner()
+            known = {} if tokens is None else tokens
+            options = {"auth": tokens is not None} | settings
+            return Caller(inner, SecurityLayer(inner, Settings(**options), known.get), runner)
+
+        yield make
+
+
+class TestHost:
+    @pytest.mark.parametrize(
+        "host",
+        ["127.0.0.1", "127.0.0.1:8000", "localhost", "LOCALHOST:1", "localhost.", "[::1]", "[::1]:8000"],
+    )
+    def test_loopback_is_served(self, make: Make, host: str) -> None:
+        assert make()(headers={"host": host}).status == 200
+
+    @pytest.mark.parametrize(
+        "host",
+        [
+            *("evil.test", "evil.test:8000", "127.0.0.1.evil.test", "localhost.evil.test", "", "10.0.0.1"),
+            *("0.0.0.0", "evil.test@localhost", "localhost,evil.test", "[::2]", "x" * 10_000, "local host"),
+        ],
+    )
+    def test_a_name_that_is_not_ours_is_refused_before_anything_runs(self, make: Make, host: str) -> None:
+        caller = make()
+        for _ in range(2):  # the second time from memory
+            assert caller(headers={"host": host}).problem["code"] == "host_not_allowed"
+        assert caller.inner.scopes == []
+
+    def test_no_host_is_refused(self, make: Make) -> None:
+        assert make()(headers=[("host", "")]).status == 400
+
+    def test_two_hosts_are_refused(self, make: Make) -> None:
+        answer = make()(headers=[("host", "localhost"), ("host", "evil.test")])
+        assert answer.problem["code"] == "bad_request"
+
+    def test_the_operator_s_names_are_served(self, make: Make) -> None:
+        caller = make(allowed_hosts=["maze.example", "*.lab.example"])
+        assert caller(headers={"host": "maze.example:443"}).status == 200
+        assert caller(headers={"host": "a.lab.example"}).status == 200
+        assert caller(headers={"host": "lab.example"}).status == 400
+        assert make(allowed_hosts=["*"])(headers={"host": "any.test"}).status == 200
+
+    def test_beyond_loopback_addresses_are_served_and_names_are_not(self) -> None:
+        rule = HostRule("0.0.0.0", [])
+        rule.check(b"192.168.1.5:8000")
+        rule.check(b"[fe80::1]:8000")
+        with pytest.raises(Exception, match="not served here"):
+            rule.check(b"evil.test")
+
+
+class TestOrigin:
+    @pytest.mark.parametrize("method", ["POST", "PUT", "PATCH", "DELETE", "BREW"])
+    @pytest.mark.parametrize(
+        "origin",
+        [
+            "http://evil.test",
+            "null",
+            "http://127.0.0.1:9999",
+            "http://127.0.0.1",
+            "https://evil.test:8000",
+            "x",
+        ],
+    )
+    def test_a_page_from_elsewhere_cannot_change_anything(self, make: Make, method: str, origin: str) -> None:
+        caller = make()
+        assert caller(method, headers={"origin": origin}).problem["code"] == "origin_not_allowed"
+        assert caller.inner.scopes == []
+
+    @pytest.mark.parametrize("origin", ["http://127.0.0.1:8000", "https://127.0.0.1:8000", None])
+    def test_our_own_page_and_programs_can(self, make: Make, origin: str | None) -> None:
+        assert make()("POST", headers={"origin": origin} if origin else {}).status == 200
+
+    def test_reading_needs_no_origin_but_other_pages_are_not_told_they_may(self, make: Make) -> None:
+        answer = make()(headers={"origin": "http://evil.test"})
+        assert answer.status == 200
+        assert "access-control-allow-origin" not in answer.headers
+
+    def test_the_operator_s_origins_may_call_and_read(self, make: Make) -> None:
+        caller = make(allowed_origins=["https://Board.example/"])
+        origin = {"origin": "https://board.example"}
+        preflight = caller("OPTIONS", headers=origin | {"access-control-request-method": "POST"})
+        assert preflight.status == 204
+        assert "POST" in preflight.headers["access-control-allow-methods"]
+        for answer in (preflight, caller("POST", headers=origin)):
+            assert answer.headers["access-control-allow-origin"] == "https://board.example"
+            assert answer.headers["vary"] == "Origin"
+        assert caller("POST", headers={"origin": "https://board.example.evil.test"}).status == 403
+
+    def test_a_listed_origin_is_compared_as_a_whole(self) -> None:
+        rule = OriginRule(["https://board.example"])
+        assert not rule.lists(b"https://board.example:444")
+        assert not rule.lists(b"http://board.example")
+
+
+class TestWebSocket:
+    def test_one_of_ours_is_accepted(self, make: Make) -> None:
+        caller = make()
+        caller(kind="websocket", headers={"origin": "http://127.0.0.1:8000"})
+        assert [message["type"] for message in caller.sent] == ["websocket.accept"]
+
+    @pytest.mark.parametrize("headers", [{"origin": "http://evil.test"}, {"host": "evil.test"}])
+    def test_one_from_elsewhere_is_closed_before_it_is_open(
+        self, make: Make, headers: dict[str, str]
+    ) -> None:
+        caller = make()
+        caller(kind="websocket", headers=headers)
+        assert caller.sent == [{"type": "websocket.close", "code": 1008, "reason": ""}]
+        assert caller.inner.scopes == []
+
+    def test_where_the_server_can_the_refusal_is_a_problem(self, make: Make) -> None:
+        caller = make(tokens={})
+        extensions: dict[str, Any] = {"websocket.http.response": {}}
+        answer = caller(kind="websocket", extensions=extensions)
+        assert (answer.status, json.loads(answer.body)["code"]) == (401, "unauthorized")
+
+
+class TestToken:
+    @pytest.fixture
+    def token(self) -> tuple[str, dict[str, str]]:
+        token_id, text, digest = new_token()
+        return text, {token_id: digest}
+
+    @pytest.mark.parametrize("form", ["Bearer {}", "bearer {}", "Bearer   {} "])
+    def test_a_bearer_token_lets_in(self, make: Make, token: tuple[str, dict[str, str]], form: str) -> None:
+        text, tokens = token
+        caller = make(tokens=tokens)
+        assert caller(headers={"authorization": form.format(text)}).status == 200
+        assert caller.inner.scopes[0]["state"]["token_id"] in tokens
+
+    def test_an_api_key_header_lets_in(self, make: Make, token: tuple[str, dict[str, str]]) -> None:
+        text, tokens = token
+        assert make(tokens=tokens)(headers={"X-API-Key": text}).status == 200
+
+    def test_nothing_else_does(self, make: Make, token: tuple[str, dict[str, str]]) -> None:
+        text, tokens = token
+        (digest,) = tokens.values()
+        _, other, _ = new_token()
+        wrong = (
+            text[:-1],
+            text + "0",
+            other,
+            digest,
+            "",
+            "maze__",
+            "maze_x_y",
+            "\u00e9",
+            "a" * 100_000,
+            text.upper(),
+        )
+        caller = make(tokens=tokens)
+        for credentials in wrong:
+            answer = caller(headers={"authorization": f"Bearer {credentials}"})
+            assert answer.problem["code"] == "unauthorized", credentials
+            assert answer.headers["www-authenticate"].startswith("Bearer")
+            assert text not in answer.body.decode()
+        assert caller(headers={"authorization": f"Basic {text}"}).status == 401
+        assert caller(path=f"/?token={text}").status == 401
+        assert caller.inner.scopes == []
+
+    def test_signs_of_life_and_documentation_need_none(self, make: Make) -> None:
+        caller = make(tokens={})
+        for path in ("/health/live", "/health/ready", "/docs", "/docs/swagger-ui.css", "/openapi.json"):
+            assert caller(path=path).status == 200, path
+        for path in (
+            "/",
+            "/v1/runs",
+            "/metrics",
+            "/docsx",
+            "/health/live/",
+            "/problems",
+            "/v1/runs/r/compute_action",
+        ):
+            assert caller(path=path).status == 401, path
+
+    def test_a_token_is_looked_up_once_in_a_while(self) -> None:
+        token_id, text, digest = new_token()
+        calls: list[str] = []
+        verifier = TokenVerifier(lambda name: calls.append(name) or digest, ttl_s=1000)  # type: ignore[func-returns-value]
+        headers = {b"x-api-key": text.encode()}
+
+        async def many() -> list[str | None]:
+            return [await verifier.token_id(headers) for _ in range(5)]
+
+        assert asyncio.run(many()) == [token_id] * 5
+        assert calls == [token_id]
+
+    def test_a_revoked_token_works_no_longer_than_it_is_remembered(self) -> None:
+        token_id, text, digest = new_token()
+        tokens = {token_id: digest}
+        headers = {b"x-api-key": text.encode()}
+
+        async def revoke(ttl_s: float) -> tuple[str | None, str | None]:
+            tokens[token_id] = digest
+            verifier = TokenVerifier(tokens.get, ttl_s=ttl_s)
+            before = await verifier.token_id(headers)
+            del tokens[token_id]
+            return before, await verifier.token_id(headers)
+
+        assert asyncio.run(revoke(0.0)) == (token_id, None)
+        assert asyncio.run(revoke(1000.0)) == (token_id, token_id)
+
+    def test_a_database_that_is_away_is_a_503(self, make: Make) -> None:
+        def away(_: str) -> str | None:
+            raise StoreUnavailableError("db.internal is away")
+
+        caller = make(tokens={})
+        caller.layer = SecurityLayer(caller.inner, Settings(auth=True), away)
+        answer = caller(headers={"x-api-key": new_token()[1]})
+        assert answer.problem["code"] == "store_unavailable"
+        assert b"db.internal" not in answer.body
+
+
+class TestRate:
+    def test_a_bucket_empties_and_fills_again(self) -> None:
+        now = [0.0]
+        limiter = RateLimiter(2.0, clock=lambda: now[0])
+        assert [limiter.take("a") for _ in range(4)] == [0.0] * 4
+        assert limiter.take("a") == pytest.approx(0.5)
+        assert limiter.take("b") == 0.0
+        now[0] = 0.5
+        assert limiter.take("a") == 0.0
+        assert limiter.take("a") > 0
+        now[0] = 1000.0
+        assert [limiter.take("a") for _ in range(5)][:4] == [0.0] * 4
+
+    def test_strangers_cannot_fill_the_memory(self) -> None:
+        limiter = RateLimiter(1.0)
+        for number in range(10_000):
+            limiter.take(str(number))
+        assert len(limiter._buckets) <= 4096
+
+    def test_too_many_requests_are_told_when_to_come_back(self, make: Make) -> None:
+        caller = make(rate_limit_per_s=0.001)
+        assert caller().status == 200
+        answer = caller()
+        assert answer.problem["code"] == "rate_limited"
+        assert int(answer.headers["retry-after"]) >= 1
+        assert caller(client="192.0.2.2").status == 200
+
+    def test_guessing_tokens_is_limited_and_a_valid_one_has_a_bucket_of_its_own(self, make: Make) -> None:
+        token_id, text, digest = new_token()
+        caller = make(tokens={token_id: digest}, rate_limit_per_s=0.001)
+        assert [caller(headers={"x-api-key": "guess"}).status for _ in range(2)] == [401, 429]
+        assert caller(headers={"x-api-key": text}).status == 200
+
+
+class TestBody:
+    def test_one_at_the_limit_passes_and_one_byte_more_does_not(self, make: Make) -> None:
+        caller = make(max_body_bytes=100)
+        assert caller("POST", headers=JSON | {"content-length": "100"}, body=b"x" * 100).status == 200
+        answer = caller("POST", headers=JSON | {"content-length": "101"}, body=b"x" * 101)
+        assert answer.problem["code"] == "payload_too_large"
+        assert answer.headers["connection"] == "close"
+        assert len(caller.inner.scopes) == 1
+
+    @pytest.mark.parametrize("length", ["transfer-encoding", "lie"])
+    def test_bytes_are_counted_and_not_believed(self, make: Make, length: str) -> None:
+        caller = make(max_body_bytes=100)
+        said = {"transfer-encoding": "chunked"} if length == "transfer-encoding" else {"content-length": "10"}
+        answer = caller("POST", headers=JSON | said, body=[b"x" * 60, b"x" * 60, b"x" * 60])
+        assert answer.problem["code"] == "payload_too_large"
+        assert caller.inner.bodies == []
+
+    @pytest.mark.parametrize("length", ["-1", "x", "1_0", "+1", "1.0", "\u00b2"])
+    def test_a_length_is_a_number(self, make: Make, length: str) -> None:
+        answer = make()("POST", headers=JSON | {"content-length": length})
+        assert answer.problem["code"] == "bad_request"
+
+    @pytest.mark.parametrize("length", ["9" * 19, "9" * 5000])
+    def test_an_absurd_length_is_too_large(self, make: Make, length: str) -> None:
+        assert make()("POST", headers=JSON | {"content-length": length}).status == 413
+
+    @pytest.mark.parametrize(
+        "media_type",
+        ["application/json", "application/json; charset=utf-8", "Application/JSON", "application/a+json"],
+    )
+    def test_json_passes(self, make: Make, media_type: str) -> None:
+        assert (
+            make()("POST", headers={"content-type": media_type, "content-length": "2"}, body=b"{}").status
+            == 200
+        )
+
+    @pytest.mark.parametrize(
+        "media_type",
+        [
+            "text/plain",
+            "application/x-www-form-urlencoded",
+            "multipart/form-data",
+            "text/json",
+            "",
+            "application/jsonx",
+        ],
+    )
+    def test_what_a_page_may_send_without_asking_does_not(self, make: Make, media_type: str) -> None:
+        answer = make()("POST", headers={"content-type": media_type, "content-length": "2"}, body=b"{}")
+        assert answer.problem["code"] == "unsupported_media_type"
+
+    def test_no_content_type_or_a_packed_body_does_not_pass(self, make: Make) -> None:
+        assert make()("POST", headers={"content-length": "2"}, body=b"{}").status == 415
+        packed = JSON | {"content-encoding": "gzip", "content-length": "2"}
+        assert make()("POST", headers=packed, body=b"{}").status == 415
+
+    def test_no_body_needs_no_content_type(self, make: Make) -> None:
+        assert make()("POST").status == 200
+        assert make()("POST", headers={"content-length": "0"}).status == 200
+
+    def test_a_get_with_a_body_is_limited_too(self, make: Make) -> None:
+        caller = make(max_body_bytes=10)
+        assert caller("GET", headers=JSON | {"content-length": "11"}, body=b"x" * 11).status == 413
+
+
+class TestAnswers:
+    def test_every_answer_carries_an_id_of_its_own(self, make: Make) -> None:
+        caller = make()
+        ids = [caller().headers["x-request-id"] for _ in range(3)]
+        assert len(set(ids)) == 3
+        assert [scope["state"]["request_id"] for scope in caller.inner.scopes] == ids
+
+    def test_the_client_s_id_is_kept_when_it_is_harmless(self, make: Make) -> None:
+        caller = make()
+        assert caller(headers={"x-request-id": "a-1.b:c_D"}).headers["x-request-id"] == "a-1.b:c_D"
+        for harmful in ("", "a b", "x" * 65, "a\r\nb", "<b>", "\u00e4"):
+            assert caller(headers={"x-request-id": harmful}).headers["x-request-id"].startswith("req_")
+
+    def test_an_application_s_own_message_is_not_changed(self, make: Make) -> None:
+        caller = make()
+        for _ in range(2):
+            assert list(caller().headers) == ["x-request-id", "x-content-type-options"]
+        assert caller.inner.start["headers"] == []
+
+    def test_a_mistake_below_is_a_500_that_tells_nothing(
+        self, make: Make, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        caller = make()
+        caller.inner.error = RuntimeError("secret")
+        answer = caller()
+        assert answer.problem["code"] == "internal"
+        assert b"secret" not in answer.body
+        assert answer.headers["x-request-id"] in caplog.text
+
+    def test_an_answer_that_has_begun_is_cut(self, make: Make) -> None:
+        caller = make()
+        caller.inner.error, caller.inner.fails_after_start = RuntimeError("late"), True
+        with pytest.raises(RuntimeError, match="late"):
+            caller()
+
+    def test_answers_are_told_to_the_metrics(self, make: Make) -> None:
+        seen: list[tuple[int, bool]] = []
+        caller = make()
+        layer = SecurityLayer(
+            caller.inner,
+            Settings(auth=False),
+            {}.get,
+            lambda scope, status, seconds: seen.append((status, seconds > 0)),
+        )
+        caller.layer = layer
+        caller()
+        caller(headers={"host": "evil.test"})
+        assert seen == [(200, True), (400, True)]
