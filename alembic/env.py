@@ -3,13 +3,15 @@
 ``maze db upgrade`` passes its connection; the plain ``alembic`` command makes one from MAZE_DATABASE_URL.
 """
 
+from sqlalchemy import Connection
+
 from alembic import context
 from service.settings import Settings
 from service.store.migrations import locked_connection
 from service.store.tables import metadata
 
 
-def run(connection):
+def run(connection: Connection) -> None:
     context.configure(
         connection=connection,
         target_metadata=metadata,

@@ -104,9 +104,11 @@ def _print_config(mode: Mode, line: CommandLine) -> int:
 
 
 def _train(line: CommandLine) -> int:
-    from maze_core.api.console import ConsoleReporter, print_table, training_table
+    from maze_core.api.console import ConsoleReporter, training_table
 
-    compose_run("train", **line.arguments)  # a rollout's policy or runner is an error here, not another kind of run
+    compose_run(
+        "train", **line.arguments
+    )  # a rollout's policy or runner is an error here, not another kind of run
     n_epochs = line.arguments.pop("n_epochs", None)
     if n_epochs is not None:
         line.arguments["overrides"] = {**line.arguments.get("overrides", {}), "algorithm.n_epochs": n_epochs}
@@ -115,19 +117,19 @@ def _train(line: CommandLine) -> int:
     table = training_table(
         report, best=reporter.best, run_dir=context.run_dir, config_sha256=context.config_sha256
     )
-    print_table(table)
+    print(table)
     return EXIT_INTERRUPTED if report["stop_reason"] == "cancelled" else EXIT_DONE
 
 
 def _rollout(line: CommandLine) -> int:
-    from maze_core.api.console import ConsoleReporter, print_table, rollout_table
+    from maze_core.api.console import ConsoleReporter, rollout_table
 
     _take_env_of_run(line)
     with _context(line) as context, _interrupts() as interrupts:
         total = context.config["runner"]["n_episodes"]
         with ConsoleReporter(total=total, unit="episode") as reporter:
             report = context.rollout(reporter=reporter, cancelled=lambda: bool(interrupts)).to_dict()
-    print_table(rollout_table(report, config_sha256=context.config_sha256))
+    print(rollout_table(report, config_sha256=context.config_sha256))
     return EXIT_INTERRUPTED if report["stop_reason"] == "cancelled" else EXIT_DONE
 
 
@@ -144,7 +146,9 @@ def _take_env_of_run(line: CommandLine) -> None:
         file = RunDir(source).checkpoint_path(str(chosen)) if source.is_dir() else source
         env = Checkpoint.read(file).identity["config"]["env"]
         if holds_opaque(env):
-            raise InvalidSpecificationError(f"{run} was trained in an environment made by a function; name one: env=…")
+            raise InvalidSpecificationError(
+                f"{run} was trained in an environment made by a function; name one: env=…"
+            )
         line.arguments["env"] = env
 
 

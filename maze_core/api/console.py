@@ -1,7 +1,7 @@
 """A run on the terminal: a progress bar while it goes on, a table when it is over.
 
 Where the output is no terminal, one line per epoch takes the place of the bar. Everything goes to one rich
-console, standard error unless told otherwise; only the table goes to standard output.
+console, standard error unless told otherwise; the tables are plain text for standard output.
 """
 
 from collections.abc import Mapping
@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
-from rich.table import Table
 from rich.text import Text
 
 from maze_core.metrics import SilentReporter
@@ -106,7 +105,7 @@ class ConsoleReporter(SilentReporter):
 
 def training_table(
     report: "Tree", *, best: tuple[int, float] | None, run_dir: Path | None, config_sha256: str
-) -> Table:
+) -> str:
     """How a training run ended.
 
     Args:
@@ -130,7 +129,7 @@ def training_table(
     return _table(rows)
 
 
-def rollout_table(report: "Tree", *, config_sha256: str) -> Table:
+def rollout_table(report: "Tree", *, config_sha256: str) -> str:
     """How a rollout ended; ``report`` is ``RolloutReport.to_dict()``."""
     interval = report.get("ci95")
     lengths = report.get("lengths") or []
@@ -143,11 +142,6 @@ def rollout_table(report: "Tree", *, config_sha256: str) -> Table:
         "config_sha256": config_sha256,
     }
     return _table(rows)
-
-
-def print_table(table: Table) -> None:
-    """Write a table to standard output, long digests in one piece."""
-    Console().print(table, crop=False, soft_wrap=True)
 
 
 def number(value: float | None, *, digits: int = 1) -> str:
@@ -164,10 +158,6 @@ def duration(seconds: float | None) -> str:
     return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
 
 
-def _table(rows: Mapping[str, str]) -> Table:
-    table = Table(show_header=False, box=None, pad_edge=False)
-    table.add_column(style="bold", no_wrap=True)
-    table.add_column(no_wrap=True, overflow="ignore")
-    for name, value in rows.items():
-        table.add_row(name, Text(value))
-    return table
+def _table(rows: Mapping[str, str]) -> str:
+    width = max(map(len, rows)) + 2
+    return "\n".join(f"{name:{width}}{value}" for name, value in rows.items())

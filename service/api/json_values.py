@@ -5,6 +5,7 @@ nesting deeper than 32 are refused here, so that no layer below meets a value th
 Out: the numbers that JSON cannot say are the strings ``NaN``, ``Infinity`` and ``-Infinity``.
 """
 
+import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -35,11 +36,21 @@ def decode_json(data: bytes) -> Any:
         MalformedJSONError: not JSON as RFC 8259 defines it, or nested beyond the parser's own limit.
     """
     try:
-        return msgspec.json.decode(data)
-    except (msgspec.DecodeError, UnicodeError) as error:
+        value = msgspec.json.decode(data)
+        # msgspec lets the last of two equal keys win in silence; a specification must not say two things
+        json.loads(data, object_pairs_hook=_with_unique_keys)
+        return value
+    except MalformedJSONError:
+        raise
+    except (msgspec.DecodeError, ValueError) as error:
         raise MalformedJSONError(f"The body is not valid JSON: {_reason(error)}.") from None
     except RecursionError:
         raise MalformedJSONError("The body is not usable JSON: it is nested too deeply.") from None
+
+
+def _with_unique_keys(members: list[tuple[str, Any]]) -> None:
+    if len(members) > 1 and len({key for key, _ in members}) < len(members):
+        raise MalformedJSONError("The body is not usable JSON: an object has the same key twice.")
 
 
 def _reason(error: Exception) -> str:

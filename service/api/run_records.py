@@ -28,9 +28,9 @@ class MetricsQuery(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     names: list[str] = Field(default=[], max_length=64, description="Metric names; all when left out.")
-    after_epoch: int | None = Field(default=None, ge=-1, lt=2**53, description="Only later epochs.")
+    after_epoch: int | None = Field(default=None, ge=-1, lt=2**31, description="Only later epochs.")
     cursor: str | None = Field(
-        default=None, pattern=r"^-?\d{1,15}$", description="next_cursor of the page before."
+        default=None, pattern=r"^-?\d{1,9}$", description="next_cursor of the page before."
     )
     limit: int = Field(
         default=10_000, ge=1, le=10_000, description="Points per page; an epoch is never split."

@@ -3,15 +3,18 @@
 One :class:`Batcher` per loaded agent. A job is one request, with its observations already checked, so that a
 bad one never reaches a batch. Jobs of one actor and one ``deterministic`` are computed together; a seeded
 random job is computed alone, so that its actions depend on nothing but its seed. Nothing ever waits for
-company: on an idle agent the forward is due at the end of the event loop's turn.
+company: the forward is due at the end of the event loop's turn; and when the turn before brought one job only,
+the first job of the next one is computed at once.
 
 Everything here runs on one event loop. An agent that acts in microseconds is called on it; another one is
 awaited, and what arrives meanwhile is the next batch.
 """
 
 import asyncio
+from bisect import bisect_right
 from collections.abc import Awaitable, Callable, Hashable, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import NamedTuple
 
 import numpy as np
@@ -72,6 +75,8 @@ class Batcher:
         self._groups: dict[Hashable, list[Job]] = {}
         self._waiting_rows = 0
         self._is_due = False
+        self._n_this_turn = 0
+        self._is_quiet = False
         self._running: asyncio.Task[None] | None = None
         self._is_closed = False
 
@@ -87,6 +92,14 @@ class Batcher:
         waiting_rows = self._waiting_rows + len(job.rows)
         if waiting_rows > MAX_WAITING_ROWS:
             raise CapacityError(f"{self._waiting_rows} observations wait for this agent; try again.")
+        if self._act is not None:
+            self._n_this_turn += 1
+            if self._is_quiet and not self._is_due:
+                self._is_due = True
+                job.future.get_loop().call_soon(self._turn)
+                self._batch_rows.add(len(job.rows))
+                self._compute([job])
+                return
         self._waiting_rows = waiting_rows
         key = job.reader if job.deterministic else _noise_key(job)
         group = self._groups.get(key)
@@ -106,54 +119,47 @@ class Batcher:
 
     def _turn(self) -> None:
         """Compute one group on the event loop, and leave the rest to the loop's next turn."""
-        assert self._act is not None
-        group = self._next_group()
-        if group:
-            try:
-                _deliver(group, self._act(_stacked(group)))
-            except Exception as error:
-                self._alone_or_failed(group, error)
+        if group := self._next_group():
+            self._compute(group)
+        self._is_quiet = self._n_this_turn <= 1
+        self._n_this_turn = 0
         if self._groups:
             asyncio.get_running_loop().call_soon(self._turn)
         else:
             self._is_due = False
 
-    def _alone_or_failed(self, group: list[Job], error: Exception) -> None:
-        """A forward failed: every job is tried alone, and one that fails alone fails."""
-        if len(group) == 1:
-            _fail(group[0], error)
-            return
+    def _compute(self, group: list[Job]) -> None:
+        """One forward; when it fails every job is tried alone, and one that fails alone fails."""
         assert self._act is not None
-        for job in group:
-            try:
-                _deliver([job], self._act(_stacked([job])))
-            except Exception as own_error:
-                _fail(job, own_error)
+        try:
+            _deliver(group, self._act(_stacked(group)))
+        except Exception as error:
+            if len(group) == 1:
+                _fail(group[0], error)
+            else:
+                for job in group:
+                    self._compute([job])
 
     def _start(self) -> None:
         self._running = asyncio.get_running_loop().create_task(self._run())
 
     async def _run(self) -> None:
         while group := self._next_group():
-            try:
-                _deliver(group, await self._act_async(_stacked(group)))
-            except AgentGoneError as error:
-                for job in group:
-                    _fail(job, error)
-            except Exception as error:
-                await self._alone_or_failed_async(group, error)
+            await self._compute_elsewhere(group)
         self._is_due = False
         self._running = None
 
-    async def _alone_or_failed_async(self, group: list[Job], error: Exception) -> None:
-        if len(group) == 1:
-            _fail(group[0], error)
-            return
-        for job in group:
-            try:
-                _deliver([job], await self._act_async(_stacked([job])))
-            except Exception as own_error:
-                _fail(job, own_error)
+    async def _compute_elsewhere(self, group: list[Job]) -> None:
+        """As :meth:`_compute`; but a process that is gone fails them all at once."""
+        try:
+            _deliver(group, await self._act_async(_stacked(group)))
+        except Exception as error:
+            if len(group) == 1 or isinstance(error, AgentGoneError):
+                for job in group:
+                    _fail(job, error)
+            else:
+                for job in group:
+                    await self._compute_elsewhere([job])
 
     def _next_group(self) -> list[Job]:
         """Take the oldest jobs that are computed together; cancelled jobs are dropped on the way."""
@@ -165,8 +171,9 @@ class Batcher:
             n_rows = sum([len(job.rows) for job in group])
             if n_rows > MAX_ROWS:
                 group, rest, n_rows = _split(group)
-                self._groups[key] = rest
-                self._waiting_rows += sum([len(job.rows) for job in rest])
+                if rest:
+                    self._groups[key] = rest
+                    self._waiting_rows += sum([len(job.rows) for job in rest])
             if group:
                 self._batch_rows.add(n_rows)
                 return group
@@ -180,12 +187,9 @@ def _noise_key(job: Job) -> Hashable:
 
 def _split(jobs: Sequence[Job]) -> tuple[list[Job], list[Job], int]:
     """As many of the first jobs as fit into one forward (at least one), the others, and the rows of the first."""
-    n_rows = len(jobs[0].rows)
-    n_jobs = 1
-    while n_rows + len(jobs[n_jobs].rows) <= MAX_ROWS:
-        n_rows += len(jobs[n_jobs].rows)
-        n_jobs += 1
-    return list(jobs[:n_jobs]), list(jobs[n_jobs:]), n_rows
+    totals = list(accumulate(len(job.rows) for job in jobs))
+    n_jobs = max(1, bisect_right(totals, MAX_ROWS))
+    return list(jobs[:n_jobs]), list(jobs[n_jobs:]), totals[n_jobs - 1]
 
 
 def _stacked(group: Sequence[Job]) -> Call:

@@ -144,11 +144,11 @@ class _BoxShortcut:
             value = value.get(self.name) if len(value) == 1 else None
         if value is None or len(value) != len(self._bounds):
             return None
-        index = 0  # half the time of zip(…, strict=True), and this runs for every request
+        index = 0
         for low, high in self._bounds:
             if not low <= value[index] <= high:
                 return None
-            index += 1
+            index += 1  # noqa: SIM113 — half the time of a strict zip, and this runs for every request
         row: list[float] = value
         return row
 

@@ -9,6 +9,7 @@ from typing import Any
 from sqlalchemy import Row
 
 from service.domain.run import Page
+from service.store.types import clean_text
 
 BAD_CURSOR = "this cursor is not one of this list; start again without a cursor"
 
@@ -30,9 +31,14 @@ def decode_cursor(cursor: str, of: str, *types: type) -> Sequence[Any]:
         name, *key = json.loads(base64.urlsafe_b64decode(padded))
     except (UnicodeError, binascii.Error, ValueError, TypeError, RecursionError):
         name, key = None, []
-    if name != of or [type(part) for part in key] != list(types):
+    if name != of or [type(part) for part in key] != list(types) or not all(map(_is_storable, key)):
         raise ValueError(BAD_CURSOR)
     return tuple(key)
+
+
+def _is_storable(part: str | int) -> bool:
+    """Whether a column could hold this part: a forged cursor must not become an error of the database."""
+    return part == clean_text(part) if isinstance(part, str) else -(2**31) <= part < 2**31
 
 
 def page_of(

@@ -6,6 +6,7 @@ The migrations are ``alembic/`` in a checkout and ``service/migrations`` in an i
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 
 from alembic.config import Config
@@ -36,10 +37,7 @@ def migrations_dir() -> Path:
 
 def head_revision() -> str:
     """The newest revision that this version knows."""
-    head = ScriptDirectory(str(migrations_dir())).get_current_head()
-    if head is None:
-        raise SchemaError(f"no migrations in {migrations_dir()}; install maze-service again")
-    return head
+    return _known_revisions()[0]
 
 
 def migrate(url: str, revision: str = "head") -> None:
@@ -101,9 +99,18 @@ def _current(connection: Connection) -> str | None:
     return MigrationContext.configure(connection).get_current_revision()
 
 
+@cache
+def _known_revisions() -> tuple[str, ...]:
+    """Newest first."""
+    scripts = ScriptDirectory(str(migrations_dir())).walk_revisions()
+    known = tuple(script.revision for script in scripts)
+    if not known:
+        raise SchemaError(f"no migrations in {migrations_dir()}; install maze-service again")
+    return known
+
+
 def _refuse_unknown(current: str | None) -> None:
-    known = {script.revision for script in ScriptDirectory(str(migrations_dir())).walk_revisions()}
-    if current is not None and current not in known:
+    if current is not None and current not in _known_revisions():
         raise SchemaError(
             f"the database is at revision {current}, which this version does not know: a newer one wrote it. "
             "Use that version (pip install --upgrade maze-service) or restore a backup made before"

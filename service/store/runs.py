@@ -204,7 +204,7 @@ def _position(cursor: str) -> tuple[ColumnElement[datetime], str]:
     created_at, run_id = decode_cursor(cursor, "runs", str, str)
     try:
         return literal(datetime.fromisoformat(created_at).astimezone(UTC), UtcDateTime()), run_id
-    except ValueError:
+    except (ValueError, OverflowError):  # no time, or one before the year 1 in UTC
         raise ValueError(BAD_CURSOR) from None
 
 

@@ -15,13 +15,12 @@ from sqlalchemy import (
     Integer,
     LargeBinary,
     MetaData,
-    String,
     Table,
     UniqueConstraint,
 )
 
 from service.domain.run import RunKind, RunState
-from service.store.types import CleanText, JsonText, NanFloat, UtcDateTime
+from service.store.types import CleanString, CleanText, JsonText, NanFloat, UtcDateTime
 
 metadata = MetaData(
     naming_convention={
@@ -40,15 +39,15 @@ def _one_of(column: str, values: type[StrEnum]) -> CheckConstraint:
 
 
 def _run_id(*, primary_key: bool = True) -> Column[str]:
-    return Column("run_id", String(64), ForeignKey("run.id"), primary_key=primary_key, nullable=False)
+    return Column("run_id", CleanString(64), ForeignKey("run.id"), primary_key=primary_key, nullable=False)
 
 
 run = Table(
     "run",
     metadata,
-    Column("id", String(64), primary_key=True),
-    Column("kind", String(16), nullable=False),
-    Column("state", String(16), nullable=False),
+    Column("id", CleanString(64), primary_key=True),
+    Column("kind", CleanString(16), nullable=False),
+    Column("state", CleanString(16), nullable=False),
     Column("name", CleanText),
     Column("reason", CleanText),
     Column("cancel_reason", CleanText),  # Not NULL: a cancel is wished.
@@ -61,9 +60,9 @@ run = Table(
     Column("seed", BigInteger),
     Column("request", JsonText, nullable=False),
     Column("config", JsonText, nullable=False),
-    Column("config_sha256", String(64)),
-    Column("source_run", String(64)),
-    Column("source_checkpoint", String(64)),
+    Column("config_sha256", CleanString(64)),
+    Column("source_run", CleanString(64)),
+    Column("source_checkpoint", CleanString(64)),
     Column("attempt", Integer, nullable=False),
     Column("worker", CleanText),
     Column("epoch_token", Integer, nullable=False),
@@ -97,7 +96,7 @@ run_event = Table(
     _run_id(),
     Column("seq", BigInteger, primary_key=True),  # Gapless per run, from 1.
     Column("at", UtcDateTime, nullable=False),
-    Column("type", String(16), nullable=False),
+    Column("type", CleanString(16), nullable=False),
     Column("data", JsonText, nullable=False),
     sqlite_with_rowid=False,
 )
@@ -129,15 +128,15 @@ idempotency_key = Table(
     "idempotency_key",
     metadata,
     Column("key", CleanText, primary_key=True),
-    Column("digest", String(64), nullable=False),
-    Column("run_id", String(64), nullable=False),
+    Column("digest", CleanString(64), nullable=False),
+    Column("run_id", CleanString(64), nullable=False),
     Column("created_at", UtcDateTime, nullable=False),
 )
 
 blob = Table(
     "blob",
     metadata,
-    Column("sha256", String(64), primary_key=True),
+    Column("sha256", CleanString(64), primary_key=True),
     Column("size_bytes", BigInteger, nullable=False),
     Column("in_file", Boolean, nullable=False),  # Bytes are in blob_dir/<sha256>, else in blob_chunk.
     Column("created_at", UtcDateTime, nullable=False),
@@ -146,7 +145,7 @@ blob = Table(
 blob_chunk = Table(
     "blob_chunk",
     metadata,
-    Column("sha256", String(64), ForeignKey("blob.sha256", ondelete="CASCADE"), primary_key=True),
+    Column("sha256", CleanString(64), ForeignKey("blob.sha256", ondelete="CASCADE"), primary_key=True),
     Column("number", Integer, primary_key=True),
     Column("data", LargeBinary, nullable=False),
 )
@@ -154,15 +153,15 @@ blob_chunk = Table(
 checkpoint = Table(
     "checkpoint",
     metadata,
-    Column("id", String(64), primary_key=True),
+    Column("id", CleanString(64), primary_key=True),
     _run_id(primary_key=False),
     Column("epoch", Integer, nullable=False),
     Column("step", BigInteger, nullable=False),
-    Column("kind", String(16), nullable=False),
+    Column("kind", CleanString(16), nullable=False),
     Column("metrics", JsonText, nullable=False),
-    Column("content_sha256", String(64), nullable=False),
-    Column("weights_sha256", String(64), nullable=False),
-    Column("blob_sha256", String(64), ForeignKey("blob.sha256"), nullable=False),
+    Column("content_sha256", CleanString(64), nullable=False),
+    Column("weights_sha256", CleanString(64), nullable=False),
+    Column("blob_sha256", CleanString(64), ForeignKey("blob.sha256"), nullable=False),
     Column("size_bytes", BigInteger, nullable=False),
     Column("servable", Boolean, nullable=False),
     Column("not_servable_reason", CleanText),
@@ -183,7 +182,7 @@ episode = Table(
     Column("length", Integer, nullable=False),
     Column("terminated", Boolean, nullable=False),
     Column("truncated", Boolean, nullable=False),
-    Column("blob_sha256", String(64), ForeignKey("blob.sha256")),
+    Column("blob_sha256", CleanString(64), ForeignKey("blob.sha256")),
     Index("ix_episode_blob_sha256", "blob_sha256"),
 )
 
@@ -205,8 +204,8 @@ env_id = Table(
 access_token = Table(
     "access_token",
     metadata,
-    Column("id", String(64), primary_key=True),
-    Column("sha256", String(64), nullable=False),  # Of the token's text, which is stored nowhere.
+    Column("id", CleanString(64), primary_key=True),
+    Column("sha256", CleanString(64), nullable=False),  # Of the token's text, which is stored nowhere.
     Column("name", CleanText, nullable=False),
     Column("created_at", UtcDateTime, nullable=False),
     Column("revoked_at", UtcDateTime),

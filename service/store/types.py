@@ -9,7 +9,7 @@ import math
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import DateTime, Dialect, Double, Text
+from sqlalchemy import DateTime, Dialect, Double, String, Text
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.functions import FunctionElement
@@ -68,15 +68,25 @@ class JsonText(TypeDecorator[Any]):
         return None if value is None else json.loads(value)
 
 
-class CleanText(TypeDecorator[str]):
-    """Text of unknown origin: NUL and lone surrogates, which a database refuses, become U+FFFD."""
+class CleanString(TypeDecorator[str]):
+    """Short text of unknown origin, as ids are: NUL and lone surrogates, which a database refuses, become U+FFFD.
 
-    impl = Text
+    So a hostile id is simply not found.
+    """
+
+    impl = String
     cache_ok = True
 
     def process_bind_param(self, value: str | None, dialect: Dialect) -> str | None:
         """The text as every database takes it."""
         return None if value is None else clean_text(value)
+
+
+class CleanText(CleanString):
+    """:class:`CleanString` of any length."""
+
+    impl = Text
+    cache_ok = True
 
 
 def clean_text(value: str) -> str:

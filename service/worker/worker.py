@@ -30,6 +30,7 @@ SECOND_SIGNAL_S = 1.0
 """A second signal this soon after the first is the same one: it came to the group and to the process."""
 PUBLISH_S = 3600.0
 """Environment ids that nobody publishes for a day are forgotten."""
+JOIN_S = 2.0
 LAST_WRITES_S = 5.0
 """Time to write how runs ended after their children were killed."""
 
@@ -99,8 +100,9 @@ class Worker:
         is_healthy = self._claim_until_stopped()
         self._end_attempts()
         self._ended.set()
+        deadline = time.monotonic() + JOIN_S
         for thread in threads:
-            thread.join(LAST_WRITES_S)
+            thread.join(max(0.0, deadline - time.monotonic()))
         logger.info("worker %s: ended", self.name)
         return 0 if is_healthy else 1
 
@@ -211,7 +213,7 @@ class Worker:
             logger.warning("run %s: its worker fell silent; now %s (%s)", run.id, run.state, run.reason)
 
     def _publish_environments(self) -> None:
-        publish_environments(self._launcher, self._stores.registry)
+        publish_environments(self._launcher, self._stores.registry, self._ended.is_set)
 
     def _every(self, period_s: float, action: Callable[[], None]) -> None:
         """Do something at once and then again and again; an error is logged and tried again."""

@@ -13,7 +13,16 @@ from tests.contracts.threads import in_threads
 ALL_KINDS = list(RunKind)
 
 
-BAD_KEYS = ('["runs"]', '["runs",1,2]', '["runs","soon","run_1"]', '["episodes",3]', "[" * 100_000)
+BAD_KEYS = (
+    '["runs"]',
+    '["runs",1,2]',
+    '["runs","soon","run_1"]',
+    '["runs","0001-01-01T00:00:00+23:00","run_1"]',
+    '["runs","2026-01-01T00:00:00+00:00","\\u0000"]',
+    '["runs","2026-01-01T00:00:00+00:00","\\ud800"]',
+    '["episodes",3]',
+    "[" * 100_000,
+)
 
 
 def as_cursor(key: str) -> str:
@@ -45,6 +54,22 @@ class SubmissionContract:
             stores.runs.get("run_nope")
         with pytest.raises(NotFoundError, match="run_nope"):
             stores.runs.request_cancel("run_nope")
+
+    @pytest.mark.parametrize(
+        "hostile", ["", "\x00", "run_\x00x", "\ud800", "' OR 1=1 --", "%", "x" * 100_000]
+    )
+    def test_a_hostile_id_is_just_not_found(self, stores: Stores, hostile: str) -> None:
+        submit(stores)
+        with pytest.raises(NotFoundError):
+            stores.runs.get(hostile)
+        with pytest.raises(NotFoundError):
+            stores.checkpoints.resolve(hostile, hostile)
+        with pytest.raises(NotFoundError):
+            stores.episodes.trajectory(hostile, 0)
+        assert stores.runs.events(hostile) == []
+        assert stores.runs.metrics(hostile, names=[hostile]) == []
+        assert stores.runs.list(labels={hostile: hostile}).data == []
+        assert stores.registry.find_token(hostile) is None
 
     def test_one_idempotency_key_makes_one_run(self, stores: Stores) -> None:
         first, made = stores.runs.create(new_run(), ("key", "digest"))

@@ -9,12 +9,13 @@ A table stands between two comments of a page::
 ``python -m tests.docs.tables`` writes them all anew.
 """
 
+import argparse
 import ast
 import dataclasses
 import inspect
 import re
 import textwrap
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, nullcontext
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from typing import Any
 from fastapi import FastAPI
 from pydantic import TypeAdapter
 
+import service.cli
 from maze_core.config.aliases import ALIASES, PUBLIC_TARGETS
 from maze_core.config.index import config_groups, config_module
 from maze_core.config.limits import ENV_KWARGS, Limits
@@ -89,6 +91,27 @@ def settings() -> str:
     return settings_table().replace("``", "`")
 
 
+def commands() -> str:
+    """The commands of ``maze``, with their arguments."""
+    rows = []
+    for words, text, parser in commands_below(service.cli._parser(), ()):
+        named = [str(action.metavar or action.dest) for action in parser._get_positional_actions()]
+        rows.append([f"`{' '.join(['maze', *words, *named])}`", text])
+    return markdown(["command", "what it does"], rows)
+
+
+def commands_below(
+    parser: argparse.ArgumentParser, words: tuple[str, ...]
+) -> Iterator[tuple[tuple[str, ...], str, argparse.ArgumentParser]]:
+    """Words, help and parser of every command that has none below it."""
+    groups = [action for action in parser._actions if isinstance(action, argparse._SubParsersAction)]
+    for group in groups:
+        texts = {choice.dest: str(choice.help) for choice in group._choices_actions}
+        for name, sub in group.choices.items():
+            below = list(commands_below(sub, (*words, name)))
+            yield from below or [((*words, name), texts[name], sub)]
+
+
 def routes_of_the_service() -> list[tuple[str, str, str]]:
     """Method, path and description of every documented route."""
     document = build_api(_no_lifespan).openapi()
@@ -129,6 +152,7 @@ def settings_of(config: type[Any]) -> dict[str, dict[str, str]]:
 
 TABLES: Mapping[str, tuple[str, Callable[[], str]]] = {
     "settings": ("operations.md", settings),
+    "commands": ("operations.md", commands),
     "routes": ("api.md", routes),
     "algorithms": ("configuration.md", algorithms),
     "modules": ("configuration.md", modules),

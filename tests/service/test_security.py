@@ -1,142 +1,22 @@
-"""The one layer around everything: what passes, what is refused with which problem, and what it costs the rest."""
+"""The one layer around everything: what passes, what is refused with which problem, and what answers carry."""
 
-import asyncio
 import json
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from service.access import HostRule, OriginRule, RateLimiter, TokenVerifier
-from service.domain.errors import StoreUnavailableError
-from service.domain.use_cases import new_token
+from service.access import HostRule, OriginRule
 from service.security import SecurityLayer
 from service.settings import Settings
+from tests.service.layer import Make, layers
 
 JSON = {"content-type": "application/json"}
 
 
-@dataclass
-class Answer:
-    status: int
-    headers: dict[str, str]
-    body: bytes
-
-    @property
-    def problem(self) -> dict[str, Any]:
-        assert self.headers["content-type"] == "application/problem+json"
-        problem: dict[str, Any] = json.loads(self.body)
-        assert problem["status"] == self.status
-        assert problem["request_id"] == self.headers["x-request-id"]
-        return problem
-
-
-@dataclass
-class Inner:
-    """The application behind the layer: reads the body and notes what reached it."""
-
-    bodies: list[bytes] = field(default_factory=list)
-    scopes: list[Scope] = field(default_factory=list)
-    error: Exception | None = None
-    fails_after_start: bool = False
-    start: Message = field(
-        default_factory=lambda: {"type": "http.response.start", "status": 200, "headers": []}
-    )
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        self.scopes.append(scope)
-        if scope["type"] != "http":
-            await send({"type": "websocket.accept"})
-            return
-        body, more = b"", True
-        while more:
-            message = await receive()
-            body += message.get("body", b"")
-            more = message.get("more_body", False)
-        self.bodies.append(body)
-        if self.error is not None and not self.fails_after_start:
-            raise self.error
-        await send(self.start)
-        if self.error is not None:
-            raise self.error
-        await send({"type": "http.response.body", "body": b"ok"})
-
-
-@dataclass
-class Caller:
-    inner: Inner
-    layer: ASGIApp
-    runner: asyncio.Runner
-
-    def __call__(
-        self,
-        method: str = "GET",
-        path: str = "/",
-        headers: dict[str, str] | list[tuple[str, str]] | None = None,
-        body: bytes | list[bytes] = b"",
-        *,
-        client: str = "192.0.2.1",
-        kind: str = "http",
-        extensions: dict[str, Any] | None = None,
-    ) -> Answer:
-        return self.runner.run(self._call(method, path, headers or {}, body, client, kind, extensions or {}))
-
-    async def _call(
-        self,
-        method: str,
-        path: str,
-        headers: Any,
-        body: Any,
-        client: str,
-        kind: str,
-        extensions: dict[str, Any],
-    ) -> Answer:
-        pairs = list(headers.items()) if isinstance(headers, dict) else headers
-        if not any(name.lower() == "host" for name, _ in pairs):
-            pairs = [("host", "127.0.0.1:8000"), *pairs]
-        scope: Scope = {
-            "type": kind,
-            "path": path,
-            "headers": [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in pairs],
-            "client": (client, 1),
-            "extensions": extensions,
-        }
-        if kind == "http":
-            scope["method"] = method
-        chunks = list(body) if isinstance(body, list) else [body]
-        sent: list[Message] = []
-
-        async def receive() -> Message:
-            return {"type": "http.request", "body": chunks.pop(0), "more_body": bool(chunks)}
-
-        async def send(message: Message) -> None:
-            sent.append(message)
-
-        await self.layer(scope, receive, send)
-        self.sent = sent
-        start = next(
-            (message for message in sent if message["type"].endswith("response.start")), {"status": 0}
-        )
-        fields = {name.decode(): value.decode() for name, value in start.get("headers", ())}
-        return Answer(start["status"], fields, b"".join(message.get("body", b"") for message in sent))
-
-
-Make = Callable[..., Caller]
-
-
 @pytest.fixture
 def make() -> Iterator[Make]:
-    """Makes a layer with these settings around an :class:`Inner`."""
-    with asyncio.Runner() as runner:
-
-        def make(tokens: dict[str, str] | None = None, **settings: Any) -> Caller:
-            inner = Inner()
-            known = {} if tokens is None else tokens
-            options = {"auth": tokens is not None} | settings
-            return Caller(inner, SecurityLayer(inner, Settings(**options), known.get), runner)
-
+    with layers() as make:
         yield make
 
 
@@ -247,136 +127,6 @@ class TestWebSocket:
         extensions: dict[str, Any] = {"websocket.http.response": {}}
         answer = caller(kind="websocket", extensions=extensions)
         assert (answer.status, json.loads(answer.body)["code"]) == (401, "unauthorized")
-
-
-class TestToken:
-    @pytest.fixture
-    def token(self) -> tuple[str, dict[str, str]]:
-        token_id, text, digest = new_token()
-        return text, {token_id: digest}
-
-    @pytest.mark.parametrize("form", ["Bearer {}", "bearer {}", "Bearer   {} "])
-    def test_a_bearer_token_lets_in(self, make: Make, token: tuple[str, dict[str, str]], form: str) -> None:
-        text, tokens = token
-        caller = make(tokens=tokens)
-        assert caller(headers={"authorization": form.format(text)}).status == 200
-        assert caller.inner.scopes[0]["state"]["token_id"] in tokens
-
-    def test_an_api_key_header_lets_in(self, make: Make, token: tuple[str, dict[str, str]]) -> None:
-        text, tokens = token
-        assert make(tokens=tokens)(headers={"X-API-Key": text}).status == 200
-
-    def test_nothing_else_does(self, make: Make, token: tuple[str, dict[str, str]]) -> None:
-        text, tokens = token
-        (digest,) = tokens.values()
-        _, other, _ = new_token()
-        wrong = (
-            text[:-1],
-            text + "0",
-            other,
-            digest,
-            "",
-            "maze__",
-            "maze_x_y",
-            "\u00e9",
-            "a" * 100_000,
-            text.upper(),
-        )
-        caller = make(tokens=tokens)
-        for credentials in wrong:
-            answer = caller(headers={"authorization": f"Bearer {credentials}"})
-            assert answer.problem["code"] == "unauthorized", credentials
-            assert answer.headers["www-authenticate"].startswith("Bearer")
-            assert text not in answer.body.decode()
-        assert caller(headers={"authorization": f"Basic {text}"}).status == 401
-        assert caller(path=f"/?token={text}").status == 401
-        assert caller.inner.scopes == []
-
-    def test_signs_of_life_and_documentation_need_none(self, make: Make) -> None:
-        caller = make(tokens={})
-        for path in ("/health/live", "/health/ready", "/docs", "/docs/swagger-ui.css", "/openapi.json"):
-            assert caller(path=path).status == 200, path
-        for path in (
-            "/",
-            "/v1/runs",
-            "/metrics",
-            "/docsx",
-            "/health/live/",
-            "/problems",
-            "/v1/runs/r/compute_action",
-        ):
-            assert caller(path=path).status == 401, path
-
-    def test_a_token_is_looked_up_once_in_a_while(self) -> None:
-        token_id, text, digest = new_token()
-        calls: list[str] = []
-        verifier = TokenVerifier(lambda name: calls.append(name) or digest, ttl_s=1000)  # type: ignore[func-returns-value]
-        headers = {b"x-api-key": text.encode()}
-
-        async def many() -> list[str | None]:
-            return [await verifier.token_id(headers) for _ in range(5)]
-
-        assert asyncio.run(many()) == [token_id] * 5
-        assert calls == [token_id]
-
-    def test_a_revoked_token_works_no_longer_than_it_is_remembered(self) -> None:
-        token_id, text, digest = new_token()
-        tokens = {token_id: digest}
-        headers = {b"x-api-key": text.encode()}
-
-        async def revoke(ttl_s: float) -> tuple[str | None, str | None]:
-            tokens[token_id] = digest
-            verifier = TokenVerifier(tokens.get, ttl_s=ttl_s)
-            before = await verifier.token_id(headers)
-            del tokens[token_id]
-            return before, await verifier.token_id(headers)
-
-        assert asyncio.run(revoke(0.0)) == (token_id, None)
-        assert asyncio.run(revoke(1000.0)) == (token_id, token_id)
-
-    def test_a_database_that_is_away_is_a_503(self, make: Make) -> None:
-        def away(_: str) -> str | None:
-            raise StoreUnavailableError("db.internal is away")
-
-        caller = make(tokens={})
-        caller.layer = SecurityLayer(caller.inner, Settings(auth=True), away)
-        answer = caller(headers={"x-api-key": new_token()[1]})
-        assert answer.problem["code"] == "store_unavailable"
-        assert b"db.internal" not in answer.body
-
-
-class TestRate:
-    def test_a_bucket_empties_and_fills_again(self) -> None:
-        now = [0.0]
-        limiter = RateLimiter(2.0, clock=lambda: now[0])
-        assert [limiter.take("a") for _ in range(4)] == [0.0] * 4
-        assert limiter.take("a") == pytest.approx(0.5)
-        assert limiter.take("b") == 0.0
-        now[0] = 0.5
-        assert limiter.take("a") == 0.0
-        assert limiter.take("a") > 0
-        now[0] = 1000.0
-        assert [limiter.take("a") for _ in range(5)][:4] == [0.0] * 4
-
-    def test_strangers_cannot_fill_the_memory(self) -> None:
-        limiter = RateLimiter(1.0)
-        for number in range(10_000):
-            limiter.take(str(number))
-        assert len(limiter._buckets) <= 4096
-
-    def test_too_many_requests_are_told_when_to_come_back(self, make: Make) -> None:
-        caller = make(rate_limit_per_s=0.001)
-        assert caller().status == 200
-        answer = caller()
-        assert answer.problem["code"] == "rate_limited"
-        assert int(answer.headers["retry-after"]) >= 1
-        assert caller(client="192.0.2.2").status == 200
-
-    def test_guessing_tokens_is_limited_and_a_valid_one_has_a_bucket_of_its_own(self, make: Make) -> None:
-        token_id, text, digest = new_token()
-        caller = make(tokens={token_id: digest}, rate_limit_per_s=0.001)
-        assert [caller(headers={"x-api-key": "guess"}).status for _ in range(2)] == [401, 429]
-        assert caller(headers={"x-api-key": text}).status == 200
 
 
 class TestBody:

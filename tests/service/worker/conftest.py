@@ -1,12 +1,13 @@
 """A migrated database in a temporary directory, runs on it, and worker processes that end with the test."""
 
 import contextlib
+import json
 import os
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from pysqlite3 import dbapi2
 
 from service.domain.run import EventType, NewRun, Run, RunKind
 from service.domain.use_cases import new_run_id
-from service.store import Stores, migrate, open_stores
+from service.store import Stores, open_stores
 
 SUPPORT = Path(__file__).parent / "support"
 PATIENCE_S = 90.0
@@ -36,28 +37,38 @@ def eventually(condition: Callable[[], Any], what: str) -> Any:
 class Bench:
     """The database of a test, with what tests do to runs, workers and children."""
 
-    def __init__(self, directory: Path) -> None:
-        self.url = f"sqlite:///{directory / 'maze.db'}"
-        migrate(self.url)
-        self.stores: Stores = open_stores(self.url)
+    def __init__(self, url: str, directory: Path) -> None:
+        self.url = url
+        self.stores: Stores = open_stores(url)
         self._log = directory / "workers.log"
         self._processes: list[subprocess.Popen[bytes]] = []
 
     def submit(self, kind: RunKind = RunKind.TRAIN, **tree: Any) -> str:
-        new = NewRun(
-            id=new_run_id(), kind=kind, request={}, config={"n": 5, **tree}, config_sha256=None, seed=1
-        )
+        """Queue a run of the counting job."""
+        return self.submit_tree({"n": 5, **tree}, kind)
+
+    def submit_tree(self, tree: Mapping[str, Any], kind: RunKind = RunKind.TRAIN) -> str:
+        new = NewRun(id=new_run_id(), kind=kind, request={}, config=tree, config_sha256=None, seed=1)
         return self.stores.runs.create(new)[0].id
 
     def worker(
-        self, job: str = "count", *, grace_s: float = 20.0, **environment: str
+        self,
+        job: str = "worker_jobs:count",
+        *,
+        is_warm: bool = False,
+        variables: Mapping[str, str] | None = None,
+        **settings: Any,
     ) -> "subprocess.Popen[bytes]":
-        """Start a worker process."""
-        variables = {**os.environ, "PYTHONPATH": str(SUPPORT), **environment}
+        """Start a worker process; see ``support/worker_process.py``."""
+        wanted = {
+            "job": job,
+            "is_warm": is_warm,
+            "settings": {"database_url": self.url, **settings},
+        }
         with self._log.open("ab") as log:
             process = subprocess.Popen(
-                [sys.executable, str(SUPPORT / "worker_process.py"), job, self.url, str(grace_s)],
-                env=variables,
+                [sys.executable, str(SUPPORT / "worker_process.py"), json.dumps(wanted)],
+                env={**os.environ, "PYTHONPATH": str(SUPPORT), **(variables or {})},
                 stdout=log,
                 stderr=log,
             )
@@ -84,6 +95,9 @@ class Bench:
 
     def output(self, run_id: str) -> list[str]:
         return [line.message for line in self.stores.runs.logs(run_id) if line.level == "output"]
+
+    def worker_log(self) -> str:
+        return self._log.read_text()
 
     def log(self, run_id: str) -> str:
         return "\n".join(line.message for line in self.stores.runs.logs(run_id))
@@ -128,7 +142,7 @@ def _process_titled(title: str) -> psutil.Process | None:
 
 
 @pytest.fixture
-def bench(tmp_path: Path) -> Iterator[Bench]:
-    bench = Bench(tmp_path)
+def bench(sqlite_url: str, tmp_path: Path) -> Iterator[Bench]:
+    bench = Bench(sqlite_url, tmp_path)
     yield bench
     bench.close()

@@ -61,7 +61,7 @@ def test_a_cancelled_run_ends_only_after_its_last_checkpoint_is_stored(bench: Be
 @pytest.mark.parametrize(("job", "says"), [("stubborn", ["cleaned up"]), ("deaf", [])])
 def test_a_run_that_does_not_stop_is_ended_by_force(bench: Bench, job: str, says: list[str]) -> None:
     """After the grace time comes SIGTERM, which lets it clean up; after another one SIGKILL."""
-    bench.worker(job)
+    bench.worker(f"worker_jobs:{job}")
     run_id = bench.submit()
     bench.wait_for_phase(run_id)
     child = bench.child_of(run_id)
@@ -91,7 +91,7 @@ def test_a_worker_that_is_told_to_stop_gives_its_run_back_uncharged(bench: Bench
 
 def test_a_second_signal_ends_a_worker_at_once(bench: Bench) -> None:
     """The grace time of this worker is longer than this test waits."""
-    worker = bench.worker("deaf", grace_s=10 * PATIENCE_S)
+    worker = bench.worker("worker_jobs:deaf", shutdown_grace_s=10 * PATIENCE_S)
     run_id = bench.submit()
     bench.wait_for_phase(run_id)
     worker.send_signal(signal.SIGTERM)

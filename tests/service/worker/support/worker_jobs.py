@@ -98,6 +98,7 @@ def describe(start: frames.Start, channel: Channel, stop: StopWish, rules: Rules
     from pathlib import Path
 
     status = Path("/proc/self/status").read_text() if sys.platform == "linux" else ""
+    limits = {name: resource.getrlimit(getattr(resource, name))[0] for name in ("RLIMIT_CORE", "RLIMIT_AS")}
     facts = {
         "modules": sorted(sys.modules),
         "environment": dict(os.environ),
@@ -107,9 +108,23 @@ def describe(start: frames.Start, channel: Channel, stop: StopWish, rules: Rules
         "listing": os.listdir(),
         "session_leader": os.getsid(0) == os.getpid(),
         "umask": os.umask(0o077),
-        "core": resource.getrlimit(resource.RLIMIT_CORE),
-        "address_space": resource.getrlimit(resource.RLIMIT_AS)[0],
-        "no_new_privs": "NoNewPrivs:\t1" in status,
+        "limits": limits,
         "status": status,
     }
     return frames.Result(stop_reason="completed", result=facts)
+
+
+def hungry(start: frames.Start, channel: Channel, stop: StopWish, rules: Rules) -> frames.Result:
+    """Ask for more memory than the operator allows."""
+    return frames.Result(stop_reason="completed", result={"bytes": len(bytearray(4 * 2**30))})
+
+
+def run_and_list(start: frames.Start, channel: Channel, stop: StopWish, rules: Rules) -> frames.Result:
+    """Do the real job; the result says which modules it had to import."""
+    from service.worker.jobs import execute
+
+    before = set(sys.modules)
+    result = execute(start, channel, stop, rules)
+    return frames.Result(
+        stop_reason=result.stop_reason, result={"imported": sorted(set(sys.modules) - before)}
+    )

@@ -1,0 +1,131 @@
+"""The words of a command line mean what the same arguments mean in Python."""
+
+import pytest
+
+from maze_core.config import compose_run
+from maze_core.config.command_line import parse_words
+from maze_core.config.overrides import REMOVED
+from maze_core.errors import InvalidSpecificationError
+
+
+def problems(*words: str) -> dict[str, str]:
+    with pytest.raises(InvalidSpecificationError) as caught:
+        parse_words(words)
+    return {problem.path: problem.code for problem in caught.value.problems}
+
+
+@pytest.mark.parametrize(
+    ("word", "value"),
+    [
+        ("env.kwargs.x=1", 1),
+        ("env.kwargs.x=1_000", 1000),
+        ("env.kwargs.x=1.0", 1.0),
+        ("env.kwargs.x=1e-3", 0.001),
+        ("env.kwargs.x=true", True),
+        ("env.kwargs.x=null", None),
+        ("env.kwargs.x=text", "text"),
+        ("env.kwargs.x='a=b, c'", "a=b, c"),
+        ('env.kwargs.x="1"', "1"),
+        ("env.kwargs.x=[1,2.5,a]", [1, 2.5, "a"]),
+        ("env.kwargs.x={a:1,b:[c]}", {"a": 1, "b": ["c"]}),
+        ("env.kwargs.x=int(3.7)", 3),
+        ("env.kwargs.x=", ""),
+        ("+env.kwargs.x=1", 1),
+        ("++env.kwargs.x=1", 1),
+        ("~env.kwargs.x", REMOVED),
+    ],
+)
+def test_values_have_the_types_of_the_grammar(word, value):
+    (got,) = parse_words([word]).arguments["overrides"].values()
+    assert got == value
+    assert type(got) is type(value)
+
+
+def test_groups_seeds_and_the_run_directory_are_arguments():
+    line = parse_words(
+        [
+            "algorithm=a2c",
+            "+experiment=x",
+            "seed=3",
+            "n_epochs=2",
+            "run_dir=out",
+            "env.name=CartPole-v1",
+            "~critic",
+        ]
+    )
+    assert line.arguments == {
+        "algorithm": "a2c",
+        "experiment": "x",
+        "seed": 3,
+        "n_epochs": 2,
+        "critic": None,
+        "overrides": {"env.name": "CartPole-v1"},
+    }
+    assert line.run_dir == "out"
+    assert parse_words(["hydra.run.dir=elsewhere"]).run_dir == "elsewhere"
+
+
+def test_a_later_word_wins():
+    line = parse_words(["algorithm=a2c", "env.name=a", "algorithm=ppo", "env.name=b"])
+    assert line.arguments == {"algorithm": "ppo", "overrides": {"env.name": "b"}}
+
+
+def test_no_wrappers_can_be_taken_away():
+    assert compose_run(**parse_words(["~wrappers"]).arguments).tree["wrappers"] == []
+
+
+@pytest.mark.parametrize(
+    "word",
+    [
+        "algorithm",
+        "a b=1",
+        "x=[1,2",
+        "x={a:1",
+        "x=1,2",
+        "x=range(1,3)",
+        "algorithm=ppo,a2c",
+        "env@x=gym_env",
+        "hydra/launcher=local",
+        "hydra/job_logging=x",
+        "~env",
+        "~algorithm",
+        "x=${oc.env:HOME}",
+        "x=" + "[" * 5000,
+        "x=" + "1" * 5000,
+    ],
+)
+def test_what_cannot_be_read_is_refused(word):
+    assert set(problems(word).values()) <= {"syntax", "interpolation"}
+
+
+def test_every_unreadable_word_is_named():
+    assert set(problems("x=1,2", "a b=1", "algorithm=ppo", "~env")) == {"x", "a b=1", "env"}
+
+
+def test_the_same_specification_is_the_same_run_by_words_and_by_arguments():
+    words = [
+        "algorithm=ppo",
+        "model=vector_obs",
+        "critic=template_state",
+        "wrappers=vector_obs",
+        "env.name=CartPole-v1",
+        "algorithm.lr=1",
+        "wrappers.ObservationNormalizationWrapper.clip_range=[-5,5]",
+        "n_epochs=30",
+        "seed=1",
+    ]
+    by_words = compose_run(**parse_words(words).arguments)
+    by_arguments = compose_run(
+        algorithm="ppo",
+        model="vector_obs",
+        critic="template_state",
+        wrappers="vector_obs",
+        overrides={
+            "algorithm.n_epochs": 30,
+            "wrappers.0.clip_range": (-5.0, 5.0),
+            "algorithm.lr": 1.0,
+            "env.name": "CartPole-v1",
+        },
+        seed=1,
+    )
+    assert by_words.config_sha256 == by_arguments.config_sha256

@@ -1,0 +1,172 @@
+"""maze-run: exit codes, what is printed where, and that it runs what Python would run."""
+
+import json
+import signal
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+import yaml
+
+from maze_core import cli
+from maze_core.config import compose_run
+from maze_core.errors import DivergedError
+from maze_core.rundir import RunDir
+
+QUICK = ["configuration=test", "seed=1"]
+
+
+def test_help_names_groups_and_modules(capsys):
+    assert cli.main(["--help"]) == 0
+    out = capsys.readouterr().out
+    for text in (
+        "-cn",
+        "conf_train",
+        "conf_rollout",
+        "algorithm=ppo",
+        "policy=torch_policy",
+        "critic=template_state",
+    ):
+        assert text in out
+
+
+def test_cfg_prints_the_resolved_configuration_and_its_digest(capsys):
+    words = ["-cn", "conf_train", "--cfg", "job", "env.name=CartPole-v1", "algorithm=a2c", "seed=1"]
+    assert cli.main(words) == 0
+    out = capsys.readouterr().out
+    config = compose_run(algorithm="a2c", overrides={"env.name": "CartPole-v1"}, seed=1)
+    assert yaml.safe_load(out) == config.tree
+    assert out.startswith(f"# config_sha256: {config.config_sha256}\n")
+
+
+def test_cfg_of_a_rollout(capsys):
+    assert cli.main(["-cn", "conf_rollout", "-c", "job", "runner.n_episodes=3"]) == 0
+    assert yaml.safe_load(capsys.readouterr().out)["runner"]["n_episodes"] == 3
+
+
+@pytest.mark.parametrize("word", ["policy=random_policy", "runner=parallel"])
+def test_without_a_root_a_rollout_policy_or_runner_makes_it_a_rollout(word, capsys):
+    assert cli.main(["--cfg", "job", word]) == 0
+    assert "policy" in yaml.safe_load(capsys.readouterr().out)
+
+
+def test_a_directory_of_the_users_own_is_searched(tmp_path: Path, capsys):
+    (tmp_path / "env").mkdir()
+    (tmp_path / "env" / "mine.yaml").write_text("_target_: GymEnvConfig\nname: Acrobot-v1\n")
+    assert cli.main(["-cd", str(tmp_path), "--cfg", "job", "env=mine"]) == 0
+    assert yaml.safe_load(capsys.readouterr().out)["env"]["name"] == "Acrobot-v1"
+
+
+def test_a_bad_specification_is_2_with_every_problem_on_stderr(capsys):
+    assert cli.main(["algorithm=pppo", "env.nmae=x", "runner.n_envs=0"]) == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert "There is no algorithm module 'pppo'. Did you mean 'ppo'?" in captured.err
+    assert "env.nmae" in captured.err
+    assert "runner.n_envs" in captured.err
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["-cn", "conf_tran"],
+        ["--cfg", "hydra"],
+        ["--nonsense"],
+        ["-m", "algorithm=ppo,a2c"],
+        ["algorithm"],
+        ["-cn"],
+        ["-cd", "no/such/directory"],
+        ["-cn", "conf_train", "runner=parallel"],
+        ["-cn", "conf_train", "policy=random_policy"],
+        ["-cn", "conf_rollout", "algorithm=ppo"],
+    ],
+)
+def test_what_cannot_work_is_2(words, capsys):
+    assert cli.main(words) == 2
+    assert capsys.readouterr().err.startswith("maze-run: ")
+
+
+def test_training_writes_a_run_and_prints_how_it_ended(tmp_path: Path, capsys):
+    run_dir = tmp_path / "run"
+    assert cli.main([*QUICK, "env.name=CartPole-v1", f"run_dir={run_dir}"]) == 0
+    captured = capsys.readouterr()
+    config = compose_run(configuration="test", overrides={"env.name": "CartPole-v1"}, seed=1)
+    assert config.config_sha256 in captured.out
+    assert str(run_dir / "checkpoints" / "best.ckpt") in captured.out
+    assert "epoch 2/2" in captured.err
+    assert (run_dir / "checkpoints" / "best.ckpt").exists()
+    assert RunDir(run_dir).read_config() == config.tree
+
+
+def test_the_same_words_and_the_same_arguments_train_the_same_weights(tmp_path: Path, capsys):
+    from maze_core import RunContext
+
+    assert cli.main([*QUICK, f"hydra.run.dir={tmp_path / 'words'}"]) == 0
+    with RunContext(configuration="test", seed=1, run_dir=tmp_path / "arguments") as context:
+        report = context.train()
+    assert report.content_sha256 in capsys.readouterr().out
+
+
+def test_n_epochs_outranks_the_configuration(tmp_path: Path):
+    assert cli.main([*QUICK, "n_epochs=1", f"run_dir={tmp_path}"]) == 0
+    assert len((tmp_path / "metrics.jsonl").read_text().splitlines()) == 1
+
+
+def test_a_random_policy_plays(capsys):
+    assert cli.main(["-cn", "conf_rollout", "seed=1", "runner.n_episodes=3", "env.name=CartPole-v1"]) == 0
+    assert "episodes" in capsys.readouterr().out
+
+
+def test_a_trained_policy_plays_in_its_own_environment(tmp_path: Path, capsys):
+    assert cli.main([*QUICK, "env.name=Acrobot-v1", "env.max_episode_steps=20", f"run_dir={tmp_path}"]) == 0
+    words = ["-cn", "conf_rollout", "policy=torch_policy", f"policy.run={tmp_path}", "runner.n_episodes=2"]
+    assert cli.main([*words, "policy.checkpoint=last"]) == 0
+    assert "-20.0" in capsys.readouterr().out  # Acrobot pays -1 for each of its 20 steps
+    assert cli.main([*words, "policy.checkpoint=epoch:99"]) == 1
+    assert "epoch:99" in capsys.readouterr().err
+
+
+def test_a_run_that_fails_is_1(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys):
+    from maze_core.api.run_context import RunContext
+
+    def diverge(*args, **kwargs):
+        raise DivergedError("the policy loss is not finite")
+
+    monkeypatch.setattr(RunContext, "train", diverge)
+    assert cli.main([*QUICK, f"run_dir={tmp_path}"]) == 1
+    assert "the policy loss is not finite" in capsys.readouterr().err
+
+
+def test_an_environment_that_is_not_there_is_1(tmp_path: Path, capsys):
+    assert cli.main([*QUICK, "env.name=NoSuchEnv-v0", f"run_dir={tmp_path}"]) == 1
+    assert "NoSuchEnv-v0" in capsys.readouterr().err
+
+
+def test_ctrl_c_stores_a_last_checkpoint_and_is_130(tmp_path: Path):
+    command = [
+        sys.executable,
+        "-m",
+        "maze_core.cli",
+        "seed=1",
+        "algorithm.n_epochs=1000",
+        f"run_dir={tmp_path}",
+    ]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stderr is not None
+        watchdog = threading.Timer(120, process.kill)
+        watchdog.start()
+        process.stderr.readline()  # the first epoch is over
+        process.send_signal(signal.SIGINT)
+        out, _ = process.communicate()
+        watchdog.cancel()
+    assert process.returncode == 130
+    assert "cancelled" in out
+    assert (tmp_path / "checkpoints" / "last.ckpt").exists()
+    assert json.loads((tmp_path / "report.json").read_text())["stop_reason"] == "cancelled"
+
+
+def test_importing_the_command_line_leaves_torch_and_hydra_out():
+    code = "import sys, maze_core.cli; assert not {'torch', 'hydra'} & set(sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=120)

@@ -1,0 +1,91 @@
+"""Forged cursors and absurd numbers are the client's mistakes on every database, never the database's errors."""
+
+import asyncio
+import base64
+import json
+from collections.abc import Iterator
+
+import pytest
+
+from service.main import create_app
+from service.settings import Settings
+from service.store import Stores, open_stores
+from tests.contracts.builders import start
+from tests.service.api.client import Client
+
+
+@pytest.fixture
+def stores(database_url: str) -> Iterator[Stores]:
+    stores = open_stores(database_url)
+    yield stores
+    stores.close()
+
+
+@pytest.fixture
+def client(database_url: str, stores: Stores) -> Iterator[Client]:
+    with asyncio.Runner() as runner:
+        yield Client(create_app(Settings(database_url=database_url, auth=False), stores), runner)
+
+
+def cursor(*parts: object) -> str:
+    return base64.urlsafe_b64encode(json.dumps(parts).encode()).decode().rstrip("=")
+
+
+FORGED = {
+    "runs": [
+        ("runs", "2026-01-01T00:00:00+00:00", "a\x00"),
+        ("runs", "not a time", "a"),
+        ("runs", "0001-01-01T00:00:00+23:59", "a"),
+        ("runs", "9999-12-31T23:59:59-23:59", "a"),
+        ("episodes", 1),
+    ],
+    "episodes": [
+        ("episodes", 10**30),
+        ("episodes", 2**40),
+        ("episodes", True),
+        ("episodes", "1"),
+        ("runs", 1),
+    ],
+    "checkpoints": [
+        ("checkpoints", 10**30, "x"),
+        ("checkpoints", 1, "\x00"),
+        ("checkpoints", 1),
+        ("checkpoints",),
+    ],
+}
+
+
+def test_a_forged_cursor_is_no_cursor(client: Client, stores: Stores) -> None:
+    run, _ = start(stores)
+    for part, forgeries in FORGED.items():
+        path = "/v1/runs" if part == "runs" else f"/v1/runs/{run.id}/{part}"
+        for forgery in forgeries:
+            answer = client.get(path, params={"cursor": cursor(*forgery)})
+            assert answer.status_code == 422, forgery
+            assert answer.json()["errors"][0]["code"] == "invalid_cursor"
+
+
+def test_no_query_makes_the_service_fail(client: Client, stores: Stores) -> None:
+    run, _ = start(stores)
+    path = f"/v1/runs/{run.id}"
+    for query in (
+        *(
+            "/v1/runs?label.a=%00",
+            "/v1/runs?label.%00=1",
+            "/v1/runs?label.a=%ff",
+            "/v1/runs?label.a=%ED%A0%80",
+        ),
+        *("/v1/runs?cursor=%00", "/v1/runs?limit=99999999999999999999", "/v1/runs?state=%00"),
+        *(
+            f"{path}/metrics?names=%00",
+            f"{path}/metrics?cursor=999999999",
+            f"{path}/metrics?cursor=99999999999",
+        ),
+        *(f"{path}/metrics?after_epoch={2**31 - 1}", f"{path}/metrics?after_epoch={2**53}"),
+        *(f"{path}/events?after={2**53 - 1}", f"{path}/logs?after={2**53 - 1}", f"{path}/logs?after={2**64}"),
+        *(f"{path}/episodes/999999", f"{path}/episodes/%00", "/v1/config/groups/%00/x", "/problems/%00"),
+    ):
+        assert client.get(query).status_code < 500, query
+    for epoch in (0, 2**31, 2**40, 10**30, -1):
+        body = {"run": run.id, "checkpoint": f"epoch:{epoch}"}
+        assert 400 <= client.post("/v1/evaluate", body).status_code < 500, epoch

@@ -1,0 +1,149 @@
+"""Tokens and rates: who is let in, how often, and for how long that is remembered."""
+
+import asyncio
+from collections.abc import Iterator
+
+import pytest
+
+from service.access import RateLimiter, TokenVerifier
+from service.domain.errors import StoreUnavailableError
+from service.domain.use_cases import new_token
+from service.security import SecurityLayer
+from service.settings import Settings
+from tests.service.layer import Make, layers
+
+
+@pytest.fixture
+def make() -> Iterator[Make]:
+    with layers() as make:
+        yield make
+
+
+class TestToken:
+    @pytest.fixture
+    def token(self) -> tuple[str, dict[str, str]]:
+        token_id, text, digest = new_token()
+        return text, {token_id: digest}
+
+    @pytest.mark.parametrize("form", ["Bearer {}", "bearer {}", "Bearer   {} "])
+    def test_a_bearer_token_lets_in(self, make: Make, token: tuple[str, dict[str, str]], form: str) -> None:
+        text, tokens = token
+        caller = make(tokens=tokens)
+        assert caller(headers={"authorization": form.format(text)}).status == 200
+        assert caller.inner.scopes[0]["state"]["token_id"] in tokens
+
+    def test_an_api_key_header_lets_in(self, make: Make, token: tuple[str, dict[str, str]]) -> None:
+        text, tokens = token
+        assert make(tokens=tokens)(headers={"X-API-Key": text}).status == 200
+
+    def test_nothing_else_does(self, make: Make, token: tuple[str, dict[str, str]]) -> None:
+        text, tokens = token
+        (digest,) = tokens.values()
+        _, other, _ = new_token()
+        wrong = (
+            text[:-1],
+            text + "0",
+            other,
+            digest,
+            "",
+            "maze__",
+            "maze_x_y",
+            "\u00e9",
+            "a" * 100_000,
+            text.upper(),
+        )
+        caller = make(tokens=tokens)
+        for credentials in wrong:
+            answer = caller(headers={"authorization": f"Bearer {credentials}"})
+            assert answer.problem["code"] == "unauthorized", credentials
+            assert answer.headers["www-authenticate"].startswith("Bearer")
+            assert text not in answer.body.decode()
+        assert caller(headers={"authorization": f"Basic {text}"}).status == 401
+        assert caller(path=f"/?token={text}").status == 401
+        assert caller.inner.scopes == []
+
+    def test_signs_of_life_and_documentation_need_none(self, make: Make) -> None:
+        caller = make(tokens={})
+        for path in ("/health/live", "/health/ready", "/docs", "/docs/swagger-ui.css", "/openapi.json"):
+            assert caller(path=path).status == 200, path
+        for path in (
+            "/",
+            "/v1/runs",
+            "/metrics",
+            "/docsx",
+            "/health/live/",
+            "/problems",
+            "/v1/runs/r/compute_action",
+        ):
+            assert caller(path=path).status == 401, path
+
+    def test_a_token_is_looked_up_once_in_a_while(self) -> None:
+        token_id, text, digest = new_token()
+        calls: list[str] = []
+        verifier = TokenVerifier(lambda name: calls.append(name) or digest, ttl_s=1000)  # type: ignore[func-returns-value]
+        headers = {b"x-api-key": text.encode()}
+
+        async def many() -> list[str | None]:
+            return [await verifier.token_id(headers) for _ in range(5)]
+
+        assert asyncio.run(many()) == [token_id] * 5
+        assert calls == [token_id]
+
+    def test_a_revoked_token_works_no_longer_than_it_is_remembered(self) -> None:
+        token_id, text, digest = new_token()
+        tokens = {token_id: digest}
+        headers = {b"x-api-key": text.encode()}
+
+        async def revoke(ttl_s: float) -> tuple[str | None, str | None]:
+            tokens[token_id] = digest
+            verifier = TokenVerifier(tokens.get, ttl_s=ttl_s)
+            before = await verifier.token_id(headers)
+            del tokens[token_id]
+            return before, await verifier.token_id(headers)
+
+        assert asyncio.run(revoke(0.0)) == (token_id, None)
+        assert asyncio.run(revoke(1000.0)) == (token_id, token_id)
+
+    def test_a_database_that_is_away_is_a_503(self, make: Make) -> None:
+        def away(_: str) -> str | None:
+            raise StoreUnavailableError("db.internal is away")
+
+        caller = make(tokens={})
+        caller.layer = SecurityLayer(caller.inner, Settings(auth=True), away)
+        answer = caller(headers={"x-api-key": new_token()[1]})
+        assert answer.problem["code"] == "store_unavailable"
+        assert b"db.internal" not in answer.body
+
+
+class TestRate:
+    def test_a_bucket_empties_and_fills_again(self) -> None:
+        now = [0.0]
+        limiter = RateLimiter(2.0, clock=lambda: now[0])
+        assert [limiter.take("a") for _ in range(4)] == [0.0] * 4
+        assert limiter.take("a") == pytest.approx(0.5)
+        assert limiter.take("b") == 0.0
+        now[0] = 0.5
+        assert limiter.take("a") == 0.0
+        assert limiter.take("a") > 0
+        now[0] = 1000.0
+        assert [limiter.take("a") for _ in range(5)][:4] == [0.0] * 4
+
+    def test_strangers_cannot_fill_the_memory(self) -> None:
+        limiter = RateLimiter(1.0)
+        for number in range(10_000):
+            limiter.take(str(number))
+        assert len(limiter._buckets) <= 4096
+
+    def test_too_many_requests_are_told_when_to_come_back(self, make: Make) -> None:
+        caller = make(rate_limit_per_s=0.001)
+        assert caller().status == 200
+        answer = caller()
+        assert answer.problem["code"] == "rate_limited"
+        assert int(answer.headers["retry-after"]) >= 1
+        assert caller(client="192.0.2.2").status == 200
+
+    def test_guessing_tokens_is_limited_and_a_valid_one_has_a_bucket_of_its_own(self, make: Make) -> None:
+        token_id, text, digest = new_token()
+        caller = make(tokens={token_id: digest}, rate_limit_per_s=0.001)
+        assert [caller(headers={"x-api-key": "guess"}).status for _ in range(2)] == [401, 429]
+        assert caller(headers={"x-api-key": text}).status == 200

@@ -1,0 +1,81 @@
+"""What a run's process can see, may do and finds ready; its job is the real one where that matters."""
+
+import re
+import sys
+from typing import Any
+
+from maze_core.config import compose_run
+from service.domain.run import RunKind, RunState
+from tests.service.worker.conftest import Bench, eventually
+
+DATABASE_MODULES = ("sqlalchemy", "pysqlite3", "alembic", "psycopg", "service.store", "service.settings")
+
+
+def tree(**overrides: Any) -> dict[str, Any]:
+    """A training run of seconds."""
+    small = {"env.name": "CartPole-v1", "algorithm.n_epochs": 1, "algorithm.epoch_length": 1}
+    config = compose_run(algorithm="ppo", configuration="test", overrides={**small, **overrides}, seed=1)
+    return config.tree
+
+
+def test_a_child_sees_nothing_of_the_worker_and_gives_up_what_it_does_not_need(bench: Bench) -> None:
+    secrets = {"MAZE_RATE_LIMIT_PER_S": "5", "PGPASSWORD": "hunter2", "AWS_SECRET_ACCESS_KEY": "k"}
+    bench.worker("worker_jobs:describe", is_warm=True, variables=secrets, child_memory_bytes=2**40)
+    run = bench.wait_for_end(bench.submit())
+    assert run.result is not None
+    seen = run.result
+    assert [name for name in seen["modules"] if name.startswith(DATABASE_MODULES)] == []
+    assert {"torch", "maze_core.trainers.ppo"} <= set(seen["modules"])
+    assert not {name for name in seen["environment"] if name.startswith("MAZE_")} | (
+        secrets.keys() & seen["environment"].keys()
+    )
+    assert seen["environment"]["OMP_NUM_THREADS"] == "1"
+    assert not any("sqlite" in word for word in seen["arguments"])
+    assert seen["main"] is None
+    assert seen["listing"] == []
+    assert seen["session_leader"]
+    assert seen["umask"] == 0o077
+    assert seen["limits"] == {"RLIMIT_CORE": 0, "RLIMIT_AS": 2**40}
+    if sys.platform == "linux":
+        assert "NoNewPrivs:\t1" in seen["status"]
+        assert re.search(r"Threads:\t2\n", seen["status"]), "one runs, one watches; none came along"
+
+
+def test_a_run_imports_nothing_that_the_forkserver_has_not(bench: Bench) -> None:
+    """Torch's compiler alone, which the first optimizer imports, would cost every run two seconds."""
+    bench.worker("worker_jobs:run_and_list", is_warm=True)
+    run = bench.wait_for_end(bench.submit_tree(tree()))
+    assert run.result is not None, run.error
+    slow = ("maze_core", "torch._", "sympy", "gymnasium.envs", "hydra")
+    assert [name for name in run.result["imported"] if name.startswith(slow)] == []
+
+
+def test_a_specification_is_not_believed_because_it_stands_in_the_database(bench: Bench) -> None:
+    hostile = tree()
+    hostile["env"] = {"_target_": "os.system", "command": "touch owned"}
+    bench.worker("service.worker.jobs:execute")
+    run = bench.wait_for_end(bench.submit_tree(hostile))
+    assert (run.state, run.reason, run.attempt) == (RunState.FAILED, "invalid_specification", 1)
+    assert run.error is not None
+    assert run.error["problems"][0]["path"] == "env._target_"
+
+    config = compose_run("rollout", overrides={"env.name": "CartPole-v1"}, seed=1)
+    of_nobody = bench.wait_for_end(bench.submit_tree(config.tree, RunKind.EVALUATE))
+    assert (of_nobody.state, of_nobody.reason) == (RunState.FAILED, "invalid_specification")
+
+
+def test_a_run_beyond_its_memory_fails_and_says_so(bench: Bench) -> None:
+    bench.worker("worker_jobs:hungry", child_memory_bytes=2 * 2**30, max_attempts=2)
+    run = bench.wait_for_end(bench.submit())
+    assert (run.state, run.reason, run.attempt) == (RunState.FAILED, "attempts_exhausted", 2)
+    assert run.error is not None
+    assert "MemoryError" in run.error["message"]
+
+
+def test_environments_of_the_operators_modules_are_published_and_a_broken_module_is_named(
+    bench: Bench,
+) -> None:
+    bench.worker(env_modules=["operator_environments", "no_such_module"])
+    ids = eventually(bench.stores.registry.env_ids, "published environments")
+    assert {"Operator-v0", "CartPole-v1"} <= ids
+    assert "no_such_module cannot be imported: ModuleNotFoundError" in bench.worker_log()
