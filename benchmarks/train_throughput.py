@@ -78,7 +78,7 @@ def stable_baselines3() -> Advance:
     def advance(n_updates: int) -> int:
         before = model.num_timesteps
         steps = n_updates * N_ENVS * N_STEPS
-        model.learn(steps, reset_num_timesteps=before == 0, log_interval=None)
+        model.learn(steps, reset_num_timesteps=before == 0, log_interval=1_000_000)
         return int(model.num_timesteps - before) if before else steps
 
     return advance

@@ -37,9 +37,6 @@ def serve(settings: Settings, overrides: Mapping[str, object]) -> int:
     listener = bind(settings.host, settings.port)
     port = int(listener.getsockname()[1])
     db_cli.upgrade(settings.database_url)
-    token = None
-    if settings.auth and not db_cli.has_tokens(settings.database_url):
-        token = db_cli.create_token(settings.database_url, "first")
     command = [sys.executable, "-m", "service.cli"]
     parent = ["--parent", str(os.getpid())]
     api = Kept("api", [*command, "api", "--fd", str(listener.fileno()), *parent], [listener.fileno()])
@@ -51,7 +48,7 @@ def serve(settings: Settings, overrides: Mapping[str, object]) -> int:
         grace_s=settings.shutdown_grace_s + EXTRA_S,
         listener=listener,
         is_up=lambda: is_up(*address),
-        announce=lambda: _say(welcome(settings, *address, token)),
+        announce=lambda: _say(welcome(settings, *address, _first_token(settings))),
     )
     return supervisor.run()
 
@@ -99,6 +96,13 @@ def data_path(database_url: str) -> str:
     url = parse_url(database_url)
     path: Path | None = sqlite_path(url)
     return url.render_as_string(hide_password=True) if path is None else str(path.resolve())
+
+
+def _first_token(settings: Settings) -> str | None:
+    """A token when there is none yet; made only when it can be shown, for it is shown once."""
+    if not settings.auth or db_cli.has_tokens(settings.database_url):
+        return None
+    return db_cli.create_token(settings.database_url, "first")
 
 
 def _say(text: str) -> None:

@@ -13,6 +13,8 @@ from types import FrameType
 logger = logging.getLogger(__name__)
 
 POLL_S = 0.1
+PROBE_S = 0.3
+"""Time between two questions whether the service is up."""
 FIRST_PAUSE_S = 0.5
 LONGEST_PAUSE_S = 30.0
 STEADY_S = 60.0
@@ -74,6 +76,7 @@ class Supervisor:
         self._is_up = is_up
         self._announce = announce
         self._announced = False
+        self._probe_at = 0.0
         self._signalled_at: float | None = None
         self._at_once = False
 
@@ -117,10 +120,16 @@ class Supervisor:
                 pause_s = kept.pause_s()
                 logger.error("%s: ended (%s); starts again in %g s", kept.name, _how(code), pause_s)
                 kept.process, kept.start_at = None, time.monotonic() + pause_s
-        if not self._announced and self._is_up():
-            self._announced = True
-            self._announce()
+        self._look_whether_up()
         return 0
+
+    def _look_whether_up(self) -> None:
+        if self._announced or time.monotonic() < self._probe_at:
+            return
+        self._announced = self._is_up()
+        self._probe_at = time.monotonic() + PROBE_S
+        if self._announced:
+            self._announce()
 
     def _end(self) -> int:
         """Ask every process to end, wait, and kill what does not; 1 when something was killed."""

@@ -114,6 +114,7 @@ class RunContext:
         self._training: Training | None = None
         self._agent: Agent | None = None
         self._resume: Checkpoint | None = None
+        self._best: Checkpoint | None = None
         self._is_closed = False
 
     # ------------------------------------------------------------------ what it is
@@ -306,6 +307,7 @@ class RunContext:
         context._start(run_dir)
         context._agent = load_agent(acting)
         context._resume = acting if run_dir is None else _resume_point(run_dir, acting)
+        context._best = acting if run_dir is None else Checkpoint.read(run_dir.checkpoint_path("best"))
         return context
 
     def close(self) -> None:
@@ -339,7 +341,7 @@ class RunContext:
                 "runner= to train."
             )
         if self._training is None:
-            self._training = Training(self._config, resume=self._resume)
+            self._training = Training(self._config, resume=self._resume, best=self._best)
         return self._training
 
     def _acting_agent(self) -> Agent:

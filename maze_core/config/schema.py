@@ -2,11 +2,11 @@
 
 import functools
 import hashlib
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from maze_core.checkpoint import canonical_bytes
 from maze_core.config.instantiate import instantiate
 from maze_core.config.nodes import TARGET
 from maze_core.config.normal_form import Mode, normal_form
@@ -88,10 +88,7 @@ def canonical_json(value: Any) -> bytes:
     Raises:
         ValueError: a number is not finite, a text is no Unicode, or two keys are the same text.
     """
-    text = json.dumps(
-        _with_text_keys(value), sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False
-    )
-    return text.encode("utf-8")
+    return canonical_bytes(_with_text_keys(value))
 
 
 def _with_text_keys(value: Any) -> Any:

@@ -2,11 +2,16 @@
 
 A composer can be handed over in place of its settings, as in ``overrides={"model.policy": composer}``. When
 the model is then built, the spaces that the policy sees (behind all wrappers) take the place of those the
-composer was made with.
+composer was made with. A class derived from one of these may override ``compose``, which finds the spaces in
+``observation_spaces_dict`` and ``action_spaces_dict``.
+
+``as_config`` gives the settings that say the same as the composer, with which its run is recorded; None where
+there are none, as for a derived class.
 """
 
+import copy
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 from maze_core.config.instantiate import instantiate
 from maze_core.models.composing import Model, ModelSpec, compose_critic, compose_policy, seeded
@@ -24,6 +29,8 @@ from maze_core.models.distribution_mapper import DistributionMapper
 from maze_core.models.policies import TorchPolicy
 from maze_core.types import StepKey, Tree
 
+_C = TypeVar("_C", bound="_Composer")
+
 __all__ = [
     "CustomModelComposer",
     "Model",
@@ -34,7 +41,34 @@ __all__ = [
 ]
 
 
-class ProbabilisticPolicyComposer:
+class _Composer:
+    """What composers of a policy and of a critic share: the spaces they compose for."""
+
+    _spec: ModelSpec
+
+    @property
+    def observation_spaces_dict(self) -> SpacesByKey:
+        """Sub-step → what the network sees."""
+        return self._spec.observation_spaces
+
+    @property
+    def action_spaces_dict(self) -> SpacesByKey:
+        """Sub-step → what the policy does."""
+        return self._spec.action_spaces
+
+    @property
+    def agent_counts_dict(self) -> Mapping[StepKey, int]:
+        """Sub-step → number of agents."""
+        return self._spec.agent_counts
+
+    def fitted(self: _C, spec: ModelSpec) -> _C:
+        """The same composer for other spaces."""
+        other = copy.copy(self)
+        other._spec = spec
+        return other
+
+
+class ProbabilisticPolicyComposer(_Composer):
     """Composes a policy: a network per sub-step, and a distribution per action head."""
 
     def __init__(
@@ -80,8 +114,14 @@ class ProbabilisticPolicyComposer:
         with seeded(generator_seed) as generator:
             return compose_policy(self.policy_config, self._spec, generator)
 
+    def as_config(self) -> ProbabilisticPolicyComposerConfig | None:
+        """The settings, unless the distribution mapper has rules of its own."""
+        has_rules = self.distribution_mapper is not None and self.distribution_mapper.rules
+        is_ours = type(self) is ProbabilisticPolicyComposer
+        return self.policy_config if is_ours and not has_rules else None
 
-class _StateCriticComposer:
+
+class _StateCriticComposer(_Composer):
     """What the two state critic composers share."""
 
     _config: type[StepStateCriticConfig | SharedStateCriticConfig]
@@ -111,6 +151,10 @@ class _StateCriticComposer:
         """Build the critic for the composer's own spaces."""
         with seeded(generator_seed) as generator:
             return compose_critic(self.critic_config, self._spec, generator)
+
+    def as_config(self) -> StepStateCriticConfig | SharedStateCriticConfig | None:
+        """The settings."""
+        return self.critic_config if type(self) in (StepStateCriticComposer, SharedStateCriticComposer) else None
 
 
 class StepStateCriticComposer(_StateCriticComposer):
@@ -157,6 +201,10 @@ class _ModelComposer:
         return self.config.build(
             observation_spaces, action_spaces, agent_counts, generator_seed=generator_seed
         )
+
+    def as_config(self) -> CustomModelConfig | TemplateModelConfig | None:
+        """The settings."""
+        return self.config if type(self) in (CustomModelComposer, TemplateModelComposer) else None
 
 
 class CustomModelComposer(_ModelComposer):

@@ -4,10 +4,12 @@ Weights depend on the settings, the spaces and the seed alone. Networks of ours 
 own; those of the user's draw from torch's global one, which is seeded for them and put back afterwards.
 """
 
+import inspect
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -62,13 +64,38 @@ def compose_model(config: Any, spec: ModelSpec, generator_seed: int) -> Model:
         InvalidSpecificationError: a network does not fit the spaces, or a space has no distribution.
     """
     policy_seed, critic_seed = (int(n) for n in np.random.SeedSequence(generator_seed).generate_state(2))
-    with seeded(policy_seed) as generator:
-        policy = compose_policy(getattr(config.policy, "policy_config", config.policy), spec, generator)
-    if config.critic is None:
-        return Model(policy=policy, critic=None)
-    with seeded(critic_seed) as generator:
-        critic = compose_critic(getattr(config.critic, "critic_config", config.critic), spec, generator)
+    policy = _composed(config.policy, compose_policy, spec, policy_seed)
+    critic = None if config.critic is None else _composed(config.critic, compose_critic, spec, critic_seed)
     return Model(policy=policy, critic=critic)
+
+
+def _composed(part: Any, compose: Callable[..., Any], spec: ModelSpec, seed: int) -> Any:
+    """A policy or critic from its settings, from a composer, or from a function that gives one of them."""
+    if isinstance(part, partial):
+        part = called_with_spaces(part, spec)
+    if hasattr(part, "fitted"):
+        return part.fitted(spec).compose(seed)
+    settings = getattr(part, "policy_config", getattr(part, "critic_config", part))
+    with seeded(seed) as generator:
+        return compose(settings, spec, generator)
+
+
+def called_with_spaces(made: "partial[Any]", spec: ModelSpec) -> Any:
+    """What a function or class of the user's gives; it is handed the spaces it has parameters for."""
+    known = {
+        "observation_spaces_dict": spec.observation_spaces,
+        "action_spaces_dict": spec.action_spaces,
+        "agent_counts_dict": spec.agent_counts,
+        "distribution_mapper": spec.mapper,
+    }
+    parameters = inspect.signature(made.func).parameters
+    takes_all = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
+    missing = {
+        name: value
+        for name, value in known.items()
+        if (takes_all or name in parameters) and made.keywords.get(name) is None
+    }
+    return made(**missing)
 
 
 def spec_of(
@@ -77,15 +104,19 @@ def spec_of(
     action_spaces: SpacesByKey,
     agent_counts: Mapping[StepKey, int],
 ) -> ModelSpec:
-    """What the networks of this configuration are built for; a composer's own distribution mapper wins."""
+    """What the networks of this configuration are built for; the rules of a composer's own mapper win."""
     mapper = getattr(config.policy, "distribution_mapper", None)
     return ModelSpec(
         observation_spaces=observation_spaces,
         action_spaces=action_spaces,
         agent_counts=agent_counts,
-        mapper=mapper or DistributionMapper(action_spaces, config.distribution_mapper_config),
+        mapper=mapper if mapper and mapper.rules else _mapper(config, action_spaces),
         template=config.model_builder if isinstance(config, TemplateModelConfig) else None,
     )
+
+
+def _mapper(config: Any, action_spaces: SpacesByKey) -> DistributionMapper:
+    return DistributionMapper(action_spaces, config.distribution_mapper_config)
 
 
 def compose_policy(

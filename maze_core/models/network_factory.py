@@ -1,5 +1,6 @@
 """Networks from what a configuration names: settings, classes, functions or modules, for given spaces."""
 
+import copy
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -64,8 +65,8 @@ class NetworkFactory:
                 )
             program = from_template(input_spaces(space, self.masks), self.template, n_out, gain)
             return GraphNetwork(program, outputs, self.generator)
-        if isinstance(entry, nn.Module):
-            return self._fitted(entry, space, outputs, path)
+        if isinstance(entry, nn.Module):  # a copy: the caller's own and every other model stay as they are
+            return self._fitted(copy.deepcopy(entry), space, outputs, path)
         if callable(entry):
             return self._fitted(self._called(entry, space, outputs, path), space, outputs, path)
         raise _problem(

@@ -34,17 +34,20 @@ class Training:
     Args:
         config: what to train.
         resume: a checkpoint of the same configuration to go on from.
+        best: the best checkpoint before ``resume``; it acts until a better one is made.
 
     Raises:
         InvalidSpecificationError: the configuration's parts do not fit each other.
         CheckpointError: ``resume`` belongs to another configuration.
     """
 
-    def __init__(self, config: RunConfig, *, resume: Checkpoint | None = None) -> None:
+    def __init__(
+        self, config: RunConfig, *, resume: Checkpoint | None = None, best: Checkpoint | None = None
+    ) -> None:
         self.config = config
         self.world: World = build_world(config)
         self.counters = Counters()
-        self.best: Checkpoint | None = None
+        self.best = best
         self.last: Checkpoint | None = None
         self._reporter: Reporter = SilentReporter()
         self._eval_env: WrappedVectorEnv | None = None

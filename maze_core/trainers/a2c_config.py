@@ -23,7 +23,7 @@ class A2CAlgorithmConfig(ActorCriticConfig):
     """Advantage actor-critic: one gradient step per rollout (Mnih et al. 2016, arXiv:1602.01783)."""
 
     n_epochs: PositiveInt = 60
-    """Epochs to train; the learning-rate schedule ends here."""
+    """Epochs to train; the learning-rate schedule ends here, and starts anew when more are asked for."""
     epoch_length: PositiveInt = 25
     """Updates per epoch; an evaluation follows the last one."""
     n_rollout_steps: PositiveInt = 16

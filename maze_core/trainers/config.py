@@ -41,7 +41,7 @@ class FitConfig:
     """Settings of the training loop."""
 
     n_epochs: PositiveInt = 30
-    """Epochs to train; the learning-rate schedule ends here."""
+    """Epochs to train; the learning-rate schedule ends here, and starts anew when more are asked for."""
     epoch_length: PositiveInt = 4
     """Updates per epoch; an evaluation follows the last one."""
     patience: OptionalPositiveInt = None
@@ -80,7 +80,7 @@ class ActorCriticConfig(FitConfig):
     lr: Annotated[float, Field(gt=0.0)] = 1e-3
     """Adam's step size at the start."""
     lr_schedule: Literal["constant", "linear"] = "linear"
-    """``linear`` falls to 0 at ``n_epochs``."""
+    """``linear`` falls to 0 over ``n_epochs``."""
     gamma: Fraction = 0.99
     """Discount per step of environment time."""
     gae_lambda: Fraction = 0.95

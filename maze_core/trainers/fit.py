@@ -128,7 +128,8 @@ def fit(loop: Loop, n_epochs: int) -> TrainReport:
 def _run_epoch(loop: Loop) -> list[UpdateReport] | None:
     """The updates of one epoch; None when a cancel came in between."""
     counters = loop.counters
-    progress = min(counters.epoch / loop.config.n_epochs, 1.0 - 1e-6)
+    # beyond the configured epochs schedules start anew: at their end they would leave nothing to learn with
+    progress = counters.epoch % loop.config.n_epochs / loop.config.n_epochs
     updates = []
     for _ in range(loop.config.epoch_length):
         if loop.cancelled():

@@ -3,11 +3,11 @@
 from collections.abc import Callable
 from typing import Any
 
-from fastapi import APIRouter, Response
-from starlette.responses import JSONResponse
+from fastapi import APIRouter
 
 from service.api.config_models import HealthOut
 from service.api.dependencies import Services, ServicesDep
+from service.api.problems import RequestProblem
 from service.domain.errors import ServiceError
 
 router = APIRouter(prefix="/health", tags=["service"])
@@ -19,17 +19,20 @@ async def live() -> HealthOut:
     return HealthOut(status="ok")
 
 
-@router.get("/ready", response_model=HealthOut)
-def ready(services: ServicesDep) -> HealthOut | Response:
+@router.get("/ready")
+def ready(services: ServicesDep) -> HealthOut:
     """Whether database and schema are there (else 503); a missing worker is only a warning."""
     checks = {
         "database": _check(services.runs.change_marker),
         "migrations": _check(services.check_schema),
         "workers": _workers(services),
     }
-    is_ready = all(check["status"] != "failed" for check in checks.values())
-    health = HealthOut(status="ok" if is_ready else "unavailable", checks=checks)
-    return health if is_ready else JSONResponse(health.model_dump(), 503, headers={"Retry-After": "1"})
+    if failed := [name for name, check in checks.items() if check["status"] == "failed"]:
+        detail = f"Not ready: {', '.join(failed)} failed."
+        raise RequestProblem(
+            503, "not_ready", detail, headers={"Retry-After": "1"}, details={"checks": checks}
+        )
+    return HealthOut(status="ok", checks=checks)
 
 
 def _check(probe: Callable[[], object]) -> dict[str, Any]:

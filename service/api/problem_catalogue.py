@@ -40,13 +40,11 @@ CATALOGUE: Mapping[str, ProblemKind] = MappingProxyType(
             422, "Fields or parameters are unknown, missing or of the wrong kind."
         ),
         "invalid_specification": ProblemKind(422, "The configuration cannot work; every problem is listed."),
-        "invalid_value": ProblemKind(422, "A value in a compute_action body does not fit; see its pointer."),
-        "invalid_selector": ProblemKind(422, "A checkpoint is best, last, epoch:N or a checkpoint id."),
-        "space_mismatch": ProblemKind(422, "An observation does not fit the environment's space."),
         "idempotency_conflict": ProblemKind(422, "The Idempotency-Key was used with another body."),
         "rate_limited": ProblemKind(429, "Too many requests; see Retry-After."),
         "internal": ProblemKind(500, "The service made a mistake; its log says more under the request_id."),
         "capacity": ProblemKind(503, "A queue is full; see Retry-After."),
+        "not_ready": ProblemKind(503, "Database or schema are not there; see checks."),
         "agent_gone": ProblemKind(
             503, "The process that held the policy ended; the next request loads it again."
         ),

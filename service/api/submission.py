@@ -10,7 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from maze_core.config import RunConfig, compose_run, config_module
+from maze_core.config import RunConfig, compose_run, config_groups, config_module
+from maze_core.config.index import PRESET_GROUPS
 from maze_core.config.trust import check_arguments, check_tree
 from maze_core.errors import MazeError
 from maze_core.models.config import TorchPolicyConfig
@@ -121,7 +122,8 @@ def _sets_seeds(arguments: Mapping[str, Any], directories: list[str]) -> bool:
     """Whether an override or a preset sets the seeds; then nothing is drawn for both."""
     if any(key == "seeding" or key.startswith("seeding.") for key in arguments.get("overrides", {})):
         return True
-    presets = [(group, arguments[group]) for group in ("experiment", "configuration") if group in arguments]
+    known = config_groups(directories)
+    presets = [(group, arguments[group]) for group in PRESET_GROUPS if arguments.get(group) in known[group]]
     return any("seeding" in (config_module(*preset, directories)["config"] or {}) for preset in presets)
 
 

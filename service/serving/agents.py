@@ -5,9 +5,11 @@ second, so that requests for a damaged checkpoint do not read it again and again
 """
 
 import asyncio
+import gc
 import time
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
+from functools import cache
 
 from service.domain.errors import CapacityError, NotFoundError, ServiceError
 from service.serving.metrics import ActionMetrics
@@ -127,6 +129,7 @@ class AgentCache:
             raise
         finally:
             del self._loading[checkpoint_id]
+        await asyncio.to_thread(_settle_memory)
         self._metrics.loads += 1
         self._agents[checkpoint_id] = served
         while len(self._agents) > self._capacity:
@@ -156,3 +159,14 @@ class AgentCache:
         task = asyncio.get_running_loop().create_task(served.close())
         self._closing.add(task)
         task.add_done_callback(self._closing.discard)
+
+
+@cache
+def _settle_memory() -> None:
+    """Take what lives as long as the process out of the garbage collector's sight, once.
+
+    After the first load everything is imported: some 70,000 objects, and a full collection of them stops all
+    requests for 70 ms, several times a second under load.
+    """
+    gc.collect()
+    gc.freeze()

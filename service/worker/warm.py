@@ -1,25 +1,43 @@
 """What the forkserver imports once, so that a run's child starts in milliseconds. Nothing else imports it.
 
 The forkserver is a process without threads: it imports and forks, and trains nothing. It lives in a session
-of its own, for a signal to the worker's group is the worker's to handle, and dies with the worker.
+of its own, for a signal to the worker's group is the worker's to handle. It ends a moment after its worker,
+and the kernel ends with it the children that were too busy to see their pipe end.
 """
 
 import contextlib
 import importlib
 import os
 import pkgutil
+import signal
+import time
+from types import FrameType
 
 import setproctitle
 
 from service.worker.isolation import die_with_parent
 
+CLEANUP_S = 2.0
+"""Time that children have to remove their directories when the worker was killed."""
+
+WORKER = os.getppid()
+
+
+def _on_sigterm(_number: int, _frame: FrameType | None) -> None:
+    """The kernel says so when the worker ends; from anyone else it means nothing while the worker lives."""
+    if os.getppid() != WORKER:
+        time.sleep(CLEANUP_S)
+        os._exit(0)
+
+
 with contextlib.suppress(PermissionError):
     os.setsid()
-die_with_parent()
+signal.signal(signal.SIGTERM, _on_sigterm)
+die_with_parent(signal.SIGTERM)
 setproctitle.setproctitle("maze: forkserver")
 
 import gymnasium.envs.classic_control  # noqa: E402, F401
-import torch  # noqa: E402  (after the two calls above: it takes seconds)
+import torch  # noqa: E402  (after the calls above: it takes seconds)
 
 import maze_core  # noqa: E402
 import service.worker.child  # noqa: E402, F401

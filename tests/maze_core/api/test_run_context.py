@@ -109,6 +109,16 @@ def test_training_goes_on_from_a_loaded_directory(tmp_path):
     assert resumed.content_sha256 == whole.content_sha256
 
 
+def test_the_best_checkpoint_still_acts_when_training_further_brings_no_better_one(tmp_path):
+    with RunContext(run_dir=tmp_path, overrides=QUICK, seed=1) as context:
+        context.train(2)
+        best = context.save(tmp_path / "best.ckpt").read_bytes()
+    with RunContext.load(tmp_path) as loaded:
+        loaded._resume.identity["counters"]["best_value"] = 1e9
+        loaded.train(1)
+        assert loaded.save(tmp_path / "again.ckpt").read_bytes() == best
+
+
 def test_compute_action_leaves_the_observation_alone_and_refuses_one_that_does_not_fit(trained):
     observation = {"observation": np.zeros(4, np.float32)}
     trained.compute_action(observation)

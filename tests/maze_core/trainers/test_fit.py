@@ -120,6 +120,12 @@ def test_the_next_call_goes_on_where_the_last_one_stopped_and_so_does_the_schedu
     assert updates[-1] == ("update", 3, 0.3)
 
 
+def test_beyond_the_configured_epochs_the_schedule_starts_anew():
+    journal = Journal()
+    fit(journal.loop(n_epochs=2, epoch_length=1), 5)
+    assert [call[2] for call in journal.calls if call[0] == "update"] == [0.0, 0.5, 0.0, 0.5, 0.0]
+
+
 def test_metrics_are_means_over_the_epoch_at_its_environment_step():
     journal = Journal()
     fit(journal.loop(), 1)

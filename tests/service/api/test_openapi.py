@@ -13,6 +13,14 @@ from service.api.application import ROUTERS
 from service.api.examples import EXAMPLES
 from service.api.problem_catalogue import CATALOGUE
 from service.api.requests import ComposeRequest, EvaluateRequest, RolloutRequest, TrainRequest
+from service.domain.errors import (
+    CapacityError,
+    IdempotencyConflictError,
+    NotFoundError,
+    ServiceError,
+    StateConflictError,
+    StoreUnavailableError,
+)
 from service.serving.request import decode_request
 from tests.service.api.client import Client
 
@@ -132,6 +140,15 @@ def test_every_problem_of_an_example_is_in_the_catalogue(document: dict[str, Any
     for name, response in document["components"]["responses"].items():
         example = response["content"]["application/problem+json"]["example"]
         assert CATALOGUE[example["code"]].status == example["status"] == int(name.removeprefix("Problem"))
+
+
+def test_every_kind_of_error_of_the_service_is_in_the_catalogue() -> None:
+    answered: list[type[ServiceError]] = [NotFoundError, StateConflictError, IdempotencyConflictError]
+    answered += [CapacityError, StoreUnavailableError]
+    while answered:
+        kind = answered.pop()
+        answered += kind.__subclasses__()  # those of the serving package are loaded with the hot route
+        assert kind.code in CATALOGUE, kind
 
 
 def test_the_document_is_made_once(client: Client) -> None:

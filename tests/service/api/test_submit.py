@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -9,6 +10,7 @@ import pytest
 
 from maze_core.config import compose_run
 from service.domain.run import RunKind, RunState
+from service.settings import Settings
 from service.store import Stores
 from tests.service.api.client import Client
 from tests.service.api.submissions import TRAIN, errors
@@ -228,3 +230,25 @@ class TestPreferWait:
         answer = client.post("/v1/train", {}, headers=headers)
         assert answer.headers.get("preference-applied") == applied
         assert answer.status_code == (200 if applied else 202)
+
+
+class TestOperatorsModules:
+    @pytest.fixture
+    def settings(self, sqlite_url: str, tmp_path: Path) -> Settings:
+        (tmp_path / "experiment").mkdir()
+        preset = "# @package _global_\nseeding:\n  env_base_seed: 11\n  agent_base_seed: 12\n"
+        (tmp_path / "experiment" / "seeded.yaml").write_text(preset)
+        return Settings(database_url=sqlite_url, auth=False, config_dirs=[str(tmp_path)])
+
+    def test_a_preset_of_theirs_may_set_the_seeds(self, client: Client, stores: Stores) -> None:
+        run = client.post("/v1/train", {"experiment": "seeded"}).json()
+        assert run["seed"] == 11
+        assert stores.runs.get(run["id"]).config["seeding"] == {"env_base_seed": 11, "agent_base_seed": 12}
+
+    def test_it_is_listed_with_the_others(self, client: Client) -> None:
+        names = [module["name"] for module in client.get("/v1/config/groups/experiment").json()["modules"]]
+        assert "seeded" in names
+
+    def test_a_preset_that_is_not_there_is_one_problem_among_all(self, client: Client) -> None:
+        answer = client.post("/v1/train", {"experiment": "seded", "algorithm": "pp0"})
+        assert errors(answer) == {"/experiment": "unknown_module", "/algorithm": "unknown_module"}

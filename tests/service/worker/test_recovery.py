@@ -5,7 +5,7 @@ import signal
 
 import pytest
 
-from service.domain.run import RunState
+from service.domain.run import RunKind, RunState
 from tests.service.worker.conftest import PATIENCE_S, Bench, eventually
 
 RUN = {"n": 60, "sleep_s": 0.05}
@@ -47,6 +47,19 @@ def test_a_killed_worker_takes_its_child_along_and_another_one_goes_on(bench: Be
     assert (run.state, run.attempt) == (RunState.SUCCEEDED, 2)
     assert "queued" in bench.states(run_id)[1:]
     assert counted_once(bench, run_id)
+
+
+def test_a_child_that_cannot_notice_dies_with_its_worker_as_well(bench: Bench) -> None:
+    worker = bench.worker(is_warm=True)
+    frozen, counting = bench.submit(frozen=True), bench.submit(RunKind.EVALUATE, **LONG)
+    bench.wait_for_phase(frozen)
+    bench.wait_for_epoch(counting, 1)
+    children = [bench.child_of(run_id) for run_id in (frozen, counting)]
+    directory = children[1].cwd()
+    worker.kill()
+    for child in children:
+        child.wait(PATIENCE_S)
+    assert not os.path.exists(directory)
 
 
 def test_a_worker_that_slept_through_its_lease_writes_nothing_more(bench: Bench) -> None:

@@ -19,6 +19,9 @@ def count(start: frames.Start, channel: Channel, stop: StopWish, rules: Rules) -
 
     A checkpoint's bundle is the number it was made at. ``die_at`` and ``die_attempts`` say when to die.
     """
+    if start.tree.get("frozen"):
+        channel.send(frames.Phase(name="training"))
+        ctypes.PyDLL(None).sleep(1000)  # holds the GIL: no other thread of this process runs any more
     tree, first = start.tree, int(start.resume or b"0")
     channel.send(frames.Phase(name="training"))
     print(f"attempt {start.attempt} from {first}", flush=True)
