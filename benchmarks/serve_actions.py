@@ -109,14 +109,19 @@ def _stored_run(url: str, folder: Path) -> str:
 
 
 def _trained_bundle(folder: Path) -> tuple[bytes, dict[str, Any]]:
-    """A checkpoint of PPO on CartPole after one short epoch, with 2 × 64 tanh units, and its digests."""
+    """A checkpoint of PPO on CartPole after one short epoch, and its digests: normalization and 2 × 64 tanh units."""
     from maze_core import RunContext
     from maze_core.checkpoint import Checkpoint
 
-    overrides = {"env.name": "CartPole-v1"}
     seed = 1
     with RunContext(
-        run_dir=folder / "run", algorithm="ppo", overrides=overrides, configuration="test", seed=seed
+        run_dir=folder / "run",
+        wrappers="vector_obs",
+        algorithm="ppo",
+        model="flatten_concat",
+        configuration="test",
+        overrides={"env.name": "CartPole-v1"},
+        seed=seed,
     ) as context:
         context.train(n_epochs=1)
         path = context.save(folder / "bundle", "last")

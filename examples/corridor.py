@@ -43,4 +43,4 @@ class Corridor(gymnasium.Env[NDArray[np.float32], np.int64]):
         return np.array([2 * self.position / (self.length - 1) - 1], dtype=np.float32)
 
 
-gymnasium.register(id="Corridor-v0", entry_point=Corridor, max_episode_steps=50)
+gymnasium.register(id="Corridor-v0", entry_point=f"{__name__}:Corridor", max_episode_steps=50)

@@ -13,11 +13,13 @@ import numpy as np
 from gymnasium import spaces
 
 from maze_core.checkpoint import Checkpoint
+from maze_core.config.schema import RunConfig
 from maze_core.data.spaces import check_value, space_from_json, space_to_json
 from maze_core.envs.wrappers.stack import build_wrappers
 from maze_core.envs.wrappers.wrapper import ProcessedObservation, Wrapper, bind_wrappers
-from maze_core.errors import CheckpointError, NotServableError, SpaceMismatchError
+from maze_core.errors import CheckpointError, InvalidSpecificationError, NotServableError, SpaceMismatchError
 from maze_core.models.acting import ActingPolicy, to_env_actions
+from maze_core.models.rebuilt import stored_policy
 from maze_core.types import JSON, Action, ActorID, Array, Observation, StepKey, Tree
 
 SpacesByKey = Mapping[StepKey, spaces.Dict]
@@ -177,12 +179,15 @@ class Agent:
         return plain["action"] if list(plain) == ["action"] else plain
 
 
-def load_agent(source: Checkpoint | bytes | Path, *, check: bool = True) -> Agent:
+def load_agent(
+    source: Checkpoint | bytes | Path, *, check: bool = True, objects: Mapping[str, object] | None = None
+) -> Agent:
     """The agent of a checkpoint.
 
     Args:
         source: a checkpoint, the bytes of its bundle, or the path of its file.
         check: replay the recorded observations and compare with the recorded actions.
+        objects: live objects that the configuration only names, by path, such as ``wrappers.0``.
 
     Raises:
         CheckpointError: damaged, of another kind, or acting differently from the run that wrote it.
@@ -191,7 +196,9 @@ def load_agent(source: Checkpoint | bytes | Path, *, check: bool = True) -> Agen
         source = Checkpoint.read(source)
     checkpoint = Checkpoint.from_bytes(source) if isinstance(source, bytes) else source
     try:
-        agent = _build(checkpoint)
+        agent = _build(checkpoint, objects or {})
+    except InvalidSpecificationError as error:
+        raise CheckpointError(f"The checkpoint's agent cannot be built here: {error}") from error
     except (KeyError, TypeError, AttributeError) as error:
         raise CheckpointError(f"The checkpoint does not describe an agent: {error!r}.") from error
     if check and agent.servable:
@@ -227,21 +234,24 @@ def record_actions(agent: Agent, observations: Mapping[StepKey, Observation]) ->
     return arrays
 
 
-def _build(checkpoint: Checkpoint) -> Agent:
+def _build(checkpoint: Checkpoint, objects: Mapping[str, object]) -> Agent:
     identity = checkpoint.identity
     described = identity["spaces"]
     observation_spaces = {entry["step_key"]: _dict_space(entry["observation"]) for entry in described}
     action_spaces = {entry["step_key"]: _dict_space(entry["action"]) for entry in described}
-    wrappers = build_wrappers(identity["config"]["wrappers"])
-    _, policy_actions = bind_wrappers(wrappers, observation_spaces, action_spaces)
+    wrappers = build_wrappers(identity["config"]["wrappers"], objects)
+    seen, policy_actions = bind_wrappers(wrappers, observation_spaces, action_spaces)
     for i, wrapper in enumerate(wrappers):
         wrapper.load_state_dict(checkpoint.section(f"wrappers/{i}"))
+    agent_counts = {entry["step_key"]: entry["agents"] for entry in described}
+    config = RunConfig(mode="train", tree=identity["config"], objects=objects)
+    arrays = checkpoint.section("policy")
     return Agent(
         observation_spaces=observation_spaces,
         action_spaces=action_spaces,
-        agent_counts={entry["step_key"]: entry["agents"] for entry in described},
+        agent_counts=agent_counts,
         wrappers=wrappers,
-        policy=ActingPolicy.from_description(identity["acting"], checkpoint.section("policy")),
+        policy=stored_policy(identity["acting"], arrays, config, seen, policy_actions, agent_counts),
         policy_action_spaces=policy_actions,
         checkpoint_sha256=checkpoint.content_sha256,
         servable=identity["servable"],

@@ -7,10 +7,11 @@ MazeError
 │   └── NotServableError          a checkpoint trains on, but cannot act on raw observations
 ├── EnvError                      an environment broke its contract
 ├── DivergedError                 training produced a number that is not finite
+├── JobFailedError                one job of a multirun failed; stands in its place among the results
 └── ContextClosedError            a RunContext was used after close()
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 
@@ -80,6 +81,26 @@ class EnvError(MazeError):
 
 class DivergedError(MazeError):
     """Training produced a number that is not finite."""
+
+
+class JobFailedError(MazeError):
+    """One job of a multirun failed; it stands in the job's place among the results, and is raised by none of them.
+
+    Attributes:
+        job: the job's number, from 0.
+        choices: key → what the job had there.
+        error_type: name of the class of what went wrong.
+        details: where it went wrong, for a log.
+    """
+
+    def __init__(
+        self, job: int, choices: Mapping[str, object], error_type: str, message: str, details: str = ""
+    ) -> None:
+        """Say which job failed and why."""
+        self.job, self.choices, self.error_type, self.details = job, dict(choices), error_type, details
+        self.message = message
+        chosen = ", ".join(f"{key}={value}" for key, value in choices.items())
+        super().__init__(f"Job {job}{f' ({chosen})' if chosen else ''} failed: {error_type}: {message}")
 
 
 class ContextClosedError(MazeError):

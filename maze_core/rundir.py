@@ -1,12 +1,14 @@
 """The run directory: the only module that knows the file names in it.
 
-config.yaml             the resolved configuration, its digest, seeds
+config.yaml             the resolved configuration, its digest, seeds, and which parts it only names
 checkpoints/best.ckpt   best evaluation · last.ckpt · epoch-00005.ckpt (scheduled; the last three are kept)
 metrics.jsonl           one line per epoch
 report.json             how training ended
 tensorboard/            event files
 """
 
+import contextlib
+import itertools
 import json
 import re
 from collections.abc import Mapping
@@ -34,9 +36,12 @@ class RunDir:
         """Folder of the event files."""
         return self.path / "tensorboard"
 
-    def write_config(self, tree: Tree, config_sha256: str) -> None:
-        """Store the resolved configuration."""
-        text = yaml.safe_dump({"config_sha256": config_sha256, "config": tree}, sort_keys=False, width=110)
+    def write_config(
+        self, tree: Tree, config_sha256: str, undescribed: Mapping[str, str] | None = None
+    ) -> None:
+        """Store the resolved configuration; ``undescribed`` names the parts that were live objects, by path."""
+        record = {"config_sha256": config_sha256, "undescribed": dict(undescribed or {}), "config": tree}
+        text = yaml.safe_dump(record, sort_keys=False, width=110)
         write_atomically(self.path / "config.yaml", text.encode())
 
     def read_config(self) -> Tree | None:
@@ -100,6 +105,17 @@ class RunDir:
         folder = self.path / "checkpoints"
         found = [(_EPOCH.search(path.name), path) for path in folder.glob("epoch-*.ckpt")]
         return sorted((int(match[1]), path) for match, path in found if match)
+
+
+def new_run_dir(parent: Path, name: str) -> RunDir:
+    """A new folder of this name, or with a number behind it where another run has just taken the name."""
+    parent.mkdir(parents=True, exist_ok=True)
+    for attempt in itertools.count(1):
+        path = parent / (name if attempt == 1 else f"{name}-{attempt}")
+        with contextlib.suppress(FileExistsError):
+            path.mkdir()
+            return RunDir(path)
+    raise AssertionError("unreachable")
 
 
 def json_safe(value: Any) -> Any:

@@ -4,7 +4,9 @@ The façade holds no logic of its own: the constructor composes and validates, e
 global is touched: no working directory, argv, stdout or random state of the process.
 """
 
+import copy
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 from os import PathLike
 from pathlib import Path
@@ -12,12 +14,19 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from maze_core.agent import Agent, load_agent
+from maze_core.api.specification import (
+    checkpoint_of,
+    passed_again,
+    resume_point,
+    run_of,
+    specified,
+    whole_number,
+)
 from maze_core.checkpoint import Checkpoint
-from maze_core.config.compose import compose_run
 from maze_core.config.schema import RunConfig
-from maze_core.errors import CheckpointError, ContextClosedError, InvalidSpecificationError
+from maze_core.errors import ContextClosedError, InvalidSpecificationError
 from maze_core.metrics import Reporter, Reporters
-from maze_core.rundir import RunDir
+from maze_core.rundir import RunDir, new_run_dir
 from maze_core.runners.config import rollout_tree
 from maze_core.types import JSON, Action, ActorID, Tree
 
@@ -29,7 +38,6 @@ if TYPE_CHECKING:
     from maze_core.trainers.fit import TrainReport
 
 Cancelled = Callable[[], bool]
-ROLLOUT_RUNNERS = ("sequential", "parallel")
 
 
 def _never() -> bool:
@@ -45,16 +53,18 @@ class RunContext:
 
     Args:
         run_dir: where checkpoints, metrics and configuration are written; None takes a new folder below ``outputs``
-            at the first ``train()``.
+            at the first ``train()``. A run that is there already is gone on with: it acts with its best checkpoint,
+            and ``train()`` goes on from its last one. Relative paths of ``save``, ``resume`` and ``policy.run`` lie
+            in it.
         env: environment.
         wrappers: wrapper stack.
         algorithm: training algorithm.
         model: networks of policy and critic.
         policy: ``model.policy``; or, as the name of a rollout policy such as ``"random_policy"``, a context that
-            only plays.
+            only plays, writes nothing, and takes the policy of ``run_dir`` where it is to be that of a run.
         critic: ``model.critic``.
         launcher: not available in this version.
-        runner: ``dev`` or ``local``; ``sequential`` or ``parallel`` for a context that only plays.
+        runner: ``dev`` or ``local``; with a rollout policy ``sequential`` or ``parallel``.
         overrides: dotted key → value, applied last; ``{"env.name": "CartPole-v1"}``. Never changed.
         configuration: ``"test"`` for small, quick settings.
         experiment: a named set of choices and values.
@@ -64,7 +74,9 @@ class RunContext:
         config_dirs: folders with configuration modules of your own.
 
     Raises:
-        InvalidSpecificationError: with every problem found; nothing has been built then.
+        InvalidSpecificationError: with every problem found; nothing has been built then. Also where ``run_dir`` holds
+            a run with another configuration.
+        CheckpointError: a checkpoint in ``run_dir`` is damaged.
     """
 
     def __init__(
@@ -89,28 +101,32 @@ class RunContext:
     ) -> None:
         if multirun:
             raise InvalidSpecificationError("multirun is not available yet; make one RunContext per run.")
-        plays_only = isinstance(policy, str) or runner in ROLLOUT_RUNNERS
-        self._config = compose_run(
-            "rollout" if plays_only else "train",
-            env=env,
-            wrappers=wrappers,
-            algorithm=algorithm,
-            model=model,
-            policy=policy,
-            critic=critic,
-            launcher=launcher,
-            runner=runner,
-            overrides=overrides,
-            configuration=configuration,
-            experiment=experiment,
-            seed=seed,
-            config_dirs=[str(folder) for folder in config_dirs],
-        )
+        folder = None if run_dir is None else RunDir(Path(run_dir).resolve())
+        arguments = {
+            "env": env,
+            "wrappers": wrappers,
+            "algorithm": algorithm,
+            "model": model,
+            "policy": policy,
+            "critic": critic,
+            "launcher": launcher,
+            "runner": runner,
+            "overrides": overrides,
+            "configuration": configuration,
+            "experiment": experiment,
+            "seed": seed,
+            "config_dirs": [str(directory) for directory in config_dirs],
+        }
+        config, stored = specified(folder, arguments)
         self.silent = silent
-        self._start(None if run_dir is None else RunDir(Path(run_dir).resolve()))
+        self._start(config, folder)
+        if stored is not None:
+            self._resume, self._best = stored.resume, stored.best
 
-    def _start(self, run_dir: RunDir | None) -> None:
+    def _start(self, config: RunConfig, run_dir: RunDir | None) -> None:
+        self._config = config
         self._run_dir = run_dir
+        self._base = Path() if run_dir is None else run_dir.path
         self._training: Training | None = None
         self._agent: Agent | None = None
         self._resume: Checkpoint | None = None
@@ -122,7 +138,15 @@ class RunContext:
     @property
     def config(self) -> Tree:
         """The resolved configuration, a copy."""
-        return RunConfig.from_tree(self._config.tree, self._config.mode).tree
+        return copy.deepcopy(self._config.tree)
+
+    @property
+    def undescribed(self) -> dict[str, str]:
+        """Path → name of each part that was given as an object which no configuration describes.
+
+        Where it is empty, the recorded configuration alone gives the same run again.
+        """
+        return self._config.undescribed
 
     @property
     def config_sha256(self) -> str:
@@ -142,7 +166,12 @@ class RunContext:
     # ------------------------------------------------------------------ the verbs
 
     def train(
-        self, n_epochs: int | None = None, *, reporter: Reporter | None = None, cancelled: Cancelled = _never
+        self,
+        n_epochs: int | None = None,
+        *,
+        reporter: Reporter | None = None,
+        cancelled: Cancelled = _never,
+        **limits: Any,
     ) -> "TrainReport":
         """Train, or train further.
 
@@ -150,6 +179,7 @@ class RunContext:
             n_epochs: epochs to train now; None trains what is left of the configured number, or that number again.
             reporter: takes progress, metrics and checkpoints beside the run directory.
             cancelled: asked between updates; True stores a checkpoint and ends.
+            **limits: when to stop this time: ``max_env_steps``, ``max_wall_s``, ``patience``, ``target_return``.
 
         Returns:
             How it ended; acting, evaluation and rollouts use the best checkpoint from now on.
@@ -157,19 +187,19 @@ class RunContext:
         Raises:
             DivergedError: a loss or weight is not finite.
             EnvError: the environment broke its contract.
-            InvalidSpecificationError: this context only plays.
+            InvalidSpecificationError: this context only plays, or an argument is not known or not valid.
         """
-        if n_epochs is not None and n_epochs < 1:
-            raise InvalidSpecificationError(f"n_epochs: {n_epochs} is not at least 1.")
+        if n_epochs is not None:
+            n_epochs = whole_number(n_epochs, "n_epochs")
         from maze_core.api.run_dir_reporter import RunDirReporter
 
         training = self._open_training()
         run_dir = self._writable_run_dir()
-        run_dir.write_config(self._config.tree, self.config_sha256)
+        run_dir.write_config(self._config.tree, self.config_sha256, self.undescribed)
         run_dir.forget_metrics_after(training.counters.epoch)
         with RunDirReporter(run_dir) as writer:
             reporters = Reporters([writer, reporter] if reporter is not None else [writer])
-            report = training.run(n_epochs, reporter=reporters, cancelled=cancelled)
+            report = training.run(n_epochs, reporter=reporters, cancelled=cancelled, limits=limits)
         run_dir.write_report(report.to_dict())
         self._agent = None
         return report
@@ -204,8 +234,9 @@ class RunContext:
             "deterministic": deterministic,
             "record_trajectory": record,
         }
-        plays_only = self._config.mode == "rollout"
-        agent = None if plays_only and not self._names_a_run() else self._acting_agent()
+        self._refuse_if_closed()
+        needs_agent = self._config.mode == "train" or self._plays_a_run()
+        agent = self._acting_agent() if needs_agent else None
         return run_rollout(self._playing(seed, fields), agent=agent, reporter=reporter, cancelled=cancelled)
 
     def evaluate(
@@ -244,9 +275,10 @@ class RunContext:
 
         Args:
             observation: name → array, or the bare array where there is one name. Never changed.
-            maze_state: not used by trained policies.
-            env: not used by trained policies.
-            actor_id: who acts; None is agent 0 of the first sub-step.
+            maze_state: not used: a policy here acts on observations.
+            env: the environment that gave the observation, to ask it who acts where ``actor_id`` is None; it is not
+                stepped. Needed for environments with sub-steps or several agents.
+            actor_id: who acts, sub-step and agent; None asks ``env``, and is agent 0 of the first sub-step without it.
             deterministic: the most likely action instead of a sample.
 
         Returns:
@@ -255,24 +287,27 @@ class RunContext:
         Raises:
             SpaceMismatchError: the observation does not fit its space.
         """
+        if actor_id is None and hasattr(env, "actor_id"):
+            actor_id = env.actor_id()
         actor = None if actor_id is None else ActorID(*actor_id)
         return self._acting_agent().compute_action(observation, actor_id=actor, deterministic=deterministic)
 
     def env_factory(self, *, processed: bool = False) -> "MazeEnv":
-        """A new environment; the caller closes it.
+        """A new environment with the run's wrappers; the caller closes it.
 
         Args:
-            processed: False gives raw observations, for :meth:`compute_action`; True passes observations and actions
-                through the trained wrappers and marks the observations, so that nothing is processed twice.
+            processed: False leaves observations and actions raw, for :meth:`compute_action`; rewards and statistics
+                are those of the wrappers. True passes observations and actions through the wrappers too, for
+                :attr:`policy`, and marks the observations, so that nothing is processed twice.
         """
         from maze_core.envs.maze_env import MazeEnv
-        from maze_core.envs.wrappers.stack import acting_wrappers
         from maze_core.envs.wrappers.wrapper import WrappedVectorEnv
 
+        wrappers = self._made_agent().wrappers
         raw = self._config.build("env").vector(1, vectorization="per_env")
-        if not processed:
-            return MazeEnv(raw)
-        return MazeEnv(WrappedVectorEnv(raw, acting_wrappers(self._acting_agent().wrappers)))
+        return MazeEnv(
+            WrappedVectorEnv(raw, wrappers, process_observations=processed, process_actions=processed)
+        )
 
     # ------------------------------------------------------------------ keeping it
 
@@ -280,41 +315,75 @@ class RunContext:
         """Write one checkpoint as a file of its own.
 
         Args:
-            path: the file to write.
+            path: the file to write; a relative one lies in the ``run_dir`` that was given, else in the working
+                directory.
             checkpoint: ``best`` or ``last``.
+
+        Returns:
+            The file's absolute path.
         """
         kept = self._checkpoint(checkpoint)
-        target = Path(path).resolve()
+        target = (self._base / path).resolve()
         kept.write(target)
         return target
 
     @classmethod
-    def load(cls, path: str | PathLike[str], checkpoint: str = "best") -> "RunContext":
-        """The context of a run directory or checkpoint file.
+    def load(
+        cls, path: str | PathLike[str], checkpoint: str = "best", *, env: Callable[[], Any] | None = None
+    ) -> "RunContext":
+        """The context of a run directory or checkpoint file, with the configuration that it holds.
 
-        It acts with ``checkpoint`` (``best``, ``last``, ``scheduled``, ``epoch:N``); ``train()`` goes on from the last
-        scheduled checkpoint of a directory, or from the file.
+        It acts with ``checkpoint`` until it is trained further; ``train()`` goes on from the last checkpoint of a
+        directory, or from the file.
+
+        Args:
+            path: run directory or checkpoint file.
+            checkpoint: of a directory: ``best``, ``last``, ``scheduled`` (the last one) or ``epoch:N``.
+            env: makes the environments of a run that was given such a function.
 
         Raises:
-            CheckpointError: there is no such checkpoint, or it is damaged.
+            CheckpointError: there is no such checkpoint, it is damaged, or its networks are not described.
         """
         source = Path(path).resolve()
         run_dir = RunDir(source) if source.is_dir() else None
         acting = Checkpoint.read(source if run_dir is None else run_dir.checkpoint_path(checkpoint))
+        config = RunConfig.from_tree(acting.identity["config"], "train")
+        if env is not None:
+            config = replace(config, objects=passed_again("env.factory", env, config))
         context = cls.__new__(cls)
-        context._config = RunConfig.from_tree(acting.identity["config"], "train")
         context.silent = False
-        context._start(run_dir)
-        context._agent = load_agent(acting)
-        context._resume = acting if run_dir is None else _resume_point(run_dir, acting)
-        context._best = acting if run_dir is None else Checkpoint.read(run_dir.checkpoint_path("best"))
+        context._start(config, run_dir)
+        context._agent = load_agent(acting, objects=config.objects)
+        context._resume = acting if run_dir is None else resume_point(run_dir) or acting
+        context._best = acting if run_dir is None else checkpoint_of(run_dir, "best") or acting
         return context
+
+    def resume(self, checkpoint: str | PathLike[str] = "last") -> "RunContext":
+        """Go back to a checkpoint: the next ``train()`` goes on from there, and acting uses it until then.
+
+        Args:
+            checkpoint: of the run directory: ``last``, ``best``, ``scheduled`` or ``epoch:N``; or a file.
+
+        Returns:
+            The context itself.
+
+        Raises:
+            CheckpointError: there is no such checkpoint, or it belongs to another configuration.
+        """
+        self._refuse_if_closed()
+        run_dir = self._run_dir or RunDir(self._base)
+        file = self._base / checkpoint
+        chosen = Checkpoint.read(file if file.is_file() else run_dir.checkpoint_path(str(checkpoint)))
+        agent = load_agent(chosen, objects=self._config.objects)
+        self._stop_training()
+        self._agent, self._resume = agent, chosen
+        self._best = checkpoint_of(run_dir, "best") or chosen
+        self._open_training()
+        return self
 
     def close(self) -> None:
         """Close environments and forget the networks. A second call does nothing."""
-        if self._training is not None:
-            self._training.close()
-            self._training = None
+        self._stop_training()
         self._agent = None
         self._is_closed = True
 
@@ -330,31 +399,52 @@ class RunContext:
 
     # ------------------------------------------------------------------ how
 
+    def _refuse_if_closed(self) -> None:
+        if self._is_closed:
+            raise ContextClosedError("This RunContext was closed; make a new one or RunContext.load the run.")
+
+    def _stop_training(self) -> None:
+        if self._training is not None:
+            self._training.close()
+            self._training = None
+
     def _open_training(self) -> "Training":
         from maze_core.runners.training import Training
 
-        if self._is_closed:
-            raise ContextClosedError("This RunContext was closed; make a new one or RunContext.load the run.")
+        self._refuse_if_closed()
         if self._config.mode == "rollout":
             raise InvalidSpecificationError(
-                "This context only plays, because it was given a rollout policy or runner; leave out policy= and "
-                "runner= to train."
+                "This context only plays, because it was given a rollout policy; leave out policy= to train."
             )
         if self._training is None:
             self._training = Training(self._config, resume=self._resume, best=self._best)
         return self._training
 
     def _acting_agent(self) -> Agent:
+        self._refuse_if_closed()
         if self._agent is None:
-            if self._config.mode == "rollout":
-                policy = self._config.tree["policy"]
-                self._agent = RunContext.load(policy["run"], policy["checkpoint"])._acting_agent()
-            else:
-                self._agent = self._open_training().agent("best")
+            self._agent = self._made_agent()
         return self._agent
 
-    def _names_a_run(self) -> bool:
-        return bool(self._config.tree.get("policy", {}).get("run"))
+    def _made_agent(self) -> Agent:
+        """A new agent of the best checkpoint, of the initial weights, or of the rollout policy."""
+        self._refuse_if_closed()
+        objects = self._config.objects
+        if self._plays_a_run():
+            policy = self._config.tree["policy"]
+            run = run_of(policy, None if self._run_dir is None else self._run_dir.path)
+            return RunContext.load(run, policy["checkpoint"])._acting_agent()
+        if self._config.mode == "rollout":
+            from maze_core.runners.evaluation import policy_agent
+
+            return policy_agent(self._config)
+        if self._training is None and self._best is not None:
+            return load_agent(self._best, objects=objects)
+        return self._open_training().agent("best")
+
+    def _plays_a_run(self) -> bool:
+        policy = self._config.tree.get("policy")
+        return isinstance(policy, dict) and "checkpoint" in policy
 
     def _playing(self, seed: int | None, fields: Mapping[str, Any]) -> RunConfig:
         tree = rollout_tree(self._config.tree, seed=seed, **fields)
@@ -368,15 +458,5 @@ class RunContext:
     def _writable_run_dir(self) -> RunDir:
         if self._run_dir is None:
             stamp = datetime.now().astimezone().strftime("%Y-%m-%d_%H-%M-%S-%f")
-            self._run_dir = RunDir(Path("outputs").resolve() / f"{stamp}-{self.config_sha256[:8]}")
+            self._run_dir = new_run_dir(Path("outputs").resolve(), f"{stamp}-{self.config_sha256[:8]}")
         return self._run_dir
-
-
-def _resume_point(run_dir: RunDir, acting: Checkpoint) -> Checkpoint:
-    """Where training goes on: the last checkpoint, which is the last scheduled one or made when training ended."""
-    for selector in ("last", "scheduled"):
-        try:
-            return Checkpoint.read(run_dir.checkpoint_path(selector))
-        except CheckpointError:
-            continue
-    return acting

@@ -22,6 +22,9 @@ _DESTINATIONS: Mapping[Mode, Mapping[str, str]] = {
     "train": {"policy": "model.policy", "critic": "model.critic"},
     "rollout": {},
 }
+LAUNCHER_NEEDS_MULTIRUN = (
+    "A launcher starts the jobs of a multirun; give multirun=True (maze-run --multirun), or leave it out."
+)
 _DESCRIBED_ONLY = ("algorithm", "runner")
 
 
@@ -55,7 +58,9 @@ def sorted_arguments(
             found.add(group, message, code="wrong_mode", allowed=_TAKEN[mode])
         elif isinstance(value, str):
             _take_name(arguments, group, value, mode, index, found)
-        elif group in PRESET_GROUPS or group == "launcher":
+        elif group == "launcher":
+            found.add(group, LAUNCHER_NEEDS_MULTIRUN, code="needs_multirun")
+        elif group in PRESET_GROUPS:
             found.add(group, f"takes the name of a module, not {shown(value)}.", code="wrong_type")
         else:
             _take_value(arguments, group, value, _DESTINATIONS[mode].get(group, group), found)
@@ -125,6 +130,8 @@ def _object(
 def _callable_env(
     value: Callable[[], Any] | object, path: str, describer: Describer, found: ProblemList
 ) -> Any:
+    if hasattr(value, "make") and hasattr(value, "vector"):  # a description that is no dataclass
+        return describer.tree(value, path)
     if not callable(value):
         found.add(
             "env",

@@ -13,8 +13,14 @@ from typing import Any
 
 import numpy as np
 
-from maze_core.config.arguments import ROOTS, Arguments, refuse_below_object, sorted_arguments
-from maze_core.config.describe import Describer
+from maze_core.config.arguments import (
+    LAUNCHER_NEEDS_MULTIRUN,
+    ROOTS,
+    Arguments,
+    refuse_below_object,
+    sorted_arguments,
+)
+from maze_core.config.describe import Describer, settings_in_place
 from maze_core.config.hydra_tree import composed_tree, resolve_interpolations
 from maze_core.config.index import Directories, ModuleIndex, config_module, module_index
 from maze_core.config.nodes import is_within, shown
@@ -23,6 +29,9 @@ from maze_core.config.overrides import REMOVED, apply_values, canonical_key, mer
 from maze_core.config.schema import RunConfig
 from maze_core.errors import InvalidSpecificationError, ProblemList
 from maze_core.seeding import draw_seed
+
+MULTIRUN_PARTS = ("launcher", "sweep")
+"""Keys of a composed tree that belong to a multirun as a whole, and to none of its jobs."""
 
 
 def compose_run(
@@ -42,6 +51,7 @@ def compose_run(
     seed: int | None = None,
     n_epochs: int | None = None,
     config_dirs: Directories = (),
+    within_multirun: bool = False,
 ) -> RunConfig:
     """Resolve a specification. No argument is changed.
 
@@ -65,6 +75,7 @@ def compose_run(
         seed: both seeds of ``seeding``; absent ones are drawn and recorded.
         n_epochs: ``algorithm.n_epochs``.
         config_dirs: directories with modules of the caller's own.
+        within_multirun: this is one job of a multirun, which has the launcher and the experiment's search.
 
     Raises:
         InvalidSpecificationError: with every problem found.
@@ -87,6 +98,7 @@ def compose_run(
     found = ProblemList()
     arguments = sorted_arguments(given, mode, index, found)
     composition = _Composition(mode, arguments, index, found)
+    composition.take_multirun_parts(is_job=within_multirun)
     composition.apply_arguments(config_dirs)
     composition.apply_overrides(overrides)
     overridden = {str(key) for key in overrides} if isinstance(overrides, Mapping) else set()
@@ -105,6 +117,19 @@ class _Composition:
         self._texts: dict[str, str] = {}
         self._tree = composed_tree(ROOTS[mode], arguments.choices, index)
         self._tree["wrappers"] = wrapper_list(self._tree.get("wrappers"))
+
+    def take_multirun_parts(self, *, is_job: bool) -> None:
+        """Take out what belongs to a multirun as a whole; it is an error in a run of its own."""
+        has = {name: self._tree.pop(name, None) is not None for name in MULTIRUN_PARTS}
+        if is_job:
+            return
+        if has["sweep"]:
+            message = (
+                "This experiment is a search over several runs; give multirun=True (maze-run --multirun)."
+            )
+            self._found.add("experiment", message, code="needs_multirun")
+        elif has["launcher"]:
+            self._found.add("launcher", LAUNCHER_NEEDS_MULTIRUN, code="needs_multirun")
 
     def apply_arguments(self, config_dirs: Directories) -> None:
         """Put dicts and objects in their places; spell every default out, so that overrides find its key."""
@@ -199,7 +224,9 @@ class _Composition:
         tree = describer.tree(value, path)
         self._found.problems.extend(describer.problems.problems)
         self._arguments.objects.update(describer.live)
-        is_object = dataclasses.is_dataclass(value) and not isinstance(value, type)
+        is_object = (dataclasses.is_dataclass(value) and not isinstance(value, type)) or settings_in_place(
+            value
+        ) is not None
         for live in {*describer.live, *([path] if is_object else ())}:
             self._arguments.live.setdefault(live, f"the live object at {live!r}")
         return self._kept_literal(tree)

@@ -1,13 +1,15 @@
 """Python values as configuration trees: what can be written down is, the rest is recorded by name.
 
 A config dataclass becomes a node (``_target_`` and its fields), or the fields alone where a field admits
-only that class. Anything that is not data (a function, a composer, a network) stays a live object: it is
+only that class. An object with ``as_config()`` is written as the settings or the node that this gives, and
+a network class that can be imported as a node. Anything else that is not data (a function, a composer, a network) stays a live object: it is
 put into ``live`` under its path, and the tree gets ``{"_opaque_": name}``.
 """
 
 import dataclasses
 import math
 import os
+import re
 from collections.abc import Mapping
 from enum import Enum
 from typing import Any
@@ -19,6 +21,7 @@ from maze_core.config.targets import field_types, item_type, only_type, resolve_
 from maze_core.errors import InvalidSpecificationError, ProblemList
 
 _MAX_DEPTH = 64
+_NETWORK = re.compile(r"(^|\.)networks\.[^.]+$")
 
 
 class Describer:
@@ -88,6 +91,11 @@ class Describer:
             return tree
         if id(value) in self._known:
             return self._known[id(value)]
+        if isinstance(value, type):
+            if _NETWORK.search(path) and _leads_to(qualified_name(value), value):
+                return {TARGET: qualified_name(value)}
+        elif (settings := settings_in_place(value)) is not None:
+            return self.tree(settings, path, declared)
         self.live[path] = value
         return {OPAQUE: qualified_name(value)}
 
@@ -102,7 +110,17 @@ def is_describable(value: object) -> bool:
     """Whether this is a dataclass instance whose class can be found again by its name."""
     if not dataclasses.is_dataclass(value) or isinstance(value, type):
         return False
+    return _leads_to(qualified_name(type(value)), type(value))
+
+
+def settings_in_place(value: object) -> Any:
+    """The settings that say the same as an object, from its ``as_config()``; None where there are none."""
+    as_config = getattr(value, "as_config", None)
+    return as_config() if callable(as_config) and not isinstance(value, type) else None
+
+
+def _leads_to(name: str, found: object) -> bool:
     try:
-        return resolve_target(qualified_name(type(value))) is type(value)
+        return resolve_target(name) is found
     except InvalidSpecificationError:
         return False

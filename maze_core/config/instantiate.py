@@ -9,6 +9,7 @@ where 0 means "off").
 
 import dataclasses
 import functools
+import inspect
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
@@ -47,6 +48,17 @@ def instantiate(
     builder.problems.raise_if_any()
     assert built is not None
     return built.value
+
+
+def _waits_for_spaces(target: Callable[..., Any], arguments: Mapping[str, Any]) -> bool:
+    """Whether a composer of the user's still lacks arguments, which it is given with the environment's spaces."""
+    try:
+        inspect.signature(target).bind(**arguments)
+    except TypeError:
+        return True
+    except ValueError:
+        return False
+    return False
 
 
 class Builder:
@@ -160,7 +172,7 @@ class Builder:
     def _called(
         self, target: Callable[..., Any], arguments: dict[str, Any], path: str, *, nested: bool
     ) -> Any:
-        if nested:
+        if nested or (path == "model" and _waits_for_spaces(target, arguments)):
             return functools.partial(target, **arguments)
         try:
             return target(**arguments)

@@ -39,6 +39,17 @@ def holds_opaque(value: object) -> bool:
     return isinstance(value, list) and any(holds_opaque(child) for child in value)
 
 
+def opaque_parts(value: object, path: str = "") -> dict[str, str]:
+    """Path → qualified name of every live object recorded in this tree."""
+    if isinstance(value, Mapping):
+        if OPAQUE in value:
+            return {path: str(value[OPAQUE])}
+        children = [(join(path, key), child) for key, child in value.items()]
+    else:
+        children = [(join(path, i), child) for i, child in enumerate(value)] if isinstance(value, list) else []
+    return {where: name for at, child in children for where, name in opaque_parts(child, at).items()}
+
+
 def closest(word: str, candidates: Iterable[str]) -> str | None:
     """The candidate most like ``word``; None where none is near."""
     if len(word) > _LONGEST_WORD:  # comparing is quadratic, and nobody mistypes that much

@@ -5,6 +5,7 @@ not; in files and arguments it may be a mapping ``{class: arguments}``.
 """
 
 import copy
+import functools
 from collections.abc import Callable, Mapping
 from typing import Any, Literal, TypeAlias
 
@@ -37,7 +38,10 @@ def _has(*names: str) -> Callable[[object], bool]:
 _KINDS: Mapping[str, tuple[str, Callable[[object], bool]]] = {
     "env": ("an environment", lambda value: callable(value) or _has("make", "vector")(value)),
     "algorithm": ("an algorithm", _has("build", "n_epochs")),
-    "model": ("a model", _has("build", "policy", "critic")),
+    "model": (
+        "a model",
+        lambda value: isinstance(value, functools.partial) or _has("build", "policy", "critic")(value),
+    ),
     "runner": ("a runner", _has("execution", "n_envs")),
     "policy": (
         "a rollout policy",

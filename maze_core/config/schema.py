@@ -8,12 +8,14 @@ from typing import Any
 
 from maze_core.checkpoint import canonical_bytes
 from maze_core.config.instantiate import instantiate
-from maze_core.config.nodes import TARGET
+from maze_core.config.nodes import TARGET, opaque_parts
 from maze_core.config.normal_form import Mode, normal_form
 from maze_core.errors import InvalidSpecificationError, Problem, ProblemList
 from maze_core.types import Tree
 
 CALLABLE_ENV = "maze_core.envs.config.CallableEnvConfig"
+CALLABLE_MODEL = "maze_core.models.callable_model.CallableModelConfig"
+_CALLABLES = {"env": CALLABLE_ENV, "model": CALLABLE_MODEL}
 
 NOT_IDENTITY = ("project", "launcher", "run_dir", "log_base_dir", "log", "silent")
 """Top-level keys that say nothing about the numbers of a run."""
@@ -39,6 +41,11 @@ class RunConfig:
         """SHA-256 of the canonical JSON of the identity, in hex."""
         return hashlib.sha256(canonical_json(self.identity())).hexdigest()
 
+    @property
+    def undescribed(self) -> dict[str, str]:
+        """Path → name of every part that was given as a live object and that no tree describes."""
+        return opaque_parts(self.tree)
+
     def build(self, path: str) -> Any:
         """The typed object at a path; ``wrappers`` gives the list of wrappers, in order.
 
@@ -57,10 +64,9 @@ class RunConfig:
             except (KeyError, IndexError, ValueError, TypeError):
                 raise InvalidSpecificationError([_missing(path, key)]) from None
         built = instantiate(node, path, self.objects, call=path != "env")
-        if path == "env" and isinstance(
-            built, functools.partial
-        ):  # made by a function or class of the user's
-            return instantiate({TARGET: CALLABLE_ENV, "factory": {}}, path, {"env.factory": built})
+        if path in _CALLABLES and isinstance(built, functools.partial):  # a function or class of the user's
+            factory = f"{path}.factory"
+            return instantiate({TARGET: _CALLABLES[path], "factory": {}}, path, {factory: built})
         return built
 
     @classmethod

@@ -92,6 +92,18 @@ def item_type(annotation: Any) -> Any:
     return args[1] if origin in (dict, Mapping) and len(args) == 2 else Any
 
 
+def list_depth(annotation: Any) -> int:
+    """How many levels of lists an annotation admits; 0 where it admits none."""
+    origin, args = typing.get_origin(annotation), typing.get_args(annotation)
+    if origin is typing.Annotated:
+        return list_depth(args[0])
+    if origin in (typing.Union, types.UnionType):
+        return max(map(list_depth, args))
+    if (origin or annotation) in (list, tuple, Sequence):
+        return 1 + max((list_depth(arg) for arg in args if arg is not Ellipsis), default=0)
+    return 0
+
+
 @lru_cache(maxsize=1024)
 def _cached(name: str) -> object:
     return _locate(name)

@@ -72,7 +72,10 @@ def compose_model(config: Any, spec: ModelSpec, generator_seed: int) -> Model:
 def _composed(part: Any, compose: Callable[..., Any], spec: ModelSpec, seed: int) -> Any:
     """A policy or critic from its settings, from a composer, or from a function that gives one of them."""
     if isinstance(part, partial):
-        part = called_with_spaces(part, spec)
+        made, part = part, _called(part, spec)
+        if not hasattr(part, "networks") and not hasattr(part, "fitted"):
+            path = "model.policy" if compose is compose_policy else "model.critic"
+            raise _problem(path, f"{made.func.__qualname__} gave a {type(part).__name__}, which is no composer.")
     if hasattr(part, "fitted"):
         return part.fitted(spec).compose(seed)
     settings = getattr(part, "policy_config", getattr(part, "critic_config", part))
@@ -80,7 +83,34 @@ def _composed(part: Any, compose: Callable[..., Any], spec: ModelSpec, seed: int
         return compose(settings, spec, generator)
 
 
-def called_with_spaces(made: "partial[Any]", spec: ModelSpec) -> Any:
+def compose_called_model(
+    factory: Callable[..., Any],
+    observation_spaces: SpacesByKey,
+    action_spaces: SpacesByKey,
+    agent_counts: Mapping[StepKey, int],
+    generator_seed: int,
+) -> Model:
+    """Build the model of a function or composer class of the user's.
+
+    Raises:
+        InvalidSpecificationError: it gave no model.
+    """
+    spaces_by_key = (observation_spaces, action_spaces, agent_counts)
+    spec = ModelSpec(
+        observation_spaces=observation_spaces,
+        action_spaces=action_spaces,
+        agent_counts=agent_counts,
+        mapper=DistributionMapper(action_spaces),
+        template=None,
+    )
+    made = _called(factory if isinstance(factory, partial) else partial(factory), spec)
+    model = made.build(*spaces_by_key, generator_seed=generator_seed) if hasattr(made, "build") else made
+    if not (hasattr(model, "policy") and hasattr(model, "critic")):
+        raise _problem("model", f"the given function made a {type(made).__name__}, which is no model.")
+    return model  # type: ignore[no-any-return]
+
+
+def _called(made: "partial[Any]", spec: ModelSpec) -> Any:
     """What a function or class of the user's gives; it is handed the spaces it has parameters for."""
     known = {
         "observation_spaces_dict": spec.observation_spaces,

@@ -5,6 +5,7 @@ or module of the user's; such live objects are accepted as they are.
 """
 
 from collections.abc import Mapping
+from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from gymnasium import spaces
@@ -199,7 +200,7 @@ class ConcatModelBuilderConfig:
 
 
 def _policy(value: Any) -> Any:
-    if isinstance(value, ProbabilisticPolicyComposerConfig) or hasattr(value, "policy_config"):
+    if isinstance(value, ProbabilisticPolicyComposerConfig | partial) or hasattr(value, "policy_config"):
         return value
     raise ValueError(
         "give a ProbabilisticPolicyComposer, as an object or as "
@@ -208,7 +209,7 @@ def _policy(value: Any) -> Any:
 
 
 def _critic(value: Any) -> Any:
-    known = isinstance(value, (StepStateCriticConfig, SharedStateCriticConfig))
+    known = isinstance(value, StepStateCriticConfig | SharedStateCriticConfig | partial)
     if value is None or known or hasattr(value, "critic_config"):
         return value
     raise ValueError("give critic=template_state or flatten_concat_shared, a state critic composer, or null")

@@ -7,6 +7,10 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, ConfigDict, Field
 from pydantic.dataclasses import dataclass
 
+from maze_core.config.describe import Describer
+from maze_core.config.instantiate import instantiate
+from maze_core.config.normal_form import SEEDS, check_seed
+from maze_core.errors import ProblemList
 from maze_core.types import Tree
 
 STRICT = ConfigDict(extra="forbid", allow_inf_nan=False)
@@ -60,12 +64,23 @@ def rollout_tree(tree: Tree, *, seed: int | None = None, **fields: Any) -> Tree:
 
     Returns:
         Environment, wrappers, policy where there is one, seeds, and a runner that plays.
+
+    Raises:
+        InvalidSpecificationError: a field or the seed is not valid.
     """
     target = f"{RolloutRunnerConfig.__module__}.{RolloutRunnerConfig.__qualname__}"
     runner = tree["runner"] if tree["runner"].get("_target_") == target else {}
-    given = {name: value for name, value in fields.items() if value is not None}
-    known = {name: value for name, value in {**runner, **given}.items() if name != "_target_"}
-    described = {"_target_": target, **asdict(RolloutRunnerConfig(**known))}
-    seeding = tree["seeding"] if seed is None else {"env_base_seed": seed, "agent_base_seed": seed}
+    given = {name: Describer().tree(value, name) for name, value in fields.items() if value is not None}
+    played = instantiate({**runner, **given, "_target_": target}, "runner")
+    described = {"_target_": target, **asdict(played)}
+    seeding = tree["seeding"] if seed is None else _seeding(seed)
     kept = {group: tree[group] for group in ("env", "wrappers", "policy", "model") if group in tree}
     return copy.deepcopy({**kept, "runner": described, "seeding": seeding})
+
+
+def _seeding(seed: Any) -> Tree:
+    found = ProblemList()
+    seed = Describer().tree(seed, "seed")
+    check_seed(seed, "seed", found)
+    found.raise_if_any()
+    return dict.fromkeys(SEEDS, seed)

@@ -8,7 +8,7 @@ from maze_core.agent import Agent
 from maze_core.config.schema import RunConfig
 from maze_core.envs.config import EnvConfig, Execution
 from maze_core.envs.vector import VectorEnv
-from maze_core.envs.wrappers.stack import acting_wrappers
+from maze_core.envs.wrappers.stack import acting_wrappers, why_not_servable
 from maze_core.envs.wrappers.wrapper import WrappedVectorEnv, Wrapper, bind_wrappers
 from maze_core.errors import InvalidSpecificationError, Problem
 from maze_core.evaluation.evaluate import EvalReport
@@ -128,9 +128,37 @@ def _env_and_policy(
         raise
 
 
+def policy_agent(config: RunConfig) -> Agent:
+    """The agent of a rollout policy that needs no training, such as a random one.
+
+    Raises:
+        InvalidSpecificationError: the configured policy is that of a run.
+        EnvError: the environment cannot be made.
+    """
+    wrappers = [wrapper for wrapper in config.build("wrappers") if not wrapper.needs_statistics()]
+    raw = config.build("env").vector(1, vectorization="per_env")
+    try:
+        _, policy_action_spaces = bind_wrappers(wrappers, raw.observation_spaces, raw.action_spaces)
+        reason = why_not_servable(wrappers)
+        return Agent(
+            observation_spaces=raw.observation_spaces,
+            action_spaces=raw.action_spaces,
+            agent_counts=raw.agent_counts,
+            wrappers=wrappers,
+            policy=_configured_policy(config, raw, wrappers),
+            policy_action_spaces=policy_action_spaces,
+            servable=reason is None,
+            not_servable_reason=reason,
+        )
+    finally:
+        raw.close()
+
+
 def _configured_policy(config: RunConfig, raw: VectorEnv, wrappers: Sequence[Wrapper]) -> Any:
     described = config.build("policy")
     seen = bind_wrappers(wrappers, raw.observation_spaces, raw.action_spaces)
+    if hasattr(described, "act"):
+        return described
     if not hasattr(described, "build"):
         message = "this policy cannot act by itself: name a run whose policy acts."
         raise InvalidSpecificationError([Problem(path="policy", message=message)])

@@ -5,27 +5,34 @@ from a checkpoint, in this process or another.
 """
 
 import platform
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from statistics import fmean
 from types import TracebackType
+from typing import Any
 
 import torch
 
 from maze_core.agent import Agent, describe_spaces, load_agent, record_actions
 from maze_core.checkpoint import Checkpoint, prefixed, section
+from maze_core.config.nodes import closest
 from maze_core.config.schema import RunConfig
+from maze_core.config.validation import argument_problems
 from maze_core.envs.wrappers.stack import acting_wrappers, why_not_servable
 from maze_core.envs.wrappers.wrapper import WrappedVectorEnv
-from maze_core.errors import CheckpointError
+from maze_core.errors import CheckpointError, InvalidSpecificationError, ProblemList
 from maze_core.evaluation.evaluate import EvalReport, evaluate
 from maze_core.metrics import Reporter, SilentReporter
 from maze_core.runners.build import World, build_world
 from maze_core.seeding import Stream, derived_seed, env_seeds
+from maze_core.trainers.config import FitConfig
 from maze_core.trainers.fit import Counters, Loop, TrainReport, fit
 from maze_core.types import Tree
+
+LIMITS = ("max_env_steps", "max_wall_s", "patience", "target_return")
+"""Settings of an algorithm that only say when to stop, so that each call of ``train`` may have its own."""
 
 
 class Training:
@@ -65,6 +72,7 @@ class Training:
         *,
         reporter: Reporter | None = None,
         cancelled: Callable[[], bool] = lambda: False,
+        limits: Mapping[str, Any] | None = None,
     ) -> TrainReport:
         """Train further.
 
@@ -73,13 +81,15 @@ class Training:
                 configured run's worth if nothing is left.
             reporter: takes progress, metrics and checkpoints.
             cancelled: asked between updates; True stores a checkpoint and ends.
+            limits: when to stop, for this call alone; fields of the algorithm, see :data:`LIMITS`.
 
         Raises:
+            InvalidSpecificationError: there is no such limit, or its value is not valid.
             DivergedError: a loss or weight is not finite.
             EnvError: an environment broke its contract.
         """
         self._reporter = reporter or SilentReporter()
-        algorithm = self.world.algorithm
+        algorithm = with_limits(self.world.algorithm, limits or {})
         left = algorithm.n_epochs - self.counters.epoch
         loop = Loop(
             trainer=self.world.trainer,
@@ -114,13 +124,14 @@ class Training:
             "fidelity": "exact" if kind == "scheduled" else "continued",
             "servable": agent.servable,
             "not_servable_reason": agent.not_servable_reason,
+            "needs_torch": agent.needs_torch,
         }
         return Checkpoint(identity=identity, tensors=tensors, provenance=_provenance(kind))
 
     def agent(self, which: str = "best") -> Agent:
         """The agent of the ``best`` or ``last`` checkpoint; of the weights as they are when there is none."""
         checkpoint = self.best if which == "best" else self.last
-        return self._agent_of_now() if checkpoint is None else load_agent(checkpoint)
+        return load_agent(checkpoint or self.checkpoint("continued"), objects=self.config.objects)
 
     def close(self) -> None:
         """Close all environments. A second call does nothing."""
@@ -206,6 +217,26 @@ class Training:
         for i, wrapper in enumerate(self.world.wrappers):
             wrapper.load_state_dict(section(checkpoint.tensors, f"wrappers/{i}"))
         self.last = checkpoint
+
+
+def with_limits(algorithm: FitConfig, limits: Mapping[str, Any]) -> FitConfig:
+    """The same settings with other limits.
+
+    Raises:
+        InvalidSpecificationError: with every problem of ``limits``.
+    """
+    known = tuple(name for name in LIMITS if hasattr(algorithm, name))
+    found = ProblemList()
+    for name in limits:
+        if name not in known:
+            message = f"train() does not take {name!r}; set what the run learns with when the context is made."
+            near = closest(name, known)
+            found.add(name, message, code="unknown_key", allowed=("n_epochs", *known), did_you_mean=near)
+    found.raise_if_any()
+    try:
+        return replace(algorithm, **limits)
+    except ValueError as error:
+        raise InvalidSpecificationError(argument_problems(error, type(algorithm), limits, "")) from error
 
 
 def run_training(

@@ -11,6 +11,7 @@ awaited, and what arrives meanwhile is the next batch.
 """
 
 import asyncio
+import time
 from bisect import bisect_right
 from collections.abc import Awaitable, Callable, Hashable, Sequence
 from dataclasses import dataclass
@@ -21,7 +22,7 @@ import numpy as np
 
 from maze_core.types import JSON, Action, ActorID, BoolArray, Observation
 from service.domain.errors import CapacityError
-from service.serving.metrics import Histogram
+from service.serving.metrics import ActionMetrics
 from service.serving.observations import MAX_ROWS, ObservationReader, Row
 from service.serving.problems import AgentGoneError, RequestError
 
@@ -60,18 +61,18 @@ class Batcher:
         self,
         act: Callable[[Call], Action] | None,
         act_async: Callable[[Call], Awaitable[Action]],
-        batch_rows: Histogram,
+        metrics: ActionMetrics,
     ) -> None:
         """Bind an agent.
 
         Args:
             act: computes on the event loop; None for an agent that would hold it up.
             act_async: computes elsewhere.
-            batch_rows: counts the rows of every forward.
+            metrics: counts every forward, its rows and seconds.
         """
         self._act = act
         self._act_async = act_async
-        self._batch_rows = batch_rows
+        self._metrics = metrics
         self._groups: dict[Hashable, list[Job]] = {}
         self._waiting_rows = 0
         self._is_due = False
@@ -97,7 +98,6 @@ class Batcher:
             if self._is_quiet and not self._is_due:
                 self._is_due = True
                 job.future.get_loop().call_soon(self._turn)
-                self._batch_rows.add(len(job.rows))
                 self._compute([job])
                 return
         self._waiting_rows = waiting_rows
@@ -131,8 +131,11 @@ class Batcher:
     def _compute(self, group: list[Job]) -> None:
         """One forward; when it fails every job is tried alone, and one that fails alone fails."""
         assert self._act is not None
+        began = time.perf_counter()
         try:
-            _deliver(group, self._act(_stacked(group)))
+            actions = self._act(_stacked(group))
+            self._count(group, began)
+            _deliver(group, actions)
         except Exception as error:
             if len(group) == 1:
                 _fail(group[0], error)
@@ -151,8 +154,11 @@ class Batcher:
 
     async def _compute_elsewhere(self, group: list[Job]) -> None:
         """As :meth:`_compute`; but a process that is gone fails them all at once."""
+        began = time.perf_counter()
         try:
-            _deliver(group, await self._act_async(_stacked(group)))
+            actions = await self._act_async(_stacked(group))
+            self._count(group, began)
+            _deliver(group, actions)
         except Exception as error:
             if len(group) == 1 or isinstance(error, AgentGoneError):
                 for job in group:
@@ -161,6 +167,10 @@ class Batcher:
                 for job in group:
                     await self._compute_elsewhere([job])
 
+    def _count(self, group: Sequence[Job], began: float) -> None:
+        self._metrics.forward_seconds.add(time.perf_counter() - began)
+        self._metrics.batch_rows.add(sum([len(job.rows) for job in group]))
+
     def _next_group(self) -> list[Job]:
         """Take the oldest jobs that are computed together; cancelled jobs are dropped on the way."""
         while self._groups:
@@ -168,14 +178,12 @@ class Batcher:
             jobs = self._groups.pop(key)
             self._waiting_rows -= sum([len(job.rows) for job in jobs])
             group = [job for job in jobs if not job.future.done()]
-            n_rows = sum([len(job.rows) for job in group])
-            if n_rows > MAX_ROWS:
-                group, rest, n_rows = _split(group)
+            if sum([len(job.rows) for job in group]) > MAX_ROWS:
+                group, rest = _split(group)
                 if rest:
                     self._groups[key] = rest
                     self._waiting_rows += sum([len(job.rows) for job in rest])
             if group:
-                self._batch_rows.add(n_rows)
                 return group
         return []
 
@@ -185,11 +193,11 @@ def _noise_key(job: Job) -> Hashable:
     return (job.reader, "noise") if job.seed is None else job
 
 
-def _split(jobs: Sequence[Job]) -> tuple[list[Job], list[Job], int]:
-    """As many of the first jobs as fit into one forward (at least one), the others, and the rows of the first."""
+def _split(jobs: Sequence[Job]) -> tuple[list[Job], list[Job]]:
+    """As many of the first jobs as fit into one forward, at least one, and the others."""
     totals = list(accumulate(len(job.rows) for job in jobs))
     n_jobs = max(1, bisect_right(totals, MAX_ROWS))
-    return list(jobs[:n_jobs]), list(jobs[n_jobs:]), totals[n_jobs - 1]
+    return list(jobs[:n_jobs]), list(jobs[n_jobs:])
 
 
 def _stacked(group: Sequence[Job]) -> Call:

@@ -7,8 +7,7 @@ other route.
 
 import asyncio
 import re
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any, Protocol
 
 import msgspec
@@ -19,7 +18,6 @@ from maze_core.types import JSON
 from service.domain.errors import NotFoundError, ServiceError
 from service.serving.agents import AgentCache
 from service.serving.metrics import ActionMetrics
-from service.serving.observations import ObservationReader, Row
 from service.serving.problems import AgentGoneError, RequestError, problem_answer
 from service.serving.request import ActionRequest, ClientDisconnectedError, decode_request, read_body
 from service.serving.selectors import Stores
@@ -86,19 +84,16 @@ class ActionRoute:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request; errors of the service and of the request become problems, others are raised."""
-        began = time.perf_counter()
         try:
             body = await self._answer(scope, receive)
         except ClientDisconnectedError:
             return
         except (RequestError, ServiceError) as error:
             status, headers, body = problem_answer(error, scope)
-        except Exception:
-            self._counters.count(500, time.perf_counter() - began)
-            raise
+            self._counters.count_refusal(status)
         else:
             status, headers = 200, [_JSON, (b"content-length", b"%d" % len(body))]
-        self._counters.count(status, time.perf_counter() - began)
+            self._counters.n_ok += 1
         await send({"type": "http.response.start", "status": status, "headers": headers})
         await send({"type": "http.response.body", "body": body})
 
@@ -106,44 +101,34 @@ class ActionRoute:
         if scope["method"] != "POST":
             detail = f"{scope['method']} does not act; send POST with an observation."
             raise RequestError(405, "method_not_allowed", detail, headers=[(b"allow", b"POST")])
+        body = await read_body(receive, self._max_body_bytes)
+        request = decode_request(body)
         run_id = scope["path"][len(_PREFIX) : -len(_SUFFIX)]
-        request = decode_request(await read_body(receive, self._max_body_bytes))
         served = self._agents.warm(run_id, request.checkpoint)
-        if served is None:
-            served = await self._loaded(run_id, request.checkpoint)
         try:
-            actions = await self._act(served, request, receive)
+            if served is None or served.is_remote or len(body) > _READ_ON_LOOP_BYTES:
+                served, actions = await self._act_off_loop(run_id, request, receive, len(body))
+            else:
+                actions = await served.submit(request, served.rows(request))
         except AgentGoneError:  # evicted or died a moment ago: loading it again usually helps
-            served = await self._loaded(run_id, request.checkpoint)
-            actions = await self._act(served, request, receive)
+            served, actions = await self._act_off_loop(run_id, request, receive, len(body))
         if request.observation is msgspec.UNSET:
             return b'{"actions":%b,"checkpoint":%b}' % (_encode(actions), served.checkpoint_json)
         return b'{"action":%b,"checkpoint":%b}' % (_encode(actions[0]), served.checkpoint_json)
 
-    async def _loaded(self, run_id: str, selector: str) -> ServedAgent:
+    async def _act_off_loop(
+        self, run_id: str, request: ActionRequest, receive: Receive, n_bytes: int
+    ) -> tuple[ServedAgent, list[JSON]]:
+        """The way with detours: the agent has to be loaded or acts elsewhere, or the observation is long."""
         if not _RUN_ID.fullmatch(run_id):
             raise NotFoundError("There is no such run; this is no id of ours.")
-        return await self._agents.get(run_id, selector)
-
-    async def _act(self, served: ServedAgent, request: ActionRequest, receive: Receive) -> list[JSON]:
-        reader = served.reader(request.actor_id)
-        raw, read = _observation(reader, request)
-        is_long = memoryview(raw).nbytes > _READ_ON_LOOP_BYTES
-        rows = await asyncio.to_thread(read, raw) if is_long else read(raw)
-        future = served.submit(reader, rows, deterministic=request.deterministic, seed=request.seed)
+        served = await self._agents.get(run_id, request.checkpoint)
+        is_long = n_bytes > _READ_ON_LOOP_BYTES
+        rows = await asyncio.to_thread(served.rows, request) if is_long else served.rows(request)
+        future = served.submit(request, rows)
         if served.is_remote:
             await _cancel_on_disconnect(future, receive)
-        return await future
-
-
-def _observation(
-    reader: ObservationReader, request: ActionRequest
-) -> tuple[msgspec.Raw, Callable[[msgspec.Raw], list[Row]]]:
-    """The raw JSON of what is observed, and what reads it."""
-    if isinstance(request.observation, msgspec.Raw):
-        return request.observation, reader.one
-    assert isinstance(request.observations, msgspec.Raw)
-    return request.observations, reader.many
+        return served, await future
 
 
 async def _cancel_on_disconnect(future: asyncio.Future[list[JSON]], receive: Receive) -> None:

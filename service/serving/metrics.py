@@ -9,7 +9,7 @@ from typing import Any
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 
-_OUTCOMES = {404: "not_found", 409: "conflict", 500: "error", 503: "unavailable"}
+_OUTCOMES = {404: "not_found", 409: "conflict", 503: "unavailable"}
 _SECONDS = (0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 1.0, 5.0)
 _ROWS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
 
@@ -48,25 +48,29 @@ class ActionMetrics:
     """What the hot route counts; a collector for a ``prometheus_client`` registry."""
 
     def __init__(self) -> None:
-        self.outcomes: dict[str, int] = dict.fromkeys(("ok", "invalid", *_OUTCOMES.values()), 0)
-        self.seconds = Histogram(_SECONDS)
-        """Seconds from the request's head to its answer."""
+        self.n_ok = 0
+        self.refusals: dict[str, int] = dict.fromkeys(("invalid", *_OUTCOMES.values()), 0)
+        self.forward_seconds = Histogram(_SECONDS)
+        """Seconds per forward; those of a whole request are counted for every route alike, elsewhere."""
         self.batch_rows = Histogram(_ROWS)
         """Observations per forward."""
         self.agents_loaded = 0
         self.loads = 0
         self.evictions = 0
 
-    def count(self, status: int, duration_s: float) -> None:
-        """Note one answered request."""
-        self.outcomes["ok" if status < 300 else _OUTCOMES.get(status, "invalid")] += 1
-        self.seconds.add(duration_s)
+    def count_refusal(self, status: int) -> None:
+        """Note one request that got a problem."""
+        self.refusals[_OUTCOMES.get(status, "invalid")] += 1
+
+    def outcomes(self) -> dict[str, int]:
+        """Requests by outcome."""
+        return {"ok": self.n_ok, **self.refusals}
 
     def to_dict(self) -> dict[str, Any]:
         """Everything as plain JSON."""
         return {
-            "requests": dict(self.outcomes),
-            "seconds": self.seconds.to_dict(),
+            "requests": self.outcomes(),
+            "forward_seconds": self.forward_seconds.to_dict(),
             "batch_rows": self.batch_rows.to_dict(),
             "agents_loaded": self.agents_loaded,
             "agent_loads": self.loads,
@@ -76,11 +80,11 @@ class ActionMetrics:
     def collect(self) -> Iterator[Metric]:
         """Metric families for ``CollectorRegistry.register``."""
         requests = CounterMetricFamily("maze_act_requests", "compute_action requests.", labels=["outcome"])
-        for outcome, count in self.outcomes.items():
+        for outcome, count in self.outcomes().items():
             requests.add_metric([outcome], count)
         yield requests
         for name, text, histogram in (
-            ("maze_act_seconds", "Seconds from a request's head to its answer.", self.seconds),
+            ("maze_act_forward_seconds", "Seconds per forward of a policy.", self.forward_seconds),
             ("maze_act_batch_rows", "Observations per forward.", self.batch_rows),
         ):
             yield HistogramMetricFamily(name, text, buckets=histogram.cumulative(), sum_value=histogram.total)

@@ -9,6 +9,7 @@ import json
 from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING
 
+import msgspec
 import numpy as np
 
 from maze_core.errors import CheckpointError, NotServableError, SpaceMismatchError
@@ -22,6 +23,7 @@ from service.serving.problems import (
     NotServableAgentError,
     RequestError,
 )
+from service.serving.request import ActionRequest
 
 if TYPE_CHECKING:
     from maze_core.agent import Agent
@@ -62,10 +64,10 @@ class ServedAgent:
         self._readers = {agent.default_actor: self._default_reader}
         if child is not None:
             self.is_remote = True
-            self._batcher = Batcher(None, child.act, metrics.batch_rows)
+            self._batcher = Batcher(None, child.act, metrics)
         else:
             self.is_remote = not on_loop
-            self._batcher = Batcher(self._act if on_loop else None, self._act_in_thread, metrics.batch_rows)
+            self._batcher = Batcher(self._act if on_loop else None, self._act_in_thread, metrics)
 
     @classmethod
     async def load(
@@ -91,7 +93,33 @@ class ServedAgent:
         """Its child died; it has to be loaded again."""
         return self._child is not None and self._child.is_gone
 
-    def reader(self, actor_id: tuple[int | str, int] | None) -> ObservationReader:
+    def rows(self, request: ActionRequest) -> Sequence[Row]:
+        """The request's observations, checked; raises :class:`RequestError` (422)."""
+        reader = self._reader(request.actor_id)
+        if isinstance(request.observation, msgspec.Raw):
+            return reader.one(request.observation)
+        assert isinstance(request.observations, msgspec.Raw)
+        return reader.many(request.observations)
+
+    def submit(self, request: ActionRequest, rows: Sequence[Row]) -> asyncio.Future[list[JSON]]:
+        """Let checked observations join the next batch; the future gets one action per row.
+
+        Raises:
+            CapacityError: too many observations wait already.
+            AgentGoneError: the agent was evicted a moment ago.
+        """
+        future: asyncio.Future[list[JSON]] = asyncio.get_running_loop().create_future()
+        reader = self._reader(request.actor_id)
+        self._batcher.submit(Job(reader, rows, request.deterministic, request.seed, future))
+        return future
+
+    async def close(self) -> None:
+        """Answer what was taken on, then let go of the child."""
+        await self._batcher.drain()
+        if self._child is not None:
+            await self._child.close()
+
+    def _reader(self, actor_id: tuple[int | str, int] | None) -> ObservationReader:
         """What reads the observations of the actor meant; raises :class:`RequestError` (422)."""
         if actor_id is None:
             return self._default_reader
@@ -103,25 +131,6 @@ class ServedAgent:
         if reader is None:
             reader = self._readers[actor] = ObservationReader(self._agent, actor)
         return reader
-
-    def submit(
-        self, reader: ObservationReader, rows: Sequence[Row], *, deterministic: bool, seed: int | None
-    ) -> asyncio.Future[list[JSON]]:
-        """Let checked observations join the next batch; the future gets one action per row.
-
-        Raises:
-            CapacityError: too many observations wait already.
-            AgentGoneError: the agent was evicted a moment ago.
-        """
-        future: asyncio.Future[list[JSON]] = asyncio.get_running_loop().create_future()
-        self._batcher.submit(Job(reader, rows, deterministic, seed, future))
-        return future
-
-    async def close(self) -> None:
-        """Answer what was taken on, then let go of the child."""
-        await self._batcher.drain()
-        if self._child is not None:
-            await self._child.close()
 
     def _act(self, call: Call) -> Action:
         rng = self._rng if call.seed is None else np.random.default_rng(call.seed)

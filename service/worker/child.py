@@ -80,6 +80,7 @@ def main(
     isolate(directory, rules.memory_bytes)
     channel, stop = Channel(connection), StopWish()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGALRM, signal.SIG_DFL)
     signal.signal(signal.SIGTERM, lambda number, frame: _on_sigterm(stop, number, frame))
     try:
         last = _run(connection, channel, stop, rules)

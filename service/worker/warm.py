@@ -15,16 +15,16 @@ from types import FrameType
 
 import setproctitle
 
-from service.worker.isolation import die_with_parent
-
+LOOK_S = 1.0
+"""Time between two looks whether the worker is still there. (A signal of the kernel, as children get it, may
+come while another thread of a killed worker still stands in as the parent.)"""
 CLEANUP_S = 2.0
 """Time that children have to remove their directories when the worker was killed."""
 
 WORKER = os.getppid()
 
 
-def _on_sigterm(_number: int, _frame: FrameType | None) -> None:
-    """The kernel says so when the worker ends; from anyone else it means nothing while the worker lives."""
+def _look(_number: int, _frame: FrameType | None) -> None:
     if os.getppid() != WORKER:
         time.sleep(CLEANUP_S)
         os._exit(0)
@@ -32,8 +32,9 @@ def _on_sigterm(_number: int, _frame: FrameType | None) -> None:
 
 with contextlib.suppress(PermissionError):
     os.setsid()
-signal.signal(signal.SIGTERM, _on_sigterm)
-die_with_parent(signal.SIGTERM)
+signal.signal(signal.SIGTERM, signal.SIG_IGN)
+signal.signal(signal.SIGALRM, _look)
+signal.setitimer(signal.ITIMER_REAL, LOOK_S, LOOK_S)
 setproctitle.setproctitle("maze: forkserver")
 
 import gymnasium.envs.classic_control  # noqa: E402, F401

@@ -1,7 +1,14 @@
 """The examples do what they say: the environment keeps gymnasium's contract and is learnt, the modules compose."""
 
+import json
 import math
+import os
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import gymnasium
 import pytest
@@ -11,6 +18,8 @@ import examples.corridor
 from examples.train_corridor import CONF, train
 from maze_core import InvalidSpecificationError, RunContext
 from maze_core.config import compose_run, conf_root, config_groups
+from tests.docs.service_process import service
+from tests.docs.sessions import has_tools, session
 
 
 def test_the_environment_keeps_gymnasiums_contract() -> None:
@@ -67,8 +76,42 @@ def test_what_a_module_does_not_say_keeps_its_default() -> None:
     assert algorithm["clip_range"] == compose_run(algorithm="ppo").tree["algorithm"]["clip_range"]
 
 
+@pytest.mark.skipif(not has_tools(), reason="bash, curl and python3 run the page")
+def test_an_operator_offers_the_example_over_http(tmp_path: Path) -> None:
+    settings = {"MAZE_ENV_MODULES": "examples.corridor", "MAZE_CONFIG_DIRS": str(CONF)}
+    with service(tmp_path, environment={**os.environ, **settings}) as address:
+        until(lambda: call(f"http://{address}/v1/config/compose", {"env": "corridor"}) is not None)
+        ((_, printed, _),) = session(CONF.parent / "README.md", address, tmp_path)
+        url = f"http://{address}/v1/runs/{json.loads(printed)['id']}"
+        until(lambda: (call(url) or {})["state"] not in ("queued", "running"))
+        run = call(url) or {}
+    assert run["reason"] == "target_reached", run["error"]
+    in_python = compose_run(config_dirs=[CONF], experiment="corridor_brief", seed=1)
+    assert run["config_sha256"] == in_python.config_sha256
+
+
 def test_a_module_of_an_existing_name_is_refused(tmp_path: Path) -> None:
     (tmp_path / "algorithm").mkdir()
     (tmp_path / "algorithm" / "ppo.yaml").write_text((conf_root() / "algorithm" / "ppo.yaml").read_text())
     with pytest.raises(InvalidSpecificationError, match="has the name of another module"):
         RunContext(config_dirs=[tmp_path], algorithm="ppo")
+
+
+def until(is_so: Callable[[], bool]) -> None:
+    """Wait: a worker publishes its environments some seconds after its start, and a run takes its time."""
+    deadline = time.monotonic() + 60
+    while not is_so():
+        assert time.monotonic() < deadline, "nothing has changed for a minute"
+        time.sleep(0.2)
+
+
+def call(url: str, body: dict[str, Any] | None = None) -> dict[str, Any] | None:
+    """GET, or POST of a body; None when it was refused."""
+    data = None if body is None else json.dumps(body).encode()
+    request = urllib.request.Request(url, data, {"content-type": "application/json"})
+    try:
+        with urllib.request.urlopen(request) as answer:
+            return dict(json.loads(answer.read()))
+    except urllib.error.HTTPError as error:
+        error.close()
+        return None

@@ -1,7 +1,8 @@
-"""What the pages show runs: Python blocks of a page in order, and its ``maze-run`` commands.
+"""What the pages show runs: their Python blocks and their ``maze-run`` commands, page by page, in order.
 
-Blocks of one page share their names, as a reader's session would. A block with ``<!-- not run: reason -->``
-before it is skipped for that reason. Commands for a running service are tested by :mod:`test_commands`.
+Blocks of one page share their names and their directory, as a reader's session would. A block with
+``<!-- not run: reason -->`` before it is skipped. Commands for a running service are run by
+:mod:`test_api_page`; those of the README by the acceptance tests.
 """
 
 import re
@@ -11,28 +12,27 @@ from pathlib import Path
 import pytest
 
 import maze_core.cli
-from tests.docs.fences import Block, commands, fenced_blocks
+from tests.docs.fences import commands, fenced_blocks
 from tests.docs.tables import DOCS
 
 ROOT = DOCS.parent
-PAGES = [
-    ROOT / "README.md",
-    ROOT / "CONTRIBUTING.md",
-    ROOT / "examples/README.md",
-    *sorted(DOCS.rglob("*.md")),
-]
-_RUN = re.compile(r"(?:\S*/)?maze-run\s")
+PAGES = [ROOT / "CONTRIBUTING.md", ROOT / "examples/README.md", *sorted(DOCS.rglob("*.md"))]
+_MAZE_RUN = re.compile(r"(?:\S*/)?maze-run\s")
 
 
-def with_python() -> list[Path]:
-    """Pages that show Python."""
-    return [page for page in PAGES if fenced_blocks(page, "python")]
+def python_pages() -> list[Path]:
+    """Pages that show Python, the README among them."""
+    return [page for page in (ROOT / "README.md", *PAGES) if fenced_blocks(page, "python")]
 
 
-def command_lines() -> list[tuple[Block, str]]:
-    """Every ``maze-run`` command of every page."""
-    blocks = [block for page in PAGES for block in fenced_blocks(page, "bash") if block.not_run is None]
-    return [(block, command) for block in blocks for command in commands(block) if _RUN.match(command)]
+def command_lines(page: Path) -> list[str]:
+    """Every ``maze-run`` command of a page that is to be run, in order."""
+    blocks = [block for block in fenced_blocks(page, "bash") if block.not_run is None]
+    return [command for block in blocks for command in commands(block) if _MAZE_RUN.match(command)]
+
+
+def name_of(page: Path) -> str:
+    return str(page.relative_to(ROOT))
 
 
 @pytest.fixture
@@ -43,7 +43,7 @@ def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-@pytest.mark.parametrize("page", with_python(), ids=lambda page: str(page.relative_to(ROOT)))
+@pytest.mark.parametrize("page", python_pages(), ids=name_of)
 def test_the_python_blocks_of_a_page_run_in_order(page: Path, workplace: Path) -> None:
     names: dict[str, object] = {"__name__": "__documentation__"}
     for block in fenced_blocks(page, "python"):
@@ -52,16 +52,14 @@ def test_the_python_blocks_of_a_page_run_in_order(page: Path, workplace: Path) -
             exec(compile(lines_above + block.code, str(page), "exec"), names)
 
 
-@pytest.mark.parametrize(
-    ("block", "command"), command_lines(), ids=[str(block) for block, _ in command_lines()]
-)
-def test_a_command_line_runs(
-    block: Block, command: str, workplace: Path, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize("page", [page for page in PAGES if command_lines(page)], ids=name_of)
+def test_the_command_lines_of_a_page_run_in_order(
+    page: Path, workplace: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    words = shlex.split(command)[1:]
-    assert maze_core.cli.main(words) == 0, capsys.readouterr().err
+    for command in command_lines(page):
+        assert maze_core.cli.main(shlex.split(command)[1:]) == 0, f"{command}\n{capsys.readouterr().err}"
 
 
 def test_there_are_snippets_to_run() -> None:
-    assert len(with_python()) >= 2
-    assert command_lines()
+    assert len(python_pages()) >= 4
+    assert len([page for page in PAGES if command_lines(page)]) >= 2

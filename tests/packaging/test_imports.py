@@ -23,7 +23,7 @@ from tests.packaging.sources import ROOT, Use, all_calls, all_imports, calls, im
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 LIBRARY_AND_SERVICE = ("maze_core", "service")
-SHIPPED = (*LIBRARY_AND_SERVICE, "alembic", "benchmarks", "examples", "maze_client")
+SHIPPED = (*LIBRARY_AND_SERVICE, "alembic", "benchmarks", "examples")
 
 TORCH_FREE = (
     "maze_core",
@@ -81,6 +81,8 @@ USED_BY_OTHERS = {
     "pygame": "gymnasium's classic-control environments",
 }
 """Declared dependencies that no source imports by name."""
+OPTIONAL = {"gym": "maze_core/envs/legacy_gym.py", "optuna": "maze_core/runners/optuna_search.py"}
+"""Extra, which is also the name of its module → the one source that imports it."""
 COMES_WITH = {"pydantic-core": "pydantic"}
 """Distributions that another one always brings, and whose names it documents as its own interface."""
 
@@ -186,27 +188,29 @@ def test_a_name_that_is_not_public_is_an_attribute_error() -> None:
 
 
 def test_every_third_party_import_is_a_declared_dependency() -> None:
-    declared = {_normal(Requirement(line).name) for line in PROJECT["dependencies"]}
-    optional = {_normal(Requirement(line).name) for line in PROJECT["optional-dependencies"]["gym"]}
+    known = _declared(PROJECT["dependencies"]) | {
+        name for extra in OPTIONAL for name in _declared(PROJECT["optional-dependencies"].get(extra, []))
+    }
     missing = [
         use
         for use in all_imports(*LIBRARY_AND_SERVICE, "alembic")
-        if (distributions := _distributions(_top(use))) and not distributions & (declared | optional)
+        if (distributions := _distributions(_top(use))) and not distributions & known
     ]
     assert not missing, f"add to [project.dependencies]: {_shown(missing)}"
 
 
-def test_an_optional_dependency_is_imported_by_its_one_module_alone() -> None:
-    users = {use.path for use in all_imports(*LIBRARY_AND_SERVICE) if _top(use) == "gym"}
-    assert users == {"maze_core/envs/legacy_gym.py"}
-    assert "gym" not in _loaded_by("import maze_core.envs.legacy_gym", ["gym"])
+@pytest.mark.parametrize("extra", OPTIONAL)
+def test_an_optional_dependency_is_imported_by_its_one_module_alone(extra: str) -> None:
+    users = {use.path for use in all_imports(*LIBRARY_AND_SERVICE) if _top(use) == extra}
+    assert users == {OPTIONAL[extra]}
+    module = OPTIONAL[extra].removesuffix(".py").replace("/", ".")
+    assert _loaded_by(f"import {module}", [extra]) == [], "it is imported when it is used, not before"
 
 
 def test_every_declared_dependency_is_used() -> None:
-    sources = (*LIBRARY_AND_SERVICE, "alembic", "maze_client")
+    sources = (*LIBRARY_AND_SERVICE, "alembic")
     used = {name for use in all_imports(*sources) for name in _distributions(_top(use))}
-    declared = {_normal(Requirement(line).name) for line in PROJECT["dependencies"]}
-    unused = declared - used - set(USED_BY_OTHERS)
+    unused = _declared(PROJECT["dependencies"]) - used - set(USED_BY_OTHERS)
     assert not unused, f"nothing imports {sorted(unused)}"
 
 
@@ -236,7 +240,7 @@ def _top(use: Use) -> str:
 
 def _distributions(module: str) -> set[str]:
     """Normalised names of the distributions that bring a module; none for ours and the standard library's."""
-    if module in sys.stdlib_module_names or module in ("maze_core", "service", "maze_client"):
+    if module in sys.stdlib_module_names or module in ("maze_core", "service"):
         return set()
     names = (_normal(name) for name in _packages().get(module, [module]))
     return {COMES_WITH.get(name, name) for name in names}
@@ -245,6 +249,10 @@ def _distributions(module: str) -> set[str]:
 @functools.cache
 def _packages() -> Mapping[str, list[str]]:
     return importlib.metadata.packages_distributions()
+
+
+def _declared(requirements: list[str]) -> set[str]:
+    return {_normal(Requirement(line).name) for line in requirements}
 
 
 def _normal(name: str) -> str:

@@ -1,6 +1,7 @@
 """A stack of wrappers from configuration: built in order, and asked what it can be used for."""
 
-from collections.abc import Sequence
+import copy
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from maze_core.config.instantiate import instantiate
@@ -9,16 +10,23 @@ from maze_core.errors import InvalidSpecificationError, Problem
 from maze_core.types import Tree
 
 
-def build_wrappers(nodes: Sequence[Tree]) -> list[Wrapper]:
+def build_wrappers(nodes: Sequence[Tree], objects: Mapping[str, object] | None = None) -> list[Wrapper]:
     """Wrappers in order, the first next to the environment.
 
     Args:
         nodes: ``{"_target_": dotted class name, …keyword arguments}`` each, as in a resolved configuration.
+        objects: live objects by path, such as ``wrappers.0``; wrappers among them are copied, so that statistics
+            are the result's own.
 
     Raises:
-        InvalidSpecificationError: something in it is not a wrapper.
+        InvalidSpecificationError: something in it is not a wrapper, or a live object is not there.
     """
-    return [_checked(instantiate(node, f"wrappers.{i}"), f"wrappers.{i}") for i, node in enumerate(nodes)]
+    given = {
+        path: copy.deepcopy(value) if isinstance(value, Wrapper) else value
+        for path, value in (objects or {}).items()
+    }
+    paths = [f"wrappers.{i}" for i in range(len(nodes))]
+    return [_checked(instantiate(node, path, given), path) for path, node in zip(paths, nodes, strict=True)]
 
 
 def why_not_servable(wrappers: Sequence[Wrapper]) -> str | None:

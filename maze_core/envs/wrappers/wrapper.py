@@ -144,14 +144,20 @@ class WrappedVectorEnv(VectorEnv):
     """A vector environment seen through a stack of wrappers."""
 
     def __init__(
-        self, env: VectorEnv, wrappers: Sequence[Wrapper], *, process_observations: bool = True
+        self,
+        env: VectorEnv,
+        wrappers: Sequence[Wrapper],
+        *,
+        process_observations: bool = True,
+        process_actions: bool = True,
     ) -> None:
         """Bind the wrappers to ``env`` and take ownership of it.
 
         Args:
             env: what is wrapped.
             wrappers: closest to the environment first.
-            process_observations: False leaves observations raw; actions, rewards and statistics still apply.
+            process_observations: False leaves observations raw; rewards and statistics still apply.
+            process_actions: False passes actions on as they are.
         """
         self.env = env
         self.wrappers = tuple(wrappers)
@@ -159,11 +165,11 @@ class WrappedVectorEnv(VectorEnv):
         self.agent_counts = env.agent_counts
         seen, done = bind_wrappers(self.wrappers, env.observation_spaces, env.action_spaces)
         self.observation_spaces: Spaces = seen if process_observations else env.observation_spaces
-        self.action_spaces: Spaces = done
+        self.action_spaces: Spaces = done if process_actions else env.action_spaces
         self._on_observation = [
             w for w in self.wrappers if process_observations and w.overrides("observation")
         ]
-        self._on_action = [w for w in reversed(self.wrappers) if w.overrides("action")]
+        self._on_action = [w for w in reversed(self.wrappers) if process_actions and w.overrides("action")]
         self._after_step = [w for w in self.wrappers if w.overrides("reward") or w.overrides("on_tick")]
         self._is_watched = any(w.overrides("on_tick") for w in self.wrappers)
         self._carried = {w: _Carried(self.n_envs) for w in self._on_observation if w.is_stateful}

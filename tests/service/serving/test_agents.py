@@ -15,6 +15,7 @@ from service.serving.problems import (
     NoPolicyError,
     NotServableAgentError,
 )
+from service.serving.request import decode_request
 from service.serving.selectors import TTL_S
 from tests.service.serving.checkpoints import make_checkpoint
 from tests.service.serving.memory_stores import MemoryStores
@@ -192,14 +193,13 @@ def test_an_evicted_agent_answers_what_it_took_and_no_more(
 
     async def scenario() -> None:
         served = await cache.get("r", "best")
-        reader = served.reader(None)
-        row: list[Any] = [[0.0, 0.0, 0.0, 0.0]]
-        taken = served.submit(reader, row, deterministic=True, seed=None)
+        request = decode_request(b'{"observation": [0, 0, 0, 0]}')
+        taken = served.submit(request, served.rows(request))
         await cache.get("a", "best")
         await cache.get("b", "best")
         assert await taken in ([0], [1])
         await asyncio.sleep(0.01)
         with pytest.raises(AgentGoneError):
-            served.submit(reader, row, deterministic=True, seed=None)
+            served.submit(request, served.rows(request))
 
     runner.run(scenario())

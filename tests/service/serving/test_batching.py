@@ -10,7 +10,7 @@ from maze_core.agent import load_agent
 from maze_core.types import Action, ActorID
 from service.domain.errors import CapacityError
 from service.serving.batching import MAX_WAITING_ROWS, Batcher, Call, Job, action_rows
-from service.serving.metrics import Histogram
+from service.serving.metrics import ActionMetrics
 from service.serving.observations import ObservationReader
 from service.serving.problems import AgentGoneError
 from tests.service.serving.asgi_client import Client
@@ -57,7 +57,7 @@ def acting() -> RecordingAgent:
 @pytest.fixture(params=["on the loop", "elsewhere"])
 def batcher(request: pytest.FixtureRequest, acting: RecordingAgent) -> Batcher:
     act = acting.act if request.param == "on the loop" else None
-    return Batcher(act, acting.act_async, Histogram([1, 8]))
+    return Batcher(act, acting.act_async, ActionMetrics())
 
 
 def job(acting: RecordingAgent, row: Any, **fields: Any) -> Job:
@@ -84,7 +84,7 @@ def test_jobs_of_one_turn_are_one_forward(acting: RecordingAgent, batcher: Batch
 
 def test_a_lonely_client_does_not_wait_for_the_turn_to_end(acting: RecordingAgent) -> None:
     async def scenario() -> None:
-        batcher = Batcher(acting.act, acting.act_async, Histogram([1]))
+        batcher = Batcher(acting.act, acting.act_async, ActionMetrics())
         batcher.submit(first := job(acting, ROWS[0]))
         await first.future
         await asyncio.sleep(0)
@@ -164,7 +164,7 @@ def test_a_cancelled_job_leaves_before_its_batch(acting: RecordingAgent, batcher
 def test_what_arrives_during_a_forward_is_the_next_batch(acting: RecordingAgent) -> None:
     async def scenario() -> None:
         acting.gate = asyncio.Event()
-        batcher = Batcher(None, acting.act_async, Histogram([1]))
+        batcher = Batcher(None, acting.act_async, ActionMetrics())
         jobs = [job(acting, row) for row in ROWS]
         batcher.submit(jobs[0])
         await asyncio.sleep(0)
@@ -180,7 +180,7 @@ def test_what_arrives_during_a_forward_is_the_next_batch(acting: RecordingAgent)
 
 def test_more_rows_than_may_wait_are_refused_and_the_others_answered(acting: RecordingAgent) -> None:
     async def scenario() -> None:
-        batcher = Batcher(acting.act, acting.act_async, Histogram([1]))
+        batcher = Batcher(acting.act, acting.act_async, ActionMetrics())
         full = [job(acting, ROWS[0]) for _ in range(MAX_WAITING_ROWS // 512)]
         for one in full:
             one.rows = [ROWS[0]] * 512

@@ -229,10 +229,9 @@ def test_requests_are_counted_by_outcome(client: Client) -> None:
         "invalid": 1,
         "not_found": 1,
         "conflict": 0,
-        "error": 0,
         "unavailable": 0,
     }
-    assert counted["seconds"]["count"] == 3
+    assert counted["forward_seconds"]["count"] == counted["batch_rows"]["sum"] == 1
     registry = CollectorRegistry()
     registry.register(client.route)
     exposed = generate_latest(registry).decode()

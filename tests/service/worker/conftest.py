@@ -65,10 +65,11 @@ class Bench:
             "is_warm": is_warm,
             "settings": {"database_url": self.url, **settings},
         }
+        python_path = os.pathsep.join(filter(None, [str(SUPPORT), os.environ.get("PYTHONPATH")]))
         with self._log.open("ab") as log:
             process = subprocess.Popen(
                 [sys.executable, str(SUPPORT / "worker_process.py"), json.dumps(wanted)],
-                env={**os.environ, "PYTHONPATH": str(SUPPORT), **(variables or {})},
+                env={**os.environ, "PYTHONPATH": python_path, **(variables or {})},
                 stdout=log,
                 stderr=log,
             )

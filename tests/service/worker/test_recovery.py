@@ -11,6 +11,9 @@ from tests.service.worker.conftest import PATIENCE_S, Bench, eventually
 RUN = {"n": 60, "sleep_s": 0.05}
 LONG = {"n": 2000, "sleep_s": 0.05}
 
+LEASE = {"lease_s": 5.0, "heartbeat_s": 0.5}
+"""Short, for tests that wait until it lapses; long enough to be kept on a busy machine."""
+
 
 def counted_once(bench: Bench, run_id: str) -> bool:
     """Whether the metrics are those of an undisturbed run."""
@@ -33,7 +36,7 @@ def test_a_killed_child_is_started_again_from_its_last_checkpoint(bench: Bench) 
 
 
 def test_a_killed_worker_takes_its_child_along_and_another_one_goes_on(bench: Bench) -> None:
-    worker = bench.worker()
+    worker = bench.worker(**LEASE)
     run_id = bench.submit(**RUN)
     bench.wait_for_epoch(run_id, 3)
     child = bench.child_of(run_id)
@@ -42,7 +45,7 @@ def test_a_killed_worker_takes_its_child_along_and_another_one_goes_on(bench: Be
     child.wait(PATIENCE_S)
     assert not os.path.exists(directory)
 
-    bench.worker()
+    bench.worker(**LEASE)
     run = bench.wait_for_end(run_id)
     assert (run.state, run.attempt) == (RunState.SUCCEEDED, 2)
     assert "queued" in bench.states(run_id)[1:]
@@ -63,13 +66,13 @@ def test_a_child_that_cannot_notice_dies_with_its_worker_as_well(bench: Bench) -
 
 
 def test_a_worker_that_slept_through_its_lease_writes_nothing_more(bench: Bench) -> None:
-    sleeper = bench.worker()
+    sleeper = bench.worker(**LEASE)
     run_id = bench.submit(**RUN)
     bench.wait_for_epoch(run_id, 3)
     child = bench.child_of(run_id)
     bench.stop_outside_transactions(sleeper)
 
-    other = bench.worker()
+    other = bench.worker(**LEASE)
     ended = bench.wait_for_end(run_id)
     assert (ended.state, ended.attempt) == (RunState.SUCCEEDED, 2)
     events = bench.stores.runs.events(run_id, limit=10_000)
@@ -85,16 +88,16 @@ def test_a_worker_that_slept_through_its_lease_writes_nothing_more(bench: Bench)
 
 
 def test_a_worker_without_its_database_gives_up_before_others_may_claim(bench: Bench) -> None:
-    """A writer that holds the database longer than the lease: the child is killed, and the run goes on after."""
-    bench.worker()
-    run_id = bench.submit(**RUN)
+    """A writer holds the database until the child is dead: nothing but the worker's own clock can have done it."""
+    bench.worker(**LEASE)
+    run_id = bench.submit(**LONG)
     bench.wait_for_epoch(run_id, 3)
     child = bench.child_of(run_id)
     with bench.stores.database.writing():
         child.wait(PATIENCE_S)
-    run = bench.wait_for_end(run_id)
-    assert (run.state, run.attempt) == (RunState.SUCCEEDED, 2)
-    assert counted_once(bench, run_id)
+    eventually(lambda: len(bench.output(run_id)) == 2, "a second attempt")
+    assert "attempt 2 from" in bench.output(run_id)[1]
+    assert bench.run(run_id).attempt == 2
 
 
 def test_a_run_that_kills_its_process_ends_after_its_attempts_and_harms_no_other(bench: Bench) -> None:
@@ -129,7 +132,7 @@ def test_a_damaged_checkpoint_is_passed_over_for_the_one_before(bench: Bench) ->
 
     from service.store.tables import blob_chunk, checkpoint
 
-    worker = bench.worker()
+    worker = bench.worker(**LEASE)
     run_id = bench.submit(**LONG)
     bench.wait_for_epoch(run_id, 4)
     bench.stop_outside_transactions(worker)
@@ -141,19 +144,19 @@ def test_a_damaged_checkpoint_is_passed_over_for_the_one_before(bench: Bench) ->
         assert connection.execute(damaged).rowcount == 1
     worker.kill()
 
-    bench.worker()
+    bench.worker(**LEASE)
     eventually(lambda: len(bench.output(run_id)) == 2, "a second attempt")
     assert bench.output(run_id)[1] == f"attempt 2 from {before.epoch}"
     assert newest.id in bench.log(run_id)
 
 
 def test_a_cancel_that_its_worker_did_not_live_to_see_is_followed_by_the_next(bench: Bench) -> None:
-    worker = bench.worker()
+    worker = bench.worker(**LEASE)
     run_id = bench.submit(**LONG)
     bench.wait_for_epoch(run_id, 2)
     worker.kill()
     bench.stores.runs.request_cancel(run_id)
-    bench.worker()
+    bench.worker(**LEASE)
     run = bench.wait_for_end(run_id)
     assert (run.state, run.reason) == (RunState.CANCELLED, "user_cancel")
     assert len(bench.output(run_id)) == 1

@@ -1,6 +1,6 @@
 """A worker process as tests need it, from one argument: ``{"job": …, "is_warm": …, "settings": {…}}`` as JSON.
 
-Leases and graces are short; children run a job of :mod:`worker_jobs`, or the real one.
+Graces are short; children run a job of :mod:`worker_jobs`, or the real one.
 """
 
 import json
@@ -16,9 +16,8 @@ def main(text: str) -> int:
 
     begin("maze: worker", log_level="info")
     wanted = json.loads(text)
-    defaults = {"lease_s": 2.0, "heartbeat_s": 0.3, "poll_s": 0.05}
     return serve_worker(
-        Settings(**{**defaults, **wanted["settings"]}),
+        Settings(**wanted["settings"]),
         job=wanted["job"],
         preload=WARM if wanted["is_warm"] else (),
         graces=Graces(cancel_s=1.5, terminate_s=1.0),

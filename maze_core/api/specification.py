@@ -1,0 +1,188 @@
+"""How a RunContext comes by its configuration: what it does, and what its run directory already holds.
+
+A run directory that holds a run is gone on with: its seeds are taken where none are given, and the rest has to be the
+same, because a run has one configuration.
+"""
+
+import operator
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from maze_core.agent import Agent
+from maze_core.checkpoint import Checkpoint
+from maze_core.config.aliases import canonical_target
+from maze_core.config.compose import compose_run
+from maze_core.config.nodes import TARGET, is_node, join, shown
+from maze_core.config.normal_form import SEEDS, Mode
+from maze_core.config.schema import RunConfig, canonical_json
+from maze_core.errors import CheckpointError, InvalidSpecificationError, Problem
+from maze_core.models.config import RandomPolicyConfig, TorchPolicyConfig
+from maze_core.rundir import RunDir
+from maze_core.types import Tree
+
+_ROLLOUT_POLICIES = (RandomPolicyConfig, TorchPolicyConfig)
+_MOST_DIFFERENCES = 8
+
+
+@dataclass(frozen=True, kw_only=True)
+class StoredRun:
+    """What a run directory holds."""
+
+    tree: Tree
+    """The configuration's identity."""
+    resume: Checkpoint | None
+    """Where training goes on; None before the first checkpoint."""
+    best: Checkpoint | None
+    """What acts."""
+
+
+def mode_of(arguments: Mapping[str, Any]) -> Mode:
+    """Whether a context trains or only plays, which a rollout policy says.
+
+    Raises:
+        InvalidSpecificationError: it is asked to do both.
+    """
+    policy = arguments["policy"]
+    if isinstance(policy, Agent):
+        message = "An agent is trained already: use its context's rollout(), or policy='torch_policy' with policy.run."
+        raise InvalidSpecificationError([Problem(path="policy", message=message, code="wrong_type")])
+    if not _is_rollout_policy(policy):
+        return "train"
+    problems = [
+        Problem(
+            path=name,
+            message=f"contradicts policy={shown(policy)}, which plays and does not train; leave one of them out.",
+            code="contradiction",
+        )
+        for name in ("algorithm", "critic")
+        if arguments[name] is not None
+    ]
+    if problems:
+        raise InvalidSpecificationError(problems)
+    return "rollout"
+
+
+def specified(run_dir: RunDir | None, arguments: Mapping[str, Any]) -> tuple[RunConfig, StoredRun | None]:
+    """The configuration of these arguments, and the run it goes on with.
+
+    Args:
+        run_dir: where the run is or will be written.
+        arguments: those of :func:`~maze_core.config.compose.compose_run`.
+
+    Raises:
+        InvalidSpecificationError: with every problem; or the directory holds a run with another configuration.
+        CheckpointError: a checkpoint in the directory is damaged.
+    """
+    mode = mode_of(arguments)
+    stored = stored_run(run_dir) if run_dir is not None and mode == "train" else None
+    if stored is None:
+        return compose_run(mode, **arguments), None
+    given = arguments["overrides"]
+    if arguments["seed"] is None and (given is None or isinstance(given, Mapping)):
+        seeds = {join("seeding", name): stored.tree["seeding"][name] for name in SEEDS}
+        arguments = {**arguments, "overrides": {**seeds, **(given or {})}}
+    config = compose_run(mode, **arguments)
+    if canonical_json(config.identity()) != canonical_json(stored.tree):
+        assert run_dir is not None
+        raise InvalidSpecificationError([_other_run(run_dir, stored.tree, config.identity())])
+    return config, stored
+
+
+def stored_run(run_dir: RunDir) -> StoredRun | None:
+    """What the directory holds; None for a directory without a run."""
+    resume, best = resume_point(run_dir), checkpoint_of(run_dir, "best")
+    config = run_dir.read_config()
+    known = resume or best
+    if known is not None:
+        tree = known.identity["config"]
+    elif config is not None:
+        tree = RunConfig.from_tree(config).identity()
+    else:
+        return None
+    return StoredRun(tree=tree, resume=resume, best=best)
+
+
+def resume_point(run_dir: RunDir) -> Checkpoint | None:
+    """Where training goes on: the last checkpoint; the last scheduled one where a cancel made the last."""
+    last, scheduled = checkpoint_of(run_dir, "last"), checkpoint_of(run_dir, "scheduled")
+    was_cut = last is not None and last.provenance.get("kind") == "continued"
+    return scheduled if scheduled is not None and (last is None or was_cut) else last
+
+
+def checkpoint_of(run_dir: RunDir, selector: str) -> Checkpoint | None:
+    """The checkpoint, or None where there is no such one."""
+    try:
+        path = run_dir.checkpoint_path(selector)
+    except CheckpointError:
+        return None
+    return Checkpoint.read(path)
+
+
+def run_of(policy: Tree, run_dir: Path | None) -> Path:
+    """Where the run is whose policy plays: relative to ``run_dir`` where there is one; without a name, it itself.
+
+    Raises:
+        InvalidSpecificationError: no run is named.
+    """
+    named = policy.get("run")
+    if named is None and run_dir is None:
+        message = "Name the run whose policy plays: overrides={'policy.run': 'outputs/…'}, or run_dir='outputs/…'."
+        raise InvalidSpecificationError([Problem(path="policy.run", message=message, code="missing_key")])
+    return (run_dir or Path()) / (named or "")
+
+
+def passed_again(path: str, value: object, config: RunConfig) -> dict[str, object]:
+    """The live objects of a stored configuration, with one passed again.
+
+    Raises:
+        InvalidSpecificationError: the run had no such object.
+    """
+    if path not in config.undescribed:
+        group = path.partition(".")[0]
+        message = "The stored configuration describes it; leave it out."
+        raise InvalidSpecificationError([Problem(path=group, message=message, code="contradiction")])
+    return {**config.objects, path: value}
+
+
+def whole_number(value: Any, name: str) -> int:
+    """``value`` as an int ≥ 1.
+
+    Raises:
+        InvalidSpecificationError: it is none.
+    """
+    number = None if isinstance(value, bool) or not hasattr(value, "__index__") else operator.index(value)
+    if number is None or number < 1:
+        message = f"{shown(value)} is not a whole number of at least 1."
+        raise InvalidSpecificationError([Problem(path=name, message=message, code="out_of_range")])
+    return number
+
+
+def _is_rollout_policy(policy: Any) -> bool:
+    if is_node(policy):
+        names = [f"{kind.__module__}.{kind.__qualname__}" for kind in _ROLLOUT_POLICIES]
+        return canonical_target(str(policy[TARGET])) in names
+    return isinstance(policy, (str, *_ROLLOUT_POLICIES)) or hasattr(policy, "act")
+
+
+def _other_run(run_dir: RunDir, stored: Tree, given: Tree) -> Problem:
+    found = _differences(stored, given)
+    shown_ones = "; ".join(found[:_MOST_DIFFERENCES])
+    more = f"; and {len(found) - _MOST_DIFFERENCES} more" if len(found) > _MOST_DIFFERENCES else ""
+    return Problem(
+        path="run_dir",
+        message=f"{run_dir.path} holds a run with another configuration: {shown_ones}{more}. Take another run_dir, give "
+        f"the same configuration to go on with it, or RunContext.load({str(run_dir.path)!r}) to take its own.",
+        code="contradiction",
+    )
+
+
+def _differences(stored: Any, given: Any, path: str = "") -> list[str]:
+    if isinstance(stored, Mapping) and isinstance(given, Mapping):
+        keys = list(dict.fromkeys([*stored, *given]))
+        return [line for key in keys for line in _differences(stored.get(key), given.get(key), join(path, key))]
+    if isinstance(stored, list) and isinstance(given, list) and len(stored) == len(given):
+        pairs = zip(stored, given, strict=True)
+        return [line for i, pair in enumerate(pairs) for line in _differences(*pair, join(path, i))]
+    return [] if stored == given else [f"{path} is {shown(stored)} there and {shown(given)} here"]

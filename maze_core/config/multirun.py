@@ -1,0 +1,144 @@
+"""The plan of a multirun: its jobs or its search, and the launcher that carries them out."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from maze_core.config.arguments import ROOTS
+from maze_core.config.compose import MULTIRUN_PARTS
+from maze_core.config.describe import Describer
+from maze_core.config.hydra_tree import composed_tree
+from maze_core.config.index import ModuleIndex, module_index, unknown_name
+from maze_core.config.instantiate import instantiate
+from maze_core.config.nodes import TARGET, shown
+from maze_core.config.normal_form import SEEDS, Mode
+from maze_core.config.overrides import apply_values, merged
+from maze_core.config.search import GridConfig, OptunaSearchConfig
+from maze_core.config.sweep import Choices, Sweep, plan_sweep
+from maze_core.errors import InvalidSpecificationError, Problem, ProblemList
+from maze_core.seeding import draw_seed
+from maze_core.types import Tree
+
+LOCAL_LAUNCHER = "maze_core.runners.launcher.LocalLauncherConfig"
+
+
+@dataclass(frozen=True, kw_only=True)
+class MultirunPlan:
+    """What a multirun does."""
+
+    sweep: Sweep
+    """What varies between the jobs, or what all trials of a search share."""
+    search: OptunaSearchConfig | None
+    """What is searched; None where the jobs are known beforehand."""
+    launcher: Any
+    """``LocalLauncherConfig``."""
+    is_launcher_given: bool
+    """Whether processes were asked for, so that running elsewhere would be wrong."""
+
+
+def plan_multirun(mode: Mode, arguments: Mapping[str, Any], order: Sequence[str] = ()) -> MultirunPlan:
+    """Read the arguments of a multirun; none is changed.
+
+    ``launcher`` is a module name, a dict or a config; overrides of ``launcher.…`` and ``sweep.…`` are applied to the
+    launcher and to the experiment's search. Seeds that are not given are drawn once, for all jobs.
+
+    Args:
+        mode: what every job does.
+        arguments: of :func:`~maze_core.config.compose.compose_run`, with lists where a key varies.
+        order: keys in the order they were given, where that is not the order of ``arguments``.
+
+    Raises:
+        InvalidSpecificationError: with the problems of the launcher, the search or the lists.
+    """
+    found = ProblemList()
+    overrides = dict(arguments.get("overrides") or {})
+    own = {key: overrides.pop(key) for key in list(overrides) if str(key).partition(".")[0] in MULTIRUN_PARTS}
+    index = module_index(arguments.get("config_dirs", ()))
+    launcher = arguments.get("launcher")
+    tree = _multirun_tree(mode, arguments.get("experiment"), launcher, index, found)
+    found.raise_if_any()
+    parts = {name: tree.get(name) for name in MULTIRUN_PARTS}
+    is_launcher_given = parts["launcher"] is not None or launcher is not None
+    parts["launcher"] = _launcher_node(parts["launcher"], launcher, found)
+    plain = {str(key): value.values[0] if isinstance(value, Choices) else value for key, value in own.items()}
+    apply_values(parts, plain, found)
+    found.raise_if_any()
+    rest = {key: value for key, value in arguments.items() if key != "launcher"}
+    sweep = plan_sweep(mode, {**rest, "overrides": overrides}, order)
+    search = None if parts["sweep"] is None else instantiate(parts["sweep"], "sweep")
+    if isinstance(search, GridConfig):
+        sweep, search = sweep.with_values(search.values), None
+    if search is not None and not isinstance(search, OptunaSearchConfig):
+        raise InvalidSpecificationError(f"sweep: {shown(search)} is neither a grid nor a search.")
+    return MultirunPlan(
+        sweep=_with_seeds(sweep, tree.get("seeding") or {}),
+        search=_checked_search(search, sweep),
+        launcher=instantiate(parts["launcher"], "launcher"),
+        is_launcher_given=is_launcher_given,
+    )
+
+
+def _multirun_tree(
+    mode: Mode, experiment: object, launcher: object, index: ModuleIndex, found: ProblemList
+) -> Tree:
+    """What the root file says with this experiment and launcher alone."""
+    choices = {}
+    for group, name in (("experiment", experiment), ("launcher", launcher)):
+        if group == "launcher" and name is not None and mode != "train":
+            message = "Rollouts of a multirun are played in this process; leave the launcher out."
+            found.add(group, message, code="wrong_mode")
+        elif isinstance(name, str) and name not in index.files.get(group, {}):
+            found.problems.append(unknown_name(f"{group} module", name, index.names(group), path=group))
+        elif isinstance(name, str):
+            choices[group] = name
+        elif group == "experiment" and name is not None:
+            found.add(group, f"takes one module name, not {shown(name)}.", code="wrong_type")
+    return {} if found.problems else composed_tree(ROOTS[mode], choices, index)
+
+
+def _launcher_node(node: Any, given: object, found: ProblemList) -> Any:
+    """The launcher's node: that of the module or experiment, with what the caller gave on top."""
+    base = node or {TARGET: LOCAL_LAUNCHER}
+    if given is None or isinstance(given, str):
+        return base
+    described = Describer().tree(given, "launcher")
+    if not isinstance(described, Mapping):
+        found.add(
+            "launcher", f"takes a module name, a dict or a config, not {shown(given)}.", code="wrong_type"
+        )
+        return base
+    changed = merged(base, described)
+    if changed.get(TARGET) != LOCAL_LAUNCHER:
+        message = f"{shown(changed.get(TARGET))} is no launcher of this library; jobs run in local processes."
+        found.add("launcher", message, code="wrong_kind", allowed=(LOCAL_LAUNCHER,))
+    return changed
+
+
+def _with_seeds(sweep: Sweep, configured: Mapping[str, Any]) -> Sweep:
+    """Draw the seeds that nobody gave, once: jobs then differ in what was varied and in nothing else."""
+    overrides = sweep.fixed.get("overrides", {})
+    given = {*sweep.dimensions, *sweep.fixed, *overrides}
+    if "seed" in given:
+        return sweep
+    drawn = {
+        f"seeding.{name}": draw_seed()
+        for name in SEEDS
+        if f"seeding.{name}" not in given and configured.get(name) is None
+    }
+    return replace(sweep, fixed={**sweep.fixed, "overrides": {**overrides, **drawn}})
+
+
+def _checked_search(search: OptunaSearchConfig | None, sweep: Sweep) -> OptunaSearchConfig | None:
+    if search is None:
+        return None
+    varied = [key for key, values in sweep.dimensions.items() if len(values) > 1]
+    if varied:
+        message = "An Optuna search chooses the values itself; give one value, or use a grid."
+        raise InvalidSpecificationError(
+            [Problem(path=key, message=message, code="contradiction") for key in varied]
+        )
+    given = {*sweep.dimensions, *sweep.fixed, *sweep.fixed.get("overrides", {})}
+    space = {key: parameter for key, parameter in search.space.items() if key not in given}
+    if not space:
+        raise InvalidSpecificationError("sweep.space: every parameter of the search has a value already.")
+    return replace(search, space=space)

@@ -1,0 +1,285 @@
+"""Several runs in one specification: lists and comma strings become jobs, the product of all of them.
+
+    algorithm=["a2c", "ppo"], overrides={"algorithm.lr": "0.001,0.01"}   →   4 jobs, the last key varies fastest
+
+A key that takes a list (``hidden_units``, ``networks``, ``wrappers``) is varied by a list of lists; a plain list
+is its one value. Nothing here builds or imports more than :func:`compose_run` does.
+"""
+
+import itertools
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+
+from maze_core.config.comma_text import split_values
+from maze_core.config.compose import compose_run
+from maze_core.config.describe import Describer, qualified_name
+from maze_core.config.index import GROUPS
+from maze_core.config.nodes import is_node, shown
+from maze_core.config.normal_form import Mode
+from maze_core.config.overrides import canonical_key
+from maze_core.config.schema import RunConfig
+from maze_core.config.targets import field_types, list_depth, resolve_target
+from maze_core.errors import InvalidSpecificationError, Problem, ProblemList
+from maze_core.types import Tree
+
+MOST_JOBS = 1000
+"""Jobs of one multirun; more are a mistake more often than a wish."""
+_VARIED_ARGUMENTS = (*(group for group in GROUPS if group != "launcher"), "seed", "n_epochs")
+
+
+@dataclass(frozen=True)
+class Choices:
+    """Several values of one key, marked as such; needed only where a list could also be one value."""
+
+    values: tuple[Any, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class JobSpec:
+    """One job of a multirun."""
+
+    number: int
+    """Its place in the order, from 0."""
+    choices: Tree
+    """Key → what this job has there, for every key that was varied; plain values."""
+    arguments: dict[str, Any]
+    """Of :func:`compose_run`."""
+
+    def __str__(self) -> str:
+        """``algorithm=ppo, algorithm.lr=0.01``."""
+        return ", ".join(f"{key}={shown_choice(value)}" for key, value in self.choices.items()) or "no choice"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sweep:
+    """What varies and what does not."""
+
+    mode: Mode
+    fixed: dict[str, Any]
+    """Arguments of :func:`compose_run` that all jobs share; ``overrides`` among them."""
+    dimensions: dict[str, tuple[Any, ...]] = field(default_factory=dict)
+    """Argument or override key → its values; the last one varies fastest."""
+
+    def jobs(self) -> list[JobSpec]:
+        """The product of all dimensions; one job where nothing varies.
+
+        Raises:
+            InvalidSpecificationError: there are more than :data:`MOST_JOBS`.
+        """
+        count = math.prod(len(values) for values in self.dimensions.values())
+        if count > MOST_JOBS:
+            sizes = " × ".join(f"{len(values)} ({key})" for key, values in self.dimensions.items())
+            raise InvalidSpecificationError(
+                [_problem("multirun", f"{sizes} are {count} jobs; at most {MOST_JOBS} are run.", "too_large")]
+            )
+        products = itertools.product(*self.dimensions.values())
+        return [self.job(number, values) for number, values in enumerate(products)]
+
+    def job(self, number: int, values: Sequence[Any], keys: Sequence[str] | None = None) -> JobSpec:
+        """The job that has these values at the dimensions' keys, or at ``keys``."""
+        names = tuple(self.dimensions) if keys is None else tuple(keys)
+        chosen = dict(zip(names, values, strict=True))
+        arguments = {
+            **self.fixed,
+            **{key: value for key, value in chosen.items() if key in _VARIED_ARGUMENTS},
+        }
+        overrides = {key: value for key, value in chosen.items() if key not in _VARIED_ARGUMENTS}
+        arguments["overrides"] = {**self.fixed.get("overrides", {}), **overrides}
+        varied = {
+            key: plain(value)
+            for key, value in chosen.items()
+            if keys is not None or len(self.dimensions[key]) > 1
+        }
+        return JobSpec(number=number, choices=varied, arguments=arguments)
+
+    def with_values(self, values: Mapping[str, Sequence[Any]]) -> "Sweep":
+        """The sweep with an experiment's lists in front; a key that the caller gave keeps the caller's values."""
+        given = {*self.dimensions, *self.fixed, *self.fixed.get("overrides", {})}
+        added = {key: tuple(items) for key, items in values.items() if key not in given}
+        return replace(self, dimensions={**added, **self.dimensions})
+
+
+def plan_sweep(mode: Mode, arguments: Mapping[str, Any], order: Sequence[str] = ()) -> Sweep:
+    """Sort the arguments of :func:`compose_run` into what varies and what does not; none is changed.
+
+    Args:
+        mode: what every job does.
+        arguments: a list, tuple, array, comma string or :class:`Choices` is several values.
+        order: keys in the order they were given, where that is not the order of ``arguments``.
+
+    Raises:
+        InvalidSpecificationError: a list is empty, or mixes values and lists.
+    """
+    found = ProblemList()
+    given = {key: value for key, value in arguments.items() if key != "overrides" and value is not None}
+    varied = {
+        key: _argument_values(key, value, found) for key, value in given.items() if key in _VARIED_ARGUMENTS
+    }
+    dimensions = {key: values for key, values in varied.items() if values is not None}
+    fixed = {key: value for key, value in given.items() if key not in dimensions}
+    overrides = arguments.get("overrides") or {}
+    if not isinstance(overrides, Mapping):
+        raise InvalidSpecificationError(
+            [_problem("overrides", f"takes a dict, not {shown(overrides)}.", "wrong_type")]
+        )
+    places = _Places(mode, {**fixed, **{key: values[0] for key, values in dimensions.items() if values}})
+    kept = {}
+    for key, value in overrides.items():
+        values = _override_values(str(key), value, places, found)
+        if values is None:
+            kept[key] = value
+        else:
+            dimensions[str(key)] = values
+    found.raise_if_any()
+    if kept:
+        fixed["overrides"] = kept
+    ranked = sorted(dimensions, key=lambda key: order.index(key) if key in order else -1)
+    return Sweep(mode=mode, fixed=fixed, dimensions={key: dimensions[key] for key in ranked})
+
+
+def compose_jobs(jobs: Sequence[JobSpec], mode: Mode) -> list[RunConfig]:
+    """The configurations of all jobs.
+
+    Raises:
+        InvalidSpecificationError: with every problem of every job, each named once, with the jobs that have it.
+    """
+    configs: list[RunConfig] = []
+    found: dict[Problem, list[JobSpec]] = {}
+    for job in jobs:
+        try:
+            configs.append(compose_run(mode, **job.arguments, within_multirun=True))
+        except InvalidSpecificationError as error:
+            for problem in error.problems:
+                found.setdefault(problem, []).append(job)
+    if found:
+        raise InvalidSpecificationError(
+            [_of_jobs(problem, having, len(jobs)) for problem, having in found.items()]
+        )
+    return configs
+
+
+def plain(value: object) -> Any:
+    """A choice as a plain value; an object by the name of its class."""
+    if value is None or isinstance(value, (bool, int, float, str)):
+        return value
+    if isinstance(value, (Mapping, list, tuple, np.generic, np.ndarray)):
+        return Describer().tree(value, "")
+    return qualified_name(value)
+
+
+def shown_choice(value: object) -> str:
+    """A choice, short enough for a line."""
+    text = "null" if value is None else str(value)
+    return text if len(text) <= 60 else text[:59] + "…"
+
+
+def _argument_values(key: str, value: object, found: ProblemList) -> tuple[Any, ...] | None:
+    """The values of an argument that varies; None where it does not."""
+    if key == "wrappers" and _is_list(value):
+        items = _items(value)
+        several = [item is None or isinstance(item, str) or _is_list(item) for item in items]
+        if any(several) and not all(several):
+            message = "mixes module names or lists, which are several stacks, with wrappers, which are one."
+            found.add(key, message, code="wrong_type")
+        return tuple(items) if several and all(several) else None
+    return _several(key, value, found, depth=0)
+
+
+def _override_values(
+    key: str, value: object, places: "_Places", found: ProblemList
+) -> tuple[Any, ...] | None:
+    is_open = _is_list(value) and not isinstance(value, Choices)
+    return _several(key, value, found, depth=places.list_depth(key) if is_open else 0)
+
+
+def _several(key: str, value: object, found: ProblemList, *, depth: int) -> tuple[Any, ...] | None:
+    if isinstance(value, Choices):
+        items: Sequence[Any] = value.values
+    elif isinstance(value, str) and "," in value:
+        return tuple(split_values(value))
+    elif _is_list(value) and _depth(value) > depth:
+        items = _items(value)
+    else:
+        return None
+    if not items:
+        found.add(key, "An empty list of values leaves no job to run.", code="wrong_type")
+    if depth and not all(_is_list(item) for item in items):
+        message = "takes a list, so several values are a list of lists; one of these is no list."
+        found.add(key, message, code="wrong_type")
+    return tuple(items)
+
+
+class _Places:
+    """Looks up what stands at override keys, in the configuration that the first job has without overrides."""
+
+    def __init__(self, mode: Mode, arguments: Mapping[str, Any]) -> None:
+        self._mode = mode
+        self._arguments = arguments
+        self._tree: Tree | None = None
+
+    def list_depth(self, key: str) -> int:
+        """How many levels of lists the key takes; 0 for a plain value."""
+        tree = self._composed()
+        path = canonical_key(key, tree, self._mode, ProblemList())
+        node: Any = tree
+        parent: Any = None
+        for part in (path or "").split("."):
+            parent = node
+            if isinstance(node, list):
+                node = node[int(part)] if part.isdecimal() and int(part) < len(node) else None
+            else:
+                node = node.get(part) if isinstance(node, Mapping) else None
+        if isinstance(node, list):
+            return _depth(node)
+        if not is_node(parent):
+            return 0
+        target = resolve_target(str(parent["_target_"]))
+        types = (
+            field_types(target)
+            if isinstance(target, type) and hasattr(target, "__dataclass_fields__")
+            else {}
+        )
+        return list_depth(types.get(key.rpartition(".")[2]))
+
+    def _composed(self) -> Tree:
+        if self._tree is None:
+            try:
+                self._tree = compose_run(
+                    self._mode, **{**self._arguments, "seed": 0}, within_multirun=True
+                ).tree
+            except InvalidSpecificationError:  # will be said when the jobs are composed
+                self._tree = {}
+        return self._tree
+
+
+def _of_jobs(problem: Problem, jobs: Sequence[JobSpec], count: int) -> Problem:
+    if len(jobs) == count:
+        return problem
+    which = f"job {jobs[0].number} ({jobs[0]})" + (f" and {len(jobs) - 1} more" if len(jobs) > 1 else "")
+    return replace(problem, message=f"{problem.message} In {which}.")
+
+
+def _problem(path: str, message: str, code: str) -> Problem:
+    return Problem(path=path, message=message, code=code)
+
+
+def _is_list(value: object) -> bool:
+    return isinstance(value, (list, tuple, Choices)) or (isinstance(value, np.ndarray) and value.ndim > 0)
+
+
+def _items(value: object) -> list[Any]:
+    if isinstance(value, Choices):
+        return list(value.values)
+    assert isinstance(value, (list, tuple, np.ndarray))
+    return list(value.tolist()) if isinstance(value, np.ndarray) else list(value)
+
+
+def _depth(value: object) -> int:
+    """Levels of lists, looked up in the first entry that is one."""
+    if not _is_list(value):
+        return 0
+    return 1 + max((_depth(item) for item in _items(value)), default=0)

@@ -1,0 +1,84 @@
+"""The policy of a checkpoint whose networks are torch modules: built again from its configuration.
+
+A checkpoint carries no code. It names the classes of such networks and has their weights, so they are built when the
+policy first acts; until then nothing of the user's is imported, and torch neither.
+"""
+
+import functools
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from maze_core.config.schema import RunConfig
+from maze_core.errors import CheckpointError, InvalidSpecificationError
+from maze_core.models.acting import ActingPolicy, StepPolicy
+from maze_core.models.config import SpacesByKey
+from maze_core.types import Array, NamedArrays, StepKey, Tree
+
+
+class RebuiltPolicy(ActingPolicy):
+    """Acts with networks that are built at the first action."""
+
+    def __init__(self, build: Callable[[], ActingPolicy]) -> None:
+        """``build`` makes the policy; it is called once."""
+        self._build = build
+        self.needs_torch = True
+        self.needs_noise = False
+
+    @functools.cached_property
+    def steps(self) -> dict[StepKey, StepPolicy]:  # type: ignore[override]
+        """Sub-step → its policy."""
+        return self._build().steps
+
+
+def stored_policy(
+    acting: Tree,
+    arrays: NamedArrays,
+    config: RunConfig,
+    observation_spaces: SpacesByKey,
+    action_spaces: SpacesByKey,
+    agent_counts: Mapping[StepKey, int],
+) -> ActingPolicy:
+    """The policy of a checkpoint.
+
+    Args:
+        acting: what :meth:`ActingPolicy.describe` gave.
+        arrays: the policy's weights by name.
+        config: names the networks that are torch modules; those that were live objects are among its ``objects``.
+        observation_spaces: what the policy sees.
+        action_spaces: what it does.
+        agent_counts: agents per sub-step.
+
+    Raises:
+        CheckpointError: a network was a live object and is not there; or, at the first action, the networks cannot
+            be built or do not fit the weights.
+    """
+    if acting.get("kind") != "module":
+        return ActingPolicy.from_description(acting, arrays)
+    for path, name in config.undescribed.items():
+        if path.split(".")[0] == "model" and path not in config.objects:
+            raise CheckpointError(
+                f"{path} was a live object ({name}), which a checkpoint does not carry and no configuration describes; "
+                "pass it again: RunContext(run_dir=…) with the arguments of the run."
+            )
+    build = functools.partial(_build, config, observation_spaces, action_spaces, agent_counts, dict(arrays))
+    return RebuiltPolicy(build)
+
+
+def _build(
+    config: RunConfig,
+    observation_spaces: SpacesByKey,
+    action_spaces: SpacesByKey,
+    agent_counts: Mapping[StepKey, int],
+    arrays: Mapping[str, Array],
+) -> ActingPolicy:
+    import torch
+
+    try:
+        model: Any = config.build("model").build(
+            observation_spaces, action_spaces, agent_counts, generator_seed=0
+        )
+        model.policy.load_state_dict({name: torch.from_numpy(array.copy()) for name, array in arrays.items()})
+    except (InvalidSpecificationError, RuntimeError) as error:
+        raise CheckpointError(f"The checkpoint's networks cannot be built again: {error}") from error
+    acting: ActingPolicy = model.policy.acting()
+    return acting

@@ -1,0 +1,104 @@
+"""The process that runs the jobs of a :class:`~maze_core.runners.jobs.JobPool`: ``python -m maze_core.runners.job_process``.
+
+It is started with one inherited socket and speaks in msgpack frames, without pickle:
+
+    in    {"sys_path": […], "envs": […]}   once          out   {"event": …}      while a job runs
+          {"run": "module:function", "argument": …}             {"done": result}
+          {"cancel": true}                                      {"failed": {"type", "message", "details"}}
+
+One job runs at a time. The process ends when the other side closes the socket, whatever it does then.
+"""
+
+import contextlib
+import importlib
+import json
+import os
+import queue
+import signal
+import sys
+import threading
+import traceback
+from multiprocessing.connection import Connection
+from typing import Any
+
+import msgpack
+
+from maze_core.types import Tree
+
+
+class JobChannel:
+    """What a running job has of its pool: it tells events, and is told to end."""
+
+    def __init__(self, connection: Any) -> None:
+        self._connection = connection
+        self._cancel = threading.Event()
+        self.jobs: queue.SimpleQueue[Tree] = queue.SimpleQueue()
+
+    def event(self, event: Any) -> None:
+        """Tell the pool something; plain values."""
+        self.send({"event": event})
+
+    def cancelled(self) -> bool:
+        """Whether the job was asked to end."""
+        return self._cancel.is_set()
+
+    def send(self, frame: Tree) -> None:
+        """Write a frame."""
+        self._connection.send_bytes(packed(frame))
+
+    def listen(self) -> None:
+        """Read frames until the socket is closed, then end the process."""
+        try:
+            while True:
+                frame = msgpack.unpackb(self._connection.recv_bytes())
+                if "cancel" in frame:
+                    self._cancel.set()
+                else:
+                    self.jobs.put(frame)
+        except (EOFError, OSError):
+            os._exit(0)  # the job's thread may be anywhere; files are replaced whole, so none is left in pieces
+
+
+def packed(value: Any) -> bytes:
+    """Plain values as bytes; NumPy's scalars become Python's."""
+    data: bytes = msgpack.packb(value, default=lambda other: other.item())
+    return data
+
+
+def run(frame: Tree, channel: JobChannel) -> None:
+    """Run one job and send how it ended."""
+    try:
+        module, _, name = frame["run"].partition(":")
+        function = getattr(importlib.import_module(module), name)
+        channel.send({"done": function(frame["argument"], channel)})
+    except Exception as error:  # whatever a job raises is its result
+        failure = {"type": type(error).__name__, "message": str(error), "details": traceback.format_exc()}
+        channel.send({"failed": failure})
+
+
+def register(envs: list[str]) -> None:
+    """Make environments known that the other side had registered with gymnasium."""
+    import gymnasium
+    from gymnasium.envs.registration import EnvSpec
+
+    for text in envs:
+        if json.loads(text)["id"] not in gymnasium.registry:
+            spec = EnvSpec.from_json(text)
+            gymnasium.registry[spec.id] = spec
+
+
+def main() -> None:
+    """Serve on the descriptor given as argument."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the other side's to handle; it asks or closes
+    channel = JobChannel(Connection(int(sys.argv[1])))
+    threading.Thread(target=channel.listen, daemon=True).start()
+    first = channel.jobs.get()
+    sys.path[:] = first["sys_path"]
+    register(first["envs"])
+    with contextlib.suppress(OSError):  # the other side is gone
+        while True:
+            run(channel.jobs.get(), channel)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,167 @@
+"""Jobs in processes: at most so many at a time, each with one OpenMP thread, and none takes another one down.
+
+A process is started afresh, runs one job after the other and never sees the caller's main module, so no script
+needs an ``if __name__ == "__main__"`` guard. A process that dies fails its job and is replaced.
+"""
+
+import contextlib
+import os
+import socket
+import subprocess
+import sys
+from collections import deque
+from dataclasses import dataclass
+from multiprocessing.connection import Connection, wait
+from types import TracebackType
+from typing import Any
+
+import gymnasium
+import msgpack
+
+from maze_core.runners.job_process import packed
+from maze_core.types import Tree
+
+_CLOSE_TIMEOUT_S = 5.0
+_ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
+
+
+@dataclass(frozen=True)
+class JobMessage:
+    """What a job has to say."""
+
+    job: int
+    """Its number."""
+    kind: str
+    """``started``, ``event``, ``done``, ``failed`` or ``dropped``."""
+    value: Any = None
+    """The event, the result, or ``{"type", "message", "details"}`` of the failure."""
+
+
+@dataclass
+class _Child:
+    process: "subprocess.Popen[bytes]"
+    connection: Any
+    job: int | None = None
+
+
+class JobPool:
+    """Runs functions of modules in processes. A context manager; leaving it ends what still runs."""
+
+    def __init__(self, n_processes: int) -> None:
+        """Allow ``n_processes`` at a time; they start with the first jobs."""
+        self._n_processes = n_processes
+        self._children: list[_Child] = []
+        self._waiting: deque[tuple[int, bytes]] = deque()
+        self._messages: deque[JobMessage] = deque()
+        self._is_cancelled = False
+
+    def submit(self, job: int, function: str, argument: Tree) -> None:
+        """Run ``module:function(argument, channel)`` as soon as a process is free; plain values."""
+        self._waiting.append((job, packed({"run": function, "argument": argument})))
+
+    @property
+    def n_free(self) -> int:
+        """How many further jobs would start at once."""
+        running = sum(child.job is not None for child in self._children)
+        return max(0, self._n_processes - running - len(self._waiting))
+
+    def messages(self, timeout_s: float) -> list[JobMessage]:
+        """What the jobs said since the last call; waits at most so long for something."""
+        self._start_waiting()
+        if not self._messages:
+            busy = {child.connection: child for child in self._children if child.job is not None}
+            for connection in wait(list(busy), timeout_s):
+                self._read(busy[connection])
+        said = list(self._messages)
+        self._messages.clear()
+        return said
+
+    def cancel(self) -> None:
+        """Ask running jobs to end, and drop the others; later calls do nothing."""
+        if self._is_cancelled:
+            return
+        self._is_cancelled = True
+        self._messages += [JobMessage(job, "dropped") for job, _ in self._waiting]
+        self._waiting.clear()
+        for child in self._children:
+            with contextlib.suppress(OSError):  # it is gone, which reading will tell
+                child.connection.send_bytes(packed({"cancel": True}))
+
+    def close(self) -> None:
+        """End all processes, by force where one does not end."""
+        children, self._children = self._children, []
+        for child in children:
+            child.connection.close()
+        for child in children:
+            try:
+                child.process.wait(_CLOSE_TIMEOUT_S)
+            except subprocess.TimeoutExpired:
+                child.process.kill()
+                child.process.wait()
+
+    def __enter__(self) -> "JobPool":
+        """The pool itself."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Close."""
+        self.close()
+
+    def _start_waiting(self) -> None:
+        while self._waiting:
+            child = next((child for child in self._children if child.job is None), None)
+            if child is None and len(self._children) >= self._n_processes:
+                return
+            child = child or self._new_child()
+            child.job, frame = self._waiting.popleft()
+            self._messages.append(JobMessage(child.job, "started"))
+            with contextlib.suppress(OSError):  # it died while it was idle, which reading will tell
+                child.connection.send_bytes(frame)
+
+    def _new_child(self) -> _Child:
+        ours, theirs = socket.socketpair()
+        with ours, theirs:
+            process = subprocess.Popen(
+                [sys.executable, "-m", "maze_core.runners.job_process", str(theirs.fileno())],
+                pass_fds=[theirs.fileno()],
+                stdin=subprocess.DEVNULL,
+                env={**os.environ, **_ONE_THREAD, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+            )
+            connection = Connection(ours.detach())
+        child = _Child(process, connection)
+        self._children.append(child)
+        connection.send_bytes(packed({"sys_path": sys.path, "envs": _own_envs()}))
+        return child
+
+    def _read(self, child: _Child) -> None:
+        assert child.job is not None
+        job = child.job
+        try:
+            ((kind, value),) = msgpack.unpackb(child.connection.recv_bytes(), strict_map_key=False).items()
+        except (EOFError, OSError):
+            kind, value = "failed", self._remove_dead(child)
+        if kind != "event":
+            child.job = None
+        self._messages.append(JobMessage(job, kind, value))
+
+    def _remove_dead(self, child: _Child) -> Tree:
+        self._children.remove(child)
+        child.connection.close()
+        try:
+            code: object = child.process.wait(_CLOSE_TIMEOUT_S)
+        except subprocess.TimeoutExpired:
+            child.process.kill()
+            code = child.process.wait()
+        return {"type": "ProcessDied", "message": f"its process ended with exit code {code}.", "details": ""}
+
+
+def _own_envs() -> list[str]:
+    """Environments that this process registered with gymnasium by name, so that ids mean the same in a job."""
+    described = []
+    for spec in gymnasium.registry.values():
+        if not str(spec.entry_point).startswith("gymnasium."):
+            with contextlib.suppress(ValueError, TypeError, AttributeError):  # made by a function: nobody else has it
+                described.append(spec.to_json())
+    return described

@@ -1,0 +1,25 @@
+"""How the jobs of a multirun are started; the YAML twin is ``conf/launcher/local.yaml``. Imports no torch."""
+
+import os
+
+from pydantic.dataclasses import dataclass
+
+from maze_core.runners.config import STRICT, OptionalPositiveInt
+
+
+@dataclass(frozen=True, kw_only=True, config=STRICT)
+class LocalLauncherConfig:
+    """Jobs in processes of this machine, each with one OpenMP thread."""
+
+    n_jobs: OptionalPositiveInt = None
+    """Jobs that run at the same time; null is one per usable core. Changes no number of any job."""
+
+    @property
+    def limit(self) -> int:
+        """How many processes to start at most."""
+        return self.n_jobs or usable_cores()
+
+
+def usable_cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
