@@ -25,7 +25,7 @@ setup-test: $(VENV)/.installed-test
 $(VENV)/.torch: constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; set PYTHON=…")'
 	$(PYTHON) -m venv $(VENV)
-	$(PIP) $(TORCH_INDEX) "$$(grep '^torch==' constraints.txt)"
+	$(PIP) $(TORCH_INDEX) $(if $(TORCH_INDEX_URL),--no-deps,) "$$(grep '^torch==' constraints.txt)"
 	@touch $@
 
 $(VENV)/.installed: $(VENV)/.torch pyproject.toml constraints.txt

@@ -9,39 +9,153 @@ if TYPE_CHECKING:
     from maze_core.agent import Agent, load_agent
     from maze_core.api.run_context import RunContext
     from maze_core.checkpoint import Checkpoint
+    from maze_core.config import RunConfig, compose_run, config_groups, config_module
+    from maze_core.envs.config import EnvConfig, GymEnvConfig, LegacyGymEnvConfig
+    from maze_core.envs.core_env import StructuredEnv
     from maze_core.envs.gym_env import GymMazeEnv
-    from maze_core.envs.maze_env import MazeEnv
+    from maze_core.envs.maze_env import MazeEnv, to_gymnasium
+    from maze_core.envs.wrappers import (
+        ActionClippingWrapper,
+        LogStatsWrapper,
+        MonitoringWrapper,
+        ObservationClippingWrapper,
+        ObservationNormalizationWrapper,
+        RewardClippingWrapper,
+        RewardScalingWrapper,
+        Wrapper,
+    )
     from maze_core.errors import InvalidSpecificationError, MazeError
+    from maze_core.evaluation.evaluate import EvalReport
+    from maze_core.evaluation.rollout_evaluator import RolloutEvaluator
+    from maze_core.models.composers import (
+        CustomModelComposer,
+        ProbabilisticPolicyComposer,
+        SharedStateCriticComposer,
+        StepStateCriticComposer,
+        TemplateModelComposer,
+    )
+    from maze_core.models.config import (
+        CustomModelConfig,
+        FlattenConcatPolicyNetConfig,
+        FlattenConcatStateValueNetConfig,
+        ProbabilisticPolicyComposerConfig,
+        RandomPolicyConfig,
+        SharedStateCriticConfig,
+        StepStateCriticConfig,
+        TemplateModelConfig,
+        TorchPolicyConfig,
+    )
+    from maze_core.models.distribution_mapper import DistributionMapper
+    from maze_core.runners.config import RolloutRunnerConfig, TrainingRunnerConfig
     from maze_core.trainers.a2c_config import A2CAlgorithmConfig
+    from maze_core.trainers.config import RolloutEvaluatorConfig
     from maze_core.trainers.ppo_config import PPOAlgorithmConfig
     from maze_core.types import ActorID
 
+_WRAPPERS = "maze_core.envs.wrappers"
+_COMPOSERS = "maze_core.models.composers"
+_MODELS = "maze_core.models.config"
+
 _HOMES = {
     "A2CAlgorithmConfig": "maze_core.trainers.a2c_config",
+    "ActionClippingWrapper": _WRAPPERS,
     "ActorID": "maze_core.types",
     "Agent": "maze_core.agent",
     "Checkpoint": "maze_core.checkpoint",
+    "CustomModelComposer": _COMPOSERS,
+    "CustomModelConfig": _MODELS,
+    "DistributionMapper": "maze_core.models.distribution_mapper",
+    "EnvConfig": "maze_core.envs.config",
+    "EvalReport": "maze_core.evaluation.evaluate",
+    "FlattenConcatPolicyNetConfig": _MODELS,
+    "FlattenConcatStateValueNetConfig": _MODELS,
+    "GymEnvConfig": "maze_core.envs.config",
     "GymMazeEnv": "maze_core.envs.gym_env",
     "InvalidSpecificationError": "maze_core.errors",
+    "LegacyGymEnvConfig": "maze_core.envs.config",
+    "LogStatsWrapper": _WRAPPERS,
     "MazeEnv": "maze_core.envs.maze_env",
     "MazeError": "maze_core.errors",
+    "MonitoringWrapper": _WRAPPERS,
+    "ObservationClippingWrapper": _WRAPPERS,
+    "ObservationNormalizationWrapper": _WRAPPERS,
     "PPOAlgorithmConfig": "maze_core.trainers.ppo_config",
+    "ProbabilisticPolicyComposer": _COMPOSERS,
+    "ProbabilisticPolicyComposerConfig": _MODELS,
+    "RandomPolicyConfig": _MODELS,
+    "RewardClippingWrapper": _WRAPPERS,
+    "RewardScalingWrapper": _WRAPPERS,
+    "RolloutEvaluator": "maze_core.evaluation.rollout_evaluator",
+    "RolloutEvaluatorConfig": "maze_core.trainers.config",
+    "RolloutRunnerConfig": "maze_core.runners.config",
+    "RunConfig": "maze_core.config",
     "RunContext": "maze_core.api.run_context",
+    "SharedStateCriticComposer": _COMPOSERS,
+    "SharedStateCriticConfig": _MODELS,
+    "StepStateCriticComposer": _COMPOSERS,
+    "StepStateCriticConfig": _MODELS,
+    "StructuredEnv": "maze_core.envs.core_env",
+    "TemplateModelComposer": _COMPOSERS,
+    "TemplateModelConfig": _MODELS,
+    "TorchPolicyConfig": _MODELS,
+    "TrainingRunnerConfig": "maze_core.runners.config",
+    "Wrapper": _WRAPPERS,
+    "compose_run": "maze_core.config",
+    "config_groups": "maze_core.config",
+    "config_module": "maze_core.config",
     "load_agent": "maze_core.agent",
+    "to_gymnasium": "maze_core.envs.maze_env",
 }
 
 __all__ = [
     "A2CAlgorithmConfig",
+    "ActionClippingWrapper",
     "ActorID",
     "Agent",
     "Checkpoint",
+    "CustomModelComposer",
+    "CustomModelConfig",
+    "DistributionMapper",
+    "EnvConfig",
+    "EvalReport",
+    "FlattenConcatPolicyNetConfig",
+    "FlattenConcatStateValueNetConfig",
+    "GymEnvConfig",
     "GymMazeEnv",
     "InvalidSpecificationError",
+    "LegacyGymEnvConfig",
+    "LogStatsWrapper",
     "MazeEnv",
     "MazeError",
+    "MonitoringWrapper",
+    "ObservationClippingWrapper",
+    "ObservationNormalizationWrapper",
     "PPOAlgorithmConfig",
+    "ProbabilisticPolicyComposer",
+    "ProbabilisticPolicyComposerConfig",
+    "RandomPolicyConfig",
+    "RewardClippingWrapper",
+    "RewardScalingWrapper",
+    "RolloutEvaluator",
+    "RolloutEvaluatorConfig",
+    "RolloutRunnerConfig",
+    "RunConfig",
     "RunContext",
+    "SharedStateCriticComposer",
+    "SharedStateCriticConfig",
+    "StepStateCriticComposer",
+    "StepStateCriticConfig",
+    "StructuredEnv",
+    "TemplateModelComposer",
+    "TemplateModelConfig",
+    "TorchPolicyConfig",
+    "TrainingRunnerConfig",
+    "Wrapper",
+    "compose_run",
+    "config_groups",
+    "config_module",
     "load_agent",
+    "to_gymnasium",
 ]
 
 
@@ -54,3 +168,8 @@ def __getattr__(name: str) -> Any:
     value = getattr(import_module(_HOMES[name]), name)
     globals()[name] = value
     return value
+
+
+def __dir__() -> list[str]:
+    """Every public name, imported or not."""
+    return sorted({*globals(), *__all__})

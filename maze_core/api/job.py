@@ -12,6 +12,7 @@ from maze_core.rundir import RunDir
 from maze_core.runners.job_process import JobChannel
 from maze_core.types import Tree
 
+
 def train(argument: Tree, channel: JobChannel) -> Tree:
     """Train ``config`` for ``n_epochs`` into ``run_dir``; on from what is there where ``resumes``.
 

@@ -1,37 +1,43 @@
 """Where the jobs of a multirun run: in processes, or here, one after the other. Both look the same from outside."""
 
-from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Protocol
 
+from maze_core.api.sweep_report import JobsReporter
 from maze_core.config.nodes import OPAQUE, TARGET
+from maze_core.config.sweep import JobSpec
 from maze_core.errors import JobFailedError
 from maze_core.metrics import Reporter
-from maze_core.runners.jobs import JobPool
+from maze_core.runners.jobs import JobMessage, JobPool
 
 if TYPE_CHECKING:
     from maze_core.api.run_context import RunContext
     from maze_core.trainers.fit import TrainReport
 
 TRAIN = "maze_core.api.job:train"
+"""What a process is asked to run."""
 _POLL_S = 0.1
+
+Cancelled = Callable[[], bool]
 
 
 @dataclass(kw_only=True)
-class RunningJob:
-    """A job that is handed over to run."""
+class Job:
+    """One job of a multirun."""
 
-    number: int
-    choices: Mapping[str, Any]
-    context: "RunContext"
-    reporter: Callable[[], Reporter]
-    """Makes the reporter when the job starts."""
+    spec: JobSpec
+    context: "RunContext | None"
+    """Its run; None where its values are no valid configuration."""
+    has_trained: bool = False
+    """Whether its directory holds a run to go on with."""
+    outcome: "TrainReport | JobFailedError | None" = None
+    """How its last training ended."""
 
-
-Ended = tuple[RunningJob, "TrainReport | JobFailedError | None"]
-"""A job and how it ended; None where it was not begun because of a cancel."""
+    def failed(self, error_type: str, message: str, details: str = "") -> JobFailedError:
+        """An error that says which job it is about."""
+        return JobFailedError(self.spec.number, self.spec.choices, error_type, message, details)
 
 
 class JobRuns(Protocol):
@@ -39,65 +45,76 @@ class JobRuns(Protocol):
 
     @property
     def n_free(self) -> int:
-        """How many further jobs would start at once."""
+        """How many further jobs may be started now."""
 
-    def start(self, job: RunningJob) -> None:
-        """Run a job, as soon as there is room."""
+    def start(self, job: Job) -> None:
+        """Run a job; there must be room."""
 
-    def ended(self) -> list[Ended]:
-        """The jobs that ended since the last call; waits a moment for some."""
+    def ended(self) -> list[Job]:
+        """The jobs that ended, with their outcomes; waits a moment for some."""
 
     def cancel(self) -> None:
-        """Ask running jobs to end with a checkpoint, and begin no other one."""
+        """Ask running jobs to end with a checkpoint."""
+
+
+def run_all(
+    jobs: Iterator[Job], runs: JobRuns, *, cancelled: Cancelled, on_end: Callable[[Job], None]
+) -> None:
+    """Run jobs until there is no further one and all have ended; after a cancel none is begun.
+
+    ``jobs`` is asked for the next one when there is room for it, so that a search knows the outcomes so far.
+    """
+    n_running, is_over = 0, False
+    while True:
+        while runs.n_free and not is_over:
+            job = None if cancelled() else next(jobs, None)
+            if job is None:
+                is_over = True
+            elif job.outcome is not None:
+                on_end(job)
+            else:
+                runs.start(job)
+                n_running += 1
+        if not n_running:
+            return
+        if cancelled():
+            runs.cancel()
+        for job in runs.ended():
+            n_running -= 1
+            on_end(job)
 
 
 class JobsInProcesses:
     """Jobs in processes of their own. A context manager."""
 
-    def __init__(self, n_jobs: int, n_epochs: int | None, options: Mapping[str, Any]) -> None:
-        """Run up to ``n_jobs`` at a time, each for ``n_epochs`` and with the other arguments of ``train``."""
+    def __init__(self, n_jobs: int, reporter: JobsReporter, n_epochs: int | None, **options: Any) -> None:
+        """Run up to ``n_jobs`` at a time, each with these arguments of ``train``; plain values."""
         self._pool = JobPool(n_jobs)
-        self._n_epochs, self._options = n_epochs, dict(options)
-        self._jobs: dict[int, RunningJob] = {}
-        self._reporters: dict[int, Reporter] = {}
+        self._reporter = reporter
+        self._arguments = {"n_epochs": n_epochs, "options": options}
+        self._running: dict[int, tuple[Job, Reporter]] = {}
 
     @property
     def n_free(self) -> int:
         """See :class:`JobRuns`."""
         return self._pool.n_free
 
-    def start(self, job: RunningJob) -> None:
+    def start(self, job: Job) -> None:
         """See :class:`JobRuns`."""
-        self._jobs[job.number] = job
+        assert job.context is not None
+        number = job.spec.number
+        self._running[number] = job, self._reporter.started(number, job.spec.choices)
         argument = {
             "config": job.context.config,
             "run_dir": str(job.context.run_dir),
-            "resumes": job.context._has_trained(),
-            "n_epochs": self._n_epochs,
-            "options": self._options,
+            "resumes": job.has_trained,
+            **self._arguments,
         }
-        self._pool.submit(job.number, TRAIN, argument)
+        self._pool.start(number, TRAIN, argument)
 
-    def ended(self) -> list[Ended]:
+    def ended(self) -> list[Job]:
         """See :class:`JobRuns`."""
-        ended: list[Ended] = []
-        for message in self._pool.messages(_POLL_S):
-            job = self._jobs[message.job]
-            if message.kind == "started":
-                self._reporters[job.number] = job.reporter()
-            elif message.kind == "event":
-                name, args, kwargs = message.value
-                getattr(self._reporters[job.number], name)(*args, **kwargs)
-            elif message.kind == "done":
-                job.context._take_up()
-                ended.append((job, _report(message.value)))
-            elif message.kind == "failed":
-                found = message.value
-                error = JobFailedError(job.number, job.choices, found["type"], found["message"], found["details"])
-                ended.append((job, error))
-            else:
-                ended.append((job, None))
-        return ended
+        return [job for message in self._pool.messages(_POLL_S) if (job := self._taken(message))]
 
     def cancel(self) -> None:
         """See :class:`JobRuns`."""
@@ -113,59 +130,86 @@ class JobsInProcesses:
         """End the processes."""
         self._pool.close()
 
+    def _taken(self, message: JobMessage) -> Job | None:
+        """The job, where the message ends it."""
+        job, reporter = self._running[message.job]
+        if message.kind == "event":
+            name, args, kwargs = message.value
+            getattr(reporter, name)(*args, **kwargs)
+            return None
+        assert job.context is not None
+        if message.kind == "done":
+            job.context._take_up()
+            job.has_trained = True
+            job.outcome = _report(message.value)
+        else:
+            found = message.value
+            job.outcome = job.failed(found["type"], found["message"], found["details"])
+        return job
+
 
 class JobsHere:
     """Jobs in this process, one after the other: for configurations that hold objects nobody can send."""
 
     def __init__(
-        self, n_epochs: int | None, options: Mapping[str, Any], cancelled: Callable[[], bool]
+        self, cancelled: Cancelled, reporter: JobsReporter, n_epochs: int | None, **options: Any
     ) -> None:
-        """Train each for ``n_epochs``, asking ``cancelled`` between updates."""
-        self._n_epochs, self._options, self._cancelled = n_epochs, dict(options), cancelled
-        self._waiting: deque[RunningJob] = deque()
+        """Train each with these arguments of ``train``."""
+        self._cancelled, self._reporter = cancelled, reporter
+        self._n_epochs, self._options = n_epochs, options
+        self._next: Job | None = None
 
     @property
     def n_free(self) -> int:
         """See :class:`JobRuns`."""
-        return 0 if self._waiting else 1
+        return 1 if self._next is None else 0
 
-    def start(self, job: RunningJob) -> None:
+    def start(self, job: Job) -> None:
         """See :class:`JobRuns`."""
-        self._waiting.append(job)
+        self._next = job
 
-    def ended(self) -> list[Ended]:
-        """See :class:`JobRuns`; runs the next job to its end."""
-        if not self._waiting:
+    def ended(self) -> list[Job]:
+        """See :class:`JobRuns`; runs the job to its end."""
+        job, self._next = self._next, None
+        if job is None or job.context is None:
             return []
-        job = self._waiting.popleft()
-        if self._cancelled():
-            return [(job, None)]
         try:
-            reporter = job.reporter()
-            report = job.context.train(
-                self._n_epochs, reporter=reporter, cancelled=self._cancelled, **self._options
+            job.outcome = job.context.train(
+                self._n_epochs,
+                reporter=self._reporter.started(job.spec.number, job.spec.choices),
+                cancelled=self._cancelled,
+                **self._options,
             )
-            return [(job, report)]
         except Exception as error:  # whatever a job raises is its result
-            failed = JobFailedError(job.number, job.choices, type(error).__name__, str(error))
-            failed.__cause__ = error
-            return [(job, failed)]
+            job.outcome = job.failed(type(error).__name__, str(error))
+            job.outcome.__cause__ = error
+        return [job]
 
     def cancel(self) -> None:
-        """See :class:`JobRuns`; the jobs ask by themselves."""
+        """See :class:`JobRuns`; the job asks by itself."""
+
+    def __enter__(self) -> "JobsHere":
+        """The runs themselves."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Nothing is left over."""
 
 
 def why_only_here(tree: object) -> str | None:
-    """What a configuration holds that cannot be sent to another process; None where nothing."""
+    """The object in a configuration that cannot be sent to another process; None where everything can."""
+    children: Any = ()
     if isinstance(tree, Mapping):
         if OPAQUE in tree:
             return str(tree[OPAQUE])
         if str(tree.get(TARGET, "")).startswith("__main__."):
             return str(tree[TARGET])
-        return next((found for child in tree.values() if (found := why_only_here(child))), None)
-    if isinstance(tree, list):
-        return next((found for child in tree if (found := why_only_here(child))), None)
-    return None
+        children = tree.values()
+    elif isinstance(tree, list):
+        children = tree
+    return next((found for child in children if (found := why_only_here(child))), None)
 
 
 def _report(fields: dict[str, Any]) -> "TrainReport":

@@ -6,55 +6,52 @@ A job that fails leaves a :class:`JobFailedError` in its place and takes no othe
 """
 
 import functools
-import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
 from os import PathLike
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
-from maze_core.api.job_runs import JobRuns, JobsHere, JobsInProcesses, RunningJob, why_only_here
+from maze_core.api.job_runs import Cancelled, Job, JobsHere, JobsInProcesses, run_all, why_only_here
+from maze_core.api.specification import mode_of, refuse_other_run, stored_run
 from maze_core.api.sweep_report import JobRecord, JobsReporter, SweepReport
-from maze_core.checkpoint import write_atomically
-from maze_core.config.compose import compose_run
 from maze_core.config.multirun import plan_multirun
 from maze_core.config.normal_form import Mode
-from maze_core.config.sweep import JobSpec, compose_jobs
+from maze_core.config.search import OptunaSearchConfig
+from maze_core.config.sweep import JobSpec, compose_jobs, first_value
 from maze_core.errors import (
     ContextClosedError,
     DivergedError,
     EnvError,
     InvalidSpecificationError,
     JobFailedError,
-    MazeError,
     Problem,
 )
-from maze_core.rundir import RunDir, json_safe
+from maze_core.rundir import RunDir
 from maze_core.runners.optuna_search import OptunaSearch
 
 if TYPE_CHECKING:
-    from maze_core.api.run_context import RunContext
     from maze_core.config.schema import RunConfig
     from maze_core.trainers.fit import TrainReport
 
-P = ParamSpec("P")
-R = TypeVar("R")
+F = TypeVar("F", bound=Callable[..., Any])
 
+_OF_ALL = ("train", "save")
+_KNOWN_WITHOUT_TRAINING = ("config", "config_sha256", "run_dir", "undescribed")
 _FAILURES_OF_A_JOB = (EnvError, DivergedError)
 
 
-def per_job(method: Callable[Concatenate[Any, P], R]) -> Callable[Concatenate[Any, P], R]:
+def per_job(method: F) -> F:
     """Let a method of a RunContext answer with a list, one entry per job, where the context is a multirun."""
     name = method.__name__
 
     @functools.wraps(method)
-    def call(self: Any, /, *args: P.args, **kwargs: P.kwargs) -> R:
+    def call(self: Any, *args: Any, **kwargs: Any) -> Any:
         if self._multirun is None:
             return method(self, *args, **kwargs)
-        answer: R = self._multirun.answer(name, *args, **kwargs)
-        return answer
+        return self._multirun.answer(name, *args, **kwargs)
 
-    return call
+    return cast(F, call)
 
 
 class Multirun:
@@ -62,84 +59,82 @@ class Multirun:
 
     def __init__(
         self,
-        mode: Mode,
         arguments: Mapping[str, Any],
         *,
+        mode: Mode | None = None,
         run_dir: str | PathLike[str] | None = None,
         order: Sequence[str] = (),
     ) -> None:
         """Compose all jobs; nothing is built yet.
 
         Args:
-            mode: what every job does.
             arguments: of :func:`~maze_core.config.compose.compose_run`, with lists where a key varies.
-            run_dir: holds one directory per job; None takes a new folder below ``outputs/sweep`` at the first
-                ``train()``.
+            mode: what every job does; None asks the (first) policy.
+            run_dir: holds one directory per job, which is gone on with where it holds that run already; None takes a
+                new folder below ``outputs/sweep`` at the first ``train()``.
             order: keys in the order they were given, where that is not the order of ``arguments``.
 
         Raises:
             InvalidSpecificationError: with the problems of all jobs.
         """
-        self._mode = mode
-        self._plan = plan_multirun(mode, arguments, order)
+        self._mode = mode = mode or mode_of({**arguments, "policy": first_value(arguments["policy"])})
         self._path = None if run_dir is None else Path(run_dir).resolve()
-        self._specs: list[JobSpec] = []
-        self._contexts: list[RunContext] = []
-        self._outcomes: dict[int, TrainReport | JobFailedError] = {}
+        self._base = self._path or Path()
+        self._plan = plan_multirun(mode, arguments, order, self._stored_seeds())
+        self._jobs: list[Job] = []
         self._search: OptunaSearch | None = None
         self._is_closed = False
-        search = self._plan.search
-        if search is None:
-            jobs = self._plan.sweep.jobs()
-            for spec, config in zip(jobs, compose_jobs(jobs, mode), strict=True):
-                self._add(spec, config)
+        if self._plan.search is None:
+            specs = self._plan.sweep.jobs()
+            configs = compose_jobs(specs, mode)
         else:
-            probe = [p.low if p.choices is None else p.choices[0] for p in search.space.values()]
-            spec = self._plan.sweep.job(0, probe, list(search.space))
-            (config,) = compose_jobs([spec], mode)
-            self._refuse_live_objects(config)
-            self._search = OptunaSearch(search, int(config.tree["seeding"]["agent_base_seed"]))
+            specs = [self._plan.sweep.job(0, *_lowest(self._plan.search))]
+            configs = compose_jobs(specs, mode)
+            self._refuse_used_directory()
+            seed = int(configs[0].tree["seeding"]["agent_base_seed"])
+            self._search = OptunaSearch(self._plan.search, seed)
+        self._runs_here = self._has_to_run_here(configs)
+        if self._search is None:
+            for spec, config in zip(specs, configs, strict=True):
+                self._add(spec, config)
 
     # ------------------------------------------------------------------ answers, one per job
 
     def answer(self, name: str, *args: Any, **kwargs: Any) -> list[Any]:
         """What every job's context answers to a method or property; a failed job's error in its place."""
         if self._is_closed:
-            raise ContextClosedError("This RunContext was closed; load the jobs with RunContext.load.")
-        if name == "train":
-            return self.train(*args, **kwargs)
-        if name == "save":
-            return self._save(*args, **kwargs)
-        if name in ("config", "config_sha256", "run_dir"):
-            return [getattr(context, name) for context in self._contexts]
-        return [self._one_answer(number, name, args, kwargs) for number in range(len(self._contexts))]
+            raise ContextClosedError("This RunContext was closed; load its jobs with RunContext.load.")
+        if name in _OF_ALL:
+            found: list[Any] = getattr(self, name)(*args, **kwargs)
+            return found
+        return [self._one_answer(job, name, args, kwargs) for job in self._jobs]
 
-    def _one_answer(self, number: int, name: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
-        outcome = self._outcomes.get(number)
-        if isinstance(outcome, JobFailedError) and name != "env_factory":
-            return outcome
+    def _one_answer(self, job: Job, name: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
+        is_failed = isinstance(job.outcome, JobFailedError) and name not in _KNOWN_WITHOUT_TRAINING
+        if job.context is None or is_failed:
+            return job.outcome
         try:
-            found = getattr(self._contexts[number], name)
-            return found if name == "policy" else found(*args, **kwargs)
+            found = getattr(job.context, name)
+            return found if isinstance(getattr(type(job.context), name), property) else found(*args, **kwargs)
         except _FAILURES_OF_A_JOB as error:
-            return JobFailedError(number, self._specs[number].choices, type(error).__name__, str(error))
+            return job.failed(type(error).__name__, str(error))
 
-    def _save(self, path: str | PathLike[str], checkpoint: str = "best") -> list[Any]:
+    def save(self, path: str | PathLike[str], checkpoint: str = "best") -> list[Any]:
         """Save every job's checkpoint as ``path/<number>.ckpt``."""
-        return [
-            self._one_answer(number, "save", [Path(path) / f"{number}.ckpt", checkpoint], {})
-            for number in range(len(self._contexts))
-        ]
+        folder = (self._base / path).resolve()
+        names = {job.spec.number: folder / f"{job.spec.number}.ckpt" for job in self._jobs}
+        return [self._one_answer(job, "save", (names[job.spec.number], checkpoint), {}) for job in self._jobs]
 
     @property
     def report(self) -> SweepReport:
         """All jobs, what they chose and how they ended."""
-        return SweepReport(jobs=[self._record(number) for number in range(len(self._specs))], run_dir=self._path)
+        return SweepReport(jobs=[_record(job) for job in self._jobs], run_dir=self._path)
 
     def close(self) -> None:
         """Close every job's context. A second call does nothing."""
-        for context in self._contexts:
-            context.close()
+        for job in self._jobs:
+            if job.context is not None:
+                job.context.close()
         self._is_closed = True
 
     # ------------------------------------------------------------------ training
@@ -149,75 +144,132 @@ class Multirun:
         n_epochs: int | None = None,
         *,
         reporter: JobsReporter | None = None,
-        cancelled: Callable[[], bool] = lambda: False,
+        cancelled: Cancelled = lambda: False,
         **options: Any,
     ) -> list["TrainReport | JobFailedError"]:
-        """Train every job, or search.
+        """Train every job, or search; a second call trains the jobs further, or searches on.
 
         Args:
             n_epochs: epochs to train each job now; None trains what is left of the configured number.
             reporter: is told of every job, and gives each a reporter of its own.
-            cancelled: asked ten times a second; True lets running jobs end with a checkpoint, and begins no other.
+            cancelled: asked all the time; True lets running jobs end with a checkpoint, and begins no other.
             **options: further arguments of ``train``, plain values.
 
         Returns:
             A report or :class:`JobFailedError` per job, in order.
         """
         if self._mode == "rollout":
-            raise InvalidSpecificationError("This multirun only plays, because it has a rollout policy or runner.")
+            raise InvalidSpecificationError(
+                "This multirun only plays, because it has a rollout policy or runner."
+            )
         if n_epochs is not None and n_epochs < 1:
             raise InvalidSpecificationError(f"n_epochs: {n_epochs} is not at least 1.")
-        reporter = reporter or JobsReporter()
-        self._make_directories()
-        with self._runs(n_epochs, options, cancelled) as runs:
-            waiting, n_running, is_over = self._jobs_to_run(), 0, False
-            while n_running or not is_over:
-                while runs.n_free and not is_over:
-                    number = None if cancelled() else next(waiting, None)
-                    if number is None:
-                        is_over = True
-                    elif number not in self._outcomes or not isinstance(self._outcomes[number], JobFailedError):
-                        runs.start(self._job(number, reporter))
-                        n_running += 1
-                if cancelled():
-                    runs.cancel()
-                for job, outcome in runs.ended() if n_running else ():
-                    n_running -= 1
-                    self._note(job.number, outcome or self._not_begun(job.number), reporter)
-        for number in range(len(self._specs)):
-            self._outcomes.setdefault(number, self._not_begun(number))
-        self._write_report()
-        return [self._outcomes[number] for number in range(len(self._specs))]
+        told = reporter or JobsReporter()
+        self._take_directories()
 
-    def _runs(self, n_epochs: int | None, options: Mapping[str, Any], cancelled: Callable[[], bool]) -> Any:
-        if any(why_only_here(context.config) for context in self._contexts):
-            return _closing(JobsHere(n_epochs, options, cancelled))
-        most = len(self._specs) if self._plan.search is None else self._plan.search.n_trials
-        return JobsInProcesses(max(1, min(self._plan.launcher.limit, most)), n_epochs, options)
+        def on_end(job: Job) -> None:
+            if self._search is not None:
+                self._search.tell(job.spec.number, _record(job).best_return)
+            told.ended(_record(job))
+            self.report.write()
 
-    def _jobs_to_run(self) -> Iterator[int]:
-        """Numbers of jobs; a search is asked for its next one when there is room for it."""
+        with self._runs(told, n_epochs, options, cancelled) as runs:
+            run_all(self._jobs_to_run(), runs, cancelled=cancelled, on_end=on_end)
+        for job in self._jobs:
+            job.outcome = job.outcome or job.failed(
+                "Cancelled", "the multirun was cancelled before it began."
+            )
+        self.report.write()
+        return [job.outcome for job in self._jobs if job.outcome is not None]
+
+    def _runs(
+        self, reporter: JobsReporter, n_epochs: int | None, options: Mapping[str, Any], cancelled: Cancelled
+    ) -> JobsHere | JobsInProcesses:
+        if self._runs_here:
+            return JobsHere(cancelled, reporter, n_epochs, **options)
+        most = len(self._jobs) if self._plan.search is None else self._plan.search.n_trials
+        return JobsInProcesses(min(self._plan.launcher.limit, most), reporter, n_epochs, **options)
+
+    def _jobs_to_run(self) -> Iterator[Job]:
         if self._search is None or self._plan.search is None:
-            for number in range(len(self._specs)):
-                self._outcomes.pop(number, None)
-                yield number
+            for job in self._jobs:
+                job.outcome = None
+            yield from self._jobs
             return
         for _ in range(self._plan.search.n_trials):
-            number = len(self._specs)
+            number = len(self._jobs)
             values = self._search.ask(number)
-            spec = self._plan.sweep.job(number, list(values.values()), list(values))
+            spec = self._plan.sweep.job(number, tuple(values.values()), tuple(values))
             try:
-                self._add(spec, compose_run(self._mode, **spec.arguments, within_multirun=True))
+                yield self._add(spec, compose_jobs([spec], self._mode)[0])
             except InvalidSpecificationError as error:
-                self._add(spec, self._contexts[0]._config)
-                self._note(number, JobFailedError(number, spec.choices, type(error).__name__, str(error)), None)
-            yield number
+                job = self._add(spec, None)
+                job.outcome = job.failed(type(error).__name__, str(error))
+                yield job
 
-    def _job(self, number: int, reporter: JobsReporter) -> RunningJob:
-        choices = self._specs[number].choices
-        return RunningJob(
-            number=number,
-            choices=choices,
-            context=self._contexts[number],
-            reporter=lambda: reporter.started(number, choices),
-        )
+    def _add(self, spec: JobSpec, config: "RunConfig | None") -> Job:
+        from maze_core.api.run_context import RunContext
+
+        run_dir = None if self._path is None else RunDir(self._path / str(spec.number))
+        job = Job(spec=spec, context=None if config is None else RunContext._of(config, run_dir))
+        stored = None if run_dir is None or config is None or self._mode == "rollout" else stored_run(run_dir)
+        if job.context is not None and run_dir is not None and stored is not None:
+            refuse_other_run(run_dir, stored, job.context._config)
+            job.context._take_up()
+            job.has_trained = stored.resume is not None
+        self._jobs.append(job)
+        return job
+
+    def _stored_seeds(self) -> Mapping[str, int]:
+        """Seeds of the jobs that the directory holds already, which further ones share."""
+        if self._path is None or self._mode == "rollout":
+            return {}
+        stored = stored_run(RunDir(self._path / "0"))
+        return {} if stored is None else stored.tree["seeding"]
+
+    def _refuse_used_directory(self) -> None:
+        if self._path is not None and self._path.exists() and any(self._path.iterdir()):
+            message = f"{self._path} is not empty; a search takes a directory of its own."
+            raise InvalidSpecificationError([Problem(path="run_dir", message=message, code="contradiction")])
+
+    def _take_directories(self) -> None:
+        """Give every job its directory, if it has none yet."""
+        if self._path is None:
+            stamp = datetime.now().astimezone().strftime("%Y-%m-%d_%H-%M-%S-%f")
+            self._path = Path("outputs/sweep").resolve() / stamp
+            for job in self._jobs:
+                if job.context is not None:
+                    job.context._run_dir = RunDir(self._path / str(job.spec.number))
+
+    def _has_to_run_here(self, configs: Sequence["RunConfig"]) -> bool:
+        """Whether a job holds an object that no other process can be given.
+
+        Raises:
+            InvalidSpecificationError: processes were asked for all the same.
+        """
+        found = next((name for config in configs if (name := why_only_here(config.tree))), None)
+        if found and self._plan.is_launcher_given:
+            message = (
+                f"{found} cannot be sent to another process. Name it, as a module, a dict or a config; or leave the "
+                "launcher out: then the jobs run in this process, one after the other."
+            )
+            raise InvalidSpecificationError([Problem(path="launcher", message=message, code="contradiction")])
+        return found is not None
+
+
+def _record(job: Job) -> JobRecord:
+    return JobRecord(
+        job=job.spec.number,
+        choices=job.spec.choices,
+        run_dir=None if job.context is None else job.context.run_dir,
+        outcome=job.outcome,
+    )
+
+
+def _lowest(search: OptunaSearchConfig) -> tuple[list[Any], list[str]]:
+    """Values and keys of one point of the space, to see whether the rest of the specification is sound."""
+    values = []
+    for parameter in search.space.values():
+        low = parameter.low if parameter.choices is None else parameter.choices[0]
+        values.append(int(low) if parameter.type == "int" and isinstance(low, float) else low)
+    return values, list(search.space)

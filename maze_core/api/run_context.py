@@ -14,14 +14,18 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from maze_core.agent import Agent, load_agent
+from maze_core.api.multirun import Multirun, per_job
 from maze_core.api.specification import (
+    StoredRun,
     checkpoint_of,
     passed_again,
     resume_point,
     run_of,
     specified,
+    stored_run,
     whole_number,
 )
+from maze_core.api.sweep_report import SweepReport
 from maze_core.checkpoint import Checkpoint
 from maze_core.config.schema import RunConfig
 from maze_core.errors import ContextClosedError, InvalidSpecificationError
@@ -63,12 +67,14 @@ class RunContext:
         policy: ``model.policy``; or, as the name of a rollout policy such as ``"random_policy"``, a context that
             only plays, writes nothing, and takes the policy of ``run_dir`` where it is to be that of a run.
         critic: ``model.critic``.
-        launcher: not available in this version.
+        launcher: of a multirun: ``"local"`` runs its jobs in processes, ``launcher.n_jobs`` at a time.
         runner: ``dev`` or ``local``; with a rollout policy ``sequential`` or ``parallel``.
         overrides: dotted key → value, applied last; ``{"env.name": "CartPole-v1"}``. Never changed.
         configuration: ``"test"`` for small, quick settings.
         experiment: a named set of choices and values.
-        multirun: not available in this version.
+        multirun: several runs: a list, or a comma string, for a group, the seed or an override is several values; every
+            combination is a job. For a key that takes a list, several values are a list of lists. All methods
+            and properties answer with a list then, one entry per job in order; see ``docs/command_line.md``.
         silent: no output of ours on the terminal (there is none from Python unless a reporter is given).
         seed: sets ``seeding.env_base_seed`` and ``seeding.agent_base_seed``; drawn and recorded when absent.
         config_dirs: folders with configuration modules of your own.
@@ -99,8 +105,6 @@ class RunContext:
         seed: int | None = None,
         config_dirs: Sequence[str | PathLike[str]] = (),
     ) -> None:
-        if multirun:
-            raise InvalidSpecificationError("multirun is not available yet; make one RunContext per run.")
         folder = None if run_dir is None else RunDir(Path(run_dir).resolve())
         arguments = {
             "env": env,
@@ -117,13 +121,25 @@ class RunContext:
             "seed": seed,
             "config_dirs": [str(directory) for directory in config_dirs],
         }
-        config, stored = specified(folder, arguments)
         self.silent = silent
+        if multirun:
+            self._multirun: Multirun | None = Multirun(arguments, run_dir=run_dir)
+            return
+        config, stored = specified(folder, arguments)
         self._start(config, folder)
         if stored is not None:
-            self._resume, self._best = stored.resume, stored.best
+            self._take_up(stored)
+
+    @classmethod
+    def _of(cls, config: RunConfig, run_dir: RunDir | None, *, silent: bool = False) -> "RunContext":
+        """The context of a configuration that is resolved already."""
+        context = cls.__new__(cls)
+        context.silent = silent
+        context._start(config, run_dir)
+        return context
 
     def _start(self, config: RunConfig, run_dir: RunDir | None) -> None:
+        self._multirun = None
         self._config = config
         self._run_dir = run_dir
         self._base = Path() if run_dir is None else run_dir.path
@@ -133,14 +149,24 @@ class RunContext:
         self._best: Checkpoint | None = None
         self._is_closed = False
 
+    def _take_up(self, stored: StoredRun | None = None) -> None:
+        """Go on with what the run directory holds, which another process may have written."""
+        self._stop_training()
+        self._agent = None
+        stored = stored or (None if self._run_dir is None else stored_run(self._run_dir))
+        if stored is not None:
+            self._resume, self._best = stored.resume, stored.best
+
     # ------------------------------------------------------------------ what it is
 
     @property
+    @per_job
     def config(self) -> Tree:
         """The resolved configuration, a copy."""
         return copy.deepcopy(self._config.tree)
 
     @property
+    @per_job
     def undescribed(self) -> dict[str, str]:
         """Path → name of each part that was given as an object which no configuration describes.
 
@@ -149,22 +175,31 @@ class RunContext:
         return self._config.undescribed
 
     @property
+    @per_job
     def config_sha256(self) -> str:
         """Digest of the configuration's identity; the same in Python, on the command line and over HTTP."""
         return self._config.config_sha256
 
     @property
+    @per_job
     def run_dir(self) -> Path | None:
         """Where the run is written; None before the first ``train()`` of a context without ``run_dir``."""
         return None if self._run_dir is None else self._run_dir.path
 
     @property
+    @per_job
     def policy(self) -> Agent:
         """The agent that acts: of the best checkpoint once there is one, of the initial weights before."""
         return self._acting_agent()
 
+    @property
+    def sweep(self) -> SweepReport | None:
+        """The jobs of a multirun or the trials of a search: choices, outcomes, and the best one; None for one run."""
+        return None if self._multirun is None else self._multirun.report
+
     # ------------------------------------------------------------------ the verbs
 
+    @per_job
     def train(
         self,
         n_epochs: int | None = None,
@@ -204,6 +239,7 @@ class RunContext:
         self._agent = None
         return report
 
+    @per_job
     def rollout(
         self,
         n_episodes: int | None = None,
@@ -239,6 +275,7 @@ class RunContext:
         agent = self._acting_agent() if needs_agent else None
         return run_rollout(self._playing(seed, fields), agent=agent, reporter=reporter, cancelled=cancelled)
 
+    @per_job
     def evaluate(
         self,
         n_episodes: int = 20,
@@ -263,6 +300,7 @@ class RunContext:
         )
         return report.summary
 
+    @per_job
     def compute_action(
         self,
         observation: JSON,
@@ -292,6 +330,7 @@ class RunContext:
         actor = None if actor_id is None else ActorID(*actor_id)
         return self._acting_agent().compute_action(observation, actor_id=actor, deterministic=deterministic)
 
+    @per_job
     def env_factory(self, *, processed: bool = False) -> "MazeEnv":
         """A new environment with the run's wrappers; the caller closes it.
 
@@ -311,6 +350,7 @@ class RunContext:
 
     # ------------------------------------------------------------------ keeping it
 
+    @per_job
     def save(self, path: str | PathLike[str], checkpoint: str = "best") -> Path:
         """Write one checkpoint as a file of its own.
 
@@ -350,14 +390,13 @@ class RunContext:
         config = RunConfig.from_tree(acting.identity["config"], "train")
         if env is not None:
             config = replace(config, objects=passed_again("env.factory", env, config))
-        context = cls.__new__(cls)
-        context.silent = False
-        context._start(config, run_dir)
+        context = cls._of(config, run_dir)
         context._agent = load_agent(acting, objects=config.objects)
         context._resume = acting if run_dir is None else resume_point(run_dir) or acting
         context._best = acting if run_dir is None else checkpoint_of(run_dir, "best") or acting
         return context
 
+    @per_job
     def resume(self, checkpoint: str | PathLike[str] = "last") -> "RunContext":
         """Go back to a checkpoint: the next ``train()`` goes on from there, and acting uses it until then.
 
@@ -383,6 +422,9 @@ class RunContext:
 
     def close(self) -> None:
         """Close environments and forget the networks. A second call does nothing."""
+        if self._multirun is not None:
+            self._multirun.close()
+            return
         self._stop_training()
         self._agent = None
         self._is_closed = True

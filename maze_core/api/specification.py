@@ -84,10 +84,19 @@ def specified(run_dir: RunDir | None, arguments: Mapping[str, Any]) -> tuple[Run
         seeds = {join("seeding", name): stored.tree["seeding"][name] for name in SEEDS}
         arguments = {**arguments, "overrides": {**seeds, **(given or {})}}
     config = compose_run(mode, **arguments)
-    if canonical_json(config.identity()) != canonical_json(stored.tree):
-        assert run_dir is not None
-        raise InvalidSpecificationError([_other_run(run_dir, stored.tree, config.identity())])
+    assert run_dir is not None
+    refuse_other_run(run_dir, stored, config)
     return config, stored
+
+
+def refuse_other_run(run_dir: RunDir, stored: StoredRun, config: RunConfig) -> None:
+    """Make sure that a directory's run is the one that is asked for.
+
+    Raises:
+        InvalidSpecificationError: it has another configuration.
+    """
+    if canonical_json(config.identity()) != canonical_json(stored.tree):
+        raise InvalidSpecificationError([_other_run(run_dir, stored.tree, config.identity())])
 
 
 def stored_run(run_dir: RunDir) -> StoredRun | None:
@@ -128,7 +137,9 @@ def run_of(policy: Tree, run_dir: Path | None) -> Path:
     """
     named = policy.get("run")
     if named is None and run_dir is None:
-        message = "Name the run whose policy plays: overrides={'policy.run': 'outputs/…'}, or run_dir='outputs/…'."
+        message = (
+            "Name the run whose policy plays: overrides={'policy.run': 'outputs/…'}, or run_dir='outputs/…'."
+        )
         raise InvalidSpecificationError([Problem(path="policy.run", message=message, code="missing_key")])
     return (run_dir or Path()) / (named or "")
 
@@ -172,8 +183,8 @@ def _other_run(run_dir: RunDir, stored: Tree, given: Tree) -> Problem:
     more = f"; and {len(found) - _MOST_DIFFERENCES} more" if len(found) > _MOST_DIFFERENCES else ""
     return Problem(
         path="run_dir",
-        message=f"{run_dir.path} holds a run with another configuration: {shown_ones}{more}. Take another run_dir, give "
-        f"the same configuration to go on with it, or RunContext.load({str(run_dir.path)!r}) to take its own.",
+        message=f"{run_dir.path} holds a run with another configuration: {shown_ones}{more}. Take another run_dir, "
+        f"give the same configuration to go on with it, or RunContext.load({str(run_dir.path)!r}) to take its own.",
         code="contradiction",
     )
 
@@ -181,7 +192,9 @@ def _other_run(run_dir: RunDir, stored: Tree, given: Tree) -> Problem:
 def _differences(stored: Any, given: Any, path: str = "") -> list[str]:
     if isinstance(stored, Mapping) and isinstance(given, Mapping):
         keys = list(dict.fromkeys([*stored, *given]))
-        return [line for key in keys for line in _differences(stored.get(key), given.get(key), join(path, key))]
+        return [
+            line for key in keys for line in _differences(stored.get(key), given.get(key), join(path, key))
+        ]
     if isinstance(stored, list) and isinstance(given, list) and len(stored) == len(given):
         pairs = zip(stored, given, strict=True)
         return [line for i, pair in enumerate(pairs) for line in _differences(*pair, join(path, i))]

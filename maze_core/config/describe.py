@@ -1,9 +1,9 @@
 """Python values as configuration trees: what can be written down is, the rest is recorded by name.
 
 A config dataclass becomes a node (``_target_`` and its fields), or the fields alone where a field admits
-only that class. An object with ``as_config()`` is written as the settings or the node that this gives, and
-a network class that can be imported as a node. Anything else that is not data (a function, a composer, a network) stays a live object: it is
-put into ``live`` under its path, and the tree gets ``{"_opaque_": name}``.
+only that class. An object with ``as_config()`` is written as the settings or the node that this gives, and a
+network class that can be imported as a node. Anything else that is not data (a function, a module) stays a live
+object: it is put into ``live`` under its path, and the tree gets ``{"_opaque_": name}``.
 """
 
 import dataclasses
@@ -120,6 +120,8 @@ def settings_in_place(value: object) -> Any:
 
 
 def _leads_to(name: str, found: object) -> bool:
+    if name.startswith("__main__."):  # what a script defines, no other process finds
+        return False
     try:
         return resolve_target(name) is found
     except InvalidSpecificationError:

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from types import MappingProxyType
 from typing import Any
 
 from maze_core.config.arguments import ROOTS
@@ -36,7 +37,12 @@ class MultirunPlan:
     """Whether processes were asked for, so that running elsewhere would be wrong."""
 
 
-def plan_multirun(mode: Mode, arguments: Mapping[str, Any], order: Sequence[str] = ()) -> MultirunPlan:
+def plan_multirun(
+    mode: Mode,
+    arguments: Mapping[str, Any],
+    order: Sequence[str] = (),
+    seeds: Mapping[str, int] = MappingProxyType({}),
+) -> MultirunPlan:
     """Read the arguments of a multirun; none is changed.
 
     ``launcher`` is a module name, a dict or a config; overrides of ``launcher.…`` and ``sweep.…`` are applied to the
@@ -46,6 +52,7 @@ def plan_multirun(mode: Mode, arguments: Mapping[str, Any], order: Sequence[str]
         mode: what every job does.
         arguments: of :func:`~maze_core.config.compose.compose_run`, with lists where a key varies.
         order: keys in the order they were given, where that is not the order of ``arguments``.
+        seeds: of ``seeding``, taken where none are given.
 
     Raises:
         InvalidSpecificationError: with the problems of the launcher, the search or the lists.
@@ -71,7 +78,7 @@ def plan_multirun(mode: Mode, arguments: Mapping[str, Any], order: Sequence[str]
     if search is not None and not isinstance(search, OptunaSearchConfig):
         raise InvalidSpecificationError(f"sweep: {shown(search)} is neither a grid nor a search.")
     return MultirunPlan(
-        sweep=_with_seeds(sweep, tree.get("seeding") or {}),
+        sweep=_with_seeds(sweep, tree.get("seeding") or {}, seeds),
         search=_checked_search(search, sweep),
         launcher=instantiate(parts["launcher"], "launcher"),
         is_launcher_given=is_launcher_given,
@@ -114,14 +121,14 @@ def _launcher_node(node: Any, given: object, found: ProblemList) -> Any:
     return changed
 
 
-def _with_seeds(sweep: Sweep, configured: Mapping[str, Any]) -> Sweep:
+def _with_seeds(sweep: Sweep, configured: Mapping[str, Any], known: Mapping[str, int]) -> Sweep:
     """Draw the seeds that nobody gave, once: jobs then differ in what was varied and in nothing else."""
     overrides = sweep.fixed.get("overrides", {})
     given = {*sweep.dimensions, *sweep.fixed, *overrides}
     if "seed" in given:
         return sweep
     drawn = {
-        f"seeding.{name}": draw_seed()
+        f"seeding.{name}": known[name] if name in known else draw_seed()
         for name in SEEDS
         if f"seeding.{name}" not in given and configured.get(name) is None
     }

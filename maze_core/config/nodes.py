@@ -46,7 +46,9 @@ def opaque_parts(value: object, path: str = "") -> dict[str, str]:
             return {path: str(value[OPAQUE])}
         children = [(join(path, key), child) for key, child in value.items()]
     else:
-        children = [(join(path, i), child) for i, child in enumerate(value)] if isinstance(value, list) else []
+        children = (
+            [(join(path, i), child) for i, child in enumerate(value)] if isinstance(value, list) else []
+        )
     return {where: name for at, child in children for where, name in opaque_parts(child, at).items()}
 
 

@@ -162,6 +162,12 @@ def compose_jobs(jobs: Sequence[JobSpec], mode: Mode) -> list[RunConfig]:
     return configs
 
 
+def first_value(value: Any) -> Any:
+    """The value that the first job has."""
+    several = _several("", value, ProblemList(), depth=0)
+    return several[0] if several else value
+
+
 def plain(value: object) -> Any:
     """A choice as a plain value; an object by the name of its class."""
     if value is None or isinstance(value, (bool, int, float, str)):

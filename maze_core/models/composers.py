@@ -6,15 +6,14 @@ composer was made with. A class derived from one of these may override ``compose
 ``observation_spaces_dict`` and ``action_spaces_dict``.
 
 ``as_config`` gives the settings that say the same as the composer, with which its run is recorded; None where
-there are none, as for a derived class.
+there are none, as for a derived class. Nothing here imports torch before something is composed.
 """
 
 import copy
 from collections.abc import Mapping, Sequence
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from maze_core.config.instantiate import instantiate
-from maze_core.models.composing import Model, ModelSpec, compose_critic, compose_policy, seeded
 from maze_core.models.config import (
     ConcatModelBuilderConfig,
     CustomModelConfig,
@@ -24,16 +23,19 @@ from maze_core.models.config import (
     StepStateCriticConfig,
     TemplateModelConfig,
 )
-from maze_core.models.critics import TorchCritic
 from maze_core.models.distribution_mapper import DistributionMapper
-from maze_core.models.policies import TorchPolicy
+from maze_core.models.spec import ModelSpec
 from maze_core.types import StepKey, Tree
+
+if TYPE_CHECKING:
+    from maze_core.models.composing import Model
+    from maze_core.models.critics import TorchCritic
+    from maze_core.models.policies import TorchPolicy
 
 _C = TypeVar("_C", bound="_Composer")
 
 __all__ = [
     "CustomModelComposer",
-    "Model",
     "ProbabilisticPolicyComposer",
     "SharedStateCriticComposer",
     "StepStateCriticComposer",
@@ -109,8 +111,10 @@ class ProbabilisticPolicyComposer(_Composer):
             template=None,
         )
 
-    def compose(self, generator_seed: int) -> TorchPolicy:
+    def compose(self, generator_seed: int) -> "TorchPolicy":
         """Build the policy for the composer's own spaces."""
+        from maze_core.models.composing import compose_policy, seeded
+
         with seeded(generator_seed) as generator:
             return compose_policy(self.policy_config, self._spec, generator)
 
@@ -147,14 +151,18 @@ class _StateCriticComposer(_Composer):
             template=None,
         )
 
-    def compose(self, generator_seed: int) -> TorchCritic:
+    def compose(self, generator_seed: int) -> "TorchCritic":
         """Build the critic for the composer's own spaces."""
+        from maze_core.models.composing import compose_critic, seeded
+
         with seeded(generator_seed) as generator:
             return compose_critic(self.critic_config, self._spec, generator)
 
     def as_config(self) -> StepStateCriticConfig | SharedStateCriticConfig | None:
         """The settings."""
-        return self.critic_config if type(self) in (StepStateCriticComposer, SharedStateCriticComposer) else None
+        return (
+            self.critic_config if type(self) in (StepStateCriticComposer, SharedStateCriticComposer) else None
+        )
 
 
 class StepStateCriticComposer(_StateCriticComposer):
@@ -183,7 +191,7 @@ class _ModelComposer:
         self._action_spaces = action_spaces
         self._agent_counts: Mapping[StepKey, int] = {}
 
-    def compose(self, generator_seed: int) -> Model:
+    def compose(self, generator_seed: int) -> "Model":
         """Build the model for the composer's own spaces."""
         return self.build(
             self._observation_spaces, self._action_spaces, self._agent_counts, generator_seed=generator_seed
@@ -196,7 +204,7 @@ class _ModelComposer:
         agent_counts: Mapping[StepKey, int],
         *,
         generator_seed: int,
-    ) -> Model:
+    ) -> "Model":
         """Build the model for other spaces, as the settings of a model do."""
         return self.config.build(
             observation_spaces, action_spaces, agent_counts, generator_seed=generator_seed

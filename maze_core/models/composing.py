@@ -19,7 +19,6 @@ from gymnasium import spaces
 from maze_core.errors import InvalidSpecificationError, Problem
 from maze_core.models.builders import mask_names
 from maze_core.models.config import (
-    ConcatModelBuilderConfig,
     ProbabilisticPolicyComposerConfig,
     SharedStateCriticConfig,
     SpacesByKey,
@@ -30,6 +29,7 @@ from maze_core.models.critics import TorchCritic
 from maze_core.models.distribution_mapper import DistributionMapper
 from maze_core.models.network_factory import NetworkFactory, by_step
 from maze_core.models.policies import StepNetworks, TorchPolicy
+from maze_core.models.spec import ModelSpec
 from maze_core.types import StepKey
 
 _BUILDING = threading.Lock()
@@ -42,19 +42,6 @@ class Model:
     policy: TorchPolicy
     critic: TorchCritic | None
     """None where the model's configuration has no critic."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class ModelSpec:
-    """What networks are built for."""
-
-    observation_spaces: SpacesByKey
-    action_spaces: SpacesByKey
-    agent_counts: Mapping[StepKey, int]
-    """Agents per sub-step; below 1 is not known before the episode."""
-    mapper: DistributionMapper
-    template: ConcatModelBuilderConfig | None
-    """Template of the networks that are not named; None has none."""
 
 
 def compose_model(config: Any, spec: ModelSpec, generator_seed: int) -> Model:
@@ -75,7 +62,9 @@ def _composed(part: Any, compose: Callable[..., Any], spec: ModelSpec, seed: int
         made, part = part, _called(part, spec)
         if not hasattr(part, "networks") and not hasattr(part, "fitted"):
             path = "model.policy" if compose is compose_policy else "model.critic"
-            raise _problem(path, f"{made.func.__qualname__} gave a {type(part).__name__}, which is no composer.")
+            raise _problem(
+                path, f"{made.func.__qualname__} gave a {type(part).__name__}, which is no composer."
+            )
     if hasattr(part, "fitted"):
         return part.fitted(spec).compose(seed)
     settings = getattr(part, "policy_config", getattr(part, "critic_config", part))

@@ -1,4 +1,4 @@
-"""The process that runs the jobs of a :class:`~maze_core.runners.jobs.JobPool`: ``python -m maze_core.runners.job_process``.
+"""The process that runs the jobs of a :class:`JobPool`: ``python -m maze_core.runners.job_process``.
 
 It is started with one inherited socket and speaks in msgpack frames, without pickle:
 
@@ -56,7 +56,9 @@ class JobChannel:
                 else:
                     self.jobs.put(frame)
         except (EOFError, OSError):
-            os._exit(0)  # the job's thread may be anywhere; files are replaced whole, so none is left in pieces
+            os._exit(
+                0
+            )  # the job's thread may be anywhere; files are replaced whole, so none is left in pieces
 
 
 def packed(value: Any) -> bytes:

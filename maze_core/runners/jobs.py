@@ -9,7 +9,6 @@ import os
 import socket
 import subprocess
 import sys
-from collections import deque
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from types import TracebackType
@@ -32,7 +31,7 @@ class JobMessage:
     job: int
     """Its number."""
     kind: str
-    """``started``, ``event``, ``done``, ``failed`` or ``dropped``."""
+    """``event``, ``done`` or ``failed``."""
     value: Any = None
     """The event, the result, or ``{"type", "message", "details"}`` of the failure."""
 
@@ -51,38 +50,30 @@ class JobPool:
         """Allow ``n_processes`` at a time; they start with the first jobs."""
         self._n_processes = n_processes
         self._children: list[_Child] = []
-        self._waiting: deque[tuple[int, bytes]] = deque()
-        self._messages: deque[JobMessage] = deque()
         self._is_cancelled = False
-
-    def submit(self, job: int, function: str, argument: Tree) -> None:
-        """Run ``module:function(argument, channel)`` as soon as a process is free; plain values."""
-        self._waiting.append((job, packed({"run": function, "argument": argument})))
 
     @property
     def n_free(self) -> int:
-        """How many further jobs would start at once."""
-        running = sum(child.job is not None for child in self._children)
-        return max(0, self._n_processes - running - len(self._waiting))
+        """How many further jobs may be started now."""
+        return self._n_processes - sum(child.job is not None for child in self._children)
+
+    def start(self, job: int, function: str, argument: Tree) -> None:
+        """Run ``module:function(argument, channel)``; plain values. There must be a free process."""
+        child = next((child for child in self._children if child.job is None), None) or self._new_child()
+        child.job = job
+        with contextlib.suppress(OSError):  # it died while it was idle, which reading will tell
+            child.connection.send_bytes(packed({"run": function, "argument": argument}))
 
     def messages(self, timeout_s: float) -> list[JobMessage]:
-        """What the jobs said since the last call; waits at most so long for something."""
-        self._start_waiting()
-        if not self._messages:
-            busy = {child.connection: child for child in self._children if child.job is not None}
-            for connection in wait(list(busy), timeout_s):
-                self._read(busy[connection])
-        said = list(self._messages)
-        self._messages.clear()
-        return said
+        """What running jobs say, at most one message of each; waits at most so long for the first."""
+        busy = {child.connection: child for child in self._children if child.job is not None}
+        return [self._message(busy[connection]) for connection in wait(list(busy), timeout_s)]
 
     def cancel(self) -> None:
-        """Ask running jobs to end, and drop the others; later calls do nothing."""
+        """Ask running jobs to end, once; no job may be started after that."""
         if self._is_cancelled:
             return
         self._is_cancelled = True
-        self._messages += [JobMessage(job, "dropped") for job, _ in self._waiting]
-        self._waiting.clear()
         for child in self._children:
             with contextlib.suppress(OSError):  # it is gone, which reading will tell
                 child.connection.send_bytes(packed({"cancel": True}))
@@ -109,17 +100,6 @@ class JobPool:
         """Close."""
         self.close()
 
-    def _start_waiting(self) -> None:
-        while self._waiting:
-            child = next((child for child in self._children if child.job is None), None)
-            if child is None and len(self._children) >= self._n_processes:
-                return
-            child = child or self._new_child()
-            child.job, frame = self._waiting.popleft()
-            self._messages.append(JobMessage(child.job, "started"))
-            with contextlib.suppress(OSError):  # it died while it was idle, which reading will tell
-                child.connection.send_bytes(frame)
-
     def _new_child(self) -> _Child:
         ours, theirs = socket.socketpair()
         with ours, theirs:
@@ -135,7 +115,7 @@ class JobPool:
         connection.send_bytes(packed({"sys_path": sys.path, "envs": _own_envs()}))
         return child
 
-    def _read(self, child: _Child) -> None:
+    def _message(self, child: _Child) -> JobMessage:
         assert child.job is not None
         job = child.job
         try:
@@ -144,7 +124,7 @@ class JobPool:
             kind, value = "failed", self._remove_dead(child)
         if kind != "event":
             child.job = None
-        self._messages.append(JobMessage(job, kind, value))
+        return JobMessage(job, kind, value)
 
     def _remove_dead(self, child: _Child) -> Tree:
         self._children.remove(child)
@@ -162,6 +142,8 @@ def _own_envs() -> list[str]:
     described = []
     for spec in gymnasium.registry.values():
         if not str(spec.entry_point).startswith("gymnasium."):
-            with contextlib.suppress(ValueError, TypeError, AttributeError):  # made by a function: nobody else has it
+            with contextlib.suppress(
+                ValueError, TypeError, AttributeError
+            ):  # made by a function: nobody else has it
                 described.append(spec.to_json())
     return described

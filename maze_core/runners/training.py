@@ -229,7 +229,9 @@ def with_limits(algorithm: FitConfig, limits: Mapping[str, Any]) -> FitConfig:
     found = ProblemList()
     for name in limits:
         if name not in known:
-            message = f"train() does not take {name!r}; set what the run learns with when the context is made."
+            message = (
+                f"train() does not take {name!r}; set what the run learns with when the context is made."
+            )
             near = closest(name, known)
             found.add(name, message, code="unknown_key", allowed=("n_epochs", *known), did_you_mean=near)
     found.raise_if_any()

@@ -133,8 +133,9 @@ class Batcher:
         assert self._act is not None
         began = time.perf_counter()
         try:
-            actions = self._act(_stacked(group))
-            self._count(group, began)
+            call = _stacked(group)
+            actions = self._act(call)
+            self._count(call, began)
             _deliver(group, actions)
         except Exception as error:
             if len(group) == 1:
@@ -156,8 +157,9 @@ class Batcher:
         """As :meth:`_compute`; but a process that is gone fails them all at once."""
         began = time.perf_counter()
         try:
-            actions = await self._act_async(_stacked(group))
-            self._count(group, began)
+            call = _stacked(group)
+            actions = await self._act_async(call)
+            self._count(call, began)
             _deliver(group, actions)
         except Exception as error:
             if len(group) == 1 or isinstance(error, AgentGoneError):
@@ -167,18 +169,20 @@ class Batcher:
                 for job in group:
                     await self._compute_elsewhere([job])
 
-    def _count(self, group: Sequence[Job], began: float) -> None:
+    def _count(self, call: Call, began: float) -> None:
+        n_rows = len(next(iter(call.observations.values())))
         self._metrics.forward_seconds.add(time.perf_counter() - began)
-        self._metrics.batch_rows.add(sum([len(job.rows) for job in group]))
+        self._metrics.batch_rows.add(n_rows)
 
     def _next_group(self) -> list[Job]:
         """Take the oldest jobs that are computed together; cancelled jobs are dropped on the way."""
         while self._groups:
             key = next(iter(self._groups))
             jobs = self._groups.pop(key)
-            self._waiting_rows -= sum([len(job.rows) for job in jobs])
+            n_rows = sum([len(job.rows) for job in jobs])
+            self._waiting_rows -= n_rows
             group = [job for job in jobs if not job.future.done()]
-            if sum([len(job.rows) for job in group]) > MAX_ROWS:
+            if n_rows > MAX_ROWS:
                 group, rest = _split(group)
                 if rest:
                     self._groups[key] = rest
@@ -213,15 +217,11 @@ def _deliver(group: Sequence[Job], actions: Action) -> None:
     for job in group:
         end = start + len(job.rows)
         if finite is not None and not finite[start:end].all():
-            _fail(job, _NOT_FINITE)
+            message = "The policy gives no finite action for an observation this large."
+            _fail(job, RequestError(422, "action_not_finite", message))
         elif not job.future.done():
             job.future.set_result(values[start:end])
         start = end
-
-
-_NOT_FINITE = RequestError(
-    422, "action_not_finite", "The policy gives no finite action for an observation this large."
-)
 
 
 def action_rows(actions: Action) -> tuple[list[JSON], BoolArray | None]:

@@ -101,20 +101,29 @@ class ActionRoute:
         if scope["method"] != "POST":
             detail = f"{scope['method']} does not act; send POST with an observation."
             raise RequestError(405, "method_not_allowed", detail, headers=[(b"allow", b"POST")])
-        body = await read_body(receive, self._max_body_bytes)
+        message = await receive()
+        body = message.get("body", b"")
+        if (
+            message.get("more_body", False)
+            or message["type"] != "http.request"
+            or len(body) > self._max_body_bytes
+        ):
+            body = await read_body(message, receive, self._max_body_bytes)
         request = decode_request(body)
         run_id = scope["path"][len(_PREFIX) : -len(_SUFFIX)]
         served = self._agents.warm(run_id, request.checkpoint)
+        future: asyncio.Future[list[JSON]] = asyncio.get_running_loop().create_future()
         try:
             if served is None or served.is_remote or len(body) > _READ_ON_LOOP_BYTES:
                 served, actions = await self._act_off_loop(run_id, request, receive, len(body))
             else:
-                actions = await served.submit(request, served.rows(request))
+                served.submit(served.job(request, future))
+                actions = await future
         except AgentGoneError:  # evicted or died a moment ago: loading it again usually helps
             served, actions = await self._act_off_loop(run_id, request, receive, len(body))
         if request.observation is msgspec.UNSET:
-            return b'{"actions":%b,"checkpoint":%b}' % (_encode(actions), served.checkpoint_json)
-        return b'{"action":%b,"checkpoint":%b}' % (_encode(actions[0]), served.checkpoint_json)
+            return b'{"actions":' + _encode(actions) + served.answer_tail
+        return b'{"action":' + _encode(actions[0]) + served.answer_tail
 
     async def _act_off_loop(
         self, run_id: str, request: ActionRequest, receive: Receive, n_bytes: int
@@ -123,9 +132,10 @@ class ActionRoute:
         if not _RUN_ID.fullmatch(run_id):
             raise NotFoundError("There is no such run; this is no id of ours.")
         served = await self._agents.get(run_id, request.checkpoint)
+        future: asyncio.Future[list[JSON]] = asyncio.get_running_loop().create_future()
         is_long = n_bytes > _READ_ON_LOOP_BYTES
-        rows = await asyncio.to_thread(served.rows, request) if is_long else served.rows(request)
-        future = served.submit(request, rows)
+        job = await asyncio.to_thread(served.job, request, future) if is_long else served.job(request, future)
+        served.submit(job)
         if served.is_remote:
             await _cancel_on_disconnect(future, receive)
         return served, await future

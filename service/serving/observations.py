@@ -45,8 +45,10 @@ class ObservationReader:
 
     def one(self, raw: msgspec.Raw) -> list[Row]:
         """The observation as a batch of one row; raises :class:`RequestError` (422)."""
-        if self._shortcut is not None and (row := self._shortcut.one(raw)) is not None:
-            return [row]
+        if self._shortcut is not None:
+            row = self._shortcut.one(raw)
+            if row is not None:
+                return [row]
         try:
             return [self._check(_decode_json(raw, "/observation"))]
         except SpaceMismatchError as error:

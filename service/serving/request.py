@@ -9,7 +9,7 @@ import re
 from typing import Annotated
 
 import msgspec
-from starlette.types import Receive
+from starlette.types import Message, Receive
 
 from service.serving.problems import RequestError
 
@@ -41,32 +41,25 @@ class ClientDisconnectedError(Exception):
 _decode = msgspec.json.Decoder(ActionRequest).decode
 
 
-async def read_body(receive: Receive, limit: int) -> bytes:
-    """The whole body.
+async def read_body(message: Message, receive: Receive, limit: int) -> bytes:
+    """The whole body, which begins with this message.
 
     Raises:
         RequestError: it is longer than ``limit`` bytes.
         ClientDisconnectedError: it never came.
     """
-    message = await receive()
-    if message["type"] != "http.request":
-        raise ClientDisconnectedError
-    body: bytes = message.get("body", b"")
-    if len(body) > limit:
-        raise _too_large(limit)
-    if not message.get("more_body", False):
-        return body
-    parts = [body]
-    size = len(body)
-    while message.get("more_body", False):
-        message = await receive()
+    parts: list[bytes] = []
+    size = 0
+    while True:
         if message["type"] != "http.request":
             raise ClientDisconnectedError
         parts.append(message.get("body", b""))
         size += len(parts[-1])
         if size > limit:
             raise _too_large(limit)
-    return b"".join(parts)
+        if not message.get("more_body", False):
+            return b"".join(parts)
+        message = await receive()
 
 
 def decode_request(body: bytes) -> ActionRequest:

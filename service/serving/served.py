@@ -6,7 +6,7 @@ in a thread, one that needs torch in a serving child.
 
 import asyncio
 import json
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -17,7 +17,7 @@ from maze_core.types import JSON, Action, ActorID
 from service.serving.batching import Batcher, Call, Job
 from service.serving.child_process import ChildProcess
 from service.serving.metrics import ActionMetrics
-from service.serving.observations import ObservationReader, Row
+from service.serving.observations import ObservationReader
 from service.serving.problems import (
     DamagedCheckpointError,
     NotServableAgentError,
@@ -56,7 +56,8 @@ class ServedAgent:
             child: acts in the agent's place.
         """
         self.checkpoint_id = checkpoint_id
-        self.checkpoint_json = json.dumps(checkpoint_id).encode()
+        self.answer_tail = b',"checkpoint":' + json.dumps(checkpoint_id).encode() + b"}"
+        """How every answer ends."""
         self._agent = agent
         self._child = child
         self._rng = np.random.default_rng()
@@ -93,25 +94,28 @@ class ServedAgent:
         """Its child died; it has to be loaded again."""
         return self._child is not None and self._child.is_gone
 
-    def rows(self, request: ActionRequest) -> Sequence[Row]:
-        """The request's observations, checked; raises :class:`RequestError` (422)."""
-        reader = self._reader(request.actor_id)
-        if isinstance(request.observation, msgspec.Raw):
-            return reader.one(request.observation)
-        assert isinstance(request.observations, msgspec.Raw)
-        return reader.many(request.observations)
+    def job(self, request: ActionRequest, future: asyncio.Future[list[JSON]]) -> Job:
+        """The request with its observations checked; ``future`` will get the actions.
 
-    def submit(self, request: ActionRequest, rows: Sequence[Row]) -> asyncio.Future[list[JSON]]:
-        """Let checked observations join the next batch; the future gets one action per row.
+        Raises:
+            RequestError: 422, an observation does not fit its space, or there is no such actor.
+        """
+        reader = self._default_reader if request.actor_id is None else self._reader(request.actor_id)
+        if isinstance(request.observation, msgspec.Raw):
+            rows = reader.one(request.observation)
+        else:
+            assert isinstance(request.observations, msgspec.Raw)
+            rows = reader.many(request.observations)
+        return Job(reader, rows, request.deterministic, request.seed, future)
+
+    def submit(self, job: Job) -> None:
+        """Let a job join the next batch.
 
         Raises:
             CapacityError: too many observations wait already.
             AgentGoneError: the agent was evicted a moment ago.
         """
-        future: asyncio.Future[list[JSON]] = asyncio.get_running_loop().create_future()
-        reader = self._reader(request.actor_id)
-        self._batcher.submit(Job(reader, rows, request.deterministic, request.seed, future))
-        return future
+        self._batcher.submit(job)
 
     async def close(self) -> None:
         """Answer what was taken on, then let go of the child."""
@@ -119,10 +123,7 @@ class ServedAgent:
         if self._child is not None:
             await self._child.close()
 
-    def _reader(self, actor_id: tuple[int | str, int] | None) -> ObservationReader:
-        """What reads the observations of the actor meant; raises :class:`RequestError` (422)."""
-        if actor_id is None:
-            return self._default_reader
+    def _reader(self, actor_id: tuple[int | str, int]) -> ObservationReader:
         try:
             actor = self._agent.actor(ActorID(*actor_id))
         except SpaceMismatchError as error:

@@ -194,12 +194,14 @@ def test_an_evicted_agent_answers_what_it_took_and_no_more(
     async def scenario() -> None:
         served = await cache.get("r", "best")
         request = decode_request(b'{"observation": [0, 0, 0, 0]}')
-        taken = served.submit(request, served.rows(request))
+        loop = asyncio.get_running_loop()
+        taken, late = (served.job(request, loop.create_future()) for _ in range(2))
+        served.submit(taken)
         await cache.get("a", "best")
         await cache.get("b", "best")
-        assert await taken in ([0], [1])
+        assert await taken.future in ([0], [1])
         await asyncio.sleep(0.01)
         with pytest.raises(AgentGoneError):
-            served.submit(request, served.rows(request))
+            served.submit(late)
 
     runner.run(scenario())

@@ -1,0 +1,94 @@
+"""What a multirun has to tell: each job as it starts and ends, and all of them at the end."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from maze_core.checkpoint import write_atomically
+from maze_core.errors import JobFailedError
+from maze_core.metrics import Reporter, SilentReporter
+from maze_core.rundir import json_safe
+from maze_core.types import Tree
+
+if TYPE_CHECKING:
+    from maze_core.trainers.fit import TrainReport
+
+
+@dataclass(frozen=True, kw_only=True)
+class JobRecord:
+    """One job: what it chose and how it ended."""
+
+    job: int
+    """Its number, from 0."""
+    choices: Tree
+    """Key → what it had there, for every key that was varied or searched."""
+    run_dir: Path | None
+    """Where it is written; None before the first ``train()``."""
+    outcome: "TrainReport | JobFailedError | None"
+    """How it ended; None before that."""
+
+    @property
+    def status(self) -> str:
+        """``waiting``, ``done``, ``failed``."""
+        if self.outcome is None:
+            return "waiting"
+        return "failed" if isinstance(self.outcome, JobFailedError) else "done"
+
+    @property
+    def best_return(self) -> float | None:
+        """Best mean return of an evaluation during training."""
+        if self.outcome is None or isinstance(self.outcome, JobFailedError):
+            return None
+        return self.outcome.counters.best_value
+
+    def to_dict(self) -> Tree:
+        """As a JSON object."""
+        known: Tree = {
+            "job": self.job,
+            "choices": self.choices,
+            "run_dir": None if self.run_dir is None else self.run_dir.name,
+            "status": self.status,
+            "best_return": self.best_return,
+        }
+        if isinstance(self.outcome, JobFailedError):
+            return {**known, "error": {"type": self.outcome.error_type, "message": self.outcome.message}}
+        return known if self.outcome is None else {**known, "report": self.outcome.to_dict()}
+
+
+@dataclass(frozen=True, kw_only=True)
+class SweepReport:
+    """All jobs of a multirun, in their order; the trials of a search."""
+
+    jobs: Sequence[JobRecord]
+    run_dir: Path | None
+    """Holds the jobs' directories."""
+
+    @property
+    def best(self) -> JobRecord | None:
+        """The job with the best evaluation, the earliest of equals; None where none has one."""
+        scored = [job for job in self.jobs if job.best_return is not None]
+        return max(scored, key=lambda job: job.best_return or 0.0, default=None)
+
+    def to_dict(self) -> Tree:
+        """As a JSON object."""
+        best = None if self.best is None else {"job": self.best.job, "choices": self.best.choices}
+        return {"best": best, "jobs": [job.to_dict() for job in self.jobs]}
+
+    def write(self) -> None:
+        """Store it as ``sweep.json`` beside the jobs' directories."""
+        if self.run_dir is not None:
+            text = json.dumps(json_safe(self.to_dict()), indent=2) + "\n"
+            write_atomically(self.run_dir / "sweep.json", text.encode())
+
+
+class JobsReporter:
+    """Is told of the jobs of a multirun; a base that ignores everything."""
+
+    def started(self, job: int, choices: Tree) -> Reporter:
+        """A job starts; the reporter takes its progress, metrics and log."""
+        return SilentReporter()
+
+    def ended(self, record: JobRecord) -> None:
+        """A job ended, or failed."""
