@@ -15,6 +15,7 @@ import tempfile
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Literal, cast
 
 import uvloop
 
@@ -34,20 +35,25 @@ class LoadResult:
     """Answers other than 2xx, and broken connections."""
 
 
-def measure(port: int, path: str, body: str, *, connections: int, seconds: float) -> LoadResult:
+Generator = Literal["wrk", "own"]
+
+
+def default_generator() -> Generator:
+    """``wrk`` where it is installed."""
+    return "wrk" if shutil.which("wrk") else "own"
+
+
+def measure(
+    port: int, path: str, body: str, *, connections: int, seconds: float, generator: Generator
+) -> LoadResult:
     """POST the JSON body over and over; raises CalledProcessError when the generator fails."""
-    if shutil.which("wrk"):
+    if generator == "wrk":
         return _measure_with_wrk(port, path, body, connections, seconds)
     command = [sys.executable, "-m", "benchmarks.http_load", str(port), path, body]
     done = subprocess.run(
         [*command, str(connections), str(seconds)], check=True, capture_output=True, text=True
     )
     return LoadResult(**json.loads(done.stdout))
-
-
-def generator_name() -> str:
-    """What makes the load here."""
-    return "wrk" if shutil.which("wrk") else "own client"
 
 
 def _measure_with_wrk(port: int, path: str, body: str, connections: int, seconds: float) -> LoadResult:
@@ -95,8 +101,7 @@ class _Connection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Send the first request."""
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        self._transport = cast(asyncio.Transport, transport)
         self._send()
 
     def data_received(self, data: bytes) -> None:

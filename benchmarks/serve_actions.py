@@ -5,7 +5,8 @@
 Trains a small CartPole policy, puts its checkpoint into a fresh SQLite database, starts both servers and loads
 them in turn, alternating within every round, so that what else happens on the machine meets both. ``ratio`` is
 the service's requests per second over the bare application's; the target is at least 0.5 at 64 connections.
-``cpu_us`` is the server process's own CPU time per request, which other processes disturb least.
+``cpu_us`` is the server process's own CPU time per request and ``cpu_ratio`` the bare application's over the
+service's, which other processes and a slow load generator disturb least.
 """
 
 import argparse
@@ -26,11 +27,11 @@ from typing import Any
 import httpx
 import psutil
 
-from benchmarks.http_load import HOST, generator_name, measure
+from benchmarks.http_load import HOST, Generator, default_generator, measure
 from benchmarks.report import spread, write_report
 
 BODY = '{"observation":[0.0273956,-0.0061183,0.0358974,0.0197368]}'
-COLUMNS = ("connections", "server", "requests_per_s", "p50_us", "p99_us", "cpu_us", "ratio")
+COLUMNS = ("connections", "server", "requests_per_s", "p50_us", "p99_us", "cpu_us", "ratio", "cpu_ratio")
 START_TIMEOUT_S = 60.0
 
 
@@ -58,9 +59,9 @@ def main() -> None:
         path = f"/v1/runs/{_stored_run(url, folder)}/compute_action"
         servers = [stack.enter_context(_started(kind, path, url)) for kind in ("bare", "service")]
         _check_answer(servers[1])
-        samples = _measure(servers, options.connections, options.rounds, options.seconds)
-    settings = vars(options) | {"generator": generator_name(), "body": BODY}
-    print(f"load by {settings['generator']}, {options.rounds} rounds of {options.seconds:g} s\n")
+        samples = _measure(servers, options)
+    settings = vars(options) | {"body": BODY}
+    print(f"load by {options.generator}, {options.rounds} rounds of {options.seconds:g} s\n")
     write_report("serve_actions", _summary(samples), columns=COLUMNS, settings=settings)
 
 
@@ -69,6 +70,9 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, default=3, help="measurements of each server and load")
     parser.add_argument("--seconds", type=float, default=3.0, help="length of one measurement")
     parser.add_argument("--connections", type=int, nargs="+", default=[1, 8, 64], help="connections at once")
+    parser.add_argument(
+        "--generator", choices=("wrk", "own"), default=default_generator(), help="of the load"
+    )
     return parser.parse_args()
 
 
@@ -173,31 +177,34 @@ def _check_answer(server: Server) -> None:
 
 
 def _measure(
-    servers: Sequence[Server], connections: Sequence[int], rounds: int, seconds: float
+    servers: Sequence[Server], options: argparse.Namespace
 ) -> dict[tuple[int, str], list[dict[str, float]]]:
     """Samples per (connections, server), the servers in turn within every round."""
     samples: dict[tuple[int, str], list[dict[str, float]]] = defaultdict(list)
     for server in servers:
-        measure(server.port, server.path, BODY, connections=max(connections), seconds=1.0)
-    for _ in range(rounds):
-        for n in connections:
+        _loaded(server, options.generator, max(options.connections), 1.0)
+    for _ in range(options.rounds):
+        for connections in options.connections:
             for server in servers:
-                before = server.cpu_s()
-                result = measure(server.port, server.path, BODY, connections=n, seconds=seconds)
-                if result.failures:
-                    raise RuntimeError(
-                        f"{server.name}: {result.failures} of {result.requests} requests failed"
-                    )
-                cpu_us = (server.cpu_s() - before) / result.requests * 1e6
-                samples[n, server.name].append(
-                    {
-                        "requests_per_s": result.requests_per_s,
-                        "p50_us": result.p50_us,
-                        "p99_us": result.p99_us,
-                        "cpu_us": cpu_us,
-                    }
-                )
+                sample = _loaded(server, options.generator, connections, options.seconds)
+                samples[connections, server.name].append(sample)
     return samples
+
+
+def _loaded(server: Server, generator: Generator, connections: int, seconds: float) -> dict[str, float]:
+    """One measurement of one server under load."""
+    before = server.cpu_s()
+    result = measure(
+        server.port, server.path, BODY, connections=connections, seconds=seconds, generator=generator
+    )
+    if result.failures:
+        raise RuntimeError(f"{server.name}: {result.failures} of {result.requests} requests failed")
+    return {
+        "requests_per_s": result.requests_per_s,
+        "p50_us": result.p50_us,
+        "p99_us": result.p99_us,
+        "cpu_us": (server.cpu_s() - before) / result.requests * 1e6,
+    }
 
 
 def _summary(samples: dict[tuple[int, str], list[dict[str, float]]]) -> list[dict[str, Any]]:
@@ -207,9 +214,10 @@ def _summary(samples: dict[tuple[int, str], list[dict[str, float]]]) -> list[dic
         row: dict[str, Any] = {"connections": connections, "server": server}
         row |= {name: statistics.median(sample[name] for sample in measured) for name in measured[0]}
         if server == "service":
-            pairs = zip(measured, samples[connections, "bare"], strict=True)
+            pairs = list(zip(measured, samples[connections, "bare"], strict=True))
             ratios = [ours["requests_per_s"] / bare["requests_per_s"] for ours, bare in pairs]
             row |= {"ratio": statistics.median(ratios), "ratio_spread": spread(ratios)}
+            row["cpu_ratio"] = statistics.median(bare["cpu_us"] / ours["cpu_us"] for ours, bare in pairs)
         rows.append(row | {"samples": measured})
     return rows
 

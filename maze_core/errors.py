@@ -99,7 +99,7 @@ class JobFailedError(MazeError):
         """Say which job failed and why."""
         self.job, self.choices, self.error_type, self.details = job, dict(choices), error_type, details
         self.message = message
-        chosen = ", ".join(f"{key}={value}" for key, value in choices.items())
+        chosen = ", ".join(f"{key}={value}" for key, value in choices.items())[:300]
         super().__init__(f"Job {job}{f' ({chosen})' if chosen else ''} failed: {error_type}: {message}")
 
 

@@ -11,6 +11,7 @@ import contextlib
 import itertools
 import json
 import re
+import shlex
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,16 @@ from maze_core.errors import CheckpointError
 from maze_core.types import Tree
 
 KEEP_SCHEDULED = 3
+FILES = {
+    "report.json": "how training ended: this file",
+    "config.yaml": "the resolved configuration with its seeds and digest: it alone gives the same run again",
+    "metrics.jsonl": "one line per epoch: epoch, environment steps, and what was measured",
+    "checkpoints/best.ckpt": "the best evaluation: what acts, plays and is evaluated",
+    "checkpoints/last.ckpt": "the end: where training goes on",
+    "checkpoints/epoch-*.ckpt": f"the last {KEEP_SCHEDULED} scheduled ones: training goes on from them bit by bit",
+    "tensorboard/": "the metrics as TensorBoard events",
+}
+"""What a run directory holds, told in its report."""
 _EPOCH = re.compile(r"epoch-(\d+)\.ckpt$")
 
 
@@ -64,9 +75,16 @@ class RunDir:
             lines = [line for line in path.read_text().splitlines() if json.loads(line)["epoch"] <= epoch]
             write_atomically(path, "".join(line + "\n" for line in lines).encode())
 
+    def read_metrics(self) -> list[Tree]:
+        """The lines of ``metrics.jsonl``: ``epoch``, ``step`` and the values measured there."""
+        path = self.path / "metrics.jsonl"
+        return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+
     def write_report(self, report: Tree) -> None:
-        """Store how training ended."""
-        write_atomically(self.path / "report.json", (json.dumps(report, indent=2) + "\n").encode())
+        """Store how training ended, what the files beside it are, and what to do with them."""
+        about = {"files": FILES, "commands": _commands(self.path)}
+        text = json.dumps(json_safe({**report, **about}), indent=2) + "\n"
+        write_atomically(self.path / "report.json", text.encode())
 
     def write_checkpoint(
         self, checkpoint: Checkpoint, *, epoch: int, kind: str, is_best: bool, is_last: bool
@@ -116,6 +134,17 @@ def new_run_dir(parent: Path, name: str) -> RunDir:
             path.mkdir()
             return RunDir(path)
     raise AssertionError("unreachable")
+
+
+def _commands(path: Path) -> dict[str, str]:
+    """What to do with a run directory."""
+    name = shlex.quote(str(path))
+    return {
+        "play": f"maze-run -cn conf_rollout policy=torch_policy policy.run={name}",
+        "evaluate": f"RunContext.load({str(path)!r}).evaluate()",
+        "train further": f"RunContext.load({str(path)!r}).train(n_epochs=10)",
+        "see the curves": f"tensorboard --logdir {name}",
+    }
 
 
 def json_safe(value: Any) -> Any:

@@ -1,6 +1,6 @@
-"""A run on the terminal: a progress bar while it goes on, a table when it is over.
+"""A run on the terminal: a line per epoch, a progress bar below them, a table when it is over.
 
-Where the output is no terminal, one line per epoch takes the place of the bar. Everything goes to one rich
+Where the output is no terminal, there is no bar. Everything goes to one rich
 console, standard error unless told otherwise; the tables are plain text for standard output.
 """
 
@@ -62,14 +62,14 @@ class ConsoleReporter(SilentReporter):
         self._bar.update(self._task, facts=self._facts())
 
     def progress(self, **values: Any) -> None:
-        """Move the bar; without a terminal, print a line per epoch."""
+        """Move the bar, and print a line per epoch above it."""
         epoch, n_epochs = values.get("epoch"), values.get("n_epochs")
         if epoch is None:
             return
         eta = f"ETA {duration(values.get('eta_s'))}"
         self._bar.update(self._task, completed=epoch, total=n_epochs, eta=eta)
-        if not self.console.is_terminal:
-            self.console.print(f"{self._unit} {epoch}/{n_epochs}  {self._facts()}  {eta}", highlight=False)
+        line = f"{self._unit} {epoch}/{n_epochs}  {self._facts()}  {eta}"
+        self.console.print(line, highlight=False, soft_wrap=True)
 
     def episode(self, record: "EpisodeRecord") -> None:
         """Count an episode of a rollout."""

@@ -6,6 +6,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Protocol
 
 from maze_core.api.sweep_report import JobsReporter
+from maze_core.checkpoint import Checkpoint
 from maze_core.config.nodes import OPAQUE, TARGET
 from maze_core.config.sweep import JobSpec
 from maze_core.errors import JobFailedError
@@ -32,6 +33,8 @@ class Job:
     """Its run; None where its values are no valid configuration."""
     has_trained: bool = False
     """Whether its directory holds a run to go on with."""
+    completed: "TrainReport | None" = None
+    """How it ended before, where its directory holds a run with all its epochs."""
     outcome: "TrainReport | JobFailedError | None" = None
     """How its last training ended."""
 
@@ -210,6 +213,20 @@ def why_only_here(tree: object) -> str | None:
     elif isinstance(tree, list):
         children = tree
     return next((found for child in children if (found := why_only_here(child))), None)
+
+
+def report_of(checkpoint: Checkpoint) -> "TrainReport":
+    """How a run ended whose last checkpoint this is, as far as the checkpoint tells."""
+    return _report(
+        {
+            "stop_reason": "completed",
+            "counters": checkpoint.identity["counters"],
+            "metrics": {},
+            "duration_s": 0.0,
+            "content_sha256": checkpoint.content_sha256,
+            "weights_sha256": checkpoint.weights_sha256,
+        }
+    )
 
 
 def _report(fields: dict[str, Any]) -> "TrainReport":

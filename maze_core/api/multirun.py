@@ -12,7 +12,15 @@ from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
-from maze_core.api.job_runs import Cancelled, Job, JobsHere, JobsInProcesses, run_all, why_only_here
+from maze_core.api.job_runs import (
+    Cancelled,
+    Job,
+    JobsHere,
+    JobsInProcesses,
+    report_of,
+    run_all,
+    why_only_here,
+)
 from maze_core.api.specification import mode_of, refuse_other_run, stored_run
 from maze_core.api.sweep_report import JobRecord, JobsReporter, SweepReport
 from maze_core.config.multirun import plan_multirun
@@ -164,7 +172,10 @@ class Multirun:
             )
         if n_epochs is not None and n_epochs < 1:
             raise InvalidSpecificationError(f"n_epochs: {n_epochs} is not at least 1.")
-        told = reporter or JobsReporter()
+        told = JobsReporter() if reporter is None else reporter
+        if not hasattr(told, "started"):
+            message = "A multirun takes a JobsReporter, which gives each job a reporter of its own."
+            raise InvalidSpecificationError([Problem(path="reporter", message=message, code="wrong_type")])
         self._take_directories()
 
         def on_end(job: Job) -> None:
@@ -174,7 +185,12 @@ class Multirun:
             self.report.write()
 
         with self._runs(told, n_epochs, options, cancelled) as runs:
-            run_all(self._jobs_to_run(), runs, cancelled=cancelled, on_end=on_end)
+            run_all(
+                self._jobs_to_run(takes_completed=n_epochs is not None),
+                runs,
+                cancelled=cancelled,
+                on_end=on_end,
+            )
         for job in self._jobs:
             job.outcome = job.outcome or job.failed(
                 "Cancelled", "the multirun was cancelled before it began."
@@ -190,10 +206,12 @@ class Multirun:
         most = len(self._jobs) if self._plan.search is None else self._plan.search.n_trials
         return JobsInProcesses(min(self._plan.launcher.limit, most), reporter, n_epochs, **options)
 
-    def _jobs_to_run(self) -> Iterator[Job]:
+    def _jobs_to_run(self, *, takes_completed: bool) -> Iterator[Job]:
+        """The jobs, in order; those that a stored run has completed only where they are to be trained further."""
         if self._search is None or self._plan.search is None:
             for job in self._jobs:
-                job.outcome = None
+                job.outcome = None if takes_completed else job.completed
+                job.completed = None
             yield from self._jobs
             return
         for _ in range(self._plan.search.n_trials):
@@ -217,6 +235,9 @@ class Multirun:
             refuse_other_run(run_dir, stored, job.context._config)
             job.context._take_up()
             job.has_trained = stored.resume is not None
+            n_epochs = job.context._config.tree["algorithm"].get("n_epochs")
+            if stored.resume is not None and stored.resume.identity["counters"]["epoch"] >= n_epochs:
+                job.completed = report_of(stored.resume)
         self._jobs.append(job)
         return job
 

@@ -17,8 +17,10 @@ from maze_core.agent import Agent, load_agent
 from maze_core.api.multirun import Multirun, per_job
 from maze_core.api.specification import (
     StoredRun,
+    acting_checkpoint,
     checkpoint_of,
     passed_again,
+    plays_a_run,
     resume_point,
     run_of,
     specified,
@@ -271,7 +273,7 @@ class RunContext:
             "record_trajectory": record,
         }
         self._refuse_if_closed()
-        needs_agent = self._config.mode == "train" or self._plays_a_run()
+        needs_agent = self._config.mode == "train" or plays_a_run(self._config.tree["policy"])
         agent = self._acting_agent() if needs_agent else None
         return run_rollout(self._playing(seed, fields), agent=agent, reporter=reporter, cancelled=cancelled)
 
@@ -386,7 +388,7 @@ class RunContext:
         """
         source = Path(path).resolve()
         run_dir = RunDir(source) if source.is_dir() else None
-        acting = Checkpoint.read(source if run_dir is None else run_dir.checkpoint_path(checkpoint))
+        acting = acting_checkpoint(source, checkpoint)
         config = RunConfig.from_tree(acting.identity["config"], "train")
         if env is not None:
             config = replace(config, objects=passed_again("env.factory", env, config))
@@ -472,8 +474,8 @@ class RunContext:
         """A new agent of the best checkpoint, of the initial weights, or of the rollout policy."""
         self._refuse_if_closed()
         objects = self._config.objects
-        if self._plays_a_run():
-            policy = self._config.tree["policy"]
+        policy = self._config.tree.get("policy")
+        if plays_a_run(policy):
             run = run_of(policy, None if self._run_dir is None else self._run_dir.path)
             return RunContext.load(run, policy["checkpoint"])._acting_agent()
         if self._config.mode == "rollout":
@@ -483,10 +485,6 @@ class RunContext:
         if self._training is None and self._best is not None:
             return load_agent(self._best, objects=objects)
         return self._open_training().agent("best")
-
-    def _plays_a_run(self) -> bool:
-        policy = self._config.tree.get("policy")
-        return isinstance(policy, dict) and "checkpoint" in policy
 
     def _playing(self, seed: int | None, fields: Mapping[str, Any]) -> RunConfig:
         tree = rollout_tree(self._config.tree, seed=seed, **fields)

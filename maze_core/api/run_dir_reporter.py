@@ -12,17 +12,24 @@ from maze_core.rundir import RunDir
 
 
 class RunDirReporter(SilentReporter):
-    """Reporter of one call of ``train``; a context manager, since it holds an event file."""
+    """Reporter of one call of ``train``; a context manager, since it holds an event file.
+
+    Event files cannot be shortened, and a resumed run repeats epochs. So the events are written anew from
+    ``metrics.jsonl``, which holds every epoch once: every scalar then has one point per step.
+    """
 
     def __init__(self, run_dir: RunDir) -> None:
         self._run_dir = run_dir
+        for old in run_dir.tensorboard.glob("events.out.tfevents.*"):
+            old.unlink()
         self._tensorboard = SummaryWriter(str(run_dir.tensorboard))
+        for line in run_dir.read_metrics():
+            self._write_events(line["step"], {k: v for k, v in line.items() if k not in ("epoch", "step")})
 
     def metrics(self, epoch: int, step: int, values: Mapping[str, float]) -> None:
         """One line in ``metrics.jsonl`` and one point per scalar."""
         self._run_dir.append_metrics(epoch, step, values)
-        for name, value in values.items():
-            self._tensorboard.add_scalar(name, value, step)
+        self._write_events(step, values)
 
     def checkpoint(self, checkpoint: Checkpoint, **details: Any) -> None:
         """Store it under the names it has earned."""
@@ -43,3 +50,7 @@ class RunDirReporter(SilentReporter):
     ) -> None:
         """Close the event file."""
         self._tensorboard.close()
+
+    def _write_events(self, step: int, values: Mapping[str, float]) -> None:
+        for name, value in values.items():
+            self._tensorboard.add_scalar(name, value, step)

@@ -8,16 +8,16 @@ import operator
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 from maze_core.agent import Agent
 from maze_core.checkpoint import Checkpoint
 from maze_core.config.aliases import canonical_target
 from maze_core.config.compose import compose_run
-from maze_core.config.nodes import TARGET, is_node, join, shown
+from maze_core.config.nodes import TARGET, is_node, join, opaque_parts, shown
 from maze_core.config.normal_form import SEEDS, Mode
 from maze_core.config.schema import RunConfig, canonical_json
-from maze_core.errors import CheckpointError, InvalidSpecificationError, Problem
+from maze_core.errors import CheckpointError, InvalidSpecificationError, Problem, ProblemList
 from maze_core.models.config import RandomPolicyConfig, TorchPolicyConfig
 from maze_core.rundir import RunDir
 from maze_core.types import Tree
@@ -50,17 +50,14 @@ def mode_of(arguments: Mapping[str, Any]) -> Mode:
         raise InvalidSpecificationError([Problem(path="policy", message=message, code="wrong_type")])
     if not _is_rollout_policy(policy):
         return "train"
-    problems = [
-        Problem(
-            path=name,
-            message=f"contradicts policy={shown(policy)}, which plays and does not train; leave one of them out.",
-            code="contradiction",
-        )
-        for name in ("algorithm", "critic")
-        if arguments[name] is not None
-    ]
-    if problems:
-        raise InvalidSpecificationError(problems)
+    found = ProblemList()
+    for name in ("algorithm", "model", "critic"):
+        if arguments[name] is not None:
+            message = (
+                f"contradicts policy={shown(policy)}, which plays and does not train; leave one of them out."
+            )
+            found.add(name, message, code="contradiction")
+    found.raise_if_any()
     return "rollout"
 
 
@@ -75,15 +72,16 @@ def specified(run_dir: RunDir | None, arguments: Mapping[str, Any]) -> tuple[Run
         InvalidSpecificationError: with every problem; or the directory holds a run with another configuration.
         CheckpointError: a checkpoint in the directory is damaged.
     """
-    mode = mode_of(arguments)
-    stored = stored_run(run_dir) if run_dir is not None and mode == "train" else None
+    if mode_of(arguments) == "rollout":
+        return _rollout(run_dir, arguments), None
+    stored = None if run_dir is None else stored_run(run_dir)
     if stored is None:
-        return compose_run(mode, **arguments), None
+        return compose_run("train", **arguments), None
     given = arguments["overrides"]
     if arguments["seed"] is None and (given is None or isinstance(given, Mapping)):
         seeds = {join("seeding", name): stored.tree["seeding"][name] for name in SEEDS}
         arguments = {**arguments, "overrides": {**seeds, **(given or {})}}
-    config = compose_run(mode, **arguments)
+    config = compose_run("train", **arguments)
     assert run_dir is not None
     refuse_other_run(run_dir, stored, config)
     return config, stored
@@ -97,6 +95,43 @@ def refuse_other_run(run_dir: RunDir, stored: StoredRun, config: RunConfig) -> N
     """
     if canonical_json(config.identity()) != canonical_json(stored.tree):
         raise InvalidSpecificationError([_other_run(run_dir, stored.tree, config.identity())])
+
+
+def _rollout(run_dir: RunDir | None, arguments: Mapping[str, Any]) -> RunConfig:
+    """A context that plays; the policy of a run plays in the run's environment unless another one is named."""
+    config = compose_run("rollout", **arguments)
+    policy = config.tree["policy"]
+    if not plays_a_run(policy):
+        return config
+    if arguments["wrappers"] is not None:
+        message = "contradicts the policy of a run, which acts through the wrappers it was trained with; leave it out."
+        raise InvalidSpecificationError([Problem(path="wrappers", message=message, code="contradiction")])
+    if arguments["env"] is not None or any(
+        str(key).startswith("env.") for key in arguments["overrides"] or ()
+    ):
+        return config
+    run = run_of(policy, None if run_dir is None else run_dir.path)
+    env = acting_checkpoint(run, policy["checkpoint"]).identity["config"]["env"]
+    if opaque_parts(env):
+        message = (
+            f"{run} was trained in an environment that a function made, which is not recorded; pass env=."
+        )
+        raise InvalidSpecificationError([Problem(path="env", message=message, code="live_object_missing")])
+    return compose_run("rollout", **{**arguments, "env": env})
+
+
+def plays_a_run(policy: Any) -> TypeGuard[Tree]:
+    """Whether a rollout policy is that of a run."""
+    return is_node(policy) and "checkpoint" in policy
+
+
+def acting_checkpoint(source: Path, selector: str) -> Checkpoint:
+    """A checkpoint of a run directory, or that of a file.
+
+    Raises:
+        CheckpointError: there is no such checkpoint, or it is damaged.
+    """
+    return Checkpoint.read(RunDir(source).checkpoint_path(selector) if source.is_dir() else source)
 
 
 def stored_run(run_dir: RunDir) -> StoredRun | None:

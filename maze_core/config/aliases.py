@@ -53,14 +53,18 @@ _COMPONENTS: Mapping[str, tuple[str, ...]] = {
     ),
     "maze_core.trainers.config.RolloutEvaluatorConfig": (
         f"{_REF_TRAINERS}.common.evaluators.rollout_evaluator.RolloutEvaluator",
+        "maze_core.evaluation.rollout_evaluator.RolloutEvaluator",
+        "maze_core.RolloutEvaluator",
     ),
     f"{_MODELS}.TemplateModelConfig": (
         f"{_REF_PERCEPTION}.models.template_model_composer.TemplateModelComposer",
         "maze_core.models.composers.TemplateModelComposer",
+        "maze_core.TemplateModelComposer",
     ),
     f"{_MODELS}.CustomModelConfig": (
         f"{_REF_PERCEPTION}.models.custom_model_composer.CustomModelComposer",
         "maze_core.models.composers.CustomModelComposer",
+        "maze_core.CustomModelComposer",
     ),
     f"{_MODELS}.ConcatModelBuilderConfig": (
         f"{_REF_PERCEPTION}.builders.ConcatModelBuilder",
@@ -70,15 +74,18 @@ _COMPONENTS: Mapping[str, tuple[str, ...]] = {
         f"{_REF_PERCEPTION}.models.policies.ProbabilisticPolicyComposer",
         f"{_REF_PERCEPTION}.models.policies.probabilistic_policy_composer.ProbabilisticPolicyComposer",
         "maze_core.models.composers.ProbabilisticPolicyComposer",
+        "maze_core.ProbabilisticPolicyComposer",
     ),
     f"{_MODELS}.StepStateCriticConfig": (
         f"{_REF_PERCEPTION}.models.critics.StateCriticComposer",
         f"{_REF_PERCEPTION}.models.critics.StepStateCriticComposer",
         "maze_core.models.composers.StepStateCriticComposer",
+        "maze_core.StepStateCriticComposer",
     ),
     f"{_MODELS}.SharedStateCriticConfig": (
         f"{_REF_PERCEPTION}.models.critics.SharedStateCriticComposer",
         "maze_core.models.composers.SharedStateCriticComposer",
+        "maze_core.SharedStateCriticComposer",
     ),
     f"{_MODELS}.FlattenConcatPolicyNetConfig": (
         f"{_REF_PERCEPTION}.models.built_in.flatten_concat.FlattenConcatPolicyNet",

@@ -1,7 +1,8 @@
 """Words of a command line → the arguments of :func:`compose_run`, read by Hydra's override grammar.
 
 ``group=module`` chooses, ``a.b=value`` sets; ``+`` and ``++`` in front mean the same here, ``~critic`` and
-``~env.kwargs.x`` take away. ``seed``, ``n_epochs`` and ``run_dir`` (or ``hydra.run.dir``) are arguments.
+``~env.kwargs.x`` take away. ``seed``, ``n_epochs`` and ``run_dir`` (or ``hydra.run.dir``) are arguments. In a multirun
+``a.b=1,2``, ``choice(…)`` and ``range(…)`` are several values.
 """
 
 from collections.abc import Sequence
@@ -12,13 +13,14 @@ from maze_core.config.hydra_tree import own_hydra
 from maze_core.config.index import GROUPS, PRESET_GROUPS
 from maze_core.config.nodes import shown
 from maze_core.config.overrides import REMOVED
+from maze_core.config.sweep import Choices
 from maze_core.errors import ProblemList
 
 if TYPE_CHECKING:
     from hydra.core.override_parser.types import Override
 
 _PLAIN_ARGUMENTS = ("seed", "n_epochs")
-_RUN_DIR_KEYS = ("run_dir", "hydra.run.dir")
+_RUN_DIR_KEYS = ("run_dir", "hydra.run.dir", "hydra.sweep.dir")
 _OPTIONAL_GROUPS = ("critic", "launcher", *PRESET_GROUPS)
 
 
@@ -30,10 +32,16 @@ class CommandLine:
     """Arguments of :func:`compose_run`."""
     run_dir: str | None = None
     """Where the run is written."""
+    order: list[str] = field(default_factory=list)
+    """Keys in the order of their words."""
 
 
-def parse_words(words: Sequence[str]) -> CommandLine:
+def parse_words(words: Sequence[str], *, multirun: bool = False) -> CommandLine:
     """Read ``key=value`` words; a later word wins over an earlier one.
+
+    Args:
+        words: see above.
+        multirun: several values are allowed, and become :class:`Choices`; a list is one value all the same.
 
     Raises:
         InvalidSpecificationError: with every word that cannot be read.
@@ -50,27 +58,55 @@ def parse_words(words: Sequence[str]) -> CommandLine:
                 reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
                 found.add(word[:80], f"cannot be read: {reason}.", code="syntax")
                 continue
-            _take(parsed, override, found)
+            _take(parsed, override, found, multirun=multirun)
     found.raise_if_any()
     return parsed
 
 
-def _take(parsed: CommandLine, override: "Override", found: ProblemList) -> None:
+def _take(parsed: CommandLine, override: "Override", found: ProblemList, *, multirun: bool) -> None:
     key = override.key_or_group
+    parsed.order = [*(known for known in parsed.order if known != key), key]
     if override.package is not None or "/" in key:
-        found.add(key, "Packages, launchers and sweepers of Hydra are not used.", code="syntax")
+        message = (
+            "Packages, launchers and sweepers of Hydra are not used; see launcher=local and experiment=…."
+        )
+        found.add(key, message, code="syntax")
     elif override.is_sweep_override():
-        found.add(key, "takes one value; sweeps are not available yet.", code="syntax")
+        _take_values(parsed, key, override, found, multirun=multirun)
     elif override.is_delete():
         _remove(parsed, key, found)
     elif "${" in str(override.value()):
         found.add(key, "Interpolations belong into a module's file; see -cd.", code="interpolation")
     elif key in _RUN_DIR_KEYS:
         parsed.run_dir = str(override.value())
-    elif key in (*_PLAIN_ARGUMENTS, *GROUPS, *PRESET_GROUPS):
-        parsed.arguments[key] = override.value()
     else:
-        parsed.arguments.setdefault("overrides", {})[key] = override.value()
+        value = override.value()
+        could_be_several = isinstance(value, list) or (isinstance(value, str) and "," in value)
+        _put(parsed, key, Choices((value,)) if multirun and could_be_several else value)
+
+
+def _take_values(
+    parsed: CommandLine, key: str, override: "Override", found: ProblemList, *, multirun: bool
+) -> None:
+    if not multirun:
+        found.add(
+            key, "takes one value; several values are several runs: maze-run --multirun.", code="syntax"
+        )
+    elif not override.is_discrete_sweep() or key in _RUN_DIR_KEYS:
+        message = (
+            "takes values that can be counted; a range to search belongs into an experiment (optuna_search)."
+        )
+        found.add(key, message, code="syntax")
+    else:
+        values = [override._convert_value(value) for value in override.sweep_iterator()]
+        _put(parsed, key, Choices(tuple(values)))
+
+
+def _put(parsed: CommandLine, key: str, value: Any) -> None:
+    if key in (*_PLAIN_ARGUMENTS, *GROUPS, *PRESET_GROUPS):
+        parsed.arguments[key] = value
+    else:
+        parsed.arguments.setdefault("overrides", {})[key] = value
 
 
 def _remove(parsed: CommandLine, key: str, found: ProblemList) -> None:

@@ -217,4 +217,8 @@ def _check_runner(value: Any, mode: Mode, found: ProblemList) -> None:
         ]
         choices = {"train": ("dev", "local"), "rollout": ("sequential", "parallel")}[mode]
         execution = value.get("execution", "")
-        found.add("runner", f"{shown(execution)} {verb}.", code="wrong_mode", allowed=choices)
+        way_out = {
+            "train": "; to play, give a rollout policy beside it: policy='random_policy'",
+            "rollout": "",
+        }[mode]
+        found.add("runner", f"{shown(execution)} {verb}{way_out}.", code="wrong_mode", allowed=choices)

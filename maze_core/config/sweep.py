@@ -7,6 +7,7 @@ is its one value. Nothing here builds or imports more than :func:`compose_run` d
 """
 
 import itertools
+import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -179,7 +180,7 @@ def plain(value: object) -> Any:
 
 def shown_choice(value: object) -> str:
     """A choice, short enough for a line."""
-    text = "null" if value is None else str(value)
+    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
     return text if len(text) <= 60 else text[:59] + "…"
 
 

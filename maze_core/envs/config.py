@@ -5,6 +5,7 @@ The YAML twins are in ``conf/env``. Nothing here imports the environment before 
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
+from dataclasses import field
 from typing import Annotated, Any, Literal
 
 import gymnasium
@@ -80,7 +81,7 @@ class GymEnvConfig(EnvConfig):
 
     name: str = "CartPole-v0"
     """Registered id, such as ``CartPole-v1``; ``module:Env-v0`` imports the module first."""
-    kwargs: dict[str, Any] = Field(default_factory=dict)
+    kwargs: dict[str, Any] = field(default_factory=dict)
     """Keyword arguments of the environment."""
     max_episode_steps: StepLimit = None
     """Steps after which an episode is truncated; None keeps the limit the id is registered with."""
@@ -105,7 +106,7 @@ class LegacyGymEnvConfig(EnvConfig):
 
     name: str = "CartPole-v1"
     """Id in the registry of ``gym``, not of gymnasium."""
-    kwargs: dict[str, Any] = Field(default_factory=dict)
+    kwargs: dict[str, Any] = field(default_factory=dict)
     """Keyword arguments of the environment."""
     max_episode_steps: StepLimit = None
     """Steps after which an episode is truncated; None keeps the limit the id is registered with."""

@@ -5,6 +5,7 @@ or module of the user's; such live objects are accepted as they are.
 """
 
 from collections.abc import Mapping
+from dataclasses import field
 from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -173,7 +174,7 @@ class BlockConfig:
 
     block_type: Annotated[Literal["dense"], _spelled(DenseBlock="dense")] = "dense"
     """Kind of block."""
-    block_params: DenseBlockParams = Field(default_factory=DenseBlockParams)
+    block_params: DenseBlockParams = field(default_factory=DenseBlockParams)
     """Its settings."""
 
 
@@ -181,9 +182,9 @@ class BlockConfig:
 class ModalityConfig:
     """The blocks of a template network, in the order of the data."""
 
-    feature: BlockConfig = Field(default_factory=BlockConfig)
+    feature: BlockConfig = field(default_factory=BlockConfig)
     """Applied to each observation on its own, with weights of its own."""
-    hidden: BlockConfig = Field(default_factory=BlockConfig)
+    hidden: BlockConfig = field(default_factory=BlockConfig)
     """Applied to the features of all observations side by side."""
     recurrence: Annotated[None, BeforeValidator(_none_for_empty)] = None
     """Recurrent layers are not there yet: null or {}."""
@@ -193,9 +194,9 @@ class ModalityConfig:
 class ConcatModelBuilderConfig:
     """Template of networks: a feature block per observation, then a hidden block over all of them."""
 
-    modality_config: ModalityConfig = Field(default_factory=ModalityConfig)
+    modality_config: ModalityConfig = field(default_factory=ModalityConfig)
     """The blocks."""
-    observation_modality_mapping: dict[str, Literal["feature"] | None] = Field(default_factory=dict)
+    observation_modality_mapping: dict[str, Literal["feature"] | None] = field(default_factory=dict)
     """Observation → its block; null leaves the observation out, one that is not named gets ``feature``."""
 
 
@@ -249,9 +250,9 @@ class TemplateModelConfig(_Buildable):
 
     distribution_mapper_config: DistributionRules = ()
     """Exceptions to the default distribution of a space."""
-    model_builder: ConcatModelBuilderConfig = Field(default_factory=ConcatModelBuilderConfig)
+    model_builder: ConcatModelBuilderConfig = field(default_factory=ConcatModelBuilderConfig)
     """The template."""
-    policy: Policy = Field(default_factory=ProbabilisticPolicyComposerConfig)
+    policy: Policy = field(default_factory=ProbabilisticPolicyComposerConfig)
     """The policy; its networks follow the template where it names none."""
     critic: Critic = None
     """The critic; None has none, ``critic=template_state`` adds one."""
@@ -263,11 +264,11 @@ class CustomModelConfig(_Buildable):
 
     distribution_mapper_config: DistributionRules = ()
     """Exceptions to the default distribution of a space."""
-    policy: Policy = Field(
+    policy: Policy = field(
         default_factory=lambda: ProbabilisticPolicyComposerConfig(networks=(FlattenConcatPolicyNetConfig(),))
     )
     """The policy, with its networks."""
-    critic: Critic = Field(
+    critic: Critic = field(
         default_factory=lambda: StepStateCriticConfig(networks=(FlattenConcatStateValueNetConfig(),))
     )
     """The critic, with its networks; None has none."""

@@ -3,6 +3,7 @@
 Where the reference framework writes 0 for "off", 0 is accepted and stored as null.
 """
 
+from dataclasses import field
 from typing import Annotated, Any, Literal, TypeAlias
 
 from pydantic import BeforeValidator, ConfigDict, Field
@@ -14,6 +15,15 @@ STRICT = ConfigDict(extra="forbid", allow_inf_nan=False)
 
 def _zero_is_off(value: Any) -> Any:
     return None if value == 0 and not isinstance(value, bool) else value
+
+
+def _described(value: Any) -> Any:
+    if hasattr(value, "eval_env"):
+        raise ValueError(
+            "training evaluates in environments of its own, made as env= says: give "
+            "{'n_episodes': …, 'deterministic': …} here, and call the RolloutEvaluator with rc.policy after training"
+        )
+    return value
 
 
 ZeroIsOff = BeforeValidator(_zero_is_off)
@@ -54,7 +64,9 @@ class FitConfig:
     """Stop after the epoch in which this many seconds had passed; null never. Not reproducible."""
     target_return: float | None = None
     """Stop when an evaluation's mean return reaches this; null never."""
-    rollout_evaluator: RolloutEvaluatorConfig = Field(default_factory=RolloutEvaluatorConfig)
+    rollout_evaluator: Annotated[RolloutEvaluatorConfig, BeforeValidator(_described)] = field(
+        default_factory=RolloutEvaluatorConfig
+    )
     """The evaluation after each epoch."""
     deterministic_eval: bool | None = None
     """Older spelling of ``rollout_evaluator.deterministic``; wins where it is given."""

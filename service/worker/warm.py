@@ -26,6 +26,7 @@ WORKER = os.getppid()
 
 def _look(_number: int, _frame: FrameType | None) -> None:
     if os.getppid() != WORKER:
+        signal.setitimer(signal.ITIMER_REAL, 0.0)  # or this would interrupt the sleep, over and over
         time.sleep(CLEANUP_S)
         os._exit(0)
 

@@ -19,7 +19,16 @@ NODES = [
 ]
 TRAINING = [
     (group, name)
-    for group in ("env", "wrappers", "algorithm", "model", "critic", "configuration", "experiment")
+    for group in (
+        "env",
+        "wrappers",
+        "algorithm",
+        "model",
+        "critic",
+        "launcher",
+        "configuration",
+        "experiment",
+    )
     for name in GROUPS[group]
 ] + [("runner", "dev"), ("runner", "local")]
 PLAYING = [("policy", name) for name in GROUPS["policy"]] + [("runner", "sequential"), ("runner", "parallel")]
@@ -45,7 +54,7 @@ def test_the_defaults_of_a_class_are_those_of_a_module(target: str):
 
 @pytest.mark.parametrize(("group", "name"), TRAINING)
 def test_a_module_of_training_composes_builds_and_round_trips(group: str, name: str):
-    round_trip(compose_run("train", **{group: name}, seed=1))
+    round_trip(compose_run("train", **{group: name}, seed=1, within_multirun=True))
 
 
 @pytest.mark.parametrize(("group", "name"), PLAYING)

@@ -1,8 +1,9 @@
 """Observations within fixed limits."""
 
+from dataclasses import field
+
 import numpy as np
 from gymnasium import spaces
-from pydantic import Field
 from pydantic.dataclasses import dataclass
 
 from maze_core.envs.wrappers.leaves import box_names, replace_boxes, unknown_names
@@ -18,7 +19,7 @@ class ObservationClippingWrapper(Wrapper):
 
     clip_range: Range = (-10.0, 10.0)
     """``[low, high]`` for every element."""
-    exclude: list[str] = Field(default_factory=list)
+    exclude: list[str] = field(default_factory=list)
     """Names of observations that stay as they are."""
 
     def __post_init__(self) -> None:

@@ -5,11 +5,12 @@ statistics keep a checkpoint's behaviour fixed; nothing here learns while it act
 """
 
 from collections.abc import Mapping
+from dataclasses import field
 from typing import Annotated, Literal
 
 import numpy as np
 from gymnasium import spaces
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator
 from pydantic.dataclasses import dataclass
 
 from maze_core.envs.wrappers.leaves import box_names, replace_boxes, unknown_names
@@ -35,9 +36,9 @@ class ObservationNormalizationWrapper(Wrapper):
     """What becomes of the samples: mean 0 and standard deviation 1, or minimum 0 and maximum 1."""
     clip_range: Range | None = (-3.0, 3.0)
     """``[low, high]`` applied after scaling; None does not clip."""
-    axis: Annotated[list[int] | None, AfterValidator(_sample_axes)] = Field(default_factory=lambda: [0])
+    axis: Annotated[list[int] | None, AfterValidator(_sample_axes)] = field(default_factory=lambda: [0])
     """Axes of the samples ``[N, ...]`` that share one statistic; ``[0]`` is per feature, None one for all."""
-    exclude: list[str] = Field(default_factory=list)
+    exclude: list[str] = field(default_factory=list)
     """Names of observations that stay as they are."""
 
     def __post_init__(self) -> None:

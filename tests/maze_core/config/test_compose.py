@@ -206,8 +206,10 @@ def test_a_rollout_policy_by_name_cannot_be_trained():
     assert "rollouts" in problems(policy="random_policy")["policy"].message
 
 
-def test_there_is_no_launcher():
-    assert problems(launcher="local")["launcher"].code == "unknown_module"
+@pytest.mark.parametrize("launcher", ["local", {"n_jobs": 2}])
+def test_a_launcher_belongs_to_a_multirun(launcher):
+    assert problems(launcher=launcher)["launcher"].code == "needs_multirun"
+    assert problems(launcher="slurm")["launcher"].allowed == ("local",)
 
 
 @pytest.mark.parametrize("group", ["env", "algorithm", "model", "runner", "wrappers"])

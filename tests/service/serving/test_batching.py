@@ -12,7 +12,7 @@ from service.domain.errors import CapacityError
 from service.serving.batching import MAX_WAITING_ROWS, Batcher, Call, Job, action_rows
 from service.serving.metrics import ActionMetrics
 from service.serving.observations import ObservationReader
-from service.serving.problems import AgentGoneError
+from service.serving.problems import AgentGoneError, RequestError
 from tests.service.serving.asgi_client import Client
 from tests.service.serving.checkpoints import CARTPOLE, make_checkpoint, sample_batch
 
@@ -225,6 +225,23 @@ def test_rows_that_are_not_finite_are_told_apart() -> None:
     assert rows[0] == {"action": [0.5, 1.0], "go": 1.0}
     assert finite is not None
     assert finite.tolist() == [True, False, False]
+
+
+def test_a_job_whose_action_is_not_finite_is_refused_alone(acting: RecordingAgent) -> None:
+    def act(call: Call) -> Action:
+        return {"action": np.where(call.observations["observation"] > 0.45, np.inf, 0.0)}
+
+    async def scenario() -> list[Any]:
+        batcher = Batcher(act, acting.act_async, ActionMetrics())
+        jobs = [job(acting, row) for row in ([0.0, 0.0, 0.0, 0.0], [0.0, 0.5, 0.0, 0.0])]
+        for one in jobs:
+            batcher.submit(one)
+        return await asyncio.gather(*(one.future for one in jobs), return_exceptions=True)
+
+    good, bad = asyncio.run(scenario())
+    assert good == [[0.0, 0.0, 0.0, 0.0]]
+    assert isinstance(bad, RequestError)
+    assert (bad.status, bad.code) == (422, "action_not_finite")
 
 
 def test_concurrent_requests_share_a_forward_and_get_what_they_would_get_alone(client: Client) -> None:

@@ -1,26 +1,60 @@
-"""The process that serves a dense agent never imports torch."""
+"""The process that serves never imports torch: dense agents do without, the others have a child for it."""
 
+import json
 import subprocess
 import sys
+from pathlib import Path
 
-CODE = """
-import asyncio, sys
+import pytest
+
+from maze_core import RunContext
+from maze_core.agent import load_agent
+from tests.service.serving.checkpoints import CARTPOLE, make_checkpoint, sample_batch
+
+SERVE = """
+import asyncio, json, sys
 from types import SimpleNamespace
 from service.serving.hot_route import ActionRoute
 from tests.service.serving.asgi_client import Client
-from tests.service.serving.checkpoints import make_checkpoint
 from tests.service.serving.memory_stores import MemoryStores
 
+bundle, rows = sys.argv[1:]
 stores = MemoryStores()
-stores.add("r", "c", make_checkpoint().to_bytes())
+stores.add("r", "c", open(bundle, "rb").read())
 with asyncio.Runner() as runner:
-    client = Client(ActionRoute(stores, SimpleNamespace(agents_cached=1, max_body_bytes=1000)), runner)
-    answer = client.post("r", {"observation": [0, 0, 0, 0]})
-assert answer.status == 200, answer
-print("torch" in sys.modules)
+    route = ActionRoute(stores, SimpleNamespace(agents_cached=1, max_body_bytes=100_000))
+    answer = Client(route, runner).post("r", {"observations": json.loads(rows)})
+    runner.run(route.close())
+print(json.dumps([answer.status, answer.json.get("actions"), "torch" in sys.modules]))
 """
 
 
-def test_torch_stays_out_of_a_process_that_served_a_dense_agent() -> None:
-    done = subprocess.run([sys.executable, "-c", CODE], capture_output=True, text=True, check=False)
-    assert (done.stdout, done.returncode) == ("False\n", 0), done.stderr
+@pytest.fixture(scope="module")
+def bundles(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """A dense agent, and one whose network is a torch module of the user's."""
+    folder = tmp_path_factory.mktemp("bundles")
+    paths = {"dense": folder / "dense", "module": folder / "module"}
+    make_checkpoint().write(paths["dense"])
+    network = {"_target_": "tests.service.serving.own_network.PolicyNet"}
+    with RunContext(
+        run_dir=folder / "run",
+        model="flatten_concat",
+        configuration="test",
+        overrides={"env.name": "CartPole-v1", "model.policy.networks": [network]},
+        seed=1,
+    ) as context:
+        context.train(n_epochs=1)
+        context.save(paths["module"], "last")
+    return paths
+
+
+@pytest.mark.parametrize("kind", ["dense", "module"])
+def test_torch_stays_out_of_the_process_that_serves(bundles: dict[str, Path], kind: str) -> None:
+    rows = sample_batch(CARTPOLE, 50, 2)["observation"]
+    command = [sys.executable, "-c", SERVE, str(bundles[kind]), json.dumps(rows.tolist())]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    agent = load_agent(bundles[kind])
+    assert agent.needs_torch == (kind == "module")
+    expected = agent.compute_actions({"observation": rows})["action"].tolist()
+    assert json.loads(done.stdout) == [200, expected, False]

@@ -42,6 +42,7 @@ class Bench:
         self.stores: Stores = open_stores(url)
         self._log = directory / "workers.log"
         self._processes: list[subprocess.Popen[bytes]] = []
+        self._children: list[psutil.Process] = []
 
     def submit(self, kind: RunKind = RunKind.TRAIN, **tree: Any) -> str:
         """Queue a run of the counting job."""
@@ -92,7 +93,9 @@ class Bench:
 
     def child_of(self, run_id: str) -> psutil.Process:
         """The process of a run, found by its title."""
-        return eventually(lambda: _process_titled(f"maze: run {run_id}"), f"a process of {run_id}")
+        child = eventually(lambda: _process_titled(f"maze: run {run_id}"), f"a process of {run_id}")
+        self._children.append(child)
+        return child
 
     def output(self, run_id: str) -> list[str]:
         return [line.message for line in self.stores.runs.logs(run_id) if line.level == "output"]
@@ -131,6 +134,9 @@ class Bench:
                 process.send_signal(signal.SIGCONT)
                 process.kill()
             process.wait()
+        for child in self._children:
+            with contextlib.suppress(psutil.Error):
+                child.kill()
         self.stores.close()
 
 

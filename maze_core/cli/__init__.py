@@ -1,0 +1,28 @@
+"""maze-run: a run from the command line; the words are the arguments of RunContext.
+
+    maze-run -cn conf_train env.name=CartPole-v1 algorithm=ppo model=vector_obs critic=template_state
+    maze-run -cn conf_rollout policy=torch_policy policy.run=outputs/… runner.n_episodes=10
+    maze-run --multirun algorithm=ppo,a2c algorithm.lr=0.001,0.0003 launcher.n_jobs=2
+
+Exit codes: 0 done · 1 the run, or a job of a multirun, failed · 2 the specification cannot work · 130 stopped by
+Ctrl-C.
+"""
+
+import os
+from collections.abc import Sequence
+
+_THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command line; returns the exit code.
+
+    The process is ours, so it computes with one thread unless the environment says otherwise: the same words then
+    give the same bits on any number of cores, and small networks are faster. That has to be said before NumPy and
+    torch are imported, hence the import below.
+    """
+    for name in _THREADS:
+        os.environ.setdefault(name, "1")
+    from maze_core.cli.command import run
+
+    return run(argv)

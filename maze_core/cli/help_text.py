@@ -1,0 +1,109 @@
+"""What ``maze-run --help`` shows: options, groups and modules, and the fields of the chosen configuration."""
+
+import json
+import re
+import textwrap
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import maze_core.cli
+from maze_core.config import compose_run, config_groups, config_module
+from maze_core.config.command_line import CommandLine
+from maze_core.config.field_docs import field_docs
+from maze_core.config.multirun import plan_multirun
+from maze_core.config.nodes import TARGET, is_node, join
+from maze_core.config.normal_form import Mode
+from maze_core.config.sweep import compose_jobs
+from maze_core.config.targets import field_types, only_type, resolve_target
+from maze_core.types import Tree
+
+USAGE = "maze-run [-m] [-cn conf_train|conf_rollout] [-cd DIR] [--cfg job] [group=module …] [a.b=value …]"
+_OPTIONS = """\
+  -cn, --config-name NAME   conf_train trains, conf_rollout plays episodes
+  -cd, --config-dir DIR     modules of your own, DIR/<group>/<name>.yaml; may be repeated
+  -m,  --multirun           a=1,2 b=x,y: every combination is a job, launcher.n_jobs at a time
+  -c,  --cfg job            print the resolved configuration and its digest, run nothing
+  -h,  --help               this text; with the settings of what the other words choose
+  seed=N  n_epochs=N  run_dir=DIR (also hydra.run.dir=DIR; goes on with a run that is there)
+  a.b=value sets, +a.b=value and ++a.b=value too, ~a.b takes away; +experiment=NAME"""
+_SENTENCE_END = re.compile(r"(?<!et al)\. ")
+_WIDTH = 110
+_INDENT = " " * 6
+
+
+def help_text(mode: Mode, line: CommandLine, *, is_multirun: bool) -> str:
+    """The whole text.
+
+    Raises:
+        InvalidSpecificationError: the other words of the command line choose nothing that works.
+    """
+    parts = [
+        str(maze_core.cli.__doc__).strip(),
+        "",
+        f"Usage: {USAGE}",
+        "",
+        _OPTIONS,
+        "",
+        "Groups and their modules:",
+    ]
+    dirs = line.arguments["config_dirs"]
+    for group, names in config_groups(dirs).items():
+        for name in names:
+            summary = _SENTENCE_END.split(config_module(group, name, dirs)["description"])[0]
+            parts.append(f"  {group + '=' + name:38} {summary}")
+    tree = _chosen_tree(mode, line, is_multirun=is_multirun)
+    parts += ["", "Settings of this choice, with their values now:"]
+    for path, value in tree.items():
+        parts += _settings(path, value)
+    return "\n".join(parts)
+
+
+def _chosen_tree(mode: Mode, line: CommandLine, *, is_multirun: bool) -> Tree:
+    if not is_multirun:
+        return compose_run(mode, **line.arguments).tree
+    plan = plan_multirun(mode, line.arguments, line.order)
+    job = next(iter(plan.sweep.jobs()))
+    return {
+        **compose_jobs([job], mode)[0].tree,
+        "launcher": {TARGET: "LocalLauncherConfig", **vars(plan.launcher)},
+    }
+
+
+def _settings(path: str, value: Any, cls: type | None = None) -> Iterator[str]:
+    """A line per setting below ``path``, with its meaning where a config dataclass tells it."""
+    if isinstance(value, list):
+        for index, child in enumerate(value):
+            yield from _settings(join(path, index), child)
+        return
+    if not isinstance(value, Mapping):
+        return
+    if is_node(value):
+        cls = _class_of(str(value[TARGET]))
+        yield f"  {path}: {str(value[TARGET]).rpartition('.')[2]}"
+    types = _types(cls)
+    docs = field_docs(cls) if cls else {}
+    for name, child in value.items():
+        if name == TARGET:
+            continue
+        here = join(path, name)
+        declared = only_type(types.get(name))
+        is_nested = bool(child) and (isinstance(child, Mapping) or _is_list_of_nodes(child))
+        yield f"    {here}:" if is_nested else f"    {here}={json.dumps(child)}"
+        if docs.get(name):
+            text = docs[name].replace("``", "")
+            yield textwrap.fill(text, _WIDTH, initial_indent=_INDENT, subsequent_indent=_INDENT)
+        if is_nested:
+            yield from _settings(here, child, declared if isinstance(declared, type) else None)
+
+
+def _is_list_of_nodes(value: object) -> bool:
+    return isinstance(value, list) and any(map(is_node, value))
+
+
+def _class_of(name: str) -> type | None:
+    found = resolve_target(name)
+    return found if isinstance(found, type) else None
+
+
+def _types(cls: type | None) -> Mapping[str, Any]:
+    return field_types(cls) if cls is not None and hasattr(cls, "__dataclass_fields__") else {}

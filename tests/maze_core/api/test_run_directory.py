@@ -1,0 +1,179 @@
+"""A run directory is gone on with: same configuration, adopted seeds, last checkpoint; anything else is refused."""
+
+import shutil
+
+import pytest
+import yaml
+
+from maze_core import Checkpoint, GymMazeEnv, InvalidSpecificationError, RunContext
+from maze_core.errors import CheckpointError
+from tests.maze_core.api.own_parts import make_env
+from tests.maze_core.api.test_forms import QUICK
+
+ZEROS = [0.0, 0.0, 0.0, 0.0]
+
+
+def test_a_context_of_an_existing_directory_goes_on_where_the_run_stopped(tmp_path) -> None:
+    with RunContext(run_dir=tmp_path / "whole", overrides=QUICK, seed=1) as context:
+        whole = [context.train(1), context.train(1), context.train(1)]
+    with RunContext(run_dir=tmp_path / "parts", overrides=QUICK, seed=1) as context:
+        context.train(2)
+    with RunContext(run_dir=tmp_path / "parts", overrides=QUICK) as again:
+        assert again.train(1).content_sha256 == whole[2].content_sha256
+        assert again.config["seeding"] == {"env_base_seed": 1, "agent_base_seed": 1}
+    lines = (tmp_path / "parts" / "metrics.jsonl").read_text().splitlines()
+    assert len(lines) == 3
+
+
+def test_it_acts_with_the_best_checkpoint_without_being_trained(tmp_path) -> None:
+    with RunContext(run_dir=tmp_path, overrides=QUICK, seed=1) as context:
+        context.train(2)
+        expected = context.evaluate(3).to_dict()
+    again = RunContext(run_dir=tmp_path, overrides=QUICK)
+    assert again.evaluate(3).to_dict() == expected
+    assert (
+        again.policy.checkpoint_sha256 == Checkpoint.read(tmp_path / "checkpoints/best.ckpt").content_sha256
+    )
+
+
+def test_another_configuration_is_refused_with_the_difference_and_the_ways_out(tmp_path) -> None:
+    with RunContext(run_dir=tmp_path, overrides=QUICK, seed=1) as context:
+        context.train(1)
+    with pytest.raises(InvalidSpecificationError) as caught:
+        RunContext(run_dir=tmp_path, overrides={**QUICK, "algorithm.lr": 0.5})
+    message = str(caught.value)
+    assert "algorithm.lr is 0.001 there and 0.5 here" in message
+    assert "another run_dir" in message
+    assert "RunContext.load(" in message
+    with pytest.raises(InvalidSpecificationError, match="seeding.env_base_seed is 1 there and 2 here"):
+        RunContext(run_dir=tmp_path, overrides=QUICK, seed=2)
+
+
+def test_a_run_that_has_no_checkpoint_yet_starts_anew_with_its_seeds(tmp_path) -> None:
+    with RunContext(run_dir=tmp_path, overrides=QUICK, seed=1) as context:
+        first = context.train(1)
+    shutil.rmtree(tmp_path / "checkpoints")
+    with RunContext(run_dir=tmp_path, overrides=QUICK) as again:
+        assert again.train(1).content_sha256 == first.content_sha256
+
+
+def test_a_damaged_checkpoint_is_said_at_construction(tmp_path) -> None:
+    with RunContext(run_dir=tmp_path, overrides=QUICK, seed=1) as context:
+        context.train(1)
+    (tmp_path / "checkpoints" / "last.ckpt").write_bytes(b"PK")
+    with pytest.raises(CheckpointError, match="damaged"):
+        RunContext(run_dir=tmp_path, overrides=QUICK)
+
+
+def test_a_run_with_an_environment_function_is_gone_on_with_when_it_is_passed_again(tmp_path) -> None:
+    arguments = {"env": make_env, "overrides": QUICK}
+    with RunContext(run_dir=tmp_path / "whole", seed=1, **arguments) as context:
+        context.train(1)
+        whole = context.train(1)
+    with RunContext(run_dir=tmp_path / "parts", seed=1, **arguments) as context:
+        context.train(1)
+    with RunContext(run_dir=tmp_path / "parts", **arguments) as again:
+        assert again.train(1).content_sha256 == whole.content_sha256
+
+
+def test_a_loaded_run_takes_its_environment_function_again(tmp_path) -> None:
+    with RunContext(run_dir=tmp_path, env=make_env, overrides=QUICK, seed=1) as context:
+        context.train(1)
+        expected = context.evaluate(2).returns
+    with pytest.raises(InvalidSpecificationError, match="env.factory: was a live object"):
+        RunContext.load(tmp_path).evaluate(2)
+    assert RunContext.load(tmp_path, env=make_env).evaluate(2).returns == expected
+
+
+def test_an_environment_is_not_passed_to_a_run_that_describes_its_own(tmp_path) -> None:
+    with RunContext(run_dir=tmp_path, overrides=QUICK, seed=1) as context:
+        context.train(1)
+    with pytest.raises(InvalidSpecificationError, match="describes it"):
+        RunContext.load(tmp_path, env=make_env)
+
+
+def test_relative_paths_lie_in_the_run_directory_that_was_given(tmp_path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with RunContext(run_dir="runs/first", overrides=QUICK, seed=1) as context:
+        context.train(1)
+        assert context.save("kept/agent.ckpt") == tmp_path / "runs/first/kept/agent.ckpt"
+    with RunContext(overrides=QUICK, seed=1) as context:
+        context.train(1)
+        assert context.save("agent.ckpt") == tmp_path / "agent.ckpt"
+        assert context.run_dir is not None
+        assert context.run_dir.parent == tmp_path / "outputs"
+
+
+def test_resume_goes_back_to_a_checkpoint(tmp_path) -> None:
+    with RunContext(run_dir=tmp_path, overrides=QUICK, seed=1) as context:
+        second = [context.train(1), context.train(1)][1]
+        context.train(1)
+        assert context.resume("epoch:1").train(1).content_sha256 == second.content_sha256
+        kept = context.save("second.ckpt", "last")
+        context.train(2)
+        context.resume(kept.name)
+        assert context.policy.checkpoint_sha256 == second.content_sha256
+        with pytest.raises(CheckpointError, match="no checkpoint 'epoch:77'"):
+            context.resume("epoch:77")
+
+
+def test_a_checkpoint_of_another_configuration_is_not_resumed_from(tmp_path) -> None:
+    with RunContext(run_dir=tmp_path / "one", overrides=QUICK, seed=1) as context:
+        context.train(1)
+        other = context.save("agent.ckpt")
+    with (
+        RunContext(run_dir=tmp_path / "two", overrides=QUICK, seed=2) as context,
+        pytest.raises(CheckpointError, match="another configuration"),
+    ):
+        context.resume(other)
+
+
+def test_a_cancelled_run_goes_on_from_its_last_scheduled_checkpoint(tmp_path) -> None:
+    with RunContext(run_dir=tmp_path / "whole", overrides=QUICK, seed=1) as context:
+        context.train(1)
+        whole = context.train(1)
+    with RunContext(run_dir=tmp_path / "cut", overrides=QUICK, seed=1) as context:
+        context.train(1)
+        assert context.train(1, cancelled=lambda: True).stop_reason == "cancelled"
+    with RunContext(run_dir=tmp_path / "cut", overrides=QUICK) as again:
+        assert again.train(1).content_sha256 == whole.content_sha256
+
+
+def test_the_policy_of_a_run_plays_in_the_environment_of_that_run(tmp_path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with RunContext(run_dir="first", overrides={**QUICK, "env.name": "Acrobot-v1"}, seed=1) as context:
+        context.train(1)
+        expected = context.rollout(2, max_episode_steps=20, seed=3).summary.returns
+    by_directory = RunContext(run_dir="first", policy="torch_policy")
+    by_name = RunContext(policy="torch_policy", overrides={"policy.run": "first"})
+    for playing in (by_directory, by_name):
+        assert playing.config["env"]["name"] == "Acrobot-v1"
+        assert playing.rollout(2, max_episode_steps=20, seed=3).summary.returns == expected
+        assert playing.compute_action([0.0] * 6)["action"] in (0, 1, 2)
+
+
+def test_the_policy_of_a_run_brings_its_own_wrappers(tmp_path) -> None:
+    with RunContext(run_dir=tmp_path, overrides=QUICK, seed=1) as context:
+        context.train(1)
+    with pytest.raises(InvalidSpecificationError, match="wrappers: contradicts the policy of a run"):
+        RunContext(run_dir=tmp_path, policy="torch_policy", wrappers="vector_obs")
+
+
+def test_the_record_names_the_parts_that_are_not_described(tmp_path) -> None:
+    with RunContext(
+        run_dir=tmp_path, env=lambda: GymMazeEnv("CartPole-v0"), overrides=QUICK, seed=1
+    ) as context:
+        context.train(1)
+        (path,) = context.undescribed
+    stored = yaml.safe_load((tmp_path / "config.yaml").read_text())
+    assert path == "env.factory"
+    assert list(stored["undescribed"]) == ["env.factory"]
+    assert "<lambda>" in stored["undescribed"]["env.factory"]
+    assert stored["config"]["seeding"] == {"env_base_seed": 1, "agent_base_seed": 1}
+
+
+def test_contexts_without_a_directory_never_share_one(tmp_path) -> None:
+    from maze_core.rundir import new_run_dir
+
+    made = [new_run_dir(tmp_path, "same").path.name for _ in range(3)]
+    assert made == ["same", "same-2", "same-3"]
