@@ -66,19 +66,24 @@ class RunDir:
         """Add one line; the file starts anew before ``epoch`` when a run was resumed earlier than it stopped."""
         self.path.mkdir(parents=True, exist_ok=True)
         with (self.path / "metrics.jsonl").open("a") as file:
-            file.write(json.dumps({"epoch": epoch, "step": step, **values}) + "\n")
+            file.write(json.dumps(json_safe({"epoch": epoch, "step": step, **values})) + "\n")
 
     def forget_metrics_after(self, epoch: int) -> None:
         """Drop the lines of epochs after ``epoch``; a resumed run writes them again."""
         path = self.path / "metrics.jsonl"
         if path.exists():
-            lines = [line for line in path.read_text().splitlines() if json.loads(line)["epoch"] <= epoch]
-            write_atomically(path, "".join(line + "\n" for line in lines).encode())
+            kept = [line for line in self.read_metrics() if line["epoch"] <= epoch]
+            write_atomically(path, "".join(json.dumps(line) + "\n" for line in kept).encode())
 
     def read_metrics(self) -> list[Tree]:
-        """The lines of ``metrics.jsonl``: ``epoch``, ``step`` and the values measured there."""
+        """The lines of ``metrics.jsonl``: ``epoch``, ``step`` and the values measured there.
+
+        A last line that was torn when the process died is left out; its epoch is measured again.
+        """
         path = self.path / "metrics.jsonl"
-        return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+        lines = path.read_text().splitlines() if path.exists() else []
+        whole = lines[:-1] if lines and not lines[-1].endswith("}") else lines
+        return [json.loads(line) for line in whole]
 
     def write_report(self, report: Tree) -> None:
         """Store how training ended, what the files beside it are, and what to do with them."""

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Protocol
 
-from maze_core.api.sweep_report import JobsReporter
+from maze_core.api.sweep_report import JobRecord, JobsReporter
 from maze_core.checkpoint import Checkpoint
 from maze_core.config.nodes import OPAQUE, TARGET
 from maze_core.config.sweep import JobSpec
@@ -37,6 +37,15 @@ class Job:
     """How it ended before, where its directory holds a run with all its epochs."""
     outcome: "TrainReport | JobFailedError | None" = None
     """How its last training ended."""
+
+    def record(self) -> JobRecord:
+        """The job as it is told outside."""
+        return JobRecord(
+            job=self.spec.number,
+            choices=self.spec.choices,
+            run_dir=None if self.context is None else self.context.run_dir,
+            outcome=self.outcome,
+        )
 
     def failed(self, error_type: str, message: str, details: str = "") -> JobFailedError:
         """An error that says which job it is about."""

@@ -21,8 +21,9 @@ from maze_core.api.job_runs import (
     run_all,
     why_only_here,
 )
-from maze_core.api.specification import mode_of, refuse_other_run, stored_run
-from maze_core.api.sweep_report import JobRecord, JobsReporter, SweepReport
+from maze_core.api.specification import mode_of, refuse_other_run, rollout_config, stored_run
+from maze_core.api.sweep_report import JobsReporter, SweepReport
+from maze_core.config.compose import compose_run
 from maze_core.config.multirun import plan_multirun
 from maze_core.config.normal_form import Mode
 from maze_core.config.search import OptunaSearchConfig
@@ -94,10 +95,10 @@ class Multirun:
         self._is_closed = False
         if self._plan.search is None:
             specs = self._plan.sweep.jobs()
-            configs = compose_jobs(specs, mode)
+            configs = compose_jobs(specs, mode, self._compose)
         else:
             specs = [self._plan.sweep.job(0, *_lowest(self._plan.search))]
-            configs = compose_jobs(specs, mode)
+            configs = compose_jobs(specs, mode, self._compose)
             self._refuse_used_directory()
             seed = int(configs[0].tree["seeding"]["agent_base_seed"])
             self._search = OptunaSearch(self._plan.search, seed)
@@ -136,7 +137,7 @@ class Multirun:
     @property
     def report(self) -> SweepReport:
         """All jobs, what they chose and how they ended."""
-        return SweepReport(jobs=[_record(job) for job in self._jobs], run_dir=self._path)
+        return SweepReport(jobs=[job.record() for job in self._jobs], run_dir=self._path)
 
     def close(self) -> None:
         """Close every job's context. A second call does nothing."""
@@ -180,8 +181,8 @@ class Multirun:
 
         def on_end(job: Job) -> None:
             if self._search is not None:
-                self._search.tell(job.spec.number, _record(job).best_return)
-            told.ended(_record(job))
+                self._search.tell(job.spec.number, job.record().best_return)
+            told.ended(job.record())
             self.report.write()
 
         with self._runs(told, n_epochs, options, cancelled) as runs:
@@ -219,7 +220,7 @@ class Multirun:
             values = self._search.ask(number)
             spec = self._plan.sweep.job(number, tuple(values.values()), tuple(values))
             try:
-                yield self._add(spec, compose_jobs([spec], self._mode)[0])
+                yield self._add(spec, compose_jobs([spec], self._mode, self._compose)[0])
             except InvalidSpecificationError as error:
                 job = self._add(spec, None)
                 job.outcome = job.failed(type(error).__name__, str(error))
@@ -228,7 +229,7 @@ class Multirun:
     def _add(self, spec: JobSpec, config: "RunConfig | None") -> Job:
         from maze_core.api.run_context import RunContext
 
-        run_dir = None if self._path is None else RunDir(self._path / str(spec.number))
+        run_dir = None if self._path is None else RunDir(self._folder_of(spec))
         job = Job(spec=spec, context=None if config is None else RunContext._of(config, run_dir))
         stored = None if run_dir is None or config is None or self._mode == "rollout" else stored_run(run_dir)
         if job.context is not None and run_dir is not None and stored is not None:
@@ -253,6 +254,17 @@ class Multirun:
             message = f"{self._path} is not empty; a search takes a directory of its own."
             raise InvalidSpecificationError([Problem(path="run_dir", message=message, code="contradiction")])
 
+    def _compose(self, mode: Mode, **arguments: Any) -> "RunConfig":
+        if mode == "train":
+            return compose_run(mode, **arguments)
+        run_dir = None if self._path is None else RunDir(self._path)
+        return rollout_config(run_dir, {**dict.fromkeys(("env", "wrappers", "overrides")), **arguments})
+
+    def _folder_of(self, spec: JobSpec) -> Path:
+        """Where a job is written; a job that plays writes nothing, and finds there the run whose policy plays."""
+        assert self._path is not None
+        return self._path / str(spec.number) if self._mode == "train" else self._path
+
     def _take_directories(self) -> None:
         """Give every job its directory, if it has none yet."""
         if self._path is None:
@@ -260,7 +272,7 @@ class Multirun:
             self._path = Path("outputs/sweep").resolve() / stamp
             for job in self._jobs:
                 if job.context is not None:
-                    job.context._run_dir = RunDir(self._path / str(job.spec.number))
+                    job.context._run_dir = RunDir(self._folder_of(job.spec))
 
     def _has_to_run_here(self, configs: Sequence["RunConfig"]) -> bool:
         """Whether a job holds an object that no other process can be given.
@@ -276,15 +288,6 @@ class Multirun:
             )
             raise InvalidSpecificationError([Problem(path="launcher", message=message, code="contradiction")])
         return found is not None
-
-
-def _record(job: Job) -> JobRecord:
-    return JobRecord(
-        job=job.spec.number,
-        choices=job.spec.choices,
-        run_dir=None if job.context is None else job.context.run_dir,
-        outcome=job.outcome,
-    )
 
 
 def _lowest(search: OptunaSearchConfig) -> tuple[list[Any], list[str]]:

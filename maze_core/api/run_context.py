@@ -7,40 +7,34 @@ global is touched: no working directory, argv, stdout or random state of the pro
 import copy
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from datetime import datetime
 from os import PathLike
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from maze_core.agent import Agent, load_agent
+from maze_core.api.context_state import ContextState
 from maze_core.api.multirun import Multirun, per_job
 from maze_core.api.specification import (
-    StoredRun,
     acting_checkpoint,
     checkpoint_of,
     passed_again,
     plays_a_run,
     resume_point,
-    run_of,
     specified,
-    stored_run,
     whole_number,
 )
 from maze_core.api.sweep_report import SweepReport
 from maze_core.checkpoint import Checkpoint
 from maze_core.config.schema import RunConfig
-from maze_core.errors import ContextClosedError, InvalidSpecificationError
 from maze_core.metrics import Reporter, Reporters
-from maze_core.rundir import RunDir, new_run_dir
-from maze_core.runners.config import rollout_tree
+from maze_core.rundir import RunDir
 from maze_core.types import JSON, Action, ActorID, Tree
 
 if TYPE_CHECKING:
     from maze_core.envs.maze_env import MazeEnv
     from maze_core.evaluation.evaluate import EvalReport
     from maze_core.runners.evaluation import RolloutReport
-    from maze_core.runners.training import Training
     from maze_core.trainers.fit import TrainReport
 
 Cancelled = Callable[[], bool]
@@ -50,7 +44,7 @@ def _never() -> bool:
     return False
 
 
-class RunContext:
+class RunContext(ContextState):
     """One run: its configuration, and from the first ``train()`` on its environments, networks and checkpoints.
 
     Every argument is optional; ``RunContext().train()`` trains PPO on CartPole. A group argument is a module name, a
@@ -125,7 +119,7 @@ class RunContext:
         }
         self.silent = silent
         if multirun:
-            self._multirun: Multirun | None = Multirun(arguments, run_dir=run_dir)
+            self._multirun = Multirun(arguments, run_dir=run_dir)
             return
         config, stored = specified(folder, arguments)
         self._start(config, folder)
@@ -139,25 +133,6 @@ class RunContext:
         context.silent = silent
         context._start(config, run_dir)
         return context
-
-    def _start(self, config: RunConfig, run_dir: RunDir | None) -> None:
-        self._multirun = None
-        self._config = config
-        self._run_dir = run_dir
-        self._base = Path() if run_dir is None else run_dir.path
-        self._training: Training | None = None
-        self._agent: Agent | None = None
-        self._resume: Checkpoint | None = None
-        self._best: Checkpoint | None = None
-        self._is_closed = False
-
-    def _take_up(self, stored: StoredRun | None = None) -> None:
-        """Go on with what the run directory holds, which another process may have written."""
-        self._stop_training()
-        self._agent = None
-        stored = stored or (None if self._run_dir is None else stored_run(self._run_dir))
-        if stored is not None:
-            self._resume, self._best = stored.resume, stored.best
 
     # ------------------------------------------------------------------ what it is
 
@@ -416,10 +391,7 @@ class RunContext:
         file = self._base / checkpoint
         chosen = Checkpoint.read(file if file.is_file() else run_dir.checkpoint_path(str(checkpoint)))
         agent = load_agent(chosen, objects=self._config.objects)
-        self._stop_training()
-        self._agent, self._resume = agent, chosen
-        self._best = checkpoint_of(run_dir, "best") or chosen
-        self._open_training()
+        self._go_back_to(chosen, agent)
         return self
 
     def close(self) -> None:
@@ -440,63 +412,3 @@ class RunContext:
     ) -> None:
         """Close."""
         self.close()
-
-    # ------------------------------------------------------------------ how
-
-    def _refuse_if_closed(self) -> None:
-        if self._is_closed:
-            raise ContextClosedError("This RunContext was closed; make a new one or RunContext.load the run.")
-
-    def _stop_training(self) -> None:
-        if self._training is not None:
-            self._training.close()
-            self._training = None
-
-    def _open_training(self) -> "Training":
-        from maze_core.runners.training import Training
-
-        self._refuse_if_closed()
-        if self._config.mode == "rollout":
-            raise InvalidSpecificationError(
-                "This context only plays, because it was given a rollout policy; leave out policy= to train."
-            )
-        if self._training is None:
-            self._training = Training(self._config, resume=self._resume, best=self._best)
-        return self._training
-
-    def _acting_agent(self) -> Agent:
-        self._refuse_if_closed()
-        if self._agent is None:
-            self._agent = self._made_agent()
-        return self._agent
-
-    def _made_agent(self) -> Agent:
-        """A new agent of the best checkpoint, of the initial weights, or of the rollout policy."""
-        self._refuse_if_closed()
-        objects = self._config.objects
-        policy = self._config.tree.get("policy")
-        if plays_a_run(policy):
-            run = run_of(policy, None if self._run_dir is None else self._run_dir.path)
-            return RunContext.load(run, policy["checkpoint"])._acting_agent()
-        if self._config.mode == "rollout":
-            from maze_core.runners.evaluation import policy_agent
-
-            return policy_agent(self._config)
-        if self._training is None and self._best is not None:
-            return load_agent(self._best, objects=objects)
-        return self._open_training().agent("best")
-
-    def _playing(self, seed: int | None, fields: Mapping[str, Any]) -> RunConfig:
-        tree = rollout_tree(self._config.tree, seed=seed, **fields)
-        return RunConfig(mode="rollout", tree=tree, objects=self._config.objects)
-
-    def _checkpoint(self, which: str) -> Checkpoint:
-        training = self._open_training()
-        kept = training.best if which == "best" else training.last
-        return kept or self._resume or training.checkpoint("continued")
-
-    def _writable_run_dir(self) -> RunDir:
-        if self._run_dir is None:
-            stamp = datetime.now().astimezone().strftime("%Y-%m-%d_%H-%M-%S-%f")
-            self._run_dir = new_run_dir(Path("outputs").resolve(), f"{stamp}-{self.config_sha256[:8]}")
-        return self._run_dir

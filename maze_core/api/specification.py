@@ -73,7 +73,7 @@ def specified(run_dir: RunDir | None, arguments: Mapping[str, Any]) -> tuple[Run
         CheckpointError: a checkpoint in the directory is damaged.
     """
     if mode_of(arguments) == "rollout":
-        return _rollout(run_dir, arguments), None
+        return rollout_config(run_dir, arguments), None
     stored = None if run_dir is None else stored_run(run_dir)
     if stored is None:
         return compose_run("train", **arguments), None
@@ -97,8 +97,8 @@ def refuse_other_run(run_dir: RunDir, stored: StoredRun, config: RunConfig) -> N
         raise InvalidSpecificationError([_other_run(run_dir, stored.tree, config.identity())])
 
 
-def _rollout(run_dir: RunDir | None, arguments: Mapping[str, Any]) -> RunConfig:
-    """A context that plays; the policy of a run plays in the run's environment unless another one is named."""
+def rollout_config(run_dir: RunDir | None, arguments: Mapping[str, Any]) -> RunConfig:
+    """The configuration of a context that plays; the policy of a run plays in the run's environment unless another one is named."""
     config = compose_run("rollout", **arguments)
     policy = config.tree["policy"]
     if not plays_a_run(policy):

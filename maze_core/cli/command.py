@@ -13,9 +13,7 @@ from maze_core.cli.interrupts import interrupts
 from maze_core.config import compose_run
 from maze_core.config.command_line import CommandLine, parse_words
 from maze_core.config.index import unknown_name
-from maze_core.config.nodes import holds_opaque
 from maze_core.config.normal_form import Mode
-from maze_core.config.sweep import Choices
 from maze_core.errors import InvalidSpecificationError, MazeError
 
 if TYPE_CHECKING:
@@ -84,7 +82,6 @@ def _run(mode: Mode, options: argparse.Namespace, words: Sequence[str]) -> int:
     line.arguments["config_dirs"] = options.config_dir
     if mode == "rollout":
         line.arguments.setdefault("policy", "random_policy")
-        _take_env_of_run(line)
     if options.help:
         print(help_text.help_text(mode, line, is_multirun=options.multirun))
         return EXIT_DONE
@@ -102,7 +99,15 @@ def _run(mode: Mode, options: argparse.Namespace, words: Sequence[str]) -> int:
 def _print_config(mode: Mode, line: CommandLine) -> int:
     import yaml
 
-    config = compose_run(mode, **line.arguments)
+    from maze_core.api.specification import rollout_config
+    from maze_core.rundir import RunDir
+
+    if mode == "rollout":
+        run_dir = None if line.run_dir is None else RunDir(Path(line.run_dir).resolve())
+        given = {**dict.fromkeys(("env", "wrappers", "overrides")), **line.arguments}
+        config = rollout_config(run_dir, given)
+    else:
+        config = compose_run(mode, **line.arguments)
     print(f"# config_sha256: {config.config_sha256}")
     print(yaml.safe_dump(config.tree, sort_keys=False, width=110), end="")
     return EXIT_DONE
@@ -152,28 +157,6 @@ def _play(line: CommandLine) -> int:
             report = context.rollout(reporter=reporter, cancelled=lambda: bool(received)).to_dict()
     print(rollout_table(report, config_sha256=context.config_sha256))
     return EXIT_INTERRUPTED if report["stop_reason"] == "cancelled" else EXIT_DONE
-
-
-def _take_env_of_run(line: CommandLine) -> None:
-    """Play in the environment that a policy was trained in, unless another one was asked for."""
-    from maze_core.checkpoint import Checkpoint
-    from maze_core.rundir import RunDir
-
-    overrides = line.arguments.get("overrides", {})
-    run, chosen = overrides.get("policy.run"), overrides.get("policy.checkpoint", "best")
-    asked_for = line.arguments.get("env") or any(key.startswith("env.") for key in overrides)
-    if not run or asked_for:
-        return
-    if isinstance(run, Choices) or isinstance(chosen, Choices):
-        raise InvalidSpecificationError("Several policies play in one environment: name it, env.name=….")
-    source = Path(str(run))
-    file = RunDir(source).checkpoint_path(str(chosen)) if source.is_dir() else source
-    env = Checkpoint.read(file).identity["config"]["env"]
-    if holds_opaque(env):
-        raise InvalidSpecificationError(
-            f"{run} was trained in an environment made by a function; name one: env=…"
-        )
-    line.arguments["env"] = env
 
 
 def _context(line: CommandLine) -> "RunContext":

@@ -10,7 +10,7 @@ import maze_core.cli
 from maze_core.config import compose_run, config_groups, config_module
 from maze_core.config.command_line import CommandLine
 from maze_core.config.field_docs import field_docs
-from maze_core.config.multirun import plan_multirun
+from maze_core.config.multirun import LOCAL_LAUNCHER, plan_multirun
 from maze_core.config.nodes import TARGET, is_node, join
 from maze_core.config.normal_form import Mode
 from maze_core.config.sweep import compose_jobs
@@ -65,7 +65,7 @@ def _chosen_tree(mode: Mode, line: CommandLine, *, is_multirun: bool) -> Tree:
     job = next(iter(plan.sweep.jobs()))
     return {
         **compose_jobs([job], mode)[0].tree,
-        "launcher": {TARGET: "LocalLauncherConfig", **vars(plan.launcher)},
+        "launcher": {TARGET: LOCAL_LAUNCHER, "n_jobs": plan.launcher.n_jobs},
     }
 
 

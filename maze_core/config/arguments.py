@@ -92,6 +92,9 @@ def _take_name(
             "Policy modules are for rollouts; to train, give a dict or a composer, or choose a model.",
             code="wrong_mode",
         )
+    elif "," in name:
+        message = "Several modules are several runs; give multirun=True (maze-run --multirun)."
+        found.add(group, message, code="needs_multirun")
     elif name not in index.files.get(group, {}):
         found.problems.append(unknown_name(f"{group} module", name, index.names(group), path=group))
     else:

@@ -114,6 +114,8 @@ def _launcher_node(node: Any, given: object, found: ProblemList) -> Any:
             "launcher", f"takes a module name, a dict or a config, not {shown(given)}.", code="wrong_type"
         )
         return base
+    if described.get(TARGET) == LOCAL_LAUNCHER.rpartition(".")[2]:
+        described = {**described, TARGET: LOCAL_LAUNCHER}
     changed = merged(base, described)
     if changed.get(TARGET) != LOCAL_LAUNCHER:
         message = f"{shown(changed.get(TARGET))} is no launcher of this library; jobs run in local processes."

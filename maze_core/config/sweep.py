@@ -9,7 +9,7 @@ is its one value. Nothing here builds or imports more than :func:`compose_run` d
 import itertools
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -142,8 +142,10 @@ def plan_sweep(mode: Mode, arguments: Mapping[str, Any], order: Sequence[str] = 
     return Sweep(mode=mode, fixed=fixed, dimensions={key: dimensions[key] for key in ranked})
 
 
-def compose_jobs(jobs: Sequence[JobSpec], mode: Mode) -> list[RunConfig]:
-    """The configurations of all jobs.
+def compose_jobs(
+    jobs: Sequence[JobSpec], mode: Mode, compose: Callable[..., RunConfig] = compose_run
+) -> list[RunConfig]:
+    """The configurations of all jobs; ``compose`` is called as :func:`compose_run` is.
 
     Raises:
         InvalidSpecificationError: with every problem of every job, each named once, with the jobs that have it.
@@ -152,7 +154,7 @@ def compose_jobs(jobs: Sequence[JobSpec], mode: Mode) -> list[RunConfig]:
     found: dict[Problem, list[JobSpec]] = {}
     for job in jobs:
         try:
-            configs.append(compose_run(mode, **job.arguments, within_multirun=True))
+            configs.append(compose(mode, **job.arguments, within_multirun=True))
         except InvalidSpecificationError as error:
             for problem in error.problems:
                 found.setdefault(problem, []).append(job)

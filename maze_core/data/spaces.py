@@ -106,7 +106,8 @@ def _check_array(space: Space[Any], value: Any, pointer: str) -> Array:
         raise SpaceMismatchError(
             f"A {type(space).__name__} space has no values that could be checked.", pointer
         )
-    raw = _numbers(value, space.shape, pointer, allow_bools=isinstance(space, spaces.MultiBinary))
+    is_binary = isinstance(space, spaces.MultiBinary) or space.dtype.kind == "b"
+    raw = _numbers(value, space.shape, pointer, allow_bools=is_binary)
     if raw.shape != space.shape:
         raise SpaceMismatchError(f"Expected shape {_shape(space.shape)}, got {_shape(raw.shape)}.", pointer)
     if raw.dtype.kind == "f":

@@ -19,7 +19,7 @@ def policy_gradient(log_probs: Tensor, advantages: Tensor) -> Tensor:
 def clipped_surrogate(
     log_probs: Tensor, old_log_probs: Tensor, advantages: Tensor, clip_range: float
 ) -> tuple[Tensor, Tensor]:
-    """PPO's pessimistic clipped objective, negated, and the ratio it was made of.
+    """PPO's pessimistic clipped objective, negated, and the log-ratio it was made of.
 
     Schulman et al. 2017, arXiv:1707.06347, eq. 7.
 
@@ -30,11 +30,12 @@ def clipped_surrogate(
         clip_range: ε > 0; the ratio's gain is cut outside [1 - ε, 1 + ε].
 
     Returns:
-        The scalar loss, and the ratio ``[N]`` without gradient.
+        The scalar loss, and log(new / old) ``[N]`` without gradient.
     """
-    ratio = torch.exp(log_probs - old_log_probs)
+    log_ratio = log_probs - old_log_probs
+    ratio = log_ratio.exp()
     clipped = ratio.clamp(1.0 - clip_range, 1.0 + clip_range)
-    return -torch.minimum(ratio * advantages, clipped * advantages).mean(), ratio.detach()
+    return -torch.minimum(ratio * advantages, clipped * advantages).mean(), log_ratio.detach()
 
 
 def squared_error(values: Tensor, returns: Tensor) -> Tensor:
@@ -42,17 +43,18 @@ def squared_error(values: Tensor, returns: Tensor) -> Tensor:
     return 0.5 * (values - returns).square().mean()
 
 
-def approximate_kl(ratio: Tensor) -> Tensor:
-    """A low-variance, non-negative estimate of KL(old ‖ new) from the ratio ``[N]``.
+def approximate_kl(log_ratio: Tensor) -> Tensor:
+    """A low-variance, non-negative estimate of KL(old ‖ new) from log(new / old), ``[N]``.
 
-    Schulman 2020, "Approximating KL divergence", estimator k3: mean(r - 1 - log r).
+    Schulman 2020, "Approximating KL divergence", estimator k3: mean(r - 1 - log r). The log-ratio is taken, not the
+    ratio: where the ratio underflows to 0 its logarithm would be infinite.
     """
-    return (ratio - 1.0 - ratio.log()).mean()
+    return (log_ratio.expm1() - log_ratio).mean()
 
 
-def clip_fraction(ratio: Tensor, clip_range: float) -> Tensor:
-    """Share of the ratios ``[N]`` outside [1 - ε, 1 + ε]."""
-    return ((ratio - 1.0).abs() > clip_range).float().mean()
+def clip_fraction(log_ratio: Tensor, clip_range: float) -> Tensor:
+    """Share of the ratios outside [1 - ε, 1 + ε], from log(new / old) ``[N]``."""
+    return (log_ratio.expm1().abs() > clip_range).float().mean()
 
 
 def normalized(advantages: Tensor) -> Tensor:

@@ -124,8 +124,10 @@ def _prepare_wrappers(
     """Estimate the statistics that wrappers need; returns raw observations for the check at load."""
     samples = sample_observations(env_config, max(n_samples, 8 * RECORDED_ROWS), env_seed)
     probe = env_config.make()
-    bind_wrappers(wrappers, probe.observation_spaces, probe.action_spaces)
-    probe.close()
+    try:
+        bind_wrappers(wrappers, probe.observation_spaces, probe.action_spaces)
+    finally:
+        probe.close()
     estimate_statistics(wrappers, samples)
     return {
         key: {name: array[-RECORDED_ROWS:].copy() for name, array in batch.items()}

@@ -13,6 +13,7 @@ from statistics import fmean
 from types import TracebackType
 from typing import Any
 
+import numpy as np
 import torch
 
 from maze_core.agent import Agent, describe_spaces, load_agent, record_actions
@@ -25,6 +26,7 @@ from maze_core.envs.wrappers.wrapper import WrappedVectorEnv
 from maze_core.errors import CheckpointError, InvalidSpecificationError, ProblemList
 from maze_core.evaluation.evaluate import EvalReport, evaluate
 from maze_core.metrics import Reporter, SilentReporter
+from maze_core.rundir import json_safe
 from maze_core.runners.build import World, build_world
 from maze_core.seeding import Stream, derived_seed, env_seeds
 from maze_core.trainers.config import FitConfig
@@ -57,6 +59,7 @@ class Training:
         self.best = best
         self.last: Checkpoint | None = None
         self._reporter: Reporter = SilentReporter()
+        self._cancelled: Callable[[], bool] = lambda: False
         self._eval_env: WrappedVectorEnv | None = None
         try:
             if resume is not None:
@@ -88,7 +91,7 @@ class Training:
             DivergedError: a loss or weight is not finite.
             EnvError: an environment broke its contract.
         """
-        self._reporter = reporter or SilentReporter()
+        self._reporter, self._cancelled = reporter or SilentReporter(), cancelled
         algorithm = with_limits(self.world.algorithm, limits or {})
         left = algorithm.n_epochs - self.counters.epoch
         loop = Loop(
@@ -105,12 +108,13 @@ class Training:
         last = self.last or self.checkpoint("continued")
         return replace(report, content_sha256=last.content_sha256, weights_sha256=last.weights_sha256)
 
-    def checkpoint(self, kind: str) -> Checkpoint:
+    def checkpoint(self, kind: str, metrics: Mapping[str, float] | None = None) -> Checkpoint:
         """The run as it is now; ``scheduled`` ones resume exactly, others go on from reset environments."""
         world = self.world
         streams, tensors = world.trainer.state_dict()
         for i, wrapper in enumerate(world.wrappers):
-            tensors |= prefixed(wrapper.state_dict(), f"wrappers/{i}")
+            copied = {name: np.array(array) for name, array in wrapper.state_dict().items()}
+            tensors |= prefixed(copied, f"wrappers/{i}")
         acting, _ = world.parts.policy.acting().describe()
         agent = self._agent_of_now()
         tensors |= prefixed(record_actions(agent, world.recorded), "recorded")
@@ -126,7 +130,7 @@ class Training:
             "not_servable_reason": agent.not_servable_reason,
             "needs_torch": agent.needs_torch,
         }
-        return Checkpoint(identity=identity, tensors=tensors, provenance=_provenance(kind))
+        return Checkpoint(identity=identity, tensors=tensors, provenance=_provenance(kind, metrics or {}))
 
     def agent(self, which: str = "best") -> Agent:
         """The agent of the ``best`` or ``last`` checkpoint; of the weights as they are when there is none."""
@@ -166,7 +170,7 @@ class Training:
 
     def _save(self, kind: str, metrics: dict[str, float], *, is_best: bool, is_last: bool) -> None:
         self._reporter.phase("checkpointing")
-        checkpoint = self.checkpoint(kind)
+        checkpoint = self.checkpoint(kind, metrics)
         if is_best:
             self.best = checkpoint
         self.last = checkpoint
@@ -180,7 +184,7 @@ class Training:
             is_last=is_last,
         )
 
-    def _evaluate(self, epoch: int) -> dict[str, float]:
+    def _evaluate(self, epoch: int) -> dict[str, float] | None:
         evaluator = self.world.algorithm.evaluator
         if self._eval_env is None:
             n_envs = min(evaluator.n_episodes, 8)
@@ -192,7 +196,11 @@ class Training:
             env_seeds(self.world.env_seed, Stream.EVAL_ENV, evaluator.n_episodes, epoch),
             deterministic=evaluator.deterministic,
             action_seed=derived_seed(self.world.agent_seed, Stream.ACTIONS, epoch),
+            max_episode_steps=evaluator.max_episode_steps,
+            cancelled=self._cancelled,
         )
+        if len(report.returns) < evaluator.n_episodes:
+            return None
         metrics = {
             "eval/mean_return": report.mean_return,
             "eval/std_return": report.std_return,
@@ -260,7 +268,7 @@ def run_training(
         reporter.phase("building")
     with Training(config, resume=resume) as training:
         left = training.world.algorithm.n_epochs - training.counters.epoch
-        if left <= 0:
+        if left <= 0 or training.counters.stop_reason not in (None, "cancelled"):
             return _already_complete(training)
         return training.run(left, reporter=reporter, cancelled=cancelled)
 
@@ -268,16 +276,16 @@ def run_training(
 def _already_complete(training: Training) -> TrainReport:
     last = training.last or training.checkpoint("continued")
     return TrainReport(
-        stop_reason="completed",
+        stop_reason=training.counters.stop_reason or "completed",
         counters=training.counters,
-        metrics={},
+        metrics=dict(last.provenance.get("metrics", {})),
         duration_s=0.0,
         content_sha256=last.content_sha256,
         weights_sha256=last.weights_sha256,
     )
 
 
-def _provenance(kind: str) -> Tree:
+def _provenance(kind: str, metrics: Mapping[str, float]) -> Tree:
     """When, where and with what; outside every digest."""
     try:
         package = version("maze-service")
@@ -285,6 +293,7 @@ def _provenance(kind: str) -> Tree:
         package = "unknown"
     return {
         "kind": kind,
+        "metrics": json_safe(metrics),
         "created_at": datetime.now(UTC).isoformat(timespec="milliseconds"),
         "host": platform.node(),
         "versions": {

@@ -19,6 +19,8 @@ from maze_core.trainers.trainer import Parts, UpdateReport
 from maze_core.types import Array, StepKey, Tree
 
 C = TypeVar("C", bound=ActorCriticConfig)
+MUST_BE_FINITE = ("train/policy_loss", "train/value_loss", "train/entropy", "train/grad_norm")
+"""What a healthy update keeps finite; a divergence estimate may overflow in one."""
 PolicyLoss = Callable[[Samples, Tensor], tuple[Tensor, dict[str, Tensor]]]
 """(samples, log_probs under the weights of now) → policy loss and what to report."""
 
@@ -46,11 +48,13 @@ class ActorCritic(Generic[C]):
             message = "this algorithm needs a critic and the model has none: add critic=template_state."
             raise InvalidSpecificationError([Problem(path="model.critic", message=message)])
         self.config = config
-        self.policy, self.critic = parts.policy, parts.critic
+        # eval(): the policy that learns is the one that acted, also where a user's module has dropout or batch norm
+        self.policy, self.critic = parts.policy.eval(), parts.critic.eval()
         self.optimizer = GradientStep(
             [self.policy, self.critic], lr=config.lr, max_grad_norm=config.max_grad_norm
         )
         self.acting = self.policy.acting()
+        self._policy_learns = config.critic_burn_in_epochs == 0
         self.minibatch_rng = generator(parts.agent_seed, Stream.MINIBATCHES)
         actions = generator(parts.agent_seed, Stream.ACTIONS)
         self.collector = Collector(parts.env, config.n_rollout_steps, actions)
@@ -64,6 +68,11 @@ class ActorCritic(Generic[C]):
         config = self.config
         lr = config.lr * (1.0 - progress) if config.lr_schedule == "linear" else config.lr
         self.optimizer.set_lr(lr)
+        self.optimizer.attach()
+        if not self._policy_learns and epoch >= config.critic_burn_in_epochs:
+            # Adam counted the steps in which the policy's gradient was 0; its bias correction must begin here
+            self.optimizer.load_state_dict({})
+            self._policy_learns = True
         rollout = self.collector.collect(self.acting)
         batch, explained = prepare(
             rollout, self.policy, self.critic, gamma=config.gamma, lam=config.gae_lambda
@@ -119,6 +128,7 @@ class ActorCritic(Generic[C]):
         tree = {
             "actions": generator_state(self.collector.rng),
             "minibatches": generator_state(self.minibatch_rng),
+            "policy_learns": self._policy_learns,
         }
         return tree, arrays
 
@@ -129,6 +139,7 @@ class ActorCritic(Generic[C]):
         self.optimizer.load_state_dict(section(arrays, "optimizer"))
         restore_generator(self.collector.rng, tree["actions"])
         restore_generator(self.minibatch_rng, tree["minibatches"])
+        self._policy_learns = tree["policy_learns"]
 
     def close(self) -> None:
         """See :class:`~maze_core.trainers.trainer.Trainer`."""
@@ -147,10 +158,10 @@ def mean_metrics(steps: Sequence[Mapping[str, Tensor]]) -> dict[str, float]:
     """Means over gradient steps.
 
     Raises:
-        DivergedError: one of them is not finite; the message names it.
+        DivergedError: a loss, the entropy or the gradient is not finite; the message names it.
     """
     means = {name: float(torch.stack([step[name] for step in steps]).mean()) for name in steps[0]}
-    bad = [name for name, value in means.items() if not np.isfinite(value)]
+    bad = [name for name in MUST_BE_FINITE if not np.isfinite(means.get(name, 0.0))]
     if bad:
         raise DivergedError(
             f"{', '.join(bad)} became NaN or infinite. Try a smaller algorithm.lr or algorithm.max_grad_norm."

@@ -3,7 +3,7 @@
 Where the reference framework writes 0 for "off", 0 is accepted and stored as null.
 """
 
-from dataclasses import field
+from dataclasses import field, replace
 from typing import Annotated, Any, Literal, TypeAlias
 
 from pydantic import BeforeValidator, ConfigDict, Field
@@ -44,6 +44,8 @@ class RolloutEvaluatorConfig:
     """Episodes per evaluation, each with a seed of its own."""
     deterministic: bool = True
     """Take the most likely action instead of a sample."""
+    max_episode_steps: OptionalPositiveInt = 10_000
+    """Flat steps after which an episode is cut, for environments without a limit of their own; null never cuts."""
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
@@ -78,9 +80,7 @@ class FitConfig:
         """The evaluation in force, from either spelling."""
         given = self.rollout_evaluator
         deterministic = given.deterministic if self.deterministic_eval is None else self.deterministic_eval
-        return RolloutEvaluatorConfig(
-            n_episodes=self.eval_repeats or given.n_episodes, deterministic=deterministic
-        )
+        return replace(given, n_episodes=self.eval_repeats or given.n_episodes, deterministic=deterministic)
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)

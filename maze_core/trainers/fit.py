@@ -9,7 +9,7 @@ was never killed, bit by bit. Wall-clock budgets are the one thing that is not r
 
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from statistics import fmean
 from typing import Protocol
 
@@ -38,6 +38,8 @@ class Counters:
     """Best evaluation so far."""
     best_epoch: int | None = None
     epochs_without_improvement: int = 0
+    stop_reason: str | None = None
+    """Why training ended, in the checkpoint made then; a run that died after it does not train on."""
 
     def to_tree(self) -> Tree:
         """As a JSON object."""
@@ -62,8 +64,8 @@ class TrainReport:
     def to_dict(self) -> Tree:
         """As a JSON object."""
         return {
-            "stop_reason": self.stop_reason,
             **self.counters.to_tree(),
+            "stop_reason": self.stop_reason,
             "metrics": self.metrics,
             "duration_s": self.duration_s,
             "content_sha256": self.content_sha256,
@@ -85,8 +87,8 @@ class Loop:
     trainer: Trainer
     config: FitConfig
     counters: Counters
-    evaluate: Callable[[int], dict[str, float]]
-    """Epoch (from 1) → ``eval/…`` metrics of the policy as it is now."""
+    evaluate: Callable[[int], dict[str, float] | None]
+    """Epoch (from 1) → ``eval/…`` metrics of the policy as it is now; None when a cancel came in between."""
     reset_envs: Callable[[int], None]
     """Checkpoint index → the training envs start anew."""
     save: Save
@@ -99,29 +101,34 @@ def fit(loop: Loop, n_epochs: int) -> TrainReport:
     counters, begun = loop.counters, time.monotonic()
     first, last = counters.epoch, counters.epoch + n_epochs
     metrics: dict[str, float] = {}
-    reason = None
-    while reason is None:
+    counters.stop_reason = None
+    while counters.stop_reason is None:
         loop.reporter.phase("training")
         updates = _run_epoch(loop)
-        if updates is None:
-            reason = "cancelled"
+        if updates is not None:
+            loop.reporter.phase("evaluating")
+        evaluation = None if updates is None else loop.evaluate(counters.epoch + 1)
+        if updates is None or evaluation is None:
+            counters.stop_reason = "cancelled"
+            loop.save("continued", metrics, is_best=counters.best_value is None, is_last=True)
             break
         counters.epoch += 1
-        loop.reporter.phase("evaluating")
-        metrics = {**_training_metrics(updates), **loop.evaluate(counters.epoch)}
+        metrics = {**_training_metrics(updates), **evaluation}
         is_best = _note_evaluation(counters, metrics[BEST_METRIC])
-        reason = _reason_to_stop(loop, metrics, last, time.monotonic() - begun)
+        reason = counters.stop_reason = _reason_to_stop(loop, metrics, last, time.monotonic() - begun)
+        # before the checkpoint: a run that dies in between repeats the epoch and writes the same metrics again
+        _report(loop, metrics, updates, first, last, begun)
         if counters.epoch % loop.config.checkpoint_every == 0:
             counters.checkpoint_index += 1
             loop.reset_envs(counters.checkpoint_index)
             loop.save("scheduled", metrics, is_best=is_best, is_last=reason is not None)
         elif is_best or reason:
             loop.save("last" if reason else "best", metrics, is_best=is_best, is_last=reason is not None)
-        _report(loop, metrics, updates, first, last, begun)
-    if reason == "cancelled":
-        loop.save("continued", metrics, is_best=counters.best_value is None, is_last=True)
     return TrainReport(
-        stop_reason=reason, counters=counters, metrics=metrics, duration_s=time.monotonic() - begun
+        stop_reason=counters.stop_reason,
+        counters=replace(counters),
+        metrics=metrics,
+        duration_s=time.monotonic() - begun,
     )
 
 

@@ -25,18 +25,26 @@ class GradientStep:
             max_grad_norm: L2 limit on the whole gradient; None does not clip.
         """
         parameters = list(dict.fromkeys(p for module in modules for p in module.parameters()))
+        self._views: list[tuple[nn.Parameter, Tensor]] = []
         self._flat = torch.cat([p.detach().reshape(-1) for p in parameters])
         self._gradient = torch.zeros_like(self._flat)
         offset = 0
         for parameter in parameters:
             end = offset + parameter.numel()
             parameter.data = self._flat[offset:end].view_as(parameter)
-            parameter.grad = self._gradient[offset:end].view_as(parameter)
+            self._views.append((parameter, self._gradient[offset:end].view_as(parameter)))
             offset = end
+        self.attach()
         self._flat.grad = self._gradient
         self._max_grad_norm = max_grad_norm
         # eps 1e-5: Andrychowicz et al. 2021, arXiv:2006.05990, choice C28; the PPO papers' own code has it too
         self._adam = torch.optim.Adam([self._flat], lr=lr, eps=1e-5, fused=True)
+
+    def attach(self) -> None:
+        """Point every parameter's gradient into the buffer again; ``module.zero_grad()`` takes it away."""
+        for parameter, gradient in self._views:
+            if parameter.grad is not gradient:
+                parameter.grad = gradient
 
     def step(self, loss: Tensor) -> Tensor:
         """Take one step down the gradient of ``loss``.

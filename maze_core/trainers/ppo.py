@@ -34,10 +34,10 @@ class PPO(ActorCritic[PPOAlgorithmConfig]):
 
     def _policy_loss(self, samples: Samples, log_probs: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         clip_range = self.config.clip_range
-        loss, ratio = clipped_surrogate(log_probs, samples.log_probs, samples.advantages, clip_range)
+        loss, log_ratio = clipped_surrogate(log_probs, samples.log_probs, samples.advantages, clip_range)
         return loss, {
-            "train/approx_kl": approximate_kl(ratio),
-            "train/clip_fraction": clip_fraction(ratio, clip_range),
+            "train/approx_kl": approximate_kl(log_ratio),
+            "train/clip_fraction": clip_fraction(log_ratio, clip_range),
         }
 
     def _is_too_far(self, steps: list[dict[str, Tensor]]) -> bool:

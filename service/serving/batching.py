@@ -14,10 +14,10 @@ import asyncio
 import time
 from bisect import bisect_right
 from collections.abc import Awaitable, Callable, Hashable, Sequence
-from dataclasses import dataclass
 from itertools import accumulate
 from typing import NamedTuple
 
+import msgspec
 import numpy as np
 
 from maze_core.types import JSON, Action, ActorID, BoolArray, Observation
@@ -41,9 +41,8 @@ class Call(NamedTuple):
     """Of the action noise; None takes noise that nobody asked to repeat."""
 
 
-@dataclass(slots=True, eq=False)
-class Job:
-    """One request on its way into a batch."""
+class Job(msgspec.Struct, eq=False):
+    """One request on its way into a batch; a struct, because it is made in half the time of a dataclass."""
 
     reader: ObservationReader
     """Of the actor; there is one per actor of an agent."""

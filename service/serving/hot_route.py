@@ -117,7 +117,7 @@ class ActionRoute:
             if served is None or served.is_remote or len(body) > _READ_ON_LOOP_BYTES:
                 served, actions = await self._act_off_loop(run_id, request, receive, len(body))
             else:
-                served.submit(served.job(request, future))
+                served.batcher.submit(served.job(request, future))
                 actions = await future
         except AgentGoneError:  # evicted or died a moment ago: loading it again usually helps
             served, actions = await self._act_off_loop(run_id, request, receive, len(body))
@@ -135,7 +135,7 @@ class ActionRoute:
         future: asyncio.Future[list[JSON]] = asyncio.get_running_loop().create_future()
         is_long = n_bytes > _READ_ON_LOOP_BYTES
         job = await asyncio.to_thread(served.job, request, future) if is_long else served.job(request, future)
-        served.submit(job)
+        served.batcher.submit(job)
         if served.is_remote:
             await _cancel_on_disconnect(future, receive)
         return served, await future

@@ -65,10 +65,10 @@ class ServedAgent:
         self._readers = {agent.default_actor: self._default_reader}
         if child is not None:
             self.is_remote = True
-            self._batcher = Batcher(None, child.act, metrics)
+            self.batcher = Batcher(None, child.act, metrics)
         else:
             self.is_remote = not on_loop
-            self._batcher = Batcher(self._act if on_loop else None, self._act_in_thread, metrics)
+            self.batcher = Batcher(self._act if on_loop else None, self._act_in_thread, metrics)
 
     @classmethod
     async def load(
@@ -108,18 +108,9 @@ class ServedAgent:
             rows = reader.many(request.observations)
         return Job(reader, rows, request.deterministic, request.seed, future)
 
-    def submit(self, job: Job) -> None:
-        """Let a job join the next batch.
-
-        Raises:
-            CapacityError: too many observations wait already.
-            AgentGoneError: the agent was evicted a moment ago.
-        """
-        self._batcher.submit(job)
-
     async def close(self) -> None:
         """Answer what was taken on, then let go of the child."""
-        await self._batcher.drain()
+        await self.batcher.drain()
         if self._child is not None:
             await self._child.close()
 

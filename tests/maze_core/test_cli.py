@@ -74,7 +74,12 @@ def test_a_bad_specification_is_2_with_every_problem_on_stderr(capsys):
         ["-cn", "conf_tran"],
         ["--cfg", "hydra"],
         ["--nonsense"],
-        ["-m", "algorithm=ppo,a2c"],
+        ["algorithm=ppo,a2c"],
+        ["launcher=local"],
+        ["+experiment=grid_search"],
+        ["-m", "algorithm=ppo,pppo"],
+        ["-m", "launcher=slurm"],
+        ["-m", "algorithm.lr=interval(0.1,1)"],
         ["algorithm"],
         ["-cn"],
         ["-cd", "no/such/directory"],
@@ -159,9 +164,10 @@ def test_ctrl_c_stores_a_last_checkpoint_and_is_130(tmp_path: Path):
         watchdog.start()
         process.stderr.readline()  # the first epoch is over
         process.send_signal(signal.SIGINT)
-        out, _ = process.communicate()
+        out, err = process.communicate()
         watchdog.cancel()
     assert process.returncode == 130
+    assert f"maze-run seed=1 algorithm.n_epochs=1000 run_dir={tmp_path}" in err
     assert "cancelled" in out
     assert (tmp_path / "checkpoints" / "last.ckpt").exists()
     assert json.loads((tmp_path / "report.json").read_text())["stop_reason"] == "cancelled"

@@ -31,10 +31,13 @@ def build_wrappers(nodes: Sequence[Tree], objects: Mapping[str, object] | None =
 
 def why_not_servable(wrappers: Sequence[Wrapper]) -> str | None:
     """Why the stack cannot act on single raw observations; None when it can."""
-    names = [type(wrapper).__name__ for wrapper in wrappers if not wrapper.servable]
+    names = [type(wrapper).__name__ for wrapper in wrappers if not wrapper.servable or wrapper.is_stateful]
     if not names:
         return None
-    return f"{', '.join(names)} overrides step() and has no pure form, so single observations cannot pass it."
+    return (
+        f"{', '.join(names)} needs more than the observation of now (it overrides step() or carries a state), "
+        "so single observations cannot pass it."
+    )
 
 
 def acting_wrappers(wrappers: Sequence[Wrapper]) -> list[Wrapper]:

@@ -137,7 +137,14 @@ def estimate_statistics(wrappers: Sequence[Wrapper], samples: Mapping[StepKey, O
     for wrapper in wrappers:
         if wrapper.needs_statistics():
             wrapper.estimate(samples)
-        samples = {key: wrapper.observation(key, batch, None)[0] for key, batch in samples.items()}
+        samples = {
+            key: wrapper.observation(key, batch, _fresh(wrapper, batch))[0] for key, batch in samples.items()
+        }
+
+
+def _fresh(wrapper: Wrapper, batch: Observation) -> States:
+    """The states of rows that each begin an episode; None for a stateless wrapper."""
+    return [None] * len(next(iter(batch.values()))) if wrapper.is_stateful else None
 
 
 class WrappedVectorEnv(VectorEnv):

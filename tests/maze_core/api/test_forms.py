@@ -202,7 +202,8 @@ TRAINING: list[tuple[str, str, Callable[[], Any], Callable[[Trained], bool]]] = 
     ("policy", "instance", policy_composer, has(11)),
     ("policy", "own instance", lambda: policy_composer(own_parts.OwnPolicyComposer), starts_at_zero),
     ("policy", "dict with a class as network", lambda: {"networks": [PolicyNet]}, has(5)),
-    ("policy", "dict with a module's name", lambda: {"networks": [{"_target_": f"{OWN}.PolicyNet", "width": 6}]}, has(6)),
+    ("policy", "dict with a module's name", lambda: {
+        "networks": [{"_target_": f"{OWN}.PolicyNet", "width": 6}]}, has(6)),
     ("policy", "dict with a module", lambda: {
         "networks": [PolicyNet({"observation": (4,)}, {"action": (2,)}, width=7)]}, has(7)),
     ("critic", "name", lambda: "flatten_concat_shared",
@@ -248,26 +249,38 @@ def test_training_takes_the_argument_in_this_form(argument, form, make, is_used,
         assert context.rollout(1).stop_reason == "completed"
 
 
+def is_short(context: RunContext, report: Any) -> bool:
+    return max(report.summary.lengths) <= OWN_LIMIT
+
+
+def has_a_wrapper(context: RunContext, report: Any) -> bool:
+    return len(context.policy.wrappers) == 1
+
+
+def runs(execution: str) -> Callable[[RunContext, Any], bool]:
+    return lambda context, report: context.config["runner"]["execution"] == execution
+
+
 # argument, form, value, check of the rollout report; every context also has a rollout policy
 PLAYING: list[tuple[str, str, Callable[[], Any], Callable[[RunContext, Any], bool]]] = [
     ("env", "name", lambda: "gym_env", lambda rc, report: rc.config["env"]["name"] == "CartPole-v0"),
-    ("env", "dict", lambda: {"max_episode_steps": OWN_LIMIT}, lambda rc, report: max(report.summary.lengths) <= OWN_LIMIT),
+    ("env", "dict", lambda: {"max_episode_steps": OWN_LIMIT}, is_short),
     ("env", "dict of a function", lambda: {"_target_": f"{OWN}.make_env"},
-     lambda rc, report: max(report.summary.lengths) <= OWN_LIMIT),
+     is_short),
     ("env", "instance of a description", lambda: own_parts.OwnEnvConfig(),
-     lambda rc, report: max(report.summary.lengths) <= OWN_LIMIT),
-    ("env", "function", lambda: own_parts.make_env, lambda rc, report: max(report.summary.lengths) <= OWN_LIMIT),
+     is_short),
+    ("env", "function", lambda: own_parts.make_env, is_short),
     ("wrappers", "name", lambda: "no_wrappers", lambda rc, report: rc.config["wrappers"] == []),
-    ("wrappers", "dict of an own class", lambda: {f"{OWN}.OwnWrapper": {}}, lambda rc, report: len(rc.policy.wrappers) == 1),
+    ("wrappers", "dict of an own class", lambda: {f"{OWN}.OwnWrapper": {}}, has_a_wrapper),
     ("wrappers", "dict of a function", lambda: [{"_target_": f"{OWN}.make_wrapper"}],
-     lambda rc, report: len(rc.policy.wrappers) == 1),
-    ("wrappers", "own instance", lambda: PlainWrapper(), lambda rc, report: len(rc.policy.wrappers) == 1),
+     has_a_wrapper),
+    ("wrappers", "own instance", lambda: PlainWrapper(), has_a_wrapper),
     ("policy", "name", lambda: "random_policy", lambda rc, report: len(set(map(tuple, actions(report)))) > 1),
     ("policy", "dict", lambda: {"_target_": "RandomPolicyConfig"}, lambda rc, report: len(actions(report)) == 3),
     ("policy", "instance", lambda: RandomPolicyConfig(), lambda rc, report: len(actions(report)) == 3),
     ("policy", "own instance that acts", lambda: Always(1), lambda rc, report: all(map(all, actions(report)))),
-    ("runner", "name", lambda: "sequential", lambda rc, report: rc.config["runner"]["execution"] == "sequential"),
-    ("runner", "name of processes", lambda: "parallel", lambda rc, report: rc.config["runner"]["execution"] == "parallel"),
+    ("runner", "name", lambda: "sequential", runs("sequential")),
+    ("runner", "name of processes", lambda: "parallel", runs("parallel")),
     ("runner", "dict", lambda: {"max_episode_steps": 4}, lambda rc, report: max(report.summary.lengths) == 4),
     ("runner", "instance", lambda: RolloutRunnerConfig(max_episode_steps=4),
      lambda rc, report: max(report.summary.lengths) == 4),

@@ -1,4 +1,4 @@
-"""A user's own networks train, act, evaluate and come back; composers are recorded so that their run can be made again."""
+"""A user's own networks train, act, evaluate and come back; composers are recorded so that their run is made again."""
 
 import dataclasses
 import json

@@ -44,7 +44,9 @@ REFUSED: dict[str, tuple[Callable[[], dict[str, Any]], tuple[str, ...]]] = {
         lambda: {"policy": "random_policy", "algorithm": "a2c"}, ("algorithm", "policy='random_policy'", "leave one"),
     ),
     "model in a rollout": (lambda: {"policy": "random_policy", "model": "vector_obs"}, ("model", "random_policy")),
-    "critic in a rollout": (lambda: {"policy": "random_policy", "critic": "template_state"}, ("critic", "random_policy")),
+    "critic in a rollout": (
+        lambda: {"policy": "random_policy", "critic": "template_state"}, ("critic", "random_policy"),
+    ),
     "unknown rollout policy": (lambda: {"policy": "flatten"}, ("policy", "random_policy", "torch_policy")),
     "unknown module": (lambda: {"algorithm": "a3c"}, ("algorithm", "a2c", "Did you mean")),
     "unknown key": (lambda: {"overrides": {"algorithm.gama": 0.9}}, ("algorithm.gama", "Did you mean 'gamma'")),
@@ -55,7 +57,9 @@ REFUSED: dict[str, tuple[Callable[[], dict[str, Any]], tuple[str, ...]]] = {
     "a class that is no algorithm": (lambda: {"algorithm": {"_target_": "RandomPolicyConfig"}}, ("no", "algorithm")),
     "a number for a group": (lambda: {"algorithm": 3}, ("algorithm", "module name, a dict or an object")),
     "a list for a model": (lambda: {"model": []}, ("model", "module name, a dict or an object")),
-    "a network for a policy": (lambda: {"policy": own_parts.PolicyNet}, ("model.policy", "ProbabilisticPolicyComposer")),
+    "a network for a policy": (
+        lambda: {"policy": own_parts.PolicyNet}, ("model.policy", "ProbabilisticPolicyComposer"),
+    ),
     "group key in overrides": (lambda: {"overrides": {"algorithm": A2CAlgorithmConfig()}}, ("algorithm=…", "argument")),
     "seed twice": (lambda: {"seed": 1, "overrides": {"seeding.env_base_seed": 2}}, ("seed", "seeding.env_base_seed")),
     "seed out of range": (lambda: {"seed": -1}, ("seed", "-1")),

@@ -45,7 +45,7 @@ def test_another_configuration_is_refused_with_the_difference_and_the_ways_out(t
     assert "algorithm.lr is 0.001 there and 0.5 here" in message
     assert "another run_dir" in message
     assert "RunContext.load(" in message
-    with pytest.raises(InvalidSpecificationError, match="seeding.env_base_seed is 1 there and 2 here"):
+    with pytest.raises(InvalidSpecificationError, match=r"seeding.env_base_seed is 1 there and 2 here"):
         RunContext(run_dir=tmp_path, overrides=QUICK, seed=2)
 
 
@@ -80,7 +80,7 @@ def test_a_loaded_run_takes_its_environment_function_again(tmp_path) -> None:
     with RunContext(run_dir=tmp_path, env=make_env, overrides=QUICK, seed=1) as context:
         context.train(1)
         expected = context.evaluate(2).returns
-    with pytest.raises(InvalidSpecificationError, match="env.factory: was a live object"):
+    with pytest.raises(InvalidSpecificationError, match=r"env.factory: was a live object"):
         RunContext.load(tmp_path).evaluate(2)
     assert RunContext.load(tmp_path, env=make_env).evaluate(2).returns == expected
 

@@ -212,6 +212,10 @@ def test_a_launcher_belongs_to_a_multirun(launcher):
     assert problems(launcher="slurm")["launcher"].allowed == ("local",)
 
 
+def test_several_modules_belong_to_a_multirun():
+    assert problems(algorithm="a2c,ppo")["algorithm"].code == "needs_multirun"
+
+
 @pytest.mark.parametrize("group", ["env", "algorithm", "model", "runner", "wrappers"])
 @pytest.mark.parametrize("value", [3, 1.5, True, b"x"])
 def test_a_number_is_no_group_argument(group, value):

@@ -6,6 +6,7 @@ import pytest
 from maze_core.config.multirun import plan_multirun
 from maze_core.config.sweep import MOST_JOBS, Choices, compose_jobs, plan_sweep
 from maze_core.errors import InvalidSpecificationError
+from maze_core.runners.launcher import LocalLauncherConfig
 from maze_core.trainers.a2c_config import A2CAlgorithmConfig
 from maze_core.trainers.ppo_config import PPOAlgorithmConfig
 
@@ -176,6 +177,8 @@ def test_the_launcher_by_name_dict_override_and_from_an_experiment():
     assert n_jobs(launcher="local") is None
     assert n_jobs(launcher="local", overrides={"launcher.n_jobs": 3}) == 3
     assert n_jobs(launcher={"n_jobs": 2}) == 2
+    assert n_jobs(launcher={"_target_": "LocalLauncherConfig", "n_jobs": 2}) == 2
+    assert n_jobs(launcher=LocalLauncherConfig(n_jobs=4)) == 4
     assert n_jobs(experiment="optuna_search") == 1
 
 

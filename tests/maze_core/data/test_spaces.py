@@ -176,3 +176,11 @@ def test_what_describes_no_space_is_refused(described):
 def test_a_space_without_json_form_is_refused():
     with pytest.raises(SpaceMismatchError, match="Sequence space cannot be described"):
         space_to_json(spaces.Sequence(spaces.Discrete(2)))
+
+
+def test_a_box_of_truth_values_takes_them_as_the_environment_and_as_json_give_them():
+    space = spaces.Box(0, 1, (3,), np.bool_)
+    for value in (np.array([True, False, True]), [True, False, True], [1, 0, 1]):
+        checked = check_value(space, value, "")
+        assert checked.dtype == np.bool_
+        assert checked.tolist() == [True, False, True]

@@ -1,4 +1,4 @@
-"""RolloutEvaluator: the policy gets what it was trained on, every call plays the same episodes, statistics are filled."""
+"""RolloutEvaluator: the policy gets what it was trained on, calls play the same episodes, statistics are filled."""
 
 import pytest
 

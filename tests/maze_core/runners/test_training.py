@@ -1,5 +1,7 @@
 """A run is its configuration: the same bits again, after a resume, in parts, and whatever the runner."""
 
+import itertools
+
 import pytest
 
 from maze_core.checkpoint import Checkpoint
@@ -85,8 +87,8 @@ def test_spreading_the_environments_over_processes_changes_no_weight():
 
 
 def test_a_cancel_stores_a_checkpoint_that_says_it_is_not_exact():
-    answers = iter([False] * 5 + [True] * 10)
-    report, kept = train(config_of(), cancelled=lambda: next(answers))
+    kept = Kept()
+    report = run_training(config_of(), reporter=kept, cancelled=lambda: 2 in kept.by_epoch)
     assert report.stop_reason == "cancelled"
     assert kept.checkpoints["continued", 2].identity["fidelity"] == "continued"
     assert kept.checkpoints["scheduled", 2].identity["fidelity"] == "exact"
@@ -104,6 +106,52 @@ def test_a_complete_run_resumed_trains_nothing_and_keeps_its_content():
     again, more = train(config, resume=kept.checkpoints["scheduled", 4])
     assert again.content_sha256 == whole.content_sha256
     assert more.by_epoch == {}
+
+
+def test_a_run_that_had_met_its_budget_does_not_train_on_when_resumed():
+    config = config_of(algorithm__max_env_steps=120)
+    whole, kept = train(config)
+    assert (whole.stop_reason, whole.counters.epoch) == ("budget_env_steps", 2)
+    again, _ = train(config, resume=kept.checkpoints["scheduled", 2])
+    assert (again.stop_reason, again.content_sha256) == (whole.stop_reason, whole.content_sha256)
+    assert again.metrics == whole.metrics
+
+
+def test_a_cancel_is_heard_during_an_evaluation_that_would_last_for_ever():
+    """In CliffWalking an untrained policy walks into a wall; the environment has no time limit of its own."""
+    config = compose_run(
+        "train",
+        algorithm="ppo",
+        overrides={
+            **SMALL,
+            "env.name": "CliffWalking-v1",
+            "algorithm.batch_size": 24,
+            "algorithm.rollout_evaluator.max_episode_steps": None,
+        },
+        seed=1,
+    )
+    asked = itertools.count()
+    report, kept = train(config, cancelled=lambda: next(asked) > 50)
+    assert (report.stop_reason, report.counters.epoch) == ("cancelled", 0)
+    assert ("continued", 0) in kept.checkpoints
+
+
+def test_the_critics_burn_in_leaves_the_policy_alone_and_resumes_exactly():
+    config = config_of(algorithm__critic_burn_in_epochs=2)
+    whole, kept = train(config)
+    untouched, _ = train(config_of(algorithm__critic_burn_in_epochs=4))
+    first = kept.checkpoints["scheduled", 2]
+    assert first.weights_sha256 == untouched.weights_sha256, "the policy learnt during the burn-in"
+    assert first.weights_sha256 != whole.weights_sha256
+    resumed, _ = train(config, resume=first)
+    assert resumed.content_sha256 == whole.content_sha256
+
+
+def test_an_earlier_report_stays_as_it_was():
+    with Training(config_of()) as training:
+        first = training.run(1)
+        training.run(1)
+    assert first.counters.epoch == 1
 
 
 def test_a_model_without_a_critic_says_which_argument_adds_one():

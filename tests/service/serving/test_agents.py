@@ -196,12 +196,12 @@ def test_an_evicted_agent_answers_what_it_took_and_no_more(
         request = decode_request(b'{"observation": [0, 0, 0, 0]}')
         loop = asyncio.get_running_loop()
         taken, late = (served.job(request, loop.create_future()) for _ in range(2))
-        served.submit(taken)
+        served.batcher.submit(taken)
         await cache.get("a", "best")
         await cache.get("b", "best")
         assert await taken.future in ([0], [1])
         await asyncio.sleep(0.01)
         with pytest.raises(AgentGoneError):
-            served.submit(late)
+            served.batcher.submit(late)
 
     runner.run(scenario())

@@ -1,0 +1,118 @@
+"""What a RunContext holds between two calls: configuration, directory, training and agent, each made when needed."""
+
+from collections.abc import Mapping
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from maze_core.agent import Agent, load_agent
+from maze_core.api.specification import (
+    StoredRun,
+    acting_checkpoint,
+    checkpoint_of,
+    plays_a_run,
+    run_of,
+    stored_run,
+)
+from maze_core.checkpoint import Checkpoint
+from maze_core.config.schema import RunConfig
+from maze_core.errors import ContextClosedError, InvalidSpecificationError
+from maze_core.rundir import RunDir, new_run_dir
+from maze_core.runners.config import rollout_tree
+
+if TYPE_CHECKING:
+    from maze_core.api.multirun import Multirun
+    from maze_core.runners.training import Training
+
+
+class ContextState:
+    """One run, configured; nothing is built before it is asked for. Not thread-safe."""
+
+    def _start(self, config: RunConfig, run_dir: RunDir | None) -> None:
+        self._multirun: Multirun | None = None
+        self._config = config
+        self._run_dir = run_dir
+        self._base = Path() if run_dir is None else run_dir.path
+        self._training: Training | None = None
+        self._agent: Agent | None = None
+        self._resume: Checkpoint | None = None
+        self._best: Checkpoint | None = None
+        self._is_closed = False
+
+    def _take_up(self, stored: StoredRun | None = None) -> None:
+        """Go on with what the run directory holds, which another process may have written."""
+        self._stop_training()
+        self._agent = None
+        stored = stored or (None if self._run_dir is None else stored_run(self._run_dir))
+        if stored is not None:
+            self._resume, self._best = stored.resume, stored.best
+
+    def _go_back_to(self, chosen: Checkpoint, agent: Agent) -> None:
+        """Let the next training start from a checkpoint; what came after it counts no more."""
+        self._stop_training()
+        best = None if self._run_dir is None else checkpoint_of(self._run_dir, "best")
+        is_later = best is not None and _epoch(best) > _epoch(chosen)
+        self._agent, self._resume, self._best = agent, chosen, chosen if best is None or is_later else best
+        self._open_training()
+
+    def _refuse_if_closed(self) -> None:
+        if self._is_closed:
+            raise ContextClosedError("This RunContext was closed; make a new one or RunContext.load the run.")
+
+    def _stop_training(self) -> None:
+        if self._training is not None:
+            self._training.close()
+            self._training = None
+
+    def _open_training(self) -> "Training":
+        from maze_core.runners.training import Training
+
+        self._refuse_if_closed()
+        if self._config.mode == "rollout":
+            raise InvalidSpecificationError(
+                "This context only plays, because it was given a rollout policy; leave out policy= to train."
+            )
+        if self._training is None:
+            self._training = Training(self._config, resume=self._resume, best=self._best)
+        return self._training
+
+    def _acting_agent(self) -> Agent:
+        self._refuse_if_closed()
+        if self._agent is None:
+            self._agent = self._made_agent()
+        return self._agent
+
+    def _made_agent(self) -> Agent:
+        """A new agent of the best checkpoint, of the initial weights, or of the rollout policy."""
+        self._refuse_if_closed()
+        objects = self._config.objects
+        policy = self._config.tree.get("policy")
+        if plays_a_run(policy):
+            run = run_of(policy, None if self._run_dir is None else self._run_dir.path)
+            return load_agent(acting_checkpoint(run, policy["checkpoint"]))
+        if self._config.mode == "rollout":
+            from maze_core.runners.evaluation import policy_agent
+
+            return policy_agent(self._config)
+        if self._training is None and self._best is not None:
+            return load_agent(self._best, objects=objects)
+        return self._open_training().agent("best")
+
+    def _playing(self, seed: int | None, fields: Mapping[str, Any]) -> RunConfig:
+        tree = rollout_tree(self._config.tree, seed=seed, **fields)
+        return RunConfig(mode="rollout", tree=tree, objects=self._config.objects)
+
+    def _checkpoint(self, which: str) -> Checkpoint:
+        training = self._open_training()
+        kept = training.best if which == "best" else training.last
+        return kept or self._resume or training.checkpoint("continued")
+
+    def _writable_run_dir(self) -> RunDir:
+        if self._run_dir is None:
+            stamp = datetime.now().astimezone().strftime("%Y-%m-%d_%H-%M-%S-%f")
+            self._run_dir = new_run_dir(Path("outputs").resolve(), f"{stamp}-{self._config.config_sha256[:8]}")
+        return self._run_dir
+
+
+def _epoch(checkpoint: Checkpoint) -> int:
+    return int(checkpoint.identity["counters"]["epoch"])

@@ -1,0 +1,245 @@
+"""RunContext(multirun=True): one answer per job in order, in processes or here, the same run as on its own."""
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+
+from maze_core import GymMazeEnv, InvalidSpecificationError, RunContext
+from maze_core.api.sweep_report import JobsReporter
+from maze_core.errors import ContextClosedError, JobFailedError
+from maze_core.metrics import SilentReporter
+from maze_core.rundir import RunDir
+
+QUICK = {
+    "env.name": "CartPole-v1",
+    "algorithm.n_epochs": 1,
+    "algorithm.checkpoint_every": 1,
+    "algorithm.epoch_length": 1,
+    "algorithm.n_rollout_steps": 16,
+    "algorithm.rollout_evaluator.n_episodes": 1,
+    "runner.normalization_samples": 8,
+    "runner.n_envs": 2,
+}
+NAMES = ["CartPole-v1", "NoSuchEnv-v0", "Acrobot-v1"]
+OF_ENVS = {**QUICK, "env.name": NAMES, "env.max_episode_steps": 20}
+
+
+class Notes(JobsReporter):
+    """Remembers what it is told."""
+
+    def __init__(self):
+        self.started_jobs, self.ended_jobs, self.epochs = [], [], []
+
+    def started(self, job, choices):
+        notes = self
+
+        class OfJob(SilentReporter):
+            def metrics(self, epoch, step, values):
+                notes.epochs.append((job, epoch, step))
+
+        self.started_jobs.append((job, choices))
+        return OfJob()
+
+    def ended(self, record):
+        self.ended_jobs.append((record.job, record.status))
+
+
+@pytest.fixture(scope="module")
+def notes():
+    return Notes()
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory, notes):
+    run_dir = tmp_path_factory.mktemp("sweep")
+    with RunContext(
+        run_dir=run_dir, multirun=True, launcher={"n_jobs": 2}, overrides=OF_ENVS, seed=1
+    ) as context:
+        outcomes = context.train(reporter=notes)
+        yield context, outcomes
+
+
+def test_one_result_per_job_in_order_and_a_failing_one_takes_no_other_with_it(trained):
+    _, outcomes = trained
+    assert [isinstance(outcome, JobFailedError) for outcome in outcomes] == [False, True, False]
+    assert [outcome.stop_reason for outcome in (outcomes[0], outcomes[2])] == ["completed", "completed"]
+    failed = outcomes[1]
+    assert (failed.job, failed.choices, failed.error_type) == (1, {"env.name": "NoSuchEnv-v0"}, "EnvError")
+    assert "Job 1 (env.name=NoSuchEnv-v0) failed: EnvError" in str(failed)
+
+
+def test_a_job_is_the_run_that_it_would_be_on_its_own(trained, tmp_path):
+    context, outcomes = trained
+    alone = {**OF_ENVS, "env.name": "Acrobot-v1"}
+    with RunContext(run_dir=tmp_path, overrides=alone, seed=1) as single:
+        assert single.config_sha256 == context.config_sha256[2]
+        assert single.train().content_sha256 == outcomes[2].content_sha256
+
+
+def test_every_property_and_verb_answers_with_a_list(trained, tmp_path):
+    context, outcomes = trained
+    assert [tree["env"]["name"] for tree in context.config] == NAMES
+    assert [path.name for path in context.run_dir] == ["0", "1", "2"]
+    policies, reports, rollouts = context.policy, context.evaluate(2, seed=3), context.rollout(1)
+    for answer in (policies, reports, rollouts):
+        assert answer[1] is outcomes[1]
+    assert [len(reports[job].returns) for job in (0, 2)] == [2, 2]
+    assert policies[0].observation_spaces != policies[2].observation_spaces
+    assert [len(rollouts[job].episodes) for job in (0, 2)] == [1, 1]
+    saved = context.save(tmp_path)
+    assert RunContext.load(saved[2]).evaluate(2, seed=3).returns == reports[2].returns
+    env = context.env_factory()[2]
+    assert len(env.reset()["observation"]) == 6
+    env.close()
+
+
+def test_one_observation_is_acted_on_by_every_job(tmp_path):
+    with RunContext(
+        run_dir=tmp_path, multirun=True, overrides={**QUICK, "algorithm.lr": [0.1, 0.2]}
+    ) as context:
+        actions = context.compute_action([0.0, 0.0, 0.0, 0.0])
+    assert [set(action) for action in actions] == [{"action"}, {"action"}]
+
+
+def test_the_reporter_is_told_of_every_job(trained, notes):
+    assert sorted(job for job, _ in notes.started_jobs) == [0, 1, 2]
+    assert sorted(notes.ended_jobs) == [(0, "done"), (1, "failed"), (2, "done")]
+    assert sorted(notes.epochs) == [(0, 1, 32), (2, 1, 32)]
+
+
+def test_the_directory_tells_what_was_done(trained):
+    context, outcomes = trained
+    report = context.sweep
+    stored = json.loads((report.run_dir / "sweep.json").read_text())
+    assert [job["status"] for job in stored["jobs"]] == ["done", "failed", "done"]
+    assert stored["jobs"][1]["error"]["type"] == "EnvError"
+    assert stored["best"]["job"] == report.best.job == 0  # Acrobot's returns are negative
+    assert report.best.best_return == outcomes[0].counters.best_value
+    for job in (0, 2):
+        run_dir = RunDir(report.run_dir / str(job))
+        assert run_dir.read_config() == context.config[job]
+        assert run_dir.checkpoint_path("best").exists()
+
+
+def test_a_run_directory_is_gone_on_with_and_completed_jobs_are_not_repeated(trained):
+    context, outcomes = trained
+    notes = Notes()
+    names = {**OF_ENVS, "env.name": [NAMES[2], NAMES[0]]}
+    with pytest.raises(InvalidSpecificationError, match="another configuration"):
+        RunContext(run_dir=context.sweep.run_dir, multirun=True, overrides=names, seed=1)
+    with RunContext(run_dir=context.sweep.run_dir, multirun=True, overrides=OF_ENVS) as again:
+        assert again.config_sha256 == context.config_sha256  # the seeds are those of the directory
+        repeated = again.train(reporter=notes)
+    assert [job for job, _ in notes.started_jobs] == [1]
+    assert [repeated[job].content_sha256 for job in (0, 2)] == [
+        outcomes[job].content_sha256 for job in (0, 2)
+    ]
+
+
+def test_a_second_call_trains_further_and_objects_that_cannot_be_sent_train_here(tmp_path):
+    """One context in a process and one in this process, both twice: the same numbers."""
+    quick = {**{key: value for key, value in QUICK.items() if key != "env.name"}, "algorithm.lr": [0.01]}
+    seen = []
+
+    def make():
+        seen.append(os.getpid())
+        return GymMazeEnv("CartPole-v1")
+
+    ends = {}
+    for name, env in (("there", {"name": "CartPole-v1"}), ("here", make)):
+        with RunContext(run_dir=tmp_path / name, env=env, multirun=True, overrides=quick, seed=1) as context:
+            context.train()
+            (report,) = context.train(1)
+            assert report.counters.epoch == 2
+            ends[name] = report.weights_sha256
+    assert set(seen) == {os.getpid()}
+    assert ends["there"] == ends["here"]
+
+
+def test_processes_that_were_asked_for_are_not_silently_left_out():
+    with pytest.raises(InvalidSpecificationError, match="cannot be sent to another process"):
+        RunContext(env=lambda: GymMazeEnv("CartPole-v1"), multirun=True, launcher="local", seed=[1, 2])
+
+
+def test_a_cancel_begins_no_further_job(tmp_path):
+    overrides = {**QUICK, "algorithm.lr": [0.1, 0.2]}
+    with RunContext(run_dir=tmp_path, multirun=True, overrides=overrides) as context:
+        outcomes = context.train(cancelled=lambda: True)
+    assert [outcome.error_type for outcome in outcomes] == ["Cancelled", "Cancelled"]
+
+
+def test_a_multirun_that_plays_plays_here():
+    with RunContext(
+        policy="random_policy", multirun=True, overrides={"seeding.env_base_seed": [1, 2]}
+    ) as context:
+        first, second = context.rollout(2)
+        assert first.summary.seeds != second.summary.seeds
+        with pytest.raises(InvalidSpecificationError, match="only plays"):
+            context.train()
+
+
+def test_the_policies_of_several_runs_play_each_in_its_own_environment(trained):
+    context, _ = trained
+    runs = [str(context.run_dir[job]) for job in (0, 2)]
+    with RunContext(policy="torch_policy", multirun=True, overrides={"policy.run": runs}, seed=1) as playing:
+        assert [tree["env"]["name"] for tree in playing.config] == [NAMES[0], NAMES[2]]
+        first, second = playing.rollout(1)
+    assert first.summary.mean_return > 0 > second.summary.mean_return
+
+
+def test_one_job_is_a_list_too(tmp_path):
+    with RunContext(run_dir=tmp_path, multirun=True, seed=1) as context:
+        assert len(context.config) == len(context.run_dir) == 1
+
+
+def test_without_multirun_lists_comma_strings_and_launchers_are_refused():
+    for arguments in (
+        {"algorithm": ["a2c", "ppo"]},
+        {"algorithm": "a2c,ppo"},
+        {"overrides": {"algorithm.lr": [0.1, 0.2]}},
+        {"overrides": {"algorithm.lr": "0.1,0.2"}},
+        {"launcher": "local"},
+        {"experiment": "grid_search"},
+    ):
+        with pytest.raises(InvalidSpecificationError):
+            RunContext(**arguments)
+    assert RunContext(seed=1).sweep is None
+
+
+def test_wrong_arguments_of_train_are_refused(tmp_path):
+    with RunContext(run_dir=tmp_path, multirun=True, overrides=QUICK) as context:
+        with pytest.raises(InvalidSpecificationError, match="JobsReporter"):
+            context.train(reporter=SilentReporter())
+        with pytest.raises(InvalidSpecificationError, match="at least 1"):
+            context.train(0)
+
+
+def test_a_closed_multirun_says_so():
+    context = RunContext(multirun=True, seed=1)
+    context.close()
+    context.close()
+    with pytest.raises(ContextClosedError):
+        context.train()
+
+
+def test_a_script_without_a_main_guard_trains_once(tmp_path):
+    script = tmp_path / "script.py"
+    script.write_text(
+        "from maze_core import RunContext\n"
+        "print('once')\n"
+        f"overrides = {{**{QUICK!r}, 'algorithm.lr': '0.1,0.01'}}\n"
+        "rc = RunContext(multirun=True, launcher={'n_jobs': 1}, overrides=overrides, seed=1)\n"
+        "print(*[report.stop_reason for report in rc.train()])\n"
+        "print(*[path.relative_to(path.parents[3]).parts[:2] for path in rc.run_dir])\n"
+    )
+    out = subprocess.run(
+        [sys.executable, str(script)], capture_output=True, text=True, check=True, cwd=tmp_path, timeout=240
+    )
+    assert out.stdout.splitlines() == [
+        "once",
+        "completed completed",
+        "('outputs', 'sweep') ('outputs', 'sweep')",
+    ]
