@@ -24,7 +24,7 @@ def test_the_groups_have_the_published_modules():
     assert {"template_state", "flatten_concat_shared"} <= set(groups["critic"])
     assert {"random_policy", "torch_policy"} <= set(groups["policy"])
     assert {"dev", "local", "sequential", "parallel"} <= set(groups["runner"])
-    assert groups["launcher"] == []
+    assert groups["launcher"] == ["local"]
     assert groups["configuration"] == ["test"]
 
 

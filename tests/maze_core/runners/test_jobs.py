@@ -148,3 +148,28 @@ def test_a_script_needs_no_main_guard(tmp_path):
         timeout=120,
     )
     assert out.stdout.split() == ["once", "42"]
+
+
+def test_a_job_ends_when_the_process_that_started_it_is_killed(tmp_path):
+    script = tmp_path / "script.py"
+    script.write_text(
+        "from maze_core.runners.jobs import JobPool\n"
+        "pool = JobPool(1)\n"
+        f"pool.start(0, '{HERE}:wait_for_cancel', {{}})\n"
+        "while not pool.messages(1.0):\n"
+        "    pass\n"
+        "print(pool._children[0].process.pid, flush=True)\n"
+        "pool.messages(1000.0)\n"
+    )
+    root = str(Path(__file__).resolve().parents[3])
+    with subprocess.Popen(
+        [sys.executable, str(script)],
+        stdout=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONPATH": root},
+    ) as process:
+        assert process.stdout is not None
+        child = psutil.Process(int(process.stdout.readline()))
+        process.kill()
+    child.wait(timeout=60)
+    assert not child.is_running()

@@ -20,7 +20,7 @@ from service.domain.use_cases import new_run_id
 from service.store import Stores, open_stores
 
 SUPPORT = Path(__file__).parent / "support"
-PATIENCE_S = 90.0
+PATIENCE_S = 180.0
 """Deadline of every wait: far beyond what is needed, so that a busy machine fails no test."""
 
 
