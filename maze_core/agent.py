@@ -13,7 +13,6 @@ import numpy as np
 from gymnasium import spaces
 
 from maze_core.checkpoint import Checkpoint
-from maze_core.config.schema import RunConfig
 from maze_core.data.spaces import check_value, space_from_json, space_to_json
 from maze_core.envs.wrappers.stack import build_wrappers
 from maze_core.envs.wrappers.wrapper import ProcessedObservation, Wrapper, bind_wrappers
@@ -244,14 +243,12 @@ def _build(checkpoint: Checkpoint, objects: Mapping[str, object]) -> Agent:
     for i, wrapper in enumerate(wrappers):
         wrapper.load_state_dict(checkpoint.section(f"wrappers/{i}"))
     agent_counts = {entry["step_key"]: entry["agents"] for entry in described}
-    config = RunConfig(mode="train", tree=identity["config"], objects=objects)
-    arrays = checkpoint.section("policy")
     return Agent(
         observation_spaces=observation_spaces,
         action_spaces=action_spaces,
         agent_counts=agent_counts,
         wrappers=wrappers,
-        policy=stored_policy(identity["acting"], arrays, config, seen, policy_actions, agent_counts),
+        policy=stored_policy(checkpoint, objects, seen, policy_actions, agent_counts),
         policy_action_spaces=policy_actions,
         checkpoint_sha256=checkpoint.content_sha256,
         servable=identity["servable"],

@@ -110,7 +110,9 @@ class ContextState:
     def _writable_run_dir(self) -> RunDir:
         if self._run_dir is None:
             stamp = datetime.now().astimezone().strftime("%Y-%m-%d_%H-%M-%S-%f")
-            self._run_dir = new_run_dir(Path("outputs").resolve(), f"{stamp}-{self._config.config_sha256[:8]}")
+            self._run_dir = new_run_dir(
+                Path("outputs").resolve(), f"{stamp}-{self._config.config_sha256[:8]}"
+            )
         return self._run_dir
 
 

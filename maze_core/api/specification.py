@@ -98,7 +98,10 @@ def refuse_other_run(run_dir: RunDir, stored: StoredRun, config: RunConfig) -> N
 
 
 def rollout_config(run_dir: RunDir | None, arguments: Mapping[str, Any]) -> RunConfig:
-    """The configuration of a context that plays; the policy of a run plays in the run's environment unless another one is named."""
+    """The configuration of a context that plays.
+
+    The policy of a run plays in the run's environment, unless another one is named.
+    """
     config = compose_run("rollout", **arguments)
     policy = config.tree["policy"]
     if not plays_a_run(policy):

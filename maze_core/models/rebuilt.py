@@ -8,11 +8,12 @@ import functools
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from maze_core.checkpoint import Checkpoint
 from maze_core.config.schema import RunConfig
 from maze_core.errors import CheckpointError, InvalidSpecificationError
 from maze_core.models.acting import ActingPolicy, StepPolicy
 from maze_core.models.config import SpacesByKey
-from maze_core.types import Array, NamedArrays, StepKey, Tree
+from maze_core.types import Array, StepKey
 
 
 class RebuiltPolicy(ActingPolicy):
@@ -31,9 +32,8 @@ class RebuiltPolicy(ActingPolicy):
 
 
 def stored_policy(
-    acting: Tree,
-    arrays: NamedArrays,
-    config: RunConfig,
+    checkpoint: Checkpoint,
+    objects: Mapping[str, object],
     observation_spaces: SpacesByKey,
     action_spaces: SpacesByKey,
     agent_counts: Mapping[StepKey, int],
@@ -41,26 +41,27 @@ def stored_policy(
     """The policy of a checkpoint.
 
     Args:
-        acting: what :meth:`ActingPolicy.describe` gave.
-        arrays: the policy's weights by name.
-        config: names the networks that are torch modules; those that were live objects are among its ``objects``.
+        checkpoint: has the policy's description and weights; its configuration names networks that are modules.
+        objects: networks that the configuration only names, by path.
         observation_spaces: what the policy sees.
         action_spaces: what it does.
         agent_counts: agents per sub-step.
 
     Raises:
-        CheckpointError: a network was a live object and is not there; or, at the first action, the networks cannot
-            be built or do not fit the weights.
+        CheckpointError: the description is damaged, or a network was a live object and is not there; or, at the first
+            action, the networks cannot be built or do not fit the weights.
     """
+    acting, arrays = checkpoint.identity["acting"], checkpoint.section("policy")
     if acting.get("kind") != "module":
         return ActingPolicy.from_description(acting, arrays)
+    config = RunConfig(mode="train", tree=checkpoint.identity["config"], objects=objects)
     for path, name in config.undescribed.items():
         if path.split(".")[0] == "model" and path not in config.objects:
             raise CheckpointError(
                 f"{path} was a live object ({name}), which a checkpoint does not carry and no configuration describes; "
                 "pass it again: RunContext(run_dir=…) with the arguments of the run."
             )
-    build = functools.partial(_build, config, observation_spaces, action_spaces, agent_counts, dict(arrays))
+    build = functools.partial(_build, config, observation_spaces, action_spaces, agent_counts, arrays)
     return RebuiltPolicy(build)
 
 

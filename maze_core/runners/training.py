@@ -18,23 +18,18 @@ import torch
 
 from maze_core.agent import Agent, describe_spaces, load_agent, record_actions
 from maze_core.checkpoint import Checkpoint, prefixed, section
-from maze_core.config.nodes import closest
 from maze_core.config.schema import RunConfig
-from maze_core.config.validation import argument_problems
 from maze_core.envs.wrappers.stack import acting_wrappers, why_not_servable
 from maze_core.envs.wrappers.wrapper import WrappedVectorEnv
-from maze_core.errors import CheckpointError, InvalidSpecificationError, ProblemList
+from maze_core.errors import CheckpointError
 from maze_core.evaluation.evaluate import EvalReport, evaluate
 from maze_core.metrics import Reporter, SilentReporter
 from maze_core.rundir import json_safe
 from maze_core.runners.build import World, build_world
+from maze_core.runners.limits import with_limits
 from maze_core.seeding import Stream, derived_seed, env_seeds
-from maze_core.trainers.config import FitConfig
 from maze_core.trainers.fit import Counters, Loop, TrainReport, fit
 from maze_core.types import Tree
-
-LIMITS = ("max_env_steps", "max_wall_s", "patience", "target_return")
-"""Settings of an algorithm that only say when to stop, so that each call of ``train`` may have its own."""
 
 
 class Training:
@@ -84,7 +79,7 @@ class Training:
                 configured run's worth if nothing is left.
             reporter: takes progress, metrics and checkpoints.
             cancelled: asked between updates; True stores a checkpoint and ends.
-            limits: when to stop, for this call alone; fields of the algorithm, see :data:`LIMITS`.
+            limits: when to stop, for this call alone; see :mod:`maze_core.runners.limits`.
 
         Raises:
             InvalidSpecificationError: there is no such limit, or its value is not valid.
@@ -225,28 +220,6 @@ class Training:
         for i, wrapper in enumerate(self.world.wrappers):
             wrapper.load_state_dict(section(checkpoint.tensors, f"wrappers/{i}"))
         self.last = checkpoint
-
-
-def with_limits(algorithm: FitConfig, limits: Mapping[str, Any]) -> FitConfig:
-    """The same settings with other limits.
-
-    Raises:
-        InvalidSpecificationError: with every problem of ``limits``.
-    """
-    known = tuple(name for name in LIMITS if hasattr(algorithm, name))
-    found = ProblemList()
-    for name in limits:
-        if name not in known:
-            message = (
-                f"train() does not take {name!r}; set what the run learns with when the context is made."
-            )
-            near = closest(name, known)
-            found.add(name, message, code="unknown_key", allowed=("n_epochs", *known), did_you_mean=near)
-    found.raise_if_any()
-    try:
-        return replace(algorithm, **limits)
-    except ValueError as error:
-        raise InvalidSpecificationError(argument_problems(error, type(algorithm), limits, "")) from error
 
 
 def run_training(

@@ -152,7 +152,9 @@ def test_a_snippet_runs_as_printed(name: str, page: dict[str, Snippet]) -> None:
         assert THEN[name](names)
 
 
-@pytest.mark.parametrize("name", [name for name in THEN if name.startswith("Init") and name != "Initialization 7"])
+@pytest.mark.parametrize(
+    "name", [name for name in THEN if name.startswith("Init") and name != "Initialization 7"]
+)
 def test_what_a_snippet_initialises_trains(name: str, page: dict[str, Snippet]) -> None:
     for names in run(page[name], ShortRunContext):
         assert names["rc"].train(1).stop_reason == "completed"
@@ -177,7 +179,9 @@ def test_the_command_line_runs_in_short(page: dict[str, Snippet], capsys: pytest
 
 
 @pytest.mark.slow
-def test_the_command_line_runs_as_printed(page: dict[str, Snippet], capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_command_line_runs_as_printed(
+    page: dict[str, Snippet], capsys: pytest.CaptureFixture[str]
+) -> None:
     assert maze_core.cli.main(words_of(page)) == 0, capsys.readouterr().err
 
 

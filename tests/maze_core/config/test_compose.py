@@ -93,7 +93,8 @@ def test_a_dict_that_names_another_component_takes_the_place_of_the_module():
 
 def test_nested_dicts_merge_too():
     tree = compose_run(algorithm={"rollout_evaluator": {"n_episodes": 3}}).tree
-    assert tree["algorithm"]["rollout_evaluator"] == {"n_episodes": 3, "deterministic": True}
+    evaluator = tree["algorithm"]["rollout_evaluator"]
+    assert (evaluator["n_episodes"], evaluator["deterministic"]) == (3, True)
 
 
 def test_a_critic_by_name_is_more_specific_than_a_model_by_dict():
