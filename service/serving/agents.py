@@ -49,7 +49,7 @@ class AgentCache:
         """
         self._stores = stores
         self._capacity = capacity
-        self._metrics = metrics
+        self.metrics = metrics
         self._load = load
         self._clock = clock
         self._selectors = SelectorCache(stores, clock)
@@ -123,18 +123,18 @@ class AgentCache:
         try:
             async with self._load_slots:
                 bundle = await asyncio.to_thread(self._read, checkpoint_id)
-                served = await self._load(checkpoint_id, bundle, self._metrics)
+                served = await self._load(checkpoint_id, bundle, self.metrics)
         except ServiceError as error:
             self._remember_failure(checkpoint_id, error)
             raise
         finally:
             del self._loading[checkpoint_id]
         await asyncio.to_thread(_settle_memory)
-        self._metrics.loads += 1
+        self.metrics.loads += 1
         self._agents[checkpoint_id] = served
         while len(self._agents) > self._capacity:
             self._evict(next(iter(self._agents)))
-        self._metrics.agents_loaded = len(self._agents)
+        self.metrics.agents_loaded = len(self._agents)
         return served
 
     def _read(self, checkpoint_id: str) -> bytes:
@@ -154,8 +154,8 @@ class AgentCache:
     def _evict(self, checkpoint_id: str) -> None:
         served = self._agents.pop(checkpoint_id)
         self._hot.clear()
-        self._metrics.evictions += 1
-        self._metrics.agents_loaded = len(self._agents)
+        self.metrics.evictions += 1
+        self.metrics.agents_loaded = len(self._agents)
         task = asyncio.get_running_loop().create_task(served.close())
         self._closing.add(task)
         task.add_done_callback(self._closing.discard)

@@ -57,8 +57,8 @@ class ActionRoute:
             settings: how many agents are kept and how long a body may be.
             agents: the loaded agents, where the caller has made them.
         """
-        self._counters = ActionMetrics()
-        self._agents = agents or AgentCache(stores, settings.agents_cached, self._counters)
+        self._agents = agents or AgentCache(stores, settings.agents_cached, ActionMetrics())
+        self._counters = self._agents.metrics
         self._max_body_bytes = settings.max_body_bytes
 
     @staticmethod

@@ -11,7 +11,7 @@ from collections import OrderedDict
 from collections.abc import Callable
 from typing import NamedTuple, Protocol
 
-from service.domain.errors import NotFoundError
+from service.domain.errors import NotFoundError, StateConflictError
 from service.domain.ports import CheckpointStore, RunStore
 from service.domain.run import RunKind
 from service.serving.problems import NoCheckpointError, NoPolicyError, NotServableAgentError
@@ -96,7 +96,7 @@ class SelectorCache:
         asked_at = self._clock()
         try:
             checkpoint_id = await asyncio.to_thread(self._look_up, *key)
-        except BaseException:
+        except (NotFoundError, StateConflictError):
             self._answers.pop(key, None)
             raise
         finally:

@@ -1,12 +1,11 @@
 """Runs and checkpoints in memory, which count what they are asked."""
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from types import SimpleNamespace
 from typing import Any
 
-from service.domain.errors import NotFoundError
+from service.domain.errors import NotFoundError, StoreUnavailableError
 from service.domain.run import CheckpointInfo, Page, Run, RunKind, RunState
 
 
@@ -19,7 +18,7 @@ class MemoryStores:
     bundles: dict[str, bytes] = field(default_factory=dict)
     best: dict[str, str] = field(default_factory=dict)
     asked: list[tuple[str, ...]] = field(default_factory=list)
-    before_read: Callable[[], None] = lambda: None
+    is_down: bool = False
 
     @property
     def runs(self) -> Any:
@@ -61,6 +60,8 @@ class MemoryStores:
 
     def _resolve(self, run_id: str, selector: str) -> CheckpointInfo:
         self.asked.append(("resolve", run_id, selector))
+        if self.is_down:
+            raise StoreUnavailableError("The database does not answer.")
         wanted = self.best.get(run_id) if selector == "best" else selector
         info = self.infos.get(wanted or "")
         if info is None or info.run_id != run_id:
@@ -69,7 +70,6 @@ class MemoryStores:
 
     def _read(self, checkpoint_id: str) -> bytes:
         self.asked.append(("read", checkpoint_id))
-        self.before_read()
         if checkpoint_id not in self.bundles:
             raise NotFoundError(f"Checkpoint {checkpoint_id} does not match its digest.")
         return self.bundles[checkpoint_id]

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from service.domain.errors import NotFoundError
+from service.domain.errors import NotFoundError, StoreUnavailableError
 from service.domain.run import RunKind, RunState
 from service.serving.agents import FAILURE_REMEMBERED_S, AgentCache
 from service.serving.problems import (
@@ -77,6 +77,25 @@ def test_a_steady_stream_is_refreshed_in_the_background(
 
     runner.run(scenario())
     assert stores.count("resolve") == 2
+
+
+def test_a_database_that_does_not_answer_takes_no_fresh_answer_away(
+    cache: AgentCache, stores: MemoryStores, runner: asyncio.Runner
+) -> None:
+    async def scenario() -> None:
+        served = await cache.get("r", "best")
+        stores.is_down = True
+        cache.clock.now += TTL_S * 0.7
+        assert cache.warm("r", "best") is served  # and asks in the background
+        while stores.count("resolve") < 2:  # noqa: ASYNC110
+            await asyncio.sleep(0.001)
+        await asyncio.sleep(0.01)
+        assert cache.warm("r", "best") is served
+        cache.clock.now += TTL_S
+        with pytest.raises(StoreUnavailableError):
+            await cache.get("r", "best")
+
+    runner.run(scenario())
 
 
 def test_the_least_recently_used_agent_leaves_first(
