@@ -73,7 +73,10 @@ class ContextState:
                 "This context only plays, because it was given a rollout policy; leave out policy= to train."
             )
         if self._training is None:
-            self._training = Training(self._config, resume=self._resume, best=self._best)
+            resume, best = self._resume, self._best
+            if best is not None and (resume is None or _epoch(best) > _epoch(resume)):
+                best = resume  # what comes after the point of resuming is made again
+            self._training = Training(self._config, resume=resume, best=best)
         return self._training
 
     def _acting_agent(self) -> Agent:

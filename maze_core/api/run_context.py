@@ -211,9 +211,9 @@ class RunContext(ContextState):
         run_dir.forget_metrics_after(training.counters.epoch)
         with RunDirReporter(run_dir) as writer:
             reporters = Reporters([writer, reporter] if reporter is not None else [writer])
+            self._agent = None
             report = training.run(n_epochs, reporter=reporters, cancelled=cancelled, limits=limits)
         run_dir.write_report(report.to_dict())
-        self._agent = None
         return report
 
     @per_job
@@ -351,7 +351,7 @@ class RunContext(ContextState):
         """The context of a run directory or checkpoint file, with the configuration that it holds.
 
         It acts with ``checkpoint`` until it is trained further; ``train()`` goes on from the last checkpoint of a
-        directory, or from the file.
+        directory, or from the file, and starts anew in a directory that has only a ``best`` one.
 
         Args:
             path: run directory or checkpoint file.
@@ -369,7 +369,7 @@ class RunContext(ContextState):
             config = replace(config, objects=passed_again("env.factory", env, config))
         context = cls._of(config, run_dir)
         context._agent = load_agent(acting, objects=config.objects)
-        context._resume = acting if run_dir is None else resume_point(run_dir) or acting
+        context._resume = acting if run_dir is None else resume_point(run_dir)
         context._best = acting if run_dir is None else checkpoint_of(run_dir, "best") or acting
         return context
 

@@ -1,5 +1,6 @@
 """A run directory is gone on with: same configuration, adopted seeds, last checkpoint; anything else is refused."""
 
+import json
 import shutil
 
 import pytest
@@ -7,6 +8,7 @@ import yaml
 
 from maze_core import Checkpoint, GymMazeEnv, InvalidSpecificationError, RunContext
 from maze_core.errors import CheckpointError
+from maze_core.metrics import SilentReporter
 from tests.maze_core.api.own_parts import make_env
 from tests.maze_core.api.test_forms import QUICK
 
@@ -177,3 +179,35 @@ def test_contexts_without_a_directory_never_share_one(tmp_path) -> None:
 
     made = [new_run_dir(tmp_path, "same").path.name for _ in range(3)]
     assert made == ["same", "same-2", "same-3"]
+
+
+def test_a_run_killed_before_its_first_scheduled_checkpoint_starts_anew_and_ends_the_same(tmp_path):
+    """A ``best`` checkpoint is no exact point to go on from; the service starts anew as well."""
+    slow = {**QUICK, "algorithm.n_epochs": 3, "algorithm.checkpoint_every": 3}
+
+    class Killed(Exception):
+        """Stands for the death of the process."""
+
+    class Dies(SilentReporter):
+        def metrics(self, epoch, step, values):
+            if epoch == 2:
+                raise Killed
+
+    with RunContext(run_dir=tmp_path / "whole", overrides=slow, seed=1) as context:
+        whole = context.train()
+    with RunContext(run_dir=tmp_path / "killed", overrides=slow, seed=1) as context, pytest.raises(Killed):
+        context.train(reporter=Dies())
+    assert (tmp_path / "killed" / "checkpoints" / "best.ckpt").exists()
+    with RunContext.load(tmp_path / "killed") as loaded:
+        assert loaded.train().content_sha256 == whole.content_sha256
+
+
+def test_a_torn_last_line_of_metrics_is_written_again(tmp_path):
+    with RunContext(run_dir=tmp_path, overrides=QUICK, seed=1) as context:
+        context.train(1)
+    with (tmp_path / "metrics.jsonl").open("a") as file:
+        file.write('{"epoch": 2, "st')
+    with RunContext.load(tmp_path) as loaded:
+        loaded.train(1)
+    lines = (tmp_path / "metrics.jsonl").read_text().splitlines()
+    assert [json.loads(line)["epoch"] for line in lines] == [1, 2]
