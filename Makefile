@@ -58,7 +58,7 @@ test-slow: setup-test
 	$(BIN)/python -m pytest -m slow
 
 bench: setup-test
-	$(PIP) '.[bench]'
+	$(PIP) --editable '.[bench]'
 	$(BIN)/python -m benchmarks.train_throughput
 	$(BIN)/python -m benchmarks.serve_actions
 

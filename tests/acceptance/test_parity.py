@@ -24,19 +24,53 @@ SPECS = {
     },
 }
 
+SPECS["dicts"] = {
+    "algorithm": {
+        "_target_": "maze_core.PPOAlgorithmConfig",
+        "n_epochs": 2,
+        "epoch_length": 1,
+        "n_rollout_steps": 64,
+    },
+    "model": "flatten_concat",
+    "critic": "flatten_concat_shared",
+    "wrappers": {
+        "maze_core.envs.wrappers.reward_clipping.RewardClippingWrapper": {"min_val": -1, "max_val": 1}
+    },
+    "overrides": {
+        "env.name": "Acrobot-v1",
+        "model.policy.networks": [
+            {"_target_": "FlattenConcatPolicyNetConfig", "hidden_units": [32], "non_lin": "relu"}
+        ],
+    },
+    "seed": 9,
+}
+SPECS["experiment"] = {
+    "experiment": "cartpole_ppo_wrappers",
+    "overrides": {"algorithm.n_epochs": 1, "algorithm.epoch_length": 1, "runner.n_envs": 3},
+    "seed": 10,
+}
+
 IN_PYTHON = """
 import json, sys
 from maze_core import RunContext
 spec = json.loads(sys.argv[1])
 with RunContext(run_dir=sys.argv[2], **spec) as context:
     report = context.train()
-    print(json.dumps({"config_sha256": context.config_sha256, "content_sha256": report.content_sha256}))
+    digests = {"config_sha256": context.config_sha256, "content_sha256": report.content_sha256}
+    print(json.dumps({**digests, "metrics": report.metrics}))
 """
 
 
 def words(spec):
-    groups = [f"{key}={value}" for key, value in spec.items() if key != "overrides"]
-    return [*groups, *(f"{key}={value}" for key, value in spec["overrides"].items())]
+    """The spec as words of Hydra's override grammar."""
+    values = {**{key: value for key, value in spec.items() if key != "overrides"}, **spec["overrides"]}
+    return [f"{key}={word(value)}" for key, value in values.items()]
+
+
+def word(value):
+    if isinstance(value, dict):
+        return "{" + ",".join(f"{key}:{word(item)}" for key, item in value.items()) + "}"
+    return "[" + ",".join(map(word, value)) + "]" if isinstance(value, list) else str(value)
 
 
 def run(command, folder):
@@ -59,6 +93,7 @@ def test_python_command_line_and_http_give_the_same_digests(name, server, tmp_pa
     composed = run([sys.executable, "-m", "maze_core.cli", *arguments, "--cfg", "job"], tmp_path)
     assert f"config_sha256: {python['config_sha256']}" in composed
     assert report["content_sha256"] == python["content_sha256"]
+    assert report["metrics"] == python["metrics"]
 
     finished = server.wait(server.submit("train", spec))
     assert finished["state"] == "succeeded", finished
@@ -66,3 +101,4 @@ def test_python_command_line_and_http_give_the_same_digests(name, server, tmp_pa
     (last,) = [row for row in server.get(f"/v1/runs/{finished['id']}/checkpoints")["data"] if row["is_last"]]
     assert last["content_sha256"] == python["content_sha256"]
     assert finished["result"]["content_sha256"] == python["content_sha256"]
+    assert finished["result"]["metrics"] == python["metrics"]
