@@ -125,6 +125,18 @@ def check_tree(tree: Tree, policy: TrustPolicy) -> None:
     found.raise_if_any()
 
 
+def check_names(tree: Tree, policy: TrustPolicy) -> None:
+    """Check that every component a stored configuration names is on the list, without importing any.
+
+    Raises:
+        InvalidSpecificationError: with every problem found.
+    """
+    found = ProblemList()
+    if check_plain(tree, policy.limits, found):
+        _check_targets(tree, "", policy, found)
+    found.raise_if_any()
+
+
 def _check_argument(name: str, value: Any, policy: TrustPolicy, found: ProblemList) -> None:
     if name not in HTTP_ARGUMENTS:
         near = closest(name, HTTP_ARGUMENTS)

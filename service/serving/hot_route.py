@@ -7,7 +7,8 @@ other route.
 
 import asyncio
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from functools import partial
 from typing import Any, Protocol
 
 import msgspec
@@ -15,6 +16,7 @@ from prometheus_client.core import Metric
 from starlette.types import Receive, Scope, Send
 
 from maze_core.types import JSON
+from service.checkpoint_trust import CheckpointTrust
 from service.domain.errors import NotFoundError, ServiceError
 from service.serving.agents import AgentCache
 from service.serving.metrics import ActionMetrics
@@ -45,6 +47,14 @@ class ServingSettings(Protocol):
     def max_body_bytes(self) -> int:
         """Largest request body, in bytes."""
 
+    @property
+    def extra_targets(self) -> Sequence[str]:
+        """What the operator allows a checkpoint to name, beside the library's own."""
+
+    @property
+    def config_dirs(self) -> Sequence[str]:
+        """The operator's configuration modules; what they name is allowed too."""
+
 
 class ActionRoute:
     """The hot route; also a collector for a ``prometheus_client`` registry."""
@@ -57,7 +67,9 @@ class ActionRoute:
             settings: how many agents are kept and how long a body may be.
             agents: the loaded agents, where the caller has made them.
         """
-        self._agents = agents or AgentCache(stores, settings.agents_cached, ActionMetrics())
+        trust = CheckpointTrust(settings.extra_targets, settings.config_dirs)
+        load = partial(ServedAgent.load, trust=trust)
+        self._agents = agents or AgentCache(stores, settings.agents_cached, ActionMetrics(), load)
         self._counters = self._agents.metrics
         self._max_body_bytes = settings.max_body_bytes
 

@@ -14,6 +14,7 @@ import numpy as np
 
 from maze_core.errors import CheckpointError, NotServableError, SpaceMismatchError
 from maze_core.types import JSON, Action, ActorID
+from service.checkpoint_trust import CheckpointTrust
 from service.serving.batching import Batcher, Call, Job
 from service.serving.child_process import ChildProcess
 from service.serving.metrics import ActionMetrics
@@ -77,6 +78,7 @@ class ServedAgent:
         bundle: bytes,
         metrics: ActionMetrics,
         start_child: StartChild = ChildProcess.start,
+        trust: CheckpointTrust | None = None,
     ) -> "ServedAgent":
         """Load a checkpoint's bundle; the agent has then given the recorded actions.
 
@@ -85,7 +87,7 @@ class ServedAgent:
             DamagedCheckpointError: it is damaged, or does not act as it did when it was made.
             AgentGoneError: its child died while loading.
         """
-        agent, n_weights = await asyncio.to_thread(_load, checkpoint_id, bundle)
+        agent, n_weights = await asyncio.to_thread(_load, checkpoint_id, bundle, trust or CheckpointTrust())
         child = await start_child(bundle) if agent.needs_torch else None
         return cls(checkpoint_id, agent, metrics, on_loop=n_weights <= MAX_WEIGHTS_ON_LOOP, child=child)
 
@@ -135,13 +137,14 @@ class ServedAgent:
         return await asyncio.to_thread(self._act, call)
 
 
-def _load(checkpoint_id: str, bundle: bytes) -> "tuple[Agent, int]":
+def _load(checkpoint_id: str, bundle: bytes, trust: CheckpointTrust) -> "tuple[Agent, int]":
     """The agent and the number of its weights; one that needs torch is replayed in its child, not here."""
     from maze_core.agent import load_agent
     from maze_core.checkpoint import Checkpoint
 
     try:
         checkpoint = Checkpoint.from_bytes(bundle)
+        trust.check(checkpoint)
         agent = load_agent(checkpoint, check=False)
         if agent.servable and not agent.needs_torch:
             agent = load_agent(checkpoint, check=True)

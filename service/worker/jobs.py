@@ -11,12 +11,14 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from maze_core.errors import InvalidSpecificationError
+from service.checkpoint_trust import CheckpointTrust
 from service.domain.run import RunKind
 from service.worker import frames
 from service.worker.channel import Channel, PipeReporter
 from service.worker.child import Rules, StopWish
 
 if TYPE_CHECKING:
+    from maze_core.agent import Agent
     from maze_core.config.schema import RunConfig
     from maze_core.config.trust import TrustPolicy
     from maze_core.runners.evaluation import RolloutReport
@@ -37,7 +39,8 @@ def execute(start: frames.Start, channel: Channel, stop: StopWish, rules: Rules)
     if start.kind is RunKind.TRAIN:
         report = _train(start, RunConfig.from_tree(start.tree, "train"), reporter, stop)
     else:
-        report = _act(start, RunConfig.from_tree(start.tree, "rollout"), reporter, stop)
+        agent = None if start.agent is None else _agent(start.agent, rules)
+        report = _act(start, RunConfig.from_tree(start.tree, "rollout"), agent, reporter, stop)
     return frames.Result(stop_reason=report.stop_reason, result=report.to_dict())
 
 
@@ -95,11 +98,20 @@ def _train(start: frames.Start, config: "RunConfig", reporter: PipeReporter, sto
     return run_training(config, reporter=reporter, cancelled=stop, resume=resume)
 
 
-def _act(start: frames.Start, config: "RunConfig", reporter: PipeReporter, stop: StopWish) -> "RolloutReport":
+def _agent(bundle: bytes, rules: Rules) -> "Agent":
     from maze_core.agent import load_agent
+    from maze_core.checkpoint import Checkpoint
+
+    checkpoint = Checkpoint.from_bytes(bundle)
+    CheckpointTrust(rules.extra_targets, rules.config_dirs).check(checkpoint)
+    return load_agent(checkpoint)
+
+
+def _act(
+    start: frames.Start, config: "RunConfig", agent: "Agent | None", reporter: PipeReporter, stop: StopWish
+) -> "RolloutReport":
     from maze_core.runners.evaluation import run_evaluation, run_rollout
 
-    agent = None if start.agent is None else load_agent(start.agent)
     if start.kind is RunKind.EVALUATE and agent is not None:
         return run_evaluation(config, agent=agent, reporter=reporter, cancelled=stop)
     if start.kind is RunKind.EVALUATE:

@@ -90,7 +90,9 @@ def served() -> Iterator[tuple[Client, dict[str, Agent]]]:
         checkpoint = make_checkpoint(space)
         stores.add(name, f"c_{name}", checkpoint.to_bytes())
         agents[name] = load_agent(checkpoint)
-    settings = SimpleNamespace(agents_cached=len(agents), max_body_bytes=100_000)
+    settings = SimpleNamespace(
+        agents_cached=len(agents), max_body_bytes=100_000, extra_targets=[], config_dirs=[]
+    )
     with asyncio.Runner() as runner:
         route = ActionRoute(stores, settings)
         yield Client(route, runner), agents

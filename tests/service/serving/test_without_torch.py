@@ -18,11 +18,13 @@ from service.serving.hot_route import ActionRoute
 from tests.service.serving.asgi_client import Client
 from tests.service.serving.memory_stores import MemoryStores
 
+OWN = "tests.service.serving.own_network.PolicyNet"
 bundle, rows = sys.argv[1:]
 stores = MemoryStores()
 stores.add("r", "c", open(bundle, "rb").read())
 with asyncio.Runner() as runner:
-    route = ActionRoute(stores, SimpleNamespace(agents_cached=1, max_body_bytes=100_000))
+    limits = {"agents_cached": 1, "max_body_bytes": 100_000}
+    route = ActionRoute(stores, SimpleNamespace(**limits, extra_targets=[OWN], config_dirs=[]))
     answer = Client(route, runner).post("r", {"observations": json.loads(rows)})
     runner.run(route.close())
 print(json.dumps([answer.status, answer.json.get("actions"), "torch" in sys.modules]))
