@@ -61,6 +61,7 @@ bench: setup-test
 	$(PIP) --editable '.[bench]'
 	$(BIN)/python -m benchmarks.train_throughput
 	$(BIN)/python -m benchmarks.serve_actions
+	$(BIN)/python -m benchmarks.first_metrics
 
 format: setup-test
 	$(BIN)/ruff check --fix .

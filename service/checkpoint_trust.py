@@ -5,7 +5,7 @@ loaded: in the API, in a serving child, or in the child of a rollout.
 """
 
 from collections.abc import Sequence
-from functools import cached_property
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from maze_core.checkpoint import Checkpoint
@@ -13,6 +13,14 @@ from maze_core.errors import CheckpointError, InvalidSpecificationError
 
 if TYPE_CHECKING:
     from maze_core.config.trust import TrustPolicy
+
+
+@lru_cache(maxsize=1)
+def trust_policy(extra_targets: tuple[str, ...] = (), config_dirs: tuple[str, ...] = ()) -> "TrustPolicy":
+    """What a stored tree may name: the library's list, the operator's additions, any registered environment."""
+    from maze_core.config.trust import default_policy
+
+    return default_policy(extra=extra_targets, config_dirs=config_dirs)
 
 
 class CheckpointTrust:
@@ -23,12 +31,6 @@ class CheckpointTrust:
         self._extra_targets = tuple(extra_targets)
         self._config_dirs = tuple(config_dirs)
 
-    @cached_property
-    def _policy(self) -> "TrustPolicy":
-        from maze_core.config.trust import default_policy
-
-        return default_policy(extra=self._extra_targets, config_dirs=self._config_dirs)
-
     def check(self, checkpoint: Checkpoint) -> None:
         """Raise :class:`CheckpointError` when the configuration names something that is not on the list."""
         from maze_core.config.trust import check_names
@@ -37,6 +39,6 @@ class CheckpointTrust:
         if not isinstance(config, dict):
             raise CheckpointError("The checkpoint has no configuration.")
         try:
-            check_names(config, self._policy)
+            check_names(config, trust_policy(self._extra_targets, self._config_dirs))
         except InvalidSpecificationError as error:
             raise CheckpointError(f"The checkpoint's configuration is not allowed here: {error}") from error

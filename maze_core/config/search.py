@@ -5,10 +5,10 @@ An experiment's file says it under ``sweep``. Such an experiment is several runs
 
 from typing import Annotated, Any, Literal
 
-from pydantic import ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 from pydantic.dataclasses import dataclass
 
-STRICT = ConfigDict(extra="forbid", allow_inf_nan=False)
+from maze_core.config.fields import STRICT
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)

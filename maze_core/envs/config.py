@@ -6,12 +6,13 @@ The YAML twins are in ``conf/env``. Nothing here imports the environment before 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import field
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
 import gymnasium
-from pydantic import BeforeValidator, ConfigDict, Field
+from pydantic import ConfigDict
 from pydantic.dataclasses import dataclass
 
+from maze_core.config.fields import OptionalPositiveInt
 from maze_core.envs.core_env import StructuredEnv
 from maze_core.envs.gym_env import GymEnv, make_gym
 from maze_core.envs.per_env import PerEnvVectorEnv
@@ -20,11 +21,6 @@ from maze_core.errors import EnvError
 
 Execution = Literal["dev", "local"]
 Vectorization = Literal["per_env", "native"]
-
-StepLimit = Annotated[
-    Annotated[int, Field(ge=1)] | None, BeforeValidator(lambda value: None if value == 0 else value)
-]
-"""A number of steps; None (or 0, as some write it) is no limit of ours."""
 
 _STRICT = ConfigDict(extra="forbid", arbitrary_types_allowed=True)
 
@@ -83,7 +79,7 @@ class GymEnvConfig(EnvConfig):
     """Registered id, such as ``CartPole-v1``; ``module:Env-v0`` imports the module first."""
     kwargs: dict[str, Any] = field(default_factory=dict)
     """Keyword arguments of the environment."""
-    max_episode_steps: StepLimit = None
+    max_episode_steps: OptionalPositiveInt = None
     """Steps after which an episode is truncated; None keeps the limit the id is registered with."""
     vectorization: Vectorization = "per_env"
     """``per_env`` steps environments one by one, ``native`` uses the environment's own vector form."""
@@ -108,7 +104,7 @@ class LegacyGymEnvConfig(EnvConfig):
     """Id in the registry of ``gym``, not of gymnasium."""
     kwargs: dict[str, Any] = field(default_factory=dict)
     """Keyword arguments of the environment."""
-    max_episode_steps: StepLimit = None
+    max_episode_steps: OptionalPositiveInt = None
     """Steps after which an episode is truncated; None keeps the limit the id is registered with."""
 
     def make(self) -> StructuredEnv:

@@ -4,20 +4,15 @@ import copy
 from dataclasses import asdict
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, ConfigDict, Field
+from pydantic import Field
 from pydantic.dataclasses import dataclass
 
 from maze_core.config.describe import Describer
+from maze_core.config.fields import STRICT, OptionalPositiveInt, PositiveInt
 from maze_core.config.instantiate import instantiate
 from maze_core.config.normal_form import SEEDS, check_seed
 from maze_core.errors import ProblemList
 from maze_core.types import Tree
-
-STRICT = ConfigDict(extra="forbid", allow_inf_nan=False)
-
-PositiveInt = Annotated[int, Field(ge=1)]
-ZeroIsOff = BeforeValidator(lambda value: None if value == 0 and not isinstance(value, bool) else value)
-OptionalPositiveInt = Annotated[PositiveInt | None, ZeroIsOff]
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)

@@ -4,7 +4,7 @@ import os
 
 from pydantic.dataclasses import dataclass
 
-from maze_core.runners.config import STRICT, OptionalPositiveInt
+from maze_core.config.fields import STRICT, OptionalPositiveInt
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)

@@ -4,14 +4,8 @@ from typing import TYPE_CHECKING
 
 from pydantic.dataclasses import dataclass
 
-from maze_core.trainers.config import (
-    STRICT,
-    ActorCriticConfig,
-    Coefficient,
-    Fraction,
-    OptionalPositiveFloat,
-    PositiveInt,
-)
+from maze_core.config.fields import STRICT, OptionalPositiveFloat, PositiveInt
+from maze_core.trainers.config import ActorCriticConfig, Coefficient, Fraction
 
 if TYPE_CHECKING:
     from maze_core.trainers.a2c import A2C

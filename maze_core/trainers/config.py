@@ -1,20 +1,12 @@
-"""Settings that every algorithm shares: the loop's budgets, evaluation and checkpoints. Imports no torch.
-
-Where the reference framework writes 0 for "off", 0 is accepted and stored as null.
-"""
+"""Settings that every algorithm shares: the loop's budgets, evaluation and checkpoints. Imports no torch."""
 
 from dataclasses import field, replace
 from typing import Annotated, Any, Literal, TypeAlias
 
-from pydantic import BeforeValidator, ConfigDict, Field
+from pydantic import BeforeValidator, Field
 from pydantic.dataclasses import dataclass
 
-STRICT = ConfigDict(extra="forbid", allow_inf_nan=False)
-"""Unknown keys and numbers that are not finite are refused."""
-
-
-def _zero_is_off(value: Any) -> Any:
-    return None if value == 0 and not isinstance(value, bool) else value
+from maze_core.config.fields import STRICT, OptionalPositiveFloat, OptionalPositiveInt, PositiveInt
 
 
 def _described(value: Any) -> Any:
@@ -26,14 +18,8 @@ def _described(value: Any) -> Any:
     return value
 
 
-ZeroIsOff = BeforeValidator(_zero_is_off)
-"""0 means "off" and becomes null."""
-
 Fraction: TypeAlias = Annotated[float, Field(ge=0.0, le=1.0)]
 Coefficient: TypeAlias = Annotated[float, Field(ge=0.0)]
-PositiveInt: TypeAlias = Annotated[int, Field(ge=1)]
-OptionalPositiveInt: TypeAlias = Annotated[Annotated[int, Field(ge=1)] | None, ZeroIsOff]
-OptionalPositiveFloat: TypeAlias = Annotated[Annotated[float, Field(gt=0.0)] | None, ZeroIsOff]
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)

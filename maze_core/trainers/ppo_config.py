@@ -5,7 +5,8 @@ from typing import TYPE_CHECKING, Annotated
 from pydantic import Field
 from pydantic.dataclasses import dataclass
 
-from maze_core.trainers.config import STRICT, ActorCriticConfig, OptionalPositiveFloat, PositiveInt
+from maze_core.config.fields import STRICT, OptionalPositiveFloat, PositiveInt
+from maze_core.trainers.config import ActorCriticConfig
 
 if TYPE_CHECKING:
     from maze_core.trainers.ppo import PPO

@@ -6,7 +6,6 @@ configuration itself names the value it could not find.
 
 import difflib
 import logging
-import math
 import re
 from collections.abc import Mapping, Sequence
 from http import HTTPStatus
@@ -21,24 +20,13 @@ from maze_core.errors import InvalidSpecificationError
 from service.api.json_values import pointer_to
 from service.api.pointers import specification_errors
 from service.domain.errors import (
-    CapacityError,
-    IdempotencyConflictError,
-    NotFoundError,
     ServiceError,
-    StateConflictError,
-    StoreUnavailableError,
 )
+from service.error_answers import answer_to
 from service.problem_body import PROBLEM_JSON, problem_body, problem_bytes, request_id_of
 
 logger = logging.getLogger(__name__)
 
-_STATUS: tuple[tuple[type[ServiceError], int], ...] = (
-    (NotFoundError, 404),
-    (StateConflictError, 409),
-    (IdempotencyConflictError, 422),
-    (CapacityError, 503),
-    (StoreUnavailableError, 503),
-)
 _CODES = {400: "bad_request", 404: "not_found", 405: "method_not_allowed", 413: "payload_too_large"}
 MOST_ERRORS = 32
 """Mistakes that one answer lists; a hostile body can hold a hundred thousand."""
@@ -131,20 +119,10 @@ def problem_of(request: Request, error: Exception) -> RequestProblem:
 
 
 def _service_problem(error: ServiceError) -> RequestProblem:
-    status = next((status for kind, status in _STATUS if isinstance(error, kind)), 500)
-    headers = {}
-    details = dict(error.details)
-    if isinstance(error, StoreUnavailableError):
-        logger.warning("%s", error)  # the driver's words may name hosts and files: they are not for clients
-        error = StoreUnavailableError("The database does not answer; try again.")
-    if status == 503:
-        headers["Retry-After"] = str(max(1, math.ceil(getattr(error, "retry_after_s", 1.0))))
-    if status == 409:
-        retry_after_s = details.pop("retry_after_s", None)
-        headers["x-should-retry"] = "false" if retry_after_s is None else "true"
-        if isinstance(retry_after_s, int | float):
-            headers["Retry-After"] = str(max(1, math.ceil(retry_after_s)))
-    return RequestProblem(status, error.code, sentence(str(error)), headers=headers, details=details)
+    answer = answer_to(error)
+    return RequestProblem(
+        answer.status, error.code, sentence(answer.detail), headers=answer.headers, details=answer.details
+    )
 
 
 def _specification_problem(request: Request, error: InvalidSpecificationError) -> RequestProblem:

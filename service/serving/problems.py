@@ -13,17 +13,15 @@ RequestError                     the request itself cannot be answered: 405, 413
 Whatever else is raised is a mistake of ours: the security layer logs it and answers 500.
 """
 
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from service.domain.errors import (
     CapacityError,
-    NotFoundError,
     ServiceError,
     StateConflictError,
-    StoreUnavailableError,
 )
+from service.error_answers import answer_to
 from service.problem_body import PROBLEM_JSON, problem_body, problem_bytes, request_id_of
 
 
@@ -83,37 +81,25 @@ class RequestError(Exception):
         return cls(422, "invalid_request", message, errors=(mistake,))
 
 
-_STATUS: tuple[tuple[type[ServiceError], int], ...] = (
-    (NotFoundError, 404),
-    (StateConflictError, 409),
-    (CapacityError, 503),
-    (StoreUnavailableError, 503),
-)
-
-
 def problem_answer(
     error: RequestError | ServiceError, scope: Mapping[str, Any]
 ) -> tuple[int, list[tuple[bytes, bytes]], bytes]:
     """Status, headers and problem+json body for an error."""
-    details: dict[str, Any] = {}
+    details: Mapping[str, Any] = {}
+    detail = str(error)
     errors: Sequence[Mapping[str, Any]] = ()
     headers = [(b"content-type", PROBLEM_JSON.encode())]
     if isinstance(error, RequestError):
         status, errors = error.status, error.errors
         headers.extend(error.headers)
     else:
-        status, details = status_of(error), dict(error.details)
-        retry_after_s = details.pop("retry_after_s", getattr(error, "retry_after_s", None))
-        if status == 409:
-            headers.append((b"x-should-retry", b"false" if retry_after_s is None else b"true"))
-        elif status == 503:
-            retry_after_s = retry_after_s or 1.0
-        if retry_after_s is not None:
-            headers.append((b"retry-after", b"%d" % max(1, math.ceil(retry_after_s))))
+        answer = answer_to(error)
+        status, detail, details = answer.status, answer.detail, answer.details
+        headers.extend((name.encode(), value.encode()) for name, value in answer.headers.items())
     body = problem_body(
         status,
         error.code,
-        str(error),
+        detail,
         instance=str(scope.get("path", "")),
         request_id=request_id_of(scope),
         errors=errors,
@@ -122,8 +108,3 @@ def problem_answer(
     content = problem_bytes(body)
     headers.append((b"content-length", b"%d" % len(content)))
     return status, headers, content
-
-
-def status_of(error: ServiceError) -> int:
-    """The HTTP status of a service error."""
-    return next((status for kind, status in _STATUS if isinstance(error, kind)), 500)

@@ -7,11 +7,10 @@ database it came from is not the place where trust begins.
 import importlib
 import sys
 from collections.abc import Sequence
-from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from maze_core.errors import InvalidSpecificationError
-from service.checkpoint_trust import CheckpointTrust
+from service.checkpoint_trust import CheckpointTrust, trust_policy
 from service.domain.run import RunKind
 from service.worker import frames
 from service.worker.channel import Channel, PipeReporter
@@ -20,7 +19,6 @@ from service.worker.child import Rules, StopWish
 if TYPE_CHECKING:
     from maze_core.agent import Agent
     from maze_core.config.schema import RunConfig
-    from maze_core.config.trust import TrustPolicy
     from maze_core.runners.evaluation import RolloutReport
     from maze_core.trainers.fit import TrainReport
 
@@ -80,14 +78,6 @@ def _can_be_made(entry_point: Any) -> bool:
     except Exception:  # whatever importing an environment may raise, most often a missing dependency
         return False
     return callable(creator) and not getattr(creator, "__name__", "").startswith("_raise_")
-
-
-@lru_cache(maxsize=1)
-def trust_policy(extra_targets: tuple[str, ...] = (), config_dirs: tuple[str, ...] = ()) -> "TrustPolicy":
-    """What a tree may name here: the library's list, the operator's additions, any registered environment."""
-    from maze_core.config.trust import default_policy
-
-    return default_policy(extra=extra_targets, config_dirs=config_dirs)
 
 
 def _train(start: frames.Start, config: "RunConfig", reporter: PipeReporter, stop: StopWish) -> "TrainReport":

@@ -43,7 +43,7 @@ import torch  # noqa: E402  (after the calls above: it takes seconds)
 
 import maze_core  # noqa: E402
 import service.worker.child  # noqa: E402, F401
-from service.worker.jobs import trust_policy  # noqa: E402
+from service.checkpoint_trust import trust_policy  # noqa: E402
 
 PACKAGES = ("data", "envs", "evaluation", "models", "objectives", "rollout", "runners", "trainers")
 """Parts of the library that runs are made of; each imports most of itself only when it is used."""
