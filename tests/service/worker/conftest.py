@@ -111,6 +111,7 @@ class Bench:
 
         def is_stopped_outside() -> bool:
             worker.send_signal(signal.SIGSTOP)
+            os.waitid(os.P_PID, worker.pid, os.WSTOPPED)  # a signal is sent before it is obeyed
             connection = dbapi2.connect(self.url.removeprefix("sqlite:///"), timeout=0)
             try:
                 connection.execute("BEGIN IMMEDIATE").connection.rollback()
