@@ -33,7 +33,7 @@ $(VENV)/.installed: $(VENV)/.torch pyproject.toml constraints.txt
 	@touch $@
 
 $(VENV)/.installed-test: $(VENV)/.torch pyproject.toml constraints.txt
-	$(PIP) --editable '.[test,gym,postgres,optuna]'
+	$(PIP) --editable '.[test,gym,postgres,optuna,video]'
 	@touch $@ $(VENV)/.installed
 
 serve: setup

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from maze_core.agent import Agent, load_agent
     from maze_core.api.run_context import RunContext
+    from maze_core.api.sweep_report import JobsReporter
     from maze_core.checkpoint import Checkpoint
     from maze_core.config import RunConfig, compose_run, config_groups, config_module
     from maze_core.envs.config import EnvConfig, GymEnvConfig, LegacyGymEnvConfig
@@ -24,9 +25,10 @@ if TYPE_CHECKING:
         RewardScalingWrapper,
         Wrapper,
     )
-    from maze_core.errors import InvalidSpecificationError, MazeError
+    from maze_core.errors import InvalidSpecificationError, JobFailedError, MazeError
     from maze_core.evaluation.evaluate import EvalReport
     from maze_core.evaluation.rollout_evaluator import RolloutEvaluator
+    from maze_core.evaluation.rollout_report import RolloutReport
     from maze_core.models.composers import (
         CustomModelComposer,
         ProbabilisticPolicyComposer,
@@ -46,9 +48,11 @@ if TYPE_CHECKING:
         TorchPolicyConfig,
     )
     from maze_core.models.distribution_mapper import DistributionMapper
+    from maze_core.rollout.recording import Trajectory, load_trajectory
     from maze_core.runners.config import RolloutRunnerConfig, TrainingRunnerConfig
     from maze_core.trainers.a2c_config import A2CAlgorithmConfig
     from maze_core.trainers.config import RolloutEvaluatorConfig
+    from maze_core.trainers.fit import TrainReport
     from maze_core.trainers.ppo_config import PPOAlgorithmConfig
     from maze_core.types import ActorID
 
@@ -72,6 +76,8 @@ _HOMES = {
     "GymEnvConfig": "maze_core.envs.config",
     "GymMazeEnv": "maze_core.envs.gym_env",
     "InvalidSpecificationError": "maze_core.errors",
+    "JobFailedError": "maze_core.errors",
+    "JobsReporter": "maze_core.api.sweep_report",
     "LegacyGymEnvConfig": "maze_core.envs.config",
     "LogStatsWrapper": _WRAPPERS,
     "MazeEnv": "maze_core.envs.maze_env",
@@ -87,6 +93,7 @@ _HOMES = {
     "RewardScalingWrapper": _WRAPPERS,
     "RolloutEvaluator": "maze_core.evaluation.rollout_evaluator",
     "RolloutEvaluatorConfig": "maze_core.trainers.config",
+    "RolloutReport": "maze_core.evaluation.rollout_report",
     "RolloutRunnerConfig": "maze_core.runners.config",
     "RunConfig": "maze_core.config",
     "RunContext": "maze_core.api.run_context",
@@ -98,12 +105,15 @@ _HOMES = {
     "TemplateModelComposer": _COMPOSERS,
     "TemplateModelConfig": _MODELS,
     "TorchPolicyConfig": _MODELS,
+    "TrainReport": "maze_core.trainers.fit",
     "TrainingRunnerConfig": "maze_core.runners.config",
+    "Trajectory": "maze_core.rollout.recording",
     "Wrapper": _WRAPPERS,
     "compose_run": "maze_core.config",
     "config_groups": "maze_core.config",
     "config_module": "maze_core.config",
     "load_agent": "maze_core.agent",
+    "load_trajectory": "maze_core.rollout.recording",
     "to_gymnasium": "maze_core.envs.maze_env",
 }
 
@@ -123,6 +133,8 @@ __all__ = [
     "GymEnvConfig",
     "GymMazeEnv",
     "InvalidSpecificationError",
+    "JobFailedError",
+    "JobsReporter",
     "LegacyGymEnvConfig",
     "LogStatsWrapper",
     "MazeEnv",
@@ -138,6 +150,7 @@ __all__ = [
     "RewardScalingWrapper",
     "RolloutEvaluator",
     "RolloutEvaluatorConfig",
+    "RolloutReport",
     "RolloutRunnerConfig",
     "RunConfig",
     "RunContext",
@@ -149,12 +162,15 @@ __all__ = [
     "TemplateModelComposer",
     "TemplateModelConfig",
     "TorchPolicyConfig",
+    "TrainReport",
     "TrainingRunnerConfig",
+    "Trajectory",
     "Wrapper",
     "compose_run",
     "config_groups",
     "config_module",
     "load_agent",
+    "load_trajectory",
     "to_gymnasium",
 ]
 

@@ -13,13 +13,21 @@ import numpy as np
 from gymnasium import spaces
 
 from maze_core.checkpoint import Checkpoint
-from maze_core.data.spaces import check_value, space_from_json, space_to_json
+from maze_core.config.nodes import shown
+from maze_core.data.spaces import check_value
+from maze_core.envs.env_spaces import described_spaces
 from maze_core.envs.wrappers.stack import build_wrappers
 from maze_core.envs.wrappers.wrapper import ProcessedObservation, Wrapper, bind_wrappers
-from maze_core.errors import CheckpointError, InvalidSpecificationError, NotServableError, SpaceMismatchError
+from maze_core.errors import (
+    CheckpointError,
+    InvalidSpecificationError,
+    NotServableError,
+    Problem,
+    SpaceMismatchError,
+)
 from maze_core.models.acting import ActingPolicy, to_env_actions
 from maze_core.models.rebuilt import stored_policy
-from maze_core.types import JSON, Action, ActorID, Array, Observation, StepKey, Tree
+from maze_core.types import JSON, Action, ActorID, Array, Observation, StepKey
 
 SpacesByKey = Mapping[StepKey, spaces.Dict]
 
@@ -58,7 +66,7 @@ class Agent:
         self,
         observation: JSON,
         *,
-        actor_id: ActorID | None = None,
+        actor_id: ActorID | tuple[StepKey, int] | None = None,
         deterministic: bool = True,
         rng: np.random.Generator | None = None,
     ) -> Action:
@@ -75,6 +83,7 @@ class Agent:
 
         Raises:
             SpaceMismatchError: the observation does not fit its space, or there is no such actor.
+            InvalidSpecificationError: ``deterministic`` is neither True nor False.
             NotServableError: the checkpoint's wrappers have no pure form.
         """
         actor = self.actor(actor_id)
@@ -91,7 +100,7 @@ class Agent:
         self,
         observations: Observation,
         *,
-        actor_id: ActorID | None = None,
+        actor_id: ActorID | tuple[StepKey, int] | None = None,
         deterministic: bool = True,
         rng: np.random.Generator | None = None,
     ) -> Action:
@@ -108,9 +117,12 @@ class Agent:
             head → ``[B, …]``: the env's actions for raw observations, the wrapped env's for processed ones.
 
         Raises:
+            SpaceMismatchError: there is no such actor.
+            InvalidSpecificationError: ``deterministic`` is neither True nor False.
             NotServableError: the checkpoint's wrappers have no pure form.
         """
         key, agent_id = self.actor(actor_id)
+        deterministic = _truth(deterministic, "deterministic")
         is_raw = not isinstance(observations, ProcessedObservation)
         if is_raw:
             observations = self.process(key, observations)
@@ -152,25 +164,33 @@ class Agent:
             raise SpaceMismatchError(f"The observation must have exactly {_names(space)}.")
         return {name: check_value(space[name], value[name], f"/{name}") for name in space}
 
-    def actor(self, actor_id: ActorID | None) -> ActorID:
+    def actor(self, actor_id: ActorID | tuple[StepKey, int] | None) -> ActorID:
         """The actor meant, checked.
 
         Raises:
-            SpaceMismatchError: there is no such sub-step or agent.
+            SpaceMismatchError: there is no such sub-step or agent, or this is no pair of them.
         """
-        actor = self.default_actor if actor_id is None else ActorID(*actor_id)
-        if actor.step_key not in self.observation_spaces:
+        if actor_id is None:
+            return self.default_actor
+        if not isinstance(actor_id, tuple | list) or len(actor_id) != 2:
+            raise SpaceMismatchError(
+                f"An actor is a pair of a sub-step and an agent, such as {tuple(self.default_actor)}, "
+                f"not {shown(actor_id)}.",
+                "/actor_id",
+            )
+        step_key, agent_id = map(_plain, actor_id)
+        if type(step_key) not in (int, str) or step_key not in self.observation_spaces:
             known = ", ".join(repr(key) for key in self.observation_spaces)
             raise SpaceMismatchError(
-                f"There is no sub-step {actor.step_key!r}; there is {known}.", "/actor_id/0"
+                f"There is no sub-step {shown(step_key)}; there is {known}.", "/actor_id/0"
             )
-        count = self.agent_counts.get(actor.step_key, 1)
-        if not (isinstance(actor.agent_id, int) and (0 <= actor.agent_id < count or count < 0)):
+        count = self.agent_counts.get(step_key, 1)
+        if type(agent_id) is not int or agent_id < 0 or 0 <= count <= agent_id:
+            has = f"agents 0 to {count - 1}" if count >= 0 else "agents from 0 on"
             raise SpaceMismatchError(
-                f"Sub-step {actor.step_key!r} has agents 0 to {count - 1}, not {actor.agent_id!r}.",
-                "/actor_id/1",
+                f"Sub-step {step_key!r} has {has}, not {shown(agent_id)}.", "/actor_id/1"
             )
-        return actor
+        return ActorID(step_key, agent_id)
 
     def action_json(self, action: Action) -> JSON:
         """An action as JSON: the bare value where its one head is ``action``, an object otherwise."""
@@ -205,21 +225,6 @@ def load_agent(
     return agent
 
 
-def describe_spaces(
-    observation_spaces: SpacesByKey, action_spaces: SpacesByKey, agent_counts: Mapping[StepKey, int]
-) -> list[Tree]:
-    """Spaces per step key as JSON, for a checkpoint."""
-    return [
-        {
-            "step_key": key,
-            "observation": space_to_json(observation_spaces[key]),
-            "action": space_to_json(action_spaces[key]),
-            "agents": agent_counts.get(key, 1),
-        }
-        for key in observation_spaces
-    ]
-
-
 def record_actions(agent: Agent, observations: Mapping[StepKey, Observation]) -> dict[str, Array]:
     """Raw observations and this agent's actions on them, as the arrays of a checkpoint's ``recorded/``."""
     arrays: dict[str, Array] = {}
@@ -235,20 +240,17 @@ def record_actions(agent: Agent, observations: Mapping[StepKey, Observation]) ->
 
 def _build(checkpoint: Checkpoint, objects: Mapping[str, object]) -> Agent:
     identity = checkpoint.identity
-    described = identity["spaces"]
-    observation_spaces = {entry["step_key"]: _dict_space(entry["observation"]) for entry in described}
-    action_spaces = {entry["step_key"]: _dict_space(entry["action"]) for entry in described}
+    raw = described_spaces(identity["spaces"])
     wrappers = build_wrappers(identity["config"]["wrappers"], objects)
-    seen, policy_actions = bind_wrappers(wrappers, observation_spaces, action_spaces)
+    seen, policy_actions = bind_wrappers(wrappers, raw.observation_spaces, raw.action_spaces)
     for i, wrapper in enumerate(wrappers):
         wrapper.load_state_dict(checkpoint.section(f"wrappers/{i}"))
-    agent_counts = {entry["step_key"]: entry["agents"] for entry in described}
     return Agent(
-        observation_spaces=observation_spaces,
-        action_spaces=action_spaces,
-        agent_counts=agent_counts,
+        observation_spaces=raw.observation_spaces,
+        action_spaces=raw.action_spaces,
+        agent_counts=raw.agent_counts,
         wrappers=wrappers,
-        policy=stored_policy(checkpoint, objects, seen, policy_actions, agent_counts),
+        policy=stored_policy(checkpoint, objects, seen, policy_actions, raw.agent_counts),
         policy_action_spaces=policy_actions,
         checkpoint_sha256=checkpoint.content_sha256,
         servable=identity["servable"],
@@ -282,11 +284,16 @@ def _below(arrays: Mapping[str, Array], prefix: str) -> dict[str, Array]:
     return {name[len(prefix) :]: array for name, array in arrays.items() if name.startswith(prefix)}
 
 
-def _dict_space(described: Any) -> spaces.Dict:
-    space = space_from_json(described)
-    if not isinstance(space, spaces.Dict):
-        raise CheckpointError("The checkpoint's spaces are not Dict spaces.")
-    return space
+def _truth(value: object, path: str) -> bool:
+    if not isinstance(value, bool | np.bool_):
+        message = f"takes True or False, not {shown(value)}."
+        raise InvalidSpecificationError([Problem(path=path, message=message, code="wrong_type")])
+    return bool(value)
+
+
+def _plain(value: Any) -> Any:
+    """A number of numpy's as one of Python's."""
+    return int(value) if isinstance(value, np.integer) else value
 
 
 def _unbatched(values: Any) -> Any:

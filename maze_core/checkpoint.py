@@ -123,15 +123,17 @@ class Checkpoint:
         """
         try:
             identity, manifest, tensors = _read_members(data)
+            is_known = manifest.pop("format", None) == FORMAT
+            expected = manifest.pop("content_sha256", None)
+            checkpoint = cls(identity=identity, tensors=tensors, provenance=manifest)
+            is_whole = checkpoint.content_sha256 == expected
         except _UNREADABLE as error:
-            raise CheckpointError(f"This is not a checkpoint, or it is damaged: {error}") from error
-        if manifest.pop("format", None) != FORMAT:
+            raise CheckpointError(f"This is not a checkpoint, or it is damaged: {error}.") from error
+        if not is_known:
             raise CheckpointError(
                 "The checkpoint was written by another version; its format is not known here."
             )
-        expected = manifest.pop("content_sha256", None)
-        checkpoint = cls(identity=identity, tensors=tensors, provenance=manifest)
-        if checkpoint.content_sha256 != expected:
+        if not is_whole:
             raise CheckpointError("The checkpoint is damaged: its content does not match its digest.")
         return checkpoint
 
@@ -141,11 +143,20 @@ class Checkpoint:
 
     @classmethod
     def read(cls, path: Path) -> "Checkpoint":
-        """Read a bundle from a file; raises :class:`CheckpointError`."""
+        """Read a bundle from a file.
+
+        Raises:
+            CheckpointError: it cannot be read, or as with :meth:`from_bytes`; the message names the file.
+        """
         try:
-            return cls.from_bytes(path.read_bytes())
+            data = path.read_bytes()
         except OSError as error:
             raise CheckpointError(f"The checkpoint {path} cannot be read: {error.strerror}.") from error
+        try:
+            return cls.from_bytes(data)
+        except CheckpointError as error:
+            message = f"{path}: {error} Take another checkpoint of the run, or a copy of this one."
+            raise CheckpointError(message) from error
 
 
 def _read_members(data: bytes) -> tuple[Tree, Tree, dict[str, Array]]:

@@ -5,6 +5,8 @@ checkpoints/best.ckpt   best evaluation · last.ckpt · epoch-00005.ckpt (schedu
 metrics.jsonl           one line per epoch
 report.json             how training ended
 tensorboard/            event files
+videos/                 epoch-00005.mp4 beside each scheduled checkpoint, best.mp4; where they were asked for
+rollouts/001            a saved rollout: config.yaml, report.json, trajectories/, videos/
 """
 
 import contextlib
@@ -31,8 +33,17 @@ FILES = {
     "checkpoints/last.ckpt": "the end: where training goes on",
     "checkpoints/epoch-*.ckpt": f"the last {KEEP_SCHEDULED} scheduled ones: training goes on from them bit by bit",
     "tensorboard/": "the metrics as TensorBoard events",
+    "videos/": "where asked for: the policy at each scheduled checkpoint, and the best one at the end",
+    "rollouts/": "saved rollouts, one folder each",
 }
 """What a run directory holds, told in its report."""
+ROLLOUT_FILES = {
+    "report.json": "returns and lengths of the episodes: this file",
+    "config.yaml": "what was played: environment, wrappers, policy, seeds",
+    "trajectories/": "each episode's observations, actions and rewards; maze_core.load_trajectory reads them",
+    "videos/": "where asked for: the first episodes",
+}
+"""What the folder of a rollout holds, told in its report."""
 _EPOCH = re.compile(r"epoch-(\d+)\.ckpt$")
 
 
@@ -51,16 +62,25 @@ class RunDir:
         self, tree: Tree, config_sha256: str, undescribed: Mapping[str, str] | None = None
     ) -> None:
         """Store the resolved configuration; ``undescribed`` names the parts that were live objects, by path."""
-        record = {"config_sha256": config_sha256, "undescribed": dict(undescribed or {}), "config": tree}
-        text = yaml.safe_dump(record, sort_keys=False, width=110)
-        write_atomically(self.path / "config.yaml", text.encode())
+        _write_config(self.path, tree, config_sha256, undescribed or {})
 
     def read_config(self) -> Tree | None:
-        """The stored configuration; None when there is none."""
+        """The stored configuration; None when there is none.
+
+        Raises:
+            CheckpointError: the file is damaged; the message names it.
+        """
         path = self.path / "config.yaml"
-        if not path.exists():
+        stored = _read(path)
+        if stored is None:
             return None
-        return dict(yaml.safe_load(path.read_text())["config"])
+        try:
+            record = yaml.safe_load(stored)
+        except (yaml.YAMLError, ValueError, RecursionError) as error:
+            raise _damaged_config(path, " ".join(str(error).split())) from error
+        if not isinstance(record, dict) or not isinstance(record.get("config"), dict):
+            raise _damaged_config(path, "there is no configuration in it")
+        return dict(record["config"])
 
     def append_metrics(self, epoch: int, step: int, values: Mapping[str, float]) -> None:
         """Add one line; the file starts anew before ``epoch`` when a run was resumed earlier than it stopped."""
@@ -79,17 +99,18 @@ class RunDir:
         """The lines of ``metrics.jsonl``: ``epoch``, ``step`` and the values measured there.
 
         A last line that was torn when the process died is left out; its epoch is measured again.
+
+        Raises:
+            CheckpointError: another line is damaged; the message names file and line.
         """
         path = self.path / "metrics.jsonl"
-        lines = path.read_text().splitlines() if path.exists() else []
-        whole = lines[:-1] if lines and not lines[-1].endswith("}") else lines
-        return [json.loads(line) for line in whole]
+        lines = (_read(path) or b"").splitlines()
+        whole = lines[:-1] if lines and not lines[-1].endswith(b"}") else lines
+        return [_measured(line, path, number) for number, line in enumerate(whole, 1)]
 
     def write_report(self, report: Tree) -> None:
         """Store how training ended, what the files beside it are, and what to do with them."""
-        about = {"files": FILES, "commands": _commands(self.path)}
-        text = json.dumps(json_safe({**report, **about}), indent=2) + "\n"
-        write_atomically(self.path / "report.json", text.encode())
+        _write_report(self.path, {**report, "files": FILES, "commands": _commands(self.path)})
 
     def write_checkpoint(
         self, checkpoint: Checkpoint, *, epoch: int, kind: str, is_best: bool, is_last: bool
@@ -124,21 +145,106 @@ class RunDir:
         has = ", ".join(name for name, file in known.items() if file.exists())
         raise CheckpointError(f"{self.path} has no checkpoint {selector!r}; it has {has or 'none'}.")
 
+    def video_paths(self, name: str, n_videos: int) -> list[Path]:
+        """Where so many episodes of one policy are filmed."""
+        names = [name] if n_videos == 1 else [f"{name}-{number}" for number in range(1, n_videos + 1)]
+        return [self.path / "videos" / f"{each}.mp4" for each in names]
+
+    def new_rollout(self) -> "RolloutDir":
+        """A new folder below ``rollouts``, with the next number."""
+        return RolloutDir(new_run_dir(self.path / "rollouts").path)
+
     def _scheduled(self) -> list[tuple[int, Path]]:
         folder = self.path / "checkpoints"
         found = [(_EPOCH.search(path.name), path) for path in folder.glob("epoch-*.ckpt")]
         return sorted((int(match[1]), path) for match, path in found if match)
 
 
-def new_run_dir(parent: Path, name: str) -> RunDir:
-    """A new folder of this name, or with a number behind it where another run has just taken the name."""
+class RolloutDir:
+    """The folder of one rollout; made when it is first written to."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def video_paths(self, n_videos: int) -> list[Path]:
+        """Where the first episodes are filmed."""
+        return [self.path / "videos" / f"episode-{index:05d}.mp4" for index in range(n_videos)]
+
+    def write(self, tree: Tree, config_sha256: str, undescribed: Mapping[str, str], report: Tree) -> None:
+        """Store what was played and how it went."""
+        _write_config(self.path, tree, config_sha256, undescribed)
+        _write_report(self.path, {**report, "files": ROLLOUT_FILES})
+
+    def write_trajectory(self, index: int, data: bytes) -> None:
+        """Store the recorded episode of this number, from 0."""
+        write_atomically(self.path / "trajectories" / f"episode-{index:05d}.safetensors", data)
+
+    def remove_if_empty(self) -> None:
+        """Take the folder away where nothing was written into it."""
+        for folder in (self.path / "videos", self.path / "trajectories", self.path):
+            with contextlib.suppress(OSError):  # it is not there, or holds something
+                folder.rmdir()
+
+
+def new_run_dir(parent: Path, name: str | None = None) -> RunDir:
+    """A new folder of this name, or with a number behind it where another run has just taken the name.
+
+    Without a name it is the next number: ``001``, ``002``, …
+    """
     parent.mkdir(parents=True, exist_ok=True)
     for attempt in itertools.count(1):
-        path = parent / (name if attempt == 1 else f"{name}-{attempt}")
+        path = parent / (f"{attempt:03d}" if name is None else name if attempt == 1 else f"{name}-{attempt}")
         with contextlib.suppress(FileExistsError):
             path.mkdir()
             return RunDir(path)
     raise AssertionError("unreachable")
+
+
+def _write_config(folder: Path, tree: Tree, config_sha256: str, undescribed: Mapping[str, str]) -> None:
+    record = {"config_sha256": config_sha256, "undescribed": dict(undescribed), "config": tree}
+    text = yaml.safe_dump(record, sort_keys=False, width=110)
+    write_atomically(folder / "config.yaml", text.encode())
+
+
+def _write_report(folder: Path, report: Tree) -> None:
+    text = json.dumps(json_safe(report), indent=2) + "\n"
+    write_atomically(folder / "report.json", text.encode())
+
+
+def _read(path: Path) -> bytes | None:
+    """What a file holds; None where there is none."""
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise CheckpointError(f"{path} cannot be read: {error.strerror}.") from error
+
+
+def _damaged_config(path: Path, reason: str) -> CheckpointError:
+    return CheckpointError(
+        f"{path} is damaged: {reason}. Delete it; checkpoints have the configuration too, and a run without a "
+        "checkpoint starts anew."
+    )
+
+
+def _measured(line: bytes, path: Path, number: int) -> Tree:
+    """One line of ``metrics.jsonl``."""
+    try:
+        values = json.loads(line)
+    except (ValueError, RecursionError):
+        values = None
+    is_whole = isinstance(values, dict) and all(type(values.get(name)) is int for name in ("epoch", "step"))
+    if not is_whole or not all(_is_number(value) for value in values.values()):
+        raise CheckpointError(
+            f"{path}, line {number}, is damaged: it is no object with epoch, step and numbers. Delete the line, or the "
+            "whole file: training goes on from the checkpoints and needs neither."
+        )
+    return dict(values)
+
+
+def _is_number(value: Any) -> bool:
+    return type(value) in (int, float) or value in ("NaN", "Infinity", "-Infinity")
 
 
 def _commands(path: Path) -> dict[str, str]:

@@ -5,8 +5,9 @@ from one never shifts another, and nothing touches the process-wide generators. 
 """
 
 import secrets
+from collections.abc import Sequence
 from enum import IntEnum
-from typing import Any
+from typing import Any, overload
 
 import numpy as np
 
@@ -48,6 +49,31 @@ def derived_seed(base_seed: int, stream: Stream, *indices: int) -> int:
 def env_seeds(base_seed: int, stream: Stream, n_envs: int, *indices: int) -> list[int]:
     """Seeds of ``n_envs`` environments; environment b gets the same one whatever ``n_envs``."""
     return [derived_seed(base_seed, stream, b, *indices) for b in range(n_envs)]
+
+
+class EpisodeSeeds(Sequence[int]):
+    """Seeds of many episodes, each derived when it is asked for; the same as those of :func:`env_seeds`."""
+
+    def __init__(self, base_seed: int, stream: Stream, n_episodes: int, *indices: int) -> None:
+        self._base_seed, self._stream, self._indices = base_seed, stream, indices
+        self._episodes = range(n_episodes)
+
+    def __len__(self) -> int:
+        return len(self._episodes)
+
+    @overload
+    def __getitem__(self, index: int) -> int: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> list[int]: ...
+
+    def __getitem__(self, index: int | slice) -> int | list[int]:
+        if isinstance(index, slice):
+            return [self._seed(episode) for episode in self._episodes[index]]
+        return self._seed(self._episodes[index])
+
+    def _seed(self, episode: int) -> int:
+        return derived_seed(self._base_seed, self._stream, episode, *self._indices)
 
 
 def generator_state(rng: np.random.Generator) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""A run on the terminal: a line per epoch, a progress bar below them, a table when it is over.
+"""A run on the terminal: a table with a row per epoch, a progress bar below it, a table of the whole when it is over.
 
 Where the output is no terminal, there is no bar. Everything goes to one rich
 console, standard error unless told otherwise; the tables are plain text for standard output.
@@ -13,13 +13,16 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 from rich.text import Text
 
+from maze_core.api.epoch_table import NO_VALUE, EpochTable, number
 from maze_core.metrics import SilentReporter
 
 if TYPE_CHECKING:
+    from maze_core.evaluation.rollout_report import RolloutReport
     from maze_core.rollout.episodes import EpisodeRecord
     from maze_core.types import Tree
 
-_NO_VALUE = "–"
+_WIDE = 100
+"""Columns of a terminal from which on the elapsed time is shown too."""
 
 
 class ConsoleReporter(SilentReporter):
@@ -30,19 +33,18 @@ class ConsoleReporter(SilentReporter):
     ) -> None:
         """Show on ``console``; ``total`` is the number of epochs or episodes, where it is known."""
         self.console = console or Console(stderr=True)
-        self.best: tuple[int, float] | None = None
-        """Epoch and mean return of the best evaluation seen."""
-        self._unit = unit
         self._episodes = 0
         self._return_sum = 0.0
         self._values: dict[str, float] = {}
+        self._table = EpochTable(self.console.width if self.console.is_terminal else None)
+        is_wide = self.console.width >= _WIDE
         self._bar = Progress(
             TextColumn("{task.description}"),
             BarColumn(bar_width=None),
             TextColumn(unit),
             MofNCompleteColumn(),
             TextColumn("{task.fields[facts]}"),
-            TimeElapsedColumn(),
+            *([TimeElapsedColumn()] if is_wide else []),
             TextColumn("{task.fields[eta]}"),
             console=self.console,
             disable=not self.console.is_terminal,
@@ -55,21 +57,18 @@ class ConsoleReporter(SilentReporter):
 
     def metrics(self, epoch: int, step: int, values: Mapping[str, float]) -> None:
         """Show the epoch's returns and speed."""
-        self._values = dict(values)
-        score = values.get("eval/mean_return")
-        if score is not None and (self.best is None or score > self.best[1]):
-            self.best = (epoch, score)
+        self._values = {**values, "step": step}
         self._bar.update(self._task, facts=self._facts())
 
     def progress(self, **values: Any) -> None:
-        """Move the bar, and print a line per epoch above it."""
+        """Move the bar, and print the epoch's row of the table above it."""
         epoch, n_epochs = values.get("epoch"), values.get("n_epochs")
         if epoch is None:
             return
-        eta = f"ETA {duration(values.get('eta_s'))}"
-        self._bar.update(self._task, completed=epoch, total=n_epochs, eta=eta)
-        line = f"{self._unit} {epoch}/{n_epochs}  {self._facts()}  {eta}"
-        self.console.print(line, highlight=False, soft_wrap=True)
+        eta = duration(values.get("eta_s"))
+        self._bar.update(self._task, completed=epoch, total=n_epochs, eta=f"ETA {eta}")
+        for line in self._table.lines(self._values, epoch=f"{epoch}/{n_epochs}", eta=eta):
+            self.console.print(line, highlight=False, soft_wrap=True)
 
     def episode(self, record: "EpisodeRecord") -> None:
         """Count an episode of a rollout."""
@@ -103,56 +102,50 @@ class ConsoleReporter(SilentReporter):
         self._bar.stop()
 
 
-def training_table(
-    report: "Tree", *, best: tuple[int, float] | None, run_dir: Path | None, config_sha256: str
-) -> str:
+def training_table(report: "Tree", *, run_dir: Path | None, config_sha256: str) -> str:
     """How a training run ended.
 
     Args:
         report: ``TrainReport.to_dict()``.
-        best: epoch and mean return of the best evaluation.
         run_dir: where the run was written.
         config_sha256: digest of its configuration.
     """
+    best = report.get("best_value")
     rows = {
         "stopped": str(report.get("stop_reason")),
         "epochs": str(report.get("epoch")),
         "environment steps": f"{report.get('env_steps', 0):,}",
         "duration": duration(report.get("duration_s")),
         "last evaluation": number(report.get("metrics", {}).get("eval/mean_return")),
-        "best evaluation": _NO_VALUE if best is None else f"{best[1]:.1f} at epoch {best[0]}",
-        "best checkpoint": _NO_VALUE if run_dir is None else str(run_dir / "checkpoints" / "best.ckpt"),
-        "run directory": str(run_dir or _NO_VALUE),
+        "best evaluation": NO_VALUE if best is None else f"{best:.1f} at epoch {report.get('best_epoch')}",
+        "best checkpoint": NO_VALUE if run_dir is None else str(run_dir / "checkpoints" / "best.ckpt"),
+        "run directory": str(run_dir or NO_VALUE),
         "config_sha256": config_sha256,
-        "content_sha256": str(report.get("content_sha256") or _NO_VALUE),
+        "content_sha256": str(report.get("content_sha256") or NO_VALUE),
     }
     return _table(rows)
 
 
-def rollout_table(report: "Tree", *, config_sha256: str) -> str:
-    """How a rollout ended; ``report`` is ``RolloutReport.to_dict()``."""
-    interval = report.get("ci95")
-    lengths = report.get("lengths") or []
+def rollout_table(report: "RolloutReport", *, config_sha256: str) -> str:
+    """How a rollout ended."""
+    summary = report.summary
+    interval, lengths = summary.ci95, summary.lengths
     rows = {
-        "stopped": str(report.get("stop_reason")),
-        "episodes": str(report.get("n_episodes")),
-        "mean return": f"{number(report.get('mean_return'))} ± {number(report.get('std_return'))}",
-        "95 % interval": _NO_VALUE if not interval else f"{interval[0]:.1f} to {interval[1]:.1f}",
+        "stopped": report.stop_reason,
+        "episodes": str(len(report.episodes)),
+        "mean return": f"{number(summary.mean_return)} ± {number(summary.std_return)}",
+        "95 % interval": NO_VALUE if not interval else f"{interval[0]:.1f} to {interval[1]:.1f}",
         "mean length": number(sum(lengths) / len(lengths) if lengths else None),
+        "saved to": str(report.saved_to or NO_VALUE),
         "config_sha256": config_sha256,
     }
     return _table(rows)
-
-
-def number(value: float | None, *, digits: int = 1) -> str:
-    """A number for people; a dash where there is none."""
-    return _NO_VALUE if value is None or value != value else f"{value:,.{digits}f}"
 
 
 def duration(seconds: float | None) -> str:
     """Seconds as ``1:02:03`` or ``2:03``; a dash where there are none."""
     if seconds is None:
-        return _NO_VALUE
+        return NO_VALUE
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"

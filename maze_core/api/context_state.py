@@ -1,7 +1,7 @@
 """What a RunContext holds between two calls: configuration, directory, training and agent, each made when needed."""
 
-from collections.abc import Mapping
 from datetime import datetime
+from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,10 +15,12 @@ from maze_core.api.specification import (
     stored_run,
 )
 from maze_core.checkpoint import Checkpoint
+from maze_core.config.nodes import shown
 from maze_core.config.schema import RunConfig
-from maze_core.errors import ContextClosedError, InvalidSpecificationError
-from maze_core.rundir import RunDir, new_run_dir
+from maze_core.errors import CheckpointError, ContextClosedError, InvalidSpecificationError, Problem
+from maze_core.rundir import RolloutDir, RunDir, new_run_dir
 from maze_core.runners.config import rollout_tree
+from maze_core.types import Tree
 
 if TYPE_CHECKING:
     from maze_core.api.multirun import Multirun
@@ -37,12 +39,13 @@ class ContextState:
         self._agent: Agent | None = None
         self._resume: Checkpoint | None = None
         self._best: Checkpoint | None = None
+        self._acting: Checkpoint | None = None  # what acts, where another one than the best was asked for
         self._is_closed = False
 
     def _take_up(self, stored: StoredRun | None = None) -> None:
         """Go on with what the run directory holds, which another process may have written."""
         self._stop_training()
-        self._agent = None
+        self._agent = self._acting = None
         stored = stored or (None if self._run_dir is None else stored_run(self._run_dir))
         if stored is not None:
             self._resume, self._best = stored.resume, stored.best
@@ -52,8 +55,26 @@ class ContextState:
         self._stop_training()
         best = None if self._run_dir is None else checkpoint_of(self._run_dir, "best")
         is_later = best is not None and _epoch(best) > _epoch(chosen)
-        self._agent, self._resume, self._best = agent, chosen, chosen if best is None or is_later else best
+        self._agent, self._acting = agent, chosen
+        self._resume, self._best = chosen, chosen if best is None or is_later else best
         self._open_training()
+
+    def _kept_checkpoints(self) -> Tree | None:
+        """What training and acting go on from, as bytes; None where that is what the run directory holds."""
+        training = self._training
+        if training is None and self._acting is None:
+            return None
+        last, best = (self._resume, self._best) if training is None else (training.last, training.best)
+        kept = {"resume": last, "best": best, "acting": self._acting}
+        return {name: None if it is None else it.to_bytes() for name, it in kept.items()}
+
+    def _go_on_with(self, kept: Tree | None) -> None:
+        """Take what :meth:`_kept_checkpoints` gave in another process."""
+        if kept is not None:
+            read = {name: None if it is None else Checkpoint.from_bytes(it) for name, it in kept.items()}
+            self._resume, self._best, self._acting = read["resume"], read["best"], read["acting"]
+        elif self._config.mode == "train":
+            self._take_up()
 
     def _refuse_if_closed(self) -> None:
         if self._is_closed:
@@ -86,7 +107,7 @@ class ContextState:
         return self._agent
 
     def _made_agent(self) -> Agent:
-        """A new agent of the best checkpoint, of the initial weights, or of the rollout policy."""
+        """A new agent of the checkpoint that acts, of the initial weights, or of the rollout policy."""
         self._refuse_if_closed()
         objects = self._config.objects
         policy = self._config.tree.get("policy")
@@ -97,18 +118,44 @@ class ContextState:
             from maze_core.runners.evaluation import policy_agent
 
             return policy_agent(self._config)
-        if self._training is None and self._best is not None:
-            return load_agent(self._best, objects=objects)
+        chosen = self._acting or (self._best if self._training is None else None)
+        if chosen is not None:
+            return load_agent(chosen, objects=objects)
         return self._open_training().agent("best")
 
-    def _playing(self, seed: int | None, fields: Mapping[str, Any]) -> RunConfig:
-        tree = rollout_tree(self._config.tree, seed=seed, **fields)
+    def _playing(self, *, record: bool | None = None, **fields: Any) -> RunConfig:
+        """What is played: this configuration with a runner that plays, and ``fields`` of it."""
+        self._refuse_if_closed()
+        tree = rollout_tree(self._config.tree, record_trajectory=record, **fields)
         return RunConfig(mode="rollout", tree=tree, objects=self._config.objects)
 
     def _checkpoint(self, which: str) -> Checkpoint:
+        """The ``best`` or ``last`` one, or a stored one of the run directory.
+
+        Raises:
+            CheckpointError: there is no such checkpoint.
+        """
+        if which not in ("best", "last"):
+            if self._run_dir is None:
+                raise CheckpointError(f"There is no checkpoint {shown(which)} before the first train().")
+            return Checkpoint.read(self._run_dir.checkpoint_path(str(which)))
         training = self._open_training()
         kept = training.best if which == "best" else training.last
         return kept or self._resume or training.checkpoint("continued")
+
+    def _rollout_dir(self, save: bool | str | PathLike[str]) -> RolloutDir | None:
+        """Where a rollout is saved; True takes a new folder in the run directory.
+
+        Raises:
+            InvalidSpecificationError: the folder holds something.
+        """
+        if isinstance(save, bool):
+            return self._writable_run_dir().new_rollout() if save else None
+        folder = (self._base / save).resolve()
+        if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+            message = f"{folder} is not empty; a rollout is saved into a folder of its own."
+            raise InvalidSpecificationError([Problem(path="save", message=message, code="contradiction")])
+        return RolloutDir(folder)
 
     def _writable_run_dir(self) -> RunDir:
         if self._run_dir is None:

@@ -1,10 +1,11 @@
-"""One job of a multirun, in its own process: train a configuration into its run directory."""
+"""One job of a multirun, in its own process."""
 
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from maze_core.api.job_frames import packed_episode, packed_report
 from maze_core.api.run_context import RunContext
 from maze_core.config.schema import RunConfig
 from maze_core.metrics import SilentReporter
@@ -12,28 +13,32 @@ from maze_core.rundir import RunDir
 from maze_core.runners.job_process import JobChannel
 from maze_core.types import Tree
 
+if TYPE_CHECKING:
+    from maze_core.rollout.episodes import EpisodeRecord
 
-def train(argument: Tree, channel: JobChannel) -> Tree:
-    """Train ``config`` for ``n_epochs`` into ``run_dir``; on from what is there where ``resumes``.
+
+def run(argument: Tree, channel: JobChannel) -> Tree:
+    """Train the job, or play with it.
+
+    Args:
+        argument: of :func:`~maze_core.api.job_frames.job_request`.
+        channel: takes what the job reports, and says when it is to end.
 
     Returns:
-        The fields of the :class:`~maze_core.trainers.fit.TrainReport`.
+        The report as plain values.
     """
-    run_dir = RunDir(Path(argument["run_dir"]))
-    with RunContext._of(RunConfig.from_tree(argument["config"]), run_dir) as context:
-        if argument["resumes"]:
-            context._take_up()
-        report = context.train(
-            argument["n_epochs"],
-            reporter=_ChannelReporter(channel),
-            cancelled=channel.cancelled,
-            **argument["options"],
-        )
-    return asdict(report)
+    run_dir = None if argument["run_dir"] is None else RunDir(Path(argument["run_dir"]))
+    config = RunConfig.from_tree(argument["config"], argument["mode"])
+    with RunContext._of(config, run_dir) as context:
+        context._base = Path(argument["base"])
+        context._go_on_with(argument["checkpoints"])
+        call = getattr(context, argument["verb"])
+        report = call(reporter=_ChannelReporter(channel), cancelled=channel.cancelled, **argument["options"])
+    return packed_report(report)
 
 
 class _ChannelReporter(SilentReporter):
-    """Tells the pool what the job reports; checkpoints and episodes stay in the job's directory."""
+    """Tells the pool what the job reports; checkpoints and trajectories come otherwise."""
 
     def __init__(self, channel: JobChannel) -> None:
         self._channel = channel
@@ -49,6 +54,10 @@ class _ChannelReporter(SilentReporter):
     def metrics(self, epoch: int, step: int, values: Mapping[str, float]) -> None:
         """See :class:`~maze_core.metrics.Reporter`."""
         self._channel.event(["metrics", [epoch, step, dict(values)], {}])
+
+    def episode(self, record: "EpisodeRecord") -> None:
+        """See :class:`~maze_core.metrics.Reporter`; the trajectory comes with the report."""
+        self._channel.event(["episode", [packed_episode(replace(record, trajectory=None))], {}])
 
     def log(self, level: str, message: str) -> None:
         """See :class:`~maze_core.metrics.Reporter`."""

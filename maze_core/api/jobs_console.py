@@ -1,6 +1,7 @@
 """The jobs of a multirun on the terminal: a bar per running job, a line as each ends, a table at the end."""
 
 from collections.abc import Mapping, Sequence
+from statistics import fmean
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
@@ -8,27 +9,30 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
-from maze_core.api.console import duration, number
-from maze_core.api.sweep_report import JobRecord, JobsReporter, SweepReport
+from maze_core.api.console import duration
+from maze_core.api.epoch_table import number
+from maze_core.api.sweep_report import JobRecord, JobsReporter, SweepReport, is_played, is_trained
 from maze_core.config.sweep import shown_choice
 from maze_core.errors import JobFailedError
 from maze_core.metrics import Reporter, SilentReporter
 
 if TYPE_CHECKING:
+    from maze_core.evaluation.rollout_report import RolloutReport
+    from maze_core.rollout.episodes import EpisodeRecord
     from maze_core.types import Tree
 
 
 class JobsConsole(JobsReporter):
     """Shows the progress of several jobs; a context manager, since it draws on the terminal."""
 
-    def __init__(self, console: Console | None = None) -> None:
-        """Show on ``console``, standard error unless told otherwise."""
+    def __init__(self, console: Console | None = None, *, unit: str = "epoch") -> None:
+        """Show on ``console``, standard error unless told otherwise; ``unit`` is what jobs are counted in."""
         self.console = console or Console(stderr=True)
         self._tasks: dict[int, TaskID] = {}
         self._bars = Progress(
             TextColumn("{task.description}"),
             BarColumn(bar_width=20),
-            TextColumn("epoch"),
+            TextColumn(unit),
             MofNCompleteColumn(),
             TextColumn("{task.fields[facts]}"),
             TimeElapsedColumn(),
@@ -66,14 +70,24 @@ class _JobReporter(SilentReporter):
 
     def __init__(self, bars: Progress, task: TaskID) -> None:
         self._bars, self._task = bars, task
+        self._returns: list[float] = []
 
     def metrics(self, epoch: int, step: int, values: Mapping[str, float]) -> None:
         """Show the evaluation."""
         self._bars.update(self._task, facts=f"eval {number(values.get('eval/mean_return'))}")
 
     def progress(self, **values: Any) -> None:
-        """Move the bar."""
-        self._bars.update(self._task, completed=values.get("epoch"), total=values.get("n_epochs"))
+        """Move the bar; a job that plays knows its fraction, and its episodes were counted before."""
+        done, fraction = values.get("epoch"), values.get("fraction")
+        total = values.get("n_epochs")
+        if done is None and fraction:
+            done, total = len(self._returns), round(len(self._returns) / fraction)
+        self._bars.update(self._task, completed=done, total=total)
+
+    def episode(self, record: "EpisodeRecord") -> None:
+        """Show the mean return so far."""
+        self._returns.append(record.episode_return)
+        self._bars.update(self._task, facts=f"mean return {number(fmean(self._returns))}")
 
 
 def training_jobs_table(report: SweepReport) -> str:
@@ -81,12 +95,12 @@ def training_jobs_table(report: SweepReport) -> str:
     rows = [["job", "choices", "stopped", "epochs", "best evaluation", "duration", "run directory"]]
     for record in report.jobs:
         outcome = record.outcome
-        if outcome is None or isinstance(outcome, JobFailedError):
-            ending = ["failed" if outcome else "not begun", "–", "–", "–"]
-        else:
+        if is_trained(outcome):
             counters = outcome.counters
             best = f"{number(counters.best_value)} at epoch {counters.best_epoch}"
             ending = [outcome.stop_reason, str(counters.epoch), best, duration(outcome.duration_s)]
+        else:
+            ending = ["failed" if outcome else "not begun", "–", "–", "–"]
         rows.append([str(record.job), _choices(record.choices), *ending, str(record.run_dir or "–")])
     best_job = report.best
     lines = [aligned(rows), ""]
@@ -98,16 +112,14 @@ def training_jobs_table(report: SweepReport) -> str:
     return "\n".join([*lines, f"all jobs: {report.run_dir}"])
 
 
-def rollout_jobs_table(report: SweepReport, outcomes: Sequence[Any]) -> str:
+def rollout_jobs_table(report: SweepReport, outcomes: "Sequence[RolloutReport | JobFailedError]") -> str:
     """All jobs and what they played."""
-    rows = [["job", "choices", "episodes", "mean return"]]
+    rows = [["job", "choices", "episodes", "mean return", "saved to"]]
     for record, outcome in zip(report.jobs, outcomes, strict=True):
         if isinstance(outcome, JobFailedError):
-            played = ["–", f"{outcome.error_type}: {outcome.message}"]
+            played = ["–", f"{outcome.error_type}: {outcome.message}", "–"]
         else:
-            found = outcome.to_dict()
-            spread = f"{number(found.get('mean_return'))} ± {number(found.get('std_return'))}"
-            played = [str(found["n_episodes"]), spread]
+            played = [str(len(outcome.episodes)), _spread(outcome), str(outcome.saved_to or "–")]
         rows.append([str(record.job), _choices(record.choices), *played])
     return aligned(rows)
 
@@ -129,9 +141,16 @@ def _choices(choices: "Tree") -> str:
 
 
 def _ending(record: JobRecord) -> str:
-    if isinstance(record.outcome, JobFailedError):
-        return f"failed: {record.outcome.error_type}: {record.outcome.message}"
-    if record.outcome is None:
-        return "not begun"
-    counters = record.outcome.counters
-    return f"{record.outcome.stop_reason} after epoch {counters.epoch}, best evaluation {number(counters.best_value)}"
+    outcome = record.outcome
+    if isinstance(outcome, JobFailedError):
+        return f"failed: {outcome.error_type}: {outcome.message}"
+    if is_played(outcome):
+        return f"{len(outcome.episodes)} episodes, mean return {_spread(outcome)}"
+    if is_trained(outcome):
+        best = number(outcome.counters.best_value)
+        return f"{outcome.stop_reason} after epoch {outcome.counters.epoch}, best evaluation {best}"
+    return "not begun"
+
+
+def _spread(report: "RolloutReport") -> str:
+    return f"{number(report.summary.mean_return)} ± {number(report.summary.std_return)}"

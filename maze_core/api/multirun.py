@@ -1,26 +1,22 @@
-"""Several runs from one specification: trained side by side, asked in turn, answered in a list in the jobs' order.
+"""Several runs from one specification: trained and played side by side, answered in a list in the jobs' order.
 
     specification ──► plan ──► jobs, or a search that asks for them ──► processes ──► one result per job
 
 A job that fails leaves a :class:`JobFailedError` in its place and takes no other one with it.
 """
 
-import functools
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import weakref
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
 from datetime import datetime
 from os import PathLike
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any
 
-from maze_core.api.job_runs import (
-    Cancelled,
-    Job,
-    JobsHere,
-    JobsInProcesses,
-    report_of,
-    run_all,
-    why_only_here,
-)
+from maze_core.api.checks import refuse_wrong_callbacks, run_dir_of, whole_number
+from maze_core.api.job_processes import JobsInProcesses
+from maze_core.api.job_runs import Cancelled, Job, JobRuns, JobsHere, Options, Verb, run_all, why_only_here
 from maze_core.api.specification import mode_of, refuse_other_run, rollout_config, stored_run
 from maze_core.api.sweep_report import JobsReporter, SweepReport
 from maze_core.config.compose import compose_run
@@ -37,30 +33,19 @@ from maze_core.errors import (
     Problem,
 )
 from maze_core.rundir import RunDir
+from maze_core.runners.jobs import JobPool
+from maze_core.runners.limits import with_limits
 from maze_core.runners.optuna_search import OptunaSearch
+from maze_core.types import Tree
 
 if TYPE_CHECKING:
     from maze_core.config.schema import RunConfig
+    from maze_core.evaluation.rollout_report import RolloutReport
     from maze_core.trainers.fit import TrainReport
 
-F = TypeVar("F", bound=Callable[..., Any])
-
-_OF_ALL = ("train", "save")
+_OF_ALL = ("train", "rollout", "save")
 _KNOWN_WITHOUT_TRAINING = ("config", "config_sha256", "run_dir", "undescribed")
 _FAILURES_OF_A_JOB = (EnvError, DivergedError)
-
-
-def per_job(method: F) -> F:
-    """Let a method of a RunContext answer with a list, one entry per job, where the context is a multirun."""
-    name = method.__name__
-
-    @functools.wraps(method)
-    def call(self: Any, *args: Any, **kwargs: Any) -> Any:
-        if self._multirun is None:
-            return method(self, *args, **kwargs)
-        return self._multirun.answer(name, *args, **kwargs)
-
-    return cast(F, call)
 
 
 class Multirun:
@@ -87,11 +72,12 @@ class Multirun:
             InvalidSpecificationError: with the problems of all jobs.
         """
         self._mode = mode = mode or mode_of({**arguments, "policy": first_value(arguments["policy"])})
-        self._path = None if run_dir is None else Path(run_dir).resolve()
+        self._path = None if run_dir is None else run_dir_of(run_dir).path
         self._base = self._path or Path()
         self._plan = plan_multirun(mode, arguments, order, self._stored_seeds())
         self._jobs: list[Job] = []
         self._search: OptunaSearch | None = None
+        self._pool: JobPool | None = None
         self._is_closed = False
         if self._plan.search is None:
             specs = self._plan.sweep.jobs()
@@ -102,6 +88,7 @@ class Multirun:
             self._refuse_used_directory()
             seed = int(configs[0].tree["seeding"]["agent_base_seed"])
             self._search = OptunaSearch(self._plan.search, seed)
+        self._configs = configs
         self._runs_here = self._has_to_run_here(configs)
         if self._search is None:
             for spec, config in zip(specs, configs, strict=True):
@@ -144,6 +131,8 @@ class Multirun:
         for job in self._jobs:
             if job.context is not None:
                 job.context.close()
+        if self._pool is not None:
+            self._pool.close()
         self._is_closed = True
 
     # ------------------------------------------------------------------ training
@@ -171,12 +160,13 @@ class Multirun:
             raise InvalidSpecificationError(
                 "This multirun only plays, because it has a rollout policy or runner."
             )
-        if n_epochs is not None and n_epochs < 1:
-            raise InvalidSpecificationError(f"n_epochs: {n_epochs} is not at least 1.")
-        told = JobsReporter() if reporter is None else reporter
-        if not hasattr(told, "started"):
-            message = "A multirun takes a JobsReporter, which gives each job a reporter of its own."
-            raise InvalidSpecificationError([Problem(path="reporter", message=message, code="wrong_type")])
+        if n_epochs is not None:
+            n_epochs = whole_number(n_epochs, "n_epochs")
+        whole_number(options.get("videos", 0), "videos", least=0)
+        limits = {name: value for name, value in options.items() if name != "videos"}
+        for config in self._configs:
+            with_limits(config.build("algorithm"), limits)
+        told = _told(reporter, cancelled)
         self._take_directories()
 
         def on_end(job: Job) -> None:
@@ -185,27 +175,103 @@ class Multirun:
             told.ended(job.record())
             self.report.write()
 
-        with self._runs(told, n_epochs, options, cancelled) as runs:
-            run_all(
-                self._jobs_to_run(takes_completed=n_epochs is not None),
-                runs,
-                cancelled=cancelled,
-                on_end=on_end,
-            )
-        for job in self._jobs:
-            job.outcome = job.outcome or job.failed(
-                "Cancelled", "the multirun was cancelled before it began."
-            )
+        to_run = self._jobs_to_run(takes_completed=n_epochs is not None)
+        with self._runs("train", lambda job: {"n_epochs": n_epochs, **options}, told, cancelled) as runs:
+            run_all(to_run, runs, cancelled=cancelled, on_end=on_end)
+        found = _outcomes(self._jobs)
         self.report.write()
-        return [job.outcome for job in self._jobs if job.outcome is not None]
+        return found
 
+    # ------------------------------------------------------------------ playing
+
+    def rollout(
+        self,
+        n_episodes: int | None = None,
+        max_episode_steps: int | None = None,
+        *,
+        reporter: JobsReporter | None = None,
+        cancelled: Cancelled = lambda: False,
+        seed: int | None = None,
+        videos: int = 0,
+        save: bool | str | PathLike[str] = False,
+        **fields: bool | None,
+    ) -> list["RolloutReport | JobFailedError"]:
+        """Play the episodes of every job; see :meth:`~maze_core.api.run_context.RunContext.rollout`.
+
+        Args:
+            n_episodes: of each job; None takes the configured number.
+            max_episode_steps: flat steps after which an episode is cut.
+            reporter: is told of every job, and gives each a reporter of its own.
+            cancelled: asked all the time; True lets running jobs end with the episodes they have, and begins no other.
+            seed: seeds the episodes of every job.
+            videos: episodes of each job to film.
+            save: a folder, which gets one of each job; True takes a new one in each job's run directory, or one in
+                that of the multirun where the jobs only play.
+            **fields: ``deterministic`` and ``record``.
+
+        Returns:
+            A report or :class:`JobFailedError` per job, in order.
+        """
+        told = _told(reporter, cancelled)
+        options: Tree = {
+            "n_episodes": n_episodes,
+            "max_episode_steps": max_episode_steps,
+            "seed": seed,
+            **fields,
+        }
+        n_videos = whole_number(videos, "videos", least=0)
+        for job in self._jobs:
+            if job.context is not None:
+                job.context._playing(**options)
+        folder = self._rollout_folder(save or n_videos > 0)
+
+        def options_of(job: Job) -> Tree:
+            own = folder if isinstance(folder, bool) else str(folder / str(job.spec.number))
+            return {**options, "videos": n_videos, "save": own}
+
+        played = [replace(job, outcome=_failure(job)) for job in self._jobs]
+        with self._runs("rollout", options_of, told, cancelled) as runs:
+            run_all(iter(played), runs, cancelled=cancelled, on_end=lambda job: told.ended(job.record()))
+        return _outcomes(played)
+
+    def _rollout_folder(self, save: bool | str | PathLike[str]) -> bool | Path:
+        """Where the jobs' rollouts are saved together; True where each has its own run directory for that."""
+        if not isinstance(save, bool):
+            return (self._base / save).resolve()
+        if not save:
+            return False
+        self._take_directories()
+        if self._mode == "train":
+            return True
+        assert self._path is not None
+        return RunDir(self._path).new_rollout().path
+
+    # ------------------------------------------------------------------ jobs
+
+    @contextmanager
     def _runs(
-        self, reporter: JobsReporter, n_epochs: int | None, options: Mapping[str, Any], cancelled: Cancelled
-    ) -> JobsHere | JobsInProcesses:
+        self, verb: Verb, options: Options, reporter: JobsReporter, cancelled: Cancelled
+    ) -> Iterator[JobRuns]:
+        """Where the jobs run; processes are kept for the next call, unless this one was cut."""
         if self._runs_here:
-            return JobsHere(cancelled, reporter, n_epochs, **options)
+            yield JobsHere(verb, options, reporter=reporter, cancelled=cancelled)
+            return
+        pool = self._pool or self._new_pool()
+        try:
+            yield JobsInProcesses(pool, verb, options, reporter=reporter)
+        except BaseException:
+            pool.close()
+            raise
+        self._pool = pool
+        if pool.is_cancelled:
+            pool.close()
+            self._pool = None
+
+    def _new_pool(self) -> JobPool:
         most = len(self._jobs) if self._plan.search is None else self._plan.search.n_trials
-        return JobsInProcesses(min(self._plan.launcher.limit, most), reporter, n_epochs, **options)
+        pool = JobPool(min(self._plan.launcher.limit, most))
+        weakref.finalize(self, pool.close)
+        return pool
 
     def _jobs_to_run(self, *, takes_completed: bool) -> Iterator[Job]:
         """The jobs, in order; those that a stored run has completed only where they are to be trained further."""
@@ -235,10 +301,7 @@ class Multirun:
         if job.context is not None and run_dir is not None and stored is not None:
             refuse_other_run(run_dir, stored, job.context._config)
             job.context._take_up()
-            job.has_trained = stored.resume is not None
-            n_epochs = job.context._config.tree["algorithm"].get("n_epochs")
-            if stored.resume is not None and stored.resume.identity["counters"]["epoch"] >= n_epochs:
-                job.completed = report_of(stored.resume)
+            job.completed = job.context.report
         self._jobs.append(job)
         return job
 
@@ -297,3 +360,23 @@ def _lowest(search: OptunaSearchConfig) -> tuple[list[Any], list[str]]:
         low = parameter.low if parameter.choices is None else parameter.choices[0]
         values.append(int(low) if parameter.type == "int" and isinstance(low, float) else low)
     return values, list(search.space)
+
+
+def _told(reporter: JobsReporter | None, cancelled: Cancelled) -> JobsReporter:
+    refuse_wrong_callbacks(None, cancelled)
+    told = JobsReporter() if reporter is None else reporter
+    if not hasattr(told, "started"):
+        message = "A multirun takes a JobsReporter, which gives each job a reporter of its own."
+        raise InvalidSpecificationError([Problem(path="reporter", message=message, code="wrong_type")])
+    return told
+
+
+def _failure(job: Job) -> JobFailedError | None:
+    return job.outcome if isinstance(job.outcome, JobFailedError) else None
+
+
+def _outcomes(jobs: Sequence[Job]) -> list[Any]:
+    """How each job ended; those that were not begun were cancelled."""
+    for job in jobs:
+        job.outcome = job.outcome or job.failed("Cancelled", "the multirun was cancelled before it began.")
+    return [job.outcome for job in jobs]

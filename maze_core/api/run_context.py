@@ -13,8 +13,17 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from maze_core.agent import Agent, load_agent
+from maze_core.api.checks import (
+    directories_of,
+    path_of,
+    refuse_wrong_callbacks,
+    run_dir_of,
+    truth,
+    whole_number,
+)
 from maze_core.api.context_state import ContextState
-from maze_core.api.multirun import Multirun, per_job
+from maze_core.api.multirun import Multirun
+from maze_core.api.per_job import per_job
 from maze_core.api.specification import (
     acting_checkpoint,
     checkpoint_of,
@@ -22,19 +31,19 @@ from maze_core.api.specification import (
     plays_a_run,
     resume_point,
     specified,
-    whole_number,
 )
 from maze_core.api.sweep_report import SweepReport
 from maze_core.checkpoint import Checkpoint
 from maze_core.config.schema import RunConfig
-from maze_core.metrics import Reporter, Reporters
+from maze_core.errors import InvalidSpecificationError
+from maze_core.metrics import Reporter, Reporters, SilentReporter
 from maze_core.rundir import RunDir
 from maze_core.types import JSON, Action, ActorID, Tree
 
 if TYPE_CHECKING:
     from maze_core.envs.maze_env import MazeEnv
     from maze_core.evaluation.evaluate import EvalReport
-    from maze_core.runners.evaluation import RolloutReport
+    from maze_core.evaluation.rollout_report import RolloutReport
     from maze_core.trainers.fit import TrainReport
 
 Cancelled = Callable[[], bool]
@@ -101,7 +110,7 @@ class RunContext(ContextState):
         seed: int | None = None,
         config_dirs: Sequence[str | PathLike[str]] = (),
     ) -> None:
-        folder = None if run_dir is None else RunDir(Path(run_dir).resolve())
+        folder = None if run_dir is None else run_dir_of(run_dir)
         arguments = {
             "env": env,
             "wrappers": wrappers,
@@ -115,10 +124,10 @@ class RunContext(ContextState):
             "configuration": configuration,
             "experiment": experiment,
             "seed": seed,
-            "config_dirs": [str(directory) for directory in config_dirs],
+            "config_dirs": directories_of(config_dirs),
         }
         self.silent = silent
-        if multirun:
+        if truth(multirun, "multirun"):
             self._multirun = Multirun(arguments, run_dir=run_dir)
             return
         config, stored = specified(folder, arguments)
@@ -170,6 +179,18 @@ class RunContext(ContextState):
         return self._acting_agent()
 
     @property
+    @per_job
+    def report(self) -> "TrainReport | None":
+        """How training ended, where the run is complete: all epochs are done, or a configured limit ended it."""
+        last = self._resume if self._training is None else self._training.last
+        if last is None:
+            return None
+        from maze_core.trainers.fit import TrainReport
+
+        report = TrainReport.of(last)
+        return report if report.counters.is_complete(self._config.build("algorithm")) else None
+
+    @property
     def sweep(self) -> SweepReport | None:
         """The jobs of a multirun or the trials of a search: choices, outcomes, and the best one; None for one run."""
         return None if self._multirun is None else self._multirun.report
@@ -183,6 +204,7 @@ class RunContext(ContextState):
         *,
         reporter: Reporter | None = None,
         cancelled: Cancelled = _never,
+        videos: int = 0,
         **limits: Any,
     ) -> "TrainReport":
         """Train, or train further.
@@ -191,6 +213,8 @@ class RunContext(ContextState):
             n_epochs: epochs to train now; None trains what is left of the configured number, or that number again.
             reporter: takes progress, metrics and checkpoints beside the run directory.
             cancelled: asked between updates; True stores a checkpoint and ends.
+            videos: episodes to film at every scheduled checkpoint, and of the best policy at the end, as ``videos/…``
+                in the run directory. Needs ``maze-service[video]``; changes no number of the run.
             **limits: when to stop this time: ``max_env_steps``, ``max_wall_s``, ``patience``, ``target_return``.
 
         Returns:
@@ -203,16 +227,26 @@ class RunContext(ContextState):
         """
         if n_epochs is not None:
             n_epochs = whole_number(n_epochs, "n_epochs")
+        n_videos = whole_number(videos, "videos", least=0)
+        refuse_wrong_callbacks(reporter, cancelled)
+        from maze_core.api.films import TrainingFilms
         from maze_core.api.run_dir_reporter import RunDirReporter
+        from maze_core.envs.filmed import check_can_be_filmed
 
+        if n_videos:
+            check_can_be_filmed(self._config.build("env"))
         training = self._open_training()
         run_dir = self._writable_run_dir()
         run_dir.write_config(self._config.tree, self.config_sha256, self.undescribed)
         run_dir.forget_metrics_after(training.counters.epoch)
         with RunDirReporter(run_dir) as writer:
-            reporters = Reporters([writer, reporter] if reporter is not None else [writer])
-            self._agent = None
-            report = training.run(n_epochs, reporter=reporters, cancelled=cancelled, limits=limits)
+            reporters = [writer, reporter or SilentReporter()]
+            films = TrainingFilms(self._config, run_dir, n_videos, reporters[1]) if n_videos else None
+            told = Reporters([*reporters, films] if films else reporters)
+            self._agent = self._acting = None
+            report = training.run(n_epochs, reporter=told, cancelled=cancelled, limits=limits)
+            if films and training.best:
+                films.film(training.best, "best")
         run_dir.write_report(report.to_dict())
         return report
 
@@ -227,6 +261,8 @@ class RunContext(ContextState):
         record: bool | None = None,
         reporter: Reporter | None = None,
         cancelled: Cancelled = _never,
+        videos: int = 0,
+        save: bool | str | PathLike[str] = False,
     ) -> "RolloutReport":
         """Play episodes with the trained policy, or with the rollout policy of a context that only plays.
 
@@ -238,21 +274,34 @@ class RunContext(ContextState):
             record: keep observations, actions and rewards of every step.
             reporter: takes each episode as it ends.
             cancelled: asked between steps.
+            videos: how many of the first episodes to film; the rollout is saved then. Needs ``maze-service[video]``.
+            save: True stores trajectories, report and configuration in a new folder ``rollouts/001`` of the run
+                directory; a path names the folder, which must be empty.
+
+        Returns:
+            Summary and episodes, and where they were saved.
         """
+        from maze_core.api.saved_rollout import run_saved_rollout
         from maze_core.runners.evaluation import run_rollout
 
-        fields = {
-            "n_episodes": n_episodes,
-            "max_episode_steps": max_episode_steps,
-            "deterministic": deterministic,
-            "record_trajectory": record,
-        }
-        self._refuse_if_closed()
+        n_videos = whole_number(videos, "videos", least=0)
+        refuse_wrong_callbacks(reporter, cancelled)
+        playing = self._playing(
+            n_episodes=n_episodes,
+            max_episode_steps=max_episode_steps,
+            deterministic=deterministic,
+            seed=seed,
+            record=record,
+        )
         needs_agent = self._config.mode == "train" or plays_a_run(self._config.tree["policy"])
         agent = self._acting_agent() if needs_agent else None
-        return run_rollout(self._playing(seed, fields), agent=agent, reporter=reporter, cancelled=cancelled)
+        folder = self._rollout_dir(save or n_videos > 0)
+        if folder is None:
+            return run_rollout(playing, agent=agent, reporter=reporter, cancelled=cancelled)
+        return run_saved_rollout(
+            playing, folder, agent=agent, n_videos=n_videos, reporter=reporter, cancelled=cancelled
+        )
 
-    @per_job
     def evaluate(
         self,
         n_episodes: int = 20,
@@ -267,7 +316,7 @@ class RunContext(ContextState):
         Returns:
             Mean, deviation, 95 % confidence interval, and the return, length and seed of each episode.
         """
-        report = self.rollout(
+        played: Any = self.rollout(
             n_episodes,
             max_episode_steps,
             deterministic=deterministic,
@@ -275,7 +324,9 @@ class RunContext(ContextState):
             record=False,
             reporter=reporter,
         )
-        return report.summary
+        if self._multirun is None:
+            return played.summary  # type: ignore[no-any-return]
+        return [getattr(one, "summary", one) for one in played]  # type: ignore[return-value]
 
     @per_job
     def compute_action(
@@ -304,8 +355,9 @@ class RunContext(ContextState):
         """
         if actor_id is None and hasattr(env, "actor_id"):
             actor_id = env.actor_id()
-        actor = None if actor_id is None else ActorID(*actor_id)
-        return self._acting_agent().compute_action(observation, actor_id=actor, deterministic=deterministic)
+        return self._acting_agent().compute_action(
+            observation, actor_id=actor_id, deterministic=deterministic
+        )
 
     @per_job
     def env_factory(self, *, processed: bool = False) -> "MazeEnv":
@@ -334,14 +386,19 @@ class RunContext(ContextState):
         Args:
             path: the file to write; a relative one lies in the ``run_dir`` that was given, else in the working
                 directory.
-            checkpoint: ``best`` or ``last``.
+            checkpoint: ``best``, ``last``, ``scheduled`` (the last one) or ``epoch:N``.
 
         Returns:
             The file's absolute path.
+
+        Raises:
+            CheckpointError: there is no such checkpoint.
+            InvalidSpecificationError: the path is a folder.
         """
-        kept = self._checkpoint(checkpoint)
-        target = (self._base / path).resolve()
-        kept.write(target)
+        target = (self._base / path_of(path, "path")).resolve()
+        if target.is_dir():
+            raise InvalidSpecificationError(f"path: {target} is a folder; name a file in it.")
+        self._checkpoint(checkpoint).write(target)
         return target
 
     @classmethod
@@ -361,14 +418,14 @@ class RunContext(ContextState):
         Raises:
             CheckpointError: there is no such checkpoint, it is damaged, or its networks are not described.
         """
-        source = Path(path).resolve()
+        source = path_of(path, "path").resolve()
         run_dir = RunDir(source) if source.is_dir() else None
         acting = acting_checkpoint(source, checkpoint)
         config = RunConfig.from_tree(acting.identity["config"], "train")
         if env is not None:
             config = replace(config, objects=passed_again("env.factory", env, config))
         context = cls._of(config, run_dir)
-        context._agent = load_agent(acting, objects=config.objects)
+        context._agent, context._acting = load_agent(acting, objects=config.objects), acting
         context._resume = acting if run_dir is None else resume_point(run_dir)
         context._best = acting if run_dir is None else checkpoint_of(run_dir, "best") or acting
         return context
@@ -388,7 +445,7 @@ class RunContext(ContextState):
         """
         self._refuse_if_closed()
         run_dir = self._run_dir or RunDir(self._base)
-        file = self._base / checkpoint
+        file = self._base / path_of(checkpoint, "checkpoint")
         chosen = Checkpoint.read(file if file.is_file() else run_dir.checkpoint_path(str(checkpoint)))
         agent = load_agent(chosen, objects=self._config.objects)
         self._go_back_to(chosen, agent)

@@ -4,7 +4,6 @@ A run directory that holds a run is gone on with: its seeds are taken where none
 same, because a run has one configuration.
 """
 
-import operator
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +18,7 @@ from maze_core.config.normal_form import SEEDS, Mode
 from maze_core.config.schema import RunConfig, canonical_json
 from maze_core.errors import CheckpointError, InvalidSpecificationError, Problem, ProblemList
 from maze_core.models.config import RandomPolicyConfig, TorchPolicyConfig
+from maze_core.rollout.own_policy import refuse_other_act
 from maze_core.rundir import RunDir
 from maze_core.types import Tree
 
@@ -104,6 +104,8 @@ def rollout_config(run_dir: RunDir | None, arguments: Mapping[str, Any]) -> RunC
     """
     config = compose_run("rollout", **arguments)
     policy = config.tree["policy"]
+    if "policy" in config.objects:
+        refuse_other_act(config.objects["policy"])
     if not plays_a_run(policy):
         return config
     if arguments["wrappers"] is not None:
@@ -140,22 +142,24 @@ def acting_checkpoint(source: Path, selector: str) -> Checkpoint:
 def stored_run(run_dir: RunDir) -> StoredRun | None:
     """What the directory holds; None for a directory without a run."""
     resume, best = resume_point(run_dir), checkpoint_of(run_dir, "best")
-    config = run_dir.read_config()
     known = resume or best
     if known is not None:
-        tree = known.identity["config"]
-    elif config is not None:
-        tree = RunConfig.from_tree(config).identity()
-    else:
+        return StoredRun(tree=known.identity["config"], resume=resume, best=best)
+    config = run_dir.read_config()
+    if config is None:
         return None
-    return StoredRun(tree=tree, resume=resume, best=best)
+    return StoredRun(tree=RunConfig.from_tree(config).identity(), resume=None, best=None)
 
 
 def resume_point(run_dir: RunDir) -> Checkpoint | None:
-    """Where training goes on: the last checkpoint; the last scheduled one where a cancel made the last."""
-    last, scheduled = checkpoint_of(run_dir, "last"), checkpoint_of(run_dir, "scheduled")
-    was_cut = last is not None and last.provenance.get("kind") == "continued"
-    return scheduled if scheduled is not None and (last is None or was_cut) else last
+    """Where training goes on: the last checkpoint; where a cancel made it, the last scheduled one.
+
+    None begins anew: before its first scheduled checkpoint a run has no state that another process could go on from
+    bit by bit.
+    """
+    last = checkpoint_of(run_dir, "last")
+    was_cut = last is None or last.provenance.get("kind") == "continued"
+    return checkpoint_of(run_dir, "scheduled") if was_cut else last
 
 
 def checkpoint_of(run_dir: RunDir, selector: str) -> Checkpoint | None:
@@ -168,7 +172,9 @@ def checkpoint_of(run_dir: RunDir, selector: str) -> Checkpoint | None:
 
 
 def run_of(policy: Tree, run_dir: Path | None) -> Path:
-    """Where the run is whose policy plays: relative to ``run_dir`` where there is one; without a name, it itself.
+    """Where the run is whose policy plays; without a name, ``run_dir`` itself.
+
+    A relative path lies in ``run_dir``, or where it does not exist there, in the working directory.
 
     Raises:
         InvalidSpecificationError: no run is named.
@@ -179,7 +185,8 @@ def run_of(policy: Tree, run_dir: Path | None) -> Path:
             "Name the run whose policy plays: overrides={'policy.run': 'outputs/…'}, or run_dir='outputs/…'."
         )
         raise InvalidSpecificationError([Problem(path="policy.run", message=message, code="missing_key")])
-    return (run_dir or Path()) / (named or "")
+    inside = (run_dir or Path()) / (named or "")
+    return inside if named is None or inside.exists() or not Path(named).exists() else Path(named)
 
 
 def passed_again(path: str, value: object, config: RunConfig) -> dict[str, object]:
@@ -193,19 +200,6 @@ def passed_again(path: str, value: object, config: RunConfig) -> dict[str, objec
         message = "The stored configuration describes it; leave it out."
         raise InvalidSpecificationError([Problem(path=group, message=message, code="contradiction")])
     return {**config.objects, path: value}
-
-
-def whole_number(value: Any, name: str) -> int:
-    """``value`` as an int ≥ 1.
-
-    Raises:
-        InvalidSpecificationError: it is none.
-    """
-    number = None if isinstance(value, bool) or not hasattr(value, "__index__") else operator.index(value)
-    if number is None or number < 1:
-        message = f"{shown(value)} is not a whole number of at least 1."
-        raise InvalidSpecificationError([Problem(path=name, message=message, code="out_of_range")])
-    return number
 
 
 def _is_rollout_policy(policy: Any) -> bool:

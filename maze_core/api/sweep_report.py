@@ -4,7 +4,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeGuard
 
 from maze_core.checkpoint import write_atomically
 from maze_core.errors import JobFailedError
@@ -13,6 +13,7 @@ from maze_core.rundir import json_safe
 from maze_core.types import Tree
 
 if TYPE_CHECKING:
+    from maze_core.evaluation.rollout_report import RolloutReport
     from maze_core.trainers.fit import TrainReport
 
 
@@ -26,22 +27,22 @@ class JobRecord:
     """Key → what it had there, for every key that was varied or searched."""
     run_dir: Path | None
     """Where it is written; None before the first ``train()``."""
-    outcome: "TrainReport | JobFailedError | None"
+    outcome: "TrainReport | RolloutReport | JobFailedError | None"
     """How it ended; None before that."""
 
     @property
     def status(self) -> str:
-        """``waiting``, ``done``, ``failed``."""
+        """``waiting``, ``done``, ``cancelled``, ``failed``."""
         if self.outcome is None:
             return "waiting"
-        return "failed" if isinstance(self.outcome, JobFailedError) else "done"
+        if isinstance(self.outcome, JobFailedError):
+            return "cancelled" if self.outcome.error_type == "Cancelled" else "failed"
+        return "cancelled" if self.outcome.stop_reason == "cancelled" else "done"
 
     @property
     def best_return(self) -> float | None:
-        """Best mean return of an evaluation during training."""
-        if self.outcome is None or isinstance(self.outcome, JobFailedError):
-            return None
-        return self.outcome.counters.best_value
+        """Best mean return of an evaluation during training; None where it was not trained."""
+        return self.outcome.counters.best_value if is_trained(self.outcome) else None
 
     def to_dict(self) -> Tree:
         """As a JSON object."""
@@ -81,6 +82,16 @@ class SweepReport:
         if self.run_dir is not None:
             text = json.dumps(json_safe(self.to_dict()), indent=2) + "\n"
             write_atomically(self.run_dir / "sweep.json", text.encode())
+
+
+def is_trained(outcome: object) -> "TypeGuard[TrainReport]":
+    """Whether this is how a training ended; asks without importing what trains."""
+    return hasattr(outcome, "counters")
+
+
+def is_played(outcome: object) -> "TypeGuard[RolloutReport]":
+    """Whether this is how a rollout ended; asks without importing what plays."""
+    return hasattr(outcome, "episodes")
 
 
 class JobsReporter:

@@ -12,6 +12,7 @@ import os
 from collections.abc import Sequence
 
 _THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+_DISPLAYS = ("DISPLAY", "WAYLAND_DISPLAY")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -19,10 +20,13 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     The process is ours, so it computes with one thread unless the environment says otherwise: the same words then
     give the same bits on any number of cores, and small networks are faster. That has to be said before NumPy and
-    torch are imported, hence the import below.
+    torch are imported, hence the import below. Where there is no display, SDL is told not to look for one, or
+    environments that are filmed print about it.
     """
     for name in _THREADS:
         os.environ.setdefault(name, "1")
+    if not any(name in os.environ for name in _DISPLAYS):
+        os.environ.setdefault("SDL_VIDEODRIVER", "dummy")
     from maze_core.cli.command import run
 
     return run(argv)

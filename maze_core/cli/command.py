@@ -39,6 +39,9 @@ def run(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # the reader of our output had enough, as ``| head`` does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return EXIT_DONE
+    except OSError as error:  # no place to write, or no right to
+        print(f"maze-run: {error}", file=sys.stderr)
+        return EXIT_FAILED
     except KeyboardInterrupt:
         print("maze-run: ended at once; what was stored before is kept.", file=sys.stderr)
         return EXIT_INTERRUPTED
@@ -121,17 +124,30 @@ def _train(line: CommandLine, words: Sequence[str], options: argparse.Namespace)
     n_epochs = line.arguments.pop("n_epochs", None)
     if n_epochs is not None:
         line.arguments["overrides"] = {**line.arguments.get("overrides", {}), "algorithm.n_epochs": n_epochs}
-    with _context(line) as context, ConsoleReporter() as reporter, interrupts() as received:
-        report = context.train(reporter=reporter, cancelled=lambda: bool(received)).to_dict()
-    table = training_table(
-        report, best=reporter.best, run_dir=context.run_dir, config_sha256=context.config_sha256
-    )
+    with _context(line) as context:
+        complete = context.report
+        if complete is not None:
+            print_complete(context.run_dir)
+        with ConsoleReporter() as reporter, interrupts() as received:
+            report = (
+                complete
+                or context.train(reporter=reporter, cancelled=lambda: bool(received), videos=line.videos)
+            ).to_dict()
+    table = training_table(report, run_dir=context.run_dir, config_sha256=context.config_sha256)
     print(table)
     if report["stop_reason"] != "cancelled":
         return EXIT_DONE
     assert context.run_dir is not None
     print_how_to_go_on(words, options, context.run_dir)
     return EXIT_INTERRUPTED
+
+
+def print_complete(run_dir: Path | None) -> None:
+    """Say on standard error why nothing is trained."""
+    print(
+        f"This run is complete. To train it further: RunContext.load({str(run_dir)!r}).train(n_epochs=…)",
+        file=sys.stderr,
+    )
 
 
 def print_how_to_go_on(words: Sequence[str], options: argparse.Namespace, run_dir: Path) -> None:
@@ -145,7 +161,8 @@ def print_how_to_go_on(words: Sequence[str], options: argparse.Namespace, run_di
         word for word in words if not word.startswith(("run_dir=", "hydra.run.dir=", "hydra.sweep.dir="))
     ]
     command = shlex.join(["maze-run", *flags, *others, f"run_dir={run_dir}"])
-    print(f"Stopped. A checkpoint is stored; go on with:\n  {command}", file=sys.stderr)
+    where = "from the last scheduled checkpoint, or from the start where there is none yet"
+    print(f"Stopped; what was learnt is stored. Go on, {where}, with:\n  {command}", file=sys.stderr)
 
 
 def _play(line: CommandLine) -> int:
@@ -154,9 +171,11 @@ def _play(line: CommandLine) -> int:
     with _context(line) as context, interrupts() as received:
         total = context.config["runner"]["n_episodes"]
         with ConsoleReporter(total=total, unit="episode") as reporter:
-            report = context.rollout(reporter=reporter, cancelled=lambda: bool(received)).to_dict()
+            report = context.rollout(
+                reporter=reporter, cancelled=lambda: bool(received), videos=line.videos, save=True
+            )
     print(rollout_table(report, config_sha256=context.config_sha256))
-    return EXIT_INTERRUPTED if report["stop_reason"] == "cancelled" else EXIT_DONE
+    return EXIT_INTERRUPTED if report.stop_reason == "cancelled" else EXIT_DONE
 
 
 def _context(line: CommandLine) -> "RunContext":

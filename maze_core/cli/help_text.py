@@ -25,6 +25,7 @@ _OPTIONS = """\
   -c,  --cfg job            print the resolved configuration and its digest, run nothing
   -h,  --help               this text; with the settings of what the other words choose
   seed=N  n_epochs=N  run_dir=DIR (also hydra.run.dir=DIR; goes on with a run that is there)
+  videos=N                  film N episodes, of a training at every scheduled checkpoint
   a.b=value sets, +a.b=value and ++a.b=value too, ~a.b takes away; +experiment=NAME"""
 _SENTENCE_END = re.compile(r"(?<!et al)\. ")
 _WIDTH = 110

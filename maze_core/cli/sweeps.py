@@ -41,7 +41,7 @@ def train(line: CommandLine, words: Sequence[str], options: argparse.Namespace) 
     multirun = _multirun("train", line)
     try:
         with JobsConsole() as console, interrupts() as received:
-            outcomes = multirun.train(reporter=console, cancelled=lambda: bool(received))
+            outcomes = multirun.train(reporter=console, cancelled=lambda: bool(received), videos=line.videos)
         report = multirun.report
     finally:
         multirun.close()
@@ -53,13 +53,15 @@ def train(line: CommandLine, words: Sequence[str], options: argparse.Namespace) 
 
 
 def play(line: CommandLine) -> int:
-    """Play the episodes of all jobs, one job after the other."""
-    from maze_core.api.jobs_console import rollout_jobs_table
+    """Play the episodes of all jobs."""
+    from maze_core.api.jobs_console import JobsConsole, rollout_jobs_table
 
     multirun = _multirun("rollout", line)
     try:
-        with interrupts() as received:
-            outcomes = multirun.answer("rollout", cancelled=lambda: bool(received))
+        with JobsConsole(unit="episode") as console, interrupts() as received:
+            outcomes = multirun.rollout(
+                reporter=console, cancelled=lambda: bool(received), videos=line.videos, save=True
+            )
         report = multirun.report
     finally:
         multirun.close()

@@ -14,10 +14,11 @@ from maze_core.errors import ProblemList
 
 ROOTS: Mapping[Mode, str] = {"train": "conf_train", "rollout": "conf_rollout"}
 
-_TAKEN: Mapping[Mode, tuple[str, ...]] = {
+TAKEN: Mapping[Mode, tuple[str, ...]] = {
     "train": (*GROUPS, *PRESET_GROUPS),
-    "rollout": ("env", "wrappers", "policy", "model", "runner", *PRESET_GROUPS),
+    "rollout": ("env", "wrappers", "policy", "model", "runner", "launcher", *PRESET_GROUPS),
 }
+"""The groups that a run takes."""
 _DESTINATIONS: Mapping[Mode, Mapping[str, str]] = {
     "train": {"policy": "model.policy", "critic": "model.critic"},
     "rollout": {},
@@ -26,6 +27,8 @@ LAUNCHER_NEEDS_MULTIRUN = (
     "A launcher starts the jobs of a multirun; give multirun=True (maze-run --multirun), or leave it out."
 )
 _DESCRIBED_ONLY = ("algorithm", "runner")
+_MAY_BE_CLASSES = ("env", "policy", "critic")
+"""A class of environments makes them; classes of the other two are refused where their kind is checked."""
 
 
 @dataclass
@@ -53,9 +56,9 @@ def sorted_arguments(
         if value is None:
             continue
         before = len(found.problems)
-        if group not in _TAKEN[mode]:
+        if group not in TAKEN[mode]:
             message = f"{group} has no meaning in a {mode} run."
-            found.add(group, message, code="wrong_mode", allowed=_TAKEN[mode])
+            found.add(group, message, code="wrong_mode", allowed=TAKEN[mode])
         elif isinstance(value, str):
             _take_name(arguments, group, value, mode, index, found)
         elif group == "launcher":
@@ -81,6 +84,20 @@ def refuse_below_object(arguments: Arguments, path: str, name: str, found: Probl
             )
             return True
     return False
+
+
+def given_class(value: type) -> str:
+    """What to do about a class that was given in place of one of its instances."""
+    name = value.__name__
+    return f"{name} is a class; give an instance: {name}(…)."
+
+
+def argument_of(path: str, arguments: Arguments, mode: Mode) -> str | None:
+    """The argument that gives exactly what stands at ``path``, in words; None where none does."""
+    if path not in arguments.values:
+        return None
+    names = {destination: group for group, destination in _DESTINATIONS[mode].items()}
+    return f"the argument {names.get(path, path)}=…"
 
 
 def _take_name(
@@ -123,6 +140,9 @@ def _object(
     arguments.live[path] = f"argument {group!r}, a live {qualified_name(value).rpartition('.')[2]}"
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return describer.tree(value, path)
+    if isinstance(value, type) and (group not in _MAY_BE_CLASSES or _is_description(value)):
+        found.add(group, given_class(value), code="wrong_type")
+        return None
     if group == "env":
         return _callable_env(value, path, describer, found)
     if group in _DESCRIBED_ONLY:
@@ -133,7 +153,7 @@ def _object(
 def _callable_env(
     value: Callable[[], Any] | object, path: str, describer: Describer, found: ProblemList
 ) -> Any:
-    if hasattr(value, "make") and hasattr(value, "vector"):  # a description that is no dataclass
+    if _is_description(value):  # that is no dataclass
         return describer.tree(value, path)
     if not callable(value):
         found.add(
@@ -146,11 +166,19 @@ def _callable_env(
     return {TARGET: CALLABLE_ENV, "factory": describer.tree(value, join(path, "factory"))}
 
 
+def _is_description(value: object) -> bool:
+    """Whether this describes an environment, or is a class of such descriptions."""
+    return hasattr(value, "make") and hasattr(value, "vector")
+
+
 def _wrappers(arguments: Arguments, value: Any, describer: Describer, found: ProblemList) -> list[Any]:
     given = wrapper_list(value if isinstance(value, (Mapping, list, tuple)) else [value])
     nodes: list[Any] = []
     for index, item in enumerate(given):
         path = join("wrappers", index)
+        if isinstance(item, type):
+            found.add(path, given_class(item), code="wrong_type")
+            continue
         node = describer.tree(item, path)
         if not isinstance(item, Mapping):
             arguments.live[path] = f"argument 'wrappers', a live {qualified_name(item).rpartition('.')[2]}"

@@ -1,10 +1,11 @@
 """Words of a command line → the arguments of :func:`compose_run`, read by Hydra's override grammar.
 
 ``group=module`` chooses, ``a.b=value`` sets; ``+`` and ``++`` in front mean the same here, ``~critic`` and
-``~env.kwargs.x`` take away. ``seed``, ``n_epochs`` and ``run_dir`` (or ``hydra.run.dir``) are arguments. In a multirun
-``a.b=1,2``, ``choice(…)`` and ``range(…)`` are several values.
+``~env.kwargs.x`` take away. ``seed``, ``n_epochs``, ``videos`` and ``run_dir`` (or ``hydra.run.dir``) are arguments.
+In a multirun ``a.b=1,2``, ``choice(…)`` and ``range(…)`` are several values.
 """
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -13,7 +14,7 @@ from maze_core.config.hydra_tree import own_hydra
 from maze_core.config.index import GROUPS, PRESET_GROUPS
 from maze_core.config.nodes import shown
 from maze_core.config.overrides import REMOVED
-from maze_core.config.sweep import Choices
+from maze_core.config.sweep import MOST_JOBS, Choices
 from maze_core.errors import ProblemList
 
 if TYPE_CHECKING:
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
 _PLAIN_ARGUMENTS = ("seed", "n_epochs")
 _RUN_DIR_KEYS = ("run_dir", "hydra.run.dir", "hydra.sweep.dir")
+_VIDEOS = "videos"
 _OPTIONAL_GROUPS = ("critic", "launcher", *PRESET_GROUPS)
 
 
@@ -32,12 +34,14 @@ class CommandLine:
     """Arguments of :func:`compose_run`."""
     run_dir: str | None = None
     """Where the run is written."""
+    videos: int = 0
+    """Episodes to film."""
     order: list[str] = field(default_factory=list)
     """Keys in the order of their words."""
 
 
 def parse_words(words: Sequence[str], *, multirun: bool = False) -> CommandLine:
-    """Read ``key=value`` words; a later word wins over an earlier one.
+    """Read ``key=value`` words; a later word wins over an earlier one with the same key.
 
     Args:
         words: see above.
@@ -73,33 +77,69 @@ def _take(parsed: CommandLine, override: "Override", found: ProblemList, *, mult
         found.add(key, message, code="syntax")
     elif override.is_sweep_override():
         _take_values(parsed, key, override, found, multirun=multirun)
+    elif override.is_delete() and override.value_type is not None:
+        message = (
+            "takes no value here, where Hydra would take it away only if it had that value: "
+            f"write ~{key}, or {key}=… to set it."
+        )
+        found.add(key, message, code="syntax")
     elif override.is_delete():
         _remove(parsed, key, found)
     elif "${" in str(override.value()):
         found.add(key, "Interpolations belong into a module's file; see -cd.", code="interpolation")
     elif key in _RUN_DIR_KEYS:
-        parsed.run_dir = str(override.value())
+        _take_run_dir(parsed, key, override.value(), found, multirun=multirun)
+    elif key == _VIDEOS:
+        _take_videos(parsed, override.value(), found)
     else:
         value = override.value()
         could_be_several = isinstance(value, list) or (isinstance(value, str) and "," in value)
         _put(parsed, key, Choices((value,)) if multirun and could_be_several else value)
 
 
+def _take_run_dir(parsed: CommandLine, key: str, value: Any, found: ProblemList, *, multirun: bool) -> None:
+    others = [other for other in parsed.order if other in _RUN_DIR_KEYS and other != key]
+    if key == "hydra.sweep.dir" and not multirun:
+        message = "is where several runs are written; add --multirun, or write run_dir=… for one run."
+        found.add(key, message, code="needs_multirun")
+    elif others:
+        message = f"and {others[0]} both say where the run is written; leave one of them out."
+        found.add(key, message, code="contradiction")
+    elif value is not None and not isinstance(value, (str, int, float)):
+        found.add(key, f"{shown(value)} is not a path.", code="wrong_type")
+    else:
+        parsed.run_dir = None if value is None else str(value)
+
+
+def _take_videos(parsed: CommandLine, value: Any, found: ProblemList) -> None:
+    if isinstance(value, bool) or not isinstance(value, int) or value < 0:
+        found.add(_VIDEOS, f"{shown(value)} is not a whole number of at least 0.", code="out_of_range")
+    else:
+        parsed.videos = value
+
+
 def _take_values(
     parsed: CommandLine, key: str, override: "Override", found: ProblemList, *, multirun: bool
 ) -> None:
+    from hydra.core.override_parser.types import ValueType
+
     if not multirun:
         found.add(
             key, "takes one value; several values are several runs: maze-run --multirun.", code="syntax"
         )
-    elif not override.is_discrete_sweep() or key in _RUN_DIR_KEYS:
+    elif not override.is_discrete_sweep() or key in (*_RUN_DIR_KEYS, _VIDEOS):
         message = (
             "takes values that can be counted; a range to search belongs into an experiment (optuna_search)."
         )
         found.add(key, message, code="syntax")
+    elif override.value_type is ValueType.GLOB_CHOICE_SWEEP:
+        message = f"takes values one by one, such as {key}=a,b; glob(…) is not read here."
+        found.add(key, message, code="syntax")
     else:
-        values = [override._convert_value(value) for value in override.sweep_iterator()]
-        _put(parsed, key, Choices(tuple(values)))
+        values = list(itertools.islice(override.sweep_iterator(), MOST_JOBS + 1))
+        if len(values) > MOST_JOBS:
+            found.add(key, f"has more than {MOST_JOBS} values; at most that many are run.", code="too_large")
+        _put(parsed, key, Choices(tuple(override._convert_value(value) for value in values)))
 
 
 def _put(parsed: CommandLine, key: str, value: Any) -> None:

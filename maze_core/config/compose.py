@@ -17,21 +17,20 @@ from maze_core.config.arguments import (
     LAUNCHER_NEEDS_MULTIRUN,
     ROOTS,
     Arguments,
+    argument_of,
     refuse_below_object,
     sorted_arguments,
 )
 from maze_core.config.describe import Describer, settings_in_place
-from maze_core.config.hydra_tree import composed_tree, resolve_interpolations
+from maze_core.config.hydra_tree import resolve_interpolations
 from maze_core.config.index import Directories, ModuleIndex, config_module, module_index
 from maze_core.config.nodes import is_within, shown
 from maze_core.config.normal_form import SEEDS, Mode, check_seed, normal_form, wrapper_list
 from maze_core.config.overrides import REMOVED, apply_values, canonical_key, merged
+from maze_core.config.presets import MULTIRUN_PARTS, composed
 from maze_core.config.schema import RunConfig
 from maze_core.errors import InvalidSpecificationError, ProblemList
 from maze_core.seeding import draw_seed
-
-MULTIRUN_PARTS = ("launcher", "sweep")
-"""Keys of a composed tree that belong to a multirun as a whole, and to none of its jobs."""
 
 
 def compose_run(
@@ -115,7 +114,8 @@ class _Composition:
         self._arguments = arguments
         self._found = found
         self._texts: dict[str, str] = {}
-        self._tree = composed_tree(ROOTS[mode], arguments.choices, index)
+        self._composed = composed(mode, arguments, index, found)
+        self._tree = self._composed.tree
         self._tree["wrappers"] = wrapper_list(self._tree.get("wrappers"))
 
     def take_multirun_parts(self, *, is_job: bool) -> None:
@@ -139,7 +139,8 @@ class _Composition:
                 continue
             value = self._kept_literal(value)
             replaces = path == "wrappers" or path in arguments.live
-            self._put(path, value if replaces else merged(self._get(path), value))
+            below = self._composed.below(path, value, self._get(path))
+            self._put(path, value if replaces else merged(below, value))
         critic = arguments.choices.get("critic")
         if critic and "model" in arguments.values and not arguments.failed:
             given = config_module("critic", critic, config_dirs)["config"].get("critic")
@@ -155,15 +156,20 @@ class _Composition:
             self._found.add("overrides", f"takes a dict, not {shown(overrides)}.", code="wrong_type")
             return
         values: dict[str, Any] = {}
+        origins: dict[str, str] = {}
         for key, value in overrides.items():
             path = canonical_key(key, self._tree, self._mode, self._found)
             if path is None or refuse_below_object(
                 self._arguments, path, f"override {shown(key)}", self._found
             ):
                 continue
-            if path in values or path in self._arguments.values:
-                self._found.add(path, f"has two values, the other one by {shown(key)}.", code="contradiction")
+            if (other := origins.get(path) or argument_of(path, self._arguments, self._mode)) is not None:
+                message = (
+                    f"is given twice, by the override {shown(key)} and by {other}; leave one of them out."
+                )
+                self._found.add(path, message, code="contradiction")
                 continue
+            origins[path] = f"the override {shown(key)}"
             values[path] = value if value is REMOVED else self._described(path, value)
         self._refuse_below_given_objects(values)
         known = {path: value for path, value in values.items() if not self._is_failed(path)}

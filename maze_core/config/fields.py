@@ -18,6 +18,14 @@ def _zero_is_off(value: Any) -> Any:
 ZeroIsOff = BeforeValidator(_zero_is_off)
 """0 means "off" and becomes null."""
 
-PositiveInt: TypeAlias = Annotated[int, Field(ge=1)]
+MOST = 10**15
+"""Largest whole number of a setting: below 2⁵³, so every reader of JSON has it exactly."""
+
+PositiveInt: TypeAlias = Annotated[int, Field(ge=1, le=MOST)]
+NonNegativeInt: TypeAlias = Annotated[int, Field(ge=0, le=MOST)]
+EnvCount: TypeAlias = Annotated[int, Field(ge=1, le=65_536)]
+"""Environments, each an object in memory."""
+RolloutSteps: TypeAlias = Annotated[int, Field(ge=1, le=1_000_000)]
+"""Steps of every environment that are in memory together."""
 OptionalPositiveInt: TypeAlias = Annotated[PositiveInt | None, ZeroIsOff]
 OptionalPositiveFloat: TypeAlias = Annotated[Annotated[float, Field(gt=0.0)] | None, ZeroIsOff]

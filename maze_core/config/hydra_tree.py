@@ -10,18 +10,25 @@ import threading
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
-from maze_core.config.index import ModuleIndex
+from maze_core.config.index import ModuleIndex, unreadable_file
 from maze_core.errors import InvalidSpecificationError
 from maze_core.types import Tree
 
 Choices: TypeAlias = Mapping[str, str]
 """Group → module name."""
 
+
+class _Composed(NamedTuple):
+    tree: Tree
+    modules: dict[str, str | None]
+    """Group → the module taken, by the caller, an experiment or the root file."""
+
+
 _KEPT_TREES = 128
 _lock = threading.RLock()
-_trees: OrderedDict[tuple[object, ...], Tree] = OrderedDict()
+_trees: OrderedDict[tuple[object, ...], _Composed] = OrderedDict()
 
 
 def composed_tree(root: str, choices: Choices, index: ModuleIndex) -> Tree:
@@ -35,6 +42,19 @@ def composed_tree(root: str, choices: Choices, index: ModuleIndex) -> Tree:
     Raises:
         InvalidSpecificationError: a module's file cannot be read or does not fit the others.
     """
+    return copy.deepcopy(_composed(root, choices, index).tree)
+
+
+def composed_modules(root: str, choices: Choices, index: ModuleIndex) -> dict[str, str | None]:
+    """Group → the module that :func:`composed_tree` takes for it; None where it takes none.
+
+    Raises:
+        InvalidSpecificationError: as above.
+    """
+    return dict(_composed(root, choices, index).modules)
+
+
+def _composed(root: str, choices: Choices, index: ModuleIndex) -> _Composed:
     key = (root, tuple(sorted(choices.items())), index.directories, index.fingerprint)
     with _lock:
         if key not in _trees:
@@ -42,7 +62,7 @@ def composed_tree(root: str, choices: Choices, index: ModuleIndex) -> Tree:
             while len(_trees) > _KEPT_TREES:
                 _trees.popitem(last=False)
         _trees.move_to_end(key)
-        return copy.deepcopy(_trees[key])
+        return _trees[key]
 
 
 def resolve_interpolations(tree: Tree) -> Tree:
@@ -64,7 +84,7 @@ def resolve_interpolations(tree: Tree) -> Tree:
     return {str(key): value for key, value in resolved.items()}
 
 
-def _compose(root: str, choices: Choices, index: ModuleIndex) -> Tree:
+def _compose(root: str, choices: Choices, index: ModuleIndex) -> _Composed:
     from hydra import compose, initialize_config_dir
     from hydra.errors import HydraException
     from omegaconf import OmegaConf
@@ -77,16 +97,19 @@ def _compose(root: str, choices: Choices, index: ModuleIndex) -> Tree:
         overrides.append(f"hydra.searchpath=[{places}]")
     try:
         with own_hydra(), initialize_config_dir(str(index.directories[0]), version_base="1.3"):
-            config = compose(root, overrides=overrides)
+            config = compose(root, overrides=overrides, return_hydra_config=True)
+            modules = dict(config.hydra.runtime.choices)
             tree = OmegaConf.to_container(config, resolve=False)
-    except (HydraException, OmegaConfBaseException, YAMLError) as error:
+    except (HydraException, OmegaConfBaseException, YAMLError, UnicodeDecodeError, OSError) as error:
+        if (problem := unreadable_file(error, index)) is not None:
+            raise InvalidSpecificationError([problem]) from error
         chosen = ", ".join(f"{group}={name}" for group, name in sorted(choices.items())) or "the defaults"
         message = f"The modules of {root} with {chosen} do not compose: {_first_line(error)}"
         for directory in index.directories:
             message = message.replace(str(directory), directory.name)
         raise InvalidSpecificationError(message) from error
     assert isinstance(tree, dict)
-    return {str(key): value for key, value in tree.items()}
+    return _Composed({str(key): value for key, value in tree.items() if key != "hydra"}, modules)
 
 
 @contextmanager

@@ -7,6 +7,7 @@ built-in name, or a name of another directory, is refused, because one of the tw
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from os import PathLike
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -21,7 +22,8 @@ PRESET_GROUPS = ("configuration", "experiment")
 
 MODULE_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
 
-Directories: TypeAlias = Sequence[str | Path]
+Directories: TypeAlias = Sequence[str | PathLike[str]] | str | PathLike[str] | None
+"""Folders of the caller's own modules: several, one, or none."""
 
 
 @dataclass(frozen=True)
@@ -54,8 +56,7 @@ def module_index(config_dirs: Directories = ()) -> ModuleIndex:
         InvalidSpecificationError: a directory does not exist, or a module name belongs to two files.
     """
     found = ProblemList()
-    directories = [conf_root(), *(Path(directory).expanduser().resolve() for directory in config_dirs)]
-    directories = list(dict.fromkeys(directories))
+    directories = list(dict.fromkeys([conf_root(), *_folders(config_dirs, found)]))
     files: dict[str, dict[str, Path]] = {}
     for directory in directories:
         if not directory.is_dir():
@@ -75,6 +76,24 @@ def module_index(config_dirs: Directories = ()) -> ModuleIndex:
     stats = [(file, file.stat()) for modules in files.values() for file in modules.values()]
     fingerprint = tuple(sorted((str(file), stat.st_mtime_ns, stat.st_size) for file, stat in stats))
     return ModuleIndex(tuple(directories), files, fingerprint)
+
+
+def _folders(config_dirs: object, found: ProblemList) -> list[Path]:
+    """The caller's directories, resolved."""
+    if isinstance(config_dirs, (str, PathLike)):
+        config_dirs = [config_dirs]
+    several = () if config_dirs is None else config_dirs
+    if not isinstance(several, Sequence) or isinstance(several, bytes):
+        message = f"takes a directory or a list of directories, not {shown(config_dirs)}."
+        found.add("config_dirs", message, code="wrong_type")
+        return []
+    folders = []
+    for directory in several:
+        if not isinstance(directory, (str, PathLike)) or "\0" in str(directory):
+            found.add("config_dirs", f"{shown(directory)} is no directory.", code="wrong_type")
+        else:
+            folders.append(Path(directory).expanduser().resolve())
+    return folders
 
 
 def config_groups(config_dirs: Directories = ()) -> dict[str, list[str]]:
@@ -97,14 +116,62 @@ def config_module(group: str, name: str, config_dirs: Directories = ()) -> Tree:
         raise InvalidSpecificationError(
             [unknown_name(f"{group} module", name, index.names(group), path=group)]
         )
-    text = index.files[group][name].read_text(encoding="utf-8")
+    return module_of(index, group, name)
+
+
+def module_of(index: ModuleIndex, group: str, name: str) -> Tree:
+    """A module that is in the index; see :func:`config_module`.
+
+    Raises:
+        InvalidSpecificationError: its file cannot be read.
+    """
+    try:
+        text = index.files[group][name].read_text(encoding="utf-8")
+        config = _parse(text)
+    except Exception as error:  # of the file, of YAML or of interpolations
+        known = unreadable_file(error, index, index.files[group][name])
+        raise InvalidSpecificationError([known] if known else str(error)) from error
     return {
         "name": name,
         "group": group,
         "description": _leading_comment(text),
-        "config": _parse(text),
+        "config": config,
         "yaml": text,
     }
+
+
+def unreadable_file(error: Exception, index: ModuleIndex, file: Path | None = None) -> Problem | None:
+    """The problem of a module's file that is no text or no YAML; None where the error says no file.
+
+    Args:
+        error: what reading gave.
+        index: the modules.
+        file: the file that was read, where that is known.
+    """
+    mark, reason = getattr(error, "problem_mark", None), getattr(error, "problem", None)
+    files = [known for modules in index.files.values() for known in modules.values()]
+    if mark is not None:
+        named = file or next((known for known in files if str(known) == mark.name), None)
+        where, said = f", line {mark.line + 1}", str(reason or "no YAML")
+    elif isinstance(error, UnicodeDecodeError):
+        named = file or next((known for known in files if not _is_text(known)), None)
+        where, said = "", "it is no UTF-8 text"
+    else:
+        named, where = file, ""
+        said = (str(error).strip().splitlines() or [type(error).__name__])[0]
+    if named is None:
+        return None
+    group = named.parent.name if named.parent not in index.directories else "config_dirs"
+    name = named.relative_to(next(folder for folder in index.directories if named.is_relative_to(folder)))
+    return Problem(path=group, message=f"{name}{where} cannot be read: {said}.", code="unreadable_module")
+
+
+def _is_text(file: Path) -> bool:
+    try:
+        file.read_text(encoding="utf-8")
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 def unknown_name(kind: str, name: str, allowed: Sequence[str], *, path: str) -> Problem:

@@ -14,12 +14,15 @@ from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 from maze_core.config.describe import Describer, qualified_name
+from maze_core.config.late_arguments import late_call_problem
 from maze_core.config.nodes import OPAQUE, TARGET, closest, is_node, join, shown
 from maze_core.config.targets import is_description, parameters_of, resolve_target
 from maze_core.config.validation import argument_problems, coerced_keys, validated_arguments
 from maze_core.errors import InvalidSpecificationError, ProblemList
 
 _MOST_SUGGESTIONS = 32
+_MADE_COMPOSERS = ("model.policy", "model.critic")
+"""Where a class given as an object is called by nobody, as its field says."""
 
 
 class Built(NamedTuple):
@@ -74,6 +77,8 @@ class Builder:
     def build(self, node: Any, path: str, *, nested: bool = False) -> Built | None:
         """The object and its normal tree; None when a problem was found."""
         if path in self._objects:
+            if not (isinstance(self._objects[path], type) and path in _MADE_COMPOSERS):
+                self._check_late_call(self._objects[path], {}, path)
             return self._keep(Built(self._objects[path], node))
         if isinstance(node, Mapping):
             if OPAQUE in node:
@@ -107,6 +112,8 @@ class Builder:
         if target is None:
             return None
         given = {str(key): child for key, child in node.items() if key != TARGET}
+        before = len(self.problems.problems)
+        self._take_nulls(target, given, path)
         unknown = self._unknown_keys(target, given, path)
         children = {
             key: self.build(child, join(path, key), nested=True)
@@ -115,7 +122,6 @@ class Builder:
         }
         failed = {key for key, child in children.items() if child is None}
         arguments = {key: child.value for key, child in children.items() if child is not None}
-        before = len(self.problems.problems)
         value = self._checked(target, arguments, path, failed)
         if unknown or failed or len(self.problems.problems) > before:
             return None
@@ -137,6 +143,12 @@ class Builder:
             problem = dataclasses.replace(error.problems[0], path=join(path, TARGET), code="unknown_target")
             self.problems.problems.append(problem)
             return None
+
+    def _take_nulls(self, target: Callable[..., Any], given: dict[str, Any], path: str) -> None:
+        """Take out what the published form of settings names and ours have no meaning for."""
+        for key, reason in getattr(target, "ALWAYS_NULL", {}).items() if is_description(target) else ():
+            if given.pop(key, None) is not None:
+                self.problems.add(join(path, key), reason, code="contradiction")
 
     def _unknown_keys(self, target: Callable[..., Any], given: Mapping[str, Any], path: str) -> set[str]:
         known = parameters_of(target)
@@ -173,12 +185,17 @@ class Builder:
         self, target: Callable[..., Any], arguments: dict[str, Any], path: str, *, nested: bool
     ) -> Any:
         if nested or (path == "model" and _waits_for_spaces(target, arguments)):
+            self._check_late_call(target, arguments, path)
             return functools.partial(target, **arguments)
         try:
             return target(**arguments)
         except Exception as error:  # a constructor may raise anything
             self.problems.problems += argument_problems(error, target, arguments, path)
             return None
+
+    def _check_late_call(self, target: object, arguments: Mapping[str, object], path: str) -> None:
+        if (problem := late_call_problem(target, arguments, path)) is not None:
+            self.problems.problems.append(problem)
 
     def _keep(self, built: Built) -> Built:
         if not isinstance(built.value, (type(None), bool, int, float, str)):

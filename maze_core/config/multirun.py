@@ -5,15 +5,15 @@ from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Any
 
-from maze_core.config.arguments import ROOTS
-from maze_core.config.compose import MULTIRUN_PARTS
+from maze_core.config.arguments import ROOTS, given_class
 from maze_core.config.describe import Describer
 from maze_core.config.hydra_tree import composed_tree
 from maze_core.config.index import ModuleIndex, module_index, unknown_name
 from maze_core.config.instantiate import instantiate
 from maze_core.config.nodes import TARGET, shown
 from maze_core.config.normal_form import SEEDS, Mode
-from maze_core.config.overrides import apply_values, merged
+from maze_core.config.overrides import apply_values, merged, refuse_argument
+from maze_core.config.presets import MULTIRUN_PARTS, choices_fit
 from maze_core.config.search import GridConfig, OptunaSearchConfig
 from maze_core.config.sweep import Choices, Sweep, plan_sweep
 from maze_core.errors import InvalidSpecificationError, Problem, ProblemList
@@ -58,9 +58,15 @@ def plan_multirun(
         InvalidSpecificationError: with the problems of the launcher, the search or the lists.
     """
     found = ProblemList()
-    overrides = dict(arguments.get("overrides") or {})
+    given = arguments.get("overrides")
+    if given is not None and not isinstance(given, Mapping):
+        found.add("overrides", f"takes a dict, not {shown(given)}.", code="wrong_type")
+    found.raise_if_any()
+    overrides = dict(given or {})
+    if "launcher" in overrides:
+        refuse_argument("launcher", found)
     own = {key: overrides.pop(key) for key in list(overrides) if str(key).partition(".")[0] in MULTIRUN_PARTS}
-    index = module_index(arguments.get("config_dirs", ()))
+    index = module_index(arguments.get("config_dirs"))
     launcher = arguments.get("launcher")
     tree = _multirun_tree(mode, arguments.get("experiment"), launcher, index, found)
     found.raise_if_any()
@@ -91,15 +97,14 @@ def _multirun_tree(
     """What the root file says with this experiment and launcher alone."""
     choices = {}
     for group, name in (("experiment", experiment), ("launcher", launcher)):
-        if group == "launcher" and name is not None and mode != "train":
-            message = "Rollouts of a multirun are played in this process; leave the launcher out."
-            found.add(group, message, code="wrong_mode")
-        elif isinstance(name, str) and name not in index.files.get(group, {}):
+        if isinstance(name, str) and name not in index.files.get(group, {}):
             found.problems.append(unknown_name(f"{group} module", name, index.names(group), path=group))
         elif isinstance(name, str):
             choices[group] = name
         elif group == "experiment" and name is not None:
             found.add(group, f"takes one module name, not {shown(name)}.", code="wrong_type")
+    if "experiment" in choices:
+        choices_fit(choices["experiment"], mode, index, found)
     return {} if found.problems else composed_tree(ROOTS[mode], choices, index)
 
 
@@ -107,6 +112,9 @@ def _launcher_node(node: Any, given: object, found: ProblemList) -> Any:
     """The launcher's node: that of the module or experiment, with what the caller gave on top."""
     base = node or {TARGET: LOCAL_LAUNCHER}
     if given is None or isinstance(given, str):
+        return base
+    if isinstance(given, type):
+        found.add("launcher", given_class(given), code="wrong_type")
         return base
     described = Describer().tree(given, "launcher")
     if not isinstance(described, Mapping):

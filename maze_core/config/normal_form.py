@@ -29,6 +29,11 @@ _OTHER_RUNNER: Mapping[Mode, str] = {
     "train": "maze_core.runners.config.RolloutRunnerConfig",
     "rollout": "maze_core.runners.config.TrainingRunnerConfig",
 }
+_EXECUTIONS: Mapping[Mode, tuple[str, ...]] = {
+    "train": ("dev", "local"),
+    "rollout": ("sequential", "parallel"),
+}
+"""The runner modules of each mode, which are also what their runners call themselves."""
 
 
 def _has(*names: str) -> Callable[[object], bool]:
@@ -215,10 +220,14 @@ def _check_runner(value: Any, mode: Mode, found: ProblemList) -> None:
         verb = {"train": "plays episodes and cannot train", "rollout": "trains and cannot play episodes"}[
             mode
         ]
-        choices = {"train": ("dev", "local"), "rollout": ("sequential", "parallel")}[mode]
-        execution = value.get("execution", "")
+        choices = _EXECUTIONS[mode]
+        execution, target = value.get("execution"), str(value[TARGET])
+        is_its_own = (
+            execution in (*_EXECUTIONS["train"], *_EXECUTIONS["rollout"]) and execution not in choices
+        )
+        named = shown(execution) if is_its_own else target.rpartition(".")[2]
         way_out = {
             "train": "; to play, give a rollout policy beside it: policy='random_policy'",
             "rollout": "",
         }[mode]
-        found.add("runner", f"{shown(execution)} {verb}{way_out}.", code="wrong_mode", allowed=choices)
+        found.add("runner", f"{named} {verb}{way_out}.", code="wrong_mode", allowed=choices)

@@ -27,7 +27,7 @@ class _Removed:
 
 
 REMOVED = _Removed()
-"""A value that takes its key out: an entry of a free mapping disappears, a setting gets its default."""
+"""A value that takes its key out: entries of lists and free mappings disappear, a setting gets its default."""
 
 _PROXIES: Mapping[Mode, Mapping[str, str]] = {
     "train": {"policy": "model.policy", "critic": "model.critic"},
@@ -52,14 +52,26 @@ def canonical_key(key: object, tree: Tree, mode: Mode, found: ProblemList) -> st
         found.add(
             text[:200], "takes no sign in front; the signs belong to the command line.", code="reserved_key"
         )
-    elif not rest and head in (*GROUPS, *PRESET_GROUPS):
-        found.add(head, f"A group is chosen by its argument: {head}=…, not by overrides.", code="group_key")
+    elif refuse_argument(text, found):
+        pass
     elif not rest and head in _FIXED_PARTS:
         found.add(head, f"Give its values one by one, such as {join(head, '…')}.", code="group_key")
     else:
         proxy = _PROXIES[mode].get(head)
         return _numbered(join(proxy, rest) if proxy else text, tree)
     return None
+
+
+def refuse_argument(key: str, found: ProblemList) -> bool:
+    """Note a problem, and say so, when an override key is that of an argument: a bare group, or the seed."""
+    if key in (*GROUPS, *PRESET_GROUPS):
+        found.add(key, f"A group is chosen by its argument: {key}=…, not by overrides.", code="group_key")
+    elif key == "seed":
+        message = "Both seeds are given by the argument: seed=…, and one of them by 'seeding.…'."
+        found.add(key, message, code="group_key")
+    else:
+        return False
+    return True
 
 
 def _numbered(key: str, tree: Tree) -> str:
@@ -80,10 +92,15 @@ def _numbered(key: str, tree: Tree) -> str:
 
 def apply_values(tree: Tree, values: Mapping[str, Any], found: ProblemList) -> None:
     """Write values at canonical keys into the tree; problems are noted and their keys left out."""
+    parents = []
     for key in sorted(values, key=lambda key: key.count(".")):
         parent = _parent(tree, key, found)
         if parent is not None:
             _write(parent, key.rpartition(".")[2], values[key], key, found)
+            parents.append(parent)
+    for parent in parents:
+        if isinstance(parent, list):  # only now, so that every key meant the number it was written with
+            parent[:] = [item for item in parent if item is not REMOVED]
 
 
 def merged(current: Any, value: Any) -> Any:
@@ -130,8 +147,6 @@ def _write(parent: Any, name: str, value: Any, key: str, found: ProblemList) -> 
     if isinstance(parent, list):
         if not (name.isdecimal() and int(name) < len(parent)):
             _unknown(key, here, name, _item_names(parent, here), found)
-        elif value is REMOVED:
-            parent[int(name)] = None
         else:
             parent[int(name)] = merged(parent[int(name)], value)
         return
@@ -164,9 +179,10 @@ def _unknown(
     if len(found.problems) < _MOST_SUGGESTIONS:
         near = closest(part, allowed) or (_elsewhere(tree, key) if tree and not here else None)
     place = f"{here} has" if here else "There is"
+    way_out = " A wrapper is added by the argument: wrappers=…." if here == "wrappers" else ""
     found.add(
         key[:200],
-        f"{place} no setting {shown(part)}.",
+        f"{place} no setting {shown(part)}.{way_out}",
         code="unknown_key",
         allowed=allowed,
         did_you_mean=near,

@@ -6,9 +6,9 @@ An experiment's file says it under ``sweep``. Such an experiment is several runs
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
-from pydantic.dataclasses import dataclass
 
 from maze_core.config.fields import STRICT
+from maze_core.config.settings import dataclass
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)

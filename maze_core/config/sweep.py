@@ -21,7 +21,7 @@ from maze_core.config.describe import Describer, qualified_name
 from maze_core.config.index import GROUPS
 from maze_core.config.nodes import is_node, shown
 from maze_core.config.normal_form import Mode
-from maze_core.config.overrides import canonical_key
+from maze_core.config.overrides import canonical_key, refuse_argument
 from maze_core.config.schema import RunConfig
 from maze_core.config.targets import field_types, list_depth, resolve_target
 from maze_core.errors import InvalidSpecificationError, Problem, ProblemList
@@ -130,7 +130,10 @@ def plan_sweep(mode: Mode, arguments: Mapping[str, Any], order: Sequence[str] = 
     places = _Places(mode, {**fixed, **{key: values[0] for key, values in dimensions.items() if values}})
     kept = {}
     for key, value in overrides.items():
-        values = _override_values(str(key), value, places, found)
+        if refuse_argument(str(key), found):
+            continue
+        is_argument = key in _VARIED_ARGUMENTS  # it has no meaning here, as every job will say
+        values = None if is_argument else _override_values(str(key), value, places, found)
         if values is None:
             kept[key] = value
         else:

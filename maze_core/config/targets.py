@@ -125,8 +125,16 @@ def _locate(name: str) -> object | None:
         except ModuleNotFoundError as error:
             if error.name and module_name.startswith(error.name):
                 continue
-            raise InvalidSpecificationError(f"Importing {module_name} failed: {error}.") from error
+            raise _import_problem(module_name, error) from error
+        except (Exception, SystemExit) as error:  # a module may raise anything while it is imported
+            raise _import_problem(module_name, error) from error
         for part in parts[length:]:
             found = getattr(found, part, None)
         return found
     return None
+
+
+def _import_problem(module_name: str, error: BaseException) -> InvalidSpecificationError:
+    reason = (str(error).strip().splitlines() or ["no reason given"])[0]
+    message = f"Importing {module_name} failed: {type(error).__name__}: {reason.rstrip('.')}."
+    return InvalidSpecificationError([Problem(path="", message=message, code="unknown_target")])

@@ -18,7 +18,7 @@ from pydantic.dataclasses import is_pydantic_dataclass
 from pydantic.errors import PydanticSchemaGenerationError, PydanticUserError
 
 from maze_core.config.nodes import closest, join, shown
-from maze_core.config.targets import field_types, is_description, only_type, parameters_of
+from maze_core.config.targets import field_types, is_description, item_type, only_type, parameters_of
 from maze_core.errors import InvalidSpecificationError, Problem
 
 _CODES = {
@@ -66,7 +66,7 @@ def argument_problems(
             problem for problem in _misread_keys(target, arguments, path) if problem.path not in known
         ]
     if isinstance(error, InvalidSpecificationError):
-        return [dataclasses.replace(p, path=join(path, p.path) if p.path else path) for p in error.problems]
+        return _below(path, error)
     return [Problem(path=path, message=f"{_name(target)} refused its arguments: {_sentence(str(error))}")]
 
 
@@ -157,7 +157,11 @@ def _problems(
     for item in error.errors(include_url=False):
         keys = _keys_within(arguments, (*prefix, *item["loc"]))
         where = join(path, ".".join(keys)) if keys else path
-        problem = _problem(item, where, target, _siblings(arguments, keys))
+        cause = item.get("ctx", {}).get("error")
+        if isinstance(cause, InvalidSpecificationError):  # a check that says itself where
+            found |= {p.path: p for p in _below(where, cause)}
+            continue
+        problem = _problem(item, where, target, keys, arguments)
         if where not in found:
             found[where] = problem
         elif problem.message not in found[where].message:  # the alternatives of a union, one finding each
@@ -183,6 +187,25 @@ def _keys_within(arguments: Any, location: tuple[int | str, ...]) -> list[str]:
     return keys
 
 
+def _below(path: str, error: InvalidSpecificationError) -> list[Problem]:
+    """The problems of a part, where it stands."""
+    return [dataclasses.replace(p, path=join(path, p.path) if p.path else path) for p in error.problems]
+
+
+def _settings_at(target: Callable[..., Any], keys: Sequence[str]) -> Any:
+    """The config dataclass that has the last of these keys; None where the annotations do not say."""
+    found: Any = target
+    for position, key in enumerate(keys):
+        if is_description(found):
+            if position == len(keys) - 1:
+                return found
+            found = field_types(found).get(key)
+        else:
+            found = item_type(found)
+        found = only_type(found)
+    return None
+
+
 def _siblings(arguments: Any, keys: Sequence[str]) -> tuple[str, ...]:
     """The other keys of the mapping in which the last key stands; the settings that are known there."""
     if not keys:
@@ -193,7 +216,9 @@ def _siblings(arguments: Any, keys: Sequence[str]) -> tuple[str, ...]:
     return tuple(str(key) for key in value if key != keys[-1]) if isinstance(value, Mapping) else ()
 
 
-def _problem(item: Any, where: str, target: Callable[..., Any], known: tuple[str, ...]) -> Problem:
+def _problem(
+    item: Any, where: str, target: Callable[..., Any], keys: Sequence[str], arguments: Mapping[str, Any]
+) -> Problem:
     kind, given = item["type"], item["input"]
     code = _CODES.get(
         kind, "wrong_type" if kind.endswith(("_type", "_parsing", "_from_float")) else "invalid_value"
@@ -201,8 +226,10 @@ def _problem(item: Any, where: str, target: Callable[..., Any], known: tuple[str
     if code == "missing_key":
         return Problem(path=where, message=f"{_name(target)} needs it.", code=code)
     if code == "unknown_key":
-        name = str(item["loc"][-1])
-        message = f"There is no setting {shown(name)} here."
+        name, settings = str(item["loc"][-1]), _settings_at(target, keys)
+        known = _siblings(arguments, keys) if settings is None else parameters_of(settings) or ()
+        place = "This" if settings is None else _name(settings)
+        message = f"{place} has no setting {shown(name)}."
         return Problem(
             path=where, message=message, code=code, allowed=known, did_you_mean=closest(name, known)
         )

@@ -4,15 +4,16 @@ The YAML twins are in ``conf/env``. Nothing here imports the environment before 
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
-from dataclasses import field
+from collections.abc import Callable, Mapping
+from dataclasses import field, replace
+from pathlib import Path
 from typing import Any, Literal
 
 import gymnasium
 from pydantic import ConfigDict
-from pydantic.dataclasses import dataclass
 
 from maze_core.config.fields import OptionalPositiveInt
+from maze_core.config.settings import dataclass
 from maze_core.envs.core_env import StructuredEnv
 from maze_core.envs.gym_env import GymEnv, make_gym
 from maze_core.envs.per_env import PerEnvVectorEnv
@@ -23,6 +24,7 @@ Execution = Literal["dev", "local"]
 Vectorization = Literal["per_env", "native"]
 
 _STRICT = ConfigDict(extra="forbid", arbitrary_types_allowed=True)
+_PICTURES = {"render_mode": "rgb_array"}
 
 
 class EnvConfig(ABC):
@@ -38,6 +40,10 @@ class EnvConfig(ABC):
             EnvError: it cannot be made.
         """
 
+    def rendered(self) -> "EnvConfig":
+        """The same environment, made so that ``render()`` gives pictures; itself where it is up to the user."""
+        return self
+
     def vector(
         self,
         n_envs: int,
@@ -45,6 +51,8 @@ class EnvConfig(ABC):
         execution: Execution = "dev",
         n_processes: int | None = None,
         vectorization: Vectorization | None = None,
+        films: Mapping[int, Path] | None = None,
+        film_steps: int | None = None,
     ) -> VectorEnv:
         """A batch of raw environments.
 
@@ -54,13 +62,22 @@ class EnvConfig(ABC):
                 are the same.
             n_processes: for ``local``; None takes one per usable core.
             vectorization: overrides the configured one.
+            films: seed → where the film of the episode goes that is reset with it; ``per_env`` only. Filming
+                changes no number.
+            film_steps: flat steps after which a film ends; None films whole episodes.
 
         Raises:
             EnvError: an environment cannot be made this way.
         """
         if (vectorization or self.vectorization) == "native":
+            if films:
+                raise EnvError("Environments are filmed one by one; use env.vectorization=per_env.")
             return self._native(n_envs)
-        factories = [self.make] * n_envs
+        factories: list[Callable[[], StructuredEnv]] = [self.make] * n_envs
+        if films:
+            from maze_core.envs.filmed import FilmedEnvFactory
+
+            factories = [FilmedEnvFactory(env=self, films=films, max_steps=film_steps)] * n_envs
         if execution == "local":
             from maze_core.envs.subproc import SubprocVectorEnv
 
@@ -88,6 +105,10 @@ class GymEnvConfig(EnvConfig):
         """One environment, without gymnasium's per-step checker."""
         return GymEnv(make_gym(self.name, kwargs=self.kwargs, max_episode_steps=self.max_episode_steps))
 
+    def rendered(self) -> EnvConfig:
+        """The same environment, made with ``render_mode="rgb_array"``."""
+        return replace(self, kwargs={**self.kwargs, **_PICTURES})
+
     def _native(self, n_envs: int) -> VectorEnv:
         from maze_core.envs.native import NativeVectorEnv
 
@@ -114,6 +135,10 @@ class LegacyGymEnvConfig(EnvConfig):
         return GymEnv(
             make_legacy_gym(self.name, kwargs=self.kwargs, max_episode_steps=self.max_episode_steps)
         )
+
+    def rendered(self) -> EnvConfig:
+        """The same environment, made with ``render_mode="rgb_array"``."""
+        return replace(self, kwargs={**self.kwargs, **_PICTURES})
 
 
 @dataclass(frozen=True, kw_only=True, config=_STRICT)

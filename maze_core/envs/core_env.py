@@ -29,6 +29,8 @@ class StructuredEnv(ABC):
     ``step`` gives and takes. Many of them are then stepped without a dict in between."""
     render_mode: str | None = None
     """How ``render()`` shows the environment; None where it cannot be seen."""
+    render_fps: float = 30.0
+    """Frames per second at which it looks natural."""
 
     @abstractmethod
     def reset(self, *, seed: int | None = None) -> Observation:

@@ -1,7 +1,9 @@
 """A gymnasium environment as a :class:`StructuredEnv` with the one step key 0, and as a :class:`MazeEnv`."""
 
 import importlib
+import math
 from collections.abc import Callable, Mapping
+from numbers import Real
 from typing import Any
 
 import gymnasium
@@ -75,6 +77,9 @@ class GymEnv(StructuredEnv):
         self.action_spaces = {GYM_STEP_KEY: self.action_layout.space}
         self.agent_counts = {GYM_STEP_KEY: 1}
         self.render_mode = env.render_mode
+        fps = (env.metadata or {}).get("render_fps")
+        if isinstance(fps, Real) and 0 < float(fps) < math.inf:
+            self.render_fps = float(fps)
         if self.observation_layout.is_bare and self.action_layout.is_bare:
             self.bare = env
 

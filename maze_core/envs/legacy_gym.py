@@ -37,7 +37,7 @@ def make_legacy_gym(
         spec = copy.deepcopy(gym.spec(env_id))
         limit = max_episode_steps or spec.max_episode_steps
         spec.max_episode_steps = None
-        env = LegacyGymAdapter(gym.make(spec, disable_env_checker=True, **(kwargs or {})))
+        env = _make(gym, spec, dict(kwargs or {}))
     except (gym.error.Error, TypeError, ImportError) as error:
         raise EnvError(f"gym could not make {name}: {error}") from error
     return env if limit is None else TimeLimit(env, limit)
@@ -46,8 +46,13 @@ def make_legacy_gym(
 class LegacyGymAdapter(gymnasium.Env[Any, Any]):
     """Any object with gym's ``reset`` and ``step``, old or new, as a gymnasium environment."""
 
-    def __init__(self, env: Any) -> None:
+    def __init__(self, env: Any, *, render_mode: str | None = None) -> None:
         """Take ownership of ``env``, which needs no base class.
+
+        Args:
+            env: what is adapted.
+            render_mode: what an old environment, whose ``render`` takes a mode, is to render; newer ones were
+                told when they were made.
 
         Raises:
             EnvError: one of its spaces has no counterpart.
@@ -56,8 +61,12 @@ class LegacyGymAdapter(gymnasium.Env[Any, Any]):
         self.observation_space = to_gymnasium_space(env.observation_space)
         self.action_space = to_gymnasium_space(env.action_space)
         self.metadata = dict(getattr(env, "metadata", {}) or {})
-        self.render_mode = getattr(env, "render_mode", None)
-        self._takes_seed = _takes_seed(env)
+        if "video.frames_per_second" in self.metadata:
+            self.metadata.setdefault("render_fps", self.metadata["video.frames_per_second"])
+        own_mode = getattr(env, "render_mode", None)
+        self._mode_of_call = render_mode if own_mode is None and _takes(env, "render", "mode") else None
+        self.render_mode = own_mode or self._mode_of_call
+        self._takes_seed = _takes(env, "reset", "seed")
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
@@ -90,7 +99,7 @@ class LegacyGymAdapter(gymnasium.Env[Any, Any]):
 
     def render(self) -> Any:
         """What the environment renders."""
-        return self.env.render()
+        return self.env.render() if self._mode_of_call is None else self.env.render(mode=self._mode_of_call)
 
     def close(self) -> None:
         """Close the environment."""
@@ -133,11 +142,20 @@ def _import_gym() -> ModuleType:
     return module
 
 
-def _takes_seed(env: Any) -> bool:
-    """Whether the innermost ``reset`` takes a seed, since wrappers pass on whatever they get."""
-    innermost = getattr(env, "unwrapped", env)
+def _make(gym: ModuleType, spec: Any, kwargs: dict[str, Any]) -> "LegacyGymAdapter":
     try:
-        parameters = inspect.signature(innermost.reset).parameters.values()
-    except (TypeError, ValueError):
+        return LegacyGymAdapter(gym.make(spec, disable_env_checker=True, **kwargs))
+    except TypeError as error:
+        if "render_mode" not in kwargs or "render_mode" not in str(error):
+            raise
+    mode = kwargs.pop("render_mode")  # an old environment, told with each call instead
+    return LegacyGymAdapter(gym.make(spec, disable_env_checker=True, **kwargs), render_mode=mode)
+
+
+def _takes(env: Any, method: str, argument: str) -> bool:
+    """Whether the innermost environment's method takes this argument; wrappers pass on whatever they get."""
+    try:
+        parameters = inspect.signature(getattr(getattr(env, "unwrapped", env), method)).parameters.values()
+    except (AttributeError, TypeError, ValueError):
         return False
-    return any(p.name == "seed" or p.kind is p.VAR_KEYWORD for p in parameters)
+    return any(p.name == argument or p.kind is p.VAR_KEYWORD for p in parameters)

@@ -12,12 +12,13 @@ import gymnasium
 import numpy as np
 from gymnasium import spaces
 
+from maze_core.config.nodes import shown
 from maze_core.envs.core_env import StructuredEnv
 from maze_core.envs.per_env import PerEnvVectorEnv
 from maze_core.envs.vector import Tick, VectorEnv
 from maze_core.envs.wrappers.wrapper import ProcessedObservation, WrappedVectorEnv
-from maze_core.errors import EnvError
-from maze_core.types import Action, ActorID, Observation, StepKey
+from maze_core.errors import EnvError, SpaceMismatchError
+from maze_core.types import Action, ActorID, Array, Observation, StepKey
 
 
 class MazeEnv:
@@ -97,17 +98,16 @@ class MazeEnv:
             Observation, reward, done and info. Where the episode ended, the observation is its last one.
 
         Raises:
-            EnvError: there is no episode to step; call ``reset()``.
+            EnvError: there is no episode to step, so call ``reset()``; or the action lacks a head.
+            SpaceMismatchError: the action is no dict of numbers, or has a head or a number that its space has not.
         """
         if self._tick is None or self._tick.ended[0]:
             raise EnvError("The episode is over or never began: call reset() before step().")
         step_key = self.actor_id().step_key
-        batch = {head: np.asarray(value)[np.newaxis] for head, value in action.items()}
-        if missing := set(self.action_spaces_dict[step_key].spaces) - batch.keys():
-            raise EnvError(f"The action lacks {sorted(missing)}; sub-step {step_key!r} needs every head.")
+        batch = _batch_of_one(action, self.action_spaces_dict[step_key], step_key)
         tick = self._tick = self.vector_env.step({step_key: batch})
         is_over, terminated = bool(tick.ended[0]), bool(tick.terminated[0])
-        inner = self._inner()
+        inner = _innermost(self.vector_env)
         info = dict(inner.infos[0] if inner else {}, terminated=terminated)
         info["TimeLimit.truncated"] = is_over and not terminated
         shown = tick.final_observations if is_over else tick.observations
@@ -115,8 +115,8 @@ class MazeEnv:
 
     def render(self) -> Any:
         """What the environment renders in its render mode; None where it cannot be seen."""
-        inner = self._inner()
-        return inner.envs[0].render() if inner else None
+        inner = _innermost(self.vector_env)
+        return inner.render(0) if inner else None
 
     def close(self) -> None:
         """Close the environment."""
@@ -128,13 +128,6 @@ class MazeEnv:
             return self.vector_env.envs[0]
         return _SteppedVectorEnv(self.vector_env)
 
-    def _inner(self) -> PerEnvVectorEnv | None:
-        """The environment at the bottom of the stack, where it lives in this process."""
-        inner = self.vector_env
-        while isinstance(inner, WrappedVectorEnv):
-            inner = inner.env
-        return inner if isinstance(inner, PerEnvVectorEnv) else None
-
 
 class _SteppedVectorEnv(StructuredEnv):
     """A vector environment of one, wrappers and all, behind the sub-step contract."""
@@ -144,6 +137,10 @@ class _SteppedVectorEnv(StructuredEnv):
         self.observation_spaces = vector_env.observation_spaces
         self.action_spaces = vector_env.action_spaces
         self.agent_counts = vector_env.agent_counts
+        self._inner = _innermost(vector_env)
+        if self._inner is not None:
+            self.render_mode = self._inner.envs[0].render_mode
+            self.render_fps = self._inner.envs[0].render_fps
         self._tick: Tick | None = None
         self._is_flat_step_done = False
 
@@ -168,6 +165,9 @@ class _SteppedVectorEnv(StructuredEnv):
 
     def is_flat_step_done(self) -> bool:
         return self._is_flat_step_done
+
+    def render(self) -> Any:
+        return self._inner.render(0) if self._inner else None
 
     def close(self) -> None:
         self._env.close()
@@ -220,10 +220,50 @@ def to_gymnasium(env: MazeEnv) -> gymnasium.Env[Any, Any]:
     return _GymnasiumEnv(env)
 
 
+def _innermost(env: VectorEnv) -> PerEnvVectorEnv | None:
+    """The environment at the bottom of a stack of wrappers, where it lives in this process."""
+    while isinstance(env, WrappedVectorEnv):
+        env = env.env
+    return env if isinstance(env, PerEnvVectorEnv) else None
+
+
 def _row(batch: Observation) -> Observation:
     """The one observation of a batch of one, as copies, with its mark."""
     observation = {name: values[0].copy() for name, values in batch.items()}
     return ProcessedObservation(observation) if isinstance(batch, ProcessedObservation) else observation
+
+
+def _batch_of_one(action: Any, space: spaces.Dict, step_key: StepKey) -> dict[str, Array]:
+    """An action as head → ``[1, ...]``."""
+    if not isinstance(action, Mapping):
+        heads = ", ".join(map(repr, space))
+        raise SpaceMismatchError(
+            f"An action is a dict with {heads}, not {type(action).__name__} {shown(action)}."
+        )
+    if missing := set(space.spaces) - action.keys():
+        raise EnvError(f"The action lacks {sorted(missing)}; sub-step {step_key!r} needs every head.")
+    return {head: _numbers(value, head, space)[np.newaxis] for head, value in action.items()}
+
+
+def _numbers(value: Any, head: str, space: spaces.Dict) -> Array:
+    """What an action has for one head."""
+    leaf = space.spaces.get(head)
+    if leaf is None:
+        raise SpaceMismatchError(f"The action has {shown(head)}, but its heads are {', '.join(space)}.")
+    try:
+        array = np.asarray(value)
+    except ValueError:  # lists of unequal lengths
+        array = np.empty(0, dtype=object)
+    if array.dtype.kind not in "biuf":
+        raise SpaceMismatchError(
+            f"The action {head!r} is {shown(value)}, which is no number and no array of numbers.", f"/{head}"
+        )
+    wants_whole = leaf.dtype is not None and leaf.dtype.kind in "iu"
+    if wants_whole and array.dtype.kind == "f" and (array != np.trunc(array)).any():
+        raise SpaceMismatchError(
+            f"The action {head!r} is {shown(value)}, but {leaf} has whole numbers.", f"/{head}"
+        )
+    return array
 
 
 def _actor(tick: Tick | None, observation_spaces: Mapping[StepKey, spaces.Dict]) -> ActorID:

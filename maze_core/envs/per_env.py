@@ -13,6 +13,7 @@ import numpy as np
 from gymnasium import spaces
 
 from maze_core.envs.core_env import StructuredEnv
+from maze_core.envs.layers import MAKE_A_NEW_ONE, layers
 from maze_core.envs.tick_buffers import FiniteCheck, empty_tick, write_row
 from maze_core.envs.vector import Tick, VectorEnv
 from maze_core.errors import EnvError
@@ -35,7 +36,7 @@ class PerEnvVectorEnv(VectorEnv):
             tick: where to write, such as the rows of a larger batch; None makes arrays of its own.
 
         Raises:
-            EnvError: there are none, or they do not share their spaces.
+            EnvError: there are none, two of them are one, or they do not share their spaces.
         """
         self.envs: list[StructuredEnv] = []
         self._first_row = first_row
@@ -43,6 +44,7 @@ class PerEnvVectorEnv(VectorEnv):
         try:
             for factory in factories:
                 self.envs.append(factory())
+            _refuse_shared(self.envs, first_row)
             first = _common_env(self.envs)
             self.n_envs = len(self.envs)
             self.observation_spaces: Mapping[StepKey, spaces.Dict] = first.observation_spaces
@@ -54,6 +56,10 @@ class PerEnvVectorEnv(VectorEnv):
             raise
         self.infos: list[dict[str, Any]] = [{} for _ in self.envs]
         """The info of each environment's last step."""
+        self._watched: set[int] = set()
+        """Rows that were rendered in their episode; whoever did wants to see its end, before the autoreset."""
+        self._endings: dict[int, Any] = {}
+        """Row → what its last episode looked like at its end, where it was watched."""
         self._returns = np.zeros(self.n_envs, dtype=np.float64)
         self._any_ended = False
         shown = [array for batch in self._tick.observations.values() for array in batch.values()]
@@ -96,6 +102,13 @@ class PerEnvVectorEnv(VectorEnv):
             self._step_structured(actions)
         self._expect_finite()
         return tick
+
+    def render(self, row: int) -> Any:
+        """What one environment renders: the end of an episode that just ended, if it was rendered before that."""
+        if self._tick.ended[row] and row in self._endings:
+            return self._endings[row]
+        self._watched.add(row)
+        return self.envs[row].render()
 
     def close(self) -> None:
         """Close every environment."""
@@ -163,6 +176,10 @@ class PerEnvVectorEnv(VectorEnv):
         tick.episode_return[row] = self._returns[row]
         tick.episode_length[row] = tick.flat_step[row]
         self._returns[row] = 0.0
+        self._endings.pop(row, None)
+        if row in self._watched:
+            self._watched.discard(row)
+            self._endings[row] = env.render()
         self._show(row, env.reset(seed=None))
         tick.flat_step[row] = 0
 
@@ -219,6 +236,17 @@ class _BareEnvs:
     def actions(self, actions: Mapping[StepKey, Mapping[str, Array]]) -> Array:
         """A batch of actions of the environments' dtype, which they may keep."""
         return np.array(actions[self._key][self._head], dtype=self._dtype)
+
+
+def _refuse_shared(envs: Sequence[StructuredEnv], first_row: int) -> None:
+    """Make sure that no environment stands in two rows, where it would be stepped in the other's episode."""
+    row_of: dict[int, int] = {}
+    for row, env in enumerate(envs):
+        for layer in layers(env):
+            other = row_of.setdefault(id(layer), row)
+            if other != row:
+                both = f"Environments {first_row + other} and {first_row + row} are one and the same"
+                raise EnvError(f"{both} {type(layer).__name__}. {MAKE_A_NEW_ONE}")
 
 
 def _common_env(envs: Sequence[StructuredEnv]) -> StructuredEnv:

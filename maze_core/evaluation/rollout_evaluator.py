@@ -10,14 +10,20 @@ The environment emits raw observations or processed ones, and the policy gets wh
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
+import numpy as np
+
+from maze_core.config.nodes import shown
+from maze_core.config.normal_form import check_seed
+from maze_core.envs.env_spaces import EnvSpaces, refuse_other_spaces
 from maze_core.envs.maze_env import MazeEnv
 from maze_core.envs.vector import VectorEnv
 from maze_core.envs.wrappers.stack import acting_wrappers
-from maze_core.envs.wrappers.wrapper import WrappedVectorEnv, Wrapper
-from maze_core.errors import InvalidSpecificationError, Problem
+from maze_core.envs.wrappers.wrapper import WrappedVectorEnv, Wrapper, bind_wrappers
+from maze_core.errors import InvalidSpecificationError, Problem, ProblemList
 from maze_core.evaluation.evaluate import EvalReport, evaluate
 from maze_core.rollout.episodes import Policy
-from maze_core.seeding import Stream, derived_seed, draw_seed, env_seeds
+from maze_core.rollout.own_policy import as_policy
+from maze_core.seeding import EpisodeSeeds, Stream, derived_seed, draw_seed
 
 
 class ModelSelection(Protocol):
@@ -49,7 +55,7 @@ class RolloutEvaluator:
             model_selection: told the mean return of every evaluation, by ``update`` or by being called.
             deterministic: the most likely action instead of a sample.
             seed: seeds the episodes and the samples; None draws one. It is the attribute ``seed``.
-            max_episode_steps: flat steps after which an episode is cut; None leaves it to the environment.
+            max_episode_steps: flat steps after which an episode is cut; None or 0 leaves it to the environment.
 
         Raises:
             InvalidSpecificationError: an argument is not valid.
@@ -58,27 +64,36 @@ class RolloutEvaluator:
             raise _problem(
                 "eval_env", f"takes a MazeEnv, such as GymMazeEnv('CartPole-v1'), not {_a(eval_env)}."
             )
-        if isinstance(n_episodes, bool) or not isinstance(n_episodes, int) or n_episodes < 1:
-            raise _problem("n_episodes", f"{n_episodes!r} is not a whole number of at least 1.")
+        found = ProblemList()
+        _check_whole(n_episodes, "n_episodes", 1, found)
+        _check_whole(max_episode_steps or 0, "max_episode_steps", 0, found)
+        _check_truth(deterministic, "deterministic", found)
+        if not (model_selection is None or callable(_note(model_selection))):
+            what = "an object with update(mean_return), or a function of it"
+            found.add("model_selection", f"takes {what}, not {_a(model_selection)}.")
+        if seed is not None:
+            check_seed(seed, "seed", found)
+        found.raise_if_any()
         self.eval_env = eval_env
         self.n_episodes = n_episodes
         self.model_selection = model_selection
-        self.deterministic = deterministic
+        self.deterministic = bool(deterministic)
         self.seed = draw_seed() if seed is None else seed
-        self.max_episode_steps = max_episode_steps
+        self.max_episode_steps = max_episode_steps or None
 
     def evaluate(self, policy: Any) -> EvalReport:
         """Play the episodes and summarise them.
 
         Args:
-            policy: an agent, such as ``rc.policy``; a ``RunContext``; or a policy of its own, which gets the
-                environment's observations as they are.
+            policy: an agent, such as ``rc.policy``; a ``RunContext``; or an object with ``act``, as
+                :mod:`maze_core.rollout.own_policy` says, which gets the environment's observations as they are.
 
         Returns:
             Mean, deviation, 95 % confidence interval, and the return, length and seed of each episode.
 
         Raises:
             InvalidSpecificationError: the policy cannot act, or was trained in an environment with other spaces.
+            SpaceMismatchError: a policy of one's own gave what is no action.
             EnvError: the environment broke its contract.
         """
         env = self.eval_env.vector_env if isinstance(self.eval_env, MazeEnv) else self.eval_env
@@ -86,14 +101,13 @@ class RolloutEvaluator:
         report = evaluate(
             acting,
             WrappedVectorEnv(env, wrappers) if wrappers else env,
-            env_seeds(self.seed, Stream.EVAL_ENV, self.n_episodes),
+            EpisodeSeeds(self.seed, Stream.EVAL_ENV, self.n_episodes),
             deterministic=self.deterministic,
             action_seed=derived_seed(self.seed, Stream.ACTIONS),
             max_episode_steps=self.max_episode_steps,
         )
         if self.model_selection is not None:
-            note: Any = getattr(self.model_selection, "update", self.model_selection)
-            note(report.mean_return)
+            _note(self.model_selection)(report.mean_return)
         return report
 
 
@@ -109,22 +123,32 @@ def _acting(policy: Any, env: VectorEnv) -> tuple[Policy, Sequence[Wrapper]]:
     if hasattr(policy, "acting"):  # a policy in training
         return policy.acting(), []
     if hasattr(policy, "act"):
-        return policy, []
+        return as_policy(policy, env.action_spaces), []
     raise _problem("policy", f"takes an agent, such as rc.policy, not {_a(policy)}.")
 
 
 def _check_spaces(agent: Any, env: VectorEnv, *, is_processed: bool) -> None:
-    """Refuse an environment with other names or shapes than the one the agent was trained in."""
+    """Refuse an environment with other spaces than the one the agent was trained in, or than its policy sees."""
+    trained = agent
     if is_processed:
-        return
-    trained, given = _shapes(agent.observation_spaces), _shapes(env.observation_spaces)
-    if trained != given:
-        message = f"shows {given}, the policy was trained on {trained}."
-        raise _problem("eval_env", message)
+        seen, done = bind_wrappers(agent.wrappers, agent.observation_spaces, agent.action_spaces)
+        trained = EnvSpaces(observation_spaces=seen, action_spaces=done, agent_counts=agent.agent_counts)
+    refuse_other_spaces(trained, env, "eval_env")
 
 
-def _shapes(spaces: Any) -> dict[Any, dict[str, tuple[int, ...]]]:
-    return {key: {name: leaf.shape for name, leaf in space.items()} for key, space in spaces.items()}
+def _check_whole(value: Any, path: str, least: int, found: ProblemList) -> None:
+    if isinstance(value, bool) or not isinstance(value, int) or value < least:
+        found.add(path, f"{shown(value)} is not a whole number of at least {least}.")
+
+
+def _check_truth(value: object, path: str, found: ProblemList) -> None:
+    if not isinstance(value, bool | np.bool_):
+        found.add(path, f"takes True or False, not {shown(value)}.")
+
+
+def _note(model_selection: Any) -> Any:
+    """What takes the mean return."""
+    return getattr(model_selection, "update", model_selection)
 
 
 def _a(value: object) -> str:

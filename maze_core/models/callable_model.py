@@ -4,8 +4,8 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from pydantic import ConfigDict
-from pydantic.dataclasses import dataclass
 
+from maze_core.config.settings import dataclass
 from maze_core.models.config import SpacesByKey
 from maze_core.types import StepKey
 

@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from gymnasium import spaces
 
+from maze_core.config.late_arguments import COMPOSER_ARGUMENTS
 from maze_core.errors import InvalidSpecificationError, Problem
 from maze_core.models.builders import mask_names
 from maze_core.models.config import (
@@ -101,12 +102,8 @@ def compose_called_model(
 
 def _called(made: "partial[Any]", spec: ModelSpec) -> Any:
     """What a function or class of the user's gives; it is handed the spaces it has parameters for."""
-    known = {
-        "observation_spaces_dict": spec.observation_spaces,
-        "action_spaces_dict": spec.action_spaces,
-        "agent_counts_dict": spec.agent_counts,
-        "distribution_mapper": spec.mapper,
-    }
+    values = (spec.observation_spaces, spec.action_spaces, spec.agent_counts, spec.mapper)
+    known = dict(zip(COMPOSER_ARGUMENTS, values, strict=True))
     parameters = inspect.signature(made.func).parameters
     takes_all = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
     missing = {

@@ -11,9 +11,11 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from gymnasium import spaces
 from pydantic import BeforeValidator, ConfigDict, Field
-from pydantic.dataclasses import dataclass
 
+from maze_core.config.settings import dataclass
+from maze_core.errors import InvalidSpecificationError
 from maze_core.models.activations import ActivationName, activation_name
+from maze_core.models.named_networks import left_to_a_template, networks_of
 from maze_core.types import StepKey
 
 if TYPE_CHECKING:
@@ -111,27 +113,23 @@ class FlattenConcatStateValueNetConfig:
     """Activation after each hidden layer."""
 
 
-def _networks(value: Any) -> Any:
-    if value is None:
-        return None
-    if isinstance(value, (str, bytes)) or not isinstance(value, (Mapping, list, tuple)):
-        raise ValueError("give a list of networks, one per sub-step, or a dict sub-step → network")
-    described = isinstance(value, Mapping) and "_target_" in value
-    if described or not value:
-        raise ValueError("give a list of networks, such as [{'_target_': …}]; it must not be empty")
-    return dict(value) if isinstance(value, Mapping) else tuple(value)
-
-
-Networks = Annotated[tuple[Any, ...] | dict[StepKey, Any] | None, BeforeValidator(_networks)]
+PolicyNetworks = Annotated[
+    tuple[Any, ...] | dict[StepKey, Any] | None, BeforeValidator(networks_of(FlattenConcatPolicyNetConfig))
+]
 """Networks per sub-step: settings, classes, functions or modules. One entry in a list stands for every
 sub-step, each with weights of its own. None leaves them to the template."""
+CriticNetworks = Annotated[
+    tuple[Any, ...] | dict[StepKey, Any] | None,
+    BeforeValidator(networks_of(FlattenConcatStateValueNetConfig)),
+]
+"""The same for a critic."""
 
 
 @dataclass(frozen=True, kw_only=True, config=_STRICT)
 class ProbabilisticPolicyComposerConfig:
     """A policy: one network per sub-step, and a distribution per action head."""
 
-    networks: Networks = None
+    networks: PolicyNetworks = None
     """Networks per sub-step; None leaves them to the template model."""
     substeps_with_separate_agent_nets: tuple[StepKey, ...] = ()
     """Sub-steps in which each agent has a network of its own; elsewhere all agents share one."""
@@ -143,7 +141,7 @@ class ProbabilisticPolicyComposerConfig:
 class StepStateCriticConfig:
     """A state critic: one value network per sub-step."""
 
-    networks: Networks = None
+    networks: CriticNetworks = None
     """Value networks per sub-step; None leaves them to the template model."""
 
 
@@ -154,7 +152,7 @@ class SharedStateCriticConfig:
     Observations that a sub-step does not show are 0 there.
     """
 
-    networks: Networks = None
+    networks: CriticNetworks = None
     """The one value network, in a list; None leaves it to the template model."""
 
 
@@ -201,6 +199,10 @@ class ConcatModelBuilderConfig:
 
 
 def _policy(value: Any) -> Any:
+    if isinstance(value, type):
+        raise ValueError(
+            f"{value.__name__} is a class; give a ProbabilisticPolicyComposer, made with its arguments"
+        )
     if isinstance(value, ProbabilisticPolicyComposerConfig | partial) or hasattr(value, "policy_config"):
         return value
     raise ValueError(
@@ -210,6 +212,10 @@ def _policy(value: Any) -> Any:
 
 
 def _critic(value: Any) -> Any:
+    if isinstance(value, type):
+        raise ValueError(
+            f"{value.__name__} is a class; give a state critic composer, made with its arguments"
+        )
     known = isinstance(value, StepStateCriticConfig | SharedStateCriticConfig | partial)
     if value is None or known or hasattr(value, "critic_config"):
         return value
@@ -272,6 +278,20 @@ class CustomModelConfig(_Buildable):
         default_factory=lambda: StepStateCriticConfig(networks=(FlattenConcatStateValueNetConfig(),))
     )
     """The critic, with its networks; None has none."""
+
+    def __post_init__(self) -> None:
+        """Refuse networks that are left to a template.
+
+        Raises:
+            InvalidSpecificationError: a network is null.
+        """
+        found = []
+        if isinstance(self.policy, ProbabilisticPolicyComposerConfig):
+            found += left_to_a_template(self.policy.networks, "policy.networks")
+        if isinstance(self.critic, StepStateCriticConfig | SharedStateCriticConfig):
+            found += left_to_a_template(self.critic.networks, "critic.networks")
+        if found:
+            raise InvalidSpecificationError(found)
 
 
 @dataclass(frozen=True, kw_only=True, config=_STRICT)

@@ -10,6 +10,7 @@ import torch
 from gymnasium import spaces
 from torch import nn
 
+from maze_core.config.late_arguments import CRITIC_NETWORK_ARGUMENTS, POLICY_NETWORK_ARGUMENTS
 from maze_core.errors import InvalidSpecificationError, Problem
 from maze_core.models.builders import (
     POLICY_GAIN,
@@ -76,11 +77,10 @@ class NetworkFactory:
     def _called(
         self, entry: Callable[..., Any], space: spaces.Dict, outputs: Mapping[str, int], path: str
     ) -> nn.Module:
-        shapes: dict[str, Any] = {
-            "obs_shapes": {name: tuple(part.shape or ()) for name, part in space.spaces.items()}
-        }
-        if self.is_policy:
-            shapes["action_logits_shapes"] = {head: (width,) for head, width in outputs.items()}
+        seen = {name: tuple(part.shape or ()) for name, part in space.spaces.items()}
+        logits = {head: (width,) for head, width in outputs.items()}
+        names = POLICY_NETWORK_ARGUMENTS if self.is_policy else CRITIC_NETWORK_ARGUMENTS
+        shapes: dict[str, Any] = dict(zip(names, (seen, logits), strict=False))
         try:
             made = entry(**shapes)
         except Exception as error:  # a constructor may raise anything

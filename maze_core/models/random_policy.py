@@ -21,6 +21,8 @@ class RandomPolicy:
 
     needs_torch = False
     needs_noise = True
+    ignores_observations = True
+    """Only masks matter to it, so it plays without the statistics that a wrapper would need to show the rest."""
 
     def __init__(self, action_spaces: Mapping[StepKey, spaces.Dict]) -> None:
         """Act in these spaces; masks are found among the observations by name.

@@ -23,7 +23,7 @@ _NOISE_BLOCK = 64
 
 
 class Policy(Protocol):
-    """What acts; see :class:`maze_core.models.acting.ActingPolicy`."""
+    """What acts; :func:`maze_core.rollout.own_policy.as_policy` makes one of any object with ``act``."""
 
     needs_noise: bool
     """Whether noise is needed even to act deterministically."""
@@ -81,7 +81,7 @@ def run_episodes(
     Args:
         env: shows what the policy sees; stays open. Its number of environments changes nothing but the speed.
         policy: what acts.
-        seeds: one per episode.
+        seeds: one per episode, each asked for when its episode begins.
         max_episode_steps: flat steps after which an episode is cut; None leaves it to the environment.
         deterministic: the likeliest action instead of a sample.
         record: keep raw trajectories.
@@ -98,7 +98,7 @@ def run_episodes(
     play = _Play(
         env=env,
         actor=_Actor(env, policy, deterministic=deterministic),
-        seeds=[int(seed) for seed in seeds],
+        seeds=seeds,
         max_episode_steps=max_episode_steps,
         record=record,
         action_seed=action_seed,
@@ -130,7 +130,7 @@ class _Play:
 
     env: VectorEnv
     actor: "_Actor"
-    seeds: list[int]
+    seeds: Sequence[int]
     max_episode_steps: int | None
     record: bool
     action_seed: int
@@ -141,7 +141,7 @@ class _Play:
 
     def start(self) -> None:
         """Give every row an episode while there are seeds; rows without one idle."""
-        if self.seeds:
+        if len(self.seeds):
             self._assign(range(self.env.n_envs), is_first=True)
 
     def advance(self) -> list[EpisodeRecord]:
@@ -193,7 +193,7 @@ class _Play:
         seeds: list[int | None] = [None] * self.env.n_envs
         chosen = np.zeros(self.env.n_envs, dtype=np.bool_)
         for row in list(rows)[: len(self.seeds) - self._next]:
-            seed = seeds[row] = self.seeds[self._next]
+            seed = seeds[row] = int(self.seeds[self._next])
             self.running[row] = _Row(
                 index=self._next,
                 seed=seed,

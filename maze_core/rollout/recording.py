@@ -7,6 +7,8 @@ that is itself a tensor. Equal trajectories have equal bytes.
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from os import PathLike
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -162,6 +164,16 @@ def trajectory_from_bytes(data: bytes) -> Trajectory:
         )
     except (SafetensorError, KeyError, IndexError, TypeError, ValueError) as error:
         raise RecordingError(f"These bytes are no recorded trajectory: {error!r}.") from error
+
+
+def load_trajectory(path: str | PathLike[str]) -> Trajectory:
+    """The episode of a saved rollout, ``trajectories/episode-00000.safetensors``.
+
+    Raises:
+        RecordingError: the file holds none.
+        OSError: it cannot be read.
+    """
+    return trajectory_from_bytes(Path(path).read_bytes())
 
 
 def _append(columns: dict[str, list[Array]], batch: Mapping[str, Array], row: int) -> None:

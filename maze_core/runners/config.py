@@ -2,15 +2,13 @@
 
 import copy
 from dataclasses import asdict
-from typing import Annotated, Any, Literal
-
-from pydantic import Field
-from pydantic.dataclasses import dataclass
+from typing import Any, Literal
 
 from maze_core.config.describe import Describer
-from maze_core.config.fields import STRICT, OptionalPositiveInt, PositiveInt
+from maze_core.config.fields import STRICT, EnvCount, NonNegativeInt, OptionalPositiveInt, PositiveInt
 from maze_core.config.instantiate import instantiate
 from maze_core.config.normal_form import SEEDS, check_seed
+from maze_core.config.settings import dataclass
 from maze_core.errors import ProblemList
 from maze_core.types import Tree
 
@@ -21,11 +19,11 @@ class TrainingRunnerConfig:
 
     execution: Literal["dev", "local"] = "dev"
     """``local`` spreads the environments over processes and changes no number."""
-    n_envs: PositiveInt = 8
+    n_envs: EnvCount = 8
     """Environments stepped together; never the core count, so that runs are the same everywhere."""
     n_processes: OptionalPositiveInt = None
     """Processes of ``local``; null is one per usable core."""
-    normalization_samples: Annotated[int, Field(ge=0)] = 1000
+    normalization_samples: NonNegativeInt = 1000
     """Flat steps of a random policy from which wrappers estimate their statistics before training."""
 
 
@@ -35,7 +33,7 @@ class RolloutRunnerConfig:
 
     execution: Literal["sequential", "parallel"] = "sequential"
     """``parallel`` spreads the environments over processes and changes no number."""
-    n_envs: PositiveInt = 8
+    n_envs: EnvCount = 8
     """Episodes played at the same time; changes no number."""
     n_processes: OptionalPositiveInt = None
     """Processes of ``parallel``; null is one per usable core."""

@@ -1,38 +1,27 @@
 """Playing episodes with a policy that does not learn: evaluation with a confidence interval, rollouts with records."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+import contextlib
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
+from pathlib import Path
 from typing import Any
 
 from maze_core.agent import Agent
 from maze_core.config.schema import RunConfig
 from maze_core.envs.config import EnvConfig, Execution
+from maze_core.envs.env_spaces import refuse_other_spaces
 from maze_core.envs.vector import VectorEnv
+from maze_core.envs.video_file import remove_film
 from maze_core.envs.wrappers.stack import acting_wrappers, why_not_servable
 from maze_core.envs.wrappers.wrapper import WrappedVectorEnv, Wrapper, bind_wrappers
 from maze_core.errors import InvalidSpecificationError, Problem
 from maze_core.evaluation.evaluate import EvalReport
+from maze_core.evaluation.rollout_report import RolloutReport
 from maze_core.metrics import Reporter, SilentReporter
-from maze_core.models.acting import ActingPolicy
 from maze_core.rollout.episodes import EpisodeRecord, run_episodes
+from maze_core.rollout.own_policy import as_policy
 from maze_core.runners.build import seeds_of
 from maze_core.runners.config import RolloutRunnerConfig
-from maze_core.seeding import Stream, derived_seed, env_seeds
-from maze_core.types import Tree
-
-
-@dataclass(frozen=True, kw_only=True)
-class RolloutReport:
-    """What a rollout played; summary and episodes."""
-
-    summary: EvalReport
-    episodes: Sequence[EpisodeRecord]
-    stop_reason: str
-    """``completed`` or ``cancelled``."""
-
-    def to_dict(self) -> Tree:
-        """As a JSON object, without the trajectories."""
-        return {**self.summary.to_dict(), "n_episodes": len(self.episodes), "stop_reason": self.stop_reason}
+from maze_core.seeding import EpisodeSeeds, Stream, derived_seed
 
 
 def run_rollout(
@@ -41,6 +30,7 @@ def run_rollout(
     agent: Agent | None,
     reporter: Reporter | None = None,
     cancelled: Callable[[], bool] = lambda: False,
+    films: Sequence[Path] = (),
 ) -> RolloutReport:
     """Play ``runner.n_episodes`` episodes.
 
@@ -49,30 +39,34 @@ def run_rollout(
         agent: whose policy and wrappers act.
         reporter: takes each episode as it ends.
         cancelled: asked between steps; True ends with the episodes that are complete.
+        films: where the films of the first episodes go, as MP4; filming changes no number. Of an episode that
+            is not complete none is left.
 
     Raises:
-        InvalidSpecificationError: no agent was given and the configured policy needs one.
-        EnvError: an environment broke its contract.
+        InvalidSpecificationError: no agent was given and the configured policy needs one; or the environment has
+            other spaces than the one that the agent was trained in.
+        EnvError: an environment broke its contract, or gives no pictures where it is to be filmed.
     """
     reporter = reporter or SilentReporter()
     runner: RolloutRunnerConfig = config.build("runner")
     env_seed, agent_seed = seeds_of(config)
     reporter.phase("rollout")
-    env, policy = _env_and_policy(config, runner, agent)
-    done = 0
+    seeds = EpisodeSeeds(env_seed, Stream.ROLLOUT, runner.n_episodes)
+    films = films[: runner.n_episodes]
+    env, policy = _env_and_policy(config, runner, agent, dict(zip(seeds, films, strict=False)))
+    done: set[int] = set()
 
     def ended(record: EpisodeRecord) -> None:
-        nonlocal done
-        done += 1
+        done.add(record.index)
         reporter.episode(record)
-        fraction = done / runner.n_episodes
+        fraction = len(done) / runner.n_episodes
         reporter.progress(epoch=None, n_epochs=None, env_steps=None, fraction=fraction, eta_s=None)
 
-    try:
+    with _only_complete(films, done), contextlib.closing(env):
         episodes = run_episodes(
             env,
             policy,
-            env_seeds(env_seed, Stream.ROLLOUT, runner.n_episodes),
+            seeds,
             max_episode_steps=runner.max_episode_steps,
             deterministic=runner.deterministic,
             record=runner.record_trajectory,
@@ -80,13 +74,12 @@ def run_rollout(
             on_episode=ended,
             cancelled=cancelled,
         )
-    finally:
-        env.close()
     complete = len(episodes) == runner.n_episodes
     return RolloutReport(
         summary=EvalReport.from_episodes(episodes),
         episodes=episodes,
         stop_reason="completed" if complete else "cancelled",
+        videos=tuple(films[episode.index] for episode in episodes if episode.index < len(films)),
     )
 
 
@@ -101,27 +94,36 @@ def run_evaluation(
     return run_rollout(config, agent=agent, reporter=reporter, cancelled=cancelled)
 
 
+@contextlib.contextmanager
+def _only_complete(films: Sequence[Path], done: Set[int]) -> Iterator[None]:
+    """Afterwards, only the films of the episodes in ``done`` are there."""
+    try:
+        yield
+    finally:
+        for index, path in enumerate(films):
+            if index not in done:
+                remove_film(path)
+
+
 def _env_and_policy(
-    config: RunConfig, runner: RolloutRunnerConfig, agent: Agent | None
+    config: RunConfig, runner: RolloutRunnerConfig, agent: Agent | None, films: Mapping[int, Path]
 ) -> tuple[VectorEnv, Any]:
     env_config: EnvConfig = config.build("env")
-    wrappers: Sequence[Wrapper]
-    policy: ActingPolicy | Any
-    if agent is not None:
-        wrappers, policy = agent.wrappers, agent.policy
-    else:
-        wrappers = config.build("wrappers")
-        policy = None
     execution: Execution = "local" if runner.execution == "parallel" else "dev"
-    n_envs = min(runner.n_envs, runner.n_episodes)
     raw = env_config.vector(
-        n_envs, execution=execution, n_processes=runner.n_processes, vectorization="per_env"
+        min(runner.n_envs, runner.n_episodes),
+        execution=execution,
+        n_processes=runner.n_processes,
+        vectorization="per_env",
+        films=films,
+        film_steps=runner.max_episode_steps,
     )
     try:
-        if policy is None:
-            # a policy that ignores what it sees needs no statistics, only the action spaces
-            wrappers = [wrapper for wrapper in wrappers if not wrapper.needs_statistics()]
-            policy = _configured_policy(config, raw, wrappers)
+        if agent is None:
+            wrappers, policy = _configured(config, raw)
+        else:
+            refuse_other_spaces(agent, raw, "env")
+            wrappers, policy = agent.wrappers, agent.policy
         return WrappedVectorEnv(raw, acting_wrappers(wrappers)), policy
     except BaseException:
         raw.close()
@@ -132,12 +134,12 @@ def policy_agent(config: RunConfig) -> Agent:
     """The agent of a rollout policy that needs no training, such as a random one.
 
     Raises:
-        InvalidSpecificationError: the configured policy is that of a run.
+        InvalidSpecificationError: the configured policy is that of a run, or cannot act.
         EnvError: the environment cannot be made.
     """
-    wrappers = [wrapper for wrapper in config.build("wrappers") if not wrapper.needs_statistics()]
     raw = config.build("env").vector(1, vectorization="per_env")
     try:
+        wrappers, policy = _configured(config, raw)
         _, policy_action_spaces = bind_wrappers(wrappers, raw.observation_spaces, raw.action_spaces)
         reason = why_not_servable(wrappers)
         return Agent(
@@ -145,7 +147,7 @@ def policy_agent(config: RunConfig) -> Agent:
             action_spaces=raw.action_spaces,
             agent_counts=raw.agent_counts,
             wrappers=wrappers,
-            policy=_configured_policy(config, raw, wrappers),
+            policy=policy,
             policy_action_spaces=policy_action_spaces,
             servable=reason is None,
             not_servable_reason=reason,
@@ -154,12 +156,28 @@ def policy_agent(config: RunConfig) -> Agent:
         raw.close()
 
 
-def _configured_policy(config: RunConfig, raw: VectorEnv, wrappers: Sequence[Wrapper]) -> Any:
-    described = config.build("policy")
-    seen = bind_wrappers(wrappers, raw.observation_spaces, raw.action_spaces)
-    if hasattr(described, "act"):
-        return described
-    if not hasattr(described, "build"):
-        message = "this policy cannot act by itself: name a run whose policy acts."
-        raise InvalidSpecificationError([Problem(path="policy", message=message)])
-    return described.build(*seen)
+def _configured(config: RunConfig, raw: VectorEnv) -> tuple[Sequence[Wrapper], Any]:
+    """The wrappers and the policy of a configuration that only plays.
+
+    Raises:
+        InvalidSpecificationError: the policy cannot act by itself, or acts on what a wrapper without statistics shows.
+    """
+    wrappers = config.build("wrappers")
+    # only a wrapper that knows its observations knows whether it lacks statistics of one
+    bind_wrappers(wrappers, raw.observation_spaces, raw.action_spaces)
+    lacking = [type(wrapper).__name__ for wrapper in wrappers if wrapper.needs_statistics()]
+    ready = [wrapper for wrapper in wrappers if not wrapper.needs_statistics()]
+    seen, done = bind_wrappers(ready, raw.observation_spaces, raw.action_spaces)
+    policy = config.build("policy")
+    if not hasattr(policy, "act"):
+        if not hasattr(policy, "build"):
+            message = "this policy cannot act by itself: name a run whose policy acts."
+            raise InvalidSpecificationError([Problem(path="policy", message=message)])
+        policy = policy.build(seen, done)
+    if lacking and not getattr(policy, "ignores_observations", False):
+        message = (
+            f"{', '.join(lacking)} has no statistics, which training estimates, and this policy acts on what it shows; "
+            "leave the wrapper out, give a wrapper that has its statistics, or play the policy of a run."
+        )
+        raise InvalidSpecificationError([Problem(path="wrappers", message=message, code="contradiction")])
+    return ready, as_policy(policy, done)

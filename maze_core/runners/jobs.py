@@ -50,7 +50,8 @@ class JobPool:
         """Allow ``n_processes`` at a time; they start with the first jobs."""
         self._n_processes = n_processes
         self._children: list[_Child] = []
-        self._is_cancelled = False
+        self.is_cancelled = False
+        """Whether jobs were asked to end; no further one may be started then."""
 
     @property
     def n_free(self) -> int:
@@ -59,7 +60,7 @@ class JobPool:
 
     def start(self, job: int, function: str, argument: Tree) -> None:
         """Run ``module:function(argument, channel)``; plain values. There must be a free process."""
-        child = next((child for child in self._children if child.job is None), None) or self._new_child()
+        child = self._idle_child() or self._new_child()
         child.job = job
         with contextlib.suppress(OSError):  # it died while it was idle, which reading will tell
             child.connection.send_bytes(packed({"run": function, "argument": argument}))
@@ -71,9 +72,9 @@ class JobPool:
 
     def cancel(self) -> None:
         """Ask running jobs to end, once; no job may be started after that."""
-        if self._is_cancelled:
+        if self.is_cancelled:
             return
-        self._is_cancelled = True
+        self.is_cancelled = True
         for child in self._children:
             with contextlib.suppress(OSError):  # it is gone, which reading will tell
                 child.connection.send_bytes(packed({"cancel": True}))
@@ -99,6 +100,13 @@ class JobPool:
     ) -> None:
         """Close."""
         self.close()
+
+    def _idle_child(self) -> _Child | None:
+        for child in [child for child in self._children if child.job is None]:
+            if child.process.poll() is None:
+                return child
+            self._remove_dead(child)
+        return None
 
     def _new_child(self) -> _Child:
         ours, theirs = socket.socketpair()

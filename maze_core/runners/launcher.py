@@ -2,9 +2,8 @@
 
 import os
 
-from pydantic.dataclasses import dataclass
-
 from maze_core.config.fields import STRICT, OptionalPositiveInt
+from maze_core.config.settings import dataclass
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)

@@ -16,18 +16,20 @@ from typing import Any
 import numpy as np
 import torch
 
-from maze_core.agent import Agent, describe_spaces, load_agent, record_actions
+from maze_core.agent import Agent, load_agent, record_actions
 from maze_core.checkpoint import Checkpoint, prefixed, section
 from maze_core.config.schema import RunConfig
+from maze_core.envs.env_spaces import describe_spaces, described_spaces, refuse_other_spaces
+from maze_core.envs.layers import MAKE_A_NEW_ONE, shared_layer
 from maze_core.envs.wrappers.stack import acting_wrappers, why_not_servable
 from maze_core.envs.wrappers.wrapper import WrappedVectorEnv
-from maze_core.errors import CheckpointError
+from maze_core.errors import CheckpointError, EnvError
 from maze_core.evaluation.evaluate import EvalReport, evaluate
 from maze_core.metrics import Reporter, SilentReporter
 from maze_core.rundir import json_safe
 from maze_core.runners.build import World, build_world
 from maze_core.runners.limits import with_limits
-from maze_core.seeding import Stream, derived_seed, env_seeds
+from maze_core.seeding import EpisodeSeeds, Stream, derived_seed, env_seeds
 from maze_core.trainers.fit import Counters, Loop, TrainReport, fit
 from maze_core.types import Tree
 
@@ -41,7 +43,8 @@ class Training:
         best: the best checkpoint before ``resume``; it acts until a better one is made.
 
     Raises:
-        InvalidSpecificationError: the configuration's parts do not fit each other.
+        InvalidSpecificationError: the configuration's parts do not fit each other, or the environment has other
+            spaces than the one that ``resume`` was made in.
         CheckpointError: ``resume`` belongs to another configuration.
     """
 
@@ -113,12 +116,11 @@ class Training:
         acting, _ = world.parts.policy.acting().describe()
         agent = self._agent_of_now()
         tensors |= prefixed(record_actions(agent, world.recorded), "recorded")
-        raw = world.raw
         identity: Tree = {
             "config": self.config.identity(),
             "counters": self.counters.to_tree(),
             "streams": streams,
-            "spaces": describe_spaces(raw.observation_spaces, raw.action_spaces, raw.agent_counts),
+            "spaces": describe_spaces(world.raw),
             "acting": acting,
             "fidelity": "exact" if kind == "scheduled" else "continued",
             "servable": agent.servable,
@@ -184,11 +186,13 @@ class Training:
         if self._eval_env is None:
             n_envs = min(evaluator.n_episodes, 8)
             raw = self.world.env_config.vector(n_envs, vectorization="per_env")
+            if shared_layer(raw, [self.world.raw]) is not None:
+                raise EnvError(f"Evaluation would step the environments of training. {MAKE_A_NEW_ONE}")
             self._eval_env = WrappedVectorEnv(raw, acting_wrappers(self.world.wrappers))
         report: EvalReport = evaluate(
             self.world.parts.policy.acting(),
             self._eval_env,
-            env_seeds(self.world.env_seed, Stream.EVAL_ENV, evaluator.n_episodes, epoch),
+            EpisodeSeeds(self.world.env_seed, Stream.EVAL_ENV, evaluator.n_episodes, epoch),
             deterministic=evaluator.deterministic,
             action_seed=derived_seed(self.world.agent_seed, Stream.ACTIONS, epoch),
             max_episode_steps=evaluator.max_episode_steps,
@@ -215,6 +219,7 @@ class Training:
             raise CheckpointError(
                 "The checkpoint was made with another configuration; resume with the same one, or start anew."
             )
+        refuse_other_spaces(described_spaces(checkpoint.identity["spaces"]), self.world.raw, "env")
         self.counters = Counters(**checkpoint.identity["counters"])
         self.world.trainer.load_state_dict(checkpoint.identity["streams"], checkpoint.tensors)
         for i, wrapper in enumerate(self.world.wrappers):
@@ -240,22 +245,9 @@ def run_training(
     if reporter is not None:
         reporter.phase("building")
     with Training(config, resume=resume) as training:
-        left = training.world.algorithm.n_epochs - training.counters.epoch
-        if left <= 0 or training.counters.stop_reason not in (None, "cancelled"):
-            return _already_complete(training)
-        return training.run(left, reporter=reporter, cancelled=cancelled)
-
-
-def _already_complete(training: Training) -> TrainReport:
-    last = training.last or training.checkpoint("continued")
-    return TrainReport(
-        stop_reason=training.counters.stop_reason or "completed",
-        counters=training.counters,
-        metrics=dict(last.provenance.get("metrics", {})),
-        duration_s=0.0,
-        content_sha256=last.content_sha256,
-        weights_sha256=last.weights_sha256,
-    )
+        if resume is not None and training.counters.is_complete(training.world.algorithm):
+            return TrainReport.of(resume)
+        return training.run(reporter=reporter, cancelled=cancelled)
 
 
 def _provenance(kind: str, metrics: Mapping[str, float]) -> Tree:

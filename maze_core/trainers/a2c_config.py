@@ -2,9 +2,8 @@
 
 from typing import TYPE_CHECKING
 
-from pydantic.dataclasses import dataclass
-
-from maze_core.config.fields import STRICT, OptionalPositiveFloat, PositiveInt
+from maze_core.config.fields import STRICT, OptionalPositiveFloat, PositiveInt, RolloutSteps
+from maze_core.config.settings import dataclass
 from maze_core.trainers.config import ActorCriticConfig, Coefficient, Fraction
 
 if TYPE_CHECKING:
@@ -20,7 +19,7 @@ class A2CAlgorithmConfig(ActorCriticConfig):
     """Epochs to train; the learning-rate schedule ends here, and starts anew when more are asked for."""
     epoch_length: PositiveInt = 25
     """Updates per epoch; an evaluation follows the last one."""
-    n_rollout_steps: PositiveInt = 16
+    n_rollout_steps: RolloutSteps = 16
     """Ticks per update, in each parallel environment."""
     gae_lambda: Fraction = 1.0
     """λ of the generalised advantage estimate; 1 is the n-step return with a bootstrap."""

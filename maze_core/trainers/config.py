@@ -1,21 +1,35 @@
 """Settings that every algorithm shares: the loop's budgets, evaluation and checkpoints. Imports no torch."""
 
+from collections.abc import Mapping
 from dataclasses import field, replace
-from typing import Annotated, Any, Literal, TypeAlias
+from typing import Annotated, Any, ClassVar, Literal, TypeAlias
 
 from pydantic import BeforeValidator, Field
-from pydantic.dataclasses import dataclass
 
-from maze_core.config.fields import STRICT, OptionalPositiveFloat, OptionalPositiveInt, PositiveInt
+from maze_core.config.fields import (
+    STRICT,
+    NonNegativeInt,
+    OptionalPositiveFloat,
+    OptionalPositiveInt,
+    PositiveInt,
+    RolloutSteps,
+)
+from maze_core.config.settings import dataclass, plain_settings
+
+_OWN_ENVIRONMENTS = (
+    "training evaluates in environments of its own, made as env= says: give "
+    "{'n_episodes': …, 'deterministic': …} here, and call the RolloutEvaluator with rc.policy after training."
+)
+_OWN_SELECTION = (
+    "training keeps the best checkpoint by itself: leave model_selection out, or call the RolloutEvaluator with "
+    "rc.policy after training."
+)
 
 
 def _described(value: Any) -> Any:
     if hasattr(value, "eval_env"):
-        raise ValueError(
-            "training evaluates in environments of its own, made as env= says: give "
-            "{'n_episodes': …, 'deterministic': …} here, and call the RolloutEvaluator with rc.policy after training"
-        )
-    return value
+        raise ValueError(_OWN_ENVIRONMENTS)
+    return plain_settings(RolloutEvaluatorConfig, value) if isinstance(value, Mapping) else value
 
 
 Fraction: TypeAlias = Annotated[float, Field(ge=0.0, le=1.0)]
@@ -25,6 +39,12 @@ Coefficient: TypeAlias = Annotated[float, Field(ge=0.0)]
 @dataclass(frozen=True, kw_only=True, config=STRICT)
 class RolloutEvaluatorConfig:
     """How a policy is judged after each epoch."""
+
+    ALWAYS_NULL: ClassVar[Mapping[str, str]] = {
+        "eval_env": _OWN_ENVIRONMENTS,
+        "model_selection": _OWN_SELECTION,
+    }
+    """What the published evaluator takes beside its settings."""
 
     n_episodes: PositiveInt = 8
     """Episodes per evaluation, each with a seed of its own."""
@@ -58,7 +78,7 @@ class FitConfig:
     """The evaluation after each epoch."""
     deterministic_eval: bool | None = None
     """Older spelling of ``rollout_evaluator.deterministic``; wins where it is given."""
-    eval_repeats: Annotated[int, Field(ge=1)] | None = None
+    eval_repeats: PositiveInt | None = None
     """Older spelling of ``rollout_evaluator.n_episodes``; wins where it is given."""
 
     @property
@@ -73,7 +93,7 @@ class FitConfig:
 class ActorCriticConfig(FitConfig):
     """Settings that A2C and PPO share."""
 
-    n_rollout_steps: PositiveInt = 128
+    n_rollout_steps: RolloutSteps = 128
     """Ticks per update, in each parallel environment."""
     lr: Annotated[float, Field(gt=0.0)] = 1e-3
     """Adam's step size at the start."""
@@ -93,7 +113,7 @@ class ActorCriticConfig(FitConfig):
     """L2 limit on the gradient of policy and critic together; null does not clip."""
     normalize_advantages: bool = True
     """Give the advantages of each gradient step mean 0 and deviation 1."""
-    critic_burn_in_epochs: Annotated[int, Field(ge=0)] = 0
+    critic_burn_in_epochs: NonNegativeInt = 0
     """Epochs at the start in which only the critic learns."""
     device: Literal["cpu"] = "cpu"
     """Where the networks learn; rollouts always act on the CPU."""

@@ -11,14 +11,24 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from statistics import fmean
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
+from maze_core.checkpoint import Checkpoint
 from maze_core.metrics import Reporter
 from maze_core.trainers.config import FitConfig
-from maze_core.trainers.trainer import Trainer, UpdateReport
 from maze_core.types import Tree
 
+if TYPE_CHECKING:
+    from maze_core.trainers.trainer import Trainer, UpdateReport
+
 BEST_METRIC = "eval/mean_return"
+_LIMIT_BEHIND = {
+    "target_reached": "target_return",
+    "patience": "patience",
+    "budget_env_steps": "max_env_steps",
+    "budget_wall_clock": "max_wall_s",
+}
+"""Reason to stop → the setting that gave it."""
 
 
 @dataclass
@@ -45,6 +55,14 @@ class Counters:
         """As a JSON object."""
         return asdict(self)
 
+    def is_complete(self, config: FitConfig) -> bool:
+        """Whether a run with these settings is over: all epochs done, or ended by a limit of the settings.
+
+        A limit that was given to one call of ``train`` ends that call, not the run.
+        """
+        limit = _LIMIT_BEHIND.get(self.stop_reason or "")
+        return self.epoch >= config.n_epochs or (limit is not None and getattr(config, limit) is not None)
+
 
 @dataclass(frozen=True, kw_only=True)
 class TrainReport:
@@ -60,6 +78,19 @@ class TrainReport:
     """Of the last checkpoint."""
     weights_sha256: str = ""
     """Of the last checkpoint's policy."""
+
+    @classmethod
+    def of(cls, last: Checkpoint) -> "TrainReport":
+        """How a run ended, as far as its last checkpoint tells; the duration is unknown, 0."""
+        counters = Counters(**last.identity["counters"])
+        return cls(
+            stop_reason=counters.stop_reason or "completed",
+            counters=counters,
+            metrics=dict(last.provenance.get("metrics", {})),
+            duration_s=0.0,
+            content_sha256=last.content_sha256,
+            weights_sha256=last.weights_sha256,
+        )
 
     def to_dict(self) -> Tree:
         """As a JSON object."""
@@ -84,7 +115,7 @@ class Save(Protocol):
 class Loop:
     """What ``fit`` works with; everything that outlives one call of it is in ``counters`` and ``trainer``."""
 
-    trainer: Trainer
+    trainer: "Trainer"
     config: FitConfig
     counters: Counters
     evaluate: Callable[[int], dict[str, float] | None]
@@ -132,7 +163,7 @@ def fit(loop: Loop, n_epochs: int) -> TrainReport:
     )
 
 
-def _run_epoch(loop: Loop) -> list[UpdateReport] | None:
+def _run_epoch(loop: Loop) -> "list[UpdateReport] | None":
     """The updates of one epoch; None when a cancel came in between."""
     counters = loop.counters
     # beyond the configured epochs schedules start anew: at their end they would leave nothing to learn with
@@ -149,7 +180,7 @@ def _run_epoch(loop: Loop) -> list[UpdateReport] | None:
     return updates
 
 
-def _training_metrics(updates: list[UpdateReport]) -> dict[str, float]:
+def _training_metrics(updates: "list[UpdateReport]") -> dict[str, float]:
     """Means over the epoch; episode statistics only where an episode ended."""
     names = dict.fromkeys(name for update in updates for name in update.metrics)
     metrics = {name: fmean(u.metrics[name] for u in updates if name in u.metrics) for name in names}
@@ -186,7 +217,7 @@ def _reason_to_stop(loop: Loop, metrics: dict[str, float], last: int, elapsed_s:
 
 
 def _report(
-    loop: Loop, metrics: dict[str, float], updates: list[UpdateReport], first: int, last: int, begun: float
+    loop: Loop, metrics: dict[str, float], updates: "list[UpdateReport]", first: int, last: int, begun: float
 ) -> None:
     counters, elapsed = loop.counters, max(time.monotonic() - begun, 1e-9)
     done = counters.epoch - first

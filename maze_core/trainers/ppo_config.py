@@ -3,9 +3,9 @@
 from typing import TYPE_CHECKING, Annotated
 
 from pydantic import Field
-from pydantic.dataclasses import dataclass
 
 from maze_core.config.fields import STRICT, OptionalPositiveFloat, PositiveInt
+from maze_core.config.settings import dataclass
 from maze_core.trainers.config import ActorCriticConfig
 
 if TYPE_CHECKING:

@@ -24,7 +24,8 @@ _CODE = re.compile(r"`([^`\n]+)`")
 _FILE = re.compile(r"[\w.-]+(/[\w.-]+)*\.(py|yaml|md|toml|txt)|[\w.-]+(/[\w.-]+)*/")
 _DOTTED = re.compile(r"(maze_core|service)(\.\w+)+")
 _MADE_LATER = re.compile(
-    r"(data|outputs|checkpoints|tensorboard|policy|recorded)/|(config\.yaml|(metrics|identity|provenance|report)\.jsonl?)"
+    r"(data|outputs|checkpoints|tensorboard|videos|rollouts|policy|recorded)/[\d/]*"
+    r"|(config\.yaml|(metrics|identity|provenance|report)\.jsonl?)"
 )
 """Files and folders that a run or a server makes."""
 

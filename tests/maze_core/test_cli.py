@@ -100,7 +100,7 @@ def test_training_writes_a_run_and_prints_how_it_ended(tmp_path: Path, capsys):
     config = compose_run(configuration="test", overrides={"env.name": "CartPole-v1"}, seed=1)
     assert config.config_sha256 in captured.out
     assert str(run_dir / "checkpoints" / "best.ckpt") in captured.out
-    assert "epoch 2/2" in captured.err
+    assert "2/2" in captured.err
     assert (run_dir / "checkpoints" / "best.ckpt").exists()
     assert RunDir(run_dir).read_config() == config.tree
 
@@ -119,18 +119,57 @@ def test_n_epochs_outranks_the_configuration(tmp_path: Path):
     assert len((tmp_path / "metrics.jsonl").read_text().splitlines()) == 1
 
 
-def test_a_random_policy_plays(capsys):
-    assert cli.main(["-cn", "conf_rollout", "seed=1", "runner.n_episodes=3", "env.name=CartPole-v1"]) == 0
-    assert "episodes" in capsys.readouterr().out
+def test_a_complete_run_is_not_trained_again(tmp_path: Path, capsys):
+    words = [*QUICK, f"run_dir={tmp_path}"]
+    assert cli.main(words) == 0
+    first = capsys.readouterr()
+    assert cli.main(words) == 0
+    again = capsys.readouterr()
+    assert "This run is complete" in again.err
+    assert len((tmp_path / "metrics.jsonl").read_text().splitlines()) == 2
+    assert _row(again.out, "content_sha256") == _row(first.out, "content_sha256")
+    assert _row(again.out, "best evaluation") == _row(first.out, "best evaluation")
 
 
-def test_a_trained_policy_plays_in_its_own_environment(tmp_path: Path, capsys):
-    assert cli.main([*QUICK, "env.name=Acrobot-v1", "env.max_episode_steps=20", f"run_dir={tmp_path}"]) == 0
-    words = ["-cn", "conf_rollout", "policy=torch_policy", f"policy.run={tmp_path}", "runner.n_episodes=2"]
-    assert cli.main([*words, "policy.checkpoint=last"]) == 0
+def _row(table: str, name: str) -> str:
+    (row,) = [line for line in table.splitlines() if line.startswith(name)]
+    return row
+
+
+def test_a_random_policy_plays_and_what_it_did_is_kept(tmp_path: Path, capsys):
+    words = ["-cn", "conf_rollout", "seed=1", "runner.n_episodes=3", "env.name=CartPole-v1"]
+    for number in ("001", "002"):
+        assert cli.main([*words, f"run_dir={tmp_path}"]) == 0
+        folder = tmp_path / "rollouts" / number
+        assert str(folder) in capsys.readouterr().out
+        assert len(list((folder / "trajectories").iterdir())) == 3
+
+
+def test_a_trained_policy_plays_in_its_own_environment(tmp_path: Path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert cli.main([*QUICK, "env.name=Acrobot-v1", "env.max_episode_steps=20", "run_dir=trained"]) == 0
+    words = ["-cn", "conf_rollout", "policy=torch_policy", "policy.run=trained", "runner.n_episodes=2"]
+    assert cli.main([*words, "policy.checkpoint=last", "run_dir=played"]) == 0
     assert "-20.0" in capsys.readouterr().out  # Acrobot pays -1 for each of its 20 steps
+    assert (tmp_path / "played" / "rollouts" / "001" / "report.json").exists()
     assert cli.main([*words, "policy.checkpoint=epoch:99"]) == 1
     assert "epoch:99" in capsys.readouterr().err
+
+
+def test_training_and_rollouts_are_filmed_where_asked_for(tmp_path: Path):
+    words = ["env.name=CartPole-v1", "seed=1", f"run_dir={tmp_path}", "videos=1"]
+    assert cli.main(["configuration=test", "algorithm.checkpoint_every=1", *words]) == 0
+    names = ["best.mp4", "epoch-00001.mp4", "epoch-00002.mp4"]
+    assert sorted(path.name for path in (tmp_path / "videos").iterdir()) == names
+    assert cli.main(["-cn", "conf_rollout", "runner.n_episodes=2", *words]) == 0
+    films = (tmp_path / "rollouts" / "001" / "videos").iterdir()
+    assert [path.name for path in films] == ["episode-00000.mp4"]
+
+
+@pytest.mark.parametrize("word", ["videos=-1", "videos=true", "videos=1.5", "videos=all"])
+def test_a_number_of_videos_is_a_whole_number(word, capsys):
+    assert cli.main([*QUICK, word]) == 2
+    assert "is not a whole number of at least 0" in capsys.readouterr().err
 
 
 def test_a_run_that_fails_is_1(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys):

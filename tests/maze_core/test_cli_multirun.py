@@ -77,14 +77,18 @@ def test_jobs_are_trained_told_and_stored_and_a_failing_one_is_1(tmp_path, capsy
     ]
 
 
-def test_rollouts_are_a_table_too(capsys):
+def test_rollouts_are_a_table_too_and_each_job_is_saved(tmp_path, capsys):
     words = ["-m", "-cn", "conf_rollout", "env.name=CartPole-v1", "runner.n_episodes=1,2", "seed=1"]
-    assert cli.main(words) == 0
-    rows = [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert cli.main([*words, f"run_dir={tmp_path}"]) == 0
+    captured = capsys.readouterr()
+    rows = [line.split() for line in captured.out.splitlines()]
     assert [row[:3] for row in rows[1:]] == [
         ["0", "runner.n_episodes=1", "1"],
         ["1", "runner.n_episodes=2", "2"],
     ]
+    assert [row[-1] for row in rows[1:]] == [str(tmp_path / "rollouts/001" / job) for job in "01"]
+    assert len(list((tmp_path / "rollouts/001/1/trajectories").iterdir())) == 2
+    assert "job 1  runner.n_episodes=2  2 episodes, mean return" in captured.err
 
 
 def test_ctrl_c_stores_what_runs_and_says_how_to_go_on(tmp_path):

@@ -81,8 +81,14 @@ USED_BY_OTHERS = {
     "pygame": "gymnasium's classic-control environments",
 }
 """Declared dependencies that no source imports by name."""
-OPTIONAL = {"gym": "maze_core/envs/legacy_gym.py", "optuna": "maze_core/runners/optuna_search.py"}
-"""Extra, which is also the name of its module → the one source that imports it."""
+OPTIONAL = {
+    "gym": "maze_core/envs/legacy_gym.py",
+    "optuna": "maze_core/runners/optuna_search.py",
+    "imageio_ffmpeg": "maze_core/envs/video_file.py",
+}
+"""Module of an extra → the one source that imports it."""
+EXTRA = {"imageio_ffmpeg": "video"}
+"""Module → its extra, where that has another name."""
 COMES_WITH = {"pydantic-core": "pydantic"}
 """Distributions that another one always brings, and whose names it documents as its own interface."""
 
@@ -189,7 +195,9 @@ def test_a_name_that_is_not_public_is_an_attribute_error() -> None:
 
 def test_every_third_party_import_is_a_declared_dependency() -> None:
     known = _declared(PROJECT["dependencies"]) | {
-        name for extra in OPTIONAL for name in _declared(PROJECT["optional-dependencies"].get(extra, []))
+        name
+        for module in OPTIONAL
+        for name in _declared(PROJECT["optional-dependencies"].get(EXTRA.get(module, module), []))
     }
     missing = [
         use
@@ -199,12 +207,12 @@ def test_every_third_party_import_is_a_declared_dependency() -> None:
     assert not missing, f"add to [project.dependencies]: {_shown(missing)}"
 
 
-@pytest.mark.parametrize("extra", OPTIONAL)
-def test_an_optional_dependency_is_imported_by_its_one_module_alone(extra: str) -> None:
-    users = {use.path for use in all_imports(*LIBRARY_AND_SERVICE) if _top(use) == extra}
-    assert users == {OPTIONAL[extra]}
-    module = OPTIONAL[extra].removesuffix(".py").replace("/", ".")
-    assert _loaded_by(f"import {module}", [extra]) == [], "it is imported when it is used, not before"
+@pytest.mark.parametrize("module", OPTIONAL)
+def test_an_optional_dependency_is_imported_by_its_one_module_alone(module: str) -> None:
+    users = {use.path for use in all_imports(*LIBRARY_AND_SERVICE) if _top(use) == module}
+    assert users == {OPTIONAL[module]}
+    user = OPTIONAL[module].removesuffix(".py").replace("/", ".")
+    assert _loaded_by(f"import {user}", [module]) == [], "it is imported when it is used, not before"
 
 
 def test_every_declared_dependency_is_used() -> None:

@@ -1,7 +1,6 @@
 """Statistics of episodes: how much they returned and how long they took."""
 
-from pydantic.dataclasses import dataclass
-
+from maze_core.config.settings import dataclass
 from maze_core.envs.vector import Tick
 from maze_core.envs.wrappers.moments import Moments
 from maze_core.envs.wrappers.settings import STRICT

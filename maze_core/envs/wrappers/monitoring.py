@@ -2,8 +2,8 @@
 
 import numpy as np
 from gymnasium import spaces
-from pydantic.dataclasses import dataclass
 
+from maze_core.config.settings import dataclass
 from maze_core.envs.vector import Tick
 from maze_core.envs.wrappers.moments import Moments
 from maze_core.envs.wrappers.settings import STRICT

@@ -4,8 +4,8 @@ from dataclasses import field
 
 import numpy as np
 from gymnasium import spaces
-from pydantic.dataclasses import dataclass
 
+from maze_core.config.settings import dataclass
 from maze_core.envs.wrappers.leaves import box_names, replace_boxes, unknown_names
 from maze_core.envs.wrappers.settings import STRICT, Range
 from maze_core.envs.wrappers.wrapper import Spaces, States, Wrapper

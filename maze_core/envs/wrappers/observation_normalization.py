@@ -11,8 +11,8 @@ from typing import Annotated, Literal
 import numpy as np
 from gymnasium import spaces
 from pydantic import AfterValidator
-from pydantic.dataclasses import dataclass
 
+from maze_core.config.settings import dataclass
 from maze_core.envs.wrappers.leaves import box_names, replace_boxes, unknown_names
 from maze_core.envs.wrappers.settings import STRICT, Range
 from maze_core.envs.wrappers.wrapper import Spaces, States, Wrapper

@@ -1,8 +1,8 @@
 """Rewards within fixed limits (Mnih et al. 2015, doi:10.1038/nature14236, clips to -1 and 1)."""
 
 import numpy as np
-from pydantic.dataclasses import dataclass
 
+from maze_core.config.settings import dataclass
 from maze_core.envs.vector import Tick
 from maze_core.envs.wrappers.settings import STRICT
 from maze_core.envs.wrappers.wrapper import Wrapper

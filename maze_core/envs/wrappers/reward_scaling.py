@@ -3,8 +3,8 @@
 from typing import Annotated
 
 from pydantic import Field
-from pydantic.dataclasses import dataclass
 
+from maze_core.config.settings import dataclass
 from maze_core.envs.vector import Tick
 from maze_core.envs.wrappers.settings import STRICT
 from maze_core.envs.wrappers.wrapper import Wrapper

@@ -5,7 +5,7 @@ import pytest
 
 from maze_core import ActorID, GymMazeEnv, LogStatsWrapper, MazeEnv, RewardScalingWrapper, RunContext, Wrapper
 from maze_core.envs.per_env import PerEnvVectorEnv
-from maze_core.errors import ContextClosedError
+from maze_core.errors import ContextClosedError, InvalidSpecificationError, SpaceMismatchError
 from tests.maze_core.api.test_forms import QUICK
 from tests.maze_core.envs.structured_env import make_boxes
 
@@ -86,3 +86,42 @@ def test_a_closed_context_refuses_every_verb(arguments) -> None:
         with pytest.raises(ContextClosedError):
             verb()
     assert context.config["seeding"]["env_base_seed"] == 1
+
+
+@pytest.mark.parametrize(
+    ("actor_id", "pointer"),
+    [
+        (3, "/actor_id"),
+        ("ab", "/actor_id"),
+        ((0,), "/actor_id"),
+        ((0, 0, 0), "/actor_id"),
+        ((1, 0), "/actor_id/0"),
+        ((True, 0), "/actor_id/0"),
+        (([], 0), "/actor_id/0"),
+        ((0, 1), "/actor_id/1"),
+        ((0, -1), "/actor_id/1"),
+        ((0, False), "/actor_id/1"),
+        ((0, "0"), "/actor_id/1"),
+    ],
+)
+def test_an_actor_that_is_none_is_refused_where_it_is_wrong(actor_id, pointer) -> None:
+    agent = RunContext(policy="random_policy", env={"name": "CartPole-v1"}, seed=1).policy
+    with pytest.raises(SpaceMismatchError) as caught:
+        agent.compute_action([0.0] * 4, actor_id=actor_id)
+    assert caught.value.pointer == pointer
+
+
+def test_an_actor_of_numpys_numbers_is_one() -> None:
+    agent = RunContext(policy="random_policy", env={"name": "CartPole-v1"}, seed=1).policy
+    actor = agent.actor((np.int64(0), np.int32(0)))
+    assert actor == ActorID(0, 0)
+    assert [type(part) for part in actor] == [int, int]
+
+
+@pytest.mark.parametrize("value", ["no", 1, None, np.zeros(2)])
+def test_deterministic_is_true_or_false_and_nothing_that_looks_like_it(value) -> None:
+    context = RunContext(policy="random_policy", env={"name": "CartPole-v1"}, seed=1)
+    for verb in (context.compute_action, context.policy.compute_action):
+        with pytest.raises(InvalidSpecificationError, match="deterministic: takes True or False"):
+            verb([0.0] * 4, deterministic=value)
+    assert context.compute_action([0.0] * 4, deterministic=np.bool_(True))["action"] in (0, 1)

@@ -1,11 +1,15 @@
-"""The console reporter: a line per epoch without a terminal, a bar with one, a table at the end."""
+"""The console reporter: a row per epoch, a bar on a terminal, a table at the end."""
 
 import io
+from pathlib import Path
 
 import pytest
 from rich.console import Console
 
-from maze_core.api.console import ConsoleReporter, duration, number, rollout_table, training_table
+from maze_core.api.console import ConsoleReporter, duration, rollout_table, training_table
+from maze_core.api.epoch_table import EpochTable, number
+from maze_core.evaluation.evaluate import EvalReport
+from maze_core.evaluation.rollout_report import RolloutReport
 from maze_core.rollout.episodes import EpisodeRecord
 
 VALUES = {"train/episode_return": 20.25, "eval/mean_return": 100.0, "time/env_steps_per_s": 12345.6}
@@ -26,14 +30,17 @@ def one_epoch(reporter: ConsoleReporter, epoch: int = 1, **values: float) -> Non
     reporter.progress(epoch=epoch, n_epochs=3, env_steps=1024, fraction=epoch / 3, eta_s=65.0)
 
 
-def test_without_a_terminal_each_epoch_is_a_line():
+def test_without_a_terminal_each_epoch_is_a_row_of_a_table():
     target = console()
     with ConsoleReporter(target) as reporter:
         one_epoch(reporter, 1)
         one_epoch(reporter, 2)
-    lines = text(target).splitlines()
-    assert len(lines) == 2
-    assert lines[0] == "epoch 1/3  return 20.2  eval 100.0  steps/s 12,346  ETA 1:05"
+    header, *rows = [line.split() for line in text(target).splitlines()]
+    assert header == ["epoch", "env", "steps", "return", "eval", "steps/s", "ETA"]
+    assert rows == [
+        ["1/3", "1,024", "20.2", "100.0", "12,346", "1:05"],
+        ["2/3", "2,048", "20.2", "100.0", "12,346", "1:05"],
+    ]
 
 
 def test_on_a_terminal_there_is_a_bar():
@@ -44,11 +51,27 @@ def test_on_a_terminal_there_is_a_bar():
     assert "steps/s 12,346" in text(target)
 
 
-def test_the_best_evaluation_is_remembered():
-    reporter = ConsoleReporter(console())
-    for epoch, score in ((1, 5.0), (2, 9.0), (3, 7.0)):
-        one_epoch(reporter, epoch, **{"eval/mean_return": score})
-    assert reporter.best == (2, 9.0)
+def test_a_column_without_room_is_left_out_and_the_needed_ones_stay():
+    values = {"step": 1.0, "train/episode_return": 1.0, "train/policy_loss": 0.5, "train/entropy": 0.1}
+    wide, narrow = (EpochTable(room).lines(values, epoch="1/2", eta="0:01") for room in (None, 50))
+    assert "policy loss" in wide[0]
+    assert max(map(len, narrow)) <= 50
+    assert narrow[0].split() == ["epoch", "return", "eval", "steps/s", "ETA"]
+
+
+def test_the_header_comes_back_after_a_screenful():
+    table = EpochTable(None)
+    lines = [line for _ in range(26) for line in table.lines({"step": 1.0}, epoch="1/2", eta="0:01")]
+    assert [index for index, line in enumerate(lines) if "epoch" in line] == [0, 26]
+
+
+@pytest.mark.parametrize("width", [80, 120])
+def test_nothing_of_the_bar_is_cut_on_a_usual_terminal(width):
+    target = Console(file=io.StringIO(), force_terminal=True, width=width)
+    with ConsoleReporter(target) as reporter:
+        reporter.phase("checkpointing")
+        one_epoch(reporter, 3)
+    assert "…" not in text(target)
 
 
 def test_metrics_without_an_evaluation_show_a_dash():
@@ -56,8 +79,7 @@ def test_metrics_without_an_evaluation_show_a_dash():
     reporter = ConsoleReporter(target)
     reporter.metrics(1, 10, {})
     reporter.progress(epoch=1, n_epochs=None, env_steps=10, fraction=None, eta_s=None)
-    assert "eval –" in text(target)
-    assert reporter.best is None
+    assert text(target).splitlines()[1].split() == ["1/None", "10", "–", "–", "–", "–"]
 
 
 def test_episodes_of_a_rollout_are_counted():
@@ -91,12 +113,14 @@ def test_the_table_of_a_training_run_names_its_checkpoint(tmp_path):
     report = {
         "stop_reason": "completed",
         "epoch": 3,
+        "best_epoch": 2,
+        "best_value": 150.0,
         "env_steps": 12288,
         "duration_s": 61.0,
         "metrics": VALUES,
         "content_sha256": "c" * 64,
     }
-    table = training_table(report, best=(2, 150.0), run_dir=tmp_path, config_sha256="a" * 64)
+    table = training_table(report, run_dir=tmp_path, config_sha256="a" * 64)
     for part in (
         "completed",
         "12,288",
@@ -110,27 +134,25 @@ def test_the_table_of_a_training_run_names_its_checkpoint(tmp_path):
 
 
 def test_the_table_of_a_rollout_has_its_interval():
-    report = {
-        "stop_reason": "completed",
-        "n_episodes": 2,
-        "mean_return": 10.0,
-        "std_return": 1.0,
-        "ci95": [1.0, 19.0],
-        "lengths": [10, 12],
-    }
+    summary = EvalReport(
+        mean_return=10.0,
+        std_return=1.0,
+        ci95=(1.0, 19.0),
+        returns=[9.0, 11.0],
+        lengths=[10, 12],
+        seeds=[1, 2],
+    )
+    report = RolloutReport(
+        summary=summary, episodes=[], stop_reason="completed", saved_to=Path("rollouts/001")
+    )
     table = rollout_table(report, config_sha256="a" * 64)
     assert "1.0 to 19.0" in table
     assert "11.0" in table
+    assert "rollouts/001" in table
 
 
 def test_a_rollout_without_episodes_has_dashes():
-    report = {
-        "stop_reason": "cancelled",
-        "n_episodes": 0,
-        "mean_return": None,
-        "std_return": None,
-        "ci95": None,
-    }
+    report = RolloutReport(summary=EvalReport.from_episodes([]), episodes=[], stop_reason="cancelled")
     table = rollout_table(report, config_sha256="a")
     assert "– ± –" in table
 

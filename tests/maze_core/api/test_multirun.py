@@ -1,16 +1,19 @@
 """RunContext(multirun=True): one answer per job in order, in processes or here, the same run as on its own."""
 
+import gc
 import json
 import os
 import subprocess
 import sys
 
+import psutil
 import pytest
 
 from maze_core import GymMazeEnv, InvalidSpecificationError, RunContext
 from maze_core.api.sweep_report import JobsReporter
 from maze_core.errors import ContextClosedError, JobFailedError
 from maze_core.metrics import SilentReporter
+from maze_core.rollout.recording import trajectory_to_bytes
 from maze_core.rundir import RunDir
 
 QUICK = {
@@ -171,14 +174,116 @@ def test_a_cancel_begins_no_further_job(tmp_path):
     assert [outcome.error_type for outcome in outcomes] == ["Cancelled", "Cancelled"]
 
 
-def test_a_multirun_that_plays_plays_here():
-    with RunContext(
-        policy="random_policy", multirun=True, overrides={"seeding.env_base_seed": [1, 2]}
-    ) as context:
-        first, second = context.rollout(2)
+def test_a_multirun_that_plays_does_not_train_and_plays_what_each_job_plays_alone():
+    seeds = {"seeding.env_base_seed": [1, 2], "seeding.agent_base_seed": 3}
+    with RunContext(policy="random_policy", multirun=True, overrides=seeds) as context:
+        first, second = context.rollout(2, record=True)
         assert first.summary.seeds != second.summary.seeds
         with pytest.raises(InvalidSpecificationError, match="only plays"):
             context.train()
+    alone = RunContext(policy="random_policy", overrides={**seeds, "seeding.env_base_seed": 2}).rollout(2)
+    assert second.summary == alone.summary
+    for there, here in zip(second.episodes, alone.episodes, strict=True):
+        assert trajectory_to_bytes(there.trajectory) == trajectory_to_bytes(here.trajectory)
+
+
+def test_jobs_play_in_processes_which_are_kept_for_the_next_call_and_end_with_the_context(trained):
+    context, _ = trained
+    before = {child.pid for child in psutil.Process().children()}
+    assert before  # those that trained
+    context.rollout(1)
+    context.evaluate(1)
+    assert {child.pid for child in psutil.Process().children()} == before
+    with RunContext(policy="random_policy", multirun=True, seed=[1, 2]) as other:
+        other.rollout(1)
+        assert {child.pid for child in psutil.Process().children()} > before
+    assert {child.pid for child in psutil.Process().children()} == before
+
+
+def test_a_context_that_nobody_holds_any_more_leaves_no_process():
+    before = set(psutil.Process().children())
+    context = RunContext(policy="random_policy", multirun=True, seed=[1])
+    context.rollout(1)
+    assert set(psutil.Process().children()) > before
+    del context
+    gc.collect()
+    assert set(psutil.Process().children()) == before
+
+
+def test_a_process_that_died_while_it_was_idle_is_replaced():
+    with RunContext(policy="random_policy", multirun=True, launcher={"n_jobs": 1}, seed=[1]) as context:
+        before = set(psutil.Process().children())
+        (first,) = context.rollout(1)
+        (child,) = set(psutil.Process().children()) - before
+        child.kill()
+        child.wait()
+        (again,) = context.rollout(1)
+    assert again.summary == first.summary
+
+
+def test_an_argument_that_cannot_work_is_refused_before_a_job_plays(trained):
+    context, _ = trained
+    for arguments in ({"n_episodes": -1}, {"deterministic": "yes"}, {"seed": -1}, {"videos": -1}):
+        with pytest.raises(InvalidSpecificationError, match=next(iter(arguments))):
+            context.rollout(**arguments)
+
+
+def test_the_reporter_of_a_rollout_is_told_of_jobs_and_episodes():
+    class Episodes(JobsReporter):
+        def __init__(self):
+            self.told, self.endings = [], []
+
+        def started(self, job, choices):
+            told = self.told
+
+            class OfJob(SilentReporter):
+                def episode(self, record):
+                    told.append((job, record.index, record.trajectory))
+
+            return OfJob()
+
+        def ended(self, record):
+            self.endings.append((record.job, len(record.outcome.episodes)))
+
+    reporter = Episodes()
+    with RunContext(policy="random_policy", multirun=True, seed=[1, 2]) as context:
+        context.rollout(2, reporter=reporter, record=True)
+    assert sorted(reporter.told) == [(job, index, None) for job in (0, 1) for index in (0, 1)]
+    assert sorted(reporter.endings) == [(0, 2), (1, 2)]
+
+
+def test_a_cancelled_rollout_begins_no_further_job():
+    with RunContext(policy="random_policy", multirun=True, launcher={"n_jobs": 1}, seed=[1, 2]) as context:
+        outcomes = context.rollout(1, cancelled=lambda: True)
+        assert [outcome.error_type for outcome in outcomes] == ["Cancelled", "Cancelled"]
+        assert [len(outcome.episodes) for outcome in context.rollout(1)] == [1, 1]
+
+
+def test_jobs_that_went_back_to_a_checkpoint_act_and_train_from_there(tmp_path):
+    overrides = {**QUICK, "algorithm.lr": [0.01, 0.02]}
+    with RunContext(run_dir=tmp_path, multirun=True, overrides=overrides, seed=1) as context:
+        context.train(1)
+        of_one = context.rollout(2, record=True)
+        of_two = context.train(1)
+        context.resume("epoch:1")
+        again = context.rollout(2, record=True)
+        for before, now in zip(of_one, again, strict=True):
+            for one, other in zip(before.episodes, now.episodes, strict=True):
+                assert trajectory_to_bytes(one.trajectory) == trajectory_to_bytes(other.trajectory)
+        repeated = context.train(1)
+    assert [report.counters.epoch for report in repeated] == [2, 2]
+    assert [report.content_sha256 for report in repeated] == [report.content_sha256 for report in of_two]
+
+
+def test_each_job_saves_its_rollout_where_it_is_written(trained, tmp_path):
+    context, outcomes = trained
+    reports = context.rollout(1, save=True)
+    assert reports[1] is outcomes[1]
+    for job in (0, 2):
+        assert reports[job].saved_to == context.run_dir[job] / "rollouts" / "001"
+    with RunContext(policy="random_policy", multirun=True, run_dir=tmp_path, seed=[1, 2]) as playing:
+        folders = [report.saved_to for report in playing.rollout(1, save=True)]
+    assert folders == [tmp_path / "rollouts" / "001" / job for job in "01"]
 
 
 def test_the_policies_of_several_runs_play_each_in_its_own_environment(trained):

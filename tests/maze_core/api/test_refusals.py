@@ -10,16 +10,32 @@ import pytest
 
 from maze_core import (
     A2CAlgorithmConfig,
+    CustomModelComposer,
+    GymEnvConfig,
     GymMazeEnv,
     InvalidSpecificationError,
     PPOAlgorithmConfig,
+    ProbabilisticPolicyComposer,
+    ProbabilisticPolicyComposerConfig,
+    RewardScalingWrapper,
     RolloutEvaluator,
     RolloutRunnerConfig,
     RunContext,
+    SharedStateCriticComposer,
+    SharedStateCriticConfig,
+    StepStateCriticConfig,
     TrainingRunnerConfig,
 )
 from tests.maze_core.api import own_parts
-from tests.maze_core.api.test_forms import NET, QUICK, critic_composer, model_composer, policy_composer
+from tests.maze_core.api.own_parts import PlainWrapper
+from tests.maze_core.api.test_forms import (
+    NET,
+    QUICK,
+    VALUE_NET,
+    critic_composer,
+    model_composer,
+    policy_composer,
+)
 
 
 def refusal(**arguments: Any) -> str:
@@ -67,12 +83,72 @@ REFUSED: dict[str, tuple[Callable[[], dict[str, Any]], tuple[str, ...]]] = {
         lambda: {"overrides": {"algorithm.rollout_evaluator": RolloutEvaluator(GymMazeEnv("CartPole-v1"), 1)}},
         ("algorithm.rollout_evaluator", "env=", "rc.policy"),
     ),
+    "evaluator object of an algorithm": (
+        lambda: {"algorithm": {"rollout_evaluator": RolloutEvaluator(GymMazeEnv("CartPole-v1"), 1)}},
+        ("algorithm.rollout_evaluator", "env=", "rc.policy"),
+    ),
+    "evaluator dict with an environment": (
+        lambda: {"algorithm": {"rollout_evaluator": {"n_episodes": 1, "eval_env": GymMazeEnv("CartPole-v1")}}},
+        ("algorithm.rollout_evaluator.eval_env", "env=", "rc.policy"),
+    ),
+    "algorithm class": (lambda: {"algorithm": A2CAlgorithmConfig}, ("is a class", "A2CAlgorithmConfig(…)")),
+    "runner class": (lambda: {"runner": TrainingRunnerConfig}, ("is a class", "TrainingRunnerConfig(…)")),
+    "model class": (lambda: {"model": CustomModelComposer}, ("is a class", "CustomModelComposer(…)")),
+    "policy class": (
+        lambda: {"policy": ProbabilisticPolicyComposer}, ("model.policy: ProbabilisticPolicyComposer is a class",),
+    ),
+    "critic class": (lambda: {"critic": SharedStateCriticComposer}, ("model.critic", "is a class", "arguments")),
+    "policy class by override": (
+        lambda: {"overrides": {"model.policy": ProbabilisticPolicyComposer}}, ("model.policy", "is a class"),
+    ),
+    "wrapper class": (lambda: {"wrappers": RewardScalingWrapper}, ("wrappers.0", "RewardScalingWrapper(…)")),
+    "wrapper class in a list": (
+        lambda: {"wrappers": [RewardScalingWrapper(), PlainWrapper]}, ("wrappers.1", "PlainWrapper(…)"),
+    ),
+    "environment class that needs arguments": (
+        lambda: {"env": GymMazeEnv}, ("GymMazeEnv cannot be called", "env=lambda: GymMazeEnv(…)"),
+    ),
+    "class of environment settings": (lambda: {"env": GymEnvConfig}, ("is a class", "GymEnvConfig(…)")),
+    "small settings beside an algorithm object": (
+        lambda: {"configuration": "test", "algorithm": A2CAlgorithmConfig()},
+        ("configuration='test'", "argument 'algorithm'", "leave configuration out"),
+    ),
+    "a choice of the experiment that a rollout has not": (
+        lambda: {"policy": "random_policy", "experiment": "cartpole_ppo_wrappers"},
+        ("experiment", "algorithm=ppo", "a rollout run has no algorithm", "Leave the experiment out"),
+    ),
+    "policy twice": (
+        lambda: {"policy": {"networks": [NET]}, "overrides": {"model.policy": {"networks": [NET]}}},
+        ("policy=…", "override 'model.policy'", "leave one"),
+    ),
     "launcher without a multirun": (lambda: {"launcher": "local"}, ("launcher", "multirun=True")),
     "launcher object": (lambda: {"launcher": object()}, ("launcher",)),
     "lists without a multirun": (lambda: {"overrides": {"algorithm.lr": [0.1, 0.2]}}, ("algorithm.lr",)),
     "policy of a run without its name": (lambda: {"policy": "torch_policy"}, ("policy.run", "run_dir=")),
     "Hydra's own key": (lambda: {"overrides": {"hydra.run.dir": "x"}}, ("hydra", "run_dir")),
 }  # fmt: skip
+
+# what stands for the networks of a policy
+NO_NETWORKS: dict[str, Any] = {
+    "a number": [1],
+    "a text": ["X"],
+    "an empty dict": [{}],
+    "null in a list": [None],
+    "a number by sub-step": {"a": 1},
+    "null by sub-step": {0: None},
+    "null, without a template": None,
+    "settings of a critic's network": [VALUE_NET],
+    "settings of an algorithm": [{"_target_": "PPOAlgorithmConfig"}],
+}
+
+# parts of a model that is no template and that has no networks of their own
+WITHOUT_NETWORKS: dict[str, Callable[[], dict[str, Any]]] = {
+    "policy": lambda: {"policy": ProbabilisticPolicyComposerConfig()},
+    "critic": lambda: {"critic": StepStateCriticConfig()},
+    "shared critic": lambda: {"critic": SharedStateCriticConfig(), "model": "flatten_concat"},
+    "critic module": lambda: {"critic": "template_state"},
+    "critic by name of its class": lambda: {"critic": {"_target_": "SharedStateCriticConfig"}},
+}
 
 # the parent is a whole object, the child says something else
 CONTRADICTIONS: dict[str, Callable[[], dict[str, Any]]] = {
@@ -129,6 +205,28 @@ def test_it_is_refused_with_the_way_out(case: str) -> None:
     message = refusal(**arguments())
     for word in words:
         assert word in message
+
+
+@pytest.mark.parametrize("case", NO_NETWORKS)
+def test_what_is_no_network_is_refused_where_it_stands(case: str) -> None:
+    with pytest.raises(InvalidSpecificationError) as caught:
+        RunContext(overrides={"model.policy.networks": NO_NETWORKS[case]})
+    (problem,) = caught.value.problems
+    assert problem.path.startswith("model.policy.networks")
+    assert "FlattenConcatPolicyNetConfig" in problem.message
+
+
+@pytest.mark.parametrize("case", WITHOUT_NETWORKS)
+def test_networks_are_not_left_to_a_template_that_is_not_there(case: str) -> None:
+    message = refusal(**WITHOUT_NETWORKS[case]())
+    for word in (".networks: is null", "template", "model='vector_obs'"):
+        assert word in message
+
+
+@pytest.mark.parametrize("case", ["policy", "critic", "shared critic"])
+def test_a_model_with_a_template_makes_them(case: str) -> None:
+    config = RunContext(**{**WITHOUT_NETWORKS[case](), "model": "vector_obs"}).config
+    assert config["model"]["policy"]["networks"] is None
 
 
 @pytest.mark.parametrize("case", CONTRADICTIONS)

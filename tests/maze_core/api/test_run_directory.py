@@ -9,6 +9,7 @@ import yaml
 from maze_core import Checkpoint, GymMazeEnv, InvalidSpecificationError, RunContext
 from maze_core.errors import CheckpointError
 from maze_core.metrics import SilentReporter
+from maze_core.rundir import RunDir
 from tests.maze_core.api.own_parts import make_env
 from tests.maze_core.api.test_forms import QUICK
 
@@ -211,3 +212,67 @@ def test_a_torn_last_line_of_metrics_is_written_again(tmp_path):
         loaded.train(1)
     lines = (tmp_path / "metrics.jsonl").read_text().splitlines()
     assert [json.loads(line)["epoch"] for line in lines] == [1, 2]
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"config: [", b"\x89PNG\r\n\x1a\n", b"\x00" * 40, b"- 1", b"config: 3", b"{" * 5000],
+    ids=["empty", "torn", "a picture", "zeros", "a list", "a number", "deep"],
+)
+def test_a_damaged_configuration_is_named_with_the_way_out(tmp_path, content) -> None:
+    (tmp_path / "config.yaml").write_bytes(content)
+    with pytest.raises(CheckpointError, match=r"config\.yaml is damaged: .*Delete it"):
+        RunContext(run_dir=tmp_path, overrides=QUICK)
+
+
+def test_a_file_that_cannot_be_read_is_named(tmp_path) -> None:
+    for name, read in (("config.yaml", RunDir.read_config), ("metrics.jsonl", RunDir.read_metrics)):
+        (tmp_path / name).mkdir()
+        with pytest.raises(CheckpointError, match=f"{name} cannot be read: Is a directory"):
+            read(RunDir(tmp_path))
+
+
+def test_a_run_is_loaded_and_trained_further_without_its_configuration_file(tmp_path) -> None:
+    with RunContext(run_dir=tmp_path, overrides=QUICK, seed=1) as context:
+        context.train(1)
+        expected = context.evaluate(2).returns
+    whole = (tmp_path / "config.yaml").read_bytes()
+    (tmp_path / "config.yaml").write_bytes(whole[: len(whole) // 2])
+    with RunContext.load(tmp_path) as loaded:
+        assert loaded.evaluate(2).returns == expected
+        loaded.train(1)
+    assert (tmp_path / "config.yaml").read_bytes() == whole
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        b"\xff\xfe",
+        b"{",
+        b"[1]",
+        b"3",
+        b"{}",
+        b'{"epoch": "1", "step": 2}',
+        b'{"epoch": 1, "step": 2, "x": [1]}',
+    ],
+)
+def test_a_damaged_line_of_metrics_is_named_with_the_way_out(tmp_path, line) -> None:
+    good = b'{"epoch": 1, "step": 8, "x": "NaN"}'
+    path = tmp_path / "metrics.jsonl"
+    path.write_bytes(b"\n".join([good, line, good]) + b"\n")
+    with pytest.raises(CheckpointError, match=r"metrics\.jsonl, line 2, is damaged: .*Delete the line"):
+        RunDir(tmp_path).read_metrics()
+    path.write_bytes(b"\n".join([good, good]) + b"\n" + b"\x00" * 9)
+    assert RunDir(tmp_path).read_metrics() == [{"epoch": 1, "step": 8, "x": "NaN"}] * 2
+
+
+@pytest.mark.parametrize("damage", [b"PK", b"", None], ids=["torn", "empty", "a flipped bit"])
+def test_a_damaged_checkpoint_names_its_file_and_the_way_out(tmp_path, damage) -> None:
+    with RunContext(run_dir=tmp_path, overrides=QUICK, seed=1) as context:
+        context.train(1)
+    path = tmp_path / "checkpoints" / "best.ckpt"
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(bytes(data) if damage is None else damage)
+    with pytest.raises(CheckpointError, match=r"best\.ckpt: .*damaged.* Take another checkpoint of the run"):
+        RunContext.load(tmp_path)

@@ -8,9 +8,9 @@ from maze_core.config.overrides import REMOVED
 from maze_core.errors import InvalidSpecificationError
 
 
-def problems(*words: str) -> dict[str, str]:
+def problems(*words: str, multirun: bool = False) -> dict[str, str]:
     with pytest.raises(InvalidSpecificationError) as caught:
-        parse_words(words)
+        parse_words(words, multirun=multirun)
     return {problem.path: problem.code for problem in caught.value.problems}
 
 
@@ -75,6 +75,25 @@ def test_no_wrappers_can_be_taken_away():
 
 
 @pytest.mark.parametrize(
+    ("words", "left"),
+    [
+        (["~wrappers.0"], ["MonitoringWrapper"]),
+        (["~wrappers.MonitoringWrapper"], ["ObservationNormalizationWrapper"]),
+        (["~wrappers.0", "~wrappers.1"], []),
+    ],
+)
+def test_an_item_of_a_list_is_taken_out_and_numbers_mean_the_list_as_it_was(words, left):
+    tree = compose_run(**parse_words(["wrappers=vector_obs", *words]).arguments).tree
+    assert [node["_target_"].rpartition(".")[2] for node in tree["wrappers"]] == left
+
+
+def test_a_setting_beside_a_removed_item_reaches_the_item_it_names():
+    words = ["wrappers=vector_obs", "~wrappers.0", "wrappers.1.action_logging=false"]
+    (monitoring,) = compose_run(**parse_words(words).arguments).tree["wrappers"]
+    assert monitoring["action_logging"] is False
+
+
+@pytest.mark.parametrize(
     "word",
     [
         "algorithm",
@@ -89,6 +108,9 @@ def test_no_wrappers_can_be_taken_away():
         "hydra/job_logging=x",
         "~env",
         "~algorithm",
+        "~algorithm.lr=3",
+        "~critic=template_state",
+        "~env.kwargs.x=null",
         "x=${oc.env:HOME}",
         "x=" + "[" * 5000,
         "x=" + "1" * 5000,
@@ -96,6 +118,30 @@ def test_no_wrappers_can_be_taken_away():
 )
 def test_what_cannot_be_read_is_refused(word):
     assert set(problems(word).values()) <= {"syntax", "interpolation"}
+
+
+@pytest.mark.parametrize(
+    "word", ["algorithm.lr=glob(*)", "algorithm=glob(a*)", "env.kwargs.x=range(1,1000000000000)"]
+)
+def test_several_values_are_counted_one_by_one(word):
+    assert set(problems(word, multirun=True).values()) <= {"syntax", "too_large"}
+
+
+def test_one_place_is_said_once():
+    assert problems("hydra.run.dir=a", "run_dir=b") == {"run_dir": "contradiction"}
+    assert problems("run_dir=a", "hydra.sweep.dir=b", multirun=True) == {"hydra.sweep.dir": "contradiction"}
+    assert parse_words(["run_dir=a", "run_dir=b"]).run_dir == "b"
+
+
+def test_the_place_of_several_runs_needs_several_runs():
+    assert problems("hydra.sweep.dir=a") == {"hydra.sweep.dir": "needs_multirun"}
+    assert parse_words(["hydra.sweep.dir=a"], multirun=True).run_dir == "a"
+
+
+def test_a_place_is_a_path_and_null_is_none():
+    assert problems("run_dir=[a]") == {"run_dir": "wrong_type"}
+    assert parse_words(["run_dir=null"]).run_dir is None
+    assert parse_words(["run_dir=7"]).run_dir == "7"
 
 
 def test_every_unreadable_word_is_named():

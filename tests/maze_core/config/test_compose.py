@@ -86,9 +86,10 @@ def test_a_dict_merges_onto_the_module_when_it_names_no_other_component():
 
 
 def test_a_dict_that_names_another_component_takes_the_place_of_the_module():
-    tree = compose_run(configuration="test", algorithm={"_target_": A2C, "lr": 0.25}).tree
+    tree = compose_run(algorithm={"_target_": A2C, "lr": 0.25}).tree
     assert tree["algorithm"]["_target_"] == A2C
     assert (tree["algorithm"]["lr"], tree["algorithm"]["n_epochs"]) == (0.25, 60)
+    assert "batch_size" not in tree["algorithm"]
 
 
 def test_nested_dicts_merge_too():
@@ -261,6 +262,50 @@ def test_modules_of_the_caller_are_chosen_by_name_and_follow_their_file(tmp_path
     assert "algorithm" in problems(algorithm="mine")
 
 
+@pytest.mark.parametrize("none", [None, (), []])
+def test_no_directories_of_the_users_are_said_in_any_way(none):
+    assert compose_run(config_dirs=none, seed=1).config_sha256 == compose_run(seed=1).config_sha256
+
+
+def test_one_directory_stands_alone(tmp_path: Path):
+    (tmp_path / "algorithm").mkdir()
+    (tmp_path / "algorithm" / "mine.yaml").write_text(f"_target_: {PPO}\nlr: 0.5\n")
+    for given in (tmp_path, str(tmp_path)):
+        assert compose_run(algorithm="mine", config_dirs=given).tree["algorithm"]["lr"] == 0.5
+
+
+@pytest.mark.parametrize(
+    ("given", "code"),
+    [(3, "wrong_type"), ([3], "wrong_type"), (b"x", "wrong_type"), ("nowhere", "unknown_directory")],
+)
+def test_what_is_no_directory_is_refused(given, code):
+    assert problems(config_dirs=given)["config_dirs"].code == code
+
+
+@pytest.mark.parametrize("key", ["algorithm.n_epochs", "algorithm.batch_size", "env.max_episode_steps"])
+@pytest.mark.parametrize("size", [2**63, pytest.param(10**400, id="huge")])
+def test_a_whole_number_has_a_largest_value(key, size):
+    assert problems(overrides={key: size})[key].code == "out_of_range"
+
+
+def test_what_is_given_twice_names_both_givers():
+    policy = {"networks": [{"_target_": "FlattenConcatPolicyNetConfig"}]}
+    message = problems(policy=policy, overrides={"model.policy": policy})["model.policy"].message
+    assert "the override 'model.policy'" in message
+    assert "the argument policy=…" in message
+    found = problems(overrides={"policy.networks": [], "model.policy.networks": []})
+    assert "the override 'policy.networks'" in found["model.policy.networks"].message
+
+
+def test_a_runner_of_the_other_kind_is_called_by_what_it_is():
+    target = "maze_core.runners.config.RolloutRunnerConfig"
+    assert (
+        "RolloutRunnerConfig plays episodes"
+        in problems(overrides={"runner._target_": target})["runner"].message
+    )
+    assert "'parallel' plays episodes" in problems(runner="parallel")["runner"].message
+
+
 def test_a_directory_with_an_unusual_name_works(tmp_path: Path):
     directory = tmp_path / "it's [a] {dir}, ünïcode=1"
     (directory / "algorithm").mkdir(parents=True)
@@ -284,7 +329,7 @@ def test_interpolations_in_a_module_see_the_values_of_the_run(tmp_path: Path):
 def test_a_module_that_cannot_be_read_is_an_invalid_specification_without_paths(tmp_path: Path):
     (tmp_path / "algorithm").mkdir()
     (tmp_path / "algorithm" / "mine.yaml").write_text("lr: [1, 2\n")
-    with pytest.raises(InvalidSpecificationError, match="do not compose") as caught:
+    with pytest.raises(InvalidSpecificationError, match=r"algorithm/mine\.yaml, line 2") as caught:
         compose_run(algorithm="mine", config_dirs=[tmp_path])
     assert str(tmp_path) not in str(caught.value)
 

@@ -172,6 +172,23 @@ def test_a_module_that_cannot_be_imported_is_a_problem(tmp_path, monkeypatch):
     assert "not_there_at_all" in problems({"_target_": "needs_something.X"})["top._target_"].message
 
 
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("1 / 0\n", "ZeroDivisionError: division by zero"),
+        ("def (:\n", "SyntaxError: invalid syntax"),
+        ("raise SystemExit(3)\n", "SystemExit: 3"),
+        ("raise KeyError\n", "KeyError: no reason given"),
+    ],
+)
+def test_a_module_that_fails_while_it_is_imported_is_a_problem(text, reason, tmp_path, monkeypatch):
+    (tmp_path / "fails_early.py").write_text(text)
+    monkeypatch.syspath_prepend(tmp_path)
+    found = problems({"_target_": "fails_early.X"})["top._target_"]
+    assert f"Importing fails_early failed: {reason}" in found.message
+    assert found.code == "unknown_target"
+
+
 @pytest.mark.parametrize("key", ["_args_", "_partial_", "_convert_", "_recursive_"])
 def test_the_special_keys_of_hydra_mean_nothing(key):
     assert problems(node(Inner, **{key: True}))[f"top.{key}"].code == "unknown_key"

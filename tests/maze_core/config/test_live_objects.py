@@ -132,7 +132,8 @@ def test_a_composer_takes_its_place_in_the_model():
 
 def test_a_class_among_the_networks_stays_an_object():
     class Net:
-        pass
+        def __init__(self, obs_shapes, action_logits_shapes):
+            pass
 
     config = compose_run(overrides={"model.policy.networks": [Net]})
     assert config.build("model").policy.networks == (Net,)

@@ -204,8 +204,43 @@ def test_what_cannot_work_is_refused(arguments, path, code):
     assert problems(**arguments)[path].code == code
 
 
-def test_a_launcher_has_no_meaning_where_a_rollout_is_played_here():
-    assert problems("rollout", launcher="local")["launcher"].code == "wrong_mode"
+@pytest.mark.parametrize(
+    "key", ["algorithm", "model", "wrappers", "policy", "seed", "launcher", "experiment"]
+)
+@pytest.mark.parametrize("value", [["a2c", "ppo"], "a2c,ppo", [1, 2], "a2c", Choices((1, 2))])
+def test_a_bare_group_key_is_no_more_an_override_than_in_one_run(key, value):
+    assert problems(overrides={key: value})[key].code == "group_key"
+
+
+def test_a_bare_key_does_not_outrank_the_argument():
+    assert set(problems(algorithm="ppo", overrides={"algorithm": ["a2c", "ppo"]})) == {"algorithm"}
+    assert problems(overrides={"n_epochs": [1, 2]})["n_epochs"].did_you_mean == "algorithm.n_epochs"
+
+
+def test_an_experiment_may_vary_groups(tmp_path):
+    (tmp_path / "experiment").mkdir()
+    text = (
+        "# @package _global_\nsweep:\n  _target_: maze_core.config.search.GridConfig\n"
+        "  values:\n    algorithm: [a2c, ppo]\n    seed: [1, 2]\n"
+    )
+    (tmp_path / "experiment" / "both.yaml").write_text(text)
+    found = jobs(experiment="both", config_dirs=[tmp_path])
+    assert [(job.choices["algorithm"], job.choices["seed"]) for job in found][:2] == [("a2c", 1), ("a2c", 2)]
+    assert len(compose_jobs(found, "train")) == 4
+
+
+@pytest.mark.parametrize("overrides", ["x", [1], 3])
+def test_overrides_that_are_no_dict_are_refused(overrides):
+    assert problems(overrides=overrides)["overrides"].code == "wrong_type"
+
+
+def test_a_launcher_class_is_no_launcher():
+    assert "LocalLauncherConfig(…)" in problems(launcher=LocalLauncherConfig)["launcher"].message
+
+
+def test_rollouts_take_a_launcher_like_trainings_do():
+    plan = plan_multirun("rollout", {"launcher": "local", "overrides": {"launcher.n_jobs": 3}})
+    assert (plan.is_launcher_given, plan.launcher.n_jobs) == (True, 3)
 
 
 def test_a_search_asks_for_what_the_caller_left_open():

@@ -123,3 +123,11 @@ class Old4TupleEnv:
 
     def close(self) -> None:
         pass
+
+
+_THE_ONE = NestedEnv()
+
+
+def give_the_one_env() -> NestedEnv:
+    """The same environment with each call, which is a mistake."""
+    return _THE_ONE

@@ -9,14 +9,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
-from pydantic import ValidationError
 
 from maze_core.envs.config import CallableEnvConfig, GymEnvConfig, LegacyGymEnvConfig
 from maze_core.envs.gym_env import GymEnv, GymMazeEnv, make_gym
 from maze_core.envs.native import NativeVectorEnv
 from maze_core.envs.per_env import PerEnvVectorEnv
 from maze_core.envs.subproc import SubprocVectorEnv
-from maze_core.errors import EnvError
+from maze_core.errors import EnvError, InvalidSpecificationError
 from tests.maze_core.envs.structured_env import BoxesEnv
 
 CONF = Path(__file__).parents[3] / "conf" / "env"
@@ -40,7 +39,7 @@ def test_defaults_are_those_of_the_yaml_twin(config):
     ],
 )
 def test_mistakes_are_refused_by_name(arguments, where):
-    with pytest.raises(ValidationError, match=where):
+    with pytest.raises(InvalidSpecificationError, match=where):
         GymEnvConfig(**arguments)
 
 
@@ -101,6 +100,20 @@ def test_a_factory_that_gives_something_else_is_told_what_to_give():
 def test_a_configuration_can_be_sent_to_another_process():
     config = GymEnvConfig(name="CartPole-v1", max_episode_steps=9)
     assert pickle.loads(pickle.dumps(config)) == config
+
+
+@pytest.mark.parametrize("config", [GymEnvConfig, LegacyGymEnvConfig])
+def test_an_environment_with_an_id_is_made_to_be_seen_without_changing_its_configuration(config):
+    described = config(name="CartPole-v1", kwargs={"render_mode": "human", "a": 1}, max_episode_steps=7)
+    assert described.rendered() == config(
+        name="CartPole-v1", kwargs={"render_mode": "rgb_array", "a": 1}, max_episode_steps=7
+    )
+    assert described.kwargs == {"render_mode": "human", "a": 1}
+
+
+def test_what_a_function_makes_is_the_functions_to_show():
+    config = CallableEnvConfig(factory=BoxesEnv)
+    assert config.rendered() is config
 
 
 def test_environments_are_imported_without_torch_and_gym():

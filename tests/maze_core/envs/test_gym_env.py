@@ -66,3 +66,21 @@ def test_nested_spaces_reach_the_environment_in_its_own_form():
     assert gym.action_space.contains((choice, move))
     assert choice == 2
     np.testing.assert_array_equal(move, [0.5, -0.5])
+
+
+@pytest.mark.parametrize(
+    ("metadata", "fps"),
+    [
+        ({"render_fps": 12}, 12.0),
+        ({"render_fps": np.int64(7)}, 7.0),
+        ({}, 30.0),
+        ({"render_fps": 0}, 30.0),
+        ({"render_fps": None}, 30.0),
+        ({"render_fps": float("nan")}, 30.0),
+        (None, 30.0),
+    ],
+)
+def test_it_looks_natural_at_the_speed_the_environment_names_if_that_is_one(metadata, fps):
+    gym = NestedEnv()
+    gym.metadata = metadata
+    assert GymEnv(gym).render_fps == fps

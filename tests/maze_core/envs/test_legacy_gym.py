@@ -8,14 +8,19 @@ import pytest
 from gymnasium import spaces
 
 from maze_core.envs.config import LegacyGymEnvConfig
+from maze_core.envs.filmed import check_can_be_filmed
 from maze_core.envs.gym_env import GymEnv
 from maze_core.envs.legacy_gym import LegacyGymAdapter, to_gymnasium_space
 from maze_core.envs.per_env import PerEnvVectorEnv
-from maze_core.errors import EnvError
+from maze_core.errors import EnvError, InvalidSpecificationError
+from tests.maze_core.envs.films import picture_of, read_film, times_in
 from tests.maze_core.envs.small_envs import Old4TupleEnv
 
 needs_gym = pytest.mark.skipif(
     importlib.util.find_spec("gym") is None, reason="the gym extra is not installed"
+)
+needs_video = pytest.mark.skipif(
+    importlib.util.find_spec("imageio_ffmpeg") is None, reason="the video extra is not installed"
 )
 
 
@@ -73,6 +78,73 @@ def test_gyms_own_environments_run_on_this_numpy(name):
     env.close()
 
 
+class OldShownEnv(Old4TupleEnv):
+    """Told with each call of ``render`` what to give, as before gym 0.26."""
+
+    metadata = {"render.modes": ["human", "rgb_array"], "video.frames_per_second": 15}  # noqa: RUF012
+
+    def render(self, mode="human"):
+        return picture_of(self.time) if mode == "rgb_array" else None
+
+
+def test_an_old_env_is_told_with_each_call_what_to_render():
+    env = GymEnv(LegacyGymAdapter(OldShownEnv(), render_mode="rgb_array"))
+    assert (env.render_mode, env.render_fps) == ("rgb_array", 15.0)
+    env.reset()
+    env.step({"action": 0})
+    np.testing.assert_array_equal(env.render(), picture_of(1))
+    silent = GymEnv(LegacyGymAdapter(OldShownEnv()))
+    assert silent.render_mode is None
+
+
+def test_an_old_env_that_takes_no_mode_has_none():
+    assert LegacyGymAdapter(Old4TupleEnv(), render_mode="rgb_array").render_mode is None
+
+
+@needs_gym
+@needs_video
+def test_gyms_own_environments_are_filmed(tmp_path):
+    film = tmp_path / "0.mp4"
+    env = LegacyGymEnvConfig(name="CartPole-v1").vector(1, films={0: film}, film_steps=3)
+    env.reset([0])
+    for _ in range(4):
+        env.step({0: {"action": np.array([0])}})
+    env.close()
+    about, pictures = read_film(film)
+    assert (pictures.shape, about["fps"]) == ((4, 400, 600, 3), 50)
+
+
+@needs_gym
+@needs_video
+def test_an_old_env_in_gyms_registry_is_filmed(tmp_path):
+    import gym
+
+    gym.register("OldShown-v0", entry_point=_old_gym_env(gym, OldShownEnv), max_episode_steps=3)
+    film = tmp_path / "0.mp4"
+    config = LegacyGymEnvConfig(name="OldShown-v0")
+    try:
+        check_can_be_filmed(config)
+        env = config.vector(1, films={0: film})
+        run_to_end(env)
+        env.close()
+    finally:
+        del gym.envs.registry["OldShown-v0"]
+    assert times_in(film) == [0, 1, 2, 3]
+
+
+@needs_gym
+@needs_video
+def test_an_old_env_without_pictures_cannot_be_filmed():
+    import gym
+
+    gym.register("OldBlind-v0", entry_point=_old_gym_env(gym, Old4TupleEnv))
+    try:
+        with pytest.raises(InvalidSpecificationError, match="its render_mode is None"):
+            check_can_be_filmed(LegacyGymEnvConfig(name="OldBlind-v0"))
+    finally:
+        del gym.envs.registry["OldBlind-v0"]
+
+
 @needs_gym
 def test_legacy_cartpole_is_gymnasiums_cartpole():
     tick = LegacyGymEnvConfig(name="CartPole-v1").vector(1).reset([5])
@@ -84,7 +156,7 @@ def test_legacy_cartpole_is_gymnasiums_cartpole():
 def test_an_old_env_in_gyms_registry_runs_with_the_registered_time_limit():
     import gym
 
-    gym.register("Old4Tuple-v0", entry_point=_old_gym_env(gym), max_episode_steps=2)
+    gym.register("Old4Tuple-v0", entry_point=_old_gym_env(gym, Old4TupleEnv), max_episode_steps=2)
     try:
         tick = run_to_end(LegacyGymEnvConfig(name="Old4Tuple-v0").vector(1))
     finally:
@@ -114,10 +186,10 @@ def test_gyms_spaces_become_gymnasiums():
     )
 
 
-def _old_gym_env(gym):
-    """The old environment with gym's base class, which gym.make insists on."""
+def _old_gym_env(gym, old):
+    """An old environment with gym's base class, which gym.make insists on."""
 
-    class OldGymEnv(Old4TupleEnv, gym.Env):
+    class OldGymEnv(old, gym.Env):
         def __init__(self):
             super().__init__()
             self.observation_space = gym.spaces.Box(0.0, 100.0, (1,), np.float32)

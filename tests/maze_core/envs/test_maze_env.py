@@ -13,8 +13,9 @@ from maze_core.envs.per_env import PerEnvVectorEnv
 from maze_core.envs.wrappers.observation_clipping import ObservationClippingWrapper
 from maze_core.envs.wrappers.reward_scaling import RewardScalingWrapper
 from maze_core.envs.wrappers.wrapper import ProcessedObservation
-from maze_core.errors import EnvError
+from maze_core.errors import EnvError, SpaceMismatchError
 from maze_core.types import ActorID
+from tests.maze_core.envs.films import make_shown_clock, picture_of
 from tests.maze_core.envs.small_envs import EpisodeNumberEnv
 from tests.maze_core.envs.structured_env import BoxesEnv
 from tests.maze_core.envs.ticks import tick_bytes
@@ -195,6 +196,53 @@ def test_render_and_close_reach_the_environment():
         env.reset()
 
 
+def test_a_wrapped_environment_renders_as_the_structured_env_it_is():
+    wrapped = RewardScalingWrapper.wrap(GymMazeEnv(make_shown_clock()), scale=2.0).structured()
+    assert (wrapped.render_mode, wrapped.render_fps) == ("rgb_array", 10.0)
+    wrapped.reset(seed=0)
+    wrapped.step({"action": 0})
+    np.testing.assert_array_equal(wrapped.render(), picture_of(1))
+    blind = RewardScalingWrapper.wrap(GymMazeEnv("CartPole-v1"), scale=2.0).structured()
+    assert (blind.render_mode, blind.render_fps) == (None, 50.0)
+
+
+def test_the_end_of_an_episode_that_was_rendered_is_there_to_see_until_the_next_begins():
+    env = GymMazeEnv(make_shown_clock())
+    for _ in range(3):
+        env.reset()
+        np.testing.assert_array_equal(env.render(), picture_of(0))
+        n_steps, done = 0, False
+        while not done:
+            _, _, done, _ = env.step({"action": 0})
+            n_steps += 1
+        np.testing.assert_array_equal(env.render(), picture_of(n_steps))
+        np.testing.assert_array_equal(env.render(), picture_of(n_steps))
+
+
 def test_structured_gives_the_environment_itself_where_nothing_is_around_it():
     env = GymMazeEnv("CartPole-v1")
     assert isinstance(env.structured(), GymEnv)
+
+
+@pytest.mark.parametrize(
+    ("action", "message"),
+    [
+        (None, "An action is a dict with 'action', not NoneType None"),
+        (1, "An action is a dict with 'action', not int 1"),
+        ({"action": None}, "'action' is None, which is no number"),
+        ({"action": "left"}, "'action' is 'left', which is no number"),
+        ({"action": [[1], [1, 2]]}, "which is no number and no array"),
+        ({"action": 0.5}, r"'action' is 0.5, but Discrete\(2\) has whole numbers"),
+        ({"action": 1, "speed": 2}, "The action has 'speed', but its heads are action"),
+    ],
+)
+def test_what_is_no_action_is_refused_and_the_episode_goes_on(action, message):
+    env = GymMazeEnv("CartPole-v1")
+    env.reset(seed=0)
+    with pytest.raises(SpaceMismatchError, match=message):
+        env.step(action)
+    other = GymMazeEnv("CartPole-v1")
+    other.reset(seed=0)
+    np.testing.assert_array_equal(
+        env.step({"action": 1})[0]["observation"], other.step({"action": 1.0})[0]["observation"]
+    )

@@ -1,6 +1,8 @@
 """RolloutEvaluator: the policy gets what it was trained on, calls play the same episodes, statistics are filled."""
 
+import gymnasium
 import pytest
+from gymnasium import spaces
 
 from maze_core import (
     GymMazeEnv,
@@ -11,6 +13,7 @@ from maze_core import (
 )
 from maze_core.envs.gym_env import GymEnv, make_gym
 from maze_core.envs.per_env import PerEnvVectorEnv
+from maze_core.envs.wrappers import ObservationClippingWrapper
 
 QUICK = {
     "algorithm.n_epochs": 1,
@@ -145,5 +148,74 @@ def test_what_does_not_fit_is_refused(trained) -> None:
         RolloutEvaluator(GymMazeEnv("CartPole-v0"), 0)
     with pytest.raises(InvalidSpecificationError, match="takes an agent"):
         RolloutEvaluator(GymMazeEnv("CartPole-v0"), 1).evaluate(3)
-    with pytest.raises(InvalidSpecificationError, match=r"shows .*\(6,\).* trained on .*\(4,\)"):
-        RolloutEvaluator(GymMazeEnv("Acrobot-v1"), 1).evaluate(trained.policy)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"seed": -1}, r"seed: -1 is outside"),
+        ({"seed": 2**32}, r"seed: .* is outside"),
+        ({"seed": 1.5}, r"seed: 1.5 is not a whole number"),
+        ({"model_selection": 3}, r"model_selection: takes an object with update\(mean_return\)"),
+        ({"deterministic": "x"}, r"deterministic: takes True or False, not 'x'"),
+        ({"max_episode_steps": -1}, r"max_episode_steps: -1 is not a whole number"),
+    ],
+)
+def test_a_wrong_argument_is_refused_by_name_when_it_is_given(arguments, message) -> None:
+    with pytest.raises(InvalidSpecificationError, match=message):
+        RolloutEvaluator(GymMazeEnv("CartPole-v0"), 1, **arguments)
+
+
+def test_every_wrong_argument_is_named_at_once() -> None:
+    with pytest.raises(InvalidSpecificationError) as caught:
+        RolloutEvaluator(GymMazeEnv("CartPole-v0"), 0, 3, "x", seed=-1)  # type: ignore[arg-type]
+    assert {problem.path for problem in caught.value.problems} == {
+        "n_episodes",
+        "model_selection",
+        "deterministic",
+        "seed",
+    }
+
+
+def test_a_limit_of_zero_is_no_limit(trained) -> None:
+    reports = [
+        RolloutEvaluator(GymMazeEnv("CartPole-v0"), 2, seed=1, max_episode_steps=limit).evaluate(
+            trained.policy
+        )
+        for limit in (0, None)
+    ]
+    assert reports[0].to_dict() == reports[1].to_dict()
+
+
+class MoreActionsEnv(gymnasium.Wrapper):
+    """CartPole with three actions more: its observations are CartPole's."""
+
+    def __init__(self) -> None:
+        super().__init__(make_gym("CartPole-v0"))
+        self.action_space = spaces.Discrete(5)
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: GymMazeEnv("Acrobot-v1"), r"Box\(6,\) of floats here and Box\(4,\) of floats in training"),
+        (lambda: GymMazeEnv(MoreActionsEnv), r"Discrete\(5\) here and Discrete\(2\) in training"),
+        (
+            lambda: ObservationClippingWrapper.wrap(GymMazeEnv("Acrobot-v1")),
+            r"Box\(6,\) of floats here and Box\(4,\) of floats in training",
+        ),
+    ],
+    ids=["other observations", "other actions", "processed"],
+)
+def test_an_environment_of_other_spaces_is_refused_with_both(trained, make, message) -> None:
+    with pytest.raises(InvalidSpecificationError, match=f"eval_env: .*{message}"):
+        RolloutEvaluator(make(), 1).evaluate(trained.policy)
+
+
+def test_an_object_with_act_is_judged() -> None:
+    class PushRight:
+        def act(self, step_key, observations, **_):
+            return {"action": [1] * len(observations["observation"])}
+
+    report = RolloutEvaluator(GymMazeEnv("CartPole-v0"), 2, deterministic=False, seed=1).evaluate(PushRight())
+    assert all(8 <= length <= 11 for length in report.lengths)

@@ -24,7 +24,6 @@ from maze_core.models.config import (
     FlattenConcatPolicyNetConfig,
     FlattenConcatStateValueNetConfig,
     ProbabilisticPolicyComposerConfig,
-    SharedStateCriticConfig,
     StepStateCriticConfig,
     TemplateModelConfig,
 )
@@ -305,8 +304,6 @@ class ShortPolicyNet(SmallPolicyNet):
 @pytest.mark.parametrize(
     ("config", "path", "message"),
     [
-        (custom(FlattenConcatStateValueNetConfig()), "model.policy.networks.0", "is no network"),
-        (custom(7), "model.policy.networks.0", "int is no network"),
         (custom(dict), "model.policy.networks.0", "gave a dict"),
         (custom(nn.Tanh), "model.policy.networks.0", "cannot be made from obs_shapes"),
         (custom(ShortPolicyNet), "model.policy.networks.0", "2 wide, not 1"),
@@ -315,11 +312,6 @@ class ShortPolicyNet(SmallPolicyNet):
             custom(*[FlattenConcatPolicyNetConfig()] * 2),
             "model.policy.networks",
             "2 networks for 1 sub-steps",
-        ),
-        (
-            CustomModelConfig(policy=ProbabilisticPolicyComposerConfig()),
-            "model.policy.networks",
-            "use model=vector_obs",
         ),
         (
             CustomModelConfig(policy=ProbabilisticPolicyComposerConfig(networks={"5": SmallPolicyNet})),
@@ -335,11 +327,6 @@ class ShortPolicyNet(SmallPolicyNet):
             custom(SmallPolicyNet, substeps_with_separate_agent_nets=["x"]),
             "model.policy.substeps_with_separate_agent_nets",
             "no sub-step 'x'",
-        ),
-        (
-            CustomModelConfig(critic=SharedStateCriticConfig(networks=[FlattenConcatPolicyNetConfig()])),
-            "model.critic.networks.0",
-            "is no network",
         ),
     ],
 )

@@ -13,6 +13,7 @@ from maze_core.envs.wrappers import ObservationNormalizationWrapper, RewardScali
 from maze_core.models.acting import RandomPolicy
 from maze_core.rollout.episodes import run_episodes
 from maze_core.rollout.recording import trajectory_to_bytes
+from maze_core.seeding import EpisodeSeeds, Stream, env_seeds
 from tests.maze_core.envs.small_envs import EpisodeNumberEnv
 from tests.maze_core.envs.structured_env import BoxesEnv
 from tests.maze_core.rollout.small_policies import BoxesPolicy, SwingPolicy
@@ -195,3 +196,27 @@ def test_the_same_over_processes(deterministic):
     finally:
         spread.close()
     assert facts(there) == facts(run_episodes(cartpole(2), SwingPolicy(), range(5), **arguments))
+
+
+def test_the_seeds_of_episodes_are_those_of_as_many_environments():
+    seeds = EpisodeSeeds(5, Stream.EVAL_ENV, 9, 2)
+    expected = env_seeds(5, Stream.EVAL_ENV, 9, 2)
+    assert len(seeds) == 9
+    assert list(seeds) == seeds[:] == expected
+    assert (seeds[-1], seeds[2:4]) == (expected[-1], expected[2:4])
+    with pytest.raises(IndexError):
+        seeds[9]
+
+
+def test_seeds_are_drawn_when_their_episode_begins():
+    asked = []
+
+    class Noting(EpisodeSeeds):
+        def __getitem__(self, index):
+            asked.append(index)
+            return super().__getitem__(index)
+
+    stop = iter([False] * 3 + [True])
+    seeds = Noting(1, Stream.ROLLOUT, 10**9)
+    run_episodes(cartpole(4), SwingPolicy(), seeds, cancelled=lambda: next(stop))
+    assert asked == [0, 1, 2, 3]

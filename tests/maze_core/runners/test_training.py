@@ -6,7 +6,8 @@ import pytest
 
 from maze_core.checkpoint import Checkpoint
 from maze_core.config import compose_run
-from maze_core.errors import CheckpointError, InvalidSpecificationError
+from maze_core.envs.gym_env import GymMazeEnv
+from maze_core.errors import CheckpointError, EnvError, InvalidSpecificationError
 from maze_core.metrics import SilentReporter
 from maze_core.runners.training import Training, run_training
 
@@ -168,3 +169,37 @@ def test_the_global_random_state_belongs_to_the_caller():
     train(config_of())
     assert torch.equal(before[0], torch.get_rng_state())
     assert (before[1] == np.random.get_state()[1]).all()
+
+
+def test_a_checkpoint_is_not_resumed_from_in_an_environment_of_other_spaces():
+    with pytest.raises(InvalidSpecificationError, match=r"env: .*Box\(6,\) of floats here and Box\(4,\)"):
+        Training(of_function("Acrobot-v1"), resume=checkpoint_of(of_function("CartPole-v1")))
+
+
+def test_a_checkpoint_is_resumed_from_in_an_environment_with_other_bounds():
+    with Training(of_function("CartPole-v0"), resume=checkpoint_of(of_function("CartPole-v1"))) as training:
+        assert training.run(1).counters.epoch == 3
+
+
+def test_evaluation_does_not_step_the_environments_of_training():
+    pool = itertools.cycle([GymMazeEnv("CartPole-v1") for _ in range(8)])
+    config = compose_run(
+        "train", env=lambda: next(pool), overrides={**OF_FUNCTION, "runner.n_envs": 8}, seed=1
+    )
+    with Training(config) as training, pytest.raises(EnvError, match="a new one with each call"):
+        training.run(1)
+
+
+OF_FUNCTION = {key: value for key, value in SMALL.items() if key != "env.name"}
+
+
+def of_function(name):
+    """The same configuration whatever the name, which only the function knows."""
+    return compose_run("train", env=lambda: GymMazeEnv(name), overrides=OF_FUNCTION, seed=1)
+
+
+def checkpoint_of(config):
+    kept = Kept()
+    with Training(config) as training:
+        training.run(2, reporter=kept)
+    return kept.checkpoints["scheduled", 2]

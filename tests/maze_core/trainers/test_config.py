@@ -4,9 +4,9 @@ import dataclasses
 
 import pytest
 import yaml
-from pydantic import ValidationError
 
 from maze_core.config import conf_root
+from maze_core.errors import InvalidSpecificationError
 from maze_core.trainers.a2c_config import A2CAlgorithmConfig
 from maze_core.trainers.config import FitConfig, RolloutEvaluatorConfig, loss_weights
 from maze_core.trainers.ppo_config import PPOAlgorithmConfig
@@ -32,7 +32,7 @@ def test_the_yaml_twin_has_the_same_fields_and_values(config, name):
     ],
 )
 def test_a_value_outside_its_range_is_refused(settings):
-    with pytest.raises(ValidationError):
+    with pytest.raises(InvalidSpecificationError):
         PPOAlgorithmConfig(**settings)
 
 

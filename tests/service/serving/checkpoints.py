@@ -5,8 +5,9 @@ from typing import Any
 import numpy as np
 from gymnasium import spaces
 
-from maze_core.agent import Agent, describe_spaces, record_actions
+from maze_core.agent import Agent, record_actions
 from maze_core.checkpoint import Checkpoint, prefixed
+from maze_core.envs.env_spaces import describe_spaces
 from maze_core.models.acting import ActingPolicy
 from maze_core.models.builders import flatten_concat, input_spaces, mask_names
 from maze_core.models.config import DenseBlockParams
@@ -63,7 +64,7 @@ def make_checkpoint(
     return Checkpoint(
         identity={
             "config": {"wrappers": {}},
-            "spaces": describe_spaces(observation_spaces, action_spaces, counts),
+            "spaces": describe_spaces(agent),
             "acting": acting,
             "servable": True,
             "not_servable_reason": None,

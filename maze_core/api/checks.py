@@ -1,0 +1,78 @@
+"""Checks of plain arguments of a RunContext and its methods: paths, numbers, truth values, functions to call.
+
+Each gives the value in its proper type, or raises :class:`InvalidSpecificationError` with the argument's name.
+"""
+
+import operator
+import os
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+from maze_core.config.nodes import shown
+from maze_core.errors import InvalidSpecificationError, Problem, ProblemList
+from maze_core.rundir import RunDir
+
+
+def path_of(value: Any, name: str) -> Path:
+    """``value`` as a path."""
+    is_path = isinstance(value, str | PathLike) and isinstance(os.fspath(value), str)
+    if not is_path or not os.fspath(value).strip() or "\0" in os.fspath(value):
+        message = f"{shown(value)} is not a path."
+        raise InvalidSpecificationError([Problem(path=name, message=message, code="wrong_type")])
+    return Path(value)
+
+
+def run_dir_of(value: Any) -> RunDir:
+    """The run directory at a path, which need not exist yet."""
+    path = path_of(value, "run_dir").absolute()
+    try:
+        path = path.resolve()
+        is_free = not path.exists() or path.is_dir()
+    except OSError as error:
+        message = f"{shown(str(value))} cannot be a directory: {error.strerror}."
+        raise InvalidSpecificationError([Problem(path="run_dir", message=message)]) from error
+    if not is_free:
+        message = f"{path} is a file; a run is written into a directory."
+        raise InvalidSpecificationError([Problem(path="run_dir", message=message)])
+    return RunDir(path)
+
+
+def refuse_wrong_callbacks(reporter: Any, cancelled: Any) -> None:
+    """Make sure that a verb can report and can ask."""
+    found = ProblemList()
+    if reporter is not None and not hasattr(reporter, "phase"):
+        message = f"{shown(reporter)} is no Reporter; SilentReporter in maze_core.metrics is a base for one."
+        found.add("reporter", message, code="wrong_type")
+    if not callable(cancelled):
+        message = f"{shown(cancelled)} is no function; it is asked, and answers whether to end."
+        found.add("cancelled", message, code="wrong_type")
+    found.raise_if_any()
+
+
+def directories_of(value: Any) -> list[str]:
+    """``config_dirs`` as texts; one directory may stand alone, None is none."""
+    given = [value] if isinstance(value, str | PathLike) else value
+    if given is None:
+        return []
+    if not isinstance(given, list | tuple):
+        message = f"takes a list of directories, not {shown(value)}."
+        raise InvalidSpecificationError([Problem(path="config_dirs", message=message, code="wrong_type")])
+    return [str(path_of(directory, "config_dirs")) for directory in given]
+
+
+def truth(value: Any, name: str) -> bool:
+    """``value``, which must be True or False."""
+    if not isinstance(value, bool):
+        message = f"{shown(value)} is neither True nor False."
+        raise InvalidSpecificationError([Problem(path=name, message=message, code="wrong_type")])
+    return value
+
+
+def whole_number(value: Any, name: str, *, least: int = 1) -> int:
+    """``value`` as an int ≥ ``least``."""
+    number = None if isinstance(value, bool) or not hasattr(value, "__index__") else operator.index(value)
+    if number is None or number < least:
+        message = f"{shown(value)} is not a whole number of at least {least}."
+        raise InvalidSpecificationError([Problem(path=name, message=message, code="out_of_range")])
+    return number

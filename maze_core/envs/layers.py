@@ -1,0 +1,39 @@
+"""What an environment is made of: itself and every environment below it, to tell whether two share one."""
+
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+_BELOW = ("env", "_env", "vector_env", "envs")
+"""Attributes under which wrappers, here and in gymnasium and gym, keep what they wrap."""
+
+MAKE_A_NEW_ONE = (
+    "The function that makes environments must make a new one with each call: "
+    "lambda: GymMazeEnv('CartPole-v1'), not lambda: env."
+)
+
+
+def layers(env: object) -> Iterator[object]:
+    """An environment, a batch or a wrapper of some, and all environments below; each once."""
+    seen: set[int] = set()
+    waiting = [env]
+    while waiting:
+        layer = waiting.pop()
+        if id(layer) in seen:
+            continue
+        seen.add(id(layer))
+        yield layer
+        below = (vars(layer).get(name) for name in _BELOW) if hasattr(layer, "__dict__") else ()
+        for value in below:
+            waiting += [part for part in (value if isinstance(value, list) else [value]) if _is_env(part)]
+
+
+def shared_layer(env: object, others: Iterable[object]) -> Any | None:
+    """The environment that ``env`` has in common with one of the others; None where each has its own."""
+    theirs = {id(layer) for other in others for layer in layers(other)}
+    return next((layer for layer in layers(env) if id(layer) in theirs), None)
+
+
+def _is_env(value: object) -> bool:
+    if isinstance(value, type):
+        return False
+    return callable(getattr(value, "reset", None)) and callable(getattr(value, "step", None))
