@@ -44,6 +44,7 @@ ROLLOUT_FILES = {
     "videos/": "where asked for: the first episodes",
 }
 """What the folder of a rollout holds, told in its report."""
+_ROLLOUTS = "rollouts"
 _EPOCH = re.compile(r"epoch-(\d+)\.ckpt$")
 
 
@@ -152,7 +153,7 @@ class RunDir:
 
     def new_rollout(self) -> "RolloutDir":
         """A new folder below ``rollouts``, with the next number."""
-        return RolloutDir(new_run_dir(self.path / "rollouts").path)
+        return RolloutDir(new_run_dir(self.path / _ROLLOUTS).path)
 
     def _scheduled(self) -> list[tuple[int, Path]]:
         folder = self.path / "checkpoints"
@@ -180,8 +181,11 @@ class RolloutDir:
         write_atomically(self.path / "trajectories" / f"episode-{index:05d}.safetensors", data)
 
     def remove_if_empty(self) -> None:
-        """Take the folder away where nothing was written into it."""
-        for folder in (self.path / "videos", self.path / "trajectories", self.path):
+        """Take the folder away where nothing was written into it, and ``rollouts`` where it was the first."""
+        folders = [self.path / "videos", self.path / "trajectories", self.path]
+        if self.path.parent.name == _ROLLOUTS:
+            folders.append(self.path.parent)
+        for folder in folders:
             with contextlib.suppress(OSError):  # it is not there, or holds something
                 folder.rmdir()
 

@@ -143,6 +143,11 @@ class ContextState:
         kept = training.best if which == "best" else training.last
         return kept or self._resume or training.checkpoint("continued")
 
+    def _check_can_be_filmed(self) -> None:
+        from maze_core.envs.filmed import check_can_be_filmed
+
+        check_can_be_filmed(self._config.build("env"))
+
     def _rollout_dir(self, save: bool | str | PathLike[str]) -> RolloutDir | None:
         """Where a rollout is saved; True takes a new folder in the run directory.
 

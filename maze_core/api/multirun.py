@@ -24,6 +24,7 @@ from maze_core.config.multirun import plan_multirun
 from maze_core.config.normal_form import Mode
 from maze_core.config.search import OptunaSearchConfig
 from maze_core.config.sweep import JobSpec, compose_jobs, first_value
+from maze_core.envs.filmed import check_encoder
 from maze_core.errors import (
     ContextClosedError,
     DivergedError,
@@ -162,7 +163,8 @@ class Multirun:
             )
         if n_epochs is not None:
             n_epochs = whole_number(n_epochs, "n_epochs")
-        whole_number(options.get("videos", 0), "videos", least=0)
+        if whole_number(options.get("videos", 0), "videos", least=0):
+            check_encoder()
         limits = {name: value for name, value in options.items() if name != "videos"}
         for config in self._configs:
             with_limits(config.build("algorithm"), limits)
@@ -223,6 +225,8 @@ class Multirun:
         for job in self._jobs:
             if job.context is not None:
                 job.context._playing(**options)
+        if n_videos:
+            check_encoder()
         folder = self._rollout_folder(save or n_videos > 0)
 
         def options_of(job: Job) -> Tree:

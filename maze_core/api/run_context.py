@@ -231,10 +231,10 @@ class RunContext(ContextState):
         refuse_wrong_callbacks(reporter, cancelled)
         from maze_core.api.films import TrainingFilms
         from maze_core.api.run_dir_reporter import RunDirReporter
-        from maze_core.envs.filmed import check_can_be_filmed
 
+        self._refuse_if_closed()
         if n_videos:
-            check_can_be_filmed(self._config.build("env"))
+            self._check_can_be_filmed()
         training = self._open_training()
         run_dir = self._writable_run_dir()
         run_dir.write_config(self._config.tree, self.config_sha256, self.undescribed)
@@ -293,6 +293,8 @@ class RunContext(ContextState):
             seed=seed,
             record=record,
         )
+        if n_videos:
+            self._check_can_be_filmed()
         needs_agent = self._config.mode == "train" or plays_a_run(self._config.tree["policy"])
         agent = self._acting_agent() if needs_agent else None
         folder = self._rollout_dir(save or n_videos > 0)

@@ -133,16 +133,25 @@ class FilmedEnvFactory:
             raise
 
 
+def check_encoder() -> None:
+    """Look for the encoder.
+
+    Raises:
+        InvalidSpecificationError: it is not installed; the path of the problem is ``videos``.
+    """
+    try:
+        find_encoder()
+    except EnvError as error:
+        raise _refusal(str(error), "missing_extra") from error
+
+
 def check_can_be_filmed(env_config: "EnvConfig") -> None:
     """Film one picture of one environment, which is thrown away.
 
     Raises:
         InvalidSpecificationError: that does not work; the path of the problem is ``videos``.
     """
-    try:
-        find_encoder()
-    except EnvError as error:
-        raise _refusal(str(error), "missing_extra") from error
+    check_encoder()
     try:
         with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
             warnings.simplefilter("ignore")  # gymnasium's, about the mode that is tried here

@@ -1,5 +1,7 @@
 """Videos of a training and of rollouts: where they lie, and that they change no number."""
 
+import sys
+
 import imageio_ffmpeg
 import pytest
 
@@ -50,11 +52,22 @@ def test_a_filmed_rollout_is_saved_and_tells_its_films(tmp_path) -> None:
     assert report.summary.returns == context.rollout(3).summary.returns
 
 
-def test_what_cannot_be_filmed_is_refused_before_anything_is_trained(tmp_path) -> None:
-    context = RunContext(env=lambda: GymMazeEnv("CartPole-v1"), overrides={}, run_dir=tmp_path)
-    with pytest.raises(InvalidSpecificationError, match="render_mode"):
-        context.train(1, videos=1)
-    assert not (tmp_path / "metrics.jsonl").exists()
+def test_what_cannot_be_filmed_is_refused_before_anything_is_trained_or_played(tmp_path) -> None:
+    context = RunContext(env=lambda: GymMazeEnv("CartPole-v1"), run_dir=tmp_path)
+    for verb in (context.train, context.rollout):
+        with pytest.raises(InvalidSpecificationError, match=r"videos: .*render_mode"):
+            verb(1, videos=1)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("multirun", [False, True])
+def test_without_the_encoder_nothing_is_trained_or_played(tmp_path, monkeypatch, multirun) -> None:
+    monkeypatch.setitem(sys.modules, "imageio_ffmpeg", None)
+    context = RunContext(run_dir=tmp_path, multirun=multirun)
+    for verb in (context.train, context.rollout):
+        with pytest.raises(InvalidSpecificationError, match=r"pip install 'maze-service\[video\]'"):
+            verb(1, videos=1)
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("videos", [-1, 1.5, "all", True])

@@ -59,7 +59,7 @@ def test_nothing_is_left_of_a_rollout_that_failed(tmp_path) -> None:
     context = RunContext(env=make, policy="random_policy", seed=1, run_dir=tmp_path)
     with pytest.raises(EnvError, match="division by zero"):
         context.rollout(1, save=True)
-    assert list((tmp_path / "rollouts").iterdir()) == []
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_rollout_of_a_trained_run_is_saved_beside_its_checkpoints(tmp_path) -> None:
