@@ -13,6 +13,7 @@ import numpy as np
 from gymnasium import spaces
 
 from maze_core.checkpoint import Checkpoint
+from maze_core.config.checks import truth
 from maze_core.config.nodes import shown
 from maze_core.data.spaces import check_value
 from maze_core.envs.env_spaces import described_spaces
@@ -22,7 +23,6 @@ from maze_core.errors import (
     CheckpointError,
     InvalidSpecificationError,
     NotServableError,
-    Problem,
     SpaceMismatchError,
 )
 from maze_core.models.acting import ActingPolicy, to_env_actions
@@ -122,7 +122,7 @@ class Agent:
             NotServableError: the checkpoint's wrappers have no pure form.
         """
         key, agent_id = self.actor(actor_id)
-        deterministic = _truth(deterministic, "deterministic")
+        deterministic = truth(deterministic, "deterministic")
         is_raw = not isinstance(observations, ProcessedObservation)
         if is_raw:
             observations = self.process(key, observations)
@@ -282,13 +282,6 @@ def _same(actual: Array, expected: Array) -> bool:
 
 def _below(arrays: Mapping[str, Array], prefix: str) -> dict[str, Array]:
     return {name[len(prefix) :]: array for name, array in arrays.items() if name.startswith(prefix)}
-
-
-def _truth(value: object, path: str) -> bool:
-    if not isinstance(value, bool | np.bool_):
-        message = f"takes True or False, not {shown(value)}."
-        raise InvalidSpecificationError([Problem(path=path, message=message, code="wrong_type")])
-    return bool(value)
 
 
 def _plain(value: Any) -> Any:

@@ -11,7 +11,8 @@ MazeError
 └── ContextClosedError            a RunContext was used after close()
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 
@@ -116,6 +117,14 @@ class ProblemList:
     def add(self, path: str, message: str, **details: object) -> None:
         """Note one problem; ``details`` are the other fields of :class:`Problem`."""
         self.problems.append(Problem(path=path, message=message, **details))  # type: ignore[arg-type]
+
+    @contextmanager
+    def collecting(self) -> Iterator[None]:
+        """Note what an :class:`InvalidSpecificationError` raised meanwhile has to say, and go on."""
+        try:
+            yield
+        except InvalidSpecificationError as error:
+            self.problems += error.problems
 
     def raise_if_any(self) -> None:
         """Raise :class:`InvalidSpecificationError` when anything was noted."""

@@ -14,6 +14,7 @@ import itertools
 import json
 import re
 import shlex
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -89,8 +90,21 @@ class RunDir:
         with (self.path / "metrics.jsonl").open("a") as file:
             file.write(json.dumps(json_safe({"epoch": epoch, "step": step, **values})) + "\n")
 
-    def forget_metrics_after(self, epoch: int) -> None:
-        """Drop the lines of epochs after ``epoch``; a resumed run writes them again."""
+    def forget_after(self, epoch: int) -> None:
+        """Drop what later epochs left: a run that went back there makes it again.
+
+        Otherwise the next process would go on from a checkpoint that this run has left behind.
+        """
+        later = [(number, path) for number, path in self._scheduled() if number > epoch]
+        for name in ("best", "last"):
+            path = self.path / "checkpoints" / f"{name}.ckpt"
+            if path.exists() and _epoch_of(path) > epoch:
+                later.append((_epoch_of(path), path))
+                (self.path / "videos" / f"{name}.mp4").unlink(missing_ok=True)
+        for number, path in later:
+            path.unlink()
+            for film in (self.path / "videos").glob(f"epoch-{number:05d}*.mp4"):
+                film.unlink()
         path = self.path / "metrics.jsonl"
         if path.exists():
             kept = [line for line in self.read_metrics() if line["epoch"] <= epoch]
@@ -128,6 +142,13 @@ class RunDir:
         for _, path in self._scheduled()[:-KEEP_SCHEDULED]:
             path.unlink(missing_ok=True)
         return written[0]
+
+    def keep(self, *, best: Checkpoint | None, last: Checkpoint | None) -> None:
+        """Store what acts and where training goes on, where a run that went back has lost them."""
+        for name, checkpoint in (("best", best), ("last", last)):
+            path = self.path / "checkpoints" / f"{name}.ckpt"
+            if checkpoint is not None and not path.exists():
+                checkpoint.write(path)
 
     def checkpoint_path(self, selector: str = "best") -> Path:
         """The file of ``best``, ``last``, ``scheduled`` (the last one) or ``epoch:N``.
@@ -180,14 +201,24 @@ class RolloutDir:
         """Store the recorded episode of this number, from 0."""
         write_atomically(self.path / "trajectories" / f"episode-{index:05d}.safetensors", data)
 
+    def remove(self) -> None:
+        """Take the folder away with all that a rollout writes into it, and ``rollouts`` where it was the first."""
+        for folder in (self.path / "videos", self.path / "trajectories"):
+            shutil.rmtree(folder, ignore_errors=True)
+        for name in ("config.yaml", "report.json"):
+            (self.path / name).unlink(missing_ok=True)
+        self.remove_if_empty()
+
     def remove_if_empty(self) -> None:
-        """Take the folder away where nothing was written into it, and ``rollouts`` where it was the first."""
-        folders = [self.path / "videos", self.path / "trajectories", self.path]
-        if self.path.parent.name == _ROLLOUTS:
-            folders.append(self.path.parent)
+        """Take the folder away where nothing lies in it, and ``rollouts`` where it was the first."""
+        folders = [self.path, self.path.parent] if self.path.parent.name == _ROLLOUTS else [self.path]
         for folder in folders:
             with contextlib.suppress(OSError):  # it is not there, or holds something
                 folder.rmdir()
+
+
+def _epoch_of(path: Path) -> int:
+    return int(Checkpoint.read(path).identity["counters"]["epoch"])
 
 
 def new_run_dir(parent: Path, name: str | None = None) -> RunDir:
@@ -195,11 +226,10 @@ def new_run_dir(parent: Path, name: str | None = None) -> RunDir:
 
     Without a name it is the next number: ``001``, ``002``, …
     """
-    parent.mkdir(parents=True, exist_ok=True)
     for attempt in itertools.count(1):
         path = parent / (f"{attempt:03d}" if name is None else name if attempt == 1 else f"{name}-{attempt}")
         with contextlib.suppress(FileExistsError):
-            path.mkdir()
+            path.mkdir(parents=True)
             return RunDir(path)
     raise AssertionError("unreachable")
 

@@ -1,9 +1,8 @@
-"""Checks of plain arguments of a RunContext and its methods: paths, numbers, truth values, functions to call.
+"""Checks of arguments of a RunContext and its methods: paths, directories, functions to call.
 
 Each gives the value in its proper type, or raises :class:`InvalidSpecificationError` with the argument's name.
 """
 
-import operator
 import os
 from os import PathLike
 from pathlib import Path
@@ -59,20 +58,3 @@ def directories_of(value: Any) -> list[str]:
         message = f"takes a list of directories, not {shown(value)}."
         raise InvalidSpecificationError([Problem(path="config_dirs", message=message, code="wrong_type")])
     return [str(path_of(directory, "config_dirs")) for directory in given]
-
-
-def truth(value: Any, name: str) -> bool:
-    """``value``, which must be True or False."""
-    if not isinstance(value, bool):
-        message = f"{shown(value)} is neither True nor False."
-        raise InvalidSpecificationError([Problem(path=name, message=message, code="wrong_type")])
-    return value
-
-
-def whole_number(value: Any, name: str, *, least: int = 1) -> int:
-    """``value`` as an int ≥ ``least``."""
-    number = None if isinstance(value, bool) or not hasattr(value, "__index__") else operator.index(value)
-    if number is None or number < least:
-        message = f"{shown(value)} is not a whole number of at least {least}."
-        raise InvalidSpecificationError([Problem(path=name, message=message, code="out_of_range")])
-    return number

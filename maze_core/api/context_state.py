@@ -139,9 +139,10 @@ class ContextState:
             if self._run_dir is None:
                 raise CheckpointError(f"There is no checkpoint {shown(which)} before the first train().")
             return Checkpoint.read(self._run_dir.checkpoint_path(str(which)))
-        training = self._open_training()
-        kept = training.best if which == "best" else training.last
-        return kept or self._resume or training.checkpoint("continued")
+        training = self._training
+        best, last = (self._best, self._resume) if training is None else (training.best, training.last)
+        kept = (best or last) if which == "best" else (last or best)
+        return kept or self._open_training().checkpoint("continued")
 
     def _check_can_be_filmed(self) -> None:
         from maze_core.envs.filmed import check_can_be_filmed

@@ -28,7 +28,7 @@ def job_request(job: Job, verb: Verb, options: Mapping[str, Any]) -> Tree:
         "config": context._config.tree,
         "mode": context._config.mode,
         "run_dir": None if context.run_dir is None else str(context.run_dir),
-        "base": str(context._base),
+        "base": str(context._base.resolve()),
         "checkpoints": context._kept_checkpoints(),
         "verb": verb,
         "options": dict(options),
@@ -63,7 +63,7 @@ def report_of(plain: Tree) -> "TrainReport | RolloutReport":
         summary=EvalReport(**{**summary, "ci95": None if interval is None else tuple(interval)}),
         episodes=[episode_of(record) for record in plain["episodes"]],
         stop_reason=plain["stop_reason"],
-        videos=[Path(path) for path in plain["videos"]],
+        videos=tuple(Path(path) for path in plain["videos"]),
         saved_to=None if saved_to is None else Path(saved_to),
     )
 

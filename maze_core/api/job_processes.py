@@ -50,9 +50,9 @@ class JobsInProcesses:
             getattr(reporter, name)(*args, **kwargs)
             return None
         assert job.context is not None
+        if self._verb == "train":  # a job that failed has come some way too
+            job.context._take_up()
         if message.kind == "done":
-            if self._verb == "train":
-                job.context._take_up()
             job.outcome = report_of(message.value)
         else:
             found = message.value

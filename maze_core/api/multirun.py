@@ -14,11 +14,12 @@ from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from maze_core.api.checks import refuse_wrong_callbacks, run_dir_of, whole_number
+from maze_core.api.checks import refuse_wrong_callbacks, run_dir_of
 from maze_core.api.job_processes import JobsInProcesses
 from maze_core.api.job_runs import Cancelled, Job, JobRuns, JobsHere, Options, Verb, run_all, why_only_here
 from maze_core.api.specification import mode_of, refuse_other_run, rollout_config, stored_run
-from maze_core.api.sweep_report import JobsReporter, SweepReport
+from maze_core.api.sweep_report import JobsReporter, SweepReport, is_played
+from maze_core.config.checks import whole_number
 from maze_core.config.compose import compose_run
 from maze_core.config.multirun import plan_multirun
 from maze_core.config.normal_form import Mode
@@ -33,7 +34,7 @@ from maze_core.errors import (
     JobFailedError,
     Problem,
 )
-from maze_core.rundir import RunDir
+from maze_core.rundir import RolloutDir, RunDir
 from maze_core.runners.jobs import JobPool
 from maze_core.runners.limits import with_limits
 from maze_core.runners.optuna_search import OptunaSearch
@@ -46,6 +47,8 @@ if TYPE_CHECKING:
 
 _OF_ALL = ("train", "rollout", "save")
 _KNOWN_WITHOUT_TRAINING = ("config", "config_sha256", "run_dir", "undescribed")
+_KEPT_PROCESSES = 2
+"""Processes that wait for the next call; each holds some 300 MB."""
 _FAILURES_OF_A_JOB = (EnvError, DivergedError)
 
 
@@ -227,28 +230,39 @@ class Multirun:
                 job.context._playing(**options)
         if n_videos:
             check_encoder()
-        folder = self._rollout_folder(save or n_videos > 0)
+        folders: dict[int, RolloutDir] = {}
+        shared = self._shared_rollout_folder(save or n_videos > 0)
 
         def options_of(job: Job) -> Tree:
-            own = folder if isinstance(folder, bool) else str(folder / str(job.spec.number))
-            return {**options, "videos": n_videos, "save": own}
+            assert job.context is not None
+            own = None if shared is None else shared.path / str(job.spec.number)
+            folder = job.context._rollout_dir(own or (save or n_videos > 0))
+            if folder is not None:
+                folders[job.spec.number] = folder
+            return {**options, "videos": n_videos, "save": folder is not None and str(folder.path)}
 
         played = [replace(job, outcome=_failure(job)) for job in self._jobs]
-        with self._runs("rollout", options_of, told, cancelled) as runs:
-            run_all(iter(played), runs, cancelled=cancelled, on_end=lambda job: told.ended(job.record()))
+        try:
+            with self._runs("rollout", options_of, told, cancelled) as runs:
+                run_all(iter(played), runs, cancelled=cancelled, on_end=lambda job: told.ended(job.record()))
+        finally:
+            for job in played:
+                if not is_played(job.outcome) and job.spec.number in folders:
+                    folders[job.spec.number].remove()
+            if shared is not None:
+                shared.remove_if_empty()
         return _outcomes(played)
 
-    def _rollout_folder(self, save: bool | str | PathLike[str]) -> bool | Path:
-        """Where the jobs' rollouts are saved together; True where each has its own run directory for that."""
+    def _shared_rollout_folder(self, save: bool | str | PathLike[str]) -> RolloutDir | None:
+        """Where the jobs' rollouts are saved together; None where each has its own run directory, or none is saved."""
         if not isinstance(save, bool):
-            return (self._base / save).resolve()
-        if not save:
-            return False
-        self._take_directories()
-        if self._mode == "train":
-            return True
+            return RolloutDir((self._base / save).resolve())
+        if save:
+            self._take_directories()
+        if not save or self._mode == "train":
+            return None
         assert self._path is not None
-        return RunDir(self._path).new_rollout().path
+        return RunDir(self._path).new_rollout()
 
     # ------------------------------------------------------------------ jobs
 
@@ -256,20 +270,21 @@ class Multirun:
     def _runs(
         self, verb: Verb, options: Options, reporter: JobsReporter, cancelled: Cancelled
     ) -> Iterator[JobRuns]:
-        """Where the jobs run; processes are kept for the next call, unless this one was cut."""
+        """Where the jobs run; some processes are kept for the next call, unless this one was cut."""
         if self._runs_here:
             yield JobsHere(verb, options, reporter=reporter, cancelled=cancelled)
             return
-        pool = self._pool or self._new_pool()
+        pool, self._pool = self._pool or self._new_pool(), None
         try:
             yield JobsInProcesses(pool, verb, options, reporter=reporter)
         except BaseException:
             pool.close()
             raise
-        self._pool = pool
         if pool.is_cancelled:
             pool.close()
-            self._pool = None
+        else:
+            pool.shrink(_KEPT_PROCESSES)
+            self._pool = pool
 
     def _new_pool(self) -> JobPool:
         most = len(self._jobs) if self._plan.search is None else self._plan.search.n_trials
@@ -304,7 +319,7 @@ class Multirun:
         stored = None if run_dir is None or config is None or self._mode == "rollout" else stored_run(run_dir)
         if job.context is not None and run_dir is not None and stored is not None:
             refuse_other_run(run_dir, stored, job.context._config)
-            job.context._take_up()
+            job.context._take_up(stored)
             job.completed = job.context.report
         self._jobs.append(job)
         return job

@@ -13,14 +13,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from maze_core.agent import Agent, load_agent
-from maze_core.api.checks import (
-    directories_of,
-    path_of,
-    refuse_wrong_callbacks,
-    run_dir_of,
-    truth,
-    whole_number,
-)
+from maze_core.api.checks import directories_of, path_of, refuse_wrong_callbacks, run_dir_of
 from maze_core.api.context_state import ContextState
 from maze_core.api.multirun import Multirun
 from maze_core.api.per_job import per_job
@@ -34,6 +27,7 @@ from maze_core.api.specification import (
 )
 from maze_core.api.sweep_report import SweepReport
 from maze_core.checkpoint import Checkpoint
+from maze_core.config.checks import truth, whole_number
 from maze_core.config.schema import RunConfig
 from maze_core.errors import InvalidSpecificationError
 from maze_core.metrics import Reporter, Reporters, SilentReporter
@@ -238,7 +232,8 @@ class RunContext(ContextState):
         training = self._open_training()
         run_dir = self._writable_run_dir()
         run_dir.write_config(self._config.tree, self.config_sha256, self.undescribed)
-        run_dir.forget_metrics_after(training.counters.epoch)
+        run_dir.forget_after(training.counters.epoch)
+        run_dir.keep(best=training.best, last=training.last)
         with RunDirReporter(run_dir) as writer:
             reporters = [writer, reporter or SilentReporter()]
             films = TrainingFilms(self._config, run_dir, n_videos, reporters[1]) if n_videos else None

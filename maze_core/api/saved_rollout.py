@@ -34,6 +34,6 @@ def run_saved_rollout(
                 folder.write_trajectory(episode.index, trajectory_to_bytes(episode.trajectory))
         folder.write(config.tree, config.config_sha256, config.undescribed, report.to_dict())
     except BaseException:
-        folder.remove_if_empty()
+        folder.remove()
         raise
     return replace(report, saved_to=folder.path)

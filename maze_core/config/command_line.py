@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from maze_core.config.checks import whole_number
 from maze_core.config.hydra_tree import own_hydra
 from maze_core.config.index import GROUPS, PRESET_GROUPS
 from maze_core.config.nodes import shown
@@ -90,7 +91,8 @@ def _take(parsed: CommandLine, override: "Override", found: ProblemList, *, mult
     elif key in _RUN_DIR_KEYS:
         _take_run_dir(parsed, key, override.value(), found, multirun=multirun)
     elif key == _VIDEOS:
-        _take_videos(parsed, override.value(), found)
+        with found.collecting():
+            parsed.videos = whole_number(override.value(), _VIDEOS, least=0)
     else:
         value = override.value()
         could_be_several = isinstance(value, list) or (isinstance(value, str) and "," in value)
@@ -109,13 +111,6 @@ def _take_run_dir(parsed: CommandLine, key: str, value: Any, found: ProblemList,
         found.add(key, f"{shown(value)} is not a path.", code="wrong_type")
     else:
         parsed.run_dir = None if value is None else str(value)
-
-
-def _take_videos(parsed: CommandLine, value: Any, found: ProblemList) -> None:
-    if isinstance(value, bool) or not isinstance(value, int) or value < 0:
-        found.add(_VIDEOS, f"{shown(value)} is not a whole number of at least 0.", code="out_of_range")
-    else:
-        parsed.videos = value
 
 
 def _take_values(

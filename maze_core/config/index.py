@@ -4,9 +4,11 @@ A module is ``<group>/<name>.yaml``. Its name belongs to one file: a directory o
 built-in name, or a name of another directory, is refused, because one of the two would silently win.
 """
 
+import copy
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from os import PathLike
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -196,6 +198,11 @@ def _leading_comment(text: str) -> str:
 
 
 def _parse(text: str) -> Any:
+    return copy.deepcopy(_parsed(text))
+
+
+@lru_cache(maxsize=256)
+def _parsed(text: str) -> object:
     from omegaconf import OmegaConf  # reads 1e-3 as a number, as the composition does
 
     return OmegaConf.to_container(OmegaConf.create(text), resolve=False)

@@ -1,7 +1,13 @@
 """What an environment is made of: itself and every environment below it, to tell whether two share one."""
 
+import sys
 from collections.abc import Iterable, Iterator
 from typing import Any
+
+import gymnasium
+
+from maze_core.envs.core_env import StructuredEnv
+from maze_core.envs.vector import VectorEnv
 
 _BELOW = ("env", "_env", "vector_env", "envs")
 """Attributes under which wrappers, here and in gymnasium and gym, keep what they wrap."""
@@ -24,7 +30,8 @@ def layers(env: object) -> Iterator[object]:
         yield layer
         below = (vars(layer).get(name) for name in _BELOW) if hasattr(layer, "__dict__") else ()
         for value in below:
-            waiting += [part for part in (value if isinstance(value, list) else [value]) if _is_env(part)]
+            parts = value if isinstance(value, list) else [value]
+            waiting += [part for part in parts if _is_env(part, below=layer)]
 
 
 def shared_layer(env: object, others: Iterable[object]) -> Any | None:
@@ -33,7 +40,13 @@ def shared_layer(env: object, others: Iterable[object]) -> Any | None:
     return next((layer for layer in layers(env) if id(layer) in theirs), None)
 
 
-def _is_env(value: object) -> bool:
-    if isinstance(value, type):
-        return False
-    return callable(getattr(value, "reset", None)) and callable(getattr(value, "step", None))
+def _is_env(value: object, *, below: object) -> bool:
+    """Whether this is an environment; what one plays with, such as a simulator, may be shared."""
+    from maze_core.envs.legacy_gym import LegacyGymAdapter
+    from maze_core.envs.maze_env import MazeEnv
+
+    if isinstance(below, LegacyGymAdapter):  # old environments need no base class
+        return value is not None
+    legacy = getattr(sys.modules.get("gym"), "Env", None)
+    kinds = (gymnasium.Env, StructuredEnv, VectorEnv, MazeEnv, *([legacy] if legacy else []))
+    return isinstance(value, kinds)

@@ -10,9 +10,7 @@ The environment emits raw observations or processed ones, and the policy gets wh
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
-import numpy as np
-
-from maze_core.config.nodes import shown
+from maze_core.config.checks import truth, whole_number
 from maze_core.config.normal_form import check_seed
 from maze_core.envs.env_spaces import EnvSpaces, refuse_other_spaces
 from maze_core.envs.maze_env import MazeEnv
@@ -65,9 +63,12 @@ class RolloutEvaluator:
                 "eval_env", f"takes a MazeEnv, such as GymMazeEnv('CartPole-v1'), not {_a(eval_env)}."
             )
         found = ProblemList()
-        _check_whole(n_episodes, "n_episodes", 1, found)
-        _check_whole(max_episode_steps or 0, "max_episode_steps", 0, found)
-        _check_truth(deterministic, "deterministic", found)
+        with found.collecting():
+            n_episodes = whole_number(n_episodes, "n_episodes")
+        with found.collecting():
+            max_episode_steps = whole_number(max_episode_steps or 0, "max_episode_steps", least=0)
+        with found.collecting():
+            deterministic = truth(deterministic, "deterministic")
         if not (model_selection is None or callable(_note(model_selection))):
             what = "an object with update(mean_return), or a function of it"
             found.add("model_selection", f"takes {what}, not {_a(model_selection)}.")
@@ -77,7 +78,7 @@ class RolloutEvaluator:
         self.eval_env = eval_env
         self.n_episodes = n_episodes
         self.model_selection = model_selection
-        self.deterministic = bool(deterministic)
+        self.deterministic = deterministic
         self.seed = draw_seed() if seed is None else seed
         self.max_episode_steps = max_episode_steps or None
 
@@ -134,16 +135,6 @@ def _check_spaces(agent: Any, env: VectorEnv, *, is_processed: bool) -> None:
         seen, done = bind_wrappers(agent.wrappers, agent.observation_spaces, agent.action_spaces)
         trained = EnvSpaces(observation_spaces=seen, action_spaces=done, agent_counts=agent.agent_counts)
     refuse_other_spaces(trained, env, "eval_env")
-
-
-def _check_whole(value: Any, path: str, least: int, found: ProblemList) -> None:
-    if isinstance(value, bool) or not isinstance(value, int) or value < least:
-        found.add(path, f"{shown(value)} is not a whole number of at least {least}.")
-
-
-def _check_truth(value: object, path: str, found: ProblemList) -> None:
-    if not isinstance(value, bool | np.bool_):
-        found.add(path, f"takes True or False, not {shown(value)}.")
 
 
 def _note(model_selection: Any) -> Any:

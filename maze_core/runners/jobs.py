@@ -36,7 +36,7 @@ class JobMessage:
     """The event, the result, or ``{"type", "message", "details"}`` of the failure."""
 
 
-@dataclass
+@dataclass(eq=False)
 class _Child:
     process: "subprocess.Popen[bytes]"
     connection: Any
@@ -79,17 +79,17 @@ class JobPool:
             with contextlib.suppress(OSError):  # it is gone, which reading will tell
                 child.connection.send_bytes(packed({"cancel": True}))
 
+    def shrink(self, most: int) -> None:
+        """End idle processes until there are at most so many."""
+        idle = [child for child in self._children if child.job is None]
+        surplus = idle[: max(0, len(self._children) - most)]
+        self._children = [child for child in self._children if child not in surplus]
+        _end(surplus)
+
     def close(self) -> None:
         """End all processes, by force where one does not end."""
         children, self._children = self._children, []
-        for child in children:
-            child.connection.close()
-        for child in children:
-            try:
-                child.process.wait(_CLOSE_TIMEOUT_S)
-            except subprocess.TimeoutExpired:
-                child.process.kill()
-                child.process.wait()
+        _end(children)
 
     def __enter__(self) -> "JobPool":
         """The pool itself."""
@@ -143,6 +143,17 @@ class JobPool:
             child.process.kill()
             code = child.process.wait()
         return {"type": "ProcessDied", "message": f"its process ended with exit code {code}.", "details": ""}
+
+
+def _end(children: list[_Child]) -> None:
+    for child in children:
+        child.connection.close()
+    for child in children:
+        try:
+            child.process.wait(_CLOSE_TIMEOUT_S)
+        except subprocess.TimeoutExpired:
+            child.process.kill()
+            child.process.wait()
 
 
 def _own_envs() -> list[str]:

@@ -275,6 +275,77 @@ def test_jobs_that_went_back_to_a_checkpoint_act_and_train_from_there(tmp_path):
     assert [report.content_sha256 for report in repeated] == [report.content_sha256 for report in of_two]
 
 
+def test_a_job_that_failed_goes_on_from_what_it_had_stored(tmp_path):
+    overrides = {**QUICK, "algorithm.n_epochs": 50}
+
+    class Kills(JobsReporter):
+        def started(self, job, choices):
+            class OfJob(SilentReporter):
+                def metrics(self, epoch, step, values):
+                    if epoch == 3:
+                        for child in psutil.Process().children():
+                            child.kill()
+
+            return OfJob()
+
+    with RunContext(run_dir=tmp_path, multirun=True, overrides=overrides, seed=[1]) as context:
+        context.compute_action([0.0, 0.0, 0.0, 0.0])  # opens a training here
+        (failed,) = context.train(reporter=Kills())
+        assert failed.error_type == "ProcessDied"
+        (report,) = context.train(1)
+        assert report.counters.epoch >= 3
+
+
+def test_after_a_cancel_that_ended_in_an_error_the_next_call_can_be_cancelled_too(tmp_path):
+    n_heard = []
+
+    class BreaksOnceItIsCancelled(JobsReporter):
+        def started(self, job, choices):
+            class OfJob(SilentReporter):
+                def phase(self, name):
+                    if n_heard:
+                        raise ValueError("the reporter broke")
+
+            return OfJob()
+
+    def cancelled():
+        is_running = context.sweep.run_dir is not None and (context.sweep.run_dir / "0").exists()
+        n_heard.extend([1] * is_running)
+        return is_running
+
+    overrides = {**QUICK, "algorithm.n_epochs": 500}
+    with RunContext(run_dir=tmp_path, multirun=True, overrides=overrides, seed=[1]) as context:
+        with pytest.raises(ValueError, match="the reporter broke"):
+            context.train(reporter=BreaksOnceItIsCancelled(), cancelled=cancelled)
+        (report,) = context.train(400, cancelled=lambda: (tmp_path / "0" / "metrics.jsonl").exists())
+    assert report.stop_reason == "cancelled"
+
+
+def test_a_rollout_that_was_cut_leaves_no_folder(tmp_path):
+    class Breaks(JobsReporter):
+        def started(self, job, choices):
+            class OfJob(SilentReporter):
+                def episode(self, record):
+                    raise ValueError("the reporter broke")
+
+            return OfJob()
+
+    for save in (True, "mine"):
+        with RunContext(policy="random_policy", multirun=True, run_dir=tmp_path, seed=[1, 2]) as context:
+            with pytest.raises(ValueError, match="the reporter broke"):
+                context.rollout(50, videos=2, save=save, reporter=Breaks())
+            context.rollout(1, save=save, cancelled=lambda: True)
+        assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
+        assert not (tmp_path / "rollouts").exists()
+
+
+def test_two_processes_at_most_wait_for_the_next_call():
+    before = set(psutil.Process().children())
+    with RunContext(policy="random_policy", multirun=True, launcher={"n_jobs": 3}, seed=[1, 2, 3]) as context:
+        context.rollout(1)
+        assert len(set(psutil.Process().children()) - before) == 2
+
+
 def test_each_job_saves_its_rollout_where_it_is_written(trained, tmp_path):
     context, outcomes = trained
     reports = context.rollout(1, save=True)

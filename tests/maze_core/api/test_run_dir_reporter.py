@@ -35,7 +35,7 @@ def write(run_dir, epochs, offset=0.0):
 def test_every_scalar_has_one_point_per_step_also_after_a_resume(tmp_path):
     run_dir = RunDir(tmp_path)
     write(run_dir, [1, 2, 3])
-    run_dir.forget_metrics_after(2)  # as a run does that goes on from epoch 2
+    run_dir.forget_after(2)  # as a run does that goes on from epoch 2
     write(run_dir, [3, 4], offset=0.25)
     found, count = scalars(run_dir)
     assert set(count.values()) == {1}

@@ -62,6 +62,27 @@ def test_nothing_is_left_of_a_rollout_that_failed(tmp_path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+def test_nothing_is_left_of_a_rollout_that_failed_after_some_episodes(tmp_path) -> None:
+    def make():
+        env = GymMazeEnv("CartPole-v1", render_mode="rgb_array", max_episode_steps=2)
+        inner = env.vector_env.envs[0].env.unwrapped  # type: ignore[attr-defined]
+        resets, reset = iter(range(3)), inner.reset
+
+        def breaking_reset(**arguments):
+            next(resets)
+            return reset(**arguments)
+
+        inner.reset = breaking_reset
+        return env
+
+    context = RunContext(
+        env=make, policy="random_policy", overrides={"runner.n_envs": 1}, seed=1, run_dir=tmp_path
+    )
+    with pytest.raises(EnvError):
+        context.rollout(5, videos=5, save="mine")
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_rollout_of_a_trained_run_is_saved_beside_its_checkpoints(tmp_path) -> None:
     with RunContext(run_dir=tmp_path, overrides=QUICK, seed=1) as context:
         context.train(1)

@@ -81,7 +81,7 @@ def test_what_train_is_given_is_checked(arguments, path, tmp_path):
 
 
 def test_a_multirun_is_asked_for_by_a_truth_value():
-    with pytest.raises(InvalidSpecificationError, match="multirun: 'false' is neither True nor False"):
+    with pytest.raises(InvalidSpecificationError, match="multirun: takes True or False, not 'false'"):
         RunContext(multirun="false")
 
 

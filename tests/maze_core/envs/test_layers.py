@@ -11,6 +11,7 @@ from maze_core.envs.gym_env import GymEnv, GymMazeEnv, make_gym
 from maze_core.envs.layers import layers, shared_layer
 from maze_core.envs.legacy_gym import LegacyGymAdapter
 from maze_core.envs.maze_env import to_gymnasium
+from maze_core.envs.per_env import PerEnvVectorEnv
 from maze_core.envs.subproc import SubprocVectorEnv
 from maze_core.envs.wrappers import LogStatsWrapper
 from maze_core.errors import EnvError
@@ -77,3 +78,21 @@ def test_what_two_batches_share_is_named():
     one, other = (CallableEnvConfig(factory=lambda: env).vector(1) for _ in range(2))
     assert shared_layer(one, [other]) is not None
     assert shared_layer(one, [CallableEnvConfig(factory=BoxesEnv).vector(2)]) is None
+
+
+def test_what_environments_play_with_may_be_shared():
+    class Simulator:
+        def reset(self):
+            return None
+
+        def step(self, action):
+            return None
+
+    simulator = Simulator()
+
+    def make():
+        env = gymnasium.make("CartPole-v1")
+        env.unwrapped.env = simulator  # type: ignore[attr-defined]
+        return GymEnv(env)
+
+    PerEnvVectorEnv([make, make]).close()
