@@ -5,7 +5,10 @@ from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from maze_core.agent import Agent, load_agent
+from maze_core.api.checks import path_of
 from maze_core.api.specification import (
     StoredRun,
     acting_checkpoint,
@@ -42,13 +45,20 @@ class ContextState:
         self._acting: Checkpoint | None = None  # what acts, where another one than the best was asked for
         self._is_closed = False
 
-    def _take_up(self, stored: StoredRun | None = None) -> None:
-        """Go on with what the run directory holds, which another process may have written."""
+    def _take_up(self, stored: StoredRun | None = None, *, is_live: bool = False) -> None:
+        """Go on with what the run directory holds, which another process may have written.
+
+        Args:
+            stored: what it holds, where that is known.
+            is_live: it is this context that was trained there, so it goes on where that stopped, also after a cancel.
+        """
         self._stop_training()
         self._agent = self._acting = None
         stored = stored or (None if self._run_dir is None else stored_run(self._run_dir))
         if stored is not None:
             self._resume, self._best = stored.resume, stored.best
+        if is_live and self._run_dir is not None:
+            self._resume = checkpoint_of(self._run_dir, "last")
 
     def _go_back_to(self, chosen: Checkpoint, agent: Agent) -> None:
         """Let the next training start from a checkpoint; what came after it counts no more."""
@@ -68,13 +78,13 @@ class ContextState:
         kept = {"resume": last, "best": best, "acting": self._acting}
         return {name: None if it is None else it.to_bytes() for name, it in kept.items()}
 
-    def _go_on_with(self, kept: Tree | None) -> None:
-        """Take what :meth:`_kept_checkpoints` gave in another process."""
+    def _go_on_with(self, kept: Tree | None, *, is_live: bool) -> None:
+        """Take what :meth:`_kept_checkpoints` gave in another process; see :meth:`_take_up`."""
         if kept is not None:
             read = {name: None if it is None else Checkpoint.from_bytes(it) for name, it in kept.items()}
             self._resume, self._best, self._acting = read["resume"], read["best"], read["acting"]
         elif self._config.mode == "train":
-            self._take_up()
+            self._take_up(is_live=is_live)
 
     def _refuse_if_closed(self) -> None:
         if self._is_closed:
@@ -155,10 +165,16 @@ class ContextState:
         Raises:
             InvalidSpecificationError: the folder holds something.
         """
-        if isinstance(save, bool):
+        if isinstance(save, bool | np.bool_):
             return self._writable_run_dir().new_rollout() if save else None
-        folder = (self._base / save).resolve()
-        if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        folder = (self._base / path_of(save, "save")).resolve()
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            is_free = not any(folder.iterdir())
+        except OSError as error:
+            message = f"{folder} cannot be made: {error.strerror}."
+            raise InvalidSpecificationError([Problem(path="save", message=message)]) from error
+        if not is_free:
             message = f"{folder} is not empty; a rollout is saved into a folder of its own."
             raise InvalidSpecificationError([Problem(path="save", message=message, code="contradiction")])
         return RolloutDir(folder)

@@ -31,7 +31,7 @@ def run(argument: Tree, channel: JobChannel) -> Tree:
     config = RunConfig.from_tree(argument["config"], argument["mode"])
     with RunContext._of(config, run_dir) as context:
         context._base = Path(argument["base"])
-        context._go_on_with(argument["checkpoints"])
+        context._go_on_with(argument["checkpoints"], is_live=argument["is_live"])
         call = getattr(context, argument["verb"])
         report = call(reporter=_ChannelReporter(channel), cancelled=channel.cancelled, **argument["options"])
     return packed_report(report)

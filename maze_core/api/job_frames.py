@@ -30,6 +30,7 @@ def job_request(job: Job, verb: Verb, options: Mapping[str, Any]) -> Tree:
         "run_dir": None if context.run_dir is None else str(context.run_dir),
         "base": str(context._base.resolve()),
         "checkpoints": context._kept_checkpoints(),
+        "is_live": job.is_live,
         "verb": verb,
         "options": dict(options),
     }

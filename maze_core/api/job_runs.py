@@ -8,6 +8,7 @@ from maze_core.api.sweep_report import JobRecord, JobsReporter
 from maze_core.config.nodes import OPAQUE, TARGET
 from maze_core.config.sweep import JobSpec
 from maze_core.errors import JobFailedError
+from maze_core.metrics import SilentReporter
 
 if TYPE_CHECKING:
     from maze_core.api.run_context import RunContext
@@ -26,6 +27,8 @@ class Job:
     spec: JobSpec
     context: "RunContext | None"
     """Its run; None where its values are no valid configuration."""
+    is_live: bool = False
+    """Whether it was trained in this multirun, so that it goes on exactly where it stopped."""
     completed: "TrainReport | None" = None
     """How it ended before, where its directory holds a run with all its epochs."""
     outcome: "TrainReport | RolloutReport | JobFailedError | None" = None
@@ -39,6 +42,12 @@ class Job:
             run_dir=None if self.context is None else self.context.run_dir,
             outcome=self.outcome,
         )
+
+    def take_up(self) -> None:
+        """Go on with what a training of this job has stored, whether it ran here or elsewhere, and however it ended."""
+        assert self.context is not None
+        self.is_live = True
+        self.context._take_up(is_live=True)
 
     def failed(self, error_type: str, message: str, details: str = "") -> JobFailedError:
         """An error that says which job it is about."""
@@ -116,13 +125,15 @@ class JobsHere:
         job, self._next = self._next, None
         if job is None or job.context is None:
             return []
-        reporter = self._reporter.started(job.spec.number, job.spec.choices)
+        reporter = self._reporter.started(job.spec.number, job.spec.choices) or SilentReporter()
         try:
             call = getattr(job.context, self._verb)
             job.outcome = call(reporter=reporter, cancelled=self._cancelled, **self._options(job))
         except Exception as error:  # whatever a job raises is its result
             job.outcome = job.failed(type(error).__name__, str(error))
             job.outcome.__cause__ = error
+        if self._verb == "train":
+            job.take_up()
         return [job]
 
     def cancel(self) -> None:

@@ -10,7 +10,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
 from maze_core.api.console import duration
-from maze_core.api.epoch_table import number
+from maze_core.api.epoch_table import NO_VALUE, number
 from maze_core.api.sweep_report import JobRecord, JobsReporter, SweepReport, is_played, is_trained
 from maze_core.config.sweep import shown_choice
 from maze_core.errors import JobFailedError
@@ -97,7 +97,9 @@ def training_jobs_table(report: SweepReport) -> str:
         outcome = record.outcome
         if is_trained(outcome):
             counters = outcome.counters
-            best = f"{number(counters.best_value)} at epoch {counters.best_epoch}"
+            best = NO_VALUE
+            if counters.best_value is not None:
+                best = f"{number(counters.best_value)} at epoch {counters.best_epoch}"
             ending = [outcome.stop_reason, str(counters.epoch), best, duration(outcome.duration_s)]
         else:
             ending = ["failed" if outcome else "not begun", "–", "–", "–"]

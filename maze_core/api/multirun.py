@@ -14,11 +14,11 @@ from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from maze_core.api.checks import refuse_wrong_callbacks, run_dir_of
+from maze_core.api.checks import path_of, refuse_wrong_callbacks, run_dir_of
 from maze_core.api.job_processes import JobsInProcesses
 from maze_core.api.job_runs import Cancelled, Job, JobRuns, JobsHere, Options, Verb, run_all, why_only_here
 from maze_core.api.specification import mode_of, refuse_other_run, rollout_config, stored_run
-from maze_core.api.sweep_report import JobsReporter, SweepReport, is_played
+from maze_core.api.sweep_report import JobsReporter, SweepReport, is_played, is_trained
 from maze_core.config.checks import whole_number
 from maze_core.config.compose import compose_run
 from maze_core.config.multirun import plan_multirun
@@ -197,9 +197,10 @@ class Multirun:
         reporter: JobsReporter | None = None,
         cancelled: Cancelled = lambda: False,
         seed: int | None = None,
+        deterministic: bool | None = None,
+        record: bool | None = None,
         videos: int = 0,
         save: bool | str | PathLike[str] = False,
-        **fields: bool | None,
     ) -> list["RolloutReport | JobFailedError"]:
         """Play the episodes of every job; see :meth:`~maze_core.api.run_context.RunContext.rollout`.
 
@@ -209,10 +210,11 @@ class Multirun:
             reporter: is told of every job, and gives each a reporter of its own.
             cancelled: asked all the time; True lets running jobs end with the episodes they have, and begins no other.
             seed: seeds the episodes of every job.
+            deterministic: the most likely action instead of a sample.
+            record: keep observations, actions and rewards of every step.
             videos: episodes of each job to film.
             save: a folder, which gets one of each job; True takes a new one in each job's run directory, or one in
                 that of the multirun where the jobs only play.
-            **fields: ``deterministic`` and ``record``.
 
         Returns:
             A report or :class:`JobFailedError` per job, in order.
@@ -222,7 +224,8 @@ class Multirun:
             "n_episodes": n_episodes,
             "max_episode_steps": max_episode_steps,
             "seed": seed,
-            **fields,
+            "deterministic": deterministic,
+            "record": record,
         }
         n_videos = whole_number(videos, "videos", least=0)
         for job in self._jobs:
@@ -231,12 +234,14 @@ class Multirun:
         if n_videos:
             check_encoder()
         folders: dict[int, RolloutDir] = {}
-        shared = self._shared_rollout_folder(save or n_videos > 0)
+        if isinstance(save, bool):
+            save = save or n_videos > 0
+        shared = self._shared_rollout_folder(save)
 
         def options_of(job: Job) -> Tree:
             assert job.context is not None
             own = None if shared is None else shared.path / str(job.spec.number)
-            folder = job.context._rollout_dir(own or (save or n_videos > 0))
+            folder = job.context._rollout_dir(save if own is None else own)
             if folder is not None:
                 folders[job.spec.number] = folder
             return {**options, "videos": n_videos, "save": folder is not None and str(folder.path)}
@@ -256,7 +261,7 @@ class Multirun:
     def _shared_rollout_folder(self, save: bool | str | PathLike[str]) -> RolloutDir | None:
         """Where the jobs' rollouts are saved together; None where each has its own run directory, or none is saved."""
         if not isinstance(save, bool):
-            return RolloutDir((self._base / save).resolve())
+            return RolloutDir((self._base / path_of(save, "save")).resolve())
         if save:
             self._take_directories()
         if not save or self._mode == "train":
@@ -295,9 +300,7 @@ class Multirun:
     def _jobs_to_run(self, *, takes_completed: bool) -> Iterator[Job]:
         """The jobs, in order; those that a stored run has completed only where they are to be trained further."""
         if self._search is None or self._plan.search is None:
-            for job in self._jobs:
-                job.outcome = None if takes_completed else job.completed
-                job.completed = None
+            self._begin_again(takes_completed=takes_completed)
             yield from self._jobs
             return
         for _ in range(self._plan.search.n_trials):
@@ -310,6 +313,22 @@ class Multirun:
                 job = self._add(spec, None)
                 job.outcome = job.failed(type(error).__name__, str(error))
                 yield job
+
+    def _begin_again(self, *, takes_completed: bool) -> None:
+        """Clear the outcomes of the jobs that are to be trained now.
+
+        Those are the ones that are not complete; where all are, and not just found so in the directory, all of them.
+        """
+        found = [job for job in self._jobs if job.completed is not None]
+        for job in found:
+            job.outcome, job.completed = job.completed, None
+        complete = [
+            job for job in self._jobs if is_trained(job.outcome) and job.context and job.context.report
+        ]
+        keeps = not takes_completed and (bool(found) or len(complete) < len(self._jobs))
+        for job in self._jobs:
+            if not (keeps and job in complete):
+                job.outcome = None
 
     def _add(self, spec: JobSpec, config: "RunConfig | None") -> Job:
         from maze_core.api.run_context import RunContext

@@ -292,7 +292,7 @@ class RunContext(ContextState):
             self._check_can_be_filmed()
         needs_agent = self._config.mode == "train" or plays_a_run(self._config.tree["policy"])
         agent = self._acting_agent() if needs_agent else None
-        folder = self._rollout_dir(save or n_videos > 0)
+        folder = self._rollout_dir(save or n_videos > 0 if isinstance(save, bool) else save)
         if folder is None:
             return run_rollout(playing, agent=agent, reporter=reporter, cancelled=cancelled)
         return run_saved_rollout(

@@ -148,7 +148,14 @@ def stored_run(run_dir: RunDir) -> StoredRun | None:
     config = run_dir.read_config()
     if config is None:
         return None
-    return StoredRun(tree=RunConfig.from_tree(config).identity(), resume=None, best=None)
+    try:
+        tree = RunConfig.from_tree(config).identity()
+    except InvalidSpecificationError as error:
+        file = run_dir.path / "config.yaml"
+        raise CheckpointError(
+            f"{file} is no configuration of a run: {error} Remove it, or take another run_dir."
+        ) from error
+    return StoredRun(tree=tree, resume=None, best=None)
 
 
 def resume_point(run_dir: RunDir) -> Checkpoint | None:
@@ -195,6 +202,9 @@ def passed_again(path: str, value: object, config: RunConfig) -> dict[str, objec
     Raises:
         InvalidSpecificationError: the run had no such object.
     """
+    if not callable(value):
+        message = f"takes a function that makes an environment, not {shown(value)}."
+        raise InvalidSpecificationError([Problem(path="env", message=message, code="wrong_type")])
     if path not in config.undescribed:
         group = path.partition(".")[0]
         message = "The stored configuration describes it; leave it out."

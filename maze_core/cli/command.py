@@ -144,8 +144,10 @@ def _train(line: CommandLine, words: Sequence[str], options: argparse.Namespace)
 
 def print_complete(run_dir: Path | None) -> None:
     """Say on standard error why nothing is trained."""
+    name = str(run_dir)
     print(
-        f"This run is complete. To train it further: RunContext.load({str(run_dir)!r}).train(n_epochs=…)",
+        f"This run is complete. To train it further: RunContext.load({name!r}).train(n_epochs=…); to film it: "
+        f"maze-run -cn conf_rollout policy=torch_policy policy.run={shlex.quote(name)} videos=1",
         file=sys.stderr,
     )
 

@@ -275,6 +275,53 @@ def test_jobs_that_went_back_to_a_checkpoint_act_and_train_from_there(tmp_path):
     assert [report.content_sha256 for report in repeated] == [report.content_sha256 for report in of_two]
 
 
+@pytest.mark.parametrize("env", ["there", "here"])
+def test_a_job_that_was_cancelled_goes_on_where_it_stopped(tmp_path, env):
+    overrides = {**QUICK, "algorithm.n_epochs": 1000, "algorithm.checkpoint_every": 1000}
+    chosen = {} if env == "there" else {"env": lambda: GymMazeEnv("CartPole-v1")}
+    if chosen:
+        overrides = {key: value for key, value in overrides.items() if not key.startswith("env.")}
+    metrics = tmp_path / "0" / "metrics.jsonl"
+    with RunContext(run_dir=tmp_path, multirun=True, overrides=overrides, seed=[1], **chosen) as context:
+        (cut,) = context.train(
+            cancelled=lambda: metrics.exists() and len(metrics.read_text().splitlines()) >= 3
+        )
+        assert cut.stop_reason == "cancelled"
+        (report,) = context.train(1)
+    assert report.counters.epoch == cut.counters.epoch + 1 >= 4
+
+
+def test_calls_that_end_between_checkpoints_give_the_same_bits_here_and_there(tmp_path):
+    common = {key: value for key, value in QUICK.items() if not key.startswith("env.")}
+    overrides = {**common, "algorithm.n_epochs": 3, "algorithm.checkpoint_every": 3}
+    ends = []
+    for name, env in (("there", {"name": "CartPole-v1"}), ("here", lambda: GymMazeEnv("CartPole-v1"))):
+        with RunContext(
+            run_dir=tmp_path / name, env=env, multirun=True, overrides=overrides, seed=[1]
+        ) as context:
+            ends.append([context.train(1)[0].weights_sha256 for _ in range(3)])
+    assert ends[0] == ends[1]
+
+
+def test_train_again_goes_on_with_the_jobs_that_are_not_complete_and_then_with_all(tmp_path):
+    overrides = {**QUICK, "algorithm.n_epochs": 2, "algorithm.lr": [0.01, 0.02]}
+    ended = []
+
+    class Ends(JobsReporter):
+        def ended(self, record):
+            ended.append(record.job)
+
+    with RunContext(
+        run_dir=tmp_path, multirun=True, launcher={"n_jobs": 1}, overrides=overrides, seed=1
+    ) as context:
+        first, second = context.train(reporter=Ends(), cancelled=lambda: bool(ended))
+        assert (first.counters.epoch, second.error_type) == (2, "Cancelled")
+        again = context.train()
+        assert again[0] is first
+        assert [report.counters.epoch for report in again] == [2, 2]
+        assert [report.counters.epoch for report in context.train()] == [4, 4]
+
+
 def test_a_job_that_failed_goes_on_from_what_it_had_stored(tmp_path):
     overrides = {**QUICK, "algorithm.n_epochs": 50}
 

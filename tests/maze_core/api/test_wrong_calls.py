@@ -156,3 +156,28 @@ def test_a_limit_of_one_call_does_not_complete_the_run_and_a_configured_one_does
     with RunContext(run_dir=tmp_path / "configured", overrides=limited, seed=1) as context:
         assert context.train().counters.epoch == 1
         assert context.report.stop_reason == "target_reached"
+
+
+@pytest.mark.parametrize("wrong", [3, b"x", "", "a\0b", "file/x", "file", "/proc/none/x"])
+def test_a_place_to_save_is_checked_before_anything_is_played(wrong, tmp_path):
+    (tmp_path / "file").write_text("")
+    for multirun in (False, True):
+        context = RunContext(policy="random_policy", run_dir=tmp_path, seed=1, multirun=multirun)
+        with pytest.raises(InvalidSpecificationError), context:
+            context.rollout(1, save=wrong)
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+def test_only_a_function_is_taken_for_an_environment_function_of_a_stored_run(tmp_path):
+    quick = {key: value for key, value in QUICK.items() if not key.startswith("env.")}
+    with RunContext(env=lambda: GymMazeEnv("CartPole-v1"), run_dir=tmp_path, overrides=quick) as context:
+        context.train(1)
+    for wrong in (3, "acrobot", GymMazeEnv("CartPole-v1")):
+        with pytest.raises(InvalidSpecificationError, match="env: takes a function"):
+            RunContext.load(tmp_path, env=wrong)
+
+
+def test_a_configuration_file_that_is_none_is_named(tmp_path):
+    (tmp_path / "config.yaml").write_text("config: {a: 1}\n")
+    with pytest.raises(CheckpointError, match=r"config\.yaml is no configuration of a run"):
+        RunContext(run_dir=tmp_path)
