@@ -1,7 +1,7 @@
 # Two commands do everything, set-up included:
 #   make serve   [PORT=8000]   creates .venv, migrates data/maze.db, starts API and worker, prints the URL
 #   make test                  the same set-up with the test tools, then lint, types, contracts, all tests
-# PyTorch's CPU build needs far less disk: make serve TORCH_INDEX_URL=https://download.pytorch.org/whl/cpu
+# PyTorch's CPU build needs far less disk: make serve TORCH_INDEX_URL=…, see the README
 
 PYTHON ?= python3
 PORT ?= 8000

@@ -95,16 +95,17 @@ class RunDir:
 
         Otherwise the next process would go on from a checkpoint that this run has left behind.
         """
-        later = [(number, path) for number, path in self._scheduled() if number > epoch]
+        for number, path in self._scheduled():
+            if number > epoch:
+                path.unlink()
+                for film in (self.path / "videos").glob(f"epoch-{number:05d}*.mp4"):
+                    film.unlink()
         for name in ("best", "last"):
             path = self.path / "checkpoints" / f"{name}.ckpt"
-            if path.exists() and _epoch_of(path) > epoch:
-                later.append((_epoch_of(path), path))
-                (self.path / "videos" / f"{name}.mp4").unlink(missing_ok=True)
-        for number, path in later:
-            path.unlink()
-            for film in (self.path / "videos").glob(f"epoch-{number:05d}*.mp4"):
-                film.unlink()
+            if path.exists() and Checkpoint.read(path).identity["counters"]["epoch"] > epoch:
+                path.unlink()
+                for film in (self.path / "videos").glob(f"{name}*.mp4"):
+                    film.unlink()
         path = self.path / "metrics.jsonl"
         if path.exists():
             kept = [line for line in self.read_metrics() if line["epoch"] <= epoch]
@@ -215,10 +216,6 @@ class RolloutDir:
         for folder in folders:
             with contextlib.suppress(OSError):  # it is not there, or holds something
                 folder.rmdir()
-
-
-def _epoch_of(path: Path) -> int:
-    return int(Checkpoint.read(path).identity["counters"]["epoch"])
 
 
 def new_run_dir(parent: Path, name: str | None = None) -> RunDir:

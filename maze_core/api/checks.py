@@ -8,6 +8,8 @@ from os import PathLike
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from maze_core.config.nodes import shown
 from maze_core.errors import InvalidSpecificationError, Problem, ProblemList
 from maze_core.rundir import RunDir
@@ -20,6 +22,13 @@ def path_of(value: Any, name: str) -> Path:
         message = f"{shown(value)} is not a path."
         raise InvalidSpecificationError([Problem(path=name, message=message, code="wrong_type")])
     return Path(value)
+
+
+def place_of(save: Any, n_videos: int) -> bool | Path:
+    """Where a rollout is saved: at a path, in a new folder (True), or nowhere; films are saved in any case."""
+    if isinstance(save, bool | np.bool_):
+        return bool(save) or n_videos > 0
+    return path_of(save, "save")
 
 
 def run_dir_of(value: Any) -> RunDir:

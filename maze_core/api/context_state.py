@@ -1,14 +1,10 @@
 """What a RunContext holds between two calls: configuration, directory, training and agent, each made when needed."""
 
 from datetime import datetime
-from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from maze_core.agent import Agent, load_agent
-from maze_core.api.checks import path_of
 from maze_core.api.specification import (
     StoredRun,
     acting_checkpoint,
@@ -159,15 +155,15 @@ class ContextState:
 
         check_can_be_filmed(self._config.build("env"))
 
-    def _rollout_dir(self, save: bool | str | PathLike[str]) -> RolloutDir | None:
-        """Where a rollout is saved; True takes a new folder in the run directory.
+    def _rollout_dir(self, place: bool | Path) -> RolloutDir | None:
+        """The folder of a rollout, empty; True takes a new one in the run directory.
 
         Raises:
             InvalidSpecificationError: the folder holds something.
         """
-        if isinstance(save, bool | np.bool_):
-            return self._writable_run_dir().new_rollout() if save else None
-        folder = (self._base / path_of(save, "save")).resolve()
+        if isinstance(place, bool):
+            return self._writable_run_dir().new_rollout() if place else None
+        folder = (self._base / place).resolve()
         try:
             folder.mkdir(parents=True, exist_ok=True)
             is_free = not any(folder.iterdir())

@@ -3,7 +3,7 @@
 from maze_core.api.job_frames import episode_of, job_request, report_of
 from maze_core.api.job_runs import Job, Options, Verb
 from maze_core.api.sweep_report import JobsReporter
-from maze_core.metrics import Reporter, SilentReporter
+from maze_core.metrics import Reporter
 from maze_core.runners.jobs import JobMessage, JobPool
 
 RUN = "maze_core.api.job:run"
@@ -29,7 +29,7 @@ class JobsInProcesses:
     def start(self, job: Job) -> None:
         """See :class:`~maze_core.api.job_runs.JobRuns`."""
         number = job.spec.number
-        self._running[number] = job, self._reporter.started(number, job.spec.choices) or SilentReporter()
+        self._running[number] = job, job.reporter(self._reporter)
         self._pool.start(number, RUN, job_request(job, self._verb, self._options(job)))
 
     def ended(self) -> list[Job]:

@@ -8,7 +8,7 @@ from maze_core.api.sweep_report import JobRecord, JobsReporter
 from maze_core.config.nodes import OPAQUE, TARGET
 from maze_core.config.sweep import JobSpec
 from maze_core.errors import JobFailedError
-from maze_core.metrics import SilentReporter
+from maze_core.metrics import Reporter, SilentReporter
 
 if TYPE_CHECKING:
     from maze_core.api.run_context import RunContext
@@ -48,6 +48,10 @@ class Job:
         assert self.context is not None
         self.is_live = True
         self.context._take_up(is_live=True)
+
+    def reporter(self, told: JobsReporter) -> Reporter:
+        """Who is told of this job, which starts now."""
+        return told.started(self.spec.number, self.spec.choices) or SilentReporter()
 
     def failed(self, error_type: str, message: str, details: str = "") -> JobFailedError:
         """An error that says which job it is about."""
@@ -125,7 +129,7 @@ class JobsHere:
         job, self._next = self._next, None
         if job is None or job.context is None:
             return []
-        reporter = self._reporter.started(job.spec.number, job.spec.choices) or SilentReporter()
+        reporter = job.reporter(self._reporter)
         try:
             call = getattr(job.context, self._verb)
             job.outcome = call(reporter=reporter, cancelled=self._cancelled, **self._options(job))

@@ -14,7 +14,7 @@ from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from maze_core.api.checks import path_of, refuse_wrong_callbacks, run_dir_of
+from maze_core.api.checks import path_of, place_of, refuse_wrong_callbacks, run_dir_of
 from maze_core.api.job_processes import JobsInProcesses
 from maze_core.api.job_runs import Cancelled, Job, JobRuns, JobsHere, Options, Verb, run_all, why_only_here
 from maze_core.api.specification import mode_of, refuse_other_run, rollout_config, stored_run
@@ -121,7 +121,7 @@ class Multirun:
 
     def save(self, path: str | PathLike[str], checkpoint: str = "best") -> list[Any]:
         """Save every job's checkpoint as ``path/<number>.ckpt``."""
-        folder = (self._base / path).resolve()
+        folder = (self._base / path_of(path, "path")).resolve()
         names = {job.spec.number: folder / f"{job.spec.number}.ckpt" for job in self._jobs}
         return [self._one_answer(job, "save", (names[job.spec.number], checkpoint), {}) for job in self._jobs]
 
@@ -234,14 +234,13 @@ class Multirun:
         if n_videos:
             check_encoder()
         folders: dict[int, RolloutDir] = {}
-        if isinstance(save, bool):
-            save = save or n_videos > 0
-        shared = self._shared_rollout_folder(save)
+        place = place_of(save, n_videos)
+        shared = self._shared_rollout_folder(place)
 
         def options_of(job: Job) -> Tree:
             assert job.context is not None
-            own = None if shared is None else shared.path / str(job.spec.number)
-            folder = job.context._rollout_dir(save if own is None else own)
+            own = place if shared is None else shared.path / str(job.spec.number)
+            folder = job.context._rollout_dir(own)
             if folder is not None:
                 folders[job.spec.number] = folder
             return {**options, "videos": n_videos, "save": folder is not None and str(folder.path)}
@@ -258,13 +257,13 @@ class Multirun:
                 shared.remove_if_empty()
         return _outcomes(played)
 
-    def _shared_rollout_folder(self, save: bool | str | PathLike[str]) -> RolloutDir | None:
+    def _shared_rollout_folder(self, place: bool | Path) -> RolloutDir | None:
         """Where the jobs' rollouts are saved together; None where each has its own run directory, or none is saved."""
-        if not isinstance(save, bool):
-            return RolloutDir((self._base / path_of(save, "save")).resolve())
-        if save:
+        if not isinstance(place, bool):
+            return RolloutDir((self._base / place).resolve())
+        if place:
             self._take_directories()
-        if not save or self._mode == "train":
+        if not place or self._mode == "train":
             return None
         assert self._path is not None
         return RunDir(self._path).new_rollout()

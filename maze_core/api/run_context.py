@@ -13,7 +13,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from maze_core.agent import Agent, load_agent
-from maze_core.api.checks import directories_of, path_of, refuse_wrong_callbacks, run_dir_of
+from maze_core.api.checks import directories_of, path_of, place_of, refuse_wrong_callbacks, run_dir_of
 from maze_core.api.context_state import ContextState
 from maze_core.api.multirun import Multirun
 from maze_core.api.per_job import per_job
@@ -292,7 +292,7 @@ class RunContext(ContextState):
             self._check_can_be_filmed()
         needs_agent = self._config.mode == "train" or plays_a_run(self._config.tree["policy"])
         agent = self._acting_agent() if needs_agent else None
-        folder = self._rollout_dir(save or n_videos > 0 if isinstance(save, bool) else save)
+        folder = self._rollout_dir(place_of(save, n_videos))
         if folder is None:
             return run_rollout(playing, agent=agent, reporter=reporter, cancelled=cancelled)
         return run_saved_rollout(
