@@ -11,7 +11,7 @@ from typing import Any, TypeGuard
 
 from maze_core.agent import Agent
 from maze_core.checkpoint import Checkpoint
-from maze_core.config.aliases import canonical_target
+from maze_core.config.components import canonical_target, target_name, with_public_names
 from maze_core.config.compose import compose_run
 from maze_core.config.nodes import TARGET, is_node, join, opaque_parts, shown
 from maze_core.config.normal_form import SEEDS, Mode
@@ -144,7 +144,7 @@ def stored_run(run_dir: RunDir) -> StoredRun | None:
     resume, best = resume_point(run_dir), checkpoint_of(run_dir, "best")
     known = resume or best
     if known is not None:
-        return StoredRun(tree=known.identity["config"], resume=resume, best=best)
+        return StoredRun(tree=with_public_names(known.identity["config"]), resume=resume, best=best)
     config = run_dir.read_config()
     if config is None:
         return None
@@ -214,7 +214,7 @@ def passed_again(path: str, value: object, config: RunConfig) -> dict[str, objec
 
 def _is_rollout_policy(policy: Any) -> bool:
     if is_node(policy):
-        names = [f"{kind.__module__}.{kind.__qualname__}" for kind in _ROLLOUT_POLICIES]
+        names = map(target_name, _ROLLOUT_POLICIES)
         return canonical_target(str(policy[TARGET])) in names
     return isinstance(policy, (str, *_ROLLOUT_POLICIES)) or hasattr(policy, "act")
 

@@ -5,7 +5,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from maze_core.config.describe import Describer, qualified_name
+from maze_core.config.components import qualified_name
+from maze_core.config.describe import Describer
 from maze_core.config.index import GROUPS, PRESET_GROUPS, ModuleIndex, unknown_name
 from maze_core.config.nodes import OPAQUE, TARGET, is_node, join, shown
 from maze_core.config.normal_form import Mode, wrapper_list

@@ -13,6 +13,7 @@ from pathlib import PurePath
 from types import ModuleType
 from typing import Any
 
+from maze_core.config.components import target_name
 from maze_core.config.targets import field_types, is_description
 
 
@@ -25,7 +26,7 @@ OPERATOR_ONLY = _OperatorOnly()
 """Marks an annotation whose values a client may not give."""
 
 _CLOSED_TYPES = (PurePath, os.PathLike, ModuleType, type)
-_NAMED_PLACES = {"maze_core.models.config.TorchPolicyConfig": ("run",)}
+_NAMED_PLACES = {"maze_core.TorchPolicyConfig": ("run",)}
 
 
 @lru_cache(maxsize=256)
@@ -34,7 +35,7 @@ def closed_fields(target: Callable[..., Any]) -> dict[str, Any]:
     if not is_description(target):
         return {}
     types = field_types(target)
-    named = _NAMED_PLACES.get(f"{target.__module__}.{target.__qualname__}", ())
+    named = _NAMED_PLACES.get(target_name(target), ())
     return {
         field.name: None if field.default is dataclasses.MISSING else field.default
         for field in dataclasses.fields(target)  # type: ignore[arg-type]

@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from maze_core.config.components import qualified_name, target_name
 from maze_core.config.nodes import OPAQUE, TARGET, join
 from maze_core.config.targets import field_types, item_type, only_type, resolve_target
 from maze_core.errors import InvalidSpecificationError, ProblemList
@@ -85,7 +86,7 @@ class Describer:
         if is_describable(value):
             cls: Any = type(value)
             hints = field_types(cls)
-            tree = {} if only_type(declared) is cls else {TARGET: qualified_name(cls)}
+            tree = {} if only_type(declared) is cls else {TARGET: target_name(cls)}
             for name, annotation in hints.items():
                 tree[name] = self.tree(getattr(value, name), join(path, name), annotation)
             return tree
@@ -93,17 +94,11 @@ class Describer:
             return self._known[id(value)]
         if isinstance(value, type):
             if _NETWORK.search(path) and _leads_to(qualified_name(value), value):
-                return {TARGET: qualified_name(value)}
+                return {TARGET: target_name(value)}
         elif (settings := settings_in_place(value)) is not None:
             return self.tree(settings, path, declared)
         self.live[path] = value
         return {OPAQUE: qualified_name(value)}
-
-
-def qualified_name(value: object) -> str:
-    """Dotted name of a function or class, or of an object's class."""
-    named = value if hasattr(value, "__qualname__") else type(value)
-    return f"{getattr(named, '__module__', '?')}.{getattr(named, '__qualname__', '?')}"
 
 
 def is_describable(value: object) -> bool:

@@ -13,7 +13,8 @@ import inspect
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
-from maze_core.config.describe import Describer, qualified_name
+from maze_core.config.components import qualified_name, target_name
+from maze_core.config.describe import Describer
 from maze_core.config.late_arguments import late_call_problem
 from maze_core.config.nodes import OPAQUE, TARGET, closest, is_node, join, shown
 from maze_core.config.targets import is_description, parameters_of, resolve_target
@@ -128,7 +129,7 @@ class Builder:
         if is_description(target):
             tree = Describer(self._trees).tree(value, path)
         else:
-            tree = {TARGET: qualified_name(target), **Describer(self._trees).tree(value, path)}
+            tree = {TARGET: target_name(target), **Describer(self._trees).tree(value, path)}
             value = self._called(target, value, path, nested=nested)
         return self._keep(Built(value, tree))
 

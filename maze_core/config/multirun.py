@@ -6,6 +6,7 @@ from types import MappingProxyType
 from typing import Any
 
 from maze_core.config.arguments import ROOTS, given_class
+from maze_core.config.components import canonical_target
 from maze_core.config.describe import Describer
 from maze_core.config.hydra_tree import composed_tree
 from maze_core.config.index import ModuleIndex, module_index, unknown_name
@@ -20,7 +21,7 @@ from maze_core.errors import InvalidSpecificationError, Problem, ProblemList
 from maze_core.seeding import draw_seed
 from maze_core.types import Tree
 
-LOCAL_LAUNCHER = "maze_core.runners.launcher.LocalLauncherConfig"
+LOCAL_LAUNCHER = "maze_core.LocalLauncherConfig"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -122,10 +123,8 @@ def _launcher_node(node: Any, given: object, found: ProblemList) -> Any:
             "launcher", f"takes a module name, a dict or a config, not {shown(given)}.", code="wrong_type"
         )
         return base
-    if described.get(TARGET) == LOCAL_LAUNCHER.rpartition(".")[2]:
-        described = {**described, TARGET: LOCAL_LAUNCHER}
     changed = merged(base, described)
-    if changed.get(TARGET) != LOCAL_LAUNCHER:
+    if canonical_target(str(changed.get(TARGET))) != LOCAL_LAUNCHER:
         message = f"{shown(changed.get(TARGET))} is no launcher of this library; jobs run in local processes."
         found.add("launcher", message, code="wrong_kind", allowed=(LOCAL_LAUNCHER,))
     return changed

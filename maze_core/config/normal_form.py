@@ -9,7 +9,7 @@ import functools
 from collections.abc import Callable, Mapping
 from typing import Any, Literal, TypeAlias
 
-from maze_core.config.aliases import canonical_target
+from maze_core.config.components import canonical_target
 from maze_core.config.instantiate import Builder
 from maze_core.config.nodes import OPAQUE, TARGET, closest, is_node, join, shown
 from maze_core.errors import ProblemList
@@ -26,8 +26,8 @@ PARTS: Mapping[Mode, tuple[str, ...]] = {
 SEEDS = ("env_base_seed", "agent_base_seed")
 
 _OTHER_RUNNER: Mapping[Mode, str] = {
-    "train": "maze_core.runners.config.RolloutRunnerConfig",
-    "rollout": "maze_core.runners.config.TrainingRunnerConfig",
+    "train": "maze_core.RolloutRunnerConfig",
+    "rollout": "maze_core.TrainingRunnerConfig",
 }
 _EXECUTIONS: Mapping[Mode, tuple[str, ...]] = {
     "train": ("dev", "local"),

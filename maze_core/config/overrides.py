@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from maze_core.config.aliases import ALIASES, canonical_target
+from maze_core.config.components import ALIASES, canonical_target
 from maze_core.config.index import GROUPS, PRESET_GROUPS
 from maze_core.config.nodes import OPAQUE, TARGET, closest, is_node, is_within, join, shown
 from maze_core.config.normal_form import Mode

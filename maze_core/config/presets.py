@@ -11,8 +11,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from maze_core.config.aliases import canonical_target
 from maze_core.config.arguments import ROOTS, TAKEN, Arguments
+from maze_core.config.components import canonical_target
 from maze_core.config.hydra_tree import composed_modules, composed_tree
 from maze_core.config.index import GROUPS, PRESET_GROUPS, ModuleIndex, conf_root, module_of
 from maze_core.config.nodes import TARGET, closest, is_node, shown

@@ -13,8 +13,8 @@ from maze_core.config.normal_form import Mode, normal_form
 from maze_core.errors import InvalidSpecificationError, Problem, ProblemList
 from maze_core.types import Tree
 
-CALLABLE_ENV = "maze_core.envs.config.CallableEnvConfig"
-CALLABLE_MODEL = "maze_core.models.callable_model.CallableModelConfig"
+CALLABLE_ENV = "maze_core.CallableEnvConfig"
+CALLABLE_MODEL = "maze_core.CallableModelConfig"
 _CALLABLES = {"env": CALLABLE_ENV, "model": CALLABLE_MODEL}
 
 NOT_IDENTITY = ("project", "launcher", "run_dir", "log_base_dir", "log", "silent")

@@ -13,8 +13,7 @@ from typing import Any, ClassVar, Protocol, TypeVar, dataclass_transform
 import pydantic
 from pydantic import ConfigDict, Field, ValidationError
 
-from maze_core.config.aliases import canonical_target
-from maze_core.config.describe import qualified_name
+from maze_core.config.components import canonical_target, target_name
 from maze_core.config.nodes import TARGET, shown
 from maze_core.config.targets import parameters_of
 from maze_core.config.validation import argument_problems, coerced_keys
@@ -60,11 +59,9 @@ def plain_settings(cls: type[HasNulls], given: Mapping[str, Any]) -> dict[str, A
     settings = {str(key): value for key, value in given.items()}
     target = settings.pop(TARGET, None)
     problems = []
-    if target is not None and canonical_target(str(target)) != qualified_name(cls):
+    if target is not None and canonical_target(str(target)) != target_name(cls):
         message = f"{shown(target)} does not belong here."
-        problems.append(
-            Problem(path=TARGET, message=message, code="wrong_kind", allowed=(qualified_name(cls),))
-        )
+        problems.append(Problem(path=TARGET, message=message, code="wrong_kind", allowed=(target_name(cls),)))
     for name, reason in cls.ALWAYS_NULL.items():
         if settings.pop(name, None) is not None:
             problems.append(Problem(path=name, message=reason, code="contradiction"))

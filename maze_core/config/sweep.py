@@ -16,8 +16,9 @@ from typing import Any
 import numpy as np
 
 from maze_core.config.comma_text import split_values
+from maze_core.config.components import qualified_name
 from maze_core.config.compose import compose_run
-from maze_core.config.describe import Describer, qualified_name
+from maze_core.config.describe import Describer
 from maze_core.config.index import GROUPS
 from maze_core.config.nodes import is_node, shown
 from maze_core.config.normal_form import Mode

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
-from maze_core.config.aliases import ALIASES, PUBLIC_TARGETS, canonical_target
+from maze_core.config.components import ALIASES, PLACES, PUBLIC_TARGETS, canonical_target
 from maze_core.config.nodes import closest, shown
 from maze_core.errors import InvalidSpecificationError, Problem
 
@@ -111,7 +111,7 @@ def _cached(name: str) -> object:
 
 def _located(name: str) -> object | None:
     """The object, remembered for names of this library, which do not change."""
-    return _cached(name) if name in PUBLIC_TARGETS else _locate(name)
+    return _cached(PLACES[name]) if name in PLACES else _locate(name)
 
 
 def _locate(name: str) -> object | None:

@@ -12,9 +12,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from maze_core.config.aliases import PUBLIC_TARGETS, canonical_target
 from maze_core.config.closed import closed_fields
-from maze_core.config.describe import qualified_name
+from maze_core.config.components import PUBLIC_TARGETS, canonical_target, target_name
 from maze_core.config.index import (
     GROUPS,
     MODULE_NAME,
@@ -48,7 +47,7 @@ HTTP_ARGUMENTS = (
 """The arguments of a run that HTTP takes; none of them names a path, a launcher or a Python module."""
 
 ENV_ID = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_./-]*")
-_ENV_PACKAGE = "maze_core.envs.config."
+_GYM_ENVS = tuple(map(canonical_target, ("GymEnvConfig", "LegacyGymEnvConfig")))
 
 
 @dataclass(frozen=True)
@@ -213,7 +212,7 @@ def _check_values(value: Any, path: str, policy: TrustPolicy, found: ProblemList
             _check_values(child, join(path, index), policy, found)
     if not isinstance(value, Mapping):
         return
-    if path == "env" or (is_node(value) and str(value[TARGET]).startswith(_ENV_PACKAGE)):
+    if path == "env" or (is_node(value) and canonical_target(str(value[TARGET])) in _GYM_ENVS):
         _check_env(value, path, policy, found)
     for key, child in value.items():
         where = str(key) if path == "overrides" else join(path, key)
@@ -230,7 +229,7 @@ def _check_component(node: Mapping[str, Any], path: str, policy: TrustPolicy, fo
     except InvalidSpecificationError as error:
         found.add(join(path, TARGET), error.problems[0].message, code="unknown_target")
         return
-    real = qualified_name(target)
+    real = target_name(target)
     if real != name and real not in policy.targets:
         found.add(join(path, TARGET), f"{shown(name)} is another component.", code="target_not_allowed")
         return

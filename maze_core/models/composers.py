@@ -13,6 +13,7 @@ import copy
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from maze_core.config.components import target_name
 from maze_core.config.instantiate import instantiate
 from maze_core.models.config import (
     ConcatModelBuilderConfig,
@@ -269,4 +270,4 @@ class TemplateModelComposer(_ModelComposer):
 
 def _settings(config: type[Any], **fields: Any) -> Any:
     """Settings from fields that may hold ``_target_`` dicts, which are resolved and checked."""
-    return instantiate({"_target_": f"{config.__module__}.{config.__qualname__}", **fields})
+    return instantiate({"_target_": target_name(config), **fields})

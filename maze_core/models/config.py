@@ -207,7 +207,7 @@ def _policy(value: Any) -> Any:
         return value
     raise ValueError(
         "give a ProbabilisticPolicyComposer, as an object or as "
-        "{'_target_': 'maze_core.models.config.ProbabilisticPolicyComposerConfig', 'networks': […]}"
+        "{'_target_': 'maze_core.ProbabilisticPolicyComposerConfig', 'networks': […]}"
     )
 
 

@@ -4,6 +4,7 @@ import copy
 from dataclasses import asdict
 from typing import Any, Literal
 
+from maze_core.config.components import canonical_target, target_name
 from maze_core.config.describe import Describer
 from maze_core.config.fields import STRICT, EnvCount, NonNegativeInt, OptionalPositiveInt, PositiveInt
 from maze_core.config.instantiate import instantiate
@@ -61,8 +62,8 @@ def rollout_tree(tree: Tree, *, seed: int | None = None, **fields: Any) -> Tree:
     Raises:
         InvalidSpecificationError: a field or the seed is not valid.
     """
-    target = f"{RolloutRunnerConfig.__module__}.{RolloutRunnerConfig.__qualname__}"
-    runner = tree["runner"] if tree["runner"].get("_target_") == target else {}
+    target = target_name(RolloutRunnerConfig)
+    runner = tree["runner"] if canonical_target(tree["runner"].get("_target_", "")) == target else {}
     given = {name: Describer().tree(value, name) for name, value in fields.items() if value is not None}
     played = instantiate({**runner, **given, "_target_": target}, "runner")
     described = {"_target_": target, **asdict(played)}

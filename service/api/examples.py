@@ -108,10 +108,10 @@ _TRAJECTORY = {
     "truncated": False,
 }
 _CONFIG = {
-    "env": {"_target_": "maze_core.envs.config.GymEnvConfig", "name": "CartPole-v1", "kwargs": {}},
+    "env": {"_target_": "maze_core.GymEnvConfig", "name": "CartPole-v1", "kwargs": {}},
     "seeding": {"env_base_seed": 1, "agent_base_seed": 1},
 }
-_YAML = "env:\n  _target_: maze_core.envs.config.GymEnvConfig\n  name: CartPole-v1\n"
+_YAML = "env:\n  _target_: maze_core.GymEnvConfig\n  name: CartPole-v1\n"
 _MODULE = {"group": "algorithm", "name": "ppo", "description": "Proximal policy optimisation."}
 _KIND = {
     "type": "/problems/state-conflict",
@@ -189,7 +189,7 @@ EXAMPLES: dict[str, dict[str, Any]] = {
         {"group": "algorithm", "modules": [{"name": "ppo", "description": _MODULE["description"]}]}
     ),
     "get_module": _json(_MODULE | {"config": {"n_epochs": 30}, "yaml": "n_epochs: 30\n"}),
-    "list_targets": _json(_page({"target": "maze_core.envs.config.GymEnvConfig", "source": "built in"})),
+    "list_targets": _json(_page({"target": "maze_core.GymEnvConfig", "source": "built in"})),
     "compose_config": _json({"config": _CONFIG, "config_sha256": _SHA256, "seed": 1}, _COMPOSE_REQUESTS),
     "live": _json({"status": "ok", "checks": {}}),
     "ready": _json(_HEALTH),

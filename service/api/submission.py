@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from maze_core.config import RunConfig, compose_run, config_groups, config_module
+from maze_core.config.components import canonical_target, target_name
 from maze_core.config.index import PRESET_GROUPS
 from maze_core.config.trust import check_arguments, check_tree
 from maze_core.errors import MazeError
@@ -41,7 +42,7 @@ RUNNER_FIELDS = {
     "record": "record_trajectory",
 }
 """Fields of a request that set one of the runner's."""
-TORCH_POLICY = f"{TorchPolicyConfig.__module__}.{TorchPolicyConfig.__qualname__}"
+TORCH_POLICY = target_name(TorchPolicyConfig)
 
 
 @dataclass(frozen=True)
@@ -77,7 +78,7 @@ def submit_rollout(services: Services, request: RolloutRequest, client: Client) 
             "/checkpoint", "contradiction", "A checkpoint is one of a run; give the run too."
         )
     config = compose(services, "rollout", request.given(*ROLLOUT_ARGUMENTS) | _with_runner_values(request))
-    if config.tree["policy"].get("_target_") == TORCH_POLICY:
+    if canonical_target(config.tree["policy"].get("_target_", "")) == TORCH_POLICY:
         raise RequestProblem.at(
             "/policy", "missing_field", 'A trained policy is named by its run: give "run".'
         )

@@ -24,7 +24,7 @@ from fastapi import FastAPI
 from pydantic import TypeAdapter
 
 import service.cli
-from maze_core.config.aliases import ALIASES, PUBLIC_TARGETS
+from maze_core.config.components import ALIASES, PLACES
 from maze_core.config.index import config_groups, config_module
 from maze_core.config.limits import ENV_KWARGS, Limits
 from maze_core.trainers.a2c_config import A2CAlgorithmConfig
@@ -79,7 +79,7 @@ def env_kwargs() -> str:
 
 def targets() -> str:
     """The components that a configuration may name, with the other names that lead to them."""
-    names: dict[str, list[str]] = {target: [] for target in sorted(PUBLIC_TARGETS)}
+    names: dict[str, list[str]] = {target: [] for target in sorted(PLACES)}
     for alias, target in ALIASES.items():
         names[target].append(f"`{alias}`")
     rows = [[f"`{target}`", "<br>".join(sorted(others))] for target, others in names.items()]

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from maze_core import RunContext
-from maze_core.config.aliases import canonical_target
+from maze_core.config.components import PLACES, canonical_target
 from tests.docs.fences import fenced_blocks
 from tests.docs.tables import DOCS
 
@@ -60,7 +60,7 @@ def test_modules_and_functions_that_are_named_exist(page: Path) -> None:
     for word in _CODE.findall(prose(page)):
         if _DOTTED.fullmatch(word.removesuffix("()")):
             name = canonical_target(word.removesuffix("()"))
-            assert located(name), f"{page.name} names {word}"
+            assert located(PLACES.get(name, name)), f"{page.name} names {word}"
 
 
 def test_the_metrics_that_are_named_are_those_of_a_run(tmp_path: Path) -> None:

@@ -93,7 +93,7 @@ def test_a_search_is_reproducible_also_where_it_runs_here_and_trials_that_fail_a
     (tmp_path / "conf" / "experiment").mkdir(parents=True)
     (tmp_path / "conf" / "experiment" / "search_here.yaml").write_text(
         "# @package _global_\n# A small search.\nsweep:\n"
-        "  _target_: maze_core.config.search.OptunaSearchConfig\n  n_trials: 3\n"
+        "  _target_: maze_core.OptunaSearchConfig\n  n_trials: 3\n"
         "  space: {algorithm.gamma: {low: 0.5, high: 1.5}}\n"
     )
     first, second = (of(name, lambda: GymMazeEnv("CartPole-v1")) for name in ("a", "b"))

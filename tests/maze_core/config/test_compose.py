@@ -10,8 +10,8 @@ from maze_core.config import RunConfig, compose_run
 from maze_core.errors import InvalidSpecificationError, Problem
 from maze_core.trainers.ppo_config import PPOAlgorithmConfig
 
-PPO = "maze_core.trainers.ppo_config.PPOAlgorithmConfig"
-A2C = "maze_core.trainers.a2c_config.A2CAlgorithmConfig"
+PPO = "maze_core.PPOAlgorithmConfig"
+A2C = "maze_core.A2CAlgorithmConfig"
 
 
 def problems(mode="train", **arguments) -> dict[str, Problem]:
@@ -32,7 +32,7 @@ def test_the_defaults_train_ppo_on_cartpole():
 def test_names_choose_modules():
     config = compose_run(algorithm="a2c", model="vector_obs", critic="template_state", wrappers="vector_obs")
     assert config.tree["algorithm"]["_target_"] == A2C
-    assert config.tree["model"]["critic"]["_target_"] == "maze_core.models.config.StepStateCriticConfig"
+    assert config.tree["model"]["critic"]["_target_"] == "maze_core.StepStateCriticConfig"
     names = [node["_target_"].rpartition(".")[2] for node in config.tree["wrappers"]]
     assert names == ["ObservationNormalizationWrapper", "MonitoringWrapper"]
 
@@ -52,7 +52,7 @@ def test_every_part_builds_a_typed_object():
 
 def test_a_rollout_has_a_policy_and_no_algorithm():
     tree = compose_run("rollout").tree
-    assert tree["policy"]["_target_"] == "maze_core.models.config.RandomPolicyConfig"
+    assert tree["policy"]["_target_"] == "maze_core.RandomPolicyConfig"
     assert tree["runner"]["execution"] == "sequential"
     assert "algorithm" not in tree
 
@@ -100,7 +100,7 @@ def test_nested_dicts_merge_too():
 
 def test_a_critic_by_name_is_more_specific_than_a_model_by_dict():
     model = {
-        "_target_": "maze_core.models.config.CustomModelConfig",
+        "_target_": "maze_core.CustomModelConfig",
         "policy": {
             "_target_": "ProbabilisticPolicyComposerConfig",
             "networks": [{"_target_": "FlattenConcatPolicyNetConfig"}],
@@ -120,7 +120,7 @@ def test_policy_and_critic_stand_for_parts_of_the_model():
 
 
 def test_wrappers_by_dict_replace_the_stack_and_keep_their_order():
-    scaling = "maze_core.envs.wrappers.reward_scaling.RewardScalingWrapper"
+    scaling = "maze_core.RewardScalingWrapper"
     clipping = "maze.core.wrappers.reward_clipping_wrapper.RewardClippingWrapper"
     given = {scaling: {"scale": 0.5}, clipping: {"min_val": -1.0, "max_val": 1.0}}
     forth, back = (
@@ -129,7 +129,7 @@ def test_wrappers_by_dict_replace_the_stack_and_keep_their_order():
     )
     assert [node["_target_"] for node in forth.tree["wrappers"]] == [
         scaling,
-        "maze_core.envs.wrappers.reward_clipping.RewardClippingWrapper",
+        "maze_core.RewardClippingWrapper",
     ]
     assert forth.config_sha256 != back.config_sha256
 
@@ -298,7 +298,7 @@ def test_what_is_given_twice_names_both_givers():
 
 
 def test_a_runner_of_the_other_kind_is_called_by_what_it_is():
-    target = "maze_core.runners.config.RolloutRunnerConfig"
+    target = "maze_core.RolloutRunnerConfig"
     assert (
         "RolloutRunnerConfig plays episodes"
         in problems(overrides={"runner._target_": target})["runner"].message

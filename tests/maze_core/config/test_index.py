@@ -32,7 +32,7 @@ def test_a_module_is_given_with_its_description_its_values_and_its_text():
     module = config_module("algorithm", "ppo")
     assert (module["group"], module["name"]) == ("algorithm", "ppo")
     assert module["description"].startswith("PPO")
-    assert module["config"]["_target_"] == "maze_core.trainers.ppo_config.PPOAlgorithmConfig"
+    assert module["config"]["_target_"] == "maze_core.PPOAlgorithmConfig"
     assert module["yaml"] == (conf_root() / "algorithm" / "ppo.yaml").read_text()
 
 

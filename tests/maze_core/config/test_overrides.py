@@ -10,7 +10,7 @@ from maze_core.config.overrides import REMOVED
 from maze_core.errors import InvalidSpecificationError, Problem
 
 NET = {"_target_": "FlattenConcatPolicyNetConfig", "hidden_units": [8]}
-SCALING = "maze_core.envs.wrappers.reward_scaling.RewardScalingWrapper"
+SCALING = "maze_core.RewardScalingWrapper"
 
 
 def tree(mode="train", **arguments):

@@ -15,8 +15,8 @@ from maze_core.trainers.a2c_config import A2CAlgorithmConfig
 from maze_core.trainers.config import FitConfig
 
 HERE = __name__
-A2C = "maze_core.trainers.a2c_config.A2CAlgorithmConfig"
-PPO = "maze_core.trainers.ppo_config.PPOAlgorithmConfig"
+A2C = "maze_core.A2CAlgorithmConfig"
+PPO = "maze_core.PPOAlgorithmConfig"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -91,7 +91,7 @@ def test_a_tree_of_the_users_example_survives_storage():
     }
     config = compose_run(overrides={"model.policy": policy}, seed=1)
     assert config.tree["model"]["policy"]["networks"][0] == {
-        "_target_": "maze_core.models.config.FlattenConcatPolicyNetConfig",
+        "_target_": "maze_core.FlattenConcatPolicyNetConfig",
         "non_lin": "tanh",
         "hidden_units": [256, 256],
     }

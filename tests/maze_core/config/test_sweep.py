@@ -220,7 +220,7 @@ def test_a_bare_key_does_not_outrank_the_argument():
 def test_an_experiment_may_vary_groups(tmp_path):
     (tmp_path / "experiment").mkdir()
     text = (
-        "# @package _global_\nsweep:\n  _target_: maze_core.config.search.GridConfig\n"
+        "# @package _global_\nsweep:\n  _target_: maze_core.GridConfig\n"
         "  values:\n    algorithm: [a2c, ppo]\n    seed: [1, 2]\n"
     )
     (tmp_path / "experiment" / "both.yaml").write_text(text)

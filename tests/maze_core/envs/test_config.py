@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import yaml
 
+from maze_core.config.components import target_name
 from maze_core.envs.config import CallableEnvConfig, GymEnvConfig, LegacyGymEnvConfig
 from maze_core.envs.gym_env import GymEnv, GymMazeEnv, make_gym
 from maze_core.envs.native import NativeVectorEnv
@@ -25,7 +26,7 @@ CONF = Path(__file__).parents[3] / "conf" / "env"
 def test_defaults_are_those_of_the_yaml_twin(config):
     module = {GymEnvConfig: "gym_env", LegacyGymEnvConfig: "legacy_gym_env"}[config]
     twin = yaml.safe_load((CONF / f"{module}.yaml").read_text())
-    assert twin.pop("_target_") == f"{config.__module__}.{config.__qualname__}"
+    assert twin.pop("_target_") == target_name(config)
     assert twin == dataclasses.asdict(config())
 
 

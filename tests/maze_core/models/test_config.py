@@ -122,7 +122,7 @@ def test_published_names_are_understood() -> None:
     [
         ("networks", []),
         ("networks", "flatten_concat"),
-        ("networks", {"_target_": "maze_core.models.config.FlattenConcatPolicyNetConfig"}),
+        ("networks", {"_target_": "maze_core.FlattenConcatPolicyNetConfig"}),
         ("agent_counts_dict", {0: "many"}),
     ],
 )

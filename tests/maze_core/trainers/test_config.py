@@ -6,6 +6,7 @@ import pytest
 import yaml
 
 from maze_core.config import conf_root
+from maze_core.config.components import target_name
 from maze_core.errors import InvalidSpecificationError
 from maze_core.trainers.a2c_config import A2CAlgorithmConfig
 from maze_core.trainers.config import FitConfig, RolloutEvaluatorConfig, loss_weights
@@ -15,7 +16,7 @@ from maze_core.trainers.ppo_config import PPOAlgorithmConfig
 @pytest.mark.parametrize(("config", "name"), [(A2CAlgorithmConfig, "a2c"), (PPOAlgorithmConfig, "ppo")])
 def test_the_yaml_twin_has_the_same_fields_and_values(config, name):
     twin = yaml.safe_load((conf_root() / "algorithm" / f"{name}.yaml").read_text())
-    assert twin.pop("_target_") == f"{config.__module__}.{config.__qualname__}"
+    assert twin.pop("_target_") == target_name(config)
     assert twin == dataclasses.asdict(config())
 
 

@@ -5,7 +5,7 @@ import pytest
 from service.api.json_values import decode_json, find_unusable, pointer_to, sayable
 from service.api.pointers import locate
 
-WRAPPER = "maze_core.envs.wrappers.reward_clipping.RewardClippingWrapper"
+WRAPPER = "maze_core.RewardClippingWrapper"
 
 
 @pytest.mark.parametrize(

@@ -65,7 +65,7 @@ class TestTrain:
         answer = client.post("/v1/train", body)
         assert answer.status_code == 202, answer.text
         stored = stores.runs.get(answer.json()["id"]).config["model"]["policy"]
-        assert stored["_target_"] == "maze_core.models.config.ProbabilisticPolicyComposerConfig"
+        assert stored["_target_"] == "maze_core.ProbabilisticPolicyComposerConfig"
         assert stored["networks"][0]["hidden_units"] == [32, 32]
 
     def test_a_full_queue_refuses_for_now(self, client: Client, settings: Any, monkeypatch: Any) -> None:
@@ -145,7 +145,7 @@ class TestMistakes:
         assert errors(client.post("/v1/train", {name: "x"})) == {f"/{name}": "unknown_field"}
 
     def test_an_error_deep_in_an_object_points_there(self, client: Client) -> None:
-        network = {"_target_": "maze_core.models.config.FlattenConcatPolicyNetConfig", "hidden_units": ["x"]}
+        network = {"_target_": "maze_core.FlattenConcatPolicyNetConfig", "hidden_units": ["x"]}
         policy = {
             "_target_": "maze_core.models.composers.ProbabilisticPolicyComposer",
             "networks": [network],

@@ -55,7 +55,7 @@ class TestRollout:
         for part in ("env", "wrappers", "model"):
             assert stored.config[part] == source.config[part]
         runner = stored.config["runner"]
-        assert runner["_target_"] == "maze_core.runners.config.RolloutRunnerConfig"
+        assert runner["_target_"] == "maze_core.RolloutRunnerConfig"
         assert [runner[name] for name in ("n_episodes", "max_episode_steps", "n_envs")] == [4, 9, 2]
         assert runner["deterministic"] is False
         assert stored.config["seeding"] == {"env_base_seed": stored.seed, "agent_base_seed": stored.seed}
@@ -69,9 +69,7 @@ class TestRollout:
         answer = client.post("/v1/rollout", {"run": source.id, "env": "gym_env"})
         assert errors(answer) == {"/env": "contradiction"}
 
-    @pytest.mark.parametrize(
-        "policy", ["torch_policy", {"_target_": "maze_core.models.config.TorchPolicyConfig"}]
-    )
+    @pytest.mark.parametrize("policy", ["torch_policy", {"_target_": "maze_core.TorchPolicyConfig"}])
     def test_a_trained_policy_is_named_by_its_run(self, client: Client, policy: Any) -> None:
         assert errors(client.post("/v1/rollout", {"policy": policy})) == {"/policy": "missing_field"}
 

@@ -7,6 +7,7 @@ import pytest
 import yaml
 from gymnasium import spaces
 
+from maze_core.config.components import target_name
 from maze_core.envs.config import GymEnvConfig
 from maze_core.envs.gym_env import GymEnv
 from maze_core.envs.per_env import PerEnvVectorEnv
@@ -193,7 +194,7 @@ def test_wrong_arguments_are_refused_by_name(wrapper, arguments, where):
 def test_the_vector_obs_module_is_normalisation_then_monitoring_with_their_defaults():
     module = yaml.safe_load((CONF / "vector_obs.yaml").read_text())
     classes = [ObservationNormalizationWrapper, MonitoringWrapper]
-    assert list(module) == [f"{c.__module__}.{c.__qualname__}" for c in classes]
+    assert list(module) == [target_name(c) for c in classes]
     for wrapper, arguments in zip(classes, module.values(), strict=True):
         default, described = wrapper(), wrapper(**arguments)
         assert {name: getattr(described, name) for name in arguments} == {

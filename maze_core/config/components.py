@@ -1,0 +1,196 @@
+"""The components of this library: public name → place, and every other name that leads to the same one.
+
+A configuration stores and hashes public names (``maze_core.PPOAlgorithmConfig``), never the module a component
+happens to stand in, so that moving one changes nothing that is stored. A user may also write the bare class
+(``PPOAlgorithmConfig``), its place, now or in an earlier release, or the name the reference framework published
+(``maze.…``). Nothing is imported here.
+"""
+
+from collections.abc import Iterator, Mapping
+from types import MappingProxyType
+from typing import Any
+
+_REF_WRAPPERS = "maze.core.wrappers"
+_REF_TRAINERS = "maze.train.trainers"
+_REF_RUNNERS = f"{_REF_TRAINERS}.common"
+_REF_MODELS = "maze.perception.models"
+
+_BY_MODULE: Mapping[str, Mapping[str, tuple[str, ...]]] = {
+    "maze_core.envs.config": {
+        "GymEnvConfig": (
+            f"{_REF_WRAPPERS}.maze_gym_env_wrapper.make_gym_maze_env",
+            f"{_REF_WRAPPERS}.maze_gym_env_wrapper.GymMazeEnv",
+            "maze_core.envs.gym_env.GymEnv",
+            "maze_core.GymMazeEnv",
+        ),
+        "LegacyGymEnvConfig": ("maze_core.envs.legacy_gym.LegacyGymEnv",),
+    },
+    "maze_core.envs.wrappers.observation_normalization": {
+        "ObservationNormalizationWrapper": (
+            f"{_REF_WRAPPERS}.observation_normalization.observation_normalization_wrapper"
+            ".ObservationNormalizationWrapper",
+        ),
+    },
+    "maze_core.envs.wrappers.observation_clipping": {"ObservationClippingWrapper": ()},
+    "maze_core.envs.wrappers.reward_clipping": {
+        "RewardClippingWrapper": (f"{_REF_WRAPPERS}.reward_clipping_wrapper.RewardClippingWrapper",),
+    },
+    "maze_core.envs.wrappers.reward_scaling": {
+        "RewardScalingWrapper": (f"{_REF_WRAPPERS}.reward_scaling_wrapper.RewardScalingWrapper",),
+    },
+    "maze_core.envs.wrappers.action_clipping": {"ActionClippingWrapper": ()},
+    "maze_core.envs.wrappers.monitoring": {
+        "MonitoringWrapper": (
+            f"{_REF_WRAPPERS}.monitoring_wrapper.MazeEnvMonitoringWrapper",
+            "MazeEnvMonitoringWrapper",
+        ),
+    },
+    "maze_core.envs.wrappers.log_stats": {
+        "LogStatsWrapper": (f"{_REF_WRAPPERS}.log_stats_wrapper.LogStatsWrapper",),
+    },
+    "maze_core.trainers.a2c_config": {
+        "A2CAlgorithmConfig": (
+            f"{_REF_TRAINERS}.a2c.a2c_algorithm_config.A2CAlgorithmConfig",
+            "maze_core.trainers.a2c.A2C",
+        ),
+    },
+    "maze_core.trainers.ppo_config": {
+        "PPOAlgorithmConfig": (
+            f"{_REF_TRAINERS}.ppo.ppo_algorithm_config.PPOAlgorithmConfig",
+            "maze_core.trainers.ppo.PPO",
+        ),
+    },
+    "maze_core.trainers.config": {
+        "RolloutEvaluatorConfig": (
+            f"{_REF_RUNNERS}.evaluators.rollout_evaluator.RolloutEvaluator",
+            "maze_core.evaluation.rollout_evaluator.RolloutEvaluator",
+            "maze_core.RolloutEvaluator",
+        ),
+    },
+    "maze_core.models.config": {
+        "TemplateModelConfig": (
+            f"{_REF_MODELS}.template_model_composer.TemplateModelComposer",
+            "maze_core.models.composers.TemplateModelComposer",
+            "maze_core.TemplateModelComposer",
+        ),
+        "CustomModelConfig": (
+            f"{_REF_MODELS}.custom_model_composer.CustomModelComposer",
+            "maze_core.models.composers.CustomModelComposer",
+            "maze_core.CustomModelComposer",
+        ),
+        "ConcatModelBuilderConfig": (
+            "maze.perception.builders.ConcatModelBuilder",
+            "maze.perception.builders.concat.ConcatModelBuilder",
+        ),
+        "ProbabilisticPolicyComposerConfig": (
+            f"{_REF_MODELS}.policies.ProbabilisticPolicyComposer",
+            f"{_REF_MODELS}.policies.probabilistic_policy_composer.ProbabilisticPolicyComposer",
+            "maze_core.models.composers.ProbabilisticPolicyComposer",
+            "maze_core.ProbabilisticPolicyComposer",
+        ),
+        "StepStateCriticConfig": (
+            f"{_REF_MODELS}.critics.StateCriticComposer",
+            f"{_REF_MODELS}.critics.StepStateCriticComposer",
+            "maze_core.models.composers.StepStateCriticComposer",
+            "maze_core.StepStateCriticComposer",
+        ),
+        "SharedStateCriticConfig": (
+            f"{_REF_MODELS}.critics.SharedStateCriticComposer",
+            "maze_core.models.composers.SharedStateCriticComposer",
+            "maze_core.SharedStateCriticComposer",
+        ),
+        "FlattenConcatPolicyNetConfig": (
+            f"{_REF_MODELS}.built_in.flatten_concat.FlattenConcatPolicyNet",
+            "maze_core.models.networks.FlattenConcatPolicyNet",
+        ),
+        "FlattenConcatStateValueNetConfig": (
+            f"{_REF_MODELS}.built_in.flatten_concat.FlattenConcatStateValueNet",
+            "maze_core.models.networks.FlattenConcatStateValueNet",
+        ),
+        "RandomPolicyConfig": (
+            "maze.core.agent.random_policy.RandomPolicy",
+            "maze_core.models.acting.RandomPolicy",
+        ),
+        "TorchPolicyConfig": (
+            "maze.core.agent.serialized_torch_policy.SerializedTorchPolicy",
+            "maze_core.models.policies.TorchPolicy",
+        ),
+    },
+    "maze_core.runners.config": {
+        "TrainingRunnerConfig": (
+            f"{_REF_RUNNERS}.training_runner.TrainingRunner",
+            f"{_REF_RUNNERS}.actor_critic.actor_critic_runners.ACRunner",
+        ),
+        "RolloutRunnerConfig": ("maze.core.rollout.rollout_runner.RolloutRunner",),
+    },
+}
+
+_OPERATORS_ONLY: Mapping[str, tuple[str, ...]] = {
+    "maze_core.envs.config": ("CallableEnvConfig",),
+    "maze_core.models.callable_model": ("CallableModelConfig",),
+    "maze_core.runners.launcher": ("LocalLauncherConfig",),
+    "maze_core.config.search": ("GridConfig", "OptunaSearchConfig"),
+}
+"""What Python, the command line and modules' files name, and no client does."""
+
+
+def _public(name: str) -> str:
+    return f"maze_core.{name}"
+
+
+PUBLIC_TARGETS: frozenset[str] = frozenset(_public(name) for names in _BY_MODULE.values() for name in names)
+"""Every component of this library that anyone may name, HTTP clients included."""
+
+PLACES: Mapping[str, str] = MappingProxyType(
+    {
+        _public(name): f"{module}.{name}"
+        for modules in (_BY_MODULE, _OPERATORS_ONLY)
+        for module, names in modules.items()
+        for name in names
+    }
+)
+"""Public name → where the component stands."""
+
+
+def _aliases() -> Iterator[tuple[str, str]]:
+    for public, place in PLACES.items():
+        yield place, public
+        yield public.rpartition(".")[2], public
+    for names in _BY_MODULE.values():
+        for name, others in names.items():
+            yield from ((other, _public(name)) for other in others)
+
+
+ALIASES: Mapping[str, str] = MappingProxyType(dict(_aliases()))
+"""Other name → public name."""
+
+_PUBLIC_NAMES = {place: public for public, place in PLACES.items()}
+
+
+def canonical_target(name: str) -> str:
+    """The one name a component has in a resolved configuration; names that are not of this library stay."""
+    return ALIASES.get(name, name)
+
+
+def qualified_name(value: object) -> str:
+    """Dotted name of a function or class, or of an object's class."""
+    named = value if hasattr(value, "__qualname__") else type(value)
+    return f"{getattr(named, '__module__', '?')}.{getattr(named, '__qualname__', '?')}"
+
+
+def target_name(value: object) -> str:
+    """What a node's ``_target_`` says for a class, function or object: its public name, where it has one."""
+    name = qualified_name(value)
+    return _PUBLIC_NAMES.get(name, name)
+
+
+def with_public_names(tree: Any) -> Any:
+    """A tree that an earlier release stored, its components under their public names."""
+    if isinstance(tree, Mapping):
+        return {
+            key: canonical_target(child)
+            if key == "_target_" and isinstance(child, str)
+            else with_public_names(child)
+            for key, child in tree.items()
+        }
+    return [with_public_names(child) for child in tree] if isinstance(tree, list) else tree
