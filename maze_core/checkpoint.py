@@ -35,6 +35,7 @@ from maze_core.types import Array, Tree
 FORMAT = 1
 POLICY_PREFIX = "policy/"
 _MEMBERS = ("identity.json", "provenance.json", "tensors.safetensors")
+_STORED = frozenset({"b1", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "f2", "f4", "f8"})
 _MAX_JSON_BYTES = 64 * 1024 * 1024
 _UNREADABLE = (
     zipfile.BadZipFile,
@@ -59,10 +60,26 @@ def tensors_digest(tensors: Mapping[str, Array], prefix: str = "") -> "hashlib._
     digest = hashlib.sha256()
     for name in sorted(tensors):
         if name.startswith(prefix):
-            array = np.ascontiguousarray(tensors[name])
+            array = storable(name, tensors[name])
             digest.update(canonical_bytes([name, array.dtype.str, list(array.shape)]))
             digest.update(array.tobytes())
     return digest
+
+
+def storable(name: str, array: Array) -> Array:
+    """The array as a bundle stores it: native byte order, memory in order, its own shape.
+
+    Raises:
+        CheckpointError: no bundle stores its kind; the message names it.
+    """
+    given = np.asarray(array, order="C")
+    if given.dtype.newbyteorder("=").str[1:] not in _STORED or np.ma.isMaskedArray(array):
+        kind = "masked" if np.ma.isMaskedArray(array) else str(given.dtype)
+        raise CheckpointError(
+            f"A checkpoint cannot store {name!r}, which is {kind}: it stores truth values, whole numbers of up to "
+            "64 bits and floats of 16, 32 or 64; let state_dict() give one of these."
+        )
+    return given.astype(given.dtype.newbyteorder("="), copy=False)
 
 
 def section(tensors: Mapping[str, Array], prefix: str) -> dict[str, Array]:
@@ -106,7 +123,7 @@ class Checkpoint:
     def to_bytes(self) -> bytes:
         """The bundle; equal checkpoints give equal bytes."""
         manifest = {"format": FORMAT, "content_sha256": self.content_sha256, **self.provenance}
-        arrays = {name: np.ascontiguousarray(self.tensors[name]) for name in sorted(self.tensors)}
+        arrays = {name: storable(name, self.tensors[name]) for name in sorted(self.tensors)}
         contents = (canonical_bytes(self.identity), canonical_bytes(manifest), save_tensors(arrays))
         buffer = io.BytesIO()
         with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as bundle:

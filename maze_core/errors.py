@@ -11,6 +11,7 @@ MazeError
 └── ContextClosedError            a RunContext was used after close()
 """
 
+import traceback
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -106,6 +107,18 @@ class JobFailedError(MazeError):
 
 class ContextClosedError(MazeError):
     """The RunContext was closed."""
+
+
+def reason_of(error: BaseException) -> str:
+    """What went wrong, in a sentence: class and text of an error, or where it has no text, the line that raised it."""
+    text = str(error).strip()
+    if isinstance(error, MazeError) and text:
+        return text
+    if text:
+        return f"{type(error).__name__}: {text}"
+    frames = traceback.extract_tb(error.__traceback__)
+    where = f" in {frames[-1].filename}, line {frames[-1].lineno}: {frames[-1].line}" if frames else ""
+    return f"{type(error).__name__}{where}"
 
 
 @dataclass(slots=True)

@@ -14,11 +14,12 @@ from pydantic import ConfigDict
 
 from maze_core.config.fields import OptionalPositiveInt
 from maze_core.config.settings import dataclass
+from maze_core.envs.contract import OLD_ENVIRONMENTS
 from maze_core.envs.core_env import StructuredEnv
 from maze_core.envs.gym_env import GymEnv, make_gym
 from maze_core.envs.per_env import PerEnvVectorEnv
 from maze_core.envs.vector import VectorEnv
-from maze_core.errors import EnvError
+from maze_core.errors import EnvError, MazeError, reason_of
 
 Execution = Literal["dev", "local"]
 Vectorization = Literal["per_env", "native"]
@@ -150,7 +151,12 @@ class CallableEnvConfig(EnvConfig):
 
     def make(self) -> StructuredEnv:
         """One environment, whatever the function gives."""
-        made = self.factory()
+        try:
+            made = self.factory()
+        except (MazeError, MemoryError):
+            raise
+        except Exception as error:
+            raise EnvError(f"The environment could not be made: {reason_of(error)}") from error
         if isinstance(made, StructuredEnv):
             return made
         if isinstance(made, gymnasium.Env):
@@ -161,5 +167,5 @@ class CallableEnvConfig(EnvConfig):
             return made.structured()
         raise EnvError(
             f"The environment factory gave a {type(made).__name__}; "
-            "it must give a MazeEnv, a StructuredEnv or a gymnasium.Env."
+            f"it must give a MazeEnv, a StructuredEnv or a gymnasium.Env; {OLD_ENVIRONMENTS}"
         )

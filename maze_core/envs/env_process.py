@@ -15,23 +15,26 @@ from typing import Any
 
 import gymnasium
 
+from maze_core.envs.contract import close_all
+from maze_core.envs.core_env import StructuredEnv
 from maze_core.envs.per_env import PerEnvVectorEnv
 from maze_core.envs.shared import SharedArrays, share
+from maze_core.errors import reason_of
 
 READY, DONE, FAILED = b"y", b"d", b"f"
-START, RESET, STEP, CLOSE = b"a", b"r", b"s", b"c"
+RESET, STEP, CLOSE = b"r", b"s", b"c"
 
 
 def serve(connection: Any, descriptor: int) -> None:
     """Make the environments of the first message, then obey until the socket is closed."""
     first = pickle.loads(connection.recv_bytes())
     sys.path[:] = first["sys_path"]
-    envs: PerEnvVectorEnv | None = None
+    made: list[StructuredEnv] = []
     try:
         for spec in map(pickle.loads, first["specs"]):
             gymnasium.registry.setdefault(spec.id, spec)
         factories = pickle.loads(first["factories"])
-        made = [factory() for factory in factories]
+        made.extend(factory() for factory in factories)
         one = made[0]
         described = (dict(one.observation_spaces), dict(one.action_spaces), dict(one.agent_counts))
         connection.send_bytes(READY + pickle.dumps(described))
@@ -43,10 +46,11 @@ def serve(connection: Any, descriptor: int) -> None:
         while _obey(connection, envs, rows):
             pass
     except Exception as error:
-        connection.send_bytes(FAILED + pickle.dumps((str(error), traceback.format_exc())))
+        connection.send_bytes(FAILED + pickle.dumps((reason_of(error), traceback.format_exc())))
     finally:
-        if envs is not None:
-            envs.close()
+        failures = close_all(made)  # ours to close, for the batch may not have come to be
+        with contextlib.suppress(OSError):  # the other side did not wait
+            connection.send_bytes(CLOSE + pickle.dumps(failures))
 
 
 def _obey(connection: Any, envs: PerEnvVectorEnv, rows: SharedArrays) -> bool:
@@ -62,7 +66,7 @@ def _obey(connection: Any, envs: PerEnvVectorEnv, rows: SharedArrays) -> bool:
             envs.step({key: batch for (key, batch), is_given in given if is_given})
         connection.send_bytes(DONE)
     except Exception as error:
-        connection.send_bytes(FAILED + pickle.dumps((str(error), traceback.format_exc())))
+        connection.send_bytes(FAILED + pickle.dumps((reason_of(error), traceback.format_exc())))
     return True
 
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from maze_core.envs.contract import close_all, five_values, flag, warn_of_failed_closes
 from maze_core.envs.core_env import StructuredEnv
 from maze_core.envs.video_file import VideoFile, find_encoder
 from maze_core.errors import EnvError, InvalidSpecificationError, Problem
@@ -68,9 +69,9 @@ class FilmedEnv(StructuredEnv):
 
     def step(self, action: Action) -> tuple[Observation, float, bool, bool, dict[str, Any]]:
         """Take one sub-step; with the last of a flat step, film it."""
-        result = self._env.step(action)
+        result = five_values(self._env.step(action))
         if self._film is not None:
-            is_over = bool(result[2] or result[3])
+            is_over = flag(result[2], "terminated") or flag(result[3], "truncated")
             if is_over or self._env.is_flat_step_done():
                 self._n_steps += 1
                 self._shoot(self._film)
@@ -129,7 +130,7 @@ class FilmedEnvFactory:
         try:
             return FilmedEnv(made, self.films, max_steps=self.max_steps)
         except BaseException:
-            made.close()
+            warn_of_failed_closes(close_all([made]))
             raise
 
 

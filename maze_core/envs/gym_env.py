@@ -10,11 +10,12 @@ import gymnasium
 import numpy as np
 from gymnasium.envs.registration import EnvSpec, find_highest_version, get_env_id, parse_env_id
 
+from maze_core.envs.contract import first_observation, five_values
 from maze_core.envs.core_env import StructuredEnv
 from maze_core.envs.gym_spaces import action_layout, observation_layout
 from maze_core.envs.maze_env import MazeEnv
 from maze_core.envs.per_env import PerEnvVectorEnv
-from maze_core.errors import EnvError
+from maze_core.errors import EnvError, reason_of
 from maze_core.types import Action, ActorID, Observation, StepKey
 
 GYM_STEP_KEY: StepKey = 0
@@ -57,8 +58,10 @@ def make_gym(
         return gymnasium.make(
             spec, max_episode_steps=max_episode_steps, disable_env_checker=True, **(kwargs or {})
         )
-    except (gymnasium.error.Error, TypeError, ValueError, ImportError) as error:
-        raise EnvError(f"{name} could not be made: {error}") from error
+    except MemoryError:
+        raise
+    except Exception as error:  # whatever its constructor raises
+        raise EnvError(f"{name} could not be made: {reason_of(error)}") from error
 
 
 class GymEnv(StructuredEnv):
@@ -85,16 +88,15 @@ class GymEnv(StructuredEnv):
 
     def reset(self, *, seed: int | None = None) -> Observation:
         """Start an episode."""
-        observation, _ = self.env.reset(seed=seed)
+        observation, _ = first_observation(self.env, seed, None)
         return self.observation_layout.leaves(observation)
 
     def step(self, action: Action) -> tuple[Observation, float, bool, bool, dict[str, Any]]:
         """Take one step."""
         leaves = self.action_layout.space.items()
         ready = {head: np.array(action[head], dtype=leaf.dtype)[()] for head, leaf in leaves}
-        result = self.env.step(self.action_layout.assemble(ready))
-        observation, reward, terminated, truncated, info = result
-        return self.observation_layout.leaves(observation), float(reward), terminated, truncated, info
+        observation, *rest = five_values(self.env.step(self.action_layout.assemble(ready)))
+        return self.observation_layout.leaves(observation), *rest
 
     def actor_id(self) -> ActorID:
         """Always the one actor."""

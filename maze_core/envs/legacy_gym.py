@@ -18,7 +18,8 @@ import numpy as np
 from gymnasium import Space, spaces
 from gymnasium.wrappers import TimeLimit
 
-from maze_core.errors import EnvError
+from maze_core.envs.contract import five_values, flag, number
+from maze_core.errors import EnvError, reason_of
 
 
 def make_legacy_gym(
@@ -38,8 +39,10 @@ def make_legacy_gym(
         limit = max_episode_steps or spec.max_episode_steps
         spec.max_episode_steps = None
         env = _make(gym, spec, dict(kwargs or {}))
-    except (gym.error.Error, TypeError, ImportError) as error:
-        raise EnvError(f"gym could not make {name}: {error}") from error
+    except (EnvError, MemoryError):
+        raise
+    except Exception as error:  # whatever its constructor raises
+        raise EnvError(f"gym could not make {name}: {reason_of(error)}") from error
     return env if limit is None else TimeLimit(env, limit)
 
 
@@ -67,6 +70,7 @@ class LegacyGymAdapter(gymnasium.Env[Any, Any]):
         self._mode_of_call = render_mode if own_mode is None and _takes(env, "render", "mode") else None
         self.render_mode = own_mode or self._mode_of_call
         self._takes_seed = _takes(env, "reset", "seed")
+        self._is_warned = False
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
@@ -77,7 +81,7 @@ class LegacyGymAdapter(gymnasium.Env[Any, Any]):
         elif self._takes_seed:
             result = self.env.reset(seed=seed)
         else:
-            self.env.seed(seed)
+            self._seed(seed)
             result = self.env.reset()
         # a tuple of an observation and a dict is the new form; an old one may be a tuple of numbers
         if isinstance(result, tuple) and len(result) == 2 and isinstance(result[1], dict):
@@ -87,15 +91,21 @@ class LegacyGymAdapter(gymnasium.Env[Any, Any]):
     def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
         """Take one step; in a 4-tuple, ``info["TimeLimit.truncated"]`` tells the two kinds of done apart."""
         result = self.env.step(action)
-        if len(result) == 5:
-            observation, reward, terminated, truncated, info = result
-        elif len(result) == 4:
+        if isinstance(result, (tuple, list)) and len(result) == 4 and isinstance(result[3], Mapping):
             observation, reward, done, info = result
-            truncated = bool(info.get("TimeLimit.truncated", False))
-            terminated = bool(done) and not truncated
-        else:
-            raise EnvError(f"step() gave {len(result)} values; gym environments give 4 or 5.")
-        return observation, float(np.asarray(reward).item()), bool(terminated), bool(truncated), info
+            is_cut = flag(info.get("TimeLimit.truncated", False), "info['TimeLimit.truncated']")
+            result = (observation, reward, flag(done, "done") and not is_cut, is_cut, info)
+        observation, reward, terminated, truncated, info = five_values(result)
+        ends = flag(terminated, "terminated"), flag(truncated, "truncated")
+        return observation, number(reward), *ends, dict(info)
+
+    def _seed(self, seed: int) -> None:
+        if hasattr(self.env, "seed"):
+            self.env.seed(seed)
+        elif not self._is_warned:
+            self._is_warned = True
+            name = type(getattr(self.env, "unwrapped", self.env)).__name__
+            warnings.warn(f"{name} has neither seed() nor reset(seed=…): nothing seeds it.", stacklevel=2)
 
     def render(self) -> Any:
         """What the environment renders."""
@@ -103,7 +113,8 @@ class LegacyGymAdapter(gymnasium.Env[Any, Any]):
 
     def close(self) -> None:
         """Close the environment."""
-        self.env.close()
+        if hasattr(self.env, "close"):
+            self.env.close()
 
 
 def to_gymnasium_space(space: Any) -> Space[Any]:

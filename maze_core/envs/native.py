@@ -4,7 +4,8 @@ Such an environment steps all rows in one numpy expression. What it does at the 
 (``metadata["autoreset_mode"]``), so each way is brought to the one of :mod:`maze_core.envs.vector`:
 
 * *same-step* resets at once and gives the last observation in ``infos["final_obs"]``;
-* *disabled*, and *next-step* where it obeys a reset mask, are reset here, at once, where an episode ended;
+* *disabled*, and *next-step* where a reset mask takes the place of its own reset, are reset here, at once, where
+  an episode ended;
 * gymnasium's CartPole is *next-step* and obeys no mask, but its rows can be set from outside: each row then
   has a random stream of its own, and starts its episodes as the single environment does.
 
@@ -22,12 +23,17 @@ from gymnasium.utils import seeding
 from gymnasium.vector import AutoresetMode
 from gymnasium.vector import VectorEnv as GymVectorEnv
 
+from maze_core.envs.contract import close_all, column, failure_of, five_values, warn_of_failed_closes
 from maze_core.envs.gym_env import GYM_STEP_KEY, find_spec
 from maze_core.envs.gym_spaces import SpaceLayout, action_layout, observation_layout
 from maze_core.envs.tick_buffers import FiniteCheck, empty_tick
 from maze_core.envs.vector import Tick, VectorEnv
-from maze_core.errors import EnvError
+from maze_core.errors import EnvError, reason_of
 from maze_core.types import Array, BoolArray, StepKey
+
+_WAY_OUT = "use env.vectorization=per_env."
+_MAX_TRIED_STEPS = 10_000
+"""Steps in which some episode must end, so that what happens then can be tried."""
 
 ResetRows = Callable[[BoolArray, Sequence[int | None]], Any]
 """Resets the rows of a mask and returns the whole batch of observations."""
@@ -98,12 +104,12 @@ class NativeVectorEnv(VectorEnv):
         tick = self._tick
         values = np.array(actions[GYM_STEP_KEY][self._head], dtype=self._action_dtype)
         try:
-            shown, reward, terminated, truncated, infos = self._env.step(values)
+            shown, reward, terminated, truncated, infos = five_values(self._env.step(values))
         except Exception as error:
-            raise EnvError(f"{self._env} failed: {type(error).__name__}: {error}") from error
-        tick.reward[:] = reward
-        tick.terminated[:] = terminated
-        tick.truncated[:] = truncated
+            raise EnvError(f"{self._env} failed: {failure_of(error)}") from error
+        tick.reward[:] = column(reward, self.n_envs, "reward")
+        tick.terminated[:] = column(terminated, self.n_envs, "terminated")
+        tick.truncated[:] = column(truncated, self.n_envs, "truncated")
         tick.flat_step += 1
         self._returns += tick.reward
         ended = tick.final_active[GYM_STEP_KEY]
@@ -118,7 +124,7 @@ class NativeVectorEnv(VectorEnv):
         """Close the environment."""
         if not self._is_closed:
             self._is_closed = True
-            self._env.close()
+            warn_of_failed_closes(close_all([self._env]))
 
     def _end_episodes(self, ended: BoolArray, shown: Array, infos: Mapping[str, Any]) -> Array:
         """Note the ends, and return what is shown after the resets."""
@@ -183,8 +189,10 @@ def _make(
         given["max_episode_steps"] = max_episode_steps
     try:
         return gymnasium.make_vec(spec, n_envs, vectorization_mode="vector_entry_point", **given)
-    except (gymnasium.error.Error, TypeError, ValueError, ImportError) as error:
-        raise EnvError(f"{name} could not be made: {error}") from error
+    except MemoryError:
+        raise
+    except Exception as error:  # whatever its constructor raises
+        raise EnvError(f"{name} could not be made: {reason_of(error)}") from error
 
 
 def _bare(layout: SpaceLayout) -> SpaceLayout:
@@ -207,27 +215,59 @@ def _way_to_reset_rows(env: GymVectorEnv[Any, Any, Any], n_envs: int) -> ResetRo
 
     def reset_rows(rows: BoolArray, seeds: Sequence[int | None]) -> Any:
         options = None if rows.all() else {"reset_mask": rows.copy()}
-        shown, _ = env.reset(
-            seed=_one_seed([seeds[row] for row in np.flatnonzero(rows).tolist()]), options=options
-        )
+        seed = _one_seed([seeds[row] for row in np.flatnonzero(rows).tolist()])
+        try:
+            shown, _ = env.reset(seed=seed, options=options)
+        except Exception as error:
+            raise EnvError(f"{env} cannot be reset: {failure_of(error)}; {_WAY_OUT}") from error
         return shown
 
-    if n_envs == 1 or mode == AutoresetMode.DISABLED or _obeys_mask(env, n_envs):
-        return reset_rows
-    raise EnvError(
-        f"{env} resets on the step after an episode and obeys no reset mask, so the first observation of "
-        "the next episode cannot be had in time; use env.vectorization=per_env."
-    )
+    if mode != AutoresetMode.DISABLED:
+        if n_envs > 1 and not _obeys_mask(env, reset_rows, n_envs):
+            raise EnvError(
+                f"{env} resets on the step after an episode and obeys no reset mask, so the first observation of "
+                f"the next episode cannot be had in time; {_WAY_OUT}"
+            )
+        if not _steps_after_reset(env, reset_rows, n_envs):
+            raise EnvError(
+                f"{env} resets on the step after an episode, and it could not be seen that a reset before that "
+                f"step takes its place (gymnasium's AsyncVectorEnv without shared memory resets twice); {_WAY_OUT}"
+            )
+    return reset_rows
 
 
-def _obeys_mask(env: GymVectorEnv[Any, Any, Any], n_envs: int) -> bool:
+def _obeys_mask(env: GymVectorEnv[Any, Any, Any], reset_rows: ResetRows, n_envs: int) -> bool:
     """Try whether a reset of row 0 leaves the other rows as they are."""
     env.reset(seed=0)
     env.action_space.seed(0)
     before = np.array(env.step(env.action_space.sample())[0])
-    only_first = np.arange(n_envs) == 0
-    after = np.asarray(env.reset(options={"reset_mask": only_first})[0])
+    after = np.asarray(reset_rows(np.arange(n_envs) == 0, [None] * n_envs))
     return bool(np.array_equal(before[1:], after[1:]))
+
+
+def _steps_after_reset(env: GymVectorEnv[Any, Any, Any], reset_rows: ResetRows, n_envs: int) -> bool:
+    """Try whether the step after an end and a reset is one of the new episode, and not another reset.
+
+    The first step of an episode after an end is held against that of one begun in between, with the same seed and
+    action: both lead to the same, or at least as far.
+    """
+    env.reset(seed=0)
+    env.action_space.seed(0)
+    for _ in range(_MAX_TRIED_STEPS):
+        _, _, terminated, truncated, _ = env.step(env.action_space.sample())
+        if (ended := np.logical_or(terminated, truncated)).any():
+            break
+    else:
+        return False
+    seeds, action = [0] * n_envs, env.action_space.sample()
+    begun = []
+    for _ in range(2):
+        first = np.array(reset_rows(ended, seeds))[ended]
+        shown, reward, *_ = env.step(action)
+        begun.append((np.array(shown)[ended], np.array(reward)[ended], np.asarray(shown)[ended] - first))
+    (shown, reward, way), (other_shown, other_reward, other_way) = begun
+    leads_as_far = np.array_equal(shown, other_shown) or np.array_equal(way, other_way)
+    return leads_as_far and np.array_equal(reward, other_reward)
 
 
 def _one_seed(seeds: Sequence[int | None]) -> int | None:

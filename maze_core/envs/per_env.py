@@ -4,7 +4,6 @@ Nothing is allocated per step beyond what the environments themselves make: thei
 into arrays that the one :class:`Tick` holds, and the next call writes over them.
 """
 
-import contextlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NoReturn
 
@@ -12,6 +11,15 @@ import gymnasium
 import numpy as np
 from gymnasium import spaces
 
+from maze_core.envs.contract import (
+    NUMBERS,
+    close_all,
+    failure_of,
+    five_values,
+    flag,
+    number,
+    warn_of_failed_closes,
+)
 from maze_core.envs.core_env import StructuredEnv
 from maze_core.envs.layers import MAKE_A_NEW_ONE, layers
 from maze_core.envs.tick_buffers import FiniteCheck, empty_tick, write_row
@@ -111,28 +119,34 @@ class PerEnvVectorEnv(VectorEnv):
         return self.envs[row].render()
 
     def close(self) -> None:
-        """Close every environment."""
+        """Close every environment; one that fails to is warned of."""
         if not self._is_closed:
             self._is_closed = True
-            with contextlib.ExitStack() as stack:  # every one, even if another fails to
-                for env in self.envs:
-                    stack.callback(env.close)
+            warn_of_failed_closes(close_all(self.envs))
 
     def _step_bare(self, bare: "_BareEnvs", actions: Mapping[StepKey, Mapping[str, Array]]) -> None:
         """The fast path: plain gymnasium environments, whose one observation and action need no dict."""
         tick, rows, shape = self._tick, bare.rows, bare.shape
-        rewards, infos = tick.reward, self.infos
+        rewards: Any = tick.reward
+        infos = self.infos
         values = bare.actions(actions)
         ended: list[tuple[int, bool, bool]] = []
         row = 0
+        result: Any
         try:
             for row, (step, action) in enumerate(zip(bare.steps, values, strict=True)):
-                observation, rewards[row], terminated, truncated, infos[row] = step(action)
+                result = step(action)
+                if result.__class__ is not tuple or len(result) != 5 or result[4].__class__ is not dict:
+                    result = five_values(result)
+                observation, reward, terminated, truncated, infos[row] = result
+                rewards[row] = reward if reward.__class__ in NUMBERS else number(reward)
                 if shape and observation.shape != shape:
                     raise EnvError(f"the observation has shape {observation.shape}, its space {shape}")
                 rows[row] = observation
-                if terminated or truncated:
-                    ended.append((row, bool(terminated), bool(truncated)))
+                if terminated is not False or truncated is not False:
+                    terminated, truncated = flag(terminated, "terminated"), flag(truncated, "truncated")
+                    if terminated or truncated:
+                        ended.append((row, terminated, truncated))
             tick.flat_step += 1
             self._returns += rewards
             for row, terminated, truncated in ended:
@@ -147,13 +161,14 @@ class PerEnvVectorEnv(VectorEnv):
         try:
             for row, env in enumerate(self.envs):
                 action = self._action_of(row, actions)
-                observation, reward, terminated, truncated, self.infos[row] = env.step(action)
-                tick.reward[row] = reward
-                self._returns[row] += reward
-                is_end = bool(terminated or truncated)
+                observation, reward, *ends, self.infos[row] = five_values(env.step(action))
+                tick.reward[row] = number(reward)
+                self._returns[row] += tick.reward[row]
+                terminated, truncated = flag(ends[0], "terminated"), flag(ends[1], "truncated")
+                is_end = terminated or truncated
                 tick.flat_step[row] += is_end or env.is_flat_step_done()
                 if is_end:
-                    self._end_episode(row, bool(terminated), bool(truncated), observation)
+                    self._end_episode(row, terminated, truncated, observation)
                 else:
                     self._show(row, observation)
         except Exception as error:
@@ -209,17 +224,19 @@ class PerEnvVectorEnv(VectorEnv):
         if row is None and self._any_ended:
             row = self._check_final.bad_row()
         if row is not None:
+            is_reward_finite = bool(np.isfinite(self._tick.reward[row]))
+            self._tick.reward[row] = 0
             for batches in (self._tick.observations, self._tick.final_observations):
                 for batch in batches.values():
                     for array in batch.values():
                         array[row] = 0  # or it would be found again where the row shows nothing
-            self._fail(row, EnvError("a reward or observation is NaN or infinite"))
+            what = "an observation" if is_reward_finite else "the reward"
+            self._fail(row, EnvError(f"{what} is NaN or infinite"))
 
     def _fail(self, row: int, error: Exception) -> NoReturn:
         """Say which environment failed at which step of its episode."""
-        reason = str(error) if isinstance(error, EnvError) else f"{type(error).__name__}: {error}"
         where = f"Environment {self._first_row + row}, step {self._tick.flat_step[row]} of its episode"
-        raise EnvError(f"{where}: {reason}") from error
+        raise EnvError(f"{where}: {failure_of(error)}") from error
 
 
 class _BareEnvs:

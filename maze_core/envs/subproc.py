@@ -20,6 +20,7 @@ from typing import Any
 import gymnasium
 import numpy as np
 
+from maze_core.envs.contract import warn_of_failed_closes
 from maze_core.envs.env_process import CLOSE, DONE, FAILED, READY, RESET, STEP
 from maze_core.envs.per_env import EnvFactory
 from maze_core.envs.shared import anonymous_file, share
@@ -112,13 +113,16 @@ class SubprocVectorEnv(VectorEnv):
         for child in self._children:
             with contextlib.suppress(OSError):  # it is gone already
                 child.connection.send_bytes(CLOSE)
-            child.connection.close()
+        failures: list[str] = []
         for child in self._children:
+            failures += _last_words(child)
+            child.connection.close()
             try:
                 child.process.wait(_CLOSE_TIMEOUT_S)
             except subprocess.TimeoutExpired:
                 child.process.kill()
                 child.process.wait()
+        warn_of_failed_closes(failures)
 
     def _start(self, factories: Sequence[EnvFactory], first_row: int, end_row: int, memory: int) -> None:
         pickled = _pickled(list(factories[first_row:end_row]))
@@ -176,6 +180,17 @@ class SubprocVectorEnv(VectorEnv):
     def _expect_open(self) -> None:
         if self._is_closed:
             raise EnvError("The environments were closed; make new ones.")
+
+
+def _last_words(child: _Child) -> list[str]:
+    """Why environments of a process could not be closed."""
+    with contextlib.suppress(OSError, EOFError):
+        while child.connection.poll(_CLOSE_TIMEOUT_S):
+            message: bytes = child.connection.recv_bytes()
+            if message[:1] == CLOSE:  # others are answers that nobody waited for
+                reasons: list[str] = pickle.loads(message[1:])
+                return reasons
+    return []
 
 
 def _rows(child: _Child) -> str:

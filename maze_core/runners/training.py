@@ -17,13 +17,13 @@ import numpy as np
 import torch
 
 from maze_core.agent import Agent, load_agent, record_actions
-from maze_core.checkpoint import Checkpoint, prefixed, section
+from maze_core.checkpoint import Checkpoint, prefixed, section, storable
 from maze_core.config.schema import RunConfig
 from maze_core.envs.env_spaces import describe_spaces, described_spaces, refuse_other_spaces
 from maze_core.envs.layers import MAKE_A_NEW_ONE, shared_layer
 from maze_core.envs.wrappers.stack import acting_wrappers, why_not_servable
 from maze_core.envs.wrappers.wrapper import WrappedVectorEnv
-from maze_core.errors import CheckpointError, EnvError
+from maze_core.errors import CheckpointError, EnvError, InvalidSpecificationError
 from maze_core.evaluation.evaluate import EvalReport, evaluate
 from maze_core.metrics import Reporter, SilentReporter
 from maze_core.rundir import json_safe
@@ -62,6 +62,7 @@ class Training:
         try:
             if resume is not None:
                 self._load(resume)
+            self._refuse_what_no_checkpoint_stores()
             self._reset_envs(self.counters.checkpoint_index)
         except BaseException:
             self.close()
@@ -208,6 +209,17 @@ class Training:
         for wrapper in self.world.wrappers:
             metrics |= wrapper.metrics()
         return metrics
+
+    def _refuse_what_no_checkpoint_stores(self) -> None:
+        """Find out now, and not when the first checkpoint is due."""
+        try:
+            for name, array in self.checkpoint("continued").tensors.items():
+                storable(name, array)
+        except (
+            CheckpointError,
+            TypeError,
+        ) as error:  # TypeError: torch's, of a tensor that NumPy cannot hold
+            raise InvalidSpecificationError(str(error)) from error
 
     def _reset_envs(self, checkpoint_index: int) -> None:
         world = self.world

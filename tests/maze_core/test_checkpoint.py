@@ -106,3 +106,28 @@ def test_a_write_that_fails_leaves_the_old_file_and_nothing_else(tmp_path, monke
 def test_a_missing_file_is_named(tmp_path):
     with pytest.raises(CheckpointError, match=r"nowhere\.ckpt"):
         Checkpoint.read(tmp_path / "nowhere.ckpt")
+
+
+@given(
+    st.sampled_from([">f4", "<f8", ">f2", ">i8", "<u2", "?", "i1"]), st.sampled_from([(), (1,), (2, 3), (0,)])
+)
+def test_every_array_comes_back_with_its_own_shape_in_native_byte_order(kind, shape):
+    array = np.ones(shape, dtype=kind)
+    written = Checkpoint(identity={}, tensors={"state": array, "turned": np.ones((3, 2), kind).T})
+    read = Checkpoint.from_bytes(written.to_bytes())
+    assert read.tensors["state"].shape == shape
+    assert read.tensors["state"].dtype == np.dtype(kind).newbyteorder("=")
+    np.testing.assert_array_equal(read.tensors["state"], array)
+
+
+@pytest.mark.parametrize(
+    "kind", [np.complex64, np.longdouble, "U3", "S2", object, "M8[s]", [("a", "f4")]], ids=str
+)
+def test_an_array_that_no_bundle_stores_is_refused_by_name(kind):
+    with pytest.raises(CheckpointError, match=r"cannot store 'wrappers/0/state', which is"):
+        _ = Checkpoint(identity={}, tensors={"wrappers/0/state": np.zeros(2, kind)}).content_sha256
+
+
+def test_a_masked_array_is_refused_rather_than_unmasked():
+    with pytest.raises(CheckpointError, match=r"'state', which is masked"):
+        Checkpoint(identity={}, tensors={"state": np.ma.array([1.0, 2.0], mask=[0, 1])}).to_bytes()

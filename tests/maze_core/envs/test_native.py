@@ -6,7 +6,7 @@ import gymnasium
 import numpy as np
 import pytest
 from gymnasium.envs.classic_control.cartpole import CartPoleVectorEnv
-from gymnasium.vector import AutoresetMode, SyncVectorEnv
+from gymnasium.vector import AsyncVectorEnv, AutoresetMode, SyncVectorEnv
 
 from maze_core.envs.config import GymEnvConfig
 from maze_core.envs.gym_env import GymEnv
@@ -91,6 +91,32 @@ class StubbornVectorEnv(CartPoleVectorEnv):
 def test_a_next_step_env_without_a_mask_is_refused_with_the_way_out():
     with pytest.raises(EnvError, match=r"obeys no reset mask.*env.vectorization=per_env"):
         NativeVectorEnv(StubbornVectorEnv(num_envs=3), 3)
+
+
+class DeafVectorEnv(SyncVectorEnv):
+    """Takes no options, as some native forms do."""
+
+    def reset(self, *, seed=None, options=None):
+        if options is not None:
+            raise TypeError("reset_mask is not known")
+        return super().reset(seed=seed)
+
+
+def test_a_reset_mask_that_is_an_error_to_the_environment_is_refused_with_the_way_out():
+    with pytest.raises(EnvError, match=r"TypeError: reset_mask is not known; use env.vectorization=per_env"):
+        NativeVectorEnv(DeafVectorEnv([EpisodeNumberEnv] * 2, autoreset_mode=AutoresetMode.NEXT_STEP), 2)
+
+
+@pytest.mark.parametrize("n_envs", [1, 2])
+@pytest.mark.parametrize("make", [EpisodeNumberEnv, partial(gymnasium.make, "CartPole-v1")])
+def test_a_step_after_an_end_is_a_real_one_or_the_environment_is_refused(make, n_envs):
+    """Gymnasium's AsyncVectorEnv keeps its own pending reset where it has no shared memory."""
+    shared = AsyncVectorEnv([make] * n_envs, shared_memory=True)
+    NativeVectorEnv(shared, n_envs).close()
+    apart = AsyncVectorEnv([make] * n_envs, shared_memory=False)
+    with pytest.raises(EnvError, match=r"resets twice.*use env.vectorization=per_env"):
+        NativeVectorEnv(apart, n_envs)
+    apart.close()
 
 
 def test_an_env_that_resets_itself_cannot_be_reset_in_part():

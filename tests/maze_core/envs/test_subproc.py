@@ -11,9 +11,11 @@ import psutil
 import pytest
 
 from maze_core.envs.config import CallableEnvConfig, GymEnvConfig
+from maze_core.envs.gym_env import GymEnv
 from maze_core.envs.per_env import PerEnvVectorEnv
 from maze_core.envs.subproc import SubprocVectorEnv
 from maze_core.errors import EnvError
+from tests.maze_core.envs.small_envs import EpisodeNumberEnv
 from tests.maze_core.envs.structured_env import make_boxes, make_failing_boxes
 from tests.maze_core.envs.ticks import random_actions, tick_bytes
 
@@ -151,3 +153,39 @@ def test_the_processes_import_no_torch():
     maps = [m.path for m in psutil.Process(env._children[0].process.pid).memory_maps()]
     env.close()
     assert not any("libtorch" in path for path in maps)
+
+
+class StuckEnv(EpisodeNumberEnv):
+    """Cannot be closed, and notes that it was tried."""
+
+    def close(self):
+        with open(os.environ["STUCK_ENV_LOG"], "a") as log:
+            log.write("tried\n")
+        raise RuntimeError("the window does not answer")
+
+
+def make_stuck():
+    return GymEnv(StuckEnv())
+
+
+@pytest.mark.parametrize("n_processes", [1, 2, 0])
+def test_a_close_that_fails_is_tried_everywhere_warned_of_once_and_hides_no_other_error(
+    n_processes, tmp_path, monkeypatch
+):
+    monkeypatch.setenv("STUCK_ENV_LOG", str(tmp_path / "log"))
+    factories = [make_stuck] * 3
+    env = SubprocVectorEnv(factories, n_processes=n_processes) if n_processes else PerEnvVectorEnv(factories)
+
+    def fail():
+        try:
+            env.reset([0, 1])
+        finally:
+            env.close()
+
+    with (
+        pytest.warns(RuntimeWarning, match=r"close\(\) of an environment failed: .*and 2 more") as warned,
+        pytest.raises(EnvError, match=r"one seed per environment"),
+    ):
+        fail()
+    assert len(warned) == 1
+    assert (tmp_path / "log").read_text() == "tried\n" * 3

@@ -2,11 +2,13 @@
 
 import itertools
 
+import numpy as np
 import pytest
 
 from maze_core.checkpoint import Checkpoint
 from maze_core.config import compose_run
 from maze_core.envs.gym_env import GymMazeEnv
+from maze_core.envs.wrappers.wrapper import Wrapper
 from maze_core.errors import CheckpointError, EnvError, InvalidSpecificationError
 from maze_core.metrics import SilentReporter
 from maze_core.runners.training import Training, run_training
@@ -203,3 +205,36 @@ def checkpoint_of(config):
     with Training(config) as training:
         training.run(2, reporter=kept)
     return kept.checkpoints["scheduled", 2]
+
+
+class Keeps(Wrapper):
+    """Has one array to be kept."""
+
+    def __init__(self, array):
+        self.array = array
+
+    def state_dict(self):
+        return {"state": self.array}
+
+    def load_state_dict(self, arrays):
+        self.array = arrays["state"]
+
+
+@pytest.mark.parametrize("array", [np.float64(3), np.array([1, 2], ">f4"), np.array(7, ">i8")])
+def test_the_state_of_a_wrapper_comes_back_as_it_was(array):
+    config = compose_run("train", wrappers=[Keeps(array)], seed=1, overrides=SMALL)
+    kept = Kept()
+    run_training(config, reporter=kept)
+    resumed = Training(config, resume=kept.checkpoints["scheduled", 2])
+    with resumed:
+        back = resumed.world.wrappers[0].array
+        assert (back.shape, back.tolist()) == (array.shape, array.tolist())
+
+
+@pytest.mark.parametrize(
+    "array", [np.zeros(2, complex), np.zeros(2, np.longdouble), np.array("text")], ids=str
+)
+def test_a_state_that_no_checkpoint_stores_is_refused_when_the_run_is_made(array):
+    config = compose_run("train", wrappers=[Keeps(array)], seed=1, overrides=SMALL)
+    with pytest.raises(InvalidSpecificationError, match=r"cannot store 'wrappers/0/state', which is"):
+        Training(config)
