@@ -7,9 +7,9 @@ from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 
 from starlette.concurrency import run_in_threadpool
-from starlette.exceptions import HTTPException
 
 from service.domain.use_cases import token_digest, token_id_of
+from service.problems import Problem
 from service.settings import is_loopback
 
 TOKEN_TTL_S = 5.0
@@ -18,15 +18,6 @@ REMEMBERED = 4096
 """Hosts, tokens and clients that are remembered at most; a stranger's names cannot fill the memory."""
 
 LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "::1"})
-
-
-class Refusal(HTTPException):
-    """A request that goes no further; every layer answers it with the same problem."""
-
-    def __init__(self, status: int, code: str, detail: str, headers: Mapping[str, str] | None = None) -> None:
-        """Say what is refused and the way out."""
-        super().__init__(status, detail, headers)
-        self.code = code
 
 
 class HostRule:
@@ -43,16 +34,13 @@ class HostRule:
         self._known: set[bytes | None] = set()
 
     def check(self, host: bytes | None) -> None:
-        """Pass a Host that is ours; raises :class:`Refusal`."""
+        """Pass a Host that is ours; raises :class:`Problem`."""
         if host in self._known:
             return
         name = _host_name((host or b"").decode("latin-1"))
         if not self._is_ours(name):
-            raise Refusal(
-                400,
-                "host_not_allowed",
-                "This Host is not served here. Operators list further names in MAZE_ALLOWED_HOSTS.",
-            )
+            detail = "This Host is not served here. Operators list further names in MAZE_ALLOWED_HOSTS."
+            raise Problem("host_not_allowed", detail)
         if len(self._known) < REMEMBERED:
             self._known.add(host)
 

@@ -25,9 +25,9 @@ from typing import TypeAlias
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from service.access import HostRule, OriginRule, RateLimiter, Refusal, TokenVerifier
-from service.domain.errors import StoreUnavailableError
-from service.problem_body import PROBLEM_JSON, problem_body, problem_bytes
+from service.access import HostRule, OriginRule, RateLimiter, TokenVerifier
+from service.domain.errors import ServiceError
+from service.problems import INTERNAL, Problem, too_large
 from service.settings import Settings
 
 logger = logging.getLogger(__name__)
@@ -116,7 +116,7 @@ class SecurityLayer:
         is_unsafe = not is_http or scope["method"] not in SAFE_METHODS
         if is_unsafe and not self._origins.is_own(origin, headers.get(b"host", b"")):
             detail = "Web pages of this origin may not call; operators list origins in MAZE_ALLOWED_ORIGINS."
-            raise Refusal(403, "origin_not_allowed", detail)
+            raise Problem("origin_not_allowed", detail)
         return False
 
     async def _admit(self, scope: Scope, headers: Headers) -> None:
@@ -131,11 +131,11 @@ class SecurityLayer:
             if (wait_s := self._limiter.take(client)) > 0:
                 seconds = str(math.ceil(wait_s))
                 detail = f"Too many requests; try again in {seconds} s."
-                raise Refusal(429, "rate_limited", detail, {"Retry-After": seconds})
+                raise Problem("rate_limited", detail, headers={"Retry-After": seconds})
         if not is_open and token_id is None:
             detail = "Send a valid token as 'Authorization: Bearer TOKEN' or 'X-API-Key: TOKEN'; "
             detail += "`maze token create` makes one."
-            raise Refusal(401, "unauthorized", detail, {"WWW-Authenticate": 'Bearer realm="maze"'})
+            raise Problem("unauthorized", detail, headers={"WWW-Authenticate": 'Bearer realm="maze"'})
 
     def _limited(self, headers: Headers, receive: Receive) -> Receive:
         """``receive`` that refuses a body above the limit; the type and length said are checked at once."""
@@ -143,7 +143,7 @@ class SecurityLayer:
         if _has_body(headers):
             _check_media_type(headers)
             if _said_length(headers) > left:
-                raise _too_large(left)
+                raise too_large(left)
 
         async def counted() -> Message:
             nonlocal left
@@ -151,7 +151,7 @@ class SecurityLayer:
             if body := message.get("body"):
                 left -= len(body)
                 if left < 0:
-                    raise _too_large(self._max_body_bytes)
+                    raise too_large(self._max_body_bytes)
             return message
 
         return counted
@@ -200,31 +200,20 @@ class _Answer:
 
     async def fail(self, error: Exception) -> None:
         """Answer what escaped; an answer that is under way can only be cut."""
-        refusal = error if isinstance(error, Refusal) else self._unexpected(error)
+        problem = error if isinstance(error, Problem) else self._unexpected(error)
         if self.is_over:
             return
-        if self.is_started or (refusal is not error and self._scope["type"] == "websocket"):
+        if self.is_started or (problem is not error and self._scope["type"] == "websocket"):
             raise error
-        content = problem_bytes(
-            problem_body(
-                *(refusal.status_code, refusal.code, refusal.detail),
-                instance=self._scope["path"],
-                request_id=self._request_id.decode(),
-            )
-        )
-        headers = [(name.lower().encode(), value.encode()) for name, value in (refusal.headers or {}).items()]
-        headers += [(b"content-type", PROBLEM_JSON.encode()), (b"content-length", b"%d" % len(content))]
-        await self.whole(refusal.status_code, headers, content)
+        await self.whole(problem.status, *problem.answer(self._scope))
 
-    def _unexpected(self, error: Exception) -> Refusal:
+    def _unexpected(self, error: Exception) -> Problem:
         """What a client is told of an error that nobody expected: nothing but where to look."""
-        if isinstance(error, StoreUnavailableError):
-            return Refusal(503, error.code, "The database does not answer; try again.", {"Retry-After": "1"})
+        if isinstance(error, ServiceError):
+            return Problem.of(error)
         where = (self._request_id.decode(), self._scope["path"])
         logger.error("request %s to %r failed", *where, exc_info=error)
-        return Refusal(
-            500, "internal", "The service made a mistake; its log says more under this request_id."
-        )
+        return Problem("internal", INTERNAL)
 
 
 def _check_repeated(scope: Scope) -> None:
@@ -232,7 +221,7 @@ def _check_repeated(scope: Scope) -> None:
     names = [name for name, _ in scope["headers"]]
     for name in _ONCE:
         if names.count(name) > 1:
-            raise Refusal(400, "bad_request", f"The header {name.decode()} may be sent once only.")
+            raise Problem("bad_request", f"The header {name.decode()} may be sent once only.")
 
 
 def _has_body(headers: Headers) -> bool:
@@ -242,7 +231,7 @@ def _has_body(headers: Headers) -> bool:
 def _said_length(headers: Headers) -> int:
     length = headers.get(b"content-length", b"0")
     if not length.isdigit():
-        raise Refusal(400, "bad_request", "Content-Length must be a number of bytes.")
+        raise Problem("bad_request", "Content-Length must be a number of bytes.")
     return int(length) if len(length) < 19 else 2**63
 
 
@@ -255,9 +244,4 @@ def _check_media_type(headers: Headers) -> None:
     )
     if not is_json or b"content-encoding" in headers:
         detail = "Bodies are plain JSON, with Content-Type: application/json and no Content-Encoding."
-        raise Refusal(415, "unsupported_media_type", detail, {"Accept": "application/json"})
-
-
-def _too_large(limit: int) -> Refusal:
-    detail = f"The body is above {limit} bytes; operators set MAZE_MAX_BODY_BYTES."
-    return Refusal(413, "payload_too_large", detail, {"Connection": "close"})
+        raise Problem("unsupported_media_type", detail, headers={"Accept": "application/json"})

@@ -5,21 +5,21 @@ from starlette.concurrency import run_in_threadpool
 
 from maze_core.config import config_groups, config_module
 from maze_core.config.trust import allowed_targets
-from service.api.config_models import (
+from service.api.dependencies import Services, ServicesDep
+from service.api.models import (
     ComposedOut,
     GroupDetailOut,
     GroupOut,
+    Listing,
     ModuleOut,
     ModuleSummaryOut,
     TargetOut,
 )
-from service.api.dependencies import Services, ServicesDep
-from service.api.models import Listing
-from service.api.problems import suggestion
 from service.api.requests import ComposeRequest
 from service.api.strict_body import StrictRoute
 from service.api.submission import ROLLOUT_ARGUMENTS, TRAIN_ARGUMENTS, compose, seed_of
 from service.domain.errors import NotFoundError
+from service.problems import suggestion
 
 router = APIRouter(prefix="/v1/config", tags=["config"], route_class=StrictRoute)
 

@@ -8,9 +8,9 @@ from fastapi import Depends, Path, Query, Request
 from pydantic import BaseModel, ConfigDict, Field
 
 from service.api.changes import ChangeWatcher
-from service.api.problems import RequestProblem
 from service.domain.ports import CheckpointStore, EpisodeStore, RegistryStore, RunStore
 from service.domain.run import Page, Run
+from service.problems import Problem
 from service.settings import Settings
 
 
@@ -92,4 +92,4 @@ def page_of(fetch: Callable[..., Page], *args: Any, query: PageQuery, **filters:
         return fetch(*args, limit=query.limit, cursor=query.cursor, **filters)
     except ValueError as error:
         message = "This is no cursor of this list; use next_cursor of its last page, or leave it out."
-        raise RequestProblem.in_query("cursor", "invalid_cursor", message) from error
+        raise Problem.in_query("cursor", "invalid_cursor", message) from error

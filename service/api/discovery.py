@@ -9,12 +9,11 @@ from importlib.resources import files
 from fastapi import APIRouter, Response
 from fastapi.openapi.docs import get_swagger_ui_html
 
-from service.api.config_models import DiscoveryOut, ProblemKindOut
 from service.api.dependencies import ServicesDep
-from service.api.json_values import MAX_DEPTH
-from service.api.models import Listing
-from service.api.problem_catalogue import CATALOGUE, ProblemKind
+from service.api.models import DiscoveryOut, Listing, ProblemKindOut
 from service.domain.errors import NotFoundError
+from service.json_values import MAX_DEPTH
+from service.problems import CATALOGUE, ProblemKind
 
 TITLE = "maze-service"
 

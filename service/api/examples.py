@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from service.problem_body import problem_body
+from service.problems import Problem
 
 RUN_ID = "run_06b1c9k2m4n6p8q0r2s4t6v8w0"
 CHECKPOINT_ID = "ckpt_06b1c9k2m4n6p8q0r2s4t6v8w1"
@@ -212,7 +212,7 @@ _PROBLEMS: dict[int, tuple[str, str]] = {
     401: ("unauthorized", "Send a valid token as 'Authorization: Bearer TOKEN' or 'X-API-Key: TOKEN'."),
     403: ("origin_not_allowed", "Web pages of this origin may not call."),
     404: ("not_found", f"There is no run {RUN_ID}."),
-    409: ("no_checkpoint", f"Run {RUN_ID} has no checkpoint yet (state running, epoch 2); try again."),
+    409: ("no_checkpoint", f"Run {RUN_ID} is running, epoch 2 and has no checkpoint yet; try again later."),
     413: ("payload_too_large", "The body is above 1048576 bytes."),
     415: ("unsupported_media_type", "Bodies are plain JSON, with Content-Type: application/json."),
     422: ("invalid_specification", "There is no environment 'CartPol-v1'."),
@@ -233,4 +233,4 @@ def problem_example(status: int) -> dict[str, Any]:
     """An example problem with this status."""
     code, detail = _PROBLEMS[status]
     errors = [_MISTAKE] if status == 422 else []
-    return problem_body(status, code, detail, instance="/v1/train", request_id="req_1f0c9a_2b", errors=errors)
+    return Problem(code, detail, errors=errors).body(instance="/v1/train", request_id="req_1f0c9a_2b")

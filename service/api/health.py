@@ -5,10 +5,10 @@ from typing import Any
 
 from fastapi import APIRouter
 
-from service.api.config_models import HealthOut
 from service.api.dependencies import Services, ServicesDep
-from service.api.problems import RequestProblem
+from service.api.models import HealthOut
 from service.domain.errors import ServiceError
+from service.problems import Problem
 
 router = APIRouter(prefix="/health", tags=["service"])
 
@@ -29,9 +29,7 @@ def ready(services: ServicesDep) -> HealthOut:
     }
     if failed := [name for name, check in checks.items() if check["status"] == "failed"]:
         detail = f"Not ready: {', '.join(failed)} failed."
-        raise RequestProblem(
-            503, "not_ready", detail, headers={"Retry-After": "1"}, details={"checks": checks}
-        )
+        raise Problem("not_ready", detail, headers={"Retry-After": "1"}, details={"checks": checks})
     return HealthOut(status="ok", checks=checks)
 
 

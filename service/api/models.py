@@ -8,9 +8,8 @@ from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Annotated, Any, Generic, TypeVar
 
-from pydantic import BaseModel, ConfigDict, PlainSerializer, WithJsonSchema
+from pydantic import BaseModel, ConfigDict, Field, PlainSerializer, WithJsonSchema
 
-from service.api.json_values import sayable
 from service.domain.run import (
     CheckpointInfo,
     EpisodeInfo,
@@ -23,6 +22,7 @@ from service.domain.run import (
     RunKind,
     RunState,
 )
+from service.json_values import sayable
 
 
 def rfc3339(time: datetime) -> str:
@@ -256,3 +256,111 @@ class RunConfigOut(Out):
 
     config: Object
     config_sha256: str | None
+
+
+class ComposedOut(Out):
+    """What a submission would run."""
+
+    config: Object
+    config_sha256: str
+    seed: int
+    """The seed given, or one drawn for this answer; give it to get the same run."""
+
+
+class ModuleSummaryOut(Out):
+    """A configuration module of a group."""
+
+    name: str
+    description: str
+
+
+class GroupOut(Out):
+    """A configuration group and the modules to choose from."""
+
+    group: str
+    modules: list[str]
+    links: dict[str, str]
+
+
+class GroupDetailOut(Out):
+    """A configuration group with a line about each module."""
+
+    group: str
+    modules: list[ModuleSummaryOut]
+
+
+class ModuleOut(Out):
+    """One configuration module."""
+
+    group: str
+    name: str
+    description: str
+    config: Any
+    """The module's values as they stand in its file."""
+    yaml: str
+
+
+class TargetOut(Out):
+    """A component that a dict with ``_target_`` may name."""
+
+    target: str
+    source: str
+    """Who allows it: the library, an alias of it, or the operator."""
+
+
+class HealthOut(Out):
+    """A sign of life."""
+
+    status: str
+    checks: dict[str, dict[str, Any]] = Field(default_factory=dict)
+    """``database``, ``migrations`` and ``workers``; a missing worker is a warning, not a failure."""
+
+
+class DiscoveryOut(Out):
+    """What this service is and where its parts are."""
+
+    name: str
+    version: str
+    links: dict[str, str]
+    limits: dict[str, Any]
+
+
+class ProblemKindOut(Out):
+    """A kind of problem."""
+
+    type: str
+    code: str
+    status: int
+    meaning: str
+
+
+class ErrorOut(Out):
+    """One mistake."""
+
+    pointer: str | None = None
+    """JSON pointer into the body; "" is the body as a whole."""
+    parameter: str | None = None
+    """Name of the query parameter, where the mistake is in the query string."""
+    path: str | None = None
+    """Key path in the configuration, the same on every face."""
+    code: str
+    message: str
+    allowed: list[str] | None = None
+    did_you_mean: str | None = None
+
+
+class ProblemOut(Out):
+    """RFC 9457 problem; kinds of problem may add members."""
+
+    model_config = ConfigDict(extra="allow")
+
+    type: str
+    title: str
+    status: int
+    code: str
+    """Stable name of the kind of problem."""
+    detail: str
+    """What happened and the way out."""
+    instance: str
+    request_id: str
+    errors: list[ErrorOut]

@@ -13,8 +13,8 @@ from fastapi.openapi.utils import get_openapi
 
 from service.api.action_schema import ACTION_PATH, action_operation, action_schemas
 from service.api.examples import EXAMPLES, problem_example
-from service.api.problem_models import ProblemOut
-from service.problem_body import PROBLEM_JSON
+from service.api.models import ProblemOut
+from service.problems import PROBLEM_JSON
 from service.security import OPEN_PATHS
 
 Document: TypeAlias = dict[str, Any]

@@ -1,13 +1,13 @@
-"""From what went wrong to the answer that says so: RFC 9457 problem+json for every error of every layer.
+"""From what went wrong to the answer that says so: FastAPI's handlers, and places in the request.
 
-Each exception becomes one :class:`RequestProblem`; nothing of a request's values is echoed unless the
-configuration itself names the value it could not find.
+The configuration speaks of ``algorithm.gamma``; the client wrote ``{"overrides": {"algorithm.gamma": 1.5}}`` or
+``{"policy": {"networks": …}}``. Both are told: ``path`` is the key path, the same on every face, and ``pointer`` the
+place in this very request that has to change, as deep as it can be followed. Nothing of a request's values is
+echoed unless the configuration itself names the value it could not find.
 """
 
-import difflib
-import logging
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Any
 
@@ -17,129 +17,87 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from maze_core.errors import InvalidSpecificationError
-from service.api.json_values import pointer_to
-from service.api.pointers import specification_errors
-from service.domain.errors import (
-    ServiceError,
-)
-from service.error_answers import answer_to
-from service.problem_body import PROBLEM_JSON, problem_body, problem_bytes, request_id_of
+from service.domain.errors import ServiceError
+from service.problems import INTERNAL, Problem, pointer_to, sentence, suggestion
 
-logger = logging.getLogger(__name__)
-
-_CODES = {400: "bad_request", 404: "not_found", 405: "method_not_allowed", 413: "payload_too_large"}
 MOST_ERRORS = 32
 """Mistakes that one answer lists; a hostile body can hold a hundred thousand."""
 LONGEST_NAME = 200
 """Characters of a client's own key that an answer repeats."""
+_CODES = {400: "bad_request", 404: "not_found", 405: "method_not_allowed", 413: "payload_too_large"}
 _PYDANTIC_CODES = {"extra_forbidden": "unknown_field", "missing": "missing_field"}
-
-
-class RequestProblem(HTTPException):
-    """An answer that is not a success, ready to be written."""
-
-    def __init__(
-        self,
-        status: int,
-        code: str,
-        detail: str,
-        errors: Sequence[Mapping[str, Any]] = (),
-        headers: Mapping[str, str] | None = None,
-        details: Mapping[str, Any] | None = None,
-    ) -> None:
-        """Status, stable code and one sentence; every single mistake; further members of the body."""
-        super().__init__(status, detail, headers)
-        self.code = code
-        self.errors = errors
-        self.details = details or {}
-
-    @classmethod
-    def at(cls, pointer: str, code: str, message: str, **known: Any) -> "RequestProblem":
-        """A 422 for one mistake in the body; ``known`` are its ``allowed`` and ``did_you_mean``."""
-        return cls(
-            422, "invalid_request", message, [{"pointer": pointer, "code": code, "message": message} | known]
-        )
-
-    @classmethod
-    def in_query(cls, name: str, code: str, message: str, **known: Any) -> "RequestProblem":
-        """A 422 for one mistake in the query string."""
-        return cls(
-            422, "invalid_request", message, [{"parameter": name, "code": code, "message": message} | known]
-        )
-
-
-def problem_response(request: Request, problem: RequestProblem) -> Response:
-    """The problem as an answer."""
-    body = problem_body(
-        *(problem.status_code, problem.code, problem.detail),
-        instance=request.url.path,
-        request_id=request_id_of(request.scope),
-        errors=problem.errors,
-        details=problem.details,
-    )
-    return Response(problem_bytes(body), problem.status_code, problem.headers, media_type=PROBLEM_JSON)
+_SHORTHANDS = {
+    "algorithm.n_epochs": "n_epochs",
+    "seeding.env_base_seed": "seed",
+    "seeding.agent_base_seed": "seed",
+    "runner.record_trajectory": "record",
+}
+_PROXIES = ("policy", "critic")
+"""Arguments that stand for a part of ``model`` in a training run."""
+_RUN_PATH = re.compile(r"/v1/runs/[^/]+")
 
 
 def install_problem_handlers(app: FastAPI) -> None:
     """Answer every exception of the application with its problem."""
 
     async def handle(request: Request, error: Exception) -> Response:
-        return problem_response(request, problem_of(request, error))
+        problem = problem_of(request, error)
+        headers, content = problem.answer(request.scope)
+        response = Response(content, problem.status)
+        response.raw_headers = headers
+        return response
 
-    for kind in (
-        RequestProblem,
-        ServiceError,
-        InvalidSpecificationError,
-        RequestValidationError,
-        HTTPException,
-    ):
+    for kind in (Problem, ServiceError, InvalidSpecificationError, RequestValidationError, HTTPException):
         app.add_exception_handler(kind, handle)
     app.add_exception_handler(Exception, handle)
 
 
-def problem_of(request: Request, error: Exception) -> RequestProblem:
+def problem_of(request: Request, error: Exception) -> Problem:
     """What a client is told of an exception; one that nobody expected tells nothing of itself."""
     match error:
-        case RequestProblem():
+        case Problem():
             return error
         case ServiceError():
-            return _service_problem(error)
+            return Problem.of(error)
         case InvalidSpecificationError():
             return _specification_problem(request, error)
         case RequestValidationError():
             return _validation_problem(request, error)
-        case HTTPException():
-            code = getattr(error, "code", None) or _CODES.get(error.status_code, "http_error")
-            return RequestProblem(
-                error.status_code, code, _detail(error, request), headers=error.headers or {}
-            )
-    return RequestProblem(
-        500, "internal", "The service made a mistake; its log says more under this request_id."
-    )
+        case HTTPException(status_code=405):
+            return _method_problem(request, (error.headers or {}).get("Allow", ""))
+        case HTTPException(status_code=404):
+            return Problem("not_found", "There is nothing at this path; GET / lists what there is.")
+        case HTTPException(status_code=status):
+            detail = error.detail or HTTPStatus(status).description
+            return Problem(_CODES.get(status, "http_error"), detail, headers=error.headers, status=status)
+    return Problem("internal", INTERNAL)
 
 
-def _service_problem(error: ServiceError) -> RequestProblem:
-    answer = answer_to(error)
-    return RequestProblem(
-        answer.status, error.code, sentence(answer.detail), headers=answer.headers, details=answer.details
-    )
+def _method_problem(request: Request, allowed: str) -> Problem:
+    """What the path takes instead, and how the thing is done that a client most likely wanted."""
+    if "GET" in allowed:
+        allowed += ", HEAD"
+    detail = f"This path takes {allowed}, not {request.method}."
+    if request.method == "DELETE" and _RUN_PATH.fullmatch(request.url.path):
+        detail += f" Runs are kept; POST {request.url.path}/cancel ends one."
+    return Problem("method_not_allowed", detail, headers={"Allow": allowed})
 
 
-def _specification_problem(request: Request, error: InvalidSpecificationError) -> RequestProblem:
+def _specification_problem(request: Request, error: InvalidSpecificationError) -> Problem:
     errors = specification_errors(error, request.scope.get("maze.body"))
     count = len(errors)
     detail = errors[0]["message"] if count == 1 else f"The specification has {count} problems; see errors."
-    return RequestProblem(422, "invalid_specification", sentence(detail), errors[:MOST_ERRORS])
+    return Problem("invalid_specification", sentence(detail), errors=errors[:MOST_ERRORS])
 
 
-def _validation_problem(request: Request, error: RequestValidationError) -> RequestProblem:
+def _validation_problem(request: Request, error: RequestValidationError) -> Problem:
     items = error.errors()
     if any("path" in item["loc"][:1] for item in items):
-        return RequestProblem(404, "not_found", "There is no such resource; this is no id of ours.")
+        return Problem("not_found", "There is no such resource; this is no id of ours.")
     count = len(items)
     mistakes = [_mistake(request, item) for item in items[:MOST_ERRORS]]
     detail = mistakes[0]["message"] if count == 1 else f"The request has {count} mistakes; see errors."
-    return RequestProblem(422, "invalid_request", detail, mistakes)
+    return Problem("invalid_request", detail, errors=mistakes)
 
 
 def _mistake(request: Request, item: Mapping[str, Any]) -> dict[str, Any]:
@@ -158,12 +116,6 @@ def _mistake(request: Request, item: Mapping[str, Any]) -> dict[str, Any]:
     return {**place, "code": _PYDANTIC_CODES.get(kind, kind), "message": message, **known}
 
 
-def suggestion(name: str, allowed: Sequence[str]) -> dict[str, Any]:
-    """The names that would be accepted, and the closest one where one is near."""
-    closest = difflib.get_close_matches(name[:64], allowed, n=1)
-    return {"allowed": list(allowed)} | ({"did_you_mean": closest[0]} if closest else {})
-
-
 def _field_names(request: Request, where: str) -> list[str]:
     """The names that the route's body or query takes."""
     route = request.scope["route"]
@@ -175,16 +127,68 @@ def _field_names(request: Request, where: str) -> list[str]:
     )
 
 
-def _detail(error: HTTPException, request: Request) -> str:
-    if error.status_code == 404:
-        return "There is nothing at this path; GET / lists what there is."
-    if error.status_code == 405:
-        allowed = (error.headers or {}).get("Allow", "")
-        return f"{request.method} does nothing here" + (f"; use {allowed}." if allowed else ".")
-    return error.detail or HTTPStatus(error.status_code).description
+def specification_errors(error: InvalidSpecificationError, body: object) -> list[dict[str, Any]]:
+    """Every problem as an entry of a problem body's ``errors``."""
+    request = body if isinstance(body, Mapping) else {}
+    entries = []
+    for problem in error.problems:
+        entry: dict[str, Any] = {"pointer": locate(problem.path, request), "path": problem.path}
+        entry |= {"code": problem.code, "message": problem.message}
+        if problem.allowed:
+            entry["allowed"] = list(problem.allowed)
+        if problem.did_you_mean:
+            entry["did_you_mean"] = problem.did_you_mean
+        entries.append(entry)
+    return entries
 
 
-def sentence(text: str) -> str:
-    """The text with a capital letter and a full stop."""
-    text = text.strip()
-    return text[:1].upper() + text[1:] + ("" if text.endswith((".", "!", "?")) else ".")
+def locate(path: str, request: Mapping[str, Any]) -> str:
+    """JSON pointer of the request's member that a key path speaks of; "" is the whole request."""
+    path = path.removeprefix("overrides.") if path != "overrides" else path
+    overrides = request.get("overrides")
+    if isinstance(overrides, Mapping) and (found := _override(path, overrides)):
+        return pointer_to("overrides", *found)
+    shorthand = _SHORTHANDS.get(path)
+    if shorthand in request:
+        return pointer_to(shorthand)
+    if path.startswith("runner.") and (name := path.removeprefix("runner.")) in request:
+        return pointer_to(name)
+    for proxy in _PROXIES:
+        if path.startswith(f"model.{proxy}") and proxy in request:
+            return pointer_to(*_follow(path.removeprefix("model."), request))
+    return pointer_to(*_follow(path, request))
+
+
+def _override(path: str, overrides: Mapping[str, Any]) -> list[str] | None:
+    """The longest override key that the path lies under, and the way on from there."""
+    keys = [key for key in overrides if path == key or path.startswith(f"{key}.")]
+    if not keys:
+        return None
+    key = max(keys, key=len)
+    return [key, *_follow(path[len(key) + 1 :], overrides[key])]
+
+
+def _follow(path: str, value: Any) -> list[str]:
+    """Tokens of the path as far as the value has them; a dotted name may be one key, as wrappers are."""
+    tokens: list[str] = []
+    while path:
+        names = _prefixes(path)
+        key = next((name for name in names if _has(value, name)), None)
+        if key is None:
+            break
+        tokens.append(key)
+        value = value[int(key)] if isinstance(value, list) else value[key]
+        path = path[len(key) + 1 :]
+    return tokens
+
+
+def _prefixes(path: str) -> list[str]:
+    """``a.b.c`` → ``a.b.c``, ``a.b``, ``a``."""
+    parts = path.split(".")
+    return [".".join(parts[:length]) for length in range(len(parts), 0, -1)]
+
+
+def _has(value: Any, key: str) -> bool:
+    if isinstance(value, list):
+        return key.isdecimal() and int(key) < len(value)
+    return isinstance(value, Mapping) and key in value

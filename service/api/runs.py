@@ -8,8 +8,8 @@ from pydantic import ConfigDict
 
 from service.api.dependencies import PageQuery, RunDep, RunId, ServicesDep, page_of
 from service.api.models import Listing, RunConfigOut, RunOut, listing
-from service.api.problems import RequestProblem, suggestion
 from service.domain.run import RunKind, RunState
+from service.problems import Problem, suggestion
 
 router = APIRouter(prefix="/v1/runs", tags=["runs"])
 
@@ -30,7 +30,7 @@ class RunsQuery(PageQuery):
         if unknown := sorted(name for name in extra if not name.startswith(LABEL)):
             allowed = [*type(self).model_fields, f"{LABEL}KEY"]
             known = suggestion(unknown[0], allowed)
-            raise RequestProblem.in_query(unknown[0], "unknown_field", "There is no such parameter.", **known)
+            raise Problem.in_query(unknown[0], "unknown_field", "There is no such parameter.", **known)
         return {name.removeprefix(LABEL): str(value) for name, value in extra.items()}
 
 

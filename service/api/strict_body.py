@@ -7,8 +7,8 @@ from fastapi import Request, Response
 from fastapi.routing import APIRoute
 from starlette.concurrency import run_in_threadpool
 
-from service.api.json_values import MalformedJSONError, decode_json, find_unusable
-from service.api.problems import RequestProblem
+from service.json_values import decode_json, find_unusable
+from service.problems import Problem
 
 _DECODE_ON_LOOP_BYTES = 65_536
 """Longer bodies are decoded in a thread."""
@@ -22,28 +22,24 @@ class StrictRoute(APIRoute):
         handle = super().get_route_handler()
 
         async def handle_strictly(request: Request) -> Response:
-            return await handle(_StrictRequest(request.scope, request.receive))
+            strict = _StrictRequest(request.scope, request.receive)
+            if body := await strict.body():
+                is_long = len(body) > _DECODE_ON_LOOP_BYTES
+                value = await run_in_threadpool(_decode, body) if is_long else _decode(body)
+                request.scope["maze.body"] = value
+            return await handle(strict)
 
         return handle_strictly
 
 
 class _StrictRequest(Request):
     async def json(self) -> Any:
-        """The decoded body; raises :class:`RequestProblem`."""
-        body = await self.body()
-        if len(body) > _DECODE_ON_LOOP_BYTES:
-            value = await run_in_threadpool(_decode, body)
-        else:
-            value = _decode(body)
-        self.scope["maze.body"] = value
-        return value
+        """The decoded body."""
+        return self.scope["maze.body"]
 
 
 def _decode(body: bytes) -> Any:
-    try:
-        value = decode_json(body)
-    except MalformedJSONError as error:
-        raise RequestProblem(400, "malformed_json", str(error)) from error
+    value = decode_json(body)
     if unusable := find_unusable(value):
-        raise RequestProblem.at(unusable.pointer, "unusable_value", unusable.message)
+        raise Problem.at(unusable.pointer, "unusable_value", unusable.message)
     return value

@@ -20,13 +20,12 @@ from maze_core.runners.config import rollout_tree
 from maze_core.seeding import draw_seed
 from maze_core.types import Tree
 from service.api.dependencies import Services
-from service.api.problems import RequestProblem
 from service.api.requests import COMPOSITION, EvaluateRequest, In, Labelled, RolloutRequest, TrainRequest
-from service.api.sources import acting_checkpoint
 from service.api.trust_policy import trust_policy
 from service.domain.errors import CapacityError
 from service.domain.run import CheckpointInfo, NewRun, Run, RunKind, RunState
-from service.domain.use_cases import new_run_id, request_digest
+from service.domain.use_cases import acting_checkpoint, new_run_id, request_digest
+from service.problems import Problem
 
 logger = logging.getLogger(__name__)
 
@@ -72,16 +71,12 @@ def submit_rollout(services: Services, request: RolloutRequest, client: Client) 
         return _submit_acting(services, RunKind.ROLLOUT, request, client)
     if request.policy is None:
         message = 'Give the run whose policy acts, or one that needs no training: "policy": "random_policy".'
-        raise RequestProblem.at("", "missing_field", message)
+        raise Problem.at("", "missing_field", message)
     if request.checkpoint is not None:
-        raise RequestProblem.at(
-            "/checkpoint", "contradiction", "A checkpoint is one of a run; give the run too."
-        )
+        raise Problem.at("/checkpoint", "contradiction", "A checkpoint is one of a run; give the run too.")
     config = compose(services, "rollout", request.given(*ROLLOUT_ARGUMENTS) | _with_runner_values(request))
     if canonical_target(config.tree["policy"].get("_target_", "")) == TORCH_POLICY:
-        raise RequestProblem.at(
-            "/policy", "missing_field", 'A trained policy is named by its run: give "run".'
-        )
+        raise Problem.at("/policy", "missing_field", 'A trained policy is named by its run: give "run".')
     return _queue(services, RunKind.ROLLOUT, request, config, client)
 
 
@@ -135,7 +130,7 @@ def _with_runner_values(request: RolloutRequest) -> dict[str, Any]:
         key = f"runner.{RUNNER_FIELDS[name]}"
         if key in overrides:
             message = f"This is given beside the override {key!r}; give one of them."
-            raise RequestProblem.at(f"/{name}", "contradiction", message)
+            raise Problem.at(f"/{name}", "contradiction", message)
         overrides[key] = value
     return {"overrides": overrides}
 
@@ -145,9 +140,11 @@ def _submit_acting(
 ) -> tuple[Run, bool]:
     """Queue episodes with the policy of a trained run, in that run's own environment and wrappers."""
     for name in request.given(*COMPOSITION):
-        raise RequestProblem.at(f"/{name}", "contradiction", f"{name} comes from the run; leave it out.")
+        raise Problem.at(f"/{name}", "contradiction", f"{name} comes from the run; leave it out.")
     source = services.runs.get(str(request.run))
-    checkpoint = acting_checkpoint(services, source, request.checkpoint or "best")
+    checkpoint = acting_checkpoint(
+        services.runs, services.checkpoints, source.id, request.checkpoint or "best"
+    )
     # an evaluation keeps returns, not trajectories, and its request has no such field
     runner = {field: getattr(request, name, False) for name, field in RUNNER_FIELDS.items()}
     seed = draw_seed() if request.seed is None else request.seed

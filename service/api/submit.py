@@ -10,11 +10,11 @@ from starlette.concurrency import run_in_threadpool
 
 from service.api.dependencies import Services, ServicesDep
 from service.api.models import RunOut, run_path
-from service.api.problems import RequestProblem
 from service.api.requests import EvaluateRequest, RolloutRequest, TrainRequest
 from service.api.strict_body import StrictRoute
 from service.api.submission import Client, submit_evaluate, submit_rollout, submit_train
 from service.domain.run import Run
+from service.problems import Problem
 
 router = APIRouter(prefix="/v1", tags=["submit"], route_class=StrictRoute)
 
@@ -45,7 +45,7 @@ def _terms(
     key = idempotency_key
     if key is not None and not _KEY.fullmatch(key := key.strip().strip('"')):
         message = "Idempotency-Key takes 1 to 255 printable ASCII characters without spaces."
-        raise RequestProblem(400, "bad_request", message)
+        raise Problem("bad_request", message)
     wait = _WAIT.search(prefer)
     return Terms(
         client=Client(token_id=request.scope.get("state", {}).get("token_id"), key=key),

@@ -1,12 +1,17 @@
-"""What can go wrong in the service, each class one mistake; ``service/api/problems.py`` gives the status.
+"""What can go wrong in the service, each class one mistake; ``service/problems.py`` gives each code its status.
 
 ServiceError
-├── NotFoundError             no such run, checkpoint, episode, group … (404)
-├── StateConflictError        the resource's state does not allow this (409)
-├── StaleLeaseError           a worker wrote with a lease that was taken over; it must stop
-├── IdempotencyConflictError  the same Idempotency-Key with another body (422)
-├── CapacityError             a queue or cache is full; try later (503, Retry-After)
-└── StoreUnavailableError     the database did not answer in time (503)
+├── NotFoundError              no such run, checkpoint, episode, group … (404)
+├── StateConflictError         the resource's state does not allow this (409)
+│   ├── NoCheckpointError      the run has made no checkpoint yet
+│   ├── NoPolicyError          a rollout or evaluation has no policy of its own
+│   ├── NotServableAgentError  the checkpoint cannot act on raw observations
+│   └── DamagedCheckpointError the stored bundle does not give what it gave when it was made
+├── StaleLeaseError            a worker wrote with a lease that was taken over; it must stop
+├── IdempotencyConflictError   the same Idempotency-Key with another body (422)
+├── CapacityError              a queue or cache is full; try later (503, Retry-After)
+│   └── AgentGoneError         the process that held a policy ended, or could not load it
+└── StoreUnavailableError      the database did not answer in time (503)
 """
 
 
@@ -33,6 +38,30 @@ class StateConflictError(ServiceError):
     code = "state_conflict"
 
 
+class NoCheckpointError(StateConflictError):
+    """The run has made no checkpoint yet."""
+
+    code = "no_checkpoint"
+
+
+class NoPolicyError(StateConflictError):
+    """A rollout or evaluation run has no policy of its own."""
+
+    code = "no_policy"
+
+
+class NotServableAgentError(StateConflictError):
+    """The checkpoint cannot act on raw observations; the message says why."""
+
+    code = "not_servable"
+
+
+class DamagedCheckpointError(StateConflictError):
+    """The stored bundle does not give what it gave when it was made."""
+
+    code = "checkpoint_damaged"
+
+
 class StaleLeaseError(ServiceError):
     """The lease was taken over by another worker, or lapsed; whoever sees this stops writing."""
 
@@ -54,6 +83,12 @@ class CapacityError(ServiceError):
         """Say what is full and when to try again."""
         self.retry_after_s = retry_after_s
         super().__init__(message, **details)
+
+
+class AgentGoneError(CapacityError):
+    """The process that held the agent is gone; the next request loads it again."""
+
+    code = "agent_gone"
 
 
 class StoreUnavailableError(ServiceError):

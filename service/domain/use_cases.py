@@ -1,7 +1,7 @@
-"""What the service does with runs besides storing them: ids, digests, legal moves, tokens, best marks.
+"""What the service does with runs besides storing them: ids, digests, legal moves, tokens, and which checkpoint acts.
 
-Pure functions of plain values: nothing here reads a clock but :func:`new_run_id`, and nothing talks to a
-database or the web.
+Plain Python: nothing here reads a clock but :func:`new_run_id`, nothing knows the web, and databases are asked
+through the ports alone.
 """
 
 import hashlib
@@ -11,8 +11,15 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
-from service.domain.errors import StateConflictError
-from service.domain.run import NEXT_STATES, RunKind, RunState
+from service.domain.errors import (
+    NoCheckpointError,
+    NoPolicyError,
+    NotFoundError,
+    NotServableAgentError,
+    StateConflictError,
+)
+from service.domain.ports import CheckpointStore, RunStore
+from service.domain.run import NEXT_STATES, CheckpointInfo, RunKind, RunState
 
 _BASE32 = "0123456789abcdefghjkmnpqrstvwxyz"  # Crockford's alphabet in lower case: sorts as the number does
 _RANDOM_BITS = 74
@@ -69,6 +76,49 @@ def sources(following: RunState) -> frozenset[RunState]:
 TERMINAL_STATES = frozenset(state for state in RunState if state.is_terminal)
 LEASED_STATES = frozenset({RunState.RUNNING, RunState.STOPPING})
 """The states in which a worker holds the run."""
+
+
+ASK_AGAIN_S = 1.0
+"""When to ask again for the first checkpoint of a run that is at work."""
+
+
+def acting_checkpoint(
+    runs: RunStore, checkpoints: CheckpointStore, run_id: str, selector: str
+) -> CheckpointInfo:
+    """The checkpoint of a run that a selector names now, and that can act.
+
+    Raises:
+        NotFoundError: there is no such run, or it has checkpoints, but none such; the message says which.
+        NoPolicyError: the run is a rollout or an evaluation.
+        NoCheckpointError: it has none yet, or never will.
+        NotServableAgentError: the checkpoint cannot act on raw observations.
+    """
+    try:
+        info = checkpoints.resolve(run_id, selector)
+    except NotFoundError:
+        _explain_missing(runs, checkpoints, run_id)
+        raise
+    if not info.servable:
+        reason = info.not_servable_reason or "no reason was given"
+        message = f"Checkpoint {info.id} trains on, but cannot act: {reason}"
+        raise NotServableAgentError(message, checkpoint=info.id)
+    return info
+
+
+def _explain_missing(runs: RunStore, checkpoints: CheckpointStore, run_id: str) -> None:
+    """Raise what is truer than "no such checkpoint": no such run, none yet, or never any."""
+    run = runs.get(run_id)
+    if run.kind is not RunKind.TRAIN:
+        hint = f"; its policy is that of run {run.source_run}" if run.source_run else ""
+        raise NoPolicyError(f"Run {run_id} is of kind {run.kind} and has no policy of its own{hint}")
+    if checkpoints.list(run_id, limit=1).data:
+        return
+    state = run.state.value
+    if run.state.is_terminal:
+        raise NoCheckpointError(f"Run {run_id} is {state} and left no checkpoint", state=state)
+    done = f", epoch {run.progress.epoch}" if run.progress.epoch is not None else ""
+    message = f"Run {run_id} is {state}{done} and has no checkpoint yet; try again later"
+    raise NoCheckpointError(message, state=state, retry_after_s=ASK_AGAIN_S)
 
 
 def best_metric(metrics: Mapping[str, float]) -> tuple[str, float] | None:

@@ -21,10 +21,10 @@ import msgspec
 import numpy as np
 
 from maze_core.types import JSON, Action, ActorID, BoolArray, Observation
-from service.domain.errors import CapacityError
+from service.domain.errors import AgentGoneError, CapacityError
+from service.problems import Problem
 from service.serving.metrics import ActionMetrics
 from service.serving.observations import MAX_ROWS, ObservationReader, Row
-from service.serving.problems import AgentGoneError, RequestError
 
 MAX_WAITING_ROWS = 4096
 """Observations that may wait for one agent."""
@@ -217,7 +217,7 @@ def _deliver(group: Sequence[Job], actions: Action) -> None:
         end = start + len(job.rows)
         if finite is not None and not finite[start:end].all():
             message = "The policy gives no finite action for an observation this large."
-            _fail(job, RequestError(422, "action_not_finite", message))
+            _fail(job, Problem("action_not_finite", message))
         elif not job.future.done():
             job.future.set_result(values[start:end])
         start = end

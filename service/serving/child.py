@@ -1,35 +1,101 @@
 """A serving child: one agent that needs torch, in a process of its own; the API process never imports it.
 
-``python -m service.serving.child FD`` speaks :mod:`service.serving.frames` over the socket FD: one
-:class:`Load`, then one reply per :class:`Act`, in order, on one thread. It ends when the socket does, so it
-never outlives the API process.
+``python -m service.serving.child FD`` speaks typed msgpack frames over the socket FD, each after its length: one
+:class:`Load`, then one reply per :class:`Act`, in order, on one thread. Arrays travel as dtype, shape and bytes;
+nothing is ever unpickled. It ends when the socket does, so it never outlives the API process.
 """
 
+import contextlib
+import os
 import socket
+import struct
 import sys
-from collections.abc import Callable
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
 
+import msgspec
 import numpy as np
 
-from maze_core.errors import MazeError
-from maze_core.types import ActorID
-from service.serving.frames import (
-    HEADER,
-    Act,
-    Actions,
-    Failed,
-    Load,
-    Ready,
-    Reply,
-    decode_request,
-    framed,
-    pack_arrays,
-    unpack_arrays,
-)
+from maze_core.errors import CheckpointError
+from maze_core.types import ActorID, Array, StepKey
 
 if TYPE_CHECKING:
     from maze_core.agent import Agent
+
+HEADER = struct.Struct("<I")
+"""Length of the frame that follows, in bytes."""
+
+
+class ArrayFrame(msgspec.Struct, frozen=True, array_like=True):
+    """An array."""
+
+    dtype: str
+    shape: tuple[int, ...]
+    data: bytes
+
+
+class Load(msgspec.Struct, frozen=True, tag="load"):
+    """Parent → child, the first frame: become this checkpoint's agent."""
+
+    bundle: bytes
+
+
+class Act(msgspec.Struct, frozen=True, tag="act"):
+    """Parent → child: actions for a batch of checked raw observations."""
+
+    observations: dict[str, ArrayFrame]
+    step_key: StepKey
+    agent_id: int
+    deterministic: bool
+    seed: int | None
+
+
+class Ready(msgspec.Struct, frozen=True, tag="ready"):
+    """Child → parent: loaded, and it acts as recorded."""
+
+
+class Actions(msgspec.Struct, frozen=True, tag="actions"):
+    """Child → parent: the batch's actions."""
+
+    actions: dict[str, ArrayFrame]
+
+
+class Failed(msgspec.Struct, frozen=True, tag="failed"):
+    """Child → parent: this one call failed."""
+
+    is_checkpoint_error: bool
+    message: str
+
+
+Request = Load | Act
+Reply = Ready | Actions | Failed
+
+encode = msgspec.msgpack.Encoder().encode
+decode_request = msgspec.msgpack.Decoder(Request).decode
+decode_reply = msgspec.msgpack.Decoder(Reply).decode
+
+
+def framed(message: Request | Reply) -> bytes:
+    """The message after its length."""
+    body = encode(message)
+    return HEADER.pack(len(body)) + body
+
+
+def pack_arrays(arrays: Mapping[str, Any]) -> dict[str, ArrayFrame]:
+    """Named arrays (or numbers) for a frame."""
+    packed = {}
+    for name, value in arrays.items():
+        array = np.ascontiguousarray(value)
+        packed[name] = ArrayFrame(array.dtype.str, array.shape, array.tobytes())
+    return packed
+
+
+def unpack_arrays(packed: Mapping[str, ArrayFrame]) -> dict[str, Array]:
+    """Named arrays of a frame; read-only views of its bytes."""
+    return {
+        name: np.frombuffer(frame.data, np.dtype(frame.dtype)).reshape(frame.shape)
+        for name, frame in packed.items()
+    }
 
 
 def serve(connection: socket.socket, load: Callable[[bytes], "Agent"]) -> None:
@@ -45,16 +111,28 @@ def serve(connection: socket.socket, load: Callable[[bytes], "Agent"]) -> None:
             raise TypeError("the first frame must be load")
         agent = load(request.bundle)
         reply = Ready()
-    except MazeError as error:
-        reply = Failed(True, str(error))
     except Exception as error:
-        reply = Failed(False, f"{type(error).__name__}: {error}")
+        is_fault = blames_checkpoint(error)
+        reply = Failed(is_fault, str(error) if is_fault else f"{type(error).__name__}: {error}")
     connection.sendall(framed(reply))
     if agent is None:
         return
     rng = np.random.default_rng()
     while (frame := _receive(connection)) is not None:
         connection.sendall(framed(_answer(agent, frame, rng)))
+
+
+def blames_checkpoint(error: BaseException) -> bool:
+    """Whether what a load raised is the checkpoint's own fault.
+
+    Where memory, a file or a library was missing it is this machine's, in whatever words that was told on the way.
+    """
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, MemoryError | OSError | ImportError) or "allocate memory" in str(cause):
+            return False
+        cause = cause.__cause__ or cause.__context__
+    return isinstance(error, CheckpointError)
 
 
 def _answer(agent: "Agent", frame: bytes, rng: np.random.Generator) -> Reply:
@@ -108,7 +186,6 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    try:
+    with contextlib.suppress(KeyboardInterrupt, ConnectionError):
         main()
-    except (KeyboardInterrupt, ConnectionError):
-        sys.exit(0)
+    os._exit(0)  # nothing is left to save, and taking torch apart takes seconds on a busy machine

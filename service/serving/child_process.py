@@ -9,8 +9,9 @@ import sys
 from collections.abc import Sequence
 
 from maze_core.types import Action
+from service.domain.errors import AgentGoneError, DamagedCheckpointError
 from service.serving.batching import Call
-from service.serving.frames import (
+from service.serving.child import (
     HEADER,
     Act,
     Actions,
@@ -23,12 +24,14 @@ from service.serving.frames import (
     pack_arrays,
     unpack_arrays,
 )
-from service.serving.problems import AgentGoneError, DamagedCheckpointError
 
 LOAD_TIMEOUT_S = 120.0
 """Importing torch and loading, on a busy machine."""
 ACT_TIMEOUT_S = 30.0
 """A forward that takes longer is stuck: its child is killed."""
+
+LOAD_AGAIN_S = 5.0
+"""When to ask again for a policy that could not be loaded."""
 
 COMMAND = (sys.executable, "-m", "service.serving.child")
 _PASSED_ON = ("HOME", "LANG", "LC_ALL", "LD_LIBRARY_PATH", "PATH", "PYTHONPATH", "TMPDIR", "VIRTUAL_ENV")
@@ -52,7 +55,7 @@ class ChildProcess:
 
         Raises:
             DamagedCheckpointError: the child cannot make the recorded agent of it.
-            AgentGoneError: the child died or did not answer in time.
+            AgentGoneError: the child could not load it for another reason, died, or did not answer in time.
         """
         ours, theirs = socket.socketpair()
         with theirs:
@@ -62,7 +65,7 @@ class ChildProcess:
         try:
             reply = await child._ask(Load(bundle), LOAD_TIMEOUT_S)
             if isinstance(reply, Failed):
-                raise DamagedCheckpointError(reply.message)
+                raise _load_error(reply)
         except BaseException:
             await child.close()
             raise
@@ -106,6 +109,20 @@ class ChildProcess:
             self._process.kill()
             _log.warning("serving child %s is gone: %r", self._process.pid, error)
             raise AgentGoneError("The process that held this policy is gone; try again.") from error
+
+
+def _load_error(reply: Failed) -> DamagedCheckpointError | AgentGoneError:
+    """The checkpoint's own fault, or one of this machine (memory, a missing library) that may pass."""
+    return (
+        DamagedCheckpointError(reply.message) if reply.is_checkpoint_error else could_not_load(reply.message)
+    )
+
+
+def could_not_load(cause: str) -> AgentGoneError:
+    """The answer to a load that failed although the checkpoint is sound; ``cause`` is for the log alone."""
+    _log.error("a policy could not be loaded: %s", cause)
+    message = "The policy could not be loaded, and not by the checkpoint's fault; the service's log says why."
+    return AgentGoneError(message, retry_after_s=LOAD_AGAIN_S)
 
 
 def _popen(command: Sequence[str], descriptor: int) -> subprocess.Popen[bytes]:

@@ -17,12 +17,11 @@ from starlette.types import Receive, Scope, Send
 
 from maze_core.types import JSON
 from service.checkpoint_trust import CheckpointTrust
-from service.domain.errors import NotFoundError, ServiceError
-from service.serving.agents import AgentCache
+from service.domain.errors import AgentGoneError, NotFoundError, ServiceError
+from service.problems import Problem
+from service.serving.agents import AgentCache, Stores
 from service.serving.metrics import ActionMetrics
-from service.serving.problems import AgentGoneError, RequestError, problem_answer
 from service.serving.request import ActionRequest, ClientDisconnectedError, decode_request, read_body
-from service.serving.selectors import Stores
 from service.serving.served import ServedAgent
 
 _PREFIX = "/v1/runs/"
@@ -100,8 +99,9 @@ class ActionRoute:
             body = await self._answer(scope, receive)
         except ClientDisconnectedError:
             return
-        except (RequestError, ServiceError) as error:
-            status, headers, body = problem_answer(error, scope)
+        except (Problem, ServiceError) as error:
+            problem = error if isinstance(error, Problem) else Problem.of(error)
+            status, (headers, body) = problem.status, problem.answer(scope)
             self._counters.count_refusal(status)
         else:
             status, headers = 200, [_JSON, (b"content-length", b"%d" % len(body))]
@@ -112,7 +112,7 @@ class ActionRoute:
     async def _answer(self, scope: Scope, receive: Receive) -> bytes:
         if scope["method"] != "POST":
             detail = f"{scope['method']} does not act; send POST with an observation."
-            raise RequestError(405, "method_not_allowed", detail, headers=[(b"allow", b"POST")])
+            raise Problem("method_not_allowed", detail, headers={"Allow": "POST"})
         message = await receive()
         body = message.get("body", b"")
         if (

@@ -14,8 +14,9 @@ from gymnasium import spaces
 
 from maze_core.errors import SpaceMismatchError
 from maze_core.types import ActorID, Array, Observation
-from service.serving.problems import RequestError
-from service.serving.request import malformed
+from service.json_values import malformed_json
+from service.problems import Problem
+from service.serving.request import invalid
 
 if TYPE_CHECKING:
     from maze_core.agent import Agent
@@ -44,7 +45,7 @@ class ObservationReader:
         self._shortcut = _BoxShortcut.of(space)
 
     def one(self, raw: msgspec.Raw) -> list[Row]:
-        """The observation as a batch of one row; raises :class:`RequestError` (422)."""
+        """The observation as a batch of one row; raises :class:`Problem` (422)."""
         if self._shortcut is not None:
             row = self._shortcut.one(raw)
             if row is not None:
@@ -55,12 +56,12 @@ class ObservationReader:
             raise _refusal([_mistake(error, "/observation")]) from error
 
     def many(self, raw: msgspec.Raw) -> list[Row]:
-        """The observations as rows; raises :class:`RequestError` (422) naming every one that does not fit."""
+        """The observations as rows; raises :class:`Problem` (422) naming every one that does not fit."""
         if self._shortcut is not None and (rows := self._shortcut.many(raw)) is not None:
             return rows
         values = _decode_json(raw, "/observations")
         if not isinstance(values, list) or not 0 < len(values) <= MAX_ROWS:
-            raise RequestError.at(
+            raise Problem.at(
                 "/observations", "invalid_value", f"Give a list of 1 to {MAX_ROWS} observations."
             )
         checked: list[Row] = []
@@ -145,16 +146,18 @@ class _BoxShortcut:
 def _decode_json(raw: msgspec.Raw, pointer: str) -> Any:
     try:
         return _decode_any(raw)
+    except msgspec.ValidationError as error:
+        raise invalid(error, pointer) from error
     except (ValueError, RecursionError) as error:
-        raise malformed(error, pointer) from error
+        raise malformed_json(error) from error
 
 
 def _mistake(error: SpaceMismatchError, pointer: str) -> dict[str, str]:
     return {"pointer": pointer + error.pointer, "code": "space_mismatch", "message": str(error)}
 
 
-def _refusal(mistakes: list[dict[str, str]]) -> RequestError:
+def _refusal(mistakes: list[dict[str, str]]) -> Problem:
     detail = mistakes[0]["message"]
     if len(mistakes) > 1:
         detail = f"{len(mistakes)} observations or more do not fit the space; see errors."
-    return RequestError(422, "invalid_request", detail, errors=mistakes)
+    return Problem("invalid_request", detail, errors=mistakes)

@@ -12,18 +12,16 @@ from typing import TYPE_CHECKING
 import msgspec
 import numpy as np
 
-from maze_core.errors import CheckpointError, NotServableError, SpaceMismatchError
+from maze_core.errors import NotServableError, SpaceMismatchError
 from maze_core.types import JSON, Action, ActorID
 from service.checkpoint_trust import CheckpointTrust
+from service.domain.errors import DamagedCheckpointError, NotServableAgentError
+from service.problems import Problem
 from service.serving.batching import Batcher, Call, Job
-from service.serving.child_process import ChildProcess
+from service.serving.child import blames_checkpoint
+from service.serving.child_process import ChildProcess, could_not_load
 from service.serving.metrics import ActionMetrics
 from service.serving.observations import ObservationReader
-from service.serving.problems import (
-    DamagedCheckpointError,
-    NotServableAgentError,
-    RequestError,
-)
 from service.serving.request import ActionRequest
 
 if TYPE_CHECKING:
@@ -85,7 +83,7 @@ class ServedAgent:
         Raises:
             NotServableAgentError: its wrappers have no pure form.
             DamagedCheckpointError: it is damaged, or does not act as it did when it was made.
-            AgentGoneError: its child died while loading.
+            AgentGoneError: its child died, or it could not be loaded by no fault of the checkpoint.
         """
         agent, n_weights = await asyncio.to_thread(_load, checkpoint_id, bundle, trust or CheckpointTrust())
         child = await start_child(bundle) if agent.needs_torch else None
@@ -100,7 +98,7 @@ class ServedAgent:
         """The request with its observations checked; ``future`` will get the actions.
 
         Raises:
-            RequestError: 422, an observation does not fit its space, or there is no such actor.
+            Problem: 422, an observation does not fit its space, or there is no such actor.
         """
         reader = self._default_reader if request.actor_id is None else self._reader(request.actor_id)
         if isinstance(request.observation, msgspec.Raw):
@@ -120,7 +118,7 @@ class ServedAgent:
         try:
             actor = self._agent.actor(ActorID(*actor_id))
         except SpaceMismatchError as error:
-            raise RequestError.at(error.pointer or "/actor_id", "unknown_actor", str(error)) from error
+            raise Problem.at(error.pointer or "/actor_id", "unknown_actor", str(error)) from error
         reader = self._readers.get(actor)
         if reader is None:
             reader = self._readers[actor] = ObservationReader(self._agent, actor)
@@ -150,7 +148,9 @@ def _load(checkpoint_id: str, bundle: bytes, trust: CheckpointTrust) -> "tuple[A
             agent = load_agent(checkpoint, check=True)
     except NotServableError as error:
         raise NotServableAgentError(str(error), checkpoint=checkpoint_id) from error
-    except CheckpointError as error:
+    except Exception as error:
+        if not blames_checkpoint(error):
+            raise could_not_load(f"checkpoint {checkpoint_id}: {type(error).__name__}: {error}") from error
         raise DamagedCheckpointError(
             f"Checkpoint {checkpoint_id}: {error} Ask for another one.", checkpoint=checkpoint_id
         ) from error

@@ -11,7 +11,6 @@ from pydantic import TypeAdapter
 
 from service.api.application import ROUTERS
 from service.api.examples import EXAMPLES
-from service.api.problem_catalogue import CATALOGUE
 from service.api.requests import ComposeRequest, EvaluateRequest, RolloutRequest, TrainRequest
 from service.domain.errors import (
     CapacityError,
@@ -21,6 +20,7 @@ from service.domain.errors import (
     StateConflictError,
     StoreUnavailableError,
 )
+from service.problems import CATALOGUE
 from service.serving.request import decode_request
 from tests.service.api.client import Client
 

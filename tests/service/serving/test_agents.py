@@ -5,18 +5,18 @@ from typing import Any
 
 import pytest
 
-from service.domain.errors import NotFoundError, StoreUnavailableError
-from service.domain.run import RunKind, RunState
-from service.serving.agents import FAILURE_REMEMBERED_S, AgentCache
-from service.serving.problems import (
+from service.domain.errors import (
     AgentGoneError,
     DamagedCheckpointError,
     NoCheckpointError,
     NoPolicyError,
+    NotFoundError,
     NotServableAgentError,
+    StoreUnavailableError,
 )
+from service.domain.run import RunKind, RunState
+from service.serving.agents import FAILURE_REMEMBERED_S, TTL_S, AgentCache
 from service.serving.request import decode_request
-from service.serving.selectors import TTL_S
 from tests.service.serving.checkpoints import make_checkpoint
 from tests.service.serving.memory_stores import MemoryStores
 

@@ -8,11 +8,11 @@ import pytest
 
 from maze_core.agent import load_agent
 from maze_core.types import Action, ActorID
-from service.domain.errors import CapacityError
+from service.domain.errors import AgentGoneError, CapacityError
+from service.problems import Problem
 from service.serving.batching import MAX_WAITING_ROWS, Batcher, Call, Job, action_rows
 from service.serving.metrics import ActionMetrics
 from service.serving.observations import ObservationReader
-from service.serving.problems import AgentGoneError, RequestError
 from tests.service.serving.asgi_client import Client
 from tests.service.serving.checkpoints import CARTPOLE, make_checkpoint, sample_batch
 
@@ -240,7 +240,7 @@ def test_a_job_whose_action_is_not_finite_is_refused_alone(acting: RecordingAgen
 
     good, bad = asyncio.run(scenario())
     assert good == [[0.0, 0.0, 0.0, 0.0]]
-    assert isinstance(bad, RequestError)
+    assert isinstance(bad, Problem)
     assert (bad.status, bad.code) == (422, "action_not_finite")
 
 

@@ -15,11 +15,11 @@ import pytest
 
 from maze_core.agent import load_agent
 from maze_core.types import ActorID
+from service.domain.errors import AgentGoneError, DamagedCheckpointError
+from service.problems import Problem
 from service.serving.agents import AgentCache
 from service.serving.batching import Call
-from service.serving.child import serve
-from service.serving.child_process import ChildProcess
-from service.serving.frames import (
+from service.serving.child import (
     HEADER,
     Act,
     Actions,
@@ -29,10 +29,11 @@ from service.serving.frames import (
     decode_reply,
     framed,
     pack_arrays,
+    serve,
 )
+from service.serving.child_process import ChildProcess
 from service.serving.hot_route import ActionRoute
 from service.serving.metrics import ActionMetrics
-from service.serving.problems import AgentGoneError, DamagedCheckpointError
 from service.serving.served import ServedAgent
 from tests.service.serving.asgi_client import Client
 from tests.service.serving.checkpoints import CARTPOLE, make_checkpoint, sample_batch
@@ -79,6 +80,47 @@ def test_a_bundle_that_does_not_act_as_recorded_is_refused_by_the_child() -> Non
         asyncio.run(ChildProcess.start(b"no bundle", WITHOUT_TORCH))
 
 
+LACKS = (
+    "MemoryError()",
+    "ImportError('libgomp.so.1: cannot open shared object file')",
+    "OSError(28, 'No space left on device')",
+    'RuntimeError("DefaultCPUAllocator: can\'t allocate memory: you tried to allocate 8 bytes")',
+)
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        *LACKS,
+        *(f"CheckpointError('it cannot be built here') from {lack}" for lack in LACKS),
+        "AssertionError()",
+    ],
+)
+def test_what_the_machine_lacks_is_not_blamed_on_the_checkpoint(fault: str) -> None:
+    code = (
+        "import socket, sys\nfrom maze_core.errors import CheckpointError\n"
+        f"from service.serving.child import serve\ndef load(bundle): raise {fault}\n"
+        "serve(socket.socket(fileno=int(sys.argv[1])), load)"
+    )
+    with pytest.raises(AgentGoneError) as refused:
+        asyncio.run(ChildProcess.start(b"", (sys.executable, "-c", code)))
+    problem = Problem.of(refused.value)
+    assert (problem.status, problem.code, problem.headers["Retry-After"]) == (503, "agent_gone", "5")
+    assert "libgomp" not in problem.detail
+
+
+def test_a_policy_that_does_not_fit_into_the_memory_of_the_api_is_not_damaged(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def load(*_: Any, **__: Any) -> Any:
+        raise MemoryError
+
+    monkeypatch.setattr("maze_core.agent.load_agent", load)
+    bundle = make_checkpoint().to_bytes()
+    with pytest.raises(AgentGoneError):
+        asyncio.run(ServedAgent.load("c", bundle, ActionMetrics()))
+
+
 def test_a_child_that_dies_while_loading_is_reported() -> None:
     with pytest.raises(AgentGoneError):
         asyncio.run(ChildProcess.start(b"", (sys.executable, "-c", "")))
@@ -116,7 +158,7 @@ def test_the_child_gets_no_secrets(monkeypatch: pytest.MonkeyPatch) -> None:
     command = (
         sys.executable,
         "-c",
-        "import os, sys\nfrom service.serving.frames import *\nimport socket\n"
+        "import os, sys\nfrom service.serving.child import *\nimport socket\n"
         "c = socket.socket(fileno=int(sys.argv[1]))\n"
         "c.sendall(framed(Failed(True, ' '.join([*os.environ, *os.environ.values()]))))",
     )

@@ -16,9 +16,9 @@ from hypothesis import strategies as st
 from maze_core.agent import Agent, load_agent
 from maze_core.errors import SpaceMismatchError
 from maze_core.types import ActorID
+from service.problems import Problem
 from service.serving.hot_route import ActionRoute
 from service.serving.observations import ObservationReader
-from service.serving.problems import RequestError
 from tests.service.serving.asgi_client import Client
 from tests.service.serving.checkpoints import make_checkpoint, sample_batch
 from tests.service.serving.memory_stores import MemoryStores
@@ -157,7 +157,7 @@ def test_the_shortcut_gives_the_rows_that_the_agent_would(name: str, values: lis
     try:
         expected = agent.check_observation(values, ActorID(0, 0))["observation"]
     except SpaceMismatchError:
-        with pytest.raises(RequestError):
+        with pytest.raises(Problem):
             reader.one(msgspec.Raw(json.dumps(values).encode()))
         return
     batch = reader.stack(reader.one(msgspec.Raw(json.dumps(values).encode())))["observation"]

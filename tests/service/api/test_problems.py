@@ -2,8 +2,8 @@
 
 import pytest
 
-from service.api.json_values import decode_json, find_unusable, pointer_to, sayable
-from service.api.pointers import locate
+from service.api.problems import locate
+from service.json_values import decode_json, find_unusable, pointer_to, sayable
 
 WRAPPER = "maze_core.RewardClippingWrapper"
 
