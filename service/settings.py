@@ -8,7 +8,7 @@ import json
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 MIB = 1_048_576
@@ -22,6 +22,14 @@ def _split(value: Any) -> Any:
     if text.startswith("["):
         return json.loads(text)
     return [part.strip() for part in text.split(",") if part.strip()]
+
+
+def _existing(names: list[str]) -> list[str]:
+    """Absolute, since a run's process works elsewhere."""
+    for name in names:
+        if not Path(name).expanduser().is_dir():
+            raise ValueError(f"{name!r} is not a directory (looked from {Path.cwd()})")
+    return [str(Path(name).expanduser().resolve()) for name in names]
 
 
 Names = Annotated[list[str], NoDecode, BeforeValidator(_split)]
@@ -72,8 +80,8 @@ class Settings(BaseSettings):
 
     env_modules: Names = []
     """Python modules that a worker imports so that they register their environments."""
-    config_dirs: Names = []
-    """Further directories of configuration modules, searched before the packaged ones."""
+    config_dirs: Annotated[Names, AfterValidator(_existing)] = []
+    """Further directories of configuration modules; they exist when the service starts."""
     extra_targets: Names = []
     """Further exact ``_target_`` names that HTTP clients may use."""
 

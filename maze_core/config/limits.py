@@ -1,4 +1,4 @@
-"""How much a client may ask for: sizes of a request, ceilings of settings, open arguments of environments."""
+"""How much a client may ask for: sizes of a request and ceilings of settings."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -28,21 +28,6 @@ CEILINGS: Mapping[str, float] = MappingProxyType(
     }
 )
 """Setting → largest value a client may give, wherever the setting stands."""
-
-ENV_KWARGS: Mapping[str, frozenset[str]] = MappingProxyType(
-    {
-        "CartPole-v0": frozenset({"sutton_barto_reward"}),
-        "CartPole-v1": frozenset({"sutton_barto_reward"}),
-        "MountainCar-v0": frozenset({"goal_velocity"}),
-        "MountainCarContinuous-v0": frozenset({"goal_velocity"}),
-        "Pendulum-v1": frozenset({"g"}),
-        "Blackjack-v1": frozenset({"natural", "sab"}),
-        "FrozenLake-v1": frozenset({"map_name", "is_slippery"}),
-        "CliffWalking-v1": frozenset({"is_slippery"}),
-        "Taxi-v3": frozenset({"is_rainy", "fickle_passenger"}),
-    }
-)
-"""Environment id → keyword arguments a client may give; none for any other."""
 
 
 @dataclass(frozen=True, kw_only=True)

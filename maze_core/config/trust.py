@@ -14,6 +14,7 @@ from typing import Any
 
 from maze_core.config.closed import closed_fields
 from maze_core.config.components import PUBLIC_TARGETS, canonical_target, target_name
+from maze_core.config.environments import OpenKwargs, extra_of, operator_kwargs
 from maze_core.config.index import (
     GROUPS,
     MODULE_NAME,
@@ -22,7 +23,7 @@ from maze_core.config.index import (
     config_module,
     module_index,
 )
-from maze_core.config.limits import ENV_KWARGS, Limits
+from maze_core.config.limits import Limits
 from maze_core.config.nodes import OPAQUE, TARGET, closest, is_node, join, shown
 from maze_core.config.normal_form import PARTS
 from maze_core.config.plain_values import MOST_PROBLEMS, check_plain
@@ -58,7 +59,9 @@ class TrustPolicy:
     """Canonical names of components, exact."""
     env_ids: frozenset[str] | None = None
     """Environment ids; None allows every registered one."""
-    env_kwargs: Mapping[str, frozenset[str]] = field(default_factory=lambda: ENV_KWARGS)
+    env_ids_are_complete: bool = True
+    """False while a worker has still to say which environments it has."""
+    env_kwargs: Mapping[str, frozenset[str]] = field(default_factory=lambda: OpenKwargs({}))
     """Environment id → keyword arguments that may be given."""
     limits: Limits = field(default_factory=Limits)
     """Sizes and ceilings."""
@@ -69,7 +72,7 @@ def default_policy(
 ) -> TrustPolicy:
     """The policy of a service: built-in components, those of the operator's modules, and ``extra``."""
     targets = frozenset(entry["target"] for entry in allowed_targets(extra, config_dirs))
-    return TrustPolicy(targets=targets, env_ids=env_ids)
+    return TrustPolicy(targets=targets, env_ids=env_ids, env_kwargs=OpenKwargs(operator_kwargs(config_dirs)))
 
 
 def allowed_targets(extra: Sequence[str] = (), config_dirs: Directories = ()) -> list[dict[str, str]]:
@@ -248,8 +251,9 @@ def _check_env(node: Mapping[str, Any], path: str, policy: TrustPolicy, found: P
             found.add(where, message, code="env_not_allowed")
         elif policy.env_ids is not None and name not in policy.env_ids:
             near = closest(name, policy.env_ids)
-            message = f"There is no environment {shown(name)}."
-            found.add(where, message, code="env_not_allowed", did_you_mean=near)
+            message = f"There is no environment {shown(name)} here: {_way_to(name)}"
+            code = "env_not_allowed" if policy.env_ids_are_complete else "env_not_published"
+            found.add(where, message, code=code, did_you_mean=near)
     if isinstance(kwargs, Mapping) and name is not None:
         allowed = policy.env_kwargs.get(str(name), frozenset())
         for key in kwargs:
@@ -257,6 +261,13 @@ def _check_env(node: Mapping[str, Any], path: str, policy: TrustPolicy, found: P
                 message = f"{shown(name)} does not take {shown(key)} here."
                 where = join(path, f"kwargs.{key}")
                 found.add(where, message, code="env_kwarg_not_allowed", allowed=tuple(sorted(allowed)))
+
+
+def _way_to(env_id: str) -> str:
+    extra = extra_of(env_id)
+    if extra is None:
+        return "GET /v1/environments lists those that workers offer."
+    return f"no worker has the extra {extra.name!r}, which its operator installs with {extra.install}."
 
 
 def _check_ceiling(key: str, value: Any, path: str, limits: Limits, found: ProblemList) -> None:

@@ -10,6 +10,7 @@ import gymnasium
 import numpy as np
 from gymnasium.envs.registration import EnvSpec, find_highest_version, get_env_id, parse_env_id
 
+from maze_core.config.environments import extra_of, register_extra_of
 from maze_core.envs.contract import first_observation, five_values
 from maze_core.envs.core_env import StructuredEnv
 from maze_core.envs.gym_spaces import action_layout, observation_layout
@@ -34,6 +35,7 @@ def find_spec(name: str) -> EnvSpec:
         EnvError: no such environment; the message suggests the closest id.
     """
     module, _, env_id = name.rpartition(":")
+    register_extra_of(env_id)
     try:
         if module:
             importlib.import_module(module)
@@ -42,7 +44,7 @@ def find_spec(name: str) -> EnvSpec:
             env_id = get_env_id(namespace, base, find_highest_version(namespace, base))
         return gymnasium.spec(env_id)
     except (gymnasium.error.Error, ImportError) as error:
-        raise EnvError(f"There is no environment {name!r}: {error}") from error
+        raise EnvError(f"There is no environment {name!r}: {error}{_install_hint(env_id)}") from error
 
 
 def make_gym(
@@ -61,7 +63,14 @@ def make_gym(
     except MemoryError:
         raise
     except Exception as error:  # whatever its constructor raises
-        raise EnvError(f"{name} could not be made: {reason_of(error)}") from error
+        is_missing = isinstance(error, ImportError | gymnasium.error.DependencyNotInstalled)
+        hint = _install_hint(spec.id) if is_missing else ""
+        raise EnvError(f"{name} could not be made: {reason_of(error)}{hint}") from error
+
+
+def _install_hint(env_id: str) -> str:
+    extra = extra_of(env_id)
+    return "" if extra is None else f" It comes with the extra {extra.name!r}: {extra.install}"
 
 
 class GymEnv(StructuredEnv):

@@ -7,7 +7,7 @@ from typing import Any
 from fastapi import FastAPI
 from fastapi.routing import APIRoute
 
-from service.api import config, discovery, events, health, run_records, runs, submit, telemetry
+from service.api import config, discovery, environments, events, health, run_records, runs, submit, telemetry
 from service.api.openapi import openapi_document
 from service.api.problems import install_problem_handlers
 
@@ -17,6 +17,7 @@ ROUTERS = (
     events.router,
     run_records.router,
     config.router,
+    environments.router,
     health.router,
     telemetry.router,
     discovery.router,

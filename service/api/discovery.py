@@ -30,6 +30,7 @@ _LINKS = {
     "config_groups": "/v1/config/groups",
     "config_targets": "/v1/config/targets",
     "config_compose": "/v1/config/compose",
+    "environments": "/v1/environments",
     "health": "/health/ready",
     "metrics": "/metrics",
     "problems": "/problems",

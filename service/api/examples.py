@@ -144,6 +144,30 @@ _ACTION_REQUESTS = {
 _COMPOSE_REQUESTS = {
     "cartpole": {"mode": "train", "algorithm": "ppo", "overrides": {"env.name": "CartPole-v1"}}
 }
+_ENVIRONMENT = {
+    "id": "CartPole-v1",
+    "source": "gymnasium",
+    "is_available": True,
+    "is_trainable": True,
+    "reason": None,
+    "install": None,
+    "links": {"self": "/v1/environments/CartPole-v1"},
+}
+_SPACES = {
+    "workers": ["host-4711-0a1b2c3d"],
+    "max_episode_steps": 500,
+    "reward_threshold": 475.0,
+    "kwargs": {"sutton_barto_reward": False},
+    "open_kwargs": ["sutton_barto_reward"],
+    "observation_space": {
+        "type": "Box",
+        "dtype": "float32",
+        "shape": [4],
+        "low": [-4.8, None, -0.42, None],
+        "high": [4.8, None, 0.42, None],
+    },
+    "action_space": {"type": "Discrete", "dtype": "int64", "n": 2, "start": 0},
+}
 _HEALTH = {"status": "ok", "checks": {"database": {"status": "ok"}, "workers": {"status": "ok", "alive": 1}}}
 _STREAM = (
     f'retry: 2000\n\nevent: metrics\ndata: {{"seq":41,"at":"{_AT}","type":"metrics","data":{{}}}}\nid: 41\n\n'
@@ -191,6 +215,8 @@ EXAMPLES: dict[str, dict[str, Any]] = {
     "get_module": _json(_MODULE | {"config": {"n_epochs": 30}, "yaml": "n_epochs: 30\n"}),
     "list_targets": _json(_page({"target": "maze_core.GymEnvConfig", "source": "built in"})),
     "compose_config": _json({"config": _CONFIG, "config_sha256": _SHA256, "seed": 1}, _COMPOSE_REQUESTS),
+    "list_environments": _json(_page(_ENVIRONMENT)),
+    "get_environment": _json(_ENVIRONMENT | _SPACES),
     "live": _json({"status": "ok", "checks": {}}),
     "ready": _json(_HEALTH),
     "get_prometheus_metrics": {"requests": {}, "responses": {"text/plain": _PROMETHEUS}},

@@ -6,6 +6,7 @@ from typing import Any
 from fastapi import APIRouter
 
 from service.api.dependencies import Services, ServicesDep
+from service.api.environments import PENDING, PUBLISHED, states
 from service.api.models import HealthOut
 from service.domain.errors import ServiceError
 from service.problems import Problem
@@ -26,6 +27,7 @@ def ready(services: ServicesDep) -> HealthOut:
         "database": _check(services.runs.change_marker),
         "migrations": _check(services.check_schema),
         "workers": _workers(services),
+        "environments": _environments(services),
     }
     if failed := [name for name, check in checks.items() if check["status"] == "failed"]:
         detail = f"Not ready: {', '.join(failed)} failed."
@@ -49,3 +51,16 @@ def _workers(services: Services) -> dict[str, Any]:
     if alive:
         return {"status": "ok", "alive": alive}
     return {"status": "warning", "alive": 0, "detail": "No worker is alive: runs wait until one is started."}
+
+
+def _environments(services: Services) -> dict[str, Any]:
+    """Failed where no worker could say which environments it has; one that has yet to say is awaited."""
+    try:
+        known = states(services)
+    except ServiceError as error:
+        return {"status": "failed", "code": error.code}
+    if PUBLISHED in known or not known:
+        return {"status": "ok"}
+    if PENDING in known:
+        return {"status": "ok", "detail": "A worker has yet to say which environments it has."}
+    return {"status": "failed", "code": "environments_not_published", "detail": known[0].splitlines()[-1]}

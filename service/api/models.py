@@ -313,7 +313,7 @@ class HealthOut(Out):
 
     status: str
     checks: dict[str, dict[str, Any]] = Field(default_factory=dict)
-    """``database``, ``migrations`` and ``workers``; a missing worker is a warning, not a failure."""
+    """``database``, ``migrations``, ``workers`` and ``environments``; a missing worker is a warning, not a failure."""
 
 
 class DiscoveryOut(Out):

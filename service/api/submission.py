@@ -14,7 +14,7 @@ from maze_core.config import RunConfig, compose_run, config_groups, config_modul
 from maze_core.config.components import canonical_target, target_name
 from maze_core.config.index import PRESET_GROUPS
 from maze_core.config.trust import check_arguments, check_tree
-from maze_core.errors import MazeError
+from maze_core.errors import InvalidSpecificationError, MazeError
 from maze_core.models.config import TorchPolicyConfig
 from maze_core.runners.config import rollout_tree
 from maze_core.seeding import draw_seed
@@ -90,9 +90,16 @@ def compose(services: Services, mode: Mode, arguments: Mapping[str, Any]) -> Run
 
     Raises:
         InvalidSpecificationError: with every problem found.
+        RequestProblem: 503 where the environment may be one that a worker has not published yet.
     """
     policy = trust_policy(services)
-    check_arguments(dict(arguments), policy)
+    try:
+        check_arguments(dict(arguments), policy)
+    except InvalidSpecificationError as error:
+        if any(problem.code == "env_not_published" for problem in error.problems):
+            message = "A worker has yet to say which environments it has; try again in a moment."
+            raise RequestProblem(503, "not_ready", message, headers={"Retry-After": "2"}) from error
+        raise
     directories = services.settings.config_dirs
     if "seed" not in arguments and not _sets_seeds(arguments, directories):
         arguments = {**arguments, "seed": draw_seed()}

@@ -196,13 +196,19 @@ class EpisodeStore(Protocol):
 
 
 class RegistryStore(Protocol):
-    """What workers publish and operators grant: environment ids and access tokens."""
+    """What workers publish and operators grant: environments and access tokens."""
 
-    def publish_envs(self, env_ids: Iterable[str]) -> None:
-        """Add environment ids that a worker can build; ids not published for a day are forgotten."""
+    def publish_environments(self, worker: str, rows: Iterable[Mapping[str, Any]]) -> None:
+        """Add or renew environments that a worker knows; those not published for a day are forgotten.
+
+        Each row has an ``id`` and says by ``is_available`` whether the worker can build it.
+        """
 
     def env_ids(self) -> frozenset[str]:
-        """All published ids."""
+        """Ids of the environments that some worker can build."""
+
+    def environments(self) -> Sequence[Mapping[str, Any]]:
+        """Published environments by id; ``workers`` names those that can build it."""
 
     def beat_worker(self, worker: str, info: Mapping[str, Any]) -> None:
         """A worker says it is alive."""

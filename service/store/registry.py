@@ -1,4 +1,4 @@
-"""The registry over SQLAlchemy: environment ids and signs of life of workers, and access tokens."""
+"""The registry over SQLAlchemy: environments and signs of life of workers, and access tokens."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -8,7 +8,7 @@ from sqlalchemy import delete, func, insert, select, update
 from service.domain.errors import NotFoundError
 from service.store.engine import Database
 from service.store.run_log import upsert
-from service.store.tables import access_token, env_id, worker
+from service.store.tables import access_token, environment, worker
 from service.store.types import after_now, now, seconds_since
 
 DAY_S = 86_400.0
@@ -20,20 +20,44 @@ class SqlRegistryStore:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def publish_envs(self, env_ids: Iterable[str]) -> None:
-        """Add or renew environment ids; forget those of yesterday."""
-        rows = [{"id": id_} for id_ in sorted(set(env_ids))]  # sorted: two workers never deadlock
+    def publish_environments(self, worker: str, rows: Iterable[Mapping[str, Any]]) -> None:
+        """Add or renew what a worker knows; forget what nobody published for a day."""
+        table = environment.c
+        values = [
+            {
+                "id": str(row["id"]),
+                "worker": worker,
+                "is_available": bool(row["is_available"]),
+                "info": dict(row),
+            }
+            for row in sorted(rows, key=lambda row: str(row["id"]))  # sorted: two workers never deadlock
+        ]
         with self._database.writing() as connection:
-            if rows:
-                statement = upsert(connection)(env_id).values(published_at=now())
-                renewed = {"published_at": statement.excluded.published_at}
-                connection.execute(statement.on_conflict_do_update(index_elements=["id"], set_=renewed), rows)
-            connection.execute(delete(env_id).where(env_id.c.published_at < after_now(-DAY_S)))
+            if values:
+                statement = upsert(connection)(environment).values(published_at=now())
+                renewed = {
+                    name: statement.excluded[name] for name in ("is_available", "info", "published_at")
+                }
+                statement = statement.on_conflict_do_update(index_elements=["id", "worker"], set_=renewed)
+                connection.execute(statement, values)
+            connection.execute(delete(environment).where(table.published_at < after_now(-DAY_S)))
 
     def env_ids(self) -> frozenset[str]:
-        """All published ids."""
+        """Ids that some worker can build."""
+        query = select(environment.c.id).where(environment.c.is_available).distinct()
         with self._database.reading() as connection:
-            return frozenset(connection.execute(select(env_id.c.id)).scalars())
+            return frozenset(connection.execute(query).scalars())
+
+    def environments(self) -> Sequence[Mapping[str, Any]]:
+        """What is known of each environment, from the worker that can build it and spoke last."""
+        table = environment.c
+        query = select(environment).order_by(table.id, table.is_available, table.published_at, table.worker)
+        found: dict[str, dict[str, Any]] = {}
+        with self._database.reading() as connection:
+            for row in connection.execute(query):
+                offered = [row.worker] if row.is_available else []
+                found[row.id] = {**row.info, "workers": [*found.get(row.id, {}).get("workers", ()), *offered]}
+        return list(found.values())
 
     def beat_worker(self, name: str, info: Mapping[str, Any]) -> None:
         """A worker says it is alive; workers silent for a day are forgotten."""

@@ -194,10 +194,13 @@ worker = Table(
     Column("last_seen_at", UtcDateTime, nullable=False),
 )
 
-env_id = Table(
-    "env_id",
+environment = Table(
+    "environment",
     metadata,
     Column("id", CleanText, primary_key=True),
+    Column("worker", CleanText, primary_key=True),
+    Column("is_available", Boolean, nullable=False),
+    Column("info", JsonText, nullable=False),
     Column("published_at", UtcDateTime, nullable=False),
 )
 

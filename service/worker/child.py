@@ -39,6 +39,8 @@ class Rules:
     job: str = "service.worker.jobs:execute"
     """``module:function`` that runs a Start frame."""
     env_modules: tuple[str, ...] = ()
+    env_path: str | None = None
+    """Directory that ``env_modules`` are also looked for in: where the worker was started."""
     config_dirs: tuple[str, ...] = ()
     extra_targets: tuple[str, ...] = ()
     memory_bytes: int | None = None

@@ -5,10 +5,12 @@ database it came from is not the place where trust begins.
 """
 
 import importlib
+import os
 import sys
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+import warnings
+from typing import TYPE_CHECKING
 
+from maze_core.config.environments import register_extras
 from maze_core.errors import InvalidSpecificationError
 from service.checkpoint_trust import CheckpointTrust, trust_policy
 from service.domain.run import RunKind
@@ -22,6 +24,9 @@ if TYPE_CHECKING:
     from maze_core.evaluation.rollout_report import RolloutReport
     from maze_core.trainers.fit import TrainReport
 
+PATIENCE = 10
+"""Niceness of looking at spaces: runs come first."""
+
 
 def execute(start: frames.Start, channel: Channel, stop: StopWish, rules: Rules) -> frames.Result:
     """Run to the end, or to the wish to stop."""
@@ -30,7 +35,7 @@ def execute(start: frames.Start, channel: Channel, stop: StopWish, rules: Rules)
 
     reporter = PipeReporter(channel)
     reporter.phase("starting")
-    for problem in import_env_modules(rules.env_modules):
+    for problem in import_env_modules(rules):
         reporter.log("warning", problem)
     check_tree(start.tree, trust_policy(rules.extra_targets, rules.config_dirs))
     report: TrainReport | RolloutReport
@@ -43,41 +48,34 @@ def execute(start: frames.Start, channel: Channel, stop: StopWish, rules: Rules)
 
 
 def list_environments(start: frames.Start, channel: Channel, stop: StopWish, rules: Rules) -> frames.Result:
-    """Ids of the environments that can be built here."""
+    """The environments that can be built here; with ``spaces_of`` in the tree, the spaces of those instead."""
+    from maze_core.envs.catalogue import environments, spaces_of
+
     reporter = PipeReporter(channel)
-    for problem in import_env_modules(rules.env_modules):
+    for problem in import_env_modules(rules):
         reporter.log("warning", problem)
-    return frames.Result(stop_reason="completed", result={"env_ids": sorted(environment_ids())})
+    wanted = start.tree.get("spaces_of")
+    if wanted is None:
+        return frames.Result(stop_reason="completed", result={"environments": environments()})
+    os.nice(PATIENCE)
+    register_extras()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        spaces = {env_id: spaces_of(env_id) for env_id in wanted}
+    return frames.Result(stop_reason="completed", result={"spaces": spaces})
 
 
-def import_env_modules(names: Sequence[str]) -> list[str]:
+def import_env_modules(rules: Rules) -> list[str]:
     """Import the operator's modules, which register environments; a sentence for each that cannot be."""
     problems = []
-    for name in names:
+    if rules.env_path is not None and rules.env_path not in sys.path:
+        sys.path.append(rules.env_path)
+    for name in rules.env_modules:
         try:
             importlib.import_module(name)
         except Exception as error:
             problems.append(f"MAZE_ENV_MODULES: {name} cannot be imported: {type(error).__name__}: {error}")
     return problems
-
-
-def environment_ids() -> set[str]:
-    """Ids in the registries of this process, of environments whose code and dependencies are there."""
-    import gymnasium
-
-    ids = {env_id for env_id, spec in gymnasium.registry.items() if _can_be_made(spec.entry_point)}
-    legacy = sys.modules.get("gym")  # imported by an operator's module that registers there
-    return ids if legacy is None else ids | {str(env_id) for env_id in legacy.envs.registration.registry}
-
-
-def _can_be_made(entry_point: Any) -> bool:
-    from gymnasium.envs.registration import load_env_creator
-
-    try:
-        creator = load_env_creator(entry_point) if isinstance(entry_point, str) else entry_point
-    except Exception:  # whatever importing an environment may raise, most often a missing dependency
-        return False
-    return callable(creator) and not getattr(creator, "__name__", "").startswith("_raise_")
 
 
 def _train(start: frames.Start, config: "RunConfig", reporter: PipeReporter, stop: StopWish) -> "TrainReport":

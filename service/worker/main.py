@@ -33,6 +33,7 @@ def serve_worker(
     rules = Rules(
         job=job,
         env_modules=tuple(settings.env_modules),
+        env_path=os.getcwd(),
         config_dirs=tuple(settings.config_dirs),
         extra_targets=tuple(settings.extra_targets),
         memory_bytes=settings.child_memory_bytes,

@@ -13,7 +13,7 @@ from service.domain.errors import ServiceError, StaleLeaseError, StoreUnavailabl
 from service.domain.run import RunKind
 from service.settings import Settings
 from service.worker.attempt import Attempt, Graces, WorkerStores
-from service.worker.environments import publish_environments
+from service.worker.environments import EnvironmentPublisher
 from service.worker.launcher import ChildLauncher
 from service.worker.lease_guard import LeaseGuard
 from service.worker.settlement import StopReason
@@ -29,7 +29,7 @@ CLAIM_S = 1.0
 SECOND_SIGNAL_S = 1.0
 """A second signal this soon after the first is the same one: it came to the group and to the process."""
 PUBLISH_S = 3600.0
-"""Environment ids that nobody publishes for a day are forgotten."""
+"""Environments that nobody publishes for a day are forgotten."""
 JOIN_S = 2.0
 LAST_WRITES_S = 5.0
 """Time to write how runs ended after their children were killed."""
@@ -69,6 +69,7 @@ class Worker:
         self._lock = threading.Lock()
         self._changed = threading.Event()  # a slot became free: do not wait for the next poll
         self._ended = threading.Event()
+        self._environments = EnvironmentPublisher(self.name, launcher, stores.registry, self._ended.is_set)
         self._stopping_at: float | None = None
         self._at_once = False
 
@@ -92,7 +93,7 @@ class Worker:
                 ("heartbeat", self._settings.heartbeat_s, self._beat),
                 ("guard", GUARD_S, self._check),
                 ("reaper", min(REAP_S, self._settings.lease_s / 4), self._reap),
-                ("publisher", PUBLISH_S, self._publish_environments),
+                ("publisher", PUBLISH_S, self._environments.publish),
             )
         ]
         for thread in threads:
@@ -200,6 +201,7 @@ class Worker:
                 "slots": self._settings.workers,
                 "runs": [attempt.run.id for attempt in self._current()],
                 "stopping": self._stopping_at is not None,
+                "environments": self._environments.state,
                 "version": version("maze-service"),
             },
         )
@@ -211,9 +213,6 @@ class Worker:
     def _reap(self) -> None:
         for run in self._stores.runs.reap(max_attempts=self._settings.max_attempts):
             logger.warning("run %s: its worker fell silent; now %s (%s)", run.id, run.state, run.reason)
-
-    def _publish_environments(self) -> None:
-        publish_environments(self._launcher, self._stores.registry, self._ended.is_set)
 
     def _every(self, period_s: float, action: Callable[[], None]) -> None:
         """Do something at once and then again and again; an error is logged and tried again."""

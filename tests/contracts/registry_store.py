@@ -1,31 +1,46 @@
 """What every registry must do: subclass the suite and give a ``stores`` fixture."""
 
+from typing import Any
+
 import pytest
 from sqlalchemy import update
 
 from service.domain.errors import NotFoundError
 from service.store import Stores
-from service.store.tables import env_id, worker
+from service.store.tables import environment, worker
 from service.store.types import after_now
 
 OLD_S = -100_000.0
 
 
+def built(env_id: str, **facts: Any) -> dict[str, Any]:
+    return {"id": env_id, "is_available": True, **facts}
+
+
+def missing(env_id: str) -> dict[str, Any]:
+    return {"id": env_id, "is_available": False}
+
+
 class RegistryStoreContract:
-    """Environment ids, workers and tokens."""
+    """Environments, workers and tokens."""
 
-    def test_environment_ids_of_all_workers_are_one_set(self, stores: Stores) -> None:
-        assert stores.registry.env_ids() == frozenset()
-        stores.registry.publish_envs(["CartPole-v1", "Pendulum-v1", "CartPole-v1"])
-        stores.registry.publish_envs(["Acrobot-v1", "CartPole-v1"])
-        stores.registry.publish_envs([])
-        assert stores.registry.env_ids() == {"CartPole-v1", "Pendulum-v1", "Acrobot-v1"}
+    def test_environments_of_all_workers_are_one_list(self, stores: Stores) -> None:
+        assert stores.registry.environments() == []
+        stores.registry.publish_environments("w1", [built("Pendulum-v1"), built("CartPole-v1", n=1)])
+        stores.registry.publish_environments("w2", [missing("Pendulum-v1"), built("CartPole-v1", n=2)])
+        stores.registry.publish_environments("w2", [missing("Ant-v5")])
+        found = {row["id"]: row for row in stores.registry.environments()}
+        assert [*found] == ["Ant-v5", "CartPole-v1", "Pendulum-v1"]
+        assert found["CartPole-v1"] == built("CartPole-v1", n=2) | {"workers": ["w1", "w2"]}
+        assert found["Pendulum-v1"] == built("Pendulum-v1") | {"workers": ["w1"]}
+        assert found["Ant-v5"]["workers"] == []
+        assert stores.registry.env_ids() == {"CartPole-v1", "Pendulum-v1"}
 
-    def test_environment_ids_that_nobody_published_for_a_day_are_forgotten(self, stores: Stores) -> None:
-        stores.registry.publish_envs(["Old-v0", "Renewed-v0"])
+    def test_environments_that_nobody_published_for_a_day_are_forgotten(self, stores: Stores) -> None:
+        stores.registry.publish_environments("w1", [built("Old-v0"), built("Renewed-v0")])
         with stores.database.writing() as connection:
-            connection.execute(update(env_id).values(published_at=after_now(OLD_S)))
-        stores.registry.publish_envs(["Renewed-v0"])
+            connection.execute(update(environment).values(published_at=after_now(OLD_S)))
+        stores.registry.publish_environments("w1", [built("Renewed-v0")])
         assert stores.registry.env_ids() == {"Renewed-v0"}
 
     def test_live_workers_are_those_heard_of_within_the_time(self, stores: Stores) -> None:

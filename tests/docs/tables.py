@@ -20,13 +20,19 @@ from contextlib import AbstractAsyncContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
+import gymnasium
 from fastapi import FastAPI
 from pydantic import TypeAdapter
 
 import service.cli
+<<<<<<< HEAD
 from maze_core.config.components import ALIASES, PLACES
+=======
+from maze_core.config.aliases import ALIASES, PUBLIC_TARGETS
+from maze_core.config.environments import extra_of, open_kwargs
+>>>>>>> c2cce8f (List the environments that workers offer: spaces, arguments, limits, and the extra that is missing; operators' files open arguments)
 from maze_core.config.index import config_groups, config_module
-from maze_core.config.limits import ENV_KWARGS, Limits
+from maze_core.config.limits import Limits
 from maze_core.trainers.a2c_config import A2CAlgorithmConfig
 from maze_core.trainers.ppo_config import PPOAlgorithmConfig
 from service.api.application import build_api
@@ -73,7 +79,9 @@ def ceilings() -> str:
 
 def env_kwargs() -> str:
     """The keyword arguments of environments that HTTP clients may give."""
-    rows = [[f"`{name}`", ", ".join(f"`{key}`" for key in sorted(keys))] for name, keys in ENV_KWARGS.items()]
+    ids = [env_id for env_id in gymnasium.registry if extra_of(env_id) is None]
+    rows = [[f"`{env_id}`", ", ".join(f"`{key}`" for key in sorted(open_kwargs(env_id)))] for env_id in ids]
+    rows = [row for row in rows if row[1]]
     return markdown(["environment", "`env.kwargs`"], rows)
 
 

@@ -2,13 +2,17 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Coroutine
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Coroutine, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 import httpx
 from starlette.types import ASGIApp, Message, Scope
+
+from service.main import create_app
+from service.settings import Settings
+from service.store import Stores
 
 T = TypeVar("T")
 
@@ -62,6 +66,17 @@ class Client:
 
     def run(self, work: Coroutine[Any, Any, T]) -> T:
         return self.runner.run(work)
+
+
+@contextmanager
+def running(settings: Settings, stores: Stores) -> Iterator[Client]:
+    """A client of the application with its lifespan running."""
+    with asyncio.Runner() as runner:
+        app = create_app(settings, stores)
+        stack = AsyncExitStack()
+        runner.run(stack.enter_async_context(lifespan(app)))
+        yield Client(app, runner)
+        runner.run(stack.aclose())
 
 
 @dataclass

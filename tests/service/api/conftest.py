@@ -1,15 +1,12 @@
 """The application on a temporary, migrated SQLite file, with its lifespan running."""
 
-import asyncio
 from collections.abc import Iterator
-from contextlib import AsyncExitStack
 
 import pytest
 
-from service.main import create_app
 from service.settings import Settings
 from service.store import Stores
-from tests.service.api.client import Client, lifespan
+from tests.service.api.client import Client, running
 
 
 @pytest.fixture
@@ -24,9 +21,5 @@ def settings(sqlite_url: str) -> Settings:
 
 @pytest.fixture
 def client(settings: Settings, stores: Stores) -> Iterator[Client]:
-    with asyncio.Runner() as runner:
-        app = create_app(settings, stores)
-        stack = AsyncExitStack()
-        runner.run(stack.enter_async_context(lifespan(app)))
-        yield Client(app, runner)
-        runner.run(stack.aclose())
+    with running(settings, stores) as client:
+        yield client

@@ -62,6 +62,7 @@ def test_every_route_of_the_contract_is_there(document: dict[str, Any]) -> None:
         "POST /v1/runs/{run_id}/compute_action",
         *("GET /v1/config/groups", "GET /v1/config/groups/{group}", "GET /v1/config/groups/{group}/{module}"),
         *("GET /v1/config/targets", "POST /v1/config/compose"),
+        *("GET /v1/environments", "GET /v1/environments/{env_id}"),
         *("GET /health/live", "GET /health/ready", "GET /metrics", "GET /"),
         *("GET /problems", "GET /problems/{slug}"),
     }

@@ -12,8 +12,8 @@ from maze_core.config import compose_run
 from service.domain.run import RunKind, RunState
 from service.settings import Settings
 from service.store import Stores
-from tests.service.api.client import Client
-from tests.service.api.submissions import TRAIN, errors
+from tests.service.api.client import Client, running
+from tests.service.api.submissions import TRAIN, errors, publish
 
 
 class TestTrain:
@@ -89,7 +89,7 @@ class TestMistakes:
     def test_an_unknown_environment_is_answered_with_the_closest_one(
         self, client: Client, stores: Stores
     ) -> None:
-        stores.registry.publish_envs(["CartPole-v1", "MyOwn-v0"])
+        publish(stores, "CartPole-v1", "MyOwn-v0")
         answer = client.post("/v1/train", {"overrides": {"env.name": "CartPol-v1"}})
         (mistake,) = answer.json()["errors"]
         assert mistake["pointer"] == "/overrides/env.name"
@@ -97,13 +97,46 @@ class TestMistakes:
         assert mistake["did_you_mean"] == "CartPole-v1"
 
     def test_only_published_environments_exist(self, client: Client, stores: Stores) -> None:
-        stores.registry.publish_envs(["MyOwn-v0"])
+        publish(stores, "MyOwn-v0")
         assert client.post("/v1/train", {"overrides": {"env.name": "CartPole-v1"}}).status_code == 422
         assert client.post("/v1/train", {"overrides": {"env.name": "MyOwn-v0"}}).status_code == 202
 
     def test_before_a_worker_has_published_those_of_gymnasium_exist(self, client: Client) -> None:
         assert client.post("/v1/train", {"overrides": {"env.name": "Acrobot-v1"}}).status_code == 202
-        assert client.post("/v1/train", {"overrides": {"env.name": "NoSuch-v1"}}).status_code == 422
+        awaited = client.post("/v1/train", {"overrides": {"env.name": "MyOwn-v0"}})
+        assert (awaited.status_code, awaited.json()["code"]) == (503, "not_ready")
+        assert awaited.headers["retry-after"] == "2"
+
+    def test_an_environment_is_awaited_while_a_worker_has_yet_to_publish_its_own(
+        self, client: Client, stores: Stores
+    ) -> None:
+        publish(stores, "CartPole-v1")
+        stores.registry.beat_worker("w2", {"environments": "pending"})
+        assert client.post("/v1/train", {"overrides": {"env.name": "MyOwn-v0"}}).status_code == 503
+        stores.registry.beat_worker("w2", {"environments": "published"})
+        answer = client.post("/v1/train", {"overrides": {"env.name": "MyOwn-v0"}})
+        assert "GET /v1/environments lists those that workers offer" in answer.json()["detail"]
+
+    def test_a_missing_extra_is_named_with_its_command(self, client: Client, stores: Stores) -> None:
+        publish(stores, "CartPole-v1")
+        answer = client.post("/v1/train", {"overrides": {"env.name": "ALE/Pong-v5"}})
+        assert "pip install 'maze-service[atari]'" in answer.json()["detail"]
+
+    def test_arguments_that_the_operators_files_name_may_be_given(
+        self, sqlite_url: str, stores: Stores, tmp_path: Path
+    ) -> None:
+        (tmp_path / "env").mkdir()
+        module = "_target_: maze_core.envs.config.GymEnvConfig\nname: MyOwn-v0\nkwargs: {size: 5}\n"
+        (tmp_path / "env" / "own.yaml").write_text(module)
+        publish(stores, "MyOwn-v0")
+        settings = Settings(database_url=sqlite_url, auth=False, config_dirs=[str(tmp_path)])
+        with running(settings, stores) as client:
+            assert client.post("/v1/train", {"env": "own"}).status_code == 202
+            given = client.post("/v1/train", {"env": "own", "overrides": {"env.kwargs.size": 9}})
+            assert given.status_code == 202
+            assert stores.runs.get(given.json()["id"]).config["env"]["kwargs"] == {"size": 9}
+            refused = client.post("/v1/train", {"env": "own", "overrides": {"env.kwargs.colour": 1}})
+            assert refused.json()["errors"][0]["allowed"] == ["size"]
 
     def test_an_unknown_module_is_answered_with_the_modules_there_are(self, client: Client) -> None:
         (mistake,) = client.post("/v1/train", {"algorithm": "pp0"}).json()["errors"]

@@ -79,7 +79,7 @@ def test_a_reading_transaction_cannot_write(stores_database: Database) -> None:
 
 
 def test_a_failed_transaction_leaves_nothing(stores_database: Database) -> None:
-    insert = text("INSERT INTO env_id (id, published_at) VALUES ('X-v0', '2026-01-01 00:00:00')")
+    insert = text("INSERT INTO worker (id, info, last_seen_at) VALUES ('w', '{}', '2026-01-01 00:00:00')")
 
     def fail_half_way() -> None:
         with stores_database.writing() as connection:
@@ -89,7 +89,7 @@ def test_a_failed_transaction_leaves_nothing(stores_database: Database) -> None:
     with pytest.raises(RuntimeError, match="half way"):
         fail_half_way()
     with stores_database.reading() as connection:
-        assert connection.execute(text("SELECT count(*) FROM env_id")).scalar_one() == 0
+        assert connection.execute(text("SELECT count(*) FROM worker")).scalar_one() == 0
 
 
 def test_a_database_locked_for_too_long_is_unavailable(
@@ -133,7 +133,8 @@ from service import db_cli
 from service.store import open_stores
 db_cli.upgrade({sqlite_url!r})
 stores = open_stores({sqlite_url!r})
-stores.runs.counts(), stores.runs.change_marker(), stores.registry.publish_envs(["A-v0"])
+stores.runs.counts(), stores.runs.change_marker()
+stores.registry.publish_environments("w", [])
 stores.close()
 assert "pysqlite3" in sys.modules
 assert "sqlite3" not in sys.modules and "_sqlite3" not in sys.modules

@@ -1,0 +1,179 @@
+"""What is known of environments by their id alone: the package each comes with, and arguments open to clients.
+
+Gymnasium registers ids whose packages are extras of this distribution, and some packages register theirs only
+when they are imported. Nothing here imports an environment before its id is asked for.
+"""
+
+import contextlib
+import importlib
+import inspect
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path, PurePath
+from typing import Any, Final
+
+from maze_core.config.index import PRESET_GROUPS, Directories, conf_root, module_index, module_of
+
+DISTRIBUTION: Final = "maze-service"
+_BUILT_IN: Final = "gymnasium.envs."
+_PLAIN: Final = (bool, int, float, str, list, tuple, type(None))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Extra:
+    """An extra of this distribution that brings environments."""
+
+    name: str
+    entry_point: str
+    """How the entry points of its environments begin."""
+    prefixes: tuple[str, ...] = ()
+    """How its ids begin, where only its own package registers them."""
+    module: str | None = None
+    """The package that registers them when it is imported."""
+    open_kwargs: tuple[str, ...] = ()
+    """Arguments open to clients, where they cannot be read off a constructor of gymnasium's own."""
+
+    @property
+    def install(self) -> str:
+        """The command that installs it."""
+        return f"pip install '{DISTRIBUTION}[{self.name}]'"
+
+
+EXTRAS: Final = (
+    Extra(name="box2d", entry_point="gymnasium.envs.box2d."),
+    Extra(name="mujoco", entry_point="gymnasium.envs.mujoco."),
+    Extra(
+        name="atari",
+        entry_point="ale_py.",
+        prefixes=("ALE/",),
+        module="ale_py",
+        open_kwargs=(
+            "mode",
+            "difficulty",
+            "obs_type",
+            "frameskip",
+            "repeat_action_probability",
+            "full_action_space",
+        ),
+    ),
+    Extra(name="minigrid", entry_point="minigrid.", prefixes=("MiniGrid-", "BabyAI-"), module="minigrid"),
+)
+
+
+def extra_of(env_id: str) -> Extra | None:
+    """The extra that brings an environment; None where it is built in or comes from elsewhere."""
+    import gymnasium
+
+    spec = gymnasium.registry.get(env_id)
+    entry_point = spec.entry_point if spec is not None and isinstance(spec.entry_point, str) else ""
+    for extra in EXTRAS:
+        if entry_point.startswith(extra.entry_point) or env_id.startswith(extra.prefixes or ("\0",)):
+            return extra
+    return None
+
+
+def register_extras() -> None:
+    """Let every installed extra register its environments."""
+    for extra in EXTRAS:
+        if extra.module is not None:
+            _register(extra.module)
+
+
+def register_extra_of(env_id: str) -> None:
+    """Let the extra that brings this environment register it, where it is installed."""
+    extra = extra_of(env_id)
+    if extra is not None and extra.module is not None:
+        _register(extra.module)
+
+
+def _register(module: str) -> None:
+    with contextlib.suppress(ImportError):
+        importlib.import_module(module)
+
+
+def constructor_arguments(env_id: str) -> dict[str, Any]:
+    """Keyword arguments of a registered environment with their defaults, those of its registration first.
+
+    Raises:
+        Exception: whatever importing its module raises, most often a missing package.
+    """
+    import gymnasium
+    from gymnasium.envs.registration import load_env_creator
+
+    spec = gymnasium.registry[env_id]
+    creator = load_env_creator(spec.entry_point) if isinstance(spec.entry_point, str) else spec.entry_point
+    taken = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
+    defaults = {
+        name: None if parameter.default is parameter.empty else parameter.default
+        for name, parameter in inspect.signature(creator).parameters.items()  # type: ignore[arg-type]
+        if parameter.kind in taken and name != "render_mode"
+    }
+    return defaults | {name: value for name, value in spec.kwargs.items() if name in defaults}
+
+
+@lru_cache(maxsize=1024)
+def open_kwargs(env_id: str) -> frozenset[str]:
+    """The arguments of an environment that clients may give: plain values of gymnasium's own constructors.
+
+    A text that names a file, as ``xml_file`` of MuJoCo's does, is the operator's.
+    """
+    import gymnasium
+
+    spec = gymnasium.registry.get(env_id)
+    if spec is None or not isinstance(spec.entry_point, str):
+        return frozenset()
+    if not spec.entry_point.startswith(_BUILT_IN):
+        extra = extra_of(env_id)
+        return frozenset(extra.open_kwargs if extra is not None else ())
+    try:
+        arguments = constructor_arguments(env_id)
+    except Exception:  # its package is missing: it cannot be made either
+        return frozenset()
+    return frozenset(name for name, default in arguments.items() if _is_open(default))
+
+
+def _is_open(default: Any) -> bool:
+    names_a_file = isinstance(default, str) and PurePath(default).suffix != ""
+    return isinstance(default, _PLAIN) and not names_a_file
+
+
+def operator_kwargs(config_dirs: Directories = ()) -> Mapping[str, frozenset[str]]:
+    """Environment id → arguments that modules in the operator's directories name beside it; they are open too."""
+    index = module_index(config_dirs)
+    return _operator_kwargs(index.directories[1:], index.fingerprint)
+
+
+@lru_cache(maxsize=4)
+def _operator_kwargs(directories: tuple[Path, ...], _fingerprint: object) -> Mapping[str, frozenset[str]]:
+    """Read again when a module's file changes."""
+    index = module_index(directories)
+    found: dict[str, frozenset[str]] = {}
+    for group in ("env", *PRESET_GROUPS):
+        for name, file in index.files.get(group, {}).items():
+            if file.is_relative_to(conf_root()):
+                continue
+            config = module_of(index, group, name)["config"]
+            env = config if group == "env" else (config or {}).get("env")
+            if isinstance(env, Mapping) and isinstance(kwargs := env.get("kwargs"), Mapping):
+                env_id = str(env.get("name"))
+                found[env_id] = found.get(env_id, frozenset()) | {str(key) for key in kwargs}
+    return found
+
+
+@dataclass(frozen=True)
+class OpenKwargs(Mapping[str, frozenset[str]]):
+    """Environment id → arguments a client may give: the built-in ones, and those the operator's files name."""
+
+    of_operator: Mapping[str, frozenset[str]]
+
+    def __getitem__(self, env_id: str) -> frozenset[str]:
+        return open_kwargs(env_id) | self.of_operator.get(env_id, frozenset())
+
+    def __iter__(self) -> Iterator[str]:
+        import gymnasium
+
+        return iter({*gymnasium.registry, *self.of_operator})
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)

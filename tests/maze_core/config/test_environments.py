@@ -1,0 +1,69 @@
+"""Which arguments of environments are open to clients, and which extra brings an environment."""
+
+from pathlib import Path
+
+import gymnasium
+import pytest
+
+from maze_core.config.environments import extra_of, open_kwargs, operator_kwargs
+
+
+@pytest.mark.parametrize(
+    ("env_id", "opened"),
+    [
+        ("Taxi-v4", {"is_rainy", "fickle_passenger", "rainy_probability", "fickle_probability"}),
+        ("FrozenLake8x8-v1", {"desc", "map_name", "is_slippery", "success_rate", "reward_schedule"}),
+        ("CartPole-v0", {"sutton_barto_reward"}),
+        ("Acrobot-v1", set()),
+        ("NoSuch-v0", set()),
+    ],
+)
+def test_open_arguments_are_those_of_the_installed_constructor(env_id: str, opened: set[str]) -> None:
+    assert open_kwargs(env_id) == opened
+
+
+def test_every_open_argument_makes_an_environment_with_its_own_default() -> None:
+    from maze_core.config.environments import constructor_arguments
+
+    for env_id in [*gymnasium.registry]:
+        for name in open_kwargs(env_id) if extra_of(env_id) is None else ():
+            spec = gymnasium.spec(env_id)
+            env = gymnasium.make(
+                spec, disable_env_checker=True, **{name: constructor_arguments(env_id)[name]}
+            )
+            env.close()
+
+
+def test_a_foreign_registration_opens_nothing() -> None:
+    gymnasium.register("OpensNothing-v0", entry_point=lambda size=3: None)  # type: ignore[arg-type, return-value]
+    try:
+        assert open_kwargs("OpensNothing-v0") == frozenset()
+    finally:
+        del gymnasium.registry["OpensNothing-v0"]
+
+
+def test_what_the_operators_files_name_is_open(tmp_path: Path) -> None:
+    for name, text in {
+        "env/maze.yaml": "_target_: gym_env\nname: Maze-v0\nkwargs: {size: 5}\n",
+        "experiment/big.yaml": "# @package _global_\nenv:\n  name: Maze-v0\n  kwargs: {walls: 2}\n",
+    }.items():
+        (tmp_path / name).parent.mkdir()
+        (tmp_path / name).write_text(text)
+    assert operator_kwargs([str(tmp_path)]) == {"Maze-v0": {"size", "walls"}}
+    assert operator_kwargs() == {}
+
+
+@pytest.mark.parametrize(
+    ("env_id", "extra"),
+    [
+        ("LunarLander-v3", "box2d"),
+        ("Ant-v5", "mujoco"),
+        ("ALE/Pong-v5", "atari"),
+        ("MiniGrid-Empty-5x5-v0", "minigrid"),
+        ("CartPole-v1", None),
+        ("MyOwn-v0", None),
+    ],
+)
+def test_an_environment_knows_the_extra_that_brings_it(env_id: str, extra: str | None) -> None:
+    found = extra_of(env_id)
+    assert (found.name if found else None) == extra

@@ -1,0 +1,47 @@
+"""Environments over HTTP: what workers offer, what each is, and what is missing."""
+
+from service.store import Stores
+from tests.service.api.client import Client
+from tests.service.api.submissions import UNKNOWN, publish
+
+BOX = {"type": "Box", "dtype": "float32", "shape": [1], "low": [None], "high": [1.0]}
+
+
+def test_an_environment_is_told_with_its_spaces_and_the_live_workers_that_offer_it(
+    client: Client, stores: Stores
+) -> None:
+    row = {"id": "ns/Own-v0", "source": "gymnasium", "is_available": True, **UNKNOWN}
+    stores.registry.publish_environments("gone", [row])
+    stores.registry.publish_environments("alive", [row | {"is_trainable": True, "observation_space": BOX}])
+    stores.registry.beat_worker("alive", {"environments": "published"})
+    (summary,) = client.get("/v1/environments").json()["data"]
+    told = client.get(summary["links"]["self"]).json()
+    assert (told["workers"], told["observation_space"], told["is_trainable"]) == (["alive"], BOX, True)
+
+
+def test_those_that_cannot_be_made_are_listed_apart(client: Client, stores: Stores) -> None:
+    publish(stores, "CartPole-v1")
+    reason = {"reason": "DependencyNotInstalled: Box2D", "install": "pip install 'maze-service[box2d]'"}
+    row = {"id": "LunarLander-v3", "source": "gymnasium", "is_available": False, **UNKNOWN, **reason}
+    stores.registry.publish_environments("w1", [row])
+    ids = [row["id"] for row in client.get("/v1/environments?available=true").json()["data"]]
+    (lander,) = client.get("/v1/environments?available=false").json()["data"]
+    assert (ids, lander["id"], lander["install"]) == (["CartPole-v1"], "LunarLander-v3", reason["install"])
+
+
+def test_an_unknown_id_is_answered_with_the_closest_one_and_the_extra(client: Client, stores: Stores) -> None:
+    publish(stores, "CartPole-v1")
+    near = client.get("/v1/environments/CartPol-v1")
+    assert (near.status_code, near.json()["did_you_mean"]) == (404, "CartPole-v1")
+    assert "maze-service[atari]" in client.get("/v1/environments/ALE/Pong-v5").json()["detail"]
+
+
+def test_a_worker_that_cannot_say_what_it_has_is_not_ready(client: Client, stores: Stores) -> None:
+    stores.registry.beat_worker("w1", {"environments": "pending"})
+    assert client.get("/health/ready").status_code == 200
+    stores.registry.beat_worker("w1", {"environments": "environments cannot be listed: the process ended"})
+    answer = client.get("/health/ready")
+    assert answer.status_code == 503
+    assert answer.json()["checks"]["environments"]["code"] == "environments_not_published"
+    stores.registry.beat_worker("w2", {"environments": "published"})
+    assert client.get("/health/ready").status_code == 200
