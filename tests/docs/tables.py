@@ -25,12 +25,8 @@ from fastapi import FastAPI
 from pydantic import TypeAdapter
 
 import service.cli
-<<<<<<< HEAD
 from maze_core.config.components import ALIASES, PLACES
-=======
-from maze_core.config.aliases import ALIASES, PUBLIC_TARGETS
 from maze_core.config.environments import extra_of, open_kwargs
->>>>>>> c2cce8f (List the environments that workers offer: spaces, arguments, limits, and the extra that is missing; operators' files open arguments)
 from maze_core.config.index import config_groups, config_module
 from maze_core.config.limits import Limits
 from maze_core.trainers.a2c_config import A2CAlgorithmConfig
