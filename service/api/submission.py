@@ -90,7 +90,7 @@ def compose(services: Services, mode: Mode, arguments: Mapping[str, Any]) -> Run
 
     Raises:
         InvalidSpecificationError: with every problem found.
-        RequestProblem: 503 where the environment may be one that a worker has not published yet.
+        Problem: 503 where the environment may be one that a worker has not published yet.
     """
     policy = trust_policy(services)
     try:
@@ -98,7 +98,7 @@ def compose(services: Services, mode: Mode, arguments: Mapping[str, Any]) -> Run
     except InvalidSpecificationError as error:
         if any(problem.code == "env_not_published" for problem in error.problems):
             message = "A worker has yet to say which environments it has; try again in a moment."
-            raise RequestProblem(503, "not_ready", message, headers={"Retry-After": "2"}) from error
+            raise Problem("not_ready", message, headers={"Retry-After": "2"}) from error
         raise
     directories = services.settings.config_dirs
     if "seed" not in arguments and not _sets_seeds(arguments, directories):
