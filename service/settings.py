@@ -28,7 +28,7 @@ def _existing(names: list[str]) -> list[str]:
     """Absolute, since a run's process works elsewhere."""
     for name in names:
         if not Path(name).expanduser().is_dir():
-            raise ValueError(f"{name!r} is not a directory (looked from {Path.cwd()})")
+            raise ValueError(f"takes directories that exist (there is no {Path(name).absolute()})")
     return [str(Path(name).expanduser().resolve()) for name in names]
 
 

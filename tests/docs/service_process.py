@@ -21,21 +21,24 @@ def service(
     *,
     command: Sequence[str] = (sys.executable, "-m", "service.cli"),
     environment: Mapping[str, str] | None = None,
+    cwd: Path | None = None,
 ) -> Iterator[str]:
     """Serve in ``directory``; gives ``host:port`` once API and worker are ready.
 
     Args:
-        directory: the working directory; the database and the log lie in it.
+        directory: the database and the log lie in it.
         command: how ``maze`` is started.
         environment: variables of the process; None is those of this one, without settings.
+        cwd: the working directory; None is ``directory``.
     """
     given = {name: value for name, value in os.environ.items() if not name.startswith("MAZE_")}
     port = _free_port()
+    database = f"sqlite:///{directory.absolute()}/maze.db"
     log = directory / "serve.log"
     with log.open("wb") as output:
         process = subprocess.Popen(
-            [*command, "serve", "--no-auth", "--port", str(port), "--database-url", "sqlite:///maze.db"],
-            cwd=directory,
+            [*command, "serve", "--no-auth", "--port", str(port), "--database-url", database],
+            cwd=cwd or directory,
             env=given if environment is None else dict(environment),
             stdout=output,
             stderr=subprocess.STDOUT,

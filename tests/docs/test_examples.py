@@ -79,7 +79,7 @@ def test_what_a_module_does_not_say_keeps_its_default() -> None:
 @pytest.mark.skipif(not has_tools(), reason="bash, curl and python3 run the page")
 def test_an_operator_offers_the_example_over_http(tmp_path: Path) -> None:
     settings = {"MAZE_ENV_MODULES": "examples.corridor", "MAZE_CONFIG_DIRS": "examples/conf"}
-    with service(tmp_path, environment={**os.environ, **settings}) as address:
+    with service(tmp_path, environment={**os.environ, **settings}, cwd=CONF.parents[1]) as address:
         until(lambda: call(f"http://{address}/v1/config/compose", {"env": "corridor"}) is not None)
         (_, printed, _), (_, shorter, _) = session(CONF.parent / "README.md", address, tmp_path)
         url = f"http://{address}/v1/runs/{json.loads(printed)['id']}"

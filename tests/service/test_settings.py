@@ -1,5 +1,7 @@
 """Settings come from arguments and MAZE_ variables, and what is unsafe is refused with the way out."""
 
+from pathlib import Path
+
 import pytest
 from pydantic import ValidationError
 
@@ -89,3 +91,13 @@ def test_the_table_documents_every_setting() -> None:
         assert f"`MAZE_{name.upper()}`" in table
         assert field.description, name
         assert field.description in table
+
+
+def test_configuration_directories_are_absolute_and_exist(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "conf").mkdir()
+    monkeypatch.chdir(tmp_path)
+    assert Settings(config_dirs=["conf"]).config_dirs == [str(tmp_path / "conf")]
+    with pytest.raises(ValidationError, match=r"takes directories that exist \(there is no .*/nowhere\)"):
+        Settings(config_dirs=["conf", "nowhere"])
