@@ -10,7 +10,8 @@ import sys
 import uvicorn
 from starlette.types import Receive, Scope, Send
 
-from service.http_server import bind, serve_api
+from service.http_server import serve_api
+from service.process import bind
 from service.settings import Settings
 
 HOST = "127.0.0.1"

@@ -150,8 +150,8 @@ def _serve(options: argparse.Namespace) -> int:
 def _api(options: argparse.Namespace) -> int:
     import socket
 
-    from service.http_server import bind, serve_api
-    from service.process import begin
+    from service.http_server import serve_api
+    from service.process import begin, bind
 
     settings = _settings(options)
     begin("maze: api", log_level=settings.log_level, parent=options.parent)

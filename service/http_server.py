@@ -1,39 +1,147 @@
-"""The API process: one uvicorn server on a socket that is bound before it starts."""
+"""The API process: one uvicorn server on a socket that is bound before it starts.
 
-import os
+uvicorn's httptools protocol keeps whatever a stranger sends until a request is whole, and waits for it as long as the
+stranger likes; when it ends it closes idle connections, on which the next request may be under way. :class:`Protocol`
+bounds the first two and waits a moment with the third.
+"""
+
 import signal
 import socket
 from types import FrameType
-from typing import NoReturn
+from typing import Any, NoReturn
 
-from service.domain.errors import ServiceError
+import uvicorn
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+
+from service.problems import Problem
 from service.settings import Settings
 
-BACKLOG = 2048
 GRACEFUL_SHUTDOWN_S = 10
 """Time that open answers have to end."""
+DRAIN_S = 0.5
+"""Time in which a connection may still send a request after the end has begun; it is answered, then closed."""
+LINGER_S = 1.0
+"""Time in which what is sent after a refusal is read and dropped."""
+MAX_HEAD_BYTES = 65_536
+"""Request line and headers together; also what may come between two pieces of a body."""
+REQUEST_S = 20.0
+"""Time to send a whole request, from the connection or the request's first byte on ..."""
+BYTES_PER_S = 16_384
+"""... and longer by what a body takes at this rate."""
 
 
-class AddressError(ServiceError):
-    """The address cannot be listened on."""
+class Protocol(HttpToolsProtocol):
+    """One connection, with a bound on what a request may hold back and on the time that it may take."""
 
-    code = "address"
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.due: float | None = self.loop.time() + REQUEST_S
+        """When the request that is being sent has to be whole; None while none is."""
+        self._n_loose = 0
+        """Bytes since the last piece of a body: of a head, of trailers, of chunk extensions."""
+        self._is_draining = self._is_refused = False
+
+    def data_received(self, data: bytes) -> None:
+        """Count, then parse."""
+        if self._is_refused:
+            return
+        if self.due is None and (self.cycle is None or self.cycle.response_complete):
+            self.due = self.loop.time() + REQUEST_S
+        self._n_loose += len(data)
+        super().data_received(data)
+        if self._n_loose > MAX_HEAD_BYTES:
+            self._refuse_head()
+
+    def on_headers_complete(self) -> None:
+        """The head is whole; a body may have come with it in one piece."""
+        if self._n_loose > MAX_HEAD_BYTES:
+            size = len(self.url) + sum(len(name) + len(value) for name, value in self.headers)
+            if size > MAX_HEAD_BYTES:
+                raise _HeadTooLargeError
+        self._n_loose = 0
+        super().on_headers_complete()
+        if self._is_draining and self.cycle is not None:
+            self.cycle.keep_alive = False
+
+    def on_body(self, body: bytes) -> None:
+        """A piece of the body."""
+        self._n_loose = 0
+        if self.due is not None:
+            self.due += len(body) / BYTES_PER_S
+        super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        """The request is whole."""
+        self._n_loose, self.due = 0, None
+        super().on_message_complete()
+
+    def send_400_response(self, msg: str) -> None:
+        """Answer what the parser refused, as every other mistake is answered."""
+        if self._n_loose > MAX_HEAD_BYTES:
+            self._refuse_head()
+        else:
+            self._refuse(Problem("bad_request", "This is no HTTP request that can be read."))
+
+    def shutdown(self) -> None:
+        """The server ends: what is under way is answered, and what comes within a moment too."""
+        self._is_draining = True
+        if self.cycle is None or self.cycle.response_complete:
+            self._unset_keepalive_if_required()
+            self.loop.call_later(DRAIN_S, self._end_drained)
+        else:
+            self.cycle.keep_alive = False
+
+    def check_due(self, now: float) -> None:
+        """Close the connection when its request is late; nothing is said where nothing was."""
+        if self.due is None or now < self.due or self._is_refused:
+            return
+        self.due = None
+        if self.scope is None or (self.cycle is not None and self.cycle.response_started):
+            self.transport.close()
+        else:
+            self._refuse(Problem("request_timeout", f"The request did not come within {REQUEST_S:g} s."))
+
+    def _end_drained(self) -> None:
+        if self.cycle is None or self.cycle.response_complete:
+            self.transport.close()
+
+    def _refuse_head(self) -> None:
+        detail = f"A request's line and headers may hold {MAX_HEAD_BYTES} bytes together."
+        self._refuse(Problem("headers_too_large", detail))
+
+    def _refuse(self, problem: Problem) -> None:
+        """Answer without the application, unless it answers already, and close.
+
+        What the client still sends is read for a moment: closed over it, the connection would be reset, and the
+        answer lost.
+        """
+        if self._is_refused or self.transport.is_closing():
+            return
+        self._is_refused = True
+        if self.cycle is None or self.cycle.response_complete or not self.cycle.response_started:
+            headers, body = problem.answer({"path": ""})
+            lines = [name + b": " + value + b"\r\n" for name, value in headers]
+            self.transport.write(
+                b"".join([STATUS_LINE[problem.status], *lines, b"connection: close\r\n\r\n", body])
+            )
+        self.transport.write_eof()
+        self.loop.call_later(LINGER_S, self.transport.close)
 
 
-def bind(host: str, port: int) -> socket.socket:
-    """A listening socket.
+class _HeadTooLargeError(Exception):
+    """Ends parsing."""
 
-    Raises:
-        AddressError: the port is taken, or the address is not one of this machine's; the message has the way out.
-    """
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    try:
-        return socket.create_server((host.strip("[]"), port), family=family, backlog=BACKLOG)
-    except OSError as error:
-        raise AddressError(
-            f"cannot listen on {host} port {port}: {os.strerror(error.errno or 0)}. "
-            f"Choose another port with --port (make serve PORT={port + 1}), or stop what listens there"
-        ) from error
+
+class Server(uvicorn.Server):
+    """Looks once a second for connections whose request is late."""
+
+    async def on_tick(self, counter: int) -> bool:
+        """Uvicorn's own tick, ten a second, and the look."""
+        if counter % 10 == 0:
+            for connection in list(self.server_state.connections):
+                if isinstance(connection, Protocol):
+                    connection.check_due(connection.loop.time())
+        return await super().on_tick(counter)
 
 
 def _end(_number: int, _frame: FrameType | None) -> NoReturn:
@@ -42,12 +150,11 @@ def _end(_number: int, _frame: FrameType | None) -> NoReturn:
 
 def serve_api(settings: Settings, listener: socket.socket) -> int:
     """Serve until SIGTERM or SIGINT; returns the exit code."""
-    import uvicorn
-
     from service.main import create_app
 
     config = uvicorn.Config(
         create_app(settings),
+        http=Protocol,
         log_config=None,
         log_level=None,
         access_log=False,
@@ -55,7 +162,7 @@ def serve_api(settings: Settings, listener: socket.socket) -> int:
         server_header=False,
         timeout_graceful_shutdown=GRACEFUL_SHUTDOWN_S,
     )
-    server = uvicorn.Server(config)
+    server = Server(config)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, _end)  # before uvicorn listens to it, and after, when it raises it once more
     server.run(sockets=[listener])

@@ -20,6 +20,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from service.api.action_schema import ACTION_PATH
 from service.api.application import build_api
 from service.api.changes import ChangeWatcher
+from service.api.delivery import Delivery
 from service.api.dependencies import Services
 from service.api.submission import warm_up
 from service.api.telemetry import RunMetrics, Telemetry
@@ -55,6 +56,7 @@ class _Root:
         self.telemetry = Telemetry()
         self._settings = settings
         self._api = build_api(self._lifespan)
+        self._deliver = Delivery(self._api)
         self._api.state.telemetry = self.telemetry
         self._services: Services | None = None
         self._action_route: ActionRoute | None = None
@@ -86,7 +88,7 @@ class _Root:
             scope["maze.route"] = ACTION_PATH
             await route(scope, receive, send)
         else:
-            await self._api(scope, receive, send)
+            await self._deliver(scope, receive, send)
 
     @asynccontextmanager
     async def _lifespan(self, api: FastAPI) -> AsyncIterator[None]:

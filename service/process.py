@@ -1,15 +1,19 @@
-"""What every process of the service does first: its title, its log, and whom it does not outlive."""
+"""What processes of the service do first: their title, their log, whom they do not outlive, and a bound socket."""
 
 import logging
 import os
 import signal
+import socket
 import sys
 
 import setproctitle
 
+from service.domain.errors import ServiceError
 from service.worker.isolation import die_with_parent
 
 LOG_FORMAT = "%(asctime)s %(levelname)s [%(process)d] %(name)s: %(message)s"
+
+BACKLOG = 2048
 
 QUIET = ("alembic", "httpx", "uvicorn.error")
 """Loggers whose informational lines tell an operator nothing."""
@@ -34,3 +38,25 @@ def begin(title: str, *, log_level: str, parent: int | None = None) -> None:
         die_with_parent(signal.SIGTERM)
         if os.getppid() != parent:
             raise SystemExit("the parent process has ended")
+
+
+class AddressError(ServiceError):
+    """The address cannot be listened on."""
+
+    code = "address"
+
+
+def bind(host: str, port: int) -> socket.socket:
+    """A listening socket.
+
+    Raises:
+        AddressError: the port is taken, or the address is not one of this machine's; the message has the way out.
+    """
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        return socket.create_server((host.strip("[]"), port), family=family, backlog=BACKLOG)
+    except OSError as error:
+        raise AddressError(
+            f"cannot listen on {host} port {port}: {os.strerror(error.errno or 0)}. "
+            f"Choose another port with --port (make serve PORT={port + 1}), or stop what listens there"
+        ) from error

@@ -40,18 +40,26 @@ SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 OPEN_PATHS = frozenset({"/health/live", "/health/ready", "/openapi.json", "/docs"})
 """Read without a token: signs of life for probes, and the documentation, which holds no data."""
 OPEN_PREFIX = "/docs/"
+PROBE_PREFIX = "/health/"
+"""Never refused for its rate: a probe that gets a 429 would have a sound service restarted."""
 
-_ONCE = (b"host", b"origin", b"authorization", b"x-api-key", b"content-length", b"content-type")
+_ONCE = (
+    *(b"host", b"origin", b"authorization", b"x-api-key", b"content-length", b"content-type"),
+    *(b"idempotency-key", b"last-event-id"),
+)
 _CORS_METHODS = (b"access-control-allow-methods", b"GET, POST, DELETE")
 _CORS_HEADERS = (
     b"access-control-allow-headers",
-    b"authorization, content-type, idempotency-key, last-event-id, prefer, x-api-key, x-request-id",
+    b"authorization, content-type, idempotency-key, if-none-match, last-event-id, prefer, traceparent, x-api-key, "
+    b"x-request-id",
 )
 _CORS_EXPOSED = (
     b"access-control-expose-headers",
-    b"location, retry-after, x-request-id, idempotent-replayed, preference-applied",
+    b"etag, location, retry-after, x-request-id, idempotent-replayed, preference-applied",
 )
 _NOSNIFF = (b"x-content-type-options", b"nosniff")
+_TRACE = re.compile(rb"(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
+"""A W3C ``traceparent``: version, trace, parent and flags."""
 _SAFE_REQUEST_ID = re.compile(rb"[A-Za-z0-9._:-]{1,64}")
 _PROCESS, _COUNT = f"req_{secrets.token_hex(5)}_", itertools.count(1)
 
@@ -88,7 +96,7 @@ class SecurityLayer:
             await self._app(scope, receive, send)
             return
         headers = dict(scope["headers"])
-        answer = _Answer(scope, send, headers.get(b"x-request-id"), self._observe)
+        answer = _Answer(scope, send, headers, self._observe)
         try:
             if len(headers) != len(scope["headers"]):
                 _check_repeated(scope)
@@ -126,7 +134,7 @@ class SecurityLayer:
         if self._verifier is not None and not is_open:
             token_id = await self._verifier.token_id(headers)
             scope["state"]["token_id"] = token_id
-        if self._limiter is not None:
+        if self._limiter is not None and not path.startswith(PROBE_PREFIX):
             client = token_id or (scope.get("client") or ("unknown",))[0]
             if (wait_s := self._limiter.take(client)) > 0:
                 seconds = str(math.ceil(wait_s))
@@ -160,11 +168,23 @@ class SecurityLayer:
 class _Answer:
     """The answer to one request: gets the headers that every answer has, and is told to the metrics."""
 
-    __slots__ = ("_began", "_observe", "_request_id", "_scope", "_send", "cors", "is_over", "is_started")
+    __slots__ = (
+        "_began",
+        "_observe",
+        "_request_id",
+        "_scope",
+        "_send",
+        "_trace",
+        "cors",
+        "is_over",
+        "is_started",
+    )
 
-    def __init__(self, scope: Scope, send: Send, request_id: bytes | None, observe: Observe | None) -> None:
+    def __init__(self, scope: Scope, send: Send, headers: Headers, observe: Observe | None) -> None:
         self._began = time.perf_counter()
         self._scope, self._send, self._observe = scope, send, observe
+        request_id, trace = headers.get(b"x-request-id"), headers.get(b"traceparent")
+        self._trace = trace if trace is not None and _TRACE.fullmatch(trace) else None
         if request_id is None or not _SAFE_REQUEST_ID.fullmatch(request_id):
             request_id = f"{_PROCESS}{next(_COUNT):x}".encode()
         self._request_id = request_id
@@ -177,6 +197,8 @@ class _Answer:
         if message["type"] == "http.response.start":
             self.is_started = True
             headers = [*message.get("headers", ()), (b"x-request-id", self._request_id), _NOSNIFF]
+            if self._trace is not None:
+                headers.append((b"traceparent", self._trace))
             if self.cors is not None:
                 headers += [(b"access-control-allow-origin", self.cors), (b"vary", b"Origin"), _CORS_EXPOSED]
             if self._observe is not None:
@@ -211,8 +233,9 @@ class _Answer:
         """What a client is told of an error that nobody expected: nothing but where to look."""
         if isinstance(error, ServiceError):
             return Problem.of(error)
-        where = (self._request_id.decode(), self._scope["path"])
-        logger.error("request %s to %r failed", *where, exc_info=error)
+        trace = "" if self._trace is None else f" (traceparent {self._trace.decode()})"
+        where = (self._request_id.decode(), trace, self._scope["path"])
+        logger.error("request %s%s to %r failed", *where, exc_info=error)
         return Problem("internal", INTERNAL)
 
 

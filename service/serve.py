@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from service import db_cli
-from service.http_server import bind
+from service.process import bind
 from service.settings import Settings
 from service.store.engine import parse_url, sqlite_path
 from service.supervisor import Kept, Supervisor, inherited

@@ -4,10 +4,11 @@ from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from typing import Any
 
-from fastapi import FastAPI
+from fastapi import Depends, FastAPI
 from fastapi.routing import APIRoute
 
 from service.api import config, discovery, environments, events, health, run_records, runs, submit, telemetry
+from service.api.dependencies import refuse_doubled_parameters
 from service.api.openapi import openapi_document
 from service.api.problems import install_problem_handlers
 
@@ -33,6 +34,7 @@ def build_api(lifespan: Callable[[FastAPI], AbstractAsyncContextManager[None]]) 
         docs_url=None,
         redoc_url=None,
         redirect_slashes=False,
+        dependencies=[Depends(refuse_doubled_parameters)],
         generate_unique_id_function=_operation_id,
     )
     for router in ROUTERS:

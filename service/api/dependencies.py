@@ -1,6 +1,7 @@
 """What endpoints are given: the stores and settings behind them, and parameters that many of them share."""
 
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Annotated, Any, TypeAlias
 
@@ -52,6 +53,22 @@ def _run(run_id: RunId, services: ServicesDep) -> Run:
 
 RunDep: TypeAlias = Annotated[Run, Depends(_run)]
 """The run named in the path; 404 when there is none."""
+
+
+LISTS = frozenset({"names", "label"})
+"""Query parameters that may be given more than once."""
+
+
+def refuse_doubled_parameters(request: Request) -> None:
+    """Refuse a parameter that is given twice; one of two values would be taken in silence."""
+    names = [name for name, _ in request.query_params.multi_items()]
+    if doubled := first_doubled(name for name in names if name not in LISTS):
+        raise Problem.in_query(doubled[:64], "doubled", "Give this parameter once.")
+
+
+def first_doubled(names: Iterable[str]) -> str | None:
+    """The first name that comes a second time."""
+    return next((name for name, count in Counter(names).items() if count > 1), None)
 
 
 class PageQuery(BaseModel):

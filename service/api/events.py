@@ -53,25 +53,30 @@ def start_after(last_event_id: str) -> int:
 
 async def stream(run: Run, services: Services, after: int) -> Response:
     """The events after ``after`` as they come; 204 when the run has ended and there are none."""
+    headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
     if run.state.is_terminal and not await run_in_threadpool(
         services.runs.events, run.id, after=after, limit=1
-    ):
-        return Response(status_code=204)
-    headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
+    ):  # a browser stops at a 204; clients that look at the type alone read an empty stream
+        return Response(status_code=204, headers=headers, media_type=EVENT_STREAM)
     return StreamingResponse(follow(run.id, services, after), headers=headers, media_type=EVENT_STREAM)
 
 
 async def follow(run_id: str, services: Services, after: int) -> AsyncIterator[bytes]:
-    """Server-Sent Events until the run's end, the client's, or the service's."""
-    yield format_sse_event(retry=RETRY_MS)
+    """Server-Sent Events until the run's end, the client's, or the service's.
+
+    What ends with a blank line always has data: to several clients a block without any is an empty event. So
+    ``retry`` stands in the first event, and a comment is one line alone.
+    """
+    retry: int | None = RETRY_MS
     while not services.changes.is_stopping:
         version = services.changes.version
         events = await run_in_threadpool(services.runs.events, run_id, after=after, limit=_BATCH)
         for event in events:
             after = event.seq
             data = EventOut.of(event).model_dump_json()
-            yield format_sse_event(id=str(after), event=event.type, data_str=data)
+            yield format_sse_event(id=str(after), event=event.type, data_str=data, retry=retry)
+            retry = None
             if event.type is EventType.END:
                 return
         if not events and not await services.changes.wait(version, HEARTBEAT_S):
-            yield format_sse_event(comment="still here")
+            yield b": still here\n"

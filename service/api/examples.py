@@ -170,7 +170,7 @@ _SPACES = {
 }
 _HEALTH = {"status": "ok", "checks": {"database": {"status": "ok"}, "workers": {"status": "ok", "alive": 1}}}
 _STREAM = (
-    f'retry: 2000\n\nevent: metrics\ndata: {{"seq":41,"at":"{_AT}","type":"metrics","data":{{}}}}\nid: 41\n\n'
+    f'event: metrics\ndata: {{"seq":41,"at":"{_AT}","type":"metrics","data":{{}}}}\nid: 41\nretry: 2000\n\n'
 )
 _PROMETHEUS = 'maze_runs{kind="train",state="running"} 1.0\n'
 

@@ -4,9 +4,9 @@ from typing import Annotated, Literal
 
 import yaml
 from fastapi import APIRouter, Query, Response
-from pydantic import ConfigDict
+from pydantic import ConfigDict, Field
 
-from service.api.dependencies import PageQuery, RunDep, RunId, ServicesDep, page_of
+from service.api.dependencies import PageQuery, RunDep, RunId, ServicesDep, first_doubled, page_of
 from service.api.models import Listing, RunConfigOut, RunOut, listing
 from service.domain.run import RunKind, RunState
 from service.problems import Problem, suggestion
@@ -17,12 +17,15 @@ LABEL = "label."
 
 
 class RunsQuery(PageQuery):
-    """Which runs are listed; ``label.KEY=VALUE`` may be given as often as wanted."""
+    """Which runs are listed; ``label.KEY=VALUE`` is another way to write ``label=KEY=VALUE``."""
 
     model_config = ConfigDict(extra="allow")
 
     state: RunState | None = None
     kind: RunKind | None = None
+    label: list[str] = Field(
+        default=[], max_length=32, description="`KEY=VALUE`, as often as wanted: only runs with all of them."
+    )
 
     def labels(self) -> dict[str, str]:
         """The wanted labels."""
@@ -31,7 +34,16 @@ class RunsQuery(PageQuery):
             allowed = [*type(self).model_fields, f"{LABEL}KEY"]
             known = suggestion(unknown[0], allowed)
             raise Problem.in_query(unknown[0], "unknown_field", "There is no such parameter.", **known)
-        return {name.removeprefix(LABEL): str(value) for name, value in extra.items()}
+        pairs = [(name.removeprefix(LABEL), str(value)) for name, value in extra.items()]
+        for text in self.label:
+            key, equals, value = text.partition("=")
+            if not key or not equals:
+                raise Problem.in_query("label", "invalid_value", "Write a label as KEY=VALUE.")
+            pairs.append((key, value))
+        if doubled := first_doubled(key for key, _ in pairs):
+            message = f"The label {doubled!r} is given twice, and a run has one value of each."
+            raise Problem.in_query("label", "doubled", message)
+        return dict(pairs)
 
 
 @router.get("")

@@ -141,6 +141,7 @@ class TestRate:
         assert answer.problem["code"] == "rate_limited"
         assert int(answer.headers["retry-after"]) >= 1
         assert caller(client="192.0.2.2").status == 200
+        assert caller(path="/health/live").status == caller(path="/health/ready").status == 200
 
     def test_guessing_tokens_is_limited_and_a_valid_one_has_a_bucket_of_its_own(self, make: Make) -> None:
         token_id, text, digest = new_token()

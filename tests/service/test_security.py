@@ -195,6 +195,27 @@ class TestBody:
 
 
 class TestAnswers:
+    TRACE = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+
+    def test_a_trace_is_echoed_and_logged(self, make: Make, caplog: pytest.LogCaptureFixture) -> None:
+        caller = make()
+        assert caller(headers={"traceparent": self.TRACE}).headers["traceparent"] == self.TRACE
+        for harmful in (
+            "x",
+            self.TRACE + "x",
+            self.TRACE.upper(),
+            "ff" + self.TRACE[2:],
+            "00-" + "0" * 32 + "-1-01",
+        ):
+            assert "traceparent" not in caller(headers={"traceparent": harmful}).headers
+        caller.inner.error = RuntimeError("broken")
+        caller(headers={"traceparent": self.TRACE})
+        assert self.TRACE in caplog.text
+
+    @pytest.mark.parametrize("name", ["idempotency-key", "last-event-id", "authorization"])
+    def test_a_header_that_decides_is_sent_once(self, make: Make, name: str) -> None:
+        assert make()(headers=[(name, "a"), (name, "b")]).problem["code"] == "bad_request"
+
     def test_every_answer_carries_an_id_of_its_own(self, make: Make) -> None:
         caller = make()
         ids = [caller().headers["x-request-id"] for _ in range(3)]

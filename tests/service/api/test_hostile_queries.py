@@ -65,6 +65,17 @@ def test_a_forged_cursor_is_no_cursor(client: Client, stores: Stores) -> None:
             assert answer.json()["errors"][0]["code"] == "invalid_cursor"
 
 
+@pytest.mark.parametrize(
+    "query",
+    ["events?after=1&after=2", "metrics?limit=1&limit=2", "config?format=json&format=yaml", "logs?x=1&x=1"],
+)
+def test_a_doubled_parameter_is_refused_on_every_route(client: Client, stores: Stores, query: str) -> None:
+    run, _ = start(stores)
+    answer = client.get(f"/v1/runs/{run.id}/{query}")
+    assert (answer.status_code, answer.json()["errors"][0]["code"]) == (422, "doubled")
+    assert client.get(f"/v1/runs/{run.id}/metrics?names=a&names=b").status_code == 200
+
+
 def test_no_query_makes_the_service_fail(client: Client, stores: Stores) -> None:
     run, _ = start(stores)
     path = f"/v1/runs/{run.id}"

@@ -83,13 +83,33 @@ class TestList:
         wanted = submit(stores, kind=RunKind.ROLLOUT, labels={"team": "a", "x.y": "1"})
         submit(stores, kind=RunKind.ROLLOUT, labels={"team": "b"})
         submit(stores, kind=RunKind.TRAIN, labels={"team": "a"})
-        query = "state=queued&kind=rollout&label.team=a&label.x.y=1"
-        assert [run["id"] for run in client.get(f"/v1/runs?{query}").json()["data"]] == [wanted.id]
+        for labels in ("label.team=a&label.x.y=1", "label=team=a&label=x.y%3D1", "label=team=a&label.x.y=1"):
+            query = f"state=queued&kind=rollout&{labels}"
+            assert [run["id"] for run in client.get(f"/v1/runs?{query}").json()["data"]] == [wanted.id]
         assert client.get("/v1/runs?state=failed").json() == {
             "data": [],
             "next_cursor": None,
             "has_more": False,
         }
+
+    @pytest.mark.parametrize(
+        ("query", "parameter"),
+        [
+            ("label.team=a&label.team=a", "label.team"),
+            ("label=team=a&label=team=b", "label"),
+            ("label=team=a&label.team=a", "label"),
+            ("state=queued&state=failed", "state"),
+            ("limit=1&kind=train&limit=1", "limit"),
+            ("label=team", "label"),
+            ("label==a", "label"),
+        ],
+    )
+    def test_what_is_said_twice_is_refused_rather_than_chosen_from(
+        self, client: Client, query: str, parameter: str
+    ) -> None:
+        answer = client.get(f"/v1/runs?{query}")
+        assert answer.status_code == 422
+        assert answer.json()["errors"][0]["parameter"] == parameter
 
     @pytest.mark.parametrize(
         ("query", "parameter", "allowed"),
