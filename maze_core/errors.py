@@ -78,7 +78,16 @@ class NotServableError(CheckpointError):
 
 
 class EnvError(MazeError):
-    """An environment broke its contract."""
+    """An environment broke its contract, or cannot be made.
+
+    Attributes:
+        is_made: False where there is no such environment, or it cannot be made with these arguments.
+    """
+
+    def __init__(self, message: str = "", *, is_made: bool = True) -> None:
+        """Say what is wrong."""
+        self.is_made = is_made
+        super().__init__(message)
 
 
 class DivergedError(MazeError):

@@ -6,23 +6,30 @@ metrics.jsonl           one line per epoch
 report.json             how training ended
 tensorboard/            event files
 videos/                 epoch-00005.mp4 beside each scheduled checkpoint, best.mp4; where they were asked for
+sweep.json              of a multirun: what each job chose and how it ended; its jobs' directories are 0, 1, …
 rollouts/001            a saved rollout: config.yaml, report.json, trajectories/, videos/
+.lock                   who writes, while somebody does
 """
 
 import contextlib
+import fcntl
 import itertools
 import json
+import os
+import platform
 import re
 import shlex
 import shutil
-from collections.abc import Mapping
+import time
+from collections.abc import Iterator, Mapping
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from maze_core.checkpoint import Checkpoint, write_atomically
-from maze_core.errors import CheckpointError
+from maze_core.errors import CheckpointError, InvalidSpecificationError, Problem
 from maze_core.types import Tree
 
 KEEP_SCHEDULED = 3
@@ -46,6 +53,10 @@ ROLLOUT_FILES = {
 }
 """What the folder of a rollout holds, told in its report."""
 _ROLLOUTS = "rollouts"
+_SWEEP = "sweep.json"
+_LOCK = ".lock"
+_LOCK_TRIES, _LOCK_PAUSE_S = 20, 0.1
+"""How long to wait for a lock: processes of a run that was just killed need a moment to end."""
 _EPOCH = re.compile(r"epoch-(\d+)\.ckpt$")
 
 
@@ -59,6 +70,38 @@ class RunDir:
     def tensorboard(self) -> Path:
         """Folder of the event files."""
         return self.path / "tensorboard"
+
+    @contextlib.contextmanager
+    def writing(self, known: object = None) -> Iterator[None]:
+        """Let nobody else write meanwhile; see :func:`sole_writer`.
+
+        Args:
+            known: the :attr:`revision` that the caller knows.
+
+        Raises:
+            InvalidSpecificationError: somebody writes there, or has written since ``known``.
+        """
+        with sole_writer(self.path, "run_dir"):
+            if known is not None and self.revision != known:
+                message = (
+                    f"{self.path} was written by somebody else since this context was made; make it anew, to go on "
+                    "from there."
+                )
+                raise InvalidSpecificationError(
+                    [Problem(path="run_dir", message=message, code="contradiction")]
+                )
+            yield
+
+    def is_free(self) -> bool:
+        """Whether there is nothing in it."""
+        return not self.path.exists() or all(file.name == _LOCK for file in self.path.iterdir())
+
+    @property
+    def revision(self) -> object:
+        """Changes whenever somebody trains here."""
+        names = ("checkpoints/best.ckpt", "checkpoints/last.ckpt", _SWEEP)
+        files = [self.path / name for name in names]
+        return [(stat.st_ino, stat.st_mtime_ns) for stat in (file.stat() for file in files if file.exists())]
 
     def write_config(
         self, tree: Tree, config_sha256: str, undescribed: Mapping[str, str] | None = None
@@ -128,6 +171,33 @@ class RunDir:
         """Store how training ended, what the files beside it are, and what to do with them."""
         _write_report(self.path, {**report, "files": FILES, "commands": _commands(self.path)})
 
+    def write_sweep(self, report: Tree) -> None:
+        """Store what the jobs of a multirun chose and how they ended."""
+        write_atomically(self.path / _SWEEP, (json.dumps(json_safe(report), indent=2) + "\n").encode())
+
+    def read_sweep(self) -> Tree | None:
+        """What :meth:`write_sweep` stored; None where there is none.
+
+        Raises:
+            CheckpointError: the file is damaged.
+        """
+        stored = _read(self.path / _SWEEP)
+        try:
+            record = None if stored is None else json.loads(stored)
+        except (ValueError, RecursionError):
+            record = ()
+        if record is None or isinstance(record, dict):
+            return record
+        raise CheckpointError(
+            f"{self.path / _SWEEP} is damaged: it is no JSON object. Delete it; of a grid nothing is lost, "
+            "and a search begins anew in another run_dir."
+        )
+
+    def jobs(self) -> list["RunDir"]:
+        """The directories of a multirun's jobs, in order."""
+        found = [path for path in self.path.glob("*") if path.name.isdecimal() and path.is_dir()]
+        return [RunDir(path) for path in sorted(found, key=lambda path: int(path.name))]
+
     def write_checkpoint(
         self, checkpoint: Checkpoint, *, epoch: int, kind: str, is_best: bool, is_last: bool
     ) -> Path:
@@ -189,6 +259,41 @@ class RolloutDir:
     def __init__(self, path: Path) -> None:
         self.path = path
 
+    @contextlib.contextmanager
+    def writing(self) -> Iterator[None]:
+        """Let nobody else write meanwhile; on an error nothing is left of the folder.
+
+        Raises:
+            InvalidSpecificationError: somebody writes there, or it holds something.
+        """
+        try:
+            with sole_writer(self.path, "save"):
+                self.refuse_content()
+                try:
+                    yield
+                except BaseException:
+                    self.remove()
+                    raise
+        except BaseException:
+            self.remove_if_empty()
+            raise
+
+    def refuse_content(self) -> None:
+        """Make sure that nothing would be overwritten.
+
+        Raises:
+            InvalidSpecificationError: the folder holds something, or cannot be made.
+        """
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            is_free = all(file.name == _LOCK for file in self.path.iterdir())
+        except OSError as error:
+            message = f"{self.path} cannot be made: {error.strerror}."
+            raise InvalidSpecificationError([Problem(path="save", message=message)]) from error
+        if not is_free:
+            message = f"{self.path} is not empty; a rollout is saved into a folder of its own."
+            raise InvalidSpecificationError([Problem(path="save", message=message, code="contradiction")])
+
     def video_paths(self, n_videos: int) -> list[Path]:
         """Where the first episodes are filmed."""
         return [self.path / "videos" / f"episode-{index:05d}.mp4" for index in range(n_videos)]
@@ -206,7 +311,7 @@ class RolloutDir:
         """Take the folder away with all that a rollout writes into it, and ``rollouts`` where it was the first."""
         for folder in (self.path / "videos", self.path / "trajectories"):
             shutil.rmtree(folder, ignore_errors=True)
-        for name in ("config.yaml", "report.json"):
+        for name in ("config.yaml", "report.json", _LOCK):
             (self.path / name).unlink(missing_ok=True)
         self.remove_if_empty()
 
@@ -229,6 +334,56 @@ def new_run_dir(parent: Path, name: str | None = None) -> RunDir:
             path.mkdir(parents=True)
             return RunDir(path)
     raise AssertionError("unreachable")
+
+
+@contextlib.contextmanager
+def sole_writer(folder: Path, argument: str) -> Iterator[None]:
+    """Let no other process, and nobody else in this one, write into a folder meanwhile.
+
+    The lock is the operating system's, so that a process that is killed leaves none, and a file system without locks
+    has none.
+
+    Args:
+        folder: made where it is not there.
+        argument: what gave it, for the error.
+
+    Raises:
+        InvalidSpecificationError: somebody writes there; the message says who.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    descriptor = _locked(folder / _LOCK, argument)
+    try:
+        yield
+    finally:
+        (folder / _LOCK).unlink(missing_ok=True)
+        os.close(descriptor)
+
+
+def _locked(path: Path, argument: str) -> int:
+    """The descriptor of a lock file that this process holds."""
+    owner = ""
+    for _ in range(_LOCK_TRIES):
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            owner = os.read(descriptor, 1000).decode(errors="replace") or owner
+            os.close(descriptor)
+            time.sleep(_LOCK_PAUSE_S)
+            continue
+        except OSError:  # a file system without locks
+            return descriptor
+        if path.exists() and path.stat().st_ino == os.fstat(descriptor).st_ino:
+            since = datetime.now().astimezone().isoformat(sep=" ", timespec="seconds")
+            os.truncate(descriptor, 0)
+            os.write(descriptor, f"process {os.getpid()} on {platform.node()}, since {since}".encode())
+            return descriptor
+        os.close(descriptor)  # its last owner took the file away meanwhile
+    message = (
+        f"{path.parent} is being written by {owner or 'somebody else'}. Wait until that has ended, or take "
+        "another folder."
+    )
+    raise InvalidSpecificationError([Problem(path=argument, message=message, code="in_use")])
 
 
 def _write_config(folder: Path, tree: Tree, config_sha256: str, undescribed: Mapping[str, str]) -> None:
@@ -285,7 +440,7 @@ def _commands(path: Path) -> dict[str, str]:
         "play": f"maze-run -cn conf_rollout policy=torch_policy policy.run={name}",
         "evaluate": f"RunContext.load({str(path)!r}).evaluate()",
         "train further": f"RunContext.load({str(path)!r}).train(n_epochs=10)",
-        "see the curves": f"tensorboard --logdir {name}",
+        "see the curves": f"pip install tensorboard && tensorboard --logdir {name}",
     }
 
 

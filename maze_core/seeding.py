@@ -24,6 +24,7 @@ class Stream(IntEnum):
     EVAL_ENV = 4
     NORMALIZATION = 5
     ROLLOUT = 6
+    SEARCH = 7
 
 
 def draw_seed() -> int:

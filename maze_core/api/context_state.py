@@ -16,7 +16,7 @@ from maze_core.api.specification import (
 from maze_core.checkpoint import Checkpoint
 from maze_core.config.nodes import shown
 from maze_core.config.schema import RunConfig
-from maze_core.errors import CheckpointError, ContextClosedError, InvalidSpecificationError, Problem
+from maze_core.errors import CheckpointError, ContextClosedError, InvalidSpecificationError
 from maze_core.rundir import RolloutDir, RunDir, new_run_dir
 from maze_core.runners.config import rollout_tree
 from maze_core.types import Tree
@@ -33,6 +33,7 @@ class ContextState:
         self._multirun: Multirun | None = None
         self._config = config
         self._run_dir = run_dir
+        self._revision = None if run_dir is None else run_dir.revision  # of what is known of it
         self._base = Path() if run_dir is None else run_dir.path
         self._training: Training | None = None
         self._agent: Agent | None = None
@@ -51,6 +52,8 @@ class ContextState:
         self._stop_training()
         self._agent = self._acting = None
         stored = stored or (None if self._run_dir is None else stored_run(self._run_dir))
+        if self._run_dir is not None:
+            self._revision = self._run_dir.revision if stored is None else stored.revision
         if stored is not None:
             self._resume, self._best = stored.resume, stored.best
         if is_live and self._run_dir is not None:
@@ -59,6 +62,7 @@ class ContextState:
     def _go_back_to(self, chosen: Checkpoint, agent: Agent) -> None:
         """Let the next training start from a checkpoint; what came after it counts no more."""
         self._stop_training()
+        self._revision = None if self._run_dir is None else self._run_dir.revision
         best = None if self._run_dir is None else checkpoint_of(self._run_dir, "best")
         is_later = best is not None and _epoch(best) > _epoch(chosen)
         self._agent, self._acting = agent, chosen
@@ -163,17 +167,9 @@ class ContextState:
         """
         if isinstance(place, bool):
             return self._writable_run_dir().new_rollout() if place else None
-        folder = (self._base / place).resolve()
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            is_free = not any(folder.iterdir())
-        except OSError as error:
-            message = f"{folder} cannot be made: {error.strerror}."
-            raise InvalidSpecificationError([Problem(path="save", message=message)]) from error
-        if not is_free:
-            message = f"{folder} is not empty; a rollout is saved into a folder of its own."
-            raise InvalidSpecificationError([Problem(path="save", message=message, code="contradiction")])
-        return RolloutDir(folder)
+        folder = RolloutDir((self._base / place).resolve())
+        folder.refuse_content()
+        return folder
 
     def _writable_run_dir(self) -> RunDir:
         if self._run_dir is None:

@@ -49,6 +49,16 @@ class Job:
         self.is_live = True
         self.context._take_up(is_live=True)
 
+    def take_as_completed(self) -> None:
+        """Take what its directory holds as its end, though it stopped before the last epoch."""
+        from maze_core.trainers.fit import TrainReport
+
+        last = None if self.context is None else self.context._resume
+        if last is None:
+            self.outcome = self.failed("CheckpointError", "its directory holds no run any more.")
+        else:
+            self.completed = TrainReport.of(last)
+
     def reporter(self, told: JobsReporter) -> Reporter:
         """Who is told of this job, which starts now."""
         return told.started(self.spec.number, self.spec.choices) or SilentReporter()

@@ -8,7 +8,7 @@ A job that fails leaves a :class:`JobFailedError` in its place and takes no othe
 import weakref
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import asdict, replace
 from datetime import datetime
 from os import PathLike
 from pathlib import Path
@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Any
 from maze_core.api.checks import path_of, place_of, refuse_wrong_callbacks, run_dir_of
 from maze_core.api.job_processes import JobsInProcesses
 from maze_core.api.job_runs import Cancelled, Job, JobRuns, JobsHere, Options, Verb, run_all, why_only_here
-from maze_core.api.specification import mode_of, refuse_other_run, rollout_config, stored_run
-from maze_core.api.sweep_report import JobsReporter, SweepReport, is_played, is_trained
+from maze_core.api.specification import differences, mode_of, refuse_other_run, rollout_config, stored_run
+from maze_core.api.sweep_report import JobsReporter, SweepReport, is_trained
 from maze_core.config.checks import whole_number
 from maze_core.config.compose import compose_run
 from maze_core.config.multirun import plan_multirun
@@ -34,10 +34,10 @@ from maze_core.errors import (
     JobFailedError,
     Problem,
 )
-from maze_core.rundir import RolloutDir, RunDir
+from maze_core.rundir import RolloutDir, RunDir, json_safe, new_run_dir
 from maze_core.runners.jobs import JobPool
 from maze_core.runners.limits import with_limits
-from maze_core.runners.optuna_search import OptunaSearch
+from maze_core.runners.optuna_search import OptunaSearch, Trial
 from maze_core.types import Tree
 
 if TYPE_CHECKING:
@@ -81,22 +81,24 @@ class Multirun:
         self._plan = plan_multirun(mode, arguments, order, self._stored_seeds())
         self._jobs: list[Job] = []
         self._search: OptunaSearch | None = None
+        self._searched: Tree | None = None
         self._pool: JobPool | None = None
         self._is_closed = False
+        self._revision = None if self._path is None else RunDir(self._path).revision
         if self._plan.search is None:
             specs = self._plan.sweep.jobs()
-            configs = compose_jobs(specs, mode, self._compose)
         else:
             specs = [self._plan.sweep.job(0, *_lowest(self._plan.search))]
-            configs = compose_jobs(specs, mode, self._compose)
-            self._refuse_used_directory()
-            seed = int(configs[0].tree["seeding"]["agent_base_seed"])
-            self._search = OptunaSearch(self._plan.search, seed)
-        self._configs = configs
+        self._configs = configs = compose_jobs(specs, mode, self._compose)
         self._runs_here = self._has_to_run_here(configs)
-        if self._search is None:
-            for spec, config in zip(specs, configs, strict=True):
-                self._add(spec, config)
+        stored = None if self._path is None else RunDir(self._path).read_sweep()
+        if self._plan.search is not None:
+            self._take_up_search(self._plan.search, stored or {})
+            return
+        if stored is not None and "search" in stored:
+            self._refuse_directory("holds a search; take another directory for other jobs.")
+        for spec, config in zip(specs, configs, strict=True):
+            self._add(spec, config)
 
     # ------------------------------------------------------------------ answers, one per job
 
@@ -128,7 +130,8 @@ class Multirun:
     @property
     def report(self) -> SweepReport:
         """All jobs, what they chose and how they ended."""
-        return SweepReport(jobs=[job.record() for job in self._jobs], run_dir=self._path)
+        jobs = [job.record() for job in self._jobs]
+        return SweepReport(jobs=jobs, run_dir=self._path, search=self._searched)
 
     def close(self) -> None:
         """Close every job's context. A second call does nothing."""
@@ -175,17 +178,25 @@ class Multirun:
         self._take_directories()
 
         def on_end(job: Job) -> None:
-            if self._search is not None:
-                self._search.tell(job.spec.number, job.record().best_return)
-            told.ended(job.record())
+            record = job.record()
+            if self._search is not None and record.status != "cancelled":
+                self._search.tell(job.spec.number, record.best_return)
+            told.ended(record)
             self.report.write()
 
-        to_run = self._jobs_to_run(takes_completed=n_epochs is not None)
-        with self._runs("train", lambda job: {"n_epochs": n_epochs, **options}, told, cancelled) as runs:
-            run_all(to_run, runs, cancelled=cancelled, on_end=on_end)
-        found = _outcomes(self._jobs)
-        self.report.write()
-        return found
+        assert self._path is not None
+        run_dir = RunDir(self._path)
+        with run_dir.writing(self._revision):
+            try:
+                to_run = self._jobs_to_run(takes_completed=n_epochs is not None)
+                all_options = {"n_epochs": n_epochs, **options}
+                with self._runs("train", lambda job: all_options, told, cancelled) as runs:
+                    run_all(to_run, runs, cancelled=cancelled, on_end=on_end)
+                found = _outcomes(self._jobs)
+                self.report.write()
+                return found
+            finally:
+                self._revision = run_dir.revision
 
     # ------------------------------------------------------------------ playing
 
@@ -251,7 +262,7 @@ class Multirun:
                 run_all(iter(played), runs, cancelled=cancelled, on_end=lambda job: told.ended(job.record()))
         finally:
             for job in played:
-                if not is_played(job.outcome) and job.spec.number in folders:
+                if job.spec.number in folders and _was_cut(job):
                     folders[job.spec.number].remove()
             if shared is not None:
                 shared.remove_if_empty()
@@ -302,29 +313,48 @@ class Multirun:
             self._begin_again(takes_completed=takes_completed)
             yield from self._jobs
             return
-        for _ in range(self._plan.search.n_trials):
-            number = len(self._jobs)
-            values = self._search.ask(number)
-            spec = self._plan.sweep.job(number, tuple(values.values()), tuple(values))
-            try:
-                yield self._add(spec, compose_jobs([spec], self._mode, self._compose)[0])
-            except InvalidSpecificationError as error:
-                job = self._add(spec, None)
-                job.outcome = job.failed(type(error).__name__, str(error))
-                yield job
+        yield from self._trials_to_run(self._search, self._plan.search.n_trials)
+
+    def _trials_to_run(self, search: OptunaSearch, n_trials: int) -> Iterator[Job]:
+        """The trials that were stopped, and further ones up to ``n_trials``; once all are done, as many more."""
+        is_found = self._take_completed()
+        stopped = [job for job in self._jobs if not search.is_told(job.spec.number)]
+        is_over = len(self._jobs) >= n_trials and not stopped and not is_found
+        for job in stopped:
+            if job.record().status == "cancelled":
+                job.outcome = None
+            yield job
+        for _ in range(n_trials if is_over else n_trials - len(self._jobs)):
+            job = self._add_trial(search.ask(len(self._jobs)))
+            self.report.write()  # before it runs, so that it is known whatever happens
+            yield job
+
+    def _take_completed(self) -> bool:
+        """Take what was found complete in the directory as outcomes; whether there was any."""
+        found = [job for job in self._jobs if job.completed is not None]
+        for job in found:
+            job.outcome, job.completed = job.completed, None
+        return bool(found)
+
+    def _add_trial(self, values: Tree) -> Job:
+        spec = self._plan.sweep.job(len(self._jobs), tuple(values.values()), tuple(values))
+        try:
+            return self._add(spec, compose_jobs([spec], self._mode, self._compose)[0])
+        except InvalidSpecificationError as error:
+            job = self._add(spec, None)
+            job.outcome = job.failed(type(error).__name__, str(error))
+            return job
 
     def _begin_again(self, *, takes_completed: bool) -> None:
         """Clear the outcomes of the jobs that are to be trained now.
 
         Those are the ones that are not complete; where all are, and not just found so in the directory, all of them.
         """
-        found = [job for job in self._jobs if job.completed is not None]
-        for job in found:
-            job.outcome, job.completed = job.completed, None
+        is_found = self._take_completed()
         complete = [
             job for job in self._jobs if is_trained(job.outcome) and job.context and job.context.report
         ]
-        keeps = not takes_completed and (bool(found) or len(complete) < len(self._jobs))
+        keeps = not takes_completed and (is_found or len(complete) < len(self._jobs))
         for job in self._jobs:
             if not (keeps and job in complete):
                 job.outcome = None
@@ -342,17 +372,52 @@ class Multirun:
         self._jobs.append(job)
         return job
 
+    def _take_up_search(self, config: OptunaSearchConfig, stored: Tree) -> None:
+        """Begin a search, or go on with the one that the directory holds."""
+        known = stored.get("search")
+        if known is None and self._path is not None and not RunDir(self._path).is_free():
+            self._refuse_directory("is not empty and holds no search; a search takes a directory of its own.")
+        agent_seed = int(self._configs[0].tree["seeding"]["agent_base_seed"])
+        seed = (
+            known["seed"]
+            if known and config.seed is None
+            else agent_seed
+            if config.seed is None
+            else config.seed
+        )
+        self._searched = {**asdict(config), "seed": seed}
+        del self._searched["n_trials"]
+        if known is not None and (found := differences(known, json_safe(self._searched))):
+            self._refuse_directory(
+                f"holds another search: {found}. Take another run_dir, or give the same search."
+            )
+        jobs = stored.get("jobs", ()) if known else ()
+        trials = [
+            Trial(
+                values=job["choices"],
+                is_told=job["status"] in ("done", "failed"),
+                value=_finite(job["best_return"]),
+            )
+            for job in jobs
+        ]
+        self._search = OptunaSearch(config, seed, trials)
+        for stored_job in jobs:
+            job = self._add_trial(stored_job["choices"])
+            if stored_job["status"] == "failed":
+                job.outcome = job.failed(stored_job["error"]["type"], stored_job["error"]["message"])
+            elif stored_job["status"] == "done" and job.completed is None:
+                job.take_as_completed()
+
     def _stored_seeds(self) -> Mapping[str, int]:
         """Seeds of the jobs that the directory holds already, which further ones share."""
         if self._path is None or self._mode == "rollout":
             return {}
-        stored = stored_run(RunDir(self._path / "0"))
-        return {} if stored is None else stored.tree["seeding"]
+        stored = (stored_run(run_dir) for run_dir in RunDir(self._path).jobs())
+        return next((run.tree["seeding"] for run in stored if run is not None), {})
 
-    def _refuse_used_directory(self) -> None:
-        if self._path is not None and self._path.exists() and any(self._path.iterdir()):
-            message = f"{self._path} is not empty; a search takes a directory of its own."
-            raise InvalidSpecificationError([Problem(path="run_dir", message=message, code="contradiction")])
+    def _refuse_directory(self, message: str) -> None:
+        problem = Problem(path="run_dir", message=f"{self._path} {message}", code="contradiction")
+        raise InvalidSpecificationError([problem])
 
     def _compose(self, mode: Mode, **arguments: Any) -> "RunConfig":
         if mode == "train":
@@ -369,7 +434,7 @@ class Multirun:
         """Give every job its directory, if it has none yet."""
         if self._path is None:
             stamp = datetime.now().astimezone().strftime("%Y-%m-%d_%H-%M-%S-%f")
-            self._path = Path("outputs/sweep").resolve() / stamp
+            self._path = new_run_dir(Path("outputs/sweep").resolve(), stamp).path
             for job in self._jobs:
                 if job.context is not None:
                     job.context._run_dir = RunDir(self._folder_of(job.spec))
@@ -410,6 +475,17 @@ def _told(reporter: JobsReporter | None, cancelled: Cancelled) -> JobsReporter:
 
 def _failure(job: Job) -> JobFailedError | None:
     return job.outcome if isinstance(job.outcome, JobFailedError) else None
+
+
+def _finite(value: Any) -> float | None:
+    return value if isinstance(value, float) else None  # in JSON, what is not finite is a text
+
+
+def _was_cut(job: Job) -> bool:
+    """Whether it ended without cleaning up after itself."""
+    return job.outcome is None or (
+        isinstance(job.outcome, JobFailedError) and job.outcome.error_type == "ProcessDied"
+    )
 
 
 def _outcomes(jobs: Sequence[Job]) -> list[Any]:

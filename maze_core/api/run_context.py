@@ -231,18 +231,22 @@ class RunContext(ContextState):
             self._check_can_be_filmed()
         training = self._open_training()
         run_dir = self._writable_run_dir()
-        run_dir.write_config(self._config.tree, self.config_sha256, self.undescribed)
-        run_dir.forget_after(training.counters.epoch)
-        run_dir.keep(best=training.best, last=training.last)
-        with RunDirReporter(run_dir) as writer:
-            reporters = [writer, reporter or SilentReporter()]
-            films = TrainingFilms(self._config, run_dir, n_videos, reporters[1]) if n_videos else None
-            told = Reporters([*reporters, films] if films else reporters)
-            self._agent = self._acting = None
-            report = training.run(n_epochs, reporter=told, cancelled=cancelled, limits=limits)
-            if films and training.best:
-                films.film(training.best, "best")
-        run_dir.write_report(report.to_dict())
+        with run_dir.writing(self._revision):
+            try:
+                run_dir.write_config(self._config.tree, self.config_sha256, self.undescribed)
+                run_dir.forget_after(training.counters.epoch)
+                run_dir.keep(best=training.best, last=training.last)
+                with RunDirReporter(run_dir) as writer:
+                    reporters = [writer, reporter or SilentReporter()]
+                    films = TrainingFilms(self._config, run_dir, n_videos, reporters[1]) if n_videos else None
+                    told = Reporters([*reporters, films] if films else reporters)
+                    self._agent = self._acting = None
+                    report = training.run(n_epochs, reporter=told, cancelled=cancelled, limits=limits)
+                    if films and training.best:
+                        films.film(training.best, "best")
+                run_dir.write_report(report.to_dict())
+            finally:
+                self._revision = run_dir.revision
         return report
 
     @per_job

@@ -25,7 +25,7 @@ def run_saved_rollout(
 
     Nothing is left of the folder where playing fails.
     """
-    try:
+    with folder.writing():
         report = run_rollout(
             config, agent=agent, reporter=reporter, cancelled=cancelled, films=folder.video_paths(n_videos)
         )
@@ -33,7 +33,4 @@ def run_saved_rollout(
             if episode.trajectory is not None:
                 folder.write_trajectory(episode.index, trajectory_to_bytes(episode.trajectory))
         folder.write(config.tree, config.config_sha256, config.undescribed, report.to_dict())
-    except BaseException:
-        folder.remove()
-        raise
     return replace(report, saved_to=folder.path)

@@ -36,6 +36,8 @@ class StoredRun:
     """Where training goes on; None before the first checkpoint."""
     best: Checkpoint | None
     """What acts."""
+    revision: object
+    """Of the directory."""
 
 
 def mode_of(arguments: Mapping[str, Any]) -> Mode:
@@ -141,10 +143,13 @@ def acting_checkpoint(source: Path, selector: str) -> Checkpoint:
 
 def stored_run(run_dir: RunDir) -> StoredRun | None:
     """What the directory holds; None for a directory without a run."""
+    revision = run_dir.revision
     resume, best = resume_point(run_dir), checkpoint_of(run_dir, "best")
     known = resume or best
     if known is not None:
-        return StoredRun(tree=with_public_names(known.identity["config"]), resume=resume, best=best)
+        return StoredRun(
+            tree=with_public_names(known.identity["config"]), resume=resume, best=best, revision=revision
+        )
     config = run_dir.read_config()
     if config is None:
         return None
@@ -155,7 +160,7 @@ def stored_run(run_dir: RunDir) -> StoredRun | None:
         raise CheckpointError(
             f"{file} is no configuration of a run: {error} Remove it, or take another run_dir."
         ) from error
-    return StoredRun(tree=tree, resume=None, best=None)
+    return StoredRun(tree=tree, resume=None, best=None, revision=revision)
 
 
 def resume_point(run_dir: RunDir) -> Checkpoint | None:
@@ -220,15 +225,20 @@ def _is_rollout_policy(policy: Any) -> bool:
 
 
 def _other_run(run_dir: RunDir, stored: Tree, given: Tree) -> Problem:
-    found = _differences(stored, given)
-    shown_ones = "; ".join(found[:_MOST_DIFFERENCES])
-    more = f"; and {len(found) - _MOST_DIFFERENCES} more" if len(found) > _MOST_DIFFERENCES else ""
     return Problem(
         path="run_dir",
-        message=f"{run_dir.path} holds a run with another configuration: {shown_ones}{more}. Take another run_dir, "
-        f"give the same configuration to go on with it, or RunContext.load({str(run_dir.path)!r}) to take its own.",
+        message=f"{run_dir.path} holds a run with another configuration: {differences(stored, given)}. Take "
+        "another run_dir, give the same configuration to go on with it, or "
+        f"RunContext.load({str(run_dir.path)!r}) to take its own.",
         code="contradiction",
     )
+
+
+def differences(stored: Tree, given: Tree) -> str:
+    """The values that differ, with their paths, the first few of them; nothing where none do."""
+    found = _differences(stored, given)
+    more = [f"and {len(found) - _MOST_DIFFERENCES} more"] if len(found) > _MOST_DIFFERENCES else []
+    return "; ".join([*found[:_MOST_DIFFERENCES], *more])
 
 
 def _differences(stored: Any, given: Any, path: str = "") -> list[str]:

@@ -1,15 +1,13 @@
 """What a multirun has to tell: each job as it starts and ends, and all of them at the end."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeGuard
 
-from maze_core.checkpoint import write_atomically
 from maze_core.errors import JobFailedError
 from maze_core.metrics import Reporter, SilentReporter
-from maze_core.rundir import json_safe
+from maze_core.rundir import RunDir
 from maze_core.types import Tree
 
 if TYPE_CHECKING:
@@ -65,6 +63,8 @@ class SweepReport:
     jobs: Sequence[JobRecord]
     run_dir: Path | None
     """Holds the jobs' directories."""
+    search: Tree | None = None
+    """What is searched, and with which seed; None where the jobs were known beforehand."""
 
     @property
     def best(self) -> JobRecord | None:
@@ -75,13 +75,13 @@ class SweepReport:
     def to_dict(self) -> Tree:
         """As a JSON object."""
         best = None if self.best is None else {"job": self.best.job, "choices": self.best.choices}
-        return {"best": best, "jobs": [job.to_dict() for job in self.jobs]}
+        search = {} if self.search is None else {"search": self.search}
+        return {"best": best, **search, "jobs": [job.to_dict() for job in self.jobs]}
 
     def write(self) -> None:
         """Store it as ``sweep.json`` beside the jobs' directories."""
         if self.run_dir is not None:
-            text = json.dumps(json_safe(self.to_dict()), indent=2) + "\n"
-            write_atomically(self.run_dir / "sweep.json", text.encode())
+            RunDir(self.run_dir).write_sweep(self.to_dict())
 
 
 def is_trained(outcome: object) -> "TypeGuard[TrainReport]":

@@ -4,11 +4,14 @@
     maze-run -cn conf_rollout policy=torch_policy policy.run=outputs/… runner.n_episodes=10
     maze-run --multirun algorithm=ppo,a2c algorithm.lr=0.001,0.0003 launcher.n_jobs=2
 
-Exit codes: 0 done · 1 the run, or a job of a multirun, failed · 2 the specification cannot work · 130 stopped by
-Ctrl-C.
+Modules of the current folder can be named: env.name=my_module:MyEnv-v0.
+
+Exit codes: 0 done · 1 the run, or a job of a multirun, failed · 2 the specification cannot work, or the environment
+cannot be made · 130 stopped by Ctrl-C · 143 stopped by SIGTERM.
 """
 
 import os
+import sys
 from collections.abc import Sequence
 
 _THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
@@ -21,8 +24,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     The process is ours, so it computes with one thread unless the environment says otherwise: the same words then
     give the same bits on any number of cores, and small networks are faster. That has to be said before NumPy and
     torch are imported, hence the import below. Where there is no display, SDL is told not to look for one, or
-    environments that are filmed print about it.
+    environments that are filmed print about it. Modules are also looked for in the current folder, as ``python -m``
+    does.
     """
+    if not {"", os.getcwd()} & set(sys.path):
+        sys.path.insert(0, os.getcwd())
     for name in _THREADS:
         os.environ.setdefault(name, "1")
     if not any(name in os.environ for name in _DISPLAYS):

@@ -9,17 +9,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from maze_core.cli import help_text
-from maze_core.cli.interrupts import interrupts
+from maze_core.cli.interrupts import exit_code, interrupts
 from maze_core.config import compose_run
 from maze_core.config.command_line import CommandLine, parse_words
 from maze_core.config.index import unknown_name
 from maze_core.config.normal_form import Mode
-from maze_core.errors import InvalidSpecificationError, MazeError
+from maze_core.errors import EnvError, InvalidSpecificationError, MazeError
 
 if TYPE_CHECKING:
     from maze_core.api.run_context import RunContext
 
-EXIT_DONE, EXIT_FAILED, EXIT_INVALID, EXIT_INTERRUPTED = 0, 1, 2, 130
+EXIT_DONE, EXIT_FAILED, EXIT_INVALID = 0, 1, 2
 
 _MODES: dict[str, Mode] = {"conf_train": "train", "conf_rollout": "rollout"}
 
@@ -35,16 +35,17 @@ def run(argv: Sequence[str] | None = None) -> int:
         return EXIT_INVALID
     except MazeError as error:
         print(f"maze-run: {type(error).__name__}: {error}", file=sys.stderr)
-        return EXIT_FAILED
+        is_made = not isinstance(error, EnvError) or error.is_made
+        return EXIT_FAILED if is_made else EXIT_INVALID
     except BrokenPipeError:  # the reader of our output had enough, as ``| head`` does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return EXIT_DONE
     except OSError as error:  # no place to write, or no right to
         print(f"maze-run: {error}", file=sys.stderr)
         return EXIT_FAILED
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as error:
         print("maze-run: ended at once; what was stored before is kept.", file=sys.stderr)
-        return EXIT_INTERRUPTED
+        return exit_code(error.args)
 
 
 def _options(argv: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
@@ -139,7 +140,7 @@ def _train(line: CommandLine, words: Sequence[str], options: argparse.Namespace)
         return EXIT_DONE
     assert context.run_dir is not None
     print_how_to_go_on(words, options, context.run_dir)
-    return EXIT_INTERRUPTED
+    return exit_code(received)
 
 
 def print_complete(run_dir: Path | None) -> None:
@@ -177,7 +178,7 @@ def _play(line: CommandLine) -> int:
                 reporter=reporter, cancelled=lambda: bool(received), videos=line.videos, save=True
             )
     print(rollout_table(report, config_sha256=context.config_sha256))
-    return EXIT_INTERRUPTED if report.stop_reason == "cancelled" else EXIT_DONE
+    return exit_code(received) if report.stop_reason == "cancelled" else EXIT_DONE
 
 
 def _context(line: CommandLine) -> "RunContext":

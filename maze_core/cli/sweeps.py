@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import yaml
 
-from maze_core.cli.command import EXIT_DONE, EXIT_FAILED, EXIT_INTERRUPTED, print_how_to_go_on
-from maze_core.cli.interrupts import interrupts
+from maze_core.cli.command import EXIT_DONE, EXIT_FAILED, print_how_to_go_on
+from maze_core.cli.interrupts import exit_code, interrupts
 from maze_core.config.command_line import CommandLine
 from maze_core.config.multirun import plan_multirun
 from maze_core.config.normal_form import Mode
@@ -48,7 +48,7 @@ def train(line: CommandLine, words: Sequence[str], options: argparse.Namespace) 
     print(training_jobs_table(report))
     if received:
         print_how_to_go_on(words, options, report.run_dir or Path())
-        return EXIT_INTERRUPTED
+        return exit_code(received)
     return EXIT_FAILED if any(isinstance(outcome, JobFailedError) for outcome in outcomes) else EXIT_DONE
 
 
@@ -67,7 +67,7 @@ def play(line: CommandLine) -> int:
         multirun.close()
     print(rollout_jobs_table(report, outcomes))
     if received:
-        return EXIT_INTERRUPTED
+        return exit_code(received)
     return EXIT_FAILED if any(isinstance(outcome, JobFailedError) for outcome in outcomes) else EXIT_DONE
 
 

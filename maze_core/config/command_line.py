@@ -2,12 +2,15 @@
 
 ``group=module`` chooses, ``a.b=value`` sets; ``+`` and ``++`` in front mean the same here, ``~critic`` and
 ``~env.kwargs.x`` take away. ``seed``, ``n_epochs``, ``videos`` and ``run_dir`` (or ``hydra.run.dir``) are arguments.
-In a multirun ``a.b=1,2``, ``choice(…)`` and ``range(…)`` are several values.
+In a multirun ``a.b=1,2``, ``choice(…)`` and ``range(…)`` are several values. ``range`` counts in decimals, as it is
+written, where Hydra's adds up binary fractions: its 0.1 to 0.4 by 0.1 has a 0.30000000000000004 and the excluded 0.4.
 """
 
-import itertools
+import inspect
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 from maze_core.config.checks import whole_number
@@ -51,11 +54,15 @@ def parse_words(words: Sequence[str], *, multirun: bool = False) -> CommandLine:
     Raises:
         InvalidSpecificationError: with every word that cannot be read.
     """
-    from hydra.core.override_parser.overrides_parser import OverridesParser
+    from hydra.core.override_parser.overrides_parser import OverridesParser, create_functions
 
     parsed, found = CommandLine(), ProblemList()
     with own_hydra():
-        parser = OverridesParser.create()
+        functions = create_functions()
+        for name, function in (("range", _range), ("shuffle", _shuffle)):
+            functions.definitions[name] = inspect.signature(function)
+            functions.functions[name] = function
+        parser = OverridesParser(functions)
         for word in words:
             try:
                 override = parser.parse_override(word)
@@ -116,7 +123,7 @@ def _take_run_dir(parsed: CommandLine, key: str, value: Any, found: ProblemList,
 def _take_values(
     parsed: CommandLine, key: str, override: "Override", found: ProblemList, *, multirun: bool
 ) -> None:
-    from hydra.core.override_parser.types import ValueType
+    from hydra.core.override_parser.types import ChoiceSweep, ValueType
 
     if not multirun:
         found.add(
@@ -131,10 +138,35 @@ def _take_values(
         message = f"takes values one by one, such as {key}=a,b; glob(…) is not read here."
         found.add(key, message, code="syntax")
     else:
-        values = list(itertools.islice(override.sweep_iterator(), MOST_JOBS + 1))
+        values: list[Any] = []
+        for value in override.sweep_iterator():  # range(1,3),7 has a range among its values
+            values += value.list if isinstance(value, ChoiceSweep) else [value]
         if len(values) > MOST_JOBS:
             found.add(key, f"has more than {MOST_JOBS} values; at most that many are run.", code="too_large")
         _put(parsed, key, Choices(tuple(override._convert_value(value) for value in values)))
+
+
+def _range(start: int | float, stop: int | float | None = None, step: int | float = 1) -> Any:
+    """The numbers from ``start`` (0 where only an end is given) to before ``stop``, as decimals."""
+    from hydra.core.override_parser.types import ChoiceSweep
+
+    first, last, by = (
+        Decimal(repr(number)) for number in ((0, start, step) if stop is None else (start, stop, step))
+    )
+    if by == 0 or not all(number.is_finite() for number in (first, last, by)):
+        raise ValueError("range takes finite numbers and a step other than 0")
+    count = max(0, math.ceil((last - first) / by))
+    if not 0 < count <= MOST_JOBS:
+        raise ValueError(f"the range has {count} values; 1 to {MOST_JOBS} are run")
+    kind = (
+        int if all(isinstance(number, int) for number in (start, stop, step) if number is not None) else float
+    )
+    return ChoiceSweep(list=[kind(first + number * by) for number in range(count)])
+
+
+def _shuffle(*args: Any, **kwargs: Any) -> Any:
+    """Refused: what is drawn anew each time is another specification each time."""
+    raise ValueError("shuffle draws another order each time, which no run could go on with; write the values")
 
 
 def _put(parsed: CommandLine, key: str, value: Any) -> None:

@@ -46,7 +46,8 @@ def serve(connection: Any, descriptor: int) -> None:
         while _obey(connection, envs, rows):
             pass
     except Exception as error:
-        connection.send_bytes(FAILED + pickle.dumps((reason_of(error), traceback.format_exc())))
+        is_made = getattr(error, "is_made", True)
+        connection.send_bytes(FAILED + pickle.dumps((reason_of(error), traceback.format_exc(), is_made)))
     finally:
         failures = close_all(made)  # ours to close, for the batch may not have come to be
         with contextlib.suppress(OSError):  # the other side did not wait
@@ -66,13 +67,15 @@ def _obey(connection: Any, envs: PerEnvVectorEnv, rows: SharedArrays) -> bool:
             envs.step({key: batch for (key, batch), is_given in given if is_given})
         connection.send_bytes(DONE)
     except Exception as error:
-        connection.send_bytes(FAILED + pickle.dumps((reason_of(error), traceback.format_exc())))
+        connection.send_bytes(FAILED + pickle.dumps((reason_of(error), traceback.format_exc(), True)))
     return True
 
 
 def main() -> None:
     """Serve on the descriptors given as arguments."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the other side's to handle; it closes the socket
+    # so is SIGTERM, which Slurm sends to all; a handler, since a program started here would inherit SIG_IGN
+    signal.signal(signal.SIGTERM, lambda number, frame: None)
     connection = Connection(int(sys.argv[1]))
     with contextlib.suppress(EOFError, ConnectionError):  # the other side is gone
         serve(connection, int(sys.argv[2]))

@@ -44,7 +44,9 @@ def find_spec(name: str) -> EnvSpec:
             env_id = get_env_id(namespace, base, find_highest_version(namespace, base))
         return gymnasium.spec(env_id)
     except (gymnasium.error.Error, ImportError) as error:
-        raise EnvError(f"There is no environment {name!r}: {error}{_install_hint(env_id)}") from error
+        raise EnvError(
+            f"There is no environment {name!r}: {error}{_install_hint(env_id)}", is_made=False
+        ) from error
 
 
 def make_gym(
@@ -65,7 +67,7 @@ def make_gym(
     except Exception as error:  # whatever its constructor raises
         is_missing = isinstance(error, ImportError | gymnasium.error.DependencyNotInstalled)
         hint = _install_hint(spec.id) if is_missing else ""
-        raise EnvError(f"{name} could not be made: {reason_of(error)}{hint}") from error
+        raise EnvError(f"{name} could not be made: {reason_of(error)}{hint}", is_made=False) from error
 
 
 def _install_hint(env_id: str) -> str:

@@ -42,7 +42,7 @@ def make_legacy_gym(
     except (EnvError, MemoryError):
         raise
     except Exception as error:  # whatever its constructor raises
-        raise EnvError(f"gym could not make {name}: {reason_of(error)}") from error
+        raise EnvError(f"gym could not make {name}: {reason_of(error)}", is_made=False) from error
     return env if limit is None else TimeLimit(env, limit)
 
 
@@ -147,7 +147,9 @@ def _import_gym() -> ModuleType:
             warnings.simplefilter("ignore")
             import gym
     except ImportError as error:
-        raise EnvError("Environments of the gym package need it installed: maze-service[gym].") from error
+        raise EnvError(
+            "Environments of the gym package need it installed: maze-service[gym].", is_made=False
+        ) from error
     gym.logger.set_level(gym.logger.ERROR)  # it prints its warnings, and was told to be quiet nowhere else
     module: ModuleType = gym
     return module

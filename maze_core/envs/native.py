@@ -192,7 +192,7 @@ def _make(
     except MemoryError:
         raise
     except Exception as error:  # whatever its constructor raises
-        raise EnvError(f"{name} could not be made: {reason_of(error)}") from error
+        raise EnvError(f"{name} could not be made: {reason_of(error)}", is_made=False) from error
 
 
 def _bare(layout: SpaceLayout) -> SpaceLayout:

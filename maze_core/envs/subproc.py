@@ -164,8 +164,8 @@ class SubprocVectorEnv(VectorEnv):
         except (EOFError, OSError) as error:
             raise self._died(child) from error
         if message[:1] == FAILED:
-            reason, text = pickle.loads(message[1:])
-            raise EnvError(f"{reason}\n\nIn the process of {_rows(child)}:\n{text}")
+            reason, text, is_made = pickle.loads(message[1:])
+            raise EnvError(f"{reason}\n\nIn the process of {_rows(child)}:\n{text}", is_made=is_made)
         if message[:1] != expected:
             raise EnvError(f"The process of {_rows(child)} answered out of turn.")
         return message[1:]

@@ -91,7 +91,9 @@ def register(envs: list[str]) -> None:
 
 def main() -> None:
     """Serve on the descriptor given as argument."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the other side's to handle; it asks or closes
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the other side's to handle; it closes the socket
+    # so is SIGTERM, which Slurm sends to all; a handler, since a program started here would inherit SIG_IGN
+    signal.signal(signal.SIGTERM, lambda number, frame: None)
     channel = JobChannel(Connection(int(sys.argv[1])))
     threading.Thread(target=channel.listen, daemon=True).start()
     first = channel.jobs.get()

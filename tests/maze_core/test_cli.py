@@ -183,12 +183,42 @@ def test_a_run_that_fails_is_1(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, 
     assert "the policy loss is not finite" in capsys.readouterr().err
 
 
-def test_an_environment_that_is_not_there_is_1(tmp_path: Path, capsys):
-    assert cli.main([*QUICK, "env.name=NoSuchEnv-v0", f"run_dir={tmp_path}"]) == 1
-    assert "NoSuchEnv-v0" in capsys.readouterr().err
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["env.name=NoSuchEnv-v0"],
+        ["env.name=no_such_module:NoSuchEnv-v0"],
+        ["env.name=CartPole-v1", "+env.kwargs.no_such_argument=1"],
+        ["env.name=NoSuchEnv-v0", "runner=local", "runner.n_envs=1"],
+        ["env.name=NoSuchEnv-v0", "env.vectorization=native"],
+        ["-cn", "conf_rollout", "env.name=NoSuchEnv-v0"],
+    ],
+)
+def test_an_environment_that_cannot_be_made_is_2(words, tmp_path: Path, capsys):
+    quick = [] if "conf_rollout" in words else QUICK
+    assert cli.main([*quick, *words, f"run_dir={tmp_path / 'run'}"]) == 2
+    assert "o_such_argument" in (err := capsys.readouterr().err) or "NoSuchEnv-v0" in err
+    assert [
+        path for path in tmp_path.rglob("*") if path.is_file()
+    ] == []  # nothing is left of what never began
 
 
-def test_ctrl_c_stores_a_last_checkpoint_and_is_130(tmp_path: Path):
+def test_modules_of_the_current_folder_can_be_named_in_jobs_too(tmp_path: Path):
+    (tmp_path / "mylab.py").write_text(
+        "import gymnasium\nfrom gymnasium.envs.classic_control import CartPoleEnv\n\n\n"
+        "class Lab(CartPoleEnv):\n    pass\n\n\ngymnasium.register('Lab-v0', entry_point=Lab)\n"
+    )
+    root = Path(cli.__file__).parents[2]
+    code = f"import sys; sys.path.insert(0, {str(root)!r}); from maze_core.cli import main; sys.exit(main())"
+    for flags in ([], ["-m", "launcher.n_jobs=1"]):
+        words = [*flags, *QUICK, "env.name=mylab:Lab-v0", "n_epochs=1", "run_dir=run" + "s" * len(flags)]
+        command = [sys.executable, "-P", "-c", code, *words]
+        found = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+        assert found.returncode == 0, found.stderr
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_stores_a_last_checkpoint_and_is_its_exit_code(number, code, tmp_path: Path):
     command = [
         sys.executable,
         "-m",
@@ -202,10 +232,10 @@ def test_ctrl_c_stores_a_last_checkpoint_and_is_130(tmp_path: Path):
         watchdog = threading.Timer(120, process.kill)
         watchdog.start()
         process.stderr.readline()  # the first epoch is over
-        process.send_signal(signal.SIGINT)
+        process.send_signal(number)
         out, err = process.communicate()
         watchdog.cancel()
-    assert process.returncode == 130
+    assert process.returncode == code
     assert f"maze-run seed=1 algorithm.n_epochs=1000 run_dir={tmp_path}" in err
     assert "cancelled" in out
     assert (tmp_path / "checkpoints" / "last.ckpt").exists()

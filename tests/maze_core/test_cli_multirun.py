@@ -1,6 +1,7 @@
 """``maze-run --multirun``: the jobs, their order, the table, exit codes, and Ctrl-C."""
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -91,20 +92,22 @@ def test_rollouts_are_a_table_too_and_each_job_is_saved(tmp_path, capsys):
     assert "job 1  runner.n_episodes=2  2 episodes, mean return" in captured.err
 
 
-def test_ctrl_c_stores_what_runs_and_says_how_to_go_on(tmp_path):
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_to_all_stores_what_runs_and_says_how_to_go_on(number, code, tmp_path):
     words = ["-m", "seed=1,2", "algorithm.n_epochs=1000", "launcher.n_jobs=1", f"run_dir={tmp_path}"]
     command = [sys.executable, "-m", "maze_core.cli", *words]
-    with subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+    pipes = {"stderr": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    with subprocess.Popen(command, **pipes, start_new_session=True) as process:
         watchdog = threading.Timer(200, process.kill)
         watchdog.start()
         metrics = tmp_path / "0" / "metrics.jsonl"
         pause = threading.Event()
         while process.poll() is None and not metrics.exists():
             pause.wait(0.05)
-        process.send_signal(signal.SIGINT)
+        os.killpg(process.pid, number)  # as a terminal does, and Slurm
         out, err = process.communicate()
         watchdog.cancel()
-    assert process.returncode == 130
+    assert process.returncode == code
     assert "cancelled" in out
     assert (tmp_path / "0" / "checkpoints" / "last.ckpt").exists()
     assert not (tmp_path / "1").exists()

@@ -1,13 +1,18 @@
 """A search with Optuna: every trial a job of a multirun, reproducible one at a time, clear without the extra."""
 
 import builtins
+import contextlib
+import json
+import shutil
 
 import pytest
 
 from maze_core import GymMazeEnv, InvalidSpecificationError, RunContext
+from maze_core.api.sweep_report import JobsReporter
 from maze_core.config.search import OptunaSearchConfig, ParameterConfig
 from maze_core.errors import JobFailedError
-from maze_core.runners.optuna_search import OptunaSearch
+from maze_core.metrics import SilentReporter
+from maze_core.runners.optuna_search import OptunaSearch, Trial
 
 QUICK = {
     "algorithm.n_epochs": 1,
@@ -71,6 +76,9 @@ def test_a_search_runs_its_trials_and_knows_the_best(optuna, tmp_path):
     assert sweep.best.best_return == max(values)
     assert set(sweep.best.choices) == {"algorithm.lr", "algorithm.entropy_coef", "algorithm.batch_size"}
     assert (tmp_path / "a" / "sweep.json").exists()
+    with pytest.raises(InvalidSpecificationError, match="n_startup_trials is 2 there and 8 here"):
+        RunContext(run_dir=tmp_path / "a", experiment="optuna_search", multirun=True)
+    shutil.move(tmp_path / "a" / "sweep.json", tmp_path / "sweep.json")
     with pytest.raises(InvalidSpecificationError, match="not empty"):
         RunContext(run_dir=tmp_path / "a", experiment="optuna_search", multirun=True)
 
@@ -85,7 +93,7 @@ def test_a_search_is_reproducible_also_where_it_runs_here_and_trials_that_fail_a
             experiment="search_here",
             config_dirs=[tmp_path / "conf"],
             overrides=QUICK,
-            seed=1,
+            seed=3,
         ) as context:
             outcomes = context.train()
             return outcomes, [record.choices for record in context.sweep.jobs]
@@ -102,6 +110,97 @@ def test_a_search_is_reproducible_also_where_it_runs_here_and_trials_that_fail_a
         is_refused = choices["algorithm.gamma"] > 1  # gamma is at most 1, which no search knows
         assert isinstance(outcome, JobFailedError) == is_refused
     assert {isinstance(outcome, JobFailedError) for outcome in first[0]} == {True, False}
+
+
+@pytest.mark.parametrize("stopped_after", [1, 3, 5])
+def test_a_search_that_was_stopped_asks_what_one_asks_that_was_not(optuna, stopped_after):
+    choices = [0, False, 1.0, True, 1, None]  # of which some are equal
+    config = OptunaSearchConfig(
+        space={**SPACE, "a.x": ParameterConfig(choices=choices)}, n_startup_trials=2, n_trials=8
+    )
+
+    def searched(until, trials=()):
+        search, known = OptunaSearch(config, 1, trials), list(trials)
+        for number in range(until):
+            if number >= len(known):
+                known.append(Trial(values=search.ask(number), is_told=False, value=None))
+            if not known[number].is_told:
+                values = known[number].values
+                value = None if number == 2 else values["a.lr"] + values["a.n"]
+                search.tell(number, value)
+                known[number] = Trial(values=values, is_told=True, value=value)
+        return known
+
+    before = searched(stopped_after)
+    before[-1] = Trial(values=before[-1].values, is_told=False, value=None)  # it was running
+    assert repr(searched(8, before)) == repr(searched(8))
+
+
+class Killed(BaseException):
+    """Nothing cleans up after it."""
+
+
+class StopsIn(JobsReporter):
+    """Ends the search in the midst of a trial."""
+
+    def __init__(self, job, error=None):
+        self.job, self.error, self.is_reached = job, error, False
+
+    def started(self, job, choices):
+        stops = self
+
+        class OfJob(SilentReporter):
+            def metrics(self, epoch, step, values):
+                stops.is_reached |= job == stops.job and epoch == 1
+                if stops.is_reached and stops.error:
+                    raise stops.error
+
+        return OfJob()
+
+
+@pytest.mark.parametrize("error", [None, Killed()])
+def test_a_search_that_was_stopped_or_killed_goes_on_and_ends_as_one_that_was_not(optuna, tmp_path, error):
+    def search(name, n_trials=4, **arguments):
+        return RunContext(
+            run_dir=tmp_path / name,
+            env=lambda: GymMazeEnv("CartPole-v1"),  # so that the trials run here
+            experiment="of_lr",
+            config_dirs=[tmp_path / "conf"],
+            multirun=True,
+            overrides={**QUICK, **FEW, "algorithm.n_epochs": 2, "sweep.n_trials": n_trials},
+            **arguments,
+        )
+
+    def found(context):
+        return [(job.choices, job.best_return, job.status) for job in context.sweep.jobs]
+
+    (tmp_path / "conf" / "experiment").mkdir(parents=True)
+    (tmp_path / "conf" / "experiment" / "of_lr.yaml").write_text(
+        "# @package _global_\n# A search.\nsweep:\n  _target_: maze_core.config.search.OptunaSearchConfig\n"
+        "  space: {algorithm.lr: {low: 0.001, high: 0.1}, algorithm.gamma: {choices: [0.9, 0.99]}}\n"
+    )
+    with search("whole", seed=1) as context:
+        context.train()
+        whole = found(context)
+    reporter = StopsIn(1, error)
+    with search("parts", seed=1) as context, contextlib.suppress(Killed):
+        context.train(reporter=reporter, cancelled=lambda: reporter.is_reached)
+    stored = json.loads((tmp_path / "parts" / "sweep.json").read_text())
+    assert [job["status"] for job in stored["jobs"]] == ["done", "waiting" if error else "cancelled"]
+    with search("parts") as again:  # its seeds are those of the directory
+        assert len(again.config) == 2
+        again.train()
+        assert found(again) == whole
+    with search("parts") as complete:  # nothing is left to run
+        complete.train()
+        assert found(complete) == whole
+        assert [policy.servable for policy in complete.policy] == [True] * 4
+    with search("parts", n_trials=5) as more:  # the same search, of more trials
+        more.train()
+        assert found(more)[:4] == whole
+        assert len(found(more)) == 5
+    with pytest.raises(InvalidSpecificationError, match="holds a search"):
+        RunContext(run_dir=tmp_path / "parts", multirun=True, algorithm="ppo,a2c")
 
 
 def test_without_the_extra_the_error_says_what_to_install(monkeypatch):

@@ -1,12 +1,17 @@
 """A run directory is gone on with: same configuration, adopted seeds, last checkpoint; anything else is refused."""
 
 import json
+import os
 import shutil
+import signal
+import subprocess
+import sys
 
 import pytest
 import yaml
 
 from maze_core import Checkpoint, GymMazeEnv, InvalidSpecificationError, RunContext
+from maze_core.api.sweep_report import JobsReporter
 from maze_core.errors import CheckpointError
 from maze_core.metrics import SilentReporter
 from maze_core.rundir import RunDir
@@ -276,3 +281,89 @@ def test_a_damaged_checkpoint_names_its_file_and_the_way_out(tmp_path, damage) -
     path.write_bytes(bytes(data) if damage is None else damage)
     with pytest.raises(CheckpointError, match=r"best\.ckpt: .*damaged.* Take another checkpoint of the run"):
         RunContext.load(tmp_path)
+
+
+class Calls(SilentReporter):
+    """Calls a function in the midst of a run, once."""
+
+    def __init__(self, function):
+        self._function = function
+
+    def _call(self, *_):
+        function, self._function = self._function, lambda: None
+        function()
+
+    metrics = episode = _call
+
+
+def refused_meanwhile(outer, inner, argument):
+    """``inner`` is told who writes, while ``outer`` does in the same place."""
+    caught = []
+
+    def call():
+        with pytest.raises(InvalidSpecificationError, match=rf"process {os.getpid()} on .*, since ") as error:
+            inner()
+        caught.append(error.value.problems[0])
+
+    outer(Calls(call))
+    (problem,) = caught
+    assert (problem.path, problem.code) == (argument, "in_use")
+
+
+def test_of_two_that_train_in_one_directory_the_second_is_told_of_the_first(tmp_path) -> None:
+    first, second = (RunContext(run_dir=tmp_path, overrides=QUICK, seed=1) for _ in range(2))
+    refused_meanwhile(lambda calls: first.train(2, reporter=calls), lambda: second.train(2), "run_dir")
+    assert len((tmp_path / "metrics.jsonl").read_text().splitlines()) == 2
+    with pytest.raises(
+        InvalidSpecificationError, match="written by somebody else since this context was made"
+    ):
+        second.train(1)  # it would begin anew, and take away what the first one has learnt
+    assert first.train(1).counters.epoch == 3
+    with RunContext(run_dir=tmp_path, overrides=QUICK) as third:
+        assert third.train(1).counters.epoch == 4
+    assert not (tmp_path / ".lock").exists()
+
+
+def test_of_two_multiruns_and_of_two_rollouts_in_one_place_the_second_is_told_too(tmp_path) -> None:
+    class OfJobs(JobsReporter):
+        def __init__(self, reporter):
+            self.started = lambda job, choices: reporter
+
+    def grid():
+        arguments = {"env": make_env, "algorithm": ["a2c"], "overrides": QUICK, "seed": 1}
+        return RunContext(run_dir=tmp_path / "grid", multirun=True, **arguments)
+
+    def played(reporter=None):
+        with RunContext(policy="random_policy", run_dir=tmp_path, seed=1) as player:
+            player.rollout(2, save="played", reporter=reporter)
+
+    first, second = grid(), grid()
+    refused_meanwhile(lambda calls: first.train(reporter=OfJobs(calls)), second.train, "run_dir")
+    with pytest.raises(InvalidSpecificationError, match="since this context was made"):
+        second.train()
+    refused_meanwhile(played, played, "save")
+    names = sorted(path.name for path in (tmp_path / "played").iterdir())
+    assert names == ["config.yaml", "report.json", "trajectories"]
+
+
+def test_the_lock_of_a_process_that_was_killed_is_none(tmp_path) -> None:
+    code = (
+        "import os, pathlib, signal\nfrom maze_core.rundir import sole_writer\n"
+        f"with sole_writer(pathlib.Path({str(tmp_path)!r}), 'run_dir'):\n    os.kill(os.getpid(), signal.SIGKILL)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == -signal.SIGKILL
+    assert (tmp_path / ".lock").exists()
+    with RunContext(run_dir=tmp_path, overrides=QUICK, seed=1) as context:
+        context.train(1)
+    assert not (tmp_path / ".lock").exists()
+
+
+def test_the_commands_of_a_report_need_nothing_that_nobody_installs(tmp_path) -> None:
+    with RunContext(run_dir=tmp_path, overrides=QUICK, seed=1) as context:
+        context.train(1)
+    commands = json.loads((tmp_path / "report.json").read_text())["commands"].values()
+    assert {command.split("(")[0].split()[0] for command in commands} == {
+        "maze-run",
+        "RunContext.load",
+        "pip",
+    }

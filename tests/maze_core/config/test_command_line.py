@@ -127,6 +127,45 @@ def test_several_values_are_counted_one_by_one(word):
     assert set(problems(word, multirun=True).values()) <= {"syntax", "too_large"}
 
 
+@pytest.mark.parametrize(
+    ("word", "values"),
+    [
+        ("range(0.1,0.4,0.1)", (0.1, 0.2, 0.3)),
+        ("range(0.3,0,-0.1)", (0.3, 0.2, 0.1)),
+        ("range(1e-4,5e-4,1e-4)", (0.0001, 0.0002, 0.0003, 0.0004)),
+        ("range(-0.5,1,0.5)", (-0.5, 0.0, 0.5)),
+        ("range(start=1,stop=6,step=2)", (1, 3, 5)),
+        ("range(3)", (0, 1, 2)),
+        ("sort(range(0.1,0.4,0.1),reverse=true)", (0.3, 0.2, 0.1)),
+        ("sort(3,1,2)", (1, 2, 3)),
+        ("float(range(1,3))", (1.0, 2.0)),
+        ("tag(a,range(1,3))", (1, 2)),
+        ("range(1,3),7", (1, 2, 7)),
+        ("choice(b,a)", ("b", "a")),
+    ],
+)
+def test_values_that_are_counted_are_decimals_and_the_end_is_not_one_of_them(word, values):
+    (got,) = parse_words([f"algorithm.lr={word}"], multirun=True).arguments["overrides"].values()
+    assert repr(got.values) == repr(values)
+
+
+@pytest.mark.parametrize(
+    ("word", "reason"),
+    [
+        ("shuffle(1,2,3)", "shuffle draws another order each time"),
+        ("shuffle([1,2,3])", "shuffle draws another order each time"),
+        ("shuffle(range(1,4))", "shuffle draws another order each time"),
+        ("range(1,4,0)", "a step other than 0"),
+        ("range(0,inf)", "takes finite numbers"),
+        ("range(4,1)", "has 0 values"),
+        ("interval(0,1)", "optuna_search"),
+    ],
+)
+def test_values_that_nobody_could_run_again_are_refused_by_name(word, reason):
+    with pytest.raises(InvalidSpecificationError, match=reason):
+        parse_words([f"algorithm.lr={word}"], multirun=True)
+
+
 def test_one_place_is_said_once():
     assert problems("hydra.run.dir=a", "run_dir=b") == {"run_dir": "contradiction"}
     assert problems("run_dir=a", "hydra.sweep.dir=b", multirun=True) == {"hydra.sweep.dir": "contradiction"}
