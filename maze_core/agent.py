@@ -15,7 +15,7 @@ from gymnasium import spaces
 from maze_core.checkpoint import Checkpoint
 from maze_core.config.checks import truth
 from maze_core.config.nodes import shown
-from maze_core.data.spaces import check_value
+from maze_core.data.flat_space import SpaceReader, form_of, put_together
 from maze_core.envs.env_spaces import described_spaces
 from maze_core.envs.wrappers.stack import build_wrappers
 from maze_core.envs.wrappers.wrapper import ProcessedObservation, Wrapper, bind_wrappers
@@ -27,6 +27,7 @@ from maze_core.errors import (
 )
 from maze_core.models.acting import ActingPolicy, to_env_actions
 from maze_core.models.rebuilt import stored_policy
+from maze_core.notices import Notices
 from maze_core.types import JSON, Action, ActorID, Array, Observation, StepKey
 
 SpacesByKey = Mapping[StepKey, spaces.Dict]
@@ -51,6 +52,14 @@ class Agent:
     servable: bool = True
     not_servable_reason: str | None = None
     _rng: np.random.Generator = field(default_factory=np.random.default_rng)
+    _readers: Mapping[StepKey, SpaceReader] = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Prepare to read observations; what was not declared is said once per agent, or once per run of its own."""
+        notices = Notices.current()
+        self._readers = {
+            key: SpaceReader(space, "observation", notices) for key, space in self.observation_spaces.items()
+        }
 
     @property
     def needs_torch(self) -> bool:
@@ -73,13 +82,15 @@ class Agent:
         """The action for one raw observation.
 
         Args:
-            observation: what the env gave: name → array, or the bare array where there is one name.
+            observation: what the env gave, in its own form, or name → value; the bare value where there is one
+                name. Never changed.
             actor_id: who acts; None is :attr:`default_actor`.
             deterministic: the most likely action instead of a sample.
             rng: where a sample's noise comes from; None is the agent's own stream.
 
         Returns:
-            head → value, ready for the env's ``step``.
+            The action in the env's own form, ready for its ``step``: nested Dicts and Tuples as they are there; an
+            action that is no Dict or Tuple stands under ``"action"``.
 
         Raises:
             SpaceMismatchError: the observation does not fit its space, or there is no such actor.
@@ -87,14 +98,14 @@ class Agent:
             NotServableError: the checkpoint's wrappers have no pure form.
         """
         actor = self.actor(actor_id)
-        if isinstance(observation, ProcessedObservation):
-            checked: Observation = observation
-            batch = ProcessedObservation({name: np.asarray(value)[None] for name, value in checked.items()})
-        else:
-            checked = self.check_observation(observation, actor)
-            batch = {name: value[None] for name, value in checked.items()}  # type: ignore[assignment]
+        is_raw = not isinstance(observation, ProcessedObservation)
+        checked = self.check_observation(observation, actor) if is_raw else observation
+        kind: type[Observation] = dict if is_raw else ProcessedObservation
+        batch = kind({name: np.asarray(value)[None] for name, value in checked.items()})
         actions = self.compute_actions(batch, actor_id=actor, deterministic=deterministic, rng=rng)
-        return {head: _unbatched(values) for head, values in actions.items()}
+        action = {head: _unbatched(values) for head, values in actions.items()}
+        form = form_of(self.action_spaces[actor.step_key]) if is_raw else None
+        return action if form is None or isinstance(form, str) else put_together(form, action)
 
     def compute_actions(
         self,
@@ -125,7 +136,8 @@ class Agent:
         deterministic = truth(deterministic, "deterministic")
         is_raw = not isinstance(observations, ProcessedObservation)
         if is_raw:
-            observations = self.process(key, observations)
+            in_order = {name: observations[name] for name in self.observation_spaces[key]}
+            observations = self.process(key, in_order)
         n_rows = len(next(iter(observations.values())))
         needs_noise = self.policy.needs_noise or not deterministic
         noise = self.policy.noise(key, rng or self._rng, n_rows) if needs_noise else None
@@ -149,20 +161,15 @@ class Agent:
         return observations
 
     def check_observation(self, value: JSON, actor_id: ActorID) -> Observation:
-        """One raw observation, checked against its space; a bare value is taken where there is one name.
+        """One raw observation by the rule of :mod:`maze_core.data.values`, which training has too.
+
+        Returns:
+            Name → array, in the order of the space.
 
         Raises:
-            SpaceMismatchError: wrong names, shape, type or bounds; its pointer says where.
+            SpaceMismatchError: a part is missing, or of a wrong shape or kind; its pointer says where.
         """
-        space = self.observation_spaces[actor_id.step_key]
-        if not isinstance(value, Mapping):
-            if len(space) != 1:
-                raise SpaceMismatchError(f"The observation must be an object with {_names(space)}.")
-            value = {next(iter(space)): value}
-            return {name: check_value(space[name], leaf, "") for name, leaf in value.items()}
-        if set(value) != set(space):
-            raise SpaceMismatchError(f"The observation must have exactly {_names(space)}.")
-        return {name: check_value(space[name], value[name], f"/{name}") for name in space}
+        return self._readers[actor_id.step_key].read(value)
 
     def actor(self, actor_id: ActorID | tuple[StepKey, int] | None) -> ActorID:
         """The actor meant, checked.
@@ -191,11 +198,6 @@ class Agent:
                 f"Sub-step {step_key!r} has {has}, not {shown(agent_id)}.", "/actor_id/1"
             )
         return ActorID(step_key, agent_id)
-
-    def action_json(self, action: Action) -> JSON:
-        """An action as JSON: the bare value where its one head is ``action``, an object otherwise."""
-        plain = {head: np.asarray(value).tolist() for head, value in action.items()}
-        return plain["action"] if list(plain) == ["action"] else plain
 
 
 def load_agent(
@@ -292,7 +294,3 @@ def _plain(value: Any) -> Any:
 def _unbatched(values: Any) -> Any:
     value = values[0]
     return value.item() if isinstance(value, np.generic) and value.dtype.kind in "iub" else value
-
-
-def _names(space: spaces.Dict) -> str:
-    return ", ".join(repr(name) for name in space)

@@ -83,9 +83,9 @@ def storable(name: str, array: Array) -> Array:
 
 
 def section(tensors: Mapping[str, Array], prefix: str) -> dict[str, Array]:
-    """The tensors below ``prefix/``, with the prefix taken off."""
+    """The tensors below ``prefix/``, with the prefix taken off, sorted: safetensors has another order at each load."""
     start = prefix + "/"
-    return {name[len(start) :]: array for name, array in tensors.items() if name.startswith(start)}
+    return {name[len(start) :]: tensors[name] for name in sorted(tensors) if name.startswith(start)}
 
 
 def prefixed(tensors: Mapping[str, Array], prefix: str) -> dict[str, Array]:

@@ -6,6 +6,7 @@ from typing import Any, Protocol
 
 from gymnasium import Space, spaces
 
+from maze_core.data.flat_space import FlatSpace, form_of, is_usual
 from maze_core.data.spaces import space_from_json, space_to_json
 from maze_core.errors import CheckpointError, InvalidSpecificationError, Problem
 from maze_core.types import StepKey, Tree
@@ -40,16 +41,16 @@ class EnvSpaces:
 
 
 def describe_spaces(of: HasSpaces) -> list[Tree]:
-    """Spaces per step key as JSON, for a checkpoint."""
-    return [
-        {
-            "step_key": key,
-            "observation": space_to_json(of.observation_spaces[key]),
-            "action": space_to_json(of.action_spaces[key]),
-            "agents": of.agent_counts.get(key, 1),
-        }
-        for key in of.observation_spaces
-    ]
+    """Spaces per step key as JSON, for a checkpoint; with the form of what is not flat in the environment."""
+    described = []
+    for key in of.observation_spaces:
+        entry: Tree = {"step_key": key, "agents": of.agent_counts.get(key, 1)}
+        for what, space in (("observation", of.observation_spaces[key]), ("action", of.action_spaces[key])):
+            entry[what] = space_to_json(space)
+            if not is_usual(space):
+                entry[f"{what}_form"] = form_of(space)
+        described.append(entry)
+    return described
 
 
 def described_spaces(described: Sequence[Tree]) -> EnvSpaces:
@@ -59,8 +60,8 @@ def described_spaces(described: Sequence[Tree]) -> EnvSpaces:
         CheckpointError: they are no spaces of an environment.
     """
     return EnvSpaces(
-        observation_spaces={entry["step_key"]: _dict_space(entry["observation"]) for entry in described},
-        action_spaces={entry["step_key"]: _dict_space(entry["action"]) for entry in described},
+        observation_spaces={entry["step_key"]: _dict_space(entry, "observation") for entry in described},
+        action_spaces={entry["step_key"]: _dict_space(entry, "action") for entry in described},
         agent_counts={entry["step_key"]: entry["agents"] for entry in described},
     )
 
@@ -124,8 +125,8 @@ def _leaf(space: Space[Any]) -> str:
     return str(space)
 
 
-def _dict_space(described: Any) -> spaces.Dict:
-    space = space_from_json(described)
+def _dict_space(entry: Tree, what: str) -> spaces.Dict:
+    space = space_from_json(entry[what])
     if not isinstance(space, spaces.Dict):
         raise CheckpointError("The checkpoint's spaces are not Dict spaces.")
-    return space
+    return FlatSpace(list(space.items()), entry.get(f"{what}_form", form_of(space)))

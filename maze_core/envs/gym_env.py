@@ -11,6 +11,7 @@ import numpy as np
 from gymnasium.envs.registration import EnvSpec, find_highest_version, get_env_id, parse_env_id
 
 from maze_core.config.environments import extra_of, register_extra_of
+from maze_core.data.flat_space import SpaceReader, put_together
 from maze_core.envs.contract import first_observation, five_values
 from maze_core.envs.core_env import StructuredEnv
 from maze_core.envs.gym_spaces import action_layout, observation_layout
@@ -76,7 +77,10 @@ def _install_hint(env_id: str) -> str:
 
 
 class GymEnv(StructuredEnv):
-    """A gymnasium environment; bare spaces become ``{"observation": …}`` and ``{"action": …}``."""
+    """A gymnasium environment; bare spaces become ``{"observation": …}`` and ``{"action": …}``.
+
+    Observations are taken apart, but read, into arrays of the space's dtype, only when a batch takes them.
+    """
 
     def __init__(self, env: gymnasium.Env[Any, Any]) -> None:
         """Take ownership of ``env``.
@@ -85,29 +89,29 @@ class GymEnv(StructuredEnv):
             EnvError: one of its spaces is not supported.
         """
         self.env = env
-        self.observation_layout = observation_layout(env.observation_space)
-        self.action_layout = action_layout(env.action_space)
-        self.observation_spaces = {GYM_STEP_KEY: self.observation_layout.space}
-        self.action_spaces = {GYM_STEP_KEY: self.action_layout.space}
+        seen, done = observation_layout(env.observation_space), action_layout(env.action_space)
+        self.observation_spaces = {GYM_STEP_KEY: seen}
+        self.action_spaces = {GYM_STEP_KEY: done}
+        self._reader = SpaceReader(seen, "observation")
+        self._done = done
         self.agent_counts = {GYM_STEP_KEY: 1}
         self.render_mode = env.render_mode
         fps = (env.metadata or {}).get("render_fps")
         if isinstance(fps, Real) and 0 < float(fps) < math.inf:
             self.render_fps = float(fps)
-        if self.observation_layout.is_bare and self.action_layout.is_bare:
+        if seen.is_bare and done.is_bare:
             self.bare = env
 
     def reset(self, *, seed: int | None = None) -> Observation:
         """Start an episode."""
         observation, _ = first_observation(self.env, seed, None)
-        return self.observation_layout.leaves(observation)
+        return self._reader.take_apart(observation)[0]
 
     def step(self, action: Action) -> tuple[Observation, float, bool, bool, dict[str, Any]]:
         """Take one step."""
-        leaves = self.action_layout.space.items()
-        ready = {head: np.array(action[head], dtype=leaf.dtype)[()] for head, leaf in leaves}
-        observation, *rest = five_values(self.env.step(self.action_layout.assemble(ready)))
-        return self.observation_layout.leaves(observation), *rest
+        ready = {head: np.array(action[head], dtype=leaf.dtype)[()] for head, leaf in self._done.items()}
+        observation, *rest = five_values(self.env.step(put_together(self._done.form, ready)))
+        return self._reader.take_apart(observation)[0], *rest
 
     def actor_id(self) -> ActorID:
         """Always the one actor."""

@@ -2,68 +2,45 @@
 
 A space that is no Dict or Tuple has one leaf, named ``observation`` or ``action``. Dict and Tuple spaces have
 one leaf per entry; nested ones are joined with a dot (``arm.angle``), Tuple entries are numbered
-(``action_0``). Box observations of float64 become float32, because that is what a policy computes in; action
-leaves keep their dtype.
+(``action_0``). The leaves stand in the order of the original space. Box observations of float64 become float32,
+because that is what a policy computes in; action leaves keep their dtype. Text observations are left out.
 """
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 from gymnasium import Space, spaces
 
+from maze_core.data.flat_space import FlatSpace
+from maze_core.data.values import LEAF_SPACES
 from maze_core.errors import EnvError
-from maze_core.types import Action, Observation
+from maze_core.notices import Notices
+from maze_core.types import JSON
 
-Path = tuple[str | int, ...]
-
-LEAF_SPACES = (spaces.Box, spaces.Discrete, spaces.MultiDiscrete, spaces.MultiBinary)
-
-
-@dataclass(frozen=True)
-class SpaceLayout:
-    """The leaves of a gymnasium space, and where each lies within the original value."""
-
-    space: spaces.Dict
-    """One flat Dict of leaves."""
-    paths: Mapping[str, Path]
-    """Leaf name → keys that lead to it in the original value; empty for a space that is its own leaf."""
-    original: Space[Any]
-
-    @property
-    def is_bare(self) -> bool:
-        """The original space is its own single leaf."""
-        return isinstance(self.original, LEAF_SPACES)
-
-    def leaves(self, value: Any) -> Observation:
-        """Take an original value apart: leaf name → array of the leaf's dtype."""
-        return {
-            name: np.asarray(_follow(value, path), dtype=self.space[name].dtype)
-            for name, path in self.paths.items()
-        }
-
-    def assemble(self, leaves: Action) -> Any:
-        """Put an original value together from its leaves; the reverse of :meth:`leaves`."""
-        if self.is_bare:
-            return leaves[next(iter(self.paths))]
-        return _assemble(self.original, leaves, {path: name for name, path in self.paths.items()}, ())
+_SUPPORTED = f"{', '.join(kind.__name__ for kind in LEAF_SPACES)}, and Dict and Tuple of them"
+_WAYS_OUT: list[tuple[type[Space[Any]], str]] = [
+    (spaces.Graph, "turn it into Boxes of a fixed size"),
+    (spaces.Sequence, "turn it into a Box of its greatest length, padded"),
+    (spaces.OneOf, "turn it into a Discrete that says which, beside a leaf for each"),
+    (spaces.Text, "turn it into a Discrete or MultiDiscrete"),
+]
 
 
-def observation_layout(space: Space[Any]) -> SpaceLayout:
-    """How observations of ``space`` are taken apart.
+def observation_layout(space: Space[Any]) -> FlatSpace:
+    """The leaves of an observation space; says once which texts are left out.
 
     Raises:
-        EnvError: the space holds a leaf that no policy can see, such as Text or Graph.
+        EnvError: the space holds a leaf that no policy can see, such as Graph, or none at all.
     """
     return _layout(space, "observation", as_float32)
 
 
-def action_layout(space: Space[Any]) -> SpaceLayout:
-    """How actions of ``space`` are put together.
+def action_layout(space: Space[Any]) -> FlatSpace:
+    """The leaves of an action space.
 
     Raises:
-        EnvError: the space holds a leaf that no policy can give, such as Text or Graph.
+        EnvError: the space holds a leaf that no policy can give, such as Text or Graph, or none at all.
     """
     return _layout(space, "action", lambda leaf: leaf)
 
@@ -76,48 +53,57 @@ def as_float32(space: Space[Any]) -> Space[Any]:
         return spaces.Box(space.low.astype(np.float32), space.high.astype(np.float32), dtype=np.float32)
 
 
-def _layout(space: Space[Any], default_name: str, convert: Callable[[Space[Any]], Space[Any]]) -> SpaceLayout:
-    found: dict[str, tuple[Path, Space[Any]]] = {}
-    _collect(space, default_name, "", (), found)
-    return SpaceLayout(
-        space=spaces.Dict({name: convert(leaf) for name, (_, leaf) in found.items()}),
-        paths={name: path for name, (path, _) in found.items()},
-        original=space,
-    )
-
-
-def _collect(
-    space: Space[Any], default_name: str, name: str, path: Path, found: dict[str, tuple[Path, Space[Any]]]
-) -> None:
-    if isinstance(space, spaces.Dict):
-        for key, inner in space.spaces.items():
-            _collect(inner, default_name, f"{name}.{key}" if name else str(key), (*path, key), found)
-    elif isinstance(space, spaces.Tuple):
-        for index, inner in enumerate(space.spaces):
-            _collect(inner, default_name, f"{name or default_name}_{index}", (*path, index), found)
-    elif not isinstance(space, LEAF_SPACES):
-        kinds = ", ".join(kind.__name__ for kind in LEAF_SPACES)
+def _layout(space: Space[Any], root: str, convert: Callable[[Space[Any]], Space[Any]]) -> FlatSpace:
+    found: dict[str, Space[Any]] = {}
+    form = _collect(space, root, None, found)
+    if not found:
         raise EnvError(
-            f"The {default_name} space holds a {type(space).__name__} space at {name or 'its root'}, which "
-            f"is not supported. Supported: {kinds}, and Dict and Tuple of them."
+            f"The {root} space {space} has no leaf that a policy could use. Supported: {_SUPPORTED}."
         )
-    elif (name or default_name) in found:
-        raise EnvError(f"The {default_name} space has two leaves named {name!r}.")
-    else:
-        found[name or default_name] = (path, space)
+    return FlatSpace([(name, convert(leaf)) for name, leaf in found.items()], form)
 
 
-def _follow(value: Any, path: Path) -> Any:
-    for key in path:
-        value = value[key]
-    return value
-
-
-def _assemble(space: Space[Any], leaves: Action, names: Mapping[Path, str], path: Path) -> Any:
+def _collect(space: Space[Any], root: str, name: str | None, found: dict[str, Space[Any]]) -> JSON:
+    """The form of a space (:mod:`maze_core.data.flat_space`); its leaves are gathered in ``found``."""
     if isinstance(space, spaces.Dict):
-        return {key: _assemble(inner, leaves, names, (*path, key)) for key, inner in space.spaces.items()}
+        below = "" if name is None else f"{name}."
+        parts = ((_key(key, root), inner) for key, inner in space.spaces.items())
+        return {"dict": [[key, _collect(inner, root, f"{below}{key}", found)] for key, inner in parts]}
     if isinstance(space, spaces.Tuple):
-        return tuple(
-            _assemble(inner, leaves, names, (*path, index)) for index, inner in enumerate(space.spaces)
+        numbered = ((f"{name or root}_{i}", inner) for i, inner in enumerate(space.spaces))
+        return {"tuple": [_collect(inner, root, its_name, found) for its_name, inner in numbered]}
+    leaf = name or root
+    if _is_text(space) and root == "observation" and name is not None:
+        Notices.current().say(
+            f"text {leaf}", f"The observation {leaf!r} is a text, which no network reads; it is left out."
         )
-    return leaves[names[path]]
+        return None
+    if not isinstance(space, LEAF_SPACES):
+        kind = type(space).__name__
+        way_out = next((way for cls, way in _WAYS_OUT if isinstance(space, cls)), "turn it into one of these")
+        raise EnvError(
+            f"The {root} space holds a {kind} space at {name or 'its root'}, which is not supported. "
+            f"Supported: {_SUPPORTED}; {way_out} in a wrapper around the environment."
+        )
+    if 0 in (space.shape or ()):
+        raise EnvError(
+            f"The {root} {leaf!r} is {space}, which holds no number: leave it out, or give it a width of 1 or more."
+        )
+    if leaf in found:
+        raise EnvError(f"The {root} space has two leaves named {leaf!r}.")
+    found[leaf] = space
+    return leaf
+
+
+def _key(key: Any, root: str) -> str | int:
+    """A key of a Dict as JSON can keep it."""
+    if isinstance(key, str):
+        return str(key)
+    if isinstance(key, int | np.integer) and not isinstance(key, bool):
+        return int(key)
+    raise EnvError(f"The {root} space has the key {key!r}; keys are texts or whole numbers.")
+
+
+def _is_text(space: Space[Any]) -> bool:
+    """Whether its values are texts, which a space need not be a Text for."""
+    return isinstance(space, spaces.Text) or (space.dtype is not None and np.dtype(space.dtype).kind == "U")

@@ -23,10 +23,11 @@ from gymnasium.utils import seeding
 from gymnasium.vector import AutoresetMode
 from gymnasium.vector import VectorEnv as GymVectorEnv
 
+from maze_core.data.flat_space import FlatSpace
 from maze_core.envs.contract import close_all, column, failure_of, five_values, warn_of_failed_closes
 from maze_core.envs.gym_env import GYM_STEP_KEY, find_spec
-from maze_core.envs.gym_spaces import SpaceLayout, action_layout, observation_layout
-from maze_core.envs.tick_buffers import FiniteCheck, empty_tick
+from maze_core.envs.gym_spaces import action_layout, observation_layout
+from maze_core.envs.tick_buffers import FiniteCheck, ObservationWriter, empty_tick
 from maze_core.envs.vector import Tick, VectorEnv
 from maze_core.errors import EnvError, reason_of
 from maze_core.types import Array, BoolArray, StepKey
@@ -62,18 +63,24 @@ class NativeVectorEnv(VectorEnv):
         self.n_envs = n_envs
         self._seen = _bare(observation_layout(self._env.single_observation_space))
         self._done = _bare(action_layout(self._env.single_action_space))
-        self.observation_spaces = {GYM_STEP_KEY: self._seen.space}
-        self.action_spaces = {GYM_STEP_KEY: self._done.space}
+        self.observation_spaces = {GYM_STEP_KEY: self._seen}
+        self.action_spaces = {GYM_STEP_KEY: self._done}
         self.agent_counts = {GYM_STEP_KEY: 1}
         self._reset_rows = _way_to_reset_rows(self._env, n_envs)
         self._tick = empty_tick(self.observation_spaces, n_envs)
         self._tick.active[GYM_STEP_KEY].fill(True)
-        ((_, self._shown),) = self._tick.observations[GYM_STEP_KEY].items()
+        ((name, self._shown),) = self._tick.observations[GYM_STEP_KEY].items()
         ((_, self._final),) = self._tick.final_observations[GYM_STEP_KEY].items()
-        ((self._head, leaf),) = self._done.space.items()
+        ((self._head, leaf),) = self._done.items()
         self._action_dtype = leaf.dtype
         self._returns = np.zeros(n_envs, dtype=np.float64)
-        self._check = FiniteCheck([self._tick.reward, self._shown, self._final])
+        arrays = (self._tick.reward, self._shown, self._final)
+        self._check = FiniteCheck(
+            list(zip(("reward", "observation", "final observation"), arrays, strict=True))
+        )
+        self._writer = ObservationWriter(self.observation_spaces, self._tick)
+        self._ready = self._writer.ready(GYM_STEP_KEY, name)
+        self._all_ready = self._writer.ready(GYM_STEP_KEY, name, (n_envs,))
 
     def reset(self, seeds: Sequence[int | None], rows: BoolArray | None = None) -> Tick:
         """Start new episodes in ``rows``, all by default."""
@@ -90,7 +97,7 @@ class NativeVectorEnv(VectorEnv):
             shown, _ = self._env.reset(seed=_one_seed(seeds))
         else:
             raise EnvError(f"{self._env} resets single rows only by itself; use env.vectorization=per_env.")
-        np.copyto(self._shown, shown, casting="same_kind")
+        self._shown[...] = self._all_ready(shown)
         for array in (tick.reward, self._returns, tick.flat_step):
             array[chosen] = 0
         for flags in (tick.terminated, tick.truncated, tick.final_active[GYM_STEP_KEY]):
@@ -114,10 +121,11 @@ class NativeVectorEnv(VectorEnv):
         self._returns += tick.reward
         ended = tick.final_active[GYM_STEP_KEY]
         np.logical_or(tick.terminated, tick.truncated, out=ended)
-        if ended.any():
+        shown = self._all_ready(shown)
+        if any_ended := bool(ended.any()):
             shown = self._end_episodes(ended, shown, infos)
-        np.copyto(self._shown, shown, casting="same_kind")
-        self._expect_finite()
+        self._shown[...] = shown
+        self._expect_finite(any_ended=any_ended)
         return tick
 
     def close(self) -> None:
@@ -131,10 +139,10 @@ class NativeVectorEnv(VectorEnv):
         tick = self._tick
         if self._reset_rows is None:
             for row in np.flatnonzero(ended):
-                self._final[row] = infos["final_obs"][row]
+                self._final[row] = self._ready(infos["final_obs"][row])
         else:
             self._final[ended] = shown[ended]
-            shown = self._reset_rows(ended, [None] * self.n_envs)
+            shown = self._all_ready(self._reset_rows(ended, [None] * self.n_envs))
         tick.episode_return[ended] = self._returns[ended]
         tick.episode_length[ended] = tick.flat_step[ended]
         self._returns[ended] = 0.0
@@ -145,13 +153,14 @@ class NativeVectorEnv(VectorEnv):
         if self._is_closed:
             raise EnvError("The environments were closed; make new ones.")
 
-    def _expect_finite(self) -> None:
-        row = self._check.bad_row()
-        if row is not None:
+    def _expect_finite(self, *, any_ended: bool = False) -> None:
+        bad = self._check.bad_row()
+        if bad is not None:
+            row, what = bad
             self._final[row] = 0
             step = self._tick.flat_step[row]
-            what = "a reward or observation is NaN or infinite"
-            raise EnvError(f"Environment {row}, step {step} of its episode: {what}")
+            raise EnvError(f"Environment {row}, step {step} of its episode: the {what} is NaN or infinite")
+        self._writer.look(any_ended=any_ended)
 
 
 class _CartPoleRows:
@@ -195,10 +204,10 @@ def _make(
         raise EnvError(f"{name} could not be made: {reason_of(error)}", is_made=False) from error
 
 
-def _bare(layout: SpaceLayout) -> SpaceLayout:
-    if not layout.is_bare:
+def _bare(space: FlatSpace) -> FlatSpace:
+    if not space.is_bare:
         raise EnvError("Native vectorization needs one observation and one action; use per_env.")
-    return layout
+    return space
 
 
 def _way_to_reset_rows(env: GymVectorEnv[Any, Any, Any], n_envs: int) -> ResetRows | None:

@@ -22,7 +22,7 @@ from maze_core.envs.contract import (
 )
 from maze_core.envs.core_env import StructuredEnv
 from maze_core.envs.layers import MAKE_A_NEW_ONE, layers
-from maze_core.envs.tick_buffers import FiniteCheck, empty_tick, write_row
+from maze_core.envs.tick_buffers import FiniteCheck, ObservationWriter, empty_tick, named_arrays
 from maze_core.envs.vector import Tick, VectorEnv
 from maze_core.errors import EnvError
 from maze_core.types import Action, Array, BoolArray, Observation, StepKey
@@ -59,6 +59,7 @@ class PerEnvVectorEnv(VectorEnv):
             self.action_spaces: Mapping[StepKey, spaces.Dict] = first.action_spaces
             self.agent_counts: Mapping[StepKey, int] = first.agent_counts
             self._tick = tick or empty_tick(self.observation_spaces, self.n_envs)
+            self._writer = ObservationWriter(self.observation_spaces, self._tick)
         except BaseException:
             self.close()
             raise
@@ -70,12 +71,12 @@ class PerEnvVectorEnv(VectorEnv):
         """Row → what its last episode looked like at its end, where it was watched."""
         self._returns = np.zeros(self.n_envs, dtype=np.float64)
         self._any_ended = False
-        shown = [array for batch in self._tick.observations.values() for array in batch.values()]
-        final = [array for batch in self._tick.final_observations.values() for array in batch.values()]
-        self._check_step = FiniteCheck([self._tick.reward, *shown])
-        self._check_final = FiniteCheck(final)
+        shown = named_arrays(self._tick.observations, "observation")
+        self._check_step = FiniteCheck([("reward", self._tick.reward), *shown])
+        self._check_final = FiniteCheck(named_arrays(self._tick.final_observations, "final observation"))
         bare = [env.bare for env in self.envs if env.bare is not None]
-        self._bare = _BareEnvs(bare, first, self._tick) if len(bare) == self.n_envs else None
+        is_bare = len(bare) == self.n_envs
+        self._bare = _BareEnvs(bare, first, self._tick, self._writer) if is_bare else None
 
     def reset(self, seeds: Sequence[int | None], rows: BoolArray | None = None) -> Tick:
         """Start new episodes in ``rows``, all by default."""
@@ -126,7 +127,7 @@ class PerEnvVectorEnv(VectorEnv):
 
     def _step_bare(self, bare: "_BareEnvs", actions: Mapping[StepKey, Mapping[str, Array]]) -> None:
         """The fast path: plain gymnasium environments, whose one observation and action need no dict."""
-        tick, rows, shape = self._tick, bare.rows, bare.shape
+        tick, rows, ready = self._tick, bare.rows, bare.ready
         rewards: Any = tick.reward
         infos = self.infos
         values = bare.actions(actions)
@@ -140,9 +141,7 @@ class PerEnvVectorEnv(VectorEnv):
                     result = five_values(result)
                 observation, reward, terminated, truncated, infos[row] = result
                 rewards[row] = reward if reward.__class__ in NUMBERS else number(reward)
-                if shape and observation.shape != shape:
-                    raise EnvError(f"the observation has shape {observation.shape}, its space {shape}")
-                rows[row] = observation
+                rows[row] = ready(observation)
                 if terminated is not False or truncated is not False:
                     terminated, truncated = flag(terminated, "terminated"), flag(truncated, "truncated")
                     if terminated or truncated:
@@ -187,7 +186,7 @@ class PerEnvVectorEnv(VectorEnv):
         step_key = env.actor_id().step_key
         tick.terminated[row], tick.truncated[row] = terminated, truncated
         tick.final_active[step_key][row] = True
-        write_row(tick.final_observations[step_key], row, observation)
+        self._writer.write(tick.final_observations[step_key], step_key, row, observation)
         tick.episode_return[row] = self._returns[row]
         tick.episode_length[row] = tick.flat_step[row]
         self._returns[row] = 0.0
@@ -205,7 +204,7 @@ class PerEnvVectorEnv(VectorEnv):
         for key, active in tick.active.items():
             active[row] = key == step_key
         tick.agent_id[row] = agent_id
-        write_row(tick.observations[step_key], row, observation)
+        self._writer.write(tick.observations[step_key], step_key, row, observation)
 
     def _forget_ends(self) -> None:
         tick = self._tick
@@ -220,18 +219,18 @@ class PerEnvVectorEnv(VectorEnv):
             raise EnvError("The environments were closed; make new ones.")
 
     def _expect_finite(self) -> None:
-        row = self._check_step.bad_row()
-        if row is None and self._any_ended:
-            row = self._check_final.bad_row()
-        if row is not None:
-            is_reward_finite = bool(np.isfinite(self._tick.reward[row]))
+        bad = self._check_step.bad_row()
+        if bad is None and self._any_ended:
+            bad = self._check_final.bad_row()
+        if bad is not None:
+            row, what = bad
             self._tick.reward[row] = 0
             for batches in (self._tick.observations, self._tick.final_observations):
                 for batch in batches.values():
                     for array in batch.values():
                         array[row] = 0  # or it would be found again where the row shows nothing
-            what = "an observation" if is_reward_finite else "the reward"
-            self._fail(row, EnvError(f"{what} is NaN or infinite"))
+            self._fail(row, EnvError(f"the {what} is NaN or infinite"))
+        self._writer.look(any_ended=self._any_ended)
 
     def _fail(self, row: int, error: Exception) -> NoReturn:
         """Say which environment failed at which step of its episode."""
@@ -242,11 +241,17 @@ class PerEnvVectorEnv(VectorEnv):
 class _BareEnvs:
     """What the fast path needs of environments with one observation and one action, looked up once."""
 
-    def __init__(self, envs: Sequence[gymnasium.Env[Any, Any]], first: StructuredEnv, tick: Tick) -> None:
+    def __init__(
+        self,
+        envs: Sequence[gymnasium.Env[Any, Any]],
+        first: StructuredEnv,
+        tick: Tick,
+        writer: ObservationWriter,
+    ) -> None:
         self.steps = [env.step for env in envs]
         ((self._key, batch),) = tick.observations.items()
         ((self.name, self.rows),) = batch.items()
-        self.shape = self.rows.shape[1:]
+        self.ready = writer.ready(self._key, self.name)
         ((self._head, leaf),) = first.action_spaces[self._key].items()
         self._dtype = leaf.dtype
 

@@ -7,8 +7,11 @@ from typing import Any, TypeVar
 import numpy as np
 from gymnasium import spaces
 
+from maze_core.data.flat_space import SpaceReader
+from maze_core.data.values import LeafReader
 from maze_core.envs.vector import Tick
-from maze_core.errors import EnvError
+from maze_core.errors import EnvError, SpaceMismatchError
+from maze_core.notices import Notices
 from maze_core.types import Array, Observation, StepKey
 
 _TICK_FIELDS = tuple(entry.name for entry in fields(Tick))
@@ -84,38 +87,139 @@ def copy_tick(tick: Tick) -> Tick:
     return map_tick(tick, lambda array: array.copy())
 
 
-def write_row(buffers: Observation, row: int, observation: Observation) -> None:
-    """Write one observation into a batch, refusing what would be broadcast or left out.
+class ObservationWriter:
+    """Writes observations into the arrays of a tick, by the one rule of :mod:`maze_core.data.values`.
 
-    Raises:
-        EnvError: names or shapes are not those of the space.
+    What can be seen in a whole batch at less cost is looked at there: NaN and infinity by :class:`FiniteCheck`,
+    declared bounds by :meth:`look`.
     """
-    if observation.keys() != buffers.keys():
-        raise EnvError(f"expected the observations {sorted(buffers)}, got {sorted(observation)}")
-    for name, buffer in buffers.items():
-        value = np.asarray(observation[name])
-        if value.shape != buffer.shape[1:]:
-            raise EnvError(f"observation {name!r} has shape {value.shape}, its space {buffer.shape[1:]}")
-        buffer[row] = value
+
+    def __init__(self, observation_spaces: Mapping[StepKey, spaces.Dict], tick: Tick) -> None:
+        """Write into this tick.
+
+        Raises:
+            EnvError: a space has a leaf that is no array space.
+        """
+        notices = Notices.current()
+        try:
+            self._readers = {
+                key: SpaceReader(space, "observation", notices) for key, space in observation_spaces.items()
+            }
+        except SpaceMismatchError as error:
+            raise EnvError(f"{error} Name its parts one by one in the observation space.") from error
+        self._ends = _Extremes(self._readers, tick.final_observations, are_all_written=False)
+        self._shown = _Extremes(self._readers, tick.observations, are_all_written=len(self._readers) == 1)
+        self._n_seen = 0
+
+    def write(self, buffers: Observation, step_key: StepKey, row: int, observation: Observation) -> None:
+        """Write one observation, name → value in any form, into row ``row`` of a batch.
+
+        Raises:
+            EnvError: a name is missing, or a value does not fit its space.
+        """
+        reader = self._readers[step_key]
+        if observation.keys() != buffers.keys():
+            if missing := [name for name in buffers if name not in observation]:
+                raise EnvError(f"expected the observations {list(buffers)}, {missing[0]!r} is missing")
+            reader.say_extra(next(name for name in observation if name not in buffers))
+        for name, leaf in reader.leaves.items():
+            try:
+                buffers[name][row] = leaf.ready(observation[name])
+            except SpaceMismatchError as error:
+                raise EnvError(reader.refusal(name, error)) from error
+
+    def ready(self, step_key: StepKey, name: str, batch: tuple[int, ...] = ()) -> Callable[[Any], Any]:
+        """What makes a value of one leaf, or a batch, ready to be written at once; raises as :meth:`write` does."""
+        reader = self._readers[step_key]
+        leaf_ready = (LeafReader(reader.space[name], batch=batch) if batch else reader.leaves[name]).ready
+
+        def ready(value: Any) -> Any:
+            try:
+                return leaf_ready(value)
+            except SpaceMismatchError as error:
+                raise EnvError(reader.refusal(name, error)) from error
+
+        return ready
+
+    def look(self, *, any_ended: bool = False) -> None:
+        """Look at what was written; says once per leaf that it oversteps its declared bounds.
+
+        Args:
+            any_ended: final observations were written too.
+        """
+        self._shown.widen()
+        if any_ended:
+            self._ends.widen()
+        self._n_seen += 1
+        if any_ended or self._n_seen < 64 or self._n_seen % 16 == 0:  # judging costs more than widening
+            self._shown.judge()
+            self._ends.judge()
+
+
+class _Extremes:
+    """The least and largest numbers seen in every place of the arrays whose leaves have bounds."""
+
+    def __init__(
+        self,
+        readers: Mapping[StepKey, SpaceReader],
+        batches: Mapping[StepKey, Observation],
+        *,
+        are_all_written: bool,
+    ) -> None:
+        self._are_all_written = are_all_written
+        self._watched = [
+            (reader, name, batches[key][name], batches[key][name].copy(), batches[key][name].copy())
+            for key, reader in readers.items()
+            for name, leaf in reader.leaves.items()
+            if leaf.is_bounded
+        ]
+        self._is_fresh = are_all_written
+
+    def widen(self) -> None:
+        """Take in what the arrays hold now."""
+        for _, _, array, least, largest in self._watched:
+            if self._is_fresh:
+                least[...] = largest[...] = array
+            np.minimum(array, least, out=least)
+            np.maximum(array, largest, out=largest)
+        self._is_fresh = False
+
+    def judge(self) -> None:
+        """Say which leaves overstep their bounds, and watch them no longer."""
+        for entry in list(self._watched):
+            reader, name, _, *extremes = entry
+            for extreme in extremes:
+                outside = reader.leaves[name].beyond(extreme)
+                if outside is not None and not self._are_all_written:
+                    outside &= extreme != 0  # what stands in rows that were never written
+                if outside is not None and outside.any():
+                    self._watched.remove(entry)
+                    reader.say_beyond(name, extreme, outside)
+                    break
 
 
 class FiniteCheck:
     """Finds NaN and infinity in batches of floats at the price of one dot product each."""
 
-    def __init__(self, arrays: Sequence[Array]) -> None:
-        """Watch these arrays; those that are no floats cannot go wrong and are left out."""
+    def __init__(self, arrays: Sequence[tuple[str, Array]]) -> None:
+        """Watch these arrays, each with what it is; those that are no floats cannot go wrong and are left out."""
         self._watched = [
-            (array, array.reshape(-1), np.zeros(array.size, dtype=array.dtype))
-            for array in arrays
+            (what, array, array.reshape(-1), np.zeros(array.size, dtype=array.dtype))
+            for what, array in arrays
             if array.dtype.kind == "f"
         ]
 
-    def bad_row(self) -> int | None:
-        """Index of the first row that holds a number that is not finite, or None."""
+    def bad_row(self) -> tuple[int, str] | None:
+        """The first row that holds a number that is not finite, and in what; None where there is none."""
         with np.errstate(invalid="ignore"):
-            for array, flat, zeros in self._watched:
+            for what, array, flat, zeros in self._watched:
                 # x·0 is 0 for every finite x and NaN otherwise
                 if flat.dot(zeros) != 0:
                     finite = np.isfinite(array).reshape(len(array), -1).all(axis=1)
-                    return int(np.argmin(finite))
+                    return int(np.argmin(finite)), what
         return None
+
+
+def named_arrays(batches: Mapping[StepKey, Observation], what: str) -> list[tuple[str, Array]]:
+    """The arrays of all sub-steps, each as ``what 'name'``."""
+    return [(f"{what} {name!r}", array) for batch in batches.values() for name, array in batch.items()]

@@ -16,6 +16,7 @@ from typing import Final, Protocol
 import numpy as np
 from gymnasium import spaces
 
+from maze_core.data.values import fit_to_box
 from maze_core.errors import CheckpointError
 from maze_core.models.graph import Forward, Program
 from maze_core.models.heads import Head, apply_mask, head_from_json, head_to_json
@@ -283,8 +284,6 @@ def to_env_actions(action: Action, space: spaces.Dict) -> Action:
         dtype = head_space.dtype
         array = np.asarray(values)
         if isinstance(head_space, spaces.Box):
-            array = np.minimum(np.maximum(array, head_space.low), head_space.high)
-            if head_space.dtype.kind in "iu":
-                array = np.rint(array)
+            array = fit_to_box(array, head_space)
         fitted[head] = array if array.dtype == dtype else array.astype(dtype)
     return fitted

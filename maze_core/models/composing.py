@@ -213,6 +213,8 @@ def _networks_per_step(config: ProbabilisticPolicyComposerConfig, spec: ModelSpe
 
 def _union(observation_spaces: SpacesByKey) -> spaces.Dict:
     """The observations of all sub-steps together; one name must mean one space."""
+    if len(observation_spaces) == 1:
+        return next(iter(observation_spaces.values()))
     union: dict[str, spaces.Space[Any]] = {}
     for space in observation_spaces.values():
         for name, part in space.spaces.items():

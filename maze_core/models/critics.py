@@ -20,7 +20,8 @@ class TorchCritic(nn.Module):
 
         Args:
             networks: sub-step → its value network; the same object for several shares it.
-            fill: observation → a row ``[1, ...]`` that stands for it at sub-steps which do not show it.
+            fill: observation → a row ``[1, ...]`` that stands for it at sub-steps which do not show it; in the
+                order in which a network sees them.
         """
         super().__init__()
         self.networks = nn.ModuleList(dict.fromkeys(networks.values()))
@@ -29,11 +30,12 @@ class TorchCritic(nn.Module):
 
     def values(self, step_key: StepKey, observations: TensorDict, agent_id: Tensor | None = None) -> Tensor:
         """V(s), ``[N]`` float32, for observations ``[N, ...]``; the agents of a sub-step share one."""
-        missing = self._fill.keys() - observations.keys()
-        if missing:
+        if self._fill:
             shown = next(iter(observations.values()))
-            filled = {
-                name: self._fill[name].to(shown.device).repeat_interleave(len(shown), 0) for name in missing
+            observations = {
+                name: observations[name]
+                if name in observations
+                else row.to(shown.device).repeat_interleave(len(shown), 0)
+                for name, row in self._fill.items()
             }
-            observations = {**observations, **filled}
         return self._by_key[step_key].evaluate(observations).squeeze(1)

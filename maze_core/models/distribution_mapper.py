@@ -71,13 +71,14 @@ class DistributionMapper:
         return tuple(self._head(name, space, observations) for name, space in action_space.spaces.items())
 
     def _head(self, name: str, space: spaces.Space[Any], observations: Mapping[str, Any]) -> Head:
-        default = _DEFAULTS.get(type(space))
-        if default is None:
+        kind = next((kind for kind in _DEFAULTS if isinstance(space, kind)), None)
+        if kind is None:
             raise _problem(
                 f"the action head {name!r} is a {type(space).__name__}, which has no distribution.",
                 tuple(kind.__name__ for kind in _DEFAULTS),
             )
-        rule = self._rule(name, type(space).__name__)
+        default = _DEFAULTS[kind]
+        rule = self._rule(name, kind.__name__)
         if rule is not None and rule.distribution != default:
             message = f"{rule.distribution} does not fit the action head {name!r} ({type(space).__name__})."
             raise _problem(message, (default,))

@@ -11,6 +11,8 @@ from typing import Any
 import numpy as np
 from gymnasium import spaces
 
+from maze_core.data.values import fit_to_box
+from maze_core.errors import EnvError
 from maze_core.models.distribution_mapper import DistributionMapper
 from maze_core.models.heads import Head, apply_mask
 from maze_core.types import Action, Array, FloatArray, IntArray, Observation, StepKey, mask_name
@@ -52,6 +54,7 @@ class RandomPolicy:
 
         Raises:
             ValueError: there is no noise.
+            EnvError: a mask has another width than its head.
         """
         if noise is None:
             raise ValueError("a random action needs noise: pass policy.noise(step_key, rng, n_rows)")
@@ -65,6 +68,11 @@ class RandomPolicy:
             else:
                 logits = np.zeros((len(noise), head.logits_width), np.float32)
                 mask = observations.get(mask_name(head.name))
+                if mask is not None and mask.size != logits.size:
+                    raise EnvError(
+                        f"The observation {mask_name(head.name)!r} should be {head.logits_width} wide, one number per "
+                        f"action of the head {head.name!r}, not {mask[0].size}."
+                    )
                 action[head.name] = head.sample(logits if mask is None else apply_mask(logits, mask), drawn)
         return action
 
@@ -85,9 +93,8 @@ def _draw_box(space: spaces.Box, noise: FloatArray) -> Array:
     below, above = space.bounded_below, space.bounded_above
     tail = -np.log1p(-first)
     normal = np.sqrt(2.0 * tail) * np.cos(2.0 * np.pi * second)
-    whole = np.issubdtype(space.dtype, np.integer)
+    whole = space.dtype.kind in "iub"
     finite_low, finite_high = np.where(below, low, 0.0), np.where(above, high, 0.0)
     within = finite_low + first * (finite_high - finite_low + whole)
     drawn = np.select([below & above, below, above], [within, low + tail, high - tail], normal)
-    fitted: Array = (np.floor(drawn) if whole else drawn).astype(space.dtype)
-    return np.clip(fitted, space.low, space.high)
+    return fit_to_box(np.floor(drawn) if whole else drawn, space)

@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 from gymnasium import Space, spaces
 
+from maze_core.data.values import limits
 from maze_core.errors import InvalidSpecificationError, Problem, SpaceMismatchError
 from maze_core.models.acting import ActingPolicy, RandomPolicy
 from maze_core.rollout.episodes import Policy
@@ -150,8 +151,8 @@ def _rows(values: Any, space: Space[Any], n_rows: int, name: str) -> Array:
     if array.dtype.kind == "f" and (array != np.trunc(array)).any():
         raise SpaceMismatchError(f"{name} gave numbers that are not whole, which {space} does not hold.")
     if isinstance(space, spaces.Discrete | spaces.MultiDiscrete):
-        n, start = (space.n, space.start) if isinstance(space, spaces.Discrete) else (space.nvec, space.start)
-        outside = (array < start) | (array >= start + n)
+        low, high = limits(space)
+        outside = (array < low) | (array > high)
         if outside.any():
             raise SpaceMismatchError(f"{name} gave {array[outside][0]}, which lies outside {space}.")
     return array

@@ -6,8 +6,10 @@ from gymnasium import spaces
 from hypothesis import given
 from hypothesis import strategies as st
 
+from maze_core.data.flat_space import SpaceReader, put_together
 from maze_core.envs.gym_spaces import action_layout, as_float32, observation_layout
 from maze_core.errors import EnvError
+from maze_core.notices import MazeWarning, Notices
 
 LEAVES = st.sampled_from(
     [
@@ -47,14 +49,14 @@ def test_taking_apart_and_putting_together_gives_the_same_value(space, seed):
     space.seed(seed)
     value = space.sample()
     layout = action_layout(space)
-    leaves = layout.leaves(value)
-    assert layout.space.contains(leaves)
-    assert_same(layout.assemble(leaves), value)
+    leaves = SpaceReader(layout, "action").read(value)
+    assert all(layout[name].contains(leaf if leaf.shape else leaf[()]) for name, leaf in leaves.items())
+    assert_same(put_together(layout.form, leaves), value)
 
 
 def test_a_plain_space_is_one_leaf_of_the_usual_name():
-    assert list(observation_layout(spaces.Box(0, 1, (2,))).space) == ["observation"]
-    assert list(action_layout(spaces.Discrete(2)).space) == ["action"]
+    assert list(observation_layout(spaces.Box(0, 1, (2,)))) == ["observation"]
+    assert list(action_layout(spaces.Discrete(2))) == ["action"]
     assert observation_layout(spaces.Discrete(2)).is_bare
     assert not observation_layout(spaces.Dict(a=spaces.Discrete(2))).is_bare
 
@@ -63,15 +65,16 @@ def test_nested_names_are_joined_with_a_dot_and_tuples_numbered():
     space = spaces.Dict(
         arm=spaces.Dict(angle=spaces.Discrete(2), joints=spaces.Tuple([spaces.Discrete(3)] * 2))
     )
-    assert set(observation_layout(space).space) == {"arm.angle", "arm.joints_0", "arm.joints_1"}
-    assert set(action_layout(spaces.Tuple([spaces.Discrete(2)] * 2)).space) == {"action_0", "action_1"}
+    assert set(observation_layout(space)) == {"arm.angle", "arm.joints_0", "arm.joints_1"}
+    assert set(action_layout(spaces.Tuple([spaces.Discrete(2)] * 2))) == {"action_0", "action_1"}
 
 
 def test_float64_observations_become_float32_and_actions_stay():
     box = spaces.Box(-1, 1, (2,), np.float64)
-    assert observation_layout(box).space["observation"].dtype == np.float32
-    assert action_layout(box).space["action"].dtype == np.float64
-    assert observation_layout(box).leaves(np.array([0.1, 0.2]))["observation"].dtype == np.float32
+    assert observation_layout(box)["observation"].dtype == np.float32
+    assert action_layout(box)["action"].dtype == np.float64
+    read = SpaceReader(observation_layout(box), "observation").read(np.array([0.1, 0.2]))
+    assert read["observation"].dtype == np.float32
 
 
 def test_a_bound_beyond_float32_becomes_infinite():
@@ -80,10 +83,58 @@ def test_a_bound_beyond_float32_becomes_infinite():
     assert box.high[0] == 1.0
 
 
-def test_a_space_that_no_policy_can_see_is_refused_by_name():
-    space = spaces.Dict(text=spaces.Text(5))
-    with pytest.raises(EnvError, match=r"Text space at text, which is not supported. Supported: Box"):
+@pytest.mark.parametrize(
+    ("space", "message"),
+    [
+        (
+            spaces.Dict(g=spaces.Graph(spaces.Discrete(2), None)),
+            r"Graph space at g, which is not .* Boxes of a fixed",
+        ),
+        (
+            spaces.Sequence(spaces.Discrete(2)),
+            r"Sequence space at its root.* Supported: Box.* greatest length",
+        ),
+        (spaces.Tuple([spaces.OneOf([spaces.Discrete(2)])]), r"OneOf space at observation_0.* says which"),
+        (spaces.Text(5), r"Text space at its root.* turn it into a Discrete"),
+        (spaces.Dict(a=spaces.Box(0, 1, (0,))), r"'a' is Box.*holds no number"),
+        (spaces.Dict(a=spaces.Dict({})), "has no leaf that a policy could use"),
+        (
+            spaces.Dict([((1, 2), spaces.Discrete(2))]),
+            r"has the key \(1, 2\); keys are texts or whole numbers",
+        ),
+    ],
+)
+def test_a_space_that_no_policy_can_see_is_refused_with_the_way_out(space, message):
+    with pytest.raises(EnvError, match=message):
         observation_layout(space)
+
+
+class Mission(spaces.Space[str]):
+    """A space of texts that is no Text, as in MiniGrid."""
+
+    def __init__(self):
+        super().__init__(dtype=str)
+
+
+@pytest.mark.parametrize("text", [spaces.Text(5), Mission()])
+def test_texts_are_left_out_of_an_observation_and_said_once(text):
+    space = spaces.Dict(image=spaces.Box(0, 255, (2,), np.uint8), mission=text)
+    notices = Notices()
+    with notices.active(), pytest.warns(MazeWarning, match="'mission' is a text.* left out") as caught:
+        layouts = [observation_layout(space) for _ in range(3)]
+    assert len(caught) == 1
+    assert list(layouts[0]) == ["image"]
+    read = SpaceReader(layouts[0], "observation").read({"image": [1, 2], "mission": "go"})
+    assert read["image"].tolist() == [1, 2]
+    with pytest.raises(EnvError, match="action space holds a"):
+        action_layout(space)
+
+
+def test_leaves_stand_in_the_order_of_the_space():
+    parts = [spaces.Discrete(2)] * 12
+    names = [f"observation_{i}" for i in range(12)]
+    assert list(observation_layout(spaces.Tuple(parts))) == names
+    assert list(observation_layout(spaces.Dict([("temp", parts[0]), ("mode", parts[0])]))) == ["temp", "mode"]
 
 
 def test_two_leaves_of_one_name_are_refused():

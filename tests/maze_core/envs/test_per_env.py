@@ -185,7 +185,7 @@ def test_an_observation_of_another_shape_is_refused():
     env.reset([0])
     env.step(act(1))
     env.step(act(1))
-    with pytest.raises(EnvError, match=r"shape \(1,\), its space \(2,\)"):
+    with pytest.raises(EnvError, match=r"Expected shape \[2\], got \[1\]"):
         env.step(act(1))
 
 

@@ -1,0 +1,219 @@
+"""A Dict space of named leaves that knows the form which its values have in the environment.
+
+Inside, everything is name → array, in the order of the space. Outside, an observation or action has the form of the
+environment's own space, nested Dicts and Tuples and all. A *form* is JSON, as a checkpoint keeps it:
+
+* the name of a leaf stands for the value of that leaf,
+* ``{"dict": [[key, form], …]}`` for a Dict, whose keys may be whole numbers, ``{"tuple": [form, …]}`` for a Tuple,
+* None for a part that was left out, such as a text.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from gymnasium import Space, spaces
+
+from maze_core.data.values import LeafReader, as_array
+from maze_core.errors import SpaceMismatchError
+from maze_core.notices import Notices
+from maze_core.types import JSON, Action, Array, BoolArray, Observation
+
+USUAL_NAMES = ("observation", "action")
+"""What the one leaf of a space that is no Dict or Tuple is called."""
+
+
+class FlatSpace(spaces.Dict):
+    """Leaves by name, and their form."""
+
+    def __init__(self, leaves: Sequence[tuple[str, Space[Any]]], form: JSON) -> None:
+        """Take the leaves in their order, and the form that the original value has."""
+        super().__init__(list(leaves))
+        self.form = form
+
+    @property
+    def is_bare(self) -> bool:
+        """The original space is its own single leaf."""
+        return isinstance(self.form, str)
+
+
+def form_of(space: spaces.Dict) -> JSON:
+    """The form of a Dict space of leaves; one leaf of a usual name stands for itself, unless the space knows better."""
+    if isinstance(space, FlatSpace):
+        return space.form
+    names = list(space.spaces)
+    if len(names) == 1 and names[0] in USUAL_NAMES:
+        return names[0]
+    return {"dict": [[name, name] for name in names]}
+
+
+def is_usual(space: spaces.Dict) -> bool:
+    """Whether :func:`form_of` needs nothing but the names."""
+    return bool(form_of(space) == form_of(spaces.Dict(list(space.spaces.items()))))
+
+
+def put_together(form: JSON, leaves: Action) -> Any:
+    """The original value from its leaves; parts that were left out are missing, in a Tuple None."""
+    if isinstance(form, str):
+        return leaves[form]
+    if form is None:
+        return None
+    if "dict" in form:
+        return {key: put_together(inner, leaves) for key, inner in form["dict"] if inner is not None}
+    return tuple(put_together(inner, leaves) for inner in form["tuple"])
+
+
+class SpaceReader:
+    """Reads an observation or action: in the environment's own form, by flat names, or bare where there is one leaf."""
+
+    def __init__(self, space: spaces.Dict, what: str, notices: Notices | None = None) -> None:
+        """Prepare to read.
+
+        Args:
+            space: named leaves.
+            what: "observation" or "action", for messages.
+            notices: says once what is taken although it was not declared; None looks for the run's.
+        """
+        self.space = space
+        self.leaves = {name: LeafReader(leaf) for name, leaf in space.spaces.items()}
+        self._what = what
+        self._notices = notices or Notices.current()
+        form = form_of(space)
+        self._own = _compiled(form, "")
+        self._flat = _compiled({"dict": [[name, name] for name in self.leaves]}, "")
+        self._is_bare = isinstance(form, str)
+        self._takes_bare = len(self.leaves) == 1 and not _has_tuple(form)
+
+    def read(self, value: Any, pointer: str = "") -> Observation:
+        """Name → new array of the leaf's dtype, in the order of the space.
+
+        Args:
+            value: in any of the forms.
+            pointer: where it stands in the document it came from, as a JSON pointer.
+
+        Raises:
+            SpaceMismatchError: it does not fit; its ``pointer`` names the place.
+        """
+        try:
+            parts, pointers = self.take_apart(value)
+            read: Observation = {}
+            for name, leaf in self.leaves.items():
+                array = read[name] = leaf.read(parts[name], pointers[name])
+                if (outside := leaf.beyond(array)) is not None:
+                    self.say_beyond(name, array, outside)
+        except SpaceMismatchError as error:
+            error.pointer = pointer + error.pointer
+            raise
+        return read
+
+    def take_apart(self, value: Any) -> tuple[dict[str, Any], Mapping[str, str]]:
+        """Name → what stands there, unread; and name → its JSON pointer within the value.
+
+        Raises:
+            SpaceMismatchError: a part is missing, or is no object or list.
+        """
+        if self._takes_bare and not isinstance(value, Mapping):
+            name = next(iter(self.leaves))
+            return {name: value}, {name: ""}
+        node = self._flat if self._is_flat(value) else self._own
+        found: dict[str, Any] = {}
+        self._take(node, value, found)
+        return found, node.leaf_pointers
+
+    def refusal(self, name: str, error: SpaceMismatchError) -> str:
+        """What is wrong with a leaf, in a sentence that names it."""
+        place = f" at {error.pointer}" if error.pointer else ""
+        return f"the {self._what} {name!r} does not fit {self.space[name]}{place}: {error}"
+
+    def say_beyond(self, name: str, array: Array, outside: BoolArray) -> None:
+        """Say once that a leaf oversteps its declared bounds."""
+        where = self.leaves[name].beyond_text(array, outside)
+        self._notices.say(
+            f"bounds of {self._what} {name}",
+            f"The {self._what} {name!r} oversteps its declared bounds ({where}); it is taken as it is.",
+        )
+
+    def say_extra(self, key: Any) -> None:
+        """Say once that values have parts that the space does not declare."""
+        text = f"The {self._what} has {key!r:.64}, which its space does not declare; such parts are left out."
+        self._notices.say(f"extra {self._what}", text)
+
+    def _is_flat(self, value: Any) -> bool:
+        """Whether a value is given by the names of the leaves, and not in another form of its own."""
+        if not isinstance(value, Mapping) or self._own.is_tuple or self._is_bare:
+            return isinstance(value, Mapping)
+        is_own = all(_key_in(key, value) for key, part in self._own.parts if part is not None)
+        return not is_own and all(name in value for name in self.leaves)
+
+    def _take(self, node: "_Node", value: Any, found: dict[str, Any]) -> None:
+        if node.name is not None:
+            found[node.name] = value
+        elif node.is_tuple:
+            if hasattr(value, "__array__"):
+                array = as_array(value, node.pointer)
+                value = list(array) if array.ndim else array
+            if not isinstance(value, Sequence) or isinstance(value, str) or len(value) != len(node.parts):
+                raise SpaceMismatchError(f"Expected a list of {len(node.parts)} values.", node.pointer)
+            for (_, part), its_value in zip(node.parts, value, strict=True):
+                if part is not None:
+                    self._take(part, its_value, found)
+        else:
+            self._take_dict(node, value, found)
+
+    def _take_dict(self, node: "_Node", value: Any, found: dict[str, Any]) -> None:
+        listed = ", ".join(repr(key) for key, _ in node.parts) or "nothing"
+        if not isinstance(value, Mapping):
+            raise SpaceMismatchError(f"Expected an object with {listed}.", node.pointer)
+        known = []
+        for key, part in node.parts:
+            given = _key_in(key, value)
+            if given is not None:
+                known.append(given[0])
+                if part is not None:
+                    self._take(part, value[given[0]], found)
+            elif part is not None:
+                raise SpaceMismatchError(f"{key!r} is missing; expected {listed}.", node.pointer)
+        if len(value) > len(known):
+            self.say_extra(next(key for key in value if key not in known))
+
+
+@dataclass(slots=True, kw_only=True)
+class _Node:
+    """A form with the place of each part."""
+
+    pointer: str
+    name: str | None = None
+    """Of a leaf."""
+    is_tuple: bool = False
+    parts: list[tuple[Any, "_Node | None"]] = field(default_factory=list)
+    """Key and part, None for what was left out."""
+    leaf_pointers: dict[str, str] = field(default_factory=dict)
+    """Leaf → its JSON pointer, of all leaves below."""
+
+
+def _compiled(form: JSON, pointer: str) -> _Node:
+    if isinstance(form, str):
+        return _Node(pointer=pointer, name=form, leaf_pointers={form: pointer})
+    is_tuple = "tuple" in form
+    node = _Node(pointer=pointer, is_tuple=is_tuple)
+    for key, inner in enumerate(form["tuple"]) if is_tuple else form["dict"]:
+        part = None if inner is None else _compiled(inner, f"{pointer}/{_escape(key)}")
+        node.parts.append((key, part))
+        node.leaf_pointers |= part.leaf_pointers if part is not None else {}
+    return node
+
+
+def _key_in(key: Any, value: Mapping[Any, Any]) -> tuple[Any] | None:
+    """The key under which a value has this entry; JSON writes whole numbers as text."""
+    if key in value:
+        return (key,)
+    return (str(key),) if not isinstance(key, str) and str(key) in value else None
+
+
+def _has_tuple(form: JSON) -> bool:
+    return isinstance(form, dict) and ("tuple" in form or any(_has_tuple(inner) for _, inner in form["dict"]))
+
+
+def _escape(name: Any) -> str:
+    """A name as a token of a JSON pointer (RFC 6901, section 3)."""
+    return str(name).replace("~", "~0").replace("/", "~1")
