@@ -5,7 +5,7 @@ A :class:`Notices` belongs to one run. Objects that are made while it is :meth:`
 """
 
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 
@@ -14,21 +14,30 @@ class MazeWarning(UserWarning):
     """Something is taken as it is that is probably not meant so."""
 
 
+def _warn(text: str) -> None:
+    warnings.warn(text, MazeWarning, stacklevel=3)
+
+
 class Notices:
     """Warns of each thing once."""
 
-    def __init__(self, *, is_quiet: bool = False) -> None:
-        """Warn; where ``is_quiet``, only keep the texts, for a process that passes them on."""
+    def __init__(self, say: Callable[[str], object] = _warn) -> None:
+        """Take what says a text: a warning of Python's, unless it is to be logged, or said by another process."""
         self.said: dict[str, str] = {}
-        """What the notice is about → its text."""
-        self._is_quiet = is_quiet
+        """What a notice is about → its text."""
+        self._say = say
+        self._n_taken = 0
 
     def say(self, about: str, text: str) -> None:
         """Warn of something, unless that was done before."""
         if about not in self.said:
             self.said[about] = text
-            if not self._is_quiet:
-                warnings.warn(text, MazeWarning, stacklevel=2)
+            self._say(text)
+
+    def take_fresh(self) -> dict[str, str]:
+        """What was said since the last call, to be passed on."""
+        taken, self._n_taken = self._n_taken, len(self.said)
+        return dict(list(self.said.items())[taken:]) if taken < self._n_taken else {}
 
     def pass_on(self, said: Mapping[str, str]) -> None:
         """Say what another process noticed."""

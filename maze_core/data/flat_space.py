@@ -82,7 +82,7 @@ class SpaceReader:
         self._own = _compiled(form, "")
         self._flat = _compiled({"dict": [[name, name] for name in self.leaves]}, "")
         self._is_bare = isinstance(form, str)
-        self._takes_bare = len(self.leaves) == 1 and not _has_tuple(form)
+        self._takes_bare = len(self.leaves) == 1 and not has_tuple(form)
 
     def read(self, value: Any, pointer: str = "") -> Observation:
         """Name → new array of the leaf's dtype, in the order of the space.
@@ -210,8 +210,9 @@ def _key_in(key: Any, value: Mapping[Any, Any]) -> tuple[Any] | None:
     return (str(key),) if not isinstance(key, str) and str(key) in value else None
 
 
-def _has_tuple(form: JSON) -> bool:
-    return isinstance(form, dict) and ("tuple" in form or any(_has_tuple(inner) for _, inner in form["dict"]))
+def has_tuple(form: JSON) -> bool:
+    """Whether a list may stand for several leaves."""
+    return isinstance(form, dict) and ("tuple" in form or any(has_tuple(inner) for _, inner in form["dict"]))
 
 
 def _escape(name: Any) -> str:

@@ -124,12 +124,14 @@ class LeafReader:
 
     def _refuse_unfit(self, raw: Array, pointer: str) -> None:
         """Refuse what an integer or binary space cannot hold."""
-        if raw.dtype.kind == "f":
+        is_float = raw.dtype.kind == "f"
+        if is_float:
+            raw = raw.astype(np.float64)  # a limit may be beyond float16
             _refuse(~np.isfinite(raw), raw, "is not finite", pointer)
             _refuse(raw != np.trunc(raw), raw, "is no integer", pointer)
         low, high = (self._low, self._high) if self._is_index else _range(self.dtype)
         # the largest number of an integer type is no float, the next power of two is
-        above = raw >= np.asarray(high, np.float64) + 1 if raw.dtype.kind == "f" else raw > high
+        above = raw >= np.asarray(high, np.float64) + 1 if is_float else raw > high
         outside = (raw < low) | above
         if outside.any():
             index = tuple(int(i) for i in np.argwhere(outside)[0])

@@ -20,6 +20,7 @@ from maze_core.envs.core_env import StructuredEnv
 from maze_core.envs.per_env import PerEnvVectorEnv
 from maze_core.envs.shared import SharedArrays, share
 from maze_core.errors import reason_of
+from maze_core.notices import Notices
 
 READY, DONE, FAILED = b"y", b"d", b"f"
 RESET, STEP, CLOSE = b"r", b"s", b"c"
@@ -34,16 +35,19 @@ def serve(connection: Any, descriptor: int) -> None:
         for spec in map(pickle.loads, first["specs"]):
             gymnasium.registry.setdefault(spec.id, spec)
         factories = pickle.loads(first["factories"])
-        made.extend(factory() for factory in factories)
+        notices = Notices(lambda text: None)
+        with notices.active():
+            made.extend(factory() for factory in factories)
         one = made[0]
         described = (dict(one.observation_spaces), dict(one.action_spaces), dict(one.agent_counts))
         connection.send_bytes(READY + pickle.dumps(described))
         n_envs, first_row = pickle.loads(connection.recv_bytes())
         rows = share(descriptor, described[0], described[1], n_envs).rows(first_row, first_row + len(made))
         waiting = iter(made)
-        envs = PerEnvVectorEnv([lambda: next(waiting)] * len(made), first_row=first_row, tick=rows.tick)
-        connection.send_bytes(DONE)
-        while _obey(connection, envs, rows):
+        with notices.active():
+            envs = PerEnvVectorEnv([lambda: next(waiting)] * len(made), first_row=first_row, tick=rows.tick)
+        _send_done(connection, notices)
+        while _obey(connection, envs, rows, notices):
             pass
     except Exception as error:
         is_made = getattr(error, "is_made", True)
@@ -54,7 +58,7 @@ def serve(connection: Any, descriptor: int) -> None:
             connection.send_bytes(CLOSE + pickle.dumps(failures))
 
 
-def _obey(connection: Any, envs: PerEnvVectorEnv, rows: SharedArrays) -> bool:
+def _obey(connection: Any, envs: PerEnvVectorEnv, rows: SharedArrays, notices: Notices) -> bool:
     message = connection.recv_bytes()
     command, argument = message[:1], message[1:]
     if command == CLOSE:
@@ -65,10 +69,16 @@ def _obey(connection: Any, envs: PerEnvVectorEnv, rows: SharedArrays) -> bool:
         else:
             given = zip(rows.actions.items(), argument, strict=True)
             envs.step({key: batch for (key, batch), is_given in given if is_given})
-        connection.send_bytes(DONE)
+        _send_done(connection, notices)
     except Exception as error:
         connection.send_bytes(FAILED + pickle.dumps((reason_of(error), traceback.format_exc(), True)))
     return True
+
+
+def _send_done(connection: Any, notices: Notices) -> None:
+    """Say that it is done, and what is to be said once, which the other side says for all processes."""
+    fresh = notices.take_fresh()
+    connection.send_bytes(DONE + pickle.dumps(fresh) if fresh else DONE)
 
 
 def main() -> None:

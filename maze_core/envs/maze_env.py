@@ -13,6 +13,7 @@ import numpy as np
 from gymnasium import spaces
 
 from maze_core.config.nodes import shown
+from maze_core.data.flat_space import SpaceReader, is_usual
 from maze_core.envs.core_env import StructuredEnv
 from maze_core.envs.per_env import PerEnvVectorEnv
 from maze_core.envs.vector import Tick, VectorEnv
@@ -92,7 +93,8 @@ class MazeEnv:
         """Take one sub-step.
 
         Args:
-            action: head → value, of ``action_space``.
+            action: head → value, of ``action_space``; or in the form of the environment's own space, as
+                ``compute_action`` gives it.
 
         Returns:
             Observation, reward, done and info. Where the episode ended, the observation is its last one.
@@ -104,7 +106,10 @@ class MazeEnv:
         if self._tick is None or self._tick.ended[0]:
             raise EnvError("The episode is over or never began: call reset() before step().")
         step_key = self.actor_id().step_key
-        batch = _batch_of_one(action, self.action_spaces_dict[step_key], step_key)
+        space = self.action_spaces_dict[step_key]
+        if not is_usual(space):
+            action = SpaceReader(space, "action").take_apart(action)[0]
+        batch = _batch_of_one(action, space, step_key)
         tick = self._tick = self.vector_env.step({step_key: batch})
         is_over, terminated = bool(tick.ended[0]), bool(tick.terminated[0])
         inner = _innermost(self.vector_env)

@@ -26,6 +26,7 @@ from maze_core.envs.per_env import EnvFactory
 from maze_core.envs.shared import anonymous_file, share
 from maze_core.envs.vector import Tick, VectorEnv
 from maze_core.errors import EnvError
+from maze_core.notices import Notices
 from maze_core.types import Array, BoolArray, StepKey
 
 _CLOSE_TIMEOUT_S = 5.0
@@ -60,6 +61,7 @@ class SubprocVectorEnv(VectorEnv):
         self.n_envs = len(factories)
         self._is_closed = False
         self._children: list[_Child] = []
+        self._notices = Notices.current()
         memory = anonymous_file()
         try:
             count = min(self.n_envs, n_processes or _usable_cores())
@@ -152,7 +154,8 @@ class SubprocVectorEnv(VectorEnv):
         failure: EnvError | None = None
         for child in self._children:
             try:
-                self._answer(child, DONE)
+                if said := self._answer(child, DONE):
+                    self._notices.pass_on(pickle.loads(said))
             except EnvError as error:
                 failure = failure or error
         if failure is not None:

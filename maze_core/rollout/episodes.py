@@ -12,11 +12,12 @@ from typing import Protocol
 
 import numpy as np
 
+from maze_core.data.flat_space import form_of, is_usual
 from maze_core.envs.vector import Tick, VectorEnv
 from maze_core.envs.wrappers.wrapper import Actions, WrappedVectorEnv
 from maze_core.models.acting import to_env_actions
 from maze_core.rollout.recording import Trajectory, TrajectoryBuilder
-from maze_core.types import Action, Array, FloatArray, IntArray, Observation, StepKey
+from maze_core.types import JSON, Action, Array, FloatArray, IntArray, Observation, StepKey
 
 _NOISE_BLOCK = 64
 """Rows of noise drawn from an episode's stream at a time; part of what fixes the stream."""
@@ -198,7 +199,7 @@ class _Play:
                 index=self._next,
                 seed=seed,
                 noise=_NoiseStream(self.actor.policy, np.random.SeedSequence([self.action_seed, seed])),
-                builder=TrajectoryBuilder() if self.record else None,
+                builder=TrajectoryBuilder(_forms(self.env)) if self.record else None,
             )
             chosen[row] = True
             self._next += 1
@@ -284,3 +285,15 @@ def _raw_actions(env: VectorEnv, actions: Actions) -> Actions:
     while isinstance(env, WrappedVectorEnv):
         actions, env = env.inner_actions, env.env
     return actions
+
+
+def _forms(env: VectorEnv) -> dict[StepKey, tuple[JSON, JSON]]:
+    """The forms of the environments' own observations and actions, of sub-steps where they are no plain names."""
+    while isinstance(env, WrappedVectorEnv):
+        env = env.env
+    pairs = {key: (env.observation_spaces[key], env.action_spaces[key]) for key in env.observation_spaces}
+    return {
+        key: (form_of(seen), form_of(done))
+        for key, (seen, done) in pairs.items()
+        if not (is_usual(seen) and is_usual(done))
+    }

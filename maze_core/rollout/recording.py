@@ -15,6 +15,7 @@ import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
+from maze_core.data.flat_space import put_together
 from maze_core.envs.vector import Tick
 from maze_core.errors import MazeError
 from maze_core.types import JSON, Action, Array, FloatArray, IntArray, Observation, StepKey
@@ -49,23 +50,27 @@ class Trajectory:
     """What was seen last: name → array."""
     terminated: bool
     truncated: bool
+    forms: dict[StepKey, tuple[JSON, JSON]] = field(default_factory=dict)
+    """step key → form of its observations and of its actions (:mod:`maze_core.data.flat_space`), where the
+    environment's own values are more than names and arrays."""
 
     def to_json(self) -> JSON:
-        """The episode as a list of steps, for a reader without arrays."""
+        """The episode as a list of steps, for a reader without arrays; values in the environment's own form."""
         at = dict.fromkeys(self.observations, 0)
         steps = []
         for i, key in enumerate(self.step_keys):
             row, at[key] = at[key], at[key] + 1
+            seen, done = self.forms.get(key, (None, None))
             steps.append(
                 {
                     "actor_id": [key, int(self.agent_ids[i])],
                     "flat_step": int(self.flat_steps[i]),
-                    "observation": {n: values[row].tolist() for n, values in self.observations[key].items()},
-                    "action": {h: values[row].tolist() for h, values in self.actions[key].items()},
+                    "observation": _listed(self.observations[key], seen, row),
+                    "action": _listed(self.actions[key], done, row),
                     "reward": float(self.rewards[i]),
                 }
             )
-        final = {name: value.tolist() for name, value in self.final_observation.items()}
+        final = _listed(self.final_observation, self.forms.get(self.final_step_key, (None, None))[0], ...)
         ends = {"terminated": self.terminated, "truncated": self.truncated}
         return {"steps": steps, "final_observation": final, **ends}
 
@@ -74,6 +79,8 @@ class Trajectory:
 class TrajectoryBuilder:
     """Gathers one episode, row by row."""
 
+    forms: dict[StepKey, tuple[JSON, JSON]] = field(default_factory=dict)
+    """See :attr:`Trajectory.forms`."""
     _steps: list[tuple[StepKey, int, int, float]] = field(default_factory=list)
     _observations: dict[StepKey, dict[str, list[Array]]] = field(default_factory=dict)
     _actions: dict[StepKey, dict[str, list[Array]]] = field(default_factory=dict)
@@ -109,13 +116,14 @@ class TrajectoryBuilder:
             final_observation={name: values[row].copy() for name, values in batches[final_key].items()},
             terminated=bool(tick.terminated[row]),
             truncated=bool(tick.truncated[row]) or is_cut,
+            forms=self.forms,
         )
 
 
 def trajectory_to_bytes(trajectory: Trajectory) -> bytes:
     """The trajectory as safetensors bytes; equal trajectories give equal bytes."""
     keys = list(trajectory.observations)
-    header = {
+    header: dict[str, Any] = {
         "version": _VERSION,
         "keys": keys,
         "step_keys": [keys.index(key) for key in trajectory.step_keys],
@@ -123,6 +131,11 @@ def trajectory_to_bytes(trajectory: Trajectory) -> bytes:
         "terminated": trajectory.terminated,
         "truncated": trajectory.truncated,
     }
+    if trajectory.forms:
+        header["forms"] = [[key, *forms] for key, forms in trajectory.forms.items()]
+    orders = [[list(trajectory.observations[key]), list(trajectory.actions[key])] for key in keys]
+    if any(names != sorted(names) for pair in orders for names in pair):
+        header["names"] = orders
     text = json.dumps(header, sort_keys=True, separators=(",", ":")).encode()
     arrays: dict[str, Array] = {
         _HEADER: np.frombuffer(text, dtype=np.uint8),
@@ -150,17 +163,19 @@ def trajectory_from_bytes(data: bytes) -> Trajectory:
         if header["version"] != _VERSION:
             raise RecordingError(f"Recording version {header['version']} is not known here.")
         keys = header["keys"]
+        names = header.get("names", [[None, None]] * len(keys))
         return Trajectory(
             step_keys=[keys[i] for i in header["step_keys"]],
             agent_ids=arrays["agent_ids"],
             flat_steps=arrays["flat_steps"],
             rewards=arrays["rewards"],
-            observations={key: _below(arrays, f"observations/{i}/") for i, key in enumerate(keys)},
-            actions={key: _below(arrays, f"actions/{i}/") for i, key in enumerate(keys)},
+            observations={k: _below(arrays, f"observations/{i}/", names[i][0]) for i, k in enumerate(keys)},
+            actions={key: _below(arrays, f"actions/{i}/", names[i][1]) for i, key in enumerate(keys)},
             final_step_key=header["final_step_key"],
-            final_observation=_below(arrays, "final/"),
+            final_observation=_below(arrays, "final/", _final_names(header, names)),
             terminated=header["terminated"],
             truncated=header["truncated"],
+            forms={key: (seen, done) for key, seen, done in header.get("forms", [])},
         )
     except (SafetensorError, KeyError, IndexError, TypeError, ValueError) as error:
         raise RecordingError(f"These bytes are no recorded trajectory: {error!r}.") from error
@@ -185,5 +200,19 @@ def _stack(columns: dict[str, list[Array]]) -> dict[str, Array]:
     return {name: np.stack(rows) for name, rows in columns.items()}
 
 
-def _below(arrays: dict[str, Array], prefix: str) -> dict[str, Array]:
-    return {name[len(prefix) :]: array for name, array in arrays.items() if name.startswith(prefix)}
+def _below(arrays: dict[str, Array], prefix: str, names: list[str] | None) -> dict[str, Array]:
+    """The arrays below a prefix, in the order of ``names``; sorted without: safetensors has another at each load."""
+    if names is None:
+        names = sorted(name[len(prefix) :] for name in arrays if name.startswith(prefix))
+    return {name: arrays[prefix + name] for name in names}
+
+
+def _final_names(header: dict[str, Any], names: list[Any]) -> list[str] | None:
+    key: StepKey = header["final_step_key"]
+    return names[header["keys"].index(key)][0] if key in header["keys"] else None
+
+
+def _listed(leaves: Mapping[str, Array], form: JSON, row: Any) -> JSON:
+    """One row of arrays as lists, in the environment's form."""
+    plain = {name: values[row].tolist() for name, values in leaves.items()}
+    return plain if form is None else put_together(form, plain)

@@ -26,6 +26,7 @@ from maze_core.envs.wrappers.wrapper import WrappedVectorEnv
 from maze_core.errors import CheckpointError, EnvError, InvalidSpecificationError
 from maze_core.evaluation.evaluate import EvalReport, evaluate
 from maze_core.metrics import Reporter, SilentReporter
+from maze_core.notices import Notices
 from maze_core.rundir import json_safe
 from maze_core.runners.build import World, build_world
 from maze_core.runners.limits import with_limits
@@ -52,7 +53,9 @@ class Training:
         self, config: RunConfig, *, resume: Checkpoint | None = None, best: Checkpoint | None = None
     ) -> None:
         self.config = config
-        self.world: World = build_world(config)
+        self._notices = Notices()
+        with self._notices.active():
+            self.world: World = build_world(config)
         self.counters = Counters()
         self.best = best
         self.last: Checkpoint | None = None
@@ -186,7 +189,8 @@ class Training:
         evaluator = self.world.algorithm.evaluator
         if self._eval_env is None:
             n_envs = min(evaluator.n_episodes, 8)
-            raw = self.world.env_config.vector(n_envs, vectorization="per_env")
+            with self._notices.active():
+                raw = self.world.env_config.vector(n_envs, vectorization="per_env")
             if shared_layer(raw, [self.world.raw]) is not None:
                 raise EnvError(f"Evaluation would step the environments of training. {MAKE_A_NEW_ONE}")
             self._eval_env = WrappedVectorEnv(raw, acting_wrappers(self.world.wrappers))

@@ -20,6 +20,7 @@ from typing import NamedTuple
 import msgspec
 import numpy as np
 
+from maze_core.data.flat_space import put_together
 from maze_core.types import JSON, Action, ActorID, BoolArray, Observation
 from service.domain.errors import AgentGoneError, CapacityError
 from service.problems import Problem
@@ -211,7 +212,7 @@ def _stacked(group: Sequence[Job]) -> Call:
 
 def _deliver(group: Sequence[Job], actions: Action) -> None:
     """Give every job the actions of its rows."""
-    values, finite = action_rows(actions)
+    values, finite = action_rows(actions, group[0].reader.action_form)
     start = 0
     for job in group:
         end = start + len(job.rows)
@@ -223,18 +224,22 @@ def _deliver(group: Sequence[Job], actions: Action) -> None:
         start = end
 
 
-def action_rows(actions: Action) -> tuple[list[JSON], BoolArray | None]:
-    """A batch of actions as JSON, row by row, bare where ``action`` is the only head.
+def action_rows(actions: Action, form: JSON) -> tuple[list[JSON], BoolArray | None]:
+    """A batch of actions as JSON, row by row, in the environment's own form.
+
+    Args:
+        actions: head → ``[B, …]``.
+        form: the environment's (:mod:`maze_core.data.flat_space`).
 
     Returns:
         The rows, and which of them are finite; None where all are.
     """
     columns = {head: np.asarray(values) for head, values in actions.items()}
-    if len(columns) == 1 and "action" in columns:
-        rows: list[JSON] = columns["action"].tolist()
+    if isinstance(form, str):
+        rows: list[JSON] = columns[form].tolist()
     else:
         lists = (values.tolist() for values in columns.values())
-        rows = [dict(zip(columns, row, strict=True)) for row in zip(*lists, strict=True)]
+        rows = [put_together(form, dict(zip(columns, row, strict=True))) for row in zip(*lists, strict=True)]
     finite = [
         np.isfinite(values.reshape(len(values), -1)).all(axis=1)
         for values in columns.values()

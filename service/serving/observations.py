@@ -12,6 +12,7 @@ import msgspec
 import numpy as np
 from gymnasium import spaces
 
+from maze_core.data.flat_space import form_of, has_tuple
 from maze_core.errors import SpaceMismatchError
 from maze_core.types import ActorID, Array, Observation
 from service.json_values import malformed_json
@@ -43,6 +44,8 @@ class ObservationReader:
         space = agent.observation_spaces[actor.step_key]
         self._dtypes = {name: leaf.dtype for name, leaf in space.spaces.items()}
         self._shortcut = _BoxShortcut.of(space)
+        self.action_form = form_of(agent.action_spaces[actor.step_key])
+        """How actions are answered: as the environment takes them."""
 
     def one(self, raw: msgspec.Raw) -> list[Row]:
         """The observation as a batch of one row; raises :class:`Problem` (422)."""
@@ -118,7 +121,9 @@ class _BoxShortcut:
         if len(space.spaces) != 1:
             return None
         [(name, leaf)] = space.spaces.items()
-        if type(leaf) is not spaces.Box or len(leaf.shape) != 1 or not 0 < leaf.shape[0] <= _SHORTCUT_SIZE:
+        if not isinstance(leaf, spaces.Box) or has_tuple(form_of(space)):
+            return None
+        if len(leaf.shape) != 1 or not 0 < leaf.shape[0] <= _SHORTCUT_SIZE:
             return None
         return cls(name, leaf) if leaf.dtype.name in _SHORTCUT_TYPES else None
 

@@ -6,13 +6,16 @@ in a thread, one that needs torch in a serving child.
 
 import asyncio
 import json
+import logging
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import TYPE_CHECKING
 
 import msgspec
 import numpy as np
 
 from maze_core.errors import NotServableError, SpaceMismatchError
+from maze_core.notices import Notices
 from maze_core.types import JSON, Action, ActorID
 from service.checkpoint_trust import CheckpointTrust
 from service.domain.errors import DamagedCheckpointError, NotServableAgentError
@@ -26,6 +29,8 @@ from service.serving.request import ActionRequest
 
 if TYPE_CHECKING:
     from maze_core.agent import Agent
+
+logger = logging.getLogger(__name__)
 
 MAX_WEIGHTS_ON_LOOP = 250_000
 """Weights of a policy whose forward of 8 rows may hold up the event loop: well under a millisecond."""
@@ -143,9 +148,10 @@ def _load(checkpoint_id: str, bundle: bytes, trust: CheckpointTrust) -> "tuple[A
     try:
         checkpoint = Checkpoint.from_bytes(bundle)
         trust.check(checkpoint)
-        agent = load_agent(checkpoint, check=False)
-        if agent.servable and not agent.needs_torch:
-            agent = load_agent(checkpoint, check=True)
+        with Notices(partial(logger.warning, "Checkpoint %s: %s", checkpoint_id)).active():
+            agent = load_agent(checkpoint, check=False)
+            if agent.servable and not agent.needs_torch:
+                agent = load_agent(checkpoint, check=True)
     except NotServableError as error:
         raise NotServableAgentError(str(error), checkpoint=checkpoint_id) from error
     except Exception as error:

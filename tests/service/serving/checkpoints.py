@@ -82,3 +82,14 @@ def sample_batch(space: spaces.Dict, n: int, seed: int) -> dict[str, np.ndarray[
         name: np.stack([np.asarray(s[name], leaf.dtype) for s in samples]) for name, leaf in space.items()
     }
     return {k: np.ones_like(v) if k.endswith("_mask") else v for k, v in batch.items()}
+
+
+def action_json(action: Any) -> Any:
+    """An action of ``compute_action`` as HTTP answers it."""
+    if isinstance(action, dict) and list(action) == ["action"]:
+        action = action["action"]
+    if isinstance(action, dict):
+        return {str(key): action_json(part) for key, part in action.items()}
+    return (
+        [action_json(part) for part in action] if isinstance(action, tuple) else np.asarray(action).tolist()
+    )

@@ -212,16 +212,17 @@ def test_a_drained_batcher_answers_what_it_took_and_takes_no_more(
 def test_actions_become_json_like_the_agents_own() -> None:
     agent = load_agent(make_checkpoint())
     actions = agent.compute_actions(sample_batch(CARTPOLE, 5, 0))
-    rows = [agent.action_json({"action": action}) for action in actions["action"]]
-    assert action_rows(actions) == (rows, None)
+    assert action_rows(actions, "action") == (actions["action"].tolist(), None)
     two = {"move": np.array([1, 2]), "force": np.array([[0.5], [1.5]], np.float32)}
-    expected = [agent.action_json({"move": two["move"][i], "force": two["force"][i]}) for i in range(2)]
-    assert action_rows(two) == (expected, None)
+    flat = {"dict": [["move", "move"], ["force", "force"]]}
+    assert action_rows(two, flat) == ([{"move": 1, "force": [0.5]}, {"move": 2, "force": [1.5]}], None)
+    nested = {"tuple": [{"dict": [[3, "force"]]}, "move"]}
+    assert action_rows(two, nested) == ([({3: [0.5]}, 1), ({3: [1.5]}, 2)], None)
 
 
 def test_rows_that_are_not_finite_are_told_apart() -> None:
     actions = {"action": np.array([[0.5, 1.0], [np.nan, 0.0], [1.0, np.inf]], np.float32), "go": np.ones(3)}
-    rows, finite = action_rows(actions)
+    rows, finite = action_rows(actions, {"dict": [["action", "action"], ["go", "go"]]})
     assert rows[0] == {"action": [0.5, 1.0], "go": 1.0}
     assert finite is not None
     assert finite.tolist() == [True, False, False]

@@ -7,9 +7,10 @@ import pytest
 from prometheus_client import CollectorRegistry, generate_latest
 
 from maze_core.agent import load_agent
+from maze_core.notices import Notices
 from service.serving.hot_route import ActionRoute
 from tests.service.serving.asgi_client import Answer, Client
-from tests.service.serving.checkpoints import CARTPOLE, make_checkpoint, sample_batch
+from tests.service.serving.checkpoints import CARTPOLE, action_json, make_checkpoint, sample_batch
 from tests.service.serving.memory_stores import MemoryStores
 
 OBSERVATION = [0.01, -0.02, 0.03, -0.04]
@@ -30,7 +31,7 @@ def assert_problem(answer: Answer, status: int, code: str, pointer: str | None =
 def test_one_observation_gets_the_agents_action(client: Client) -> None:
     agent = load_agent(make_checkpoint())
     for observation in sample_batch(CARTPOLE, 20, 3)["observation"].tolist():
-        expected = agent.action_json(agent.compute_action(observation))
+        expected = agent.compute_action(observation)["action"]
         for body in ({"observation": observation}, {"observation": {"observation": observation}}):
             answer = client.post("r", body)
             assert answer.json == {"action": expected, "checkpoint": "c"}
@@ -65,7 +66,7 @@ def test_every_action_space_answers_as_the_agent_says(
         checkpoint = make_checkpoint(CARTPOLE, action_space)
         stores.add(run, f"c_{run}", checkpoint.to_bytes())
         agent = load_agent(checkpoint)
-        expected = agent.action_json(agent.compute_action(OBSERVATION))
+        expected = action_json(agent.compute_action(OBSERVATION))
         assert client.post(run, {"observation": OBSERVATION}).json["action"] == expected
 
 
@@ -151,7 +152,7 @@ def test_a_damaged_checkpoint_is_a_conflict(client: Client, stores: MemoryStores
         (b'{"observation": [1e999, 0, 0, 0]}', "/observation/0"),
         (b'{"observation": [1e39, 0, 0, 0]}', "/observation/0"),
         (b'{"observation": [0, 1e39, 0, 0]}', "/observation/1"),
-        (b'{"observation": [0, 0, 0.5, 0]}', "/observation/2"),
+        (b'{"observation": [0, 0, 1e39, 0]}', "/observation/2"),
         (b'{"observation": [0, 0, 0, "1.5"]}', "/observation/3"),
         (b'{"observation": [0, 0, 0, true]}', "/observation/3"),
         (b'{"observation": [0, 0, 0, null]}', "/observation/3"),
@@ -163,10 +164,10 @@ def test_a_damaged_checkpoint_is_a_conflict(client: Client, stores: MemoryStores
         (b'{"observation": {}}', "/observation"),
         (b'{"observation": {"other": [0, 0, 0, 0]}}', "/observation"),
         (b'{"observation": {"observation": [0, 0, 0, 9, 9]}}', "/observation/observation"),
-        (b'{"observation": {"observation": [9, 0, 0, 0]}}', "/observation/observation/0"),
+        (b'{"observation": {"observation": ["9", 0, 0, 0]}}', "/observation/observation/0"),
         (b'{"observations": []}', "/observations"),
         (b'{"observations": 1}', "/observations"),
-        (b'{"observations": [[0, 0, 0, 0], [9, 0, 0, 0]]}', "/observations/1/0"),
+        (b'{"observations": [[0, 0, 0, 0], [null, 0, 0, 0]]}', "/observations/1/0"),
         (b'{"observation": [0,0,0,0], "observations": [[0,0,0,0]]}', ""),
         (b'{"deterministic": true}', ""),
         (b'{"observation": [0,0,0,0], "deterministic": 1}', "/deterministic"),
@@ -215,8 +216,25 @@ def test_a_misspelled_field_gets_a_suggestion(client: Client) -> None:
     assert problem["errors"][0]["did_you_mean"] == "deterministic"
 
 
+def test_numbers_over_declared_bounds_and_undeclared_parts_are_taken_and_logged_once(
+    client: Client, caplog: pytest.LogCaptureFixture
+) -> None:
+    with Notices(lambda text: None).active():
+        agent = load_agent(make_checkpoint())
+    for _ in range(3):
+        for observation in ([4.81, 0, 0.5, 0], {"observation": [-5, 0, 0, 0], "clock": 3}):
+            answer = client.post("r", {"observation": observation})
+            assert (answer.status, answer.json["action"]) == (
+                200,
+                agent.compute_action(observation)["action"],
+            )
+    logged = [record.getMessage() for record in caplog.records if record.name.startswith("service.serving")]
+    assert ["oversteps its declared bounds" in text for text in logged] == [True, False]
+    assert "'clock', which its space does not declare" in logged[1]
+
+
 def test_all_wrong_observations_of_a_batch_are_named(client: Client) -> None:
-    good, bad = [0.0] * 4, [9.0, 0.0, 0.0, 0.0]
+    good, bad = [0.0] * 4, [None, 0.0, 0.0, 0.0]
     problem = client.post("r", {"observations": [good, bad, good, bad]}).json
     assert [mistake["pointer"] for mistake in problem["errors"]] == ["/observations/1/0", "/observations/3/0"]
 

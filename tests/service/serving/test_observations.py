@@ -20,8 +20,10 @@ from service.problems import Problem
 from service.serving.hot_route import ActionRoute
 from service.serving.observations import ObservationReader
 from tests.service.serving.asgi_client import Client
-from tests.service.serving.checkpoints import make_checkpoint, sample_batch
+from tests.service.serving.checkpoints import action_json, make_checkpoint, sample_batch
 from tests.service.serving.memory_stores import MemoryStores
+
+pytestmark = pytest.mark.filterwarnings("ignore::maze_core.notices.MazeWarning")
 
 LOW = np.float32([-1.5, -np.inf, 0.1, -0.3])
 HIGH = np.float32([0.7, np.inf, 0.1, np.inf])
@@ -111,7 +113,7 @@ def test_an_observation_of_the_space_gets_its_action(
 ) -> None:
     client, agents = served
     value = sample_json(name, seed)
-    expected = agents[name].action_json(agents[name].compute_action(value))
+    expected = action_json(agents[name].compute_action(value))
     forms = [value] if len(value) > 1 else [value, value["observation"]]
     for form in forms:
         answer = client.post(name, {"observation": form})
