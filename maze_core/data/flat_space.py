@@ -42,14 +42,26 @@ def form_of(space: spaces.Dict) -> JSON:
     if isinstance(space, FlatSpace):
         return space.form
     names = list(space.spaces)
-    if len(names) == 1 and names[0] in USUAL_NAMES:
-        return names[0]
+    return names[0] if len(names) == 1 and names[0] in USUAL_NAMES else _flat_form(names)
+
+
+def usual_form(space: spaces.Dict) -> JSON:
+    """The form that names alone tell, so that a checkpoint need not keep it: a Tuple where they are numbered."""
+    names = list(space.spaces)
+    for usual in USUAL_NAMES:
+        if names == [f"{usual}_{i}" for i in range(len(names))]:
+            return {"tuple": names}
+    return form_of(spaces.Dict(list(space.spaces.items())))
+
+
+def is_flat(space: spaces.Dict) -> bool:
+    """Whether values have the names of the leaves, or are bare, in the environment too."""
+    form = form_of(space)
+    return isinstance(form, str) or bool(form == _flat_form(list(space.spaces)))
+
+
+def _flat_form(names: Sequence[str]) -> JSON:
     return {"dict": [[name, name] for name in names]}
-
-
-def is_usual(space: spaces.Dict) -> bool:
-    """Whether :func:`form_of` needs nothing but the names."""
-    return bool(form_of(space) == form_of(spaces.Dict(list(space.spaces.items()))))
 
 
 def put_together(form: JSON, leaves: Action) -> Any:
@@ -80,7 +92,7 @@ class SpaceReader:
         self._notices = notices or Notices.current()
         form = form_of(space)
         self._own = _compiled(form, "")
-        self._flat = _compiled({"dict": [[name, name] for name in self.leaves]}, "")
+        self._flat = _compiled(_flat_form(list(self.leaves)), "")
         self._is_bare = isinstance(form, str)
         self._takes_bare = len(self.leaves) == 1 and not has_tuple(form)
 

@@ -6,7 +6,7 @@ from typing import Any, Protocol
 
 from gymnasium import Space, spaces
 
-from maze_core.data.flat_space import FlatSpace, form_of, is_usual
+from maze_core.data.flat_space import FlatSpace, form_of, usual_form
 from maze_core.data.spaces import space_from_json, space_to_json
 from maze_core.errors import CheckpointError, InvalidSpecificationError, Problem
 from maze_core.types import StepKey, Tree
@@ -47,7 +47,7 @@ def describe_spaces(of: HasSpaces) -> list[Tree]:
         entry: Tree = {"step_key": key, "agents": of.agent_counts.get(key, 1)}
         for what, space in (("observation", of.observation_spaces[key]), ("action", of.action_spaces[key])):
             entry[what] = space_to_json(space)
-            if not is_usual(space):
+            if form_of(space) != usual_form(space):
                 entry[f"{what}_form"] = form_of(space)
         described.append(entry)
     return described
@@ -129,4 +129,4 @@ def _dict_space(entry: Tree, what: str) -> spaces.Dict:
     space = space_from_json(entry[what])
     if not isinstance(space, spaces.Dict):
         raise CheckpointError("The checkpoint's spaces are not Dict spaces.")
-    return FlatSpace(list(space.items()), entry.get(f"{what}_form", form_of(space)))
+    return FlatSpace(list(space.items()), entry.get(f"{what}_form", usual_form(space)))

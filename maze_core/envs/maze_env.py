@@ -13,7 +13,7 @@ import numpy as np
 from gymnasium import spaces
 
 from maze_core.config.nodes import shown
-from maze_core.data.flat_space import SpaceReader, is_usual
+from maze_core.data.flat_space import SpaceReader, is_flat
 from maze_core.envs.core_env import StructuredEnv
 from maze_core.envs.per_env import PerEnvVectorEnv
 from maze_core.envs.vector import Tick, VectorEnv
@@ -107,7 +107,7 @@ class MazeEnv:
             raise EnvError("The episode is over or never began: call reset() before step().")
         step_key = self.actor_id().step_key
         space = self.action_spaces_dict[step_key]
-        if not is_usual(space):
+        if not is_flat(space):
             action = SpaceReader(space, "action").take_apart(action)[0]
         batch = _batch_of_one(action, space, step_key)
         tick = self._tick = self.vector_env.step({step_key: batch})

@@ -12,7 +12,7 @@ from typing import Protocol
 
 import numpy as np
 
-from maze_core.data.flat_space import form_of, is_usual
+from maze_core.data.flat_space import form_of, is_flat
 from maze_core.envs.vector import Tick, VectorEnv
 from maze_core.envs.wrappers.wrapper import Actions, WrappedVectorEnv
 from maze_core.models.acting import to_env_actions
@@ -295,5 +295,5 @@ def _forms(env: VectorEnv) -> dict[StepKey, tuple[JSON, JSON]]:
     return {
         key: (form_of(seen), form_of(done))
         for key, (seen, done) in pairs.items()
-        if not (is_usual(seen) and is_usual(done))
+        if not (is_flat(seen) and is_flat(done))
     }

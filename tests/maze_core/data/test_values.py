@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from maze_core.data.flat_space import SpaceReader, form_of, is_usual, put_together
+from maze_core.data.flat_space import SpaceReader, form_of, put_together
 from maze_core.data.values import LeafReader, fit_to_box
 from maze_core.envs.env_spaces import EnvSpaces, describe_spaces, described_spaces
 from maze_core.envs.gym_env import GymEnv
@@ -129,10 +129,14 @@ def acted_on(space, value):
         return None
 
 
+def described(layout):
+    one = EnvSpaces(observation_spaces={0: layout}, action_spaces={0: layout}, agent_counts={0: 1})
+    return json.loads(json.dumps(describe_spaces(one)))[0]
+
+
 def reloaded(layout):
     """A space as it comes out of a checkpoint."""
-    one = EnvSpaces(observation_spaces={0: layout}, action_spaces={0: layout}, agent_counts={0: 1})
-    return described_spaces(json.loads(json.dumps(describe_spaces(one)))).observation_spaces[0]
+    return described_spaces([described(layout)]).observation_spaces[0]
 
 
 @pytest.mark.filterwarnings("ignore::maze_core.notices.MazeWarning", "ignore:overflow encountered in cast")
@@ -227,15 +231,16 @@ def assert_passes_in_every_form(layout, value):
 
 
 def test_a_form_is_kept_only_where_names_do_not_tell_it():
-    for space in (spaces.Discrete(2), spaces.Dict(a=BOX, b=BOX)):
-        assert is_usual(observation_layout(space))
+    for space in (spaces.Discrete(2), spaces.Dict(a=BOX, b=BOX), spaces.Tuple([BOX, BOX])):
+        assert "observation_form" not in described(observation_layout(space))
     for space in (
         spaces.Dict(observation=BOX),
-        spaces.Tuple([BOX]),
+        spaces.Dict(observation_0=BOX, observation_1=BOX),
+        spaces.Tuple([BOX, spaces.Tuple([BOX])]),
         spaces.Dict({0: BOX}),
         spaces.Dict(a=BOX, b=spaces.Dict()),
     ):
-        assert not is_usual(observation_layout(space))
+        assert "observation_form" in described(observation_layout(space))
     assert form_of(spaces.Dict(action=BOX)) == "action"
 
 
