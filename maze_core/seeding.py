@@ -4,8 +4,12 @@ A stream is ``SeedSequence(base_seed, spawn_key=(stream, *indices))``, so that a
 from one never shifts another, and nothing touches the process-wide generators. Seeds are below 2³².
 """
 
+import random
 import secrets
-from collections.abc import Sequence
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from enum import IntEnum
 from typing import Any, overload
 
@@ -96,3 +100,35 @@ def restore_generator(rng: np.random.Generator, state: dict[str, Any]) -> None:
         "has_uint32": state["has_uint32"],
         "uinteger": state["uinteger"],
     }
+
+
+_IS_OURS: ContextVar[bool] = ContextVar("process_is_ours", default=False)
+
+
+@contextmanager
+def own_process() -> Iterator[None]:
+    """Within, environments may draw from the process's own generators and still give the same numbers again.
+
+    The generators of ``random``, NumPy and torch are seeded from the run's seed when environments are made, and with
+    the seed of every episode that is begun with one. The service, ``maze-run`` and processes of environments and jobs
+    do so; in Python the process is the caller's, who says so with this. Two runs at a time would seed for each other.
+    """
+    before = _IS_OURS.set(True)
+    try:
+        yield
+    finally:
+        _IS_OURS.reset(before)
+
+
+def seed_process(seed: int) -> None:
+    """Seed the generators of this process where it is ours; elsewhere do nothing.
+
+    Args:
+        seed: in [0, 2³²).
+    """
+    if not _IS_OURS.get():
+        return
+    random.seed(seed)
+    np.random.seed(seed)
+    if (torch := sys.modules.get("torch")) is not None:
+        torch.manual_seed(seed)

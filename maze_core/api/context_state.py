@@ -95,6 +95,13 @@ class ContextState:
             self._training.close()
             self._training = None
 
+    def _make_room(self) -> None:
+        """Close training's environments where none may live beside them; it goes on from its last checkpoint."""
+        training = self._training
+        if training is not None and training.world.runner.shares_envs:
+            self._resume, self._best = training.last, training.best
+            self._stop_training()
+
     def _open_training(self) -> "Training":
         from maze_core.runners.training import Training
 
@@ -157,6 +164,7 @@ class ContextState:
     def _check_can_be_filmed(self) -> None:
         from maze_core.envs.filmed import check_can_be_filmed
 
+        self._make_room()
         check_can_be_filmed(self._config.build("env"))
 
     def _rollout_dir(self, place: bool | Path) -> RolloutDir | None:

@@ -267,7 +267,8 @@ class RunContext(ContextState):
 
         Args:
             n_episodes: episodes to play; None takes the configured number.
-            max_episode_steps: flat steps after which an episode is cut; None or 0 leaves it to the environment.
+            max_episode_steps: flat steps after which an episode is cut; None takes the limit of training's evaluation
+                (10,000 unless it was set), 0 leaves it to the environment. The report says how many episodes it cut.
             deterministic: the most likely action instead of a sample.
             seed: seeds episodes and samples; None takes the run's own seeds.
             record: keep observations, actions and rewards of every step.
@@ -296,6 +297,7 @@ class RunContext(ContextState):
             self._check_can_be_filmed()
         needs_agent = self._config.mode == "train" or plays_a_run(self._config.tree["policy"])
         agent = self._acting_agent() if needs_agent else None
+        self._make_room()
         folder = self._rollout_dir(place_of(save, n_videos))
         if folder is None:
             return run_rollout(playing, agent=agent, reporter=reporter, cancelled=cancelled)
@@ -373,6 +375,7 @@ class RunContext(ContextState):
         from maze_core.envs.wrappers.wrapper import WrappedVectorEnv
 
         wrappers = self._made_agent().wrappers
+        self._make_room()
         raw = self._config.build("env").vector(1, vectorization="per_env")
         return MazeEnv(
             WrappedVectorEnv(raw, wrappers, process_observations=processed, process_actions=processed)

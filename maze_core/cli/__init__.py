@@ -34,5 +34,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if not any(name in os.environ for name in _DISPLAYS):
         os.environ.setdefault("SDL_VIDEODRIVER", "dummy")
     from maze_core.cli.command import run
+    from maze_core.seeding import own_process
 
-    return run(argv)
+    with own_process():
+        return run(argv)

@@ -75,6 +75,7 @@ class Describer:
 
     def _mapping(self, value: Mapping[Any, Any], path: str, declared: Any) -> Any:
         keys = [str(key) for key in value]
+        refuse_other_keys(value, path, self.problems)
         if len(set(keys)) < len(keys):
             self.problems.add(path, "has two keys that are the same text.", code="duplicate_key")
         if OPAQUE in keys:
@@ -99,6 +100,17 @@ class Describer:
             return self.tree(settings, path, declared)
         self.live[path] = value
         return {OPAQUE: qualified_name(value)}
+
+
+def refuse_other_keys(value: Mapping[Any, Any], path: str, found: ProblemList) -> None:
+    """Note that an argument of an environment has a key that is no text, and would arrive as one."""
+    other = [key for key in value if not isinstance(key, str)]
+    if other and path.startswith("env."):
+        message = (
+            f"has the key {other[0]!r}; keys are text here, which the environment would get instead. "
+            "Make the environment in a function, env=lambda: …, to give it such a dict."
+        )
+        found.add(path, message, code="wrong_type")
 
 
 def is_describable(value: object) -> bool:

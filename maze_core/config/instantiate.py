@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 from maze_core.config.components import qualified_name, target_name
-from maze_core.config.describe import Describer
+from maze_core.config.describe import Describer, refuse_other_keys
 from maze_core.config.late_arguments import late_call_problem
 from maze_core.config.nodes import OPAQUE, TARGET, closest, is_node, join, shown
 from maze_core.config.targets import is_description, parameters_of, resolve_target
@@ -102,6 +102,7 @@ class Builder:
         return Built(node, node)
 
     def _build_dict(self, node: Mapping[str, Any], path: str, nested: bool) -> Built | None:
+        refuse_other_keys(node, path, self.problems)
         children = {key: self.build(child, join(path, key), nested=nested) for key, child in node.items()}
         good = {key: child for key, child in children.items() if child is not None}
         if len(good) < len(children):

@@ -30,7 +30,7 @@ _OTHER_RUNNER: Mapping[Mode, str] = {
     "rollout": "maze_core.TrainingRunnerConfig",
 }
 _EXECUTIONS: Mapping[Mode, tuple[str, ...]] = {
-    "train": ("dev", "local"),
+    "train": ("dev", "local", "isolated"),
     "rollout": ("sequential", "parallel"),
 }
 """The runner modules of each mode, which are also what their runners call themselves."""

@@ -20,8 +20,9 @@ from maze_core.envs.gym_env import GymEnv, make_gym
 from maze_core.envs.per_env import PerEnvVectorEnv
 from maze_core.envs.vector import VectorEnv
 from maze_core.errors import EnvError, MazeError, reason_of
+from maze_core.seeding import seed_process
 
-Execution = Literal["dev", "local"]
+Execution = Literal["dev", "local", "isolated"]
 Vectorization = Literal["per_env", "native"]
 
 _STRICT = ConfigDict(extra="forbid", arbitrary_types_allowed=True)
@@ -54,22 +55,25 @@ class EnvConfig(ABC):
         vectorization: Vectorization | None = None,
         films: Mapping[int, Path] | None = None,
         film_steps: int | None = None,
+        seed: int = 0,
     ) -> VectorEnv:
         """A batch of raw environments.
 
         Args:
             n_envs: size of the batch, ≥ 1.
-            execution: ``dev`` steps them in this process, ``local`` spreads them over processes. The numbers
-                are the same.
+            execution: ``dev`` steps them in this process, ``local`` spreads them over processes, ``isolated`` gives
+                each one of its own. The numbers are the same.
             n_processes: for ``local``; None takes one per usable core.
             vectorization: overrides the configured one.
             films: seed → where the film of the episode goes that is reset with it; ``per_env`` only. Filming
                 changes no number.
             film_steps: flat steps after which a film ends; None films whole episodes.
+            seed: of the generators of processes that are ours, while environments are made in them.
 
         Raises:
             EnvError: an environment cannot be made this way.
         """
+        seed_process(seed)
         if (vectorization or self.vectorization) == "native":
             if films:
                 raise EnvError("Environments are filmed one by one; use env.vectorization=per_env.")
@@ -79,10 +83,11 @@ class EnvConfig(ABC):
             from maze_core.envs.filmed import FilmedEnvFactory
 
             factories = [FilmedEnvFactory(env=self, films=films, max_steps=film_steps)] * n_envs
-        if execution == "local":
+        if execution != "dev":
             from maze_core.envs.subproc import SubprocVectorEnv
 
-            return SubprocVectorEnv(factories, n_processes=n_processes)
+            n_processes = n_envs if execution == "isolated" else n_processes
+            return SubprocVectorEnv(factories, n_processes=n_processes, seed=seed)
         return PerEnvVectorEnv(factories)
 
     def _native(self, n_envs: int) -> VectorEnv:

@@ -27,6 +27,10 @@ class StructuredEnv(ABC):
     bare: gymnasium.Env[Any, Any] | None = None
     """The gymnasium environment behind it, where its one observation and its one action are what that one's
     ``step`` gives and takes. Many of them are then stepped without a dict in between."""
+    reset_info: Mapping[str, Any] = {}
+    """What the last reset said beside its observation, where the environment says anything."""
+    reset_options: Mapping[str, Any] | None = None
+    """Options for the next reset, where the environment takes any; it is None again after that."""
     render_mode: str | None = None
     """How ``render()`` shows the environment; None where it cannot be seen."""
     render_fps: float = 30.0

@@ -21,6 +21,7 @@ from maze_core.envs.per_env import PerEnvVectorEnv
 from maze_core.envs.shared import SharedArrays, share
 from maze_core.errors import reason_of
 from maze_core.notices import Notices
+from maze_core.seeding import own_process, seed_process
 
 READY, DONE, FAILED = b"y", b"d", b"f"
 RESET, STEP, CLOSE = b"r", b"s", b"c"
@@ -36,6 +37,7 @@ def serve(connection: Any, descriptor: int) -> None:
             gymnasium.registry.setdefault(spec.id, spec)
         factories = pickle.loads(first["factories"])
         notices = Notices(lambda text: None)
+        seed_process(first["seed"])
         with notices.active():
             made.extend(factory() for factory in factories)
         one = made[0]
@@ -87,7 +89,7 @@ def main() -> None:
     # so is SIGTERM, which Slurm sends to all; a handler, since a program started here would inherit SIG_IGN
     signal.signal(signal.SIGTERM, lambda number, frame: None)
     connection = Connection(int(sys.argv[1]))
-    with contextlib.suppress(EOFError, ConnectionError):  # the other side is gone
+    with own_process(), contextlib.suppress(EOFError, ConnectionError):  # the other side is gone
         serve(connection, int(sys.argv[2]))
 
 

@@ -104,7 +104,8 @@ class GymEnv(StructuredEnv):
 
     def reset(self, *, seed: int | None = None) -> Observation:
         """Start an episode."""
-        observation, _ = first_observation(self.env, seed, None)
+        options, self.reset_options = self.reset_options, None
+        observation, self.reset_info = first_observation(self.env, seed, options)
         return self._reader.take_apart(observation)[0]
 
     def step(self, action: Action) -> tuple[Observation, float, bool, bool, dict[str, Any]]:

@@ -6,7 +6,7 @@ with gymnasium's interface.
 """
 
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import Any
 
 import gymnasium
 import numpy as np
@@ -72,21 +72,39 @@ class MazeEnv:
         """Start the environment's random stream anew with the next reset."""
         self._next_seed = seed
 
-    def reset(self, *, seed: int | None = None) -> Observation:
+    @property
+    def reset_info(self) -> Mapping[str, Any]:
+        """What the last reset said beside its observation; empty where the environment is in another process."""
+        inner = _innermost(self.vector_env)
+        return inner.envs[0].reset_info if inner else {}
+
+    def reset(self, *, seed: int | None = None, options: Mapping[str, Any] | None = None) -> Observation:
         """Start an episode.
 
         Args:
             seed: starts the environment's random stream anew; None goes on with it.
+            options: handed on to an environment of gymnasium.
 
         Returns:
             The first observation: name → array.
+
+        Raises:
+            EnvError: there are options and the environment takes none.
         """
         seed, self._next_seed = (self._next_seed if seed is None else seed), None
+        inner = _innermost(self.vector_env)
+        if options is not None:
+            if inner is None:
+                raise EnvError("reset() takes options only where the environment lives in this process.")
+            inner.envs[0].reset_options = options
         # after an end the vector environment already shows the next episode
-        if self._tick is None or seed is not None or not self._tick.ended[0]:
+        if self._tick is None or seed is not None or options is not None or not self._tick.ended[0]:
             self._tick = self.vector_env.reset([seed])
         else:
             self._tick.terminated[0] = self._tick.truncated[0] = False
+        if inner is not None and inner.envs[0].reset_options is not None:
+            inner.envs[0].reset_options = None
+            raise EnvError(f"{type(inner.envs[0]).__name__}.reset takes no options.")
         return _row(self._tick.observations[self.actor_id().step_key])
 
     def step(self, action: Action) -> tuple[Observation, float, bool, dict[str, Any]]:
@@ -150,10 +168,15 @@ class _SteppedVectorEnv(StructuredEnv):
         self._is_flat_step_done = False
 
     def reset(self, *, seed: int | None = None) -> Observation:
-        if self._tick is None or seed is not None or not self._tick.ended[0]:
+        options, self.reset_options = self.reset_options, None
+        if self._inner is not None:
+            self._inner.envs[0].reset_options = options
+        if self._tick is None or seed is not None or options is not None or not self._tick.ended[0]:
             self._tick = self._env.reset([seed])
         else:  # the next episode is already there, and stepping goes on from it
             self._tick.terminated[0] = self._tick.truncated[0] = False
+        if self._inner is not None:
+            self.reset_info = self._inner.envs[0].reset_info
         return _row(self._tick.observations[self.actor_id().step_key])
 
     def step(self, action: Action) -> tuple[Observation, float, bool, bool, dict[str, Any]]:
@@ -163,7 +186,8 @@ class _SteppedVectorEnv(StructuredEnv):
         self._is_flat_step_done = bool(tick.ended[0]) or int(tick.flat_step[0]) > before
         shown = tick.final_observations if tick.ended[0] else tick.observations
         observation = _row(shown[self.actor_id().step_key])
-        return observation, float(tick.reward[0]), bool(tick.terminated[0]), bool(tick.truncated[0]), {}
+        info = dict(self._inner.infos[0]) if self._inner is not None else {}
+        return observation, float(tick.reward[0]), bool(tick.terminated[0]), bool(tick.truncated[0]), info
 
     def actor_id(self) -> ActorID:
         return _actor(self._tick, self.observation_spaces)
@@ -181,9 +205,11 @@ class _SteppedVectorEnv(StructuredEnv):
 class _GymnasiumEnv(gymnasium.Env[Any, Any]):
     """A MazeEnv with gymnasium's interface; a single leaf of the usual name stands without its Dict."""
 
-    metadata: ClassVar[dict[str, Any]] = {"render_modes": []}  # type: ignore[misc]
-
     def __init__(self, env: MazeEnv) -> None:
+        inner = _innermost(env.vector_env)
+        self.render_mode = inner.envs[0].render_mode if inner else None
+        fps = {"render_fps": inner.envs[0].render_fps} if inner else {}
+        self.metadata = {"render_modes": [self.render_mode] if self.render_mode else [], **fps}
         (seen,), (done,) = env.observation_spaces_dict.values(), env.action_spaces_dict.values()
         self._env = env
         self._is_bare = set(seen.spaces) == {"observation"}
@@ -195,7 +221,7 @@ class _GymnasiumEnv(gymnasium.Env[Any, Any]):
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[Any, dict[str, Any]]:
         super().reset(seed=seed)
-        return self._given(self._env.reset(seed=seed)), {}
+        return self._given(self._env.reset(seed=seed, options=options)), dict(self._env.reset_info)
 
     def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
         heads = {"action": action} if self._is_action_bare else action
@@ -203,6 +229,9 @@ class _GymnasiumEnv(gymnasium.Env[Any, Any]):
         terminated = bool(info.pop("terminated"))
         info.pop("TimeLimit.truncated")
         return self._given(observation), reward, terminated, is_over and not terminated, info
+
+    def render(self) -> Any:
+        return self._env.render()
 
     def close(self) -> None:
         self._env.close()

@@ -30,6 +30,7 @@ from maze_core.envs.gym_spaces import action_layout, observation_layout
 from maze_core.envs.tick_buffers import FiniteCheck, ObservationWriter, empty_tick
 from maze_core.envs.vector import Tick, VectorEnv
 from maze_core.errors import EnvError, reason_of
+from maze_core.seeding import seed_process
 from maze_core.types import Array, BoolArray, StepKey
 
 _WAY_OUT = "use env.vectorization=per_env."
@@ -91,10 +92,12 @@ class NativeVectorEnv(VectorEnv):
         chosen = everyone if rows is None else rows
         if not chosen.any():
             return tick
+        if (seed := _one_seed(seeds)) is not None:
+            seed_process(seed)
         if self._reset_rows is not None:
             shown = self._reset_rows(chosen, seeds)
         elif chosen.all():
-            shown, _ = self._env.reset(seed=_one_seed(seeds))
+            shown, _ = self._env.reset(seed=seed)
         else:
             raise EnvError(f"{self._env} resets single rows only by itself; use env.vectorization=per_env.")
         self._shown[...] = self._all_ready(shown)

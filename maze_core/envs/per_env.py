@@ -25,6 +25,7 @@ from maze_core.envs.layers import MAKE_A_NEW_ONE, layers
 from maze_core.envs.tick_buffers import FiniteCheck, ObservationWriter, empty_tick, named_arrays
 from maze_core.envs.vector import Tick, VectorEnv
 from maze_core.errors import EnvError
+from maze_core.seeding import seed_process
 from maze_core.types import Action, Array, BoolArray, Observation, StepKey
 
 EnvFactory = Callable[[], StructuredEnv]
@@ -86,6 +87,8 @@ class PerEnvVectorEnv(VectorEnv):
         tick = self._tick
         for row in range(self.n_envs) if rows is None else np.flatnonzero(rows).tolist():
             seed = seeds[row]
+            if seed is not None:
+                seed_process(int(seed))
             try:
                 self._show(row, self.envs[row].reset(seed=None if seed is None else int(seed)))
             except Exception as error:

@@ -46,12 +46,15 @@ class _Child:
 class SubprocVectorEnv(VectorEnv):
     """``B`` environments in several processes, with same-step autoreset."""
 
-    def __init__(self, factories: Sequence[EnvFactory], *, n_processes: int | None = None) -> None:
+    def __init__(
+        self, factories: Sequence[EnvFactory], *, n_processes: int | None = None, seed: int = 0
+    ) -> None:
         """Start the processes and make the environments in them.
 
         Args:
             factories: one per environment; configurations or functions of a module, for they are pickled.
             n_processes: at most one per environment; None takes one per usable core.
+            seed: of the processes' own generators while environments are made; a reset with seeds seeds them anew.
 
         Raises:
             EnvError: a factory cannot be sent, or an environment cannot be made.
@@ -59,6 +62,7 @@ class SubprocVectorEnv(VectorEnv):
         if not factories:
             raise EnvError("A vector environment needs at least one environment.")
         self.n_envs = len(factories)
+        self._seed = seed
         self._is_closed = False
         self._children: list[_Child] = []
         self._notices = Notices.current()
@@ -129,6 +133,7 @@ class SubprocVectorEnv(VectorEnv):
     def _start(self, factories: Sequence[EnvFactory], first_row: int, end_row: int, memory: int) -> None:
         pickled = _pickled(list(factories[first_row:end_row]))
         message = {"sys_path": sys.path, "specs": _own_specs(), "factories": pickled}
+        message["seed"] = int(np.random.SeedSequence([self._seed, first_row]).generate_state(1)[0])
         ours, theirs = socket.socketpair()
         with ours, theirs:
             descriptors = (theirs.fileno(), memory)

@@ -26,6 +26,8 @@ class EvalReport:
     """Flat steps of each episode."""
     seeds: list[int]
     """What each episode was reset with."""
+    truncated_by_limit: int = 0
+    """Episodes that were cut by ``max_episode_steps``, and not by the environment."""
 
     @classmethod
     def from_episodes(cls, episodes: Sequence[EpisodeRecord]) -> "EvalReport":
@@ -40,6 +42,7 @@ class EvalReport:
             returns=returns,
             lengths=[episode.length for episode in episodes],
             seeds=[episode.seed for episode in episodes],
+            truncated_by_limit=sum(episode.truncated_by_limit for episode in episodes),
         )
 
     def to_dict(self) -> Tree:
@@ -51,6 +54,7 @@ class EvalReport:
             "returns": list(self.returns),
             "lengths": list(self.lengths),
             "seeds": list(self.seeds),
+            "truncated_by_limit": self.truncated_by_limit,
         }
 
 

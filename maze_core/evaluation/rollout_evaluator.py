@@ -43,7 +43,7 @@ class RolloutEvaluator:
         deterministic: bool = True,
         *,
         seed: int | None = None,
-        max_episode_steps: int | None = None,
+        max_episode_steps: int | None = 10_000,
     ) -> None:
         """Take the environment; it stays the caller's, to read its statistics and to close.
 

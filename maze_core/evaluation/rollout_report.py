@@ -22,6 +22,11 @@ class RolloutReport:
     saved_to: Path | None = None
     """The folder that holds all of this, where it was saved."""
 
+    @property
+    def truncated_by_limit(self) -> int:
+        """Episodes that were cut by ``max_episode_steps``, and not by the environment."""
+        return self.summary.truncated_by_limit
+
     def to_dict(self) -> Tree:
         """As a JSON object, without the trajectories."""
         return {**self.summary.to_dict(), "n_episodes": len(self.episodes), "stop_reason": self.stop_reason}

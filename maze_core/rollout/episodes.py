@@ -61,6 +61,8 @@ class EpisodeRecord:
     terminated: bool
     truncated: bool
     """A limit ended it, the environment's or ``max_episode_steps``."""
+    truncated_by_limit: bool = False
+    """It was ``max_episode_steps``."""
     trajectory: Trajectory | None = None
     """What happened, where recording was asked for."""
 
@@ -186,6 +188,7 @@ class _Play:
             length=int(tick.flat_step[row] if is_cut else tick.episode_length[row]),
             terminated=bool(tick.terminated[row]),
             truncated=bool(tick.truncated[row]) or is_cut,
+            truncated_by_limit=is_cut,
             trajectory=episode.builder.finish(raw, row, is_cut=is_cut) if episode.builder else None,
         )
 

@@ -52,7 +52,9 @@ def build_world(config: RunConfig) -> World:
     algorithm: Any = config.build("algorithm")
     wrappers = config.build("wrappers")
     env_seed, agent_seed = seeds_of(config)
-    raw = env_config.vector(runner.n_envs, execution=runner.execution, n_processes=runner.n_processes)
+    raw = env_config.vector(
+        runner.n_envs, execution=runner.execution, n_processes=runner.n_processes, seed=env_seed
+    )
     try:
         recorded = _prepare_wrappers(env_config, wrappers, runner.normalization_samples, env_seed)
         env = WrappedVectorEnv(raw, wrappers)

@@ -16,40 +16,58 @@ from maze_core.types import Tree
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
 class TrainingRunnerConfig:
-    """Training in one process (``dev``) or with the environments spread over processes (``local``)."""
+    """Training in one process (``dev``) or with the environments in others (``local``, ``isolated``)."""
 
-    execution: Literal["dev", "local"] = "dev"
-    """``local`` spreads the environments over processes and changes no number."""
+    execution: Literal["dev", "local", "isolated"] = "dev"
+    """``local`` spreads the environments over processes, ``isolated`` gives each a process of its own; neither
+    changes a number."""
     n_envs: EnvCount = 8
     """Environments stepped together; never the core count, so that runs are the same everywhere."""
+    evaluation_envs: Literal["own", "shared"] | None = None
+    """Where training evaluates: in as many environments of its ``own``, at most 8, or in those of training
+    (``shared``), which begin new episodes afterwards, so that never more than ``n_envs`` are alive. null is
+    ``shared`` with one environment and ``own`` with more."""
     n_processes: OptionalPositiveInt = None
     """Processes of ``local``; null is one per usable core."""
     normalization_samples: NonNegativeInt = 1000
     """Flat steps of a random policy from which wrappers estimate their statistics before training."""
+
+    @property
+    def shares_envs(self) -> bool:
+        """Whether no environment may live beside those of training."""
+        return self.evaluation_envs == "shared" or (self.evaluation_envs is None and self.n_envs == 1)
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
 class RolloutRunnerConfig:
     """Playing episodes with a policy that does not learn."""
 
-    execution: Literal["sequential", "parallel"] = "sequential"
-    """``parallel`` spreads the environments over processes and changes no number."""
+    execution: Literal["sequential", "parallel", "isolated"] = "sequential"
+    """``parallel`` spreads the environments over processes, ``isolated`` gives each a process of its own; neither
+    changes a number."""
     n_envs: EnvCount = 8
     """Episodes played at the same time; changes no number."""
     n_processes: OptionalPositiveInt = None
     """Processes of ``parallel``; null is one per usable core."""
     n_episodes: PositiveInt = 50
     """Episodes to play."""
-    max_episode_steps: OptionalPositiveInt = None
-    """Flat steps after which an episode is cut; null leaves it to the environment."""
+    max_episode_steps: OptionalPositiveInt = 10_000
+    """Flat steps after which an episode is cut, for environments without a limit of their own; null never cuts."""
     deterministic: bool = True
     """Take the most likely action instead of a sample."""
     record_trajectory: bool = True
     """Keep observations, actions and rewards of every step."""
 
 
+_PLAYED_AS = {"dev": "sequential", "local": "parallel", "isolated": "isolated"}
+"""How a training is carried out → how its episodes are played."""
+
+
 def rollout_tree(tree: Tree, *, seed: int | None = None, **fields: Any) -> Tree:
     """The configuration that plays what another one trained, or plays otherwise.
+
+    What a training says of itself holds for its episodes too: number and place of environments, and the step limit
+    of its evaluation.
 
     Args:
         tree: a resolved configuration, of either kind; not changed.
@@ -63,13 +81,23 @@ def rollout_tree(tree: Tree, *, seed: int | None = None, **fields: Any) -> Tree:
         InvalidSpecificationError: a field or the seed is not valid.
     """
     target = target_name(RolloutRunnerConfig)
-    runner = tree["runner"] if canonical_target(tree["runner"].get("_target_", "")) == target else {}
+    plays = canonical_target(tree["runner"].get("_target_", "")) == target
+    runner = tree["runner"] if plays else _as_in_training(tree)
     given = {name: Describer().tree(value, name) for name, value in fields.items() if value is not None}
     played = instantiate({**runner, **given, "_target_": target}, "runner")
     described = {"_target_": target, **asdict(played)}
     seeding = tree["seeding"] if seed is None else _seeding(seed)
     kept = {group: tree[group] for group in ("env", "wrappers", "policy", "model") if group in tree}
     return copy.deepcopy({**kept, "runner": described, "seeding": seeding})
+
+
+def _as_in_training(tree: Tree) -> Tree:
+    """The fields of :class:`RolloutRunnerConfig` that a training settles."""
+    runner = {name: tree["runner"][name] for name in ("n_envs", "n_processes") if name in tree["runner"]}
+    execution = _PLAYED_AS.get(tree["runner"].get("execution"))
+    evaluator = (tree.get("algorithm") or {}).get("rollout_evaluator")
+    limit = {"max_episode_steps": evaluator.get("max_episode_steps")} if isinstance(evaluator, dict) else {}
+    return {**runner, **({"execution": execution} if execution else {}), **limit}
 
 
 def _seeding(seed: Any) -> Tree:

@@ -23,6 +23,8 @@ from maze_core.runners.build import seeds_of
 from maze_core.runners.config import RolloutRunnerConfig
 from maze_core.seeding import EpisodeSeeds, Stream, derived_seed
 
+_EXECUTION: Mapping[str, Execution] = {"sequential": "dev", "parallel": "local", "isolated": "isolated"}
+
 
 def run_rollout(
     config: RunConfig,
@@ -53,7 +55,7 @@ def run_rollout(
     reporter.phase("rollout")
     seeds = EpisodeSeeds(env_seed, Stream.ROLLOUT, runner.n_episodes)
     films = films[: runner.n_episodes]
-    env, policy = _env_and_policy(config, runner, agent, dict(zip(seeds, films, strict=False)))
+    env, policy = _env_and_policy(config, runner, agent, dict(zip(seeds, films, strict=False)), env_seed)
     done: set[int] = set()
 
     def ended(record: EpisodeRecord) -> None:
@@ -106,17 +108,21 @@ def _only_complete(films: Sequence[Path], done: Set[int]) -> Iterator[None]:
 
 
 def _env_and_policy(
-    config: RunConfig, runner: RolloutRunnerConfig, agent: Agent | None, films: Mapping[int, Path]
+    config: RunConfig,
+    runner: RolloutRunnerConfig,
+    agent: Agent | None,
+    films: Mapping[int, Path],
+    env_seed: int,
 ) -> tuple[VectorEnv, Any]:
     env_config: EnvConfig = config.build("env")
-    execution: Execution = "local" if runner.execution == "parallel" else "dev"
     raw = env_config.vector(
         min(runner.n_envs, runner.n_episodes),
-        execution=execution,
+        execution=_EXECUTION[runner.execution],
         n_processes=runner.n_processes,
         vectorization="per_env",
         films=films,
         film_steps=runner.max_episode_steps,
+        seed=env_seed,
     )
     try:
         if agent is None:
@@ -137,7 +143,8 @@ def policy_agent(config: RunConfig) -> Agent:
         InvalidSpecificationError: the configured policy is that of a run, or cannot act.
         EnvError: the environment cannot be made.
     """
-    raw = config.build("env").vector(1, vectorization="per_env")
+    runner: RolloutRunnerConfig = config.build("runner")
+    raw = config.build("env").vector(1, execution=_EXECUTION[runner.execution], vectorization="per_env")
     try:
         wrappers, policy = _configured(config, raw)
         _, policy_action_spaces = bind_wrappers(wrappers, raw.observation_spaces, raw.action_spaces)

@@ -23,6 +23,7 @@ from typing import Any
 
 import msgpack
 
+from maze_core.seeding import own_process
 from maze_core.types import Tree
 
 
@@ -72,7 +73,9 @@ def run(frame: Tree, channel: JobChannel) -> None:
     try:
         module, _, name = frame["run"].partition(":")
         function = getattr(importlib.import_module(module), name)
-        channel.send({"done": function(frame["argument"], channel)})
+        with own_process():
+            result = function(frame["argument"], channel)
+        channel.send({"done": result})
     except Exception as error:  # whatever a job raises is its result
         failure = {"type": type(error).__name__, "message": str(error), "details": traceback.format_exc()}
         channel.send({"failed": failure})

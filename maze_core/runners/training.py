@@ -21,6 +21,7 @@ from maze_core.checkpoint import Checkpoint, prefixed, section, storable
 from maze_core.config.schema import RunConfig
 from maze_core.envs.env_spaces import describe_spaces, described_spaces, refuse_other_spaces
 from maze_core.envs.layers import MAKE_A_NEW_ONE, shared_layer
+from maze_core.envs.vector import VectorEnv
 from maze_core.envs.wrappers.stack import acting_wrappers, why_not_servable
 from maze_core.envs.wrappers.wrapper import WrappedVectorEnv
 from maze_core.errors import CheckpointError, EnvError, InvalidSpecificationError
@@ -106,7 +107,10 @@ class Training:
             reporter=self._reporter,
             cancelled=cancelled,
         )
-        report = fit(loop, n_epochs or (left if left > 0 else algorithm.n_epochs))
+        try:
+            report = fit(loop, n_epochs or (left if left > 0 else algorithm.n_epochs))
+        finally:
+            self._close_evaluation()
         last = self.last or self.checkpoint("continued")
         return replace(report, content_sha256=last.content_sha256, weights_sha256=last.weights_sha256)
 
@@ -141,9 +145,7 @@ class Training:
     def close(self) -> None:
         """Close all environments. A second call does nothing."""
         self.world.trainer.close()
-        if self._eval_env is not None:
-            self._eval_env.close()
-            self._eval_env = None
+        self._close_evaluation()
 
     def __enter__(self) -> "Training":
         """The training itself."""
@@ -188,11 +190,7 @@ class Training:
     def _evaluate(self, epoch: int) -> dict[str, float] | None:
         evaluator = self.world.algorithm.evaluator
         if self._eval_env is None:
-            n_envs = min(evaluator.n_episodes, 8)
-            with self._notices.active():
-                raw = self.world.env_config.vector(n_envs, vectorization="per_env")
-            if shared_layer(raw, [self.world.raw]) is not None:
-                raise EnvError(f"Evaluation would step the environments of training. {MAKE_A_NEW_ONE}")
+            raw = self.world.raw if self.world.runner.shares_envs else self._own_evaluation_envs()
             self._eval_env = WrappedVectorEnv(raw, acting_wrappers(self.world.wrappers))
         report: EvalReport = evaluate(
             self.world.parts.policy.acting(),
@@ -203,6 +201,10 @@ class Training:
             max_episode_steps=evaluator.max_episode_steps,
             cancelled=self._cancelled,
         )
+        if (
+            self.world.runner.shares_envs
+        ):  # its episodes were cut, and their rows show those of the evaluation
+            self._reset_envs(self.counters.checkpoint_index, epoch)
         if len(report.returns) < evaluator.n_episodes:
             return None
         metrics = {
@@ -225,9 +227,35 @@ class Training:
         ) as error:  # TypeError: torch's, of a tensor that NumPy cannot hold
             raise InvalidSpecificationError(str(error)) from error
 
-    def _reset_envs(self, checkpoint_index: int) -> None:
+    def _own_evaluation_envs(self) -> VectorEnv:
+        """Environments beside those of training, as long as this call of :meth:`run` lasts."""
         world = self.world
-        seeds = env_seeds(world.env_seed, Stream.TRAIN_ENV, world.runner.n_envs, checkpoint_index)
+        n_envs = min(world.algorithm.evaluator.n_episodes, world.runner.n_envs, 8)
+        runner = world.runner
+        try:
+            with self._notices.active():
+                raw = world.env_config.vector(
+                    n_envs,
+                    execution=runner.execution,
+                    n_processes=runner.n_processes,
+                    vectorization="per_env",
+                    seed=world.env_seed,
+                )
+        except EnvError as error:
+            way_out = "runner.evaluation_envs=shared evaluates in the environments of training."
+            raise EnvError(f"Evaluation has no environments of its own: {error}; {way_out}") from error
+        if shared_layer(raw, [world.raw]) is not None:
+            raise EnvError(f"Evaluation would step the environments of training. {MAKE_A_NEW_ONE}")
+        return raw
+
+    def _close_evaluation(self) -> None:
+        if self._eval_env is not None and not self.world.runner.shares_envs:
+            self._eval_env.close()
+        self._eval_env = None
+
+    def _reset_envs(self, checkpoint_index: int, *epoch: int) -> None:
+        world = self.world
+        seeds = env_seeds(world.env_seed, Stream.TRAIN_ENV, world.runner.n_envs, checkpoint_index, *epoch)
         world.trainer.reset_envs(seeds)
 
     def _load(self, checkpoint: Checkpoint) -> None:

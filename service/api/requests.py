@@ -106,7 +106,7 @@ class _Acting(In):
     """How episodes are played."""
 
     max_episode_steps: Annotated[int, Field(ge=0)] | None = None
-    """Cut episodes after so many steps; 0 or null leaves them to the environment."""
+    """Cut episodes after so many steps; null takes the limit of the run's own evaluation, 0 never cuts."""
     deterministic: bool = True
     """Take the most likely action rather than a drawn one."""
     n_envs: Annotated[int, Field(ge=1)] | None = None

@@ -20,6 +20,7 @@ from typing import Any, NoReturn, TypeAlias
 
 import setproctitle
 
+from maze_core.seeding import own_process
 from service.worker import frames
 from service.worker.channel import BATCH_S, Channel, WorkerGone
 from service.worker.failures import GraceOver, failure_of
@@ -102,7 +103,8 @@ def _run(
         start = _receive_start(connection)
         setproctitle.setproctitle(f"maze: run {start.run_id}")
         threading.Thread(target=_watch, args=(connection, channel, stop), name="watch", daemon=True).start()
-        return _job(rules.job)(start, channel, stop, rules)
+        with own_process():
+            return _job(rules.job)(start, channel, stop, rules)
     except WorkerGone:
         raise
     except BaseException as error:  # whatever user code raises, SystemExit as well, is this run's failure

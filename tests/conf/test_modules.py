@@ -30,7 +30,7 @@ TRAINING = [
         "experiment",
     )
     for name in GROUPS[group]
-] + [("runner", "dev"), ("runner", "local")]
+] + [("runner", "dev"), ("runner", "local"), ("runner", "isolated")]
 PLAYING = [("policy", name) for name in GROUPS["policy"]] + [("runner", "sequential"), ("runner", "parallel")]
 
 

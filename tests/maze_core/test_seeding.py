@@ -1,9 +1,13 @@
 """Streams are named, independent and restorable; environment b has the same seed whatever the batch."""
 
 import json
+import random
 
 import numpy as np
+import pytest
+import torch
 
+from maze_core.envs.config import CallableEnvConfig, GymEnvConfig
 from maze_core.seeding import (
     SEED_LIMIT,
     Stream,
@@ -11,8 +15,10 @@ from maze_core.seeding import (
     env_seeds,
     generator,
     generator_state,
+    own_process,
     restore_generator,
 )
+from tests.service.worker.support.operator_environments import DrawsFromTheProcess
 
 
 def test_an_environment_keeps_its_seed_when_more_are_added():
@@ -42,3 +48,48 @@ def test_a_restored_generator_goes_on_with_the_same_numbers():
 
 def test_drawn_seeds_are_below_two_to_the_32():
     assert all(0 <= draw_seed() < SEED_LIMIT for _ in range(100))
+
+
+def state_of_the_process():
+    return random.getstate(), np.random.get_state()[1].tolist(), torch.get_rng_state().tolist()
+
+
+@pytest.mark.parametrize("vectorization", ["per_env", "native"])
+def test_the_generators_of_the_process_are_seeded_where_it_is_ours_and_nowhere_else(vectorization):
+    def make():
+        return GymEnvConfig(name="CartPole-v1").vector(2, vectorization=vectorization, seed=3)
+
+    before = state_of_the_process()
+    make().reset([5, 6])
+    assert state_of_the_process() == before
+
+    with own_process():
+        make().reset([5, 6])
+        seeded = state_of_the_process()
+        random.random(), np.random.random(), torch.rand(1)
+        make().reset([5, 6])
+        assert state_of_the_process() == seeded
+        make().reset([5, 7])
+        assert state_of_the_process() != seeded
+    after = state_of_the_process()
+    make().reset([5, 6])
+    assert state_of_the_process() == after
+
+
+@pytest.mark.parametrize("execution", ["local", "isolated"])
+def test_processes_of_environments_are_seeded_from_the_run_and_from_each_episode(execution):
+    def first_steps(seed, seeds):
+        env = CallableEnvConfig(factory=DrawsFromTheProcess).vector(
+            2, execution=execution, n_processes=2, seed=seed
+        )
+        try:
+            shown = env.reset(seeds).observations[0]["observation"].tolist()
+            return shown, env.step({0: {"action": np.zeros(2, np.int64)}}).reward.tolist()
+        finally:
+            env.close()
+
+    first = first_steps(1, [5, 6])
+    assert first_steps(1, [5, 6]) == first
+    assert first[0][0] != first[0][1], "each process has its own"
+    assert first_steps(2, [5, 6])[0] != first[0]
+    assert first_steps(1, [7, 8])[1] != first[1]

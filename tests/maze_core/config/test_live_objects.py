@@ -8,9 +8,10 @@ from pathlib import Path
 
 import gymnasium
 import pytest
+import yaml
 
 from maze_core.config import RunConfig, canonical_json, compose_run
-from maze_core.envs.config import CallableEnvConfig
+from maze_core.envs.config import CallableEnvConfig, GymEnvConfig
 from maze_core.envs.maze_env import MazeEnv
 from maze_core.envs.wrappers.reward_scaling import RewardScalingWrapper
 from maze_core.envs.wrappers.wrapper import Wrapper
@@ -223,3 +224,25 @@ def test_a_maze_env_factory_is_taken(tmp_path: Path):
     env = compose_run(env=lambda: GymMazeEnv("CartPole-v1")).build("env").factory()
     assert isinstance(env, MazeEnv)
     env.close()
+
+
+@pytest.mark.parametrize(
+    "table", [{1: 0.5}, {0.5: 1}, {None: 1}, {True: 1}, {"a": {3: 1}}, [{2: 3}]], ids=repr
+)
+@pytest.mark.parametrize("form", ["object", "dict", "override", "dotted", "module"])
+def test_a_key_of_an_environments_argument_that_is_no_text_is_refused_and_not_changed(table, form, tmp_path):
+    env = {"_target_": "maze_core.GymEnvConfig", "kwargs": {"table": table}}
+    arguments = {
+        "object": lambda: {"env": GymEnvConfig(kwargs={"table": table})},
+        "dict": lambda: {"env": env},
+        "override": lambda: {"overrides": {"env.kwargs": {"table": table}}},
+        "dotted": lambda: {"overrides": {"env.kwargs.table": table}},
+        "module": lambda: {"env": "mine", "config_dirs": [str(tmp_path)]},
+    }[form]
+    (tmp_path / "env").mkdir()
+    (tmp_path / "env" / "mine.yaml").write_text(yaml.safe_dump(env))
+    said = (
+        r"env\.kwargs\.table.* has the key .*env=lambda|do not compose"  # Hydra refuses a null key by itself
+    )
+    with pytest.raises(InvalidSpecificationError, match=said):
+        compose_run("train", seed=1, **arguments())

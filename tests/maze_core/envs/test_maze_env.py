@@ -10,6 +10,7 @@ from maze_core.envs.config import CallableEnvConfig, GymEnvConfig
 from maze_core.envs.gym_env import GymEnv, GymMazeEnv, make_gym
 from maze_core.envs.maze_env import MazeEnv, to_gymnasium
 from maze_core.envs.per_env import PerEnvVectorEnv
+from maze_core.envs.wrappers.monitoring import MonitoringWrapper
 from maze_core.envs.wrappers.observation_clipping import ObservationClippingWrapper
 from maze_core.envs.wrappers.reward_scaling import RewardScalingWrapper
 from maze_core.envs.wrappers.wrapper import ProcessedObservation
@@ -246,3 +247,62 @@ def test_what_is_no_action_is_refused_and_the_episode_goes_on(action, message):
     np.testing.assert_array_equal(
         env.step({"action": 1})[0]["observation"], other.step({"action": 1.0})[0]["observation"]
     )
+
+
+class TalksEnv(gymnasium.Env):
+    """Says in its info what it was reset with, and shows itself."""
+
+    metadata: dict = {"render_modes": ["rgb_array"], "render_fps": 7}  # noqa: RUF012
+    render_mode = "rgb_array"
+    observation_space = spaces.Box(0, 9, (1,), np.float32)
+    action_space = spaces.Discrete(2)
+    n_resets = 0
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        self.n_resets += 1
+        return np.zeros(1, np.float32), {"options": options, "reset": self.n_resets}
+
+    def step(self, action):
+        return np.zeros(1, np.float32), 0.0, True, False, {"after": self.n_resets}
+
+    def render(self):
+        return np.full((4, 4, 3), self.n_resets, np.uint8)
+
+
+def maze_of(wrap):
+    made = MonitoringWrapper.wrap(GymMazeEnv(TalksEnv)) if wrap != "plain" else GymMazeEnv(TalksEnv)
+    return made if wrap != "stepped" else MazeEnv(PerEnvVectorEnv([made.structured]))
+
+
+@pytest.mark.parametrize("wrap", ["plain", "wrapped", "stepped"])
+def test_what_gymnasium_says_at_a_reset_and_shows_comes_through(wrap):
+    env = to_gymnasium(maze_of(wrap))
+    assert (env.render_mode, env.metadata) == (
+        "rgb_array",
+        {"render_modes": ["rgb_array"], "render_fps": 7.0},
+    )
+    assert env.reset(seed=1)[1] == {"options": None, "reset": 1}
+    assert env.reset(options={"level": 3})[1] == {"options": {"level": 3}, "reset": 2}
+    assert env.reset()[1] == {"options": None, "reset": 3}
+    assert env.render().tolist() == np.full((4, 4, 3), 3).tolist()
+    assert env.step(0)[4] == {"after": 3}
+    assert env.reset()[1] == {"options": None, "reset": 4}
+    env.step(0)
+    assert env.reset(options={"level": 5})[1]["options"] == {"level": 5}
+
+
+def test_the_mask_of_taxi_is_there_after_a_reset():
+    info = to_gymnasium(GymMazeEnv("Taxi-v4")).reset(seed=1)[1]
+    assert info["action_mask"].shape == (6,)
+
+
+def test_options_that_an_environment_does_not_take_are_refused():
+    class Plain(TalksEnv):
+        def reset(self, *, seed=None):
+            return np.zeros(1, np.float32), {}
+
+    with pytest.raises(EnvError, match=r"reset\(\) cannot be called .*options"):
+        GymMazeEnv(Plain).reset(options={"level": 3})
+    with pytest.raises(EnvError, match=r"BoxesEnv\.reset takes no options"):
+        MazeEnv(PerEnvVectorEnv([BoxesEnv])).reset(options={})

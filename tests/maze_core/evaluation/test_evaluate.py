@@ -34,6 +34,7 @@ def test_three_episodes_by_hand():
         "returns": [1.0, 2.0, 6.0],
         "lengths": [2, 3, 7],
         "seeds": [10, 11, 12],
+        "truncated_by_limit": 0,
     }
 
 

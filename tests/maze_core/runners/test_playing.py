@@ -1,12 +1,15 @@
 """What plays in a rollout: a trained agent in an environment that it fits, a random one, or an object of the user's."""
 
+import gymnasium
 import numpy as np
 import pytest
+from gymnasium import spaces
 
 from maze_core import RunContext, load_agent
 from maze_core.config import compose_run
 from maze_core.envs.gym_env import GymMazeEnv
 from maze_core.errors import InvalidSpecificationError, SpaceMismatchError
+from maze_core.runners.config import rollout_tree
 from maze_core.runners.evaluation import policy_agent, run_evaluation, run_rollout
 from tests.maze_core.rollout.test_own_policy import PushRight, TakesTheObservationAlone
 from tests.maze_core.runners.test_training import config_of, train
@@ -100,3 +103,41 @@ def test_what_an_object_gives_is_checked_in_a_rollout():
 
     with pytest.raises(SpaceMismatchError, match="gave 2"):
         run_rollout(playing(policy=PushFar()), agent=None)
+
+
+class EndlessEnv(gymnasium.Env):
+    """Has no end of its own, as CliffWalking-v1 has none for a policy that stands still."""
+
+    observation_space = spaces.Box(0, 1, (1,), np.float32)
+    action_space = spaces.Discrete(2)
+
+    def reset(self, *, seed=None, options=None):
+        return np.zeros(1, np.float32), {}
+
+    def step(self, action):
+        return np.zeros(1, np.float32), 1.0, False, False, {}
+
+
+@pytest.mark.parametrize("verb", ["evaluate", "rollout"])
+def test_an_episode_without_an_end_is_cut_where_the_evaluation_of_its_training_cuts_it(verb, tmp_path):
+    limit = {"algorithm.rollout_evaluator.max_episode_steps": 7, "runner.n_envs": 2}
+    with RunContext(tmp_path / "run", env=EndlessEnv, seed=1, overrides=limit) as rc:
+        for given, length in (({}, 7), ({"max_episode_steps": 5}, 5)):
+            report = getattr(rc, verb)(n_episodes=3, **given)
+            summary = report if verb == "evaluate" else report.summary
+            assert (summary.lengths, report.truncated_by_limit) == ([length] * 3, 3)
+            assert report.to_dict()["truncated_by_limit"] == 3
+        rc.train(1)
+        assert rc.evaluate(n_episodes=2).lengths == [7, 7]
+
+
+def test_a_policy_without_training_has_a_step_limit_and_the_environments_own_is_not_counted():
+    with RunContext(policy="random_policy", env=EndlessEnv, seed=1) as rc:
+        report = rc.rollout(n_episodes=2)
+        assert (report.summary.lengths, report.truncated_by_limit) == ([10_000, 10_000], 2)
+    with RunContext(
+        policy="random_policy", env="gym_env", overrides={"env.max_episode_steps": 3}, seed=1
+    ) as rc:
+        report = rc.rollout(n_episodes=2)
+        assert (report.summary.lengths, report.truncated_by_limit) == ([3, 3], 0)
+        assert rollout_tree(rc.config, max_episode_steps=0)["runner"]["max_episode_steps"] is None

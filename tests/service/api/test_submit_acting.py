@@ -60,6 +60,20 @@ class TestRollout:
         assert runner["deterministic"] is False
         assert stored.config["seeding"] == {"env_base_seed": stored.seed, "agent_base_seed": stored.seed}
 
+    @pytest.mark.parametrize("verb", ["rollout", "evaluate"])
+    @pytest.mark.parametrize(("given", "limit"), [({}, 10_000), ({"max_episode_steps": 0}, None)])
+    def test_the_step_limit_of_the_run_holds_unless_another_is_given(
+        self, client: Client, stores: Stores, verb: str, given: dict[str, int], limit: int | None
+    ) -> None:
+        source, lease = trained(client, stores)
+        stores.checkpoints.put(lease, new_checkpoint(2, is_best=True), b"bundle")
+        evaluator = source.config["algorithm"]["rollout_evaluator"]
+        assert evaluator["max_episode_steps"] == 10_000
+        answer = client.post(f"/v1/{verb}", {"run": source.id, **given})
+        runner = stores.runs.get(answer.json()["id"]).config["runner"]
+        assert runner["max_episode_steps"] == limit
+        assert runner["n_envs"] == source.config["runner"]["n_envs"]
+
     def test_either_a_run_or_a_policy_is_needed(self, client: Client) -> None:
         assert "random_policy" in client.post("/v1/rollout", {}).json()["detail"]
 

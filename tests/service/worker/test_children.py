@@ -1,12 +1,18 @@
 """What a run's process can see, may do and finds ready; its job is the real one where that matters."""
 
+import json
 import re
+import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
-from maze_core.config import compose_run
+from maze_core.config import RunConfig, compose_run
+from maze_core.runners.training import run_training
+from maze_core.seeding import own_process
 from service.domain.run import RunKind, RunState
 from tests.service.worker.conftest import Bench, eventually
+from tests.service.worker.support import operator_environments
 
 DATABASE_MODULES = ("sqlalchemy", "pysqlite3", "alembic", "psycopg", "service.store", "service.settings")
 
@@ -79,3 +85,29 @@ def test_environments_of_the_operators_modules_are_published_and_a_broken_module
     ids = eventually(bench.stores.registry.env_ids, "published environments")
     assert {"Operator-v0", "Late-v0", "CartPole-v1"} <= ids
     assert "no_such_module cannot be imported: ModuleNotFoundError" in bench.worker_log()
+
+
+def test_an_environment_that_draws_from_the_process_gives_what_the_seed_says_on_every_face(
+    bench: Bench, tmp_path: Path
+) -> None:
+    support = Path(operator_environments.__file__).parent
+
+    def config(seed: int) -> RunConfig:
+        overrides = {"env.name": "Draws-v0", "algorithm.n_epochs": 1, "algorithm.epoch_length": 1}
+        return compose_run(algorithm="ppo", configuration="test", overrides=overrides, seed=seed)
+
+    bench.worker("service.worker.jobs:execute", env_modules=["operator_environments"])
+    runs = [bench.submit_tree(config(seed).tree) for seed in (1, 2, 1)]
+    over_http = [bench.wait_for_end(run).result for run in runs]
+    first, second, again = (result and result["content_sha256"] for result in over_http)
+    assert first == again != second
+
+    with own_process():
+        assert run_training(config(1)).content_sha256 == first
+
+    words = ["algorithm=ppo", "configuration=test", "env.name=Draws-v0", "algorithm.n_epochs=1", "seed=1"]
+    code = f"import sys; sys.path.insert(0, {str(support)!r}); import operator_environments; "
+    arguments = [*words, "algorithm.epoch_length=1", f"run_dir={tmp_path}"]
+    call = f"from maze_core.cli import main; sys.exit(main({arguments!r}))"
+    subprocess.run([sys.executable, "-c", code + call], check=True, cwd=tmp_path)
+    assert json.loads((tmp_path / "report.json").read_text())["content_sha256"] == first
