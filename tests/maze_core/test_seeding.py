@@ -18,7 +18,7 @@ from maze_core.seeding import (
     own_process,
     restore_generator,
 )
-from tests.service.worker.support.operator_environments import DrawsFromTheProcess
+from tests.maze_core.envs.small_envs import DrawsFromTheProcess
 
 
 def test_an_environment_keeps_its_seed_when_more_are_added():

@@ -1,5 +1,6 @@
 """Small gymnasium environments whose numbers say where they come from."""
 
+import random
 from typing import Any
 
 import gymnasium
@@ -123,6 +124,25 @@ class Old4TupleEnv:
 
     def close(self) -> None:
         pass
+
+
+class DrawsFromTheProcess(gymnasium.Env[Any, Any]):
+    """Takes all its chance, also when it is made, from the generators of the process."""
+
+    observation_space = spaces.Box(-1e9, 1e9, (2,), np.float32)
+    action_space = spaces.Discrete(2)
+
+    def __init__(self):
+        self.offset = random.random()
+
+    def reset(self, *, seed=None, options=None):
+        self.time = 0
+        return np.array([np.random.uniform(), self.offset], np.float32), {}
+
+    def step(self, action):
+        self.time += 1
+        seen = np.array([np.random.uniform(), random.random()], np.float32)
+        return seen, float(np.random.uniform()), self.time == 9, False, {}
 
 
 _THE_ONE = NestedEnv()

@@ -7,12 +7,15 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import gymnasium
+import pytest
+from gymnasium.envs.registration import EnvSpec
+
 from maze_core.config import RunConfig, compose_run
 from maze_core.runners.training import run_training
 from maze_core.seeding import own_process
 from service.domain.run import RunKind, RunState
 from tests.service.worker.conftest import Bench, eventually
-from tests.service.worker.support import operator_environments
 
 DATABASE_MODULES = ("sqlalchemy", "pysqlite3", "alembic", "psycopg", "service.store", "service.settings")
 
@@ -88,9 +91,11 @@ def test_environments_of_the_operators_modules_are_published_and_a_broken_module
 
 
 def test_an_environment_that_draws_from_the_process_gives_what_the_seed_says_on_every_face(
-    bench: Bench, tmp_path: Path
+    bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    support = Path(operator_environments.__file__).parent
+    support = Path(__file__).parent / "support"
+    spec = EnvSpec("Draws-v0", entry_point="tests.maze_core.envs.small_envs:DrawsFromTheProcess")
+    monkeypatch.setitem(gymnasium.registry, "Draws-v0", spec)
 
     def config(seed: int) -> RunConfig:
         overrides = {"env.name": "Draws-v0", "algorithm.n_epochs": 1, "algorithm.epoch_length": 1}
@@ -109,5 +114,5 @@ def test_an_environment_that_draws_from_the_process_gives_what_the_seed_says_on_
     code = f"import sys; sys.path.insert(0, {str(support)!r}); import operator_environments; "
     arguments = [*words, "algorithm.epoch_length=1", f"run_dir={tmp_path}"]
     call = f"from maze_core.cli import main; sys.exit(main({arguments!r}))"
-    subprocess.run([sys.executable, "-c", code + call], check=True, cwd=tmp_path)
+    subprocess.run([sys.executable, "-c", code + call], check=True, cwd=Path(__file__).parents[3])
     assert json.loads((tmp_path / "report.json").read_text())["content_sha256"] == first
