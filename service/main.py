@@ -17,13 +17,13 @@ from types import FrameType
 from fastapi import FastAPI
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from service.api.action_schema import ACTION_PATH
 from service.api.application import build_api
 from service.api.changes import ChangeWatcher
 from service.api.delivery import Delivery
 from service.api.dependencies import Services
+from service.api.openapi import ACTION_PATH
 from service.api.submission import warm_up
-from service.api.telemetry import RunMetrics, Telemetry
+from service.metrics import FleetMetrics, Telemetry
 from service.security import SecurityLayer
 from service.serving.hot_route import ActionRoute
 from service.settings import Settings
@@ -55,7 +55,7 @@ class _Root:
     def __init__(self, settings: Settings) -> None:
         self.telemetry = Telemetry()
         self._settings = settings
-        self._api = build_api(self._lifespan)
+        self._api = build_api(self._lifespan, auth=settings.auth)
         self._deliver = Delivery(self._api)
         self._api.state.telemetry = self.telemetry
         self._services: Services | None = None
@@ -74,8 +74,9 @@ class _Root:
         )
         self._action_route = ActionRoute(stores, self._settings)
         self._api.state.services = self._services
-        self.telemetry.registry.register(RunMetrics(stores.runs))
-        self.telemetry.registry.register(self._action_route)
+        fleet = FleetMetrics(stores.runs, stores.registry, self._settings.lease_s)
+        self.telemetry.registry.register(fleet)
+        self.telemetry.registry.register(self._action_route.metrics)
 
     def find_token(self, token_id: str) -> str | None:
         """Digest of a token, by its id."""

@@ -7,7 +7,7 @@ from typing import Any
 from fastapi import Depends, FastAPI
 from fastapi.routing import APIRoute
 
-from service.api import config, discovery, environments, events, health, run_records, runs, submit, telemetry
+from service.api import config, discovery, environments, events, health, run_records, runs, submit
 from service.api.dependencies import refuse_doubled_parameters
 from service.api.openapi import openapi_document
 from service.api.problems import install_problem_handlers
@@ -20,12 +20,11 @@ ROUTERS = (
     config.router,
     environments.router,
     health.router,
-    telemetry.router,
     discovery.router,
 )
 
 
-def build_api(lifespan: Callable[[FastAPI], AbstractAsyncContextManager[None]]) -> FastAPI:
+def build_api(lifespan: Callable[[FastAPI], AbstractAsyncContextManager[None]], *, auth: bool) -> FastAPI:
     """The application without its services; they come with ``app.state.services`` and ``.telemetry``."""
     api = FastAPI(
         title=discovery.TITLE,
@@ -44,7 +43,7 @@ def build_api(lifespan: Callable[[FastAPI], AbstractAsyncContextManager[None]]) 
 
     def openapi() -> dict[str, Any]:
         if not document:
-            document.update(openapi_document(api))
+            document.update(openapi_document(api, auth=auth))
         return document
 
     api.openapi = openapi  # type: ignore[method-assign]

@@ -1,4 +1,4 @@
-"""The way in: ``/`` with links to everything, ``/docs`` to try things out, ``/problems`` to look errors up.
+"""The way in: ``/`` with links to everything, ``/docs`` to try things out, ``/problems`` to look up, ``/metrics``.
 
 The documentation page is served with its own assets, so it also works where no other network is reached.
 """
@@ -6,13 +6,15 @@ The documentation page is served with its own assets, so it also works where no 
 from importlib.metadata import version
 from importlib.resources import files
 
-from fastapi import APIRouter, Response
+from fastapi import APIRouter, Request, Response
 from fastapi.openapi.docs import get_swagger_ui_html
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from service.api.dependencies import ServicesDep
 from service.api.models import DiscoveryOut, Listing, ProblemKindOut
 from service.domain.errors import NotFoundError
 from service.json_values import MAX_DEPTH
+from service.metrics import Telemetry
 from service.problems import CATALOGUE, ProblemKind
 
 TITLE = "maze-service"
@@ -68,6 +70,13 @@ async def get_problem(slug: str) -> ProblemKindOut:
     if code not in CATALOGUE:
         raise NotFoundError("There is no such kind of problem; GET /problems lists them.")
     return _kind(code, CATALOGUE[code])
+
+
+@router.get("/metrics", response_class=Response)
+def get_prometheus_metrics(request: Request) -> Response:
+    """Metrics of this process, the runs and the workers, in Prometheus' text format."""
+    telemetry: Telemetry = request.app.state.telemetry
+    return Response(generate_latest(telemetry.registry), media_type=CONTENT_TYPE_LATEST)
 
 
 @router.get("/docs", include_in_schema=False)

@@ -33,7 +33,7 @@ async def list_events(
     run: RunDep,
     query: LogDep,
     services: ServicesDep,
-    accept: Annotated[str, Header()] = "*/*",
+    accept: Annotated[str, Header(include_in_schema=False)] = "*/*",
     last_event_id: Annotated[str | None, Header()] = None,
 ) -> Listing[EventOut] | Response:
     """Events in order; with `Accept: text/event-stream` a live stream that resumes by `Last-Event-ID`."""

@@ -47,7 +47,9 @@ Item = TypeVar("Item")
 class Out(BaseModel):
     """Base of every answer."""
 
-    model_config = ConfigDict(frozen=True, use_attribute_docstrings=True)
+    model_config = ConfigDict(
+        frozen=True, use_attribute_docstrings=True, json_schema_serialization_defaults_required=True
+    )
 
 
 class Listing(Out, Generic[Item]):

@@ -5,13 +5,13 @@ two ways to send a token; and an example of every request and answer.
 """
 
 import copy
+import json
 from collections.abc import Iterator
 from typing import Any, TypeAlias
 
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
-from service.api.action_schema import ACTION_PATH, action_operation, action_schemas
 from service.api.examples import EXAMPLES, problem_example
 from service.api.models import ProblemOut
 from service.problems import PROBLEM_JSON
@@ -26,6 +26,60 @@ with what was trained. Request bodies are the arguments of RunContext, so Python
 Errors are RFC 9457 problems with a pointer to every mistake. Numbers that JSON cannot say are the strings \
 `"NaN"`, `"Infinity"` and `"-Infinity"`. Times are RFC 3339 in UTC, durations are seconds.
 """
+ACTION_PATH = "/v1/runs/{run_id}/compute_action"
+
+_RUN_ID = {
+    "name": "run_id",
+    "in": "path",
+    "required": True,
+    "description": "Id of a training run.",
+    "schema": {"type": "string", "pattern": "^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$"},
+}
+_REQUEST: dict[str, Any] = {
+    "type": "object",
+    "additionalProperties": False,
+    "description": "One raw `observation`, or up to 1024 `observations`, as the environment gives them: one of both.",
+    "properties": {
+        "observation": {"description": "A number or array, or an object of them by observation name."},
+        "observations": {
+            "type": "array",
+            "items": {},
+            "minItems": 1,
+            "maxItems": 1024,
+            "description": "In place of observation.",
+        },
+        "deterministic": {"type": "boolean", "description": "Take the likeliest action. Default: true."},
+        "checkpoint": {
+            "type": "string",
+            "pattern": r"^(best|last|scheduled|epoch:\d{1,9}|[A-Za-z0-9][A-Za-z0-9_-]{0,63})$",
+            "description": "`best`, `last`, `epoch:N` or a checkpoint id. Default: `best`.",
+        },
+        "actor_id": {
+            "type": ["array", "null"],
+            "prefixItems": [{"type": ["integer", "string"]}, {"type": "integer", "minimum": 0}],
+            "minItems": 2,
+            "maxItems": 2,
+            "description": "`[step_key, agent_id]`; the environment's first actor when left out.",
+        },
+        "seed": {
+            "type": ["integer", "null"],
+            "minimum": 0,
+            "maximum": 2**32 - 1,
+            "description": "Of the action noise, with deterministic: false.",
+        },
+    },
+}
+_RESPONSE: dict[str, Any] = {
+    "type": "object",
+    "description": "`action` for one observation, `actions` for many.",
+    "properties": {
+        "action": {"description": "A number or array; an object by action name where there are several."},
+        "actions": {"type": "array", "items": {}},
+        "checkpoint": {"type": "string", "description": "Id of the checkpoint that acted."},
+    },
+    "required": ["checkpoint"],
+}
+
 CONFLICTS = {
     "cancel_run": "The run has ended.",
     "rollout": "The run has no checkpoint that can act, yet or ever.",
@@ -50,24 +104,36 @@ _REASONS = {
 }
 
 
-def openapi_document(api: FastAPI) -> Document:
-    """The whole document."""
+def openapi_document(api: FastAPI, *, auth: bool) -> Document:
+    """The whole document; without ``auth`` no operation asks for a token."""
     document = get_openapi(
         title=api.title, version=api.version, description=DESCRIPTION, routes=api.routes, tags=_TAGS
     )
-    document["paths"][ACTION_PATH] = {"post": action_operation()}
+    document["paths"][ACTION_PATH] = {"post": _action_operation()}
     components = document["components"]
-    components["schemas"] |= action_schemas() | _problem_schemas()
+    components["schemas"] |= {"ActionRequest": _REQUEST, "ActionOut": _RESPONSE} | _problem_schemas()
     for unused in ("HTTPValidationError", "ValidationError"):
         components["schemas"].pop(unused, None)
     components["responses"] = {f"Problem{status}": _problem_response(status) for status in _REASONS}
-    components["securitySchemes"] = {
-        "bearer": {"type": "http", "scheme": "bearer"},
-        "apiKey": {"type": "apiKey", "in": "header", "name": "X-API-Key"},
-    }
+    if auth:
+        components["securitySchemes"] = {
+            "bearer": {"type": "http", "scheme": "bearer"},
+            "apiKey": {"type": "apiKey", "in": "header", "name": "X-API-Key"},
+        }
     for path, operation in _operations(document):
-        _complete(path, operation)
+        _complete(path, operation, asks_token=auth and path not in OPEN_PATHS)
+    for name, schema in components["schemas"].items():
+        if name.endswith("Request"):
+            _say_defaults(schema)
     return document
+
+
+def _say_defaults(schema: Document) -> None:
+    """Defaults of a request's fields as words: to a generator a field with a ``default`` is always there."""
+    for field in schema["properties"].values():
+        default = field.pop("default", None)
+        if default not in (None, {}, ""):
+            field["description"] = f"{field.get('description', '')} Default: {json.dumps(default)}.".strip()
 
 
 _TAGS = [
@@ -84,27 +150,37 @@ def _operations(document: Document) -> Iterator[tuple[str, Document]]:
             yield path, operation
 
 
-def _complete(path: str, operation: Document) -> None:
+def _complete(path: str, operation: Document, *, asks_token: bool) -> None:
     """Add problems, security and examples to one operation."""
     name = operation["operationId"]
     responses = operation["responses"]
     responses.pop("422", None)
-    for status in _problem_statuses(path, operation):
+    for status in _problem_statuses(path, operation, asks_token):
         responses.setdefault(str(status), {"$ref": f"#/components/responses/Problem{status}"})
+    for parameter in operation.get("parameters", ()):
+        _as_it_is_sent(parameter["schema"])
     if name in CONFLICTS:
         responses["409"] = _problem_response(409) | {"description": CONFLICTS[name]}
-    operation["security"] = [] if path in OPEN_PATHS else [{"bearer": []}, {"apiKey": []}]
-    if name == "list_runs":
-        operation["parameters"].append(_LABEL_PARAMETER)
+    operation["security"] = [{"bearer": []}, {"apiKey": []}] if asks_token else []
     if name == "list_events":
         responses["204"] = {"description": "The run has ended and nothing came after Last-Event-ID."}
     _add_examples(operation, EXAMPLES[name])
 
 
-def _problem_statuses(path: str, operation: Document) -> list[int]:
+def _as_it_is_sent(schema: Document) -> None:
+    """A parameter that may be left out, as a query or a header says it: neither has a null, and empty is nothing."""
+    kinds = [kind for kind in schema.get("anyOf", ()) if kind != {"type": "null"}]
+    if len(kinds) == 1:
+        del schema["anyOf"]
+        schema.update(kinds[0])
+    if schema.get("default", 0) in (None, "", []):
+        del schema["default"]
+
+
+def _problem_statuses(path: str, operation: Document, asks_token: bool) -> list[int]:
     """What can go wrong, by what the operation takes."""
     statuses = {400, 429, 500}
-    if path not in OPEN_PATHS:
+    if asks_token:
         statuses.add(401)
     if operation["operationId"] not in UNAVAILABLE:
         statuses.add(503)
@@ -127,7 +203,10 @@ def _add_examples(operation: Document, examples: Document) -> None:
     successes = [response for status, response in operation["responses"].items() if status in ("200", "202")]
     for response in successes:
         for media_type, example in examples["responses"].items():
-            response.setdefault("content", {}).setdefault(media_type, {})["example"] = copy.deepcopy(example)
+            content = response.setdefault("content", {}).setdefault(media_type, {})
+            if isinstance(example, str):
+                content["schema"] = {"type": "string"}
+            content["example"] = copy.deepcopy(example)
 
 
 def _problem_schemas() -> Document:
@@ -140,11 +219,18 @@ def _problem_response(status: int) -> Document:
     return {"description": _REASONS[status], "content": {PROBLEM_JSON: content}}
 
 
-_LABEL_PARAMETER: Document = {
-    "name": "label",
-    "in": "query",
-    "description": "Only runs with these labels, written `label.KEY=VALUE`.",
-    "schema": {"type": "object", "additionalProperties": {"type": "string"}},
-    "style": "form",
-    "explode": True,
-}
+def _action_operation() -> dict[str, Any]:
+    """The operation, without its problems and examples."""
+    return {
+        "tags": ["runs"],
+        "summary": "Compute Action",
+        "description": "Act with a trained policy, through its whole trained stack: raw observation in, action out.",
+        "operationId": "compute_action",
+        "parameters": [_RUN_ID],
+        "requestBody": {"required": True, "content": _json("ActionRequest")},
+        "responses": {"200": {"description": "The action.", "content": _json("ActionOut")}},
+    }
+
+
+def _json(schema: str) -> dict[str, Any]:
+    return {"application/json": {"schema": {"$ref": f"#/components/schemas/{schema}"}}}

@@ -30,8 +30,21 @@ Wrappers = Annotated[
 ]
 
 Word = Annotated[str, StringConstraints(min_length=1, max_length=128)]
-LabelKey = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_.-]{1,64}$")]
-LabelValue = Annotated[str, StringConstraints(max_length=256)]
+_LABEL_KEY = r"^[A-Za-z0-9_.-]{1,64}$"
+Labels = Annotated[
+    dict[
+        Annotated[str, StringConstraints(pattern=_LABEL_KEY)],
+        Annotated[str, StringConstraints(max_length=256)],
+    ],
+    WithJsonSchema(  # pydantic's own says nothing against other keys, and generators know no patternProperties
+        {
+            "type": "object",
+            "propertyNames": {"pattern": _LABEL_KEY},
+            "additionalProperties": {"type": "string", "maxLength": 256},
+            "maxProperties": 32,
+        }
+    ),
+]
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
 Count = Annotated[int, Field(ge=1, le=10_000)]
 
@@ -55,8 +68,8 @@ class Labelled(In):
 
     name: str | None = Field(default=None, min_length=1, max_length=200)
     """For people; need not be unique."""
-    labels: dict[LabelKey, LabelValue] = Field(default_factory=dict, max_length=32)
-    """To find runs again: ``GET /v1/runs?label.team=a``."""
+    labels: Labels = Field(default_factory=dict, max_length=32)
+    """To find runs again: ``GET /v1/runs?label=team=a``."""
     seed: Seed | None = None
     """Makes the run repeatable; drawn, recorded and echoed when left out."""
 

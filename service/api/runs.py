@@ -48,7 +48,7 @@ class RunsQuery(PageQuery):
 
 @router.get("")
 def list_runs(query: Annotated[RunsQuery, Query()], services: ServicesDep) -> Listing[RunOut]:
-    """Runs, newest first. Filter by `state`, `kind` and labels: `?label.team=a`."""
+    """Runs, newest first. Filter by `state`, `kind` and labels: `?label=team=a`."""
     filters = {"state": query.state, "kind": query.kind, "labels": query.labels()}
     page = page_of(services.runs.list, query=query, **filters)
     return listing(page, [RunOut.of(run) for run in page.data])
@@ -60,7 +60,11 @@ def get_run(run: RunDep) -> RunOut:
     return RunOut.of(run)
 
 
-@router.post("/{run_id}/cancel", status_code=202)
+@router.post(
+    "/{run_id}/cancel",
+    status_code=202,
+    responses={200: {"model": RunOut, "description": "The run was waiting and has ended."}},
+)
 def cancel_run(run_id: RunId, services: ServicesDep, response: Response) -> RunOut:
     """Cancel a run: a waiting one ends at once (200), a working one after storing a last checkpoint (202)."""
     run = services.runs.request_cancel(run_id)

@@ -3,7 +3,7 @@
 import re
 import time
 from dataclasses import dataclass
-from typing import Annotated, TypeAlias
+from typing import Annotated, Any, TypeAlias
 
 from fastapi import APIRouter, Depends, Header, Request, Response
 from starlette.concurrency import run_in_threadpool
@@ -55,23 +55,26 @@ def _terms(
 
 
 TermsDep: TypeAlias = Annotated[Terms, Depends(_terms)]
+_ENDED: dict[int | str, dict[str, Any]] = {
+    200: {"model": RunOut, "description": "The run has ended within the time of `Prefer: wait`."}
+}
 
 
-@router.post("/train", status_code=202)
+@router.post("/train", status_code=202, responses=_ENDED)
 async def train(body: TrainRequest, terms: TermsDep, services: ServicesDep, response: Response) -> RunOut:
     """Train a policy. The arguments are RunContext's own; everything has a default."""
     run, is_new = await run_in_threadpool(submit_train, services, body, terms.client)
     return await _answer(run, is_new, terms, services, response)
 
 
-@router.post("/rollout", status_code=202)
+@router.post("/rollout", status_code=202, responses=_ENDED)
 async def rollout(body: RolloutRequest, terms: TermsDep, services: ServicesDep, response: Response) -> RunOut:
     """Play episodes, with the policy of a trained `run` or with one that needs no training."""
     run, is_new = await run_in_threadpool(submit_rollout, services, body, terms.client)
     return await _answer(run, is_new, terms, services, response)
 
 
-@router.post("/evaluate", status_code=202)
+@router.post("/evaluate", status_code=202, responses=_ENDED)
 async def evaluate(
     body: EvaluateRequest, terms: TermsDep, services: ServicesDep, response: Response
 ) -> RunOut:

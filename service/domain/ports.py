@@ -24,6 +24,7 @@ from service.domain.run import (
     Run,
     RunKind,
     RunState,
+    RunStatistics,
 )
 
 
@@ -60,6 +61,9 @@ class RunStore(Protocol):
 
     def counts(self) -> Mapping[tuple[RunKind, RunState], int]:
         """Number of runs per kind and state."""
+
+    def statistics(self) -> Mapping[tuple[RunKind, RunState], RunStatistics]:
+        """Number, age and durations of the runs per kind and state; those without runs are left out."""
 
     def request_cancel(self, run_id: str, reason: str = "user_cancel") -> Run:
         """A queued or paused run is cancelled at once; a running one becomes ``stopping``; stopping stays.

@@ -132,6 +132,17 @@ class Run:
 
 
 @dataclass(frozen=True, kw_only=True)
+class RunStatistics:
+    """Of the runs of one kind and state."""
+
+    count: int
+    oldest_s: float
+    """Seconds since the oldest one was submitted."""
+    seconds: float
+    """From start to end, of all that have ended together."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class NewRun:
     """What a submission hands to the store."""
 

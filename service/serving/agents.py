@@ -24,7 +24,7 @@ from service.domain.errors import (
 )
 from service.domain.ports import CheckpointStore, RunStore
 from service.domain.use_cases import acting_checkpoint
-from service.serving.metrics import ActionMetrics
+from service.metrics import ActionMetrics
 from service.serving.served import ServedAgent
 
 TTL_S = 0.25

@@ -23,8 +23,8 @@ import numpy as np
 from maze_core.data.flat_space import put_together
 from maze_core.types import JSON, Action, ActorID, BoolArray, Observation
 from service.domain.errors import AgentGoneError, CapacityError
+from service.metrics import ActionMetrics
 from service.problems import Problem
-from service.serving.metrics import ActionMetrics
 from service.serving.observations import MAX_ROWS, ObservationReader, Row
 
 MAX_WAITING_ROWS = 4096

@@ -7,20 +7,19 @@ other route.
 
 import asyncio
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from functools import partial
-from typing import Any, Protocol
+from typing import Protocol
 
 import msgspec
-from prometheus_client.core import Metric
 from starlette.types import Receive, Scope, Send
 
 from maze_core.types import JSON
 from service.checkpoint_trust import CheckpointTrust
 from service.domain.errors import AgentGoneError, NotFoundError, ServiceError
+from service.metrics import ActionMetrics
 from service.problems import Problem
 from service.serving.agents import AgentCache, Stores
-from service.serving.metrics import ActionMetrics
 from service.serving.request import ActionRequest, ClientDisconnectedError, decode_request, read_body
 from service.serving.served import ServedAgent
 
@@ -56,7 +55,7 @@ class ServingSettings(Protocol):
 
 
 class ActionRoute:
-    """The hot route; also a collector for a ``prometheus_client`` registry."""
+    """The hot route; ``metrics`` is what it counts."""
 
     def __init__(self, stores: Stores, settings: ServingSettings, agents: AgentCache | None = None) -> None:
         """Bind stores and settings.
@@ -69,7 +68,7 @@ class ActionRoute:
         trust = CheckpointTrust(settings.extra_targets, settings.config_dirs)
         load = partial(ServedAgent.load, trust=trust)
         self._agents = agents or AgentCache(stores, settings.agents_cached, ActionMetrics(), load)
-        self._counters = self._agents.metrics
+        self.metrics = self._agents.metrics
         self._max_body_bytes = settings.max_body_bytes
 
     @staticmethod
@@ -80,14 +79,6 @@ class ActionRoute:
         path: str = scope["path"]
         is_ours = path.endswith(_SUFFIX) and path.startswith(_PREFIX) and len(path) >= _SHORTEST
         return is_ours and "/" not in path[len(_PREFIX) : -len(_SUFFIX)]
-
-    def metrics(self) -> dict[str, Any]:
-        """The counters as plain JSON."""
-        return self._counters.to_dict()
-
-    def collect(self) -> Iterator[Metric]:
-        """The counters as metric families of ``prometheus_client``."""
-        return self._counters.collect()
 
     async def close(self) -> None:
         """Let go of every agent and serving child; the application's lifespan calls it."""
@@ -102,10 +93,10 @@ class ActionRoute:
         except (Problem, ServiceError) as error:
             problem = error if isinstance(error, Problem) else Problem.of(error)
             status, (headers, body) = problem.status, problem.answer(scope)
-            self._counters.count_refusal(status)
+            self.metrics.count_refusal(status)
         else:
             status, headers = 200, [_JSON, (b"content-length", b"%d" % len(body))]
-            self._counters.n_ok += 1
+            self.metrics.outcomes["ok"] += 1
         await send({"type": "http.response.start", "status": status, "headers": headers})
         await send({"type": "http.response.body", "body": body})
 

@@ -19,11 +19,11 @@ from maze_core.notices import Notices
 from maze_core.types import JSON, Action, ActorID
 from service.checkpoint_trust import CheckpointTrust
 from service.domain.errors import DamagedCheckpointError, NotServableAgentError
+from service.metrics import ActionMetrics
 from service.problems import Problem
 from service.serving.batching import Batcher, Call, Job
 from service.serving.child import blames_checkpoint
 from service.serving.child_process import ChildProcess, could_not_load
-from service.serving.metrics import ActionMetrics
 from service.serving.observations import ObservationReader
 from service.serving.request import ActionRequest
 

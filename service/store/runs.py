@@ -19,6 +19,7 @@ from service.domain.run import (
     Run,
     RunKind,
     RunState,
+    RunStatistics,
 )
 from service.store import leases, run_log
 from service.store.change_marker import ChangeMarker
@@ -27,7 +28,7 @@ from service.store.engine import Database
 from service.store.locked_run import LockedRun
 from service.store.run_rows import row_values, runs_of
 from service.store.tables import checkpoint, idempotency_key, run, run_label
-from service.store.types import UtcDateTime, now
+from service.store.types import UtcDateTime, now, seconds_since
 
 
 class SqlRunStore:
@@ -83,6 +84,20 @@ class SqlRunStore:
         with self._database.reading() as connection:
             rows = connection.execute(query).all()
         return {(RunKind(kind), RunState(state)): number for kind, state, number in rows}
+
+    def statistics(self) -> Mapping[tuple[RunKind, RunState], RunStatistics]:
+        """Number, age and durations of the runs per kind and state."""
+        seconds = seconds_since(run.c.started_at) - seconds_since(run.c.finished_at)
+        facts = func.count(), func.max(seconds_since(run.c.created_at)), func.sum(seconds)
+        query = select(run.c.kind, run.c.state, *facts).group_by(run.c.kind, run.c.state)
+        with self._database.reading() as connection:
+            rows = connection.execute(query).all()
+        return {
+            (RunKind(kind), RunState(state)): RunStatistics(
+                count=count, oldest_s=max(0.0, oldest_s), seconds=max(0.0, total_s or 0.0)
+            )
+            for kind, state, count, oldest_s, total_s in rows
+        }
 
     def request_cancel(self, run_id: str, reason: str = "user_cancel") -> Run:
         """Cancel at once what no worker holds; wish it of a worker otherwise."""

@@ -7,7 +7,7 @@ import pytest
 from service.domain.errors import IdempotencyConflictError, NotFoundError
 from service.domain.run import EventType, RunKind, RunState
 from service.store import Stores
-from tests.contracts.builders import new_run, submit
+from tests.contracts.builders import new_run, start, submit
 from tests.contracts.threads import in_threads
 
 ALL_KINDS = list(RunKind)
@@ -148,3 +148,15 @@ class SubmissionContract:
             (RunKind.TRAIN, RunState.QUEUED): 2,
             (RunKind.ROLLOUT, RunState.CANCELLED): 1,
         }
+
+    def test_statistics_say_how_long_runs_wait_and_worked(self, stores: Stores) -> None:
+        _, lease = start(stores)
+        stores.runs.finish(lease, RunState.SUCCEEDED, reason="completed")
+        submit(stores, kind=RunKind.ROLLOUT)
+        submit(stores, kind=RunKind.ROLLOUT)
+        found = stores.runs.statistics()
+        assert {key: facts.count for key, facts in found.items()} == stores.runs.counts()
+        queued, ended = found[RunKind.ROLLOUT, RunState.QUEUED], found[RunKind.TRAIN, RunState.SUCCEEDED]
+        assert queued.seconds == 0
+        assert 0 <= queued.oldest_s <= ended.oldest_s < 3600
+        assert 0 <= ended.seconds <= ended.oldest_s

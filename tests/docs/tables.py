@@ -118,7 +118,7 @@ def commands_below(
 
 def routes_of_the_service() -> list[tuple[str, str, str]]:
     """Method, path and description of every documented route."""
-    document = build_api(_no_lifespan).openapi()
+    document = build_api(_no_lifespan, auth=True).openapi()
     return [
         (method.upper(), path, str(operation["description"]))
         for path, operations in document["paths"].items()

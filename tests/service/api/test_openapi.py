@@ -9,7 +9,7 @@ from fastapi import FastAPI
 from fastapi.routing import APIRoute
 from pydantic import TypeAdapter
 
-from service.api.application import ROUTERS
+from service.api.application import ROUTERS, build_api
 from service.api.examples import EXAMPLES
 from service.api.requests import ComposeRequest, EvaluateRequest, RolloutRequest, TrainRequest
 from service.domain.errors import (
@@ -21,8 +21,9 @@ from service.domain.errors import (
     StoreUnavailableError,
 )
 from service.problems import CATALOGUE
+from service.security import OPEN_PATHS
 from service.serving.request import decode_request
-from tests.service.api.client import Client
+from tests.service.api.client import Client, lifespan
 
 BODIES = {
     "train": TrainRequest,
@@ -91,6 +92,47 @@ def test_every_operation_documents_its_problems(document: dict[str, Any]) -> Non
             assert {"403", "413", "415", "422"} <= statuses, path
     content = document["components"]["responses"]["Problem422"]["content"]
     assert list(content) == ["application/problem+json"]
+
+
+def test_a_token_is_asked_for_where_the_service_asks_for_one() -> None:
+    open_document, closed = (build_api(lifespan, auth=auth).openapi() for auth in (False, True))  # type: ignore[arg-type]
+    assert not any(operation["security"] for _, _, operation in operations(open_document))
+    assert "securitySchemes" not in open_document["components"]
+    free = {path for path, _, operation in operations(closed) if not operation["security"]}
+    assert free == OPEN_PATHS & set(closed["paths"])
+    assert all(
+        ("401" in operation["responses"]) == (path not in free) for path, _, operation in operations(closed)
+    )
+
+
+def test_what_is_answered_is_declared(document: dict[str, Any]) -> None:
+    for path in ("/v1/train", "/v1/rollout", "/v1/evaluate", "/v1/runs/{run_id}/cancel"):
+        [operation] = document["paths"][path].values()
+        schemas = {
+            operation["responses"][status]["content"]["application/json"]["schema"]["$ref"]
+            for status in ("200", "202")
+        }
+        assert schemas == {"#/components/schemas/RunOut"}
+    for path, _, operation in operations(document):
+        for response in operation["responses"].values():
+            assert all("schema" in content for content in response.get("content", {}).values()), path
+
+
+def test_requests_say_nothing_that_generators_misread(document: dict[str, Any]) -> None:
+    for name, schema in document["components"]["schemas"].items():
+        if name.endswith("Request"):
+            assert "oneOf" not in schema  # gives no class
+            assert not any("default" in field for field in schema["properties"].values())  # makes it required
+    for path, _, operation in operations(document):
+        for parameter in operation.get("parameters", ()):
+            assert {"type": "null"} not in parameter["schema"].get("anyOf", ()), path
+            assert parameter["schema"].get("type") != "object", path  # each generator writes it differently
+            assert parameter["name"] != "accept", path
+    acting = document["components"]["schemas"]["ActionRequest"]["properties"]
+    assert {acting[name]["type"][1] for name in ("seed", "actor_id")} == {"null"}
+    assert acting["observations"]["minItems"] == 1
+    labels = document["components"]["schemas"]["TrainRequest"]["properties"]["labels"]
+    assert re.fullmatch(labels["propertyNames"]["pattern"], "a b") is None
 
 
 def test_no_reference_leads_nowhere(document: dict[str, Any]) -> None:

@@ -8,7 +8,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from service.domain.errors import StoreUnavailableError
-from service.domain.run import RunKind
+from service.domain.run import RunKind, RunState
 from service.store import Stores
 from tests.contracts.builders import start, submit
 from tests.service.api.client import Client
@@ -62,6 +62,24 @@ class TestMetrics:
         samples = self.samples(client)
         assert samples["maze_runs", ("train", "running")] == 1
         assert samples["maze_runs", ("rollout", "queued")] == 2
+
+    def test_workers_slots_the_queue_and_durations_are_told(self, client: Client, stores: Stores) -> None:
+        stores.registry.beat_worker("w", {"slots": 3, "runs": ["run_1"]})
+        stores.registry.beat_worker("v", {"slots": 2, "runs": []})
+        _, lease = start(stores)
+        stores.runs.finish(lease, RunState.SUCCEEDED, reason="completed")
+        submit(stores, kind=RunKind.ROLLOUT)
+        samples = self.samples(client)
+        assert samples["maze_workers", ()] == 2
+        assert samples["maze_worker_slots", ("busy",)] == 1
+        assert samples["maze_worker_slots", ("free",)] == 4
+        assert (
+            samples["maze_queue_age_seconds", ("rollout",)]
+            >= 0
+            == samples["maze_queue_age_seconds", ("train",)]
+        )
+        assert samples["maze_run_seconds_count", ("train", "succeeded")] == 1
+        assert samples["maze_run_seconds_sum", ("train", "succeeded")] >= 0
 
     def test_requests_are_counted_under_their_template(self, client: Client, stores: Stores) -> None:
         run = submit(stores)

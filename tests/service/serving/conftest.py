@@ -6,9 +6,9 @@ from types import SimpleNamespace
 
 import pytest
 
+from service.metrics import ActionMetrics
 from service.serving.agents import AgentCache
 from service.serving.hot_route import ActionRoute
-from service.serving.metrics import ActionMetrics
 from tests.service.serving.asgi_client import Client
 from tests.service.serving.checkpoints import make_checkpoint
 from tests.service.serving.memory_stores import MemoryStores

@@ -9,9 +9,9 @@ import pytest
 from maze_core.agent import load_agent
 from maze_core.types import Action, ActorID
 from service.domain.errors import AgentGoneError, CapacityError
+from service.metrics import ActionMetrics
 from service.problems import Problem
 from service.serving.batching import MAX_WAITING_ROWS, Batcher, Call, Job, action_rows
-from service.serving.metrics import ActionMetrics
 from service.serving.observations import ObservationReader
 from tests.service.serving.asgi_client import Client
 from tests.service.serving.checkpoints import CARTPOLE, make_checkpoint, sample_batch

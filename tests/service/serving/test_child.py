@@ -16,6 +16,7 @@ import pytest
 from maze_core.agent import load_agent
 from maze_core.types import ActorID
 from service.domain.errors import AgentGoneError, DamagedCheckpointError
+from service.metrics import ActionMetrics
 from service.problems import Problem
 from service.serving.agents import AgentCache
 from service.serving.batching import Call
@@ -33,7 +34,6 @@ from service.serving.child import (
 )
 from service.serving.child_process import ChildProcess
 from service.serving.hot_route import ActionRoute
-from service.serving.metrics import ActionMetrics
 from service.serving.served import ServedAgent
 from tests.service.serving.asgi_client import Client
 from tests.service.serving.checkpoints import CARTPOLE, make_checkpoint, sample_batch

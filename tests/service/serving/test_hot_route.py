@@ -258,17 +258,17 @@ def test_requests_are_counted_by_outcome(client: Client) -> None:
     client.post("r", {"observation": OBSERVATION})
     client.post("r", {"observation": []})
     client.post("nothing", {"observation": OBSERVATION})
-    counted = client.route.metrics()
-    assert counted["requests"] == {
+    counted = client.route.metrics
+    assert counted.outcomes == {
         "ok": 1,
         "invalid": 1,
         "not_found": 1,
         "conflict": 0,
         "unavailable": 0,
     }
-    assert counted["forward_seconds"]["count"] == counted["batch_rows"]["sum"] == 1
+    assert sum(counted.forward_seconds.counts) == counted.batch_rows.total == 1
     registry = CollectorRegistry()
-    registry.register(client.route)
+    registry.register(counted)
     exposed = generate_latest(registry).decode()
     assert 'maze_act_requests_total{outcome="ok"} 1.0' in exposed
     assert "maze_act_batch_rows_bucket" in exposed
