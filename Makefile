@@ -1,6 +1,7 @@
 # Two commands do everything, set-up included:
 #   make serve   [PORT=8000]   creates .venv, migrates data/maze.db, starts API and worker, prints the URL
 #   make test                  the same set-up with the test tools, then lint, types, contracts, all tests
+#   make mutants [FILES=…]     changes one line at a time in trainers, objectives and wrappers: which no test notices
 # PyTorch's CPU build needs far less disk: make serve TORCH_INDEX_URL=…, see the README
 
 PYTHON ?= python3
@@ -13,10 +14,10 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 TORCH_INDEX = $(if $(TORCH_INDEX_URL),--index-url $(TORCH_INDEX_URL),)
 
-.PHONY: help setup setup-test serve test lint types contracts unit test-slow bench format clean
+.PHONY: help setup setup-test serve test lint types contracts unit test-slow mutants bench format clean
 
 help:
-	@sed -n '2,4p' Makefile | cut -c3-
+	@sed -n '2,5p' Makefile | cut -c3-
 
 setup: $(VENV)/.installed
 
@@ -56,6 +57,9 @@ unit:
 
 test-slow: setup-test
 	$(BIN)/python -m pytest -m slow
+
+mutants: setup-test
+	$(BIN)/python -m tests.mutants $(FILES)
 
 bench: setup-test
 	$(PIP) --editable '.[bench]'

@@ -134,8 +134,8 @@ def _layers(ops: list[Op], name: str, source: str, width: int, block: DenseBlock
                 gain=HIDDEN_GAIN,
             )
         )
-        source = target
-    return source, block.hidden_units[-1]
+        source, width = target, n_out
+    return source, width
 
 
 def _finish(

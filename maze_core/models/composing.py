@@ -31,6 +31,7 @@ from maze_core.models.distribution_mapper import DistributionMapper
 from maze_core.models.network_factory import NetworkFactory, by_step
 from maze_core.models.policies import StepNetworks, TorchPolicy
 from maze_core.models.spec import ModelSpec
+from maze_core.threads import one_torch_thread
 from maze_core.types import StepKey
 
 _BUILDING = threading.Lock()
@@ -128,6 +129,7 @@ def spec_of(
         agent_counts=agent_counts,
         mapper=mapper if mapper and mapper.rules else _mapper(config, action_spaces),
         template=config.model_builder if isinstance(config, TemplateModelConfig) else None,
+        copies={},
     )
 
 
@@ -179,15 +181,27 @@ def compose_critic(
 
 @contextmanager
 def seeded(seed: int) -> Iterator[torch.Generator]:
-    """A generator, with torch's global one seeded alike meanwhile; for one thread at a time."""
-    with _BUILDING, torch.random.fork_rng(devices=[]):
+    """A generator, with torch's global one seeded alike meanwhile; for one thread at a time.
+
+    QR on several threads gives other weights than on one.
+    """
+    with _BUILDING, one_torch_thread(), torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
-        yield torch.Generator().manual_seed(seed)
+        default = torch.get_default_dtype()
+        torch.set_default_dtype(torch.float32)  # an environment may have set another for the whole process
+        try:
+            yield torch.Generator().manual_seed(seed)
+        finally:
+            torch.set_default_dtype(default)
 
 
 def _factory(spec: ModelSpec, generator: torch.Generator, *, is_policy: bool) -> NetworkFactory:
     return NetworkFactory(
-        is_policy=is_policy, masks=mask_names(spec.action_spaces), template=spec.template, generator=generator
+        is_policy=is_policy,
+        masks=mask_names(spec.action_spaces),
+        template=spec.template,
+        generator=generator,
+        copies={} if spec.copies is None else spec.copies,
     )
 
 
@@ -231,7 +245,7 @@ def _nothing(space: spaces.Space[Any]) -> torch.Tensor:
     """One row that stands for an observation which is not shown: zeros, or the first category."""
     if isinstance(space, (spaces.Discrete, spaces.MultiDiscrete)):
         return torch.as_tensor(np.asarray(space.start)).unsqueeze(0)
-    return torch.zeros(1, *(space.shape or ()))
+    return torch.zeros(1, *(space.shape or ()), dtype=torch.float32)
 
 
 def _problem(path: str, message: str, allowed: Sequence[str] = ()) -> InvalidSpecificationError:

@@ -43,8 +43,9 @@ def _spelled(**spellings: str) -> BeforeValidator:
 Activation = Annotated[ActivationName, BeforeValidator(activation_name)]
 HiddenUnits = Annotated[
     tuple[Annotated[int, Field(ge=1, le=4096)], ...],
-    Field(min_length=1, max_length=8),
+    Field(max_length=8),
 ]
+"""Widths of dense layers; none at all makes the network linear."""
 
 DistributionName = Annotated[
     Literal["categorical", "multi_categorical", "bernoulli", "diagonal_gaussian"],

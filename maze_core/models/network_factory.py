@@ -40,6 +40,8 @@ class NetworkFactory:
     """Observations that are no input of a network."""
     template: ConcatModelBuilderConfig | None
     generator: torch.Generator
+    copies: dict[int, Any]
+    """What was copied already; see :class:`~maze_core.models.spec.ModelSpec`."""
 
     def make(self, entry: Any, space: spaces.Dict, outputs: Mapping[str, int], path: str) -> Network:
         """A new network.
@@ -67,7 +69,7 @@ class NetworkFactory:
             program = from_template(input_spaces(space, self.masks), self.template, n_out, gain)
             return GraphNetwork(program, outputs, self.generator)
         if isinstance(entry, nn.Module):  # a copy: the caller's own and every other model stay as they are
-            return self._fitted(copy.deepcopy(entry), space, outputs, path)
+            return self._fitted(copy.deepcopy(entry, self.copies), space, outputs, path)
         if callable(entry):
             return self._fitted(self._called(entry, space, outputs, path), space, outputs, path)
         raise _problem(
@@ -99,6 +101,12 @@ class NetworkFactory:
                 raise _problem(path, f"gives {dict(module.outputs)}, it should give {dict(outputs)}.")
         else:
             network = ModuleNetwork(module, outputs)
+        other = next((name for name, p in module.named_parameters() if p.dtype != torch.float32), None)
+        if other is not None:
+            kind = str(module.get_parameter(other).dtype).removeprefix("torch.")
+            raise _problem(
+                path, f"has a parameter {other!r} of {kind}, it should be float32: call float() on it."
+            )
         zeros = {
             name: torch.zeros(1, *(part.shape or ()), dtype=torch.from_numpy(np.zeros(1, part.dtype)).dtype)
             for name, part in space.spaces.items()

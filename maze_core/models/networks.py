@@ -16,6 +16,7 @@ from maze_core.models.activations import LEAKY_SLOPE, activation_name
 from maze_core.models.builders import POLICY_GAIN, VALUE_GAIN, flatten_concat, space_of_shape
 from maze_core.models.config import DenseBlockParams
 from maze_core.models.graph import BLOCK_ROWS, Concat, Dense, OneHot, Program
+from maze_core.threads import one_torch_thread
 from maze_core.types import FloatArray, Observation
 
 TensorDict = Mapping[str, Tensor]
@@ -59,10 +60,10 @@ class GraphNetwork(nn.Module):
         self.program = program
         self._outputs = dict(outputs)
         for op in program.dense:
-            weight = torch.empty(op.n_out, op.n_in)
+            weight = torch.empty(op.n_out, op.n_in, dtype=torch.float32)
             nn.init.orthogonal_(weight, op.gain, generator=generator)
             self.register_parameter(op.weight, nn.Parameter(weight))
-            self.register_parameter(op.bias, nn.Parameter(torch.zeros(op.n_out)))
+            self.register_parameter(op.bias, nn.Parameter(torch.zeros(op.n_out, dtype=torch.float32)))
 
     @property
     def outputs(self) -> Mapping[str, int]:
@@ -73,7 +74,7 @@ class GraphNetwork(nn.Module):
         """The program's output ``[N, n_out]`` for observations ``[N, ...]``."""
         parameters = self._parameters
         slots: dict[str, Tensor] = {}
-        x = torch.empty(0)
+        x = torch.empty(0, dtype=torch.float32)
         for op in self.program.ops:
             if isinstance(op, Dense):
                 x = F.linear(slots[op.source], parameters[op.weight], parameters[op.bias])  # type: ignore[arg-type]
@@ -173,7 +174,7 @@ class ModuleNetwork(nn.Module):
                     f"{type(self.module).__name__} should give {name!r}, it gave {sorted(given)}"
                 )
             part = given[name]
-            parts.append(part.reshape(len(part), -1))
+            parts.append(as_float(part).reshape(len(part), -1))
             if parts[-1].shape[1] != width:
                 found = parts[-1].shape[1]
                 raise ValueError(
@@ -205,7 +206,7 @@ class ModuleForward:
         was_training = self._network.training
         self._network.eval()
         try:
-            with torch.inference_mode():
+            with one_torch_thread(), torch.inference_mode():
                 blocks = [
                     self._network.evaluate(
                         {

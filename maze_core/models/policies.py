@@ -30,7 +30,7 @@ class AgentNetwork(nn.Module):
             if isinstance(head, GaussianHead)
             for _ in range(head.parameter_width)
         ]
-        self.log_std = nn.Parameter(torch.tensor(starts)) if starts else None
+        self.log_std = nn.Parameter(torch.tensor(starts, dtype=torch.float32)) if starts else None
 
 
 class _Part:

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from maze_core.models.config import ConcatModelBuilderConfig, SpacesByKey
 from maze_core.models.distribution_mapper import DistributionMapper
@@ -19,3 +20,6 @@ class ModelSpec:
     mapper: DistributionMapper
     template: ConcatModelBuilderConfig | None
     """Template of the networks that are not named; None has none."""
+    copies: dict[int, Any] | None = None
+    """Memo of ``copy.deepcopy`` for one model: what modules of the user's share, their copies in its policy and its
+    critic share too. None shares within a policy or critic that is composed by itself."""

@@ -1,7 +1,12 @@
 """Losses of actor-critic algorithms: pure functions of tensors ``[N]``, each returning a scalar to minimise."""
 
+from typing import Final
+
 import torch
 from torch import Tensor
+
+ROUNDING: Final = 1e-6
+"""Relative spread of float32 numbers that is no more than rounding: eight units in the last place."""
 
 
 def policy_gradient(log_probs: Tensor, advantages: Tensor) -> Tensor:
@@ -58,7 +63,14 @@ def clip_fraction(log_ratio: Tensor, clip_range: float) -> Tensor:
 
 
 def normalized(advantages: Tensor) -> Tensor:
-    """Advantages ``[N]`` with mean 0 and standard deviation 1; a single one is only centred."""
-    centred = advantages - advantages.mean()
-    # 1e-8: the deviation is 0 when all advantages are equal
-    return centred if len(advantages) < 2 else centred / (centred.std() + 1e-8)
+    """Advantages ``[N]`` with mean 0 and standard deviation 1.
+
+    Equal ones become 0, also where they are equal up to rounding only, which a division would blow up to ±1. A
+    lone one has nothing to be compared with and stays as it is: as 0 it would teach nothing.
+    """
+    if len(advantages) < 2:
+        return advantages
+    mean = advantages.mean()
+    centred = advantages - mean
+    deviation = centred.std()
+    return centred / (deviation + 1e-8) * (deviation > ROUNDING * mean.abs())

@@ -56,6 +56,14 @@ def gae(
 
 
 def explained_variance(values: FloatArray, returns: FloatArray) -> float:
-    """1 - Var(returns - values) / Var(returns); 1 is perfect, 0 as good as a constant, NaN if returns are equal."""
-    variance = float(np.var(returns))
-    return float("nan") if variance == 0 else 1.0 - float(np.var(returns - values)) / variance
+    """1 - Var(returns - values) / Var(returns); 1 is perfect, 0 as good as a constant.
+
+    NaN where the returns are equal up to rounding: there is no variance that could be explained. As advantages plus
+    values they carry the rounding of the values too.
+    """
+    exact = returns.astype(np.float64)
+    deviation = float(exact.std())
+    largest = max(float(np.abs(returns).max()), float(np.abs(values).max()))
+    if deviation <= 8 * np.finfo(returns.dtype).eps * largest:
+        return float("nan")
+    return 1.0 - float((exact - values).std() / deviation) ** 2

@@ -17,6 +17,7 @@ from maze_core.envs.vector import Tick, VectorEnv
 from maze_core.envs.wrappers.wrapper import Actions, WrappedVectorEnv
 from maze_core.models.acting import to_env_actions
 from maze_core.rollout.recording import Trajectory, TrajectoryBuilder
+from maze_core.threads import one_thread
 from maze_core.types import JSON, Action, Array, FloatArray, IntArray, Observation, StepKey
 
 _NOISE_BLOCK = 64
@@ -67,6 +68,7 @@ class EpisodeRecord:
     """What happened, where recording was asked for."""
 
 
+@one_thread()
 def run_episodes(
     env: VectorEnv,
     policy: Policy,

@@ -77,7 +77,9 @@ class ActorCritic(Generic[C]):
         batch, explained = prepare(
             rollout, self.policy, self.critic, gamma=config.gamma, lam=config.gae_lambda
         )
-        metrics = mean_metrics(learn(batch, epoch=epoch))
+        # an environment may have switched gradients off for the whole process
+        with torch.inference_mode(False), torch.enable_grad():
+            metrics = mean_metrics(learn(batch, epoch=epoch))
         self.optimizer.check_finite()
         metrics["train/learning_rate"] = lr
         if np.isfinite(explained):

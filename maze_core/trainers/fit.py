@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from maze_core.checkpoint import Checkpoint
 from maze_core.metrics import Reporter
+from maze_core.threads import one_thread
 from maze_core.trainers.config import FitConfig
 from maze_core.types import Tree
 
@@ -127,6 +128,7 @@ class Loop:
     cancelled: Callable[[], bool]
 
 
+@one_thread()
 def fit(loop: Loop, n_epochs: int) -> TrainReport:
     """Train for up to ``n_epochs`` further epochs; budgets, patience, target or a cancel may end it sooner."""
     counters, begun = loop.counters, time.monotonic()

@@ -21,10 +21,10 @@ class PPOAlgorithmConfig(ActorCriticConfig):
     """Passes over each rollout."""
     batch_size: PositiveInt = 256
     """Samples per gradient step."""
-    clip_range: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.2
-    """ε of the clipped objective."""
+    clip_range: Annotated[float, Field(gt=0.0)] = 0.2
+    """ε of the clipped objective; from 1 on only gains are cut, a large one such as 10 cuts nothing."""
     target_kl: OptionalPositiveFloat = None
-    """End an update's passes when the approximate KL divergence from the acting policy exceeds this; null never."""
+    """End an update's passes after one whose mean approximate KL divergence exceeds this; null never."""
 
     def build(self, parts: "Parts") -> "PPO":
         """The trainer of these settings."""

@@ -24,11 +24,13 @@ from maze_core.models.config import (
     FlattenConcatPolicyNetConfig,
     FlattenConcatStateValueNetConfig,
     ProbabilisticPolicyComposerConfig,
+    SharedStateCriticConfig,
     StepStateCriticConfig,
     TemplateModelConfig,
 )
 from maze_core.models.distributions import DistributionMapper
-from maze_core.models.networks import FlattenConcatPolicyNet, FlattenConcatStateValueNet
+from maze_core.models.networks import FlattenConcatPolicyNet, FlattenConcatStateValueNet, ModuleNetwork
+from maze_core.trainers.optim import GradientStep
 
 OBSERVATIONS = {0: spaces.Dict({"observation": spaces.Box(-1, 1, (4,))})}
 ACTIONS = {0: spaces.Dict({"action": spaces.Discrete(2)})}
@@ -356,3 +358,162 @@ def test_one_module_cannot_serve_several_agents_or_substeps() -> None:
 def test_observations_that_no_network_reads_are_refused(observations: spaces.Dict, message: str) -> None:
     with pytest.raises(InvalidSpecificationError, match=message):
         build(TemplateModelConfig(), {0: observations})
+
+
+class Trunk(nn.Module):
+    """A policy and a critic in one: it gives logits and a value."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.body, self.logits, self.value = nn.Linear(4, 6), nn.Linear(6, 2), nn.Linear(6, 1)
+
+    def forward(self, observations):
+        hidden = torch.tanh(self.body(observations["observation"]))
+        return {"action": self.logits(hidden), "value": self.value(hidden)}
+
+
+class OnTop(nn.Module):
+    """A head on a trunk that others may stand on too."""
+
+    def __init__(self, trunk: nn.Module, name: str, width: int) -> None:
+        super().__init__()
+        self.trunk, self.name, self.out = trunk, name, nn.Linear(6, width)
+
+    def forward(self, observations):
+        return {self.name: self.out(torch.tanh(self.trunk(observations["observation"])))}
+
+
+def pair(kind: str) -> tuple[nn.Module, nn.Module]:
+    if kind == "one module":
+        module = Trunk()
+        return module, module
+    trunk = nn.Linear(4, 6)
+    return OnTop(trunk, "action", 2), OnTop(trunk, "value", 1)
+
+
+@pytest.mark.parametrize("kind", ["one module", "one trunk"])
+@pytest.mark.parametrize("critic", [StepStateCriticConfig, SharedStateCriticConfig])
+def test_what_policy_and_critic_share_they_share_when_built(kind: str, critic) -> None:
+    """A step of the critic moves the policy; the caller's own modules and every other model stay as they are."""
+    for_policy, for_critic = pair(kind)
+    given = weights(for_policy)
+    config = custom(for_policy, critic=critic(networks=[for_critic]))
+    model, other = build(config), build(config)
+    step = GradientStep([model.policy, model.critic], lr=0.1, max_grad_norm=None)
+    before = model.policy.state_dict()
+    before = {name: tensor.clone() for name, tensor in before.items()}
+    step.step(model.critic.values(0, {"observation": torch.ones(1, 4)}).sum())
+    moved = [
+        name for name, tensor in model.policy.state_dict().items() if not torch.equal(tensor, before[name])
+    ]
+    assert moved
+    assert all("body" in name or "trunk" in name or "value" in name for name in moved)
+    assert weights(for_policy) == weights_of_module(other.policy) == given
+
+
+def weights_of_module(policy: nn.Module) -> bytes:
+    (network,) = [module for module in policy.modules() if isinstance(module, ModuleNetwork)]
+    return weights(network.module)
+
+
+def test_a_module_in_two_places_of_a_list_is_shared_and_two_modules_are_not() -> None:
+    two = {key: OBSERVATIONS[0] for key in (0, 1)}, {key: ACTIONS[0] for key in (0, 1)}, {0: 1, 1: 1}
+    one = SmallPolicyNet({"observation": (4,)}, {"action": (2,)})
+    again = SmallPolicyNet({"observation": (4,)}, {"action": (2,)})
+    n = sum(p.numel() for p in one.parameters())
+    assert sum(p.numel() for p in build(custom(one, one), *two).policy.parameters()) == n
+    assert sum(p.numel() for p in build(custom(one, again), *two).policy.parameters()) == 2 * n
+
+
+def test_a_composer_gives_copies_of_its_own_each_time() -> None:
+    composer = ProbabilisticPolicyComposer(ACTIONS, OBSERVATIONS, None, networks=[Trunk()])
+    first, second = composer.compose(1), composer.compose(1)
+    assert not set(map(id, first.parameters())) & set(map(id, second.parameters()))
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float16, torch.bfloat16])
+def test_a_module_of_another_type_is_refused_by_name(dtype) -> None:
+    module = SmallPolicyNet({"observation": (4,)}, {"action": (2,)}).to(dtype)
+    with pytest.raises(InvalidSpecificationError, match=r"'body\.weight' of \w*float\d+.*float\(\)"):
+        build(custom(module))
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        CustomModelConfig(),
+        TemplateModelConfig(critic=StepStateCriticConfig()),
+        custom(SmallPolicyNet, critic=StepStateCriticConfig(networks=[SmallValueNet])),
+    ],
+)
+@pytest.mark.parametrize("space", [spaces.Discrete(2), spaces.Box(-1, 1, (2,))])
+def test_a_default_type_that_an_environment_set_does_not_reach_the_networks(config, space) -> None:
+    actions = {0: spaces.Dict({"action": space})}
+    expected = build(config, actions=actions)
+    torch.set_default_dtype(torch.float64)
+    try:
+        model = build(config, actions=actions)
+        assert torch.get_default_dtype() == torch.float64, "the setting belongs to whoever made it"
+        observation = {"observation": np.full((3, 4), 0.5, np.float32)}
+        acted = model.policy.acting().act(0, observation, deterministic=True, noise=None)
+    finally:
+        torch.set_default_dtype(torch.float32)
+    assert {p.dtype for p in (*model.policy.parameters(), *model.critic.parameters())} == {torch.float32}
+    assert weights(model.policy) == weights(expected.policy)
+    then = expected.policy.acting().act(0, observation, deterministic=True, noise=None)
+    assert np.array_equal(acted["action"], then["action"])
+
+
+class WideNet(SmallPolicyNet):
+    """Adds numbers of the default type, whatever it is."""
+
+    def forward(self, observations):
+        return {head: values + torch.zeros(1) for head, values in super().forward(observations).items()}
+
+
+def test_logits_of_another_type_become_float32() -> None:
+    model = build(custom(WideNet))
+    torch.set_default_dtype(torch.float64)
+    try:
+        rows = {"observation": torch.zeros(2, 4, dtype=torch.float32)}
+        log_probs, _ = model.policy.log_probs_and_entropy(0, rows, {"action": torch.tensor([0, 1])})
+    finally:
+        torch.set_default_dtype(torch.float32)
+    assert log_probs.dtype == torch.float32
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        CustomModelConfig(
+            policy=ProbabilisticPolicyComposerConfig(
+                networks=[FlattenConcatPolicyNetConfig(hidden_units=[])]
+            ),
+            critic=StepStateCriticConfig(networks=[FlattenConcatStateValueNetConfig(hidden_units=[])]),
+        ),
+        instantiate(
+            {
+                "_target_": "TemplateModelConfig",
+                "model_builder": {
+                    "modality_config": {
+                        name: {"block_params": {"hidden_units": []}} for name in ("feature", "hidden")
+                    }
+                },
+                "critic": {"_target_": "StepStateCriticConfig"},
+            }
+        ),
+    ],
+)
+def test_without_hidden_units_policy_and_critic_are_linear(config) -> None:
+    two = {0: spaces.Dict({"a": spaces.Box(-1, 1, (3,)), "b": spaces.Discrete(2)})}
+    for observations, width in ((OBSERVATIONS, 4), (two, 5)):
+        model = build(config, observations)
+        assert [tuple(p.shape) for p in model.policy.parameters()] == [(2, width), (2,)]
+        assert [tuple(p.shape) for p in model.critic.parameters()] == [(1, width), (1,)]
+    acting = build(config).policy.acting()
+    copy = ActingPolicy.from_description(*acting.describe())
+    rows = {"observation": np.eye(4, dtype=np.float32)}
+    weight, bias = acting.describe()[1].values()
+    expected = (rows["observation"] @ weight.T + bias).argmax(1)
+    assert copy.act(0, rows, deterministic=True, noise=None)["action"].tolist() == expected.tolist()
+    assert FlattenConcatStateValueNet({"observation": (4,)}, hidden_units=())

@@ -2,9 +2,10 @@
 
 import math
 
+import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from maze_core.objectives.losses import (
@@ -75,4 +76,35 @@ def test_normalized_advantages_have_mean_zero_and_deviation_one_and_equal_ones_b
     assert result.mean().item() == pytest.approx(0.0, abs=1e-7)
     assert result.std().item() == pytest.approx(1.0, abs=1e-6)
     assert normalized(torch.full((4,), 7.0)).tolist() == [0.0] * 4
-    assert normalized(torch.tensor([5.0])).tolist() == [0.0]
+
+
+def test_a_lone_advantage_stays_as_it_is():
+    assert normalized(torch.tensor([5.0])).tolist() == [5.0]
+    assert normalized(torch.tensor([-5.0])).tolist() == [-5.0]
+
+
+@given(
+    st.floats(-1e6, 1e6).filter(lambda x: abs(x) > 1e-3), st.lists(st.integers(-2, 2), min_size=2, max_size=9)
+)
+def test_advantages_that_differ_by_rounding_alone_are_not_blown_up(value, ulps):
+    """A few units in the last place apart: their order is no signal."""
+    value32 = np.float32(value)
+    rows = torch.from_numpy(np.array([value32 + n * np.spacing(value32) for n in ulps], np.float32))
+    assert normalized(rows).tolist() == [0.0] * len(rows)
+
+
+@given(
+    st.lists(st.floats(-100, 100, width=32), min_size=2, max_size=20),
+    st.floats(0.01, 100),
+    st.floats(-50, 50),
+)
+def test_normalisation_does_not_depend_on_scale_and_origin(rows, scale, origin):
+    advantages = torch.tensor(rows, dtype=torch.float64)
+    assume(advantages.std() > 1e-2)
+    torch.testing.assert_close(
+        normalized(advantages * scale + origin), normalized(advantages), atol=1e-3, rtol=1e-3
+    )
+
+
+def test_a_number_that_is_not_finite_stays_visible():
+    assert not torch.isfinite(normalized(torch.tensor([1.0, float("nan"), 2.0]))).any()

@@ -97,3 +97,35 @@ def test_explained_variance_is_one_for_a_perfect_critic_and_zero_for_a_constant_
     assert explained_variance(returns, returns) == 1.0
     assert explained_variance(np.full((2, 2), 2.5), returns) == 0.0
     assert np.isnan(explained_variance(returns, np.ones((2, 2))))
+
+
+def test_explained_variance_is_the_share_of_the_variance_that_the_critic_explains():
+    """Returns ±1, residuals ±½: a quarter of the variance is left."""
+    returns = np.array([[1.0, -1.0]], np.float32)
+    assert explained_variance(returns / 2, returns) == pytest.approx(0.75)
+    assert explained_variance(-returns, returns) == pytest.approx(-3.0)
+    assert explained_variance(returns / 2 + 9, returns + 9) == pytest.approx(0.75)
+
+
+@given(
+    st.floats(-1e8, 1e8).filter(lambda x: abs(x) > 1e-3),
+    st.lists(st.integers(-3, 3), min_size=1, max_size=9),
+    st.floats(-10, 10),
+)
+def test_returns_that_are_equal_up_to_rounding_have_no_variance_to_explain(value, ulps, error):
+    value32 = np.float32(value)
+    returns = np.array([[value32 + n * np.spacing(value32) for n in ulps]], np.float32)
+    values = returns + np.linspace(0, error, len(ulps), dtype=np.float32)
+    assert np.isnan(explained_variance(values, returns))
+
+
+def test_what_rounding_left_of_returns_that_cancelled_is_no_variance():
+    """Rewards undo what the critic says, so the returns are 0; around values of 1e4 float32 has steps of 1e-3."""
+    returns = np.array([[0.0, 1e-3, 0.0, -1e-3]], np.float32)
+    assert np.isnan(explained_variance(np.array([[1e4, 2e4, 1e4, -2e4]], np.float32), returns))
+
+
+def test_a_small_but_real_variance_far_from_zero_is_explained():
+    returns = np.float32(1e5) + np.arange(10, dtype=np.float32)[None]
+    assert explained_variance(returns, returns) == 1.0
+    assert explained_variance(np.full_like(returns, 1e5), returns) == pytest.approx(0.0, abs=1e-6)

@@ -1,0 +1,97 @@
+"""One thread to compute with: what makes bits (initial weights, learning, playing) has the same on every machine.
+
+Several threads add up in another order than one, so initial weights (by QR) and updates would differ between machines
+of one and of two cores. Networks of this size are faster on one thread as well.
+"""
+
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+
+class _Threads:
+    """How many threads torch and BLAS had before somebody here took one.
+
+    BLAS has one count for the process. Torch has one for each thread, but a thread that is new to torch begins with the
+    count that was set last: that of a neighbour who computes with one, which is not the one to go back to.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._users = 0
+        self._torch = 1
+        self._blas: Any = None
+        self._blas_users = 0
+
+    def take_torch(self, now: int) -> int:
+        with self._lock:
+            if not self._users:
+                self._torch = now
+            self._users += 1
+            return now if now > 1 else self._torch
+
+    def leave_torch(self) -> None:
+        with self._lock:
+            self._users -= 1
+
+    def take_blas(self) -> None:
+        try:
+            from threadpoolctl import OpenBLASController, ThreadpoolController
+        except ModuleNotFoundError:  # installed before it was needed; torch alone is then held to one thread
+            return
+        with self._lock:
+            self._blas_users += 1
+            if self._blas_users == 1:
+                # force: threadpoolctl obeys one thread at a time and says nothing to the others
+                OpenBLASController.clear_controlling_thread(force=True)
+                self._blas = ThreadpoolController().select(user_api="blas").limit(limits=1)
+
+    def leave_blas(self) -> None:
+        with self._lock:
+            self._blas_users -= 1
+            if self._blas and not self._blas_users:
+                from threadpoolctl import OpenBLASController
+
+                OpenBLASController.clear_controlling_thread(force=True)
+                self._blas.restore_original_limits()
+                OpenBLASController.clear_controlling_thread()
+
+
+_threads = _Threads()
+_here = threading.local()
+
+
+@contextmanager
+def one_torch_thread() -> Iterator[None]:
+    """Compute with one thread of torch meanwhile, in this thread; takes a microsecond."""
+    torch = sys.modules.get("torch")
+    if torch is None or getattr(_here, "in_torch", False):
+        yield
+        return
+    before = _threads.take_torch(torch.get_num_threads())
+    _here.in_torch = True
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+        _here.in_torch = False
+        _threads.leave_torch()
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Compute with one thread meanwhile, in torch and BLAS; the counts are put back afterwards."""
+    with one_torch_thread():
+        if getattr(_here, "in_blas", False):
+            yield
+            return
+        _threads.take_blas()
+        _here.in_blas = True
+        try:
+            yield
+        finally:
+            _here.in_blas = False
+            _threads.leave_blas()

@@ -1,0 +1,128 @@
+"""Small environments that ask nothing of the rest of the library, and trainers of them."""
+
+from typing import Any
+
+import numpy as np
+import torch
+from gymnasium import spaces
+from torch import Tensor
+
+from maze_core.envs.core_env import StructuredEnv
+from maze_core.envs.per_env import PerEnvVectorEnv
+from maze_core.models.config import (
+    CustomModelConfig,
+    FlattenConcatPolicyNetConfig,
+    FlattenConcatStateValueNetConfig,
+    ProbabilisticPolicyComposerConfig,
+    StepStateCriticConfig,
+)
+from maze_core.trainers.on_policy import Samples
+from maze_core.trainers.trainer import Parts
+from maze_core.types import Action, ActorID, Observation
+from tests.maze_core.envs.structured_env import make_boxes
+
+NUMBERS = spaces.Box(-np.inf, np.inf, (2,), np.float32)
+
+
+class SignEnv(StructuredEnv):
+    """Shows two numbers; choosing the sign of the first pays 1. An episode of 5 steps terminates."""
+
+    def __init__(self, action: "spaces.Space[Any] | None" = None) -> None:
+        self.observation_spaces = {0: spaces.Dict({"observation": NUMBERS})}
+        self.action_spaces = {0: spaces.Dict({"action": action or spaces.Discrete(2)})}
+        self.agent_counts = {0: 1}
+        self._rng = np.random.default_rng()
+
+    def reset(self, *, seed: int | None = None) -> Observation:
+        self._rng = self._rng if seed is None else np.random.default_rng(seed)
+        self._time = 0
+        return self._see()
+
+    def step(self, action: Action) -> tuple[Observation, float, bool, bool, dict[str, Any]]:
+        reward = self.reward(action["action"])
+        self._time += 1
+        return self._see(), reward, *self.ends(), {}
+
+    def reward(self, action: Any) -> float:
+        return float(action == (self._shown[0] > 0))
+
+    def ends(self) -> tuple[bool, bool]:
+        return self._time >= 5, False
+
+    def actor_id(self) -> ActorID:
+        return ActorID(0, 0)
+
+    def close(self) -> None:
+        pass
+
+    def _see(self) -> Observation:
+        self._shown = self._rng.standard_normal(2).astype(np.float32)
+        return {"observation": self._shown}
+
+
+class ReachEnv(SignEnv):
+    """Pays the closer the action is to what is shown; a limit of 3 steps cuts the episode."""
+
+    def __init__(self) -> None:
+        super().__init__(NUMBERS)
+
+    def reward(self, action: Any) -> float:
+        return -float(np.abs(action - self._shown).sum())
+
+    def ends(self) -> tuple[bool, bool]:
+        return False, self._time >= 3
+
+
+WORLDS = {"sign": SignEnv, "reach": ReachEnv, "boxes": make_boxes}
+
+
+def parts(world: Any = SignEnv, n_envs: int = 2, seed: int = 7, model: Any = None) -> Parts:
+    env = PerEnvVectorEnv([world] * n_envs)
+    if model is None:
+        policy = ProbabilisticPolicyComposerConfig(networks=[FlattenConcatPolicyNetConfig(hidden_units=[8])])
+        critic = StepStateCriticConfig(networks=[FlattenConcatStateValueNetConfig(hidden_units=[8])])
+        model = CustomModelConfig(policy=policy, critic=critic)
+    made = model.build(env.observation_spaces, env.action_spaces, env.agent_counts, generator_seed=seed)
+    return Parts(env=env, policy=made.policy, critic=made.critic, agent_seed=seed)
+
+
+def trainer_of(config: Any, world: Any = SignEnv, **given: Any) -> Any:
+    """A trainer whose environments were reset."""
+    trainer = config.build(parts(world, **given))
+    trainer.reset_envs(list(range(trainer.collector.env.n_envs)))
+    return trainer
+
+
+def two_actions(advantages: list[float], actions: list[int] | None = None, returns: float = 1.0) -> Samples:
+    """Samples of :class:`SignEnv` that show (1, 1), log-probabilities of the uniform policy."""
+    n = len(advantages)
+    chosen = torch.tensor(actions or [1] * n)
+    column = torch.full((n,), returns)
+    return Samples(
+        {"observation": torch.ones(n, 2)},
+        {"action": chosen},
+        torch.zeros(n, dtype=torch.int64),
+        torch.full((n,), -np.log(2.0), dtype=torch.float32),
+        torch.tensor(advantages),
+        column,
+    )
+
+
+def flat(module: torch.nn.Module) -> Tensor:
+    """A copy of all parameters, one after the other."""
+    return torch.cat([p.detach().reshape(-1).clone() for p in module.parameters()])
+
+
+def probability(trainer: Any, action: int = 1) -> float:
+    """π(action | (1, 1)) in :class:`SignEnv`."""
+    with torch.no_grad():
+        log_probs, _ = trainer.policy.log_probs_and_entropy(
+            0, {"observation": torch.ones(1, 2)}, {"action": torch.tensor([action])}
+        )
+    return float(log_probs.exp())
+
+
+def entropy(trainer: Any) -> float:
+    with torch.no_grad():
+        rows = {"observation": torch.ones(1, 2)}, {"action": torch.tensor([0])}
+        return float(trainer.policy.log_probs_and_entropy(0, *rows)[1])

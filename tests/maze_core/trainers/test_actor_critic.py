@@ -1,0 +1,282 @@
+"""What A2C and PPO share: the loss by its definition, schedules, burn-in, divergence, state; each switch both ways."""
+
+import numpy as np
+import pytest
+import torch
+
+from maze_core.errors import DivergedError, InvalidSpecificationError
+from maze_core.models.config import CustomModelConfig, ProbabilisticPolicyComposerConfig
+from maze_core.objectives.losses import policy_gradient
+from maze_core.trainers.a2c_config import A2CAlgorithmConfig
+from maze_core.trainers.actor_critic import MUST_BE_FINITE, mean_metrics
+from maze_core.trainers.ppo_config import PPOAlgorithmConfig
+from tests.maze_core.envs.structured_env import make_boxes
+from tests.maze_core.trainers.small_worlds import SignEnv, entropy, flat, parts, trainer_of, two_actions
+
+CONFIGS = [A2CAlgorithmConfig, PPOAlgorithmConfig]
+QUICK = {"n_rollout_steps": 6, "lr": 0.01}
+
+
+def loss_of(samples, log_probs):
+    return policy_gradient(log_probs, samples.advantages), {}
+
+
+@pytest.mark.parametrize("config", CONFIGS)
+@pytest.mark.parametrize(
+    ("schedule", "expected"), [("linear", [0.01, 0.0075, 0.001]), ("constant", [0.01] * 3)]
+)
+def test_the_step_size_falls_linearly_or_stays(config, schedule, expected):
+    trainer = trainer_of(config(lr_schedule=schedule, **QUICK))
+    for progress, lr in zip([0.0, 0.25, 0.9], expected, strict=True):
+        report = trainer.update(epoch=0, progress=progress)
+        assert report.metrics["train/learning_rate"] == pytest.approx(lr)
+        assert trainer.optimizer._adam.param_groups[0]["lr"] == pytest.approx(lr)
+
+
+def test_adams_first_step_is_as_long_as_the_step_size_of_now():
+    trainer = trainer_of(A2CAlgorithmConfig(lr_schedule="linear", max_grad_norm=None, **QUICK))
+    before = flat(trainer.critic)
+    trainer.update(epoch=0, progress=0.5)
+    assert (flat(trainer.critic) - before).abs().max().item() == pytest.approx(0.005, rel=1e-2)
+
+
+def test_the_loss_is_the_weighted_sum_over_all_rows_whatever_their_step_key():
+    config = A2CAlgorithmConfig(
+        policy_loss_coef=0.7, value_loss_coef=0.3, entropy_coef=0.2, max_grad_norm=None, **QUICK
+    )
+    trainer, seen = trainer_of(config, make_boxes), []
+    step = trainer.optimizer.step
+    trainer.optimizer.step = lambda loss: seen.append(loss.item()) or step(loss)
+    batches = []
+    gradient_step = trainer.gradient_step
+
+    def look(batch, policy_loss, *, epoch):
+        rows = [], [], [], [], []
+        for key, samples in batch.items():
+            log_probs, entropies = trainer.policy.log_probs_and_entropy(
+                key, samples.observations, samples.actions, samples.agent_id
+            )
+            values = trainer.critic.values(key, samples.observations)
+            row = log_probs, samples.advantages, values, samples.returns, entropies
+            for column, part in zip(rows, row, strict=True):
+                column.append(part.detach())
+        batches.append([torch.cat(column).double() for column in rows])
+        return gradient_step(batch, policy_loss, epoch=epoch)
+
+    trainer.gradient_step = look
+    report = trainer.update(epoch=0, progress=0.0)
+    ((log_probs, advantages, values, returns, entropies),) = batches
+    policy_loss = -(log_probs * advantages).mean()
+    value_loss = ((values - returns) ** 2).mean() / 2
+    expected = 0.7 * policy_loss + 0.3 * value_loss - 0.2 * entropies.mean()
+    assert seen == [pytest.approx(expected.item(), rel=1e-4)]
+    assert report.metrics["train/policy_loss"] == pytest.approx(policy_loss.item(), rel=1e-4, abs=1e-6)
+    assert report.metrics["train/value_loss"] == pytest.approx(value_loss.item(), rel=1e-4)
+    assert report.metrics["train/entropy"] == pytest.approx(entropies.mean().item(), rel=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("coefs", "learns_policy", "learns_critic"),
+    [((1, 0, 0), True, False), ((0, 1, 0), False, True), ((0, 0, 1), True, False), ((0, 0, 0), False, False)],
+)
+def test_each_coefficient_moves_its_own_network_and_no_other(coefs, learns_policy, learns_critic):
+    names = ("policy_loss_coef", "value_loss_coef", "entropy_coef")
+    trainer = trainer_of(A2CAlgorithmConfig(**dict(zip(names, coefs, strict=True)), **QUICK))
+    policy, critic = flat(trainer.policy), flat(trainer.critic)
+    trainer.gradient_step({0: two_actions([1.0, -1.0], [0, 1])}, loss_of, epoch=0)
+    assert (flat(trainer.policy) != policy).any().item() == learns_policy
+    assert (flat(trainer.critic) != critic).any().item() == learns_critic
+
+
+def test_the_entropy_bonus_makes_the_policy_less_decided():
+    trainer = trainer_of(A2CAlgorithmConfig(policy_loss_coef=1, entropy_coef=0, **QUICK))
+    for _ in range(20):
+        trainer.gradient_step({0: two_actions([1.0])}, loss_of, epoch=0)
+    trainer.config = A2CAlgorithmConfig(policy_loss_coef=0, entropy_coef=1, **QUICK)
+    before = entropy(trainer)
+    trainer.optimizer.load_state_dict({})
+    for _ in range(5):
+        trainer.gradient_step({0: two_actions([1.0])}, loss_of, epoch=0)
+    assert entropy(trainer) > before + 1e-3
+
+
+def test_the_critic_goes_towards_the_returns():
+    trainer = trainer_of(A2CAlgorithmConfig(**QUICK))
+    errors = []
+    for _ in range(30):
+        report = trainer.gradient_step({0: two_actions([0.0], returns=3.0)}, loss_of, epoch=0)
+        errors.append(report["train/value_loss"].item())
+    assert errors == sorted(errors, reverse=True)
+    assert errors[-1] < errors[0] / 2
+
+
+@pytest.mark.parametrize("config", CONFIGS)
+def test_during_the_burn_in_the_critic_learns_alone_and_the_policy_then_starts_with_a_fresh_adam(config):
+    trainer = trainer_of(config(critic_burn_in_epochs=2, entropy_coef=0.1, **QUICK))
+    policy, critic = flat(trainer.policy), flat(trainer.critic)
+    for epoch in (0, 0, 1):
+        trainer.update(epoch=epoch, progress=0.0)
+    assert torch.equal(flat(trainer.policy), policy)
+    assert not torch.equal(flat(trainer.critic), critic)
+    per_update = int(trainer.optimizer.state_dict()["step"]) // 3
+    trainer.update(epoch=2, progress=0.0)
+    assert int(trainer.optimizer.state_dict()["step"]) == per_update
+    assert not torch.equal(flat(trainer.policy), policy)
+    trainer.update(epoch=2, progress=0.0)
+    assert int(trainer.optimizer.state_dict()["step"]) == 2 * per_update, (
+        "Adam starts anew once, not each time"
+    )
+
+
+def test_without_a_burn_in_adam_goes_on_from_the_first_update():
+    trainer = trainer_of(A2CAlgorithmConfig(**QUICK))
+    for updates in (1, 2, 3):
+        trainer.update(epoch=0, progress=0.0)
+        assert int(trainer.optimizer.state_dict()["step"]) == updates
+
+
+@pytest.mark.parametrize("config", CONFIGS)
+@pytest.mark.parametrize("at", [0, 1, 2])
+def test_a_state_that_is_loaded_goes_on_as_the_trainer_that_wrote_it(config, at):
+    """Weights, moments, streams of action noise and minibatch order, and whether the policy learns already."""
+    settings = config(critic_burn_in_epochs=1, **QUICK)
+    first, second = trainer_of(settings), trainer_of(settings, seed=8)
+    for epoch in range(at):
+        first.update(epoch=epoch, progress=0.0)
+    second.load_state_dict(*first.state_dict())
+    for trainer in (first, second):
+        trainer.reset_envs([5, 6])
+    ends = [trainer.update(epoch=at, progress=0.0).metrics for trainer in (first, second)]
+    assert ends[0] == ends[1]
+    assert torch.equal(flat(first.policy), flat(second.policy))
+    assert torch.equal(flat(first.critic), flat(second.critic))
+    assert first.state_dict()[0] == second.state_dict()[0]
+
+
+def test_a_state_is_a_copy():
+    trainer = trainer_of(A2CAlgorithmConfig(**QUICK))
+    trainer.update(epoch=0, progress=0.0)
+    _, arrays = trainer.state_dict()
+    kept = {name: array.copy() for name, array in arrays.items()}
+    trainer.update(epoch=0, progress=0.0)
+    assert all(np.array_equal(arrays[name], kept[name]) for name in arrays)
+
+
+@pytest.mark.parametrize("name", MUST_BE_FINITE)
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_a_number_that_is_not_finite_ends_the_run_by_name(name, value):
+    steps = [{key: torch.tensor(1.0) for key in MUST_BE_FINITE} for _ in range(2)]
+    steps[1][name] = torch.tensor(value)
+    with pytest.raises(DivergedError, match=name):
+        mean_metrics(steps)
+
+
+def test_a_divergence_estimate_may_overflow():
+    steps = [{**{key: torch.tensor(1.0) for key in MUST_BE_FINITE}, "train/approx_kl": torch.tensor(np.inf)}]
+    assert mean_metrics(steps)["train/approx_kl"] == np.inf
+
+
+def test_metrics_are_means_over_the_gradient_steps():
+    assert mean_metrics([{"a": torch.tensor(1.0)}, {"a": torch.tensor(4.0)}]) == {"a": 2.5}
+
+
+def test_a_weight_that_is_not_finite_ends_the_run():
+    trainer = trainer_of(A2CAlgorithmConfig(**QUICK))
+    step = trainer.optimizer.step
+
+    def spoil(loss):
+        norm = step(loss)
+        next(iter(trainer.policy.parameters())).data.fill_(np.nan)
+        return norm
+
+    trainer.optimizer.step = spoil
+    with pytest.raises(DivergedError, match="weights"):
+        trainer.update(epoch=0, progress=0.0)
+
+
+def test_a_model_without_a_critic_is_refused_with_the_way_out():
+    with pytest.raises(InvalidSpecificationError, match="critic=template_state"):
+        A2CAlgorithmConfig().build(parts(model=CustomModelConfig(critic=None)))
+
+
+class QuietEnv(SignEnv):
+    """Never pays and never ends."""
+
+    def reward(self, action):
+        return 0.0
+
+    def ends(self):
+        return False, False
+
+
+def test_the_explained_variance_is_told_where_there_is_some():
+    trainer = trainer_of(A2CAlgorithmConfig(**QUICK))
+    assert trainer.update(epoch=0, progress=0.0).metrics["train/explained_variance"] <= 1
+    quiet = trainer_of(A2CAlgorithmConfig(**QUICK), QuietEnv)
+    with torch.no_grad():
+        for parameter in quiet.critic.parameters():
+            parameter.zero_()
+    assert "train/explained_variance" not in quiet.update(epoch=0, progress=0.0).metrics
+
+
+def test_an_update_says_what_it_took_and_which_episodes_ended():
+    report = trainer_of(A2CAlgorithmConfig(n_rollout_steps=10), n_envs=3).update(epoch=0, progress=0.0)
+    assert report.env_steps == 30
+    assert list(report.episode_lengths) == [5] * 6
+    assert all(0 <= value <= 5 for value in report.episode_returns)
+
+
+@pytest.mark.parametrize("config", CONFIGS)
+def test_what_an_environment_does_to_torch_does_not_reach_the_update(config):
+    """Gradients off, another default type, gradients taken away: the same weights as without."""
+
+    class Meddler(SignEnv):
+        def reward(self, action):
+            torch.set_grad_enabled(False)
+            torch.set_default_dtype(torch.float64)
+            return super().reward(action)
+
+    ends = []
+    for world in (SignEnv, Meddler):
+        trainer = trainer_of(config(**QUICK), world)
+        try:
+            trainer.update(epoch=0, progress=0.0)
+            for parameter in trainer.policy.parameters():
+                parameter.grad = None
+            trainer.update(epoch=0, progress=0.0)
+            assert torch.is_grad_enabled() == (world is SignEnv), "the setting belongs to the environment"
+        finally:
+            torch.set_grad_enabled(True)
+            torch.set_default_dtype(torch.float32)
+        ends.append(torch.cat([flat(trainer.policy), flat(trainer.critic)]))
+    assert ends[0].dtype == ends[1].dtype == torch.float32
+    assert torch.equal(*ends)
+
+
+def test_a_network_with_dropout_learns_as_it_acted():
+    class Dropped(torch.nn.Module):
+        def __init__(self, obs_shapes, action_logits_shapes):
+            super().__init__()
+            self.body = torch.nn.Sequential(
+                torch.nn.Linear(2, 16), torch.nn.Dropout(0.5), torch.nn.Linear(16, 2)
+            )
+
+        def forward(self, observations):
+            return {"action": self.body(observations["observation"])}
+
+    model = CustomModelConfig(policy=ProbabilisticPolicyComposerConfig(networks=[Dropped]))
+    trainer = trainer_of(A2CAlgorithmConfig(**QUICK), model=model)
+    assert not any(module.training for module in trainer.policy.modules())
+    trainer.update(epoch=0, progress=0.0)
+    assert not any(module.training for module in trainer.policy.modules())
+
+
+def test_closing_closes_the_environments():
+    closed = []
+
+    class Closing(SignEnv):
+        def close(self):
+            closed.append(self)
+
+    trainer_of(A2CAlgorithmConfig(**QUICK), Closing).close()
+    assert len(closed) == 2

@@ -1,0 +1,143 @@
+"""The gradient step against torch's own Adam and clipping; one flat buffer, shared parameters, its state."""
+
+import copy
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from maze_core.errors import DivergedError
+from maze_core.trainers.optim import GradientStep
+
+
+def networks(seed=0):
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        return nn.Linear(3, 4), nn.Sequential(nn.Linear(3, 5), nn.Tanh(), nn.Linear(5, 1))
+
+
+def loss_of(modules, x, scale=1.0):
+    first, second = modules
+    return scale * (first(x).square().sum() + (second(x) - 1.0).square().sum())
+
+
+@pytest.mark.parametrize("max_grad_norm", [None, 0.5, 1e6])
+def test_steps_are_those_of_torchs_adam_after_torchs_clipping(max_grad_norm):
+    ours, theirs = networks(), networks()
+    step = GradientStep(ours, lr=0.01, max_grad_norm=max_grad_norm)
+    parameters = [p for module in theirs for p in module.parameters()]
+    adam = torch.optim.Adam(parameters, lr=0.01, eps=1e-5)
+    for i in range(5):
+        x = torch.linspace(-1, 1, 6).reshape(2, 3) * (i + 1)
+        step.set_lr(0.01 * (5 - i))
+        adam.param_groups[0]["lr"] = 0.01 * (5 - i)
+        norm = step.step(loss_of(ours, x))
+        adam.zero_grad()
+        loss_of(theirs, x).backward()
+        limit = float("inf") if max_grad_norm is None else max_grad_norm
+        torch.testing.assert_close(norm, nn.utils.clip_grad_norm_(parameters, limit))
+        adam.step()
+        mine = [p for module in ours for p in module.parameters()]
+        for a, b in zip(mine, parameters, strict=True):
+            torch.testing.assert_close(a, b, rtol=1e-5, atol=1e-7)
+
+
+def test_the_norm_is_that_before_clipping():
+    modules = networks()
+    x = torch.ones(2, 3)
+    norm = GradientStep(modules, lr=0.01, max_grad_norm=1e-3).step(loss_of(modules, x, 100.0))
+    assert norm.item() > 100
+
+
+def test_a_gradient_of_zero_moves_nothing():
+    modules = networks()
+    before = copy.deepcopy([module.state_dict() for module in modules])
+    step = GradientStep(modules, lr=0.01, max_grad_norm=0.5)
+    assert step.step(loss_of(modules, torch.ones(2, 3), 0.0)).item() == 0.0
+    for module, kept in zip(modules, before, strict=True):
+        for name, value in module.state_dict().items():
+            assert torch.equal(value, kept[name])
+
+
+def test_weights_are_kept_when_they_move_into_the_buffer_and_views_stay_current():
+    modules = networks()
+    kept = {name: value.clone() for name, value in modules[0].state_dict().items()}
+    step = GradientStep(modules, lr=0.1, max_grad_norm=None)
+    assert all(torch.equal(value, kept[name]) for name, value in modules[0].state_dict().items())
+    view = modules[0].weight.detach().numpy()
+    step.step(loss_of(modules, torch.ones(2, 3)))
+    assert np.array_equal(view, modules[0].weight.detach().numpy())
+    assert not torch.equal(modules[0].weight, kept["weight"])
+
+
+def test_a_parameter_that_two_modules_share_is_stepped_once():
+    shared, alone = nn.Linear(2, 2), nn.Linear(2, 2)
+    alone.load_state_dict(shared.state_dict())
+    steps = (
+        GradientStep([shared, nn.Sequential(shared)], lr=0.1, max_grad_norm=None),
+        GradientStep([alone], lr=0.1, max_grad_norm=None),
+    )
+    for step, module in zip(steps, (shared, alone), strict=True):
+        step.step(module(torch.ones(1, 2)).sum())
+    assert torch.equal(shared.weight, alone.weight)
+
+
+def test_gradients_that_were_taken_away_are_there_again_after_attach():
+    modules = networks()
+    step = GradientStep(modules, lr=0.1, max_grad_norm=None)
+    for module in modules:
+        module.zero_grad(set_to_none=True)
+    step.attach()
+    before = modules[0].weight.detach().clone()
+    step.step(loss_of(modules, torch.ones(2, 3)))
+    assert not torch.equal(modules[0].weight, before)
+
+
+def test_gradients_do_not_add_up_over_steps():
+    modules = networks()
+    step = GradientStep(modules, lr=1e-9, max_grad_norm=None)
+    norms = [step.step(loss_of(modules, torch.ones(2, 3))).item() for _ in range(3)]
+    assert norms == pytest.approx([norms[0]] * 3, rel=1e-4)
+
+
+def test_the_state_is_a_copy_and_goes_on_where_it_was_written():
+    modules = networks()
+    step = GradientStep(modules, lr=0.1, max_grad_norm=None)
+    assert step.state_dict() == {}
+    step.step(loss_of(modules, torch.ones(2, 3)))
+    state = step.state_dict()
+    kept = {name: array.copy() for name, array in state.items()}
+    assert sorted(state) == ["exp_avg", "exp_avg_sq", "step"]
+    assert int(state["step"]) == 1
+    other = copy.deepcopy(networks())
+    for module, ours in zip(other, modules, strict=True):
+        module.load_state_dict(ours.state_dict())
+    again = GradientStep(other, lr=0.1, max_grad_norm=None)
+    again.load_state_dict(state)
+    for each, of in ((step, modules), (again, other)):
+        each.step(loss_of(of, torch.full((2, 3), 0.5)))
+    assert torch.equal(modules[0].weight, other[0].weight)
+    assert all(np.array_equal(state[name], kept[name]) for name in state), (
+        "the loaded arrays are not written to"
+    )
+
+
+def test_an_empty_state_is_that_before_the_first_step():
+    modules = networks()
+    step = GradientStep(modules, lr=0.1, max_grad_norm=None)
+    step.step(loss_of(modules, torch.ones(2, 3)))
+    step.load_state_dict({})
+    assert step.state_dict() == {}
+    step.step(loss_of(modules, torch.ones(2, 3)))
+    assert int(step.state_dict()["step"]) == 1
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_a_weight_that_is_not_finite_is_found(value):
+    modules = networks()
+    step = GradientStep(modules, lr=0.1, max_grad_norm=None)
+    step.check_finite()
+    modules[1][2].bias.data.fill_(value)
+    with pytest.raises(DivergedError, match=r"algorithm\.lr"):
+        step.check_finite()

@@ -1,0 +1,177 @@
+"""PPO: passes and minibatches, the KL stop, fixed old log-probabilities, the clip; each switch both ways."""
+
+import math
+
+import pytest
+import torch
+
+from maze_core.trainers.ppo_config import PPOAlgorithmConfig
+from tests.maze_core.envs.structured_env import make_boxes
+from tests.maze_core.trainers.small_worlds import flat, probability, trainer_of, two_actions
+
+QUICK = {"n_rollout_steps": 6, "lr": 0.01, "entropy_coef": 0.0}
+
+
+class Passes:
+    """Stands in for the gradient step: notes the minibatches and reports the divergences it is given."""
+
+    def __init__(self, divergences):
+        self.batches = []
+        self._divergences = iter(divergences)
+
+    def __call__(self, batch, policy_loss, *, epoch):
+        self.batches.append({key: samples.advantages.clone() for key, samples in batch.items()})
+        names = ("train/policy_loss", "train/value_loss", "train/entropy", "train/grad_norm")
+        kl = torch.tensor(next(self._divergences))
+        return {**dict.fromkeys(names, torch.tensor(0.0)), "train/approx_kl": kl}
+
+
+def passes(divergences, **settings):
+    """The gradient steps of one learning on 4 rows in minibatches of 2: two per pass."""
+    trainer = trainer_of(PPOAlgorithmConfig(batch_size=2, **{**QUICK, **settings}))
+    trainer.gradient_step = noted = Passes(divergences)
+    trainer._learn({0: two_actions([1.0, 2.0, 3.0, 4.0])}, epoch=0)
+    return noted.batches
+
+
+@pytest.mark.parametrize("n", [1, 3])
+def test_every_pass_takes_all_minibatches(n):
+    batches = passes([0.0] * 9, n_optimization_epochs=n, normalize_advantages=False)
+    assert len(batches) == 2 * n
+    for i in range(n):
+        rows = torch.cat([batch[0] for batch in batches[2 * i : 2 * i + 2]])
+        assert sorted(rows.tolist()) == [1.0, 2.0, 3.0, 4.0]
+
+
+def test_every_pass_has_an_order_of_its_own():
+    batches = passes([0.0] * 40, n_optimization_epochs=20, normalize_advantages=False)
+    orders = {
+        tuple(torch.cat([a[0], b[0]]).tolist()) for a, b in zip(batches[::2], batches[1::2], strict=True)
+    }
+    assert len(orders) > 3
+
+
+@pytest.mark.parametrize(
+    ("target", "divergences", "n_steps"),
+    [
+        (None, [9.0] * 8, 8),
+        (0.5, [0.4] * 8, 8),
+        (0.5, [0.6, 0.6], 2),
+        (0.5, [0.1, 0.1, 0.6, 0.6], 4),
+        (0.5, [9.0, 0.0], 2),
+        (0.5, [0.5] * 8, 8),
+        (0.5, [0.0, 0.9, 0.0, 0.9, 0.0, 0.9, 0.0, 0.9], 8),
+    ],
+    ids=["off", "below", "above", "later", "mean", "equal", "mean of each"],
+)
+def test_the_passes_end_after_the_one_whose_mean_divergence_exceeds_the_target(target, divergences, n_steps):
+    assert len(passes(divergences, n_optimization_epochs=4, target_kl=target)) == n_steps
+
+
+def test_the_target_is_asked_of_the_last_pass_and_not_of_all_of_them():
+    """0, 0, 0, then 0.6: the last pass exceeds 0.5, their mean 0.15 does not."""
+    batches = passes([0.0] * 6 + [0.6] * 4, n_optimization_epochs=5, target_kl=0.5)
+    assert len(batches) == 8
+
+
+def test_a_real_update_stops_where_its_policy_went_too_far():
+    counts = []
+    for target in (None, 1e-6):
+        trainer = trainer_of(PPOAlgorithmConfig(target_kl=target, batch_size=4, **QUICK))
+        report = trainer.update(epoch=0, progress=0.0)
+        counts.append(int(trainer.optimizer.state_dict()["step"]))
+        assert report.metrics["train/approx_kl"] > 1e-6
+    assert counts == [12, 3]
+
+
+@pytest.mark.parametrize("normalize", [True, False])
+def test_advantages_are_normalised_per_minibatch_or_kept(normalize):
+    for batch in passes([0.0] * 8, n_optimization_epochs=1, normalize_advantages=normalize):
+        rows = batch[0]
+        if normalize:
+            assert rows.mean().item() == pytest.approx(0.0, abs=1e-6)
+            assert rows.std().item() == pytest.approx(1.0, abs=1e-5)
+        else:
+            assert set(rows.tolist()) < {1.0, 2.0, 3.0, 4.0}
+
+
+def test_a_normalised_minibatch_leaves_the_batch_as_it_was():
+    """The next pass must not normalise what a pass before it normalised."""
+    batch = {0: two_actions([1.0, 2.0, 3.0, 4.0])}
+    trainer = trainer_of(PPOAlgorithmConfig(batch_size=2, **QUICK))
+    trainer._learn(batch, epoch=0)
+    assert batch[0].advantages.tolist() == [1.0, 2.0, 3.0, 4.0]
+
+
+def test_minibatches_of_one_row_teach():
+    trainer = trainer_of(PPOAlgorithmConfig(batch_size=1, **QUICK))
+    before = flat(trainer.policy)
+    trainer.update(epoch=0, progress=0.0)
+    assert not torch.equal(flat(trainer.policy), before)
+
+
+def test_where_one_row_of_a_sub_step_is_in_a_minibatch_it_is_compared_with_the_others():
+    trainer = trainer_of(PPOAlgorithmConfig(batch_size=5, n_rollout_steps=5), make_boxes, n_envs=1)
+    trainer.gradient_step = noted = Passes([0.0] * 9)
+    trainer.update(epoch=0, progress=0.0)
+    for batch in noted.batches:
+        rows = torch.cat(list(batch.values()))
+        assert rows.mean().item() == pytest.approx(0.0, abs=1e-5)
+        assert rows.std().item() == pytest.approx(1.0, abs=1e-4)
+
+
+@pytest.mark.parametrize(("advantage", "direction"), [(1.0, 1), (-1.0, -1)])
+def test_the_better_action_becomes_likelier(advantage, direction):
+    trainer = trainer_of(PPOAlgorithmConfig(normalize_advantages=False, **QUICK))
+    before = probability(trainer)
+    trainer._learn({0: two_actions([advantage] * 2)}, epoch=0)
+    assert (probability(trainer) - before) * direction > 0
+
+
+def test_ratios_are_taken_against_the_policy_that_acted_in_every_pass():
+    """The loss of a pass, recomputed from the probabilities before and after the update so far."""
+    trainer = trainer_of(PPOAlgorithmConfig(normalize_advantages=False, n_optimization_epochs=3, **QUICK))
+    samples = two_actions([1.0, 1.0])
+    samples.log_probs = torch.full((2,), math.log(probability(trainer)))
+    acted, losses, expected = probability(trainer), [], []
+    step = trainer.gradient_step
+
+    def look(batch, policy_loss, *, epoch):
+        ratio = probability(trainer) / acted
+        expected.append(-min(ratio, min(max(ratio, 0.8), 1.2)))
+        report = step(batch, policy_loss, epoch=epoch)
+        losses.append(report["train/policy_loss"].item())
+        return report
+
+    trainer.gradient_step = look
+    trainer._learn({0: samples}, epoch=0)
+    assert losses == pytest.approx(expected, rel=1e-5)
+    assert losses[0] == pytest.approx(-1.0)
+    assert losses[2] < losses[1] < losses[0]
+
+
+@pytest.mark.parametrize(("clip_range", "moves"), [(0.01, False), (0.5, True), (10.0, True)])
+def test_beyond_the_clip_a_gain_moves_the_policy_no_further(clip_range, moves):
+    trainer = trainer_of(PPOAlgorithmConfig(clip_range=clip_range, value_loss_coef=0.0, **QUICK))
+    samples = two_actions([1.0, 1.0])
+    samples.log_probs = torch.full((2,), math.log(probability(trainer) / 1.3))
+    before = probability(trainer)
+    trainer.gradient_step({0: samples}, trainer._policy_loss, epoch=0)
+    assert (probability(trainer) != before) == moves
+
+
+def test_the_report_says_how_far_the_policy_moved_and_how_often_it_was_clipped():
+    trainer = trainer_of(PPOAlgorithmConfig(**QUICK))
+    samples = two_actions([1.0, 1.0])
+    ratio = probability(trainer) / 0.5
+    (first, *_) = trainer._learn({0: samples}, epoch=0)
+    assert first["train/approx_kl"].item() == pytest.approx(ratio - 1 - math.log(ratio), abs=1e-6)
+    assert first["train/clip_fraction"].item() == float(abs(ratio - 1) > 0.2)
+
+
+def test_the_policy_that_learns_is_the_one_that_acts():
+    trainer = trainer_of(PPOAlgorithmConfig(lr=0.02, batch_size=32, n_rollout_steps=32), n_envs=4)
+    reports = [trainer.update(epoch=0, progress=0.0) for _ in range(20)]
+    first, last = reports[0].episode_returns, reports[-1].episode_returns
+    assert sum(first) / len(first) < 3.5
+    assert sum(last) / len(last) > 4.5, "SignEnv pays 5 to who has learnt"

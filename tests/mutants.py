@@ -1,0 +1,299 @@
+"""Does a test notice? Changes one line of a source file at a time and lists the changes that every test lets pass.
+
+    python -m tests.mutants                                        every file of FILES
+    python -m tests.mutants maze_core/trainers/ppo.py --jobs 2     one file
+
+A change that no test notices either shows that a test is missing, or changes nothing: then it stands in
+``mutants.txt`` with the reason. Exit code 1: a change survived that is not explained there, or an explanation has
+become untrue.
+
+The tests are collected once and run once as they are; then each change has a fork of that process, in which the code
+of the functions is exchanged, and the quickest tests run first. Files are never written to. What runs at import alone
+(defaults of settings) is not changed: their YAML twins hold it.
+"""
+
+import argparse
+import ast
+import importlib
+import os
+import signal
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from inspect import unwrap
+from pathlib import Path
+from types import CodeType, FunctionType
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+EXPLAINED = Path(__file__).with_suffix(".txt")
+FILES = (
+    "maze_core/objectives/*.py",
+    "maze_core/trainers/*.py",
+    "maze_core/rollout/collector.py",
+    "maze_core/envs/wrappers/*.py",
+)
+TIMEOUT_S = 180
+"""A change that makes the tests run longer than this is noticed too."""
+TESTS = {
+    "maze_core/objectives": ("objectives", "trainers"),
+    "maze_core/trainers": ("trainers", "objectives", "runners/test_training.py"),
+    "maze_core/rollout": ("rollout/test_collector.py", "trainers"),
+    "maze_core/envs/wrappers": ("envs/wrappers", "runners/test_training.py"),
+}
+"""Folder → its tests, below ``tests/maze_core``."""
+
+_OPERATORS: dict[type, tuple[type, ...]] = {
+    ast.Lt: (ast.LtE, ast.Gt),
+    ast.LtE: (ast.Lt, ast.Gt),
+    ast.Gt: (ast.GtE, ast.Lt),
+    ast.GtE: (ast.Gt, ast.Lt),
+    ast.Eq: (ast.NotEq,),
+    ast.NotEq: (ast.Eq,),
+    ast.Is: (ast.IsNot,),
+    ast.IsNot: (ast.Is,),
+    ast.In: (ast.NotIn,),
+    ast.NotIn: (ast.In,),
+    ast.Add: (ast.Sub,),
+    ast.Sub: (ast.Add,),
+    ast.Mult: (ast.Div,),
+    ast.Div: (ast.Mult,),
+    ast.FloorDiv: (ast.Mult,),
+    ast.Mod: (ast.Mult,),
+    ast.Pow: (ast.Mult,),
+    ast.BitAnd: (ast.BitOr,),
+    ast.BitOr: (ast.BitAnd,),
+    ast.And: (ast.Or,),
+    ast.Or: (ast.And,),
+}
+_NAMES = {"min": "max", "minimum": "maximum", "any": "all", "zeros": "ones", "mean": "sum", "exp": "log"}
+_NAMES |= {new: old for old, new in _NAMES.items() if old != "mean"}
+_COPIES = {"copy", "clone", "detach", "abs", "eval"}
+_STATEMENTS = (ast.Assign, ast.AugAssign, ast.Expr, ast.Raise, ast.Break, ast.Continue)
+
+
+def changes(node: ast.AST) -> Iterator[ast.AST]:
+    """What may stand in the place of a node."""
+    if isinstance(node, ast.Compare) and len(node.ops) == 1:
+        for other in _OPERATORS.get(type(node.ops[0]), ()):
+            yield ast.Compare(node.left, [other()], node.comparators)
+    elif isinstance(node, ast.BinOp):
+        for other in _OPERATORS.get(type(node.op), ()):
+            yield ast.BinOp(node.left, other(), node.right)
+    elif isinstance(node, ast.BoolOp):
+        yield ast.BoolOp(_OPERATORS[type(node.op)][0](), node.values)
+    elif isinstance(node, ast.UnaryOp):
+        yield node.operand
+    elif isinstance(node, ast.Constant) and isinstance(node.value, bool | int | float):
+        yield ast.Constant(not node.value if isinstance(node.value, bool) else node.value + 1)
+    elif isinstance(node, ast.IfExp):
+        yield ast.IfExp(node.test, node.orelse, node.body)
+    elif isinstance(node, ast.Call):
+        yield from _changed_calls(node)
+
+
+def _changed_calls(node: ast.Call) -> Iterator[ast.AST]:
+    function = node.func
+    name = function.attr if isinstance(function, ast.Attribute) else getattr(function, "id", "")
+    if len(node.args) > 1 and not any(isinstance(argument, ast.Starred) for argument in node.args):
+        *first, a, b = node.args
+        yield ast.Call(function, [*first, b, a], node.keywords)
+    if name in _NAMES and isinstance(function, ast.Attribute):
+        yield ast.Call(ast.Attribute(function.value, _NAMES[name], function.ctx), node.args, node.keywords)
+    elif name in _NAMES:
+        yield ast.Call(ast.Name(_NAMES[name], ast.Load()), node.args, node.keywords)
+    if name in _COPIES and not node.args and isinstance(function, ast.Attribute):
+        yield function.value
+
+
+class Mutant:
+    """A source file with one change."""
+
+    def __init__(self, path: str, node: Any, text: str) -> None:
+        self.path = path
+        lines = (ROOT / path).read_bytes().splitlines(keepends=True)
+        before = b"".join(lines[: node.lineno - 1]) + lines[node.lineno - 1][: node.col_offset]
+        after = lines[node.end_lineno - 1][node.end_col_offset :] + b"".join(lines[node.end_lineno :])
+        self.source = before + text.encode() + after
+        self.line = node.lineno
+        first = self.source.splitlines()[node.lineno - 1].decode().strip()
+        self.name = f"{path}: {first}" if node.end_lineno == node.lineno else f"{path}: {first} …"
+
+
+def mutants(path: str) -> list[Mutant]:
+    """All changes of one file, within its functions."""
+    tree = ast.parse((ROOT / path).read_bytes())
+    functions = [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)]
+    nodes = {id(node): node for function in functions for part in function.body for node in _running(part)}
+    texts = [(node, text) for node in nodes.values() for text in _texts(node)]
+    conditions = [node.test for node in nodes.values() if isinstance(node, ast.If | ast.While)]
+    texts += [(test, f"not ({ast.unparse(test)})") for test in conditions]
+    return list({mutant.source: mutant for mutant in (Mutant(path, *text) for text in texts)}.values())
+
+
+def _running(node: ast.AST) -> Iterator[ast.AST]:
+    """A node and those below it, without annotations and docstrings."""
+    if isinstance(node, ast.arguments) or (
+        isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
+    ):
+        return
+    yield node
+    for name, value in ast.iter_fields(node):
+        if name not in ("annotation", "returns", "decorator_list"):
+            for child in value if isinstance(value, list) else [value]:
+                if isinstance(child, ast.AST):
+                    yield from _running(child)
+
+
+def _texts(node: ast.AST) -> Iterator[str]:
+    if isinstance(node, _STATEMENTS):
+        yield "pass"
+    for other in changes(node):
+        yield f"({ast.unparse(ast.fix_missing_locations(other))})"
+
+
+def apply(mutant: Mutant) -> bool:
+    """Exchange the code of the functions that differ; False where none does."""
+    module = importlib.import_module(mutant.path.removesuffix(".py").replace("/", "."))
+    try:
+        new = _codes(compile(mutant.source, str(ROOT / mutant.path), "exec"))
+    except SyntaxError:
+        return False
+    changed = False
+    for function in _functions(vars(module), module.__name__):
+        code = new.get(function.__code__.co_qualname)
+        if code is not None and code != function.__code__:
+            function.__code__ = code
+            changed = True
+    return changed
+
+
+def _codes(code: CodeType) -> dict[str, CodeType]:
+    """Qualified name → code, of a module's functions and methods."""
+    found = {}
+    for inner in code.co_consts:
+        if isinstance(inner, CodeType):
+            found |= {inner.co_qualname: inner, **_codes(inner)}
+    return found
+
+
+def _functions(members: Mapping[str, Any], module: str) -> Iterator[FunctionType]:
+    for member in members.values():
+        for value in (member, *(getattr(member, name, None) for name in ("fget", "func", "__func__"))):
+            function = unwrap(value) if callable(value) else value
+            if isinstance(function, FunctionType) and function.__module__ == module:
+                yield function
+        if isinstance(member, type) and member.__module__ == module:
+            yield from _functions(vars(member), module)
+
+
+class Loop:
+    """Runs the tests as they are, then once for each mutant, as a plugin of pytest."""
+
+    def __init__(self, todo: list[Mutant], jobs: int) -> None:
+        self.todo, self.jobs = todo, jobs
+        self.survivors: list[Mutant] = []
+        self.passed_unchanged = False
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtestloop(self, session: pytest.Session) -> bool:
+        took: dict[str, float] = {}
+        for item in session.items:
+            begun = time.monotonic()
+            _run(item)
+            took[item.nodeid] = time.monotonic() - begun
+        self.passed_unchanged = not session.testsfailed
+        own = {f"test_{Path(mutant.path).name}" for mutant in self.todo}
+        session.items.sort(key=lambda item: (item.path.name not in own, took[item.nodeid]))
+        if self.passed_unchanged:
+            print(f"{len(session.items)} tests, {len(self.todo)} changes", flush=True)
+            self._try_all(session)
+        return True
+
+    def _try_all(self, session: pytest.Session) -> None:
+        running: dict[int, tuple[Mutant, float]] = {}
+        queue = iter(self.todo)
+        while True:
+            while len(running) < self.jobs and (mutant := next(queue, None)) is not None:
+                running[_start(mutant, session)] = mutant, time.monotonic()
+            if not running:
+                return
+            time.sleep(0.02)
+            for child, (mutant, begun) in list(running.items()):
+                ended, status = os.waitpid(child, os.WNOHANG)
+                if not ended and time.monotonic() - begun > TIMEOUT_S:
+                    os.killpg(child, signal.SIGKILL)
+                    ended, status = os.waitpid(child, 0)
+                if ended:
+                    del running[child]
+                    if status == 0:
+                        self.survivors.append(mutant)
+
+
+def _run(item: pytest.Item) -> None:
+    item.config.hook.pytest_runtest_protocol(item=item, nextitem=None)
+
+
+def _start(mutant: Mutant, session: pytest.Session) -> int:
+    """Run the tests on a mutant in a fork; returns the process, which ends with 0 when all of them pass."""
+    child = os.fork()
+    if child:
+        return child
+    os.setpgid(0, 0)
+    session.config.pluginmanager.unregister(name="terminalreporter")
+    code = 1
+    try:
+        if apply(mutant):
+            for item in session.items:
+                _run(item)
+                if session.testsfailed:
+                    break
+            code = int(bool(session.testsfailed))
+    finally:
+        os._exit(code)
+
+
+def explanations() -> dict[str, str]:
+    """Changed line → why it changes nothing."""
+    entries = [line for line in EXPLAINED.read_text().splitlines() if line and not line.startswith("#")]
+    return dict(entry.split("  ## ") for entry in entries)  # type: ignore[misc]
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("files", nargs="*", help="sources, from the root of the repository; none takes all")
+    parser.add_argument("--jobs", type=int, default=1, help="mutants at a time")
+    parser.add_argument("--all", action="store_true", help="try those that are explained too")
+    given = parser.parse_args()
+    os.nice(10)
+    paths = given.files or [str(p.relative_to(ROOT)) for glob in FILES for p in sorted(ROOT.glob(glob))]
+    explained = explanations()
+    todo = [mutant for path in paths for mutant in mutants(path)]
+    names = {mutant.name for mutant in todo}
+    problems = [
+        f"explained, but there is no such change any more: {name}"
+        for name in explained
+        if name.split(":")[0] in paths and name not in names
+    ]
+    if not given.all:
+        todo = [mutant for mutant in todo if mutant.name not in explained]
+    for folder, tests in TESTS.items():
+        mine = [mutant for mutant in todo if mutant.path.startswith(folder)]
+        if not mine:
+            continue
+        loop = Loop(mine, given.jobs)
+        options = ["-q", "-n", "0", "-m", "not slow", "-p", "no:cacheprovider"]
+        pytest.main([*options, *(f"tests/maze_core/{name}" for name in tests)], plugins=[loop])
+        if not loop.passed_unchanged:
+            problems.append(f"the tests of {folder} fail without a change")
+        problems += [f"survived, line {m.line}: {m.name}" for m in loop.survivors if m.name not in explained]
+    print("\n".join([*problems, f"{len(problems)} of {len(todo)} to explain or to kill"]))
+    return int(bool(problems))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
