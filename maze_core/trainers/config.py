@@ -106,7 +106,7 @@ class ActorCriticConfig(FitConfig):
     policy_loss_coef: Coefficient = 1.0
     """Weight of the policy's loss."""
     value_loss_coef: Coefficient = 0.5
-    """Weight of the critic's loss."""
+    """Weight of the critic's loss, which is half the mean squared error."""
     entropy_coef: Coefficient = 0.0
     """Weight of the entropy bonus."""
     max_grad_norm: OptionalPositiveFloat = 0.5
