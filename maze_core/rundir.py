@@ -123,9 +123,12 @@ class RunDir:
             record = yaml.safe_load(stored)
         except (yaml.YAMLError, ValueError, RecursionError) as error:
             raise _damaged_config(path, " ".join(str(error).split())) from error
-        if not isinstance(record, dict) or not isinstance(record.get("config"), dict):
+        config = record.get("config") if isinstance(record, dict) else None
+        if config is None and isinstance(record, dict) and "seeding" in record:
+            config = record  # alone, as the service gives it
+        if not isinstance(config, dict):
             raise _damaged_config(path, "there is no configuration in it")
-        return dict(record["config"])
+        return dict(config)
 
     def append_metrics(self, epoch: int, step: int, values: Mapping[str, float]) -> None:
         """Add one line; the file starts anew before ``epoch`` when a run was resumed earlier than it stopped."""

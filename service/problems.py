@@ -16,7 +16,7 @@ from typing import Any, NamedTuple, Self
 
 import msgspec
 
-from maze_core.config.nodes import closest
+from maze_core.config.words import closest
 from service.domain.errors import ServiceError, StoreUnavailableError
 
 logger = logging.getLogger(__name__)

@@ -27,6 +27,7 @@ from maze_core.api.specification import (
 )
 from maze_core.api.sweep_report import SweepReport
 from maze_core.checkpoint import Checkpoint
+from maze_core.config.arguments import recorded_arguments
 from maze_core.config.checks import truth, whole_number
 from maze_core.config.schema import RunConfig
 from maze_core.errors import InvalidSpecificationError
@@ -128,6 +129,24 @@ class RunContext(ContextState):
         self._start(config, folder)
         if stored is not None:
             self._take_up(stored)
+
+    @classmethod
+    def from_config(
+        cls, config: Tree | RunConfig | str | PathLike[str], run_dir: Any = None, **arguments: Any
+    ) -> "RunContext":
+        """The context of a configuration that was resolved before, with the same digest.
+
+        Args:
+            config: :attr:`config`, what the service answers to ``GET /v1/runs/{id}/config``, or the path of a
+                ``config.yaml``.
+            run_dir: as of the constructor; None takes a new folder.
+            **arguments: those of the constructor; a group takes the place of the configuration's, ``overrides`` that
+                of its values. What was given as a live object has to be given again.
+
+        Raises:
+            InvalidSpecificationError: it is no configuration, or does not fit the arguments.
+        """
+        return cls(run_dir, **recorded_arguments(config, arguments))
 
     @classmethod
     def _of(cls, config: RunConfig, run_dir: RunDir | None, *, silent: bool = False) -> "RunContext":

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from maze_core.cli import help_text
 from maze_core.cli.interrupts import exit_code, interrupts
 from maze_core.config import compose_run
+from maze_core.config.arguments import recorded_arguments
 from maze_core.config.command_line import CommandLine, parse_words
 from maze_core.config.index import unknown_name
 from maze_core.config.normal_form import Mode
@@ -28,7 +29,7 @@ def run(argv: Sequence[str] | None = None) -> int:
     """Run one command line; returns the exit code."""
     try:
         options, words = _options(sys.argv[1:] if argv is None else argv)
-        return _run(_mode(options.config_name, words), options, words)
+        return _run(_mode(options, words), options, words)
     except InvalidSpecificationError as error:
         for problem in error.problems:
             print(f"maze-run: {problem}", file=sys.stderr)
@@ -52,6 +53,7 @@ def _options(argv: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
     parser = _Parser(prog="maze-run", usage=help_text.USAGE, add_help=False, allow_abbrev=False)
     parser.add_argument("-cn", "--config-name")
     parser.add_argument("-cd", "--config-dir", action="append", default=[])
+    parser.add_argument("--config")
     parser.add_argument("-c", "--cfg", choices=["job"])
     parser.add_argument("-m", "--multirun", action="store_true")
     parser.add_argument("-h", "--help", action="store_true")
@@ -70,8 +72,11 @@ class _Parser(argparse.ArgumentParser):
         raise InvalidSpecificationError(f"{message}. Usage: {help_text.USAGE}")
 
 
-def _mode(config_name: str | None, words: Sequence[str]) -> Mode:
+def _mode(options: argparse.Namespace, words: Sequence[str]) -> Mode:
     """The mode of a root configuration; without one, a rollout policy or runner makes it a rollout."""
+    config_name = options.config_name
+    if config_name is None and options.config is not None:
+        return "train" if "algorithm" in recorded_arguments(options.config) else "rollout"
     if config_name is None:
         plays = ("policy=", "runner=sequential", "runner=parallel")
         return "rollout" if any(word.startswith(plays) for word in words) else "train"
@@ -83,6 +88,8 @@ def _mode(config_name: str | None, words: Sequence[str]) -> Mode:
 
 def _run(mode: Mode, options: argparse.Namespace, words: Sequence[str]) -> int:
     line = parse_words(words, multirun=options.multirun)
+    if options.config is not None:
+        line.arguments = recorded_arguments(options.config, line.arguments)
     line.arguments["config_dirs"] = options.config_dir
     if mode == "rollout":
         line.arguments.setdefault("policy", "random_policy")
@@ -158,6 +165,7 @@ def print_how_to_go_on(words: Sequence[str], options: argparse.Namespace, run_di
     flags = [
         *(["-m"] if options.multirun else []),
         *(["-cn", options.config_name] if options.config_name else []),
+        *(["--config", options.config] if options.config else []),
     ]
     flags += [word for folder in options.config_dir for word in ("-cd", folder)]
     others = [

@@ -17,11 +17,15 @@ from maze_core.config.sweep import compose_jobs
 from maze_core.config.targets import field_types, only_type, resolve_target
 from maze_core.types import Tree
 
-USAGE = "maze-run [-m] [-cn conf_train|conf_rollout] [-cd DIR] [--cfg job] [group=module …] [a.b=value …]"
+USAGE = (
+    "maze-run [-m] [-cn conf_train|conf_rollout] [-cd DIR] [--config FILE] [--cfg job] "
+    "[group=module …] [a.b=value …]"
+)
 _OPTIONS = """\
   -cn, --config-name NAME   conf_train trains, conf_rollout plays episodes
   -cd, --config-dir DIR     modules of your own, DIR/<group>/<name>.yaml; may be repeated
   -m,  --multirun           a=1,2 b=x,y: every combination is a job, launcher.n_jobs at a time
+       --config FILE        a resolved configuration, as --cfg job prints it or config.yaml has it; words change it
   -c,  --cfg job            print the resolved configuration and its digest, run nothing
   -h,  --help               this text; with the settings of what the other words choose
   seed=N  n_epochs=N  run_dir=DIR (also hydra.run.dir=DIR; goes on with a run that is there)

@@ -3,15 +3,21 @@
 import dataclasses
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from os import PathLike
+from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from maze_core.config.components import qualified_name
 from maze_core.config.describe import Describer
-from maze_core.config.index import GROUPS, PRESET_GROUPS, ModuleIndex, unknown_name
-from maze_core.config.nodes import OPAQUE, TARGET, is_node, join, shown
-from maze_core.config.normal_form import Mode, wrapper_list
+from maze_core.config.index import GROUPS, PRESET_GROUPS, ModuleIndex, parsed, unknown_name
+from maze_core.config.nodes import OPAQUE, TARGET, is_node, join, opaque_parts, shown
+from maze_core.config.normal_form import PARTS, Mode, wrapper_list
+from maze_core.config.published import with_our_keys
 from maze_core.config.schema import CALLABLE_ENV
-from maze_core.errors import ProblemList
+from maze_core.config.targets import gym_wrapper_problem
+from maze_core.config.words import unknown_word
+from maze_core.errors import InvalidSpecificationError, Problem, ProblemList
 
 ROOTS: Mapping[Mode, str] = {"train": "conf_train", "rollout": "conf_rollout"}
 
@@ -71,7 +77,70 @@ def sorted_arguments(
         if len(found.problems) > before:
             arguments.failed.add(_DESTINATIONS[mode].get(group, group))
     _refuse_children_of_objects(arguments, found)
+    _refuse_other_trainer(given, arguments, found)
     return arguments
+
+
+def recorded_arguments(recorded: Any, beside: Mapping[str, Any] = MappingProxyType({})) -> dict[str, Any]:
+    """The arguments of :func:`~maze_core.config.compose.compose_run` that give a resolved configuration again.
+
+    Args:
+        recorded: a resolved configuration, what ``config.yaml`` or the service say of one, or the path of a file with
+            either. Not changed.
+        beside: arguments that replace its parts, and ``overrides`` that replace its values.
+
+    Raises:
+        InvalidSpecificationError: it is no configuration; or it names a live object that is not in ``beside``.
+    """
+    tree = _read_recorded(recorded)
+    if isinstance(tree, Mapping) and isinstance(tree.get("config"), Mapping):
+        tree = tree["config"]
+    found = ProblemList()
+    known = dict.fromkeys(name for parts in PARTS.values() for name in parts)
+    if not isinstance(tree, Mapping) or not ("algorithm" in tree or "policy" in tree):
+        message = (
+            f"takes a resolved configuration, as rc.config or config.yaml has it, not {shown(recorded)}: "
+            "it needs an algorithm (or a policy, to play)."
+        )
+        found.add("config", message, code="wrong_type")
+        found.raise_if_any()
+    for name in tree:
+        if name not in known:
+            message = f"{shown(name)} is no part of a configuration."
+            found.problems.append(unknown_word(str(name), message, name, known))
+    for name in [group for group in PRESET_GROUPS if beside.get(group) is not None]:
+        message = "chooses values that a resolved configuration has already; give overrides, or leave one of them out."
+        found.add(name, message, code="contradiction")
+    taken = TAKEN["train" if "algorithm" in tree else "rollout"]
+    given = {name: value for name, value in beside.items() if value is not None}
+    parts = {name: tree[name] for name in taken if tree.get(name) is not None and name not in given}
+    if "policy" in parts:  # a model beside it would be trained
+        parts.pop("model", None)
+    for path, name in opaque_parts(parts).items():
+        message = f"was a live object, {name}, which no configuration describes; pass {path.partition('.')[0]} again."
+        found.add(path, message, code="live_object_missing")
+    found.raise_if_any()
+    seeds = {} if "seed" in given else {f"seeding.{name}": seed for name, seed in _items_of(tree, "seeding")}
+    named = {f"project.{name}": value for name, value in _items_of(tree, "project")}
+    return {**parts, **given, "overrides": {**seeds, **named, **(given.get("overrides") or {})}}
+
+
+def _items_of(tree: Mapping[str, Any], part: str) -> list[tuple[str, Any]]:
+    values = tree.get(part)
+    return [item for item in values.items() if item[1] is not None] if isinstance(values, Mapping) else []
+
+
+def _read_recorded(recorded: Any) -> Any:
+    if not isinstance(recorded, (str, PathLike)):
+        return getattr(recorded, "tree", recorded)  # of a RunConfig
+    try:
+        return parsed(Path(recorded).read_text(encoding="utf-8"))
+    except Exception as error:  # of the file, of its text or of YAML
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        message = f"{shown(str(recorded))} cannot be read: {reason}."
+        raise InvalidSpecificationError(
+            [Problem(path="config", message=message, code="unreadable")]
+        ) from error
 
 
 def refuse_below_object(arguments: Arguments, path: str, name: str, found: ProblemList) -> bool:
@@ -124,7 +193,7 @@ def _take_value(arguments: Arguments, group: str, value: Any, path: str, found: 
     if group == "wrappers":
         tree = _wrappers(arguments, value, describer, found)
     elif isinstance(value, Mapping):
-        tree = describer.tree(value, path)
+        tree = describer.tree(with_our_keys(path, value), path)
     elif isinstance(value, (bool, int, float, bytes, list, tuple, set)):
         found.add(group, f"takes a module name, a dict or an object, not {shown(value)}.", code="wrong_type")
         return
@@ -178,7 +247,10 @@ def _wrappers(arguments: Arguments, value: Any, describer: Describer, found: Pro
     for index, item in enumerate(given):
         path = join("wrappers", index)
         if isinstance(item, type):
-            found.add(path, given_class(item), code="wrong_type")
+            message = given_class(item)
+            found.problems.append(
+                gym_wrapper_problem(item, path) or Problem(path=path, message=message, code="wrong_type")
+            )
             continue
         node = describer.tree(item, path)
         if not isinstance(item, Mapping):
@@ -189,6 +261,21 @@ def _wrappers(arguments: Arguments, value: Any, describer: Describer, found: Pro
             )
         nodes.append(node)
     return nodes
+
+
+def _refuse_other_trainer(given: Mapping[str, Any], arguments: Arguments, found: ProblemList) -> None:
+    """A published runner names its trainer, which has to be that of the algorithm."""
+    runner, algorithm = given.get("runner"), arguments.values.get("algorithm")
+    if not (isinstance(runner, Mapping) and runner.get("trainer_class")):
+        return
+    named = runner["trainer_class"]
+    trainer = getattr(named, "__name__", str(named)).rpartition(".")[2]
+    other = algorithm[TARGET] if is_node(algorithm) else arguments.choices.get("algorithm", "ppo")
+    if not str(other).rpartition(".")[2].lower().startswith(trainer.lower()):
+        message = (
+            f"is the runner of {trainer}, and the algorithm is {other}; give algorithm={trainer.lower()!r}."
+        )
+        found.add("runner", message, code="contradiction")
 
 
 def _refuse_children_of_objects(arguments: Arguments, found: ProblemList) -> None:

@@ -118,10 +118,13 @@ _BY_MODULE: Mapping[str, Mapping[str, tuple[str, ...]]] = {
     },
     "maze_core.runners.config": {
         "TrainingRunnerConfig": (
-            f"{_REF_RUNNERS}.training_runner.TrainingRunner",
-            f"{_REF_RUNNERS}.actor_critic.actor_critic_runners.ACRunner",
+            f"{_REF_RUNNERS}.actor_critic.actor_critic_runners.ACDevRunner",
+            f"{_REF_RUNNERS}.actor_critic.actor_critic_runners.ACLocalRunner",
         ),
-        "RolloutRunnerConfig": ("maze.core.rollout.rollout_runner.RolloutRunner",),
+        "RolloutRunnerConfig": (
+            "maze.core.rollout.sequential_rollout_runner.SequentialRolloutRunner",
+            "maze.core.rollout.parallel_rollout_runner.ParallelRolloutRunner",
+        ),
     },
 }
 

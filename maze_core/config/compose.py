@@ -28,9 +28,11 @@ from maze_core.config.nodes import is_within, shown
 from maze_core.config.normal_form import SEEDS, Mode, check_seed, normal_form, wrapper_list
 from maze_core.config.overrides import REMOVED, apply_values, canonical_key, merged
 from maze_core.config.presets import MULTIRUN_PARTS, composed
+from maze_core.config.published import RENAMED
 from maze_core.config.schema import RunConfig
 from maze_core.errors import InvalidSpecificationError, ProblemList
 from maze_core.seeding import draw_seed
+from maze_core.types import Tree
 
 
 def compose_run(
@@ -114,6 +116,7 @@ class _Composition:
         self._arguments = arguments
         self._found = found
         self._texts: dict[str, str] = {}
+        self._n_epochs: object = None  # as the caller gave it
         self._composed = composed(mode, arguments, index, found)
         self._tree = self._composed.tree
         self._tree["wrappers"] = wrapper_list(self._tree.get("wrappers"))
@@ -158,6 +161,8 @@ class _Composition:
         values: dict[str, Any] = {}
         origins: dict[str, str] = {}
         for key, value in overrides.items():
+            if key in RENAMED and not value:
+                continue
             path = canonical_key(key, self._tree, self._mode, self._found)
             if path is None or refuse_below_object(
                 self._arguments, path, f"override {shown(key)}", self._found
@@ -177,6 +182,11 @@ class _Composition:
 
     def apply_epochs(self, n_epochs: object, overridden: Set[str]) -> None:
         """Set ``algorithm.n_epochs``."""
+        given = self._arguments.values.get("algorithm")
+        if "algorithm" in self._arguments.live or not isinstance(given, dict):
+            given = {}
+        if "n_epochs" in given or "algorithm.n_epochs" in overridden or n_epochs is not None:
+            self._n_epochs = n_epochs or self._get("algorithm.n_epochs")
         if n_epochs is None:
             return
         if self._mode != "train":
@@ -218,12 +228,29 @@ class _Composition:
         tree = _with_texts(tree, self._texts)
         last = ProblemList()
         normal = normal_form(tree, self._arguments.objects, self._mode, last)
+        if not last.problems and not self._found.problems:
+            self._derive_epochs(normal)
         reported = {problem.path for problem in self._found.problems}
         for problem in last.problems:
             if problem.path not in reported and not self._is_failed(problem.path):
                 self._found.problems.append(problem)
         self._found.raise_if_any()
         return RunConfig(mode=self._mode, tree=normal, objects=dict(self._arguments.objects))
+
+    def _derive_epochs(self, tree: Tree) -> None:
+        """``n_epochs`` from the length of the run in steps, where that is given."""
+        algorithm, runner = tree.get("algorithm"), tree["runner"]
+        if not isinstance(algorithm, dict) or not algorithm.get("total_env_steps"):
+            return
+        per_epoch = runner["n_envs"] * algorithm["n_rollout_steps"] * algorithm["epoch_length"]
+        derived = -(-algorithm["total_env_steps"] // per_epoch)
+        if self._n_epochs not in (None, 0, derived):
+            message = (
+                f"{shown(self._n_epochs)} contradicts total_env_steps: {derived} epochs of {per_epoch} steps are the "
+                "run's length; leave one of them out."
+            )
+            self._found.add("algorithm.n_epochs", message, code="contradiction")
+        algorithm["n_epochs"] = derived
 
     def _described(self, path: str, value: Any) -> Any:
         describer = Describer()

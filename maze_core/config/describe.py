@@ -18,6 +18,7 @@ import numpy as np
 
 from maze_core.config.components import qualified_name, target_name
 from maze_core.config.nodes import OPAQUE, TARGET, join
+from maze_core.config.published import in_our_words
 from maze_core.config.targets import field_types, item_type, only_type, resolve_target
 from maze_core.errors import InvalidSpecificationError, ProblemList
 
@@ -81,6 +82,7 @@ class Describer:
         if OPAQUE in keys:
             self.problems.add(path, f"{OPAQUE!r} is written by this library only.", code="reserved_key")
         item = item_type(declared)
+        value = in_our_words(value)
         return {str(key): self.tree(child, join(path, key), item) for key, child in value.items()}
 
     def _object(self, value: object, path: str, declared: Any) -> Any:

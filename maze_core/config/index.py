@@ -13,7 +13,8 @@ from os import PathLike
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from maze_core.config.nodes import closest, shown
+from maze_core.config.nodes import shown
+from maze_core.config.words import unknown_word
 from maze_core.errors import InvalidSpecificationError, Problem, ProblemList
 from maze_core.types import Tree
 
@@ -22,6 +23,7 @@ GROUPS = ("env", "wrappers", "algorithm", "model", "policy", "critic", "runner",
 PRESET_GROUPS = ("configuration", "experiment")
 """The groups that take a module name only and may touch every part of the configuration."""
 
+_ENV_ID = re.compile(r"[\w./:-]+-v\d+")
 MODULE_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
 
 Directories: TypeAlias = Sequence[str | PathLike[str]] | str | PathLike[str] | None
@@ -129,7 +131,7 @@ def module_of(index: ModuleIndex, group: str, name: str) -> Tree:
     """
     try:
         text = index.files[group][name].read_text(encoding="utf-8")
-        config = _parse(text)
+        config = parsed(text)
     except Exception as error:  # of the file, of YAML or of interpolations
         known = unreadable_file(error, index, index.files[group][name])
         raise InvalidSpecificationError([known] if known else str(error)) from error
@@ -178,13 +180,11 @@ def _is_text(file: Path) -> bool:
 
 def unknown_name(kind: str, name: str, allowed: Sequence[str], *, path: str) -> Problem:
     """The problem of a name that is not in the index."""
-    return Problem(
-        path=path,
-        message=f"There is no {kind} {shown(name)}.",
-        code="unknown_module",
-        allowed=tuple(allowed),
-        did_you_mean=closest(name, allowed),
-    )
+    message = f"There is no {kind} {shown(name)}."
+    if path == "env" and _ENV_ID.fullmatch(name):
+        message += f" An id is a value: overrides={{'env.name': {name!r}}}, or env.name={name} in maze-run."
+        return Problem(path=path, message=message, code="unknown_module", allowed=tuple(allowed))
+    return unknown_word(path, message, name, allowed, code="unknown_module")
 
 
 def _leading_comment(text: str) -> str:
@@ -197,7 +197,8 @@ def _leading_comment(text: str) -> str:
     return " ".join(lines)
 
 
-def _parse(text: str) -> Any:
+def parsed(text: str) -> Any:
+    """What a YAML text says, interpolations unresolved; the caller may change it."""
     return copy.deepcopy(_parsed(text))
 
 

@@ -16,9 +16,11 @@ from typing import Any, NamedTuple
 from maze_core.config.components import qualified_name, target_name
 from maze_core.config.describe import Describer, refuse_other_keys
 from maze_core.config.late_arguments import late_call_problem
-from maze_core.config.nodes import OPAQUE, TARGET, closest, is_node, join, shown
-from maze_core.config.targets import is_description, parameters_of, resolve_target
+from maze_core.config.nodes import OPAQUE, TARGET, is_node, join, shown
+from maze_core.config.published import in_our_words
+from maze_core.config.targets import gym_wrapper_problem, is_description, parameters_of, resolve_target
 from maze_core.config.validation import argument_problems, coerced_keys, validated_arguments
+from maze_core.config.words import unknown_word
 from maze_core.errors import InvalidSpecificationError, ProblemList
 
 _MOST_SUGGESTIONS = 32
@@ -110,8 +112,12 @@ class Builder:
         return Built({k: c.value for k, c in good.items()}, {str(k): c.tree for k, c in good.items()})
 
     def _build_node(self, node: Mapping[str, Any], path: str, *, nested: bool) -> Built | None:
+        node = in_our_words(node)
         target = self._target(node, path)
         if target is None:
+            return None
+        if path.startswith("wrappers.") and (problem := gym_wrapper_problem(target, path)) is not None:
+            self.problems.problems.append(problem)
             return None
         given = {str(key): child for key, child in node.items() if key != TARGET}
         before = len(self.problems.problems)
@@ -149,19 +155,17 @@ class Builder:
     def _take_nulls(self, target: Callable[..., Any], given: dict[str, Any], path: str) -> None:
         """Take out what the published form of settings names and ours have no meaning for."""
         for key, reason in getattr(target, "ALWAYS_NULL", {}).items() if is_description(target) else ():
-            if given.pop(key, None) is not None:
+            if given.pop(key, None):
                 self.problems.add(join(path, key), reason, code="contradiction")
 
     def _unknown_keys(self, target: Callable[..., Any], given: Mapping[str, Any], path: str) -> set[str]:
         known = parameters_of(target)
         unknown = set() if known is None else set(given).difference(known)
         for index, key in enumerate(sorted(unknown)):
-            self.problems.add(
-                join(path, key),
-                f"{qualified_name(target).rpartition('.')[2]} has no setting {shown(key)}.",
-                code="unknown_key",
-                allowed=known,
-                did_you_mean=closest(key, known or ()) if index < _MOST_SUGGESTIONS else None,
+            message = f"{qualified_name(target).rpartition('.')[2]} has no setting {shown(key)}."
+            few = index < _MOST_SUGGESTIONS
+            self.problems.problems.append(
+                unknown_word(join(path, key), message, key, known or (), beside=given, is_suggested=few)
             )
         return unknown
 

@@ -12,6 +12,7 @@ CEILINGS: Mapping[str, float] = MappingProxyType(
         "critic_burn_in_epochs": 1_000_000,
         "checkpoint_every": 1_000_000,
         "max_env_steps": 1_000_000_000_000,
+        "total_env_steps": 1_000_000_000_000,
         "max_wall_s": 31_536_000,
         "n_rollout_steps": 65_536,
         "n_optimization_epochs": 1_000,

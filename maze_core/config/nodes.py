@@ -4,17 +4,14 @@ A *node* is a dict with ``_target_``: the description of one component. Paths ar
 number: ``model.policy.networks.0.non_lin``.
 """
 
-import difflib
 import reprlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any, TypeGuard
 
 TARGET = "_target_"
 """Key that names the component a node describes."""
 OPAQUE = "_opaque_"
 """Key that stands for a live object: only its qualified name is recorded."""
-
-_LONGEST_WORD = 64
 
 
 def join(path: str, key: object) -> str:
@@ -52,14 +49,6 @@ def opaque_parts(value: object, path: str = "") -> dict[str, str]:
     return {where: name for at, child in children for where, name in opaque_parts(child, at).items()}
 
 
-def closest(word: str, candidates: Iterable[str]) -> str | None:
-    """The candidate most like ``word``; None where none is near."""
-    if len(word) > _LONGEST_WORD:  # comparing is quadratic, and nobody mistypes that much
-        return None
-    matches = difflib.get_close_matches(word, [str(name) for name in candidates], n=1)
-    return matches[0] if matches else None
-
-
 def shown(value: object) -> str:
     """``repr``, short enough for a message and quick whatever the value."""
     try:
@@ -69,5 +58,5 @@ def shown(value: object) -> str:
 
 
 _brief = reprlib.Repr()
-_brief.maxstring = _brief.maxother = _LONGEST_WORD
+_brief.maxstring = _brief.maxother = 64
 _brief.maxlevel = 3

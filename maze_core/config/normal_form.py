@@ -11,7 +11,9 @@ from typing import Any, Literal, TypeAlias
 
 from maze_core.config.components import canonical_target
 from maze_core.config.instantiate import Builder
-from maze_core.config.nodes import OPAQUE, TARGET, closest, is_node, join, shown
+from maze_core.config.nodes import OPAQUE, TARGET, is_node, join, shown
+from maze_core.config.targets import gym_wrapper_problem
+from maze_core.config.words import unknown_word
 from maze_core.errors import ProblemList
 from maze_core.seeding import SEED_LIMIT
 from maze_core.types import Tree
@@ -84,13 +86,8 @@ def normal_form(tree: Tree, objects: Mapping[str, object], mode: Mode, found: Pr
             normal[name] = _part(name, value, objects, found)
     for name in tree:
         if name not in PARTS[mode] and tree[name] is not None:
-            found.add(
-                str(name),
-                f"{shown(name)} is no part of a {mode} run.",
-                code="unknown_key",
-                allowed=PARTS[mode],
-                did_you_mean=closest(str(name), PARTS[mode]),
-            )
+            message = f"{shown(name)} is no part of a {mode} run."
+            found.problems.append(unknown_word(str(name), message, name, PARTS[mode]))
     _check_runner(normal["runner"], mode, found)
     return normal
 
@@ -134,7 +131,10 @@ def _wrappers(value: Any, objects: Mapping[str, object], found: ProblemList) -> 
     normal = []
     for index, node in enumerate(nodes):
         path = join("wrappers", index)
-        if path in objects:
+        if (problem := gym_wrapper_problem(objects.get(path), path)) is not None:
+            found.problems.append(problem)
+            normal.append(node)
+        elif path in objects:
             _check_kind(objects[path], path, _KINDS["wrapper"], found)
             normal.append(node)
         elif _waits_for_objects(node, path, objects):
@@ -210,9 +210,8 @@ def _project(value: Any, found: ProblemList) -> Any:
 def _known_keys(value: Mapping[str, Any], path: str, known: tuple[str, ...], found: ProblemList) -> None:
     for key in value:
         if key not in known:
-            near = closest(str(key), known)
             message = f"There is no setting {shown(key)} here."
-            found.add(join(path, key), message, code="unknown_key", allowed=known, did_you_mean=near)
+            found.problems.append(unknown_word(join(path, key), message, key, known))
 
 
 def _check_runner(value: Any, mode: Mode, found: ProblemList) -> None:

@@ -8,13 +8,16 @@ another ``_target_`` replaces it. Keys must exist, unless they belong to a free 
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from maze_core.config.components import ALIASES, canonical_target
 from maze_core.config.index import GROUPS, PRESET_GROUPS
-from maze_core.config.nodes import OPAQUE, TARGET, closest, is_node, is_within, join, shown
+from maze_core.config.nodes import OPAQUE, TARGET, is_node, is_within, join, shown
 from maze_core.config.normal_form import Mode
+from maze_core.config.published import RENAMED
 from maze_core.config.targets import settings_of
+from maze_core.config.words import unknown_word
 from maze_core.errors import ProblemList
 from maze_core.types import Tree
 
@@ -58,6 +61,7 @@ def canonical_key(key: object, tree: Tree, mode: Mode, found: ProblemList) -> st
         found.add(head, f"Give its values one by one, such as {join(head, '…')}.", code="group_key")
     else:
         proxy = _PROXIES[mode].get(head)
+        text = join(head, RENAMED[text]) if text in RENAMED else text
         return _numbered(join(proxy, rest) if proxy else text, tree)
     return None
 
@@ -94,9 +98,9 @@ def apply_values(tree: Tree, values: Mapping[str, Any], found: ProblemList) -> N
     """Write values at canonical keys into the tree; problems are noted and their keys left out."""
     parents = []
     for key in sorted(values, key=lambda key: key.count(".")):
-        parent = _parent(tree, key, found)
+        parent = _parent(tree, key, values, found)
         if parent is not None:
-            _write(parent, key.rpartition(".")[2], values[key], key, found)
+            _write(parent, key, values, found)
             parents.append(parent)
     for parent in parents:
         if isinstance(parent, list):  # only now, so that every key meant the number it was written with
@@ -117,7 +121,7 @@ def merged(current: Any, value: Any) -> Any:
     return {**current, **{key: merged(current.get(key), child) for key, child in value.items()}}
 
 
-def _parent(tree: Tree, key: str, found: ProblemList) -> Any | None:
+def _parent(tree: Tree, key: str, values: Mapping[str, Any], found: ProblemList) -> Any | None:
     """The dict or list that holds the last part of a key."""
     parts = key.split(".")
     node: Any = tree
@@ -131,7 +135,7 @@ def _parent(tree: Tree, key: str, found: ProblemList) -> Any | None:
         elif isinstance(node, Mapping) and part in node:
             node = node[part]
         elif isinstance(node, Mapping):
-            _unknown(key, here, part, _known(node), found, tree=tree)
+            _unknown(key, here, part, _known(node), found, tree=tree, beside=values)
             return None
         else:
             _not_a_parent(key, here, node, found)
@@ -142,8 +146,9 @@ def _parent(tree: Tree, key: str, found: ProblemList) -> Any | None:
     return None
 
 
-def _write(parent: Any, name: str, value: Any, key: str, found: ProblemList) -> None:
-    here = key.rpartition(".")[0]
+def _write(parent: Any, key: str, values: Mapping[str, Any], found: ProblemList) -> None:
+    here, _, name = key.rpartition(".")
+    value = values[key]
     if isinstance(parent, list):
         if not (name.isdecimal() and int(name) < len(parent)):
             _unknown(key, here, name, _item_names(parent, here), found)
@@ -153,7 +158,7 @@ def _write(parent: Any, name: str, value: Any, key: str, found: ProblemList) -> 
     known = _known(parent)
     is_free = not is_node(parent) and here.partition(".")[0] not in ("", *_FIXED_PARTS)
     if name not in known and not (is_free and value is not REMOVED):
-        _unknown(key, here, name, known, found, tree=parent)
+        _unknown(key, here, name, known, found, tree=parent, beside=values)
     elif value is REMOVED:
         parent.pop(name, None)
     else:
@@ -172,21 +177,25 @@ def _item_names(items: Sequence[Any], here: str) -> list[str]:
 
 
 def _unknown(
-    key: str, here: str, part: str, names: Iterable[str], found: ProblemList, *, tree: Tree | None = None
+    key: str,
+    here: str,
+    part: str,
+    names: Iterable[str],
+    found: ProblemList,
+    *,
+    tree: Tree | None = None,
+    beside: Iterable[str] = (),
 ) -> None:
     allowed = tuple(name for name in names if not name.startswith("_"))
-    near = None
-    if len(found.problems) < _MOST_SUGGESTIONS:
-        near = closest(part, allowed) or (_elsewhere(tree, key) if tree and not here else None)
     place = f"{here} has" if here else "There is"
     way_out = " A wrapper is added by the argument: wrappers=…." if here == "wrappers" else ""
-    found.add(
-        key[:200],
-        f"{place} no setting {shown(part)}.{way_out}",
-        code="unknown_key",
-        allowed=allowed,
-        did_you_mean=near,
+    is_read = len(found.problems) < _MOST_SUGGESTIONS
+    problem = unknown_word(
+        key, f"{place} no setting {shown(part)}.{way_out}", part, allowed, beside=beside, is_suggested=is_read
     )
+    if is_read and not here and tree and problem.did_you_mean is None:
+        problem = replace(problem, did_you_mean=_elsewhere(tree, key))
+    found.problems.append(problem)
 
 
 def _elsewhere(tree: Tree, key: str) -> str | None:

@@ -15,10 +15,11 @@ from maze_core.config.arguments import ROOTS, TAKEN, Arguments
 from maze_core.config.components import canonical_target
 from maze_core.config.hydra_tree import composed_modules, composed_tree
 from maze_core.config.index import GROUPS, PRESET_GROUPS, ModuleIndex, conf_root, module_of
-from maze_core.config.nodes import TARGET, closest, is_node, shown
+from maze_core.config.nodes import TARGET, is_node, shown
 from maze_core.config.normal_form import PARTS, Mode
 from maze_core.config.overrides import merged
 from maze_core.config.targets import is_description, resolve_target, settings_of
+from maze_core.config.words import unknown_word
 from maze_core.errors import InvalidSpecificationError, ProblemList
 from maze_core.types import Tree
 
@@ -200,13 +201,8 @@ def _refuse_unknown_parts(
             found.add(name, message, code="unknown_key")
             continue
         said = _origin(name, modules, index)
-        found.add(
-            name,
-            f"{said} sets {shown(name)}, which is no part of a {mode} run.",
-            code="unknown_key",
-            allowed=PARTS[mode],
-            did_you_mean=closest(name, PARTS[mode]),
-        )
+        message = f"{said} sets {shown(name)}, which is no part of a {mode} run."
+        found.problems.append(unknown_word(name, message, name, PARTS[mode]))
 
 
 def _origin(part: str, modules: Mapping[str, str | None], index: ModuleIndex) -> str:

@@ -63,7 +63,7 @@ def plain_settings(cls: type[HasNulls], given: Mapping[str, Any]) -> dict[str, A
         message = f"{shown(target)} does not belong here."
         problems.append(Problem(path=TARGET, message=message, code="wrong_kind", allowed=(target_name(cls),)))
     for name, reason in cls.ALWAYS_NULL.items():
-        if settings.pop(name, None) is not None:
+        if settings.pop(name, None):
             problems.append(Problem(path=name, message=reason, code="contradiction"))
     if problems:
         raise InvalidSpecificationError(problems)

@@ -10,7 +10,8 @@ from functools import lru_cache
 from typing import Any
 
 from maze_core.config.components import ALIASES, PLACES, PUBLIC_TARGETS, canonical_target
-from maze_core.config.nodes import closest, shown
+from maze_core.config.nodes import shown
+from maze_core.config.words import closest
 from maze_core.errors import InvalidSpecificationError, Problem
 
 
@@ -24,21 +25,29 @@ def resolve_target(name: str) -> Callable[..., Any]:
     found = _located(canonical)
     if callable(found):
         return found
+    message = f"{shown(name)} names no class or function that can be imported."
+    near = closest(name, [*PUBLIC_TARGETS, *ALIASES])
     raise InvalidSpecificationError(
-        [
-            Problem(
-                path="",
-                message=f"{shown(name)} names no class or function that can be imported.",
-                code="unknown_target",
-                did_you_mean=closest(name, [*PUBLIC_TARGETS, *ALIASES]),
-            )
-        ]
+        [Problem(path="", message=message, code="unknown_target", did_you_mean=near)]
     )
 
 
 def is_description(target: object) -> bool:
     """Whether this is a config dataclass: built from its fields at once, its component only later."""
     return isinstance(target, type) and dataclasses.is_dataclass(target)
+
+
+def gym_wrapper_problem(target: object, path: str) -> Problem | None:
+    """What to do about a wrapper of gymnasium's or gym's in the place of one of ours; None for anything else."""
+    cls: type = target if isinstance(target, type) else type(target)
+    if not any(base.__name__ == "Wrapper" and base.__module__.startswith("gym") for base in cls.__mro__):
+        return None
+    name = cls.__name__
+    message = (
+        f"{name} is a wrapper of gymnasium's and belongs into the environment: env=lambda: {name}(gymnasium.make(…)), "
+        "or env={'_target_': 'your_module.make_env'}, a function that returns it, where a configuration has to say it."
+    )
+    return Problem(path=path, message=message, code="wrong_kind")
 
 
 def settings_of(name: str) -> tuple[str, ...] | None:

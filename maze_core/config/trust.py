@@ -24,10 +24,11 @@ from maze_core.config.index import (
     module_index,
 )
 from maze_core.config.limits import Limits
-from maze_core.config.nodes import OPAQUE, TARGET, closest, is_node, join, shown
+from maze_core.config.nodes import OPAQUE, TARGET, is_node, join, shown
 from maze_core.config.normal_form import PARTS
 from maze_core.config.plain_values import MOST_PROBLEMS, check_plain
 from maze_core.config.targets import resolve_target
+from maze_core.config.words import closest, unknown_word
 from maze_core.errors import InvalidSpecificationError, ProblemList
 from maze_core.types import Tree
 
@@ -141,9 +142,8 @@ def check_names(tree: Tree, policy: TrustPolicy) -> None:
 
 def _check_argument(name: str, value: Any, policy: TrustPolicy, found: ProblemList) -> None:
     if name not in HTTP_ARGUMENTS:
-        near = closest(name, HTTP_ARGUMENTS)
         message = f"There is no argument {shown(name)} here."
-        found.add(name, message, code="unknown_key", allowed=HTTP_ARGUMENTS, did_you_mean=near)
+        found.problems.append(unknown_word(name, message, name, HTTP_ARGUMENTS))
     elif value is None:
         return
     elif name == "overrides":
@@ -193,6 +193,8 @@ def _check_name(name: Any, path: str, policy: TrustPolicy, found: ProblemList) -
     if not isinstance(name, str) or canonical_target(name) not in policy.targets:
         near = closest(name, policy.targets) if isinstance(name, str) else None
         message = f"{shown(name)} is not on the list of components that may be named."
+        if str(name).startswith(("gymnasium.", "gym.")):
+            message += " Wrappers of gymnasium's belong into an environment of the operator's own modules."
         found.add(path, message, code="target_not_allowed", did_you_mean=near)
 
 

@@ -17,8 +17,9 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 from pydantic.dataclasses import is_pydantic_dataclass
 from pydantic.errors import PydanticSchemaGenerationError, PydanticUserError
 
-from maze_core.config.nodes import closest, join, shown
+from maze_core.config.nodes import join, shown
 from maze_core.config.targets import field_types, is_description, item_type, only_type, parameters_of
+from maze_core.config.words import closest, unknown_word
 from maze_core.errors import InvalidSpecificationError, Problem
 
 _CODES = {
@@ -230,9 +231,7 @@ def _problem(
         known = _siblings(arguments, keys) if settings is None else parameters_of(settings) or ()
         place = "This" if settings is None else _name(settings)
         message = f"{place} has no setting {shown(name)}."
-        return Problem(
-            path=where, message=message, code=code, allowed=known, did_you_mean=closest(name, known)
-        )
+        return unknown_word(where, message, name, known, beside=map(str, arguments))
     if code == "not_allowed":
         allowed = tuple(re.findall(r"'([^']*)'", item.get("ctx", {}).get("expected", "")))
         near = closest(given, allowed) if isinstance(given, str) else None
@@ -242,7 +241,17 @@ def _problem(
     reason = reason.replace("Input should be", "must be").replace("Input should", "must")
     if kind in ("value_error", "assertion_error"):
         return Problem(path=where, message=_sentence(reason), code=code)
-    return Problem(path=where, message=f"{shown(given)} is not valid: {_sentence(reason)}", code=code)
+    message = f"{shown(given)} is not valid: {_sentence(reason)}{_hint(given, kind)}"
+    return Problem(path=where, message=message, code=code)
+
+
+def _hint(given: Any, kind: str) -> str:
+    """The way out of mistakes that other libraries' settings suggest."""
+    if isinstance(given, str) and given.startswith(("lin_", "linear_")):
+        return " A schedule is a setting of its own: lr=0.001 and lr_schedule='linear' fall to 0."
+    if kind == "tuple_type" and isinstance(given, (int, float)):
+        return f" Give both ends, such as [{-abs(given)}, {abs(given)}]."
+    return ""
 
 
 def _changed_kinds(given: Any, got: Any, path: str) -> list[tuple[str, Any, Any]]:

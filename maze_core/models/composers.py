@@ -132,22 +132,28 @@ class _StateCriticComposer(_Composer):
     _config: type[StepStateCriticConfig | SharedStateCriticConfig]
 
     def __init__(
-        self, observation_spaces_dict: SpacesByKey, networks: Sequence[Any] | Mapping[StepKey, Any]
+        self,
+        observation_spaces_dict: SpacesByKey,
+        networks: Sequence[Any] | Mapping[StepKey, Any],
+        agent_counts_dict: Mapping[StepKey, int] | None = None,
+        stack_observations: bool = False,
     ) -> None:
         """Take spaces and networks.
 
         Args:
             observation_spaces_dict: sub-step → observation space.
             networks: value networks: settings, ``_target_`` dicts, classes, functions or modules.
+            agent_counts_dict: agents per sub-step; None is one each.
+            stack_observations: False; a critic sees the observations of one agent at a time.
 
         Raises:
             InvalidSpecificationError: the settings of a network are wrong.
         """
-        self.critic_config = _settings(self._config, networks=networks)
+        self.critic_config = _settings(self._config, networks=networks, stack_observations=stack_observations)
         self._spec = ModelSpec(
             observation_spaces=observation_spaces_dict,
             action_spaces={},
-            agent_counts={},
+            agent_counts=dict(agent_counts_dict or {}),
             mapper=DistributionMapper(),
             template=None,
         )

@@ -173,7 +173,10 @@ def compose_critic(
         }
         return TorchCritic(networks)
     union = _union(spec.observation_spaces)
-    entry, where = by_step(config.networks, ["shared"], path)["shared"]
+    named = [str(key) for key in config.networks] if isinstance(config.networks, Mapping) else []
+    # the one network may stand under any sub-step's key, as published configurations have it
+    name = next((key for key in spec.observation_spaces if named == [str(key)]), "shared")
+    entry, where = by_step(config.networks, [name], path)[name]
     shared = factory.make(entry, union, {"value": 1}, where)
     fill = {name: _nothing(space) for name, space in union.spaces.items()} if len(keys) > 1 else {}
     return TorchCritic(dict.fromkeys(keys, shared), fill)

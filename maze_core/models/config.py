@@ -7,7 +7,7 @@ or module of the user's; such live objects are accepted as they are.
 from collections.abc import Mapping
 from dataclasses import field
 from functools import partial
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from gymnasium import spaces
 from pydantic import BeforeValidator, ConfigDict, Field
@@ -138,9 +138,18 @@ class ProbabilisticPolicyComposerConfig:
     """Agents per sub-step, checked against the environment's; None takes the environment's."""
 
 
+_OF_CRITICS: Mapping[str, str] = {
+    "agent_counts_dict": "the environment says how many agents there are; leave it out.",
+    "stack_observations": "a critic sees the observations of one agent at a time; leave it out, or give False.",
+}
+
+
 @dataclass(frozen=True, kw_only=True, config=_STRICT)
 class StepStateCriticConfig:
     """A state critic: one value network per sub-step."""
+
+    ALWAYS_NULL: ClassVar[Mapping[str, str]] = _OF_CRITICS
+    """What the published composers take beside the networks."""
 
     networks: CriticNetworks = None
     """Value networks per sub-step; None leaves them to the template model."""
@@ -152,6 +161,9 @@ class SharedStateCriticConfig:
 
     Observations that a sub-step does not show are 0 there.
     """
+
+    ALWAYS_NULL: ClassVar[Mapping[str, str]] = _OF_CRITICS
+    """What the published composers take beside the networks."""
 
     networks: CriticNetworks = None
     """The one value network, in a list; None leaves it to the template model."""

@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from maze_core.config.nodes import closest
 from maze_core.config.validation import argument_problems
+from maze_core.config.words import unknown_word
 from maze_core.errors import InvalidSpecificationError, ProblemList
 from maze_core.trainers.config import FitConfig
 
@@ -26,8 +26,7 @@ def with_limits(algorithm: FitConfig, limits: Mapping[str, Any]) -> FitConfig:
             message = (
                 f"train() does not take {name!r}; set what the run learns with when the context is made."
             )
-            near = closest(name, known)
-            found.add(name, message, code="unknown_key", allowed=("n_epochs", *known), did_you_mean=near)
+            found.problems.append(unknown_word(name, message, name, ("n_epochs", *known)))
     found.raise_if_any()
     try:
         return replace(algorithm, **limits)

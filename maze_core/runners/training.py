@@ -96,7 +96,7 @@ class Training:
         """
         self._reporter, self._cancelled = reporter or SilentReporter(), cancelled
         algorithm = with_limits(self.world.algorithm, limits or {})
-        left = algorithm.n_epochs - self.counters.epoch
+        left = algorithm.most_epochs - self.counters.epoch
         loop = Loop(
             trainer=self.world.trainer,
             config=algorithm,
@@ -108,7 +108,7 @@ class Training:
             cancelled=cancelled,
         )
         try:
-            report = fit(loop, n_epochs or (left if left > 0 else algorithm.n_epochs))
+            report = fit(loop, n_epochs or (left if left > 0 else algorithm.most_epochs))
         finally:
             self._close_evaluation()
         last = self.last or self.checkpoint("continued")
@@ -189,6 +189,8 @@ class Training:
 
     def _evaluate(self, epoch: int) -> dict[str, float] | None:
         evaluator = self.world.algorithm.evaluator
+        if evaluator.n_episodes is None:
+            return {}
         if self._eval_env is None:
             raw = self.world.raw if self.world.runner.shares_envs else self._own_evaluation_envs()
             self._eval_env = WrappedVectorEnv(raw, acting_wrappers(self.world.wrappers))
@@ -230,7 +232,7 @@ class Training:
     def _own_evaluation_envs(self) -> VectorEnv:
         """Environments beside those of training, as long as this call of :meth:`run` lasts."""
         world = self.world
-        n_envs = min(world.algorithm.evaluator.n_episodes, world.runner.n_envs, 8)
+        n_envs = min(world.algorithm.evaluator.n_episodes or 1, world.runner.n_envs, 8)
         runner = world.runner
         try:
             with self._notices.active():

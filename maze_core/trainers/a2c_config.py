@@ -2,7 +2,13 @@
 
 from typing import TYPE_CHECKING
 
-from maze_core.config.fields import STRICT, OptionalPositiveFloat, PositiveInt, RolloutSteps
+from maze_core.config.fields import (
+    STRICT,
+    OptionalPositiveFloat,
+    OptionalPositiveInt,
+    PositiveInt,
+    RolloutSteps,
+)
 from maze_core.config.settings import dataclass
 from maze_core.trainers.config import ActorCriticConfig, Coefficient, Fraction
 
@@ -15,7 +21,7 @@ if TYPE_CHECKING:
 class A2CAlgorithmConfig(ActorCriticConfig):
     """Advantage actor-critic: one gradient step per rollout (Mnih et al. 2016, arXiv:1602.01783)."""
 
-    n_epochs: PositiveInt = 60
+    n_epochs: OptionalPositiveInt = 60
     """Epochs to train; the learning-rate schedule ends here, and starts anew when more are asked for."""
     epoch_length: PositiveInt = 25
     """Updates per epoch; an evaluation follows the last one."""

@@ -29,6 +29,8 @@ _OWN_SELECTION = (
 def _described(value: Any) -> Any:
     if hasattr(value, "eval_env"):
         raise ValueError(_OWN_ENVIRONMENTS)
+    if value is None or (value == 0 and not isinstance(value, bool)):
+        return RolloutEvaluatorConfig(n_episodes=None)
     return plain_settings(RolloutEvaluatorConfig, value) if isinstance(value, Mapping) else value
 
 
@@ -46,8 +48,9 @@ class RolloutEvaluatorConfig:
     }
     """What the published evaluator takes beside its settings."""
 
-    n_episodes: PositiveInt = 8
-    """Episodes per evaluation, each with a seed of its own."""
+    n_episodes: OptionalPositiveInt = 8
+    """Episodes per evaluation, each with a seed of its own; null (or 0) evaluates nothing, and the best checkpoint is
+    that of the best mean return in training."""
     deterministic: bool = True
     """Take the most likely action instead of a sample."""
     max_episode_steps: OptionalPositiveInt = 10_000
@@ -58,8 +61,9 @@ class RolloutEvaluatorConfig:
 class FitConfig:
     """Settings of the training loop."""
 
-    n_epochs: PositiveInt = 30
-    """Epochs to train; the learning-rate schedule ends here, and starts anew when more are asked for."""
+    n_epochs: OptionalPositiveInt = 30
+    """Epochs to train; the learning-rate schedule ends here, and starts anew when more are asked for. null (or 0) goes
+    on until patience, another limit or a cancel ends it."""
     epoch_length: PositiveInt = 4
     """Updates per epoch; an evaluation follows the last one."""
     patience: OptionalPositiveInt = None
@@ -75,18 +79,24 @@ class FitConfig:
     rollout_evaluator: Annotated[RolloutEvaluatorConfig, BeforeValidator(_described)] = field(
         default_factory=RolloutEvaluatorConfig
     )
-    """The evaluation after each epoch."""
+    """The evaluation after each epoch; null (or 0) evaluates nothing."""
     deterministic_eval: bool | None = None
     """Older spelling of ``rollout_evaluator.deterministic``; wins where it is given."""
-    eval_repeats: PositiveInt | None = None
+    eval_repeats: NonNegativeInt | None = None
     """Older spelling of ``rollout_evaluator.n_episodes``; wins where it is given."""
+
+    @property
+    def most_epochs(self) -> int:
+        """``n_epochs``, or what nobody waits for."""
+        return self.n_epochs or 1_000_000
 
     @property
     def evaluator(self) -> RolloutEvaluatorConfig:
         """The evaluation in force, from either spelling."""
         given = self.rollout_evaluator
         deterministic = given.deterministic if self.deterministic_eval is None else self.deterministic_eval
-        return replace(given, n_episodes=self.eval_repeats or given.n_episodes, deterministic=deterministic)
+        n_episodes = given.n_episodes if self.eval_repeats is None else self.eval_repeats
+        return replace(given, n_episodes=n_episodes, deterministic=deterministic)
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
@@ -95,6 +105,8 @@ class ActorCriticConfig(FitConfig):
 
     n_rollout_steps: RolloutSteps = 128
     """Ticks per update, in each parallel environment."""
+    total_env_steps: OptionalPositiveInt = None
+    """Length of the run in ticks of all environments together; ``n_epochs`` then follows from it, rounded up."""
     lr: Annotated[float, Field(gt=0.0)] = 1e-3
     """Adam's step size at the start."""
     lr_schedule: Literal["constant", "linear"] = "linear"
@@ -106,7 +118,7 @@ class ActorCriticConfig(FitConfig):
     policy_loss_coef: Coefficient = 1.0
     """Weight of the policy's loss."""
     value_loss_coef: Coefficient = 0.5
-    """Weight of the critic's loss, which is half the mean squared error."""
+    """Weight of the critic's loss, ½ (V − R)²: twice the ``vf_coef`` of libraries that leave out the ½."""
     entropy_coef: Coefficient = 0.0
     """Weight of the entropy bonus."""
     max_grad_norm: OptionalPositiveFloat = 0.5

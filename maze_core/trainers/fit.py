@@ -62,7 +62,7 @@ class Counters:
         A limit that was given to one call of ``train`` ends that call, not the run.
         """
         limit = _LIMIT_BEHIND.get(self.stop_reason or "")
-        return self.epoch >= config.n_epochs or (limit is not None and getattr(config, limit) is not None)
+        return self.epoch >= config.most_epochs or (limit is not None and getattr(config, limit) is not None)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -147,7 +147,7 @@ def fit(loop: Loop, n_epochs: int) -> TrainReport:
             break
         counters.epoch += 1
         metrics = {**_training_metrics(updates), **evaluation}
-        is_best = _note_evaluation(counters, metrics[BEST_METRIC])
+        is_best = _note_evaluation(counters, _judged(metrics))
         reason = counters.stop_reason = _reason_to_stop(loop, metrics, last, time.monotonic() - begun)
         # before the checkpoint: a run that dies in between repeats the epoch and writes the same metrics again
         _report(loop, metrics, updates, first, last, begun)
@@ -169,7 +169,7 @@ def _run_epoch(loop: Loop) -> "list[UpdateReport] | None":
     """The updates of one epoch; None when a cancel came in between."""
     counters = loop.counters
     # beyond the configured epochs schedules start anew: at their end they would leave nothing to learn with
-    progress = counters.epoch % loop.config.n_epochs / loop.config.n_epochs
+    progress = counters.epoch % loop.config.most_epochs / loop.config.most_epochs
     updates = []
     for _ in range(loop.config.epoch_length):
         if loop.cancelled():
@@ -193,8 +193,15 @@ def _training_metrics(updates: "list[UpdateReport]") -> dict[str, float]:
     return metrics
 
 
-def _note_evaluation(counters: Counters, value: float) -> bool:
+def _judged(metrics: dict[str, float]) -> float | None:
+    """What a policy is judged by; without an evaluation the episodes of training, where any ended."""
+    return metrics.get(BEST_METRIC, metrics.get("train/episode_return"))
+
+
+def _note_evaluation(counters: Counters, value: float | None) -> bool:
     """Whether this is the best so far; of equals the later counts, since it has learnt for longer."""
+    if value is None:
+        return counters.best_value is None
     if counters.best_value is None or value > counters.best_value:
         counters.epochs_without_improvement = 0
     else:
@@ -207,7 +214,8 @@ def _note_evaluation(counters: Counters, value: float) -> bool:
 
 def _reason_to_stop(loop: Loop, metrics: dict[str, float], last: int, elapsed_s: float) -> str | None:
     config, counters = loop.config, loop.counters
-    if config.target_return is not None and metrics[BEST_METRIC] >= config.target_return:
+    judged = _judged(metrics)
+    if config.target_return is not None and judged is not None and judged >= config.target_return:
         return "target_reached"
     if config.patience is not None and counters.epochs_without_improvement >= config.patience:
         return "patience"

@@ -84,7 +84,9 @@ async def compose_config(body: ComposeRequest, services: ServicesDep) -> Compose
 
 def _composed(body: ComposeRequest, services: Services) -> ComposedOut:
     wanted = (
-        TRAIN_ARGUMENTS if body.mode == "train" else (*ROLLOUT_ARGUMENTS, "algorithm", "critic", "n_epochs")
+        TRAIN_ARGUMENTS
+        if body.mode == "train"
+        else (*ROLLOUT_ARGUMENTS, "algorithm", "critic", "n_epochs", "config")
     )
     config = compose(services, body.mode, body.given(*wanted))
     return ComposedOut(config=config.tree, config_sha256=config.config_sha256, seed=seed_of(config.tree))

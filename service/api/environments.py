@@ -6,7 +6,7 @@ from fastapi import APIRouter, Query
 from pydantic import ConfigDict
 
 from maze_core.config.environments import extra_of
-from maze_core.config.nodes import closest
+from maze_core.config.words import closest
 from service.api.dependencies import Services, ServicesDep
 from service.api.models import Listing, Object, Out
 from service.domain.errors import NotFoundError

@@ -131,6 +131,7 @@ _TRAIN_REQUESTS = {
         "name": "cartpole ppo",
         "labels": {"team": "a"},
     },
+    "again": {"config": _CONFIG | {"algorithm": {"_target_": "maze_core.PPOAlgorithmConfig"}}},
 }
 _ROLLOUT_REQUESTS = {
     "of_a_run": {"run": RUN_ID, "checkpoint": "best", "n_episodes": 10, "seed": 1, "record": True},

@@ -109,6 +109,8 @@ def _mistake(request: Request, item: Mapping[str, Any]) -> dict[str, Any]:
     if kind == "extra_forbidden":
         known = suggestion(str(keys[-1]), _field_names(request, where))
         message = "There is no such field." if where == "body" else "There is no such parameter."
+        if "." in str(known.get("did_you_mean")):
+            message += " Settings are given in overrides, by dotted key."
     elif kind in ("enum", "literal_error"):
         known = {"allowed": re.findall(r"'([^']*)'", str(item.get("ctx", {}).get("expected", "")))}
     names = [str(key)[:LONGEST_NAME] for key in keys if key != "[key]"]
@@ -156,6 +158,9 @@ def locate(path: str, request: Mapping[str, Any]) -> str:
     for proxy in _PROXIES:
         if path.startswith(f"model.{proxy}") and proxy in request:
             return pointer_to(*_follow(path.removeprefix("model."), request))
+    if path.split(".")[0] not in request and (config := request.get("config")) is not None:
+        inner = "config.config" if isinstance(config, Mapping) and "config" in config else "config"
+        return pointer_to(*_follow(f"{inner}.{path}", request))
     return pointer_to(*_follow(path, request))
 
 

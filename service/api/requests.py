@@ -107,6 +107,8 @@ class TrainRequest(Composition, Labelled):
     """The model's critic: a module, or an object."""
     n_epochs: Annotated[int, Field(ge=1)] | None = None
     """How many epochs to train; the algorithm's own number when left out."""
+    config: dict[str, Any] | None = None
+    """A resolved configuration, as `GET /v1/runs/{id}/config` gives it; fields beside it replace its parts."""
 
 
 class ComposeRequest(TrainRequest):

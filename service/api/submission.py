@@ -11,9 +11,10 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from maze_core.config import RunConfig, compose_run, config_groups, config_module
+from maze_core.config.arguments import recorded_arguments
 from maze_core.config.components import canonical_target, target_name
 from maze_core.config.index import PRESET_GROUPS
-from maze_core.config.trust import check_arguments, check_tree
+from maze_core.config.trust import check_arguments, check_names, check_tree
 from maze_core.errors import InvalidSpecificationError, MazeError
 from maze_core.models.config import TorchPolicyConfig
 from maze_core.runners.config import rollout_tree
@@ -31,7 +32,7 @@ logger = logging.getLogger(__name__)
 
 Mode = Literal["train", "rollout"]
 
-TRAIN_ARGUMENTS = (*COMPOSITION, "algorithm", "critic", "seed", "n_epochs")
+TRAIN_ARGUMENTS = (*COMPOSITION, "algorithm", "critic", "seed", "n_epochs", "config")
 ROLLOUT_ARGUMENTS = (*COMPOSITION, "seed")
 RUNNER_FIELDS = {
     "n_episodes": "n_episodes",
@@ -93,8 +94,12 @@ def compose(services: Services, mode: Mode, arguments: Mapping[str, Any]) -> Run
         Problem: 503 where the environment may be one that a worker has not published yet.
     """
     policy = trust_policy(services)
+    arguments = dict(arguments)
+    if (recorded := arguments.pop("config", None)) is not None:
+        check_names(recorded, policy)
+        arguments = recorded_arguments(recorded, arguments)
     try:
-        check_arguments(dict(arguments), policy)
+        check_arguments(arguments, policy)
     except InvalidSpecificationError as error:
         if any(problem.code == "env_not_published" for problem in error.problems):
             message = "A worker has yet to say which environments it has; try again in a moment."

@@ -146,7 +146,6 @@ WITHOUT_NETWORKS: dict[str, Callable[[], dict[str, Any]]] = {
     "policy": lambda: {"policy": ProbabilisticPolicyComposerConfig()},
     "critic": lambda: {"critic": StepStateCriticConfig()},
     "shared critic": lambda: {"critic": SharedStateCriticConfig(), "model": "flatten_concat"},
-    "critic module": lambda: {"critic": "template_state"},
     "critic by name of its class": lambda: {"critic": {"_target_": "SharedStateCriticConfig"}},
 }
 

@@ -162,7 +162,7 @@ def test_n_epochs_is_a_shorthand():
         == compose_run(overrides={"algorithm.n_epochs": 3}, seed=1).config_sha256
     )
     assert problems(n_epochs=3, overrides={"algorithm.n_epochs": 3})["n_epochs"].code == "contradiction"
-    assert set(problems(n_epochs=0)) == {"algorithm.n_epochs"}
+    assert set(problems(n_epochs=-1)) == {"algorithm.n_epochs"}
     assert set(problems("rollout", n_epochs=3)) == {"n_epochs"}
 
 

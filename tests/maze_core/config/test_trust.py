@@ -199,12 +199,10 @@ def test_every_alias_of_a_component_may_be_said(alias: str):
 
 
 MODELS = set(itertools.product(config_groups()["model"], [None, *config_groups()["critic"]]))
-WITHOUT_TEMPLATE = {("flatten_concat", "template_state")}
-"""A critic that follows a template, beside a model that has none."""
 
 
 @pytest.mark.parametrize("algorithm", config_groups()["algorithm"])
-@pytest.mark.parametrize(("model", "critic"), sorted(MODELS - WITHOUT_TEMPLATE, key=str))
+@pytest.mark.parametrize(("model", "critic"), sorted(MODELS, key=str))
 @pytest.mark.parametrize("wrappers", config_groups()["wrappers"])
 def test_every_packaged_combination_may_be_run(algorithm: str, model: str, critic: str | None, wrappers: str):
     arguments = {"algorithm": algorithm, "model": model, "critic": critic, "wrappers": wrappers, "seed": 1}

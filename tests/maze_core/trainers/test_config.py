@@ -25,7 +25,7 @@ def test_the_yaml_twin_has_the_same_fields_and_values(config, name):
     [
         {"gamma": 1.5},
         {"lr": 0},
-        {"n_epochs": 0},
+        {"n_epochs": -1},
         {"clip_range": 0},
         {"lr": float("nan")},
         {"learning_rate": 0.1},
@@ -38,9 +38,11 @@ def test_a_value_outside_its_range_is_refused(settings):
 
 
 def test_zero_means_off_where_the_reference_says_so():
-    config = A2CAlgorithmConfig(max_grad_norm=0.0, patience=0)
+    config = A2CAlgorithmConfig(max_grad_norm=0.0, patience=0, n_epochs=0, eval_repeats=0)
     assert config.max_grad_norm is None
     assert config.patience is None
+    assert config.n_epochs is None
+    assert config.evaluator.n_episodes is None
 
 
 def test_both_generations_of_evaluator_arguments_mean_the_same():

@@ -50,6 +50,66 @@ class TestTrain:
         run = client.post("/v1/train", {"n_epochs": 7}).json()
         assert stores.runs.get(run["id"]).config["algorithm"]["n_epochs"] == 7
 
+    def test_a_configuration_goes_round(self, client: Client) -> None:
+        body = {"wrappers": "vector_obs", "overrides": {"env.name": "CartPole-v1"}, "seed": 3}
+        run = client.post("/v1/train", body).json()
+        answer = client.get(f"/v1/runs/{run['id']}/config").json()
+        for config in (answer, answer["config"]):
+            again = client.post("/v1/train", {"config": config})
+            assert again.status_code == 202
+            assert again.json()["config_sha256"] == run["config_sha256"]
+        changed = client.post(
+            "/v1/train", {"config": answer, "seed": 4, "overrides": {"algorithm.lr": 0.5}}
+        ).json()
+        assert changed["seed"] == 4
+
+    @pytest.mark.parametrize(
+        ("part", "value", "pointer", "code"),
+        [
+            (
+                "env",
+                {"_target_": "os.system", "command": "true"},
+                "/config/env/_target_",
+                "target_not_allowed",
+            ),
+            (
+                "algorithm",
+                {"_target_": "PPOAlgorithmConfig", "lr": -1},
+                "/config/algorithm/lr",
+                "out_of_range",
+            ),
+            (
+                "runner",
+                {"_target_": "TrainingRunnerConfig", "n_envs": 65},
+                "/config/runner/n_envs",
+                "out_of_range",
+            ),
+            ("run_dir", "/tmp/x", "/config/run_dir", "reserved_key"),
+            ("hooks", {}, "/config/hooks", "unknown_key"),
+        ],
+    )
+    def test_a_configuration_goes_through_every_check(
+        self, client: Client, part: str, value: object, pointer: str, code: str
+    ) -> None:
+        config = client.post("/v1/config/compose", {"seed": 1}).json()["config"]
+        problem = client.post("/v1/train", {"config": config | {part: value}})
+        assert problem.status_code == 422
+        assert {"pointer": pointer, "code": code}.items() <= problem.json()["errors"][0].items()
+
+    @pytest.mark.parametrize(
+        ("body", "meant"),
+        [
+            ({"learning_rate": 0.1}, "algorithm.lr"),
+            ({"overrides": {"total_timesteps": 1000}}, "algorithm.total_env_steps"),
+            ({"algorithm": {"n_steps": 8}}, "n_rollout_steps"),
+            ({"algorithm": "PPO"}, "ppo"),
+        ],
+    )
+    def test_words_of_other_libraries_are_answered_with_ours(
+        self, client: Client, body: dict[str, Any], meant: str
+    ) -> None:
+        assert client.post("/v1/train", body).json()["errors"][0]["did_you_mean"] == meant
+
     def test_a_component_may_be_an_object_with_target(self, client: Client, stores: Stores) -> None:
         policy = {
             "_target_": "maze.perception.models.policies.ProbabilisticPolicyComposer",

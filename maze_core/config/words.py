@@ -1,0 +1,153 @@
+"""What was probably meant by a word that is not there: other frameworks' words by meaning, typing mistakes by letters.
+
+A word of Stable-Baselines3, CleanRL, Tianshou, skrl or torchrl is translated before any likeness of letters is looked
+for, since the likest word often means something else: ``n_steps`` is no ``max_env_steps``.
+"""
+
+import difflib
+from collections.abc import Iterable, Mapping
+from typing import NamedTuple
+
+from maze_core.errors import Problem
+
+LONGEST_WORD = 64
+_SHORT = 4
+
+
+class Meant(NamedTuple):
+    """What a foreign word means here."""
+
+    ours: str | None
+    """Dotted key; None where there is no such thing here."""
+    note: str = ""
+    """What differs, as a sentence."""
+
+
+_HALF = "Here the loss has a factor ½, as in CleanRL; elsewhere give twice the number."
+_NOT_HERE = "It is not here yet."
+_SB3_EPOCHS = "What Stable-Baselines3 calls n_epochs is n_optimization_epochs here."
+
+FOREIGN: Mapping[str, Meant] = {
+    **dict.fromkeys(("learning_rate", "learning_rate_start", "step_size"), Meant("algorithm.lr")),
+    **dict.fromkeys(("vf_coef", "critic_coef", "value_coef"), Meant("algorithm.value_loss_coef", _HALF)),
+    "value_loss_scale": Meant("algorithm.value_loss_coef", _HALF),
+    **dict.fromkeys(("ent_coef", "entropy_loss_scale", "entropy_coeff"), Meant("algorithm.entropy_coef")),
+    **dict.fromkeys(("n_steps", "num_steps", "rollouts"), Meant("algorithm.n_rollout_steps")),
+    **dict.fromkeys(
+        ("update_epochs", "learning_epochs", "ppo_epochs", "num_epochs", "repeat_per_collect"),
+        Meant("algorithm.n_optimization_epochs"),
+    ),
+    **dict.fromkeys(
+        ("n_timesteps", "total_timesteps", "timesteps", "total_steps", "total_frames", "max_steps"),
+        Meant("algorithm.total_env_steps"),
+    ),
+    **dict.fromkeys(
+        ("n_envs", "num_envs", "concurrency", "n_workers", "training_num"), Meant("runner.n_envs")
+    ),
+    **dict.fromkeys(
+        ("num_minibatches", "n_minibatches", "mini_batches", "nminibatches"),
+        Meant(
+            "algorithm.batch_size", "It is samples per gradient step: n_envs × n_rollout_steps / minibatches."
+        ),
+    ),
+    **dict.fromkeys(("norm_adv", "normalize_advantage"), Meant("algorithm.normalize_advantages")),
+    **dict.fromkeys(("anneal_lr", "learning_rate_scheduler"), Meant("algorithm.lr_schedule")),
+    **dict.fromkeys(("discount_factor", "discount", "gamma_discount"), Meant("algorithm.gamma")),
+    **dict.fromkeys(("lam", "lambda", "lmbda"), Meant("algorithm.gae_lambda")),
+    "kl_threshold": Meant(
+        "algorithm.target_kl", "It is compared with the mean of a whole pass, without a factor."
+    ),
+    **dict.fromkeys(("clip_coef", "eps_clip", "clip_epsilon", "ratio_clip"), Meant("algorithm.clip_range")),
+    **dict.fromkeys(("grad_norm_clip", "clip_grad_norm"), Meant("algorithm.max_grad_norm")),
+    **dict.fromkeys(
+        ("clip_range_vf", "clip_vloss", "value_clip", "use_sde", "sde_sample_freq", "clip_predicted_values"),
+        Meant(None, _NOT_HERE),
+    ),
+    "eval_freq": Meant("algorithm.epoch_length", "It counts updates; an evaluation follows the last one."),
+    "n_eval_episodes": Meant("algorithm.rollout_evaluator.n_episodes"),
+    "save_freq": Meant("algorithm.checkpoint_every", "It counts epochs."),
+    **dict.fromkeys(
+        ("policy_kwargs", "net_arch", "hidden_sizes"),
+        Meant("hidden_units", "It is a setting of each network: overrides={'model.policy.networks': [{…}]}."),
+    ),
+    "activation_fn": Meant(
+        "non_lin", "It is a setting of each network: overrides={'model.policy.networks': [{…}]}."
+    ),
+    **dict.fromkeys(("env_id", "env_name", "gym_id"), Meant("env.name")),
+    **dict.fromkeys(
+        (
+            "sac",
+            "dqn",
+            "td3",
+            "ddpg",
+            "trpo",
+            "tqc",
+            "qrdqn",
+            "rainbow",
+            "impala",
+            "es",
+            "bc",
+            "dreamer",
+        ),
+        Meant(None, _NOT_HERE),
+    ),
+}
+"""Word → what it means here."""
+
+
+def closest(word: str, candidates: Iterable[str]) -> str | None:
+    """The word that was probably meant: by meaning, or the candidate most like it; None where none is near."""
+    if len(word) > LONGEST_WORD:  # comparing is quadratic, and nobody mistypes that much
+        return None
+    names = [str(name) for name in candidates]
+    if (meant := FOREIGN.get(word.rpartition(".")[2].lower())) is not None and word not in names:
+        return None if meant.ours is None else _from_here(meant.ours, names)
+    by_case = [name for name in names if name.lower() == word.lower()]
+    matches = by_case or difflib.get_close_matches(word, names, n=1)
+    if matches and not by_case and len(word) <= _SHORT and matches[0][:1] != word[:1]:
+        return None  # "sac" is no "a2c", though two letters of three agree
+    return matches[0] if matches else None
+
+
+def _from_here(key: str, names: list[str]) -> str | None:
+    """A dotted key as it is written where these names are; None where this algorithm has no such setting."""
+    first, _, rest = key.partition(".")
+    if first == "algorithm" and "epoch_length" in names:
+        return rest if rest.partition(".")[0] in names else None
+    return rest if rest in names else key
+
+
+def unknown_word(
+    path: str,
+    message: str,
+    word: object,
+    allowed: Iterable[str],
+    *,
+    code: str = "unknown_key",
+    beside: Iterable[str] = (),
+    is_suggested: bool = True,
+) -> Problem:
+    """The problem of a word that is not among the allowed ones, with what was probably meant.
+
+    Args:
+        path: where it stands.
+        message: that there is no such thing.
+        word: the word.
+        allowed: what there is.
+        code: of the problem.
+        beside: other words of the same place.
+        is_suggested: look for what was meant; False where there are too many problems to read.
+    """
+    names, text = tuple(allowed), str(word)
+    near = closest(text, names) if is_suggested else None
+    meant = FOREIGN.get(text.rpartition(".")[2].lower())
+    notes = [meant.note] if meant is not None and meant.note else []
+    if (
+        meant is not None
+        and meant.ours is not None
+        and "n_epochs" in {key.rpartition(".")[2] for key in beside}
+    ):
+        notes.append(_SB3_EPOCHS)
+    return Problem(
+        path=path[:200], message=" ".join([message, *notes]), code=code, allowed=names, did_you_mean=near
+    )

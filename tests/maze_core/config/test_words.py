@@ -1,0 +1,160 @@
+"""Words of other libraries are understood by meaning, typing mistakes by letters, and a hint can be followed."""
+
+import pytest
+
+from maze_core import InvalidSpecificationError, PPOAlgorithmConfig, RunContext, compose_run
+from maze_core.config.words import FOREIGN, closest
+from maze_core.errors import Problem
+
+TABLE = {
+    "algorithm.lr": ["learning_rate"],
+    "algorithm.value_loss_coef": ["vf_coef", "critic_coef"],
+    "algorithm.entropy_coef": ["ent_coef"],
+    "algorithm.n_rollout_steps": ["n_steps", "num_steps", "rollouts"],
+    "algorithm.n_optimization_epochs": ["update_epochs", "learning_epochs", "ppo_epochs"],
+    "algorithm.total_env_steps": ["n_timesteps", "total_timesteps", "total_steps", "total_frames"],
+    "runner.n_envs": ["n_envs", "num_envs"],
+    "algorithm.batch_size": ["num_minibatches"],
+    "algorithm.normalize_advantages": ["norm_adv", "normalize_advantage"],
+    "algorithm.lr_schedule": ["anneal_lr"],
+    "algorithm.gamma": ["discount_factor"],
+    "algorithm.gae_lambda": ["lam"],
+    "algorithm.target_kl": ["kl_threshold"],
+    "algorithm.epoch_length": ["eval_freq"],
+    "algorithm.rollout_evaluator.n_episodes": ["n_eval_episodes"],
+    "algorithm.checkpoint_every": ["save_freq"],
+    "hidden_units": ["policy_kwargs", "net_arch"],
+    "non_lin": ["activation_fn"],
+}
+
+
+def problem(**arguments: object) -> Problem:
+    with pytest.raises(InvalidSpecificationError) as caught:
+        compose_run(**arguments)
+    return caught.value.problems[0]
+
+
+@pytest.mark.parametrize(("ours", "word"), [(ours, word) for ours, words in TABLE.items() for word in words])
+def test_a_foreign_word_leads_to_what_it_means(ours: str, word: str):
+    assert problem(overrides={word: 1}).did_you_mean == ours
+    inside = ours.removeprefix("algorithm.")
+    assert problem(overrides={f"algorithm.{word}": 1}).did_you_mean == inside
+    assert problem(algorithm={word: 1}).did_you_mean == inside
+    with pytest.raises(InvalidSpecificationError, match=f"Did you mean '{inside}'"):
+        PPOAlgorithmConfig(**{word: 1})
+
+
+@pytest.mark.parametrize(
+    "word", sorted(name for name, meant in FOREIGN.items() if meant.ours and "." in meant.ours)
+)
+def test_every_hint_of_the_table_is_a_setting(word: str):
+    key = FOREIGN[word].ours
+    values = {"lr_schedule": "constant", "name": "CartPole-v1", "normalize_advantages": True, "gamma": 0.5}
+    last = key.rpartition(".")[2]
+    assert compose_run(
+        overrides={key: values.get(last, 0.1 if "cl" in last or last in ("lr", "gae_lambda") else 1)}
+    )
+
+
+def test_what_is_not_here_has_no_suggestion_and_says_so():
+    for word in ("sac", "dqn", "td3"):
+        found = problem(algorithm=word)
+        assert (found.did_you_mean, "not here yet" in found.message) == (None, True)
+    assert "not here yet" in problem(overrides={"algorithm.clip_range_vf": 0.2}).message
+    assert problem(algorithm="a2c", overrides={"algorithm.update_epochs": 4}).did_you_mean is None
+
+
+def test_differences_of_meaning_are_told():
+    assert "twice the number" in problem(overrides={"algorithm.vf_coef": 0.5}).message
+    pasted = problem(algorithm={"n_steps": 2048, "n_epochs": 10})
+    assert "Stable-Baselines3 calls n_epochs is n_optimization_epochs" in pasted.message
+
+
+@pytest.mark.parametrize(
+    ("word", "candidates", "expected"),
+    [
+        ("PPO", ["a2c", "ppo"], "ppo"),
+        ("sac", ["a2c"], None),
+        ("xac", ["a2c"], None),
+        ("pp0", ["a2c", "ppo"], "ppo"),
+        ("learning_rate", ["lr", "lr_schedule"], "lr"),
+        ("n_steps", ["max_env_steps", "n_rollout_steps"], "n_rollout_steps"),
+        ("gama", ["gamma"], "gamma"),
+        ("n_envs", ["n_envs"], "n_envs"),
+    ],
+)
+def test_letters_come_after_meaning(word: str, candidates: list[str], expected: str | None):
+    assert closest(word, candidates) == expected
+
+
+@pytest.mark.parametrize("name", ["CartPole-v1", "ALE/Pong-v5", "mylab:Corridor-v0"])
+def test_an_environment_id_in_the_place_of_a_module_is_told_its_own(name: str):
+    found = problem(env=name)
+    assert f"overrides={{'env.name': {name!r}}}" in found.message
+    assert found.did_you_mean is None
+
+
+class TestLength:
+    """``total_env_steps`` is the length of a run."""
+
+    def test_epochs_follow_from_it(self):
+        tree = compose_run(overrides={"algorithm.total_env_steps": 100_000}).tree
+        assert tree["algorithm"]["n_epochs"] == 25  # of 8 × 128 × 4 steps, rounded up
+        assert RunContext.from_config(tree).config["algorithm"] == tree["algorithm"]
+
+    @pytest.mark.parametrize(
+        "arguments",
+        [{"n_epochs": 5}, {"algorithm": {"n_epochs": 5}}, {"overrides": {"algorithm.n_epochs": 5}}],
+    )
+    def test_another_number_of_epochs_contradicts_it(self, arguments: dict):
+        overrides = {"algorithm.total_env_steps": 100_000, **arguments.get("overrides", {})}
+        assert problem(**{**arguments, "overrides": overrides}).code == "contradiction"
+
+
+class TestEvaluation:
+    @pytest.mark.parametrize(
+        "off",
+        [
+            {"algorithm.rollout_evaluator": None},
+            {"algorithm.rollout_evaluator": 0},
+            {"algorithm.rollout_evaluator.n_episodes": 0},
+            {"algorithm.rollout_evaluator.n_episodes": None},
+            {"algorithm.eval_repeats": 0},
+        ],
+    )
+    def test_it_can_be_switched_off(self, off: dict):
+        with RunContext(configuration="test", overrides=off, silent=True, seed=1) as context:
+            report = context.train(n_epochs=1)
+            assert "eval/mean_return" not in report.metrics
+            assert context.compute_action(context.env_factory().reset())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ({"overrides": {"algorithm.lr": "lin_1e-3"}}, "lr_schedule='linear'"),
+        (
+            {
+                "wrappers": "vector_obs",
+                "overrides": {"wrappers.ObservationNormalizationWrapper.clip_range": 10.0},
+            },
+            "such as [-10.0, 10.0]",
+        ),
+        ({"wrappers": {"gymnasium.wrappers.TimeAwareObservation": {}}}, "belongs into the environment"),
+        (
+            {"wrappers": [{"_target_": "gymnasium.wrappers.FrameStackObservation", "stack_size": 4}]},
+            "env=lambda: FrameStackObservation(gymnasium.make(…))",
+        ),
+    ],
+)
+def test_a_refusal_tells_the_way_out(arguments: dict, said: str):
+    assert said in problem(**arguments).message
+
+
+def test_networks_may_have_no_hidden_layer():
+    networks = [{"_target_": "FlattenConcatPolicyNetConfig", "hidden_units": []}]
+    with RunContext(
+        configuration="test", overrides={"model.policy.networks": networks}, silent=True, seed=1
+    ) as context:
+        context.train(n_epochs=1)
+        assert context.compute_action(context.env_factory().reset())
