@@ -26,9 +26,8 @@ if TYPE_CHECKING:
         Wrapper,
     )
     from maze_core.errors import InvalidSpecificationError, JobFailedError, MazeError
-    from maze_core.evaluation.evaluate import EvalReport
+    from maze_core.evaluation.evaluate import EvalReport, RolloutReport
     from maze_core.evaluation.rollout_evaluator import RolloutEvaluator
-    from maze_core.evaluation.rollout_report import RolloutReport
     from maze_core.models.composers import (
         CustomModelComposer,
         ProbabilisticPolicyComposer,
@@ -93,7 +92,7 @@ _HOMES = {
     "RewardScalingWrapper": _WRAPPERS,
     "RolloutEvaluator": "maze_core.evaluation.rollout_evaluator",
     "RolloutEvaluatorConfig": "maze_core.trainers.config",
-    "RolloutReport": "maze_core.evaluation.rollout_report",
+    "RolloutReport": "maze_core.evaluation.evaluate",
     "RolloutRunnerConfig": "maze_core.runners.config",
     "RunConfig": "maze_core.config",
     "RunContext": "maze_core.api.run_context",

@@ -17,7 +17,7 @@ from maze_core.api.epoch_table import NO_VALUE, EpochTable, number
 from maze_core.metrics import SilentReporter
 
 if TYPE_CHECKING:
-    from maze_core.evaluation.rollout_report import RolloutReport
+    from maze_core.evaluation.evaluate import RolloutReport
     from maze_core.rollout.episodes import EpisodeRecord
     from maze_core.types import Tree
 

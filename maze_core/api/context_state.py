@@ -165,7 +165,7 @@ class ContextState:
         from maze_core.envs.filmed import check_can_be_filmed
 
         self._make_room()
-        check_can_be_filmed(self._config.build("env"))
+        check_can_be_filmed(self._config.build("env").rendered().make)
 
     def _rollout_dir(self, place: bool | Path) -> RolloutDir | None:
         """The folder of a rollout, empty; True takes a new one in the run directory.

@@ -16,7 +16,7 @@ from maze_core.rollout.recording import trajectory_from_bytes, trajectory_to_byt
 from maze_core.types import Tree
 
 if TYPE_CHECKING:
-    from maze_core.evaluation.rollout_report import RolloutReport
+    from maze_core.evaluation.evaluate import RolloutReport
     from maze_core.trainers.fit import TrainReport
 
 
@@ -56,7 +56,7 @@ def report_of(plain: Tree) -> "TrainReport | RolloutReport":
         from maze_core.trainers.fit import Counters, TrainReport
 
         return TrainReport(**{**plain, "counters": Counters(**plain["counters"])})
-    from maze_core.evaluation.rollout_report import RolloutReport
+    from maze_core.evaluation.evaluate import RolloutReport
 
     summary, saved_to = plain["summary"], plain["saved_to"]
     interval = summary["ci95"]

@@ -12,7 +12,7 @@ from maze_core.metrics import Reporter, SilentReporter
 
 if TYPE_CHECKING:
     from maze_core.api.run_context import RunContext
-    from maze_core.evaluation.rollout_report import RolloutReport
+    from maze_core.evaluation.evaluate import RolloutReport
     from maze_core.trainers.fit import TrainReport
 
 Verb = Literal["train", "rollout"]

@@ -42,7 +42,7 @@ from maze_core.types import Tree
 
 if TYPE_CHECKING:
     from maze_core.config.schema import RunConfig
-    from maze_core.evaluation.rollout_report import RolloutReport
+    from maze_core.evaluation.evaluate import RolloutReport
     from maze_core.trainers.fit import TrainReport
 
 _OF_ALL = ("train", "rollout", "save")

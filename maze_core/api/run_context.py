@@ -37,8 +37,7 @@ from maze_core.types import JSON, Action, ActorID, Tree
 
 if TYPE_CHECKING:
     from maze_core.envs.maze_env import MazeEnv
-    from maze_core.evaluation.evaluate import EvalReport
-    from maze_core.evaluation.rollout_report import RolloutReport
+    from maze_core.evaluation.evaluate import EvalReport, RolloutReport
     from maze_core.trainers.fit import TrainReport
 
 Cancelled = Callable[[], bool]

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 from maze_core.agent import Agent
 from maze_core.config.schema import RunConfig
-from maze_core.evaluation.rollout_report import RolloutReport
+from maze_core.evaluation.evaluate import RolloutReport
 from maze_core.metrics import Reporter
 from maze_core.rollout.recording import trajectory_to_bytes
 from maze_core.rundir import RolloutDir

@@ -82,7 +82,9 @@ class EnvConfig(ABC):
         if films:
             from maze_core.envs.filmed import FilmedEnvFactory
 
-            factories = [FilmedEnvFactory(env=self, films=films, max_steps=film_steps)] * n_envs
+            factories = [
+                FilmedEnvFactory(make=self.rendered().make, films=films, max_steps=film_steps)
+            ] * n_envs
         if execution != "dev":
             from maze_core.envs.subproc import SubprocVectorEnv
 

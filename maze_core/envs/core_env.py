@@ -12,10 +12,11 @@ from typing import Any
 import gymnasium
 from gymnasium import spaces
 
+from maze_core.envs.vector import Environment
 from maze_core.types import Action, ActorID, Observation, StepKey
 
 
-class StructuredEnv(ABC):
+class StructuredEnv(Environment, ABC):
     """One environment whose flat step may be made of sub-steps by several agents. Not thread-safe."""
 
     observation_spaces: Mapping[StepKey, spaces.Dict]

@@ -18,7 +18,7 @@ import gymnasium
 from maze_core.envs.contract import close_all
 from maze_core.envs.core_env import StructuredEnv
 from maze_core.envs.per_env import PerEnvVectorEnv
-from maze_core.envs.shared import SharedArrays, share
+from maze_core.envs.tick_buffers import SharedArrays, share
 from maze_core.errors import reason_of
 from maze_core.notices import Notices
 from maze_core.seeding import own_process, seed_process

@@ -7,19 +7,16 @@ play them, in whatever order and process. Filming only looks: it changes no numb
 import contextlib
 import tempfile
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from maze_core.envs.contract import close_all, five_values, flag, warn_of_failed_closes
 from maze_core.envs.core_env import StructuredEnv
 from maze_core.envs.video_file import VideoFile, find_encoder
 from maze_core.errors import EnvError, InvalidSpecificationError, Problem
 from maze_core.types import Action, ActorID, Observation
-
-if TYPE_CHECKING:
-    from maze_core.envs.config import EnvConfig
 
 _WAY_OUT = 'make it with render_mode="rgb_array"'
 
@@ -116,7 +113,8 @@ class FilmedEnv(StructuredEnv):
 class FilmedEnvFactory:
     """Makes a filmed environment, in whichever process it is called."""
 
-    env: "EnvConfig"
+    make: Callable[[], StructuredEnv]
+    """Makes one that gives pictures."""
     films: Mapping[int, Path]
     max_steps: int | None = None
 
@@ -126,7 +124,7 @@ class FilmedEnvFactory:
         Raises:
             EnvError: it cannot be made, or gives no pictures.
         """
-        made = self.env.rendered().make()
+        made = self.make()
         try:
             return FilmedEnv(made, self.films, max_steps=self.max_steps)
         except BaseException:
@@ -146,8 +144,11 @@ def check_encoder() -> None:
         raise _refusal(str(error), "missing_extra") from error
 
 
-def check_can_be_filmed(env_config: "EnvConfig") -> None:
+def check_can_be_filmed(make: Callable[[], StructuredEnv]) -> None:
     """Film one picture of one environment, which is thrown away.
+
+    Args:
+        make: makes one that gives pictures.
 
     Raises:
         InvalidSpecificationError: that does not work; the path of the problem is ``videos``.
@@ -157,7 +158,7 @@ def check_can_be_filmed(env_config: "EnvConfig") -> None:
         with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
             warnings.simplefilter("ignore")  # gymnasium's, about the mode that is tried here
             film = Path(folder) / "one_picture.mp4"
-            with contextlib.closing(FilmedEnvFactory(env=env_config, films={0: film})()) as env:
+            with contextlib.closing(FilmedEnvFactory(make=make, films={0: film})()) as env:
                 env.reset(seed=0)
     except EnvError as error:
         raise _refusal(str(error)) from error

@@ -49,6 +49,9 @@ def make_legacy_gym(
 class LegacyGymAdapter(gymnasium.Env[Any, Any]):
     """Any object with gym's ``reset`` and ``step``, old or new, as a gymnasium environment."""
 
+    holds_any_env = True
+    """What it adapts needs no base class to be an environment."""
+
     def __init__(self, env: Any, *, render_mode: str | None = None) -> None:
         """Take ownership of ``env``, which needs no base class.
 

@@ -16,13 +16,13 @@ from maze_core.config.nodes import shown
 from maze_core.data.flat_space import SpaceReader, is_flat
 from maze_core.envs.core_env import StructuredEnv
 from maze_core.envs.per_env import PerEnvVectorEnv
-from maze_core.envs.vector import Tick, VectorEnv
-from maze_core.envs.wrappers.wrapper import ProcessedObservation, WrappedVectorEnv
+from maze_core.envs.vector import Environment, Tick, VectorEnv
+from maze_core.envs.wrappers.wrapper import ProcessedObservation, WrappedVectorEnv, Wrapper
 from maze_core.errors import EnvError, SpaceMismatchError
 from maze_core.types import Action, ActorID, Array, Observation, StepKey
 
 
-class MazeEnv:
+class MazeEnv(Environment):
     """One environment, reset and stepped by hand. Not thread-safe; owns the vector environment it views."""
 
     def __init__(self, vector_env: VectorEnv) -> None:
@@ -144,6 +144,10 @@ class MazeEnv:
     def close(self) -> None:
         """Close the environment."""
         self.vector_env.close()
+
+    def wrapped_by(self, wrapper: Wrapper) -> "MazeEnv":
+        """The same environment seen through a wrapper; it takes this one's place."""
+        return MazeEnv(WrappedVectorEnv(self.vector_env, [wrapper]))
 
     def structured(self) -> StructuredEnv:
         """The same environment with the sub-step contract; it takes this one's place."""

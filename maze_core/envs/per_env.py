@@ -21,7 +21,7 @@ from maze_core.envs.contract import (
     warn_of_failed_closes,
 )
 from maze_core.envs.core_env import StructuredEnv
-from maze_core.envs.layers import MAKE_A_NEW_ONE, layers
+from maze_core.envs.shared_envs import MAKE_A_NEW_ONE, layers
 from maze_core.envs.tick_buffers import FiniteCheck, ObservationWriter, empty_tick, named_arrays
 from maze_core.envs.vector import Tick, VectorEnv
 from maze_core.errors import EnvError

@@ -23,7 +23,7 @@ import numpy as np
 from maze_core.envs.contract import warn_of_failed_closes
 from maze_core.envs.env_process import CLOSE, DONE, FAILED, READY, RESET, STEP
 from maze_core.envs.per_env import EnvFactory
-from maze_core.envs.shared import anonymous_file, share
+from maze_core.envs.tick_buffers import anonymous_file, share
 from maze_core.envs.vector import Tick, VectorEnv
 from maze_core.errors import EnvError
 from maze_core.notices import Notices

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from gymnasium import spaces
 
-from maze_core.types import Action, Array, BoolArray, FloatArray, IntArray, Observation, StepKey
+from maze_core.types import Array, BoolArray, FloatArray, IntArray, Observation, StepKey
 
 
 @dataclass(slots=True)
@@ -49,7 +49,11 @@ class Tick:
         return self.terminated | self.truncated
 
 
-class VectorEnv(ABC):
+class Environment:
+    """Base of everything here that is an environment: one, a batch, or one in the hand."""
+
+
+class VectorEnv(Environment, ABC):
     """``B`` environments stepped together. Not thread-safe; owned by whoever made it, who closes it."""
 
     n_envs: int
@@ -89,8 +93,3 @@ class VectorEnv(ABC):
     @abstractmethod
     def close(self) -> None:
         """Release processes, windows and files. A second call does nothing."""
-
-
-def act_rows(action: Action, row: int) -> Action:
-    """The action of one environment out of a batch ``head → [B, ...]``."""
-    return {head: values[row] for head, values in action.items()}

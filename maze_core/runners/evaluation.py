@@ -14,8 +14,7 @@ from maze_core.envs.video_file import remove_film
 from maze_core.envs.wrappers.stack import acting_wrappers, why_not_servable
 from maze_core.envs.wrappers.wrapper import WrappedVectorEnv, Wrapper, bind_wrappers
 from maze_core.errors import InvalidSpecificationError, Problem
-from maze_core.evaluation.evaluate import EvalReport
-from maze_core.evaluation.rollout_report import RolloutReport
+from maze_core.evaluation.evaluate import EvalReport, RolloutReport
 from maze_core.metrics import Reporter, SilentReporter
 from maze_core.rollout.episodes import EpisodeRecord, run_episodes
 from maze_core.rollout.own_policy import as_policy

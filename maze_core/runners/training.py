@@ -20,7 +20,7 @@ from maze_core.agent import Agent, load_agent, record_actions
 from maze_core.checkpoint import Checkpoint, prefixed, section, storable
 from maze_core.config.schema import RunConfig
 from maze_core.envs.env_spaces import describe_spaces, described_spaces, refuse_other_spaces
-from maze_core.envs.layers import MAKE_A_NEW_ONE, shared_layer
+from maze_core.envs.shared_envs import MAKE_A_NEW_ONE, shared_layer
 from maze_core.envs.vector import VectorEnv
 from maze_core.envs.wrappers.stack import acting_wrappers, why_not_servable
 from maze_core.envs.wrappers.wrapper import WrappedVectorEnv

@@ -21,7 +21,7 @@ from service.worker.child import Rules, StopWish
 if TYPE_CHECKING:
     from maze_core.agent import Agent
     from maze_core.config.schema import RunConfig
-    from maze_core.evaluation.rollout_report import RolloutReport
+    from maze_core.evaluation.evaluate import RolloutReport
     from maze_core.trainers.fit import TrainReport
 
 PATIENCE = 10

@@ -13,7 +13,7 @@ import numpy as np
 from gymnasium import spaces
 
 from maze_core.envs.tick_buffers import empty_tick, tick_fields
-from maze_core.envs.vector import Tick, VectorEnv
+from maze_core.envs.vector import Environment, Tick, VectorEnv
 from maze_core.errors import EnvError
 from maze_core.types import Action, Array, BoolArray, FloatArray, NamedArrays, Observation, StepKey
 
@@ -46,13 +46,11 @@ class Wrapper:
         Returns:
             The same kind: a MazeEnv for a MazeEnv, a VectorEnv for a VectorEnv.
         """
-        from maze_core.envs.maze_env import MazeEnv
-
         wrapper = cls(**kwargs)
-        if isinstance(env, MazeEnv):
-            return MazeEnv(WrappedVectorEnv(env.vector_env, [wrapper]))  # type: ignore[return-value]
         if isinstance(env, VectorEnv):
             return WrappedVectorEnv(env, [wrapper])  # type: ignore[return-value]
+        if isinstance(env, Environment) and hasattr(env, "wrapped_by"):
+            return env.wrapped_by(wrapper)  # type: ignore[no-any-return]
         raise EnvError(f"{cls.__name__} wraps a MazeEnv or a VectorEnv, not a {type(env).__name__}.")
 
     def bind(self, observation_spaces: Spaces, action_spaces: Spaces) -> tuple[Spaces, Spaces]:

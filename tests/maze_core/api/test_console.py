@@ -8,8 +8,7 @@ from rich.console import Console
 
 from maze_core.api.console import ConsoleReporter, duration, rollout_table, training_table
 from maze_core.api.epoch_table import EpochTable, number
-from maze_core.evaluation.evaluate import EvalReport
-from maze_core.evaluation.rollout_report import RolloutReport
+from maze_core.evaluation.evaluate import EvalReport, RolloutReport
 from maze_core.rollout.episodes import EpisodeRecord
 
 VALUES = {"train/episode_return": 20.25, "eval/mean_return": 100.0, "time/env_steps_per_s": 12345.6}

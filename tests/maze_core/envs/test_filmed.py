@@ -181,8 +181,12 @@ def test_the_film_of_a_wrapped_environment_ends_with_its_episode_and_not_with_th
 
 
 def test_a_factory_can_be_sent_to_another_process():
-    factory = FilmedEnvFactory(env=GymEnvConfig(name="CartPole-v1"), films={1: Path("1.mp4")}, max_steps=3)
-    assert pickle.loads(pickle.dumps(factory)) == factory
+    factory = FilmedEnvFactory(
+        make=GymEnvConfig(name="CartPole-v1").rendered().make, films={1: Path("1.mp4")}, max_steps=3
+    )
+    made = pickle.loads(pickle.dumps(factory))()
+    assert (made.render_mode, made.observation_spaces) == ("rgb_array", factory().observation_spaces)
+    made.close()
 
 
 def test_an_environment_that_cannot_be_filmed_is_closed_again():
@@ -193,7 +197,7 @@ def test_an_environment_that_cannot_be_filmed_is_closed_again():
         return made[0]
 
     with pytest.raises(EnvError, match="gives no pictures"):
-        FilmedEnvFactory(env=CallableEnvConfig(factory=factory), films={})()
+        FilmedEnvFactory(make=CallableEnvConfig(factory=factory).make, films={})()
     assert made[0].is_closed
 
 
@@ -229,7 +233,7 @@ def test_cartpole_is_filmed_without_a_screen(tmp_path, monkeypatch):
 )
 def test_what_can_be_filmed_passes_the_check_and_leaves_nothing(config, tmp_path, monkeypatch):
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-    check_can_be_filmed(config)
+    check_can_be_filmed(config.rendered().make)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -272,7 +276,7 @@ def registered():
 @pytest.mark.usefixtures("registered")
 def test_what_cannot_be_filmed_is_refused_with_the_reason_and_the_way_out(config, why):
     with pytest.raises(InvalidSpecificationError) as caught:
-        check_can_be_filmed(config)
+        check_can_be_filmed(config.rendered().make)
     (problem,) = caught.value.problems
     assert (problem.path, problem.code) == ("videos", "cannot_be_filmed")
     assert why in problem.message
@@ -282,6 +286,6 @@ def test_what_cannot_be_filmed_is_refused_with_the_reason_and_the_way_out(config
 def test_a_missing_encoder_is_refused_with_the_line_to_type(monkeypatch):
     monkeypatch.setitem(sys.modules, "imageio_ffmpeg", None)
     with pytest.raises(InvalidSpecificationError, match=r"pip install 'maze-service\[video\]'") as caught:
-        check_can_be_filmed(GymEnvConfig(name="CartPole-v1"))
+        check_can_be_filmed(GymEnvConfig(name="CartPole-v1").rendered().make)
     (problem,) = caught.value.problems
     assert (problem.path, problem.code) == ("videos", "missing_extra")

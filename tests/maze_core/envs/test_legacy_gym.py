@@ -123,7 +123,7 @@ def test_an_old_env_in_gyms_registry_is_filmed(tmp_path):
     film = tmp_path / "0.mp4"
     config = LegacyGymEnvConfig(name="OldShown-v0")
     try:
-        check_can_be_filmed(config)
+        check_can_be_filmed(config.rendered().make)
         env = config.vector(1, films={0: film})
         run_to_end(env)
         env.close()
@@ -140,7 +140,7 @@ def test_an_old_env_without_pictures_cannot_be_filmed():
     gym.register("OldBlind-v0", entry_point=_old_gym_env(gym, Old4TupleEnv))
     try:
         with pytest.raises(InvalidSpecificationError, match="its render_mode is None"):
-            check_can_be_filmed(LegacyGymEnvConfig(name="OldBlind-v0"))
+            check_can_be_filmed(LegacyGymEnvConfig(name="OldBlind-v0").rendered().make)
     finally:
         del gym.envs.registry["OldBlind-v0"]
 

@@ -8,10 +8,10 @@ from gymnasium.wrappers import TimeLimit
 
 from maze_core.envs.config import CallableEnvConfig
 from maze_core.envs.gym_env import GymEnv, GymMazeEnv, make_gym
-from maze_core.envs.layers import layers, shared_layer
 from maze_core.envs.legacy_gym import LegacyGymAdapter
 from maze_core.envs.maze_env import to_gymnasium
 from maze_core.envs.per_env import PerEnvVectorEnv
+from maze_core.envs.shared_envs import layers, shared_layer
 from maze_core.envs.subproc import SubprocVectorEnv
 from maze_core.envs.wrappers import LogStatsWrapper
 from maze_core.errors import EnvError

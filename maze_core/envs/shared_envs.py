@@ -6,8 +6,7 @@ from typing import Any
 
 import gymnasium
 
-from maze_core.envs.core_env import StructuredEnv
-from maze_core.envs.vector import VectorEnv
+from maze_core.envs.vector import Environment
 
 _BELOW = ("env", "_env", "vector_env", "envs")
 """Attributes under which wrappers, here and in gymnasium and gym, keep what they wrap."""
@@ -42,11 +41,7 @@ def shared_layer(env: object, others: Iterable[object]) -> Any | None:
 
 def _is_env(value: object, *, below: object) -> bool:
     """Whether this is an environment; what one plays with, such as a simulator, may be shared."""
-    from maze_core.envs.legacy_gym import LegacyGymAdapter
-    from maze_core.envs.maze_env import MazeEnv
-
-    if isinstance(below, LegacyGymAdapter):  # old environments need no base class
+    if getattr(below, "holds_any_env", False):  # old environments need no base class
         return value is not None
     legacy = getattr(sys.modules.get("gym"), "Env", None)
-    kinds = (gymnasium.Env, StructuredEnv, VectorEnv, MazeEnv, *([legacy] if legacy else []))
-    return isinstance(value, kinds)
+    return isinstance(value, (gymnasium.Env, Environment, *([legacy] if legacy else [])))
