@@ -25,19 +25,23 @@ setup-test: $(VENV)/.installed-test
 
 $(VENV)/.torch: constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; set PYTHON=…")'
+	@echo "1/3  a virtual environment in $(VENV), and PyTorch: the largest download, some minutes"
 	$(PYTHON) -m venv $(VENV)
 	$(PIP) $(TORCH_INDEX) $(if $(TORCH_INDEX_URL),--no-deps,) "$$(grep '^torch==' constraints.txt)"
 	@touch $@
 
 $(VENV)/.installed: $(VENV)/.torch pyproject.toml constraints.txt
+	@echo "2/3  the project and what else it needs: about a minute"
 	$(PIP) --editable .
 	@touch $@
 
 $(VENV)/.installed-test: $(VENV)/.torch pyproject.toml constraints.txt
+	@echo "2/3  the project, what else it needs, and the tools of its tests: some minutes"
 	$(PIP) --editable '.[test,gym,postgres,optuna,video]'
 	@touch $@ $(VENV)/.installed
 
 serve: setup
+	@echo "3/3  the service: the database, then API and worker; ready in seconds"
 	$(BIN)/maze serve --no-auth --host 127.0.0.1 --port $(PORT) --database-url sqlite:///data/maze.db
 
 test: setup-test lint types contracts unit

@@ -35,6 +35,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (ServiceError, ValueError) as error:
         print(f"maze: {error}", file=sys.stderr)
         return 1
+    except OSError as error:
+        place = f"{error.filename}: " if error.filename else ""
+        print(f"maze: {place}{error.strerror or error}", file=sys.stderr)
+        return 1
     except KeyboardInterrupt:
         return 130
 
@@ -104,7 +108,7 @@ def _http() -> argparse.ArgumentParser:
 
 def _slots() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(add_help=False)
-    parser.add_argument("--workers", type=int, metavar="N", help="run slots of the worker (2)")
+    parser.add_argument("--workers", type=int, metavar="N", help="run slots of the worker (cores + 1)")
     return parser
 
 
@@ -152,9 +156,11 @@ def _api(options: argparse.Namespace) -> int:
 
     from service.http_server import serve_api
     from service.process import begin, bind
+    from service.store import check_revision
 
     settings = _settings(options)
     begin("maze: api", log_level=settings.log_level, parent=options.parent)
+    check_revision(settings.database_url)
     is_given = options.fd is not None
     listener = socket.socket(fileno=options.fd) if is_given else bind(settings.host, settings.port)
     return serve_api(settings, listener)

@@ -70,6 +70,7 @@ class _Root:
             registry=stores.registry,
             settings=self._settings,
             changes=ChangeWatcher(stores.runs.change_marker, self._settings.poll_s),
+            check_store=stores.check,
             check_schema=partial(check_revision, self._settings.database_url),
         )
         self._action_route = ActionRoute(stores, self._settings)

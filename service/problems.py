@@ -127,7 +127,7 @@ class Problem(Exception):
         details, detail = dict(error.details), sentence(str(error))
         if isinstance(error, StoreUnavailableError):
             logger.warning("%s", error)  # the driver's words may name hosts and files
-            detail = "The database does not answer; try again."
+            detail = error.told
         retry_after_s = details.pop("retry_after_s", getattr(error, "retry_after_s", None))
         if status == 503 and not retry_after_s:
             retry_after_s = 1.0

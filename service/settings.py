@@ -5,13 +5,20 @@ Settings are the operator's alone: nothing here can be said over HTTP.
 
 import ipaddress
 import json
+import logging
+import os
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+logger = logging.getLogger(__name__)
+
 MIB = 1_048_576
+PREFIX = "MAZE_"
+CLIENTS = frozenset({"TOKEN"})
+"""Variables after the prefix that clients use, as the examples do."""
 
 
 def _split(value: Any) -> Any:
@@ -43,11 +50,21 @@ def is_loopback(host: str) -> bool:
         return host == "localhost"
 
 
+def cores() -> int:
+    """Processors that this process may use: its affinity, and a container's quota of them."""
+    n_cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    try:
+        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
+        return max(1, min(n_cores, round(int(quota) / int(period))))
+    except (OSError, ValueError, ZeroDivisionError):  # no container, or no quota: "max"
+        return n_cores
+
+
 class Settings(BaseSettings):
     """Settings of API, worker and database: arguments, else ``MAZE_…`` variables, else these defaults."""
 
     model_config = SettingsConfigDict(
-        env_prefix="MAZE_", frozen=True, extra="forbid", use_attribute_docstrings=True, validate_default=True
+        env_prefix=PREFIX, frozen=True, extra="forbid", use_attribute_docstrings=True, validate_default=True
     )
 
     database_url: str = Field(default="sqlite:///data/maze.db", repr=False)
@@ -63,8 +80,8 @@ class Settings(BaseSettings):
     allowed_origins: Names = []
     """Origins, as ``https://board.example``, whose web pages may call the API."""
 
-    workers: int = Field(default=2, ge=1)
-    """Run slots of a worker process; with two or more, one is kept for rollouts and evaluations."""
+    workers: int = Field(default_factory=lambda: cores() + 1, ge=1)
+    """Run slots of a worker process: by default one for each core, and one kept for rollouts and evaluations."""
     lease_s: float = Field(default=30.0, gt=0)
     """Seconds after which a run whose worker is silent goes to another one."""
     heartbeat_s: float = Field(default=5.0, gt=0)
@@ -102,6 +119,18 @@ class Settings(BaseSettings):
     """Least severe messages that are logged."""
 
     @model_validator(mode="after")
+    def _check_names(self) -> Self:
+        known = [name.upper() for name in type(self).model_fields]
+        given = [name.upper().removeprefix(PREFIX) for name in os.environ if name.upper().startswith(PREFIX)]
+        for name in sorted({*given} - {*known} - CLIENTS):
+            from maze_core.config.nodes import closest  # seldom needed, and it takes half a second
+
+            if near := closest(name, known):
+                raise ValueError(f"there is no setting {PREFIX}{name}; did you mean {PREFIX}{near}?")
+            logger.warning("there is no setting %s%s; it is ignored", PREFIX, name)
+        return self
+
+    @model_validator(mode="after")
     def _check(self) -> Self:
         if not self.auth and not is_loopback(self.host):
             raise ValueError(
@@ -121,6 +150,6 @@ def settings_table() -> str:
     """All settings as a Markdown table: variable, default, meaning."""
     rows = ["| variable | default | meaning |", "|---|---|---|"]
     for name, field in Settings.model_fields.items():
-        default = json.dumps(field.default, default=str)
+        default = "cores + 1" if field.default_factory else json.dumps(field.default, default=str)
         rows.append(f"| `MAZE_{name.upper()}` | `{default}` | {field.description} |")
     return "\n".join(rows) + "\n"

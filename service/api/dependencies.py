@@ -25,6 +25,8 @@ class Services:
     registry: RegistryStore
     settings: Settings
     changes: ChangeWatcher
+    check_store: Callable[[], object]
+    """Raises when the database cannot be read or written."""
     check_schema: Callable[[], object]
     """Raises when the database's schema is not this version's."""
 
@@ -108,5 +110,10 @@ def page_of(fetch: Callable[..., Page], *args: Any, query: PageQuery, **filters:
     try:
         return fetch(*args, limit=query.limit, cursor=query.cursor, **filters)
     except ValueError as error:
-        message = "This is no cursor of this list; use next_cursor of its last page, or leave it out."
-        raise Problem.in_query("cursor", "invalid_cursor", message) from error
+        raise invalid_cursor() from error
+
+
+def invalid_cursor() -> Problem:
+    """The problem of a cursor that is not this list's."""
+    message = "This is no cursor of this list; use next_cursor of its last page, or leave it out."
+    return Problem.in_query("cursor", "invalid_cursor", message)

@@ -8,10 +8,13 @@ from fastapi import APIRouter
 from service.api.dependencies import Services, ServicesDep
 from service.api.environments import PENDING, PUBLISHED, states
 from service.api.models import HealthOut
-from service.domain.errors import ServiceError
+from service.domain.errors import ServiceError, StoreUnavailableError
 from service.problems import Problem
 
 router = APIRouter(prefix="/health", tags=["service"])
+
+BEATS = 3
+"""A worker is alive until it has missed so many signs of life."""
 
 
 @router.get("/live")
@@ -24,7 +27,7 @@ async def live() -> HealthOut:
 def ready(services: ServicesDep) -> HealthOut:
     """Whether database and schema are there (else 503); a missing worker is only a warning."""
     checks = {
-        "database": _check(services.runs.change_marker),
+        "database": _check(services.check_store),
         "migrations": _check(services.check_schema),
         "workers": _workers(services),
         "environments": _environments(services),
@@ -38,6 +41,8 @@ def ready(services: ServicesDep) -> HealthOut:
 def _check(probe: Callable[[], object]) -> dict[str, Any]:
     try:
         probe()
+    except StoreUnavailableError as error:
+        return {"status": "failed", "code": error.code, "detail": error.told}
     except ServiceError as error:
         return {"status": "failed", "code": error.code}
     return {"status": "ok"}
@@ -45,7 +50,7 @@ def _check(probe: Callable[[], object]) -> dict[str, Any]:
 
 def _workers(services: Services) -> dict[str, Any]:
     try:
-        alive = len(services.registry.live_workers(services.settings.lease_s))
+        alive = len(services.registry.live_workers(BEATS * services.settings.heartbeat_s))
     except ServiceError as error:
         return {"status": "failed", "code": error.code}
     if alive:

@@ -5,7 +5,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Path, Query
 from pydantic import BaseModel, ConfigDict, Field
 
-from service.api.dependencies import LogDep, PageDep, RunDep, ServicesDep, page_of
+from service.api.dependencies import LogDep, PageDep, RunDep, ServicesDep, invalid_cursor, page_of
 from service.api.models import (
     CheckpointOut,
     EpisodeDetailOut,
@@ -15,7 +15,7 @@ from service.api.models import (
     MetricOut,
     listing,
 )
-from service.domain.errors import NotFoundError
+from service.domain.cursors import decode_cursor, encode_cursor
 
 router = APIRouter(prefix="/v1/runs/{run_id}", tags=["runs"])
 
@@ -29,12 +29,18 @@ class MetricsQuery(BaseModel):
 
     names: list[str] = Field(default=[], max_length=64, description="Metric names; all when left out.")
     after_epoch: int | None = Field(default=None, ge=-1, lt=2**31, description="Only later epochs.")
-    cursor: str | None = Field(
-        default=None, pattern=r"^-?\d{1,9}$", description="next_cursor of the page before."
-    )
-    limit: int = Field(
-        default=10_000, ge=1, le=10_000, description="Points per page; an epoch is never split."
-    )
+    cursor: str | None = Field(default=None, max_length=65_536, description="next_cursor of the page before.")
+    limit: int = Field(default=10_000, ge=1, le=10_000, description="Points per page.")
+
+    def after(self) -> tuple[int, str] | None:
+        """Epoch and name of the point that the page begins behind."""
+        if self.cursor is None:
+            return None
+        try:
+            epoch, name = decode_cursor(self.cursor, "metrics", int, str)
+        except ValueError as error:
+            raise invalid_cursor() from error
+        return epoch, name
 
     def wanted_names(self) -> list[str] | None:
         """The names, which may also be given as one text with commas; None is all."""
@@ -47,15 +53,17 @@ def list_metrics(
     run: RunDep, query: Annotated[MetricsQuery, Query()], services: ServicesDep
 ) -> Listing[MetricOut]:
     """Metric points by epoch: `?names=train/episode_return&names=eval/mean_return`."""
-    after_epoch = query.after_epoch if query.cursor is None else int(query.cursor)
     points = services.runs.metrics(
-        run.id, names=query.wanted_names(), after_epoch=after_epoch, limit=query.limit + 1
+        run.id,
+        names=query.wanted_names(),
+        after_epoch=query.after_epoch,
+        after=query.after(),
+        limit=query.limit + 1,
     )
-    shown = list(points[: query.limit])
+    shown = points[: query.limit]
     cursor = None
-    if len(points) > query.limit:  # the next page begins with a whole epoch
-        shown = [point for point in shown if point.epoch < points[-1].epoch] or shown
-        cursor = str(shown[-1].epoch)
+    if len(points) > query.limit:
+        cursor = encode_cursor("metrics", shown[-1].epoch, shown[-1].name)
     return Listing(
         data=[MetricOut.of(point) for point in shown], next_cursor=cursor, has_more=cursor is not None
     )
@@ -85,10 +93,7 @@ def list_episodes(run: RunDep, query: PageDep, services: ServicesDep) -> Listing
 @router.get("/episodes/{index}")
 def get_episode(run: RunDep, index: EpisodeIndex, services: ServicesDep) -> EpisodeDetailOut:
     """One episode with its trajectory, where it was recorded."""
-    known = services.episodes.list(run.id, limit=index + 1).data
-    info = next((info for info in known if info.index == index), None)
-    if info is None:
-        raise NotFoundError(f"Run {run.id} has no episode {index}.", run_id=run.id)
+    info = services.episodes.get(run.id, index)
     trajectory = decoded(services.episodes.trajectory(run.id, index)) if info.has_trajectory else None
     return EpisodeDetailOut(**EpisodeOut.of(info).model_dump(), trajectory=trajectory)
 

@@ -6,7 +6,8 @@ that and nothing else. The checks on both sides of the composition are those of 
 
 import hashlib
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -23,8 +24,8 @@ from maze_core.types import Tree
 from service.api.dependencies import Services
 from service.api.requests import COMPOSITION, EvaluateRequest, In, Labelled, RolloutRequest, TrainRequest
 from service.api.trust_policy import trust_policy
-from service.domain.errors import CapacityError
-from service.domain.run import CheckpointInfo, NewRun, Run, RunKind, RunState
+from service.domain.errors import IdempotencyConflictError
+from service.domain.run import CheckpointInfo, NewRun, Run, RunKind
 from service.domain.use_cases import acting_checkpoint, new_run_id, request_digest
 from service.problems import Problem
 
@@ -59,15 +60,35 @@ class Client:
         scoped = hashlib.sha256(f"{self.token_id}\n{kind}\n{self.key}".encode()).hexdigest()
         return scoped, request_digest(kind, request.given())
 
+    def submitted(self, services: Services, kind: RunKind, request: In) -> Run | None:
+        """The run that this client's key has made; it is answered whatever has changed since."""
+        idempotency = self.idempotency(kind, request)
+        with self.naming_its_key():
+            return None if idempotency is None else services.runs.submitted(*idempotency)
+
+    @contextmanager
+    def naming_its_key(self) -> Iterator[None]:
+        """Within, a conflict names the key as the client wrote it."""
+        try:
+            yield
+        except IdempotencyConflictError as error:
+            made = f"made run {error.details['run_id']} with another body"
+            message = f"Idempotency-Key {self.key!r} {made}; use a new key."
+            raise IdempotencyConflictError(message, **error.details) from error
+
 
 def submit_train(services: Services, request: TrainRequest, client: Client) -> tuple[Run, bool]:
     """Queue a training run; false beside it says that its Idempotency-Key had queued it before."""
+    if (made := client.submitted(services, RunKind.TRAIN, request)) is not None:
+        return made, False
     config = compose(services, "train", request.given(*TRAIN_ARGUMENTS))
     return _queue(services, RunKind.TRAIN, request, config, client)
 
 
 def submit_rollout(services: Services, request: RolloutRequest, client: Client) -> tuple[Run, bool]:
     """Queue a rollout: of a trained policy, or of one that needs no training."""
+    if (made := client.submitted(services, RunKind.ROLLOUT, request)) is not None:
+        return made, False
     if request.run is not None:
         return _submit_acting(services, RunKind.ROLLOUT, request, client)
     if request.policy is None:
@@ -83,6 +104,8 @@ def submit_rollout(services: Services, request: RolloutRequest, client: Client) 
 
 def submit_evaluate(services: Services, request: EvaluateRequest, client: Client) -> tuple[Run, bool]:
     """Queue an evaluation of a trained policy."""
+    if (made := client.submitted(services, RunKind.EVALUATE, request)) is not None:
+        return made, False
     return _submit_acting(services, RunKind.EVALUATE, request, client)
 
 
@@ -176,9 +199,6 @@ def _queue(
     checkpoint: CheckpointInfo | None = None,
 ) -> tuple[Run, bool]:
     """Store the run; it is queued from then on."""
-    queued = sum(count for (_, state), count in services.runs.counts().items() if state is RunState.QUEUED)
-    if queued >= services.settings.max_queued_runs:
-        raise CapacityError(f"{queued} runs are waiting already; try again later.", retry_after_s=5.0)
     new = NewRun(
         id=new_run_id(),
         kind=kind,
@@ -191,4 +211,7 @@ def _queue(
         source_run=checkpoint.run_id if checkpoint else None,
         source_checkpoint=checkpoint.id if checkpoint else None,
     )
-    return services.runs.create(new, client.idempotency(kind, request))
+    with client.naming_its_key():
+        return services.runs.create(
+            new, client.idempotency(kind, request), max_queued=services.settings.max_queued_runs
+        )

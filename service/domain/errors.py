@@ -92,6 +92,11 @@ class AgentGoneError(CapacityError):
 
 
 class StoreUnavailableError(ServiceError):
-    """The database did not answer in time."""
+    """The database did not answer in time; ``told`` is what clients may read instead of a driver's words."""
 
     code = "store_unavailable"
+
+    def __init__(self, message: str, *, told: str | None = None) -> None:
+        """Say what happened, and the way out where waiting is none."""
+        self.told = told or "The database does not answer; try again."
+        super().__init__(message if told is None else f"{message}. {told}")

@@ -31,19 +31,26 @@ from service.domain.run import (
 class RunStore(Protocol):
     """Runs, their states, leases and event log."""
 
-    def create(self, new: NewRun, idempotency: tuple[str, str] | None = None) -> tuple[Run, bool]:
+    def create(
+        self, new: NewRun, idempotency: tuple[str, str] | None = None, *, max_queued: int | None = None
+    ) -> tuple[Run, bool]:
         """Store a queued run and its first ``state`` event.
 
         Args:
             new: the run.
             idempotency: key and body digest; the key row is written in the same transaction.
+            max_queued: as many queued runs as there may be; a key that made its run before needs no place.
 
         Returns:
             The run, and whether it was made now; False when the key had made it before.
 
         Raises:
             IdempotencyConflictError: the key is known with another digest.
+            CapacityError: the queue is full.
         """
+
+    def submitted(self, key: str, digest: str) -> Run | None:
+        """The run that an idempotency key has made; raises :class:`IdempotencyConflictError`."""
 
     def get(self, run_id: str) -> Run:
         """The run; raises :class:`NotFoundError`."""
@@ -57,7 +64,11 @@ class RunStore(Protocol):
         limit: int = 50,
         cursor: str | None = None,
     ) -> Page:
-        """Runs, newest first; raises ValueError for a cursor that is not ours."""
+        """Runs, newest first: without request and configuration, and of a result what does not grow with episodes.
+
+        Raises:
+            ValueError: the cursor is not ours.
+        """
 
     def counts(self) -> Mapping[tuple[RunKind, RunState], int]:
         """Number of runs per kind and state."""
@@ -82,17 +93,22 @@ class RunStore(Protocol):
     def heartbeat(self, lease: Lease, *, lease_s: float) -> bool:
         """Extend the lease to ``lease_s`` from now; returns whether a cancel is wished."""
 
-    def reap(self, *, max_attempts: int) -> Sequence[Run]:
-        """Requeue runs whose lease lapsed (``lease_expired``); returns the runs as they are now.
+    def clock(self) -> float:
+        """Seconds on the database's clock, which leases lapse by."""
 
-        A run out of attempts ends ``failed/attempts_exhausted``. A stopping run keeps its cancel wish and is
-        ``stopping`` again when next claimed; out of attempts it ends ``cancelled``, as was wished.
+    def reap(self, *, max_attempts: int, spare: Sequence[str] = ()) -> Sequence[Run]:
+        """Requeue runs whose lease lapsed (``lease_expired``), except some; returns the runs as they are now.
+
+        An attempt in which the run stored a new scheduled checkpoint does not count. A run out of attempts ends
+        ``failed/attempts_exhausted``. A stopping run keeps its cancel wish and is ``stopping`` again when next
+        claimed; out of attempts it ends ``cancelled``, as was wished.
         """
 
-    def release(self, lease: Lease, *, reason: str, charge_attempt: bool) -> Run:
+    def release(self, lease: Lease, *, reason: str, charge_attempt: bool, is_outside: bool = False) -> Run:
         """Give a run back to the queue (shutdown, retry), where it keeps its place and its cancel wish.
 
-        An uncharged release takes the attempt back.
+        An uncharged release takes the attempt back. One that was ended from outside does not count if the run got
+        further in it.
         """
 
     def finish(
@@ -142,9 +158,13 @@ class RunStore(Protocol):
         *,
         names: Sequence[str] | None = None,
         after_epoch: int | None = None,
+        after: tuple[int, str] | None = None,
         limit: int = 10_000,
     ) -> Sequence[MetricPoint]:
-        """Metric points, by epoch then name. A point that a resumed attempt wrote again replaces the old."""
+        """Metric points, by epoch then name, behind the one with epoch and name ``after``.
+
+        A point that a resumed attempt wrote again replaces the old.
+        """
 
     def logs(self, run_id: str, *, after: int = 0, limit: int = 500) -> Sequence[LogLine]:
         """Log lines with ``seq > after`` in order."""
@@ -195,6 +215,9 @@ class EpisodeStore(Protocol):
     def list(self, run_id: str, *, limit: int = 50, cursor: str | None = None) -> Page:
         """Episodes of a run, by index."""
 
+    def get(self, run_id: str, index: int) -> EpisodeInfo:
+        """One episode; raises :class:`NotFoundError`."""
+
     def trajectory(self, run_id: str, index: int) -> bytes:
         """The trajectory's bytes (safetensors); raises :class:`NotFoundError`."""
 
@@ -216,6 +239,9 @@ class RegistryStore(Protocol):
 
     def beat_worker(self, worker: str, info: Mapping[str, Any]) -> None:
         """A worker says it is alive."""
+
+    def forget_worker(self, worker: str) -> None:
+        """A worker says that it takes no more runs."""
 
     def live_workers(self, within_s: float) -> Sequence[Mapping[str, Any]]:
         """Workers heard of within this time: ``{worker, last_seen_s, …info}``."""

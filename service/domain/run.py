@@ -122,6 +122,10 @@ class Run:
     """Id of the checkpoint that acts, fixed at submission."""
     attempt: int = 0
     """How often the run was claimed."""
+    free_attempts: int = 0
+    """Attempts that do not count: the run got further in them, and then they were ended from outside."""
+    has_advanced: bool = False
+    """Whether the present attempt has stored a new scheduled checkpoint."""
     cancel_requested: bool = False
     worker: str | None = None
     epoch_token: int = 0
@@ -129,6 +133,11 @@ class Run:
     created_at: datetime
     started_at: datetime | None = None
     finished_at: datetime | None = None
+
+    @property
+    def counted_attempts(self) -> int:
+        """Attempts that count against the run."""
+        return self.attempt - self.free_attempts
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -28,6 +28,9 @@ BEST_METRICS = ("eval/mean_return", "train/episode_return")
 """The metrics that a best checkpoint may be judged by; the first one that it carries names it."""
 
 
+INTERVALS = frozenset({"ci95"})
+
+
 def new_run_id() -> str:
     """``run_`` and 26 base-32 digits: 56 bits of microseconds, then 74 random bits; sorts by time."""
     return "run_" + time_sortable(time.time_ns() // 1000, secrets.randbits(_RANDOM_BITS))
@@ -125,6 +128,17 @@ def best_metric(metrics: Mapping[str, float]) -> tuple[str, float] | None:
     """The metric that a best checkpoint is judged by, and its value; None without metrics."""
     named = [name for name in BEST_METRICS if name in metrics] or sorted(metrics)
     return (named[0], metrics[named[0]]) if named else None
+
+
+def result_summary(result: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
+    """A result without its arrays, which have an entry per episode; an interval is no array."""
+    if result is None:
+        return None
+    return {
+        name: result_summary(value) if isinstance(value, Mapping) else value
+        for name, value in result.items()
+        if not isinstance(value, list | tuple) or name in INTERVALS
+    }
 
 
 def new_token() -> tuple[str, str, str]:

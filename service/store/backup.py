@@ -21,10 +21,10 @@ from typing import IO
 
 from sqlalchemy import select
 
-from service.domain.errors import ServiceError
+from service.domain.errors import ServiceError, StoreUnavailableError
 from service.store.blobs import sync_directory, write_file
-from service.store.engine import opened, parse_url, sqlite_path, translated_errors
-from service.store.migrations import check_revision
+from service.store.engine import DAMAGED, journals_of, opened, parse_url, sqlite_path, translated_errors
+from service.store.migrations import check_revision, require_known_revision
 from service.store.stores import default_blob_dir
 from service.store.tables import blob
 
@@ -53,11 +53,14 @@ def backup(url: str, archive: Path, *, blob_dir: Path | None = None) -> Manifest
     """Write an archive of a database that may be in use; a file of this name is replaced by a whole one.
 
     Raises:
-        BackupError: the database is damaged, lacks a blob file, or is PostgreSQL.
+        BackupError: the database or a blob file of it is damaged or missing, the database is PostgreSQL, or ``archive``
+            is a file that is no archive.
         SchemaError: the database is not at this version's revision.
     """
     if sqlite_path(parse_url(url)) is None:
         raise BackupError("PostgreSQL makes its own backups: pg_dump --format=custom --file=FILE DATABASE")
+    if archive.exists() and not (archive.is_file() and tarfile.is_tarfile(archive)):
+        raise BackupError(f"{archive} is there, and is no archive; give another name")
     revision = check_revision(url)
     directory = blob_dir or default_blob_dir(url) or Path()
     archive.parent.mkdir(parents=True, exist_ok=True)
@@ -87,19 +90,26 @@ def restore(archive: Path, url: str, *, blob_dir: Path | None = None) -> Manifes
     """Put an archive's database and blob files in place.
 
     Raises:
-        BackupError: there is a database already, or the archive is damaged; no database is put in place then.
+        BackupError: there is a database already, or the journal of one; or the archive is damaged, or of a newer
+            version. No database is put in place then.
     """
     path = sqlite_path(parse_url(url))
     if path is None:
         raise BackupError("an archive is restored to an SQLite file: --database-url sqlite:///data/maze.db")
     if path.exists():
         raise BackupError(f"there is a database at {path}; move it away, or give another --database-url")
+    if journals := journals_of(path):
+        raise BackupError(
+            f"{', '.join(journal.name for journal in journals)} in {path.parent} belong to a database that is not "
+            "there: SQLite would write what they hold over the restored one. Move them to where that database is"
+        )
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     copy = path.parent / f".{secrets.token_hex(8)}.tmp"
     try:
         with _opened_archive(archive) as tar:
             manifest = _read_manifest(tar)
             _unpack_database(tar, copy, manifest.database_sha256)
+            _require_known(copy, manifest.revision)
             for sha256 in manifest.blobs:
                 _unpack_blob(tar, blob_dir or path.parent / "blobs", sha256)
         os.replace(copy, path)
@@ -111,21 +121,25 @@ def restore(archive: Path, url: str, *, blob_dir: Path | None = None) -> Manifes
 
 def integrity_problems(url: str) -> list[str]:
     """What SQLite finds wrong in its file; empty when it is whole, and on PostgreSQL."""
-    with opened(url) as database, database.reading() as connection:
-        if not database.is_sqlite:
-            return []
-        found = connection.exec_driver_sql("PRAGMA integrity_check").scalars().all()
-        orphans = connection.exec_driver_sql("PRAGMA foreign_key_check").all()
+    try:
+        with opened(url) as database, database.reading() as connection:
+            if not database.is_sqlite:
+                return []
+            found = connection.exec_driver_sql("PRAGMA integrity_check").scalars().all()
+            orphans = connection.exec_driver_sql("PRAGMA foreign_key_check").all()
+    except StoreUnavailableError as error:
+        if error.told != DAMAGED:
+            raise
+        return [str(error)]
     lost = [f"a row of {table} names a row of {parent} that is not there" for table, _, parent, _ in orphans]
     return [line for line in found if line != "ok"] + lost
 
 
 def _vacuum_into(url: str, copy: Path) -> None:
     copy.unlink(missing_ok=True)
-    with opened(url) as database, translated_errors():
-        connection = database.dedicated_reader()  # VACUUM runs outside transactions
+    with opened(url) as database, contextlib.closing(database.unpooled()) as connection, translated_errors():
         connection.execute("PRAGMA query_only=OFF")
-        connection.execute("VACUUM INTO ?", (str(copy),))
+        connection.execute("VACUUM INTO ?", (str(copy),))  # outside transactions
     if problems := integrity_problems(f"sqlite:///{copy}"):
         raise BackupError(f"the database is damaged: {problems[0]}; restore an earlier archive")
 
@@ -144,6 +158,8 @@ def _pack(packed: Path, manifest: Manifest, copy: Path, directory: Path) -> None
             for member in (text, copy):
                 tar.add(member, member.name)
             for sha256 in manifest.blobs:
+                if _file_sha256(directory / sha256) != sha256:
+                    raise BackupError(f"{directory / sha256} is damaged; see: maze db check")
                 tar.add(directory / sha256, f"blobs/{sha256}")
         file.flush()
         os.fsync(file.fileno())
@@ -156,6 +172,10 @@ def _opened_archive(archive: Path) -> Iterator[tarfile.TarFile]:
             yield tar
     except (tarfile.TarError, EOFError) as error:
         raise BackupError(f"{archive} is not a whole archive: {error}") from error
+    except FileNotFoundError as error:
+        if error.filename != str(archive):
+            raise
+        raise BackupError(f"there is no archive {archive}") from None
 
 
 def _member(tar: tarfile.TarFile, name: str) -> IO[bytes]:
@@ -188,11 +208,19 @@ def _unpack_database(tar: tarfile.TarFile, copy: Path, sha256: str) -> None:
         raise BackupError("maze.db of the archive is damaged: its digest is not the manifest's")
 
 
+def _require_known(copy: Path, revision: str) -> None:
+    """Refuse an archive whose schema this version does not know: it could not be opened here."""
+    if require_known_revision(f"sqlite:///{copy}") != revision:
+        raise BackupError("maze.db of the archive has another revision than its manifest says")
+
+
 def _unpack_blob(tar: tarfile.TarFile, directory: Path, sha256: str) -> None:
     with _member(tar, f"blobs/{sha256}") as source:
         data = source.read()
     if hashlib.sha256(data).hexdigest() != sha256:
         raise BackupError(f"blobs/{sha256} of the archive is damaged: its digest is not its name")
+    if (there := directory / sha256).is_file() and _file_sha256(there) != sha256:
+        there.unlink()  # a damaged one of an earlier database, which would be taken for the whole one
     write_file(directory, sha256, data)
 
 

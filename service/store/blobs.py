@@ -6,20 +6,22 @@ removes it after an hour, when nobody can be about to name it.
 """
 
 import contextlib
+import errno
 import hashlib
 import os
 import secrets
+import stat
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from sqlalchemy import Connection, delete, func, insert, select
+from sqlalchemy import Connection, delete, insert, select
 
-from service.domain.errors import NotFoundError
-from service.store.run_log import upsert
+from service.domain.errors import NotFoundError, StoreUnavailableError
+from service.store.engine import FULL
 from service.store.tables import blob, blob_chunk, checkpoint, episode
-from service.store.types import now
+from service.store.types import now, upsert
 
 CHUNK_BYTES = 1_048_576
 INLINE_BYTES = 64 * 1_048_576
@@ -51,15 +53,17 @@ class Blobs:
     def prepare(self, data: bytes) -> Stored:
         """Digest the bytes and, when large, write their file: before the transaction, so nobody waits."""
         sha256 = hashlib.sha256(data).hexdigest()
-        in_file = self.directory is not None and len(data) > self._inline_bytes
-        if in_file and self.directory is not None:
-            write_file(self.directory, sha256, data)
-        return Stored(sha256, data, in_file)
+        stored = Stored(sha256, data, self.directory is not None and len(data) > self._inline_bytes)
+        self._write_file(stored)
+        return stored
 
     def insert(self, connection: Connection, stored: Stored) -> None:
         """Store the bytes unless they are known."""
         row = {"sha256": stored.sha256, "size_bytes": len(stored.data), "in_file": stored.in_file}
         statement = upsert(connection)(blob).values(**row, created_at=now()).on_conflict_do_nothing()
+        self._write_file(
+            stored
+        )  # again: a sweep takes it for an old one if the clock was set forward meanwhile
         is_new = connection.execute(statement.returning(blob.c.sha256)).one_or_none() is not None
         if not is_new or stored.in_file or not stored.data:
             return
@@ -107,17 +111,22 @@ class Blobs:
                 (self.directory / name).unlink()
         return swept
 
+    def _write_file(self, stored: Stored) -> None:
+        if stored.in_file and self.directory is not None:
+            try:
+                write_file(self.directory, stored.sha256, stored.data)
+            except OSError as error:
+                where = f"{self.directory}: {error.strerror}"
+                raise StoreUnavailableError(
+                    where, told=FULL if error.errno == errno.ENOSPC else None
+                ) from error
+
     def _read_file(self, sha256: str) -> bytes:
         if self.directory is None:
             raise NotFoundError(
                 f"the bytes with digest {sha256} are in a file; set MAZE_BLOB_DIR to its directory"
             )
         return read_file(self.directory, sha256)
-
-
-def total_bytes(connection: Connection) -> int:
-    """Bytes of all blobs, in the database and in files."""
-    return int(connection.execute(select(func.coalesce(func.sum(blob.c.size_bytes), 0))).scalar_one())
 
 
 def read_file(directory: Path, sha256: str) -> bytes:
@@ -134,11 +143,13 @@ def write_file(directory: Path, sha256: str, data: bytes) -> None:
     """Write a digest-named file that is whole or not there, whatever happens; a known one is only touched."""
     final = directory / sha256
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-    try:
-        os.utime(final)  # as new again: a sweep leaves it alone until its row is committed
-        return
-    except FileNotFoundError:
-        pass
+    with contextlib.suppress(FileNotFoundError):
+        os.utime(
+            final, follow_symlinks=False
+        )  # as new again: a sweep leaves it alone until its row is committed
+        known = final.lstat()
+        if stat.S_ISREG(known.st_mode) and known.st_size == len(data):
+            return
     temporary = directory / f".{secrets.token_hex(8)}.tmp"
     try:
         descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)

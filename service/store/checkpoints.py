@@ -8,13 +8,13 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, Select, case, delete, insert, or_, select, tuple_, update
 
+from service.domain.cursors import decode_cursor, encode_cursor, page_of
 from service.domain.errors import NotFoundError
 from service.domain.run import Best, CheckpointInfo, EventType, Lease, NewCheckpoint, Page
 from service.domain.use_cases import TERMINAL_STATES, best_metric
 from service.store.blobs import Blobs, Stored
-from service.store.cursors import decode_cursor, encode_cursor, page_of
 from service.store.engine import Database
-from service.store.locked_run import LockedRun
+from service.store.run_rows import LockedRun
 from service.store.tables import checkpoint, run
 from service.store.types import now
 
@@ -37,6 +37,8 @@ class SqlCheckpointStore:
         stored = self._blobs.prepare(bundle)
         with self._database.writing() as connection:
             locked = LockedRun.by_lease(connection, lease)
+            if new.kind == "scheduled" and _is_further(connection, lease.run_id, new.epoch):
+                locked.change(has_advanced=True)
             self._blobs.insert(connection, stored)
             replaced = _take_out(connection, locked, new)
             info = _insert(connection, locked, new, stored)
@@ -84,6 +86,13 @@ def checkpoint_id(run_id: str, new: NewCheckpoint) -> str:
     """An id that the same checkpoint gets again after a resume, and no other one ever."""
     facts = "/".join((run_id, str(new.epoch), new.kind, new.content_sha256, new.weights_sha256))
     return "ckpt_" + hashlib.sha256(facts.encode()).hexdigest()[:26]
+
+
+def _is_further(connection: Connection, run_id: str, epoch: int) -> bool:
+    """Whether no scheduled checkpoint of the run is as far: one that is stored again after a resume is no progress."""
+    table = checkpoint.c
+    as_far = select(table.id).where(table.run_id == run_id, table.kind == "scheduled", table.epoch >= epoch)
+    return connection.execute(as_far.limit(1)).first() is None
 
 
 def _take_out(connection: Connection, locked: LockedRun, new: NewCheckpoint) -> Sequence[str]:

@@ -9,13 +9,16 @@ one writing connection, so its threads queue for it in order instead of polling 
 
 import importlib
 import logging
-from collections.abc import Callable, Iterator
+import os
+import tempfile
+import threading
+from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from sqlalchemy import URL, Connection, Engine, create_engine, event, exc, make_url
+from sqlalchemy import URL, Connection, Engine, create_engine, event, exc, make_url, text
 
 from service.domain.errors import StoreUnavailableError
 
@@ -24,9 +27,11 @@ logger = logging.getLogger(__name__)
 BUSY_TIMEOUT_MS = 30_000
 PAGE_SIZE = 8192
 JOURNAL_SIZE_LIMIT = 64 * 1_048_576
+ROOM_BYTES = 1_048_576
+"""A disk without this much room is full."""
 
-Pragmas = Callable[[str], tuple[str, ...]]
-"""The pragmas of a new connection, given the journal mode."""
+JOURNALS = ("-wal", "-shm", "-journal")
+"""What SQLite keeps beside a file under the file's name; the first and the last may hold committed rows."""
 
 _POSTGRES_OPTIONS = (
     "-c statement_timeout=30s -c lock_timeout=30s -c idle_in_transaction_session_timeout=60s -c timezone=UTC"
@@ -87,50 +92,167 @@ def sqlite_path(url: URL) -> Path | None:
     return Path(url.database) if url.get_backend_name() == "sqlite" and url.database else None
 
 
-class Database:
-    """A pair of engines on one database: transactions that write, and ones that cannot."""
+def journals_of(path: Path) -> list[Path]:
+    """The journals that lie where those of a database at ``path`` would."""
+    beside = [path.with_name(path.name + suffix) for suffix in JOURNALS]
+    return [journal for journal in beside if journal.exists()]
 
-    def __init__(self, url: str) -> None:
+
+class Database:
+    """A pair of engines on one database: transactions that write, and ones that cannot.
+
+    Args:
+        url: of the database.
+        foreign_keys: off while a schema is changed: SQLite makes a table anew to change it, and dropping the old
+            one would take the rows along that refer to it.
+    """
+
+    def __init__(self, url: str, *, foreign_keys: bool = True) -> None:
         self.url = parse_url(url)
-        self.is_sqlite = self.url.get_backend_name() == "sqlite"
-        self._dedicated: list[Any] = []
+        self.path = sqlite_path(self.url)
+        self.is_sqlite = self.path is not None
+        self._identity: tuple[int, int] | None = None
+        self._marker: Any = None
+        self._marker_lock = threading.Lock()
         if self.is_sqlite:
-            self._writer = _sqlite_engine(self.url, "BEGIN IMMEDIATE", _write_pragmas, pool_size=1)
-            self._reader = _sqlite_engine(self.url, "BEGIN", _read_pragmas, pool_size=8)
+            keys = f"foreign_keys={'ON' if foreign_keys else 'OFF'}"
+            self._writer = self._sqlite_engine("BEGIN IMMEDIATE", (keys, *_WRITE_PRAGMAS), pool_size=1)
+            self._reader = self._sqlite_engine("BEGIN", (keys, *_READ_PRAGMAS), pool_size=8)
         else:
-            self._writer = create_engine(
-                self.url, pool_pre_ping=True, pool_timeout=30, connect_args={"options": _POSTGRES_OPTIONS}
-            )
+            with _missing_driver_named():
+                self._writer = create_engine(
+                    self.url, pool_pre_ping=True, pool_timeout=30, connect_args={"options": _POSTGRES_OPTIONS}
+                )
             self._reader = self._writer.execution_options(postgresql_readonly=True)
 
-    def writing(self) -> AbstractContextManager[Connection]:
+    @contextmanager
+    def writing(self) -> Iterator[Connection]:
         """A transaction that may write; commits at the end, rolls back on any error."""
-        return _transaction(self._writer)
+        with self._errors(), self._writer.begin() as connection:
+            self._require_same_file()
+            yield connection
 
-    def reading(self) -> AbstractContextManager[Connection]:
+    @contextmanager
+    def reading(self) -> Iterator[Connection]:
         """A transaction that sees one state of the database and cannot change it."""
-        return _transaction(self._reader)
+        with self._errors(), self._reader.begin() as connection:
+            yield connection
 
-    def dedicated_reader(self) -> Any:
-        """A driver connection outside the pool and outside transactions; :meth:`close` closes it."""
-        with translated_errors():
+    def check(self) -> None:
+        """Raise :class:`StoreUnavailableError` unless the database can be read and written."""
+        if self.path is None:
+            with self.reading() as connection:
+                if connection.execute(_POSTGRES_READONLY).scalar_one():
+                    raise StoreUnavailableError(READ_ONLY, told=READ_ONLY)
+            return
+        self.change_marker()
+        self._require_same_file()
+        require_room(self.path.parent)
+
+    def change_marker(self) -> int:
+        """A number that changes when the database does, so that watchers need not query every table.
+
+        SQLite's ``data_version`` on a connection that never writes, or PostgreSQL's snapshot.
+        """
+        if not self.is_sqlite:
+            with self.reading() as connection:
+                return int(connection.execute(_POSTGRES_SNAPSHOT).scalar_one())
+        with self._marker_lock, self._errors():
+            if self._marker is None:
+                self._marker = self.unpooled()
+            return int(self._marker.execute("PRAGMA data_version").fetchone()[0])
+
+    def unpooled(self) -> Any:
+        """A reading driver connection of the caller's own, outside transactions."""
+        with self._errors():
             connection = self._reader.raw_connection()
-        connection.detach()
-        self._dedicated.append(connection)
+            connection.detach()
         return connection.dbapi_connection
 
     def close(self) -> None:
         """Close every connection."""
-        while self._dedicated:
-            self._dedicated.pop().close()
+        with self._marker_lock:
+            if self._marker is not None:
+                self._marker.close()
+                self._marker = None
         self._writer.dispose()
         self._reader.dispose()
 
+    def _errors(self) -> AbstractContextManager[None]:
+        return translated_errors("the database" if self.path is None else str(self.path))
+
+    def _sqlite_engine(self, begin: str, pragmas: tuple[str, ...], *, pool_size: int) -> Engine:
+        engine = create_engine(
+            self.url,
+            module=sqlite_driver(),
+            connect_args={"timeout": BUSY_TIMEOUT_MS / 1000, "check_same_thread": False},
+            pool_size=pool_size,
+            max_overflow=0,
+            pool_timeout=BUSY_TIMEOUT_MS / 1000,
+        )
+        mode = _usable_journal_mode(engine)
+
+        @event.listens_for(engine, "connect")
+        def configure(connection: Any, _record: Any) -> None:
+            connection.isolation_level = None  # the driver must not begin transactions by itself
+            for pragma in (*_COMMON_PRAGMAS, *pragmas):
+                connection.execute(f"PRAGMA {pragma.format(mode=mode)}").fetchall()
+            self._require_same_file()
+
+        @event.listens_for(engine, "begin")
+        def begin_transaction(connection: Connection) -> None:
+            connection.exec_driver_sql(begin)
+
+        return engine
+
+    def _require_same_file(self) -> None:
+        """Raise :class:`StoreUnavailableError` when the file at the path is not the one that was opened first.
+
+        SQLite goes on with the file that it has open: what was written to a deleted one would be lost.
+        """
+        if self.path is None:
+            return
+        try:
+            status = os.stat(self.path)
+        except OSError as error:
+            raise StoreUnavailableError(f"{self.path}: {error.strerror}", told=REPLACED) from error
+        identity = (status.st_dev, status.st_ino)
+        if self._identity is None:
+            self._identity = identity
+        elif identity != self._identity:
+            raise StoreUnavailableError(f"{self.path} is another file than the one in use", told=REPLACED)
+
+
+REPLACED = (
+    "The database's file was deleted or replaced while the service used it; "
+    "put the right one in place and restart the service."
+)
+FULL = "The disk of the database is full; make room. Nothing needs to be restarted."
+DAMAGED = "The database is damaged, or no database of this service; restore a backup and restart the service."
+READ_ONLY = "The database cannot be written: it is read-only."
+DRIVER_MISSING = "PostgreSQL needs a driver that is not installed here: pip install 'maze-service[postgres]'"
+
+_POSTGRES_READONLY = text(
+    "SELECT pg_is_in_recovery() OR current_setting('default_transaction_read_only')::boolean"
+)
+# Its text changes exactly when a writing transaction begins or becomes visible, unlike a sequence, which
+# moves before the commit that it belongs to.
+_POSTGRES_SNAPSHOT = text("SELECT hashtextextended(pg_current_snapshot()::text, 0)")
+
+
+def require_room(directory: Path) -> None:
+    """Raise :class:`StoreUnavailableError` when little or nothing can be written to this directory."""
+    try:
+        with tempfile.TemporaryFile(dir=directory) as file:
+            file.write(bytes(ROOM_BYTES))
+    except OSError as error:
+        raise StoreUnavailableError(f"{directory}: {error.strerror}", told=FULL) from error
+
 
 @contextmanager
-def opened(url: str) -> Iterator[Database]:
+def opened(url: str, *, foreign_keys: bool = True) -> Iterator[Database]:
     """A database for the length of a ``with`` block."""
-    database = Database(url)
+    database = Database(url, foreign_keys=foreign_keys)
     try:
         yield database
     finally:
@@ -138,45 +260,39 @@ def opened(url: str) -> Iterator[Database]:
 
 
 @contextmanager
-def translated_errors() -> Iterator[None]:
-    """Turn a database that is locked, full, gone or too slow into :class:`StoreUnavailableError`."""
+def translated_errors(where: str = "the database") -> Iterator[None]:
+    """Turn a database that is locked, full, gone, damaged or too slow into :class:`StoreUnavailableError`."""
     try:
         yield
-    except (exc.OperationalError, exc.InterfaceError) as error:
-        raise StoreUnavailableError(f"the database did not answer: {error.orig}") from error
     except exc.TimeoutError as error:
         raise StoreUnavailableError("the database did not answer: every connection is busy") from error
+    except exc.DBAPIError as error:
+        told = _told(error)
+        if told is None and not isinstance(error, exc.OperationalError | exc.InterfaceError):
+            raise
+        cause = " ".join(str(error.orig).split())
+        said = f"the database did not answer: {cause}" if told is None else f"{where}: {cause}"
+        raise StoreUnavailableError(said, told=told) from error
+
+
+def _told(error: exc.DBAPIError) -> str | None:
+    """What clients and operators are told of a state that does not pass by itself."""
+    name = getattr(error.orig, "sqlite_errorname", "") or ""
+    if name.startswith(("SQLITE_CORRUPT", "SQLITE_NOTADB")):
+        return DAMAGED
+    if name.startswith("SQLITE_FULL"):
+        return FULL
+    if name.startswith("SQLITE_READONLY") or getattr(error.orig, "sqlstate", "") in ("25006", "42501"):
+        return READ_ONLY
+    return None
 
 
 @contextmanager
-def _transaction(engine: Engine) -> Iterator[Connection]:
-    with translated_errors(), engine.begin() as connection:
-        yield connection
-
-
-def _sqlite_engine(url: URL, begin: str, pragmas: Pragmas, *, pool_size: int) -> Engine:
-    driver = sqlite_driver()
-    engine = create_engine(
-        url,
-        module=driver,
-        connect_args={"timeout": BUSY_TIMEOUT_MS / 1000, "check_same_thread": False},
-        pool_size=pool_size,
-        max_overflow=0,
-        pool_timeout=BUSY_TIMEOUT_MS / 1000,
-    )
-    mode = _usable_journal_mode(engine)
-
-    @event.listens_for(engine, "connect")
-    def configure(connection: Any, _record: Any) -> None:
-        connection.isolation_level = None  # the driver must not begin transactions by itself
-        for pragma in pragmas(mode):
-            connection.execute(f"PRAGMA {pragma}").fetchall()
-
-    @event.listens_for(engine, "begin")
-    def begin_transaction(connection: Connection) -> None:
-        connection.exec_driver_sql(begin)
-
-    return engine
+def _missing_driver_named() -> Iterator[None]:
+    try:
+        yield
+    except ImportError as error:
+        raise StoreUnavailableError(f"{DRIVER_MISSING} ({error})", told=DRIVER_MISSING) from error
 
 
 def _usable_journal_mode(engine: Engine) -> str:
@@ -194,23 +310,15 @@ def _usable_journal_mode(engine: Engine) -> str:
 
 _COMMON_PRAGMAS = (
     f"busy_timeout={BUSY_TIMEOUT_MS}",
-    "foreign_keys=ON",
     "trusted_schema=OFF",
     "cell_size_check=ON",
     "mmap_size=0",
 )
-
-
-def _write_pragmas(mode: str) -> tuple[str, ...]:
-    return (
-        *_COMMON_PRAGMAS,
-        f"page_size={PAGE_SIZE}",  # this and auto_vacuum take effect before the first table only
-        "auto_vacuum=INCREMENTAL",
-        f"journal_mode={mode}",
-        "synchronous=FULL",
-        f"journal_size_limit={JOURNAL_SIZE_LIMIT}",
-    )
-
-
-def _read_pragmas(_mode: str) -> tuple[str, ...]:
-    return (*_COMMON_PRAGMAS, "query_only=ON")
+_WRITE_PRAGMAS = (
+    f"page_size={PAGE_SIZE}",  # this and auto_vacuum take effect before the first table only
+    "auto_vacuum=INCREMENTAL",
+    "journal_mode={mode}",
+    "synchronous=FULL",
+    f"journal_size_limit={JOURNAL_SIZE_LIMIT}",
+)
+_READ_PRAGMAS = ("query_only=ON",)

@@ -4,16 +4,16 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
-from sqlalchemy import Row, select
+from sqlalchemy import Connection, Row, select
 
+from service.domain.cursors import decode_cursor, encode_cursor, page_of
 from service.domain.errors import NotFoundError
 from service.domain.run import EpisodeInfo, EventType, Lease, Page
 from service.store.blobs import Blobs
-from service.store.cursors import decode_cursor, encode_cursor, page_of
 from service.store.engine import Database
-from service.store.locked_run import LockedRun
-from service.store.run_log import upsert
+from service.store.run_rows import LockedRun
 from service.store.tables import episode
+from service.store.types import upsert
 
 _FACTS = ("seed", "episode_return", "length", "terminated", "truncated")
 
@@ -56,13 +56,15 @@ class SqlEpisodeStore:
             rows = connection.execute(query).all()
         return page_of(rows, limit, _infos, lambda row: encode_cursor("episodes", row._mapping["index"]))
 
+    def get(self, run_id: str, index: int) -> EpisodeInfo:
+        """One episode."""
+        with self._database.reading() as connection:
+            return _info(_row(connection, run_id, index))
+
     def trajectory(self, run_id: str, index: int) -> bytes:
         """The trajectory's bytes."""
-        query = select(episode.c.blob_sha256).where(episode.c.run_id == run_id, episode.c.index == index)
         with self._database.reading() as connection:
-            row = connection.execute(query).one_or_none()
-            if row is None:
-                raise NotFoundError(f"run {run_id} has no episode {index}", run_id=run_id)
+            row = _row(connection, run_id, index)
             if row.blob_sha256 is None:
                 raise NotFoundError(
                     f"episode {index} of run {run_id} was not recorded; submit the rollout with record=true",
@@ -71,12 +73,21 @@ class SqlEpisodeStore:
             return self._blobs.read(connection, row.blob_sha256)
 
 
+def _row(connection: Connection, run_id: str, index: int) -> Row[Any]:
+    query = select(episode).where(episode.c.run_id == run_id, episode.c.index == index)
+    row = connection.execute(query).one_or_none()
+    if row is None:
+        raise NotFoundError(f"run {run_id} has no episode {index}", run_id=run_id)
+    return row
+
+
+def _info(row: Row[Any]) -> EpisodeInfo:
+    return EpisodeInfo(
+        index=row._mapping["index"],  # row.index is a tuple's method
+        **{name: row._mapping[name] for name in _FACTS},
+        has_trajectory=row.blob_sha256 is not None,
+    )
+
+
 def _infos(rows: Sequence[Row[Any]]) -> list[Any]:
-    return [
-        EpisodeInfo(
-            index=row._mapping["index"],  # row.index is a tuple's method
-            **{name: row._mapping[name] for name in _FACTS},
-            has_trajectory=row.blob_sha256 is not None,
-        )
-        for row in rows
-    ]
+    return [_info(row) for row in rows]

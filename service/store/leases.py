@@ -7,11 +7,11 @@ grows with every claim, and a moment on the database's clock; clocks of the mach
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, case, func, select, update
+from sqlalchemy import Connection, Select, case, func, select, update
 
 from service.domain.run import EventType, Lease, Run, RunKind, RunState
 from service.domain.use_cases import LEASED_STATES, TERMINAL_STATES
-from service.store.locked_run import LockedRun, holds, stale
+from service.store.run_rows import LOCKED_COLUMNS, LockedRun, holds, stale
 from service.store.tables import run
 from service.store.types import after_now, now
 
@@ -37,11 +37,12 @@ def claim(
             phase=None,
             worker=worker,
             attempt=run.c.attempt + 1,
+            has_advanced=False,
             epoch_token=run.c.epoch_token + 1,
             lease_until=after_now(lease_s),
             started_at=func.coalesce(run.c.started_at, now()),
         )
-        .returning(run)
+        .returning(*LOCKED_COLUMNS)
     ).one_or_none()
     if row is None:
         return None
@@ -50,7 +51,7 @@ def claim(
     locked.event(EventType.STATE, facts)
     if row.cancel_reason is not None:
         locked.move(RunState.STOPPING, reason=row.cancel_reason)
-    return locked.write(), Lease(run_id=row.id, worker=row.worker, epoch_token=row.epoch_token)
+    return locked.written(), Lease(run_id=row.id, worker=row.worker, epoch_token=row.epoch_token)
 
 
 def heartbeat(connection: Connection, lease: Lease, lease_s: float) -> bool:
@@ -66,13 +67,24 @@ def heartbeat(connection: Connection, lease: Lease, lease_s: float) -> bool:
     return bool(wished)
 
 
-def release(connection: Connection, lease: Lease, reason: str, *, charge_attempt: bool) -> Run:
+def release(
+    connection: Connection, lease: Lease, reason: str, *, charge_attempt: bool, is_outside: bool
+) -> Run:
     """Give the run back to the queue."""
     locked = LockedRun.by_lease(connection, lease)
     if not charge_attempt:
         locked.change(attempt=locked.row.attempt - 1)
+    elif is_outside:
+        _count_attempt(locked)
     locked.move(RunState.QUEUED, reason=reason)
-    return locked.write()
+    return locked.written()
+
+
+def _count_attempt(locked: LockedRun) -> int:
+    """Attempts that count, after one that was ended from outside: not that one, if the run got further in it."""
+    free = locked.row.free_attempts + locked.row.has_advanced
+    locked.change(free_attempts=free)
+    return int(locked.row.attempt - free)
 
 
 def finish(
@@ -90,31 +102,34 @@ def finish(
     locked = LockedRun.by_lease(connection, lease)
     locked.change(result=result, error=error)
     locked.move(state, reason=reason)
-    return locked.write()
+    return locked.written()
 
 
-_LAPSED = select(run).where(run.c.state.in_(LEASED_STATES), run.c.lease_until < now())
+def _lapsed(spare: Sequence[str]) -> Select[Any]:
+    return select(*LOCKED_COLUMNS).where(
+        run.c.state.in_(LEASED_STATES), run.c.lease_until < now(), run.c.id.not_in(spare)
+    )
 
 
-def any_lapsed(connection: Connection) -> bool:
+def any_lapsed(connection: Connection, spare: Sequence[str]) -> bool:
     """Whether there is something to reap."""
-    return connection.execute(_LAPSED.limit(1)).first() is not None
+    return connection.execute(_lapsed(spare).limit(1)).first() is not None
 
 
-def reap(connection: Connection, max_attempts: int) -> list[Run]:
+def reap(connection: Connection, max_attempts: int, spare: Sequence[str]) -> list[Run]:
     """Requeue or end every run whose lease lapsed."""
-    rows = connection.execute(_LAPSED.order_by(run.c.id).with_for_update(skip_locked=True)).all()
-    return [_reap_one(LockedRun(connection, row), max_attempts) for row in rows]
+    query = _lapsed(spare).order_by(run.c.id).with_for_update(skip_locked=True)
+    return [_reap_one(LockedRun(connection, row), max_attempts) for row in connection.execute(query).all()]
 
 
 def _reap_one(locked: LockedRun, max_attempts: int) -> Run:
-    attempt = locked.row.attempt
-    if attempt < max_attempts:
+    counted = _count_attempt(locked)
+    if counted < max_attempts:
         locked.move(RunState.QUEUED, reason="lease_expired")
     elif locked.state is RunState.STOPPING:
         locked.move(RunState.CANCELLED, reason=locked.row.cancel_reason)
     else:
-        message = f"worker {locked.row.worker} fell silent in attempt {attempt} of {max_attempts}"
+        message = f"worker {locked.row.worker} fell silent in attempt {counted} of {max_attempts}"
         locked.change(error={"code": "attempts_exhausted", "message": message})
         locked.move(RunState.FAILED, reason="attempts_exhausted")
-    return locked.write()
+    return locked.written()

@@ -16,7 +16,7 @@ from sqlalchemy import Connection, text
 
 from alembic import command
 from service.domain.errors import ServiceError
-from service.store.engine import opened, parse_url, sqlite_path
+from service.store.engine import journals_of, opened, parse_url, sqlite_path
 
 _ALEMBIC = threading.Lock()  # its `context` and `op` are one per process
 _POSTGRES_LOCK = 0x6D617A65  # "maze": any number that no other program takes
@@ -47,9 +47,10 @@ def migrate(url: str, revision: str = "head") -> None:
         SchemaError: the database was written by a newer version.
     """
     _create_file(url)
-    with _ALEMBIC, locked_connection(url) as connection:
-        _refuse_unknown(_current(connection))
-        command.upgrade(config(connection), revision)
+    with _ALEMBIC:
+        require_known_revision(url)
+        with locked_connection(url) as connection:
+            command.upgrade(config(connection), revision)
 
 
 def downgrade(url: str, revision: str) -> None:
@@ -67,9 +68,7 @@ def check_revision(url: str) -> str:
     path = sqlite_path(parse_url(url))
     if path is not None and not path.exists():
         raise SchemaError(f"there is no database at {path}; create it: maze db upgrade")
-    with opened(url) as database, database.reading() as connection:
-        current = _current(connection)
-    _refuse_unknown(current)
+    current = require_known_revision(url)
     if current != head_revision():
         raise SchemaError(
             f"the database is at revision {current or 'none'}, this version needs {head_revision()}; "
@@ -78,14 +77,40 @@ def check_revision(url: str) -> str:
     return current
 
 
+def require_known_revision(url: str) -> str | None:
+    """The database's revision, which this version knows; None is a database without tables.
+
+    Raises:
+        SchemaError: a newer version wrote it.
+    """
+    with opened(url) as database, database.reading() as connection:
+        current = _current(connection)
+    if current is not None and current not in _known_revisions():
+        raise SchemaError(
+            f"the database is at revision {current}, which this version does not know: a newer one wrote it. "
+            "Use that version (pip install --upgrade maze-service) or restore a backup made before"
+        )
+    return current
+
+
 @contextmanager
 def locked_connection(url: str) -> Iterator[Connection]:
-    """A connection inside one writing transaction that holds off every other migration."""
-    with opened(url) as database, database.writing() as connection:
+    """A connection inside one writing transaction that holds off every other migration.
+
+    On SQLite foreign keys are not enforced in it but checked at its end: SQLite changes a table by making it anew,
+    and dropping the old one would otherwise take the rows along that refer to it.
+
+    Raises:
+        SchemaError: after a change of the revision rows refer to others that are not there; nothing is changed.
+    """
+    with opened(url, foreign_keys=False) as database, database.writing() as connection:
         if not database.is_sqlite:
             connection.execute(text("SET LOCAL statement_timeout = 0"))
             connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _POSTGRES_LOCK})
+        before = _current(connection)
         yield connection
+        if database.is_sqlite and _current(connection) != before:
+            _refuse_orphans(connection)
 
 
 def config(connection: Connection) -> Config:
@@ -109,11 +134,13 @@ def _known_revisions() -> tuple[str, ...]:
     return known
 
 
-def _refuse_unknown(current: str | None) -> None:
-    if current is not None and current not in _known_revisions():
+def _refuse_orphans(connection: Connection) -> None:
+    orphans = connection.exec_driver_sql("PRAGMA foreign_key_check").all()
+    if orphans:
+        table, _, parent, _ = orphans[0]
         raise SchemaError(
-            f"the database is at revision {current}, which this version does not know: a newer one wrote it. "
-            "Use that version (pip install --upgrade maze-service) or restore a backup made before"
+            f"the schema was not changed: {len(orphans)} rows, the first of {table}, would refer to rows of {parent} "
+            "that are not there; see: maze db check"
         )
 
 
@@ -122,5 +149,10 @@ def _create_file(url: str) -> None:
     path = sqlite_path(parse_url(url))
     if path is None or path.exists():
         return
+    if journals := [journal.name for journal in journals_of(path) if not journal.name.endswith("-shm")]:
+        raise SchemaError(
+            f"{path.name} is not there, but {' and '.join(journals)} of it in {path.parent}: a new database "
+            "would delete what they hold. Put the database back beside them, or move them away"
+        )
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     path.touch(mode=0o600)

@@ -7,9 +7,8 @@ from sqlalchemy import delete, func, insert, select, update
 
 from service.domain.errors import NotFoundError
 from service.store.engine import Database
-from service.store.run_log import upsert
 from service.store.tables import access_token, environment, worker
-from service.store.types import after_now, now, seconds_since
+from service.store.types import after_now, now, seconds_since, upsert
 
 DAY_S = 86_400.0
 
@@ -66,6 +65,11 @@ class SqlRegistryStore:
             statement = upsert(connection)(worker).values(id=name, **facts)
             connection.execute(statement.on_conflict_do_update(index_elements=["id"], set_=facts))
             connection.execute(delete(worker).where(worker.c.last_seen_at < after_now(-DAY_S)))
+
+    def forget_worker(self, name: str) -> None:
+        """A worker says that it takes no more runs."""
+        with self._database.writing() as connection:
+            connection.execute(delete(worker).where(worker.c.id == name))
 
     def live_workers(self, within_s: float) -> Sequence[Mapping[str, Any]]:
         """Workers heard of within this time, by name."""

@@ -1,13 +1,32 @@
-"""Run rows and run objects, both ways."""
+"""A run's row: read as a run, and locked until the transaction ends. Every change of a run goes through here.
+
+Changes and events are collected and written once, by an UPDATE that still demands the state, and for a worker
+the lease, that the row was locked with. So a stale worker writes nothing, a terminal row never changes, and
+events are numbered without gaps.
+"""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from typing import Any
+from typing import Any, Self
 
-from sqlalchemy import Connection, Row, select
+from sqlalchemy import ColumnElement, Connection, Row, Select, and_, insert, select, update
 
-from service.domain.run import Best, NewRun, Progress, Run, RunKind, RunState
-from service.store.tables import run_label
+from service.domain.errors import NotFoundError, StaleLeaseError
+from service.domain.run import Best, EventType, Lease, NewRun, Progress, Run, RunKind, RunState
+from service.domain.use_cases import LEASED_STATES, require_legal, result_summary
+from service.store.tables import run, run_event, run_label
+from service.store.types import now
+
+LOCKED_COLUMNS = tuple(
+    run.c[name]
+    for name in (
+        "id", "state", "reason", "cancel_reason", "phase", "latest_metrics", "attempt", "free_attempts", "has_advanced",
+        "worker", "epoch_token", "last_seq", "last_log_seq",
+    )
+)  # fmt: skip
+"""What a change of a run looks at: not the configuration, which is long."""
+
+LISTED_COLUMNS = tuple(column for column in run.c if column.name not in ("request", "config"))
 
 
 def row_values(new: NewRun) -> dict[str, Any]:
@@ -26,13 +45,15 @@ def row_values(new: NewRun) -> dict[str, Any]:
         "source_run": new.source_run,
         "source_checkpoint": new.source_checkpoint,
         "attempt": 0,
+        "free_attempts": 0,
+        "has_advanced": False,
         "epoch_token": 0,
         "last_seq": 0,
         "last_log_seq": 0,
     }
 
 
-def run_of(row: Row[Any], labels: Mapping[str, str]) -> Run:
+def run_of(row: Row[Any], labels: Mapping[str, str], **more: Any) -> Run:
     """The run that a row of the ``run`` table and its labels describe."""
     return Run(
         id=row.id,
@@ -45,21 +66,21 @@ def run_of(row: Row[Any], labels: Mapping[str, str]) -> Run:
         progress=Progress(**row.progress),
         latest_metrics=row.latest_metrics,
         best=None if row.best is None else Best(**row.best),
-        result=row.result,
         error=row.error,
         seed=row.seed,
-        request=row.request,
-        config=row.config,
         config_sha256=row.config_sha256,
         source_run=row.source_run,
         source_checkpoint=row.source_checkpoint,
         attempt=row.attempt,
+        free_attempts=row.free_attempts,
+        has_advanced=row.has_advanced,
         cancel_requested=row.cancel_reason is not None,
         worker=row.worker,
         epoch_token=row.epoch_token,
         created_at=row.created_at,
         started_at=row.started_at,
         finished_at=row.finished_at,
+        **more,
     )
 
 
@@ -72,7 +93,123 @@ def labels_of(connection: Connection, run_ids: Sequence[str]) -> dict[str, dict[
     return labels
 
 
-def runs_of(connection: Connection, rows: Sequence[Row[Any]]) -> list[Run]:
-    """Runs with their labels, in the order of the rows."""
+def read_run(connection: Connection, run_id: str) -> Run:
+    """The whole run; raises :class:`NotFoundError`."""
+    row = connection.execute(select(run).where(run.c.id == run_id)).one_or_none()
+    if row is None:
+        raise _no_run(run_id)
+    labels = labels_of(connection, [run_id])[run_id]
+    return run_of(row, labels, request=row.request, config=row.config, result=row.result)
+
+
+def listed_runs(connection: Connection, rows: Sequence[Row[Any]]) -> list[Run]:
+    """Runs as a list shows them, in the order of the rows, which hold :data:`LISTED_COLUMNS`."""
     labels = labels_of(connection, [row.id for row in rows])
-    return [run_of(row, labels[row.id]) for row in rows]
+    return [run_of(row, labels[row.id], result=result_summary(row.result)) for row in rows]
+
+
+def _no_run(run_id: str) -> NotFoundError:
+    return NotFoundError(f"there is no run {run_id}", run_id=run_id)
+
+
+def holds(lease: Lease) -> ColumnElement[bool]:
+    """The fence: true for the row of a run that this lease may still write."""
+    return and_(
+        run.c.id == lease.run_id,
+        run.c.worker == lease.worker,
+        run.c.epoch_token == lease.epoch_token,
+        run.c.state.in_(LEASED_STATES),
+    )
+
+
+def stale(lease: Lease) -> StaleLeaseError:
+    """The error of a worker whose lease is no longer the run's."""
+    return StaleLeaseError(
+        f"worker {lease.worker} no longer holds run {lease.run_id} (lease {lease.epoch_token}): "
+        "it was taken over, given back or ended; stop working on it",
+        run_id=lease.run_id,
+    )
+
+
+def _locking() -> Select[Any]:
+    return select(*LOCKED_COLUMNS).with_for_update()
+
+
+class LockedRun:
+    """Changes and events of one run, of which :meth:`write` makes one UPDATE and one INSERT."""
+
+    def __init__(self, connection: Connection, row: Row[Any]) -> None:
+        self.row = row
+        self._connection = connection
+        self._changes: dict[str, Any] = {}
+        self._events: list[tuple[EventType, Mapping[str, Any]]] = []
+
+    @classmethod
+    def by_id(cls, connection: Connection, run_id: str) -> Self:
+        """Lock a run; raises :class:`NotFoundError`."""
+        row = connection.execute(_locking().where(run.c.id == run_id)).one_or_none()
+        if row is None:
+            raise _no_run(run_id)
+        return cls(connection, row)
+
+    @classmethod
+    def by_lease(cls, connection: Connection, lease: Lease) -> Self:
+        """Lock the run that a worker holds; raises :class:`StaleLeaseError`."""
+        row = connection.execute(_locking().where(holds(lease))).one_or_none()
+        if row is None:
+            raise stale(lease)
+        return cls(connection, row)
+
+    @property
+    def state(self) -> RunState:
+        """The state, with the changes so far."""
+        return RunState(self._changes.get("state", self.row.state))
+
+    def change(self, **columns: Any) -> None:
+        """Set columns when writing."""
+        self._changes.update(columns)
+
+    def event(self, type_: EventType, data: Mapping[str, Any]) -> None:
+        """Append an event when writing."""
+        self._events.append((type_, data))
+
+    def move(self, state: RunState, *, reason: str | None) -> None:
+        """Go to another state, with its ``state`` event and, at an end, ``finished_at`` and ``end``.
+
+        Raises:
+            StateConflictError: the state diagram has no such arrow.
+        """
+        previous = self.state
+        require_legal(self.row.id, previous, state)
+        self.change(state=state.value, reason=reason)
+        attempt = self._changes.get("attempt", self.row.attempt)
+        facts = {"state": state.value, "from": previous.value, "reason": reason, "attempt": attempt}
+        self.event(EventType.STATE, facts)
+        if state in LEASED_STATES:
+            return
+        self.change(phase=None, lease_until=None)
+        if state.is_terminal:
+            self.change(finished_at=now())
+            ends = {name: self._changes.get(name) for name in ("result", "error")}
+            self.event(EventType.END, {"state": state.value, "reason": reason, **ends})
+        else:
+            self.change(worker=None)
+
+    def write(self) -> None:
+        """Write what was collected."""
+        row = self.row
+        unchanged = and_(run.c.id == row.id, run.c.state == row.state, run.c.epoch_token == row.epoch_token)
+        values = {**self._changes, "last_seq": row.last_seq + len(self._events)}
+        if self._connection.execute(update(run).where(unchanged).values(values)).rowcount != 1:
+            raise StaleLeaseError(f"run {row.id} changed while it was locked", run_id=row.id)
+        if self._events:
+            numbered = [
+                {"run_id": row.id, "seq": seq, "type": type_.value, "data": dict(data)}
+                for seq, (type_, data) in enumerate(self._events, start=row.last_seq + 1)
+            ]
+            self._connection.execute(insert(run_event).values(at=now()), numbered)
+
+    def written(self) -> Run:
+        """Write what was collected; the run as it is then."""
+        self.write()
+        return read_run(self._connection, self.row.id)

@@ -1,12 +1,15 @@
-"""The run store over SQLAlchemy: each method is one transaction; the work is in the modules beside it."""
+"""The run store over SQLAlchemy: each method is one transaction. Who works on a run is in ``leases``."""
 
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Row, func, insert, literal, select, tuple_
+from sqlalchemy import ColumnElement, Connection, Row, Select, func, insert, literal, select, tuple_
 
-from service.domain.errors import IdempotencyConflictError, NotFoundError, StateConflictError
+from service.domain.cursors import BAD_CURSOR, decode_cursor, encode_cursor, page_of
+from service.domain.errors import CapacityError, IdempotencyConflictError, NotFoundError, StateConflictError
 from service.domain.run import (
     Event,
     EventType,
@@ -21,14 +24,21 @@ from service.domain.run import (
     RunState,
     RunStatistics,
 )
-from service.store import leases, run_log
-from service.store.change_marker import ChangeMarker
-from service.store.cursors import BAD_CURSOR, decode_cursor, encode_cursor, page_of
+from service.store import leases
 from service.store.engine import Database
-from service.store.locked_run import LockedRun
-from service.store.run_rows import row_values, runs_of
-from service.store.tables import checkpoint, idempotency_key, run, run_label
-from service.store.types import UtcDateTime, now, seconds_since
+from service.store.run_rows import (
+    LISTED_COLUMNS,
+    LOCKED_COLUMNS,
+    LockedRun,
+    listed_runs,
+    read_run,
+    row_values,
+)
+from service.store.tables import checkpoint, idempotency_key, run, run_event, run_label, run_log, run_metric
+from service.store.types import UtcDateTime, clean_text, epoch_seconds, now, seconds_since, upsert
+
+FULL_RETRY_S = 5.0
+"""When to try again after the queue was full."""
 
 
 class SqlRunStore:
@@ -36,21 +46,29 @@ class SqlRunStore:
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        self._marker = ChangeMarker(database)
 
-    def create(self, new: NewRun, idempotency: tuple[str, str] | None = None) -> tuple[Run, bool]:
+    def create(
+        self, new: NewRun, idempotency: tuple[str, str] | None = None, *, max_queued: int | None = None
+    ) -> tuple[Run, bool]:
         """Store a queued run, once per idempotency key."""
         with self._database.writing() as connection:
             if idempotency is not None:
                 made = _made_before(connection, new.id, *idempotency)
                 if made is not None:
                     return made, False
+            if max_queued is not None:
+                _require_place(connection, max_queued)
             return _insert_run(connection, new), True
+
+    def submitted(self, key: str, digest: str) -> Run | None:
+        """The run that an idempotency key has made."""
+        with self._database.reading() as connection:
+            return _made_with(connection, key, digest)
 
     def get(self, run_id: str) -> Run:
         """The run."""
         with self._database.reading() as connection:
-            return _get(connection, run_id)
+            return read_run(connection, run_id)
 
     def list(
         self,
@@ -62,7 +80,7 @@ class SqlRunStore:
         cursor: str | None = None,
     ) -> Page:
         """Runs, newest first."""
-        query = select(run).order_by(run.c.created_at.desc(), run.c.id.desc()).limit(limit + 1)
+        query = select(*LISTED_COLUMNS).order_by(run.c.created_at.desc(), run.c.id.desc()).limit(limit + 1)
         if state is not None:
             query = query.where(run.c.state == state)
         if kind is not None:
@@ -76,7 +94,7 @@ class SqlRunStore:
             query = query.where(tuple_(run.c.created_at, run.c.id) < tuple_(*_position(cursor)))
         with self._database.reading() as connection:
             rows = connection.execute(query).all()
-            return page_of(rows, limit, lambda shown: runs_of(connection, shown), _cursor)
+            return page_of(rows, limit, lambda shown: listed_runs(connection, shown), _cursor)
 
     def counts(self) -> Mapping[tuple[RunKind, RunState], int]:
         """Number of runs per kind and state; those without runs are left out."""
@@ -113,7 +131,7 @@ class SqlRunStore:
                 locked.move(RunState.STOPPING, reason=reason)
             elif locked.state is not RunState.STOPPING:
                 locked.move(RunState.CANCELLED, reason=reason)
-            return locked.write()
+            return locked.written()
 
     def claim(self, worker: str, *, kinds: Sequence[RunKind], lease_s: float) -> tuple[Run, Lease] | None:
         """Take the oldest queued run of these kinds."""
@@ -127,18 +145,25 @@ class SqlRunStore:
         with self._database.writing() as connection:
             return leases.heartbeat(connection, lease, lease_s)
 
-    def reap(self, *, max_attempts: int) -> Sequence[Run]:
+    def clock(self) -> float:
+        """Seconds on the database's clock."""
+        with self._database.reading() as connection:
+            return float(connection.execute(select(epoch_seconds())).scalar_one())
+
+    def reap(self, *, max_attempts: int, spare: Sequence[str] = ()) -> Sequence[Run]:
         """Requeue or end runs whose lease lapsed."""
         with self._database.reading() as connection:
-            if not leases.any_lapsed(connection):
+            if not leases.any_lapsed(connection, spare):
                 return []
         with self._database.writing() as connection:
-            return leases.reap(connection, max_attempts)
+            return leases.reap(connection, max_attempts, spare)
 
-    def release(self, lease: Lease, *, reason: str, charge_attempt: bool) -> Run:
+    def release(self, lease: Lease, *, reason: str, charge_attempt: bool, is_outside: bool = False) -> Run:
         """Give a run back to the queue."""
         with self._database.writing() as connection:
-            return leases.release(connection, lease, reason, charge_attempt=charge_attempt)
+            return leases.release(
+                connection, lease, reason, charge_attempt=charge_attempt, is_outside=is_outside
+            )
 
     def finish(
         self,
@@ -166,22 +191,27 @@ class SqlRunStore:
         """Write what a child reported."""
         with self._database.writing() as connection:
             locked = LockedRun.by_lease(connection, lease)
-            if phase is not None:
-                run_log.add_phase(locked, phase)
+            if phase is not None and phase != locked.row.phase:
+                locked.change(phase=phase)
+                locked.event(EventType.PHASE, {"phase": phase})
             if progress is not None:
-                run_log.add_progress(locked, progress)
+                locked.change(progress=asdict(progress))
             if metrics:
-                run_log.add_metrics(connection, locked, metrics)
+                _add_metrics(connection, locked, metrics)
             if logs:
-                run_log.add_logs(connection, locked, logs)
+                _add_logs(connection, locked, logs)
             for type_, data in events:
                 locked.event(type_, data)
             locked.write()
 
     def events(self, run_id: str, *, after: int = 0, limit: int = 500) -> Sequence[Event]:
         """Events with ``seq > after`` in order."""
-        with self._database.reading() as connection:
-            return run_log.events(connection, run_id, after, limit)
+        table = run_event.c
+        query = select(run_event).where(table.run_id == run_id, table.seq > after).order_by(table.seq)
+        return [
+            Event(run_id=row.run_id, seq=row.seq, at=row.at, type=EventType(row.type), data=row.data)
+            for row in self._rows(query.limit(limit))
+        ]
 
     def metrics(
         self,
@@ -189,20 +219,39 @@ class SqlRunStore:
         *,
         names: Sequence[str] | None = None,
         after_epoch: int | None = None,
+        after: tuple[int, str] | None = None,
         limit: int = 10_000,
     ) -> Sequence[MetricPoint]:
         """Metric points, by epoch then name."""
-        with self._database.reading() as connection:
-            return run_log.metrics(connection, run_id, names, after_epoch, limit)
+        table = run_metric.c
+        query = select(run_metric).where(table.run_id == run_id).order_by(table.epoch, table.name)
+        if names is not None:
+            query = query.where(table.name.in_(names))
+        if after_epoch is not None:
+            query = query.where(table.epoch > after_epoch)
+        if after is not None:
+            query = query.where(tuple_(table.epoch, table.name) > tuple_(*after))
+        return [
+            MetricPoint(name=row.name, epoch=row.epoch, step=row.step, value=row.value, at=row.at)
+            for row in self._rows(query.limit(limit))
+        ]
 
     def logs(self, run_id: str, *, after: int = 0, limit: int = 500) -> Sequence[LogLine]:
         """Log lines with ``seq > after`` in order."""
+        table = run_log.c
+        query = select(run_log).where(table.run_id == run_id, table.seq > after).order_by(table.seq)
+        return [
+            LogLine(seq=row.seq, at=row.at, level=row.level, message=row.message)
+            for row in self._rows(query.limit(limit))
+        ]
+
+    def _rows(self, query: Select[Any]) -> Sequence[Row[Any]]:
         with self._database.reading() as connection:
-            return run_log.logs(connection, run_id, after, limit)
+            return connection.execute(query).all()
 
     def change_marker(self) -> int:
         """A number that changes whenever anything was written."""
-        return self._marker.read()
+        return self._database.change_marker()
 
     def _queued(self, kinds: Sequence[RunKind]) -> bool:
         """Whether a claim is worth a writing transaction: idle workers ask ten times a second."""
@@ -223,11 +272,40 @@ def _position(cursor: str) -> tuple[ColumnElement[datetime], str]:
         raise ValueError(BAD_CURSOR) from None
 
 
-def _get(connection: Connection, run_id: str) -> Run:
-    row = connection.execute(select(run).where(run.c.id == run_id)).one_or_none()
-    if row is None:
-        raise NotFoundError(f"there is no run {run_id}", run_id=run_id)
-    return runs_of(connection, [row])[0]
+def _add_metrics(connection: Connection, locked: LockedRun, points: Sequence[MetricPoint]) -> None:
+    """Write points over older ones of the same name and epoch, and announce each epoch in one event."""
+    rows = {
+        (point.epoch, clean_text(point.name)): {
+            "run_id": locked.row.id,
+            "epoch": point.epoch,
+            "name": clean_text(point.name),
+            "step": point.step,
+            "value": point.value,
+        }
+        for point in points
+    }
+    statement = upsert(connection)(run_metric).values(at=now())
+    fresh = {name: statement.excluded[name] for name in ("step", "value", "at")}
+    statement = statement.on_conflict_do_update(index_elements=run_metric.primary_key, set_=fresh)
+    connection.execute(statement, [*rows.values()])
+    steps: dict[tuple[int, int], dict[str, float]] = defaultdict(dict)
+    for row in rows.values():
+        steps[row["epoch"], row["step"]][row["name"]] = row["value"]
+    for (epoch, step), values in steps.items():
+        locked.event(EventType.METRICS, {"epoch": epoch, "step": step, "values": values})
+    latest = {row["name"]: row["value"] for row in sorted(rows.values(), key=lambda row: row["epoch"])}
+    locked.change(latest_metrics={**locked.row.latest_metrics, **latest})
+
+
+def _add_logs(connection: Connection, locked: LockedRun, lines: Sequence[tuple[str, str]]) -> None:
+    """Append log lines, numbered on."""
+    first = locked.row.last_log_seq + 1
+    rows = [
+        {"run_id": locked.row.id, "seq": seq, "level": level, "message": message}
+        for seq, (level, message) in enumerate(lines, start=first)
+    ]
+    connection.execute(insert(run_log).values(at=now()), rows)
+    locked.change(last_log_seq=locked.row.last_log_seq + len(rows))
 
 
 def _insert_run(connection: Connection, new: NewRun) -> Run:
@@ -235,14 +313,27 @@ def _insert_run(connection: Connection, new: NewRun) -> Run:
         known = select(checkpoint.c.id).where(checkpoint.c.id == new.source_checkpoint)
         if connection.execute(known).first() is None:
             raise NotFoundError(f"there is no checkpoint {new.source_checkpoint}")
-    row = connection.execute(insert(run).values(**row_values(new), created_at=now()).returning(run)).one()
+    row = connection.execute(
+        insert(run).values(**row_values(new), created_at=now()).returning(*LOCKED_COLUMNS)
+    ).one()
     if new.labels:
         labels = [{"run_id": new.id, "key": key, "value": value} for key, value in new.labels.items()]
         connection.execute(insert(run_label), labels)
     locked = LockedRun(connection, row)
     facts = {"state": RunState.QUEUED.value, "from": None, "reason": None, "attempt": 0}
     locked.event(EventType.STATE, facts)
-    return locked.write()
+    return locked.written()
+
+
+def _require_place(connection: Connection, max_queued: int) -> None:
+    """Pass when the queue has room: counted in its index, which a long history does not slow down."""
+    queued = connection.execute(
+        select(func.count()).select_from(run).where(run.c.state == RunState.QUEUED)
+    ).scalar_one()
+    if queued >= max_queued:
+        raise CapacityError(
+            f"{queued} runs are waiting already; try again later.", retry_after_s=FULL_RETRY_S
+        )
 
 
 def _made_before(connection: Connection, run_id: str, key: str, digest: str) -> Run | None:
@@ -250,16 +341,20 @@ def _made_before(connection: Connection, run_id: str, key: str, digest: str) -> 
 
     A submission with the same key in another transaction is waited for.
     """
-    reserve = run_log.upsert(connection)(idempotency_key).values(
+    reserve = upsert(connection)(idempotency_key).values(
         key=key, digest=digest, run_id=run_id, created_at=now()
     )
     reserved = connection.execute(reserve.on_conflict_do_nothing().returning(idempotency_key.c.key))
-    if reserved.one_or_none() is not None:
+    return None if reserved.one_or_none() is not None else _made_with(connection, key, digest)
+
+
+def _made_with(connection: Connection, key: str, digest: str) -> Run | None:
+    known = connection.execute(select(idempotency_key).where(idempotency_key.c.key == key)).one_or_none()
+    if known is None:
         return None
-    known = connection.execute(select(idempotency_key).where(idempotency_key.c.key == key)).one()
     if known.digest != digest:
         raise IdempotencyConflictError(
-            f"Idempotency-Key {key!r} made run {known.run_id} with another body; use a new key",
+            f"this Idempotency-Key made run {known.run_id} with another body; use a new key",
             run_id=known.run_id,
         )
-    return _get(connection, known.run_id)
+    return read_run(connection, known.run_id)

@@ -7,7 +7,7 @@ from service.domain.ports import CheckpointStore, EpisodeStore, RegistryStore, R
 from service.settings import Settings
 from service.store.blobs import Blobs
 from service.store.checkpoints import KEEP_SCHEDULED, SqlCheckpointStore
-from service.store.engine import Database, parse_url, sqlite_path
+from service.store.engine import Database, parse_url, require_room, sqlite_path
 from service.store.episodes import SqlEpisodeStore
 from service.store.migrations import check_revision
 from service.store.registry import SqlRegistryStore
@@ -16,9 +16,9 @@ from service.store.runs import SqlRunStore
 
 @dataclass(frozen=True)
 class Stores:
-    """The four stores of a process; safe to share between threads, to be closed when the process ends.
+    """The four stores of a process and what they stand on; safe to share between threads.
 
-    Open them after a fork, never before: a connection does not survive one.
+    To be closed when the process ends. Open them after a fork, never before: a connection does not survive one.
     """
 
     runs: RunStore
@@ -26,6 +26,13 @@ class Stores:
     episodes: EpisodeStore
     registry: RegistryStore
     database: Database
+    blobs: Blobs
+
+    def check(self) -> None:
+        """Raise :class:`StoreUnavailableError` unless everything can be read and written."""
+        self.database.check()
+        if self.blobs.directory is not None and self.blobs.directory.is_dir():
+            require_room(self.blobs.directory)
 
     def close(self) -> None:
         """Close every connection."""
@@ -58,6 +65,7 @@ def open_stores(
         episodes=SqlEpisodeStore(database, blobs),
         registry=SqlRegistryStore(database),
         database=database,
+        blobs=blobs,
     )
 
 

@@ -9,7 +9,8 @@ import math
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import DateTime, Dialect, Double, String, Text
+from sqlalchemy import Connection, DateTime, Dialect, Double, String, Text
+from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.functions import FunctionElement
@@ -94,6 +95,11 @@ def clean_text(value: str) -> str:
     return value.replace("\x00", "\ufffd").encode("utf-8", "surrogatepass").decode("utf-8", "replace")
 
 
+def upsert(connection: Connection) -> Any:
+    """The dialect's ``insert`` with ``on_conflict_…``; both databases spell it alike, SQLAlchemy does not."""
+    return sqlite.insert if connection.dialect.name == "sqlite" else postgresql.insert
+
+
 class now(FunctionElement[datetime]):
     """The database's clock, in UTC."""
 
@@ -110,6 +116,13 @@ class after_now(FunctionElement[datetime]):
 
 class seconds_since(FunctionElement[float]):
     """Seconds on the database's clock since a column's time."""
+
+    type = Double()
+    inherit_cache = True
+
+
+class epoch_seconds(FunctionElement[float]):
+    """The database's clock as seconds since 1970."""
 
     type = Double()
     inherit_cache = True
@@ -150,3 +163,13 @@ def _(element: seconds_since, compiler: SQLCompiler, **kw: Any) -> str:
 def _(element: seconds_since, compiler: SQLCompiler, **kw: Any) -> str:
     moment = compiler.process(element.clauses, **kw)
     return f"extract(epoch from statement_timestamp() - {moment})::double precision"
+
+
+@compiles(epoch_seconds, "sqlite")
+def _(_element: epoch_seconds, _compiler: SQLCompiler, **_kw: Any) -> str:
+    return "((julianday('now') - 2440587.5) * 86400.0)"
+
+
+@compiles(epoch_seconds, "postgresql")
+def _(_element: epoch_seconds, _compiler: SQLCompiler, **_kw: Any) -> str:
+    return "extract(epoch from statement_timestamp())::double precision"

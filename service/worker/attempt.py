@@ -8,17 +8,16 @@ no longer be trusted or when a wish to stop has not been followed in time.
 import logging
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
-from service.domain.errors import StaleLeaseError
+from service.domain.errors import NotFoundError, StaleLeaseError
 from service.domain.ports import CheckpointStore, EpisodeStore, RegistryStore, RunStore
-from service.domain.run import Run, RunState
+from service.domain.run import CheckpointInfo, Run, RunKind, RunState
 from service.worker import frames
-from service.worker.inputs import MissingInputError, start_frame
 from service.worker.launcher import Child, ChildLauncher
-from service.worker.lease_guard import Fenced, LeaseGuard
+from service.worker.lease_guard import STOPPED_S, Fenced, LeaseGuard
 from service.worker.settlement import Ending, Finish, Release, Settlement, StopReason, settle
 from service.worker.writer import RunWriter
 
@@ -30,7 +29,7 @@ EXIT_S = 5.0
 
 
 @dataclass(frozen=True, kw_only=True)
-class Graces:
+class GracePeriods:
     """How long a run may take to follow a wish to stop."""
 
     cancel_s: float = 60.0
@@ -70,7 +69,7 @@ class Attempt:
         launcher: ChildLauncher,
         *,
         max_attempts: int,
-        graces: Graces,
+        graces: GracePeriods,
         on_end: Callable[["Attempt"], None],
     ) -> None:
         self.run = run
@@ -87,6 +86,7 @@ class Attempt:
         self._child: Child | None = None
         self._wish: StopReason | None = None
         self._wished_at: float | None = None
+        self._checked_at = time.monotonic()
         self._terminated = False
         self._usage: frames.Usage | None = None
         self._thread = threading.Thread(target=self._main, name=f"attempt-{run.id}", daemon=True)
@@ -119,13 +119,17 @@ class Attempt:
 
     def check(self) -> None:
         """Kill what may no longer run. Called several times a second; never waits."""
-        if not self.guard.holds():
+        if not self.guard.look():
             self.kill()
             return
-        child, wished_at = self._child, self._wished_at
-        if child is None or wished_at is None:
+        now = time.monotonic()
+        stood_still_s, self._checked_at = now - self._checked_at, now
+        child = self._child
+        if child is None or self._wished_at is None:
             return
-        waited_s = time.monotonic() - wished_at
+        if stood_still_s > STOPPED_S:  # so did the child: nobody's grace time passed
+            self._wished_at += stood_still_s
+        waited_s = now - self._wished_at
         if waited_s > self._graces.cancel_s + self._graces.terminate_s:
             child.kill()
         elif waited_s > self._graces.cancel_s and not self._terminated:
@@ -151,7 +155,7 @@ class Attempt:
         if self._is_wished():
             return settle(self._ending(None))
         try:
-            start = start_frame(self.run, self._stores.checkpoints, self._writer, self.guard)
+            start = _start_frame(self.run, self._stores.checkpoints, self._writer, self.guard)
         except MissingInputError as error:
             described = {"code": error.code, "message": str(error)}
             return Finish(state=RunState.FAILED, reason=error.code, error=described)
@@ -208,11 +212,13 @@ class Attempt:
         return self._wish is not None
 
     def _ending(self, last: frames.Result | frames.Failure | None, exit_code: int | None = None) -> Ending:
+        run = self.guard.persist(lambda: self._stores.runs.get(self.run.id))
         return Ending(
             last=last,
             exit_code=exit_code,
             wish=self._wish,
-            attempt=self.run.attempt,
+            attempt=self.run.counted_attempts,
+            has_advanced=run.has_advanced,
             max_attempts=self._max_attempts,
             usage=self._usage,
         )
@@ -226,12 +232,14 @@ class Attempt:
                     lambda: runs.finish(lease, state, reason=reason, result=result, error=error)
                 )
                 logger.info("run %s: %s (%s)", self.run.id, state, reason)
-            case Release(reason=reason, charge_attempt=charge, notes=notes):
+            case Release(reason=reason, charge_attempt=charge, is_outside=is_outside, notes=notes):
                 for note in notes:
                     self._writer.log("warning", note)
                 self._writer.flush()
                 self._end_child()  # another worker may start the run the moment it is released
-                self.guard.persist(lambda: runs.release(lease, reason=reason, charge_attempt=charge))
+                self.guard.persist(
+                    lambda: runs.release(lease, reason=reason, charge_attempt=charge, is_outside=is_outside)
+                )
                 logger.info("run %s: back to the queue (%s)", self.run.id, reason)
 
     def _end_child(self) -> None:
@@ -239,3 +247,69 @@ class Attempt:
             child, self._child = self._child, None
         if child is not None:
             child.close()
+
+
+class MissingInputError(Exception):
+    """What the run needs is gone; another attempt would not find it either."""
+
+    code = "checkpoint_missing"
+
+
+def _start_frame(
+    run: Run, checkpoints: CheckpointStore, writer: RunWriter, guard: LeaseGuard
+) -> frames.Start:
+    """The frame that starts the run's child.
+
+    Raises:
+        MissingInputError: the checkpoint whose policy is to act cannot be read.
+        Fenced: the database did not answer while the lease lasted.
+    """
+    resume = agent = None
+    if run.kind is RunKind.TRAIN:
+        resume = guard.persist(lambda: _resume_bundle(run.id, checkpoints, writer))
+    elif run.source_checkpoint is not None:
+        agent = guard.persist(lambda: _agent_bundle(str(run.source_checkpoint), checkpoints))
+    return frames.Start(
+        kind=run.kind,
+        run_id=run.id,
+        attempt=run.attempt,
+        tree=dict(run.config),
+        resume=resume,
+        agent=agent,
+    )
+
+
+def _agent_bundle(checkpoint_id: str, checkpoints: CheckpointStore) -> bytes:
+    try:
+        return checkpoints.read(checkpoint_id)
+    except NotFoundError as error:
+        raise MissingInputError(str(error)) from error
+
+
+def _resume_bundle(run_id: str, checkpoints: CheckpointStore, writer: RunWriter) -> bytes | None:
+    """The newest scheduled checkpoint that can be read; None starts from the beginning."""
+    for info in _scheduled(run_id, checkpoints):
+        try:
+            bundle = checkpoints.read(info.id)
+        except NotFoundError as error:
+            writer.log("warning", f"checkpoint {info.id} of epoch {info.epoch} cannot be used: {error}")
+            continue
+        writer.log("info", f"goes on from the checkpoint of epoch {info.epoch}")
+        return bundle
+    return None
+
+
+def _scheduled(run_id: str, checkpoints: CheckpointStore) -> Iterator[CheckpointInfo]:
+    """Scheduled checkpoints, newest first."""
+    try:
+        newest = checkpoints.resolve(run_id, "scheduled")
+    except NotFoundError:
+        return
+    yield newest
+    cursor: str | None = None
+    while True:
+        page = checkpoints.list(run_id, cursor=cursor)
+        yield from (info for info in page.data if info.kind == "scheduled" and info.id != newest.id)
+        cursor = page.next_cursor
+        if cursor is None:
+            return

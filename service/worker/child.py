@@ -12,18 +12,19 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+import traceback
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
 from multiprocessing.connection import Connection
 from types import FrameType
 from typing import Any, NoReturn, TypeAlias
 
 import setproctitle
 
+from maze_core import errors
 from maze_core.seeding import own_process
 from service.worker import frames
 from service.worker.channel import BATCH_S, Channel, WorkerGone
-from service.worker.failures import GraceOver, failure_of
 from service.worker.isolation import end_group, isolate
 
 USAGE_S = 1.0
@@ -168,3 +169,50 @@ def _end() -> NoReturn:
     shutil.rmtree(os.getcwd(), ignore_errors=True)
     end_group()
     raise AssertionError("the process group has ended")
+
+
+class GraceOver(SystemExit):
+    """Raised in a run that went on too long after the wish to stop, so that it cleans up and ends."""
+
+
+CODES: Mapping[type[BaseException], str] = {
+    errors.InvalidSpecificationError: "invalid_specification",
+    errors.SpaceMismatchError: "space_mismatch",
+    errors.NotServableError: "not_servable",
+    errors.CheckpointError: "checkpoint_damaged",
+    errors.EnvError: "env_error",
+    errors.DivergedError: "diverged",
+    MemoryError: "out_of_memory",
+    GraceOver: "stopped",
+}
+"""Kind of error → its stable code; anything else is an ``exception`` of the run's own code."""
+
+_MEMORY_WORDS = ("can't allocate memory", "not enough memory", "out of memory")
+"""Torch says these in a plain RuntimeError."""
+
+
+def failure_of(error: BaseException) -> frames.Failure:
+    """The frame that tells the worker of an error."""
+    problems: tuple[dict[str, Any], ...] = ()
+    if isinstance(error, errors.InvalidSpecificationError):
+        problems = tuple(asdict(problem) for problem in error.problems)
+    return frames.Failure(
+        code=_code(error),
+        message=_sentence(error),
+        traceback="".join(traceback.format_exception(error)),
+        problems=problems,
+    )
+
+
+def _code(error: BaseException) -> str:
+    for kind, code in CODES.items():
+        if isinstance(error, kind):
+            return code
+    if isinstance(error, RuntimeError) and any(words in str(error).lower() for words in _MEMORY_WORDS):
+        return "out_of_memory"
+    return "exception"
+
+
+def _sentence(error: BaseException) -> str:
+    text = str(error).strip() or "no message"
+    return text if isinstance(error, errors.MazeError) else f"{type(error).__name__}: {text}"

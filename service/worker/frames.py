@@ -109,7 +109,7 @@ class Failure(Frame, frozen=True, tag="error"):
     """The run raised."""
 
     code: str
-    """Stable name of the kind of error, as :mod:`service.worker.failures` gives it."""
+    """Stable name of the kind of error, as :data:`service.worker.child.CODES` gives it."""
     message: str
     traceback: str = ""
     problems: tuple[Mapping[str, Any], ...] = ()

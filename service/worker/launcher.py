@@ -6,6 +6,7 @@ inherit neither a connection nor a secret. It is never started a second time: wh
 
 import contextlib
 import dataclasses
+import fcntl
 import multiprocessing
 import os
 import shutil
@@ -18,6 +19,7 @@ from collections.abc import Iterator, Sequence
 from multiprocessing import forkserver
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import ForkServerProcess
+from pathlib import Path
 from typing import Any
 
 from service.worker import child, frames
@@ -31,6 +33,9 @@ MAX_BATCH = 64
 """Frames read in one go, so that one busy child cannot make its thread deaf."""
 
 MAX_BATCH_BYTES = 8 * 2**20
+
+LONGEST_SOCKET_PLACE = 64
+"""A directory with a longer name leaves no room for that of the forkserver's socket, which has 107 bytes."""
 
 _READ_BYTES = 65_536
 
@@ -147,6 +152,41 @@ class Child:
         shutil.rmtree(self._directory, ignore_errors=True)
 
 
+class WorkDirectory:
+    """A worker's temporary directory, in which each child has one: it is locked as long as the worker lives.
+
+    What a killed worker left is removed by its forkserver, or by the next worker of the same user.
+    """
+
+    PREFIX = "maze-worker-"
+
+    def __init__(self) -> None:
+        self._remove_abandoned()
+        while True:
+            self.path = tempfile.mkdtemp(prefix=self.PREFIX)
+            self._descriptor = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY)
+            fcntl.flock(self._descriptor, fcntl.LOCK_EX)
+            if os.path.exists(self.path):  # else another worker took it for abandoned before it was locked
+                return
+            os.close(self._descriptor)
+
+    def close(self) -> None:
+        """Remove it."""
+        shutil.rmtree(self.path, ignore_errors=True)
+        os.close(self._descriptor)
+
+    def _remove_abandoned(self) -> None:
+        for path in Path(tempfile.gettempdir()).glob(f"{self.PREFIX}*"):
+            with contextlib.suppress(OSError):
+                descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+                try:
+                    if os.fstat(descriptor).st_uid == os.getuid():
+                        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                        shutil.rmtree(path, ignore_errors=True)
+                finally:
+                    os.close(descriptor)
+
+
 class ChildLauncher:
     """Starts children. :meth:`start` comes first, in the main thread, before any database engine exists."""
 
@@ -154,15 +194,22 @@ class ChildLauncher:
         self._rules = rules
         self._preload = list(preload)
         self._context = multiprocessing.get_context("forkserver")
+        self._directory: WorkDirectory | None = None
         self._lock = (
             threading.Lock()
         )  # Process objects read each other's exit codes, without a lock of their own
 
     def start(self) -> None:
         """Start the forkserver; it dies with the thread that calls this."""
+        self._directory = WorkDirectory()
         self._context.set_forkserver_preload(self._preload)
-        with clean_environment(), _blank_main():
+        with clean_environment(), _blank_main(), _temporary_files_in(self._directory.path):
             forkserver.ensure_running()
+
+    def close(self) -> None:
+        """Remove what children left; none is running any more."""
+        if self._directory is not None:
+            self._directory.close()
 
     def is_alive(self) -> bool:
         """Whether the forkserver runs."""
@@ -182,7 +229,9 @@ class ChildLauncher:
         Raises:
             OSError: no process could be started.
         """
-        directory = tempfile.mkdtemp(prefix="maze-run-")
+        directory = tempfile.mkdtemp(
+            prefix="maze-run-", dir=self._directory.path if self._directory else None
+        )
         ours, theirs = self._context.Pipe(duplex=True)
         output, printed = self._context.Pipe(duplex=False)
         rules = self._rules if job is None else dataclasses.replace(self._rules, job=job)
@@ -201,6 +250,18 @@ class ChildLauncher:
         finally:
             theirs.close()
             printed.close()
+
+
+@contextlib.contextmanager
+def _temporary_files_in(directory: str) -> Iterator[None]:
+    """Within, temporary files of this process and of those it starts lie in this directory."""
+    saved, os.environ["TMPDIR"] = tempfile.tempdir, directory
+    if len(directory) < LONGEST_SOCKET_PLACE:
+        tempfile.tempdir = directory
+    try:
+        yield
+    finally:
+        tempfile.tempdir = saved
 
 
 @contextlib.contextmanager

@@ -5,7 +5,7 @@ import signal
 from collections.abc import Sequence
 
 from service.settings import Settings
-from service.worker.attempt import Graces
+from service.worker.attempt import GracePeriods
 from service.worker.child import Rules
 from service.worker.isolation import hide_environment
 from service.worker.launcher import WARM, ChildLauncher
@@ -16,7 +16,7 @@ def serve_worker(
     *,
     job: str = Rules.job,
     preload: Sequence[str] = WARM,
-    graces: Graces | None = None,
+    graces: GracePeriods | None = None,
 ) -> int:
     """Work until SIGTERM or SIGINT; returns the exit code.
 
@@ -41,20 +41,25 @@ def serve_worker(
     launcher = ChildLauncher(rules, preload=preload)
     launcher.start()
     hide_environment()  # after the start: it makes starting a program slow
-    # only now: what the forkserver has imported and opened, every child has as well
-    from service.store import open_stores
-    from service.worker.worker import Worker
-
-    stores = open_stores(settings)
     try:
-        worker = Worker(settings, stores, launcher, graces=graces)
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, lambda *_: worker.stop())
-        return worker.run()
+        # only now: what the forkserver has imported and opened, every child has as well
+        from service.store import open_stores
+        from service.worker.worker import Worker
+
+        stores = open_stores(settings)
+        try:
+            worker = Worker(settings, stores, launcher, graces=graces)
+            for number in (signal.SIGTERM, signal.SIGINT):
+                signal.signal(number, lambda *_: worker.stop())
+            return worker.run()
+        finally:
+            for number in (signal.SIGTERM, signal.SIGINT):
+                signal.signal(
+                    number, signal.SIG_IGN
+                )  # whoever is impatient now would only spoil the exit code
+            stores.close()
     finally:
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, signal.SIG_IGN)  # whoever is impatient now would only spoil the exit code
-        stores.close()
+        launcher.close()
 
 
 def _forget_secrets() -> None:

@@ -3,7 +3,8 @@
 result, not stopped        → its state is succeeded, the reason says why it ended
 result, stopped as wished  → cancelled; on a shutdown back to the queue, uncharged
 error in the run           → failed at once, for it would fail again
-out of memory, a signal    → back to the queue, charged; when that was the last attempt, failed
+out of memory, a signal    → back to the queue, charged; when that was the last attempt, failed.
+                             What was ended from outside after it had got further does not count
 """
 
 import signal
@@ -33,6 +34,9 @@ class Ending:
     """Negative is a signal; None is not known."""
     wish: StopReason | None = None
     attempt: int
+    """Which one of those that count."""
+    has_advanced: bool = False
+    """Whether it stored a new scheduled checkpoint."""
     max_attempts: int
     usage: frames.Usage | None = None
 
@@ -53,6 +57,8 @@ class Release:
 
     reason: str
     charge_attempt: bool
+    is_outside: bool = False
+    """Whether it was ended by something that another attempt may not meet."""
     notes: tuple[str, ...] = field(default=())
     """Lines for the run's log: why it starts again."""
 
@@ -61,6 +67,9 @@ Settlement: TypeAlias = Finish | Release
 
 RETRIED_FAILURES = frozenset({"out_of_memory"})
 """Errors that another attempt may not meet; every other one would come again."""
+
+OUTSIDE_SIGNALS = frozenset({signal.SIGKILL, signal.SIGTERM, signal.SIGHUP, signal.SIGINT})
+"""Signals that others send; the rest says that the process made a mistake of its own."""
 
 
 def settle(ending: Ending) -> Settlement:
@@ -93,10 +102,13 @@ def _stopped(
 
 
 def _again(ending: Ending) -> Settlement:
-    cause = describe(ending)
-    if ending.attempt < ending.max_attempts:
-        note = f"attempt {ending.attempt} of {ending.max_attempts} ended: {cause}. The run starts again."
-        return Release(reason=_reason(ending), charge_attempt=True, notes=(note,))
+    cause, is_outside = describe(ending), _is_outside(ending)
+    counted = ending.attempt - (is_outside and ending.has_advanced)
+    if counted < ending.max_attempts:
+        number = f"attempt {ending.attempt} of {ending.max_attempts}"
+        count = "" if counted == ending.attempt else ", which does not count: the run had got further"
+        note = f"{number} ended{count}: {cause}. The run starts again."
+        return Release(reason=_reason(ending), charge_attempt=True, is_outside=is_outside, notes=(note,))
     code = ending.exit_code
     error = {
         "code": "attempts_exhausted",
@@ -123,6 +135,12 @@ def describe(ending: Ending) -> str:
         return f"its process ended with exit code {code}{memory}"
     hint = ", as the system does when memory runs out" if -code == signal.SIGKILL else ""
     return f"its process was killed by {_signal_name(-code)} (signal {-code}){hint}{memory}"
+
+
+def _is_outside(ending: Ending) -> bool:
+    if ending.last is None:
+        return -(ending.exit_code or 0) in OUTSIDE_SIGNALS
+    return True  # memory, which it shares with others, or a signal that it could obey
 
 
 def _reason(ending: Ending) -> str:

@@ -9,6 +9,7 @@ import contextlib
 import importlib
 import os
 import pkgutil
+import shutil
 import signal
 import time
 from types import FrameType
@@ -22,12 +23,15 @@ CLEANUP_S = 2.0
 """Time that children have to remove their directories when the worker was killed."""
 
 WORKER = os.getppid()
+WORKERS_DIRECTORY = os.environ["TMPDIR"]
+"""Where its children have theirs, as the launcher says."""
 
 
 def _look(_number: int, _frame: FrameType | None) -> None:
     if os.getppid() != WORKER:
         signal.setitimer(signal.ITIMER_REAL, 0.0)  # or this would interrupt the sleep, over and over
         time.sleep(CLEANUP_S)
+        shutil.rmtree(WORKERS_DIRECTORY, ignore_errors=True)
         os._exit(0)
 
 

@@ -12,10 +12,10 @@ from importlib.metadata import version
 from service.domain.errors import ServiceError, StaleLeaseError, StoreUnavailableError
 from service.domain.run import RunKind
 from service.settings import Settings
-from service.worker.attempt import Attempt, Graces, WorkerStores
+from service.worker.attempt import Attempt, GracePeriods, WorkerStores
 from service.worker.environments import EnvironmentPublisher
 from service.worker.launcher import ChildLauncher
-from service.worker.lease_guard import LeaseGuard
+from service.worker.lease_guard import LeaseClock, LeaseGuard
 from service.worker.settlement import StopReason
 
 logger = logging.getLogger(__name__)
@@ -58,19 +58,23 @@ class Worker:
         stores: WorkerStores,
         launcher: ChildLauncher,
         *,
-        graces: Graces | None = None,
+        graces: GracePeriods | None = None,
     ) -> None:
         self.name = worker_name()
         self._settings = settings
         self._stores = stores
         self._launcher = launcher
-        self._graces = graces or Graces()
+        self._graces = graces or GracePeriods()
         self._attempts: dict[str, Attempt] = {}
         self._lock = threading.Lock()
+        self._announcing = threading.Lock()
+        self._reap_s = min(REAP_S, settings.lease_s / 4)
+        self._lease_clock = LeaseClock(settings.lease_s)
         self._changed = threading.Event()  # a slot became free: do not wait for the next poll
         self._ended = threading.Event()
         self._environments = EnvironmentPublisher(self.name, launcher, stores.registry, self._ended.is_set)
         self._stopping_at: float | None = None
+        self._is_claiming = True
         self._at_once = False
 
     def stop(self) -> None:
@@ -92,18 +96,21 @@ class Worker:
             for name, period_s, action in (
                 ("heartbeat", self._settings.heartbeat_s, self._beat),
                 ("guard", GUARD_S, self._check),
-                ("reaper", min(REAP_S, self._settings.lease_s / 4), self._reap),
+                ("reaper", self._reap_s, self._reap),
                 ("publisher", PUBLISH_S, self._environments.publish),
             )
         ]
         for thread in threads:
             thread.start()
         is_healthy = self._claim_until_stopped()
+        self._is_claiming = False
+        self._announce()
         self._end_attempts()
         self._ended.set()
         deadline = time.monotonic() + JOIN_S
         for thread in threads:
             thread.join(max(0.0, deadline - time.monotonic()))
+        self._announce()
         logger.info("worker %s: ended", self.name)
         return 0 if is_healthy else 1
 
@@ -193,25 +200,39 @@ class Worker:
             else:
                 if wished:
                     attempt.request_stop(StopReason.CANCEL)
-        self._stores.registry.beat_worker(
-            self.name,
-            {
-                "host": socket.gethostname(),
-                "pid": os.getpid(),
-                "slots": self._settings.workers,
-                "runs": [attempt.run.id for attempt in self._current()],
-                "stopping": self._stopping_at is not None,
-                "environments": self._environments.state,
-                "version": version("maze-service"),
-            },
-        )
+        self._announce()
+
+    def _announce(self) -> None:
+        """Say that this worker lives, or, once it takes no more runs, no longer."""
+        facts = {
+            "host": socket.gethostname(),
+            "pid": os.getpid(),
+            "slots": self._settings.workers,
+            "runs": [attempt.run.id for attempt in self._current()],
+            "environments": self._environments.state,
+            "version": version("maze-service"),
+        }
+        registry = self._stores.registry
+        with self._announcing:
+            try:
+                if self._is_claiming:
+                    registry.beat_worker(self.name, facts)
+                else:
+                    registry.forget_worker(self.name)
+            except StoreUnavailableError as error:
+                logger.warning("worker %s: the database does not answer: %s", self.name, error)
 
     def _check(self) -> None:
         for attempt in self._current():
             attempt.check()
 
     def _reap(self) -> None:
-        for run in self._stores.runs.reap(max_attempts=self._settings.max_attempts):
+        """Take up what other workers left; runs of its own that still go on are its own to renew."""
+        runs = self._stores.runs
+        if not self._lease_clock.is_even(runs.clock(), period_s=self._reap_s):
+            return
+        held = [attempt.run.id for attempt in self._current() if attempt.guard.holds()]
+        for run in runs.reap(max_attempts=self._settings.max_attempts, spare=held):
             logger.warning("run %s: its worker fell silent; now %s (%s)", run.id, run.state, run.reason)
 
     def _every(self, period_s: float, action: Callable[[], None]) -> None:

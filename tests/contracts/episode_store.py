@@ -59,6 +59,13 @@ class EpisodeStoreContract:
         with pytest.raises(ValueError, match="cursor"):
             stores.episodes.list(run.id, cursor="nonsense")
 
+    def test_one_episode_is_found_by_its_index(self, stores: Stores) -> None:
+        run, lease = start(stores, kind=RunKind.ROLLOUT)
+        stores.episodes.add(lease, new_episode(3), None)
+        assert stores.episodes.get(run.id, 3) == new_episode(3)
+        with pytest.raises(NotFoundError, match="no episode 2"):
+            stores.episodes.get(run.id, 2)
+
     def test_a_missing_trajectory_says_why(self, stores: Stores) -> None:
         run, lease = start(stores, kind=RunKind.ROLLOUT)
         stores.episodes.add(lease, new_episode(0), None)

@@ -57,6 +57,13 @@ class RegistryStoreContract:
         assert 0 <= first["last_seen_s"] < second["last_seen_s"]
         assert second["last_seen_s"] >= 50
 
+    def test_a_worker_that_takes_no_more_runs_is_not_alive(self, stores: Stores) -> None:
+        for name in ("w1", "w2"):
+            stores.registry.beat_worker(name, {})
+        stores.registry.forget_worker("w1")
+        stores.registry.forget_worker("nobody")
+        assert [live["worker"] for live in stores.registry.live_workers(600.0)] == ["w2"]
+
     def test_workers_silent_for_a_day_are_forgotten(self, stores: Stores) -> None:
         stores.registry.beat_worker("old", {})
         with stores.database.writing() as connection:

@@ -11,7 +11,7 @@ import pytest
 from service.domain.errors import StaleLeaseError, StateConflictError
 from service.domain.run import EventType, Lease, MetricPoint, RunKind, RunState
 from service.store import Stores
-from tests.contracts.builders import start, submit
+from tests.contracts.builders import new_checkpoint, start, submit
 
 ALL_KINDS = list(RunKind)
 
@@ -124,6 +124,41 @@ class LifeContract:
         assert dead.error is not None
         assert dead.error["code"] == "attempts_exhausted"
         assert "w2" in dead.error["message"]
+
+    def test_a_lapsed_attempt_counts_only_when_the_run_got_no_further_in_it(self, stores: Stores) -> None:
+        run, lease = start(stores, lease_s=-1)
+        for number in range(1, 6):
+            stores.checkpoints.put(lease, new_checkpoint(number), b"%d" % number)
+            (reaped,) = stores.runs.reap(max_attempts=2)
+            assert (reaped.state, reaped.attempt, reaped.free_attempts) == (RunState.QUEUED, number, number)
+            claimed = stores.runs.claim("w", kinds=ALL_KINDS, lease_s=-1)
+            assert claimed is not None
+            lease = claimed[1]
+        for kind, epoch in (("scheduled", 5), ("continued", 6)):  # the last one again, and one that is extra
+            stores.checkpoints.put(lease, new_checkpoint(epoch, kind), b"%d" % epoch)
+        assert [ended.state for ended in stores.runs.reap(max_attempts=2)] == [RunState.QUEUED]
+        assert stores.runs.claim("w", kinds=ALL_KINDS, lease_s=-1) is not None
+        (dead,) = stores.runs.reap(max_attempts=2)
+        assert (dead.id, dead.state, dead.attempt) == (run.id, RunState.FAILED, 7)
+
+    @pytest.mark.parametrize("is_outside", [True, False])
+    def test_a_charged_release_counts_unless_it_was_ended_from_outside_and_had_got_further(
+        self, stores: Stores, is_outside: bool
+    ) -> None:
+        _, lease = start(stores)
+        stores.checkpoints.put(lease, new_checkpoint(1), b"1")
+        released = stores.runs.release(lease, reason="x", charge_attempt=True, is_outside=is_outside)
+        assert (released.attempt, released.free_attempts) == (1, int(is_outside))
+
+    def test_a_run_that_its_worker_holds_is_not_reaped_by_it(self, stores: Stores) -> None:
+        held, _ = start(stores, lease_s=-1)
+        other, _ = start(stores, lease_s=-1)
+        assert [run.id for run in stores.runs.reap(max_attempts=3, spare=[held.id])] == [other.id]
+
+    def test_the_clock_is_that_of_the_times(self, stores: Stores) -> None:
+        before = stores.runs.clock()
+        created_at = submit(stores).created_at.timestamp()
+        assert before - 0.01 <= created_at <= stores.runs.clock() + 0.01
 
     def test_a_cancel_wish_outlives_the_worker_that_should_have_heard_it(self, stores: Stores) -> None:
         run, _ = start(stores, lease_s=-1)

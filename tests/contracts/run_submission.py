@@ -4,7 +4,7 @@ import base64
 
 import pytest
 
-from service.domain.errors import IdempotencyConflictError, NotFoundError
+from service.domain.errors import CapacityError, IdempotencyConflictError, NotFoundError
 from service.domain.run import EventType, RunKind, RunState
 from service.store import Stores
 from tests.contracts.builders import new_run, start, submit
@@ -160,3 +160,29 @@ class SubmissionContract:
         assert queued.seconds == 0
         assert 0 <= queued.oldest_s <= ended.oldest_s < 3600
         assert 0 <= ended.seconds <= ended.oldest_s
+
+    def test_a_full_queue_takes_no_more_but_still_knows_its_keys(self, stores: Stores) -> None:
+        first, _ = stores.runs.create(new_run(), ("key", "digest"), max_queued=1)
+        with pytest.raises(CapacityError, match="1 runs are waiting"):
+            stores.runs.create(new_run(), ("other", "digest"), max_queued=1)
+        assert stores.runs.create(new_run(), ("key", "digest"), max_queued=1) == (first, False)
+        assert stores.runs.submitted("key", "digest") == first
+        assert stores.runs.submitted("other", "digest") is None
+        with pytest.raises(IdempotencyConflictError, match=first.id):
+            stores.runs.submitted("key", "another")
+        start(stores)  # claims the first one
+        assert stores.runs.create(new_run(), max_queued=2)[1]
+
+    def test_a_list_leaves_out_what_grows(self, stores: Stores) -> None:
+        run, lease = start(stores)
+        result = {
+            "mean_return": 1.5,
+            "ci95": [1.0, 2.0],
+            "returns": [1.0] * 3000,
+            "eval": {"lengths": [1], "n": 1},
+        }
+        stores.runs.finish(lease, RunState.SUCCEEDED, reason="completed", result=result)
+        (listed,) = stores.runs.list().data
+        assert listed.result == {"mean_return": 1.5, "ci95": [1.0, 2.0], "eval": {"n": 1}}
+        assert (listed.request, listed.config) == ({}, {})
+        assert stores.runs.get(run.id).result == result

@@ -9,20 +9,29 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from alembic.operations import Operations
+from alembic.runtime.migration import MigrationContext
+from alembic.script import Script, ScriptDirectory
 from alembic.util import CommandError
-from sqlalchemy import CheckConstraint, inspect, text
+from sqlalchemy import CheckConstraint, Column, Connection, Text, inspect, text
+from sqlalchemy.exc import IntegrityError
 
 from alembic import command
+from service.domain.run import MetricPoint
 from service.store import SchemaError, check_revision, migrate, open_stores
 from service.store.engine import opened
 from service.store.migrations import config, downgrade, head_revision, locked_connection, migrations_dir
 from service.store.tables import metadata
-from tests.contracts.builders import start
+from tests.contracts.builders import new_checkpoint, new_episode, new_run, start
 
 
 def tables(url: str) -> set[str]:
     with opened(url) as database, database.reading() as connection:
         return set(inspect(connection).get_table_names())
+
+
+def all_scripts() -> list[Script]:
+    return list(ScriptDirectory(str(migrations_dir())).walk_revisions())
 
 
 def quoted(sql: str) -> set[str]:
@@ -78,6 +87,111 @@ def test_migrating_twice_keeps_the_data(database_url: str) -> None:
     stores = open_stores(database_url)
     assert stores.runs.get(run.id) == run
     stores.close()
+
+
+def filled(url: str) -> None:
+    """At least one row in every table."""
+    stores = open_stores(url)
+    _, lease = start(stores, labels={"team": "a"})
+    points = [MetricPoint(name="loss", epoch=1, step=1, value=float("nan"))]
+    stores.runs.report(lease, phase="training", metrics=points, logs=[("info", "x")])
+    stores.checkpoints.put(lease, new_checkpoint(1, is_best=True, is_last=True), b"bundle")
+    stores.episodes.add(lease, new_episode(0), b"trajectory")
+    stores.registry.publish_environments("w", [{"id": "A-v0", "is_available": True}])
+    stores.registry.beat_worker("w", {})
+    stores.registry.add_token("t", "d" * 64, "name")
+    stores.runs.create(new_run(), ("key", "digest"))
+    stores.close()
+
+
+def rows(url: str) -> dict[str, list[dict[str, object]]]:
+    """What every table holds, as the database gives it."""
+    with opened(url) as database, database.reading() as connection:
+        return {
+            name: [
+                dict(row)
+                for row in connection.execute(text(f"SELECT * FROM {name} ORDER BY 1, 2")).mappings()
+            ]
+            for name in sorted(inspect(connection).get_table_names())
+            if name != "alembic_version"
+        }
+
+
+REPUBLISHED = {"environment", "env_id"}
+"""What every worker publishes anew at its start; a migration may forget it."""
+
+
+def shared(
+    now: dict[str, list[dict[str, object]]], then: dict[str, list[dict[str, object]]]
+) -> dict[str, list[dict[str, object]]]:
+    """The rows now, in the tables and columns of then."""
+    return {
+        name: [{column: row[column] for column in then[name][0]} for row in now[name]]
+        for name in then.keys() - REPUBLISHED
+    }
+
+
+@pytest.mark.parametrize("revision", [script.revision for script in reversed(all_scripts()[1:])])
+def test_every_row_outlives_the_way_down_and_up(database_url: str, revision: str) -> None:
+    filled(database_url)
+    before = rows(database_url)
+    assert set(before) == set(metadata.tables)
+    assert all(before.values())
+    downgrade(database_url, revision)
+    older = rows(database_url)
+    migrate(database_url)
+    newest = rows(database_url)
+    for name in older.keys() - REPUBLISHED:
+        assert shared(before, older)[name] == older[name], name
+        assert shared(newest, older)[name] == older[name], name
+        assert len(newest[name]) == len(before[name]), name
+
+
+def remade(connection: Connection) -> None:
+    """What a migration does that changes a column of tables to which others refer."""
+    operations = Operations(MigrationContext.configure(connection))
+    for name in ("run", "blob", "checkpoint"):
+        with operations.batch_alter_table(name, recreate="always") as table:
+            table.add_column(Column("later", Text))
+
+
+def test_tables_that_others_refer_to_can_be_made_anew(sqlite_url: str) -> None:
+    filled(sqlite_url)
+    before = rows(sqlite_url)
+    with locked_connection(sqlite_url) as connection:
+        remade(connection)
+    after = rows(sqlite_url)
+    assert {"later"} <= set(after["run"][0])
+    assert shared(after, before) == {name: before[name] for name in before.keys() - REPUBLISHED}
+    with opened(sqlite_url) as database, database.writing() as connection:
+        assert connection.execute(text("PRAGMA foreign_key_check")).all() == []
+        with pytest.raises(IntegrityError):  # foreign keys are enforced again
+            connection.execute(text("DELETE FROM run"))
+
+
+def test_a_migration_that_loses_a_row_that_others_refer_to_changes_nothing(sqlite_url: str) -> None:
+    filled(sqlite_url)
+    before = rows(sqlite_url)
+
+    def lose_runs() -> None:
+        with locked_connection(sqlite_url) as connection:
+            connection.execute(text("DELETE FROM run"))
+            connection.execute(text("UPDATE alembic_version SET version_num = '0001'"))
+
+    with pytest.raises(SchemaError, match="the schema was not changed"):
+        lose_runs()
+    assert rows(sqlite_url) == before
+    assert check_revision(sqlite_url) == head_revision()
+
+
+@pytest.mark.parametrize("journal", ["-wal", "-journal"])
+def test_a_database_without_its_file_is_not_made_anew(tmp_path: Path, journal: str) -> None:
+    """SQLite deletes the journal of an empty file, and with it what was committed to it."""
+    left = tmp_path / f"maze.db{journal}"
+    left.write_bytes(b"committed rows")
+    with pytest.raises(SchemaError, match=rf"but maze\.db{journal} of it"):
+        migrate(f"sqlite:///{tmp_path}/maze.db")
+    assert [file.read_bytes() for file in tmp_path.iterdir()] == [b"committed rows"]
 
 
 def test_a_new_file_is_its_owners_alone(tmp_path: Path) -> None:

@@ -35,7 +35,7 @@ def test_check_reads_every_blob(stores: Stores, database_url: str) -> None:
 
 def test_check_finds_a_row_that_names_nothing(sqlite_stores: Stores, sqlite_url: str) -> None:
     orphan = text("INSERT INTO run_label (run_id, key, value) VALUES ('run_gone', 'k', 'v')")
-    connection = sqlite_stores.database.dedicated_reader()
+    connection = sqlite_stores.database.unpooled()
     connection.executescript(f"PRAGMA query_only=OFF; PRAGMA foreign_keys=OFF; {orphan};")
     assert db_cli.check(sqlite_url).problems == ["a row of run_label names a row of run that is not there"]
 

@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from service.settings import Settings, is_loopback, settings_table
+from service import settings as settings_module
+from service.settings import Settings, cores, is_loopback, settings_table
 
 
 @pytest.fixture(autouse=True)
@@ -101,3 +102,37 @@ def test_configuration_directories_are_absolute_and_exist(
     assert Settings(config_dirs=["conf"]).config_dirs == [str(tmp_path / "conf")]
     with pytest.raises(ValidationError, match=r"takes directories that exist \(there is no .*/nowhere\)"):
         Settings(config_dirs=["conf", "nowhere"])
+
+
+@pytest.mark.parametrize(
+    ("wrong", "meant"),
+    [
+        ("WROKERS", "WORKERS"),
+        ("DB_URL", "DATABASE_URL"),
+        ("ALLOWED_HOST", "ALLOWED_HOSTS"),
+        ("LEASE", "LEASE_S"),
+    ],
+)
+def test_a_misspelt_variable_is_refused_with_the_nearest_one(
+    monkeypatch: pytest.MonkeyPatch, wrong: str, meant: str
+) -> None:
+    monkeypatch.setenv(f"MAZE_{wrong}", "1")
+    with pytest.raises(ValidationError, match=f"no setting MAZE_{wrong}; did you mean MAZE_{meant}"):
+        Settings()
+
+
+def test_a_variable_like_no_setting_is_warned_of(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A cluster sets such names by itself for a service called maze; clients use MAZE_TOKEN."""
+    monkeypatch.setenv("MAZE_SERVICE_HOST", "10.0.0.1")
+    monkeypatch.setenv("MAZE_TOKEN", "maze_1_2")
+    Settings()
+    assert "MAZE_SERVICE_HOST; it is ignored" in caplog.text
+    assert "MAZE_TOKEN" not in caplog.text
+
+
+def test_there_is_a_slot_for_each_core_and_one_for_runs_that_act(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(settings_module, "cores", lambda: 6)
+    assert Settings().workers == 7
+    assert cores() >= 1

@@ -41,9 +41,7 @@ class TestMetrics:
         ]
 
     @pytest.mark.parametrize("limit", [1, 2, 3, 7, 8])
-    def test_pages_never_split_an_epoch_and_lose_nothing(
-        self, client: Client, run_id: str, limit: int
-    ) -> None:
+    def test_pages_lose_nothing(self, client: Client, run_id: str, limit: int) -> None:
         names = "names=train/loss" if limit == 1 else "limit=10000"
         everything = client.get(f"/v1/runs/{run_id}/metrics?{names}").json()["data"]
         seen, cursor = [], ""

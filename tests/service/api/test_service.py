@@ -1,6 +1,8 @@
 """The service about itself: health, metrics, the way in, and problems that the framework would answer otherwise."""
 
+import errno
 import logging
+import os
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +11,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from service.domain.errors import StoreUnavailableError
 from service.domain.run import RunKind, RunState
-from service.store import Stores
+from service.store import Stores, engine
 from tests.contracts.builders import start, submit
 from tests.service.api.client import Client
 
@@ -32,10 +34,28 @@ class TestHealth:
         def away(*_: Any) -> None:
             raise StoreUnavailableError("host db.internal does not answer")
 
-        monkeypatch.setattr(stores.runs._marker, "read", away)
+        monkeypatch.setattr(stores.database, "change_marker", away)
         answer = client.get("/health/ready")
         assert (answer.status_code, answer.json()["checks"]["database"]["status"]) == (503, "failed")
         assert "db.internal" not in answer.text
+
+    def test_a_database_whose_file_was_deleted_takes_nothing_and_says_restart(
+        self, client: Client, stores: Stores, tmp_path: Path
+    ) -> None:
+        assert client.post("/v1/train", {}).status_code == 202
+        (tmp_path / "maze.db").unlink()
+        for answer in (client.get("/health/ready"), client.post("/v1/train", {})):
+            assert answer.status_code == 503
+            assert "restart the service" in answer.text
+
+    def test_a_full_disk_is_not_ready(self, client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+        def full(**_: object) -> None:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+        monkeypatch.setattr(engine.tempfile, "TemporaryFile", full)
+        answer = client.get("/health/ready")
+        assert (answer.status_code, answer.json()["checks"]["database"]["status"]) == (503, "failed")
+        assert "disk of the database is full" in answer.text
 
     def test_another_schema_is_not_ready(self, client: Client, stores: Stores) -> None:
         from sqlalchemy import text

@@ -259,6 +259,9 @@ class TestMistakes:
         assert "50000 mistakes" in answer.json()["detail"]
 
 
+KEY = {"Idempotency-Key": "one"}
+
+
 class TestIdempotency:
     def test_the_same_key_submits_once(self, client: Client, stores: Stores) -> None:
         headers = {"Idempotency-Key": '"one"'}
@@ -274,6 +277,19 @@ class TestIdempotency:
         client.post("/v1/train", {"n_epochs": 3}, headers=headers)
         answer = client.post("/v1/train", {"n_epochs": 4}, headers=headers)
         assert (answer.status_code, answer.json()["code"]) == (422, "idempotency_conflict")
+        assert "Idempotency-Key 'one'" in answer.json()["detail"]
+
+    def test_a_run_that_a_key_has_made_is_answered_though_the_queue_is_full(
+        self, client: Client, settings: Any, monkeypatch: Any
+    ) -> None:
+        bodies = {"train": {}, "rollout": {"policy": "random_policy"}}
+        made = {kind: client.post(f"/v1/{kind}", body, headers=KEY).json() for kind, body in bodies.items()}
+        monkeypatch.setitem(settings.__dict__, "max_queued_runs", 1)
+        monkeypatch.setattr("service.api.submission.compose", None)
+        for kind, body in bodies.items():
+            again = client.post(f"/v1/{kind}", body, headers=KEY)
+            assert (again.status_code, again.json()["id"]) == (202, made[kind]["id"])
+            assert again.headers["idempotent-replayed"] == "true"
 
     def test_kinds_of_runs_do_not_share_keys(self, client: Client) -> None:
         headers = {"Idempotency-Key": "one"}

@@ -157,3 +157,58 @@ def test_a_database_that_is_not_there_or_not_ours_is_not_backed_up(tmp_path: Pat
     with pytest.raises(BackupError, match="pg_dump"):
         backup("postgresql://localhost/maze", tmp_path / "out.tar")
     assert not (tmp_path / "out.tar").exists()
+
+
+@pytest.mark.parametrize("journal", ["-wal", "-shm", "-journal"])
+def test_the_journal_of_another_database_is_never_written_over_a_restored_one(
+    archive: Path, tmp_path: Path, journal: str
+) -> None:
+    target = tmp_path / "restored"
+    target.mkdir()
+    left = target / f"maze.db{journal}"
+    left.write_bytes(b"of a database that was moved away")
+    with pytest.raises(BackupError, match=rf"maze\.db{journal} in .* belong to a database that is not there"):
+        restore(archive, f"sqlite:///{target}/maze.db")
+    assert list(target.iterdir()) == [left]
+
+
+def test_an_archive_of_a_newer_version_puts_nothing_in_place(
+    filled: str, sqlite_stores: Stores, sqlite_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with sqlite_stores.database.writing() as connection:
+        connection.exec_driver_sql("UPDATE alembic_version SET version_num = '9999'")
+    monkeypatch.setattr("service.store.backup.check_revision", lambda url: "9999")
+    backup(sqlite_url, tmp_path / "newer.tar")
+    with pytest.raises(SchemaError, match="9999, which this version does not know"):
+        restore(tmp_path / "newer.tar", f"sqlite:///{tmp_path}/restored/maze.db")
+    assert list((tmp_path / "restored").iterdir()) == []
+
+
+def test_a_damaged_file_of_an_earlier_database_is_replaced(
+    archive: Path, filled: str, tmp_path: Path
+) -> None:
+    blobs = tmp_path / "restored" / "blobs"
+    blobs.mkdir(parents=True)
+    with tarfile.open(archive) as tar:
+        name = next(name for name in tar.getnames() if name.startswith("blobs/")).removeprefix("blobs/")
+    (blobs / name).write_bytes(LARGE[::-1])
+    url = f"sqlite:///{tmp_path}/restored/maze.db"
+    restore(archive, url)
+    assert (blobs / name).read_bytes() == LARGE
+
+
+def test_a_damaged_blob_file_is_found_when_the_archive_is_made(
+    filled: str, sqlite_url: str, tmp_path: Path
+) -> None:
+    (file,) = (tmp_path / "blobs").iterdir()
+    file.write_bytes(LARGE[::-1])
+    with pytest.raises(BackupError, match="is damaged; see: maze db check"):
+        backup(sqlite_url, tmp_path / "out.tar")
+    assert not (tmp_path / "out.tar").exists()
+
+
+def test_an_archive_is_never_written_over_what_is_none(filled: str, sqlite_url: str, tmp_path: Path) -> None:
+    for taken in (tmp_path / "maze.db", tmp_path / "blobs"):
+        with pytest.raises(BackupError, match="is no archive; give another name"):
+            backup(sqlite_url, taken)
+    assert db_cli.check(sqlite_url).problems == []

@@ -1,6 +1,8 @@
 """The engine factory: how SQLite is opened, which URLs are refused, and what a failing database becomes."""
 
+import errno
 import logging
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -141,3 +143,68 @@ assert "sqlite3" not in sys.modules and "_sqlite3" not in sys.modules
 assert "torch" not in sys.modules
 """
     subprocess.run([sys.executable, "-W", "error", "-c", code], check=True)
+
+
+@pytest.mark.parametrize("how", ["deleted", "replaced"])
+def test_a_file_that_is_another_one_than_was_opened_takes_no_writes(
+    sqlite_url: str, tmp_path: Path, how: str
+) -> None:
+    path = tmp_path / "maze.db"
+    with opened(sqlite_url) as database:
+        with database.writing():
+            pass
+        database.check()
+        content = path.read_bytes()
+        path.unlink()
+        if how == "replaced":
+            path.write_bytes(content)
+        for use in (database.check, lambda: database.writing().__enter__()):
+            with pytest.raises(StoreUnavailableError) as refusal:
+                use()
+            assert "restart the service" in refusal.value.told
+
+
+def test_a_full_disk_is_told(sqlite_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(**_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with opened(sqlite_url) as database:
+        monkeypatch.setattr(engine.tempfile, "TemporaryFile", full)
+        with pytest.raises(StoreUnavailableError) as refusal:
+            database.check()
+    assert "full" in refusal.value.told
+
+
+def test_a_database_that_outgrows_its_room_is_told_as_full(sqlite_url: str) -> None:
+    def write_much() -> None:
+        with opened(sqlite_url) as database, database.writing() as connection:
+            connection.exec_driver_sql("PRAGMA max_page_count=1")
+            connection.exec_driver_sql("CREATE TABLE large AS SELECT randomblob(1000000) AS data")
+
+    with pytest.raises(StoreUnavailableError) as refusal:
+        write_much()
+    assert "full" in refusal.value.told
+
+
+@pytest.mark.parametrize("how", ["no database", "corrupt"])
+def test_a_file_that_is_damaged_or_no_database_is_told_by_name(
+    sqlite_url: str, tmp_path: Path, how: str
+) -> None:
+    path = tmp_path / "maze.db"
+    header = path.read_bytes()[:100]
+    path.write_bytes((header if how == "corrupt" else b"") + b"no pages of a database" * 5000)
+
+    def read() -> None:
+        with opened(sqlite_url) as database, database.reading() as connection:
+            connection.execute(text("SELECT count(*) FROM run"))
+
+    with pytest.raises(StoreUnavailableError) as refusal:
+        read()
+    assert str(path) in str(refusal.value)
+    assert "damaged" in refusal.value.told
+
+
+def test_a_missing_driver_of_postgresql_names_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "psycopg", None)
+    with pytest.raises(StoreUnavailableError, match=r"pip install 'maze-service\[postgres\]'"):
+        Database("postgresql://localhost/maze")

@@ -5,7 +5,7 @@ import pytest
 from service.domain.errors import StaleLeaseError, StoreUnavailableError
 from service.domain.run import Lease
 from service.worker import lease_guard
-from service.worker.lease_guard import Fenced, LeaseGuard
+from service.worker.lease_guard import Fenced, LeaseClock, LeaseGuard
 
 LEASE = Lease(run_id="run_1", worker="w", epoch_token=1)
 
@@ -91,3 +91,56 @@ def test_a_lease_that_another_worker_has_is_not_asked_for_again(clock: Clock) ->
 
     with pytest.raises(StaleLeaseError):
         guard_of(clock).persist(call)
+
+
+def test_a_worker_that_stood_still_asks_before_it_gives_up(clock: Clock) -> None:
+    guard = guard_of(clock)
+    guard.look()
+    clock.now += 3600.0
+    assert guard.holds()
+    assert guard.look()
+    guard.renewed(clock.now)
+    for _ in range(100):
+        clock.now += 0.2
+        assert guard.look()
+
+
+def test_an_answer_to_a_question_from_before_the_stop_says_nothing(clock: Clock) -> None:
+    guard = guard_of(clock)
+    guard.look()
+    before = clock.now
+    clock.now += 3600.0
+    assert guard.look()
+    guard.renewed(before)
+    assert guard.holds()
+
+
+def test_a_worker_that_stood_still_and_gets_no_answer_gives_up(clock: Clock) -> None:
+    guard = guard_of(clock)
+    guard.look()
+    clock.now += 3600.0
+    looks = 0
+    while guard.look():
+        clock.now += 0.2
+        looks += 1
+    assert looks * 0.2 == pytest.approx(15.0, abs=0.4)
+
+
+@pytest.mark.parametrize(("passed_s", "passed_there_s"), [(2, 602), (602, 602), (602, 2), (2, -600)])
+def test_after_a_jump_of_a_clock_no_lease_is_taken_until_a_whole_one_has_passed(
+    clock: Clock, passed_s: float, passed_there_s: float
+) -> None:
+    """Suspended, frozen, a database of its own that was away, a clock that was set back."""
+    leases, there = LeaseClock(30.0), 5.0
+    assert leases.is_even(there, period_s=2.0)
+    for is_jump in (False, True):
+        clock.now += passed_s if is_jump else 2.0
+        there += passed_there_s if is_jump else 2.0
+        assert leases.is_even(there, period_s=2.0) is not is_jump
+    waited = 0.0
+    while waited < 30.0:
+        assert not leases.is_even(there, period_s=2.0)
+        waited += 2.0
+        clock.now += 2.0
+        there += 2.0
+    assert leases.is_even(there, period_s=2.0)

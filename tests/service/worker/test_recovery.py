@@ -44,8 +44,10 @@ def test_a_killed_worker_takes_its_child_along_and_another_one_goes_on(bench: Be
     worker.kill()
     child.wait(PATIENCE_S)
     assert not os.path.exists(directory)
+    assert os.path.exists(os.path.dirname(directory))
 
     bench.worker(**LEASE)
+    eventually(lambda: not os.path.exists(os.path.dirname(directory)), "the end of the worker's directory")
     run = bench.wait_for_end(run_id)
     assert (run.state, run.attempt) == (RunState.SUCCEEDED, 2)
     assert "queued" in bench.states(run_id)[1:]
@@ -62,7 +64,7 @@ def test_a_child_that_cannot_notice_dies_with_its_worker_as_well(bench: Bench) -
     worker.kill()
     for child in children:
         child.wait(PATIENCE_S)
-    assert not os.path.exists(directory)
+    eventually(lambda: not os.path.exists(os.path.dirname(directory)), "the end of the worker's directory")
 
 
 def test_a_worker_that_slept_through_its_lease_writes_nothing_more(bench: Bench) -> None:
@@ -85,6 +87,37 @@ def test_a_worker_that_slept_through_its_lease_writes_nothing_more(bench: Bench)
     assert bench.run(run_id) == ended
     assert bench.stores.runs.events(run_id, limit=10_000) == events
     assert counted_once(bench, run_id)
+
+
+def test_a_freeze_of_everything_costs_no_attempt(bench: Bench) -> None:
+    """Worker and child stand still for longer than the lease, as in a frozen container, and go on together."""
+    import time
+
+    worker = bench.worker(lease_s=3.0, heartbeat_s=0.5, max_attempts=1)
+    run_id = bench.submit(**LONG)
+    bench.wait_for_epoch(run_id, 3)
+    child = bench.child_of(run_id)
+    bench.stop_outside_transactions(worker)
+    child.suspend()
+    time.sleep(4.0)
+    epoch = bench.run(run_id).progress.epoch or 0
+    worker.send_signal(signal.SIGCONT)
+    child.resume()
+    bench.wait_for_epoch(run_id, epoch + 100)
+    run = bench.run(run_id)
+    assert (run.state, run.attempt, run.worker) == (RunState.RUNNING, 1, bench.run(run_id).worker)
+    assert child.is_running()
+
+
+def test_a_child_that_is_killed_again_and_again_goes_on_as_long_as_it_gets_further(bench: Bench) -> None:
+    bench.worker(max_attempts=2)
+    run_id = bench.submit(**LONG)
+    for attempt in range(1, 5):
+        eventually(lambda: bench.run(run_id).has_advanced, "a new checkpoint")
+        assert bench.run(run_id).attempt == attempt
+        bench.child_of(run_id).kill()
+        eventually(lambda: bench.run(run_id).attempt > attempt, "the next attempt")  # noqa: B023
+    assert bench.run(run_id).free_attempts == 4
 
 
 def test_a_worker_without_its_database_gives_up_before_others_may_claim(bench: Bench) -> None:

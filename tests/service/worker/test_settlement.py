@@ -86,3 +86,25 @@ def test_the_last_attempt_says_how_it_ended() -> None:
     assert settled.error is not None
     assert (settled.error["signal"], settled.error["max_rss_bytes"]) == (9, 512 * 2**20)
     assert "peak memory 512 MiB" in settled.error["message"]
+
+
+@pytest.mark.parametrize(
+    ("facts", "is_free"),
+    [
+        ({"last": None, "exit_code": SIGKILL}, True),
+        ({"last": NO_MEMORY}, True),
+        ({"last": STOPPED}, True),
+        ({"last": None, "exit_code": -int(signal.SIGSEGV)}, False),
+        ({"last": None, "exit_code": 7}, False),
+    ],
+)
+def test_what_is_ended_from_outside_after_it_got_further_does_not_count(
+    facts: dict[str, Any], is_free: bool
+) -> None:
+    settled = ended(attempt=3, has_advanced=True, **facts)
+    assert isinstance(settled, Release if is_free else Finish)
+    if isinstance(settled, Release):
+        assert settled.is_outside
+        assert "does not count" in settled.notes[0]
+    without_progress = ended(attempt=3, **facts)
+    assert isinstance(without_progress, Finish)

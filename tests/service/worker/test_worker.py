@@ -36,7 +36,7 @@ def test_two_workers_share_a_queue_and_no_run_is_executed_twice(bench: Bench) ->
 def test_one_of_two_slots_is_kept_for_runs_that_act(bench: Bench) -> None:
     first, second = bench.submit(**LONG), bench.submit(n=1)
     acting = bench.submit(RunKind.EVALUATE, n=1)
-    bench.worker()
+    bench.worker(workers=2)
     assert bench.wait_for_end(acting).state is RunState.SUCCEEDED
     assert bench.run(first).state is RunState.RUNNING
     assert bench.run(second).state is RunState.QUEUED
@@ -121,9 +121,17 @@ def test_a_child_that_speaks_no_protocol_fails_its_run(bench: Bench) -> None:
 
 
 def test_environments_are_published_for_the_api(bench: Bench) -> None:
-    bench.worker()
+    bench.worker(workers=2)
     ids = eventually(bench.stores.registry.env_ids, "published environments")
     assert {"CartPole-v0", "CartPole-v1"} <= ids
     assert "GymV21Environment-v0" not in ids
     (worker,) = bench.stores.registry.live_workers(PATIENCE_S)
     assert worker["slots"] == 2
+
+
+def test_a_worker_that_ended_is_alive_no_more(bench: Bench) -> None:
+    worker = bench.worker()
+    eventually(lambda: bench.stores.registry.live_workers(PATIENCE_S), "a worker")
+    worker.send_signal(signal.SIGTERM)
+    assert worker.wait(PATIENCE_S) == 0
+    assert bench.stores.registry.live_workers(PATIENCE_S) == []

@@ -1,6 +1,6 @@
 """A worker process as tests need it, from one argument: ``{"job": …, "is_warm": …, "settings": {…}}`` as JSON.
 
-Graces are short; children run a job of :mod:`worker_jobs`, or the real one.
+GracePeriods are short; children run a job of :mod:`worker_jobs`, or the real one.
 """
 
 import json
@@ -10,7 +10,7 @@ import sys
 def main(text: str) -> int:
     from service.process import begin
     from service.settings import Settings
-    from service.worker.attempt import Graces
+    from service.worker.attempt import GracePeriods
     from service.worker.launcher import WARM
     from service.worker.main import serve_worker
 
@@ -20,7 +20,7 @@ def main(text: str) -> int:
         Settings(**wanted["settings"]),
         job=wanted["job"],
         preload=WARM if wanted["is_warm"] else (),
-        graces=Graces(cancel_s=1.5, terminate_s=1.0),
+        graces=GracePeriods(cancel_s=1.5, terminate_s=1.0),
     )
 
 

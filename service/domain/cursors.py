@@ -6,10 +6,7 @@ import json
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from sqlalchemy import Row
-
 from service.domain.run import Page
-from service.store.types import clean_text
 
 BAD_CURSOR = "this cursor is not one of this list; start again without a cursor"
 
@@ -38,14 +35,16 @@ def decode_cursor(cursor: str, of: str, *types: type) -> Sequence[Any]:
 
 def _is_storable(part: str | int) -> bool:
     """Whether a column could hold this part: a forged cursor must not become an error of the database."""
-    return part == clean_text(part) if isinstance(part, str) else -(2**31) <= part < 2**31
+    if isinstance(part, int):
+        return -(2**31) <= part < 2**31
+    return not any(letter == "\0" or "\ud800" <= letter <= "\udfff" for letter in part)
 
 
 def page_of(
-    rows: Sequence[Row[Any]],
+    rows: Sequence[Any],
     limit: int,
-    to_items: Callable[[Sequence[Row[Any]]], list[Any]],
-    cursor_of: Callable[[Row[Any]], str],
+    to_items: Callable[[Sequence[Any]], list[Any]],
+    cursor_of: Callable[[Any], str],
 ) -> Page:
     """A page of ``limit`` items out of ``limit + 1`` rows: the extra one says that another page follows."""
     shown = rows[:limit]

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.store.cursors import decode_cursor, encode_cursor
+from service.domain.cursors import decode_cursor, encode_cursor
 
 
 @given(st.text(st.characters(codec="utf-8", exclude_characters="\x00")), st.integers(0, 2**31 - 1))

@@ -1,0 +1,23 @@
+"""Attempts that do not count against a run, because it got further in them before they were ended from outside.
+
+Revision 0003.
+"""
+
+import sqlalchemy as sa
+
+from alembic import op
+
+revision = "0003"
+down_revision = "0002"
+branch_labels = None
+depends_on = None
+
+
+def upgrade() -> None:
+    op.add_column("run", sa.Column("free_attempts", sa.Integer(), nullable=False, server_default="0"))
+    op.add_column("run", sa.Column("has_advanced", sa.Boolean(), nullable=False, server_default=sa.false()))
+
+
+def downgrade() -> None:
+    op.drop_column("run", "has_advanced")
+    op.drop_column("run", "free_attempts")
