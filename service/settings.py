@@ -123,9 +123,9 @@ class Settings(BaseSettings):
         known = [name.upper() for name in type(self).model_fields]
         given = [name.upper().removeprefix(PREFIX) for name in os.environ if name.upper().startswith(PREFIX)]
         for name in sorted({*given} - {*known} - CLIENTS):
-            from maze_core.config.nodes import closest  # seldom needed, and it takes half a second
+            from maze_core.config.words import closest  # seldom needed, and it takes half a second
 
-            if near := closest(name, known):
+            if (near := closest(name, known)) in known:
                 raise ValueError(f"there is no setting {PREFIX}{name}; did you mean {PREFIX}{near}?")
             logger.warning("there is no setting %s%s; it is ignored", PREFIX, name)
         return self
