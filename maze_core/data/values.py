@@ -56,6 +56,8 @@ class LeafReader:
         self._is_choice = isinstance(space, spaces.Discrete) and not batch
         least, largest = _range(self.dtype)
         is_free = np.all(self._low == least) and np.all(self._high == largest)
+        self.exact_dtype = None if self._is_index else self.dtype
+        """An array of this dtype and of the shape is always :meth:`ready`; None where numbers have to be looked at."""
         self.is_bounded = not (self._is_index or is_free)
         """Whether values may overstep declared bounds and be taken."""
 
@@ -101,9 +103,9 @@ class LeafReader:
         if self._is_choice:
             if type(value) in _WHOLE and self._low <= value <= self._high:
                 return value
-        elif type(value) is np.ndarray and value.shape == self.shape and not self._is_index:
+        elif type(value) is np.ndarray and value.shape == self.shape:
             dtype = value.dtype
-            if dtype is self.dtype or (dtype.kind == "f" and self._kind == "f"):
+            if dtype is self.exact_dtype or (dtype.kind == "f" and self._kind == "f"):
                 return value
         return self.read(value)
 

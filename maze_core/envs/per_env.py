@@ -130,7 +130,7 @@ class PerEnvVectorEnv(VectorEnv):
 
     def _step_bare(self, bare: "_BareEnvs", actions: Mapping[StepKey, Mapping[str, Array]]) -> None:
         """The fast path: plain gymnasium environments, whose one observation and action need no dict."""
-        tick, rows, ready = self._tick, bare.rows, bare.ready
+        tick, rows, shape, dtype = self._tick, bare.rows, bare.shape, bare.dtype
         rewards: Any = tick.reward
         infos = self.infos
         values = bare.actions(actions)
@@ -144,7 +144,10 @@ class PerEnvVectorEnv(VectorEnv):
                     result = five_values(result)
                 observation, reward, terminated, truncated, infos[row] = result
                 rewards[row] = reward if reward.__class__ in NUMBERS else number(reward)
-                rows[row] = ready(observation)
+                is_array = observation.__class__ is np.ndarray
+                if not is_array or observation.dtype is not dtype or observation.shape != shape:
+                    observation = bare.ready(observation)
+                rows[row] = observation
                 if terminated is not False or truncated is not False:
                     terminated, truncated = flag(terminated, "terminated"), flag(truncated, "truncated")
                     if terminated or truncated:
@@ -255,12 +258,13 @@ class _BareEnvs:
         ((self._key, batch),) = tick.observations.items()
         ((self.name, self.rows),) = batch.items()
         self.ready = writer.ready(self._key, self.name)
+        self.dtype, self.shape = writer.exact(self._key, self.name)
         ((self._head, leaf),) = first.action_spaces[self._key].items()
-        self._dtype = leaf.dtype
+        self._action_dtype = leaf.dtype
 
     def actions(self, actions: Mapping[StepKey, Mapping[str, Array]]) -> Array:
         """A batch of actions of the environments' dtype, which they may keep."""
-        return np.array(actions[self._key][self._head], dtype=self._dtype)
+        return np.array(actions[self._key][self._head], dtype=self._action_dtype)
 
 
 def _refuse_shared(envs: Sequence[StructuredEnv], first_row: int) -> None:

@@ -144,6 +144,11 @@ class ObservationWriter:
 
         return ready
 
+    def exact(self, step_key: StepKey, name: str) -> tuple[Any, tuple[int, ...]]:
+        """Dtype and shape of arrays that need not be made ready; None for a dtype where all have to."""
+        leaf = self._readers[step_key].leaves[name]
+        return leaf.exact_dtype, leaf.shape
+
     def look(self, *, any_ended: bool = False) -> None:
         """Look at what was written; says once per leaf that it oversteps its declared bounds.
 
@@ -154,7 +159,7 @@ class ObservationWriter:
         if any_ended:
             self._ends.widen()
         self._n_seen += 1
-        if any_ended or self._n_seen < 64 or self._n_seen % 16 == 0:  # judging costs more than widening
+        if self._n_seen < 64 or self._n_seen % 16 == 0:  # judging costs more than widening
             self._shown.judge()
             self._ends.judge()
 
@@ -183,8 +188,8 @@ class _Extremes:
         for _, _, array, least, largest in self._watched:
             if self._is_fresh:
                 least[...] = largest[...] = array
-            np.minimum(array, least, out=least)
-            np.maximum(array, largest, out=largest)
+            np.minimum(array, least, least)
+            np.maximum(array, largest, largest)
         self._is_fresh = False
 
     def judge(self) -> None:
