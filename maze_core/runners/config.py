@@ -29,8 +29,9 @@ class TrainingRunnerConfig:
     ``shared`` with one environment and ``own`` with more."""
     n_processes: OptionalPositiveInt = None
     """Processes of ``local``; null is one per usable core."""
-    normalization_samples: NonNegativeInt = 1000
-    """Flat steps of a random policy from which wrappers estimate their statistics before training."""
+    normalization_samples: NonNegativeInt = 10000
+    """Flat steps of a random policy, at most, with which wrappers begin their statistics before training; fewer where
+    the statistics stand still sooner."""
 
     @property
     def shares_envs(self) -> bool:

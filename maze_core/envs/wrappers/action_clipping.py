@@ -4,8 +4,7 @@ import numpy as np
 from gymnasium import spaces
 
 from maze_core.config.settings import dataclass
-from maze_core.envs.wrappers.settings import STRICT
-from maze_core.envs.wrappers.wrapper import Spaces, Wrapper
+from maze_core.envs.wrappers.wrapper import STRICT, Spaces, Wrapper
 from maze_core.types import Action, StepKey
 
 

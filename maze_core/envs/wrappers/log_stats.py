@@ -3,8 +3,7 @@
 from maze_core.config.settings import dataclass
 from maze_core.envs.vector import Tick
 from maze_core.envs.wrappers.moments import Moments
-from maze_core.envs.wrappers.settings import STRICT
-from maze_core.envs.wrappers.wrapper import Actions, Wrapper
+from maze_core.envs.wrappers.wrapper import STRICT, Actions, Wrapper
 
 
 @dataclass(kw_only=True, eq=False, config=STRICT)

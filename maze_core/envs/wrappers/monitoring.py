@@ -6,8 +6,7 @@ from gymnasium import spaces
 from maze_core.config.settings import dataclass
 from maze_core.envs.vector import Tick
 from maze_core.envs.wrappers.moments import Moments
-from maze_core.envs.wrappers.settings import STRICT
-from maze_core.envs.wrappers.wrapper import Actions, Spaces, Wrapper
+from maze_core.envs.wrappers.wrapper import STRICT, Actions, Spaces, Wrapper
 from maze_core.types import Array, IntArray, StepKey
 
 _MAX_CHOICES = 64

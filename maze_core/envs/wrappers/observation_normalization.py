@@ -1,25 +1,36 @@
-"""Observations on a common scale, by statistics that are estimated once before training and then fixed.
+"""Observations on a common scale, by statistics of what training shows.
 
-Statistics belong to the *name* of an observation and are shared by the sub-steps that see it. Fixed
-statistics keep a checkpoint's behaviour fixed; nothing here learns while it acts. Masks are never touched.
+They begin with whole episodes of a random policy, sampled before training, and go on with every observation of the
+training environments: a random policy does not see what a trained one does (on MountainCar it never leaves the
+valley). They are brought up to date every 128 ticks and at every reset of all environments; in between,
+in evaluation, in a checkpoint and wherever it acts, they are fixed. Statistics belong to the *name* of an
+observation and are shared by the sub-steps that see it.
 """
 
-from collections.abc import Mapping
-from dataclasses import field
-from typing import Annotated, Literal
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass as plain_dataclass
+from dataclasses import field, fields
+from typing import Annotated, Any, Literal
 
 import numpy as np
 from gymnasium import spaces
 from pydantic import AfterValidator
 
 from maze_core.config.settings import dataclass
-from maze_core.envs.wrappers.leaves import box_names, replace_boxes, unknown_names
-from maze_core.envs.wrappers.settings import STRICT, Range
-from maze_core.envs.wrappers.wrapper import Spaces, States, Wrapper
+from maze_core.envs.wrappers.box_observations import BoxObservationWrapper
+from maze_core.envs.wrappers.wrapper import STRICT, Range
 from maze_core.errors import EnvError
-from maze_core.types import Array, NamedArrays, Observation, StepKey
+from maze_core.types import Array, FloatArray, NamedArrays, Observation, StepKey
 
 Strategy = Literal["mean_zero_std_one", "range_zero_one"]
+
+_MAX_SEEN_BYTES = 4 * 1024 * 1024
+"""Observations that are kept before the statistics take them in, where single ones are large."""
+_MANY = 1000
+"""Values of a feature from which a share of clipped ones says something."""
+_TOO_MANY_CLIPPED = 0.01
+"""Share of a feature's values from which clipping is warned about."""
 
 
 def _sample_axes(axis: list[int] | None) -> list[int] | None:
@@ -28,108 +39,216 @@ def _sample_axes(axis: list[int] | None) -> list[int] | None:
     return axis
 
 
+@plain_dataclass(frozen=True, slots=True, kw_only=True)
+class _Moments:
+    """Count, mean, squared deviations and extremes per feature, in float64."""
+
+    count: FloatArray
+    mean: FloatArray
+    squares: FloatArray
+    low: FloatArray
+    high: FloatArray
+
+    @classmethod
+    def of(cls, rows: Array, axes: tuple[int, ...]) -> "_Moments":
+        """Of rows ``[n, ...]``, over ``axes``."""
+        samples = rows.astype(np.float64)
+        mean = samples.mean(axis=axes, keepdims=True)
+        return cls(
+            count=np.array([samples.size / mean.size]),
+            mean=mean[0],
+            squares=((samples - mean) ** 2).sum(axis=axes, keepdims=True)[0],
+            low=samples.min(axis=axes, keepdims=True)[0],
+            high=samples.max(axis=axes, keepdims=True)[0],
+        )
+
+    def merged(self, other: "_Moments") -> "_Moments":
+        """Of both together (Chan et al. 1979)."""
+        total = self.count + other.count
+        shift = other.mean - self.mean
+        return _Moments(
+            count=total,
+            mean=self.mean + shift * (other.count / total).item(),
+            squares=self.squares + other.squares + shift**2 * (self.count * other.count / total).item(),
+            low=np.minimum(self.low, other.low),
+            high=np.maximum(self.high, other.high),
+        )
+
+
+_MOMENTS = tuple(entry.name for entry in fields(_Moments))
+
+
 @dataclass(kw_only=True, eq=False, config=STRICT)
-class ObservationNormalizationWrapper(Wrapper):
+class ObservationNormalizationWrapper(BoxObservationWrapper):
     """Shift and scale Box observations to float32 of mean 0 and deviation 1, or to the range 0 to 1."""
 
     strategy: Strategy = "mean_zero_std_one"
-    """What becomes of the samples: mean 0 and standard deviation 1, or minimum 0 and maximum 1."""
-    clip_range: Range | None = (-3.0, 3.0)
+    """What becomes of what was seen: mean 0 and standard deviation 1, or minimum 0 and maximum 1."""
+    clip_range: Range | None = (-10.0, 10.0)
     """``[low, high]`` applied after scaling; None does not clip."""
     axis: Annotated[list[int] | None, AfterValidator(_sample_axes)] = field(default_factory=lambda: [0])
     """Axes of the samples ``[N, ...]`` that share one statistic; ``[0]`` is per feature, None one for all."""
     exclude: list[str] = field(default_factory=list)
     """Names of observations that stay as they are."""
+    running: bool = True
+    """Go on with the statistics during training; False keeps those from before it."""
 
     def __post_init__(self) -> None:
+        super().__post_init__()
+        self._dtypes: dict[str, np.dtype[Any]] = {}
+        self._moments: dict[str, _Moments] = {}
         self._shift: dict[str, Array] = {}
         self._scale: dict[str, Array] = {}
-        self._names: dict[StepKey, list[str]] = {}
+        self._seen: dict[str, list[Array]] = {}
+        self._n_counted: dict[str, int] = {}
+        self._clipped: dict[str, tuple[Array, int]] = {}
+        self._has_warned = False
 
-    def bind(self, observation_spaces: Spaces, action_spaces: Spaces) -> tuple[Spaces, Spaces]:
-        """Find the observations to normalise; they become float32 Boxes within the clip range."""
-        if unknown := unknown_names(observation_spaces, self.exclude):
-            raise EnvError(f"ObservationNormalizationWrapper excludes {unknown}, which is not observed.")
-        self._names = {key: box_names(space, self.exclude) for key, space in observation_spaces.items()}
+    def box(self, name: str, box: spaces.Box) -> spaces.Box:
+        """Within the clip range, in float32."""
+        if self.axis is not None and max(self.axis) > len(box.shape):
+            raise EnvError(
+                f"ObservationNormalizationWrapper: axis {self.axis} needs samples of "
+                f"{max(self.axis) + 1} axes, those of {name!r} are [N, {', '.join(map(str, box.shape))}]."
+            )
+        self._dtypes[name] = np.promote_types(self._dtypes.get(name, box.dtype), box.dtype)
         low, high = self.clip_range or (-np.inf, np.inf)
+        return spaces.Box(low, high, shape=box.shape, dtype=np.float32)
 
-        def normalised(name: str, box: spaces.Box) -> spaces.Box:
-            if self.axis is not None and max(self.axis) > len(box.shape):
-                raise EnvError(
-                    f"ObservationNormalizationWrapper: axis {self.axis} needs samples of "
-                    f"{max(self.axis) + 1} axes, those of {name!r} are [N, {', '.join(map(str, box.shape))}]."
-                )
-            return spaces.Box(low, high, shape=box.shape, dtype=np.float32)
-
-        return replace_boxes(observation_spaces, self.exclude, normalised), action_spaces
-
-    def observation(
-        self, step_key: StepKey, observations: Observation, state: States
-    ) -> tuple[Observation, States]:
-        """``(x - shift) / scale``, clipped; in float32."""
-        result = dict(observations)
-        for name in self._names[step_key]:
-            if name not in self._shift:
-                raise EnvError(
-                    f"Observation {name!r} has no statistics yet: train with this wrapper, load those of a "
-                    "checkpoint, or call estimate() with samples."
-                )
-            values = result[name].astype(np.float32)
-            np.subtract(values, self._shift[name], out=values)
-            np.divide(values, self._scale[name], out=values)
-            if self.clip_range is not None:
-                np.maximum(values, np.float32(self.clip_range[0]), out=values)
-                np.minimum(values, np.float32(self.clip_range[1]), out=values)
-            result[name] = values
-        return result, state
+    def values(self, name: str, values: Array) -> Array:
+        """``(x - shift) / scale``, clipped: in a dtype that holds the space's digits, then in float32."""
+        scaled = self._scaled(name, values)
+        if self.clip_range is not None:
+            low, high = map(scaled.dtype.type, self.clip_range)
+            np.minimum(np.maximum(scaled, low, out=scaled), high, out=scaled)
+        return scaled.astype(np.float32, copy=False)
 
     def needs_statistics(self) -> bool:
         """Some observation has none yet."""
         return any(name not in self._shift for names in self._names.values() for name in names)
 
     def estimate(self, observations: Mapping[StepKey, Observation]) -> None:
-        """Fix shift and scale from samples ``[N, ...]``, those of all sub-steps together."""
+        """Begin the statistics with samples ``[N, ...]``, those of all sub-steps together."""
         gathered: dict[str, list[Array]] = {}
         for key, names in self._names.items():
             for name in names:
                 if key in observations and len(observations[key][name]):
-                    gathered.setdefault(name, []).append(np.asarray(observations[key][name], np.float64))
+                    gathered.setdefault(name, []).append(observations[key][name])
         for name, parts in gathered.items():
-            self._shift[name], self._scale[name] = self._statistics(name, parts)
+            if self.axis is not None and len({part.shape[1:] for part in parts}) > 1:
+                raise EnvError(
+                    f"Observation {name!r} has different shapes in different sub-steps, so they cannot share "
+                    "statistics per feature: set axis to null or exclude it."
+                )
+            self._moments.pop(name, None)
+            self._take_in(name, parts)
 
-    def _statistics(self, name: str, parts: list[Array]) -> tuple[Array, Array]:
-        if self.axis is None:
-            parts = [part.reshape(-1) for part in parts]
-        elif len({part.shape[1:] for part in parts}) > 1:
-            raise EnvError(
-                f"Observation {name!r} has different shapes in different sub-steps, so they cannot share "
-                "statistics per feature: set axis to null or exclude it."
-            )
-        samples, axes = np.concatenate(parts), tuple(self.axis or (0,))
-        if self.strategy == "mean_zero_std_one":
-            shift = samples.mean(axis=axes, keepdims=True)
-            scale = samples.std(axis=axes, keepdims=True)
-        else:
-            shift = samples.min(axis=axes, keepdims=True)
-            scale = samples.max(axis=axes, keepdims=True) - shift
-        # a feature that never varies has nothing to scale, up to the rounding of its mean
-        scale = np.where(scale <= 1e-7 * np.abs(shift), 1.0, scale)
-        shift, scale = shift[0].astype(np.float32), scale[0].astype(np.float32)
-        if not (np.isfinite(shift).all() and np.isfinite(scale).all() and (scale > 0).all()):
-            raise EnvError(f"Observation {name!r} has no finite statistics in float32; exclude it.")
-        return shift, scale
+    def see(self, step_key: StepKey, observations: Observation) -> None:
+        """Keep a copy until the next :meth:`learn`, which comes at once where observations are large."""
+        for name in self._names[step_key]:
+            seen = self._seen.setdefault(name, [])
+            seen.append(observations[name].copy())
+            if len(seen) * seen[-1].nbytes > _MAX_SEEN_BYTES:
+                self.learn()
+
+    def learn(self) -> None:
+        """Bring the statistics up to date with what was seen."""
+        self._count_clipped()
+        self._n_counted.clear()
+        seen, self._seen = self._seen, {}
+        for name, parts in seen.items():
+            if self.running and name in self._moments:
+                self._take_in(name, parts)
+
+    def metrics(self) -> dict[str, float]:
+        """``train/observations_clipped``: the share of the values seen in training that were clipped."""
+        self._count_clipped()
+        clipped, self._clipped = self._clipped, {}
+        for name, (counts, n_rows) in clipped.items():
+            worst = float(counts.max(initial=0)) / n_rows
+            if worst > _TOO_MANY_CLIPPED and n_rows >= _MANY and not self._has_warned:
+                self._has_warned = True
+                where = list(map(int, np.unravel_index(counts.argmax(), counts.shape)))
+                warnings.warn(
+                    f"{worst:.0%} of the values of observation {name!r} at {where} are clipped to "
+                    f"{list(self.clip_range or ())} in training, so the policy does not see them: widen clip_range "
+                    "of ObservationNormalizationWrapper, or set it to null.",
+                    stacklevel=2,
+                )
+        n_values = sum(counts.size * n_rows for counts, n_rows in clipped.values())
+        n_clipped = sum(int(counts.sum()) for counts, _ in clipped.values())
+        return {"train/observations_clipped": n_clipped / n_values} if n_values else {}
 
     def state_dict(self) -> dict[str, Array]:
-        """``<name>/shift`` and ``<name>/scale``, float32."""
-        shift = {f"{name}/shift": values for name, values in self._shift.items()}
-        return shift | {f"{name}/scale": values for name, values in self._scale.items()}
+        """``<name>/shift`` and ``<name>/scale``, which act, and ``<name>/running_…``, which training goes on with."""
+        arrays = {f"{name}/shift": values for name, values in self._shift.items()}
+        arrays |= {f"{name}/scale": values for name, values in self._scale.items()}
+        for name, moments in self._moments.items():
+            arrays |= {f"{name}/running_{kind}": getattr(moments, kind) for kind in _MOMENTS}
+        return arrays
 
     def load_state_dict(self, arrays: NamedArrays) -> None:
-        """Take back what ``state_dict`` gave."""
-        self._shift, self._scale = {}, {}
+        """Take back what ``state_dict`` gave; without ``running_…``, as 0.1.0 wrote it, the statistics stay fixed."""
+        self._shift, self._scale, self._seen = {}, {}, {}
+        moments: dict[str, dict[str, Array]] = {}
         for key, values in arrays.items():
             name, _, kind = key.rpartition("/")
-            if kind not in ("shift", "scale") or not name:
+            if not name or kind not in ("shift", "scale", *(f"running_{moment}" for moment in _MOMENTS)):
                 raise EnvError(f"{key!r} is not the name of a normalisation statistic.")
-            target = self._shift if kind == "shift" else self._scale
-            target[name] = np.array(values, dtype=np.float32)
+            if kind in ("shift", "scale"):
+                target = self._shift if kind == "shift" else self._scale
+                target[name] = np.array(values)
+            else:
+                moments.setdefault(name, {})[kind.removeprefix("running_")] = np.array(values)
+        self._moments = {name: _Moments(**found) for name, found in moments.items()}
+
+    def _scaled(self, name: str, values: Array) -> Array:
+        """Before clipping, in the dtype of the statistics."""
+        if name not in self._shift:
+            raise EnvError(
+                f"Observation {name!r} has no statistics yet: train with this wrapper, load those of a "
+                "checkpoint, or call estimate() with samples."
+            )
+        shift = self._shift[name]
+        scaled: Array = values.astype(shift.dtype)
+        np.subtract(scaled, shift, out=scaled)
+        np.divide(scaled, self._scale[name], out=scaled)
+        return scaled
+
+    def _take_in(self, name: str, parts: Sequence[Array]) -> None:
+        """Add rows to the moments of an observation; shift and scale follow."""
+        rows = np.concatenate([part.reshape(-1) if self.axis is None else part for part in parts])
+        moments = _Moments.of(rows, tuple(self.axis or (0,)))
+        if name in self._moments:
+            moments = self._moments[name].merged(moments)
+        spread = moments.high - moments.low
+        if self.strategy == "mean_zero_std_one":
+            shift, scale = moments.mean, np.sqrt(moments.squares / moments.count)
+        else:
+            shift, scale = moments.low, spread
+        # what varies by the rounding of its own dtype does not vary, and has nothing to scale
+        box_dtype = self._dtypes[name]
+        rounding = 4 * np.finfo(box_dtype).eps if box_dtype.kind == "f" else 0.0
+        size = np.maximum(np.abs(moments.low), np.abs(moments.high))
+        dtype = np.promote_types(box_dtype, np.float32)
+        with np.errstate(over="ignore"):
+            scale = np.where(spread <= rounding * size, 1.0, scale).reshape(shift.shape).astype(dtype)
+            shift = shift.astype(dtype)
+        if not (np.isfinite(shift).all() and np.isfinite(scale).all() and (scale > 0).all()):
+            raise EnvError(f"Observation {name!r} has no finite statistics in {dtype}; exclude it.")
+        self._moments[name], self._shift[name], self._scale[name] = moments, shift, scale
+
+    def _count_clipped(self) -> None:
+        """Count what the statistics of now clip of the rows seen since the last count."""
+        if self.clip_range is None:
+            return
+        low, high = self.clip_range
+        rounding = 1e-5 * (high - low)
+        for name, seen in self._seen.items():
+            parts = seen[self._n_counted.get(name, 0) :]
+            self._n_counted[name] = len(seen)
+            if parts and name in self._shift:
+                scaled = self._scaled(name, np.concatenate(parts))
+                outside = (scaled < low - rounding) | (scaled > high + rounding)
+                counts, n_rows = self._clipped.get(name, (np.zeros(outside.shape[1:], np.int64), 0))
+                self._clipped[name] = (counts + outside.sum(axis=0), n_rows + len(scaled))

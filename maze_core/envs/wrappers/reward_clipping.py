@@ -4,8 +4,7 @@ import numpy as np
 
 from maze_core.config.settings import dataclass
 from maze_core.envs.vector import Tick
-from maze_core.envs.wrappers.settings import STRICT
-from maze_core.envs.wrappers.wrapper import Wrapper
+from maze_core.envs.wrappers.wrapper import STRICT, Wrapper
 from maze_core.types import FloatArray
 
 

@@ -7,10 +7,11 @@ closest to the environment: observations and rewards pass first to last, actions
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar, TypeVar
+from typing import Annotated, Any, ClassVar, Final, TypeVar
 
 import numpy as np
 from gymnasium import spaces
+from pydantic import AfterValidator, ConfigDict
 
 from maze_core.envs.tick_buffers import empty_tick, tick_fields
 from maze_core.envs.vector import Environment, Tick, VectorEnv
@@ -21,6 +22,22 @@ Spaces = Mapping[StepKey, spaces.Dict]
 States = list[Any] | None
 Actions = Mapping[StepKey, Mapping[str, Array]]
 _E = TypeVar("_E")
+
+STRICT: Final = ConfigDict(extra="forbid", arbitrary_types_allowed=True)
+"""Of a wrapper's dataclass: unknown arguments are refused by name."""
+
+_LEARN_EVERY: Final = 128
+"""Ticks between updates of running statistics."""
+
+
+def _ordered(value: tuple[float, float]) -> tuple[float, float]:
+    if not value[0] < value[1]:
+        raise ValueError(f"the lower end must be below the upper one, got [{value[0]}, {value[1]}]")
+    return value
+
+
+Range = Annotated[tuple[float, float], AfterValidator(_ordered)]
+"""``[low, high]`` with low < high."""
 
 
 class ProcessedObservation(dict[str, Array]):
@@ -102,7 +119,16 @@ class Wrapper:
         return False
 
     def estimate(self, observations: Mapping[StepKey, Observation]) -> None:
-        """Fix the statistics from samples as the wrapper below gives them, key → name → ``[N, ...]``."""
+        """Begin the statistics with samples as the wrapper below gives them, key → name → ``[N, ...]``."""
+
+    def see(self, step_key: StepKey, observations: Observation) -> None:
+        """Take note of what training shows, name → ``[n, ...]``, before :meth:`observation` gets it.
+
+        The arrays are not to be kept.
+        """
+
+    def learn(self) -> None:
+        """Bring the statistics up to date with what was seen; comes at fixed times of training."""
 
     def state_dict(self) -> dict[str, Array]:
         """What a checkpoint keeps of this wrapper."""
@@ -140,6 +166,11 @@ def estimate_statistics(wrappers: Sequence[Wrapper], samples: Mapping[StepKey, O
         }
 
 
+def _take(batch: Observation, rows: Array) -> Observation:
+    """These rows of a batch, by number or by mask."""
+    return {name: values[rows] for name, values in batch.items()}
+
+
 def _fresh(wrapper: Wrapper, batch: Observation) -> States:
     """The states of rows that each begin an episode; None for a stateless wrapper."""
     return [None] * len(next(iter(batch.values()))) if wrapper.is_stateful else None
@@ -155,6 +186,7 @@ class WrappedVectorEnv(VectorEnv):
         *,
         process_observations: bool = True,
         process_actions: bool = True,
+        is_training: bool = False,
     ) -> None:
         """Bind the wrappers to ``env`` and take ownership of it.
 
@@ -163,6 +195,7 @@ class WrappedVectorEnv(VectorEnv):
             wrappers: closest to the environment first.
             process_observations: False leaves observations raw; rewards and statistics still apply.
             process_actions: False passes actions on as they are.
+            is_training: the wrappers' running statistics learn from what is shown here.
         """
         self.env = env
         self.wrappers = tuple(wrappers)
@@ -177,6 +210,8 @@ class WrappedVectorEnv(VectorEnv):
         self._on_action = [w for w in reversed(self.wrappers) if process_actions and w.overrides("action")]
         self._after_step = [w for w in self.wrappers if w.overrides("reward") or w.overrides("on_tick")]
         self._is_watched = any(w.overrides("on_tick") for w in self.wrappers)
+        self._learners = [w for w in self._on_observation if is_training and w.overrides("learn")]
+        self._n_ticks = 0
         self._carried = {w: _Carried(self.n_envs) for w in self._on_observation if w.is_stateful}
         self._tick = empty_tick(self.observation_spaces, self.n_envs)
         self.inner_actions: Actions = {}
@@ -194,6 +229,8 @@ class WrappedVectorEnv(VectorEnv):
     def reset(self, seeds: Sequence[int | None], rows: BoolArray | None = None) -> Tick:
         """Start new episodes; see :meth:`VectorEnv.reset`."""
         started = np.ones(self.n_envs, dtype=np.bool_) if rows is None else rows
+        if rows is None:
+            self._learn()
         inner = self.env.reset(seeds, rows)
         self._forget(started)
         return self._present(inner, started)
@@ -204,6 +241,9 @@ class WrappedVectorEnv(VectorEnv):
             actions = {key: wrapper.action(key, dict(batch)) for key, batch in actions.items()}
         watched = self._of_actors(actions) if self._is_watched else actions
         self.inner_actions = actions
+        self._n_ticks += 1
+        if self._learners and self._n_ticks >= _LEARN_EVERY:
+            self._learn()
         tick = self._present(self.env.step(actions), None)
         for wrapper in self._after_step:
             tick.reward = wrapper.reward(tick)
@@ -228,6 +268,11 @@ class WrappedVectorEnv(VectorEnv):
         tick.observations = self._process(inner.observations, active, "shown")
         return tick
 
+    def _learn(self) -> None:
+        self._n_ticks = 0
+        for wrapper in self._learners:
+            wrapper.learn()
+
     def _forget(self, rows: BoolArray) -> None:
         """Let the next observation of these rows be the first of its episode."""
         for carried in self._carried.values():
@@ -240,6 +285,8 @@ class WrappedVectorEnv(VectorEnv):
         processed: dict[StepKey, Observation] = {}
         for key, batch in batches.items():
             for wrapper in self._on_observation:
+                if purpose == "shown" and wrapper in self._learners and rows[key].any():
+                    wrapper.see(key, batch if rows[key].all() else _take(batch, rows[key]))
                 if wrapper.is_stateful:
                     carried = self._carried[wrapper]
                     batch = carried.process(wrapper, key, batch, np.flatnonzero(rows[key]), purpose)
@@ -269,7 +316,7 @@ class _Carried:
         self, wrapper: Wrapper, key: StepKey, batch: Observation, rows: Array, purpose: str
     ) -> Observation:
         """Process these rows with the states of their episodes; the others stay as they were."""
-        chosen = {name: values[rows] for name, values in batch.items()}
+        chosen = _take(batch, rows)
         given, states = wrapper.observation(key, chosen, [self.states[row] for row in rows])
         for row, state in zip(rows, states or [], strict=True):
             self.states[row] = state
