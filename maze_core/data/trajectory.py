@@ -63,6 +63,8 @@ class Rollout:
     """Raw returns of the episodes that ended within the rollout, in order."""
     episode_lengths: list[int]
     """Their lengths in flat steps."""
+    actions_clipped: float | None = None
+    """Share of the bounded numbers of Box actions that the environments' bounds cut; None where there are none."""
 
     @property
     def n_steps(self) -> int:

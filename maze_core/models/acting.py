@@ -5,8 +5,9 @@ Randomness comes in as an argument: ``noise`` has one row per observation, drawn
 from a generator of the caller's, and a row's action depends on that row of observations and noise alone. So
 results do not depend on how environments are batched.
 
-Actions are raw samples: a Box action is not clipped, because log-probabilities are those of the raw action.
-:func:`to_env_actions` makes it fit the space at the environment's edge.
+:meth:`ActingPolicy.act` gives actions on the environment's scale; :func:`to_env_actions` makes them fit the space at
+the environment's edge. Training keeps what :meth:`ActingPolicy.sample` gives: neither scaled nor clipped, because
+log-probabilities are those of the sample.
 """
 
 from collections.abc import Mapping, Sequence
@@ -19,7 +20,7 @@ from gymnasium import spaces
 from maze_core.data.values import fit_to_box
 from maze_core.errors import CheckpointError
 from maze_core.models.graph import Forward, Program
-from maze_core.models.heads import Head, apply_mask, head_from_json, head_to_json
+from maze_core.models.heads import GaussianHead, Head, apply_mask, head_from_json, head_to_json
 from maze_core.models.random_policy import RandomPolicy
 from maze_core.types import (
     Action,
@@ -67,15 +68,30 @@ class StepPolicy:
         self.networks = tuple(networks)
         self.noise_width = sum(head.noise_width for head in heads)
         self._parts = _parts(self.heads)
+        self._scales = {
+            head.name: (np.reshape(head.center, head.shape), np.reshape(head.half_range, head.shape))
+            for head in self.heads
+            if isinstance(head, GaussianHead) and head.center is not None and head.half_range is not None
+        }
         self._normal_columns = [part.noise for part in self._parts if part.head.normal_noise]
 
-    def act(self, observations: Observation, noise: FloatArray | None, agent_id: IntArray | None) -> Action:
-        """Actions ``[B, ...]`` per head; without noise, the likeliest ones."""
+    def sample(
+        self, observations: Observation, noise: FloatArray | None, agent_id: IntArray | None
+    ) -> Action:
+        """Samples ``[B, ...]`` per head; without noise, the likeliest ones."""
         if len(self.networks) == 1:
             return self._act_as(self.networks[0], observations, noise)
         if agent_id is None:
             agent_id = np.zeros(len(next(iter(observations.values()))), np.int64)
         return self._act_as_each(observations, noise, agent_id)
+
+    def in_env_units(self, samples: Action) -> Action:
+        """Samples ``[..., *shape]`` per head on the environment's scale, not yet within its bounds."""
+        if not self._scales:
+            return samples
+        return samples | {
+            head: center + half_range * samples[head] for head, (center, half_range) in self._scales.items()
+        }
 
     def noise(self, rng: np.random.Generator, n_rows: int) -> FloatArray:
         """Noise ``[n_rows, noise_width]`` float64, uniform or normal by column; row by row from ``rng``."""
@@ -185,7 +201,8 @@ class ActingPolicy:
             agent_id: ``[B]`` who acts; None is agent 0. Matters where agents have networks of their own.
 
         Returns:
-            head → ``[B, ...]``, raw samples; new arrays that the caller may keep.
+            head → ``[B, ...]`` on the environment's scale, numbers not yet within its bounds; new arrays that the
+            caller may keep.
 
         Raises:
             ValueError: a stochastic action without noise.
@@ -194,7 +211,18 @@ class ActingPolicy:
             noise = None
         elif noise is None:
             raise ValueError("a stochastic action needs noise: pass policy.noise(step_key, rng, n_rows)")
-        return self.steps[step_key].act(observations, noise, agent_id)
+        step = self.steps[step_key]
+        return step.in_env_units(step.sample(observations, noise, agent_id))
+
+    def sample(
+        self, step_key: StepKey, observations: Observation, *, noise: FloatArray, agent_id: IntArray | None
+    ) -> Action:
+        """What :meth:`act` gives, as it was drawn: on the scale of the network, which log-probabilities are of."""
+        return self.steps[step_key].sample(observations, noise, agent_id)
+
+    def in_env_units(self, step_key: StepKey, samples: Action) -> Action:
+        """Samples ``[..., *shape]`` per head on the environment's scale."""
+        return self.steps[step_key].in_env_units(samples)
 
     def noise(self, step_key: StepKey, rng: np.random.Generator, n_rows: int) -> FloatArray:
         """Noise ``[n_rows, width]`` for :meth:`act`; n calls for one row draw what one call for n rows does.

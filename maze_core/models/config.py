@@ -67,6 +67,8 @@ class GaussianArgs:
     """The network produces the log-std beside the mean; False makes it a parameter of its own."""
     initial_log_std: Annotated[float, Field(ge=-20.0, le=2.0)] = 0.0
     """Where a log-std that is a parameter starts; 0 is a standard deviation of 1."""
+    rescale: bool = True
+    """-1 and 1 mean the bounds of the Box, where it has finite ones; False takes samples in the environment's units."""
 
 
 @dataclass(frozen=True, kw_only=True, config=_STRICT)

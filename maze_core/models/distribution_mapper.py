@@ -3,13 +3,14 @@
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
+import numpy as np
 from gymnasium import spaces
 from pydantic import TypeAdapter, ValidationError
 
 from maze_core.errors import InvalidSpecificationError, Problem
 from maze_core.models.config import DistributionRule, DistributionRules, GaussianArgs
 from maze_core.models.heads import BernoulliHead, CategoricalHead, GaussianHead, Head, MultiCategoricalHead
-from maze_core.types import Tree, mask_name
+from maze_core.types import BoolArray, Tree, mask_name
 
 _DEFAULTS: Final[dict[type[spaces.Space[Any]], str]] = {
     spaces.Discrete: "categorical",
@@ -120,12 +121,41 @@ def _head_of(name: str, space: spaces.Space[Any], args: GaussianArgs, *, masked:
     shape = tuple(int(n) for n in space.shape or ())
     if isinstance(space, spaces.MultiBinary):
         return BernoulliHead(name=name, shape=shape, masked=masked)
+    assert isinstance(space, spaces.Box)
+    center, half_range = _scale_of(space) if args.rescale else (None, None)
     return GaussianHead(
         name=name,
         shape=shape,
         state_dependent_std=args.state_dependent_std,
         initial_log_std=args.initial_log_std,
+        center=center,
+        half_range=half_range,
     )
+
+
+def bounded_numbers(space: spaces.Box) -> BoolArray:
+    """``[*shape]``: the numbers with two finite bounds; the largest number a dtype holds stands for no bound."""
+    if space.dtype.kind == "f":
+        limit = np.finfo(np.float32 if space.dtype.itemsize >= 4 else np.float16).max
+        unbounded = (np.abs(space.low) >= limit) | (np.abs(space.high) >= limit)
+    elif space.dtype.itemsize >= 4:
+        info = np.iinfo(space.dtype.str)
+        unbounded = (space.low == info.min) & (space.high == info.max)
+    else:
+        unbounded = np.zeros(space.shape, dtype=np.bool_)
+    bounded: BoolArray = space.bounded_below & space.bounded_above & ~unbounded
+    return bounded
+
+
+def _scale_of(space: spaces.Box) -> tuple[tuple[float, ...], tuple[float, ...]] | tuple[None, None]:
+    """Middle and half the width of the bounds, number by number; 0 and 1 where they are not finite."""
+    bounded = bounded_numbers(space)
+    low = np.where(bounded, space.low.astype(np.float64), -1.0)
+    high = np.where(bounded, space.high.astype(np.float64), 1.0)
+    center, half_range = low / 2 + high / 2, high / 2 - low / 2
+    if not center.any() and (half_range == 1).all():
+        return None, None
+    return tuple(center.ravel().tolist()), tuple(half_range.ravel().tolist())
 
 
 def _size(space: spaces.Space[Any]) -> int:

@@ -157,7 +157,11 @@ class BernoulliHead:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GaussianHead:
-    """Numbers with independent normal noise; :func:`~maze_core.models.acting.to_env_actions` clips them."""
+    """Numbers with independent normal noise, from about -1 to 1 where the environment's bounds are finite.
+
+    The environment is given ``center + half_range · sample``, clipped by
+    :func:`~maze_core.models.acting.to_env_actions`; log-probabilities are those of the sample.
+    """
 
     kind: ClassVar[str] = "diagonal_gaussian"
     normal_noise: ClassVar[bool] = True
@@ -166,6 +170,10 @@ class GaussianHead:
     shape: tuple[int, ...]
     state_dependent_std: bool = False
     initial_log_std: float = 0.0
+    center: tuple[float, ...] | None = None
+    """What 0 means to the environment, number by number; None leaves samples as they are."""
+    half_range: tuple[float, ...] | None = None
+    """What a step of 1 means to it."""
 
     @property
     def logits_width(self) -> int:

@@ -76,6 +76,16 @@ class RandomPolicy:
                 action[head.name] = head.sample(logits if mask is None else apply_mask(logits, mask), drawn)
         return action
 
+    def sample(
+        self, step_key: StepKey, observations: Observation, *, noise: FloatArray, agent_id: IntArray | None
+    ) -> Action:
+        """The same, since its actions are on the environment's scale as they are drawn."""
+        return self.act(step_key, observations, deterministic=False, noise=noise)
+
+    def in_env_units(self, step_key: StepKey, samples: Action) -> Action:
+        """The samples as they are."""
+        return samples
+
     def noise(self, step_key: StepKey, rng: np.random.Generator, n_rows: int) -> FloatArray:
         """Uniform noise ``[n_rows, width]`` in [0, 1), head by head; row by row from ``rng``."""
         return rng.random((n_rows, sum(width for _, _, width in self._heads[step_key])))

@@ -13,7 +13,8 @@ from maze_core.config.schema import RunConfig
 from maze_core.errors import CheckpointError, InvalidSpecificationError
 from maze_core.models.acting import ActingPolicy, StepPolicy
 from maze_core.models.config import SpacesByKey
-from maze_core.types import Array, StepKey
+from maze_core.models.heads import head_from_json
+from maze_core.types import Array, StepKey, Tree
 
 
 class RebuiltPolicy(ActingPolicy):
@@ -61,7 +62,7 @@ def stored_policy(
                 f"{path} was a live object ({name}), which a checkpoint does not carry and no configuration describes; "
                 "pass it again: RunContext(run_dir=…) with the arguments of the run."
             )
-    build = functools.partial(_build, config, observation_spaces, action_spaces, agent_counts, arrays)
+    build = functools.partial(_build, config, observation_spaces, action_spaces, agent_counts, arrays, acting)
     return RebuiltPolicy(build)
 
 
@@ -71,6 +72,7 @@ def _build(
     action_spaces: SpacesByKey,
     agent_counts: Mapping[StepKey, int],
     arrays: Mapping[str, Array],
+    described: Tree,
 ) -> ActingPolicy:
     import torch
 
@@ -81,5 +83,12 @@ def _build(
         model.policy.load_state_dict({name: torch.from_numpy(array.copy()) for name, array in arrays.items()})
     except (InvalidSpecificationError, RuntimeError) as error:
         raise CheckpointError(f"The checkpoint's networks cannot be built again: {error}") from error
-    acting: ActingPolicy = model.policy.acting()
-    return acting
+    # what a sample means to the environment is what it meant when the checkpoint was written
+    steps = zip(described["steps"], model.policy.acting().steps.items(), strict=True)
+    return ActingPolicy(
+        {
+            key: StepPolicy([head_from_json(head) for head in node["heads"]], step.networks)
+            for node, (key, step) in steps
+        },
+        needs_torch=True,
+    )

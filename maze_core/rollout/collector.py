@@ -1,9 +1,10 @@
 """Fixed-length rollouts for training: step ``B`` environments ``T`` times into preallocated arrays.
 
-The collector knows no algorithm. It acts with the policy's numpy forward and keeps the samples, not the clipped
-actions; values and log-probabilities are computed afterwards, in one batch, by the trainer.
+The collector knows no algorithm. It acts with the policy's numpy forward and keeps the samples, not the scaled and
+clipped actions; values and log-probabilities are computed afterwards, in one batch, by the trainer.
 """
 
+import warnings
 from collections.abc import Sequence
 from typing import Any
 
@@ -13,7 +14,11 @@ from gymnasium import spaces
 from maze_core.data.trajectory import FinalObservations, Rollout, StepRecord
 from maze_core.envs.vector import Tick, VectorEnv
 from maze_core.models.acting import ActingPolicy, to_env_actions
+from maze_core.models.distribution_mapper import bounded_numbers
 from maze_core.types import Action, Array, StepKey
+
+_MANY = 1000
+"""Numbers of actions over which clipping is judged."""
 
 
 class Collector:
@@ -28,6 +33,9 @@ class Collector:
         self.n_steps = n_steps
         self.rng = rng
         self._buffers = {key: self._allocate(key) for key in env.observation_spaces}
+        self._bounds = {key: bounds for key in self._buffers if (bounds := _bounds(env.action_spaces[key]))}
+        self._n_judged = self._n_clipped = 0
+        self._has_warned = False
         self._tick: Tick | None = None
 
     def reset(self, seeds: Sequence[int]) -> None:
@@ -78,6 +86,7 @@ class Collector:
             final={key: _stack(rows) for key, rows in cut.items() if rows},
             episode_returns=returns,
             episode_lengths=lengths,
+            actions_clipped=self._count_clipped(policy),
         )
 
     def _act(self, policy: ActingPolicy, key: StepKey, tick: Tick, t: int, noise: Array) -> Action:
@@ -89,10 +98,38 @@ class Collector:
             buffer[t] = observations[name]
         if not active.any():
             return {head: buffer[t] for head, buffer in record.actions.items()}
-        action = policy.act(key, observations, deterministic=False, noise=noise, agent_id=tick.agent_id)
+        samples = policy.sample(key, observations, noise=noise, agent_id=tick.agent_id)
         for head, buffer in record.actions.items():
-            buffer[t] = action[head]
-        return to_env_actions(action, self.env.action_spaces[key])
+            buffer[t] = samples[head]
+        return to_env_actions(policy.in_env_units(key, samples), self.env.action_spaces[key])
+
+    def _count_clipped(self, policy: ActingPolicy) -> float | None:
+        """Share of the bounded numbers of Box actions that lay outside their bounds in this rollout.
+
+        Warns once when it is above a half over many numbers.
+        """
+        n_clipped = n_numbers = 0
+        for key, bounds in self._bounds.items():
+            record = self._buffers[key]
+            actions = policy.in_env_units(key, {head: record.actions[head][record.active] for head in bounds})
+            for head, (low, high) in bounds.items():
+                n_clipped += int(((actions[head] < low) | (actions[head] > high)).sum())
+                n_numbers += int(np.isfinite(low).sum()) * len(actions[head])
+        if not n_numbers:
+            return None
+        if self._n_judged >= _MANY:
+            self._n_judged = self._n_clipped = 0
+        self._n_judged += n_numbers
+        self._n_clipped += n_clipped
+        if self._n_judged >= _MANY and self._n_clipped > self._n_judged / 2 and not self._has_warned:
+            self._has_warned = True
+            warnings.warn(
+                f"{self._n_clipped / self._n_judged:.0%} of the policy's actions lie outside the bounds of the action "
+                "space and are clipped, so it hardly learns from them: turn rescale on where it is off, or try a "
+                "smaller initial_log_std (both in model.distribution_mapper_config) or algorithm.entropy_coef.",
+                stacklevel=2,
+            )
+        return n_clipped / n_numbers
 
     def _noise(self, policy: ActingPolicy, key: StepKey) -> Array:
         flat = policy.noise(key, self.rng, self.n_steps * self.env.n_envs)
@@ -106,6 +143,15 @@ class Collector:
             actions={head: _zeros(shape, space, is_action=True) for head, space in action_space.items()},
             active=np.zeros(shape, dtype=bool),
         )
+
+
+def _bounds(space: spaces.Dict) -> dict[str, tuple[Array, Array]]:
+    """Head → bounds of a Box; infinite where there are not two of them."""
+    found = {}
+    for head, box in space.items():
+        if isinstance(box, spaces.Box) and (bounded := bounded_numbers(box)).any():
+            found[head] = (np.where(bounded, box.low, -np.inf), np.where(bounded, box.high, np.inf))
+    return found
 
 
 def _zeros(shape: tuple[int, int], space: "spaces.Space[Any]", *, is_action: bool = False) -> Array:

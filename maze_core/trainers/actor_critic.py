@@ -82,6 +82,8 @@ class ActorCritic(Generic[C]):
             metrics = mean_metrics(learn(batch, epoch=epoch))
         self.optimizer.check_finite()
         metrics["train/learning_rate"] = lr
+        if rollout.actions_clipped is not None:
+            metrics["train/actions_clipped"] = rollout.actions_clipped
         if np.isfinite(explained):
             metrics["train/explained_variance"] = explained
         return UpdateReport(
