@@ -125,7 +125,7 @@ def stable_baselines3(task: Task, seed: int) -> float:
     env.training = False
     env.seed(EVALUATION_SEED)
     mean, _ = evaluate_policy(model, env, N_EPISODES, warn=False)
-    return float(mean)  # type: ignore[arg-type]
+    return float(mean)
 
 
 COLUMNS: Mapping[str, Callable[[Task, int], float]] = {

@@ -42,6 +42,24 @@ class Target(gymnasium.Env):
         return self._state, -float((action[0] - self._state[0]) ** 2), True, False, {}
 
 
+class Middle(gymnasium.Env):
+    """One step; the reward is 10 in the middle of the action's bounds and 0 at their ends."""
+
+    observation_space = spaces.Box(0.0, 1.0, (1,), np.float32)
+
+    def __init__(self, low, high, dtype):
+        self.action_space = spaces.Box(low, high, (1,), dtype)
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        return np.zeros(1, np.float32), {}
+
+    def step(self, action):
+        low, high = float(self.action_space.low[0]), float(self.action_space.high[0])
+        distance = abs(float(action[0]) - (low + high) / 2) / ((high - low) / 2)
+        return np.zeros(1, np.float32), 10.0 * (1.0 - distance), True, False, {}
+
+
 class Constant(gymnasium.Env):
     """Reward 1 for ever, cut every 20 steps by a time limit: V = 1 / (1 - γ) in every state."""
 
@@ -86,6 +104,32 @@ def test_a_gaussian_policy_finds_the_target(seed, tmp_path):
     with RunContext(env=Target, algorithm="ppo", overrides=overrides, seed=seed, run_dir=tmp_path) as context:
         context.train()
         assert context.evaluate(50).mean_return > -0.01
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "dtype"),
+    [
+        (-1, 1, np.float32),
+        (0, 512, np.float32),
+        (100, 200, np.float64),
+        (-0.001, 0.001, np.float32),
+        (0, 100, np.int64),
+    ],
+)
+def test_the_middle_of_any_bounds_is_found(low, high, dtype, tmp_path):
+    """Through all of training, evaluation and ``compute_action``, which answers in the environment's units."""
+    with RunContext(
+        env=lambda: Middle(low, high, dtype),
+        algorithm="ppo",
+        overrides=settings(algorithm__n_epochs=2, algorithm__lr=0.003),
+        seed=1,
+        run_dir=tmp_path,
+    ) as context:
+        report = context.train()
+        assert context.evaluate(5).mean_return > 9.5
+        action = np.asarray(context.compute_action(np.zeros(1, np.float32))["action"])
+        assert abs(float(action[0]) - (low + high) / 2) <= 0.05 * (high - low)
+        assert 0.0 <= report.metrics["train/actions_clipped"] < 0.5
 
 
 def test_a_time_limit_does_not_cut_the_value(tmp_path):

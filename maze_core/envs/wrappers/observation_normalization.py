@@ -223,7 +223,11 @@ class ObservationNormalizationWrapper(BoxObservationWrapper):
             moments = self._moments[name].merged(moments)
         spread = moments.high - moments.low
         if self.strategy == "mean_zero_std_one":
-            shift, scale = moments.mean, np.sqrt(moments.squares / moments.count)
+            # the rounding of a mean must not lie outside what was seen, or a constant would not become 0
+            shift, scale = (
+                np.clip(moments.mean, moments.low, moments.high),
+                np.sqrt(moments.squares / moments.count),
+            )
         else:
             shift, scale = moments.low, spread
         # what varies by the rounding of its own dtype does not vary, and has nothing to scale

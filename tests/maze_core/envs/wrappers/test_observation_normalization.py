@@ -1,4 +1,6 @@
-"""Normalised observations: what the statistics are, what is left alone, and that rows do not see each other."""
+"""Normalised observations: what the statistics are and how they go on, what is left alone, that rows are apart."""
+
+import warnings
 
 import numpy as np
 import pytest
@@ -171,3 +173,136 @@ def test_a_wrapped_environment_shows_normalised_observations():
     assert env.observation_spaces[0]["observation"].high.max() == 10.0
     expected, _ = wrapper.observation(0, env.inner_tick.observations[0], None)
     np.testing.assert_array_equal(tick.observations[0]["observation"], expected["observation"])
+
+
+@pytest.mark.parametrize(
+    ("dtype", "start", "step"),
+    [
+        (np.float64, 5_000_000.0, 0.1),
+        (np.float64, 1.6e9, 1.0),
+        (np.int64, 1_600_000_000, 1),
+        (np.uint32, 4_000_000_000, 1),
+        (np.float32, 100.0, 0.5),
+        (np.uint8, 0, 50),
+    ],
+)
+@pytest.mark.parametrize("strategy", ["mean_zero_std_one", "range_zero_one"])
+def test_no_digit_of_the_spaces_dtype_is_lost(dtype, start, step, strategy):
+    """Five equal steps: -√2 … √2, or 0 … 1, however far from 0 they are."""
+    samples = (start + step * np.arange(5)).astype(dtype).reshape(5, 1)
+    space = spaces.Dict(observation=spaces.Box(0, samples.max(), (1,), dtype))
+    wrapper = bound(space, {"observation": samples}, strategy=strategy)
+    result = wrapper.observation(0, {"observation": samples}, None)[0]["observation"]
+    expected = np.arange(5) / 4 if strategy == "range_zero_one" else (np.arange(5) - 2) / np.sqrt(2)
+    assert result.dtype == np.float32
+    np.testing.assert_allclose(result[:, 0], expected, atol=2e-6)
+
+
+@pytest.mark.parametrize("value", [0.1, 0.0, 1.6e9, -7e6])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_a_constant_is_shifted_and_not_scaled(value, dtype):
+    samples = np.full((1001, 1), value, dtype)
+    wrapper = bound(
+        spaces.Dict(observation=spaces.Box(-np.inf, np.inf, (1,), dtype)), {"observation": samples}
+    )
+    assert wrapper.state_dict()["observation/scale"] == 1.0
+    assert wrapper.observation(0, {"observation": samples[:1]}, None)[0]["observation"] == 0.0
+
+
+@given(st.integers(0, 2**31), st.lists(st.integers(1, 30), min_size=1, max_size=5))
+def test_what_is_learnt_in_parts_is_what_is_learnt_at_once(seed, sizes):
+    first, more = samples_of(seed, 50), samples_of(seed + 1, sum(sizes)) * 3
+    parts, whole = bound(vector(), {"observation": first}), bound(vector())
+    for rows in np.split(more, np.cumsum(sizes)[:-1]):
+        parts.see(0, {"observation": rows})
+        parts.learn()
+    whole.estimate({0: {"observation": np.concatenate([first, more])}})
+    for kind in ("shift", "scale"):
+        found, expected = (w.state_dict()[f"observation/{kind}"] for w in (parts, whole))
+        np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
+
+
+def test_two_steps_of_learning_by_hand():
+    """1 and 5, then 9 and 13: mean 7, deviation √20; the extremes are 1 and 13."""
+    first, more = np.float32([[1], [5]]), np.float32([[9], [13]])
+    for strategy, shift, scale in (("mean_zero_std_one", 7.0, 20**0.5), ("range_zero_one", 1.0, 12.0)):
+        wrapper = bound(vector(1), {"observation": first}, strategy=strategy)
+        wrapper.see(0, {"observation": more})
+        assert wrapper.state_dict()["observation/shift"] == (3.0 if strategy == "mean_zero_std_one" else 1.0)
+        wrapper.learn()
+        assert wrapper.state_dict()["observation/shift"] == np.float32(shift)
+        assert wrapper.state_dict()["observation/scale"] == np.float32(scale)
+
+
+def test_statistics_stay_fixed_when_they_are_not_running_or_come_from_0_1_0():
+    first = bound(vector(), {"observation": samples_of()}, running=False)
+    second = bound(vector())
+    old = {name: values for name, values in first.state_dict().items() if "running" not in name}
+    second.load_state_dict(old)
+    for wrapper in (first, second):
+        wrapper.see(0, {"observation": samples_of(1) + 100})
+        wrapper.learn()
+        assert all((wrapper.state_dict()[name] == values).all() for name, values in old.items())
+
+
+def test_statistics_of_0_1_0_act_as_they_did_on_wide_numbers():
+    """They were float32, and so was the arithmetic."""
+    wrapper = bound(spaces.Dict(observation=spaces.Box(-np.inf, np.inf, (1,), np.float64)))
+    wrapper.load_state_dict({"observation/shift": np.float32([5e6]), "observation/scale": np.float32([1])})
+    batch = {"observation": np.array([[5e6 + 0.1]])}
+    assert wrapper.observation(0, batch, None)[0]["observation"] == 0.0
+
+
+def test_a_restored_wrapper_learns_the_same_bits():
+    first, second = bound(vector(), {"observation": samples_of()}), bound(vector())
+    second.load_state_dict(first.state_dict())
+    for wrapper in (first, second):
+        wrapper.see(0, {"observation": samples_of(1, 7)})
+        wrapper.learn()
+    states = first.state_dict(), second.state_dict()
+    assert states[0].keys() == states[1].keys()
+    assert all(states[0][name].tobytes() == states[1][name].tobytes() for name in states[0])
+
+
+def test_only_a_training_environment_teaches_and_only_at_fixed_ticks():
+    def shifts(*, is_training):
+        wrapper = ObservationNormalizationWrapper()
+        env = WrappedVectorEnv(GymEnvConfig(name="CartPole-v1").vector(4), [wrapper], is_training=is_training)
+        wrapper.estimate({0: {"observation": samples_of_cart()}})
+        env.reset([1, 2, 3, 4])
+        found = []
+        for _ in range(130):
+            env.step({0: {"action": np.zeros(4, np.int64)}})
+            found.append(wrapper.state_dict()["observation/shift"].tobytes())
+        env.reset([1, 2, 3, 4])
+        return [*found, wrapper.state_dict()["observation/shift"].tobytes()]
+
+    learning, fixed = shifts(is_training=True), shifts(is_training=False)
+    assert len(set(fixed)) == 1
+    assert [i for i in range(1, 131) if learning[i] != learning[i - 1]] == [127, 130], (
+        "128 ticks, and a reset"
+    )
+
+
+def samples_of_cart():
+    return np.random.default_rng(0).normal(size=(99, 4)).astype(np.float32)
+
+
+def test_clipped_observations_are_counted_and_told_once():
+    wrapper = bound(
+        vector(2), {"observation": np.float32([[-1, -1], [1, 1]])}, clip_range=(-3.0, 3.0), running=False
+    )
+    assert wrapper.metrics() == {}
+    rows = np.zeros((2000, 2), np.float32)
+    rows[:500, 1] = 4.0
+    wrapper.see(0, {"observation": rows})
+    with pytest.warns(
+        UserWarning, match=r"25% of the values of observation 'observation' at \[1\] are clipped"
+    ):
+        assert wrapper.metrics() == {"train/observations_clipped": 0.125}
+    wrapper.see(0, {"observation": rows})
+    wrapper.learn()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert wrapper.metrics() == {"train/observations_clipped": 0.125}
+        assert wrapper.metrics() == {}
