@@ -4,7 +4,6 @@ The collector knows no algorithm. It acts with the policy's numpy forward and ke
 clipped actions; values and log-probabilities are computed afterwards, in one batch, by the trainer.
 """
 
-import warnings
 from collections.abc import Sequence
 from typing import Any
 
@@ -15,6 +14,7 @@ from maze_core.data.trajectory import FinalObservations, Rollout, StepRecord
 from maze_core.envs.vector import Tick, VectorEnv
 from maze_core.models.acting import ActingPolicy, to_env_actions
 from maze_core.models.distribution_mapper import bounded_numbers
+from maze_core.notices import Notices
 from maze_core.types import Action, Array, StepKey
 
 _MANY = 1000
@@ -35,7 +35,7 @@ class Collector:
         self._buffers = {key: self._allocate(key) for key in env.observation_spaces}
         self._bounds = {key: bounds for key in self._buffers if (bounds := _bounds(env.action_spaces[key]))}
         self._n_judged = self._n_clipped = 0
-        self._has_warned = False
+        self._notices = Notices.current()
         self._tick: Tick | None = None
 
     def reset(self, seeds: Sequence[int]) -> None:
@@ -121,13 +121,12 @@ class Collector:
             self._n_judged = self._n_clipped = 0
         self._n_judged += n_numbers
         self._n_clipped += n_clipped
-        if self._n_judged >= _MANY and self._n_clipped > self._n_judged / 2 and not self._has_warned:
-            self._has_warned = True
-            warnings.warn(
+        if self._n_judged >= _MANY and self._n_clipped > self._n_judged / 2:
+            self._notices.say(
+                "actions_clipped",
                 f"{self._n_clipped / self._n_judged:.0%} of the policy's actions lie outside the bounds of the action "
                 "space and are clipped, so it hardly learns from them: turn rescale on where it is off, or try a "
                 "smaller initial_log_std (both in model.distribution_mapper_config) or algorithm.entropy_coef.",
-                stacklevel=2,
             )
         return n_clipped / n_numbers
 

@@ -7,7 +7,6 @@ in evaluation, in a checkpoint and wherever it acts, they are fixed. Statistics 
 observation and are shared by the sub-steps that see it.
 """
 
-import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass as plain_dataclass
 from dataclasses import field, fields
@@ -21,6 +20,7 @@ from maze_core.config.settings import dataclass
 from maze_core.envs.wrappers.box_observations import BoxObservationWrapper
 from maze_core.envs.wrappers.wrapper import STRICT, Range
 from maze_core.errors import EnvError
+from maze_core.notices import Notices
 from maze_core.types import Array, FloatArray, NamedArrays, Observation, StepKey
 
 Strategy = Literal["mean_zero_std_one", "range_zero_one"]
@@ -102,7 +102,7 @@ class ObservationNormalizationWrapper(BoxObservationWrapper):
         self._seen: dict[str, list[Array]] = {}
         self._n_counted: dict[str, int] = {}
         self._clipped: dict[str, tuple[Array, int]] = {}
-        self._has_warned = False
+        self._notices = Notices.current()
 
     def box(self, name: str, box: spaces.Box) -> spaces.Box:
         """Within the clip range, in float32."""
@@ -166,14 +166,13 @@ class ObservationNormalizationWrapper(BoxObservationWrapper):
         clipped, self._clipped = self._clipped, {}
         for name, (counts, n_rows) in clipped.items():
             worst = float(counts.max(initial=0)) / n_rows
-            if worst > _TOO_MANY_CLIPPED and n_rows >= _MANY and not self._has_warned:
-                self._has_warned = True
+            if worst > _TOO_MANY_CLIPPED and n_rows >= _MANY:
                 where = list(map(int, np.unravel_index(counts.argmax(), counts.shape)))
-                warnings.warn(
+                self._notices.say(
+                    "observations_clipped",
                     f"{worst:.0%} of the values of observation {name!r} at {where} are clipped to "
                     f"{list(self.clip_range or ())} in training, so the policy does not see them: widen clip_range "
                     "of ObservationNormalizationWrapper, or set it to null.",
-                    stacklevel=2,
                 )
         n_values = sum(counts.size * n_rows for counts, n_rows in clipped.values())
         n_clipped = sum(int(counts.sum()) for counts, _ in clipped.values())

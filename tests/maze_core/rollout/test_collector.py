@@ -1,10 +1,16 @@
 """The record of experience is what the environments showed: by actor, with its ends, and equal to a plain replay."""
 
+import warnings
+
+import gymnasium
 import numpy as np
 import pytest
+from gymnasium import spaces
 
 from maze_core.envs.config import GymEnvConfig
+from maze_core.envs.gym_env import GymEnv
 from maze_core.envs.per_env import PerEnvVectorEnv
+from maze_core.models.config import CustomModelConfig, DistributionRule, GaussianArgs
 from maze_core.models.random_policy import RandomPolicy
 from maze_core.rollout.collector import Collector
 from tests.maze_core.envs.structured_env import make_boxes
@@ -79,3 +85,50 @@ def test_collecting_before_a_reset_is_refused():
     with pytest.raises(RuntimeError, match="reset"):
         Collector(env, 1, np.random.default_rng(0)).collect(RandomPolicy(env.action_spaces))
     env.close()
+
+
+class Bounded(gymnasium.Env):
+    """Acts in a Box whose first number is bounded."""
+
+    observation_space = spaces.Box(-1, 1, (1,), np.float32)
+    action_space = spaces.Box(np.float32([100, -np.inf]), np.float32([200, np.inf]))
+
+    def reset(self, *, seed=None, options=None):
+        return np.zeros(1, np.float32), {}
+
+    def step(self, action):
+        assert self.action_space.contains(action)
+        return np.zeros(1, np.float32), 0.0, False, False, {}
+
+
+def collected_by(*, rescale):
+    env = PerEnvVectorEnv([lambda: GymEnv(Bounded())] * 2)
+    rule = DistributionRule(
+        action_space="Box", distribution="diagonal_gaussian", args=GaussianArgs(rescale=rescale)
+    )
+    model = CustomModelConfig(distribution_mapper_config=(rule,)).build(
+        env.observation_spaces, env.action_spaces, env.agent_counts, generator_seed=0
+    )
+    collector = Collector(env, 500, np.random.default_rng(0))
+    collector.reset([0, 1])
+    return [collector.collect(model.policy.acting()) for _ in range(2)]
+
+
+def test_the_share_of_clipped_actions_is_that_of_the_bounded_numbers():
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        rollout = collected_by(rescale=True)[-1]
+    samples = rollout.steps[0].actions["action"][..., 0]
+    assert rollout.actions_clipped == (np.abs(samples) > 1).mean()
+    assert 0.25 < rollout.actions_clipped < 0.4, "a third of a normal distribution lies beyond its deviation"
+
+
+def test_actions_that_are_mostly_clipped_are_told_once():
+    with pytest.warns(UserWarning, match=r"100% of the policy's actions lie outside the bounds") as told:
+        rollouts = collected_by(rescale=False)
+    assert [rollout.actions_clipped for rollout in rollouts] == [1.0, 1.0]
+    assert len(told) == 1
+
+
+def test_without_bounds_nothing_is_counted():
+    assert collect(GymEnvConfig(name="CartPole-v1").vector(2), 5).actions_clipped is None

@@ -4,7 +4,9 @@ import itertools
 
 import numpy as np
 import pytest
+import torch
 
+from maze_core.agent import load_agent
 from maze_core.checkpoint import Checkpoint
 from maze_core.config import compose_run
 from maze_core.envs.gym_env import GymMazeEnv
@@ -238,3 +240,46 @@ def test_a_state_that_no_checkpoint_stores_is_refused_when_the_run_is_made(array
     config = compose_run("train", wrappers=[Keeps(array)], seed=1, overrides=SMALL)
     with pytest.raises(InvalidSpecificationError, match=r"cannot store 'wrappers/0/state', which is"):
         Training(config)
+
+
+class OwnPolicyNet(torch.nn.Module):
+    """A network of the user's, which a checkpoint only names."""
+
+    def __init__(self, obs_shapes, action_logits_shapes):
+        super().__init__()
+        self.out = torch.nn.Linear(3, 1)
+
+    def forward(self, observations):
+        return {"action": self.out(observations["observation"])}
+
+
+@pytest.mark.parametrize("networks", [None, [OwnPolicyNet]])
+def test_a_checkpoint_whose_actions_have_the_scale_of_0_1_0_acts_as_it_did_and_is_not_trained_on(networks):
+    more = {"model.policy.networks": networks} if networks else {}
+    overrides = {**SMALL, "env.name": "Pendulum-v1", "algorithm.batch_size": 24, **more}
+    config = compose_run("train", algorithm="ppo", model="flatten_concat", overrides=overrides, seed=1)
+    with Training(config) as training:
+        checkpoint = training.checkpoint("scheduled")
+    scaled = load_agent(checkpoint)
+    (head,) = checkpoint.identity["acting"]["steps"][0]["heads"]
+    assert head.pop("half_range") == (2.0,)
+    assert head.pop("center") == (0.0,)
+    observation = np.float32([1, 0, 1])
+    old = load_agent(checkpoint, check=False).compute_action(observation)["action"]
+    np.testing.assert_array_equal(2 * old, scaled.compute_action(observation)["action"])
+    with pytest.raises(CheckpointError, match=r"another scale.*start anew"):
+        Training(config, resume=checkpoint)
+
+
+def test_what_training_clips_is_among_its_metrics():
+    _, kept = train(config_of(env__name="Pendulum-v1"))
+    for metrics in kept.by_epoch.values():
+        assert metrics["train/observations_clipped"] == 0.0
+        assert 0.0 < metrics["train/actions_clipped"] < 0.5
+
+
+def test_statistics_go_on_in_training_and_are_those_of_each_checkpoint():
+    _, kept = train(config_of(algorithm__n_epochs=12, algorithm__n_rollout_steps=64))
+    counts = [c.tensors["wrappers/0/observation/running_count"].item() for c in kept.checkpoints.values()]
+    assert counts == sorted(counts)
+    assert counts[0] < counts[-1]
