@@ -188,8 +188,8 @@ class _Extremes:
         for _, _, array, least, largest in self._watched:
             if self._is_fresh:
                 least[...] = largest[...] = array
-            np.minimum(array, least, least)
-            np.maximum(array, largest, largest)
+            np.minimum(array, least, out=least)
+            np.maximum(array, largest, out=largest)
         self._is_fresh = False
 
     def judge(self) -> None:
