@@ -2,12 +2,14 @@
 
 Several threads add up in another order than one, so initial weights (by QR) and updates would differ between machines
 of one and of two cores. Networks of this size are faster on one thread as well.
+
+And on torch as it begins: an environment may set gradients, dtype and device for the whole process.
 """
 
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 
@@ -95,3 +97,22 @@ def one_thread() -> Iterator[None]:
         finally:
             _here.in_blas = False
             _threads.leave_blas()
+
+
+@contextmanager
+def plain_torch() -> Iterator[None]:
+    """Gradients, float32 and the CPU meanwhile, as torch begins with, whatever an environment has set since."""
+    import torch
+
+    dtype = torch.get_default_dtype()
+    is_moved = torch.get_default_device().type != "cpu"  # a context for it costs with every call of torch
+    torch.set_default_dtype(torch.float32)
+    try:
+        with (
+            torch.inference_mode(False),
+            torch.enable_grad(),
+            torch.device("cpu") if is_moved else nullcontext(),
+        ):
+            yield
+    finally:
+        torch.set_default_dtype(dtype)

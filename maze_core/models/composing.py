@@ -31,7 +31,7 @@ from maze_core.models.distribution_mapper import DistributionMapper
 from maze_core.models.network_factory import NetworkFactory, by_step
 from maze_core.models.policies import StepNetworks, TorchPolicy
 from maze_core.models.spec import ModelSpec
-from maze_core.threads import one_torch_thread
+from maze_core.threads import one_torch_thread, plain_torch
 from maze_core.types import StepKey
 
 _BUILDING = threading.Lock()
@@ -188,14 +188,9 @@ def seeded(seed: int) -> Iterator[torch.Generator]:
 
     QR on several threads gives other weights than on one.
     """
-    with _BUILDING, one_torch_thread(), torch.random.fork_rng(devices=[]):
+    with _BUILDING, one_torch_thread(), plain_torch(), torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
-        default = torch.get_default_dtype()
-        torch.set_default_dtype(torch.float32)  # an environment may have set another for the whole process
-        try:
-            yield torch.Generator().manual_seed(seed)
-        finally:
-            torch.set_default_dtype(default)
+        yield torch.Generator().manual_seed(seed)
 
 
 def _factory(spec: ModelSpec, generator: torch.Generator, *, is_policy: bool) -> NetworkFactory:

@@ -16,7 +16,7 @@ from maze_core.models.activations import LEAKY_SLOPE, activation_name
 from maze_core.models.builders import POLICY_GAIN, VALUE_GAIN, flatten_concat, space_of_shape
 from maze_core.models.config import DenseBlockParams
 from maze_core.models.graph import BLOCK_ROWS, Concat, Dense, OneHot, Program
-from maze_core.threads import one_torch_thread
+from maze_core.threads import one_torch_thread, plain_torch
 from maze_core.types import FloatArray, Observation
 
 TensorDict = Mapping[str, Tensor]
@@ -206,7 +206,7 @@ class ModuleForward:
         was_training = self._network.training
         self._network.eval()
         try:
-            with one_torch_thread(), torch.inference_mode():
+            with one_torch_thread(), plain_torch(), torch.inference_mode():
                 blocks = [
                     self._network.evaluate(
                         {

@@ -11,6 +11,7 @@ from maze_core.envs.wrappers.wrapper import WrappedVectorEnv, Wrapper, bind_wrap
 from maze_core.rollout.sampling import sample_observations
 from maze_core.runners.config import TrainingRunnerConfig
 from maze_core.seeding import Stream, derived_seed
+from maze_core.threads import plain_torch
 from maze_core.trainers.config import FitConfig
 from maze_core.trainers.trainer import Parts, Trainer
 from maze_core.types import Observation, StepKey
@@ -63,7 +64,8 @@ def build_world(config: RunConfig) -> World:
             generator_seed=derived_seed(agent_seed, Stream.WEIGHTS),
         )
         parts = Parts(env=env, policy=model.policy, critic=model.critic, agent_seed=agent_seed)
-        trainer = algorithm.build(parts)
+        with plain_torch():
+            trainer = algorithm.build(parts)
     except BaseException:
         raw.close()
         raise

@@ -12,6 +12,7 @@ from maze_core.errors import DivergedError, InvalidSpecificationError, Problem
 from maze_core.objectives.losses import squared_error
 from maze_core.rollout.collector import Collector
 from maze_core.seeding import Stream, generator, generator_state, restore_generator
+from maze_core.threads import plain_torch
 from maze_core.trainers.config import ActorCriticConfig, loss_weights
 from maze_core.trainers.on_policy import Batch, Samples, prepare
 from maze_core.trainers.optim import GradientStep
@@ -74,11 +75,10 @@ class ActorCritic(Generic[C]):
             self.optimizer.load_state_dict({})
             self._policy_learns = True
         rollout = self.collector.collect(self.acting)
-        batch, explained = prepare(
-            rollout, self.policy, self.critic, gamma=config.gamma, lam=config.gae_lambda
-        )
-        # an environment may have switched gradients off for the whole process
-        with torch.inference_mode(False), torch.enable_grad():
+        with plain_torch():  # the environments were just stepped
+            batch, explained = prepare(
+                rollout, self.policy, self.critic, gamma=config.gamma, lam=config.gae_lambda
+            )
             metrics = mean_metrics(learn(batch, epoch=epoch))
         self.optimizer.check_finite()
         metrics["train/learning_rate"] = lr

@@ -1,6 +1,7 @@
 """A run is its configuration: the same bits again, after a resume, in parts, and whatever the runner."""
 
 import itertools
+from functools import partial
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from maze_core.envs.wrappers.wrapper import Wrapper
 from maze_core.errors import CheckpointError, EnvError, InvalidSpecificationError
 from maze_core.metrics import SilentReporter
 from maze_core.runners.training import Training, run_training
+from tests.maze_core.envs.small_envs import EpisodeNumberEnv
 
 SMALL = {
     "env.name": "CartPole-v1",
@@ -283,3 +285,56 @@ def test_statistics_go_on_in_training_and_are_those_of_each_checkpoint():
     counts = [c.tensors["wrappers/0/observation/running_count"].item() for c in kept.checkpoints.values()]
     assert counts == sorted(counts)
     assert counts[0] < counts[-1]
+
+
+class RudeEnv(EpisodeNumberEnv):
+    """Sets what torch has for the whole process or thread, where it is made, reset or stepped."""
+
+    def __init__(self, setting=lambda: None, where=""):
+        super().__init__()
+        self.setting, self.where = setting, where
+        self.act_at("__init__")
+
+    def act_at(self, place):
+        if place == self.where:
+            self.setting()
+
+    def reset(self, **given):
+        self.act_at("reset")
+        return super().reset(**given)
+
+    def step(self, action):
+        self.act_at("step")
+        return super().step(action)
+
+
+@pytest.fixture
+def torch_as_it_was():
+    yield
+    torch.set_grad_enabled(True)
+    torch.set_default_dtype(torch.float32)
+    torch.set_default_device(None)
+
+
+@pytest.mark.parametrize("where", ["__init__", "reset", "step"])
+@pytest.mark.parametrize(
+    "setting",
+    [
+        partial(torch.set_grad_enabled, False),
+        partial(torch.set_default_dtype, torch.float64),
+        partial(torch.set_default_device, "meta"),
+    ],
+    ids=["gradients", "dtype", "device"],
+)
+@pytest.mark.usefixtures("torch_as_it_was")
+def test_what_an_environment_sets_in_torch_changes_no_weight(setting, where):
+    def weights(make):
+        overrides = {key: value for key, value in SMALL.items() if key != "env.name"}
+        config = compose_run("train", env=make, seed=1, overrides=overrides)
+        kept = Kept()
+        report = run_training(config, reporter=kept)
+        acted = load_agent(kept.checkpoints["scheduled", 4]).compute_action(np.zeros(3, np.float32))
+        return report.weights_sha256, report.metrics["eval/mean_return"], acted["action"]
+
+    polite = weights(RudeEnv)
+    assert weights(partial(RudeEnv, setting, where)) == polite
