@@ -167,7 +167,7 @@ def walk_to_agent(walk: Walk, folder: Path) -> None:
     from maze_core import RunContext, load_agent
     from maze_core.checkpoint import Checkpoint
     from maze_core.rundir import RunDir
-    from service.checkpoint_trust import CheckpointTrust
+    from service.trust import check_checkpoint, stored_policy
 
     with RunContext(
         configuration="test", wrappers="vector_obs", run_dir=folder / "run", silent=True, seed=1
@@ -177,7 +177,7 @@ def walk_to_agent(walk: Walk, folder: Path) -> None:
     for title in ("cold", "warm"):
         with walk.counted(f"a stored checkpoint to an agent, {title}"):
             checkpoint = Checkpoint.read(file)
-            CheckpointTrust().check(checkpoint)
+            check_checkpoint(checkpoint, stored_policy())
             load_agent(checkpoint)
 
 

@@ -13,7 +13,6 @@ from pathlib import PurePath
 from types import ModuleType
 from typing import Any
 
-from maze_core.config.components import target_name
 from maze_core.config.targets import field_types, is_description
 
 
@@ -26,7 +25,6 @@ OPERATOR_ONLY = _OperatorOnly()
 """Marks an annotation whose values a client may not give."""
 
 _CLOSED_TYPES = (PurePath, os.PathLike, ModuleType, type)
-_NAMED_PLACES = {"maze_core.TorchPolicyConfig": ("run",)}
 
 
 @lru_cache(maxsize=256)
@@ -35,11 +33,10 @@ def closed_fields(target: Callable[..., Any]) -> dict[str, Any]:
     if not is_description(target):
         return {}
     types = field_types(target)
-    named = _NAMED_PLACES.get(target_name(target), ())
     return {
         field.name: None if field.default is dataclasses.MISSING else field.default
         for field in dataclasses.fields(target)  # type: ignore[arg-type]
-        if field.init and (field.name in named or is_closed(types[field.name]))
+        if field.init and is_closed(types[field.name])
     }
 
 

@@ -23,9 +23,6 @@ CEILINGS: Mapping[str, float] = MappingProxyType(
         "n_episodes": 10_000,
         "eval_repeats": 10_000,
         "max_episode_steps": 1_000_000,
-        "buffer_size": 1_000_000,
-        "replay_buffer_size": 1_000_000,
-        "initial_buffer_size": 1_000_000,
     }
 )
 """Setting → largest value a client may give, wherever the setting stands."""

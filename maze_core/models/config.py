@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 from gymnasium import spaces
 from pydantic import BeforeValidator, ConfigDict, Field
 
+from maze_core.config.closed import OPERATOR_ONLY
 from maze_core.config.settings import dataclass
 from maze_core.errors import InvalidSpecificationError
 from maze_core.models.activations import ActivationName, activation_name
@@ -324,7 +325,7 @@ class RandomPolicyConfig:
 class TorchPolicyConfig:
     """The policy of a trained run."""
 
-    run: str | None = None
+    run: Annotated[str | None, OPERATOR_ONLY] = None
     """Id or directory of the run; None takes it from where the rollout is asked for."""
     checkpoint: Annotated[str, Field(min_length=1, max_length=256)] = "best"
     """``best``, ``last``, ``epoch:N`` or the id of a checkpoint."""

@@ -7,13 +7,12 @@ from pydantic import ConfigDict
 
 from maze_core.config.environments import extra_of
 from maze_core.config.words import closest
-from service.api.dependencies import Services, ServicesDep
+from service.api.dependencies import ServicesDep
 from service.api.models import Listing, Object, Out
 from service.domain.errors import NotFoundError
 
 router = APIRouter(prefix="/v1/environments", tags=["config"])
 
-PENDING = "pending"
 PUBLISHED = "published"
 
 
@@ -91,9 +90,3 @@ def get_environment(env_id: str, services: ServicesDep) -> EnvironmentOut:
 def _fields(row: Any, model: type[Out]) -> dict[str, Any]:
     known = {name: row[name] for name in model.model_fields if name in row}
     return known | {"links": {"self": f"/v1/environments/{row['id']}"}}
-
-
-def states(services: Services) -> list[str]:
-    """How publishing went, of each live worker: ``pending``, ``published`` or why not."""
-    workers = services.registry.live_workers(services.settings.lease_s)
-    return [str(worker.get("environments", PENDING)) for worker in workers]

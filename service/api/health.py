@@ -6,10 +6,11 @@ from typing import Any
 from fastapi import APIRouter
 
 from service.api.dependencies import Services, ServicesDep
-from service.api.environments import PENDING, PUBLISHED, states
+from service.api.environments import PUBLISHED
 from service.api.models import HealthOut
 from service.domain.errors import ServiceError, StoreUnavailableError
 from service.problems import Problem
+from service.trust import PENDING, environment_states
 
 router = APIRouter(prefix="/health", tags=["service"])
 
@@ -61,7 +62,7 @@ def _workers(services: Services) -> dict[str, Any]:
 def _environments(services: Services) -> dict[str, Any]:
     """Failed where no worker could say which environments it has; one that has yet to say is awaited."""
     try:
-        known = states(services)
+        known = environment_states(services.settings, services.registry)
     except ServiceError as error:
         return {"status": "failed", "code": error.code}
     if PUBLISHED in known or not known:

@@ -23,11 +23,11 @@ from maze_core.seeding import draw_seed
 from maze_core.types import Tree
 from service.api.dependencies import Services
 from service.api.requests import COMPOSITION, EvaluateRequest, In, Labelled, RolloutRequest, TrainRequest
-from service.api.trust_policy import trust_policy
 from service.domain.errors import IdempotencyConflictError
 from service.domain.run import CheckpointInfo, NewRun, Run, RunKind
 from service.domain.use_cases import acting_checkpoint, new_run_id, request_digest
 from service.problems import Problem
+from service.trust import client_policy
 
 logger = logging.getLogger(__name__)
 
@@ -116,7 +116,7 @@ def compose(services: Services, mode: Mode, arguments: Mapping[str, Any]) -> Run
         InvalidSpecificationError: with every problem found.
         Problem: 503 where the environment may be one that a worker has not published yet.
     """
-    policy = trust_policy(services)
+    policy = client_policy(services.settings, services.registry)
     arguments = dict(arguments)
     if (recorded := arguments.pop("config", None)) is not None:
         check_names(recorded, policy)
@@ -186,7 +186,7 @@ def _submit_acting(
     tree = rollout_tree({**source.config}, seed=seed, **runner)
     tree["policy"] = {"_target_": TORCH_POLICY, "checkpoint": checkpoint.id}
     config = RunConfig.from_tree(tree, "rollout")
-    check_tree(config.tree, trust_policy(services))
+    check_tree(config.tree, client_policy(services.settings, services.registry))
     return _queue(services, kind, request, config, client, checkpoint)
 
 

@@ -17,7 +17,6 @@ import numpy as np
 from maze_core.errors import NotServableError, SpaceMismatchError
 from maze_core.notices import Notices
 from maze_core.types import JSON, Action, ActorID
-from service.checkpoint_trust import CheckpointTrust
 from service.domain.errors import DamagedCheckpointError, NotServableAgentError
 from service.metrics import ActionMetrics
 from service.problems import Problem
@@ -26,9 +25,11 @@ from service.serving.child import blames_checkpoint
 from service.serving.child_process import ChildProcess, could_not_load
 from service.serving.observations import ObservationReader
 from service.serving.request import ActionRequest
+from service.trust import check_checkpoint, stored_policy
 
 if TYPE_CHECKING:
     from maze_core.agent import Agent
+    from maze_core.config.trust import TrustPolicy
 
 logger = logging.getLogger(__name__)
 
@@ -81,7 +82,7 @@ class ServedAgent:
         bundle: bytes,
         metrics: ActionMetrics,
         start_child: StartChild = ChildProcess.start,
-        trust: CheckpointTrust | None = None,
+        trust: Callable[[], "TrustPolicy"] = stored_policy,
     ) -> "ServedAgent":
         """Load a checkpoint's bundle; the agent has then given the recorded actions.
 
@@ -90,7 +91,7 @@ class ServedAgent:
             DamagedCheckpointError: it is damaged, or does not act as it did when it was made.
             AgentGoneError: its child died, or it could not be loaded by no fault of the checkpoint.
         """
-        agent, n_weights = await asyncio.to_thread(_load, checkpoint_id, bundle, trust or CheckpointTrust())
+        agent, n_weights = await asyncio.to_thread(_load, checkpoint_id, bundle, trust())
         child = await start_child(bundle) if agent.needs_torch else None
         return cls(checkpoint_id, agent, metrics, on_loop=n_weights <= MAX_WEIGHTS_ON_LOOP, child=child)
 
@@ -140,14 +141,14 @@ class ServedAgent:
         return await asyncio.to_thread(self._act, call)
 
 
-def _load(checkpoint_id: str, bundle: bytes, trust: CheckpointTrust) -> "tuple[Agent, int]":
+def _load(checkpoint_id: str, bundle: bytes, trust: "TrustPolicy") -> "tuple[Agent, int]":
     """The agent and the number of its weights; one that needs torch is replayed in its child, not here."""
     from maze_core.agent import load_agent
     from maze_core.checkpoint import Checkpoint
 
     try:
         checkpoint = Checkpoint.from_bytes(bundle)
-        trust.check(checkpoint)
+        check_checkpoint(checkpoint, trust)
         with Notices(partial(logger.warning, "Checkpoint %s: %s", checkpoint_id)).active():
             agent = load_agent(checkpoint, check=False)
             if agent.servable and not agent.needs_torch:

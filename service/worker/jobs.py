@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 
 from maze_core.config.environments import register_extras
 from maze_core.errors import InvalidSpecificationError
-from service.checkpoint_trust import CheckpointTrust, trust_policy
 from service.domain.run import RunKind
+from service.trust import check_checkpoint, stored_policy
 from service.worker import frames
 from service.worker.channel import Channel, PipeReporter
 from service.worker.child import Rules, StopWish
@@ -37,7 +37,7 @@ def execute(start: frames.Start, channel: Channel, stop: StopWish, rules: Rules)
     reporter.phase("starting")
     for problem in import_env_modules(rules):
         reporter.log("warning", problem)
-    check_tree(start.tree, trust_policy(rules.extra_targets, rules.config_dirs))
+    check_tree(start.tree, stored_policy(rules.extra_targets, rules.config_dirs))
     report: TrainReport | RolloutReport
     if start.kind is RunKind.TRAIN:
         report = _train(start, RunConfig.from_tree(start.tree, "train"), reporter, stop)
@@ -91,7 +91,7 @@ def _agent(bundle: bytes, rules: Rules) -> "Agent":
     from maze_core.checkpoint import Checkpoint
 
     checkpoint = Checkpoint.from_bytes(bundle)
-    CheckpointTrust(rules.extra_targets, rules.config_dirs).check(checkpoint)
+    check_checkpoint(checkpoint, stored_policy(rules.extra_targets, rules.config_dirs))
     return load_agent(checkpoint)
 
 

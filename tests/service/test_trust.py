@@ -8,7 +8,7 @@ import pytest
 from maze_core.checkpoint import Checkpoint
 from maze_core.config import compose_run
 from maze_core.errors import CheckpointError
-from service.checkpoint_trust import CheckpointTrust
+from service.trust import check_checkpoint, stored_policy
 
 EVIL = "this.s"
 
@@ -19,7 +19,7 @@ def checkpoint_of(**changes: Any) -> Checkpoint:
 
 
 def test_what_the_library_writes_is_taken() -> None:
-    CheckpointTrust().check(checkpoint_of())
+    check_checkpoint(checkpoint_of(), stored_policy())
 
 
 @pytest.mark.parametrize(
@@ -34,15 +34,15 @@ def test_what_the_library_writes_is_taken() -> None:
 )
 def test_a_name_that_is_not_on_the_list_is_refused_and_never_imported(changes: dict[str, Any]) -> None:
     with pytest.raises(CheckpointError, match="not allowed here"):
-        CheckpointTrust().check(checkpoint_of(**changes))
+        check_checkpoint(checkpoint_of(**changes), stored_policy())
     assert "this" not in sys.modules
 
 
 def test_what_the_operator_adds_is_taken() -> None:
-    CheckpointTrust(extra_targets=[EVIL]).check(checkpoint_of(wrappers=[{"_target_": EVIL}]))
+    check_checkpoint(checkpoint_of(wrappers=[{"_target_": EVIL}]), stored_policy([EVIL]))
 
 
 @pytest.mark.parametrize("identity", [{}, {"config": None}, {"config": []}])
 def test_a_checkpoint_without_a_configuration_is_refused(identity: dict[str, Any]) -> None:
     with pytest.raises(CheckpointError, match="no configuration"):
-        CheckpointTrust().check(Checkpoint(identity=identity, tensors={}))
+        check_checkpoint(Checkpoint(identity=identity, tensors={}), stored_policy())
