@@ -5,6 +5,7 @@ stranger likes; when it ends it closes idle connections, on which the next reque
 bounds the first two and waits a moment with the third.
 """
 
+import contextlib
 import signal
 import socket
 from types import FrameType
@@ -124,7 +125,8 @@ class Protocol(HttpToolsProtocol):
             self.transport.write(
                 b"".join([STATUS_LINE[problem.status], *lines, b"connection: close\r\n\r\n", body])
             )
-        self.transport.write_eof()
+        with contextlib.suppress(OSError):  # the client is gone already
+            self.transport.write_eof()
         self.loop.call_later(LINGER_S, self.transport.close)
 
 

@@ -31,7 +31,7 @@ class Services:
     """Raises when the database's schema is not this version's."""
 
 
-def _services(request: Request) -> Services:
+async def _services(request: Request) -> Services:  # async, as what does not wait: others cost a thread each
     services = request.app.state.services
     assert isinstance(services, Services)
     return services
@@ -61,8 +61,10 @@ LISTS = frozenset({"names", "label"})
 """Query parameters that may be given more than once."""
 
 
-def refuse_doubled_parameters(request: Request) -> None:
+async def refuse_doubled_parameters(request: Request) -> None:
     """Refuse a parameter that is given twice; one of two values would be taken in silence."""
+    if "&" not in request.url.query:
+        return
     names = [name for name, _ in request.query_params.multi_items()]
     if doubled := first_doubled(name for name in names if name not in LISTS):
         raise Problem.in_query(doubled[:64], "doubled", "Give this parameter once.")

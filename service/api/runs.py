@@ -55,7 +55,7 @@ def list_runs(query: Annotated[RunsQuery, Query()], services: ServicesDep) -> Li
 
 
 @router.get("/{run_id}")
-def get_run(run: RunDep) -> RunOut:
+async def get_run(run: RunDep) -> RunOut:
     """One run."""
     return RunOut.of(run)
 

@@ -33,7 +33,7 @@ class Terms:
     request: Request
 
 
-def _terms(
+async def _terms(
     request: Request,
     prefer: Annotated[
         str, Header(description="`wait=SECONDS` waits for the end of the run, 300 s at most.")
