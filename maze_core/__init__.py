@@ -46,7 +46,7 @@ if TYPE_CHECKING:
         TemplateModelConfig,
         TorchPolicyConfig,
     )
-    from maze_core.models.distribution_mapper import DistributionMapper
+    from maze_core.models.heads import DistributionMapper
     from maze_core.rollout.recording import Trajectory, load_trajectory
     from maze_core.runners.config import RolloutRunnerConfig, TrainingRunnerConfig
     from maze_core.trainers.a2c_config import A2CAlgorithmConfig
@@ -67,7 +67,7 @@ _HOMES = {
     "Checkpoint": "maze_core.checkpoint",
     "CustomModelComposer": _COMPOSERS,
     "CustomModelConfig": _MODELS,
-    "DistributionMapper": "maze_core.models.distribution_mapper",
+    "DistributionMapper": "maze_core.models.heads",
     "EnvConfig": "maze_core.envs.config",
     "EvalReport": "maze_core.evaluation.evaluate",
     "FlattenConcatPolicyNetConfig": _MODELS,

@@ -26,7 +26,7 @@ from maze_core.errors import (
     SpaceMismatchError,
 )
 from maze_core.models.acting import ActingPolicy, to_env_actions
-from maze_core.models.rebuilt import stored_policy
+from maze_core.models.stored_policy import stored_policy
 from maze_core.notices import Notices
 from maze_core.types import JSON, Action, ActorID, Array, Observation, StepKey
 

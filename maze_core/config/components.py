@@ -15,6 +15,9 @@ _REF_TRAINERS = "maze.train.trainers"
 _REF_RUNNERS = f"{_REF_TRAINERS}.common"
 _REF_MODELS = "maze.perception.models"
 
+_ALGORITHMS = ("A2C", "PPO")
+"""The trainers; a test finds the one that is missing here."""
+
 _BY_MODULE: Mapping[str, Mapping[str, tuple[str, ...]]] = {
     "maze_core.envs.config": {
         "GymEnvConfig": (
@@ -48,17 +51,14 @@ _BY_MODULE: Mapping[str, Mapping[str, tuple[str, ...]]] = {
     "maze_core.envs.wrappers.log_stats": {
         "LogStatsWrapper": (f"{_REF_WRAPPERS}.log_stats_wrapper.LogStatsWrapper",),
     },
-    "maze_core.trainers.a2c_config": {
-        "A2CAlgorithmConfig": (
-            f"{_REF_TRAINERS}.a2c.a2c_algorithm_config.A2CAlgorithmConfig",
-            "maze_core.trainers.a2c.A2C",
-        ),
-    },
-    "maze_core.trainers.ppo_config": {
-        "PPOAlgorithmConfig": (
-            f"{_REF_TRAINERS}.ppo.ppo_algorithm_config.PPOAlgorithmConfig",
-            "maze_core.trainers.ppo.PPO",
-        ),
+    **{
+        f"maze_core.trainers.{name.lower()}_config": {
+            f"{name}AlgorithmConfig": (
+                f"{_REF_TRAINERS}.{name.lower()}.{name.lower()}_algorithm_config.{name}AlgorithmConfig",
+                f"maze_core.trainers.{name.lower()}.{name}",
+            )
+        }
+        for name in _ALGORITHMS
     },
     "maze_core.trainers.config": {
         "RolloutEvaluatorConfig": (
@@ -128,11 +128,13 @@ _BY_MODULE: Mapping[str, Mapping[str, tuple[str, ...]]] = {
     },
 }
 
-_OPERATORS_ONLY: Mapping[str, tuple[str, ...]] = {
-    "maze_core.envs.config": ("CallableEnvConfig",),
-    "maze_core.models.callable_model": ("CallableModelConfig",),
-    "maze_core.runners.launcher": ("LocalLauncherConfig",),
-    "maze_core.config.search": ("GridConfig", "OptunaSearchConfig"),
+_OPERATORS_ONLY: Mapping[str, Mapping[str, tuple[str, ...]]] = {
+    "maze_core.envs.config": {"CallableEnvConfig": ()},
+    "maze_core.models.config": {
+        "CallableModelConfig": ("maze_core.models.callable_model.CallableModelConfig",)
+    },
+    "maze_core.runners.launcher": {"LocalLauncherConfig": ()},
+    "maze_core.config.search": {"GridConfig": (), "OptunaSearchConfig": ()},
 }
 """What Python, the command line and modules' files name, and no client does."""
 
@@ -159,7 +161,7 @@ def _aliases() -> Iterator[tuple[str, str]]:
     for public, place in PLACES.items():
         yield place, public
         yield public.rpartition(".")[2], public
-    for names in _BY_MODULE.values():
+    for names in (*_BY_MODULE.values(), *_OPERATORS_ONLY.values()):
         for name, others in names.items():
             yield from ((other, _public(name)) for other in others)
 

@@ -21,7 +21,6 @@ from maze_core.data.values import fit_to_box
 from maze_core.errors import CheckpointError
 from maze_core.models.graph import Forward, Program
 from maze_core.models.heads import GaussianHead, Head, apply_mask, head_from_json, head_to_json
-from maze_core.models.random_policy import RandomPolicy
 from maze_core.types import (
     Action,
     Array,
@@ -33,8 +32,6 @@ from maze_core.types import (
     Tree,
     mask_name,
 )
-
-__all__ = ["ActingPolicy", "ActorNetwork", "LogitsSource", "RandomPolicy", "StepPolicy", "to_env_actions"]
 
 FORMAT: Final = 1
 """Version of the description; a reader refuses one it does not know."""

@@ -11,6 +11,7 @@ there are none, as for a derived class. Nothing here imports torch before someth
 
 import copy
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from maze_core.config.components import target_name
@@ -24,14 +25,12 @@ from maze_core.models.config import (
     StepStateCriticConfig,
     TemplateModelConfig,
 )
-from maze_core.models.distribution_mapper import DistributionMapper
-from maze_core.models.spec import ModelSpec
+from maze_core.models.heads import DistributionMapper
 from maze_core.types import StepKey, Tree
 
 if TYPE_CHECKING:
-    from maze_core.models.composing import Model
-    from maze_core.models.critics import TorchCritic
-    from maze_core.models.policies import TorchPolicy
+    from maze_core.models.model_builder import Model
+    from maze_core.models.policies import TorchCritic, TorchPolicy
 
 _C = TypeVar("_C", bound="_Composer")
 
@@ -42,6 +41,22 @@ __all__ = [
     "StepStateCriticComposer",
     "TemplateModelComposer",
 ]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelSpec:
+    """What networks are built for."""
+
+    observation_spaces: SpacesByKey
+    action_spaces: SpacesByKey
+    agent_counts: Mapping[StepKey, int]
+    """Agents per sub-step; below 1 is not known before the episode."""
+    mapper: DistributionMapper
+    template: ConcatModelBuilderConfig | None
+    """Template of the networks that are not named; None has none."""
+    copies: dict[int, Any] | None = None
+    """Memo of ``copy.deepcopy`` for one model: what modules of the user's share, their copies in its policy and its
+    critic share too. None shares within a policy or critic that is composed by itself."""
 
 
 class _Composer:
@@ -114,7 +129,7 @@ class ProbabilisticPolicyComposer(_Composer):
 
     def compose(self, generator_seed: int) -> "TorchPolicy":
         """Build the policy for the composer's own spaces."""
-        from maze_core.models.composing import compose_policy, seeded
+        from maze_core.models.model_builder import compose_policy, seeded
 
         with seeded(generator_seed) as generator:
             return compose_policy(self.policy_config, self._spec, generator)
@@ -160,7 +175,7 @@ class _StateCriticComposer(_Composer):
 
     def compose(self, generator_seed: int) -> "TorchCritic":
         """Build the critic for the composer's own spaces."""
-        from maze_core.models.composing import compose_critic, seeded
+        from maze_core.models.model_builder import compose_critic, seeded
 
         with seeded(generator_seed) as generator:
             return compose_critic(self.critic_config, self._spec, generator)

@@ -4,7 +4,7 @@ Nothing here imports torch: ``build`` does, when it is called. A network may als
 or module of the user's; such live objects are accepted as they are.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import field
 from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
@@ -13,14 +13,14 @@ from gymnasium import spaces
 from pydantic import BeforeValidator, ConfigDict, Field
 
 from maze_core.config.closed import OPERATOR_ONLY
+from maze_core.config.nodes import is_node, join, shown
 from maze_core.config.settings import dataclass
-from maze_core.errors import InvalidSpecificationError
+from maze_core.errors import InvalidSpecificationError, Problem
 from maze_core.models.activations import ActivationName, activation_name
-from maze_core.models.named_networks import left_to_a_template, networks_of
 from maze_core.types import StepKey
 
 if TYPE_CHECKING:
-    from maze_core.models.composing import Model
+    from maze_core.models.model_builder import Model
     from maze_core.models.random_policy import RandomPolicy
 
 _STRICT = ConfigDict(extra="forbid", arbitrary_types_allowed=True)
@@ -115,6 +115,64 @@ class FlattenConcatStateValueNetConfig:
     """Width of each hidden layer."""
     non_lin: Activation = "tanh"
     """Activation after each hidden layer."""
+
+
+def networks_of(settings: type[Any]) -> Callable[[Any], Any]:
+    """The check of networks that are described by ``settings``, or by a class, function or module of the user's."""
+
+    def check(value: Any) -> Any:
+        if value is None:
+            return None
+        if isinstance(value, (str, bytes)) or not isinstance(value, (Mapping, list, tuple)):
+            raise ValueError("give a list of networks, one per sub-step, or a dict sub-step → network")
+        if is_node(value) or not value:
+            raise ValueError("give a list of networks, such as [{'_target_': …}]; it must not be empty")
+        found = [
+            Problem(path=str(key), message=_no_network(entry, settings), code="wrong_kind")
+            for key, entry in _entries(value)
+            if not (entry is None or callable(entry) or is_node(entry) or isinstance(entry, settings))
+        ]
+        if found:
+            raise InvalidSpecificationError(found)
+        return dict(value) if isinstance(value, Mapping) else tuple(value)
+
+    return check
+
+
+def left_to_a_template(networks: Any, path: str) -> list[Problem]:
+    """The problem of each network that only a template could make.
+
+    Args:
+        networks: a list, or a dict sub-step → network; None is all of them.
+        path: ``policy.networks`` or ``critic.networks``.
+    """
+    nulls = [join(path, key) for key, entry in _entries(networks) if entry is None]
+    message = (
+        "is null, which leaves the network to a template, and this model has none: give "
+        f"{_WAYS_OUT[path]}, or take model='vector_obs'."
+    )
+    where = [path] if networks is None else nulls
+    return [Problem(path=place, message=message, code="no_template") for place in where]
+
+
+_WAYS_OUT = {
+    "policy.networks": "[{'_target_': 'FlattenConcatPolicyNetConfig'}]",
+    "critic.networks": "[{'_target_': 'FlattenConcatStateValueNetConfig'}], or critic='flatten_concat_shared'",
+}
+
+
+def _entries(networks: Any) -> Iterable[tuple[Any, Any]]:
+    """Key or number → network."""
+    if networks is None:
+        return ()
+    return networks.items() if isinstance(networks, Mapping) else enumerate(networks)
+
+
+def _no_network(entry: object, settings: type[Any]) -> str:
+    return (
+        f"{shown(entry)} is no network: give {{'_target_': '{settings.__name__}', 'hidden_units': […]}}, a class or "
+        "function that makes one, or a torch.nn.Module."
+    )
 
 
 PolicyNetworks = Annotated[
@@ -259,7 +317,7 @@ class _Buildable:
         Raises:
             InvalidSpecificationError: a network does not fit the spaces, or a space has no distribution.
         """
-        from maze_core.models.composing import compose_model, spec_of
+        from maze_core.models.model_builder import compose_model, spec_of
 
         return compose_model(
             self, spec_of(self, observation_spaces, action_spaces, agent_counts), generator_seed
@@ -308,6 +366,33 @@ class CustomModelConfig(_Buildable):
             found += left_to_a_template(self.critic.networks, "critic.networks")
         if found:
             raise InvalidSpecificationError(found)
+
+
+@dataclass(frozen=True, kw_only=True, config=ConfigDict(extra="forbid"))
+class CallableModelConfig:
+    """A model from a function or composer class of the user's, named by ``_target_``."""
+
+    factory: Callable[..., Any]
+    """Gives a model's settings, a model composer or a model; it is handed the spaces it has parameters for."""
+
+    def build(
+        self,
+        observation_spaces: SpacesByKey,
+        action_spaces: SpacesByKey,
+        agent_counts: Mapping[StepKey, int],
+        *,
+        generator_seed: int,
+    ) -> "Model":
+        """Call it, and build what it gives.
+
+        Raises:
+            InvalidSpecificationError: it gave no model.
+        """
+        from maze_core.models.model_builder import compose_called_model
+
+        return compose_called_model(
+            self.factory, observation_spaces, action_spaces, agent_counts, generator_seed
+        )
 
 
 @dataclass(frozen=True, kw_only=True, config=_STRICT)

@@ -12,7 +12,6 @@ from typing import Final, Protocol
 import torch
 from torch import Tensor
 
-from maze_core.models.distribution_mapper import DistributionMapper
 from maze_core.models.heads import (
     LOG_STD_RANGE,
     MASKED_LOGIT,
@@ -28,7 +27,6 @@ __all__ = [
     "Categorical",
     "DiagonalGaussian",
     "Distribution",
-    "DistributionMapper",
     "MultiCategorical",
     "apply_mask",
     "distribution_of",

@@ -5,7 +5,7 @@ observations and give a dict of outputs.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 import numpy as np
 import torch
@@ -30,14 +30,6 @@ _ACTIVATIONS: Final[dict[str, Callable[[Tensor], Tensor] | None]] = {
     "leaky_relu": lambda x: F.leaky_relu(x, LEAKY_SLOPE),
     "identity": None,
 }
-
-
-class Evaluates(Protocol):
-    """What policies and critics ask of a network."""
-
-    def evaluate(self, observations: TensorDict) -> Tensor:
-        """Outputs side by side, ``[N, n_out]``."""
-        ...
 
 
 class GraphNetwork(nn.Module):
@@ -220,10 +212,6 @@ class ModuleForward:
             self._network.train(was_training)
         logits: FloatArray = np.concatenate(blocks)[:n_rows].astype(np.float32)
         return logits
-
-
-def _block(observations: Observation, at: int) -> dict[str, Tensor]:
-    return {name: torch.from_numpy(values[at : at + BLOCK_ROWS]) for name, values in observations.items()}
 
 
 def as_float(values: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""The policy in training: log-probabilities and entropy in torch, and its acting twin on the same memory."""
+"""Policies and critics in training: log-probabilities, entropy and values in torch, and a policy's acting twin."""
 
 from collections.abc import Mapping, Sequence
 from itertools import accumulate, pairwise
@@ -150,6 +150,39 @@ class TorchPolicy(nn.Module):
     def needs_torch(self) -> bool:
         """Whether a network is a module of the user's, which numpy cannot run."""
         return any(isinstance(module, ModuleNetwork) for module in self.modules())
+
+
+class TorchCritic(nn.Module):
+    """Values of observations, one network per sub-step, or one for all of them."""
+
+    def __init__(
+        self,
+        networks: Mapping[StepKey, GraphNetwork | ModuleNetwork],
+        fill: Mapping[str, Tensor] | None = None,
+    ) -> None:
+        """Take the networks.
+
+        Args:
+            networks: sub-step → its value network; the same object for several shares it.
+            fill: observation → a row ``[1, ...]`` that stands for it at sub-steps which do not show it; in the
+                order in which a network sees them.
+        """
+        super().__init__()
+        self.networks = nn.ModuleList(dict.fromkeys(networks.values()))
+        self._by_key = dict(networks)
+        self._fill = dict(fill or {})
+
+    def values(self, step_key: StepKey, observations: TensorDict, agent_id: Tensor | None = None) -> Tensor:
+        """V(s), ``[N]`` float32, for observations ``[N, ...]``; the agents of a sub-step share one."""
+        if self._fill:
+            shown = next(iter(observations.values()))
+            observations = {
+                name: observations[name]
+                if name in observations
+                else row.to(shown.device).repeat_interleave(len(shown), 0)
+                for name, row in self._fill.items()
+            }
+        return self._by_key[step_key].evaluate(observations).squeeze(1)
 
 
 def _logits_source(network: GraphNetwork | ModuleNetwork) -> LogitsSource:

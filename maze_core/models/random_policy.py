@@ -13,8 +13,7 @@ from gymnasium import spaces
 
 from maze_core.data.values import fit_to_box
 from maze_core.errors import EnvError
-from maze_core.models.distribution_mapper import DistributionMapper
-from maze_core.models.heads import Head, apply_mask
+from maze_core.models.heads import DistributionMapper, Head, apply_mask
 from maze_core.types import Action, Array, FloatArray, IntArray, Observation, StepKey, mask_name
 
 

@@ -13,7 +13,7 @@ from gymnasium import spaces
 from maze_core.data.trajectory import FinalObservations, Rollout, StepRecord
 from maze_core.envs.vector import Tick, VectorEnv
 from maze_core.models.acting import ActingPolicy, to_env_actions
-from maze_core.models.distribution_mapper import bounded_numbers
+from maze_core.models.heads import bounded_numbers
 from maze_core.notices import Notices
 from maze_core.types import Action, Array, StepKey
 

@@ -21,7 +21,8 @@ from gymnasium import Space, spaces
 
 from maze_core.data.values import limits
 from maze_core.errors import InvalidSpecificationError, Problem, SpaceMismatchError
-from maze_core.models.acting import ActingPolicy, RandomPolicy
+from maze_core.models.acting import ActingPolicy
+from maze_core.models.random_policy import RandomPolicy
 from maze_core.rollout.episodes import Policy
 from maze_core.types import Action, Array, FloatArray, IntArray, Observation, StepKey
 

@@ -13,7 +13,7 @@ from maze_core.runners.config import TrainingRunnerConfig
 from maze_core.seeding import Stream, derived_seed
 from maze_core.threads import plain_torch
 from maze_core.trainers.config import FitConfig
-from maze_core.trainers.trainer import Parts, Trainer
+from maze_core.trainers.fit import Parts, Trainer
 from maze_core.types import Observation, StepKey
 
 RECORDED_ROWS = 16

@@ -14,7 +14,7 @@ from maze_core.trainers.config import ActorCriticConfig, Coefficient, Fraction
 
 if TYPE_CHECKING:
     from maze_core.trainers.a2c import A2C
-    from maze_core.trainers.trainer import Parts
+    from maze_core.trainers.fit import Parts
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)

@@ -14,9 +14,9 @@ from maze_core.rollout.collector import Collector
 from maze_core.seeding import Stream, generator, generator_state, restore_generator
 from maze_core.threads import plain_torch
 from maze_core.trainers.config import ActorCriticConfig, loss_weights
+from maze_core.trainers.fit import Parts, UpdateReport
 from maze_core.trainers.on_policy import Batch, Samples, prepare
 from maze_core.trainers.optim import GradientStep
-from maze_core.trainers.trainer import Parts, UpdateReport
 from maze_core.types import Array, StepKey, Tree
 
 C = TypeVar("C", bound=ActorCriticConfig)
@@ -61,7 +61,7 @@ class ActorCritic(Generic[C]):
         self.collector = Collector(parts.env, config.n_rollout_steps, actions)
 
     def reset_envs(self, seeds: Sequence[int]) -> None:
-        """See :class:`~maze_core.trainers.trainer.Trainer`."""
+        """See :class:`~maze_core.trainers.fit.Trainer`."""
         self.collector.reset(seeds)
 
     def run_update(self, learn: Learn, *, epoch: int, progress: float) -> UpdateReport:
@@ -123,7 +123,7 @@ class ActorCritic(Generic[C]):
         }
 
     def state_dict(self) -> tuple[Tree, dict[str, Array]]:
-        """See :class:`~maze_core.trainers.trainer.Trainer`."""
+        """See :class:`~maze_core.trainers.fit.Trainer`."""
         arrays = {
             **prefixed(arrays_of(self.policy), "policy"),
             **prefixed(arrays_of(self.critic), "critic"),
@@ -137,7 +137,7 @@ class ActorCritic(Generic[C]):
         return tree, arrays
 
     def load_state_dict(self, tree: Tree, arrays: Mapping[str, Array]) -> None:
-        """See :class:`~maze_core.trainers.trainer.Trainer`."""
+        """See :class:`~maze_core.trainers.fit.Trainer`."""
         load_arrays(self.policy, section(arrays, "policy"))
         load_arrays(self.critic, section(arrays, "critic"))
         self.optimizer.load_state_dict(section(arrays, "optimizer"))
@@ -146,7 +146,7 @@ class ActorCritic(Generic[C]):
         self._policy_learns = tree["policy_learns"]
 
     def close(self) -> None:
-        """See :class:`~maze_core.trainers.trainer.Trainer`."""
+        """See :class:`~maze_core.trainers.fit.Trainer`."""
         self.collector.env.close()
 
 

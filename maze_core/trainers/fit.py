@@ -1,4 +1,4 @@
-"""The training loop, once for every algorithm.
+"""The training loop, once for every algorithm, and what it asks of one (``Trainer``).
 
     epoch = epoch_length updates → evaluation → best and budgets → scheduled checkpoint → reset of the envs
 
@@ -8,8 +8,8 @@ was never killed, bit by bit. Wall-clock budgets are the one thing that is not r
 """
 
 import time
-from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from statistics import fmean
 from typing import TYPE_CHECKING, Protocol
 
@@ -17,10 +17,11 @@ from maze_core.checkpoint import Checkpoint
 from maze_core.metrics import Reporter
 from maze_core.threads import one_thread
 from maze_core.trainers.config import FitConfig
-from maze_core.types import Tree
+from maze_core.types import Array, Tree
 
 if TYPE_CHECKING:
-    from maze_core.trainers.trainer import Trainer, UpdateReport
+    from maze_core.envs.vector import VectorEnv
+    from maze_core.models.policies import TorchCritic, TorchPolicy
 
 BEST_METRIC = "eval/mean_return"
 _LIMIT_BEHIND = {
@@ -30,6 +31,58 @@ _LIMIT_BEHIND = {
     "budget_wall_clock": "max_wall_s",
 }
 """Reason to stop → the setting that gave it."""
+
+
+@dataclass(kw_only=True)
+class Parts:
+    """The live objects of one training run."""
+
+    env: "VectorEnv"
+    """The training environments, behind their wrappers."""
+    policy: "TorchPolicy"
+    critic: "TorchCritic | None"
+    agent_seed: int
+    """Base of the streams of action noise and minibatch order."""
+
+
+@dataclass(kw_only=True)
+class UpdateReport:
+    """What one update did."""
+
+    env_steps: int
+    """Steps of environment time it took, over all envs."""
+    metrics: Mapping[str, float]
+    """Means over the update, such as ``train/policy_loss``."""
+    episode_returns: Sequence[float] = field(default_factory=list)
+    """Raw returns of the episodes that ended while it collected."""
+    episode_lengths: Sequence[int] = field(default_factory=list)
+
+
+class Trainer(Protocol):
+    """One algorithm at work on one run. ``fit`` drives it; nobody else calls ``update``."""
+
+    def reset_envs(self, seeds: Sequence[int]) -> None:
+        """Start new episodes everywhere; comes before the first update and at every scheduled checkpoint."""
+
+    def update(self, *, epoch: int, progress: float) -> UpdateReport:
+        """Collect experience and learn from it once.
+
+        Args:
+            epoch: number of the epoch, from 0.
+            progress: done part of the run in [0, 1), for schedules.
+
+        Raises:
+            DivergedError: a loss or weight is not finite.
+        """
+
+    def state_dict(self) -> tuple[Tree, dict[str, Array]]:
+        """JSON-able state (RNG streams) and named arrays (weights, moments); copies, never views."""
+
+    def load_state_dict(self, tree: Tree, arrays: Mapping[str, Array]) -> None:
+        """Go back to a state written by :meth:`state_dict`."""
+
+    def close(self) -> None:
+        """Release what the trainer holds, the environments included."""
 
 
 @dataclass
@@ -116,7 +169,7 @@ class Save(Protocol):
 class Loop:
     """What ``fit`` works with; everything that outlives one call of it is in ``counters`` and ``trainer``."""
 
-    trainer: "Trainer"
+    trainer: Trainer
     config: FitConfig
     counters: Counters
     evaluate: Callable[[int], dict[str, float] | None]
@@ -165,7 +218,7 @@ def fit(loop: Loop, n_epochs: int) -> TrainReport:
     )
 
 
-def _run_epoch(loop: Loop) -> "list[UpdateReport] | None":
+def _run_epoch(loop: Loop) -> list[UpdateReport] | None:
     """The updates of one epoch; None when a cancel came in between."""
     counters = loop.counters
     # beyond the configured epochs schedules start anew: at their end they would leave nothing to learn with
@@ -182,7 +235,7 @@ def _run_epoch(loop: Loop) -> "list[UpdateReport] | None":
     return updates
 
 
-def _training_metrics(updates: "list[UpdateReport]") -> dict[str, float]:
+def _training_metrics(updates: list[UpdateReport]) -> dict[str, float]:
     """Means over the epoch; episode statistics only where an episode ended."""
     names = dict.fromkeys(name for update in updates for name in update.metrics)
     metrics = {name: fmean(u.metrics[name] for u in updates if name in u.metrics) for name in names}
@@ -227,7 +280,7 @@ def _reason_to_stop(loop: Loop, metrics: dict[str, float], last: int, elapsed_s:
 
 
 def _report(
-    loop: Loop, metrics: dict[str, float], updates: "list[UpdateReport]", first: int, last: int, begun: float
+    loop: Loop, metrics: dict[str, float], updates: list[UpdateReport], first: int, last: int, begun: float
 ) -> None:
     counters, elapsed = loop.counters, max(time.monotonic() - begun, 1e-9)
     done = counters.epoch - first

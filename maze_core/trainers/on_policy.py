@@ -14,8 +14,7 @@ import torch
 from torch import Tensor
 
 from maze_core.data.trajectory import Rollout
-from maze_core.models.critics import TorchCritic
-from maze_core.models.policies import TorchPolicy
+from maze_core.models.policies import TorchCritic, TorchPolicy
 from maze_core.objectives.losses import normalized
 from maze_core.objectives.returns import explained_variance, gae
 from maze_core.types import Array, FloatArray, StepKey

@@ -9,8 +9,8 @@ from maze_core.config.settings import dataclass
 from maze_core.trainers.config import ActorCriticConfig
 
 if TYPE_CHECKING:
+    from maze_core.trainers.fit import Parts
     from maze_core.trainers.ppo import PPO
-    from maze_core.trainers.trainer import Parts
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from maze_core.models.acting import ActingPolicy, to_env_actions
 from maze_core.models.config import CustomModelConfig, DistributionRule, GaussianArgs
-from maze_core.models.distribution_mapper import bounded_numbers
+from maze_core.models.heads import bounded_numbers
 
 LARGEST = np.finfo(np.float32).max
 

@@ -28,7 +28,7 @@ from maze_core.models.config import (
     StepStateCriticConfig,
     TemplateModelConfig,
 )
-from maze_core.models.distributions import DistributionMapper
+from maze_core.models.heads import DistributionMapper
 from maze_core.models.networks import FlattenConcatPolicyNet, FlattenConcatStateValueNet, ModuleNetwork
 from maze_core.trainers.optim import GradientStep
 

@@ -13,13 +13,12 @@ from maze_core.models.distributions import (
     Bernoulli,
     Categorical,
     DiagonalGaussian,
-    DistributionMapper,
     MultiCategorical,
     apply_mask,
     distribution_of,
     gaussian_logits,
 )
-from maze_core.models.heads import CategoricalHead, GaussianHead
+from maze_core.models.heads import CategoricalHead, DistributionMapper, GaussianHead
 
 sizes = st.integers(1, 6)
 seeds = st.integers(0, 2**16)

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from gymnasium import spaces
 
-from maze_core.models.acting import RandomPolicy
 from maze_core.models.config import RandomPolicyConfig
+from maze_core.models.random_policy import RandomPolicy
 
 SPACE = spaces.Dict(
     {

@@ -10,7 +10,7 @@ from maze_core.envs.config import GymEnvConfig
 from maze_core.envs.gym_env import GymEnv
 from maze_core.envs.per_env import PerEnvVectorEnv
 from maze_core.envs.wrappers import ObservationNormalizationWrapper, RewardScalingWrapper, WrappedVectorEnv
-from maze_core.models.acting import RandomPolicy
+from maze_core.models.random_policy import RandomPolicy
 from maze_core.rollout.episodes import run_episodes
 from maze_core.rollout.recording import trajectory_to_bytes
 from maze_core.seeding import EpisodeSeeds, Stream, env_seeds

@@ -16,8 +16,8 @@ from maze_core.models.config import (
     ProbabilisticPolicyComposerConfig,
     StepStateCriticConfig,
 )
+from maze_core.trainers.fit import Parts
 from maze_core.trainers.on_policy import Samples
-from maze_core.trainers.trainer import Parts
 from maze_core.types import Action, ActorID, Observation
 from tests.maze_core.envs.structured_env import make_boxes
 

@@ -1,12 +1,15 @@
 """Settings of the loop and the algorithms: what is refused, what 0 means, and their YAML twins."""
 
+import ast
 import dataclasses
+from pathlib import Path
 
 import pytest
 import yaml
 
+import maze_core.trainers
 from maze_core.config import conf_root
-from maze_core.config.components import target_name
+from maze_core.config.components import PUBLIC_TARGETS, target_name
 from maze_core.errors import InvalidSpecificationError
 from maze_core.trainers.a2c_config import A2CAlgorithmConfig
 from maze_core.trainers.config import FitConfig, RolloutEvaluatorConfig, loss_weights
@@ -18,6 +21,23 @@ def test_the_yaml_twin_has_the_same_fields_and_values(config, name):
     twin = yaml.safe_load((conf_root() / "algorithm" / f"{name}.yaml").read_text())
     assert twin.pop("_target_") == target_name(config)
     assert twin == dataclasses.asdict(config())
+
+
+TRAINERS = Path(maze_core.trainers.__path__[0])
+ALGORITHMS = [path.stem.removesuffix("_config") for path in sorted(TRAINERS.glob("*_config.py"))]
+
+
+@pytest.mark.parametrize("name", ALGORITHMS)
+def test_an_algorithm_is_found_by_its_name_and_knows_no_other(name):
+    """Its file, its settings and its YAML file are all there is to add, and its name in one table."""
+    assert (
+        yaml.safe_load((conf_root() / "algorithm" / f"{name}.yaml").read_text())["_target_"] in PUBLIC_TARGETS
+    )
+    for file in (f"{name}.py", f"{name}_config.py"):
+        for node in ast.walk(ast.parse((TRAINERS / file).read_text())):
+            module = getattr(node, "module", None) or ""
+            others = {module.rpartition(".")[2].removesuffix("_config")} & set(ALGORITHMS) - {name}
+            assert not others, f"{file} imports {module}"
 
 
 @pytest.mark.parametrize(

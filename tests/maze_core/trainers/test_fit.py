@@ -6,8 +6,7 @@ import pytest
 
 from maze_core.metrics import SilentReporter
 from maze_core.trainers.config import FitConfig
-from maze_core.trainers.fit import Counters, Loop, fit
-from maze_core.trainers.trainer import UpdateReport
+from maze_core.trainers.fit import Counters, Loop, UpdateReport, fit
 
 
 class Journal(SilentReporter):

@@ -11,8 +11,7 @@ from maze_core.envs.env_spaces import describe_spaces
 from maze_core.models.acting import ActingPolicy
 from maze_core.models.builders import flatten_concat, input_spaces, mask_names
 from maze_core.models.config import DenseBlockParams
-from maze_core.models.distribution_mapper import DistributionMapper
-from maze_core.models.heads import head_to_json
+from maze_core.models.heads import DistributionMapper, head_to_json
 
 CARTPOLE = spaces.Dict(
     observation=spaces.Box(
