@@ -70,6 +70,7 @@ _OPERATORS: dict[type, tuple[type, ...]] = {
 }
 _NAMES = {"min": "max", "minimum": "maximum", "any": "all", "zeros": "ones", "mean": "sum", "exp": "log"}
 _NAMES |= {new: old for old, new in _NAMES.items() if old != "mean"}
+_SYMMETRIC = {"min", "max", "minimum", "maximum", "add", "multiply"}
 _COPIES = {"copy", "clone", "detach", "abs", "eval"}
 _STATEMENTS = (ast.Assign, ast.AugAssign, ast.Expr, ast.Raise, ast.Break, ast.Continue)
 
@@ -97,7 +98,11 @@ def changes(node: ast.AST) -> Iterator[ast.AST]:
 def _changed_calls(node: ast.Call) -> Iterator[ast.AST]:
     function = node.func
     name = function.attr if isinstance(function, ast.Attribute) else getattr(function, "id", "")
-    if len(node.args) > 1 and not any(isinstance(argument, ast.Starred) for argument in node.args):
+    if (
+        len(node.args) > 1
+        and name not in _SYMMETRIC
+        and not any(isinstance(argument, ast.Starred) for argument in node.args)
+    ):
         *first, a, b = node.args
         yield ast.Call(function, [*first, b, a], node.keywords)
     if name in _NAMES and isinstance(function, ast.Attribute):

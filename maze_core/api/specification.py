@@ -18,7 +18,7 @@ from maze_core.config.normal_form import SEEDS, Mode
 from maze_core.config.schema import RunConfig, canonical_json
 from maze_core.errors import CheckpointError, InvalidSpecificationError, Problem, ProblemList
 from maze_core.models.config import RandomPolicyConfig, TorchPolicyConfig
-from maze_core.rollout.own_policy import refuse_other_act
+from maze_core.rollout.user_policy import refuse_other_act
 from maze_core.rundir import RunDir
 from maze_core.types import Tree
 

@@ -20,7 +20,7 @@ from maze_core.envs.wrappers.wrapper import WrappedVectorEnv, Wrapper, bind_wrap
 from maze_core.errors import InvalidSpecificationError, Problem, ProblemList
 from maze_core.evaluation.evaluate import EvalReport, evaluate
 from maze_core.rollout.episodes import Policy
-from maze_core.rollout.own_policy import as_policy
+from maze_core.rollout.user_policy import as_policy
 from maze_core.seeding import EpisodeSeeds, Stream, derived_seed, draw_seed
 
 
@@ -87,7 +87,7 @@ class RolloutEvaluator:
 
         Args:
             policy: an agent, such as ``rc.policy``; a ``RunContext``; or an object with ``act``, as
-                :mod:`maze_core.rollout.own_policy` says, which gets the environment's observations as they are.
+                :mod:`maze_core.rollout.user_policy` says, which gets the environment's observations as they are.
 
         Returns:
             Mean, deviation, 95 % confidence interval, and the return, length and seed of each episode.

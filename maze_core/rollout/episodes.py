@@ -25,7 +25,7 @@ _NOISE_BLOCK = 64
 
 
 class Policy(Protocol):
-    """What acts; :func:`maze_core.rollout.own_policy.as_policy` makes one of any object with ``act``."""
+    """What acts; :func:`maze_core.rollout.user_policy.as_policy` makes one of any object with ``act``."""
 
     needs_noise: bool
     """Whether noise is needed even to act deterministically."""

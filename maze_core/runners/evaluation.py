@@ -17,7 +17,7 @@ from maze_core.errors import InvalidSpecificationError, Problem
 from maze_core.evaluation.evaluate import EvalReport, RolloutReport
 from maze_core.metrics import Reporter, SilentReporter
 from maze_core.rollout.episodes import EpisodeRecord, run_episodes
-from maze_core.rollout.own_policy import as_policy
+from maze_core.rollout.user_policy import as_policy
 from maze_core.runners.build import seeds_of
 from maze_core.runners.config import RolloutRunnerConfig
 from maze_core.seeding import EpisodeSeeds, Stream, derived_seed

@@ -7,7 +7,7 @@ from maze_core.envs.config import CallableEnvConfig, GymEnvConfig
 from maze_core.errors import InvalidSpecificationError, SpaceMismatchError
 from maze_core.models.random_policy import RandomPolicy
 from maze_core.rollout.episodes import run_episodes
-from maze_core.rollout.own_policy import as_policy
+from maze_core.rollout.user_policy import as_policy
 from tests.maze_core.envs.structured_env import BoxesEnv
 from tests.maze_core.rollout.small_policies import BoxesPolicy, SwingPolicy
 
