@@ -17,8 +17,7 @@ from maze_core.config.checks import truth
 from maze_core.config.nodes import shown
 from maze_core.data.flat_space import SpaceReader, form_of, put_together
 from maze_core.envs.env_spaces import described_spaces
-from maze_core.envs.wrappers.stack import build_wrappers
-from maze_core.envs.wrappers.wrapper import ProcessedObservation, Wrapper, bind_wrappers
+from maze_core.envs.wrappers.wrapper import ProcessedObservation, Wrapper, bind_wrappers, build_wrappers
 from maze_core.errors import (
     CheckpointError,
     InvalidSpecificationError,

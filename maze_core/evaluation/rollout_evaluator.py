@@ -15,8 +15,7 @@ from maze_core.config.normal_form import check_seed
 from maze_core.envs.env_spaces import EnvSpaces, refuse_other_spaces
 from maze_core.envs.maze_env import MazeEnv
 from maze_core.envs.vector import VectorEnv
-from maze_core.envs.wrappers.stack import acting_wrappers
-from maze_core.envs.wrappers.wrapper import WrappedVectorEnv, Wrapper, bind_wrappers
+from maze_core.envs.wrappers.wrapper import WrappedVectorEnv, Wrapper, acting_wrappers, bind_wrappers
 from maze_core.errors import InvalidSpecificationError, Problem, ProblemList
 from maze_core.evaluation.evaluate import EvalReport, evaluate
 from maze_core.rollout.episodes import Policy

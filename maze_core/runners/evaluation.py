@@ -11,8 +11,13 @@ from maze_core.envs.config import EnvConfig, Execution
 from maze_core.envs.env_spaces import refuse_other_spaces
 from maze_core.envs.vector import VectorEnv
 from maze_core.envs.video_file import remove_film
-from maze_core.envs.wrappers.stack import acting_wrappers, why_not_servable
-from maze_core.envs.wrappers.wrapper import WrappedVectorEnv, Wrapper, bind_wrappers
+from maze_core.envs.wrappers.wrapper import (
+    WrappedVectorEnv,
+    Wrapper,
+    acting_wrappers,
+    bind_wrappers,
+    why_not_servable,
+)
 from maze_core.errors import InvalidSpecificationError, Problem
 from maze_core.evaluation.evaluate import EvalReport, RolloutReport
 from maze_core.metrics import Reporter, SilentReporter

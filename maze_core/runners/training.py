@@ -22,8 +22,7 @@ from maze_core.config.schema import RunConfig
 from maze_core.envs.env_spaces import describe_spaces, described_spaces, refuse_other_spaces
 from maze_core.envs.shared_envs import MAKE_A_NEW_ONE, shared_layer
 from maze_core.envs.vector import VectorEnv
-from maze_core.envs.wrappers.stack import acting_wrappers, why_not_servable
-from maze_core.envs.wrappers.wrapper import WrappedVectorEnv
+from maze_core.envs.wrappers.wrapper import WrappedVectorEnv, acting_wrappers, why_not_servable
 from maze_core.errors import CheckpointError, EnvError, InvalidSpecificationError
 from maze_core.evaluation.evaluate import EvalReport, evaluate
 from maze_core.metrics import Reporter, SilentReporter

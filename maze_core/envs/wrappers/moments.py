@@ -1,14 +1,58 @@
-"""Mean, deviation and extremes of numbers that come in small batches."""
+"""Mean, deviation and extremes of what comes in batches: of each feature, or of all numbers together."""
 
-import math
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 import numpy as np
 
-from maze_core.types import Array
+from maze_core.types import Array, FloatArray
 
 _FOLD_EVERY = 512
 """Batches kept before they are folded into the sums, so that adding one costs a copy and no arithmetic."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FeatureMoments:
+    """Count ``[1]``; mean, squared deviations and extremes per feature; all float64."""
+
+    count: FloatArray
+    mean: FloatArray
+    squares: FloatArray
+    low: FloatArray
+    high: FloatArray
+
+    @classmethod
+    def of(cls, rows: Array, axes: tuple[int, ...] = (0,)) -> "FeatureMoments":
+        """Of rows ``[n, ...]``, over ``axes``."""
+        samples = rows.astype(np.float64)
+        mean = samples.mean(axis=axes, keepdims=True)
+        return cls(
+            count=np.array([samples.size / mean.size]),
+            mean=mean[0],
+            squares=((samples - mean) ** 2).sum(axis=axes, keepdims=True)[0],
+            low=samples.min(axis=axes, keepdims=True)[0],
+            high=samples.max(axis=axes, keepdims=True)[0],
+        )
+
+    @property
+    def std(self) -> FloatArray:
+        """Standard deviation per feature."""
+        deviation: FloatArray = np.sqrt(self.squares / self.count.item())
+        return deviation
+
+    def merged(self, other: "FeatureMoments | None") -> "FeatureMoments":
+        """Of both together (Chan et al. 1979, the pairwise update of mean and squared deviations)."""
+        if other is None:
+            return self
+        n, m = self.count.item(), other.count.item()
+        shift = other.mean - self.mean
+        return FeatureMoments(
+            count=self.count + other.count,
+            mean=self.mean + shift * (m / (n + m)),
+            squares=self.squares + other.squares + shift**2 * (n * m / (n + m)),
+            low=np.minimum(self.low, other.low),
+            high=np.maximum(self.high, other.high),
+        )
 
 
 class Moments:
@@ -17,10 +61,7 @@ class Moments:
     def __init__(self) -> None:
         """Start with no numbers."""
         self._batches: list[Array] = []
-        self._count = 0
-        self._mean = 0.0
-        self._squares = 0.0
-        self._low, self._high = math.inf, -math.inf
+        self._folded: FeatureMoments | None = None
 
     def add(self, values: Array) -> None:
         """Add every element; the array is copied."""
@@ -31,23 +72,14 @@ class Moments:
     def items(self) -> Iterator[tuple[str, float]]:
         """``count, mean, std, min, max``; nothing when nothing was added."""
         self._fold()
-        if self._count:
-            yield "count", float(self._count)
-            yield "mean", self._mean
-            yield "std", math.sqrt(self._squares / self._count)
-            yield "min", self._low
-            yield "max", self._high
+        if (found := self._folded) is not None:
+            yield "count", found.count.item()
+            yield "mean", float(found.mean)
+            yield "std", float(found.std)
+            yield "min", float(found.low)
+            yield "max", float(found.high)
 
     def _fold(self) -> None:
-        """Merge the kept batches (Chan et al. 1979, the pairwise update of mean and squared deviations)."""
-        values = np.concatenate(self._batches).astype(np.float64) if self._batches else np.zeros(0)
-        self._batches.clear()
-        if not values.size:
-            return
-        mean = float(values.mean())
-        total = self._count + values.size
-        shift = mean - self._mean
-        self._squares += float(((values - mean) ** 2).sum()) + shift**2 * self._count * values.size / total
-        self._mean += shift * values.size / total
-        self._count = total
-        self._low, self._high = min(self._low, float(values.min())), max(self._high, float(values.max()))
+        batches, self._batches = [batch for batch in self._batches if batch.size], []
+        if batches:
+            self._folded = FeatureMoments.of(np.concatenate(batches)).merged(self._folded)

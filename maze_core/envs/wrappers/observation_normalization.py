@@ -8,7 +8,6 @@ observation and are shared by the sub-steps that see it.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass as plain_dataclass
 from dataclasses import field, fields
 from typing import Annotated, Any, Literal
 
@@ -18,10 +17,11 @@ from pydantic import AfterValidator
 
 from maze_core.config.settings import dataclass
 from maze_core.envs.wrappers.box_observations import BoxObservationWrapper
+from maze_core.envs.wrappers.moments import FeatureMoments
 from maze_core.envs.wrappers.wrapper import STRICT, Range
 from maze_core.errors import EnvError
 from maze_core.notices import Notices
-from maze_core.types import Array, FloatArray, NamedArrays, Observation, StepKey
+from maze_core.types import Array, NamedArrays, Observation, StepKey
 
 Strategy = Literal["mean_zero_std_one", "range_zero_one"]
 
@@ -39,43 +39,7 @@ def _sample_axes(axis: list[int] | None) -> list[int] | None:
     return axis
 
 
-@plain_dataclass(frozen=True, slots=True, kw_only=True)
-class _Moments:
-    """Count, mean, squared deviations and extremes per feature, in float64."""
-
-    count: FloatArray
-    mean: FloatArray
-    squares: FloatArray
-    low: FloatArray
-    high: FloatArray
-
-    @classmethod
-    def of(cls, rows: Array, axes: tuple[int, ...]) -> "_Moments":
-        """Of rows ``[n, ...]``, over ``axes``."""
-        samples = rows.astype(np.float64)
-        mean = samples.mean(axis=axes, keepdims=True)
-        return cls(
-            count=np.array([samples.size / mean.size]),
-            mean=mean[0],
-            squares=((samples - mean) ** 2).sum(axis=axes, keepdims=True)[0],
-            low=samples.min(axis=axes, keepdims=True)[0],
-            high=samples.max(axis=axes, keepdims=True)[0],
-        )
-
-    def merged(self, other: "_Moments") -> "_Moments":
-        """Of both together (Chan et al. 1979)."""
-        total = self.count + other.count
-        shift = other.mean - self.mean
-        return _Moments(
-            count=total,
-            mean=self.mean + shift * (other.count / total).item(),
-            squares=self.squares + other.squares + shift**2 * (self.count * other.count / total).item(),
-            low=np.minimum(self.low, other.low),
-            high=np.maximum(self.high, other.high),
-        )
-
-
-_MOMENTS = tuple(entry.name for entry in fields(_Moments))
+_MOMENTS = tuple(entry.name for entry in fields(FeatureMoments))
 
 
 @dataclass(kw_only=True, eq=False, config=STRICT)
@@ -96,7 +60,7 @@ class ObservationNormalizationWrapper(BoxObservationWrapper):
     def __post_init__(self) -> None:
         super().__post_init__()
         self._dtypes: dict[str, np.dtype[Any]] = {}
-        self._moments: dict[str, _Moments] = {}
+        self._moments: dict[str, FeatureMoments] = {}
         self._shift: dict[str, Array] = {}
         self._scale: dict[str, Array] = {}
         self._seen: dict[str, list[Array]] = {}
@@ -199,7 +163,7 @@ class ObservationNormalizationWrapper(BoxObservationWrapper):
                 target[name] = np.array(values)
             else:
                 moments.setdefault(name, {})[kind.removeprefix("running_")] = np.array(values)
-        self._moments = {name: _Moments(**found) for name, found in moments.items()}
+        self._moments = {name: FeatureMoments(**found) for name, found in moments.items()}
 
     def _scaled(self, name: str, values: Array) -> Array:
         """Before clipping, in the dtype of the statistics."""
@@ -217,7 +181,7 @@ class ObservationNormalizationWrapper(BoxObservationWrapper):
     def _take_in(self, name: str, parts: Sequence[Array]) -> None:
         """Add rows to the moments of an observation; shift and scale follow."""
         rows = np.concatenate([part.reshape(-1) if self.axis is None else part for part in parts])
-        moments = _Moments.of(rows, tuple(self.axis or (0,)))
+        moments = FeatureMoments.of(rows, tuple(self.axis or (0,)))
         if name in self._moments:
             moments = self._moments[name].merged(moments)
         spread = moments.high - moments.low
@@ -225,7 +189,7 @@ class ObservationNormalizationWrapper(BoxObservationWrapper):
             # the rounding of a mean must not lie outside what was seen, or a constant would not become 0
             shift, scale = (
                 np.clip(moments.mean, moments.low, moments.high),
-                np.sqrt(moments.squares / moments.count),
+                moments.std,
             )
         else:
             shift, scale = moments.low, spread

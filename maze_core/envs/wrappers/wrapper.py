@@ -6,6 +6,7 @@ serves training, evaluation and a served agent. A *servable* one is a pure ``obs
 closest to the environment: observations and rewards pass first to last, actions last to first.
 """
 
+import copy
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, ClassVar, Final, TypeVar
 
@@ -13,10 +14,11 @@ import numpy as np
 from gymnasium import spaces
 from pydantic import AfterValidator, ConfigDict
 
+from maze_core.config.instantiate import instantiate
 from maze_core.envs.tick_buffers import empty_tick, tick_fields
 from maze_core.envs.vector import Environment, Tick, VectorEnv
-from maze_core.errors import EnvError
-from maze_core.types import Action, Array, BoolArray, FloatArray, NamedArrays, Observation, StepKey
+from maze_core.errors import EnvError, InvalidSpecificationError, Problem
+from maze_core.types import Action, Array, BoolArray, FloatArray, NamedArrays, Observation, StepKey, Tree
 
 Spaces = Mapping[StepKey, spaces.Dict]
 States = list[Any] | None
@@ -176,6 +178,48 @@ def _fresh(wrapper: Wrapper, batch: Observation) -> States:
     return [None] * len(next(iter(batch.values()))) if wrapper.is_stateful else None
 
 
+def build_wrappers(nodes: Sequence[Tree], objects: Mapping[str, object] | None = None) -> list[Wrapper]:
+    """Wrappers in order, the first next to the environment.
+
+    Args:
+        nodes: ``{"_target_": dotted class name, …keyword arguments}`` each, as in a resolved configuration.
+        objects: live objects by path, such as ``wrappers.0``; wrappers among them are copied, so that statistics
+            are the result's own.
+
+    Raises:
+        InvalidSpecificationError: something in it is not a wrapper, or a live object is not there.
+    """
+    given = {
+        path: copy.deepcopy(value) if isinstance(value, Wrapper) else value
+        for path, value in (objects or {}).items()
+    }
+    paths = [f"wrappers.{i}" for i in range(len(nodes))]
+    return [_checked(instantiate(node, path, given), path) for path, node in zip(paths, nodes, strict=True)]
+
+
+def why_not_servable(wrappers: Sequence[Wrapper]) -> str | None:
+    """Why the stack cannot act on single raw observations; None when it can."""
+    names = [type(wrapper).__name__ for wrapper in wrappers if not wrapper.servable or wrapper.is_stateful]
+    if not names:
+        return None
+    return (
+        f"{', '.join(names)} needs more than the observation of now (it overrides step() or carries a state), "
+        "so single observations cannot pass it."
+    )
+
+
+def acting_wrappers(wrappers: Sequence[Wrapper]) -> list[Wrapper]:
+    """Those that change what a policy sees or does; rewards and statistics are training's own."""
+    return [w for w in wrappers if w.overrides("observation") or w.overrides("action")]
+
+
+def _checked(value: Any, path: str) -> Wrapper:
+    if isinstance(value, Wrapper):
+        return value
+    message = f"{type(value).__name__} is not a Wrapper of maze_core.envs.wrappers."
+    raise InvalidSpecificationError([Problem(path=path, message=message)])
+
+
 class WrappedVectorEnv(VectorEnv):
     """A vector environment seen through a stack of wrappers."""
 
@@ -285,8 +329,8 @@ class WrappedVectorEnv(VectorEnv):
         processed: dict[StepKey, Observation] = {}
         for key, batch in batches.items():
             for wrapper in self._on_observation:
-                if purpose == "shown" and wrapper in self._learners and rows[key].any():
-                    wrapper.see(key, batch if rows[key].all() else _take(batch, rows[key]))
+                if purpose == "shown" and wrapper in self._learners and (n := np.count_nonzero(rows[key])):
+                    wrapper.see(key, batch if n == self.n_envs else _take(batch, rows[key]))
                 if wrapper.is_stateful:
                     carried = self._carried[wrapper]
                     batch = carried.process(wrapper, key, batch, np.flatnonzero(rows[key]), purpose)
