@@ -190,7 +190,7 @@ class Training:
     def _evaluate(self, epoch: int) -> dict[str, float] | None:
         evaluator = self.world.algorithm.evaluator
         if evaluator.n_episodes is None:
-            return {}
+            return self._wrapper_metrics()
         if self._eval_env is None:
             raw = self.world.raw if self.world.runner.shares_envs else self._own_evaluation_envs()
             self._eval_env = WrappedVectorEnv(raw, acting_wrappers(self.world.wrappers))
@@ -214,9 +214,10 @@ class Training:
             "eval/std_return": report.std_return,
             "eval/mean_length": fmean(report.lengths),
         }
-        for wrapper in self.world.wrappers:
-            metrics |= wrapper.metrics()
-        return metrics
+        return metrics | self._wrapper_metrics()
+
+    def _wrapper_metrics(self) -> dict[str, float]:
+        return {k: value for wrapper in self.world.wrappers for k, value in wrapper.metrics().items()}
 
     def _refuse_what_no_checkpoint_stores(self) -> None:
         """Find out now, and not when the first checkpoint is due."""

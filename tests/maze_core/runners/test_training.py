@@ -273,8 +273,10 @@ def test_a_checkpoint_whose_actions_have_the_scale_of_0_1_0_acts_as_it_did_and_i
         Training(config, resume=checkpoint)
 
 
-def test_what_training_clips_is_among_its_metrics():
-    _, kept = train(config_of(env__name="Pendulum-v1"))
+@pytest.mark.parametrize("n_episodes", [2, 0])
+def test_what_training_clips_is_among_its_metrics_with_and_without_evaluation(n_episodes):
+    _, kept = train(config_of(env__name="Pendulum-v1", algorithm__rollout_evaluator__n_episodes=n_episodes))
+    assert kept.by_epoch
     for metrics in kept.by_epoch.values():
         assert metrics["train/observations_clipped"] == 0.0
         assert 0.0 < metrics["train/actions_clipped"] < 0.5
