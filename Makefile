@@ -14,7 +14,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 TORCH_INDEX = $(if $(TORCH_INDEX_URL),--index-url $(TORCH_INDEX_URL),)
 
-.PHONY: help setup setup-test serve test lint types contracts unit test-slow mutants bench format clean
+.PHONY: help setup setup-test serve test lint types contracts unit test-slow mutants test-envs bench format clean
 
 help:
 	@sed -n '2,5p' Makefile | cut -c3-
@@ -64,6 +64,13 @@ test-slow: setup-test
 
 mutants: setup-test
 	$(BIN)/python -m tests.mutants $(FILES)
+
+# Environment packages of other people, in a virtual environment of their own
+test-envs:
+	$(PYTHON) -m venv .venv-envs
+	.venv-envs/bin/python -m pip install --quiet --disable-pip-version-check $(TORCH_INDEX) $(if $(TORCH_INDEX_URL),--no-deps,) "$$(grep '^torch==' constraints.txt)"
+	.venv-envs/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[box2d,mujoco,atari,minigrid]' --requirement tools/environments.txt
+	.venv-envs/bin/python -m tools.environments
 
 bench: setup-test
 	$(PIP) --editable '.[bench]'

@@ -126,7 +126,7 @@ def whole_cycle(play: Play) -> str:
     overrides = {
         "algorithm.n_epochs": 1,
         "algorithm.epoch_length": 1,
-        "algorithm.n_rollout_steps": 16,
+        "algorithm.n_rollout_steps": 8,
         "algorithm.batch_size": 16,
         "algorithm.rollout_evaluator.n_episodes": 1,
         "algorithm.rollout_evaluator.max_episode_steps": 50,
