@@ -14,6 +14,7 @@ from importlib.metadata import version
 from typing import Any
 
 import gymnasium
+import numpy as np
 
 LIMIT_S = 600
 
@@ -35,46 +36,37 @@ class Play:
 
 
 def _flat_minigrid(env: Any) -> Any:
-    from minigrid.wrappers import FlatObsWrapper
-
-    return FlatObsWrapper(env)
+    return import_module("minigrid.wrappers").FlatObsWrapper(env)
 
 
 def _linear_reward(env: Any) -> Any:
-    from mo_gymnasium.wrappers import LinearReward
-
-    return LinearReward(env)
+    return import_module("mo_gymnasium.wrappers").LinearReward(env)
 
 
 def _minatar() -> Any:
-    import minatar.gym
-
-    minatar.gym.register_envs()
+    import_module("minatar.gym").register_envs()
     return gymnasium.make("MinAtar/Breakout-v1")
 
 
 def _crafter() -> Any:
-    import crafter
-
-    return crafter.Env()
+    return import_module("crafter").Env()
 
 
 def _trading() -> Any:
-    import gym_trading_env  # noqa: F401
-    import numpy as np
-    import pandas as pd
+    import_module("gym_trading_env")
+    pandas = import_module("pandas")
 
-    index = pd.date_range("2024-01-01", periods=300, freq="h")
+    index = pandas.date_range("2024-01-01", periods=300, freq="h")
     close = 100 + np.cumsum(np.random.default_rng(1).normal(size=300))
-    table = pd.DataFrame({"open": close, "high": close, "low": close, "close": close, "volume": 1.0}, index)
+    table = pandas.DataFrame(
+        {"open": close, "high": close, "low": close, "close": close, "volume": 1.0}, index
+    )
     table["feature_change"] = table["close"].pct_change().fillna(0.0)
     return gymnasium.make("TradingEnv", df=table, verbose=0)
 
 
 def _nasim() -> Any:
-    import nasim
-
-    return nasim.make_benchmark("tiny")
+    return import_module("nasim").make_benchmark("tiny")
 
 
 PLAYS = (
