@@ -2,11 +2,10 @@
 
 A space that is no Dict or Tuple has one leaf, named ``observation`` or ``action``. Dict and Tuple spaces have
 one leaf per entry; nested ones are joined with a dot (``arm.angle``), Tuple entries are numbered
-(``action_0``). The leaves stand in the order of the original space. Box observations of float64 become float32,
-because that is what a policy computes in; action leaves keep their dtype. Text observations are left out.
+(``action_0``). The leaves stand in the order of the original space and keep their dtype: a clock in float64 would lose
+its digits in the float32 that networks compute in, before a wrapper could shift it. Text observations are left out.
 """
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -33,7 +32,7 @@ def observation_layout(space: Space[Any]) -> FlatSpace:
     Raises:
         EnvError: the space holds a leaf that no policy can see, such as Graph, or none at all.
     """
-    return _layout(space, "observation", as_float32)
+    return _layout(space, "observation")
 
 
 def action_layout(space: Space[Any]) -> FlatSpace:
@@ -42,25 +41,17 @@ def action_layout(space: Space[Any]) -> FlatSpace:
     Raises:
         EnvError: the space holds a leaf that no policy can give, such as Text or Graph, or none at all.
     """
-    return _layout(space, "action", lambda leaf: leaf)
+    return _layout(space, "action")
 
 
-def as_float32(space: Space[Any]) -> Space[Any]:
-    """The same Box in float32 when it is of another float type; any other space unchanged."""
-    if not isinstance(space, spaces.Box) or space.dtype.kind != "f" or space.dtype == np.float32:
-        return space
-    with np.errstate(over="ignore"):  # a bound beyond float32 is no bound: it becomes infinite
-        return spaces.Box(space.low.astype(np.float32), space.high.astype(np.float32), dtype=np.float32)
-
-
-def _layout(space: Space[Any], root: str, convert: Callable[[Space[Any]], Space[Any]]) -> FlatSpace:
+def _layout(space: Space[Any], root: str) -> FlatSpace:
     found: dict[str, Space[Any]] = {}
     form = _collect(space, root, None, found)
     if not found:
         raise EnvError(
             f"The {root} space {space} has no leaf that a policy could use. Supported: {_SUPPORTED}."
         )
-    return FlatSpace([(name, convert(leaf)) for name, leaf in found.items()], form)
+    return FlatSpace(list(found.items()), form)
 
 
 def _collect(space: Space[Any], root: str, name: str | None, found: dict[str, Space[Any]]) -> JSON:
@@ -85,6 +76,8 @@ def _collect(space: Space[Any], root: str, name: str | None, found: dict[str, Sp
             f"The {root} space holds a {kind} space at {name or 'its root'}, which is not supported. "
             f"Supported: {_SUPPORTED}; {way_out} in a wrapper around the environment."
         )
+    if space.dtype == np.longdouble != np.float64:
+        raise EnvError(f"The {root} {leaf!r} is {space}, whose numbers no checkpoint holds: use float64.")
     if 0 in (space.shape or ()):
         raise EnvError(
             f"The {root} {leaf!r} is {space}, which holds no number: leave it out, or give it a width of 1 or more."

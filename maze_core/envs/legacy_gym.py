@@ -138,7 +138,7 @@ def to_gymnasium_space(space: Any) -> Space[Any]:
         case "MultiBinary":
             return spaces.MultiBinary(space.n)
         case "Dict":
-            return spaces.Dict({name: to_gymnasium_space(inner) for name, inner in space.spaces.items()})
+            return spaces.Dict([(name, to_gymnasium_space(inner)) for name, inner in space.spaces.items()])
         case "Tuple":
             return spaces.Tuple([to_gymnasium_space(inner) for inner in space.spaces])
     raise EnvError(f"gym's {type(space).__name__} space has no counterpart here.")

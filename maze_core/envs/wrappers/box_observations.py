@@ -30,9 +30,8 @@ class BoxObservationWrapper(Wrapper):
                 and not name.endswith(MASK_SUFFIX)
             }
             self._names[key] = list(boxes)
-            changed[key] = spaces.Dict(
-                space.spaces | {name: self.box(name, box) for name, box in boxes.items()}
-            )
+            leaves = space.spaces | {name: self.box(name, box) for name, box in boxes.items()}
+            changed[key] = spaces.Dict(list(leaves.items()))  # of a dict it would sort them
         return changed, action_spaces
 
     def observation(

@@ -166,11 +166,10 @@ def make_ordered() -> RobotEnv:
     return RobotEnv(ORDERED, spaces.Discrete(2))
 
 
-def test_a_network_that_depends_on_the_order_acts_the_same_at_every_load(tmp_path: Any) -> None:
-    policy = {"networks": [InOrder]}
-    with RunContext(
-        env=make_ordered, policy=policy, run_dir=tmp_path / "run", overrides=QUICK, seed=1
-    ) as context:
+@pytest.mark.parametrize("stack", [{}, {"wrappers": "vector_obs"}])
+def test_a_network_that_depends_on_the_order_acts_the_same_at_every_load(tmp_path: Any, stack: Any) -> None:
+    given = {"policy": {"networks": [InOrder]}, "overrides": QUICK, "seed": 1, **stack}
+    with RunContext(env=make_ordered, run_dir=tmp_path / "run", **given) as context:
         context.train(1)
         file = context.run_dir / "checkpoints/best.ckpt"
         observation = {name: leaf.sample() for name, leaf in sorted(ORDERED.spaces.items())}

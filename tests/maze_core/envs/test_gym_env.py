@@ -60,7 +60,7 @@ def test_nested_spaces_reach_the_environment_in_its_own_form():
     env = PerEnvVectorEnv([lambda: GymEnv(gym)])
     tick = env.reset([1])
     assert set(tick.observations[0]) == {"arm.angle", "arm.grip", "cells"}
-    assert tick.observations[0]["arm.angle"].dtype == np.float32
+    assert tick.observations[0]["arm.angle"].dtype == np.float64
     env.step({0: {"action_0": np.array([2]), "action_1": np.array([[0.5, -0.5]], dtype=np.float32)}})
     choice, move = gym.last_action
     assert gym.action_space.contains((choice, move))

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from maze_core.data.flat_space import SpaceReader, put_together
-from maze_core.envs.gym_spaces import action_layout, as_float32, observation_layout
+from maze_core.envs.gym_spaces import action_layout, observation_layout
 from maze_core.errors import EnvError
 from maze_core.notices import MazeWarning, Notices
 
@@ -69,18 +69,12 @@ def test_nested_names_are_joined_with_a_dot_and_tuples_numbered():
     assert set(action_layout(spaces.Tuple([spaces.Discrete(2)] * 2))) == {"action_0", "action_1"}
 
 
-def test_float64_observations_become_float32_and_actions_stay():
-    box = spaces.Box(-1, 1, (2,), np.float64)
-    assert observation_layout(box)["observation"].dtype == np.float32
-    assert action_layout(box)["action"].dtype == np.float64
-    read = SpaceReader(observation_layout(box), "observation").read(np.array([0.1, 0.2]))
-    assert read["observation"].dtype == np.float32
-
-
-def test_a_bound_beyond_float32_becomes_infinite():
-    box = as_float32(spaces.Box(-1e300, 1.0, (1,), np.float64))
-    assert box.low[0] == -np.inf
-    assert box.high[0] == 1.0
+def test_leaves_keep_their_dtype():
+    box = spaces.Box(-1e300, 1e7, (2,), np.float64)
+    for layout in (observation_layout, action_layout):
+        ((name, leaf),) = layout(box).items()
+        assert (leaf.dtype, leaf.low[0]) == (np.float64, -1e300)
+        assert SpaceReader(layout(box), "observation").read([5e6 + 0.1, 0])[name][0] == 5e6 + 0.1
 
 
 @pytest.mark.parametrize(
@@ -97,6 +91,7 @@ def test_a_bound_beyond_float32_becomes_infinite():
         (spaces.Tuple([spaces.OneOf([spaces.Discrete(2)])]), r"OneOf space at observation_0.* says which"),
         (spaces.Text(5), r"Text space at its root.* turn it into a Discrete"),
         (spaces.Dict(a=spaces.Box(0, 1, (0,))), r"'a' is Box.*holds no number"),
+        (spaces.Box(0, 1, (2,), np.longdouble), "'observation' is Box.*no checkpoint holds: use float64"),
         (spaces.Dict(a=spaces.Dict({})), "has no leaf that a policy could use"),
         (
             spaces.Dict([((1, 2), spaces.Discrete(2))]),
