@@ -22,7 +22,7 @@ from service.api.changes import ChangeWatcher
 from service.api.delivery import Delivery
 from service.api.dependencies import Services
 from service.api.openapi import ACTION_PATH
-from service.api.submission import warm_up
+from service.api.submit import warm_up
 from service.metrics import FleetMetrics, Telemetry
 from service.security import SecurityLayer
 from service.serving.hot_route import ActionRoute

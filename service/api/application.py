@@ -7,7 +7,7 @@ from typing import Any
 from fastapi import Depends, FastAPI
 from fastapi.routing import APIRoute
 
-from service.api import config, discovery, environments, events, health, run_records, runs, submit
+from service.api import config, discovery, environments, events, runs, submit
 from service.api.dependencies import refuse_doubled_parameters
 from service.api.openapi import openapi_document
 from service.api.problems import install_problem_handlers
@@ -16,10 +16,8 @@ ROUTERS = (
     submit.router,
     runs.router,
     events.router,
-    run_records.router,
     config.router,
     environments.router,
-    health.router,
     discovery.router,
 )
 

@@ -5,8 +5,7 @@ from starlette.concurrency import run_in_threadpool
 
 from maze_core.config import config_groups, config_module
 from maze_core.config.trust import allowed_targets
-from service.api.dependencies import Services, ServicesDep
-from service.api.models import (
+from service.api.answers import (
     ComposedOut,
     GroupDetailOut,
     GroupOut,
@@ -15,9 +14,9 @@ from service.api.models import (
     ModuleSummaryOut,
     TargetOut,
 )
-from service.api.requests import ComposeRequest
-from service.api.strict_body import StrictRoute
-from service.api.submission import ROLLOUT_ARGUMENTS, TRAIN_ARGUMENTS, compose, seed_of
+from service.api.dependencies import Services, ServicesDep
+from service.api.requests import ComposeRequest, StrictRoute
+from service.api.submit import ROLLOUT_ARGUMENTS, TRAIN_ARGUMENTS, compose, seed_of
 from service.domain.errors import NotFoundError
 from service.problems import suggestion
 

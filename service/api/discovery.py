@@ -1,21 +1,26 @@
-"""The way in: ``/`` with links to everything, ``/docs`` to try things out, ``/problems`` to look up, ``/metrics``.
+"""The service about itself: the way in, its documentation, its kinds of problems, its metrics and signs of life.
 
-The documentation page is served with its own assets, so it also works where no other network is reached.
+The documentation page is served with its own assets, so it also works where no other network is reached. Of the signs
+of life ``live`` says that the process answers, ``ready`` that it can do its work.
 """
 
+from collections.abc import Callable
 from importlib.metadata import version
 from importlib.resources import files
+from typing import Any
 
 from fastapi import APIRouter, Request, Response
 from fastapi.openapi.docs import get_swagger_ui_html
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
-from service.api.dependencies import ServicesDep
-from service.api.models import DiscoveryOut, Listing, ProblemKindOut
-from service.domain.errors import NotFoundError
+from service.api.answers import DiscoveryOut, HealthOut, Listing, ProblemKindOut
+from service.api.dependencies import Services, ServicesDep
+from service.api.environments import PUBLISHED
+from service.domain.errors import NotFoundError, ServiceError, StoreUnavailableError
 from service.json_values import MAX_DEPTH
 from service.metrics import Telemetry
-from service.problems import CATALOGUE, ProblemKind
+from service.problems import CATALOGUE, Problem, ProblemKind
+from service.trust import PENDING, environment_states
 
 TITLE = "maze-service"
 
@@ -104,3 +109,61 @@ def _kind(code: str, kind: ProblemKind) -> ProblemKindOut:
     return ProblemKindOut(
         type=f"/problems/{code.replace('_', '-')}", code=code, status=kind.status, meaning=kind.meaning
     )
+
+
+BEATS = 3
+"""A worker is alive until it has missed so many signs of life."""
+
+
+@router.get("/health/live")
+async def live() -> HealthOut:
+    """Whether the process answers."""
+    return HealthOut(status="ok")
+
+
+@router.get("/health/ready")
+def ready(services: ServicesDep) -> HealthOut:
+    """Whether database and schema are there (else 503); a missing worker is only a warning."""
+    checks = {
+        "database": _check(services.check_store),
+        "migrations": _check(services.check_schema),
+        "workers": _workers(services),
+        "environments": _environments(services),
+    }
+    if failed := [name for name, check in checks.items() if check["status"] == "failed"]:
+        detail = f"Not ready: {', '.join(failed)} failed."
+        raise Problem("not_ready", detail, headers={"Retry-After": "1"}, details={"checks": checks})
+    return HealthOut(status="ok", checks=checks)
+
+
+def _check(probe: Callable[[], object]) -> dict[str, Any]:
+    try:
+        probe()
+    except StoreUnavailableError as error:
+        return {"status": "failed", "code": error.code, "detail": error.told}
+    except ServiceError as error:
+        return {"status": "failed", "code": error.code}
+    return {"status": "ok"}
+
+
+def _workers(services: Services) -> dict[str, Any]:
+    try:
+        alive = len(services.registry.live_workers(BEATS * services.settings.heartbeat_s))
+    except ServiceError as error:
+        return {"status": "failed", "code": error.code}
+    if alive:
+        return {"status": "ok", "alive": alive}
+    return {"status": "warning", "alive": 0, "detail": "No worker is alive: runs wait until one is started."}
+
+
+def _environments(services: Services) -> dict[str, Any]:
+    """Failed where no worker could say which environments it has; one that has yet to say is awaited."""
+    try:
+        known = environment_states(services.settings, services.registry)
+    except ServiceError as error:
+        return {"status": "failed", "code": error.code}
+    if PUBLISHED in known or not known:
+        return {"status": "ok"}
+    if PENDING in known:
+        return {"status": "ok", "detail": "A worker has yet to say which environments it has."}
+    return {"status": "failed", "code": "environments_not_published", "detail": known[0].splitlines()[-1]}

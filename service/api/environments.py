@@ -7,8 +7,8 @@ from pydantic import ConfigDict
 
 from maze_core.config.environments import extra_of
 from maze_core.config.words import closest
+from service.api.answers import Listing, Object, Out
 from service.api.dependencies import ServicesDep
-from service.api.models import Listing, Object, Out
 from service.domain.errors import NotFoundError
 
 router = APIRouter(prefix="/v1/environments", tags=["config"])

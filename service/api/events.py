@@ -13,9 +13,9 @@ from fastapi.sse import format_sse_event
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import StreamingResponse
 
+from service.api.answers import EventOut, Listing
 from service.api.dependencies import LogDep, RunDep, Services, ServicesDep
-from service.api.models import EventOut, Listing
-from service.api.run_records import log_page
+from service.api.runs import log_page
 from service.domain.run import EventType, Run
 
 router = APIRouter(prefix="/v1/runs/{run_id}", tags=["runs"])

@@ -12,8 +12,8 @@ from typing import Any, TypeAlias
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
+from service.api.answers import ProblemOut
 from service.api.examples import EXAMPLES, problem_example
-from service.api.models import ProblemOut
 from service.problems import PROBLEM_JSON
 from service.security import OPEN_PATHS
 

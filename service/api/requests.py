@@ -1,12 +1,19 @@
-"""What clients may say, as strict models: RunContext's own arguments, and no way to name a path.
+"""What clients may say: bodies of strict JSON, as strict models; RunContext's own arguments, and no way to name a path.
 
 The shape is checked here; names, values and ceilings are checked by ``maze_core.config`` (compose and trust).
 """
 
+from collections.abc import Callable, Coroutine
 from typing import Annotated, Any, Literal
 
+from fastapi import Request, Response
+from fastapi.routing import APIRoute
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, WithJsonSchema
 from pydantic_core import PydanticCustomError
+from starlette.concurrency import run_in_threadpool
+
+from service.json_values import decode_json, find_unusable
+from service.problems import Problem
 
 
 def _component(value: Any) -> Any:
@@ -150,3 +157,38 @@ class EvaluateRequest(Labelled, _Acting):
     """``best``, ``last``, ``epoch:N`` or a checkpoint id."""
     n_episodes: Count = 20
     """How many episodes are played."""
+
+
+_DECODE_ON_LOOP_BYTES = 65_536
+"""Longer bodies are decoded in a thread."""
+
+
+class StrictRoute(APIRoute):
+    """A route whose body is strict JSON; it is kept in the scope, so that problems can point into it."""
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        """FastAPI's handler, given our request."""
+        handle = super().get_route_handler()
+
+        async def handle_strictly(request: Request) -> Response:
+            strict = _StrictRequest(request.scope, request.receive)
+            if body := await strict.body():
+                is_long = len(body) > _DECODE_ON_LOOP_BYTES
+                value = await run_in_threadpool(_decode, body) if is_long else _decode(body)
+                request.scope["maze.body"] = value
+            return await handle(strict)
+
+        return handle_strictly
+
+
+class _StrictRequest(Request):
+    async def json(self) -> Any:
+        """The decoded body."""
+        return self.scope["maze.body"]
+
+
+def _decode(body: bytes) -> Any:
+    value = decode_json(body)
+    if unusable := find_unusable(value):
+        raise Problem.at(unusable.pointer, "unusable_value", unusable.message)
+    return value

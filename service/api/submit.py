@@ -1,22 +1,65 @@
-"""Submitting runs: train, rollout, evaluate. All three answer alike."""
+"""Submitting: train, rollout, evaluate, from the request to a queued run and its answer.
 
+Check, compose, check again, store: what was composed is what runs. The resolved tree goes into the run's row, and the
+worker's child builds from that and nothing else. The checks on both sides of the composition are those of
+``maze_core.config.trust``. All three answer alike.
+"""
+
+import hashlib
+import logging
 import re
 import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Annotated, Any, TypeAlias
+from typing import Annotated, Any, Literal, TypeAlias
 
 from fastapi import APIRouter, Depends, Header, Request, Response
 from starlette.concurrency import run_in_threadpool
 
+from maze_core.config import RunConfig, compose_run, config_groups, config_module
+from maze_core.config.arguments import recorded_arguments
+from maze_core.config.components import canonical_target, target_name
+from maze_core.config.index import PRESET_GROUPS
+from maze_core.config.trust import check_arguments, check_names, check_tree
+from maze_core.errors import InvalidSpecificationError, MazeError
+from maze_core.models.config import TorchPolicyConfig
+from maze_core.runners.config import rollout_tree
+from maze_core.seeding import draw_seed
+from maze_core.types import Tree
+from service.api.answers import RunOut, run_path
 from service.api.dependencies import Services, ServicesDep
-from service.api.models import RunOut, run_path
-from service.api.requests import EvaluateRequest, RolloutRequest, TrainRequest
-from service.api.strict_body import StrictRoute
-from service.api.submission import Client, submit_evaluate, submit_rollout, submit_train
-from service.domain.run import Run
+from service.api.requests import (
+    COMPOSITION,
+    EvaluateRequest,
+    In,
+    Labelled,
+    RolloutRequest,
+    StrictRoute,
+    TrainRequest,
+)
+from service.domain.errors import IdempotencyConflictError
+from service.domain.run import CheckpointInfo, NewRun, Run, RunKind
+from service.domain.use_cases import acting_checkpoint, new_run_id, request_digest
 from service.problems import Problem
+from service.trust import client_policy
 
 router = APIRouter(prefix="/v1", tags=["submit"], route_class=StrictRoute)
+logger = logging.getLogger(__name__)
+
+Mode = Literal["train", "rollout"]
+
+TRAIN_ARGUMENTS = (*COMPOSITION, "algorithm", "critic", "seed", "n_epochs", "config")
+ROLLOUT_ARGUMENTS = (*COMPOSITION, "seed")
+RUNNER_FIELDS = {
+    "n_episodes": "n_episodes",
+    "max_episode_steps": "max_episode_steps",
+    "deterministic": "deterministic",
+    "n_envs": "n_envs",
+    "record": "record_trajectory",
+}
+"""Fields of a request that set one of the runner's."""
+TORCH_POLICY = target_name(TorchPolicyConfig)
 
 LONGEST_WAIT_S = 300
 _WAIT = re.compile(r"(?:^|[,;])\s*wait\s*=\s*\"?(\d{1,9})\"?\s*(?=$|[,;])", re.IGNORECASE)
@@ -24,7 +67,178 @@ _KEY = re.compile(r"[\x21-\x7e]{1,255}")
 
 
 @dataclass(frozen=True)
-class Terms:
+class Client:
+    """Who submits, and under which Idempotency-Key."""
+
+    token_id: str | None = None
+    key: str | None = None
+
+    def idempotency(self, kind: RunKind, request: In) -> tuple[str, str] | None:
+        """Key and digest for the store; keys of two tokens or two kinds of run never meet."""
+        if self.key is None:
+            return None
+        scoped = hashlib.sha256(f"{self.token_id}\n{kind}\n{self.key}".encode()).hexdigest()
+        return scoped, request_digest(kind, request.given())
+
+    def submitted(self, services: Services, kind: RunKind, request: In) -> Run | None:
+        """The run that this client's key has made; it is answered whatever has changed since."""
+        idempotency = self.idempotency(kind, request)
+        with self.naming_its_key():
+            return None if idempotency is None else services.runs.submitted(*idempotency)
+
+    @contextmanager
+    def naming_its_key(self) -> Iterator[None]:
+        """Within, a conflict names the key as the client wrote it."""
+        try:
+            yield
+        except IdempotencyConflictError as error:
+            made = f"made run {error.details['run_id']} with another body"
+            message = f"Idempotency-Key {self.key!r} {made}; use a new key."
+            raise IdempotencyConflictError(message, **error.details) from error
+
+
+def submit_train(services: Services, request: TrainRequest, client: Client) -> tuple[Run, bool]:
+    """Queue a training run; false beside it says that its Idempotency-Key had queued it before."""
+    if (made := client.submitted(services, RunKind.TRAIN, request)) is not None:
+        return made, False
+    config = compose(services, "train", request.given(*TRAIN_ARGUMENTS))
+    return _queue(services, RunKind.TRAIN, request, config, client)
+
+
+def submit_rollout(services: Services, request: RolloutRequest, client: Client) -> tuple[Run, bool]:
+    """Queue a rollout: of a trained policy, or of one that needs no training."""
+    if (made := client.submitted(services, RunKind.ROLLOUT, request)) is not None:
+        return made, False
+    if request.run is not None:
+        return _submit_acting(services, RunKind.ROLLOUT, request, client)
+    if request.policy is None:
+        message = 'Give the run whose policy acts, or one that needs no training: "policy": "random_policy".'
+        raise Problem.at("", "missing_field", message)
+    if request.checkpoint is not None:
+        raise Problem.at("/checkpoint", "contradiction", "A checkpoint is one of a run; give the run too.")
+    config = compose(services, "rollout", request.given(*ROLLOUT_ARGUMENTS) | _with_runner_values(request))
+    if canonical_target(config.tree["policy"].get("_target_", "")) == TORCH_POLICY:
+        raise Problem.at("/policy", "missing_field", 'A trained policy is named by its run: give "run".')
+    return _queue(services, RunKind.ROLLOUT, request, config, client)
+
+
+def submit_evaluate(services: Services, request: EvaluateRequest, client: Client) -> tuple[Run, bool]:
+    """Queue an evaluation of a trained policy."""
+    if (made := client.submitted(services, RunKind.EVALUATE, request)) is not None:
+        return made, False
+    return _submit_acting(services, RunKind.EVALUATE, request, client)
+
+
+def compose(services: Services, mode: Mode, arguments: Mapping[str, Any]) -> RunConfig:
+    """The resolved configuration of untrusted arguments; a seed is drawn where nothing sets one.
+
+    Raises:
+        InvalidSpecificationError: with every problem found.
+        Problem: 503 where the environment may be one that a worker has not published yet.
+    """
+    policy = client_policy(services.settings, services.registry)
+    arguments = dict(arguments)
+    if (recorded := arguments.pop("config", None)) is not None:
+        check_names(recorded, policy)
+        arguments = recorded_arguments(recorded, arguments)
+    try:
+        check_arguments(arguments, policy)
+    except InvalidSpecificationError as error:
+        if any(problem.code == "env_not_published" for problem in error.problems):
+            message = "A worker has yet to say which environments it has; try again in a moment."
+            raise Problem("not_ready", message, headers={"Retry-After": "2"}) from error
+        raise
+    directories = services.settings.config_dirs
+    if "seed" not in arguments and not _sets_seeds(arguments, directories):
+        arguments = {**arguments, "seed": draw_seed()}
+    config = compose_run(mode, **arguments, config_dirs=directories)
+    check_tree(config.tree, policy)
+    return config
+
+
+def warm_up(services: Services) -> None:
+    """Compose once: what the first composition loads, no client waits for then."""
+    try:
+        compose(services, "train", {})
+    except MazeError as error:
+        logger.error("the default configuration cannot be composed: %s", error)
+
+
+def seed_of(tree: Tree) -> int:
+    """The seed that is shown for a run: both of its seeds are this one unless the client set them apart."""
+    return int(tree["seeding"]["env_base_seed"])
+
+
+def _sets_seeds(arguments: Mapping[str, Any], directories: list[str]) -> bool:
+    """Whether an override or a preset sets the seeds; then nothing is drawn for both."""
+    if any(key == "seeding" or key.startswith("seeding.") for key in arguments.get("overrides", {})):
+        return True
+    known = config_groups(directories)
+    presets = [(group, arguments[group]) for group in PRESET_GROUPS if arguments.get(group) in known[group]]
+    return any("seeding" in (config_module(*preset, directories)["config"] or {}) for preset in presets)
+
+
+def _with_runner_values(request: RolloutRequest) -> dict[str, Any]:
+    """The overrides with the request's own fields for the runner among them."""
+    overrides = dict(request.overrides)
+    for name, value in request.given(*RUNNER_FIELDS).items():
+        key = f"runner.{RUNNER_FIELDS[name]}"
+        if key in overrides:
+            message = f"This is given beside the override {key!r}; give one of them."
+            raise Problem.at(f"/{name}", "contradiction", message)
+        overrides[key] = value
+    return {"overrides": overrides}
+
+
+def _submit_acting(
+    services: Services, kind: RunKind, request: RolloutRequest | EvaluateRequest, client: Client
+) -> tuple[Run, bool]:
+    """Queue episodes with the policy of a trained run, in that run's own environment and wrappers."""
+    for name in request.given(*COMPOSITION):
+        raise Problem.at(f"/{name}", "contradiction", f"{name} comes from the run; leave it out.")
+    source = services.runs.get(str(request.run))
+    checkpoint = acting_checkpoint(
+        services.runs, services.checkpoints, source.id, request.checkpoint or "best"
+    )
+    # an evaluation keeps returns, not trajectories, and its request has no such field
+    runner = {field: getattr(request, name, False) for name, field in RUNNER_FIELDS.items()}
+    seed = draw_seed() if request.seed is None else request.seed
+    tree = rollout_tree({**source.config}, seed=seed, **runner)
+    tree["policy"] = {"_target_": TORCH_POLICY, "checkpoint": checkpoint.id}
+    config = RunConfig.from_tree(tree, "rollout")
+    check_tree(config.tree, client_policy(services.settings, services.registry))
+    return _queue(services, kind, request, config, client, checkpoint)
+
+
+def _queue(
+    services: Services,
+    kind: RunKind,
+    request: Labelled,
+    config: RunConfig,
+    client: Client,
+    checkpoint: CheckpointInfo | None = None,
+) -> tuple[Run, bool]:
+    """Store the run; it is queued from then on."""
+    new = NewRun(
+        id=new_run_id(),
+        kind=kind,
+        request=request.given(),
+        config=config.tree,
+        config_sha256=config.config_sha256,
+        seed=seed_of(config.tree),
+        name=request.name,
+        labels=request.labels,
+        source_run=checkpoint.run_id if checkpoint else None,
+        source_checkpoint=checkpoint.id if checkpoint else None,
+    )
+    with client.naming_its_key():
+        return services.runs.create(
+            new, client.idempotency(kind, request), max_queued=services.settings.max_queued_runs
+        )
+
+
+@dataclass(frozen=True)
+class SubmitOptions:
     """How the client wants its submission taken."""
 
     client: Client
@@ -33,7 +247,7 @@ class Terms:
     request: Request
 
 
-async def _terms(
+async def _options(
     request: Request,
     prefer: Annotated[
         str, Header(description="`wait=SECONDS` waits for the end of the run, 300 s at most.")
@@ -41,71 +255,77 @@ async def _terms(
     idempotency_key: Annotated[
         str | None, Header(description="Any text of the client's: the same key submits the run once.")
     ] = None,
-) -> Terms:
+) -> SubmitOptions:
     key = idempotency_key
     if key is not None and not _KEY.fullmatch(key := key.strip().strip('"')):
         message = "Idempotency-Key takes 1 to 255 printable ASCII characters without spaces."
         raise Problem("bad_request", message)
     wait = _WAIT.search(prefer)
-    return Terms(
+    return SubmitOptions(
         client=Client(token_id=request.scope.get("state", {}).get("token_id"), key=key),
         wait_s=min(int(wait[1]), LONGEST_WAIT_S) if wait else None,
         request=request,
     )
 
 
-TermsDep: TypeAlias = Annotated[Terms, Depends(_terms)]
+SubmitOptionsDep: TypeAlias = Annotated[SubmitOptions, Depends(_options)]
 _ENDED: dict[int | str, dict[str, Any]] = {
     200: {"model": RunOut, "description": "The run has ended within the time of `Prefer: wait`."}
 }
 
 
 @router.post("/train", status_code=202, responses=_ENDED)
-async def train(body: TrainRequest, terms: TermsDep, services: ServicesDep, response: Response) -> RunOut:
+async def train(
+    body: TrainRequest, options: SubmitOptionsDep, services: ServicesDep, response: Response
+) -> RunOut:
     """Train a policy. The arguments are RunContext's own; everything has a default."""
-    run, is_new = await run_in_threadpool(submit_train, services, body, terms.client)
-    return await _answer(run, is_new, terms, services, response)
+    run, is_new = await run_in_threadpool(submit_train, services, body, options.client)
+    return await _answer(run, is_new, options, services, response)
 
 
 @router.post("/rollout", status_code=202, responses=_ENDED)
-async def rollout(body: RolloutRequest, terms: TermsDep, services: ServicesDep, response: Response) -> RunOut:
+async def rollout(
+    body: RolloutRequest, options: SubmitOptionsDep, services: ServicesDep, response: Response
+) -> RunOut:
     """Play episodes, with the policy of a trained `run` or with one that needs no training."""
-    run, is_new = await run_in_threadpool(submit_rollout, services, body, terms.client)
-    return await _answer(run, is_new, terms, services, response)
+    run, is_new = await run_in_threadpool(submit_rollout, services, body, options.client)
+    return await _answer(run, is_new, options, services, response)
 
 
 @router.post("/evaluate", status_code=202, responses=_ENDED)
 async def evaluate(
-    body: EvaluateRequest, terms: TermsDep, services: ServicesDep, response: Response
+    body: EvaluateRequest, options: SubmitOptionsDep, services: ServicesDep, response: Response
 ) -> RunOut:
     """Measure a trained policy: mean return with its 95 % confidence interval over seeded episodes."""
-    run, is_new = await run_in_threadpool(submit_evaluate, services, body, terms.client)
-    return await _answer(run, is_new, terms, services, response)
+    run, is_new = await run_in_threadpool(submit_evaluate, services, body, options.client)
+    return await _answer(run, is_new, options, services, response)
 
 
-async def _answer(run: Run, is_new: bool, terms: Terms, services: Services, response: Response) -> RunOut:
+async def _answer(
+    run: Run, is_new: bool, options: SubmitOptions, services: Services, response: Response
+) -> RunOut:
     """202 with the run as it is; 200 with the ended run where the client chose to wait and it ended."""
     response.headers["Location"] = run_path(run.id)
     if not is_new:
         response.headers["Idempotent-Replayed"] = "true"
-    if terms.wait_s is not None:
-        response.headers["Preference-Applied"] = f"wait={terms.wait_s}"
-        run = await wait_for_end(run, services, terms)
-    if run.state.is_terminal and terms.wait_s is not None:
+    if options.wait_s is not None:
+        response.headers["Preference-Applied"] = f"wait={options.wait_s}"
+        run = await wait_for_end(run, services, options)
+    if run.state.is_terminal and options.wait_s is not None:
         response.status_code = 200
     else:
         response.headers["Retry-After"] = "1"
     return RunOut.of(run)
 
 
-async def wait_for_end(run: Run, services: Services, terms: Terms) -> Run:
+async def wait_for_end(run: Run, services: Services, options: SubmitOptions) -> Run:
     """The run when it has ended, the time is up, or nobody waits any more."""
     changes = services.changes
-    deadline = time.monotonic() + (terms.wait_s or 0)
+    deadline = time.monotonic() + (options.wait_s or 0)
     while not run.state.is_terminal and (left_s := deadline - time.monotonic()) > 0:
         version = changes.version
         run = await run_in_threadpool(services.runs.get, run.id)
-        if run.state.is_terminal or changes.is_stopping or await terms.request.is_disconnected():
+        if run.state.is_terminal or changes.is_stopping or await options.request.is_disconnected():
             break
         await changes.wait(version, min(left_s, 5.0))
     return run

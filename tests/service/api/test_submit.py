@@ -285,7 +285,7 @@ class TestIdempotency:
         bodies = {"train": {}, "rollout": {"policy": "random_policy"}}
         made = {kind: client.post(f"/v1/{kind}", body, headers=KEY).json() for kind, body in bodies.items()}
         monkeypatch.setitem(settings.__dict__, "max_queued_runs", 1)
-        monkeypatch.setattr("service.api.submission.compose", None)
+        monkeypatch.setattr("service.api.submit.compose", None)
         for kind, body in bodies.items():
             again = client.post(f"/v1/{kind}", body, headers=KEY)
             assert (again.status_code, again.json()["id"]) == (202, made[kind]["id"])
