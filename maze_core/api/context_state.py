@@ -162,7 +162,7 @@ class ContextState:
         return kept or self._open_training().checkpoint("continued")
 
     def _check_can_be_filmed(self) -> None:
-        from maze_core.envs.filmed import check_can_be_filmed
+        from maze_core.envs.video import check_can_be_filmed
 
         self._make_room()
         check_can_be_filmed(self._config.build("env").rendered().make)

@@ -36,4 +36,4 @@ class TrainingFilms(SilentReporter):
         """Film the policy of a checkpoint."""
         self._told.phase("filming")
         agent = load_agent(checkpoint, objects=self._playing.objects)
-        run_rollout(self._playing, agent=agent, films=self._run_dir.video_paths(name, self._n_videos))
+        run_rollout(self._playing, agent=agent, videos=self._run_dir.video_paths(name, self._n_videos))

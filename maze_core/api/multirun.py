@@ -25,7 +25,7 @@ from maze_core.config.multirun import plan_multirun
 from maze_core.config.normal_form import Mode
 from maze_core.config.search import OptunaSearchConfig
 from maze_core.config.sweep import JobSpec, compose_jobs, first_value
-from maze_core.envs.filmed import check_encoder
+from maze_core.envs.video import check_encoder
 from maze_core.errors import (
     ContextClosedError,
     DivergedError,

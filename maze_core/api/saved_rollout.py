@@ -27,7 +27,7 @@ def run_saved_rollout(
     """
     with folder.writing():
         report = run_rollout(
-            config, agent=agent, reporter=reporter, cancelled=cancelled, films=folder.video_paths(n_videos)
+            config, agent=agent, reporter=reporter, cancelled=cancelled, videos=folder.video_paths(n_videos)
         )
         for episode in report.episodes:
             if episode.trajectory is not None:

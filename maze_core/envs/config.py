@@ -53,8 +53,8 @@ class EnvConfig(ABC):
         execution: Execution = "dev",
         n_processes: int | None = None,
         vectorization: Vectorization | None = None,
-        films: Mapping[int, Path] | None = None,
-        film_steps: int | None = None,
+        videos: Mapping[int, Path] | None = None,
+        video_steps: int | None = None,
         seed: int = 0,
     ) -> VectorEnv:
         """A batch of raw environments.
@@ -65,9 +65,9 @@ class EnvConfig(ABC):
                 each one of its own. The numbers are the same.
             n_processes: for ``local``; None takes one per usable core.
             vectorization: overrides the configured one.
-            films: seed → where the film of the episode goes that is reset with it; ``per_env`` only. Filming
+            videos: seed → where the video of the episode goes that is reset with it; ``per_env`` only. Filming
                 changes no number.
-            film_steps: flat steps after which a film ends; None films whole episodes.
+            video_steps: flat steps after which a video ends; None films whole episodes.
             seed: of the generators of processes that are ours, while environments are made in them.
 
         Raises:
@@ -75,15 +75,15 @@ class EnvConfig(ABC):
         """
         seed_process(seed)
         if (vectorization or self.vectorization) == "native":
-            if films:
+            if videos:
                 raise EnvError("Environments are filmed one by one; use env.vectorization=per_env.")
             return self._native(n_envs)
         factories: list[Callable[[], StructuredEnv]] = [self.make] * n_envs
-        if films:
-            from maze_core.envs.filmed import FilmedEnvFactory
+        if videos:
+            from maze_core.envs.video import VideoEnvFactory
 
             factories = [
-                FilmedEnvFactory(make=self.rendered().make, films=films, max_steps=film_steps)
+                VideoEnvFactory(make=self.rendered().make, videos=videos, max_steps=video_steps)
             ] * n_envs
         if execution != "dev":
             from maze_core.envs.subproc import SubprocVectorEnv

@@ -74,7 +74,7 @@ class RolloutReport:
     stop_reason: str
     """``completed`` or ``cancelled``."""
     videos: Sequence[Path] = ()
-    """Films of the first episodes that are complete, in the order of the episodes."""
+    """Videos of the first episodes that are complete, in the order of the episodes."""
     saved_to: Path | None = None
     """The folder that holds all of this, where it was saved."""
 

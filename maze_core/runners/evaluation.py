@@ -10,7 +10,7 @@ from maze_core.config.schema import RunConfig
 from maze_core.envs.config import EnvConfig, Execution
 from maze_core.envs.env_spaces import refuse_other_spaces
 from maze_core.envs.vector import VectorEnv
-from maze_core.envs.video_file import remove_film
+from maze_core.envs.video import remove_video
 from maze_core.envs.wrappers.wrapper import (
     WrappedVectorEnv,
     Wrapper,
@@ -36,7 +36,7 @@ def run_rollout(
     agent: Agent | None,
     reporter: Reporter | None = None,
     cancelled: Callable[[], bool] = lambda: False,
-    films: Sequence[Path] = (),
+    videos: Sequence[Path] = (),
 ) -> RolloutReport:
     """Play ``runner.n_episodes`` episodes.
 
@@ -45,7 +45,7 @@ def run_rollout(
         agent: whose policy and wrappers act.
         reporter: takes each episode as it ends.
         cancelled: asked between steps; True ends with the episodes that are complete.
-        films: where the films of the first episodes go, as MP4; filming changes no number. Of an episode that
+        videos: where the videos of the first episodes go, as MP4; filming changes no number. Of an episode that
             is not complete none is left.
 
     Raises:
@@ -58,8 +58,8 @@ def run_rollout(
     env_seed, agent_seed = seeds_of(config)
     reporter.phase("rollout")
     seeds = EpisodeSeeds(env_seed, Stream.ROLLOUT, runner.n_episodes)
-    films = films[: runner.n_episodes]
-    env, policy = _env_and_policy(config, runner, agent, dict(zip(seeds, films, strict=False)), env_seed)
+    videos = videos[: runner.n_episodes]
+    env, policy = _env_and_policy(config, runner, agent, dict(zip(seeds, videos, strict=False)), env_seed)
     done: set[int] = set()
 
     def ended(record: EpisodeRecord) -> None:
@@ -68,7 +68,7 @@ def run_rollout(
         fraction = len(done) / runner.n_episodes
         reporter.progress(epoch=None, n_epochs=None, env_steps=None, fraction=fraction, eta_s=None)
 
-    with _only_complete(films, done), contextlib.closing(env):
+    with _only_complete(videos, done), contextlib.closing(env):
         episodes = run_episodes(
             env,
             policy,
@@ -85,7 +85,7 @@ def run_rollout(
         summary=EvalReport.from_episodes(episodes),
         episodes=episodes,
         stop_reason="completed" if complete else "cancelled",
-        videos=tuple(films[episode.index] for episode in episodes if episode.index < len(films)),
+        videos=tuple(videos[episode.index] for episode in episodes if episode.index < len(videos)),
     )
 
 
@@ -101,21 +101,21 @@ def run_evaluation(
 
 
 @contextlib.contextmanager
-def _only_complete(films: Sequence[Path], done: Set[int]) -> Iterator[None]:
-    """Afterwards, only the films of the episodes in ``done`` are there."""
+def _only_complete(videos: Sequence[Path], done: Set[int]) -> Iterator[None]:
+    """Afterwards, only the videos of the episodes in ``done`` are there."""
     try:
         yield
     finally:
-        for index, path in enumerate(films):
+        for index, path in enumerate(videos):
             if index not in done:
-                remove_film(path)
+                remove_video(path)
 
 
 def _env_and_policy(
     config: RunConfig,
     runner: RolloutRunnerConfig,
     agent: Agent | None,
-    films: Mapping[int, Path],
+    videos: Mapping[int, Path],
     env_seed: int,
 ) -> tuple[VectorEnv, Any]:
     env_config: EnvConfig = config.build("env")
@@ -124,8 +124,8 @@ def _env_and_policy(
         execution=_EXECUTION[runner.execution],
         n_processes=runner.n_processes,
         vectorization="per_env",
-        films=films,
-        film_steps=runner.max_episode_steps,
+        videos=videos,
+        video_steps=runner.max_episode_steps,
         seed=env_seed,
     )
     try:

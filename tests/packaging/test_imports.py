@@ -84,7 +84,7 @@ USED_BY_OTHERS = {
 OPTIONAL = {
     "gym": "maze_core/envs/legacy_gym.py",
     "optuna": "maze_core/runners/optuna_search.py",
-    "imageio_ffmpeg": "maze_core/envs/video_file.py",
+    "imageio_ffmpeg": "maze_core/envs/video.py",
 }
 """Module of an extra → the one source that imports it."""
 EXTRA = {"imageio_ffmpeg": "video"}

@@ -8,13 +8,13 @@ import pytest
 from gymnasium import spaces
 
 from maze_core.envs.config import LegacyGymEnvConfig
-from maze_core.envs.filmed import check_can_be_filmed
 from maze_core.envs.gym_env import GymEnv
 from maze_core.envs.legacy_gym import LegacyGymAdapter, to_gymnasium_space
 from maze_core.envs.per_env import PerEnvVectorEnv
+from maze_core.envs.video import check_can_be_filmed
 from maze_core.errors import EnvError, InvalidSpecificationError
-from tests.maze_core.envs.films import picture_of, read_film, times_in
 from tests.maze_core.envs.small_envs import Old4TupleEnv
+from tests.maze_core.envs.videos import picture_of, read_video, times_in
 
 needs_gym = pytest.mark.skipif(
     importlib.util.find_spec("gym") is None, reason="the gym extra is not installed"
@@ -104,13 +104,13 @@ def test_an_old_env_that_takes_no_mode_has_none():
 @needs_gym
 @needs_video
 def test_gyms_own_environments_are_filmed(tmp_path):
-    film = tmp_path / "0.mp4"
-    env = LegacyGymEnvConfig(name="CartPole-v1").vector(1, films={0: film}, film_steps=3)
+    video = tmp_path / "0.mp4"
+    env = LegacyGymEnvConfig(name="CartPole-v1").vector(1, videos={0: video}, video_steps=3)
     env.reset([0])
     for _ in range(4):
         env.step({0: {"action": np.array([0])}})
     env.close()
-    about, pictures = read_film(film)
+    about, pictures = read_video(video)
     assert (pictures.shape, about["fps"]) == ((4, 400, 600, 3), 50)
 
 
@@ -120,16 +120,16 @@ def test_an_old_env_in_gyms_registry_is_filmed(tmp_path):
     import gym
 
     gym.register("OldShown-v0", entry_point=_old_gym_env(gym, OldShownEnv), max_episode_steps=3)
-    film = tmp_path / "0.mp4"
+    video = tmp_path / "0.mp4"
     config = LegacyGymEnvConfig(name="OldShown-v0")
     try:
         check_can_be_filmed(config.rendered().make)
-        env = config.vector(1, films={0: film})
+        env = config.vector(1, videos={0: video})
         run_to_end(env)
         env.close()
     finally:
         del gym.envs.registry["OldShown-v0"]
-    assert times_in(film) == [0, 1, 2, 3]
+    assert times_in(video) == [0, 1, 2, 3]
 
 
 @needs_gym

@@ -16,10 +16,10 @@ from maze_core.envs.wrappers.reward_scaling import RewardScalingWrapper
 from maze_core.envs.wrappers.wrapper import ProcessedObservation
 from maze_core.errors import EnvError, SpaceMismatchError
 from maze_core.types import ActorID
-from tests.maze_core.envs.films import make_shown_clock, picture_of
 from tests.maze_core.envs.small_envs import EpisodeNumberEnv
 from tests.maze_core.envs.structured_env import BoxesEnv
 from tests.maze_core.envs.ticks import tick_bytes
+from tests.maze_core.envs.videos import make_shown_clock, picture_of
 
 
 def play(env, n_steps=200):

@@ -1,4 +1,4 @@
-"""Films: every picture in its place, whole under their name or not there at all, and nothing left running."""
+"""Videos: every picture in its place, whole under their name or not there at all, and nothing left running."""
 
 import subprocess
 import sys
@@ -9,20 +9,20 @@ import numpy as np
 import psutil
 import pytest
 
-from maze_core.envs.video_file import VideoFile, remove_film
+from maze_core.envs.video import VideoFile, remove_video
 from maze_core.errors import EnvError
-from tests.maze_core.envs.films import picture_of, read_film, times_in
+from tests.maze_core.envs.videos import picture_of, read_video, times_in
 
 pytest.importorskip("imageio_ffmpeg", reason="the video extra is not installed")
 
 
-def test_a_film_shows_every_picture_in_order_at_its_speed(tmp_path):
-    film = VideoFile(tmp_path / "film.mp4", 12.5)
+def test_a_video_shows_every_picture_in_order_at_its_speed(tmp_path):
+    video = VideoFile(tmp_path / "video.mp4", 12.5)
     for step in range(13):
-        film.add(picture_of(step))
-    film.close()
-    about, pictures = read_film(tmp_path / "film.mp4")
-    assert times_in(tmp_path / "film.mp4") == list(range(13))
+        video.add(picture_of(step))
+    video.close()
+    about, pictures = read_video(tmp_path / "video.mp4")
+    assert times_in(tmp_path / "video.mp4") == list(range(13))
     assert pictures.shape == (13, 16, 24, 3)
     assert (about["codec"], about["fps"]) == ("h264", 12.5)
     assert about["pix_fmt"].startswith("yuv420p")
@@ -32,10 +32,10 @@ def test_a_film_shows_every_picture_in_order_at_its_speed(tmp_path):
 def test_an_odd_size_is_padded_to_an_even_one_and_no_size_is_scaled(tmp_path, height, width):
     frame = np.zeros((height, width, 3), dtype=np.uint8)
     frame[:, width // 2 :] = 255
-    film = VideoFile(tmp_path / "film.mp4", 30)
-    film.add(frame)
-    film.close()
-    _, (picture,) = read_film(tmp_path / "film.mp4")
+    video = VideoFile(tmp_path / "video.mp4", 30)
+    video.add(frame)
+    video.close()
+    _, (picture,) = read_video(tmp_path / "video.mp4")
     assert picture.shape == (height + height % 2, width + width % 2, 3)
     if width >= 8:
         shown = picture[: height - 1, : width - 1, 1]
@@ -43,66 +43,66 @@ def test_an_odd_size_is_padded_to_an_even_one_and_no_size_is_scaled(tmp_path, he
 
 
 def test_a_picture_need_not_lie_in_one_piece(tmp_path):
-    film = VideoFile(tmp_path / "film.mp4", 30)
+    video = VideoFile(tmp_path / "video.mp4", 30)
     frame = np.zeros((32, 16, 3), dtype=np.uint8)
     frame[:16] = 200
-    film.add(frame.transpose(1, 0, 2))
-    film.close()
-    _, (picture,) = read_film(tmp_path / "film.mp4")
+    video.add(frame.transpose(1, 0, 2))
+    video.close()
+    _, (picture,) = read_video(tmp_path / "video.mp4")
     assert picture.shape == (16, 32, 3)
     assert picture[:, 2:14].min() > 180
     assert picture[:, 18:30].max() < 20
 
 
 def test_colours_are_red_green_and_blue_in_this_order(tmp_path):
-    film = VideoFile(tmp_path / "film.mp4", 30)
-    film.add(np.full((16, 16, 3), (220, 120, 20), dtype=np.uint8))
-    film.close()
-    _, (picture,) = read_film(tmp_path / "film.mp4")
+    video = VideoFile(tmp_path / "video.mp4", 30)
+    video.add(np.full((16, 16, 3), (220, 120, 20), dtype=np.uint8))
+    video.close()
+    _, (picture,) = read_video(tmp_path / "video.mp4")
     np.testing.assert_allclose(picture.mean(axis=(0, 1)), (220, 120, 20), atol=6)
 
 
-def test_a_film_has_its_name_only_when_it_is_whole(tmp_path):
-    film = VideoFile(tmp_path / "films" / "film.mp4", 30)
+def test_a_video_has_its_name_only_when_it_is_whole(tmp_path):
+    video = VideoFile(tmp_path / "videos" / "video.mp4", 30)
     assert list(tmp_path.iterdir()) == [], "nothing is written before the first picture"
-    film.add(picture_of(1))
-    assert not film.path.exists()
-    film.close()
-    film.close()
-    assert list(film.path.parent.iterdir()) == [film.path]
+    video.add(picture_of(1))
+    assert not video.path.exists()
+    video.close()
+    video.close()
+    assert list(video.path.parent.iterdir()) == [video.path]
 
 
-def test_a_film_takes_the_place_of_an_older_one_when_it_is_whole(tmp_path):
-    path = tmp_path / "film.mp4"
+def test_a_video_takes_the_place_of_an_older_one_when_it_is_whole(tmp_path):
+    path = tmp_path / "video.mp4"
     path.write_bytes(b"older")
-    film = VideoFile(path, 30)
-    film.add(picture_of(1))
+    video = VideoFile(path, 30)
+    video.add(picture_of(1))
     assert path.read_bytes() == b"older"
-    film.close()
+    video.close()
     assert times_in(path) == [1]
 
 
-def test_a_discarded_film_leaves_nothing(tmp_path):
-    film = VideoFile(tmp_path / "film.mp4", 30)
-    film.add(picture_of(1))
-    film.discard()
-    film.discard()
-    film.close()
+def test_a_discarded_video_leaves_nothing(tmp_path):
+    video = VideoFile(tmp_path / "video.mp4", 30)
+    video.add(picture_of(1))
+    video.discard()
+    video.discard()
+    video.close()
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_film_without_pictures_is_none(tmp_path):
-    VideoFile(tmp_path / "film.mp4", 30).close()
+def test_a_video_without_pictures_is_none(tmp_path):
+    VideoFile(tmp_path / "video.mp4", 30).close()
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_film_that_is_over_takes_no_more_pictures(tmp_path):
-    film = VideoFile(tmp_path / "film.mp4", 30)
-    film.add(picture_of(1))
-    film.close()
-    with pytest.raises(EnvError, match=r"film\.mp4 is over"):
-        film.add(picture_of(2))
-    assert times_in(film.path) == [1]
+def test_a_video_that_is_over_takes_no_more_pictures(tmp_path):
+    video = VideoFile(tmp_path / "video.mp4", 30)
+    video.add(picture_of(1))
+    video.close()
+    with pytest.raises(EnvError, match=r"video\.mp4 is over"):
+        video.add(picture_of(2))
+    assert times_in(video.path) == [1]
 
 
 @pytest.mark.parametrize(
@@ -117,58 +117,60 @@ def test_a_film_that_is_over_takes_no_more_pictures(tmp_path):
         (picture_of(1, 18, 24), "has 24x18 pixels, those before it had 24x16"),
     ],
 )
-def test_what_is_no_picture_is_refused_by_its_form_and_the_film_discarded(tmp_path, frame, given):
-    film = VideoFile(tmp_path / "film.mp4", 30)
-    film.add(picture_of(1))
+def test_what_is_no_picture_is_refused_by_its_form_and_the_video_discarded(tmp_path, frame, given):
+    video = VideoFile(tmp_path / "video.mp4", 30)
+    video.add(picture_of(1))
     with pytest.raises(EnvError, match=given):
-        film.add(frame)
-    film.close()
+        video.add(frame)
+    video.close()
     assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("ending", ["a picture", "the end"])
 def test_an_encoder_that_dies_leaves_nothing_and_is_named(tmp_path, ending):
-    film = VideoFile(tmp_path / "film.mp4", 30)
-    film.add(picture_of(1, 400, 600))
+    video = VideoFile(tmp_path / "video.mp4", 30)
+    video.add(picture_of(1, 400, 600))
     (encoder,) = psutil.Process().children()
     encoder.kill()
     while encoder.status() != psutil.STATUS_ZOMBIE:
         time.sleep(0.01)
-    with pytest.raises(EnvError, match=r"film\.mp4 could not be filmed: the encoder ended with exit code -9"):
-        film.close() if ending == "the end" else film.add(picture_of(2, 400, 600))
+    with pytest.raises(
+        EnvError, match=r"video\.mp4 could not be filmed: the encoder ended with exit code -9"
+    ):
+        video.close() if ending == "the end" else video.add(picture_of(2, 400, 600))
     assert list(tmp_path.iterdir()) == []
     assert psutil.Process().children() == []
 
 
 def test_what_the_encoder_said_is_in_the_error(tmp_path):
-    film = VideoFile(tmp_path / "film.mp4", -1)
-    film.add(picture_of(1))
+    video = VideoFile(tmp_path / "video.mp4", -1)
+    video.add(picture_of(1))
     with pytest.raises(EnvError, match=r"could not be filmed: .*framerate.*-1"):
-        film.close()
+        video.close()
     assert list(tmp_path.iterdir()) == []
 
 
 def test_a_place_that_cannot_be_written_is_an_error_and_leaves_nothing(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(EnvError, match="could not be filmed"):
-        VideoFile(tmp_path / "file" / "film.mp4", 30).add(picture_of(1))
+        VideoFile(tmp_path / "file" / "video.mp4", 30).add(picture_of(1))
     (tmp_path / "folder" / "within").mkdir(parents=True)
-    film = VideoFile(tmp_path / "folder", 30)
-    film.add(picture_of(1))
+    video = VideoFile(tmp_path / "folder", 30)
+    video.add(picture_of(1))
     with pytest.raises(EnvError, match="could not be filmed"):
-        film.close()
+        video.close()
     assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "folder"]
 
 
-def test_films_leave_no_process_no_open_file_and_no_word_on_the_terminal(tmp_path, capfd):
+def test_videos_leave_no_process_no_open_file_and_no_word_on_the_terminal(tmp_path, capfd):
     process = psutil.Process()
     before = process.num_fds()
     for number in range(4):
-        films = [VideoFile(tmp_path / f"{number}-{i}.mp4", 30) for i in range(2)]
-        for film in films:
-            film.add(picture_of(number, 15, 23))
-        films[0].close()
-        films[1].discard()
+        videos = [VideoFile(tmp_path / f"{number}-{i}.mp4", 30) for i in range(2)]
+        for video in videos:
+            video.add(picture_of(number, 15, 23))
+        videos[0].close()
+        videos[1].discard()
     assert process.children(recursive=True) == []
     assert process.num_fds() == before
     assert capfd.readouterr() == ("", "")
@@ -177,28 +179,28 @@ def test_films_leave_no_process_no_open_file_and_no_word_on_the_terminal(tmp_pat
 def test_an_encoder_that_is_not_installed_is_an_error_with_the_line_to_type(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "imageio_ffmpeg", None)
     with pytest.raises(EnvError, match=r"not installed: pip install 'maze-service\[video\]'"):
-        VideoFile(tmp_path / "film.mp4", 30).add(picture_of(1))
+        VideoFile(tmp_path / "video.mp4", 30).add(picture_of(1))
     assert list(tmp_path.iterdir()) == []
 
 
 def test_an_encoder_that_does_not_start_is_an_error(tmp_path, monkeypatch):
     monkeypatch.setenv("IMAGEIO_FFMPEG_EXE", str(tmp_path / "no_ffmpeg"))
     with pytest.raises(EnvError, match="no_ffmpeg"):
-        VideoFile(tmp_path / "film.mp4", 30).add(picture_of(1))
+        VideoFile(tmp_path / "video.mp4", 30).add(picture_of(1))
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_process_that_dies_leaves_no_film_and_what_it_left_can_be_removed(tmp_path):
-    path = tmp_path / "film.mp4"
+def test_a_process_that_dies_leaves_no_video_and_what_it_left_can_be_removed(tmp_path):
+    path = tmp_path / "video.mp4"
     code = (
-        "import os, pathlib, numpy, maze_core.envs.video_file as v; "
-        f"film = v.VideoFile(pathlib.Path({str(path)!r}), 30); "
-        "film.add(numpy.zeros((16, 16, 3), dtype='uint8')); os._exit(0)"
+        "import os, pathlib, numpy, maze_core.envs.video as v; "
+        f"video = v.VideoFile(pathlib.Path({str(path)!r}), 30); "
+        "video.add(numpy.zeros((16, 16, 3), dtype='uint8')); os._exit(0)"
     )
     subprocess.run([sys.executable, "-c", code], check=True, cwd=Path(__file__).parents[3])
     assert not path.exists()
-    for left in (path, tmp_path / ".film.mp4.partial"):
+    for left in (path, tmp_path / ".video.mp4.partial"):
         left.touch()
-    remove_film(path)
-    remove_film(path)
+    remove_video(path)
+    remove_video(path)
     assert list(tmp_path.iterdir()) == []

@@ -1,4 +1,4 @@
-"""Rollouts with films: the first episodes that are complete, whole, and not one number changed by the camera."""
+"""Rollouts with videos: the first episodes that are complete, whole, and not one number changed by the camera."""
 
 import sys
 
@@ -12,7 +12,7 @@ from maze_core.envs.wrappers.reward_scaling import RewardScalingWrapper
 from maze_core.errors import EnvError
 from maze_core.metrics import SilentReporter
 from maze_core.runners.evaluation import run_rollout
-from tests.maze_core.envs.films import (
+from tests.maze_core.envs.videos import (
     make_failing_clock,
     make_shown_boxes,
     make_shown_clock,
@@ -36,8 +36,8 @@ def config_of(env, runner="sequential", **fields):
     return compose_run("rollout", env=env, runner=runner, overrides=overrides, seed=1)
 
 
-def paths(folder, n_films):
-    return [folder / f"episode-{index}.mp4" for index in range(n_films)]
+def paths(folder, n_videos):
+    return [folder / f"episode-{index}.mp4" for index in range(n_videos)]
 
 
 def bits(report):
@@ -85,65 +85,65 @@ class CancelAfter(SilentReporter):
 @pytest.mark.parametrize("env", [make_shown_clock, make_shown_boxes])
 def test_filming_changes_no_number_and_shows_every_flat_step(tmp_path, env, runner, n_envs):
     unfilmed = run_rollout(config_of(env), agent=None)
-    films = paths(tmp_path, 3)
-    report = run_rollout(config_of(env, runner, n_envs=n_envs, n_processes=2), agent=None, films=films)
+    videos = paths(tmp_path, 3)
+    report = run_rollout(config_of(env, runner, n_envs=n_envs, n_processes=2), agent=None, videos=videos)
     assert bits(report) == bits(unfilmed)
     assert report.to_dict() == unfilmed.to_dict()
-    assert (list(report.videos), list(unfilmed.videos)) == (films, [])
-    assert sorted(tmp_path.iterdir()) == films
-    for episode, film in zip(report.episodes, films, strict=False):
-        assert times_in(film) == list(range(episode.length + 1))
+    assert (list(report.videos), list(unfilmed.videos)) == (videos, [])
+    assert sorted(tmp_path.iterdir()) == videos
+    for episode, video in zip(report.episodes, videos, strict=False):
+        assert times_in(video) == list(range(episode.length + 1))
 
 
-def test_the_film_of_an_episode_that_is_cut_ends_where_it_is_cut(tmp_path):
-    films = paths(tmp_path, N_EPISODES)
-    report = run_rollout(config_of(make_shown_boxes, max_episode_steps=2), agent=None, films=films)
+def test_the_video_of_an_episode_that_is_cut_ends_where_it_is_cut(tmp_path):
+    videos = paths(tmp_path, N_EPISODES)
+    report = run_rollout(config_of(make_shown_boxes, max_episode_steps=2), agent=None, videos=videos)
     assert [episode.length for episode in report.episodes] == [2] * N_EPISODES
-    assert [times_in(film) for film in films] == [[0, 1, 2]] * N_EPISODES
+    assert [times_in(video) for video in videos] == [[0, 1, 2]] * N_EPISODES
 
 
-def test_films_beyond_the_last_episode_are_not_used(tmp_path):
-    films = paths(tmp_path, N_EPISODES + 2)
-    films[-1].write_bytes(b"another's")
-    report = run_rollout(config_of(make_shown_clock), agent=None, films=films)
-    assert list(report.videos) == films[:N_EPISODES]
-    assert sorted(tmp_path.iterdir()) == sorted([*films[:N_EPISODES], films[-1]])
-    assert films[-1].read_bytes() == b"another's"
+def test_videos_beyond_the_last_episode_are_not_used(tmp_path):
+    videos = paths(tmp_path, N_EPISODES + 2)
+    videos[-1].write_bytes(b"another's")
+    report = run_rollout(config_of(make_shown_clock), agent=None, videos=videos)
+    assert list(report.videos) == videos[:N_EPISODES]
+    assert sorted(tmp_path.iterdir()) == sorted([*videos[:N_EPISODES], videos[-1]])
+    assert videos[-1].read_bytes() == b"another's"
 
 
 @pytest.mark.parametrize("runner", ["sequential", "parallel"])
-def test_of_episodes_that_a_cancel_left_incomplete_no_film_remains(tmp_path, runner):
-    films = paths(tmp_path, N_EPISODES)
-    films[-1].write_bytes(b"of an earlier rollout")
+def test_of_episodes_that_a_cancel_left_incomplete_no_video_remains(tmp_path, runner):
+    videos = paths(tmp_path, N_EPISODES)
+    videos[-1].write_bytes(b"of an earlier rollout")
     cancel = CancelAfter(1)
     report = run_rollout(
         config_of(make_shown_clock, runner, n_processes=1),
         agent=None,
-        films=films,
+        videos=videos,
         reporter=cancel,
         cancelled=cancel,
     )
     assert report.stop_reason == "cancelled"
     assert 0 < len(report.episodes) < N_EPISODES
-    assert list(report.videos) == [films[episode.index] for episode in report.episodes]
+    assert list(report.videos) == [videos[episode.index] for episode in report.episodes]
     assert sorted(tmp_path.iterdir()) == sorted(report.videos)
 
 
 @pytest.mark.parametrize("runner", ["sequential", "parallel"])
-def test_a_rollout_that_fails_leaves_no_film_that_is_not_whole(tmp_path, runner):
+def test_a_rollout_that_fails_leaves_no_video_that_is_not_whole(tmp_path, runner):
     with pytest.raises(EnvError, match="the spring broke"):
         run_rollout(
             config_of(make_failing_clock, runner, n_processes=1),
             agent=None,
-            films=paths(tmp_path, N_EPISODES),
+            videos=paths(tmp_path, N_EPISODES),
         )
     assert list(tmp_path.iterdir()) == []
 
 
-def test_films_without_the_extra_are_an_error_with_the_line_to_type(tmp_path, monkeypatch):
+def test_videos_without_the_extra_are_an_error_with_the_line_to_type(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "imageio_ffmpeg", None)
     with pytest.raises(EnvError, match=r"pip install 'maze-service\[video\]'"):
-        run_rollout(config_of(make_shown_clock), agent=None, films=paths(tmp_path, 1))
+        run_rollout(config_of(make_shown_clock), agent=None, videos=paths(tmp_path, 1))
     assert list(tmp_path.iterdir()) == []
 
 
@@ -160,4 +160,4 @@ def test_wrapped_cartpole_plays_the_same_episodes_in_front_of_the_camera(tmp_pat
 
     unfilmed = run_rollout(of("sequential"), agent=None)
     for runner in ("sequential", "parallel"):
-        assert bits(run_rollout(of(runner), agent=None, films=paths(tmp_path, 2))) == bits(unfilmed)
+        assert bits(run_rollout(of(runner), agent=None, videos=paths(tmp_path, 2))) == bits(unfilmed)

@@ -12,21 +12,21 @@ import psutil
 import pytest
 
 from maze_core.envs.config import CallableEnvConfig, GymEnvConfig
-from maze_core.envs.filmed import FilmedEnv, FilmedEnvFactory, check_can_be_filmed
 from maze_core.envs.gym_env import GymEnv, GymMazeEnv
 from maze_core.envs.maze_env import MazeEnv
 from maze_core.envs.per_env import PerEnvVectorEnv
+from maze_core.envs.video import VideoEnv, VideoEnvFactory, check_can_be_filmed
 from maze_core.envs.wrappers.reward_scaling import RewardScalingWrapper
 from maze_core.errors import EnvError, InvalidSpecificationError
-from tests.maze_core.envs.films import (
+from tests.maze_core.envs.structured_env import BoxesEnv
+from tests.maze_core.envs.ticks import random_actions, tick_bytes
+from tests.maze_core.envs.videos import (
     ClockEnv,
     make_shown_boxes,
     make_shown_clock,
-    read_film,
+    read_video,
     times_in,
 )
-from tests.maze_core.envs.structured_env import BoxesEnv
-from tests.maze_core.envs.ticks import random_actions, tick_bytes
 
 pytest.importorskip("imageio_ffmpeg", reason="the video extra is not installed")
 
@@ -37,8 +37,8 @@ def _no_process_is_left():
     assert psutil.Process().children(recursive=True) == []
 
 
-def filmed_clock(films, **kwargs):
-    return FilmedEnv(GymEnv(make_shown_clock()), films, **kwargs)
+def filmed_clock(videos, **kwargs):
+    return VideoEnv(GymEnv(make_shown_clock()), videos, **kwargs)
 
 
 def play_one(env, seed):
@@ -53,33 +53,33 @@ def play_one(env, seed):
     return n_steps
 
 
-def test_a_film_shows_the_reset_and_every_step(tmp_path):
+def test_a_video_shows_the_reset_and_every_step(tmp_path):
     env = filmed_clock({7: tmp_path / "7.mp4"})
     length = play_one(env, 7)
-    assert times_in(tmp_path / "7.mp4") == list(range(length + 1)), "the end of an episode finishes its film"
-    about, _ = read_film(tmp_path / "7.mp4")
+    assert times_in(tmp_path / "7.mp4") == list(range(length + 1)), "the end of an episode finishes its video"
+    about, _ = read_video(tmp_path / "7.mp4")
     assert about["fps"] == 10, "it runs as fast as the environment says"
     env.close()
 
 
 def test_sub_steps_are_not_filmed_but_flat_steps_are(tmp_path):
-    env = FilmedEnv(make_shown_boxes(), {3: tmp_path / "3.mp4"})
+    env = VideoEnv(make_shown_boxes(), {3: tmp_path / "3.mp4"})
     assert play_one(env, 3) == 5
     assert times_in(tmp_path / "3.mp4") == [0, 1, 2, 3, 4, 5]
     env.close()
 
 
 def test_only_episodes_begun_with_a_chosen_seed_are_filmed(tmp_path):
-    films = {seed: tmp_path / f"{seed}.mp4" for seed in (1, 2)}
-    env = filmed_clock(films)
+    videos = {seed: tmp_path / f"{seed}.mp4" for seed in (1, 2)}
+    env = filmed_clock(videos)
     for seed in (None, 0, 1, None, 2, None, 3):
         play_one(env, seed)
     env.close()
-    assert sorted(tmp_path.iterdir()) == sorted(films.values())
+    assert sorted(tmp_path.iterdir()) == sorted(videos.values())
 
 
 @pytest.mark.parametrize("ending", ["the next reset", "close"])
-def test_an_episode_left_early_has_a_film_of_what_was_played(tmp_path, ending):
+def test_an_episode_left_early_has_a_video_of_what_was_played(tmp_path, ending):
     env = filmed_clock({1: tmp_path / "1.mp4"})
     env.reset(seed=1)
     env.step({"action": 0})
@@ -92,7 +92,7 @@ def test_an_episode_left_early_has_a_film_of_what_was_played(tmp_path, ending):
     env.close()
 
 
-def test_a_film_ends_after_its_steps_while_the_episode_goes_on(tmp_path):
+def test_a_video_ends_after_its_steps_while_the_episode_goes_on(tmp_path):
     env = filmed_clock({1: tmp_path / "1.mp4"}, max_steps=1)
     assert play_one(env, 1) > 1
     assert times_in(tmp_path / "1.mp4") == [0, 1]
@@ -101,7 +101,7 @@ def test_a_film_ends_after_its_steps_while_the_episode_goes_on(tmp_path):
 
 def test_it_is_the_environment_that_it_films(tmp_path):
     inner = make_shown_boxes()
-    env = FilmedEnv(inner, {})
+    env = VideoEnv(inner, {})
     assert (env.observation_spaces, env.action_spaces) == (inner.observation_spaces, inner.action_spaces)
     assert (env.agent_counts, env.render_mode, env.bare) == ({0: 1, 1: 1}, "rgb_array", None)
     env.reset(seed=0)
@@ -115,16 +115,16 @@ def test_it_is_the_environment_that_it_films(tmp_path):
 
 def test_an_environment_without_pictures_is_refused_with_the_way_out():
     with pytest.raises(EnvError, match=r'render_mode is None\); make it with render_mode="rgb_array"'):
-        FilmedEnv(GymEnv(ClockEnv()), {})
+        VideoEnv(GymEnv(ClockEnv()), {})
 
 
 @pytest.mark.parametrize(
     ("fault", "message"),
     [("picture", r"not a float32 array of shape \(16, 24\)"), ("render", "the lamp is out")],
 )
-def test_a_film_that_fails_leaves_nothing(tmp_path, fault, message):
+def test_a_video_that_fails_leaves_nothing(tmp_path, fault, message):
     config = CallableEnvConfig(factory=partial(ClockEnv, "rgb_array", fault))
-    env = config.vector(2, films={1: tmp_path / "1.mp4"})
+    env = config.vector(2, videos={1: tmp_path / "1.mp4"})
     env.reset([0, 1])
     with pytest.raises(EnvError, match=f"Environment 1, .*{message}"):
         env.step({0: {"action": np.zeros(2, dtype=np.int64)}})
@@ -135,10 +135,10 @@ def test_a_film_that_fails_leaves_nothing(tmp_path, fault, message):
 @pytest.mark.parametrize("execution", ["dev", "local"])
 @pytest.mark.parametrize("factory", [make_shown_clock, make_shown_boxes])
 def test_filming_changes_no_number_here_and_in_other_processes(tmp_path, factory, execution):
-    films = {seed: tmp_path / f"{seed}.mp4" for seed in (10, 11)}
+    videos = {seed: tmp_path / f"{seed}.mp4" for seed in (10, 11)}
     config = CallableEnvConfig(factory=factory)
     plain = config.vector(3)
-    filmed = config.vector(3, execution=execution, n_processes=2, films=films)
+    filmed = config.vector(3, execution=execution, n_processes=2, videos=videos)
     rng = np.random.default_rng(0)
     ticks = [env.reset([10, 11, 12]) for env in (plain, filmed)]
     n_ended = 0
@@ -150,39 +150,39 @@ def test_filming_changes_no_number_here_and_in_other_processes(tmp_path, factory
     assert n_ended > 6, "there must be episodes after an autoreset"
     filmed.close()
     plain.close()
-    assert sorted(tmp_path.iterdir()) == sorted(films.values())
-    assert all(times == list(range(len(times))) for times in map(times_in, films.values()))
+    assert sorted(tmp_path.iterdir()) == sorted(videos.values())
+    assert all(times == list(range(len(times))) for times in map(times_in, videos.values()))
 
 
 def test_environments_stepped_together_are_not_filmed(tmp_path):
     config = GymEnvConfig(name="CartPole-v1", vectorization="native")
-    films = {0: tmp_path / "0.mp4"}
+    videos = {0: tmp_path / "0.mp4"}
     with pytest.raises(EnvError, match=r"filmed one by one; use env\.vectorization=per_env"):
-        config.vector(1, films=films)
-    env = config.vector(1, vectorization="per_env", films=films)
+        config.vector(1, videos=videos)
+    env = config.vector(1, vectorization="per_env", videos=videos)
     env.reset([0])
     env.close()
-    assert len(read_film(films[0])[1]) == 1
+    assert len(read_video(videos[0])[1]) == 1
 
 
-def test_the_film_of_a_wrapped_environment_ends_with_its_episode_and_not_with_the_next(tmp_path):
+def test_the_video_of_a_wrapped_environment_ends_with_its_episode_and_not_with_the_next(tmp_path):
     def factory():
         return RewardScalingWrapper.wrap(GymMazeEnv(make_shown_clock()), scale=2.0)
 
-    films = {seed: tmp_path / f"{seed}.mp4" for seed in (1, 2)}
-    env = CallableEnvConfig(factory=factory).vector(1, films=films)
+    videos = {seed: tmp_path / f"{seed}.mp4" for seed in (1, 2)}
+    env = CallableEnvConfig(factory=factory).vector(1, videos=videos)
     for seed in (1, 2):
         tick = env.reset([seed])
         while not tick.ended[0]:
             tick = env.step({0: {"action": np.zeros(1, dtype=np.int64)}})
-        assert times_in(films[seed]) == list(range(tick.episode_length[0] + 1))
-    assert read_film(films[1])[0]["fps"] == 10
+        assert times_in(videos[seed]) == list(range(tick.episode_length[0] + 1))
+    assert read_video(videos[1])[0]["fps"] == 10
     env.close()
 
 
 def test_a_factory_can_be_sent_to_another_process():
-    factory = FilmedEnvFactory(
-        make=GymEnvConfig(name="CartPole-v1").rendered().make, films={1: Path("1.mp4")}, max_steps=3
+    factory = VideoEnvFactory(
+        make=GymEnvConfig(name="CartPole-v1").rendered().make, videos={1: Path("1.mp4")}, max_steps=3
     )
     made = pickle.loads(pickle.dumps(factory))()
     assert (made.render_mode, made.observation_spaces) == ("rgb_array", factory().observation_spaces)
@@ -197,20 +197,20 @@ def test_an_environment_that_cannot_be_filmed_is_closed_again():
         return made[0]
 
     with pytest.raises(EnvError, match="gives no pictures"):
-        FilmedEnvFactory(make=CallableEnvConfig(factory=factory).make, films={})()
+        VideoEnvFactory(make=CallableEnvConfig(factory=factory).make, videos={})()
     assert made[0].is_closed
 
 
 def test_cartpole_is_filmed_without_a_screen(tmp_path, monkeypatch):
     for name in ("DISPLAY", "WAYLAND_DISPLAY", "SDL_VIDEODRIVER"):
         monkeypatch.delenv(name, raising=False)
-    film = tmp_path / "0.mp4"
-    env = GymEnvConfig(name="CartPole-v1").vector(1, films={0: film}, film_steps=8)
+    video = tmp_path / "0.mp4"
+    env = GymEnvConfig(name="CartPole-v1").vector(1, videos={0: video}, video_steps=8)
     env.reset([0])
     for _ in range(9):
         env.step({0: {"action": np.array([1])}})
     env.close()
-    about, pictures = read_film(film)
+    about, pictures = read_video(video)
     assert pictures.shape == (9, 400, 600, 3)
     assert about["fps"] == 50
     assert pictures[0].mean() > 200, "the background is white"

@@ -1,4 +1,4 @@
-"""Environments that show what time it is, and films of them read back."""
+"""Environments that show what time it is, and videos of them read back."""
 
 import warnings
 from pathlib import Path
@@ -14,8 +14,8 @@ BRIGHTER = 20
 """How much brighter a picture is than the one of the flat step before."""
 
 
-def read_film(path: Path) -> tuple[dict[str, Any], np.ndarray[Any, Any]]:
-    """What a film says of itself, and its pictures ``[T, H, W, 3]``."""
+def read_video(path: Path) -> tuple[dict[str, Any], np.ndarray[Any, Any]]:
+    """What a video says of itself, and its pictures ``[T, H, W, 3]``."""
     import imageio_ffmpeg
 
     with warnings.catch_warnings():
@@ -31,8 +31,8 @@ def read_film(path: Path) -> tuple[dict[str, Any], np.ndarray[Any, Any]]:
 
 
 def times_in(path: Path) -> list[int]:
-    """The flat step that each picture of a film shows."""
-    _, pictures = read_film(path)
+    """The flat step that each picture of a video shows."""
+    _, pictures = read_video(path)
     return [round(picture.mean() / BRIGHTER) for picture in pictures]
 
 
