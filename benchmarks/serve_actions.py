@@ -80,8 +80,8 @@ def _stored_run(url: str, folder: Path) -> str:
     """A database with one finished training run and its checkpoint; returns the run's id."""
     from service.domain.run import NewCheckpoint, NewRun, RunKind, RunState
     from service.domain.use_cases import new_run_id
+    from service.store import open_stores
     from service.store.migrations import migrate
-    from service.store.stores import open_stores
 
     bundle, facts = _trained_bundle(folder)
     migrate(url)

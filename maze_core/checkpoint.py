@@ -14,9 +14,7 @@ fsync of the directory.
 import hashlib
 import io
 import json
-import os
 import struct
-import uuid
 import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -30,6 +28,7 @@ from safetensors.numpy import load as load_tensors
 from safetensors.numpy import save as save_tensors
 
 from maze_core.errors import CheckpointError
+from maze_core.files import write_atomically
 from maze_core.types import Array, Tree
 
 FORMAT = 1
@@ -188,28 +187,3 @@ def _read_members(data: bytes) -> tuple[Tree, Tree, dict[str, Array]]:
         if not isinstance(identity, dict) or not isinstance(manifest, dict):
             raise ValueError("its JSON members are not objects")
         return identity, manifest, dict(load_tensors(bundle.read(_MEMBERS[2])))
-
-
-def write_atomically(path: Path, data: bytes) -> None:
-    """Write a file under a temporary name, flush it to the disk, rename it, flush the directory."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.parent / f".{uuid.uuid4().hex}.tmp"
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
-    _sync_directory(path.parent)
-
-
-def _sync_directory(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

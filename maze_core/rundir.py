@@ -28,8 +28,9 @@ from typing import Any
 
 import yaml
 
-from maze_core.checkpoint import Checkpoint, write_atomically
+from maze_core.checkpoint import Checkpoint
 from maze_core.errors import CheckpointError, InvalidSpecificationError, Problem
+from maze_core.files import json_safe, write_atomically
 from maze_core.types import Tree
 
 KEEP_SCHEDULED = 3
@@ -445,12 +446,3 @@ def _commands(path: Path) -> dict[str, str]:
         "train further": f"RunContext.load({str(path)!r}).train(n_epochs=10)",
         "see the curves": f"pip install tensorboard && tensorboard --logdir {name}",
     }
-
-
-def json_safe(value: Any) -> Any:
-    """The value with numbers that are not finite as the strings JSON readers of this project expect."""
-    if isinstance(value, float) and (value != value or value in (float("inf"), float("-inf"))):
-        return "NaN" if value != value else ("Infinity" if value > 0 else "-Infinity")
-    if isinstance(value, Mapping):
-        return {key: json_safe(item) for key, item in value.items()}
-    return [json_safe(item) for item in value] if isinstance(value, list | tuple) else value

@@ -160,9 +160,9 @@ def _api(options: argparse.Namespace) -> int:
 
     settings = _settings(options)
     begin("maze: api", log_level=settings.log_level, parent=options.parent)
-    check_revision(settings.database_url)
     is_given = options.fd is not None
     listener = socket.socket(fileno=options.fd) if is_given else bind(settings.host, settings.port)
+    check_revision(settings.database_url)
     return serve_api(settings, listener)
 
 
@@ -176,17 +176,17 @@ def _worker(options: argparse.Namespace) -> int:
 
 
 def _db_upgrade(options: argparse.Namespace) -> int:
-    from service import db_cli
+    from service.store import migrate
 
-    print(f"the database is at revision {db_cli.upgrade(_settings(options).database_url)}")
+    print(f"the database is at revision {migrate(_settings(options).database_url)}")
     return 0
 
 
 def _db_check(options: argparse.Namespace) -> int:
-    from service import db_cli
+    from service.store.backup import check
 
     settings = _settings(options)
-    report = db_cli.check(settings.database_url, blob_dir=settings.blob_dir)
+    report = check(settings.database_url, blob_dir=settings.blob_dir)
     for problem in report.problems:
         print(problem)
     state = f"{len(report.problems)} problems" if report.problems else "whole"
@@ -195,45 +195,51 @@ def _db_check(options: argparse.Namespace) -> int:
 
 
 def _db_backup(options: argparse.Namespace) -> int:
-    from service import db_cli
+    from service.store.backup import backup
 
     settings = _settings(options)
-    manifest = db_cli.backup(settings.database_url, options.file, blob_dir=settings.blob_dir)
+    manifest = backup(settings.database_url, options.file, blob_dir=settings.blob_dir)
     print(f"{options.file}: revision {manifest.revision}, {os.path.getsize(options.file):,} bytes")
     return 0
 
 
 def _db_restore(options: argparse.Namespace) -> int:
-    from service import db_cli
+    from service.store.backup import restore
 
     settings = _settings(options)
-    manifest = db_cli.restore(options.file, settings.database_url, blob_dir=settings.blob_dir)
+    manifest = restore(options.file, settings.database_url, blob_dir=settings.blob_dir)
     print(f"restored revision {manifest.revision}; start with: maze serve")
     return 0
 
 
 def _token_create(options: argparse.Namespace) -> int:
-    from service import db_cli
+    from service.domain.use_cases import create_token
+    from service.store import migrate
+    from service.store.registry import opened_registry
 
     url = _settings(options).database_url
-    db_cli.upgrade(url)
-    print(db_cli.create_token(url, options.name))
+    migrate(url)
+    with opened_registry(url) as registry:
+        print(create_token(registry, options.name))
     return 0
 
 
 def _token_list(options: argparse.Namespace) -> int:
-    from service import db_cli
+    from service.store.registry import opened_registry
 
-    for token in db_cli.tokens(_settings(options).database_url):
+    with opened_registry(_settings(options).database_url) as registry:
+        tokens = registry.tokens()
+    for token in tokens:
         state = f"revoked {token['revoked_at']:%Y-%m-%d}" if token["revoked_at"] else "valid"
         print(f"{token['id']}  {token['created_at']:%Y-%m-%d %H:%M}  {state:<18}  {token['name']}")
     return 0
 
 
 def _token_revoke(options: argparse.Namespace) -> int:
-    from service import db_cli
+    from service.store.registry import opened_registry
 
-    db_cli.revoke_token(_settings(options).database_url, options.id)
+    with opened_registry(_settings(options).database_url) as registry:
+        registry.revoke_token(options.id)
     return 0
 
 

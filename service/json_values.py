@@ -6,9 +6,7 @@ cannot store. Out: the numbers that JSON cannot say are the strings ``NaN``, ``I
 """
 
 import json
-import math
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -88,14 +86,3 @@ def find_unusable(value: Any, depth: int = 0) -> UnusableValue | None:
         if type(member) is not float and (found := find_unusable(member, depth + 1)):
             return UnusableValue(pointer_to(key) + found.pointer, found.message)
     return None
-
-
-def sayable(value: Any) -> Any:
-    """The same value with mappings as dicts, sequences as lists and non-finite numbers as strings."""
-    if isinstance(value, float) and not math.isfinite(value):
-        return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
-    if isinstance(value, Mapping):
-        return {str(key): sayable(member) for key, member in value.items()}
-    if isinstance(value, list | tuple):
-        return [sayable(member) for member in value]
-    return value

@@ -1,19 +1,43 @@
-"""``maze serve``: database, token, socket, then API and worker under a supervisor, and a welcome."""
+"""``maze serve``: a small parent that starts API and worker, starts again what dies, and ends them in good order.
+
+First come database, token and socket, at last a welcome.
+"""
 
 import http.client
 import json
+import logging
 import os
+import signal
+import socket
+import subprocess
 import sys
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
+from types import FrameType
 
-from service import db_cli
+from service.domain.use_cases import create_token
 from service.process import bind
 from service.settings import Settings
 from service.store.engine import parse_url, sqlite_path
-from service.supervisor import Kept, Supervisor, inherited
+from service.store.migrations import migrate
+from service.store.registry import opened_registry
 
-PROBE_S = 0.5
+logger = logging.getLogger(__name__)
+
+POLL_S = 0.1
+PROBE_S = 0.3
+"""Time between two questions whether the service is up."""
+FIRST_PAUSE_S = 0.5
+LONGEST_PAUSE_S = 30.0
+STEADY_S = 60.0
+"""A process that lived this long begins again with the first pause."""
+AT_ONCE_S = 8.0
+"""Time to end after a second signal."""
+SECOND_SIGNAL_S = 1.0
+"""A second signal this soon after the first is the same one: it came to the group and to the process."""
+ANSWER_S = 0.5
 EXTRA_S = 10.0
 """Time that API and worker have to end, beyond the grace of running work."""
 
@@ -36,11 +60,13 @@ def serve(settings: Settings, overrides: Mapping[str, object]) -> int:
     """
     listener = bind(settings.host, settings.port)
     port = int(listener.getsockname()[1])
-    db_cli.upgrade(settings.database_url)
+    migrate(settings.database_url)
     command = [sys.executable, "-m", "service.cli"]
     parent = ["--parent", str(os.getpid())]
-    api = Kept("api", [*command, "api", "--fd", str(listener.fileno()), *parent], [listener.fileno()])
-    worker = Kept("worker", [*command, "worker", *parent])
+    api = ManagedProcess(
+        "api", [*command, "api", "--fd", str(listener.fileno()), *parent], [listener.fileno()]
+    )
+    worker = ManagedProcess("worker", [*command, "worker", *parent])
     address = (_reachable(settings.host), port)
     supervisor = Supervisor(
         [api, worker],
@@ -55,7 +81,7 @@ def serve(settings: Settings, overrides: Mapping[str, object]) -> int:
 
 def is_up(host: str, port: int) -> bool:
     """Whether API and worker are ready."""
-    connection = http.client.HTTPConnection(host, port, timeout=PROBE_S)
+    connection = http.client.HTTPConnection(host, port, timeout=ANSWER_S)
     try:
         connection.request("GET", "/health/ready")
         health = json.loads(connection.getresponse().read())
@@ -100,9 +126,10 @@ def data_path(database_url: str) -> str:
 
 def _first_token(settings: Settings) -> str | None:
     """A token when there is none yet; made only when it can be shown, for it is shown once."""
-    if not settings.auth or db_cli.has_tokens(settings.database_url):
+    if not settings.auth:
         return None
-    return db_cli.create_token(settings.database_url, "first")
+    with opened_registry(settings.database_url) as registry:
+        return None if registry.tokens() else create_token(registry, "first")
 
 
 def _say(text: str) -> None:
@@ -113,3 +140,158 @@ def _say(text: str) -> None:
 def _reachable(host: str) -> str:
     """An address that reaches a server bound to ``host``, from this machine."""
     return {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host.strip("[]"), host.strip("[]"))
+
+
+@dataclass
+class ManagedProcess:
+    """One process that is kept running."""
+
+    name: str
+    command: Sequence[str]
+    pass_fds: Sequence[int] = ()
+    process: "subprocess.Popen[bytes] | None" = None
+    started_at: float = 0.0
+    n_restarts: int = 0
+    start_at: float = field(default=0.0)
+    """When to start it next; monotonic."""
+
+    def pause_s(self) -> float:
+        """How long to wait before the next start."""
+        if time.monotonic() - self.started_at >= STEADY_S:
+            self.n_restarts = 0
+        pause_s = FIRST_PAUSE_S * 2.0 ** min(self.n_restarts, 10)
+        self.n_restarts += 1
+        return min(pause_s, LONGEST_PAUSE_S)
+
+
+class Supervisor:
+    """Keeps processes running until a signal.
+
+    Args:
+        processes: what to keep, in the order in which they start.
+        environment: theirs.
+        grace_s: time that processes have to end.
+        listener: the API's socket; closed when the end begins, so that nobody waits for an answer.
+        is_up: whether the service answers; until it does, a process that dies ends it all.
+        announce: called once, when it does.
+    """
+
+    def __init__(
+        self,
+        processes: Sequence[ManagedProcess],
+        *,
+        environment: Mapping[str, str],
+        grace_s: float,
+        listener: socket.socket | None = None,
+        is_up: Callable[[], bool] = lambda: True,
+        announce: Callable[[], None] = lambda: None,
+    ) -> None:
+        self._processes = processes
+        self._environment = environment
+        self._grace_s = grace_s
+        self._listener = listener
+        self._is_up = is_up
+        self._announce = announce
+        self._announced = False
+        self._probe_at = 0.0
+        self._signalled_at: float | None = None
+        self._at_once = False
+
+    def run(self) -> int:
+        """Start, watch, end; returns the exit code. Belongs in the main thread."""
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+            signal.signal(number, self._on_signal)
+        code = 0
+        for managed in self._processes:
+            self._start(managed)
+        while self._signalled_at is None and code == 0:
+            time.sleep(POLL_S)
+            code = self._look_after()
+        return max(code, self._end())
+
+    def _on_signal(self, number: int, frame: FrameType | None) -> None:
+        now = time.monotonic()
+        if self._signalled_at is None:
+            self._signalled_at = now
+        elif now - self._signalled_at > SECOND_SIGNAL_S:
+            self._at_once = True
+
+    def _start(self, managed: ManagedProcess) -> None:
+        """Start a process, in a session of its own: a Ctrl-C in the terminal comes to this one alone."""
+        managed.started_at = time.monotonic()
+        managed.process = subprocess.Popen(
+            managed.command, env=self._environment, pass_fds=managed.pass_fds, start_new_session=True
+        )
+        logger.info("%s: started, process %d", managed.name, managed.process.pid)
+
+    def _look_after(self) -> int:
+        """Start again what has ended; 1 when there is no use in going on."""
+        for managed in self._processes:
+            if managed.process is None:
+                if time.monotonic() >= managed.start_at:
+                    self._start(managed)
+            elif (code := managed.process.poll()) is not None:
+                if not self._announced:
+                    logger.error(
+                        "%s: could not start (%s); its messages stand above", managed.name, _how(code)
+                    )
+                    return 1
+                pause_s = managed.pause_s()
+                logger.error("%s: ended (%s); starts again in %g s", managed.name, _how(code), pause_s)
+                managed.process, managed.start_at = None, time.monotonic() + pause_s
+        self._look_whether_up()
+        return 0
+
+    def _look_whether_up(self) -> None:
+        if self._announced or time.monotonic() < self._probe_at:
+            return
+        self._announced = self._is_up()
+        self._probe_at = time.monotonic() + PROBE_S
+        if self._announced:
+            self._announce()
+
+    def _end(self) -> int:
+        """Ask every process to end, wait, and kill what does not; 1 when something was killed."""
+        if self._listener is not None:
+            self._listener.close()
+        running = [
+            managed.process
+            for managed in self._processes
+            if managed.process and managed.process.poll() is None
+        ]
+        _send(running, signal.SIGTERM)
+        deadline = time.monotonic() + self._grace_s
+        was_repeated = False
+        while time.monotonic() < deadline:
+            if all(process.poll() is not None for process in running):
+                return 0
+            if self._at_once and not was_repeated:
+                was_repeated, deadline = True, time.monotonic() + AT_ONCE_S
+                _send(running, signal.SIGTERM)
+            time.sleep(POLL_S)
+        _send(running, signal.SIGKILL)
+        for process in running:
+            process.wait()
+        logger.error("some processes did not end in time and were killed")
+        return 1
+
+
+def _send(processes: Sequence["subprocess.Popen[bytes]"], number: signal.Signals) -> None:
+    for process in processes:
+        if process.poll() is None:
+            process.send_signal(number)
+
+
+def _how(code: int) -> str:
+    if code >= 0:
+        return f"exit code {code}"
+    try:
+        return f"killed by {signal.Signals(-code).name}"
+    except ValueError:
+        return f"killed by signal {-code}"
+
+
+def inherited(overrides: Mapping[str, object]) -> dict[str, str]:
+    """This process's environment, with settings of the command line as ``MAZE_…`` variables."""
+    said = {f"MAZE_{name.upper()}": str(value) for name, value in overrides.items()}
+    return {**os.environ, **said}

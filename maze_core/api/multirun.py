@@ -34,7 +34,8 @@ from maze_core.errors import (
     JobFailedError,
     Problem,
 )
-from maze_core.rundir import RolloutDir, RunDir, json_safe, new_run_dir
+from maze_core.files import json_safe
+from maze_core.rundir import RolloutDir, RunDir, new_run_dir
 from maze_core.runners.jobs import JobPool
 from maze_core.runners.limits import with_limits
 from maze_core.runners.optuna_search import OptunaSearch, Trial

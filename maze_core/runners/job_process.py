@@ -21,7 +21,7 @@ import traceback
 from multiprocessing.connection import Connection
 from typing import Any
 
-import msgpack
+import msgspec
 
 from maze_core.seeding import own_process
 from maze_core.types import Tree
@@ -51,7 +51,7 @@ class JobChannel:
         """Read frames until the socket is closed, then end the process."""
         try:
             while True:
-                frame = msgpack.unpackb(self._connection.recv_bytes())
+                frame = msgspec.msgpack.decode(self._connection.recv_bytes())
                 if "cancel" in frame:
                     self._cancel.set()
                 else:
@@ -64,8 +64,7 @@ class JobChannel:
 
 def packed(value: Any) -> bytes:
     """Plain values as bytes; NumPy's scalars become Python's."""
-    data: bytes = msgpack.packb(value, default=lambda other: other.item())
-    return data
+    return msgspec.msgpack.encode(value, enc_hook=lambda other: other.item())
 
 
 def run(frame: Tree, channel: JobChannel) -> None:

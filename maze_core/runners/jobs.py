@@ -15,7 +15,7 @@ from types import TracebackType
 from typing import Any
 
 import gymnasium
-import msgpack
+import msgspec
 
 from maze_core.runners.job_process import packed
 from maze_core.types import Tree
@@ -127,7 +127,7 @@ class JobPool:
         assert child.job is not None
         job = child.job
         try:
-            ((kind, value),) = msgpack.unpackb(child.connection.recv_bytes(), strict_map_key=False).items()
+            ((kind, value),) = msgspec.msgpack.decode(child.connection.recv_bytes()).items()
         except (EOFError, OSError):
             kind, value = "failed", self._remove_dead(child)
         if kind != "event":

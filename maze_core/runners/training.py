@@ -25,10 +25,10 @@ from maze_core.envs.vector import VectorEnv
 from maze_core.envs.wrappers.wrapper import WrappedVectorEnv, acting_wrappers, why_not_servable
 from maze_core.errors import CheckpointError, EnvError, InvalidSpecificationError
 from maze_core.evaluation.evaluate import EvalReport, evaluate
+from maze_core.files import json_safe
 from maze_core.metrics import Reporter, SilentReporter
 from maze_core.models.heads import head_from_json
 from maze_core.notices import Notices
-from maze_core.rundir import json_safe
 from maze_core.runners.build import World, build_world
 from maze_core.runners.limits import with_limits
 from maze_core.seeding import EpisodeSeeds, Stream, derived_seed, env_seeds

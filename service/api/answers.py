@@ -10,6 +10,7 @@ from typing import Annotated, Any, Generic, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, PlainSerializer, WithJsonSchema
 
+from maze_core.files import json_safe
 from service.domain.run import (
     CheckpointInfo,
     EpisodeInfo,
@@ -22,7 +23,6 @@ from service.domain.run import (
     RunKind,
     RunState,
 )
-from service.json_values import sayable
 
 
 def rfc3339(time: datetime) -> str:
@@ -37,10 +37,10 @@ Time = Annotated[
 ]
 Number = Annotated[
     float,
-    PlainSerializer(sayable, return_type=Any),
+    PlainSerializer(json_safe, return_type=Any),
     WithJsonSchema({"anyOf": [{"type": "number"}, {"enum": ["NaN", "Infinity", "-Infinity"]}]}),
 ]
-Object = Annotated[dict[str, Any], PlainSerializer(sayable, return_type=dict[str, Any])]
+Object = Annotated[dict[str, Any], PlainSerializer(json_safe, return_type=dict[str, Any])]
 Item = TypeVar("Item")
 
 

@@ -18,7 +18,7 @@ from service.domain.errors import (
     NotServableAgentError,
     StateConflictError,
 )
-from service.domain.ports import CheckpointStore, RunStore
+from service.domain.ports import CheckpointStore, RegistryStore, RunStore
 from service.domain.run import NEXT_STATES, CheckpointInfo, RunKind, RunState
 
 _BASE32 = "0123456789abcdefghjkmnpqrstvwxyz"  # Crockford's alphabet in lower case: sorts as the number does
@@ -26,7 +26,6 @@ _RANDOM_BITS = 74
 
 BEST_METRICS = ("eval/mean_return", "train/episode_return")
 """The metrics that a best checkpoint may be judged by; the first one that it carries names it."""
-
 
 INTERVALS = frozenset({"ci95"})
 
@@ -146,6 +145,13 @@ def new_token() -> tuple[str, str, str]:
     token_id, secret = secrets.token_hex(6), secrets.token_hex(32)
     text = f"maze_{token_id}_{secret}"
     return token_id, text, token_digest(text)
+
+
+def create_token(registry: RegistryStore, name: str) -> str:
+    """Make an access token; returns its text, which is shown once and stored nowhere."""
+    token_id, text, sha256 = new_token()
+    registry.add_token(token_id, sha256, name)
+    return text
 
 
 def token_digest(text: str) -> str:

@@ -1,6 +1,71 @@
 """Runs, checkpoints, episodes and grants in SQLite or PostgreSQL: SQLAlchemy lives here and nowhere else."""
 
+from dataclasses import dataclass
+from pathlib import Path
+
+from service.domain.ports import CheckpointStore, EpisodeStore, RegistryStore, RunStore
+from service.settings import Settings
+from service.store.blobs import Blobs, default_blob_dir
+from service.store.checkpoints import KEEP_SCHEDULED, SqlCheckpointStore
+from service.store.engine import Database, require_room
+from service.store.episodes import SqlEpisodeStore
 from service.store.migrations import SchemaError, check_revision, migrate
-from service.store.stores import Stores, open_stores
+from service.store.registry import SqlRegistryStore
+from service.store.runs import SqlRunStore
 
 __all__ = ["SchemaError", "Stores", "check_revision", "migrate", "open_stores"]
+
+
+@dataclass(frozen=True)
+class Stores:
+    """The four stores of a process and what they stand on; safe to share between threads.
+
+    To be closed when the process ends. Open them after a fork, never before: a connection does not survive one.
+    """
+
+    runs: RunStore
+    checkpoints: CheckpointStore
+    episodes: EpisodeStore
+    registry: RegistryStore
+    database: Database
+    blobs: Blobs
+
+    def check(self) -> None:
+        """Raise :class:`StoreUnavailableError` unless everything can be read and written."""
+        self.database.check()
+        if self.blobs.directory is not None and self.blobs.directory.is_dir():
+            require_room(self.blobs.directory)
+
+    def close(self) -> None:
+        """Close every connection."""
+        self.database.close()
+
+
+def open_stores(
+    source: Settings | str, *, blob_dir: Path | None = None, keep_scheduled: int = KEEP_SCHEDULED
+) -> Stores:
+    """Open the stores on a migrated database.
+
+    Args:
+        source: settings, or a database URL with the settings' defaults beside it.
+        blob_dir: where large checkpoints are; None is :func:`~service.store.blobs.default_blob_dir`.
+        keep_scheduled: scheduled checkpoints kept per run. Settings say both themselves.
+
+    Raises:
+        SchemaError: the database is not at this version's revision; the message has the command.
+    """
+    if isinstance(source, Settings):
+        url, blob_dir, keep_scheduled = source.database_url, source.blob_dir, source.keep_scheduled
+    else:
+        url = source
+    check_revision(url)
+    database = Database(url)
+    blobs = Blobs(blob_dir or default_blob_dir(url))
+    return Stores(
+        runs=SqlRunStore(database),
+        checkpoints=SqlCheckpointStore(database, blobs, keep_scheduled=keep_scheduled),
+        episodes=SqlEpisodeStore(database, blobs),
+        registry=SqlRegistryStore(database),
+        database=database,
+        blobs=blobs,
+    )

@@ -21,11 +21,11 @@ from typing import IO
 
 from sqlalchemy import select
 
-from service.domain.errors import ServiceError, StoreUnavailableError
-from service.store.blobs import sync_directory, write_file
+from maze_core.files import sync_directory
+from service.domain.errors import NotFoundError, ServiceError, StoreUnavailableError
+from service.store.blobs import Blobs, default_blob_dir, write_file
 from service.store.engine import DAMAGED, journals_of, opened, parse_url, sqlite_path, translated_errors
 from service.store.migrations import check_revision, require_known_revision
-from service.store.stores import default_blob_dir
 from service.store.tables import blob
 
 _ATTEMPTS = 3
@@ -47,6 +47,17 @@ class Manifest:
     database_sha256: str
     blobs: list[str]
     """Names of the blob files, which are their SHA-256."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class CheckReport:
+    """What :func:`check` found."""
+
+    revision: str
+    n_blobs: int
+    """Checkpoint bundles and trajectories whose digests were verified."""
+    problems: list[str]
+    """One sentence each; empty when everything is whole."""
 
 
 def backup(url: str, archive: Path, *, blob_dir: Path | None = None) -> Manifest:
@@ -117,6 +128,27 @@ def restore(archive: Path, url: str, *, blob_dir: Path | None = None) -> Manifes
         copy.unlink(missing_ok=True)
     sync_directory(path.parent)
     return manifest
+
+
+def check(url: str, *, blob_dir: Path | None = None) -> CheckReport:
+    """Verify the revision, the file and the digest of every blob.
+
+    Raises:
+        SchemaError: the database is not at this version's revision.
+    """
+    revision = check_revision(url)
+    problems = integrity_problems(url)
+    blobs = Blobs(blob_dir or default_blob_dir(url))
+    with opened(url) as database:
+        with database.reading() as connection:
+            digests = connection.execute(select(blob.c.sha256).order_by(blob.c.sha256)).scalars().all()
+        for sha256 in digests:  # each in a transaction of its own: a long one holds up SQLite's checkpoints
+            try:
+                with database.reading() as connection:
+                    blobs.read(connection, sha256)
+            except NotFoundError as error:
+                problems.append(str(error))
+    return CheckReport(revision=revision, n_blobs=len(digests), problems=problems)
 
 
 def integrity_problems(url: str) -> list[str]:

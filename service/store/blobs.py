@@ -9,7 +9,6 @@ import contextlib
 import errno
 import hashlib
 import os
-import secrets
 import stat
 import time
 from collections.abc import Iterable
@@ -18,8 +17,9 @@ from pathlib import Path
 
 from sqlalchemy import Connection, delete, insert, select
 
+from maze_core.files import write_atomically
 from service.domain.errors import NotFoundError, StoreUnavailableError
-from service.store.engine import FULL
+from service.store.engine import FULL, parse_url, sqlite_path
 from service.store.tables import blob, blob_chunk, checkpoint, episode
 from service.store.types import now, upsert
 
@@ -150,27 +150,7 @@ def write_file(directory: Path, sha256: str, data: bytes) -> None:
         known = final.lstat()
         if stat.S_ISREG(known.st_mode) and known.st_size == len(data):
             return
-    temporary = directory / f".{secrets.token_hex(8)}.tmp"
-    try:
-        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-        with open(descriptor, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, final)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
-    sync_directory(directory)
-
-
-def sync_directory(directory: Path) -> None:
-    """Make a rename inside the directory survive power loss."""
-    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    write_atomically(final, data)
 
 
 def _give_space_back(connection: Connection) -> None:
@@ -184,3 +164,9 @@ def _give_space_back(connection: Connection) -> None:
 def _read_chunks(connection: Connection, sha256: str) -> bytes:
     query = select(blob_chunk.c.data).where(blob_chunk.c.sha256 == sha256).order_by(blob_chunk.c.number)
     return b"".join(connection.execute(query).scalars())
+
+
+def default_blob_dir(url: str) -> Path | None:
+    """``blobs`` beside an SQLite file; None on PostgreSQL: even large checkpoints stay in the database."""
+    path = sqlite_path(parse_url(url))
+    return None if path is None else path.parent / "blobs"

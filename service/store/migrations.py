@@ -40,8 +40,11 @@ def head_revision() -> str:
     return _known_revisions()[0]
 
 
-def migrate(url: str, revision: str = "head") -> None:
+def migrate(url: str, revision: str = "head") -> str | None:
     """Create the database if need be and upgrade it; several processes may do so at once.
+
+    Returns:
+        The revision that it is at then.
 
     Raises:
         SchemaError: the database was written by a newer version.
@@ -51,6 +54,7 @@ def migrate(url: str, revision: str = "head") -> None:
         require_known_revision(url)
         with locked_connection(url) as connection:
             command.upgrade(config(connection), revision)
+            return _current(connection)
 
 
 def downgrade(url: str, revision: str) -> None:

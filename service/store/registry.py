@@ -1,12 +1,13 @@
 """The registry over SQLAlchemy: environments and signs of life of workers, and access tokens."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from sqlalchemy import delete, func, insert, select, update
 
 from service.domain.errors import NotFoundError
-from service.store.engine import Database
+from service.store.engine import Database, opened
 from service.store.tables import access_token, environment, worker
 from service.store.types import after_now, now, seconds_since, upsert
 
@@ -109,3 +110,10 @@ class SqlRegistryStore:
             statement = update(access_token).where(table.id == token_id).values(revoked_at=revoked)
             if connection.execute(statement).rowcount == 0:
                 raise NotFoundError(f"there is no token {token_id}; list them: maze token list")
+
+
+@contextmanager
+def opened_registry(url: str) -> Iterator[SqlRegistryStore]:
+    """The registry of a database, for the length of a ``with`` block."""
+    with opened(url) as database:
+        yield SqlRegistryStore(database)

@@ -19,6 +19,7 @@ from collections.abc import Iterator, Sequence
 from multiprocessing import forkserver
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import ForkServerProcess
+from multiprocessing.util import Finalize
 from pathlib import Path
 from typing import Any
 
@@ -167,13 +168,10 @@ class WorkDirectory:
             self._descriptor = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY)
             fcntl.flock(self._descriptor, fcntl.LOCK_EX)
             if os.path.exists(self.path):  # else another worker took it for abandoned before it was locked
-                return
+                break
             os.close(self._descriptor)
-
-    def close(self) -> None:
-        """Remove it."""
-        shutil.rmtree(self.path, ignore_errors=True)
-        os.close(self._descriptor)
+        # at exit, after multiprocessing's own directory, which lies in it
+        Finalize(None, shutil.rmtree, (self.path,), {"ignore_errors": True}, exitpriority=-200)
 
     def _remove_abandoned(self) -> None:
         for path in Path(tempfile.gettempdir()).glob(f"{self.PREFIX}*"):
@@ -205,11 +203,6 @@ class ChildLauncher:
         self._context.set_forkserver_preload(self._preload)
         with clean_environment(), _blank_main(), _temporary_files_in(self._directory.path):
             forkserver.ensure_running()
-
-    def close(self) -> None:
-        """Remove what children left; none is running any more."""
-        if self._directory is not None:
-            self._directory.close()
 
     def is_alive(self) -> bool:
         """Whether the forkserver runs."""

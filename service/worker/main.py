@@ -41,25 +41,20 @@ def serve_worker(
     launcher = ChildLauncher(rules, preload=preload)
     launcher.start()
     hide_environment()  # after the start: it makes starting a program slow
-    try:
-        # only now: what the forkserver has imported and opened, every child has as well
-        from service.store import open_stores
-        from service.worker.worker import Worker
+    # only now: what the forkserver has imported and opened, every child has as well
+    from service.store import open_stores
+    from service.worker.worker import Worker
 
-        stores = open_stores(settings)
-        try:
-            worker = Worker(settings, stores, launcher, graces=graces)
-            for number in (signal.SIGTERM, signal.SIGINT):
-                signal.signal(number, lambda *_: worker.stop())
-            return worker.run()
-        finally:
-            for number in (signal.SIGTERM, signal.SIGINT):
-                signal.signal(
-                    number, signal.SIG_IGN
-                )  # whoever is impatient now would only spoil the exit code
-            stores.close()
+    stores = open_stores(settings)
+    try:
+        worker = Worker(settings, stores, launcher, graces=graces)
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda *_: worker.stop())
+        return worker.run()
     finally:
-        launcher.close()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, signal.SIG_IGN)  # whoever is impatient now would only spoil the exit code
+        stores.close()
 
 
 def _forget_secrets() -> None:

@@ -53,10 +53,10 @@ TARGETS = [
     "os.symlink",
     "hydra.utils.call",
     "multiprocessing.Process",
-    "maze_core.checkpoint.write_atomically",
+    "maze_core.files.write_atomically",
     "maze_core.checkpoint.os.system",
     "maze_core.config.instantiate.importlib.import_module",
-    "service.db_cli.backup",
+    "service.store.backup.backup",
 ]
 PLACES = {
     "env": lambda node: {"env": node},

@@ -119,7 +119,7 @@ def test_opening_the_database_never_loads_the_standard_sqlite3(tmp_path: Path) -
     pytest.importorskip("pysqlite3", reason="no wheel of pysqlite3 here; SQLAlchemy takes Python's")
     url = f"sqlite:///{tmp_path / 'maze.db'}"
     work = (
-        "from service.store.migrations import migrate; from service.store.stores import open_stores; "
+        "from service.store import migrate, open_stores; "
         f"migrate({url!r}); stores = open_stores({url!r}); stores.runs.counts(); stores.close()"
     )
     assert _loaded_by(work, ["sqlite3", "_sqlite3"]) == []

@@ -2,8 +2,9 @@
 
 import pytest
 
+from maze_core.files import json_safe
 from service.api.problems import locate
-from service.json_values import decode_json, find_unusable, pointer_to, sayable
+from service.json_values import decode_json, find_unusable, pointer_to
 
 WRAPPER = "maze_core.RewardClippingWrapper"
 
@@ -42,7 +43,7 @@ def test_pointers_are_escaped_as_rfc_6901_says() -> None:
 
 def test_what_json_cannot_say_is_said_as_text() -> None:
     numbers = {"a": [float("nan"), float("inf"), -float("inf"), 1.5], 3: (True, None)}
-    assert sayable(numbers) == {"a": ["NaN", "Infinity", "-Infinity", 1.5], "3": [True, None]}
+    assert json_safe(numbers) == {"a": ["NaN", "Infinity", "-Infinity", 1.5], "3": [True, None]}
 
 
 @pytest.mark.parametrize(

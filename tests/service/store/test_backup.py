@@ -8,13 +8,16 @@ import threading
 from pathlib import Path
 
 import pytest
+from sqlalchemy import text, update
 
-from service import db_cli
+from service.domain.errors import NotFoundError
 from service.domain.run import EventType
-from service.store import SchemaError, Stores, open_stores
-from service.store.backup import BackupError, backup, restore
+from service.store import SchemaError, Stores, migrate, open_stores
+from service.store.backup import BackupError, backup, check, restore
 from service.store.blobs import Blobs
 from service.store.checkpoints import SqlCheckpointStore
+from service.store.migrations import head_revision
+from service.store.tables import blob_chunk
 from tests.contracts.builders import new_checkpoint, new_episode, start
 
 LARGE = os.urandom(2000)
@@ -65,7 +68,7 @@ def test_a_restored_archive_holds_everything(
     url = f"sqlite:///{tmp_path}/restored/maze.db"
     manifest = restore(archive, url)
     assert len(manifest.blobs) == 1
-    assert db_cli.check(url).problems == []
+    assert check(url).problems == []
     stores = open_stores(url)
     assert stores.runs.get(filled) == sqlite_stores.runs.get(filled)
     assert stores.runs.events(filled) == sqlite_stores.runs.events(filled)
@@ -102,7 +105,7 @@ def test_archives_made_under_writes_are_whole(sqlite_stores: Stores, sqlite_url:
     for number in range(5):
         url = f"sqlite:///{tmp_path}/{number}/maze.db"
         restore(tmp_path / f"{number}.tar", url)
-        assert db_cli.check(url).problems == []
+        assert check(url).problems == []
         stores = open_stores(url)
         events = stores.runs.events(run.id, limit=10_000)
         assert [event.seq for event in events] == list(range(1, len(events) + 1))
@@ -211,4 +214,31 @@ def test_an_archive_is_never_written_over_what_is_none(filled: str, sqlite_url: 
     for taken in (tmp_path / "maze.db", tmp_path / "blobs"):
         with pytest.raises(BackupError, match="is no archive; give another name"):
             backup(sqlite_url, taken)
-    assert db_cli.check(sqlite_url).problems == []
+    assert check(sqlite_url).problems == []
+
+
+def test_upgrade_makes_a_database_and_is_a_no_op_afterwards(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/data/maze.db"
+    assert migrate(url) == migrate(url) == head_revision()
+    assert check(url).problems == []
+
+
+def test_check_reads_every_blob(stores: Stores, database_url: str) -> None:
+    _, lease = start(stores)
+    stores.checkpoints.put(lease, new_checkpoint(1), b"one")
+    damaged = stores.checkpoints.put(lease, new_checkpoint(2), b"two")
+    assert check(database_url).n_blobs == 2
+    assert check(database_url).problems == []
+    with stores.database.writing() as connection:
+        connection.execute(update(blob_chunk).where(blob_chunk.c.data == b"two").values(data=b"2"))
+    (problem,) = check(database_url).problems
+    assert "damaged" in problem
+    with pytest.raises(NotFoundError):
+        stores.checkpoints.read(damaged.id)
+
+
+def test_check_finds_a_row_that_names_nothing(sqlite_stores: Stores, sqlite_url: str) -> None:
+    orphan = text("INSERT INTO run_label (run_id, key, value) VALUES ('run_gone', 'k', 'v')")
+    connection = sqlite_stores.database.unpooled()
+    connection.executescript(f"PRAGMA query_only=OFF; PRAGMA foreign_keys=OFF; {orphan};")
+    assert check(sqlite_url).problems == ["a row of run_label names a row of run that is not there"]

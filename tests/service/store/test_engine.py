@@ -131,9 +131,8 @@ def test_the_interpreters_own_sqlite_is_never_loaded(sqlite_url: str) -> None:
     """Two SQLite libraries in one process drop each other's file locks."""
     code = f"""
 import sys
-from service import db_cli
-from service.store import open_stores
-db_cli.upgrade({sqlite_url!r})
+from service.store import migrate, open_stores
+migrate({sqlite_url!r})
 stores = open_stores({sqlite_url!r})
 stores.runs.counts(), stores.runs.change_marker()
 stores.registry.publish_environments("w", [])

@@ -8,12 +8,13 @@ import os
 import sys
 from pathlib import Path
 
-from service.supervisor import Kept, Supervisor
+from service.serve import ManagedProcess, Supervisor
 
 folder, grace_s, *programs = sys.argv[1:]
 logging.basicConfig(level="INFO", stream=sys.stderr)
 kept = [
-    Kept(name, [sys.executable, "-c", program]) for name, program in (text.split("=", 1) for text in programs)
+    ManagedProcess(name, [sys.executable, "-c", program])
+    for name, program in (text.split("=", 1) for text in programs)
 ]
 supervisor = Supervisor(
     kept,
