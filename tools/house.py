@@ -156,7 +156,7 @@ def walk_from_http(walk: Walk, folder: Path) -> None:
     async def twice() -> None:
         assert await submitted(app, body) == 202
         with walk.counted("algorithm.lr from HTTP to a row"):
-            await submitted(app, body)
+            await submitted(app, {**body, "overrides": {"algorithm.lr": 0.003}})
 
     asyncio.run(twice())
     stores.close()

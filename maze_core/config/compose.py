@@ -148,7 +148,7 @@ class _Composition:
         if critic and "model" in arguments.values and not arguments.failed:
             given = config_module("critic", critic, config_dirs)["config"].get("critic")
             self._put("model.critic", merged(self._get("model.critic"), given))
-        if not _mentions(self._tree, "${"):
+        if not _interpolates(self._tree):
             self._tree = normal_form(self._tree, arguments.objects, self._mode, ProblemList())
 
     def apply_overrides(self, overrides: object) -> None:
@@ -224,8 +224,8 @@ class _Composition:
         Raises:
             InvalidSpecificationError: with every problem of the whole way.
         """
-        tree = resolve_interpolations(self._tree) if _mentions(self._tree, "${") else self._tree
-        tree = _with_texts(tree, self._texts)
+        tree = resolve_interpolations(self._tree) if _interpolates(self._tree) else self._tree
+        tree = _with_texts(tree, self._texts) if self._texts else tree
         last = ProblemList()
         normal = normal_form(tree, self._arguments.objects, self._mode, last)
         if not last.problems and not self._found.problems:
@@ -303,12 +303,16 @@ class _Composition:
         node[last] = copy.deepcopy(value)
 
 
-def _mentions(value: Any, text: str) -> bool:
-    if isinstance(value, Mapping):
-        return any(_mentions(child, text) for child in value.values())
-    if isinstance(value, list):
-        return any(_mentions(child, text) for child in value)
-    return isinstance(value, str) and text in value
+def _interpolates(tree: Tree) -> bool:
+    """Whether a text in the tree has an interpolation."""
+    inner: list[Any] = [tree]
+    while inner:
+        current = inner.pop()
+        if isinstance(current, str) and "${" in current:
+            return True
+        if isinstance(current, (Mapping, list)):
+            inner += current.values() if isinstance(current, Mapping) else current
+    return False
 
 
 def _with_texts(value: Any, texts: Mapping[str, str]) -> Any:

@@ -91,7 +91,9 @@ class Describer:
             hints = field_types(cls)
             tree = {} if only_type(declared) is cls else {TARGET: target_name(cls)}
             for name, annotation in hints.items():
-                tree[name] = self.tree(getattr(value, name), join(path, name), annotation)
+                field = getattr(value, name)
+                is_plain = field is None or type(field) in (bool, int, str)
+                tree[name] = field if is_plain else self.tree(field, join(path, name), annotation)
             return tree
         if id(value) in self._known:
             return self._known[id(value)]

@@ -5,8 +5,9 @@ built-in name, or a name of another directory, is refused, because one of the tw
 """
 
 import copy
+import os
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from os import PathLike
@@ -46,6 +47,7 @@ class ModuleIndex:
         return sorted(self.files.get(group, {}))
 
 
+@lru_cache(maxsize=1)
 def conf_root() -> Path:
     """The built-in ``conf/``: inside the package in an installed wheel, beside it in a checkout."""
     package = Path(__file__).resolve().parents[1]
@@ -62,24 +64,35 @@ def module_index(config_dirs: Directories = ()) -> ModuleIndex:
     found = ProblemList()
     directories = list(dict.fromkeys([conf_root(), *_folders(config_dirs, found)]))
     files: dict[str, dict[str, Path]] = {}
+    stats: list[tuple[str, int, int]] = []
     for directory in directories:
         if not directory.is_dir():
             found.add("config_dirs", f"{directory} is not a directory.", code="unknown_directory")
             continue
-        for file in sorted(directory.glob("*.yaml")) + sorted(directory.glob("*/*.yaml")):
-            group = "" if file.parent == directory else file.parent.name
-            if file.stem in files.setdefault(group, {}):
-                name = file.relative_to(directory)
+        for group, name, file in _module_files(directory, stats):
+            if name in files.setdefault(group, {}):
                 found.add(
                     "config_dirs",
-                    f"{name} in {directory} has the name of another module; give it a name of its own.",
+                    f"{file.relative_to(directory)} in {directory} has the name of another module; give it a name of "
+                    "its own.",
                     code="duplicate_module",
                 )
-            files[group].setdefault(file.stem, file)
+            files[group].setdefault(name, file)
     found.raise_if_any()
-    stats = [(file, file.stat()) for modules in files.values() for file in modules.values()]
-    fingerprint = tuple(sorted((str(file), stat.st_mtime_ns, stat.st_size) for file, stat in stats))
-    return ModuleIndex(tuple(directories), files, fingerprint)
+    return ModuleIndex(tuple(directories), files, tuple(sorted(stats)))
+
+
+def _module_files(directory: Path, stats: list[tuple[str, int, int]]) -> Iterator[tuple[str, str, Path]]:
+    """Group, name and file of every module, root files first; what makes the fingerprint is added to ``stats``."""
+    with os.scandir(directory) as entries:
+        names = sorted(entries, key=lambda entry: (entry.is_dir(), entry.name))
+    for entry in names:
+        inside = [entry] if not entry.is_dir() else sorted(os.scandir(entry.path), key=lambda file: file.name)
+        for file in inside:
+            if file.name.endswith(".yaml") and file.is_file():
+                stat = file.stat()
+                stats.append((file.path, stat.st_mtime_ns, stat.st_size))
+                yield "" if file is entry else entry.name, file.name.removesuffix(".yaml"), Path(file.path)
 
 
 def _folders(config_dirs: object, found: ProblemList) -> list[Path]:

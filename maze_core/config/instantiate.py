@@ -19,7 +19,7 @@ from maze_core.config.late_arguments import late_call_problem
 from maze_core.config.nodes import OPAQUE, TARGET, is_node, join, shown
 from maze_core.config.published import in_our_words
 from maze_core.config.targets import gym_wrapper_problem, is_description, parameters_of, resolve_target
-from maze_core.config.validation import argument_problems, coerced_keys, validated_arguments
+from maze_core.config.validation import argument_problems, coerced_keys, says_mistakes, validated_arguments
 from maze_core.config.words import unknown_word
 from maze_core.errors import InvalidSpecificationError, ProblemList
 
@@ -183,8 +183,9 @@ class Builder:
                 p for p in found if not failed or (p.path != path and p.path not in known)
             ]
             return None
-        results = vars(value) if is_description(target) else value
-        self.problems.problems += coerced_keys(arguments, results, path)
+        if not says_mistakes(target):
+            results = vars(value) if is_description(target) else value
+            self.problems.problems += coerced_keys(arguments, results, path)
         return value
 
     def _called(

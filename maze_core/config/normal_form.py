@@ -6,10 +6,12 @@ not; in files and arguments it may be a mapping ``{class: arguments}``.
 
 import copy
 import functools
+import json
+import re
 from collections.abc import Callable, Mapping
 from typing import Any, Literal, TypeAlias
 
-from maze_core.config.components import canonical_target
+from maze_core.config.components import ALIASES, PLACES, canonical_target
 from maze_core.config.instantiate import Builder
 from maze_core.config.nodes import OPAQUE, TARGET, is_node, join, shown
 from maze_core.config.targets import gym_wrapper_problem
@@ -75,15 +77,13 @@ def normal_form(tree: Tree, objects: Mapping[str, object], mode: Mode, found: Pr
     """
     normal: Tree = {}
     for name in PARTS[mode]:
-        value = copy.deepcopy(tree.get(name))
+        value = tree.get(name)
         if name == "seeding":
             normal[name] = _seeding(value, found)
         elif name == "project":
             normal[name] = _project(value, found)
-        elif name == "wrappers":
-            normal[name] = _wrappers(value, objects, found)
         else:
-            normal[name] = _part(name, value, objects, found)
+            normal[name] = _kept_part(name, value, objects, found)
     for name in tree:
         if name not in PARTS[mode] and tree[name] is not None:
             message = f"{shown(name)} is no part of a {mode} run."
@@ -105,6 +105,36 @@ def _wrapper_node(name: str, arguments: Any) -> Any:
     if arguments is None or isinstance(arguments, Mapping):
         return {**(arguments or {}), TARGET: name}
     return arguments  # no arguments at all, as will be said where nodes are checked
+
+
+_KEPT: dict[tuple[str, str], str] = {}
+"""Part and its JSON → the JSON of its normal form: what was validated once need not be again."""
+_MOST_KEPT = 512
+_TARGETS = re.compile(r'"_target_": "([^"]*)"')
+
+
+def _kept_part(name: str, value: Any, objects: Mapping[str, object], found: ProblemList) -> Any:
+    """The normal form of a part; remembered where it is made of this library's components alone."""
+    make = _wrappers if name == "wrappers" else functools.partial(_part, name)
+    try:
+        text = json.dumps(value)
+        is_plain = json.loads(text) == value
+    except (TypeError, ValueError):  # it holds what JSON does not
+        is_plain = False
+    if not is_plain:
+        return make(copy.deepcopy(value), objects, found)
+    if (kept := _KEPT.get((name, text))) is not None:
+        return json.loads(kept)
+    before = len(found.problems)
+    normal = make(json.loads(text), objects, found)
+    is_ours = OPAQUE not in text and all(
+        target in PLACES or target in ALIASES for target in _TARGETS.findall(text)
+    )
+    if is_ours and "_target_" in text and len(found.problems) == before:
+        if len(_KEPT) >= _MOST_KEPT:
+            _KEPT.clear()
+        _KEPT[name, text] = json.dumps(normal)
+    return normal
 
 
 def _part(name: str, value: Any, objects: Mapping[str, object], found: ProblemList) -> Any:

@@ -7,6 +7,7 @@ is too much of it.
 import math
 import re
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any
 
 from maze_core.config.limits import Limits
@@ -17,51 +18,66 @@ MOST_PROBLEMS = 64
 """Nobody reads more, and finding suggestions takes time."""
 _LARGEST_INTEGER = 2**63 - 1
 _KEY = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
+_ODD_TEXT = re.compile("\\$\\{|[\x00\ud800-\udfff]")
 _RESERVED = frozenset({"defaults", "hydra"})
 _PATH_LIKE = re.compile(r"(?:^|_)(?:dir|dirs|file|files|path|paths|searchpath|filename)$")
 
 
 def check_plain(value: Any, limits: Limits, found: ProblemList) -> bool:
     """Whether the value is small enough to be looked at further; every problem is noted."""
-    before = len(found.problems)
-    stack: list[tuple[Any, str, int]] = [(value, "", 0)]
-    seen = texts = 0
-    while stack and len(found.problems) - before < MOST_PROBLEMS:
-        current, path, depth = stack.pop()
-        seen += 1
-        texts += len(current) if isinstance(current, str) else 0
-        if isinstance(current, (Mapping, list)):
-            if depth >= limits.depth:
-                found.add(path[:200], f"is nested deeper than {limits.depth} levels.", code="too_deep")
-                return False
-            if seen + len(stack) + len(current) > limits.values:
-                found.add("", f"There are more than {limits.values} values.", code="too_large")
-                return False
-            if isinstance(current, Mapping):
-                texts += sum(len(key) for key in current if isinstance(key, str))
-            stack += [(child, where, depth + 1) for child, where in _children(current, path, limits, found)]
-        else:
-            _check_scalar(current, path, limits, found)
+    before, inner = len(found.problems), []
+    if isinstance(value, (Mapping, list)):
+        inner.append((value, "", 0))
+    else:
+        _check_scalar(value, "", limits, found)
+    seen, texts = 1, 0
+    while inner and len(found.problems) - before < MOST_PROBLEMS:
+        current, path, depth = inner.pop()
+        if depth >= limits.depth:
+            found.add(path[:200], f"is nested deeper than {limits.depth} levels.", code="too_deep")
+            return False
+        seen += len(current)
+        if seen > limits.values:
+            found.add("", f"There are more than {limits.values} values.", code="too_large")
+            return False
+        texts += _check_items(current, path, depth, inner, limits, found)
         if texts > limits.total_text:
             found.add("", f"All texts together exceed {limits.total_text} characters.", code="too_large")
             return False
-    return not stack
+    return not inner
 
 
-def _children(value: Any, path: str, limits: Limits, found: ProblemList) -> list[tuple[Any, str]]:
-    if isinstance(value, list):
-        return [(child, f"{path}.{index}" if path else str(index)) for index, child in enumerate(value)]
-    children = []
-    for key, child in value.items():
-        base = "" if path == "overrides" else path
-        where = f"{base}.{key}" if base else str(key)
-        if _check_key(key, where, limits, found):
-            children.append((child, where))
-    return children
+def _check_items(
+    current: Any, path: str, depth: int, inner: list[Any], limits: Limits, found: ProblemList
+) -> int:
+    """Check keys and scalars of a dict or list, add what has items itself to ``inner``; returns characters of text."""
+    base, texts = (f"{path}." if path not in ("", "overrides") else ""), 0
+    is_dict = isinstance(current, Mapping)
+    for key, child in current.items() if is_dict else enumerate(current):
+        where = f"{base}{key}"
+        if is_dict:
+            texts += len(key) if isinstance(key, str) else 0
+            if not (isinstance(key, str) and _is_open(key, limits.text)):
+                _refuse_key(key, where, limits, found)
+                continue
+        if isinstance(child, (Mapping, list)):
+            inner.append((child, where, depth + 1))
+        elif isinstance(child, str):
+            texts += len(child)
+            if len(child) > limits.text or _ODD_TEXT.search(child):
+                _check_text(child, where[:200], limits, found)
+        elif child is not None and not isinstance(child, bool):
+            _check_scalar(child, where, limits, found)
+    return texts
 
 
-def _check_key(key: Any, path: str, limits: Limits, found: ProblemList) -> bool:
+@lru_cache(maxsize=4096)
+def _is_open(key: str, longest: int) -> bool:
     """Whether this is a key that may be used; a dotted key is checked part by part."""
+    return len(key) <= longest and bool(_KEY.fullmatch(key)) and not any(map(_is_reserved, key.split(".")))
+
+
+def _refuse_key(key: Any, path: str, limits: Limits, found: ProblemList) -> None:
     if not isinstance(key, str):
         found.add(path[:200], f"{shown(key)} is no text, as a key must be.", code="wrong_type")
     elif len(key) > limits.text:
@@ -70,11 +86,9 @@ def _check_key(key: Any, path: str, limits: Limits, found: ProblemList) -> bool:
         found.add(path, "Interpolations are not evaluated here.", code="interpolation")
     elif not _KEY.fullmatch(key):
         found.add(path, f"{shown(key)} is not a key.", code="unknown_key")
-    elif bad := next((part for part in key.split(".") if _is_reserved(part)), None):
-        found.add(path, f"{shown(bad)} belongs to the operator.", code="reserved_key")
     else:
-        return True
-    return False
+        bad = next(part for part in key.split(".") if _is_reserved(part))
+        found.add(path, f"{shown(bad)} belongs to the operator.", code="reserved_key")
 
 
 def _is_reserved(part: str) -> bool:
@@ -84,8 +98,6 @@ def _is_reserved(part: str) -> bool:
 
 def _check_scalar(value: Any, path: str, limits: Limits, found: ProblemList) -> None:
     where = path[:200]
-    if value is None or isinstance(value, bool):
-        return
     if isinstance(value, str):
         _check_text(value, where, limits, found)
     elif isinstance(value, int):
@@ -94,7 +106,7 @@ def _check_scalar(value: Any, path: str, limits: Limits, found: ProblemList) -> 
     elif isinstance(value, float):
         if not math.isfinite(value):
             found.add(where, f"{value} is not a finite number.", code="not_finite")
-    else:
+    elif value is not None:
         found.add(where, f"A {type(value).__name__} is no JSON value.", code="wrong_type")
 
 

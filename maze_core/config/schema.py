@@ -99,8 +99,16 @@ def canonical_json(value: Any) -> bytes:
 
 def _with_text_keys(value: Any) -> Any:
     if isinstance(value, Mapping):
-        named = {str(key): _with_text_keys(child) for key, child in value.items()}
+        named = {
+            str(key): _with_text_keys(child) if isinstance(child, _HAVE_KEYS) else child
+            for key, child in value.items()
+        }
         if len(named) < len(value):
             raise ValueError("two keys of a mapping are the same text")
         return named
-    return [_with_text_keys(child) for child in value] if isinstance(value, (list, tuple)) else value
+    if isinstance(value, (list, tuple)):
+        return [_with_text_keys(child) if isinstance(child, _HAVE_KEYS) else child for child in value]
+    return value
+
+
+_HAVE_KEYS = (Mapping, list, tuple)

@@ -90,6 +90,7 @@ def _say_mistakes(cls: type[Any]) -> None:
             raise InvalidSpecificationError(changed)
 
     cls.__init__ = __init__
+    cls.SAYS_MISTAKES = True
 
 
 def _named(problem: Problem, kind: type[Any]) -> Problem:

@@ -10,7 +10,7 @@ list too.
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeAlias
 
 from maze_core.config.closed import closed_fields
 from maze_core.config.components import PUBLIC_TARGETS, canonical_target, target_name
@@ -24,7 +24,7 @@ from maze_core.config.index import (
     module_index,
 )
 from maze_core.config.limits import Limits
-from maze_core.config.nodes import OPAQUE, TARGET, is_node, join, shown
+from maze_core.config.nodes import OPAQUE, TARGET, join, shown
 from maze_core.config.normal_form import PARTS
 from maze_core.config.plain_values import MOST_PROBLEMS, check_plain
 from maze_core.config.targets import resolve_target
@@ -49,6 +49,7 @@ HTTP_ARGUMENTS = (
 """The arguments of a run that HTTP takes; none of them names a path, a launcher or a Python module."""
 
 ENV_ID = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_./-]*")
+Dicts: TypeAlias = Sequence[tuple[str, Mapping[str, Any]]]
 _GYM_ENVS = tuple(map(canonical_target, ("GymEnvConfig", "LegacyGymEnvConfig")))
 
 
@@ -104,8 +105,9 @@ def check_arguments(arguments: Mapping[str, Any], policy: TrustPolicy) -> None:
     if check_plain(arguments, policy.limits, found):
         for name, value in arguments.items():
             _check_argument(str(name), value, policy, found)
-        _check_targets(arguments, "", policy, found)
-        _check_values(arguments, "", policy, found)
+        dicts = _dicts_in(arguments)
+        _check_targets(dicts, policy, found)
+        _check_values(dicts, policy, found)
     found.raise_if_any()
 
 
@@ -121,10 +123,13 @@ def check_tree(tree: Tree, policy: TrustPolicy) -> None:
         for name in tree:
             if name not in parts:
                 found.add(name, "is no part of a configuration.", code="unknown_key")
-        _check_targets(tree, "", policy, found)
+        dicts = _dicts_in(tree)
+        _check_targets(dicts, policy, found)
         found.raise_if_any()
-        _check_components(tree, "", policy, found)
-        _check_values(tree, "", policy, found)
+        for path, node in dicts:
+            if TARGET in node:
+                _check_component(node, path, policy, found)
+        _check_values(dicts, policy, found)
     found.raise_if_any()
 
 
@@ -136,7 +141,7 @@ def check_names(tree: Tree, policy: TrustPolicy) -> None:
     """
     found = ProblemList()
     if check_plain(tree, policy.limits, found):
-        _check_targets(tree, "", policy, found)
+        _check_targets(_dicts_in(tree), policy, found)
     found.raise_if_any()
 
 
@@ -168,63 +173,57 @@ def _check_overrides(value: Any, policy: TrustPolicy, found: ProblemList) -> Non
         found.add("overrides", message, code="too_large")
 
 
-def _check_targets(value: Any, path: str, policy: TrustPolicy, found: ProblemList) -> None:
+def _dicts_in(value: Any) -> list[tuple[str, Mapping[str, Any]]]:
+    """Path and dict of every dict in a value, parents first; keys of ``overrides`` are paths themselves."""
+    dicts, stack = [], [("", value)]
+    while stack:
+        path, current = stack.pop()
+        if isinstance(current, Mapping):
+            dicts.append((path, current))
+        base = f"{path}." if path not in ("", "overrides") else ""
+        items = current.items() if isinstance(current, Mapping) else enumerate(current)
+        inner = [(f"{base}{key}", child) for key, child in items if isinstance(child, (Mapping, list))]
+        stack += reversed(inner)
+    return dicts
+
+
+def _check_targets(dicts: Dicts, policy: TrustPolicy, found: ProblemList) -> None:
     """Refuse every named component that is not on the list; bounded by the checks before."""
-    if isinstance(value, list):
-        for index, child in enumerate(value):
-            _check_targets(child, join(path, index), policy, found)
-    if not isinstance(value, Mapping):
-        return
-    for key, child in value.items():
-        where = str(key) if path == "overrides" else join(path, key)
-        if key == OPAQUE:
-            found.add(where, "A live object cannot be named here.", code="reserved_key")
-        elif where.rpartition(".")[2] == TARGET:
-            _check_name(child, where, policy, found)
-        else:
-            if path == "wrappers" and TARGET not in value:
-                _check_name(key, where, policy, found)
-            _check_targets(child, where, policy, found)
+    for path, node in dicts:
+        for key, child in node.items():
+            if key == OPAQUE:
+                found.add(join(path, key), "A live object cannot be named here.", code="reserved_key")
+            elif str(key).rpartition(".")[2] == TARGET:
+                if not isinstance(child, str) or canonical_target(child) not in policy.targets:
+                    _refuse_name(child, key if path == "overrides" else join(path, key), policy, found)
+            elif (
+                path == "wrappers" and TARGET not in node and canonical_target(str(key)) not in policy.targets
+            ):
+                _refuse_name(key, join(path, key), policy, found)
 
 
-def _check_name(name: Any, path: str, policy: TrustPolicy, found: ProblemList) -> None:
+def _refuse_name(name: Any, path: str, policy: TrustPolicy, found: ProblemList) -> None:
     if len(found.problems) >= MOST_PROBLEMS:
         return
-    if not isinstance(name, str) or canonical_target(name) not in policy.targets:
-        near = closest(name, policy.targets) if isinstance(name, str) else None
-        message = f"{shown(name)} is not on the list of components that may be named."
-        if str(name).startswith(("gymnasium.", "gym.")):
-            message += " Wrappers of gymnasium's belong into an environment of the operator's own modules."
-        found.add(path, message, code="target_not_allowed", did_you_mean=near)
+    near = closest(name, policy.targets) if isinstance(name, str) else None
+    message = f"{shown(name)} is not on the list of components that may be named."
+    if str(name).startswith(("gymnasium.", "gym.")):
+        message += " Wrappers of gymnasium's belong into an environment of the operator's own modules."
+    found.add(path, message, code="target_not_allowed", did_you_mean=near)
 
 
-def _check_components(value: Any, path: str, policy: TrustPolicy, found: ProblemList) -> None:
-    """Real names and closed fields of listed components."""
-    if isinstance(value, list):
-        for index, child in enumerate(value):
-            _check_components(child, join(path, index), policy, found)
-    if isinstance(value, Mapping):
-        if is_node(value):
-            _check_component(value, path, policy, found)
-        for key, child in value.items():
-            _check_components(child, join(path, key), policy, found)
-
-
-def _check_values(value: Any, path: str, policy: TrustPolicy, found: ProblemList) -> None:
+def _check_values(dicts: Dicts, policy: TrustPolicy, found: ProblemList) -> None:
     """Environments and ceilings, in a tree or in what a client sent."""
-    if isinstance(value, list):
-        for index, child in enumerate(value):
-            _check_values(child, join(path, index), policy, found)
-    if not isinstance(value, Mapping):
-        return
-    if path == "env" or (is_node(value) and canonical_target(str(value[TARGET])) in _GYM_ENVS):
-        _check_env(value, path, policy, found)
-    for key, child in value.items():
-        where = str(key) if path == "overrides" else join(path, key)
-        if where == "env.name" and path == "overrides":
-            _check_env({"name": child}, "env", policy, found)
-        _check_ceiling(where.rpartition(".")[2], child, where, policy.limits, found)
-        _check_values(child, where, policy, found)
+    for path, node in dicts:
+        if path == "env" or (TARGET in node and canonical_target(str(node[TARGET])) in _GYM_ENVS):
+            _check_env(node, path, policy, found)
+        for key, child in node.items():
+            last = str(key).rpartition(".")[2]
+            if path == "overrides" and key == "env.name":
+                _check_env({"name": child}, "env", policy, found)
+            if last in policy.limits.ceilings or last == "hidden_units":
+                where = str(key) if path == "overrides" else join(path, key)
+                _check_ceiling(last, child, where, policy.limits, found)
 
 
 def _check_component(node: Mapping[str, Any], path: str, policy: TrustPolicy, found: ProblemList) -> None:

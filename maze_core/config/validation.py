@@ -71,6 +71,11 @@ def argument_problems(
     return [Problem(path=path, message=f"{_name(target)} refused its arguments: {_sentence(str(error))}")]
 
 
+def says_mistakes(target: object) -> bool:
+    """Whether a call of these settings says all mistakes itself; see :mod:`settings`."""
+    return getattr(target, "SAYS_MISTAKES", False) is True
+
+
 def coerced_keys(arguments: Mapping[str, Any], results: Mapping[str, Any], path: str) -> list[Problem]:
     """Text that was read as a number, and truth values as numbers or the other way round."""
     return [

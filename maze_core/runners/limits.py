@@ -19,6 +19,8 @@ def with_limits(algorithm: FitConfig, limits: Mapping[str, Any]) -> FitConfig:
     Raises:
         InvalidSpecificationError: with every problem of ``limits``.
     """
+    if not limits:
+        return algorithm
     known = tuple(name for name in LIMITS if hasattr(algorithm, name))
     found = ProblemList()
     for name in limits:

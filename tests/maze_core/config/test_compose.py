@@ -185,7 +185,7 @@ def test_every_problem_is_reported_at_once():
         "runner.n_envs",
     }
     assert found["env.nmae"].did_you_mean == "name"
-    assert found["runner.execution"].allowed == ("dev", "local")
+    assert found["runner.execution"].allowed == ("dev", "local", "isolated")
 
 
 def test_problems_below_an_unknown_module_are_not_guessed_at():
@@ -195,7 +195,7 @@ def test_problems_below_an_unknown_module_are_not_guessed_at():
 def test_a_rollout_runner_cannot_train_and_a_training_runner_cannot_play():
     for runner in ("sequential", "parallel"):
         found = problems(runner=runner)
-        assert found["runner"].allowed == ("dev", "local")
+        assert found["runner"].allowed == ("dev", "local", "isolated")
     assert problems("rollout", runner="local")["runner"].allowed == ("sequential", "parallel")
 
 

@@ -88,7 +88,7 @@ def test_numpy_numbers_and_enums_become_plain():
             "runner.n_envs": np.int16(4),
             "algorithm.normalize_advantages": np.bool_(False),
             "runner.execution": Execution.LOCAL,
-            "env.kwargs": {"a": np.arange(3), 1: (np.float64(2.0),)},
+            "env.kwargs": {"a": np.arange(3), "1": (np.float64(2.0),)},
         }
     )
     assert type(found["algorithm"]["lr"]) is float
@@ -212,7 +212,11 @@ def test_overrides_must_be_a_dict():
 
 
 def test_two_keys_of_one_text_are_refused():
-    assert problem(overrides={"env.kwargs": {1: "a", "1": "b"}}).code == "duplicate_key"
+    networks = {
+        0: {"_target_": "FlattenConcatPolicyNetConfig"},
+        "0": {"_target_": "FlattenConcatPolicyNetConfig"},
+    }
+    assert problem(overrides={"model.policy.networks": networks}).code == "duplicate_key"
 
 
 def test_a_project_name_is_a_text():

@@ -103,7 +103,11 @@ def test_published_rollout_runners_play(kind: str):
     settings = {"n_episodes": 3, "max_episode_steps": 0, "record_trajectory": True, "record_event_logs": True}
     given = compose_run("rollout", policy="random_policy", runner={"_target_": name, **settings}, seed=1)
     ours = compose_run(
-        "rollout", policy="random_policy", runner=kind.lower(), overrides={"runner.n_episodes": 3}, seed=1
+        "rollout",
+        policy="random_policy",
+        runner=kind.lower(),
+        overrides={"runner.n_episodes": 3, "runner.max_episode_steps": None},
+        seed=1,
     )
     assert given.tree == ours.tree
 
