@@ -63,7 +63,8 @@ def first_observation(env: Any, seed: int | None, options: Mapping[str, Any] | N
             raise
         rule = "it must be reset(*, seed=None, options=None)"
         raise EnvError(f"reset() cannot be called ({error}); {rule}; {OLD_ENVIRONMENTS}") from error
-    if isinstance(result, (tuple, list)) and len(result) == 2 and isinstance(result[1], Mapping):
+    is_pair = isinstance(result, (tuple, list)) and len(result) == 2
+    if is_pair and (result[1].__class__ is dict or isinstance(result[1], Mapping)):
         return result[0], result[1]
     raise EnvError(
         f"reset() gave {_a(result)}; it must give two: observation and info, a dict; {OLD_ENVIRONMENTS}"

@@ -24,7 +24,7 @@ import numpy as np
 
 from maze_core.envs.contract import close_all, five_values, flag, warn_of_failed_closes
 from maze_core.envs.core_env import StructuredEnv
-from maze_core.errors import EnvError, InvalidSpecificationError, Problem
+from maze_core.errors import EnvError, InvalidSpecificationError, Problem, reason_of
 from maze_core.types import Action, ActorID, Array, Observation
 
 _WAY_OUT = 'make it with render_mode="rgb_array"'
@@ -179,7 +179,7 @@ def check_can_be_filmed(make: Callable[[], StructuredEnv]) -> None:
     except EnvError as error:
         raise _refusal(str(error)) from error
     except Exception as error:
-        raise _refusal(f"{type(error).__name__}: {error}") from error
+        raise _refusal(reason_of(error)) from error
 
 
 def _refusal(reason: str, code: str = "cannot_be_filmed") -> InvalidSpecificationError:

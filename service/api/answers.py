@@ -102,7 +102,8 @@ class RunOut(Out):
     latest_metrics: dict[str, Number]
     best: BestOut | None
     result: Object | None
-    """What a succeeded run found; of an evaluation mean_return, std_return, ci95, returns, lengths, seeds."""
+    """What a succeeded run found; of an evaluation mean_return, std_return, ci95, returns, lengths, seeds and
+    truncated_by_limit."""
     error: Object | None
     """Of a failed run: ``code``, ``message`` and more; the traceback is in its log."""
     seed: int | None

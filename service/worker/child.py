@@ -198,7 +198,7 @@ def failure_of(error: BaseException) -> frames.Failure:
         problems = tuple(asdict(problem) for problem in error.problems)
     return frames.Failure(
         code=_code(error),
-        message=_sentence(error),
+        message=errors.reason_of(error),
         traceback="".join(traceback.format_exception(error)),
         problems=problems,
     )
@@ -211,8 +211,3 @@ def _code(error: BaseException) -> str:
     if isinstance(error, RuntimeError) and any(words in str(error).lower() for words in _MEMORY_WORDS):
         return "out_of_memory"
     return "exception"
-
-
-def _sentence(error: BaseException) -> str:
-    text = str(error).strip() or "no message"
-    return text if isinstance(error, errors.MazeError) else f"{type(error).__name__}: {text}"
