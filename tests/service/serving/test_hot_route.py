@@ -7,6 +7,7 @@ import pytest
 from prometheus_client import CollectorRegistry, generate_latest
 
 from maze_core.agent import load_agent
+from maze_core.envs.gym_spaces import action_layout, observation_layout
 from maze_core.notices import Notices
 from service.serving.hot_route import ActionRoute
 from tests.service.serving.asgi_client import Answer, Client
@@ -68,6 +69,41 @@ def test_every_action_space_answers_as_the_agent_says(
         agent = load_agent(checkpoint)
         expected = action_json(agent.compute_action(OBSERVATION))
         assert client.post(run, {"observation": OBSERVATION}).json["action"] == expected
+
+
+def test_nested_observations_and_actions_have_the_environments_own_form(
+    client: Client, stores: MemoryStores
+) -> None:
+    from gymnasium import spaces
+
+    seen = spaces.Dict(
+        {"arm": spaces.Dict({7: spaces.Box(-1, 1, (2,))}), "legs": spaces.Tuple([spaces.Discrete(2)])}
+    )
+    done = spaces.Dict(
+        {"go": spaces.Tuple([spaces.Discrete(3), spaces.Box(-1, 1, (1,))]), 0: spaces.Discrete(2)}
+    )
+    checkpoint = make_checkpoint(observation_layout(seen), action_layout(done))
+    stores.add("n", "cn", checkpoint.to_bytes())
+    forms = [{"arm": {"7": [0.5, 0]}, "legs": [1]}, {"arm.7": [0.5, 0], "legs_0": 1}]
+    answers = [client.post("n", {"observation": form}).json for form in forms]
+    assert answers[0] == answers[1]
+    assert answers[0]["action"] == action_json(load_agent(checkpoint).compute_action(forms[0]))
+    assert [type(part) for part in answers[0]["action"]["go"]] == [int, list]
+    assert answers[0]["action"]["0"] in (0, 1)
+    many = client.post("n", {"observations": forms}).json["actions"]
+    assert many == [answers[0]["action"]] * 2
+    assert_problem(
+        client.post("n", {"observation": {"arm": {"7": [0.5, "x"]}, "legs": [1]}}),
+        422,
+        "invalid_request",
+        "/observation/arm/7/1",
+    )
+    assert_problem(
+        client.post("n", {"observation": {"arm": {}, "legs": [1]}}),
+        422,
+        "invalid_request",
+        "/observation/arm",
+    )
 
 
 def test_equal_seeds_give_equal_noise_and_other_seeds_do_not(client: Client, stores: MemoryStores) -> None:
