@@ -11,10 +11,9 @@ import numpy as np
 from gymnasium.envs.registration import EnvSpec, find_highest_version, get_env_id, parse_env_id
 
 from maze_core.config.environments import extra_of, register_extra_of
-from maze_core.data.flat_space import SpaceReader, put_together
+from maze_core.data.flat_space import SpaceReader, action_layout, observation_layout, put_together
 from maze_core.envs.contract import first_observation, five_values
 from maze_core.envs.core_env import StructuredEnv
-from maze_core.envs.gym_spaces import action_layout, observation_layout
 from maze_core.envs.maze_env import MazeEnv
 from maze_core.envs.per_env import PerEnvVectorEnv
 from maze_core.errors import EnvError, reason_of

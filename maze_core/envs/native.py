@@ -23,10 +23,9 @@ from gymnasium.utils import seeding
 from gymnasium.vector import AutoresetMode
 from gymnasium.vector import VectorEnv as GymVectorEnv
 
-from maze_core.data.flat_space import FlatSpace
+from maze_core.data.flat_space import FlatSpace, action_layout, observation_layout
 from maze_core.envs.contract import close_all, column, failure_of, five_values, warn_of_failed_closes
 from maze_core.envs.gym_env import GYM_STEP_KEY, find_spec
-from maze_core.envs.gym_spaces import action_layout, observation_layout
 from maze_core.envs.tick_buffers import FiniteCheck, ObservationWriter, empty_tick
 from maze_core.envs.vector import Tick, VectorEnv
 from maze_core.errors import EnvError, reason_of

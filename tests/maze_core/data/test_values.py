@@ -12,11 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from maze_core.data.flat_space import SpaceReader, form_of, put_together
+from maze_core.data.flat_space import SpaceReader, action_layout, form_of, observation_layout, put_together
 from maze_core.data.values import LeafReader, fit_to_box
 from maze_core.envs.env_spaces import EnvSpaces, describe_spaces, described_spaces
 from maze_core.envs.gym_env import GymEnv
-from maze_core.envs.gym_spaces import action_layout, observation_layout
 from maze_core.envs.per_env import PerEnvVectorEnv
 from maze_core.errors import EnvError, SpaceMismatchError
 from maze_core.notices import MazeWarning, Notices

@@ -7,7 +7,7 @@ import pytest
 from prometheus_client import CollectorRegistry, generate_latest
 
 from maze_core.agent import load_agent
-from maze_core.envs.gym_spaces import action_layout, observation_layout
+from maze_core.data.flat_space import action_layout, observation_layout
 from maze_core.notices import Notices
 from service.serving.hot_route import ActionRoute
 from tests.service.serving.asgi_client import Answer, Client

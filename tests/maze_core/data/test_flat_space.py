@@ -6,8 +6,7 @@ from gymnasium import spaces
 from hypothesis import given
 from hypothesis import strategies as st
 
-from maze_core.data.flat_space import SpaceReader, put_together
-from maze_core.envs.gym_spaces import action_layout, observation_layout
+from maze_core.data.flat_space import SpaceReader, action_layout, observation_layout, put_together
 from maze_core.errors import EnvError
 from maze_core.notices import MazeWarning, Notices
 
