@@ -1,8 +1,8 @@
 """What an environment gives is believed only where it is what it must be; the message says what to return instead."""
 
-from decimal import re
+import re
+from decimal import Decimal
 
-import Decimal
 import gymnasium
 import numpy as np
 import pytest
