@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from maze_core.agent import Agent, load_agent
+    from maze_core.api.multirun_report import JobsReporter
     from maze_core.api.run_context import RunContext
-    from maze_core.api.sweep_report import JobsReporter
     from maze_core.checkpoint import Checkpoint
     from maze_core.config import RunConfig, compose_run, config_groups, config_module
     from maze_core.envs.config import EnvConfig, GymEnvConfig, LegacyGymEnvConfig
@@ -76,7 +76,7 @@ _HOMES = {
     "GymMazeEnv": "maze_core.envs.gym_env",
     "InvalidSpecificationError": "maze_core.errors",
     "JobFailedError": "maze_core.errors",
-    "JobsReporter": "maze_core.api.sweep_report",
+    "JobsReporter": "maze_core.api.multirun_report",
     "LegacyGymEnvConfig": "maze_core.envs.config",
     "LogStatsWrapper": _WRAPPERS,
     "MazeEnv": "maze_core.envs.maze_env",

@@ -1,20 +1,26 @@
 """A run on the terminal: a table with a row per epoch, a progress bar below it, a table of the whole when it is over.
 
-Where the output is no terminal, there is no bar. Everything goes to one rich
-console, standard error unless told otherwise; the tables are plain text for standard output.
+Of a multirun: a bar per running job, a line as each ends, a table of all. Where the output is no terminal, there is no
+bar. Everything goes to one rich console, standard error unless told otherwise; the tables are plain text for standard
+output.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from statistics import fmean
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 from rich.text import Text
 
-from maze_core.api.epoch_table import NO_VALUE, EpochTable, number
-from maze_core.metrics import SilentReporter
+from maze_core.api.multirun_report import JobRecord, JobsReporter, MultirunReport, is_played, is_trained
+from maze_core.config.grid import shown_choice
+from maze_core.errors import JobFailedError
+from maze_core.metrics import Reporter, SilentReporter
 
 if TYPE_CHECKING:
     from maze_core.evaluation.evaluate import RolloutReport
@@ -23,6 +29,33 @@ if TYPE_CHECKING:
 
 _WIDE = 100
 """Columns of a terminal from which on the elapsed time is shown too."""
+NO_VALUE = "–"
+_HEADER_EVERY = 25
+
+
+@dataclass(frozen=True)
+class _Column:
+    title: str
+    key: str
+    """Name of a metric; of a progress value where there is no ``/`` in it."""
+    digits: int = 1
+    width: int = 9
+    is_needed: bool = False
+    """Shown whatever the room."""
+
+
+_COLUMNS = (
+    _Column("epoch", "epoch", width=9, is_needed=True),
+    _Column("env steps", "step", digits=0, width=11),
+    _Column("return", "train/episode_return", is_needed=True),
+    _Column("eval", "eval/mean_return", is_needed=True),
+    _Column("±", "eval/std_return", width=8),
+    _Column("policy loss", "train/policy_loss", digits=4, width=11),
+    _Column("value loss", "train/value_loss", digits=3, width=11),
+    _Column("entropy", "train/entropy", digits=3, width=8),
+    _Column("steps/s", "time/env_steps_per_s", digits=0, width=9, is_needed=True),
+    _Column("ETA", "eta", width=8, is_needed=True),
+)
 
 
 class ConsoleReporter(SilentReporter):
@@ -102,6 +135,109 @@ class ConsoleReporter(SilentReporter):
         self._bar.stop()
 
 
+class JobsConsole(JobsReporter):
+    """Shows the progress of several jobs; a context manager, since it draws on the terminal."""
+
+    def __init__(self, console: Console | None = None, *, unit: str = "epoch") -> None:
+        """Show on ``console``, standard error unless told otherwise; ``unit`` is what jobs are counted in."""
+        self.console = console or Console(stderr=True)
+        self._tasks: dict[int, TaskID] = {}
+        self._bars = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=20),
+            TextColumn(unit),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[facts]}"),
+            TimeElapsedColumn(),
+            console=self.console,
+            disable=not self.console.is_terminal,
+        )
+
+    def started(self, job: int, choices: "Tree") -> Reporter:
+        """Add a bar."""
+        self._tasks[job] = self._bars.add_task(escape(_title(job, choices)), total=None, facts="")
+        return _JobReporter(self._bars, self._tasks[job])
+
+    def ended(self, record: JobRecord) -> None:
+        """Take the bar away and print how the job ended."""
+        task = self._tasks.pop(record.job, None)
+        if task is not None:
+            self._bars.remove_task(task)
+        line = f"{_title(record.job, record.choices)}  {_ending(record)}"
+        self.console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+    def __enter__(self) -> "JobsConsole":
+        """Start to draw."""
+        self._bars.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Leave the terminal as it was."""
+        self._bars.stop()
+
+
+class _JobReporter(SilentReporter):
+    """Moves the bar of one job."""
+
+    def __init__(self, bars: Progress, task: TaskID) -> None:
+        self._bars, self._task = bars, task
+        self._returns: list[float] = []
+
+    def metrics(self, epoch: int, step: int, values: Mapping[str, float]) -> None:
+        """Show the evaluation."""
+        self._bars.update(self._task, facts=f"eval {number(values.get('eval/mean_return'))}")
+
+    def progress(self, **values: Any) -> None:
+        """Move the bar; a job that plays knows its fraction, and its episodes were counted before."""
+        done, fraction = values.get("epoch"), values.get("fraction")
+        total = values.get("n_epochs")
+        if done is None and fraction:
+            done, total = len(self._returns), round(len(self._returns) / fraction)
+        self._bars.update(self._task, completed=done, total=total)
+
+    def episode(self, record: "EpisodeRecord") -> None:
+        """Show the mean return so far."""
+        self._returns.append(record.episode_return)
+        self._bars.update(self._task, facts=f"mean return {number(fmean(self._returns))}")
+
+
+class EpochTable:
+    """Gives the lines of the table."""
+
+    def __init__(self, room: int | None) -> None:
+        """Fit into ``room`` columns; None is as much as is needed."""
+        self._room = room
+        self._columns: list[_Column] = []
+        self._n_rows = 0
+
+    def lines(self, values: Mapping[str, float], *, epoch: str, eta: str) -> list[str]:
+        """The row of an epoch, with the header above it where it is due.
+
+        Args:
+            values: what was measured, and ``step``.
+            epoch: such as ``7/30``.
+            eta: time left.
+        """
+        if not self._columns:
+            self._columns = _fitting(values, self._room)
+        cells = {"epoch": epoch, "eta": eta}
+        row = [
+            cells.get(column.key) or number(values.get(column.key), digits=column.digits)
+            for column in self._columns
+        ]
+        is_due = self._n_rows % _HEADER_EVERY == 0
+        self._n_rows += 1
+        return [
+            *([self._line([column.title for column in self._columns])] if is_due else []),
+            self._line(row),
+        ]
+
+    def _line(self, cells: list[str]) -> str:
+        return " ".join(cell.rjust(column.width) for cell, column in zip(cells, self._columns, strict=True))
+
+
 def training_table(report: "Tree", *, run_dir: Path | None, config_sha256: str) -> str:
     """How a training run ended.
 
@@ -142,6 +278,47 @@ def rollout_table(report: "RolloutReport", *, config_sha256: str) -> str:
     return _table(rows)
 
 
+def training_jobs_table(report: MultirunReport) -> str:
+    """All jobs and how they ended, the best one named, and where they are."""
+    rows = [["job", "choices", "stopped", "epochs", "best evaluation", "duration", "run directory"]]
+    for record in report.jobs:
+        outcome = record.outcome
+        if is_trained(outcome):
+            counters = outcome.counters
+            best = NO_VALUE
+            if counters.best_value is not None:
+                best = f"{number(counters.best_value)} at epoch {counters.best_epoch}"
+            ending = [outcome.stop_reason, str(counters.epoch), best, duration(outcome.duration_s)]
+        else:
+            ending = ["failed" if outcome else "not begun", "–", "–", "–"]
+        rows.append([str(record.job), _choices(record.choices), *ending, str(record.run_dir or "–")])
+    best_job = report.best
+    lines = [aligned(rows), ""]
+    if best_job is not None:
+        lines.append(
+            f"best: job {best_job.job} ({_choices(best_job.choices)}), {number(best_job.best_return)}"
+        )
+    lines += [f"{record.outcome}" for record in report.jobs if isinstance(record.outcome, JobFailedError)]
+    return "\n".join([*lines, f"all jobs: {report.run_dir}"])
+
+
+def rollout_jobs_table(report: MultirunReport, outcomes: "Sequence[RolloutReport | JobFailedError]") -> str:
+    """All jobs and what they played."""
+    rows = [["job", "choices", "episodes", "mean return", "saved to"]]
+    for record, outcome in zip(report.jobs, outcomes, strict=True):
+        if isinstance(outcome, JobFailedError):
+            played = ["–", f"{outcome.error_type}: {outcome.message}", "–"]
+        else:
+            played = [str(len(outcome.episodes)), _spread(outcome), str(outcome.saved_to or "–")]
+        rows.append([str(record.job), _choices(record.choices), *played])
+    return aligned(rows)
+
+
+def number(value: float | None, *, digits: int = 1) -> str:
+    """A number for people; a dash where there is none."""
+    return NO_VALUE if value is None or value != value else f"{value:,.{digits}f}"
+
+
 def duration(seconds: float | None) -> str:
     """Seconds as ``1:02:03`` or ``2:03``; a dash where there are none."""
     if seconds is None:
@@ -151,6 +328,47 @@ def duration(seconds: float | None) -> str:
     return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
 
 
+def aligned(rows: Sequence[Sequence[str]]) -> str:
+    """Rows as text with columns below each other; nothing is cut."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return "\n".join(
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows
+    )
+
+
 def _table(rows: Mapping[str, str]) -> str:
     width = max(map(len, rows)) + 2
     return "\n".join(f"{name:{width}}{value}" for name, value in rows.items())
+
+
+def _fitting(values: Mapping[str, float], room: int | None) -> list[_Column]:
+    """The columns that have something to show, as many of the optional ones as fit."""
+    columns = [column for column in _COLUMNS if column.is_needed or column.key in values]
+    optional = [column for column in columns if not column.is_needed]
+    while room is not None and optional and sum(column.width + 1 for column in columns) - 1 > room:
+        columns.remove(optional.pop())
+    return columns
+
+
+def _title(job: int, choices: "Tree") -> str:
+    return f"job {job}  {_choices(choices)}"
+
+
+def _choices(choices: "Tree") -> str:
+    return ", ".join(f"{key}={shown_choice(value)}" for key, value in choices.items()) or "–"
+
+
+def _ending(record: JobRecord) -> str:
+    outcome = record.outcome
+    if isinstance(outcome, JobFailedError):
+        return f"failed: {outcome.error_type}: {outcome.message}"
+    if is_played(outcome):
+        return f"{len(outcome.episodes)} episodes, mean return {_spread(outcome)}"
+    if is_trained(outcome):
+        best = number(outcome.counters.best_value)
+        return f"{outcome.stop_reason} after epoch {outcome.counters.epoch}, best evaluation {best}"
+    return "not begun"
+
+
+def _spread(report: "RolloutReport") -> str:
+    return f"{number(report.summary.mean_return)} ± {number(report.summary.std_return)}"

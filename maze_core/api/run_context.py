@@ -1,53 +1,100 @@
 """RunContext: train, roll out, evaluate and act from configuration names, dicts, objects and overrides.
 
-The façade holds no logic of its own: the constructor composes and validates, each verb is one runner call. Nothing
-global is touched: no working directory, argv, stdout or random state of the process.
+The façade holds one :class:`~maze_core.api.run.Run`, or a :class:`~maze_core.api.multirun.Multirun`, which is a list of
+them, and has the methods of a run; those of a multirun take the same arguments and answer with a list. Nothing global
+is touched: no working directory, argv, stdout or random state of the process.
 """
 
-import copy
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from os import PathLike
-from pathlib import Path
-from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from types import MethodType
+from typing import TYPE_CHECKING, Any, Concatenate, Generic, Literal, ParamSpec, TypeVar, cast, overload
 
-from maze_core.agent import Agent, load_agent
-from maze_core.api.checks import directories_of, path_of, place_of, refuse_wrong_callbacks, run_dir_of
-from maze_core.api.context_state import ContextState
+from maze_core.api.checks import directories_of, run_dir_of
 from maze_core.api.multirun import Multirun
-from maze_core.api.per_job import per_job
-from maze_core.api.specification import (
-    acting_checkpoint,
-    checkpoint_of,
-    passed_again,
-    plays_a_run,
-    resume_point,
-    specified,
-)
-from maze_core.api.sweep_report import SweepReport
-from maze_core.checkpoint import Checkpoint
+from maze_core.api.multirun_report import MultirunReport
+from maze_core.api.run import Run
+from maze_core.api.stored_run import specified
 from maze_core.config.arguments import recorded_arguments
-from maze_core.config.checks import truth, whole_number
+from maze_core.config.checks import truth
 from maze_core.config.schema import RunConfig
-from maze_core.errors import InvalidSpecificationError
-from maze_core.metrics import Reporter, Reporters, SilentReporter
-from maze_core.rundir import RunDir
-from maze_core.types import JSON, Action, ActorID, Tree
+from maze_core.errors import JobFailedError
+from maze_core.types import Tree
 
+P = ParamSpec("P")
+Q = ParamSpec("Q")
+T = TypeVar("T")
+U = TypeVar("U")
 if TYPE_CHECKING:
-    from maze_core.envs.maze_env import MazeEnv
-    from maze_core.evaluation.evaluate import EvalReport, RolloutReport
-    from maze_core.trainers.fit import TrainReport
+    from typing_extensions import TypeVar as TypeVarWithDefault
 
-Cancelled = Callable[[], bool]
+    Several = TypeVarWithDefault("Several", bound=bool, default=Literal[False])
+else:
+    Several = TypeVar("Several")  # whether the context is a multirun; False where nothing else is said
+
+One = Literal[False]
+Many = Literal[True]
 
 
-def _never() -> bool:
-    return False
+class _Verb(Generic[P, T, Q, U]):
+    """A method of the run that a context holds, or of its multirun."""
+
+    def __init__(
+        self, of_run: Callable[Concatenate[Run, P], T], of_multirun: Callable[Concatenate[Multirun, Q], U]
+    ) -> None:
+        self._of_run, self._of_multirun = of_run, of_multirun
+        self.__doc__ = of_run.__doc__
+
+    @overload
+    def __get__(self, context: None, owner: type) -> Callable[Concatenate[Run, P], T]: ...
+    @overload
+    def __get__(self, context: "RunContext[One]", owner: type) -> Callable[P, T]: ...
+    @overload
+    def __get__(self, context: "RunContext[Many]", owner: type) -> Callable[Q, U]: ...
+    def __get__(self, context: "RunContext[Any] | None", owner: type) -> Callable[..., Any]:
+        if context is None:
+            return self._of_run
+        held = context._held
+        return MethodType(self._of_run if isinstance(held, Run) else self._of_multirun, held)
 
 
-class RunContext(ContextState):
+class _Fact(Generic[T]):
+    """A property of the run that a context holds; of a multirun, the list of those of its jobs."""
+
+    def __init__(self, of_run: Callable[[Run], T], *, needs_training: bool = True) -> None:
+        self._of_run = cast(property, of_run)
+        self._needs_training = needs_training
+
+    @overload
+    def __get__(self, context: None, owner: type) -> property: ...
+    @overload
+    def __get__(self, context: "RunContext[One]", owner: type) -> T: ...
+    @overload
+    def __get__(self, context: "RunContext[Many]", owner: type) -> list[T | JobFailedError]: ...
+    def __get__(self, context: "RunContext[Any] | None", owner: type) -> Any:
+        if context is None:
+            return self._of_run
+        held = context._held
+        if isinstance(held, Run):
+            return self._of_run.__get__(held)
+        return held.each(self._of_run.__get__, needs_training=self._needs_training)
+
+    def __set__(self, context: object, value: object) -> None:
+        raise AttributeError("What a RunContext says of itself cannot be set.")
+
+
+def _of_each(
+    verb: Callable[Concatenate[Run, P], T],
+) -> Callable[Concatenate[Multirun, P], list[T | JobFailedError]]:
+    """The method of a multirun that asks every run."""
+
+    def ask(multirun: Multirun, /, *args: P.args, **kwargs: P.kwargs) -> list[T | JobFailedError]:
+        return multirun.each(lambda run: verb(run, *args, **kwargs))
+
+    return ask
+
+
+class RunContext(Generic[Several]):
     """One run: its configuration, and from the first ``train()`` on its environments, networks and checkpoints.
 
     Every argument is optional; ``RunContext().train()`` trains PPO on CartPole. A group argument is a module name, a
@@ -73,7 +120,9 @@ class RunContext(ContextState):
         experiment: a named set of choices and values.
         multirun: several runs: a list, or a comma string, for a group, the seed or an override is several values; every
             combination is a job. For a key that takes a list, several values are a list of lists. All methods
-            and properties answer with a list then, one entry per job in order; see ``docs/command_line.md``.
+            and properties answer with a list then, one entry per job in order, in which the
+            :class:`~maze_core.errors.JobFailedError` of a job that failed stands in its place; see
+            ``docs/command_line.md``.
         silent: no output of ours on the terminal (there is none from Python unless a reporter is given).
         seed: sets ``seeding.env_base_seed`` and ``seeding.agent_base_seed``; drawn and recorded when absent.
         config_dirs: folders with configuration modules of your own.
@@ -84,6 +133,48 @@ class RunContext(ContextState):
         CheckpointError: a checkpoint in ``run_dir`` is damaged.
     """
 
+    @overload
+    def __init__(
+        self: "RunContext[Many]",
+        run_dir: str | PathLike[str] | None = None,
+        env: Any = None,
+        wrappers: Any = None,
+        algorithm: Any = None,
+        model: Any = None,
+        policy: Any = None,
+        critic: Any = None,
+        launcher: Any = None,
+        runner: Any = None,
+        overrides: Mapping[str, Any] | None = None,
+        configuration: str | None = None,
+        experiment: str | None = None,
+        *,
+        multirun: Literal[True],
+        silent: bool = False,
+        seed: Any = None,
+        config_dirs: Sequence[str | PathLike[str]] = (),
+    ) -> None: ...
+    @overload
+    def __init__(
+        self: "RunContext[One]",
+        run_dir: str | PathLike[str] | None = None,
+        env: Any = None,
+        wrappers: Any = None,
+        algorithm: Any = None,
+        model: Any = None,
+        policy: Any = None,
+        critic: Any = None,
+        launcher: Any = None,
+        runner: Any = None,
+        overrides: Mapping[str, Any] | None = None,
+        configuration: str | None = None,
+        experiment: str | None = None,
+        multirun: bool = False,
+        silent: bool = False,
+        *,
+        seed: int | None = None,
+        config_dirs: Sequence[str | PathLike[str]] = (),
+    ) -> None: ...
     def __init__(
         self,
         run_dir: str | PathLike[str] | None = None,
@@ -121,13 +212,12 @@ class RunContext(ContextState):
             "config_dirs": directories_of(config_dirs),
         }
         self.silent = silent
+        self._held: Run | Multirun
         if truth(multirun, "multirun"):
-            self._multirun = Multirun(arguments, run_dir=run_dir)
-            return
-        config, stored = specified(folder, arguments)
-        self._start(config, folder)
-        if stored is not None:
-            self._take_up(stored)
+            self._held = Multirun(arguments, run_dir=run_dir)
+        else:
+            specification, stored = specified(folder, arguments)
+            self._held = Run(specification, folder, stored)
 
     @classmethod
     def from_config(
@@ -148,285 +238,35 @@ class RunContext(ContextState):
         return cls(run_dir, **recorded_arguments(config, arguments))
 
     @classmethod
-    def _of(cls, config: RunConfig, run_dir: RunDir | None, *, silent: bool = False) -> "RunContext":
-        """The context of a configuration that is resolved already."""
-        context = cls.__new__(cls)
-        context.silent = silent
-        context._start(config, run_dir)
+    def _of(cls, run: Run) -> "RunContext[One]":
+        """The context of a run that there is already."""
+        context = cast("RunContext[One]", cls.__new__(cls))
+        context.silent, context._held = False, run
         return context
 
-    # ------------------------------------------------------------------ what it is
+    config = _Fact(Run.config, needs_training=False)
+    undescribed = _Fact(Run.undescribed, needs_training=False)
+    config_sha256 = _Fact(Run.config_sha256, needs_training=False)
+    run_dir = _Fact(Run.run_dir, needs_training=False)
+    policy = _Fact(Run.policy)
+    report = _Fact(Run.report)
+
+    train = _Verb(Run.train, Multirun.train)
+    rollout = _Verb(Run.rollout, Multirun.rollout)
+    evaluate = _Verb(Run.evaluate, Multirun.evaluate)
+    compute_action = _Verb(Run.compute_action, _of_each(Run.compute_action))
+    env_factory = _Verb(Run.env_factory, _of_each(Run.env_factory))
+    save = _Verb(Run.save, Multirun.save)
 
     @property
-    @per_job
-    def config(self) -> Tree:
-        """The resolved configuration, a copy."""
-        return copy.deepcopy(self._config.tree)
-
-    @property
-    @per_job
-    def undescribed(self) -> dict[str, str]:
-        """Path → name of each part that was given as an object which no configuration describes.
-
-        Where it is empty, the recorded configuration alone gives the same run again.
-        """
-        return self._config.undescribed
-
-    @property
-    @per_job
-    def config_sha256(self) -> str:
-        """Digest of the configuration's identity; the same in Python, on the command line and over HTTP."""
-        return self._config.config_sha256
-
-    @property
-    @per_job
-    def run_dir(self) -> Path | None:
-        """Where the run is written; None before the first ``train()`` of a context without ``run_dir``."""
-        return None if self._run_dir is None else self._run_dir.path
-
-    @property
-    @per_job
-    def policy(self) -> Agent:
-        """The agent that acts: of the best checkpoint once there is one, of the initial weights before."""
-        return self._acting_agent()
-
-    @property
-    @per_job
-    def report(self) -> "TrainReport | None":
-        """How training ended, where the run is complete: all epochs are done, or a configured limit ended it."""
-        last = self._resume if self._training is None else self._training.last
-        if last is None:
-            return None
-        from maze_core.trainers.fit import TrainReport
-
-        report = TrainReport.of(last)
-        return report if report.counters.is_complete(self._config.build("algorithm")) else None
-
-    @property
-    def sweep(self) -> SweepReport | None:
+    def sweep(self) -> MultirunReport | None:
         """The jobs of a multirun or the trials of a search: choices, outcomes, and the best one; None for one run."""
-        return None if self._multirun is None else self._multirun.report
-
-    # ------------------------------------------------------------------ the verbs
-
-    @per_job
-    def train(
-        self,
-        n_epochs: int | None = None,
-        *,
-        reporter: Reporter | None = None,
-        cancelled: Cancelled = _never,
-        videos: int = 0,
-        **limits: Any,
-    ) -> "TrainReport":
-        """Train, or train further.
-
-        Args:
-            n_epochs: epochs to train now; None trains what is left of the configured number, or that number again.
-            reporter: takes progress, metrics and checkpoints beside the run directory.
-            cancelled: asked between updates; True stores a checkpoint and ends.
-            videos: episodes to film at every scheduled checkpoint, and of the best policy at the end, as ``videos/…``
-                in the run directory. Needs ``maze-service[video]``; changes no number of the run.
-            **limits: when to stop this time: ``max_env_steps``, ``max_wall_s``, ``patience``, ``target_return``.
-
-        Returns:
-            How it ended; acting, evaluation and rollouts use the best checkpoint from now on.
-
-        Raises:
-            DivergedError: a loss or weight is not finite.
-            EnvError: the environment broke its contract.
-            InvalidSpecificationError: this context only plays, or an argument is not known or not valid.
-        """
-        if n_epochs is not None:
-            n_epochs = whole_number(n_epochs, "n_epochs")
-        n_videos = whole_number(videos, "videos", least=0)
-        refuse_wrong_callbacks(reporter, cancelled)
-        from maze_core.api.films import TrainingFilms
-        from maze_core.api.run_dir_reporter import RunDirReporter
-
-        self._refuse_if_closed()
-        if n_videos:
-            self._check_can_be_filmed()
-        training = self._open_training()
-        run_dir = self._writable_run_dir()
-        with run_dir.writing(self._revision):
-            try:
-                run_dir.write_config(self._config.tree, self.config_sha256, self.undescribed)
-                run_dir.forget_after(training.counters.epoch)
-                run_dir.keep(best=training.best, last=training.last)
-                with RunDirReporter(run_dir) as writer:
-                    reporters = [writer, reporter or SilentReporter()]
-                    films = TrainingFilms(self._config, run_dir, n_videos, reporters[1]) if n_videos else None
-                    told = Reporters([*reporters, films] if films else reporters)
-                    self._agent = self._acting = None
-                    report = training.run(n_epochs, reporter=told, cancelled=cancelled, limits=limits)
-                    if films and training.best:
-                        films.film(training.best, "best")
-                run_dir.write_report(report.to_dict())
-            finally:
-                self._revision = run_dir.revision
-        return report
-
-    @per_job
-    def rollout(
-        self,
-        n_episodes: int | None = None,
-        max_episode_steps: int | None = None,
-        *,
-        deterministic: bool | None = None,
-        seed: int | None = None,
-        record: bool | None = None,
-        reporter: Reporter | None = None,
-        cancelled: Cancelled = _never,
-        videos: int = 0,
-        save: bool | str | PathLike[str] = False,
-    ) -> "RolloutReport":
-        """Play episodes with the trained policy, or with the rollout policy of a context that only plays.
-
-        Args:
-            n_episodes: episodes to play; None takes the configured number.
-            max_episode_steps: flat steps after which an episode is cut; None takes the limit of training's evaluation
-                (10,000 unless it was set), 0 leaves it to the environment. The report says how many episodes it cut.
-            deterministic: the most likely action instead of a sample.
-            seed: seeds episodes and samples; None takes the run's own seeds.
-            record: keep observations, actions and rewards of every step.
-            reporter: takes each episode as it ends.
-            cancelled: asked between steps.
-            videos: how many of the first episodes to film; the rollout is saved then. Needs ``maze-service[video]``.
-            save: True stores trajectories, report and configuration in a new folder ``rollouts/001`` of the run
-                directory; a path names the folder, which must be empty.
-
-        Returns:
-            Summary and episodes, and where they were saved.
-        """
-        from maze_core.api.saved_rollout import run_saved_rollout
-        from maze_core.runners.evaluation import run_rollout
-
-        n_videos = whole_number(videos, "videos", least=0)
-        refuse_wrong_callbacks(reporter, cancelled)
-        playing = self._playing(
-            n_episodes=n_episodes,
-            max_episode_steps=max_episode_steps,
-            deterministic=deterministic,
-            seed=seed,
-            record=record,
-        )
-        if n_videos:
-            self._check_can_be_filmed()
-        needs_agent = self._config.mode == "train" or plays_a_run(self._config.tree["policy"])
-        agent = self._acting_agent() if needs_agent else None
-        self._make_room()
-        folder = self._rollout_dir(place_of(save, n_videos))
-        if folder is None:
-            return run_rollout(playing, agent=agent, reporter=reporter, cancelled=cancelled)
-        return run_saved_rollout(
-            playing, folder, agent=agent, n_videos=n_videos, reporter=reporter, cancelled=cancelled
-        )
-
-    def evaluate(
-        self,
-        n_episodes: int = 20,
-        *,
-        deterministic: bool = True,
-        seed: int | None = None,
-        max_episode_steps: int | None = None,
-        reporter: Reporter | None = None,
-    ) -> "EvalReport":
-        """Judge the trained policy over seeded episodes; see :meth:`rollout`.
-
-        Returns:
-            Mean, deviation, 95 % confidence interval, and the return, length and seed of each episode.
-        """
-        played: Any = self.rollout(
-            n_episodes,
-            max_episode_steps,
-            deterministic=deterministic,
-            seed=seed,
-            record=False,
-            reporter=reporter,
-        )
-        if self._multirun is None:
-            return played.summary  # type: ignore[no-any-return]
-        return [getattr(one, "summary", one) for one in played]  # type: ignore[return-value]
-
-    @per_job
-    def compute_action(
-        self,
-        observation: JSON,
-        maze_state: Any = None,
-        env: Any = None,
-        actor_id: ActorID | tuple[Any, int] | None = None,
-        deterministic: bool = True,
-    ) -> Action:
-        """The action for one observation, raw as the environment gives it; the trained stack processes it.
-
-        Args:
-            observation: name → array, or the bare array where there is one name. Never changed.
-            maze_state: not used: a policy here acts on observations.
-            env: the environment that gave the observation, to ask it who acts where ``actor_id`` is None; it is not
-                stepped. Needed for environments with sub-steps or several agents.
-            actor_id: who acts, sub-step and agent; None asks ``env``, and is agent 0 of the first sub-step without it.
-            deterministic: the most likely action instead of a sample.
-
-        Returns:
-            head → value, ready for ``env.step``.
-
-        Raises:
-            SpaceMismatchError: the observation does not fit its space.
-        """
-        if actor_id is None and hasattr(env, "actor_id"):
-            actor_id = env.actor_id()
-        return self._acting_agent().compute_action(
-            observation, actor_id=actor_id, deterministic=deterministic
-        )
-
-    @per_job
-    def env_factory(self, *, processed: bool = False) -> "MazeEnv":
-        """A new environment with the run's wrappers; the caller closes it.
-
-        Args:
-            processed: False leaves observations and actions raw, for :meth:`compute_action`; rewards and statistics
-                are those of the wrappers. True passes observations and actions through the wrappers too, for
-                :attr:`policy`, and marks the observations, so that nothing is processed twice.
-        """
-        from maze_core.envs.maze_env import MazeEnv
-        from maze_core.envs.wrappers.wrapper import WrappedVectorEnv
-
-        wrappers = self._made_agent().wrappers
-        self._make_room()
-        raw = self._config.build("env").vector(1, vectorization="per_env")
-        return MazeEnv(
-            WrappedVectorEnv(raw, wrappers, process_observations=processed, process_actions=processed)
-        )
-
-    # ------------------------------------------------------------------ keeping it
-
-    @per_job
-    def save(self, path: str | PathLike[str], checkpoint: str = "best") -> Path:
-        """Write one checkpoint as a file of its own.
-
-        Args:
-            path: the file to write; a relative one lies in the ``run_dir`` that was given, else in the working
-                directory.
-            checkpoint: ``best``, ``last``, ``scheduled`` (the last one) or ``epoch:N``.
-
-        Returns:
-            The file's absolute path.
-
-        Raises:
-            CheckpointError: there is no such checkpoint.
-            InvalidSpecificationError: the path is a folder.
-        """
-        target = (self._base / path_of(path, "path")).resolve()
-        if target.is_dir():
-            raise InvalidSpecificationError(f"path: {target} is a folder; name a file in it.")
-        self._checkpoint(checkpoint).write(target)
-        return target
+        return None if isinstance(self._held, Run) else self._held.report
 
     @classmethod
     def load(
         cls, path: str | PathLike[str], checkpoint: str = "best", *, env: Callable[[], Any] | None = None
-    ) -> "RunContext":
+    ) -> "RunContext[One]":
         """The context of a run directory or checkpoint file, with the configuration that it holds.
 
         It acts with ``checkpoint`` until it is trained further; ``train()`` goes on from the last checkpoint of a
@@ -440,54 +280,44 @@ class RunContext(ContextState):
         Raises:
             CheckpointError: there is no such checkpoint, it is damaged, or its networks are not described.
         """
-        source = path_of(path, "path").resolve()
-        run_dir = RunDir(source) if source.is_dir() else None
-        acting = acting_checkpoint(source, checkpoint)
-        config = RunConfig.from_tree(acting.identity["config"], "train")
-        if env is not None:
-            config = replace(config, objects=passed_again("env.factory", env, config))
-        context = cls._of(config, run_dir)
-        context._agent, context._acting = load_agent(acting, objects=config.objects), acting
-        context._resume = acting if run_dir is None else resume_point(run_dir)
-        context._best = acting if run_dir is None else checkpoint_of(run_dir, "best") or acting
-        return context
+        return cls._of(Run.load(path, checkpoint, env=env))
 
-    @per_job
-    def resume(self, checkpoint: str | PathLike[str] = "last") -> "RunContext":
+    @overload
+    def resume(self: "RunContext[One]", checkpoint: str | PathLike[str] = "last") -> "RunContext[One]": ...
+    @overload
+    def resume(
+        self: "RunContext[Many]", checkpoint: str | PathLike[str] = "last"
+    ) -> "list[RunContext[One] | JobFailedError]": ...
+    def resume(self, checkpoint: str | PathLike[str] = "last") -> Any:
         """Go back to a checkpoint: the next ``train()`` goes on from there, and acting uses it until then.
 
         Args:
             checkpoint: of the run directory: ``last``, ``best``, ``scheduled`` or ``epoch:N``; or a file.
 
         Returns:
-            The context itself.
+            The context itself; of a multirun, the context of every job.
 
         Raises:
             CheckpointError: there is no such checkpoint, or it belongs to another configuration.
         """
-        self._refuse_if_closed()
-        run_dir = self._run_dir or RunDir(self._base)
-        file = self._base / path_of(checkpoint, "checkpoint")
-        chosen = Checkpoint.read(file if file.is_file() else run_dir.checkpoint_path(str(checkpoint)))
-        agent = load_agent(chosen, objects=self._config.objects)
-        self._go_back_to(chosen, agent)
-        return self
+        if isinstance(self._held, Run):
+            self._held.resume(checkpoint)
+            return self
+
+        def resumed(run: Run) -> RunContext[One]:
+            run.resume(checkpoint)
+            return self._of(run)
+
+        return self._held.each(resumed)
 
     def close(self) -> None:
         """Close environments and forget the networks. A second call does nothing."""
-        if self._multirun is not None:
-            self._multirun.close()
-            return
-        self._stop_training()
-        self._agent = None
-        self._is_closed = True
+        self._held.close()
 
-    def __enter__(self) -> "RunContext":
+    def __enter__(self) -> "RunContext[Several]":
         """The context itself."""
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         """Close."""
         self.close()

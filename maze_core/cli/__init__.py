@@ -1,14 +1,4 @@
-"""maze-run: a run from the command line; the words are the arguments of RunContext.
-
-    maze-run -cn conf_train env.name=CartPole-v1 algorithm=ppo model=vector_obs critic=template_state
-    maze-run -cn conf_rollout policy=torch_policy policy.run=outputs/… runner.n_episodes=10
-    maze-run --multirun algorithm=ppo,a2c algorithm.lr=0.001,0.0003 launcher.n_jobs=2
-
-Modules of the current folder can be named: env.name=my_module:MyEnv-v0.
-
-Exit codes: 0 done · 1 the run, or a job of a multirun, failed · 2 the specification cannot work, or the environment
-cannot be made · 130 stopped by Ctrl-C · 143 stopped by SIGTERM.
-"""
+"""maze-run: a run from the command line; the words are the arguments of RunContext."""
 
 import os
 import sys

@@ -1,23 +1,34 @@
-"""One command line, from its words to an exit code."""
+"""One command line, from its words to an exit code.
+
+Ctrl-C and SIGTERM, which Slurm, Kubernetes and ``docker stop`` send some time before they kill, are wishes: the first
+one asks the run to end with a checkpoint, the second one ends it at once.
+"""
 
 import argparse
 import os
 import shlex
+import signal
 import sys
-from collections.abc import Sequence
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from maze_core.cli import help_text
-from maze_core.cli.interrupts import exit_code, interrupts
 from maze_core.config import compose_run
 from maze_core.config.arguments import recorded_arguments
 from maze_core.config.command_line import CommandLine, parse_words
+from maze_core.config.grid import compose_jobs
 from maze_core.config.index import unknown_name
+from maze_core.config.multirun import plan_multirun
 from maze_core.config.normal_form import Mode
-from maze_core.errors import EnvError, InvalidSpecificationError, MazeError
+from maze_core.errors import EnvError, InvalidSpecificationError, JobFailedError, MazeError
+from maze_core.types import Tree
 
 if TYPE_CHECKING:
+    from maze_core.api.multirun import Multirun
     from maze_core.api.run_context import RunContext
 
 EXIT_DONE, EXIT_FAILED, EXIT_INVALID = 0, 1, 2
@@ -46,7 +57,7 @@ def run(argv: Sequence[str] | None = None) -> int:
         return EXIT_FAILED
     except KeyboardInterrupt as error:
         print("maze-run: ended at once; what was stored before is kept.", file=sys.stderr)
-        return exit_code(error.args)
+        return _exit_code(error.args)
 
 
 def _options(argv: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
@@ -97,20 +108,16 @@ def _run(mode: Mode, options: argparse.Namespace, words: Sequence[str]) -> int:
         print(help_text.help_text(mode, line, is_multirun=options.multirun))
         return EXIT_DONE
     if options.multirun:
-        from maze_core.cli import sweeps
-
         if options.cfg:
-            return sweeps.print_configs(mode, line)
-        return sweeps.train(line, words, options) if mode == "train" else sweeps.play(line)
+            return _print_configs(mode, line)
+        return _train_jobs(line, words, options) if mode == "train" else _play_jobs(line)
     if options.cfg:
         return _print_config(mode, line)
     return _train(line, words, options) if mode == "train" else _play(line)
 
 
 def _print_config(mode: Mode, line: CommandLine) -> int:
-    import yaml
-
-    from maze_core.api.specification import rollout_config
+    from maze_core.api.stored_run import rollout_config
     from maze_core.rundir import RunDir
 
     if mode == "rollout":
@@ -120,7 +127,7 @@ def _print_config(mode: Mode, line: CommandLine) -> int:
     else:
         config = compose_run(mode, **line.arguments)
     print(f"# config_sha256: {config.config_sha256}")
-    print(yaml.safe_dump(config.tree, sort_keys=False, width=110), end="")
+    _print_yaml(config.tree)
     return EXIT_DONE
 
 
@@ -135,8 +142,8 @@ def _train(line: CommandLine, words: Sequence[str], options: argparse.Namespace)
     with _context(line) as context:
         complete = context.report
         if complete is not None:
-            print_complete(context.run_dir)
-        with ConsoleReporter() as reporter, interrupts() as received:
+            _print_complete(context.run_dir)
+        with ConsoleReporter() as reporter, _interrupts() as received:
             report = (
                 complete
                 or context.train(reporter=reporter, cancelled=lambda: bool(received), videos=line.videos)
@@ -146,11 +153,11 @@ def _train(line: CommandLine, words: Sequence[str], options: argparse.Namespace)
     if report["stop_reason"] != "cancelled":
         return EXIT_DONE
     assert context.run_dir is not None
-    print_how_to_go_on(words, options, context.run_dir)
-    return exit_code(received)
+    _print_how_to_go_on(words, options, context.run_dir)
+    return _exit_code(received)
 
 
-def print_complete(run_dir: Path | None) -> None:
+def _print_complete(run_dir: Path | None) -> None:
     """Say on standard error why nothing is trained."""
     name = str(run_dir)
     print(
@@ -160,7 +167,7 @@ def print_complete(run_dir: Path | None) -> None:
     )
 
 
-def print_how_to_go_on(words: Sequence[str], options: argparse.Namespace, run_dir: Path) -> None:
+def _print_how_to_go_on(words: Sequence[str], options: argparse.Namespace, run_dir: Path) -> None:
     """Say on standard error which command goes on with a run that was stopped."""
     flags = [
         *(["-m"] if options.multirun else []),
@@ -179,17 +186,100 @@ def print_how_to_go_on(words: Sequence[str], options: argparse.Namespace, run_di
 def _play(line: CommandLine) -> int:
     from maze_core.api.console import ConsoleReporter, rollout_table
 
-    with _context(line) as context, interrupts() as received:
+    with _context(line) as context, _interrupts() as received:
         total = context.config["runner"]["n_episodes"]
         with ConsoleReporter(total=total, unit="episode") as reporter:
             report = context.rollout(
                 reporter=reporter, cancelled=lambda: bool(received), videos=line.videos, save=True
             )
     print(rollout_table(report, config_sha256=context.config_sha256))
-    return exit_code(received) if report.stop_reason == "cancelled" else EXIT_DONE
+    return _exit_code(received) if report.stop_reason == "cancelled" else EXIT_DONE
 
 
 def _context(line: CommandLine) -> "RunContext":
     from maze_core.api.run_context import RunContext
 
     return RunContext(run_dir=line.run_dir, **line.arguments)
+
+
+def _print_configs(mode: Mode, line: CommandLine) -> int:
+    """Print the resolved configuration of every job, one YAML document each; of a search its space."""
+    plan = plan_multirun(mode, line.arguments, line.order)
+    if plan.search is not None:
+        print("# the jobs follow from the search")
+        _print_yaml({"sweep": asdict(plan.search)})
+        return EXIT_DONE
+    jobs = plan.grid.jobs()
+    for job, config in zip(jobs, compose_jobs(jobs, mode), strict=True):
+        print(f"--- # job {job.number}: {job}\n# config_sha256: {config.config_sha256}")
+        _print_yaml(config.tree)
+    return EXIT_DONE
+
+
+def _train_jobs(line: CommandLine, words: Sequence[str], options: argparse.Namespace) -> int:
+    """Train all jobs."""
+    from maze_core.api.console import JobsConsole, training_jobs_table
+
+    with _multirun("train", line) as multirun, JobsConsole() as console, _interrupts() as received:
+        outcomes = multirun.train(reporter=console, cancelled=lambda: bool(received), videos=line.videos)
+    report = multirun.report
+    print(training_jobs_table(report))
+    if received:
+        _print_how_to_go_on(words, options, report.run_dir or Path())
+        return _exit_code(received)
+    return _exit_code_of(outcomes)
+
+
+def _play_jobs(line: CommandLine) -> int:
+    """Play the episodes of all jobs."""
+    from maze_core.api.console import JobsConsole, rollout_jobs_table
+
+    console = JobsConsole(unit="episode")
+    with _multirun("rollout", line) as multirun, console, _interrupts() as received:
+        outcomes = multirun.rollout(
+            reporter=console, cancelled=lambda: bool(received), videos=line.videos, save=True
+        )
+    print(rollout_jobs_table(multirun.report, outcomes))
+    return _exit_code(received) if received else _exit_code_of(outcomes)
+
+
+def _multirun(mode: Mode, line: CommandLine) -> "closing[Multirun]":
+    from maze_core.api.multirun import Multirun
+
+    return closing(Multirun(line.arguments, mode=mode, run_dir=line.run_dir, order=line.order))
+
+
+def _exit_code_of(outcomes: Sequence[object]) -> int:
+    return EXIT_FAILED if any(isinstance(outcome, JobFailedError) for outcome in outcomes) else EXIT_DONE
+
+
+def _print_yaml(tree: Tree) -> None:
+    import yaml
+
+    print(yaml.safe_dump(tree, sort_keys=False, width=110), end="")
+
+
+@contextmanager
+def _interrupts() -> Iterator[list[int]]:
+    """Collect the signals into a list while this goes on; the second one raises ``KeyboardInterrupt``."""
+    received: list[int] = []
+
+    def note(number: int, frame: object) -> None:
+        if received:
+            raise KeyboardInterrupt(number)
+        received.append(number)
+
+    if threading.current_thread() is not threading.main_thread():  # which alone gets signals
+        yield received
+        return
+    before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield received
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _exit_code(received: Sequence[int]) -> int:
+    """128 and the number of the signal, as shells count: 130 after Ctrl-C, 143 after SIGTERM."""
+    return 128 + int(received[0] if received else signal.SIGINT)

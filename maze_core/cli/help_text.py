@@ -6,14 +6,13 @@ import textwrap
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-import maze_core.cli
 from maze_core.config import compose_run, config_groups, config_module
 from maze_core.config.command_line import CommandLine
 from maze_core.config.field_docs import field_docs
+from maze_core.config.grid import compose_jobs
 from maze_core.config.multirun import LOCAL_LAUNCHER, plan_multirun
 from maze_core.config.nodes import TARGET, is_node, join
 from maze_core.config.normal_form import Mode
-from maze_core.config.sweep import compose_jobs
 from maze_core.config.targets import field_types, only_type, resolve_target
 from maze_core.types import Tree
 
@@ -21,6 +20,17 @@ USAGE = (
     "maze-run [-m] [-cn conf_train|conf_rollout] [-cd DIR] [--config FILE] [--cfg job] "
     "[group=module …] [a.b=value …]"
 )
+_INTRODUCTION = """\
+maze-run: a run from the command line; the words are the arguments of RunContext.
+
+    maze-run -cn conf_train env.name=CartPole-v1 algorithm=ppo model=vector_obs critic=template_state
+    maze-run -cn conf_rollout policy=torch_policy policy.run=outputs/… runner.n_episodes=10
+    maze-run --multirun algorithm=ppo,a2c algorithm.lr=0.001,0.0003 launcher.n_jobs=2
+
+Modules of the current folder can be named: env.name=my_module:MyEnv-v0.
+
+Exit codes: 0 done · 1 the run, or a job of a multirun, failed · 2 the specification cannot work, or the environment
+cannot be made · 130 stopped by Ctrl-C · 143 stopped by SIGTERM."""
 _OPTIONS = """\
   -cn, --config-name NAME   conf_train trains, conf_rollout plays episodes
   -cd, --config-dir DIR     modules of your own, DIR/<group>/<name>.yaml; may be repeated
@@ -43,7 +53,7 @@ def help_text(mode: Mode, line: CommandLine, *, is_multirun: bool) -> str:
         InvalidSpecificationError: the other words of the command line choose nothing that works.
     """
     parts = [
-        str(maze_core.cli.__doc__).strip(),
+        _INTRODUCTION,
         "",
         f"Usage: {USAGE}",
         "",
@@ -67,7 +77,7 @@ def _chosen_tree(mode: Mode, line: CommandLine, *, is_multirun: bool) -> Tree:
     if not is_multirun:
         return compose_run(mode, **line.arguments).tree
     plan = plan_multirun(mode, line.arguments, line.order)
-    job = next(iter(plan.sweep.jobs()))
+    job = next(iter(plan.grid.jobs()))
     return {
         **compose_jobs([job], mode)[0].tree,
         "launcher": {TARGET: LOCAL_LAUNCHER, "n_jobs": plan.launcher.n_jobs},

@@ -8,6 +8,7 @@ from typing import Any
 from maze_core.config.arguments import ROOTS, given_class
 from maze_core.config.components import canonical_target
 from maze_core.config.describe import Describer
+from maze_core.config.grid import Choices, Grid, plan_grid
 from maze_core.config.hydra_tree import composed_tree
 from maze_core.config.index import ModuleIndex, module_index, unknown_name
 from maze_core.config.instantiate import instantiate
@@ -16,7 +17,6 @@ from maze_core.config.normal_form import SEEDS, Mode
 from maze_core.config.overrides import apply_values, merged, refuse_argument
 from maze_core.config.presets import MULTIRUN_PARTS, choices_fit
 from maze_core.config.search import GridConfig, OptunaSearchConfig
-from maze_core.config.sweep import Choices, Sweep, plan_sweep
 from maze_core.errors import InvalidSpecificationError, Problem, ProblemList
 from maze_core.seeding import draw_seed
 from maze_core.types import Tree
@@ -28,7 +28,7 @@ LOCAL_LAUNCHER = "maze_core.LocalLauncherConfig"
 class MultirunPlan:
     """What a multirun does."""
 
-    sweep: Sweep
+    grid: Grid
     """What varies between the jobs, or what all trials of a search share."""
     search: OptunaSearchConfig | None
     """What is searched; None where the jobs are known beforehand."""
@@ -78,15 +78,15 @@ def plan_multirun(
     apply_values(parts, plain, found)
     found.raise_if_any()
     rest = {key: value for key, value in arguments.items() if key != "launcher"}
-    sweep = plan_sweep(mode, {**rest, "overrides": overrides}, order)
+    grid = plan_grid(mode, {**rest, "overrides": overrides}, order)
     search = None if parts["sweep"] is None else instantiate(parts["sweep"], "sweep")
     if isinstance(search, GridConfig):
-        sweep, search = sweep.with_values(search.values), None
+        grid, search = grid.with_values(search.values), None
     if search is not None and not isinstance(search, OptunaSearchConfig):
         raise InvalidSpecificationError(f"sweep: {shown(search)} is neither a grid nor a search.")
     return MultirunPlan(
-        sweep=_with_seeds(sweep, tree.get("seeding") or {}, seeds),
-        search=_checked_search(search, sweep),
+        grid=_with_seeds(grid, tree.get("seeding") or {}, seeds),
+        search=_checked_search(search, grid),
         launcher=instantiate(parts["launcher"], "launcher"),
         is_launcher_given=is_launcher_given,
     )
@@ -130,30 +130,30 @@ def _launcher_node(node: Any, given: object, found: ProblemList) -> Any:
     return changed
 
 
-def _with_seeds(sweep: Sweep, configured: Mapping[str, Any], known: Mapping[str, int]) -> Sweep:
+def _with_seeds(grid: Grid, configured: Mapping[str, Any], known: Mapping[str, int]) -> Grid:
     """Draw the seeds that nobody gave, once: jobs then differ in what was varied and in nothing else."""
-    overrides = sweep.fixed.get("overrides", {})
-    given = {*sweep.dimensions, *sweep.fixed, *overrides}
+    overrides = grid.fixed.get("overrides", {})
+    given = {*grid.dimensions, *grid.fixed, *overrides}
     if "seed" in given:
-        return sweep
+        return grid
     drawn = {
         f"seeding.{name}": known[name] if name in known else draw_seed()
         for name in SEEDS
         if f"seeding.{name}" not in given and configured.get(name) is None
     }
-    return replace(sweep, fixed={**sweep.fixed, "overrides": {**overrides, **drawn}})
+    return replace(grid, fixed={**grid.fixed, "overrides": {**overrides, **drawn}})
 
 
-def _checked_search(search: OptunaSearchConfig | None, sweep: Sweep) -> OptunaSearchConfig | None:
+def _checked_search(search: OptunaSearchConfig | None, grid: Grid) -> OptunaSearchConfig | None:
     if search is None:
         return None
-    varied = [key for key, values in sweep.dimensions.items() if len(values) > 1]
+    varied = [key for key, values in grid.dimensions.items() if len(values) > 1]
     if varied:
         message = "An Optuna search chooses the values itself; give one value, or use a grid."
         raise InvalidSpecificationError(
             [Problem(path=key, message=message, code="contradiction") for key in varied]
         )
-    given = {*sweep.dimensions, *sweep.fixed, *sweep.fixed.get("overrides", {})}
+    given = {*grid.dimensions, *grid.fixed, *grid.fixed.get("overrides", {})}
     space = {key: parameter for key, parameter in search.space.items() if key not in given}
     if not space:
         raise InvalidSpecificationError("sweep.space: every parameter of the search has a value already.")

@@ -6,8 +6,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from maze_core.api.console import ConsoleReporter, duration, rollout_table, training_table
-from maze_core.api.epoch_table import EpochTable, number
+from maze_core.api.console import ConsoleReporter, EpochTable, duration, number, rollout_table, training_table
 from maze_core.evaluation.evaluate import EvalReport, RolloutReport
 from maze_core.rollout.episodes import EpisodeRecord
 

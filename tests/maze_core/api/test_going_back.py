@@ -63,4 +63,4 @@ def test_what_is_saved_is_what_acts_and_saving_changes_nothing(tmp_path) -> None
     acting = again.policy.checkpoint_sha256
     assert Checkpoint.read(again.save("best.ckpt")).content_sha256 == acting
     assert again.policy.checkpoint_sha256 == acting
-    assert again._training is None  # no environment was made for it
+    assert again._held._training is None  # no environment was made for it

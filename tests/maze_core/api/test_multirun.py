@@ -10,7 +10,7 @@ import psutil
 import pytest
 
 from maze_core import GymMazeEnv, InvalidSpecificationError, RunContext
-from maze_core.api.sweep_report import JobsReporter
+from maze_core.api.multirun_report import JobsReporter
 from maze_core.errors import ContextClosedError, JobFailedError
 from maze_core.metrics import SilentReporter
 from maze_core.rollout.recording import trajectory_to_bytes

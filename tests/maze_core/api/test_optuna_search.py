@@ -8,7 +8,7 @@ import shutil
 import pytest
 
 from maze_core import GymMazeEnv, InvalidSpecificationError, RunContext
-from maze_core.api.sweep_report import JobsReporter
+from maze_core.api.multirun_report import JobsReporter
 from maze_core.config.search import OptunaSearchConfig, ParameterConfig
 from maze_core.errors import JobFailedError
 from maze_core.metrics import SilentReporter

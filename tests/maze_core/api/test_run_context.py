@@ -114,7 +114,7 @@ def test_the_best_checkpoint_still_acts_when_training_further_brings_no_better_o
         context.train(2)
         best = context.save(tmp_path / "best.ckpt").read_bytes()
     with RunContext.load(tmp_path) as loaded:
-        loaded._resume.identity["counters"]["best_value"] = 1e9
+        loaded._held._resume.identity["counters"]["best_value"] = 1e9
         loaded.train(1)
         assert loaded.save(tmp_path / "again.ckpt").read_bytes() == best
 

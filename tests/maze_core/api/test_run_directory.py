@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from maze_core import Checkpoint, GymMazeEnv, InvalidSpecificationError, RunContext
-from maze_core.api.sweep_report import JobsReporter
+from maze_core.api.multirun_report import JobsReporter
 from maze_core.errors import CheckpointError
 from maze_core.metrics import SilentReporter
 from maze_core.rundir import RunDir

@@ -193,7 +193,7 @@ def test_an_experiment_that_forgot_its_first_line_is_told_to_have_it(tmp_path: P
 
 def test_every_job_of_a_multirun_refuses_the_section_too(tmp_path: Path):
     directories = written(tmp_path, experiment__mine="# @package _global_\nalgoritm:\n  lr: 0.5\n")
-    job = plan_multirun("train", {"experiment": "mine", "config_dirs": directories}).sweep.jobs()[0]
+    job = plan_multirun("train", {"experiment": "mine", "config_dirs": directories}).grid.jobs()[0]
     assert "algoritm" in problems(**job.arguments, within_multirun=True)
 
 

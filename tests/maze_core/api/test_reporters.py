@@ -7,7 +7,7 @@ from collections import Counter
 import pytest
 from tensorboardX.proto.event_pb2 import Event
 
-from maze_core.api.run_dir_reporter import RunDirReporter
+from maze_core.api.reporters import RunDirReporter
 from maze_core.rundir import FILES, RunDir
 
 

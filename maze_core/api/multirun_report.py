@@ -57,7 +57,7 @@ class JobRecord:
 
 
 @dataclass(frozen=True, kw_only=True)
-class SweepReport:
+class MultirunReport:
     """All jobs of a multirun, in their order; the trials of a search."""
 
     jobs: Sequence[JobRecord]

@@ -57,7 +57,7 @@ class JobSpec:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Sweep:
+class Grid:
     """What varies and what does not."""
 
     mode: Mode
@@ -98,14 +98,14 @@ class Sweep:
         }
         return JobSpec(number=number, choices=varied, arguments=arguments)
 
-    def with_values(self, values: Mapping[str, Sequence[Any]]) -> "Sweep":
-        """The sweep with an experiment's lists in front; a key that the caller gave keeps the caller's values."""
+    def with_values(self, values: Mapping[str, Sequence[Any]]) -> "Grid":
+        """The grid with an experiment's lists in front; a key that the caller gave keeps the caller's values."""
         given = {*self.dimensions, *self.fixed, *self.fixed.get("overrides", {})}
         added = {key: tuple(items) for key, items in values.items() if key not in given}
         return replace(self, dimensions={**added, **self.dimensions})
 
 
-def plan_sweep(mode: Mode, arguments: Mapping[str, Any], order: Sequence[str] = ()) -> Sweep:
+def plan_grid(mode: Mode, arguments: Mapping[str, Any], order: Sequence[str] = ()) -> Grid:
     """Sort the arguments of :func:`compose_run` into what varies and what does not; none is changed.
 
     Args:
@@ -143,7 +143,7 @@ def plan_sweep(mode: Mode, arguments: Mapping[str, Any], order: Sequence[str] = 
     if kept:
         fixed["overrides"] = kept
     ranked = sorted(dimensions, key=lambda key: order.index(key) if key in order else -1)
-    return Sweep(mode=mode, fixed=fixed, dimensions={key: dimensions[key] for key in ranked})
+    return Grid(mode=mode, fixed=fixed, dimensions={key: dimensions[key] for key in ranked})
 
 
 def compose_jobs(

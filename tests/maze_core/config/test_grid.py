@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
+from maze_core.config.grid import MOST_JOBS, Choices, compose_jobs, plan_grid
 from maze_core.config.multirun import plan_multirun
-from maze_core.config.sweep import MOST_JOBS, Choices, compose_jobs, plan_sweep
 from maze_core.errors import InvalidSpecificationError
 from maze_core.runners.launcher import LocalLauncherConfig
 from maze_core.trainers.a2c_config import A2CAlgorithmConfig
@@ -14,7 +14,7 @@ UNITS = "model.policy.networks.0.hidden_units"
 
 
 def jobs(mode="train", **arguments):
-    return plan_multirun(mode, arguments).sweep.jobs()
+    return plan_multirun(mode, arguments).grid.jobs()
 
 
 def choices(mode="train", **arguments):
@@ -44,12 +44,12 @@ def test_the_product_of_all_lists_in_order_the_last_one_fastest():
 
 
 def test_an_order_that_was_given_counts_over_that_of_the_arguments():
-    sweep = plan_sweep(
+    grid = plan_grid(
         "train",
         {"algorithm": ["a2c", "ppo"], "overrides": {"algorithm.lr": [1, 2]}},
         ["algorithm.lr", "algorithm"],
     )
-    assert list(sweep.dimensions) == ["algorithm.lr", "algorithm"]
+    assert list(grid.dimensions) == ["algorithm.lr", "algorithm"]
 
 
 @pytest.mark.parametrize(
@@ -64,8 +64,8 @@ def test_an_order_that_was_given_counts_over_that_of_the_arguments():
     ],
 )
 def test_a_comma_string_is_several_values_of_their_own_types(text, values):
-    sweep = plan_sweep("train", {"overrides": {"env.kwargs.x": text}})
-    found = sweep.dimensions["env.kwargs.x"]
+    grid = plan_grid("train", {"overrides": {"env.kwargs.x": text}})
+    found = grid.dimensions["env.kwargs.x"]
     assert list(found) == values
     assert [type(value) for value in found] == [type(value) for value in values]
 

@@ -1,4 +1,7 @@
-"""Writes a run into its directory: checkpoints, one line of metrics per epoch, TensorBoard scalars."""
+"""Where a training run reports: into its directory, and as videos of what it has learnt.
+
+The directory gets checkpoints, one line of metrics per epoch, and TensorBoard scalars.
+"""
 
 from collections.abc import Mapping
 from types import TracebackType
@@ -6,9 +9,13 @@ from typing import Any
 
 from tensorboardX import SummaryWriter
 
+from maze_core.agent import load_agent
 from maze_core.checkpoint import Checkpoint
-from maze_core.metrics import SilentReporter
+from maze_core.config.schema import RunConfig
+from maze_core.metrics import Reporter, SilentReporter
 from maze_core.rundir import RunDir
+from maze_core.runners.config import rollout_tree
+from maze_core.runners.evaluation import run_rollout
 
 
 class RunDirReporter(SilentReporter):
@@ -54,3 +61,31 @@ class RunDirReporter(SilentReporter):
     def _write_events(self, step: int, values: Mapping[str, float]) -> None:
         for name, value in values.items():
             self._tensorboard.add_scalar(name, value, step)
+
+
+class TrainingVideos(SilentReporter):
+    """Plays the same seeded episodes with every policy, in environments of its own, so that no number changes."""
+
+    def __init__(self, config: RunConfig, run_dir: RunDir, n_videos: int, reporter: Reporter) -> None:
+        """Film ``n_videos`` episodes of each policy into ``run_dir``; ``reporter`` is told that it is done."""
+        self._run_dir, self._n_videos, self._reporter = run_dir, n_videos, reporter
+        evaluator = config.build("algorithm").evaluator
+        tree = rollout_tree(
+            config.tree,
+            n_episodes=n_videos,
+            max_episode_steps=evaluator.max_episode_steps,
+            deterministic=True,
+            record_trajectory=False,
+        )
+        self._playing = RunConfig(mode="rollout", tree=tree, objects=config.objects)
+
+    def checkpoint(self, checkpoint: Checkpoint, **details: Any) -> None:
+        """Film a scheduled one."""
+        if details["kind"] == "scheduled":
+            self.film(checkpoint, f"epoch-{details['epoch']:05d}")
+
+    def film(self, checkpoint: Checkpoint, name: str) -> None:
+        """Film the policy of a checkpoint."""
+        self._reporter.phase("filming")
+        agent = load_agent(checkpoint, objects=self._playing.objects)
+        run_rollout(self._playing, agent=agent, videos=self._run_dir.video_paths(name, self._n_videos))
