@@ -8,7 +8,9 @@ is touched: no working directory, argv, stdout or random state of the process.
 from collections.abc import Callable, Mapping, Sequence
 from os import PathLike
 from types import MethodType
-from typing import TYPE_CHECKING, Any, Concatenate, Generic, Literal, ParamSpec, TypeVar, cast, overload
+from typing import Any, Concatenate, Generic, Literal, ParamSpec, cast, overload
+
+from typing_extensions import TypeVar
 
 from maze_core.api.checks import directories_of, run_dir_of
 from maze_core.api.multirun import Multirun
@@ -25,12 +27,8 @@ P = ParamSpec("P")
 Q = ParamSpec("Q")
 T = TypeVar("T")
 U = TypeVar("U")
-if TYPE_CHECKING:
-    from typing_extensions import TypeVar as TypeVarWithDefault
-
-    Several = TypeVarWithDefault("Several", bound=bool, default=Literal[False])
-else:
-    Several = TypeVar("Several")  # whether the context is a multirun; False where nothing else is said
+Several = TypeVar("Several", bound=bool, default=Literal[False])
+"""Whether a context is a multirun; not, where nothing else is said."""
 
 One = Literal[False]
 Many = Literal[True]
