@@ -7,14 +7,12 @@ reason.
 
 import contextlib
 import pickle
-import signal
 import sys
 import traceback
 from multiprocessing.connection import Connection
 from typing import Any
 
-import gymnasium
-
+from maze_core import subprocesses
 from maze_core.envs.contract import close_all
 from maze_core.envs.core_env import StructuredEnv
 from maze_core.envs.per_env import PerEnvVectorEnv
@@ -30,11 +28,9 @@ RESET, STEP, CLOSE = b"r", b"s", b"c"
 def serve(connection: Any, descriptor: int) -> None:
     """Make the environments of the first message, then obey until the socket is closed."""
     first = pickle.loads(connection.recv_bytes())
-    sys.path[:] = first["sys_path"]
+    subprocesses.settle(first)
     made: list[StructuredEnv] = []
     try:
-        for spec in map(pickle.loads, first["specs"]):
-            gymnasium.registry.setdefault(spec.id, spec)
         factories = pickle.loads(first["factories"])
         notices = Notices(lambda text: None)
         seed_process(first["seed"])
@@ -85,9 +81,7 @@ def _send_done(connection: Any, notices: Notices) -> None:
 
 def main() -> None:
     """Serve on the descriptors given as arguments."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the other side's to handle; it closes the socket
-    # so is SIGTERM, which Slurm sends to all; a handler, since a program started here would inherit SIG_IGN
-    signal.signal(signal.SIGTERM, lambda number, frame: None)
+    subprocesses.leave_signals_to_the_other_side()
     connection = Connection(int(sys.argv[1]))
     with own_process(), contextlib.suppress(EOFError, ConnectionError):  # the other side is gone
         serve(connection, int(sys.argv[2]))

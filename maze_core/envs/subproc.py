@@ -9,17 +9,14 @@ with this one however it ends.
 import contextlib
 import os
 import pickle
-import socket
 import subprocess
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from multiprocessing.connection import Connection
 from typing import Any
 
-import gymnasium
 import numpy as np
 
+from maze_core import subprocesses
 from maze_core.envs.contract import warn_of_failed_closes
 from maze_core.envs.env_process import CLOSE, DONE, FAILED, READY, RESET, STEP
 from maze_core.envs.per_env import EnvFactory
@@ -28,9 +25,6 @@ from maze_core.envs.vector import Tick, VectorEnv
 from maze_core.errors import EnvError
 from maze_core.notices import Notices
 from maze_core.types import Array, BoolArray, StepKey
-
-_CLOSE_TIMEOUT_S = 5.0
-_ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
 
 
 @dataclass(frozen=True)
@@ -68,7 +62,7 @@ class SubprocVectorEnv(VectorEnv):
         self._notices = Notices.current()
         memory = anonymous_file()
         try:
-            count = min(self.n_envs, n_processes or _usable_cores())
+            count = min(self.n_envs, n_processes or subprocesses.usable_cores())
             for rows in np.array_split(np.arange(self.n_envs), count):
                 self._start(factories, int(rows[0]), int(rows[-1]) + 1, memory)
             described = [pickle.loads(self._answer(child, READY)) for child in self._children]
@@ -123,27 +117,14 @@ class SubprocVectorEnv(VectorEnv):
         for child in self._children:
             failures += _last_words(child)
             child.connection.close()
-            try:
-                child.process.wait(_CLOSE_TIMEOUT_S)
-            except subprocess.TimeoutExpired:
-                child.process.kill()
-                child.process.wait()
+            subprocesses.end(child.process)
         warn_of_failed_closes(failures)
 
     def _start(self, factories: Sequence[EnvFactory], first_row: int, end_row: int, memory: int) -> None:
         pickled = _pickled(list(factories[first_row:end_row]))
-        message = {"sys_path": sys.path, "specs": _own_specs(), "factories": pickled}
+        message = {**subprocesses.surroundings(), "factories": pickled}
         message["seed"] = int(np.random.SeedSequence([self._seed, first_row]).generate_state(1)[0])
-        ours, theirs = socket.socketpair()
-        with ours, theirs:
-            descriptors = (theirs.fileno(), memory)
-            process = subprocess.Popen(
-                [sys.executable, "-m", "maze_core.envs.env_process", *map(str, descriptors)],
-                pass_fds=descriptors,
-                stdin=subprocess.DEVNULL,
-                env={**os.environ, **_ONE_THREAD, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
-            )
-            connection = Connection(ours.detach())
+        process, connection = subprocesses.start("maze_core.envs.env_process", memory)
         child = _Child(process, connection, first_row, end_row)
         self._children.append(child)
         self._send(child, pickle.dumps(message))
@@ -180,7 +161,7 @@ class SubprocVectorEnv(VectorEnv):
 
     def _died(self, child: _Child) -> EnvError:
         try:
-            code: object = child.process.wait(_CLOSE_TIMEOUT_S)
+            code: object = child.process.wait(subprocesses.CLOSE_TIMEOUT_S)
         except subprocess.TimeoutExpired:
             code = "unknown"
         return EnvError(f"The process of {_rows(child)} died (exit code {code}).")
@@ -193,7 +174,7 @@ class SubprocVectorEnv(VectorEnv):
 def _last_words(child: _Child) -> list[str]:
     """Why environments of a process could not be closed."""
     with contextlib.suppress(OSError, EOFError):
-        while child.connection.poll(_CLOSE_TIMEOUT_S):
+        while child.connection.poll(subprocesses.CLOSE_TIMEOUT_S):
             message: bytes = child.connection.recv_bytes()
             if message[:1] == CLOSE:  # others are answers that nobody waited for
                 reasons: list[str] = pickle.loads(message[1:])
@@ -219,17 +200,3 @@ def _pickled(factories: list[EnvFactory]) -> bytes:
     if b"__main__" in pickled:
         raise EnvError(f"The environment is defined in the main script, which no other process sees: {hint}.")
     return pickled
-
-
-def _own_specs() -> list[bytes]:
-    """What this process registered with gymnasium beyond its own environments, so that ids mean the same."""
-    pickled = []
-    for spec in gymnasium.registry.values():
-        if not str(spec.entry_point).startswith("gymnasium."):
-            with contextlib.suppress(pickle.PicklingError, AttributeError, TypeError):
-                pickled.append(pickle.dumps(spec))
-    return pickled
-
-
-def _usable_cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

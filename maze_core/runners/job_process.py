@@ -1,8 +1,8 @@
 """The process that runs the jobs of a :class:`JobPool`: ``python -m maze_core.runners.job_process``.
 
-It is started with one inherited socket and speaks in msgpack frames, without pickle:
+It is started with one inherited socket and speaks in msgpack frames:
 
-    in    {"sys_path": […], "envs": […]}   once          out   {"event": …}      while a job runs
+    in    {"sys_path": […], "specs": […]}  once          out   {"event": …}      while a job runs
           {"run": "module:function", "argument": …}             {"done": result}
           {"cancel": true}                                      {"failed": {"type", "message", "details"}}
 
@@ -11,10 +11,8 @@ One job runs at a time. The process ends when the other side closes the socket, 
 
 import contextlib
 import importlib
-import json
 import os
 import queue
-import signal
 import sys
 import threading
 import traceback
@@ -23,6 +21,7 @@ from typing import Any
 
 import msgspec
 
+from maze_core import subprocesses
 from maze_core.seeding import own_process
 from maze_core.types import Tree
 
@@ -80,27 +79,12 @@ def run(frame: Tree, channel: JobChannel) -> None:
         channel.send({"failed": failure})
 
 
-def register(envs: list[str]) -> None:
-    """Make environments known that the other side had registered with gymnasium."""
-    import gymnasium
-    from gymnasium.envs.registration import EnvSpec
-
-    for text in envs:
-        if json.loads(text)["id"] not in gymnasium.registry:
-            spec = EnvSpec.from_json(text)
-            gymnasium.registry[spec.id] = spec
-
-
 def main() -> None:
     """Serve on the descriptor given as argument."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the other side's to handle; it closes the socket
-    # so is SIGTERM, which Slurm sends to all; a handler, since a program started here would inherit SIG_IGN
-    signal.signal(signal.SIGTERM, lambda number, frame: None)
+    subprocesses.leave_signals_to_the_other_side()
     channel = JobChannel(Connection(int(sys.argv[1])))
     threading.Thread(target=channel.listen, daemon=True).start()
-    first = channel.jobs.get()
-    sys.path[:] = first["sys_path"]
-    register(first["envs"])
+    subprocesses.settle(channel.jobs.get())
     with contextlib.suppress(OSError):  # the other side is gone
         while True:
             run(channel.jobs.get(), channel)

@@ -5,23 +5,17 @@ needs an ``if __name__ == "__main__"`` guard. A process that dies fails its job 
 """
 
 import contextlib
-import os
-import socket
 import subprocess
-import sys
 from dataclasses import dataclass
-from multiprocessing.connection import Connection, wait
+from multiprocessing.connection import wait
 from types import TracebackType
 from typing import Any
 
-import gymnasium
 import msgspec
 
+from maze_core import subprocesses
 from maze_core.runners.job_process import packed
 from maze_core.types import Tree
-
-_CLOSE_TIMEOUT_S = 5.0
-_ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
 
 
 @dataclass(frozen=True)
@@ -109,18 +103,10 @@ class JobPool:
         return None
 
     def _new_child(self) -> _Child:
-        ours, theirs = socket.socketpair()
-        with ours, theirs:
-            process = subprocess.Popen(
-                [sys.executable, "-m", "maze_core.runners.job_process", str(theirs.fileno())],
-                pass_fds=[theirs.fileno()],
-                stdin=subprocess.DEVNULL,
-                env={**os.environ, **_ONE_THREAD, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
-            )
-            connection = Connection(ours.detach())
+        process, connection = subprocesses.start("maze_core.runners.job_process")
         child = _Child(process, connection)
         self._children.append(child)
-        connection.send_bytes(packed({"sys_path": sys.path, "envs": _own_envs()}))
+        connection.send_bytes(packed(subprocesses.surroundings()))
         return child
 
     def _message(self, child: _Child) -> JobMessage:
@@ -137,11 +123,7 @@ class JobPool:
     def _remove_dead(self, child: _Child) -> Tree:
         self._children.remove(child)
         child.connection.close()
-        try:
-            code: object = child.process.wait(_CLOSE_TIMEOUT_S)
-        except subprocess.TimeoutExpired:
-            child.process.kill()
-            code = child.process.wait()
+        code = subprocesses.end(child.process)
         return {"type": "ProcessDied", "message": f"its process ended with exit code {code}.", "details": ""}
 
 
@@ -149,20 +131,4 @@ def _end(children: list[_Child]) -> None:
     for child in children:
         child.connection.close()
     for child in children:
-        try:
-            child.process.wait(_CLOSE_TIMEOUT_S)
-        except subprocess.TimeoutExpired:
-            child.process.kill()
-            child.process.wait()
-
-
-def _own_envs() -> list[str]:
-    """Environments that this process registered with gymnasium by name, so that ids mean the same in a job."""
-    described = []
-    for spec in gymnasium.registry.values():
-        if not str(spec.entry_point).startswith("gymnasium."):
-            with contextlib.suppress(
-                ValueError, TypeError, AttributeError
-            ):  # made by a function: nobody else has it
-                described.append(spec.to_json())
-    return described
+        subprocesses.end(child.process)

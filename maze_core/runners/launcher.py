@@ -1,9 +1,8 @@
 """How the jobs of a multirun are started; the YAML twin is ``conf/launcher/local.yaml``. Imports no torch."""
 
-import os
-
 from maze_core.config.fields import STRICT, OptionalPositiveInt
 from maze_core.config.settings import dataclass
+from maze_core.subprocesses import usable_cores
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
@@ -17,8 +16,3 @@ class LocalLauncherConfig:
     def limit(self) -> int:
         """How many processes to start at most."""
         return self.n_jobs or usable_cores()
-
-
-def usable_cores() -> int:
-    """Cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

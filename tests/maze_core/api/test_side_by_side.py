@@ -15,6 +15,7 @@ import pytest
 import torch
 
 from maze_core import GymMazeEnv, MonitoringWrapper, RunContext
+from maze_core.errors import EnvError
 from maze_core.metrics import SilentReporter
 from tests.maze_core.api.own_parts import PolicyNet
 from tests.maze_core.api.test_forms import QUICK
@@ -133,7 +134,7 @@ def test_a_context_that_fails_leaves_nothing_open(fault: str, tmp_path) -> None:
     before = None
     for _ in range(4):
         context = RunContext(run_dir=tmp_path, overrides=QUICK, seed=1, **arguments)
-        with pytest.raises((RuntimeError, ValueError)):
+        with pytest.raises((EnvError, ValueError)):
             context.train()
         context.close()
         before = before or held()
