@@ -37,6 +37,8 @@ FILES = (
 )
 TIMEOUT_S = 180
 """A change that makes the tests run longer than this is noticed too."""
+NOT_TRIED = 3
+"""Exit code of a fork in which no function has the change."""
 TESTS = {
     "maze_core/objectives": ("objectives", "trainers"),
     "maze_core/trainers": ("trainers", "objectives", "runners/test_training.py"),
@@ -135,7 +137,15 @@ def mutants(path: str) -> list[Mutant]:
     texts = [(node, text) for node in nodes.values() for text in _texts(node)]
     conditions = [node.test for node in nodes.values() if isinstance(node, ast.If | ast.While)]
     texts += [(test, f"not ({ast.unparse(test)})") for test in conditions]
-    return list({mutant.source: mutant for mutant in (Mutant(path, *text) for text in texts)}.values())
+    found = {mutant.source: mutant for mutant in (Mutant(path, *text) for text in texts)}
+    return [mutant for source, mutant in found.items() if _compiles(source)]
+
+
+def _compiles(source: bytes) -> bool:
+    try:
+        return bool(ast.parse(source))
+    except SyntaxError:
+        return False
 
 
 def _running(node: ast.AST) -> Iterator[ast.AST]:
@@ -162,10 +172,7 @@ def _texts(node: ast.AST) -> Iterator[str]:
 def apply(mutant: Mutant) -> bool:
     """Exchange the code of the functions that differ; False where none does."""
     module = importlib.import_module(mutant.path.removesuffix(".py").replace("/", "."))
-    try:
-        new = _codes(compile(mutant.source, str(ROOT / mutant.path), "exec"))
-    except SyntaxError:
-        return False
+    new = _codes(compile(mutant.source, str(ROOT / mutant.path), "exec"))
     changed = False
     for function in _functions(vars(module), module.__name__):
         code = new.get(function.__code__.co_qualname)
@@ -199,7 +206,7 @@ class Loop:
 
     def __init__(self, todo: list[Mutant], jobs: int) -> None:
         self.todo, self.jobs = todo, jobs
-        self.survivors: list[Mutant] = []
+        self.survivors: list[str] = []
         self.passed_unchanged = False
 
     @pytest.hookimpl(tryfirst=True)
@@ -215,6 +222,8 @@ class Loop:
         if self.passed_unchanged:
             print(f"{len(session.items)} tests, {len(self.todo)} changes", flush=True)
             self._try_all(session)
+            # a fork without a change must pass to the end too, or the others may have failed for another reason
+            self.passed_unchanged = os.waitpid(_start(None, session), 0)[1] == 0
         return True
 
     def _try_all(self, session: pytest.Session) -> None:
@@ -233,24 +242,26 @@ class Loop:
                     ended, status = os.waitpid(child, 0)
                 if ended:
                     del running[child]
-                    if status == 0:
-                        self.survivors.append(mutant)
+                    if os.waitstatus_to_exitcode(status) in (0, NOT_TRIED):
+                        how = "survived" if status == 0 else "could not be tried"
+                        self.survivors.append(f"{how}, line {mutant.line}: {mutant.name}")
+                        print("", self.survivors[-1], sep="\n", flush=True)
 
 
 def _run(item: pytest.Item) -> None:
     item.config.hook.pytest_runtest_protocol(item=item, nextitem=None)
 
 
-def _start(mutant: Mutant, session: pytest.Session) -> int:
+def _start(mutant: Mutant | None, session: pytest.Session) -> int:
     """Run the tests on a mutant in a fork; returns the process, which ends with 0 when all of them pass."""
     child = os.fork()
     if child:
         return child
     os.setpgid(0, 0)
     session.config.pluginmanager.unregister(name="terminalreporter")
-    code = 1
+    code = NOT_TRIED
     try:
-        if apply(mutant):
+        if mutant is None or apply(mutant):
             for item in session.items:
                 _run(item)
                 if session.testsfailed:
@@ -295,7 +306,7 @@ def main() -> int:
         pytest.main([*options, *(f"tests/maze_core/{name}" for name in tests)], plugins=[loop])
         if not loop.passed_unchanged:
             problems.append(f"the tests of {folder} fail without a change")
-        problems += [f"survived, line {m.line}: {m.name}" for m in loop.survivors if m.name not in explained]
+        problems += [found for found in loop.survivors if found.partition(": ")[2] not in explained]
     print("\n".join([*problems, f"{len(problems)} of {len(todo)} to explain or to kill"]))
     return int(bool(problems))
 

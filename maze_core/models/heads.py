@@ -39,12 +39,24 @@ LOG_STD_RANGE: Final = (-20.0, 2.0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class CategoricalHead:
+class _Head:
+    """What heads share."""
+
+    normal_noise: ClassVar[bool] = False
+    """The noise is normal, not uniform."""
+    name: str
+
+    @property
+    def parameter_width(self) -> int:
+        """Numbers that are a parameter beside the network."""
+        return 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CategoricalHead(_Head):
     """One of ``n`` actions, numbered from ``start``."""
 
     kind: ClassVar[str] = "categorical"
-    normal_noise: ClassVar[bool] = False
-    name: str
     n: int
     start: int = 0
     masked: bool = False
@@ -53,11 +65,6 @@ class CategoricalHead:
     def logits_width(self) -> int:
         """Logits per row that the network produces."""
         return self.n
-
-    @property
-    def parameter_width(self) -> int:
-        """Numbers that are a parameter beside the network."""
-        return 0
 
     @property
     def noise_width(self) -> int:
@@ -76,12 +83,10 @@ class CategoricalHead:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class MultiCategoricalHead:
+class MultiCategoricalHead(_Head):
     """Several independent choices; choice i is one of ``sizes[i]``, numbered from ``starts[i]``."""
 
     kind: ClassVar[str] = "multi_categorical"
-    normal_noise: ClassVar[bool] = False
-    name: str
     shape: tuple[int, ...]
     sizes: tuple[int, ...]
     starts: tuple[int, ...]
@@ -91,11 +96,6 @@ class MultiCategoricalHead:
     def logits_width(self) -> int:
         """Logits per row that the network produces."""
         return sum(self.sizes)
-
-    @property
-    def parameter_width(self) -> int:
-        """Numbers that are a parameter beside the network."""
-        return 0
 
     @property
     def noise_width(self) -> int:
@@ -122,12 +122,10 @@ class MultiCategoricalHead:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class BernoulliHead:
+class BernoulliHead(_Head):
     """Independent bits; a masked bit is always 0."""
 
     kind: ClassVar[str] = "bernoulli"
-    normal_noise: ClassVar[bool] = False
-    name: str
     shape: tuple[int, ...]
     masked: bool = False
 
@@ -135,11 +133,6 @@ class BernoulliHead:
     def logits_width(self) -> int:
         """Logits per row that the network produces."""
         return prod(self.shape)
-
-    @property
-    def parameter_width(self) -> int:
-        """Numbers that are a parameter beside the network."""
-        return 0
 
     @property
     def noise_width(self) -> int:
@@ -159,7 +152,7 @@ class BernoulliHead:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class GaussianHead:
+class GaussianHead(_Head):
     """Numbers with independent normal noise, from about -1 to 1 where the environment's bounds are finite.
 
     The environment is given ``center + half_range · sample``, clipped by
@@ -169,7 +162,6 @@ class GaussianHead:
     kind: ClassVar[str] = "diagonal_gaussian"
     normal_noise: ClassVar[bool] = True
     masked: ClassVar[bool] = False
-    name: str
     shape: tuple[int, ...]
     state_dependent_std: bool = False
     initial_log_std: float = 0.0
