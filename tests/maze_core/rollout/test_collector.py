@@ -13,6 +13,7 @@ from maze_core.envs.per_env import PerEnvVectorEnv
 from maze_core.models.config import CustomModelConfig, DistributionRule, GaussianArgs
 from maze_core.models.random_policy import RandomPolicy
 from maze_core.rollout.collector import Collector
+from tests.maze_core.envs.small_envs import EpisodeNumberEnv
 from tests.maze_core.envs.structured_env import make_boxes
 
 
@@ -132,3 +133,47 @@ def test_actions_that_are_mostly_clipped_are_told_once():
 
 def test_without_bounds_nothing_is_counted():
     assert collect(GymEnvConfig(name="CartPole-v1").vector(2), 5).actions_clipped is None
+
+
+def test_every_end_is_kept_with_its_return_its_length_and_what_a_limit_cut_off():
+    """Episode k of environment b has 2 + (b + k) % 3 steps and pays 100 b + k at its end; odd k are cut by a limit."""
+    env = PerEnvVectorEnv([lambda b=b: GymEnv(EpisodeNumberEnv(b)) for b in range(3)])
+    rollout = collect(env, 12)
+    ends, cuts = [], []
+    for b in range(3):
+        t, episode = -1, 1
+        while (t := t + 2 + (b + episode) % 3) < 12:
+            ends.append((t, b, 100.0 * b + episode, 2 + (b + episode) % 3))
+            cuts += [(t, b, [b, episode, 2 + (b + episode) % 3])] if episode % 2 else []
+            assert (rollout.truncated[t, b], rollout.terminated[t, b]) == (episode % 2 == 1, episode % 2 == 0)
+            episode += 1
+    ends.sort()
+    assert rollout.episode_returns == [value for _, _, value, _ in ends]
+    assert rollout.episode_lengths == [length for _, _, _, length in ends]
+    assert (rollout.terminated | rollout.truncated).sum() == len(ends)
+    final = rollout.final[0]
+    shown = final.observations["observation"].tolist()
+    assert list(zip(final.t.tolist(), final.b.tolist(), shown, strict=True)) == sorted(cuts)
+
+
+def test_an_environment_that_ends_alone_is_noticed():
+    """Of two environments one is cut at tick 2, the other goes on."""
+    makes = [
+        lambda limit=limit: GymEnvConfig(name="CartPole-v1", max_episode_steps=limit).make()
+        for limit in (3, 50)
+    ]
+    rollout = collect(PerEnvVectorEnv(makes), 4)
+    assert rollout.truncated.sum(axis=0).tolist() == [1, 0]
+    assert (rollout.final[0].t.tolist(), rollout.final[0].b.tolist()) == ([2], [0])
+    assert rollout.episode_lengths == [3]
+
+
+def test_the_next_rollout_goes_on_where_the_last_one_stopped():
+    env = GymEnvConfig(name="CartPole-v1").vector(2)
+    collector = Collector(env, 3, np.random.default_rng(0))
+    collector.reset([0, 1])
+    policy = RandomPolicy(env.action_spaces)
+    last = {name: x.copy() for name, x in collector.collect(policy).last_observations[0].items()}
+    following = collector.collect(policy)
+    env.close()
+    assert np.array_equal(following.steps[0].observations["observation"][0], last["observation"])

@@ -5,7 +5,11 @@ import pytest
 import torch
 
 from maze_core.errors import DivergedError, InvalidSpecificationError
-from maze_core.models.config import CustomModelConfig, ProbabilisticPolicyComposerConfig
+from maze_core.models.config import (
+    CustomModelConfig,
+    ProbabilisticPolicyComposerConfig,
+    StepStateCriticConfig,
+)
 from maze_core.objectives.losses import policy_gradient
 from maze_core.trainers.a2c_config import A2CAlgorithmConfig
 from maze_core.trainers.actor_critic import MUST_BE_FINITE, mean_metrics
@@ -253,22 +257,25 @@ def test_what_an_environment_does_to_torch_does_not_reach_the_update(config):
     assert torch.equal(*ends)
 
 
-def test_a_network_with_dropout_learns_as_it_acted():
-    class Dropped(torch.nn.Module):
-        def __init__(self, obs_shapes, action_logits_shapes):
-            super().__init__()
-            self.body = torch.nn.Sequential(
-                torch.nn.Linear(2, 16), torch.nn.Dropout(0.5), torch.nn.Linear(16, 2)
-            )
+class Dropped(torch.nn.Module):
+    """Gives logits and a value, with dropout in between."""
 
-        def forward(self, observations):
-            return {"action": self.body(observations["observation"])}
+    def __init__(self):
+        super().__init__()
+        self.body = torch.nn.Sequential(torch.nn.Linear(2, 16), torch.nn.Dropout(0.5), torch.nn.Linear(16, 3))
 
-    model = CustomModelConfig(policy=ProbabilisticPolicyComposerConfig(networks=[Dropped]))
+    def forward(self, observations):
+        logits, value = self.body(observations["observation"]).split([2, 1], dim=1)
+        return {"action": logits, "value": value}
+
+
+def test_networks_with_dropout_learn_as_they_acted():
+    policy = ProbabilisticPolicyComposerConfig(networks=[Dropped()])
+    model = CustomModelConfig(policy=policy, critic=StepStateCriticConfig(networks=[Dropped()]))
     trainer = trainer_of(A2CAlgorithmConfig(**QUICK), model=model)
-    assert not any(module.training for module in trainer.policy.modules())
-    trainer.update(epoch=0, progress=0.0)
-    assert not any(module.training for module in trainer.policy.modules())
+    for _ in range(2):
+        assert not any(part.training for part in (*trainer.policy.modules(), *trainer.critic.modules()))
+        trainer.update(epoch=0, progress=0.0)
 
 
 def test_closing_closes_the_environments():
