@@ -7,9 +7,7 @@ other route.
 
 import asyncio
 import re
-from collections.abc import Sequence
 from functools import partial
-from typing import Protocol
 
 import msgspec
 from starlette.types import Receive, Scope, Send
@@ -21,6 +19,7 @@ from service.problems import Problem
 from service.serving.agents import AgentCache, Stores
 from service.serving.request import ActionRequest, ClientDisconnectedError, decode_request, read_body
 from service.serving.served import ServedAgent
+from service.settings import Settings
 from service.trust import stored_policy
 
 _PREFIX = "/v1/runs/"
@@ -34,30 +33,10 @@ _JSON = (b"content-type", b"application/json")
 _encode = msgspec.json.Encoder().encode
 
 
-class ServingSettings(Protocol):
-    """The settings that serving reads."""
-
-    @property
-    def agents_cached(self) -> int:
-        """Loaded policies kept in memory."""
-
-    @property
-    def max_body_bytes(self) -> int:
-        """Largest request body, in bytes."""
-
-    @property
-    def extra_targets(self) -> Sequence[str]:
-        """What the operator allows a checkpoint to name, beside the library's own."""
-
-    @property
-    def config_dirs(self) -> Sequence[str]:
-        """The operator's configuration modules; what they name is allowed too."""
-
-
 class ActionRoute:
     """The hot route; ``metrics`` is what it counts."""
 
-    def __init__(self, stores: Stores, settings: ServingSettings, agents: AgentCache | None = None) -> None:
+    def __init__(self, stores: Stores, settings: Settings, agents: AgentCache | None = None) -> None:
         """Bind stores and settings.
 
         Args:
