@@ -6,7 +6,6 @@ and dicts would end every episode, in silence.
 """
 
 import traceback
-import warnings
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from maze_core.errors import EnvError, reason_of
+from maze_core.notices import Notices
 
 OLD_ENVIRONMENTS = (
     "an environment of the old gym is taken by env=legacy_gym_env, or made with "
@@ -128,11 +128,11 @@ def close_all(envs: Iterable[Any]) -> list[str]:
     return failures
 
 
-def warn_of_failed_closes(failures: list[str]) -> None:
+def say_failed_closes(failures: list[str], notices: Notices) -> None:
     """One warning for all environments that could not be closed; what they gave before counts all the same."""
     if failures:
         more = f" (and {len(failures) - 1} more)" if len(failures) > 1 else ""
-        warnings.warn(f"close() of an environment failed: {failures[0]}{more}", RuntimeWarning, stacklevel=3)
+        notices.say("close", f"close() of an environment failed: {failures[0]}{more}")
 
 
 def _single(value: Any) -> Any:

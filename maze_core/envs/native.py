@@ -24,11 +24,12 @@ from gymnasium.vector import AutoresetMode
 from gymnasium.vector import VectorEnv as GymVectorEnv
 
 from maze_core.data.flat_space import FlatSpace, action_layout, observation_layout
-from maze_core.envs.contract import close_all, column, failure_of, five_values, warn_of_failed_closes
+from maze_core.envs.contract import close_all, column, failure_of, five_values, say_failed_closes
 from maze_core.envs.gym_env import GYM_STEP_KEY, find_spec
 from maze_core.envs.tick_buffers import FiniteCheck, ObservationWriter, empty_tick
 from maze_core.envs.vector import Tick, VectorEnv
 from maze_core.errors import EnvError, reason_of
+from maze_core.notices import Notices
 from maze_core.seeding import seed_process
 from maze_core.types import Array, BoolArray, StepKey
 
@@ -60,6 +61,7 @@ class NativeVectorEnv(VectorEnv):
         if self._env.num_envs != n_envs:
             raise EnvError(f"{self._env} holds {self._env.num_envs} environments, not {n_envs}.")
         self._is_closed = False
+        self._notices = Notices.current()
         self.n_envs = n_envs
         self._seen = _bare(observation_layout(self._env.single_observation_space))
         self._done = _bare(action_layout(self._env.single_action_space))
@@ -134,7 +136,7 @@ class NativeVectorEnv(VectorEnv):
         """Close the environment."""
         if not self._is_closed:
             self._is_closed = True
-            warn_of_failed_closes(close_all([self._env]))
+            say_failed_closes(close_all([self._env]), self._notices)
 
     def _end_episodes(self, ended: BoolArray, shown: Array, infos: Mapping[str, Any]) -> Array:
         """Note the ends, and return what is shown after the resets."""

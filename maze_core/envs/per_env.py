@@ -18,13 +18,14 @@ from maze_core.envs.contract import (
     five_values,
     flag,
     number,
-    warn_of_failed_closes,
+    say_failed_closes,
 )
 from maze_core.envs.core_env import StructuredEnv
 from maze_core.envs.shared_envs import MAKE_A_NEW_ONE, layers
 from maze_core.envs.tick_buffers import FiniteCheck, ObservationWriter, empty_tick, named_arrays
 from maze_core.envs.vector import Tick, VectorEnv
 from maze_core.errors import EnvError
+from maze_core.notices import Notices
 from maze_core.seeding import seed_process
 from maze_core.types import Action, Array, BoolArray, Observation, StepKey
 
@@ -50,6 +51,7 @@ class PerEnvVectorEnv(VectorEnv):
         self.envs: list[StructuredEnv] = []
         self._first_row = first_row
         self._is_closed = False
+        self._notices = Notices.current()
         try:
             for factory in factories:
                 self.envs.append(factory())
@@ -126,7 +128,7 @@ class PerEnvVectorEnv(VectorEnv):
         """Close every environment; one that fails to is warned of."""
         if not self._is_closed:
             self._is_closed = True
-            warn_of_failed_closes(close_all(self.envs))
+            say_failed_closes(close_all(self.envs), self._notices)
 
     def _step_bare(self, bare: "_BareEnvs", actions: Mapping[StepKey, Mapping[str, Array]]) -> None:
         """The fast path: plain gymnasium environments, whose one observation and action need no dict."""

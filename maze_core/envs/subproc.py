@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from maze_core import subprocesses
-from maze_core.envs.contract import warn_of_failed_closes
+from maze_core.envs.contract import say_failed_closes
 from maze_core.envs.env_process import CLOSE, DONE, FAILED, READY, RESET, STEP
 from maze_core.envs.per_env import EnvFactory
 from maze_core.envs.tick_buffers import anonymous_file, share
@@ -118,7 +118,7 @@ class SubprocVectorEnv(VectorEnv):
             failures += _last_words(child)
             child.connection.close()
             subprocesses.end(child.process)
-        warn_of_failed_closes(failures)
+        say_failed_closes(failures, self._notices)
 
     def _start(self, factories: Sequence[EnvFactory], first_row: int, end_row: int, memory: int) -> None:
         pickled = _pickled(list(factories[first_row:end_row]))

@@ -22,9 +22,10 @@ from typing import IO, Any
 
 import numpy as np
 
-from maze_core.envs.contract import close_all, five_values, flag, warn_of_failed_closes
+from maze_core.envs.contract import close_all, five_values, flag, say_failed_closes
 from maze_core.envs.core_env import StructuredEnv
 from maze_core.errors import EnvError, InvalidSpecificationError, Problem, reason_of
+from maze_core.notices import Notices
 from maze_core.types import Action, ActorID, Array, Observation
 
 _WAY_OUT = 'make it with render_mode="rgb_array"'
@@ -144,7 +145,7 @@ class VideoEnvFactory:
         try:
             return VideoEnv(made, self.videos, max_steps=self.max_steps)
         except BaseException:
-            warn_of_failed_closes(close_all([made]))
+            say_failed_closes(close_all([made]), Notices.current())
             raise
 
 

@@ -9,6 +9,7 @@ from maze_core.envs.config import GymEnvConfig
 from maze_core.envs.gym_env import GymEnv
 from maze_core.envs.per_env import PerEnvVectorEnv
 from maze_core.errors import EnvError
+from maze_core.notices import MazeWarning
 from tests.maze_core.envs.small_envs import BrokenEnv, EpisodeNumberEnv
 from tests.maze_core.envs.structured_env import BoxesEnv
 from tests.maze_core.envs.ticks import random_actions, tick_bytes
@@ -225,9 +226,7 @@ def test_close_reaches_every_environment_even_if_one_fails_to():
                 raise RuntimeError("the window does not answer")
 
     env = PerEnvVectorEnv([Closing] * 3)
-    with pytest.warns(
-        RuntimeWarning, match=r"close\(\) .* failed: RuntimeError: .* does not answer"
-    ) as warned:
+    with pytest.warns(MazeWarning, match=r"close\(\) .* failed: RuntimeError: .* does not answer") as warned:
         env.close()
     assert len(closed) == 3
     assert len(warned) == 1

@@ -15,6 +15,7 @@ from maze_core.envs.gym_env import GymEnv
 from maze_core.envs.per_env import PerEnvVectorEnv
 from maze_core.envs.subproc import SubprocVectorEnv
 from maze_core.errors import EnvError
+from maze_core.notices import MazeWarning
 from tests.maze_core.envs.small_envs import EpisodeNumberEnv
 from tests.maze_core.envs.structured_env import make_boxes, make_failing_boxes
 from tests.maze_core.envs.ticks import random_actions, tick_bytes
@@ -183,7 +184,7 @@ def test_a_close_that_fails_is_tried_everywhere_warned_of_once_and_hides_no_othe
             env.close()
 
     with (
-        pytest.warns(RuntimeWarning, match=r"close\(\) of an environment failed: .*and 2 more") as warned,
+        pytest.warns(MazeWarning, match=r"close\(\) of an environment failed: .*and 2 more") as warned,
         pytest.raises(EnvError, match=r"one seed per environment"),
     ):
         fail()
