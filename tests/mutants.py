@@ -150,6 +150,8 @@ def _compiles(source: bytes) -> bool:
 
 def _running(node: ast.AST) -> Iterator[ast.AST]:
     """A node and those below it, without annotations and docstrings."""
+    if isinstance(node, ast.keyword) and node.arg == "strict":  # of zip: says what is so anyway
+        return
     if isinstance(node, ast.arguments) or (
         isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
     ):

@@ -102,7 +102,7 @@ class Bounded(gymnasium.Env):
         return np.zeros(1, np.float32), 0.0, False, False, {}
 
 
-def collected_by(*, rescale):
+def collected_by(*, rescale, n_steps=500, n_rollouts=2):
     env = PerEnvVectorEnv([lambda: GymEnv(Bounded())] * 2)
     rule = DistributionRule(
         action_space="Box", distribution="diagonal_gaussian", args=GaussianArgs(rescale=rescale)
@@ -110,9 +110,9 @@ def collected_by(*, rescale):
     model = CustomModelConfig(distribution_mapper_config=(rule,)).build(
         env.observation_spaces, env.action_spaces, env.agent_counts, generator_seed=0
     )
-    collector = Collector(env, 500, np.random.default_rng(0))
+    collector = Collector(env, n_steps, np.random.default_rng(0))
     collector.reset([0, 1])
-    return [collector.collect(model.policy.acting()) for _ in range(2)]
+    return [collector.collect(model.policy.acting()) for _ in range(n_rollouts)]
 
 
 def test_the_share_of_clipped_actions_is_that_of_the_bounded_numbers():
@@ -129,6 +129,14 @@ def test_actions_that_are_mostly_clipped_are_told_once():
         rollouts = collected_by(rescale=False)
     assert [rollout.actions_clipped for rollout in rollouts] == [1.0, 1.0]
     assert len(told) == 1
+
+
+def test_short_rollouts_add_up_to_many_actions():
+    with pytest.warns(UserWarning, match=r"100% of the policy's actions"):
+        collected_by(rescale=False, n_steps=50, n_rollouts=11)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        collected_by(rescale=False, n_steps=50, n_rollouts=9)
 
 
 def test_without_bounds_nothing_is_counted():

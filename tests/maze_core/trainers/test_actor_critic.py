@@ -245,8 +245,8 @@ def test_what_an_environment_does_to_torch_does_not_reach_the_update(config):
         trainer = trainer_of(config(**QUICK), world)
         try:
             trainer.update(epoch=0, progress=0.0)
-            for parameter in trainer.policy.parameters():
-                parameter.grad = None
+            if world is Meddler:
+                trainer.policy.zero_grad(set_to_none=True)
             trainer.update(epoch=0, progress=0.0)
             assert torch.is_grad_enabled() == (world is SignEnv), "the setting belongs to the environment"
         finally:

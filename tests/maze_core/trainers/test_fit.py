@@ -132,3 +132,24 @@ def test_metrics_are_means_over_the_epoch_at_its_environment_step():
     assert (epoch, step) == (1, 20)
     assert values["train/episode_return"] == 3.0
     assert values["train/policy_loss"] == 1.0
+
+
+@pytest.mark.parametrize(
+    ("counters", "settings", "is_complete"),
+    [
+        ({"epoch": 4}, {}, False),
+        ({"epoch": 5}, {}, True),
+        ({"epoch": 6, "stop_reason": "completed"}, {}, True),
+        ({"epoch": 2, "stop_reason": "completed"}, {}, False),
+        ({"epoch": 2, "stop_reason": "cancelled"}, {"patience": 1}, False),
+        ({"epoch": 2, "stop_reason": "patience"}, {"patience": 1}, True),
+        ({"epoch": 2, "stop_reason": "patience"}, {}, False),
+        ({"epoch": 2, "stop_reason": "target_reached"}, {"target_return": 0.0}, True),
+        ({"epoch": 2, "stop_reason": "target_reached"}, {"patience": 1}, False),
+        ({"epoch": 2, "stop_reason": "budget_env_steps"}, {"max_env_steps": 1}, True),
+        ({"epoch": 2, "stop_reason": "budget_wall_clock"}, {"max_wall_s": 1.0}, True),
+    ],
+)
+def test_a_run_is_over_after_its_epochs_or_by_a_limit_of_its_own_settings(counters, settings, is_complete):
+    """A limit given to one call of train ends that call, not the run."""
+    assert Counters(**counters).is_complete(FitConfig(n_epochs=5, **settings)) == is_complete
