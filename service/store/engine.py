@@ -143,7 +143,9 @@ class Database:
         if self.path is None:
             with self.reading() as connection:
                 if connection.execute(_POSTGRES_READONLY).scalar_one():
-                    raise StoreUnavailableError(READ_ONLY, told=READ_ONLY)
+                    raise StoreUnavailableError(
+                        "it stands by, or its default is to read only", told=READ_ONLY
+                    )
             return
         self.change_marker()
         self._require_same_file()
@@ -292,7 +294,7 @@ def _missing_driver_named() -> Iterator[None]:
     try:
         yield
     except ImportError as error:
-        raise StoreUnavailableError(f"{DRIVER_MISSING} ({error})", told=DRIVER_MISSING) from error
+        raise StoreUnavailableError(str(error), told=DRIVER_MISSING) from error
 
 
 def _usable_journal_mode(engine: Engine) -> str:

@@ -8,6 +8,7 @@ from sqlalchemy import delete, func, insert, select, update
 
 from service.domain.errors import NotFoundError
 from service.store.engine import Database, opened
+from service.store.migrations import check_revision
 from service.store.tables import access_token, environment, worker
 from service.store.types import after_now, now, seconds_since, upsert
 
@@ -114,6 +115,11 @@ class SqlRegistryStore:
 
 @contextmanager
 def opened_registry(url: str) -> Iterator[SqlRegistryStore]:
-    """The registry of a database, for the length of a ``with`` block."""
+    """The registry of a database, for the length of a ``with`` block.
+
+    Raises:
+        SchemaError: there is no database, or it is not at this version's revision.
+    """
+    check_revision(url)
     with opened(url) as database:
         yield SqlRegistryStore(database)

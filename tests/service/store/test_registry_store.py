@@ -6,7 +6,7 @@ import pytest
 
 from service.domain.errors import NotFoundError
 from service.domain.use_cases import create_token, token_digest, token_id_of
-from service.store import Stores
+from service.store import SchemaError, Stores
 from service.store.registry import opened_registry
 from tests.contracts.registry_store import RegistryStoreContract
 
@@ -40,3 +40,12 @@ def test_the_secret_of_a_token_is_nowhere_in_the_database(sqlite_url: str, tmp_p
         secret = create_token(registry, "laptop").rsplit("_", 1)[1].encode()
     for file in tmp_path.iterdir():
         assert secret not in file.read_bytes()
+
+
+def test_a_registry_without_a_database_makes_none(tmp_path: Path) -> None:
+    with (
+        pytest.raises(SchemaError, match="maze db upgrade"),
+        opened_registry(f"sqlite:///{tmp_path}/none.db"),
+    ):
+        pass
+    assert list(tmp_path.iterdir()) == []
