@@ -1,6 +1,7 @@
 """The loop: evaluation follows the last update, best is kept apart from last, budgets end it, a cancel is heard."""
 
 import itertools
+from types import SimpleNamespace
 
 import pytest
 
@@ -153,3 +154,50 @@ def test_metrics_are_means_over_the_epoch_at_its_environment_step():
 def test_a_run_is_over_after_its_epochs_or_by_a_limit_of_its_own_settings(counters, settings, is_complete):
     """A limit given to one call of train ends that call, not the run."""
     assert Counters(**counters).is_complete(FitConfig(n_epochs=5, **settings)) == is_complete
+
+
+def test_progress_speed_and_time_left_follow_the_clock(monkeypatch):
+    """Every update takes 5 s, an epoch of two 10 s; the second call starts its own clock."""
+    clock = SimpleNamespace(now=100.0)
+    monkeypatch.setattr("maze_core.trainers.fit.time", SimpleNamespace(monotonic=lambda: clock.now))
+    journal, told = Journal(), []
+    journal.progress = lambda **values: told.append(values)
+    update = journal.update
+
+    def slow(**given):
+        clock.now += 5.0
+        return update(**given)
+
+    journal.update = slow
+    counters = Counters()
+    report = fit(journal.loop(counters), 2)
+    assert report.duration_s == 20.0
+    assert told == [
+        {"epoch": 1, "n_epochs": 2, "env_steps": 20, "fraction": 0.5, "eta_s": 10.0},
+        {"epoch": 2, "n_epochs": 2, "env_steps": 40, "fraction": 1.0, "eta_s": 0.0},
+    ]
+    fit(journal.loop(counters), 4)
+    assert told[2] == {"epoch": 3, "n_epochs": 6, "env_steps": 60, "fraction": 0.5, "eta_s": 30.0}
+    assert [values["time/env_steps_per_s"] for _, _, values in journal.metrics_seen] == [2.0] * 6
+
+
+@pytest.mark.parametrize(("limit", "epochs"), [(10.0, 1), (10.1, 2), (20.0, 2)])
+def test_a_wall_clock_budget_is_met_when_it_is_reached(monkeypatch, limit, epochs):
+    """Every epoch takes 10 s."""
+    journal = Journal()
+    seconds = SimpleNamespace(monotonic=lambda: 10.0 * len(journal.calls))
+    monkeypatch.setattr("maze_core.trainers.fit.time", seconds)
+    journal.update = lambda **given: UpdateReport(env_steps=1, metrics={})
+    report = fit(journal.loop(max_wall_s=limit), 5)
+    assert (report.stop_reason, report.counters.epoch) == ("budget_wall_clock", epochs)
+
+
+def test_without_an_evaluation_the_episodes_of_training_judge():
+    journal = Journal()
+    journal.evaluate = lambda epoch: {}
+    report = fit(journal.loop(target_return=3.0), 5)
+    assert (report.stop_reason, report.counters.epoch, report.counters.best_value) == (
+        "target_reached",
+        1,
+        3.0,
+    )
