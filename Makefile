@@ -69,7 +69,7 @@ mutants: setup-test
 test-envs:
 	$(PYTHON) -m venv .venv-envs
 	.venv-envs/bin/python -m pip install --quiet --disable-pip-version-check $(TORCH_INDEX) $(if $(TORCH_INDEX_URL),--no-deps,) "$$(grep '^torch==' constraints.txt)"
-	.venv-envs/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[box2d,mujoco,atari,minigrid]' --requirement tools/environments.txt
+	.venv-envs/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[gym,box2d,mujoco,atari,minigrid]' --requirement tools/environments.txt
 	.venv-envs/bin/python -m tools.environments
 
 bench: setup-test

@@ -49,7 +49,9 @@ def _minatar() -> Any:
 
 
 def _crafter() -> Any:
-    return import_module("crafter").Env()
+    from maze_core.envs.legacy_gym import LegacyGymAdapter
+
+    return LegacyGymAdapter(import_module("crafter").Env())
 
 
 def _trading() -> Any:
@@ -66,7 +68,8 @@ def _trading() -> Any:
 
 
 def _nasim() -> Any:
-    return import_module("nasim").make_benchmark("tiny")
+    env = import_module("nasim").make_benchmark("tiny")
+    return gymnasium.wrappers.TransformAction(env, int, env.action_space)
 
 
 PLAYS = (
@@ -93,8 +96,18 @@ PLAYS = (
     ),
     Play("popgym", "popgym-RepeatPreviousEasy-v0", "its module imported", module="popgym"),
     Play("vizdoom", "VizdoomBasic-v1", "its module imported", module="vizdoom.gymnasium_wrapper"),
-    Play("crafter", "crafter.Env", "an environment function (old gym, no `seed`)", make=_crafter),
-    Play("nasim", "nasim tiny", "an environment function", make=_nasim),
+    Play(
+        "crafter",
+        "crafter.Env",
+        "the extra `gym`, and `LegacyGymAdapter(crafter.Env())`",
+        make=_crafter,
+    ),
+    Play(
+        "nasim",
+        "nasim tiny",
+        "whole numbers of Python as actions: `TransformAction(env, int, env.action_space)`",
+        make=_nasim,
+    ),
 )
 
 
