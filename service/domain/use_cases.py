@@ -70,11 +70,6 @@ def require_legal(run_id: str, current: RunState, following: RunState) -> None:
     )
 
 
-def sources(following: RunState) -> frozenset[RunState]:
-    """The states from which ``following`` may be reached."""
-    return frozenset(state for state in RunState if legal(state, following))
-
-
 TERMINAL_STATES = frozenset(state for state in RunState if state.is_terminal)
 LEASED_STATES = frozenset({RunState.RUNNING, RunState.STOPPING})
 """The states in which a worker holds the run."""
