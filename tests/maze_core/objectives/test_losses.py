@@ -67,6 +67,10 @@ def test_the_clip_fraction_counts_ratios_outside_the_range():
     assert clip_fraction(torch.tensor([0.7, 0.9, 1.0, 1.3]).log(), 0.2).item() == 0.5
 
 
+def test_a_ratio_on_the_edge_of_the_range_is_not_outside():
+    assert clip_fraction(torch.zeros(3), 0.0).item() == 0.0
+
+
 def test_the_squared_error_is_half_the_mean_square():
     assert squared_error(torch.tensor([1.0, 3.0]), torch.tensor([0.0, 0.0])).item() == 2.5
 

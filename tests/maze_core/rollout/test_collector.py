@@ -185,3 +185,14 @@ def test_the_next_rollout_goes_on_where_the_last_one_stopped():
     following = collector.collect(policy)
     env.close()
     assert np.array_equal(following.steps[0].observations["observation"][0], last["observation"])
+
+
+def test_the_time_after_the_rollout_is_that_of_the_tick_that_comes_next():
+    env = GymEnvConfig(name="CartPole-v1").vector(2)
+    collector = Collector(env, 3, np.random.default_rng(0))
+    collector.reset([0, 1])
+    policy = RandomPolicy(env.action_spaces)
+    rollouts = [collector.collect(policy) for _ in range(2)]
+    env.close()
+    assert rollouts[0].flat_step[:, 0].tolist() == [0, 1, 2, 3]
+    assert rollouts[1].flat_step[:, 0].tolist() == [3, 4, 5, 6]

@@ -59,8 +59,17 @@ def test_the_evaluation_follows_the_last_update_of_each_epoch():
     journal = Journal()
     report = fit(journal.loop(), 2)
     assert [call[0] for call in journal.calls] == ["update", "update", "evaluate"] * 2
+    assert [call[1] for call in journal.calls] == [0, 0, 1, 1, 1, 2]
     assert report.stop_reason == "completed"
     assert (report.counters.env_steps, report.counters.updates, report.counters.episodes) == (40, 4, 8)
+
+
+def test_the_reporter_is_told_what_goes_on():
+    journal, phases = Journal(), []
+    journal.phase = phases.append
+    fit(journal.loop(), 2)
+    fit(journal.loop(cancelled=lambda: True), 1)
+    assert phases == ["training", "evaluating"] * 2 + ["training"]
 
 
 def test_best_is_saved_when_it_happens_and_the_end_is_saved_as_last():
