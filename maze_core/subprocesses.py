@@ -5,14 +5,11 @@ look for modules where this process does; and they end with this one, however it
 then is closed.
 """
 
-import contextlib
 import os
-import pickle
 import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Mapping
 from multiprocessing.connection import Connection
 from typing import Any
 
@@ -48,33 +45,6 @@ def leave_signals_to_the_other_side() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     # a handler, since a program started here would inherit SIG_IGN
     signal.signal(signal.SIGTERM, lambda number, frame: None)
-
-
-def surroundings() -> dict[str, Any]:
-    """What a helper process takes over with :func:`settle`: where modules are, and what was registered."""
-    import gymnasium
-
-    specs = []
-    for spec in gymnasium.registry.values():
-        if not str(spec.entry_point).startswith("gymnasium."):
-            with contextlib.suppress(
-                pickle.PicklingError, AttributeError, TypeError
-            ):  # made by a function: nobody has it
-                specs.append(pickle.dumps(spec))
-    return {"sys_path": sys.path, "specs": specs}
-
-
-def settle(given: Mapping[str, Any]) -> None:
-    """In a helper process: look for modules where the other side does, and know the environments that it knows."""
-    import gymnasium
-
-    sys.path[:] = given["sys_path"]
-    for data in given["specs"]:
-        with contextlib.suppress(
-            Exception
-        ):  # of the other side's main module, or one that cannot be imported here
-            spec = pickle.loads(data)
-            gymnasium.registry.setdefault(spec.id, spec)
 
 
 def usable_cores() -> int:

@@ -163,7 +163,7 @@ class CallableEnvConfig(EnvConfig):
         except (MazeError, MemoryError):
             raise
         except Exception as error:
-            raise EnvError(f"The environment could not be made: {reason_of(error)}") from error
+            raise EnvError(f"The environment could not be made: {reason_of(error)}", is_made=False) from error
         if isinstance(made, StructuredEnv):
             return made
         if isinstance(made, gymnasium.Env):

@@ -12,6 +12,8 @@ import traceback
 from multiprocessing.connection import Connection
 from typing import Any
 
+import gymnasium
+
 from maze_core import subprocesses
 from maze_core.envs.contract import close_all
 from maze_core.envs.core_env import StructuredEnv
@@ -28,9 +30,11 @@ RESET, STEP, CLOSE = b"r", b"s", b"c"
 def serve(connection: Any, descriptor: int) -> None:
     """Make the environments of the first message, then obey until the socket is closed."""
     first = pickle.loads(connection.recv_bytes())
-    subprocesses.settle(first)
+    sys.path[:] = first["sys_path"]
     made: list[StructuredEnv] = []
     try:
+        for spec in map(pickle.loads, first["specs"]):
+            gymnasium.registry.setdefault(spec.id, spec)
         factories = pickle.loads(first["factories"])
         notices = Notices(lambda text: None)
         seed_process(first["seed"])

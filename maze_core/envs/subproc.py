@@ -10,10 +10,12 @@ import contextlib
 import os
 import pickle
 import subprocess
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import gymnasium
 import numpy as np
 
 from maze_core import subprocesses
@@ -122,7 +124,7 @@ class SubprocVectorEnv(VectorEnv):
 
     def _start(self, factories: Sequence[EnvFactory], first_row: int, end_row: int, memory: int) -> None:
         pickled = _pickled(list(factories[first_row:end_row]))
-        message = {**subprocesses.surroundings(), "factories": pickled}
+        message = {"sys_path": sys.path, "specs": _own_specs(), "factories": pickled}
         message["seed"] = int(np.random.SeedSequence([self._seed, first_row]).generate_state(1)[0])
         process, connection = subprocesses.start("maze_core.envs.env_process", memory)
         child = _Child(process, connection, first_row, end_row)
@@ -199,4 +201,14 @@ def _pickled(factories: list[EnvFactory]) -> bytes:
         raise EnvError(f"The environment cannot be made in another process ({error}): {hint}.") from error
     if b"__main__" in pickled:
         raise EnvError(f"The environment is defined in the main script, which no other process sees: {hint}.")
+    return pickled
+
+
+def _own_specs() -> list[bytes]:
+    """What this process registered with gymnasium beyond its own environments, so that ids mean the same."""
+    pickled = []
+    for spec in gymnasium.registry.values():
+        if not str(spec.entry_point).startswith("gymnasium."):
+            with contextlib.suppress(pickle.PicklingError, AttributeError, TypeError):
+                pickled.append(pickle.dumps(spec))
     return pickled

@@ -1,8 +1,8 @@
 """The process that runs the jobs of a :class:`JobPool`: ``python -m maze_core.runners.job_process``.
 
-It is started with one inherited socket and speaks in msgpack frames:
+It is started with one inherited socket and speaks in msgpack frames, without pickle:
 
-    in    {"sys_path": […], "specs": […]}  once          out   {"event": …}      while a job runs
+    in    {"sys_path": […], "envs": […]}   once          out   {"event": …}      while a job runs
           {"run": "module:function", "argument": …}             {"done": result}
           {"cancel": true}                                      {"failed": {"type", "message", "details"}}
 
@@ -11,6 +11,7 @@ One job runs at a time. The process ends when the other side closes the socket, 
 
 import contextlib
 import importlib
+import json
 import os
 import queue
 import sys
@@ -79,12 +80,25 @@ def run(frame: Tree, channel: JobChannel) -> None:
         channel.send({"failed": failure})
 
 
+def register(envs: list[str]) -> None:
+    """Make environments known that the other side had registered with gymnasium."""
+    import gymnasium
+    from gymnasium.envs.registration import EnvSpec
+
+    for text in envs:
+        if json.loads(text)["id"] not in gymnasium.registry:
+            spec = EnvSpec.from_json(text)
+            gymnasium.registry[spec.id] = spec
+
+
 def main() -> None:
     """Serve on the descriptor given as argument."""
     subprocesses.leave_signals_to_the_other_side()
     channel = JobChannel(Connection(int(sys.argv[1])))
     threading.Thread(target=channel.listen, daemon=True).start()
-    subprocesses.settle(channel.jobs.get())
+    first = channel.jobs.get()
+    sys.path[:] = first["sys_path"]
+    register(first["envs"])
     with contextlib.suppress(OSError):  # the other side is gone
         while True:
             run(channel.jobs.get(), channel)

@@ -6,11 +6,13 @@ needs an ``if __name__ == "__main__"`` guard. A process that dies fails its job 
 
 import contextlib
 import subprocess
-from dataclasses import dataclass
+import sys
+from dataclasses import dataclass, replace
 from multiprocessing.connection import wait
 from types import TracebackType
 from typing import Any
 
+import gymnasium
 import msgspec
 
 from maze_core import subprocesses
@@ -106,7 +108,7 @@ class JobPool:
         process, connection = subprocesses.start("maze_core.runners.job_process")
         child = _Child(process, connection)
         self._children.append(child)
-        connection.send_bytes(packed(subprocesses.surroundings()))
+        connection.send_bytes(packed({"sys_path": sys.path, "envs": _own_envs()}))
         return child
 
     def _message(self, child: _Child) -> JobMessage:
@@ -132,3 +134,17 @@ def _end(children: list[_Child]) -> None:
         child.connection.close()
     for child in children:
         subprocesses.end(child.process)
+
+
+def _own_envs() -> list[str]:
+    """Environments that this process registered with gymnasium by name, so that ids mean the same in a job."""
+    described = []
+    for spec in gymnasium.registry.values():
+        place: Any = spec.entry_point
+        if isinstance(place, type):
+            spec = replace(spec, entry_point=f"{place.__module__}:{place.__qualname__}")
+        if not str(place).startswith("gymnasium."):
+            # one that is made by a function is nobody else's
+            with contextlib.suppress(ValueError, TypeError, AttributeError):
+                described.append(spec.to_json())
+    return described

@@ -3,6 +3,7 @@
 import gc
 import json
 import os
+import shutil
 import subprocess
 import sys
 
@@ -320,6 +321,23 @@ def test_train_again_goes_on_with_the_jobs_that_are_not_complete_and_then_with_a
         assert again[0] is first
         assert [report.counters.epoch for report in again] == [2, 2]
         assert [report.counters.epoch for report in context.train()] == [4, 4]
+
+
+def test_seeds_that_were_drawn_are_found_again_though_the_first_job_has_none(tmp_path):
+    def grid():
+        overrides = {
+            **{key: value for key, value in QUICK.items() if not key.startswith("env.")},
+            "algorithm.lr": [0.01, 0.001],
+        }
+        env = lambda: GymMazeEnv("CartPole-v1")  # noqa: E731  (no process can be sent one, so the jobs run here)
+        return RunContext(run_dir=tmp_path, env=env, multirun=True, overrides=overrides)
+
+    with grid() as context:
+        context.train()
+        seeds = context.config[1]["seeding"]
+    shutil.rmtree(tmp_path / "0")
+    with grid() as again:
+        assert [config["seeding"] for config in again.config] == [seeds, seeds]
 
 
 def test_a_job_that_failed_goes_on_from_what_it_had_stored(tmp_path):

@@ -23,7 +23,7 @@ def test_the_settings_of_the_choice_stand_with_value_and_meaning(capsys):
     assert "algorithm.gamma=0.5\n      Discount per step of environment time.\n" in out
     assert "algorithm.rollout_evaluator.n_episodes=8\n      Episodes per evaluation" in out
     assert "model.policy.networks.0.hidden_units=[64, 64]" in out
-    assert "wrappers.0.clip_range=[-3.0, 3.0]" in out
+    assert "wrappers.0.clip_range=[-10.0, 10.0]" in out
     assert "seeding.env_base_seed=" in out
     assert "clip_range=0.2" not in out  # PPO's
     assert "``" not in out

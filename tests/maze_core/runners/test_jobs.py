@@ -8,6 +8,7 @@ from pathlib import Path
 import gymnasium
 import psutil
 import pytest
+from gymnasium.envs.classic_control import CartPoleEnv
 
 from maze_core.runners.jobs import JobPool
 
@@ -112,18 +113,21 @@ def test_leaving_ends_the_processes_whatever_they_do():
 
 
 def test_environments_that_were_registered_here_are_known_there():
-    name = "JobsTest-v0"
+    names = ["JobsTest-v0", "JobsTestOfAClass-v0", "JobsTestOfAFunction-v0", "CartPole-v1"]
+    name = names[0]
     gymnasium.register(name, entry_point="gymnasium.envs.classic_control:CartPoleEnv")
+    gymnasium.register("JobsTestOfAClass-v0", entry_point=CartPoleEnv)
     gymnasium.register("JobsTestOfAFunction-v0", entry_point=lambda: None)
     try:
         spec = gymnasium.registry[name]
         spec.entry_point = "tests.maze_core.envs.small_envs:Countdown"
         with JobPool(1) as pool:
-            pool.start(0, f"{HERE}:known_envs", {"ids": [name, "JobsTestOfAFunction-v0", "CartPole-v1"]})
+            pool.start(0, f"{HERE}:known_envs", {"ids": names})
             (done,) = all_messages(pool, 1)
     finally:
-        del gymnasium.registry[name], gymnasium.registry["JobsTestOfAFunction-v0"]
-    assert done.value == [name, "CartPole-v1"]
+        for registered in names[:3]:
+            del gymnasium.registry[registered]
+    assert done.value == [name, "JobsTestOfAClass-v0", "CartPole-v1"]
 
 
 def test_a_script_needs_no_main_guard(tmp_path):
