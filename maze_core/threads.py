@@ -12,6 +12,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from typing import Any
 
+from threadpoolctl import OpenBLASController, ThreadpoolController
+
 
 class _Threads:
     """How many threads torch and BLAS had before somebody here took one.
@@ -39,10 +41,6 @@ class _Threads:
             self._users -= 1
 
     def take_blas(self) -> None:
-        try:
-            from threadpoolctl import OpenBLASController, ThreadpoolController
-        except ModuleNotFoundError:  # installed before it was needed; torch alone is then held to one thread
-            return
         with self._lock:
             self._blas_users += 1
             if self._blas_users == 1:
@@ -53,9 +51,7 @@ class _Threads:
     def leave_blas(self) -> None:
         with self._lock:
             self._blas_users -= 1
-            if self._blas and not self._blas_users:
-                from threadpoolctl import OpenBLASController
-
+            if not self._blas_users:
                 OpenBLASController.clear_controlling_thread(force=True)
                 self._blas.restore_original_limits()
                 OpenBLASController.clear_controlling_thread()
