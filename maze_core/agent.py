@@ -13,8 +13,8 @@ import numpy as np
 from gymnasium import spaces
 
 from maze_core.checkpoint import Checkpoint
-from maze_core.config.checks import truth
 from maze_core.config.nodes import shown
+from maze_core.config.settings import truth
 from maze_core.data.flat_space import SpaceReader, form_of, put_together
 from maze_core.envs.env_spaces import described_spaces
 from maze_core.envs.wrappers.wrapper import ProcessedObservation, Wrapper, bind_wrappers, build_wrappers

@@ -25,7 +25,7 @@ Names = tuple[str, ...]
 
 def stored_policy(extra_targets: Sequence[str] = (), config_dirs: Sequence[str] = ()) -> "TrustPolicy":
     """For what is stored: the library's list, the operator's additions, any registered environment."""
-    from maze_core.config.index import module_index
+    from maze_core.config.modules import module_index
 
     directories = tuple(config_dirs)
     return _policy(tuple(extra_targets), directories, module_index(directories).fingerprint)

@@ -16,11 +16,9 @@ from maze_core.api.run import Run
 from maze_core.api.stored_run import differences, mode_of, refuse_other_run, rollout_config, stored_run
 from maze_core.config.compose import compose_run
 from maze_core.config.grid import JobSpec, compose_jobs, first_value
-from maze_core.config.multirun import plan_multirun
+from maze_core.config.multirun import OptunaSearchConfig, plan_multirun
 from maze_core.config.nodes import OPAQUE, TARGET
-from maze_core.config.normal_form import Mode
-from maze_core.config.schema import RunConfig
-from maze_core.config.search import OptunaSearchConfig
+from maze_core.config.schema import Mode, RunConfig
 from maze_core.errors import CheckpointError, InvalidSpecificationError, JobFailedError, Problem
 from maze_core.files import json_safe
 from maze_core.rundir import RunDir, new_run_dir

@@ -15,8 +15,8 @@ from maze_core.api.job_runs import Call, run_here, run_in_processes
 from maze_core.api.jobs import Job, Jobs, outcomes_of
 from maze_core.api.multirun_report import JobsReporter, MultirunReport
 from maze_core.api.run import Cancelled, Run
-from maze_core.config.checks import whole_number
-from maze_core.config.normal_form import Mode
+from maze_core.config.schema import Mode
+from maze_core.config.settings import whole_number
 from maze_core.envs.video import check_encoder
 from maze_core.errors import (
     ContextClosedError,

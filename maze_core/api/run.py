@@ -24,9 +24,9 @@ from maze_core.api.stored_run import (
     stored_run,
 )
 from maze_core.checkpoint import Checkpoint
-from maze_core.config.checks import whole_number
 from maze_core.config.nodes import shown
 from maze_core.config.schema import RunConfig
+from maze_core.config.settings import whole_number
 from maze_core.errors import CheckpointError, ContextClosedError, InvalidSpecificationError
 from maze_core.metrics import Reporter, Reporters, SilentReporter
 from maze_core.rundir import RolloutDir, RunDir, new_run_dir

@@ -18,8 +18,8 @@ from maze_core.api.multirun_report import MultirunReport
 from maze_core.api.run import Run
 from maze_core.api.stored_run import specified
 from maze_core.config.arguments import recorded_arguments
-from maze_core.config.checks import truth
 from maze_core.config.schema import RunConfig
+from maze_core.config.settings import truth
 from maze_core.errors import JobFailedError
 from maze_core.types import Tree
 

@@ -14,8 +14,7 @@ from maze_core.checkpoint import Checkpoint
 from maze_core.config.components import canonical_target, target_name, with_public_names
 from maze_core.config.compose import compose_run
 from maze_core.config.nodes import TARGET, is_node, join, opaque_parts, shown
-from maze_core.config.normal_form import SEEDS, Mode
-from maze_core.config.schema import RunConfig, canonical_json
+from maze_core.config.schema import SEEDS, Mode, RunConfig, canonical_json
 from maze_core.errors import CheckpointError, InvalidSpecificationError, Problem, ProblemList
 from maze_core.models.config import RandomPolicyConfig, TorchPolicyConfig
 from maze_core.rollout.user_policy import refuse_other_act

@@ -21,9 +21,9 @@ from maze_core.config import compose_run
 from maze_core.config.arguments import recorded_arguments
 from maze_core.config.command_line import CommandLine, parse_words
 from maze_core.config.grid import compose_jobs
-from maze_core.config.index import unknown_name
+from maze_core.config.modules import unknown_name
 from maze_core.config.multirun import plan_multirun
-from maze_core.config.normal_form import Mode
+from maze_core.config.schema import Mode
 from maze_core.errors import EnvError, InvalidSpecificationError, JobFailedError, MazeError
 from maze_core.types import Tree
 

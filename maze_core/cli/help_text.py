@@ -8,11 +8,11 @@ from typing import Any
 
 from maze_core.config import compose_run, config_groups, config_module
 from maze_core.config.command_line import CommandLine
-from maze_core.config.field_docs import field_docs
 from maze_core.config.grid import compose_jobs
 from maze_core.config.multirun import LOCAL_LAUNCHER, plan_multirun
 from maze_core.config.nodes import TARGET, is_node, join
-from maze_core.config.normal_form import Mode
+from maze_core.config.schema import Mode
+from maze_core.config.settings import field_docs
 from maze_core.config.targets import field_types, only_type, resolve_target
 from maze_core.types import Tree
 

@@ -8,13 +8,11 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from maze_core.config.components import qualified_name
+from maze_core.config.components import qualified_name, with_our_keys
 from maze_core.config.describe import Describer
-from maze_core.config.index import GROUPS, PRESET_GROUPS, ModuleIndex, parsed, unknown_name
+from maze_core.config.modules import GROUPS, PRESET_GROUPS, ModuleIndex, parsed, unknown_name
 from maze_core.config.nodes import OPAQUE, TARGET, is_node, join, opaque_parts, shown
-from maze_core.config.normal_form import PARTS, Mode, wrapper_list
-from maze_core.config.published import with_our_keys
-from maze_core.config.schema import CALLABLE_ENV
+from maze_core.config.schema import CALLABLE_ENV, PARTS, Mode, wrapper_list
 from maze_core.config.targets import gym_wrapper_problem
 from maze_core.config.words import unknown_word
 from maze_core.errors import InvalidSpecificationError, Problem, ProblemList

@@ -13,12 +13,11 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
-from maze_core.config.checks import whole_number
 from maze_core.config.grid import MOST_JOBS, Choices
-from maze_core.config.hydra_tree import own_hydra
-from maze_core.config.index import GROUPS, PRESET_GROUPS
+from maze_core.config.modules import GROUPS, PRESET_GROUPS, own_hydra
 from maze_core.config.nodes import shown
 from maze_core.config.overrides import REMOVED
+from maze_core.config.settings import whole_number
 from maze_core.errors import ProblemList
 
 if TYPE_CHECKING:

@@ -21,15 +21,19 @@ from maze_core.config.arguments import (
     refuse_below_object,
     sorted_arguments,
 )
+from maze_core.config.components import RENAMED
 from maze_core.config.describe import Describer, settings_in_place
-from maze_core.config.hydra_tree import resolve_interpolations
-from maze_core.config.index import Directories, ModuleIndex, config_module, module_index
+from maze_core.config.modules import (
+    Directories,
+    ModuleIndex,
+    config_module,
+    module_index,
+    resolve_interpolations,
+)
 from maze_core.config.nodes import is_within, shown
-from maze_core.config.normal_form import SEEDS, Mode, check_seed, normal_form, wrapper_list
 from maze_core.config.overrides import REMOVED, apply_values, canonical_key, merged
 from maze_core.config.presets import MULTIRUN_PARTS, composed
-from maze_core.config.published import RENAMED
-from maze_core.config.schema import RunConfig
+from maze_core.config.schema import SEEDS, Mode, RunConfig, check_seed, normal_form, wrapper_list
 from maze_core.errors import InvalidSpecificationError, ProblemList
 from maze_core.seeding import draw_seed
 from maze_core.types import Tree

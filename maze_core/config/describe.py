@@ -16,9 +16,8 @@ from typing import Any
 
 import numpy as np
 
-from maze_core.config.components import qualified_name, target_name
+from maze_core.config.components import in_our_words, qualified_name, target_name
 from maze_core.config.nodes import OPAQUE, TARGET, join
-from maze_core.config.published import in_our_words
 from maze_core.config.targets import field_types, item_type, only_type, resolve_target
 from maze_core.errors import InvalidSpecificationError, ProblemList
 

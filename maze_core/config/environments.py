@@ -13,7 +13,7 @@ from functools import lru_cache
 from pathlib import Path, PurePath
 from typing import Any, Final
 
-from maze_core.config.index import PRESET_GROUPS, Directories, conf_root, module_index, module_of
+from maze_core.config.modules import PRESET_GROUPS, Directories, conf_root, module_index, module_of
 
 DISTRIBUTION: Final = "maze-service"
 _BUILT_IN: Final = "gymnasium.envs."

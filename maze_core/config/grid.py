@@ -9,21 +9,20 @@ is its one value. Nothing here builds or imports more than :func:`compose_run` d
 import itertools
 import json
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
+import yaml
 
-from maze_core.config.comma_text import split_values
 from maze_core.config.components import qualified_name
 from maze_core.config.compose import compose_run
 from maze_core.config.describe import Describer
-from maze_core.config.index import GROUPS
+from maze_core.config.modules import GROUPS
 from maze_core.config.nodes import is_node, shown
-from maze_core.config.normal_form import Mode
 from maze_core.config.overrides import canonical_key, refuse_argument
-from maze_core.config.schema import RunConfig
+from maze_core.config.schema import Mode, RunConfig
 from maze_core.config.targets import field_types, list_depth, resolve_target
 from maze_core.errors import InvalidSpecificationError, Problem, ProblemList
 from maze_core.types import Tree
@@ -296,3 +295,47 @@ def _depth(value: object) -> int:
     if not _is_list(value):
         return 0
     return 1 + max((_depth(item) for item in _items(value)), default=0)
+
+
+_WORDS: Mapping[str, Any] = {"null": None, "true": True, "false": False}
+
+
+def split_values(text: str) -> list[Any]:
+    """The values of a comma string; a quoted text keeps its commas."""
+    return [_literal(part) for part in _parts(text)]
+
+
+def _parts(text: str) -> Iterator[str]:
+    """Split at commas outside of brackets and quotes."""
+    level, quote, start = 0, "", 0
+    for index, char in enumerate(text):
+        if quote:
+            quote = "" if char == quote else quote
+        elif char in "'\"":
+            quote = char
+        elif char in "[{(":
+            level += 1
+        elif char in "]})":
+            level -= 1
+        elif char == "," and level == 0:
+            yield text[start:index]
+            start = index + 1
+    yield text[start:]
+
+
+def _literal(text: str) -> Any:
+    """One value of a comma string: number, word, quoted text, list or dict; anything else is a text."""
+    text = text.strip()
+    for kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            continue
+    if text in _WORDS:
+        return _WORDS[text]
+    if text[:1] in ("[", "{", "'", '"'):
+        try:
+            return yaml.safe_load(text)
+        except yaml.YAMLError:
+            return text
+    return text

@@ -10,18 +10,75 @@ where 0 means "off").
 import dataclasses
 import functools
 import inspect
+import re
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
-from maze_core.config.components import qualified_name, target_name
+from maze_core.config.components import in_our_words, qualified_name, target_name
 from maze_core.config.describe import Describer, refuse_other_keys
-from maze_core.config.late_arguments import late_call_problem
 from maze_core.config.nodes import OPAQUE, TARGET, is_node, join, shown
-from maze_core.config.published import in_our_words
 from maze_core.config.targets import gym_wrapper_problem, is_description, parameters_of, resolve_target
 from maze_core.config.validation import argument_problems, coerced_keys, says_mistakes, validated_arguments
 from maze_core.config.words import unknown_word
-from maze_core.errors import InvalidSpecificationError, ProblemList
+from maze_core.errors import InvalidSpecificationError, Problem, ProblemList
+
+COMPOSER_ARGUMENTS = (
+    "observation_spaces_dict",
+    "action_spaces_dict",
+    "agent_counts_dict",
+    "distribution_mapper",
+)
+"""Handed to composers and model functions, as far as they have parameters for them."""
+POLICY_NETWORK_ARGUMENTS = ("obs_shapes", "action_logits_shapes")
+"""Handed to the networks of a policy: name → shape, action head → shape of its logits."""
+CRITIC_NETWORK_ARGUMENTS = ("obs_shapes",)
+"""Handed to the networks of a critic."""
+
+_COMPOSER = re.compile(r"model(\.policy|\.critic)?")
+_NETWORK = re.compile(r"model\.(policy|critic)\.networks\.[^.]+")
+
+
+def late_call_problem(target: object, given: Mapping[str, object], path: str) -> Problem | None:
+    """Why calling ``target`` with ``given`` and with what belongs to ``path`` would fail; None where it would not.
+
+    Args:
+        target: a class or function.
+        given: the arguments that the configuration gives.
+        path: where it stands; places that are not called later have no problem.
+    """
+    if not (isinstance(target, type) or inspect.isroutine(target)):
+        return None
+    try:
+        signature = inspect.signature(target)
+    except (TypeError, ValueError):  # it does not tell its parameters
+        return None
+    handed = _handed(signature, path)
+    if handed is None:
+        return None
+    try:
+        signature.bind(**{**dict.fromkeys(handed), **given})
+    except TypeError as error:
+        name = getattr(target, "__name__", "It")
+        way_out = f" Give a function that calls it: env=lambda: {name}(…)." if path == "env.factory" else ""
+        message = f"{name} cannot be called{_with(handed)}: {error}.{way_out}"
+        return Problem(path=path, message=message, code="signature")
+    return None
+
+
+def _handed(signature: inspect.Signature, path: str) -> tuple[str, ...] | None:
+    if path in ("env", "env.factory"):
+        return ()
+    if network := _NETWORK.fullmatch(path):
+        return POLICY_NETWORK_ARGUMENTS if network[1] == "policy" else CRITIC_NETWORK_ARGUMENTS
+    if _COMPOSER.fullmatch(path):
+        takes_all = any(p.kind is p.VAR_KEYWORD for p in signature.parameters.values())
+        return tuple(name for name in COMPOSER_ARGUMENTS if takes_all or name in signature.parameters)
+    return None
+
+
+def _with(handed: tuple[str, ...]) -> str:
+    return f" with {' and '.join(handed)}" if handed else ""
+
 
 _MOST_SUGGESTIONS = 32
 _MADE_COMPOSERS = ("model.policy", "model.critic")

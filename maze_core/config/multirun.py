@@ -1,30 +1,87 @@
 """The plan of a multirun: its jobs or its search, and the launcher that carries them out."""
 
+import dataclasses
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from types import MappingProxyType
-from typing import Any
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, model_validator
 
 from maze_core.config.arguments import ROOTS, given_class
 from maze_core.config.components import canonical_target
 from maze_core.config.describe import Describer
 from maze_core.config.grid import Choices, Grid, plan_grid
-from maze_core.config.hydra_tree import composed_tree
-from maze_core.config.index import ModuleIndex, module_index, unknown_name
 from maze_core.config.instantiate import instantiate
+from maze_core.config.modules import ModuleIndex, composed_tree, module_index, unknown_name
 from maze_core.config.nodes import TARGET, shown
-from maze_core.config.normal_form import SEEDS, Mode
 from maze_core.config.overrides import apply_values, merged, refuse_argument
 from maze_core.config.presets import MULTIRUN_PARTS, choices_fit
-from maze_core.config.search import GridConfig, OptunaSearchConfig
+from maze_core.config.schema import SEEDS, Mode
+from maze_core.config.settings import STRICT, dataclass
 from maze_core.errors import InvalidSpecificationError, Problem, ProblemList
 from maze_core.seeding import draw_seed
 from maze_core.types import Tree
 
+
+@dataclass(frozen=True, kw_only=True, config=STRICT)
+class GridConfig:
+    """Every combination of these values, one job each; the last key varies fastest."""
+
+    values: dict[str, Annotated[list[Any], Field(min_length=1)]]
+    """Dotted key or group → its values (or module names), in order."""
+
+
+@dataclass(frozen=True, kw_only=True, config=STRICT)
+class ParameterConfig:
+    """One parameter of a search: a range, or a list of choices."""
+
+    low: float | None = None
+    """Smallest value of a range."""
+    high: float | None = None
+    """Largest value of a range."""
+    log: bool = False
+    """Sample the range's logarithm."""
+    step: Annotated[float, Field(gt=0.0)] | None = None
+    """Distance between values of a range; null is 1 for whole numbers and none otherwise."""
+    type: Literal["float", "int"] = "float"
+    """Whether a range holds numbers or whole numbers."""
+    choices: Annotated[list[Any], Field(min_length=1)] | None = None
+    """Values or module names to choose from, instead of a range."""
+
+    @model_validator(mode="after")
+    def _is_one_of_both(self) -> "ParameterConfig":
+        ends = [self.low, self.high]
+        if self.choices is not None:
+            if ends != [None, None] or self.log or self.step:
+                raise ValueError("a parameter has either choices or a range, not both")
+        elif self.low is None or self.high is None:
+            raise ValueError("a parameter needs choices, or low and high")
+        elif self.low >= self.high or (self.log and self.low <= 0):
+            raise ValueError("low must be below high, and above 0 where log is true")
+        elif self.log and self.step:
+            raise ValueError("a logarithmic range has no step")
+        return self
+
+
+@dataclass(frozen=True, kw_only=True, config=STRICT)
+class OptunaSearchConfig:
+    """A search with Optuna's tree-structured Parzen estimator for the best ``eval/mean_return`` of a run."""
+
+    space: Annotated[dict[str, ParameterConfig], Field(min_length=1)]
+    """Dotted key or group → where to search."""
+    n_trials: Annotated[int, Field(ge=1)] = 20
+    """Runs to make, one job each."""
+    n_startup_trials: Annotated[int, Field(ge=1)] = 8
+    """Trials that are drawn at random before the sampler learns from them."""
+    seed: Annotated[int, Field(ge=0, lt=2**32)] | None = None
+    """Seed of the sampler; null takes ``seeding.agent_base_seed``. One job at a time makes a search reproducible."""
+
+
 LOCAL_LAUNCHER = "maze_core.LocalLauncherConfig"
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class MultirunPlan:
     """What a multirun does."""
 

@@ -11,11 +11,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from maze_core.config.components import ALIASES, canonical_target
-from maze_core.config.index import GROUPS, PRESET_GROUPS
+from maze_core.config.components import ALIASES, RENAMED, canonical_target
+from maze_core.config.modules import GROUPS, PRESET_GROUPS
 from maze_core.config.nodes import OPAQUE, TARGET, is_node, is_within, join, shown
-from maze_core.config.normal_form import Mode
-from maze_core.config.published import RENAMED
+from maze_core.config.schema import Mode
 from maze_core.config.targets import settings_of
 from maze_core.config.words import unknown_word
 from maze_core.errors import ProblemList

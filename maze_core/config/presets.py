@@ -13,11 +13,18 @@ from typing import Any
 
 from maze_core.config.arguments import ROOTS, TAKEN, Arguments
 from maze_core.config.components import canonical_target
-from maze_core.config.hydra_tree import composed_modules, composed_tree
-from maze_core.config.index import GROUPS, PRESET_GROUPS, ModuleIndex, conf_root, module_of
+from maze_core.config.modules import (
+    GROUPS,
+    PRESET_GROUPS,
+    ModuleIndex,
+    composed_modules,
+    composed_tree,
+    conf_root,
+    module_of,
+)
 from maze_core.config.nodes import TARGET, is_node, shown
-from maze_core.config.normal_form import PARTS, Mode
 from maze_core.config.overrides import merged
+from maze_core.config.schema import PARTS, Mode
 from maze_core.config.targets import is_description, resolve_target, settings_of
 from maze_core.config.words import unknown_word
 from maze_core.errors import InvalidSpecificationError, ProblemList

@@ -1,23 +1,63 @@
-"""The dataclass of all settings: pydantic's, whose mistakes are said as those of a specification are.
+"""The types of all settings: pydantic's dataclass that tells mistakes as a specification does, and field types.
 
 ``@dataclass`` here takes what ``pydantic.dataclasses.dataclass`` takes, and gives what that gives: fields, ``replace``,
 ``TypeAdapter`` and validation within other settings are pydantic's own. Only a call of the class differs:
-``PPOAlgorithmConfig(lr=-1)`` raises :class:`InvalidSpecificationError`, and text is never read as a number.
+``PPOAlgorithmConfig(lr=-1)`` raises :class:`InvalidSpecificationError`, and text is never read as a number. Where the
+reference framework writes 0 for "off", 0 is accepted and stored as null.
 """
 
+import ast
 import dataclasses
 import functools
+import inspect
+import operator
+import textwrap
 from collections.abc import Callable, Mapping
-from typing import Any, ClassVar, Protocol, TypeVar, dataclass_transform
+from functools import lru_cache
+from typing import Annotated, Any, ClassVar, Protocol, TypeAlias, TypeVar, dataclass_transform
 
+import numpy as np
 import pydantic
-from pydantic import ConfigDict, Field, ValidationError
+from pydantic import BeforeValidator, ConfigDict, Field, ValidationError
 
 from maze_core.config.components import canonical_target, target_name
 from maze_core.config.nodes import TARGET, shown
 from maze_core.config.targets import parameters_of
 from maze_core.config.validation import argument_problems, coerced_keys
 from maze_core.errors import InvalidSpecificationError, Problem
+
+STRICT = ConfigDict(extra="forbid", allow_inf_nan=False)
+"""Unknown keys and numbers that are not finite are refused."""
+
+
+@dataclasses.dataclass(frozen=True)
+class _OperatorOnly:
+    """Type of :data:`OPERATOR_ONLY`."""
+
+
+OPERATOR_ONLY = _OperatorOnly()
+"""Marks an annotation whose values no client may give: ``run: Annotated[str | None, OPERATOR_ONLY]``."""
+
+
+def _zero_is_off(value: Any) -> Any:
+    return None if value == 0 and not isinstance(value, bool) else value
+
+
+ZeroIsOff = BeforeValidator(_zero_is_off)
+"""0 means "off" and becomes null."""
+
+MOST = 10**15
+"""Largest whole number of a setting: below 2⁵³, so every reader of JSON has it exactly."""
+
+PositiveInt: TypeAlias = Annotated[int, Field(ge=1, le=MOST)]
+NonNegativeInt: TypeAlias = Annotated[int, Field(ge=0, le=MOST)]
+EnvCount: TypeAlias = Annotated[int, Field(ge=1, le=65_536)]
+"""Environments, each an object in memory."""
+RolloutSteps: TypeAlias = Annotated[int, Field(ge=1, le=1_000_000)]
+"""Steps of every environment that are in memory together."""
+OptionalPositiveInt: TypeAlias = Annotated[PositiveInt | None, ZeroIsOff]
+OptionalPositiveFloat: TypeAlias = Annotated[Annotated[float, Field(gt=0.0)] | None, ZeroIsOff]
+
 
 _T = TypeVar("_T")
 
@@ -96,3 +136,52 @@ def _say_mistakes(cls: type[Any]) -> None:
 def _named(problem: Problem, kind: type[Any]) -> Problem:
     """A problem of the settings as a whole says whose it is."""
     return problem if problem.path else dataclasses.replace(problem, path=kind.__name__)
+
+
+def whole_number(value: Any, name: str, *, least: int = 1) -> int:
+    """``value`` as an int ≥ ``least``.
+
+    Raises:
+        InvalidSpecificationError: it is none; the problem's path is ``name``.
+    """
+    is_truth = isinstance(value, bool | np.bool_)
+    number = None if is_truth or not hasattr(value, "__index__") else operator.index(value)
+    if number is None or number < least:
+        message = f"{shown(value)} is not a whole number of at least {least}."
+        raise InvalidSpecificationError([Problem(path=name, message=message, code="out_of_range")])
+    return number
+
+
+def truth(value: Any, name: str) -> bool:
+    """``value`` as a bool.
+
+    Raises:
+        InvalidSpecificationError: it is neither True nor False; the problem's path is ``name``.
+    """
+    if not isinstance(value, bool | np.bool_):
+        message = f"takes True or False, not {shown(value)}."
+        raise InvalidSpecificationError([Problem(path=name, message=message, code="wrong_type")])
+    return bool(value)
+
+
+@lru_cache(maxsize=256)
+def field_docs(cls: type) -> dict[str, str]:
+    """Field → the text below it in the source; bases first. Nothing for a class whose source is not there."""
+    docs: dict[str, str] = {}
+    for base in reversed(cls.__mro__):
+        try:
+            tree = ast.parse(textwrap.dedent(inspect.getsource(base))).body[0]
+        except (OSError, TypeError, SyntaxError):  # built in, or made while running
+            continue
+        if isinstance(tree, ast.ClassDef):
+            docs |= _texts(tree)
+    return docs
+
+
+def _texts(tree: ast.ClassDef) -> dict[str, str]:
+    texts = {}
+    for field, below in zip(tree.body, tree.body[1:], strict=False):
+        is_text = isinstance(below, ast.Expr) and isinstance(below.value, ast.Constant)
+        if isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name) and is_text:
+            texts[field.target.id] = " ".join(str(below.value.value).split())  # type: ignore[attr-defined]
+    return texts

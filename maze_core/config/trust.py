@@ -7,15 +7,20 @@ table, looked up in the allow list, and only then is it imported, and its own qu
 list too.
 """
 
+import dataclasses
+import os
 import re
-from collections.abc import Mapping, Sequence
+import typing
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
+from pathlib import PurePath
+from types import ModuleType
 from typing import Any, TypeAlias
 
-from maze_core.config.closed import closed_fields
 from maze_core.config.components import PUBLIC_TARGETS, canonical_target, target_name
 from maze_core.config.environments import OpenKwargs, extra_of, operator_kwargs
-from maze_core.config.index import (
+from maze_core.config.modules import (
     GROUPS,
     MODULE_NAME,
     PRESET_GROUPS,
@@ -23,14 +28,40 @@ from maze_core.config.index import (
     config_module,
     module_index,
 )
-from maze_core.config.limits import Limits
 from maze_core.config.nodes import OPAQUE, TARGET, join, shown
-from maze_core.config.normal_form import PARTS
-from maze_core.config.plain_values import MOST_PROBLEMS, check_plain
-from maze_core.config.targets import resolve_target
+from maze_core.config.plain_values import MOST_PROBLEMS, Limits, check_plain
+from maze_core.config.schema import PARTS
+from maze_core.config.settings import OPERATOR_ONLY
+from maze_core.config.targets import field_types, is_description, resolve_target
 from maze_core.config.words import closest, unknown_word
 from maze_core.errors import InvalidSpecificationError, ProblemList
 from maze_core.types import Tree
+
+_CLOSED_TYPES = (PurePath, os.PathLike, ModuleType, type)
+
+
+@lru_cache(maxsize=256)
+def closed_fields(target: Callable[..., Any]) -> dict[str, Any]:
+    """Closed field of a config dataclass → its default, the one value it may have."""
+    if not is_description(target):
+        return {}
+    types = field_types(target)
+    return {
+        field.name: None if field.default is dataclasses.MISSING else field.default
+        for field in dataclasses.fields(target)  # type: ignore[arg-type]
+        if field.init and is_closed(types[field.name])
+    }
+
+
+def is_closed(annotation: Any) -> bool:
+    """Whether a type admits a path, a callable, a class or a module, or is marked."""
+    if annotation is OPERATOR_ONLY or annotation is Callable or annotation is typing.Callable:
+        return True
+    origin = typing.get_origin(annotation)
+    if origin is not None:
+        return is_closed(origin) or any(is_closed(part) for part in typing.get_args(annotation))
+    return isinstance(annotation, type) and issubclass(annotation, _CLOSED_TYPES)
+
 
 HTTP_ARGUMENTS = (
     "env",

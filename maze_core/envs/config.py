@@ -12,8 +12,7 @@ from typing import Any, Literal
 import gymnasium
 from pydantic import ConfigDict
 
-from maze_core.config.fields import OptionalPositiveInt
-from maze_core.config.settings import dataclass
+from maze_core.config.settings import OptionalPositiveInt, dataclass
 from maze_core.envs.contract import OLD_ENVIRONMENTS
 from maze_core.envs.core_env import StructuredEnv
 from maze_core.envs.gym_env import GymEnv, make_gym

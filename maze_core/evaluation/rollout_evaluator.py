@@ -10,8 +10,8 @@ The environment emits raw observations or processed ones, and the policy gets wh
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
-from maze_core.config.checks import truth, whole_number
-from maze_core.config.normal_form import check_seed
+from maze_core.config.schema import check_seed
+from maze_core.config.settings import truth, whole_number
 from maze_core.envs.env_spaces import EnvSpaces, refuse_other_spaces
 from maze_core.envs.maze_env import MazeEnv
 from maze_core.envs.vector import VectorEnv

@@ -12,9 +12,8 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 from gymnasium import spaces
 from pydantic import BeforeValidator, ConfigDict, Field
 
-from maze_core.config.closed import OPERATOR_ONLY
 from maze_core.config.nodes import is_node, join, shown
-from maze_core.config.settings import dataclass
+from maze_core.config.settings import OPERATOR_ONLY, dataclass
 from maze_core.errors import InvalidSpecificationError, Problem
 from maze_core.models.activations import ActivationName, activation_name
 from maze_core.types import StepKey

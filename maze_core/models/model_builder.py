@@ -18,7 +18,7 @@ import torch
 from gymnasium import spaces
 from torch import nn
 
-from maze_core.config.late_arguments import (
+from maze_core.config.instantiate import (
     COMPOSER_ARGUMENTS,
     CRITIC_NETWORK_ARGUMENTS,
     POLICY_NETWORK_ARGUMENTS,

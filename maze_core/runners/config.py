@@ -6,10 +6,16 @@ from typing import Any, Literal
 
 from maze_core.config.components import canonical_target, target_name
 from maze_core.config.describe import Describer
-from maze_core.config.fields import STRICT, EnvCount, NonNegativeInt, OptionalPositiveInt, PositiveInt
 from maze_core.config.instantiate import instantiate
-from maze_core.config.normal_form import SEEDS, check_seed
-from maze_core.config.settings import dataclass
+from maze_core.config.schema import SEEDS, check_seed
+from maze_core.config.settings import (
+    STRICT,
+    EnvCount,
+    NonNegativeInt,
+    OptionalPositiveInt,
+    PositiveInt,
+    dataclass,
+)
 from maze_core.errors import ProblemList
 from maze_core.types import Tree
 

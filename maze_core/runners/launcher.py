@@ -1,7 +1,6 @@
 """How the jobs of a multirun are started; the YAML twin is ``conf/launcher/local.yaml``. Imports no torch."""
 
-from maze_core.config.fields import STRICT, OptionalPositiveInt
-from maze_core.config.settings import dataclass
+from maze_core.config.settings import STRICT, OptionalPositiveInt, dataclass
 from maze_core.subprocesses import usable_cores
 
 

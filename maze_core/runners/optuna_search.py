@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from maze_core.config.search import OptunaSearchConfig, ParameterConfig
+from maze_core.config.multirun import OptunaSearchConfig, ParameterConfig
 from maze_core.errors import InvalidSpecificationError, Problem
 from maze_core.seeding import Stream, derived_seed
 from maze_core.types import Tree

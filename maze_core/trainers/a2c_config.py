@@ -2,14 +2,14 @@
 
 from typing import TYPE_CHECKING
 
-from maze_core.config.fields import (
+from maze_core.config.settings import (
     STRICT,
     OptionalPositiveFloat,
     OptionalPositiveInt,
     PositiveInt,
     RolloutSteps,
+    dataclass,
 )
-from maze_core.config.settings import dataclass
 from maze_core.trainers.config import ActorCriticConfig, Coefficient, Fraction
 
 if TYPE_CHECKING:

@@ -6,15 +6,16 @@ from typing import Annotated, Any, ClassVar, Literal, TypeAlias
 
 from pydantic import BeforeValidator, Field
 
-from maze_core.config.fields import (
+from maze_core.config.settings import (
     STRICT,
     NonNegativeInt,
     OptionalPositiveFloat,
     OptionalPositiveInt,
     PositiveInt,
     RolloutSteps,
+    dataclass,
+    plain_settings,
 )
-from maze_core.config.settings import dataclass, plain_settings
 
 _OWN_ENVIRONMENTS = (
     "training evaluates in environments of its own, made as env= says: give "

@@ -4,8 +4,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from pydantic import Field
 
-from maze_core.config.fields import STRICT, OptionalPositiveFloat, PositiveInt
-from maze_core.config.settings import dataclass
+from maze_core.config.settings import STRICT, OptionalPositiveFloat, PositiveInt, dataclass
 from maze_core.trainers.config import ActorCriticConfig
 
 if TYPE_CHECKING:

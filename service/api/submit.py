@@ -20,7 +20,7 @@ from starlette.concurrency import run_in_threadpool
 from maze_core.config import RunConfig, compose_run, config_groups, config_module
 from maze_core.config.arguments import recorded_arguments
 from maze_core.config.components import canonical_target, target_name
-from maze_core.config.index import PRESET_GROUPS
+from maze_core.config.modules import PRESET_GROUPS
 from maze_core.config.trust import check_arguments, check_names, check_tree
 from maze_core.errors import InvalidSpecificationError, MazeError
 from maze_core.models.config import TorchPolicyConfig

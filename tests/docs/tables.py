@@ -27,8 +27,8 @@ from pydantic import TypeAdapter
 import service.cli
 from maze_core.config.components import ALIASES, PLACES
 from maze_core.config.environments import extra_of, open_kwargs
-from maze_core.config.index import config_groups, config_module
-from maze_core.config.limits import Limits
+from maze_core.config.modules import config_groups, config_module
+from maze_core.config.plain_values import Limits
 from maze_core.trainers.a2c_config import A2CAlgorithmConfig
 from maze_core.trainers.ppo_config import PPOAlgorithmConfig
 from service.api.application import build_api

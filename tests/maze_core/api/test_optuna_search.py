@@ -9,7 +9,7 @@ import pytest
 
 from maze_core import GymMazeEnv, InvalidSpecificationError, RunContext
 from maze_core.api.multirun_report import JobsReporter
-from maze_core.config.search import OptunaSearchConfig, ParameterConfig
+from maze_core.config.multirun import OptunaSearchConfig, ParameterConfig
 from maze_core.errors import JobFailedError
 from maze_core.metrics import SilentReporter
 from maze_core.runners.optuna_search import OptunaSearch, Trial
@@ -176,7 +176,7 @@ def test_a_search_that_was_stopped_or_killed_goes_on_and_ends_as_one_that_was_no
 
     (tmp_path / "conf" / "experiment").mkdir(parents=True)
     (tmp_path / "conf" / "experiment" / "of_lr.yaml").write_text(
-        "# @package _global_\n# A search.\nsweep:\n  _target_: maze_core.config.search.OptunaSearchConfig\n"
+        "# @package _global_\n# A search.\nsweep:\n  _target_: maze_core.config.multirun.OptunaSearchConfig\n"
         "  space: {algorithm.lr: {low: 0.001, high: 0.1}, algorithm.gamma: {choices: [0.9, 0.99]}}\n"
     )
     with search("whole", seed=1) as context:

@@ -7,7 +7,7 @@ import sys
 import pytest
 
 from maze_core import cli
-from maze_core.config.field_docs import field_docs
+from maze_core.config.settings import field_docs
 from maze_core.runners.config import RolloutRunnerConfig
 from maze_core.trainers.ppo_config import PPOAlgorithmConfig
 

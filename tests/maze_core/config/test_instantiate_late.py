@@ -1,7 +1,7 @@
 """What is called after construction is checked at construction."""
 
 from maze_core.config.compose import compose_run
-from maze_core.config.late_arguments import late_call_problem
+from maze_core.config.instantiate import late_call_problem
 from maze_core.errors import InvalidSpecificationError, Problem
 
 HERE = __name__

@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from maze_core.config import compose_run, conf_root, hydra_tree
+from maze_core.config import compose_run, conf_root, modules
 from maze_core.config.command_line import parse_words
 
 CHOICES = [
@@ -21,8 +21,8 @@ CHOICES = [
 
 @pytest.fixture
 def _no_kept_trees(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(hydra_tree, "_KEPT_TREES", 1)
-    hydra_tree._trees.clear()
+    monkeypatch.setattr(modules, "_KEPT_TREES", 1)
+    modules._trees.clear()
 
 
 @pytest.mark.usefixtures("_no_kept_trees")
@@ -69,10 +69,10 @@ def test_a_failed_composition_leaves_hydra_as_it_was(tmp_path):
 
 
 def test_a_tree_is_composed_once_per_choice(monkeypatch: pytest.MonkeyPatch):
-    hydra_tree._trees.clear()
+    modules._trees.clear()
     calls = []
-    compose = hydra_tree._compose
-    monkeypatch.setattr(hydra_tree, "_compose", lambda *args: calls.append(args) or compose(*args))
+    compose = modules._compose
+    monkeypatch.setattr(modules, "_compose", lambda *args: calls.append(args) or compose(*args))
     for _ in range(3):
         compose_run(algorithm="a2c")
         compose_run(algorithm="ppo")
@@ -80,7 +80,7 @@ def test_a_tree_is_composed_once_per_choice(monkeypatch: pytest.MonkeyPatch):
 
 
 def test_composing_needs_no_argv_and_no_working_directory(tmp_path, monkeypatch: pytest.MonkeyPatch):
-    hydra_tree._trees.clear()
+    modules._trees.clear()
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "argv", ["script", "algorithm=nonsense", "--multirun"])
     assert compose_run().tree["algorithm"]["n_epochs"] == 30

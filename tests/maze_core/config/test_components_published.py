@@ -69,16 +69,18 @@ NORMALIZATION = {
         "reward_logging": True,
     },
 }
+SAMPLES = {"runner.normalization_samples": 1000}
+CLIPPED = {"wrappers.ObservationNormalizationWrapper.clip_range": [-3, 3]}
 SAME = [
-    ({"runner": runner("ACDevRunner", "PPO")}, {"runner": "dev"}),
+    ({"runner": runner("ACDevRunner", "PPO")}, {"runner": "dev", "overrides": SAMPLES}),
     (
         {"runner": runner("ACLocalRunner", "PPO", concurrency=4)},
-        {"runner": "local", "overrides": {"runner.n_envs": 4}},
+        {"runner": "local", "overrides": {"runner.n_envs": 4, **SAMPLES}},
     ),
     ({"runner": {"concurrency": 2}}, {"overrides": {"runner.n_envs": 2}}),
     ({"overrides": {"runner.concurrency": 2}}, {"overrides": {"runner.n_envs": 2}}),
     ({"overrides": {"runner.concurrency": 0}}, {}),
-    ({"wrappers": NORMALIZATION}, {"wrappers": "vector_obs"}),
+    ({"wrappers": NORMALIZATION}, {"wrappers": "vector_obs", "overrides": CLIPPED}),
     ({"critic": "template_state"}, {}),
     (
         {
@@ -131,9 +133,8 @@ def test_published_files_are_modules(tmp_path: Path):
         (tmp_path / group / f"{name}.yaml").write_text(yaml.safe_dump(content, sort_keys=False))
     names = {"algorithm": "published_a2c", "runner": "published_local", "wrappers": "published_obs"}
     tree = compose_run(**names, config_dirs=tmp_path, seed=1).tree
-    ours = compose_run(
-        algorithm=A2C, runner="local", wrappers="vector_obs", overrides={"runner.n_envs": 4}, seed=1
-    )
+    overrides = {"runner.n_envs": 4, **SAMPLES, **CLIPPED}
+    ours = compose_run(algorithm=A2C, runner="local", wrappers="vector_obs", overrides=overrides, seed=1)
     assert tree == ours.tree
 
 
