@@ -1,10 +1,11 @@
-"""Observations on a common scale, by statistics of what training shows.
+"""Observations on a common scale, by statistics that move only where they would hide something.
 
-They begin with whole episodes of a random policy, sampled before training, and go on with every observation of the
-training environments: a random policy does not see what a trained one does (on MountainCar it never leaves the
-valley). They are brought up to date every 128 ticks and at every reset of all environments; in between,
-in evaluation, in a checkpoint and wherever it acts, they are fixed. Statistics belong to the *name* of an
-observation and are shared by the sub-steps that see it.
+They begin with whole episodes of a random policy, sampled before training. A random policy does not see what a trained
+one does (on MountainCar it never leaves the valley), so training goes on counting, and where it shows what is clipped,
+shift and scale follow all that was seen. Elsewhere they stand still: scales that drift cost a policy what it has
+learnt (on Pendulum). They move every 128 ticks and at a reset of all environments at most, and never in evaluation,
+in a checkpoint or wherever an agent acts. Statistics belong to the *name* of an observation and are shared by the
+sub-steps that see it.
 """
 
 from collections.abc import Mapping, Sequence
@@ -55,7 +56,7 @@ class ObservationNormalizationWrapper(BoxObservationWrapper):
     exclude: list[str] = field(default_factory=list)
     """Names of observations that stay as they are."""
     running: bool = True
-    """Go on with the statistics during training; False keeps those from before it."""
+    """Let the statistics follow what training shows where they would clip it; False keeps those from before it."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -64,12 +65,14 @@ class ObservationNormalizationWrapper(BoxObservationWrapper):
         self._shift: dict[str, Array] = {}
         self._scale: dict[str, Array] = {}
         self._seen: dict[str, list[Array]] = {}
+        self._hides: set[str] = set()
         self._n_counted: dict[str, int] = {}
         self._clipped: dict[str, tuple[Array, int]] = {}
-        self._notices = Notices.current()
+        self._notices: Notices | None = None
 
     def box(self, name: str, box: spaces.Box) -> spaces.Box:
         """Within the clip range, in float32."""
+        self._notices = self._notices or Notices.current()
         if self.axis is not None and max(self.axis) > len(box.shape):
             raise EnvError(
                 f"ObservationNormalizationWrapper: axis {self.axis} needs samples of "
@@ -106,6 +109,7 @@ class ObservationNormalizationWrapper(BoxObservationWrapper):
                 )
             self._moments.pop(name, None)
             self._take_in(name, parts)
+            self._adopt(name)
 
     def see(self, step_key: StepKey, observations: Observation) -> None:
         """Keep a copy until the next :meth:`learn`, which comes at once where observations are large."""
@@ -116,13 +120,16 @@ class ObservationNormalizationWrapper(BoxObservationWrapper):
                 self.learn()
 
     def learn(self) -> None:
-        """Bring the statistics up to date with what was seen."""
+        """Take in what was seen; shift and scale follow where some of it was clipped."""
         self._count_clipped()
         self._n_counted.clear()
         seen, self._seen = self._seen, {}
+        hides, self._hides = self._hides, set()
         for name, parts in seen.items():
             if self.running and name in self._moments:
                 self._take_in(name, parts)
+                if name in hides:
+                    self._adopt(name)
 
     def metrics(self) -> dict[str, float]:
         """``train/observations_clipped``: the share of the values seen in training that were clipped."""
@@ -130,7 +137,7 @@ class ObservationNormalizationWrapper(BoxObservationWrapper):
         clipped, self._clipped = self._clipped, {}
         for name, (counts, n_rows) in clipped.items():
             worst = float(counts.max(initial=0)) / n_rows
-            if worst > _TOO_MANY_CLIPPED and n_rows >= _MANY:
+            if worst > _TOO_MANY_CLIPPED and n_rows >= _MANY and self._notices is not None:
                 where = list(map(int, np.unravel_index(counts.argmax(), counts.shape)))
                 self._notices.say(
                     "observations_clipped",
@@ -179,11 +186,16 @@ class ObservationNormalizationWrapper(BoxObservationWrapper):
         return scaled
 
     def _take_in(self, name: str, parts: Sequence[Array]) -> None:
-        """Add rows to the moments of an observation; shift and scale follow."""
+        """Add rows to the moments of an observation."""
         rows = np.concatenate([part.reshape(-1) if self.axis is None else part for part in parts])
         moments = FeatureMoments.of(rows, tuple(self.axis or (0,)))
         if name in self._moments:
             moments = self._moments[name].merged(moments)
+        self._moments[name] = moments
+
+    def _adopt(self, name: str) -> None:
+        """Let shift and scale be those of the moments."""
+        moments = self._moments[name]
         spread = moments.high - moments.low
         if self.strategy == "mean_zero_std_one":
             # the rounding of a mean must not lie outside what was seen, or a constant would not become 0
@@ -203,7 +215,7 @@ class ObservationNormalizationWrapper(BoxObservationWrapper):
             shift = shift.astype(dtype)
         if not (np.isfinite(shift).all() and np.isfinite(scale).all() and (scale > 0).all()):
             raise EnvError(f"Observation {name!r} has no finite statistics in {dtype}; exclude it.")
-        self._moments[name], self._shift[name], self._scale[name] = moments, shift, scale
+        self._shift[name], self._scale[name] = shift, scale
 
     def _count_clipped(self) -> None:
         """Count what the statistics of now clip of the rows seen since the last count."""
@@ -217,5 +229,7 @@ class ObservationNormalizationWrapper(BoxObservationWrapper):
             if parts and name in self._shift:
                 scaled = self._scaled(name, np.concatenate(parts))
                 outside = (scaled < low - rounding) | (scaled > high + rounding)
+                if outside.any():
+                    self._hides.add(name)
                 counts, n_rows = self._clipped.get(name, (np.zeros(outside.shape[1:], np.int64), 0))
                 self._clipped[name] = (counts + outside.sum(axis=0), n_rows + len(scaled))

@@ -217,21 +217,30 @@ def test_what_is_learnt_in_parts_is_what_is_learnt_at_once(seed, sizes):
         parts.see(0, {"observation": rows})
         parts.learn()
     whole.estimate({0: {"observation": np.concatenate([first, more])}})
-    for kind in ("shift", "scale"):
-        found, expected = (w.state_dict()[f"observation/{kind}"] for w in (parts, whole))
-        np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
+    for kind in ("count", "mean", "squares", "low", "high"):
+        found, expected = (w.state_dict()[f"observation/running_{kind}"] for w in (parts, whole))
+        np.testing.assert_allclose(found, expected, rtol=1e-9, atol=1e-9)
 
 
 def test_two_steps_of_learning_by_hand():
     """1 and 5, then 9 and 13: mean 7, deviation √20; the extremes are 1 and 13."""
     first, more = np.float32([[1], [5]]), np.float32([[9], [13]])
     for strategy, shift, scale in (("mean_zero_std_one", 7.0, 20**0.5), ("range_zero_one", 1.0, 12.0)):
-        wrapper = bound(vector(1), {"observation": first}, strategy=strategy)
+        wrapper = bound(vector(1), {"observation": first}, strategy=strategy, clip_range=(-2.0, 2.0))
         wrapper.see(0, {"observation": more})
         assert wrapper.state_dict()["observation/shift"] == (3.0 if strategy == "mean_zero_std_one" else 1.0)
         wrapper.learn()
         assert wrapper.state_dict()["observation/shift"] == np.float32(shift)
         assert wrapper.state_dict()["observation/scale"] == np.float32(scale)
+
+
+def test_statistics_stand_still_until_something_would_be_clipped():
+    """±10 of a deviation of 2 around 3: 23 is not clipped, 24 is; then 1, 5, 23, 24 have mean 13.25."""
+    wrapper = bound(vector(1), {"observation": np.float32([[1], [5]])})
+    for value, shift in ((23.0, 3.0), (24.0, 13.25)):
+        wrapper.see(0, {"observation": np.float32([[value]])})
+        wrapper.learn()
+        assert wrapper.state_dict()["observation/shift"] == shift
 
 
 def test_statistics_stay_fixed_when_they_are_not_running_or_come_from_0_1_0():
@@ -266,7 +275,7 @@ def test_a_restored_wrapper_learns_the_same_bits():
 
 def test_only_a_training_environment_teaches_and_only_at_fixed_ticks():
     def shifts(*, is_training):
-        wrapper = ObservationNormalizationWrapper()
+        wrapper = ObservationNormalizationWrapper(clip_range=(-0.01, 0.01))
         env = WrappedVectorEnv(GymEnvConfig(name="CartPole-v1").vector(4), [wrapper], is_training=is_training)
         wrapper.estimate({0: {"observation": samples_of_cart()}})
         env.reset([1, 2, 3, 4])
