@@ -35,6 +35,7 @@ FORMAT = 1
 POLICY_PREFIX = "policy/"
 _MEMBERS = ("identity.json", "provenance.json", "tensors.safetensors")
 _STORED = frozenset({"b1", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "f2", "f4", "f8"})
+_NATIVE = frozenset(map(np.dtype, _STORED))
 _MAX_JSON_BYTES = 64 * 1024 * 1024
 _UNREADABLE = (
     zipfile.BadZipFile,
@@ -48,10 +49,12 @@ _UNREADABLE = (
 )
 
 
+_encode = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode
+
+
 def canonical_bytes(value: Any) -> bytes:
     """JSON with sorted string keys, no spaces and shortest floats; NaN is refused."""
-    text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
-    return text.encode()
+    return _encode(value).encode()
 
 
 def tensors_digest(tensors: Mapping[str, Array], prefix: str = "") -> "hashlib._Hash":
@@ -59,8 +62,10 @@ def tensors_digest(tensors: Mapping[str, Array], prefix: str = "") -> "hashlib._
     digest = hashlib.sha256()
     for name in sorted(tensors):
         if name.startswith(prefix):
-            array = storable(name, tensors[name])
-            digest.update(canonical_bytes([name, array.dtype.str, list(array.shape)]))
+            array = tensors[name]
+            if type(array) is not np.ndarray or array.dtype not in _NATIVE or not array.flags.c_contiguous:
+                array = storable(name, array)
+            digest.update(_encode([name, array.dtype.str, list(array.shape)]).encode())
             digest.update(array.tobytes())
     return digest
 
@@ -183,7 +188,7 @@ def _read_members(data: bytes) -> tuple[Tree, Tree, dict[str, Array]]:
             stored = info.compress_type == zipfile.ZIP_STORED and info.file_size <= len(data)
             if not stored or (info.filename.endswith(".json") and info.file_size > _MAX_JSON_BYTES):
                 raise ValueError(f"member {info.filename} is compressed or too large")
-        identity, manifest = (json.loads(bundle.read(name)) for name in _MEMBERS[:2])
+        identity, manifest = map(json.loads, map(bundle.read, _MEMBERS[:2]))
         if not isinstance(identity, dict) or not isinstance(manifest, dict):
             raise ValueError("its JSON members are not objects")
         return identity, manifest, dict(load_tensors(bundle.read(_MEMBERS[2])))

@@ -4,42 +4,28 @@ A stored checkpoint is input too: a row edited by hand, or a database that was r
 code execution where its policy is loaded, in the API, in a serving child, or in the child of a rollout.
 """
 
-from collections.abc import Sequence
 from dataclasses import replace
 from functools import lru_cache
-from typing import TYPE_CHECKING
 
 from maze_core.checkpoint import Checkpoint
+from maze_core.config.trust import TrustPolicy, check_names, trust_policy
 from maze_core.errors import CheckpointError, InvalidSpecificationError
 from service.domain.ports import RegistryStore
 from service.settings import Settings
 
-if TYPE_CHECKING:
-    from maze_core.config.trust import TrustPolicy
-
 PENDING = "pending"
 """What a worker says of its environments until it has published them."""
 
-Names = tuple[str, ...]
 
-
-def stored_policy(extra_targets: Sequence[str] = (), config_dirs: Sequence[str] = ()) -> "TrustPolicy":
-    """For what is stored: the library's list, the operator's additions, any registered environment."""
-    from maze_core.config.modules import module_index
-
-    directories = tuple(config_dirs)
-    return _policy(tuple(extra_targets), directories, module_index(directories).fingerprint)
-
-
-def client_policy(settings: Settings, registry: RegistryStore) -> "TrustPolicy":
-    """For clients: the same, and of environments those that workers published.
+def client_policy(settings: Settings, registry: RegistryStore) -> TrustPolicy:
+    """What clients may name: what may be stored, and of environments those that workers published.
 
     The API never imports an operator's code. Before the first worker has spoken, the ids that gymnasium itself
     registers stand in.
     """
     published = registry.env_ids()
     return replace(
-        stored_policy(settings.extra_targets, settings.config_dirs),
+        trust_policy(settings.extra_targets, settings.config_dirs),
         env_ids=published or _gymnasium_ids(),
         env_ids_are_complete=bool(published) and PENDING not in environment_states(settings, registry),
     )
@@ -51,10 +37,8 @@ def environment_states(settings: Settings, registry: RegistryStore) -> list[str]
     return [str(worker.get("environments", PENDING)) for worker in workers]
 
 
-def check_checkpoint(checkpoint: Checkpoint, policy: "TrustPolicy") -> None:
+def check_checkpoint(checkpoint: Checkpoint, policy: TrustPolicy) -> None:
     """Raise :class:`CheckpointError` when a checkpoint's configuration names something that is not on the list."""
-    from maze_core.config.trust import check_names
-
     config = checkpoint.identity.get("config")
     if not isinstance(config, dict):
         raise CheckpointError("The checkpoint has no configuration.")
@@ -62,14 +46,6 @@ def check_checkpoint(checkpoint: Checkpoint, policy: "TrustPolicy") -> None:
         check_names(config, policy)
     except InvalidSpecificationError as error:
         raise CheckpointError(f"The checkpoint's configuration is not allowed here: {error}") from error
-
-
-@lru_cache(maxsize=4)
-def _policy(extra_targets: Names, config_dirs: Names, _fingerprint: object) -> "TrustPolicy":
-    """Made anew when a module's file changes."""
-    from maze_core.config.trust import default_policy
-
-    return default_policy(extra=extra_targets, config_dirs=config_dirs)
 
 
 @lru_cache(maxsize=1)

@@ -166,8 +166,9 @@ def walk_to_agent(walk: Walk, folder: Path) -> None:
     """``load_agent`` of a stored checkpoint, as a serving process does it."""
     from maze_core import RunContext, load_agent
     from maze_core.checkpoint import Checkpoint
+    from maze_core.config.trust import trust_policy
     from maze_core.rundir import RunDir
-    from service.trust import check_checkpoint, stored_policy
+    from service.trust import check_checkpoint
 
     with RunContext(
         configuration="test", wrappers="vector_obs", run_dir=folder / "run", silent=True, seed=1
@@ -177,7 +178,7 @@ def walk_to_agent(walk: Walk, folder: Path) -> None:
     for title in ("cold", "warm"):
         with walk.counted(f"a stored checkpoint to an agent, {title}"):
             checkpoint = Checkpoint.read(file)
-            check_checkpoint(checkpoint, stored_policy())
+            check_checkpoint(checkpoint, trust_policy())
             load_agent(checkpoint)
 
 

@@ -14,7 +14,7 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
-from maze_core.config.components import in_our_words, qualified_name, target_name
+from maze_core.config.components import PLACES, in_our_words, qualified_name, target_name
 from maze_core.config.describe import Describer, refuse_other_keys
 from maze_core.config.nodes import OPAQUE, TARGET, is_node, join, shown
 from maze_core.config.targets import gym_wrapper_problem, is_description, parameters_of, resolve_target
@@ -106,11 +106,32 @@ def instantiate(
     Raises:
         InvalidSpecificationError: with every problem in the tree.
     """
+    if not objects and (made := _made_straight(node)) is not None:
+        return made
     builder = Builder(objects or {})
     built = builder.build(node, path, nested=not call)
     builder.problems.raise_if_any()
     assert built is not None
     return built.value
+
+
+_PLAIN = frozenset({bool, int, float, str, type(None)})
+
+
+def _made_straight(node: Any) -> Any:
+    """Settings of this library with plain values alone: they check themselves. None where more has to be looked at."""
+    name = node.get(TARGET) if isinstance(node, Mapping) else None
+    if not (isinstance(name, str) and name in PLACES):
+        return None
+    target = resolve_target(name)
+    given = {key: value for key, value in node.items() if key != TARGET}
+    for value in given.values():
+        if not (type(value) in _PLAIN or (isinstance(value, list) and _PLAIN.issuperset(map(type, value)))):
+            return None
+    try:
+        return target(**given) if says_mistakes(target) else None
+    except (InvalidSpecificationError, TypeError):  # the builder says where
+        return None
 
 
 def _waits_for_spaces(target: Callable[..., Any], arguments: Mapping[str, Any]) -> bool:

@@ -6,14 +6,17 @@ is too much of it.
 
 import math
 import re
-from collections.abc import Mapping
+from collections import deque
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from types import MappingProxyType
-from typing import Any
+from typing import Any, TypeAlias
 
 from maze_core.config.nodes import TARGET, shown
 from maze_core.errors import ProblemList
+
+Dicts: TypeAlias = Sequence[tuple[str, Mapping[str, Any]]]
 
 CEILINGS: Mapping[str, float] = MappingProxyType(
     {
@@ -63,39 +66,48 @@ class Limits:
 
 MOST_PROBLEMS = 64
 """Nobody reads more, and finding suggestions takes time."""
-_LARGEST_INTEGER = 2**63 - 1
+_LARGEST = 2**63 - 1
+_NUMBERS = (bool, int, float)
 _KEY = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
 _ODD_TEXT = re.compile("\\$\\{|[\x00\ud800-\udfff]")
 _RESERVED = frozenset({"defaults", "hydra"})
 _PATH_LIKE = re.compile(r"(?:^|_)(?:dir|dirs|file|files|path|paths|searchpath|filename)$")
 
 
-def check_plain(value: Any, limits: Limits, found: ProblemList) -> bool:
-    """Whether the value is small enough to be looked at further; every problem is noted."""
-    before, inner = len(found.problems), []
-    if isinstance(value, (Mapping, list)):
-        inner.append((value, "", 0))
-    else:
-        _check_scalar(value, "", limits, found)
+def plain_dicts(value: Any, limits: Limits, found: ProblemList) -> Dicts | None:
+    """Path and dict of every dict in a value, parents first; every problem is noted.
+
+    Keys of ``overrides`` are paths themselves.
+
+    Returns:
+        None where there is too much of it, or too much wrong with it, to be looked at further.
+    """
+    before, dicts, inner = len(found.problems), [], deque([(value, "", 0)])
+    if not isinstance(value, (Mapping, list)):
+        _check_scalar(inner.pop()[0], "", limits, found)
     seen, texts = 1, 0
-    while inner and len(found.problems) - before < MOST_PROBLEMS:
-        current, path, depth = inner.pop()
+    while inner:
+        current, path, depth = inner.popleft()
+        seen += len(current)
         if depth >= limits.depth:
             found.add(path[:200], f"is nested deeper than {limits.depth} levels.", code="too_deep")
-            return False
-        seen += len(current)
+            return None
         if seen > limits.values:
             found.add("", f"There are more than {limits.values} values.", code="too_large")
-            return False
+            return None
         texts += _check_items(current, path, depth, inner, limits, found)
         if texts > limits.total_text:
             found.add("", f"All texts together exceed {limits.total_text} characters.", code="too_large")
-            return False
-    return not inner
+            return None
+        if len(found.problems) - before >= MOST_PROBLEMS:
+            return None
+        if isinstance(current, Mapping):
+            dicts.append((path, current))
+    return dicts
 
 
 def _check_items(
-    current: Any, path: str, depth: int, inner: list[Any], limits: Limits, found: ProblemList
+    current: Any, path: str, depth: int, inner: deque[Any], limits: Limits, found: ProblemList
 ) -> int:
     """Check keys and scalars of a dict or list, add what has items itself to ``inner``; returns characters of text."""
     base, texts = (f"{path}." if path not in ("", "overrides") else ""), 0
@@ -113,7 +125,7 @@ def _check_items(
             texts += len(child)
             if len(child) > limits.text or _ODD_TEXT.search(child):
                 _check_text(child, where[:200], limits, found)
-        elif child is not None and not isinstance(child, bool):
+        elif child is not None and not (type(child) in _NUMBERS and -_LARGEST <= child <= _LARGEST):
             _check_scalar(child, where, limits, found)
     return texts
 
@@ -148,7 +160,7 @@ def _check_scalar(value: Any, path: str, limits: Limits, found: ProblemList) -> 
     if isinstance(value, str):
         _check_text(value, where, limits, found)
     elif isinstance(value, int):
-        if abs(value) > _LARGEST_INTEGER:
+        if abs(value) > _LARGEST:
             found.add(where, "A whole number has more than 64 bits.", code="out_of_range")
     elif isinstance(value, float):
         if not math.isfinite(value):

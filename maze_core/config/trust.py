@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import PurePath
 from types import ModuleType
-from typing import Any, TypeAlias
+from typing import Any
 
 from maze_core.config.components import PUBLIC_TARGETS, canonical_target, target_name
 from maze_core.config.environments import OpenKwargs, extra_of, operator_kwargs
@@ -29,7 +29,7 @@ from maze_core.config.modules import (
     module_index,
 )
 from maze_core.config.nodes import OPAQUE, TARGET, join, shown
-from maze_core.config.plain_values import MOST_PROBLEMS, Limits, check_plain
+from maze_core.config.plain_values import MOST_PROBLEMS, Dicts, Limits, plain_dicts
 from maze_core.config.schema import PARTS
 from maze_core.config.settings import OPERATOR_ONLY
 from maze_core.config.targets import field_types, is_description, resolve_target
@@ -80,7 +80,6 @@ HTTP_ARGUMENTS = (
 """The arguments of a run that HTTP takes; none of them names a path, a launcher or a Python module."""
 
 ENV_ID = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_./-]*")
-Dicts: TypeAlias = Sequence[tuple[str, Mapping[str, Any]]]
 _GYM_ENVS = tuple(map(canonical_target, ("GymEnvConfig", "LegacyGymEnvConfig")))
 
 
@@ -100,12 +99,19 @@ class TrustPolicy:
     """Sizes and ceilings."""
 
 
-def default_policy(
-    *, extra: Sequence[str] = (), config_dirs: Directories = (), env_ids: frozenset[str] | None = None
-) -> TrustPolicy:
-    """The policy of a service: built-in components, those of the operator's modules, and ``extra``."""
+def trust_policy(extra: Sequence[str] = (), config_dirs: Sequence[str] = ()) -> TrustPolicy:
+    """The policy of a service: built-in components, those of the operator's modules, and ``extra``; any environment.
+
+    Made anew when a file of the operator's changes; the built-in ones belong to the installed package.
+    """
+    fingerprint = module_index(config_dirs).fingerprint if config_dirs else ()
+    return _trust_policy(tuple(extra), tuple(config_dirs), fingerprint)
+
+
+@lru_cache(maxsize=4)
+def _trust_policy(extra: tuple[str, ...], config_dirs: tuple[str, ...], _fingerprint: object) -> TrustPolicy:
     targets = frozenset(entry["target"] for entry in allowed_targets(extra, config_dirs))
-    return TrustPolicy(targets=targets, env_ids=env_ids, env_kwargs=OpenKwargs(operator_kwargs(config_dirs)))
+    return TrustPolicy(targets=targets, env_kwargs=OpenKwargs(operator_kwargs(config_dirs)))
 
 
 def allowed_targets(extra: Sequence[str] = (), config_dirs: Directories = ()) -> list[dict[str, str]]:
@@ -133,10 +139,9 @@ def check_arguments(arguments: Mapping[str, Any], policy: TrustPolicy) -> None:
         InvalidSpecificationError: with every problem found.
     """
     found = ProblemList()
-    if check_plain(arguments, policy.limits, found):
+    if (dicts := plain_dicts(arguments, policy.limits, found)) is not None:
         for name, value in arguments.items():
             _check_argument(str(name), value, policy, found)
-        dicts = _dicts_in(arguments)
         _check_targets(dicts, policy, found)
         _check_values(dicts, policy, found)
     found.raise_if_any()
@@ -149,12 +154,11 @@ def check_tree(tree: Tree, policy: TrustPolicy) -> None:
         InvalidSpecificationError: with every problem found.
     """
     found = ProblemList()
-    if check_plain(tree, policy.limits, found):
+    if (dicts := plain_dicts(tree, policy.limits, found)) is not None:
         parts = {*PARTS["train"], *PARTS["rollout"]}
         for name in tree:
             if name not in parts:
                 found.add(name, "is no part of a configuration.", code="unknown_key")
-        dicts = _dicts_in(tree)
         _check_targets(dicts, policy, found)
         found.raise_if_any()
         for path, node in dicts:
@@ -171,8 +175,8 @@ def check_names(tree: Tree, policy: TrustPolicy) -> None:
         InvalidSpecificationError: with every problem found.
     """
     found = ProblemList()
-    if check_plain(tree, policy.limits, found):
-        _check_targets(_dicts_in(tree), policy, found)
+    if (dicts := plain_dicts(tree, policy.limits, found)) is not None:
+        _check_targets(dicts, policy, found)
     found.raise_if_any()
 
 
@@ -204,32 +208,17 @@ def _check_overrides(value: Any, policy: TrustPolicy, found: ProblemList) -> Non
         found.add("overrides", message, code="too_large")
 
 
-def _dicts_in(value: Any) -> list[tuple[str, Mapping[str, Any]]]:
-    """Path and dict of every dict in a value, parents first; keys of ``overrides`` are paths themselves."""
-    dicts, stack = [], [("", value)]
-    while stack:
-        path, current = stack.pop()
-        if isinstance(current, Mapping):
-            dicts.append((path, current))
-        base = f"{path}." if path not in ("", "overrides") else ""
-        items = current.items() if isinstance(current, Mapping) else enumerate(current)
-        inner = [(f"{base}{key}", child) for key, child in items if isinstance(child, (Mapping, list))]
-        stack += reversed(inner)
-    return dicts
-
-
 def _check_targets(dicts: Dicts, policy: TrustPolicy, found: ProblemList) -> None:
     """Refuse every named component that is not on the list; bounded by the checks before."""
+    allowed = policy.targets
     for path, node in dicts:
         for key, child in node.items():
             if key == OPAQUE:
                 found.add(join(path, key), "A live object cannot be named here.", code="reserved_key")
             elif str(key).rpartition(".")[2] == TARGET:
-                if not isinstance(child, str) or canonical_target(child) not in policy.targets:
+                if not (isinstance(child, str) and (child in allowed or canonical_target(child) in allowed)):
                     _refuse_name(child, key if path == "overrides" else join(path, key), policy, found)
-            elif (
-                path == "wrappers" and TARGET not in node and canonical_target(str(key)) not in policy.targets
-            ):
+            elif path == "wrappers" and TARGET not in node and canonical_target(str(key)) not in allowed:
                 _refuse_name(key, join(path, key), policy, found)
 
 

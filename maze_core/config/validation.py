@@ -22,6 +22,7 @@ from maze_core.config.targets import field_types, is_description, item_type, onl
 from maze_core.config.words import closest, unknown_word
 from maze_core.errors import InvalidSpecificationError, Problem
 
+_SCALARS = frozenset({bool, int, float, str, type(None)})
 _CODES = {
     "missing": "missing_key",
     "missing_argument": "missing_key",
@@ -78,11 +79,15 @@ def says_mistakes(target: object) -> bool:
 
 def coerced_keys(arguments: Mapping[str, Any], results: Mapping[str, Any], path: str) -> list[Problem]:
     """Text that was read as a number, and truth values as numbers or the other way round."""
+    changes: list[tuple[str, Any, Any]] = []
+    for key, value in arguments.items():
+        if key in results and not _has_same_kinds(value, results[key]):
+            changes += _changed_kinds(value, results[key], join(path, key))
+    if not changes:
+        return []
     return [
         Problem(path=where, message=f"{shown(given)} is not a {_kind(got)}.", code="wrong_type")
-        for key, value in arguments.items()
-        if key in results
-        for where, given, got in _changed_kinds(value, results[key], join(path, key))
+        for where, given, got in changes
     ]
 
 
@@ -257,6 +262,14 @@ def _hint(given: Any, kind: str) -> str:
     if kind == "tuple_type" and isinstance(given, (int, float)):
         return f" Give both ends, such as [{-abs(given)}, {abs(given)}]."
     return ""
+
+
+def _has_same_kinds(given: Any, got: Any) -> bool:
+    """Whether two plain values, or lists of them, are of the same types: the usual case, told without a walk."""
+    if type(given) is list and isinstance(got, (list, tuple)):
+        kinds = list(map(type, given))
+        return kinds == list(map(type, got)) and _SCALARS.issuperset(kinds)
+    return type(given) is type(got) and type(given) in _SCALARS
 
 
 def _changed_kinds(given: Any, got: Any, path: str) -> list[tuple[str, Any, Any]]:

@@ -96,11 +96,6 @@ def _without_infinity(value: Any) -> JSON:
 def _bound_from_json(
     described: JSON, unbounded: float, shape: tuple[int, ...], dtype: np.dtype[Any]
 ) -> Array:
-    bound = np.array(_with_infinity(described, unbounded), dtype=dtype)
-    return np.broadcast_to(bound, shape).copy()
-
-
-def _with_infinity(described: JSON, unbounded: float) -> Any:
-    if isinstance(described, list):
-        return [_with_infinity(part, unbounded) for part in described]
-    return unbounded if described is None else described
+    bound = np.array(described, dtype=object)
+    bound[bound == np.array(None)] = unbounded
+    return np.broadcast_to(bound.astype(dtype), shape).copy()

@@ -117,7 +117,7 @@ class Program:
     @property
     def dense(self) -> tuple[Dense, ...]:
         """The operations that have parameters, in order."""
-        return tuple(op for op in self.ops if isinstance(op, Dense))
+        return tuple([op for op in self.ops if isinstance(op, Dense)])
 
     def widths(self) -> dict[str, int]:
         """Slot → width.
@@ -126,6 +126,7 @@ class Program:
             CheckpointError: an operation reads a slot that is not there or has another width.
         """
         widths: dict[str, int] = {}
+        reads = False
         try:
             for op in self.ops:
                 if isinstance(op, Concat):
@@ -136,9 +137,10 @@ class Program:
                     widths[op.target] = op.n_out
                 else:
                     widths[op.target] = op.width
+                    reads = True
         except KeyError as error:
             raise CheckpointError(f"network: slot {error} is read before it is written") from error
-        if not self.inputs:
+        if not reads:
             raise CheckpointError("network: it reads no observation")
         return widths
 
@@ -154,7 +156,7 @@ class Program:
             CheckpointError: an operation is unknown, incomplete or does not fit the others.
         """
         try:
-            ops = tuple(_op_from_json(dict(node)) for node in value)
+            ops = tuple(map(_op_from_json, value))
             program = cls(ops)
             program.widths()
         except (KeyError, TypeError, ValueError) as error:
@@ -162,10 +164,11 @@ class Program:
         return program
 
 
-def _op_from_json(node: dict[str, Any]) -> Op:
-    kind = _OPS[node.pop("op")]
-    lists = {key: tuple(value) for key, value in node.items() if isinstance(value, list)}
-    return kind(**{**node, **lists})
+def _op_from_json(node: Mapping[str, Any]) -> Op:
+    given: dict[str, Any] = {
+        key: tuple(value) if isinstance(value, list) else value for key, value in node.items()
+    }
+    return _OPS[given.pop("op")](**given)
 
 
 class Forward:

@@ -12,6 +12,7 @@ from functools import partial
 import msgspec
 from starlette.types import Receive, Scope, Send
 
+from maze_core.config.trust import trust_policy
 from maze_core.types import JSON
 from service.domain.errors import AgentGoneError, NotFoundError, ServiceError
 from service.metrics import ActionMetrics
@@ -20,7 +21,6 @@ from service.serving.agents import AgentCache, Stores
 from service.serving.request import ActionRequest, ClientDisconnectedError, decode_request, read_body
 from service.serving.served import ServedAgent
 from service.settings import Settings
-from service.trust import stored_policy
 
 _PREFIX = "/v1/runs/"
 _SUFFIX = "/compute_action"
@@ -44,7 +44,7 @@ class ActionRoute:
             settings: how many agents are kept and how long a body may be.
             agents: the loaded agents, where the caller has made them.
         """
-        trust = partial(stored_policy, settings.extra_targets, settings.config_dirs)
+        trust = partial(trust_policy, settings.extra_targets, settings.config_dirs)
         load = partial(ServedAgent.load, trust=trust)
         self._agents = agents or AgentCache(stores, settings.agents_cached, ActionMetrics(), load)
         self.metrics = self._agents.metrics

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import msgspec
 import numpy as np
 
+from maze_core.config.trust import TrustPolicy, trust_policy
 from maze_core.errors import NotServableError, SpaceMismatchError
 from maze_core.notices import Notices
 from maze_core.types import JSON, Action, ActorID
@@ -25,11 +26,10 @@ from service.serving.child import blames_checkpoint
 from service.serving.child_process import ChildProcess, could_not_load
 from service.serving.observations import ObservationReader
 from service.serving.request import ActionRequest
-from service.trust import check_checkpoint, stored_policy
+from service.trust import check_checkpoint
 
 if TYPE_CHECKING:
     from maze_core.agent import Agent
-    from maze_core.config.trust import TrustPolicy
 
 logger = logging.getLogger(__name__)
 
@@ -82,7 +82,7 @@ class ServedAgent:
         bundle: bytes,
         metrics: ActionMetrics,
         start_child: StartChild = ChildProcess.start,
-        trust: Callable[[], "TrustPolicy"] = stored_policy,
+        trust: Callable[[], TrustPolicy] = trust_policy,
     ) -> "ServedAgent":
         """Load a checkpoint's bundle; the agent has then given the recorded actions.
 
@@ -141,7 +141,7 @@ class ServedAgent:
         return await asyncio.to_thread(self._act, call)
 
 
-def _load(checkpoint_id: str, bundle: bytes, trust: "TrustPolicy") -> "tuple[Agent, int]":
+def _load(checkpoint_id: str, bundle: bytes, trust: TrustPolicy) -> "tuple[Agent, int]":
     """The agent and the number of its weights; one that needs torch is replayed in its child, not here."""
     from maze_core.agent import load_agent
     from maze_core.checkpoint import Checkpoint

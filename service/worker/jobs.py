@@ -11,9 +11,10 @@ import warnings
 from typing import TYPE_CHECKING
 
 from maze_core.config.environments import register_extras
+from maze_core.config.trust import check_tree, trust_policy
 from maze_core.errors import InvalidSpecificationError
 from service.domain.run import RunKind
-from service.trust import check_checkpoint, stored_policy
+from service.trust import check_checkpoint
 from service.worker import frames
 from service.worker.channel import Channel, PipeReporter
 from service.worker.child import Rules, StopWish
@@ -31,13 +32,12 @@ PATIENCE = 10
 def execute(start: frames.Start, channel: Channel, stop: StopWish, rules: Rules) -> frames.Result:
     """Run to the end, or to the wish to stop."""
     from maze_core.config.schema import RunConfig
-    from maze_core.config.trust import check_tree
 
     reporter = PipeReporter(channel)
     reporter.phase("starting")
     for problem in import_env_modules(rules):
         reporter.log("warning", problem)
-    check_tree(start.tree, stored_policy(rules.extra_targets, rules.config_dirs))
+    check_tree(start.tree, trust_policy(rules.extra_targets, rules.config_dirs))
     report: TrainReport | RolloutReport
     if start.kind is RunKind.TRAIN:
         report = _train(start, RunConfig.from_tree(start.tree, "train"), reporter, stop)
@@ -91,7 +91,7 @@ def _agent(bundle: bytes, rules: Rules) -> "Agent":
     from maze_core.checkpoint import Checkpoint
 
     checkpoint = Checkpoint.from_bytes(bundle)
-    check_checkpoint(checkpoint, stored_policy(rules.extra_targets, rules.config_dirs))
+    check_checkpoint(checkpoint, trust_policy(rules.extra_targets, rules.config_dirs))
     return load_agent(checkpoint)
 
 

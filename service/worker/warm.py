@@ -47,7 +47,7 @@ import torch  # noqa: E402  (after the calls above: it takes seconds)
 
 import maze_core  # noqa: E402
 import service.worker.child  # noqa: E402, F401
-from service.trust import stored_policy  # noqa: E402
+from maze_core.config.trust import trust_policy  # noqa: E402
 
 PACKAGES = ("data", "envs", "evaluation", "models", "objectives", "rollout", "runners", "trainers")
 """Parts of the library that runs are made of; each imports most of itself only when it is used."""
@@ -59,4 +59,4 @@ for package in PACKAGES:
 
 torch.set_num_threads(1)
 torch.optim.Adam([torch.zeros(1)])  # the first optimizer of a process imports torch's compiler: two seconds
-stored_policy((), ())  # the call that children make, cached
+trust_policy()  # the call that children make, cached

@@ -7,8 +7,9 @@ import pytest
 
 from maze_core.checkpoint import Checkpoint
 from maze_core.config import compose_run
+from maze_core.config.trust import trust_policy
 from maze_core.errors import CheckpointError
-from service.trust import check_checkpoint, stored_policy
+from service.trust import check_checkpoint
 
 EVIL = "this.s"
 
@@ -19,7 +20,7 @@ def checkpoint_of(**changes: Any) -> Checkpoint:
 
 
 def test_what_the_library_writes_is_taken() -> None:
-    check_checkpoint(checkpoint_of(), stored_policy())
+    check_checkpoint(checkpoint_of(), trust_policy())
 
 
 @pytest.mark.parametrize(
@@ -34,15 +35,15 @@ def test_what_the_library_writes_is_taken() -> None:
 )
 def test_a_name_that_is_not_on_the_list_is_refused_and_never_imported(changes: dict[str, Any]) -> None:
     with pytest.raises(CheckpointError, match="not allowed here"):
-        check_checkpoint(checkpoint_of(**changes), stored_policy())
+        check_checkpoint(checkpoint_of(**changes), trust_policy())
     assert "this" not in sys.modules
 
 
 def test_what_the_operator_adds_is_taken() -> None:
-    check_checkpoint(checkpoint_of(wrappers=[{"_target_": EVIL}]), stored_policy([EVIL]))
+    check_checkpoint(checkpoint_of(wrappers=[{"_target_": EVIL}]), trust_policy([EVIL]))
 
 
 @pytest.mark.parametrize("identity", [{}, {"config": None}, {"config": []}])
 def test_a_checkpoint_without_a_configuration_is_refused(identity: dict[str, Any]) -> None:
     with pytest.raises(CheckpointError, match="no configuration"):
-        check_checkpoint(Checkpoint(identity=identity, tensors={}), stored_policy())
+        check_checkpoint(Checkpoint(identity=identity, tensors={}), trust_policy())

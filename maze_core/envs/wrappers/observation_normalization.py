@@ -41,6 +41,7 @@ def _sample_axes(axis: list[int] | None) -> list[int] | None:
 
 
 _MOMENTS = tuple(entry.name for entry in fields(FeatureMoments))
+_STATISTICS = ("shift", "scale", *(f"running_{moment}" for moment in _MOMENTS))
 
 
 @dataclass(kw_only=True, eq=False, config=STRICT)
@@ -163,7 +164,7 @@ class ObservationNormalizationWrapper(BoxObservationWrapper):
         moments: dict[str, dict[str, Array]] = {}
         for key, values in arrays.items():
             name, _, kind = key.rpartition("/")
-            if not name or kind not in ("shift", "scale", *(f"running_{moment}" for moment in _MOMENTS)):
+            if not name or kind not in _STATISTICS:
                 raise EnvError(f"{key!r} is not the name of a normalisation statistic.")
             if kind in ("shift", "scale"):
                 target = self._shift if kind == "shift" else self._scale

@@ -20,11 +20,11 @@ from maze_core.config.trust import (
     allowed_targets,
     check_arguments,
     check_tree,
-    default_policy,
+    trust_policy,
 )
 from maze_core.errors import InvalidSpecificationError, Problem
 
-POLICY = default_policy()
+POLICY = trust_policy()
 USERS_POLICY = {
     "_target_": "maze.perception.models.policies.ProbabilisticPolicyComposer",
     "networks": [
@@ -495,7 +495,7 @@ def test_an_operators_component_may_be_named(tmp_path: Path, monkeypatch: pytest
     monkeypatch.syspath_prepend(tmp_path)
     arguments = {"wrappers": {"operators_own.Own": {}}}
     assert problems(arguments)
-    policy = default_policy(extra=["operators_own.Own"])
+    policy = trust_policy(["operators_own.Own"])
     check_arguments(arguments, policy)
     check_tree(compose_run(**arguments).tree, policy)
 
