@@ -539,3 +539,16 @@ def test_any_json_is_accepted_or_refused_and_never_crashes(arguments, overrides)
             check_arguments(given_arguments, POLICY)
         with contextlib.suppress(InvalidSpecificationError):
             check_tree(compose_run(**given_arguments).tree, POLICY)
+
+
+def test_the_policy_is_made_once_and_again_when_a_file_of_the_operator_changes(tmp_path: Path) -> None:
+    file = tmp_path / "env" / "own.yaml"
+    file.parent.mkdir()
+    file.write_text("_target_: operators_own.Env\n")
+    first = trust_policy(config_dirs=[str(tmp_path)])
+    assert first is trust_policy(config_dirs=[str(tmp_path)])
+    assert "operators_own.Env" in first.targets
+    file.write_text("_target_: operators_own.OtherEnv\n")
+    second = trust_policy(config_dirs=[str(tmp_path)])
+    assert "operators_own.OtherEnv" in second.targets
+    assert "operators_own.Env" not in second.targets
