@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from statistics import fmean
 from typing import Any
 
+import numpy as np
 import torch
 
 from benchmarks.report import write_report
@@ -125,7 +126,7 @@ def stable_baselines3(task: Task, seed: int) -> float:
     env.training = False
     env.seed(EVALUATION_SEED)
     mean, _ = evaluate_policy(model, env, N_EPISODES, warn=False)
-    return float(mean)
+    return float(np.mean(mean))
 
 
 COLUMNS: Mapping[str, Callable[[Task, int], float]] = {
