@@ -4,7 +4,7 @@
   :mod:`overrides` (the caller's values); :mod:`compose` (all of it, in order); :mod:`schema` (the normal form, and the
   frozen :class:`RunConfig`). For several runs :mod:`sweep` and :mod:`multirun`, for words :mod:`command_line`.
 - *The types*: :mod:`settings`.
-- *Building*: :mod:`components` (names), :mod:`targets`, :mod:`describe`, :mod:`instantiate`; :mod:`validation` and
+- *Building*: :mod:`components` (names), :mod:`targets`, :mod:`instantiate`; :mod:`validation` and
   :mod:`words` say what is wrong.
 - *The border*: :mod:`trust` (what an HTTP client may ask for), :mod:`plain_values` (how much), :mod:`environments`.
 

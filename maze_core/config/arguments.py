@@ -9,9 +9,10 @@ from types import MappingProxyType
 from typing import Any
 
 from maze_core.config.components import qualified_name, with_our_keys
-from maze_core.config.describe import Describer
+from maze_core.config.instantiate import Describer
 from maze_core.config.modules import GROUPS, PRESET_GROUPS, ModuleIndex, parsed, unknown_name
 from maze_core.config.nodes import OPAQUE, TARGET, is_node, join, opaque_parts, shown
+from maze_core.config.overrides import DESTINATIONS
 from maze_core.config.schema import CALLABLE_ENV, PARTS, Mode, wrapper_list
 from maze_core.config.targets import gym_wrapper_problem
 from maze_core.config.words import unknown_word
@@ -24,10 +25,6 @@ TAKEN: Mapping[Mode, tuple[str, ...]] = {
     "rollout": ("env", "wrappers", "policy", "model", "runner", "launcher", *PRESET_GROUPS),
 }
 """The groups that a run takes."""
-_DESTINATIONS: Mapping[Mode, Mapping[str, str]] = {
-    "train": {"policy": "model.policy", "critic": "model.critic"},
-    "rollout": {},
-}
 LAUNCHER_NEEDS_MULTIRUN = (
     "A launcher starts the jobs of a multirun; give multirun=True (maze-run --multirun), or leave it out."
 )
@@ -71,9 +68,9 @@ def sorted_arguments(
         elif group in PRESET_GROUPS:
             found.add(group, f"takes the name of a module, not {shown(value)}.", code="wrong_type")
         else:
-            _take_value(arguments, group, value, _DESTINATIONS[mode].get(group, group), found)
+            _take_value(arguments, group, value, DESTINATIONS[mode].get(group, group), found)
         if len(found.problems) > before:
-            arguments.failed.add(_DESTINATIONS[mode].get(group, group))
+            arguments.failed.add(DESTINATIONS[mode].get(group, group))
     _refuse_children_of_objects(arguments, found)
     _refuse_other_trainer(given, arguments, found)
     return arguments
@@ -164,7 +161,7 @@ def argument_of(path: str, arguments: Arguments, mode: Mode) -> str | None:
     """The argument that gives exactly what stands at ``path``, in words; None where none does."""
     if path not in arguments.values:
         return None
-    names = {destination: group for group, destination in _DESTINATIONS[mode].items()}
+    names = {destination: group for group, destination in DESTINATIONS[mode].items()}
     return f"the argument {names.get(path, path)}=…"
 
 

@@ -22,7 +22,7 @@ from maze_core.config.arguments import (
     sorted_arguments,
 )
 from maze_core.config.components import RENAMED
-from maze_core.config.describe import Describer, settings_in_place
+from maze_core.config.instantiate import Describer, settings_in_place
 from maze_core.config.modules import (
     Directories,
     ModuleIndex,
@@ -30,7 +30,7 @@ from maze_core.config.modules import (
     module_index,
     resolve_interpolations,
 )
-from maze_core.config.nodes import is_within, shown
+from maze_core.config.nodes import is_within, part_at, shown
 from maze_core.config.overrides import REMOVED, apply_values, canonical_key, merged
 from maze_core.config.presets import MULTIRUN_PARTS, composed
 from maze_core.config.schema import SEEDS, Mode, RunConfig, check_seed, normal_form, wrapper_list
@@ -146,12 +146,12 @@ class _Composition:
                 continue
             value = self._kept_literal(value)
             replaces = path == "wrappers" or path in arguments.live
-            below = self._composed.below(path, value, self._get(path))
+            below = self._composed.below(path, value, part_at(self._tree, path))
             self._put(path, value if replaces else merged(below, value))
         critic = arguments.choices.get("critic")
         if critic and "model" in arguments.values and not arguments.failed:
             given = config_module("critic", critic, config_dirs)["config"].get("critic")
-            self._put("model.critic", merged(self._get("model.critic"), given))
+            self._put("model.critic", merged(part_at(self._tree, "model.critic"), given))
         if not _interpolates(self._tree):
             self._tree = normal_form(self._tree, arguments.objects, self._mode, ProblemList())
 
@@ -190,7 +190,7 @@ class _Composition:
         if "algorithm" in self._arguments.live or not isinstance(given, dict):
             given = {}
         if "n_epochs" in given or "algorithm.n_epochs" in overridden or n_epochs is not None:
-            self._n_epochs = n_epochs or self._get("algorithm.n_epochs")
+            self._n_epochs = n_epochs or part_at(self._tree, "algorithm.n_epochs")
         if n_epochs is None:
             return
         if self._mode != "train":
@@ -288,12 +288,6 @@ class _Composition:
 
     def _is_failed(self, path: str) -> bool:
         return any(is_within(path, failed) for failed in self._arguments.failed)
-
-    def _get(self, path: str) -> Any:
-        node: Any = self._tree
-        for key in path.split("."):
-            node = node.get(key) if isinstance(node, Mapping) else None
-        return node
 
     def _put(self, path: str, value: Any) -> None:
         *parents, last = path.split(".")

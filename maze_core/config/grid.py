@@ -18,7 +18,7 @@ import yaml
 
 from maze_core.config.components import qualified_name
 from maze_core.config.compose import compose_run
-from maze_core.config.describe import Describer
+from maze_core.config.instantiate import Describer
 from maze_core.config.modules import GROUPS
 from maze_core.config.nodes import is_node, shown
 from maze_core.config.overrides import canonical_key, refuse_argument

@@ -10,9 +10,8 @@ from pydantic import Field, model_validator
 
 from maze_core.config.arguments import ROOTS, given_class
 from maze_core.config.components import canonical_target
-from maze_core.config.describe import Describer
 from maze_core.config.grid import Choices, Grid, plan_grid
-from maze_core.config.instantiate import instantiate
+from maze_core.config.instantiate import Describer, instantiate
 from maze_core.config.modules import ModuleIndex, composed_tree, module_index, unknown_name
 from maze_core.config.nodes import TARGET, shown
 from maze_core.config.overrides import apply_values, merged, refuse_argument

@@ -29,11 +29,11 @@ def is_node(value: object) -> TypeGuard[Mapping[str, Any]]:
     return isinstance(value, Mapping) and TARGET in value
 
 
-def holds_opaque(value: object) -> bool:
-    """Whether a live object was recorded somewhere in this tree."""
-    if isinstance(value, Mapping):
-        return OPAQUE in value or any(holds_opaque(child) for child in value.values())
-    return isinstance(value, list) and any(holds_opaque(child) for child in value)
+def part_at(tree: Any, path: str) -> Any:
+    """What stands at a path of keys; None where there is nothing."""
+    for key in path.split("."):
+        tree = tree.get(key) if isinstance(tree, Mapping) else None
+    return tree
 
 
 def opaque_parts(value: object, path: str = "") -> dict[str, str]:

@@ -31,10 +31,11 @@ class _Removed:
 REMOVED = _Removed()
 """A value that takes its key out: entries of lists and free mappings disappear, a setting gets its default."""
 
-_PROXIES: Mapping[Mode, Mapping[str, str]] = {
+DESTINATIONS: Mapping[Mode, Mapping[str, str]] = {
     "train": {"policy": "model.policy", "critic": "model.critic"},
     "rollout": {},
 }
+"""Group → where its values stand in the tree, where that is not its own name."""
 _MOST_SUGGESTIONS = 32  # comparing names is slow, and nobody reads the hundredth suggestion
 _FIXED_PARTS = ("seeding", "project")
 
@@ -59,7 +60,7 @@ def canonical_key(key: object, tree: Tree, mode: Mode, found: ProblemList) -> st
     elif not rest and head in _FIXED_PARTS:
         found.add(head, f"Give its values one by one, such as {join(head, '…')}.", code="group_key")
     else:
-        proxy = _PROXIES[mode].get(head)
+        proxy = DESTINATIONS[mode].get(head)
         text = join(head, RENAMED[text]) if text in RENAMED else text
         return _numbered(join(proxy, rest) if proxy else text, tree)
     return None

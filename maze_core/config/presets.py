@@ -22,7 +22,7 @@ from maze_core.config.modules import (
     conf_root,
     module_of,
 )
-from maze_core.config.nodes import TARGET, is_node, shown
+from maze_core.config.nodes import TARGET, is_node, part_at, shown
 from maze_core.config.overrides import merged
 from maze_core.config.schema import PARTS, Mode
 from maze_core.config.targets import is_description, resolve_target, settings_of
@@ -59,9 +59,9 @@ class Composed:
         Returns:
             ``current``; or the configuration's values alone, where the dict names another component.
         """
-        if not (is_node(given) and is_node(current)) or _same(given[TARGET], current[TARGET]):
+        if not (is_node(given) and is_node(current)) or _component(given) == _component(current):
             return current
-        small = _at(self.small, path)
+        small = part_at(self.small, path)
         if not isinstance(small, Mapping):
             return current
         known = settings_of(str(given[TARGET]))
@@ -149,10 +149,6 @@ def _component(node: Any) -> str | None:
     return canonical_target(str(node[TARGET])) if is_node(node) else None
 
 
-def _same(one: object, other: object) -> bool:
-    return canonical_target(str(one)) == canonical_target(str(other))
-
-
 def _is_derived(component: str, base: str | None) -> bool:
     """Whether a component is a class derived from that of a module."""
     try:
@@ -180,7 +176,7 @@ def _refuse_missing_twin(
 def _refuse_objects(arguments: Arguments, small: Tree, configuration: str, found: ProblemList) -> None:
     """An object is complete, so small settings for what it stands for have no place."""
     for path, description in arguments.live.items():
-        if _at(small, path) is not None:
+        if part_at(small, path) is not None:
             message = (
                 f"configuration={configuration!r} contradicts {description}, which is complete. Give a module name or "
                 "a dict, or leave configuration out and make the object small yourself."
@@ -229,10 +225,3 @@ def _global_values(group: str, name: str, index: ModuleIndex) -> Tree:
     if not (isinstance(config, Mapping) and _GLOBAL.search(module["yaml"])):
         return {}
     return {str(key): value for key, value in config.items() if key != "defaults"}
-
-
-def _at(tree: Tree, path: str) -> Any:
-    node: Any = tree
-    for key in path.split("."):
-        node = node.get(key) if isinstance(node, Mapping) else None
-    return node

@@ -17,7 +17,7 @@ from typing import Any, Literal, TypeAlias
 from maze_core.checkpoint import canonical_bytes
 from maze_core.config.components import ALIASES, PLACES, canonical_target
 from maze_core.config.instantiate import Builder, instantiate
-from maze_core.config.nodes import OPAQUE, TARGET, is_node, join, opaque_parts, shown
+from maze_core.config.nodes import OPAQUE, TARGET, is_node, is_within, join, opaque_parts, shown
 from maze_core.config.targets import gym_wrapper_problem
 from maze_core.config.words import unknown_word
 from maze_core.errors import InvalidSpecificationError, Problem, ProblemList
@@ -201,13 +201,8 @@ def _check_kind(
 
 
 def _waits_for_objects(value: Any, path: str, objects: Mapping[str, object]) -> bool:
-    if path in objects:
-        return False
-    if isinstance(value, Mapping):
-        return OPAQUE in value or any(_waits_for_objects(c, join(path, k), objects) for k, c in value.items())
-    return isinstance(value, list) and any(
-        _waits_for_objects(child, join(path, index), objects) for index, child in enumerate(value)
-    )
+    """Whether a live object was recorded here that is not at hand."""
+    return any(not any(is_within(place, known) for known in objects) for place in opaque_parts(value, path))
 
 
 def _seeding(value: Any, found: ProblemList) -> Any:

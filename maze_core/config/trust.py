@@ -275,7 +275,7 @@ def _check_env(node: Mapping[str, Any], path: str, policy: TrustPolicy, found: P
             message = f"There is no environment {shown(name)} here: {_way_to(name)}"
             code = "env_not_allowed" if policy.env_ids_are_complete else "env_not_published"
             found.add(where, message, code=code, did_you_mean=near)
-    if isinstance(kwargs, Mapping) and name is not None:
+    if kwargs and isinstance(kwargs, Mapping) and name is not None:
         allowed = policy.env_kwargs.get(str(name), frozenset())
         for key in kwargs:
             if key not in allowed:

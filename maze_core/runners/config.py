@@ -5,8 +5,7 @@ from dataclasses import asdict
 from typing import Any, Literal
 
 from maze_core.config.components import canonical_target, target_name
-from maze_core.config.describe import Describer
-from maze_core.config.instantiate import instantiate
+from maze_core.config.instantiate import Describer, instantiate
 from maze_core.config.schema import SEEDS, check_seed
 from maze_core.config.settings import (
     STRICT,

@@ -6,8 +6,7 @@ from typing import Any
 
 import pytest
 
-from service.access import HostRule, OriginRule
-from service.security import SecurityLayer
+from service.security import HostRule, OriginRule, SecurityLayer
 from service.settings import Settings
 from tests.service.layer import Make, layers
 

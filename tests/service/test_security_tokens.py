@@ -5,10 +5,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from service.access import RateLimiter, TokenVerifier
 from service.domain.errors import StoreUnavailableError
 from service.domain.use_cases import new_token
-from service.security import SecurityLayer
+from service.security import RateLimiter, SecurityLayer, TokenVerifier
 from service.settings import Settings
 from tests.service.layer import Make, layers
 
