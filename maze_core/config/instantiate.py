@@ -67,6 +67,13 @@ class Describer:
             return None
         if value is None or isinstance(value, (bool, np.bool_)):
             return None if value is None else bool(value)
+        if declared is Any and path.startswith("env.") and _arrives_changed(value):
+            message = (
+                f"is a {type(value).__name__}, of which the environment would get what JSON has: give plain "
+                "values (its tolist(), value or text), or make the environment in a function, env=lambda: …."
+            )
+            self.problems.add(path, message, code="wrong_type")
+            return None
         if isinstance(value, Enum):
             return self.tree(value.value, path)
         if isinstance(value, (int, float, str, np.integer, np.floating)):
@@ -133,6 +140,12 @@ def refuse_other_keys(value: Mapping[Any, Any], path: str, found: ProblemList) -
             "Make the environment in a function, env=lambda: …, to give it such a dict."
         )
         found.add(path, message, code="wrong_type")
+
+
+def _arrives_changed(value: object) -> bool:
+    """Whether an argument would reach an environment as something else; that tuples come as lists is documented."""
+    is_named_tuple = isinstance(value, tuple) and hasattr(value, "_fields")
+    return is_named_tuple or isinstance(value, (Enum, os.PathLike, np.ndarray))
 
 
 def is_describable(value: object) -> bool:

@@ -28,13 +28,33 @@ _NOT_HERE = "It is not here yet."
 _SB3_EPOCHS = "What Stable-Baselines3 calls n_epochs is n_optimization_epochs here."
 
 FOREIGN: Mapping[str, Meant] = {
-    **dict.fromkeys(("learning_rate", "learning_rate_start", "step_size"), Meant("algorithm.lr")),
-    **dict.fromkeys(("vf_coef", "critic_coef", "value_coef"), Meant("algorithm.value_loss_coef", _HALF)),
+    **dict.fromkeys(("learning_rate", "learning_rate_start", "step_size", "pi_lr"), Meant("algorithm.lr")),
+    **dict.fromkeys(
+        ("vf_coef", "critic_coef", "value_coef", "vf_loss_coeff"), Meant("algorithm.value_loss_coef", _HALF)
+    ),
     "value_loss_scale": Meant("algorithm.value_loss_coef", _HALF),
     **dict.fromkeys(("ent_coef", "entropy_loss_scale", "entropy_coeff"), Meant("algorithm.entropy_coef")),
-    **dict.fromkeys(("n_steps", "num_steps", "rollouts"), Meant("algorithm.n_rollout_steps")),
     **dict.fromkeys(
-        ("update_epochs", "learning_epochs", "ppo_epochs", "num_epochs", "repeat_per_collect"),
+        ("n_steps", "num_steps", "rollouts", "rollout_fragment_length", "unroll_length", "horizon"),
+        Meant("algorithm.n_rollout_steps"),
+    ),
+    "train_batch_size": Meant(
+        "algorithm.n_rollout_steps", "Samples per update are n_envs × n_rollout_steps here."
+    ),
+    **dict.fromkeys(
+        ("sgd_minibatch_size", "minibatch_size", "mini_batch_size"), Meant("algorithm.batch_size")
+    ),
+    **dict.fromkeys(
+        (
+            "update_epochs",
+            "learning_epochs",
+            "ppo_epochs",
+            "num_epochs",
+            "repeat_per_collect",
+            "num_sgd_iter",
+            "noptepochs",
+            "k_epochs",
+        ),
         Meant("algorithm.n_optimization_epochs"),
     ),
     **dict.fromkeys(
@@ -42,7 +62,8 @@ FOREIGN: Mapping[str, Meant] = {
         Meant("algorithm.total_env_steps"),
     ),
     **dict.fromkeys(
-        ("n_envs", "num_envs", "concurrency", "n_workers", "training_num"), Meant("runner.n_envs")
+        ("n_envs", "num_envs", "concurrency", "n_workers", "num_workers", "training_num"),
+        Meant("runner.n_envs"),
     ),
     **dict.fromkeys(
         ("num_minibatches", "n_minibatches", "mini_batches", "nminibatches"),
@@ -57,14 +78,28 @@ FOREIGN: Mapping[str, Meant] = {
     "kl_threshold": Meant(
         "algorithm.target_kl", "It is compared with the mean of a whole pass, without a factor."
     ),
-    **dict.fromkeys(("clip_coef", "eps_clip", "clip_epsilon", "ratio_clip"), Meant("algorithm.clip_range")),
-    **dict.fromkeys(("grad_norm_clip", "clip_grad_norm"), Meant("algorithm.max_grad_norm")),
     **dict.fromkeys(
-        ("clip_range_vf", "clip_vloss", "value_clip", "use_sde", "sde_sample_freq", "clip_predicted_values"),
+        ("clip_coef", "eps_clip", "clip_epsilon", "ratio_clip", "clip_param"),
+        Meant("algorithm.clip_range"),
+    ),
+    **dict.fromkeys(("grad_norm_clip", "clip_grad_norm", "grad_clip"), Meant("algorithm.max_grad_norm")),
+    "target_kl": Meant("algorithm.target_kl"),
+    **dict.fromkeys(
+        (
+            "clip_range_vf",
+            "clip_vloss",
+            "vf_clip_param",
+            "value_clip",
+            "use_sde",
+            "sde_sample_freq",
+            "clip_predicted_values",
+            "kl_coeff",
+            "kl_target",
+        ),
         Meant(None, _NOT_HERE),
     ),
     "eval_freq": Meant("algorithm.epoch_length", "It counts updates; an evaluation follows the last one."),
-    "n_eval_episodes": Meant("algorithm.rollout_evaluator.n_episodes"),
+    **dict.fromkeys(("n_eval_episodes", "n_episodes"), Meant("algorithm.rollout_evaluator.n_episodes")),
     "save_freq": Meant("algorithm.checkpoint_every", "It counts epochs."),
     **dict.fromkeys(
         ("policy_kwargs", "net_arch", "hidden_sizes"),
@@ -73,7 +108,11 @@ FOREIGN: Mapping[str, Meant] = {
     "activation_fn": Meant(
         "non_lin", "It is a setting of each network: overrides={'model.policy.networks': [{…}]}."
     ),
-    **dict.fromkeys(("env_id", "env_name", "gym_id"), Meant("env.name")),
+    **dict.fromkeys(("env_id", "env_name", "gym_id", "id"), Meant("env.name")),
+    "env_kwargs": Meant("env.kwargs"),
+    "rollout_evaluator": Meant("algorithm.rollout_evaluator"),
+    **dict.fromkeys(("run_name", "experiment_name"), Meant("name")),
+    "run_dir": Meant(None),
     **dict.fromkeys(
         (
             "sac",
@@ -112,6 +151,8 @@ def closest(word: str, candidates: Iterable[str]) -> str | None:
 def _from_here(key: str, names: list[str]) -> str | None:
     """A dotted key as it is written where these names are; None where this algorithm has no such setting."""
     first, _, rest = key.partition(".")
+    if first in names or key == "name":  # at the root, where other words may be the same
+        return key if rest or key in names else None
     if first == "algorithm" and "epoch_length" in names:
         return rest if rest.partition(".")[0] in names else None
     return rest if rest in names else key

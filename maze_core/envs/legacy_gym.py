@@ -130,7 +130,7 @@ def to_gymnasium_space(space: Any) -> Space[Any]:
         return space
     match type(space).__name__:
         case "Box":
-            return spaces.Box(space.low, space.high, dtype=space.dtype.type)
+            return spaces.Box(space.low, space.high, space.shape, space.dtype.type)
         case "Discrete":
             return spaces.Discrete(int(space.n), start=int(getattr(space, "start", 0)))
         case "MultiDiscrete":

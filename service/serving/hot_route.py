@@ -8,6 +8,7 @@ other route.
 import asyncio
 import re
 from functools import partial
+from urllib.parse import parse_qsl
 
 import msgspec
 from starlette.types import Receive, Scope, Send
@@ -83,6 +84,8 @@ class ActionRoute:
         if scope["method"] != "POST":
             detail = f"{scope['method']} does not act; send POST with an observation."
             raise Problem("method_not_allowed", detail, headers={"Allow": "POST"})
+        if query := scope.get("query_string"):
+            _refuse_doubled_parameters(query)
         message = await receive()
         body = message.get("body", b"")
         if (
@@ -121,6 +124,14 @@ class ActionRoute:
         if served.is_remote:
             await _cancel_on_disconnect(future, receive)
         return served, await future
+
+
+def _refuse_doubled_parameters(query: bytes) -> None:
+    """As on every other route, though this one has no parameters."""
+    names = [name for name, _ in parse_qsl(query.decode("latin-1"), keep_blank_values=True)]
+    for name in names:
+        if names.count(name) > 1:
+            raise Problem.in_query(name[:64], "doubled", "Give this parameter once.")
 
 
 async def _cancel_on_disconnect(future: asyncio.Future[list[JSON]], receive: Receive) -> None:

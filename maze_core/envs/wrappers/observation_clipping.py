@@ -23,7 +23,7 @@ class ObservationClippingWrapper(BoxObservationWrapper):
     def box(self, name: str, box: spaces.Box) -> spaces.Box:
         """Narrowed to the range."""
         low, high = (np.clip(bound, *self.clip_range).astype(box.dtype) for bound in (box.low, box.high))
-        return spaces.Box(low, high, dtype=box.dtype.type)
+        return spaces.Box(low, high, box.shape, box.dtype.type)
 
     def values(self, name: str, values: Array) -> Array:
         """Each element within the range, in the dtype it came in."""

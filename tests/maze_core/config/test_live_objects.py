@@ -4,9 +4,12 @@ import dataclasses
 import functools
 import json
 import sys
+from collections import namedtuple
+from enum import Enum
 from pathlib import Path
 
 import gymnasium
+import numpy as np
 import pytest
 import yaml
 
@@ -246,3 +249,13 @@ def test_a_key_of_an_environments_argument_that_is_no_text_is_refused_and_not_ch
     )
     with pytest.raises(InvalidSpecificationError, match=said):
         compose_run("train", seed=1, **arguments())
+
+
+@pytest.mark.parametrize(
+    "value", [np.zeros(2), Enum("Colour", "RED").RED, Path("maps"), namedtuple("Size", "w h")(1, 2)], ids=repr
+)
+def test_an_argument_that_an_environment_would_get_as_something_else_is_refused(value):
+    for kwargs in ({"a": value}, {"a": [value]}):
+        for arguments in ({"overrides": {"env.kwargs": kwargs}}, {"env": GymEnvConfig(kwargs=kwargs)}):
+            with pytest.raises(InvalidSpecificationError, match=r"env\.kwargs\.a.* env=lambda"):
+                compose_run("train", seed=1, **arguments)

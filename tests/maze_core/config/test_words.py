@@ -50,10 +50,37 @@ def test_a_foreign_word_leads_to_what_it_means(ours: str, word: str):
 def test_every_hint_of_the_table_is_a_setting(word: str):
     key = FOREIGN[word].ours
     values = {"lr_schedule": "constant", "name": "CartPole-v1", "normalize_advantages": True, "gamma": 0.5}
+    values |= {"kwargs": {}, "rollout_evaluator": None}
     last = key.rpartition(".")[2]
     assert compose_run(
         overrides={key: values.get(last, 0.1 if "cl" in last or last in ("lr", "gae_lambda") else 1)}
     )
+
+
+@pytest.mark.parametrize(
+    ("algorithm", "word", "ours"),
+    [
+        ("ppo", "num_sgd_iter", "n_optimization_epochs"),
+        ("ppo", "K_epochs", "n_optimization_epochs"),
+        ("ppo", "train_batch_size", "n_rollout_steps"),
+        ("ppo", "grad_clip", "max_grad_norm"),
+        ("a2c", "target_kl", None),  # no target_return
+        ("a2c", "num_sgd_iter", None),
+    ],
+)
+def test_words_of_another_library_or_algorithm_are_not_taken_by_their_letters(
+    algorithm: str, word: str, ours: str | None
+):
+    assert problem(algorithm=algorithm, overrides={f"algorithm.{word}": 1}).did_you_mean == ours
+
+
+def test_a_setting_is_not_taken_for_an_argument_of_the_same_name():
+    fields = ["name", "env", "runner", "n_epochs", "experiment", "algorithm"]
+    assert closest("env_id", fields) == "env.name"
+    assert closest("env_id", ["name", "kwargs"]) == "name"
+    assert closest("n_episodes", fields) == "algorithm.rollout_evaluator.n_episodes"
+    assert closest("run_name", fields) == closest("experiment_name", fields) == "name"
+    assert closest("run_dir", fields) is None
 
 
 def test_what_is_not_here_has_no_suggestion_and_says_so():

@@ -178,11 +178,13 @@ def test_gyms_spaces_become_gymnasiums():
         a=gym.spaces.Tuple([gym.spaces.Discrete(3, start=1), gym.spaces.MultiBinary(4)]),
         b=gym.spaces.MultiDiscrete([2, 3]),
         c=gym.spaces.Box(-1.0, 1.0, (2,), np.float32),
+        d=gym.spaces.Box(-1.0, 1.0, (), np.float32),
     )
     assert to_gymnasium_space(old) == spaces.Dict(
         a=spaces.Tuple([spaces.Discrete(3, start=1), spaces.MultiBinary(4)]),
         b=spaces.MultiDiscrete([2, 3]),
         c=spaces.Box(-1.0, 1.0, (2,), np.float32),
+        d=spaces.Box(-1.0, 1.0, (), np.float32),
     )
 
 

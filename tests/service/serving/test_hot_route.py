@@ -39,6 +39,12 @@ def test_one_observation_gets_the_agents_action(client: Client) -> None:
             assert (answer.status, answer.headers["content-type"]) == (200, "application/json")
 
 
+def test_a_query_parameter_may_not_come_twice(client: Client) -> None:
+    body = {"observation": OBSERVATION}
+    assert client.post("r", body, query_string=b"a=1&b=1").status == 200
+    assert_problem(client.post("r", body, query_string=b"a=1&a=2"), 422, "invalid_request")
+
+
 def test_many_observations_get_the_actions_that_each_would_get_alone(client: Client) -> None:
     rows = sample_batch(CARTPOLE, 100, 4)["observation"].tolist()
     answer = client.post("r", {"observations": rows, "checkpoint": "c"})

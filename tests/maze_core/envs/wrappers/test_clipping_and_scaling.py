@@ -43,6 +43,12 @@ def test_observations_are_clipped_in_their_own_dtype_and_masks_are_not():
     assert {name: values.dtype for name, values in result.items()} == {n: v.dtype for n, v in batch.items()}
 
 
+def test_a_single_number_keeps_its_shape():
+    space = spaces.Dict(t=spaces.Box(-np.inf, np.inf, (), np.float64))
+    seen, _ = ObservationClippingWrapper(clip_range=(-1.0, 2.0)).bind({0: space}, {})
+    assert seen[0]["t"] == spaces.Box(-1, 2, (), np.float64)
+
+
 def test_a_name_that_is_not_observed_cannot_be_excluded():
     with pytest.raises(EnvError, match=r"\['z'\], which is not observed"):
         ObservationClippingWrapper(exclude=["z"]).bind({0: spaces.Dict(a=spaces.Box(0, 1))}, {})
