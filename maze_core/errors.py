@@ -120,7 +120,10 @@ class ContextClosedError(MazeError):
 
 def reason_of(error: BaseException) -> str:
     """What went wrong, in a sentence: class and text of an error, or where it has no text, the line that raised it."""
-    text = str(error).strip()
+    try:
+        text = str(error).strip()
+    except Exception:  # an exception of user code may not even be able to say what it is
+        text = ""
     if isinstance(error, MazeError) and text:
         return text
     if text:

@@ -12,7 +12,7 @@ from gymnasium.envs.registration import EnvSpec, find_highest_version, get_env_i
 
 from maze_core.config.environments import extra_of, register_extra_of
 from maze_core.data.flat_space import SpaceReader, action_layout, observation_layout, put_together
-from maze_core.envs.contract import first_observation, five_values
+from maze_core.envs.contract import OLD_ENVIRONMENTS, first_observation, five_values
 from maze_core.envs.core_env import StructuredEnv
 from maze_core.envs.maze_env import MazeEnv
 from maze_core.envs.per_env import PerEnvVectorEnv
@@ -75,6 +75,16 @@ def _install_hint(env_id: str) -> str:
     return "" if extra is None else f" It comes with the extra {extra.name!r}: {extra.install}"
 
 
+def _space_of(env: gymnasium.Env[Any, Any], name: str) -> gymnasium.Space[Any]:
+    space = getattr(env, name, None)
+    if isinstance(space, gymnasium.Space):
+        return space
+    what = "missing" if space is None else f"a {type(space).__module__}.{type(space).__name__}"
+    raise EnvError(
+        f"The {name} of {type(env).__name__} is {what}; it must be a space of gymnasium's; {OLD_ENVIRONMENTS}"
+    )
+
+
 class GymEnv(StructuredEnv):
     """A gymnasium environment; bare spaces become ``{"observation": …}`` and ``{"action": …}``.
 
@@ -85,10 +95,11 @@ class GymEnv(StructuredEnv):
         """Take ownership of ``env``.
 
         Raises:
-            EnvError: one of its spaces is not supported.
+            EnvError: one of its spaces is missing or not supported.
         """
         self.env = env
-        seen, done = observation_layout(env.observation_space), action_layout(env.action_space)
+        seen = observation_layout(_space_of(env, "observation_space"))
+        done = action_layout(_space_of(env, "action_space"))
         self.observation_spaces = {GYM_STEP_KEY: seen}
         self.action_spaces = {GYM_STEP_KEY: done}
         self._reader = SpaceReader(seen, "observation")

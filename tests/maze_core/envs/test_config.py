@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import gymnasium
 import numpy as np
 import pytest
 import yaml
@@ -124,3 +125,27 @@ def test_environments_are_imported_without_torch_and_gym():
         "sys.exit(bool({'torch', 'gym'} & sys.modules.keys()))"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_a_failure_that_cannot_be_put_into_words_is_told_by_its_line():
+    class Silent(Exception):
+        def __str__(self):
+            raise ZeroDivisionError
+
+    def make():
+        raise Silent
+
+    with pytest.raises(EnvError, match=r"Silent in .*test_config\.py, line \d+: raise Silent"):
+        CallableEnvConfig(factory=make).make()
+
+
+@pytest.mark.parametrize("space", [None, 3])
+def test_an_environment_without_a_space_is_told_which(space):
+    class Spaceless(gymnasium.Env):
+        observation_space = gymnasium.spaces.Discrete(2)
+
+    if space is not None:
+        Spaceless.action_space = space
+    said = "action_space of Spaceless is " + ("missing" if space is None else "a builtins.int")
+    with pytest.raises(EnvError, match=said):
+        CallableEnvConfig(factory=Spaceless).make()
