@@ -139,6 +139,6 @@ def test_a_time_limit_does_not_cut_the_value(tmp_path):
         context.train()
         import torch
 
-        critic = context._training.world.parts.critic
+        critic = context._held._open_training().world.parts.critic
         value = critic.values(0, {"observation": torch.zeros(1, 1)}, torch.zeros(1, dtype=torch.int64))
     assert value.item() == pytest.approx(10.0, abs=0.3)

@@ -90,11 +90,11 @@ class Trained(NamedTuple):
 
     @property
     def policy_shapes(self) -> list[tuple[int, ...]]:
-        return [tuple(p.shape) for p in self.context._open_training().world.parts.policy.parameters()]
+        return [tuple(p.shape) for p in self.context._held._open_training().world.parts.policy.parameters()]
 
     @property
     def critic_shapes(self) -> list[tuple[int, ...]]:
-        critic = self.context._open_training().world.parts.critic
+        critic = self.context._held._open_training().world.parts.critic
         assert critic is not None
         return [tuple(p.shape) for p in critic.parameters()]
 
@@ -119,14 +119,14 @@ def has_critic(hidden: int) -> Callable[[Trained], bool]:
 
 def learns_with(**values: Any) -> Callable[[Trained], bool]:
     def check(run: Trained) -> bool:
-        algorithm = run.context._open_training().world.algorithm
+        algorithm = run.context._held._open_training().world.algorithm
         return all(getattr(algorithm, name) == value for name, value in values.items())
 
     return check
 
 
 def has_envs(n_envs: int) -> Callable[[Trained], bool]:
-    return lambda run: run.context._open_training().world.raw.n_envs == n_envs
+    return lambda run: run.context._held._open_training().world.raw.n_envs == n_envs
 
 
 def is_limited(run: Trained) -> bool:
@@ -135,7 +135,7 @@ def is_limited(run: Trained) -> bool:
 
 def starts_at_zero(run: Trained) -> bool:
     parts = (
-        RunContext(policy=policy_composer(own_parts.OwnPolicyComposer), seed=1)._open_training().world.parts
+        RunContext(policy=policy_composer(own_parts.OwnPolicyComposer), seed=1)._held._open_training().world.parts
     )
     return not any(parameter.any() for parameter in parts.policy.parameters())
 

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import shutil
 import subprocess
 import sys
 
@@ -75,8 +76,9 @@ def test_networks_with_a_name_come_back_from_the_recorded_configuration(trained)
     assert loaded.evaluate(3).to_dict() == trained.evaluate(3).to_dict()
 
 
-def test_training_goes_on_in_a_loaded_context(trained) -> None:
-    with RunContext.load(trained.run_dir) as loaded:
+def test_training_goes_on_in_a_loaded_context(trained, tmp_path) -> None:
+    copy = shutil.copytree(trained.run_dir, tmp_path / "copy")  # of two in one directory, one would be overtaken
+    with RunContext.load(copy) as loaded:
         assert loaded.train(1).content_sha256 == trained.train(1).content_sha256
 
 
@@ -119,7 +121,7 @@ def test_a_live_module_is_copied_so_that_contexts_do_not_share_its_weights(tmp_p
 
 
 def test_evaluating_the_best_weights_does_not_touch_those_in_training(trained) -> None:
-    training = trained._open_training()
+    training = trained._held._open_training()
     before = training.checkpoint("continued").weights_sha256
     trained.evaluate(2)
     actions_of(trained)

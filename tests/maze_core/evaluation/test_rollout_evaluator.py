@@ -130,7 +130,7 @@ def test_model_selection_hears_of_each_evaluation_once(trained) -> None:
 
 
 def test_a_policy_in_training_is_judged_too(trained) -> None:
-    policy = trained._open_training().world.parts.policy
+    policy = trained._held._open_training().world.parts.policy
     processed = trained.env_factory(processed=True)
     assert len(RolloutEvaluator(processed, 2).evaluate(policy).returns) == 2
     assert len(RolloutEvaluator(processed, 2).evaluate(policy.acting()).returns) == 2
