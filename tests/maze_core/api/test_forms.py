@@ -135,7 +135,9 @@ def is_limited(run: Trained) -> bool:
 
 def starts_at_zero(run: Trained) -> bool:
     parts = (
-        RunContext(policy=policy_composer(own_parts.OwnPolicyComposer), seed=1)._held._open_training().world.parts
+        RunContext(policy=policy_composer(own_parts.OwnPolicyComposer), seed=1)
+        ._held._open_training()
+        .world.parts
     )
     return not any(parameter.any() for parameter in parts.policy.parameters())
 

@@ -77,7 +77,9 @@ def test_networks_with_a_name_come_back_from_the_recorded_configuration(trained)
 
 
 def test_training_goes_on_in_a_loaded_context(trained, tmp_path) -> None:
-    copy = shutil.copytree(trained.run_dir, tmp_path / "copy")  # of two in one directory, one would be overtaken
+    copy = shutil.copytree(
+        trained.run_dir, tmp_path / "copy"
+    )  # of two in one directory, one would be overtaken
     with RunContext.load(copy) as loaded:
         assert loaded.train(1).content_sha256 == trained.train(1).content_sha256
 
