@@ -13,12 +13,28 @@ import sys
 from multiprocessing.connection import Connection
 from typing import Any
 
+from maze_core.errors import MazeError
+
 CLOSE_TIMEOUT_S = 5.0
 ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
 
 
+_ANCESTORS = "_MAZE_CORE_HELPERS"
+"""Variable that tells a helper process which kinds of helpers it descends from."""
+
+
 def start(module: str, *descriptors: int) -> "tuple[subprocess.Popen[bytes], Any]":
-    """Start ``python -m module``; its arguments are the socket and further descriptors. With our end of the socket."""
+    """Start ``python -m module``; its arguments are the socket and further descriptors. With our end of the socket.
+
+    Raises:
+        MazeError: this process descends from a helper of that kind, so it would go on without an end.
+    """
+    ancestors = os.environ.get(_ANCESTORS, "").split()
+    if module in ancestors:
+        raise MazeError(
+            "A helper process starts no helpers of its own kind. A module that it imports starts a run while it is "
+            "imported: put that under `if __name__ == '__main__':`."
+        )
     ours, theirs = socket.socketpair()
     with ours, theirs:
         passed = (theirs.fileno(), *descriptors)
@@ -26,7 +42,12 @@ def start(module: str, *descriptors: int) -> "tuple[subprocess.Popen[bytes], Any
             [sys.executable, "-m", module, *map(str, passed)],
             pass_fds=passed,
             stdin=subprocess.DEVNULL,
-            env={**os.environ, **ONE_THREAD, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+            env={
+                **os.environ,
+                **ONE_THREAD,
+                "PYTHONPATH": os.pathsep.join(filter(None, sys.path)),
+                _ANCESTORS: " ".join([*ancestors, module]),
+            },
         )
         return process, Connection(ours.detach())
 

@@ -7,6 +7,7 @@ when they are imported. Nothing here imports an environment before its id is ask
 import contextlib
 import importlib
 import inspect
+import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
@@ -30,7 +31,7 @@ class Extra:
     prefixes: tuple[str, ...] = ()
     """How its ids begin, where only its own package registers them."""
     module: str | None = None
-    """The package that registers them when it is imported."""
+    """The package that is imported first; most register their environments then."""
     open_kwargs: tuple[str, ...] = ()
     """Arguments open to clients, where they cannot be read off a constructor of gymnasium's own."""
 
@@ -41,7 +42,7 @@ class Extra:
 
 
 EXTRAS: Final = (
-    Extra(name="box2d", entry_point="gymnasium.envs.box2d."),
+    Extra(name="box2d", entry_point="gymnasium.envs.box2d.", module="Box2D"),
     Extra(name="mujoco", entry_point="gymnasium.envs.mujoco."),
     Extra(
         name="atari",
@@ -88,7 +89,9 @@ def register_extra_of(env_id: str) -> None:
 
 
 def _register(module: str) -> None:
-    with contextlib.suppress(ImportError):
+    # what a binary package warns of while it is loaded must neither stop the load nor reach the user
+    with contextlib.suppress(ImportError), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
         importlib.import_module(module)
 
 

@@ -69,6 +69,7 @@ class ObservationNormalizationWrapper(BoxObservationWrapper):
         self._hides: set[str] = set()
         self._n_counted: dict[str, int] = {}
         self._clipped: dict[str, tuple[Array, int]] = {}
+        self._clipped_before: set[str] = set()
         self._notices: Notices | None = None
 
     def box(self, name: str, box: spaces.Box) -> spaces.Box:
@@ -138,7 +139,11 @@ class ObservationNormalizationWrapper(BoxObservationWrapper):
         clipped, self._clipped = self._clipped, {}
         for name, (counts, n_rows) in clipped.items():
             worst = float(counts.max(initial=0)) / n_rows
-            if worst > _TOO_MANY_CLIPPED and n_rows >= _MANY and self._notices is not None:
+            # statistics that follow what they clip soon clip no more: only what lasts is worth a word
+            lasts = name in self._clipped_before or not (self.running and name in self._moments)
+            is_too_much = worst > _TOO_MANY_CLIPPED and n_rows >= _MANY
+            (self._clipped_before.add if is_too_much else self._clipped_before.discard)(name)
+            if is_too_much and lasts and self._notices is not None:
                 where = list(map(int, np.unravel_index(counts.argmax(), counts.shape)))
                 self._notices.say(
                     "observations_clipped",

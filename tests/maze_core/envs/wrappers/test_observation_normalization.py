@@ -1,5 +1,6 @@
 """Normalised observations: what the statistics are and how they go on, what is left alone, that rows are apart."""
 
+import contextlib
 import warnings
 
 import numpy as np
@@ -295,6 +296,14 @@ def test_only_a_training_environment_teaches_and_only_at_fixed_ticks():
 
 def samples_of_cart():
     return np.random.default_rng(0).normal(size=(99, 4)).astype(np.float32)
+
+
+def test_what_running_statistics_clip_is_told_only_where_it_lasts():
+    wrapper = bound(vector(1), {"observation": np.float32([[-1], [1]])}, clip_range=(-1.0, 1.0))
+    for far, lasts in ((9.0, False), (99.0, True)):
+        wrapper.see(0, {"observation": np.full((2000, 1), far, np.float32)})
+        with pytest.warns(UserWarning, match="are clipped") if lasts else contextlib.nullcontext():
+            assert wrapper.metrics() == {"train/observations_clipped": 1.0}
 
 
 def test_clipped_observations_are_counted_and_told_once():
