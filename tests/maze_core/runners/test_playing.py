@@ -11,7 +11,7 @@ from maze_core.envs.gym_env import GymMazeEnv
 from maze_core.errors import InvalidSpecificationError, SpaceMismatchError
 from maze_core.runners.config import rollout_tree
 from maze_core.runners.evaluation import policy_agent, run_evaluation, run_rollout
-from tests.maze_core.rollout.test_own_policy import PushRight, TakesTheObservationAlone
+from tests.maze_core.rollout.test_user_policy import PushRight, TakesTheObservationAlone
 from tests.maze_core.runners.test_training import config_of, train
 
 N_EPISODES = 3
