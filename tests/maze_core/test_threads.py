@@ -98,7 +98,7 @@ settings = {"algorithm.n_epochs": 1, "algorithm.epoch_length": 1, "algorithm.n_r
 for network in (FlattenConcatPolicyNetConfig(hidden_units=[256, 256]), lambda **shapes: PolicyNet(**shapes, width=512)):
     with RunContext(policy={"networks": [network]}, overrides=settings, seed=3, silent=True) as context:
         report = context.train()
-        action = context.compute_action([0.1, 0.2, 0.3, 0.4], deterministic=False)
+        action = context.compute_action([0.1, 0.2, 0.3, 0.4])  # a sample would be another one each time
         returns = context.evaluate(2, deterministic=False).returns
     print(report.content_sha256, action, returns)
 if n:

