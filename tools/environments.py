@@ -4,6 +4,7 @@ Each is played in a process of its own, because some of them leave settings, thr
 """
 
 import argparse
+import contextlib
 import subprocess
 import sys
 import tempfile
@@ -139,6 +140,7 @@ def whole_cycle(play: Play) -> str:
     }
     with (
         tempfile.TemporaryDirectory() as directory,
+        contextlib.chdir(directory),  # some write files where they are made
         RunContext(env=lambda: made(play), overrides=overrides, seed=1, run_dir=directory, silent=True) as rc,
     ):
         rc.train()
