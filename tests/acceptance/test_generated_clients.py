@@ -1,6 +1,7 @@
 """Clients that others generate from our OpenAPI document, and readers of event streams, work as they come.
 
-They are made in environments of their own, at pinned versions: ``clients/`` holds their locks and what they do.
+They are made in environments of their own, at pinned versions: ``clients/`` holds their locks and what they do. A
+browser is among the readers where the machine has Chromium.
 """
 
 import os
@@ -90,7 +91,9 @@ def test_readers_of_event_streams_see_every_event_once_over_a_restart(python, no
         with serving(tmp_path, port) as server:
             run_id = server.submit("train", spec)
             url = f"{str(server.client.base_url).rstrip('/')}/v1/runs/{run_id}/events"
-            commands = [str(python), "follow.py", url], ["node", "follow.mjs", url]
+            commands = [[str(python), "follow.py", url], ["node", "follow.mjs", url]]
+            if browser := shutil.which("chromium"):
+                commands.append(["node", "follow.mjs", url, browser])
             environment = os.environ | {"PATH": f"{where}{os.pathsep}{os.environ['PATH']}"}
             readers = []
             for command in commands:
