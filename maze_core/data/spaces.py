@@ -1,6 +1,6 @@
 """Gymnasium spaces as JSON and back.
 
-JSON has no infinity, so a bound that is not there is null. A Dict space is written as a list of pairs,
+JSON has no infinity, so a bound that is not there is null, of integers too. A Dict space is written as a list of pairs,
 because its order is that of a network's inputs and canonical JSON sorts keys.
 """
 
@@ -9,8 +9,11 @@ from typing import Any
 import numpy as np
 from gymnasium import Space, spaces
 
+from maze_core.data.values import value_range
 from maze_core.errors import SpaceMismatchError
-from maze_core.types import JSON, Array, Tree
+from maze_core.types import JSON, Array, BoolArray, Tree
+
+_NONE = np.array(None)
 
 
 def space_to_json(space: Space[Any]) -> Tree:
@@ -21,8 +24,10 @@ def space_to_json(space: Space[Any]) -> Tree:
     """
     match space:
         case spaces.Box():
-            bounds = {"low": _bound_to_json(space.low), "high": _bound_to_json(space.high)}
-            return {"type": "Box", "dtype": space.dtype.name, "shape": list(space.shape), **bounds}
+            low = _bound_to_json(space.low, space.bounded_below)
+            high = _bound_to_json(space.high, space.bounded_above)
+            shape = list(space.shape)
+            return {"type": "Box", "dtype": space.dtype.name, "shape": shape, "low": low, "high": high}
         case spaces.Discrete():
             limits = {"n": int(space.n), "start": int(space.start)}
             return {"type": "Discrete", "dtype": space.dtype.name, **limits}
@@ -57,9 +62,12 @@ def _space_from_json(described: Any) -> Space[Any]:
     match described["type"]:
         case "Box":
             dtype, shape = np.dtype(described["dtype"]), tuple(described["shape"])
-            low = _bound_from_json(described["low"], -np.inf, shape, dtype)
-            high = _bound_from_json(described["high"], np.inf, shape, dtype)
-            return spaces.Box(low, high, shape=shape, dtype=dtype.type)
+            least, most = value_range(dtype)
+            low, is_below = _bound_from_json(described["low"], least, shape, dtype)
+            high, is_above = _bound_from_json(described["high"], most, shape, dtype)
+            box = spaces.Box(low, high, shape=shape, dtype=dtype.type)
+            box.bounded_below, box.bounded_above = is_below, is_above
+            return box
         case "Discrete":
             dtype = np.dtype(described["dtype"])
             return spaces.Discrete(described["n"], start=described["start"], dtype=dtype.type)
@@ -80,22 +88,18 @@ def _space_from_json(described: Any) -> Space[Any]:
     raise ValueError(f"{described['type']!r} is no kind of space")
 
 
-def _bound_to_json(bound: Array) -> JSON:
+def _bound_to_json(bound: Array, is_bounded: BoolArray) -> JSON:
     """One number where all are equal, else nested lists; null where there is no bound."""
-    if bound.size and (bound == bound.flat[0]).all():
-        bound = np.asarray(bound.flat[0])
-    return _without_infinity(bound.tolist())
-
-
-def _without_infinity(value: Any) -> JSON:
-    if isinstance(value, list):
-        return [_without_infinity(part) for part in value]
-    return value if np.isfinite(value) else None
+    listed = np.where(is_bounded, bound.astype(object), _NONE)
+    if listed.size and (listed == listed.flat[0]).all():
+        return listed.flat[0]
+    return listed.tolist()
 
 
 def _bound_from_json(
     described: JSON, unbounded: float, shape: tuple[int, ...], dtype: np.dtype[Any]
-) -> Array:
-    bound = np.array(described, dtype=object)
-    bound[bound == np.array(None)] = unbounded
-    return np.broadcast_to(bound.astype(dtype), shape).copy()
+) -> tuple[Array, BoolArray]:
+    """The bounds, and where there are any."""
+    listed = np.broadcast_to(np.array(described, dtype=object), shape)
+    is_bounded = np.not_equal(listed, _NONE).astype(np.bool_)
+    return np.where(is_bounded, listed, unbounded).astype(dtype), is_bounded

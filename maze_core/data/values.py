@@ -17,6 +17,7 @@ The declared bounds of a Box are no limit: environments overstep them by roundin
 numbers all the same. Whoever reads says so once (:meth:`LeafReader.beyond`).
 """
 
+import contextlib
 from collections.abc import Mapping
 from typing import Any
 
@@ -54,7 +55,7 @@ class LeafReader:
         self._low, self._high = limits(space)
         self._is_binary = self._kind in "biu" and bool(np.all(self._low >= 0) and np.all(self._high <= 1))
         self._is_choice = isinstance(space, spaces.Discrete) and not batch
-        least, largest = _range(self.dtype)
+        least, largest = value_range(self.dtype)
         is_free = np.all(self._low == least) and np.all(self._high == largest)
         self.exact_dtype = None if self._is_index else self.dtype
         """An array of this dtype and of the shape is always :meth:`ready`; None where numbers have to be looked at."""
@@ -131,7 +132,7 @@ class LeafReader:
             raw = raw.astype(np.float64)  # a limit may be beyond float16
             _refuse(~np.isfinite(raw), raw, "is not finite", pointer)
             _refuse(raw != np.trunc(raw), raw, "is no integer", pointer)
-        low, high = (self._low, self._high) if self._is_index else _range(self.dtype)
+        low, high = (self._low, self._high) if self._is_index else value_range(self.dtype)
         # the largest number of an integer type is no float, the next power of two is
         above = raw >= np.asarray(high, np.float64) + 1 if is_float else raw > high
         outside = (raw < low) | above
@@ -158,9 +159,22 @@ class LeafReader:
             ) from None
         if array.size == 0:  # NumPy takes nothing for floats
             return array.astype(self.dtype)
+        if array.dtype.kind == "f" and self._kind in "iu":
+            array = self._unrounded(value, array)
         if array.dtype.kind not in "biuf":
             raise SpaceMismatchError("Expected numbers that fit into 64 bits.", pointer)
         return array
+
+    def _unrounded(self, value: Any, rounded: Array) -> Array:
+        """Whole numbers as they are, where NumPy made floats of a list because some are floats or beyond int64."""
+        numbers = np.array(value, dtype=object)
+        # what is no whole number, or does not fit, is refused later with its place
+        with contextlib.suppress(ValueError, OverflowError):
+            whole = np.frompyfunc(int, 1, 1)(numbers)
+            if (whole == numbers).all():
+                exact: Array = np.asarray(whole).astype(self.dtype)
+                return exact
+        return rounded
 
     def _plain(self, value: Any, pointer: str, depth: int) -> Any:
         """Lists of numbers and arrays; other elements are refused, for NumPy would take texts and nulls for numbers."""
@@ -200,8 +214,9 @@ def limits(space: Space[Any]) -> tuple[Any, Any]:
             start = int(space.start)
             return start, start + int(space.n) - 1
         case spaces.MultiDiscrete():
-            starts = space.start.astype(np.int64)
-            return starts, starts + space.nvec.astype(np.int64) - 1
+            wide = np.uint64 if space.dtype == np.uint64 else np.int64
+            starts = space.start.astype(wide)
+            return starts, starts + space.nvec.astype(wide) - 1
         case spaces.MultiBinary():
             return 0, 1
     raise SpaceMismatchError(f"A {type(space).__name__} space has no values that could be checked.")
@@ -218,8 +233,8 @@ def fit_to_box(values: Array, space: spaces.Box) -> Array:
     return np.where(below, space.low, np.where(above, space.high, within))
 
 
-def _range(dtype: np.dtype[Any]) -> tuple[float, float]:
-    """Least and largest number of a dtype."""
+def value_range(dtype: np.dtype[Any]) -> tuple[float, float]:
+    """Least and largest number of a dtype; infinite for floats."""
     if dtype.kind == "f":
         return -np.inf, np.inf
     return (0, 1) if dtype.kind == "b" else (np.iinfo(dtype).min, np.iinfo(dtype).max)

@@ -130,7 +130,10 @@ def to_gymnasium_space(space: Any) -> Space[Any]:
         return space
     match type(space).__name__:
         case "Box":
-            return spaces.Box(space.low, space.high, space.shape, space.dtype.type)
+            box = spaces.Box(space.low, space.high, space.shape, space.dtype.type)
+            for side in ("bounded_below", "bounded_above"):  # of integers the limits do not tell
+                setattr(box, side, getattr(space, side, getattr(box, side)))
+            return box
         case "Discrete":
             return spaces.Discrete(int(space.n), start=int(getattr(space, "start", 0)))
         case "MultiDiscrete":

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from maze_core.envs.vector import VectorEnv
+from maze_core.envs.wrappers.moments import difference, far_reference
 from maze_core.models.random_policy import RandomPolicy
 from maze_core.seeding import Stream, env_seeds, generator
 from maze_core.types import Array, Observation, StepKey
@@ -67,7 +68,9 @@ def _stand_still(seen: Mapping[StepKey, Sequence[Observation]]) -> bool:
             return False
         halves = _joined(batches[: len(batches) // 2]), _joined(batches[len(batches) // 2 :])
         for earlier, later in zip(*(half.values() for half in halves), strict=True):
-            means, deviations = zip(*map(_moments, (earlier, later)), strict=True)
+            reference = far_reference(earlier)
+            rows = (difference(half, reference) for half in (earlier, later))
+            means, deviations = zip(*map(_moments, rows), strict=True)
             allowed = _TOLERANCE * np.maximum(*deviations)
             moved = np.maximum(np.abs(means[0] - means[1]), np.abs(deviations[0] - deviations[1]))
             if (moved > allowed).any():

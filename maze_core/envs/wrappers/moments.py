@@ -9,6 +9,8 @@ from maze_core.types import Array, FloatArray
 
 _FOLD_EVERY = 512
 """Batches kept before they are folded into the sums, so that adding one costs a copy and no arithmetic."""
+_LAST_WHOLE = 2**53
+"""Up to here float64 holds every whole number."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,6 +55,23 @@ class FeatureMoments:
             low=np.minimum(self.low, other.low),
             high=np.maximum(self.high, other.high),
         )
+
+
+def far_reference(rows: Array, axes: tuple[int, ...] = (0,)) -> Array | None:
+    """The first of integer rows ``[n, ...]``, over ``axes``, where float64 cannot tell neighbours among them apart."""
+    if rows.dtype not in (np.int64, np.uint64) or not ((rows > _LAST_WHOLE) | (rows < -_LAST_WHOLE)).any():
+        return None
+    first: Array = rows[tuple(slice(1) if axis in axes else slice(None) for axis in range(rows.ndim))][0]
+    return first
+
+
+def difference(rows: Array, reference: Array | None) -> Array:
+    """Rows less a reference of their dtype, exactly until the last rounding to float64; without one as they are."""
+    if reference is None:
+        return rows
+    # wraps around where it is beyond int64, and means the same number as uint64
+    distance = np.where(rows >= reference, rows - reference, reference - rows).astype(np.uint64)
+    return np.where(rows >= reference, 1.0, -1.0) * distance
 
 
 class Moments:

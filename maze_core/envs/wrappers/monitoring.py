@@ -75,7 +75,7 @@ class MonitoringWrapper(Wrapper):
     def _gather_action(self, key: StepKey, head: str, values: Array) -> None:
         if (key, head) in self._choices:
             counts = self._choices[key, head]
-            counts += np.bincount(values - self._starts[key, head], minlength=counts.size)
+            counts += np.bincount(values.astype(np.int64) - self._starts[key, head], minlength=counts.size)
         else:
             self._of(f"monitoring/action/{key}/{head}").add(values)
 

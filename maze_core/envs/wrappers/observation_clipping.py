@@ -1,11 +1,13 @@
 """Observations within fixed limits."""
 
+import math
 from dataclasses import field
 
 import numpy as np
 from gymnasium import spaces
 
 from maze_core.config.settings import dataclass
+from maze_core.data.values import value_range
 from maze_core.envs.wrappers.box_observations import BoxObservationWrapper
 from maze_core.envs.wrappers.wrapper import STRICT, Range
 from maze_core.types import Array
@@ -22,9 +24,15 @@ class ObservationClippingWrapper(BoxObservationWrapper):
 
     def box(self, name: str, box: spaces.Box) -> spaces.Box:
         """Narrowed to the range."""
-        low, high = (np.clip(bound, *self.clip_range).astype(box.dtype) for bound in (box.low, box.high))
+        low, high = (self.values(name, bound) for bound in (box.low, box.high))
         return spaces.Box(low, high, box.shape, box.dtype.type)
 
     def values(self, name: str, values: Array) -> Array:
         """Each element within the range, in the dtype it came in."""
-        return np.clip(values, *self.clip_range).astype(values.dtype, copy=False)
+        if values.dtype.kind not in "iu":
+            return np.clip(values, *self.clip_range).astype(values.dtype, copy=False)
+        # in the dtype itself: floats hold no integers beyond 2^53
+        least, most = value_range(values.dtype)
+        low, high = (math.trunc(min(max(bound, least), most)) for bound in self.clip_range)
+        clipped: Array = np.clip(values, low, high)
+        return clipped

@@ -18,7 +18,7 @@ from pydantic import AfterValidator
 
 from maze_core.config.settings import dataclass
 from maze_core.envs.wrappers.box_observations import BoxObservationWrapper
-from maze_core.envs.wrappers.moments import FeatureMoments
+from maze_core.envs.wrappers.moments import FeatureMoments, difference, far_reference
 from maze_core.envs.wrappers.wrapper import STRICT, Range
 from maze_core.errors import EnvError
 from maze_core.notices import Notices
@@ -41,7 +41,7 @@ def _sample_axes(axis: list[int] | None) -> list[int] | None:
 
 
 _MOMENTS = tuple(entry.name for entry in fields(FeatureMoments))
-_STATISTICS = ("shift", "scale", *(f"running_{moment}" for moment in _MOMENTS))
+_STATISTICS = ("reference", "shift", "scale", *(f"running_{moment}" for moment in _MOMENTS))
 
 
 @dataclass(kw_only=True, eq=False, config=STRICT)
@@ -62,6 +62,7 @@ class ObservationNormalizationWrapper(BoxObservationWrapper):
     def __post_init__(self) -> None:
         super().__post_init__()
         self._dtypes: dict[str, np.dtype[Any]] = {}
+        self._reference: dict[str, Array] = {}
         self._moments: dict[str, FeatureMoments] = {}
         self._shift: dict[str, Array] = {}
         self._scale: dict[str, Array] = {}
@@ -110,6 +111,10 @@ class ObservationNormalizationWrapper(BoxObservationWrapper):
                     "statistics per feature: set axis to null or exclude it."
                 )
             self._moments.pop(name, None)
+            self._reference.pop(name, None)
+            rows = self._joined(parts)
+            if (reference := far_reference(rows, tuple(self.axis or (0,)))) is not None:
+                self._reference[name] = reference.copy()
             self._take_in(name, parts)
             self._adopt(name)
 
@@ -156,8 +161,12 @@ class ObservationNormalizationWrapper(BoxObservationWrapper):
         return {"train/observations_clipped": n_clipped / n_values} if n_values else {}
 
     def state_dict(self) -> dict[str, Array]:
-        """``<name>/shift`` and ``<name>/scale``, which act, and ``<name>/running_…``, which training goes on with."""
-        arrays = {f"{name}/shift": values for name, values in self._shift.items()}
+        """``<name>/shift`` and ``<name>/scale``, which act, and ``<name>/running_…``, which training goes on with.
+
+        All of them are of what is left of integers beyond 2^53 less ``<name>/reference``, which only those have.
+        """
+        arrays = {f"{name}/reference": values for name, values in self._reference.items()}
+        arrays |= {f"{name}/shift": values for name, values in self._shift.items()}
         arrays |= {f"{name}/scale": values for name, values in self._scale.items()}
         for name, moments in self._moments.items():
             arrays |= {f"{name}/running_{kind}": getattr(moments, kind) for kind in _MOMENTS}
@@ -165,15 +174,15 @@ class ObservationNormalizationWrapper(BoxObservationWrapper):
 
     def load_state_dict(self, arrays: NamedArrays) -> None:
         """Take back what ``state_dict`` gave; without ``running_…``, as 0.1.0 wrote it, the statistics stay fixed."""
-        self._shift, self._scale, self._seen = {}, {}, {}
+        self._reference, self._shift, self._scale, self._seen = {}, {}, {}, {}
+        acting = {"reference": self._reference, "shift": self._shift, "scale": self._scale}
         moments: dict[str, dict[str, Array]] = {}
         for key, values in arrays.items():
             name, _, kind = key.rpartition("/")
             if not name or kind not in _STATISTICS:
                 raise EnvError(f"{key!r} is not the name of a normalisation statistic.")
-            if kind in ("shift", "scale"):
-                target = self._shift if kind == "shift" else self._scale
-                target[name] = np.array(values)
+            if kind in acting:
+                acting[kind][name] = np.array(values)
             else:
                 moments.setdefault(name, {})[kind.removeprefix("running_")] = np.array(values)
         self._moments = {name: FeatureMoments(**found) for name, found in moments.items()}
@@ -186,18 +195,21 @@ class ObservationNormalizationWrapper(BoxObservationWrapper):
                 "checkpoint, or call estimate() with samples."
             )
         shift = self._shift[name]
-        scaled: Array = values.astype(shift.dtype)
+        scaled: Array = difference(values, self._reference.get(name)).astype(shift.dtype)
         np.subtract(scaled, shift, out=scaled)
         np.divide(scaled, self._scale[name], out=scaled)
         return scaled
 
     def _take_in(self, name: str, parts: Sequence[Array]) -> None:
         """Add rows to the moments of an observation."""
-        rows = np.concatenate([part.reshape(-1) if self.axis is None else part for part in parts])
+        rows = difference(self._joined(parts), self._reference.get(name))
         moments = FeatureMoments.of(rows, tuple(self.axis or (0,)))
         if name in self._moments:
             moments = self._moments[name].merged(moments)
         self._moments[name] = moments
+
+    def _joined(self, parts: Sequence[Array]) -> Array:
+        return np.concatenate([part.reshape(-1) if self.axis is None else part for part in parts])
 
     def _adopt(self, name: str) -> None:
         """Let shift and scale be those of the moments."""

@@ -60,3 +60,14 @@ def test_what_describes_no_space_is_refused(described):
 def test_a_space_without_json_form_is_refused():
     with pytest.raises(SpaceMismatchError, match="Sequence space cannot be described"):
         space_to_json(spaces.Sequence(spaces.Discrete(2)))
+
+
+def test_integers_without_a_bound_have_none_after_json():
+    """Their dtype has no infinity, and its largest number would be a bound like any other."""
+    space = spaces.Box(np.array([0, -np.inf]), np.inf, dtype=np.int64)
+    described = json.loads(json.dumps(space_to_json(space)))
+    assert (described["low"], described["high"]) == ([0, None], None)
+    again = space_from_json(described)
+    assert again == space
+    assert again.bounded_below.tolist() == [True, False]
+    assert not again.bounded_above.any()

@@ -297,6 +297,22 @@ def test_actions_of_a_box_are_clipped_and_rounded_without_wrapping():
     assert fit_to_box(np.float32([-3, 300]), spaces.Box(0, 255, (2,), np.uint8)).tolist() == [0, 255]
 
 
+@pytest.mark.parametrize(
+    ("dtype", "given"),
+    [
+        (np.uint64, [2**64 - 1, 5]),
+        (np.uint64, [2**63 + 1, 5.0]),
+        (np.int64, [2**62 + 1, 5.0]),
+        (np.int64, [-(2**63), 2**63 - 1]),
+    ],
+)
+def test_whole_numbers_beyond_float64_are_read_from_lists_as_they_are(dtype, given):
+    space = spaces.Box(np.iinfo(dtype).min, np.iinfo(dtype).max, (2,), dtype)
+    assert LeafReader(space).read(given).tolist() == given
+    with pytest.raises(SpaceMismatchError, match=r"is outside|fit into 64 bits"):
+        LeafReader(space).read([2**64, 5])
+
+
 @given(
     st.sampled_from(LEAVES),
     st.one_of(

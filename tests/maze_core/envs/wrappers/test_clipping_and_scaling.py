@@ -89,3 +89,13 @@ def test_the_reward_that_training_sees_changes_and_the_return_does_not(wrapper, 
                 rewards[row], returns[row] = tick.reward[row], tick.episode_return[row]
     assert rewards == expected
     assert returns == [1.0, 101.0, 201.0]
+
+
+@pytest.mark.parametrize("clip_range", [(-(2.0**63), 1e19), (-np.inf, np.inf), (0.0, 2.0**63)])
+def test_integers_beyond_float64_are_clipped_in_their_own_dtype(clip_range):
+    largest = 2**63 - 1
+    wrapper = ObservationClippingWrapper(clip_range=clip_range)
+    seen, _ = wrapper.bind({0: spaces.Dict(observation=spaces.Box(0, largest, (2,), np.int64))}, {})
+    assert seen[0]["observation"].high.tolist() == [largest, largest]
+    values = np.array([[largest, largest - 1]])
+    assert wrapper.observation(0, {"observation": values}, None)[0]["observation"].tolist() == values.tolist()

@@ -185,18 +185,47 @@ def test_a_wrapped_environment_shows_normalised_observations():
         (np.uint32, 4_000_000_000, 1),
         (np.float32, 100.0, 0.5),
         (np.uint8, 0, 50),
+        (np.int64, 1_700_000_000_000_000_000, 1),
+        (np.int64, -(2**63), 3),
+        (np.int64, -(2**63), 2**61),
+        (np.uint64, 2**64 - 5, 1),
+        (np.uint64, 2**53 - 1, 1),
     ],
 )
 @pytest.mark.parametrize("strategy", ["mean_zero_std_one", "range_zero_one"])
 def test_no_digit_of_the_spaces_dtype_is_lost(dtype, start, step, strategy):
     """Five equal steps: -√2 … √2, or 0 … 1, however far from 0 they are."""
-    samples = (start + step * np.arange(5)).astype(dtype).reshape(5, 1)
-    space = spaces.Dict(observation=spaces.Box(0, samples.max(), (1,), dtype))
+    samples = np.array([start + step * i for i in range(5)], dtype).reshape(5, 1)
+    space = spaces.Dict(observation=spaces.Box(min(0, samples.min()), samples.max(), (1,), dtype))
     wrapper = bound(space, {"observation": samples}, strategy=strategy)
     result = wrapper.observation(0, {"observation": samples}, None)[0]["observation"]
     expected = np.arange(5) / 4 if strategy == "range_zero_one" else (np.arange(5) - 2) / np.sqrt(2)
     assert result.dtype == np.float32
     np.testing.assert_allclose(result[:, 0], expected, atol=2e-6)
+
+
+@pytest.mark.parametrize("axis", [[0], [0, 1], None])
+def test_a_nanosecond_clock_acts_alike_after_a_checkpoint_and_in_running_statistics(axis):
+    clock = np.int64(1_700_000_000_000_000_000) + np.arange(6, dtype=np.int64).reshape(3, 2)
+    space = spaces.Dict(observation=spaces.Box(0, 2**63 - 1, (2,), np.int64))
+    wrapper = bound(space, {"observation": clock}, axis=axis, clip_range=(-2, 2))
+    wrapper.see(0, {"observation": clock + 1000})
+    wrapper.learn()
+    later = ObservationNormalizationWrapper(axis=axis, clip_range=(-2, 2))
+    later.bind({0: space}, {})
+    later.load_state_dict(wrapper.state_dict())
+    assert wrapper.state_dict()["observation/reference"].dtype == np.int64
+    shown = [one.observation(0, {"observation": clock}, None)[0]["observation"] for one in (wrapper, later)]
+    np.testing.assert_array_equal(*shown)
+    assert len(np.unique(shown[0])) == (3 if axis == [0] else 6)
+    np.testing.assert_allclose(shown[0].mean(), -1, atol=0.1)
+
+
+def test_only_integers_beyond_float64_have_a_reference():
+    for dtype in (np.int64, np.float64):
+        samples = np.array([[0], [2**53]], dtype)
+        space = spaces.Dict(observation=spaces.Box(0, 2**60, (1,), dtype))
+        assert "observation/reference" not in bound(space, {"observation": samples}).state_dict()
 
 
 @pytest.mark.parametrize("value", [0.1, 0.0, 1.6e9, -7e6])
