@@ -21,6 +21,10 @@ class MazeError(Exception):
     """Base of every error raised by this library on purpose."""
 
 
+USER_CODE_ERRORS = (Exception, SystemExit)
+"""What is a failure of the user code that raised it: ``sys.exit()`` there ends no program of ours; Ctrl-C does."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Problem:
     """One thing that is wrong with a specification."""

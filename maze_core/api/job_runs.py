@@ -12,6 +12,7 @@ from maze_core.api.jobs import Job
 from maze_core.api.multirun_report import JobsReporter
 from maze_core.api.remote_job import RUN, Verb, relay, report_of, request
 from maze_core.api.run import Cancelled
+from maze_core.errors import USER_CODE_ERRORS
 from maze_core.metrics import Reporter, SilentReporter
 from maze_core.runners.jobs import JobPool
 
@@ -53,7 +54,7 @@ def run_here(jobs: Iterator[Job], call: Call) -> None:
         try:
             verb = job.run.train if call.verb == "train" else job.run.rollout
             job.outcome = verb(reporter=reporter, cancelled=call.cancelled, **call.options(job))
-        except Exception as error:  # whatever a job raises is its result
+        except USER_CODE_ERRORS as error:  # whatever a job raises is its result
             job.outcome = job.failed(type(error).__name__, str(error))
             job.outcome.__cause__ = error
         call.ended(job)

@@ -15,6 +15,7 @@ from pathlib import Path, PurePath
 from typing import Any, Final
 
 from maze_core.config.modules import PRESET_GROUPS, Directories, conf_root, module_index, module_of
+from maze_core.errors import USER_CODE_ERRORS
 
 DISTRIBUTION: Final = "maze-service"
 _BUILT_IN: Final = "gymnasium.envs."
@@ -131,7 +132,7 @@ def open_kwargs(env_id: str) -> frozenset[str]:
         return frozenset(extra.open_kwargs if extra is not None else ())
     try:
         arguments = constructor_arguments(env_id)
-    except Exception:  # its package is missing: it cannot be made either
+    except USER_CODE_ERRORS:  # its package is missing: it cannot be made either
         return frozenset()
     return frozenset(name for name, default in arguments.items() if _is_open(default))
 

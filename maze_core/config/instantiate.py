@@ -38,7 +38,7 @@ from maze_core.config.targets import (
 )
 from maze_core.config.validation import argument_problems, coerced_keys, says_mistakes, validated_arguments
 from maze_core.config.words import unknown_word
-from maze_core.errors import InvalidSpecificationError, Problem, ProblemList
+from maze_core.errors import USER_CODE_ERRORS, InvalidSpecificationError, Problem, ProblemList
 
 _MAX_DEPTH = 64
 _NETWORK = re.compile(r"(^|\.)networks\.[^.]+$")
@@ -401,7 +401,7 @@ class Builder:
         """The dataclass built, or the validated arguments of anything else."""
         try:
             value = validated_arguments(target, arguments)
-        except Exception as error:  # a component's own check may raise anything
+        except USER_CODE_ERRORS as error:  # a component's own check may raise anything
             found = argument_problems(error, target, arguments, path)
             # what failed itself was reported there, and its absence may upset the others
             known = {join(path, key) for key in failed}
@@ -422,7 +422,7 @@ class Builder:
             return functools.partial(target, **arguments)
         try:
             return target(**arguments)
-        except Exception as error:  # a constructor may raise anything
+        except USER_CODE_ERRORS as error:  # a constructor may raise anything
             self.problems.problems += argument_problems(error, target, arguments, path)
             return None
 

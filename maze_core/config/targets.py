@@ -12,7 +12,7 @@ from typing import Any
 from maze_core.config.components import ALIASES, PLACES, PUBLIC_TARGETS, canonical_target
 from maze_core.config.nodes import shown
 from maze_core.config.words import closest
-from maze_core.errors import InvalidSpecificationError, Problem
+from maze_core.errors import USER_CODE_ERRORS, InvalidSpecificationError, Problem
 
 
 def resolve_target(name: str) -> Callable[..., Any]:
@@ -135,7 +135,7 @@ def _locate(name: str) -> object | None:
             if error.name and module_name.startswith(error.name):
                 continue
             raise _import_problem(module_name, error) from error
-        except (Exception, SystemExit) as error:  # a module may raise anything while it is imported
+        except USER_CODE_ERRORS as error:  # a module may raise anything while it is imported
             raise _import_problem(module_name, error) from error
         for part in parts[length:]:
             found = getattr(found, part, None)

@@ -20,7 +20,7 @@ from pydantic.errors import PydanticSchemaGenerationError, PydanticUserError
 from maze_core.config.nodes import join, shown
 from maze_core.config.targets import field_types, is_description, item_type, only_type, parameters_of
 from maze_core.config.words import closest, unknown_word
-from maze_core.errors import InvalidSpecificationError, Problem
+from maze_core.errors import InvalidSpecificationError, Problem, reason_of
 
 _SCALARS = frozenset({bool, int, float, str, type(None)})
 _CODES = {
@@ -56,7 +56,7 @@ def validated_arguments(target: Callable[..., Any], arguments: Mapping[str, Any]
 
 
 def argument_problems(
-    error: Exception, target: Callable[..., Any], arguments: Mapping[str, Any], path: str
+    error: BaseException, target: Callable[..., Any], arguments: Mapping[str, Any], path: str
 ) -> list[Problem]:
     """What went wrong while checking or calling ``target`` with these arguments."""
     if isinstance(error, _ArgumentErrors):
@@ -69,7 +69,9 @@ def argument_problems(
         ]
     if isinstance(error, InvalidSpecificationError):
         return _below(path, error)
-    return [Problem(path=path, message=f"{_name(target)} refused its arguments: {_sentence(str(error))}")]
+    return [
+        Problem(path=path, message=f"{_name(target)} refused its arguments: {_sentence(reason_of(error))}")
+    ]
 
 
 def says_mistakes(target: object) -> bool:

@@ -8,7 +8,7 @@ import gymnasium
 from maze_core.config.environments import constructor_arguments, extra_of, open_kwargs, register_extras
 from maze_core.data.spaces import space_to_json
 from maze_core.envs.gym_env import GymEnv, make_gym
-from maze_core.errors import EnvError, SpaceMismatchError
+from maze_core.errors import USER_CODE_ERRORS, EnvError, SpaceMismatchError
 from maze_core.types import JSON, Tree
 
 LEGACY_SOURCE = "gym"
@@ -76,7 +76,7 @@ def _described(env_id: str) -> Tree:
         kwargs = constructor_arguments(env_id)
         if getattr(spec.entry_point, "__name__", "").startswith("_raise_"):
             raise EnvError("gymnasium keeps this id only to say that it is gone")
-    except Exception as error:  # whatever importing an environment may raise, most often a missing package
+    except USER_CODE_ERRORS as error:  # whatever an import may raise, most often a missing package
         extra = extra_of(env_id)
         first = (str(error).splitlines() or [""])[0]
         reason = f"{type(error).__name__}: {first}" if first else type(error).__name__

@@ -18,7 +18,7 @@ from maze_core.envs.core_env import StructuredEnv
 from maze_core.envs.gym_env import GymEnv, make_gym
 from maze_core.envs.per_env import PerEnvVectorEnv
 from maze_core.envs.vector import VectorEnv
-from maze_core.errors import EnvError, MazeError, reason_of
+from maze_core.errors import USER_CODE_ERRORS, EnvError, MazeError, reason_of
 from maze_core.seeding import seed_process
 
 Execution = Literal["dev", "local", "isolated"]
@@ -161,7 +161,7 @@ class CallableEnvConfig(EnvConfig):
             made = self.factory()
         except (MazeError, MemoryError):
             raise
-        except Exception as error:
+        except USER_CODE_ERRORS as error:
             raise EnvError(f"The environment could not be made: {reason_of(error)}", is_made=False) from error
         if isinstance(made, StructuredEnv):
             return made

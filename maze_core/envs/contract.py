@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from maze_core.errors import EnvError, reason_of
+from maze_core.errors import USER_CODE_ERRORS, EnvError, reason_of
 from maze_core.notices import Notices
 
 OLD_ENVIRONMENTS = (
@@ -41,7 +41,7 @@ def five_values(result: Any) -> tuple[Any, Any, Any, Any, dict[str, Any]]:
     return observation, reward, terminated, truncated, dict(info)
 
 
-def failure_of(error: Exception) -> str:
+def failure_of(error: BaseException) -> str:
     """What an environment raised, and the rule where a wrapper of gymnasium met a wrong number of values."""
     frames = traceback.extract_tb(error.__traceback__)
     is_wrapper = bool(frames) and "gymnasium" in Path(frames[-1].filename).parts and "unpack" in str(error)
@@ -123,7 +123,7 @@ def close_all(envs: Iterable[Any]) -> list[str]:
     for env in envs:
         try:
             env.close()
-        except Exception as error:
+        except USER_CODE_ERRORS as error:
             failures.append(reason_of(error))
     return failures
 

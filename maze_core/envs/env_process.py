@@ -19,7 +19,7 @@ from maze_core.envs.contract import close_all
 from maze_core.envs.core_env import StructuredEnv
 from maze_core.envs.per_env import PerEnvVectorEnv
 from maze_core.envs.tick_buffers import SharedArrays, share
-from maze_core.errors import reason_of
+from maze_core.errors import USER_CODE_ERRORS, reason_of
 from maze_core.notices import Notices
 from maze_core.seeding import own_process, seed_process
 
@@ -51,7 +51,7 @@ def serve(connection: Any, descriptor: int) -> None:
         _send_done(connection, notices)
         while _obey(connection, envs, rows, notices):
             pass
-    except Exception as error:
+    except USER_CODE_ERRORS as error:
         is_made = getattr(error, "is_made", True)
         connection.send_bytes(FAILED + pickle.dumps((reason_of(error), traceback.format_exc(), is_made)))
     finally:
@@ -72,7 +72,7 @@ def _obey(connection: Any, envs: PerEnvVectorEnv, rows: SharedArrays, notices: N
             given = zip(rows.actions.items(), argument, strict=True)
             envs.step({key: batch for (key, batch), is_given in given if is_given})
         _send_done(connection, notices)
-    except Exception as error:
+    except USER_CODE_ERRORS as error:
         connection.send_bytes(FAILED + pickle.dumps((reason_of(error), traceback.format_exc(), True)))
     return True
 

@@ -16,7 +16,7 @@ from maze_core.envs.contract import OLD_ENVIRONMENTS, first_observation, five_va
 from maze_core.envs.core_env import StructuredEnv
 from maze_core.envs.maze_env import MazeEnv
 from maze_core.envs.per_env import PerEnvVectorEnv
-from maze_core.errors import EnvError, reason_of
+from maze_core.errors import USER_CODE_ERRORS, EnvError, reason_of
 from maze_core.types import Action, ActorID, Observation, StepKey
 
 GYM_STEP_KEY: StepKey = 0
@@ -43,9 +43,10 @@ def find_spec(name: str) -> EnvSpec:
         if version is None and env_id not in gymnasium.registry:
             env_id = get_env_id(namespace, base, find_highest_version(namespace, base))
         return gymnasium.spec(env_id)
-    except (gymnasium.error.Error, ImportError) as error:
+    except (gymnasium.error.Error, ImportError, SystemExit) as error:
+        reason = reason_of(error) if isinstance(error, SystemExit) else error
         raise EnvError(
-            f"There is no environment {name!r}: {error}{_install_hint(env_id)}", is_made=False
+            f"There is no environment {name!r}: {reason}{_install_hint(env_id)}", is_made=False
         ) from error
 
 
@@ -64,7 +65,7 @@ def make_gym(
         )
     except MemoryError:
         raise
-    except Exception as error:  # whatever its constructor raises
+    except USER_CODE_ERRORS as error:  # whatever its constructor raises
         is_missing = isinstance(error, ImportError | gymnasium.error.DependencyNotInstalled)
         hint = _install_hint(spec.id) if is_missing else ""
         raise EnvError(f"{name} could not be made: {reason_of(error)}{hint}", is_made=False) from error

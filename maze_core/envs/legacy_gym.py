@@ -19,7 +19,7 @@ from gymnasium import Space, spaces
 from gymnasium.wrappers import TimeLimit
 
 from maze_core.envs.contract import five_values, flag, number
-from maze_core.errors import EnvError, reason_of
+from maze_core.errors import USER_CODE_ERRORS, EnvError, reason_of
 
 
 def make_legacy_gym(
@@ -41,7 +41,7 @@ def make_legacy_gym(
         env = _make(gym, spec, dict(kwargs or {}))
     except (EnvError, MemoryError):
         raise
-    except Exception as error:  # whatever its constructor raises
+    except USER_CODE_ERRORS as error:  # whatever its constructor raises
         raise EnvError(f"gym could not make {name}: {reason_of(error)}", is_made=False) from error
     return env if limit is None else TimeLimit(env, limit)
 

@@ -28,7 +28,7 @@ from maze_core.envs.contract import close_all, column, failure_of, five_values, 
 from maze_core.envs.gym_env import GYM_STEP_KEY, find_spec
 from maze_core.envs.tick_buffers import FiniteCheck, ObservationWriter, empty_tick
 from maze_core.envs.vector import Tick, VectorEnv
-from maze_core.errors import EnvError, reason_of
+from maze_core.errors import USER_CODE_ERRORS, EnvError, reason_of
 from maze_core.notices import Notices
 from maze_core.seeding import seed_process
 from maze_core.types import Array, BoolArray, StepKey
@@ -116,7 +116,7 @@ class NativeVectorEnv(VectorEnv):
         values = np.array(actions[GYM_STEP_KEY][self._head], dtype=self._action_dtype)
         try:
             shown, reward, terminated, truncated, infos = five_values(self._env.step(values))
-        except Exception as error:
+        except USER_CODE_ERRORS as error:
             raise EnvError(f"{self._env} failed: {failure_of(error)}") from error
         tick.reward[:] = column(reward, self.n_envs, "reward")
         tick.terminated[:] = column(terminated, self.n_envs, "terminated")
@@ -204,7 +204,7 @@ def _make(
         return gymnasium.make_vec(spec, n_envs, vectorization_mode="vector_entry_point", **given)
     except MemoryError:
         raise
-    except Exception as error:  # whatever its constructor raises
+    except USER_CODE_ERRORS as error:  # whatever its constructor raises
         raise EnvError(f"{name} could not be made: {reason_of(error)}", is_made=False) from error
 
 
@@ -231,7 +231,7 @@ def _way_to_reset_rows(env: GymVectorEnv[Any, Any, Any], n_envs: int) -> ResetRo
         seed = _one_seed([seeds[row] for row in np.flatnonzero(rows).tolist()])
         try:
             shown, _ = env.reset(seed=seed, options=options)
-        except Exception as error:
+        except USER_CODE_ERRORS as error:
             raise EnvError(f"{env} cannot be reset: {failure_of(error)}; {_WAY_OUT}") from error
         return shown
 

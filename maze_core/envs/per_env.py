@@ -24,7 +24,7 @@ from maze_core.envs.core_env import StructuredEnv
 from maze_core.envs.shared_envs import MAKE_A_NEW_ONE, layers
 from maze_core.envs.tick_buffers import FiniteCheck, ObservationWriter, empty_tick, named_arrays
 from maze_core.envs.vector import Tick, VectorEnv
-from maze_core.errors import EnvError
+from maze_core.errors import USER_CODE_ERRORS, EnvError
 from maze_core.notices import Notices
 from maze_core.seeding import seed_process
 from maze_core.types import Action, Array, BoolArray, Observation, StepKey
@@ -93,7 +93,7 @@ class PerEnvVectorEnv(VectorEnv):
                 seed_process(int(seed))
             try:
                 self._show(row, self.envs[row].reset(seed=None if seed is None else int(seed)))
-            except Exception as error:
+            except USER_CODE_ERRORS as error:
                 self._fail(row, error)
             self._returns[row] = 0.0
             tick.flat_step[row] = 0
@@ -158,7 +158,7 @@ class PerEnvVectorEnv(VectorEnv):
             self._returns += rewards
             for row, terminated, truncated in ended:
                 self._end_episode(row, terminated, truncated, {bare.name: rows[row]})
-        except Exception as error:
+        except USER_CODE_ERRORS as error:
             self._fail(row, error)
 
     def _step_structured(self, actions: Mapping[StepKey, Mapping[str, Array]]) -> None:
@@ -178,7 +178,7 @@ class PerEnvVectorEnv(VectorEnv):
                     self._end_episode(row, terminated, truncated, observation)
                 else:
                     self._show(row, observation)
-        except Exception as error:
+        except USER_CODE_ERRORS as error:
             self._fail(row, error)
 
     def _action_of(self, row: int, actions: Mapping[StepKey, Mapping[str, Array]]) -> Action:
@@ -240,7 +240,7 @@ class PerEnvVectorEnv(VectorEnv):
             self._fail(row, EnvError(f"the {what} is NaN or infinite"))
         self._writer.look(any_ended=self._any_ended)
 
-    def _fail(self, row: int, error: Exception) -> NoReturn:
+    def _fail(self, row: int, error: BaseException) -> NoReturn:
         """Say which environment failed at which step of its episode."""
         where = f"Environment {self._first_row + row}, step {self._tick.flat_step[row]} of its episode"
         raise EnvError(f"{where}: {failure_of(error)}") from error

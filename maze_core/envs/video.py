@@ -24,7 +24,7 @@ import numpy as np
 
 from maze_core.envs.contract import close_all, five_values, flag, say_failed_closes
 from maze_core.envs.core_env import StructuredEnv
-from maze_core.errors import EnvError, InvalidSpecificationError, Problem, reason_of
+from maze_core.errors import USER_CODE_ERRORS, EnvError, InvalidSpecificationError, Problem, reason_of
 from maze_core.notices import Notices
 from maze_core.types import Action, ActorID, Array, Observation
 
@@ -179,7 +179,7 @@ def check_can_be_filmed(make: Callable[[], StructuredEnv]) -> None:
                 env.reset(seed=0)
     except EnvError as error:
         raise _refusal(str(error)) from error
-    except Exception as error:
+    except USER_CODE_ERRORS as error:
         raise _refusal(reason_of(error)) from error
 
 

@@ -23,7 +23,7 @@ from maze_core.config.instantiate import (
     CRITIC_NETWORK_ARGUMENTS,
     POLICY_NETWORK_ARGUMENTS,
 )
-from maze_core.errors import InvalidSpecificationError, Problem
+from maze_core.errors import USER_CODE_ERRORS, InvalidSpecificationError, Problem, reason_of
 from maze_core.models.builders import (
     POLICY_GAIN,
     VALUE_GAIN,
@@ -253,9 +253,9 @@ class NetworkFactory:
         shapes: dict[str, Any] = dict(zip(names, (seen, logits), strict=False))
         try:
             made = entry(**shapes)
-        except Exception as error:  # a constructor may raise anything
+        except USER_CODE_ERRORS as error:  # a constructor may raise anything
             given = " and ".join(shapes)
-            raise _problem(path, f"cannot be made from {given}: {error}") from error
+            raise _problem(path, f"cannot be made from {given}: {reason_of(error)}") from error
         if not isinstance(made, nn.Module):
             raise _problem(path, f"gave a {type(made).__name__}, not a torch.nn.Module.")
         return made
@@ -283,8 +283,8 @@ class NetworkFactory:
         try:
             with torch.no_grad():
                 network.eval().evaluate(zeros)
-        except Exception as error:  # a module may raise anything
-            raise _problem(path, f"does not run on these observations: {error}") from error
+        except USER_CODE_ERRORS as error:  # a module may raise anything
+            raise _problem(path, f"does not run on these observations: {reason_of(error)}") from error
         finally:
             network.train(was_training)
         return network

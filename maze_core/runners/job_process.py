@@ -23,6 +23,7 @@ from typing import Any
 import msgspec
 
 from maze_core import subprocesses
+from maze_core.errors import USER_CODE_ERRORS
 from maze_core.seeding import own_process
 from maze_core.types import Tree
 
@@ -75,7 +76,7 @@ def run(frame: Tree, channel: JobChannel) -> None:
         with own_process():
             result = function(frame["argument"], channel)
         channel.send({"done": result})
-    except Exception as error:  # whatever a job raises is its result
+    except USER_CODE_ERRORS as error:  # whatever a job raises is its result
         failure = {"type": type(error).__name__, "message": str(error), "details": traceback.format_exc()}
         channel.send({"failed": failure})
 

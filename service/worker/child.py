@@ -171,7 +171,7 @@ def _end() -> NoReturn:
     raise AssertionError("the process group has ended")
 
 
-class GraceOver(SystemExit):
+class GraceOver(BaseException):
     """Raised in a run that went on too long after the wish to stop, so that it cleans up and ends."""
 
 

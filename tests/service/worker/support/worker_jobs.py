@@ -91,7 +91,7 @@ def deaf(start: frames.Start, channel: Channel, stop: StopWish, rules: Rules) ->
         try:
             while True:
                 time.sleep(0.05)
-        except SystemExit:
+        except BaseException:
             continue
 
 
