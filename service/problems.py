@@ -10,9 +10,11 @@ No web framework is needed here: the security layer, FastAPI's handlers and the 
 import logging
 import math
 import secrets
-from collections.abc import Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, NamedTuple, Self
+from urllib.parse import parse_qsl
 
 import msgspec
 
@@ -165,6 +167,29 @@ def too_large(limit: int) -> Problem:
     """The connection is closed, because the rest of the body is not read."""
     detail = f"The body is larger than {limit} bytes; operators set MAZE_MAX_BODY_BYTES."
     return Problem("payload_too_large", detail, headers={"Connection": "close"})
+
+
+def query_problem(query: bytes, known: Collection[str], lists: Collection[str] = ()) -> Problem | None:
+    """The 422 for a query string that says one thing twice, or what nobody reads; None for a sound one.
+
+    Args:
+        query: as it was sent.
+        known: the parameters there are; one that ends in ``.KEY`` stands for all that begin so.
+        lists: those that may be given more than once.
+    """
+    names = Counter(name for name, _ in parse_qsl(query.decode("latin-1"), keep_blank_values=True))
+    for name, count in names.items():
+        if count > 1 and name not in lists:
+            return Problem.in_query(name[:64], "doubled", "Give this parameter once.")
+    prefixes = tuple(name.removesuffix("KEY") for name in known if name.endswith(".KEY"))
+    for name in names:
+        if name not in known and not name.startswith(prefixes):
+            near = suggestion(name[:64], known)
+            hint = f"did you mean {near['did_you_mean']!r}?" if "did_you_mean" in near else ""
+            hint = hint or (f"there are {', '.join(known)}." if known else "it has none.")
+            message = f"This path has no such parameter; {hint}"
+            return Problem.in_query(name[:64], "unknown_field", message, **near)
+    return None
 
 
 def suggestion(name: str, allowed: Iterable[str]) -> dict[str, Any]:

@@ -51,6 +51,7 @@ _ONCE = (
     *(b"host", b"origin", b"authorization", b"x-api-key", b"content-length", b"content-type"),
     *(b"idempotency-key", b"last-event-id"),
 )
+"""Headers of one value that decide something; what else is sent twice is a list in two lines."""
 _CORS_METHODS = (b"access-control-allow-methods", b"GET, POST, DELETE")
 _CORS_HEADERS = (
     b"access-control-allow-headers",
@@ -231,10 +232,13 @@ class SecurityLayer:
             await self._app(scope, receive, send)
             return
         headers = dict(scope["headers"])
+        if is_repeated := len(headers) != len(scope["headers"]):
+            headers = _joined(scope["headers"])
         answer = _Answer(scope, send, headers, self._observe)
         try:
-            if len(headers) != len(scope["headers"]):
-                _check_repeated(scope)
+            if is_repeated:
+                _check_repeated(scope["headers"])
+                scope["headers"] = list(headers.items())
             self._hosts.check(headers.get(b"host"))
             if b"origin" in headers and self._origin(scope, headers, answer):
                 await answer.whole(204, [_CORS_METHODS, _CORS_HEADERS], b"")
@@ -374,9 +378,20 @@ class _Answer:
         return Problem("internal", INTERNAL)
 
 
-def _check_repeated(scope: Scope) -> None:
-    """Refuse headers that decide something and are said twice."""
-    names = [name for name, _ in scope["headers"]]
+def _joined(headers: HeaderList) -> dict[bytes, bytes]:
+    """Every header once: lines of one name are the members of one list (RFC 9110 §5.3).
+
+    A joined ``traceparent`` or ``X-Request-ID`` has no valid form, and is left out as any other such one is.
+    """
+    joined: dict[bytes, bytes] = {}
+    for name, value in headers:
+        joined[name] = joined[name] + b", " + value if name in joined else value
+    return joined
+
+
+def _check_repeated(headers: HeaderList) -> None:
+    """Refuse headers that have one value, decide something and are said twice."""
+    names = [name for name, _ in headers]
     for name in _ONCE:
         if names.count(name) > 1:
             raise Problem("bad_request", f"The header {name.decode()} may be sent once only.")

@@ -1,17 +1,17 @@
 """What endpoints are given: the stores and settings behind them, and parameters that many of them share."""
 
-from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Annotated, Any, TypeAlias
+from typing import Annotated, Any, TypeAlias, get_origin
 
 from fastapi import Depends, Path, Query, Request
-from pydantic import BaseModel, ConfigDict, Field
+from fastapi.routing import APIRoute
+from pydantic import BaseModel, Field
 
 from service.api.changes import ChangeWatcher
 from service.domain.ports import CheckpointStore, EpisodeStore, RegistryStore, RunStore
 from service.domain.run import Page, Run
-from service.problems import Problem
+from service.problems import Problem, query_problem
 from service.settings import Settings
 
 
@@ -57,28 +57,36 @@ RunDep: TypeAlias = Annotated[Run, Depends(_run)]
 """The run named in the path; 404 when there is none."""
 
 
-LISTS = frozenset({"names", "label"})
-"""Query parameters that may be given more than once."""
+LABEL = "label."
+"""Before the key of a label that is asked for as a parameter of its own."""
+PROBED = ("/health/", "/metrics")
+"""Probes and scrapers add parameters of their own."""
 
 
-async def refuse_doubled_parameters(request: Request) -> None:
-    """Refuse a parameter that is given twice; one of two values would be taken in silence."""
-    if "&" not in request.url.query:
-        return
-    names = [name for name, _ in request.query_params.multi_items()]
-    if doubled := first_doubled(name for name in names if name not in LISTS):
-        raise Problem.in_query(doubled[:64], "doubled", "Give this parameter once.")
+async def check_query(request: Request) -> None:
+    """Refuse a parameter that the route does not have, or that is given twice: neither would be read."""
+    if (query := request.scope["query_string"]) and not request.url.path.startswith(PROBED):
+        known = query_parameters(request.scope["route"])
+        lists = [name for name, kind in known.items() if get_origin(kind) is list]
+        if problem := query_problem(query, known, lists):
+            raise problem
 
 
-def first_doubled(names: Iterable[str]) -> str | None:
-    """The first name that comes a second time."""
-    return next((name for name, count in Counter(names).items() if count > 1), None)
+def query_parameters(route: APIRoute) -> dict[str, Any]:
+    """The query parameters of a route with their types; members of a model are parameters of their own."""
+    known: dict[str, Any] = {}
+    for parameter in route.dependant.query_params:
+        kind = parameter.field_info.annotation
+        if isinstance(kind, type) and issubclass(kind, BaseModel):
+            known |= {name: field.annotation for name, field in kind.model_fields.items()}
+            known |= {f"{LABEL}KEY": str} if kind.model_config.get("extra") == "allow" else {}
+        else:
+            known[parameter.alias] = kind
+    return known
 
 
 class PageQuery(BaseModel):
     """How much of a list, and from where."""
-
-    model_config = ConfigDict(extra="forbid")
 
     limit: int = Field(default=50, ge=1, le=200, description="Entries per page.")
     cursor: str | None = Field(default=None, max_length=512, description="next_cursor of the page before.")
@@ -89,8 +97,6 @@ PageDep: TypeAlias = Annotated[PageQuery, Query()]
 
 class LogQuery(BaseModel):
     """How much of a log, and from where."""
-
-    model_config = ConfigDict(extra="forbid")
 
     after: int = Field(default=0, ge=0, lt=2**53, description="Only entries with a larger seq.")
     cursor: str | None = Field(

@@ -107,8 +107,10 @@ def _mistake(request: Request, item: Mapping[str, Any]) -> dict[str, Any]:
     known: dict[str, Any] = {}
     message = sentence(str(item["msg"]).removeprefix("Value error, "))
     if kind == "extra_forbidden":
-        known = suggestion(str(keys[-1]), _field_names(request, where))
-        message = "There is no such field." if where == "body" else "There is no such parameter."
+        known = suggestion(
+            str(keys[-1]), sorted(request.scope["route"].body_field.field_info.annotation.model_fields)
+        )
+        message = "There is no such field."
         if "." in str(known.get("did_you_mean")):
             message += " Settings are given in overrides, by dotted key."
     elif kind in ("enum", "literal_error"):
@@ -116,17 +118,6 @@ def _mistake(request: Request, item: Mapping[str, Any]) -> dict[str, Any]:
     names = [str(key)[:LONGEST_NAME] for key in keys if key != "[key]"]
     place = {"pointer": pointer_to(*names)} if where == "body" else {"parameter": ".".join(names)}
     return {**place, "code": _PYDANTIC_CODES.get(kind, kind), "message": message, **known}
-
-
-def _field_names(request: Request, where: str) -> list[str]:
-    """The names that the route's body or query takes."""
-    route = request.scope["route"]
-    models = [route.body_field] if where == "body" else route.dependant.query_params
-    return sorted(
-        field_name
-        for model in models
-        for field_name in getattr(model.field_info.annotation, "model_fields", ())
-    )
 
 
 def specification_errors(error: InvalidSpecificationError, body: object) -> list[dict[str, Any]]:

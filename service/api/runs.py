@@ -18,23 +18,21 @@ from service.api.answers import (
     listing,
 )
 from service.api.dependencies import (
+    LABEL,
     LogDep,
     PageDep,
     PageQuery,
     RunDep,
     RunId,
     ServicesDep,
-    first_doubled,
     invalid_cursor,
     page_of,
 )
 from service.domain.cursors import decode_cursor, encode_cursor
 from service.domain.run import RunKind, RunState
-from service.problems import Problem, suggestion
+from service.problems import Problem
 
 router = APIRouter(prefix="/v1/runs", tags=["runs"])
-
-LABEL = "label."
 
 
 class RunsQuery(PageQuery):
@@ -51,20 +49,17 @@ class RunsQuery(PageQuery):
     def labels(self) -> dict[str, str]:
         """The wanted labels."""
         extra = self.model_extra or {}
-        if unknown := sorted(name for name in extra if not name.startswith(LABEL)):
-            allowed = [*type(self).model_fields, f"{LABEL}KEY"]
-            known = suggestion(unknown[0], allowed)
-            raise Problem.in_query(unknown[0], "unknown_field", "There is no such parameter.", **known)
         pairs = [(name.removeprefix(LABEL), str(value)) for name, value in extra.items()]
         for text in self.label:
             key, equals, value = text.partition("=")
             if not key or not equals:
                 raise Problem.in_query("label", "invalid_value", "Write a label as KEY=VALUE.")
             pairs.append((key, value))
-        if doubled := first_doubled(key for key, _ in pairs):
-            message = f"The label {doubled!r} is given twice, and a run has one value of each."
+        labels = dict(pairs)
+        if len(labels) < len(pairs):
+            message = "A label is given twice, and a run has one value of each."
             raise Problem.in_query("label", "doubled", message)
-        return dict(pairs)
+        return labels
 
 
 @router.get("")
@@ -108,8 +103,6 @@ EpisodeIndex = Annotated[int, Path(ge=0, lt=1_000_000, description="Number of th
 
 class MetricsQuery(BaseModel):
     """Which metric points are listed."""
-
-    model_config = ConfigDict(extra="forbid")
 
     names: list[str] = Field(default=[], max_length=64, description="Metric names; all when left out.")
     after_epoch: int | None = Field(default=None, ge=-1, lt=2**31, description="Only later epochs.")

@@ -70,9 +70,6 @@ class RunStore(Protocol):
             ValueError: the cursor is not ours.
         """
 
-    def counts(self) -> Mapping[tuple[RunKind, RunState], int]:
-        """Number of runs per kind and state."""
-
     def statistics(self) -> Mapping[tuple[RunKind, RunState], RunStatistics]:
         """Number, age and durations of the runs per kind and state; those without runs are left out."""
 

@@ -8,7 +8,6 @@ other route.
 import asyncio
 import re
 from functools import partial
-from urllib.parse import parse_qsl
 
 import msgspec
 from starlette.types import Receive, Scope, Send
@@ -17,7 +16,7 @@ from maze_core.config.trust import trust_policy
 from maze_core.types import JSON
 from service.domain.errors import AgentGoneError, NotFoundError, ServiceError
 from service.metrics import ActionMetrics
-from service.problems import Problem
+from service.problems import Problem, query_problem
 from service.serving.agents import AgentCache, Stores
 from service.serving.request import ActionRequest, ClientDisconnectedError, decode_request, read_body
 from service.serving.served import ServedAgent
@@ -84,8 +83,8 @@ class ActionRoute:
         if scope["method"] != "POST":
             detail = f"{scope['method']} does not act; send POST with an observation."
             raise Problem("method_not_allowed", detail, headers={"Allow": "POST"})
-        if query := scope.get("query_string"):
-            _refuse_doubled_parameters(query)
+        if (query := scope.get("query_string")) and (problem := query_problem(query, ())):
+            raise problem
         message = await receive()
         body = message.get("body", b"")
         if (
@@ -124,14 +123,6 @@ class ActionRoute:
         if served.is_remote:
             await _cancel_on_disconnect(future, receive)
         return served, await future
-
-
-def _refuse_doubled_parameters(query: bytes) -> None:
-    """As on every other route, though this one has no parameters."""
-    names = [name for name, _ in parse_qsl(query.decode("latin-1"), keep_blank_values=True)]
-    for name in names:
-        if names.count(name) > 1:
-            raise Problem.in_query(name[:64], "doubled", "Give this parameter once.")
 
 
 async def _cancel_on_disconnect(future: asyncio.Future[list[JSON]], receive: Receive) -> None:

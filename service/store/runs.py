@@ -96,13 +96,6 @@ class SqlRunStore:
             rows = connection.execute(query).all()
             return page_of(rows, limit, lambda shown: listed_runs(connection, shown), _cursor)
 
-    def counts(self) -> Mapping[tuple[RunKind, RunState], int]:
-        """Number of runs per kind and state; those without runs are left out."""
-        query = select(run.c.kind, run.c.state, func.count()).group_by(run.c.kind, run.c.state)
-        with self._database.reading() as connection:
-            rows = connection.execute(query).all()
-        return {(RunKind(kind), RunState(state)): number for kind, state, number in rows}
-
     def statistics(self) -> Mapping[tuple[RunKind, RunState], RunStatistics]:
         """Number, age and durations of the runs per kind and state."""
         seconds = seconds_since(run.c.started_at) - seconds_since(run.c.finished_at)

@@ -120,7 +120,7 @@ def test_opening_the_database_never_loads_the_standard_sqlite3(tmp_path: Path) -
     url = f"sqlite:///{tmp_path / 'maze.db'}"
     work = (
         "from service.store import migrate, open_stores; "
-        f"migrate({url!r}); stores = open_stores({url!r}); stores.runs.counts(); stores.close()"
+        f"migrate({url!r}); stores = open_stores({url!r}); stores.runs.statistics(); stores.close()"
     )
     assert _loaded_by(work, ["sqlite3", "_sqlite3"]) == []
 

@@ -211,7 +211,26 @@ class TestAnswers:
         caller(headers={"traceparent": self.TRACE})
         assert self.TRACE in caplog.text
 
-    @pytest.mark.parametrize("name", ["idempotency-key", "last-event-id", "authorization"])
+    def test_lines_of_one_name_are_one_list(self, make: Make) -> None:
+        caller = make()
+        lines = [("prefer", "respond-async"), ("accept", "a/b"), ("prefer", "wait=5"), ("accept", "c/d")]
+        assert caller(headers=lines).status == 200
+        (scope,) = caller.inner.scopes
+        fields = dict(scope["headers"])
+        assert len(fields) == len(scope["headers"])
+        assert (fields[b"prefer"], fields[b"accept"]) == (b"respond-async, wait=5", b"a/b, c/d")
+
+    @pytest.mark.parametrize("name", ["traceparent", "x-request-id"])
+    def test_two_traces_or_ids_are_none(self, make: Make, name: str) -> None:
+        other = self.TRACE.replace("b7ad", "a7ad")
+        answer = make()(headers=[(name, self.TRACE), (name, other)])
+        assert answer.status == 200
+        assert answer.headers.get("traceparent") is None
+        assert answer.headers["x-request-id"].startswith("req_")
+
+    @pytest.mark.parametrize(
+        "name", ["idempotency-key", "last-event-id", "authorization", "content-type", "x-api-key", "origin"]
+    )
     def test_a_header_that_decides_is_sent_once(self, make: Make, name: str) -> None:
         assert make()(headers=[(name, "a"), (name, "b")]).problem["code"] == "bad_request"
 

@@ -74,13 +74,24 @@ def test_head_says_405_where_there_is_no_get(client: Client) -> None:
 def test_what_the_client_has_is_not_sent_again(client: Client, stores: Stores) -> None:
     path = f"/v1/runs/{submit(stores).id}/config"
     etag = client.get(path).headers["etag"]
-    for known in (etag, f'"other", {etag}'):
-        again = client.get(path, headers={"If-None-Match": known})
+    strong = etag.removeprefix("W/")
+    lists = [
+        [etag],
+        [f'"other", {etag}'],
+        [strong],
+        [f'"a,b",{strong}'],
+        ["*"],
+        ['"other"', etag],
+        [etag, '"a"'],
+    ]
+    for known in lists:
+        again = client.get(path, headers=[("If-None-Match", line) for line in known])
         assert (again.status_code, again.content, again.headers["etag"]) == (304, b"", etag)
         assert "content-length" not in again.headers
-    assert client.get(path, headers={"If-None-Match": '"other"'}).status_code == 200
-    other = f"/v1/runs/{submit(stores).id}/config"
-    assert client.get("/openapi.json").headers["etag"] != client.get(other).headers["etag"]
+    for other in ('"other"', "", '"*"', strong.strip('"')):
+        assert client.get(path, headers={"If-None-Match": other}).status_code == 200
+    another = f"/v1/runs/{submit(stores).id}/config"
+    assert client.get("/openapi.json").headers["etag"] != client.get(another).headers["etag"]
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ import pytest
 from service.main import create_app
 from service.settings import Settings
 from service.store import Stores, open_stores
-from tests.contracts.builders import start
+from tests.contracts.builders import start, submit
 from tests.service.api.client import Client
 
 
@@ -74,6 +74,42 @@ def test_a_doubled_parameter_is_refused_on_every_route(client: Client, stores: S
     answer = client.get(f"/v1/runs/{run.id}/{query}")
     assert (answer.status_code, answer.json()["errors"][0]["code"]) == (422, "doubled")
     assert client.get(f"/v1/runs/{run.id}/metrics?names=a&names=b").status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("path", "name", "near"),
+    [
+        ("/v1/runs/{run}", "statee", None),
+        ("/v1/runs/{run}/config", "formt", "format"),
+        ("/v1/runs/{run}/metrics", "name", "names"),
+        ("/v1/runs/{run}/episodes/0", "record", None),
+        ("/v1/runs", "lable", "label"),
+        ("/v1/config/groups", "group", None),
+        ("/v1/environments", "availble", "available"),
+        ("/v1/environments/CartPole-v1", "available", None),
+        ("/", "x", None),
+        ("/problems", "limit", None),
+    ],
+)
+def test_a_parameter_that_a_route_does_not_have_is_refused_by_name(
+    client: Client, stores: Stores, path: str, name: str, near: str | None
+) -> None:
+    answer = client.get(path.format(run=submit(stores).id), params={name: "secret"})
+    (mistake,) = answer.json()["errors"]
+    assert (answer.status_code, mistake["parameter"], mistake["code"]) == (422, name, "unknown_field")
+    assert mistake.get("did_you_mean") == near
+    assert "secret" not in answer.text
+
+
+@pytest.mark.parametrize("part", ["/v1/train", "/v1/runs/run_0/cancel", "/v1/runs/run_0/compute_action"])
+def test_what_belongs_into_a_body_is_refused_in_a_query(client: Client, part: str) -> None:
+    answer = client.post(f"{part}?deterministic=false", {})
+    assert (answer.status_code, answer.json()["errors"][0]["parameter"]) == (422, "deterministic")
+
+
+@pytest.mark.parametrize("path", ["/health/live", "/health/ready", "/metrics"])
+def test_probes_may_add_parameters_of_their_own(client: Client, path: str) -> None:
+    assert client.get(f"{path}?probe=1&probe=2").status_code == 200
 
 
 def test_no_query_makes_the_service_fail(client: Client, stores: Stores) -> None:

@@ -39,10 +39,11 @@ def test_one_observation_gets_the_agents_action(client: Client) -> None:
             assert (answer.status, answer.headers["content-type"]) == (200, "application/json")
 
 
-def test_a_query_parameter_may_not_come_twice(client: Client) -> None:
-    body = {"observation": OBSERVATION}
-    assert client.post("r", body, query_string=b"a=1&b=1").status == 200
-    assert_problem(client.post("r", body, query_string=b"a=1&a=2"), 422, "invalid_request")
+@pytest.mark.parametrize(("query", "code"), [(b"a=1&b=1", "unknown_field"), (b"a=1&a=2", "doubled")])
+def test_there_are_no_query_parameters(client: Client, query: bytes, code: str) -> None:
+    answer = client.post("r", {"observation": OBSERVATION}, query_string=query)
+    assert_problem(answer, 422, "invalid_request")
+    assert answer.json["errors"][0]["code"] == code
 
 
 def test_many_observations_get_the_actions_that_each_would_get_alone(client: Client) -> None:

@@ -134,7 +134,7 @@ import sys
 from service.store import migrate, open_stores
 migrate({sqlite_url!r})
 stores = open_stores({sqlite_url!r})
-stores.runs.counts(), stores.runs.change_marker()
+stores.runs.statistics(), stores.runs.change_marker()
 stores.registry.publish_environments("w", [])
 stores.close()
 assert "pysqlite3" in sys.modules
