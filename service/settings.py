@@ -13,6 +13,8 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from maze_core.config.modules import listed
+
 logger = logging.getLogger(__name__)
 
 MIB = 1_048_576
@@ -23,12 +25,7 @@ CLIENTS = frozenset({"TOKEN"})
 
 def _split(value: Any) -> Any:
     """Read a list setting: JSON when it starts with a bracket, else separated by commas."""
-    if not isinstance(value, str):
-        return value
-    text = value.strip()
-    if text.startswith("["):
-        return json.loads(text)
-    return [part.strip() for part in text.split(",") if part.strip()]
+    return listed(value) if isinstance(value, str) else value
 
 
 def _existing(names: list[str]) -> list[str]:

@@ -56,14 +56,3 @@ def refuse_wrong_callbacks(reporter: Any, cancelled: Any) -> None:
         message = f"{shown(cancelled)} is no function; it is asked, and answers whether to end."
         found.add("cancelled", message, code="wrong_type")
     found.raise_if_any()
-
-
-def directories_of(value: Any) -> list[str]:
-    """``config_dirs`` as texts; one directory may stand alone, None is none."""
-    given = [value] if isinstance(value, str | PathLike) else value
-    if given is None:
-        return []
-    if not isinstance(given, list | tuple):
-        message = f"takes a list of directories, not {shown(value)}."
-        raise InvalidSpecificationError([Problem(path="config_dirs", message=message, code="wrong_type")])
-    return [str(path_of(directory, "config_dirs")) for directory in given]

@@ -12,12 +12,13 @@ from typing import Any, Concatenate, Generic, Literal, ParamSpec, cast, overload
 
 from typing_extensions import TypeVar
 
-from maze_core.api.checks import directories_of, run_dir_of
+from maze_core.api.checks import run_dir_of
 from maze_core.api.multirun import Multirun
 from maze_core.api.multirun_report import MultirunReport
 from maze_core.api.run import Run
 from maze_core.api.stored_run import specified
 from maze_core.config.arguments import recorded_arguments
+from maze_core.config.modules import searched_directories
 from maze_core.config.schema import RunConfig
 from maze_core.config.settings import truth
 from maze_core.errors import JobFailedError
@@ -123,7 +124,8 @@ class RunContext(Generic[Several]):
             ``docs/command_line.md``.
         silent: no output of ours on the terminal (there is none from Python unless a reporter is given).
         seed: sets ``seeding.env_base_seed`` and ``seeding.agent_base_seed``; drawn and recorded when absent.
-        config_dirs: folders with configuration modules of your own.
+        config_dirs: folders with configuration modules of your own; those that the environment variable
+            ``MAZE_CONFIG_DIRS`` names are searched, too.
 
     Raises:
         InvalidSpecificationError: with every problem found; nothing has been built then. Also where ``run_dir`` holds
@@ -207,7 +209,7 @@ class RunContext(Generic[Several]):
             "configuration": configuration,
             "experiment": experiment,
             "seed": seed,
-            "config_dirs": directories_of(config_dirs),
+            "config_dirs": searched_directories(config_dirs),
         }
         self.silent = silent
         self._held: Run | Multirun

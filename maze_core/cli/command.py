@@ -21,7 +21,7 @@ from maze_core.config import compose_run
 from maze_core.config.arguments import recorded_arguments
 from maze_core.config.command_line import CommandLine, parse_words
 from maze_core.config.grid import compose_jobs
-from maze_core.config.modules import unknown_name
+from maze_core.config.modules import searched_directories, unknown_name
 from maze_core.config.multirun import plan_multirun
 from maze_core.config.schema import Mode
 from maze_core.errors import EnvError, InvalidSpecificationError, JobFailedError, MazeError
@@ -101,7 +101,7 @@ def _run(mode: Mode, options: argparse.Namespace, words: Sequence[str]) -> int:
     line = parse_words(words, multirun=options.multirun)
     if options.config is not None:
         line.arguments = recorded_arguments(options.config, line.arguments)
-    line.arguments["config_dirs"] = options.config_dir
+    line.arguments["config_dirs"] = searched_directories(options.config_dir)
     if mode == "rollout":
         line.arguments.setdefault("policy", "random_policy")
     if options.help:

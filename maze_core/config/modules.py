@@ -9,6 +9,7 @@ for as long as no file changes. Only names of modules reach Hydra: values never 
 """
 
 import copy
+import json
 import os
 import re
 import threading
@@ -32,6 +33,7 @@ PRESET_GROUPS = ("configuration", "experiment")
 """The groups that take a module name only and may touch every part of the configuration."""
 
 _ENV_ID = re.compile(r"[\w./:-]+-v\d+")
+_VARIABLE = "MAZE_CONFIG_DIRS"
 MODULE_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
 
 Directories: TypeAlias = Sequence[str | PathLike[str]] | str | PathLike[str] | None
@@ -102,6 +104,41 @@ def _module_files(directory: Path, stats: list[tuple[str, int, int]]) -> Iterato
                 yield "" if file is entry else entry.name, file.name.removesuffix(".yaml"), Path(file.path)
 
 
+def searched_directories(config_dirs: Directories = ()) -> list[str]:
+    """The caller's directories, absolute, and those of the variable ``MAZE_CONFIG_DIRS``, which adds to them.
+
+    The variable is read with each call, as the service reads it: names separated by commas, or JSON.
+
+    Raises:
+        InvalidSpecificationError: something given is no path, or one of the variable's no directory.
+    """
+    found = ProblemList()
+    folders, more = _folders(config_dirs, found), []
+    try:
+        more = _folders(listed(os.environ.get(_VARIABLE, "")), found)
+    except ValueError as error:
+        found.add(_VARIABLE, f"cannot be read: {error}.", code="wrong_type")
+    for folder in more:
+        if not folder.is_dir():
+            found.add(_VARIABLE, f"{folder} is not a directory.", code="unknown_directory")
+    found.raise_if_any()
+    return [str(folder) for folder in dict.fromkeys([*folders, *more])]
+
+
+def listed(text: str) -> list[str]:
+    """The names in an environment variable: JSON when it starts with a bracket, else separated by commas.
+
+    Raises:
+        ValueError: it starts with a bracket and is no JSON list of texts.
+    """
+    if not text.strip().startswith("["):
+        return [part.strip() for part in text.split(",") if part.strip()]
+    names = json.loads(text)
+    if not all(isinstance(name, str) for name in names):
+        raise ValueError("takes a JSON list of texts")
+    return list(names)
+
+
 def _folders(config_dirs: object, found: ProblemList) -> list[Path]:
     """The caller's directories, resolved."""
     if isinstance(config_dirs, (str, PathLike)):
@@ -113,7 +150,8 @@ def _folders(config_dirs: object, found: ProblemList) -> list[Path]:
         return []
     folders = []
     for directory in several:
-        if not isinstance(directory, (str, PathLike)) or "\0" in str(directory):
+        is_path = isinstance(directory, (str, PathLike)) and isinstance(os.fspath(directory), str)
+        if not is_path or not os.fspath(directory).strip() or "\0" in os.fspath(directory):
             found.add("config_dirs", f"{shown(directory)} is no directory.", code="wrong_type")
         else:
             folders.append(Path(directory).expanduser().resolve())

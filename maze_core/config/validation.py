@@ -253,14 +253,17 @@ def _problem(
     reason = reason.replace("Input should be", "must be").replace("Input should", "must")
     if kind in ("value_error", "assertion_error"):
         return Problem(path=where, message=_sentence(reason), code=code)
-    message = f"{shown(given)} is not valid: {_sentence(reason)}{_hint(given, kind)}"
+    message = f"{shown(given)} is not valid: {_sentence(reason)}{_hint(given, kind, keys)}"
     return Problem(path=where, message=message, code=code)
 
 
-def _hint(given: Any, kind: str) -> str:
+def _hint(given: Any, kind: str, keys: Sequence[str]) -> str:
     """The way out of mistakes that other libraries' settings suggest."""
     if isinstance(given, str) and given.startswith(("lin_", "linear_")):
-        return " A schedule is a setting of its own: lr=0.001 and lr_schedule='linear' fall to 0."
+        key, number = keys[-1] if keys else "lr", given.partition("_")[2]
+        if key == "lr":
+            return f" A schedule is a setting of its own: lr={number} and lr_schedule='linear' fall to 0."
+        return f" Give a number, {key}={number}: only lr has a schedule, lr_schedule='linear'."
     if kind == "tuple_type" and isinstance(given, (int, float)):
         return f" Give both ends, such as [{-abs(given)}, {abs(given)}]."
     return ""

@@ -74,15 +74,15 @@ def list_environments(
 @router.get("/{env_id:path}")
 def get_environment(env_id: str, services: ServicesDep) -> EnvironmentOut:
     """One environment: spaces, arguments, limits, and which workers offer it."""
-    rows = {row["id"]: row for row in services.registry.environments()}
-    if env_id not in rows:
-        near, extra = closest(env_id, list(rows)), extra_of(env_id)
+    row = next(iter(services.registry.environments(env_id)), None)
+    if row is None:
+        known_ids = [known["id"] for known in services.registry.environments()]
+        near, extra = closest(env_id, known_ids), extra_of(env_id)
         hint = f" Did you mean {near!r}?" if near else ""
         hint += f" It comes with the extra {extra.name!r}: {extra.install}" if extra else ""
         known = {"did_you_mean": near} if near else {}
         raise NotFoundError(f"No worker knows such an environment.{hint}", **known)
     live = {worker["worker"] for worker in services.registry.live_workers(services.settings.lease_s)}
-    row = rows[env_id]
     workers = [worker for worker in row["workers"] if worker in live]
     return EnvironmentOut(**{**_fields(row, EnvironmentOut), "workers": workers})
 

@@ -22,7 +22,7 @@ from maze_core.config.arguments import recorded_arguments
 from maze_core.config.components import canonical_target, target_name
 from maze_core.config.modules import PRESET_GROUPS
 from maze_core.config.trust import check_arguments, check_names, check_tree
-from maze_core.errors import InvalidSpecificationError, MazeError
+from maze_core.errors import InvalidSpecificationError, MazeError, ProblemList
 from maze_core.models.config import TorchPolicyConfig
 from maze_core.runners.config import rollout_tree
 from maze_core.seeding import draw_seed
@@ -153,7 +153,19 @@ def compose(services: Services, mode: Mode, arguments: Mapping[str, Any]) -> Run
         arguments = {**arguments, "seed": draw_seed()}
     config = compose_run(mode, **arguments, config_dirs=directories)
     check_tree(config.tree, policy)
+    _refuse_strange_spaces(config.tree["env"], services)
     return config
+
+
+def _refuse_strange_spaces(env: Tree, services: Services) -> None:
+    """Refuse an environment in whose spaces nothing can act, as a worker found; arguments may change its spaces."""
+    if env.get("kwargs") or not isinstance(env_id := env.get("name"), str):
+        return
+    found = ProblemList()
+    for row in services.registry.environments(env_id):
+        if row.get("is_trainable") is False and "observation_space" in row:  # it was made: the spaces are why
+            found.add("env.name", f"{env_id} cannot be used: {row['reason']}", code="env_not_trainable")
+    found.raise_if_any()
 
 
 def warm_up(services: Services) -> None:

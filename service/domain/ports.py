@@ -231,8 +231,8 @@ class RegistryStore(Protocol):
     def env_ids(self) -> frozenset[str]:
         """Ids of the environments that some worker can build."""
 
-    def environments(self) -> Sequence[Mapping[str, Any]]:
-        """Published environments by id; ``workers`` names those that can build it."""
+    def environments(self, env_id: str | None = None) -> Sequence[Mapping[str, Any]]:
+        """Published environments by id, or the one of this id; ``workers`` names those that can build it."""
 
     def beat_worker(self, worker: str, info: Mapping[str, Any]) -> None:
         """A worker says it is alive."""

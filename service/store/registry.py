@@ -49,10 +49,12 @@ class SqlRegistryStore:
         with self._database.reading() as connection:
             return frozenset(connection.execute(query).scalars())
 
-    def environments(self) -> Sequence[Mapping[str, Any]]:
-        """What is known of each environment, from the worker that can build it and spoke last."""
+    def environments(self, env_id: str | None = None) -> Sequence[Mapping[str, Any]]:
+        """What is known of each environment, or of one, from the worker that can build it and spoke last."""
         table = environment.c
         query = select(environment).order_by(table.id, table.is_available, table.published_at, table.worker)
+        if env_id is not None:
+            query = query.where(table.id == env_id)
         found: dict[str, dict[str, Any]] = {}
         with self._database.reading() as connection:
             for row in connection.execute(query):

@@ -34,6 +34,8 @@ class RegistryStoreContract:
         assert found["CartPole-v1"] == built("CartPole-v1", n=2) | {"workers": ["w1", "w2"]}
         assert found["Pendulum-v1"] == built("Pendulum-v1") | {"workers": ["w1"]}
         assert found["Ant-v5"]["workers"] == []
+        assert stores.registry.environments("CartPole-v1") == [found["CartPole-v1"]]
+        assert stores.registry.environments("None-v0") == []
         assert stores.registry.env_ids() == {"CartPole-v1", "Pendulum-v1"}
 
     def test_environments_that_nobody_published_for_a_day_are_forgotten(self, stores: Stores) -> None:

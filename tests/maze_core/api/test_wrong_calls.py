@@ -7,6 +7,7 @@ import pytest
 
 from maze_core import GymMazeEnv, InvalidSpecificationError, RunContext
 from maze_core.checkpoint import Checkpoint
+from maze_core.cli.command import run
 from maze_core.errors import CheckpointError, JobFailedError
 from maze_core.metrics import SilentReporter
 from tests.maze_core.api.test_forms import QUICK
@@ -67,6 +68,24 @@ def test_one_directory_of_modules_may_stand_alone(tmp_path):
     for given in (tmp_path, str(tmp_path), (tmp_path,)):
         assert RunContext(env="mine", config_dirs=given).config["env"]["name"] == "Acrobot-v1"
     assert RunContext(config_dirs=None).config["env"]["name"] == "CartPole-v0"
+
+
+def test_directories_of_the_environment_variable_are_added_to_those_given(tmp_path, monkeypatch, capsys):
+    for name in ("own", "given"):
+        (tmp_path / name / "env").mkdir(parents=True)
+        (tmp_path / name / "env" / f"{name}.yaml").write_text("_target_: GymEnvConfig\nname: Acrobot-v1\n")
+    monkeypatch.setenv("MAZE_CONFIG_DIRS", f" {tmp_path / 'own'}, ")
+    assert RunContext(env="own").config["env"]["name"] == "Acrobot-v1"
+    for env in ("own", "given"):
+        assert RunContext(env=env, config_dirs=tmp_path / "given").config["env"]["name"] == "Acrobot-v1"
+    assert run(["--cfg", "job", "env=own"]) == 0
+    assert "Acrobot-v1" in capsys.readouterr().out
+    monkeypatch.setenv("MAZE_CONFIG_DIRS", json.dumps([str(tmp_path / "own")]))
+    assert RunContext(env="own").config["env"]["name"] == "Acrobot-v1"
+    for wrong in (str(tmp_path / "nowhere"), "[1]", "[x"):
+        monkeypatch.setenv("MAZE_CONFIG_DIRS", wrong)
+        with pytest.raises(InvalidSpecificationError, match="MAZE_CONFIG_DIRS"):
+            RunContext()
 
 
 @pytest.mark.parametrize(

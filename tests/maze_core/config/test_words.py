@@ -159,7 +159,8 @@ class TestEvaluation:
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        ({"overrides": {"algorithm.lr": "lin_1e-3"}}, "lr_schedule='linear'"),
+        ({"overrides": {"algorithm.lr": "lin_1e-3"}}, "lr=1e-3 and lr_schedule='linear'"),
+        ({"overrides": {"algorithm.clip_range": "lin_0.2"}}, "clip_range=0.2: only lr has a schedule"),
         (
             {
                 "wrappers": "vector_obs",

@@ -13,7 +13,7 @@ from service.domain.run import RunKind, RunState
 from service.settings import Settings
 from service.store import Stores
 from tests.service.api.client import Client, running
-from tests.service.api.submissions import TRAIN, errors, publish
+from tests.service.api.submissions import TRAIN, UNKNOWN, errors, publish
 
 
 class TestTrain:
@@ -176,6 +176,23 @@ class TestMistakes:
         stores.registry.beat_worker("w2", {"environments": "published"})
         answer = client.post("/v1/train", {"overrides": {"env.name": "MyOwn-v0"}})
         assert "GET /v1/environments lists those that workers offer" in answer.json()["detail"]
+
+    def test_spaces_in_which_nothing_can_act_are_refused_unless_arguments_may_change_them(
+        self, client: Client, stores: Stores
+    ) -> None:
+        reason = "The observation space holds a Graph space at its root, which is not supported."
+        row = {"id": "Graph-v0", "source": "gymnasium", "is_available": True, **UNKNOWN}
+        row |= {"is_trainable": False, "reason": reason, "open_kwargs": ["flat"]}
+        submitted = {"overrides": {"env.name": "Graph-v0"}}
+        stores.registry.publish_environments("w1", [row])  # could not be made just now, and may be later
+        assert client.post("/v1/train", submitted).status_code == 202
+        stores.registry.publish_environments("w1", [row | {"observation_space": None, "action_space": None}])
+        answer = client.post("/v1/train", submitted)
+        assert (answer.status_code, errors(answer)) == (422, {"/overrides/env.name": "env_not_trainable"})
+        assert reason in answer.json()["detail"]
+        played = client.post("/v1/rollout", submitted | {"policy": "random_policy"})
+        assert played.status_code == 422
+        assert client.post("/v1/train", {"env": {"name": "Graph-v0"}}).status_code == 422
 
     def test_a_missing_extra_is_named_with_its_command(self, client: Client, stores: Stores) -> None:
         publish(stores, "CartPole-v1")
