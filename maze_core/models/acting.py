@@ -12,26 +12,17 @@ log-probabilities are those of the sample.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final, Protocol
+from typing import Final, Literal, Protocol
 
+import msgspec
 import numpy as np
 from gymnasium import spaces
 
 from maze_core.data.values import fit_to_box
 from maze_core.errors import CheckpointError
-from maze_core.models.graph import Forward, Program
-from maze_core.models.heads import GaussianHead, Head, apply_mask, head_from_json, head_to_json
-from maze_core.types import (
-    Action,
-    Array,
-    FloatArray,
-    IntArray,
-    NamedArrays,
-    Observation,
-    StepKey,
-    Tree,
-    mask_name,
-)
+from maze_core.models.graph import Forward, Op, Program
+from maze_core.models.heads import GaussianHead, Head, apply_mask, parts_of
+from maze_core.types import Action, Array, FloatArray, IntArray, NamedArrays, Observation, StepKey, Tree
 
 FORMAT: Final = 1
 """Version of the description; a reader refuses one it does not know."""
@@ -64,7 +55,7 @@ class StepPolicy:
         self.heads = tuple(heads)
         self.networks = tuple(networks)
         self.noise_width = sum(head.noise_width for head in heads)
-        self._parts = _parts(self.heads)
+        self._parts = parts_of(self.heads)
         self._scales = {
             head.name: (np.reshape(head.center, head.shape), np.reshape(head.half_range, head.shape))
             for head in self.heads
@@ -106,16 +97,15 @@ class StepPolicy:
     def _act_as(self, network: ActorNetwork, observations: Observation, noise: FloatArray | None) -> Action:
         logits = network.logits(observations)
         action: Action = {}
-        for part in self._parts:
-            head_logits = logits if part.logits is None else logits[:, part.logits]
-            if part.mask is not None:
-                head_logits = apply_mask(head_logits, observations[part.mask])
-            log_std = network.log_std
-            parameter = None if part.parameter is None or log_std is None else log_std[part.parameter]
+        for head, columns, drawn, parameter, mask in self._parts:
+            head_logits = logits if columns is None else logits[:, columns]
+            if mask is not None:
+                head_logits = apply_mask(head_logits, observations[mask])
+            log_std = None if parameter is None or network.log_std is None else network.log_std[parameter]
             if noise is None:
-                action[part.head.name] = part.head.mode(head_logits, parameter)
+                action[head.name] = head.mode(head_logits, log_std)
             else:
-                action[part.head.name] = part.head.sample(head_logits, noise[:, part.noise], parameter)
+                action[head.name] = head.sample(head_logits, noise[:, drawn], log_std)
         return action
 
     def _act_as_each(self, observations: Observation, noise: FloatArray | None, agent_id: IntArray) -> Action:
@@ -131,37 +121,6 @@ class StepPolicy:
                     joined[head] = np.zeros((len(agent_id), *values.shape[1:]), values.dtype)
                 joined[head][rows] = values
         return joined
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Part:
-    """Where one head finds its logits, its noise, its parameter and its mask."""
-
-    head: Head
-    logits: slice | None
-    """Columns of the logits; None takes them all."""
-    noise: slice
-    parameter: slice | None
-    mask: str | None
-
-
-def _parts(heads: Sequence[Head]) -> tuple[_Part, ...]:
-    parts: list[_Part] = []
-    at_logit = at_noise = at_parameter = 0
-    for head in heads:
-        logits = slice(at_logit, at_logit := at_logit + head.logits_width)
-        noise = slice(at_noise, at_noise := at_noise + head.noise_width)
-        parameter = slice(at_parameter, at_parameter := at_parameter + head.parameter_width)
-        parts.append(
-            _Part(
-                head=head,
-                logits=None if len(heads) == 1 else logits,
-                noise=noise,
-                parameter=parameter if head.parameter_width else None,
-                mask=mask_name(head.name) if head.masked else None,
-            )
-        )
-    return tuple(parts)
 
 
 class ActingPolicy:
@@ -236,22 +195,19 @@ class ActingPolicy:
         arrays: dict[str, Array] = {}
         steps = []
         for key, step in self.steps.items():
-            node: Tree = {
-                "step_key": key,
-                "heads": [head_to_json(head) for head in step.heads],
-                "networks": [],
-            }
+            networks = []
             for network in step.networks:
                 program = None
                 if isinstance(network.logits, Forward):
-                    program = network.logits.program.to_json()
+                    program = network.logits.program.ops
                     named = network.logits.parameters.items()
                     arrays.update({f"{network.prefix}network.{name}": array for name, array in named})
                 if network.log_std is not None:
                     arrays[f"{network.prefix}log_std"] = network.log_std
-                node["networks"].append({"prefix": network.prefix, "program": program})
-            steps.append(node)
-        return {"format": FORMAT, "kind": "module" if self.needs_torch else "program", "steps": steps}, arrays
+                networks.append(_Network(network.prefix, program))
+            steps.append(_Step(key, step.heads, tuple(networks)))
+        kind: Literal["module", "program"] = "module" if self.needs_torch else "program"
+        return msgspec.to_builtins(PolicyDescription(FORMAT, kind, tuple(steps))), arrays
 
     @classmethod
     def from_description(cls, tree: Tree, arrays: NamedArrays) -> "ActingPolicy":
@@ -260,37 +216,66 @@ class ActingPolicy:
         Raises:
             CheckpointError: the description is damaged, of another format, or has Python classes as networks.
         """
-        if tree.get("format") != FORMAT:
-            raise CheckpointError(
-                f"policy: format {tree.get('format')!r} is unknown, this version reads {FORMAT}"
-            )
-        if tree.get("kind") != "program":
+        described = PolicyDescription.read(tree)
+        if described.kind != "program":
             raise CheckpointError(
                 "policy: its networks are Python classes, which a checkpoint does not carry. "
                 "Build the model from its configuration and load the weights into it."
             )
+        return cls({step.step_key: _bound(step, arrays) for step in described.steps})
+
+
+class _Network(msgspec.Struct, frozen=True):
+    prefix: str
+    program: tuple[Op, ...] | None
+    """None where the network is a module."""
+
+
+class _Step(msgspec.Struct, frozen=True):
+    step_key: StepKey
+    heads: tuple[Head, ...]
+    networks: tuple[_Network, ...]
+
+
+class PolicyDescription(msgspec.Struct, frozen=True):
+    """A policy as JSON: all of it but its arrays."""
+
+    format: int
+    kind: Literal["module", "program"]
+    steps: tuple[_Step, ...]
+
+    @classmethod
+    def read(cls, tree: Tree) -> "PolicyDescription":
+        """What :meth:`ActingPolicy.describe` wrote.
+
+        Raises:
+            CheckpointError: the description is damaged or of another format.
+        """
+        if tree.get("format") != FORMAT:
+            raise CheckpointError(
+                f"policy: format {tree.get('format')!r} is unknown, this version reads {FORMAT}"
+            )
         try:
-            return cls({node["step_key"]: _step_from_json(node, arrays) for node in tree["steps"]})
-        except (KeyError, TypeError, AttributeError) as error:
-            raise CheckpointError(f"policy: the description is damaged ({error!r})") from error
+            return msgspec.convert(tree, cls)
+        except msgspec.ValidationError as error:
+            raise CheckpointError(f"policy: the description is damaged ({error})") from error
 
 
-def _step_from_json(node: Tree, arrays: NamedArrays) -> StepPolicy:
-    heads = [head_from_json(head) for head in node["heads"]]
-    n_parameters = sum(head.parameter_width for head in heads)
+def _bound(step: _Step, arrays: NamedArrays) -> StepPolicy:
+    """The policy of a sub-step with its arrays."""
+    n_parameters = sum(head.parameter_width for head in step.heads)
     networks = []
-    for described in node["networks"]:
-        prefix, program = described["prefix"], Program.from_json(described["program"])
-        if program.n_out != sum(head.logits_width for head in heads):
+    for prefix, program in ((network.prefix, Program(network.program or ())) for network in step.networks):
+        logits = Forward(program, arrays, f"{prefix}network.")
+        if program.n_out != sum(head.logits_width for head in step.heads):
             raise CheckpointError(f"policy: the network {prefix} does not produce the logits of its heads")
-        log_std = arrays[f"{prefix}log_std"] if n_parameters else None
+        log_std = arrays.get(f"{prefix}log_std", np.empty(0)) if n_parameters else None
         if log_std is not None and log_std.shape != (n_parameters,):
             raise CheckpointError(f"policy: {prefix}log_std should have {n_parameters} numbers")
-        logits = Forward(program, arrays, f"{prefix}network.")
         networks.append(ActorNetwork(logits=logits, log_std=log_std, prefix=prefix))
     if not networks:
-        raise CheckpointError(f"policy: sub-step {node['step_key']!r} has no network")
-    return StepPolicy(heads, networks)
+        raise CheckpointError(f"policy: sub-step {step.step_key!r} has no network")
+    return StepPolicy(step.heads, networks)
 
 
 def to_env_actions(action: Action, space: spaces.Dict) -> Action:

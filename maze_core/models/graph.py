@@ -11,36 +11,36 @@ torch's layout), never copied, so a view of a parameter stays current while the 
 
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
-from typing import Any, ClassVar, Final
+from typing import Final, NamedTuple
 
+import msgspec
 import numpy as np
 
 from maze_core.errors import CheckpointError
 from maze_core.models.activations import ACTIVATIONS
-from maze_core.types import Array, FloatArray, IntArray, NamedArrays, Observation, Tree
+from maze_core.types import Array, FloatArray, IntArray, NamedArrays, Observation
 
 BLOCK_ROWS: Final = 8
 _CACHED_PLANS: Final = 64
 _CACHED_ROWS: Final = 4096
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Flatten:
+class _Op(msgspec.Struct, frozen=True, tag_field="op", forbid_unknown_fields=True):
+    """An operation; its JSON form is its fields and its tag, ``op``."""
+
+
+class Flatten(_Op, frozen=True, kw_only=True, tag="flatten"):
     """Read an observation of numbers as float32 ``[B, width]``."""
 
-    kind: ClassVar[str] = "flatten"
     source: str
     """Name of the observation."""
     target: str
     width: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class OneHot:
+class OneHot(_Op, frozen=True, kw_only=True, tag="one_hot"):
     """Read an observation of categories as indicators ``[B, sum(sizes)]``, one group per category."""
 
-    kind: ClassVar[str] = "one_hot"
     source: str
     """Name of the observation."""
     target: str
@@ -61,20 +61,16 @@ class OneHot:
         return groups, categories
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Concat:
+class Concat(_Op, frozen=True, kw_only=True, tag="concat"):
     """Put slots side by side, in order."""
 
-    kind: ClassVar[str] = "concat"
     sources: tuple[str, ...]
     target: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Dense:
+class Dense(_Op, frozen=True, kw_only=True, tag="dense"):
     """``activation(x @ weight.T + bias)``; the parameters are ``<target>_weight`` and ``<target>_bias``."""
 
-    kind: ClassVar[str] = "dense"
     source: str
     target: str
     n_in: int
@@ -95,11 +91,9 @@ class Dense:
 
 
 Op = Flatten | OneHot | Concat | Dense
-_OPS: Final[dict[str, type[Op]]] = {op.kind: op for op in (Flatten, OneHot, Concat, Dense)}
 
 
-@dataclass(frozen=True, slots=True)
-class Program:
+class Program(msgspec.Struct, frozen=True):
     """Operations in order; the last one's target is the output, ``[B, n_out]``."""
 
     ops: tuple[Op, ...]
@@ -144,32 +138,6 @@ class Program:
             raise CheckpointError("network: it reads no observation")
         return widths
 
-    def to_json(self) -> list[Tree]:
-        """The program as a JSON-able list."""
-        return [{"op": op.kind, **asdict(op)} for op in self.ops]
-
-    @classmethod
-    def from_json(cls, value: Sequence[Mapping[str, Any]]) -> "Program":
-        """The program that :meth:`to_json` described.
-
-        Raises:
-            CheckpointError: an operation is unknown, incomplete or does not fit the others.
-        """
-        try:
-            ops = tuple(map(_op_from_json, value))
-            program = cls(ops)
-            program.widths()
-        except (KeyError, TypeError, ValueError) as error:
-            raise CheckpointError(f"network: the description is damaged ({error!r})") from error
-        return program
-
-
-def _op_from_json(node: Mapping[str, Any]) -> Op:
-    given: dict[str, Any] = {
-        key: tuple(value) if isinstance(value, list) else value for key, value in node.items()
-    }
-    return _OPS[given.pop("op")](**given)
-
 
 class Forward:
     """A program bound to its arrays. Safe to call from several threads: each has its own work space."""
@@ -178,8 +146,10 @@ class Forward:
         """Bind ``program`` to the arrays named ``prefix + parameter``; they are read in place at each call.
 
         Raises:
-            CheckpointError: an array is missing or has the wrong shape or type.
+            CheckpointError: the operations do not fit each other, or an array is missing or has the wrong shape or
+                type.
         """
+        program.widths()
         self.program = program
         self.parameters = {
             name: _checked(arrays, prefix + name, shape)
@@ -193,18 +163,15 @@ class Forward:
         """Output ``[B, n_out]`` float32 for observations ``[B, ...]``; the next call overwrites it."""
         n_rows = len(observations[self._first_input])
         try:
-            plan = self._local.plans[n_rows]
+            plan: _Plan = self._local.plans[n_rows]
         except (AttributeError, KeyError):
             plan = self._new_plan(n_rows)
-        for run in plan.readers:
+        for run in plan.steps:
             run(observations)
-        for step in plan.steps:
-            step()
-        output: FloatArray = plan.output
-        return output
+        return plan.output
 
     def _new_plan(self, n_rows: int) -> "_Plan":
-        plan = _Plan(self.program, self.parameters, n_rows)
+        plan = _plan(self.program, self.parameters, n_rows)
         if n_rows <= _CACHED_ROWS:
             plans = self._local.__dict__.setdefault("plans", {})
             if len(plans) >= _CACHED_PLANS:
@@ -221,35 +188,41 @@ def _checked(arrays: NamedArrays, name: str, shape: tuple[int, ...]) -> Array:
     return array
 
 
-class _Plan:
-    """Buffers and prepared calls for one batch size."""
+_Step = Callable[[Observation], None]
 
-    def __init__(self, program: Program, parameters: Mapping[str, Array], n_rows: int) -> None:
-        n_blocks = -(-n_rows // BLOCK_ROWS)
-        slots = {
-            slot: np.zeros((n_blocks, BLOCK_ROWS, width), np.float32)
-            for slot, width in program.widths().items()
-        }
-        self.readers: list[Callable[[Observation], None]] = []
-        self.steps: list[Callable[[], None]] = []
-        for op in program.ops:
-            if isinstance(op, Flatten):
-                self.readers.append(_flatten(op, _rows(slots[op.target])[:n_rows]))
-            elif isinstance(op, OneHot):
-                self.readers.append(_one_hot(op, _rows(slots[op.target])[:n_rows]))
-            elif isinstance(op, Concat):
-                self.steps.append(_concat([slots[source] for source in op.sources], slots[op.target]))
-            else:
-                arguments = (slots[op.source], parameters[op.weight], parameters[op.bias], slots[op.target])
-                self.steps.append(_dense(*arguments, ACTIVATIONS[op.activation]))
-        self.output: FloatArray = _rows(slots[program.ops[-1].target])[:n_rows]
+
+class _Plan(NamedTuple):
+    """Prepared calls for one batch size, and the array in which they leave the output."""
+
+    steps: list[_Step]
+    output: FloatArray
+
+
+def _plan(program: Program, parameters: Mapping[str, Array], n_rows: int) -> _Plan:
+    n_blocks = -(-n_rows // BLOCK_ROWS)
+    slots = {
+        slot: np.zeros((n_blocks, BLOCK_ROWS, width), np.float32) for slot, width in program.widths().items()
+    }
+    steps: list[_Step] = []
+    for op in program.ops:
+        out = slots[op.target]
+        if isinstance(op, Flatten):
+            steps.append(_flatten(op, _rows(out)[:n_rows]))
+        elif isinstance(op, OneHot):
+            steps.append(_one_hot(op, _rows(out)[:n_rows]))
+        elif isinstance(op, Concat):
+            steps.append(_concat([slots[source] for source in op.sources], out))
+        else:
+            arguments = (slots[op.source], parameters[op.weight], parameters[op.bias], out)
+            steps.append(_dense(*arguments, ACTIVATIONS[op.activation]))
+    return _Plan(steps, _rows(slots[program.ops[-1].target])[:n_rows])
 
 
 def _rows(blocks: FloatArray) -> FloatArray:
     return blocks.reshape(-1, blocks.shape[-1])
 
 
-def _flatten(op: Flatten, out: FloatArray) -> Callable[[Observation], None]:
+def _flatten(op: Flatten, out: FloatArray) -> _Step:
     name, shape = op.source, out.shape
 
     def read(observations: Observation) -> None:
@@ -259,7 +232,7 @@ def _flatten(op: Flatten, out: FloatArray) -> Callable[[Observation], None]:
     return read
 
 
-def _one_hot(op: OneHot, out: FloatArray) -> Callable[[Observation], None]:
+def _one_hot(op: OneHot, out: FloatArray) -> _Step:
     name, shape = op.source, (len(out), len(op.sizes))
     groups, categories = op.columns()
 
@@ -269,8 +242,8 @@ def _one_hot(op: OneHot, out: FloatArray) -> Callable[[Observation], None]:
     return read
 
 
-def _concat(sources: Sequence[FloatArray], out: FloatArray) -> Callable[[], None]:
-    def run() -> None:
+def _concat(sources: Sequence[FloatArray], out: FloatArray) -> _Step:
+    def run(_: Observation) -> None:
         np.concatenate(sources, axis=2, out=out)
 
     return run
@@ -282,13 +255,13 @@ def _dense(
     bias: FloatArray,
     out: FloatArray,
     activation: Callable[[FloatArray], None] | None,
-) -> Callable[[], None]:
+) -> _Step:
     """Prepare one layer; ``x`` and ``out`` are blocks ``[n, 8, k]``."""
     transposed, single = weight.T, weight.shape[0] == 1
     products = np.empty_like(x) if single else x
     flat = out[..., 0]
 
-    def run() -> None:
+    def run(_: Observation) -> None:
         if single:
             # For one output BLAS takes a matrix-vector product, whose bits depend on the row's position on
             # some CPUs; a sum over the row does not.

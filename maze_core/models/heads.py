@@ -18,17 +18,17 @@ has probability exactly 0. A row whose mask allows nothing is drawn uniformly, s
 finite.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import accumulate, pairwise
 from math import prod
-from typing import Any, ClassVar, Final
+from typing import Any, ClassVar, Final, NamedTuple
 
+import msgspec
 import numpy as np
 from gymnasium import spaces
-from pydantic import TypeAdapter, ValidationError
 
-from maze_core.errors import CheckpointError, InvalidSpecificationError, Problem
-from maze_core.models.config import DistributionRule, DistributionRules, GaussianArgs
+from maze_core.errors import InvalidSpecificationError, Problem
+from maze_core.models.config import DistributionRule, GaussianArgs, TemplateModelConfig
 from maze_core.types import Array, BoolArray, FloatArray, IntArray, Tree, mask_name
 
 MASKED_LOGIT: Final = float(np.finfo(np.float32).min)
@@ -38,9 +38,8 @@ LOG_STD_RANGE: Final = (-20.0, 2.0)
 """A network's log-std is clipped to this range, as in Haarnoja et al. 2018 (arXiv:1812.05905)."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Head:
-    """What heads share."""
+class _Head(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", forbid_unknown_fields=True):
+    """What heads share; the JSON form is the fields and the tag, ``kind``."""
 
     normal_noise: ClassVar[bool] = False
     """The noise is normal, not uniform."""
@@ -52,11 +51,9 @@ class _Head:
         return 0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CategoricalHead(_Head):
+class CategoricalHead(_Head, frozen=True, kw_only=True, tag="categorical"):
     """One of ``n`` actions, numbered from ``start``."""
 
-    kind: ClassVar[str] = "categorical"
     n: int
     start: int = 0
     masked: bool = False
@@ -82,11 +79,9 @@ class CategoricalHead(_Head):
         return index + self.start if self.start else index
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class MultiCategoricalHead(_Head):
+class MultiCategoricalHead(_Head, frozen=True, kw_only=True, tag="multi_categorical"):
     """Several independent choices; choice i is one of ``sizes[i]``, numbered from ``starts[i]``."""
 
-    kind: ClassVar[str] = "multi_categorical"
     shape: tuple[int, ...]
     sizes: tuple[int, ...]
     starts: tuple[int, ...]
@@ -121,11 +116,9 @@ class MultiCategoricalHead(_Head):
         return values.reshape(-1, *self.shape)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class BernoulliHead(_Head):
+class BernoulliHead(_Head, frozen=True, kw_only=True, tag="bernoulli"):
     """Independent bits; a masked bit is always 0."""
 
-    kind: ClassVar[str] = "bernoulli"
     shape: tuple[int, ...]
     masked: bool = False
 
@@ -151,15 +144,13 @@ class BernoulliHead(_Head):
         return (logits > 0.0).astype(np.int8).reshape(-1, *self.shape)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class GaussianHead(_Head):
+class GaussianHead(_Head, frozen=True, kw_only=True, tag="diagonal_gaussian"):
     """Numbers with independent normal noise, from about -1 to 1 where the environment's bounds are finite.
 
     The environment is given ``center + half_range · sample``, clipped by
     :func:`~maze_core.models.acting.to_env_actions`; log-probabilities are those of the sample.
     """
 
-    kind: ClassVar[str] = "diagonal_gaussian"
     normal_noise: ClassVar[bool] = True
     masked: ClassVar[bool] = False
     shape: tuple[int, ...]
@@ -198,30 +189,41 @@ class GaussianHead(_Head):
 
 
 Head = CategoricalHead | MultiCategoricalHead | BernoulliHead | GaussianHead
-_HEADS: Final[dict[str, type[Head]]] = {
-    head.kind: head for head in (CategoricalHead, MultiCategoricalHead, BernoulliHead, GaussianHead)
-}
 
 
-def head_to_json(head: Head) -> Tree:
-    """The head as a JSON-able dict."""
-    return {"kind": head.kind, **asdict(head)}
+class Part(NamedTuple):
+    """Where one head finds its logits, its noise, its parameter and its mask."""
+
+    head: Head
+    logits: slice | None
+    """Columns of the logits; None takes them all."""
+    noise: slice
+    parameter: slice | None
+    mask: str | None
+    """Name of the observation that is its mask."""
 
 
-def head_from_json(value: Mapping[str, Any]) -> Head:
-    """The head that :func:`head_to_json` described.
+def parts_of(heads: Sequence[Head]) -> tuple[Part, ...]:
+    """The heads of one sub-step, which stand side by side in logits, noise and parameters."""
+    columns = (
+        _columns(head.logits_width for head in heads),
+        _columns(head.noise_width for head in heads),
+        _columns(head.parameter_width for head in heads),
+    )
+    return tuple(
+        Part(
+            head=head,
+            logits=None if len(heads) == 1 else logits,
+            noise=noise,
+            parameter=parameter if head.parameter_width else None,
+            mask=mask_name(head.name) if head.masked else None,
+        )
+        for head, logits, noise, parameter in zip(heads, *columns, strict=True)
+    )
 
-    Raises:
-        CheckpointError: the kind is unknown or a field does not fit it.
-    """
-    fields: dict[str, Any] = {
-        key: tuple(field) if isinstance(field, list) else field for key, field in value.items()
-    }
-    try:
-        kind = _HEADS[fields.pop("kind")]
-        return kind(**fields)
-    except (KeyError, TypeError) as error:
-        raise CheckpointError(f"policy: the description of an action head is damaged ({error!r})") from error
+
+def _columns(widths: Iterable[int]) -> list[slice]:
+    return [slice(*edges) for edges in pairwise(accumulate(widths, initial=0))]
 
 
 def apply_mask(logits: FloatArray, mask: Array) -> FloatArray:
@@ -247,7 +249,6 @@ _DEFAULTS: Final[dict[type[spaces.Space[Any]], str]] = {
     spaces.MultiBinary: "bernoulli",
     spaces.Box: "diagonal_gaussian",
 }
-_RULES: TypeAdapter[tuple[DistributionRule, ...]] = TypeAdapter(DistributionRules)
 
 
 class DistributionMapper:
@@ -272,18 +273,8 @@ class DistributionMapper:
         Raises:
             InvalidSpecificationError: a rule is malformed or does not fit the action space.
         """
-        try:
-            self.rules = _RULES.validate_python(distribution_mapper_config)
-        except ValidationError as error:
-            raise InvalidSpecificationError(
-                [
-                    Problem(
-                        path=".".join(map(str, ("model.distribution_mapper_config", *e["loc"]))),
-                        message=e["msg"],
-                    )
-                    for e in error.errors()
-                ]
-            ) from error
+        rules: Any = distribution_mapper_config
+        self.rules = TemplateModelConfig(distribution_mapper_config=rules).distribution_mapper_config
         for space in _dict_spaces(action_space):
             self.heads(space, {})
 
@@ -323,9 +314,9 @@ class DistributionMapper:
         return head
 
     def _rule(self, name: str, kind: str) -> DistributionRule | None:
-        by_head = (rule for rule in self.rules if rule.action_head == name)
-        by_space = (rule for rule in self.rules if rule.action_space == kind)
-        return next((*by_head, *by_space).__iter__(), None)
+        by_head = [rule for rule in self.rules if rule.action_head == name]
+        by_space = [rule for rule in self.rules if rule.action_space == kind]
+        return next(iter(by_head + by_space), None)
 
 
 def _dict_spaces(space: spaces.Space[Any] | Mapping[Any, spaces.Dict] | None) -> list[spaces.Dict]:

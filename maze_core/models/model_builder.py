@@ -45,12 +45,11 @@ from maze_core.models.config import (
     TemplateModelConfig,
 )
 from maze_core.models.heads import DistributionMapper
-from maze_core.models.networks import GraphNetwork, ModuleNetwork
+from maze_core.models.networks import GraphNetwork, ModuleNetwork, Network
 from maze_core.models.policies import StepNetworks, TorchCritic, TorchPolicy
 from maze_core.threads import one_torch_thread, plain_torch
 from maze_core.types import StepKey
 
-Network = GraphNetwork | ModuleNetwork
 _BUILDING = threading.Lock()
 
 
@@ -265,8 +264,8 @@ class NetworkFactory:
     ) -> Network:
         if isinstance(module, GraphNetwork):
             network: Network = module
-            if dict(module.outputs) != dict(outputs):
-                raise _problem(path, f"gives {dict(module.outputs)}, it should give {dict(outputs)}.")
+            if module.outputs != outputs:
+                raise _problem(path, f"gives {module.outputs}, it should give {outputs}.")
         else:
             network = ModuleNetwork(module, outputs)
         other = next((name for name, p in module.named_parameters() if p.dtype != torch.float32), None)

@@ -32,7 +32,25 @@ _ACTIVATIONS: Final[dict[str, Callable[[Tensor], Tensor] | None]] = {
 }
 
 
-class GraphNetwork(nn.Module):
+class Network(nn.Module):
+    """Observations to numbers: ``evaluate`` for the learner, ``forward`` for whoever calls it as a module."""
+
+    def __init__(self, outputs: Mapping[str, int]) -> None:
+        """``outputs``: name → width of the parts of the output, in order."""
+        super().__init__()
+        self.outputs = dict(outputs)
+
+    def evaluate(self, observations: TensorDict) -> Tensor:
+        """Output ``[N, n_out]`` for observations ``[N, ...]``."""
+        raise NotImplementedError
+
+    def forward(self, observations: TensorDict) -> dict[str, Tensor]:
+        """Name → output ``[N, width]``."""
+        parts = self.evaluate(observations).split(list(self.outputs.values()), dim=1)
+        return dict(zip(self.outputs, parts, strict=True))
+
+
+class GraphNetwork(Network):
     """Runs a :class:`~maze_core.models.graph.Program`.
 
     Weights start orthogonal (Saxe et al. 2014, arXiv:1312.6120) with the gain of their layer, biases at 0.
@@ -48,19 +66,13 @@ class GraphNetwork(nn.Module):
             outputs: name → width of the parts of the program's output, in order.
             generator: where the weights come from; None is torch's global one.
         """
-        super().__init__()
+        super().__init__(outputs)
         self.program = program
-        self._outputs = dict(outputs)
         for op in program.dense:
             weight = torch.empty(op.n_out, op.n_in, dtype=torch.float32)
             nn.init.orthogonal_(weight, op.gain, generator=generator)
             self.register_parameter(op.weight, nn.Parameter(weight))
             self.register_parameter(op.bias, nn.Parameter(torch.zeros(op.n_out, dtype=torch.float32)))
-
-    @property
-    def outputs(self) -> Mapping[str, int]:
-        """Name → width of the parts of the output, in order."""
-        return self._outputs
 
     def evaluate(self, observations: TensorDict) -> Tensor:
         """The program's output ``[N, n_out]`` for observations ``[N, ...]``."""
@@ -81,11 +93,6 @@ class GraphNetwork(nn.Module):
                 x = as_float(observations[op.source]).reshape(-1, op.width)
             slots[op.target] = x
         return x
-
-    def forward(self, observations: TensorDict) -> dict[str, Tensor]:
-        """Name → output ``[N, width]``."""
-        parts = self.evaluate(observations).split(list(self._outputs.values()), dim=1)
-        return dict(zip(self._outputs, parts, strict=True))
 
 
 class FlattenConcatPolicyNet(GraphNetwork):
@@ -141,14 +148,13 @@ def _flatten_concat(
     return flatten_concat(inputs, hidden, n_out, gain)
 
 
-class ModuleNetwork(nn.Module):
-    """A torch module of the user's that takes and gives dicts, behind the call of :class:`GraphNetwork`."""
+class ModuleNetwork(Network):
+    """A torch module of the user's that takes and gives dicts."""
 
     def __init__(self, module: nn.Module, outputs: Mapping[str, int]) -> None:
         """Wrap ``module``; ``outputs`` names the parts of its output that are used, and their widths."""
-        super().__init__()
+        super().__init__(outputs)
         self.module = module
-        self._outputs = dict(outputs)
 
     def evaluate(self, observations: TensorDict) -> Tensor:
         """The module's outputs side by side, ``[N, n_out]``.
@@ -157,10 +163,10 @@ class ModuleNetwork(nn.Module):
             ValueError: the module left out an output, or it has another width.
         """
         given: Any = self.module({name: as_float(values) for name, values in observations.items()})
-        if isinstance(given, Tensor) and len(self._outputs) == 1:
-            given = {name: given for name in self._outputs}
+        if isinstance(given, Tensor) and len(self.outputs) == 1:
+            given = {name: given for name in self.outputs}
         parts = []
-        for name, width in self._outputs.items():
+        for name, width in self.outputs.items():
             if name not in given:
                 raise ValueError(
                     f"{type(self.module).__name__} should give {name!r}, it gave {sorted(given)}"
@@ -174,16 +180,11 @@ class ModuleNetwork(nn.Module):
                 )
         return parts[0] if len(parts) == 1 else torch.cat(parts, dim=1)
 
-    def forward(self, observations: TensorDict) -> dict[str, Tensor]:
-        """Name → output ``[N, width]``."""
-        parts = self.evaluate(observations).split(list(self._outputs.values()), dim=1)
-        return dict(zip(self._outputs, parts, strict=True))
-
 
 class ModuleForward:
     """Lets a torch module act, in blocks of 8 rows, padded: a row has the same bits whatever its batch."""
 
-    def __init__(self, network: ModuleNetwork) -> None:
+    def __init__(self, network: Network) -> None:
         """Act with ``network`` in evaluation mode, under ``inference_mode``."""
         self._network = network
 

@@ -1,26 +1,26 @@
 """Policies and critics in training: log-probabilities, entropy and values in torch, and a policy's acting twin."""
 
 from collections.abc import Mapping, Sequence
-from itertools import accumulate, pairwise
+from functools import reduce
 
 import torch
 from torch import Tensor, nn
 
 from maze_core.models.acting import ActingPolicy, ActorNetwork, LogitsSource, StepPolicy
-from maze_core.models.distributions import Distribution, apply_mask, distribution_of, gaussian_logits
+from maze_core.models.distributions import apply_mask, gaussian_logits, log_prob_and_entropy
 from maze_core.models.graph import Forward
-from maze_core.models.heads import GaussianHead, Head
-from maze_core.models.networks import GraphNetwork, ModuleForward, ModuleNetwork, TensorDict
-from maze_core.types import Array, StepKey, mask_name
+from maze_core.models.heads import GaussianHead, Head, parts_of
+from maze_core.models.networks import GraphNetwork, ModuleForward, ModuleNetwork, Network, TensorDict
+from maze_core.types import Array, StepKey
 
 
 class AgentNetwork(nn.Module):
     """A network and the log-std of the Gaussian heads that have it as a parameter."""
 
-    network: GraphNetwork | ModuleNetwork
+    network: Network
     log_std: nn.Parameter | None
 
-    def __init__(self, network: GraphNetwork | ModuleNetwork, heads: Sequence[Head]) -> None:
+    def __init__(self, network: Network, heads: Sequence[Head]) -> None:
         """``network`` gives the logits of the heads, in order."""
         super().__init__()
         self.network = network
@@ -33,30 +33,16 @@ class AgentNetwork(nn.Module):
         self.log_std = nn.Parameter(torch.tensor(starts, dtype=torch.float32)) if starts else None
 
 
-class _Part:
-    """Where one head finds its logits, its parameter and its mask, and its distribution."""
-
-    def __init__(self, head: Head, logits: slice, parameter: slice) -> None:
-        self.head = head
-        self.name = head.name
-        self.logits = logits
-        self.parameter = parameter
-        self.mask = mask_name(head.name) if head.masked else None
-        self.distribution: Distribution = distribution_of(head)
-
-
 class StepNetworks(nn.Module):
     """The policy of one sub-step: its heads, and one network, or one per agent."""
 
-    def __init__(self, heads: Sequence[Head], networks: Sequence[GraphNetwork | ModuleNetwork]) -> None:
+    def __init__(self, heads: Sequence[Head], networks: Sequence[Network]) -> None:
         """Take the heads in the order of their logits; several networks are indexed by the agent's number."""
         super().__init__()
         self.heads = tuple(heads)
         self.agents = nn.ModuleList(AgentNetwork(network, heads) for network in networks)
         self._agents: tuple[AgentNetwork, ...] = tuple(self.agents)  # type: ignore[arg-type]
-        logits = _columns([head.logits_width for head in heads])
-        parameters = _columns([head.parameter_width for head in heads])
-        self._parts = [_Part(*part) for part in zip(self.heads, logits, parameters, strict=True)]
+        self._parts = parts_of(self.heads)
 
     def log_probs_and_entropy(
         self, observations: TensorDict, actions: TensorDict, agent_id: Tensor | None
@@ -82,20 +68,18 @@ class StepNetworks(nn.Module):
         self, agent: AgentNetwork, observations: TensorDict, actions: TensorDict
     ) -> tuple[Tensor, Tensor]:
         output = agent.network.evaluate(observations)
-        log_prob: Tensor | None = None
-        entropy: Tensor | None = None
-        for part in self._parts:
-            logits = output if len(self._parts) == 1 else output[:, part.logits]
-            if isinstance(part.head, GaussianHead):
-                logits = gaussian_logits(logits, _log_std(agent, part), part.head)
-            elif part.mask is not None:
-                logits = apply_mask(logits, observations[part.mask])
-            of_action, of_head = part.distribution.log_prob_and_entropy(logits, actions[part.name])
-            log_prob = of_action if log_prob is None else log_prob + of_action
-            entropy = of_head if entropy is None else entropy + of_head
-        if log_prob is None or entropy is None:
-            raise ValueError("a sub-step without action heads has no log-probability")
-        return log_prob, entropy
+        log_probs, entropies = [], []
+        for head, columns, _, parameter, mask in self._parts:
+            logits = output if columns is None else output[:, columns]
+            if isinstance(head, GaussianHead):
+                log_std = None if agent.log_std is None or parameter is None else agent.log_std[parameter]
+                logits = gaussian_logits(logits, log_std, head)
+            elif mask is not None:
+                logits = apply_mask(logits, observations[mask])
+            log_prob, entropy = log_prob_and_entropy(head, logits, actions[head.name])
+            log_probs.append(log_prob)
+            entropies.append(entropy)
+        return reduce(torch.add, log_probs), reduce(torch.add, entropies)
 
     def acting(self, prefix: str) -> StepPolicy:
         """The acting twin; ``prefix`` is this module's name in the state of the whole policy."""
@@ -155,11 +139,7 @@ class TorchPolicy(nn.Module):
 class TorchCritic(nn.Module):
     """Values of observations, one network per sub-step, or one for all of them."""
 
-    def __init__(
-        self,
-        networks: Mapping[StepKey, GraphNetwork | ModuleNetwork],
-        fill: Mapping[str, Tensor] | None = None,
-    ) -> None:
+    def __init__(self, networks: Mapping[StepKey, Network], fill: Mapping[str, Tensor] | None = None) -> None:
         """Take the networks.
 
         Args:
@@ -185,25 +165,16 @@ class TorchCritic(nn.Module):
         return self._by_key[step_key].evaluate(observations).squeeze(1)
 
 
-def _logits_source(network: GraphNetwork | ModuleNetwork) -> LogitsSource:
-    if isinstance(network, ModuleNetwork):
-        return ModuleForward(network)
-    return Forward(
-        network.program, {name: _view(parameter) for name, parameter in network.named_parameters()}
-    )
-
-
-def _log_std(agent: AgentNetwork, part: _Part) -> Tensor | None:
-    return agent.log_std[part.parameter] if agent.log_std is not None and part.head.parameter_width else None
+def _logits_source(network: Network) -> LogitsSource:
+    if isinstance(network, GraphNetwork):
+        arrays = {name: _view(parameter) for name, parameter in network.named_parameters()}
+        return Forward(network.program, arrays)
+    return ModuleForward(network)
 
 
 def _view(parameter: Tensor) -> Array:
     array: Array = parameter.detach().cpu().numpy()
     return array
-
-
-def _columns(widths: Sequence[int]) -> list[slice]:
-    return [slice(*edges) for edges in pairwise(accumulate(widths, initial=0))]
 
 
 def _take(tensors: TensorDict, rows: Tensor) -> dict[str, Tensor]:

@@ -11,10 +11,9 @@ from typing import Any
 from maze_core.checkpoint import Checkpoint
 from maze_core.config.schema import RunConfig
 from maze_core.errors import CheckpointError, InvalidSpecificationError
-from maze_core.models.acting import ActingPolicy, StepPolicy
+from maze_core.models.acting import ActingPolicy, PolicyDescription, StepPolicy
 from maze_core.models.config import SpacesByKey
-from maze_core.models.heads import head_from_json
-from maze_core.types import Array, StepKey, Tree
+from maze_core.types import Array, StepKey
 
 
 class RebuiltPolicy(ActingPolicy):
@@ -53,7 +52,8 @@ def stored_policy(
             action, the networks cannot be built or do not fit the weights.
     """
     acting, arrays = checkpoint.identity["acting"], checkpoint.section("policy")
-    if acting.get("kind") != "module":
+    described = PolicyDescription.read(acting)
+    if described.kind == "program":
         return ActingPolicy.from_description(acting, arrays)
     config = RunConfig(mode="train", tree=checkpoint.identity["config"], objects=objects)
     for path, name in config.undescribed.items():
@@ -62,7 +62,9 @@ def stored_policy(
                 f"{path} was a live object ({name}), which a checkpoint does not carry and no configuration describes; "
                 "pass it again: RunContext(run_dir=…) with the arguments of the run."
             )
-    build = functools.partial(_build, config, observation_spaces, action_spaces, agent_counts, arrays, acting)
+    build = functools.partial(
+        _build, config, observation_spaces, action_spaces, agent_counts, arrays, described
+    )
     return RebuiltPolicy(build)
 
 
@@ -72,7 +74,7 @@ def _build(
     action_spaces: SpacesByKey,
     agent_counts: Mapping[StepKey, int],
     arrays: Mapping[str, Array],
-    described: Tree,
+    described: PolicyDescription,
 ) -> ActingPolicy:
     import torch
 
@@ -84,11 +86,7 @@ def _build(
     except (InvalidSpecificationError, RuntimeError) as error:
         raise CheckpointError(f"The checkpoint's networks cannot be built again: {error}") from error
     # what a sample means to the environment is what it meant when the checkpoint was written
-    steps = zip(described["steps"], model.policy.acting().steps.items(), strict=True)
+    steps = zip(described.steps, model.policy.acting().steps.items(), strict=True)
     return ActingPolicy(
-        {
-            key: StepPolicy([head_from_json(head) for head in node["heads"]], step.networks)
-            for node, (key, step) in steps
-        },
-        needs_torch=True,
+        {key: StepPolicy(then.heads, step.networks) for then, (key, step) in steps}, needs_torch=True
     )

@@ -27,7 +27,7 @@ from maze_core.errors import CheckpointError, EnvError, InvalidSpecificationErro
 from maze_core.evaluation.evaluate import EvalReport, evaluate
 from maze_core.files import json_safe
 from maze_core.metrics import Reporter, SilentReporter
-from maze_core.models.heads import head_from_json
+from maze_core.models.acting import PolicyDescription
 from maze_core.notices import Notices
 from maze_core.runners.build import World, build_world
 from maze_core.runners.limits import with_limits
@@ -267,9 +267,10 @@ class Training:
                 "The checkpoint was made with another configuration; resume with the same one, or start anew."
             )
         refuse_other_spaces(described_spaces(checkpoint.identity["spaces"]), self.world.raw, "env")
-        steps = checkpoint.identity["acting"]["steps"]
-        heads = [tuple(head_from_json(head) for head in step["heads"]) for step in steps]
-        if heads != [step.heads for step in self.world.parts.policy.acting().steps.values()]:
+        then = PolicyDescription.read(checkpoint.identity["acting"])
+        if [step.heads for step in then.steps] != [
+            step.heads for step in self.world.parts.policy.acting().steps.values()
+        ]:
             raise CheckpointError(
                 "The checkpoint's actions have another scale: version 0.1.0 did not map -1 and 1 to the bounds of a "
                 "Box. It acts as it did, but training cannot go on from it: start anew."

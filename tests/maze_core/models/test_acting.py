@@ -246,7 +246,13 @@ def test_a_description_gives_the_same_bits(separate: bool) -> None:
 def test_a_damaged_description_is_refused() -> None:
     tree, arrays = policy().acting().describe()
     step = tree["steps"][0]
+    head, (network,) = step["heads"][0], step["networks"]
+    read = network["program"][0]
+    heads = [{}, {**head, "kind": "os.system"}, {**head, "surplus": 1}, {"kind": "categorical"}]
+    programs = [{**read, "op": "exec"}, {"op": "flatten"}, {**read, "surplus": 1}, {**read, "width": "8"}]
     for damaged in (
+        *({**tree, "steps": [{**step, "heads": [wrong]}]} for wrong in heads),
+        *({**tree, "steps": [{**step, "networks": [{**network, "program": [wrong]}]}]} for wrong in programs),
         {},
         {**tree, "format": 99},
         {**tree, "kind": "module"},

@@ -9,16 +9,15 @@ from hypothesis import strategies as st
 from torch import Tensor, distributions
 
 from maze_core.errors import InvalidSpecificationError
-from maze_core.models.distributions import (
-    Bernoulli,
-    Categorical,
-    DiagonalGaussian,
-    MultiCategorical,
-    apply_mask,
-    distribution_of,
-    gaussian_logits,
+from maze_core.models.distributions import apply_mask, gaussian_logits, log_prob_and_entropy
+from maze_core.models.heads import (
+    BernoulliHead,
+    CategoricalHead,
+    DistributionMapper,
+    GaussianHead,
+    Head,
+    MultiCategoricalHead,
 )
-from maze_core.models.heads import CategoricalHead, DistributionMapper, GaussianHead
 
 sizes = st.integers(1, 6)
 seeds = st.integers(0, 2**16)
@@ -32,18 +31,17 @@ def integers(seed: int, high: int, n_rows: int) -> Tensor:
     return torch.randint(0, high, (n_rows,), generator=torch.Generator().manual_seed(seed))
 
 
-def assert_same(ours, logits: Tensor, action: Tensor, log_prob: Tensor, entropy: Tensor) -> None:
-    torch.testing.assert_close(ours.log_prob(logits, action), log_prob, rtol=1e-5, atol=1e-5)
-    torch.testing.assert_close(ours.entropy(logits), entropy, rtol=1e-5, atol=1e-5)
-    both = ours.log_prob_and_entropy(logits, action)
-    torch.testing.assert_close(both, (ours.log_prob(logits, action), ours.entropy(logits)))
+def assert_same(head: Head, logits: Tensor, action: Tensor, log_prob: Tensor, entropy: Tensor) -> None:
+    ours = log_prob_and_entropy(head, logits, action)
+    torch.testing.assert_close(ours, (log_prob, entropy), rtol=1e-5, atol=1e-5)
 
 
 @given(n_rows=sizes, n=sizes, start=st.integers(-2, 3), seed=seeds)
 def test_categorical_is_torchs(n_rows: int, n: int, start: int, seed: int) -> None:
     logits, index = normal(seed, n_rows, n), integers(seed, n, n_rows)
     theirs = distributions.Categorical(logits=logits)
-    assert_same(Categorical(start), logits, index + start, theirs.log_prob(index), theirs.entropy())
+    head = CategoricalHead(name="a", n=n, start=start)
+    assert_same(head, logits, index + start, theirs.log_prob(index), theirs.entropy())
 
 
 @given(n_rows=sizes, choices=st.lists(sizes, min_size=1, max_size=4), seed=seeds)
@@ -53,8 +51,9 @@ def test_multi_categorical_is_the_sum_of_its_choices(n_rows: int, choices: list[
     theirs = [distributions.Categorical(logits=part) for part in logits.split(choices, dim=1)]
     log_prob = torch.stack([d.log_prob(actions[:, i]) for i, d in enumerate(theirs)]).sum(0)
     entropy = torch.stack([d.entropy() for d in theirs]).sum(0)
-    ours = MultiCategorical(tuple(choices), (0,) * len(choices))
-    assert_same(ours, logits, actions, log_prob, entropy)
+    n = len(choices)
+    head = MultiCategoricalHead(name="a", shape=(n,), sizes=tuple(choices), starts=(0,) * n)
+    assert_same(head, logits, actions, log_prob, entropy)
 
 
 @given(n_rows=sizes, n=sizes, seed=seeds)
@@ -63,7 +62,7 @@ def test_bernoulli_is_the_sum_of_its_bits(n_rows: int, n: int, seed: int) -> Non
     bits = (normal(seed + 1, n_rows, n) > 0).to(torch.int8)
     theirs = distributions.Bernoulli(logits=logits)
     log_prob = theirs.log_prob(bits.float()).sum(1)
-    assert_same(Bernoulli(), logits, bits, log_prob, theirs.entropy().sum(1))
+    assert_same(BernoulliHead(name="a", shape=(n,)), logits, bits, log_prob, theirs.entropy().sum(1))
 
 
 @given(n_rows=sizes, n=sizes, seed=seeds)
@@ -73,14 +72,15 @@ def test_gaussian_is_the_sum_of_its_dimensions(n_rows: int, n: int, seed: int) -
     theirs = distributions.Normal(mean, log_std.exp())
     logits = torch.cat((mean, log_std), dim=1)
     expected = theirs.log_prob(action).sum(1)
-    assert_same(DiagonalGaussian(), logits, action, expected, theirs.entropy().sum(1))
+    assert_same(GaussianHead(name="a", shape=(n,)), logits, action, expected, theirs.entropy().sum(1))
 
 
 def test_a_gaussian_by_hand() -> None:
     """Two standard normal numbers at 0: log p = -log 2π, entropy 1 + log 2π; not their means."""
     logits, action = torch.zeros(1, 4), torch.zeros(1, 2)
-    assert DiagonalGaussian().log_prob(logits, action).item() == pytest.approx(-np.log(2 * np.pi))
-    assert DiagonalGaussian().entropy(logits).item() == pytest.approx(1 + np.log(2 * np.pi))
+    log_prob, entropy = log_prob_and_entropy(GaussianHead(name="a", shape=(2,)), logits, action)
+    assert log_prob.item() == pytest.approx(-np.log(2 * np.pi))
+    assert entropy.item() == pytest.approx(1 + np.log(2 * np.pi))
 
 
 @given(n_rows=sizes, n=st.integers(2, 6), seed=seeds)
@@ -91,9 +91,9 @@ def test_a_masked_action_has_probability_zero_and_the_rest_is_renormalised(
     mask = (normal(seed + 1, n_rows, n) > 0).to(torch.int8)
     mask[torch.arange(n_rows), integers(seed, n, n_rows)] = 1
     masked = apply_mask(logits, mask)
-    probabilities = torch.stack(
-        [Categorical().log_prob(masked, torch.full((n_rows,), a)).exp() for a in range(n)], 1
-    )
+    head = CategoricalHead(name="a", n=n)
+    log_probs = [log_prob_and_entropy(head, masked, torch.full((n_rows,), a))[0] for a in range(n)]
+    probabilities = torch.stack(log_probs, 1).exp()
     assert torch.all(probabilities[mask == 0] == 0.0)
     expected = logits.exp() * mask / (logits.exp() * mask).sum(1, keepdim=True)
     torch.testing.assert_close(probabilities, expected, rtol=1e-5, atol=1e-6)
@@ -102,9 +102,8 @@ def test_a_masked_action_has_probability_zero_and_the_rest_is_renormalised(
 def test_gradients_under_a_mask_are_finite_and_zero_for_masked_logits() -> None:
     logits = normal(0, 4, 3).requires_grad_()
     mask = torch.tensor([[1, 0, 1], [0, 1, 0], [1, 1, 1], [0, 0, 0]])
-    log_prob, entropy = Categorical().log_prob_and_entropy(
-        apply_mask(logits, mask), torch.tensor([0, 1, 2, 0])
-    )
+    masked, actions = apply_mask(logits, mask), torch.tensor([0, 1, 2, 0])
+    log_prob, entropy = log_prob_and_entropy(CategoricalHead(name="a", n=3), masked, actions)
     (log_prob.sum() + entropy.sum()).backward()
     assert logits.grad is not None
     assert torch.isfinite(logits.grad).all()
@@ -135,19 +134,12 @@ ACTIONS = spaces.Dict(
 
 def test_each_space_has_a_default_distribution() -> None:
     heads = DistributionMapper(ACTIONS, {}).heads(ACTIONS, {})
-    kinds = {head.name: head.kind for head in heads}
-    assert kinds == {
-        "arm": "diagonal_gaussian",
-        "door": "categorical",
-        "gears": "multi_categorical",
-        "lamps": "bernoulli",
+    assert {head.name: type(head) for head in heads} == {
+        "arm": GaussianHead,
+        "door": CategoricalHead,
+        "gears": MultiCategoricalHead,
+        "lamps": BernoulliHead,
     }
-    assert [type(distribution_of(head)).__name__ for head in heads] == [
-        "DiagonalGaussian",
-        "Categorical",
-        "MultiCategorical",
-        "Bernoulli",
-    ]
 
 
 def test_a_rule_for_the_head_wins_over_one_for_the_space() -> None:

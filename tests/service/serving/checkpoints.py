@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import msgspec
 import numpy as np
 from gymnasium import spaces
 
@@ -11,7 +12,7 @@ from maze_core.envs.env_spaces import describe_spaces
 from maze_core.models.acting import ActingPolicy
 from maze_core.models.builders import flatten_concat, input_spaces, mask_names
 from maze_core.models.config import DenseBlockParams
-from maze_core.models.heads import DistributionMapper, head_to_json
+from maze_core.models.heads import DistributionMapper
 
 CARTPOLE = spaces.Dict(
     observation=spaces.Box(
@@ -45,8 +46,8 @@ def make_checkpoint(
             arrays[f"{prefix}network.{op.weight}"] = rng.normal(size=(op.n_out, op.n_in)).astype(np.float32)
             arrays[f"{prefix}network.{op.bias}"] = rng.normal(size=op.n_out).astype(np.float32)
         arrays[f"{prefix}log_std"] = np.zeros(sum(head.parameter_width for head in heads), np.float32)
-        network = {"prefix": prefix, "program": program.to_json()}
-        steps.append({"step_key": key, "heads": [head_to_json(h) for h in heads], "networks": [network]})
+        network = {"prefix": prefix, "program": msgspec.to_builtins(program.ops)}
+        steps.append({"step_key": key, "heads": msgspec.to_builtins(heads), "networks": [network]})
     acting = {"format": 1, "kind": "program", "steps": steps}
     observation_spaces = dict.fromkeys(keys, observation_space)
     action_spaces = dict.fromkeys(keys, action_space)
