@@ -28,6 +28,7 @@ _BY_MODULE: Mapping[str, Mapping[str, tuple[str, ...]]] = {
             "maze_core.envs.gym_env.GymEnv",
             "maze_core.GymMazeEnv",
         ),
+        "GymTextEnvConfig": (),
         "LegacyGymEnvConfig": ("maze_core.envs.legacy_gym.LegacyGymEnv",),
     },
     "maze_core.envs.wrappers.observation_normalization": {

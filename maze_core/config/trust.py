@@ -80,7 +80,7 @@ HTTP_ARGUMENTS = (
 """The arguments of a run that HTTP takes; none of them names a path, a launcher or a Python module."""
 
 ENV_ID = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_./-]*")
-_GYM_ENVS = tuple(map(canonical_target, ("GymEnvConfig", "LegacyGymEnvConfig")))
+_GYM_ENVS = tuple(map(canonical_target, ("GymEnvConfig", "GymTextEnvConfig", "LegacyGymEnvConfig")))
 
 
 @dataclass(frozen=True)

@@ -10,10 +10,12 @@ Outside, an observation or action has the form of the environment's own space, n
 
 * the name of a leaf stands for the value of that leaf,
 * ``{"dict": [[key, form], …]}`` for a Dict, whose keys may be whole numbers, ``{"tuple": [form, …]}`` for a Tuple,
-* None for a part that was left out, such as a text.
+* ``{"text": name, "characters": "abc…"}`` for a text that is read: a leaf with the number of each character, from 1,
+  and 0 after the last, which networks see as indicators,
+* None for a part that was left out, as texts are unless asked for.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -30,7 +32,10 @@ _WAYS_OUT: list[tuple[type[Space[Any]], str]] = [
     (spaces.Graph, "turn it into Boxes of a fixed size"),
     (spaces.Sequence, "turn it into a Box of its greatest length, padded"),
     (spaces.OneOf, "turn it into a Discrete that says which, beside a leaf for each"),
-    (spaces.Text, "turn it into a Discrete or MultiDiscrete"),
+    (
+        spaces.Text,
+        "read it by env=gym_text_env (observations only), or turn it into a Discrete or MultiDiscrete",
+    ),
 ]
 
 USUAL_NAMES = ("observation", "action")
@@ -51,13 +56,17 @@ class FlatSpace(spaces.Dict):
         return isinstance(self.form, str)
 
 
-def observation_layout(space: Space[Any]) -> FlatSpace:
+def observation_layout(space: Space[Any], *, reads_texts: bool = False) -> FlatSpace:
     """The leaves of an observation space; says once which texts are left out.
+
+    Args:
+        space: what is observed.
+        reads_texts: Text spaces are leaves too, character by character.
 
     Raises:
         EnvError: the space holds a leaf that no policy can see, such as Graph, or none at all.
     """
-    return _layout(space, "observation")
+    return _layout(space, "observation", reads_texts=reads_texts)
 
 
 def action_layout(space: Space[Any]) -> FlatSpace:
@@ -69,8 +78,8 @@ def action_layout(space: Space[Any]) -> FlatSpace:
     return _layout(space, "action")
 
 
-def _layout(space: Space[Any], root: str) -> FlatSpace:
-    found: dict[str, Space[Any]] = {}
+def _layout(space: Space[Any], root: str, *, reads_texts: bool = False) -> FlatSpace:
+    found = _Leaves(reads_texts=reads_texts)
     form = _collect(space, root, None, found)
     if not found:
         raise EnvError(
@@ -79,7 +88,15 @@ def _layout(space: Space[Any], root: str) -> FlatSpace:
     return FlatSpace(list(found.items()), form)
 
 
-def _collect(space: Space[Any], root: str, name: str | None, found: dict[str, Space[Any]]) -> JSON:
+class _Leaves(dict[str, Space[Any]]):
+    """Name → leaf, and whether texts are among them."""
+
+    def __init__(self, *, reads_texts: bool) -> None:
+        super().__init__()
+        self.reads_texts = reads_texts
+
+
+def _collect(space: Space[Any], root: str, name: str | None, found: _Leaves) -> JSON:
     """The form of a space (:mod:`maze_core.data.flat_space`); its leaves are gathered in ``found``."""
     if isinstance(space, spaces.Dict):
         below = "" if name is None else f"{name}."
@@ -89,6 +106,10 @@ def _collect(space: Space[Any], root: str, name: str | None, found: dict[str, Sp
         numbered = ((f"{name or root}_{i}", inner) for i, inner in enumerate(space.spaces))
         return {"tuple": [_collect(inner, root, its_name, found) for its_name, inner in numbered]}
     leaf = name or root
+    form: JSON = leaf
+    if found.reads_texts and isinstance(space, spaces.Text):
+        form = {"text": leaf, "characters": "".join(sorted(space.character_set))}
+        space = spaces.MultiDiscrete([len(form["characters"]) + 1] * space.max_length)
     if _is_text(space) and root == "observation" and name is not None:
         Notices.current().say(
             f"text {leaf}", f"The observation {leaf!r} is a text, which no network reads; it is left out."
@@ -110,7 +131,7 @@ def _collect(space: Space[Any], root: str, name: str | None, found: dict[str, Sp
     if leaf in found:
         raise EnvError(f"The {root} space has two leaves named {leaf!r}.")
     found[leaf] = space
-    return leaf
+    return form
 
 
 def _key(key: Any, root: str) -> str | int:
@@ -160,6 +181,8 @@ def put_together(form: JSON, leaves: Action) -> Any:
         return leaves[form]
     if form is None:
         return None
+    if "text" in form:
+        return "".join(form["characters"][code - 1] for code in leaves[form["text"]] if code)
     if "dict" in form:
         return {key: put_together(inner, leaves) for key, inner in form["dict"] if inner is not None}
     return tuple(put_together(inner, leaves) for inner in form["tuple"])
@@ -183,7 +206,8 @@ class SpaceReader:
         form = form_of(space)
         self._own = _compiled(form, "")
         self._flat = _compiled(_flat_form(list(self.leaves)), "")
-        self._is_bare = isinstance(form, str)
+        self._is_bare = self._own.name is not None
+        self._characters = dict(_texts(form))
         self._takes_bare = len(self.leaves) == 1 and not has_tuple(form)
 
     def read(self, value: Any, pointer: str = "") -> Observation:
@@ -214,13 +238,18 @@ class SpaceReader:
         Raises:
             SpaceMismatchError: a part is missing, or is no object or list.
         """
+        found: dict[str, Any] = {}
         if self._takes_bare and not isinstance(value, Mapping):
             name = next(iter(self.leaves))
-            return {name: value}, {name: ""}
-        node = self._flat if self._is_flat(value) else self._own
-        found: dict[str, Any] = {}
-        self._take(node, value, found)
-        return found, node.leaf_pointers
+            found[name], pointers = value, {name: ""}
+        else:
+            node = self._flat if self._is_flat(value) else self._own
+            self._take(node, value, found)
+            pointers = node.leaf_pointers
+        for name, characters in self._characters.items():
+            if isinstance(found[name], str):
+                found[name] = _codes(found[name], characters, self.leaves[name].shape[0], pointers[name])
+        return found, pointers
 
     def refusal(self, name: str, error: SpaceMismatchError) -> str:
         """What is wrong with a leaf, in a sentence that names it."""
@@ -293,7 +322,30 @@ class _Node:
     """Leaf → its JSON pointer, of all leaves below."""
 
 
+def _texts(form: JSON) -> Iterator[tuple[str, str]]:
+    """The leaves that are texts in the environment, each with its characters."""
+    if isinstance(form, dict) and "text" in form:
+        yield form["text"], form["characters"]
+    elif isinstance(form, dict):
+        for part in form["tuple"] if "tuple" in form else (inner for _, inner in form["dict"]):
+            yield from _texts(part)
+
+
+def _codes(text: str, characters: str, length: int, pointer: str) -> list[int]:
+    """The number of each character, from 1; 0 after the last."""
+    if len(text) > length:
+        raise SpaceMismatchError(f"Expected at most {length} characters, got {len(text)}.", pointer)
+    codes = [characters.find(character) + 1 for character in text]
+    if 0 in codes:
+        raise SpaceMismatchError(
+            f"{text[codes.index(0)]!r} is none of the characters that its space has.", pointer
+        )
+    return codes + [0] * (length - len(text))
+
+
 def _compiled(form: JSON, pointer: str) -> _Node:
+    if isinstance(form, dict) and "text" in form:
+        form = form["text"]
     if isinstance(form, str):
         return _Node(pointer=pointer, name=form, leaf_pointers={form: pointer})
     is_tuple = "tuple" in form
@@ -314,7 +366,8 @@ def _key_in(key: Any, value: Mapping[Any, Any]) -> tuple[Any] | None:
 
 def has_tuple(form: JSON) -> bool:
     """Whether a list may stand for several leaves."""
-    return isinstance(form, dict) and ("tuple" in form or any(has_tuple(inner) for _, inner in form["dict"]))
+    parts = form.get("dict", ()) if isinstance(form, dict) else ()
+    return (isinstance(form, dict) and "tuple" in form) or any(has_tuple(inner) for _, inner in parts)
 
 
 def _escape(name: Any) -> str:

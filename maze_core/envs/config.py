@@ -7,7 +7,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import field, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import gymnasium
 from pydantic import ConfigDict
@@ -107,10 +107,14 @@ class GymEnvConfig(EnvConfig):
     """Steps after which an episode is truncated; None keeps the limit the id is registered with."""
     vectorization: Vectorization = "per_env"
     """``per_env`` steps environments one by one, ``native`` uses the environment's own vector form."""
+    _reads_texts: ClassVar[bool] = False
 
     def make(self) -> StructuredEnv:
         """One environment, without gymnasium's per-step checker."""
-        return GymEnv(make_gym(self.name, kwargs=self.kwargs, max_episode_steps=self.max_episode_steps))
+        return GymEnv(
+            make_gym(self.name, kwargs=self.kwargs, max_episode_steps=self.max_episode_steps),
+            reads_texts=self._reads_texts,
+        )
 
     def rendered(self) -> EnvConfig:
         """The same environment, made with ``render_mode="rgb_array"``."""
@@ -122,6 +126,15 @@ class GymEnvConfig(EnvConfig):
         return NativeVectorEnv(
             self.name, n_envs, kwargs=self.kwargs, max_episode_steps=self.max_episode_steps
         )
+
+
+@dataclass(frozen=True, kw_only=True, config=_STRICT)
+class GymTextEnvConfig(GymEnvConfig):
+    """A gymnasium environment whose texts are observed, character by character; twin: ``gym_text_env.yaml``."""
+
+    vectorization: Literal["per_env"] = "per_env"
+    """``per_env`` steps environments one by one; there is no other way."""
+    _reads_texts: ClassVar[bool] = True
 
 
 @dataclass(frozen=True, kw_only=True, config=_STRICT)

@@ -92,14 +92,18 @@ class GymEnv(StructuredEnv):
     Observations are taken apart, but read, into arrays of the space's dtype, only when a batch takes them.
     """
 
-    def __init__(self, env: gymnasium.Env[Any, Any]) -> None:
+    def __init__(self, env: gymnasium.Env[Any, Any], *, reads_texts: bool = False) -> None:
         """Take ownership of ``env``.
+
+        Args:
+            env: what is adapted.
+            reads_texts: its Text spaces are observed, character by character; else they are left out.
 
         Raises:
             EnvError: one of its spaces is missing or not supported.
         """
         self.env = env
-        seen = observation_layout(_space_of(env, "observation_space"))
+        seen = observation_layout(_space_of(env, "observation_space"), reads_texts=reads_texts)
         done = action_layout(_space_of(env, "action_space"))
         self.observation_spaces = {GYM_STEP_KEY: seen}
         self.action_spaces = {GYM_STEP_KEY: done}

@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 from maze_core.config.components import target_name
-from maze_core.envs.config import CallableEnvConfig, GymEnvConfig, LegacyGymEnvConfig
+from maze_core.envs.config import CallableEnvConfig, GymEnvConfig, GymTextEnvConfig, LegacyGymEnvConfig
 from maze_core.envs.gym_env import GymEnv, GymMazeEnv, make_gym
 from maze_core.envs.native import NativeVectorEnv
 from maze_core.envs.per_env import PerEnvVectorEnv
@@ -23,9 +23,15 @@ from tests.maze_core.envs.structured_env import BoxesEnv
 CONF = Path(__file__).parents[3] / "conf" / "env"
 
 
-@pytest.mark.parametrize("config", [GymEnvConfig, LegacyGymEnvConfig])
-def test_defaults_are_those_of_the_yaml_twin(config):
-    module = {GymEnvConfig: "gym_env", LegacyGymEnvConfig: "legacy_gym_env"}[config]
+@pytest.mark.parametrize(
+    ("config", "module"),
+    [
+        (GymEnvConfig, "gym_env"),
+        (GymTextEnvConfig, "gym_text_env"),
+        (LegacyGymEnvConfig, "legacy_gym_env"),
+    ],
+)
+def test_defaults_are_those_of_the_yaml_twin(config, module):
     twin = yaml.safe_load((CONF / f"{module}.yaml").read_text())
     assert twin.pop("_target_") == target_name(config)
     assert twin == dataclasses.asdict(config())
