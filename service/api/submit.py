@@ -159,7 +159,8 @@ def compose(services: Services, mode: Mode, arguments: Mapping[str, Any]) -> Run
 
 def _refuse_strange_spaces(env: Tree, services: Services) -> None:
     """Refuse an environment in whose spaces nothing can act, as a worker found; arguments may change its spaces."""
-    if env.get("kwargs") or not isinstance(env_id := env.get("name"), str):
+    is_other = env.get("kwargs") or env["_target_"] == "maze_core.GymTextEnvConfig"  # it reads more
+    if is_other or not isinstance(env_id := env.get("name"), str):
         return
     found = ProblemList()
     for row in services.registry.environments(env_id):

@@ -189,6 +189,7 @@ class TestMistakes:
         stores.registry.publish_environments("w1", [row | {"observation_space": None, "action_space": None}])
         answer = client.post("/v1/train", submitted)
         assert (answer.status_code, errors(answer)) == (422, {"/overrides/env.name": "env_not_trainable"})
+        assert client.post("/v1/train", {"env": "gym_text_env", **submitted}).status_code == 202
         assert reason in answer.json()["detail"]
         played = client.post("/v1/rollout", submitted | {"policy": "random_policy"})
         assert played.status_code == 422
