@@ -31,6 +31,7 @@ import yaml
 from maze_core.checkpoint import Checkpoint
 from maze_core.errors import CheckpointError, InvalidSpecificationError, Problem
 from maze_core.files import json_safe, write_atomically
+from maze_core.notices import Notices
 from maze_core.types import Tree
 
 KEEP_SCHEDULED = 3
@@ -95,14 +96,18 @@ class RunDir:
 
     def is_free(self) -> bool:
         """Whether there is nothing in it."""
-        return not self.path.exists() or all(file.name == _LOCK for file in self.path.iterdir())
+        return not self.path.exists() or _is_empty(self.path)
 
     @property
     def revision(self) -> object:
         """Changes whenever somebody trains here."""
         names = ("checkpoints/best.ckpt", "checkpoints/last.ckpt", _SWEEP)
-        files = [self.path / name for name in names]
-        return [(stat.st_ino, stat.st_mtime_ns) for stat in (file.stat() for file in files if file.exists())]
+        found: list[tuple[int, int]] = []
+        for name in names:
+            with contextlib.suppress(OSError):  # it is not there, or somebody takes it away just now
+                stat = (self.path / name).stat()
+                found.append((stat.st_ino, stat.st_mtime_ns))
+        return found
 
     def write_config(
         self, tree: Tree, config_sha256: str, undescribed: Mapping[str, str] | None = None
@@ -288,12 +293,9 @@ class RolloutDir:
         Raises:
             InvalidSpecificationError: the folder holds something, or cannot be made.
         """
-        try:
+        with _named(self.path, "save"):
             self.path.mkdir(parents=True, exist_ok=True)
-            is_free = all(file.name == _LOCK for file in self.path.iterdir())
-        except OSError as error:
-            message = f"{self.path} cannot be made: {error.strerror}."
-            raise InvalidSpecificationError([Problem(path="save", message=message)]) from error
+            is_free = _is_empty(self.path)
         if not is_free:
             message = f"{self.path} is not empty; a rollout is saved into a folder of its own."
             raise InvalidSpecificationError([Problem(path="save", message=message, code="contradiction")])
@@ -334,7 +336,7 @@ def new_run_dir(parent: Path, name: str | None = None) -> RunDir:
     """
     for attempt in itertools.count(1):
         path = parent / (f"{attempt:03d}" if name is None else name if attempt == 1 else f"{name}-{attempt}")
-        with contextlib.suppress(FileExistsError):
+        with _named(parent, "run_dir"), contextlib.suppress(FileExistsError):
             path.mkdir(parents=True)
             return RunDir(path)
     raise AssertionError("unreachable")
@@ -344,18 +346,18 @@ def new_run_dir(parent: Path, name: str | None = None) -> RunDir:
 def sole_writer(folder: Path, argument: str) -> Iterator[None]:
     """Let no other process, and nobody else in this one, write into a folder meanwhile.
 
-    The lock is the operating system's, so that a process that is killed leaves none, and a file system without locks
-    has none.
+    The lock is the operating system's, so that a process that is killed leaves none. A file system without locks is
+    warned of.
 
     Args:
         folder: made where it is not there.
         argument: what gave it, for the error.
 
     Raises:
-        InvalidSpecificationError: somebody writes there; the message says who.
+        InvalidSpecificationError: somebody writes there, whom the message names, or nobody can.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    descriptor = _locked(folder / _LOCK, argument)
+    with _named(folder, argument):
+        descriptor = _locked(folder / _LOCK, argument)
     try:
         yield
     finally:
@@ -367,7 +369,11 @@ def _locked(path: Path, argument: str) -> int:
     """The descriptor of a lock file that this process holds."""
     owner = ""
     for _ in range(_LOCK_TRIES):
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+        except FileNotFoundError:  # its last owner took the folder away meanwhile
+            continue
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -375,9 +381,13 @@ def _locked(path: Path, argument: str) -> int:
             os.close(descriptor)
             time.sleep(_LOCK_PAUSE_S)
             continue
-        except OSError:  # a file system without locks
+        except OSError as error:
+            text = (
+                f"{path.parent} cannot be locked ({error.strerror}): see to it that nobody else writes there."
+            )
+            Notices.current().say("lock", text)
             return descriptor
-        if path.exists() and path.stat().st_ino == os.fstat(descriptor).st_ino:
+        if _is_at(path, descriptor):
             since = datetime.now().astimezone().isoformat(sep=" ", timespec="seconds")
             os.truncate(descriptor, 0)
             os.write(descriptor, f"process {os.getpid()} on {platform.node()}, since {since}".encode())
@@ -388,6 +398,31 @@ def _locked(path: Path, argument: str) -> int:
         "another folder."
     )
     raise InvalidSpecificationError([Problem(path=argument, message=message, code="in_use")])
+
+
+def _is_at(path: Path, descriptor: int) -> bool:
+    with contextlib.suppress(FileNotFoundError):
+        return os.path.samestat(path.stat(), os.fstat(descriptor))
+    return False
+
+
+@contextlib.contextmanager
+def _named(folder: Path, argument: str) -> Iterator[None]:
+    """Say of a folder that cannot be written which argument gave it.
+
+    Raises:
+        InvalidSpecificationError: in place of an ``OSError``.
+    """
+    try:
+        yield
+    except OSError as error:
+        message = f"{folder} cannot be written: {error.strerror}. Take another folder."
+        raise InvalidSpecificationError([Problem(path=argument, message=message)]) from error
+
+
+def _is_empty(folder: Path) -> bool:
+    """Whether it holds nothing, or only what a process that was killed there left: a lock, a file half written."""
+    return all(file.name.startswith(".") for file in folder.iterdir())
 
 
 def _write_config(folder: Path, tree: Tree, config_sha256: str, undescribed: Mapping[str, str]) -> None:
@@ -405,7 +440,7 @@ def _read(path: Path) -> bytes | None:
     """What a file holds; None where there is none."""
     try:
         return path.read_bytes()
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return None
     except OSError as error:
         raise CheckpointError(f"{path} cannot be read: {error.strerror}.") from error

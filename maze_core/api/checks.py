@@ -37,8 +37,8 @@ def run_dir_of(value: Any) -> RunDir:
     try:
         path = path.resolve()
         is_free = not path.exists() or path.is_dir()
-    except OSError as error:
-        message = f"{shown(str(value))} cannot be a directory: {error.strerror}."
+    except (OSError, RuntimeError) as error:  # RuntimeError: a symbolic link that leads to itself
+        message = f"{shown(str(value))} cannot be a directory: {getattr(error, 'strerror', error)}."
         raise InvalidSpecificationError([Problem(path="run_dir", message=message)]) from error
     if not is_free:
         message = f"{path} is a file; a run is written into a directory."

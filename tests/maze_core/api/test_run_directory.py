@@ -1,11 +1,15 @@
 """A run directory is gone on with: same configuration, adopted seeds, last checkpoint; anything else is refused."""
 
+import contextlib
+import errno
 import json
 import os
 import shutil
 import signal
 import subprocess
 import sys
+import threading
+import time
 
 import pytest
 import yaml
@@ -14,7 +18,8 @@ from maze_core import Checkpoint, GymMazeEnv, InvalidSpecificationError, RunCont
 from maze_core.api.multirun_report import JobsReporter
 from maze_core.errors import CheckpointError
 from maze_core.metrics import SilentReporter
-from maze_core.rundir import RunDir
+from maze_core.notices import MazeWarning
+from maze_core.rundir import RolloutDir, RunDir
 from tests.maze_core.api.own_parts import make_env
 from tests.maze_core.api.test_forms import QUICK
 
@@ -367,3 +372,109 @@ def test_the_commands_of_a_report_need_nothing_that_nobody_installs(tmp_path) ->
         "RunContext.load",
         "pip",
     }
+
+
+def test_of_several_processes_that_begin_at_once_one_trains_and_one_may_be_killed(tmp_path) -> None:
+    code = f"""
+import os, signal, sys
+from maze_core import InvalidSpecificationError, RunContext
+from maze_core.metrics import SilentReporter
+
+class Dies(SilentReporter):
+    def metrics(self, *_):
+        if sys.argv[1] == "dies":
+            os.kill(os.getpid(), signal.SIGKILL)
+
+context = RunContext(run_dir={str(tmp_path)!r}, overrides={QUICK!r}, seed=1)
+sys.stdin.readline()
+try:
+    context.train(3, reporter=Dies())
+except InvalidSpecificationError as error:
+    sys.exit(error.problems[0].code)
+"""
+
+    def begin(*names):
+        started = [
+            subprocess.Popen(
+                [sys.executable, "-c", code, name], stdin=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+            )
+            for name in names
+        ]
+        ends = []
+        for process in started:
+            process.stdin.write("\n")
+            process.stdin.flush()
+        for process in started:
+            text = process.communicate()[1].strip()
+            ends.append(text.splitlines()[-1] if process.returncode == 1 else process.returncode)
+        return ends
+
+    assert begin("dies") == [-signal.SIGKILL]
+    ends = begin("trains", "trains")
+    assert 0 in ends
+    assert set(ends) <= {0, "in_use", "contradiction"}
+    assert ends.count(0) == 1
+    with RunContext(run_dir=tmp_path, overrides=QUICK) as context:
+        n_epochs = context.report.counters.epoch
+    epochs = [json.loads(line)["epoch"] for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    assert epochs == list(range(1, n_epochs + 1))
+
+
+def test_a_folder_that_its_last_writer_takes_away_is_made_again(tmp_path) -> None:
+    folder = RolloutDir(tmp_path / "played")
+    waiting = threading.Event()
+
+    def fail():
+        with contextlib.suppress(ZeroDivisionError), folder.writing():
+            waiting.set()
+            time.sleep(0.3)
+            raise ZeroDivisionError
+
+    thread = threading.Thread(target=fail)
+    thread.start()
+    waiting.wait(10)
+    with folder.writing():
+        folder.write_trajectory(0, b"episode")
+    thread.join()
+    assert [path.name for path in folder.path.iterdir()] == ["trajectories"]
+
+
+def test_a_file_system_without_locks_is_warned_of(tmp_path, monkeypatch) -> None:
+    def no_locks(*_):
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr("fcntl.flock", no_locks)
+    with (
+        pytest.warns(MazeWarning, match=r"cannot be locked \(No locks available\)"),
+        RunContext(run_dir=tmp_path, overrides=QUICK, seed=1) as context,
+    ):
+        context.train(1)
+    assert not (tmp_path / ".lock").exists()
+
+
+def test_a_folder_that_cannot_be_written_is_named_with_its_argument(tmp_path, monkeypatch) -> None:
+    (tmp_path / "file").touch()
+    (tmp_path / "outputs").touch()
+    monkeypatch.chdir(tmp_path)
+    for run_dir, folder in ((tmp_path / "file" / "run", "run"), (None, "outputs")):
+        with (
+            RunContext(run_dir=run_dir, overrides=QUICK, seed=1) as context,
+            pytest.raises(InvalidSpecificationError, match=rf"^run_dir: .*{folder} cannot be written: Not a"),
+        ):
+            context.train(1)
+
+
+def test_a_run_directory_may_be_a_link_but_not_one_that_leads_to_itself(tmp_path) -> None:
+    (tmp_path / "link").symlink_to(tmp_path / "place")
+    with RunContext(run_dir=tmp_path / "link", overrides=QUICK, seed=1) as context:
+        context.train(1)
+    assert (tmp_path / "place" / "checkpoints" / "last.ckpt").exists()
+    (tmp_path / "circle").symlink_to(tmp_path / "circle")
+    with pytest.raises(InvalidSpecificationError, match=r"^run_dir: .*circle.* cannot be a directory"):
+        RunContext(run_dir=tmp_path / "circle", overrides=QUICK)
+
+
+def test_what_a_killed_process_left_half_written_does_not_fill_a_directory(tmp_path) -> None:
+    (tmp_path / ".0123456789abcdef.tmp").touch()
+    RolloutDir(tmp_path).refuse_content()
+    assert RunDir(tmp_path).is_free()
