@@ -150,14 +150,14 @@ class RunDir:
         for number, path in self._scheduled():
             if number > epoch:
                 path.unlink()
-                for film in (self.path / "videos").glob(f"epoch-{number:05d}*.mp4"):
-                    film.unlink()
+                for video in (self.path / "videos").glob(f"epoch-{number:05d}*.mp4"):
+                    video.unlink()
         for name in ("best", "last"):
             path = self.path / "checkpoints" / f"{name}.ckpt"
             if path.exists() and Checkpoint.read(path).identity["counters"]["epoch"] > epoch:
                 path.unlink()
-                for film in (self.path / "videos").glob(f"{name}*.mp4"):
-                    film.unlink()
+                for video in (self.path / "videos").glob(f"{name}*.mp4"):
+                    video.unlink()
         path = self.path / "metrics.jsonl"
         if path.exists():
             kept = [line for line in self.read_metrics() if line["epoch"] <= epoch]

@@ -25,7 +25,7 @@ def path_of(value: Any, name: str) -> Path:
 
 
 def place_of(save: Any, n_videos: int) -> bool | Path:
-    """Where a rollout is saved: at a path, in a new folder (True), or nowhere; films are saved in any case."""
+    """Where a rollout is saved: at a path, in a new folder (True), or nowhere; videos are saved in any case."""
     if isinstance(save, bool | np.bool_):
         return bool(save) or n_videos > 0
     return path_of(save, "save")

@@ -82,9 +82,9 @@ class TrainingVideos(SilentReporter):
     def checkpoint(self, checkpoint: Checkpoint, **details: Any) -> None:
         """Film a scheduled one."""
         if details["kind"] == "scheduled":
-            self.film(checkpoint, f"epoch-{details['epoch']:05d}")
+            self.record(checkpoint, f"epoch-{details['epoch']:05d}")
 
-    def film(self, checkpoint: Checkpoint, name: str) -> None:
+    def record(self, checkpoint: Checkpoint, name: str) -> None:
         """Film the policy of a checkpoint."""
         self._reporter.phase("filming")
         agent = load_agent(checkpoint, objects=self._playing.objects)

@@ -164,7 +164,7 @@ class Run:
 
         self._refuse_if_closed()
         if n_videos:
-            self._check_can_be_filmed()
+            self._check_videos()
         training = self._open_training()
         directory = self._writable_directory()
         with directory.writing(self._revision):
@@ -183,7 +183,7 @@ class Run:
                     self._agent = self._acting = None
                     report = training.run(n_epochs, reporter=everyone, cancelled=cancelled, limits=limits)
                     if shown and training.best:
-                        shown.film(training.best, "best")
+                        shown.record(training.best, "best")
                 directory.write_report(report.to_dict())
             finally:
                 self._revision = directory.revision
@@ -233,7 +233,7 @@ class Run:
             record=record,
         )
         if n_videos:
-            self._check_can_be_filmed()
+            self._check_videos()
         needs_agent = self.specification.mode == "train" or plays_a_run(self.specification.tree["policy"])
         agent = self.policy if needs_agent else None
         self._make_room()
@@ -515,11 +515,11 @@ class Run:
         kept = (best or last) if which == "best" else (last or best)
         return kept or self._open_training().checkpoint("continued")
 
-    def _check_can_be_filmed(self) -> None:
-        from maze_core.envs.video import check_can_be_filmed
+    def _check_videos(self) -> None:
+        from maze_core.envs.video import check_videos
 
         self._make_room()
-        check_can_be_filmed(self.specification.build("env").rendered().make)
+        check_videos(self.specification.build("env").rendered().make)
 
     def _writable_directory(self) -> RunDir:
         if self.directory is None:

@@ -21,7 +21,7 @@ from maze_core.envs.contract import (
     say_failed_closes,
 )
 from maze_core.envs.core_env import StructuredEnv
-from maze_core.envs.shared_envs import MAKE_A_NEW_ONE, layers
+from maze_core.envs.shared_envs import MAKE_A_NEW_ONE, envs_of
 from maze_core.envs.tick_buffers import FiniteCheck, ObservationWriter, empty_tick, named_arrays
 from maze_core.envs.vector import Tick, VectorEnv
 from maze_core.errors import USER_CODE_ERRORS, EnvError
@@ -273,7 +273,7 @@ def _refuse_shared(envs: Sequence[StructuredEnv], first_row: int) -> None:
     """Make sure that no environment stands in two rows, where it would be stepped in the other's episode."""
     row_of: dict[int, int] = {}
     for row, env in enumerate(envs):
-        for layer in layers(env):
+        for layer in envs_of(env):
             other = row_of.setdefault(id(layer), row)
             if other != row:
                 both = f"Environments {first_row + other} and {first_row + row} are one and the same"

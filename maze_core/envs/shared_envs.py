@@ -17,7 +17,7 @@ MAKE_A_NEW_ONE = (
 )
 
 
-def layers(env: object) -> Iterator[object]:
+def envs_of(env: object) -> Iterator[object]:
     """An environment, a batch or a wrapper of some, and all environments below; each once."""
     seen: set[int] = set()
     waiting = [env]
@@ -33,10 +33,10 @@ def layers(env: object) -> Iterator[object]:
             waiting += [part for part in parts if _is_env(part, below=layer)]
 
 
-def shared_layer(env: object, others: Iterable[object]) -> Any | None:
+def shared_env(env: object, others: Iterable[object]) -> Any | None:
     """The environment that ``env`` has in common with one of the others; None where each has its own."""
-    theirs = {id(layer) for other in others for layer in layers(other)}
-    return next((layer for layer in layers(env) if id(layer) in theirs), None)
+    theirs = {id(layer) for other in others for layer in envs_of(other)}
+    return next((layer for layer in envs_of(env) if id(layer) in theirs), None)
 
 
 def _is_env(value: object, *, below: object) -> bool:

@@ -161,7 +161,7 @@ def check_encoder() -> None:
         raise _refusal(str(error), "missing_extra") from error
 
 
-def check_can_be_filmed(make: Callable[[], StructuredEnv]) -> None:
+def check_videos(make: Callable[[], StructuredEnv]) -> None:
     """Film one picture of one environment, which is thrown away.
 
     Args:

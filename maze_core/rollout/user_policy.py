@@ -39,9 +39,9 @@ def as_policy(given: Any, action_spaces: Mapping[StepKey, spaces.Dict]) -> Polic
     Raises:
         InvalidSpecificationError: its ``act`` takes other arguments.
     """
-    if isinstance(given, ActingPolicy | RandomPolicy | OwnPolicy):
+    if isinstance(given, ActingPolicy | RandomPolicy | UserPolicy):
         return given
-    return OwnPolicy(given, action_spaces)
+    return UserPolicy(given, action_spaces)
 
 
 def refuse_other_act(policy: Any) -> None:
@@ -71,7 +71,7 @@ def refuse_other_act(policy: Any) -> None:
         raise _problem(f"{name}.needs_noise is set, but it has no method noise(step_key, rng, n_rows).")
 
 
-class OwnPolicy:
+class UserPolicy:
     """An object with ``act``, with everything else that a policy has."""
 
     def __init__(self, policy: Any, action_spaces: Mapping[StepKey, spaces.Dict]) -> None:

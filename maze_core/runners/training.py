@@ -20,7 +20,7 @@ from maze_core.agent import Agent, load_agent, record_actions
 from maze_core.checkpoint import Checkpoint, prefixed, section, storable
 from maze_core.config.schema import RunConfig
 from maze_core.envs.env_spaces import describe_spaces, described_spaces, refuse_other_spaces
-from maze_core.envs.shared_envs import MAKE_A_NEW_ONE, shared_layer
+from maze_core.envs.shared_envs import MAKE_A_NEW_ONE, shared_env
 from maze_core.envs.vector import VectorEnv
 from maze_core.envs.wrappers.wrapper import WrappedVectorEnv, acting_wrappers, why_not_servable
 from maze_core.errors import CheckpointError, EnvError, InvalidSpecificationError
@@ -247,7 +247,7 @@ class Training:
         except EnvError as error:
             way_out = "runner.evaluation_envs=shared evaluates in the environments of training."
             raise EnvError(f"Evaluation has no environments of its own: {error}; {way_out}") from error
-        if shared_layer(raw, [world.raw]) is not None:
+        if shared_env(raw, [world.raw]) is not None:
             raise EnvError(f"Evaluation would step the environments of training. {MAKE_A_NEW_ONE}")
         return raw
 

@@ -11,7 +11,7 @@ from maze_core.envs.config import LegacyGymEnvConfig
 from maze_core.envs.gym_env import GymEnv
 from maze_core.envs.legacy_gym import LegacyGymAdapter, to_gymnasium_space
 from maze_core.envs.per_env import PerEnvVectorEnv
-from maze_core.envs.video import check_can_be_filmed
+from maze_core.envs.video import check_videos
 from maze_core.errors import EnvError, InvalidSpecificationError
 from tests.maze_core.envs.small_envs import Old4TupleEnv
 from tests.maze_core.envs.videos import picture_of, read_video, times_in
@@ -123,7 +123,7 @@ def test_an_old_env_in_gyms_registry_is_filmed(tmp_path):
     video = tmp_path / "0.mp4"
     config = LegacyGymEnvConfig(name="OldShown-v0")
     try:
-        check_can_be_filmed(config.rendered().make)
+        check_videos(config.rendered().make)
         env = config.vector(1, videos={0: video})
         run_to_end(env)
         env.close()
@@ -140,7 +140,7 @@ def test_an_old_env_without_pictures_cannot_be_filmed():
     gym.register("OldBlind-v0", entry_point=_old_gym_env(gym, Old4TupleEnv))
     try:
         with pytest.raises(InvalidSpecificationError, match="its render_mode is None"):
-            check_can_be_filmed(LegacyGymEnvConfig(name="OldBlind-v0").rendered().make)
+            check_videos(LegacyGymEnvConfig(name="OldBlind-v0").rendered().make)
     finally:
         del gym.envs.registry["OldBlind-v0"]
 

@@ -11,7 +11,7 @@ from maze_core.envs.gym_env import GymEnv, GymMazeEnv, make_gym
 from maze_core.envs.legacy_gym import LegacyGymAdapter
 from maze_core.envs.maze_env import to_gymnasium
 from maze_core.envs.per_env import PerEnvVectorEnv
-from maze_core.envs.shared_envs import layers, shared_layer
+from maze_core.envs.shared_envs import envs_of, shared_env
 from maze_core.envs.subproc import SubprocVectorEnv
 from maze_core.envs.wrappers import LogStatsWrapper
 from maze_core.errors import EnvError
@@ -70,14 +70,14 @@ def test_one_environment_that_is_given_once_is_accepted():
 def test_a_ring_of_environments_has_an_end():
     one, other = BoxesEnv(), BoxesEnv()
     one.env, other.env = other, one
-    assert list(layers(one)) == [one, other]
+    assert list(envs_of(one)) == [one, other]
 
 
 def test_what_two_batches_share_is_named():
     env = gymnasium.make("CartPole-v1")
     one, other = (CallableEnvConfig(factory=lambda: env).vector(1) for _ in range(2))
-    assert shared_layer(one, [other]) is not None
-    assert shared_layer(one, [CallableEnvConfig(factory=BoxesEnv).vector(2)]) is None
+    assert shared_env(one, [other]) is not None
+    assert shared_env(one, [CallableEnvConfig(factory=BoxesEnv).vector(2)]) is None
 
 
 def test_what_environments_play_with_may_be_shared():

@@ -15,7 +15,7 @@ from maze_core.envs.config import CallableEnvConfig, GymEnvConfig
 from maze_core.envs.gym_env import GymEnv, GymMazeEnv
 from maze_core.envs.maze_env import MazeEnv
 from maze_core.envs.per_env import PerEnvVectorEnv
-from maze_core.envs.video import VideoEnv, VideoEnvFactory, check_can_be_filmed
+from maze_core.envs.video import VideoEnv, VideoEnvFactory, check_videos
 from maze_core.envs.wrappers.reward_scaling import RewardScalingWrapper
 from maze_core.errors import EnvError, InvalidSpecificationError
 from tests.maze_core.envs.structured_env import BoxesEnv
@@ -233,7 +233,7 @@ def test_cartpole_is_filmed_without_a_screen(tmp_path, monkeypatch):
 )
 def test_what_can_be_filmed_passes_the_check_and_leaves_nothing(config, tmp_path, monkeypatch):
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-    check_can_be_filmed(config.rendered().make)
+    check_videos(config.rendered().make)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -276,7 +276,7 @@ def registered():
 @pytest.mark.usefixtures("registered")
 def test_what_cannot_be_filmed_is_refused_with_the_reason_and_the_way_out(config, why):
     with pytest.raises(InvalidSpecificationError) as caught:
-        check_can_be_filmed(config.rendered().make)
+        check_videos(config.rendered().make)
     (problem,) = caught.value.problems
     assert (problem.path, problem.code) == ("videos", "cannot_be_filmed")
     assert why in problem.message
@@ -286,6 +286,6 @@ def test_what_cannot_be_filmed_is_refused_with_the_reason_and_the_way_out(config
 def test_a_missing_encoder_is_refused_with_the_line_to_type(monkeypatch):
     monkeypatch.setitem(sys.modules, "imageio_ffmpeg", None)
     with pytest.raises(InvalidSpecificationError, match=r"pip install 'maze-service\[video\]'") as caught:
-        check_can_be_filmed(GymEnvConfig(name="CartPole-v1").rendered().make)
+        check_videos(GymEnvConfig(name="CartPole-v1").rendered().make)
     (problem,) = caught.value.problems
     assert (problem.path, problem.code) == ("videos", "missing_extra")
