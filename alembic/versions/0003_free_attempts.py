@@ -1,4 +1,4 @@
-"""Attempts that do not count against a run, because it got further in them before they were ended from outside.
+"""Attempts that do not count against a run: those up to the last one in which it got further.
 
 Revision 0003.
 """
@@ -15,9 +15,7 @@ depends_on = None
 
 def upgrade() -> None:
     op.add_column("run", sa.Column("free_attempts", sa.Integer(), nullable=False, server_default="0"))
-    op.add_column("run", sa.Column("has_advanced", sa.Boolean(), nullable=False, server_default=sa.false()))
 
 
 def downgrade() -> None:
-    op.drop_column("run", "has_advanced")
     op.drop_column("run", "free_attempts")

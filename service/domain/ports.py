@@ -96,16 +96,15 @@ class RunStore(Protocol):
     def reap(self, *, max_attempts: int, spare: Sequence[str] = ()) -> Sequence[Run]:
         """Requeue runs whose lease lapsed (``lease_expired``), except some; returns the runs as they are now.
 
-        An attempt in which the run stored a new scheduled checkpoint does not count. A run out of attempts ends
-        ``failed/attempts_exhausted``. A stopping run keeps its cancel wish and is ``stopping`` again when next
-        claimed; out of attempts it ends ``cancelled``, as was wished.
+        An attempt in which the run stored a new scheduled checkpoint does not count, nor do those before it. A run
+        out of attempts ends ``failed/attempts_exhausted``. A stopping run keeps its cancel wish and is ``stopping``
+        again when next claimed; out of attempts it ends ``cancelled``, as was wished.
         """
 
-    def release(self, lease: Lease, *, reason: str, charge_attempt: bool, is_outside: bool = False) -> Run:
+    def release(self, lease: Lease, *, reason: str, charge_attempt: bool) -> Run:
         """Give a run back to the queue (shutdown, retry), where it keeps its place and its cancel wish.
 
-        An uncharged release takes the attempt back. One that was ended from outside does not count if the run got
-        further in it.
+        An uncharged release takes the attempt back.
         """
 
     def finish(

@@ -123,9 +123,7 @@ class Run:
     attempt: int = 0
     """How often the run was claimed."""
     free_attempts: int = 0
-    """Attempts that do not count: the run got further in them, and then they were ended from outside."""
-    has_advanced: bool = False
-    """Whether the present attempt has stored a new scheduled checkpoint."""
+    """Attempts that do not count: those up to the last one in which the run stored a new scheduled checkpoint."""
     cancel_requested: bool = False
     worker: str | None = None
     epoch_token: int = 0
@@ -136,7 +134,7 @@ class Run:
 
     @property
     def counted_attempts(self) -> int:
-        """Attempts that count against the run."""
+        """Attempts that count against the run: those since it last got further."""
         return self.attempt - self.free_attempts
 
 

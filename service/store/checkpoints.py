@@ -38,7 +38,7 @@ class SqlCheckpointStore:
         with self._database.writing() as connection:
             locked = LockedRun.by_lease(connection, lease)
             if new.kind == "scheduled" and _is_further(connection, lease.run_id, new.epoch):
-                locked.change(has_advanced=True)
+                locked.change(free_attempts=locked.row.attempt)
             self._blobs.insert(connection, stored)
             replaced = _take_out(connection, locked, new)
             info = _insert(connection, locked, new, stored)

@@ -37,7 +37,6 @@ def claim(
             phase=None,
             worker=worker,
             attempt=run.c.attempt + 1,
-            has_advanced=False,
             epoch_token=run.c.epoch_token + 1,
             lease_until=after_now(lease_s),
             started_at=func.coalesce(run.c.started_at, now()),
@@ -67,24 +66,14 @@ def heartbeat(connection: Connection, lease: Lease, lease_s: float) -> bool:
     return bool(wished)
 
 
-def release(
-    connection: Connection, lease: Lease, reason: str, *, charge_attempt: bool, is_outside: bool
-) -> Run:
+def release(connection: Connection, lease: Lease, reason: str, *, charge_attempt: bool) -> Run:
     """Give the run back to the queue."""
     locked = LockedRun.by_lease(connection, lease)
     if not charge_attempt:
-        locked.change(attempt=locked.row.attempt - 1)
-    elif is_outside:
-        _count_attempt(locked)
+        attempt = locked.row.attempt - 1
+        locked.change(attempt=attempt, free_attempts=min(attempt, locked.row.free_attempts))
     locked.move(RunState.QUEUED, reason=reason)
     return locked.written()
-
-
-def _count_attempt(locked: LockedRun) -> int:
-    """Attempts that count, after one that was ended from outside: not that one, if the run got further in it."""
-    free = locked.row.free_attempts + locked.row.has_advanced
-    locked.change(free_attempts=free)
-    return int(locked.row.attempt - free)
 
 
 def finish(
@@ -123,7 +112,7 @@ def reap(connection: Connection, max_attempts: int, spare: Sequence[str]) -> lis
 
 
 def _reap_one(locked: LockedRun, max_attempts: int) -> Run:
-    counted = _count_attempt(locked)
+    counted = locked.row.attempt - locked.row.free_attempts
     if counted < max_attempts:
         locked.move(RunState.QUEUED, reason="lease_expired")
     elif locked.state is RunState.STOPPING:

@@ -20,8 +20,8 @@ from service.store.types import now
 LOCKED_COLUMNS = tuple(
     run.c[name]
     for name in (
-        "id", "state", "reason", "cancel_reason", "phase", "latest_metrics", "attempt", "free_attempts", "has_advanced",
-        "worker", "epoch_token", "last_seq", "last_log_seq",
+        "id", "state", "reason", "cancel_reason", "phase", "latest_metrics", "attempt", "free_attempts", "worker",
+        "epoch_token", "last_seq", "last_log_seq",
     )
 )  # fmt: skip
 """What a change of a run looks at: not the configuration, which is long."""
@@ -46,7 +46,6 @@ def row_values(new: NewRun) -> dict[str, Any]:
         "source_checkpoint": new.source_checkpoint,
         "attempt": 0,
         "free_attempts": 0,
-        "has_advanced": False,
         "epoch_token": 0,
         "last_seq": 0,
         "last_log_seq": 0,
@@ -73,7 +72,6 @@ def run_of(row: Row[Any], labels: Mapping[str, str], **more: Any) -> Run:
         source_checkpoint=row.source_checkpoint,
         attempt=row.attempt,
         free_attempts=row.free_attempts,
-        has_advanced=row.has_advanced,
         cancel_requested=row.cancel_reason is not None,
         worker=row.worker,
         epoch_token=row.epoch_token,

@@ -151,12 +151,10 @@ class SqlRunStore:
         with self._database.writing() as connection:
             return leases.reap(connection, max_attempts, spare)
 
-    def release(self, lease: Lease, *, reason: str, charge_attempt: bool, is_outside: bool = False) -> Run:
+    def release(self, lease: Lease, *, reason: str, charge_attempt: bool) -> Run:
         """Give a run back to the queue."""
         with self._database.writing() as connection:
-            return leases.release(
-                connection, lease, reason, charge_attempt=charge_attempt, is_outside=is_outside
-            )
+            return leases.release(connection, lease, reason, charge_attempt=charge_attempt)
 
     def finish(
         self,

@@ -17,7 +17,6 @@ from sqlalchemy import (
     MetaData,
     Table,
     UniqueConstraint,
-    false,
 )
 
 from service.domain.run import RunKind, RunState
@@ -65,10 +64,9 @@ run = Table(
     Column("source_run", CleanString(64)),
     Column("source_checkpoint", CleanString(64)),
     Column("attempt", Integer, nullable=False),
-    Column("free_attempts", Integer, nullable=False, server_default="0"),  # Those that do not count.
     Column(
-        "has_advanced", Boolean, nullable=False, server_default=false()
-    ),  # This attempt stored a new scheduled checkpoint.
+        "free_attempts", Integer, nullable=False, server_default="0"
+    ),  # The first ones, which do not count.
     Column("worker", CleanText),
     Column("epoch_token", Integer, nullable=False),
     Column("lease_until", UtcDateTime),

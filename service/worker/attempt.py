@@ -217,8 +217,7 @@ class Attempt:
             last=last,
             exit_code=exit_code,
             wish=self._wish,
-            attempt=self.run.counted_attempts,
-            has_advanced=run.has_advanced,
+            attempt=run.counted_attempts,
             max_attempts=self._max_attempts,
             usage=self._usage,
         )
@@ -232,14 +231,12 @@ class Attempt:
                     lambda: runs.finish(lease, state, reason=reason, result=result, error=error)
                 )
                 logger.info("run %s: %s (%s)", self.run.id, state, reason)
-            case Release(reason=reason, charge_attempt=charge, is_outside=is_outside, notes=notes):
+            case Release(reason=reason, charge_attempt=charge, notes=notes):
                 for note in notes:
                     self._writer.log("warning", note)
                 self._writer.flush()
                 self._end_child()  # another worker may start the run the moment it is released
-                self.guard.persist(
-                    lambda: runs.release(lease, reason=reason, charge_attempt=charge, is_outside=is_outside)
-                )
+                self.guard.persist(lambda: runs.release(lease, reason=reason, charge_attempt=charge))
                 logger.info("run %s: back to the queue (%s)", self.run.id, reason)
 
     def _end_child(self) -> None:

@@ -4,7 +4,7 @@ result, not stopped        → its state is succeeded, the reason says why it en
 result, stopped as wished  → cancelled; on a shutdown back to the queue, uncharged
 error in the run           → failed at once, for it would fail again
 out of memory, a signal    → back to the queue, charged; when that was the last attempt, failed.
-                             What was ended from outside after it had got further does not count
+                             An attempt in which the run got further begins the count anew
 """
 
 import signal
@@ -34,9 +34,7 @@ class Ending:
     """Negative is a signal; None is not known."""
     wish: StopReason | None = None
     attempt: int
-    """Which one of those that count."""
-    has_advanced: bool = False
-    """Whether it stored a new scheduled checkpoint."""
+    """Which one of those that count; 0 when the run got further in it: it stored a new scheduled checkpoint."""
     max_attempts: int
     usage: frames.Usage | None = None
 
@@ -57,8 +55,6 @@ class Release:
 
     reason: str
     charge_attempt: bool
-    is_outside: bool = False
-    """Whether it was ended by something that another attempt may not meet."""
     notes: tuple[str, ...] = field(default=())
     """Lines for the run's log: why it starts again."""
 
@@ -67,9 +63,6 @@ Settlement: TypeAlias = Finish | Release
 
 RETRIED_FAILURES = frozenset({"out_of_memory"})
 """Errors that another attempt may not meet; every other one would come again."""
-
-OUTSIDE_SIGNALS = frozenset({signal.SIGKILL, signal.SIGTERM, signal.SIGHUP, signal.SIGINT})
-"""Signals that others send; the rest says that the process made a mistake of its own."""
 
 
 def settle(ending: Ending) -> Settlement:
@@ -102,17 +95,18 @@ def _stopped(
 
 
 def _again(ending: Ending) -> Settlement:
-    cause, is_outside = describe(ending), _is_outside(ending)
-    counted = ending.attempt - (is_outside and ending.has_advanced)
-    if counted < ending.max_attempts:
-        number = f"attempt {ending.attempt} of {ending.max_attempts}"
-        count = "" if counted == ending.attempt else ", which does not count: the run had got further"
-        note = f"{number} ended{count}: {cause}. The run starts again."
-        return Release(reason=_reason(ending), charge_attempt=True, is_outside=is_outside, notes=(note,))
+    cause, number = describe(ending), f"attempt {ending.attempt} of {ending.max_attempts}"
+    if ending.attempt < ending.max_attempts:
+        which = number if ending.attempt else "an attempt in which the run got further, which does not count,"
+        return Release(
+            reason=_reason(ending),
+            charge_attempt=True,
+            notes=(f"{which} ended: {cause}. The run starts again.",),
+        )
     code = ending.exit_code
     error = {
         "code": "attempts_exhausted",
-        "message": f"All {ending.max_attempts} attempts ended early; the last one: {cause}.",
+        "message": f"{number} since the run last got further ended early: {cause}.",
         "attempts": ending.attempt,
         "exit_code": code,
         "signal": -code if code is not None and code < 0 else None,
@@ -135,12 +129,6 @@ def describe(ending: Ending) -> str:
         return f"its process ended with exit code {code}{memory}"
     hint = ", as the system does when memory runs out" if -code == signal.SIGKILL else ""
     return f"its process was killed by {_signal_name(-code)} (signal {-code}){hint}{memory}"
-
-
-def _is_outside(ending: Ending) -> bool:
-    if ending.last is None:
-        return -(ending.exit_code or 0) in OUTSIDE_SIGNALS
-    return True  # memory, which it shares with others, or a signal that it could obey
 
 
 def _reason(ending: Ending) -> str:

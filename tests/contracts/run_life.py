@@ -141,14 +141,34 @@ class LifeContract:
         (dead,) = stores.runs.reap(max_attempts=2)
         assert (dead.id, dead.state, dead.attempt) == (run.id, RunState.FAILED, 7)
 
-    @pytest.mark.parametrize("is_outside", [True, False])
-    def test_a_charged_release_counts_unless_it_was_ended_from_outside_and_had_got_further(
-        self, stores: Stores, is_outside: bool
+    def test_a_new_checkpoint_begins_the_count_anew(self, stores: Stores) -> None:
+        start(stores, lease_s=-1)
+        for _ in range(2):  # two attempts in which nothing was stored
+            stores.runs.reap(max_attempts=3)
+            claimed = stores.runs.claim("w", kinds=ALL_KINDS, lease_s=-1)
+            assert claimed is not None
+        stores.checkpoints.put(claimed[1], new_checkpoint(1), b"1")
+        (reaped,) = stores.runs.reap(max_attempts=3)
+        assert (reaped.attempt, reaped.counted_attempts) == (3, 0)
+
+    def test_a_release_counts_unless_the_run_had_got_further(self, stores: Stores) -> None:
+        _, lease = start(stores)
+        stores.checkpoints.put(lease, new_checkpoint(1), b"1")
+        assert stores.runs.release(lease, reason="x", charge_attempt=True).counted_attempts == 0
+        claimed = stores.runs.claim("w", kinds=ALL_KINDS, lease_s=30)
+        assert claimed is not None
+        assert stores.runs.release(claimed[1], reason="x", charge_attempt=True).counted_attempts == 1
+
+    def test_an_uncharged_release_leaves_the_count_as_it_was_though_the_run_got_further(
+        self, stores: Stores
     ) -> None:
         _, lease = start(stores)
         stores.checkpoints.put(lease, new_checkpoint(1), b"1")
-        released = stores.runs.release(lease, reason="x", charge_attempt=True, is_outside=is_outside)
-        assert (released.attempt, released.free_attempts) == (1, int(is_outside))
+        released = stores.runs.release(lease, reason="shutdown", charge_attempt=False)
+        assert (released.attempt, released.counted_attempts) == (0, 0)
+        claimed = stores.runs.claim("w", kinds=ALL_KINDS, lease_s=30)
+        assert claimed is not None
+        assert claimed[0].counted_attempts == 1
 
     def test_a_run_that_its_worker_holds_is_not_reaped_by_it(self, stores: Stores) -> None:
         held, _ = start(stores, lease_s=-1)

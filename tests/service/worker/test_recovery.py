@@ -2,6 +2,7 @@
 
 import os
 import signal
+import time
 
 import pytest
 
@@ -91,15 +92,13 @@ def test_a_worker_that_slept_through_its_lease_writes_nothing_more(bench: Bench)
 
 def test_a_freeze_of_everything_costs_no_attempt(bench: Bench) -> None:
     """Worker and child stand still for longer than the lease, as in a frozen container, and go on together."""
-    import time
-
-    worker = bench.worker(lease_s=3.0, heartbeat_s=0.5, max_attempts=1)
+    worker = bench.worker(**LEASE)
     run_id = bench.submit(**LONG)
     bench.wait_for_epoch(run_id, 3)
     child = bench.child_of(run_id)
     bench.stop_outside_transactions(worker)
     child.suspend()
-    time.sleep(4.0)
+    time.sleep(LEASE["lease_s"] + 1.0)
     epoch = bench.run(run_id).progress.epoch or 0
     worker.send_signal(signal.SIGCONT)
     child.resume()
@@ -113,7 +112,7 @@ def test_a_child_that_is_killed_again_and_again_goes_on_as_long_as_it_gets_furth
     bench.worker(max_attempts=2)
     run_id = bench.submit(**LONG)
     for attempt in range(1, 5):
-        eventually(lambda: bench.run(run_id).has_advanced, "a new checkpoint")
+        eventually(lambda: bench.run(run_id).free_attempts == attempt, "a new checkpoint")  # noqa: B023
         assert bench.run(run_id).attempt == attempt
         bench.child_of(run_id).kill()
         eventually(lambda: bench.run(run_id).attempt > attempt, "the next attempt")  # noqa: B023
@@ -135,7 +134,7 @@ def test_a_worker_without_its_database_gives_up_before_others_may_claim(bench: B
 
 def test_a_run_that_kills_its_process_ends_after_its_attempts_and_harms_no_other(bench: Bench) -> None:
     bench.worker()
-    poison = bench.submit(n=5, die="segfault", die_at=2, die_attempts=99)
+    poison = bench.submit(n=5, die="segfault", die_before=1)
     neighbour = bench.submit(n=3)
     run = bench.wait_for_end(poison)
     assert (run.state, run.reason, run.attempt) == (RunState.FAILED, "attempts_exhausted", 3)
@@ -144,6 +143,12 @@ def test_a_run_that_kills_its_process_ends_after_its_attempts_and_harms_no_other
     assert "SIGSEGV" in run.error["message"]
     assert "Segmentation fault" in bench.log(poison)
     assert bench.wait_for_end(neighbour).attempt == 1
+
+
+def test_a_run_that_kills_its_process_after_each_checkpoint_ends_though_it_dies_often(bench: Bench) -> None:
+    bench.worker(max_attempts=2)
+    run = bench.wait_for_end(bench.submit(n=5, die="segfault", die_at=1, die_attempts=99))
+    assert (run.state, run.attempt) == (RunState.SUCCEEDED, 6)
 
 
 @pytest.mark.parametrize(

@@ -89,22 +89,19 @@ def test_the_last_attempt_says_how_it_ended() -> None:
 
 
 @pytest.mark.parametrize(
-    ("facts", "is_free"),
+    "facts",
     [
-        ({"last": None, "exit_code": SIGKILL}, True),
-        ({"last": NO_MEMORY}, True),
-        ({"last": STOPPED}, True),
-        ({"last": None, "exit_code": -int(signal.SIGSEGV)}, False),
-        ({"last": None, "exit_code": 7}, False),
+        {"last": None, "exit_code": SIGKILL},
+        {"last": None, "exit_code": -int(signal.SIGSEGV)},
+        {"last": None, "exit_code": 7},
+        {"last": NO_MEMORY},
+        {"last": STOPPED},
     ],
 )
-def test_what_is_ended_from_outside_after_it_got_further_does_not_count(
-    facts: dict[str, Any], is_free: bool
+def test_an_attempt_in_which_the_run_got_further_is_not_the_last_however_it_ended(
+    facts: dict[str, Any],
 ) -> None:
-    settled = ended(attempt=3, has_advanced=True, **facts)
-    assert isinstance(settled, Release if is_free else Finish)
-    if isinstance(settled, Release):
-        assert settled.is_outside
-        assert "does not count" in settled.notes[0]
-    without_progress = ended(attempt=3, **facts)
-    assert isinstance(without_progress, Finish)
+    settled = ended(attempt=0, max_attempts=1, **facts)
+    assert isinstance(settled, Release)
+    assert "does not count" in settled.notes[0]
+    assert isinstance(ended(attempt=1, max_attempts=1, **facts), Finish)

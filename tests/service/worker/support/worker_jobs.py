@@ -17,7 +17,8 @@ from service.worker.child import Rules, StopWish
 def count(start: frames.Start, channel: Channel, stop: StopWish, rules: Rules) -> frames.Result:
     """Count to ``tree["n"]`` from where the last checkpoint stopped; ``tree["die"]`` says how to end early.
 
-    A checkpoint's bundle is the number it was made at. ``die_at`` and ``die_attempts`` say when to die.
+    A checkpoint's bundle is the number it was made at. ``die_at`` and ``die_attempts`` say when to die after
+    one, ``die_before`` before which one to die in every attempt.
     """
     if start.tree.get("frozen"):
         channel.send(frames.Phase(name="training"))
@@ -34,6 +35,8 @@ def count(start: frames.Start, channel: Channel, stop: StopWish, rules: Rules) -
             points=[MetricPoint(name="count", epoch=number, step=number, value=float(number))],
             progress=Progress(epoch=number, n_epochs=tree["n"]),
         )
+        if number == tree.get("die_before"):
+            die(tree["die"], channel)
         channel.send(checkpoint(number, "scheduled"))
         if number >= tree.get("die_at", float("inf")) and start.attempt <= tree.get("die_attempts", 1):
             die(tree["die"], channel)
