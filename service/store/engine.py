@@ -2,7 +2,7 @@
 
 SQLite: several processes share the file. Every writing transaction starts with ``BEGIN IMMEDIATE``, so that
 what it read is still true when it writes; with a plain ``BEGIN`` updates are lost or refused. A process has
-one writing connection, so its threads queue for it in order instead of polling SQLite's lock.
+one writing connection, and its threads get it in the order in which they asked.
 
 ``synchronous=FULL``: an acknowledged state change survives power loss, not only a killed process.
 """
@@ -12,8 +12,9 @@ import logging
 import os
 import tempfile
 import threading
+from collections import deque
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -111,6 +112,7 @@ class Database:
         self.url = parse_url(url)
         self.path = sqlite_path(self.url)
         self.is_sqlite = self.path is not None
+        self._turns = Turns()
         self._identity: tuple[int, int] | None = None
         self._marker: Any = None
         self._marker_lock = threading.Lock()
@@ -128,7 +130,8 @@ class Database:
     @contextmanager
     def writing(self) -> Iterator[Connection]:
         """A transaction that may write; commits at the end, rolls back on any error."""
-        with self._errors(), self._writer.begin() as connection:
+        turn = self._turns.mine() if self.is_sqlite else nullcontext()
+        with self._errors(), turn, self._writer.begin() as connection:
             self._require_same_file()
             yield connection
 
@@ -223,6 +226,35 @@ class Database:
             self._identity = identity
         elif identity != self._identity:
             raise StoreUnavailableError(f"{self.path} is another file than the one in use", told=REPLACED)
+
+
+class Turns:
+    """A lock that threads get in the order in which they asked for it.
+
+    A pool hands a connection to whoever asks first when it is free: a thread that writes without a pause gets it
+    again each time, and the heartbeat of its run never.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._queue: deque[threading.Event] = deque()
+
+    @contextmanager
+    def mine(self) -> Iterator[None]:
+        """Within, it is this thread's turn; raises :class:`StoreUnavailableError` when that does not come."""
+        turn = threading.Event()
+        with self._lock:
+            self._queue.append(turn)
+            self._queue[0].set()
+        try:
+            if not turn.wait(BUSY_TIMEOUT_MS / 1000):
+                raise StoreUnavailableError("the database did not answer: too many threads wait to write")
+            yield
+        finally:
+            with self._lock:
+                self._queue.remove(turn)
+                if self._queue:
+                    self._queue[0].set()
 
 
 REPLACED = (

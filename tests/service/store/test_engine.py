@@ -5,6 +5,7 @@ import logging
 import os
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -36,6 +37,29 @@ from service.store.engine import Database, has_wal_reset_bug, journal_mode, open
 def test_the_wal_reset_bug_is_known_by_version(version: tuple[int, ...], has_bug: bool) -> None:
     assert has_wal_reset_bug(version) is has_bug
     assert journal_mode(version) == ("TRUNCATE" if has_bug else "WAL")
+
+
+def test_a_thread_that_writes_without_a_pause_lets_others_write_in_between(sqlite_url: str) -> None:
+    n_written, is_over = 0, threading.Event()
+
+    def write_on(database: Database) -> None:
+        nonlocal n_written
+        while not is_over.is_set():
+            with database.writing() as connection:
+                connection.execute(text("DELETE FROM worker"))
+            n_written += 1
+
+    with opened(sqlite_url) as database:
+        thread = threading.Thread(target=write_on, args=(database,))
+        thread.start()
+        try:
+            for _ in range(5):
+                before = n_written
+                with database.writing():
+                    assert n_written - before <= 2
+        finally:
+            is_over.set()
+            thread.join()
 
 
 def test_a_fresh_file_is_opened_for_several_processes(tmp_path: Path) -> None:
