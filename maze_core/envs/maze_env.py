@@ -36,7 +36,7 @@ class MazeEnv(Environment):
                 f"A MazeEnv views one environment, this vector environment has {vector_env.n_envs}."
             )
         self.vector_env = vector_env
-        self._tick: Tick | None = None
+        self._view = _View(vector_env)
         self._next_seed: int | None = None
 
     @property
@@ -66,7 +66,7 @@ class MazeEnv(Environment):
 
     def actor_id(self) -> ActorID:
         """Who acts on the last observation; the first actor before the first reset."""
-        return _actor(self._tick, self.observation_spaces_dict)
+        return self._view.actor_id()
 
     def seed(self, seed: int) -> None:
         """Start the environment's random stream anew with the next reset."""
@@ -75,8 +75,7 @@ class MazeEnv(Environment):
     @property
     def reset_info(self) -> Mapping[str, Any]:
         """What the last reset said beside its observation; empty where the environment is in another process."""
-        inner = _innermost(self.vector_env)
-        return inner.envs[0].reset_info if inner else {}
+        return self._view.reset_info
 
     def reset(self, *, seed: int | None = None, options: Mapping[str, Any] | None = None) -> Observation:
         """Start an episode.
@@ -92,20 +91,8 @@ class MazeEnv(Environment):
             EnvError: there are options and the environment takes none.
         """
         seed, self._next_seed = (self._next_seed if seed is None else seed), None
-        inner = _innermost(self.vector_env)
-        if options is not None:
-            if inner is None:
-                raise EnvError("reset() takes options only where the environment lives in this process.")
-            inner.envs[0].reset_options = options
-        # after an end the vector environment already shows the next episode
-        if self._tick is None or seed is not None or options is not None or not self._tick.ended[0]:
-            self._tick = self.vector_env.reset([seed])
-        else:
-            self._tick.terminated[0] = self._tick.truncated[0] = False
-        if inner is not None and inner.envs[0].reset_options is not None:
-            inner.envs[0].reset_options = None
-            raise EnvError(f"{type(inner.envs[0]).__name__}.reset takes no options.")
-        return _row(self._tick.observations[self.actor_id().step_key])
+        self._view.reset_options = options
+        return self._view.reset(seed=seed)
 
     def step(self, action: Action) -> tuple[Observation, float, bool, dict[str, Any]]:
         """Take one sub-step.
@@ -121,25 +108,19 @@ class MazeEnv(Environment):
             EnvError: there is no episode to step, so call ``reset()``; or the action lacks a head.
             SpaceMismatchError: the action is no dict of numbers, or has a head or a number that its space has not.
         """
-        if self._tick is None or self._tick.ended[0]:
+        if self._view.is_over:
             raise EnvError("The episode is over or never began: call reset() before step().")
         step_key = self.actor_id().step_key
         space = self.action_spaces_dict[step_key]
         if not is_flat(space):
             action = SpaceReader(space, "action").take_apart(action)[0]
-        batch = _batch_of_one(action, space, step_key)
-        tick = self._tick = self.vector_env.step({step_key: batch})
-        is_over, terminated = bool(tick.ended[0]), bool(tick.terminated[0])
-        inner = _innermost(self.vector_env)
-        info = dict(inner.infos[0] if inner else {}, terminated=terminated)
-        info["TimeLimit.truncated"] = is_over and not terminated
-        shown = tick.final_observations if is_over else tick.observations
-        return _row(shown[self.actor_id().step_key]), float(tick.reward[0]), is_over, info
+        observation, reward, terminated, truncated, info = self._view.step(_heads(action, space, step_key))
+        ends = {"terminated": terminated, "TimeLimit.truncated": truncated and not terminated}
+        return observation, reward, terminated or truncated, info | ends
 
     def render(self) -> Any:
         """What the environment renders in its render mode; None where it cannot be seen."""
-        inner = _innermost(self.vector_env)
-        return inner.render(0) if inner else None
+        return self._view.render()
 
     def close(self) -> None:
         """Close the environment."""
@@ -151,36 +132,47 @@ class MazeEnv(Environment):
 
     def structured(self) -> StructuredEnv:
         """The same environment with the sub-step contract; it takes this one's place."""
-        if isinstance(self.vector_env, PerEnvVectorEnv):
-            return self.vector_env.envs[0]
-        return _SteppedVectorEnv(self.vector_env)
+        return self.vector_env.envs[0] if isinstance(self.vector_env, PerEnvVectorEnv) else self._view
 
 
-class _SteppedVectorEnv(StructuredEnv):
+class _View(StructuredEnv):
     """A vector environment of one, wrappers and all, behind the sub-step contract."""
 
     def __init__(self, vector_env: VectorEnv) -> None:
-        self._env = vector_env
         self.observation_spaces = vector_env.observation_spaces
         self.action_spaces = vector_env.action_spaces
         self.agent_counts = vector_env.agent_counts
-        self._inner = _innermost(vector_env)
+        self._env = inner = vector_env
+        while isinstance(inner, WrappedVectorEnv):
+            inner = inner.env
+        self._inner = inner if isinstance(inner, PerEnvVectorEnv) else None  # else in another process
         if self._inner is not None:
             self.render_mode = self._inner.envs[0].render_mode
             self.render_fps = self._inner.envs[0].render_fps
         self._tick: Tick | None = None
         self._is_flat_step_done = False
 
+    @property
+    def is_over(self) -> bool:
+        """No episode has begun that could be stepped."""
+        return self._tick is None or bool(self._tick.ended[0])
+
     def reset(self, *, seed: int | None = None) -> Observation:
         options, self.reset_options = self.reset_options, None
-        if self._inner is not None:
-            self._inner.envs[0].reset_options = options
+        env = self._inner.envs[0] if self._inner else None
+        if env is not None:
+            env.reset_options = options
+        elif options is not None:
+            raise EnvError("reset() takes options only where the environment lives in this process.")
         if self._tick is None or seed is not None or options is not None or not self._tick.ended[0]:
             self._tick = self._env.reset([seed])
         else:  # the next episode is already there, and stepping goes on from it
             self._tick.terminated[0] = self._tick.truncated[0] = False
-        if self._inner is not None:
-            self.reset_info = self._inner.envs[0].reset_info
+        if env is not None:
+            if env.reset_options is not None:
+                env.reset_options = None
+                raise EnvError(f"{type(env).__name__}.reset takes no options.")
+            self.reset_info = env.reset_info
         return _row(self._tick.observations[self.actor_id().step_key])
 
     def step(self, action: Action) -> tuple[Observation, float, bool, bool, dict[str, Any]]:
@@ -190,11 +182,15 @@ class _SteppedVectorEnv(StructuredEnv):
         self._is_flat_step_done = bool(tick.ended[0]) or int(tick.flat_step[0]) > before
         shown = tick.final_observations if tick.ended[0] else tick.observations
         observation = _row(shown[self.actor_id().step_key])
-        info = dict(self._inner.infos[0]) if self._inner is not None else {}
+        info = dict(self._inner.infos[0]) if self._inner else {}
         return observation, float(tick.reward[0]), bool(tick.terminated[0]), bool(tick.truncated[0]), info
 
     def actor_id(self) -> ActorID:
-        return _actor(self._tick, self.observation_spaces)
+        tick = self._tick
+        if tick is None:
+            return ActorID(next(iter(self.observation_spaces)), 0)
+        active = tick.final_active if tick.ended[0] else tick.active
+        return ActorID(next(key for key, rows in active.items() if rows[0]), int(tick.agent_id[0]))
 
     def is_flat_step_done(self) -> bool:
         return self._is_flat_step_done
@@ -210,10 +206,10 @@ class _GymnasiumEnv(gymnasium.Env[Any, Any]):
     """A MazeEnv with gymnasium's interface; a single leaf of the usual name stands without its Dict."""
 
     def __init__(self, env: MazeEnv) -> None:
-        inner = _innermost(env.vector_env)
-        self.render_mode = inner.envs[0].render_mode if inner else None
-        fps = {"render_fps": inner.envs[0].render_fps} if inner else {}
-        self.metadata = {"render_modes": [self.render_mode] if self.render_mode else [], **fps}
+        view = env.structured()
+        self.render_mode = view.render_mode
+        modes = [view.render_mode] if view.render_mode else []
+        self.metadata = {"render_modes": modes, "render_fps": view.render_fps}
         (seen,), (done,) = env.observation_spaces_dict.values(), env.action_spaces_dict.values()
         self._env = env
         self._is_bare = set(seen.spaces) == {"observation"}
@@ -258,21 +254,14 @@ def to_gymnasium(env: MazeEnv) -> gymnasium.Env[Any, Any]:
     return _GymnasiumEnv(env)
 
 
-def _innermost(env: VectorEnv) -> PerEnvVectorEnv | None:
-    """The environment at the bottom of a stack of wrappers, where it lives in this process."""
-    while isinstance(env, WrappedVectorEnv):
-        env = env.env
-    return env if isinstance(env, PerEnvVectorEnv) else None
-
-
 def _row(batch: Observation) -> Observation:
     """The one observation of a batch of one, as copies, with its mark."""
     observation = {name: values[0].copy() for name, values in batch.items()}
     return ProcessedObservation(observation) if isinstance(batch, ProcessedObservation) else observation
 
 
-def _batch_of_one(action: Any, space: spaces.Dict, step_key: StepKey) -> dict[str, Array]:
-    """An action as head → ``[1, ...]``."""
+def _heads(action: Any, space: spaces.Dict, step_key: StepKey) -> Action:
+    """An action as head → array."""
     if not isinstance(action, Mapping):
         heads = ", ".join(map(repr, space))
         raise SpaceMismatchError(
@@ -280,7 +269,7 @@ def _batch_of_one(action: Any, space: spaces.Dict, step_key: StepKey) -> dict[st
         )
     if missing := set(space.spaces) - action.keys():
         raise EnvError(f"The action lacks {sorted(missing)}; sub-step {step_key!r} needs every head.")
-    return {head: _numbers(value, head, space)[np.newaxis] for head, value in action.items()}
+    return {head: _numbers(value, head, space) for head, value in action.items()}
 
 
 def _numbers(value: Any, head: str, space: spaces.Dict) -> Array:
@@ -302,11 +291,3 @@ def _numbers(value: Any, head: str, space: spaces.Dict) -> Array:
             f"The action {head!r} is {shown(value)}, but {leaf} has whole numbers.", f"/{head}"
         )
     return array
-
-
-def _actor(tick: Tick | None, observation_spaces: Mapping[StepKey, spaces.Dict]) -> ActorID:
-    """Who acts on the observation shown last; the first actor before there was one."""
-    if tick is None:
-        return ActorID(next(iter(observation_spaces)), 0)
-    active = tick.final_active if tick.ended[0] else tick.active
-    return ActorID(next(key for key, rows in active.items() if rows[0]), int(tick.agent_id[0]))
