@@ -18,10 +18,11 @@ from maze_core import subprocesses
 from maze_core.envs.contract import close_all
 from maze_core.envs.core_env import StructuredEnv
 from maze_core.envs.per_env import PerEnvVectorEnv
-from maze_core.envs.tick_buffers import SharedArrays, share
+from maze_core.envs.tick_buffers import share
 from maze_core.errors import USER_CODE_ERRORS, reason_of
 from maze_core.notices import Notices
 from maze_core.seeding import own_process, seed_process
+from maze_core.types import Observation, StepKey
 
 READY, DONE, FAILED = b"y", b"d", b"f"
 RESET, STEP, CLOSE = b"r", b"s", b"c"
@@ -44,12 +45,13 @@ def serve(connection: Any, descriptor: int) -> None:
         described = (dict(one.observation_spaces), dict(one.action_spaces), dict(one.agent_counts))
         connection.send_bytes(READY + pickle.dumps(described))
         n_envs, first_row = pickle.loads(connection.recv_bytes())
-        rows = share(descriptor, described[0], described[1], n_envs).rows(first_row, first_row + len(made))
+        rows = slice(first_row, first_row + len(made))
+        tick, actions = share(descriptor, described[0], described[1], n_envs, rows)
         waiting = iter(made)
         with notices.active():
-            envs = PerEnvVectorEnv([lambda: next(waiting)] * len(made), first_row=first_row, tick=rows.tick)
+            envs = PerEnvVectorEnv([lambda: next(waiting)] * len(made), first_row=first_row, tick=tick)
         _send_done(connection, notices)
-        while _obey(connection, envs, rows, notices):
+        while _obey(connection, envs, actions, notices):
             pass
     except USER_CODE_ERRORS as error:
         is_made = getattr(error, "is_made", True)
@@ -60,7 +62,9 @@ def serve(connection: Any, descriptor: int) -> None:
             connection.send_bytes(CLOSE + pickle.dumps(failures))
 
 
-def _obey(connection: Any, envs: PerEnvVectorEnv, rows: SharedArrays, notices: Notices) -> bool:
+def _obey(
+    connection: Any, envs: PerEnvVectorEnv, actions: dict[StepKey, Observation], notices: Notices
+) -> bool:
     message = connection.recv_bytes()
     command, argument = message[:1], message[1:]
     if command == CLOSE:
@@ -69,7 +73,7 @@ def _obey(connection: Any, envs: PerEnvVectorEnv, rows: SharedArrays, notices: N
         if command == RESET:
             envs.reset(*pickle.loads(argument))
         else:
-            given = zip(rows.actions.items(), argument, strict=True)
+            given = zip(actions.items(), argument, strict=True)
             envs.step({key: batch for (key, batch), is_given in given if is_given})
         _send_done(connection, notices)
     except USER_CODE_ERRORS as error:

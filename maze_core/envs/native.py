@@ -24,12 +24,11 @@ from gymnasium.vector import AutoresetMode
 from gymnasium.vector import VectorEnv as GymVectorEnv
 
 from maze_core.data.flat_space import FlatSpace, action_layout, observation_layout
-from maze_core.envs.contract import close_all, column, failure_of, five_values, say_failed_closes
+from maze_core.envs.contract import close_all, column, failure_of, five_values
 from maze_core.envs.gym_env import GYM_STEP_KEY, find_spec
 from maze_core.envs.tick_buffers import FiniteCheck, ObservationWriter, empty_tick
-from maze_core.envs.vector import Tick, VectorEnv
+from maze_core.envs.vector import ClosingVectorEnv, Tick
 from maze_core.errors import USER_CODE_ERRORS, EnvError, reason_of
-from maze_core.notices import Notices
 from maze_core.seeding import seed_process
 from maze_core.types import Array, BoolArray, StepKey
 
@@ -41,7 +40,7 @@ ResetRows = Callable[[BoolArray, Sequence[int | None]], Any]
 """Resets the rows of a mask and returns the whole batch of observations."""
 
 
-class NativeVectorEnv(VectorEnv):
+class NativeVectorEnv(ClosingVectorEnv):
     """A batch stepped by the environment's own vector form."""
 
     def __init__(
@@ -60,8 +59,7 @@ class NativeVectorEnv(VectorEnv):
         self._env = _make(env, n_envs, kwargs, max_episode_steps) if isinstance(env, str) else env
         if self._env.num_envs != n_envs:
             raise EnvError(f"{self._env} holds {self._env.num_envs} environments, not {n_envs}.")
-        self._is_closed = False
-        self._notices = Notices.current()
+        super().__init__()
         self.n_envs = n_envs
         self._seen = _bare(observation_layout(self._env.single_observation_space))
         self._done = _bare(action_layout(self._env.single_action_space))
@@ -86,9 +84,7 @@ class NativeVectorEnv(VectorEnv):
 
     def reset(self, seeds: Sequence[int | None], rows: BoolArray | None = None) -> Tick:
         """Start new episodes in ``rows``, all by default."""
-        self._expect_open()
-        if len(seeds) != self.n_envs:
-            raise EnvError(f"reset needs one seed per environment: {self.n_envs}, got {len(seeds)}.")
+        self._expect_open(seeds)
         tick, everyone = self._tick, np.ones(self.n_envs, dtype=np.bool_)
         chosen = everyone if rows is None else rows
         if not chosen.any():
@@ -132,11 +128,8 @@ class NativeVectorEnv(VectorEnv):
         self._expect_finite(any_ended=any_ended)
         return tick
 
-    def close(self) -> None:
-        """Close the environment."""
-        if not self._is_closed:
-            self._is_closed = True
-            say_failed_closes(close_all([self._env]), self._notices)
+    def _close(self) -> list[str]:
+        return close_all([self._env])
 
     def _end_episodes(self, ended: BoolArray, shown: Array, infos: Mapping[str, Any]) -> Array:
         """Note the ends, and return what is shown after the resets."""
@@ -152,10 +145,6 @@ class NativeVectorEnv(VectorEnv):
         self._returns[ended] = 0.0
         tick.flat_step[ended] = 0
         return shown
-
-    def _expect_open(self) -> None:
-        if self._is_closed:
-            raise EnvError("The environments were closed; make new ones.")
 
     def _expect_finite(self, *, any_ended: bool = False) -> None:
         bad = self._check.bad_row()

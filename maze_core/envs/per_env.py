@@ -18,21 +18,19 @@ from maze_core.envs.contract import (
     five_values,
     flag,
     number,
-    say_failed_closes,
 )
 from maze_core.envs.core_env import StructuredEnv
 from maze_core.envs.shared_envs import MAKE_A_NEW_ONE, envs_of
 from maze_core.envs.tick_buffers import FiniteCheck, ObservationWriter, empty_tick, named_arrays
-from maze_core.envs.vector import Tick, VectorEnv
+from maze_core.envs.vector import ClosingVectorEnv, Tick
 from maze_core.errors import USER_CODE_ERRORS, EnvError
-from maze_core.notices import Notices
 from maze_core.seeding import seed_process
 from maze_core.types import Action, Array, BoolArray, Observation, StepKey
 
 EnvFactory = Callable[[], StructuredEnv]
 
 
-class PerEnvVectorEnv(VectorEnv):
+class PerEnvVectorEnv(ClosingVectorEnv):
     """``B`` environments of one kind, in process, with same-step autoreset."""
 
     def __init__(
@@ -48,10 +46,9 @@ class PerEnvVectorEnv(VectorEnv):
         Raises:
             EnvError: there are none, two of them are one, or they do not share their spaces.
         """
+        super().__init__()
         self.envs: list[StructuredEnv] = []
         self._first_row = first_row
-        self._is_closed = False
-        self._notices = Notices.current()
         try:
             for factory in factories:
                 self.envs.append(factory())
@@ -83,9 +80,7 @@ class PerEnvVectorEnv(VectorEnv):
 
     def reset(self, seeds: Sequence[int | None], rows: BoolArray | None = None) -> Tick:
         """Start new episodes in ``rows``, all by default."""
-        self._expect_open()
-        if len(seeds) != self.n_envs:
-            raise EnvError(f"reset needs one seed per environment: {self.n_envs}, got {len(seeds)}.")
+        self._expect_open(seeds)
         tick = self._tick
         for row in range(self.n_envs) if rows is None else np.flatnonzero(rows).tolist():
             seed = seeds[row]
@@ -124,11 +119,8 @@ class PerEnvVectorEnv(VectorEnv):
         self._watched.add(row)
         return self.envs[row].render()
 
-    def close(self) -> None:
-        """Close every environment; one that fails to is warned of."""
-        if not self._is_closed:
-            self._is_closed = True
-            say_failed_closes(close_all(self.envs), self._notices)
+    def _close(self) -> list[str]:
+        return close_all(self.envs)
 
     def _step_bare(self, bare: "_BareEnvs", actions: Mapping[StepKey, Mapping[str, Array]]) -> None:
         """The fast path: plain gymnasium environments, whose one observation and action need no dict."""
@@ -221,10 +213,6 @@ class PerEnvVectorEnv(VectorEnv):
         for active in tick.final_active.values():
             active.fill(False)
         self._any_ended = False
-
-    def _expect_open(self) -> None:
-        if self._is_closed:
-            raise EnvError("The environments were closed; make new ones.")
 
     def _expect_finite(self) -> None:
         bad = self._check_step.bad_row()

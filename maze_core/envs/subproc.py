@@ -19,13 +19,11 @@ import gymnasium
 import numpy as np
 
 from maze_core import subprocesses
-from maze_core.envs.contract import say_failed_closes
 from maze_core.envs.env_process import CLOSE, DONE, FAILED, READY, RESET, STEP
 from maze_core.envs.per_env import EnvFactory
 from maze_core.envs.tick_buffers import anonymous_file, share
-from maze_core.envs.vector import Tick, VectorEnv
+from maze_core.envs.vector import ClosingVectorEnv, Tick
 from maze_core.errors import EnvError
-from maze_core.notices import Notices
 from maze_core.types import Array, BoolArray, StepKey
 
 
@@ -39,7 +37,7 @@ class _Child:
     end_row: int
 
 
-class SubprocVectorEnv(VectorEnv):
+class SubprocVectorEnv(ClosingVectorEnv):
     """``B`` environments in several processes, with same-step autoreset."""
 
     def __init__(
@@ -57,11 +55,10 @@ class SubprocVectorEnv(VectorEnv):
         """
         if not factories:
             raise EnvError("A vector environment needs at least one environment.")
+        super().__init__()
         self.n_envs = len(factories)
         self._seed = seed
-        self._is_closed = False
         self._children: list[_Child] = []
-        self._notices = Notices.current()
         memory = anonymous_file()
         try:
             count = min(self.n_envs, n_processes or subprocesses.usable_cores())
@@ -71,8 +68,9 @@ class SubprocVectorEnv(VectorEnv):
             if any(other != described[0] for other in described):
                 raise EnvError("The environments do not share their spaces.")
             self.observation_spaces, self.action_spaces, self.agent_counts = described[0]
-            shared = share(memory, self.observation_spaces, self.action_spaces, self.n_envs)
-            self._tick, self._actions = shared.tick, shared.actions
+            self._tick, self._actions = share(
+                memory, self.observation_spaces, self.action_spaces, self.n_envs
+            )
             for child in self._children:
                 self._send(child, pickle.dumps((self.n_envs, child.first_row)))
             self._await_all()
@@ -84,9 +82,7 @@ class SubprocVectorEnv(VectorEnv):
 
     def reset(self, seeds: Sequence[int | None], rows: BoolArray | None = None) -> Tick:
         """Start new episodes in ``rows``, all by default."""
-        self._expect_open()
-        if len(seeds) != self.n_envs:
-            raise EnvError(f"reset needs one seed per environment: {self.n_envs}, got {len(seeds)}.")
+        self._expect_open(seeds)
         for child in self._children:
             part = slice(child.first_row, child.end_row)
             argument = (list(seeds[part]), None if rows is None else rows[part])
@@ -107,11 +103,8 @@ class SubprocVectorEnv(VectorEnv):
         self._await_all()
         return self._tick
 
-    def close(self) -> None:
+    def _close(self) -> list[str]:
         """End the processes, by force where one does not answer."""
-        if self._is_closed:
-            return
-        self._is_closed = True
         for child in self._children:
             with contextlib.suppress(OSError):  # it is gone already
                 child.connection.send_bytes(CLOSE)
@@ -120,7 +113,7 @@ class SubprocVectorEnv(VectorEnv):
             failures += _last_words(child)
             child.connection.close()
             subprocesses.end(child.process)
-        say_failed_closes(failures, self._notices)
+        return failures
 
     def _start(self, factories: Sequence[EnvFactory], first_row: int, end_row: int, memory: int) -> None:
         pickled = _pickled(list(factories[first_row:end_row]))
@@ -167,10 +160,6 @@ class SubprocVectorEnv(VectorEnv):
         except subprocess.TimeoutExpired:
             code = "unknown"
         return EnvError(f"The process of {_rows(child)} died (exit code {code}).")
-
-    def _expect_open(self) -> None:
-        if self._is_closed:
-            raise EnvError("The environments were closed; make new ones.")
 
 
 def _last_words(child: _Child) -> list[str]:

@@ -8,7 +8,7 @@ import mmap
 import os
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import fields
 from typing import Any, TypeVar
 
 import numpy as np
@@ -21,26 +21,22 @@ from maze_core.errors import EnvError, SpaceMismatchError
 from maze_core.notices import Notices
 from maze_core.types import Array, Observation, StepKey
 
-_TICK_FIELDS = tuple(entry.name for entry in fields(Tick))
+TICK_FIELDS = tuple(entry.name for entry in fields(Tick))
 _ALIGNMENT = 64
-_K = TypeVar("_K")
-ArrayChange = Callable[[Array], Any]
+_V = TypeVar("_V")
+_NO_ARRAYS = "Name its parts one by one in the observation space."
 
 
 def empty_batch(space: spaces.Dict, n_envs: int) -> Observation:
-    """Zeros for ``n_envs`` values of a flat Dict space: name → ``[n_envs, ...]``."""
-    return {name: np.zeros((n_envs, *leaf_shape(leaf)), dtype=leaf.dtype) for name, leaf in space.items()}
-
-
-def leaf_shape(leaf: spaces.Space[object]) -> tuple[int, ...]:
-    """Shape of one value of a leaf space; ``()`` for Discrete.
+    """Zeros for ``n_envs`` values of a flat Dict space: name → ``[n_envs, ...]``.
 
     Raises:
-        EnvError: the space is no array space.
+        EnvError: a leaf is no array space.
     """
-    if leaf.shape is None:
-        raise EnvError(f"{type(leaf).__name__} is not a space of arrays.")
-    return leaf.shape
+    for leaf in space.values():
+        if leaf.shape is None:
+            raise EnvError(f"A {type(leaf).__name__} is no space of arrays. {_NO_ARRAYS}")
+    return {name: np.zeros((n_envs, *(leaf.shape or ())), dtype=leaf.dtype) for name, leaf in space.items()}
 
 
 def empty_tick(observation_spaces: Mapping[StepKey, spaces.Dict], n_envs: int) -> Tick:
@@ -64,30 +60,17 @@ def empty_tick(observation_spaces: Mapping[StepKey, spaces.Dict], n_envs: int) -
     )
 
 
-def tick_fields() -> tuple[str, ...]:
-    """Names of the fields of a tick."""
-    return _TICK_FIELDS
-
-
-def map_tick(tick: Tick, change: ArrayChange) -> Tick:
-    """A tick of the same structure with ``change(array)`` for every array, in one fixed order."""
-
-    def each(arrays: dict[_K, Any]) -> dict[_K, Any]:
-        return {key: change(array) for key, array in arrays.items()}
-
-    return Tick(
-        observations={key: each(batch) for key, batch in tick.observations.items()},
-        active=each(tick.active),
-        agent_id=change(tick.agent_id),
-        reward=change(tick.reward),
-        terminated=change(tick.terminated),
-        truncated=change(tick.truncated),
-        final_observations={key: each(batch) for key, batch in tick.final_observations.items()},
-        final_active=each(tick.final_active),
-        flat_step=change(tick.flat_step),
-        episode_return=change(tick.episode_return),
-        episode_length=change(tick.episode_length),
-    )
+def map_arrays(arrays: _V, change: Callable[[Array], Any]) -> _V:
+    """A tick, or dicts of arrays, of the same structure with ``change(array)`` for every array, in one fixed order."""
+    found: Any = arrays
+    if isinstance(found, Tick):
+        found = Tick(**{name: map_arrays(getattr(found, name), change) for name in TICK_FIELDS})
+    elif isinstance(found, Mapping):
+        found = {key: map_arrays(inner, change) for key, inner in found.items()}
+    else:
+        found = change(found)
+    mapped: _V = found
+    return mapped
 
 
 class ObservationWriter:
@@ -109,7 +92,7 @@ class ObservationWriter:
                 key: SpaceReader(space, "observation", notices) for key, space in observation_spaces.items()
             }
         except SpaceMismatchError as error:
-            raise EnvError(f"{error} Name its parts one by one in the observation space.") from error
+            raise EnvError(f"{error} {_NO_ARRAYS}") from error
         self._ends = _Extremes(self._readers, tick.final_observations, are_all_written=False)
         self._shown = _Extremes(self._readers, tick.observations, are_all_written=len(self._readers) == 1)
         self._n_seen = 0
@@ -233,23 +216,6 @@ def named_arrays(batches: Mapping[StepKey, Observation], what: str) -> list[tupl
     return [(f"{what} {name!r}", array) for batch in batches.values() for name, array in batch.items()]
 
 
-@dataclass(frozen=True)
-class SharedArrays:
-    """A tick and the actions of ``n_envs`` environments in shared memory."""
-
-    tick: Tick
-    actions: dict[StepKey, Observation]
-    """step key → head → ``[B, ...]``."""
-
-    def rows(self, first: int, end: int) -> "SharedArrays":
-        """Views on the environments from ``first`` up to, not including, ``end``."""
-        actions = {
-            key: {head: values[first:end] for head, values in batch.items()}
-            for key, batch in self.actions.items()
-        }
-        return SharedArrays(map_tick(self.tick, lambda array: array[first:end]), actions)
-
-
 def anonymous_file() -> int:
     """Descriptor of an empty file without a name."""
     if hasattr(os, "memfd_create"):
@@ -263,29 +229,25 @@ def share(
     observation_spaces: Mapping[StepKey, spaces.Dict],
     action_spaces: Mapping[StepKey, spaces.Dict],
     n_envs: int,
-) -> SharedArrays:
-    """Map the arrays into the file, which grows to their size; every process that does so sees the same."""
+    rows: slice = slice(None),
+) -> tuple[Tick, dict[StepKey, Observation]]:
+    """Map a tick and the actions of ``n_envs`` environments into the file, which grows to their size.
+
+    Every process that does so sees the same.
+
+    Returns:
+        The tick, and step key → head → ``[B, ...]``; views on ``rows``.
+    """
     tick = empty_tick(observation_spaces, n_envs)
     actions = {key: empty_batch(space, n_envs) for key, space in action_spaces.items()}
-    size = 0
-
-    def place(array: Array) -> int:
-        nonlocal size
-        start = size
-        size += -(-array.nbytes // _ALIGNMENT) * _ALIGNMENT
-        return start
-
-    starts: list[int] = []
-    map_tick(tick, lambda array: starts.append(place(array)))
-    starts.extend(place(values) for batch in actions.values() for values in batch.values())
-    if os.fstat(descriptor).st_size < size:
-        os.ftruncate(descriptor, size)
-    memory, remaining = mmap.mmap(descriptor, size), iter(starts)
+    sizes: list[int] = []
+    for arrays in (tick, actions):
+        map_arrays(arrays, lambda array: sizes.append(-(-array.nbytes // _ALIGNMENT) * _ALIGNMENT))
+    if os.fstat(descriptor).st_size < sum(sizes):
+        os.ftruncate(descriptor, sum(sizes))
+    memory, starts = mmap.mmap(descriptor, sum(sizes)), iter(np.cumsum([0, *sizes]).tolist())
 
     def mapped(array: Array) -> Array:
-        return np.ndarray(array.shape, array.dtype, buffer=memory, offset=next(remaining))
+        return np.ndarray(array.shape, array.dtype, buffer=memory, offset=next(starts))[rows]
 
-    return SharedArrays(
-        map_tick(tick, mapped),
-        {key: {head: mapped(values) for head, values in batch.items()} for key, batch in actions.items()},
-    )
+    return map_arrays(tick, mapped), map_arrays(actions, mapped)

@@ -13,6 +13,9 @@ from dataclasses import dataclass
 
 from gymnasium import spaces
 
+from maze_core.envs.contract import say_failed_closes
+from maze_core.errors import EnvError
+from maze_core.notices import Notices
 from maze_core.types import Array, BoolArray, FloatArray, IntArray, Observation, StepKey
 
 
@@ -93,3 +96,28 @@ class VectorEnv(Environment, ABC):
     @abstractmethod
     def close(self) -> None:
         """Release processes, windows and files. A second call does nothing."""
+
+
+class ClosingVectorEnv(VectorEnv):
+    """One that has environments or processes of its own to close, once, and does nothing after that."""
+
+    def __init__(self) -> None:
+        """Hold nothing yet."""
+        self._is_closed = False
+        self._notices = Notices.current()
+
+    def close(self) -> None:
+        """Close every environment; one that fails to is warned of."""
+        if not self._is_closed:
+            self._is_closed = True
+            say_failed_closes(self._close(), self._notices)
+
+    @abstractmethod
+    def _close(self) -> list[str]:
+        """Close everything; the reasons of what failed to."""
+
+    def _expect_open(self, seeds: Sequence[int | None] | None = None) -> None:
+        if self._is_closed:
+            raise EnvError("The environments were closed; make new ones.")
+        if seeds is not None and len(seeds) != self.n_envs:
+            raise EnvError(f"reset needs one seed per environment: {self.n_envs}, got {len(seeds)}.")

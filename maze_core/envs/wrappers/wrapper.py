@@ -15,7 +15,7 @@ from gymnasium import spaces
 from pydantic import AfterValidator, ConfigDict
 
 from maze_core.config.instantiate import instantiate
-from maze_core.envs.tick_buffers import empty_tick, tick_fields
+from maze_core.envs.tick_buffers import TICK_FIELDS, empty_tick
 from maze_core.envs.vector import Environment, Tick, VectorEnv
 from maze_core.errors import EnvError, InvalidSpecificationError, Problem
 from maze_core.types import Action, Array, BoolArray, FloatArray, NamedArrays, Observation, StepKey, Tree
@@ -301,7 +301,7 @@ class WrappedVectorEnv(VectorEnv):
     def _present(self, inner: Tick, rows: BoolArray | None) -> Tick:
         """The inner tick with processed observations; ``rows`` are those that changed, None all."""
         tick, self.inner_tick = self._tick, inner
-        for name in tick_fields():
+        for name in TICK_FIELDS:
             setattr(tick, name, getattr(inner, name))
         if not self._on_observation:
             return tick

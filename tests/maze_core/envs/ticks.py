@@ -4,14 +4,14 @@ from typing import Any
 
 import numpy as np
 
-from maze_core.envs.tick_buffers import map_tick
+from maze_core.envs.tick_buffers import map_arrays
 from maze_core.envs.vector import Tick, VectorEnv
 
 
 def tick_bytes(tick: Tick) -> list[bytes]:
     """Every array of a tick, as bytes in one fixed order."""
     found: list[bytes] = []
-    map_tick(tick, lambda array: found.append(array.tobytes()))
+    map_arrays(tick, lambda array: found.append(array.tobytes()))
     return found
 
 
