@@ -5,21 +5,27 @@ no input of a network; :func:`input_spaces` leaves them out.
 """
 
 from collections.abc import Mapping
-from itertools import pairwise
 from math import prod, sqrt
 from typing import Final
 
-import numpy as np
 from gymnasium import spaces
 
 from maze_core.errors import InvalidSpecificationError, Problem
-from maze_core.models.config import ConcatModelBuilderConfig, DenseBlockParams
+from maze_core.models.config import (
+    ConcatModelBuilderConfig,
+    DenseBlockParams,
+    FlattenConcatPolicyNetConfig,
+    FlattenConcatStateValueNetConfig,
+)
 from maze_core.models.graph import Concat, Dense, Flatten, OneHot, Op, Program
 from maze_core.types import StepKey, mask_name
 
 HIDDEN_GAIN: Final = sqrt(2.0)
 POLICY_GAIN: Final = 0.01
 VALUE_GAIN: Final = 1.0
+
+Layers = DenseBlockParams | FlattenConcatPolicyNetConfig | FlattenConcatStateValueNetConfig
+"""Settings of dense layers: their widths and the activation after each."""
 
 _MASKABLE = (spaces.Discrete, spaces.MultiDiscrete, spaces.MultiBinary)
 _READABLE = (spaces.Box, *_MASKABLE)
@@ -62,12 +68,10 @@ def input_spaces(space: spaces.Dict, masks: frozenset[str]) -> dict[str, spaces.
 
 
 def flatten_concat(
-    inputs: Mapping[str, spaces.Space[object]], hidden: DenseBlockParams, n_out: int, out_gain: float
+    inputs: Mapping[str, spaces.Space[object]], hidden: Layers, n_out: int, out_gain: float
 ) -> Program:
-    """All inputs side by side, the hidden layers, one linear output layer."""
-    ops: list[Op] = [_reader(name, space, f"input_{i}") for i, (name, space) in enumerate(inputs.items())]
-    source, width = _side_by_side(ops, [op.target for op in ops])
-    return _finish(ops, source, width, hidden, n_out, out_gain)
+    """All inputs side by side, hidden layers, one linear output layer."""
+    return _program(inputs, DenseBlockParams(hidden_units=()), hidden, n_out, out_gain)
 
 
 def from_template(
@@ -88,20 +92,31 @@ def from_template(
         message = f"there is no observation {unknown[0]!r}." if unknown else "no observation is left to read."
         path = "model.model_builder.observation_modality_mapping"
         raise InvalidSpecificationError([Problem(path=path, message=message, allowed=tuple(inputs))])
+    blocks = template.modality_config
+    return _program(read, blocks.feature.block_params, blocks.hidden.block_params, n_out, out_gain)
+
+
+def _program(
+    inputs: Mapping[str, spaces.Space[object]], feature: Layers, hidden: Layers, n_out: int, out_gain: float
+) -> Program:
     ops: list[Op] = []
     features: list[str] = []
-    for i, (name, space) in enumerate(read.items()):
+    width = 0
+    for i, (name, space) in enumerate(inputs.items()):
         reader = _reader(name, space, f"input_{i}")
         ops.append(reader)
-        block = template.modality_config.feature.block_params
-        features.append(_layers(ops, f"feature_{i}", reader.target, reader.width, block)[0])
-    source, width = _side_by_side(ops, features)
-    return _finish(ops, source, width, template.modality_config.hidden.block_params, n_out, out_gain)
-
-
-def space_of_shape(shape: tuple[int, ...]) -> spaces.Space[object]:
-    """A Box for an observation of which only the shape is known."""
-    return spaces.Box(-np.inf, np.inf, shape, np.float32)
+        slot, slot_width = _add_layers(ops, f"feature_{i}", reader.target, reader.width, feature)
+        features.append(slot)
+        width += slot_width
+    source = features[0]
+    if len(features) > 1:
+        source = "concat"
+        ops.append(Concat(sources=tuple(features), target=source))
+    source, width = _add_layers(ops, "hidden", source, width, hidden)
+    ops.append(
+        Dense(source=source, target="output", n_in=width, n_out=n_out, activation="identity", gain=out_gain)
+    )
+    return Program(tuple(ops))
 
 
 def _reader(name: str, space: spaces.Space[object], target: str) -> Flatten | OneHot:
@@ -113,36 +128,19 @@ def _reader(name: str, space: spaces.Space[object], target: str) -> Flatten | On
     return Flatten(source=name, target=target, width=prod(space.shape or ()))
 
 
-def _side_by_side(ops: list[Op], slots: list[str]) -> tuple[str, int]:
-    """The slot that holds all of ``slots``, and its width."""
-    if len(slots) > 1:
-        ops.append(Concat(sources=tuple(slots), target="concat"))
-        slots = ["concat"]
-    return slots[0], Program(tuple(ops)).widths()[slots[0]]
-
-
-def _layers(ops: list[Op], name: str, source: str, width: int, block: DenseBlockParams) -> tuple[str, int]:
-    for i, (n_in, n_out) in enumerate(pairwise((width, *block.hidden_units))):
+def _add_layers(ops: list[Op], name: str, source: str, width: int, layers: Layers) -> tuple[str, int]:
+    """The slot that holds the last layer's output, and its width."""
+    for i, n_out in enumerate(layers.hidden_units):
         target = f"{name}_{i}"
         ops.append(
             Dense(
                 source=source,
                 target=target,
-                n_in=n_in,
+                n_in=width,
                 n_out=n_out,
-                activation=block.non_lin,
+                activation=layers.non_lin,
                 gain=HIDDEN_GAIN,
             )
         )
         source, width = target, n_out
     return source, width
-
-
-def _finish(
-    ops: list[Op], source: str, width: int, hidden: DenseBlockParams, n_out: int, out_gain: float
-) -> Program:
-    source, width = _layers(ops, "hidden", source, width, hidden)
-    ops.append(
-        Dense(source=source, target="output", n_in=width, n_out=n_out, activation="identity", gain=out_gain)
-    )
-    return Program(tuple(ops))

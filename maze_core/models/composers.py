@@ -129,10 +129,9 @@ class ProbabilisticPolicyComposer(_Composer):
 
     def compose(self, generator_seed: int) -> "TorchPolicy":
         """Build the policy for the composer's own spaces."""
-        from maze_core.models.model_builder import compose_policy, seeded
+        from maze_core.models.model_builder import compose
 
-        with seeded(generator_seed) as generator:
-            return compose_policy(self.policy_config, self._spec, generator)
+        return compose(self.policy_config, self._spec, generator_seed)  # type: ignore[no-any-return]
 
     def as_config(self) -> ProbabilisticPolicyComposerConfig | None:
         """The settings, unless the distribution mapper has rules of its own."""
@@ -175,10 +174,9 @@ class _StateCriticComposer(_Composer):
 
     def compose(self, generator_seed: int) -> "TorchCritic":
         """Build the critic for the composer's own spaces."""
-        from maze_core.models.model_builder import compose_critic, seeded
+        from maze_core.models.model_builder import compose
 
-        with seeded(generator_seed) as generator:
-            return compose_critic(self.critic_config, self._spec, generator)
+        return compose(self.critic_config, self._spec, generator_seed)  # type: ignore[no-any-return]
 
     def as_config(self) -> StepStateCriticConfig | SharedStateCriticConfig | None:
         """The settings."""

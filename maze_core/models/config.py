@@ -316,11 +316,9 @@ class _Buildable:
         Raises:
             InvalidSpecificationError: a network does not fit the spaces, or a space has no distribution.
         """
-        from maze_core.models.model_builder import compose_model, spec_of
+        from maze_core.models.model_builder import build_model
 
-        return compose_model(
-            self, spec_of(self, observation_spaces, action_spaces, agent_counts), generator_seed
-        )
+        return build_model(self, observation_spaces, action_spaces, agent_counts, generator_seed)
 
 
 @dataclass(frozen=True, kw_only=True, config=_STRICT)

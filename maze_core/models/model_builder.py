@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -34,8 +34,6 @@ from maze_core.models.builders import (
 )
 from maze_core.models.composers import ModelSpec
 from maze_core.models.config import (
-    ConcatModelBuilderConfig,
-    DenseBlockParams,
     FlattenConcatPolicyNetConfig,
     FlattenConcatStateValueNetConfig,
     ProbabilisticPolicyComposerConfig,
@@ -62,32 +60,54 @@ class Model:
     """None where the model's configuration has no critic."""
 
 
-def compose_model(config: Any, spec: ModelSpec, generator_seed: int) -> Model:
-    """Build the policy and the critic of a model configuration.
+def build_model(
+    config: Any,
+    observation_spaces: SpacesByKey,
+    action_spaces: SpacesByKey,
+    agent_counts: Mapping[StepKey, int],
+    generator_seed: int,
+) -> Model:
+    """Build the policy and the critic of a model configuration; the rules of a composer's own mapper win.
 
     Raises:
         InvalidSpecificationError: a network does not fit the spaces, or a space has no distribution.
     """
+    mapper = getattr(config.policy, "distribution_mapper", None)
+    if mapper is None or not mapper.rules:
+        mapper = DistributionMapper(action_spaces, config.distribution_mapper_config)
+    spec = ModelSpec(
+        observation_spaces=observation_spaces,
+        action_spaces=action_spaces,
+        agent_counts=agent_counts,
+        mapper=mapper,
+        template=config.model_builder if isinstance(config, TemplateModelConfig) else None,
+        copies={},
+    )
     policy_seed, critic_seed = (int(n) for n in np.random.SeedSequence(generator_seed).generate_state(2))
-    policy = _composed(config.policy, compose_policy, spec, policy_seed)
-    critic = None if config.critic is None else _composed(config.critic, compose_critic, spec, critic_seed)
+    policy = _composed(config.policy, spec, policy_seed, "model.policy")
+    critic = None if config.critic is None else _composed(config.critic, spec, critic_seed, "model.critic")
     return Model(policy=policy, critic=critic)
 
 
-def _composed(part: Any, compose: Callable[..., Any], spec: ModelSpec, seed: int) -> Any:
+def _composed(part: Any, spec: ModelSpec, seed: int, path: str) -> Any:
     """A policy or critic from its settings, from a composer, or from a function that gives one of them."""
     if isinstance(part, partial):
         made, part = part, _called(part, spec)
         if not hasattr(part, "networks") and not hasattr(part, "fitted"):
-            path = "model.policy" if compose is compose_policy else "model.critic"
             raise _problem(
                 path, f"{made.func.__qualname__} gave a {type(part).__name__}, which is no composer."
             )
     if hasattr(part, "fitted"):
         return part.fitted(spec).compose(seed)
-    settings = getattr(part, "policy_config", getattr(part, "critic_config", part))
+    return compose(getattr(part, "policy_config", getattr(part, "critic_config", part)), spec, seed)
+
+
+def compose(settings: Any, spec: ModelSpec, seed: int) -> Any:
+    """The policy or critic of its settings; weights of ours and of the user's follow from the seed."""
     with seeded(seed) as generator:
-        return compose(settings, spec, generator)
+        if isinstance(settings, ProbabilisticPolicyComposerConfig):
+            return _compose_policy(settings, spec, generator)
+        return _compose_critic(settings, spec, generator)
 
 
 def compose_called_model(
@@ -102,7 +122,6 @@ def compose_called_model(
     Raises:
         InvalidSpecificationError: it gave no model.
     """
-    spaces_by_key = (observation_spaces, action_spaces, agent_counts)
     spec = ModelSpec(
         observation_spaces=observation_spaces,
         action_spaces=action_spaces,
@@ -111,7 +130,9 @@ def compose_called_model(
         template=None,
     )
     made = _called(factory if isinstance(factory, partial) else partial(factory), spec)
-    model = made.build(*spaces_by_key, generator_seed=generator_seed) if hasattr(made, "build") else made
+    model = made
+    if hasattr(made, "build"):
+        model = made.build(observation_spaces, action_spaces, agent_counts, generator_seed=generator_seed)
     if not (hasattr(model, "policy") and hasattr(model, "critic")):
         raise _problem("model", f"the given function made a {type(made).__name__}, which is no model.")
     return model  # type: ignore[no-any-return]
@@ -131,34 +152,12 @@ def _called(made: "partial[Any]", spec: ModelSpec) -> Any:
     return made(**missing)
 
 
-def spec_of(
-    config: Any,
-    observation_spaces: SpacesByKey,
-    action_spaces: SpacesByKey,
-    agent_counts: Mapping[StepKey, int],
-) -> ModelSpec:
-    """What the networks of this configuration are built for; the rules of a composer's own mapper win."""
-    mapper = getattr(config.policy, "distribution_mapper", None)
-    return ModelSpec(
-        observation_spaces=observation_spaces,
-        action_spaces=action_spaces,
-        agent_counts=agent_counts,
-        mapper=mapper if mapper and mapper.rules else _mapper(config, action_spaces),
-        template=config.model_builder if isinstance(config, TemplateModelConfig) else None,
-        copies={},
-    )
-
-
-def _mapper(config: Any, action_spaces: SpacesByKey) -> DistributionMapper:
-    return DistributionMapper(action_spaces, config.distribution_mapper_config)
-
-
-def compose_policy(
+def _compose_policy(
     config: ProbabilisticPolicyComposerConfig, spec: ModelSpec, generator: torch.Generator
 ) -> TorchPolicy:
     """The policy: a network per sub-step, or per agent of a sub-step."""
     keys = list(spec.action_spaces)
-    factory = _factory(spec, generator, is_policy=True)
+    factory = NetworkFactory(_POLICY, spec, generator)
     entries = by_step(config.networks, keys, "model.policy.networks")
     counts = _networks_per_step(config, spec)
     steps: dict[StepKey, StepNetworks] = {}
@@ -174,12 +173,12 @@ def compose_policy(
     return TorchPolicy(steps)
 
 
-def compose_critic(
+def _compose_critic(
     config: StepStateCriticConfig | SharedStateCriticConfig, spec: ModelSpec, generator: torch.Generator
 ) -> TorchCritic:
     """The critic: a value network per sub-step, or one for all of them."""
     keys = list(spec.observation_spaces)
-    factory = _factory(spec, generator, is_policy=False)
+    factory = NetworkFactory(_CRITIC, spec, generator)
     path = "model.critic.networks"
     if isinstance(config, StepStateCriticConfig):
         entries = by_step(config.networks, keys, path)
@@ -198,17 +197,27 @@ def compose_critic(
     return TorchCritic(dict.fromkeys(keys, shared), fill)
 
 
-@dataclass(frozen=True, kw_only=True)
+class _Role(NamedTuple):
+    """What tells the networks of a policy from those of a critic."""
+
+    settings: type[FlattenConcatPolicyNetConfig | FlattenConcatStateValueNetConfig]
+    gain: float
+    """Of the output layer."""
+    arguments: tuple[str, ...]
+    """What classes and functions of the user's are called with."""
+
+
+_POLICY = _Role(FlattenConcatPolicyNetConfig, POLICY_GAIN, POLICY_NETWORK_ARGUMENTS)
+_CRITIC = _Role(FlattenConcatStateValueNetConfig, VALUE_GAIN, CRITIC_NETWORK_ARGUMENTS)
+
+
 class NetworkFactory:
     """Makes the networks of a policy, or those of a critic."""
 
-    is_policy: bool
-    masks: frozenset[str]
-    """Observations that are no input of a network."""
-    template: ConcatModelBuilderConfig | None
-    generator: torch.Generator
-    copies: dict[int, Any]
-    """What was copied already; see :class:`~maze_core.models.composers.ModelSpec`."""
+    def __init__(self, role: _Role, spec: ModelSpec, generator: torch.Generator) -> None:
+        """``generator`` is where the weights of ours come from."""
+        self._role, self._spec, self._generator = role, spec, generator
+        self._copies = {} if spec.copies is None else spec.copies
 
     def make(self, entry: Any, space: spaces.Dict, outputs: Mapping[str, int], path: str) -> Network:
         """A new network.
@@ -222,34 +231,35 @@ class NetworkFactory:
         Raises:
             InvalidSpecificationError: the entry is no network, or does not fit the spaces.
         """
-        settings = FlattenConcatPolicyNetConfig if self.is_policy else FlattenConcatStateValueNetConfig
-        n_out, gain = sum(outputs.values()), POLICY_GAIN if self.is_policy else VALUE_GAIN
-        if isinstance(entry, settings):
-            hidden = DenseBlockParams(hidden_units=entry.hidden_units, non_lin=entry.non_lin)
-            program = flatten_concat(input_spaces(space, self.masks), hidden, n_out, gain)
-            return GraphNetwork(program, outputs, self.generator)
-        if entry is None:
-            if self.template is None:
+        settings = self._role.settings
+        if entry is None or isinstance(entry, settings):
+            inputs, n_out = input_spaces(space, mask_names(self._spec.action_spaces)), sum(outputs.values())
+            if entry is not None:
+                program = flatten_concat(inputs, entry, n_out, self._role.gain)
+            elif self._spec.template is not None:
+                program = from_template(inputs, self._spec.template, n_out, self._role.gain)
+            else:
                 raise _problem(
                     path, "names no networks, and this model has no template: use model=vector_obs."
                 )
-            program = from_template(input_spaces(space, self.masks), self.template, n_out, gain)
-            return GraphNetwork(program, outputs, self.generator)
+            return GraphNetwork(program, outputs, self._generator)
         if isinstance(entry, nn.Module):  # a copy: the caller's own and every other model stay as they are
-            return self._fitted(copy.deepcopy(entry, self.copies), space, outputs, path)
-        if callable(entry):
-            return self._fitted(self._called(entry, space, outputs, path), space, outputs, path)
-        raise _problem(
-            path, f"{type(entry).__name__} is no network: give {settings.__name__}, a class or a module."
-        )
+            module = copy.deepcopy(entry, self._copies)
+        elif callable(entry):
+            module = self._called(entry, space, outputs, path)
+        else:
+            raise _problem(
+                path,
+                f"{type(entry).__name__} is no network: give {settings.__name__}, a class or a module.",
+            )
+        return _fitted(module, space, outputs, path)
 
     def _called(
         self, entry: Callable[..., Any], space: spaces.Dict, outputs: Mapping[str, int], path: str
     ) -> nn.Module:
         seen = {name: tuple(part.shape or ()) for name, part in space.spaces.items()}
         logits = {head: (width,) for head, width in outputs.items()}
-        names = POLICY_NETWORK_ARGUMENTS if self.is_policy else CRITIC_NETWORK_ARGUMENTS
-        shapes: dict[str, Any] = dict(zip(names, (seen, logits), strict=False))
+        shapes: dict[str, Any] = dict(zip(self._role.arguments, (seen, logits), strict=False))
         try:
             made = entry(**shapes)
         except USER_CODE_ERRORS as error:  # a constructor may raise anything
@@ -259,34 +269,29 @@ class NetworkFactory:
             raise _problem(path, f"gave a {type(made).__name__}, not a torch.nn.Module.")
         return made
 
-    def _fitted(
-        self, module: nn.Module, space: spaces.Dict, outputs: Mapping[str, int], path: str
-    ) -> Network:
-        if isinstance(module, GraphNetwork):
-            network: Network = module
-            if module.outputs != outputs:
-                raise _problem(path, f"gives {module.outputs}, it should give {outputs}.")
-        else:
-            network = ModuleNetwork(module, outputs)
-        other = next((name for name, p in module.named_parameters() if p.dtype != torch.float32), None)
-        if other is not None:
-            kind = str(module.get_parameter(other).dtype).removeprefix("torch.")
-            raise _problem(
-                path, f"has a parameter {other!r} of {kind}, it should be float32: call float() on it."
-            )
-        zeros = {
-            name: torch.zeros(1, *(part.shape or ()), dtype=torch.from_numpy(np.zeros(1, part.dtype)).dtype)
-            for name, part in space.spaces.items()
-        }
-        was_training = network.training
-        try:
-            with torch.no_grad():
-                network.eval().evaluate(zeros)
-        except USER_CODE_ERRORS as error:  # a module may raise anything
-            raise _problem(path, f"does not run on these observations: {reason_of(error)}") from error
-        finally:
-            network.train(was_training)
-        return network
+
+def _fitted(module: nn.Module, space: spaces.Dict, outputs: Mapping[str, int], path: str) -> Network:
+    """A module of the user's that was tried on these observations."""
+    network = ModuleNetwork(module, outputs)
+    other = next((name for name, p in module.named_parameters() if p.dtype != torch.float32), None)
+    if other is not None:
+        kind = str(module.get_parameter(other).dtype).removeprefix("torch.")
+        raise _problem(
+            path, f"has a parameter {other!r} of {kind}, it should be float32: call float() on it."
+        )
+    zeros = {
+        name: torch.from_numpy(np.zeros((1, *(part.shape or ())), part.dtype))
+        for name, part in space.spaces.items()
+    }
+    was_training = network.training
+    try:
+        with torch.no_grad():
+            network.eval().evaluate(zeros)
+    except Exception as error:  # a module may raise anything
+        raise _problem(path, f"does not run on these observations: {error}") from error
+    finally:
+        network.train(was_training)
+    return network
 
 
 def by_step(networks: Any, step_keys: Sequence[StepKey], path: str) -> dict[StepKey, tuple[Any, str]]:
@@ -297,28 +302,23 @@ def by_step(networks: Any, step_keys: Sequence[StepKey], path: str) -> dict[Step
     """
     if networks is None:
         return dict.fromkeys(step_keys, (None, path))
+    n_steps = len(step_keys)
     if isinstance(networks, Mapping):
-        named = {str(key): entry for key, entry in networks.items()}
-        missing = [key for key in step_keys if str(key) not in named]
-        unknown = sorted(set(named) - {str(key) for key in step_keys})
-        if missing or unknown:
-            message = f"should name exactly the sub-steps {list(step_keys)}."
-            raise _problem(path, message, tuple(str(key) for key in step_keys))
-        return {key: (named[str(key)], f"{path}.{key}") for key in step_keys}
-    entries = list(networks)
+        named = {str(key): (entry, f"{path}.{key}") for key, entry in networks.items()}
+        allowed = tuple(map(str, step_keys))
+        if set(named) != set(allowed):
+            raise _problem(path, f"should name exactly the sub-steps {list(step_keys)}.", allowed)
+        return {key: named[str(key)] for key in step_keys}
+    entries = [(entry, f"{path}.{i}") for i, entry in enumerate(networks)]
     if len(entries) == 1:
-        if isinstance(entries[0], nn.Module) and len(step_keys) > 1:
-            raise _problem(
-                path, f"one module cannot serve {len(step_keys)} sub-steps: give a list or a class."
-            )
-        return dict.fromkeys(step_keys, (entries[0], f"{path}.0"))
-    if len(entries) != len(step_keys):
+        if isinstance(entries[0][0], nn.Module) and n_steps > 1:
+            raise _problem(path, f"one module cannot serve {n_steps} sub-steps: give a list or a class.")
+        entries *= n_steps
+    if len(entries) != n_steps:
         raise _problem(
-            path, f"has {len(entries)} networks for {len(step_keys)} sub-steps; give one, or one for each."
+            path, f"has {len(entries)} networks for {n_steps} sub-steps; give one, or one for each."
         )
-    return {
-        key: (entry, f"{path}.{i}") for i, (key, entry) in enumerate(zip(step_keys, entries, strict=True))
-    }
+    return dict(zip(step_keys, entries, strict=True))
 
 
 @contextmanager
@@ -330,16 +330,6 @@ def seeded(seed: int) -> Iterator[torch.Generator]:
     with _BUILDING, one_torch_thread(), plain_torch(), torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
         yield torch.Generator().manual_seed(seed)
-
-
-def _factory(spec: ModelSpec, generator: torch.Generator, *, is_policy: bool) -> NetworkFactory:
-    return NetworkFactory(
-        is_policy=is_policy,
-        masks=mask_names(spec.action_spaces),
-        template=spec.template,
-        generator=generator,
-        copies={} if spec.copies is None else spec.copies,
-    )
 
 
 def _networks_per_step(config: ProbabilisticPolicyComposerConfig, spec: ModelSpec) -> dict[StepKey, int]:

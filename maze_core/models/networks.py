@@ -4,7 +4,7 @@ Both kinds answer ``evaluate(observations)`` with one tensor ``[N, n_out]``; as 
 observations and give a dict of outputs.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 import numpy as np
@@ -12,9 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from maze_core.models.activations import LEAKY_SLOPE, activation_name
-from maze_core.models.builders import POLICY_GAIN, VALUE_GAIN, flatten_concat, space_of_shape
-from maze_core.models.config import DenseBlockParams
+from maze_core.models.activations import LEAKY_SLOPE
 from maze_core.models.graph import BLOCK_ROWS, Concat, Dense, OneHot, Program
 from maze_core.threads import one_torch_thread, plain_torch
 from maze_core.types import FloatArray, Observation
@@ -93,59 +91,6 @@ class GraphNetwork(Network):
                 x = as_float(observations[op.source]).reshape(-1, op.width)
             slots[op.target] = x
         return x
-
-
-class FlattenConcatPolicyNet(GraphNetwork):
-    """All observations flattened side by side, dense layers, and one linear output per action head."""
-
-    def __init__(
-        self,
-        obs_shapes: Mapping[str, Sequence[int]],
-        action_logits_shapes: Mapping[str, Sequence[int]],
-        hidden_units: Sequence[int] = (256, 256),
-        non_lin: str | type[nn.Module] = "tanh",
-        generator: torch.Generator | None = None,
-    ) -> None:
-        """Make the network.
-
-        Args:
-            obs_shapes: observation → shape without the batch.
-            action_logits_shapes: action head → shape of its logits without the batch.
-            hidden_units: width of each hidden layer.
-            non_lin: activation, as its name or torch's class.
-            generator: where the weights come from; None is torch's global one.
-        """
-        widths = {head: int(np.prod(shape)) for head, shape in action_logits_shapes.items()}
-        program = _flatten_concat(obs_shapes, hidden_units, non_lin, sum(widths.values()), POLICY_GAIN)
-        super().__init__(program, widths, generator)
-
-
-class FlattenConcatStateValueNet(GraphNetwork):
-    """All observations flattened side by side, dense layers, and one value: ``{"value": [N, 1]}``."""
-
-    def __init__(
-        self,
-        obs_shapes: Mapping[str, Sequence[int]],
-        hidden_units: Sequence[int] = (256, 256),
-        non_lin: str | type[nn.Module] = "tanh",
-        generator: torch.Generator | None = None,
-    ) -> None:
-        """Make the network; arguments as those of :class:`FlattenConcatPolicyNet`."""
-        super().__init__(
-            _flatten_concat(obs_shapes, hidden_units, non_lin, 1, VALUE_GAIN), {"value": 1}, generator
-        )
-
-
-def _flatten_concat(
-    obs_shapes: Mapping[str, Sequence[int]],
-    hidden_units: Sequence[int],
-    non_lin: str | type[nn.Module],
-    n_out: int,
-    gain: float,
-) -> Program:
-    inputs = {name: space_of_shape(tuple(shape)) for name, shape in obs_shapes.items()}
-    hidden = DenseBlockParams(hidden_units=tuple(hidden_units), non_lin=activation_name(non_lin))
-    return flatten_concat(inputs, hidden, n_out, gain)
 
 
 class ModuleNetwork(Network):

@@ -29,7 +29,7 @@ from maze_core.models.config import (
     TemplateModelConfig,
 )
 from maze_core.models.heads import DistributionMapper
-from maze_core.models.networks import FlattenConcatPolicyNet, FlattenConcatStateValueNet, ModuleNetwork
+from maze_core.models.networks import ModuleNetwork
 from maze_core.trainers.optim import GradientStep
 
 OBSERVATIONS = {0: spaces.Dict({"observation": spaces.Box(-1, 1, (4,))})}
@@ -283,21 +283,6 @@ def test_a_policy_with_modules_of_the_users_has_no_description_to_act_from() -> 
         ActingPolicy.from_description(tree, arrays)
 
 
-def test_our_networks_by_class_act_without_torch() -> None:
-    model = build(
-        custom(FlattenConcatPolicyNet, critic=StepStateCriticConfig(networks=[FlattenConcatStateValueNet]))
-    )
-    assert not model.policy.acting().needs_torch
-    assert model.critic.values(0, {"observation": torch.zeros(3, 4)}).shape == (3,)
-
-
-def test_our_networks_take_and_give_dicts() -> None:
-    net = FlattenConcatPolicyNet({"a": (2, 2), "b": ()}, {"left": (3,), "right": (1,)}, [8], nn.ReLU)
-    given = net({"a": torch.zeros(5, 2, 2), "b": torch.zeros(5)})
-    assert {head: tuple(values.shape) for head, values in given.items()} == {"left": (5, 3), "right": (5, 1)}
-    assert FlattenConcatStateValueNet({"a": (2,)})({"a": torch.zeros(5, 2)})["value"].shape == (5, 1)
-
-
 class ShortPolicyNet(SmallPolicyNet):
     def forward(self, observations):
         return {head: values[:, :1] for head, values in super().forward(observations).items()}
@@ -516,4 +501,3 @@ def test_without_hidden_units_policy_and_critic_are_linear(config) -> None:
     weight, bias = acting.describe()[1].values()
     expected = (rows["observation"] @ weight.T + bias).argmax(1)
     assert copy.act(0, rows, deterministic=True, noise=None)["action"].tolist() == expected.tolist()
-    assert FlattenConcatStateValueNet({"observation": (4,)}, hidden_units=())
