@@ -6,6 +6,7 @@ The YAML twins are in ``conf/env``. Nothing here imports the environment before 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
@@ -25,7 +26,6 @@ Execution = Literal["dev", "local", "isolated"]
 Vectorization = Literal["per_env", "native"]
 
 _STRICT = ConfigDict(extra="forbid", arbitrary_types_allowed=True)
-_PICTURES = {"render_mode": "rgb_array"}
 
 
 class EnvConfig(ABC):
@@ -79,11 +79,9 @@ class EnvConfig(ABC):
             return self._native(n_envs)
         factories: list[Callable[[], StructuredEnv]] = [self.make] * n_envs
         if videos:
-            from maze_core.envs.video import VideoEnvFactory
+            from maze_core.envs.video import make_video_env
 
-            factories = [
-                VideoEnvFactory(make=self.rendered().make, videos=videos, max_steps=video_steps)
-            ] * n_envs
+            factories = [partial(make_video_env, self.rendered().make, videos, video_steps)] * n_envs
         if execution != "dev":
             from maze_core.envs.subproc import SubprocVectorEnv
 
@@ -96,15 +94,27 @@ class EnvConfig(ABC):
 
 
 @dataclass(frozen=True, kw_only=True, config=_STRICT)
-class GymEnvConfig(EnvConfig):
-    """A gymnasium environment by its id; the YAML twin is ``conf/env/gym_env.yaml``."""
+class RegisteredEnvConfig(EnvConfig):
+    """An environment that a registry makes by its id."""
 
-    name: str = "CartPole-v0"
-    """Registered id, such as ``CartPole-v1``; ``module:Env-v0`` imports the module first."""
+    name: str
+    """Registered id."""
     kwargs: dict[str, Any] = field(default_factory=dict)
     """Keyword arguments of the environment."""
     max_episode_steps: OptionalPositiveInt = None
     """Steps after which an episode is truncated; None keeps the limit the id is registered with."""
+
+    def rendered(self) -> EnvConfig:
+        """The same environment, made with ``render_mode="rgb_array"``."""
+        return replace(self, kwargs={**self.kwargs, "render_mode": "rgb_array"})
+
+
+@dataclass(frozen=True, kw_only=True, config=_STRICT)
+class GymEnvConfig(RegisteredEnvConfig):
+    """A gymnasium environment by its id; the YAML twin is ``conf/env/gym_env.yaml``."""
+
+    name: str = "CartPole-v0"
+    """Registered id, such as ``CartPole-v1``; ``module:Env-v0`` imports the module first."""
     vectorization: Vectorization = "per_env"
     """``per_env`` steps environments one by one, ``native`` uses the environment's own vector form."""
     _reads_texts: ClassVar[bool] = False
@@ -115,10 +125,6 @@ class GymEnvConfig(EnvConfig):
             make_gym(self.name, kwargs=self.kwargs, max_episode_steps=self.max_episode_steps),
             reads_texts=self._reads_texts,
         )
-
-    def rendered(self) -> EnvConfig:
-        """The same environment, made with ``render_mode="rgb_array"``."""
-        return replace(self, kwargs={**self.kwargs, **_PICTURES})
 
     def _native(self, n_envs: int) -> VectorEnv:
         from maze_core.envs.native import NativeVectorEnv
@@ -138,15 +144,11 @@ class GymTextEnvConfig(GymEnvConfig):
 
 
 @dataclass(frozen=True, kw_only=True, config=_STRICT)
-class LegacyGymEnvConfig(EnvConfig):
+class LegacyGymEnvConfig(RegisteredEnvConfig):
     """An environment of the unmaintained ``gym`` package; twin: ``conf/env/legacy_gym_env.yaml``."""
 
     name: str = "CartPole-v1"
     """Id in the registry of ``gym``, not of gymnasium."""
-    kwargs: dict[str, Any] = field(default_factory=dict)
-    """Keyword arguments of the environment."""
-    max_episode_steps: OptionalPositiveInt = None
-    """Steps after which an episode is truncated; None keeps the limit the id is registered with."""
 
     def make(self) -> StructuredEnv:
         """One environment, without gym's checker, which fails on NumPy 2."""
@@ -155,10 +157,6 @@ class LegacyGymEnvConfig(EnvConfig):
         return GymEnv(
             make_legacy_gym(self.name, kwargs=self.kwargs, max_episode_steps=self.max_episode_steps)
         )
-
-    def rendered(self) -> EnvConfig:
-        """The same environment, made with ``render_mode="rgb_array"``."""
-        return replace(self, kwargs={**self.kwargs, **_PICTURES})
 
 
 @dataclass(frozen=True, kw_only=True, config=_STRICT)

@@ -16,7 +16,6 @@ import subprocess
 import tempfile
 import warnings
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
@@ -46,7 +45,7 @@ class VideoEnv(StructuredEnv):
     def __init__(
         self, env: StructuredEnv, videos: Mapping[int, Path], *, max_steps: int | None = None
     ) -> None:
-        """Take ownership of ``env``.
+        """Take ownership of ``env``, which is closed if it is refused.
 
         Args:
             env: one made with ``render_mode="rgb_array"``.
@@ -57,6 +56,7 @@ class VideoEnv(StructuredEnv):
             EnvError: ``env`` gives no pictures.
         """
         if env.render_mode != "rgb_array":
+            say_failed_closes(close_all([env]), Notices.current())
             raise EnvError(
                 f"The environment gives no pictures (its render_mode is {env.render_mode!r}); {_WAY_OUT}."
             )
@@ -126,27 +126,11 @@ class VideoEnv(StructuredEnv):
             video.close()
 
 
-@dataclass(frozen=True, kw_only=True)
-class VideoEnvFactory:
-    """Makes a filmed environment, in whichever process it is called."""
-
-    make: Callable[[], StructuredEnv]
-    """Makes one that gives pictures."""
-    videos: Mapping[int, Path]
-    max_steps: int | None = None
-
-    def __call__(self) -> VideoEnv:
-        """One filmed environment.
-
-        Raises:
-            EnvError: it cannot be made, or gives no pictures.
-        """
-        made = self.make()
-        try:
-            return VideoEnv(made, self.videos, max_steps=self.max_steps)
-        except BaseException:
-            say_failed_closes(close_all([made]), Notices.current())
-            raise
+def make_video_env(
+    make: Callable[[], StructuredEnv], videos: Mapping[int, Path], max_steps: int | None = None
+) -> VideoEnv:
+    """One :class:`VideoEnv`, in whichever process this is called; ``make`` makes one that gives pictures."""
+    return VideoEnv(make(), videos, max_steps=max_steps)
 
 
 def check_encoder() -> None:
@@ -175,7 +159,7 @@ def check_videos(make: Callable[[], StructuredEnv]) -> None:
         with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
             warnings.simplefilter("ignore")  # gymnasium's, about the mode that is tried here
             video = Path(folder) / "one_picture.mp4"
-            with contextlib.closing(VideoEnvFactory(make=make, videos={0: video})()) as env:
+            with contextlib.closing(make_video_env(make, {0: video})) as env:
                 env.reset(seed=0)
     except EnvError as error:
         raise _refusal(str(error)) from error
@@ -219,8 +203,15 @@ class VideoFile:
         if self._is_over:
             raise EnvError(f"The video {self.path} is over.")
         try:
-            stdin = self._stdin(_size_of(frame))
-            stdin.write(np.ascontiguousarray(frame).data)
+            size = _size_of(frame)
+            if self._encoder is None:
+                self._encoder, self._size = self._start(size), size
+            if size != self._size:
+                raise EnvError(
+                    f"A picture has {_shown(size)} pixels, those before it had {_shown(self._size)}."
+                )
+            assert self._encoder.stdin is not None
+            self._encoder.stdin.write(np.ascontiguousarray(frame).data)
         except OSError as error:
             reason = self._end(is_wanted=False) or str(error)
             raise EnvError(f"{self.path} could not be filmed: {reason}") from error
@@ -240,15 +231,6 @@ class VideoFile:
     def discard(self) -> None:
         """End the encoder and leave nothing. After ``close()`` it does nothing."""
         self._end(is_wanted=False, is_killed=True)
-
-    def _stdin(self, size: tuple[int, int]) -> IO[bytes]:
-        """Where the encoder takes pictures of this size."""
-        if self._encoder is None:
-            self._encoder, self._size = self._start(size), size
-        if size != self._size:
-            raise EnvError(f"A picture has {_shown(size)} pixels, those before it had {_shown(self._size)}.")
-        assert self._encoder.stdin is not None
-        return self._encoder.stdin
 
     def _start(self, size: tuple[int, int]) -> "subprocess.Popen[bytes]":
         self.path.parent.mkdir(parents=True, exist_ok=True)

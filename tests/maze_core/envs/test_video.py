@@ -15,7 +15,7 @@ from maze_core.envs.config import CallableEnvConfig, GymEnvConfig
 from maze_core.envs.gym_env import GymEnv, GymMazeEnv
 from maze_core.envs.maze_env import MazeEnv
 from maze_core.envs.per_env import PerEnvVectorEnv
-from maze_core.envs.video import VideoEnv, VideoEnvFactory, check_videos
+from maze_core.envs.video import VideoEnv, check_videos, make_video_env
 from maze_core.envs.wrappers.reward_scaling import RewardScalingWrapper
 from maze_core.errors import EnvError, InvalidSpecificationError
 from tests.maze_core.envs.structured_env import BoxesEnv
@@ -181,9 +181,8 @@ def test_the_video_of_a_wrapped_environment_ends_with_its_episode_and_not_with_t
 
 
 def test_a_factory_can_be_sent_to_another_process():
-    factory = VideoEnvFactory(
-        make=GymEnvConfig(name="CartPole-v1").rendered().make, videos={1: Path("1.mp4")}, max_steps=3
-    )
+    make = GymEnvConfig(name="CartPole-v1").rendered().make
+    factory = partial(make_video_env, make, {1: Path("1.mp4")}, 3)
     made = pickle.loads(pickle.dumps(factory))()
     assert (made.render_mode, made.observation_spaces) == ("rgb_array", factory().observation_spaces)
     made.close()
@@ -197,7 +196,7 @@ def test_an_environment_that_cannot_be_filmed_is_closed_again():
         return made[0]
 
     with pytest.raises(EnvError, match="gives no pictures"):
-        VideoEnvFactory(make=CallableEnvConfig(factory=factory).make, videos={})()
+        make_video_env(CallableEnvConfig(factory=factory).make, {})
     assert made[0].is_closed
 
 
