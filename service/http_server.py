@@ -1,8 +1,8 @@
 """The API process: one uvicorn server on a socket that is bound before it starts.
 
 uvicorn's httptools protocol keeps whatever a stranger sends until a request is whole, and waits for it as long as the
-stranger likes; when it ends it closes idle connections, on which the next request may be under way. :class:`Protocol`
-bounds the first two and waits a moment with the third.
+stranger likes, as it does for one who does not read the answer; when it ends it closes idle connections, on which the
+next request may be under way. :class:`Protocol` bounds the first three and waits a moment with the last.
 """
 
 import contextlib
@@ -12,7 +12,7 @@ from types import FrameType
 from typing import Any, NoReturn
 
 import uvicorn
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
 from service.problems import Problem
 from service.settings import Settings
@@ -29,6 +29,8 @@ REQUEST_S = 20.0
 """Time to send a whole request, from the connection or the request's first byte on ..."""
 BYTES_PER_S = 16_384
 """... and longer by what a body takes at this rate."""
+STALLED_S = 60.0
+"""Time in which a client has to read something of an answer that waits for it."""
 
 
 class Protocol(HttpToolsProtocol):
@@ -41,6 +43,34 @@ class Protocol(HttpToolsProtocol):
         self._n_loose = 0
         """Bytes since the last piece of a body: of a head, of trailers, of chunk extensions."""
         self._is_draining = self._is_refused = False
+        self._stalled_at: float | None = None
+        self._running: RequestResponseCycle | None = None
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
+        """Note whose answer is under way: uvicorn knows the latest request, and several may have come at once."""
+        self._running = cycle
+        super()._start_asgi_task(cycle, app)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Tell the request that is answered, and forget those behind it: a closed connection takes no answer."""
+        self.pipeline.clear()
+        if self._running is not None and not self._running.response_complete:
+            self._running.disconnected = True
+            self._running.message_event.set()
+        super().connection_lost(exc)
+
+    def pause_writing(self) -> None:
+        """The client does not read."""
+        self._stalled_at = self.loop.time()
+        super().pause_writing()
+
+    def resume_writing(self) -> None:
+        """It has read enough for more."""
+        self._stalled_at = None
+        super().resume_writing()
+
+    def _unsupported_upgrade_warning(self) -> None:
+        """Nothing: a wish for another protocol may be left unanswered, and is no matter of the operator's."""
 
     def data_received(self, data: bytes) -> None:
         """Count, then parse."""
@@ -93,7 +123,10 @@ class Protocol(HttpToolsProtocol):
             self.cycle.keep_alive = False
 
     def check_due(self, now: float) -> None:
-        """Close the connection when its request is late; nothing is said where nothing was."""
+        """Close the connection when its request or its reader is late; nothing is said where nothing was."""
+        if self._stalled_at is not None and now - self._stalled_at > STALLED_S:
+            self.transport.abort()
+            return
         if self.due is None or now < self.due or self._is_refused:
             return
         self.due = None
@@ -135,7 +168,7 @@ class _HeadTooLargeError(Exception):
 
 
 class Server(uvicorn.Server):
-    """Looks once a second for connections whose request is late."""
+    """Looks once a second for connections that are late."""
 
     async def on_tick(self, counter: int) -> bool:
         """Uvicorn's own tick, ten a second, and the look."""

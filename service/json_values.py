@@ -63,6 +63,8 @@ def malformed_json(error: ValueError | RecursionError) -> Problem:
     """The 400 for what a parser found: the kind of fault and its place, never what stood there."""
     if isinstance(error, RecursionError):
         return Problem("malformed_json", "The body is not usable JSON: it is nested too deeply.")
+    if isinstance(error, UnicodeDecodeError):
+        return Problem("malformed_json", "The body is not valid JSON: its texts are not UTF-8.")
     text = str(error).removeprefix("JSON is malformed: ").rstrip(".")
     reason = text[:1].lower() + text[1:] if text.isascii() and len(text) < 120 else "it cannot be read"
     hint = " NaN and Infinity are not JSON." if "invalid character" in reason else ""

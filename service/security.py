@@ -22,7 +22,7 @@ import math
 import re
 import secrets
 import time
-from collections import OrderedDict
+from collections import OrderedDict, defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from typing import TypeAlias
 
@@ -383,10 +383,10 @@ def _joined(headers: HeaderList) -> dict[bytes, bytes]:
 
     A joined ``traceparent`` or ``X-Request-ID`` has no valid form, and is left out as any other such one is.
     """
-    joined: dict[bytes, bytes] = {}
+    lines: defaultdict[bytes, list[bytes]] = defaultdict(list)
     for name, value in headers:
-        joined[name] = joined[name] + b", " + value if name in joined else value
-    return joined
+        lines[name].append(value)
+    return {name: b", ".join(values) for name, values in lines.items()}
 
 
 def _check_repeated(headers: HeaderList) -> None:

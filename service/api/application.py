@@ -8,7 +8,7 @@ from fastapi import Depends, FastAPI
 from fastapi.routing import APIRoute
 
 from service.api import config, discovery, environments, events, runs, submit
-from service.api.dependencies import check_query
+from service.api.dependencies import check_unread
 from service.api.openapi import openapi_document
 from service.api.problems import install_problem_handlers
 
@@ -31,7 +31,7 @@ def build_api(lifespan: Callable[[FastAPI], AbstractAsyncContextManager[None]], 
         docs_url=None,
         redoc_url=None,
         redirect_slashes=False,
-        dependencies=[Depends(check_query)],
+        dependencies=[Depends(check_unread)],
         generate_unique_id_function=_operation_id,
     )
     for router in ROUTERS:

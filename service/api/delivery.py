@@ -18,6 +18,7 @@ GZIP_ON_LOOP_BYTES = 16_384
 GZIP_LEVEL = 4
 _OPAQUE_TAG = re.compile(r'"[^"]*"')
 """An entity tag without its weakness, which If-None-Match does not look at (RFC 9110 §13.1.2)."""
+_NOT_WANTED = re.compile(r"(?:^|;)\s*q\s*=\s*0(?:\.0*)?\s*(?:$|;)")
 _TEXT = re.compile(r"text/|application/(?:[a-z.-]+\+)?(?:json|yaml|javascript)")
 
 
@@ -73,7 +74,11 @@ async def _finished(scope: Scope, start: Message, body: bytes) -> tuple[Message,
     if known.strip() == "*" or etag.removeprefix("W/") in _OPAQUE_TAG.findall(known):
         status, body = 304, b""
         del headers["content-length"], headers["content-type"]
-    elif len(body) >= SMALLEST_GZIP and _TEXT.match(headers.get("content-type", "")) and _takes_gzip(request):
+    elif (
+        len(body) >= SMALLEST_GZIP
+        and _TEXT.match(headers.get("content-type", ""))
+        and accepts(request.get("accept-encoding", ""), "gzip", "x-gzip")
+    ):
         if len(body) > GZIP_ON_LOOP_BYTES:
             body = await run_in_threadpool(gzip.compress, body, GZIP_LEVEL, mtime=0)
         else:
@@ -82,10 +87,10 @@ async def _finished(scope: Scope, start: Message, body: bytes) -> tuple[Message,
     return {**start, "status": status, "headers": headers.raw}, {"type": "http.response.body", "body": body}
 
 
-def _takes_gzip(request: Headers) -> bool:
-    """Whether the client accepts gzip; ``q=0`` says no."""
-    for part in request.get("accept-encoding", "").lower().split(","):
-        coding, _, parameters = part.partition(";")
-        if coding.strip() in ("gzip", "x-gzip"):
-            return re.fullmatch(r"\s*q\s*=\s*0(?:\.0*)?\s*", parameters) is None
+def accepts(header: str, *names: str) -> bool:
+    """Whether a list such as Accept or Accept-Encoding has one of these names; ``q=0`` says no."""
+    for part in header.lower().split(","):
+        name, _, parameters = part.partition(";")
+        if name.strip() in names:
+            return _NOT_WANTED.search(parameters) is None
     return False

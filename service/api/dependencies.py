@@ -63,13 +63,16 @@ PROBED = ("/health/", "/metrics")
 """Probes and scrapers add parameters of their own."""
 
 
-async def check_query(request: Request) -> None:
-    """Refuse a parameter that the route does not have, or that is given twice: neither would be read."""
+async def check_unread(request: Request) -> None:
+    """Refuse a parameter that the route does not have or that is given twice, and a body where none is read."""
     if (query := request.scope["query_string"]) and not request.url.path.startswith(PROBED):
         known = query_parameters(request.scope["route"])
         lists = [name for name, kind in known.items() if get_origin(kind) is list]
         if problem := query_problem(query, known, lists):
             raise problem
+    takes_none = request.method == "POST" and request.scope["route"].body_field is None
+    if takes_none and (await request.body()).strip() not in (b"", b"{}"):
+        raise Problem.at("", "unknown_field", "This path takes no body.")
 
 
 def query_parameters(route: APIRoute) -> dict[str, Any]:

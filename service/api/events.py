@@ -14,6 +14,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.responses import StreamingResponse
 
 from service.api.answers import EventOut, Listing
+from service.api.delivery import accepts
 from service.api.dependencies import LogDep, RunDep, Services, ServicesDep
 from service.api.runs import log_page
 from service.domain.run import EventType, Run
@@ -37,7 +38,7 @@ async def list_events(
     last_event_id: Annotated[str | None, Header()] = None,
 ) -> Listing[EventOut] | Response:
     """Events in order; with `Accept: text/event-stream` a live stream that resumes by `Last-Event-ID`."""
-    if EVENT_STREAM in accept.lower():
+    if accepts(accept, EVENT_STREAM):
         return await stream(
             run, services, query.start if last_event_id is None else start_after(last_event_id)
         )

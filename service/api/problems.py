@@ -14,6 +14,7 @@ from typing import Any
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 
 from maze_core.errors import InvalidSpecificationError
@@ -47,9 +48,9 @@ def install_problem_handlers(app: FastAPI) -> None:
         response.raw_headers = headers
         return response
 
-    for kind in (Problem, ServiceError, InvalidSpecificationError, RequestValidationError, HTTPException):
+    known = (Problem, ServiceError, InvalidSpecificationError, RequestValidationError, HTTPException)
+    for kind in (*known, ClientDisconnect, Exception):
         app.add_exception_handler(kind, handle)
-    app.add_exception_handler(Exception, handle)
 
 
 def problem_of(request: Request, error: Exception) -> Problem:
@@ -70,6 +71,8 @@ def problem_of(request: Request, error: Exception) -> Problem:
         case HTTPException(status_code=status):
             detail = error.detail or HTTPStatus(status).description
             return Problem(_CODES.get(status, "http_error"), detail, headers=error.headers, status=status)
+        case ClientDisconnect():  # nobody reads it, but no mistake of ours is logged or counted either
+            return Problem("request_timeout", "The rest of the body never came.")
     return Problem("internal", INTERNAL)
 
 
@@ -113,6 +116,8 @@ def _mistake(request: Request, item: Mapping[str, Any]) -> dict[str, Any]:
         message = "There is no such field."
         if "." in str(known.get("did_you_mean")):
             message += " Settings are given in overrides, by dotted key."
+    elif where == "body" and not keys:
+        message = "The body is one JSON object."
     elif kind in ("enum", "literal_error"):
         known = {"allowed": re.findall(r"'([^']*)'", str(item.get("ctx", {}).get("expected", "")))}
     names = [str(key)[:LONGEST_NAME] for key in keys if key != "[key]"]

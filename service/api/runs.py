@@ -52,9 +52,10 @@ class RunsQuery(PageQuery):
         pairs = [(name.removeprefix(LABEL), str(value)) for name, value in extra.items()]
         for text in self.label:
             key, equals, value = text.partition("=")
-            if not key or not equals:
-                raise Problem.in_query("label", "invalid_value", "Write a label as KEY=VALUE.")
-            pairs.append((key, value))
+            pairs.append((key if equals else "", value))
+        if not all(key for key, _ in pairs):
+            message = "Write a label as label=KEY=VALUE or label.KEY=VALUE."
+            raise Problem.in_query("label", "invalid_value", message)
         labels = dict(pairs)
         if len(labels) < len(pairs):
             message = "A label is given twice, and a run has one value of each."

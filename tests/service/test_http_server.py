@@ -180,6 +180,52 @@ def test_a_connection_between_two_requests_is_answered_when_the_server_ends(
     assert running.app.paths == ["/1", "/1", "/2", "/2"]
 
 
+@pytest.mark.parametrize("n_requests", [1, 2, 3])
+def test_whoever_is_answered_is_told_that_the_client_went_away(running: Running, n_requests: int) -> None:
+    told = threading.Event()
+    begun: list[str] = []
+
+    async def waits(scope: Any, receive: Any, send: Any) -> None:
+        begun.append(scope["path"])
+        while (await receive())["type"] != "http.disconnect":
+            pass
+        told.set()
+
+    running.server.config.loaded_app = waits
+    with running.connected() as connection:
+        connection.sendall(b"".join(b"GET /%d HTTP/1.1\r\nhost: a\r\n\r\n" % i for i in range(n_requests)))
+        wait_until(lambda: bool(begun))
+    assert told.wait(60)
+    assert begun == ["/0"]
+
+
+def test_a_client_that_does_not_read_its_answer_is_not_waited_for(
+    running: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(http_server, "STALLED_S", 0.1)
+    ended = threading.Event()
+
+    async def endless(scope: Any, receive: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        while running.server.server_state.connections:
+            await send({"type": "http.response.body", "body": b"a" * 65_536, "more_body": True})
+            await asyncio.sleep(0)
+        ended.set()
+
+    running.server.config.loaded_app = endless
+    with running.connected() as connection:
+        connection.sendall(b"GET / HTTP/1.1\r\nhost: a\r\n\r\n")
+        assert ended.wait(60)
+
+
+def test_a_wish_for_another_protocol_is_answered_in_this_one(
+    running: Running, caplog: pytest.LogCaptureFixture
+) -> None:
+    wish = b"connection: upgrade\r\nupgrade: websocket\r\nsec-websocket-version: 13\r\n"
+    assert running.tell(b"GET / HTTP/1.1\r\nhost: a\r\n" + wish + b"\r\n")[0] == 200
+    assert caplog.text == ""
+
+
 def wait_until(is_true: Callable[[], bool]) -> None:
     waiting = threading.Event()
     while not is_true():

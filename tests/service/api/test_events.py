@@ -47,6 +47,13 @@ class TestPages:
 
 
 class TestStreamOfAnEndedRun:
+    @pytest.mark.parametrize(
+        "accept", ["text/event-stream;q=0", "application/json, text/event-stream; q=0.0"]
+    )
+    def test_a_client_that_wants_no_stream_gets_none(self, client: Client, ended: Run, accept: str) -> None:
+        answer = client.get(f"/v1/runs/{ended.id}/events", headers={"Accept": accept})
+        assert answer.headers["content-type"] == "application/json"
+
     def test_every_event_has_its_seq_its_type_and_json(self, client: Client, ended: Run) -> None:
         answer = stream(client, ended)
         assert answer.headers["content-type"].startswith("text/event-stream")

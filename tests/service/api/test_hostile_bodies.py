@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from service.main import create_app
 from service.settings import Settings
 from service.store import open_stores
-from tests.service.api.client import Client
+from tests.service.api.client import Client, http_scope
 
 PATHS = ("/v1/train", "/v1/rollout", "/v1/evaluate", "/v1/config/compose")
 
@@ -38,6 +38,33 @@ def is_problem(answer: Any) -> bool:
         and {"type", "title", "status", "code", "detail", "instance", "request_id"} <= answer.json().keys()
         and "Traceback" not in answer.text
     )
+
+
+@pytest.mark.parametrize("text", [b'{"reason": "x"}', b"{", b"[]", b"null"])
+def test_a_body_that_nobody_reads_is_refused(client: Client, text: bytes) -> None:
+    answer = client.post_text("/v1/runs/run_0/cancel", text)
+    assert (answer.status_code, answer.json()["detail"]) == (422, "This path takes no body.")
+    for nothing in (b"", b"{}"):
+        assert client.post_text("/v1/runs/run_0/cancel", nothing).status_code == 404
+
+
+def test_a_client_that_goes_away_within_its_body_is_no_mistake_of_the_service(
+    client: Client, caplog: pytest.LogCaptureFixture
+) -> None:
+    messages = [
+        {"type": "http.request", "body": b"{", "more_body": True},
+        {"type": "http.disconnect"},
+    ]
+
+    async def receive() -> Any:
+        return messages.pop(0)
+
+    async def send(message: Any) -> None:
+        pass
+
+    fields = {"host": "localhost", "content-type": "application/json", "content-length": "9"}
+    client.run(client.app(http_scope("POST", "/v1/train", fields), receive, send))
+    assert caplog.text == ""
 
 
 @pytest.mark.parametrize("path", PATHS)

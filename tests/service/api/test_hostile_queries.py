@@ -112,6 +112,12 @@ def test_probes_may_add_parameters_of_their_own(client: Client, path: str) -> No
     assert client.get(f"{path}?probe=1&probe=2").status_code == 200
 
 
+@pytest.mark.parametrize("query", ["label=team", "label==a", "label.=a"])
+def test_a_label_without_a_key_is_no_label(client: Client, query: str) -> None:
+    answer = client.get(f"/v1/runs?{query}")
+    assert (answer.status_code, answer.json()["errors"][0]["code"]) == (422, "invalid_value")
+
+
 def test_no_query_makes_the_service_fail(client: Client, stores: Stores) -> None:
     run, _ = start(stores)
     path = f"/v1/runs/{run.id}"
