@@ -10,6 +10,7 @@ import signal
 import socket
 import subprocess
 import sys
+from collections.abc import Mapping
 from multiprocessing.connection import Connection
 from typing import Any
 
@@ -18,13 +19,30 @@ from maze_core.errors import MazeError
 CLOSE_TIMEOUT_S = 5.0
 ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
 
+PLAIN_NAMES = frozenset(
+    {"PATH", "HOME", "LANG", "LC_ALL", "LC_CTYPE", "TZ", "TMPDIR", "LD_LIBRARY_PATH", "CUDA_VISIBLE_DEVICES"}
+)
+"""Variables that hold no secrets; those that begin with PYTHON go with them."""
 
 _ANCESTORS = "_MAZE_CORE_HELPERS"
 """Variable that tells a helper process which kinds of helpers it descends from."""
 
 
-def start(module: str, *descriptors: int) -> "tuple[subprocess.Popen[bytes], Any]":
+def plain_environment() -> dict[str, str]:
+    """Variables for a process that must not know the others, among which are passwords."""
+    kept = {name: os.environ[name] for name in os.environ if name in PLAIN_NAMES or name.startswith("PYTHON")}
+    return kept | ONE_THREAD
+
+
+def start(
+    module: str, *descriptors: int, environment: Mapping[str, str] | None = None
+) -> "tuple[subprocess.Popen[bytes], Any]":
     """Start ``python -m module``; its arguments are the socket and further descriptors. With our end of the socket.
+
+    Args:
+        module: what runs.
+        descriptors: further ones that it inherits.
+        environment: its variables; by default those of this process.
 
     Raises:
         MazeError: this process descends from a helper of that kind, so it would go on without an end.
@@ -43,7 +61,7 @@ def start(module: str, *descriptors: int) -> "tuple[subprocess.Popen[bytes], Any
             pass_fds=passed,
             stdin=subprocess.DEVNULL,
             env={
-                **os.environ,
+                **(os.environ if environment is None else environment),
                 **ONE_THREAD,
                 "PYTHONPATH": os.pathsep.join(filter(None, sys.path)),
                 _ANCESTORS: " ".join([*ancestors, module]),

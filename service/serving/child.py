@@ -1,29 +1,26 @@
 """A serving child: one agent that needs torch, in a process of its own; the API process never imports it.
 
-``python -m service.serving.child FD`` speaks typed msgpack frames over the socket FD, each after its length: one
-:class:`Load`, then one reply per :class:`Act`, in order, on one thread. Arrays travel as dtype, shape and bytes;
-nothing is ever unpickled. It ends when the socket does, so it never outlives the API process.
+``python -m service.serving.child FD`` speaks typed msgpack frames over the socket FD: one :class:`Load`, then one
+reply per :class:`Act`, in order, on one thread. Arrays travel as dtype, shape and bytes; nothing is ever unpickled.
+It ends when the socket does, so it never outlives the API process.
 """
 
 import contextlib
 import os
-import socket
-import struct
 import sys
 from collections.abc import Callable, Mapping
+from multiprocessing.connection import Connection
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 import numpy as np
 
+from maze_core import subprocesses
 from maze_core.errors import CheckpointError
 from maze_core.types import ActorID, Array, StepKey
 
 if TYPE_CHECKING:
     from maze_core.agent import Agent
-
-HEADER = struct.Struct("<I")
-"""Length of the frame that follows, in bytes."""
 
 
 class ArrayFrame(msgspec.Struct, frozen=True, array_like=True):
@@ -75,12 +72,6 @@ decode_request = msgspec.msgpack.Decoder(Request).decode
 decode_reply = msgspec.msgpack.Decoder(Reply).decode
 
 
-def framed(message: Request | Reply) -> bytes:
-    """The message after its length."""
-    body = encode(message)
-    return HEADER.pack(len(body)) + body
-
-
 def pack_arrays(arrays: Mapping[str, Any]) -> dict[str, ArrayFrame]:
     """Named arrays (or numbers) for a frame."""
     packed = {}
@@ -98,28 +89,25 @@ def unpack_arrays(packed: Mapping[str, ArrayFrame]) -> dict[str, Array]:
     }
 
 
-def serve(connection: socket.socket, load: Callable[[bytes], "Agent"]) -> None:
+def serve(connection: "Connection[Any, Any]", load: Callable[[bytes], "Agent"]) -> None:
     """Load the agent and answer until the other end closes."""
-    first = _receive(connection)
-    if first is None:
-        return
-    agent: Agent | None = None
-    reply: Reply
-    try:
-        request = decode_request(first)
-        if not isinstance(request, Load):
-            raise TypeError("the first frame must be load")
-        agent = load(request.bundle)
-        reply = Ready()
-    except Exception as error:
-        is_fault = blames_checkpoint(error)
-        reply = Failed(is_fault, str(error) if is_fault else f"{type(error).__name__}: {error}")
-    connection.sendall(framed(reply))
-    if agent is None:
-        return
-    rng = np.random.default_rng()
-    while (frame := _receive(connection)) is not None:
-        connection.sendall(framed(_answer(agent, frame, rng)))
+    with contextlib.suppress(EOFError, ConnectionError):
+        agent: Agent | None = None
+        reply: Reply = Ready()
+        try:
+            request = decode_request(connection.recv_bytes())
+            if not isinstance(request, Load):
+                raise TypeError("the first frame must be load")
+            agent = load(request.bundle)
+        except (EOFError, ConnectionError):
+            raise
+        except Exception as error:
+            is_fault = blames_checkpoint(error)
+            reply = Failed(is_fault, str(error) if is_fault else f"{type(error).__name__}: {error}")
+        connection.send_bytes(encode(reply))
+        rng = np.random.default_rng()
+        while agent is not None:
+            connection.send_bytes(encode(_answer(agent, connection.recv_bytes(), rng)))
 
 
 def blames_checkpoint(error: BaseException) -> bool:
@@ -151,22 +139,6 @@ def _answer(agent: "Agent", frame: bytes, rng: np.random.Generator) -> Reply:
         return Failed(False, f"{type(error).__name__}: {error}")
 
 
-def _receive(connection: socket.socket) -> bytes | None:
-    """The next frame, or None when the other end closed."""
-    header = _read_exactly(connection, HEADER.size)
-    return None if header is None else _read_exactly(connection, HEADER.unpack(header)[0])
-
-
-def _read_exactly(connection: socket.socket, n_bytes: int) -> bytes | None:
-    parts = bytearray()
-    while len(parts) < n_bytes:
-        part = connection.recv(min(n_bytes - len(parts), 1 << 20))
-        if not part:
-            return None
-        parts += part
-    return bytes(parts)
-
-
 def _load(bundle: bytes) -> "Agent":
     import torch
     from setproctitle import setproctitle
@@ -179,13 +151,7 @@ def _load(bundle: bytes) -> "Agent":
     return agent
 
 
-def main() -> None:
-    """Serve over the socket whose number is the first argument."""
-    with socket.socket(fileno=int(sys.argv[1])) as connection:
-        serve(connection, _load)
-
-
 if __name__ == "__main__":
-    with contextlib.suppress(KeyboardInterrupt, ConnectionError):
-        main()
+    subprocesses.leave_signals_to_the_other_side()
+    serve(Connection(int(sys.argv[1])), _load)
     os._exit(0)  # nothing is left to save, and taking torch apart takes seconds on a busy machine

@@ -2,17 +2,18 @@
 
 import asyncio
 import logging
-import os
-import socket
 import subprocess
-import sys
-from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from multiprocessing.connection import Connection
+from typing import Any
 
+import msgspec
+
+from maze_core import subprocesses
 from maze_core.types import Action
 from service.domain.errors import AgentGoneError, DamagedCheckpointError
 from service.serving.batching import Call
 from service.serving.child import (
-    HEADER,
     Act,
     Actions,
     Failed,
@@ -20,7 +21,7 @@ from service.serving.child import (
     Reply,
     Request,
     decode_reply,
-    framed,
+    encode,
     pack_arrays,
     unpack_arrays,
 )
@@ -33,40 +34,38 @@ ACT_TIMEOUT_S = 30.0
 LOAD_AGAIN_S = 5.0
 """When to ask again for a policy that could not be loaded."""
 
-COMMAND = (sys.executable, "-m", "service.serving.child")
-_PASSED_ON = ("HOME", "LANG", "LC_ALL", "LD_LIBRARY_PATH", "PATH", "PYTHONPATH", "TMPDIR", "VIRTUAL_ENV")
+MODULE = "service.serving.child"
 
 _log = logging.getLogger(__name__)
 
 
 class ChildProcess:
-    """One child and its agent; one call at a time, as the batcher makes them."""
+    """One child and its agent; one call at a time, as the batcher makes them.
 
-    def __init__(
-        self, process: subprocess.Popen[bytes], reader: asyncio.StreamReader, writer: asyncio.StreamWriter
-    ) -> None:
+    A thread of its own waits for it, so that slow policies never take the threads of database queries.
+    """
+
+    def __init__(self, process: "subprocess.Popen[bytes]", connection: "Connection[Any, Any]") -> None:
         self._process = process
-        self._reader = reader
-        self._writer = writer
+        self._connection = connection
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix=f"child-{process.pid}")
 
     @classmethod
-    async def start(cls, bundle: bytes, command: Sequence[str] = COMMAND) -> "ChildProcess":
-        """Start a child and let it load the bundle.
+    async def start(cls, bundle: bytes, module: str = MODULE) -> "ChildProcess":
+        """Start a child, which learns no secret of this process, and let it load the bundle.
 
         Raises:
             DamagedCheckpointError: the child cannot make the recorded agent of it.
             AgentGoneError: the child could not load it for another reason, died, or did not answer in time.
         """
-        ours, theirs = socket.socketpair()
-        with theirs:
-            process = await asyncio.to_thread(_popen, [*command, str(theirs.fileno())], theirs.fileno())
-        reader, writer = await asyncio.open_unix_connection(sock=ours)
-        child = cls(process, reader, writer)
+        environment = subprocesses.plain_environment()
+        child = cls(*await asyncio.to_thread(subprocesses.start, module, environment=environment))
         try:
             reply = await child._ask(Load(bundle), LOAD_TIMEOUT_S)
             if isinstance(reply, Failed):
                 raise _load_error(reply)
         except BaseException:
+            child._process.kill()
             await child.close()
             raise
         return child
@@ -85,30 +84,28 @@ class ChildProcess:
     @property
     def is_gone(self) -> bool:
         """Whether nothing will answer any more."""
-        return self._writer.is_closing() or self._reader.at_eof()
+        return self._process.poll() is not None
 
     async def close(self) -> None:
         """Close the socket, on which the child ends, and wait for it; a child that stays is killed."""
-        self._writer.close()
-        try:
-            await asyncio.to_thread(self._process.wait, 2.0)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            await asyncio.to_thread(self._process.wait)
+        self._thread.submit(self._connection.close)  # after the call that it may still wait for
+        await asyncio.to_thread(subprocesses.end, self._process)
+        self._thread.shutdown(wait=False)
 
     async def _ask(self, request: Request, timeout_s: float) -> Reply:
         try:
             async with asyncio.timeout(timeout_s):
-                self._writer.write(framed(request))
-                await self._writer.drain()
-                header = await self._reader.readexactly(HEADER.size)
-                reply: Reply = decode_reply(await self._reader.readexactly(HEADER.unpack(header)[0]))
-                return reply
-        except (TimeoutError, OSError, asyncio.IncompleteReadError) as error:
-            self._writer.close()
-            self._process.kill()
+                return await asyncio.get_running_loop().run_in_executor(self._thread, self._exchange, request)
+        except (TimeoutError, OSError, EOFError, msgspec.MsgspecError) as error:
+            self._process.kill()  # which ends the wait of the thread as well
+            await asyncio.to_thread(self._process.wait)
             _log.warning("serving child %s is gone: %r", self._process.pid, error)
             raise AgentGoneError("The process that held this policy is gone; try again.") from error
+
+    def _exchange(self, request: Request) -> Reply:
+        self._connection.send_bytes(encode(request))
+        reply: Reply = decode_reply(self._connection.recv_bytes())
+        return reply
 
 
 def _load_error(reply: Failed) -> DamagedCheckpointError | AgentGoneError:
@@ -123,10 +120,3 @@ def could_not_load(cause: str) -> AgentGoneError:
     _log.error("a policy could not be loaded: %s", cause)
     message = "The policy could not be loaded, and not by the checkpoint's fault; the service's log says why."
     return AgentGoneError(message, retry_after_s=LOAD_AGAIN_S)
-
-
-def _popen(command: Sequence[str], descriptor: int) -> subprocess.Popen[bytes]:
-    """Start the child with a clean environment: no database URL, no token, one thread."""
-    environment = {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
-    environment |= {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
-    return subprocess.Popen(command, pass_fds=[descriptor], stdin=subprocess.DEVNULL, env=environment)

@@ -11,17 +11,11 @@ import signal
 import sys
 from collections.abc import Iterator
 
+from maze_core.subprocesses import plain_environment
+
 PR_SET_PDEATHSIG = 1
 PR_SET_DUMPABLE = 4
 PR_SET_NO_NEW_PRIVS = 38
-
-CLEAN_NAMES = frozenset(
-    {"PATH", "HOME", "LANG", "LC_ALL", "LC_CTYPE", "TZ", "TMPDIR", "LD_LIBRARY_PATH", "CUDA_VISIBLE_DEVICES"}
-)
-"""Variables that a run's child inherits; those that begin with PYTHON go with them, nothing else does."""
-
-ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
-"""Runs are parallel to each other, not within; equal bits need a fixed number of threads."""
 
 
 def prctl(option: int, value: int) -> bool:
@@ -49,9 +43,9 @@ def hide_environment() -> None:
 def clean_environment() -> Iterator[None]:
     """Within, ``os.environ`` is what a run's child may see; for one thread, at the start of a process."""
     saved = dict(os.environ)
-    kept = {name: value for name, value in saved.items() if name in CLEAN_NAMES or name.startswith("PYTHON")}
+    kept = plain_environment()
     os.environ.clear()
-    os.environ.update(kept | ONE_THREAD)
+    os.environ.update(kept)
     try:
         yield
     finally:

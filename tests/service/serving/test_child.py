@@ -1,12 +1,14 @@
 """An agent in a serving child acts like the same agent here; a dead child is revived by the next request."""
 
 import asyncio
+import multiprocessing
 import os
 import signal
-import socket
 import subprocess
 import sys
 import threading
+from collections.abc import Callable
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -21,14 +23,13 @@ from service.problems import Problem
 from service.serving.agents import AgentCache
 from service.serving.batching import Call
 from service.serving.child import (
-    HEADER,
     Act,
     Actions,
     Failed,
     Load,
     Ready,
     decode_reply,
-    framed,
+    encode,
     pack_arrays,
     serve,
 )
@@ -39,17 +40,26 @@ from tests.service.serving.asgi_client import Client
 from tests.service.serving.checkpoints import CARTPOLE, make_checkpoint, sample_batch
 from tests.service.serving.memory_stores import MemoryStores
 
-WITHOUT_TORCH = (
-    sys.executable,
-    "-c",
-    "import socket, sys\n"
-    "from maze_core.agent import load_agent\n"
-    "from service.serving.child import serve\n"
-    "serve(socket.socket(fileno=int(sys.argv[1])), load_agent)",
-)
-"""A child like the real one that starts in a fraction of its time."""
+WITHOUT_TORCH = "tests.service.serving.child_without_torch"
 BATCH = sample_batch(CARTPOLE, 20, 7)
 ACTOR = ActorID(0, 0)
+
+
+@pytest.fixture
+def child_module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], str]:
+    """A child of another kind, given as code that has the socket as ``connection``."""
+    monkeypatch.syspath_prepend(str(tmp_path))
+
+    def module(code: str) -> str:
+        begin = (
+            "import os, sys\nfrom multiprocessing.connection import Connection\n"
+            "from maze_core.errors import CheckpointError\nfrom service.serving.child import *\n"
+            "connection = Connection(int(sys.argv[1]))\n"
+        )
+        (tmp_path / "other_child.py").write_text(begin + code)
+        return "other_child"
+
+    return module
 
 
 def call(deterministic: bool = True, seed: int | None = None) -> Call:
@@ -96,14 +106,12 @@ LACKS = (
         "AssertionError()",
     ],
 )
-def test_what_the_machine_lacks_is_not_blamed_on_the_checkpoint(fault: str) -> None:
-    code = (
-        "import socket, sys\nfrom maze_core.errors import CheckpointError\n"
-        f"from service.serving.child import serve\ndef load(bundle): raise {fault}\n"
-        "serve(socket.socket(fileno=int(sys.argv[1])), load)"
-    )
+def test_what_the_machine_lacks_is_not_blamed_on_the_checkpoint(
+    fault: str, child_module: Callable[[str], str]
+) -> None:
+    module = child_module(f"def load(bundle): raise {fault}\nserve(connection, load)")
     with pytest.raises(AgentGoneError) as refused:
-        asyncio.run(ChildProcess.start(b"", (sys.executable, "-c", code)))
+        asyncio.run(ChildProcess.start(b"", module))
     problem = Problem.of(refused.value)
     assert (problem.status, problem.code, problem.headers["Retry-After"]) == (503, "agent_gone", "5")
     assert "libgomp" not in problem.detail
@@ -121,9 +129,35 @@ def test_a_policy_that_does_not_fit_into_the_memory_of_the_api_is_not_damaged(
         asyncio.run(ServedAgent.load("c", bundle, ActionMetrics()))
 
 
-def test_a_child_that_dies_while_loading_is_reported() -> None:
+@pytest.mark.parametrize(
+    "code", ["", "connection.recv_bytes(); os.kill(os.getpid(), 9)", "connection.send_bytes(b'no')"]
+)
+def test_a_child_that_dies_while_loading_is_reported(code: str, child_module: Callable[[str], str]) -> None:
     with pytest.raises(AgentGoneError):
-        asyncio.run(ChildProcess.start(b"", (sys.executable, "-c", "")))
+        asyncio.run(ChildProcess.start(bytes(1_000_000), child_module(code)))
+
+
+@pytest.mark.parametrize("code", ["", "connection.recv_bytes(); connection.send_bytes(encode(Ready()))\n"])
+def test_a_child_that_does_not_answer_is_ended(
+    code: str, child_module: Callable[[str], str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While it loads, with more to send than the socket holds, and while it acts."""
+    timeouts = {"LOAD_TIMEOUT_S": 20.0 if code else 3.0, "ACT_TIMEOUT_S": 0.1}
+    for name, timeout_s in timeouts.items():
+        monkeypatch.setattr(f"service.serving.child_process.{name}", timeout_s)
+    module = child_module(code + "import time; time.sleep(1000)")
+
+    async def scenario() -> None:
+        child = await ChildProcess.start(bytes(10_000_000), module)
+        assert not child.is_gone
+        try:
+            await child.act(call())
+        finally:
+            assert child.is_gone
+            await child.close()
+
+    with pytest.raises(AgentGoneError):
+        asyncio.run(scenario())
 
 
 def test_a_child_ends_when_its_parent_does() -> None:
@@ -153,17 +187,15 @@ def is_alive(pid: int) -> bool:
         return False
 
 
-def test_the_child_gets_no_secrets(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_child_gets_no_secrets(
+    child_module: Callable[[str], str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("MAZE_DATABASE_URL", "postgresql://user:canary@host/db")
-    command = (
-        sys.executable,
-        "-c",
-        "import os, sys\nfrom service.serving.child import *\nimport socket\n"
-        "c = socket.socket(fileno=int(sys.argv[1]))\n"
-        "c.sendall(framed(Failed(True, ' '.join([*os.environ, *os.environ.values()]))))",
+    module = child_module(
+        "connection.send_bytes(encode(Failed(True, ' '.join([*os.environ, *os.environ.values()]))))"
     )
     with pytest.raises(DamagedCheckpointError) as refused:
-        asyncio.run(ChildProcess.start(b"", command))
+        asyncio.run(ChildProcess.start(b"", module))
     assert "OMP_NUM_THREADS" in str(refused.value)
     assert "canary" not in str(refused.value)
 
@@ -261,16 +293,14 @@ def test_a_client_that_leaves_takes_its_observation_out_of_the_queue(stores: Mem
 
 
 def test_one_failing_call_does_not_end_the_child() -> None:
-    ours, theirs = socket.socketpair()
+    ours, theirs = multiprocessing.Pipe()
     thread = threading.Thread(target=serve, args=(theirs, load_agent))
     thread.start()
     with ours:
-        stream = ours.makefile("rb")
 
         def ask(message: Any) -> Any:
-            ours.sendall(framed(message))
-            (size,) = HEADER.unpack(stream.read(HEADER.size))
-            return decode_reply(stream.read(size))
+            ours.send_bytes(encode(message))
+            return decode_reply(ours.recv_bytes())
 
         assert isinstance(ask(Load(make_checkpoint().to_bytes())), Ready)
         wrong = Act(pack_arrays({"other": np.zeros((1, 4))}), 0, 0, True, None)
@@ -278,6 +308,5 @@ def test_one_failing_call_does_not_end_the_child() -> None:
         assert isinstance(ask(wrong), Failed)
         assert isinstance(ask(Load(b"")), Failed)
         assert isinstance(ask(right), Actions)
-        stream.close()
     thread.join()
     theirs.close()
