@@ -3,6 +3,7 @@
 Importing this package is cheap; torch is imported when something is trained or a network needs it.
 """
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -55,66 +56,43 @@ if TYPE_CHECKING:
     from maze_core.trainers.ppo_config import PPOAlgorithmConfig
     from maze_core.types import ActorID
 
-_WRAPPERS = "maze_core.envs.wrappers"
-_COMPOSERS = "maze_core.models.composers"
-_MODELS = "maze_core.models.config"
-
-_HOMES = {
-    "A2CAlgorithmConfig": "maze_core.trainers.a2c_config",
-    "ActionClippingWrapper": _WRAPPERS,
-    "ActorID": "maze_core.types",
-    "Agent": "maze_core.agent",
-    "Checkpoint": "maze_core.checkpoint",
-    "CustomModelComposer": _COMPOSERS,
-    "CustomModelConfig": _MODELS,
-    "DistributionMapper": "maze_core.models.heads",
-    "EnvConfig": "maze_core.envs.config",
-    "EvalReport": "maze_core.evaluation.evaluate",
-    "FlattenConcatPolicyNetConfig": _MODELS,
-    "FlattenConcatStateValueNetConfig": _MODELS,
-    "GymEnvConfig": "maze_core.envs.config",
-    "GymMazeEnv": "maze_core.envs.gym_env",
-    "InvalidSpecificationError": "maze_core.errors",
-    "JobFailedError": "maze_core.errors",
-    "JobsReporter": "maze_core.api.multirun_report",
-    "LegacyGymEnvConfig": "maze_core.envs.config",
-    "LogStatsWrapper": _WRAPPERS,
-    "MazeEnv": "maze_core.envs.maze_env",
-    "MazeError": "maze_core.errors",
-    "MonitoringWrapper": _WRAPPERS,
-    "ObservationClippingWrapper": _WRAPPERS,
-    "ObservationNormalizationWrapper": _WRAPPERS,
-    "PPOAlgorithmConfig": "maze_core.trainers.ppo_config",
-    "ProbabilisticPolicyComposer": _COMPOSERS,
-    "ProbabilisticPolicyComposerConfig": _MODELS,
-    "RandomPolicyConfig": _MODELS,
-    "RewardClippingWrapper": _WRAPPERS,
-    "RewardScalingWrapper": _WRAPPERS,
-    "RolloutEvaluator": "maze_core.evaluation.rollout_evaluator",
-    "RolloutEvaluatorConfig": "maze_core.trainers.config",
-    "RolloutReport": "maze_core.evaluation.evaluate",
-    "RolloutRunnerConfig": "maze_core.runners.config",
-    "RunConfig": "maze_core.config",
-    "RunContext": "maze_core.api.run_context",
-    "SharedStateCriticComposer": _COMPOSERS,
-    "SharedStateCriticConfig": _MODELS,
-    "StepStateCriticComposer": _COMPOSERS,
-    "StepStateCriticConfig": _MODELS,
-    "StructuredEnv": "maze_core.envs.core_env",
-    "TemplateModelComposer": _COMPOSERS,
-    "TemplateModelConfig": _MODELS,
-    "TorchPolicyConfig": _MODELS,
-    "TrainReport": "maze_core.trainers.fit",
-    "TrainingRunnerConfig": "maze_core.runners.config",
-    "Trajectory": "maze_core.rollout.recording",
-    "Wrapper": _WRAPPERS,
-    "compose_run": "maze_core.config",
-    "config_groups": "maze_core.config",
-    "config_module": "maze_core.config",
-    "load_agent": "maze_core.agent",
-    "load_trajectory": "maze_core.rollout.recording",
-    "to_gymnasium": "maze_core.envs.maze_env",
+_PUBLIC = {
+    "maze_core.agent": "Agent load_agent",
+    "maze_core.api.multirun_report": "JobsReporter",
+    "maze_core.api.run_context": "RunContext",
+    "maze_core.checkpoint": "Checkpoint",
+    "maze_core.config": "RunConfig compose_run config_groups config_module",
+    "maze_core.envs.config": "EnvConfig GymEnvConfig LegacyGymEnvConfig",
+    "maze_core.envs.core_env": "StructuredEnv",
+    "maze_core.envs.gym_env": "GymMazeEnv",
+    "maze_core.envs.maze_env": "MazeEnv to_gymnasium",
+    "maze_core.envs.wrappers": (
+        "ActionClippingWrapper LogStatsWrapper MonitoringWrapper ObservationClippingWrapper "
+        "ObservationNormalizationWrapper RewardClippingWrapper RewardScalingWrapper Wrapper"
+    ),
+    "maze_core.errors": "InvalidSpecificationError JobFailedError MazeError",
+    "maze_core.evaluation.evaluate": "EvalReport RolloutReport",
+    "maze_core.evaluation.rollout_evaluator": "RolloutEvaluator",
+    "maze_core.models.composers": (
+        "CustomModelComposer ProbabilisticPolicyComposer SharedStateCriticComposer "
+        "StepStateCriticComposer TemplateModelComposer"
+    ),
+    "maze_core.models.config": (
+        "CustomModelConfig FlattenConcatPolicyNetConfig FlattenConcatStateValueNetConfig "
+        "ProbabilisticPolicyComposerConfig RandomPolicyConfig SharedStateCriticConfig "
+        "StepStateCriticConfig TemplateModelConfig TorchPolicyConfig"
+    ),
+    "maze_core.models.heads": "DistributionMapper",
+    "maze_core.rollout.recording": "Trajectory load_trajectory",
+    "maze_core.runners.config": "RolloutRunnerConfig TrainingRunnerConfig",
+    "maze_core.trainers.a2c_config": "A2CAlgorithmConfig",
+    "maze_core.trainers.config": "RolloutEvaluatorConfig",
+    "maze_core.trainers.fit": "TrainReport",
+    "maze_core.trainers.ppo_config": "PPOAlgorithmConfig",
+    "maze_core.types": "ActorID",
 }
+"""Module → the public names that are imported from it (PEP 562); the imports above say the same to type checkers."""
+_HOMES = {name: module for module, names in _PUBLIC.items() for name in names.split()}
 
 __all__ = [
     "A2CAlgorithmConfig",
@@ -175,13 +153,10 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    """Import a public name from its home when it is first used (PEP 562)."""
+    """Import a public name from its home when it is first used."""
     if name not in _HOMES:
         raise AttributeError(f"module 'maze_core' has no attribute {name!r}")
-    from importlib import import_module
-
-    value = getattr(import_module(_HOMES[name]), name)
-    globals()[name] = value
+    value = globals()[name] = getattr(import_module(_HOMES[name]), name)
     return value
 
 
