@@ -53,22 +53,31 @@ class SilentReporter:
     """Takes everything and keeps nothing; a base for reporters that want only some of it."""
 
     def phase(self, name: str) -> None:
-        """Ignored."""
+        """See :class:`Reporter`, as for all that follow."""
+        self.tell("phase", name)
 
     def progress(self, **values: Any) -> None:
-        """Ignored."""
+        """How far the run is."""
+        self.tell("progress", **values)
 
     def metrics(self, epoch: int, step: int, values: Mapping[str, float]) -> None:
-        """Ignored."""
+        """Values measured at an epoch."""
+        self.tell("metrics", epoch, step, values)
 
     def checkpoint(self, checkpoint: Checkpoint, **details: Any) -> None:
-        """Ignored."""
+        """A checkpoint to keep."""
+        self.tell("checkpoint", checkpoint, **details)
 
     def episode(self, record: "EpisodeRecord") -> None:
-        """Ignored."""
+        """An episode ended."""
+        self.tell("episode", record)
 
     def log(self, level: str, message: str) -> None:
-        """Ignored."""
+        """A line for the log."""
+        self.tell("log", level, message)
+
+    def tell(self, method: str, *args: Any, **kwargs: Any) -> None:
+        """Everything comes here that no subclass takes with the method itself; it is ignored."""
 
 
 class Reporters(SilentReporter):
@@ -77,32 +86,7 @@ class Reporters(SilentReporter):
     def __init__(self, reporters: Sequence[Reporter]) -> None:
         self._reporters = tuple(reporters)
 
-    def phase(self, name: str) -> None:
-        """See :class:`Reporter`."""
+    def tell(self, method: str, *args: Any, **kwargs: Any) -> None:
+        """Call the method of every reporter."""
         for reporter in self._reporters:
-            reporter.phase(name)
-
-    def progress(self, **values: Any) -> None:
-        """See :class:`Reporter`."""
-        for reporter in self._reporters:
-            reporter.progress(**values)
-
-    def metrics(self, epoch: int, step: int, values: Mapping[str, float]) -> None:
-        """See :class:`Reporter`."""
-        for reporter in self._reporters:
-            reporter.metrics(epoch, step, values)
-
-    def checkpoint(self, checkpoint: Checkpoint, **details: Any) -> None:
-        """See :class:`Reporter`."""
-        for reporter in self._reporters:
-            reporter.checkpoint(checkpoint, **details)
-
-    def episode(self, record: "EpisodeRecord") -> None:
-        """See :class:`Reporter`."""
-        for reporter in self._reporters:
-            reporter.episode(record)
-
-    def log(self, level: str, message: str) -> None:
-        """See :class:`Reporter`."""
-        for reporter in self._reporters:
-            reporter.log(level, message)
+            getattr(reporter, method)(*args, **kwargs)

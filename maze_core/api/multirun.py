@@ -1,24 +1,27 @@
 """Several runs from one specification: trained and played side by side, answered in a list in the jobs' order.
 
-A job that fails leaves a :class:`JobFailedError` in its place and takes no other one with it.
+A job that fails leaves a :class:`JobFailedError` in its place and takes no other one with it. Jobs run side by side in
+processes, or here where no other process can be given what they hold. The next one is asked for when there is room for
+it, so that a search knows the outcomes so far, and after a cancel none is begun.
 """
 
 import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from maze_core.api.checks import path_of, place_of, refuse_wrong_callbacks
-from maze_core.api.job_runs import Call, run_here, run_in_processes
 from maze_core.api.jobs import Job, Jobs, outcomes_of
 from maze_core.api.multirun_report import JobsReporter, MultirunReport
+from maze_core.api.remote_job import RUN, Verb, relay, report_of, request
 from maze_core.api.run import Cancelled, Run
 from maze_core.config.schema import Mode
 from maze_core.config.settings import whole_number
 from maze_core.envs.video import check_encoder
 from maze_core.errors import (
+    USER_CODE_ERRORS,
     ContextClosedError,
     DivergedError,
     EnvError,
@@ -26,9 +29,10 @@ from maze_core.errors import (
     JobFailedError,
     Problem,
 )
+from maze_core.metrics import Reporter, SilentReporter
 from maze_core.rundir import RolloutDir
+from maze_core.runners.config import with_limits
 from maze_core.runners.jobs import JobPool
-from maze_core.runners.limits import with_limits
 from maze_core.types import Tree
 
 if TYPE_CHECKING:
@@ -39,6 +43,7 @@ T = TypeVar("T")
 
 _KEPT_PROCESSES = 2
 """Processes that wait for the next call; each holds some 300 MB."""
+_POLL_S = 0.1
 _FAILURES_OF_A_JOB = (EnvError, DivergedError)
 
 
@@ -157,7 +162,7 @@ class Multirun:
             try:
                 to_train = self._jobs.to_train(takes_completed=n_epochs is not None)
                 wanted = {"n_epochs": n_epochs, **options}
-                call = Call(
+                call = _Call(
                     verb="train",
                     options=lambda job: wanted,
                     reporter=reporter,
@@ -217,7 +222,7 @@ class Multirun:
             return {**options, "videos": n_videos, "save": folder is not None and str(folder.path)}
 
         played = [replace(job, outcome=job.failure) for job in self._jobs.all]
-        call = Call(
+        call = _Call(
             verb="rollout",
             options=options_of,
             reporter=reporter,
@@ -261,14 +266,14 @@ class Multirun:
         directory = self._jobs.take_directories() if place else None
         return None if directory is None or self._jobs.mode == "train" else directory.new_rollout()
 
-    def _run_all(self, jobs: Iterator[Job], call: Call) -> None:
+    def _run_all(self, jobs: Iterator[Job], call: "_Call") -> None:
         """Run jobs; some processes are kept for the next call, unless this one was cut."""
         if self._jobs.has_to_run_here:
-            run_here(jobs, call)
+            _run_here(jobs, call)
             return
         pool, self._pool = self._pool or self._new_pool(), None
         try:
-            run_in_processes(jobs, call, pool)
+            _run_in_processes(jobs, call, pool)
         except BaseException:
             pool.close()
             raise
@@ -295,3 +300,76 @@ def _jobs_reporter(reporter: JobsReporter | None, cancelled: Cancelled) -> JobsR
 def _was_cut(job: Job) -> bool:
     """Whether it ended without cleaning up after itself."""
     return job.outcome is None or (job.failure is not None and job.failure.error_type == "ProcessDied")
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Call:
+    """What jobs are asked to do, and who is told."""
+
+    verb: Verb
+    options: Callable[[Job], Mapping[str, Any]]
+    """Keyword arguments of the verb, for each job; plain values."""
+    reporter: JobsReporter
+    cancelled: Cancelled
+    """Asked all the time; True lets running jobs end with what they have."""
+    on_end: Callable[[Job], None]
+    """Is told of every job, with its outcome."""
+
+    def started(self, job: Job) -> Reporter:
+        """Say that a job starts; who is told of it."""
+        return self.reporter.started(job.spec.number, job.spec.choices) or SilentReporter()
+
+    def ended(self, job: Job) -> None:
+        """Go on with what a training has stored, whether it ran here or elsewhere and however it ended; say so."""
+        if self.verb == "train" and job.run is not None:
+            job.is_live = True
+            job.run.take_up(is_live=True)
+        self.on_end(job)
+
+
+def _run_here(jobs: Iterator[Job], call: _Call) -> None:
+    """Run jobs in this process, one after the other."""
+    while not call.cancelled() and (job := next(jobs, None)):
+        if job.run is None or job.outcome is not None:
+            call.on_end(job)
+            continue
+        reporter = call.started(job)
+        try:
+            verb = job.run.train if call.verb == "train" else job.run.rollout
+            job.outcome = verb(reporter=reporter, cancelled=call.cancelled, **call.options(job))
+        except USER_CODE_ERRORS as error:  # whatever a job raises is its result
+            job.outcome = job.failed(type(error).__name__, str(error))
+            job.outcome.__cause__ = error
+        call.ended(job)
+
+
+def _run_in_processes(jobs: Iterator[Job], call: _Call, pool: JobPool) -> None:
+    """Run jobs in the processes of a pool, as many at a time as it allows."""
+    running: dict[int, tuple[Job, Reporter]] = {}
+    has_more = True
+    while has_more or running:
+        while has_more and pool.n_free:
+            job = None if call.cancelled() else next(jobs, None)
+            if job is None:
+                has_more = False
+            elif job.run is None or job.outcome is not None:
+                call.on_end(job)
+            else:
+                number = job.spec.number
+                running[number] = job, call.started(job)
+                wanted = request(job.run, call.verb, call.options(job), is_live=job.is_live)
+                pool.start(number, RUN, wanted)
+        if call.cancelled():
+            pool.cancel()
+        for message in pool.messages(_POLL_S) if running else ():
+            job, reporter = running[message.job]
+            if message.kind == "event":
+                relay(message.value, reporter)
+                continue
+            del running[message.job]
+            if message.kind == "done":
+                job.outcome = report_of(message.value)
+            else:
+                found = message.value
+                job.outcome = job.failed(found["type"], found["message"], found["details"])
+            call.ended(job)

@@ -1,20 +1,24 @@
 """A job of a multirun in a process of its own: what it is sent, what it does there, and what it sends back.
 
     multirun ── request ──► process: run ── events ──► relay
-                                         ── packed_report ──► report_of
+                                         ── report ──► report_of
 
 All of it is plain values.
 """
 
 from collections.abc import Mapping
-from dataclasses import asdict, replace
+from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from maze_core.api.multirun_report import is_played, is_trained
+import msgspec
+
+from maze_core.api.multirun_report import is_played
 from maze_core.api.run import Run
+from maze_core.checkpoint import Checkpoint
 from maze_core.config.schema import RunConfig
-from maze_core.evaluation.evaluate import EvalReport
+from maze_core.evaluation.evaluate import RolloutReport
 from maze_core.metrics import Reporter, SilentReporter
 from maze_core.rollout.episodes import EpisodeRecord
 from maze_core.rollout.recording import trajectory_from_bytes, trajectory_to_bytes
@@ -23,9 +27,7 @@ from maze_core.runners.job_process import JobChannel
 from maze_core.types import Tree
 
 if TYPE_CHECKING:
-    from maze_core.evaluation.evaluate import RolloutReport
     from maze_core.trainers.fit import TrainReport
-
 
 RUN = f"{__name__}:run"
 """What a process is asked to call."""
@@ -54,8 +56,8 @@ def request(run: Run, verb: Verb, options: Mapping[str, Any], *, is_live: bool) 
     }
 
 
-def run(argument: Tree, channel: JobChannel) -> Tree:
-    """Do what :func:`request` says; the report, packed.
+def run(argument: Tree, channel: JobChannel) -> Any:
+    """Do what :func:`request` says; the report as plain values.
 
     Args:
         argument: the request.
@@ -63,66 +65,50 @@ def run(argument: Tree, channel: JobChannel) -> Tree:
     """
     directory = None if argument["run_dir"] is None else RunDir(Path(argument["run_dir"]))
     specification = RunConfig.from_tree(argument["config"], argument["mode"])
-    with Run(specification, directory) as job:
+    with closing(Run(specification, directory)) as job:
         job.base = Path(argument["base"])
         job.go_on_with(argument["checkpoints"], is_live=argument["is_live"])
         verb = job.train if argument["verb"] == "train" else job.rollout
         report = verb(reporter=_ChannelReporter(channel), cancelled=channel.cancelled, **argument["options"])
-    return packed_report(report)
+    return _plain_report(report)
 
 
 def relay(event: Any, reporter: Reporter) -> None:
     """Report what a process said of its job."""
     name, args, kwargs = event
-    if name == "episode":
-        args = [episode_of(*args)]
-    getattr(reporter, name)(*args, **kwargs)
-
-
-def packed_report(report: "TrainReport | RolloutReport") -> Tree:
-    """A report as plain values."""
-    if is_trained(report):
-        return asdict(report)
-    assert is_played(report)
-    return {
-        "summary": asdict(report.summary),
-        "episodes": [packed_episode(record) for record in report.episodes],
-        "stop_reason": report.stop_reason,
-        "videos": [str(path) for path in report.videos],
-        "saved_to": None if report.saved_to is None else str(report.saved_to),
-    }
+    getattr(reporter, name)(*(map(_episode_of, args) if name == "episode" else args), **kwargs)
 
 
 def report_of(plain: Tree) -> "TrainReport | RolloutReport":
-    """The report of :func:`packed_report`."""
+    """The report that :func:`run` gave."""
     if "counters" in plain:
-        from maze_core.trainers.fit import Counters, TrainReport
+        from maze_core.trainers.fit import TrainReport
 
-        return TrainReport(**{**plain, "counters": Counters(**plain["counters"])})
-    from maze_core.evaluation.evaluate import RolloutReport
+        return msgspec.convert(plain, TrainReport)
+    episodes = [_episode_of(episode) for episode in plain["episodes"]]
+    report = msgspec.convert({**plain, "episodes": []}, RolloutReport, dec_hook=lambda kind, text: kind(text))
+    return replace(report, episodes=episodes)
 
-    summary, saved_to = plain["summary"], plain["saved_to"]
-    interval = summary["ci95"]
-    return RolloutReport(
-        summary=EvalReport(**{**summary, "ci95": None if interval is None else tuple(interval)}),
-        episodes=[episode_of(record) for record in plain["episodes"]],
-        stop_reason=plain["stop_reason"],
-        videos=tuple(Path(path) for path in plain["videos"]),
-        saved_to=None if saved_to is None else Path(saved_to),
+
+def _plain_report(report: "TrainReport | RolloutReport") -> Any:
+    fields = dict(vars(report))
+    if is_played(report):
+        fields["episodes"] = [_plain_episode(episode) for episode in report.episodes]
+    return msgspec.to_builtins(
+        fields,
+        builtin_types=(bytes,),
+        enc_hook=lambda value: str(value) if isinstance(value, Path) else value.item(),
     )
 
 
-def packed_episode(record: EpisodeRecord) -> Tree:
-    """An episode as plain values."""
+def _plain_episode(record: EpisodeRecord) -> Tree:
     trajectory = record.trajectory
-    packed = None if trajectory is None else trajectory_to_bytes(trajectory)
-    return {**vars(record), "trajectory": packed}
+    return {**vars(record), "trajectory": trajectory and trajectory_to_bytes(trajectory)}
 
 
-def episode_of(plain: Tree) -> EpisodeRecord:
-    """The episode of :func:`packed_episode`."""
+def _episode_of(plain: Tree) -> EpisodeRecord:
     packed = plain["trajectory"]
-    return EpisodeRecord(**{**plain, "trajectory": None if packed is None else trajectory_from_bytes(packed)})
+    return EpisodeRecord(**{**plain, "trajectory": packed and trajectory_from_bytes(packed)})
 
 
 class _ChannelReporter(SilentReporter):
@@ -131,22 +117,13 @@ class _ChannelReporter(SilentReporter):
     def __init__(self, channel: JobChannel) -> None:
         self._channel = channel
 
-    def phase(self, name: str) -> None:
-        """See :class:`~maze_core.metrics.Reporter`."""
-        self._channel.event(["phase", [name], {}])
+    def episode(self, record: EpisodeRecord) -> None:
+        """Send it; the trajectory comes with the report."""
+        self.tell("episode", _plain_episode(replace(record, trajectory=None)))
 
-    def progress(self, **values: Any) -> None:
-        """See :class:`~maze_core.metrics.Reporter`."""
-        self._channel.event(["progress", [], values])
+    def checkpoint(self, checkpoint: Checkpoint, **details: Any) -> None:
+        """It is in the run directory."""
 
-    def metrics(self, epoch: int, step: int, values: Mapping[str, float]) -> None:
-        """See :class:`~maze_core.metrics.Reporter`."""
-        self._channel.event(["metrics", [epoch, step, dict(values)], {}])
-
-    def episode(self, record: "EpisodeRecord") -> None:
-        """See :class:`~maze_core.metrics.Reporter`; the trajectory comes with the report."""
-        self._channel.event(["episode", [packed_episode(replace(record, trajectory=None))], {}])
-
-    def log(self, level: str, message: str) -> None:
-        """See :class:`~maze_core.metrics.Reporter`."""
-        self._channel.event(["log", [level, message], {}])
+    def tell(self, method: str, *args: Any, **kwargs: Any) -> None:
+        """Send it."""
+        self._channel.event([method, args, kwargs])

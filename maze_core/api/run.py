@@ -389,14 +389,6 @@ class Run:
         self._agent = None
         self._is_closed = True
 
-    def __enter__(self) -> "Run":
-        """The run itself."""
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        """Close."""
-        self.close()
-
     # ------------------------------------------------------------------ as a job of a multirun
 
     def take_up(self, stored: StoredRun | None = None, *, is_live: bool = False) -> None:

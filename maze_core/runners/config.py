@@ -1,7 +1,8 @@
-"""How a run is carried out; the YAML twins are in ``conf/runner``. Imports no torch."""
+"""How runs are carried out; the YAML twins are in ``conf/runner`` and ``conf/launcher``. Imports no torch."""
 
 import copy
-from dataclasses import asdict
+from collections.abc import Mapping
+from dataclasses import asdict, replace
 from typing import Any, Literal
 
 from maze_core.config.components import canonical_target, target_name
@@ -15,7 +16,11 @@ from maze_core.config.settings import (
     PositiveInt,
     dataclass,
 )
-from maze_core.errors import ProblemList
+from maze_core.config.validation import argument_problems
+from maze_core.config.words import unknown_word
+from maze_core.errors import InvalidSpecificationError, ProblemList
+from maze_core.subprocesses import usable_cores
+from maze_core.trainers.config import FitConfig
 from maze_core.types import Tree
 
 
@@ -63,6 +68,46 @@ class RolloutRunnerConfig:
     """Take the most likely action instead of a sample."""
     record_trajectory: bool = True
     """Keep observations, actions and rewards of every step."""
+
+
+@dataclass(frozen=True, kw_only=True, config=STRICT)
+class LocalLauncherConfig:
+    """Jobs in processes of this machine, each with one OpenMP thread."""
+
+    n_jobs: OptionalPositiveInt = None
+    """Jobs that run at the same time; null is one per usable core. Changes no number of any job."""
+
+    @property
+    def limit(self) -> int:
+        """How many processes to start at most."""
+        return self.n_jobs or usable_cores()
+
+
+_LIMITS = ("max_env_steps", "max_wall_s", "patience", "target_return")
+"""Settings of an algorithm that only say when to stop, so that each call of ``train`` may have its own."""
+
+
+def with_limits(algorithm: FitConfig, limits: Mapping[str, Any]) -> FitConfig:
+    """The same settings with other limits.
+
+    Raises:
+        InvalidSpecificationError: with every problem of ``limits``.
+    """
+    if not limits:
+        return algorithm
+    known = tuple(name for name in _LIMITS if hasattr(algorithm, name))
+    found = ProblemList()
+    for name in limits:
+        if name not in known:
+            message = (
+                f"train() does not take {name!r}; set what the run learns with when the context is made."
+            )
+            found.problems.append(unknown_word(name, message, name, ("n_epochs", *known)))
+    found.raise_if_any()
+    try:
+        return replace(algorithm, **limits)
+    except ValueError as error:
+        raise InvalidSpecificationError(argument_problems(error, type(algorithm), limits, "")) from error
 
 
 _PLAYED_AS = {"dev": "sequential", "local": "parallel", "isolated": "isolated"}

@@ -30,7 +30,7 @@ from maze_core.metrics import Reporter, SilentReporter
 from maze_core.models.acting import PolicyDescription
 from maze_core.notices import Notices
 from maze_core.runners.build import World, build_world
-from maze_core.runners.limits import with_limits
+from maze_core.runners.config import with_limits
 from maze_core.seeding import EpisodeSeeds, Stream, derived_seed, env_seeds
 from maze_core.trainers.fit import Counters, Loop, TrainReport, fit
 from maze_core.types import Tree
@@ -87,7 +87,7 @@ class Training:
                 configured run's worth if nothing is left.
             reporter: takes progress, metrics and checkpoints.
             cancelled: asked between updates; True stores a checkpoint and ends.
-            limits: when to stop, for this call alone; see :mod:`maze_core.runners.limits`.
+            limits: when to stop, for this call alone; see :func:`~maze_core.runners.config.with_limits`.
 
         Raises:
             InvalidSpecificationError: there is no such limit, or its value is not valid.

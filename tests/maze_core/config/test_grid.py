@@ -6,7 +6,7 @@ import pytest
 from maze_core.config.grid import MOST_JOBS, Choices, compose_jobs, plan_grid
 from maze_core.config.multirun import plan_multirun
 from maze_core.errors import InvalidSpecificationError
-from maze_core.runners.launcher import LocalLauncherConfig
+from maze_core.runners.config import LocalLauncherConfig
 from maze_core.trainers.a2c_config import A2CAlgorithmConfig
 from maze_core.trainers.ppo_config import PPOAlgorithmConfig
 
