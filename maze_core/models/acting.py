@@ -163,7 +163,7 @@ class ActingPolicy:
         Raises:
             ValueError: a stochastic action without noise.
         """
-        if deterministic:
+        if deterministic and not self.needs_noise:
             noise = None
         elif noise is None:
             raise ValueError("a stochastic action needs noise: pass policy.noise(step_key, rng, n_rows)")

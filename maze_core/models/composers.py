@@ -11,7 +11,7 @@ there are none, as for a derived class. Nothing here imports torch before someth
 
 import copy
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from maze_core.config.components import target_name
@@ -48,11 +48,11 @@ class ModelSpec:
     """What networks are built for."""
 
     observation_spaces: SpacesByKey
-    action_spaces: SpacesByKey
+    action_spaces: SpacesByKey = field(default_factory=dict)
     agent_counts: Mapping[StepKey, int]
     """Agents per sub-step; below 1 is not known before the episode."""
-    mapper: DistributionMapper
-    template: ConcatModelBuilderConfig | None
+    mapper: DistributionMapper = field(default_factory=DistributionMapper)
+    template: ConcatModelBuilderConfig | None = None
     """Template of the networks that are not named; None has none."""
     copies: dict[int, Any] | None = None
     """Memo of ``copy.deepcopy`` for one model: what modules of the user's share, their copies in its policy and its
@@ -124,7 +124,6 @@ class ProbabilisticPolicyComposer(_Composer):
             action_spaces=action_spaces_dict,
             agent_counts=counts or {},
             mapper=distribution_mapper or DistributionMapper(action_spaces_dict),
-            template=None,
         )
 
     def compose(self, generator_seed: int) -> "TorchPolicy":
@@ -165,11 +164,7 @@ class _StateCriticComposer(_Composer):
         """
         self.critic_config = _settings(self._config, networks=networks, stack_observations=stack_observations)
         self._spec = ModelSpec(
-            observation_spaces=observation_spaces_dict,
-            action_spaces={},
-            agent_counts=dict(agent_counts_dict or {}),
-            mapper=DistributionMapper(),
-            template=None,
+            observation_spaces=observation_spaces_dict, agent_counts=dict(agent_counts_dict or {})
         )
 
     def compose(self, generator_seed: int) -> "TorchCritic":
@@ -198,24 +193,14 @@ class SharedStateCriticComposer(_StateCriticComposer):
 
 
 class _ModelComposer:
-    """What the two model composers share: settings and spaces."""
+    """What the two model composers share: settings, and the spaces and agents of their own."""
 
-    def __init__(
-        self,
-        config: CustomModelConfig | TemplateModelConfig,
-        observation_spaces: SpacesByKey,
-        action_spaces: SpacesByKey,
-    ) -> None:
-        self.config = config
-        self._observation_spaces = observation_spaces
-        self._action_spaces = action_spaces
-        self._agent_counts: Mapping[StepKey, int] = {}
+    config: CustomModelConfig | TemplateModelConfig
+    _own: tuple[SpacesByKey, SpacesByKey, Mapping[StepKey, int]]
 
     def compose(self, generator_seed: int) -> "Model":
         """Build the model for the composer's own spaces."""
-        return self.build(
-            self._observation_spaces, self._action_spaces, self._agent_counts, generator_seed=generator_seed
-        )
+        return self.build(*self._own, generator_seed=generator_seed)
 
     def build(
         self,
@@ -253,9 +238,10 @@ class CustomModelComposer(_ModelComposer):
             InvalidSpecificationError: a setting is wrong.
         """
         rules = distribution_mapper_config
-        config = _settings(CustomModelConfig, distribution_mapper_config=rules, policy=policy, critic=critic)
-        super().__init__(config, observation_spaces_dict, action_spaces_dict)
-        self._agent_counts = agent_counts_dict or {}
+        self.config = _settings(
+            CustomModelConfig, distribution_mapper_config=rules, policy=policy, critic=critic
+        )
+        self._own = observation_spaces_dict, action_spaces_dict, agent_counts_dict or {}
 
 
 class TemplateModelComposer(_ModelComposer):
@@ -276,15 +262,14 @@ class TemplateModelComposer(_ModelComposer):
         Raises:
             InvalidSpecificationError: a setting is wrong.
         """
-        config = _settings(
+        self.config = _settings(
             TemplateModelConfig,
             distribution_mapper_config=distribution_mapper_config,
             model_builder=ConcatModelBuilderConfig() if model_builder is None else model_builder,
             policy=ProbabilisticPolicyComposerConfig() if policy is None else policy,
             critic=critic,
         )
-        super().__init__(config, observation_spaces_dict, action_spaces_dict)
-        self._agent_counts = agent_counts_dict or {}
+        self._own = observation_spaces_dict, action_spaces_dict, agent_counts_dict or {}
 
 
 def _settings(config: type[Any], **fields: Any) -> Any:

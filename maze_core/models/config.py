@@ -116,18 +116,23 @@ class FlattenConcatStateValueNetConfig:
     """Activation after each hidden layer."""
 
 
-def networks_of(settings: type[Any]) -> Callable[[Any], Any]:
+def _networks(settings: type[Any]) -> BeforeValidator:
     """The check of networks that are described by ``settings``, or by a class, function or module of the user's."""
 
     def check(value: Any) -> Any:
         if value is None:
             return None
-        if isinstance(value, (str, bytes)) or not isinstance(value, (Mapping, list, tuple)):
-            raise ValueError("give a list of networks, one per sub-step, or a dict sub-step → network")
-        if is_node(value) or not value:
-            raise ValueError("give a list of networks, such as [{'_target_': …}]; it must not be empty")
+        if not isinstance(value, Mapping | list | tuple) or is_node(value) or not value:
+            raise ValueError(
+                "give a list of networks, one per sub-step, such as [{'_target_': …}], or a dict sub-step → network"
+            )
         found = [
-            Problem(path=str(key), message=_no_network(entry, settings), code="wrong_kind")
+            Problem(
+                path=str(key),
+                message=f"{shown(entry)} is no network: give {{'_target_': '{settings.__name__}', 'hidden_units': "
+                "[…]}, a class or function that makes one, or a torch.nn.Module.",
+                code="wrong_kind",
+            )
             for key, entry in _entries(value)
             if not (entry is None or callable(entry) or is_node(entry) or isinstance(entry, settings))
         ]
@@ -135,29 +140,19 @@ def networks_of(settings: type[Any]) -> Callable[[Any], Any]:
             raise InvalidSpecificationError(found)
         return dict(value) if isinstance(value, Mapping) else tuple(value)
 
-    return check
+    return BeforeValidator(check)
 
 
-def left_to_a_template(networks: Any, path: str) -> list[Problem]:
-    """The problem of each network that only a template could make.
-
-    Args:
-        networks: a list, or a dict sub-step → network; None is all of them.
-        path: ``policy.networks`` or ``critic.networks``.
-    """
+def _left_to_a_template(networks: Any, part: str, way_out: str) -> list[Problem]:
+    """The problem of each network that only a template could make, of ``policy`` or ``critic``."""
+    path = f"{part}.networks"
     nulls = [join(path, key) for key, entry in _entries(networks) if entry is None]
     message = (
         "is null, which leaves the network to a template, and this model has none: give "
-        f"{_WAYS_OUT[path]}, or take model='vector_obs'."
+        f"{way_out}, or take model='vector_obs'."
     )
     where = [path] if networks is None else nulls
     return [Problem(path=place, message=message, code="no_template") for place in where]
-
-
-_WAYS_OUT = {
-    "policy.networks": "[{'_target_': 'FlattenConcatPolicyNetConfig'}]",
-    "critic.networks": "[{'_target_': 'FlattenConcatStateValueNetConfig'}], or critic='flatten_concat_shared'",
-}
 
 
 def _entries(networks: Any) -> Iterable[tuple[Any, Any]]:
@@ -167,21 +162,14 @@ def _entries(networks: Any) -> Iterable[tuple[Any, Any]]:
     return networks.items() if isinstance(networks, Mapping) else enumerate(networks)
 
 
-def _no_network(entry: object, settings: type[Any]) -> str:
-    return (
-        f"{shown(entry)} is no network: give {{'_target_': '{settings.__name__}', 'hidden_units': […]}}, a class or "
-        "function that makes one, or a torch.nn.Module."
-    )
-
-
 PolicyNetworks = Annotated[
-    tuple[Any, ...] | dict[StepKey, Any] | None, BeforeValidator(networks_of(FlattenConcatPolicyNetConfig))
+    tuple[Any, ...] | dict[StepKey, Any] | None, _networks(FlattenConcatPolicyNetConfig)
 ]
 """Networks per sub-step: settings, classes, functions or modules. One entry in a list stands for every
 sub-step, each with weights of its own. None leaves them to the template."""
 CriticNetworks = Annotated[
     tuple[Any, ...] | dict[StepKey, Any] | None,
-    BeforeValidator(networks_of(FlattenConcatStateValueNetConfig)),
+    _networks(FlattenConcatStateValueNetConfig),
 ]
 """The same for a critic."""
 
@@ -271,37 +259,43 @@ class ConcatModelBuilderConfig:
     """Observation → its block; null leaves the observation out, one that is not named gets ``feature``."""
 
 
-def _policy(value: Any) -> Any:
-    if isinstance(value, type):
-        raise ValueError(
-            f"{value.__name__} is a class; give a ProbabilisticPolicyComposer, made with its arguments"
-        )
-    if isinstance(value, ProbabilisticPolicyComposerConfig | partial) or hasattr(value, "policy_config"):
-        return value
-    raise ValueError(
-        "give a ProbabilisticPolicyComposer, as an object or as "
-        "{'_target_': 'maze_core.ProbabilisticPolicyComposerConfig', 'networks': […]}"
-    )
+def _composer(what: str, ways: str, *kinds: type[Any]) -> BeforeValidator:
+    """The check of a policy or critic: its settings, a function that makes them, or a composer."""
+
+    def check(value: Any) -> Any:
+        if isinstance(value, type):
+            raise ValueError(f"{value.__name__} is a class; give a {what} composer, made with its arguments")
+        if isinstance(value, (*kinds, partial)) or hasattr(value, f"{what}_config"):
+            return value
+        raise ValueError(f"give {ways}")
+
+    return BeforeValidator(check)
 
 
-def _critic(value: Any) -> Any:
-    if isinstance(value, type):
-        raise ValueError(
-            f"{value.__name__} is a class; give a state critic composer, made with its arguments"
-        )
-    known = isinstance(value, StepStateCriticConfig | SharedStateCriticConfig | partial)
-    if value is None or known or hasattr(value, "critic_config"):
-        return value
-    raise ValueError("give critic=template_state or flatten_concat_shared, a state critic composer, or null")
-
-
-Policy = Annotated[Any, BeforeValidator(_policy)]
-Critic = Annotated[Any, BeforeValidator(_critic)]
+Policy = Annotated[
+    Any,
+    _composer(
+        "policy",
+        "a ProbabilisticPolicyComposer, as an object or as "
+        "{'_target_': 'maze_core.ProbabilisticPolicyComposerConfig', 'networks': […]}",
+        ProbabilisticPolicyComposerConfig,
+    ),
+]
+Critic = Annotated[
+    Any,
+    _composer(
+        "critic",
+        "critic=template_state or flatten_concat_shared, a state critic composer, or null",
+        StepStateCriticConfig,
+        SharedStateCriticConfig,
+        type(None),
+    ),
+]
 SpacesByKey = Mapping[StepKey, spaces.Dict]
 
 
 class _Buildable:
-    """What the two kinds of model share: they are built from the spaces of an environment."""
+    """What the kinds of model share: they are built from the spaces of an environment."""
 
     def build(
         self,
@@ -314,7 +308,8 @@ class _Buildable:
         """Build policy and critic; weights depend on the settings, the spaces and ``generator_seed`` alone.
 
         Raises:
-            InvalidSpecificationError: a network does not fit the spaces, or a space has no distribution.
+            InvalidSpecificationError: a network does not fit the spaces, a space has no distribution, or a function
+                gave no model.
         """
         from maze_core.models.model_builder import build_model
 
@@ -358,38 +353,21 @@ class CustomModelConfig(_Buildable):
         """
         found = []
         if isinstance(self.policy, ProbabilisticPolicyComposerConfig):
-            found += left_to_a_template(self.policy.networks, "policy.networks")
+            way_out = "[{'_target_': 'FlattenConcatPolicyNetConfig'}]"
+            found += _left_to_a_template(self.policy.networks, "policy", way_out)
         if isinstance(self.critic, StepStateCriticConfig | SharedStateCriticConfig):
-            found += left_to_a_template(self.critic.networks, "critic.networks")
+            way_out = "[{'_target_': 'FlattenConcatStateValueNetConfig'}], or critic='flatten_concat_shared'"
+            found += _left_to_a_template(self.critic.networks, "critic", way_out)
         if found:
             raise InvalidSpecificationError(found)
 
 
 @dataclass(frozen=True, kw_only=True, config=ConfigDict(extra="forbid"))
-class CallableModelConfig:
+class CallableModelConfig(_Buildable):
     """A model from a function or composer class of the user's, named by ``_target_``."""
 
     factory: Callable[..., Any]
     """Gives a model's settings, a model composer or a model; it is handed the spaces it has parameters for."""
-
-    def build(
-        self,
-        observation_spaces: SpacesByKey,
-        action_spaces: SpacesByKey,
-        agent_counts: Mapping[StepKey, int],
-        *,
-        generator_seed: int,
-    ) -> "Model":
-        """Call it, and build what it gives.
-
-        Raises:
-            InvalidSpecificationError: it gave no model.
-        """
-        from maze_core.models.model_builder import compose_called_model
-
-        return compose_called_model(
-            self.factory, observation_spaces, action_spaces, agent_counts, generator_seed
-        )
 
 
 @dataclass(frozen=True, kw_only=True, config=_STRICT)

@@ -34,13 +34,13 @@ from maze_core.models.builders import (
 )
 from maze_core.models.composers import ModelSpec
 from maze_core.models.config import (
+    CallableModelConfig,
     FlattenConcatPolicyNetConfig,
     FlattenConcatStateValueNetConfig,
     ProbabilisticPolicyComposerConfig,
     SharedStateCriticConfig,
     SpacesByKey,
     StepStateCriticConfig,
-    TemplateModelConfig,
 )
 from maze_core.models.heads import DistributionMapper
 from maze_core.models.networks import GraphNetwork, ModuleNetwork, Network
@@ -70,19 +70,22 @@ def build_model(
     """Build the policy and the critic of a model configuration; the rules of a composer's own mapper win.
 
     Raises:
-        InvalidSpecificationError: a network does not fit the spaces, or a space has no distribution.
+        InvalidSpecificationError: a network does not fit the spaces, a space has no distribution, or a function of the
+            user's gave no model.
     """
-    mapper = getattr(config.policy, "distribution_mapper", None)
+    mapper = getattr(getattr(config, "policy", None), "distribution_mapper", None)
     if mapper is None or not mapper.rules:
-        mapper = DistributionMapper(action_spaces, config.distribution_mapper_config)
+        mapper = DistributionMapper(action_spaces, getattr(config, "distribution_mapper_config", None))
     spec = ModelSpec(
         observation_spaces=observation_spaces,
         action_spaces=action_spaces,
         agent_counts=agent_counts,
         mapper=mapper,
-        template=config.model_builder if isinstance(config, TemplateModelConfig) else None,
+        template=getattr(config, "model_builder", None),
         copies={},
     )
+    if isinstance(config, CallableModelConfig):
+        return _called_model(config.factory, spec, generator_seed)
     policy_seed, critic_seed = (int(n) for n in np.random.SeedSequence(generator_seed).generate_state(2))
     policy = _composed(config.policy, spec, policy_seed, "model.policy")
     critic = None if config.critic is None else _composed(config.critic, spec, critic_seed, "model.critic")
@@ -110,32 +113,16 @@ def compose(settings: Any, spec: ModelSpec, seed: int) -> Any:
         return _compose_critic(settings, spec, generator)
 
 
-def compose_called_model(
-    factory: Callable[..., Any],
-    observation_spaces: SpacesByKey,
-    action_spaces: SpacesByKey,
-    agent_counts: Mapping[StepKey, int],
-    generator_seed: int,
-) -> Model:
-    """Build the model of a function or composer class of the user's.
-
-    Raises:
-        InvalidSpecificationError: it gave no model.
-    """
-    spec = ModelSpec(
-        observation_spaces=observation_spaces,
-        action_spaces=action_spaces,
-        agent_counts=agent_counts,
-        mapper=DistributionMapper(action_spaces),
-        template=None,
-    )
+def _called_model(factory: Callable[..., Any], spec: ModelSpec, generator_seed: int) -> Model:
+    """The model of a function or composer class of the user's."""
     made = _called(factory if isinstance(factory, partial) else partial(factory), spec)
-    model = made
     if hasattr(made, "build"):
-        model = made.build(observation_spaces, action_spaces, agent_counts, generator_seed=generator_seed)
-    if not (hasattr(model, "policy") and hasattr(model, "critic")):
+        made = made.build(
+            spec.observation_spaces, spec.action_spaces, spec.agent_counts, generator_seed=generator_seed
+        )
+    if not (hasattr(made, "policy") and hasattr(made, "critic")):
         raise _problem("model", f"the given function made a {type(made).__name__}, which is no model.")
-    return model  # type: ignore[no-any-return]
+    return made  # type: ignore[no-any-return]
 
 
 def _called(made: "partial[Any]", spec: ModelSpec) -> Any:

@@ -1,7 +1,6 @@
 """The policy that knows nothing: uniform over the actions that the masks allow.
 
-It has the methods of :class:`~maze_core.models.acting.ActingPolicy`, and needs noise even when asked to act
-deterministically, because it has no likeliest action.
+It needs noise even when asked to act deterministically, because it has no likeliest action.
 """
 
 from collections.abc import Mapping
@@ -13,15 +12,14 @@ from gymnasium import spaces
 
 from maze_core.data.values import fit_to_box
 from maze_core.errors import EnvError
+from maze_core.models.acting import ActingPolicy, StepPolicy
 from maze_core.models.heads import DistributionMapper, Head, apply_mask
 from maze_core.types import Action, Array, FloatArray, IntArray, Observation, StepKey, mask_name
 
 
-class RandomPolicy:
+class RandomPolicy(ActingPolicy):
     """Draws actions uniformly; a Box without bounds from N(0, 1), with one bound from Exp(1) beside it."""
 
-    needs_torch = False
-    needs_noise = True
     ignores_observations = True
     """Only masks matter to it, so it plays without the statistics that a wrapper would need to show the rest."""
 
@@ -31,25 +29,25 @@ class RandomPolicy:
         Raises:
             InvalidSpecificationError: a space is not one that a policy can act in.
         """
-        mapper = DistributionMapper()
-        self._heads = {
-            key: [
-                (head, space.spaces[head.name], _noise_width(head, space.spaces[head.name])) for head in heads
-            ]
-            for key, space in action_spaces.items()
-            for heads in [mapper.heads(space, {})]
-        }
+        super().__init__({key: _RandomStep(space) for key, space in action_spaces.items()})
+        self.needs_noise = True
 
-    def act(
-        self,
-        step_key: StepKey,
-        observations: Observation,
-        *,
-        deterministic: bool,
-        noise: FloatArray | None,
-        agent_id: IntArray | None = None,
+
+class _RandomStep(StepPolicy):
+    """Samples are a function of the noise and the masks alone, on the environment's scale."""
+
+    def __init__(self, action_space: spaces.Dict) -> None:
+        super().__init__(DistributionMapper().heads(action_space, {}), [])
+        self._action_space = action_space
+        self.noise_width = sum(_noise_width(head, action_space[head.name]) for head in self.heads)
+
+    def noise(self, rng: np.random.Generator, n_rows: int) -> FloatArray:
+        return rng.random((n_rows, self.noise_width))
+
+    def sample(
+        self, observations: Observation, noise: FloatArray | None, agent_id: IntArray | None
     ) -> Action:
-        """Actions ``[B, ...]`` per head, a function of the noise ``[B, width]`` and the masks alone.
+        """Samples ``[B, ...]`` per head.
 
         Raises:
             ValueError: there is no noise.
@@ -59,35 +57,24 @@ class RandomPolicy:
             raise ValueError("a random action needs noise: pass policy.noise(step_key, rng, n_rows)")
         action: Action = {}
         at = 0
-        for head, space, width in self._heads[step_key]:
-            drawn = noise[:, at : at + width]
-            at += width
+        for head in self.heads:
+            space = self._action_space[head.name]
+            drawn = noise[:, at : (at := at + _noise_width(head, space))]
             if isinstance(space, spaces.Box):
                 action[head.name] = _draw_box(space, drawn)
-            else:
-                logits = np.zeros((len(noise), head.logits_width), np.float32)
-                mask = observations.get(mask_name(head.name))
-                if mask is not None and mask.size != logits.size:
-                    raise EnvError(
-                        f"The observation {mask_name(head.name)!r} should be {head.logits_width} wide, one number per "
-                        f"action of the head {head.name!r}, not {mask[0].size}."
-                    )
-                action[head.name] = head.sample(logits if mask is None else apply_mask(logits, mask), drawn)
+                continue
+            logits = np.zeros((len(noise), head.logits_width), np.float32)
+            mask = observations.get(mask_name(head.name))
+            if mask is not None and mask.size != logits.size:
+                raise EnvError(
+                    f"The observation {mask_name(head.name)!r} should be {head.logits_width} wide, one number per "
+                    f"action of the head {head.name!r}, not {mask[0].size}."
+                )
+            action[head.name] = head.sample(logits if mask is None else apply_mask(logits, mask), drawn)
         return action
 
-    def sample(
-        self, step_key: StepKey, observations: Observation, *, noise: FloatArray, agent_id: IntArray | None
-    ) -> Action:
-        """The same, since its actions are on the environment's scale as they are drawn."""
-        return self.act(step_key, observations, deterministic=False, noise=noise)
-
-    def in_env_units(self, step_key: StepKey, samples: Action) -> Action:
-        """The samples as they are."""
+    def in_env_units(self, samples: Action) -> Action:
         return samples
-
-    def noise(self, step_key: StepKey, rng: np.random.Generator, n_rows: int) -> FloatArray:
-        """Uniform noise ``[n_rows, width]`` in [0, 1), head by head; row by row from ``rng``."""
-        return rng.random((n_rows, sum(width for _, _, width in self._heads[step_key])))
 
 
 def _noise_width(head: Head, space: spaces.Space[Any]) -> int:

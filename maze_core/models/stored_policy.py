@@ -13,7 +13,7 @@ from maze_core.config.schema import RunConfig
 from maze_core.errors import CheckpointError, InvalidSpecificationError
 from maze_core.models.acting import ActingPolicy, PolicyDescription, StepPolicy
 from maze_core.models.config import SpacesByKey
-from maze_core.types import Array, StepKey
+from maze_core.types import StepKey
 
 
 class RebuiltPolicy(ActingPolicy):
@@ -62,31 +62,22 @@ def stored_policy(
                 f"{path} was a live object ({name}), which a checkpoint does not carry and no configuration describes; "
                 "pass it again: RunContext(run_dir=…) with the arguments of the run."
             )
-    build = functools.partial(
-        _build, config, observation_spaces, action_spaces, agent_counts, arrays, described
-    )
-    return RebuiltPolicy(build)
 
+    def build() -> ActingPolicy:
+        import torch
 
-def _build(
-    config: RunConfig,
-    observation_spaces: SpacesByKey,
-    action_spaces: SpacesByKey,
-    agent_counts: Mapping[StepKey, int],
-    arrays: Mapping[str, Array],
-    described: PolicyDescription,
-) -> ActingPolicy:
-    import torch
-
-    try:
-        model: Any = config.build("model").build(
-            observation_spaces, action_spaces, agent_counts, generator_seed=0
+        try:
+            model: Any = config.build("model").build(
+                observation_spaces, action_spaces, agent_counts, generator_seed=0
+            )
+            weights = {name: torch.from_numpy(array.copy()) for name, array in arrays.items()}
+            model.policy.load_state_dict(weights)
+        except (InvalidSpecificationError, RuntimeError) as error:
+            raise CheckpointError(f"The checkpoint's networks cannot be built again: {error}") from error
+        # what a sample means to the environment is what it meant when the checkpoint was written
+        steps = zip(described.steps, model.policy.acting().steps.items(), strict=True)
+        return ActingPolicy(
+            {key: StepPolicy(then.heads, step.networks) for then, (key, step) in steps}, needs_torch=True
         )
-        model.policy.load_state_dict({name: torch.from_numpy(array.copy()) for name, array in arrays.items()})
-    except (InvalidSpecificationError, RuntimeError) as error:
-        raise CheckpointError(f"The checkpoint's networks cannot be built again: {error}") from error
-    # what a sample means to the environment is what it meant when the checkpoint was written
-    steps = zip(described.steps, model.policy.acting().steps.items(), strict=True)
-    return ActingPolicy(
-        {key: StepPolicy(then.heads, step.networks) for then, (key, step) in steps}, needs_torch=True
-    )
+
+    return RebuiltPolicy(build)

@@ -22,7 +22,6 @@ from gymnasium import Space, spaces
 from maze_core.data.values import limits
 from maze_core.errors import InvalidSpecificationError, Problem, SpaceMismatchError
 from maze_core.models.acting import ActingPolicy
-from maze_core.models.random_policy import RandomPolicy
 from maze_core.rollout.episodes import Policy
 from maze_core.types import Action, Array, FloatArray, IntArray, Observation, StepKey
 
@@ -39,7 +38,7 @@ def as_policy(given: Any, action_spaces: Mapping[StepKey, spaces.Dict]) -> Polic
     Raises:
         InvalidSpecificationError: its ``act`` takes other arguments.
     """
-    if isinstance(given, ActingPolicy | RandomPolicy | UserPolicy):
+    if isinstance(given, ActingPolicy | UserPolicy):
         return given
     return UserPolicy(given, action_spaces)
 

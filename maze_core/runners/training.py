@@ -6,7 +6,7 @@ from a checkpoint, in this process or another.
 
 import platform
 from collections.abc import Callable, Mapping
-from dataclasses import replace
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from statistics import fmean
@@ -126,7 +126,7 @@ class Training:
         tensors |= prefixed(record_actions(agent, world.recorded), "recorded")
         identity: Tree = {
             "config": self.config.identity(),
-            "counters": self.counters.to_tree(),
+            "counters": asdict(self.counters),
             "streams": streams,
             "spaces": describe_spaces(world.raw),
             "acting": acting,

@@ -9,16 +9,11 @@ from torch import Tensor
 from maze_core.objectives.losses import policy_gradient
 from maze_core.trainers.a2c_config import A2CAlgorithmConfig
 from maze_core.trainers.actor_critic import ActorCritic
-from maze_core.trainers.fit import UpdateReport
 from maze_core.trainers.on_policy import Batch, Samples, normalize_advantages
 
 
 class A2C(ActorCritic[A2CAlgorithmConfig]):
     """The trainer of :class:`A2CAlgorithmConfig`."""
-
-    def update(self, *, epoch: int, progress: float) -> UpdateReport:
-        """See :class:`~maze_core.trainers.fit.Trainer`."""
-        return self.run_update(self._learn, epoch=epoch, progress=progress)
 
     def _learn(self, batch: Batch, *, epoch: int) -> list[dict[str, Tensor]]:
         if self.config.normalize_advantages:

@@ -1,7 +1,8 @@
-"""What A2C and PPO do in the same way: collect, prepare, learn, report, save. The learning is a function given in."""
+"""What A2C and PPO do in the same way: collect, prepare, report, save. How they learn from a batch is their own."""
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Generic, Protocol, TypeVar
+from functools import reduce
+from typing import Generic, TypeVar
 
 import numpy as np
 import torch
@@ -24,13 +25,6 @@ MUST_BE_FINITE = ("train/policy_loss", "train/value_loss", "train/entropy", "tra
 """What a healthy update keeps finite; a divergence estimate may overflow in one."""
 PolicyLoss = Callable[[Samples, Tensor], tuple[Tensor, dict[str, Tensor]]]
 """(samples, log_probs under the weights of now) → policy loss and what to report."""
-
-
-class Learn(Protocol):
-    """Learn from a batch: gradient steps, and the values to report of each."""
-
-    def __call__(self, batch: Batch, *, epoch: int) -> list[dict[str, Tensor]]:
-        """Take the gradient steps."""
 
 
 class ActorCritic(Generic[C]):
@@ -64,8 +58,12 @@ class ActorCritic(Generic[C]):
         """See :class:`~maze_core.trainers.fit.Trainer`."""
         self.collector.reset(seeds)
 
-    def run_update(self, learn: Learn, *, epoch: int, progress: float) -> UpdateReport:
-        """Collect one rollout, learn from it, and say what happened."""
+    def _learn(self, batch: Batch, *, epoch: int) -> list[dict[str, Tensor]]:
+        """Take the gradient steps of one update; the values to report of each."""
+        raise NotImplementedError
+
+    def update(self, *, epoch: int, progress: float) -> UpdateReport:
+        """See :class:`~maze_core.trainers.fit.Trainer`."""
         config = self.config
         lr = config.lr * (1.0 - progress) if config.lr_schedule == "linear" else config.lr
         self.optimizer.set_lr(lr)
@@ -79,7 +77,7 @@ class ActorCritic(Generic[C]):
             batch, explained = prepare(
                 rollout, self.policy, self.critic, gamma=config.gamma, lam=config.gae_lambda
             )
-            metrics = mean_metrics(learn(batch, epoch=epoch))
+            metrics = mean_metrics(self._learn(batch, epoch=epoch))
         self.optimizer.check_finite()
         metrics["train/learning_rate"] = lr
         if rollout.actions_clipped is not None:
@@ -99,7 +97,7 @@ class ActorCritic(Generic[C]):
         parts = [
             (len(samples) / total, self._losses(key, samples, policy_loss)) for key, samples in batch.items()
         ]
-        report = {name: sum_tensors([w * losses[name] for w, losses in parts]) for name in parts[0][1]}
+        report = {name: reduce(torch.add, [w * losses[name] for w, losses in parts]) for name in parts[0][1]}
         policy_weight, value_weight, entropy_weight = loss_weights(self.config, epoch)
         loss = (
             policy_weight * report["train/policy_loss"]
@@ -148,14 +146,6 @@ class ActorCritic(Generic[C]):
     def close(self) -> None:
         """See :class:`~maze_core.trainers.fit.Trainer`."""
         self.collector.env.close()
-
-
-def sum_tensors(values: Sequence[Tensor]) -> Tensor:
-    """The sum of scalars; one stays as it is."""
-    total = values[0]
-    for value in values[1:]:
-        total = total + value
-    return total
 
 
 def mean_metrics(steps: Sequence[Mapping[str, Tensor]]) -> dict[str, float]:

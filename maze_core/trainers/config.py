@@ -13,6 +13,7 @@ from maze_core.config.settings import (
     OptionalPositiveInt,
     PositiveInt,
     RolloutSteps,
+    ZeroIsOff,
     dataclass,
     plain_settings,
 )
@@ -30,7 +31,7 @@ _OWN_SELECTION = (
 def _described(value: Any) -> Any:
     if hasattr(value, "eval_env"):
         raise ValueError(_OWN_ENVIRONMENTS)
-    if value is None or (value == 0 and not isinstance(value, bool)):
+    if value is None:
         return RolloutEvaluatorConfig(n_episodes=None)
     return plain_settings(RolloutEvaluatorConfig, value) if isinstance(value, Mapping) else value
 
@@ -77,7 +78,7 @@ class FitConfig:
     """Stop after the epoch in which this many seconds had passed; null never. Not reproducible."""
     target_return: float | None = None
     """Stop when an evaluation's mean return reaches this; null never."""
-    rollout_evaluator: Annotated[RolloutEvaluatorConfig, BeforeValidator(_described)] = field(
+    rollout_evaluator: Annotated[RolloutEvaluatorConfig, BeforeValidator(_described), ZeroIsOff] = field(
         default_factory=RolloutEvaluatorConfig
     )
     """The evaluation after each epoch; null (or 0) evaluates nothing."""

@@ -105,10 +105,6 @@ class Counters:
     stop_reason: str | None = None
     """Why training ended, in the checkpoint made then; a run that died after it does not train on."""
 
-    def to_tree(self) -> Tree:
-        """As a JSON object."""
-        return asdict(self)
-
     def is_complete(self, config: FitConfig) -> bool:
         """Whether a run with these settings is over: all epochs done, or ended by a limit of the settings.
 
@@ -148,14 +144,8 @@ class TrainReport:
 
     def to_dict(self) -> Tree:
         """As a JSON object."""
-        return {
-            **self.counters.to_tree(),
-            "stop_reason": self.stop_reason,
-            "metrics": self.metrics,
-            "duration_s": self.duration_s,
-            "content_sha256": self.content_sha256,
-            "weights_sha256": self.weights_sha256,
-        }
+        report = asdict(self)
+        return {**report.pop("counters"), **report}
 
 
 class Save(Protocol):

@@ -6,7 +6,7 @@ where a limit cut the episode, and nothing after a terminal state. Between the s
 passes: γ and λ count as 1 there.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -43,21 +43,17 @@ class Samples:
 
     def take(self, rows: Tensor) -> "Samples":
         """The rows with these indices, copied."""
-        return Samples(
-            {name: x.index_select(0, rows) for name, x in self.observations.items()},
-            {head: x.index_select(0, rows) for head, x in self.actions.items()},
-            *(
-                x.index_select(0, rows)
-                for x in (self.agent_id, self.log_probs, self.advantages, self.returns)
-            ),
-        )
+        return self._each(lambda x: x.index_select(0, rows))
 
     def slice(self, start: int, end: int) -> "Samples":
         """The rows ``start`` to ``end``, as views."""
+        return self._each(lambda x: x[start:end])
+
+    def _each(self, part: Callable[[Tensor], Tensor]) -> "Samples":
         return Samples(
-            {name: x[start:end] for name, x in self.observations.items()},
-            {head: x[start:end] for head, x in self.actions.items()},
-            *(x[start:end] for x in (self.agent_id, self.log_probs, self.advantages, self.returns)),
+            {name: part(x) for name, x in self.observations.items()},
+            {head: part(x) for head, x in self.actions.items()},
+            *map(part, (self.agent_id, self.log_probs, self.advantages, self.returns)),
         )
 
 

@@ -9,17 +9,12 @@ from torch import Tensor
 
 from maze_core.objectives.losses import approximate_kl, clip_fraction, clipped_surrogate
 from maze_core.trainers.actor_critic import ActorCritic
-from maze_core.trainers.fit import UpdateReport
 from maze_core.trainers.on_policy import Batch, Samples, minibatches, normalize_advantages
 from maze_core.trainers.ppo_config import PPOAlgorithmConfig
 
 
 class PPO(ActorCritic[PPOAlgorithmConfig]):
     """The trainer of :class:`PPOAlgorithmConfig`."""
-
-    def update(self, *, epoch: int, progress: float) -> UpdateReport:
-        """See :class:`~maze_core.trainers.fit.Trainer`."""
-        return self.run_update(self._learn, epoch=epoch, progress=progress)
 
     def _learn(self, batch: Batch, *, epoch: int) -> list[dict[str, Tensor]]:
         steps: list[dict[str, Tensor]] = []
