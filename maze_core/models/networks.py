@@ -167,4 +167,6 @@ def as_float(values: Tensor) -> Tensor:
 
 def _one_hot(values: Tensor, op: OneHot) -> Tensor:
     groups, categories = (torch.from_numpy(column).to(values.device) for column in op.columns())
+    if not values.is_floating_point():
+        values = values.to(torch.int64)  # torch compares no uint16, uint32 or uint64 with int64
     return (values.reshape(-1, len(op.sizes))[:, groups] == categories).to(torch.float32)

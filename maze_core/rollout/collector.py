@@ -19,6 +19,8 @@ from maze_core.types import Action, Array, StepKey
 
 _MANY = 1000
 """Numbers of actions over which clipping is judged."""
+_NOT_IN_TORCH = tuple(map(np.dtype, ("uint16", "uint32", "uint64")))
+"""Dtypes that torch holds and cannot compute with."""
 
 
 class Collector:
@@ -57,7 +59,7 @@ class Collector:
         agent_id = np.empty((T, B), dtype=np.int64)
         flat_step = np.empty((T + 1, B), dtype=np.int64)
         noise = {key: self._noise(policy, key) for key in self._buffers}
-        cut: dict[StepKey, list[tuple[int, int, dict[str, Array]]]] = {key: [] for key in self._buffers}
+        cut: dict[StepKey, list[FinalObservations]] = {key: [] for key in self._buffers}
         returns: list[float] = []
         lengths: list[int] = []
         tick = self._tick
@@ -83,7 +85,7 @@ class Collector:
             last_observations=tick.observations,
             last_active=tick.active,
             last_agent_id=tick.agent_id,
-            final={key: _stack(rows) for key, rows in cut.items() if rows},
+            final={key: _joined(parts) for key, parts in cut.items() if parts},
             episode_returns=returns,
             episode_lengths=lengths,
             actions_clipped=self._count_clipped(policy),
@@ -154,23 +156,30 @@ def _bounds(space: spaces.Dict) -> dict[str, tuple[Array, Array]]:
 
 
 def _zeros(shape: tuple[int, int], space: "spaces.Space[Any]", *, is_action: bool = False) -> Array:
-    # samples of a Box action stay real numbers, also where the environment wants whole ones
-    is_real = is_action and isinstance(space, spaces.Box)
-    return np.zeros((*shape, *(space.shape or ())), dtype=np.float32 if is_real else space.dtype)
+    is_box, dtype = isinstance(space, spaces.Box), space.dtype
+    if is_box and (is_action or dtype in _NOT_IN_TORCH):
+        # samples of a Box action stay real numbers, also where the environment wants whole ones
+        dtype = np.dtype(np.float32)
+    elif dtype in _NOT_IN_TORCH:
+        dtype = np.dtype(np.int64)
+    return np.zeros((*shape, *(space.shape or ())), dtype)
 
 
-def _keep_cut(cut: dict[StepKey, list[tuple[int, int, dict[str, Array]]]], tick: Tick, t: int) -> None:
+def _keep_cut(cut: dict[StepKey, list[FinalObservations]], tick: Tick, t: int) -> None:
     """Copy the final observations of episodes that a limit cut, under the step key they belong to."""
     for key, active in tick.final_active.items():
-        for b in np.flatnonzero(active & tick.truncated & ~tick.terminated):
-            row = {name: array[b].copy() for name, array in tick.final_observations[key].items()}
-            cut[key].append((t, int(b), row))
+        b = np.flatnonzero(active & tick.truncated & ~tick.terminated)
+        if b.size:
+            rows = {name: array[b] for name, array in tick.final_observations[key].items()}
+            cut[key].append(FinalObservations(t=np.full(b.size, t), b=b, observations=rows))
 
 
-def _stack(rows: list[tuple[int, int, dict[str, Array]]]) -> FinalObservations:
-    names = rows[0][2]
+def _joined(parts: Sequence[FinalObservations]) -> FinalObservations:
     return FinalObservations(
-        t=np.array([t for t, _, _ in rows], dtype=np.int64),
-        b=np.array([b for _, b, _ in rows], dtype=np.int64),
-        observations={name: np.stack([row[name] for _, _, row in rows]) for name in names},
+        t=np.concatenate([part.t for part in parts]),
+        b=np.concatenate([part.b for part in parts]),
+        observations={
+            name: np.concatenate([part.observations[name] for part in parts])
+            for name in parts[0].observations
+        },
     )

@@ -211,3 +211,17 @@ def test_a_boolean_box_is_acted_in_by_rounding() -> None:
         observation = env.reset()
         assert context.compute_action(observation)["action"].dtype == np.bool_
         env.step(context.compute_action(observation))
+
+
+@pytest.mark.parametrize("dtype", [np.uint16, np.uint32, np.uint64, np.int8])
+def test_whole_numbers_of_any_dtype_are_learnt_from(dtype: Any, tmp_path: Any) -> None:
+    """Torch computes nothing with the wider unsigned ones."""
+    seen = spaces.Dict(
+        which=spaces.Discrete(3, start=5, dtype=dtype),
+        some=spaces.MultiDiscrete([3, 4], dtype=dtype),
+        box=spaces.Box(0, 100, (2,), dtype),
+    )
+    done = spaces.Dict(which=spaces.Discrete(3, start=5, dtype=dtype), box=spaces.Box(0, 100, (2,), dtype))
+    with RunContext(env=lambda: RobotEnv(seen, done), overrides=QUICK, seed=1, silent=True) as context:
+        context.train(1)
+        assert done.contains(context.compute_action(seen.sample()))
