@@ -82,6 +82,20 @@ def test_normalized_advantages_have_mean_zero_and_deviation_one_and_equal_ones_b
     assert normalized(torch.full((4,), 7.0)).tolist() == [0.0] * 4
 
 
+def test_advantages_that_hardly_differ_are_not_blown_up_by_what_keeps_the_division_finite():
+    """Deviation √2 · 1e-8, and 1e-8 is added to it."""
+    expected = 1.0 / (1.0 + 2.0**0.5)
+    assert normalized(torch.tensor([1e-8, -1e-8])).tolist() == pytest.approx([expected, -expected], rel=1e-5)
+
+
+def test_what_is_reported_of_the_surrogate_holds_no_gradient():
+    loss, log_ratio = clipped_surrogate(
+        torch.zeros(2, requires_grad=True), torch.zeros(2), torch.ones(2), 0.2
+    )
+    assert loss.requires_grad
+    assert not log_ratio.requires_grad
+
+
 def test_a_lone_advantage_stays_as_it_is():
     assert normalized(torch.tensor([5.0])).tolist() == [5.0]
     assert normalized(torch.tensor([-5.0])).tolist() == [-5.0]

@@ -1,5 +1,6 @@
 """The record of experience is what the environments showed: by actor, with its ends, and equal to a plain replay."""
 
+import copy
 import warnings
 
 import gymnasium
@@ -54,6 +55,18 @@ def test_the_observation_a_time_limit_cut_off_is_kept_and_not_the_one_after_the_
     assert not np.array_equal(
         final.observations["observation"][0], rollout.last_observations[0]["observation"][0]
     )
+
+
+def test_a_rollout_begins_where_the_one_before_it_ended():
+    """Also where every step gives arrays of its own, not the ones it gave before."""
+    env = GymEnvConfig(name="CartPole-v1").vector(2)
+    step = env.step
+    env.step = lambda actions: copy.deepcopy(step(actions))
+    collector, policy = Collector(env, 5, np.random.default_rng(0)), RandomPolicy(env.action_spaces)
+    collector.reset([0, 1])
+    shown = collector.collect(policy).last_observations[0]["observation"].copy()
+    np.testing.assert_array_equal(collector.collect(policy).steps[0].observations["observation"][0], shown)
+    env.close()
 
 
 def test_each_tick_of_a_structured_environment_belongs_to_one_sub_step():

@@ -65,6 +65,23 @@ def test_zero_means_off_where_the_reference_says_so():
     assert config.evaluator.n_episodes is None
 
 
+@pytest.mark.parametrize("off", [None, 0, 0.0])
+def test_an_evaluator_that_is_off_evaluates_nothing(off):
+    config = A2CAlgorithmConfig(rollout_evaluator=off)
+    assert config.rollout_evaluator == RolloutEvaluatorConfig(n_episodes=None)
+
+
+@pytest.mark.parametrize("wrong", [False, True, 1, "off"])
+def test_what_is_no_evaluator_is_not_taken_for_off(wrong):
+    with pytest.raises(InvalidSpecificationError, match="rollout_evaluator"):
+        A2CAlgorithmConfig(rollout_evaluator=wrong)
+
+
+def test_without_a_last_epoch_nobody_waits_for_the_end():
+    assert A2CAlgorithmConfig(n_epochs=0).most_epochs >= 1_000_000
+    assert A2CAlgorithmConfig(n_epochs=7).most_epochs == 7
+
+
 def test_both_generations_of_evaluator_arguments_mean_the_same():
     old = A2CAlgorithmConfig(deterministic_eval=False, eval_repeats=2)
     new = A2CAlgorithmConfig(rollout_evaluator=RolloutEvaluatorConfig(n_episodes=2, deterministic=False))
