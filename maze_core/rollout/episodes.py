@@ -6,7 +6,7 @@ a policy's action for a row does not depend on the rest of the batch. So results
 of environments.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -102,9 +102,10 @@ def run_episodes(
     """
     play = _Play(
         env=env,
-        actor=_Actor(env, policy, deterministic=deterministic),
+        policy=policy,
         seeds=seeds,
         max_episode_steps=max_episode_steps,
+        deterministic=deterministic,
         record=record,
         action_seed=action_seed,
     )
@@ -125,18 +126,20 @@ class _Row:
     index: int
     seed: int
     noise: "_NoiseStream"
+    trajectory: TrajectoryBuilder
+    """What was recorded of it, where that was asked for."""
     episode_return: float = 0.0
-    builder: TrajectoryBuilder | None = None
 
 
 @dataclass(slots=True, kw_only=True)
 class _Play:
-    """Who plays which episode."""
+    """Who plays which episode, and acts in it, grouped by sub-step."""
 
     env: VectorEnv
-    actor: "_Actor"
+    policy: Policy
     seeds: Sequence[int]
     max_episode_steps: int | None
+    deterministic: bool
     record: bool
     action_seed: int
     running: dict[int, _Row] = field(default_factory=dict)
@@ -153,36 +156,28 @@ class _Play:
         """One tick: act, step, and hand out new episodes; returns those that ended."""
         assert self._tick is not None
         if self.record:
+            shown = _raw_tick(self.env, self._tick)
             for row, episode in self.running.items():
-                if episode.builder is not None:
-                    episode.builder.see(_raw_tick(self.env, self._tick), row)
-        noise = {row: episode.noise for row, episode in self.running.items()}
-        actions = self.actor.actions(self._tick, noise)
-        stood_at = {key: active.copy() for key, active in self._tick.active.items()} if self.record else {}
+                episode.trajectory.see(shown, row)
+        actions = {key: self._act(key, self._tick) for key, rows in self._tick.active.items() if rows.any()}
         tick = self._tick = self.env.step(actions)
-        self._note(actions, stood_at, tick)
+        rewards, given = _raw_tick(self.env, tick).reward, _raw_actions(self.env, actions)
+        for row, episode in self.running.items():
+            reward = float(rewards[row])
+            episode.episode_return += reward
+            if self.record:
+                episode.trajectory.act(given, reward, row)
         ended, limit = tick.ended, self.max_episode_steps
         free = [row for row in self.running if ended[row] or (limit and tick.flat_step[row] >= limit)]
         records = [self._finish(row, tick) for row in free]
         self._assign(free)
         return records
 
-    def _note(self, actions: Mapping[StepKey, Action], stood_at: Mapping[StepKey, Array], tick: Tick) -> None:
-        """Add up raw rewards, and keep the step where it is recorded."""
-        rewards = _raw_tick(self.env, tick).reward
-        for row, episode in self.running.items():
-            episode.episode_return += float(rewards[row])
-        if self.record:
-            given = _raw_actions(self.env, actions)
-            for row, episode in self.running.items():
-                key = next(key for key, active in stood_at.items() if active[row])
-                if episode.builder is not None:
-                    episode.builder.act(given[key], float(rewards[row]), row)
-
     def _finish(self, row: int, tick: Tick) -> EpisodeRecord:
         episode = self.running.pop(row)
         is_cut = not tick.ended[row]
         raw = _raw_tick(self.env, tick)
+        trajectory = episode.trajectory.finish(raw, row, is_cut=is_cut) if self.record else None
         return EpisodeRecord(
             index=episode.index,
             seed=episode.seed,
@@ -191,7 +186,7 @@ class _Play:
             terminated=bool(tick.terminated[row]),
             truncated=bool(tick.truncated[row]) or is_cut,
             truncated_by_limit=is_cut,
-            trajectory=episode.builder.finish(raw, row, is_cut=is_cut) if episode.builder else None,
+            trajectory=trajectory,
         )
 
     def _assign(self, rows: Sequence[int], *, is_first: bool = False) -> None:
@@ -203,8 +198,8 @@ class _Play:
             self.running[row] = _Row(
                 index=self._next,
                 seed=seed,
-                noise=_NoiseStream(self.actor.policy, np.random.SeedSequence([self.action_seed, seed])),
-                builder=TrajectoryBuilder(_forms(self.env)) if self.record else None,
+                noise=_NoiseStream(self.policy, np.random.SeedSequence([self.action_seed, seed])),
+                trajectory=TrajectoryBuilder(_forms(self.env)),
             )
             chosen[row] = True
             self._next += 1
@@ -212,6 +207,40 @@ class _Play:
             self._tick = self.env.reset(seeds)
         elif chosen.any():
             self._tick = self.env.reset(seeds, chosen)
+
+    def _act(self, key: StepKey, tick: Tick) -> Action:
+        """Head → ``[B, ...]``, valid where the sub-step is active."""
+        rows = np.flatnonzero(tick.active[key])
+        is_all = rows.size == self.env.n_envs
+        observations = tick.observations[key]
+        if not is_all:
+            observations = {name: values[rows] for name, values in observations.items()}
+        needs_noise = self.policy.needs_noise or not self.deterministic
+        action = self.policy.act(
+            key,
+            tick.observations[key]
+            if is_all
+            else {name: values[rows] for name, values in tick.observations[key].items()},
+            deterministic=self.deterministic,
+            noise=self._noise(key, rows) if needs_noise else None,
+            agent_id=tick.agent_id if is_all else tick.agent_id[rows],
+        )
+        fitted = to_env_actions(action, self.env.action_spaces[key])
+        return fitted if is_all else {head: self._spread(values, rows) for head, values in fitted.items()}
+
+    def _noise(self, key: StepKey, rows: Array) -> FloatArray:
+        """Noise ``[n, width]``: each episode's own; rows that idle share whatever another one drew."""
+        drawn = {row: self.running[row].noise.next(key) for row in rows.tolist() if row in self.running}
+        idle = next(iter(drawn.values()), None)
+        if idle is None:
+            idle = np.zeros_like(self.policy.noise(key, np.random.default_rng(0), 1)[0])
+        return np.stack([drawn.get(row, idle) for row in rows.tolist()])
+
+    def _spread(self, values: Array, rows: Array) -> Array:
+        """Put the rows of some environments back to their places in the batch."""
+        spread = np.zeros((self.env.n_envs, *values.shape[1:]), dtype=values.dtype)
+        spread[rows] = values
+        return spread
 
 
 class _NoiseStream:
@@ -230,52 +259,6 @@ class _NoiseStream:
         self._blocks[step_key] = (block, at + 1)
         row: FloatArray = block[at]
         return row
-
-
-class _Actor:
-    """Acts for a whole batch, grouped by sub-step."""
-
-    def __init__(self, env: VectorEnv, policy: Policy, *, deterministic: bool) -> None:
-        self.policy = policy
-        self._deterministic = deterministic
-        self._needs_noise = policy.needs_noise or not deterministic
-        self._spaces = env.action_spaces
-        self._n_envs = env.n_envs
-
-    def actions(self, tick: Tick, noise: Mapping[int, _NoiseStream]) -> dict[StepKey, Action]:
-        """Step key → head → ``[B, ...]``, valid where the sub-step is active."""
-        return {key: self._act(key, tick, noise) for key, active in tick.active.items() if active.any()}
-
-    def _act(self, key: StepKey, tick: Tick, noise: Mapping[int, _NoiseStream]) -> Action:
-        rows = np.flatnonzero(tick.active[key])
-        is_all = rows.size == self._n_envs
-        observations = tick.observations[key]
-        if not is_all:
-            observations = {name: values[rows] for name, values in observations.items()}
-        drawn = self._noise(key, rows, noise) if self._needs_noise else None
-        action = self.policy.act(
-            key,
-            observations,
-            deterministic=self._deterministic,
-            noise=drawn,
-            agent_id=tick.agent_id if is_all else tick.agent_id[rows],
-        )
-        fitted = to_env_actions(action, self._spaces[key])
-        return fitted if is_all else {head: self._spread(values, rows) for head, values in fitted.items()}
-
-    def _noise(self, key: StepKey, rows: Array, streams: Mapping[int, _NoiseStream]) -> FloatArray:
-        """Noise ``[n, width]``: each episode's own; rows that idle share whatever another one drew."""
-        drawn = {row: streams[row].next(key) for row in rows.tolist() if row in streams}
-        idle = next(iter(drawn.values()), None)
-        if idle is None:
-            idle = np.zeros_like(self.policy.noise(key, np.random.default_rng(0), 1)[0])
-        return np.stack([drawn.get(row, idle) for row in rows.tolist()])
-
-    def _spread(self, values: Array, rows: Array) -> Array:
-        """Put the rows of some environments back to their places in the batch."""
-        spread = np.zeros((self._n_envs, *values.shape[1:]), dtype=values.dtype)
-        spread[rows] = values
-        return spread
 
 
 def _raw_tick(env: VectorEnv, tick: Tick) -> Tick:

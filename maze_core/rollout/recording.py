@@ -86,17 +86,17 @@ class TrajectoryBuilder:
     _actions: dict[StepKey, dict[str, list[Array]]] = field(default_factory=dict)
     _pending: tuple[StepKey, int, int] = (0, 0, 0)
 
-    def see(self, tick: Tick, row: int) -> StepKey:
-        """Keep what ``row`` shows before it acts; returns the sub-step it stands at."""
+    def see(self, tick: Tick, row: int) -> None:
+        """Keep what ``row`` shows before it acts."""
         key = next(key for key, active in tick.active.items() if active[row])
         self._pending = (key, int(tick.agent_id[row]), int(tick.flat_step[row]))
         _append(self._observations.setdefault(key, {}), tick.observations[key], row)
-        return key
 
-    def act(self, action: Mapping[str, Array], reward: float, row: int) -> None:
+    def act(self, actions: Mapping[StepKey, Mapping[str, Array]], reward: float, row: int) -> None:
         """Keep what ``row`` did in the sub-step it was seen at, and what it was paid."""
+        key = self._pending[0]
         self._steps.append((*self._pending, reward))
-        _append(self._actions.setdefault(self._pending[0], {}), action, row)
+        _append(self._actions.setdefault(key, {}), actions[key], row)
 
     def finish(self, tick: Tick, row: int, *, is_cut: bool) -> Trajectory:
         """The episode; ``is_cut`` when a limit of the caller's ended it, so that the env still shows it."""
