@@ -12,12 +12,18 @@ from typing import Any
 import numpy as np
 from gymnasium import spaces
 
-from maze_core.checkpoint import Checkpoint
+from maze_core.checkpoint import Checkpoint, section
 from maze_core.config.nodes import shown
 from maze_core.config.settings import truth
 from maze_core.data.flat_space import SpaceReader, form_of, put_together
-from maze_core.envs.env_spaces import described_spaces
-from maze_core.envs.wrappers.wrapper import ProcessedObservation, Wrapper, bind_wrappers, build_wrappers
+from maze_core.envs.env_spaces import HasSpaces, described_spaces
+from maze_core.envs.wrappers.wrapper import (
+    ProcessedObservation,
+    Wrapper,
+    bind_wrappers,
+    build_wrappers,
+    why_not_servable,
+)
 from maze_core.errors import (
     CheckpointError,
     InvalidSpecificationError,
@@ -52,6 +58,23 @@ class Agent:
     not_servable_reason: str | None = None
     _rng: np.random.Generator = field(default_factory=np.random.default_rng)
     _readers: Mapping[StepKey, SpaceReader] = field(init=False)
+
+    @classmethod
+    def of(
+        cls, raw: HasSpaces, wrappers: Sequence[Wrapper], policy: ActingPolicy, policy_spaces: SpacesByKey
+    ) -> "Agent":
+        """The agent of environments, wrappers bound to them, and a policy; see the fields."""
+        reason = why_not_servable(wrappers)
+        return cls(
+            observation_spaces=raw.observation_spaces,
+            action_spaces=raw.action_spaces,
+            agent_counts=raw.agent_counts,
+            wrappers=wrappers,
+            policy=policy,
+            policy_action_spaces=policy_spaces,
+            servable=reason is None,
+            not_servable_reason=reason,
+        )
 
     def __post_init__(self) -> None:
         """Prepare to read observations; what was not declared is said once per agent, or once per run of its own."""
@@ -262,11 +285,11 @@ def _build(checkpoint: Checkpoint, objects: Mapping[str, object]) -> Agent:
 def _replay(agent: Agent, checkpoint: Checkpoint) -> None:
     recorded = checkpoint.section("recorded")
     for i, key in enumerate(agent.observation_spaces):
-        observations = _below(recorded, f"{i}/observation/")
+        observations = section(recorded, f"{i}/observation")
         if not observations:
             continue
         actions = agent.compute_actions(observations, actor_id=ActorID(key, 0))
-        for head, expected in _below(recorded, f"{i}/action/").items():
+        for head, expected in section(recorded, f"{i}/action").items():
             if not _same(np.asarray(actions[head]), expected):
                 raise CheckpointError(
                     "The agent does not act here as it did when it was trained: recorded observations "
@@ -279,10 +302,6 @@ def _same(actual: Array, expected: Array) -> bool:
     if expected.dtype.kind == "f":
         return actual.shape == expected.shape and bool(np.allclose(actual, expected, rtol=1e-5, atol=1e-6))
     return bool(np.array_equal(actual, expected))
-
-
-def _below(arrays: Mapping[str, Array], prefix: str) -> dict[str, Array]:
-    return {name[len(prefix) :]: array for name, array in arrays.items() if name.startswith(prefix)}
 
 
 def _plain(value: Any) -> Any:

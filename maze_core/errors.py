@@ -15,6 +15,7 @@ import traceback
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import Any
 
 
 class MazeError(Exception):
@@ -53,11 +54,12 @@ class Problem:
 class InvalidSpecificationError(MazeError, ValueError):
     """A configuration that cannot work, found before anything was built."""
 
-    def __init__(self, problems: Sequence[Problem] | str) -> None:
-        """Take every problem found, or one sentence."""
-        found = (Problem(path="", message=problems),) if isinstance(problems, str) else tuple(problems)
-        self.problems: tuple[Problem, ...] = found
-        super().__init__("\n".join(str(problem) for problem in found))
+    def __init__(self, problems: Sequence[Problem] | str, *, path: str = "", **details: Any) -> None:
+        """Take every problem found; or one sentence, with the other fields of its :class:`Problem`."""
+        if isinstance(problems, str):
+            problems = [Problem(path=path, message=problems, **details)]
+        self.problems: tuple[Problem, ...] = tuple(problems)
+        super().__init__("\n".join(map(str, problems)))
 
 
 class SpaceMismatchError(MazeError, ValueError):
@@ -143,9 +145,9 @@ class ProblemList:
 
     problems: list[Problem] = field(default_factory=list)
 
-    def add(self, path: str, message: str, **details: object) -> None:
+    def add(self, path: str, message: str, **details: Any) -> None:
         """Note one problem; ``details`` are the other fields of :class:`Problem`."""
-        self.problems.append(Problem(path=path, message=message, **details))  # type: ignore[arg-type]
+        self.problems.append(Problem(path=path, message=message, **details))
 
     @contextmanager
     def collecting(self) -> Iterator[None]:

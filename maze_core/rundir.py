@@ -29,7 +29,7 @@ from typing import Any
 import yaml
 
 from maze_core.checkpoint import Checkpoint
-from maze_core.errors import CheckpointError, InvalidSpecificationError, Problem
+from maze_core.errors import CheckpointError, InvalidSpecificationError
 from maze_core.files import json_safe, write_atomically
 from maze_core.notices import Notices
 from maze_core.types import Tree
@@ -89,9 +89,7 @@ class RunDir:
                     f"{self.path} was written by somebody else since this context was made; make it anew, to go on "
                     "from there."
                 )
-                raise InvalidSpecificationError(
-                    [Problem(path="run_dir", message=message, code="contradiction")]
-                )
+                raise InvalidSpecificationError(message, path="run_dir", code="contradiction")
             yield
 
     def is_free(self) -> bool:
@@ -147,17 +145,15 @@ class RunDir:
 
         Otherwise the next process would go on from a checkpoint that this run has left behind.
         """
-        for number, path in self._scheduled():
-            if number > epoch:
-                path.unlink()
-                for video in (self.path / "videos").glob(f"epoch-{number:05d}*.mp4"):
-                    video.unlink()
+        later = [path for number, path in self._scheduled() if number > epoch]
         for name in ("best", "last"):
             path = self.path / "checkpoints" / f"{name}.ckpt"
             if path.exists() and Checkpoint.read(path).identity["counters"]["epoch"] > epoch:
-                path.unlink()
-                for video in (self.path / "videos").glob(f"{name}*.mp4"):
-                    video.unlink()
+                later.append(path)
+        for path in later:
+            path.unlink()
+            for video in (self.path / "videos").glob(f"{path.stem}*.mp4"):
+                video.unlink()
         path = self.path / "metrics.jsonl"
         if path.exists():
             kept = [line for line in self.read_metrics() if line["epoch"] <= epoch]
@@ -209,19 +205,16 @@ class RunDir:
 
     def write_checkpoint(
         self, checkpoint: Checkpoint, *, epoch: int, kind: str, is_best: bool, is_last: bool
-    ) -> Path:
-        """Store a checkpoint under every name it has earned; returns the first."""
-        data, written = checkpoint.to_bytes(), []
+    ) -> None:
+        """Store a checkpoint under every name it has earned."""
+        data = checkpoint.to_bytes()
         names = [f"epoch-{epoch:05d}.ckpt"] if kind == "scheduled" else []
         names += ["best.ckpt"] if is_best else []
         names += ["last.ckpt"] if is_last or kind != "best" else []
         for name in names:
-            path = self.path / "checkpoints" / name
-            write_atomically(path, data)
-            written.append(path)
+            write_atomically(self.path / "checkpoints" / name, data)
         for _, path in self._scheduled()[:-KEEP_SCHEDULED]:
             path.unlink(missing_ok=True)
-        return written[0]
 
     def keep(self, *, best: Checkpoint | None, last: Checkpoint | None) -> None:
         """Store what acts and where training goes on, where a run that went back has lost them."""
@@ -298,7 +291,7 @@ class RolloutDir:
             is_free = _is_empty(self.path)
         if not is_free:
             message = f"{self.path} is not empty; a rollout is saved into a folder of its own."
-            raise InvalidSpecificationError([Problem(path="save", message=message, code="contradiction")])
+            raise InvalidSpecificationError(message, path="save", code="contradiction")
 
     def video_paths(self, n_videos: int) -> list[Path]:
         """Where the first episodes are filmed."""
@@ -397,7 +390,7 @@ def _locked(path: Path, argument: str) -> int:
         f"{path.parent} is being written by {owner or 'somebody else'}. Wait until that has ended, or take "
         "another folder."
     )
-    raise InvalidSpecificationError([Problem(path=argument, message=message, code="in_use")])
+    raise InvalidSpecificationError(message, path=argument, code="in_use")
 
 
 def _is_at(path: Path, descriptor: int) -> bool:
@@ -417,7 +410,7 @@ def _named(folder: Path, argument: str) -> Iterator[None]:
         yield
     except OSError as error:
         message = f"{folder} cannot be written: {error.strerror}. Take another folder."
-        raise InvalidSpecificationError([Problem(path=argument, message=message)]) from error
+        raise InvalidSpecificationError(message, path=argument) from error
 
 
 def _is_empty(folder: Path) -> bool:

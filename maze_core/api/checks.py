@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from maze_core.config.nodes import shown
-from maze_core.errors import InvalidSpecificationError, Problem, ProblemList
+from maze_core.errors import InvalidSpecificationError, ProblemList
 from maze_core.rundir import RunDir
 
 
@@ -19,8 +19,7 @@ def path_of(value: Any, name: str) -> Path:
     """``value`` as a path."""
     is_path = isinstance(value, str | PathLike) and isinstance(os.fspath(value), str)
     if not is_path or not os.fspath(value).strip() or "\0" in os.fspath(value):
-        message = f"{shown(value)} is not a path."
-        raise InvalidSpecificationError([Problem(path=name, message=message, code="wrong_type")])
+        raise InvalidSpecificationError(f"{shown(value)} is not a path.", path=name, code="wrong_type")
     return Path(value)
 
 
@@ -39,10 +38,10 @@ def run_dir_of(value: Any) -> RunDir:
         is_free = not path.exists() or path.is_dir()
     except (OSError, RuntimeError) as error:  # RuntimeError: a symbolic link that leads to itself
         message = f"{shown(str(value))} cannot be a directory: {getattr(error, 'strerror', error)}."
-        raise InvalidSpecificationError([Problem(path="run_dir", message=message)]) from error
+        raise InvalidSpecificationError(message, path="run_dir") from error
     if not is_free:
         message = f"{path} is a file; a run is written into a directory."
-        raise InvalidSpecificationError([Problem(path="run_dir", message=message)])
+        raise InvalidSpecificationError(message, path="run_dir")
     return RunDir(path)
 
 

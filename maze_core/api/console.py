@@ -9,7 +9,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
-from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
@@ -128,9 +127,7 @@ class ConsoleReporter(SilentReporter):
         self._bar.start()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         """Leave the terminal as it was."""
         self._bar.stop()
 
@@ -171,9 +168,7 @@ class JobsConsole(JobsReporter):
         self._bars.start()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         """Leave the terminal as it was."""
         self._bars.stop()
 
@@ -259,7 +254,7 @@ def training_table(report: "Tree", *, run_dir: Path | None, config_sha256: str) 
         "config_sha256": config_sha256,
         "content_sha256": str(report.get("content_sha256") or NO_VALUE),
     }
-    return _table(rows)
+    return aligned(list(rows.items()))
 
 
 def rollout_table(report: "RolloutReport", *, config_sha256: str) -> str:
@@ -275,7 +270,7 @@ def rollout_table(report: "RolloutReport", *, config_sha256: str) -> str:
         "saved to": str(report.saved_to or NO_VALUE),
         "config_sha256": config_sha256,
     }
-    return _table(rows)
+    return aligned(list(rows.items()))
 
 
 def training_jobs_table(report: MultirunReport) -> str:
@@ -334,11 +329,6 @@ def aligned(rows: Sequence[Sequence[str]]) -> str:
     return "\n".join(
         "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows
     )
-
-
-def _table(rows: Mapping[str, str]) -> str:
-    width = max(map(len, rows)) + 2
-    return "\n".join(f"{name:{width}}{value}" for name, value in rows.items())
 
 
 def _fitting(values: Mapping[str, float], room: int | None) -> list[_Column]:

@@ -252,10 +252,8 @@ class Jobs:
         raise InvalidSpecificationError([problem])
 
     def _compose(self, mode: Mode, **arguments: Any) -> RunConfig:
-        if mode == "train":
-            return compose_run(mode, **arguments)
-        return rollout_config(
-            self.directory, {**dict.fromkeys(("env", "wrappers", "overrides")), **arguments}
+        return (
+            compose_run(mode, **arguments) if mode == "train" else rollout_config(self.directory, arguments)
         )
 
     def _directory_of(self, spec: JobSpec) -> RunDir | None:
@@ -276,7 +274,7 @@ class Jobs:
                 f"{found} cannot be sent to another process. Name it, as a module, a dict or a config; or leave the "
                 "launcher out: then the jobs run in this process, one after the other."
             )
-            raise InvalidSpecificationError([Problem(path="launcher", message=message, code="contradiction")])
+            raise InvalidSpecificationError(message, path="launcher", code="contradiction")
         return found is not None
 
 

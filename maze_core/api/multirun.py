@@ -27,7 +27,6 @@ from maze_core.errors import (
     EnvError,
     InvalidSpecificationError,
     JobFailedError,
-    Problem,
 )
 from maze_core.metrics import Reporter, SilentReporter
 from maze_core.rundir import RolloutDir
@@ -293,7 +292,7 @@ def _jobs_reporter(reporter: JobsReporter | None, cancelled: Cancelled) -> JobsR
     refuse_wrong_callbacks(None, cancelled)
     if reporter is not None and not hasattr(reporter, "started"):
         message = "A multirun takes a JobsReporter, which gives each job a reporter of its own."
-        raise InvalidSpecificationError([Problem(path="reporter", message=message, code="wrong_type")])
+        raise InvalidSpecificationError(message, path="reporter", code="wrong_type")
     return reporter or JobsReporter()
 
 

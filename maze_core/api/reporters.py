@@ -4,7 +4,6 @@ The directory gets checkpoints, one line of metrics per epoch, and TensorBoard s
 """
 
 from collections.abc import Mapping
-from types import TracebackType
 from typing import Any
 
 from tensorboardX import SummaryWriter
@@ -52,9 +51,7 @@ class RunDirReporter(SilentReporter):
         """The reporter itself."""
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         """Close the event file."""
         self._tensorboard.close()
 

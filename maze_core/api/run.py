@@ -172,18 +172,15 @@ class Run:
                 directory.write_config(self.specification.tree, self.config_sha256, self.undescribed)
                 directory.forget_after(training.counters.epoch)
                 directory.keep(best=training.best, last=training.last)
+                told = reporter or SilentReporter()
+                shown = [TrainingVideos(self.specification, directory, n_videos, told)] if n_videos else []
                 with RunDirReporter(directory) as writer:
-                    reporters: list[Reporter] = [writer, reporter or SilentReporter()]
-                    shown = (
-                        TrainingVideos(self.specification, directory, n_videos, reporters[1])
-                        if n_videos
-                        else None
-                    )
-                    everyone = Reporters([*reporters, shown] if shown else reporters)
+                    everyone = Reporters([writer, told, *shown])
                     self._agent = self._acting = None
                     report = training.run(n_epochs, reporter=everyone, cancelled=cancelled, limits=limits)
-                    if shown and training.best:
-                        shown.record(training.best, "best")
+                    for videos_of in shown:
+                        if training.best:
+                            videos_of.record(training.best, "best")
                 directory.write_report(report.to_dict())
             finally:
                 self._revision = directory.revision

@@ -48,7 +48,7 @@ def mode_of(arguments: Mapping[str, Any]) -> Mode:
     policy = arguments["policy"]
     if isinstance(policy, Agent):
         message = "An agent is trained already: use its context's rollout(), or policy='torch_policy' with policy.run."
-        raise InvalidSpecificationError([Problem(path="policy", message=message, code="wrong_type")])
+        raise InvalidSpecificationError(message, path="policy", code="wrong_type")
     if not _is_rollout_policy(policy):
         return "train"
     found = ProblemList()
@@ -109,12 +109,11 @@ def rollout_config(run_dir: RunDir | None, arguments: Mapping[str, Any]) -> RunC
         refuse_other_act(config.objects["policy"])
     if not plays_a_run(policy):
         return config
-    if arguments["wrappers"] is not None:
+    if arguments.get("wrappers") is not None:
         message = "contradicts the policy of a run, which acts through the wrappers it was trained with; leave it out."
-        raise InvalidSpecificationError([Problem(path="wrappers", message=message, code="contradiction")])
-    if arguments["env"] is not None or any(
-        str(key).startswith("env.") for key in arguments["overrides"] or ()
-    ):
+        raise InvalidSpecificationError(message, path="wrappers", code="contradiction")
+    keys = arguments.get("overrides") or ()
+    if arguments.get("env") is not None or any(str(key).startswith("env.") for key in keys):
         return config
     run = run_of(policy, None if run_dir is None else run_dir.path)
     env = acting_checkpoint(run, policy["checkpoint"]).identity["config"]["env"]
@@ -122,7 +121,7 @@ def rollout_config(run_dir: RunDir | None, arguments: Mapping[str, Any]) -> RunC
         message = (
             f"{run} was trained in an environment that a function made, which is not recorded; pass env=."
         )
-        raise InvalidSpecificationError([Problem(path="env", message=message, code="live_object_missing")])
+        raise InvalidSpecificationError(message, path="env", code="live_object_missing")
     return compose_run("rollout", **{**arguments, "env": env})
 
 
@@ -195,7 +194,7 @@ def run_of(policy: Tree, run_dir: Path | None) -> Path:
         message = (
             "Name the run whose policy plays: overrides={'policy.run': 'outputs/…'}, or run_dir='outputs/…'."
         )
-        raise InvalidSpecificationError([Problem(path="policy.run", message=message, code="missing_key")])
+        raise InvalidSpecificationError(message, path="policy.run", code="missing_key")
     inside = (run_dir or Path()) / (named or "")
     return inside if named is None or inside.exists() or not Path(named).exists() else Path(named)
 
@@ -208,11 +207,11 @@ def passed_again(path: str, value: object, config: RunConfig) -> dict[str, objec
     """
     if not callable(value):
         message = f"takes a function that makes an environment, not {shown(value)}."
-        raise InvalidSpecificationError([Problem(path="env", message=message, code="wrong_type")])
+        raise InvalidSpecificationError(message, path="env", code="wrong_type")
     if path not in config.undescribed:
         group = path.partition(".")[0]
         message = "The stored configuration describes it; leave it out."
-        raise InvalidSpecificationError([Problem(path=group, message=message, code="contradiction")])
+        raise InvalidSpecificationError(message, path=group, code="contradiction")
     return {**config.objects, path: value}
 
 

@@ -122,8 +122,7 @@ def _print_config(mode: Mode, line: CommandLine) -> int:
 
     if mode == "rollout":
         run_dir = None if line.run_dir is None else RunDir(Path(line.run_dir).resolve())
-        given = {**dict.fromkeys(("env", "wrappers", "overrides")), **line.arguments}
-        config = rollout_config(run_dir, given)
+        config = rollout_config(run_dir, line.arguments)
     else:
         config = compose_run(mode, **line.arguments)
     print(f"# config_sha256: {config.config_sha256}")

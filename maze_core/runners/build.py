@@ -24,7 +24,6 @@ RECORDED_ROWS = 16
 class World:
     """The live objects of one training run."""
 
-    config: RunConfig
     env_config: EnvConfig
     runner: TrainingRunnerConfig
     algorithm: FitConfig
@@ -70,7 +69,6 @@ def build_world(config: RunConfig) -> World:
         raw.close()
         raise
     return World(
-        config=config,
         env_config=env_config,
         runner=runner,
         algorithm=algorithm,

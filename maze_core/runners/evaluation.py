@@ -16,9 +16,8 @@ from maze_core.envs.wrappers.wrapper import (
     Wrapper,
     acting_wrappers,
     bind_wrappers,
-    why_not_servable,
 )
-from maze_core.errors import InvalidSpecificationError, Problem
+from maze_core.errors import InvalidSpecificationError
 from maze_core.evaluation.evaluate import EvalReport, RolloutReport
 from maze_core.metrics import Reporter, SilentReporter
 from maze_core.rollout.episodes import EpisodeRecord, run_episodes
@@ -89,17 +88,6 @@ def run_rollout(
     )
 
 
-def run_evaluation(
-    config: RunConfig,
-    *,
-    agent: Agent,
-    reporter: Reporter | None = None,
-    cancelled: Callable[[], bool] = lambda: False,
-) -> RolloutReport:
-    """Judge an agent: a rollout of which the summary is what counts; see :func:`run_rollout`."""
-    return run_rollout(config, agent=agent, reporter=reporter, cancelled=cancelled)
-
-
 @contextlib.contextmanager
 def _only_complete(videos: Sequence[Path], done: Set[int]) -> Iterator[None]:
     """Afterwards, only the videos of the episodes in ``done`` are there."""
@@ -152,17 +140,7 @@ def policy_agent(config: RunConfig) -> Agent:
     try:
         wrappers, policy = _configured(config, raw)
         _, policy_action_spaces = bind_wrappers(wrappers, raw.observation_spaces, raw.action_spaces)
-        reason = why_not_servable(wrappers)
-        return Agent(
-            observation_spaces=raw.observation_spaces,
-            action_spaces=raw.action_spaces,
-            agent_counts=raw.agent_counts,
-            wrappers=wrappers,
-            policy=policy,
-            policy_action_spaces=policy_action_spaces,
-            servable=reason is None,
-            not_servable_reason=reason,
-        )
+        return Agent.of(raw, wrappers, policy, policy_action_spaces)
     finally:
         raw.close()
 
@@ -183,12 +161,12 @@ def _configured(config: RunConfig, raw: VectorEnv) -> tuple[Sequence[Wrapper], A
     if not hasattr(policy, "act"):
         if not hasattr(policy, "build"):
             message = "this policy cannot act by itself: name a run whose policy acts."
-            raise InvalidSpecificationError([Problem(path="policy", message=message)])
+            raise InvalidSpecificationError(message, path="policy")
         policy = policy.build(seen, done)
     if lacking and not getattr(policy, "ignores_observations", False):
         message = (
             f"{', '.join(lacking)} has no statistics, which training estimates, and this policy acts on what it shows; "
             "leave the wrapper out, give a wrapper that has its statistics, or play the policy of a run."
         )
-        raise InvalidSpecificationError([Problem(path="wrappers", message=message, code="contradiction")])
+        raise InvalidSpecificationError(message, path="wrappers", code="contradiction")
     return ready, as_policy(policy, done)

@@ -9,7 +9,6 @@ import subprocess
 import sys
 from dataclasses import dataclass, replace
 from multiprocessing.connection import wait
-from types import TracebackType
 from typing import Any
 
 import gymnasium
@@ -91,9 +90,7 @@ class JobPool:
         """The pool itself."""
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         """Close."""
         self.close()
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from maze_core.config.multirun import OptunaSearchConfig, ParameterConfig
-from maze_core.errors import InvalidSpecificationError, Problem
+from maze_core.errors import InvalidSpecificationError
 from maze_core.seeding import Stream, derived_seed
 from maze_core.types import Tree
 
@@ -48,9 +48,7 @@ class OptunaSearch:
             import optuna
         except ImportError as error:
             message = f"This experiment searches with Optuna, which is not installed: {INSTALL}"
-            raise InvalidSpecificationError(
-                [Problem(path="experiment", message=message, code="missing_extra")]
-            ) from error
+            raise InvalidSpecificationError(message, path="experiment", code="missing_extra") from error
         self._optuna, self._config = optuna, config
         self._seed = seed if config.seed is None else config.seed
         self._space = {key: _distribution(optuna, one) for key, one in config.space.items()}

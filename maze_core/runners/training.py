@@ -10,19 +10,18 @@ from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from statistics import fmean
-from types import TracebackType
 from typing import Any
 
 import numpy as np
 import torch
 
 from maze_core.agent import Agent, load_agent, record_actions
-from maze_core.checkpoint import Checkpoint, prefixed, section, storable
+from maze_core.checkpoint import Checkpoint, prefixed, storable
 from maze_core.config.schema import RunConfig
 from maze_core.envs.env_spaces import describe_spaces, described_spaces, refuse_other_spaces
 from maze_core.envs.shared_envs import MAKE_A_NEW_ONE, shared_env
 from maze_core.envs.vector import VectorEnv
-from maze_core.envs.wrappers.wrapper import WrappedVectorEnv, acting_wrappers, why_not_servable
+from maze_core.envs.wrappers.wrapper import WrappedVectorEnv, acting_wrappers
 from maze_core.errors import CheckpointError, EnvError, InvalidSpecificationError
 from maze_core.evaluation.evaluate import EvalReport, evaluate
 from maze_core.files import json_safe
@@ -121,15 +120,15 @@ class Training:
         for i, wrapper in enumerate(world.wrappers):
             copied = {name: np.array(array) for name, array in wrapper.state_dict().items()}
             tensors |= prefixed(copied, f"wrappers/{i}")
-        acting, _ = world.parts.policy.acting().describe()
-        agent = self._agent_of_now()
+        policy = world.parts.policy.acting()
+        agent = Agent.of(world.raw, world.wrappers, policy, world.parts.env.action_spaces)
         tensors |= prefixed(record_actions(agent, world.recorded), "recorded")
         identity: Tree = {
             "config": self.config.identity(),
             "counters": asdict(self.counters),
             "streams": streams,
             "spaces": describe_spaces(world.raw),
-            "acting": acting,
+            "acting": policy.describe()[0],
             "fidelity": "exact" if kind == "scheduled" else "continued",
             "servable": agent.servable,
             "not_servable_reason": agent.not_servable_reason,
@@ -151,25 +150,9 @@ class Training:
         """The training itself."""
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         """Close."""
         self.close()
-
-    def _agent_of_now(self) -> Agent:
-        world = self.world
-        reason = why_not_servable(world.wrappers)
-        return Agent(
-            observation_spaces=world.raw.observation_spaces,
-            action_spaces=world.raw.action_spaces,
-            agent_counts=world.raw.agent_counts,
-            wrappers=world.wrappers,
-            policy=world.parts.policy.acting(),
-            policy_action_spaces=world.parts.env.action_spaces,
-            servable=reason is None,
-            not_servable_reason=reason,
-        )
 
     def _save(self, kind: str, metrics: dict[str, float], *, is_best: bool, is_last: bool) -> None:
         self._reporter.phase("checkpointing")
@@ -203,9 +186,7 @@ class Training:
             max_episode_steps=evaluator.max_episode_steps,
             cancelled=self._cancelled,
         )
-        if (
-            self.world.runner.shares_envs
-        ):  # its episodes were cut, and their rows show those of the evaluation
+        if self.world.runner.shares_envs:  # its episodes were cut; their rows show those of the evaluation
             self._reset_envs(self.counters.checkpoint_index, epoch)
         if len(report.returns) < evaluator.n_episodes:
             return None
@@ -224,10 +205,7 @@ class Training:
         try:
             for name, array in self.checkpoint("continued").tensors.items():
                 storable(name, array)
-        except (
-            CheckpointError,
-            TypeError,
-        ) as error:  # TypeError: torch's, of a tensor that NumPy cannot hold
+        except (CheckpointError, TypeError) as error:  # torch's TypeError: a tensor that NumPy cannot hold
             raise InvalidSpecificationError(str(error)) from error
 
     def _own_evaluation_envs(self) -> VectorEnv:
@@ -278,7 +256,7 @@ class Training:
         self.counters = Counters(**checkpoint.identity["counters"])
         self.world.trainer.load_state_dict(checkpoint.identity["streams"], checkpoint.tensors)
         for i, wrapper in enumerate(self.world.wrappers):
-            wrapper.load_state_dict(section(checkpoint.tensors, f"wrappers/{i}"))
+            wrapper.load_state_dict(checkpoint.section(f"wrappers/{i}"))
         self.last = checkpoint
 
 

@@ -98,10 +98,8 @@ def _agent(bundle: bytes, rules: Rules) -> "Agent":
 def _act(
     start: frames.Start, config: "RunConfig", agent: "Agent | None", reporter: PipeReporter, stop: StopWish
 ) -> "RolloutReport":
-    from maze_core.runners.evaluation import run_evaluation, run_rollout
+    from maze_core.runners.evaluation import run_rollout
 
-    if start.kind is RunKind.EVALUATE and agent is not None:
-        return run_evaluation(config, agent=agent, reporter=reporter, cancelled=stop)
-    if start.kind is RunKind.EVALUATE:
+    if start.kind is RunKind.EVALUATE and agent is None:
         raise InvalidSpecificationError("an evaluation needs a run whose policy is judged")
     return run_rollout(config, agent=agent, reporter=reporter, cancelled=stop)
