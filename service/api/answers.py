@@ -4,25 +4,13 @@ Times are RFC 3339 in UTC with milliseconds, durations are seconds, and numbers 
 strings ``NaN``, ``Infinity`` and ``-Infinity``. Clients must tolerate members they do not know.
 """
 
-from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Annotated, Any, Generic, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, PlainSerializer, WithJsonSchema
+from pydantic import AliasChoices, BaseModel, ConfigDict, Field, PlainSerializer, WithJsonSchema
 
 from maze_core.files import json_safe
-from service.domain.run import (
-    CheckpointInfo,
-    EpisodeInfo,
-    Event,
-    EventType,
-    LogLine,
-    MetricPoint,
-    Page,
-    Run,
-    RunKind,
-    RunState,
-)
+from service.domain.run import EventType, RunKind, RunState
 
 
 def rfc3339(time: datetime) -> str:
@@ -45,10 +33,13 @@ Item = TypeVar("Item")
 
 
 class Out(BaseModel):
-    """Base of every answer."""
+    """Base of every answer; endpoints give what the domain has, and the answer takes the members that it shows."""
 
     model_config = ConfigDict(
-        frozen=True, use_attribute_docstrings=True, json_schema_serialization_defaults_required=True
+        frozen=True,
+        from_attributes=True,
+        use_attribute_docstrings=True,
+        json_schema_serialization_defaults_required=True,
     )
 
 
@@ -59,11 +50,6 @@ class Listing(Out, Generic[Item]):
     next_cursor: str | None = None
     """Give it as ``cursor`` to get the next page; null on the last one."""
     has_more: bool = False
-
-
-def listing(page: Page, items: list[Item]) -> Listing[Item]:
-    """A page of the store with its items as they are shown."""
-    return Listing(data=items, next_cursor=page.next_cursor, has_more=page.has_more)
 
 
 class ProgressOut(Out):
@@ -84,6 +70,26 @@ class BestOut(Out):
     value: Number
     checkpoint: str
     """Id of the checkpoint that reached it."""
+
+
+def run_path(run_id: str) -> str:
+    """Path of a run."""
+    return f"/v1/runs/{run_id}"
+
+
+def _run_links(run: dict[str, Any]) -> dict[str, str]:
+    """What belongs to a run, from its other members."""
+    path = run_path(run["id"])
+    links = {"self": path} | {part: f"{path}/{part}" for part in ("events", "metrics", "logs", "config")}
+    if run["kind"] is RunKind.TRAIN:
+        links |= {"checkpoints": f"{path}/checkpoints", "compute_action": f"{path}/compute_action"}
+    if run["kind"] is RunKind.ROLLOUT:
+        links["episodes"] = f"{path}/episodes"
+    if run["source_run"]:
+        links["source_run"] = run_path(run["source_run"])
+    if not run["state"].is_terminal:
+        links["cancel"] = f"{path}/cancel"
+    return links
 
 
 class RunOut(Out):
@@ -118,42 +124,7 @@ class RunOut(Out):
     created_at: Time
     started_at: Time | None
     finished_at: Time | None
-    links: dict[str, str]
-
-    @classmethod
-    def of(cls, run: Run) -> "RunOut":
-        """The run as clients see it."""
-        shown = {name: getattr(run, name) for name in cls.model_fields if name not in _RUN_PARTS}
-        return cls(
-            **shown,
-            labels=dict(run.labels),
-            progress=ProgressOut(**asdict(run.progress)),
-            latest_metrics=dict(run.latest_metrics),
-            best=BestOut(**asdict(run.best)) if run.best else None,
-            links=_run_links(run),
-        )
-
-
-_RUN_PARTS = frozenset({"labels", "progress", "latest_metrics", "best", "links"})
-
-
-def run_path(run_id: str) -> str:
-    """Path of a run."""
-    return f"/v1/runs/{run_id}"
-
-
-def _run_links(run: Run) -> dict[str, str]:
-    path = run_path(run.id)
-    links = {"self": path} | {part: f"{path}/{part}" for part in ("events", "metrics", "logs", "config")}
-    if run.kind is RunKind.TRAIN:
-        links |= {"checkpoints": f"{path}/checkpoints", "compute_action": f"{path}/compute_action"}
-    if run.kind is RunKind.ROLLOUT:
-        links["episodes"] = f"{path}/episodes"
-    if run.source_run:
-        links["source_run"] = run_path(run.source_run)
-    if not run.state.is_terminal:
-        links["cancel"] = f"{path}/cancel"
-    return links
+    links: dict[str, str] = Field(default_factory=_run_links)
 
 
 class EventOut(Out):
@@ -164,11 +135,6 @@ class EventOut(Out):
     at: Time
     type: EventType
     data: Object
-
-    @classmethod
-    def of(cls, event: Event) -> "EventOut":
-        """The event as clients see it."""
-        return cls(seq=event.seq, at=event.at, type=event.type, data=dict(event.data))
 
 
 class MetricOut(Out):
@@ -181,11 +147,6 @@ class MetricOut(Out):
     value: Number
     at: Time | None
 
-    @classmethod
-    def of(cls, point: MetricPoint) -> "MetricOut":
-        """The point as clients see it."""
-        return cls(**asdict(point))
-
 
 class LogOut(Out):
     """One line of a run's log."""
@@ -195,17 +156,12 @@ class LogOut(Out):
     level: str
     message: str
 
-    @classmethod
-    def of(cls, line: LogLine) -> "LogOut":
-        """The line as clients see it."""
-        return cls(**asdict(line))
-
 
 class CheckpointOut(Out):
     """A stored checkpoint."""
 
     id: str
-    run: str
+    run: str = Field(validation_alias=AliasChoices("run_id", "run"))
     epoch: int
     step: int
     """Environment steps taken when it was made."""
@@ -222,12 +178,6 @@ class CheckpointOut(Out):
     is_last: bool
     created_at: Time
 
-    @classmethod
-    def of(cls, info: CheckpointInfo) -> "CheckpointOut":
-        """The checkpoint as clients see it."""
-        shown = asdict(info)
-        return cls(run=shown.pop("run_id"), **shown)
-
 
 class EpisodeOut(Out):
     """One episode of a rollout."""
@@ -240,11 +190,6 @@ class EpisodeOut(Out):
     truncated: bool
     has_trajectory: bool
     """Whether it was recorded; the episode itself then has its ``trajectory``."""
-
-    @classmethod
-    def of(cls, info: EpisodeInfo) -> "EpisodeOut":
-        """The episode as clients see it."""
-        return cls(**asdict(info))
 
 
 class EpisodeDetailOut(EpisodeOut):

@@ -16,8 +16,8 @@ from starlette.responses import StreamingResponse
 from service.api.answers import EventOut, Listing
 from service.api.delivery import accepts
 from service.api.dependencies import LogDep, RunDep, Services, ServicesDep
-from service.api.runs import log_page
-from service.domain.run import EventType, Run
+from service.api.runs import begun, last_seq
+from service.domain.run import EventType, Page, Run
 
 router = APIRouter(prefix="/v1/runs/{run_id}", tags=["runs"])
 
@@ -36,14 +36,14 @@ async def list_events(
     services: ServicesDep,
     accept: Annotated[str, Header(include_in_schema=False)] = "*/*",
     last_event_id: Annotated[str | None, Header()] = None,
-) -> Listing[EventOut] | Response:
+) -> Page | Response:
     """Events in order; with `Accept: text/event-stream` a live stream that resumes by `Last-Event-ID`."""
     if accepts(accept, EVENT_STREAM):
         return await stream(
             run, services, query.start if last_event_id is None else start_after(last_event_id)
         )
     events = await run_in_threadpool(services.runs.events, run.id, after=query.start, limit=query.limit + 1)
-    return log_page([EventOut.of(event) for event in events], query.limit)
+    return begun(events, query.limit, last_seq)
 
 
 def start_after(last_event_id: str) -> int:
@@ -74,7 +74,7 @@ async def follow(run_id: str, services: Services, after: int) -> AsyncIterator[b
         events = await run_in_threadpool(services.runs.events, run_id, after=after, limit=_BATCH)
         for event in events:
             after = event.seq
-            data = EventOut.of(event).model_dump_json()
+            data = EventOut.model_validate(event).model_dump_json()
             yield format_sse_event(id=str(after), event=event.type, data_str=data, retry=retry)
             retry = None
             if event.type is EventType.END:

@@ -1,5 +1,7 @@
 """Runs: listed, looked at, cancelled, and what they left: metrics, logs, checkpoints and episodes."""
 
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from typing import Annotated, Any, Literal
 
 import yaml
@@ -15,7 +17,6 @@ from service.api.answers import (
     MetricOut,
     RunConfigOut,
     RunOut,
-    listing,
 )
 from service.api.dependencies import (
     LABEL,
@@ -29,7 +30,7 @@ from service.api.dependencies import (
     page_of,
 )
 from service.domain.cursors import decode_cursor, encode_cursor
-from service.domain.run import RunKind, RunState
+from service.domain.run import Event, LogLine, Page, Run, RunKind, RunState
 from service.problems import Problem
 
 router = APIRouter(prefix="/v1/runs", tags=["runs"])
@@ -63,30 +64,30 @@ class RunsQuery(PageQuery):
         return labels
 
 
-@router.get("")
-def list_runs(query: Annotated[RunsQuery, Query()], services: ServicesDep) -> Listing[RunOut]:
+@router.get("", response_model=Listing[RunOut])
+def list_runs(query: Annotated[RunsQuery, Query()], services: ServicesDep) -> Page:
     """Runs, newest first. Filter by `state`, `kind` and labels: `?label=team=a`."""
     filters = {"state": query.state, "kind": query.kind, "labels": query.labels()}
-    page = page_of(services.runs.list, query=query, **filters)
-    return listing(page, [RunOut.of(run) for run in page.data])
+    return page_of(services.runs.list, query=query, **filters)
 
 
-@router.get("/{run_id}")
-async def get_run(run: RunDep) -> RunOut:
+@router.get("/{run_id}", response_model=RunOut)
+async def get_run(run: RunDep) -> Run:
     """One run."""
-    return RunOut.of(run)
+    return run
 
 
 @router.post(
     "/{run_id}/cancel",
     status_code=202,
+    response_model=RunOut,
     responses={200: {"model": RunOut, "description": "The run was waiting and has ended."}},
 )
-def cancel_run(run_id: RunId, services: ServicesDep, response: Response) -> RunOut:
+def cancel_run(run_id: RunId, services: ServicesDep, response: Response) -> Run:
     """Cancel a run: a waiting one ends at once (200), a working one after storing a last checkpoint (202)."""
     run = services.runs.request_cancel(run_id)
     response.status_code = 200 if run.state.is_terminal else 202
-    return RunOut.of(run)
+    return run
 
 
 @router.get("/{run_id}/config", response_model=RunConfigOut)
@@ -126,10 +127,8 @@ class MetricsQuery(BaseModel):
         return [name for name in names if name] or None
 
 
-@router.get("/{run_id}/metrics")
-def list_metrics(
-    run: RunDep, query: Annotated[MetricsQuery, Query()], services: ServicesDep
-) -> Listing[MetricOut]:
+@router.get("/{run_id}/metrics", response_model=Listing[MetricOut])
+def list_metrics(run: RunDep, query: Annotated[MetricsQuery, Query()], services: ServicesDep) -> Page:
     """Metric points by epoch: `?names=train/episode_return&names=eval/mean_return`."""
     points = services.runs.metrics(
         run.id,
@@ -138,42 +137,34 @@ def list_metrics(
         after=query.after(),
         limit=query.limit + 1,
     )
-    shown = points[: query.limit]
-    cursor = None
-    if len(points) > query.limit:
-        cursor = encode_cursor("metrics", shown[-1].epoch, shown[-1].name)
-    return Listing(
-        data=[MetricOut.of(point) for point in shown], next_cursor=cursor, has_more=cursor is not None
-    )
+    return begun(points, query.limit, lambda last: encode_cursor("metrics", last.epoch, last.name))
 
 
-@router.get("/{run_id}/logs")
-def list_logs(run: RunDep, query: LogDep, services: ServicesDep) -> Listing[LogOut]:
+@router.get("/{run_id}/logs", response_model=Listing[LogOut])
+def list_logs(run: RunDep, query: LogDep, services: ServicesDep) -> Page:
     """Log lines in order; a failed run's traceback is among them."""
     lines = services.runs.logs(run.id, after=query.start, limit=query.limit + 1)
-    return log_page([LogOut.of(line) for line in lines], query.limit)
+    return begun(lines, query.limit, last_seq)
 
 
-@router.get("/{run_id}/checkpoints")
-def list_checkpoints(run: RunDep, query: PageDep, services: ServicesDep) -> Listing[CheckpointOut]:
+@router.get("/{run_id}/checkpoints", response_model=Listing[CheckpointOut])
+def list_checkpoints(run: RunDep, query: PageDep, services: ServicesDep) -> Page:
     """Checkpoints, newest epoch first; `best` and `last` are marked."""
-    page = page_of(services.checkpoints.list, run.id, query=query)
-    return listing(page, [CheckpointOut.of(info) for info in page.data])
+    return page_of(services.checkpoints.list, run.id, query=query)
 
 
-@router.get("/{run_id}/episodes")
-def list_episodes(run: RunDep, query: PageDep, services: ServicesDep) -> Listing[EpisodeOut]:
+@router.get("/{run_id}/episodes", response_model=Listing[EpisodeOut])
+def list_episodes(run: RunDep, query: PageDep, services: ServicesDep) -> Page:
     """Episodes of a rollout, by index."""
-    page = page_of(services.episodes.list, run.id, query=query)
-    return listing(page, [EpisodeOut.of(info) for info in page.data])
+    return page_of(services.episodes.list, run.id, query=query)
 
 
-@router.get("/{run_id}/episodes/{index}")
-def get_episode(run: RunDep, index: EpisodeIndex, services: ServicesDep) -> EpisodeDetailOut:
+@router.get("/{run_id}/episodes/{index}", response_model=EpisodeDetailOut)
+def get_episode(run: RunDep, index: EpisodeIndex, services: ServicesDep) -> dict[str, Any]:
     """One episode with its trajectory, where it was recorded."""
     info = services.episodes.get(run.id, index)
     trajectory = decoded(services.episodes.trajectory(run.id, index)) if info.has_trajectory else None
-    return EpisodeDetailOut(**EpisodeOut.of(info).model_dump(), trajectory=trajectory)
+    return {**asdict(info), "trajectory": trajectory}
 
 
 def decoded(trajectory: bytes) -> dict[str, Any]:
@@ -183,8 +174,12 @@ def decoded(trajectory: bytes) -> dict[str, Any]:
     return dict(trajectory_from_bytes(trajectory).to_json())
 
 
-def log_page(items: list[Any], limit: int) -> Listing[Any]:
-    """A page of a log from one entry more than it shows."""
-    shown = items[:limit]
-    cursor = str(shown[-1].seq) if len(items) > limit else None
-    return Listing(data=shown, next_cursor=cursor, has_more=cursor is not None)
+def begun(items: Sequence[Any], limit: int, cursor: Callable[[Any], str]) -> Page:
+    """A page of a list from one entry more than it shows."""
+    shown = list(items[:limit])
+    return Page(data=shown, next_cursor=cursor(shown[-1]) if len(items) > limit else None)
+
+
+def last_seq(entry: Event | LogLine) -> str:
+    """Cursor of the page of a log that begins behind this entry."""
+    return str(entry.seq)

@@ -287,28 +287,28 @@ _ENDED: dict[int | str, dict[str, Any]] = {
 }
 
 
-@router.post("/train", status_code=202, responses=_ENDED)
+@router.post("/train", status_code=202, response_model=RunOut, responses=_ENDED)
 async def train(
     body: TrainRequest, options: SubmitOptionsDep, services: ServicesDep, response: Response
-) -> RunOut:
+) -> Run:
     """Train a policy. The arguments are RunContext's own; everything has a default."""
     run, is_new = await run_in_threadpool(submit_train, services, body, options.client)
     return await _answer(run, is_new, options, services, response)
 
 
-@router.post("/rollout", status_code=202, responses=_ENDED)
+@router.post("/rollout", status_code=202, response_model=RunOut, responses=_ENDED)
 async def rollout(
     body: RolloutRequest, options: SubmitOptionsDep, services: ServicesDep, response: Response
-) -> RunOut:
+) -> Run:
     """Play episodes, with the policy of a trained `run` or with one that needs no training."""
     run, is_new = await run_in_threadpool(submit_rollout, services, body, options.client)
     return await _answer(run, is_new, options, services, response)
 
 
-@router.post("/evaluate", status_code=202, responses=_ENDED)
+@router.post("/evaluate", status_code=202, response_model=RunOut, responses=_ENDED)
 async def evaluate(
     body: EvaluateRequest, options: SubmitOptionsDep, services: ServicesDep, response: Response
-) -> RunOut:
+) -> Run:
     """Measure a trained policy: mean return with its 95 % confidence interval over seeded episodes."""
     run, is_new = await run_in_threadpool(submit_evaluate, services, body, options.client)
     return await _answer(run, is_new, options, services, response)
@@ -316,7 +316,7 @@ async def evaluate(
 
 async def _answer(
     run: Run, is_new: bool, options: SubmitOptions, services: Services, response: Response
-) -> RunOut:
+) -> Run:
     """202 with the run as it is; 200 with the ended run where the client chose to wait and it ended."""
     response.headers["Location"] = run_path(run.id)
     if not is_new:
@@ -328,7 +328,7 @@ async def _answer(
         response.status_code = 200
     else:
         response.headers["Retry-After"] = "1"
-    return RunOut.of(run)
+    return run
 
 
 async def wait_for_end(run: Run, services: Services, options: SubmitOptions) -> Run:
