@@ -50,7 +50,22 @@ def _parser() -> argparse.ArgumentParser:
         epilog="Every setting is an environment variable as well: MAZE_PORT, MAZE_DATABASE_URL, …",
     )
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
-    database, http, slots, kept = _database(), _http(), _slots(), _kept()
+    database = _shared(database_url={"metavar": "URL", "help": "sqlite:///data/maze.db or postgresql://…"})
+    slots = _shared(workers={"type": int, "metavar": "N", "help": "run slots of the worker (cores + 1)"})
+    http = _shared(
+        host={"help": "address to listen on (127.0.0.1)"},
+        port={"type": int, "help": "port to listen on (8000); 0 takes a free one"},
+        no_auth={
+            "dest": "auth",
+            "action": "store_const",
+            "const": False,
+            "help": "ask for no token; loopback only",
+        },
+    )
+    # what ``maze serve`` gives to its own processes
+    kept = _shared(
+        parent={"type": int, "help": argparse.SUPPRESS}, fd={"type": int, "help": argparse.SUPPRESS}
+    )
     _add(commands, "serve", _serve, "run API and worker on an up-to-date database", http, slots, database)
     _add(commands, "api", _api, "run the API alone", http, database, kept)
     _add(commands, "worker", _worker, "run a worker alone, beside an API elsewhere", slots, database, kept)
@@ -90,33 +105,11 @@ def _add_group(commands: Any, name: str, text: str) -> Any:
     )
 
 
-def _database() -> argparse.ArgumentParser:
+def _shared(**options: dict[str, Any]) -> argparse.ArgumentParser:
+    """Options that several commands take."""
     parser = argparse.ArgumentParser(add_help=False)
-    parser.add_argument("--database-url", metavar="URL", help="sqlite:///data/maze.db or postgresql://…")
-    return parser
-
-
-def _http() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(add_help=False)
-    parser.add_argument("--host", help="address to listen on (127.0.0.1)")
-    parser.add_argument("--port", type=int, help="port to listen on (8000); 0 takes a free one")
-    parser.add_argument(
-        "--no-auth", dest="auth", action="store_false", default=None, help="ask for no token; loopback only"
-    )
-    return parser
-
-
-def _slots() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(add_help=False)
-    parser.add_argument("--workers", type=int, metavar="N", help="run slots of the worker (cores + 1)")
-    return parser
-
-
-def _kept() -> argparse.ArgumentParser:
-    """Options that ``maze serve`` gives to its own processes."""
-    parser = argparse.ArgumentParser(add_help=False)
-    parser.add_argument("--parent", type=int, help=argparse.SUPPRESS)
-    parser.add_argument("--fd", type=int, help=argparse.SUPPRESS)
+    for name, option in options.items():
+        parser.add_argument(f"--{name.replace('_', '-')}", **option)
     return parser
 
 

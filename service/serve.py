@@ -152,7 +152,7 @@ class ManagedProcess:
     process: "subprocess.Popen[bytes] | None" = None
     started_at: float = 0.0
     n_restarts: int = 0
-    start_at: float = field(default=0.0)
+    start_at: float = 0.0
     """When to start it next; monotonic."""
 
     def pause_s(self) -> float:
@@ -164,45 +164,32 @@ class ManagedProcess:
         return min(pause_s, LONGEST_PAUSE_S)
 
 
+@dataclass
 class Supervisor:
-    """Keeps processes running until a signal.
+    """Keeps processes running until a signal."""
 
-    Args:
-        processes: what to keep, in the order in which they start.
-        environment: theirs.
-        grace_s: time that processes have to end.
-        listener: the API's socket; closed when the end begins, so that nobody waits for an answer.
-        is_up: whether the service answers; until it does, a process that dies ends it all.
-        announce: called once, when it does.
-    """
-
-    def __init__(
-        self,
-        processes: Sequence[ManagedProcess],
-        *,
-        environment: Mapping[str, str],
-        grace_s: float,
-        listener: socket.socket | None = None,
-        is_up: Callable[[], bool] = lambda: True,
-        announce: Callable[[], None] = lambda: None,
-    ) -> None:
-        self._processes = processes
-        self._environment = environment
-        self._grace_s = grace_s
-        self._listener = listener
-        self._is_up = is_up
-        self._announce = announce
-        self._announced = False
-        self._probe_at = 0.0
-        self._signalled_at: float | None = None
-        self._at_once = False
+    processes: Sequence[ManagedProcess]
+    """What to keep, in the order in which they start."""
+    environment: Mapping[str, str]
+    grace_s: float
+    """Time that processes have to end."""
+    listener: socket.socket | None = None
+    """The API's socket; closed when the end begins, so that nobody waits for an answer."""
+    is_up: Callable[[], bool] = lambda: True
+    """Whether the service answers; until it does, a process that dies ends it all."""
+    announce: Callable[[], None] = lambda: None
+    """Called once, when it does."""
+    _announced: bool = field(default=False, init=False)
+    _probe_at: float = field(default=0.0, init=False)
+    _signalled_at: float | None = field(default=None, init=False)
+    _at_once: bool = field(default=False, init=False)
 
     def run(self) -> int:
         """Start, watch, end; returns the exit code. Belongs in the main thread."""
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             signal.signal(number, self._on_signal)
         code = 0
-        for managed in self._processes:
+        for managed in self.processes:
             self._start(managed)
         while self._signalled_at is None and code == 0:
             time.sleep(POLL_S)
@@ -220,13 +207,13 @@ class Supervisor:
         """Start a process, in a session of its own: a Ctrl-C in the terminal comes to this one alone."""
         managed.started_at = time.monotonic()
         managed.process = subprocess.Popen(
-            managed.command, env=self._environment, pass_fds=managed.pass_fds, start_new_session=True
+            managed.command, env=self.environment, pass_fds=managed.pass_fds, start_new_session=True
         )
         logger.info("%s: started, process %d", managed.name, managed.process.pid)
 
     def _look_after(self) -> int:
         """Start again what has ended; 1 when there is no use in going on."""
-        for managed in self._processes:
+        for managed in self.processes:
             if managed.process is None:
                 if time.monotonic() >= managed.start_at:
                     self._start(managed)
@@ -245,22 +232,22 @@ class Supervisor:
     def _look_whether_up(self) -> None:
         if self._announced or time.monotonic() < self._probe_at:
             return
-        self._announced = self._is_up()
+        self._announced = self.is_up()
         self._probe_at = time.monotonic() + PROBE_S
         if self._announced:
-            self._announce()
+            self.announce()
 
     def _end(self) -> int:
         """Ask every process to end, wait, and kill what does not; 1 when something was killed."""
-        if self._listener is not None:
-            self._listener.close()
+        if self.listener is not None:
+            self.listener.close()
         running = [
             managed.process
-            for managed in self._processes
+            for managed in self.processes
             if managed.process and managed.process.poll() is None
         ]
         _send(running, signal.SIGTERM)
-        deadline = time.monotonic() + self._grace_s
+        deadline = time.monotonic() + self.grace_s
         was_repeated = False
         while time.monotonic() < deadline:
             if all(process.poll() is not None for process in running):

@@ -9,8 +9,8 @@ from fastapi.routing import APIRoute
 
 from service.api import config, discovery, environments, events, runs, submit
 from service.api.dependencies import check_unread
+from service.api.exception_handlers import install_problem_handlers
 from service.api.openapi import openapi_document
-from service.api.problems import install_problem_handlers
 
 ROUTERS = (
     submit.router,

@@ -14,8 +14,8 @@ from service.api.answers import (
     ModuleSummaryOut,
     TargetOut,
 )
+from service.api.bodies import ComposeRequest, StrictRoute
 from service.api.dependencies import Services, ServicesDep
-from service.api.requests import ComposeRequest, StrictRoute
 from service.api.submit import ROLLOUT_ARGUMENTS, TRAIN_ARGUMENTS, compose, seed_of
 from service.domain.errors import NotFoundError
 from service.problems import suggestion

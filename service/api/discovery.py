@@ -5,6 +5,7 @@ of life ``live`` says that the process answers, ``ready`` that it can do its wor
 """
 
 from collections.abc import Callable
+from functools import partial
 from importlib.metadata import version
 from importlib.resources import files
 from typing import Any
@@ -127,8 +128,8 @@ def ready(services: ServicesDep) -> HealthOut:
     checks = {
         "database": _check(services.check_store),
         "migrations": _check(services.check_schema),
-        "workers": _workers(services),
-        "environments": _environments(services),
+        "workers": _check(partial(_workers, services)),
+        "environments": _check(partial(_environments, services)),
     }
     if failed := [name for name, check in checks.items() if check["status"] == "failed"]:
         detail = f"Not ready: {', '.join(failed)} failed."
@@ -137,33 +138,26 @@ def ready(services: ServicesDep) -> HealthOut:
 
 
 def _check(probe: Callable[[], object]) -> dict[str, Any]:
+    """What the probe found; a database driver's own words are kept from whoever asks."""
     try:
-        probe()
-    except StoreUnavailableError as error:
-        return {"status": "failed", "code": error.code, "detail": error.told}
+        found = probe()
     except ServiceError as error:
-        return {"status": "failed", "code": error.code}
-    return {"status": "ok"}
+        told = {"detail": error.told} if isinstance(error, StoreUnavailableError) else {}
+        return {"status": "failed", "code": error.code, **told}
+    return found if isinstance(found, dict) else {"status": "ok"}
 
 
 def _workers(services: Services) -> dict[str, Any]:
-    try:
-        alive = len(services.registry.live_workers(BEATS * services.settings.heartbeat_s))
-    except ServiceError as error:
-        return {"status": "failed", "code": error.code}
-    if alive:
+    if alive := len(services.registry.live_workers(BEATS * services.settings.heartbeat_s)):
         return {"status": "ok", "alive": alive}
     return {"status": "warning", "alive": 0, "detail": "No worker is alive: runs wait until one is started."}
 
 
-def _environments(services: Services) -> dict[str, Any]:
+def _environments(services: Services) -> dict[str, Any] | None:
     """Failed where no worker could say which environments it has; one that has yet to say is awaited."""
-    try:
-        known = environment_states(services.settings, services.registry)
-    except ServiceError as error:
-        return {"status": "failed", "code": error.code}
+    known = environment_states(services.settings, services.registry)
     if PUBLISHED in known or not known:
-        return {"status": "ok"}
+        return None
     if PENDING in known:
         return {"status": "ok", "detail": "A worker has yet to say which environments it has."}
     return {"status": "failed", "code": "environments_not_published", "detail": known[0].splitlines()[-1]}

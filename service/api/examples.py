@@ -2,8 +2,6 @@
 
 from typing import Any
 
-from service.problems import Problem
-
 RUN_ID = "run_06b1c9k2m4n6p8q0r2s4t6v8w0"
 CHECKPOINT_ID = "ckpt_06b1c9k2m4n6p8q0r2s4t6v8w1"
 _SHA256 = "0b5a1c7e9d3f2468ace013579bdf02468ace13579bdf02468ace13579bdf0246"
@@ -233,31 +231,3 @@ EXAMPLES: dict[str, dict[str, Any]] = {
     "get_problem": _json(_KIND),
 }
 """Operation → example requests by name, and an example answer per media type."""
-
-_PROBLEMS: dict[int, tuple[str, str]] = {
-    400: ("malformed_json", "The body is not valid JSON: invalid character (byte 7)."),
-    401: ("unauthorized", "Send a valid token as 'Authorization: Bearer TOKEN' or 'X-API-Key: TOKEN'."),
-    403: ("origin_not_allowed", "Web pages of this origin may not call."),
-    404: ("not_found", f"There is no run {RUN_ID}."),
-    409: ("no_checkpoint", f"Run {RUN_ID} is running, epoch 2 and has no checkpoint yet; try again later."),
-    413: ("payload_too_large", "The body is above 1048576 bytes."),
-    415: ("unsupported_media_type", "Bodies are plain JSON, with Content-Type: application/json."),
-    422: ("invalid_specification", "There is no environment 'CartPol-v1'."),
-    429: ("rate_limited", "Too many requests; try again in 1 s."),
-    500: ("internal", "The service made a mistake; its log says more under this request_id."),
-    503: ("store_unavailable", "The database does not answer; try again."),
-}
-_MISTAKE = {
-    "pointer": "/overrides/env.name",
-    "path": "env.name",
-    "code": "env_not_allowed",
-    "message": "There is no environment 'CartPol-v1'.",
-    "did_you_mean": "CartPole-v1",
-}
-
-
-def problem_example(status: int) -> dict[str, Any]:
-    """An example problem with this status."""
-    code, detail = _PROBLEMS[status]
-    errors = [_MISTAKE] if status == 422 else []
-    return Problem(code, detail, errors=errors).body(instance="/v1/train", request_id="req_1f0c9a_2b")

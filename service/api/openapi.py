@@ -13,8 +13,8 @@ from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
 from service.api.answers import ProblemOut
-from service.api.examples import EXAMPLES, problem_example
-from service.problems import PROBLEM_JSON
+from service.api.examples import EXAMPLES
+from service.problems import CATALOGUE, PROBLEM_JSON, Problem
 from service.security import OPEN_PATHS
 
 Document: TypeAlias = dict[str, Any]
@@ -89,18 +89,13 @@ CONFLICTS = {
 """Operation → what a 409 of it means."""
 UNAVAILABLE = frozenset({"live"})
 """Operations that need no database, and so never answer 503."""
-_REASONS = {
-    400: "A malformed header or body.",
-    401: "No valid token.",
-    403: "A web page of another origin.",
-    404: "There is no such thing.",
-    409: "The state does not allow it.",
-    413: "The body is too large.",
-    415: "The body is not JSON.",
-    422: "The request or the configuration is wrong; every mistake is listed with its place.",
-    429: "Too many requests; see Retry-After.",
-    500: "The service made a mistake.",
-    503: "Out of order for the moment; see Retry-After.",
+_STATUSES = (400, 401, 403, 404, 409, 413, 415, 422, 429, 500, 503)
+"""Statuses of problems that operations may answer."""
+_MISTAKE = {
+    "pointer": "/sed",
+    "code": "unknown_field",
+    "message": "There is no such field.",
+    "did_you_mean": "seed",
 }
 
 
@@ -114,7 +109,7 @@ def openapi_document(api: FastAPI, *, auth: bool) -> Document:
     components["schemas"] |= {"ActionRequest": _REQUEST, "ActionOut": _RESPONSE} | _problem_schemas()
     for unused in ("HTTPValidationError", "ValidationError"):
         components["schemas"].pop(unused, None)
-    components["responses"] = {f"Problem{status}": _problem_response(status) for status in _REASONS}
+    components["responses"] = {f"Problem{status}": _problem_response(status) for status in _STATUSES}
     if auth:
         components["securitySchemes"] = {
             "bearer": {"type": "http", "scheme": "bearer"},
@@ -215,8 +210,13 @@ def _problem_schemas() -> Document:
 
 
 def _problem_response(status: int) -> Document:
-    content = {"schema": {"$ref": "#/components/schemas/ProblemOut"}, "example": problem_example(status)}
-    return {"description": _REASONS[status], "content": {PROBLEM_JSON: content}}
+    """What the kinds of this status mean, with the first of them as the example."""
+    meanings = {code: kind.meaning for code, kind in CATALOGUE.items() if kind.status == status}
+    code, meaning = next(iter(meanings.items()))
+    problem = Problem(code, meaning, errors=[_MISTAKE] if status == 422 else [])
+    example = problem.body(instance="/v1/train", request_id="req_1f0c9a_2b")
+    content = {"schema": {"$ref": "#/components/schemas/ProblemOut"}, "example": example}
+    return {"description": " ".join(meanings.values()), "content": {PROBLEM_JSON: content}}
 
 
 def _action_operation() -> dict[str, Any]:

@@ -9,9 +9,9 @@ import hashlib
 import logging
 import re
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Annotated, Any, Literal, TypeAlias
 
 from fastapi import APIRouter, Depends, Header, Request, Response
@@ -28,16 +28,15 @@ from maze_core.runners.config import rollout_tree
 from maze_core.seeding import draw_seed
 from maze_core.types import Tree
 from service.api.answers import RunOut, run_path
-from service.api.dependencies import Services, ServicesDep
-from service.api.requests import (
+from service.api.bodies import (
     COMPOSITION,
     EvaluateRequest,
-    In,
     Labelled,
     RolloutRequest,
     StrictRoute,
     TrainRequest,
 )
+from service.api.dependencies import Services, ServicesDep
 from service.domain.errors import IdempotencyConflictError
 from service.domain.run import CheckpointInfo, NewRun, Run, RunKind
 from service.domain.use_cases import acting_checkpoint, new_run_id, request_digest
@@ -66,51 +65,18 @@ _WAIT = re.compile(r"(?:^|[,;])\s*wait\s*=\s*\"?(\d{1,9})\"?\s*(?=$|[,;])", re.I
 _KEY = re.compile(r"[\x21-\x7e]{1,255}")
 
 
-@dataclass(frozen=True)
-class Client:
-    """Who submits, and under which Idempotency-Key."""
-
-    token_id: str | None = None
-    key: str | None = None
-
-    def idempotency(self, kind: RunKind, request: In) -> tuple[str, str] | None:
-        """Key and digest for the store; keys of two tokens or two kinds of run never meet."""
-        if self.key is None:
-            return None
-        scoped = hashlib.sha256(f"{self.token_id}\n{kind}\n{self.key}".encode()).hexdigest()
-        return scoped, request_digest(kind, request.given())
-
-    def submitted(self, services: Services, kind: RunKind, request: In) -> Run | None:
-        """The run that this client's key has made; it is answered whatever has changed since."""
-        idempotency = self.idempotency(kind, request)
-        with self.naming_its_key():
-            return None if idempotency is None else services.runs.submitted(*idempotency)
-
-    @contextmanager
-    def naming_its_key(self) -> Iterator[None]:
-        """Within, a conflict names the key as the client wrote it."""
-        try:
-            yield
-        except IdempotencyConflictError as error:
-            made = f"made run {error.details['run_id']} with another body"
-            message = f"Idempotency-Key {self.key!r} {made}; use a new key."
-            raise IdempotencyConflictError(message, **error.details) from error
+Chosen: TypeAlias = tuple[RunConfig, CheckpointInfo | None]
+"""What a submission would run, and the checkpoint that acts in it."""
 
 
-def submit_train(services: Services, request: TrainRequest, client: Client) -> tuple[Run, bool]:
-    """Queue a training run; false beside it says that its Idempotency-Key had queued it before."""
-    if (made := client.submitted(services, RunKind.TRAIN, request)) is not None:
-        return made, False
-    config = compose(services, "train", request.given(*TRAIN_ARGUMENTS))
-    return _queue(services, RunKind.TRAIN, request, config, client)
+def _train(services: Services, request: TrainRequest) -> Chosen:
+    return compose(services, "train", request.given(*TRAIN_ARGUMENTS)), None
 
 
-def submit_rollout(services: Services, request: RolloutRequest, client: Client) -> tuple[Run, bool]:
-    """Queue a rollout: of a trained policy, or of one that needs no training."""
-    if (made := client.submitted(services, RunKind.ROLLOUT, request)) is not None:
-        return made, False
+def _rollout(services: Services, request: RolloutRequest) -> Chosen:
+    """Of a trained policy, or of one that needs no training."""
     if request.run is not None:
-        return _submit_acting(services, RunKind.ROLLOUT, request, client)
+        return _acting(services, request)
     if request.policy is None:
         message = 'Give the run whose policy acts, or one that needs no training: "policy": "random_policy".'
         raise Problem.at("", "missing_field", message)
@@ -119,14 +85,7 @@ def submit_rollout(services: Services, request: RolloutRequest, client: Client) 
     config = compose(services, "rollout", request.given(*ROLLOUT_ARGUMENTS) | _with_runner_values(request))
     if canonical_target(config.tree["policy"].get("_target_", "")) == TORCH_POLICY:
         raise Problem.at("/policy", "missing_field", 'A trained policy is named by its run: give "run".')
-    return _queue(services, RunKind.ROLLOUT, request, config, client)
-
-
-def submit_evaluate(services: Services, request: EvaluateRequest, client: Client) -> tuple[Run, bool]:
-    """Queue an evaluation of a trained policy."""
-    if (made := client.submitted(services, RunKind.EVALUATE, request)) is not None:
-        return made, False
-    return _submit_acting(services, RunKind.EVALUATE, request, client)
+    return config, None
 
 
 def compose(services: Services, mode: Mode, arguments: Mapping[str, Any]) -> RunConfig:
@@ -203,10 +162,8 @@ def _with_runner_values(request: RolloutRequest) -> dict[str, Any]:
     return {"overrides": overrides}
 
 
-def _submit_acting(
-    services: Services, kind: RunKind, request: RolloutRequest | EvaluateRequest, client: Client
-) -> tuple[Run, bool]:
-    """Queue episodes with the policy of a trained run, in that run's own environment and wrappers."""
+def _acting(services: Services, request: RolloutRequest | EvaluateRequest) -> Chosen:
+    """Episodes with the policy of a trained run, in that run's own environment and wrappers."""
     for name in request.given(*COMPOSITION):
         raise Problem.at(f"/{name}", "contradiction", f"{name} comes from the run; leave it out.")
     source = services.runs.get(str(request.run))
@@ -220,125 +177,118 @@ def _submit_acting(
     tree["policy"] = {"_target_": TORCH_POLICY, "checkpoint": checkpoint.id}
     config = RunConfig.from_tree(tree, "rollout")
     check_tree(config.tree, client_policy(services.settings, services.registry))
-    return _queue(services, kind, request, config, client, checkpoint)
-
-
-def _queue(
-    services: Services,
-    kind: RunKind,
-    request: Labelled,
-    config: RunConfig,
-    client: Client,
-    checkpoint: CheckpointInfo | None = None,
-) -> tuple[Run, bool]:
-    """Store the run; it is queued from then on."""
-    new = NewRun(
-        id=new_run_id(),
-        kind=kind,
-        request=request.given(),
-        config=config.tree,
-        config_sha256=config.config_sha256,
-        seed=seed_of(config.tree),
-        name=request.name,
-        labels=request.labels,
-        source_run=checkpoint.run_id if checkpoint else None,
-        source_checkpoint=checkpoint.id if checkpoint else None,
-    )
-    with client.naming_its_key():
-        return services.runs.create(
-            new, client.idempotency(kind, request), max_queued=services.settings.max_queued_runs
-        )
+    return config, checkpoint
 
 
 @dataclass(frozen=True)
-class SubmitOptions:
-    """How the client wants its submission taken."""
+class Submission:
+    """How a client wants its submission taken, and the answer to it."""
 
-    client: Client
+    services: Services
+    request: Request
+    response: Response
+    key: str | None
+    """Its Idempotency-Key."""
     wait_s: int | None
     """How long to wait for the run's end; None answers at once."""
-    request: Request
+
+    async def answer(self, kind: RunKind, body: Labelled, choose: Callable[[], Chosen]) -> Run:
+        """202 with the run as it is; 200 with the ended run where the client chose to wait and it ended."""
+        run, is_new = await run_in_threadpool(self._run, kind, body, choose)
+        headers = self.response.headers
+        headers["Location"] = run_path(run.id)
+        if not is_new:
+            headers["Idempotent-Replayed"] = "true"
+        if self.wait_s is not None:
+            headers["Preference-Applied"] = f"wait={self.wait_s}"
+            run = await self._ended(run, self.wait_s)
+        if run.state.is_terminal and self.wait_s is not None:
+            self.response.status_code = 200
+        else:
+            headers["Retry-After"] = "1"
+        return run
+
+    def _run(self, kind: RunKind, body: Labelled, choose: Callable[[], Chosen]) -> tuple[Run, bool]:
+        """The run that this key has made, whatever has changed since, or a new one, queued from then on."""
+        store, idempotency = self.services.runs, None
+        if self.key is not None:  # keys of two tokens or two kinds of run never meet
+            token_id = self.request.scope.get("state", {}).get("token_id")
+            scoped = hashlib.sha256(f"{token_id}\n{kind}\n{self.key}".encode()).hexdigest()
+            idempotency = scoped, request_digest(kind, body.given())
+        try:
+            if idempotency is not None and (made := store.submitted(*idempotency)) is not None:
+                return made, False
+            config, checkpoint = choose()
+            new = NewRun(
+                id=new_run_id(),
+                kind=kind,
+                request=body.given(),
+                config=config.tree,
+                config_sha256=config.config_sha256,
+                seed=seed_of(config.tree),
+                name=body.name,
+                labels=body.labels,
+                source_run=checkpoint.run_id if checkpoint else None,
+                source_checkpoint=checkpoint.id if checkpoint else None,
+            )
+            return store.create(new, idempotency, max_queued=self.services.settings.max_queued_runs)
+        except IdempotencyConflictError as error:  # the store knows a digest, the client its key
+            made_it = f"made run {error.details['run_id']} with another body"
+            message = f"Idempotency-Key {self.key!r} {made_it}; use a new key."
+            raise IdempotencyConflictError(message, **error.details) from error
+
+    async def _ended(self, run: Run, wait_s: float) -> Run:
+        """The run when it has ended, the time is up, or nobody waits any more."""
+        changes = self.services.changes
+        deadline = time.monotonic() + wait_s
+        while not run.state.is_terminal and (left_s := deadline - time.monotonic()) > 0:
+            version = changes.version
+            run = await run_in_threadpool(self.services.runs.get, run.id)
+            if run.state.is_terminal or changes.is_stopping or await self.request.is_disconnected():
+                break
+            await changes.wait(version, min(left_s, 5.0))
+        return run
 
 
-async def _options(
+async def _submission(
+    services: ServicesDep,
     request: Request,
+    response: Response,
     prefer: Annotated[
         str, Header(description="`wait=SECONDS` waits for the end of the run, 300 s at most.")
     ] = "",
     idempotency_key: Annotated[
         str | None, Header(description="Any text of the client's: the same key submits the run once.")
     ] = None,
-) -> SubmitOptions:
+) -> Submission:
     key = idempotency_key
     if key is not None and not _KEY.fullmatch(key := key.strip().strip('"')):
         message = "Idempotency-Key takes 1 to 255 printable ASCII characters without spaces."
         raise Problem("bad_request", message)
     wait = _WAIT.search(prefer)
-    return SubmitOptions(
-        client=Client(token_id=request.scope.get("state", {}).get("token_id"), key=key),
-        wait_s=min(int(wait[1]), LONGEST_WAIT_S) if wait else None,
-        request=request,
-    )
+    wait_s = min(int(wait[1]), LONGEST_WAIT_S) if wait else None
+    return Submission(services, request, response, key, wait_s)
 
 
-SubmitOptionsDep: TypeAlias = Annotated[SubmitOptions, Depends(_options)]
+SubmissionDep: TypeAlias = Annotated[Submission, Depends(_submission)]
 _ENDED: dict[int | str, dict[str, Any]] = {
     200: {"model": RunOut, "description": "The run has ended within the time of `Prefer: wait`."}
 }
 
 
 @router.post("/train", status_code=202, response_model=RunOut, responses=_ENDED)
-async def train(
-    body: TrainRequest, options: SubmitOptionsDep, services: ServicesDep, response: Response
-) -> Run:
+async def train(body: TrainRequest, submission: SubmissionDep) -> Run:
     """Train a policy. The arguments are RunContext's own; everything has a default."""
-    run, is_new = await run_in_threadpool(submit_train, services, body, options.client)
-    return await _answer(run, is_new, options, services, response)
+    return await submission.answer(RunKind.TRAIN, body, partial(_train, submission.services, body))
 
 
 @router.post("/rollout", status_code=202, response_model=RunOut, responses=_ENDED)
-async def rollout(
-    body: RolloutRequest, options: SubmitOptionsDep, services: ServicesDep, response: Response
-) -> Run:
+async def rollout(body: RolloutRequest, submission: SubmissionDep) -> Run:
     """Play episodes, with the policy of a trained `run` or with one that needs no training."""
-    run, is_new = await run_in_threadpool(submit_rollout, services, body, options.client)
-    return await _answer(run, is_new, options, services, response)
+    return await submission.answer(RunKind.ROLLOUT, body, partial(_rollout, submission.services, body))
 
 
 @router.post("/evaluate", status_code=202, response_model=RunOut, responses=_ENDED)
-async def evaluate(
-    body: EvaluateRequest, options: SubmitOptionsDep, services: ServicesDep, response: Response
-) -> Run:
+async def evaluate(body: EvaluateRequest, submission: SubmissionDep) -> Run:
     """Measure a trained policy: mean return with its 95 % confidence interval over seeded episodes."""
-    run, is_new = await run_in_threadpool(submit_evaluate, services, body, options.client)
-    return await _answer(run, is_new, options, services, response)
-
-
-async def _answer(
-    run: Run, is_new: bool, options: SubmitOptions, services: Services, response: Response
-) -> Run:
-    """202 with the run as it is; 200 with the ended run where the client chose to wait and it ended."""
-    response.headers["Location"] = run_path(run.id)
-    if not is_new:
-        response.headers["Idempotent-Replayed"] = "true"
-    if options.wait_s is not None:
-        response.headers["Preference-Applied"] = f"wait={options.wait_s}"
-        run = await wait_for_end(run, services, options)
-    if run.state.is_terminal and options.wait_s is not None:
-        response.status_code = 200
-    else:
-        response.headers["Retry-After"] = "1"
-    return run
-
-
-async def wait_for_end(run: Run, services: Services, options: SubmitOptions) -> Run:
-    """The run when it has ended, the time is up, or nobody waits any more."""
-    changes = services.changes
-    deadline = time.monotonic() + (options.wait_s or 0)
-    while not run.state.is_terminal and (left_s := deadline - time.monotonic()) > 0:
-        version = changes.version
-        run = await run_in_threadpool(services.runs.get, run.id)
-        if run.state.is_terminal or changes.is_stopping or await options.request.is_disconnected():
-            break
-        await changes.wait(version, min(left_s, 5.0))
-    return run
+    return await submission.answer(RunKind.EVALUATE, body, partial(_acting, submission.services, body))

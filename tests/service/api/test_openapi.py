@@ -10,8 +10,8 @@ from fastapi.routing import APIRoute
 from pydantic import TypeAdapter
 
 from service.api.application import ROUTERS, build_api
+from service.api.bodies import ComposeRequest, EvaluateRequest, RolloutRequest, TrainRequest
 from service.api.examples import EXAMPLES
-from service.api.requests import ComposeRequest, EvaluateRequest, RolloutRequest, TrainRequest
 from service.domain.errors import (
     CapacityError,
     IdempotencyConflictError,

@@ -3,7 +3,7 @@
 import pytest
 
 from maze_core.files import json_safe
-from service.api.problems import locate
+from service.api.exception_handlers import locate
 from service.json_values import decode_json, find_unusable, pointer_to
 
 WRAPPER = "maze_core.RewardClippingWrapper"
