@@ -14,12 +14,12 @@ import gymnasium
 from pydantic import ConfigDict
 
 from maze_core.config.settings import OptionalPositiveInt, dataclass
-from maze_core.envs.contract import OLD_ENVIRONMENTS
+from maze_core.envs.contract import OLD_ENVIRONMENTS, making
 from maze_core.envs.core_env import StructuredEnv
 from maze_core.envs.gym_env import GymEnv, make_gym
 from maze_core.envs.per_env import PerEnvVectorEnv
 from maze_core.envs.vector import VectorEnv
-from maze_core.errors import USER_CODE_ERRORS, EnvError, MazeError, reason_of
+from maze_core.errors import EnvError
 from maze_core.seeding import seed_process
 
 Execution = Literal["dev", "local", "isolated"]
@@ -168,12 +168,8 @@ class CallableEnvConfig(EnvConfig):
 
     def make(self) -> StructuredEnv:
         """One environment, whatever the function gives."""
-        try:
+        with making("The environment"):
             made = self.factory()
-        except (MazeError, MemoryError):
-            raise
-        except USER_CODE_ERRORS as error:
-            raise EnvError(f"The environment could not be made: {reason_of(error)}", is_made=False) from error
         if isinstance(made, StructuredEnv):
             return made
         if isinstance(made, gymnasium.Env):

@@ -5,14 +5,16 @@ Whatever else comes is refused by name, with what to return instead: read by tru
 and dicts would end every episode, in silence.
 """
 
+import contextlib
 import traceback
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import gymnasium
 import numpy as np
 
-from maze_core.errors import USER_CODE_ERRORS, EnvError, reason_of
+from maze_core.errors import USER_CODE_ERRORS, EnvError, MazeError, reason_of
 from maze_core.notices import Notices
 
 OLD_ENVIRONMENTS = (
@@ -23,6 +25,26 @@ _FIVE = "it must give five: observation, reward, terminated, truncated, info"
 _FLAGS = frozenset({bool, np.bool_})
 NUMBERS = frozenset({float, int, bool, np.bool_, np.float64, np.float32, np.int64, np.int32})
 """Classes of rewards that need no second look; a set, because this is asked at every step."""
+
+
+@contextlib.contextmanager
+def making(what: str, install: str = "") -> Iterator[None]:
+    """Call what makes an environment, which is code of other people.
+
+    Args:
+        what: what is made, for messages.
+        install: said too where a package is missing.
+
+    Raises:
+        EnvError: it raised something; what is of ours, and a want of memory, stays as it is.
+    """
+    try:
+        yield
+    except (MazeError, MemoryError):
+        raise
+    except USER_CODE_ERRORS as error:
+        hint = install if isinstance(error, ImportError | gymnasium.error.DependencyNotInstalled) else ""
+        raise EnvError(f"{what} could not be made: {reason_of(error)}{hint}", is_made=False) from error
 
 
 def five_values(result: Any) -> tuple[Any, Any, Any, Any, dict[str, Any]]:

@@ -12,11 +12,11 @@ from gymnasium.envs.registration import EnvSpec, find_highest_version, get_env_i
 
 from maze_core.config.environments import extra_of, register_extra_of
 from maze_core.data.flat_space import SpaceReader, action_layout, observation_layout, put_together
-from maze_core.envs.contract import OLD_ENVIRONMENTS, first_observation, five_values
+from maze_core.envs.contract import OLD_ENVIRONMENTS, first_observation, five_values, making
 from maze_core.envs.core_env import StructuredEnv
 from maze_core.envs.maze_env import MazeEnv
 from maze_core.envs.per_env import PerEnvVectorEnv
-from maze_core.errors import USER_CODE_ERRORS, EnvError, reason_of
+from maze_core.errors import EnvError, reason_of
 from maze_core.types import Action, ActorID, Observation, StepKey
 
 GYM_STEP_KEY: StepKey = 0
@@ -59,16 +59,10 @@ def make_gym(
         EnvError: there is no such environment, or it refuses the arguments.
     """
     spec = find_spec(name)
-    try:
+    with making(name, _install_hint(spec.id)):
         return gymnasium.make(
             spec, max_episode_steps=max_episode_steps, disable_env_checker=True, **(kwargs or {})
         )
-    except MemoryError:
-        raise
-    except USER_CODE_ERRORS as error:  # whatever its constructor raises
-        is_missing = isinstance(error, ImportError | gymnasium.error.DependencyNotInstalled)
-        hint = _install_hint(spec.id) if is_missing else ""
-        raise EnvError(f"{name} could not be made: {reason_of(error)}{hint}", is_made=False) from error
 
 
 def _install_hint(env_id: str) -> str:

@@ -18,8 +18,8 @@ import numpy as np
 from gymnasium import Space, spaces
 from gymnasium.wrappers import TimeLimit
 
-from maze_core.envs.contract import five_values, flag, number
-from maze_core.errors import USER_CODE_ERRORS, EnvError, reason_of
+from maze_core.envs.contract import five_values, flag, making, number
+from maze_core.errors import EnvError
 
 
 def make_legacy_gym(
@@ -32,17 +32,13 @@ def make_legacy_gym(
     """
     gym = _import_gym()
     module, _, env_id = name.rpartition(":")
-    try:
+    with making(f"{name} of gym"):
         if module:
             importlib.import_module(module)
         spec = copy.deepcopy(gym.spec(env_id))
         limit = max_episode_steps or spec.max_episode_steps
         spec.max_episode_steps = None
         env = _make(gym, spec, dict(kwargs or {}))
-    except (EnvError, MemoryError):
-        raise
-    except USER_CODE_ERRORS as error:  # whatever its constructor raises
-        raise EnvError(f"gym could not make {name}: {reason_of(error)}", is_made=False) from error
     return env if limit is None else TimeLimit(env, limit)
 
 

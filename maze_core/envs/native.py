@@ -24,11 +24,11 @@ from gymnasium.vector import AutoresetMode
 from gymnasium.vector import VectorEnv as GymVectorEnv
 
 from maze_core.data.flat_space import FlatSpace, action_layout, observation_layout
-from maze_core.envs.contract import close_all, column, failure_of, five_values
+from maze_core.envs.contract import close_all, column, failure_of, five_values, making
 from maze_core.envs.gym_env import GYM_STEP_KEY, find_spec
 from maze_core.envs.tick_buffers import FiniteCheck, ObservationWriter, empty_tick
 from maze_core.envs.vector import ClosingVectorEnv, Tick
-from maze_core.errors import USER_CODE_ERRORS, EnvError, reason_of
+from maze_core.errors import USER_CODE_ERRORS, EnvError
 from maze_core.seeding import seed_process
 from maze_core.types import Array, BoolArray, StepKey
 
@@ -189,12 +189,8 @@ def _make(
     given = dict(kwargs or {})
     if max_episode_steps is not None:
         given["max_episode_steps"] = max_episode_steps
-    try:
+    with making(name):
         return gymnasium.make_vec(spec, n_envs, vectorization_mode="vector_entry_point", **given)
-    except MemoryError:
-        raise
-    except USER_CODE_ERRORS as error:  # whatever its constructor raises
-        raise EnvError(f"{name} could not be made: {reason_of(error)}", is_made=False) from error
 
 
 def _bare(space: FlatSpace) -> FlatSpace:

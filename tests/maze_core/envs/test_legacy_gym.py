@@ -166,7 +166,7 @@ def test_an_old_env_in_gyms_registry_runs_with_the_registered_time_limit():
 
 @needs_gym
 def test_an_unknown_id_is_refused():
-    with pytest.raises(EnvError, match="gym could not make Nowhere-v0"):
+    with pytest.raises(EnvError, match="Nowhere-v0 of gym could not be made"):
         LegacyGymEnvConfig(name="Nowhere-v0").make()
 
 
