@@ -14,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from maze_core.agent import Agent, load_agent
+from maze_core.data.flat_space import observation_layout
 from maze_core.errors import SpaceMismatchError
 from maze_core.types import ActorID
 from service.problems import Problem
@@ -41,6 +42,7 @@ LEAVES = {
 OBSERVATION_SPACES = {
     **{name: spaces.Dict(observation=leaf) for name, leaf in LEAVES.items()},
     "everything": spaces.Dict(LEAVES),
+    "text": observation_layout(spaces.Text(3, charset="ab"), reads_texts=True),
     "masked": spaces.Dict(observation=LEAVES["box"], action_mask=spaces.Box(0, 1, (2,), np.int8)),
 }
 ODD = st.one_of(
@@ -118,6 +120,19 @@ def test_an_observation_of_the_space_gets_its_action(
     for form in forms:
         answer = client.post(name, {"observation": form})
         assert (answer.status, answer.json["action"]) == (200, expected)
+
+
+def test_a_text_goes_in_as_it_is(served: tuple[Client, dict[str, Agent]]) -> None:
+    client, agents = served
+    for text, codes in (("ab", [1, 2, 0]), ("", [0, 0, 0]), ("bbb", [2, 2, 2])):
+        expected = action_json(agents["text"].compute_action(codes))
+        for form in (text, {"observation": text}, codes):
+            answer = client.post("text", {"observation": form})
+            assert (answer.status, answer.json["action"]) == (200, expected)
+    for wrong, said in (("abc", "'c' is none of"), ("aaaa", "at most 3")):
+        answer = client.post("text", {"observation": wrong})
+        assert (answer.status, answer.json["errors"][0]["pointer"]) == (422, "/observation")
+        assert said in json.dumps(answer.json)
 
 
 @pytest.mark.parametrize("name", OBSERVATION_SPACES)
