@@ -6,7 +6,7 @@ from a generator of the caller's, and a row's action depends on that row of obse
 results do not depend on how environments are batched.
 
 :meth:`ActingPolicy.act` gives actions on the environment's scale; :func:`to_env_actions` makes them fit the space at
-the environment's edge. Training keeps what :meth:`ActingPolicy.sample` gives: neither scaled nor clipped, because
+the environment's edge. Training keeps what :meth:`StepPolicy.sample` gives: neither scaled nor clipped, because
 log-probabilities are those of the sample.
 """
 
@@ -169,16 +169,6 @@ class ActingPolicy:
             raise ValueError("a stochastic action needs noise: pass policy.noise(step_key, rng, n_rows)")
         step = self.steps[step_key]
         return step.in_env_units(step.sample(observations, noise, agent_id))
-
-    def sample(
-        self, step_key: StepKey, observations: Observation, *, noise: FloatArray, agent_id: IntArray | None
-    ) -> Action:
-        """What :meth:`act` gives, as it was drawn: on the scale of the network, which log-probabilities are of."""
-        return self.steps[step_key].sample(observations, noise, agent_id)
-
-    def in_env_units(self, step_key: StepKey, samples: Action) -> Action:
-        """Samples ``[..., *shape]`` per head on the environment's scale."""
-        return self.steps[step_key].in_env_units(samples)
 
     def noise(self, step_key: StepKey, rng: np.random.Generator, n_rows: int) -> FloatArray:
         """Noise ``[n_rows, width]`` for :meth:`act`; n calls for one row draw what one call for n rows does.

@@ -4,6 +4,7 @@ The names are a closed list: a configuration says ``tanh`` or ``torch.nn.Tanh`` 
 torch twins are in :mod:`maze_core.models.networks`.
 """
 
+import re
 from collections.abc import Callable
 from typing import Any, Final, Literal, TypeAlias
 
@@ -16,7 +17,7 @@ ActivationName: TypeAlias = Literal["tanh", "relu", "elu", "sigmoid", "silu", "l
 LEAKY_SLOPE: Final = 0.01
 """Slope of ``leaky_relu`` below 0, torch's default."""
 
-_PREFIXES = ("torch.nn.functional.", "torch.nn.modules.activation.", "torch.nn.", "torch.", "nn.")
+_PREFIX = re.compile(r"^(torch\.)?(nn\.)?(functional\.|modules\.activation\.)?")
 
 
 def activation_name(value: Any) -> Any:
@@ -28,12 +29,7 @@ def activation_name(value: Any) -> Any:
         value = value.__name__
     if not isinstance(value, str):
         return value
-    bare = value
-    for prefix in _PREFIXES:
-        if value.startswith(prefix):
-            bare = value.removeprefix(prefix)
-            break
-    plain = bare.replace("_", "").lower()
+    plain = _PREFIX.sub("", value).replace("_", "").lower()
     return next((name for name in ACTIVATIONS if name.replace("_", "") == plain), value)
 
 

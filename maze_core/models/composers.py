@@ -12,7 +12,7 @@ there are none, as for a derived class. Nothing here imports torch before someth
 import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Self
 
 from maze_core.config.components import target_name
 from maze_core.config.instantiate import instantiate
@@ -31,8 +31,6 @@ from maze_core.types import StepKey, Tree
 if TYPE_CHECKING:
     from maze_core.models.model_builder import Model
     from maze_core.models.policies import TorchCritic, TorchPolicy
-
-_C = TypeVar("_C", bound="_Composer")
 
 __all__ = [
     "CustomModelComposer",
@@ -79,7 +77,7 @@ class _Composer:
         """Sub-step → number of agents."""
         return self._spec.agent_counts
 
-    def fitted(self: _C, spec: ModelSpec) -> _C:
+    def fitted(self, spec: ModelSpec) -> Self:
         """The same composer for other spaces."""
         other = copy.copy(self)
         other._spec = spec

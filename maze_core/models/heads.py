@@ -46,9 +46,25 @@ class _Head(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", forbid_
     name: str
 
     @property
+    def noise_width(self) -> int:
+        """Noise numbers per row."""
+        return 1
+
+    @property
     def parameter_width(self) -> int:
         """Numbers that are a parameter beside the network."""
         return 0
+
+
+class _ShapedHead(_Head, frozen=True, kw_only=True):
+    """A head of several numbers, each with a noise of its own."""
+
+    shape: tuple[int, ...]
+
+    @property
+    def noise_width(self) -> int:
+        """Noise numbers per row."""
+        return prod(self.shape)
 
 
 class CategoricalHead(_Head, frozen=True, kw_only=True, tag="categorical"):
@@ -63,11 +79,6 @@ class CategoricalHead(_Head, frozen=True, kw_only=True, tag="categorical"):
         """Logits per row that the network produces."""
         return self.n
 
-    @property
-    def noise_width(self) -> int:
-        """Noise numbers per row."""
-        return 1
-
     def sample(self, logits: FloatArray, noise: FloatArray, parameter: FloatArray | None = None) -> Array:
         """Actions ``[B]`` int64 by the inverse of the cumulative distribution."""
         index = _inverse_cdf(logits, noise)
@@ -79,10 +90,9 @@ class CategoricalHead(_Head, frozen=True, kw_only=True, tag="categorical"):
         return index + self.start if self.start else index
 
 
-class MultiCategoricalHead(_Head, frozen=True, kw_only=True, tag="multi_categorical"):
+class MultiCategoricalHead(_ShapedHead, frozen=True, kw_only=True, tag="multi_categorical"):
     """Several independent choices; choice i is one of ``sizes[i]``, numbered from ``starts[i]``."""
 
-    shape: tuple[int, ...]
     sizes: tuple[int, ...]
     starts: tuple[int, ...]
     masked: bool = False
@@ -91,11 +101,6 @@ class MultiCategoricalHead(_Head, frozen=True, kw_only=True, tag="multi_categori
     def logits_width(self) -> int:
         """Logits per row that the network produces."""
         return sum(self.sizes)
-
-    @property
-    def noise_width(self) -> int:
-        """Noise numbers per row."""
-        return len(self.sizes)
 
     def sample(self, logits: FloatArray, noise: FloatArray, parameter: FloatArray | None = None) -> Array:
         """Actions ``[B, *shape]`` int64."""
@@ -116,20 +121,14 @@ class MultiCategoricalHead(_Head, frozen=True, kw_only=True, tag="multi_categori
         return values.reshape(-1, *self.shape)
 
 
-class BernoulliHead(_Head, frozen=True, kw_only=True, tag="bernoulli"):
+class BernoulliHead(_ShapedHead, frozen=True, kw_only=True, tag="bernoulli"):
     """Independent bits; a masked bit is always 0."""
 
-    shape: tuple[int, ...]
     masked: bool = False
 
     @property
     def logits_width(self) -> int:
         """Logits per row that the network produces."""
-        return prod(self.shape)
-
-    @property
-    def noise_width(self) -> int:
-        """Noise numbers per row."""
         return prod(self.shape)
 
     def sample(self, logits: FloatArray, noise: FloatArray, parameter: FloatArray | None = None) -> Array:
@@ -144,7 +143,7 @@ class BernoulliHead(_Head, frozen=True, kw_only=True, tag="bernoulli"):
         return (logits > 0.0).astype(np.int8).reshape(-1, *self.shape)
 
 
-class GaussianHead(_Head, frozen=True, kw_only=True, tag="diagonal_gaussian"):
+class GaussianHead(_ShapedHead, frozen=True, kw_only=True, tag="diagonal_gaussian"):
     """Numbers with independent normal noise, from about -1 to 1 where the environment's bounds are finite.
 
     The environment is given ``center + half_range · sample``, clipped by
@@ -153,7 +152,6 @@ class GaussianHead(_Head, frozen=True, kw_only=True, tag="diagonal_gaussian"):
 
     normal_noise: ClassVar[bool] = True
     masked: ClassVar[bool] = False
-    shape: tuple[int, ...]
     state_dependent_std: bool = False
     initial_log_std: float = 0.0
     center: tuple[float, ...] | None = None
@@ -170,11 +168,6 @@ class GaussianHead(_Head, frozen=True, kw_only=True, tag="diagonal_gaussian"):
     def parameter_width(self) -> int:
         """Numbers that are a parameter beside the network: the log-std."""
         return 0 if self.state_dependent_std else prod(self.shape)
-
-    @property
-    def noise_width(self) -> int:
-        """Noise numbers per row."""
-        return prod(self.shape)
 
     def sample(self, logits: FloatArray, noise: FloatArray, parameter: FloatArray | None = None) -> Array:
         """Actions ``[B, *shape]`` float32: mean + std · noise."""
@@ -306,10 +299,10 @@ class DistributionMapper:
         args = rule.args if rule is not None and rule.args is not None else GaussianArgs()
         mask = observations.get(mask_name(name))
         head = _head_of(name, space, args, masked=mask is not None)
-        if head.masked and isinstance(mask, spaces.Space) and _size(mask) != head.logits_width:
+        if head.masked and isinstance(mask, spaces.Space) and spaces.flatdim(mask) != head.logits_width:
             raise _problem(
                 f"the observation {mask_name(name)!r} should be {head.logits_width} wide, one per action "
-                f"of the head {name!r}, not {_size(mask)}."
+                f"of the head {name!r}, not {spaces.flatdim(mask)}."
             )
         return head
 
@@ -376,10 +369,6 @@ def _scale_of(space: spaces.Box) -> tuple[tuple[float, ...], tuple[float, ...]] 
     if not center.any() and (half_range == 1).all():
         return None, None
     return tuple(center.ravel().tolist()), tuple(half_range.ravel().tolist())
-
-
-def _size(space: spaces.Space[Any]) -> int:
-    return int(spaces.flatdim(space))
 
 
 def _problem(message: str, allowed: tuple[str, ...] = ()) -> InvalidSpecificationError:

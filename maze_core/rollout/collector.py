@@ -100,10 +100,11 @@ class Collector:
             buffer[t] = observations[name]
         if not active.any():
             return {head: buffer[t] for head, buffer in record.actions.items()}
-        samples = policy.sample(key, observations, noise=noise, agent_id=tick.agent_id)
+        step = policy.steps[key]
+        samples = step.sample(observations, noise, tick.agent_id)
         for head, buffer in record.actions.items():
             buffer[t] = samples[head]
-        return to_env_actions(policy.in_env_units(key, samples), self.env.action_spaces[key])
+        return to_env_actions(step.in_env_units(samples), self.env.action_spaces[key])
 
     def _count_clipped(self, policy: ActingPolicy) -> float | None:
         """Share of the bounded numbers of Box actions that lay outside their bounds in this rollout.
@@ -113,7 +114,8 @@ class Collector:
         n_clipped = n_numbers = 0
         for key, bounds in self._bounds.items():
             record = self._buffers[key]
-            actions = policy.in_env_units(key, {head: record.actions[head][record.active] for head in bounds})
+            samples = {head: record.actions[head][record.active] for head in bounds}
+            actions = policy.steps[key].in_env_units(samples)
             for head, (low, high) in bounds.items():
                 n_clipped += int(((actions[head] < low) | (actions[head] > high)).sum())
                 n_numbers += int(np.isfinite(low).sum()) * len(actions[head])

@@ -23,7 +23,7 @@ def policy_of(space, **args):
 
 def to_env(space, samples, **args):
     acting = policy_of(space, **args).acting()
-    scaled = acting.in_env_units(0, {"action": np.asarray(samples, np.float32)})
+    scaled = acting.steps[0].in_env_units({"action": np.asarray(samples, np.float32)})
     return to_env_actions(scaled, spaces.Dict(action=space))["action"]
 
 
@@ -72,7 +72,7 @@ def test_log_probabilities_are_those_of_the_sample():
     policy = policy_of(spaces.Box(100, 200, (1,)))
     acting, seen = policy.acting(), {"observation": np.zeros((1, 2), np.float32)}
     noise = np.array([[0.5]])
-    sample = acting.sample(0, seen, noise=noise, agent_id=None)["action"]
+    sample = acting.steps[0].sample(seen, noise, None)["action"]
     action = acting.act(0, seen, deterministic=False, noise=noise)["action"]
     np.testing.assert_array_equal(action, 150 + 50 * sample.astype(np.float64))
     tensors = {"observation": torch.zeros(1, 2)}, {"action": torch.from_numpy(sample)}
