@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Self
 from maze_core.config.components import target_name
 from maze_core.config.instantiate import instantiate
 from maze_core.models.config import (
+    Buildable,
     ConcatModelBuilderConfig,
     CustomModelConfig,
     ProbabilisticPolicyComposerConfig,
@@ -190,7 +191,7 @@ class SharedStateCriticComposer(_StateCriticComposer):
     _config = SharedStateCriticConfig
 
 
-class _ModelComposer:
+class _ModelComposer(Buildable):
     """What the two model composers share: settings, and the spaces and agents of their own."""
 
     config: CustomModelConfig | TemplateModelConfig
@@ -199,19 +200,6 @@ class _ModelComposer:
     def compose(self, generator_seed: int) -> "Model":
         """Build the model for the composer's own spaces."""
         return self.build(*self._own, generator_seed=generator_seed)
-
-    def build(
-        self,
-        observation_spaces: SpacesByKey,
-        action_spaces: SpacesByKey,
-        agent_counts: Mapping[StepKey, int],
-        *,
-        generator_seed: int,
-    ) -> "Model":
-        """Build the model for other spaces, as the settings of a model do."""
-        return self.config.build(
-            observation_spaces, action_spaces, agent_counts, generator_seed=generator_seed
-        )
 
     def as_config(self) -> CustomModelConfig | TemplateModelConfig | None:
         """The settings."""

@@ -294,8 +294,8 @@ Critic = Annotated[
 SpacesByKey = Mapping[StepKey, spaces.Dict]
 
 
-class _Buildable:
-    """What the kinds of model share: they are built from the spaces of an environment."""
+class Buildable:
+    """What settings of a model and model composers share: they are built from the spaces of an environment."""
 
     def build(
         self,
@@ -317,7 +317,7 @@ class _Buildable:
 
 
 @dataclass(frozen=True, kw_only=True, config=_STRICT)
-class TemplateModelConfig(_Buildable):
+class TemplateModelConfig(Buildable):
     """A model whose networks follow from the spaces by a template."""
 
     distribution_mapper_config: DistributionRules = ()
@@ -331,7 +331,7 @@ class TemplateModelConfig(_Buildable):
 
 
 @dataclass(frozen=True, kw_only=True, config=_STRICT)
-class CustomModelConfig(_Buildable):
+class CustomModelConfig(Buildable):
     """A model whose networks are named."""
 
     distribution_mapper_config: DistributionRules = ()
@@ -363,7 +363,7 @@ class CustomModelConfig(_Buildable):
 
 
 @dataclass(frozen=True, kw_only=True, config=ConfigDict(extra="forbid"))
-class CallableModelConfig(_Buildable):
+class CallableModelConfig(Buildable):
     """A model from a function or composer class of the user's, named by ``_target_``."""
 
     factory: Callable[..., Any]

@@ -73,6 +73,7 @@ def build_model(
         InvalidSpecificationError: a network does not fit the spaces, a space has no distribution, or a function of the
             user's gave no model.
     """
+    config = getattr(config, "config", config)  # of a composer, its settings
     mapper = getattr(getattr(config, "policy", None), "distribution_mapper", None)
     if mapper is None or not mapper.rules:
         mapper = DistributionMapper(action_spaces, getattr(config, "distribution_mapper_config", None))
