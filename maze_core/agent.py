@@ -207,7 +207,12 @@ class Agent:
                 f"not {shown(actor_id)}.",
                 "/actor_id",
             )
-        step_key, agent_id = map(_plain, actor_id)
+        pair: Any = actor_id  # of NumPy's numbers too
+        step_key, agent_id = pair
+        if isinstance(step_key, np.integer):
+            step_key = int(step_key)
+        if isinstance(agent_id, np.integer):
+            agent_id = int(agent_id)
         if type(step_key) not in (int, str) or step_key not in self.observation_spaces:
             known = ", ".join(repr(key) for key in self.observation_spaces)
             raise SpaceMismatchError(
@@ -268,7 +273,7 @@ def _build(checkpoint: Checkpoint, objects: Mapping[str, object]) -> Agent:
     wrappers = build_wrappers(identity["config"]["wrappers"], objects)
     seen, policy_actions = bind_wrappers(wrappers, raw.observation_spaces, raw.action_spaces)
     for i, wrapper in enumerate(wrappers):
-        wrapper.load_state_dict(checkpoint.section(f"wrappers/{i}"))
+        wrapper.load_state_dict(section(checkpoint.tensors, f"wrappers/{i}"))
     return Agent(
         observation_spaces=raw.observation_spaces,
         action_spaces=raw.action_spaces,
@@ -283,13 +288,12 @@ def _build(checkpoint: Checkpoint, objects: Mapping[str, object]) -> Agent:
 
 
 def _replay(agent: Agent, checkpoint: Checkpoint) -> None:
-    recorded = checkpoint.section("recorded")
     for i, key in enumerate(agent.observation_spaces):
-        observations = section(recorded, f"{i}/observation")
+        observations = section(checkpoint.tensors, f"recorded/{i}/observation")
         if not observations:
             continue
         actions = agent.compute_actions(observations, actor_id=ActorID(key, 0))
-        for head, expected in section(recorded, f"{i}/action").items():
+        for head, expected in section(checkpoint.tensors, f"recorded/{i}/action").items():
             if not _same(np.asarray(actions[head]), expected):
                 raise CheckpointError(
                     "The agent does not act here as it did when it was trained: recorded observations "
@@ -302,11 +306,6 @@ def _same(actual: Array, expected: Array) -> bool:
     if expected.dtype.kind == "f":
         return actual.shape == expected.shape and bool(np.allclose(actual, expected, rtol=1e-5, atol=1e-6))
     return bool(np.array_equal(actual, expected))
-
-
-def _plain(value: Any) -> Any:
-    """A number of numpy's as one of Python's."""
-    return int(value) if isinstance(value, np.integer) else value
 
 
 def _unbatched(values: Any) -> Any:

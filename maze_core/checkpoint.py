@@ -120,10 +120,6 @@ class Checkpoint:
         """Digest of the policy's weights alone, in hex."""
         return tensors_digest(self.tensors, POLICY_PREFIX).hexdigest()
 
-    def section(self, prefix: str) -> dict[str, Array]:
-        """The tensors below ``prefix/``, with the prefix taken off."""
-        return section(self.tensors, prefix)
-
     def to_bytes(self) -> bytes:
         """The bundle; equal checkpoints give equal bytes."""
         manifest = {"format": FORMAT, "content_sha256": self.content_sha256, **self.provenance}

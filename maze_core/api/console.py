@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 from rich.console import Console
 from rich.markup import escape
@@ -57,7 +57,22 @@ _COLUMNS = (
 )
 
 
-class ConsoleReporter(SilentReporter):
+class _Drawing:
+    """Draws on a terminal while it is entered."""
+
+    _bars: Progress
+
+    def __enter__(self) -> Self:
+        """Start to draw."""
+        self._bars.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        """Leave the terminal as it was."""
+        self._bars.stop()
+
+
+class ConsoleReporter(_Drawing, SilentReporter):
     """Shows a run's progress; a context manager, since it draws on the terminal."""
 
     def __init__(
@@ -70,7 +85,7 @@ class ConsoleReporter(SilentReporter):
         self._values: dict[str, float] = {}
         self._table = EpochTable(self.console.width if self.console.is_terminal else None)
         is_wide = self.console.width >= _WIDE
-        self._bar = Progress(
+        self._bars = Progress(
             TextColumn("{task.description}"),
             BarColumn(bar_width=None),
             TextColumn(unit),
@@ -81,16 +96,16 @@ class ConsoleReporter(SilentReporter):
             console=self.console,
             disable=not self.console.is_terminal,
         )
-        self._task: TaskID = self._bar.add_task("building", total=total, facts="", eta="")
+        self._task: TaskID = self._bars.add_task("building", total=total, facts="", eta="")
 
     def phase(self, name: str) -> None:
         """Name what is done now beside the bar."""
-        self._bar.update(self._task, description=name)
+        self._bars.update(self._task, description=name)
 
     def metrics(self, epoch: int, step: int, values: Mapping[str, float]) -> None:
         """Show the epoch's returns and speed."""
         self._values = {**values, "step": step}
-        self._bar.update(self._task, facts=self._facts())
+        self._bars.update(self._task, facts=self._facts())
 
     def progress(self, **values: Any) -> None:
         """Move the bar, and print the epoch's row of the table above it."""
@@ -98,7 +113,7 @@ class ConsoleReporter(SilentReporter):
         if epoch is None:
             return
         eta = duration(values.get("eta_s"))
-        self._bar.update(self._task, completed=epoch, total=n_epochs, eta=f"ETA {eta}")
+        self._bars.update(self._task, completed=epoch, total=n_epochs, eta=f"ETA {eta}")
         for line in self._table.lines(self._values, epoch=f"{epoch}/{n_epochs}", eta=eta):
             self.console.print(line, highlight=False, soft_wrap=True)
 
@@ -107,7 +122,7 @@ class ConsoleReporter(SilentReporter):
         self._episodes += 1
         self._return_sum += record.episode_return
         facts = f"mean return {self._return_sum / self._episodes:.1f}"
-        self._bar.update(self._task, completed=self._episodes, facts=facts)
+        self._bars.update(self._task, completed=self._episodes, facts=facts)
 
     def log(self, level: str, message: str) -> None:
         """Print warnings and errors above the bar."""
@@ -122,17 +137,8 @@ class ConsoleReporter(SilentReporter):
         }
         return "  ".join(f"{name} {value}" for name, value in shown.items())
 
-    def __enter__(self) -> "ConsoleReporter":
-        """Start to draw."""
-        self._bar.start()
-        return self
 
-    def __exit__(self, *error: object) -> None:
-        """Leave the terminal as it was."""
-        self._bar.stop()
-
-
-class JobsConsole(JobsReporter):
+class JobsConsole(_Drawing, JobsReporter):
     """Shows the progress of several jobs; a context manager, since it draws on the terminal."""
 
     def __init__(self, console: Console | None = None, *, unit: str = "epoch") -> None:
@@ -162,15 +168,6 @@ class JobsConsole(JobsReporter):
             self._bars.remove_task(task)
         line = f"{_title(record.job, record.choices)}  {_ending(record)}"
         self.console.print(line, markup=False, highlight=False, soft_wrap=True)
-
-    def __enter__(self) -> "JobsConsole":
-        """Start to draw."""
-        self._bars.start()
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        """Leave the terminal as it was."""
-        self._bars.stop()
 
 
 class _JobReporter(SilentReporter):

@@ -8,7 +8,7 @@ import functools
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from maze_core.checkpoint import Checkpoint
+from maze_core.checkpoint import Checkpoint, section
 from maze_core.config.schema import RunConfig
 from maze_core.errors import CheckpointError, InvalidSpecificationError
 from maze_core.models.acting import ActingPolicy, PolicyDescription, StepPolicy
@@ -51,7 +51,7 @@ def stored_policy(
         CheckpointError: the description is damaged, or a network was a live object and is not there; or, at the first
             action, the networks cannot be built or do not fit the weights.
     """
-    acting, arrays = checkpoint.identity["acting"], checkpoint.section("policy")
+    acting, arrays = checkpoint.identity["acting"], section(checkpoint.tensors, "policy")
     described = PolicyDescription.read(acting)
     if described.kind == "program":
         return ActingPolicy.from_description(acting, arrays)

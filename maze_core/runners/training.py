@@ -16,7 +16,7 @@ import numpy as np
 import torch
 
 from maze_core.agent import Agent, load_agent, record_actions
-from maze_core.checkpoint import Checkpoint, prefixed, storable
+from maze_core.checkpoint import Checkpoint, prefixed, section, storable
 from maze_core.config.schema import RunConfig
 from maze_core.envs.env_spaces import describe_spaces, described_spaces, refuse_other_spaces
 from maze_core.envs.shared_envs import MAKE_A_NEW_ONE, shared_env
@@ -256,7 +256,7 @@ class Training:
         self.counters = Counters(**checkpoint.identity["counters"])
         self.world.trainer.load_state_dict(checkpoint.identity["streams"], checkpoint.tensors)
         for i, wrapper in enumerate(self.world.wrappers):
-            wrapper.load_state_dict(checkpoint.section(f"wrappers/{i}"))
+            wrapper.load_state_dict(section(checkpoint.tensors, f"wrappers/{i}"))
         self.last = checkpoint
 
 

@@ -144,7 +144,7 @@ class ServedAgent:
 def _load(checkpoint_id: str, bundle: bytes, trust: TrustPolicy) -> "tuple[Agent, int]":
     """The agent and the number of its weights; one that needs torch is replayed in its child, not here."""
     from maze_core.agent import load_agent
-    from maze_core.checkpoint import Checkpoint
+    from maze_core.checkpoint import Checkpoint, section
 
     try:
         checkpoint = Checkpoint.from_bytes(bundle)
@@ -166,4 +166,4 @@ def _load(checkpoint_id: str, bundle: bytes, trust: TrustPolicy) -> "tuple[Agent
             f"Checkpoint {checkpoint_id} trains on, but cannot act: {agent.not_servable_reason}",
             checkpoint=checkpoint_id,
         )
-    return agent, sum(array.size for array in checkpoint.section("policy").values())
+    return agent, sum(array.size for array in section(checkpoint.tensors, "policy").values())
