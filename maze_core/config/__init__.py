@@ -2,7 +2,7 @@
 
 - *The tree*: :mod:`nodes`; :mod:`modules` (which there are, composed by Hydra); :mod:`arguments`, :mod:`presets` and
   :mod:`overrides` (the caller's values); :mod:`compose` (all of it, in order); :mod:`schema` (the normal form, and the
-  frozen :class:`RunConfig`). For several runs :mod:`sweep` and :mod:`multirun`, for words :mod:`command_line`.
+  frozen :class:`RunConfig`). For several runs :mod:`grid` and :mod:`multirun`, for words :mod:`command_line`.
 - *The types*: :mod:`settings`.
 - *Building*: :mod:`components` (names), :mod:`targets`, :mod:`instantiate`; :mod:`validation` and
   :mod:`words` say what is wrong.

@@ -11,7 +11,7 @@ from typing import Any
 from maze_core.config.components import qualified_name, with_our_keys
 from maze_core.config.instantiate import Describer
 from maze_core.config.modules import GROUPS, PRESET_GROUPS, ModuleIndex, parsed, unknown_name
-from maze_core.config.nodes import OPAQUE, TARGET, is_node, join, opaque_parts, shown
+from maze_core.config.nodes import OPAQUE, TARGET, is_node, is_within, join, opaque_parts, shown
 from maze_core.config.overrides import DESTINATIONS
 from maze_core.config.schema import CALLABLE_ENV, PARTS, Mode, wrapper_list
 from maze_core.config.targets import gym_wrapper_problem
@@ -141,7 +141,7 @@ def _read_recorded(recorded: Any) -> Any:
 def refuse_below_object(arguments: Arguments, path: str, name: str, found: ProblemList) -> bool:
     """Note a problem, and say so, when ``path`` lies within a live object that was given."""
     for parent, description in arguments.live.items():
-        if path == parent or path.startswith(parent + "."):
+        if is_within(path, parent):
             found.add(
                 path,
                 f"{name} contradicts {description}, which is complete. Change the object, or give a dict.",

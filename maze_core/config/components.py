@@ -6,11 +6,12 @@ happens to stand in, so that moving one changes nothing that is stored. A user m
 (``maze.…``). Nothing is imported here.
 """
 
+import copy
 from collections.abc import Iterator, Mapping
 from types import MappingProxyType
 from typing import Any
 
-from maze_core.config.nodes import TARGET
+from maze_core.config.nodes import TARGET, parts_in
 
 _REF_WRAPPERS = "maze.core.wrappers"
 _REF_TRAINERS = "maze.train.trainers"
@@ -197,14 +198,11 @@ def target_name(value: object) -> str:
 
 def with_public_names(tree: Any) -> Any:
     """A tree that an earlier release stored, its components under their public names."""
-    if isinstance(tree, Mapping):
-        return {
-            key: canonical_target(child)
-            if key == "_target_" and isinstance(child, str)
-            else with_public_names(child)
-            for key, child in tree.items()
-        }
-    return [with_public_names(child) for child in tree] if isinstance(tree, list) else tree
+    named = copy.deepcopy(tree)
+    for _, part in parts_in(named):
+        if isinstance(part, dict) and isinstance(name := part.get(TARGET), str):
+            part[TARGET] = canonical_target(name)
+    return named
 
 
 RENAMED: Mapping[str, str] = {"runner.concurrency": "n_envs"}

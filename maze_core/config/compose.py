@@ -30,7 +30,7 @@ from maze_core.config.modules import (
     module_index,
     resolve_interpolations,
 )
-from maze_core.config.nodes import is_within, part_at, shown
+from maze_core.config.nodes import is_within, mapped, part_at, parts_in, shown
 from maze_core.config.overrides import REMOVED, apply_values, canonical_key, merged
 from maze_core.config.presets import MULTIRUN_PARTS, composed
 from maze_core.config.schema import SEEDS, Mode, RunConfig, check_seed, normal_form, wrapper_list
@@ -229,7 +229,8 @@ class _Composition:
             InvalidSpecificationError: with every problem of the whole way.
         """
         tree = resolve_interpolations(self._tree) if _interpolates(self._tree) else self._tree
-        tree = _with_texts(tree, self._texts) if self._texts else tree
+        if self._texts:
+            tree = mapped(tree, lambda part: self._texts.get(part, part) if isinstance(part, str) else part)
         last = ProblemList()
         normal = normal_form(tree, self._arguments.objects, self._mode, last)
         if not last.problems and not self._found.problems:
@@ -270,13 +271,14 @@ class _Composition:
 
     def _kept_literal(self, value: Any) -> Any:
         """Hide texts that look like an interpolation: only a module's file may contain one."""
-        if isinstance(value, str) and "${" in value:
-            token = f"\x00{len(self._texts)}"
-            self._texts[token] = value
-            return token
-        if isinstance(value, dict):
-            return {key: self._kept_literal(child) for key, child in value.items()}
-        return [self._kept_literal(child) for child in value] if isinstance(value, list) else value
+        return mapped(value, self._hidden) if _interpolates(value) else value
+
+    def _hidden(self, value: Any) -> Any:
+        if not (isinstance(value, str) and "${" in value):
+            return value
+        token = f"\x00{len(self._texts)}"
+        self._texts[token] = value
+        return token
 
     def _refuse_below_given_objects(self, values: dict[str, Any]) -> None:
         for path in list(values):
@@ -301,21 +303,6 @@ class _Composition:
         node[last] = copy.deepcopy(value)
 
 
-def _interpolates(tree: Tree) -> bool:
+def _interpolates(tree: Any) -> bool:
     """Whether a text in the tree has an interpolation."""
-    inner: list[Any] = [tree]
-    while inner:
-        current = inner.pop()
-        if isinstance(current, str) and "${" in current:
-            return True
-        if isinstance(current, (Mapping, list)):
-            inner += current.values() if isinstance(current, Mapping) else current
-    return False
-
-
-def _with_texts(value: Any, texts: Mapping[str, str]) -> Any:
-    if isinstance(value, dict):
-        return {key: _with_texts(child, texts) for key, child in value.items()}
-    if isinstance(value, list):
-        return [_with_texts(child, texts) for child in value]
-    return texts.get(value, value) if isinstance(value, str) else value
+    return [part for _, part in parts_in(tree) if isinstance(part, str) and "${" in part] != []

@@ -8,10 +8,10 @@ import contextlib
 import importlib
 import inspect
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
-from pathlib import Path, PurePath
+from pathlib import PurePath
 from typing import Any, Final
 
 from maze_core.config.modules import PRESET_GROUPS, Directories, conf_root, module_index, module_of
@@ -145,13 +145,6 @@ def _is_open(default: Any) -> bool:
 def operator_kwargs(config_dirs: Directories = ()) -> Mapping[str, frozenset[str]]:
     """Environment id → arguments that modules in the operator's directories name beside it; they are open too."""
     index = module_index(config_dirs)
-    return _operator_kwargs(index.directories[1:], index.fingerprint)
-
-
-@lru_cache(maxsize=4)
-def _operator_kwargs(directories: tuple[Path, ...], _fingerprint: object) -> Mapping[str, frozenset[str]]:
-    """Read again when a module's file changes."""
-    index = module_index(directories)
     found: dict[str, frozenset[str]] = {}
     for group in ("env", *PRESET_GROUPS):
         for name, file in index.files.get(group, {}).items():
@@ -163,21 +156,3 @@ def _operator_kwargs(directories: tuple[Path, ...], _fingerprint: object) -> Map
                 env_id = str(env.get("name"))
                 found[env_id] = found.get(env_id, frozenset()) | {str(key) for key in kwargs}
     return found
-
-
-@dataclass(frozen=True)
-class OpenKwargs(Mapping[str, frozenset[str]]):
-    """Environment id → arguments a client may give: the built-in ones, and those the operator's files name."""
-
-    of_operator: Mapping[str, frozenset[str]]
-
-    def __getitem__(self, env_id: str) -> frozenset[str]:
-        return open_kwargs(env_id) | self.of_operator.get(env_id, frozenset())
-
-    def __iter__(self) -> Iterator[str]:
-        import gymnasium
-
-        return iter({*gymnasium.registry, *self.of_operator})
-
-    def __len__(self) -> int:
-        return sum(1 for _ in self)

@@ -20,10 +20,10 @@ from maze_core.config.components import qualified_name
 from maze_core.config.compose import compose_run
 from maze_core.config.instantiate import Describer
 from maze_core.config.modules import GROUPS
-from maze_core.config.nodes import is_node, shown
+from maze_core.config.nodes import TARGET, is_node, part_at, shown
 from maze_core.config.overrides import canonical_key, refuse_argument
 from maze_core.config.schema import Mode, RunConfig
-from maze_core.config.targets import field_types, list_depth, resolve_target
+from maze_core.config.targets import field_types, is_description, list_depth, resolve_target
 from maze_core.errors import InvalidSpecificationError, Problem, ProblemList
 from maze_core.types import Tree
 
@@ -191,9 +191,8 @@ def shown_choice(value: object) -> str:
 
 def _argument_values(key: str, value: object, found: ProblemList) -> tuple[Any, ...] | None:
     """The values of an argument that varies; None where it does not."""
-    if key == "wrappers" and _is_list(value):
-        items = _items(value)
-        several = [item is None or isinstance(item, str) or _is_list(item) for item in items]
+    if key == "wrappers" and (items := _items(value)) is not None:
+        several = [item is None or isinstance(item, str) or _items(item) is not None for item in items]
         if any(several) and not all(several):
             message = "mixes module names or lists, which are several stacks, with wrappers, which are one."
             found.add(key, message, code="wrong_type")
@@ -204,22 +203,19 @@ def _argument_values(key: str, value: object, found: ProblemList) -> tuple[Any, 
 def _override_values(
     key: str, value: object, places: "_Places", found: ProblemList
 ) -> tuple[Any, ...] | None:
-    is_open = _is_list(value) and not isinstance(value, Choices)
+    is_open = _items(value) is not None and not isinstance(value, Choices)
     return _several(key, value, found, depth=places.list_depth(key) if is_open else 0)
 
 
 def _several(key: str, value: object, found: ProblemList, *, depth: int) -> tuple[Any, ...] | None:
-    if isinstance(value, Choices):
-        items: Sequence[Any] = value.values
-    elif isinstance(value, str) and "," in value:
+    if isinstance(value, str) and "," in value:
         return tuple(split_values(value))
-    elif _is_list(value) and _depth(value) > depth:
-        items = _items(value)
-    else:
+    items = _items(value)
+    if items is None or not (isinstance(value, Choices) or _depth(value) > depth):
         return None
     if not items:
         found.add(key, "An empty list of values leaves no job to run.", code="wrong_type")
-    if depth and not all(_is_list(item) for item in items):
+    if depth and None in map(_items, items):
         message = "takes a list, so several values are a list of lists; one of these is no list."
         found.add(key, message, code="wrong_type")
     return tuple(items)
@@ -237,25 +233,12 @@ class _Places:
         """How many levels of lists the key takes; 0 for a plain value."""
         tree = self._composed()
         path = canonical_key(key, tree, self._mode, ProblemList())
-        node: Any = tree
-        parent: Any = None
-        for part in (path or "").split("."):
-            parent = node
-            if isinstance(node, list):
-                node = node[int(part)] if part.isdecimal() and int(part) < len(node) else None
-            else:
-                node = node.get(part) if isinstance(node, Mapping) else None
-        if isinstance(node, list):
-            return _depth(node)
-        if not is_node(parent):
-            return 0
-        target = resolve_target(str(parent["_target_"]))
-        types = (
-            field_types(target)
-            if isinstance(target, type) and hasattr(target, "__dataclass_fields__")
-            else {}
-        )
-        return list_depth(types.get(key.rpartition(".")[2]))
+        parent, _, name = (path or "").rpartition(".")
+        if isinstance(value := part_at(tree, path or ""), list):
+            return _depth(value)
+        node = part_at(tree, parent) if parent else tree
+        target = resolve_target(str(node[TARGET])) if is_node(node) else None
+        return list_depth(field_types(target).get(name)) if is_description(target) else 0
 
     def _composed(self) -> Tree:
         if self._tree is None:
@@ -279,22 +262,19 @@ def _problem(path: str, message: str, code: str) -> Problem:
     return Problem(path=path, message=message, code=code)
 
 
-def _is_list(value: object) -> bool:
-    return isinstance(value, (list, tuple, Choices)) or (isinstance(value, np.ndarray) and value.ndim > 0)
-
-
-def _items(value: object) -> list[Any]:
+def _items(value: object) -> list[Any] | None:
+    """What a list, tuple, array or :class:`Choices` has; None for anything else."""
     if isinstance(value, Choices):
         return list(value.values)
-    assert isinstance(value, (list, tuple, np.ndarray))
-    return list(value.tolist()) if isinstance(value, np.ndarray) else list(value)
+    if isinstance(value, np.ndarray) and value.ndim > 0:
+        return list(value.tolist())
+    return list(value) if isinstance(value, (list, tuple)) else None
 
 
 def _depth(value: object) -> int:
-    """Levels of lists, looked up in the first entry that is one."""
-    if not _is_list(value):
-        return 0
-    return 1 + max((_depth(item) for item in _items(value)), default=0)
+    """Levels of lists."""
+    items = _items(value)
+    return 0 if items is None else 1 + max(map(_depth, items), default=0)
 
 
 _WORDS: Mapping[str, Any] = {"null": None, "true": True, "false": False}

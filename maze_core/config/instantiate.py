@@ -36,12 +36,11 @@ from maze_core.config.targets import (
     parameters_of,
     resolve_target,
 )
-from maze_core.config.validation import argument_problems, coerced_keys, says_mistakes, validated_arguments
+from maze_core.config.validation import argument_problems, checked, says_mistakes
 from maze_core.config.words import unknown_word
 from maze_core.errors import USER_CODE_ERRORS, InvalidSpecificationError, Problem, ProblemList
 
 _MAX_DEPTH = 64
-_NETWORK = re.compile(r"(^|\.)networks\.[^.]+$")
 
 
 class Describer:
@@ -94,10 +93,9 @@ class Describer:
             return str(value)
         if isinstance(value, (int, np.integer)):
             return int(value)
-        number = float(value)
-        if not math.isfinite(number):
-            self.problems.add(path, f"is {number}, which is not a finite number.", code="not_finite")
-        return number
+        if not math.isfinite(value):
+            self.problems.add(path, f"is {float(value)}, which is not a finite number.", code="not_finite")
+        return float(value)
 
     def _mapping(self, value: Mapping[Any, Any], path: str, declared: Any) -> Any:
         keys = [str(key) for key in value]
@@ -208,7 +206,8 @@ def late_call_problem(target: object, given: Mapping[str, object], path: str) ->
     except TypeError as error:
         name = getattr(target, "__name__", "It")
         way_out = f" Give a function that calls it: env=lambda: {name}(…)." if path == "env.factory" else ""
-        message = f"{name} cannot be called{_with(handed)}: {error}.{way_out}"
+        given_too = f" with {' and '.join(handed)}" if handed else ""
+        message = f"{name} cannot be called{given_too}: {error}.{way_out}"
         return Problem(path=path, message=message, code="signature")
     return None
 
@@ -222,10 +221,6 @@ def _handed(signature: inspect.Signature, path: str) -> tuple[str, ...] | None:
         takes_all = any(p.kind is p.VAR_KEYWORD for p in signature.parameters.values())
         return tuple(name for name in COMPOSER_ARGUMENTS if takes_all or name in signature.parameters)
     return None
-
-
-def _with(handed: tuple[str, ...]) -> str:
-    return f" with {' and '.join(handed)}" if handed else ""
 
 
 _MOST_SUGGESTIONS = 32
@@ -314,28 +309,22 @@ class Builder:
                 message = f"was a live object, {node[OPAQUE]}; it has to be passed again."
                 self.problems.add(path, message, code="live_object_missing")
                 return None
-            return (
-                self._build_node(node, path, nested=nested)
-                if is_node(node)
-                else self._build_dict(node, path, nested)
-            )
-        if isinstance(node, (list, tuple)):
-            children = [
-                self.build(child, join(path, index), nested=nested) for index, child in enumerate(node)
-            ]
-            good = [child for child in children if child is not None]
-            return (
-                Built([c.value for c in good], [c.tree for c in good]) if len(good) == len(children) else None
-            )
-        return Built(node, node)
-
-    def _build_dict(self, node: Mapping[str, Any], path: str, nested: bool) -> Built | None:
-        refuse_other_keys(node, path, self.problems)
-        children = {key: self.build(child, join(path, key), nested=nested) for key, child in node.items()}
+            if is_node(node):
+                return self._build_node(node, path, nested=nested)
+            refuse_other_keys(node, path, self.problems)
+        if not isinstance(node, (Mapping, list, tuple)):
+            return Built(node, node)
+        items = node.items() if isinstance(node, Mapping) else enumerate(node)
+        children = {key: self.build(child, join(path, key), nested=nested) for key, child in items}
         good = {key: child for key, child in children.items() if child is not None}
         if len(good) < len(children):
             return None
-        return Built({k: c.value for k, c in good.items()}, {str(k): c.tree for k, c in good.items()})
+        values, trees = {k: c.value for k, c in good.items()}, {str(k): c.tree for k, c in good.items()}
+        return (
+            Built(values, trees)
+            if isinstance(node, Mapping)
+            else Built([*values.values()], [*trees.values()])
+        )
 
     def _build_node(self, node: Mapping[str, Any], path: str, *, nested: bool) -> Built | None:
         node = in_our_words(node)
@@ -399,19 +388,10 @@ class Builder:
         self, target: Callable[..., Any], arguments: dict[str, Any], path: str, failed: set[str]
     ) -> Any:
         """The dataclass built, or the validated arguments of anything else."""
-        try:
-            value = validated_arguments(target, arguments)
-        except USER_CODE_ERRORS as error:  # a component's own check may raise anything
-            found = argument_problems(error, target, arguments, path)
-            # what failed itself was reported there, and its absence may upset the others
-            known = {join(path, key) for key in failed}
-            self.problems.problems += [
-                p for p in found if not failed or (p.path != path and p.path not in known)
-            ]
-            return None
-        if not says_mistakes(target):
-            results = vars(value) if is_description(target) else value
-            self.problems.problems += coerced_keys(arguments, results, path)
+        value, found = checked(target, arguments, path)
+        # what failed itself was reported there, and its absence may upset the others
+        known = {join(path, key) for key in failed}
+        self.problems.problems += [p for p in found if not failed or (p.path != path and p.path not in known)]
         return value
 
     def _called(

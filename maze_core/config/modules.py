@@ -18,6 +18,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
+from operator import attrgetter
 from os import PathLike
 from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias
@@ -96,7 +97,7 @@ def _module_files(directory: Path, stats: list[tuple[str, int, int]]) -> Iterato
     with os.scandir(directory) as entries:
         names = sorted(entries, key=lambda entry: (entry.is_dir(), entry.name))
     for entry in names:
-        inside = [entry] if not entry.is_dir() else sorted(os.scandir(entry.path), key=lambda file: file.name)
+        inside = [entry] if not entry.is_dir() else sorted(os.scandir(entry.path), key=attrgetter("name"))
         for file in inside:
             if file.name.endswith(".yaml") and file.is_file():
                 stat = file.stat()
@@ -187,12 +188,12 @@ def module_of(index: ModuleIndex, group: str, name: str) -> Tree:
     Raises:
         InvalidSpecificationError: its file cannot be read.
     """
+    file = index.files[group][name]
     try:
-        text = index.files[group][name].read_text(encoding="utf-8")
+        text = file.read_text(encoding="utf-8")
         config = parsed(text)
     except Exception as error:  # of the file, of YAML or of interpolations
-        known = unreadable_file(error, index, index.files[group][name])
-        raise InvalidSpecificationError([known] if known else str(error)) from error
+        raise InvalidSpecificationError([_unreadable(file, index, error)]) from error
     return {
         "name": name,
         "group": group,
@@ -202,38 +203,15 @@ def module_of(index: ModuleIndex, group: str, name: str) -> Tree:
     }
 
 
-def unreadable_file(error: Exception, index: ModuleIndex, file: Path | None = None) -> Problem | None:
-    """The problem of a module's file that is no text or no YAML; None where the error says no file.
-
-    Args:
-        error: what reading gave.
-        index: the modules.
-        file: the file that was read, where that is known.
-    """
-    mark, reason = getattr(error, "problem_mark", None), getattr(error, "problem", None)
-    files = [known for modules in index.files.values() for known in modules.values()]
-    if mark is not None:
-        named = file or next((known for known in files if str(known) == mark.name), None)
-        where, said = f", line {mark.line + 1}", str(reason or "no YAML")
-    elif isinstance(error, UnicodeDecodeError):
-        named = file or next((known for known in files if not _is_text(known)), None)
-        where, said = "", "it is no UTF-8 text"
-    else:
-        named, where = file, ""
-        said = (str(error).strip().splitlines() or [type(error).__name__])[0]
-    if named is None:
-        return None
-    group = named.parent.name if named.parent not in index.directories else "config_dirs"
-    name = named.relative_to(next(folder for folder in index.directories if named.is_relative_to(folder)))
+def _unreadable(file: Path, index: ModuleIndex, error: Exception) -> Problem:
+    """The problem of a module's file that is no text or no YAML."""
+    mark, said = getattr(error, "problem_mark", None), getattr(error, "problem", None) or _first_line(error)
+    where = "" if mark is None else f", line {mark.line + 1}"
+    if isinstance(error, UnicodeDecodeError):
+        said = "it is no UTF-8 text"
+    group = file.parent.name if file.parent not in index.directories else "config_dirs"
+    name = file.relative_to(next(folder for folder in index.directories if file.is_relative_to(folder)))
     return Problem(path=group, message=f"{name}{where} cannot be read: {said}.", code="unreadable_module")
-
-
-def _is_text(file: Path) -> bool:
-    try:
-        file.read_text(encoding="utf-8")
-    except UnicodeDecodeError:
-        return False
-    return True
 
 
 def unknown_name(kind: str, name: str, allowed: Sequence[str], *, path: str) -> Problem:
@@ -271,19 +249,22 @@ Choices: TypeAlias = Mapping[str, str]
 """Group → module name."""
 
 
-class _Composed(NamedTuple):
+class Composition(NamedTuple):
+    """What modules say together."""
+
     tree: Tree
+    """Interpolations are unresolved."""
     modules: dict[str, str | None]
-    """Group → the module taken, by the caller, an experiment or the root file."""
+    """Group → the module taken, by the caller, an experiment or the root file; None where none is."""
 
 
-_KEPT_TREES = 128
+_MOST_KEPT = 128
 _lock = threading.RLock()
-_trees: OrderedDict[tuple[object, ...], _Composed] = OrderedDict()
+_compositions: OrderedDict[tuple[object, ...], Composition] = OrderedDict()
 
 
-def composed_tree(root: str, choices: Choices, index: ModuleIndex) -> Tree:
-    """The tree of these modules, interpolations unresolved; the caller may change it.
+def composition(root: str, choices: Choices, index: ModuleIndex) -> Composition:
+    """The modules together; the caller may change what comes.
 
     Args:
         root: name of the root file, ``conf_train`` or ``conf_rollout``.
@@ -293,27 +274,14 @@ def composed_tree(root: str, choices: Choices, index: ModuleIndex) -> Tree:
     Raises:
         InvalidSpecificationError: a module's file cannot be read or does not fit the others.
     """
-    return copy.deepcopy(_composed(root, choices, index).tree)
-
-
-def composed_modules(root: str, choices: Choices, index: ModuleIndex) -> dict[str, str | None]:
-    """Group → the module that :func:`composed_tree` takes for it; None where it takes none.
-
-    Raises:
-        InvalidSpecificationError: as above.
-    """
-    return dict(_composed(root, choices, index).modules)
-
-
-def _composed(root: str, choices: Choices, index: ModuleIndex) -> _Composed:
     key = (root, tuple(sorted(choices.items())), index.directories, index.fingerprint)
     with _lock:
-        if key not in _trees:
-            _trees[key] = _compose(root, choices, index)
-            while len(_trees) > _KEPT_TREES:
-                _trees.popitem(last=False)
-        _trees.move_to_end(key)
-        return _trees[key]
+        if key not in _compositions:
+            _compositions[key] = _compose(root, choices, index)
+            while len(_compositions) > _MOST_KEPT:
+                _compositions.popitem(last=False)
+        _compositions.move_to_end(key)
+        return copy.deepcopy(_compositions[key])
 
 
 def resolve_interpolations(tree: Tree) -> Tree:
@@ -335,7 +303,7 @@ def resolve_interpolations(tree: Tree) -> Tree:
     return {str(key): value for key, value in resolved.items()}
 
 
-def _compose(root: str, choices: Choices, index: ModuleIndex) -> _Composed:
+def _compose(root: str, choices: Choices, index: ModuleIndex) -> Composition:
     from hydra import compose, initialize_config_dir
     from hydra.errors import HydraException
     from omegaconf import OmegaConf
@@ -352,15 +320,16 @@ def _compose(root: str, choices: Choices, index: ModuleIndex) -> _Composed:
             modules = dict(config.hydra.runtime.choices)
             tree = OmegaConf.to_container(config, resolve=False)
     except (HydraException, OmegaConfBaseException, YAMLError, UnicodeDecodeError, OSError) as error:
-        if (problem := unreadable_file(error, index)) is not None:
-            raise InvalidSpecificationError([problem]) from error
+        for group, names in index.files.items():
+            for name in names:
+                module_of(index, group, name)  # raises where a file is the cause
         chosen = ", ".join(f"{group}={name}" for group, name in sorted(choices.items())) or "the defaults"
         message = f"The modules of {root} with {chosen} do not compose: {_first_line(error)}"
         for directory in index.directories:
             message = message.replace(str(directory), directory.name)
         raise InvalidSpecificationError(message) from error
     assert isinstance(tree, dict)
-    return _Composed({str(key): value for key, value in tree.items() if key != "hydra"}, modules)
+    return Composition({str(key): value for key, value in tree.items() if key != "hydra"}, modules)
 
 
 @contextmanager

@@ -12,7 +12,7 @@ from maze_core.config.arguments import ROOTS, given_class
 from maze_core.config.components import canonical_target
 from maze_core.config.grid import Choices, Grid, plan_grid
 from maze_core.config.instantiate import Describer, instantiate
-from maze_core.config.modules import ModuleIndex, composed_tree, module_index, unknown_name
+from maze_core.config.modules import ModuleIndex, composition, module_index, unknown_name
 from maze_core.config.nodes import TARGET, shown
 from maze_core.config.overrides import apply_values, merged, refuse_argument
 from maze_core.config.presets import MULTIRUN_PARTS, choices_fit
@@ -162,7 +162,7 @@ def _multirun_tree(
             found.add(group, f"takes one module name, not {shown(name)}.", code="wrong_type")
     if "experiment" in choices:
         choices_fit(choices["experiment"], mode, index, found)
-    return {} if found.problems else composed_tree(ROOTS[mode], choices, index)
+    return {} if found.problems else composition(ROOTS[mode], choices, index).tree
 
 
 def _launcher_node(node: Any, given: object, found: ProblemList) -> Any:

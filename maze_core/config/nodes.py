@@ -5,7 +5,7 @@ number: ``model.policy.networks.0.non_lin``.
 """
 
 import reprlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, TypeGuard
 
 TARGET = "_target_"
@@ -29,24 +29,40 @@ def is_node(value: object) -> TypeGuard[Mapping[str, Any]]:
     return isinstance(value, Mapping) and TARGET in value
 
 
-def part_at(tree: Any, path: str) -> Any:
-    """What stands at a path of keys; None where there is nothing."""
+def part_at(tree: Any, path: str, default: Any = None) -> Any:
+    """What stands at a path of keys and numbers of items; ``default`` where there is nothing."""
     for key in path.split("."):
-        tree = tree.get(key) if isinstance(tree, Mapping) else None
+        try:
+            tree = tree[int(key)] if isinstance(tree, list) and key.isdecimal() else tree[key]
+        except (KeyError, IndexError, TypeError):
+            return default
     return tree
+
+
+def parts_in(value: Any, path: str = "") -> list[tuple[str, Any]]:
+    """Path and value of everything in a tree, itself first, parents before children."""
+    found = [(path, value)]
+    for at, part in found:  # which grows meanwhile
+        if isinstance(part, (Mapping, list)):
+            children = part.items() if isinstance(part, Mapping) else enumerate(part)
+            found += [(f"{at}.{key}" if at else str(key), child) for key, child in children]
+    return found
+
+
+def mapped(value: Any, change: Callable[[Any], Any]) -> Any:
+    """A tree again, with ``change`` applied to everything that is no dict and no list."""
+    if isinstance(value, Mapping):
+        return {key: mapped(child, change) for key, child in value.items()}
+    return [mapped(child, change) for child in value] if isinstance(value, list) else change(value)
 
 
 def opaque_parts(value: object, path: str = "") -> dict[str, str]:
     """Path → qualified name of every live object recorded in this tree."""
-    if isinstance(value, Mapping):
-        if OPAQUE in value:
-            return {path: str(value[OPAQUE])}
-        children = [(join(path, key), child) for key, child in value.items()]
-    else:
-        children = (
-            [(join(path, i), child) for i, child in enumerate(value)] if isinstance(value, list) else []
-        )
-    return {where: name for at, child in children for where, name in opaque_parts(child, at).items()}
+    return {
+        at: str(part[OPAQUE])
+        for at, part in parts_in(value, path)
+        if isinstance(part, Mapping) and OPAQUE in part
+    }
 
 
 def shown(value: object) -> str:

@@ -12,20 +12,19 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from maze_core.config.arguments import ROOTS, TAKEN, Arguments
-from maze_core.config.components import canonical_target
+from maze_core.config.components import canonical_target, target_name
 from maze_core.config.modules import (
     GROUPS,
     PRESET_GROUPS,
     ModuleIndex,
-    composed_modules,
-    composed_tree,
+    composition,
     conf_root,
     module_of,
 )
 from maze_core.config.nodes import TARGET, is_node, part_at, shown
 from maze_core.config.overrides import merged
 from maze_core.config.schema import PARTS, Mode
-from maze_core.config.targets import is_description, resolve_target, settings_of
+from maze_core.config.targets import resolve_target, settings_of
 from maze_core.config.words import unknown_word
 from maze_core.errors import InvalidSpecificationError, ProblemList
 from maze_core.types import Tree
@@ -80,7 +79,7 @@ def composed(mode: Mode, arguments: Arguments, index: ModuleIndex, found: Proble
     if experiment is not None and not choices_fit(experiment, mode, index, found):
         del choices["experiment"]
     root = ROOTS[mode]
-    tree, modules = composed_tree(root, choices, index), composed_modules(root, choices, index)
+    tree, modules = composition(root, choices, index)
     configuration = modules.get("configuration")
     if configuration is None:
         _refuse_unknown_parts(tree, mode, modules, index, found)
@@ -88,7 +87,7 @@ def composed(mode: Mode, arguments: Arguments, index: ModuleIndex, found: Proble
     twin, group = _twin(mode, arguments, tree, modules, index), f"{_SUBJECT[mode]}_configuration"
     if twin is not None and twin != modules.get(group):
         choices[group] = twin
-        tree, modules = composed_tree(root, choices, index), composed_modules(root, choices, index)
+        tree, modules = composition(root, choices, index)
     small = _global_values("configuration", configuration, index)
     if twin is not None:
         small = merged(small, _global_values(group, twin, index))
@@ -139,9 +138,8 @@ def _twin(
         return None
     named = [name for name in index.names(subject) if f"{name}-{configuration}" in files]
     named.sort(key=lambda name: not index.files[subject][name].is_relative_to(conf_root()))
-    targets = {name: _component(module_of(index, subject, name)["config"]) for name in named}
-    same = [name for name in named if targets[name] == component]
-    alike = same or [name for name in named if _is_derived(component, targets[name])]
+    modules_of = {_component(module_of(index, subject, name)["config"]): name for name in reversed(named)}
+    alike = [modules_of[base] for base in _lineage(component) if base in modules_of]
     return f"{alike[0]}-{configuration}" if alike else None
 
 
@@ -149,13 +147,13 @@ def _component(node: Any) -> str | None:
     return canonical_target(str(node[TARGET])) if is_node(node) else None
 
 
-def _is_derived(component: str, base: str | None) -> bool:
-    """Whether a component is a class derived from that of a module."""
+def _lineage(component: str) -> list[str]:
+    """A component and those that its class extends, by name."""
     try:
-        derived, known = resolve_target(component), resolve_target(base or "")
+        target = resolve_target(component)
     except InvalidSpecificationError:  # is said where the component is built
-        return False
-    return is_description(known) and isinstance(derived, type) and issubclass(derived, known)  # type: ignore[arg-type]
+        return [component]
+    return [component, *(target_name(base) for base in getattr(target, "__mro__", ()))]
 
 
 def _refuse_missing_twin(

@@ -17,7 +17,7 @@ from typing import Any, Literal, TypeAlias
 from maze_core.checkpoint import canonical_bytes
 from maze_core.config.components import ALIASES, PLACES, canonical_target
 from maze_core.config.instantiate import Builder, instantiate
-from maze_core.config.nodes import OPAQUE, TARGET, is_node, is_within, join, opaque_parts, shown
+from maze_core.config.nodes import OPAQUE, TARGET, is_node, is_within, join, opaque_parts, part_at, shown
 from maze_core.config.targets import gym_wrapper_problem
 from maze_core.config.words import unknown_word
 from maze_core.errors import InvalidSpecificationError, Problem, ProblemList
@@ -305,12 +305,10 @@ class RunConfig:
         """
         if path in self.objects:
             return self.objects[path]
-        node: Any = self.tree
-        for key in path.split("."):
-            try:
-                node = node[int(key)] if isinstance(node, list) else node[key]
-            except (KeyError, IndexError, ValueError, TypeError):
-                raise InvalidSpecificationError([_missing(path, key)]) from None
+        node = part_at(self.tree, path, OPAQUE)
+        if node is OPAQUE:
+            problem = Problem(path=path, message="The configuration has no such part.", code="unknown_key")
+            raise InvalidSpecificationError([problem])
         built = instantiate(node, path, self.objects, call=path != "env")
         if path in _CALLABLES and isinstance(built, functools.partial):  # a function or class of the user's
             factory = f"{path}.factory"
@@ -330,10 +328,6 @@ class RunConfig:
         normal = normal_form(tree, {}, mode, found)
         found.raise_if_any()
         return cls(mode=mode, tree=normal)
-
-
-def _missing(path: str, key: str) -> Problem:
-    return Problem(path=path, message=f"The configuration has no {key!r} here.", code="unknown_key")
 
 
 def canonical_json(value: Any) -> bytes:

@@ -6,14 +6,10 @@
 reference framework writes 0 for "off", 0 is accepted and stored as null.
 """
 
-import ast
 import dataclasses
 import functools
-import inspect
 import operator
-import textwrap
 from collections.abc import Callable, Mapping
-from functools import lru_cache
 from typing import Annotated, Any, ClassVar, Protocol, TypeAlias, TypeVar, dataclass_transform
 
 import numpy as np
@@ -26,16 +22,11 @@ from maze_core.config.targets import parameters_of
 from maze_core.config.validation import argument_problems, coerced_keys
 from maze_core.errors import InvalidSpecificationError, Problem
 
-STRICT = ConfigDict(extra="forbid", allow_inf_nan=False)
-"""Unknown keys and numbers that are not finite are refused."""
+STRICT = ConfigDict(extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True)
+"""Unknown keys and numbers that are not finite are refused; the text below a field is its description."""
 
 
-@dataclasses.dataclass(frozen=True)
-class _OperatorOnly:
-    """Type of :data:`OPERATOR_ONLY`."""
-
-
-OPERATOR_ONLY = _OperatorOnly()
+OPERATOR_ONLY = object()
 """Marks an annotation whose values no client may give: ``run: Annotated[str | None, OPERATOR_ONLY]``."""
 
 
@@ -164,24 +155,9 @@ def truth(value: Any, name: str) -> bool:
     return bool(value)
 
 
-@lru_cache(maxsize=256)
 def field_docs(cls: type) -> dict[str, str]:
-    """Field → the text below it in the source; bases first. Nothing for a class whose source is not there."""
-    docs: dict[str, str] = {}
-    for base in reversed(cls.__mro__):
-        try:
-            tree = ast.parse(textwrap.dedent(inspect.getsource(base))).body[0]
-        except (OSError, TypeError, SyntaxError):  # built in, or made while running
-            continue
-        if isinstance(tree, ast.ClassDef):
-            docs |= _texts(tree)
-    return docs
-
-
-def _texts(tree: ast.ClassDef) -> dict[str, str]:
-    texts = {}
-    for field, below in zip(tree.body, tree.body[1:], strict=False):
-        is_text = isinstance(below, ast.Expr) and isinstance(below.value, ast.Constant)
-        if isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name) and is_text:
-            texts[field.target.id] = " ".join(str(below.value.value).split())  # type: ignore[attr-defined]
-    return texts
+    """Field → the text below it in the source; those of bases, too."""
+    fields = [
+        item for base in reversed(cls.__mro__) for item in getattr(base, "__pydantic_fields__", {}).items()
+    ]
+    return {name: " ".join(field.description.split()) for name, field in fields if field.description}

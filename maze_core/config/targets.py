@@ -22,7 +22,7 @@ def resolve_target(name: str) -> Callable[..., Any]:
         InvalidSpecificationError: nothing has this name, or it is neither a class nor a function.
     """
     canonical = canonical_target(name)
-    found = _located(canonical)
+    found = _remembered(PLACES[canonical]) if canonical in PLACES else _locate(canonical)
     if callable(found):
         return found
     message = f"{shown(name)} names no class or function that can be imported."
@@ -62,7 +62,7 @@ def settings_of(name: str) -> tuple[str, ...] | None:
 def parameters_of(target: Callable[..., Any]) -> tuple[str, ...] | None:
     """Field or parameter names in order; None where any key is taken."""
     if is_description(target):
-        return tuple(field.name for field in dataclasses.fields(target) if field.init)  # type: ignore[arg-type]
+        return tuple([field.name for field in dataclasses.fields(target) if field.init])  # type: ignore[arg-type]
     try:
         parameters = inspect.signature(target).parameters.values()
     except (TypeError, ValueError):
@@ -113,16 +113,6 @@ def list_depth(annotation: Any) -> int:
     return 0
 
 
-@lru_cache(maxsize=1024)
-def _cached(name: str) -> object:
-    return _locate(name)
-
-
-def _located(name: str) -> object | None:
-    """The object, remembered for names of this library, which do not change."""
-    return _cached(PLACES[name]) if name in PLACES else _locate(name)
-
-
 def _locate(name: str) -> object | None:
     parts = name.split(".")
     if len(parts) < 2 or not all(part.isidentifier() for part in parts):
@@ -141,6 +131,10 @@ def _locate(name: str) -> object | None:
             found = getattr(found, part, None)
         return found
     return None
+
+
+_remembered = lru_cache(maxsize=1024)(_locate)
+"""The object of a name of this library, which does not change."""
 
 
 def _import_problem(module_name: str, error: BaseException) -> InvalidSpecificationError:

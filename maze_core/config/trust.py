@@ -19,7 +19,7 @@ from types import ModuleType
 from typing import Any
 
 from maze_core.config.components import PUBLIC_TARGETS, canonical_target, target_name
-from maze_core.config.environments import OpenKwargs, extra_of, operator_kwargs
+from maze_core.config.environments import extra_of, open_kwargs, operator_kwargs
 from maze_core.config.modules import (
     GROUPS,
     MODULE_NAME,
@@ -28,7 +28,7 @@ from maze_core.config.modules import (
     config_module,
     module_index,
 )
-from maze_core.config.nodes import OPAQUE, TARGET, join, shown
+from maze_core.config.nodes import OPAQUE, TARGET, is_node, join, parts_in, shown
 from maze_core.config.plain_values import MOST_PROBLEMS, Dicts, Limits, plain_dicts
 from maze_core.config.schema import PARTS
 from maze_core.config.settings import OPERATOR_ONLY
@@ -93,8 +93,8 @@ class TrustPolicy:
     """Environment ids; None allows every registered one."""
     env_ids_are_complete: bool = True
     """False while a worker has still to say which environments it has."""
-    env_kwargs: Mapping[str, frozenset[str]] = field(default_factory=lambda: OpenKwargs({}))
-    """Environment id → keyword arguments that may be given."""
+    operator_kwargs: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    """Environment id → keyword arguments that may be given beside those of :func:`open_kwargs`."""
     limits: Limits = field(default_factory=Limits)
     """Sizes and ceilings."""
 
@@ -111,7 +111,7 @@ def trust_policy(extra: Sequence[str] = (), config_dirs: Sequence[str] = ()) -> 
 @lru_cache(maxsize=4)
 def _trust_policy(extra: tuple[str, ...], config_dirs: tuple[str, ...], _fingerprint: object) -> TrustPolicy:
     targets = frozenset(entry["target"] for entry in allowed_targets(extra, config_dirs))
-    return TrustPolicy(targets=targets, env_kwargs=OpenKwargs(operator_kwargs(config_dirs)))
+    return TrustPolicy(targets=targets, operator_kwargs=operator_kwargs(config_dirs))
 
 
 def allowed_targets(extra: Sequence[str] = (), config_dirs: Directories = ()) -> list[dict[str, str]]:
@@ -276,7 +276,7 @@ def _check_env(node: Mapping[str, Any], path: str, policy: TrustPolicy, found: P
             code = "env_not_allowed" if policy.env_ids_are_complete else "env_not_published"
             found.add(where, message, code=code, did_you_mean=near)
     if kwargs and isinstance(kwargs, Mapping) and name is not None:
-        allowed = policy.env_kwargs.get(str(name), frozenset())
+        allowed = open_kwargs(str(name)) | policy.operator_kwargs.get(str(name), frozenset())
         for key in kwargs:
             if key not in allowed:
                 message = f"{shown(name)} does not take {shown(key)} here."
@@ -308,14 +308,11 @@ def _check_ceiling(key: str, value: Any, path: str, limits: Limits, found: Probl
 
 
 def _named_targets(config: Any, group: str) -> set[str]:
-    """The components a module of the operator names."""
-    if isinstance(config, list):
-        return {name for child in config for name in _named_targets(child, "")}
-    if not isinstance(config, Mapping):
-        return set()
-    named = {str(config[TARGET])} if TARGET in config else set()
-    if group == "wrappers" and TARGET not in config:
-        named |= {str(key) for key in config if key != "defaults"}
-    if "wrappers" in config and isinstance(config["wrappers"], Mapping):
-        named |= {str(key) for key in config["wrappers"]}
-    return named | {name for child in config.values() for name in _named_targets(child, "")}
+    """The components a module of the operator names; wrappers are also the keys of a mapping."""
+    named = set()
+    for path, part in parts_in(config, group):
+        if is_node(part):
+            named.add(str(part[TARGET]))
+        elif isinstance(part, Mapping) and path.rpartition(".")[2] == "wrappers":
+            named |= {str(key) for key in part if key != "defaults"}
+    return named

@@ -41,26 +41,32 @@ _CODES = {
 }
 
 
-def validated_arguments(target: Callable[..., Any], arguments: Mapping[str, Any]) -> Any:
+def checked(target: Callable[..., Any], arguments: Mapping[str, Any], path: str) -> tuple[Any, list[Problem]]:
     """The config dataclass built from these arguments, or the checked arguments of another callable.
 
-    Raises:
-        ValidationError: of pydantic, with every field that does not fit; or what the component itself raises.
+    Returns:
+        It, or None where that failed, and everything that is wrong with the arguments.
     """
-    if is_description(target):
-        if is_pydantic_dataclass(target):  # type: ignore[arg-type]
-            return target(**arguments)
-        adapter: TypeAdapter[Any] = TypeAdapter(target)  # type: ignore[arg-type]
-        return adapter.validate_python(dict(arguments))
-    return _checked_call(target, arguments)
+    if not is_description(target):
+        value, found = _checked_call(target, arguments, path)
+        return value, found or coerced_keys(arguments, value, path)
+    make: Any = target if is_pydantic_dataclass(target) else _validating(target)  # type: ignore[arg-type]
+    try:
+        value = make(**arguments)
+    except Exception as error:  # a component's own check may raise anything
+        return None, argument_problems(error, target, arguments, path)
+    return value, [] if says_mistakes(target) else coerced_keys(arguments, vars(value), path)
+
+
+def _validating(target: Any) -> Callable[..., Any]:
+    """A plain dataclass, validated as pydantic's are."""
+    return lambda **arguments: TypeAdapter(target).validate_python(arguments)
 
 
 def argument_problems(
     error: BaseException, target: Callable[..., Any], arguments: Mapping[str, Any], path: str
 ) -> list[Problem]:
     """What went wrong while checking or calling ``target`` with these arguments."""
-    if isinstance(error, _ArgumentErrors):
-        return [p for name, cause in error.causes for p in _problems(cause, target, arguments, path, (name,))]
     if isinstance(error, ValidationError):
         found = _problems(error, target, arguments, path, ())
         known = {problem.path for problem in found}
@@ -105,26 +111,17 @@ def _misread_keys(target: Callable[..., Any], arguments: Mapping[str, Any], path
     )
 
 
-class _ArgumentErrors(Exception):
-    """Findings of several arguments of one signature."""
-
-    def __init__(self, causes: Sequence[tuple[str, ValidationError]]) -> None:
-        super().__init__("arguments do not fit")
-        self.causes = causes
-
-
-def _checked_call(target: Callable[..., Any], arguments: Mapping[str, Any]) -> dict[str, Any]:
+def _checked_call(
+    target: Callable[..., Any], arguments: Mapping[str, Any], path: str
+) -> tuple[dict[str, Any], list[Problem]]:
     adapters, defaults = _signature(target)
-    checked = dict(defaults)
-    causes = []
+    values, found = dict(defaults), []
     for key, value in arguments.items():
         try:
-            checked[key] = adapters[key].validate_python(value) if key in adapters else value
+            values[key] = adapters[key].validate_python(value) if key in adapters else value
         except ValidationError as error:
-            causes.append((key, error))
-    if causes:
-        raise _ArgumentErrors(causes)
-    return checked
+            found += _problems(error, target, arguments, path, (key,))
+    return values, found
 
 
 @lru_cache(maxsize=256)

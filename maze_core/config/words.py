@@ -25,111 +25,54 @@ class Meant(NamedTuple):
 
 _HALF = "Here the loss has a factor ½, as in CleanRL; elsewhere give twice the number."
 _NOT_HERE = "It is not here yet."
+_PER_UPDATE = "Samples per update are n_envs × n_rollout_steps here."
+_MINIBATCHES = "It is samples per gradient step: n_envs × n_rollout_steps / minibatches."
+_OF_NETWORKS = "It is a setting of each network: overrides={'model.policy.networks': [{…}]}."
 _SB3_EPOCHS = "What Stable-Baselines3 calls n_epochs is n_optimization_epochs here."
 
+_TABLE: tuple[tuple[str | None, str, str], ...] = (
+    ("algorithm.lr", "learning_rate learning_rate_start step_size pi_lr", ""),
+    ("algorithm.lr_schedule", "anneal_lr learning_rate_scheduler", ""),
+    ("algorithm.gamma", "discount_factor discount gamma_discount", ""),
+    ("algorithm.gae_lambda", "lam lambda lmbda", ""),
+    ("algorithm.entropy_coef", "ent_coef entropy_loss_scale entropy_coeff", ""),
+    ("algorithm.value_loss_coef", "vf_coef critic_coef value_coef vf_loss_coeff value_loss_scale", _HALF),
+    ("algorithm.max_grad_norm", "grad_norm_clip clip_grad_norm grad_clip", ""),
+    ("algorithm.normalize_advantages", "norm_adv normalize_advantage", ""),
+    ("algorithm.clip_range", "clip_coef eps_clip clip_epsilon ratio_clip clip_param", ""),
+    ("algorithm.target_kl", "target_kl", ""),
+    (
+        "algorithm.target_kl",
+        "kl_threshold",
+        "It is compared with the mean of a whole pass, without a factor.",
+    ),
+    ("algorithm.n_rollout_steps", "n_steps num_steps rollouts rollout_fragment_length", ""),
+    ("algorithm.n_rollout_steps", "unroll_length horizon", ""),
+    ("algorithm.n_rollout_steps", "train_batch_size", _PER_UPDATE),
+    ("algorithm.batch_size", "sgd_minibatch_size minibatch_size mini_batch_size", ""),
+    ("algorithm.batch_size", "num_minibatches n_minibatches mini_batches nminibatches", _MINIBATCHES),
+    ("algorithm.n_optimization_epochs", "update_epochs learning_epochs ppo_epochs num_epochs", ""),
+    ("algorithm.n_optimization_epochs", "repeat_per_collect num_sgd_iter noptepochs k_epochs", ""),
+    ("algorithm.total_env_steps", "n_timesteps total_timesteps timesteps", ""),
+    ("algorithm.total_env_steps", "total_steps total_frames max_steps", ""),
+    ("algorithm.epoch_length", "eval_freq", "It counts updates; an evaluation follows the last one."),
+    ("algorithm.checkpoint_every", "save_freq", "It counts epochs."),
+    ("algorithm.rollout_evaluator", "rollout_evaluator", ""),
+    ("algorithm.rollout_evaluator.n_episodes", "n_eval_episodes n_episodes", ""),
+    ("runner.n_envs", "n_envs num_envs concurrency n_workers num_workers training_num", ""),
+    ("hidden_units", "policy_kwargs net_arch hidden_sizes", _OF_NETWORKS),
+    ("non_lin", "activation_fn", _OF_NETWORKS),
+    ("env.name", "env_id env_name gym_id id", ""),
+    ("env.kwargs", "env_kwargs", ""),
+    ("name", "run_name experiment_name", ""),
+    (None, "run_dir", ""),
+    (None, "clip_range_vf clip_vloss vf_clip_param value_clip clip_predicted_values", _NOT_HERE),
+    (None, "use_sde sde_sample_freq kl_coeff kl_target", _NOT_HERE),
+    (None, "sac dqn td3 ddpg trpo tqc qrdqn rainbow impala es bc dreamer", _NOT_HERE),
+)
+"""Our key, the words of others that mean it, and what differs."""
 FOREIGN: Mapping[str, Meant] = {
-    **dict.fromkeys(("learning_rate", "learning_rate_start", "step_size", "pi_lr"), Meant("algorithm.lr")),
-    **dict.fromkeys(
-        ("vf_coef", "critic_coef", "value_coef", "vf_loss_coeff"), Meant("algorithm.value_loss_coef", _HALF)
-    ),
-    "value_loss_scale": Meant("algorithm.value_loss_coef", _HALF),
-    **dict.fromkeys(("ent_coef", "entropy_loss_scale", "entropy_coeff"), Meant("algorithm.entropy_coef")),
-    **dict.fromkeys(
-        ("n_steps", "num_steps", "rollouts", "rollout_fragment_length", "unroll_length", "horizon"),
-        Meant("algorithm.n_rollout_steps"),
-    ),
-    "train_batch_size": Meant(
-        "algorithm.n_rollout_steps", "Samples per update are n_envs × n_rollout_steps here."
-    ),
-    **dict.fromkeys(
-        ("sgd_minibatch_size", "minibatch_size", "mini_batch_size"), Meant("algorithm.batch_size")
-    ),
-    **dict.fromkeys(
-        (
-            "update_epochs",
-            "learning_epochs",
-            "ppo_epochs",
-            "num_epochs",
-            "repeat_per_collect",
-            "num_sgd_iter",
-            "noptepochs",
-            "k_epochs",
-        ),
-        Meant("algorithm.n_optimization_epochs"),
-    ),
-    **dict.fromkeys(
-        ("n_timesteps", "total_timesteps", "timesteps", "total_steps", "total_frames", "max_steps"),
-        Meant("algorithm.total_env_steps"),
-    ),
-    **dict.fromkeys(
-        ("n_envs", "num_envs", "concurrency", "n_workers", "num_workers", "training_num"),
-        Meant("runner.n_envs"),
-    ),
-    **dict.fromkeys(
-        ("num_minibatches", "n_minibatches", "mini_batches", "nminibatches"),
-        Meant(
-            "algorithm.batch_size", "It is samples per gradient step: n_envs × n_rollout_steps / minibatches."
-        ),
-    ),
-    **dict.fromkeys(("norm_adv", "normalize_advantage"), Meant("algorithm.normalize_advantages")),
-    **dict.fromkeys(("anneal_lr", "learning_rate_scheduler"), Meant("algorithm.lr_schedule")),
-    **dict.fromkeys(("discount_factor", "discount", "gamma_discount"), Meant("algorithm.gamma")),
-    **dict.fromkeys(("lam", "lambda", "lmbda"), Meant("algorithm.gae_lambda")),
-    "kl_threshold": Meant(
-        "algorithm.target_kl", "It is compared with the mean of a whole pass, without a factor."
-    ),
-    **dict.fromkeys(
-        ("clip_coef", "eps_clip", "clip_epsilon", "ratio_clip", "clip_param"),
-        Meant("algorithm.clip_range"),
-    ),
-    **dict.fromkeys(("grad_norm_clip", "clip_grad_norm", "grad_clip"), Meant("algorithm.max_grad_norm")),
-    "target_kl": Meant("algorithm.target_kl"),
-    **dict.fromkeys(
-        (
-            "clip_range_vf",
-            "clip_vloss",
-            "vf_clip_param",
-            "value_clip",
-            "use_sde",
-            "sde_sample_freq",
-            "clip_predicted_values",
-            "kl_coeff",
-            "kl_target",
-        ),
-        Meant(None, _NOT_HERE),
-    ),
-    "eval_freq": Meant("algorithm.epoch_length", "It counts updates; an evaluation follows the last one."),
-    **dict.fromkeys(("n_eval_episodes", "n_episodes"), Meant("algorithm.rollout_evaluator.n_episodes")),
-    "save_freq": Meant("algorithm.checkpoint_every", "It counts epochs."),
-    **dict.fromkeys(
-        ("policy_kwargs", "net_arch", "hidden_sizes"),
-        Meant("hidden_units", "It is a setting of each network: overrides={'model.policy.networks': [{…}]}."),
-    ),
-    "activation_fn": Meant(
-        "non_lin", "It is a setting of each network: overrides={'model.policy.networks': [{…}]}."
-    ),
-    **dict.fromkeys(("env_id", "env_name", "gym_id", "id"), Meant("env.name")),
-    "env_kwargs": Meant("env.kwargs"),
-    "rollout_evaluator": Meant("algorithm.rollout_evaluator"),
-    **dict.fromkeys(("run_name", "experiment_name"), Meant("name")),
-    "run_dir": Meant(None),
-    **dict.fromkeys(
-        (
-            "sac",
-            "dqn",
-            "td3",
-            "ddpg",
-            "trpo",
-            "tqc",
-            "qrdqn",
-            "rainbow",
-            "impala",
-            "es",
-            "bc",
-            "dreamer",
-        ),
-        Meant(None, _NOT_HERE),
-    ),
+    word: Meant(ours, note) for ours, words, note in _TABLE for word in words.split()
 }
 """Word → what it means here."""
 

@@ -25,7 +25,7 @@ from maze_core.seeding import seed_process
 Execution = Literal["dev", "local", "isolated"]
 Vectorization = Literal["per_env", "native"]
 
-_STRICT = ConfigDict(extra="forbid", arbitrary_types_allowed=True)
+_STRICT = ConfigDict(extra="forbid", arbitrary_types_allowed=True, use_attribute_docstrings=True)
 
 
 class EnvConfig(ABC):

@@ -59,6 +59,7 @@ RUNNER_FIELDS = {
 }
 """Fields of a request that set one of the runner's."""
 TORCH_POLICY = target_name(TorchPolicyConfig)
+GYM_ENV = canonical_target("GymEnvConfig")
 
 LONGEST_WAIT_S = 300
 _WAIT = re.compile(r"(?:^|[,;])\s*wait\s*=\s*\"?(\d{1,9})\"?\s*(?=$|[,;])", re.IGNORECASE)
@@ -118,13 +119,12 @@ def compose(services: Services, mode: Mode, arguments: Mapping[str, Any]) -> Run
 
 def _refuse_strange_spaces(env: Tree, services: Services) -> None:
     """Refuse an environment in whose spaces nothing can act, as a worker found; arguments may change its spaces."""
-    is_other = env.get("kwargs") or env["_target_"] == "maze_core.GymTextEnvConfig"  # it reads more
-    if is_other or not isinstance(env_id := env.get("name"), str):
+    if env["_target_"] != GYM_ENV or env["kwargs"]:
         return
     found = ProblemList()
-    for row in services.registry.environments(env_id):
+    for row in services.registry.environments(env["name"]):
         if row.get("is_trainable") is False and "observation_space" in row:  # it was made: the spaces are why
-            found.add("env.name", f"{env_id} cannot be used: {row['reason']}", code="env_not_trainable")
+            found.add("env.name", f"{row['id']} cannot be used: {row['reason']}", code="env_not_trainable")
     found.raise_if_any()
 
 

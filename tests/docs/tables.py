@@ -10,11 +10,8 @@ A table stands between two comments of a page::
 """
 
 import argparse
-import ast
 import dataclasses
-import inspect
 import re
-import textwrap
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, nullcontext
 from pathlib import Path
@@ -29,6 +26,7 @@ from maze_core.config.components import ALIASES, PLACES
 from maze_core.config.environments import extra_of, open_kwargs
 from maze_core.config.modules import config_groups, config_module
 from maze_core.config.plain_values import Limits
+from maze_core.config.settings import field_docs
 from maze_core.trainers.a2c_config import A2CAlgorithmConfig
 from maze_core.trainers.ppo_config import PPOAlgorithmConfig
 from service.api.application import build_api
@@ -139,7 +137,7 @@ def settings_of(config: type[Any]) -> dict[str, dict[str, str]]:
     """Field → ``default, takes, meaning`` of a config dataclass, nested ones spelled out with dots."""
     schema = TypeAdapter(config).json_schema()
     found: dict[str, dict[str, str]] = {}
-    meanings = _field_docstrings(config)
+    meanings = field_docs(config)
     for field in dataclasses.fields(config):
         node = schema["properties"][field.name]
         nested = _nested(config, field.name)
@@ -149,7 +147,7 @@ def settings_of(config: type[Any]) -> dict[str, dict[str, str]]:
         found[field.name] = {
             "default": f"`{_shown(getattr(config(), field.name))}`",
             "takes": _takes(node),
-            "meaning": meanings[field.name],
+            "meaning": meanings[field.name].replace("``", "`").replace("|", "\\|"),
         }
     return found
 
@@ -211,22 +209,6 @@ def _shown(value: Any) -> str:
 
 def _is_word(value: Any) -> bool:
     return value is None or isinstance(value, bool)
-
-
-def _field_docstrings(config: type[Any]) -> dict[str, str]:
-    """What stands under each field, of the class and its bases; the nearest class wins."""
-    found: dict[str, str] = {}
-    for base in reversed(config.__mro__):
-        if not dataclasses.is_dataclass(base):
-            continue
-        (tree,) = ast.parse(textwrap.dedent(inspect.getsource(base))).body
-        assert isinstance(tree, ast.ClassDef)
-        for item, following in zip(tree.body, tree.body[1:], strict=False):
-            is_text = isinstance(following, ast.Expr) and isinstance(following.value, ast.Constant)
-            if isinstance(item, ast.AnnAssign) and isinstance(item.target, ast.Name) and is_text:
-                text = str(following.value.value)  # type: ignore[attr-defined]
-                found[item.target.id] = " ".join(text.split()).replace("``", "`").replace("|", "\\|")
-    return found
 
 
 def main() -> None:

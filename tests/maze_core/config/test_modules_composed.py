@@ -21,8 +21,8 @@ CHOICES = [
 
 @pytest.fixture
 def _no_kept_trees(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(modules, "_KEPT_TREES", 1)
-    modules._trees.clear()
+    monkeypatch.setattr(modules, "_MOST_KEPT", 1)
+    modules._compositions.clear()
 
 
 @pytest.mark.usefixtures("_no_kept_trees")
@@ -69,7 +69,7 @@ def test_a_failed_composition_leaves_hydra_as_it_was(tmp_path):
 
 
 def test_a_tree_is_composed_once_per_choice(monkeypatch: pytest.MonkeyPatch):
-    modules._trees.clear()
+    modules._compositions.clear()
     calls = []
     compose = modules._compose
     monkeypatch.setattr(modules, "_compose", lambda *args: calls.append(args) or compose(*args))
@@ -80,7 +80,7 @@ def test_a_tree_is_composed_once_per_choice(monkeypatch: pytest.MonkeyPatch):
 
 
 def test_composing_needs_no_argv_and_no_working_directory(tmp_path, monkeypatch: pytest.MonkeyPatch):
-    modules._trees.clear()
+    modules._compositions.clear()
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "argv", ["script", "algorithm=nonsense", "--multirun"])
     assert compose_run().tree["algorithm"]["n_epochs"] == 30
