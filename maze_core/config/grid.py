@@ -6,6 +6,7 @@ A key that takes a list (``hidden_units``, ``networks``, ``wrappers``) is varied
 is its one value. Nothing here builds or imports more than :func:`compose_run` does.
 """
 
+import functools
 import itertools
 import json
 import math
@@ -127,14 +128,18 @@ def plan_grid(mode: Mode, arguments: Mapping[str, Any], order: Sequence[str] = (
         raise InvalidSpecificationError(
             [_problem("overrides", f"takes a dict, not {shown(overrides)}.", "wrong_type")]
         )
-    places = _Places(mode, {**fixed, **{key: values[0] for key, values in dimensions.items() if values}})
+    first = {**fixed, **{key: values[0] for key, values in dimensions.items() if values}}
+    tree = functools.cache(lambda: _first_tree(mode, first))
     kept = {}
     for key, value in overrides.items():
         if refuse_argument(str(key), found):
             continue
-        is_argument = key in _VARIED_ARGUMENTS  # it has no meaning here, as every job will say
-        values = None if is_argument else _override_values(str(key), value, places, found)
-        if values is None:
+        if key in _VARIED_ARGUMENTS:  # it has no meaning here, as every job will say
+            kept[key] = value
+            continue
+        is_open = _items(value) is not None and not isinstance(value, Choices)
+        depth = _list_depth(str(key), mode, tree()) if is_open else 0
+        if (values := _several(str(key), value, found, depth=depth)) is None:
             kept[key] = value
         else:
             dimensions[str(key)] = values
@@ -200,13 +205,6 @@ def _argument_values(key: str, value: object, found: ProblemList) -> tuple[Any, 
     return _several(key, value, found, depth=0)
 
 
-def _override_values(
-    key: str, value: object, places: "_Places", found: ProblemList
-) -> tuple[Any, ...] | None:
-    is_open = _items(value) is not None and not isinstance(value, Choices)
-    return _several(key, value, found, depth=places.list_depth(key) if is_open else 0)
-
-
 def _several(key: str, value: object, found: ProblemList, *, depth: int) -> tuple[Any, ...] | None:
     if isinstance(value, str) and "," in value:
         return tuple(split_values(value))
@@ -221,34 +219,23 @@ def _several(key: str, value: object, found: ProblemList, *, depth: int) -> tupl
     return tuple(items)
 
 
-class _Places:
-    """Looks up what stands at override keys, in the configuration that the first job has without overrides."""
+def _list_depth(key: str, mode: Mode, tree: Tree) -> int:
+    """How many levels of lists an override key takes in a configuration; 0 for a plain value."""
+    path = canonical_key(key, tree, mode, ProblemList()) or ""
+    if isinstance(value := part_at(tree, path), list):
+        return _depth(value)
+    parent, _, name = path.rpartition(".")
+    node = part_at(tree, parent)
+    target = resolve_target(str(node[TARGET])) if is_node(node) else None
+    return list_depth(field_types(target).get(name)) if is_description(target) else 0
 
-    def __init__(self, mode: Mode, arguments: Mapping[str, Any]) -> None:
-        self._mode = mode
-        self._arguments = arguments
-        self._tree: Tree | None = None
 
-    def list_depth(self, key: str) -> int:
-        """How many levels of lists the key takes; 0 for a plain value."""
-        tree = self._composed()
-        path = canonical_key(key, tree, self._mode, ProblemList())
-        parent, _, name = (path or "").rpartition(".")
-        if isinstance(value := part_at(tree, path or ""), list):
-            return _depth(value)
-        node = part_at(tree, parent) if parent else tree
-        target = resolve_target(str(node[TARGET])) if is_node(node) else None
-        return list_depth(field_types(target).get(name)) if is_description(target) else 0
-
-    def _composed(self) -> Tree:
-        if self._tree is None:
-            try:
-                self._tree = compose_run(
-                    self._mode, **{**self._arguments, "seed": 0}, within_multirun=True
-                ).tree
-            except InvalidSpecificationError:  # will be said when the jobs are composed
-                self._tree = {}
-        return self._tree
+def _first_tree(mode: Mode, arguments: Mapping[str, Any]) -> Tree:
+    """The configuration that the first job has without overrides."""
+    try:
+        return compose_run(mode, **{**arguments, "seed": 0}, within_multirun=True).tree
+    except InvalidSpecificationError:  # will be said when the jobs are composed
+        return {}
 
 
 def _of_jobs(problem: Problem, jobs: Sequence[JobSpec], count: int) -> Problem:

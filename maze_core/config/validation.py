@@ -87,15 +87,11 @@ def says_mistakes(target: object) -> bool:
 
 def coerced_keys(arguments: Mapping[str, Any], results: Mapping[str, Any], path: str) -> list[Problem]:
     """Text that was read as a number, and truth values as numbers or the other way round."""
-    changes: list[tuple[str, Any, Any]] = []
-    for key, value in arguments.items():
-        if key in results and not _has_same_kinds(value, results[key]):
-            changes += _changed_kinds(value, results[key], join(path, key))
-    if not changes:
-        return []
     return [
-        Problem(path=where, message=f"{shown(given)} is not a {_kind(got)}.", code="wrong_type")
-        for where, given, got in changes
+        problem
+        for key, value in arguments.items()
+        if key in results and not _has_same_kinds(value, results[key])
+        for problem in _coerced(value, results[key], join(path, key))
     ]
 
 
@@ -274,27 +270,24 @@ def _has_same_kinds(given: Any, got: Any) -> bool:
     return type(given) is type(got) and type(given) in _SCALARS
 
 
-def _changed_kinds(given: Any, got: Any, path: str) -> list[tuple[str, Any, Any]]:
-    if isinstance(given, Mapping) and isinstance(got, Mapping):
-        pairs = [(join(path, key), given[key], got.get(key)) for key in given]
+def _coerced(given: Any, got: Any, path: str) -> list[Problem]:
+    if isinstance(given, Mapping) and (isinstance(got, Mapping) or dataclasses.is_dataclass(got)):
+        results = got if isinstance(got, Mapping) else {key: getattr(got, str(key), None) for key in given}
+        pairs = [(key, given[key], results.get(key)) for key in given]
     elif isinstance(given, (list, tuple)) and isinstance(got, (list, tuple)) and len(given) == len(got):
-        pairs = [(join(path, index), *pair) for index, pair in enumerate(zip(given, got, strict=True))]
-    elif isinstance(given, Mapping) and dataclasses.is_dataclass(got):
-        pairs = [(join(path, key), given[key], getattr(got, str(key), None)) for key in given]
+        pairs = [(index, *pair) for index, pair in enumerate(zip(given, got, strict=True))]
+    elif isinstance(given, (str, bool, int, float)) and _is_other_kind(given, got):
+        kind = "truth value (true or false)" if isinstance(got, bool) else "number"
+        return [Problem(path=path, message=f"{shown(given)} is not a {kind}.", code="wrong_type")]
     else:
-        changed = isinstance(given, (str, bool, int, float)) and _is_other_kind(given, got)
-        return [(path, given, got)] if changed else []
-    return [change for where, a, b in pairs for change in _changed_kinds(a, b, where)]
+        return []
+    return [problem for key, a, b in pairs for problem in _coerced(a, b, join(path, key))]
 
 
 def _is_other_kind(given: Any, got: Any) -> bool:
     if not isinstance(got, (bool, int, float)):
         return False
     return isinstance(given, str) or isinstance(given, bool) != isinstance(got, bool)
-
-
-def _kind(value: Any) -> str:
-    return "truth value (true or false)" if isinstance(value, bool) else "number"
 
 
 def _name(target: Callable[..., Any]) -> str:
