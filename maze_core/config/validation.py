@@ -20,7 +20,7 @@ from pydantic.errors import PydanticSchemaGenerationError, PydanticUserError
 from maze_core.config.nodes import join, shown
 from maze_core.config.targets import field_types, is_description, item_type, only_type, parameters_of
 from maze_core.config.words import closest, unknown_word
-from maze_core.errors import InvalidSpecificationError, Problem, reason_of
+from maze_core.errors import USER_CODE_ERRORS, InvalidSpecificationError, Problem, reason_of
 
 _SCALARS = frozenset({bool, int, float, str, type(None)})
 _CODES = {
@@ -53,7 +53,7 @@ def checked(target: Callable[..., Any], arguments: Mapping[str, Any], path: str)
     make: Any = target if is_pydantic_dataclass(target) else _validating(target)  # type: ignore[arg-type]
     try:
         value = make(**arguments)
-    except Exception as error:  # a component's own check may raise anything
+    except USER_CODE_ERRORS as error:  # a component's own check may raise anything
         return None, argument_problems(error, target, arguments, path)
     return value, [] if says_mistakes(target) else coerced_keys(arguments, vars(value), path)
 
