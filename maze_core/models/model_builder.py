@@ -275,8 +275,8 @@ def _fitted(module: nn.Module, space: spaces.Dict, outputs: Mapping[str, int], p
     try:
         with torch.no_grad():
             network.eval().evaluate(zeros)
-    except Exception as error:  # a module may raise anything
-        raise _problem(path, f"does not run on these observations: {error}") from error
+    except USER_CODE_ERRORS as error:  # a module may raise anything
+        raise _problem(path, f"does not run on these observations: {reason_of(error)}") from error
     finally:
         network.train(was_training)
     return network

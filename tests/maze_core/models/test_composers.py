@@ -288,9 +288,19 @@ class ShortPolicyNet(SmallPolicyNet):
         return {head: values[:, :1] for head, values in super().forward(observations).items()}
 
 
+class LeavingPolicyNet(SmallPolicyNet):
+    def forward(self, observations):
+        raise SystemExit("no device")
+
+
 @pytest.mark.parametrize(
     ("config", "path", "message"),
     [
+        (
+            custom(LeavingPolicyNet),
+            "model.policy.networks.0",
+            "does not run on these observations: SystemExit",
+        ),
         (custom(dict), "model.policy.networks.0", "gave a dict"),
         (custom(nn.Tanh), "model.policy.networks.0", "cannot be made from obs_shapes"),
         (custom(ShortPolicyNet), "model.policy.networks.0", "2 wide, not 1"),
