@@ -41,12 +41,9 @@ def _is_storable(part: str | int) -> bool:
 
 
 def page_of(
-    rows: Sequence[Any],
-    limit: int,
-    to_items: Callable[[Sequence[Any]], list[Any]],
-    cursor_of: Callable[[Any], str],
+    rows: Sequence[Any], limit: int, to_item: Callable[[Any], Any], cursor_of: Callable[[Any], str]
 ) -> Page:
     """A page of ``limit`` items out of ``limit + 1`` rows: the extra one says that another page follows."""
     shown = rows[:limit]
     more = len(rows) > limit
-    return Page(data=to_items(shown), next_cursor=cursor_of(shown[-1]) if more else None)
+    return Page(data=[*map(to_item, shown)], next_cursor=cursor_of(shown[-1]) if more else None)

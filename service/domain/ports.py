@@ -253,3 +253,23 @@ class RegistryStore(Protocol):
 
     def revoke_token(self, token_id: str) -> None:
         """Revoke; raises :class:`NotFoundError`."""
+
+
+class Stores(Protocol):
+    """The stores of a process; each part of the service uses those that it needs."""
+
+    @property
+    def runs(self) -> RunStore:
+        """Runs, their states and logs."""
+
+    @property
+    def checkpoints(self) -> CheckpointStore:
+        """Checkpoint bundles."""
+
+    @property
+    def episodes(self) -> EpisodeStore:
+        """Episodes of rollouts."""
+
+    @property
+    def registry(self) -> RegistryStore:
+        """What workers publish and operators grant."""

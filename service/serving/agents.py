@@ -13,7 +13,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
 from functools import cache
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 from service.domain.errors import (
     CapacityError,
@@ -22,7 +22,7 @@ from service.domain.errors import (
     ServiceError,
     StateConflictError,
 )
-from service.domain.ports import CheckpointStore, RunStore
+from service.domain.ports import Stores
 from service.domain.use_cases import acting_checkpoint
 from service.metrics import ActionMetrics
 from service.serving.served import ServedAgent
@@ -38,18 +38,6 @@ MAX_HOT = 1024
 """(run, selector) pairs that are answered with one look-up."""
 
 Load = Callable[[str, bytes, ActionMetrics], Awaitable[ServedAgent]]
-
-
-class Stores(Protocol):
-    """The stores that serving reads."""
-
-    @property
-    def runs(self) -> RunStore:
-        """Runs, to say why one has no policy."""
-
-    @property
-    def checkpoints(self) -> CheckpointStore:
-        """Checkpoints and their bundles."""
 
 
 class AgentCache:

@@ -15,9 +15,10 @@ from starlette.types import Receive, Scope, Send
 from maze_core.config.trust import trust_policy
 from maze_core.types import JSON
 from service.domain.errors import AgentGoneError, NotFoundError, ServiceError
+from service.domain.ports import Stores
 from service.metrics import ActionMetrics
 from service.problems import Problem, query_problem
-from service.serving.agents import AgentCache, Stores
+from service.serving.agents import AgentCache
 from service.serving.request import ActionRequest, ClientDisconnectedError, decode_request, read_body
 from service.serving.served import ServedAgent
 from service.settings import Settings

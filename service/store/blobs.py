@@ -122,21 +122,17 @@ class Blobs:
                 ) from error
 
     def _read_file(self, sha256: str) -> bytes:
+        """A digest-named file's bytes, unverified; a link is refused."""
         if self.directory is None:
             raise NotFoundError(
                 f"the bytes with digest {sha256} are in a file; set MAZE_BLOB_DIR to its directory"
             )
-        return read_file(self.directory, sha256)
-
-
-def read_file(directory: Path, sha256: str) -> bytes:
-    """A digest-named file's bytes, unverified; a link is refused. Raises :class:`NotFoundError`."""
-    try:
-        descriptor = os.open(directory / sha256, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
-    except OSError as error:
-        raise NotFoundError(f"the file with digest {sha256} cannot be read: {error.strerror}") from error
-    with open(descriptor, "rb") as file:
-        return file.read()
+        try:
+            descriptor = os.open(self.directory / sha256, os.O_RDONLY | os.O_NOFOLLOW)
+        except OSError as error:
+            raise NotFoundError(f"the file with digest {sha256} cannot be read: {error.strerror}") from error
+        with open(descriptor, "rb") as file:
+            return file.read()
 
 
 def write_file(directory: Path, sha256: str, data: bytes) -> None:

@@ -57,7 +57,7 @@ class SqlCheckpointStore:
             query = query.where(tuple_(checkpoint.c.epoch, checkpoint.c.id) < tuple_(epoch, checkpoint_id))
         with self._database.reading() as connection:
             rows = connection.execute(query).all()
-        return page_of(rows, limit, _infos, lambda row: encode_cursor("checkpoints", row.epoch, row.id))
+        return page_of(rows, limit, _info, lambda row: encode_cursor("checkpoints", row.epoch, row.id))
 
     def resolve(self, run_id: str, selector: str) -> CheckpointInfo:
         """The checkpoint that a selector means now."""
@@ -129,17 +129,7 @@ def _insert(connection: Connection, locked: LockedRun, new: NewCheckpoint, store
     if new.is_best:
         best = None if judged is None else asdict(Best(metric=judged[0], value=judged[1], checkpoint=info.id))
         locked.change(best=best)
-    shown = (
-        "id",
-        "epoch",
-        "step",
-        "kind",
-        "metrics",
-        "content_sha256",
-        "weights_sha256",
-        "is_best",
-        "is_last",
-    )
+    shown = "id", "epoch", "step", "kind", "metrics", "content_sha256", "weights_sha256", "is_best", "is_last"
     locked.event(EventType.CHECKPOINT, {name: getattr(info, name) for name in shown})
     return info
 
@@ -208,7 +198,3 @@ def _info(row: Row[Any]) -> CheckpointInfo:
     facts = dict(row._mapping)
     del facts["blob_sha256"]
     return CheckpointInfo(**facts)
-
-
-def _infos(rows: Sequence[Row[Any]]) -> list[Any]:
-    return [_info(row) for row in rows]

@@ -121,10 +121,13 @@ class Database:
             self._writer = self._sqlite_engine("BEGIN IMMEDIATE", (keys, *_WRITE_PRAGMAS), pool_size=1)
             self._reader = self._sqlite_engine("BEGIN", (keys, *_READ_PRAGMAS), pool_size=8)
         else:
-            with _missing_driver_named():
+            options = {"options": _POSTGRES_OPTIONS}
+            try:
                 self._writer = create_engine(
-                    self.url, pool_pre_ping=True, pool_timeout=30, connect_args={"options": _POSTGRES_OPTIONS}
+                    self.url, pool_pre_ping=True, pool_timeout=30, connect_args=options
                 )
+            except ImportError as error:
+                raise StoreUnavailableError(str(error), told=DRIVER_MISSING) from error
             self._reader = self._writer.execution_options(postgresql_readonly=True)
 
     @contextmanager
@@ -319,14 +322,6 @@ def _told(error: exc.DBAPIError) -> str | None:
     if name.startswith("SQLITE_READONLY") or getattr(error.orig, "sqlstate", "") in ("25006", "42501"):
         return READ_ONLY
     return None
-
-
-@contextmanager
-def _missing_driver_named() -> Iterator[None]:
-    try:
-        yield
-    except ImportError as error:
-        raise StoreUnavailableError(str(error), told=DRIVER_MISSING) from error
 
 
 def _usable_journal_mode(engine: Engine) -> str:

@@ -1,6 +1,5 @@
 """The episode store over SQLAlchemy."""
 
-from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -54,7 +53,7 @@ class SqlEpisodeStore:
             query = query.where(episode.c.index > after)
         with self._database.reading() as connection:
             rows = connection.execute(query).all()
-        return page_of(rows, limit, _infos, lambda row: encode_cursor("episodes", row._mapping["index"]))
+        return page_of(rows, limit, _info, lambda row: encode_cursor("episodes", row._mapping["index"]))
 
     def get(self, run_id: str, index: int) -> EpisodeInfo:
         """One episode."""
@@ -87,7 +86,3 @@ def _info(row: Row[Any]) -> EpisodeInfo:
         **{name: row._mapping[name] for name in _FACTS},
         has_trajectory=row.blob_sha256 is not None,
     )
-
-
-def _infos(rows: Sequence[Row[Any]]) -> list[Any]:
-    return [_info(row) for row in rows]

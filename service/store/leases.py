@@ -1,114 +1,129 @@
-"""Who works on a run: claim, heartbeat, release, finish and reap, each inside the caller's transaction.
+"""Who works on a run: claim, heartbeat, release, finish and reap, each one transaction.
 
 A claim is one statement, so two workers never get one run. A lease is the worker's name, a fencing epoch that
 grows with every claim, and a moment on the database's clock; clocks of the machines play no part.
 """
 
 from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import Connection, Select, case, func, select, update
+from sqlalchemy import case, func, literal, select, update
 
 from service.domain.run import EventType, Lease, Run, RunKind, RunState
 from service.domain.use_cases import LEASED_STATES, TERMINAL_STATES
+from service.store.engine import Database
 from service.store.run_rows import LOCKED_COLUMNS, LockedRun, holds, stale
 from service.store.tables import run
-from service.store.types import after_now, now
+from service.store.types import UtcDateTime, after_now, now, seconds_since
+
+_1970 = literal(datetime.fromtimestamp(0, UTC), UtcDateTime())
 
 
-def claim(
-    connection: Connection, worker: str, kinds: Sequence[RunKind], lease_s: float
-) -> tuple[Run, Lease] | None:
-    """Take the oldest queued run of these kinds."""
-    oldest = (
-        select(run.c.id)
-        .where(run.c.state == RunState.QUEUED, run.c.kind.in_(kinds))
-        .order_by(run.c.created_at, run.c.id)
-        .limit(1)
-        .with_for_update(skip_locked=True)
-        .scalar_subquery()
-    )
-    row = connection.execute(
-        update(run)
-        .where(run.c.id == oldest)
-        .values(
-            state=RunState.RUNNING.value,
-            reason=None,
-            phase=None,
-            worker=worker,
-            attempt=run.c.attempt + 1,
-            epoch_token=run.c.epoch_token + 1,
-            lease_until=after_now(lease_s),
-            started_at=func.coalesce(run.c.started_at, now()),
+class SqlLeases:
+    """The part of :class:`~service.domain.ports.RunStore` that workers use; the port says what each method does."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def claim(self, worker: str, *, kinds: Sequence[RunKind], lease_s: float) -> tuple[Run, Lease] | None:
+        """Take the oldest queued run of these kinds."""
+        fitting = (
+            select(run.c.id)
+            .where(run.c.state == RunState.QUEUED, run.c.kind.in_(kinds))
+            .order_by(run.c.created_at, run.c.id)
+            .limit(1)
         )
-        .returning(*LOCKED_COLUMNS)
-    ).one_or_none()
-    if row is None:
-        return None
-    facts = {"state": row.state, "from": RunState.QUEUED.value, "reason": None, "attempt": row.attempt}
-    locked = LockedRun(connection, row)
-    locked.event(EventType.STATE, facts)
-    if row.cancel_reason is not None:
-        locked.move(RunState.STOPPING, reason=row.cancel_reason)
-    return locked.written(), Lease(run_id=row.id, worker=row.worker, epoch_token=row.epoch_token)
+        with self._database.reading() as connection:
+            if connection.execute(fitting).first() is None:  # idle workers ask ten times a second
+                return None
+        with self._database.writing() as connection:
+            row = connection.execute(
+                update(run)
+                .where(run.c.id == fitting.with_for_update(skip_locked=True).scalar_subquery())
+                .values(
+                    state=RunState.RUNNING.value,
+                    reason=None,
+                    phase=None,
+                    worker=worker,
+                    attempt=run.c.attempt + 1,
+                    epoch_token=run.c.epoch_token + 1,
+                    lease_until=after_now(lease_s),
+                    started_at=func.coalesce(run.c.started_at, now()),
+                )
+                .returning(*LOCKED_COLUMNS)
+            ).one_or_none()
+            if row is None:
+                return None
+            facts = {
+                "state": row.state,
+                "from": RunState.QUEUED.value,
+                "reason": None,
+                "attempt": row.attempt,
+            }
+            locked = LockedRun(connection, row)
+            locked.event(EventType.STATE, facts)
+            if row.cancel_reason is not None:
+                locked.move(RunState.STOPPING, reason=row.cancel_reason)
+            return locked.written(), Lease(run_id=row.id, worker=row.worker, epoch_token=row.epoch_token)
 
+    def heartbeat(self, lease: Lease, *, lease_s: float) -> bool:
+        """Extend the lease; returns whether a cancel is wished."""
+        with self._database.writing() as connection:
+            wished = connection.execute(
+                update(run)
+                .where(holds(lease))
+                .values(lease_until=after_now(lease_s))
+                .returning(case((run.c.cancel_reason.is_(None), 0), else_=1))
+            ).scalar_one_or_none()
+        if wished is None:
+            raise stale(lease)
+        return bool(wished)
 
-def heartbeat(connection: Connection, lease: Lease, lease_s: float) -> bool:
-    """Extend the lease; returns whether a cancel is wished."""
-    wished = connection.execute(
-        update(run)
-        .where(holds(lease))
-        .values(lease_until=after_now(lease_s))
-        .returning(case((run.c.cancel_reason.is_(None), 0), else_=1))
-    ).scalar_one_or_none()
-    if wished is None:
-        raise stale(lease)
-    return bool(wished)
+    def clock(self) -> float:
+        """Seconds on the database's clock."""
+        with self._database.reading() as connection:
+            return float(connection.execute(select(seconds_since(_1970))).scalar_one())
 
+    def release(self, lease: Lease, *, reason: str, charge_attempt: bool) -> Run:
+        """Give a run back to the queue."""
+        with self._database.writing() as connection:
+            locked = LockedRun.by_lease(connection, lease)
+            if not charge_attempt:
+                attempt = locked.row.attempt - 1
+                locked.change(attempt=attempt, free_attempts=min(attempt, locked.row.free_attempts))
+            locked.move(RunState.QUEUED, reason=reason)
+            return locked.written()
 
-def release(connection: Connection, lease: Lease, reason: str, *, charge_attempt: bool) -> Run:
-    """Give the run back to the queue."""
-    locked = LockedRun.by_lease(connection, lease)
-    if not charge_attempt:
-        attempt = locked.row.attempt - 1
-        locked.change(attempt=attempt, free_attempts=min(attempt, locked.row.free_attempts))
-    locked.move(RunState.QUEUED, reason=reason)
-    return locked.written()
+    def finish(
+        self,
+        lease: Lease,
+        state: RunState,
+        *,
+        reason: str,
+        result: Mapping[str, Any] | None = None,
+        error: Mapping[str, Any] | None = None,
+    ) -> Run:
+        """End the run."""
+        if state not in TERMINAL_STATES:
+            raise ValueError(f"a run cannot end {state}; its ends are {', '.join(sorted(TERMINAL_STATES))}")
+        with self._database.writing() as connection:
+            locked = LockedRun.by_lease(connection, lease)
+            locked.change(result=result, error=error)
+            locked.move(state, reason=reason)
+            return locked.written()
 
-
-def finish(
-    connection: Connection,
-    lease: Lease,
-    state: RunState,
-    *,
-    reason: str,
-    result: Mapping[str, Any] | None,
-    error: Mapping[str, Any] | None,
-) -> Run:
-    """End the run."""
-    if state not in TERMINAL_STATES:
-        raise ValueError(f"a run cannot end {state}; its ends are {', '.join(sorted(TERMINAL_STATES))}")
-    locked = LockedRun.by_lease(connection, lease)
-    locked.change(result=result, error=error)
-    locked.move(state, reason=reason)
-    return locked.written()
-
-
-def _lapsed(spare: Sequence[str]) -> Select[Any]:
-    return select(*LOCKED_COLUMNS).where(
-        run.c.state.in_(LEASED_STATES), run.c.lease_until < now(), run.c.id.not_in(spare)
-    )
-
-
-def any_lapsed(connection: Connection, spare: Sequence[str]) -> bool:
-    """Whether there is something to reap."""
-    return connection.execute(_lapsed(spare).limit(1)).first() is not None
-
-
-def reap(connection: Connection, max_attempts: int, spare: Sequence[str]) -> list[Run]:
-    """Requeue or end every run whose lease lapsed."""
-    query = _lapsed(spare).order_by(run.c.id).with_for_update(skip_locked=True)
-    return [_reap_one(LockedRun(connection, row), max_attempts) for row in connection.execute(query).all()]
+    def reap(self, *, max_attempts: int, spare: Sequence[str] = ()) -> Sequence[Run]:
+        """Requeue or end runs whose lease lapsed."""
+        lapsed = select(*LOCKED_COLUMNS).where(
+            run.c.state.in_(LEASED_STATES), run.c.lease_until < now(), run.c.id.not_in(spare)
+        )
+        with self._database.reading() as connection:
+            if connection.execute(lapsed.limit(1)).first() is None:
+                return []
+        with self._database.writing() as connection:
+            rows = connection.execute(lapsed.order_by(run.c.id).with_for_update(skip_locked=True)).all()
+            return [_reap_one(LockedRun(connection, row), max_attempts) for row in rows]
 
 
 def _reap_one(locked: LockedRun, max_attempts: int) -> Run:

@@ -6,7 +6,7 @@ events are numbered without gaps.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, fields, replace
 from typing import Any, Self
 
 from sqlalchemy import ColumnElement, Connection, Row, Select, and_, insert, select, update
@@ -26,60 +26,28 @@ LOCKED_COLUMNS = tuple(
 )  # fmt: skip
 """What a change of a run looks at: not the configuration, which is long."""
 
+_RUN_FIELDS = frozenset(field.name for field in fields(Run))
+
 LISTED_COLUMNS = tuple(column for column in run.c if column.name not in ("request", "config"))
 
 
 def row_values(new: NewRun) -> dict[str, Any]:
     """The columns of a queued run; the caller adds its times."""
-    return {
-        "id": new.id,
-        "kind": new.kind.value,
-        "state": RunState.QUEUED.value,
-        "name": new.name,
-        "progress": asdict(Progress()),
-        "latest_metrics": {},
-        "seed": new.seed,
-        "request": dict(new.request),
-        "config": dict(new.config),
-        "config_sha256": new.config_sha256,
-        "source_run": new.source_run,
-        "source_checkpoint": new.source_checkpoint,
-        "attempt": 0,
-        "free_attempts": 0,
-        "epoch_token": 0,
-        "last_seq": 0,
-        "last_log_seq": 0,
+    facts = {field.name: getattr(new, field.name) for field in fields(new) if field.name != "labels"}
+    return facts | {"state": RunState.QUEUED.value, "progress": asdict(Progress()), "latest_metrics": {}}
+
+
+def run_of(row: Row[Any], labels: Mapping[str, str]) -> Run:
+    """The run that a row of the ``run`` table and its labels describe; what the row lacks is empty."""
+    columns = {name: value for name, value in row._mapping.items() if name in _RUN_FIELDS}
+    converted = {
+        "kind": RunKind(row.kind),
+        "state": RunState(row.state),
+        "progress": Progress(**row.progress),
+        "best": None if row.best is None else Best(**row.best),
+        "cancel_requested": row.cancel_reason is not None,
     }
-
-
-def run_of(row: Row[Any], labels: Mapping[str, str], **more: Any) -> Run:
-    """The run that a row of the ``run`` table and its labels describe."""
-    return Run(
-        id=row.id,
-        kind=RunKind(row.kind),
-        state=RunState(row.state),
-        name=row.name,
-        labels=labels,
-        reason=row.reason,
-        phase=row.phase,
-        progress=Progress(**row.progress),
-        latest_metrics=row.latest_metrics,
-        best=None if row.best is None else Best(**row.best),
-        error=row.error,
-        seed=row.seed,
-        config_sha256=row.config_sha256,
-        source_run=row.source_run,
-        source_checkpoint=row.source_checkpoint,
-        attempt=row.attempt,
-        free_attempts=row.free_attempts,
-        cancel_requested=row.cancel_reason is not None,
-        worker=row.worker,
-        epoch_token=row.epoch_token,
-        created_at=row.created_at,
-        started_at=row.started_at,
-        finished_at=row.finished_at,
-        **more,
-    )
+    return Run(labels=labels, **(columns | converted))
 
 
 def labels_of(connection: Connection, run_ids: Sequence[str]) -> dict[str, dict[str, str]]:
@@ -96,14 +64,12 @@ def read_run(connection: Connection, run_id: str) -> Run:
     row = connection.execute(select(run).where(run.c.id == run_id)).one_or_none()
     if row is None:
         raise _no_run(run_id)
-    labels = labels_of(connection, [run_id])[run_id]
-    return run_of(row, labels, request=row.request, config=row.config, result=row.result)
+    return run_of(row, labels_of(connection, [run_id])[run_id])
 
 
-def listed_runs(connection: Connection, rows: Sequence[Row[Any]]) -> list[Run]:
-    """Runs as a list shows them, in the order of the rows, which hold :data:`LISTED_COLUMNS`."""
-    labels = labels_of(connection, [row.id for row in rows])
-    return [run_of(row, labels[row.id], result=result_summary(row.result)) for row in rows]
+def listed_run(row: Row[Any], labels: Mapping[str, str]) -> Run:
+    """The run as a list shows it; the row holds :data:`LISTED_COLUMNS`."""
+    return replace(run_of(row, labels), result=result_summary(row.result))
 
 
 def _no_run(run_id: str) -> NotFoundError:

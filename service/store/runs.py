@@ -24,28 +24,25 @@ from service.domain.run import (
     RunState,
     RunStatistics,
 )
-from service.store import leases
-from service.store.engine import Database
+from service.store.leases import SqlLeases
 from service.store.run_rows import (
     LISTED_COLUMNS,
     LOCKED_COLUMNS,
     LockedRun,
-    listed_runs,
+    labels_of,
+    listed_run,
     read_run,
     row_values,
 )
 from service.store.tables import checkpoint, idempotency_key, run, run_event, run_label, run_log, run_metric
-from service.store.types import UtcDateTime, clean_text, epoch_seconds, now, seconds_since, upsert
+from service.store.types import UtcDateTime, clean_text, now, seconds_since, upsert
 
 FULL_RETRY_S = 5.0
 """When to try again after the queue was full."""
 
 
-class SqlRunStore:
+class SqlRunStore(SqlLeases):
     """:class:`~service.domain.ports.RunStore` over SQLAlchemy; the port says what each method does."""
-
-    def __init__(self, database: Database) -> None:
-        self._database = database
 
     def create(
         self, new: NewRun, idempotency: tuple[str, str] | None = None, *, max_queued: int | None = None
@@ -94,7 +91,8 @@ class SqlRunStore:
             query = query.where(tuple_(run.c.created_at, run.c.id) < tuple_(*_position(cursor)))
         with self._database.reading() as connection:
             rows = connection.execute(query).all()
-            return page_of(rows, limit, lambda shown: listed_runs(connection, shown), _cursor)
+            labels_by_run = labels_of(connection, [row.id for row in rows])
+        return page_of(rows, limit, lambda row: listed_run(row, labels_by_run[row.id]), _cursor)
 
     def statistics(self) -> Mapping[tuple[RunKind, RunState], RunStatistics]:
         """Number, age and durations of the runs per kind and state."""
@@ -125,49 +123,6 @@ class SqlRunStore:
             elif locked.state is not RunState.STOPPING:
                 locked.move(RunState.CANCELLED, reason=reason)
             return locked.written()
-
-    def claim(self, worker: str, *, kinds: Sequence[RunKind], lease_s: float) -> tuple[Run, Lease] | None:
-        """Take the oldest queued run of these kinds."""
-        if not self._queued(kinds):
-            return None
-        with self._database.writing() as connection:
-            return leases.claim(connection, worker, kinds, lease_s)
-
-    def heartbeat(self, lease: Lease, *, lease_s: float) -> bool:
-        """Extend the lease; returns whether a cancel is wished."""
-        with self._database.writing() as connection:
-            return leases.heartbeat(connection, lease, lease_s)
-
-    def clock(self) -> float:
-        """Seconds on the database's clock."""
-        with self._database.reading() as connection:
-            return float(connection.execute(select(epoch_seconds())).scalar_one())
-
-    def reap(self, *, max_attempts: int, spare: Sequence[str] = ()) -> Sequence[Run]:
-        """Requeue or end runs whose lease lapsed."""
-        with self._database.reading() as connection:
-            if not leases.any_lapsed(connection, spare):
-                return []
-        with self._database.writing() as connection:
-            return leases.reap(connection, max_attempts, spare)
-
-    def release(self, lease: Lease, *, reason: str, charge_attempt: bool) -> Run:
-        """Give a run back to the queue."""
-        with self._database.writing() as connection:
-            return leases.release(connection, lease, reason, charge_attempt=charge_attempt)
-
-    def finish(
-        self,
-        lease: Lease,
-        state: RunState,
-        *,
-        reason: str,
-        result: Mapping[str, Any] | None = None,
-        error: Mapping[str, Any] | None = None,
-    ) -> Run:
-        """End the run."""
-        with self._database.writing() as connection:
-            return leases.finish(connection, lease, state, reason=reason, result=result, error=error)
 
     def report(
         self,
@@ -243,12 +198,6 @@ class SqlRunStore:
     def change_marker(self) -> int:
         """A number that changes whenever anything was written."""
         return self._database.change_marker()
-
-    def _queued(self, kinds: Sequence[RunKind]) -> bool:
-        """Whether a claim is worth a writing transaction: idle workers ask ten times a second."""
-        query = select(run.c.id).where(run.c.state == RunState.QUEUED, run.c.kind.in_(kinds)).limit(1)
-        with self._database.reading() as connection:
-            return connection.execute(query).first() is not None
 
 
 def _cursor(row: Row[Any]) -> str:

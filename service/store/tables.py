@@ -63,15 +63,15 @@ run = Table(
     Column("config_sha256", CleanString(64)),
     Column("source_run", CleanString(64)),
     Column("source_checkpoint", CleanString(64)),
-    Column("attempt", Integer, nullable=False),
+    Column("attempt", Integer, nullable=False, default=0),
     Column(
         "free_attempts", Integer, nullable=False, server_default="0"
     ),  # The first ones, which do not count.
     Column("worker", CleanText),
-    Column("epoch_token", Integer, nullable=False),
+    Column("epoch_token", Integer, nullable=False, default=0),
     Column("lease_until", UtcDateTime),
-    Column("last_seq", BigInteger, nullable=False),  # Of the newest event.
-    Column("last_log_seq", BigInteger, nullable=False),  # Of the newest log line.
+    Column("last_seq", BigInteger, nullable=False, default=0),  # Of the newest event.
+    Column("last_log_seq", BigInteger, nullable=False, default=0),  # Of the newest log line.
     Column("created_at", UtcDateTime, nullable=False),
     Column("started_at", UtcDateTime),
     Column("finished_at", UtcDateTime),

@@ -115,14 +115,7 @@ class after_now(FunctionElement[datetime]):
 
 
 class seconds_since(FunctionElement[float]):
-    """Seconds on the database's clock since a column's time."""
-
-    type = Double()
-    inherit_cache = True
-
-
-class epoch_seconds(FunctionElement[float]):
-    """The database's clock as seconds since 1970."""
+    """Seconds on the database's clock since a time."""
 
     type = Double()
     inherit_cache = True
@@ -163,13 +156,3 @@ def _(element: seconds_since, compiler: SQLCompiler, **kw: Any) -> str:
 def _(element: seconds_since, compiler: SQLCompiler, **kw: Any) -> str:
     moment = compiler.process(element.clauses, **kw)
     return f"extract(epoch from statement_timestamp() - {moment})::double precision"
-
-
-@compiles(epoch_seconds, "sqlite")
-def _(_element: epoch_seconds, _compiler: SQLCompiler, **_kw: Any) -> str:
-    return "((julianday('now') - 2440587.5) * 86400.0)"
-
-
-@compiles(epoch_seconds, "postgresql")
-def _(_element: epoch_seconds, _compiler: SQLCompiler, **_kw: Any) -> str:
-    return "extract(epoch from statement_timestamp())::double precision"

@@ -8,13 +8,12 @@ no longer be trusted or when a wish to stop has not been followed in time.
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
 
 from service.domain.errors import NotFoundError, StaleLeaseError
-from service.domain.ports import CheckpointStore, EpisodeStore, RegistryStore, RunStore
-from service.domain.run import CheckpointInfo, Run, RunKind, RunState
+from service.domain.ports import Stores
+from service.domain.run import Run, RunKind, RunState
 from service.worker import frames
 from service.worker.launcher import Child, ChildLauncher
 from service.worker.lease_guard import STOPPED_S, Fenced, LeaseGuard
@@ -38,26 +37,6 @@ class GracePeriods:
     """From SIGTERM to SIGKILL."""
 
 
-class WorkerStores(Protocol):
-    """The stores that a worker uses."""
-
-    @property
-    def runs(self) -> RunStore:
-        """Runs, their states and logs."""
-
-    @property
-    def checkpoints(self) -> CheckpointStore:
-        """Checkpoint bundles."""
-
-    @property
-    def episodes(self) -> EpisodeStore:
-        """Episodes of rollouts."""
-
-    @property
-    def registry(self) -> RegistryStore:
-        """What workers publish."""
-
-
 class Attempt:
     """Runs one claimed run in a thread of its own."""
 
@@ -65,7 +44,7 @@ class Attempt:
         self,
         run: Run,
         guard: LeaseGuard,
-        stores: WorkerStores,
+        stores: Stores,
         launcher: ChildLauncher,
         *,
         max_attempts: int,
@@ -79,9 +58,7 @@ class Attempt:
         self._max_attempts = max_attempts
         self._graces = graces
         self._on_end = on_end
-        self._writer = RunWriter(
-            guard, runs=stores.runs, checkpoints=stores.checkpoints, episodes=stores.episodes
-        )
+        self._writer = RunWriter(guard, stores)
         self._lock = threading.Lock()
         self._child: Child | None = None
         self._wish: StopReason | None = None
@@ -155,10 +132,10 @@ class Attempt:
         if self._is_wished():
             return settle(self._ending(None))
         try:
-            start = _start_frame(self.run, self._stores.checkpoints, self._writer, self.guard)
-        except MissingInputError as error:
-            described = {"code": error.code, "message": str(error)}
-            return Finish(state=RunState.FAILED, reason=error.code, error=described)
+            start = self.guard.persist(self._start_frame)
+        except NotFoundError as error:  # another attempt would not find it either
+            described = {"code": "checkpoint_missing", "message": str(error)}
+            return Finish(state=RunState.FAILED, reason="checkpoint_missing", error=described)
         try:
             child = self._launch()
         except OSError as error:
@@ -173,6 +150,42 @@ class Attempt:
             return settle(self._ending(frames.Failure(code="protocol_error", message=str(error))))
         return settle(self._ending(last, None if last else child.join(EXIT_S)))
 
+    def _start_frame(self) -> frames.Start:
+        """The frame that starts the run's child; raises NotFoundError when the policy that is to act is gone."""
+        run, resume, agent = self.run, None, None
+        if run.kind is RunKind.TRAIN:
+            resume = self._resume_bundle()
+        elif run.source_checkpoint is not None:
+            agent = self._stores.checkpoints.read(run.source_checkpoint)
+        return frames.Start(
+            kind=run.kind,
+            run_id=run.id,
+            attempt=run.attempt,
+            tree=dict(run.config),
+            resume=resume,
+            agent=agent,
+        )
+
+    def _resume_bundle(self) -> bytes | None:
+        """The newest scheduled checkpoint that can be read; None starts from the beginning."""
+        checkpoints, cursor = self._stores.checkpoints, None
+        while True:
+            page = checkpoints.list(self.run.id, cursor=cursor)
+            for info in page.data:
+                if info.kind != "scheduled":
+                    continue
+                try:
+                    bundle = checkpoints.read(info.id)
+                except NotFoundError as error:
+                    text = f"checkpoint {info.id} of epoch {info.epoch} cannot be used: {error}"
+                    self._writer.log("warning", text)
+                    continue
+                self._writer.log("info", f"goes on from the checkpoint of epoch {info.epoch}")
+                return bundle
+            cursor = page.next_cursor
+            if cursor is None:
+                return None
+
     def _launch(self) -> Child:
         child = self._launcher.launch()
         logger.info("run %s: attempt %d in process %d", self.run.id, self.run.attempt, child.pid)
@@ -182,13 +195,10 @@ class Attempt:
 
     def _follow(self, child: Child) -> frames.Result | frames.Failure | None:
         """Write what the child says until its last frame; None when it ends without one."""
-        while True:
-            child.wait(TICK_S)
+        for batch, output in child.messages(TICK_S):
             if not self.guard.holds():
                 raise Fenced("the lease is gone")
-            is_finished = child.is_finished()
-            batch = child.receive()
-            self._writer.write(batch, child.output_lines())
+            self._writer.write(batch, output)
             for frame in batch:
                 match frame:
                     case frames.Usage():
@@ -196,9 +206,8 @@ class Attempt:
                     case frames.Result() | frames.Failure():
                         self._write_rest(child, frame)
                         return frame
-            if is_finished and not batch:
-                self._write_rest(child, None)
-                return None
+        self._write_rest(child, None)
+        return None
 
     def _write_rest(self, child: Child, last: frames.Result | frames.Failure | None) -> None:
         """Store what was printed last, and for a failure where it came from."""
@@ -244,69 +253,3 @@ class Attempt:
             child, self._child = self._child, None
         if child is not None:
             child.close()
-
-
-class MissingInputError(Exception):
-    """What the run needs is gone; another attempt would not find it either."""
-
-    code = "checkpoint_missing"
-
-
-def _start_frame(
-    run: Run, checkpoints: CheckpointStore, writer: RunWriter, guard: LeaseGuard
-) -> frames.Start:
-    """The frame that starts the run's child.
-
-    Raises:
-        MissingInputError: the checkpoint whose policy is to act cannot be read.
-        Fenced: the database did not answer while the lease lasted.
-    """
-    resume = agent = None
-    if run.kind is RunKind.TRAIN:
-        resume = guard.persist(lambda: _resume_bundle(run.id, checkpoints, writer))
-    elif run.source_checkpoint is not None:
-        agent = guard.persist(lambda: _agent_bundle(str(run.source_checkpoint), checkpoints))
-    return frames.Start(
-        kind=run.kind,
-        run_id=run.id,
-        attempt=run.attempt,
-        tree=dict(run.config),
-        resume=resume,
-        agent=agent,
-    )
-
-
-def _agent_bundle(checkpoint_id: str, checkpoints: CheckpointStore) -> bytes:
-    try:
-        return checkpoints.read(checkpoint_id)
-    except NotFoundError as error:
-        raise MissingInputError(str(error)) from error
-
-
-def _resume_bundle(run_id: str, checkpoints: CheckpointStore, writer: RunWriter) -> bytes | None:
-    """The newest scheduled checkpoint that can be read; None starts from the beginning."""
-    for info in _scheduled(run_id, checkpoints):
-        try:
-            bundle = checkpoints.read(info.id)
-        except NotFoundError as error:
-            writer.log("warning", f"checkpoint {info.id} of epoch {info.epoch} cannot be used: {error}")
-            continue
-        writer.log("info", f"goes on from the checkpoint of epoch {info.epoch}")
-        return bundle
-    return None
-
-
-def _scheduled(run_id: str, checkpoints: CheckpointStore) -> Iterator[CheckpointInfo]:
-    """Scheduled checkpoints, newest first."""
-    try:
-        newest = checkpoints.resolve(run_id, "scheduled")
-    except NotFoundError:
-        return
-    yield newest
-    cursor: str | None = None
-    while True:
-        page = checkpoints.list(run_id, cursor=cursor)
-        yield from (info for info in page.data if info.kind == "scheduled" and info.id != newest.id)
-        cursor = page.next_cursor
-        if cursor is None:
-            return

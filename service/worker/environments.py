@@ -91,22 +91,19 @@ class EnvironmentPublisher:
     def _follow(self, child: Child) -> frames.Result | frames.Failure | None:
         """Log what the child says until its last frame; None when it ends without one."""
         deadline = time.monotonic() + PROBE_S
-        while time.monotonic() < deadline:
-            child.wait(TICK_S)
+        for batch, output in child.messages(TICK_S):
             if self._is_ended():
                 return None
-            is_finished = child.is_finished()
-            batch = child.receive()
-            for line in child.output_lines():
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"no answer within {PROBE_S:g} s")
+            for line in output:
                 logger.info("environments: %s", line)
             for frame in batch:
                 if isinstance(frame, frames.Log):
                     logger.warning("environments: %s", frame.message)
                 elif isinstance(frame, frames.Result | frames.Failure):
                     return frame
-            if is_finished and not batch:
-                return None
-        raise TimeoutError(f"no answer within {PROBE_S:g} s")
+        return None
 
 
 def _batches(ids: list[str], size: int) -> Iterator[list[str]]:

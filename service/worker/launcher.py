@@ -68,19 +68,22 @@ class Child:
         with contextlib.suppress(OSError):
             self._connection.send_bytes(frames.encode(frame))
 
-    def wait(self, timeout_s: float) -> None:
-        """Return when there is something to read, when the process ended, or after the timeout."""
-        if self._is_open:
-            wait([self._connection, self._output, self._sentinel], timeout_s)
-        else:
-            wait([self._sentinel], timeout_s)
-
-    def receive(self) -> list[frames.ChildFrame]:
-        """Frames that have arrived, at most :data:`MAX_BATCH` and not many more bytes than :data:`MAX_BATCH_BYTES`.
+    def messages(self, timeout_s: float) -> Iterator[tuple[list[frames.ChildFrame], list[str]]]:
+        """What the child says and prints until nothing will come any more, and nothing when a timeout passes.
 
         Raises:
             ProtocolError: the child sent what is no frame.
         """
+        while True:
+            wait([*([self._connection, self._output] if self._is_open else []), self._sentinel], timeout_s)
+            is_finished = self._is_finished()
+            batch = self._receive()
+            yield batch, self._output_lines()
+            if is_finished and not batch:
+                return
+
+    def _receive(self) -> list[frames.ChildFrame]:
+        """Frames that have arrived, at most :data:`MAX_BATCH` and not many more bytes than :data:`MAX_BATCH_BYTES`."""
         batch: list[frames.ChildFrame] = []
         n_bytes = 0
         try:
@@ -100,7 +103,7 @@ class Child:
         has_room = n_frames < MAX_BATCH and n_bytes < MAX_BATCH_BYTES
         return self._is_open and has_room and self._connection.poll()
 
-    def output_lines(self) -> list[str]:
+    def _output_lines(self) -> list[str]:
         """Whole lines that the run's code has printed since the last call."""
         with contextlib.suppress(BlockingIOError, OSError):
             self._partial += os.read(self._output.fileno(), _READ_BYTES)
@@ -112,12 +115,12 @@ class Child:
     def rest_of_output(self) -> list[str]:
         """Everything printed that was not returned yet, the last line as it is."""
         lines: list[str] = []
-        while more := self.output_lines():
+        while more := self._output_lines():
             lines += more
         last, self._partial = self._partial, b""
         return [*lines, last.decode("utf-8", "replace")] if last else lines
 
-    def is_finished(self) -> bool:
+    def _is_finished(self) -> bool:
         """Whether nothing will come any more: the pipe is at its end, or the process is."""
         return not self._is_open or (self.exit_code() is not None and not self._connection.poll())
 

@@ -10,9 +10,10 @@ from collections.abc import Callable
 from importlib.metadata import version
 
 from service.domain.errors import ServiceError, StaleLeaseError, StoreUnavailableError
+from service.domain.ports import Stores
 from service.domain.run import RunKind
 from service.settings import Settings
-from service.worker.attempt import Attempt, GracePeriods, WorkerStores
+from service.worker.attempt import Attempt, GracePeriods
 from service.worker.environments import EnvironmentPublisher
 from service.worker.launcher import ChildLauncher
 from service.worker.lease_guard import LeaseClock, LeaseGuard
@@ -55,7 +56,7 @@ class Worker:
     def __init__(
         self,
         settings: Settings,
-        stores: WorkerStores,
+        stores: Stores,
         launcher: ChildLauncher,
         *,
         graces: GracePeriods | None = None,

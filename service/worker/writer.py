@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from service.domain.ports import CheckpointStore, EpisodeStore, RunStore
+from service.domain.ports import Stores
 from service.domain.run import EventType, MetricPoint, Progress
 from service.worker import frames
 from service.worker.lease_guard import LeaseGuard
@@ -29,13 +29,9 @@ class RunWriter:
     Every method raises :class:`Fenced` or ``StaleLeaseError`` when the run is no longer ours to write.
     """
 
-    def __init__(
-        self, guard: LeaseGuard, *, runs: RunStore, checkpoints: CheckpointStore, episodes: EpisodeStore
-    ) -> None:
+    def __init__(self, guard: LeaseGuard, stores: Stores) -> None:
         self._guard = guard
-        self._runs = runs
-        self._checkpoints = checkpoints
-        self._episodes = episodes
+        self._stores = stores
         self._n_output_lines = 0
         self._progress_event_at = float("-inf")
         self._clear()
@@ -64,7 +60,7 @@ class RunWriter:
             "events": self._events,
         }
         self._clear()
-        self._guard.persist(lambda: self._runs.report(self._guard.lease, **report))
+        self._guard.persist(lambda: self._stores.runs.report(self._guard.lease, **report))
 
     def _clear(self) -> None:
         self._phase: str | None = None
@@ -89,10 +85,10 @@ class RunWriter:
                     self._events.append((EventType.WARNING, {"message": message}))
             case frames.Checkpoint(meta=meta, bundle=bundle):
                 self.flush()
-                self._guard.persist(lambda: self._checkpoints.put(self._guard.lease, meta, bundle))
+                self._guard.persist(lambda: self._stores.checkpoints.put(self._guard.lease, meta, bundle))
             case frames.Episode(info=info, trajectory=trajectory):
                 self.flush()
-                self._guard.persist(lambda: self._episodes.add(self._guard.lease, info, trajectory))
+                self._guard.persist(lambda: self._stores.episodes.add(self._guard.lease, info, trajectory))
 
     def _take_progress(self, progress: Progress) -> None:
         self._progress = progress
