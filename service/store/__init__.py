@@ -1,12 +1,11 @@
 """Runs, checkpoints, episodes and grants in SQLite or PostgreSQL: SQLAlchemy lives here and nowhere else."""
 
 from dataclasses import dataclass
-from pathlib import Path
 
 from service.domain.ports import CheckpointStore, EpisodeStore, RegistryStore, RunStore
 from service.settings import Settings
 from service.store.blobs import Blobs, default_blob_dir
-from service.store.checkpoints import KEEP_SCHEDULED, SqlCheckpointStore
+from service.store.checkpoints import SqlCheckpointStore
 from service.store.engine import Database, require_room
 from service.store.episodes import SqlEpisodeStore
 from service.store.migrations import SchemaError, check_revision, migrate
@@ -41,29 +40,23 @@ class Stores:
         self.database.close()
 
 
-def open_stores(
-    source: Settings | str, *, blob_dir: Path | None = None, keep_scheduled: int = KEEP_SCHEDULED
-) -> Stores:
+def open_stores(source: Settings | str) -> Stores:
     """Open the stores on a migrated database.
 
     Args:
-        source: settings, or a database URL with the settings' defaults beside it.
-        blob_dir: where large checkpoints are; None is :func:`~service.store.blobs.default_blob_dir`.
-        keep_scheduled: scheduled checkpoints kept per run. Settings say both themselves.
+        source: settings, or a database URL beside which the other settings are as they are in this process.
 
     Raises:
         SchemaError: the database is not at this version's revision; the message has the command.
     """
-    if isinstance(source, Settings):
-        url, blob_dir, keep_scheduled = source.database_url, source.blob_dir, source.keep_scheduled
-    else:
-        url = source
+    settings = source if isinstance(source, Settings) else Settings(database_url=source)
+    url = settings.database_url
     check_revision(url)
     database = Database(url)
-    blobs = Blobs(blob_dir or default_blob_dir(url))
+    blobs = Blobs(settings.blob_dir or default_blob_dir(url))
     return Stores(
         runs=SqlRunStore(database),
-        checkpoints=SqlCheckpointStore(database, blobs, keep_scheduled=keep_scheduled),
+        checkpoints=SqlCheckpointStore(database, blobs, keep_scheduled=settings.keep_scheduled),
         episodes=SqlEpisodeStore(database, blobs),
         registry=SqlRegistryStore(database),
         database=database,

@@ -120,7 +120,8 @@ def restore(archive: Path, url: str, *, blob_dir: Path | None = None) -> Manifes
         with _opened_archive(archive) as tar:
             manifest = _read_manifest(tar)
             _unpack_database(tar, copy, manifest.database_sha256)
-            _require_known(copy, manifest.revision)
+            if require_known_revision(f"sqlite:///{copy}") != manifest.revision:  # nor a newer one
+                raise BackupError("maze.db of the archive has another revision than its manifest says")
             for sha256 in manifest.blobs:
                 _unpack_blob(tar, blob_dir or path.parent / "blobs", sha256)
         os.replace(copy, path)
@@ -238,12 +239,6 @@ def _unpack_database(tar: tarfile.TarFile, copy: Path, sha256: str) -> None:
         os.fsync(file.fileno())
     if _file_sha256(copy) != sha256:
         raise BackupError("maze.db of the archive is damaged: its digest is not the manifest's")
-
-
-def _require_known(copy: Path, revision: str) -> None:
-    """Refuse an archive whose schema this version does not know: it could not be opened here."""
-    if require_known_revision(f"sqlite:///{copy}") != revision:
-        raise BackupError("maze.db of the archive has another revision than its manifest says")
 
 
 def _unpack_blob(tar: tarfile.TarFile, directory: Path, sha256: str) -> None:

@@ -18,6 +18,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from types import ModuleType
 from typing import Any
+from urllib.parse import quote
 
 from sqlalchemy import URL, Connection, Engine, create_engine, event, exc, make_url, text
 
@@ -199,6 +200,17 @@ class Database:
             pool_timeout=BUSY_TIMEOUT_MS / 1000,
         )
         mode = _usable_journal_mode(engine)
+
+        @event.listens_for(engine, "do_connect")
+        def open_known_file(
+            _dialect: Any, _record: Any, arguments: list[str], options: dict[str, Any]
+        ) -> None:
+            """SQLite would make an empty file in the place of one that was deleted, and then drop its journal."""
+            assert self.path is not None
+            if is_known := self._identity is not None:
+                self._require_same_file()
+            arguments[:] = [f"file:{quote(str(self.path.absolute()))}?mode={'rw' if is_known else 'rwc'}"]
+            options["uri"] = True
 
         @event.listens_for(engine, "connect")
         def configure(connection: Any, _record: Any) -> None:

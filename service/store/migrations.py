@@ -151,9 +151,14 @@ def _refuse_orphans(connection: Connection) -> None:
 def _create_file(url: str) -> None:
     """An SQLite file that its owner alone can read: runs and token digests are nobody else's business."""
     path = sqlite_path(parse_url(url))
-    if path is None or path.exists():
+    if path is None or (path.exists() and path.stat().st_size):
         return
-    if journals := [journal.name for journal in journals_of(path) if not journal.name.endswith("-shm")]:
+    left = [journal for journal in journals_of(path) if not journal.name.endswith("-shm")]
+    if (
+        path.exists()
+    ):  # empty: of ours, which another process may be about to fill, or in the place of a lost one
+        left = [journal for journal in left if journal.name.endswith("-wal") and journal.stat().st_size]
+    if journals := [journal.name for journal in left]:
         raise SchemaError(
             f"{path.name} is not there, but {' and '.join(journals)} of it in {path.parent}: a new database "
             "would delete what they hold. Put the database back beside them, or move them away"

@@ -5,8 +5,8 @@ wish to stop, sends what waits, and ends the process the moment the worker is go
 """
 
 import faulthandler
-import importlib
 import os
+import pkgutil
 import shutil
 import signal
 import sys
@@ -105,7 +105,8 @@ def _run(
         setproctitle.setproctitle(f"maze: run {start.run_id}")
         threading.Thread(target=_watch, args=(connection, channel, stop), name="watch", daemon=True).start()
         with own_process():
-            return _job(rules.job)(start, channel, stop, rules)
+            job: Job = pkgutil.resolve_name(rules.job)
+            return job(start, channel, stop, rules)
     except WorkerGone:
         raise
     except BaseException as error:  # whatever user code raises, SystemExit as well, is this run's failure
@@ -120,12 +121,6 @@ def _receive_start(connection: "Connection[Any, Any]") -> frames.Start:
     if not isinstance(start, frames.Start):
         raise frames.ProtocolError("the first frame of a worker must be start")
     return start
-
-
-def _job(name: str) -> Job:
-    module, _, function = name.partition(":")
-    job: Job = getattr(importlib.import_module(module), function)
-    return job
 
 
 def _redirect(output: "Connection[Any, Any]") -> None:

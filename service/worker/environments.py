@@ -64,7 +64,8 @@ class EnvironmentPublisher:
 
     def _with_spaces(self, rows: list[Row]) -> Iterator[list[Row]]:
         by_id = {row["id"]: row for row in rows if row["is_available"] and row["source"] == "gymnasium"}
-        for env_ids in _batches(list(by_id), BATCH):
+        ids = list(by_id)
+        for env_ids in (ids[start : start + BATCH] for start in range(0, len(ids), BATCH)):
             try:
                 spaces = self._ask({"spaces_of": env_ids})["spaces"]
             except RuntimeError as error:
@@ -104,8 +105,3 @@ class EnvironmentPublisher:
                 elif isinstance(frame, frames.Result | frames.Failure):
                     return frame
         return None
-
-
-def _batches(ids: list[str], size: int) -> Iterator[list[str]]:
-    for start in range(0, len(ids), size):
-        yield ids[start : start + size]

@@ -184,6 +184,16 @@ def test_a_migration_that_loses_a_row_that_others_refer_to_changes_nothing(sqlit
     assert check_revision(sqlite_url) == head_revision()
 
 
+def test_an_empty_file_beside_the_journal_of_a_lost_database_is_not_taken_for_a_new_one(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "maze.db").touch()
+    (tmp_path / "maze.db-wal").write_bytes(b"committed")
+    with pytest.raises(SchemaError, match=r"maze\.db-wal of it"):
+        migrate(f"sqlite:///{tmp_path}/maze.db")
+    assert (tmp_path / "maze.db-wal").read_bytes() == b"committed"
+
+
 @pytest.mark.parametrize("journal", ["-wal", "-journal"])
 def test_a_database_without_its_file_is_not_made_anew(tmp_path: Path, journal: str) -> None:
     """SQLite deletes the journal of an empty file, and with it what was committed to it."""

@@ -187,6 +187,17 @@ def test_a_file_that_is_another_one_than_was_opened_takes_no_writes(
             assert "restart the service" in refusal.value.told
 
 
+def test_no_connection_puts_an_empty_file_in_the_place_of_a_deleted_one(sqlite_url: str) -> None:
+    path = Path(sqlite_url.removeprefix("sqlite:///"))
+    with opened(sqlite_url) as database:
+        with database.writing():
+            path.rename(path.with_suffix(".moved"))
+        for _ in range(2):  # nothing was read before: each one has to connect
+            with pytest.raises(StoreUnavailableError, match="deleted or replaced"), database.reading():
+                pass
+    assert not path.exists()
+
+
 def test_a_full_disk_is_told(sqlite_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(**_: object) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
