@@ -84,22 +84,12 @@ class EpisodeSeeds(Sequence[int]):
 def generator_state(rng: np.random.Generator) -> dict[str, Any]:
     """The generator's state as JSON-able plain numbers (128-bit integers as strings)."""
     state = rng.bit_generator.state
-    return {
-        "bit_generator": state["bit_generator"],
-        "state": {name: str(value) for name, value in state["state"].items()},
-        "has_uint32": int(state["has_uint32"]),
-        "uinteger": int(state["uinteger"]),
-    }
+    return {**state, "state": {name: str(value) for name, value in state["state"].items()}}
 
 
 def restore_generator(rng: np.random.Generator, state: dict[str, Any]) -> None:
     """Put a generator back to a state written by :func:`generator_state`."""
-    rng.bit_generator.state = {
-        "bit_generator": state["bit_generator"],
-        "state": {name: int(value) for name, value in state["state"].items()},
-        "has_uint32": state["has_uint32"],
-        "uinteger": state["uinteger"],
-    }
+    rng.bit_generator.state = {**state, "state": {name: int(value) for name, value in state["state"].items()}}
 
 
 _IS_OURS: ContextVar[bool] = ContextVar("process_is_ours", default=False)

@@ -4,6 +4,7 @@ The directory gets checkpoints, one line of metrics per epoch, and TensorBoard s
 """
 
 from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from typing import Any
 
 from tensorboardX import SummaryWriter
@@ -17,7 +18,7 @@ from maze_core.runners.config import rollout_tree
 from maze_core.runners.evaluation import run_rollout
 
 
-class RunDirReporter(SilentReporter):
+class RunDirReporter(SilentReporter, AbstractContextManager["RunDirReporter"]):
     """Reporter of one call of ``train``; a context manager, since it holds an event file.
 
     Event files cannot be shortened, and a resumed run repeats epochs. So the events are written anew from
@@ -46,10 +47,6 @@ class RunDirReporter(SilentReporter):
             is_best=details["is_best"],
             is_last=details["is_last"],
         )
-
-    def __enter__(self) -> "RunDirReporter":
-        """The reporter itself."""
-        return self
 
     def __exit__(self, *error: object) -> None:
         """Close the event file."""

@@ -15,7 +15,7 @@ from maze_core.config.components import canonical_target, target_name, with_publ
 from maze_core.config.compose import compose_run
 from maze_core.config.nodes import TARGET, is_node, join, opaque_parts, shown
 from maze_core.config.schema import SEEDS, Mode, RunConfig, canonical_json
-from maze_core.errors import CheckpointError, InvalidSpecificationError, Problem, ProblemList
+from maze_core.errors import CheckpointError, InvalidSpecificationError, ProblemList
 from maze_core.models.config import RandomPolicyConfig, TorchPolicyConfig
 from maze_core.rollout.user_policy import refuse_other_act
 from maze_core.rundir import RunDir
@@ -95,7 +95,12 @@ def refuse_other_run(run_dir: RunDir, stored: StoredRun, config: RunConfig) -> N
         InvalidSpecificationError: it has another configuration.
     """
     if canonical_json(config.identity()) != canonical_json(stored.tree):
-        raise InvalidSpecificationError([_other_run(run_dir, stored.tree, config.identity())])
+        name, found = str(run_dir.path), differences(stored.tree, config.identity())
+        message = (
+            f"{name} holds a run with another configuration: {found}. Take another run_dir, give the same "
+            f"configuration to go on with it, or RunContext.load({name!r}) to take its own."
+        )
+        raise InvalidSpecificationError(message, path="run_dir", code="contradiction")
 
 
 def rollout_config(run_dir: RunDir | None, arguments: Mapping[str, Any]) -> RunConfig:
@@ -222,16 +227,6 @@ def _is_rollout_policy(policy: Any) -> bool:
     return isinstance(policy, (str, *_ROLLOUT_POLICIES)) or hasattr(policy, "act")
 
 
-def _other_run(run_dir: RunDir, stored: Tree, given: Tree) -> Problem:
-    return Problem(
-        path="run_dir",
-        message=f"{run_dir.path} holds a run with another configuration: {differences(stored, given)}. Take "
-        "another run_dir, give the same configuration to go on with it, or "
-        f"RunContext.load({str(run_dir.path)!r}) to take its own.",
-        code="contradiction",
-    )
-
-
 def differences(stored: Tree, given: Tree) -> str:
     """The values that differ, with their paths, the first few of them; nothing where none do."""
     found = _differences(stored, given)
@@ -240,12 +235,9 @@ def differences(stored: Tree, given: Tree) -> str:
 
 
 def _differences(stored: Any, given: Any, path: str = "") -> list[str]:
-    if isinstance(stored, Mapping) and isinstance(given, Mapping):
-        keys = list(dict.fromkeys([*stored, *given]))
-        return [
-            line for key in keys for line in _differences(stored.get(key), given.get(key), join(path, key))
-        ]
     if isinstance(stored, list) and isinstance(given, list) and len(stored) == len(given):
-        pairs = zip(stored, given, strict=True)
-        return [line for i, pair in enumerate(pairs) for line in _differences(*pair, join(path, i))]
+        stored, given = dict(enumerate(stored)), dict(enumerate(given))
+    if isinstance(stored, Mapping) and isinstance(given, Mapping):
+        pairs = {join(path, key): (stored.get(key), given.get(key)) for key in {**stored, **given}}
+        return [line for place, pair in pairs.items() for line in _differences(*pair, place)]
     return [] if stored == given else [f"{path} is {shown(stored)} there and {shown(given)} here"]

@@ -93,9 +93,10 @@ def _settings(path: str, value: Any, cls: type | None = None) -> Iterator[str]:
     if not isinstance(value, Mapping):
         return
     if is_node(value):
-        cls = _class_of(str(value[TARGET]))
+        found = resolve_target(str(value[TARGET]))
+        cls = found if isinstance(found, type) else None
         yield f"  {path}: {str(value[TARGET]).rpartition('.')[2]}"
-    types = _types(cls)
+    types = field_types(cls) if cls is not None and hasattr(cls, "__dataclass_fields__") else {}
     docs = field_docs(cls) if cls else {}
     for name, child in value.items():
         if name == TARGET:
@@ -113,12 +114,3 @@ def _settings(path: str, value: Any, cls: type | None = None) -> Iterator[str]:
 
 def _is_list_of_nodes(value: object) -> bool:
     return isinstance(value, list) and any(map(is_node, value))
-
-
-def _class_of(name: str) -> type | None:
-    found = resolve_target(name)
-    return found if isinstance(found, type) else None
-
-
-def _types(cls: type | None) -> Mapping[str, Any]:
-    return field_types(cls) if cls is not None and hasattr(cls, "__dataclass_fields__") else {}

@@ -38,7 +38,7 @@ class _Child:
     job: int | None = None
 
 
-class JobPool:
+class JobPool(contextlib.AbstractContextManager["JobPool"]):
     """Runs functions of modules in processes. A context manager; leaving it ends what still runs."""
 
     def __init__(self, n_processes: int) -> None:
@@ -85,10 +85,6 @@ class JobPool:
         """End all processes, by force where one does not end."""
         children, self._children = self._children, []
         _end(children)
-
-    def __enter__(self) -> "JobPool":
-        """The pool itself."""
-        return self
 
     def __exit__(self, *error: object) -> None:
         """Close."""

@@ -6,6 +6,7 @@ from a checkpoint, in this process or another.
 
 import platform
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
@@ -35,7 +36,7 @@ from maze_core.trainers.fit import Counters, Loop, TrainReport, fit
 from maze_core.types import Tree
 
 
-class Training:
+class Training(AbstractContextManager["Training"]):
     """One training run, alive: use as a context manager or call :meth:`close`.
 
     Args:
@@ -145,10 +146,6 @@ class Training:
         """Close all environments. A second call does nothing."""
         self.world.trainer.close()
         self._close_evaluation()
-
-    def __enter__(self) -> "Training":
-        """The training itself."""
-        return self
 
     def __exit__(self, *error: object) -> None:
         """Close."""
