@@ -21,6 +21,8 @@ GRACEFUL_SHUTDOWN_S = 10
 """Time that open answers have to end."""
 DRAIN_S = 0.5
 """Time in which a connection may still send a request after the end has begun; it is answered, then closed."""
+SLOW_S = 3.0
+"""Time in which one who sends or reads slowly may come to an end of it then."""
 LINGER_S = 1.0
 """Time in which what is sent after a refusal is read and dropped."""
 MAX_HEAD_BYTES = 65_536
@@ -116,6 +118,7 @@ class Protocol(HttpToolsProtocol):
     def shutdown(self) -> None:
         """The server ends: what is under way is answered, and what comes within a moment too."""
         self._is_draining = True
+        self.loop.call_later(SLOW_S, self._end_slow)
         if self.cycle is None or self.cycle.response_complete:
             self._unset_keepalive_if_required()
             self.loop.call_later(DRAIN_S, self._end_drained)
@@ -138,6 +141,14 @@ class Protocol(HttpToolsProtocol):
     def _end_drained(self) -> None:
         if self.cycle is None or self.cycle.response_complete:
             self.transport.close()
+
+    def _end_slow(self) -> None:
+        if self._stalled_at is not None:
+            self.transport.abort()
+        elif self.due is not None:
+            self._refuse(
+                Problem("request_timeout", "The service ends, and the request did not come in time.")
+            )
 
     def _refuse_head(self) -> None:
         detail = f"A request's line and headers may hold {MAX_HEAD_BYTES} bytes together."

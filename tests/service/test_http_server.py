@@ -79,6 +79,7 @@ def answer_on(connection: socket.socket) -> tuple[int, dict[str, str], bytes]:
 def running(monkeypatch: pytest.MonkeyPatch) -> Iterator[Running]:
     running = Running()
     running.thread.start()
+    wait_until(lambda: running.server.started)
     yield running
     running.server.should_exit = True
     monkeypatch.setattr(http_server, "DRAIN_S", 0.0)
@@ -224,6 +225,38 @@ def test_a_wish_for_another_protocol_is_answered_in_this_one(
     wish = b"connection: upgrade\r\nupgrade: websocket\r\nsec-websocket-version: 13\r\n"
     assert running.tell(b"GET / HTTP/1.1\r\nhost: a\r\n" + wish + b"\r\n")[0] == 200
     assert caplog.text == ""
+
+
+def test_the_end_of_the_server_waits_for_nobody_who_sends_or_reads_slowly(
+    running: Running, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(http_server, "SLOW_S", 0.1)
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        if scope["path"] == "/read":
+            await send({"type": "http.response.start", "status": 200, "headers": []})
+            while running.server.server_state.connections:
+                await send({"type": "http.response.body", "body": b"a" * 65_536, "more_body": True})
+                await asyncio.sleep(0)
+            return
+        while (await receive())["type"] != "http.disconnect":
+            pass
+
+    running.server.config.loaded_app = app
+    with running.connected() as half, running.connected() as reader:
+        half.sendall(HEAD + b"content-length: 9\r\n\r\nhalf")
+        reader.sendall(b"GET /read HTTP/1.1\r\nhost: a\r\n\r\n")
+        wait_until(
+            lambda: (
+                any(kept._stalled_at for kept in list(running.server.server_state.connections))
+                and len(running.server.server_state.tasks) == 2
+            )
+        )
+        running.server.should_exit = True
+        assert answer_on(half)[0] == 408
+        running.thread.join(60)
+        assert not running.thread.is_alive()
+    assert "ASGI" not in caplog.text
 
 
 def wait_until(is_true: Callable[[], bool]) -> None:
