@@ -1,12 +1,15 @@
 """Configuration: from names, dicts and objects to one typed, validated, hashable description of a run.
 
-- *The tree*: :mod:`nodes`; :mod:`modules` (which there are, composed by Hydra); :mod:`arguments`, :mod:`presets` and
-  :mod:`overrides` (the caller's values); :mod:`compose` (all of it, in order); :mod:`schema` (the normal form, and the
-  frozen :class:`RunConfig`). For several runs :mod:`grid` and :mod:`multirun`, for words :mod:`command_line`.
-- *The types*: :mod:`settings`.
-- *Building*: :mod:`components` (names), :mod:`targets`, :mod:`instantiate`; :mod:`validation` and
-  :mod:`words` say what is wrong.
-- *The border*: :mod:`trust` (what an HTTP client may ask for), :mod:`plain_values` (how much), :mod:`environments`.
+- *The tree*: :mod:`nodes` (the one walk over it); :mod:`modules` (which there are, composed by Hydra);
+  :mod:`arguments`, :mod:`presets` and :mod:`overrides` (the caller's values); :mod:`compose` (all of it, in order);
+  :mod:`schema` (the normal form, and the frozen :class:`RunConfig`). For several runs :mod:`grid` and
+  :mod:`multirun`, for words :mod:`command_line`.
+- *The types*: :mod:`settings` (the dataclass of all settings, and its fields), :mod:`validation` (what pydantic
+  finds, in our sentences), :mod:`words` (what was probably meant).
+- *Building*: :mod:`components` (public names), :mod:`targets` (from a name to the class), :mod:`instantiate` (from
+  objects to trees, and back).
+- *The border*: :mod:`trust` (what an HTTP client may name), :mod:`plain_values` (how much), :mod:`environments`
+  (which arguments are open of each environment).
 
 Importing this package is cheap: Hydra is loaded with the first composition.
 """
