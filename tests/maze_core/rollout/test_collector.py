@@ -58,9 +58,10 @@ def test_the_observation_a_time_limit_cut_off_is_kept_and_not_the_one_after_the_
 
 
 def test_a_rollout_begins_where_the_one_before_it_ended():
-    """Also where every step gives arrays of its own, not the ones it gave before."""
+    """Also where every call gives arrays of its own, not the ones it gave before."""
     env = GymEnvConfig(name="CartPole-v1").vector(2)
-    step = env.step
+    reset, step = env.reset, env.step
+    env.reset = lambda seeds: copy.deepcopy(reset(seeds))
     env.step = lambda actions: copy.deepcopy(step(actions))
     collector, policy = Collector(env, 5, np.random.default_rng(0)), RandomPolicy(env.action_spaces)
     collector.reset([0, 1])
