@@ -167,10 +167,14 @@ def main() -> int:
     n_failed = 0
     for play in PLAYS:
         command = [sys.executable, "-W", "ignore", "-m", "tools.environments", play.env_id]
-        ended = subprocess.run(command, capture_output=True, text=True, timeout=LIMIT_S, check=False)
-        lines = (ended.stdout if ended.returncode == 0 else ended.stderr).strip().splitlines() or ["no word"]
-        outcome = lines[-1] if ended.returncode == 0 else f"FAILED: {lines[-1]}"
-        n_failed += ended.returncode != 0
+        try:
+            ended = subprocess.run(command, capture_output=True, text=True, timeout=LIMIT_S, check=False)
+            is_fine, told = ended.returncode == 0, ended.stdout if ended.returncode == 0 else ended.stderr
+        except subprocess.TimeoutExpired:
+            is_fine, told = False, f"not done after {LIMIT_S} s"
+        last = (told.strip().splitlines() or ["no word"])[-1]
+        outcome = last if is_fine else f"FAILED: {last}"
+        n_failed += not is_fine
         print(
             f"| {play.package} {version(play.package)} | `{play.env_id}` | {play.needs} | {outcome} |",
             flush=True,
