@@ -89,7 +89,7 @@ def ours(task: Task, wrappers: str, seed: int) -> float:
     with Training(config) as training:
         training.run()
         agent = training.agent("last")
-        raw = training.world.env_config.vector(N_EPISODES, vectorization="per_env")
+        raw = training.world.env_config.vector(N_EPISODES, has_own_episodes=True)
         env = WrappedVectorEnv(raw, agent.wrappers)
         try:
             seeds = EpisodeSeeds(EVALUATION_SEED, Stream.EVAL_ENV, N_EPISODES)

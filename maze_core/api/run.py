@@ -308,11 +308,12 @@ class Run:
                 :attr:`policy`, and marks the observations, so that nothing is processed twice.
         """
         from maze_core.envs.maze_env import MazeEnv
+        from maze_core.envs.per_env import PerEnvVectorEnv
         from maze_core.envs.wrappers.wrapper import WrappedVectorEnv
 
         wrappers = self._made_agent().wrappers
         self._make_room()
-        raw = self.specification.build("env").vector(1, vectorization="per_env")
+        raw = PerEnvVectorEnv([self.specification.build("env").make])
         return MazeEnv(
             WrappedVectorEnv(raw, wrappers, process_observations=processed, process_actions=processed)
         )

@@ -281,8 +281,12 @@ class RunConfig:
     """Dotted path → live object that is used there."""
 
     def identity(self) -> Tree:
-        """What decides the numbers of a run: the tree without names and places."""
-        return {key: value for key, value in self.tree.items() if key not in NOT_IDENTITY}
+        """What decides the numbers of a run: the tree without names and places, and without what changes no bit."""
+        identity = {key: value for key, value in self.tree.items() if key not in NOT_IDENTITY}
+        env = identity.get("env")
+        if isinstance(env, Mapping) and env.get("vectorization") == "builtin":
+            identity["env"] = {**env, "vectorization": "per_env"}
+        return identity
 
     @property
     def config_sha256(self) -> str:

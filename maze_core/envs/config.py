@@ -14,6 +14,7 @@ import gymnasium
 from pydantic import ConfigDict
 
 from maze_core.config.settings import OptionalPositiveInt, dataclass
+from maze_core.envs.classic import ClassicVectorEnv, has_batch
 from maze_core.envs.contract import OLD_ENVIRONMENTS, making
 from maze_core.envs.core_env import StructuredEnv
 from maze_core.envs.gym_env import GymEnv, make_gym
@@ -23,7 +24,7 @@ from maze_core.errors import EnvError
 from maze_core.seeding import seed_process
 
 Execution = Literal["dev", "local", "isolated"]
-Vectorization = Literal["per_env", "native"]
+Vectorization = Literal["auto", "per_env", "builtin", "native"]
 
 _STRICT = ConfigDict(extra="forbid", arbitrary_types_allowed=True, use_attribute_docstrings=True)
 
@@ -51,7 +52,7 @@ class EnvConfig(ABC):
         *,
         execution: Execution = "dev",
         n_processes: int | None = None,
-        vectorization: Vectorization | None = None,
+        has_own_episodes: bool = False,
         videos: Mapping[int, Path] | None = None,
         video_steps: int | None = None,
         seed: int = 0,
@@ -63,7 +64,8 @@ class EnvConfig(ABC):
             execution: ``dev`` steps them in this process, ``local`` spreads them over processes, ``isolated`` gives
                 each one of its own. The numbers are the same.
             n_processes: for ``local``; None takes one per usable core.
-            vectorization: overrides the configured one.
+            has_own_episodes: every row must play the episode of its own seed, whatever the others do; an
+                environment's native form is not used then.
             videos: seed → where the video of the episode goes that is reset with it; ``per_env`` only. Filming
                 changes no number.
             video_steps: flat steps after which a video ends; None films whole episodes.
@@ -73,7 +75,9 @@ class EnvConfig(ABC):
             EnvError: an environment cannot be made this way.
         """
         seed_process(seed)
-        if (vectorization or self.vectorization) == "native":
+        if self.vectorization == "builtin" and not videos:
+            return self._builtin(n_envs)
+        if self.vectorization == "native" and not has_own_episodes:
             if videos:
                 raise EnvError("Environments are filmed one by one; use env.vectorization=per_env.")
             return self._native(n_envs)
@@ -88,6 +92,9 @@ class EnvConfig(ABC):
             n_processes = n_envs if execution == "isolated" else n_processes
             return SubprocVectorEnv(factories, n_processes=n_processes, seed=seed)
         return PerEnvVectorEnv(factories)
+
+    def _builtin(self, n_envs: int) -> VectorEnv:
+        raise EnvError(f"{type(self).__name__} has no builtin vectorization; use env.vectorization=per_env.")
 
     def _native(self, n_envs: int) -> VectorEnv:
         raise EnvError(f"{type(self).__name__} has no native vectorization; use env.vectorization=per_env.")
@@ -115,9 +122,17 @@ class GymEnvConfig(RegisteredEnvConfig):
 
     name: str = "CartPole-v0"
     """Registered id, such as ``CartPole-v1``; ``module:Env-v0`` imports the module first."""
-    vectorization: Vectorization = "per_env"
-    """``per_env`` steps environments one by one, ``native`` uses the environment's own vector form."""
+    vectorization: Vectorization = "auto"
+    """``per_env`` steps environments one by one; ``builtin`` steps all at once with the same bits
+    (:mod:`maze_core.envs.classic`); ``auto`` is ``builtin`` where there is one, else ``per_env``; ``native`` uses the
+    environment's own vector form."""
     _reads_texts: ClassVar[bool] = False
+
+    def __post_init__(self) -> None:
+        """Resolve ``auto``, so that configurations say what was taken."""
+        if self.vectorization == "auto":
+            found = "builtin" if has_batch(self.name, self.kwargs) else "per_env"
+            object.__setattr__(self, "vectorization", found)
 
     def make(self) -> StructuredEnv:
         """One environment, without gymnasium's per-step checker."""
@@ -126,9 +141,14 @@ class GymEnvConfig(RegisteredEnvConfig):
             reads_texts=self._reads_texts,
         )
 
+    def _builtin(self, n_envs: int) -> VectorEnv:
+        return ClassicVectorEnv(self.name, n_envs, max_episode_steps=self.max_episode_steps)
+
     def _native(self, n_envs: int) -> VectorEnv:
         from maze_core.envs.native import NativeVectorEnv
 
+        if has_batch(self.name, self.kwargs):  # gymnasium's own of CartPole resets no single row
+            return self._builtin(n_envs)
         return NativeVectorEnv(
             self.name, n_envs, kwargs=self.kwargs, max_episode_steps=self.max_episode_steps
         )

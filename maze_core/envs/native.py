@@ -5,12 +5,10 @@ Such an environment steps all rows in one numpy expression. What it does at the 
 
 * *same-step* resets at once and gives the last observation in ``infos["final_obs"]``;
 * *disabled*, and *next-step* where a reset mask takes the place of its own reset, are reset here, at once, where
-  an episode ended;
-* gymnasium's CartPole is *next-step* and obeys no mask, but its rows can be set from outside: each row then
-  has a random stream of its own, and starts its episodes as the single environment does.
+  an episode ended.
 
-Any other next-step environment cannot be reset row by row; it is refused, and ``per_env`` serves it. But for
-CartPole, rows share one random stream, which is seeded by all seeds together.
+Any other next-step environment cannot be reset row by row; it is refused, and ``per_env`` serves it. Rows share one
+random stream, which is seeded by all seeds together.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -18,8 +16,6 @@ from typing import Any
 
 import gymnasium
 import numpy as np
-from gymnasium.envs.classic_control.cartpole import CartPoleVectorEnv
-from gymnasium.utils import seeding
 from gymnasium.vector import AutoresetMode
 from gymnasium.vector import VectorEnv as GymVectorEnv
 
@@ -156,30 +152,6 @@ class NativeVectorEnv(ClosingVectorEnv):
         self._writer.look(any_ended=any_ended)
 
 
-class _CartPoleRows:
-    """Sets rows of gymnasium's CartPole to the first state of an episode."""
-
-    def __init__(self, env: CartPoleVectorEnv, n_envs: int) -> None:
-        self._env = env
-        self._streams = [seeding.np_random(None)[0] for _ in range(n_envs)]
-        self._is_fresh = True
-
-    def __call__(self, rows: BoolArray, seeds: Sequence[int | None]) -> Array:
-        env = self._env
-        if self._is_fresh:
-            env.reset()
-            self._is_fresh = False
-        state: Any = env.state
-        for row in np.flatnonzero(rows).tolist():
-            if seeds[row] is not None:
-                self._streams[row] = seeding.np_random(seeds[row])[0]
-            state[:, row] = self._streams[row].uniform(low=env.low, high=env.high, size=(4,))
-        env.steps[rows] = 0
-        env.prev_done[rows] = False
-        shown: Array = state.T.astype(np.float32)
-        return shown
-
-
 def _make(
     name: str, n_envs: int, kwargs: Mapping[str, Any] | None, max_episode_steps: int | None
 ) -> GymVectorEnv[Any, Any, Any]:
@@ -208,8 +180,6 @@ def _way_to_reset_rows(env: GymVectorEnv[Any, Any, Any], n_envs: int) -> ResetRo
     mode = env.metadata.get("autoreset_mode")
     if mode == AutoresetMode.SAME_STEP:
         return None
-    if type(env) is CartPoleVectorEnv:
-        return _CartPoleRows(env, n_envs)
 
     def reset_rows(rows: BoolArray, seeds: Sequence[int | None]) -> Any:
         options = None if rows.all() else {"reset_mask": rows.copy()}

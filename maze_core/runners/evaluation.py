@@ -111,7 +111,7 @@ def _env_and_policy(
         min(runner.n_envs, runner.n_episodes),
         execution=_EXECUTION[runner.execution],
         n_processes=runner.n_processes,
-        vectorization="per_env",
+        has_own_episodes=True,
         videos=videos,
         video_steps=runner.max_episode_steps,
         seed=env_seed,
@@ -136,7 +136,7 @@ def policy_agent(config: RunConfig) -> Agent:
         EnvError: the environment cannot be made.
     """
     runner: RolloutRunnerConfig = config.build("runner")
-    raw = config.build("env").vector(1, execution=_EXECUTION[runner.execution], vectorization="per_env")
+    raw = config.build("env").vector(1, execution=_EXECUTION[runner.execution], has_own_episodes=True)
     try:
         wrappers, policy = _configured(config, raw)
         _, policy_action_spaces = bind_wrappers(wrappers, raw.observation_spaces, raw.action_spaces)

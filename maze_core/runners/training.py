@@ -216,7 +216,7 @@ class Training(AbstractContextManager["Training"]):
                     n_envs,
                     execution=runner.execution,
                     n_processes=runner.n_processes,
-                    vectorization="per_env",
+                    has_own_episodes=True,
                     seed=world.env_seed,
                 )
         except EnvError as error:
