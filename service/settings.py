@@ -86,7 +86,8 @@ class Settings(BaseSettings):
     poll_s: float = Field(default=0.1, gt=0)
     """Seconds between two looks of a worker, or of an event stream, for something new."""
     max_attempts: int = Field(default=3, ge=1)
-    """How often a run is started before it ends ``failed`` with reason ``attempts_exhausted``."""
+    """How often in a row a run may die without a new scheduled checkpoint before it ends ``failed`` with reason
+    ``attempts_exhausted``."""
     shutdown_grace_s: float = Field(default=20.0, ge=0)
     """Seconds that running work has to store its checkpoint when the service stops."""
     child_memory_bytes: int | None = Field(default=None, ge=64 * MIB)

@@ -22,7 +22,7 @@ from maze_core.config.arguments import (
     sorted_arguments,
 )
 from maze_core.config.components import RENAMED
-from maze_core.config.instantiate import Describer, settings_in_place
+from maze_core.config.instantiate import Describer, instantiate, settings_in_place
 from maze_core.config.modules import (
     Directories,
     ModuleIndex,
@@ -235,6 +235,7 @@ class _Composition:
         normal = normal_form(tree, self._arguments.objects, self._mode, last)
         if not last.problems and not self._found.problems:
             self._derive_epochs(normal)
+            _resolve_vectorization(normal, self._arguments.objects)
         reported = {problem.path for problem in self._found.problems}
         for problem in last.problems:
             if problem.path not in reported and not self._is_failed(problem.path):
@@ -301,6 +302,13 @@ class _Composition:
                 return
             node = node[key]
         node[last] = copy.deepcopy(value)
+
+
+def _resolve_vectorization(tree: Tree, objects: Mapping[str, object]) -> None:
+    """Say which way of stepping ``auto`` is, once everything that decides it is known."""
+    env = tree["env"]
+    if isinstance(env, dict) and env.get("vectorization") == "auto":
+        env["vectorization"] = instantiate(env, "env", objects).resolved_vectorization()
 
 
 def _interpolates(tree: Any) -> bool:

@@ -284,7 +284,7 @@ class RunConfig:
         """What decides the numbers of a run: the tree without names and places, and without what changes no bit."""
         identity = {key: value for key, value in self.tree.items() if key not in NOT_IDENTITY}
         env = identity.get("env")
-        if isinstance(env, Mapping) and env.get("vectorization") == "builtin":
+        if isinstance(env, Mapping) and env.get("vectorization") in ("auto", "builtin"):
             identity["env"] = {**env, "vectorization": "per_env"}
         return identity
 

@@ -19,6 +19,7 @@ from maze_core.envs.gym_env import GymEnv
 from maze_core.envs.tick_buffers import FiniteCheck, empty_tick
 from maze_core.envs.vector import ClosingVectorEnv, Tick
 from maze_core.errors import EnvError
+from maze_core.seeding import seed_process
 from maze_core.types import Array, BoolArray, FloatArray, StepKey
 
 
@@ -262,6 +263,7 @@ class ClassicVectorEnv(ClosingVectorEnv):
         tick, chosen = self._tick, list(range(self.n_envs)) if rows is None else np.flatnonzero(rows).tolist()
         for row in chosen:
             if (seed := seeds[row]) is not None:
+                seed_process(int(seed))  # of no use to these environments, but code around them may draw
                 self._streams[row] = seeding.np_random(int(seed))[0]
         self._start(chosen)
         for array in (tick.reward, self._returns):

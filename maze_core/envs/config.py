@@ -75,9 +75,10 @@ class EnvConfig(ABC):
             EnvError: an environment cannot be made this way.
         """
         seed_process(seed)
-        if self.vectorization == "builtin" and not videos:
+        vectorization = self.resolved_vectorization()
+        if vectorization == "builtin" and execution == "dev" and not videos:
             return self._builtin(n_envs)
-        if self.vectorization == "native" and not has_own_episodes:
+        if vectorization == "native" and not has_own_episodes:
             if videos:
                 raise EnvError("Environments are filmed one by one; use env.vectorization=per_env.")
             return self._native(n_envs)
@@ -92,6 +93,10 @@ class EnvConfig(ABC):
             n_processes = n_envs if execution == "isolated" else n_processes
             return SubprocVectorEnv(factories, n_processes=n_processes, seed=seed)
         return PerEnvVectorEnv(factories)
+
+    def resolved_vectorization(self) -> Vectorization:
+        """What is used, where ``auto`` leaves the choice to us."""
+        return self.vectorization
 
     def _builtin(self, n_envs: int) -> VectorEnv:
         raise EnvError(f"{type(self).__name__} has no builtin vectorization; use env.vectorization=per_env.")
@@ -128,18 +133,18 @@ class GymEnvConfig(RegisteredEnvConfig):
     environment's own vector form."""
     _reads_texts: ClassVar[bool] = False
 
-    def __post_init__(self) -> None:
-        """Resolve ``auto``, so that configurations say what was taken."""
-        if self.vectorization == "auto":
-            found = "builtin" if has_batch(self.name, self.kwargs) else "per_env"
-            object.__setattr__(self, "vectorization", found)
-
     def make(self) -> StructuredEnv:
         """One environment, without gymnasium's per-step checker."""
         return GymEnv(
             make_gym(self.name, kwargs=self.kwargs, max_episode_steps=self.max_episode_steps),
             reads_texts=self._reads_texts,
         )
+
+    def resolved_vectorization(self) -> Vectorization:
+        """``builtin`` or ``per_env`` in place of ``auto``."""
+        if self.vectorization != "auto":
+            return self.vectorization
+        return "builtin" if has_batch(self.name, self.kwargs) else "per_env"
 
     def _builtin(self, n_envs: int) -> VectorEnv:
         return ClassicVectorEnv(self.name, n_envs, max_episode_steps=self.max_episode_steps)

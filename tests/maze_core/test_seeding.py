@@ -3,11 +3,14 @@
 import json
 import random
 
+import gymnasium
 import numpy as np
 import pytest
 import torch
+from gymnasium.vector import AutoresetMode, SyncVectorEnv
 
 from maze_core.envs.config import CallableEnvConfig, GymEnvConfig
+from maze_core.envs.native import NativeVectorEnv
 from maze_core.seeding import (
     SEED_LIMIT,
     Stream,
@@ -54,10 +57,19 @@ def state_of_the_process():
     return random.getstate(), np.random.get_state()[1].tolist(), torch.get_rng_state().tolist()
 
 
-@pytest.mark.parametrize("vectorization", ["per_env", "native"])
-def test_the_generators_of_the_process_are_seeded_where_it_is_ours_and_nowhere_else(vectorization):
+def native_batch(config, n_envs):
+    makers = [lambda: gymnasium.make("CartPole-v1")] * n_envs
+    return NativeVectorEnv(SyncVectorEnv(makers, autoreset_mode=AutoresetMode.SAME_STEP), n_envs)
+
+
+@pytest.mark.parametrize("vectorization", ["per_env", "builtin", "native"])
+def test_the_generators_of_the_process_are_seeded_where_it_is_ours_and_nowhere_else(
+    vectorization, monkeypatch
+):
+    monkeypatch.setattr(GymEnvConfig, "_native", native_batch)
+
     def make():
-        return GymEnvConfig(name="CartPole-v1").vector(2, vectorization=vectorization, seed=3)
+        return GymEnvConfig(name="CartPole-v1", vectorization=vectorization).vector(2, seed=3)
 
     before = state_of_the_process()
     make().reset([5, 6])

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from gymnasium import spaces
 
+from maze_core.config import compose_run
 from maze_core.envs.classic import ClassicVectorEnv
 from maze_core.envs.config import GymEnvConfig
 from maze_core.envs.per_env import PerEnvVectorEnv
@@ -70,7 +71,7 @@ def test_a_goal_that_is_reached_ends_the_episode_as_it_does_one_by_one(name):
     ],
 )
 def test_auto_takes_the_batch_where_there_is_one_and_says_so(settings, taken):
-    assert GymEnvConfig(**settings).vectorization == taken
+    assert GymEnvConfig(**settings).resolved_vectorization() == taken
 
 
 @pytest.mark.parametrize("action", [2, -1])
@@ -89,5 +90,18 @@ def test_a_torque_that_is_not_a_number_is_refused_with_its_row():
 
 
 def test_what_has_no_batch_is_refused_with_the_way_out():
-    with pytest.raises(EnvError, match=r"Taxi-v3 has no builtin vectorization; use env\.vectorization=per_env"):
+    with pytest.raises(
+        EnvError, match=r"Taxi-v3 has no builtin vectorization; use env\.vectorization=per_env"
+    ):
         GymEnvConfig(name="Taxi-v3", vectorization="builtin").vector(1)
+
+
+def test_a_configuration_says_what_was_taken_and_has_one_digest_for_equal_bits():
+    given = {"env.name": "CartPole-v1"}
+    auto, one_by_one, other = (
+        compose_run("train", overrides={**given, **more}, seed=1)
+        for more in ({}, {"env.vectorization": "per_env"}, {"env.name": "Taxi-v3"})
+    )
+    assert auto.tree["env"]["vectorization"] == "builtin"
+    assert other.tree["env"]["vectorization"] == "per_env"
+    assert auto.config_sha256 == one_by_one.config_sha256

@@ -4,20 +4,24 @@ import dataclasses
 import pickle
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import gymnasium
 import numpy as np
 import pytest
 import yaml
+from gymnasium.vector import AutoresetMode, SyncVectorEnv
 
 from maze_core.config.components import target_name
+from maze_core.envs.classic import ClassicVectorEnv
 from maze_core.envs.config import CallableEnvConfig, GymEnvConfig, GymTextEnvConfig, LegacyGymEnvConfig
 from maze_core.envs.gym_env import GymEnv, GymMazeEnv, make_gym
 from maze_core.envs.native import NativeVectorEnv
 from maze_core.envs.per_env import PerEnvVectorEnv
 from maze_core.envs.subproc import SubprocVectorEnv
 from maze_core.errors import EnvError, InvalidSpecificationError
+from tests.maze_core.envs.small_envs import EpisodeNumberEnv
 from tests.maze_core.envs.structured_env import BoxesEnv
 
 CONF = Path(__file__).parents[3] / "conf" / "env"
@@ -57,14 +61,24 @@ def test_zero_steps_mean_no_limit_of_ours():
 
 def test_vectorization_and_execution_choose_the_batch():
     config = GymEnvConfig(name="CartPole-v1")
-    assert isinstance(config.vector(2), PerEnvVectorEnv)
+    assert isinstance(config.vector(2), ClassicVectorEnv)
     with_processes = config.vector(2, execution="local", n_processes=1)
     assert isinstance(with_processes, SubprocVectorEnv)
     with_processes.close()
-    assert isinstance(config.vector(2, vectorization="native"), NativeVectorEnv)
-    native = GymEnvConfig(name="CartPole-v1", vectorization="native", max_episode_steps=3)
-    assert isinstance(native.vector(2), NativeVectorEnv)
-    assert isinstance(native.vector(2, vectorization="per_env"), PerEnvVectorEnv)
+    assert isinstance(GymEnvConfig(name="CartPole-v1", vectorization="per_env").vector(2), PerEnvVectorEnv)
+    assert isinstance(GymEnvConfig(name="CartPole-v1", vectorization="native").vector(2), ClassicVectorEnv)
+    gymnasium.register("Counts-v0", vector_entry_point=counting_batch)
+    try:
+        native = GymEnvConfig(name="Counts-v0", vectorization="native")
+        assert isinstance(native.vector(2), NativeVectorEnv)
+    finally:
+        del gymnasium.registry["Counts-v0"]
+
+
+def counting_batch(num_envs):
+    return SyncVectorEnv(
+        [partial(EpisodeNumberEnv, i) for i in range(num_envs)], autoreset_mode=AutoresetMode.SAME_STEP
+    )
 
 
 def test_arguments_reach_the_environment():
@@ -75,11 +89,9 @@ def test_arguments_reach_the_environment():
 
 def test_no_native_form_is_said_with_the_way_out():
     with pytest.raises(
-        EnvError, match=r"Pendulum-v1 has no native vectorization; use env.vectorization=per_env"
+        EnvError, match=r"Taxi-v3 has no native vectorization; use env.vectorization=per_env"
     ):
-        GymEnvConfig(name="Pendulum-v1", vectorization="native").vector(2)
-    with pytest.raises(EnvError, match=r"CallableEnvConfig has no native vectorization"):
-        CallableEnvConfig(factory=BoxesEnv).vector(2, vectorization="native")
+        GymEnvConfig(name="Taxi-v3", vectorization="native").vector(2)
 
 
 @pytest.mark.parametrize(

@@ -155,11 +155,15 @@ def test_filming_changes_no_number_here_and_in_other_processes(tmp_path, factory
 
 
 def test_environments_stepped_together_are_not_filmed(tmp_path):
-    config = GymEnvConfig(name="CartPole-v1", vectorization="native")
+    config = GymEnvConfig(name="Taxi-v3", vectorization="native")
     videos = {0: tmp_path / "0.mp4"}
     with pytest.raises(EnvError, match=r"filmed one by one; use env\.vectorization=per_env"):
         config.vector(1, videos=videos)
-    env = config.vector(1, vectorization="per_env", videos=videos)
+
+
+def test_a_batch_that_has_the_bits_of_single_environments_is_filmed_one_by_one(tmp_path):
+    videos = {0: tmp_path / "0.mp4"}
+    env = GymEnvConfig(name="CartPole-v1").vector(1, videos=videos)
     env.reset([0])
     env.close()
     assert len(read_video(videos[0])[1]) == 1
