@@ -66,7 +66,7 @@ def test_a_goal_that_is_reached_ends_the_episode_as_it_does_one_by_one(name):
         ({"name": "CartPole-v1"}, "builtin"),
         ({"name": "CartPole-v1", "vectorization": "per_env"}, "per_env"),
         ({"name": "CartPole-v1", "kwargs": {"sutton_barto_reward": True}}, "per_env"),
-        ({"name": "Taxi-v3"}, "per_env"),
+        ({"name": "Taxi-v4"}, "per_env"),
         ({"name": "Nowhere-v0"}, "per_env"),
     ],
 )
@@ -91,16 +91,16 @@ def test_a_torque_that_is_not_a_number_is_refused_with_its_row():
 
 def test_what_has_no_batch_is_refused_with_the_way_out():
     with pytest.raises(
-        EnvError, match=r"Taxi-v3 has no builtin vectorization; use env\.vectorization=per_env"
+        EnvError, match=r"Taxi-v4 has no builtin vectorization; use env\.vectorization=per_env"
     ):
-        GymEnvConfig(name="Taxi-v3", vectorization="builtin").vector(1)
+        GymEnvConfig(name="Taxi-v4", vectorization="builtin").vector(1)
 
 
 def test_a_configuration_says_what_was_taken_and_has_one_digest_for_equal_bits():
     given = {"env.name": "CartPole-v1"}
     auto, one_by_one, other = (
         compose_run("train", overrides={**given, **more}, seed=1)
-        for more in ({}, {"env.vectorization": "per_env"}, {"env.name": "Taxi-v3"})
+        for more in ({}, {"env.vectorization": "per_env"}, {"env.name": "Taxi-v4"})
     )
     assert auto.tree["env"]["vectorization"] == "builtin"
     assert other.tree["env"]["vectorization"] == "per_env"

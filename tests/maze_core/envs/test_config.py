@@ -89,9 +89,9 @@ def test_arguments_reach_the_environment():
 
 def test_no_native_form_is_said_with_the_way_out():
     with pytest.raises(
-        EnvError, match=r"Taxi-v3 has no native vectorization; use env.vectorization=per_env"
+        EnvError, match=r"Taxi-v4 has no native vectorization; use env.vectorization=per_env"
     ):
-        GymEnvConfig(name="Taxi-v3", vectorization="native").vector(2)
+        GymEnvConfig(name="Taxi-v4", vectorization="native").vector(2)
 
 
 @pytest.mark.parametrize(

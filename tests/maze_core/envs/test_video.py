@@ -155,7 +155,7 @@ def test_filming_changes_no_number_here_and_in_other_processes(tmp_path, factory
 
 
 def test_environments_stepped_together_are_not_filmed(tmp_path):
-    config = GymEnvConfig(name="Taxi-v3", vectorization="native")
+    config = GymEnvConfig(name="Taxi-v4", vectorization="native")
     videos = {0: tmp_path / "0.mp4"}
     with pytest.raises(EnvError, match=r"filmed one by one; use env\.vectorization=per_env"):
         config.vector(1, videos=videos)
