@@ -88,9 +88,7 @@ def test_arguments_reach_the_environment():
 
 
 def test_no_native_form_is_said_with_the_way_out():
-    with pytest.raises(
-        EnvError, match=r"Taxi-v4 has no native vectorization; use env.vectorization=per_env"
-    ):
+    with pytest.raises(EnvError, match=r"Taxi-v4 has no native vectorization; use env.vectorization=per_env"):
         GymEnvConfig(name="Taxi-v4", vectorization="native").vector(2)
 
 
