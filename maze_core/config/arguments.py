@@ -109,6 +109,8 @@ def recorded_arguments(recorded: Any, beside: Mapping[str, Any] = MappingProxyTy
     taken = TAKEN["train" if "algorithm" in tree else "rollout"]
     given = {name: value for name, value in beside.items() if value is not None}
     parts = {name: tree[name] for name in taken if tree.get(name) is not None and name not in given}
+    if isinstance(env := parts.get("env"), Mapping) and env.get("vectorization") == "builtin":
+        parts["env"] = {**env, "vectorization": "auto"}  # other values may be given beside it
     if "policy" in parts:  # a model beside it would be trained
         parts.pop("model", None)
     for path, name in opaque_parts(parts).items():

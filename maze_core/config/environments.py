@@ -14,8 +14,16 @@ from functools import lru_cache
 from pathlib import PurePath
 from typing import Any, Final
 
-from maze_core.config.modules import PRESET_GROUPS, Directories, conf_root, module_index, module_of
-from maze_core.errors import USER_CODE_ERRORS
+from maze_core.config.modules import (
+    PRESET_GROUPS,
+    Directories,
+    ModuleIndex,
+    composition,
+    conf_root,
+    module_index,
+    module_of,
+)
+from maze_core.errors import USER_CODE_ERRORS, InvalidSpecificationError
 
 DISTRIBUTION: Final = "maze-service"
 _BUILT_IN: Final = "gymnasium.envs."
@@ -70,7 +78,7 @@ def extra_of(env_id: str) -> Extra | None:
     spec = gymnasium.registry.get(env_id)
     entry_point = spec.entry_point if spec is not None and isinstance(spec.entry_point, str) else ""
     for extra in EXTRAS:
-        if entry_point.startswith(extra.entry_point) or env_id.startswith(extra.prefixes or ("\0",)):
+        if entry_point.startswith(extra.entry_point) or env_id.startswith(extra.prefixes):
             return extra
     return None
 
@@ -150,9 +158,23 @@ def operator_kwargs(config_dirs: Directories = ()) -> Mapping[str, frozenset[str
         for name, file in index.files.get(group, {}).items():
             if file.is_relative_to(conf_root()):
                 continue
-            config = module_of(index, group, name)["config"]
-            env = config if group == "env" else (config or {}).get("env")
+            env = _env_of(index, group, name)
             if isinstance(env, Mapping) and isinstance(kwargs := env.get("kwargs"), Mapping):
                 env_id = str(env.get("name"))
                 found[env_id] = found.get(env_id, frozenset()) | {str(key) for key in kwargs}
     return found
+
+
+def _env_of(index: ModuleIndex, group: str, name: str) -> Any:
+    """What a module says of its environment, together with the modules it begins from."""
+    config = module_of(index, group, name)["config"]
+    if not isinstance(config, Mapping):
+        return None
+    env = config if group == "env" else config.get("env")
+    bases = [entry for entry in config.get("defaults") or () if entry != "_self_"]
+    if bases and (env is not None or any(isinstance(entry, str) for entry in bases)):
+        for root in ("conf_train", "conf_rollout"):
+            # one that composes nowhere is refused where it is chosen
+            with contextlib.suppress(InvalidSpecificationError):
+                return composition(root, {group: name}, index).tree.get("env")
+    return env

@@ -7,13 +7,13 @@ is too much of it.
 import math
 import re
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from types import MappingProxyType
 from typing import Any, TypeAlias
 
-from maze_core.config.nodes import TARGET, shown
+from maze_core.config.nodes import TARGET, is_within, shown
 from maze_core.errors import ProblemList
 
 Dicts: TypeAlias = Sequence[tuple[str, Mapping[str, Any]]]
@@ -74,10 +74,12 @@ _RESERVED = frozenset({"defaults", "hydra"})
 _PATH_LIKE = re.compile(r"(?:^|_)(?:dir|dirs|file|files|path|paths|searchpath|filename)$")
 
 
-def plain_dicts(value: Any, limits: Limits, found: ProblemList) -> Dicts | None:
+def plain_dicts(
+    value: Any, limits: Limits, found: ProblemList, granted: Collection[str] = ()
+) -> Dicts | None:
     """Path and dict of every dict in a value, parents first; every problem is noted.
 
-    Keys of ``overrides`` are paths themselves.
+    Keys of ``overrides`` are paths themselves. ``granted`` are paths at and below which any key may stand.
 
     Returns:
         None where there is too much of it, or too much wrong with it, to be looked at further.
@@ -95,7 +97,7 @@ def plain_dicts(value: Any, limits: Limits, found: ProblemList) -> Dicts | None:
         if seen > limits.values:
             found.add("", f"There are more than {limits.values} values.", code="too_large")
             return None
-        texts += _check_items(current, path, depth, inner, limits, found)
+        texts += _check_items(current, path, depth, inner, limits, found, granted)
         if texts > limits.total_text:
             found.add("", f"All texts together exceed {limits.total_text} characters.", code="too_large")
             return None
@@ -107,7 +109,13 @@ def plain_dicts(value: Any, limits: Limits, found: ProblemList) -> Dicts | None:
 
 
 def _check_items(
-    current: Any, path: str, depth: int, inner: deque[Any], limits: Limits, found: ProblemList
+    current: Any,
+    path: str,
+    depth: int,
+    inner: deque[Any],
+    limits: Limits,
+    found: ProblemList,
+    granted: Collection[str],
 ) -> int:
     """Check keys and scalars of a dict or list, add what has items itself to ``inner``; returns characters of text."""
     base, texts = (f"{path}." if path not in ("", "overrides") else ""), 0
@@ -116,7 +124,9 @@ def _check_items(
         where = f"{base}{key}"
         if is_dict:
             texts += len(key) if isinstance(key, str) else 0
-            if not (isinstance(key, str) and _is_open(key, limits.text)):
+            if not isinstance(key, str) or not (
+                _is_open(key, limits.text) or any(is_within(where, path) for path in granted)
+            ):
                 _refuse_key(key, where, limits, found)
                 continue
         if isinstance(child, (Mapping, list)):
@@ -133,7 +143,7 @@ def _check_items(
 @lru_cache(maxsize=4096)
 def _is_open(key: str, longest: int) -> bool:
     """Whether this is a key that may be used; a dotted key is checked part by part."""
-    return len(key) <= longest and bool(_KEY.fullmatch(key)) and not any(map(_is_reserved, key.split(".")))
+    return len(key) <= longest and bool(_KEY.fullmatch(key)) and not any(map(is_reserved, key.split(".")))
 
 
 def _refuse_key(key: Any, path: str, limits: Limits, found: ProblemList) -> None:
@@ -146,11 +156,12 @@ def _refuse_key(key: Any, path: str, limits: Limits, found: ProblemList) -> None
     elif not _KEY.fullmatch(key):
         found.add(path, f"{shown(key)} is not a key.", code="unknown_key")
     else:
-        bad = next(part for part in key.split(".") if _is_reserved(part))
+        bad = next(part for part in key.split(".") if is_reserved(part))
         found.add(path, f"{shown(bad)} belongs to the operator.", code="reserved_key")
 
 
-def _is_reserved(part: str) -> bool:
+def is_reserved(part: str) -> bool:
+    """Whether this part of a key is the operator's, whatever it stands in."""
     hidden = part.startswith("_") and part != TARGET
     return hidden or part in _RESERVED or bool(_PATH_LIKE.search(part))
 

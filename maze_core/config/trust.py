@@ -154,7 +154,7 @@ def check_tree(tree: Tree, policy: TrustPolicy) -> None:
         InvalidSpecificationError: with every problem found.
     """
     found = ProblemList()
-    if (dicts := plain_dicts(tree, policy.limits, found)) is not None:
+    if (dicts := plain_dicts(tree, policy.limits, found, _granted(tree, policy))) is not None:
         parts = {*PARTS["train"], *PARTS["rollout"]}
         for name in tree:
             if name not in parts:
@@ -175,9 +175,16 @@ def check_names(tree: Tree, policy: TrustPolicy) -> None:
         InvalidSpecificationError: with every problem found.
     """
     found = ProblemList()
-    if (dicts := plain_dicts(tree, policy.limits, found)) is not None:
+    if (dicts := plain_dicts(tree, policy.limits, found, _granted(tree, policy))) is not None:
         _check_targets(dicts, policy, found)
     found.raise_if_any()
+
+
+def _granted(tree: Tree, policy: TrustPolicy) -> list[str]:
+    """Where the operator's modules name arguments of the environment, which may be called as nothing else may."""
+    env = tree.get("env")
+    name = env.get("name") if isinstance(env, Mapping) else None
+    return [f"env.kwargs.{key}" for key in policy.operator_kwargs.get(str(name), ())]
 
 
 def _check_argument(name: str, value: Any, policy: TrustPolicy, found: ProblemList) -> None:

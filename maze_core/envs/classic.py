@@ -205,6 +205,8 @@ def _squared(x: FloatArray) -> FloatArray:
 
 
 _PHYSICS: Final = {kind.entry_point: kind for kind in (CartPole, MountainCar, Pendulum, Acrobot)}
+BATCHED_IDS: Final = frozenset({"CartPole-v0", "CartPole-v1", "MountainCar-v0", "Pendulum-v1", "Acrobot-v1"})
+"""The ids for which gymnasium itself registers one of these; somebody else may have registered them anew."""
 
 
 def has_batch(name: str, kwargs: Mapping[str, Any]) -> bool:

@@ -14,7 +14,7 @@ import gymnasium
 from pydantic import ConfigDict
 
 from maze_core.config.settings import OptionalPositiveInt, dataclass
-from maze_core.envs.classic import ClassicVectorEnv, has_batch
+from maze_core.envs.classic import BATCHED_IDS, ClassicVectorEnv, has_batch
 from maze_core.envs.contract import OLD_ENVIRONMENTS, making
 from maze_core.envs.core_env import StructuredEnv
 from maze_core.envs.gym_env import GymEnv, make_gym
@@ -141,12 +141,20 @@ class GymEnvConfig(RegisteredEnvConfig):
         )
 
     def resolved_vectorization(self) -> Vectorization:
-        """``builtin`` or ``per_env`` in place of ``auto``."""
-        if self.vectorization != "auto":
+        """``builtin`` or ``per_env`` in place of ``auto``.
+
+        And of a ``builtin`` that was resolved where the id meant something else, or before settings were given.
+        """
+        is_open = self.vectorization == "builtin" and self.name in BATCHED_IDS
+        if self.vectorization != "auto" and not is_open:
             return self.vectorization
         return "builtin" if has_batch(self.name, self.kwargs) else "per_env"
 
     def _builtin(self, n_envs: int) -> VectorEnv:
+        if self.kwargs:
+            raise EnvError(
+                f"{self.name} has no builtin vectorization with kwargs; use env.vectorization=per_env."
+            )
         return ClassicVectorEnv(self.name, n_envs, max_episode_steps=self.max_episode_steps)
 
     def _native(self, n_envs: int) -> VectorEnv:

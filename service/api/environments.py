@@ -5,7 +5,8 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query
 from pydantic import ConfigDict
 
-from maze_core.config.environments import extra_of
+from maze_core.config.environments import extra_of, operator_kwargs
+from maze_core.config.plain_values import is_reserved
 from maze_core.config.words import closest
 from service.api.answers import Listing, Object, Out
 from service.api.dependencies import ServicesDep
@@ -84,7 +85,9 @@ def get_environment(env_id: str, services: ServicesDep) -> EnvironmentOut:
         raise NotFoundError(f"No worker knows such an environment.{hint}", **known)
     live = {worker["worker"] for worker in services.registry.live_workers(services.settings.lease_s)}
     workers = [worker for worker in row["workers"] if worker in live]
-    return EnvironmentOut(**{**_fields(row, EnvironmentOut), "workers": workers})
+    named = operator_kwargs(services.settings.config_dirs).get(env_id, ())
+    open_kwargs = sorted({*row["open_kwargs"], *(key for key in named if not is_reserved(key))})
+    return EnvironmentOut(**_fields(row, EnvironmentOut) | {"workers": workers, "open_kwargs": open_kwargs})
 
 
 def _fields(row: Any, model: type[Out]) -> dict[str, Any]:

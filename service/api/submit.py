@@ -5,6 +5,7 @@ worker's child builds from that and nothing else. The checks on both sides of th
 ``maze_core.config.trust``. All three answer alike.
 """
 
+import contextlib
 import hashlib
 import logging
 import re
@@ -17,10 +18,10 @@ from typing import Annotated, Any, Literal, TypeAlias
 from fastapi import APIRouter, Depends, Header, Request, Response
 from starlette.concurrency import run_in_threadpool
 
-from maze_core.config import RunConfig, compose_run, config_groups, config_module
-from maze_core.config.arguments import recorded_arguments
+from maze_core.config import RunConfig, compose_run
+from maze_core.config.arguments import ROOTS, recorded_arguments
 from maze_core.config.components import canonical_target, target_name
-from maze_core.config.modules import PRESET_GROUPS
+from maze_core.config.modules import PRESET_GROUPS, composition, module_index
 from maze_core.config.trust import check_arguments, check_names, check_tree
 from maze_core.errors import InvalidSpecificationError, MazeError, ProblemList
 from maze_core.models.config import TorchPolicyConfig
@@ -109,7 +110,7 @@ def compose(services: Services, mode: Mode, arguments: Mapping[str, Any]) -> Run
             raise Problem("not_ready", message, headers={"Retry-After": "2"}) from error
         raise
     directories = services.settings.config_dirs
-    if "seed" not in arguments and not _sets_seeds(arguments, directories):
+    if "seed" not in arguments and not _sets_seeds(mode, arguments, directories):
         arguments = {**arguments, "seed": draw_seed()}
     config = compose_run(mode, **arguments, config_dirs=directories)
     check_tree(config.tree, policy)
@@ -141,13 +142,18 @@ def seed_of(tree: Tree) -> int:
     return int(tree["seeding"]["env_base_seed"])
 
 
-def _sets_seeds(arguments: Mapping[str, Any], directories: list[str]) -> bool:
+def _sets_seeds(mode: Mode, arguments: Mapping[str, Any], directories: list[str]) -> bool:
     """Whether an override or a preset sets the seeds; then nothing is drawn for both."""
     if any(key == "seeding" or key.startswith("seeding.") for key in arguments.get("overrides", {})):
         return True
-    known = config_groups(directories)
-    presets = [(group, arguments[group]) for group in PRESET_GROUPS if arguments.get(group) in known[group]]
-    return any("seeding" in (config_module(*preset, directories)["config"] or {}) for preset in presets)
+    index = module_index(directories)
+    presets = {
+        group: arguments[group] for group in PRESET_GROUPS if arguments.get(group) in index.names(group)
+    }
+    seeding: Any = None
+    with contextlib.suppress(InvalidSpecificationError):  # is said where all is composed
+        seeding = presets and composition(ROOTS[mode], presets, index).tree.get("seeding")
+    return isinstance(seeding, Mapping) and any(seed is not None for seed in seeding.values())
 
 
 def _with_runner_values(request: RolloutRequest) -> dict[str, Any]:

@@ -93,3 +93,10 @@ def test_a_run_directory_with_the_bare_configuration_is_gone_on_with(tmp_path: P
         assert context.config == config
     with pytest.raises(InvalidSpecificationError, match="holds a run with another configuration"):
         RunContext(tmp_path, algorithm="a2c")
+
+
+@pytest.mark.parametrize("other", [{"env.name": "FrozenLake-v1"}, {"env.kwargs.sutton_barto_reward": True}])
+def test_what_auto_vectorization_became_is_decided_anew_for_another_environment(other):
+    recorded = RunContext(overrides={"env.name": "CartPole-v1"}, seed=1).config
+    again = RunContext.from_config(recorded, overrides=other)
+    assert (recorded["env"]["vectorization"], again.config["env"]["vectorization"]) == ("builtin", "per_env")

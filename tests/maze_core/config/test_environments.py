@@ -53,6 +53,27 @@ def test_what_the_operators_files_name_is_open(tmp_path: Path) -> None:
     assert operator_kwargs() == {}
 
 
+def test_arguments_are_open_where_the_environment_is_chosen_by_a_module_that_a_module_begins_from(
+    tmp_path: Path,
+) -> None:
+    head = "# @package _global_\ndefaults:\n"
+    for name, text in {
+        "env/maze.yaml": "_target_: maze_core.GymEnvConfig\nname: Maze-v0\nkwargs: {size: 5}\n",
+        "env/huge.yaml": "defaults: [maze]\nname: Huge-v0\nkwargs: {walls: 2}\n",
+        "experiment/far.yaml": head + "  - override /env: huge\nenv: {kwargs: {map_file: far}}\n",
+        "experiment/farther.yaml": head
+        + "  - far\n  - override /algorithm: a2c\nenv: {kwargs: {goals: 3}}\n",
+        "experiment/played.yaml": head
+        + "  - override /env: maze\n  - override /policy: random_policy\nenv: {kwargs: {doors: 1}}\n",
+        "experiment/broken.yaml": head + "  - override /env: nowhere\nenv: {kwargs: {x: 1}}\n",
+    }.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(text)
+    opened = operator_kwargs([str(tmp_path)])
+    assert opened["Maze-v0"] == {"size", "doors"}
+    assert opened["Huge-v0"] == {"size", "walls", "map_file", "goals"}
+
+
 @pytest.mark.parametrize(
     ("env_id", "extra"),
     [
@@ -62,6 +83,7 @@ def test_what_the_operators_files_name_is_open(tmp_path: Path) -> None:
         ("MiniGrid-Empty-5x5-v0", "minigrid"),
         ("CartPole-v1", None),
         ("MyOwn-v0", None),
+        ("\0Own-v0", None),
     ],
 )
 def test_an_environment_knows_the_extra_that_brings_it(env_id: str, extra: str | None) -> None:

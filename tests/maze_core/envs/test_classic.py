@@ -1,8 +1,12 @@
 """Batches of classic control environments have the bits of gymnasium's, stepped one by one."""
 
+from dataclasses import replace
+
+import gymnasium
 import numpy as np
 import pytest
 from gymnasium import spaces
+from gymnasium.envs.classic_control.cartpole import CartPoleEnv
 
 from maze_core.config import compose_run
 from maze_core.envs.classic import ClassicVectorEnv
@@ -72,6 +76,33 @@ def test_a_goal_that_is_reached_ends_the_episode_as_it_does_one_by_one(name):
 )
 def test_auto_takes_the_batch_where_there_is_one_and_says_so(settings, taken):
     assert GymEnvConfig(**settings).resolved_vectorization() == taken
+
+
+def test_a_batch_that_was_resolved_where_an_id_meant_something_else_is_none_here(monkeypatch):
+    spec = replace(gymnasium.spec("CartPole-v1"), entry_point=lambda render_mode=None: DoublePole())
+    monkeypatch.setitem(gymnasium.registry, "CartPole-v1", spec)
+    env = GymEnvConfig(name="CartPole-v1", vectorization="builtin").vector(2)
+    env.reset([0, 1])
+    assert env.step({0: {"action": np.array([0, 1])}}).reward.tolist() == [2.0, 2.0]
+
+
+class DoublePole(CartPoleEnv):
+    def step(self, action):
+        observation, reward, *rest = super().step(action)
+        return observation, 2 * reward, *rest
+
+
+@pytest.mark.parametrize(
+    ("name", "kwargs"), [("CartPole-v1", {"sutton_barto_reward": True}), ("Pendulum-v1", {"g": 2.0})]
+)
+def test_settings_reach_an_environment_whatever_was_asked_for_or_recorded(name, kwargs):
+    envs = (
+        both(name, 2, kwargs=kwargs)[1],
+        GymEnvConfig(name=name, kwargs=kwargs, vectorization="builtin").vector(2),
+    )
+    ticks = [env.reset([0, 1]) for env in envs]
+    ticks = [env.step(action_of(env, np.random.default_rng(0))) for env in envs]
+    assert tick_bytes(ticks[0]) == tick_bytes(ticks[1])
 
 
 @pytest.mark.parametrize("action", [2, -1])

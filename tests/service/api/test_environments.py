@@ -1,7 +1,10 @@
 """Environments over HTTP: what workers offer, what each is, and what is missing."""
 
+from pathlib import Path
+
+from service.settings import Settings
 from service.store import Stores
-from tests.service.api.client import Client
+from tests.service.api.client import Client, running
 from tests.service.api.submissions import UNKNOWN, publish
 
 BOX = {"type": "Box", "dtype": "float32", "shape": [1], "low": [None], "high": [1.0]}
@@ -17,6 +20,18 @@ def test_an_environment_is_told_with_its_spaces_and_the_live_workers_that_offer_
     (summary,) = client.get("/v1/environments").json()["data"]
     told = client.get(summary["links"]["self"]).json()
     assert (told["workers"], told["observation_space"], told["is_trainable"]) == (["alive"], BOX, True)
+
+
+def test_what_a_client_may_give_includes_what_the_operators_modules_name(
+    stores: Stores, sqlite_url: str, tmp_path: Path
+) -> None:
+    (tmp_path / "env").mkdir()
+    (tmp_path / "env" / "own.yaml").write_text("name: Own-v0\nkwargs: {size: 5, map_file: m.txt}\n")
+    row = {"id": "Own-v0", "source": "gymnasium", "is_available": True, **UNKNOWN, "open_kwargs": ["walls"]}
+    stores.registry.publish_environments("w1", [row])
+    settings = Settings(database_url=sqlite_url, auth=False, config_dirs=[str(tmp_path)])
+    with running(settings, stores) as client:
+        assert client.get("/v1/environments/Own-v0").json()["open_kwargs"] == ["size", "walls"]
 
 
 def test_those_that_cannot_be_made_are_listed_apart(client: Client, stores: Stores) -> None:

@@ -365,12 +365,27 @@ class TestOperatorsModules:
         (tmp_path / "experiment").mkdir()
         preset = "# @package _global_\nseeding:\n  env_base_seed: 11\n  agent_base_seed: 12\n"
         (tmp_path / "experiment" / "seeded.yaml").write_text(preset)
+        chained = "# @package _global_\ndefaults: [seeded]\nenv: {name: Acrobot-v1}\n"
+        (tmp_path / "experiment" / "chained.yaml").write_text(chained)
+        mapped = "# @package _global_\nenv: {name: CartPole-v1, kwargs: {map_file: m.txt}}\n"
+        (tmp_path / "experiment" / "mapped.yaml").write_text(mapped)
         return Settings(database_url=sqlite_url, auth=False, config_dirs=[str(tmp_path)])
 
-    def test_a_preset_of_theirs_may_set_the_seeds(self, client: Client, stores: Stores) -> None:
-        run = client.post("/v1/train", {"experiment": "seeded"}).json()
+    @pytest.mark.parametrize("experiment", ["seeded", "chained"])
+    def test_a_preset_of_theirs_may_set_the_seeds(
+        self, client: Client, stores: Stores, experiment: str
+    ) -> None:
+        run = client.post("/v1/train", {"experiment": experiment}).json()
         assert run["seed"] == 11
         assert stores.runs.get(run["id"]).config["seeding"] == {"env_base_seed": 11, "agent_base_seed": 12}
+
+    def test_an_argument_that_theirs_alone_may_name_is_taken_from_them_and_from_no_client(
+        self, client: Client, stores: Stores
+    ) -> None:
+        run = client.post("/v1/train", {"experiment": "mapped"}).json()
+        assert stores.runs.get(run["id"]).config["env"]["kwargs"] == {"map_file": "m.txt"}
+        body = {"experiment": "mapped", "overrides": {"env.kwargs.map_file": "/etc/passwd"}}
+        assert errors(client.post("/v1/train", body)) == {"/overrides/env.kwargs.map_file": "reserved_key"}
 
     def test_it_is_listed_with_the_others(self, client: Client) -> None:
         names = [module["name"] for module in client.get("/v1/config/groups/experiment").json()["modules"]]
