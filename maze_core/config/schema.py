@@ -281,12 +281,8 @@ class RunConfig:
     """Dotted path → live object that is used there."""
 
     def identity(self) -> Tree:
-        """What decides the numbers of a run: the tree without names and places, and without what changes no bit."""
-        identity = {key: value for key, value in self.tree.items() if key not in NOT_IDENTITY}
-        env = identity.get("env")
-        if isinstance(env, Mapping) and env.get("vectorization") in ("auto", "builtin"):
-            identity["env"] = {**env, "vectorization": "per_env"}
-        return identity
+        """What decides the numbers of a run: the tree without names and places."""
+        return {key: value for key, value in self.tree.items() if key not in NOT_IDENTITY}
 
     @property
     def config_sha256(self) -> str:

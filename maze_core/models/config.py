@@ -259,12 +259,12 @@ class ConcatModelBuilderConfig:
     """Observation → its block; null leaves the observation out, one that is not named gets ``feature``."""
 
 
-def _composer(what: str, ways: str, *kinds: type[Any]) -> BeforeValidator:
+def _composer(what: str, kind: str, ways: str, *kinds: type[Any]) -> BeforeValidator:
     """The check of a policy or critic: its settings, a function that makes them, or a composer."""
 
     def check(value: Any) -> Any:
         if isinstance(value, type):
-            raise ValueError(f"{value.__name__} is a class; give a {what} composer, made with its arguments")
+            raise ValueError(f"{value.__name__} is a class; give {kind}, made with its arguments")
         if isinstance(value, (*kinds, partial)) or hasattr(value, f"{what}_config"):
             return value
         raise ValueError(f"give {ways}")
@@ -276,6 +276,7 @@ Policy = Annotated[
     Any,
     _composer(
         "policy",
+        "a ProbabilisticPolicyComposer",
         "a ProbabilisticPolicyComposer, as an object or as "
         "{'_target_': 'maze_core.ProbabilisticPolicyComposerConfig', 'networks': […]}",
         ProbabilisticPolicyComposerConfig,
@@ -285,6 +286,7 @@ Critic = Annotated[
     Any,
     _composer(
         "critic",
+        "a state critic composer",
         "critic=template_state or flatten_concat_shared, a state critic composer, or null",
         StepStateCriticConfig,
         SharedStateCriticConfig,

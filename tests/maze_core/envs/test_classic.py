@@ -127,12 +127,9 @@ def test_what_has_no_batch_is_refused_with_the_way_out():
         GymEnvConfig(name="Taxi-v4", vectorization="builtin").vector(1)
 
 
-def test_a_configuration_says_what_was_taken_and_has_one_digest_for_equal_bits():
-    given = {"env.name": "CartPole-v1"}
-    auto, one_by_one, other = (
-        compose_run("train", overrides={**given, **more}, seed=1)
-        for more in ({}, {"env.vectorization": "per_env"}, {"env.name": "Taxi-v4"})
-    )
-    assert auto.tree["env"]["vectorization"] == "builtin"
-    assert other.tree["env"]["vectorization"] == "per_env"
-    assert auto.config_sha256 == one_by_one.config_sha256
+def test_a_configuration_says_what_was_taken_whatever_named_the_environment():
+    taken = {
+        name: compose_run("train", overrides={"env.name": name}, seed=1).tree["env"]["vectorization"]
+        for name in ("CartPole-v1", "Taxi-v4")
+    }
+    assert taken == {"CartPole-v1": "builtin", "Taxi-v4": "per_env"}
