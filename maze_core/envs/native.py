@@ -20,7 +20,7 @@ from gymnasium.vector import AutoresetMode
 from gymnasium.vector import VectorEnv as GymVectorEnv
 
 from maze_core.data.flat_space import FlatSpace, action_layout, observation_layout
-from maze_core.envs.contract import close_all, column, failure_of, five_values, making
+from maze_core.envs.contract import close_all, column, failure_of, first_observation, five_values, making
 from maze_core.envs.gym_env import GYM_STEP_KEY, find_spec
 from maze_core.envs.tick_buffers import FiniteCheck, ObservationWriter, empty_tick
 from maze_core.envs.vector import ClosingVectorEnv, Tick
@@ -90,7 +90,7 @@ class NativeVectorEnv(ClosingVectorEnv):
         if self._reset_rows is not None:
             shown = self._reset_rows(chosen, seeds)
         elif chosen.all():
-            shown, _ = self._env.reset(seed=seed)
+            shown = _first(self._env, seed, None)
         else:
             raise EnvError(f"{self._env} resets single rows only by itself; use env.vectorization=per_env.")
         self._shown[...] = self._all_ready(shown)
@@ -129,10 +129,17 @@ class NativeVectorEnv(ClosingVectorEnv):
 
     def _end_episodes(self, ended: BoolArray, shown: Array, infos: Mapping[str, Any]) -> Array:
         """Note the ends, and return what is shown after the resets."""
-        tick = self._tick
+        tick, last = self._tick, infos.get("final_obs")
+        is_there = isinstance(last, np.ndarray | list | tuple) and len(last) == self.n_envs
+        if is_there != (self._reset_rows is None):
+            raise EnvError(
+                f"{self._env} has the autoreset_mode {self._env.metadata.get('autoreset_mode')}, and its step gave "
+                f"{'' if is_there else 'no '}last observations in infos['final_obs'], as those do that reset in the "
+                f"same step, and no others; {_WAY_OUT}"
+            )
         if self._reset_rows is None:
             for row in np.flatnonzero(ended):
-                self._final[row] = self._ready(infos["final_obs"][row])
+                self._final[row] = self._ready(last[row])
         else:
             self._final[ended] = shown[ended]
             shown = self._all_ready(self._reset_rows(ended, [None] * self.n_envs))
@@ -184,24 +191,35 @@ def _way_to_reset_rows(env: GymVectorEnv[Any, Any, Any], n_envs: int) -> ResetRo
     def reset_rows(rows: BoolArray, seeds: Sequence[int | None]) -> Any:
         options = None if rows.all() else {"reset_mask": rows.copy()}
         seed = _one_seed([seeds[row] for row in np.flatnonzero(rows).tolist()])
-        try:
-            shown, _ = env.reset(seed=seed, options=options)
-        except USER_CODE_ERRORS as error:
-            raise EnvError(f"{env} cannot be reset: {failure_of(error)}; {_WAY_OUT}") from error
-        return shown
+        return _first(env, seed, options)
 
     if mode != AutoresetMode.DISABLED:
-        if n_envs > 1 and not _obeys_mask(env, reset_rows, n_envs):
+        try:
+            obeys_mask = n_envs == 1 or _obeys_mask(env, reset_rows, n_envs)
+            steps_after_reset = obeys_mask and _steps_after_reset(env, reset_rows, n_envs)
+        except (EnvError, MemoryError):
+            raise
+        except USER_CODE_ERRORS as error:
+            raise EnvError(f"{env} failed while it was tried: {failure_of(error)}; {_WAY_OUT}") from error
+        if not obeys_mask:
             raise EnvError(
                 f"{env} resets on the step after an episode and obeys no reset mask, so the first observation of "
                 f"the next episode cannot be had in time; {_WAY_OUT}"
             )
-        if not _steps_after_reset(env, reset_rows, n_envs):
+        if not steps_after_reset:
             raise EnvError(
                 f"{env} resets on the step after an episode, and it could not be seen that a reset before that "
                 f"step takes its place (gymnasium's AsyncVectorEnv without shared memory resets twice); {_WAY_OUT}"
             )
     return reset_rows
+
+
+def _first(env: GymVectorEnv[Any, Any, Any], seed: int | None, options: Mapping[str, Any] | None) -> Any:
+    """Reset: the batch of observations."""
+    try:
+        return first_observation(env, seed, options)[0]
+    except USER_CODE_ERRORS as error:
+        raise EnvError(f"{env} cannot be reset: {failure_of(error)}; {_WAY_OUT}") from error
 
 
 def _obeys_mask(env: GymVectorEnv[Any, Any, Any], reset_rows: ResetRows, n_envs: int) -> bool:
@@ -222,7 +240,7 @@ def _steps_after_reset(env: GymVectorEnv[Any, Any, Any], reset_rows: ResetRows, 
     env.reset(seed=0)
     env.action_space.seed(0)
     for _ in range(_MAX_TRIED_STEPS):
-        _, _, terminated, truncated, _ = env.step(env.action_space.sample())
+        _, _, terminated, truncated, _ = five_values(env.step(env.action_space.sample()))
         if (ended := np.logical_or(terminated, truncated)).any():
             break
     else:

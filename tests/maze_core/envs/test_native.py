@@ -119,6 +119,61 @@ def test_a_step_after_an_end_is_a_real_one_or_the_environment_is_refused(make, n
     apart.close()
 
 
+class ChangedVectorEnv(SyncVectorEnv):
+    """Gives something else than it declares."""
+
+    def __init__(self, mode, step=lambda values: values, reset=lambda values: values):
+        super().__init__([EpisodeNumberEnv] * 2, autoreset_mode=mode)
+        self._change_step, self._change_reset = step, reset
+
+    def step(self, actions):
+        return self._change_step(super().step(actions))
+
+    def reset(self, *, seed=None, options=None):
+        return self._change_reset(super().reset(seed=seed, options=options))
+
+
+def with_last(values, last):
+    return *values[:4], {"final_obs": last}
+
+
+@pytest.mark.parametrize("mode", list(AutoresetMode))
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"step": lambda values: values[:4]}, r"step\(\) gave 4 values; it must give five"),
+        ({"step": lambda values: 1 / 0}, "ZeroDivisionError: division by zero"),
+        ({"reset": lambda values: values[0]}, r"reset\(\) gave an array .*; it must give two"),
+        ({"reset": lambda values: 1 / 0}, "ZeroDivisionError: division by zero"),
+    ],
+)
+def test_a_native_form_that_breaks_the_rule_is_told_it_whenever_that_is_seen(mode, changes, words):
+    with pytest.raises(EnvError, match=words):
+        play(ChangedVectorEnv(mode, **changes))
+
+
+@pytest.mark.parametrize(
+    ("mode", "last"),
+    [
+        (AutoresetMode.SAME_STEP, None),
+        (AutoresetMode.SAME_STEP, {"observation": 1}),
+        (AutoresetMode.SAME_STEP, np.zeros((1, 3), np.float32)),
+        (AutoresetMode.NEXT_STEP, np.zeros((2, 3), np.float32)),
+        (AutoresetMode.DISABLED, np.zeros((2, 3), np.float32)),
+    ],
+)
+def test_last_observations_come_from_those_that_reset_in_the_same_step_and_from_no_others(mode, last):
+    with pytest.raises(EnvError, match=r"infos\['final_obs'\].*use env.vectorization=per_env"):
+        play(ChangedVectorEnv(mode, step=partial(with_last, last=last)))
+
+
+def play(gym_env):
+    native = NativeVectorEnv(gym_env, 2)
+    native.reset([0, 1])
+    for _ in range(20):
+        native.step(act(2))
+
+
 def test_an_env_that_resets_itself_cannot_be_reset_in_part():
     env = SyncVectorEnv([EpisodeNumberEnv] * 2, autoreset_mode=AutoresetMode.SAME_STEP)
     native = NativeVectorEnv(env, 2)
