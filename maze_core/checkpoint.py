@@ -86,6 +86,30 @@ def storable(name: str, array: Array) -> Array:
     return given.astype(given.dtype.newbyteorder("="), copy=False)
 
 
+def copied(state: object, prefix: str) -> dict[str, Array]:
+    """Copies of what a ``state_dict()`` gave, named ``prefix/name``.
+
+    Raises:
+        CheckpointError: it is no dict of arrays or tensors by name; the message says where.
+    """
+    if not isinstance(state, Mapping) or not all(isinstance(name, str) for name in state):
+        given = "other names than texts" if isinstance(state, Mapping) else f"a {type(state).__name__}"
+        raise CheckpointError(
+            f"state_dict() of {prefix} must give a dict of arrays by name; it gave {given}."
+        )
+    copies: dict[str, Array] = {}
+    for name, array in prefixed(state, prefix).items():
+        try:
+            # subclasses stay what they are: that a part is masked is told where it is stored
+            plain = array.detach() if hasattr(array, "detach") else array
+            copies[name] = np.asanyarray(plain).copy(order="C")
+        except (TypeError, ValueError, RuntimeError) as error:  # torch's own, where NumPy has no such kind
+            raise CheckpointError(
+                f"A checkpoint cannot store {name!r}, which is no array: {error}"
+            ) from error
+    return copies
+
+
 def section(tensors: Mapping[str, Array], prefix: str) -> dict[str, Array]:
     """The tensors below ``prefix/``, with the prefix taken off, sorted: safetensors has another order at each load."""
     start = prefix + "/"

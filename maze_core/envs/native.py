@@ -129,7 +129,7 @@ class NativeVectorEnv(ClosingVectorEnv):
 
     def _end_episodes(self, ended: BoolArray, shown: Array, infos: Mapping[str, Any]) -> Array:
         """Note the ends, and return what is shown after the resets."""
-        tick, last = self._tick, infos.get("final_obs")
+        tick, last = self._tick, infos.get("final_obs", ())
         is_there = isinstance(last, np.ndarray | list | tuple) and len(last) == self.n_envs
         if is_there != (self._reset_rows is None):
             raise EnvError(

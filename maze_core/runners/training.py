@@ -13,11 +13,10 @@ from importlib.metadata import PackageNotFoundError, version
 from statistics import fmean
 from typing import Any
 
-import numpy as np
 import torch
 
 from maze_core.agent import Agent, load_agent, record_actions
-from maze_core.checkpoint import Checkpoint, prefixed, section, storable
+from maze_core.checkpoint import Checkpoint, copied, prefixed, section, storable
 from maze_core.config.schema import RunConfig
 from maze_core.envs.env_spaces import describe_spaces, described_spaces, refuse_other_spaces
 from maze_core.envs.shared_envs import MAKE_A_NEW_ONE, shared_env
@@ -119,8 +118,7 @@ class Training(AbstractContextManager["Training"]):
         world = self.world
         streams, tensors = world.trainer.state_dict()
         for i, wrapper in enumerate(world.wrappers):
-            copied = {name: np.array(array) for name, array in wrapper.state_dict().items()}
-            tensors |= prefixed(copied, f"wrappers/{i}")
+            tensors |= copied(wrapper.state_dict(), f"wrappers/{i}")
         policy = world.parts.policy.acting()
         agent = Agent.of(world.raw, world.wrappers, policy, world.parts.env.action_spaces)
         tensors |= prefixed(record_actions(agent, world.recorded), "recorded")
@@ -202,7 +200,7 @@ class Training(AbstractContextManager["Training"]):
         try:
             for name, array in self.checkpoint("continued").tensors.items():
                 storable(name, array)
-        except (CheckpointError, TypeError) as error:  # torch's TypeError: a tensor that NumPy cannot hold
+        except CheckpointError as error:
             raise InvalidSpecificationError(str(error)) from error
 
     def _own_evaluation_envs(self) -> VectorEnv:

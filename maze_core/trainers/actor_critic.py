@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from maze_core.checkpoint import prefixed, section
+from maze_core.checkpoint import copied, prefixed, section
 from maze_core.errors import DivergedError, InvalidSpecificationError, Problem
 from maze_core.objectives.losses import squared_error
 from maze_core.rollout.collector import Collector
@@ -123,8 +123,8 @@ class ActorCritic(Generic[C]):
     def state_dict(self) -> tuple[Tree, dict[str, Array]]:
         """See :class:`~maze_core.trainers.fit.Trainer`."""
         arrays = {
-            **prefixed(arrays_of(self.policy), "policy"),
-            **prefixed(arrays_of(self.critic), "critic"),
+            **copied(self.policy.state_dict(), "policy"),
+            **copied(self.critic.state_dict(), "critic"),
             **prefixed(self.optimizer.state_dict(), "optimizer"),
         }
         tree = {
@@ -161,11 +161,6 @@ def mean_metrics(steps: Sequence[Mapping[str, Tensor]]) -> dict[str, float]:
             f"{', '.join(bad)} became NaN or infinite. Try a smaller algorithm.lr or algorithm.max_grad_norm."
         )
     return means
-
-
-def arrays_of(module: torch.nn.Module) -> dict[str, Array]:
-    """Copies of a module's parameters and buffers."""
-    return {name: tensor.detach().numpy().copy() for name, tensor in module.state_dict().items()}
 
 
 def load_arrays(module: torch.nn.Module, arrays: Mapping[str, Array]) -> None:

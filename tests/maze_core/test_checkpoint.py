@@ -2,14 +2,16 @@
 
 import io
 import os
+import re
 import zipfile
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from maze_core.checkpoint import Checkpoint
+from maze_core.checkpoint import Checkpoint, copied, storable
 from maze_core.errors import CheckpointError
 
 
@@ -131,3 +133,36 @@ def test_an_array_that_no_bundle_stores_is_refused_by_name(kind):
 def test_a_masked_array_is_refused_rather_than_unmasked():
     with pytest.raises(CheckpointError, match=r"'state', which is masked"):
         Checkpoint(identity={}, tensors={"state": np.ma.array([1.0, 2.0], mask=[0, 1])}).to_bytes()
+
+
+@pytest.mark.parametrize(
+    ("state", "words"),
+    [
+        (None, "state_dict() of wrappers/0 must give a dict of arrays by name; it gave a NoneType"),
+        ([np.ones(2)], "it gave a list"),
+        ({1: np.ones(2)}, "it gave other names than texts"),
+        ({"a": [[1], [1, 2]]}, "'wrappers/0/a', which is no array: setting an array element with a sequence"),
+        ({"a": torch.ones(2, dtype=torch.bfloat16)}, "'wrappers/0/a', which is no array: Got unsupported"),
+        ({"a": torch.eye(2).to_sparse()}, "'wrappers/0/a', which is no array: can't convert Sparse"),
+    ],
+)
+def test_a_state_that_is_no_dict_of_arrays_is_refused_by_name(state, words):
+    with pytest.raises(CheckpointError, match=re.escape(words)):
+        copied(state, "wrappers/0")
+
+
+def test_a_copy_of_a_state_has_what_is_learnt_and_no_memory_of_it():
+    weights = torch.nn.Parameter(torch.ones(2))
+    copies = copied({"w": weights, "n": 3}, "wrappers/0")
+    with torch.no_grad():
+        weights += 1
+    assert {name: array.tolist() for name, array in copies.items()} == {
+        "wrappers/0/w": [1, 1],
+        "wrappers/0/n": 3,
+    }
+
+
+def test_a_mask_is_never_lost_in_a_copy():
+    copies = copied({"a": np.ma.array([1.0, 2.0], mask=[False, True])}, "wrappers/0")
+    with pytest.raises(CheckpointError, match="'wrappers/0/a', which is masked"):
+        storable("wrappers/0/a", copies["wrappers/0/a"])
