@@ -300,7 +300,7 @@ class ClassicVectorEnv(ClosingVectorEnv):
             raise EnvError(
                 f"Environment {bad[0]}, step {tick.flat_step[bad[0]]} of its episode: the {bad[1]} is NaN"
             )
-        self._any_ended = np.count_nonzero(self._ended) > 0
+        self._any_ended = bool(np.count_nonzero(self._ended))
         if self._any_ended:
             self._end_episodes(np.flatnonzero(self._ended).tolist())
         return tick
