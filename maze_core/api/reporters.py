@@ -60,9 +60,15 @@ class RunDirReporter(SilentReporter, AbstractContextManager["RunDirReporter"]):
 class TrainingVideos(SilentReporter):
     """Plays the same seeded episodes with every policy, in environments of its own, so that no number changes."""
 
-    def __init__(self, config: RunConfig, run_dir: RunDir, n_videos: int, reporter: Reporter) -> None:
-        """Film ``n_videos`` episodes of each policy into ``run_dir``; ``reporter`` is told that it is done."""
+    def __init__(
+        self, config: RunConfig, run_dir: RunDir, n_videos: int, reporter: Reporter, *, waits: bool
+    ) -> None:
+        """Film ``n_videos`` episodes of each policy into ``run_dir``; ``reporter`` is told that it is done.
+
+        Where this ``waits``, because no environment may live beside those of training, all is filmed afterwards.
+        """
         self._run_dir, self._n_videos, self._reporter = run_dir, n_videos, reporter
+        self._waits, self._due = waits, list[tuple[Checkpoint, str]]()
         evaluator = config.build("algorithm").evaluator
         tree = rollout_tree(
             config.tree,
@@ -74,12 +80,19 @@ class TrainingVideos(SilentReporter):
         self._playing = RunConfig(mode="rollout", tree=tree, objects=config.objects)
 
     def checkpoint(self, checkpoint: Checkpoint, **details: Any) -> None:
-        """Film a scheduled one."""
+        """Film a scheduled one, or keep it to be filmed."""
         if details["kind"] == "scheduled":
-            self.record(checkpoint, f"epoch-{details['epoch']:05d}")
+            self._due.append((checkpoint, f"epoch-{details['epoch']:05d}"))
+            if not self._waits:
+                self.film()
 
-    def record(self, checkpoint: Checkpoint, name: str) -> None:
-        """Film the policy of a checkpoint."""
+    def film(self, best: Checkpoint | None = None) -> None:
+        """Film what is due, and the best policy where it is given."""
+        due, self._due = self._due, []
+        for checkpoint, name in [*due, *([(best, "best")] if best else [])]:
+            self._record(checkpoint, name)
+
+    def _record(self, checkpoint: Checkpoint, name: str) -> None:
         self._reporter.phase("filming")
         agent = load_agent(checkpoint, objects=self._playing.objects)
         run_rollout(self._playing, agent=agent, videos=self._run_dir.video_paths(name, self._n_videos))

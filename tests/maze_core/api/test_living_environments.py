@@ -2,7 +2,9 @@
 
 import os
 from pathlib import Path
+from typing import ClassVar
 
+import numpy as np
 import pytest
 
 from maze_core import RunContext
@@ -42,6 +44,20 @@ def make():
     return GymMazeEnv(Counted())
 
 
+class Seen(Counted):
+    """Can be filmed."""
+
+    metadata: ClassVar = {"render_modes": ["rgb_array"], "render_fps": 10}
+    render_mode = "rgb_array"
+
+    def render(self):
+        return np.zeros((16, 16, 3), np.uint8)
+
+
+def make_seen():
+    return GymMazeEnv(Seen())
+
+
 @pytest.fixture
 def most_alive(tmp_path, monkeypatch):
     def set_most(n):
@@ -73,6 +89,18 @@ def test_no_more_environments_live_than_were_asked_for(most_alive, wrappers, mor
     rc = RunContext(tmp_path / "run", env=make, wrappers=wrappers, seed=1, overrides={**SMALL, **more})
     rc.evaluate(n_episodes=2)  # with the initial weights
     everything(rc)
+
+
+def test_a_training_in_one_environment_is_filmed_when_that_is_closed(most_alive, tmp_path):
+    most_alive(1)
+    rc = RunContext(tmp_path / "run", env=make_seen, seed=1, overrides={**SMALL, "runner.n_envs": 1})
+    assert rc.train(videos=1).counters.epoch == 2
+    assert sorted(path.name for path in (tmp_path / "run" / "videos").iterdir()) == [
+        "best.mp4",
+        "epoch-00002.mp4",
+    ]
+    assert rc.train(1, videos=1).counters.epoch == 3
+    rc.close()
 
 
 @pytest.mark.parametrize("n_envs", [1, 2])
