@@ -3,8 +3,12 @@
 import os
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 _THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+_HELP = (["-h"], ["--help"])
+GENERAL_HELP = Path(__file__).with_name("help.txt")
+"""What ``--help`` alone shows: as a file, because composing it takes half a second."""
 _DISPLAYS = ("DISPLAY", "WAYLAND_DISPLAY")
 
 
@@ -17,6 +21,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     environments that are filmed print about it. Modules are also looked for in the current folder, as ``python -m``
     does.
     """
+    if not os.environ.get("MAZE_CONFIG_DIRS") and list(sys.argv[1:] if argv is None else argv) in _HELP:
+        try:
+            print(GENERAL_HELP.read_text(encoding="utf-8"), end="", flush=True)
+        except BrokenPipeError:
+            had_enough()
+        return 0
     if not {"", os.getcwd()} & set(sys.path):
         sys.path.insert(0, os.getcwd())
     for name in _THREADS:
@@ -28,3 +38,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     with own_process():
         return run(argv)
+
+
+def had_enough() -> None:
+    """The reader of our output ended, as ``| head`` does: nobody is told of it, nor when Python flushes at its end."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -5,7 +5,6 @@ one asks the run to end with a checkpoint, the second one ends it at once.
 """
 
 import argparse
-import os
 import shlex
 import signal
 import sys
@@ -16,7 +15,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from maze_core.cli import help_text
+from maze_core.cli import had_enough, help_text
 from maze_core.config import compose_run
 from maze_core.config.arguments import recorded_arguments
 from maze_core.config.command_line import CommandLine, parse_words
@@ -49,8 +48,8 @@ def run(argv: Sequence[str] | None = None) -> int:
         print(f"maze-run: {type(error).__name__}: {error}", file=sys.stderr)
         is_made = not isinstance(error, EnvError) or error.is_made
         return EXIT_FAILED if is_made else EXIT_INVALID
-    except BrokenPipeError:  # the reader of our output had enough, as ``| head`` does
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except BrokenPipeError:
+        had_enough()
         return EXIT_DONE
     except OSError as error:  # no place to write, or no right to
         print(f"maze-run: {error}", file=sys.stderr)

@@ -67,6 +67,9 @@ def help_text(mode: Mode, line: CommandLine, *, is_multirun: bool) -> str:
             summary = _SENTENCE_END.split(config_module(group, name, dirs)["description"])[0]
             parts.append(f"  {group + '=' + name:38} {summary}")
     tree = _chosen_tree(mode, line, is_multirun=is_multirun)
+    if line.arguments.get("seed") is None:  # those that are not given are drawn anew by each run
+        given = line.arguments.get("overrides", {})
+        tree["seeding"] = {name: given.get(f"seeding.{name}") for name in tree["seeding"]}
     parts += ["", "Settings of this choice, with their values now:"]
     for path, value in tree.items():
         parts += _settings(path, value)
@@ -75,7 +78,7 @@ def help_text(mode: Mode, line: CommandLine, *, is_multirun: bool) -> str:
 
 def _chosen_tree(mode: Mode, line: CommandLine, *, is_multirun: bool) -> Tree:
     if not is_multirun:
-        return compose_run(mode, **line.arguments).tree
+        return dict(compose_run(mode, **line.arguments).tree)
     plan = plan_multirun(mode, line.arguments, line.order)
     job = next(iter(plan.grid.jobs()))
     return {

@@ -129,7 +129,7 @@ class GymEnvConfig(RegisteredEnvConfig):
     """Registered id, such as ``CartPole-v1``; ``module:Env-v0`` imports the module first."""
     vectorization: Vectorization = "auto"
     """``per_env`` steps environments one by one; ``builtin`` steps all at once with the same bits
-    (:mod:`maze_core.envs.classic`); ``auto`` is ``builtin`` where there is one, else ``per_env``; ``native`` uses the
+    (maze_core/envs/classic.py); ``auto`` is ``builtin`` where there is one, else ``per_env``; ``native`` uses the
     environment's own vector form."""
     _reads_texts: ClassVar[bool] = False
 

@@ -6,7 +6,7 @@ A table stands between two comments of a page::
     …
     <!-- end of table -->
 
-``python -m tests.docs.tables`` writes them all anew.
+``python -m tests.docs.tables`` writes them all anew, and the text of ``maze-run --help`` with them.
 """
 
 import argparse
@@ -22,6 +22,9 @@ from fastapi import FastAPI
 from pydantic import TypeAdapter
 
 import service.cli
+from maze_core.cli import GENERAL_HELP
+from maze_core.cli.help_text import help_text
+from maze_core.config.command_line import parse_words
 from maze_core.config.components import ALIASES, PLACES
 from maze_core.config.environments import extra_of, open_kwargs
 from maze_core.config.modules import config_groups, config_module
@@ -217,6 +220,14 @@ def main() -> None:
         held = tables_of(page)
         if held:
             write(page, {name: TABLES[name][1]() for name in held})
+    GENERAL_HELP.write_text(general_help(), encoding="utf-8")
+
+
+def general_help() -> str:
+    """What ``maze-run --help`` shows, composed."""
+    line = parse_words([], multirun=False)
+    line.arguments["config_dirs"] = ()
+    return help_text("train", line, is_multirun=False) + "\n"
 
 
 if __name__ == "__main__":

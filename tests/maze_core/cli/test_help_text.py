@@ -10,6 +10,7 @@ from maze_core import cli
 from maze_core.config.settings import field_docs
 from maze_core.runners.config import RolloutRunnerConfig
 from maze_core.trainers.ppo_config import PPOAlgorithmConfig
+from tests.docs.tables import general_help
 
 
 def shown(capsys, *words):
@@ -27,6 +28,19 @@ def test_the_settings_of_the_choice_stand_with_value_and_meaning(capsys):
     assert "seeding.env_base_seed=" in out
     assert "clip_range=0.2" not in out  # PPO's
     assert "``" not in out
+
+
+def test_the_general_text_is_kept_as_a_file_and_is_what_would_be_composed(capsys):
+    """``python -m tests.docs.tables`` writes it anew."""
+    assert shown(capsys) == general_help() == cli.GENERAL_HELP.read_text()
+
+
+def test_seeds_that_are_given_are_shown_and_others_are_drawn_by_each_run(capsys):
+    assert "seeding.env_base_seed=null\n" in shown(capsys)
+    assert "seeding.agent_base_seed=7\n" in shown(capsys, "seed=7")
+    given = shown(capsys, "seeding.env_base_seed=5")
+    assert "seeding.env_base_seed=5\n" in given
+    assert "seeding.agent_base_seed=null\n" in given
 
 
 def test_a_summary_is_a_whole_sentence(capsys):
