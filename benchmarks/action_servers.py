@@ -1,8 +1,9 @@
-"""The two servers that ``serve_actions`` compares, each in a process of its own on the same uvicorn settings.
+"""The servers that ``serve_actions`` compares, each in a process of its own on the same uvicorn settings.
 
 ``python -m benchmarks.action_servers bare PORT`` reads the body and answers constant bytes: the least that any
 ASGI application under uvicorn costs. ``python -m benchmarks.action_servers service PORT`` is the real service as
-``maze api`` runs it, security layer and all, on the database that ``MAZE_DATABASE_URL`` names, without tokens.
+``maze api`` runs it, security layer and all, on the database that ``MAZE_DATABASE_URL`` names, without tokens;
+``guarded`` in its place is the same with tokens and a rate limit that nobody meets.
 """
 
 import sys
@@ -28,11 +29,13 @@ async def bare_app(scope: Scope, receive: Receive, send: Send) -> None:
 
 
 def main() -> None:
-    """Serve one of the two until the process is stopped."""
+    """Serve one of them until the process is stopped."""
     kind, port = sys.argv[1], int(sys.argv[2])
     listener = bind(HOST, port)
     if kind == "service":
         sys.exit(serve_api(Settings(auth=False, log_level="warning"), listener))
+    if kind == "guarded":
+        sys.exit(serve_api(Settings(rate_limit_per_s=1e6, log_level="warning"), listener))
     config = uvicorn.Config(bare_app, log_config=None, access_log=False, lifespan="off", server_header=False)
     uvicorn.Server(config).run(sockets=[listener])
 

@@ -1,8 +1,9 @@
 """A closed-loop HTTP load generator: N keep-alive connections, each with one request under way, on loopback.
 
 ``wrk`` makes the load where it is installed (apt-get install wrk), else a client of our own in a process of its
-own: ``python -m benchmarks.http_load PORT PATH BODY CONNECTIONS SECONDS`` prints its result as JSON. Our client
-costs more per request than wrk, so figures of one do not compare with the other's; ratios do.
+own: ``python -m benchmarks.http_load PORT PATH BODY TOKEN CONNECTIONS SECONDS`` prints its result as JSON; an empty
+token is not sent. Our client costs more per request than wrk, so figures of one do not compare with the other's;
+ratios do.
 """
 
 import asyncio
@@ -44,22 +45,33 @@ def default_generator() -> Generator:
 
 
 def measure(
-    port: int, path: str, body: str, *, connections: int, seconds: float, generator: Generator
+    port: int,
+    path: str,
+    body: str,
+    *,
+    connections: int,
+    seconds: float,
+    generator: Generator,
+    token: str = "",
 ) -> LoadResult:
     """POST the JSON body over and over; raises CalledProcessError when the generator fails."""
     if generator == "wrk":
-        return _measure_with_wrk(port, path, body, connections, seconds)
-    command = [sys.executable, "-m", "benchmarks.http_load", str(port), path, body]
+        return _measure_with_wrk(port, path, body, token, connections, seconds)
+    command = [sys.executable, "-m", "benchmarks.http_load", str(port), path, body, token]
     done = subprocess.run(
         [*command, str(connections), str(seconds)], check=True, capture_output=True, text=True
     )
     return LoadResult(**json.loads(done.stdout))
 
 
-def _measure_with_wrk(port: int, path: str, body: str, connections: int, seconds: float) -> LoadResult:
+def _measure_with_wrk(
+    port: int, path: str, body: str, token: str, connections: int, seconds: float
+) -> LoadResult:
+    authorization = f'wrk.headers["Authorization"] = "Bearer {token}"\n' if token else ""
     script = (
         'wrk.method = "POST"\n'
         'wrk.headers["Content-Type"] = "application/json"\n'
+        f"{authorization}"
         f"wrk.body = {json.dumps(body)}\n"
         "done = function(summary, latency)\n"
         "  local e = summary.errors\n"
@@ -135,11 +147,12 @@ class _Connection(asyncio.Protocol):
         self._transport.write(self._request)
 
 
-async def _load(port: int, path: str, body: str, connections: int, seconds: float) -> LoadResult:
+async def _load(port: int, path: str, body: str, token: str, connections: int, seconds: float) -> LoadResult:
     content = body.encode()
+    authorization = f"Authorization: Bearer {token}\r\n" if token else ""
     request = (
         f"POST {path} HTTP/1.1\r\nHost: {HOST}:{port}\r\nContent-Type: application/json\r\n"
-        f"Content-Length: {len(content)}\r\n\r\n"
+        f"{authorization}Content-Length: {len(content)}\r\n\r\n"
     ).encode() + content
     latencies: list[float] = []
     loop = asyncio.get_running_loop()
@@ -163,6 +176,6 @@ async def _load(port: int, path: str, body: str, connections: int, seconds: floa
 
 
 if __name__ == "__main__":
-    _port, _path, _body, _connections, _seconds = sys.argv[1:]
-    _result = uvloop.run(_load(int(_port), _path, _body, int(_connections), float(_seconds)))
+    _port, _path, _body, _token, _connections, _seconds = sys.argv[1:]
+    _result = uvloop.run(_load(int(_port), _path, _body, _token, int(_connections), float(_seconds)))
     print(json.dumps(asdict(_result)))

@@ -2,11 +2,13 @@
 
     python -m benchmarks.serve_actions [--rounds 3] [--seconds 3] [--connections 1 8 64]
 
-Trains a small CartPole policy, puts its checkpoint into a fresh SQLite database, starts both servers and loads
-them in turn, alternating within every round, so that what else happens on the machine meets both. ``ratio`` is
-the service's requests per second over the bare application's; the target is at least 0.5 at 64 connections.
+Trains a small CartPole policy, puts its checkpoint into a fresh SQLite database, starts the servers and loads
+them in turn, alternating within every round, so that what else happens on the machine meets all. ``service`` asks for
+no tokens, ``guarded`` does, and limits the rate. ``ratio`` is a server's requests per second over the bare
+application's; the targets of ``service`` are 1.2 at 64 connections, 0.85 at 8 and 0.68 at one, that of ``guarded``
+is 1.0 at 64.
 ``cpu_us`` is the server process's own CPU time per request and ``cpu_ratio`` the bare application's over the
-service's, which other processes and a slow load generator disturb least.
+server's, which other processes and a slow load generator disturb least.
 """
 
 import argparse
@@ -42,6 +44,7 @@ class Server:
     name: str
     port: int
     path: str
+    token: str
     process: psutil.Process
 
     def cpu_s(self) -> float:
@@ -56,9 +59,14 @@ def main() -> None:
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         url = f"sqlite:///{folder / 'bench.db'}"
-        path = f"/v1/runs/{_stored_run(url, folder)}/compute_action"
-        servers = [stack.enter_context(_started(kind, path, url)) for kind in ("bare", "service")]
-        _check_answer(servers[1])
+        run, token = _stored_run(url, folder)
+        path = f"/v1/runs/{run}/compute_action"
+        servers = [
+            stack.enter_context(_started(kind, path, token if kind == "guarded" else "", url))
+            for kind in ("bare", "service", "guarded")
+        ]
+        for server in servers[1:]:
+            _check_answer(server)
         samples = _measure(servers, options)
     settings = vars(options) | {"body": BODY}
     print(f"load by {options.generator}, {options.rounds} rounds of {options.seconds:g} s\n")
@@ -76,10 +84,10 @@ def _options() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def _stored_run(url: str, folder: Path) -> str:
-    """A database with one finished training run and its checkpoint; returns the run's id."""
+def _stored_run(url: str, folder: Path) -> tuple[str, str]:
+    """A database with one finished training run, its checkpoint and a token; the run's id, and the token."""
     from service.domain.run import NewCheckpoint, NewRun, RunKind, RunState
-    from service.domain.use_cases import new_run_id
+    from service.domain.use_cases import new_run_id, new_token
     from service.store import open_stores
     from service.store.migrations import migrate
 
@@ -107,9 +115,11 @@ def _stored_run(url: str, folder: Path) -> str:
         )
         stores.checkpoints.put(claimed[1], checkpoint, bundle)
         stores.runs.finish(claimed[1], RunState.SUCCEEDED, reason="completed")
+        token_id, token, digest = new_token()
+        stores.registry.add_token(token_id, digest, "benchmark")
     finally:
         stores.close()
-    return run.id
+    return run.id, token
 
 
 def _trained_bundle(folder: Path) -> tuple[bytes, dict[str, Any]]:
@@ -135,7 +145,7 @@ def _trained_bundle(folder: Path) -> tuple[bytes, dict[str, Any]]:
 
 
 @contextmanager
-def _started(kind: str, path: str, url: str) -> Iterator[Server]:
+def _started(kind: str, path: str, token: str, url: str) -> Iterator[Server]:
     """A server process that answers, and is stopped at the end."""
     with socket.socket() as probe:
         probe.bind((HOST, 0))
@@ -145,7 +155,7 @@ def _started(kind: str, path: str, url: str) -> Iterator[Server]:
     command = [sys.executable, "-m", "benchmarks.action_servers", kind, str(port)]
     process = subprocess.Popen(command, env=environment)
     try:
-        server = Server(kind, port, path, psutil.Process(process.pid))
+        server = Server(kind, port, path, token, psutil.Process(process.pid))
         _wait_until_it_answers(server, process)
         yield server
     finally:
@@ -167,6 +177,7 @@ def _wait_until_it_answers(server: Server, process: subprocess.Popen[bytes]) -> 
 
 def _post(server: Server) -> httpx.Response:
     headers = {"content-type": "application/json"}
+    headers |= {"authorization": f"Bearer {server.token}"} if server.token else {}
     return httpx.post(f"http://{HOST}:{server.port}{server.path}", content=BODY, headers=headers)
 
 
@@ -195,7 +206,13 @@ def _loaded(server: Server, generator: Generator, connections: int, seconds: flo
     """One measurement of one server under load."""
     before = server.cpu_s()
     result = measure(
-        server.port, server.path, BODY, connections=connections, seconds=seconds, generator=generator
+        server.port,
+        server.path,
+        BODY,
+        connections=connections,
+        seconds=seconds,
+        generator=generator,
+        token=server.token,
     )
     if result.failures:
         raise RuntimeError(f"{server.name}: {result.failures} of {result.requests} requests failed")
@@ -208,12 +225,12 @@ def _loaded(server: Server, generator: Generator, connections: int, seconds: flo
 
 
 def _summary(samples: dict[tuple[int, str], list[dict[str, float]]]) -> list[dict[str, Any]]:
-    """Medians per (connections, server), and the median over rounds of the service's ratio to the bare one."""
+    """Medians per (connections, server), and the median over rounds of each one's ratio to the bare one."""
     rows: list[dict[str, Any]] = []
     for (connections, server), measured in samples.items():
         row: dict[str, Any] = {"connections": connections, "server": server}
         row |= {name: statistics.median(sample[name] for sample in measured) for name in measured[0]}
-        if server == "service":
+        if server != "bare":
             pairs = list(zip(measured, samples[connections, "bare"], strict=True))
             ratios = [ours["requests_per_s"] / bare["requests_per_s"] for ours, bare in pairs]
             row |= {"ratio": statistics.median(ratios), "ratio_spread": spread(ratios)}

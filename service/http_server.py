@@ -6,8 +6,11 @@ next request may be under way. :class:`Protocol` bounds the first three and wait
 """
 
 import contextlib
+import logging
 import signal
 import socket
+from collections.abc import Iterable
+from functools import partial
 from types import FrameType
 from typing import Any, NoReturn
 
@@ -16,6 +19,8 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from service.problems import Problem
 from service.settings import Settings
+
+logger = logging.getLogger(__name__)
 
 GRACEFUL_SHUTDOWN_S = 10
 """Time that open answers have to end."""
@@ -165,13 +170,17 @@ class Protocol(HttpToolsProtocol):
         self._is_refused = True
         if self.cycle is None or self.cycle.response_complete or not self.cycle.response_started:
             headers, body = problem.answer({"path": ""})
-            lines = [name + b": " + value + b"\r\n" for name, value in headers]
-            self.transport.write(
-                b"".join([STATUS_LINE[problem.status], *lines, b"connection: close\r\n\r\n", body])
-            )
+            self.transport.write(rendered(problem.status, headers, body, closes=True))
         with contextlib.suppress(OSError):  # the client is gone already
             self.transport.write_eof()
         self.loop.call_later(LINGER_S, self.transport.close)
+
+
+def rendered(status: int, headers: Iterable[tuple[bytes, bytes]], body: bytes, *, closes: bool) -> bytes:
+    """A whole answer as it goes over the wire; ``closes`` tells the client that no other one follows."""
+    lines = [name + b": " + value + b"\r\n" for name, value in headers]
+    end = b"connection: close\r\n\r\n" if closes else b"\r\n"
+    return b"".join([STATUS_LINE[status], *lines, end, body])
 
 
 class _HeadTooLargeError(Exception):
@@ -196,11 +205,18 @@ def _end(_number: int, _frame: FrameType | None) -> NoReturn:
 
 def serve_api(settings: Settings, listener: socket.socket) -> int:
     """Serve until SIGTERM or SIGINT; returns the exit code."""
+    from service.fast_path import FastProtocol, missing_names
     from service.main import create_app
 
+    application = create_app(settings)
+    protocol: Any = Protocol
+    if settings.fast_path and not (missing := missing_names()):
+        protocol = partial(FastProtocol, application=application)
+    elif settings.fast_path:
+        logger.warning("this uvicorn has no %s: actions are computed, but more slowly", ", ".join(missing))
     config = uvicorn.Config(
-        create_app(settings),
-        http=Protocol,
+        application,
+        http=protocol,
         log_config=None,
         log_level=None,
         access_log=False,

@@ -3,7 +3,8 @@
     SecurityLayer ──► ActionRoute   POST /v1/runs/{id}/compute_action, every step of an agent: no framework
                  └──► FastAPI       everything else
 
-Run it with ``uvicorn --factory service.main:app``; ``maze api`` does.
+The common ``compute_action`` goes a shorter way through the same parts (:mod:`service.fast_path`).
+Run it with ``uvicorn --factory service.main:app``, all by ASGI; ``maze api`` has the shorter way too.
 """
 
 import asyncio
@@ -30,7 +31,7 @@ from service.settings import Settings
 from service.store import Stores, check_revision, open_stores
 
 
-def create_app(settings: Settings | None = None, stores: Stores | None = None) -> ASGIApp:
+def create_app(settings: Settings | None = None, stores: Stores | None = None) -> "Application":
     """The service's ASGI application.
 
     Args:
@@ -41,12 +42,23 @@ def create_app(settings: Settings | None = None, stores: Stores | None = None) -
     root = _Root(settings)
     if stores is not None:
         root.connect(stores)
-    return SecurityLayer(root, settings, root.find_token, root.telemetry.http.observe)
+    return Application(root, settings, root.find_token, root.telemetry.http.observe)
 
 
 def app() -> ASGIApp:
     """The application from the environment's settings, for ``uvicorn --factory``."""
     return create_app()
+
+
+class Application(SecurityLayer):
+    """The security layer around the hot route and FastAPI."""
+
+    _app: "_Root"
+
+    @property
+    def action_route(self) -> ActionRoute | None:
+        """The hot route; None before the lifespan has begun."""
+        return self._app.action_route
 
 
 class _Root:
@@ -59,7 +71,7 @@ class _Root:
         self._deliver = Delivery(self._api)
         self._api.state.telemetry = self.telemetry
         self._services: Services | None = None
-        self._action_route: ActionRoute | None = None
+        self.action_route: ActionRoute | None = None
 
     def connect(self, stores: Stores) -> None:
         """Put everything together on open stores."""
@@ -73,11 +85,11 @@ class _Root:
             check_store=stores.check,
             check_schema=partial(check_revision, self._settings.database_url),
         )
-        self._action_route = ActionRoute(stores, self._settings)
+        self.action_route = ActionRoute(stores, self._settings)
         self._api.state.services = self._services
         fleet = FleetMetrics(stores.runs, stores.registry, self._settings.lease_s)
         self.telemetry.registry.register(fleet)
-        self.telemetry.registry.register(self._action_route.metrics)
+        self.telemetry.registry.register(self.action_route.metrics)
 
     def find_token(self, token_id: str) -> str | None:
         """Digest of a token, by its id."""
@@ -85,7 +97,7 @@ class _Root:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Hand the request to the hot route or to FastAPI."""
-        route = self._action_route
+        route = self.action_route
         if route is not None and route.handles(scope):
             scope["maze.route"] = ACTION_PATH
             await route(scope, receive, send)
@@ -99,14 +111,14 @@ class _Root:
             opened = await asyncio.to_thread(open_stores, self._settings)
             self.connect(opened)
         assert self._services is not None
-        assert self._action_route is not None
+        assert self.action_route is not None
         warming = asyncio.create_task(asyncio.to_thread(warm_up, self._services))
         try:
             with _on_stop_signal(self._services.changes.stop):
                 yield
         finally:
             self._services.changes.stop()
-            await asyncio.gather(warming, self._action_route.close())
+            await asyncio.gather(warming, self.action_route.close())
             if opened is not None:
                 opened.close()
 

@@ -23,8 +23,8 @@ import re
 import secrets
 import time
 from collections import OrderedDict, defaultdict
-from collections.abc import Callable, Mapping, Sequence
-from typing import TypeAlias
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import NamedTuple, TypeAlias
 
 from starlette.concurrency import run_in_threadpool
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -52,6 +52,8 @@ _ONCE = (
     *(b"idempotency-key", b"last-event-id"),
 )
 """Headers of one value that decide something; what else is sent twice is a list in two lines."""
+_UNUSUAL = frozenset({b"origin", b"transfer-encoding", b"expect", b"upgrade"})
+"""Headers of requests that never pass at once; without tokens the rate is counted by who a proxy says has called."""
 _CORS_METHODS = (b"access-control-allow-methods", b"GET, POST, DELETE")
 _CORS_HEADERS = (
     b"access-control-allow-headers",
@@ -134,15 +136,18 @@ class TokenVerifier:
         self._find_token, self._ttl_s = find_token, ttl_s
         self._digests: OrderedDict[str, tuple[str | None, float]] = OrderedDict()
 
-    async def token_id(self, headers: Mapping[bytes, bytes]) -> str | None:
+    async def token_id(self, headers: Headers) -> str | None:
         """Id of the valid token that the request carries, else None."""
-        text = _token_text(headers)
-        token_id = token_id_of(text) if len(text) <= 256 else None
-        if token_id is None:
-            return None
-        digest = await self._digest(token_id)
-        is_valid = hmac.compare_digest(token_digest(text), digest or "")
-        return token_id if is_valid else None
+        text, token_id = _token(headers)
+        return None if token_id is None else _checked(text, token_id, await self._digest(token_id))
+
+    def remembered(self, headers: Headers) -> tuple[str | None, float]:
+        """As :meth:`token_id`, but nobody is asked; and until when, on :func:`time.monotonic`, that holds."""
+        text, token_id = _token(headers)
+        digest, expires = self._digests.get(token_id or "", (None, 0.0))
+        if token_id is None or expires <= time.monotonic():
+            return None, 0.0
+        return _checked(text, token_id, digest), expires
 
     async def _digest(self, token_id: str) -> str | None:
         digest, expires = self._digests.get(token_id, (None, 0.0))
@@ -194,10 +199,16 @@ def _is_address(name: str) -> bool:
     return True
 
 
-def _token_text(headers: Mapping[bytes, bytes]) -> str:
+def _token(headers: Headers) -> tuple[str, str | None]:
+    """The token that a request carries, and its id; None where it has no token's form."""
     scheme, _, credentials = headers.get(b"authorization", b"").partition(b" ")
     token = credentials.strip() if scheme.lower() == b"bearer" else headers.get(b"x-api-key", b"").strip()
-    return token.decode("latin-1")
+    text = token.decode("latin-1")
+    return text, token_id_of(text) if len(text) <= 256 else None
+
+
+def _checked(text: str, token_id: str, digest: str | None) -> str | None:
+    return token_id if hmac.compare_digest(token_digest(text), digest or "") else None
 
 
 class SecurityLayer:
@@ -225,6 +236,7 @@ class SecurityLayer:
         self._limiter = RateLimiter(settings.rate_limit_per_s) if settings.rate_limit_per_s > 0 else None
         self._max_body_bytes = settings.max_body_bytes
         self._observe = observe
+        self._unusual = _UNUSUAL if settings.auth else _UNUSUAL | {b"x-forwarded-for"}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Check, then hand on; whatever escapes from below is answered as a problem."""
@@ -234,7 +246,7 @@ class SecurityLayer:
         headers = dict(scope["headers"])
         if is_repeated := len(headers) != len(scope["headers"]):
             headers = _joined(scope["headers"])
-        answer = _Answer(scope, send, headers, self._observe)
+        answer = _Sent(scope, send, headers, self._observe)
         try:
             if is_repeated:
                 _check_repeated(scope["headers"])
@@ -254,7 +266,39 @@ class SecurityLayer:
         except Exception as error:  # the outermost handler: no bare traceback may reach the server
             await answer.fail(error)
 
-    def _origin(self, scope: Scope, headers: Headers, answer: "_Answer") -> bool:
+    def passes(self, scope: Scope, max_bytes: int) -> "Pass | None":
+        """What an HTTP request gets about whose sender nothing more is to be asked; None is no refusal.
+
+        One that is unusual, wrong or of a token that has to be looked up is one for :meth:`__call__`. What passes
+        is not yet counted for its sender (:meth:`is_in_time`).
+
+        Args:
+            scope: of a request with a body.
+            max_bytes: the longest body that passes, beside the operator's limit.
+        """
+        headers = dict(scope["headers"])
+        if len(headers) != len(scope["headers"]) or not self._unusual.isdisjoint(headers):
+            return None
+        try:
+            self._hosts.check(headers.get(b"host"))
+            self._check_body(headers)
+        except Problem:
+            return None
+        if not 0 < _said_length(headers) <= max_bytes:
+            return None
+        until = math.inf
+        if self._verifier is not None:
+            token_id, until = self._verifier.remembered(headers)
+            if token_id is None:
+                return None
+            scope["state"]["token_id"] = token_id
+        return Pass(scope, headers, self._observe, until)
+
+    def is_in_time(self, scope: Scope) -> bool:
+        """Count a request that passed for its sender; false where it comes too early, and it is not counted."""
+        return self._wait_s(scope) <= 0
+
+    def _origin(self, scope: Scope, headers: Headers, answer: "Answer") -> bool:
         """Check the page that calls; true when it only asked whether it may (a CORS preflight)."""
         origin, is_http = headers[b"origin"], scope["type"] == "http"
         if self._origins.lists(origin):
@@ -273,24 +317,33 @@ class SecurityLayer:
         if self._verifier is not None and not is_open:
             token_id = await self._verifier.token_id(headers)
             scope["state"]["token_id"] = token_id
-        if self._limiter is not None and not path.startswith(PROBE_PREFIX):
-            client = token_id or (scope.get("client") or ("unknown",))[0]
-            if (wait_s := self._limiter.take(client)) > 0:
-                seconds = str(math.ceil(wait_s))
-                detail = f"Too many requests; try again in {seconds} s."
-                raise Problem("rate_limited", detail, headers={"Retry-After": seconds})
+        if (wait_s := self._wait_s(scope)) > 0:
+            seconds = str(math.ceil(wait_s))
+            detail = f"Too many requests; try again in {seconds} s."
+            raise Problem("rate_limited", detail, headers={"Retry-After": seconds})
         if not is_open and token_id is None:
             detail = "Send a valid token as 'Authorization: Bearer TOKEN' or 'X-API-Key: TOKEN'; "
             detail += "`maze token create` makes one."
             raise Problem("unauthorized", detail, headers={"WWW-Authenticate": 'Bearer realm="maze"'})
 
-    def _limited(self, headers: Headers, receive: Receive) -> Receive:
-        """``receive`` that refuses a body above the limit; the type and length said are checked at once."""
-        left = self._max_body_bytes
+    def _wait_s(self, scope: Scope) -> float:
+        """Count the request for whoever sent it; the seconds that it comes too early, and is not counted."""
+        if self._limiter is None or scope["path"].startswith(PROBE_PREFIX):
+            return 0.0
+        client = scope["state"].get("token_id") or (scope.get("client") or ("unknown",))[0]
+        return self._limiter.take(client)
+
+    def _check_body(self, headers: Headers) -> None:
+        """Check type and length that a body is said to have."""
         if _has_body(headers):
             _check_media_type(headers)
-            if _said_length(headers) > left:
-                raise too_large(left)
+            if _said_length(headers) > self._max_body_bytes:
+                raise too_large(self._max_body_bytes)
+
+    def _limited(self, headers: Headers, receive: Receive) -> Receive:
+        """``receive`` that refuses a body above the limit; the type and length said are checked at once."""
+        self._check_body(headers)
+        left = self._max_body_bytes
 
         async def counted() -> Message:
             nonlocal left
@@ -304,24 +357,14 @@ class SecurityLayer:
         return counted
 
 
-class _Answer:
+class Answer:
     """The answer to one request: gets the headers that every answer has, and is told to the metrics."""
 
-    __slots__ = (
-        "_began",
-        "_observe",
-        "_request_id",
-        "_scope",
-        "_send",
-        "_trace",
-        "cors",
-        "is_over",
-        "is_started",
-    )
+    __slots__ = ("_began", "_observe", "_request_id", "_scope", "_trace", "cors")
 
-    def __init__(self, scope: Scope, send: Send, headers: Headers, observe: Observe | None) -> None:
+    def __init__(self, scope: Scope, headers: Headers, observe: Observe | None) -> None:
         self._began = time.perf_counter()
-        self._scope, self._send, self._observe = scope, send, observe
+        self._scope, self._observe = scope, observe
         request_id, trace = headers.get(b"x-request-id"), headers.get(b"traceparent")
         self._trace = trace if trace is not None and _TRACE.fullmatch(trace) else None
         if request_id is None or not _SAFE_REQUEST_ID.fullmatch(request_id):
@@ -329,21 +372,62 @@ class _Answer:
         self._request_id = request_id
         scope.setdefault("state", {})["request_id"] = request_id.decode()
         self.cors: bytes | None = None
+
+    def head(self, status: int, headers: Iterable[tuple[bytes, bytes]]) -> HeaderList:
+        """All headers of an answer that begins now."""
+        whole = [*headers, (b"x-request-id", self._request_id), _NOSNIFF]
+        if self._trace is not None:
+            whole.append((b"traceparent", self._trace))
+        if self.cors is not None:
+            whole += [(b"access-control-allow-origin", self.cors), (b"vary", b"Origin"), _CORS_EXPOSED]
+        if self._observe is not None:
+            self._observe(self._scope, status, time.perf_counter() - self._began)
+        return whole
+
+    def problem_of(self, error: Exception) -> Problem:
+        """What a client is told; of an error that nobody expected nothing but where to look."""
+        if isinstance(error, Problem):
+            return error
+        if isinstance(error, ServiceError):
+            return Problem.of(error)
+        trace = "" if self._trace is None else f" (traceparent {self._trace.decode()})"
+        where = (self._request_id.decode(), trace, self._scope["path"])
+        logger.error("request %s%s to %r failed", *where, exc_info=error)
+        return Problem("internal", INTERNAL)
+
+
+class Pass(NamedTuple):
+    """A request that may be handed on at once, as may every one with the same head."""
+
+    scope: Scope
+    headers: Headers
+    observe: Observe | None
+    until: float
+    """When its token has to be looked up again, on :func:`time.monotonic`."""
+
+    def answer(self) -> Answer:
+        """The answer to this request, or to the next one like it."""
+        return Answer(self.scope, self.headers, self.observe)
+
+
+class _Sent(Answer):
+    """An answer in ASGI's messages."""
+
+    __slots__ = ("_send", "is_over", "is_started")
+
+    def __init__(self, scope: Scope, send: Send, headers: Headers, observe: Observe | None) -> None:
+        super().__init__(scope, headers, observe)
+        self._send = send
         self.is_started = self.is_over = False
 
     async def send(self, message: Message) -> None:
         """Hand a message on; the first one gets our headers."""
         if message["type"] == "http.response.start":
             self.is_started = True
-            headers = [*message.get("headers", ()), (b"x-request-id", self._request_id), _NOSNIFF]
-            if self._trace is not None:
-                headers.append((b"traceparent", self._trace))
-            if self.cors is not None:
-                headers += [(b"access-control-allow-origin", self.cors), (b"vary", b"Origin"), _CORS_EXPOSED]
-            if self._observe is not None:
-                self._observe(self._scope, message["status"], time.perf_counter() - self._began)
+            status = message["status"]
             # a copy: the application may send one and the same message many times
-            message = {"type": "http.response.start", "status": message["status"], "headers": headers}
+            headers = self.head(status, message.get("headers", ()))
+            message = {"type": "http.response.start", "status": status, "headers": headers}
         elif not message.get("more_body"):
             self.is_over = True
         await self._send(message)
@@ -361,21 +445,12 @@ class _Answer:
 
     async def fail(self, error: Exception) -> None:
         """Answer what escaped; an answer that is under way can only be cut."""
-        problem = error if isinstance(error, Problem) else self._unexpected(error)
+        problem = self.problem_of(error)
         if self.is_over:
             return
         if self.is_started or (problem is not error and self._scope["type"] == "websocket"):
             raise error
         await self.whole(problem.status, *problem.answer(self._scope))
-
-    def _unexpected(self, error: Exception) -> Problem:
-        """What a client is told of an error that nobody expected: nothing but where to look."""
-        if isinstance(error, ServiceError):
-            return Problem.of(error)
-        trace = "" if self._trace is None else f" (traceparent {self._trace.decode()})"
-        where = (self._request_id.decode(), trace, self._scope["path"])
-        logger.error("request %s%s to %r failed", *where, exc_info=error)
-        return Problem("internal", INTERNAL)
 
 
 def _joined(headers: HeaderList) -> dict[bytes, bytes]:

@@ -108,6 +108,8 @@ class Settings(BaseSettings):
     """Requests per second and client; 0 is no limit."""
     agents_cached: int = Field(default=8, ge=1)
     """Loaded policies that the API keeps in memory."""
+    fast_path: bool = True
+    """Answer the common ``compute_action`` where it arrives; off, every request goes through the whole application."""
 
     blob_dir: Path | None = None
     """Directory of checkpoints above 64 MiB. Default: ``blobs`` beside an SQLite file, else the database."""
@@ -149,5 +151,7 @@ def settings_table() -> str:
     rows = ["| variable | default | meaning |", "|---|---|---|"]
     for name, field in Settings.model_fields.items():
         default = "cores + 1" if field.default_factory else json.dumps(field.default, default=str)
-        rows.append(f"| `MAZE_{name.upper()}` | `{default}` | {field.description} |")
+        rows.append(
+            f"| `MAZE_{name.upper()}` | `{default}` | {' '.join((field.description or '').split())} |"
+        )
     return "\n".join(rows) + "\n"

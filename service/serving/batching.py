@@ -15,7 +15,7 @@ import time
 from bisect import bisect_right
 from collections.abc import Awaitable, Callable, Hashable, Sequence
 from itertools import accumulate
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import msgspec
 import numpy as np
@@ -42,6 +42,19 @@ class Call(NamedTuple):
     """Of the action noise; None takes noise that nobody asked to repeat."""
 
 
+class Reply(Protocol):
+    """Who waits for the actions of a job: an :class:`asyncio.Future`, or what answers without one."""
+
+    def done(self) -> bool:
+        """Nobody waits any more: it was cancelled, or told."""
+
+    def set_result(self, actions: list[JSON], /) -> None:
+        """Take one action per row."""
+
+    def set_exception(self, error: Exception, /) -> None:
+        """Take what went wrong."""
+
+
 class Job(msgspec.Struct, eq=False):
     """One request on its way into a batch; a struct, because it is made in half the time of a dataclass."""
 
@@ -50,8 +63,8 @@ class Job(msgspec.Struct, eq=False):
     rows: Sequence[Row]
     deterministic: bool
     seed: int | None
-    future: asyncio.Future[list[JSON]]
-    """One action per row; cancel it and the job leaves before its batch."""
+    reply: Reply
+    """Gets one action per row; once it is done the job leaves before its batch."""
 
 
 class Batcher:
@@ -82,7 +95,7 @@ class Batcher:
         self._is_closed = False
 
     def submit(self, job: Job) -> None:
-        """Let a job join the next batch; its future gets the actions.
+        """Let a job join the next batch; its reply gets the actions.
 
         Raises:
             CapacityError: too many observations wait already.
@@ -97,7 +110,7 @@ class Batcher:
             self._n_this_turn += 1
             if self._is_quiet and not self._is_due:
                 self._is_due = True
-                job.future.get_loop().call_soon(self._turn)
+                asyncio.get_running_loop().call_soon(self._turn)
                 self._compute([job])
                 return
         self._waiting_rows = waiting_rows
@@ -109,7 +122,7 @@ class Batcher:
             group.append(job)
         if not self._is_due:
             self._is_due = True
-            job.future.get_loop().call_soon(self._turn if self._act is not None else self._start)
+            asyncio.get_running_loop().call_soon(self._turn if self._act is not None else self._start)
 
     async def drain(self) -> None:
         """Take no more jobs, and return when those taken are computed."""
@@ -181,7 +194,7 @@ class Batcher:
             jobs = self._groups.pop(key)
             n_rows = sum([len(job.rows) for job in jobs])
             self._waiting_rows -= n_rows
-            group = [job for job in jobs if not job.future.done()]
+            group = [job for job in jobs if not job.reply.done()]
             if n_rows > MAX_ROWS:
                 group, rest = _split(group)
                 if rest:
@@ -219,8 +232,8 @@ def _deliver(group: Sequence[Job], actions: Action) -> None:
         if finite is not None and not finite[start:end].all():
             message = "The policy gives no finite action for an observation this large."
             _fail(job, Problem("action_not_finite", message))
-        elif not job.future.done():
-            job.future.set_result(values[start:end])
+        elif not job.reply.done():
+            job.reply.set_result(values[start:end])
         start = end
 
 
@@ -250,5 +263,5 @@ def action_rows(actions: Action, form: JSON) -> tuple[list[JSON], BoolArray | No
 
 
 def _fail(job: Job, error: Exception) -> None:
-    if not job.future.done():
-        job.future.set_exception(error)
+    if not job.reply.done():
+        job.reply.set_exception(error)

@@ -2,12 +2,13 @@
 
 No routing table, no pydantic, no response object; a warm request costs one JSON decode, a check against the
 space, its share of a batched forward and one JSON encode. The security layer stands before it as before every
-other route.
+other route. :mod:`service.fast_path` answers the common request with its parts, and without ASGI.
 """
 
 import asyncio
 import re
 from functools import partial
+from typing import TypeAlias
 
 import msgspec
 from starlette.types import Receive, Scope, Send
@@ -27,9 +28,12 @@ _PREFIX = "/v1/runs/"
 _SUFFIX = "/compute_action"
 _SHORTEST = len(_PREFIX) + len(_SUFFIX)
 _RUN_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
-_READ_ON_LOOP_BYTES = 65_536
+READ_ON_LOOP_BYTES = 65_536
 """Longer bodies are checked in a thread."""
 _JSON = (b"content-type", b"application/json")
+
+Whole: TypeAlias = tuple[int, list[tuple[bytes, bytes]], bytes]
+"""Status, headers and body of an answer."""
 
 _encode = msgspec.json.Encoder().encode
 
@@ -67,20 +71,41 @@ class ActionRoute:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request; errors of the service and of the request become problems, others are raised."""
         try:
-            body = await self._answer(scope, receive)
+            status, headers, body = self.acted(*await self._answer(scope, receive))
         except ClientDisconnectedError:
             return
         except (Problem, ServiceError) as error:
-            problem = error if isinstance(error, Problem) else Problem.of(error)
-            status, (headers, body) = problem.status, problem.answer(scope)
-            self.metrics.count_refusal(status)
-        else:
-            status, headers = 200, [_JSON, (b"content-length", b"%d" % len(body))]
-            self.metrics.outcomes["ok"] += 1
+            status, headers, body = self.refused(scope, error)
         await send({"type": "http.response.start", "status": status, "headers": headers})
         await send({"type": "http.response.body", "body": body})
 
-    async def _answer(self, scope: Scope, receive: Receive) -> bytes:
+    def decoded(self, scope: Scope, body: bytes) -> tuple[ActionRequest, ServedAgent | None]:
+        """The request, and the agent that can act on it at once; None where it has to be loaded or waited for.
+
+        Raises:
+            Problem: as :func:`~service.serving.request.decode_request`.
+        """
+        request = decode_request(body)
+        served = self._agents.warm(_run_id(scope), request.checkpoint)
+        is_at_once = served is not None and not served.is_remote and len(body) <= READ_ON_LOOP_BYTES
+        return request, served if is_at_once else None
+
+    def acted(self, served: ServedAgent, is_many: bool, actions: list[JSON]) -> Whole:
+        """The answer that gives the actions; it is counted."""
+        if is_many:
+            body = b'{"actions":' + _encode(actions) + served.answer_tail
+        else:
+            body = b'{"action":' + _encode(actions[0]) + served.answer_tail
+        self.metrics.outcomes["ok"] += 1
+        return 200, [_JSON, (b"content-length", b"%d" % len(body))], body
+
+    def refused(self, scope: Scope, error: Problem | ServiceError) -> Whole:
+        """The answer that says what is wrong; it is counted."""
+        problem = error if isinstance(error, Problem) else Problem.of(error)
+        self.metrics.count_refusal(problem.status)
+        return problem.status, *problem.answer(scope)
+
+    async def _answer(self, scope: Scope, receive: Receive) -> tuple[ServedAgent, bool, list[JSON]]:
         if scope["method"] != "POST":
             detail = f"{scope['method']} does not act; send POST with an observation."
             raise Problem("method_not_allowed", detail, headers={"Allow": "POST"})
@@ -94,21 +119,18 @@ class ActionRoute:
             or len(body) > self._max_body_bytes
         ):
             body = await read_body(message, receive, self._max_body_bytes)
-        request = decode_request(body)
-        run_id = scope["path"][len(_PREFIX) : -len(_SUFFIX)]
-        served = self._agents.warm(run_id, request.checkpoint)
+        request, served = self.decoded(scope, body)
+        run_id = _run_id(scope)
         future: asyncio.Future[list[JSON]] = asyncio.get_running_loop().create_future()
         try:
-            if served is None or served.is_remote or len(body) > _READ_ON_LOOP_BYTES:
+            if served is None:
                 served, actions = await self._act_off_loop(run_id, request, receive, len(body))
             else:
                 served.batcher.submit(served.job(request, future))
                 actions = await future
         except AgentGoneError:  # evicted or died a moment ago: loading it again usually helps
             served, actions = await self._act_off_loop(run_id, request, receive, len(body))
-        if request.observation is msgspec.UNSET:
-            return b'{"actions":' + _encode(actions) + served.answer_tail
-        return b'{"action":' + _encode(actions[0]) + served.answer_tail
+        return served, request.is_many, actions
 
     async def _act_off_loop(
         self, run_id: str, request: ActionRequest, receive: Receive, n_bytes: int
@@ -118,12 +140,17 @@ class ActionRoute:
             raise NotFoundError("There is no such run; this is no id of ours.")
         served = await self._agents.get(run_id, request.checkpoint)
         future: asyncio.Future[list[JSON]] = asyncio.get_running_loop().create_future()
-        is_long = n_bytes > _READ_ON_LOOP_BYTES
+        is_long = n_bytes > READ_ON_LOOP_BYTES
         job = await asyncio.to_thread(served.job, request, future) if is_long else served.job(request, future)
         served.batcher.submit(job)
         if served.is_remote:
             await _cancel_on_disconnect(future, receive)
         return served, await future
+
+
+def _run_id(scope: Scope) -> str:
+    path: str = scope["path"]
+    return path[len(_PREFIX) : -len(_SUFFIX)]
 
 
 async def _cancel_on_disconnect(future: asyncio.Future[list[JSON]], receive: Receive) -> None:

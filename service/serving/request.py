@@ -33,6 +33,11 @@ class ActionRequest(msgspec.Struct, forbid_unknown_fields=True, gc=False):
     seed: Annotated[int, msgspec.Meta(ge=0, lt=2**32)] | None = None
     """Of the action noise, with ``deterministic: false``; equal seeds give equal actions."""
 
+    @property
+    def is_many(self) -> bool:
+        """It has ``observations``, and gets a list of actions."""
+        return self.observation is msgspec.UNSET
+
 
 class ClientDisconnectedError(Exception):
     """The client went away before its answer."""

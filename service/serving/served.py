@@ -17,11 +17,11 @@ import numpy as np
 from maze_core.config.trust import TrustPolicy, trust_policy
 from maze_core.errors import NotServableError, SpaceMismatchError
 from maze_core.notices import Notices
-from maze_core.types import JSON, Action, ActorID
+from maze_core.types import Action, ActorID
 from service.domain.errors import DamagedCheckpointError, NotServableAgentError
 from service.metrics import ActionMetrics
 from service.problems import Problem
-from service.serving.batching import Batcher, Call, Job
+from service.serving.batching import Batcher, Call, Job, Reply
 from service.serving.child import blames_checkpoint
 from service.serving.child_process import ChildProcess, could_not_load
 from service.serving.observations import ObservationReader
@@ -100,8 +100,8 @@ class ServedAgent:
         """Its child died; it has to be loaded again."""
         return self._child is not None and self._child.is_gone
 
-    def job(self, request: ActionRequest, future: asyncio.Future[list[JSON]]) -> Job:
-        """The request with its observations checked; ``future`` will get the actions.
+    def job(self, request: ActionRequest, reply: Reply) -> Job:
+        """The request with its observations checked; ``reply`` will get the actions.
 
         Raises:
             Problem: 422, an observation does not fit its space, or there is no such actor.
@@ -112,7 +112,7 @@ class ServedAgent:
         else:
             assert isinstance(request.observations, msgspec.Raw)
             rows = reader.many(request.observations)
-        return Job(reader, rows, request.deterministic, request.seed, future)
+        return Job(reader, rows, request.deterministic, request.seed, reply)
 
     async def close(self) -> None:
         """Answer what was taken on, then let go of the child."""

@@ -218,7 +218,7 @@ def test_an_evicted_agent_answers_what_it_took_and_no_more(
         served.batcher.submit(taken)
         await cache.get("a", "best")
         await cache.get("b", "best")
-        assert await taken.future in ([0], [1])
+        assert await taken.reply in ([0], [1])
         await asyncio.sleep(0.01)
         with pytest.raises(AgentGoneError):
             served.batcher.submit(late)

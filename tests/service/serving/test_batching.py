@@ -63,7 +63,7 @@ def batcher(request: pytest.FixtureRequest, acting: RecordingAgent) -> Batcher:
 def job(acting: RecordingAgent, row: Any, **fields: Any) -> Job:
     values = {"deterministic": True, "seed": None} | fields
     future = asyncio.get_running_loop().create_future()
-    return Job(reader=acting.reader, rows=[row], future=future, **values)
+    return Job(reader=acting.reader, rows=[row], reply=future, **values)
 
 
 ROWS = [[0.1 * i, 0.2, -0.01 * i, 0.3] for i in range(20)]
@@ -74,7 +74,7 @@ def test_jobs_of_one_turn_are_one_forward(acting: RecordingAgent, batcher: Batch
         jobs = [job(acting, row) for row in ROWS]
         for one in jobs:
             batcher.submit(one)
-        return [await one.future for one in jobs]
+        return [await one.reply for one in jobs]
 
     actions = asyncio.run(scenario())
     assert acting.sizes == [20]
@@ -86,15 +86,15 @@ def test_a_lonely_client_does_not_wait_for_the_turn_to_end(acting: RecordingAgen
     async def scenario() -> None:
         batcher = Batcher(acting.act, acting.act_async, ActionMetrics())
         batcher.submit(first := job(acting, ROWS[0]))
-        await first.future
+        await first.reply
         await asyncio.sleep(0)
         batcher.submit(second := job(acting, ROWS[1]))
-        assert second.future.done()
+        assert second.reply.done()
         others = [job(acting, row) for row in ROWS[2:]]
         for one in others:
             batcher.submit(one)
-            assert not one.future.done()
-        await asyncio.gather(*(one.future for one in others))
+            assert not one.reply.done()
+        await asyncio.gather(*(one.reply for one in others))
 
     asyncio.run(scenario())
     assert acting.sizes == [1, 1, 18]
@@ -110,7 +110,7 @@ def test_modes_are_computed_apart(acting: RecordingAgent, batcher: Batcher) -> N
         ]
         for one in jobs:
             batcher.submit(one)
-        await asyncio.gather(*(one.future for one in jobs))
+        await asyncio.gather(*(one.reply for one in jobs))
 
     asyncio.run(scenario())
     assert [(call.deterministic, size) for call, size in zip(acting.calls, acting.sizes, strict=True)] == [
@@ -126,7 +126,7 @@ def test_a_seeded_random_job_is_computed_alone(acting: RecordingAgent, batcher: 
         jobs = [seeded[0], unseeded[0], seeded[1], unseeded[1]]
         for one in jobs:
             batcher.submit(one)
-        await asyncio.gather(*(one.future for one in jobs))
+        await asyncio.gather(*(one.reply for one in jobs))
 
     asyncio.run(scenario())
     assert [(call.seed, n) for call, n in zip(acting.calls, acting.sizes, strict=True)] == [
@@ -141,7 +141,7 @@ def test_a_job_that_breaks_the_forward_fails_alone(acting: RecordingAgent, batch
         jobs = [job(acting, row) for row in (ROWS[0], [9.0] * 4, ROWS[1])]
         for one in jobs:
             batcher.submit(one)
-        return await asyncio.gather(*(one.future for one in jobs), return_exceptions=True)
+        return await asyncio.gather(*(one.reply for one in jobs), return_exceptions=True)
 
     first, broken, last = asyncio.run(scenario())
     assert isinstance(broken, ArithmeticError)
@@ -154,8 +154,8 @@ def test_a_cancelled_job_leaves_before_its_batch(acting: RecordingAgent, batcher
         kept, dropped = job(acting, ROWS[0]), job(acting, ROWS[1])
         batcher.submit(dropped)
         batcher.submit(kept)
-        dropped.future.cancel()
-        await kept.future
+        dropped.reply.cancel()
+        await kept.reply
 
     asyncio.run(scenario())
     assert acting.sizes == [1]
@@ -172,7 +172,7 @@ def test_what_arrives_during_a_forward_is_the_next_batch(acting: RecordingAgent)
         for one in jobs[1:]:
             batcher.submit(one)
         acting.gate.set()
-        await asyncio.gather(*(one.future for one in jobs))
+        await asyncio.gather(*(one.reply for one in jobs))
 
     asyncio.run(scenario())
     assert acting.sizes == [1, 19]
@@ -187,10 +187,10 @@ def test_more_rows_than_may_wait_are_refused_and_the_others_answered(acting: Rec
             batcher.submit(one)
         with pytest.raises(CapacityError):
             batcher.submit(job(acting, ROWS[0]))
-        assert [len(await one.future) for one in full] == [512] * len(full)
+        assert [len(await one.reply) for one in full] == [512] * len(full)
         assert acting.sizes == [1024] * (MAX_WAITING_ROWS // 1024)
         batcher.submit(after := job(acting, ROWS[0]))
-        await after.future
+        await after.reply
 
     asyncio.run(scenario())
 
@@ -202,7 +202,7 @@ def test_a_drained_batcher_answers_what_it_took_and_takes_no_more(
         taken = job(acting, ROWS[0])
         batcher.submit(taken)
         await batcher.drain()
-        assert taken.future.done()
+        assert taken.reply.done()
         with pytest.raises(AgentGoneError):
             batcher.submit(job(acting, ROWS[0]))
 
@@ -237,7 +237,7 @@ def test_a_job_whose_action_is_not_finite_is_refused_alone(acting: RecordingAgen
         jobs = [job(acting, row) for row in ([0.0, 0.0, 0.0, 0.0], [0.0, 0.5, 0.0, 0.0])]
         for one in jobs:
             batcher.submit(one)
-        return await asyncio.gather(*(one.future for one in jobs), return_exceptions=True)
+        return await asyncio.gather(*(one.reply for one in jobs), return_exceptions=True)
 
     good, bad = asyncio.run(scenario())
     assert good == [[0.0, 0.0, 0.0, 0.0]]

@@ -1,0 +1,236 @@
+"""The common ``compute_action`` answered where it arrives: no task, no future, one write.
+
+uvicorn starts a task for every request as soon as its head is whole. :class:`FastProtocol` holds a request back
+where its head is the usual one of a ``compute_action``. When its body is there too, it is decoded, joins the
+micro-batch, and the batch writes its answer. What turns out to be unusual only then, and everything else, becomes
+the task that it would have been, with the same body. The rules stay where they are: who may ask in
+:mod:`service.security`, what is asked and answered in :mod:`service.serving.hot_route`.
+
+It rests on names that uvicorn does not promise to keep, :data:`NAMES`; without one of them it is not used.
+"""
+
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from uvicorn.protocols.http.flow_control import FlowControl
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
+
+from maze_core.types import JSON
+from service.api.openapi import ACTION_PATH
+from service.domain.errors import ServiceError
+from service.http_server import Protocol, rendered
+from service.main import Application
+from service.problems import Problem
+from service.security import Pass
+from service.serving.hot_route import READ_ON_LOOP_BYTES, ActionRoute, Whole
+from service.serving.served import ServedAgent
+
+MAX_KNOWN, MAX_KNOWN_BYTES = 32, 2048
+"""Heads that a connection remembers, and the longest of them."""
+
+NAMES: Mapping[type, tuple[str, ...]] = {
+    HttpToolsProtocol: (
+        *("_start_asgi_task", "_unset_keepalive_if_required", "on_message_begin", "on_message_complete"),
+        *("on_response_complete", "access_log", "app", "cycle"),
+        *("default_headers", "flow", "limit_concurrency", "server_state", "transport"),
+    ),
+    RequestResponseCycle: (
+        *("body", "disconnected", "keep_alive", "more_body", "response_complete"),
+        *("response_started", "scope"),
+    ),
+    FlowControl: ("write_paused",),
+}
+"""What is used of uvicorn's classes; every name stands in them as a method, or in the code of one."""
+
+
+def missing_names() -> list[str]:
+    """Which of :data:`NAMES` this uvicorn does not have."""
+    missing = []
+    for kind, names in NAMES.items():
+        known = set(vars(kind))
+        for member in vars(kind).values():
+            known |= set(getattr(member, "__code__", missing_names.__code__).co_names)
+        missing += [f"{kind.__name__}.{name}" for name in names if name not in known]
+    return missing
+
+
+class FastProtocol(Protocol):
+    """One connection; see the module."""
+
+    def __init__(self, *args: Any, application: Application, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._application = application
+        self._held: _Exchange | None = None
+        self._known: dict[bytes, _Exchange] = {}
+        """By its head, what was answered here at once."""
+        self._is_between = True
+        """The last byte that came was a request's last one."""
+        self._n_begun = 0
+        self._acted: _Exchange | None = None
+
+    def data_received(self, data: bytes) -> None:
+        """Act on a request that has, byte for byte, a head that was read before; read every other one."""
+        if self._acts_again(data):
+            return
+        was_between, self._n_begun = self._is_between, 0
+        super().data_received(data)
+        if was_between and self._is_between and self._n_begun == 1 and self._acted is not None:
+            self._remember(data, self._acted)
+
+    def on_message_begin(self) -> None:
+        """A request begins."""
+        self._is_between = False
+        self._n_begun += 1
+        self._acted = None
+        super().on_message_begin()
+
+    def on_message_complete(self) -> None:
+        """The request is whole: act on one that was held back."""
+        super().on_message_complete()
+        self._is_between = True
+        held, self._held = self._held, None
+        if held is None:
+            return
+        if held.acts(bytes(held.cycle.body)):
+            self._acted = held
+        else:
+            super()._start_asgi_task(held.cycle, self.app)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Let go of what refers to the connection."""
+        self._known.clear()
+        super().connection_lost(exc)
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
+        """Hold the request back, or start it.
+
+        One that waited behind another is whole already, and is started: so no chain of answers grows the stack.
+        """
+        if cycle.more_body and (passed := self._passes(cycle)) is not None:
+            self._running = cycle
+            self._held = _Exchange(self, cycle, passed)
+        else:
+            super()._start_asgi_task(cycle, app)
+
+    def _passes(self, cycle: RequestResponseCycle) -> Pass | None:
+        """Whether the head is the usual one."""
+        scope: Any = cycle.scope
+        if (
+            scope["method"] != "POST"
+            or scope["query_string"]
+            or scope["http_version"] != "1.1"
+            or not ActionRoute.handles(scope)
+            or self.flow.write_paused
+            or self.access_log
+            or self.limit_concurrency is not None
+        ):
+            return None
+        return self._application.passes(scope, READ_ON_LOOP_BYTES)
+
+    def _acts_again(self, data: bytes) -> bool:
+        end = data.find(b"\r\n\r\n") + 4
+        known = self._known.get(data[:end])
+        return (
+            known is not None
+            and len(data) == end + known.n_bytes
+            and self._is_between
+            and self.cycle.response_complete
+            and not (self.flow.write_paused or self._is_draining or self._is_refused)
+            and known.acts_again(data[end:])
+        )
+
+    def _remember(self, data: bytes, acted: "_Exchange") -> None:
+        """Note the head of a request that was acted on, and was all that came.
+
+        With no byte more than the body behind its first empty line, that line ended its head.
+        """
+        end = data.find(b"\r\n\r\n") + 4
+        if end <= MAX_KNOWN_BYTES and len(data) == end + acted.n_bytes and acted.cycle.keep_alive:
+            if len(self._known) >= MAX_KNOWN:
+                del self._known[next(iter(self._known))]
+            self._known[data[:end]] = acted
+
+
+class _Exchange:
+    """One request that was held back, and its reply; then the next one with the same head."""
+
+    def __init__(self, protocol: FastProtocol, cycle: RequestResponseCycle, passed: Pass) -> None:
+        self.cycle = cycle
+        self.n_bytes = 0
+        """Length of the body."""
+        route = protocol._application.action_route
+        assert route is not None  # it is made before the first connection
+        self._route = route
+        self._protocol, self._passed = protocol, passed
+        self._scope = passed.scope
+        self._answer = passed.answer()
+        self._acting: tuple[ServedAgent, bool] | None = None
+        """While the request is acted on: who acts, and whether on many observations."""
+
+    def acts_again(self, body: bytes) -> bool:
+        """As :meth:`acts`, for the next request."""
+        if time.monotonic() >= self._passed.until:
+            return False
+        self._answer = self._passed.answer()
+        return self.acts(body)
+
+    def acts(self, body: bytes) -> bool:
+        """Let the request join its batch; false, and nothing has happened, where it is no usual one."""
+        protocol, cycle = self._protocol, self.cycle
+        try:
+            request, served = self._route.decoded(self._scope, body)
+            if served is None:
+                return False
+            job = served.job(request, self)
+        except Exception:  # whatever it is, the task meets it too, and answers it
+            return False
+        if not protocol._application.is_in_time(self._scope):
+            return False
+        self.n_bytes, self._acting = len(body), (served, request.is_many)
+        self._scope["maze.route"] = ACTION_PATH
+        protocol.cycle = protocol._running = cycle
+        protocol._unset_keepalive_if_required()
+        cycle.response_started = cycle.response_complete = False
+        cycle.body.clear()
+        try:
+            served.batcher.submit(job)
+        except Exception as error:
+            self.set_exception(error)
+        return True
+
+    def done(self) -> bool:
+        """It was answered."""
+        return self._acting is None
+
+    def set_result(self, actions: list[JSON]) -> None:
+        """Answer with the actions."""
+        assert self._acting is not None
+        try:
+            whole = self._route.acted(*self._acting, actions)
+        except Exception as error:  # this request's own, and not the batch's
+            self.set_exception(error)
+        else:
+            self._write(whole)
+
+    def set_exception(self, error: Exception) -> None:
+        """Answer with what went wrong."""
+        if isinstance(error, Problem | ServiceError):
+            self._write(self._route.refused(self._scope, error))
+        else:
+            problem = self._answer.problem_of(error)
+            self._write((problem.status, *problem.answer(self._scope)))
+
+    def _write(self, whole: Whole) -> None:
+        """As uvicorn's cycle sends it, in one piece."""
+        self._acting = None
+        status, headers, body = whole
+        protocol, cycle = self._protocol, self.cycle
+        headers = protocol.server_state.default_headers + self._answer.head(status, headers)
+        if cycle.disconnected:
+            return
+        cycle.response_started = cycle.response_complete = True
+        protocol.transport.write(rendered(status, headers, body, closes=not cycle.keep_alive))
+        if not cycle.keep_alive:
+            protocol.transport.close()
+        protocol.on_response_complete()

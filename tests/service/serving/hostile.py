@@ -1,0 +1,51 @@
+"""Bodies that are no ``compute_action`` request for CartPole's policy."""
+
+WRONG = [
+    (b"[]", ""),
+    (b"null", ""),
+    (b'{"observation": [1e999, 0, 0, 0]}', "/observation/0"),
+    (b'{"observation": [1e39, 0, 0, 0]}', "/observation/0"),
+    (b'{"observation": [0, 1e39, 0, 0]}', "/observation/1"),
+    (b'{"observation": [0, 0, 1e39, 0]}', "/observation/2"),
+    (b'{"observation": [0, 0, 0, "1.5"]}', "/observation/3"),
+    (b'{"observation": [0, 0, 0, true]}', "/observation/3"),
+    (b'{"observation": [0, 0, 0, null]}', "/observation/3"),
+    (b'{"observation": [0, 0, 0, [0]]}', "/observation"),
+    (b'{"observation": [0, 0, 0]}', "/observation"),
+    (b'{"observation": [[0, 0, 0, 0]]}', "/observation"),
+    (b'{"observation": 0}', "/observation"),
+    (b'{"observation": null}', "/observation"),
+    (b'{"observation": {}}', "/observation"),
+    (b'{"observation": {"other": [0, 0, 0, 0]}}', "/observation"),
+    (b'{"observation": {"observation": [0, 0, 0, 9, 9]}}', "/observation/observation"),
+    (b'{"observation": {"observation": ["9", 0, 0, 0]}}', "/observation/observation/0"),
+    (b'{"observations": []}', "/observations"),
+    (b'{"observations": 1}', "/observations"),
+    (b'{"observations": [[0, 0, 0, 0], [null, 0, 0, 0]]}', "/observations/1/0"),
+    (b'{"observation": [0,0,0,0], "observations": [[0,0,0,0]]}', ""),
+    (b'{"deterministic": true}', ""),
+    (b'{"observation": [0,0,0,0], "deterministic": 1}', "/deterministic"),
+    (b'{"observation": [0,0,0,0], "checkpoint": "../c"}', "/checkpoint"),
+    (b'{"observation": [0,0,0,0], "checkpoint": null}', "/checkpoint"),
+    (b'{"observation": [0,0,0,0], "seed": -1}', "/seed"),
+    (b'{"observation": [0,0,0,0], "seed": 1.5}', "/seed"),
+    (b'{"observation": [0,0,0,0], "seed": 4294967296}', "/seed"),
+    (b'{"observation": [0,0,0,0], "actor_id": [0]}', "/actor_id"),
+    (b'{"observation": [0,0,0,0], "actor_id": [null, 0]}', "/actor_id/0"),
+    (b'{"observation": [0,0,0,0], "determinstic": true}', "/determinstic"),
+    (b'{"observation": ' + b"[" * 900 + b"]" * 900 + b"}", "/observation/0/0/0"),
+    (b'{"observation": [' + b"9" * 5000 + b", 0, 0, 0]}", "/observation/0"),
+]
+"""What is wrong, and the pointer that says where."""
+
+NO_JSON = [
+    *(b"", b"{", b'{"observation": "\xff"}', b'{"observation": [0,0,0,0], "checkpoint": "\\ud800"}'),
+    *(b'{"observation": [NaN, 0, 0, 0]}', b'{"observation": [Infinity, 0, 0, 0]}'),
+    b'{"observation": ' + b"[" * 40_000 + b"]" * 40_000 + b"}",
+    b'{"observation": [0,0,0,0], "seed": 1, "seed": 2}',
+    b'{"observation": [0,0,0,0], "observation": [0,0,0,0]}',
+    b'{"observation": [0,0,0,0], "obs\\u0065rvation": [0,0,0,0]}',
+    b'{"observation": {"observation": [0,0,0,0], "observation": [0,0,0,0]}}',
+    b'{"observations": [{"observation": [0,0,0,0]}, {"observation": [0,0,0,0], "observation" :[1,0,0,0]}]}',
+]
+"""What is no JSON, or says two things."""
