@@ -1,7 +1,7 @@
 """Environment steps per second of the whole training loop, against Stable-Baselines3 at the same hyper-parameters.
 
 PPO on CartPole-v1: 8 environments × 128 steps, two hidden layers of 64 tanh units each, 4 passes of
-minibatches of 256, one torch thread, no evaluation in between. The two take turns in one process, round by round, so
+minibatches of 256, one thread, no evaluation in between. The two take turns in one process, round by round, so
 that other load on the machine meets both; the ratio of medians is what counts, the rates are for orientation.
 
     python -m benchmarks.train_throughput [--rounds 5] [--updates 30]
@@ -15,6 +15,7 @@ from collections.abc import Callable
 import torch
 
 from benchmarks.report import write_report
+from maze_core.threads import one_thread
 
 N_ENVS, N_STEPS, BATCH_SIZE, PASSES, LR = 8, 128, 256, 4, 2.5e-4
 HIDDEN = [64, 64]
@@ -97,14 +98,14 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5, help="alternating rounds after one to warm up")
     parser.add_argument("--updates", type=int, default=30, help="PPO updates per round")
     arguments = parser.parse_args()
-    torch.set_num_threads(1)
-    contenders = {"maze_core": ours(), "stable-baselines3": stable_baselines3()}
-    for advance in contenders.values():
-        advance(3)
-    rates: dict[str, list[tuple[float, float]]] = {name: [] for name in contenders}
-    for _ in range(arguments.rounds):
-        for name, advance in contenders.items():
-            rates[name].append(measure(advance, arguments.updates))
+    with one_thread():  # as training does
+        contenders = {"maze_core": ours(), "stable-baselines3": stable_baselines3()}
+        for advance in contenders.values():
+            advance(3)
+        rates: dict[str, list[tuple[float, float]]] = {name: [] for name in contenders}
+        for _ in range(arguments.rounds):
+            for name, advance in contenders.items():
+                rates[name].append(measure(advance, arguments.updates))
     write_report("train_throughput", _rows(rates))
 
 

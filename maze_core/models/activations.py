@@ -1,7 +1,6 @@
-"""Activation names, and what each of them does to a numpy array in place.
+"""Activation names, what each of them does to a numpy array in place, and its slope.
 
-The names are a closed list: a configuration says ``tanh`` or ``torch.nn.Tanh`` and nothing is imported. The
-torch twins are in :mod:`maze_core.models.networks`.
+The names are a closed list: a configuration says ``tanh`` or ``torch.nn.Tanh`` and nothing is imported.
 """
 
 import re
@@ -75,3 +74,48 @@ ACTIVATIONS: Final[dict[str, Callable[[FloatArray], None] | None]] = {
     "identity": None,
 }
 """Name → in-place function of a float32 array; None changes nothing."""
+
+
+def _tanh_slope(d: FloatArray, h: FloatArray) -> None:
+    np.multiply(h, h, h)
+    np.subtract(1.0, h, h)
+    np.multiply(d, h, d)
+
+
+def _relu_slope(d: FloatArray, h: FloatArray) -> None:
+    np.multiply(d, h > 0.0, d)
+
+
+def _elu_slope(d: FloatArray, h: FloatArray) -> None:
+    np.add(h, 1.0, h)  # e^z, where z < 0
+    np.multiply(d, np.minimum(h, 1.0, out=h), d)
+
+
+def _sigmoid_slope(d: FloatArray, h: FloatArray) -> None:
+    np.multiply(d, h * (1.0 - h), d)
+
+
+def _silu_slope(d: FloatArray, z: FloatArray) -> None:
+    gate = z.copy()
+    _sigmoid(gate)
+    np.multiply(d, gate * (1.0 + z * (1.0 - gate)), d)
+
+
+def _leaky_relu_slope(d: FloatArray, h: FloatArray) -> None:
+    np.multiply(d, np.where(h > 0.0, np.float32(1.0), np.float32(LEAKY_SLOPE)), d)
+
+
+KEEPS_INPUT: Final = frozenset({"silu"})
+"""Activations whose slope does not follow from their output."""
+
+SLOPES: Final[dict[str, Callable[[FloatArray, FloatArray], None] | None]] = {
+    "tanh": _tanh_slope,
+    "relu": _relu_slope,
+    "elu": _elu_slope,
+    "sigmoid": _sigmoid_slope,
+    "silu": _silu_slope,
+    "leaky_relu": _leaky_relu_slope,
+    "identity": None,
+}
+"""Name → multiplies the gradient by the slope, in place, given the output (``KEEPS_INPUT``: the input), which may be
+overwritten; None is slope 1."""

@@ -1,7 +1,7 @@
 """Action heads: how many logits an action needs, and how numpy turns logits and noise into the action.
 
-A head is the numpy twin of a distribution in :mod:`maze_core.models.distributions`; both read the same
-logits. One row's action depends on its own logits, its own noise and its own mask only. Layout of the noise:
+How likely an action was, and the gradients of that, is in :mod:`maze_core.models.dense`. One row's action
+depends on its own logits, its own noise and its own mask only. Layout of the noise:
 
 =================== ============================ =======================================
 head                noise per row                 logits per row

@@ -46,7 +46,7 @@ from maze_core.models.heads import DistributionMapper
 from maze_core.models.networks import GraphNetwork, ModuleNetwork, Network
 from maze_core.models.policies import StepNetworks, TorchCritic, TorchPolicy
 from maze_core.threads import one_torch_thread, plain_torch
-from maze_core.types import StepKey
+from maze_core.types import Array, StepKey
 
 _BUILDING = threading.Lock()
 
@@ -230,7 +230,7 @@ class NetworkFactory:
                 raise _problem(
                     path, "names no networks, and this model has no template: use model=vector_obs."
                 )
-            return GraphNetwork(program, outputs, self._generator)
+            return GraphNetwork(program, self._generator)
         if isinstance(entry, nn.Module):  # a copy: the caller's own and every other model stay as they are
             module = copy.deepcopy(entry, self._copies)
         elif callable(entry):
@@ -356,11 +356,11 @@ def _union(observation_spaces: SpacesByKey) -> spaces.Dict:
     return spaces.Dict(union)
 
 
-def _nothing(space: spaces.Space[Any]) -> torch.Tensor:
+def _nothing(space: spaces.Space[Any]) -> Array:
     """One row that stands for an observation which is not shown: zeros, or the first category."""
     if isinstance(space, (spaces.Discrete, spaces.MultiDiscrete)):
-        return torch.as_tensor(np.asarray(space.start)).unsqueeze(0)
-    return torch.zeros(1, *(space.shape or ()), dtype=torch.float32)
+        return np.asarray(space.start)[None]
+    return np.zeros((1, *(space.shape or ())), np.float32)
 
 
 def _problem(path: str, message: str, allowed: Sequence[str] = ()) -> InvalidSpecificationError:

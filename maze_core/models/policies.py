@@ -1,17 +1,18 @@
-"""Policies and critics in training: log-probabilities, entropy and values in torch, and a policy's acting twin."""
+"""Policies and critics as torch modules, which own the parameters, and a policy's acting twin.
+
+They compute nothing: acting is :mod:`maze_core.models.acting`, learning :mod:`maze_core.trainers.learner`.
+"""
 
 from collections.abc import Mapping, Sequence
-from functools import reduce
 
 import torch
 from torch import Tensor, nn
 
 from maze_core.models.acting import ActingPolicy, ActorNetwork, LogitsSource, StepPolicy
-from maze_core.models.distributions import apply_mask, gaussian_logits, log_prob_and_entropy
 from maze_core.models.graph import Forward
 from maze_core.models.heads import GaussianHead, Head, parts_of
-from maze_core.models.networks import GraphNetwork, ModuleForward, ModuleNetwork, Network, TensorDict
-from maze_core.types import Array, StepKey
+from maze_core.models.networks import GraphNetwork, ModuleForward, ModuleNetwork, Network
+from maze_core.types import Array, NamedArrays, StepKey
 
 
 class AgentNetwork(nn.Module):
@@ -41,45 +42,8 @@ class StepNetworks(nn.Module):
         super().__init__()
         self.heads = tuple(heads)
         self.agents = nn.ModuleList(AgentNetwork(network, heads) for network in networks)
-        self._agents: tuple[AgentNetwork, ...] = tuple(self.agents)  # type: ignore[arg-type]
-        self._parts = parts_of(self.heads)
-
-    def log_probs_and_entropy(
-        self, observations: TensorDict, actions: TensorDict, agent_id: Tensor | None
-    ) -> tuple[Tensor, Tensor]:
-        """Both ``[N]``, summed over the heads."""
-        if len(self._agents) == 1:
-            return self._evaluate(self._agents[0], observations, actions)
-        if agent_id is None:
-            seen = next(iter(observations.values()))
-            agent_id = torch.zeros(len(seen), dtype=torch.int64, device=seen.device)
-        rows, log_probs, entropies = [], [], []
-        for i, agent in enumerate(self._agents):
-            mine = (agent_id == i).nonzero().squeeze(1)
-            if len(mine):
-                parts = self._evaluate(agent, _take(observations, mine), _take(actions, mine))
-                rows.append(mine)
-                log_probs.append(parts[0])
-                entropies.append(parts[1])
-        order = torch.cat(rows).argsort()
-        return torch.cat(log_probs)[order], torch.cat(entropies)[order]
-
-    def _evaluate(
-        self, agent: AgentNetwork, observations: TensorDict, actions: TensorDict
-    ) -> tuple[Tensor, Tensor]:
-        output = agent.network.evaluate(observations)
-        log_probs, entropies = [], []
-        for head, columns, _, parameter, mask in self._parts:
-            logits = output if columns is None else output[:, columns]
-            if isinstance(head, GaussianHead):
-                log_std = None if agent.log_std is None or parameter is None else agent.log_std[parameter]
-                logits = gaussian_logits(logits, log_std, head)
-            elif mask is not None:
-                logits = apply_mask(logits, observations[mask])
-            log_prob, entropy = log_prob_and_entropy(head, logits, actions[head.name])
-            log_probs.append(log_prob)
-            entropies.append(entropy)
-        return reduce(torch.add, log_probs), reduce(torch.add, entropies)
+        self.per_agent: tuple[AgentNetwork, ...] = tuple(self.agents)  # type: ignore[arg-type]
+        self.parts = parts_of(self.heads)
 
     def acting(self, prefix: str) -> StepPolicy:
         """The acting twin; ``prefix`` is this module's name in the state of the whole policy."""
@@ -91,7 +55,7 @@ class StepNetworks(nn.Module):
                     log_std=None if agent.log_std is None else _view(agent.log_std),
                     prefix=f"{prefix}agents.{i}.",
                 )
-                for i, agent in enumerate(self._agents)
+                for i, agent in enumerate(self.per_agent)
             ],
         )
 
@@ -103,23 +67,7 @@ class TorchPolicy(nn.Module):
         """Take the policies of all sub-steps, in order."""
         super().__init__()
         self.steps = nn.ModuleList(steps.values())
-        self._by_key = dict(steps)
-
-    def log_probs_and_entropy(
-        self, step_key: StepKey, observations: TensorDict, actions: TensorDict, agent_id: Tensor | None = None
-    ) -> tuple[Tensor, Tensor]:
-        """How likely actions were, and how undecided the policy is.
-
-        Args:
-            step_key: the sub-step.
-            observations: name → ``[N, ...]``, masks among them.
-            actions: head → ``[N, ...]``, the raw samples.
-            agent_id: ``[N]`` who acted; None is agent 0.
-
-        Returns:
-            Log-probabilities ``[N]`` and entropies ``[N]`` in nats, summed over heads and dimensions.
-        """
-        return self._by_key[step_key].log_probs_and_entropy(observations, actions, agent_id)
+        self.by_key = dict(steps)
 
     def acting(self) -> ActingPolicy:
         """The policy on numpy, reading the parameters where they lie: no copy, current after every update.
@@ -127,7 +75,7 @@ class TorchPolicy(nn.Module):
         After a parameter was given other memory (``param.data = …``, ``.to(device)``), call this again. Off
         the CPU the arrays are copies, and it must be called after every update.
         """
-        steps = {key: step.acting(f"steps.{i}.") for i, (key, step) in enumerate(self._by_key.items())}
+        steps = {key: step.acting(f"steps.{i}.") for i, (key, step) in enumerate(self.by_key.items())}
         return ActingPolicy(steps, needs_torch=self.needs_torch)
 
     @property
@@ -139,7 +87,7 @@ class TorchPolicy(nn.Module):
 class TorchCritic(nn.Module):
     """Values of observations, one network per sub-step, or one for all of them."""
 
-    def __init__(self, networks: Mapping[StepKey, Network], fill: Mapping[str, Tensor] | None = None) -> None:
+    def __init__(self, networks: Mapping[StepKey, Network], fill: NamedArrays | None = None) -> None:
         """Take the networks.
 
         Args:
@@ -149,20 +97,8 @@ class TorchCritic(nn.Module):
         """
         super().__init__()
         self.networks = nn.ModuleList(dict.fromkeys(networks.values()))
-        self._by_key = dict(networks)
-        self._fill = dict(fill or {})
-
-    def values(self, step_key: StepKey, observations: TensorDict, agent_id: Tensor | None = None) -> Tensor:
-        """V(s), ``[N]`` float32, for observations ``[N, ...]``; the agents of a sub-step share one."""
-        if self._fill:
-            shown = next(iter(observations.values()))
-            observations = {
-                name: observations[name]
-                if name in observations
-                else row.to(shown.device).repeat_interleave(len(shown), 0)
-                for name, row in self._fill.items()
-            }
-        return self._by_key[step_key].evaluate(observations).squeeze(1)
+        self.by_key = dict(networks)
+        self.fill = dict(fill or {})
 
 
 def _logits_source(network: Network) -> LogitsSource:
@@ -175,7 +111,3 @@ def _logits_source(network: Network) -> LogitsSource:
 def _view(parameter: Tensor) -> Array:
     array: Array = parameter.detach().cpu().numpy()
     return array
-
-
-def _take(tensors: TensorDict, rows: Tensor) -> dict[str, Tensor]:
-    return {name: values[rows] for name, values in tensors.items()}

@@ -1,68 +1,76 @@
-"""Losses of actor-critic algorithms: pure functions of tensors ``[N]``, each returning a scalar to minimise."""
+"""Losses of actor-critic algorithms: pure functions of arrays ``[N]``, and what is told of an update.
+
+A loss is answered together with its gradient ``[N]`` by the argument that learns.
+"""
 
 from typing import Final
 
-import torch
-from torch import Tensor
+import numpy as np
+
+from maze_core.types import FloatArray
 
 ROUNDING: Final = 1e-6
 """Relative spread of float32 numbers that is no more than rounding: eight units in the last place."""
 
 
-def policy_gradient(log_probs: Tensor, advantages: Tensor) -> Tensor:
-    """-mean(log π(a|s) · A).
+def policy_gradient(log_probs: FloatArray, advantages: FloatArray) -> tuple[float, FloatArray]:
+    """-mean(log π(a|s) · A), and its gradient by log π(a|s).
 
     Williams 1992; Mnih et al. 2016, arXiv:1602.01783, section 4.
 
     Args:
-        log_probs: log π(a_n|s_n), ``[N]``, with gradient.
-        advantages: A_n, ``[N]``, without gradient.
+        log_probs: log π(a_n|s_n), ``[N]``.
+        advantages: A_n, ``[N]``.
     """
-    return -(log_probs * advantages).mean()
+    return -_mean(log_probs * advantages), advantages / -len(advantages)
 
 
 def clipped_surrogate(
-    log_probs: Tensor, old_log_probs: Tensor, advantages: Tensor, clip_range: float
-) -> tuple[Tensor, Tensor]:
-    """PPO's pessimistic clipped objective, negated, and the log-ratio it was made of.
+    log_probs: FloatArray, old_log_probs: FloatArray, advantages: FloatArray, clip_range: float
+) -> tuple[float, FloatArray, FloatArray]:
+    """PPO's pessimistic clipped objective, negated.
 
-    Schulman et al. 2017, arXiv:1707.06347, eq. 7.
+    Schulman et al. 2017, arXiv:1707.06347, eq. 7. Where both terms of the minimum are equal, as everywhere within the
+    range and on its edges, the gradient is that of the unclipped one.
 
     Args:
-        log_probs: log π(a_n|s_n) under the weights of now, ``[N]``, with gradient.
+        log_probs: log π(a_n|s_n) under the weights of now, ``[N]``.
         old_log_probs: the same under the weights that acted, fixed for the whole update, ``[N]``.
-        advantages: A_n, ``[N]``, without gradient.
+        advantages: A_n, ``[N]``.
         clip_range: ε > 0; the ratio's gain is cut outside [1 - ε, 1 + ε].
 
     Returns:
-        The scalar loss, and log(new / old) ``[N]`` without gradient.
+        The loss, its gradient by ``log_probs`` ``[N]``, and the log-ratio it was made of, log(new / old) ``[N]``.
     """
     log_ratio = log_probs - old_log_probs
-    ratio = log_ratio.exp()
-    clipped = ratio.clamp(1.0 - clip_range, 1.0 + clip_range)
-    return -torch.minimum(ratio * advantages, clipped * advantages).mean(), log_ratio.detach()
+    ratio = np.exp(log_ratio)
+    gain = ratio * advantages
+    clipped = np.clip(ratio, 1.0 - clip_range, 1.0 + clip_range) * advantages
+    gradient = np.where(gain <= clipped, gain, gain.dtype.type(0)) / -len(gain)
+    return -_mean(np.minimum(gain, clipped)), gradient, log_ratio
 
 
-def squared_error(values: Tensor, returns: Tensor) -> Tensor:
-    """mean((V(s) - R)²) / 2, both ``[N]``."""
-    return 0.5 * (values - returns).square().mean()
+def squared_error(values: FloatArray, returns: FloatArray) -> tuple[float, FloatArray]:
+    """mean((V(s) - R)²) / 2, both ``[N]``, and its gradient by V(s)."""
+    error = values - returns
+    return 0.5 * _mean(error * error), error / len(error)
 
 
-def approximate_kl(log_ratio: Tensor) -> Tensor:
+def approximate_kl(log_ratio: FloatArray) -> float:
     """A low-variance, non-negative estimate of KL(old ‖ new) from log(new / old), ``[N]``.
 
     Schulman 2020, "Approximating KL divergence", estimator k3: mean(r - 1 - log r). The log-ratio is taken, not the
     ratio: where the ratio underflows to 0 its logarithm would be infinite.
     """
-    return (log_ratio.expm1() - log_ratio).mean()
+    return _mean(np.expm1(log_ratio) - log_ratio)
 
 
-def clip_fraction(log_ratio: Tensor, clip_range: float) -> Tensor:
+def clip_fraction(log_ratio: FloatArray, clip_range: float) -> float:
     """Share of the ratios outside [1 - ε, 1 + ε], from log(new / old) ``[N]``."""
-    return (log_ratio.expm1().abs() > clip_range).float().mean()
+    return np.count_nonzero(np.abs(np.expm1(log_ratio)) > clip_range) / len(log_ratio)
 
 
-def normalized(advantages: Tensor) -> Tensor:
+def normalized(advantages: FloatArray) -> FloatArray:
     """Advantages ``[N]`` with mean 0 and standard deviation 1.
 
     Equal ones become 0, also where they are equal up to rounding only, which a division would blow up to ±1. A
@@ -70,7 +78,12 @@ def normalized(advantages: Tensor) -> Tensor:
     """
     if len(advantages) < 2:
         return advantages
-    mean = advantages.mean()
-    centred = advantages - mean
-    deviation = centred.std()
-    return centred / (deviation + 1e-8) * (deviation > ROUNDING * mean.abs())
+    mean = _mean(advantages)
+    centred: FloatArray = advantages - mean
+    deviation = (float(centred @ centred) / (len(centred) - 1)) ** 0.5
+    centred *= (not deviation <= ROUNDING * abs(mean)) / (deviation + 1e-8)
+    return centred
+
+
+def _mean(numbers: FloatArray) -> float:
+    return float(np.add.reduce(numbers)) / len(numbers)

@@ -1,12 +1,10 @@
 """What A2C and PPO do in the same way: collect, prepare, report, save. How they learn from a batch is their own."""
 
 from collections.abc import Callable, Mapping, Sequence
-from functools import reduce
 from typing import Generic, TypeVar
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from maze_core.checkpoint import copied, prefixed, section
 from maze_core.errors import DivergedError, InvalidSpecificationError, Problem
@@ -16,15 +14,16 @@ from maze_core.seeding import Stream, generator, generator_state, restore_genera
 from maze_core.threads import plain_torch
 from maze_core.trainers.config import ActorCriticConfig, loss_weights
 from maze_core.trainers.fit import Parts, UpdateReport
+from maze_core.trainers.learner import Learner
 from maze_core.trainers.on_policy import Batch, Samples, prepare
 from maze_core.trainers.optim import GradientStep
-from maze_core.types import Array, StepKey, Tree
+from maze_core.types import Array, FloatArray, Tree
 
 C = TypeVar("C", bound=ActorCriticConfig)
 MUST_BE_FINITE = ("train/policy_loss", "train/value_loss", "train/entropy", "train/grad_norm")
 """What a healthy update keeps finite; a divergence estimate may overflow in one."""
-PolicyLoss = Callable[[Samples, Tensor], tuple[Tensor, dict[str, Tensor]]]
-"""(samples, log_probs under the weights of now) → policy loss and what to report."""
+PolicyLoss = Callable[[Samples, FloatArray], tuple[float, FloatArray, dict[str, float]]]
+"""(samples, log_probs under the weights of now) → policy loss, its gradient by log_probs, and what to report."""
 
 
 class ActorCritic(Generic[C]):
@@ -48,6 +47,7 @@ class ActorCritic(Generic[C]):
         self.optimizer = GradientStep(
             [self.policy, self.critic], lr=config.lr, max_grad_norm=config.max_grad_norm
         )
+        self.learner = Learner(self.policy, self.critic, self.optimizer.gradients)
         self.acting = self.policy.acting()
         self._policy_learns = config.critic_burn_in_epochs == 0
         self.minibatch_rng = generator(parts.agent_seed, Stream.MINIBATCHES)
@@ -58,7 +58,7 @@ class ActorCritic(Generic[C]):
         """See :class:`~maze_core.trainers.fit.Trainer`."""
         self.collector.reset(seeds)
 
-    def _learn(self, batch: Batch, *, epoch: int) -> list[dict[str, Tensor]]:
+    def _learn(self, batch: Batch, *, epoch: int) -> list[dict[str, float]]:
         """Take the gradient steps of one update; the values to report of each."""
         raise NotImplementedError
 
@@ -66,17 +66,17 @@ class ActorCritic(Generic[C]):
         """See :class:`~maze_core.trainers.fit.Trainer`."""
         config = self.config
         lr = config.lr * (1.0 - progress) if config.lr_schedule == "linear" else config.lr
-        self.optimizer.set_lr(lr)
+        self.optimizer.lr = lr
         self.optimizer.attach()
         if not self._policy_learns and epoch >= config.critic_burn_in_epochs:
             # Adam counted the steps in which the policy's gradient was 0; its bias correction must begin here
             self.optimizer.load_state_dict({})
             self._policy_learns = True
         rollout = self.collector.collect(self.acting)
-        with plain_torch():  # the environments were just stepped
-            batch, explained = prepare(
-                rollout, self.policy, self.critic, gamma=config.gamma, lam=config.gae_lambda
-            )
+        # the environments were just stepped; what overflows is found by mean_metrics
+        with plain_torch(), np.errstate(all="ignore"):
+            with torch.no_grad():
+                batch, explained = prepare(rollout, self.learner, gamma=config.gamma, lam=config.gae_lambda)
             metrics = mean_metrics(self._learn(batch, epoch=epoch))
         self.optimizer.check_finite()
         metrics["train/learning_rate"] = lr
@@ -91,34 +91,31 @@ class ActorCritic(Generic[C]):
             episode_lengths=rollout.episode_lengths,
         )
 
-    def gradient_step(self, batch: Batch, policy_loss: PolicyLoss, *, epoch: int) -> dict[str, Tensor]:
+    def gradient_step(self, batch: Batch, policy_loss_of: PolicyLoss, *, epoch: int) -> dict[str, float]:
         """One step on the weighted sum of policy loss, value loss and entropy bonus, over all step keys."""
         total = sum(len(samples) for samples in batch.values())
-        parts = [
-            (len(samples) / total, self._losses(key, samples, policy_loss)) for key, samples in batch.items()
-        ]
-        report = {name: reduce(torch.add, [w * losses[name] for w, losses in parts]) for name in parts[0][1]}
         policy_weight, value_weight, entropy_weight = loss_weights(self.config, epoch)
-        loss = (
-            policy_weight * report["train/policy_loss"]
-            + value_weight * report["train/value_loss"]
-            - entropy_weight * report["train/entropy"]
-        )
-        report["train/grad_norm"] = self.optimizer.step(loss)
-        return {name: value.detach() for name, value in report.items()}
-
-    def _losses(self, key: StepKey, samples: Samples, policy_loss: PolicyLoss) -> dict[str, Tensor]:
-        log_probs, entropy = self.policy.log_probs_and_entropy(
-            key, samples.observations, samples.actions, samples.agent_id
-        )
-        values = self.critic.values(key, samples.observations, samples.agent_id)
-        loss, details = policy_loss(samples, log_probs)
-        return {
-            "train/policy_loss": loss,
-            "train/value_loss": squared_error(values, samples.returns),
-            "train/entropy": entropy.mean(),
-            **details,
-        }
+        report: dict[str, float] = {}
+        self.optimizer.zero()
+        for key, samples in batch.items():
+            share = len(samples) / total
+            found = self.learner.evaluate(key, samples.observations, samples.actions, samples.agent_id)
+            policy_loss, d_log_probs, details = policy_loss_of(samples, found.log_probs)
+            value_loss, d_values = squared_error(found.values, samples.returns)
+            d_entropy = np.full(len(samples), -entropy_weight / total, np.float32)
+            found.backward(
+                d_log_probs * (share * policy_weight), d_entropy, d_values * (share * value_weight)
+            )
+            losses = {
+                "train/policy_loss": policy_loss,
+                "train/value_loss": value_loss,
+                "train/entropy": float(found.entropy.mean()),
+                **details,
+            }
+            for name, value in losses.items():
+                report[name] = report.get(name, 0.0) + share * value
+        report["train/grad_norm"] = self.optimizer.step()
+        return report
 
     def state_dict(self) -> tuple[Tree, dict[str, Array]]:
         """See :class:`~maze_core.trainers.fit.Trainer`."""
@@ -148,13 +145,13 @@ class ActorCritic(Generic[C]):
         self.collector.env.close()
 
 
-def mean_metrics(steps: Sequence[Mapping[str, Tensor]]) -> dict[str, float]:
+def mean_metrics(steps: Sequence[Mapping[str, float]]) -> dict[str, float]:
     """Means over gradient steps.
 
     Raises:
         DivergedError: a loss, the entropy or the gradient is not finite; the message names it.
     """
-    means = {name: float(torch.stack([step[name] for step in steps]).mean()) for name in steps[0]}
+    means = {name: sum(step[name] for step in steps) / len(steps) for name in steps[0]}
     bad = [name for name in MUST_BE_FINITE if not np.isfinite(means.get(name, 0.0))]
     if bad:
         raise DivergedError(

@@ -6,50 +6,48 @@ where a limit cut the episode, and nothing after a terminal state. Between the s
 passes: γ and λ count as 1 there.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from maze_core.data.trajectory import Rollout
-from maze_core.models.policies import TorchCritic, TorchPolicy
 from maze_core.objectives.losses import normalized
 from maze_core.objectives.returns import explained_variance, gae
-from maze_core.types import Array, FloatArray, StepKey
+from maze_core.trainers.learner import Learner
+from maze_core.types import Array, FloatArray, IntArray, StepKey
 
 
 @dataclass(slots=True)
 class Samples:
     """Rows of one step key."""
 
-    observations: dict[str, Tensor]
+    observations: dict[str, Array]
     """name → ``[N, …]``."""
-    actions: dict[str, Tensor]
+    actions: dict[str, Array]
     """head → ``[N, …]``."""
-    agent_id: Tensor
+    agent_id: IntArray
     """``[N]``."""
-    log_probs: Tensor
+    log_probs: FloatArray
     """log π(a|s) under the weights that acted, ``[N]``; fixed for the whole update."""
-    advantages: Tensor
+    advantages: FloatArray
     """``[N]``."""
-    returns: Tensor
+    returns: FloatArray
     """λ-returns, ``[N]``."""
 
     def __len__(self) -> int:
         """Number of rows."""
         return len(self.advantages)
 
-    def take(self, rows: Tensor) -> "Samples":
+    def take(self, rows: IntArray) -> "Samples":
         """The rows with these indices, copied."""
-        return self._each(lambda x: x.index_select(0, rows))
+        return self._each(lambda x: x.take(rows, 0))
 
     def slice(self, start: int, end: int) -> "Samples":
         """The rows ``start`` to ``end``, as views."""
         return self._each(lambda x: x[start:end])
 
-    def _each(self, part: Callable[[Tensor], Tensor]) -> "Samples":
+    def _each(self, part: Callable[[Array], Array]) -> "Samples":
         return Samples(
             {name: part(x) for name, x in self.observations.items()},
             {head: part(x) for head, x in self.actions.items()},
@@ -61,45 +59,44 @@ Batch = dict[StepKey, Samples]
 """Samples of every step key that acted."""
 
 
-@torch.no_grad()
-def prepare(
-    rollout: Rollout, policy: TorchPolicy, critic: TorchCritic, *, gamma: float, lam: float
-) -> tuple[Batch, float]:
+def prepare(rollout: Rollout, learner: Learner, *, gamma: float, lam: float) -> tuple[Batch, float]:
     """Values, generalised advantages and old log-probabilities of a rollout.
 
     Args:
         rollout: what the collector brought.
-        policy: the policy that acted, its weights unchanged since.
-        critic: V(s).
+        learner: of the policy that acted, its weights unchanged since, and the critic.
         gamma: discount per flat step, in [0, 1].
         lam: λ in [0, 1].
 
     Returns:
         The batch to learn from, and the explained variance of the critic before the update.
     """
-    values = _values(rollout, critic)
-    next_values = _next_values(rollout, critic, values)
-    same = rollout.same_flat_step
-    advantages, returns = gae(
-        rollout.reward,
-        values,
-        next_values,
-        rollout.terminated,
-        rollout.truncated,
-        gamma=np.where(same, np.float32(1), np.float32(gamma)) if same.any() else gamma,
-        lam=np.where(same, np.float32(1), np.float32(lam)) if same.any() else lam,
-    )
+    values = np.zeros(rollout.reward.shape, dtype=np.float32)
     batch: Batch = {}
     for key, record in rollout.steps.items():
         rows = record.active
         if not rows.any():
             continue
-        observations = _tensors(record.observations, rows)
-        actions = _tensors(record.actions, rows)
-        agent_id = torch.from_numpy(_rows(rollout.agent_id, rows))
-        log_probs, _ = policy.log_probs_and_entropy(key, observations, actions, agent_id)
-        targets = (torch.from_numpy(_rows(x, rows)) for x in (advantages, returns))
-        batch[key] = Samples(observations, actions, agent_id, log_probs, *targets)
+        observations = {name: _rows(array, rows) for name, array in record.observations.items()}
+        actions = {head: _rows(array, rows) for head, array in record.actions.items()}
+        agent_id = _rows(rollout.agent_id, rows)
+        found = learner.evaluate(key, observations, actions, agent_id)
+        values[rows] = found.values
+        # advantages and returns follow below, when the values of all sub-steps are known
+        batch[key] = Samples(observations, actions, agent_id, found.log_probs, *[found.values] * 2)
+    same = rollout.same_flat_step
+    advantages, returns = gae(
+        rollout.reward,
+        values,
+        _next_values(rollout, learner, values),
+        rollout.terminated,
+        rollout.truncated,
+        gamma=np.where(same, np.float32(1), np.float32(gamma)) if same.any() else gamma,
+        lam=np.where(same, np.float32(1), np.float32(lam)) if same.any() else lam,
+    )
+    for key, samples in batch.items():
+        rows = rollout.steps[key].active
+        samples.advantages, samples.returns = _rows(advantages, rows), _rows(returns, rows)
     return batch, explained_variance(values, returns)
 
 
@@ -116,7 +113,7 @@ def minibatches(batch: Batch, size: int, rng: np.random.Generator) -> Iterator[B
         starts.pop()
     order = rng.permutation(total)
     if len(keys) == 1:
-        shuffled = batch[keys[0]].take(torch.from_numpy(order))
+        shuffled = batch[keys[0]].take(order)
         for start, end in zip(starts, [*starts[1:], total], strict=True):
             yield {keys[0]: shuffled.slice(start, end)}
         return
@@ -127,47 +124,30 @@ def minibatches(batch: Batch, size: int, rng: np.random.Generator) -> Iterator[B
         for i, key in enumerate(keys):
             mine = rows[(rows >= offsets[i]) & (rows < offsets[i + 1])] - offsets[i]
             if len(mine):
-                parts[key] = batch[key].take(torch.from_numpy(mine))
+                parts[key] = batch[key].take(mine)
         yield parts
 
 
 def normalize_advantages(batch: Batch) -> Batch:
     """The same batch with advantages of mean 0 and deviation 1 over all step keys together."""
-    everything = torch.cat([samples.advantages for samples in batch.values()])
-    parts = normalized(everything).split([len(samples) for samples in batch.values()])
+    everything = np.concatenate([samples.advantages for samples in batch.values()])
+    parts = np.split(normalized(everything), np.cumsum([len(samples) for samples in batch.values()])[:-1])
     for samples, advantages in zip(batch.values(), parts, strict=True):
         samples.advantages = advantages
     return batch
 
 
-def _values(rollout: Rollout, critic: TorchCritic) -> FloatArray:
-    values = np.zeros(rollout.reward.shape, dtype=np.float32)
-    for key, record in rollout.steps.items():
-        if record.active.any():
-            observations = _tensors(record.observations, record.active)
-            agent_id = torch.from_numpy(_rows(rollout.agent_id, record.active))
-            values[record.active] = critic.values(key, observations, agent_id).numpy()
-    return values
-
-
-def _next_values(rollout: Rollout, critic: TorchCritic, values: FloatArray) -> FloatArray:
+def _next_values(rollout: Rollout, learner: Learner, values: FloatArray) -> FloatArray:
     last = np.zeros(values.shape[1], dtype=np.float32)
     for key, active in rollout.last_active.items():
         if active.any():
-            agent_id = torch.from_numpy(rollout.last_agent_id[active])
-            last[active] = critic.values(
-                key, _tensors(rollout.last_observations[key], active), agent_id
-            ).numpy()
+            seen = {name: array[active] for name, array in rollout.last_observations[key].items()}
+            last[active] = learner.values(key, seen, rollout.last_agent_id[active])
     next_values = np.concatenate([values[1:], last[None]])
     for key, final in rollout.final.items():
-        observations = {name: torch.from_numpy(x) for name, x in final.observations.items()}
-        agent_id = torch.from_numpy(rollout.agent_id[final.t, final.b])
-        next_values[final.t, final.b] = critic.values(key, observations, agent_id).numpy()
+        agent_id = rollout.agent_id[final.t, final.b]
+        next_values[final.t, final.b] = learner.values(key, final.observations, agent_id)
     return next_values
-
-
-def _tensors(arrays: Mapping[str, Array], rows: Array) -> dict[str, Tensor]:
-    return {name: torch.from_numpy(_rows(array, rows)) for name, array in arrays.items()}
 
 
 def _rows(array: Array, rows: Array) -> Array:

@@ -5,19 +5,18 @@ log-probabilities are computed once and stay fixed; then ``n_optimization_epochs
 clipped surrogate, ended early when the approximate KL divergence exceeds ``target_kl``.
 """
 
-from torch import Tensor
-
 from maze_core.objectives.losses import approximate_kl, clip_fraction, clipped_surrogate
 from maze_core.trainers.actor_critic import ActorCritic
 from maze_core.trainers.on_policy import Batch, Samples, minibatches, normalize_advantages
 from maze_core.trainers.ppo_config import PPOAlgorithmConfig
+from maze_core.types import FloatArray
 
 
 class PPO(ActorCritic[PPOAlgorithmConfig]):
     """The trainer of :class:`PPOAlgorithmConfig`."""
 
-    def _learn(self, batch: Batch, *, epoch: int) -> list[dict[str, Tensor]]:
-        steps: list[dict[str, Tensor]] = []
+    def _learn(self, batch: Batch, *, epoch: int) -> list[dict[str, float]]:
+        steps: list[dict[str, float]] = []
         for _ in range(self.config.n_optimization_epochs):
             first = len(steps)
             for part in minibatches(batch, self.config.batch_size, self.minibatch_rng):
@@ -27,17 +26,25 @@ class PPO(ActorCritic[PPOAlgorithmConfig]):
                 break
         return steps
 
-    def _policy_loss(self, samples: Samples, log_probs: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+    def _policy_loss(
+        self, samples: Samples, log_probs: FloatArray
+    ) -> tuple[float, FloatArray, dict[str, float]]:
         clip_range = self.config.clip_range
-        loss, log_ratio = clipped_surrogate(log_probs, samples.log_probs, samples.advantages, clip_range)
-        return loss, {
-            "train/approx_kl": approximate_kl(log_ratio),
-            "train/clip_fraction": clip_fraction(log_ratio, clip_range),
-        }
+        loss, gradient, log_ratio = clipped_surrogate(
+            log_probs, samples.log_probs, samples.advantages, clip_range
+        )
+        return (
+            loss,
+            gradient,
+            {
+                "train/approx_kl": approximate_kl(log_ratio),
+                "train/clip_fraction": clip_fraction(log_ratio, clip_range),
+            },
+        )
 
-    def _is_too_far(self, steps: list[dict[str, Tensor]]) -> bool:
+    def _is_too_far(self, steps: list[dict[str, float]]) -> bool:
         """The pass left the trust region: its mean KL divergence exceeds ``target_kl``."""
         if self.config.target_kl is None:
             return False
-        divergence = sum(float(step["train/approx_kl"]) for step in steps) / len(steps)
+        divergence = sum(step["train/approx_kl"] for step in steps) / len(steps)
         return divergence > self.config.target_kl

@@ -58,5 +58,4 @@ for package in PACKAGES:
         importlib.import_module(module.name)
 
 torch.set_num_threads(1)
-torch.optim.Adam([torch.zeros(1)])  # the first optimizer of a process imports torch's compiler: two seconds
 trust_policy()  # the call that children make, cached

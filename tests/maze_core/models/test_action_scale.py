@@ -2,7 +2,6 @@
 
 import numpy as np
 import pytest
-import torch
 from gymnasium import spaces
 from hypothesis import given
 from hypothesis import strategies as st
@@ -10,6 +9,7 @@ from hypothesis import strategies as st
 from maze_core.models.acting import ActingPolicy, to_env_actions
 from maze_core.models.config import CustomModelConfig, DistributionRule, GaussianArgs
 from maze_core.models.heads import bounded_numbers
+from tests.maze_core.models.autograd import log_probs_and_entropy
 
 LARGEST = np.finfo(np.float32).max
 
@@ -75,8 +75,7 @@ def test_log_probabilities_are_those_of_the_sample():
     sample = acting.steps[0].sample(seen, noise, None)["action"]
     action = acting.act(0, seen, deterministic=False, noise=noise)["action"]
     np.testing.assert_array_equal(action, 150 + 50 * sample.astype(np.float64))
-    tensors = {"observation": torch.zeros(1, 2)}, {"action": torch.from_numpy(sample)}
-    log_prob, _ = policy.log_probs_and_entropy(0, *tensors)
+    log_prob, _ = log_probs_and_entropy(policy, 0, seen, {"action": sample})
     assert log_prob.item() == pytest.approx(-0.5 * 0.5**2 - 0.5 * np.log(2 * np.pi), abs=1e-6)
 
 

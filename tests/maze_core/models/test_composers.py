@@ -30,7 +30,7 @@ from maze_core.models.config import (
 )
 from maze_core.models.heads import DistributionMapper
 from maze_core.models.networks import ModuleNetwork
-from maze_core.trainers.optim import GradientStep
+from tests.maze_core.trainers.small_worlds import learner_of
 
 OBSERVATIONS = {0: spaces.Dict({"observation": spaces.Box(-1, 1, (4,))})}
 ACTIONS = {0: spaces.Dict({"action": spaces.Discrete(2)})}
@@ -224,15 +224,16 @@ def test_networks_may_be_named_by_substep() -> None:
 
 @pytest.mark.parametrize("network", [FlattenConcatStateValueNetConfig(hidden_units=(8,)), SmallValueNet])
 def test_a_shared_critic_is_one_network_and_hidden_observations_do_not_matter(network) -> None:
-    critic = SharedStateCriticComposer(
-        {0: TWO_STEPS[1], 1: spaces.Dict({"scene": TWO_STEPS[1]["scene"]})}, [network]
-    ).compose(0)
+    shown = {0: TWO_STEPS[1], 1: spaces.Dict({"scene": TWO_STEPS[1]["scene"]})}
+    critic = SharedStateCriticComposer(shown, [network]).compose(0)
     assert len(critic.networks) == 1
-    scene = torch.randn(5, 4, generator=torch.Generator().manual_seed(0))
-    without_room = critic.values(1, {"scene": scene})
-    with_first_room = critic.values(0, {"scene": scene, "room": torch.ones(5, dtype=torch.int64)})
+    policy = custom(FlattenConcatPolicyNetConfig(), critic=None)
+    learner, _ = learner_of(build(policy, shown, TWO_ACTIONS, {0: 1, 1: 1}).policy, critic)
+    scene, nobody = np.random.default_rng(0).standard_normal((5, 4)).astype(np.float32), np.zeros(5, int)
+    without_room = learner.values(1, {"scene": scene}, nobody)
+    with_first_room = learner.values(0, {"scene": scene, "room": np.ones(5, np.int64)}, nobody)
     assert without_room.shape == (5,)
-    torch.testing.assert_close(without_room, with_first_room)
+    np.testing.assert_array_equal(without_room, with_first_room)
 
 
 def test_a_shared_critic_refuses_one_name_for_two_spaces() -> None:
@@ -252,7 +253,7 @@ def test_agents_get_networks_of_their_own_where_asked() -> None:
 
 @pytest.mark.parametrize("entry", [SmallPolicyNet, lambda **shapes: SmallPolicyNet(**shapes, width=3)])
 def test_a_module_of_the_users_trains_and_acts_with_equal_rows(entry) -> None:
-    model = build(custom(entry))
+    model = build(custom(entry, critic=StepStateCriticConfig(networks=[FlattenConcatStateValueNetConfig()])))
     acting = model.policy.acting()
     assert acting.needs_torch
     seen = np.random.default_rng(0).standard_normal((11, 4)).astype(np.float32)
@@ -269,11 +270,10 @@ def test_a_module_of_the_users_trains_and_acts_with_equal_rows(entry) -> None:
     every = logits({"observation": seen})
     assert every.tobytes() == np.concatenate([logits({"observation": row[None]}) for row in seen]).tobytes()
     assert model.policy.training
-    log_prob, _ = model.policy.log_probs_and_entropy(
-        0, {"observation": torch.from_numpy(seen)}, {"action": torch.from_numpy(together)}
-    )
-    log_prob.sum().backward()
-    assert all(parameter.grad is not None for parameter in model.policy.parameters())
+    learner, step = learner_of(model.policy, model.critic)
+    found = learner.evaluate(0, {"observation": seen}, {"action": together}, np.zeros(11, int))
+    found.backward(*np.eye(3, 11, dtype=np.float32))
+    assert all(np.any(step.gradients[parameter] != 0) for parameter in model.policy.parameters())
 
 
 def test_a_policy_with_modules_of_the_users_has_no_description_to_act_from() -> None:
@@ -394,10 +394,13 @@ def test_what_policy_and_critic_share_they_share_when_built(kind: str, critic) -
     given = weights(for_policy)
     config = custom(for_policy, critic=critic(networks=[for_critic]))
     model, other = build(config), build(config)
-    step = GradientStep([model.policy, model.critic], lr=0.1, max_grad_norm=None)
+    learner, step = learner_of(model.policy, model.critic, lr=0.1)
     before = model.policy.state_dict()
     before = {name: tensor.clone() for name, tensor in before.items()}
-    step.step(model.critic.values(0, {"observation": torch.ones(1, 4)}).sum())
+    zero, one = np.zeros(1, np.float32), np.ones(1, np.float32)
+    rows = {"observation": np.ones((1, 4), np.float32)}, {"action": np.zeros(1, np.int64)}
+    learner.evaluate(0, *rows, np.zeros(1, int)).backward(zero, zero, one)
+    step.step()
     moved = [
         name for name, tensor in model.policy.state_dict().items() if not torch.equal(tensor, before[name])
     ]
@@ -467,14 +470,17 @@ class WideNet(SmallPolicyNet):
 
 
 def test_logits_of_another_type_become_float32() -> None:
-    model = build(custom(WideNet))
+    model = build(
+        custom(WideNet, critic=StepStateCriticConfig(networks=[FlattenConcatStateValueNetConfig()]))
+    )
+    learner, _ = learner_of(model.policy, model.critic)
     torch.set_default_dtype(torch.float64)
     try:
-        rows = {"observation": torch.zeros(2, 4, dtype=torch.float32)}
-        log_probs, _ = model.policy.log_probs_and_entropy(0, rows, {"action": torch.tensor([0, 1])})
+        rows = {"observation": np.zeros((2, 4), np.float32)}, {"action": np.array([0, 1])}
+        found = learner.evaluate(0, *rows, np.zeros(2, int))
     finally:
         torch.set_default_dtype(torch.float32)
-    assert log_probs.dtype == torch.float32
+    assert found.log_probs.dtype == np.float32
 
 
 @pytest.mark.parametrize(

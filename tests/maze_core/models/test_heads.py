@@ -1,17 +1,23 @@
-"""Action heads: samples follow the distribution, masked actions never come, ties and ends are as documented."""
+"""Action heads: samples follow the distribution, masked actions never come, ties and ends are as documented.
+
+And which space gets which head.
+"""
 
 import json
 
 import msgspec
 import numpy as np
 import pytest
+from gymnasium import spaces
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
+from maze_core.errors import InvalidSpecificationError
 from maze_core.models.heads import (
     BernoulliHead,
     CategoricalHead,
+    DistributionMapper,
     GaussianHead,
     Head,
     MultiCategoricalHead,
@@ -131,3 +137,76 @@ def test_the_mode_of_a_gaussian_is_a_copy_of_its_mean() -> None:
 @pytest.mark.parametrize("head", HEADS, ids=lambda head: head.name)
 def test_a_head_survives_its_json_form(head) -> None:
     assert msgspec.convert(json.loads(json.dumps(msgspec.to_builtins(head))), Head) == head
+
+
+ACTIONS = spaces.Dict(
+    {
+        "arm": spaces.Box(-1, 1, (2,)),
+        "door": spaces.Discrete(3),
+        "gears": spaces.MultiDiscrete([2, 4]),
+        "lamps": spaces.MultiBinary(5),
+    }
+)
+
+
+def test_each_space_has_a_default_distribution() -> None:
+    heads = DistributionMapper(ACTIONS, {}).heads(ACTIONS, {})
+    assert {head.name: type(head) for head in heads} == {
+        "arm": GaussianHead,
+        "door": CategoricalHead,
+        "gears": MultiCategoricalHead,
+        "lamps": BernoulliHead,
+    }
+
+
+def test_a_rule_for_the_head_wins_over_one_for_the_space() -> None:
+    rules = [
+        {
+            "action_space": "gymnasium.spaces.Box",
+            "distribution": "diagonal_gaussian",
+            "args": {"initial_log_std": -1.0},
+        },
+        {"action_head": "arm", "distribution": "diagonal_gaussian", "args": {"state_dependent_std": True}},
+    ]
+    head = DistributionMapper(ACTIONS, rules).heads(ACTIONS, {})[0]
+    assert head == GaussianHead(name="arm", shape=(2,), state_dependent_std=True)
+    by_space = DistributionMapper(ACTIONS, rules[:1]).heads(ACTIONS, {})[0]
+    assert by_space == GaussianHead(name="arm", shape=(2,), initial_log_std=-1.0)
+
+
+def test_a_mask_among_the_observations_makes_a_masked_head() -> None:
+    space = spaces.Dict({"door": spaces.Discrete(3)})
+    assert DistributionMapper().heads(space, {"door_mask": spaces.MultiBinary(3)}) == (
+        CategoricalHead(name="door", n=3, masked=True),
+    )
+    with pytest.raises(InvalidSpecificationError, match="'door_mask' should be 3 wide"):
+        DistributionMapper().heads(space, {"door_mask": spaces.MultiBinary(4)})
+
+
+def test_a_numbers_head_has_no_mask() -> None:
+    space = spaces.Dict({"arm": spaces.Box(-1, 1, (2,))})
+    assert DistributionMapper().heads(space, {"arm_mask": spaces.MultiBinary(2)}) == (
+        GaussianHead(name="arm", shape=(2,)),
+    )
+
+
+@pytest.mark.parametrize(
+    ("rules", "message"),
+    [
+        (
+            [{"action_head": "door", "distribution": "diagonal_gaussian"}],
+            "does not fit the action head 'door'",
+        ),
+        ([{"action_head": "door", "distribution": "beta"}], "distribution_mapper_config.0.distribution"),
+        ([{"distribution": "categorical"}], "either action_space or action_head"),
+        ([{"action_head": "door", "distribution": "categorical", "args": {}}], "takes no args"),
+    ],
+)
+def test_a_rule_that_cannot_hold_is_refused(rules: list[dict], message: str) -> None:
+    with pytest.raises(InvalidSpecificationError, match=message):
+        DistributionMapper(ACTIONS, rules)
+
+
+def test_a_space_without_a_distribution_is_refused_by_name() -> None:
+    with pytest.raises(InvalidSpecificationError, match="'word' is a Text"):
+        DistributionMapper(spaces.Dict({"word": spaces.Text(3)}))

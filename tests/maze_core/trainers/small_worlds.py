@@ -17,9 +17,12 @@ from maze_core.models.config import (
     StepStateCriticConfig,
 )
 from maze_core.trainers.fit import Parts
+from maze_core.trainers.learner import Learner
 from maze_core.trainers.on_policy import Samples
+from maze_core.trainers.optim import GradientStep
 from maze_core.types import Action, ActorID, Observation
 from tests.maze_core.envs.structured_env import make_boxes
+from tests.maze_core.models.autograd import log_probs_and_entropy
 
 NUMBERS = spaces.Box(-np.inf, np.inf, (2,), np.float32)
 
@@ -93,18 +96,21 @@ def trainer_of(config: Any, world: Any = SignEnv, **given: Any) -> Any:
     return trainer
 
 
+def learner_of(policy: Any, critic: Any, lr: float = 0.01) -> tuple[Learner, GradientStep]:
+    step = GradientStep([policy, critic], lr=lr, max_grad_norm=None)
+    return Learner(policy, critic, step.gradients), step
+
+
 def two_actions(advantages: list[float], actions: list[int] | None = None, returns: float = 1.0) -> Samples:
     """Samples of :class:`SignEnv` that show (1, 1), log-probabilities of the uniform policy."""
     n = len(advantages)
-    chosen = torch.tensor(actions or [1] * n)
-    column = torch.full((n,), returns)
     return Samples(
-        {"observation": torch.ones(n, 2)},
-        {"action": chosen},
-        torch.zeros(n, dtype=torch.int64),
-        torch.full((n,), -np.log(2.0), dtype=torch.float32),
-        torch.tensor(advantages),
-        column,
+        {"observation": np.ones((n, 2), np.float32)},
+        {"action": np.array(actions or [1] * n)},
+        np.zeros(n, np.int64),
+        np.full(n, -np.log(2.0), np.float32),
+        np.array(advantages, np.float32),
+        np.full(n, returns, np.float32),
     )
 
 
@@ -115,14 +121,13 @@ def flat(module: torch.nn.Module) -> Tensor:
 
 def probability(trainer: Any, action: int = 1) -> float:
     """π(action | (1, 1)) in :class:`SignEnv`."""
-    with torch.no_grad():
-        log_probs, _ = trainer.policy.log_probs_and_entropy(
-            0, {"observation": torch.ones(1, 2)}, {"action": torch.tensor([action])}
-        )
-    return float(log_probs.exp())
+    log_probs, _ = log_probs_and_entropy(trainer.policy, 0, *_one(action))
+    return log_probs.exp().item()
 
 
 def entropy(trainer: Any) -> float:
-    with torch.no_grad():
-        rows = {"observation": torch.ones(1, 2)}, {"action": torch.tensor([0])}
-        return float(trainer.policy.log_probs_and_entropy(0, *rows)[1])
+    return log_probs_and_entropy(trainer.policy, 0, *_one(0))[1].item()
+
+
+def _one(action: int) -> tuple[Observation, Action]:
+    return {"observation": np.ones((1, 2), np.float32)}, {"action": np.array([action])}

@@ -2,7 +2,6 @@
 
 import numpy as np
 import pytest
-import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -11,13 +10,16 @@ from maze_core.envs.config import GymEnvConfig
 from maze_core.envs.per_env import PerEnvVectorEnv
 from maze_core.models.config import CustomModelConfig
 from maze_core.rollout.collector import Collector
+from maze_core.trainers.learner import Evaluation
 from maze_core.trainers.on_policy import Samples, minibatches, normalize_advantages, prepare
 from tests.maze_core.envs.structured_env import make_boxes
+from tests.maze_core.models.autograd import log_probs_and_entropy, values
+from tests.maze_core.trainers.small_worlds import learner_of
 
 
 def samples(n, start=0):
-    column = torch.arange(start, start + n, dtype=torch.float32)
-    return Samples({"x": column[:, None]}, {"a": column}, column.long(), column, column.clone(), column)
+    column = np.arange(start, start + n, dtype=np.float32)
+    return Samples({"x": column[:, None]}, {"a": column}, column.astype(int), column, column.copy(), column)
 
 
 @given(st.lists(st.integers(1, 40), min_size=1, max_size=3), st.integers(1, 30), st.integers(0, 5))
@@ -25,7 +27,7 @@ def test_one_pass_uses_every_row_once_whatever_the_step_keys(lengths, size, seed
     batch = {key: samples(n, 100 * key) for key, n in enumerate(lengths)}
     parts = list(minibatches(batch, size, np.random.default_rng(seed)))
     for key, whole in batch.items():
-        seen = torch.cat([part[key].returns for part in parts if key in part])
+        seen = np.concatenate([part[key].returns for part in parts if key in part])
         assert sorted(seen.tolist()) == whole.returns.tolist()
     sizes = [sum(len(rows) for rows in part.values()) for part in parts]
     assert all(size / 2 <= n < 1.5 * size for n in sizes) or len(sizes) == 1
@@ -39,9 +41,9 @@ def test_rows_of_a_minibatch_stay_together():
 
 def test_advantages_of_all_step_keys_are_normalised_together():
     batch = normalize_advantages({0: samples(3), 1: samples(5, 10)})
-    everything = torch.cat([rows.advantages for rows in batch.values()])
-    assert everything.mean().item() == pytest.approx(0.0, abs=1e-6)
-    assert everything.std().item() == pytest.approx(1.0, abs=1e-6)
+    everything = np.concatenate([rows.advantages for rows in batch.values()])
+    assert everything.mean() == pytest.approx(0.0, abs=1e-6)
+    assert everything.std(ddof=1) == pytest.approx(1.0, abs=1e-6)
     assert batch[0].advantages.max() < batch[1].advantages.min()
 
 
@@ -52,14 +54,13 @@ def prepared(env, n_steps, *, gamma=0.9, lam=0.8):
     collector = Collector(env, n_steps, np.random.default_rng(0))
     collector.reset(list(range(env.n_envs)))
     rollout = collector.collect(model.policy.acting())
-    batch, _ = prepare(rollout, model.policy, model.critic, gamma=gamma, lam=lam)
+    learner, _ = learner_of(model.policy, model.critic)
+    batch, _ = prepare(rollout, learner, gamma=gamma, lam=lam)
     return model, rollout, batch
 
 
 def value(model, observation):
-    tensors = {name: torch.from_numpy(np.asarray(x)[None]) for name, x in observation.items()}
-    with torch.no_grad():
-        return model.critic.values(0, tensors, torch.zeros(1, dtype=torch.int64)).item()
+    return values(model.critic, 0, {name: np.asarray(x)[None] for name, x in observation.items()}).item()
 
 
 def test_the_last_step_before_a_time_limit_bootstraps_from_the_observation_that_was_cut_off():
@@ -83,13 +84,12 @@ def test_old_log_probs_are_those_of_the_policy_that_acted():
     model, _, batch = prepared(env, 20)
     env.close()
     for key, rows in batch.items():
-        with torch.no_grad():
-            log_probs, _ = model.policy.log_probs_and_entropy(
-                key, rows.observations, rows.actions, rows.agent_id
-            )
-        torch.testing.assert_close(rows.log_probs, log_probs)
-        assert (log_probs < 1e-6).all()
-        assert torch.isfinite(log_probs).all(), "a masked action was sampled"
+        log_probs, _ = log_probs_and_entropy(
+            model.policy, key, rows.observations, rows.actions, rows.agent_id
+        )
+        np.testing.assert_allclose(rows.log_probs, log_probs.detach().numpy(), rtol=1e-5, atol=1e-6)
+        assert (rows.log_probs < 1e-6).all()
+        assert (rows.log_probs > -100).all(), "a masked action was sampled"
 
 
 def scripted(active, flat_step, reward, *, terminated=None, truncated=None, agents=None):
@@ -119,19 +119,18 @@ def scripted(active, flat_step, reward, *, terminated=None, truncated=None, agen
 
 
 class TickValue:
-    """V is ten times the tick that an observation shows, and 1000 more for agent 1."""
+    """V is ten times the tick that an observation shows, and 1000 more for agent 1; log π is minus the sub-step."""
 
     def values(self, key, observations, agent_id):
         return observations["x"][:, 0] * 10 + 1000 * agent_id
 
-
-class Certain:
-    def log_probs_and_entropy(self, key, observations, actions, agent_id):
-        return observations["x"][:, 0] * 0 - key, observations["x"][:, 0] * 0
+    def evaluate(self, key, observations, actions, agent_id):
+        zero = observations["x"][:, 0] * 0
+        return Evaluation(zero - key, zero, self.values(key, observations, agent_id), lambda *_: None)
 
 
 def targets(rollout, gamma=0.5, lam=0.0):
-    batch, explained = prepare(rollout, Certain(), TickValue(), gamma=gamma, lam=lam)
+    batch, explained = prepare(rollout, TickValue(), gamma=gamma, lam=lam)
     by_tick = {
         int(x): (a, r)
         for samples in batch.values()
@@ -187,11 +186,11 @@ def test_a_sub_step_that_did_not_act_has_no_samples():
 def test_samples_outlive_the_buffers_they_came_from():
     rollout = scripted([0, 0], [0, 1, 2], [1.0, 1.0])
     batch, _, _ = targets(rollout)
-    kept = {name: rows.clone() for name, rows in batch[0].observations.items()}
+    kept = {name: rows.copy() for name, rows in batch[0].observations.items()}
     for record in rollout.steps.values():
         record.observations["x"][...] = -1
         record.actions["a"][...] = -1
-    assert torch.equal(batch[0].observations["x"], kept["x"])
+    assert np.array_equal(batch[0].observations["x"], kept["x"])
     assert batch[0].actions["a"].tolist() == [0, 0]
 
 

@@ -22,6 +22,12 @@ def loss_of(modules, x, scale=1.0):
     return scale * (first(x).square().sum() + (second(x) - 1.0).square().sum())
 
 
+def take(step, loss):
+    step.zero()
+    loss.backward()
+    return step.step()
+
+
 @pytest.mark.parametrize("max_grad_norm", [None, 0.5, 1e6])
 def test_steps_are_those_of_torchs_adam_after_torchs_clipping(max_grad_norm):
     ours, theirs = networks(), networks()
@@ -30,13 +36,13 @@ def test_steps_are_those_of_torchs_adam_after_torchs_clipping(max_grad_norm):
     adam = torch.optim.Adam(parameters, lr=0.01, eps=1e-5)
     for i in range(5):
         x = torch.linspace(-1, 1, 6).reshape(2, 3) * (i + 1)
-        step.set_lr(0.01 * (5 - i))
+        step.lr = 0.01 * (5 - i)
         adam.param_groups[0]["lr"] = 0.01 * (5 - i)
-        norm = step.step(loss_of(ours, x))
+        norm = take(step, loss_of(ours, x))
         adam.zero_grad()
         loss_of(theirs, x).backward()
         limit = float("inf") if max_grad_norm is None else max_grad_norm
-        torch.testing.assert_close(norm, nn.utils.clip_grad_norm_(parameters, limit))
+        assert norm == pytest.approx(nn.utils.clip_grad_norm_(parameters, limit).item(), rel=1e-6)
         adam.step()
         mine = [p for module in ours for p in module.parameters()]
         for a, b in zip(mine, parameters, strict=True):
@@ -46,15 +52,15 @@ def test_steps_are_those_of_torchs_adam_after_torchs_clipping(max_grad_norm):
 def test_the_norm_is_that_before_clipping():
     modules = networks()
     x = torch.ones(2, 3)
-    norm = GradientStep(modules, lr=0.01, max_grad_norm=1e-3).step(loss_of(modules, x, 100.0))
-    assert norm.item() > 100
+    norm = take(GradientStep(modules, lr=0.01, max_grad_norm=1e-3), loss_of(modules, x, 100.0))
+    assert norm > 100
 
 
 def test_a_gradient_of_zero_moves_nothing():
     modules = networks()
     before = copy.deepcopy([module.state_dict() for module in modules])
     step = GradientStep(modules, lr=0.01, max_grad_norm=0.5)
-    assert step.step(loss_of(modules, torch.ones(2, 3), 0.0)).item() == 0.0
+    assert take(step, loss_of(modules, torch.ones(2, 3), 0.0)) == 0.0
     for module, kept in zip(modules, before, strict=True):
         for name, value in module.state_dict().items():
             assert torch.equal(value, kept[name])
@@ -66,7 +72,7 @@ def test_weights_are_kept_when_they_move_into_the_buffer_and_views_stay_current(
     step = GradientStep(modules, lr=0.1, max_grad_norm=None)
     assert all(torch.equal(value, kept[name]) for name, value in modules[0].state_dict().items())
     view = modules[0].weight.detach().numpy()
-    step.step(loss_of(modules, torch.ones(2, 3)))
+    take(step, loss_of(modules, torch.ones(2, 3)))
     assert np.array_equal(view, modules[0].weight.detach().numpy())
     assert not torch.equal(modules[0].weight, kept["weight"])
 
@@ -79,7 +85,7 @@ def test_a_parameter_that_two_modules_share_is_stepped_once():
         GradientStep([alone], lr=0.1, max_grad_norm=None),
     )
     for step, module in zip(steps, (shared, alone), strict=True):
-        step.step(module(torch.ones(1, 2)).sum())
+        take(step, module(torch.ones(1, 2)).sum())
     assert torch.equal(shared.weight, alone.weight)
 
 
@@ -90,14 +96,14 @@ def test_gradients_that_were_taken_away_are_there_again_after_attach():
         module.zero_grad(set_to_none=True)
     step.attach()
     before = modules[0].weight.detach().clone()
-    step.step(loss_of(modules, torch.ones(2, 3)))
+    take(step, loss_of(modules, torch.ones(2, 3)))
     assert not torch.equal(modules[0].weight, before)
 
 
 def test_gradients_do_not_add_up_over_steps():
     modules = networks()
     step = GradientStep(modules, lr=1e-9, max_grad_norm=None)
-    norms = [step.step(loss_of(modules, torch.ones(2, 3))).item() for _ in range(3)]
+    norms = [take(step, loss_of(modules, torch.ones(2, 3))) for _ in range(3)]
     assert norms == pytest.approx([norms[0]] * 3, rel=1e-4)
 
 
@@ -105,7 +111,7 @@ def test_the_state_is_a_copy_and_goes_on_where_it_was_written():
     modules = networks()
     step = GradientStep(modules, lr=0.1, max_grad_norm=None)
     assert step.state_dict() == {}
-    step.step(loss_of(modules, torch.ones(2, 3)))
+    take(step, loss_of(modules, torch.ones(2, 3)))
     state = step.state_dict()
     kept = {name: array.copy() for name, array in state.items()}
     assert sorted(state) == ["exp_avg", "exp_avg_sq", "step"]
@@ -116,7 +122,7 @@ def test_the_state_is_a_copy_and_goes_on_where_it_was_written():
     again = GradientStep(other, lr=0.1, max_grad_norm=None)
     again.load_state_dict(state)
     for each, of in ((step, modules), (again, other)):
-        each.step(loss_of(of, torch.full((2, 3), 0.5)))
+        take(each, loss_of(of, torch.full((2, 3), 0.5)))
     assert torch.equal(modules[0].weight, other[0].weight)
     assert all(np.array_equal(state[name], kept[name]) for name in state), (
         "the loaded arrays are not written to"
@@ -126,10 +132,10 @@ def test_the_state_is_a_copy_and_goes_on_where_it_was_written():
 def test_an_empty_state_is_that_before_the_first_step():
     modules = networks()
     step = GradientStep(modules, lr=0.1, max_grad_norm=None)
-    step.step(loss_of(modules, torch.ones(2, 3)))
+    take(step, loss_of(modules, torch.ones(2, 3)))
     step.load_state_dict({})
     assert step.state_dict() == {}
-    step.step(loss_of(modules, torch.ones(2, 3)))
+    take(step, loss_of(modules, torch.ones(2, 3)))
     assert int(step.state_dict()["step"]) == 1
 
 

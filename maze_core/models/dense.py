@@ -1,0 +1,338 @@
+"""Dense nets as they learn: forward, backward and the gradients of the heads, in numpy, float32 throughout.
+
+Arrays stand ``[feature, batch]``: a layer is ``h = φ(W x + b)`` with W ``[n_out, n_in]``, torch's layout. What is
+computed forwards is answered together with its *pull*, which carries the gradient of the loss L backwards: it takes
+∂L/∂result, and gives ∂L/∂argument or adds it to the gradient. A pull is called once at most, before the next call.
+
+Every log-probability and entropy is ``[N]``, in nats and *summed* over the dimensions of the action, so that the
+exponential of a difference is the true joint probability ratio.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import reduce
+from math import log, pi
+from typing import Final, NamedTuple
+
+import msgspec
+import numpy as np
+
+from maze_core.models.activations import ACTIVATIONS, KEEPS_INPUT, SLOPES
+from maze_core.models.graph import Concat, Dense, Flatten, OneHot, Program
+from maze_core.models.heads import (
+    LOG_STD_RANGE,
+    CategoricalHead,
+    GaussianHead,
+    MultiCategoricalHead,
+    Part,
+    apply_mask,
+)
+from maze_core.types import Array, FloatArray, IntArray, NamedArrays
+
+_HALF_LOG_2PI: Final = 0.5 * log(2.0 * pi)
+_KEPT_ROOMS: Final = 64
+_KEPT_ROWS: Final = 4096
+
+NetsPull = Callable[[Sequence[FloatArray]], None]
+"""∂L/∂output of each net ``[n_out, N]`` → nothing; the gradients of the parameters grow."""
+
+
+class DenseNets:
+    """One program, or two with equal hidden layers, each of which is then one batched product."""
+
+    def __init__(
+        self, programs: Sequence[Program], weights: Sequence[NamedArrays], gradients: Sequence[NamedArrays]
+    ) -> None:
+        """Bind programs to their parameters.
+
+        Args:
+            programs: one, or two of which :func:`differ_at_the_end_only` is true; a dense layer ends each.
+            weights: of each program, its parameters in one buffer; they are read where they lie, at each call.
+            gradients: of each program, where its gradient is added up, in one buffer as well.
+        """
+        self._body = programs[0].ops[:-1]
+        pairs = list(zip(weights, gradients, strict=True))
+        self._layers = {
+            op.target: _Layer(*map(_stacked, zip(*(_layer(op, *pair) for pair in pairs), strict=True)))
+            for op in self._body
+            if isinstance(op, Dense)
+        }
+        self._ends = [_layer(program.dense[-1], *pair) for program, pair in zip(programs, pairs, strict=True)]
+        self._rooms: dict[tuple[str, tuple[int, ...]], FloatArray] = {}
+        self._learnt = set(self._layers)
+        """Slots that depend on parameters."""
+        for op in self._body:
+            if isinstance(op, Concat) and not self._learnt.isdisjoint(op.sources):
+                self._learnt.add(op.target)
+
+    def __call__(self, observations: Mapping[str, Array]) -> tuple[list[FloatArray], NetsPull]:
+        """Output ``[n_out, N]`` of each program for observations ``[N, …]``, and the pull of all of them."""
+        slots: dict[str, FloatArray] = {}  # [programs, width, N], or [1, width, N] where all see the same
+        kept: dict[str, FloatArray] = {}
+        for op in self._body:
+            if isinstance(op, Dense):
+                layer, source = self._layers[op.target], slots[op.source]
+                x = self._room(op.target, len(layer.weight), op.n_out, source.shape[2])
+                np.matmul(layer.weight, source, out=x)
+                np.add(x, layer.bias[..., None], out=x)
+                kept[op.target] = x.copy() if op.activation in KEEPS_INPUT else x
+                activation = ACTIVATIONS[op.activation]
+                if activation is not None:
+                    activation(x)
+            elif isinstance(op, Concat):
+                x = _concatenated([slots[source] for source in op.sources])
+            else:
+                x = _read(op, observations[op.source])
+            slots[op.target] = x
+        # without a hidden layer, all programs share their one input
+        h = x if len(x) == len(self._ends) else np.repeat(x, len(self._ends), 0)
+        outputs = [end.weight @ x + end.bias[:, None] for end, x in zip(self._ends, h, strict=True)]
+
+        def pull(d_outputs: Sequence[FloatArray]) -> None:
+            last = self._body[-1].target
+            d_h = self._room(f"d_{last}", *h.shape)
+            for (weight, _, d_weight, d_bias), d, x, d_x in zip(self._ends, d_outputs, h, d_h, strict=True):
+                d_weight += d @ x.T
+                d_bias += np.add.reduce(d, 1)
+                # of one row, matmul takes three times as long
+                (np.multiply if len(d) == 1 else np.matmul)(weight.T, d, out=d_x)
+            self._pull_body({last: d_h}, slots, kept)
+
+        return outputs, pull
+
+    def _pull_body(
+        self, d_slots: dict[str, FloatArray], slots: Mapping[str, FloatArray], kept: Mapping[str, FloatArray]
+    ) -> None:
+        """Back through the layers: ∂z = ∂h · φ'(z), and with it ∂W = ∂z xᵀ, ∂b = Σ ∂z and ∂x = Wᵀ ∂z."""
+        for op in reversed(self._body):
+            if op.target not in self._learnt or op.target not in d_slots:
+                continue
+            d = d_slots.pop(op.target)
+            if isinstance(op, Dense):
+                slope = SLOPES[op.activation]
+                if slope is not None:
+                    slope(d, kept[op.target])
+                weight, _, d_weight, d_bias = self._layers[op.target]
+                x = slots[op.source]
+                d_weight += np.matmul(d, x.swapaxes(1, 2))
+                d_bias += np.add.reduce(d, 2)
+                if op.source in self._learnt:
+                    d_x = self._room(f"d_{op.source} of {op.target}", *x.shape)
+                    _add_to(d_slots, op.source, np.matmul(weight.swapaxes(1, 2), d, out=d_x))
+            elif isinstance(op, Concat):
+                edges = np.cumsum([slots[source].shape[1] for source in op.sources])
+                for source, part in zip(op.sources, np.split(d, edges[:-1], axis=1), strict=True):
+                    _add_to(d_slots, source, part)
+
+    def _room(self, name: str, *shape: int) -> FloatArray:
+        """Working memory that is kept from call to call, because fresh memory costs as much as what is done in it."""
+        room = self._rooms.get((name, shape))
+        if room is None:
+            room = np.empty(shape, np.float32)
+            if shape[-1] <= _KEPT_ROWS:
+                if len(self._rooms) >= _KEPT_ROOMS:
+                    self._rooms.clear()
+                self._rooms[name, shape] = room
+        return room
+
+
+class _Layer(NamedTuple):
+    """Parameters and gradients of a dense layer, ``[n_out, n_in]`` and ``[n_out]``, or stacks of them."""
+
+    weight: FloatArray
+    bias: FloatArray
+    d_weight: FloatArray
+    d_bias: FloatArray
+
+
+def _layer(op: Dense, weights: NamedArrays, gradients: NamedArrays) -> _Layer:
+    return _Layer(weights[op.weight], weights[op.bias], gradients[op.weight], gradients[op.bias])
+
+
+def differ_at_the_end_only(first: Program, second: Program) -> bool:
+    """Whether two programs read the same and have the same layers, but for the last one."""
+    bodies = [
+        [msgspec.structs.replace(op, gain=0.0) if isinstance(op, Dense) else op for op in program.ops[:-1]]
+        for program in (first, second)
+    ]
+    return bodies[0] == bodies[1]
+
+
+def _stacked(arrays: Sequence[Array]) -> Array:
+    """Arrays of one shape that lie in one buffer as one ``[n, …]``, without a copy."""
+    first = arrays[0]
+    places = [array.__array_interface__["data"][0] for array in arrays]
+    step = places[-1] - places[0]
+    return np.lib.stride_tricks.as_strided(first, (len(arrays), *first.shape), (step, *first.strides))
+
+
+def _read(op: Flatten | OneHot, values: Array) -> FloatArray:
+    """An observation ``[N, …]`` as ``[1, width, N]``."""
+    if isinstance(op, OneHot):
+        groups, categories = op.columns()
+        columns: FloatArray = (values.reshape(-1, len(op.sizes))[:, groups] == categories).astype(np.float32)
+    else:
+        columns = values.reshape(-1, op.width).astype(np.float32, copy=False)
+    return columns.T[None]
+
+
+def _concatenated(parts: Sequence[FloatArray]) -> FloatArray:
+    n = max(map(len, parts))
+    return np.concatenate([np.broadcast_to(part, (n, *part.shape[1:])) for part in parts], axis=1)
+
+
+def _add_to(slots: dict[str, FloatArray], name: str, d: FloatArray) -> None:
+    slots[name] = slots[name] + d if name in slots else d
+
+
+class Scores(NamedTuple):
+    """How likely actions were, and how undecided the policy is."""
+
+    log_prob: FloatArray
+    """``[N]``."""
+    entropy: FloatArray
+    """``[N]``."""
+    pull: Callable[[FloatArray, FloatArray], FloatArray]
+    """∂L/∂log_prob and ∂L/∂entropy, both ``[N]`` → ∂L/∂output ``[width, N]``."""
+
+
+def scores(
+    parts: Sequence[Part],
+    output: FloatArray,
+    observations: Mapping[str, Array],
+    actions: Mapping[str, Array],
+    log_std: FloatArray | None = None,
+    d_log_std: FloatArray | None = None,
+) -> Scores:
+    """Log-probabilities and entropies of all heads of a sub-step together.
+
+    Args:
+        parts: the heads, and where in the output each finds its own.
+        output: of the network, ``[width, N]``.
+        observations: name → ``[N, …]``; the masks are read.
+        actions: head → ``[N, …]``, as the heads sample them.
+        log_std: parameter of the Gaussian heads that do not leave it to the network.
+        d_log_std: its gradient, to which the pull adds.
+    """
+    found = [
+        _head_scores(
+            part,
+            output if part.logits is None else output[part.logits],
+            observations,
+            actions[part.head.name],
+            None if part.parameter is None or log_std is None else log_std[part.parameter],
+            None if part.parameter is None or d_log_std is None else d_log_std[part.parameter],
+        )
+        for part in parts
+    ]
+    if len(found) == 1:
+        return found[0]
+    return Scores(
+        reduce(np.add, [head.log_prob for head in found]),
+        reduce(np.add, [head.entropy for head in found]),
+        lambda d_log_prob, d_entropy: np.concatenate([head.pull(d_log_prob, d_entropy) for head in found]),
+    )
+
+
+def _head_scores(
+    part: Part,
+    logits: FloatArray,
+    observations: Mapping[str, Array],
+    action: Array,
+    log_std: FloatArray | None,
+    d_log_std: FloatArray | None,
+) -> Scores:
+    head = part.head
+    n_rows = logits.shape[1]
+    if isinstance(head, GaussianHead):
+        return _gaussian(logits, action.reshape(n_rows, -1).T, log_std, d_log_std)
+    if part.mask is not None:
+        allowed = observations[part.mask].reshape(n_rows, -1).T != 0
+        logits = apply_mask(logits, allowed)
+    if isinstance(head, CategoricalHead):
+        of_head = _categorical(logits, action.reshape(n_rows) - head.start)
+    elif isinstance(head, MultiCategoricalHead):
+        of_head = _multi_categorical(head, logits, action.reshape(n_rows, -1))
+    else:
+        of_head = _bernoulli(logits, action.reshape(n_rows, -1).T)
+    if part.mask is None:
+        return of_head
+    # a masked logit is a constant, and a row whose mask allows nothing learns nothing
+    return of_head._replace(pull=lambda *d: of_head.pull(*d) * allowed)
+
+
+def _categorical(logits: FloatArray, chosen: IntArray) -> Scores:
+    # p = softmax(l)      log π(a) = log p_a                   H = −Σ p log p
+    #                     ∂log π(a)/∂l_j = [j = a] − p_j       ∂H/∂l_j = −p_j (log p_j + H)
+    log_p = logits - np.maximum.reduce(logits, 0)
+    p = np.exp(log_p)
+    total = np.add.reduce(p, 0)
+    p /= total
+    log_p -= np.log(total)
+    p_log_p = p * log_p  # exactly 0 where p is
+    entropy = -np.add.reduce(p_log_p, 0)
+    places = chosen, np.arange(len(chosen))
+
+    def pull(d_log_prob: FloatArray, d_entropy: FloatArray) -> FloatArray:
+        d_logits: FloatArray = -(p * (d_log_prob + d_entropy * entropy) + p_log_p * d_entropy)
+        d_logits[places] += d_log_prob
+        return d_logits
+
+    return Scores(log_p[places], entropy, pull)
+
+
+def _multi_categorical(head: MultiCategoricalHead, logits: FloatArray, action: Array) -> Scores:
+    # independent choices: logarithms and entropies are sums, each choice has its own logits
+    columns = np.split(logits, np.cumsum(head.sizes)[:-1])
+    parts = [
+        _categorical(part, action[:, i] - start)
+        for i, (part, start) in enumerate(zip(columns, head.starts, strict=True))
+    ]
+    return Scores(
+        reduce(np.add, [part.log_prob for part in parts]),
+        reduce(np.add, [part.entropy for part in parts]),
+        lambda *d: np.concatenate([part.pull(*d) for part in parts]),
+    )
+
+
+def _bernoulli(logits: FloatArray, bits: Array) -> Scores:
+    # y = ±l, + where the bit is 1; σ(−y) = 1 − σ(y) and log σ(y) = min(y, 0) − log(1 + e^−|y|) are exact in both tails
+    # log π(a) = Σ log σ(y)      ∂/∂l = ±σ(−y)
+    # H = Σ log(1 + e^−|l|) + |l| σ(−|l|), even in l      ∂H/∂l = −l σ(l) σ(−l)
+    sign = np.where(bits != 0, logits.dtype.type(1), logits.dtype.type(-1))
+    y, size = sign * logits, np.abs(logits)
+    tail = np.exp(-size)
+    rest = tail / (1 + tail)
+    softplus = np.log1p(tail)
+
+    def pull(d_log_prob: FloatArray, d_entropy: FloatArray) -> FloatArray:
+        d_logits: FloatArray = sign * np.where(y >= 0, rest, 1 - rest) * d_log_prob
+        d_logits -= logits * (rest * (1 - rest)) * d_entropy
+        return d_logits
+
+    log_prob = np.add.reduce(np.minimum(y, 0) - softplus, 0)
+    return Scores(log_prob, np.add.reduce(softplus + size * rest, 0), pull)
+
+
+def _gaussian(
+    output: FloatArray, action: Array, log_std: FloatArray | None, d_log_std: FloatArray | None
+) -> Scores:
+    # z = (a − μ)/σ      log π(a) = −Σ (z²/2 + log σ + log(2π)/2)             H = Σ (log σ + 1/2 + log(2π)/2)
+    #                    ∂/∂μ = z/σ      ∂/∂log σ = z² − 1                    ∂H/∂log σ = 1
+    # From a network log σ is clipped; beyond the range it is a constant.
+    n = len(action)
+    raw = output[n:] if log_std is None else np.broadcast_to(log_std[:, None], (n, output.shape[1]))
+    log_sigma = raw.clip(*LOG_STD_RANGE) if log_std is None else raw
+    inverse = np.exp(-log_sigma)
+    z = (action.astype(output.dtype, copy=False) - output[:n]) * inverse
+
+    def pull(d_log_prob: FloatArray, d_entropy: FloatArray) -> FloatArray:
+        d_mean: FloatArray = z * inverse * d_log_prob
+        d_log_sigma: FloatArray = (z * z - 1) * d_log_prob + d_entropy
+        if log_std is None:
+            return np.concatenate((d_mean, d_log_sigma * (log_sigma == raw)))
+        assert d_log_std is not None
+        d_log_std[...] += np.add.reduce(d_log_sigma, 1)
+        return d_mean
+
+    log_prob = -np.add.reduce(0.5 * z * z + log_sigma + _HALF_LOG_2PI, 0)
+    return Scores(log_prob, np.add.reduce(log_sigma + (0.5 + _HALF_LOG_2PI), 0), pull)

@@ -1,0 +1,129 @@
+"""What policies and critics compute, by torch in float64 with ``torch.distributions``: the measure of the hand-made.
+
+Gradients arrive at the parameters themselves, rounded to their float32.
+"""
+
+from collections.abc import Mapping
+
+import numpy as np
+import torch
+from torch import Tensor, distributions, nn
+from torch.nn import functional as F
+
+from maze_core.models.graph import Concat, Dense, OneHot, Program
+from maze_core.models.heads import (
+    LOG_STD_RANGE,
+    MASKED_LOGIT,
+    BernoulliHead,
+    CategoricalHead,
+    Head,
+    MultiCategoricalHead,
+    parts_of,
+)
+from maze_core.models.networks import GraphNetwork, ModuleNetwork
+from maze_core.models.policies import TorchCritic, TorchPolicy
+
+ACTIVATIONS = {
+    "tanh": torch.tanh,
+    "relu": torch.relu,
+    "elu": F.elu,
+    "sigmoid": torch.sigmoid,
+    "silu": F.silu,
+    "leaky_relu": F.leaky_relu,
+    "identity": lambda x: x,
+}
+Arrays = Mapping[str, np.ndarray]
+
+
+def output(network: nn.Module, observations: Arrays) -> Tensor:
+    """``[N, n_out]`` float64."""
+    if isinstance(network, ModuleNetwork):
+        return network.evaluate({name: torch.from_numpy(x) for name, x in observations.items()}).double()
+    assert isinstance(network, GraphNetwork)
+    parameters = {name: p.double() for name, p in network.named_parameters()}
+    return program_output(network.program, parameters, observations)
+
+
+def program_output(program: Program, parameters: Mapping[str, Tensor], observations: Arrays) -> Tensor:
+    slots: dict[str, Tensor] = {}
+    for op in program.ops:
+        if isinstance(op, Dense):
+            z = F.linear(slots[op.source], parameters[op.weight], parameters[op.bias])
+            slots[op.target] = ACTIVATIONS[op.activation](z)
+        elif isinstance(op, Concat):
+            slots[op.target] = torch.cat([slots[source] for source in op.sources], dim=1)
+        elif isinstance(op, OneHot):
+            values = torch.from_numpy(observations[op.source].astype(np.int64)).reshape(-1, len(op.sizes))
+            parts = [
+                (values[:, i : i + 1] == torch.arange(start, start + n)).double()
+                for i, (n, start) in enumerate(zip(op.sizes, op.starts, strict=True))
+            ]
+            slots[op.target] = torch.cat(parts, dim=1)
+        else:
+            slots[op.target] = torch.from_numpy(observations[op.source]).double().reshape(-1, op.width)
+    return slots[program.ops[-1].target]
+
+
+def head_scores(
+    head: Head, logits: Tensor, action: Tensor, mask: Tensor | None = None, log_std: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
+    """Log-probabilities and entropies ``[N]`` from a head's own logits ``[N, n]``."""
+    n_rows = len(logits)
+    if mask is not None:
+        logits = logits.masked_fill(mask.reshape(logits.shape) == 0, MASKED_LOGIT)
+    if isinstance(head, CategoricalHead):
+        # log_softmax first: Categorical's own normalisation loses a row whose mask allows nothing
+        ours = distributions.Categorical(logits=torch.log_softmax(logits, dim=1), validate_args=False)
+        return ours.log_prob(action.reshape(n_rows) - head.start), ours.entropy()
+    if isinstance(head, MultiCategoricalHead):
+        columns = action.reshape(n_rows, -1)
+        found = [
+            head_scores(CategoricalHead(name="", n=n, start=start), part, columns[:, i])
+            for i, (n, start, part) in enumerate(
+                zip(head.sizes, head.starts, logits.split(head.sizes, dim=1), strict=True)
+            )
+        ]
+        log_probs, entropies = zip(*found, strict=True)
+        return torch.stack(log_probs).sum(0), torch.stack(entropies).sum(0)
+    if isinstance(head, BernoulliHead):
+        bits = distributions.Bernoulli(logits=logits, validate_args=False)
+        return bits.log_prob(action.reshape(logits.shape).to(logits.dtype)).sum(1), bits.entropy().sum(1)
+    mean = logits[:, : head.noise_width]
+    scale = (logits[:, head.noise_width :].clamp(*LOG_STD_RANGE) if log_std is None else log_std).exp()
+    numbers = distributions.Normal(mean, scale.expand_as(mean), validate_args=False)
+    return numbers.log_prob(action.reshape(mean.shape)).sum(1), numbers.entropy().sum(1)
+
+
+def log_probs_and_entropy(
+    policy: TorchPolicy, step_key, observations: Arrays, actions: Arrays, agent_id: np.ndarray | None = None
+) -> tuple[Tensor, Tensor]:
+    """Of a whole sub-step, ``[N]`` each; nobody named is agent 0."""
+    step = policy.by_key[step_key]
+    n_rows = len(next(iter(observations.values())))
+    rows = np.zeros(n_rows, int) if agent_id is None or len(step.agents) == 1 else agent_id
+    outputs = [output(agent.network, observations) for agent in step.agents]
+    log_prob = entropy = torch.zeros(n_rows, dtype=torch.float64)
+    for head, columns, _, parameter, mask in parts_of(step.heads):
+        every = [
+            head_scores(
+                head,
+                out if columns is None else out[:, columns],
+                torch.from_numpy(actions[head.name]),
+                None if mask is None else torch.from_numpy(observations[mask]),
+                None if parameter is None else agent.log_std[parameter].double(),
+            )
+            for agent, out in zip(step.agents, outputs, strict=True)
+        ]
+        log_prob = log_prob + torch.stack([every[i][0][n] for n, i in enumerate(rows)])
+        entropy = entropy + torch.stack([every[i][1][n] for n, i in enumerate(rows)])
+    return log_prob, entropy
+
+
+def values(critic: TorchCritic, step_key, observations: Arrays) -> Tensor:
+    """V(s), ``[N]``."""
+    n_rows = len(next(iter(observations.values())))
+    if critic.fill:
+        observations = {
+            name: observations.get(name, row.repeat(n_rows, 0)) for name, row in critic.fill.items()
+        }
+    return output(critic.by_key[step_key], observations).squeeze(1)
