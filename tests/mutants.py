@@ -7,8 +7,9 @@ A change that no test notices either shows that a test is missing, or changes no
 ``mutants.txt`` with the reason. Exit code 1: a change survived that is not explained there, or an explanation has
 become untrue.
 
-The tests are collected once and run once as they are; then each change has a fork of that process, in which the code
-of the functions is exchanged, and the quickest tests run first. Files are never written to.
+The tests are collected once and run once as they are, while it is noted which functions each of them enters; then
+each change has a fork of that process, in which the code of its function is exchanged, and the tests that enter it
+run, the quickest first. Files are never written to.
 
 Not tried: what runs at import alone (defaults of settings: their YAML twins hold them), texts, chained comparisons,
 arguments given by name, and returning early. An explanation stands for every place in its file that reads alike.
@@ -18,13 +19,16 @@ import argparse
 import ast
 import importlib
 import os
+import resource
 import signal
 import sys
+import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from inspect import unwrap
 from pathlib import Path
-from types import CodeType, FunctionType
+from types import CodeType, FrameType, FunctionType
 from typing import Any
 
 import pytest
@@ -37,8 +41,9 @@ FILES = (
     "maze_core/rollout/collector.py",
     "maze_core/envs/wrappers/*.py",
 )
-TIMEOUT_S = 180
-"""A change that makes the tests run longer than this is noticed too."""
+PATIENCE = 10
+"""A change that makes tests compute longer than this many times what they took is noticed too."""
+LEAST_PATIENCE_S = 60
 NOT_TRIED = 3
 """Exit code of a fork in which no function has the change."""
 TESTS = {
@@ -120,8 +125,8 @@ def _changed_calls(node: ast.Call) -> Iterator[ast.AST]:
 class Mutant:
     """A source file with one change."""
 
-    def __init__(self, path: str, node: Any, text: str) -> None:
-        self.path = path
+    def __init__(self, path: str, function: str, node: Any, text: str) -> None:
+        self.path, self.function = path, function
         lines = (ROOT / path).read_bytes().splitlines(keepends=True)
         before = b"".join(lines[: node.lineno - 1]) + lines[node.lineno - 1][: node.col_offset]
         after = lines[node.end_lineno - 1][node.end_col_offset :] + b"".join(lines[node.end_lineno :])
@@ -134,13 +139,23 @@ class Mutant:
 def mutants(path: str) -> list[Mutant]:
     """All changes of one file, within its functions."""
     tree = ast.parse((ROOT / path).read_bytes())
-    functions = [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)]
-    nodes = {id(node): node for function in functions for part in function.body for node in _running(part)}
-    texts = [(node, text) for node in nodes.values() for text in _texts(node)]
-    conditions = [node.test for node in nodes.values() if isinstance(node, ast.If | ast.While)]
-    texts += [(test, f"not ({ast.unparse(test)})") for test in conditions]
-    found = {mutant.source: mutant for mutant in (Mutant(path, *text) for text in texts)}
+    found: dict[bytes, Mutant] = {}
+    for name, function in _outermost(tree):
+        nodes = [node for part in function.body for node in _running(part)]
+        texts = [(node, text) for node in nodes for text in _texts(node)]
+        conditions = [node.test for node in nodes if isinstance(node, ast.If | ast.While)]
+        texts += [(test, f"not ({ast.unparse(test)})") for test in conditions]
+        found |= {mutant.source: mutant for mutant in (Mutant(path, name, *text) for text in texts)}
     return [mutant for source, mutant in found.items() if _changes(tree, source)]
+
+
+def _outermost(parent: ast.Module | ast.ClassDef, prefix: str = "") -> Iterator[tuple[str, ast.FunctionDef]]:
+    """Functions and methods by qualified name; those inside of others belong to them."""
+    for node in parent.body:
+        if isinstance(node, ast.FunctionDef):
+            yield prefix + node.name, node
+        elif isinstance(node, ast.ClassDef):
+            yield from _outermost(node, f"{prefix}{node.name}.")
 
 
 def _changes(tree: ast.Module, source: bytes) -> bool:
@@ -213,36 +228,40 @@ class Loop:
         self.todo, self.jobs = todo, jobs
         self.survivors: list[str] = []
         self.passed_unchanged = False
+        self._took: dict[str, float] = {}
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtestloop(self, session: pytest.Session) -> bool:
-        took: dict[str, float] = {}
+        entered: dict[str, set[tuple[str, str]]] = {}
         for item in session.items:
             begun = time.monotonic()
-            _run(item)
-            took[item.nodeid] = time.monotonic() - begun
+            with noted() as entered[item.nodeid]:
+                _run(item)
+            self._took[item.nodeid] = time.monotonic() - begun
         self.passed_unchanged = not session.testsfailed
-        own = {f"test_{Path(mutant.path).name}" for mutant in self.todo}
-        session.items.sort(key=lambda item: (item.path.name not in own, took[item.nodeid]))
         if self.passed_unchanged:
             print(f"{len(session.items)} tests, {len(self.todo)} changes", flush=True)
-            self._try_all(session)
+            session.items.sort(key=lambda item: self._took[item.nodeid])
+            self._try_all(session, entered)
             # a fork without a change must pass to the end too, or the others may have failed for another reason
-            self.passed_unchanged = os.waitpid(_start(None, session), 0)[1] == 0
+            self.passed_unchanged = os.waitpid(_start(None, session, session.items, None), 0)[1] == 0
         return True
 
-    def _try_all(self, session: pytest.Session) -> None:
+    def _try_all(self, session: pytest.Session, entered: Mapping[str, set[tuple[str, str]]]) -> None:
         running: dict[int, tuple[Mutant, float]] = {}
         queue = iter(self.todo)
         while True:
             while len(running) < self.jobs and (mutant := next(queue, None)) is not None:
-                running[_start(mutant, session)] = mutant, time.monotonic()
+                function = (str(ROOT / mutant.path), mutant.function)
+                items = [item for item in session.items if function in entered[item.nodeid]]
+                limit = LEAST_PATIENCE_S + PATIENCE * sum(self._took[item.nodeid] for item in items)
+                running[_start(mutant, session, items, limit)] = mutant, time.monotonic() + PATIENCE * limit
             if not running:
                 return
             time.sleep(0.02)
-            for child, (mutant, begun) in list(running.items()):
+            for child, (mutant, end) in list(running.items()):
                 ended, status = os.waitpid(child, os.WNOHANG)
-                if not ended and time.monotonic() - begun > TIMEOUT_S:
+                if not ended and time.monotonic() > end:
                     os.killpg(child, signal.SIGKILL)
                     ended, status = os.waitpid(child, 0)
                 if ended:
@@ -253,12 +272,33 @@ class Loop:
                         print("", self.survivors[-1], sep="\n", flush=True)
 
 
+@contextmanager
+def noted() -> Iterator[set[tuple[str, str]]]:
+    """The functions that are entered meanwhile, as file and qualified name; outermost ones only."""
+    found: set[tuple[str, str]] = set()
+
+    def note(frame: FrameType, event: str, _: object) -> None:
+        if event == "call":
+            code = frame.f_code
+            found.add((code.co_filename, code.co_qualname.partition(".<locals>")[0]))
+
+    threading.setprofile(note)
+    sys.setprofile(note)
+    try:
+        yield found
+    finally:
+        sys.setprofile(None)
+        threading.setprofile(None)  # type: ignore[arg-type]
+
+
 def _run(item: pytest.Item) -> None:
     item.config.hook.pytest_runtest_protocol(item=item, nextitem=None)
 
 
-def _start(mutant: Mutant | None, session: pytest.Session) -> int:
-    """Run the tests on a mutant in a fork; returns the process, which ends with 0 when all of them pass."""
+def _start(
+    mutant: Mutant | None, session: pytest.Session, items: Sequence[pytest.Item], limit_s: float | None
+) -> int:
+    """Run tests on a mutant in a fork; returns the process, which ends with 0 when all of them pass."""
     child = os.fork()
     if child:
         return child
@@ -266,8 +306,10 @@ def _start(mutant: Mutant | None, session: pytest.Session) -> int:
     session.config.pluginmanager.unregister(name="terminalreporter")
     code = NOT_TRIED
     try:
+        if limit_s is not None:  # of computing: other load on the machine notices no change
+            resource.setrlimit(resource.RLIMIT_CPU, (int(limit_s), int(limit_s)))
         if mutant is None or apply(mutant):
-            for item in session.items:
+            for item in items:
                 _run(item)
                 if session.testsfailed:
                     break
