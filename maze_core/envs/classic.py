@@ -62,7 +62,8 @@ class CartPole(Physics):
     n_quantities = 4
     _total_mass = 0.1 + 1.0
     _polemass_length = 0.1 * 0.5
-    _angle_limit = 12 * 2 * math.pi / 360
+    _limits = np.array([[2.4], [12 * 2 * math.pi / 360]])
+    _forces = np.array([-10.0, 10.0])
 
     def start(self, generator: np.random.Generator) -> Array:
         """Everything near 0."""
@@ -70,18 +71,20 @@ class CartPole(Physics):
 
     def step(self, actions: Array, reward: FloatArray, terminated: BoolArray) -> None:
         """Euler's method, 0.02 s."""
-        x, x_dot, theta, theta_dot = self.state
+        places, speeds = self.state[0::2], self.state[1::2]  # of cart and pole
+        theta, theta_dot = places[1], speeds[1]
         cos, sin = np.cos(theta), np.sin(theta)
-        force = np.where(actions == 1, 10.0, -10.0)
-        temp = (force + self._polemass_length * np.square(theta_dot) * sin) / self._total_mass
-        theta_acc = (9.8 * sin - cos * temp) / (0.5 * (4.0 / 3.0 - 0.1 * np.square(cos) / self._total_mass))
-        x_acc = temp - self._polemass_length * theta_acc * cos / self._total_mass
-        x += 0.02 * x_dot
-        x_dot += 0.02 * x_acc
-        theta += 0.02 * theta_dot
+        temp = self._polemass_length * np.square(theta_dot)
+        temp *= sin
+        temp += self._forces[actions]
+        temp /= self._total_mass
+        theta_acc = 9.8 * sin - cos * temp
+        theta_acc /= 0.5 * (4.0 / 3.0 - 0.1 * np.square(cos) / self._total_mass)
+        places += 0.02 * speeds
+        speeds[0] += 0.02 * (temp - self._polemass_length * theta_acc * cos / self._total_mass)
         theta_dot += 0.02 * theta_acc
         reward.fill(1.0)
-        np.logical_or(np.abs(x) > 2.4, np.abs(theta) > self._angle_limit, out=terminated)
+        np.logical_or.reduce(np.abs(places) > self._limits, axis=0, out=terminated)
 
 
 class MountainCar(Physics):
@@ -283,7 +286,8 @@ class ClassicVectorEnv(ClosingVectorEnv):
             self._ended.fill(False)
         given = actions[self._key][self._head]
         given = given if given.dtype == self._action_dtype else given.astype(self._action_dtype)
-        if self._n_actions is not None and not 0 <= given.min() <= given.max() < self._n_actions:
+        # as unsigned numbers, negative ones are too large too
+        if self._n_actions is not None and np.maximum.reduce(given.view(np.uint64)) >= self._n_actions:
             raise EnvError(f"The actions {given.tolist()} are not all in 0…{self._n_actions - 1}.")
         self._physics.step(given, tick.reward, tick.terminated)
         self._physics.observe(self._shown)
@@ -292,11 +296,11 @@ class ClassicVectorEnv(ClosingVectorEnv):
         if self._limit is not None:
             np.greater_equal(tick.flat_step, self._limit, out=tick.truncated)
         np.logical_or(tick.terminated, tick.truncated, out=self._ended)
-        if (bad := self._check.bad_row()) is not None:
+        if self._n_actions is None and (bad := self._check.bad_row()) is not None:
             raise EnvError(
                 f"Environment {bad[0]}, step {tick.flat_step[bad[0]]} of its episode: the {bad[1]} is NaN"
             )
-        self._any_ended = bool(self._ended.any())
+        self._any_ended = bool(np.count_nonzero(self._ended))
         if self._any_ended:
             self._end_episodes(np.flatnonzero(self._ended).tolist())
         return tick

@@ -68,7 +68,7 @@ class Collector:
             actions = {key: self._act(policy, key, tick, t, noise[key][t]) for key in self._buffers}
             tick = self.env.step(actions)
             reward[t], terminated[t], truncated[t] = tick.reward, tick.terminated, tick.truncated
-            if tick.terminated.any() or tick.truncated.any():
+            if np.count_nonzero(tick.terminated) or np.count_nonzero(tick.truncated):
                 ended = np.flatnonzero(tick.ended)
                 returns.extend(tick.episode_return[ended].tolist())
                 lengths.extend(tick.episode_length[ended].tolist())
@@ -98,7 +98,7 @@ class Collector:
         observations = tick.observations[key]
         for name, buffer in record.observations.items():
             buffer[t] = observations[name]
-        if not active.any():
+        if not np.count_nonzero(active):
             return {head: buffer[t] for head, buffer in record.actions.items()}
         step = policy.steps[key]
         samples = step.sample(observations, noise, tick.agent_id)
