@@ -7,7 +7,7 @@ dense layers needs no torch. At load it replays recorded observations and must g
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from gymnasium import spaces
@@ -58,6 +58,7 @@ class Agent:
     not_servable_reason: str | None = None
     _rng: np.random.Generator = field(default_factory=np.random.default_rng)
     _readers: Mapping[StepKey, SpaceReader] = field(init=False)
+    _steps: Mapping[StepKey, "_Step"] = field(init=False)
 
     @classmethod
     def of(
@@ -82,6 +83,7 @@ class Agent:
         self._readers = {
             key: SpaceReader(space, "observation", notices) for key, space in self.observation_spaces.items()
         }
+        self._steps = {key: _Step.of(self, key) for key in self.observation_spaces}
 
     @property
     def needs_torch(self) -> bool:
@@ -124,7 +126,7 @@ class Agent:
         checked = self.check_observation(observation, actor) if is_raw else observation
         kind: type[Observation] = dict if is_raw else ProcessedObservation
         batch = kind({name: np.asarray(value)[None] for name, value in checked.items()})
-        actions = self.compute_actions(batch, actor_id=actor, deterministic=deterministic, rng=rng)
+        actions = self.act_as(actor, batch, truth(deterministic, "deterministic"), rng)
         action = {head: _unbatched(values) for head, values in actions.items()}
         form = form_of(self.action_spaces[actor.step_key]) if is_raw else None
         return action if form is None or isinstance(form, str) else put_together(form, action)
@@ -154,21 +156,26 @@ class Agent:
             InvalidSpecificationError: ``deterministic`` is neither True nor False.
             NotServableError: the checkpoint's wrappers have no pure form.
         """
-        key, agent_id = self.actor(actor_id)
-        deterministic = truth(deterministic, "deterministic")
+        return self.act_as(self.actor(actor_id), observations, truth(deterministic, "deterministic"), rng)
+
+    def act_as(
+        self, actor: ActorID, observations: Observation, deterministic: bool, rng: np.random.Generator | None
+    ) -> Action:
+        """As :meth:`compute_actions`, for an actor that :meth:`actor` gave: nothing is checked again."""
+        key, agent_id = actor
+        step = self._steps[key]
         is_raw = not isinstance(observations, ProcessedObservation)
         if is_raw:
-            in_order = {name: observations[name] for name in self.observation_spaces[key]}
-            observations = self.process(key, in_order)
+            observations = self.process(key, {name: observations[name] for name in step.names})
         n_rows = len(next(iter(observations.values())))
         needs_noise = self.policy.needs_noise or not deterministic
         noise = self.policy.noise(key, rng or self._rng, n_rows) if needs_noise else None
-        agents = np.full(n_rows, agent_id, dtype=np.int64)
+        agents = np.full(n_rows, agent_id, dtype=np.int64) if agent_id else None
         actions = self.policy.act(
             key, observations, deterministic=deterministic, noise=noise, agent_id=agents
         )
         actions = to_env_actions(actions, self.policy_action_spaces[key])
-        for wrapper in reversed(self.wrappers) if is_raw else ():
+        for wrapper in step.changes_actions if is_raw else ():
             actions = wrapper.action(key, actions)
         return actions
 
@@ -178,7 +185,7 @@ class Agent:
             raise NotServableError(
                 self.not_servable_reason or "This checkpoint cannot act on raw observations."
             )
-        for wrapper in self.wrappers:
+        for wrapper in self._steps[step_key].changes_observations:
             observations, _ = wrapper.observation(step_key, observations, None)
         return observations
 
@@ -225,6 +232,25 @@ class Agent:
                 f"Sub-step {step_key!r} has {has}, not {shown(agent_id)}.", "/actor_id/1"
             )
         return ActorID(step_key, agent_id)
+
+
+class _Step(NamedTuple):
+    """What no call changes about acting at one sub-step."""
+
+    names: tuple[str, ...]
+    """Of its observations, in the order of the space."""
+    changes_observations: list[Wrapper]
+    changes_actions: list[Wrapper]
+    """From the policy to the environment."""
+
+    @classmethod
+    def of(cls, agent: Agent, key: StepKey) -> "_Step":
+        wrappers = agent.wrappers
+        return cls(
+            tuple(agent.observation_spaces[key]),
+            [wrapper for wrapper in wrappers if wrapper.overrides("observation")],
+            [wrapper for wrapper in reversed(wrappers) if wrapper.overrides("action")],
+        )
 
 
 def load_agent(

@@ -133,9 +133,7 @@ class ServedAgent:
     def _act(self, call: Call) -> Action:
         rng = self._rng if call.seed is None else np.random.default_rng(call.seed)
         with np.errstate(over="ignore", invalid="ignore"):  # answered as action_not_finite
-            return self._agent.compute_actions(
-                call.observations, actor_id=call.actor, deterministic=call.deterministic, rng=rng
-            )
+            return self._agent.act_as(call.actor, call.observations, call.deterministic, rng)
 
     async def _act_in_thread(self, call: Call) -> Action:
         return await asyncio.to_thread(self._act, call)
