@@ -38,6 +38,7 @@ EXPLAINED = Path(__file__).with_suffix(".txt")
 FILES = (
     "maze_core/objectives/*.py",
     "maze_core/trainers/*.py",
+    "maze_core/models/dense.py",
     "maze_core/rollout/collector.py",
     "maze_core/envs/wrappers/*.py",
 )
@@ -49,6 +50,7 @@ NOT_TRIED = 3
 TESTS = {
     "maze_core/objectives": ("objectives", "trainers"),
     "maze_core/trainers": ("trainers", "objectives", "runners/test_training.py"),
+    "maze_core/models": ("models/test_dense.py", "trainers"),
     "maze_core/rollout": ("rollout/test_collector.py", "trainers"),
     "maze_core/envs/wrappers": ("envs/wrappers", "runners/test_training.py"),
 }

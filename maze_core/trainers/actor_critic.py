@@ -1,6 +1,7 @@
 """What A2C and PPO do in the same way: collect, prepare, report, save. How they learn from a batch is their own."""
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from typing import Generic, TypeVar
 
 import numpy as np
@@ -74,7 +75,7 @@ class ActorCritic(Generic[C]):
             self._policy_learns = True
         rollout = self.collector.collect(self.acting)
         # the environments were just stepped; what overflows is found by mean_metrics
-        with plain_torch(), np.errstate(all="ignore"):
+        with plain_torch() if self.learner.needs_torch else nullcontext(), np.errstate(all="ignore"):
             with torch.no_grad():
                 batch, explained = prepare(rollout, self.learner, gamma=config.gamma, lam=config.gae_lambda)
             metrics = mean_metrics(self._learn(batch, epoch=epoch))

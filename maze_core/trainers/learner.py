@@ -40,6 +40,9 @@ class Learner:
 
     def __init__(self, policy: TorchPolicy, critic: TorchCritic, gradients: Gradients) -> None:
         """Take the networks, and for each of their parameters the array in which its gradient is added up."""
+        modules = (*policy.modules(), *critic.modules())
+        self.needs_torch = any(isinstance(module, ModuleNetwork) for module in modules)
+        """Whether a network is a module of the user's, which numpy cannot run."""
         self._steps = {
             key: _Step(step, critic.by_key[key], critic.fill, gradients)
             for key, step in policy.by_key.items()

@@ -130,10 +130,15 @@ def minibatches(batch: Batch, size: int, rng: np.random.Generator) -> Iterator[B
 
 def normalize_advantages(batch: Batch) -> Batch:
     """The same batch with advantages of mean 0 and deviation 1 over all step keys together."""
-    everything = np.concatenate([samples.advantages for samples in batch.values()])
-    parts = np.split(normalized(everything), np.cumsum([len(samples) for samples in batch.values()])[:-1])
-    for samples, advantages in zip(batch.values(), parts, strict=True):
-        samples.advantages = advantages
+    if len(batch) == 1:
+        (samples,) = batch.values()
+        samples.advantages = normalized(samples.advantages)
+        return batch
+    everything = normalized(np.concatenate([samples.advantages for samples in batch.values()]))
+    end = 0
+    for samples in batch.values():
+        start, end = end, end + len(samples)
+        samples.advantages = everything[start:end]
     return batch
 
 

@@ -42,6 +42,7 @@ class GradientStep:
             mine = slice(end - parameter.numel(), end)
             self.gradients[parameter] = self._gradient[mine].reshape(parameter.shape)
             parameter.data = torch.from_numpy(self._flat[mine].reshape(parameter.shape))
+        self._views = [(p, torch.from_numpy(gradient)) for p, gradient in self.gradients.items()]
         self.attach()
         self._steps = 0
         self._mean = np.zeros_like(self._flat)
@@ -50,8 +51,9 @@ class GradientStep:
 
     def attach(self) -> None:
         """Let autograd add to the same gradients, again after ``module.zero_grad()`` took them away."""
-        for parameter, gradient in self.gradients.items():
-            parameter.grad = torch.from_numpy(gradient)
+        for parameter, gradient in self._views:
+            if parameter.grad is not gradient:
+                parameter.grad = gradient
 
     def zero(self) -> None:
         """Begin a new gradient."""
