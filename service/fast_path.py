@@ -31,7 +31,8 @@ MAX_KNOWN, MAX_KNOWN_BYTES = 32, 2048
 
 NAMES: Mapping[type, tuple[str, ...]] = {
     HttpToolsProtocol: (
-        *("_start_asgi_task", "_unset_keepalive_if_required", "on_message_begin", "on_message_complete"),
+        *("_start_asgi_task", "on_message_begin", "on_message_complete", "pipeline"),
+        *("timeout_keep_alive", "timeout_keep_alive_handler", "timeout_keep_alive_task"),
         *("on_response_complete", "access_log", "app", "cycle"),
         *("default_headers", "flow", "limit_concurrency", "server_state", "transport"),
     ),
@@ -68,6 +69,7 @@ class FastProtocol(Protocol):
         """The last byte that came was a request's last one."""
         self._n_begun = 0
         self._acted: _Exchange | None = None
+        self._used_at = 0.0
 
     def data_received(self, data: bytes) -> None:
         """Act on a request that has, byte for byte, a head that was read before; read every other one."""
@@ -101,6 +103,24 @@ class FastProtocol(Protocol):
         """Let go of what refers to the connection."""
         self._known.clear()
         super().connection_lost(exc)
+
+    def timeout_keep_alive_handler(self) -> None:
+        """Close the connection, or look again when it has been idle for as long as that takes."""
+        rest_s = self._used_at + self.timeout_keep_alive - self.loop.time()
+        if not self.cycle.response_complete:
+            self.timeout_keep_alive_task = None  # the answer sets it anew
+        elif rest_s > 0:
+            self.timeout_keep_alive_task = self.loop.call_later(rest_s, self.timeout_keep_alive_handler)
+        else:
+            super().timeout_keep_alive_handler()
+
+    def answered(self) -> None:
+        """Go on after an answer; a timer that runs already is left to find out that the connection was used."""
+        if self.pipeline or self.timeout_keep_alive_task is None:
+            self.on_response_complete()
+        else:
+            self.server_state.total_requests += 1
+            self._used_at = self.loop.time()
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
         """Hold the request back, or start it.
@@ -190,7 +210,6 @@ class _Exchange:
         self.n_bytes, self._acting = len(body), (served, request.is_many)
         self._scope["maze.route"] = ACTION_PATH
         protocol.cycle = protocol._running = cycle
-        protocol._unset_keepalive_if_required()
         cycle.response_started = cycle.response_complete = False
         cycle.body.clear()
         try:
@@ -233,4 +252,4 @@ class _Exchange:
         protocol.transport.write(rendered(status, headers, body, closes=not cycle.keep_alive))
         if not cycle.keep_alive:
             protocol.transport.close()
-        protocol.on_response_complete()
+        protocol.answered()

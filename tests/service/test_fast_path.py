@@ -647,14 +647,20 @@ def test_an_answer_to_who_went_away_is_not_written(
 def test_an_idle_connection_ends_and_one_in_use_does_not(sqlite_stores: Stores, run: str) -> None:
     async def scenario() -> None:
         async with wire(sqlite_stores) as service:
-            service.config.timeout_keep_alive = 0.2  # type: ignore[assignment]
+            service.config.timeout_keep_alive = 1.0  # type: ignore[assignment]
             connection = service.connect()
-            for _ in range(30):
+            for _ in range(15):
                 assert status(await connection.send(request(run, GOOD))) == 200
-                await asyncio.sleep(0.01)
+                await asyncio.sleep(0.1)
             assert connection.protocol._known
-            await asyncio.sleep(0.4)
+            assert service.state.total_requests == 15
+            waits = await waiting(service, run)
+            waits.protocol.timeout_keep_alive_handler()
+            assert not waits.transport.is_closed
+            assert status(await waits.send()) == 200
+            await asyncio.sleep(1.5)
             assert connection.transport.is_closed
+            assert waits.transport.is_closed
 
     asyncio.run(scenario())
 
