@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from maze_core.models.activations import ACTIVATIONS
 from maze_core.models.builders import flatten_concat, from_template
 from maze_core.models.dense import DenseNets, differ_at_the_end_only, scores
+from maze_core.models.graph import Concat, Dense, Flatten, Program
 from maze_core.models.heads import (
     BernoulliHead,
     CategoricalHead,
@@ -208,7 +209,22 @@ def by_autograd(programs, weights, seen, d_outputs):
     return outputs, gradients
 
 
+def skipping(n_out: int) -> Program:
+    """The second layer sees the first one twice, and the input again."""
+    sizes = {"activation": "tanh", "gain": 1.0}
+    return Program(
+        (
+            Flatten(source="position", target="input", width=6),
+            Dense(source="input", target="first", n_in=6, n_out=4, **sizes),
+            Concat(sources=("first", "input", "first"), target="all"),
+            Dense(source="all", target="second", n_in=14, n_out=5, **sizes),
+            Dense(source="second", target="output", n_in=5, n_out=n_out, activation="identity", gain=1.0),
+        )
+    )
+
+
 PROGRAMS = {
+    "a slot read twice": [skipping(2), skipping(1)],
     "layers": [flatten_concat(INPUTS, dense(16, 8), n, 1.0) for n in (5, 1)],
     "one layer": [flatten_concat(INPUTS, dense(7), n, 1.0) for n in (5, 1)],
     "no layer": [flatten_concat(INPUTS, dense(), n, 1.0) for n in (5, 1)],
