@@ -294,6 +294,30 @@ def test_networks_with_dropout_learn_as_they_acted():
         trainer.update(epoch=0, progress=0.0)
 
 
+class Noting(torch.nn.Module):
+    """A value, and whether torch keeps what a gradient needs."""
+
+    def __init__(self):
+        super().__init__()
+        self.body, self.notes = torch.nn.Linear(2, 1), []
+
+    def forward(self, observations):
+        self.notes.append(torch.is_grad_enabled())
+        return {"value": self.body(observations["observation"])}
+
+
+def test_only_gradient_steps_keep_what_a_gradient_needs():
+    policy = ProbabilisticPolicyComposerConfig(networks=[Dropped()])
+    model = CustomModelConfig(policy=policy, critic=StepStateCriticConfig(networks=[Noting()]))
+    trainer = trainer_of(A2CAlgorithmConfig(**QUICK), model=model)
+    notes = trainer.critic.by_key[0].module.notes
+    notes.clear()
+    trainer.update(epoch=0, progress=0.0)
+    assert notes[-1]
+    assert not any(notes[:-1])
+    assert len(notes) > 1
+
+
 def test_closing_closes_the_environments():
     closed = []
 
