@@ -52,7 +52,7 @@ TESTS = {
     "maze_core/trainers": ("trainers", "objectives", "runners/test_training.py"),
     "maze_core/models": ("models/test_dense.py", "trainers"),
     "maze_core/rollout": ("rollout/test_collector.py", "trainers"),
-    "maze_core/envs/wrappers": ("envs/wrappers", "runners/test_training.py"),
+    "maze_core/envs/wrappers": ("envs", "evaluation", "rollout", "runners/test_training.py"),
 }
 """Folder → its tests, below ``tests/maze_core``."""
 

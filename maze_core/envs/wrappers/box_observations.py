@@ -1,5 +1,7 @@
 """What wrappers that change Box observations share: which ones they touch, and how the spaces change with them."""
 
+from abc import abstractmethod
+
 from gymnasium import spaces
 
 from maze_core.envs.wrappers.wrapper import Spaces, States, Wrapper
@@ -41,10 +43,10 @@ class BoxObservationWrapper(Wrapper):
         changed = {name: self.values(name, observations[name]) for name in self._names[step_key]}
         return observations | changed, state
 
+    @abstractmethod
     def box(self, name: str, box: spaces.Box) -> spaces.Box:
         """The space of an observation as it is seen through this wrapper."""
-        raise NotImplementedError
 
+    @abstractmethod
     def values(self, name: str, values: Array) -> Array:
         """A batch ``[B, ...]`` of an observation as it is seen through this wrapper; a new array."""
-        raise NotImplementedError
