@@ -225,6 +225,7 @@ def test_updates_by_hand_and_by_autograd_give_the_same_weights(world, config, hi
         reports = [trainer.update(epoch=0, progress=0.0).metrics for _ in range(3)]
         ends.append((flat(trainer.policy), flat(trainer.critic), reports))
     for ours, theirs in zip(ends[0][:2], ends[1][:2], strict=True):
-        torch.testing.assert_close(ours, theirs, rtol=1e-6, atol=1e-6)
+        # a first step is lr · g / (|g| + ε): of a g near 0, a rounding of 1e-8 counts lr/ε = 300 times
+        torch.testing.assert_close(ours, theirs, rtol=1e-6, atol=5e-6)
     for mine, yours in zip(ends[0][2], ends[1][2], strict=True):
         assert mine == pytest.approx(yours, rel=1e-3, abs=1e-5)
