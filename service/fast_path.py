@@ -128,7 +128,6 @@ class FastProtocol(Protocol):
         One that waited behind another is whole already, and is started: so no chain of answers grows the stack.
         """
         if cycle.more_body and (passed := self._passes(cycle)) is not None:
-            self._running = cycle
             self._held = _Exchange(self, cycle, passed)
         else:
             super()._start_asgi_task(cycle, app)
@@ -246,8 +245,8 @@ class _Exchange:
         status, headers, body = whole
         protocol, cycle = self._protocol, self.cycle
         headers = protocol.server_state.default_headers + self._answer.head(status, headers)
-        if cycle.disconnected:
-            return
+        if cycle.disconnected or protocol._is_refused:
+            return  # nothing is written any more
         cycle.response_started = cycle.response_complete = True
         protocol.transport.write(rendered(status, headers, body, closes=not cycle.keep_alive))
         if not cycle.keep_alive:

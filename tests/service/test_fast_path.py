@@ -234,13 +234,14 @@ def test_a_connection_remembers_few_heads_and_no_long_ones(sqlite_stores: Stores
 
 
 def test_what_came_in_pieces_or_in_company_is_not_taken_for_a_head(sqlite_stores: Stores, run: str) -> None:
-    sent = request(run, GOOD)
-    head = sent[: -len(GOOD)]
+    body = GOOD + b"  "  # whatever its length, it is JSON
+    sent = request(run, body)
+    head = sent[: -len(body)]
 
     async def scenario(service: Wire) -> list[bytes]:
         answers = []
         for pieces in (
-            *([head, GOOD], [head[:-4], head[-4:] + GOOD], [head[:-2], head[-2:] + GOOD], [sent + sent]),
+            *([head, body], [head[:-4], head[-4:] + body], [head[:-2], head[-2:] + body], [sent + sent]),
             *(
                 [sent, sent[:9], sent[9:]],
                 [sent + sent[:9], sent[9:]],
@@ -248,10 +249,11 @@ def test_what_came_in_pieces_or_in_company_is_not_taken_for_a_head(sqlite_stores
                 [sent, b"\r\n", sent],
             ),
             *(
-                [sent, head, sent, GOOD],
+                [sent, head, sent, body],
                 [b"\r\n" + sent, sent],
                 [sent, sent[:-1], sent[-1:]],
                 [sent, sent + b"x"],
+                [sent, sent[:9], sent],
             ),
         ):
             connection = service.connect()
@@ -262,6 +264,18 @@ def test_what_came_in_pieces_or_in_company_is_not_taken_for_a_head(sqlite_stores
         return answers
 
     both(sqlite_stores, run, scenario)
+
+
+def test_what_follows_a_known_request_is_no_part_of_its_body(sqlite_stores: Stores, run: str) -> None:
+    async def scenario() -> list[bytes]:
+        async with wire(sqlite_stores) as service:
+            connection = service.connect()
+            for _ in range(3):
+                await connection.send(request(run, GOOD))
+            assert connection.protocol._known
+            return re.findall(rb"HTTP/1.1 (\d+)", await connection.send(request(run, GOOD) + b" "))
+
+    assert asyncio.run(scenario())[-1] == b"400"
 
 
 @pytest.mark.parametrize("n_requests", [2, 3, 500])
@@ -590,6 +604,22 @@ async def waiting(service: Wire, run: str) -> Connection:
         one.protocol.data_received(request(run, GOOD))
     assert not connection.protocol.cycle.response_complete
     return connection
+
+
+def test_requests_behind_one_that_waits_are_answered_after_it(sqlite_stores: Stores, run: str) -> None:
+    async def scenario(service: Wire) -> list[int]:
+        counts = []
+        for n_behind in (1, 2):
+            connection = await waiting(service, run)
+            before = connection.transport.sent.count(b"200 OK")
+            for _ in range(n_behind):
+                connection.protocol.data_received(request(run, GOOD))
+            await connection.send()
+            counts.append(connection.transport.sent.count(b"200 OK") - before)
+            assert not connection.transport.is_paused
+        return counts
+
+    assert both(sqlite_stores, run, scenario) == [2, 3]
 
 
 def test_who_waits_at_the_end_of_the_server_is_answered_and_then_closed(

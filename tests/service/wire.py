@@ -28,7 +28,7 @@ class Transport(asyncio.Transport):
         super().__init__()
         self.sent = b""
         self.writes: list[bytes] = []
-        self.is_closed = self.is_paused = False
+        self.is_closed = self.is_ended = self.is_paused = False
         self._protocol = protocol
 
     def get_extra_info(self, name: str, default: Any = None) -> Any:
@@ -36,11 +36,13 @@ class Transport(asyncio.Transport):
 
     def write(self, data: Any) -> None:
         assert not self.is_closed
+        if self.is_ended:
+            raise RuntimeError("Cannot call write() after write_eof()")
         self.writes.append(bytes(data))
         self.sent += data
 
     def write_eof(self) -> None:
-        pass
+        self.is_ended = True
 
     def is_closing(self) -> bool:
         return self.is_closed
