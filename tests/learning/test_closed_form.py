@@ -137,8 +137,6 @@ def test_a_time_limit_does_not_cut_the_value(tmp_path):
     overrides = settings(algorithm__n_epochs=20, algorithm__gamma=0.9, algorithm__lr=0.01)
     with RunContext(env=Constant, algorithm="ppo", overrides=overrides, seed=0, run_dir=tmp_path) as context:
         context.train()
-        import torch
-
-        critic = context._held._open_training().world.parts.critic
-        value = critic.values(0, {"observation": torch.zeros(1, 1)}, torch.zeros(1, dtype=torch.int64))
+        learner = context._held._open_training().world.trainer.learner
+        value = learner.values(0, {"observation": np.zeros((1, 1), np.float32)}, np.zeros(1, np.int64))
     assert value.item() == pytest.approx(10.0, abs=0.3)
