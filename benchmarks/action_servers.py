@@ -11,7 +11,9 @@ import sys
 import uvicorn
 from starlette.types import Receive, Scope, Send
 
+from service.fast_path import protocol_of
 from service.http_server import serve_api
+from service.main import create_app
 from service.process import bind
 from service.settings import Settings
 
@@ -32,10 +34,11 @@ def main() -> None:
     """Serve one of them until the process is stopped."""
     kind, port = sys.argv[1], int(sys.argv[2])
     listener = bind(HOST, port)
-    if kind == "service":
-        sys.exit(serve_api(Settings(auth=False, log_level="warning"), listener))
-    if kind == "guarded":
-        sys.exit(serve_api(Settings(rate_limit_per_s=1e6, log_level="warning"), listener))
+    if kind != "bare":
+        guarded = kind == "guarded"
+        settings = Settings(auth=guarded, rate_limit_per_s=1e6 if guarded else 0, log_level="warning")
+        application = create_app(settings)
+        sys.exit(serve_api(application, protocol_of(application, settings), listener))
     config = uvicorn.Config(bare_app, log_config=None, access_log=False, lifespan="off", server_header=False)
     uvicorn.Server(config).run(sockets=[listener])
 

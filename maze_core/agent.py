@@ -7,7 +7,7 @@ dense layers needs no torch. At load it replays recorded observations and must g
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from gymnasium import spaces
@@ -58,7 +58,9 @@ class Agent:
     not_servable_reason: str | None = None
     _rng: np.random.Generator = field(default_factory=np.random.default_rng)
     _readers: Mapping[StepKey, SpaceReader] = field(init=False)
-    _steps: Mapping[StepKey, "_Step"] = field(init=False)
+    _changes_observations: list[Wrapper] = field(init=False)
+    _changes_actions: list[Wrapper] = field(init=False)
+    """From the policy to the environment."""
 
     @classmethod
     def of(
@@ -83,7 +85,12 @@ class Agent:
         self._readers = {
             key: SpaceReader(space, "observation", notices) for key, space in self.observation_spaces.items()
         }
-        self._steps = {key: _Step.of(self, key) for key in self.observation_spaces}
+        self._changes_observations, self._changes_actions = [], []
+        for wrapper in self.wrappers:
+            if "observation" in wrapper.overridden:
+                self._changes_observations.append(wrapper)
+            if "action" in wrapper.overridden:
+                self._changes_actions.insert(0, wrapper)
 
     @property
     def needs_torch(self) -> bool:
@@ -163,10 +170,9 @@ class Agent:
     ) -> Action:
         """As :meth:`compute_actions`, for an actor that :meth:`actor` gave: nothing is checked again."""
         key, agent_id = actor
-        step = self._steps[key]
         is_raw = not isinstance(observations, ProcessedObservation)
         if is_raw:
-            observations = self.process(key, {name: observations[name] for name in step.names})
+            observations = self.process(key, {name: observations[name] for name in self._readers[key].leaves})
         n_rows = len(next(iter(observations.values())))
         needs_noise = self.policy.needs_noise or not deterministic
         noise = self.policy.noise(key, rng or self._rng, n_rows) if needs_noise else None
@@ -175,7 +181,7 @@ class Agent:
             key, observations, deterministic=deterministic, noise=noise, agent_id=agents
         )
         actions = to_env_actions(actions, self.policy_action_spaces[key])
-        for wrapper in step.changes_actions if is_raw else ():
+        for wrapper in self._changes_actions if is_raw else ():
             actions = wrapper.action(key, actions)
         return actions
 
@@ -185,7 +191,7 @@ class Agent:
             raise NotServableError(
                 self.not_servable_reason or "This checkpoint cannot act on raw observations."
             )
-        for wrapper in self._steps[step_key].changes_observations:
+        for wrapper in self._changes_observations:
             observations, _ = wrapper.observation(step_key, observations, None)
         return observations
 
@@ -232,25 +238,6 @@ class Agent:
                 f"Sub-step {step_key!r} has {has}, not {shown(agent_id)}.", "/actor_id/1"
             )
         return ActorID(step_key, agent_id)
-
-
-class _Step(NamedTuple):
-    """What no call changes about acting at one sub-step."""
-
-    names: tuple[str, ...]
-    """Of its observations, in the order of the space."""
-    changes_observations: list[Wrapper]
-    changes_actions: list[Wrapper]
-    """From the policy to the environment."""
-
-    @classmethod
-    def of(cls, agent: Agent, key: StepKey) -> "_Step":
-        wrappers = agent.wrappers
-        return cls(
-            tuple(agent.observation_spaces[key]),
-            [wrapper for wrapper in wrappers if wrapper.overrides("observation")],
-            [wrapper for wrapper in reversed(wrappers) if wrapper.overrides("action")],
-        )
 
 
 def load_agent(

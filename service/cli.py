@@ -147,7 +147,9 @@ def _serve(options: argparse.Namespace) -> int:
 def _api(options: argparse.Namespace) -> int:
     import socket
 
+    from service.fast_path import protocol_of
     from service.http_server import serve_api
+    from service.main import create_app
     from service.process import begin, bind
     from service.store import check_revision
 
@@ -156,7 +158,8 @@ def _api(options: argparse.Namespace) -> int:
     is_given = options.fd is not None
     listener = socket.socket(fileno=options.fd) if is_given else bind(settings.host, settings.port)
     check_revision(settings.database_url)
-    return serve_api(settings, listener)
+    application = create_app(settings)
+    return serve_api(application, protocol_of(application, settings), listener)
 
 
 def _worker(options: argparse.Namespace) -> int:

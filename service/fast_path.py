@@ -9,8 +9,10 @@ the task that it would have been, with the same body. The rules stay where they 
 It rests on names that uvicorn does not promise to keep, :data:`NAMES`; without one of them it is not used.
 """
 
+import logging
 import time
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 from uvicorn.protocols.http.flow_control import FlowControl
@@ -25,6 +27,9 @@ from service.problems import Problem
 from service.security import Pass
 from service.serving.hot_route import READ_ON_LOOP_BYTES, ActionRoute, Whole
 from service.serving.served import ServedAgent
+from service.settings import Settings
+
+logger = logging.getLogger(__name__)
 
 MAX_KNOWN, MAX_KNOWN_BYTES = 32, 2048
 """Heads that a connection remembers, and the longest of them."""
@@ -54,6 +59,16 @@ def missing_names() -> list[str]:
             known |= set(getattr(member, "__code__", missing_names.__code__).co_names)
         missing += [f"{kind.__name__}.{name}" for name in names if name not in known]
     return missing
+
+
+def protocol_of(application: Application, settings: Settings) -> Any:
+    """What reads the connections of an application: :class:`FastProtocol` where it is wanted and possible."""
+    if not settings.fast_path:
+        return Protocol
+    if missing := missing_names():
+        logger.warning("this uvicorn has no %s: actions are computed, but more slowly", ", ".join(missing))
+        return Protocol
+    return partial(FastProtocol, application=application)
 
 
 class FastProtocol(Protocol):

@@ -6,21 +6,17 @@ next request may be under way. :class:`Protocol` bounds the first three and wait
 """
 
 import contextlib
-import logging
 import signal
 import socket
 from collections.abc import Iterable
-from functools import partial
 from types import FrameType
 from typing import Any, NoReturn
 
 import uvicorn
+from starlette.types import ASGIApp
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
 from service.problems import Problem
-from service.settings import Settings
-
-logger = logging.getLogger(__name__)
 
 GRACEFUL_SHUTDOWN_S = 10
 """Time that open answers have to end."""
@@ -203,17 +199,14 @@ def _end(_number: int, _frame: FrameType | None) -> NoReturn:
     raise SystemExit(0)
 
 
-def serve_api(settings: Settings, listener: socket.socket) -> int:
-    """Serve until SIGTERM or SIGINT; returns the exit code."""
-    from service.fast_path import FastProtocol, missing_names
-    from service.main import create_app
+def serve_api(application: ASGIApp, protocol: Any, listener: socket.socket) -> int:
+    """Serve until SIGTERM or SIGINT; returns the exit code.
 
-    application = create_app(settings)
-    protocol: Any = Protocol
-    if settings.fast_path and not (missing := missing_names()):
-        protocol = partial(FastProtocol, application=application)
-    elif settings.fast_path:
-        logger.warning("this uvicorn has no %s: actions are computed, but more slowly", ", ".join(missing))
+    Args:
+        application: what answers.
+        protocol: makes what reads each connection; :class:`Protocol`, or one that extends it.
+        listener: the bound socket.
+    """
     config = uvicorn.Config(
         application,
         http=protocol,

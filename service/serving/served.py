@@ -35,6 +35,8 @@ logger = logging.getLogger(__name__)
 
 MAX_WEIGHTS_ON_LOOP = 250_000
 """Weights of a policy whose forward of 8 rows may hold up the event loop: well under a millisecond."""
+MAX_READERS = 1024
+"""Actors that are remembered, where an environment bounds them at no number; requests of others share no batch."""
 
 StartChild = Callable[[bytes], Awaitable[ChildProcess]]
 
@@ -127,7 +129,9 @@ class ServedAgent:
             raise Problem.at(error.pointer or "/actor_id", "unknown_actor", str(error)) from error
         reader = self._readers.get(actor)
         if reader is None:
-            reader = self._readers[actor] = ObservationReader(self._agent, actor)
+            reader = ObservationReader(self._agent, actor)
+            if len(self._readers) < MAX_READERS:
+                self._readers[actor] = reader
         return reader
 
     def _act(self, call: Call) -> Action:

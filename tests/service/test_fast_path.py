@@ -16,10 +16,12 @@ from hypothesis import strategies as st
 from service import fast_path, http_server, security
 from service.domain.errors import AgentGoneError
 from service.domain.use_cases import new_token
-from service.fast_path import MAX_KNOWN, NAMES, FastProtocol, missing_names
+from service.fast_path import MAX_KNOWN, NAMES, FastProtocol, missing_names, protocol_of
+from service.main import create_app
 from service.serving import agents
 from service.serving.batching import MAX_WAITING_ROWS, Batcher
 from service.serving.served import ServedAgent
+from service.settings import Settings
 from service.store import Stores, open_stores
 from tests.contracts.builders import new_checkpoint, start
 from tests.service.serving.checkpoints import make_checkpoint
@@ -798,9 +800,20 @@ def test_every_name_of_uvicorns_that_is_used_is_there() -> None:
         )
 
 
-def test_without_one_of_them_the_plain_way_serves(monkeypatch: pytest.MonkeyPatch) -> None:
+def protocol_with(**switches: Any) -> Any:
+    settings = Settings(auth=False, **switches)
+    return protocol_of(create_app(settings), settings)
+
+
+def test_without_one_of_them_or_the_switch_the_plain_way_serves(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert protocol_with().func is FastProtocol
+    assert protocol_with(fast_path=False) is http_server.Protocol
     monkeypatch.setitem(NAMES, Batcher, ("submit", "no_such_name"))  # type: ignore[call-overload]
     assert missing_names() == ["Batcher.no_such_name"]
+    assert protocol_with() is http_server.Protocol
+    assert "this uvicorn has no Batcher.no_such_name" in caplog.text
 
 
 OURS_LOG = re.compile(r"req_[0-9a-f]+_?[0-9a-f]*")

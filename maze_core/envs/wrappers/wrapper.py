@@ -8,6 +8,7 @@ closest to the environment: observations and rewards pass first to last, actions
 
 import copy
 from collections.abc import Mapping, Sequence
+from types import FunctionType
 from typing import Annotated, Any, ClassVar, Final, TypeVar
 
 import numpy as np
@@ -53,6 +54,8 @@ class Wrapper:
     """``observation`` and ``action`` are pure functions of the batch and the state."""
     is_stateful: ClassVar[bool] = False
     """``observation`` carries something from one observation of an episode to the next."""
+    overridden: ClassVar[frozenset[str]] = frozenset()
+    """What a class does something in."""
 
     @classmethod
     def wrap(cls, env: _E, **kwargs: Any) -> _E:
@@ -143,10 +146,12 @@ class Wrapper:
         """Numbers gathered since the last call; gathering starts anew."""
         return {}
 
-    @classmethod
-    def overrides(cls, method: str) -> bool:
-        """Whether this class does anything in ``method``."""
-        return getattr(cls, method) is not getattr(Wrapper, method)
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        methods = [
+            (name, method) for name, method in vars(Wrapper).items() if isinstance(method, FunctionType)
+        ]
+        cls.overridden = frozenset(name for name, method in methods if getattr(cls, name) is not method)
 
 
 def bind_wrappers(
@@ -210,7 +215,7 @@ def why_not_servable(wrappers: Sequence[Wrapper]) -> str | None:
 
 def acting_wrappers(wrappers: Sequence[Wrapper]) -> list[Wrapper]:
     """Those that change what a policy sees or does; rewards and statistics are training's own."""
-    return [w for w in wrappers if w.overrides("observation") or w.overrides("action")]
+    return [w for w in wrappers if "observation" in w.overridden or "action" in w.overridden]
 
 
 def _checked(value: Any, path: str) -> Wrapper:
@@ -249,12 +254,12 @@ class WrappedVectorEnv(VectorEnv):
         self.observation_spaces: Spaces = seen if process_observations else env.observation_spaces
         self.action_spaces: Spaces = done if process_actions else env.action_spaces
         self._on_observation = [
-            w for w in self.wrappers if process_observations and w.overrides("observation")
+            w for w in self.wrappers if process_observations and "observation" in w.overridden
         ]
-        self._on_action = [w for w in reversed(self.wrappers) if process_actions and w.overrides("action")]
-        self._after_step = [w for w in self.wrappers if w.overrides("reward") or w.overrides("on_tick")]
-        self._is_watched = any(w.overrides("on_tick") for w in self.wrappers)
-        self._learners = [w for w in self._on_observation if is_training and w.overrides("learn")]
+        self._on_action = [w for w in reversed(self.wrappers) if process_actions and "action" in w.overridden]
+        self._after_step = [w for w in self.wrappers if "reward" in w.overridden or "on_tick" in w.overridden]
+        self._is_watched = any("on_tick" in w.overridden for w in self.wrappers)
+        self._learners = [w for w in self._on_observation if is_training and "learn" in w.overridden]
         self._n_ticks = 0
         self._carried = {w: _Carried(self.n_envs) for w in self._on_observation if w.is_stateful}
         self._tick = empty_tick(self.observation_spaces, self.n_envs)

@@ -9,7 +9,10 @@ from prometheus_client import CollectorRegistry, generate_latest
 from maze_core.agent import load_agent
 from maze_core.data.flat_space import action_layout, observation_layout
 from maze_core.notices import Notices
+from service.metrics import ActionMetrics
+from service.serving import served
 from service.serving.hot_route import ActionRoute
+from service.serving.request import decode_request
 from tests.service.serving.asgi_client import Answer, Client
 from tests.service.serving.checkpoints import CARTPOLE, action_json, make_checkpoint, sample_batch
 from tests.service.serving.hostile import NO_JSON, WRONG
@@ -147,6 +150,20 @@ def test_actors_are_checked_and_act_by_their_own_policy(client: Client, stores: 
     for actor, pointer in (([7, 0], "/actor_id/0"), ([0, 2], "/actor_id/1"), ([0, -1], "/actor_id/1")):
         answer = client.post("m", {"observation": OBSERVATION, "actor_id": actor})
         assert_problem(answer, 422, "invalid_request", pointer)
+
+
+def test_actors_beyond_those_that_are_remembered_act_too_and_take_no_memory(
+    monkeypatch: pytest.MonkeyPatch, client: Client, stores: MemoryStores
+) -> None:
+    monkeypatch.setattr(served, "MAX_READERS", 1)
+    checkpoint = make_checkpoint(keys=(0, "second"), agents=2)
+    stores.add("m", "cm", checkpoint.to_bytes())
+    expected = load_agent(checkpoint).compute_action(OBSERVATION, actor_id=("second", 1))
+    answer = client.post("m", {"observation": OBSERVATION, "actor_id": ["second", 1]})
+    assert answer.json["action"] == expected["action"]
+    agent = served.ServedAgent("cm", load_agent(checkpoint), ActionMetrics())
+    agent.job(decode_request(b'{"observation": [0, 0, 0, 0], "actor_id": [0, 1]}'), None)  # type: ignore[arg-type]
+    assert len(agent._readers) == 1
 
 
 def test_a_body_in_many_chunks_is_one_body(client: Client) -> None:
