@@ -1,52 +1,62 @@
-"""Environment steps per second of the whole training loop, against Stable-Baselines3 at the same hyper-parameters.
+"""Environment steps per second of the whole training loop, against other libraries at the same settings.
 
-PPO on CartPole-v1: 8 environments × 128 steps, two hidden layers of 64 tanh units each, 4 passes of
-minibatches of 256, one thread, no evaluation in between. The two take turns in one process, round by round, so
-that other load on the machine meets both; the ratio of medians is what counts, the rates are for orientation.
+Every case is run by all contenders in turn, in one process on one thread, round by round, so that other load on the
+machine meets all; no evaluation in between. What counts is the ratio of medians; rates are for orientation. The last
+case is one action of a trained agent, against the bare arithmetic of its network.
 
-    python -m benchmarks.train_throughput [--rounds 5] [--updates 30]
+    python -m benchmarks.train_throughput [--case ppo-8x128 …] [--peers cleanrl-style …] [--rounds 5] [--seconds 2]
+    python -m benchmarks.train_throughput --growth         steps per second over n_envs and width, ours alone
 """
 
 import argparse
-import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from functools import partial
+from statistics import median
+from typing import Any
 
-import torch
+import numpy as np
 
+from benchmarks.cases import CASES, Case
+from benchmarks.peers import PEERS, Advance
 from benchmarks.report import write_report
 from maze_core.threads import one_thread
 
-N_ENVS, N_STEPS, BATCH_SIZE, PASSES, LR = 8, 128, 256, 4, 2.5e-4
-HIDDEN = [64, 64]
-Advance = Callable[[int], int]
-"""Number of updates → environment steps taken."""
+OURS, REFERENCE, ACTION = "maze_core", "stable-baselines3", "compute-action"
+N_ENVS, WIDTHS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024), (64, 128, 256, 512, 1024)
+_GROWTH_ROWS = 1024
 
 
-def ours() -> Advance:
-    """PPO of maze_core, as ``RunContext`` builds it."""
+def ours(case: Case) -> Advance:
+    """The trainer as ``RunContext`` builds it."""
     from maze_core.config import compose_run
     from maze_core.runners.build import build_world
 
+    settings: dict[str, Any] = {
+        "env.name": case.env,
+        "model.policy.networks": [_network("PolicyNet", case.hidden)],
+        "model.critic.networks": [_network("StateValueNet", case.hidden)],
+        "runner.n_envs": case.n_envs,
+        "algorithm.n_rollout_steps": case.n_steps,
+        "algorithm.lr": case.lr,
+        "algorithm.lr_schedule": "constant",
+        "algorithm.gae_lambda": case.gae_lambda,
+        "algorithm.value_loss_coef": 1.0,
+        "algorithm.entropy_coef": 0.0,
+        "algorithm.normalize_advantages": case.is_ppo,
+    }
+    if case.is_ppo:
+        settings |= {
+            "algorithm.batch_size": case.batch_size,
+            "algorithm.n_optimization_epochs": case.n_passes,
+        }
+    overrides = settings | case.overrides
     config = compose_run(
-        "train",
-        algorithm="ppo",
-        model="flatten_concat",
-        overrides={
-            "env.name": "CartPole-v1",
-            "model.policy.networks": [_network("PolicyNet")],
-            "model.critic.networks": [_network("StateValueNet")],
-            "runner.n_envs": N_ENVS,
-            "algorithm.n_rollout_steps": N_STEPS,
-            "algorithm.batch_size": BATCH_SIZE,
-            "algorithm.n_optimization_epochs": PASSES,
-            "algorithm.lr": LR,
-            "algorithm.lr_schedule": "constant",
-        },
-        seed=1,
+        "train", algorithm=case.algorithm, model="flatten_concat", overrides=overrides, seed=1
     )
     world = build_world(config)
-    world.trainer.reset_envs(range(N_ENVS))
+    world.trainer.reset_envs(range(case.n_envs))
 
     def advance(n_updates: int) -> int:
         return sum(world.trainer.update(epoch=0, progress=0.0).env_steps for _ in range(n_updates))
@@ -54,77 +64,125 @@ def ours() -> Advance:
     return advance
 
 
-def _network(kind: str) -> dict[str, object]:
+def _network(kind: str, hidden: int) -> dict[str, object]:
     target = f"maze_core.models.config.FlattenConcat{kind}Config"
-    return {"_target_": target, "hidden_units": HIDDEN, "non_lin": "tanh"}
+    return {"_target_": target, "hidden_units": [hidden, hidden], "non_lin": "tanh"}
 
 
-def stable_baselines3() -> Advance:
-    """PPO of Stable-Baselines3 on its DummyVecEnv, the faster of its two for CartPole."""
-    from stable_baselines3 import PPO
-    from stable_baselines3.common.env_util import make_vec_env
+def our_action() -> Advance:
+    """``RunContext.compute_action`` for one observation, behind ``wrappers=vector_obs``."""
+    from maze_core import RunContext
 
-    model = PPO(
-        "MlpPolicy",
-        make_vec_env("CartPole-v1", n_envs=N_ENVS, seed=1),
-        n_steps=N_STEPS,
-        batch_size=BATCH_SIZE,
-        n_epochs=PASSES,
-        learning_rate=LR,
-        policy_kwargs={"net_arch": {"pi": HIDDEN, "vf": HIDDEN}, "activation_fn": torch.nn.Tanh},
-        device="cpu",
-        seed=1,
+    settings = {"env.name": "CartPole-v1", "algorithm.epoch_length": 1}
+    context = RunContext(wrappers="vector_obs", overrides=settings, seed=1, silent=True)
+    context.train(n_epochs=1)
+    return _calls(context.compute_action, np.array([0.01, 0.02, 0.03, 0.04], np.float32))
+
+
+def bare_action() -> Advance:
+    """The arithmetic of the same network in numpy, for one row: two layers of 64 tanh units, then the best of two."""
+    rng = np.random.default_rng(0)
+    (w1, w2, w3), (b1, b2, b3) = (
+        [rng.standard_normal(shape).astype(np.float32) for shape in shapes]
+        for shapes in (((4, 64), (64, 64), (64, 2)), (64, 64, 2))
     )
 
-    def advance(n_updates: int) -> int:
-        before = model.num_timesteps
-        steps = n_updates * N_ENVS * N_STEPS
-        model.learn(steps, reset_num_timesteps=before == 0, log_interval=1_000_000)
-        return int(model.num_timesteps - before) if before else steps
+    def act(observation: Any) -> int:
+        h = np.tanh(observation @ w1 + b1)
+        return int((np.tanh(h @ w2 + b2) @ w3 + b3).argmax())
+
+    return _calls(act, np.array([0.01, 0.02, 0.03, 0.04], np.float32))
+
+
+def _calls(act: Callable[[Any], Any], observation: Any) -> Advance:
+    def advance(n_times: int) -> int:
+        for _ in range(n_times):
+            act(observation)
+        return n_times
 
     return advance
 
 
-def measure(advance: Advance, n_updates: int) -> tuple[float, float]:
-    """Environment steps per second of wall time, and per second of CPU time of this process."""
-    wall, cpu = time.perf_counter(), time.process_time()
-    steps = advance(n_updates)
-    return steps / (time.perf_counter() - wall), steps / (time.process_time() - cpu)
+def compare(
+    makers: Mapping[str, Callable[[], Advance]], rounds: int, seconds: float
+) -> dict[str, list[float]]:
+    """Steps per CPU second of each contender, round by round, in turn, after a warm-up."""
+    contenders, n_updates = {name: make() for name, make in makers.items()}, {}
+    for name, advance in contenders.items():
+        advance(2)
+        n_updates[name] = max(round(seconds / max(_cpu_s(advance, 3) / 3, 1e-6)), 1)
+    rates: dict[str, list[float]] = {name: [] for name in contenders}
+    for _ in range(rounds):
+        for name, advance in contenders.items():
+            begun = time.process_time()
+            steps = advance(n_updates[name])
+            rates[name].append(steps / (time.process_time() - begun))
+    return rates
+
+
+def _cpu_s(advance: Advance, n_updates: int) -> float:
+    begun = time.process_time()
+    advance(n_updates)
+    return time.process_time() - begun
+
+
+def rows_of(case: str, rates: Mapping[str, Sequence[float]], reference: str) -> list[dict[str, object]]:
+    """A row per contender; ``ratio`` is over the reference, ``rounds`` are ratios round by round."""
+    rows: list[dict[str, object]] = []
+    for name, measured in rates.items():
+        ratios = [mine / other for mine, other in zip(measured, rates[reference], strict=True)]
+        rows.append(
+            {
+                "case": case,
+                "contender": name,
+                "per_cpu_s": round(median(measured)),
+                "ratio": round(median(measured) / median(rates[reference]), 2),
+                "rounds": [round(ratio, 2) for ratio in ratios],
+            }
+        )
+    return rows
+
+
+def growth(rounds: int, seconds: float) -> list[dict[str, object]]:
+    """Ours over the number of environments (2×64) and over the width (8 environments), 1024 rows an update."""
+    base = CASES[0]
+    cases = [replace(base, n_envs=n, n_steps=_GROWTH_ROWS // n) for n in N_ENVS]
+    cases += [replace(base, hidden=width) for width in WIDTHS[1:]]
+    rows: list[dict[str, object]] = []
+    for case in cases:
+        rates = compare({OURS: partial(ours, case)}, rounds, seconds)[OURS]
+        rows.append({"n_envs": case.n_envs, "width": case.hidden, "per_cpu_s": round(median(rates))})
+    return rows
 
 
 def main() -> None:
     """Measure, print the table, write the JSON."""
+    names = [*(case.name for case in CASES), ACTION]
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument(
+        "--case", nargs="+", choices=names, default=names, metavar="NAME", help=", ".join(names)
+    )
+    parser.add_argument("--peers", nargs="*", choices=PEERS, default=[REFERENCE], help="besides ours")
     parser.add_argument("--rounds", type=int, default=5, help="alternating rounds after one to warm up")
-    parser.add_argument("--updates", type=int, default=30, help="PPO updates per round")
-    arguments = parser.parse_args()
+    parser.add_argument("--seconds", type=float, default=2.0, help="CPU time of each in a round")
+    parser.add_argument("--growth", action="store_true", help="over n_envs and width, ours alone")
+    chosen = parser.parse_args()
+    settings = {"rounds": chosen.rounds, "seconds": chosen.seconds}
     with one_thread():  # as training does
-        contenders = {"maze_core": ours(), "stable-baselines3": stable_baselines3()}
-        for advance in contenders.values():
-            advance(3)
-        rates: dict[str, list[tuple[float, float]]] = {name: [] for name in contenders}
-        for _ in range(arguments.rounds):
-            for name, advance in contenders.items():
-                rates[name].append(measure(advance, arguments.updates))
-    write_report("train_throughput", _rows(rates))
-
-
-def _rows(rates: dict[str, list[tuple[float, float]]]) -> list[dict[str, object]]:
-    peer = rates["stable-baselines3"]
-    rows: list[dict[str, object]] = []
-    for name, pairs in rates.items():
-        wall, cpu = (statistics.median(column) for column in zip(*pairs, strict=True))
-        peer_wall, peer_cpu = (statistics.median(column) for column in zip(*peer, strict=True))
-        rows.append(
-            {
-                "trainer": name,
-                "steps_per_s": round(wall),
-                "steps_per_cpu_s": round(cpu),
-                "ratio_wall": round(wall / peer_wall, 2),
-                "ratio_cpu": round(cpu / peer_cpu, 2),
-            }
-        )
-    return rows
+        if chosen.growth:
+            write_report("train_growth", growth(chosen.rounds, chosen.seconds), settings=settings)
+            return
+        contenders = {OURS: ours} | {name: PEERS[name] for name in chosen.peers}
+        rows: list[dict[str, object]] = []
+        for case in (case for case in CASES if case.name in chosen.case):
+            makers = {name: partial(contender, case) for name, contender in contenders.items()}
+            rates = compare(makers, chosen.rounds, chosen.seconds)
+            rows += rows_of(case.name, rates, REFERENCE if REFERENCE in rates else OURS)
+        if ACTION in chosen.case:
+            rates = compare({OURS: our_action, "bare numpy": bare_action}, chosen.rounds, chosen.seconds / 10)
+            rows += rows_of(ACTION, rates, OURS)
+    columns = ["case", "contender", "per_cpu_s", "ratio"]
+    write_report("train_throughput", rows, columns=columns, settings=settings)
 
 
 if __name__ == "__main__":

@@ -58,6 +58,9 @@ class Agent:
     not_servable_reason: str | None = None
     _rng: np.random.Generator = field(default_factory=np.random.default_rng)
     _readers: Mapping[StepKey, SpaceReader] = field(init=False)
+    _forms: Mapping[StepKey, JSON] = field(init=False)
+    """Of actions, where they are more than named values."""
+    _first_actor: ActorID = field(init=False)
     _changes_observations: list[Wrapper] = field(init=False)
     _changes_actions: list[Wrapper] = field(init=False)
     """From the policy to the environment."""
@@ -85,6 +88,9 @@ class Agent:
         self._readers = {
             key: SpaceReader(space, "observation", notices) for key, space in self.observation_spaces.items()
         }
+        forms = {key: form_of(space) for key, space in self.action_spaces.items()}
+        self._forms = {key: None if isinstance(form, str) else form for key, form in forms.items()}
+        self._first_actor = ActorID(next(iter(self.observation_spaces)), 0)
         self._changes_observations, self._changes_actions = [], []
         for wrapper in self.wrappers:
             if "observation" in wrapper.overridden:
@@ -100,7 +106,7 @@ class Agent:
     @property
     def default_actor(self) -> ActorID:
         """The actor meant when none is named: agent 0 of the first sub-step."""
-        return ActorID(next(iter(self.observation_spaces)), 0)
+        return self._first_actor
 
     def compute_action(
         self,
@@ -128,15 +134,14 @@ class Agent:
             InvalidSpecificationError: ``deterministic`` is neither True nor False.
             NotServableError: the checkpoint's wrappers have no pure form.
         """
-        actor = self.actor(actor_id)
+        actor = self._first_actor if actor_id is None else self.actor(actor_id)
         is_raw = not isinstance(observation, ProcessedObservation)
-        checked = self.check_observation(observation, actor) if is_raw else observation
-        kind: type[Observation] = dict if is_raw else ProcessedObservation
-        batch = kind({name: np.asarray(value)[None] for name, value in checked.items()})
-        actions = self.act_as(actor, batch, truth(deterministic, "deterministic"), rng)
+        checked = self._readers[actor.step_key].read(observation) if is_raw else observation
+        batch = {name: np.asarray(value)[None] for name, value in checked.items()}
+        actions = self._act(actor, batch, truth(deterministic, "deterministic"), rng, is_raw=is_raw)
         action = {head: _unbatched(values) for head, values in actions.items()}
-        form = form_of(self.action_spaces[actor.step_key]) if is_raw else None
-        return action if form is None or isinstance(form, str) else put_together(form, action)
+        form = self._forms[actor.step_key]
+        return put_together(form, action) if is_raw and form is not None else action
 
     def compute_actions(
         self,
@@ -169,14 +174,28 @@ class Agent:
         self, actor: ActorID, observations: Observation, deterministic: bool, rng: np.random.Generator | None
     ) -> Action:
         """As :meth:`compute_actions`, for an actor that :meth:`actor` gave: nothing is checked again."""
-        key, agent_id = actor
         is_raw = not isinstance(observations, ProcessedObservation)
         if is_raw:
-            observations = self.process(key, {name: observations[name] for name in self._readers[key].leaves})
-        n_rows = len(next(iter(observations.values())))
-        needs_noise = self.policy.needs_noise or not deterministic
-        noise = self.policy.noise(key, rng or self._rng, n_rows) if needs_noise else None
-        agents = np.full(n_rows, agent_id, dtype=np.int64) if agent_id else None
+            observations = {name: observations[name] for name in self._readers[actor.step_key].leaves}
+        return self._act(actor, observations, deterministic, rng, is_raw=is_raw)
+
+    def _act(
+        self,
+        actor: ActorID,
+        observations: Observation,
+        deterministic: bool,
+        rng: np.random.Generator | None,
+        *,
+        is_raw: bool,
+    ) -> Action:
+        key, agent_id = actor
+        if is_raw:
+            observations = self.process(key, observations)
+        noise = agents = None
+        if not deterministic or self.policy.needs_noise:
+            noise = self.policy.noise(key, rng or self._rng, _n_rows(observations))
+        if agent_id:
+            agents = np.full(_n_rows(observations), agent_id, dtype=np.int64)
         actions = self.policy.act(
             key, observations, deterministic=deterministic, noise=noise, agent_id=agents
         )
@@ -321,6 +340,10 @@ def _same(actual: Array, expected: Array) -> bool:
     return bool(np.array_equal(actual, expected))
 
 
+def _n_rows(batch: Observation) -> int:
+    return len(next(iter(batch.values())))
+
+
 def _unbatched(values: Any) -> Any:
     value = values[0]
-    return value.item() if isinstance(value, np.generic) and value.dtype.kind in "iub" else value
+    return value.item() if isinstance(value, np.integer | np.bool_) else value

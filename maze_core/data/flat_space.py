@@ -209,6 +209,7 @@ class SpaceReader:
         self._is_bare = self._own.name is not None
         self._characters = dict(_texts(form))
         self._takes_bare = len(self.leaves) == 1 and not has_tuple(form)
+        self._bare = next(iter(self.leaves.items())) if self._takes_bare else None
 
     def read(self, value: Any, pointer: str = "") -> Observation:
         """Name → new array of the leaf's dtype, in the order of the space.
@@ -220,13 +221,17 @@ class SpaceReader:
         Raises:
             SpaceMismatchError: it does not fit; its ``pointer`` names the place.
         """
+        if self._bare is not None and (array := self._bare[1].quickly(value)) is not None:
+            return {self._bare[0]: array}
         try:
             parts, pointers = self.take_apart(value)
             read: Observation = {}
             for name, leaf in self.leaves.items():
-                array = read[name] = leaf.read(parts[name], pointers[name])
-                if (outside := leaf.beyond(array)) is not None:
-                    self.say_beyond(name, array, outside)
+                if (array := leaf.quickly(parts[name])) is None:
+                    array = leaf.read(parts[name], pointers[name])
+                    if (outside := leaf.beyond(array)) is not None:
+                        self.say_beyond(name, array, outside)
+                read[name] = array
         except SpaceMismatchError as error:
             error.pointer = pointer + error.pointer
             raise

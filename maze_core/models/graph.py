@@ -188,7 +188,7 @@ def _checked(arrays: NamedArrays, name: str, shape: tuple[int, ...]) -> Array:
     return array
 
 
-_Step = Callable[[Observation], None]
+_Step = Callable[[Observation], object]
 
 
 class _Plan(NamedTuple):
@@ -204,22 +204,19 @@ def _plan(program: Program, parameters: Mapping[str, Array], n_rows: int) -> _Pl
         slot: np.zeros((n_blocks, BLOCK_ROWS, width), np.float32) for slot, width in program.widths().items()
     }
     steps: list[_Step] = []
+    rows = {slot: blocks.reshape(-1, blocks.shape[-1])[:n_rows] for slot, blocks in slots.items()}
     for op in program.ops:
         out = slots[op.target]
         if isinstance(op, Flatten):
-            steps.append(_flatten(op, _rows(out)[:n_rows]))
+            steps.append(_flatten(op, rows[op.target]))
         elif isinstance(op, OneHot):
-            steps.append(_one_hot(op, _rows(out)[:n_rows]))
+            steps.append(_one_hot(op, rows[op.target]))
         elif isinstance(op, Concat):
             steps.append(_concat([slots[source] for source in op.sources], out))
         else:
-            arguments = (slots[op.source], parameters[op.weight], parameters[op.bias], out)
-            steps.append(_dense(*arguments, ACTIVATIONS[op.activation]))
-    return _Plan(steps, _rows(slots[program.ops[-1].target])[:n_rows])
-
-
-def _rows(blocks: FloatArray) -> FloatArray:
-    return blocks.reshape(-1, blocks.shape[-1])
+            steps.append(_product(slots[op.source], parameters[op.weight], out))
+            steps.append(_bend(rows[op.target], parameters[op.bias], ACTIVATIONS[op.activation]))
+    return _Plan(steps, rows[program.ops[-1].target])
 
 
 def _flatten(op: Flatten, out: FloatArray) -> _Step:
@@ -249,27 +246,31 @@ def _concat(sources: Sequence[FloatArray], out: FloatArray) -> _Step:
     return run
 
 
-def _dense(
-    x: FloatArray,
-    weight: FloatArray,
-    bias: FloatArray,
-    out: FloatArray,
-    activation: Callable[[FloatArray], None] | None,
-) -> _Step:
-    """Prepare one layer; ``x`` and ``out`` are blocks ``[n, 8, k]``."""
-    transposed, single = weight.T, weight.shape[0] == 1
-    products = np.empty_like(x) if single else x
-    flat = out[..., 0]
+def _product(x: FloatArray, weight: FloatArray, out: FloatArray) -> _Step:
+    """``x @ weight.T``, block by block; ``x`` and ``out`` are blocks ``[n, 8, k]``, whose padding stays 0."""
+    transposed = weight.T
+    if len(weight) > 1:
+        if len(x) > 1:
+            return lambda _: np.matmul(x, transposed, out)
+        block, out_block = x[0], out[0]
+        return lambda _: block.dot(transposed, out_block)  # the same product, called at less cost
+    products, flat = np.empty_like(x), out[..., 0]
 
     def run(_: Observation) -> None:
-        if single:
-            # For one output BLAS takes a matrix-vector product, whose bits depend on the row's position on
-            # some CPUs; a sum over the row does not.
-            np.multiply(x, weight[0], products)
-            np.add.reduce(products, 2, out=flat)
-        else:
-            np.matmul(x, transposed, out)
-        np.add(out, bias, out)
+        # For one output BLAS takes a matrix-vector product, whose bits depend on the row's position on
+        # some CPUs; a sum over the row does not.
+        np.multiply(x, weight[0], products)
+        np.add.reduce(products, 2, out=flat)
+
+    return run
+
+
+def _bend(out: FloatArray, bias: FloatArray, activation: Callable[[FloatArray], None] | None) -> _Step:
+    """Add the bias and bend, in the rows ``[B, k]`` that are no padding."""
+    shift = bias[None]  # of one row, arrays of one shape, which NumPy adds in half the time
+
+    def run(_: Observation) -> None:
+        np.add(out, shift, out)
         if activation is not None:
             activation(out)
 

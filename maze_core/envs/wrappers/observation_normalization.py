@@ -10,7 +10,7 @@ sub-steps that see it.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import field, fields
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, NamedTuple
 
 import numpy as np
 from gymnasium import spaces
@@ -26,6 +26,7 @@ from maze_core.types import Array, NamedArrays, Observation, StepKey
 
 Strategy = Literal["mean_zero_std_one", "range_zero_one"]
 
+_FLOAT32 = np.dtype(np.float32)
 _MAX_SEEN_BYTES = 4 * 1024 * 1024
 """Observations that are kept before the statistics take them in, where single ones are large."""
 _MANY = 1000
@@ -42,6 +43,16 @@ def _sample_axes(axis: list[int] | None) -> list[int] | None:
 
 _MOMENTS = tuple(entry.name for entry in fields(FeatureMoments))
 _STATISTICS = ("reference", "shift", "scale", *(f"running_{moment}" for moment in _MOMENTS))
+
+
+class _Scaling(NamedTuple):
+    """What is done to a batch, as arrays of its axes, which NumPy broadcasts at the least cost."""
+
+    reference: Array | None
+    shift: Array
+    scale: Array
+    ends: tuple[Array, Array] | None
+    """Of the clip range."""
 
 
 @dataclass(kw_only=True, eq=False, config=STRICT)
@@ -66,6 +77,8 @@ class ObservationNormalizationWrapper(BoxObservationWrapper):
         self._moments: dict[str, FeatureMoments] = {}
         self._shift: dict[str, Array] = {}
         self._scale: dict[str, Array] = {}
+        self._scalings: dict[str, _Scaling] = {}
+        """What shift, scale and the clip range come to, made when it is first needed."""
         self._seen: dict[str, list[Array]] = {}
         self._hides: set[str] = set()
         self._n_counted: dict[str, int] = {}
@@ -87,11 +100,11 @@ class ObservationNormalizationWrapper(BoxObservationWrapper):
 
     def values(self, name: str, values: Array) -> Array:
         """``(x - shift) / scale``, clipped: in a dtype that holds the space's digits, then in float32."""
-        scaled = self._scaled(name, values)
-        if self.clip_range is not None:
-            low, high = map(scaled.dtype.type, self.clip_range)
+        scaled, scaling = self._scaled(name, values)
+        if scaling.ends is not None:
+            low, high = scaling.ends
             np.minimum(np.maximum(scaled, low, out=scaled), high, out=scaled)
-        return scaled.astype(np.float32, copy=False)
+        return scaled if scaled.dtype is _FLOAT32 else scaled.astype(np.float32)
 
     def needs_statistics(self) -> bool:
         """Some observation has none yet."""
@@ -175,6 +188,7 @@ class ObservationNormalizationWrapper(BoxObservationWrapper):
     def load_state_dict(self, arrays: NamedArrays) -> None:
         """Take back what ``state_dict`` gave; without ``running_…``, as 0.1.0 wrote it, the statistics stay fixed."""
         self._reference, self._shift, self._scale, self._seen = {}, {}, {}, {}
+        self._scalings.clear()
         acting = {"reference": self._reference, "shift": self._shift, "scale": self._scale}
         moments: dict[str, dict[str, Array]] = {}
         for key, values in arrays.items():
@@ -187,18 +201,29 @@ class ObservationNormalizationWrapper(BoxObservationWrapper):
                 moments.setdefault(name, {})[kind.removeprefix("running_")] = np.array(values)
         self._moments = {name: FeatureMoments(**found) for name, found in moments.items()}
 
-    def _scaled(self, name: str, values: Array) -> Array:
-        """Before clipping, in the dtype of the statistics."""
+    def _scaled(self, name: str, values: Array) -> tuple[Array, "_Scaling"]:
+        """Before clipping, a new array in the dtype of the statistics; and by what."""
+        scaling = self._scalings.get(name) or self._scaling(name)
+        rest, shift = difference(values, scaling.reference), scaling.shift
+        # each a call without arguments by name where the dtypes are the same, as they mostly are
+        scaled: Array = np.subtract(rest if rest.dtype is shift.dtype else rest.astype(shift.dtype), shift)
+        np.divide(scaled, scaling.scale, out=scaled)
+        return scaled, scaling
+
+    def _scaling(self, name: str) -> "_Scaling":
         if name not in self._shift:
             raise EnvError(
                 f"Observation {name!r} has no statistics yet: train with this wrapper, load those of a "
                 "checkpoint, or call estimate() with samples."
             )
         shift = self._shift[name]
-        scaled: Array = difference(values, self._reference.get(name)).astype(shift.dtype)
-        np.subtract(scaled, shift, out=scaled)
-        np.divide(scaled, self._scale[name], out=scaled)
-        return scaled
+        ends = self.clip_range and (
+            np.array(self.clip_range[0], shift.dtype),
+            np.array(self.clip_range[1], shift.dtype),
+        )
+        scaling = _Scaling(self._reference.get(name), shift[None], self._scale[name][None], ends)
+        self._scalings[name] = scaling
+        return scaling
 
     def _take_in(self, name: str, parts: Sequence[Array]) -> None:
         """Add rows to the moments of an observation."""
@@ -234,6 +259,7 @@ class ObservationNormalizationWrapper(BoxObservationWrapper):
         if not (np.isfinite(shift).all() and np.isfinite(scale).all() and (scale > 0).all()):
             raise EnvError(f"Observation {name!r} has no finite statistics in {dtype}; exclude it.")
         self._shift[name], self._scale[name] = shift, scale
+        self._scalings.pop(name, None)
 
     def _count_clipped(self) -> None:
         """Count what the statistics of now clip of the rows seen since the last count."""
@@ -245,7 +271,7 @@ class ObservationNormalizationWrapper(BoxObservationWrapper):
             parts = seen[self._n_counted.get(name, 0) :]
             self._n_counted[name] = len(seen)
             if parts and name in self._shift:
-                scaled = self._scaled(name, np.concatenate(parts))
+                scaled, _ = self._scaled(name, np.concatenate(parts))
                 outside = (scaled < low - rounding) | (scaled > high + rounding)
                 if outside.any():
                     self._hides.add(name)

@@ -378,6 +378,40 @@ def test_other_spaces_refuse_what_is_not_theirs(space, value, message):
         LeafReader(space).read(value)
 
 
+@pytest.mark.parametrize("leaf", [leaf for leaf in LEAVES if isinstance(leaf, spaces.Box)], ids=str)
+@given(data=st.data())
+def test_what_is_taken_quickly_is_what_a_closer_look_gives(leaf, data):
+    value = data.draw(arrays.arrays(leaf.dtype, leaf.shape))
+    reader = LeafReader(leaf)
+    found = reader.quickly(value)
+    if found is None:
+        return
+    read = reader.read(value)
+    assert (found.dtype, found.shape, found.tobytes()) == (read.dtype, read.shape, read.tobytes())
+    assert type(found) is np.ndarray
+    assert not np.shares_memory(found, value)
+    assert reader.beyond(read) is None
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        np.array([np.nan, 0], np.float32),
+        np.array([0, np.nan], np.float32),
+        np.array([0, np.inf], np.float32),
+        np.array([0, -np.inf], np.float32),
+        np.array([4.9, 0], np.float32),
+        np.array([0, 0], np.float64),
+        np.array([[0, 0]], np.float32),
+        [0, 0],
+    ],
+    ids=str,
+)
+def test_what_is_not_finite_beyond_bounds_or_in_another_form_is_looked_at_closely(value):
+    assert LeafReader(BOX).quickly(value) is None
+    assert LeafReader(BOX).quickly(np.array([4.8, -3e38], np.float32)) is not None
+
+
 def test_whole_numbers_pass_in_either_writing():
     assert LeafReader(spaces.Discrete(3)).read(2.0) == 2
     assert LeafReader(spaces.MultiBinary(2)).read([True, False]).tolist() == [1, 0]
