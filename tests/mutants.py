@@ -81,7 +81,9 @@ _OPERATORS: dict[type, tuple[type, ...]] = {
 }
 _NAMES = {"min": "max", "minimum": "maximum", "any": "all", "zeros": "ones", "mean": "sum", "exp": "log"}
 _NAMES |= {new: old for old, new in _NAMES.items() if old != "mean"}
-_SYMMETRIC = {"min", "max", "minimum", "maximum", "add", "multiply"}
+_SYMMETRIC = {"min", "max", "minimum", "maximum", "add", "multiply", "promote_types"}
+_ASIDE = {"strict", "copy"}
+"""Arguments of zip and astype that say what is so anyway, or only save work."""
 _COPIES = {"copy", "clone", "detach", "abs", "eval"}
 _STATEMENTS = (ast.Assign, ast.AugAssign, ast.Expr, ast.Raise, ast.Break, ast.Continue)
 
@@ -170,17 +172,20 @@ def _changes(tree: ast.Module, source: bytes) -> bool:
 
 def _running(node: ast.AST) -> Iterator[ast.AST]:
     """A node and those below it, without annotations and docstrings."""
-    if isinstance(node, ast.keyword) and node.arg == "strict":  # of zip: says what is so anyway
+    if isinstance(node, ast.keyword) and node.arg in _ASIDE:
         return
     if isinstance(node, ast.arguments) or (
         isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
     ):
         return
     yield node
+    is_reshape = isinstance(node, ast.Call) and getattr(node.func, "attr", "") == "reshape"
     for name, value in ast.iter_fields(node):
         if name not in ("annotation", "returns", "decorator_list"):
             for child in value if isinstance(value, list) else [value]:
-                if isinstance(child, ast.AST):
+                if is_reshape and isinstance(child, ast.UnaryOp):  # numpy takes any negative size alike
+                    yield child
+                elif isinstance(child, ast.AST):
                     yield from _running(child)
 
 

@@ -71,7 +71,7 @@ def prepare(rollout: Rollout, learner: Learner, *, gamma: float, lam: float) -> 
     Returns:
         The batch to learn from, and the explained variance of the critic before the update.
     """
-    values = np.zeros(rollout.reward.shape, dtype=np.float32)
+    values = np.empty(rollout.reward.shape, dtype=np.float32)  # some sub-step acts at every tick
     batch: Batch = {}
     for key, record in rollout.steps.items():
         rows = record.active
@@ -143,7 +143,7 @@ def normalize_advantages(batch: Batch) -> Batch:
 
 
 def _next_values(rollout: Rollout, learner: Learner, values: FloatArray) -> FloatArray:
-    last = np.zeros(values.shape[1], dtype=np.float32)
+    last = np.empty(values.shape[1], dtype=np.float32)
     for key, active in rollout.last_active.items():
         if active.any():
             seen = {name: array[active] for name, array in rollout.last_observations[key].items()}

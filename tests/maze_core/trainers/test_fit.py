@@ -1,13 +1,15 @@
 """The loop: evaluation follows the last update, best is kept apart from last, budgets end it, a cancel is heard."""
 
 import itertools
+from dataclasses import asdict
 from types import SimpleNamespace
 
 import pytest
 
+from maze_core.checkpoint import Checkpoint
 from maze_core.metrics import SilentReporter
 from maze_core.trainers.config import FitConfig
-from maze_core.trainers.fit import Counters, Loop, UpdateReport, fit
+from maze_core.trainers.fit import Counters, Loop, TrainReport, UpdateReport, fit
 
 
 class Journal(SilentReporter):
@@ -86,18 +88,41 @@ def test_of_two_equal_evaluations_the_later_is_the_best_but_does_not_reset_patie
     assert (report.counters.epoch, report.counters.best_epoch) == (3, 3)
 
 
+def test_a_better_evaluation_begins_the_patience_anew():
+    report = fit(Journal(evaluations=[1.0, 0.0, 2.0, 0.0, 0.0]).loop(patience=2), 10)
+    assert (report.counters.epoch, report.counters.best_epoch) == (5, 3)
+
+
+def test_where_nothing_judges_every_epoch_is_the_best_so_far_and_one_that_was_judged_stays_it():
+    journal = Journal()
+    evaluations = iter([{}, {}, {"eval/mean_return": 1.0}, {}])
+    journal.evaluate = lambda epoch: next(evaluations)
+    journal.update = lambda **given: UpdateReport(env_steps=1, metrics={})
+    report = fit(journal.loop(), 4)
+    assert journal.saved == [("best", True, False)] * 3 + [("last", False, True)]
+    assert (report.counters.best_value, report.counters.best_epoch) == (1.0, 3)
+
+
 def test_environments_are_reset_at_scheduled_checkpoints_and_nowhere_else():
     journal = Journal()
     fit(journal.loop(checkpoint_every=2), 5)
     assert [call for call in journal.calls if call[0] == "reset"] == [("reset", 1), ("reset", 2)]
     assert [kind for kind, _, _ in journal.saved] == ["best", "scheduled", "best", "scheduled", "last"]
+    assert [is_last for _, _, is_last in journal.saved] == [False] * 4 + [True]
+
+
+def test_a_scheduled_checkpoint_at_the_end_is_the_last_one():
+    journal = Journal()
+    fit(journal.loop(checkpoint_every=2), 2)
+    assert journal.saved == [("best", True, False), ("scheduled", True, True)]
 
 
 @pytest.mark.parametrize(
     ("settings", "reason", "epochs"),
     [
         ({"target_return": 4.0}, "target_reached", 3),
-        ({"max_env_steps": 25}, "budget_env_steps", 2),
+        ({"max_env_steps": 20}, "budget_env_steps", 1),
+        ({"max_env_steps": 21}, "budget_env_steps", 2),
         ({"max_wall_s": 1e-9}, "budget_wall_clock", 1),
         ({"patience": 1}, "completed", 5),
     ],
@@ -166,7 +191,7 @@ def test_a_run_is_over_after_its_epochs_or_by_a_limit_of_its_own_settings(counte
 
 
 def test_progress_speed_and_time_left_follow_the_clock(monkeypatch):
-    """Every update takes 5 s, an epoch of two 10 s; the second call starts its own clock."""
+    """Every update takes ¼ s, an epoch of two ½ s; the second call starts its own clock."""
     clock = SimpleNamespace(now=100.0)
     monkeypatch.setattr("maze_core.trainers.fit.time", SimpleNamespace(monotonic=lambda: clock.now))
     journal, told = Journal(), []
@@ -174,27 +199,28 @@ def test_progress_speed_and_time_left_follow_the_clock(monkeypatch):
     update = journal.update
 
     def slow(**given):
-        clock.now += 5.0
+        clock.now += 0.25
         return update(**given)
 
     journal.update = slow
     counters = Counters()
     report = fit(journal.loop(counters), 2)
-    assert report.duration_s == 20.0
+    assert report.duration_s == 1.0
     assert told == [
-        {"epoch": 1, "n_epochs": 2, "env_steps": 20, "fraction": 0.5, "eta_s": 10.0},
+        {"epoch": 1, "n_epochs": 2, "env_steps": 20, "fraction": 0.5, "eta_s": 0.5},
         {"epoch": 2, "n_epochs": 2, "env_steps": 40, "fraction": 1.0, "eta_s": 0.0},
     ]
     fit(journal.loop(counters), 4)
-    assert told[2] == {"epoch": 3, "n_epochs": 6, "env_steps": 60, "fraction": 0.5, "eta_s": 30.0}
-    assert [values["time/env_steps_per_s"] for _, _, values in journal.metrics_seen] == [2.0] * 6
+    assert told[2] == {"epoch": 3, "n_epochs": 6, "env_steps": 60, "fraction": 0.5, "eta_s": 1.5}
+    assert told[3]["eta_s"] == 1.0
+    assert [values["time/env_steps_per_s"] for _, _, values in journal.metrics_seen] == [40.0] * 6
 
 
 @pytest.mark.parametrize(("limit", "epochs"), [(10.0, 1), (10.1, 2), (20.0, 2)])
 def test_a_wall_clock_budget_is_met_when_it_is_reached(monkeypatch, limit, epochs):
-    """Every epoch takes 10 s."""
+    """Every epoch takes 10 s, by a clock that did not begin with it."""
     journal = Journal()
-    seconds = SimpleNamespace(monotonic=lambda: 10.0 * len(journal.calls))
+    seconds = SimpleNamespace(monotonic=lambda: 99.0 + 10.0 * len(journal.calls))
     monkeypatch.setattr("maze_core.trainers.fit.time", seconds)
     journal.update = lambda **given: UpdateReport(env_steps=1, metrics={})
     report = fit(journal.loop(max_wall_s=limit), 5)
@@ -210,3 +236,19 @@ def test_without_an_evaluation_the_episodes_of_training_judge():
         1,
         3.0,
     )
+
+
+def test_a_last_checkpoint_tells_how_its_run_ended_but_not_how_long_it_took():
+    counters = Counters(epoch=3, updates=6, stop_reason="patience")
+    checkpoint = Checkpoint(
+        identity={"counters": asdict(counters)}, tensors={}, provenance={"metrics": {"eval/mean_return": 2.0}}
+    )
+    report = TrainReport.of(checkpoint)
+    assert report.to_dict() == {
+        **asdict(counters),
+        "metrics": {"eval/mean_return": 2.0},
+        "duration_s": 0.0,
+        "content_sha256": checkpoint.content_sha256,
+        "weights_sha256": checkpoint.weights_sha256,
+    }
+    assert report.counters == counters

@@ -28,8 +28,10 @@ def take(step, loss):
     return step.step()
 
 
-@pytest.mark.parametrize("max_grad_norm", [None, 0.5, 1e6])
-def test_steps_are_those_of_torchs_adam_after_torchs_clipping(max_grad_norm):
+@pytest.mark.parametrize(
+    ("max_grad_norm", "scale"), [(None, 1.0), (0.5, 1.0), (1e6, 1.0), (0.5, 1e-9)], ids=str
+)
+def test_steps_are_those_of_torchs_adam_after_torchs_clipping(max_grad_norm, scale):
     ours, theirs = networks(), networks()
     step = GradientStep(ours, lr=0.01, max_grad_norm=max_grad_norm)
     parameters = [p for module in theirs for p in module.parameters()]
@@ -38,9 +40,9 @@ def test_steps_are_those_of_torchs_adam_after_torchs_clipping(max_grad_norm):
         x = torch.linspace(-1, 1, 6).reshape(2, 3) * (i + 1)
         step.lr = 0.01 * (5 - i)
         adam.param_groups[0]["lr"] = 0.01 * (5 - i)
-        norm = take(step, loss_of(ours, x))
+        norm = take(step, loss_of(ours, x, scale))
         adam.zero_grad()
-        loss_of(theirs, x).backward()
+        loss_of(theirs, x, scale).backward()
         limit = float("inf") if max_grad_norm is None else max_grad_norm
         assert norm == pytest.approx(nn.utils.clip_grad_norm_(parameters, limit).item(), rel=1e-6)
         adam.step()

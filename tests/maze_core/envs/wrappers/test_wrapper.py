@@ -177,6 +177,7 @@ def test_statistics_are_estimated_on_what_the_wrapper_below_gives():
         (ObservationNormalizationWrapper, {"clip_range": [3, -3]}, "clip_range"),
         (ObservationNormalizationWrapper, {"axis": [1]}, "axis"),
         (ObservationNormalizationWrapper, {"axis": [0, 0]}, "axis"),
+        (ObservationNormalizationWrapper, {"axis": [0, -1]}, "axis"),
         (ObservationNormalizationWrapper, {"strategy": "whiten"}, "strategy"),
         (ObservationClippingWrapper, {"clip": [0, 1]}, "clip"),
         (RewardClippingWrapper, {"min_val": 1.0, "max_val": 0.0}, "min_val must be below max_val"),
