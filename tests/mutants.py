@@ -81,7 +81,7 @@ _OPERATORS: dict[type, tuple[type, ...]] = {
 }
 _NAMES = {"min": "max", "minimum": "maximum", "any": "all", "zeros": "ones", "mean": "sum", "exp": "log"}
 _NAMES |= {new: old for old, new in _NAMES.items() if old != "mean"}
-_SYMMETRIC = {"min", "max", "minimum", "maximum", "add", "multiply", "promote_types"}
+_SYMMETRIC = {"min", "max", "minimum", "maximum", "add", "multiply", "promote_types", "swapaxes"}
 _ASIDE = {"strict", "copy"}
 """Arguments of zip and astype that say what is so anyway, or only save work."""
 _COPIES = {"copy", "clone", "detach", "abs", "eval"}

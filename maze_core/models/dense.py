@@ -9,7 +9,7 @@ exponential of a difference is the true joint probability ratio.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from functools import reduce
+from functools import lru_cache, reduce
 from math import log, pi
 from typing import Final, NamedTuple
 
@@ -57,7 +57,7 @@ class DenseNets:
             if isinstance(op, Dense)
         }
         self._ends = [_layer(program.dense[-1], *pair) for program, pair in zip(programs, pairs, strict=True)]
-        self._rooms: dict[tuple[str, tuple[int, ...]], FloatArray] = {}
+        self._kept_room = lru_cache(_KEPT_ROOMS)(_fresh_room)
         self._learnt = set(self._layers)
         """Slots that depend on parameters."""
         for op in self._body:
@@ -104,9 +104,9 @@ class DenseNets:
     ) -> None:
         """Back through the layers: ∂z = ∂h · φ'(z), and with it ∂W = ∂z xᵀ, ∂b = Σ ∂z and ∂x = Wᵀ ∂z."""
         for op in reversed(self._body):
-            if op.target not in self._learnt or op.target not in d_slots:
+            d = d_slots.pop(op.target, None)
+            if d is None:
                 continue
-            d = d_slots.pop(op.target)
             if isinstance(op, Dense):
                 slope = SLOPES[op.activation]
                 if slope is not None:
@@ -125,14 +125,11 @@ class DenseNets:
 
     def _room(self, name: str, *shape: int) -> FloatArray:
         """Working memory that is kept from call to call, because fresh memory costs as much as what is done in it."""
-        room = self._rooms.get((name, shape))
-        if room is None:
-            room = np.empty(shape, np.float32)
-            if shape[-1] <= _KEPT_ROWS:
-                if len(self._rooms) >= _KEPT_ROOMS:
-                    self._rooms.clear()
-                self._rooms[name, shape] = room
-        return room
+        return (self._kept_room if shape[-1] <= _KEPT_ROWS else _fresh_room)(name, *shape)
+
+
+def _fresh_room(name: str, *shape: int) -> FloatArray:
+    return np.empty(shape, np.float32)
 
 
 class _Layer(NamedTuple):
@@ -219,8 +216,8 @@ def scores(
             output if part.logits is None else output[part.logits],
             observations,
             actions[part.head.name],
-            None if part.parameter is None or log_std is None else log_std[part.parameter],
-            None if part.parameter is None or d_log_std is None else d_log_std[part.parameter],
+            _of(part, log_std),
+            _of(part, d_log_std),
         )
         for part in parts
     ]
@@ -231,6 +228,10 @@ def scores(
         reduce(np.add, [head.entropy for head in found]),
         lambda d_log_prob, d_entropy: np.concatenate([head.pull(d_log_prob, d_entropy) for head in found]),
     )
+
+
+def _of(part: Part, parameter: FloatArray | None) -> FloatArray | None:
+    return None if part.parameter is None or parameter is None else parameter[part.parameter]
 
 
 def _head_scores(

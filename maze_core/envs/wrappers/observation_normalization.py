@@ -33,6 +33,8 @@ _MANY = 1000
 """Values of a feature from which a share of clipped ones says something."""
 _TOO_MANY_CLIPPED = 0.01
 """Share of a feature's values from which clipping is warned about."""
+_ROUNDING = 1e-5
+"""How far a scaled value may lie outside of the clip range and still count as within."""
 
 
 def _sample_axes(axis: list[int] | None) -> list[int] | None:
@@ -72,6 +74,7 @@ class ObservationNormalizationWrapper(BoxObservationWrapper):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        self._axes = tuple(self.axis or (0,))
         self._dtypes: dict[str, np.dtype[Any]] = {}
         self._reference: dict[str, Array] = {}
         self._moments: dict[str, FeatureMoments] = {}
@@ -80,10 +83,10 @@ class ObservationNormalizationWrapper(BoxObservationWrapper):
         self._scalings: dict[str, _Scaling] = {}
         """What shift, scale and the clip range come to, made when it is first needed."""
         self._seen: dict[str, list[Array]] = {}
+        self._uncounted: dict[tuple[StepKey, str], list[Array]] = {}
         self._hides: set[str] = set()
-        self._n_counted: dict[str, int] = {}
-        self._clipped: dict[str, tuple[Array, int]] = {}
-        self._clipped_before: set[str] = set()
+        self._clipped: dict[tuple[StepKey, str], tuple[Array, int]] = {}
+        self._clipped_before: set[tuple[StepKey, str]] = set()
         self._notices: Notices | None = None
 
     def box(self, name: str, box: spaces.Box) -> spaces.Box:
@@ -126,7 +129,7 @@ class ObservationNormalizationWrapper(BoxObservationWrapper):
             self._moments.pop(name, None)
             self._reference.pop(name, None)
             rows = self._joined(parts)
-            if (reference := far_reference(rows, tuple(self.axis or (0,)))) is not None:
+            if (reference := far_reference(rows, self._axes)) is not None:
                 self._reference[name] = reference.copy()
             self._take_in(name, parts)
             self._adopt(name)
@@ -136,13 +139,13 @@ class ObservationNormalizationWrapper(BoxObservationWrapper):
         for name in self._names[step_key]:
             seen = self._seen.setdefault(name, [])
             seen.append(observations[name].copy())
+            self._uncounted.setdefault((step_key, name), []).append(seen[-1])
             if len(seen) * seen[-1].nbytes > _MAX_SEEN_BYTES:
                 self.learn()
 
     def learn(self) -> None:
         """Take in what was seen; shift and scale follow where some of it was clipped."""
         self._count_clipped()
-        self._n_counted.clear()
         seen, self._seen = self._seen, {}
         hides, self._hides = self._hides, set()
         for name, parts in seen.items():
@@ -155,17 +158,17 @@ class ObservationNormalizationWrapper(BoxObservationWrapper):
         """``train/observations_clipped``: the share of the values seen in training that were clipped."""
         self._count_clipped()
         clipped, self._clipped = self._clipped, {}
-        for name, (counts, n_rows) in clipped.items():
-            worst = float(counts.max(initial=0)) / n_rows
+        for place, (counts, n_rows) in clipped.items():
+            name, share = place[1], counts / n_rows
             # statistics that follow what they clip soon clip no more: only what lasts is worth a word
-            lasts = name in self._clipped_before or not (self.running and name in self._moments)
-            is_too_much = worst > _TOO_MANY_CLIPPED and n_rows >= _MANY
-            (self._clipped_before.add if is_too_much else self._clipped_before.discard)(name)
+            lasts = place in self._clipped_before or not (self.running and name in self._moments)
+            is_too_much = n_rows >= _MANY and bool((share > _TOO_MANY_CLIPPED).any())
+            (self._clipped_before.add if is_too_much else self._clipped_before.discard)(place)
             if is_too_much and lasts and self._notices is not None:
-                where = list(map(int, np.unravel_index(counts.argmax(), counts.shape)))
+                where = list(map(int, np.unravel_index(share.argmax(), share.shape)))
                 self._notices.say(
                     "observations_clipped",
-                    f"{worst:.0%} of the values of observation {name!r} at {where} are clipped to "
+                    f"{share.max():.0%} of the values of observation {name!r} at {where} are clipped to "
                     f"{list(self.clip_range or ())} in training, so the policy does not see them: widen clip_range "
                     "of ObservationNormalizationWrapper, or set it to null.",
                 )
@@ -187,8 +190,9 @@ class ObservationNormalizationWrapper(BoxObservationWrapper):
 
     def load_state_dict(self, arrays: NamedArrays) -> None:
         """Take back what ``state_dict`` gave; without ``running_…``, as 0.1.0 wrote it, the statistics stay fixed."""
-        self._reference, self._shift, self._scale, self._seen = {}, {}, {}, {}
+        self._reference, self._shift, self._scale = {}, {}, {}
         self._scalings.clear()
+        self._seen, self._uncounted, self._hides = {}, {}, set()
         acting = {"reference": self._reference, "shift": self._shift, "scale": self._scale}
         moments: dict[str, dict[str, Array]] = {}
         for key, values in arrays.items():
@@ -228,7 +232,7 @@ class ObservationNormalizationWrapper(BoxObservationWrapper):
     def _take_in(self, name: str, parts: Sequence[Array]) -> None:
         """Add rows to the moments of an observation."""
         rows = difference(self._joined(parts), self._reference.get(name))
-        moments = FeatureMoments.of(rows, tuple(self.axis or (0,)))
+        moments = FeatureMoments.of(rows, self._axes)
         if name in self._moments:
             moments = self._moments[name].merged(moments)
         self._moments[name] = moments
@@ -242,38 +246,31 @@ class ObservationNormalizationWrapper(BoxObservationWrapper):
         spread = moments.high - moments.low
         if self.strategy == "mean_zero_std_one":
             # the rounding of a mean must not lie outside what was seen, or a constant would not become 0
-            shift, scale = (
-                np.clip(moments.mean, moments.low, moments.high),
-                moments.std,
-            )
+            shift, scale = np.clip(moments.mean, moments.low, moments.high), moments.std
         else:
             shift, scale = moments.low, spread
         # what varies by the rounding of its own dtype does not vary, and has nothing to scale
         box_dtype = self._dtypes[name]
         rounding = 4 * np.finfo(box_dtype).eps if box_dtype.kind == "f" else 0.0
-        size = np.maximum(np.abs(moments.low), np.abs(moments.high))
+        scale = np.where(spread <= rounding * np.abs(moments.high), 1.0, scale)
         dtype = np.promote_types(box_dtype, np.float32)
         with np.errstate(over="ignore"):
-            scale = np.where(spread <= rounding * size, 1.0, scale).reshape(shift.shape).astype(dtype)
+            scale = scale.astype(dtype)
             shift = shift.astype(dtype)
-        if not (np.isfinite(shift).all() and np.isfinite(scale).all() and (scale > 0).all()):
+        if not ((scale > 0) & np.isfinite(scale)).all():
             raise EnvError(f"Observation {name!r} has no finite statistics in {dtype}; exclude it.")
         self._shift[name], self._scale[name] = shift, scale
         self._scalings.pop(name, None)
 
     def _count_clipped(self) -> None:
         """Count what the statistics of now clip of the rows seen since the last count."""
-        if self.clip_range is None:
-            return
-        low, high = self.clip_range
-        rounding = 1e-5 * (high - low)
-        for name, seen in self._seen.items():
-            parts = seen[self._n_counted.get(name, 0) :]
-            self._n_counted[name] = len(seen)
-            if parts and name in self._shift:
+        uncounted, self._uncounted = self._uncounted, {}
+        for place, parts in uncounted.items():
+            name = place[1]
+            if self.clip_range is not None and name in self._shift:
                 scaled, _ = self._scaled(name, np.concatenate(parts))
-                outside = (scaled < low - rounding) | (scaled > high + rounding)
-                if outside.any():
+                is_clipped = np.abs(scaled - scaled.clip(*self.clip_range)) > _ROUNDING
+                if is_clipped.any():
                     self._hides.add(name)
-                counts, n_rows = self._clipped.get(name, (np.zeros(outside.shape[1:], np.int64), 0))
-                self._clipped[name] = (counts + outside.sum(axis=0), n_rows + len(scaled))
+                counts, n_rows = self._clipped.get(place, (np.zeros((), np.int64), 0))
+                self._clipped[place] = (counts + is_clipped.sum(axis=0), n_rows + len(scaled))

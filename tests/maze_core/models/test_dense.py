@@ -1,5 +1,7 @@
 """Dense nets and heads against torch in float64: values and gradients, under masks, at limits; nothing is upcast."""
 
+import tracemalloc
+
 import numpy as np
 import pytest
 import torch
@@ -39,9 +41,9 @@ def heads(draw: st.DrawFn) -> Head:
                 CategoricalHead(name="a", n=n, start=draw(st.integers(-2, 3)), masked=masked),
                 MultiCategoricalHead(
                     name="a",
-                    shape=(2, 1),
-                    sizes=(n, draw(widths)),
-                    starts=(draw(st.integers(-2, 3)), 0),
+                    shape=(3, 1),
+                    sizes=(n, draw(widths), 2),
+                    starts=(draw(st.integers(-2, 3)), 0, 1),
                     masked=masked,
                 ),
                 BernoulliHead(name="a", shape=(n,), masked=masked),
@@ -299,6 +301,17 @@ def test_more_batch_sizes_than_are_remembered_give_the_same_rows() -> None:
     for n in (*range(1, 91), 5000):
         (found, _), _ = nets({name: np.resize(x, (n, *x.shape[1:])) for name, x in seen.items()})
         np.testing.assert_allclose(found[:, :90], expected[:, :n], rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize(("n_rows", "is_kept"), [(4096, True), (4097, False)])
+def test_working_memory_is_kept_for_up_to_4096_rows(n_rows: int, is_kept: bool) -> None:
+    nets, _, _, _ = bound(PROGRAMS["layers"])
+    seen = samples(n_rows)
+    tracemalloc.start()
+    nets(seen)[1]([np.ones((5, n_rows), np.float32), np.ones((1, n_rows), np.float32)])
+    held, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert (held > 4 * n_rows) == is_kept
 
 
 def test_programs_differ_at_the_end_only_where_they_read_the_same_and_their_layers_are_equal() -> None:

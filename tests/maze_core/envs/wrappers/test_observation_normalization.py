@@ -104,8 +104,51 @@ def test_sub_steps_share_the_statistics_of_a_name():
 def test_sub_steps_of_different_shapes_cannot_share_features():
     wrapper = ObservationNormalizationWrapper()
     wrapper.bind({"a": vector(1), "b": vector(2)}, {})
+    samples = {"a": {"observation": np.zeros((3, 1))}, "b": {"observation": np.zeros((3, 2))}}
     with pytest.raises(EnvError, match="different shapes in different sub-steps"):
-        wrapper.estimate({"a": {"observation": np.zeros((3, 1))}, "b": {"observation": np.zeros((3, 2))}})
+        wrapper.estimate(samples)
+
+
+def test_sub_steps_of_different_shapes_share_one_statistic_of_all_elements():
+    """Seen are 0, 0 and 9, 9, 9, 9: mean 6. One row of three is clipped in sub-step b, so 2 of 4 values."""
+    wrapper = ObservationNormalizationWrapper(axis=None, clip_range=(-2.0, 2.0))
+    wrapper.bind({"a": vector(1), "b": vector(2)}, {})
+    zeros = np.zeros((2, 1), np.float32)
+    wrapper.estimate({"a": {"observation": zeros}})
+    wrapper.see("a", {"observation": zeros})
+    wrapper.see("b", {"observation": np.full((1, 2), 9, np.float32)})
+    assert wrapper.metrics() == {"train/observations_clipped": 0.5}
+    wrapper.learn()
+    assert wrapper.state_dict()["observation/shift"] == 3.0
+
+
+def test_a_sub_step_without_samples_leaves_the_statistics_to_the_others():
+    wrapper = ObservationNormalizationWrapper()
+    wrapper.bind({"a": vector(1), "b": vector(1), "c": spaces.Dict(speed=vector(1)["observation"])}, {})
+    wrapper.estimate({"a": {"observation": np.float32([[2]])}, "c": {"speed": np.zeros((0, 1), np.float32)}})
+    assert wrapper.state_dict()["observation/shift"] == 2.0
+    assert wrapper.needs_statistics(), "those of the speed"
+
+
+def test_estimating_again_begins_anew():
+    clock = np.int64([[2**60], [2**60 + 2]])
+    wrapper = bound(spaces.Dict(observation=spaces.Box(0, 2**62, (1,), np.int64)), {"observation": clock})
+    wrapper.estimate({0: {"observation": np.int64([[1], [5]])}})
+    assert wrapper.state_dict()["observation/shift"] == 3.0
+    assert "observation/reference" not in wrapper.state_dict()
+
+
+@pytest.mark.parametrize(
+    ("strategy", "samples"),
+    [
+        ("mean_zero_std_one", [[0, 0], [0, 1e-45]]),
+        ("range_zero_one", [[0, -3e38], [1, 3e38]]),
+    ],
+    ids=["a deviation below the least float32", "a range beyond the largest"],
+)
+def test_statistics_that_float32_cannot_hold_are_refused(strategy, samples):
+    with pytest.raises(EnvError, match="no finite statistics in float32; exclude it"):
+        bound(vector(2), {"observation": np.float32(samples)}, strategy=strategy)
 
 
 def test_bytes_become_normalised_floats():
@@ -115,9 +158,10 @@ def test_bytes_become_normalised_floats():
     np.testing.assert_array_equal(result, np.array([[0.0, 1.0]], dtype=np.float32))
 
 
-def test_the_space_becomes_the_clip_range():
-    seen, _ = ObservationNormalizationWrapper(clip_range=(-2.0, 5.0)).bind({0: vector()}, {})
-    assert seen[0]["observation"] == spaces.Box(-2.0, 5.0, (3,), np.float32)
+@pytest.mark.parametrize(("clip_range", "low", "high"), [((-2.0, 5.0), -2.0, 5.0), (None, -np.inf, np.inf)])
+def test_the_space_becomes_the_clip_range(clip_range, low, high):
+    seen, _ = ObservationNormalizationWrapper(clip_range=clip_range).bind({0: vector()}, {})
+    assert seen[0]["observation"] == spaces.Box(low, high, (3,), np.float32)
 
 
 def test_without_statistics_it_says_what_to_do():
@@ -215,6 +259,7 @@ def test_a_nanosecond_clock_acts_alike_after_a_checkpoint_and_in_running_statist
     later.bind({0: space}, {})
     later.load_state_dict(wrapper.state_dict())
     assert wrapper.state_dict()["observation/reference"].dtype == np.int64
+    assert wrapper.state_dict()["observation/reference"].base is None, "a view would keep all samples"
     shown = [one.observation(0, {"observation": clock}, None)[0]["observation"] for one in (wrapper, later)]
     np.testing.assert_array_equal(*shown)
     assert len(np.unique(shown[0])) == (3 if axis == [0] else 6)
@@ -327,10 +372,72 @@ def samples_of_cart():
     return np.random.default_rng(0).normal(size=(99, 4)).astype(np.float32)
 
 
+def seeing(wrapper, *values):
+    wrapper.see(0, {"observation": np.float32(values)[:, None]})
+    return wrapper
+
+
+def minus_and_plus_one(**arguments):
+    """Mean 0 and deviation 1, so that nothing is shifted or scaled."""
+    return bound(vector(1), {"observation": np.float32([[-1], [1]])}, **arguments)
+
+
+def test_what_was_seen_is_what_was_shown_then():
+    rows = np.float32([[9], [13]])
+    wrapper = bound(vector(1), {"observation": np.float32([[1], [5]])})
+    wrapper.see(0, {"observation": rows})
+    rows[:] = 0
+    wrapper.learn()
+    assert wrapper.state_dict()["observation/running_mean"] == 7.0
+
+
+def test_no_more_than_4_mib_wait_to_be_counted():
+    wrapper, mib = minus_and_plus_one(), np.zeros(2**18)
+    for n in range(1, 6):
+        seeing(wrapper, *mib)
+        assert (wrapper.state_dict()["observation/running_count"] > 2) == (n > 4)
+
+
+@pytest.mark.parametrize("value", [4.0, 24.0])
+def test_loading_statistics_makes_a_used_wrapper_like_a_new_one(value):
+    """24 is clipped, which changes statistics that learn, and 4 is not."""
+    used, new = minus_and_plus_one(), minus_and_plus_one()
+    kept = used.state_dict()
+    seeing(used, 99.0).metrics()
+    used.load_state_dict(kept)
+    for wrapper in (used, new):
+        seeing(wrapper, value).learn()
+    assert used.state_dict() == new.state_dict()
+    assert used.metrics() == new.metrics()
+    used.load_state_dict({})
+    assert used.needs_statistics()
+
+
+@pytest.mark.parametrize(
+    ("clip_range", "value", "is_clipped"),
+    [
+        ((0.0, 2.0), -1e-5, False),
+        ((0.0, 2.0), -1.1e-5, True),
+        ((0.0, 2.0), 2.000009, False),
+        ((0.0, 2.0), 2.000011, True),
+        ((0.0, np.inf), -1.0, True),
+        ((0.0, np.inf), 1e9, False),
+        (None, 1e9, None),
+    ],
+)
+def test_what_lies_outside_by_rounding_is_not_clipped(clip_range, value, is_clipped):
+    space = spaces.Dict(observation=spaces.Box(-np.inf, np.inf, (1,), np.float64))
+    wrapper = bound(space, {"observation": np.array([[-1.0], [1.0]])}, clip_range=clip_range)
+    wrapper.see(0, {"observation": np.array([[value]])})
+    expected = {} if is_clipped is None else {"train/observations_clipped": float(is_clipped)}
+    assert wrapper.metrics() == expected
+    assert wrapper.metrics() == {}, "it is counted once"
+
+
 def test_what_running_statistics_clip_is_told_only_where_it_lasts():
-    wrapper = bound(vector(1), {"observation": np.float32([[-1], [1]])}, clip_range=(-1.0, 1.0))
+    wrapper = minus_and_plus_one(clip_range=(-1.0, 1.0))
     for far, lasts in ((9.0, False), (99.0, True)):
-        wrapper.see(0, {"observation": np.full((2000, 1), far, np.float32)})
+        seeing(wrapper, *[far] * 2000)
         with pytest.warns(UserWarning, match="are clipped") if lasts else contextlib.nullcontext():
             assert wrapper.metrics() == {"train/observations_clipped": 1.0}
 
@@ -344,7 +451,8 @@ def test_clipped_observations_are_counted_and_told_once():
     rows[:500, 1] = 4.0
     wrapper.see(0, {"observation": rows})
     with pytest.warns(
-        UserWarning, match=r"25% of the values of observation 'observation' at \[1\] are clipped"
+        UserWarning,
+        match=r"25% of the values of observation 'observation' at \[1\] are clipped to \[-3.0, 3.0\]",
     ):
         assert wrapper.metrics() == {"train/observations_clipped": 0.125}
     wrapper.see(0, {"observation": rows})
@@ -353,3 +461,12 @@ def test_clipped_observations_are_counted_and_told_once():
         warnings.simplefilter("error")
         assert wrapper.metrics() == {"train/observations_clipped": 0.125}
         assert wrapper.metrics() == {}
+
+
+@pytest.mark.parametrize(
+    ("n_clipped", "n_rows", "is_told"), [(10, 1000, False), (11, 1000, True), (500, 999, False)]
+)
+def test_clipping_is_told_from_one_in_a_hundred_of_a_thousand_values(n_clipped, n_rows, is_told):
+    wrapper = seeing(minus_and_plus_one(running=False), *[99.0] * n_clipped, *[0.0] * (n_rows - n_clipped))
+    with pytest.warns(UserWarning, match="1% of the values") if is_told else contextlib.nullcontext():
+        wrapper.metrics()
