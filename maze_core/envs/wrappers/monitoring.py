@@ -66,7 +66,7 @@ class MonitoringWrapper(Wrapper):
         self._moments = {}
         for (key, head), counts in self._choices.items():
             start, total = self._starts[key, head], int(counts.sum())
-            if total and self.action_logging:
+            if total:
                 for choice, count in enumerate(counts, start):
                     found[f"monitoring/action/{key}/{head}/share_{choice}"] = float(count / total)
             counts.fill(0)

@@ -17,7 +17,7 @@ from pydantic import AfterValidator, ConfigDict
 
 from maze_core.config.instantiate import instantiate
 from maze_core.envs.tick_buffers import TICK_FIELDS, empty_tick
-from maze_core.envs.vector import Environment, Tick, VectorEnv
+from maze_core.envs.vector import Tick, VectorEnv
 from maze_core.errors import EnvError, InvalidSpecificationError, Problem
 from maze_core.types import Action, Array, BoolArray, FloatArray, NamedArrays, Observation, StepKey, Tree
 
@@ -71,7 +71,7 @@ class Wrapper:
         wrapper = cls(**kwargs)
         if isinstance(env, VectorEnv):
             return WrappedVectorEnv(env, [wrapper])  # type: ignore[return-value]
-        if isinstance(env, Environment) and hasattr(env, "wrapped_by"):
+        if hasattr(env, "wrapped_by"):
             return env.wrapped_by(wrapper)  # type: ignore[no-any-return]
         raise EnvError(f"{cls.__name__} wraps a MazeEnv or a VectorEnv, not a {type(env).__name__}.")
 
@@ -265,7 +265,7 @@ class WrappedVectorEnv(VectorEnv):
         self._tick = empty_tick(self.observation_spaces, self.n_envs)
         self.inner_actions: Actions = {}
         """What the wrapped environment was given at the last step."""
-        self.inner_tick = self._tick
+        self.inner_tick: Tick
         """What the wrapped environment showed last."""
 
     @property

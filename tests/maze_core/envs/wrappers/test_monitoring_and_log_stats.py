@@ -4,6 +4,7 @@ import math
 
 import numpy as np
 import pytest
+from gymnasium import spaces
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -90,6 +91,17 @@ def test_continuous_actions_have_moments():
     metrics = monitor.metrics()
     assert metrics["monitoring/action/0/action/mean"] == 0.0
     assert metrics["monitoring/action/0/action/std"] == 1.0
+
+
+@pytest.mark.parametrize(("n", "kinds"), [(64, {"share_-1", "share_1"}), (65, {"mean", "std", "min", "max"})])
+def test_up_to_64_choices_are_counted_by_their_own_numbers_and_of_more_there_are_moments(n, kinds):
+    monitor = MonitoringWrapper(reward_logging=False)
+    monitor.bind({}, {0: spaces.Dict(action=spaces.Discrete(n, start=-1))})
+    monitor.on_tick(None, {0: {"action": np.array([-1, 1, 1, 1])}})
+    metrics = {name.rpartition("/")[2]: value for name, value in monitor.metrics().items() if value}
+    assert set(metrics) == kinds
+    assert metrics.get("share_1", 0.75) == 0.75
+    assert metrics.get("mean", 0.5) == 0.5
 
 
 def test_episodes_are_counted_from_raw_returns():

@@ -353,9 +353,9 @@ def test_only_a_training_environment_teaches_and_only_at_fixed_ticks():
         wrapper = ObservationNormalizationWrapper(clip_range=(-0.01, 0.01))
         env = WrappedVectorEnv(GymEnvConfig(name="CartPole-v1").vector(4), [wrapper], is_training=is_training)
         wrapper.estimate({0: {"observation": samples_of_cart()}})
-        env.reset([1, 2, 3, 4])
+        env.reset([1, 2, 3, 4], np.ones(4, bool))
         found = []
-        for _ in range(130):
+        for _ in range(260):
             env.step({0: {"action": np.zeros(4, np.int64)}})
             found.append(wrapper.state_dict()["observation/shift"].tobytes())
         env.reset([1, 2, 3, 4])
@@ -363,8 +363,8 @@ def test_only_a_training_environment_teaches_and_only_at_fixed_ticks():
 
     learning, fixed = shifts(is_training=True), shifts(is_training=False)
     assert len(set(fixed)) == 1
-    assert [i for i in range(1, 131) if learning[i] != learning[i - 1]] == [127, 130], (
-        "128 ticks, and a reset"
+    assert [i for i in range(1, 261) if learning[i] != learning[i - 1]] == [127, 255, 260], (
+        "128 ticks, and a reset of all"
     )
 
 

@@ -1,6 +1,7 @@
 """Stacks of wrappers: their order, what they leave alone, and states that are carried through episodes."""
 
 from pathlib import Path
+from typing import Generic, TypeVar
 
 import numpy as np
 import pytest
@@ -22,7 +23,14 @@ from maze_core.envs.wrappers import (
     WrappedVectorEnv,
     Wrapper,
 )
-from maze_core.envs.wrappers.wrapper import estimate_statistics
+from maze_core.envs.wrappers.wrapper import (
+    acting_wrappers,
+    bind_wrappers,
+    build_wrappers,
+    estimate_statistics,
+    why_not_servable,
+)
+from maze_core.errors import InvalidSpecificationError
 from tests.maze_core.envs.small_envs import EpisodeNumberEnv
 from tests.maze_core.envs.structured_env import BoxesEnv
 from tests.maze_core.envs.ticks import random_actions, tick_bytes
@@ -139,20 +147,107 @@ def test_a_reset_of_some_rows_leaves_the_states_of_the_others():
     np.testing.assert_array_equal(tick.observations[0]["observation"], [[0, 0, 1], [0, 0, 1]])
 
 
-def test_watchers_are_told_the_actions_of_those_who_acted():
+@pytest.mark.parametrize("others", [[], [RewardScalingWrapper()]], ids=["alone", "among others"])
+def test_watchers_are_told_the_actions_of_those_who_acted(others):
     seen = []
 
     class Watch(Wrapper):
         def on_tick(self, tick, actions):
             seen.append({key: len(batch["action"]) for key, batch in actions.items()})
 
-    env = WrappedVectorEnv(PerEnvVectorEnv([BoxesEnv] * 3), [Watch()])
-    tick = env.reset([0, 1, 2])
-    rng = np.random.default_rng(0)
-    for _ in range(20):
-        stood_at = {key: int(active.sum()) for key, active in tick.active.items()}
-        tick = env.step(random_actions(env, tick, rng))
+    env = WrappedVectorEnv(PerEnvVectorEnv([BoxesEnv] * 3), [Watch(), *others])
+    for _, stood_at in playing(env):
         assert seen[-1] == stood_at
+
+
+def playing(env, n_steps=20):
+    """A reset and random steps: the tick, and how many environments stood at each sub-step before it."""
+    tick, rng = env.reset(list(range(env.n_envs))), np.random.default_rng(0)
+    for _ in range(n_steps):
+        stood_at = standing(tick)
+        tick = env.step(random_actions(env, tick, rng))
+        yield tick, stood_at
+
+
+def standing(tick):
+    """How many environments stand at each sub-step."""
+    return {key: int(active.sum()) for key, active in tick.active.items()}
+
+
+class Learner(Wrapper):
+    """Notes how many rows it sees of which sub-step."""
+
+    def __init__(self):
+        self.seen = []
+
+    def observation(self, step_key, observations, state):
+        return observations, state
+
+    def see(self, step_key, observations):
+        self.seen.append((step_key, len(next(iter(observations.values())))))
+
+    def learn(self):
+        pass
+
+
+def test_learners_see_each_observation_of_those_who_act_next_once():
+    learner = Learner()
+    env = WrappedVectorEnv(PerEnvVectorEnv([BoxesEnv] * 3), [learner], is_training=True)
+    expected = [(0, 3), *(pair for tick, _ in playing(env) for pair in standing(tick).items() if pair[1])]
+    assert learner.seen == expected
+    assert (0, 1) in expected
+    env.reset([None] * 3, np.array([True, False, False]))
+    assert learner.seen == [*expected, (0, 1)]
+
+
+def test_a_wrapper_that_overrides_nothing_needs_nothing_and_changes_nothing():
+    plain = Wrapper()
+    assert not plain.needs_statistics()
+    assert acting_wrappers([plain]) == []
+    assert why_not_servable([plain]) is None
+
+
+def test_what_changes_observations_or_actions_acts_and_what_changes_rewards_does_not():
+    see, do = ObservationClippingWrapper(), ActionClippingWrapper()
+    assert acting_wrappers([see, RewardScalingWrapper(), do, MonitoringWrapper()]) == [see, do]
+
+
+def test_a_stack_that_carries_states_or_steps_itself_is_not_servable_and_says_which_wrapper_it_is():
+    class Steps(Wrapper):
+        servable = False
+
+    reason = why_not_servable([RewardScalingWrapper(), Previous(), Steps()])
+    assert reason is not None
+    assert reason.startswith("Previous, Steps needs more than the observation of now")
+
+
+def test_a_wrapper_may_be_generic():
+    T = TypeVar("T")
+
+    class Of(Wrapper, Generic[T]):
+        pass
+
+    assert Of[int]().overridden == frozenset()
+
+
+def test_statistics_are_estimated_as_if_every_sample_began_an_episode():
+    wrappers = [Previous(), ObservationNormalizationWrapper()]
+    bind_wrappers(wrappers, {0: spaces.Dict(observation=spaces.Box(-9, 9, (1,), np.float32))}, {})
+    estimate_statistics(wrappers, {0: {"observation": np.float32([[1], [5]])}})
+    assert wrappers[1].state_dict()["observation/shift"] == 3.0
+
+
+def test_wrappers_are_built_in_order_and_live_ones_copied():
+    live, node = RewardScalingWrapper(scale=3.0), {"_target_": "maze_core.RewardScalingWrapper", "scale": 2.0}
+    built = build_wrappers([{"_opaque_": "mine"}, node], {"wrappers.0": live})
+    assert [wrapper.scale for wrapper in built] == [3.0, 2.0]
+    assert built[0] is not live
+    assert build_wrappers([]) == []
+
+
+def test_what_is_no_wrapper_is_refused_where_it_stands():
+    with pytest.raises(InvalidSpecificationError, match=r"wrappers\.0.*int is not a Wrapper"):
+        build_wrappers([{"_opaque_": "mine"}], {"wrappers.0": 3})
 
 
 def test_statistics_are_estimated_on_what_the_wrapper_below_gives():
@@ -174,13 +269,15 @@ def test_statistics_are_estimated_on_what_the_wrapper_below_gives():
 @pytest.mark.parametrize(
     ("wrapper", "arguments", "where"),
     [
-        (ObservationNormalizationWrapper, {"clip_range": [3, -3]}, "clip_range"),
+        (ObservationNormalizationWrapper, {"clip_range": [3, -3]}, r"clip_range[^$]*, got \[3.0, -3.0\]"),
+        (ObservationNormalizationWrapper, {"clip_range": [3, 3]}, "clip_range"),
         (ObservationNormalizationWrapper, {"axis": [1]}, "axis"),
         (ObservationNormalizationWrapper, {"axis": [0, 0]}, "axis"),
         (ObservationNormalizationWrapper, {"axis": [0, -1]}, "axis"),
         (ObservationNormalizationWrapper, {"strategy": "whiten"}, "strategy"),
         (ObservationClippingWrapper, {"clip": [0, 1]}, "clip"),
         (RewardClippingWrapper, {"min_val": 1.0, "max_val": 0.0}, "min_val must be below max_val"),
+        (RewardClippingWrapper, {"min_val": 1.0, "max_val": 1.0}, "min_val must be below max_val"),
         (RewardScalingWrapper, {"scale": 0.0}, "scale"),
         (RewardScalingWrapper, {"scale": float("nan")}, "scale"),
         (MonitoringWrapper, {"reward_logging": "perhaps"}, "reward_logging"),
