@@ -24,8 +24,9 @@ from service.domain.errors import ServiceError
 from service.http_server import Protocol, rendered
 from service.main import Application
 from service.problems import Problem
-from service.security import Pass
-from service.serving.hot_route import READ_ON_LOOP_BYTES, ActionRoute, Whole
+from service.security import Answer, HeaderList, Pass, given_request_id, new_request_id
+from service.serving.batching import Job
+from service.serving.hot_route import READ_ON_LOOP_BYTES, ActionRoute, run_id_of
 from service.serving.served import ServedAgent
 from service.settings import Settings
 
@@ -33,6 +34,8 @@ logger = logging.getLogger(__name__)
 
 MAX_KNOWN, MAX_KNOWN_BYTES = 32, 2048
 """Heads that a connection remembers, and the longest of them."""
+_GAP = b"\x00"
+"""In the place of a length and an id; no header holds it."""
 
 NAMES: Mapping[type, tuple[str, ...]] = {
     HttpToolsProtocol: (
@@ -187,7 +190,11 @@ class FastProtocol(Protocol):
 
 
 class _Exchange:
-    """One request that was held back, and its reply; then the next one with the same head."""
+    """One request that was held back, and its reply; then the next one with the same head.
+
+    A next one whose body says one observation and no more is *plain*: what its head decides is known, so that its
+    answer is three pieces of a head that is kept, with a length and an id between them.
+    """
 
     def __init__(self, protocol: FastProtocol, cycle: RequestResponseCycle, passed: Pass) -> None:
         self.cycle = cycle
@@ -198,20 +205,35 @@ class _Exchange:
         self._route = route
         self._protocol, self._passed = protocol, passed
         self._scope = passed.scope
-        self._answer = passed.answer()
+        self._answer: Answer | None = passed.answer()
+        """None where it is not needed: for a plain request that succeeds."""
         self._acting: tuple[ServedAgent, bool] | None = None
         """While the request is acted on: who acts, and whether on many observations."""
+        self._began = 0.0
+        self._key = run_id_of(passed.scope), "best"
+        self._request_id = given_request_id(passed.headers)
+        self._count = protocol._application.counter(ACTION_PATH, "POST", 200).add
+        self._kept_for: object = None
+        """The default headers that :attr:`_kept` has; uvicorn makes new ones every second."""
+        self._kept = b"", b"", b""
 
     def acts_again(self, body: bytes) -> bool:
         """As :meth:`acts`, for the next request."""
-        if time.monotonic() >= self._passed.until:
+        now = time.monotonic()
+        if now >= self._passed.until:
             return False
-        self._answer = self._passed.answer()
-        return self.acts(body)
+        plain = self._route.plain_job(self._key, now, body, self)
+        if plain is None:
+            self._answer = self._passed.answer()
+            return self.acts(body)
+        if not self._passed.is_in_time():
+            return False
+        self._answer, self._began = None, now
+        self._submit(plain[0], plain[1], is_many=False)
+        return True
 
     def acts(self, body: bytes) -> bool:
         """Let the request join its batch; false, and nothing has happened, where it is no usual one."""
-        protocol, cycle = self._protocol, self.cycle
         try:
             request, served = self._route.decoded(self._scope, body)
             if served is None:
@@ -219,18 +241,23 @@ class _Exchange:
             job = served.job(request, self)
         except Exception:  # whatever it is, the task meets it too, and answers it
             return False
-        if not protocol._application.is_in_time(self._scope):
+        if not self._passed.is_in_time():
             return False
-        self.n_bytes, self._acting = len(body), (served, request.is_many)
+        self.n_bytes = len(body)
         self._scope["maze.route"] = ACTION_PATH
+        self.cycle.body.clear()
+        self._submit(served, job, is_many=request.is_many)
+        return True
+
+    def _submit(self, served: ServedAgent, job: Job, *, is_many: bool) -> None:
+        protocol, cycle = self._protocol, self.cycle
+        self._acting = served, is_many
         protocol.cycle = protocol._running = cycle
         cycle.response_started = cycle.response_complete = False
-        cycle.body.clear()
         try:
             served.batcher.submit(job)
         except Exception as error:
             self.set_exception(error)
-        return True
 
     def done(self) -> bool:
         """It was answered."""
@@ -240,30 +267,48 @@ class _Exchange:
         """Answer with the actions."""
         assert self._acting is not None
         try:
-            whole = self._route.acted(*self._acting, actions)
+            body = self._route.body(*self._acting, actions)
         except Exception as error:  # this request's own, and not the batch's
             self.set_exception(error)
         else:
-            self._write(whole)
+            self._write(200, None, body)
 
     def set_exception(self, error: Exception) -> None:
         """Answer with what went wrong."""
+        answer = self._answer = self._answer or self._passed.answer()
         if isinstance(error, Problem | ServiceError):
-            self._write(self._route.refused(self._scope, error))
+            self._write(*self._route.refused(self._scope, error))
         else:
-            problem = self._answer.problem_of(error)
-            self._write((problem.status, *problem.answer(self._scope)))
+            problem = answer.problem_of(error)
+            self._write(problem.status, *problem.answer(self._scope))
 
-    def _write(self, whole: Whole) -> None:
-        """As uvicorn's cycle sends it, in one piece."""
+    def _write(self, status: int, headers: HeaderList | None, body: bytes) -> None:
+        """As uvicorn's cycle sends it, in one piece; the headers of actions are the route's."""
         self._acting = None
-        status, headers, body = whole
         protocol, cycle = self._protocol, self.cycle
-        headers = protocol.server_state.default_headers + self._answer.head(status, headers)
+        answer, is_kept = self._answer, cycle.keep_alive
+        if answer is not None or not is_kept:
+            answer = answer or self._passed.answer()
+            headers = self._route.headers(b"%d" % len(body)) if headers is None else headers
+            headers = protocol.server_state.default_headers + answer.head(status, headers)
+            whole = rendered(status, headers, body, closes=not is_kept)
+        else:
+            self._count(time.monotonic() - self._began)
+            whole = self._plain_answer(body)
         if cycle.disconnected or protocol._is_refused:
             return  # nothing is written any more
         cycle.response_started = cycle.response_complete = True
-        protocol.transport.write(rendered(status, headers, body, closes=not cycle.keep_alive))
-        if not cycle.keep_alive:
+        protocol.transport.write(whole)
+        if not is_kept:
             protocol.transport.close()
         protocol.answered()
+
+    def _plain_answer(self, body: bytes) -> bytes:
+        """The answer with actions to one who keeps the connection."""
+        defaults = self._protocol.server_state.default_headers
+        if defaults is not self._kept_for:
+            headers = self._passed.answer(_GAP).completed(self._route.headers(_GAP))
+            pieces = rendered(200, defaults + headers, b"", closes=False).split(_GAP)
+            self._kept, self._kept_for = (pieces[0], pieces[1], pieces[2]), defaults
+        first, second, third = self._kept
+        return b"%b%d%b%b%b%b" % (first, len(body), second, self._request_id or new_request_id(), third, body)

@@ -24,7 +24,7 @@ from service.api.delivery import Delivery
 from service.api.dependencies import Services
 from service.api.openapi import ACTION_PATH
 from service.api.submit import warm_up
-from service.metrics import FleetMetrics, Telemetry
+from service.metrics import AnswerCounter, FleetMetrics, Telemetry
 from service.security import SecurityLayer
 from service.serving.hot_route import ActionRoute
 from service.settings import Settings
@@ -59,6 +59,10 @@ class Application(SecurityLayer):
     def action_route(self) -> ActionRoute | None:
         """The hot route; None before the lifespan has begun."""
         return self._app.action_route
+
+    def counter(self, route: str, method: str, status: int) -> AnswerCounter:
+        """What counts the answers of one kind."""
+        return self._app.telemetry.http.counter(route, method, status)
 
 
 class _Root:

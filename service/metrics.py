@@ -55,31 +55,51 @@ class Histogram:
         return buckets
 
 
+class AnswerCounter:
+    """Answers of one route, method and status; the seconds are those of the whole route."""
+
+    __slots__ = ("_seconds", "count")
+
+    def __init__(self, seconds: Histogram) -> None:
+        self.count = 0
+        self._seconds = seconds
+
+    def add(self, seconds: float) -> None:
+        """Count one answer."""
+        self.count += 1
+        self._seconds.add(seconds)
+
+
 class HttpMetrics(Collector):
     """Counts answers and how long their first byte took."""
 
     def __init__(self) -> None:
         """Start at zero."""
-        self._answers: dict[tuple[str, str, int], int] = {}
+        self._answers: dict[tuple[str, str, int], AnswerCounter] = {}
         self._seconds: dict[str, Histogram] = {}
 
     def observe(self, scope: Scope, status: int, seconds: float) -> None:
         """Count one answer."""
         route = str(scope.get("maze.route") or getattr(scope.get("route"), "path", UNROUTED))
         method: str = scope.get("method", "")
+        self.counter(route, method, status).add(seconds)
+
+    def counter(self, route: str, method: str, status: int) -> "AnswerCounter":
+        """What counts the answers of one kind."""
         key = (route, method if method in METHODS else "other", status)
-        self._answers[key] = self._answers.get(key, 0) + 1
-        if route not in self._seconds:
-            self._seconds[route] = Histogram(_REQUEST_S)
-        self._seconds[route].add(seconds)
+        counter = self._answers.get(key)
+        if counter is None:
+            counter = AnswerCounter(self._seconds.setdefault(route, Histogram(_REQUEST_S)))
+            self._answers[key] = counter
+        return counter
 
     def collect(self) -> Iterator[Metric]:
         """The counters as metric families."""
         answers = CounterMetricFamily(
             "maze_http_requests", "Answered requests.", labels=["route", "method", "status"]
         )
-        for (route, method, status), count in list(self._answers.items()):
-            answers.add_metric([route, method, str(status)], count)
+        for (route, method, status), counter in list(self._answers.items()):
+            answers.add_metric([route, method, str(status)], counter.count)
         yield answers
         seconds = HistogramMetricFamily(
             "maze_http_request_seconds", "Seconds until the answer's first byte.", labels=["route"]

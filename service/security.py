@@ -24,6 +24,7 @@ import secrets
 import time
 from collections import OrderedDict, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from typing import NamedTuple, TypeAlias
 
 from starlette.concurrency import run_in_threadpool
@@ -68,7 +69,7 @@ _NOSNIFF = (b"x-content-type-options", b"nosniff")
 _TRACE = re.compile(rb"(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
 """A W3C ``traceparent``: version, trace, parent and flags."""
 _SAFE_REQUEST_ID = re.compile(rb"[A-Za-z0-9._:-]{1,64}")
-_PROCESS, _COUNT = f"req_{secrets.token_hex(5)}_", itertools.count(1)
+_PROCESS, _COUNT = f"req_{secrets.token_hex(5)}_".encode(), itertools.count(1)
 
 TOKEN_TTL_S = 5.0
 """A token is looked up again after this many seconds: how long a revoked one may still work."""
@@ -270,7 +271,7 @@ class SecurityLayer:
         """What an HTTP request gets about whose sender nothing more is to be asked; None is no refusal.
 
         One that is unusual, wrong or of a token that has to be looked up is one for :meth:`__call__`. What passes
-        is not yet counted for its sender (:meth:`is_in_time`).
+        is not yet counted for its sender (:meth:`Pass.is_in_time`).
 
         Args:
             scope: of a request with a body.
@@ -292,11 +293,8 @@ class SecurityLayer:
             if token_id is None:
                 return None
             scope["state"]["token_id"] = token_id
-        return Pass(scope, headers, self._observe, until)
-
-    def is_in_time(self, scope: Scope) -> bool:
-        """Count a request that passed for its sender; false where it comes too early, and it is not counted."""
-        return self._wait_s(scope) <= 0
+        take = None if self._limiter is None else partial(self._limiter.take, _client(scope))
+        return Pass(scope, headers, self._observe, until, take)
 
     def _origin(self, scope: Scope, headers: Headers, answer: "Answer") -> bool:
         """Check the page that calls; true when it only asked whether it may (a CORS preflight)."""
@@ -330,8 +328,7 @@ class SecurityLayer:
         """Count the request for whoever sent it; the seconds that it comes too early, and is not counted."""
         if self._limiter is None or scope["path"].startswith(PROBE_PREFIX):
             return 0.0
-        client = scope["state"].get("token_id") or (scope.get("client") or ("unknown",))[0]
-        return self._limiter.take(client)
+        return self._limiter.take(_client(scope))
 
     def _check_body(self, headers: Headers) -> None:
         """Check type and length that a body is said to have."""
@@ -362,26 +359,30 @@ class Answer:
 
     __slots__ = ("_began", "_observe", "_request_id", "_scope", "_trace", "cors")
 
-    def __init__(self, scope: Scope, headers: Headers, observe: Observe | None) -> None:
+    def __init__(
+        self, scope: Scope, headers: Headers, observe: Observe | None, request_id: bytes | None = None
+    ) -> None:
         self._began = time.perf_counter()
         self._scope, self._observe = scope, observe
-        request_id, trace = headers.get(b"x-request-id"), headers.get(b"traceparent")
+        trace = headers.get(b"traceparent")
         self._trace = trace if trace is not None and _TRACE.fullmatch(trace) else None
-        if request_id is None or not _SAFE_REQUEST_ID.fullmatch(request_id):
-            request_id = f"{_PROCESS}{next(_COUNT):x}".encode()
-        self._request_id = request_id
-        scope.setdefault("state", {})["request_id"] = request_id.decode()
+        self._request_id = request_id or given_request_id(headers) or new_request_id()
+        scope.setdefault("state", {})["request_id"] = self._request_id.decode()
         self.cors: bytes | None = None
 
     def head(self, status: int, headers: Iterable[tuple[bytes, bytes]]) -> HeaderList:
-        """All headers of an answer that begins now."""
+        """All headers of an answer that begins now; it is counted."""
+        if self._observe is not None:
+            self._observe(self._scope, status, time.perf_counter() - self._began)
+        return self.completed(headers)
+
+    def completed(self, headers: Iterable[tuple[bytes, bytes]]) -> HeaderList:
+        """All headers of an answer that has these."""
         whole = [*headers, (b"x-request-id", self._request_id), _NOSNIFF]
         if self._trace is not None:
             whole.append((b"traceparent", self._trace))
         if self.cors is not None:
             whole += [(b"access-control-allow-origin", self.cors), (b"vary", b"Origin"), _CORS_EXPOSED]
-        if self._observe is not None:
-            self._observe(self._scope, status, time.perf_counter() - self._began)
         return whole
 
     def problem_of(self, error: Exception) -> Problem:
@@ -404,10 +405,16 @@ class Pass(NamedTuple):
     observe: Observe | None
     until: float
     """When its token has to be looked up again, on :func:`time.monotonic`."""
+    take: Callable[[], float] | None
+    """Counts one request for its sender, as :meth:`RateLimiter.take` does; None where nobody counts."""
 
-    def answer(self) -> Answer:
-        """The answer to this request, or to the next one like it."""
-        return Answer(self.scope, self.headers, self.observe)
+    def is_in_time(self) -> bool:
+        """Count the request for its sender; false where it comes too early, and it is not counted."""
+        return self.take is None or self.take() <= 0
+
+    def answer(self, request_id: bytes | None = None) -> Answer:
+        """The answer to this request, or to the next one like it; it has this id where one is given."""
+        return Answer(self.scope, self.headers, self.observe, request_id)
 
 
 class _Sent(Answer):
@@ -451,6 +458,23 @@ class _Sent(Answer):
         if self.is_started or (problem is not error and self._scope["type"] == "websocket"):
             raise error
         await self.whole(problem.status, *problem.answer(self._scope))
+
+
+def given_request_id(headers: Headers) -> bytes | None:
+    """The id that a request brought, where it can be repeated."""
+    given = headers.get(b"x-request-id")
+    return given if given is not None and _SAFE_REQUEST_ID.fullmatch(given) else None
+
+
+def new_request_id() -> bytes:
+    """An id for a request that brought none."""
+    return b"%b%x" % (_PROCESS, next(_COUNT))
+
+
+def _client(scope: Scope) -> str:
+    """Whose requests are counted together: those of a token, else of an address."""
+    client: str = scope["state"].get("token_id") or (scope.get("client") or ("unknown",))[0]
+    return client
 
 
 def _joined(headers: HeaderList) -> dict[bytes, bytes]:

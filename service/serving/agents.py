@@ -76,10 +76,9 @@ class AgentCache:
     def warm(self, run_id: str, selector: str) -> ServedAgent | None:
         """The agent where it is loaded and the selector is fresh; neither waits nor asks the database."""
         key = (run_id, selector)
-        hot = self._hot.get(key)
-        if hot is not None and self._clock() < hot[1]:
-            self._agents.move_to_end(hot[0].checkpoint_id)
-            return hot[0]
+        if (hot := self.hot(key, self._clock())) is not None:
+            self._agents.move_to_end(hot.checkpoint_id)
+            return hot
         checkpoint_id = self._selectors.peek(run_id, selector)
         served = None if checkpoint_id is None else self._loaded(checkpoint_id)
         if served is not None:
@@ -87,6 +86,11 @@ class AgentCache:
                 self._hot.clear()
             self._hot[key] = (served, self._selectors.refresh_at(run_id, selector))
         return served
+
+    def hot(self, key: tuple[str, str], now: float) -> ServedAgent | None:
+        """The agent of (run, selector), where :meth:`warm` found it a moment ago: one look-up, and no use noted."""
+        hot = self._hot.get(key)
+        return hot[0] if hot is not None and now < hot[1] else None
 
     async def get(self, run_id: str, selector: str) -> ServedAgent:
         """The agent of a run's checkpoint, loaded where it is not.

@@ -20,6 +20,7 @@ from service.domain.ports import Stores
 from service.metrics import ActionMetrics
 from service.problems import Problem, query_problem
 from service.serving.agents import AgentCache
+from service.serving.batching import Job, Reply
 from service.serving.request import ActionRequest, ClientDisconnectedError, decode_request, read_body
 from service.serving.served import ServedAgent
 from service.settings import Settings
@@ -86,18 +87,36 @@ class ActionRoute:
             Problem: as :func:`~service.serving.request.decode_request`.
         """
         request = decode_request(body)
-        served = self._agents.warm(_run_id(scope), request.checkpoint)
+        served = self._agents.warm(run_id_of(scope), request.checkpoint)
         is_at_once = served is not None and not served.is_remote and len(body) <= READ_ON_LOOP_BYTES
         return request, served if is_at_once else None
 
     def acted(self, served: ServedAgent, is_many: bool, actions: list[JSON]) -> Whole:
         """The answer that gives the actions; it is counted."""
+        body = self.body(served, is_many, actions)
+        return 200, self.headers(b"%d" % len(body)), body
+
+    def body(self, served: ServedAgent, is_many: bool, actions: list[JSON]) -> bytes:
+        """Body of the answer that gives the actions; it is counted."""
         if is_many:
             body = b'{"actions":' + _encode(actions) + served.answer_tail
         else:
             body = b'{"action":' + _encode(actions[0]) + served.answer_tail
         self.metrics.outcomes["ok"] += 1
-        return 200, [_JSON, (b"content-length", b"%d" % len(body))], body
+        return body
+
+    @staticmethod
+    def headers(length: bytes) -> list[tuple[bytes, bytes]]:
+        """Headers of the answer whose body has this length."""
+        return [_JSON, (b"content-length", length)]
+
+    def plain_job(
+        self, key: tuple[str, str], now: float, body: bytes, reply: Reply
+    ) -> tuple[ServedAgent, Job] | None:
+        """Who acts and the job, where (run, ``best``) was found a moment ago and the body says one observation."""
+        served = self._agents.hot(key, now)
+        job = None if served is None or served.is_remote else served.plain_job(body, reply)
+        return None if served is None or job is None else (served, job)
 
     def refused(self, scope: Scope, error: Problem | ServiceError) -> Whole:
         """The answer that says what is wrong; it is counted."""
@@ -120,7 +139,7 @@ class ActionRoute:
         ):
             body = await read_body(message, receive, self._max_body_bytes)
         request, served = self.decoded(scope, body)
-        run_id = _run_id(scope)
+        run_id = run_id_of(scope)
         future: asyncio.Future[list[JSON]] = asyncio.get_running_loop().create_future()
         try:
             if served is None:
@@ -148,7 +167,8 @@ class ActionRoute:
         return served, await future
 
 
-def _run_id(scope: Scope) -> str:
+def run_id_of(scope: Scope) -> str:
+    """The run that a request to this route names."""
     path: str = scope["path"]
     return path[len(_PREFIX) : -len(_SUFFIX)]
 

@@ -58,6 +58,16 @@ class ObservationReader:
         except SpaceMismatchError as error:
             raise _refusal([_mistake(error, "/observation")]) from error
 
+    def plain(self, body: bytes) -> list[Row] | None:
+        """The batch of one row of a request that has one member, ``observation``, of the plainest form, else None.
+
+        What is read here :meth:`one` reads as well: where there is one colon, no key is there twice.
+        """
+        if self._shortcut is None or body.count(b":") != 1:
+            return None
+        row = self._shortcut.plain(body)
+        return None if row is None else [row]
+
     def many(self, raw: msgspec.Raw) -> list[Row]:
         """The observations as rows; raises :class:`Problem` (422) naming every one that does not fit."""
         if self._shortcut is not None and (rows := self._shortcut.many(raw)) is not None:
@@ -112,6 +122,8 @@ class _BoxShortcut:
         row: Any = tuple.__class_getitem__(numbers)
         row_or_named: Any = row | dict[str, row]
         self.name = name
+        plain = msgspec.defstruct("Plain", [("observation", row)], forbid_unknown_fields=True, gc=False)
+        self._plain = msgspec.json.Decoder(plain).decode
         self._one = msgspec.json.Decoder(row_or_named).decode
         self._many = msgspec.json.Decoder(list[row_or_named]).decode
 
@@ -126,6 +138,14 @@ class _BoxShortcut:
         if len(leaf.shape) != 1 or not 0 < leaf.shape[0] <= _SHORTCUT_SIZE:
             return None
         return cls(name, leaf) if leaf.dtype.name in _SHORTCUT_TYPES else None
+
+    def plain(self, body: bytes) -> Numbers | None:
+        """The numbers of ``{"observation": […]}``, or None."""
+        try:
+            row: Numbers = self._plain(body).observation
+        except (ValueError, RecursionError):
+            return None
+        return row
 
     def one(self, raw: msgspec.Raw) -> Numbers | None:
         """The numbers, or None where the agent has to look."""

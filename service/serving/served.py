@@ -116,6 +116,11 @@ class ServedAgent:
             rows = reader.many(request.observations)
         return Job(reader, rows, request.deterministic, request.seed, reply)
 
+    def plain_job(self, body: bytes, reply: Reply) -> Job | None:
+        """The job of a body that says no more than one observation, else None; as :meth:`job` would make it."""
+        rows = self._default_reader.plain(body)
+        return None if rows is None else Job(self._default_reader, rows, True, None, reply)
+
     async def close(self) -> None:
         """Answer what was taken on, then let go of the child."""
         await self.batcher.drain()

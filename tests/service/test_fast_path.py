@@ -52,9 +52,9 @@ def answered(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     statuses: list[int] = []
     write = fast_path._Exchange._write
 
-    def noted(exchange: Any, whole: Any) -> None:
-        statuses.append(whole[0])
-        write(exchange, whole)
+    def noted(exchange: Any, status: int, *rest: Any) -> None:
+        statuses.append(status)
+        write(exchange, status, *rest)
 
     monkeypatch.setattr(fast_path._Exchange, "_write", noted)
     return statuses
