@@ -8,6 +8,7 @@ import asyncio
 import json
 import logging
 from collections.abc import Awaitable, Callable
+from contextvars import Context, copy_context
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -75,7 +76,8 @@ class ServedAgent:
             self.batcher = Batcher(None, child.act, metrics)
         else:
             self.is_remote = not on_loop
-            self.batcher = Batcher(self._act if on_loop else None, self._act_in_thread, metrics)
+            act = partial(_quietly().run, self._act)
+            self.batcher = Batcher(act if on_loop else None, self._act_in_thread, metrics)
 
     @classmethod
     async def load(
@@ -141,11 +143,17 @@ class ServedAgent:
 
     def _act(self, call: Call) -> Action:
         rng = self._rng if call.seed is None else np.random.default_rng(call.seed)
-        with np.errstate(over="ignore", invalid="ignore"):  # answered as action_not_finite
-            return self._agent.act_as(call.actor, call.observations, call.deterministic, rng)
+        return self._agent.act_as(call.actor, call.observations, call.deterministic, rng)
 
     async def _act_in_thread(self, call: Call) -> Action:
-        return await asyncio.to_thread(self._act, call)
+        return await asyncio.to_thread(_quietly().run, self._act, call)
+
+
+def _quietly() -> Context:
+    """A context in which NumPy says nothing of what overflows: it is answered as ``action_not_finite``."""
+    context = copy_context()
+    context.run(np.seterr, over="ignore", invalid="ignore")
+    return context
 
 
 def _load(checkpoint_id: str, bundle: bytes, trust: TrustPolicy) -> "tuple[Agent, int]":
