@@ -16,7 +16,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import httpx
@@ -37,8 +37,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--runs", type=int, default=6, help="runs after one to warm up")
     arguments = parser.parse_args()
-    with _service() as (client, pid):
-        without_policy = _memory(pid)["maze: api"]
+    with running_service() as (client, pid):
+        without_policy = memory(pid)["maze: api"]
         waits, training = zip(*(_first_metrics(client, pid) for _ in range(arguments.runs + 1)), strict=True)
     rows = [
         _row("POST to first metrics, s", waits[1:], 3),
@@ -49,7 +49,8 @@ def main() -> None:
 
 
 @contextmanager
-def _service() -> Iterator[tuple[httpx.Client, int]]:
+def running_service() -> Iterator[tuple[httpx.Client, int]]:
+    """``maze serve`` on a fresh database: a client of it that waited until it is ready, and its process id."""
     with tempfile.TemporaryDirectory() as folder, socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -61,7 +62,7 @@ def _service() -> Iterator[tuple[httpx.Client, int]]:
         )
         try:
             with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=60) as client:
-                _until(lambda: _is_ready(client))
+                until(lambda: _is_ready(client))
                 yield client, process.pid
         finally:
             process.send_signal(signal.SIGTERM)
@@ -79,11 +80,11 @@ def _first_metrics(client: httpx.Client, pid: int) -> tuple[float, float]:
     """Seconds from POST to the first metrics, and the child's memory then, in MB; waits for the run's end."""
     begun = time.perf_counter()
     run = client.post("/v1/train", json=SPEC).raise_for_status().json()["id"]
-    _until(lambda: _run(client, run)["latest_metrics"])
+    until(lambda: _run(client, run)["latest_metrics"])
     waited = time.perf_counter() - begun
-    memory = _memory(pid).get(f"maze: run {run}", float("nan"))
-    _until(lambda: _run(client, run)["state"] == "succeeded")
-    return waited, memory
+    held = memory(pid).get(f"maze: run {run}", float("nan"))
+    until(lambda: _run(client, run)["state"] == "succeeded")
+    return waited, held
 
 
 def _run(client: httpx.Client, run: str) -> dict[str, Any]:
@@ -91,18 +92,22 @@ def _run(client: httpx.Client, run: str) -> dict[str, Any]:
     return found
 
 
-def _memory(pid: int) -> dict[str, float]:
+def memory(pid: int) -> dict[str, float]:
     """Title → resident MB of the service's processes."""
+    return {title: process.memory_info().rss / 1e6 for title, process in processes(pid).items()}
+
+
+def processes(pid: int) -> dict[str, psutil.Process]:
+    """Title → process of the service."""
     found = {}
     for process in psutil.Process(pid).children(recursive=True):
-        try:
-            found[process.cmdline()[0].strip()] = process.memory_info().rss / 1e6
-        except (psutil.Error, IndexError):  # it ended meanwhile
-            continue
+        with suppress(psutil.Error, IndexError):  # it ended meanwhile
+            found[process.cmdline()[0].strip()] = process
     return found
 
 
-def _until(condition: Callable[[], object]) -> None:
+def until(condition: Callable[[], object]) -> None:
+    """Wait; raises TimeoutError."""
     deadline = time.monotonic() + PATIENCE_S
     while not condition():
         if time.monotonic() > deadline:

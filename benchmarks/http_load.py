@@ -1,13 +1,15 @@
-"""A closed-loop HTTP load generator: N keep-alive connections, each with one request under way, on loopback.
+"""An HTTP load generator: N keep-alive connections, each with one request under way at most, on loopback.
 
 ``wrk`` makes the load where it is installed (apt-get install wrk), else a client of our own in a process of its
-own: ``python -m benchmarks.http_load PORT PATH BODY TOKEN CONNECTIONS SECONDS`` prints its result as JSON; an empty
-token is not sent. Our client costs more per request than wrk, so figures of one do not compare with the other's;
-ratios do.
+own: ``python -m benchmarks.http_load PORT PATH BODY TOKEN CONNECTIONS SECONDS PER_S`` prints its result as JSON. An
+empty token is not sent, an empty body makes a GET, and PER_S 0 sends the next request as soon as the last one is
+answered (closed loop), else so many a second and connection. Our client costs more per request than wrk, so figures
+of one do not compare with the other's; ratios do.
 """
 
 import asyncio
 import json
+import random
 import re
 import shutil
 import subprocess
@@ -57,11 +59,32 @@ def measure(
     """POST the JSON body over and over; raises CalledProcessError when the generator fails."""
     if generator == "wrk":
         return _measure_with_wrk(port, path, body, token, connections, seconds)
+    load = started(port, path, body, connections=connections, seconds=seconds, token=token)
+    return result_of(load)
+
+
+def started(
+    port: int,
+    path: str,
+    body: str = "",
+    *,
+    connections: int,
+    seconds: float,
+    token: str = "",
+    per_s: float = 0.0,
+) -> "subprocess.Popen[str]":
+    """A load by our own client that has begun; :func:`result_of` waits for its end."""
     command = [sys.executable, "-m", "benchmarks.http_load", str(port), path, body, token]
-    done = subprocess.run(
-        [*command, str(connections), str(seconds)], check=True, capture_output=True, text=True
-    )
-    return LoadResult(**json.loads(done.stdout))
+    command += [str(connections), str(seconds), str(per_s)]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+
+
+def result_of(load: "subprocess.Popen[str]") -> LoadResult:
+    """What a load measured; raises CalledProcessError when it failed."""
+    output, _ = load.communicate()
+    if load.returncode:
+        raise subprocess.CalledProcessError(load.returncode, load.args)
+    return LoadResult(**json.loads(output))
 
 
 def _measure_with_wrk(
@@ -102,8 +125,9 @@ def _measure_with_wrk(
 class _Connection(asyncio.Protocol):
     """One connection: sends the request, waits for the whole answer, notes the time, sends it again."""
 
-    def __init__(self, request: bytes, latencies: list[float]) -> None:
+    def __init__(self, request: bytes, latencies: list[float], per_s: float) -> None:
         self._request = request
+        self._every_s = 1 / per_s if per_s else 0.0
         self._latencies = latencies
         self._buffer = b""
         self._transport: asyncio.Transport | None = None
@@ -112,9 +136,9 @@ class _Connection(asyncio.Protocol):
         self.is_over = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Send the first request."""
+        """Send the first request, at a rate at some time of the first interval."""
         self._transport = cast(asyncio.Transport, transport)
-        self._send()
+        self._send_in(random.random() * self._every_s)
 
     def data_received(self, data: bytes) -> None:
         """Read an answer; it ends where its Content-Length says."""
@@ -128,8 +152,7 @@ class _Connection(asyncio.Protocol):
         self._latencies.append(time.perf_counter() - self._sent_at)
         self.failures += not head.startswith(b"HTTP/1.1 2")
         self._buffer = b""
-        if not self.is_over:
-            self._send()
+        self._send_in(self._sent_at + self._every_s - time.perf_counter())
 
     def connection_lost(self, exc: Exception | None) -> None:
         """A connection that the server closed is a failure."""
@@ -141,24 +164,33 @@ class _Connection(asyncio.Protocol):
         if self._transport is not None:
             self._transport.close()
 
+    def _send_in(self, seconds: float) -> None:
+        if seconds > 0:
+            asyncio.get_running_loop().call_later(seconds, self._send)
+        else:
+            self._send()
+
     def _send(self) -> None:
+        if self.is_over:
+            return
         assert self._transport is not None
         self._sent_at = time.perf_counter()
         self._transport.write(self._request)
 
 
-async def _load(port: int, path: str, body: str, token: str, connections: int, seconds: float) -> LoadResult:
+async def _load(
+    port: int, path: str, body: str, token: str, connections: int, seconds: float, per_s: float
+) -> LoadResult:
     content = body.encode()
     authorization = f"Authorization: Bearer {token}\r\n" if token else ""
-    request = (
-        f"POST {path} HTTP/1.1\r\nHost: {HOST}:{port}\r\nContent-Type: application/json\r\n"
-        f"{authorization}Content-Length: {len(content)}\r\n\r\n"
-    ).encode() + content
+    sent = f"Content-Type: application/json\r\nContent-Length: {len(content)}\r\n" if body else ""
+    line = f"{'POST' if body else 'GET'} {path} HTTP/1.1\r\nHost: {HOST}:{port}\r\n"
+    request = f"{line}{sent}{authorization}\r\n".encode() + content
     latencies: list[float] = []
     loop = asyncio.get_running_loop()
     began = time.perf_counter()
     clients = [
-        (await loop.create_connection(lambda: _Connection(request, latencies), HOST, port))[1]
+        (await loop.create_connection(lambda: _Connection(request, latencies, per_s), HOST, port))[1]
         for _ in range(connections)
     ]
     await asyncio.sleep(seconds)
@@ -176,6 +208,7 @@ async def _load(port: int, path: str, body: str, token: str, connections: int, s
 
 
 if __name__ == "__main__":
-    _port, _path, _body, _token, _connections, _seconds = sys.argv[1:]
-    _result = uvloop.run(_load(int(_port), _path, _body, _token, int(_connections), float(_seconds)))
+    _port, _path, _body, _token, _connections, *_times = sys.argv[1:]
+    _seconds, _per_s = map(float, _times)
+    _result = uvloop.run(_load(int(_port), _path, _body, _token, int(_connections), _seconds, _per_s))
     print(json.dumps(asdict(_result)))

@@ -1,6 +1,7 @@
 """The composition root: settings and stores in, one ASGI application out.
 
     SecurityLayer ──► ActionRoute   POST /v1/runs/{id}/compute_action, every step of an agent: no framework
+                 ├──► RunPolls      GET /v1/runs/{id}, asked by whoever waits: many share one look
                  └──► FastAPI       everything else
 
 The common ``compute_action`` goes a shorter way through the same parts (:mod:`service.fast_path`).
@@ -23,6 +24,7 @@ from service.api.changes import ChangeWatcher
 from service.api.delivery import Delivery
 from service.api.dependencies import Services
 from service.api.openapi import ACTION_PATH
+from service.api.polling import RunPolls
 from service.api.submit import warm_up
 from service.metrics import AnswerCounter, FleetMetrics, Telemetry
 from service.security import SecurityLayer
@@ -76,6 +78,7 @@ class _Root:
         self._api.state.telemetry = self.telemetry
         self._services: Services | None = None
         self.action_route: ActionRoute | None = None
+        self._polls: RunPolls | None = None
 
     def connect(self, stores: Stores) -> None:
         """Put everything together on open stores."""
@@ -90,6 +93,7 @@ class _Root:
             check_schema=partial(check_revision, self._settings.database_url),
         )
         self.action_route = ActionRoute(stores, self._settings)
+        self._polls = RunPolls(stores.runs, self._deliver)
         self._api.state.services = self._services
         fleet = FleetMetrics(stores.runs, stores.registry, self._settings.lease_s)
         self.telemetry.registry.register(fleet)
@@ -105,6 +109,8 @@ class _Root:
         if route is not None and route.handles(scope):
             scope["maze.route"] = ACTION_PATH
             await route(scope, receive, send)
+        elif self._polls is not None and self._polls.handles(scope):
+            await self._polls(scope, receive, send)
         else:
             await self._deliver(scope, receive, send)
 
@@ -122,7 +128,8 @@ class _Root:
                 yield
         finally:
             self._services.changes.stop()
-            await asyncio.gather(warming, self.action_route.close())
+            assert self._polls is not None
+            await asyncio.gather(warming, self.action_route.close(), self._polls.close())
             if opened is not None:
                 opened.close()
 

@@ -50,7 +50,7 @@ class Delivery:
             elif held is not None:
                 start, held = held, None
                 if start["status"] == 200 and not message.get("more_body"):
-                    start, message = await _finished(scope, start, message.get("body", b""))
+                    start, message = await finished(scope, start, message.get("body", b""))
                 await send(start)
             if scope["method"] == "GET":
                 await send(message)
@@ -63,7 +63,7 @@ class Delivery:
         await self._app(inner, receive, deliver)
 
 
-async def _finished(scope: Scope, start: Message, body: bytes) -> tuple[Message, Message]:
+async def finished(scope: Scope, start: Message, body: bytes) -> tuple[Message, Message]:
     """Start and body of a whole 200 with its ETag: as a 304 where the client has it, compressed where it may be."""
     request, headers = Headers(scope=scope), MutableHeaders(raw=list(start["headers"]))
     etag = f'W/"{hashlib.blake2b(body, digest_size=12).hexdigest()}"'

@@ -55,6 +55,9 @@ class RunStore(Protocol):
     def get(self, run_id: str) -> Run:
         """The run; raises :class:`NotFoundError`."""
 
+    def shown(self, run_ids: Sequence[str]) -> Sequence[Run]:
+        """Those of the runs that there are, in any order: without request and configuration, which no face shows."""
+
     def list(
         self,
         *,

@@ -122,7 +122,7 @@ class _BoxShortcut:
         row: Any = tuple.__class_getitem__(numbers)
         row_or_named: Any = row | dict[str, row]
         self.name = name
-        plain = msgspec.defstruct("Plain", [("observation", row)], forbid_unknown_fields=True, gc=False)
+        plain: Any = msgspec.defstruct("Plain", [("observation", row)], forbid_unknown_fields=True, gc=False)
         self._plain = msgspec.json.Decoder(plain).decode
         self._one = msgspec.json.Decoder(row_or_named).decode
         self._many = msgspec.json.Decoder(list[row_or_named]).decode

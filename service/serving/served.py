@@ -69,6 +69,7 @@ class ServedAgent:
         self._agent = agent
         self._child = child
         self._rng = np.random.default_rng()
+        self._quiet = _quietly()
         self._default_reader = ObservationReader(agent, agent.default_actor)
         self._readers = {agent.default_actor: self._default_reader}
         if child is not None:
@@ -76,8 +77,8 @@ class ServedAgent:
             self.batcher = Batcher(None, child.act, metrics)
         else:
             self.is_remote = not on_loop
-            act = partial(_quietly().run, self._act)
-            self.batcher = Batcher(act if on_loop else None, self._act_in_thread, metrics)
+            act = self._act_on_loop if on_loop else None
+            self.batcher = Batcher(act, self._act_in_thread, metrics)
 
     @classmethod
     async def load(
@@ -144,6 +145,9 @@ class ServedAgent:
     def _act(self, call: Call) -> Action:
         rng = self._rng if call.seed is None else np.random.default_rng(call.seed)
         return self._agent.act_as(call.actor, call.observations, call.deterministic, rng)
+
+    def _act_on_loop(self, call: Call) -> Action:
+        return self._quiet.run(self._act, call)
 
     async def _act_in_thread(self, call: Call) -> Action:
         return await asyncio.to_thread(_quietly().run, self._act, call)

@@ -9,7 +9,18 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, fields, replace
 from typing import Any, Self
 
-from sqlalchemy import ColumnElement, Connection, Row, Select, and_, insert, select, update
+from sqlalchemy import (
+    BindParameter,
+    ColumnElement,
+    Connection,
+    Row,
+    Select,
+    and_,
+    bindparam,
+    insert,
+    select,
+    update,
+)
 
 from service.domain.errors import NotFoundError, StaleLeaseError
 from service.domain.run import Best, EventType, Lease, NewRun, Progress, Run, RunKind, RunState
@@ -29,6 +40,12 @@ LOCKED_COLUMNS = tuple(
 _RUN_FIELDS = frozenset(field.name for field in fields(Run))
 
 LISTED_COLUMNS = tuple(column for column in run.c if column.name not in ("request", "config"))
+
+# Made once: building a statement of this many columns takes longer than executing it.
+_IDS: BindParameter[Sequence[str]] = bindparam("ids", expanding=True)
+_RUN = select(run).where(run.c.id.in_(_IDS))
+_SHOWN = select(*LISTED_COLUMNS).where(run.c.id.in_(_IDS))
+_LABELS = select(run_label).where(run_label.c.run_id.in_(_IDS)).order_by(run_label.c.key)
 
 
 def row_values(new: NewRun) -> dict[str, Any]:
@@ -53,18 +70,24 @@ def run_of(row: Row[Any], labels: Mapping[str, str]) -> Run:
 def labels_of(connection: Connection, run_ids: Sequence[str]) -> dict[str, dict[str, str]]:
     """Labels per run id; every id has an entry."""
     labels: dict[str, dict[str, str]] = {run_id: {} for run_id in run_ids}
-    query = select(run_label).where(run_label.c.run_id.in_(run_ids)).order_by(run_label.c.key)
-    for row in connection.execute(query):
+    for row in connection.execute(_LABELS, {"ids": run_ids}):
         labels[row.run_id][row.key] = row.value
     return labels
 
 
 def read_run(connection: Connection, run_id: str) -> Run:
     """The whole run; raises :class:`NotFoundError`."""
-    row = connection.execute(select(run).where(run.c.id == run_id)).one_or_none()
+    row = connection.execute(_RUN, {"ids": [run_id]}).one_or_none()
     if row is None:
         raise _no_run(run_id)
     return run_of(row, labels_of(connection, [run_id])[run_id])
+
+
+def shown_runs(connection: Connection, run_ids: Sequence[str]) -> list[Run]:
+    """Those of the runs that there are, without request and configuration."""
+    rows = connection.execute(_SHOWN, {"ids": run_ids}).all()
+    labels = labels_of(connection, [row.id for row in rows])
+    return [run_of(row, labels[row.id]) for row in rows]
 
 
 def listed_run(row: Row[Any], labels: Mapping[str, str]) -> Run:

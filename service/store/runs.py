@@ -33,6 +33,7 @@ from service.store.run_rows import (
     listed_run,
     read_run,
     row_values,
+    shown_runs,
 )
 from service.store.tables import checkpoint, idempotency_key, run, run_event, run_label, run_log, run_metric
 from service.store.types import UtcDateTime, clean_text, now, seconds_since, upsert
@@ -66,6 +67,11 @@ class SqlRunStore(SqlLeases):
         """The run."""
         with self._database.reading() as connection:
             return read_run(connection, run_id)
+
+    def shown(self, run_ids: Sequence[str]) -> Sequence[Run]:
+        """Those of the runs that there are."""
+        with self._database.reading() as connection:
+            return shown_runs(connection, run_ids)
 
     def list(
         self,

@@ -1,6 +1,7 @@
 """Creating, reading, listing and counting runs: what every run store must do."""
 
 import base64
+from dataclasses import replace
 
 import pytest
 
@@ -48,6 +49,12 @@ class SubmissionContract:
         (event,) = stores.runs.events(run.id)
         assert (event.run_id, event.seq, event.type) == (run.id, 1, EventType.STATE)
         assert event.data == {"state": "queued", "from": None, "reason": None, "attempt": 0}
+
+    def test_runs_are_shown_as_they_read_but_for_request_and_configuration(self, stores: Stores) -> None:
+        runs = [submit(stores, name=name, labels={"team": name}) for name in ("a", "b", "c")]
+        shown = {run.id: run for run in stores.runs.shown([runs[0].id, "run_nope", runs[2].id, "\x00"])}
+        assert shown == {run.id: replace(run, request={}, config={}) for run in (runs[0], runs[2])}
+        assert stores.runs.shown([]) == []
 
     def test_an_unknown_run_is_named_in_the_error(self, stores: Stores) -> None:
         with pytest.raises(NotFoundError, match="run_nope"):
