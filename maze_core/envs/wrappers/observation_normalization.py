@@ -78,10 +78,7 @@ class ObservationNormalizationWrapper(BoxObservationWrapper):
         self._dtypes: dict[str, np.dtype[Any]] = {}
         self._reference: dict[str, Array] = {}
         self._moments: dict[str, FeatureMoments] = {}
-        self._shift: dict[str, Array] = {}
-        self._scale: dict[str, Array] = {}
         self._scalings: dict[str, _Scaling] = {}
-        """What shift, scale and the clip range come to, made when it is first needed."""
         self._seen: dict[str, list[Array]] = {}
         self._uncounted: dict[tuple[StepKey, str], list[Array]] = {}
         self._hides: set[str] = set()
@@ -111,7 +108,7 @@ class ObservationNormalizationWrapper(BoxObservationWrapper):
 
     def needs_statistics(self) -> bool:
         """Some observation has none yet."""
-        return any(name not in self._shift for names in self._names.values() for name in names)
+        return any(name not in self._scalings for names in self._names.values() for name in names)
 
     def estimate(self, observations: Mapping[StepKey, Observation]) -> None:
         """Begin the statistics with samples ``[N, ...]``, those of all sub-steps together."""
@@ -182,18 +179,16 @@ class ObservationNormalizationWrapper(BoxObservationWrapper):
         All of them are of what is left of integers beyond 2^53 less ``<name>/reference``, which only those have.
         """
         arrays = {f"{name}/reference": values for name, values in self._reference.items()}
-        arrays |= {f"{name}/shift": values for name, values in self._shift.items()}
-        arrays |= {f"{name}/scale": values for name, values in self._scale.items()}
+        for name, scaling in self._scalings.items():
+            arrays |= {f"{name}/shift": scaling.shift[0], f"{name}/scale": scaling.scale[0]}
         for name, moments in self._moments.items():
             arrays |= {f"{name}/running_{kind}": getattr(moments, kind) for kind in _MOMENTS}
         return arrays
 
     def load_state_dict(self, arrays: NamedArrays) -> None:
         """Take back what ``state_dict`` gave; without ``running_…``, as 0.1.0 wrote it, the statistics stay fixed."""
-        self._reference, self._shift, self._scale = {}, {}, {}
-        self._scalings.clear()
         self._seen, self._uncounted, self._hides = {}, {}, set()
-        acting = {"reference": self._reference, "shift": self._shift, "scale": self._scale}
+        acting: dict[str, dict[str, Array]] = {"reference": {}, "shift": {}, "scale": {}}
         moments: dict[str, dict[str, Array]] = {}
         for key, values in arrays.items():
             name, _, kind = key.rpartition("/")
@@ -204,30 +199,31 @@ class ObservationNormalizationWrapper(BoxObservationWrapper):
             else:
                 moments.setdefault(name, {})[kind.removeprefix("running_")] = np.array(values)
         self._moments = {name: FeatureMoments(**found) for name, found in moments.items()}
+        self._reference, self._scalings = acting["reference"], {}
+        for name, shift in acting["shift"].items():
+            self._act(name, shift, acting["scale"][name])
 
     def _scaled(self, name: str, values: Array) -> tuple[Array, "_Scaling"]:
         """Before clipping, a new array in the dtype of the statistics; and by what."""
-        scaling = self._scalings.get(name) or self._scaling(name)
+        scaling = self._scalings.get(name)
+        if scaling is None:
+            raise EnvError(
+                f"Observation {name!r} has no statistics yet: train with this wrapper, load those of a "
+                "checkpoint, or call estimate() with samples."
+            )
         rest, shift = difference(values, scaling.reference), scaling.shift
         # each a call without arguments by name where the dtypes are the same, as they mostly are
         scaled: Array = np.subtract(rest if rest.dtype is shift.dtype else rest.astype(shift.dtype), shift)
         np.divide(scaled, scaling.scale, out=scaled)
         return scaled, scaling
 
-    def _scaling(self, name: str) -> "_Scaling":
-        if name not in self._shift:
-            raise EnvError(
-                f"Observation {name!r} has no statistics yet: train with this wrapper, load those of a "
-                "checkpoint, or call estimate() with samples."
-            )
-        shift = self._shift[name]
+    def _act(self, name: str, shift: Array, scale: Array) -> None:
+        """Shift and scale an observation by these from now on."""
         ends = self.clip_range and (
             np.array(self.clip_range[0], shift.dtype),
             np.array(self.clip_range[1], shift.dtype),
         )
-        scaling = _Scaling(self._reference.get(name), shift[None], self._scale[name][None], ends)
-        self._scalings[name] = scaling
-        return scaling
+        self._scalings[name] = _Scaling(self._reference.get(name), shift[None], scale[None], ends)
 
     def _take_in(self, name: str, parts: Sequence[Array]) -> None:
         """Add rows to the moments of an observation."""
@@ -259,15 +255,14 @@ class ObservationNormalizationWrapper(BoxObservationWrapper):
             shift = shift.astype(dtype)
         if not ((scale > 0) & np.isfinite(scale)).all():
             raise EnvError(f"Observation {name!r} has no finite statistics in {dtype}; exclude it.")
-        self._shift[name], self._scale[name] = shift, scale
-        self._scalings.pop(name, None)
+        self._act(name, shift, scale)
 
     def _count_clipped(self) -> None:
         """Count what the statistics of now clip of the rows seen since the last count."""
         uncounted, self._uncounted = self._uncounted, {}
         for place, parts in uncounted.items():
             name = place[1]
-            if self.clip_range is not None and name in self._shift:
+            if self.clip_range is not None and name in self._scalings:
                 scaled, _ = self._scaled(name, np.concatenate(parts))
                 is_clipped = np.abs(scaled - scaled.clip(*self.clip_range)) > _ROUNDING
                 if is_clipped.any():

@@ -85,9 +85,13 @@ def test_no_wrappers_change_nothing():
     assert type(ticks[1].observations[0]) is dict
 
 
-def test_the_first_wrapper_is_closest_to_the_environment():
+@pytest.mark.parametrize("is_one_stack", [True, False])
+def test_the_first_wrapper_is_closest_to_the_environment(is_one_stack):
     log = []
-    env = WrappedVectorEnv(number_envs(1), [Plus(1, log), Plus(2, log)])
+    if is_one_stack:
+        env = WrappedVectorEnv(number_envs(1), [Plus(1, log), Plus(2, log)])
+    else:
+        env = Plus.wrap(Plus.wrap(number_envs(1), amount=1, log=log), amount=2, log=log)
     shown = env.reset([0]).observations[0]["observation"]
     np.testing.assert_array_equal(shown, [[0 * 100 + 12, 1 * 100 + 12, 0 * 100 + 12]])
     tick = env.step(act(1))
