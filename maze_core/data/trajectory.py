@@ -69,12 +69,12 @@ class Rollout:
     @property
     def n_steps(self) -> int:
         """Steps of environment time within the rollout, over all envs."""
-        ended = self.terminated | self.truncated
-        return int(np.count_nonzero(ended | (self.flat_step[1:] != self.flat_step[:-1])))
+        same = self.same_flat_step
+        return same.size - int(np.count_nonzero(same))
 
     @property
     def same_flat_step(self) -> BoolArray:
         """``[T, B]``: tick t and t+1 belong to one flat step, so no time passes between them."""
-        ended = self.terminated | self.truncated
-        same: BoolArray = ~ended & (self.flat_step[1:] == self.flat_step[:-1])
+        steps, ended = self.flat_step, self.terminated | self.truncated
+        same: BoolArray = np.greater(steps[1:] == steps[:-1], ended)  # equal, and not ended
         return same

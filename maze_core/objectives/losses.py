@@ -22,7 +22,7 @@ def policy_gradient(log_probs: FloatArray, advantages: FloatArray) -> tuple[floa
         log_probs: log π(a_n|s_n), ``[N]``.
         advantages: A_n, ``[N]``.
     """
-    return -_mean(log_probs * advantages), advantages / -len(advantages)
+    return -mean(log_probs * advantages), advantages / -len(advantages)
 
 
 def clipped_surrogate(
@@ -45,29 +45,30 @@ def clipped_surrogate(
     log_ratio = log_probs - old_log_probs
     ratio = np.exp(log_ratio)
     gain = ratio * advantages
-    clipped = np.clip(ratio, 1.0 - clip_range, 1.0 + clip_range) * advantages
+    np.minimum(np.maximum(ratio, 1.0 - clip_range, out=ratio), 1.0 + clip_range, out=ratio)
+    clipped = np.multiply(ratio, advantages, out=ratio)
     gradient = np.where(gain <= clipped, gain, gain.dtype.type(0)) / -len(gain)
-    return -_mean(np.minimum(gain, clipped)), gradient, log_ratio
+    return -mean(np.minimum(gain, clipped, out=gain)), gradient, log_ratio
 
 
 def squared_error(values: FloatArray, returns: FloatArray) -> tuple[float, FloatArray]:
     """mean((V(s) - R)²) / 2, both ``[N]``, and its gradient by V(s)."""
     error = values - returns
-    return 0.5 * _mean(error * error), error / len(error)
+    return 0.5 * mean(error * error), error / len(error)
 
 
-def approximate_kl(log_ratio: FloatArray) -> float:
-    """A low-variance, non-negative estimate of KL(old ‖ new) from log(new / old), ``[N]``.
+def divergence(log_ratio: FloatArray, clip_range: float) -> tuple[float, float]:
+    """How far a policy went from the one that acted, from log(new / old), ``[N]``.
 
-    Schulman 2020, "Approximating KL divergence", estimator k3: mean(r - 1 - log r). The log-ratio is taken, not the
-    ratio: where the ratio underflows to 0 its logarithm would be infinite.
+    The log-ratio is taken, not the ratio r: where that underflows to 0 its logarithm would be infinite.
+
+    Returns:
+        A low-variance, non-negative estimate of KL(old ‖ new), mean(r - 1 - log r) (Schulman 2020, "Approximating KL
+        divergence", estimator k3), and the share of the ratios outside [1 - ε, 1 + ε].
     """
-    return _mean(np.expm1(log_ratio) - log_ratio)
-
-
-def clip_fraction(log_ratio: FloatArray, clip_range: float) -> float:
-    """Share of the ratios outside [1 - ε, 1 + ε], from log(new / old) ``[N]``."""
-    return np.count_nonzero(np.abs(np.expm1(log_ratio)) > clip_range) / len(log_ratio)
+    excess = np.expm1(log_ratio)
+    n_outside = np.count_nonzero(np.abs(excess) > clip_range)
+    return mean(excess - log_ratio), n_outside / len(log_ratio)
 
 
 def normalized(advantages: FloatArray) -> FloatArray:
@@ -78,12 +79,13 @@ def normalized(advantages: FloatArray) -> FloatArray:
     """
     if len(advantages) < 2:
         return advantages
-    mean = _mean(advantages)
-    centred: FloatArray = advantages - mean
+    middle = mean(advantages)
+    centred: FloatArray = advantages - middle
     deviation = (float(centred @ centred) / (len(centred) - 1)) ** 0.5
-    centred *= (not deviation <= ROUNDING * abs(mean)) / (deviation + 1e-8)
+    centred *= (not deviation <= ROUNDING * abs(middle)) / (deviation + 1e-8)
     return centred
 
 
-def _mean(numbers: FloatArray) -> float:
+def mean(numbers: FloatArray) -> float:
+    """Of ``[N]``, in their own precision; NumPy's own takes five times as long."""
     return float(np.add.reduce(numbers)) / len(numbers)

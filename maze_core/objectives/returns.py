@@ -61,9 +61,15 @@ def explained_variance(values: FloatArray, returns: FloatArray) -> float:
     NaN where the returns are equal up to rounding: there is no variance that could be explained. As advantages plus
     values they carry the rounding of the values too.
     """
-    exact = returns.astype(np.float64)
-    deviation = float(exact.std())
-    largest = max(float(np.abs(returns).max()), float(np.abs(values).max()))
+    largest = max(float(np.maximum.reduce(np.abs(array), None)) for array in (returns, values))
+    deviation = _deviation(returns.astype(np.float64))
     if deviation <= 8 * np.finfo(returns.dtype).eps * largest:
         return float("nan")
-    return 1.0 - float((exact - values).std() / deviation) ** 2
+    return 1.0 - (_deviation(np.subtract(returns, values, dtype=np.float64)) / deviation) ** 2
+
+
+def _deviation(numbers: FloatArray) -> float:
+    """Standard deviation of all, in float64."""
+    flat = numbers.reshape(-1)
+    flat = flat - np.add.reduce(flat) / len(flat)
+    return float((flat @ flat / len(flat)) ** 0.5)

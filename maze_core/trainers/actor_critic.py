@@ -9,7 +9,7 @@ import torch
 
 from maze_core.checkpoint import copied, prefixed, section
 from maze_core.errors import DivergedError, InvalidSpecificationError, Problem
-from maze_core.objectives.losses import squared_error
+from maze_core.objectives.losses import mean, squared_error
 from maze_core.rollout.collector import Collector
 from maze_core.seeding import Stream, generator, generator_state, restore_generator
 from maze_core.threads import plain_torch
@@ -100,17 +100,19 @@ class ActorCritic(Generic[C]):
         self.optimizer.zero()
         for key, samples in batch.items():
             share = len(samples) / total
-            found = self.learner.evaluate(key, samples.observations, samples.actions, samples.agent_id)
+            found = None if self.learner.needs_torch else samples.found  # autograd was off while it was found
+            if found is None:
+                found = self.learner.evaluate(key, samples.observations, samples.actions, samples.agent_id)
             policy_loss, d_log_probs, details = policy_loss_of(samples, found.log_probs)
             value_loss, d_values = squared_error(found.values, samples.returns)
-            d_entropy = np.full(len(samples), -entropy_weight / total, np.float32)
+            d_entropy = np.full(len(samples), -entropy_weight / total, np.float32) if entropy_weight else None
             found.backward(
                 d_log_probs * (share * policy_weight), d_entropy, d_values * (share * value_weight)
             )
             losses = {
                 "train/policy_loss": policy_loss,
                 "train/value_loss": value_loss,
-                "train/entropy": float(found.entropy.mean()),
+                "train/entropy": mean(found.entropy),
                 **details,
             }
             for name, value in losses.items():

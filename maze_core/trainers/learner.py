@@ -31,8 +31,9 @@ class Evaluation:
     """In nats, ``[N]``, summed over heads and dimensions."""
     values: FloatArray
     """V(s), ``[N]``."""
-    backward: Callable[[FloatArray, FloatArray, FloatArray], None]
-    """∂L/∂log_probs, ∂L/∂entropy and ∂L/∂values, ``[N]`` each: adds to the gradients; called once at most."""
+    backward: Callable[[FloatArray, FloatArray | None, FloatArray], None]
+    """∂L/∂log_probs, ∂L/∂entropy (None for 0) and ∂L/∂values, ``[N]`` each: adds to the gradients; called once at most,
+    before the next evaluation."""
 
 
 class Learner:
@@ -88,7 +89,7 @@ class _Step:
             found = scores(self._parts, logits, observations, actions, *self._log_stds[0])
 
             def backward_at_once(
-                d_log_probs: FloatArray, d_entropy: FloatArray, d_values: FloatArray
+                d_log_probs: FloatArray, d_entropy: FloatArray | None, d_values: FloatArray
             ) -> None:
                 pull([found.pull(d_log_probs, d_entropy), d_values[None]])
 
@@ -108,9 +109,9 @@ class _Step:
             log_probs[rows], entropy[rows] = found.log_prob, found.entropy
             pulls.append((rows, found.pull, pull))
 
-        def backward(d_log_probs: FloatArray, d_entropy: FloatArray, d_values: FloatArray) -> None:
+        def backward(d_log_probs: FloatArray, d_entropy: FloatArray | None, d_values: FloatArray) -> None:
             for rows, pull_scores, pull in pulls:
-                pull([pull_scores(d_log_probs[rows], d_entropy[rows])])
+                pull([pull_scores(d_log_probs[rows], None if d_entropy is None else d_entropy[rows])])
             pull_values([d_values[None]])
 
         return Evaluation(log_probs, entropy, values[0], backward)

@@ -8,14 +8,15 @@ passes: γ and λ count as 1 there.
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from maze_core.data.trajectory import Rollout
 from maze_core.objectives.losses import normalized
 from maze_core.objectives.returns import explained_variance, gae
-from maze_core.trainers.learner import Learner
-from maze_core.types import Array, FloatArray, IntArray, StepKey
+from maze_core.trainers.learner import Evaluation, Learner
+from maze_core.types import Array, BoolArray, FloatArray, IntArray, StepKey
 
 
 @dataclass(slots=True)
@@ -34,6 +35,8 @@ class Samples:
     """``[N]``."""
     returns: FloatArray
     """λ-returns, ``[N]``."""
+    found: Evaluation | None = None
+    """What policy and critic say of exactly these rows, under the weights that acted."""
 
     def __len__(self) -> int:
         """Number of rows."""
@@ -51,7 +54,10 @@ class Samples:
         return Samples(
             {name: part(x) for name, x in self.observations.items()},
             {head: part(x) for head, x in self.actions.items()},
-            *map(part, (self.agent_id, self.log_probs, self.advantages, self.returns)),
+            part(self.agent_id),
+            part(self.log_probs),
+            part(self.advantages),
+            part(self.returns),
         )
 
 
@@ -71,32 +77,44 @@ def prepare(rollout: Rollout, learner: Learner, *, gamma: float, lam: float) -> 
     Returns:
         The batch to learn from, and the explained variance of the critic before the update.
     """
-    values = np.empty(rollout.reward.shape, dtype=np.float32)  # some sub-step acts at every tick
+    # before what is evaluated to learn from, whose pull must come before the next call
+    next_values = np.empty(rollout.reward.shape, dtype=np.float32)
+    next_values[-1] = _last_values(rollout, learner)
+    cut = [
+        (final.t, final.b, learner.values(key, final.observations, rollout.agent_id[final.t, final.b]))
+        for key, final in rollout.final.items()
+    ]
+    values = np.empty_like(next_values)  # some sub-step acts at every tick
     batch: Batch = {}
     for key, record in rollout.steps.items():
-        rows = record.active
-        if not rows.any():
+        if not (rows := _Rows(record.active)):
             continue
-        observations = {name: _rows(array, rows) for name, array in record.observations.items()}
-        actions = {head: _rows(array, rows) for head, array in record.actions.items()}
-        agent_id = _rows(rollout.agent_id, rows)
+        observations = {name: rows.of(array) for name, array in record.observations.items()}
+        actions = {head: rows.of(array) for head, array in record.actions.items()}
+        agent_id = rows.of(rollout.agent_id)
         found = learner.evaluate(key, observations, actions, agent_id)
-        values[rows] = found.values
+        values[rows.place] = found.values if rows.mask is not None else found.values.reshape(values.shape)
         # advantages and returns follow below, when the values of all sub-steps are known
-        batch[key] = Samples(observations, actions, agent_id, found.log_probs, *[found.values] * 2)
+        batch[key] = Samples(
+            observations, actions, agent_id, found.log_probs, found.values, found.values, found
+        )
+    next_values[:-1] = values[1:]
+    for t, b, final_values in cut:
+        next_values[t, b] = final_values
     same = rollout.same_flat_step
+    is_structured = np.count_nonzero(same)
     advantages, returns = gae(
         rollout.reward,
         values,
-        _next_values(rollout, learner, values),
+        next_values,
         rollout.terminated,
         rollout.truncated,
-        gamma=np.where(same, np.float32(1), np.float32(gamma)) if same.any() else gamma,
-        lam=np.where(same, np.float32(1), np.float32(lam)) if same.any() else lam,
+        gamma=np.where(same, np.float32(1), np.float32(gamma)) if is_structured else gamma,
+        lam=np.where(same, np.float32(1), np.float32(lam)) if is_structured else lam,
     )
     for key, samples in batch.items():
-        rows = rollout.steps[key].active
-        samples.advantages, samples.returns = _rows(advantages, rows), _rows(returns, rows)
+        rows = _Rows(rollout.steps[key].active)
+        samples.advantages, samples.returns = rows.of(advantages), rows.of(returns)
     return batch, explained_variance(values, returns)
 
 
@@ -142,21 +160,34 @@ def normalize_advantages(batch: Batch) -> Batch:
     return batch
 
 
-def _next_values(rollout: Rollout, learner: Learner, values: FloatArray) -> FloatArray:
-    last = np.empty(values.shape[1], dtype=np.float32)
+def _last_values(rollout: Rollout, learner: Learner) -> FloatArray:
+    """V of what the envs show after the rollout, ``[B]``."""
+    values = np.empty(rollout.reward.shape[1], dtype=np.float32)
     for key, active in rollout.last_active.items():
-        if active.any():
-            seen = {name: array[active] for name, array in rollout.last_observations[key].items()}
-            last[active] = learner.values(key, seen, rollout.last_agent_id[active])
-    next_values = np.concatenate([values[1:], last[None]])
-    for key, final in rollout.final.items():
-        agent_id = rollout.agent_id[final.t, final.b]
-        next_values[final.t, final.b] = learner.values(key, final.observations, agent_id)
-    return next_values
+        if rows := _Rows(active):
+            seen = {name: rows.of(array) for name, array in rollout.last_observations[key].items()}
+            values[rows.place] = learner.values(key, seen, rows.of(rollout.last_agent_id))
+    return values
 
 
-def _rows(array: Array, rows: Array) -> Array:
-    """The selected rows, flat, always as a copy: the rollout's arrays are reused."""
-    if rows.all():
-        return array.reshape(-1, *array.shape[rows.ndim :]).copy()
-    return array[rows]
+class _Rows:
+    """The places of a mask ``[…]``; false where there are none."""
+
+    def __init__(self, mask: BoolArray) -> None:
+        self._n = int(np.count_nonzero(mask))
+        self.mask = None if self._n == mask.size else mask
+        """None where all are chosen."""
+        self._n_axes = mask.ndim
+
+    def __bool__(self) -> bool:
+        return self._n > 0
+
+    @property
+    def place(self) -> Any:
+        return ... if self.mask is None else self.mask
+
+    def of(self, array: Array) -> Array:
+        """Those of an array ``[…, *rest]``, as ``[n, *rest]``: a view where all are chosen."""
+        if self.mask is not None:
+            return array[self.mask]
+        return array.reshape(-1, *array.shape[self._n_axes :])

@@ -5,7 +5,7 @@ log-probabilities are computed once and stay fixed; then ``n_optimization_epochs
 clipped surrogate, ended early when the approximate KL divergence exceeds ``target_kl``.
 """
 
-from maze_core.objectives.losses import approximate_kl, clip_fraction, clipped_surrogate
+from maze_core.objectives.losses import clipped_surrogate, divergence
 from maze_core.trainers.actor_critic import ActorCritic
 from maze_core.trainers.on_policy import Batch, Samples, minibatches, normalize_advantages
 from maze_core.trainers.ppo_config import PPOAlgorithmConfig
@@ -33,14 +33,8 @@ class PPO(ActorCritic[PPOAlgorithmConfig]):
         loss, gradient, log_ratio = clipped_surrogate(
             log_probs, samples.log_probs, samples.advantages, clip_range
         )
-        return (
-            loss,
-            gradient,
-            {
-                "train/approx_kl": approximate_kl(log_ratio),
-                "train/clip_fraction": clip_fraction(log_ratio, clip_range),
-            },
-        )
+        kl, clipped = divergence(log_ratio, clip_range)
+        return loss, gradient, {"train/approx_kl": kl, "train/clip_fraction": clipped}
 
     def _is_too_far(self, steps: list[dict[str, float]]) -> bool:
         """The pass left the trust region: its mean KL divergence exceeds ``target_kl``."""
