@@ -187,7 +187,7 @@ class _Rows:
         return ... if self.mask is None else self.mask
 
     def of(self, array: Array) -> Array:
-        """Those of an array ``[…, *rest]``, as ``[n, *rest]``: a view where all are chosen."""
+        """Those of an array ``[…, *rest]``, as ``[n, *rest]``, always copied: the rollout's arrays are reused."""
         if self.mask is not None:
             return array[self.mask]
-        return array.reshape(-1, *array.shape[self._n_axes :])
+        return array.reshape(-1, *array.shape[self._n_axes :]).copy()
