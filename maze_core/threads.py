@@ -96,17 +96,23 @@ def one_thread() -> Iterator[None]:
 
 
 @contextmanager
-def plain_torch() -> Iterator[None]:
-    """Gradients, float32 and the CPU meanwhile, as torch begins with, whatever an environment has set since."""
-    import torch
+def plain_torch(*, gradients: bool = True) -> Iterator[None]:
+    """Float32 and the CPU meanwhile, as torch begins with, whatever an environment has set since.
 
+    Args:
+        gradients: whether torch keeps what a gradient needs.
+    """
+    torch = sys.modules.get("torch")
+    if torch is None:
+        yield
+        return
     dtype = torch.get_default_dtype()
     is_moved = torch.get_default_device().type != "cpu"  # a context for it costs with every call of torch
     torch.set_default_dtype(torch.float32)
     try:
         with (
             torch.inference_mode(False),
-            torch.enable_grad(),
+            torch.set_grad_enabled(gradients),
             torch.device("cpu") if is_moved else nullcontext(),
         ):
             yield

@@ -120,8 +120,6 @@ def _acting(policy: Any, env: VectorEnv) -> tuple[Policy, Sequence[Wrapper]]:
         wrappers = [] if is_processed else acting_wrappers(policy.wrappers)
         _check_spaces(policy, env, is_processed=is_processed)
         return policy.policy, wrappers
-    if hasattr(policy, "acting"):  # a policy in training
-        return policy.acting(), []
     if hasattr(policy, "act"):
         return as_policy(policy, env.action_spaces), []
     raise _problem("policy", f"takes an agent, such as rc.policy, not {_a(policy)}.")

@@ -1,6 +1,6 @@
 """Policies that act: one forward pass for training rollouts, evaluation, Python and HTTP, without torch.
 
-An :class:`ActingPolicy` reads the parameters of a trained policy where they lie, or arrays from a checkpoint.
+An :class:`ActingPolicy` reads its parameters where they lie: those that a trainer changes, or arrays from a checkpoint.
 Randomness comes in as an argument: ``noise`` has one row per observation, drawn by :meth:`ActingPolicy.noise`
 from a generator of the caller's, and a row's action depends on that row of observations and noise alone. So
 results do not depend on how environments are batched.
@@ -10,9 +10,9 @@ the environment's edge. Training keeps what :meth:`StepPolicy.sample` gives: nei
 log-probabilities are those of the sample.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final, Literal, Protocol
+from typing import Any, Final, Literal
 
 import msgspec
 import numpy as np
@@ -20,31 +20,48 @@ from gymnasium import spaces
 
 from maze_core.data.values import fit_to_box
 from maze_core.errors import CheckpointError
-from maze_core.models.graph import Forward, Op, Program
+from maze_core.models.graph import GraphNetwork, Op, Program
 from maze_core.models.heads import GaussianHead, Head, apply_mask, parts_of
-from maze_core.types import Action, Array, FloatArray, IntArray, NamedArrays, Observation, StepKey, Tree
+from maze_core.models.networks import Network, Networks
+from maze_core.types import Action, FloatArray, IntArray, NamedArrays, Observation, StepKey, Tree
 
 FORMAT: Final = 1
 """Version of the description; a reader refuses one it does not know."""
 
 
-class LogitsSource(Protocol):
-    """A network that can act: :class:`~maze_core.models.graph.Forward`, or a torch module called alike."""
-
-    def __call__(self, observations: Observation) -> FloatArray:
-        """Logits ``[B, n_out]`` float32 for observations ``[B, ...]``."""
-        ...
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class ActorNetwork:
     """What one agent of a sub-step acts with."""
 
-    logits: LogitsSource
+    logits: Network
     log_std: FloatArray | None
     """State-independent log-std of all Gaussian heads, side by side; None where there is none."""
     prefix: str
     """Prefix of its arrays' names in a checkpoint."""
+
+    @property
+    def needs_torch(self) -> bool:
+        """Whether the network is a module of the user's."""
+        return self.logits.needs_torch
+
+    @property
+    def parameters(self) -> dict[str, FloatArray]:
+        """Log-std and the network's parameters, where they lie."""
+        return self._with_log_std(self.logits.parameters)
+
+    def bind(self, arrays: NamedArrays, prefix: str = "") -> None:
+        """Have the arrays named ``prefix + parameter`` as parameters, in place of those before."""
+        if self.log_std is not None:
+            self.log_std = arrays[f"{prefix}log_std"]
+        self.logits.bind(arrays, f"{prefix}network.")
+
+    def state_dict(self) -> dict[str, Any]:
+        """Log-std and the network's state, where they lie."""
+        return self._with_log_std(self.logits.state_dict())
+
+    def _with_log_std(self, arrays: Mapping[str, Any]) -> dict[str, Any]:
+        own = {} if self.log_std is None else {"log_std": self.log_std}
+        return own | {f"network.{name}": array for name, array in arrays.items()}
 
 
 class StepPolicy:
@@ -55,13 +72,13 @@ class StepPolicy:
         self.heads = tuple(heads)
         self.networks = tuple(networks)
         self.noise_width = sum(head.noise_width for head in heads)
-        self._parts = parts_of(self.heads)
+        self.parts = parts_of(self.heads)
         self._scales = {
             head.name: (np.reshape(head.center, head.shape), np.reshape(head.half_range, head.shape))
             for head in self.heads
             if isinstance(head, GaussianHead) and head.center is not None and head.half_range is not None
         }
-        self._normal_columns = [part.noise for part in self._parts if part.head.normal_noise]
+        self._normal_columns = [part.noise for part in self.parts if part.head.normal_noise]
 
     def sample(
         self, observations: Observation, noise: FloatArray | None, agent_id: IntArray | None
@@ -85,11 +102,11 @@ class StepPolicy:
         """Noise ``[n_rows, noise_width]`` float64, uniform or normal by column; row by row from ``rng``."""
         if not self._normal_columns:
             return rng.random((n_rows, self.noise_width))
-        if len(self._normal_columns) == len(self._parts):
+        if len(self._normal_columns) == len(self.parts):
             return rng.standard_normal((n_rows, self.noise_width))
         rows = np.empty((n_rows, self.noise_width))
         for row in rows:
-            for part in self._parts:
+            for part in self.parts:
                 draw = rng.standard_normal if part.head.normal_noise else rng.random
                 row[part.noise] = draw(part.head.noise_width)
         return rows
@@ -97,7 +114,7 @@ class StepPolicy:
     def _act_as(self, network: ActorNetwork, observations: Observation, noise: FloatArray | None) -> Action:
         logits = network.logits(observations)
         action: Action = {}
-        for head, columns, drawn, parameter, mask in self._parts:
+        for head, columns, drawn, parameter, mask in self.parts:
             head_logits = logits if columns is None else logits[:, columns]
             if mask is not None:
                 head_logits = apply_mask(head_logits, observations[mask])
@@ -123,20 +140,18 @@ class StepPolicy:
         return joined
 
 
-class ActingPolicy:
+class ActingPolicy(Networks):
     """A policy that turns observations into actions. Safe to call from several threads."""
 
-    def __init__(self, steps: Mapping[StepKey, StepPolicy], *, needs_torch: bool = False) -> None:
-        """Take the policies of all sub-steps.
-
-        Args:
-            steps: sub-step → its policy.
-            needs_torch: a network is a torch module, so there is no description without code.
-        """
+    def __init__(self, steps: Mapping[StepKey, StepPolicy]) -> None:
+        """Take the policies of all sub-steps."""
         self.steps = dict(steps)
-        self.needs_torch = needs_torch
         self.needs_noise = False
         """Whether noise is needed even when acting deterministically; true of a random policy only."""
+
+    def named(self) -> Iterable[tuple[str, ActorNetwork]]:
+        """Prefix and network of all agents of all sub-steps."""
+        return [(network.prefix, network) for step in self.steps.values() for network in step.networks]
 
     def act(
         self,
@@ -177,27 +192,18 @@ class ActingPolicy:
         """
         return self.steps[step_key].noise(rng, n_rows)
 
-    def describe(self) -> tuple[Tree, dict[str, Array]]:
-        """The policy as JSON and named float32 arrays, not copied, named as in the torch policy's state.
+    def describe(self) -> Tree:
+        """The policy as JSON: all of it but its arrays, which are :attr:`parameters`.
 
         With torch modules of the user's, the JSON says ``"kind": "module"`` and carries no network.
         """
-        arrays: dict[str, Array] = {}
-        steps = []
-        for key, step in self.steps.items():
-            networks = []
-            for network in step.networks:
-                program = None
-                if isinstance(network.logits, Forward):
-                    program = network.logits.program.ops
-                    named = network.logits.parameters.items()
-                    arrays.update({f"{network.prefix}network.{name}": array for name, array in named})
-                if network.log_std is not None:
-                    arrays[f"{network.prefix}log_std"] = network.log_std
-                networks.append(_Network(network.prefix, program))
-            steps.append(_Step(key, step.heads, tuple(networks)))
+        steps = [
+            _Step(key, step.heads, tuple(_Network(x.prefix, _ops(x.logits)) for x in step.networks))
+            for key, step in self.steps.items()
+        ]
         kind: Literal["module", "program"] = "module" if self.needs_torch else "program"
-        return msgspec.to_builtins(PolicyDescription(FORMAT, kind, tuple(steps))), arrays
+        tree: Tree = msgspec.to_builtins(PolicyDescription(FORMAT, kind, tuple(steps)))
+        return tree
 
     @classmethod
     def from_description(cls, tree: Tree, arrays: NamedArrays) -> "ActingPolicy":
@@ -251,12 +257,16 @@ class PolicyDescription(msgspec.Struct, frozen=True):
             raise CheckpointError(f"policy: the description is damaged ({error})") from error
 
 
+def _ops(network: Network) -> tuple[Op, ...] | None:
+    return network.program.ops if isinstance(network, GraphNetwork) else None
+
+
 def _bound(step: _Step, arrays: NamedArrays) -> StepPolicy:
     """The policy of a sub-step with its arrays."""
     n_parameters = sum(head.parameter_width for head in step.heads)
     networks = []
     for prefix, program in ((network.prefix, Program(network.program or ())) for network in step.networks):
-        logits = Forward(program, arrays, f"{prefix}network.")
+        logits = GraphNetwork(program, arrays, f"{prefix}network.")
         if program.n_out != sum(head.logits_width for head in step.heads):
             raise CheckpointError(f"policy: the network {prefix} does not produce the logits of its heads")
         log_std = arrays.get(f"{prefix}log_std", np.empty(0)) if n_parameters else None

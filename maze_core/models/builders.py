@@ -1,4 +1,4 @@
-"""From spaces to the programs of networks: what is read and how, and the layers on top.
+"""From spaces to the programs of networks: what is read and how, the layers on top, and their first weights.
 
 Numbers (Box, MultiBinary) are read as float32, categories (Discrete, MultiDiscrete) as indicators. Masks are
 no input of a network; :func:`input_spaces` leaves them out.
@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from math import prod, sqrt
 from typing import Final
 
+import numpy as np
 from gymnasium import spaces
 
 from maze_core.errors import InvalidSpecificationError, Problem
@@ -18,7 +19,7 @@ from maze_core.models.config import (
     FlattenConcatStateValueNetConfig,
 )
 from maze_core.models.graph import Concat, Dense, Flatten, OneHot, Op, Program
-from maze_core.types import StepKey, mask_name
+from maze_core.types import FloatArray, StepKey, mask_name
 
 HIDDEN_GAIN: Final = sqrt(2.0)
 POLICY_GAIN: Final = 0.01
@@ -94,6 +95,22 @@ def from_template(
         raise InvalidSpecificationError([Problem(path=path, message=message, allowed=tuple(inputs))])
     blocks = template.modality_config
     return _program(read, blocks.feature.block_params, blocks.hidden.block_params, n_out, out_gain)
+
+
+def initial_parameters(program: Program, rng: np.random.Generator) -> dict[str, FloatArray]:
+    """Weights drawn from all orthogonal ones alike (Saxe et al. 2014, arXiv:1312.6120), by their gain; biases 0.
+
+    Q of a Gaussian matrix is uniform where R has a positive diagonal (Mezzadri 2007, arXiv:math-ph/0609050). LAPACK on
+    several threads gives other bits than on one.
+    """
+    parameters: dict[str, FloatArray] = {}
+    for op in program.dense:
+        long, short = max(op.n_out, op.n_in), min(op.n_out, op.n_in)
+        q, r = np.linalg.qr(rng.standard_normal((long, short)))
+        q *= np.copysign(op.gain, np.diagonal(r))
+        parameters[op.weight] = np.ascontiguousarray(q if op.n_out == long else q.T, np.float32)
+        parameters[op.bias] = np.zeros(op.n_out, np.float32)
+    return parameters
 
 
 def _program(

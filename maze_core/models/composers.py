@@ -6,7 +6,7 @@ composer was made with. A class derived from one of these may override ``compose
 ``observation_spaces_dict`` and ``action_spaces_dict``.
 
 ``as_config`` gives the settings that say the same as the composer, with which its run is recorded; None where
-there are none, as for a derived class. Nothing here imports torch before something is composed.
+there are none, as for a derived class.
 """
 
 import copy
@@ -30,8 +30,9 @@ from maze_core.models.heads import DistributionMapper
 from maze_core.types import StepKey, Tree
 
 if TYPE_CHECKING:
+    from maze_core.models.acting import ActingPolicy
     from maze_core.models.model_builder import Model
-    from maze_core.models.policies import TorchCritic, TorchPolicy
+    from maze_core.models.networks import Critic
 
 __all__ = [
     "CustomModelComposer",
@@ -125,7 +126,7 @@ class ProbabilisticPolicyComposer(_Composer):
             mapper=distribution_mapper or DistributionMapper(action_spaces_dict),
         )
 
-    def compose(self, generator_seed: int) -> "TorchPolicy":
+    def compose(self, generator_seed: int) -> "ActingPolicy":
         """Build the policy for the composer's own spaces."""
         from maze_core.models.model_builder import compose
 
@@ -166,7 +167,7 @@ class _StateCriticComposer(_Composer):
             observation_spaces=observation_spaces_dict, agent_counts=dict(agent_counts_dict or {})
         )
 
-    def compose(self, generator_seed: int) -> "TorchCritic":
+    def compose(self, generator_seed: int) -> "Critic":
         """Build the critic for the composer's own spaces."""
         from maze_core.models.model_builder import compose
 

@@ -1,12 +1,12 @@
-"""A network as data: a :class:`Program` of a few operations, and the numpy forward pass that runs it.
+"""A network as data: a :class:`Program` of a few operations, and its parameters; numpy runs it where a policy acts.
 
-The same program is run by torch in training (:mod:`maze_core.models.networks`) and by numpy wherever a policy
-acts. It has a JSON form, so a checkpoint carries its networks without code.
+How it learns is in :mod:`maze_core.models.dense`. A program has a JSON form, so a checkpoint carries its networks
+without code.
 
 Rows are computed in blocks of 8, padded: ``[B, k]`` becomes ``[ceil(B / 8), 8, k]`` and every block is one
 matrix product of the same shape. A row then has the same bits whatever the batch it came in and wherever it
 stood; with one product per batch the last bits differ. Weights are read where they lie (``[n_out, n_in]``,
-torch's layout), never copied, so a view of a parameter stays current while the parameter is updated in place.
+as the backward pass has them), never copied, so they may be updated in place.
 """
 
 import threading
@@ -139,25 +139,38 @@ class Program(msgspec.Struct, frozen=True):
         return widths
 
 
-class Forward:
-    """A program bound to its arrays. Safe to call from several threads: each has its own work space."""
+class GraphNetwork:
+    """A program and its parameters. Safe to call from several threads: each has its own work space."""
+
+    needs_torch = False
 
     def __init__(self, program: Program, arrays: NamedArrays, prefix: str = "") -> None:
-        """Bind ``program`` to the arrays named ``prefix + parameter``; they are read in place at each call.
+        """Bind ``program`` to its parameters; see :meth:`bind`.
 
         Raises:
-            CheckpointError: the operations do not fit each other, or an array is missing or has the wrong shape or
-                type.
+            CheckpointError: the operations do not fit each other, or as with :meth:`bind`.
         """
         program.widths()
         self.program = program
-        self.parameters = {
+        self._first_input = program.inputs[0]
+        self.bind(arrays, prefix)
+
+    def bind(self, arrays: NamedArrays, prefix: str = "") -> None:
+        """Have the arrays named ``prefix + parameter`` as parameters; they are read where they lie, at each call.
+
+        Raises:
+            CheckpointError: an array is missing or has the wrong shape or type.
+        """
+        self.parameters: dict[str, FloatArray] = {
             name: _checked(arrays, prefix + name, shape)
-            for op in program.dense
+            for op in self.program.dense
             for name, shape in ((op.weight, (op.n_out, op.n_in)), (op.bias, (op.n_out,)))
         }
-        self._first_input = program.inputs[0]
         self._local = threading.local()
+
+    def state_dict(self) -> dict[str, FloatArray]:
+        """The parameters: a program has no other state."""
+        return self.parameters
 
     def __call__(self, observations: Observation) -> FloatArray:
         """Output ``[B, n_out]`` float32 for observations ``[B, ...]``; the next call overwrites it."""

@@ -1,34 +1,35 @@
 """From the settings of a model and the spaces of an environment to a policy and a critic.
 
 Weights depend on the settings, the spaces and the seed alone. Networks of ours draw from a generator of their
-own; those of the user's draw from torch's global one, which is seeded for them and put back afterwards.
+own; those of the user's draw from torch's global one, which is seeded for them and put back afterwards. Torch is
+imported where there is one of the user's.
 """
 
-import copy
 import inspect
+import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
-import torch
 from gymnasium import spaces
-from torch import nn
 
 from maze_core.config.instantiate import (
     COMPOSER_ARGUMENTS,
     CRITIC_NETWORK_ARGUMENTS,
     POLICY_NETWORK_ARGUMENTS,
 )
-from maze_core.errors import USER_CODE_ERRORS, InvalidSpecificationError, Problem, reason_of
+from maze_core.errors import InvalidSpecificationError, Problem
+from maze_core.models.acting import ActingPolicy, ActorNetwork, StepPolicy
 from maze_core.models.builders import (
     POLICY_GAIN,
     VALUE_GAIN,
     flatten_concat,
     from_template,
+    initial_parameters,
     input_spaces,
     mask_names,
 )
@@ -42,11 +43,11 @@ from maze_core.models.config import (
     SpacesByKey,
     StepStateCriticConfig,
 )
-from maze_core.models.heads import DistributionMapper
-from maze_core.models.networks import GraphNetwork, ModuleNetwork, Network
-from maze_core.models.policies import StepNetworks, TorchCritic, TorchPolicy
-from maze_core.threads import one_torch_thread, plain_torch
-from maze_core.types import Array, StepKey
+from maze_core.models.graph import GraphNetwork
+from maze_core.models.heads import DistributionMapper, GaussianHead, Head
+from maze_core.models.networks import Critic, Network
+from maze_core.threads import one_thread, plain_torch
+from maze_core.types import Array, FloatArray, StepKey
 
 _BUILDING = threading.Lock()
 
@@ -55,8 +56,8 @@ _BUILDING = threading.Lock()
 class Model:
     """What a trainer trains."""
 
-    policy: TorchPolicy
-    critic: TorchCritic | None
+    policy: ActingPolicy
+    critic: Critic | None
     """None where the model's configuration has no critic."""
 
 
@@ -108,10 +109,13 @@ def _composed(part: Any, spec: ModelSpec, seed: int, path: str) -> Any:
 
 def compose(settings: Any, spec: ModelSpec, seed: int) -> Any:
     """The policy or critic of its settings; weights of ours and of the user's follow from the seed."""
-    with seeded(seed) as generator:
-        if isinstance(settings, ProbabilisticPolicyComposerConfig):
-            return _compose_policy(settings, spec, generator)
-        return _compose_critic(settings, spec, generator)
+    is_policy = isinstance(settings, ProbabilisticPolicyComposerConfig)
+    role, networks = _POLICY if is_policy else _CRITIC, settings.networks or ()
+    entries = networks.values() if isinstance(networks, Mapping) else networks
+    is_dense = all(entry is None or isinstance(entry, role.settings) for entry in entries)
+    with one_thread(), nullcontext() if is_dense else _seeded_torch(seed):
+        factory = NetworkFactory(role, spec, np.random.default_rng(seed))
+        return (_compose_policy if is_policy else _compose_critic)(settings, spec, factory)
 
 
 def _called_model(factory: Callable[..., Any], spec: ModelSpec, generator_seed: int) -> Model:
@@ -141,32 +145,48 @@ def _called(made: "partial[Any]", spec: ModelSpec) -> Any:
 
 
 def _compose_policy(
-    config: ProbabilisticPolicyComposerConfig, spec: ModelSpec, generator: torch.Generator
-) -> TorchPolicy:
+    config: ProbabilisticPolicyComposerConfig, spec: ModelSpec, factory: "NetworkFactory"
+) -> ActingPolicy:
     """The policy: a network per sub-step, or per agent of a sub-step."""
     keys = list(spec.action_spaces)
-    factory = NetworkFactory(_POLICY, spec, generator)
     entries = by_step(config.networks, keys, "model.policy.networks")
     counts = _networks_per_step(config, spec)
-    steps: dict[StepKey, StepNetworks] = {}
-    for key in keys:
+    steps: dict[StepKey, StepPolicy] = {}
+    for i, key in enumerate(keys):
         space = spec.observation_spaces[key]
         heads = spec.mapper.heads(spec.action_spaces[key], space.spaces)
         outputs = {head.name: head.logits_width for head in heads}
         entry, path = entries[key]
-        if counts[key] > 1 and isinstance(entry, torch.nn.Module):
+        if counts[key] > 1 and _is_module(entry):
             raise _problem(path, f"one module cannot serve {counts[key]} agents: give a class.")
-        networks = [factory.make(entry, space, outputs, path) for _ in range(counts[key])]
-        steps[key] = StepNetworks(heads, networks)
-    return TorchPolicy(steps)
+        networks = [
+            ActorNetwork(
+                logits=factory.make(entry, space, outputs, path),
+                log_std=_initial_log_std(heads),
+                prefix=f"steps.{i}.agents.{agent}.",
+            )
+            for agent in range(counts[key])
+        ]
+        steps[key] = StepPolicy(heads, networks)
+    return ActingPolicy(steps)
+
+
+def _initial_log_std(heads: Sequence[Head]) -> FloatArray | None:
+    """The log-std of the Gaussian heads that have it as a parameter."""
+    starts = [
+        head.initial_log_std
+        for head in heads
+        if isinstance(head, GaussianHead)
+        for _ in range(head.parameter_width)
+    ]
+    return np.array(starts, np.float32) if starts else None
 
 
 def _compose_critic(
-    config: StepStateCriticConfig | SharedStateCriticConfig, spec: ModelSpec, generator: torch.Generator
-) -> TorchCritic:
+    config: StepStateCriticConfig | SharedStateCriticConfig, spec: ModelSpec, factory: "NetworkFactory"
+) -> Critic:
     """The critic: a value network per sub-step, or one for all of them."""
     keys = list(spec.observation_spaces)
-    factory = NetworkFactory(_CRITIC, spec, generator)
     path = "model.critic.networks"
     if isinstance(config, StepStateCriticConfig):
         entries = by_step(config.networks, keys, path)
@@ -174,7 +194,7 @@ def _compose_critic(
             key: factory.make(entry, spec.observation_spaces[key], {"value": 1}, where)
             for key, (entry, where) in entries.items()
         }
-        return TorchCritic(networks)
+        return Critic(networks)
     union = _union(spec.observation_spaces)
     named = [str(key) for key in config.networks] if isinstance(config.networks, Mapping) else []
     # the one network may stand under any sub-step's key, as published configurations have it
@@ -182,7 +202,7 @@ def _compose_critic(
     entry, where = by_step(config.networks, [name], path)[name]
     shared = factory.make(entry, union, {"value": 1}, where)
     fill = {name: _nothing(space) for name, space in union.spaces.items()} if len(keys) > 1 else {}
-    return TorchCritic(dict.fromkeys(keys, shared), fill)
+    return Critic(dict.fromkeys(keys, shared), fill)
 
 
 class _Role(NamedTuple):
@@ -202,10 +222,10 @@ _CRITIC = _Role(FlattenConcatStateValueNetConfig, VALUE_GAIN, CRITIC_NETWORK_ARG
 class NetworkFactory:
     """Makes the networks of a policy, or those of a critic."""
 
-    def __init__(self, role: _Role, spec: ModelSpec, generator: torch.Generator) -> None:
-        """``generator`` is where the weights of ours come from."""
-        self._role, self._spec, self._generator = role, spec, generator
-        self._copies = {} if spec.copies is None else spec.copies
+    def __init__(self, role: _Role, spec: ModelSpec, rng: np.random.Generator) -> None:
+        """``rng`` is where the weights of ours come from."""
+        self._role, self._spec, self._rng = role, spec, rng
+        self._copies: dict[int, Any] = {} if spec.copies is None else spec.copies
 
     def make(self, entry: Any, space: spaces.Dict, outputs: Mapping[str, int], path: str) -> Network:
         """A new network.
@@ -230,56 +250,17 @@ class NetworkFactory:
                 raise _problem(
                     path, "names no networks, and this model has no template: use model=vector_obs."
                 )
-            return GraphNetwork(program, self._generator)
-        if isinstance(entry, nn.Module):  # a copy: the caller's own and every other model stay as they are
-            module = copy.deepcopy(entry, self._copies)
-        elif callable(entry):
-            module = self._called(entry, space, outputs, path)
-        else:
+            return GraphNetwork(program, initial_parameters(program, self._rng))
+        if not callable(entry):
             raise _problem(
                 path,
                 f"{type(entry).__name__} is no network: give {settings.__name__}, a class or a module.",
             )
-        return _fitted(module, space, outputs, path)
+        from maze_core.models.module_network import module_network
 
-    def _called(
-        self, entry: Callable[..., Any], space: spaces.Dict, outputs: Mapping[str, int], path: str
-    ) -> nn.Module:
-        seen = {name: tuple(part.shape or ()) for name, part in space.spaces.items()}
-        logits = {head: (width,) for head, width in outputs.items()}
-        shapes: dict[str, Any] = dict(zip(self._role.arguments, (seen, logits), strict=False))
-        try:
-            made = entry(**shapes)
-        except USER_CODE_ERRORS as error:  # a constructor may raise anything
-            given = " and ".join(shapes)
-            raise _problem(path, f"cannot be made from {given}: {reason_of(error)}") from error
-        if not isinstance(made, nn.Module):
-            raise _problem(path, f"gave a {type(made).__name__}, not a torch.nn.Module.")
-        return made
-
-
-def _fitted(module: nn.Module, space: spaces.Dict, outputs: Mapping[str, int], path: str) -> Network:
-    """A module of the user's that was tried on these observations."""
-    network = ModuleNetwork(module, outputs)
-    other = next((name for name, p in module.named_parameters() if p.dtype != torch.float32), None)
-    if other is not None:
-        kind = str(module.get_parameter(other).dtype).removeprefix("torch.")
-        raise _problem(
-            path, f"has a parameter {other!r} of {kind}, it should be float32: call float() on it."
+        return module_network(
+            entry, space, outputs, path, arguments=self._role.arguments, copies=self._copies
         )
-    zeros = {
-        name: torch.from_numpy(np.zeros((1, *(part.shape or ())), part.dtype))
-        for name, part in space.spaces.items()
-    }
-    was_training = network.training
-    try:
-        with torch.no_grad():
-            network.eval().evaluate(zeros)
-    except USER_CODE_ERRORS as error:  # a module may raise anything
-        raise _problem(path, f"does not run on these observations: {reason_of(error)}") from error
-    finally:
-        network.train(was_training)
-    return network
 
 
 def by_step(networks: Any, step_keys: Sequence[StepKey], path: str) -> dict[StepKey, tuple[Any, str]]:
@@ -299,7 +280,7 @@ def by_step(networks: Any, step_keys: Sequence[StepKey], path: str) -> dict[Step
         return {key: named[str(key)] for key in step_keys}
     entries = [(entry, f"{path}.{i}") for i, entry in enumerate(networks)]
     if len(entries) == 1:
-        if isinstance(entries[0][0], nn.Module) and n_steps > 1:
+        if n_steps > 1 and _is_module(entries[0][0]):
             raise _problem(path, f"one module cannot serve {n_steps} sub-steps: give a list or a class.")
         entries *= n_steps
     if len(entries) != n_steps:
@@ -310,14 +291,18 @@ def by_step(networks: Any, step_keys: Sequence[StepKey], path: str) -> dict[Step
 
 
 @contextmanager
-def seeded(seed: int) -> Iterator[torch.Generator]:
-    """A generator, with torch's global one seeded alike meanwhile; for one thread at a time.
+def _seeded_torch(seed: int) -> Iterator[None]:
+    """Torch's global generator seeded meanwhile, for modules that draw from it; for one thread at a time."""
+    import torch
 
-    QR on several threads gives other weights than on one.
-    """
-    with _BUILDING, one_torch_thread(), plain_torch(), torch.random.fork_rng(devices=[]):
+    with _BUILDING, one_thread(), plain_torch(), torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
-        yield torch.Generator().manual_seed(seed)
+        yield
+
+
+def _is_module(entry: object) -> bool:
+    torch = sys.modules.get("torch")
+    return torch is not None and isinstance(entry, torch.nn.Module)
 
 
 def _networks_per_step(config: ProbabilisticPolicyComposerConfig, spec: ModelSpec) -> dict[StepKey, int]:

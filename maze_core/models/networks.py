@@ -1,108 +1,123 @@
-"""Networks as torch modules, which own the parameters: programs of :mod:`maze_core.models.graph`, and the user's own.
+"""Networks and their parameters: named arrays of float32, which may be told to lie elsewhere.
 
-A program is computed by numpy, where a policy acts (:class:`~maze_core.models.graph.Forward`) and where it learns
-(:mod:`maze_core.models.dense`). A torch module of the user's answers ``evaluate(observations)`` with one tensor.
+A network is a program of dense layers (:class:`~maze_core.models.graph.GraphNetwork`) or a torch module of the user's
+(:class:`~maze_core.models.module_network.ModuleNetwork`), whose parameters are seen here as NumPy arrays on the same
+memory. What learns moves them all into one buffer (:mod:`maze_core.trainers.optim`).
 """
 
-from collections.abc import Mapping
-from typing import Any, TypeAlias
+from collections.abc import Iterable, Mapping
+from typing import Any, Protocol
 
 import numpy as np
-import torch
-from torch import Tensor, nn
 
-from maze_core.models.graph import BLOCK_ROWS, Program
-from maze_core.threads import one_torch_thread, plain_torch
-from maze_core.types import FloatArray, Observation
+from maze_core.errors import CheckpointError
+from maze_core.types import FloatArray, NamedArrays, Observation, StepKey
 
 
-class GraphNetwork(nn.Module):
-    """The parameters of a :class:`~maze_core.models.graph.Program`.
+class HasParameters(Protocol):
+    """What has parameters by name."""
 
-    Weights start orthogonal (Saxe et al. 2014, arXiv:1312.6120) with the gain of their layer, biases at 0.
-    """
+    @property
+    def needs_torch(self) -> bool:
+        """Whether it is a module of the user's, which numpy cannot run, or has one."""
+        ...
 
-    def __init__(self, program: Program, generator: torch.Generator | None = None) -> None:
-        """Make them; ``generator`` is where the weights come from, None is torch's global one."""
-        super().__init__()
-        self.program = program
-        for op in program.dense:
-            weight = torch.empty(op.n_out, op.n_in, dtype=torch.float32)
-            nn.init.orthogonal_(weight, op.gain, generator=generator)
-            self.register_parameter(op.weight, nn.Parameter(weight))
-            self.register_parameter(op.bias, nn.Parameter(torch.zeros(op.n_out, dtype=torch.float32)))
+    @property
+    def parameters(self) -> dict[str, FloatArray]:
+        """Name → array, where it lies: whoever changes it changes the network."""
+        ...
 
+    def bind(self, arrays: NamedArrays, prefix: str = "") -> None:
+        """Have the arrays named ``prefix + parameter`` as parameters, in place of those before."""
+        ...
 
-class ModuleNetwork(nn.Module):
-    """A torch module of the user's that takes and gives dicts."""
-
-    def __init__(self, module: nn.Module, outputs: Mapping[str, int]) -> None:
-        """Wrap ``module``; ``outputs`` names the parts of its output that are used, and their widths."""
-        super().__init__()
-        self.module = module
-        self.outputs = dict(outputs)
-
-    def evaluate(self, observations: Mapping[str, Tensor]) -> Tensor:
-        """The module's outputs side by side, ``[N, n_out]``.
-
-        Raises:
-            ValueError: the module left out an output, or it has another width.
-        """
-        given: Any = self.module({name: _as_float(values) for name, values in observations.items()})
-        if isinstance(given, Tensor) and len(self.outputs) == 1:
-            given = {name: given for name in self.outputs}
-        parts = []
-        for name, width in self.outputs.items():
-            if name not in given:
-                raise ValueError(
-                    f"{type(self.module).__name__} should give {name!r}, it gave {sorted(given)}"
-                )
-            part = given[name]
-            parts.append(_as_float(part).reshape(len(part), -1))
-            if parts[-1].shape[1] != width:
-                found = parts[-1].shape[1]
-                raise ValueError(
-                    f"{type(self.module).__name__} should give {name!r} {width} wide, not {found}"
-                )
-        return parts[0] if len(parts) == 1 else torch.cat(parts, dim=1)
+    def state_dict(self) -> Mapping[str, Any]:
+        """The parameters and whatever else a checkpoint keeps, where they lie: arrays, or torch's tensors."""
+        ...
 
 
-Network: TypeAlias = GraphNetwork | ModuleNetwork
-
-
-class ModuleForward:
-    """Lets a torch module act, in blocks of 8 rows, padded: a row has the same bits whatever its batch."""
-
-    def __init__(self, network: ModuleNetwork) -> None:
-        """Act with ``network`` in evaluation mode, under ``inference_mode``."""
-        self._network = network
+class Network(HasParameters, Protocol):
+    """A network that acts."""
 
     def __call__(self, observations: Observation) -> FloatArray:
-        """Output ``[B, n_out]`` float32 for observations ``[B, ...]``."""
-        n_rows = len(next(iter(observations.values())))
-        n_padded = -(-n_rows // BLOCK_ROWS) * BLOCK_ROWS
-        padded = {
-            name: np.concatenate((values, np.zeros((n_padded - n_rows, *values.shape[1:]), values.dtype)))
-            for name, values in observations.items()
+        """Output ``[B, n_out]`` float32 for observations ``[B, ...]``; a row has the same bits whatever its batch."""
+        ...
+
+
+class Networks:
+    """Several networks, each with a prefix to the names of its arrays."""
+
+    def named(self) -> Iterable[tuple[str, HasParameters]]:
+        """Prefix and network, each network once."""
+        raise NotImplementedError
+
+    @property
+    def needs_torch(self) -> bool:
+        """Whether one of them is a module of the user's, which numpy cannot run."""
+        return any(network.needs_torch for _, network in self.named())
+
+    @property
+    def parameters(self) -> dict[str, FloatArray]:
+        """Name → array, where it lies: whoever changes it changes the network."""
+        return {
+            prefix + name: array
+            for prefix, network in self.named()
+            for name, array in network.parameters.items()
         }
-        was_training = self._network.training
-        self._network.eval()
-        try:
-            with one_torch_thread(), plain_torch(), torch.inference_mode():
-                blocks = [
-                    self._network.evaluate(
-                        {
-                            name: torch.from_numpy(values[at : at + BLOCK_ROWS])
-                            for name, values in padded.items()
-                        }
-                    ).numpy()
-                    for at in range(0, n_padded, BLOCK_ROWS)
-                ]
-        finally:
-            self._network.train(was_training)
-        logits: FloatArray = np.concatenate(blocks)[:n_rows].astype(np.float32)
-        return logits
+
+    def bind(self, arrays: NamedArrays, prefix: str = "") -> None:
+        """Have the arrays named ``prefix + parameter`` as parameters, in place of those before."""
+        for own, network in self.named():
+            network.bind(arrays, prefix + own)
+
+    def state_dict(self) -> dict[str, Any]:
+        """The parameters and whatever else a checkpoint keeps, where they lie: arrays, or torch's tensors."""
+        return {
+            prefix + name: array
+            for prefix, network in self.named()
+            for name, array in network.state_dict().items()
+        }
+
+    def load_state_dict(self, arrays: NamedArrays) -> None:
+        """Go back to a state, in place.
+
+        Raises:
+            CheckpointError: it is that of other networks.
+        """
+        own = {name: np.asarray(array) for name, array in self.state_dict().items()}
+        found, expected = ({name: x.shape for name, x in part.items()} for part in (arrays, own))
+        if found != expected:
+            name = next(name for name in {**expected, **found} if found.get(name) != expected.get(name))
+            raise CheckpointError(
+                f"The weights are those of another network: {name} is {_shown(found, name)} there and "
+                f"{_shown(expected, name)} here."
+            )
+        for name, array in own.items():
+            array[...] = arrays[name]
 
 
-def _as_float(values: Tensor) -> Tensor:
-    return values if values.dtype == torch.float32 else values.to(torch.float32)
+class Critic(Networks):
+    """Values of observations, one network per sub-step, or one for all of them."""
+
+    def __init__(self, networks: Mapping[StepKey, Network], fill: NamedArrays | None = None) -> None:
+        """Take the networks.
+
+        Args:
+            networks: sub-step → its value network; the same object for several shares it.
+            fill: observation → a row ``[1, ...]`` that stands for it at sub-steps which do not show it; in the
+                order in which a network sees them.
+        """
+        self.by_key = dict(networks)
+        self.fill = dict(fill or {})
+        self.prefixes = {
+            network: f"networks.{i}." for i, network in enumerate(dict.fromkeys(networks.values()))
+        }
+        """Network → the prefix of its arrays' names."""
+
+    def named(self) -> Iterable[tuple[str, Network]]:
+        """Prefix and network, each network once."""
+        return [(prefix, network) for network, prefix in self.prefixes.items()]
+
+
+def _shown(shapes: Mapping[str, tuple[int, ...]], name: str) -> str:
+    return str(list(shapes[name])) if name in shapes else "missing"

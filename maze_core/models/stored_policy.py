@@ -22,8 +22,12 @@ class RebuiltPolicy(ActingPolicy):
     def __init__(self, build: Callable[[], ActingPolicy]) -> None:
         """``build`` makes the policy; it is called once."""
         self._build = build
-        self.needs_torch = True
         self.needs_noise = False
+
+    @property
+    def needs_torch(self) -> bool:
+        """True, and nothing is built to find out."""
+        return True
 
     @functools.cached_property
     def steps(self) -> dict[StepKey, StepPolicy]:  # type: ignore[override]
@@ -64,20 +68,15 @@ def stored_policy(
             )
 
     def build() -> ActingPolicy:
-        import torch
-
         try:
             model: Any = config.build("model").build(
                 observation_spaces, action_spaces, agent_counts, generator_seed=0
             )
-            weights = {name: torch.from_numpy(array.copy()) for name, array in arrays.items()}
-            model.policy.load_state_dict(weights)
-        except (InvalidSpecificationError, RuntimeError) as error:
+            model.policy.load_state_dict(arrays)
+        except (InvalidSpecificationError, CheckpointError) as error:
             raise CheckpointError(f"The checkpoint's networks cannot be built again: {error}") from error
         # what a sample means to the environment is what it meant when the checkpoint was written
-        steps = zip(described.steps, model.policy.acting().steps.items(), strict=True)
-        return ActingPolicy(
-            {key: StepPolicy(then.heads, step.networks) for then, (key, step) in steps}, needs_torch=True
-        )
+        steps = zip(described.steps, model.policy.steps.items(), strict=True)
+        return ActingPolicy({key: StepPolicy(then.heads, step.networks) for then, (key, step) in steps})
 
     return RebuiltPolicy(build)

@@ -4,7 +4,9 @@ A :class:`Training` outlives one call of ``run``: the next call goes on where th
 from a checkpoint, in this process or another.
 """
 
+import functools
 import platform
+import sys
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import asdict, replace
@@ -13,7 +15,7 @@ from importlib.metadata import PackageNotFoundError, version
 from statistics import fmean
 from typing import Any
 
-import torch
+import numpy as np
 
 from maze_core.agent import Agent, load_agent, record_actions
 from maze_core.checkpoint import Checkpoint, copied, prefixed, section, storable
@@ -119,21 +121,21 @@ class Training(AbstractContextManager["Training"]):
         streams, tensors = world.trainer.state_dict()
         for i, wrapper in enumerate(world.wrappers):
             tensors |= copied(wrapper.state_dict(), f"wrappers/{i}")
-        policy = world.parts.policy.acting()
-        agent = Agent.of(world.raw, world.wrappers, policy, world.parts.env.action_spaces)
+        agent = Agent.of(world.raw, world.wrappers, world.parts.policy, world.parts.env.action_spaces)
         tensors |= prefixed(record_actions(agent, world.recorded), "recorded")
         identity: Tree = {
             "config": self.config.identity(),
             "counters": asdict(self.counters),
             "streams": streams,
             "spaces": describe_spaces(world.raw),
-            "acting": policy.describe()[0],
+            "acting": world.parts.policy.describe(),
             "fidelity": "exact" if kind == "scheduled" else "continued",
             "servable": agent.servable,
             "not_servable_reason": agent.not_servable_reason,
             "needs_torch": agent.needs_torch,
         }
-        return Checkpoint(identity=identity, tensors=tensors, provenance=_provenance(kind, metrics or {}))
+        provenance = _provenance(kind, metrics or {}, world.parts.learner)
+        return Checkpoint(identity=identity, tensors=tensors, provenance=provenance)
 
     def agent(self, which: str = "best") -> Agent:
         """The agent of the ``best`` or ``last`` checkpoint; of the weights as they are when there is none."""
@@ -173,7 +175,7 @@ class Training(AbstractContextManager["Training"]):
             raw = self.world.raw if self.world.runner.shares_envs else self._own_evaluation_envs()
             self._eval_env = WrappedVectorEnv(raw, acting_wrappers(self.world.wrappers))
         report: EvalReport = evaluate(
-            self.world.parts.policy.acting(),
+            self.world.parts.policy,
             self._eval_env,
             EpisodeSeeds(self.world.env_seed, Stream.EVAL_ENV, evaluator.n_episodes, epoch),
             deterministic=evaluator.deterministic,
@@ -242,7 +244,7 @@ class Training(AbstractContextManager["Training"]):
         refuse_other_spaces(described_spaces(checkpoint.identity["spaces"]), self.world.raw, "env")
         then = PolicyDescription.read(checkpoint.identity["acting"])
         if [step.heads for step in then.steps] != [
-            step.heads for step in self.world.parts.policy.acting().steps.values()
+            step.heads for step in self.world.parts.policy.steps.values()
         ]:
             raise CheckpointError(
                 "The checkpoint's actions have another scale: version 0.1.0 did not map -1 and 1 to the bounds of a "
@@ -278,21 +280,22 @@ def run_training(
         return training.run(reporter=reporter, cancelled=cancelled)
 
 
-def _provenance(kind: str, metrics: Mapping[str, float]) -> Tree:
+def _provenance(kind: str, metrics: Mapping[str, float], learner: str) -> Tree:
     """When, where and with what; outside every digest."""
-    try:
-        package = version("maze-service")
-    except PackageNotFoundError:
-        package = "unknown"
     return {
         "kind": kind,
         "metrics": json_safe(metrics),
         "created_at": datetime.now(UTC).isoformat(timespec="milliseconds"),
         "host": platform.node(),
-        "versions": {
-            "maze-service": package,
-            "torch": torch.__version__,
-            "python": platform.python_version(),
-        },
-        "threads": torch.get_num_threads(),
+        "learner": learner,
+        "versions": _versions() | ({"torch": sys.modules["torch"].__version__} if learner == "torch" else {}),
     }
+
+
+@functools.cache
+def _versions() -> dict[str, str]:
+    try:
+        package = version("maze-service")
+    except PackageNotFoundError:
+        package = "unknown"
+    return {"maze-service": package, "numpy": np.__version__, "python": platform.python_version()}

@@ -1,18 +1,15 @@
 """What A2C and PPO do in the same way: collect, prepare, report, save. How they learn from a batch is their own."""
 
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import nullcontext
 from typing import Generic, TypeVar
 
 import numpy as np
-import torch
 
 from maze_core.checkpoint import copied, prefixed, section
 from maze_core.errors import DivergedError, InvalidSpecificationError, Problem
 from maze_core.objectives.losses import mean, squared_error
 from maze_core.rollout.collector import Collector
 from maze_core.seeding import Stream, generator, generator_state, restore_generator
-from maze_core.threads import plain_torch
 from maze_core.trainers.config import ActorCriticConfig, loss_weights
 from maze_core.trainers.fit import Parts, UpdateReport
 from maze_core.trainers.learner import Learner
@@ -43,13 +40,15 @@ class ActorCritic(Generic[C]):
             message = "this algorithm needs a critic and the model has none: add critic=template_state."
             raise InvalidSpecificationError([Problem(path="model.critic", message=message)])
         self.config = config
-        # eval(): the policy that learns is the one that acted, also where a user's module has dropout or batch norm
-        self.policy, self.critic = parts.policy.eval(), parts.critic.eval()
+        self.policy, self.critic = parts.policy, parts.critic
         self.optimizer = GradientStep(
-            [self.policy, self.critic], lr=config.lr, max_grad_norm=config.max_grad_norm
+            {**prefixed(self.policy.parameters, "policy"), **prefixed(self.critic.parameters, "critic")},
+            lr=config.lr,
+            max_grad_norm=config.max_grad_norm,
         )
+        self.policy.bind(self.optimizer.parameters, "policy/")
+        self.critic.bind(self.optimizer.parameters, "critic/")
         self.learner = Learner(self.policy, self.critic, self.optimizer.gradients)
-        self.acting = self.policy.acting()
         self._policy_learns = config.critic_burn_in_epochs == 0
         self.minibatch_rng = generator(parts.agent_seed, Stream.MINIBATCHES)
         actions = generator(parts.agent_seed, Stream.ACTIONS)
@@ -68,17 +67,16 @@ class ActorCritic(Generic[C]):
         config = self.config
         lr = config.lr * (1.0 - progress) if config.lr_schedule == "linear" else config.lr
         self.optimizer.lr = lr
-        self.optimizer.attach()
         if not self._policy_learns and epoch >= config.critic_burn_in_epochs:
             # Adam counted the steps in which the policy's gradient was 0; its bias correction must begin here
             self.optimizer.load_state_dict({})
             self._policy_learns = True
-        rollout = self.collector.collect(self.acting)
-        # the environments were just stepped; what overflows is found by mean_metrics
-        with plain_torch() if self.learner.needs_torch else nullcontext(), np.errstate(all="ignore"):
-            with torch.no_grad():
+        rollout = self.collector.collect(self.policy)
+        with np.errstate(all="ignore"):  # what overflows is found by mean_metrics
+            with self.learner.torch(keeps_gradients=False):
                 batch, explained = prepare(rollout, self.learner, gamma=config.gamma, lam=config.gae_lambda)
-            metrics = mean_metrics(self._learn(batch, epoch=epoch))
+            with self.learner.torch(keeps_gradients=True):
+                metrics = mean_metrics(self._learn(batch, epoch=epoch))
         self.optimizer.check_finite()
         metrics["train/learning_rate"] = lr
         if rollout.actions_clipped is not None:
@@ -136,8 +134,8 @@ class ActorCritic(Generic[C]):
 
     def load_state_dict(self, tree: Tree, arrays: Mapping[str, Array]) -> None:
         """See :class:`~maze_core.trainers.fit.Trainer`."""
-        load_arrays(self.policy, section(arrays, "policy"))
-        load_arrays(self.critic, section(arrays, "critic"))
+        self.policy.load_state_dict(section(arrays, "policy"))
+        self.critic.load_state_dict(section(arrays, "critic"))
         self.optimizer.load_state_dict(section(arrays, "optimizer"))
         restore_generator(self.collector.rng, tree["actions"])
         restore_generator(self.minibatch_rng, tree["minibatches"])
@@ -161,8 +159,3 @@ def mean_metrics(steps: Sequence[Mapping[str, float]]) -> dict[str, float]:
             f"{', '.join(bad)} became NaN or infinite. Try a smaller algorithm.lr or algorithm.max_grad_norm."
         )
     return means
-
-
-def load_arrays(module: torch.nn.Module, arrays: Mapping[str, Array]) -> None:
-    """Copy arrays into a module's parameters and buffers, in place."""
-    module.load_state_dict({name: torch.from_numpy(array.copy()) for name, array in arrays.items()})

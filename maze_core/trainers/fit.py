@@ -21,7 +21,8 @@ from maze_core.types import Array, Tree
 
 if TYPE_CHECKING:
     from maze_core.envs.vector import VectorEnv
-    from maze_core.models.policies import TorchCritic, TorchPolicy
+    from maze_core.models.acting import ActingPolicy
+    from maze_core.models.networks import Critic
 
 BEST_METRIC = "eval/mean_return"
 _LIMIT_BEHIND = {
@@ -39,10 +40,16 @@ class Parts:
 
     env: "VectorEnv"
     """The training environments, behind their wrappers."""
-    policy: "TorchPolicy"
-    critic: "TorchCritic | None"
+    policy: "ActingPolicy"
+    critic: "Critic | None"
     agent_seed: int
     """Base of the streams of action noise and minibatch order."""
+
+    @property
+    def learner(self) -> str:
+        """What computes gradients: ``numpy`` where all networks are dense, ``torch`` where one is a module."""
+        critic_needs_torch = self.critic is not None and self.critic.needs_torch
+        return "torch" if self.policy.needs_torch or critic_needs_torch else "numpy"
 
 
 @dataclass(kw_only=True)

@@ -4,20 +4,20 @@ Programs of dense layers are computed by :mod:`maze_core.models.dense`, torch mo
 who of several agents acted, and what a shared critic sees are the same for both.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from functools import partial
+from typing import Any
 
 import numpy as np
-import torch
-from torch import nn
 
+from maze_core.models.acting import ActingPolicy, StepPolicy
 from maze_core.models.dense import DenseNets, NetsPull, differ_at_the_end_only, scores
-from maze_core.models.networks import GraphNetwork, ModuleNetwork, Network
-from maze_core.models.policies import StepNetworks, TorchCritic, TorchPolicy
-from maze_core.types import Array, FloatArray, IntArray, NamedArrays, StepKey
+from maze_core.models.graph import GraphNetwork
+from maze_core.models.networks import Critic, Network
+from maze_core.threads import plain_torch
+from maze_core.types import FloatArray, IntArray, NamedArrays, StepKey
 
-Gradients = Mapping[nn.Parameter, FloatArray]
 _Nets = Callable[[NamedArrays], tuple[Sequence[FloatArray], NetsPull]]
 
 
@@ -39,15 +39,23 @@ class Evaluation:
 class Learner:
     """Evaluates a policy and a critic, and knows the way back."""
 
-    def __init__(self, policy: TorchPolicy, critic: TorchCritic, gradients: Gradients) -> None:
-        """Take the networks, and for each of their parameters the array in which its gradient is added up."""
-        modules = (*policy.modules(), *critic.modules())
-        self.needs_torch = any(isinstance(module, ModuleNetwork) for module in modules)
+    def __init__(self, policy: ActingPolicy, critic: Critic, gradients: NamedArrays) -> None:
+        """Take the networks, and where the gradients are added up.
+
+        Args:
+            policy: its parameters lie where they will stay.
+            critic: so do its.
+            gradients: ``policy/parameter`` and ``critic/parameter`` → its gradient.
+        """
+        self.needs_torch = policy.needs_torch or critic.needs_torch
         """Whether a network is a module of the user's, which numpy cannot run."""
         self._steps = {
-            key: _Step(step, critic.by_key[key], critic.fill, gradients)
-            for key, step in policy.by_key.items()
+            key: _Step(step, critic, critic.by_key[key], gradients) for key, step in policy.steps.items()
         }
+
+    def torch(self, *, keeps_gradients: bool) -> AbstractContextManager[None]:
+        """What to evaluate within where a network needs torch, and whether the way back is kept; else nothing."""
+        return plain_torch(gradients=keeps_gradients) if self.needs_torch else nullcontext()
 
     def evaluate(
         self, step_key: StepKey, observations: NamedArrays, actions: NamedArrays, agent_id: IntArray
@@ -70,18 +78,22 @@ class Learner:
 class _Step:
     """The networks of one sub-step."""
 
-    def __init__(
-        self, policy: StepNetworks, critic: Network, fill: NamedArrays, gradients: Gradients
-    ) -> None:
+    def __init__(self, policy: StepPolicy, critic: Critic, values: Network, gradients: NamedArrays) -> None:
+        actors = [
+            _with_gradients(actor.logits, f"policy/{actor.prefix}network.", gradients)
+            for actor in policy.networks
+        ]
+        judge = _with_gradients(values, f"critic/{critic.prefixes[values]}", gradients)
         self._parts = policy.parts
-        self._agents = [_nets([agent.network], gradients) for agent in policy.per_agent]
-        self._log_stds = [_with_gradient(agent.log_std, gradients) for agent in policy.per_agent]
-        self._critic = _nets([critic], gradients)
-        self._fill = fill
-        networks = [*(agent.network for agent in policy.per_agent), critic]
-        programs = [network.program for network in networks if isinstance(network, GraphNetwork)]
-        at_once = len(networks) == len(programs) == 2 and differ_at_the_end_only(*programs)
-        self._policy_and_critic = _nets(networks, gradients) if at_once else None
+        self._agents = [_nets([actor]) for actor in actors]
+        self._log_stds = [
+            (actor.log_std, gradients.get(f"policy/{actor.prefix}log_std")) for actor in policy.networks
+        ]
+        self._critic = _nets([judge])
+        self._fill = critic.fill
+        programs = [x.program for x, _ in (*actors, judge) if isinstance(x, GraphNetwork)]
+        at_once = len(actors) == 1 and len(programs) == 2 and differ_at_the_end_only(*programs)
+        self._policy_and_critic = _nets([*actors, judge]) if at_once else None
 
     def evaluate(self, observations: NamedArrays, actions: NamedArrays, agent_id: IntArray) -> Evaluation:
         if self._policy_and_critic is not None:
@@ -131,28 +143,20 @@ class _Step:
         }
 
 
-def _nets(networks: Sequence[Network], gradients: Gradients) -> _Nets:
+_Learning = tuple[Network, NamedArrays]
+"""A network, and the gradients of its parameters."""
+
+
+def _with_gradients(network: Network, prefix: str, gradients: NamedArrays) -> _Learning:
+    return network, {name: gradients[prefix + name] for name in network.parameters}
+
+
+def _nets(learning: Sequence[_Learning]) -> _Nets:
     """Networks in numpy, several at once where they are programs, or one in torch."""
-    first = networks[0]
-    if isinstance(first, ModuleNetwork):
-        return partial(_by_autograd, first)
+    networks, gradients = zip(*learning, strict=True)
+    if networks[0].needs_torch:
+        own: Any = networks[0]
+        return own.learner(gradients[0])  # type: ignore[no-any-return]
     return DenseNets(
-        [network.program for network in networks if isinstance(network, GraphNetwork)],
-        [{name: p.detach().numpy() for name, p in network.named_parameters()} for network in networks],
-        [{name: gradients[p] for name, p in network.named_parameters()} for network in networks],
+        [network.program for network in networks], [network.parameters for network in networks], gradients
     )
-
-
-def _by_autograd(network: ModuleNetwork, observations: NamedArrays) -> tuple[Sequence[FloatArray], NetsPull]:
-    """A torch module's output ``[1][n_out, N]`` and its pull."""
-    output = network.evaluate({name: torch.from_numpy(array) for name, array in observations.items()})
-
-    def pull(d_outputs: Sequence[FloatArray]) -> None:
-        if output.requires_grad:  # not where all of a module is frozen
-            torch.autograd.backward(output, torch.from_numpy(d_outputs[0].T))
-
-    return [output.detach().numpy().T], pull
-
-
-def _with_gradient(parameter: nn.Parameter | None, gradients: Gradients) -> tuple[Array | None, Array | None]:
-    return (None, None) if parameter is None else (parameter.detach().numpy(), gradients[parameter])

@@ -4,15 +4,13 @@ Small networks spend their update in per-tensor overhead. Here every parameter a
 flat arrays, so that zeroing, clipping and Adam each cost a few calls whatever the number of layers.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Final
 
 import numpy as np
-import torch
-from torch import nn
 
 from maze_core.errors import DivergedError
-from maze_core.types import Array, FloatArray
+from maze_core.types import Array, FloatArray, NamedArrays
 
 _BETA1: Final = 0.9
 _BETA2: Final = 0.999
@@ -21,39 +19,34 @@ _EPS: Final = 1e-5
 
 
 class GradientStep:
-    """Zero, clip, Adam (Kingma and Ba 2015, arXiv:1412.6980). Re-points ``parameter.data`` when it is made."""
+    """Zero, clip, Adam (Kingma and Ba 2015, arXiv:1412.6980)."""
 
-    def __init__(self, modules: Iterable[nn.Module], *, lr: float, max_grad_norm: float | None) -> None:
-        """Take over the parameters of ``modules``; shared ones count once.
+    def __init__(self, parameters: NamedArrays, *, lr: float, max_grad_norm: float | None) -> None:
+        """Copy the parameters into one buffer; networks are then to be bound to :attr:`parameters`.
 
         Args:
-            modules: networks that learn together.
+            parameters: of all networks that learn together; what lies at one place is one parameter.
             lr: Adam's step size, > 0.
             max_grad_norm: L2 limit on the whole gradient; None does not clip.
         """
-        parameters = list(dict.fromkeys(p for module in modules for p in module.parameters()))
         self.lr = lr
         self._max_grad_norm = max_grad_norm
-        self._flat: FloatArray = np.concatenate([p.detach().numpy().reshape(-1) for p in parameters])
+        places = {name: (x.__array_interface__["data"][0], x.shape) for name, x in parameters.items()}
+        distinct = {places[name]: array for name, array in parameters.items()}
+        ends = np.cumsum([array.size for array in distinct.values()])
+        slices = {
+            place: slice(end - x.size, end) for (place, x), end in zip(distinct.items(), ends, strict=True)
+        }
+        self._flat: FloatArray = np.concatenate([array.reshape(-1) for array in distinct.values()])
         self._gradient = np.zeros_like(self._flat)
-        self.gradients: dict[nn.Parameter, FloatArray] = {}
-        """Parameter → its gradient, where whoever learns adds to it."""
-        for parameter, end in zip(parameters, np.cumsum([p.numel() for p in parameters]), strict=True):
-            mine = slice(end - parameter.numel(), end)
-            self.gradients[parameter] = self._gradient[mine].reshape(parameter.shape)
-            parameter.data = torch.from_numpy(self._flat[mine].reshape(parameter.shape))
-        self._views = [(p, torch.from_numpy(gradient)) for p, gradient in self.gradients.items()]
-        self.attach()
+        self.parameters = {name: self._flat[slices[at]].reshape(at[1]) for name, at in places.items()}
+        """Name → where the parameter lies from now on."""
+        self.gradients = {name: self._gradient[slices[at]].reshape(at[1]) for name, at in places.items()}
+        """Name → its gradient, where whoever learns adds to it."""
         self._steps = 0
         self._mean = np.zeros_like(self._flat)
         self._mean_square = np.zeros_like(self._flat)
         self._scratch = np.empty_like(self._flat)
-
-    def attach(self) -> None:
-        """Let autograd add to the same gradients, again after ``module.zero_grad()`` took them away."""
-        for parameter, gradient in self._views:
-            if parameter.grad is not gradient:
-                parameter.grad = gradient
 
     def zero(self) -> None:
         """Begin a new gradient."""

@@ -140,18 +140,16 @@ class OwnPolicyComposer(ProbabilisticPolicyComposer):
 
     def compose(self, generator_seed: int) -> Any:
         policy = super().compose(generator_seed)
-        with torch.no_grad():
-            for parameter in policy.parameters():
-                parameter.zero_()
+        for parameter in policy.parameters.values():
+            parameter[...] = 0
         return policy
 
 
 class OwnCriticComposer(SharedStateCriticComposer):
     def compose(self, generator_seed: int) -> Any:
         critic = super().compose(generator_seed)
-        with torch.no_grad():
-            for parameter in critic.parameters():
-                parameter.fill_(0.5)
+        for parameter in critic.parameters.values():
+            parameter[...] = 0.5
         return critic
 
 

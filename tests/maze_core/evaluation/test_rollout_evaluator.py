@@ -133,7 +133,6 @@ def test_a_policy_in_training_is_judged_too(trained) -> None:
     policy = trained._held._open_training().world.parts.policy
     processed = trained.env_factory(processed=True)
     assert len(RolloutEvaluator(processed, 2).evaluate(policy).returns) == 2
-    assert len(RolloutEvaluator(processed, 2).evaluate(policy.acting()).returns) == 2
 
 
 def test_it_prints_nothing(trained, capfd) -> None:

@@ -1,16 +1,17 @@
 """What policies and critics compute, by torch in float64 with ``torch.distributions``: the measure of the hand-made.
 
-Gradients arrive at the parameters themselves, rounded to their float32.
+Gradients arrive at a module's own parameters, and for the others at what :class:`Leaves` gives.
 """
 
 from collections.abc import Mapping
 
 import numpy as np
 import torch
-from torch import Tensor, distributions, nn
+from torch import Tensor, distributions
 from torch.nn import functional as F
 
-from maze_core.models.graph import Concat, Dense, OneHot, Program
+from maze_core.models.acting import ActingPolicy
+from maze_core.models.graph import Concat, Dense, GraphNetwork, OneHot, Program
 from maze_core.models.heads import (
     LOG_STD_RANGE,
     MASKED_LOGIT,
@@ -18,10 +19,9 @@ from maze_core.models.heads import (
     CategoricalHead,
     Head,
     MultiCategoricalHead,
-    parts_of,
 )
-from maze_core.models.networks import GraphNetwork, ModuleNetwork
-from maze_core.models.policies import TorchCritic, TorchPolicy
+from maze_core.models.module_network import ModuleNetwork
+from maze_core.models.networks import Critic, Network, Networks
 
 ACTIVATIONS = {
     "tanh": torch.tanh,
@@ -35,12 +35,28 @@ ACTIVATIONS = {
 Arrays = Mapping[str, np.ndarray]
 
 
-def output(network: nn.Module, observations: Arrays) -> Tensor:
+class Leaves:
+    """Parameters as torch's, on the same memory: array → the one tensor of it; a module's parameters are its own."""
+
+    def __init__(self, *networks: Networks) -> None:
+        self._tensors: dict[int, Tensor] = {}
+        for _, network in (named for part in networks for named in part.named()):
+            network = getattr(network, "logits", network)
+            if isinstance(network, ModuleNetwork):
+                self._tensors |= {p.data_ptr(): p for p in network.module.parameters()}
+
+    def __call__(self, array: np.ndarray) -> Tensor:
+        place = array.__array_interface__["data"][0]
+        return self._tensors.setdefault(place, torch.from_numpy(array).requires_grad_())
+
+
+def output(network: Network, observations: Arrays, leaf: Leaves | None = None) -> Tensor:
     """``[N, n_out]`` float64."""
     if isinstance(network, ModuleNetwork):
-        return network.evaluate({name: torch.from_numpy(x) for name, x in observations.items()}).double()
+        return network.evaluate(observations).double()
     assert isinstance(network, GraphNetwork)
-    parameters = {name: p.double() for name, p in network.named_parameters()}
+    leaf = leaf or Leaves()
+    parameters = {name: leaf(array).double() for name, array in network.parameters.items()}
     return program_output(network.program, parameters, observations)
 
 
@@ -95,35 +111,40 @@ def head_scores(
 
 
 def log_probs_and_entropy(
-    policy: TorchPolicy, step_key, observations: Arrays, actions: Arrays, agent_id: np.ndarray | None = None
+    policy: ActingPolicy,
+    step_key,
+    observations: Arrays,
+    actions: Arrays,
+    agent_id: np.ndarray | None = None,
+    leaf: Leaves | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Of a whole sub-step, ``[N]`` each; nobody named is agent 0."""
-    step = policy.by_key[step_key]
+    step, leaf = policy.steps[step_key], leaf or Leaves()
     n_rows = len(next(iter(observations.values())))
-    rows = np.zeros(n_rows, int) if agent_id is None or len(step.agents) == 1 else agent_id
-    outputs = [output(agent.network, observations) for agent in step.agents]
+    rows = np.zeros(n_rows, int) if agent_id is None or len(step.networks) == 1 else agent_id
+    outputs = [output(agent.logits, observations, leaf) for agent in step.networks]
     log_prob = entropy = torch.zeros(n_rows, dtype=torch.float64)
-    for head, columns, _, parameter, mask in parts_of(step.heads):
+    for head, columns, _, parameter, mask in step.parts:
         every = [
             head_scores(
                 head,
                 out if columns is None else out[:, columns],
                 torch.from_numpy(actions[head.name]),
                 None if mask is None else torch.from_numpy(observations[mask]),
-                None if parameter is None else agent.log_std[parameter].double(),
+                None if parameter is None else leaf(agent.log_std)[parameter].double(),
             )
-            for agent, out in zip(step.agents, outputs, strict=True)
+            for agent, out in zip(step.networks, outputs, strict=True)
         ]
         log_prob = log_prob + torch.stack([every[i][0][n] for n, i in enumerate(rows)])
         entropy = entropy + torch.stack([every[i][1][n] for n, i in enumerate(rows)])
     return log_prob, entropy
 
 
-def values(critic: TorchCritic, step_key, observations: Arrays) -> Tensor:
+def values(critic: Critic, step_key, observations: Arrays, leaf: Leaves | None = None) -> Tensor:
     """V(s), ``[N]``."""
     n_rows = len(next(iter(observations.values())))
     if critic.fill:
         observations = {
             name: observations.get(name, row.repeat(n_rows, 0)) for name, row in critic.fill.items()
         }
-    return output(critic.by_key[step_key], observations).squeeze(1)
+    return output(critic.by_key[step_key], observations, leaf).squeeze(1)

@@ -18,7 +18,6 @@ from maze_core.models.config import (
     GaussianArgs,
     ProbabilisticPolicyComposerConfig,
 )
-from maze_core.models.policies import TorchPolicy
 from tests.maze_core.models.autograd import log_probs_and_entropy, output
 
 OBSERVATIONS = {
@@ -35,7 +34,7 @@ AGENTS = {"pick": 3, 1: 1}
 KEYS = list(OBSERVATIONS)
 
 
-def policy(seed: int = 0, *, separate: bool = False) -> TorchPolicy:
+def policy(seed: int = 0, *, separate: bool = False) -> ActingPolicy:
     composer = ProbabilisticPolicyComposerConfig(
         networks=[FlattenConcatPolicyNetConfig(hidden_units=(16, 8))],
         substeps_with_separate_agent_nets=["pick"] if separate else [],
@@ -45,9 +44,11 @@ def policy(seed: int = 0, *, separate: bool = False) -> TorchPolicy:
     )
     config = CustomModelConfig(policy=composer, critic=None, distribution_mapper_config=(rule,))
     made = config.build(OBSERVATIONS, ACTIONS, AGENTS, generator_seed=seed).policy
-    with torch.no_grad():  # the initial logits are so small that every action is equally likely
-        for parameter in made.parameters():
-            parameter += 0.3 * torch.randn(parameter.shape, generator=torch.Generator().manual_seed(seed))
+    rng = np.random.default_rng(seed)
+    for (
+        parameter
+    ) in made.parameters.values():  # the initial logits are so small that every action is equally likely
+        parameter += 0.3 * rng.standard_normal(parameter.shape, np.float32)
     return made
 
 
@@ -71,7 +72,7 @@ def assert_same_bits(left: dict, right: dict) -> None:
 @pytest.mark.parametrize("separate", [False, True])
 @pytest.mark.parametrize("key", KEYS)
 def test_actions_lie_in_their_space_but_for_the_bounds_of_numbers(key, separate: bool) -> None:
-    acting, seen = policy(separate=separate).acting(), samples(key, 30)
+    acting, seen = policy(separate=separate), samples(key, 30)
     noise = acting.noise(key, np.random.default_rng(0), 30)
     agents = np.arange(30) % AGENTS[key]
     raw = acting.act(key, seen, deterministic=False, noise=noise, agent_id=agents)
@@ -88,7 +89,7 @@ def test_actions_lie_in_their_space_but_for_the_bounds_of_numbers(key, separate:
 def test_a_row_acts_by_its_own_observation_noise_and_agent_alone(
     separate: bool, rows: list[int], key
 ) -> None:
-    acting, seen = policy(separate=separate).acting(), samples(key, 20)
+    acting, seen = policy(separate=separate), samples(key, 20)
     noise = acting.noise(key, np.random.default_rng(1), 20)
     agents = np.arange(20) % AGENTS[key]
     everything = acting.act(key, seen, deterministic=False, noise=noise, agent_id=agents)
@@ -105,7 +106,7 @@ def test_a_row_acts_by_its_own_observation_noise_and_agent_alone(
 @pytest.mark.parametrize("key", KEYS)
 def test_rows_that_wait_for_another_substep_disturb_nothing(key) -> None:
     """Their observations are left-overs, and their agent may be one that this sub-step does not have."""
-    acting, seen = policy(separate=True).acting(), samples(key, 6)
+    acting, seen = policy(separate=True), samples(key, 6)
     noise = acting.noise(key, np.random.default_rng(1), 6)
     agents = np.zeros(6, np.int64)
     expected = acting.act(key, seen, deterministic=False, noise=noise, agent_id=agents)
@@ -121,7 +122,7 @@ def test_rows_that_wait_for_another_substep_disturb_nothing(key) -> None:
 
 @pytest.mark.parametrize("key", KEYS)
 def test_noise_by_row_is_noise_at_once(key) -> None:
-    acting = policy().acting()
+    acting = policy()
     at_once = acting.noise(key, np.random.default_rng(5), 6)
     rng = np.random.default_rng(5)
     by_row = np.concatenate([acting.noise(key, rng, 1) for _ in range(6)])
@@ -130,7 +131,7 @@ def test_noise_by_row_is_noise_at_once(key) -> None:
 
 
 def test_deterministic_actions_need_no_noise_and_ignore_it() -> None:
-    acting, seen = policy().acting(), samples("pick", 4)
+    acting, seen = policy(), samples("pick", 4)
     modes = acting.act("pick", seen, deterministic=True, noise=None)
     assert_same_bits(acting.act("pick", seen, deterministic=True, noise=np.zeros((4, 3))), modes)
     with pytest.raises(ValueError, match="needs noise"):
@@ -139,32 +140,31 @@ def test_deterministic_actions_need_no_noise_and_ignore_it() -> None:
 
 def test_updates_in_place_are_seen_at_once() -> None:
     made = policy()
-    acting, seen = made.acting(), samples("pick", 4)
+    acting, seen = made, samples("pick", 4)
     before = acting.act("pick", seen, deterministic=True, noise=None)
-    with torch.no_grad():
-        for parameter in made.parameters():
-            parameter.mul_(-1.5)
+    for parameter in made.parameters.values():
+        parameter *= -1.5
     after = acting.act("pick", seen, deterministic=True, noise=None)
     assert not np.array_equal(before["arm"], after["arm"])
-    assert_same_bits(after, made.acting().act("pick", seen, deterministic=True, noise=None))
 
 
-def test_parameters_moved_into_one_buffer_are_seen_by_a_new_acting_policy() -> None:
-    made = policy()
-    flat = torch.cat([parameter.detach().reshape(-1) for parameter in made.parameters()])
-    at = 0
-    for parameter in made.parameters():
-        parameter.data = flat[at : at + parameter.numel()].view(parameter.shape)
-        at += parameter.numel()
-    acting, seen = made.acting(), samples(1, 4)
-    before = acting.act(1, seen, deterministic=True, noise=None)
-    flat.mul_(2.0)
-    after = acting.act(1, seen, deterministic=True, noise=None)
-    assert not np.array_equal(before["hand"], after["hand"])
+@pytest.mark.parametrize("key", KEYS)
+def test_a_policy_that_has_acted_acts_by_the_parameters_that_it_is_bound_to(key) -> None:
+    made, seen = policy(separate=True), samples(key, 4)
+    before = made.act(key, seen, deterministic=True, noise=None)
+    moved = {f"there/{name}": array.copy() for name, array in made.parameters.items()}
+    made.bind(moved, "there/")
+    assert_same_bits(made.act(key, seen, deterministic=True, noise=None), before)
+    for array in moved.values():
+        array *= -2.0
+    after = made.act(key, seen, deterministic=True, noise=None)
+    assert not all(np.array_equal(before[head], after[head]) for head in before)
+    with pytest.raises(CheckpointError, match=r"hidden_0_weight should be float32 .*found nothing"):
+        made.bind({name: array for name, array in moved.items() if not name.endswith("_weight")}, "there/")
 
 
 def test_actions_are_the_callers_to_keep() -> None:
-    acting = policy().acting()
+    acting = policy()
     first = acting.act("pick", samples("pick", 8, seed=1), deterministic=True, noise=None)
     kept = {head: values.copy() for head, values in first.items()}
     acting.act("pick", samples("pick", 8, seed=2), deterministic=True, noise=None)
@@ -180,7 +180,7 @@ def test_what_is_sampled_has_the_log_probability_that_torch_gives(separate: bool
     one["choice_mask"][:] = [[1, 0, 1], [1, 1, 1], [1, 1, 0]]
     seen = {name: values.repeat(n, 0) for name, values in one.items()}
     agents = np.arange(3).repeat(n)
-    acting = made.acting()
+    acting = made
     noise = acting.noise("pick", np.random.default_rng(0), 3 * n)
     drawn = acting.act("pick", seen, deterministic=False, noise=noise, agent_id=agents)
     frequencies = np.stack([np.bincount(part - 1, minlength=3) / n for part in drawn["choice"].reshape(3, n)])
@@ -194,24 +194,27 @@ def test_what_is_sampled_has_the_log_probability_that_torch_gives(separate: bool
         )
 
 
-def _log_density_of_zero_arm(made: TorchPolicy, seen: dict, *, separate: bool) -> torch.Tensor:
+def _log_density_of_zero_arm(made: ActingPolicy, seen: dict, *, separate: bool) -> torch.Tensor:
     rows = []
     for i in range(3):
-        agent = made.steps[0].agents[i if separate else 0]
+        agent = made.steps["pick"].networks[i if separate else 0]
         one = {name: values[i : i + 1] for name, values in seen.items()}
-        mean = output(agent.network, one)[:, :2]  # heads stand in alphabetical order: arm, choice
-        rows.append(torch.distributions.Normal(mean, agent.log_std.exp()).log_prob(torch.zeros(1, 2)).sum(1))
+        mean = output(agent.logits, one)[:, :2]  # heads stand in alphabetical order: arm, choice
+        rows.append(
+            torch.distributions.Normal(mean, torch.from_numpy(agent.log_std).exp())
+            .log_prob(torch.zeros(1, 2))
+            .sum(1)
+        )
     return torch.cat(rows)
 
 
 @pytest.mark.parametrize("separate", [False, True])
 def test_a_description_gives_the_same_bits(separate: bool) -> None:
     made = policy(separate=separate)
-    tree, arrays = made.acting().describe()
-    state = {name: tensor.numpy() for name, tensor in made.state_dict().items()}
-    assert arrays.keys() == state.keys()
+    state = made.state_dict()
+    assert list(state) == list(made.parameters)
     restored = ActingPolicy.from_description(
-        json.loads(json.dumps(tree)), {**state, "optimizer": np.zeros(3)}
+        json.loads(json.dumps(made.describe())), {**state, "optimizer": np.zeros(3)}
     )
     assert not restored.needs_torch
     for key in KEYS:
@@ -219,12 +222,12 @@ def test_a_description_gives_the_same_bits(separate: bool) -> None:
         noise = restored.noise(key, rng, 11)
         agents = np.arange(11) % AGENTS[key]
         left = restored.act(key, seen, deterministic=False, noise=noise, agent_id=agents)
-        right = made.acting().act(key, seen, deterministic=False, noise=noise, agent_id=agents)
+        right = made.act(key, seen, deterministic=False, noise=noise, agent_id=agents)
         assert_same_bits(left, right)
 
 
 def test_a_damaged_description_is_refused() -> None:
-    tree, arrays = policy().acting().describe()
+    tree, arrays = policy().describe(), policy().parameters
     step = tree["steps"][0]
     head, (network,) = step["heads"][0], step["networks"]
     read = network["program"][0]

@@ -22,7 +22,7 @@ def policy_of(space, **args):
 
 
 def to_env(space, samples, **args):
-    acting = policy_of(space, **args).acting()
+    acting = policy_of(space, **args)
     scaled = acting.steps[0].in_env_units({"action": np.asarray(samples, np.float32)})
     return to_env_actions(scaled, spaces.Dict(action=space))["action"]
 
@@ -70,7 +70,7 @@ def test_every_sample_between_minus_one_and_one_lies_in_the_space(one, other, sa
 
 def test_log_probabilities_are_those_of_the_sample():
     policy = policy_of(spaces.Box(100, 200, (1,)))
-    acting, seen = policy.acting(), {"observation": np.zeros((1, 2), np.float32)}
+    acting, seen = policy, {"observation": np.zeros((1, 2), np.float32)}
     noise = np.array([[0.5]])
     sample = acting.steps[0].sample(seen, noise, None)["action"]
     action = acting.act(0, seen, deterministic=False, noise=noise)["action"]
@@ -80,9 +80,9 @@ def test_log_probabilities_are_those_of_the_sample():
 
 
 def test_the_description_carries_the_scale_and_one_without_it_acts_as_in_0_1_0():
-    acting = policy_of(spaces.Box(0, 512, (1,))).acting()
+    acting = policy_of(spaces.Box(0, 512, (1,)))
     seen = {"observation": np.full((1, 2), 0.3, np.float32)}
-    tree, arrays = acting.describe()
+    tree, arrays = acting.describe(), acting.parameters
     assert (tree["steps"][0]["heads"][0]["center"], tree["steps"][0]["heads"][0]["half_range"]) == (
         (256.0,),
         (256.0,),

@@ -12,6 +12,7 @@ from torch import nn
 from maze_core.config.instantiate import instantiate
 from maze_core.errors import CheckpointError, InvalidSpecificationError
 from maze_core.models.acting import ActingPolicy
+from maze_core.models.builders import flatten_concat, initial_parameters
 from maze_core.models.composers import (
     CustomModelComposer,
     ProbabilisticPolicyComposer,
@@ -29,7 +30,6 @@ from maze_core.models.config import (
     TemplateModelConfig,
 )
 from maze_core.models.heads import DistributionMapper
-from maze_core.models.networks import ModuleNetwork
 from tests.maze_core.trainers.small_worlds import learner_of
 
 OBSERVATIONS = {0: spaces.Dict({"observation": spaces.Box(-1, 1, (4,))})}
@@ -81,8 +81,8 @@ def build(config, observations=OBSERVATIONS, actions=ACTIONS, agents=ONE, seed: 
     return config.build(observations, actions, agents, generator_seed=seed)
 
 
-def weights(module: nn.Module) -> bytes:
-    return b"".join(tensor.numpy().tobytes() for tensor in module.state_dict().values())
+def weights(networks) -> bytes:
+    return b"".join(np.asarray(array).tobytes() for array in networks.state_dict().values())
 
 
 @pytest.mark.parametrize("config", [CustomModelConfig(), TemplateModelConfig(), custom(SmallPolicyNet)])
@@ -139,13 +139,24 @@ def test_weights_start_orthogonal_with_the_gain_of_their_layer_and_biases_at_zer
     model = build(
         custom(FlattenConcatPolicyNetConfig(hidden_units=(8, 8)), critic=CustomModelConfig().critic)
     )
-    state = {name.rpartition(".")[2]: tensor for name, tensor in model.policy.state_dict().items()}
-    torch.testing.assert_close(state["hidden_1_weight"] @ state["hidden_1_weight"].T, 2 * torch.eye(8))
-    gram = state["output_weight"] @ state["output_weight"].T
-    torch.testing.assert_close(gram, 1e-4 * torch.eye(2), rtol=1e-4, atol=1e-9)
-    assert all(not tensor.any() for name, tensor in state.items() if name.endswith("bias"))
-    value = model.critic.state_dict()["networks.0.output_weight"]
-    assert torch.linalg.vector_norm(value).item() == pytest.approx(1.0, rel=1e-5)
+    state = {name.rpartition(".")[2]: array for name, array in model.policy.parameters.items()}
+    for rows, gram in (
+        (state["hidden_0_weight"].T, 2 * np.eye(4)),  # higher than wide: its columns are orthogonal
+        (state["hidden_1_weight"], 2 * np.eye(8)),
+        (state["output_weight"], 1e-4 * np.eye(2)),
+        (model.critic.parameters["networks.0.output_weight"], np.eye(1)),
+    ):
+        np.testing.assert_allclose(rows @ rows.T, gram, rtol=1e-5, atol=1e-6 * gram.max())
+    assert all(not array.any() for name, array in state.items() if name.endswith("bias"))
+    assert {array.dtype for array in state.values()} == {np.dtype(np.float32)}
+
+
+def test_every_orthogonal_matrix_is_as_likely_as_every_other() -> None:
+    """Without the sign of R's diagonal, LAPACK's Q has a negative diagonal more often than not."""
+    program = flatten_concat(OBSERVATIONS[0].spaces, FlattenConcatPolicyNetConfig(hidden_units=(4,)), 1, 1.0)
+    rng, n = np.random.default_rng(0), 1000
+    diagonals = [np.diagonal(initial_parameters(program, rng)["hidden_0_weight"]) for _ in range(n)]
+    assert np.abs(np.mean(np.sign(diagonals), 0)).max() < 4 / np.sqrt(n)
 
 
 def test_a_composer_made_by_hand_with_published_names_is_a_model_policy() -> None:
@@ -208,8 +219,9 @@ def test_a_template_has_no_critic_unless_asked() -> None:
 def test_each_substep_has_a_network_of_its_own_and_masks_are_no_input() -> None:
     model = build(TemplateModelConfig(critic=StepStateCriticConfig()), TWO_STEPS, TWO_ACTIONS, {0: 1, 1: 1})
     inputs = [{"scene"}, {"scene", "room"}]
-    assert [set(step.agents[0].network.program.inputs) for step in model.policy.steps] == inputs
-    assert [set(network.program.inputs) for network in model.critic.networks] == inputs
+    policy = [step.networks[0].logits for step in model.policy.steps.values()]
+    for networks in (policy, model.critic.by_key.values()):
+        assert [set(network.program.inputs) for network in networks] == inputs
 
 
 def test_networks_may_be_named_by_substep() -> None:
@@ -219,14 +231,14 @@ def test_networks_may_be_named_by_substep() -> None:
     }
     config = CustomModelConfig(policy=ProbabilisticPolicyComposerConfig(networks=named), critic=None)
     made = build(config, TWO_STEPS, TWO_ACTIONS, {0: 1, 1: 1}).policy
-    assert [len(step.agents[0].network.hidden_0_bias) for step in made.steps] == [6, 5]
+    assert [len(made.parameters[f"steps.{i}.agents.0.network.hidden_0_bias"]) for i in (0, 1)] == [6, 5]
 
 
 @pytest.mark.parametrize("network", [FlattenConcatStateValueNetConfig(hidden_units=(8,)), SmallValueNet])
 def test_a_shared_critic_is_one_network_and_hidden_observations_do_not_matter(network) -> None:
     shown = {0: TWO_STEPS[1], 1: spaces.Dict({"scene": TWO_STEPS[1]["scene"]})}
     critic = SharedStateCriticComposer(shown, [network]).compose(0)
-    assert len(critic.networks) == 1
+    assert len(critic.prefixes) == 1
     policy = custom(FlattenConcatPolicyNetConfig(), critic=None)
     learner, _ = learner_of(build(policy, shown, TWO_ACTIONS, {0: 1, 1: 1}).policy, critic)
     scene, nobody = np.random.default_rng(0).standard_normal((5, 4)).astype(np.float32), np.zeros(5, int)
@@ -245,16 +257,17 @@ def test_a_shared_critic_refuses_one_name_for_two_spaces() -> None:
 
 def test_agents_get_networks_of_their_own_where_asked() -> None:
     config = custom(FlattenConcatPolicyNetConfig(hidden_units=(4,)), substeps_with_separate_agent_nets=["0"])
-    agents = build(config, agents={0: 3}).policy.steps[0].agents
+    agents = build(config, agents={0: 3}).policy.steps[0].networks
     assert len(agents) == 3
-    assert not torch.equal(agents[0].network.hidden_0_weight, agents[1].network.hidden_0_weight)
-    assert len(build(custom(FlattenConcatPolicyNetConfig()), agents={0: 3}).policy.steps[0].agents) == 1
+    first, second = (agent.logits.parameters["hidden_0_weight"] for agent in agents[:2])
+    assert not np.array_equal(first, second)
+    assert len(build(custom(FlattenConcatPolicyNetConfig()), agents={0: 3}).policy.steps[0].networks) == 1
 
 
 @pytest.mark.parametrize("entry", [SmallPolicyNet, lambda **shapes: SmallPolicyNet(**shapes, width=3)])
 def test_a_module_of_the_users_trains_and_acts_with_equal_rows(entry) -> None:
     model = build(custom(entry, critic=StepStateCriticConfig(networks=[FlattenConcatStateValueNetConfig()])))
-    acting = model.policy.acting()
+    acting = model.policy
     assert acting.needs_torch
     seen = np.random.default_rng(0).standard_normal((11, 4)).astype(np.float32)
     noise = acting.noise(0, np.random.default_rng(1), 11)
@@ -269,18 +282,17 @@ def test_a_module_of_the_users_trains_and_acts_with_equal_rows(entry) -> None:
     logits = acting.steps[0].networks[0].logits
     every = logits({"observation": seen})
     assert every.tobytes() == np.concatenate([logits({"observation": row[None]}) for row in seen]).tobytes()
-    assert model.policy.training
     learner, step = learner_of(model.policy, model.critic)
     found = learner.evaluate(0, {"observation": seen}, {"action": together}, np.zeros(11, int))
     found.backward(*np.eye(3, 11, dtype=np.float32))
-    assert all(np.any(step.gradients[parameter] != 0) for parameter in model.policy.parameters())
+    assert all(step.gradients[f"policy/{name}"].any() for name in model.policy.parameters)
 
 
 def test_a_policy_with_modules_of_the_users_has_no_description_to_act_from() -> None:
-    tree, arrays = build(custom(SmallPolicyNet)).policy.acting().describe()
-    assert tree["kind"] == "module"
+    policy = build(custom(SmallPolicyNet)).policy
+    assert policy.describe()["kind"] == "module"
     with pytest.raises(CheckpointError, match="Python classes"):
-        ActingPolicy.from_description(tree, arrays)
+        ActingPolicy.from_description(policy.describe(), policy.parameters)
 
 
 class ShortPolicyNet(SmallPolicyNet):
@@ -395,38 +407,37 @@ def test_what_policy_and_critic_share_they_share_when_built(kind: str, critic) -
     config = custom(for_policy, critic=critic(networks=[for_critic]))
     model, other = build(config), build(config)
     learner, step = learner_of(model.policy, model.critic, lr=0.1)
-    before = model.policy.state_dict()
-    before = {name: tensor.clone() for name, tensor in before.items()}
+    before = {name: array.copy() for name, array in model.policy.parameters.items()}
     zero, one = np.zeros(1, np.float32), np.ones(1, np.float32)
     rows = {"observation": np.ones((1, 4), np.float32)}, {"action": np.zeros(1, np.int64)}
     learner.evaluate(0, *rows, np.zeros(1, int)).backward(zero, zero, one)
     step.step()
     moved = [
-        name for name, tensor in model.policy.state_dict().items() if not torch.equal(tensor, before[name])
+        name for name, array in model.policy.parameters.items() if not np.array_equal(array, before[name])
     ]
     assert moved
     assert all("body" in name or "trunk" in name or "value" in name for name in moved)
-    assert weights(for_policy) == weights_of_module(other.policy) == given
-
-
-def weights_of_module(policy: nn.Module) -> bytes:
-    (network,) = [module for module in policy.modules() if isinstance(module, ModuleNetwork)]
-    return weights(network.module)
+    assert weights(for_policy) == weights(other.policy) == given
 
 
 def test_a_module_in_two_places_of_a_list_is_shared_and_two_modules_are_not() -> None:
     two = {key: OBSERVATIONS[0] for key in (0, 1)}, {key: ACTIONS[0] for key in (0, 1)}, {0: 1, 1: 1}
     one = SmallPolicyNet({"observation": (4,)}, {"action": (2,)})
     again = SmallPolicyNet({"observation": (4,)}, {"action": (2,)})
-    n = sum(p.numel() for p in one.parameters())
-    assert sum(p.numel() for p in build(custom(one, one), *two).policy.parameters()) == n
-    assert sum(p.numel() for p in build(custom(one, again), *two).policy.parameters()) == 2 * n
+    n = len(list(one.parameters()))
+    assert len(places(build(custom(one, one), *two).policy)) == n
+    assert len(places(build(custom(one, again), *two).policy)) == 2 * n
+
+
+def places(networks) -> set[int]:
+    """Where the parameters lie."""
+    return {array.__array_interface__["data"][0] for array in networks.parameters.values()}
 
 
 def test_a_composer_gives_copies_of_its_own_each_time() -> None:
     composer = ProbabilisticPolicyComposer(ACTIONS, OBSERVATIONS, None, networks=[Trunk()])
     first, second = composer.compose(1), composer.compose(1)
-    assert not set(map(id, first.parameters())) & set(map(id, second.parameters()))
+    assert not places(first) & places(second)
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float16, torch.bfloat16])
@@ -453,12 +464,13 @@ def test_a_default_type_that_an_environment_set_does_not_reach_the_networks(conf
         model = build(config, actions=actions)
         assert torch.get_default_dtype() == torch.float64, "the setting belongs to whoever made it"
         observation = {"observation": np.full((3, 4), 0.5, np.float32)}
-        acted = model.policy.acting().act(0, observation, deterministic=True, noise=None)
+        acted = model.policy.act(0, observation, deterministic=True, noise=None)
     finally:
         torch.set_default_dtype(torch.float32)
-    assert {p.dtype for p in (*model.policy.parameters(), *model.critic.parameters())} == {torch.float32}
+    parameters = (*model.policy.parameters.values(), *model.critic.parameters.values())
+    assert {array.dtype for array in parameters} == {np.dtype(np.float32)}
     assert weights(model.policy) == weights(expected.policy)
-    then = expected.policy.acting().act(0, observation, deterministic=True, noise=None)
+    then = expected.policy.act(0, observation, deterministic=True, noise=None)
     assert np.array_equal(acted["action"], then["action"])
 
 
@@ -509,11 +521,11 @@ def test_without_hidden_units_policy_and_critic_are_linear(config) -> None:
     two = {0: spaces.Dict({"a": spaces.Box(-1, 1, (3,)), "b": spaces.Discrete(2)})}
     for observations, width in ((OBSERVATIONS, 4), (two, 5)):
         model = build(config, observations)
-        assert [tuple(p.shape) for p in model.policy.parameters()] == [(2, width), (2,)]
-        assert [tuple(p.shape) for p in model.critic.parameters()] == [(1, width), (1,)]
-    acting = build(config).policy.acting()
-    copy = ActingPolicy.from_description(*acting.describe())
+        assert [array.shape for array in model.policy.parameters.values()] == [(2, width), (2,)]
+        assert [array.shape for array in model.critic.parameters.values()] == [(1, width), (1,)]
+    acting = build(config).policy
+    copy = ActingPolicy.from_description(acting.describe(), acting.parameters)
     rows = {"observation": np.eye(4, dtype=np.float32)}
-    weight, bias = acting.describe()[1].values()
+    weight, bias = acting.parameters.values()
     expected = (rows["observation"] @ weight.T + bias).argmax(1)
     assert copy.act(0, rows, deterministic=True, noise=None)["action"].tolist() == expected.tolist()

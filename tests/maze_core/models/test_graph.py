@@ -6,22 +6,20 @@ import threading
 import msgspec
 import numpy as np
 import pytest
-import torch
 from gymnasium import spaces
 from hypothesis import given
 from hypothesis import strategies as st
 
 from maze_core.errors import CheckpointError
 from maze_core.models.activations import ACTIVATIONS
-from maze_core.models.builders import flatten_concat, from_template
+from maze_core.models.builders import flatten_concat, from_template, initial_parameters
 from maze_core.models.config import (
     BlockConfig,
     ConcatModelBuilderConfig,
     DenseBlockParams,
     ModalityConfig,
 )
-from maze_core.models.graph import Concat, Forward, OneHot, Program
-from maze_core.models.networks import GraphNetwork
+from maze_core.models.graph import Concat, GraphNetwork, OneHot, Program
 from tests.maze_core.models import autograd
 
 INPUTS = {
@@ -35,15 +33,11 @@ SPACE = spaces.Dict(INPUTS)
 
 
 def network(program: Program, seed: int = 0) -> GraphNetwork:
-    made = GraphNetwork(program, torch.Generator().manual_seed(seed))
-    with torch.no_grad():
-        for parameter in made.parameters():
-            parameter += 0.1 * torch.randn(parameter.shape, generator=torch.Generator().manual_seed(seed + 1))
+    rng = np.random.default_rng(seed)
+    made = GraphNetwork(program, initial_parameters(program, rng))
+    for parameter in made.parameters.values():
+        parameter += 0.1 * rng.standard_normal(parameter.shape, np.float32)
     return made
-
-
-def forward(made: GraphNetwork) -> Forward:
-    return Forward(made.program, {name: p.detach().numpy() for name, p in made.named_parameters()})
 
 
 def samples(n: int, seed: int = 0) -> dict[str, np.ndarray]:
@@ -67,19 +61,19 @@ def test_numpy_and_torch_agree_on_every_kind_of_observation(activation: str, n_r
     made = network(flatten_concat(INPUTS, dense(16, 8, non_lin=activation), 5, 1.0))
     seen = samples(n_rows)
     expected = autograd.output(made, seen)
-    np.testing.assert_allclose(forward(made)(seen), expected.detach().numpy(), rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(made(seen), expected.detach().numpy(), rtol=1e-5, atol=1e-5)
 
 
 def test_numpy_and_torch_agree_on_a_template() -> None:
     made = network(from_template(INPUTS, template(6, 10), 3, 1.0))
     seen = samples(11)
     expected = autograd.output(made, seen)
-    np.testing.assert_allclose(forward(made)(seen), expected.detach().numpy(), rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(made(seen), expected.detach().numpy(), rtol=1e-5, atol=1e-5)
 
 
 def test_a_value_that_is_no_category_has_no_indicator() -> None:
     one_hot = OneHot(source="keys", target="x", sizes=(2, 3), starts=(0, 5))
-    run = Forward(Program((one_hot,)), {})
+    run = GraphNetwork(Program((one_hot,)), {})
     assert run({"keys": np.array([[1, 5], [0, 7], [2, -1]])}).tolist() == [
         [0, 1, 1, 0, 0],
         [1, 0, 0, 0, 1],
@@ -103,7 +97,7 @@ def test_a_row_has_the_same_bits_in_every_batch_and_at_every_place(
     width: int, hidden: list[int], n_out: int, rows: list[int], seed: int
 ) -> None:
     box = {"x": spaces.Box(-np.inf, np.inf, (width,), np.float32)}
-    run = forward(network(flatten_concat(box, dense(*hidden), n_out, 1.0), seed))
+    run = network(flatten_concat(box, dense(*hidden), n_out, 1.0), seed)
     everything = np.random.default_rng(seed).standard_normal((40, width)).astype(np.float32)
     one_by_one = np.concatenate([run({"x": row[None]}).copy() for row in everything])
     assert run({"x": everything}).tobytes() == one_by_one.tobytes()
@@ -120,7 +114,7 @@ def test_a_program_survives_its_json_form() -> None:
 
 def test_a_program_whose_operations_do_not_fit_each_other_is_refused() -> None:
     program = flatten_concat({"x": spaces.Box(-1, 1, (3,))}, dense(4), 2, 1.0)
-    arrays = {name: parameter.detach().numpy() for name, parameter in network(program).named_parameters()}
+    arrays = network(program).parameters
     read, hidden, out = program.ops
     for ops in (
         (),
@@ -130,22 +124,24 @@ def test_a_program_whose_operations_do_not_fit_each_other_is_refused() -> None:
         (Concat(sources=(), target="input_0"), msgspec.structs.replace(hidden, n_in=0), out),
     ):
         with pytest.raises(CheckpointError):
-            Forward(Program(ops), arrays)
+            GraphNetwork(Program(ops), arrays)
 
 
 def test_arrays_that_do_not_fit_the_program_are_refused_by_name() -> None:
     made = network(flatten_concat({"x": spaces.Box(-1, 1, (3,))}, dense(4), 2, 1.0))
-    arrays = {name: parameter.detach().numpy() for name, parameter in made.named_parameters()}
+    arrays = made.parameters
     with pytest.raises(CheckpointError, match="hidden_0_bias should be float32"):
-        Forward(made.program, {name: values for name, values in arrays.items() if name != "hidden_0_bias"})
+        GraphNetwork(
+            made.program, {name: values for name, values in arrays.items() if name != "hidden_0_bias"}
+        )
     with pytest.raises(CheckpointError, match=r"output_weight should be float32 \[2, 4\]"):
-        Forward(made.program, arrays | {"output_weight": arrays["output_weight"].T})
+        GraphNetwork(made.program, arrays | {"output_weight": arrays["output_weight"].T})
     with pytest.raises(CheckpointError, match="found float64"):
-        Forward(made.program, arrays | {"output_bias": arrays["output_bias"].astype(np.float64)})
+        GraphNetwork(made.program, arrays | {"output_bias": arrays["output_bias"].astype(np.float64)})
 
 
 def test_several_threads_share_a_network_without_mixing_rows() -> None:
-    run = forward(network(flatten_concat({"x": spaces.Box(-1, 1, (8,))}, dense(64, 64), 3, 1.0)))
+    run = network(flatten_concat({"x": spaces.Box(-1, 1, (8,))}, dense(64, 64), 3, 1.0))
     batches = [np.random.default_rng(i).standard_normal((8, 8)).astype(np.float32) for i in range(4)]
     expected = [run({"x": batch}).copy() for batch in batches]
     wrong: list[int] = []
@@ -163,7 +159,7 @@ def test_several_threads_share_a_network_without_mixing_rows() -> None:
 
 
 def test_more_batch_sizes_than_are_remembered_give_the_same_rows() -> None:
-    run = forward(network(flatten_concat({"x": spaces.Box(-1, 1, (3,))}, dense(4), 2, 1.0)))
+    run = network(flatten_concat({"x": spaces.Box(-1, 1, (3,))}, dense(4), 2, 1.0))
     rows = np.random.default_rng(0).standard_normal((200, 3)).astype(np.float32)
     expected = run({"x": rows}).copy()
     for n in range(1, 201):

@@ -126,7 +126,7 @@ def collected_by(*, rescale, n_steps=500, n_rollouts=2):
     )
     collector = Collector(env, n_steps, np.random.default_rng(0))
     collector.reset([0, 1])
-    return [collector.collect(model.policy.acting()) for _ in range(n_rollouts)]
+    return [collector.collect(model.policy) for _ in range(n_rollouts)]
 
 
 def test_the_share_of_clipped_actions_is_that_of_the_bounded_numbers():

@@ -3,10 +3,9 @@
 from typing import Any
 
 import numpy as np
-import torch
 from gymnasium import spaces
-from torch import Tensor
 
+from maze_core.checkpoint import prefixed
 from maze_core.envs.core_env import StructuredEnv
 from maze_core.envs.per_env import PerEnvVectorEnv
 from maze_core.models.config import (
@@ -16,11 +15,12 @@ from maze_core.models.config import (
     ProbabilisticPolicyComposerConfig,
     StepStateCriticConfig,
 )
+from maze_core.models.networks import Networks
 from maze_core.trainers.fit import Parts
 from maze_core.trainers.learner import Learner
 from maze_core.trainers.on_policy import Samples
 from maze_core.trainers.optim import GradientStep
-from maze_core.types import Action, ActorID, Observation
+from maze_core.types import Action, ActorID, Array, Observation
 from tests.maze_core.envs.structured_env import make_boxes
 from tests.maze_core.models.autograd import log_probs_and_entropy
 
@@ -97,7 +97,10 @@ def trainer_of(config: Any, world: Any = SignEnv, **given: Any) -> Any:
 
 
 def learner_of(policy: Any, critic: Any, lr: float = 0.01) -> tuple[Learner, GradientStep]:
-    step = GradientStep([policy, critic], lr=lr, max_grad_norm=None)
+    parameters = {**prefixed(policy.parameters, "policy"), **prefixed(critic.parameters, "critic")}
+    step = GradientStep(parameters, lr=lr, max_grad_norm=None)
+    policy.bind(step.parameters, "policy/")
+    critic.bind(step.parameters, "critic/")
     return Learner(policy, critic, step.gradients), step
 
 
@@ -114,9 +117,9 @@ def two_actions(advantages: list[float], actions: list[int] | None = None, retur
     )
 
 
-def flat(module: torch.nn.Module) -> Tensor:
+def flat(networks: Networks) -> Array:
     """A copy of all parameters, one after the other."""
-    return torch.cat([p.detach().reshape(-1).clone() for p in module.parameters()])
+    return np.concatenate([array.reshape(-1) for array in networks.parameters.values()])
 
 
 def probability(trainer: Any, action: int = 1) -> float:

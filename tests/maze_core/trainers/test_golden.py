@@ -8,6 +8,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from maze_core.threads import one_thread
@@ -44,7 +45,7 @@ def trace(algorithm: str, world: str) -> list[dict[str, Any]]:
                 "env_steps": report.env_steps,
                 "return": sum(report.episode_returns),
                 "length": sum(report.episode_lengths),
-                **{f"{name}/norm": x.norm().item() for name, x in weights.items()},
+                **{f"{name}/norm": float(np.linalg.norm(x)) for name, x in weights.items()},
                 **{f"{name}/sum": x.sum().item() for name, x in weights.items()},
                 **{f"{name}/{at}": x[at].item() for name, x in weights.items() for at in (0, -1)},
             }

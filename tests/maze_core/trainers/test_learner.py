@@ -1,6 +1,6 @@
 """The learner against torch's autograd in float64, whatever the networks are and whoever shares them."""
 
-from copy import deepcopy
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -18,7 +18,9 @@ from maze_core.models.config import (
     SharedStateCriticConfig,
     StepStateCriticConfig,
 )
-from maze_core.models.networks import GraphNetwork, ModuleNetwork
+from maze_core.models.graph import GraphNetwork
+from maze_core.models.module_network import ModuleNetwork
+from maze_core.models.networks import Critic
 from maze_core.trainers.a2c_config import A2CAlgorithmConfig
 from maze_core.trainers.ppo_config import PPOAlgorithmConfig
 from tests.maze_core.models import autograd
@@ -39,12 +41,15 @@ class Program(nn.Module):
 
     def __init__(self, network: GraphNetwork) -> None:
         super().__init__()
-        self.network = deepcopy(network)
+        self.program = network.program
+        self.own = nn.ParameterDict()  # filled in the order of the program: a whole dict would be sorted
+        for name, array in network.parameters.items():
+            self.own[name] = nn.Parameter(torch.from_numpy(array.copy()))
 
     def forward(self, observations):
-        parameters = {name: p.double() for name, p in self.network.named_parameters()}
+        parameters = {name: p.double() for name, p in self.own.items()}
         seen = {name: x.numpy() for name, x in observations.items()}
-        return {"all": autograd.program_output(self.network.program, parameters, seen)}
+        return {"all": autograd.program_output(self.program, parameters, seen)}
 
 
 def as_module(network: GraphNetwork) -> ModuleNetwork:
@@ -52,17 +57,15 @@ def as_module(network: GraphNetwork) -> ModuleNetwork:
 
 
 def by_torch(model, *, policy: bool = True, critic: bool = True):
-    """The same model, its programs computed by torch's autograd."""
-    model = deepcopy(model)
-    for step in model.policy.by_key.values() if policy else ():
-        for agent in step.per_agent:
-            agent.network = as_module(agent.network)
-    if critic:
-        made = {network: as_module(network) for network in model.critic.networks}
-        for i, network in enumerate(made.values()):
-            model.critic.networks[i] = network
-        model.critic.by_key = {key: made[network] for key, network in model.critic.by_key.items()}
-    return model
+    """The model, its programs computed by torch's autograd from now on."""
+    for step in model.policy.steps.values() if policy else ():
+        for agent in step.networks:
+            agent.logits = as_module(agent.logits)
+    if not critic:
+        return model
+    made = {network: as_module(network) for network in model.critic.prefixes}
+    networks = {key: made[network] for key, network in model.critic.by_key.items()}
+    return replace(model, critic=Critic(networks, model.critic.fill))
 
 
 def model_of(hidden=(6, 4), critic_hidden=(6, 4), *, shared=False, separate=False):
@@ -75,9 +78,9 @@ def model_of(hidden=(6, 4), critic_hidden=(6, 4), *, shared=False, separate=Fals
         critic=(SharedStateCriticConfig if shared else StepStateCriticConfig)(networks=[value]),
     )
     model = config.build(SEEN, DONE, {"pick": 3, 1: 1}, generator_seed=4)
-    with torch.no_grad():
-        for parameter in (*model.policy.parameters(), *model.critic.parameters()):
-            parameter += 0.3 * torch.randn(parameter.shape, generator=torch.Generator().manual_seed(1))
+    rng = np.random.default_rng(1)
+    for parameter in (*model.policy.parameters.values(), *model.critic.parameters.values()):
+        parameter += 0.3 * rng.standard_normal(parameter.shape, np.float32)
     return model
 
 
@@ -109,14 +112,15 @@ def test_gradients_of_all_sub_steps_add_up_to_those_of_autograd(kind: str, who: 
         model = by_torch(model, policy=who != "critic by torch", critic=who != "policy by torch")
     learner, step = learner_of(model.policy, model.critic)
     step.zero()
+    leaf = autograd.Leaves(model.policy, model.critic)
     loss = torch.zeros((), dtype=torch.float64)
     rng = np.random.default_rng(0)
     for key, n in (("pick", 7), (1, 4)):
         rows = rows_of(key, n)
         upstream = rng.standard_normal((3, n)).astype(np.float32)
         found = learner.evaluate(key, *rows)
-        log_probs, entropy = autograd.log_probs_and_entropy(model.policy, key, *rows)
-        values = autograd.values(model.critic, key, rows[0])
+        log_probs, entropy = autograd.log_probs_and_entropy(model.policy, key, *rows, leaf)
+        values = autograd.values(model.critic, key, rows[0], leaf)
         expected = (log_probs, entropy, values)
         for ours, theirs in zip((found.log_probs, found.entropy, found.values), expected, strict=True):
             assert ours.dtype == np.float32
@@ -125,7 +129,7 @@ def test_gradients_of_all_sub_steps_add_up_to_those_of_autograd(kind: str, who: 
         found.backward(*upstream)
         for d, result in zip(upstream, expected, strict=True):
             loss = loss + (torch.from_numpy(d) * result).sum()
-    gradients = torch.autograd.grad(loss, list(step.gradients), allow_unused=True)
+    gradients = torch.autograd.grad(loss, [leaf(parameter) for parameter in step.parameters.values()])
     for ours, theirs in zip(step.gradients.values(), gradients, strict=True):
         np.testing.assert_allclose(ours, theirs.numpy(), rtol=2e-5, atol=2e-6)
 
@@ -147,8 +151,8 @@ def test_agents_that_did_not_act_learn_nothing() -> None:
     one = np.ones(6, np.float32)
     learner.evaluate("pick", observations, actions, np.array([2, 2, 2, 0, 0, 2])).backward(one, one, one)
     touched = [
-        any(np.any(step.gradients[p] != 0) for p in agent.parameters())
-        for agent in model.policy.by_key["pick"].per_agent
+        any(gradient.any() for name, gradient in step.gradients.items() if f".agents.{agent}." in name)
+        for agent in range(3)
     ]
     assert touched == [True, False, True]
 
@@ -179,18 +183,20 @@ def test_one_module_for_policy_and_critic_learns_from_both_and_what_is_frozen_st
     )
     learner, step = learner_of(model.policy, model.critic)
     step.zero()
-    assert len(step.gradients) == 4
+    assert len({array.__array_interface__["data"] for array in step.gradients.values()}) == 4
     rows = {"observation": np.float32([[1, 2], [3, -1]])}, {"action": np.array([0, 1])}
     upstream = np.float32([[1, 2], [3, 4], [5, 6]])
     learner.evaluate(0, *rows, np.zeros(2, int)).backward(*upstream)
     log_probs, entropy = autograd.log_probs_and_entropy(model.policy, 0, *rows)
     values = autograd.values(model.critic, 0, rows[0])
-    learning = [p for p in step.gradients if p.requires_grad]
+    leaf = autograd.Leaves(model.policy)
+    learning = [p for p in map(leaf, model.policy.parameters.values()) if p.requires_grad]
     loss = sum(
         (torch.from_numpy(d) * x).sum() for d, x in zip(upstream, (log_probs, entropy, values), strict=True)
     )
     expected = dict(zip(learning, torch.autograd.grad(loss, learning), strict=True)) if learning else {}
-    for parameter, gradient in step.gradients.items():
+    for name, gradient in step.gradients.items():
+        parameter = leaf(step.parameters[name])
         if parameter in expected:
             np.testing.assert_allclose(gradient, expected[parameter].numpy(), rtol=1e-5, atol=1e-6)
         else:
@@ -226,6 +232,6 @@ def test_updates_by_hand_and_by_autograd_give_the_same_weights(world, config, hi
         ends.append((flat(trainer.policy), flat(trainer.critic), reports))
     for ours, theirs in zip(ends[0][:2], ends[1][:2], strict=True):
         # a first step is lr · g / (|g| + ε): of a g near 0, a rounding of 1e-8 counts lr/ε = 300 times
-        torch.testing.assert_close(ours, theirs, rtol=1e-6, atol=5e-6)
+        np.testing.assert_allclose(ours, theirs, rtol=1e-6, atol=5e-6)
     for mine, yours in zip(ends[0][2], ends[1][2], strict=True):
         assert mine == pytest.approx(yours, rel=1e-3, abs=1e-5)

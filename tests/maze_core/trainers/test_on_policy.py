@@ -53,7 +53,7 @@ def prepared(env, n_steps, *, gamma=0.9, lam=0.8):
     )
     collector = Collector(env, n_steps, np.random.default_rng(0))
     collector.reset(list(range(env.n_envs)))
-    rollout = collector.collect(model.policy.acting())
+    rollout = collector.collect(model.policy)
     learner, _ = learner_of(model.policy, model.critic)
     batch, _ = prepare(rollout, learner, gamma=gamma, lam=lam)
     return model, rollout, batch
