@@ -6,18 +6,21 @@ code execution where its policy is loaded, in the API, in a serving child, or in
 
 from dataclasses import replace
 from functools import lru_cache
+from typing import TYPE_CHECKING
 
 from maze_core.checkpoint import Checkpoint
 from maze_core.config.trust import TrustPolicy, check_names, trust_policy
 from maze_core.errors import CheckpointError, InvalidSpecificationError
 from service.domain.ports import RegistryStore
-from service.settings import Settings
+
+if TYPE_CHECKING:
+    from service.settings import Settings
 
 PENDING = "pending"
 """What a worker says of its environments until it has published them."""
 
 
-def client_policy(settings: Settings, registry: RegistryStore) -> TrustPolicy:
+def client_policy(settings: "Settings", registry: RegistryStore) -> TrustPolicy:
     """What clients may name: what may be stored, and of environments those that workers published.
 
     The API never imports an operator's code. Before the first worker has spoken, the ids that gymnasium itself
@@ -31,7 +34,7 @@ def client_policy(settings: Settings, registry: RegistryStore) -> TrustPolicy:
     )
 
 
-def environment_states(settings: Settings, registry: RegistryStore) -> list[str]:
+def environment_states(settings: "Settings", registry: RegistryStore) -> list[str]:
     """How publishing its environments went, of each live worker: ``pending``, ``published`` or why not."""
     workers = registry.live_workers(settings.lease_s)
     return [str(worker.get("environments", PENDING)) for worker in workers]

@@ -7,9 +7,8 @@ from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from typing import Any
 
-from tensorboardX import SummaryWriter
-
 from maze_core.agent import load_agent
+from maze_core.api.event_file import EventFile
 from maze_core.checkpoint import Checkpoint
 from maze_core.config.schema import RunConfig
 from maze_core.metrics import Reporter, SilentReporter
@@ -29,14 +28,14 @@ class RunDirReporter(SilentReporter, AbstractContextManager["RunDirReporter"]):
         self._run_dir = run_dir
         for old in run_dir.tensorboard.glob("events.out.tfevents.*"):
             old.unlink()
-        self._tensorboard = SummaryWriter(str(run_dir.tensorboard))
+        self._events = EventFile(run_dir.tensorboard)
         for line in run_dir.read_metrics():
-            self._write_events(line["step"], {k: v for k, v in line.items() if k not in ("epoch", "step")})
+            self._events.write(line["step"], {k: v for k, v in line.items() if k not in ("epoch", "step")})
 
     def metrics(self, epoch: int, step: int, values: Mapping[str, float]) -> None:
         """One line in ``metrics.jsonl`` and one point per scalar."""
         self._run_dir.append_metrics(epoch, step, values)
-        self._write_events(step, values)
+        self._events.write(step, values)
 
     def checkpoint(self, checkpoint: Checkpoint, **details: Any) -> None:
         """Store it under the names it has earned."""
@@ -50,11 +49,7 @@ class RunDirReporter(SilentReporter, AbstractContextManager["RunDirReporter"]):
 
     def __exit__(self, *error: object) -> None:
         """Close the event file."""
-        self._tensorboard.close()
-
-    def _write_events(self, step: int, values: Mapping[str, float]) -> None:
-        for name, value in values.items():
-            self._tensorboard.add_scalar(name, value, step)
+        self._events.close()
 
 
 class TrainingVideos(SilentReporter):

@@ -43,19 +43,21 @@ signal.setitimer(signal.ITIMER_REAL, LOOK_S, LOOK_S)
 setproctitle.setproctitle("maze: forkserver")
 
 import gymnasium.envs.classic_control  # noqa: E402, F401
-import torch  # noqa: E402  (after the calls above: it takes seconds)
 
 import maze_core  # noqa: E402
-import service.worker.child  # noqa: E402, F401
+import service.worker.child  # noqa: E402
+import service.worker.jobs  # noqa: E402, F401
 from maze_core.config.trust import trust_policy  # noqa: E402
 
 PACKAGES = ("data", "envs", "evaluation", "models", "objectives", "rollout", "runners", "trainers")
 """Parts of the library that runs are made of; each imports most of itself only when it is used."""
+NEEDS_TORCH = "maze_core.models.module_network"
+"""For networks of the user's own: a run that has one imports it, and torch, which is most of a process's memory."""
 
 for package in PACKAGES:
     path = [f"{folder}/{package}" for folder in maze_core.__path__]
     for module in pkgutil.walk_packages(path, f"maze_core.{package}."):
-        importlib.import_module(module.name)
+        if module.name != NEEDS_TORCH:
+            importlib.import_module(module.name)
 
-torch.set_num_threads(1)
 trust_policy()  # the call that children make, cached

@@ -35,12 +35,13 @@ TORCH_FREE = (
     "service.api",
     "service.cli",
 )
-TORCH_FREE_FAMILIES = ("maze_core.config", "maze_core.envs", "maze_core.data", "service")
+TORCH_FREE_FAMILIES = ("maze_core", "service")
 """Packages of which every module stays free of torch."""
-RUNS_IN_A_CHILD = {
-    "service.worker.warm": "imported by the forkserver alone, so that its children start quickly",
-    "service.worker.jobs": "what a run's child does",
-    "service.serving.child": "the process that acts for policies that need torch",
+NEED_TORCH = {
+    "maze_core.models.module_network": "networks that are torch modules of the user's",
+}
+NOT_TO_IMPORT = {
+    "service.worker.warm": "what makes a process the forkserver; tests of the worker look into its children",
 }
 
 FORBIDDEN_MODULES = {
@@ -100,7 +101,7 @@ def test_importing_it_leaves_torch_out(module: str) -> None:
 
 @pytest.mark.parametrize("family", TORCH_FREE_FAMILIES)
 def test_no_module_of_these_packages_brings_torch(family: str) -> None:
-    names = [name for name in _modules(family) if name not in RUNS_IN_A_CHILD]
+    names = [name for name in _modules(family) if name not in {**NEED_TORCH, **NOT_TO_IMPORT}]
     assert names
     lines = [f"import {name}; assert 'torch' not in sys.modules, {name!r}" for name in names]
     _python("import sys; " + "; ".join(lines))
@@ -111,8 +112,41 @@ def test_the_public_names_are_there_without_torch() -> None:
 
 
 def test_the_exceptions_to_torch_free_modules_still_exist() -> None:
-    modules = set(_modules("service"))
-    assert set(RUNS_IN_A_CHILD) <= modules
+    modules = {name for family in TORCH_FREE_FAMILIES for name in _modules(family)}
+    assert {*NEED_TORCH, *NOT_TO_IMPORT} <= modules
+
+
+DENSE_RUN = """
+import sys
+from maze_core import RunContext
+small = {"algorithm.n_epochs": 1, "algorithm.epoch_length": 1, "algorithm.n_rollout_steps": 16}
+with RunContext(run_dir=FOLDER, algorithm=ALGORITHM, overrides=small, silent=True) as rc:
+    rc.train()
+    rc.evaluate(1)
+    rc.compute_action([0.1, 0.2, 0.3, 0.4])
+with RunContext.load(FOLDER) as rc:
+    rc.train(1)
+    rc.rollout(n_episodes=1)
+assert 'torch' not in sys.modules
+"""
+COMMAND = """
+import sys
+from maze_core.cli import main
+assert main(["algorithm.n_epochs=1", "algorithm.epoch_length=1", "run_dir=" + FOLDER]) == 0
+assert main(["-cn", "conf_rollout", "policy=torch_policy", "policy.run=" + FOLDER, "runner.n_episodes=1"]) == 0
+assert 'torch' not in sys.modules
+"""
+
+
+@pytest.mark.parametrize("algorithm", ["a2c", "ppo"])
+def test_who_trains_plays_and_goes_on_with_dense_nets_never_imports_torch(
+    algorithm: str, tmp_path: Path
+) -> None:
+    _python(f"FOLDER, ALGORITHM = {str(tmp_path)!r}, {algorithm!r}{DENSE_RUN}")
+
+
+def test_command_lines_of_dense_nets_never_import_torch(tmp_path: Path) -> None:
+    _python(f"FOLDER = {str(tmp_path)!r}{COMMAND}")
 
 
 def test_opening_the_database_never_loads_the_standard_sqlite3(tmp_path: Path) -> None:

@@ -1,11 +1,15 @@
 """What a run leaves in its directory: events with one point per step, and a report that explains the files."""
 
 import json
+import math
 import struct
+import time
 from collections import Counter
 
+import numpy as np
 import pytest
 from tensorboardX.proto.event_pb2 import Event
+from tensorboardX.record_writer import masked_crc32c
 
 from maze_core.api.reporters import RunDirReporter
 from maze_core.rundir import FILES, RunDir
@@ -18,7 +22,12 @@ def scalars(run_dir):
         data, offset = file.read_bytes(), 0
         while offset < len(data):
             (length,) = struct.unpack_from("<Q", data, offset)
-            event = Event.FromString(data[offset + 12 : offset + 12 + length])
+            content = data[offset + 12 : offset + 12 + length]
+            for at, checked in ((offset + 8, data[offset : offset + 8]), (offset + 12 + length, content)):
+                assert struct.unpack_from("<I", data, at) == (masked_crc32c(checked),)
+            event = Event.FromString(content)
+            assert abs(event.wall_time - time.time()) < 3600
+            assert event.file_version == ("" if offset else "brain.Event:2")
             offset += 16 + length
             for value in event.summary.value:
                 found[value.tag, event.step] = value.simple_value
@@ -42,6 +51,20 @@ def test_every_scalar_has_one_point_per_step_also_after_a_resume(tmp_path):
     returns = {step: value for (tag, step), value in found.items() if tag == "eval/mean_return"}
     assert returns == {100: 1.0, 200: 2.0, 300: 3.25, 400: 4.25}
     assert len(found) == 8
+
+
+def test_any_number_at_any_step_is_a_point(tmp_path):
+    run_dir = RunDir(tmp_path)
+    values = {"nan": math.nan, "inf": math.inf, "beyond float32": -1e300, "x" * 200: 0.1, "größe": 3}
+    steps = [0, 1, 127, 128, 2**40]
+    with RunDirReporter(run_dir) as reporter:
+        for epoch, step in enumerate(steps):
+            reporter.metrics(epoch, step, values)
+    found, _ = scalars(run_dir)
+    assert sorted({step for _, step in found}) == steps
+    expected = [math.nan, math.inf, -math.inf, float(np.float32(0.1)), 3.0]
+    for step in steps:
+        np.testing.assert_array_equal([found[name, step] for name in values], expected)
 
 
 def test_the_report_explains_every_file_and_says_what_to_do(tmp_path):
