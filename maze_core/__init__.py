@@ -1,6 +1,6 @@
 """Reinforcement learning from one configuration: train, roll out, evaluate, act.
 
-Importing this package is cheap; torch is imported when something is trained or a network needs it.
+Importing this package is cheap; torch is imported where a network is a torch module of yours.
 """
 
 from importlib import import_module

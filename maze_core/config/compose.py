@@ -2,8 +2,7 @@
 
     names ──► Hydra ──► tree ──► dicts and objects ──► overrides ──► seeds ──► validated, in normal form
 
-Nothing is built but config dataclasses and wrappers, nothing imports torch, and every problem is reported
-at once.
+Nothing is built but config dataclasses and wrappers, and every problem is reported at once.
 """
 
 import copy

@@ -1,4 +1,4 @@
-"""The score of a policy: mean return over seeded episodes, with its 95 % confidence interval. Imports no torch.
+"""The score of a policy: mean return over seeded episodes, with its 95 % confidence interval.
 
 Quantiles of Student's t distribution are found by bisection: for whole degrees of freedom the distribution function is
 a finite sum (Abramowitz & Stegun 1964, 26.7.3 and 26.7.4). For many they are the normal ones, corrected (26.7.5).

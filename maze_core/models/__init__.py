@@ -1,1 +1,1 @@
-"""Networks, policies and critics: described once, run by torch in training and by numpy when acting."""
+"""Networks, policies and critics: programs as data, run by numpy where they act and where they learn."""

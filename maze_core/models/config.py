@@ -1,7 +1,6 @@
 """Settings of models, networks and policies; YAML twins in ``conf/model``, ``conf/critic``, ``conf/policy``.
 
-Nothing here imports torch: ``build`` does, when it is called. A network may also be a Python class, function
-or module of the user's; such live objects are accepted as they are.
+A network may also be a Python class, function or module of the user's; such live objects are accepted as they are.
 """
 
 from collections.abc import Callable, Iterable, Mapping

@@ -1,4 +1,4 @@
-"""How runs are carried out; the YAML twins are in ``conf/runner`` and ``conf/launcher``. Imports no torch."""
+"""How runs are carried out; the YAML twins are in ``conf/runner`` and ``conf/launcher``."""
 
 import copy
 from collections.abc import Mapping

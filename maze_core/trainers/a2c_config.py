@@ -1,4 +1,4 @@
-"""Settings of A2C; the YAML twin is ``conf/algorithm/a2c.yaml``. Imports no torch."""
+"""Settings of A2C; the YAML twin is ``conf/algorithm/a2c.yaml``."""
 
 from typing import TYPE_CHECKING
 

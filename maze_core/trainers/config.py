@@ -1,4 +1,4 @@
-"""Settings that every algorithm shares: the loop's budgets, evaluation and checkpoints. Imports no torch."""
+"""Settings that every algorithm shares: the loop's budgets, evaluation and checkpoints."""
 
 from collections.abc import Mapping
 from dataclasses import field, replace

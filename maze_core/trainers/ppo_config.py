@@ -1,4 +1,4 @@
-"""Settings of PPO; the YAML twin is ``conf/algorithm/ppo.yaml``. Imports no torch."""
+"""Settings of PPO; the YAML twin is ``conf/algorithm/ppo.yaml``."""
 
 from typing import TYPE_CHECKING, Annotated
 

@@ -90,13 +90,13 @@ class Trained(NamedTuple):
 
     @property
     def policy_shapes(self) -> list[tuple[int, ...]]:
-        return [tuple(p.shape) for p in self.context._held._open_training().world.parts.policy.parameters()]
+        return [x.shape for x in self.context._held._open_training().world.parts.policy.parameters.values()]
 
     @property
     def critic_shapes(self) -> list[tuple[int, ...]]:
         critic = self.context._held._open_training().world.parts.critic
         assert critic is not None
-        return [tuple(p.shape) for p in critic.parameters()]
+        return [x.shape for x in critic.parameters.values()]
 
     @property
     def env_limit(self) -> int:
@@ -139,7 +139,7 @@ def starts_at_zero(run: Trained) -> bool:
         ._held._open_training()
         .world.parts
     )
-    return not any(parameter.any() for parameter in parts.policy.parameters())
+    return not any(parameter.any() for parameter in parts.policy.parameters.values())
 
 
 # argument, form, value, what shows that it was used
