@@ -288,12 +288,13 @@ def _provenance(kind: str, metrics: Mapping[str, float], learner: str) -> Tree:
         "created_at": datetime.now(UTC).isoformat(timespec="milliseconds"),
         "host": platform.node(),
         "learner": learner,
-        "versions": _versions() | ({"torch": sys.modules["torch"].__version__} if learner == "torch" else {}),
+        "versions": versions() | ({"torch": sys.modules["torch"].__version__} if learner == "torch" else {}),
     }
 
 
 @functools.cache
-def _versions() -> dict[str, str]:
+def versions() -> dict[str, str]:
+    """What a run computes with."""
     try:
         package = version("maze-service")
     except PackageNotFoundError:

@@ -43,11 +43,13 @@ signal.setitimer(signal.ITIMER_REAL, LOOK_S, LOOK_S)
 setproctitle.setproctitle("maze: forkserver")
 
 import gymnasium.envs.classic_control  # noqa: E402, F401
+import numpy.ma  # noqa: E402, F401
 
 import maze_core  # noqa: E402
 import service.worker.child  # noqa: E402
 import service.worker.jobs  # noqa: E402, F401
 from maze_core.config.trust import trust_policy  # noqa: E402
+from maze_core.runners.training import versions  # noqa: E402
 
 PACKAGES = ("data", "envs", "evaluation", "models", "objectives", "rollout", "runners", "trainers")
 """Parts of the library that runs are made of; each imports most of itself only when it is used."""
@@ -60,4 +62,4 @@ for package in PACKAGES:
         if module.name != NEEDS_TORCH:
             importlib.import_module(module.name)
 
-trust_policy()  # the call that children make, cached
+trust_policy(), versions()  # calls that children make, cached

@@ -34,7 +34,8 @@ def test_a_child_sees_nothing_of_the_worker_and_gives_up_what_it_does_not_need(b
     assert run.result is not None
     seen = run.result
     assert [name for name in seen["modules"] if name.startswith(DATABASE_MODULES)] == []
-    assert {"torch", "maze_core.trainers.ppo"} <= set(seen["modules"])
+    assert "maze_core.trainers.ppo" in seen["modules"]
+    assert "torch" not in seen["modules"]
     assert not {name for name in seen["environment"] if name.startswith("MAZE_")} | (
         secrets.keys() & seen["environment"].keys()
     )
@@ -51,12 +52,11 @@ def test_a_child_sees_nothing_of_the_worker_and_gives_up_what_it_does_not_need(b
 
 
 def test_a_run_imports_nothing_that_the_forkserver_has_not(bench: Bench) -> None:
-    """Torch's compiler alone, which the first optimizer imports, would cost every run two seconds."""
+    """Each import would cost every run its time and memory again; torch alone a second and 190 MB."""
     bench.worker("worker_jobs:run_and_list", is_warm=True)
     run = bench.wait_for_end(bench.submit_tree(tree()))
     assert run.result is not None, run.error
-    slow = ("maze_core", "torch._", "sympy", "gymnasium.envs", "hydra")
-    assert [name for name in run.result["imported"] if name.startswith(slow)] == []
+    assert run.result["imported"] == []
 
 
 def test_a_specification_is_not_believed_because_it_stands_in_the_database(bench: Bench) -> None:
