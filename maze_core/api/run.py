@@ -318,9 +318,7 @@ class Run:
         wrappers = self._made_agent().wrappers
         self._make_room()
         raw = PerEnvVectorEnv([self.specification.build("env").make])
-        return MazeEnv(
-            WrappedVectorEnv(raw, wrappers, process_observations=processed, process_actions=processed)
-        )
+        return MazeEnv(WrappedVectorEnv(raw, wrappers, processed=processed))
 
     # ------------------------------------------------------------------ keeping it
 

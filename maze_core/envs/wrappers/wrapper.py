@@ -233,8 +233,7 @@ class WrappedVectorEnv(VectorEnv):
         env: VectorEnv,
         wrappers: Sequence[Wrapper],
         *,
-        process_observations: bool = True,
-        process_actions: bool = True,
+        processed: bool = True,
         is_training: bool = False,
     ) -> None:
         """Bind the wrappers to ``env`` and take ownership of it.
@@ -242,8 +241,7 @@ class WrappedVectorEnv(VectorEnv):
         Args:
             env: what is wrapped.
             wrappers: closest to the environment first.
-            process_observations: False leaves observations raw; rewards and statistics still apply.
-            process_actions: False passes actions on as they are.
+            processed: False leaves observations and actions raw; rewards and statistics still apply.
             is_training: the wrappers' running statistics learn from what is shown here.
         """
         self.env = env
@@ -251,12 +249,11 @@ class WrappedVectorEnv(VectorEnv):
         self.n_envs = env.n_envs
         self.agent_counts = env.agent_counts
         seen, done = bind_wrappers(self.wrappers, env.observation_spaces, env.action_spaces)
-        self.observation_spaces: Spaces = seen if process_observations else env.observation_spaces
-        self.action_spaces: Spaces = done if process_actions else env.action_spaces
-        self._on_observation = [
-            w for w in self.wrappers if process_observations and "observation" in w.overridden
-        ]
-        self._on_action = [w for w in reversed(self.wrappers) if process_actions and "action" in w.overridden]
+        self.observation_spaces: Spaces = seen if processed else env.observation_spaces
+        self.action_spaces: Spaces = done if processed else env.action_spaces
+        acting = acting_wrappers(self.wrappers) if processed else []
+        self._on_observation = [w for w in acting if "observation" in w.overridden]
+        self._on_action = [w for w in reversed(acting) if "action" in w.overridden]
         self._after_step = [w for w in self.wrappers if "reward" in w.overridden or "on_tick" in w.overridden]
         self._is_watched = any("on_tick" in w.overridden for w in self.wrappers)
         self._learners = [w for w in self._on_observation if is_training and "learn" in w.overridden]

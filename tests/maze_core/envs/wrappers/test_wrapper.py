@@ -101,6 +101,7 @@ def test_the_first_wrapper_is_closest_to_the_environment(is_one_stack):
 
 def test_final_observations_are_processed_and_returns_stay_raw():
     env = WrappedVectorEnv(number_envs(1), [Plus(0, []), RewardScalingWrapper(scale=5.0)])
+    assert env.is_processed
     env.reset([0])
     while not (tick := env.step(act(1))).ended[0]:
         pass
@@ -120,10 +121,17 @@ def test_what_the_environment_showed_and_was_given_can_be_asked():
     np.testing.assert_array_equal(env.inner_actions[0]["action"], [1])
 
 
-def test_observations_can_be_left_raw_while_rewards_apply():
-    env = WrappedVectorEnv(number_envs(1), [Plus(1, [])], process_observations=False)
+def test_observations_and_actions_can_be_left_raw_while_rewards_apply():
+    class Hides(Plus):
+        def bind(self, observation_spaces, action_spaces):
+            return {}, {}
+
+    raw, log = number_envs(1), []
+    env = WrappedVectorEnv(raw, [Hides(1, log)], processed=False)
     np.testing.assert_array_equal(env.reset([0]).observations[0]["observation"], [[0, 1, 0]])
     assert env.step(act(1)).reward[0] == 1
+    assert log == []
+    assert (env.observation_spaces, env.action_spaces) == (raw.observation_spaces, raw.action_spaces)
     assert not env.is_processed
 
 
