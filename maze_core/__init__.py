@@ -52,8 +52,11 @@ if TYPE_CHECKING:
     from maze_core.runners.config import RolloutRunnerConfig, TrainingRunnerConfig
     from maze_core.trainers.a2c_config import A2CAlgorithmConfig
     from maze_core.trainers.config import RolloutEvaluatorConfig
+    from maze_core.trainers.dqn_config import DQNAlgorithmConfig, QRDQNAlgorithmConfig
     from maze_core.trainers.fit import TrainReport
     from maze_core.trainers.ppo_config import PPOAlgorithmConfig
+    from maze_core.trainers.sac_config import SACAlgorithmConfig
+    from maze_core.trainers.td3_config import TD3AlgorithmConfig
     from maze_core.types import ActorID
 
 _PUBLIC = {
@@ -87,8 +90,11 @@ _PUBLIC = {
     "maze_core.runners.config": "RolloutRunnerConfig TrainingRunnerConfig",
     "maze_core.trainers.a2c_config": "A2CAlgorithmConfig",
     "maze_core.trainers.config": "RolloutEvaluatorConfig",
+    "maze_core.trainers.dqn_config": "DQNAlgorithmConfig QRDQNAlgorithmConfig",
     "maze_core.trainers.fit": "TrainReport",
     "maze_core.trainers.ppo_config": "PPOAlgorithmConfig",
+    "maze_core.trainers.sac_config": "SACAlgorithmConfig",
+    "maze_core.trainers.td3_config": "TD3AlgorithmConfig",
     "maze_core.types": "ActorID",
 }
 """Module → the public names that are imported from it (PEP 562); the imports above say the same to type checkers."""
@@ -102,6 +108,7 @@ __all__ = [
     "Checkpoint",
     "CustomModelComposer",
     "CustomModelConfig",
+    "DQNAlgorithmConfig",
     "DistributionMapper",
     "EnvConfig",
     "EvalReport",
@@ -122,6 +129,7 @@ __all__ = [
     "PPOAlgorithmConfig",
     "ProbabilisticPolicyComposer",
     "ProbabilisticPolicyComposerConfig",
+    "QRDQNAlgorithmConfig",
     "RandomPolicyConfig",
     "RewardClippingWrapper",
     "RewardScalingWrapper",
@@ -131,11 +139,13 @@ __all__ = [
     "RolloutRunnerConfig",
     "RunConfig",
     "RunContext",
+    "SACAlgorithmConfig",
     "SharedStateCriticComposer",
     "SharedStateCriticConfig",
     "StepStateCriticComposer",
     "StepStateCriticConfig",
     "StructuredEnv",
+    "TD3AlgorithmConfig",
     "TemplateModelComposer",
     "TemplateModelConfig",
     "TorchPolicyConfig",

@@ -18,8 +18,8 @@ _REF_TRAINERS = "maze.train.trainers"
 _REF_RUNNERS = f"{_REF_TRAINERS}.common"
 _REF_MODELS = "maze.perception.models"
 
-_ALGORITHMS = ("A2C", "PPO")
-"""The trainers; a test finds the one that is missing here."""
+_ALGORITHMS = {"a2c": ("A2C",), "dqn": ("DQN", "QRDQN"), "ppo": ("PPO",), "sac": ("SAC",), "td3": ("TD3",)}
+"""File → the algorithms whose settings are beside it; a test finds the one that is missing here."""
 
 _BY_MODULE: Mapping[str, Mapping[str, tuple[str, ...]]] = {
     "maze_core.envs.config": {
@@ -56,13 +56,14 @@ _BY_MODULE: Mapping[str, Mapping[str, tuple[str, ...]]] = {
         "LogStatsWrapper": (f"{_REF_WRAPPERS}.log_stats_wrapper.LogStatsWrapper",),
     },
     **{
-        f"maze_core.trainers.{name.lower()}_config": {
+        f"maze_core.trainers.{file}_config": {
             f"{name}AlgorithmConfig": (
                 f"{_REF_TRAINERS}.{name.lower()}.{name.lower()}_algorithm_config.{name}AlgorithmConfig",
                 f"maze_core.trainers.{name.lower()}.{name}",
             )
+            for name in names
         }
-        for name in _ALGORITHMS
+        for file, names in _ALGORITHMS.items()
     },
     "maze_core.trainers.config": {
         "RolloutEvaluatorConfig": (

@@ -46,6 +46,8 @@ EnvCount: TypeAlias = Annotated[int, Field(ge=1, le=65_536)]
 """Environments, each an object in memory."""
 RolloutSteps: TypeAlias = Annotated[int, Field(ge=1, le=1_000_000)]
 """Steps of every environment that are in memory together."""
+ReplayCapacity: TypeAlias = Annotated[int, Field(ge=1, le=10_000_000)]
+"""Transitions that are in memory together."""
 OptionalPositiveInt: TypeAlias = Annotated[PositiveInt | None, ZeroIsOff]
 OptionalPositiveFloat: TypeAlias = Annotated[Annotated[float, Field(gt=0.0)] | None, ZeroIsOff]
 

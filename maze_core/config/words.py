@@ -82,7 +82,44 @@ _TABLE: tuple[tuple[str | None, str, str], ...] = (
     (None, "clip_range_vf clip_vloss vf_clip_param value_clip clip_predicted_values", _NOT_HERE),
     (None, "optimizer optimizer_kwargs weight_decay betas adam_eps adam_epsilon", _NOT_HERE),
     (None, "use_sde sde_sample_freq kl_coeff kl_target", _NOT_HERE),
-    (None, "sac dqn td3 ddpg trpo tqc qrdqn rainbow impala es bc dreamer", _NOT_HERE),
+    (None, "ddpg trpo tqc rainbow impala es bc dreamer", _NOT_HERE),
+    (
+        "algorithm.replay_capacity",
+        "buffer_size replay_size memory_size replay_buffer_size buffer_capacity",
+        "",
+    ),
+    ("algorithm.n_warmup_steps", "learning_starts start_steps random_steps initial_collect warmup_steps", ""),
+    (
+        "algorithm.n_rollout_steps",
+        "train_freq train_frequency",
+        "It counts ticks of all environments together: 1 with 8 environments is 8 steps.",
+    ),
+    (
+        "algorithm.n_gradient_steps",
+        "gradient_steps updates_per_step update_per_step utd_ratio",
+        "It counts per update; null takes one per environment step.",
+    ),
+    (
+        "algorithm.target_update_steps",
+        "target_update_interval target_network_frequency target_update_freq target_network_update_freq",
+        "It counts steps of all environments together.",
+    ),
+    ("algorithm.initial_epsilon", "exploration_initial_eps start_e eps_start epsilon_start", ""),
+    ("algorithm.final_epsilon", "exploration_final_eps end_e eps_end epsilon_end", ""),
+    (
+        "algorithm.exploration_std",
+        "exploration_noise action_noise noise_std",
+        "It is where actions go from -1 to 1.",
+    ),
+    ("algorithm.target_std", "target_policy_noise policy_noise", ""),
+    ("algorithm.target_noise_limit", "target_noise_clip noise_clip", ""),
+    ("algorithm.tau", "polyak soft_update_coef", "Some count the other way: tau = 1 - polyak."),
+    ("algorithm.double", "double_q is_double", ""),
+    ("algorithm.duelling", "dueling", ""),
+    ("algorithm.prioritized", "prioritized_replay prioritized_replay_buffer per", ""),
+    ("algorithm.n_step_returns", "n_step estimation_step n_step_return multi_step", ""),
+    ("algorithm.entropy_coef_lr", "alpha_lr ent_coef_lr temperature_lr", ""),
+    ("algorithm.entropy_tuning", "auto_alpha autotune auto_entropy", ""),
 )
 """Our key, the words of others that mean it, and what differs."""
 FOREIGN: Mapping[str, Meant] = {

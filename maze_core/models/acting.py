@@ -21,7 +21,7 @@ from gymnasium import spaces
 from maze_core.data.values import fit_to_box
 from maze_core.errors import CheckpointError
 from maze_core.models.graph import GraphNetwork, Op, Program
-from maze_core.models.heads import GaussianHead, Head, apply_mask, parts_of
+from maze_core.models.heads import BoxHead, Head, apply_mask, parameter_name, parts_of
 from maze_core.models.networks import Network, Networks
 from maze_core.types import Action, FloatArray, IntArray, NamedArrays, Observation, StepKey, Tree
 
@@ -34,8 +34,10 @@ class ActorNetwork:
     """What one agent of a sub-step acts with."""
 
     logits: Network
-    log_std: FloatArray | None
-    """State-independent log-std of all Gaussian heads, side by side; None where there is none."""
+    parameter: FloatArray | None
+    """The parameters of all heads, side by side; None where there are none."""
+    parameter_name: str
+    """What they are, such as ``log_std``; empty where there are none."""
     prefix: str
     """Prefix of its arrays' names in a checkpoint."""
 
@@ -46,21 +48,21 @@ class ActorNetwork:
 
     @property
     def parameters(self) -> dict[str, FloatArray]:
-        """Log-std and the network's parameters, where they lie."""
-        return self._with_log_std(self.logits.parameters)
+        """Those of the heads and the network's, where they lie."""
+        return self._with_own(self.logits.parameters)
 
     def bind(self, arrays: NamedArrays, prefix: str = "") -> None:
         """Have the arrays named ``prefix + parameter`` as parameters, in place of those before."""
-        if self.log_std is not None:
-            self.log_std = arrays[f"{prefix}log_std"]
+        if self.parameter is not None:
+            self.parameter = arrays[f"{prefix}{self.parameter_name}"]
         self.logits.bind(arrays, f"{prefix}network.")
 
     def state_dict(self) -> dict[str, Any]:
-        """Log-std and the network's state, where they lie."""
-        return self._with_log_std(self.logits.state_dict())
+        """The parameters of the heads and the network's state, where they lie."""
+        return self._with_own(self.logits.state_dict())
 
-    def _with_log_std(self, arrays: Mapping[str, Any]) -> dict[str, Any]:
-        own = {} if self.log_std is None else {"log_std": self.log_std}
+    def _with_own(self, arrays: Mapping[str, Any]) -> dict[str, Any]:
+        own = {} if self.parameter is None else {self.parameter_name: self.parameter}
         return own | {f"network.{name}": array for name, array in arrays.items()}
 
 
@@ -76,7 +78,7 @@ class StepPolicy:
         self._scales = {
             head.name: (np.reshape(head.center, head.shape), np.reshape(head.half_range, head.shape))
             for head in self.heads
-            if isinstance(head, GaussianHead) and head.center is not None and head.half_range is not None
+            if isinstance(head, BoxHead) and head.center is not None and head.half_range is not None
         }
         self._normal_columns = [part.noise for part in self.parts if part.head.normal_noise]
 
@@ -118,11 +120,11 @@ class StepPolicy:
             head_logits = logits if columns is None else logits[:, columns]
             if mask is not None:
                 head_logits = apply_mask(head_logits, observations[mask])
-            log_std = None if parameter is None or network.log_std is None else network.log_std[parameter]
+            own = None if parameter is None or network.parameter is None else network.parameter[parameter]
             if noise is None:
-                action[head.name] = head.mode(head_logits, log_std)
+                action[head.name] = head.mode(head_logits, own)
             else:
-                action[head.name] = head.sample(head_logits, noise[:, drawn], log_std)
+                action[head.name] = head.sample(head_logits, noise[:, drawn], own)
         return action
 
     def _act_as_each(self, observations: Observation, noise: FloatArray | None, agent_id: IntArray) -> Action:
@@ -263,16 +265,16 @@ def _ops(network: Network) -> tuple[Op, ...] | None:
 
 def _bound(step: _Step, arrays: NamedArrays) -> StepPolicy:
     """The policy of a sub-step with its arrays."""
-    n_parameters = sum(head.parameter_width for head in step.heads)
+    n_parameters, name = sum(head.parameter_width for head in step.heads), parameter_name(step.heads)
     networks = []
     for prefix, program in ((network.prefix, Program(network.program or ())) for network in step.networks):
         logits = GraphNetwork(program, arrays, f"{prefix}network.")
         if program.n_out != sum(head.logits_width for head in step.heads):
             raise CheckpointError(f"policy: the network {prefix} does not produce the logits of its heads")
-        log_std = arrays.get(f"{prefix}log_std", np.empty(0)) if n_parameters else None
-        if log_std is not None and log_std.shape != (n_parameters,):
-            raise CheckpointError(f"policy: {prefix}log_std should have {n_parameters} numbers")
-        networks.append(ActorNetwork(logits=logits, log_std=log_std, prefix=prefix))
+        parameter = arrays.get(prefix + name, np.empty(0)) if n_parameters else None
+        if parameter is not None and parameter.shape != (n_parameters,):
+            raise CheckpointError(f"policy: {prefix}{name} should have {n_parameters} numbers")
+        networks.append(ActorNetwork(logits=logits, parameter=parameter, parameter_name=name, prefix=prefix))
     if not networks:
         raise CheckpointError(f"policy: sub-step {step.step_key!r} has no network")
     return StepPolicy(step.heads, networks)

@@ -20,6 +20,7 @@ from maze_core.models.config import (
     Buildable,
     ConcatModelBuilderConfig,
     CustomModelConfig,
+    ModelNeeds,
     ProbabilisticPolicyComposerConfig,
     SharedStateCriticConfig,
     SpacesByKey,
@@ -52,6 +53,8 @@ class ModelSpec:
     agent_counts: Mapping[StepKey, int]
     """Agents per sub-step; below 1 is not known before the episode."""
     mapper: DistributionMapper = field(default_factory=DistributionMapper)
+    needs: ModelNeeds = field(default_factory=ModelNeeds)
+    """What the algorithm asks for."""
     template: ConcatModelBuilderConfig | None = None
     """Template of the networks that are not named; None has none."""
     copies: dict[int, Any] | None = None

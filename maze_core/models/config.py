@@ -3,10 +3,11 @@
 A network may also be a Python class, function or module of the user's; such live objects are accepted as they are.
 """
 
+import dataclasses
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import field
 from functools import partial
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Final, Literal
 
 from gymnasium import spaces
 from pydantic import BeforeValidator, ConfigDict, Field
@@ -47,12 +48,21 @@ HiddenUnits = Annotated[
 """Widths of dense layers; none at all makes the network linear."""
 
 DistributionName = Annotated[
-    Literal["categorical", "multi_categorical", "bernoulli", "diagonal_gaussian"],
+    Literal[
+        "categorical",
+        "multi_categorical",
+        "bernoulli",
+        "diagonal_gaussian",
+        "squashed_gaussian",
+        "deterministic",
+        "action_values",
+    ],
     _spelled(
         CategoricalProbabilityDistribution="categorical",
         MultiCategoricalProbabilityDistribution="multi_categorical",
         BernoulliProbabilityDistribution="bernoulli",
         DiagonalGaussianProbabilityDistribution="diagonal_gaussian",
+        SquashedGaussianProbabilityDistribution="squashed_gaussian",
     ),
 ]
 SpaceName = Annotated[Literal["Discrete", "MultiDiscrete", "MultiBinary", "Box"], BeforeValidator(_last_name)]
@@ -294,6 +304,30 @@ Critic = Annotated[
 ]
 SpacesByKey = Mapping[StepKey, spaces.Dict]
 
+DISTRIBUTIONS: Final[Mapping[str, DistributionName]] = {
+    "Discrete": "categorical",
+    "MultiDiscrete": "multi_categorical",
+    "MultiBinary": "bernoulli",
+    "Box": "diagonal_gaussian",
+}
+"""Kind of action space → its distribution, where an algorithm asks for no other."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ModelNeeds:
+    """What an algorithm asks of a model, whatever its settings say of layers."""
+
+    distributions: Mapping[str, DistributionName] = field(default_factory=lambda: DISTRIBUTIONS)
+    """Kind of action space → distribution; in other spaces the algorithm does not act."""
+    critic: Literal["state", "action"] | None = "state"
+    """Whether the critic values states, V(s), or actions, twice: Q(s, a); None needs none."""
+    has_sub_steps: bool = True
+    """Whether it learns where an environment has sub-steps or several agents."""
+    n_quantiles: int = 1
+    """Numbers per action value."""
+    duelling: bool = False
+    """Action values are those of the state plus advantages."""
+
 
 class Buildable:
     """What settings of a model and model composers share: they are built from the spaces of an environment."""
@@ -305,8 +339,11 @@ class Buildable:
         agent_counts: Mapping[StepKey, int],
         *,
         generator_seed: int,
+        needs: ModelNeeds | None = None,
     ) -> "Model":
         """Build policy and critic; weights depend on the settings, the spaces and ``generator_seed`` alone.
+
+        ``needs`` is what the algorithm asks for; None is a policy that has distributions, and a state critic.
 
         Raises:
             InvalidSpecificationError: a network does not fit the spaces, a space has no distribution, or a function
@@ -314,7 +351,9 @@ class Buildable:
         """
         from maze_core.models.model_builder import build_model
 
-        return build_model(self, observation_spaces, action_spaces, agent_counts, generator_seed)
+        return build_model(
+            self, observation_spaces, action_spaces, agent_counts, generator_seed, needs or ModelNeeds()
+        )
 
 
 @dataclass(frozen=True, kw_only=True, config=_STRICT)

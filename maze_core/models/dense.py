@@ -8,10 +8,10 @@ Every log-probability and entropy is ``[N]``, in nats and *summed* over the dime
 exponential of a difference is the true joint probability ratio.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import lru_cache, reduce
 from math import log, pi
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import msgspec
 import numpy as np
@@ -33,25 +33,34 @@ _KEPT_ROOMS: Final = 64
 _KEPT_ROWS: Final = 4096
 _ONES: Final = np.ones(_KEPT_ROWS, np.float32)
 
-NetsPull = Callable[[Sequence[FloatArray]], None]
-"""∂L/∂output of each net ``[n_out, N]`` → nothing; the gradients of the parameters grow."""
+NetsPull = Callable[[Sequence[FloatArray]], NamedArrays]
+"""∂L/∂output of each net ``[n_out, N]`` → ∂L/∂input by name, ``[width, N]``, where it was asked for; the gradients of
+the parameters grow."""
 
 
 class DenseNets:
     """One program, or two with equal hidden layers, each of which is then one batched product."""
 
     def __init__(
-        self, programs: Sequence[Program], weights: Sequence[NamedArrays], gradients: Sequence[NamedArrays]
+        self,
+        programs: Sequence[Program],
+        weights: Sequence[NamedArrays],
+        gradients: Sequence[NamedArrays] | None,
+        inputs: Collection[str] = (),
     ) -> None:
         """Bind programs to their parameters.
 
         Args:
             programs: one, or two of which :func:`differ_at_the_end_only` is true; a dense layer ends each.
             weights: of each program, its parameters in one buffer; they are read where they lie, at each call.
-            gradients: of each program, where its gradient is added up, in one buffer as well.
+            gradients: of each program, where its gradient is added up, in one buffer as well; None for parameters that
+                are constants.
+            inputs: observations of numbers whose gradients the pull gives.
         """
         self._body = programs[0].ops[:-1]
-        pairs = list(zip(weights, gradients, strict=True))
+        self._inputs = inputs
+        per_program = [None] * len(weights) if gradients is None else gradients
+        pairs = list(zip(weights, per_program, strict=True))
         self._layers = {
             op.target: _Layer(*map(_stacked, zip(*(_layer(op, *pair) for pair in pairs), strict=True)))
             for op in self._body
@@ -59,10 +68,11 @@ class DenseNets:
         }
         self._ends = [_layer(program.dense[-1], *pair) for program, pair in zip(programs, pairs, strict=True)]
         self._kept_room = lru_cache(_KEPT_ROOMS)(_fresh_room)
-        self._learnt = set(self._layers)
-        """Slots that depend on parameters."""
+        self._learnt = {*self._layers} if gradients is not None else set()
+        """Slots that depend on parameters that learn, or on inputs whose gradients are asked for."""
         for op in self._body:
-            if isinstance(op, Concat) and not self._learnt.isdisjoint(op.sources):
+            sources = op.sources if isinstance(op, Concat) else (op.source,)
+            if not self._learnt.isdisjoint(sources) or (isinstance(op, Flatten) and op.source in inputs):
                 self._learnt.add(op.target)
 
     def __call__(self, observations: Mapping[str, Array]) -> tuple[list[FloatArray], NetsPull]:
@@ -81,29 +91,31 @@ class DenseNets:
                     activation(x)
             elif isinstance(op, Concat):
                 x = _concatenated([slots[source] for source in op.sources])
-            else:
+            elif isinstance(op, Flatten | OneHot):
                 x = _read(op, observations[op.source])
             slots[op.target] = x
         # without a hidden layer, all programs share their one input
         h = x if len(x) == len(self._ends) else np.repeat(x, len(self._ends), 0)
         outputs = [end.weight @ x + end.bias[:, None] for end, x in zip(self._ends, h, strict=True)]
 
-        def pull(d_outputs: Sequence[FloatArray]) -> None:
+        def pull(d_outputs: Sequence[FloatArray]) -> dict[str, FloatArray]:
             last = self._body[-1].target
             d_h = self._room(f"d_{last}", *h.shape)
             ones = _ones(h.shape[2])
             for (weight, _, d_weight, d_bias), d, x, d_x in zip(self._ends, d_outputs, h, d_h, strict=True):
-                d_weight += d @ x.T
-                d_bias += d @ ones
+                if d_weight is not None and d_bias is not None:
+                    d_weight += d @ x.T
+                    d_bias += d @ ones
                 np.dot(weight.T, d, out=d_x)  # of one row, matmul takes five times as long
-            self._pull_body({last: d_h}, slots, kept)
+            return self._pull_body({last: d_h}, slots, kept)
 
         return outputs, pull
 
     def _pull_body(
         self, d_slots: dict[str, FloatArray], slots: Mapping[str, FloatArray], kept: Mapping[str, FloatArray]
-    ) -> None:
+    ) -> dict[str, FloatArray]:
         """Back through the layers: ∂z = ∂h · φ'(z), and with it ∂W = ∂z xᵀ, ∂b = Σ ∂z and ∂x = Wᵀ ∂z."""
+        d_inputs: dict[str, FloatArray] = {}
         for op in reversed(self._body):
             d = d_slots.pop(op.target, None)
             if d is None:
@@ -114,15 +126,19 @@ class DenseNets:
                     slope(d, kept[op.target])
                 weight, _, d_weight, d_bias = self._layers[op.target]
                 x = slots[op.source]
-                d_weight += np.matmul(d, x.swapaxes(1, 2))
-                d_bias += np.matmul(d, _ones(d.shape[2]))  # a third of what a sum costs
+                if d_weight is not None and d_bias is not None:
+                    d_weight += np.matmul(d, x.swapaxes(1, 2))
+                    d_bias += np.matmul(d, _ones(d.shape[2]))  # a third of what a sum costs
                 if op.source in self._learnt:
-                    d_x = self._room(f"d_{op.source} of {op.target}", *x.shape)
+                    d_x = self._room(f"d_{op.source} of {op.target}", len(d), *x.shape[1:])
                     _add_to(d_slots, op.source, np.matmul(weight.swapaxes(1, 2), d, out=d_x))
             elif isinstance(op, Concat):
                 edges = np.cumsum([slots[source].shape[1] for source in op.sources])
                 for source, part in zip(op.sources, np.split(d, edges[:-1], axis=1), strict=True):
                     _add_to(d_slots, source, part)
+            elif isinstance(op, Flatten) and op.source in self._inputs:
+                d_inputs[op.source] = np.add.reduce(d, 0)
+        return d_inputs
 
     def _room(self, name: str, *shape: int) -> FloatArray:
         """Working memory that is kept from call to call, because fresh memory costs as much as what is done in it."""
@@ -142,12 +158,13 @@ class _Layer(NamedTuple):
 
     weight: FloatArray
     bias: FloatArray
-    d_weight: FloatArray
-    d_bias: FloatArray
+    d_weight: FloatArray | None
+    d_bias: FloatArray | None
 
 
-def _layer(op: Dense, weights: NamedArrays, gradients: NamedArrays) -> _Layer:
-    return _Layer(weights[op.weight], weights[op.bias], gradients[op.weight], gradients[op.bias])
+def _layer(op: Dense, weights: NamedArrays, gradients: NamedArrays | None) -> _Layer:
+    of_both = (None, None) if gradients is None else (gradients[op.weight], gradients[op.bias])
+    return _Layer(weights[op.weight], weights[op.bias], *of_both)
 
 
 def differ_at_the_end_only(first: Program, second: Program) -> bool:
@@ -159,10 +176,12 @@ def differ_at_the_end_only(first: Program, second: Program) -> bool:
     return bodies[0] == bodies[1]
 
 
-def _stacked(arrays: Sequence[Array]) -> Array:
-    """Arrays of one shape that lie in one buffer as one ``[n, …]``, without a copy."""
+def _stacked(arrays: Sequence[Array | None]) -> Any:
+    """Arrays of one shape that lie in one buffer as one ``[n, …]``, without a copy; None where they are None."""
     first = arrays[0]
-    places = [array.__array_interface__["data"][0] for array in arrays]
+    if first is None:
+        return None
+    places = [array.__array_interface__["data"][0] for array in arrays if array is not None]
     step = places[-1] - places[0]
     return np.lib.stride_tricks.as_strided(first, (len(arrays), *first.shape), (step, *first.strides))
 
@@ -184,6 +203,41 @@ def _concatenated(parts: Sequence[FloatArray]) -> FloatArray:
 
 def _add_to(slots: dict[str, FloatArray], name: str, d: FloatArray) -> None:
     slots[name] = slots[name] + d if name in slots else d
+
+
+class SquashedSamples(NamedTuple):
+    """Samples of a Gaussian behind tanh that know how they hang together with the network's output."""
+
+    action: FloatArray
+    """tanh(μ + σ ε), ``[n, N]``."""
+    log_prob: FloatArray
+    """``[N]``, summed over dimensions."""
+    pull: Callable[[FloatArray, FloatArray], FloatArray]
+    """∂L/∂action ``[n, N]`` and ∂L/∂log_prob ``[N]`` → ∂L/∂output ``[2 n, N]``."""
+
+
+def squashed_samples(output: FloatArray, noise: FloatArray) -> SquashedSamples:
+    """Reparametrised samples from means and log-stds ``[2 n, N]`` and standard normal noise ``[n, N]``.
+
+    Haarnoja et al. 2018, arXiv:1812.05905, appendix C. For the heads with one distribution per row see :func:`scores`.
+    """
+    # u = μ + σ ε     a = tanh u     log π(a) = -Σ (ε²/2 + log σ + log(2π)/2 + log(1 - a²))
+    # log(1 - tanh² u) = 2 (log 2 - |u| - log(1 + e^-2|u|)) is exact in both tails
+    # ∂a/∂u = 1 - a²     ∂log π/∂u = 2 a     ∂log π/∂log σ = 2 a σ ε - 1
+    n = len(noise)
+    log_sigma = output[n:].clip(*LOG_STD_RANGE)
+    spread = np.exp(log_sigma) * noise
+    u = output[:n] + spread
+    action, size = np.tanh(u), np.abs(u)
+    log_slope = 2.0 * (log(2.0) - size - np.log1p(np.exp(-2.0 * size)))
+    log_prob = -np.add.reduce(0.5 * noise * noise + log_sigma + _HALF_LOG_2PI + log_slope, 0)
+
+    def pull(d_action: FloatArray, d_log_prob: FloatArray) -> FloatArray:
+        d_u = d_action * (1.0 - action * action) + 2.0 * action * d_log_prob
+        d_log_sigma = (d_u * spread - d_log_prob) * (log_sigma == output[n:])
+        return np.concatenate((d_u, d_log_sigma))
+
+    return SquashedSamples(action, log_prob, pull)
 
 
 class Scores(NamedTuple):

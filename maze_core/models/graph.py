@@ -90,7 +90,27 @@ class Dense(_Op, frozen=True, kw_only=True, tag="dense"):
         return f"{self.target}_bias"
 
 
-Op = Flatten | OneHot | Concat | Dense
+class ActionValues(_Op, frozen=True, kw_only=True, tag="action_values"):
+    """The values of ``n`` actions from quantiles, from a duel, or from both.
+
+    Each action has ``n_quantiles`` numbers side by side, whose mean is its value (Dabney et al. 2017, 1710.10044). In a
+    duel, those of the state come first and the others are advantages: Q = V + A - mean(A) (Wang et al. 2016,
+    arXiv:1511.06581).
+    """
+
+    source: str
+    target: str
+    n: int
+    n_quantiles: int = 1
+    duelling: bool = False
+
+    @property
+    def n_in(self) -> int:
+        """Numbers that are read."""
+        return (self.n + self.duelling) * self.n_quantiles
+
+
+Op = Flatten | OneHot | Concat | Dense | ActionValues
 
 
 class Program(msgspec.Struct, frozen=True):
@@ -129,6 +149,10 @@ class Program(msgspec.Struct, frozen=True):
                     if widths[op.source] != op.n_in or op.activation not in ACTIVATIONS:
                         raise CheckpointError(f"network: {op} does not fit its input {widths[op.source]}")
                     widths[op.target] = op.n_out
+                elif isinstance(op, ActionValues):
+                    if widths[op.source] != op.n_in:
+                        raise CheckpointError(f"network: {op} does not fit its input {widths[op.source]}")
+                    widths[op.target] = op.n
                 else:
                     widths[op.target] = op.width
                     reads = True
@@ -167,6 +191,10 @@ class GraphNetwork:
             for name, shape in ((op.weight, (op.n_out, op.n_in)), (op.bias, (op.n_out,)))
         }
         self._local = threading.local()
+
+    def twin(self) -> "GraphNetwork":
+        """The same network with parameters of its own."""
+        return GraphNetwork(self.program, {name: array.copy() for name, array in self.parameters.items()})
 
     def state_dict(self) -> dict[str, FloatArray]:
         """The parameters: a program has no other state."""
@@ -226,6 +254,8 @@ def _plan(program: Program, parameters: Mapping[str, Array], n_rows: int) -> _Pl
             steps.append(_one_hot(op, rows[op.target]))
         elif isinstance(op, Concat):
             steps.append(_concat([slots[source] for source in op.sources], out))
+        elif isinstance(op, ActionValues):
+            steps.append(_action_values(op, slots[op.source], out))
         else:
             steps.append(_product(slots[op.source], parameters[op.weight], out))
             steps.append(_bend(rows[op.target], parameters[op.bias], ACTIVATIONS[op.activation]))
@@ -255,6 +285,18 @@ def _one_hot(op: OneHot, out: FloatArray) -> _Step:
 def _concat(sources: Sequence[FloatArray], out: FloatArray) -> _Step:
     def run(_: Observation) -> None:
         np.concatenate(sources, axis=2, out=out)
+
+    return run
+
+
+def _action_values(op: ActionValues, x: FloatArray, out: FloatArray) -> _Step:
+    parts = x.reshape(*x.shape[:2], -1, op.n_quantiles)
+
+    def run(_: Observation) -> None:
+        means = parts.mean(3)
+        out[...] = (
+            means[..., :1] + means[..., 1:] - means[..., 1:].mean(2, keepdims=True) if op.duelling else means
+        )
 
     return run
 

@@ -10,12 +10,15 @@ categorical         1 uniform in [0, 1)           n
 multi_categorical   1 uniform per dimension       sum of the dimensions' n, side by side
 bernoulli           1 uniform per bit             1 per bit
 diagonal_gaussian   1 standard normal per number  mean per number, then log-std per number
+squashed_gaussian   1 standard normal per number  the same
+deterministic       1 standard normal per number  1 per number
+action_values       2 uniform                     n
 =================== ============================ =======================================
 
-The log-std of a Gaussian is a parameter of its own (``parameter_width`` numbers, not produced by the network)
-unless ``state_dependent_std`` is set. A mask is an array of 0 and 1 as wide as the logits; a masked action
-has probability exactly 0. A row whose mask allows nothing is drawn uniformly, so that rows nobody reads stay
-finite.
+``parameter_width`` numbers stand beside the network: the log-std of a Gaussian unless ``state_dependent_std`` is set,
+and how much a head explores that has no distribution of its own. A mask is an array of 0 and 1 as wide as the logits;
+a masked action has probability exactly 0. A row whose mask allows nothing is drawn uniformly, so that rows nobody reads
+stay finite.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -28,7 +31,7 @@ import numpy as np
 from gymnasium import spaces
 
 from maze_core.errors import InvalidSpecificationError, Problem
-from maze_core.models.config import DistributionRule, GaussianArgs, TemplateModelConfig
+from maze_core.models.config import DISTRIBUTIONS, DistributionRule, GaussianArgs, TemplateModelConfig
 from maze_core.types import Array, BoolArray, FloatArray, IntArray, Tree, mask_name
 
 MASKED_LOGIT: Final = float(np.finfo(np.float32).min)
@@ -43,6 +46,8 @@ class _Head(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", forbid_
 
     normal_noise: ClassVar[bool] = False
     """The noise is normal, not uniform."""
+    parameter_name: ClassVar[str] = ""
+    """What its parameter is, where it has one; a checkpoint has it by this name."""
     name: str
 
     @property
@@ -54,6 +59,11 @@ class _Head(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", forbid_
     def parameter_width(self) -> int:
         """Numbers that are a parameter beside the network."""
         return 0
+
+    @property
+    def parameter_start(self) -> float:
+        """Where its parameter starts."""
+        return 0.0
 
 
 class _ShapedHead(_Head, frozen=True, kw_only=True):
@@ -143,21 +153,30 @@ class BernoulliHead(_ShapedHead, frozen=True, kw_only=True, tag="bernoulli"):
         return (logits > 0.0).astype(np.int8).reshape(-1, *self.shape)
 
 
-class GaussianHead(_ShapedHead, frozen=True, kw_only=True, tag="diagonal_gaussian"):
-    """Numbers with independent normal noise, from about -1 to 1 where the environment's bounds are finite.
+class BoxHead(_ShapedHead, frozen=True, kw_only=True):
+    """A head of numbers with normal noise.
 
     The environment is given ``center + half_range · sample``, clipped by
-    :func:`~maze_core.models.acting.to_env_actions`; log-probabilities are those of the sample.
+    :func:`~maze_core.models.acting.to_env_actions`.
     """
 
     normal_noise: ClassVar[bool] = True
     masked: ClassVar[bool] = False
-    state_dependent_std: bool = False
-    initial_log_std: float = 0.0
     center: tuple[float, ...] | None = None
     """What 0 means to the environment, number by number; None leaves samples as they are."""
     half_range: tuple[float, ...] | None = None
     """What a step of 1 means to it."""
+
+
+class GaussianHead(BoxHead, frozen=True, kw_only=True, tag="diagonal_gaussian"):
+    """Numbers with independent normal noise, from about -1 to 1 where the environment's bounds are finite.
+
+    Log-probabilities are those of the sample, before any clipping.
+    """
+
+    parameter_name: ClassVar[str] = "log_std"
+    state_dependent_std: bool = False
+    initial_log_std: float = 0.0
 
     @property
     def logits_width(self) -> int:
@@ -168,6 +187,11 @@ class GaussianHead(_ShapedHead, frozen=True, kw_only=True, tag="diagonal_gaussia
     def parameter_width(self) -> int:
         """Numbers that are a parameter beside the network: the log-std."""
         return 0 if self.state_dependent_std else prod(self.shape)
+
+    @property
+    def parameter_start(self) -> float:
+        """The log-std at the start."""
+        return self.initial_log_std
 
     def sample(self, logits: FloatArray, noise: FloatArray, parameter: FloatArray | None = None) -> Array:
         """Actions ``[B, *shape]`` float32: mean + std · noise."""
@@ -181,7 +205,79 @@ class GaussianHead(_ShapedHead, frozen=True, kw_only=True, tag="diagonal_gaussia
         return logits[:, : self.noise_width].copy().reshape(-1, *self.shape)
 
 
-Head = CategoricalHead | MultiCategoricalHead | BernoulliHead | GaussianHead
+class SquashedGaussianHead(GaussianHead, frozen=True, kw_only=True, tag="squashed_gaussian"):
+    """A Gaussian behind tanh (Haarnoja et al. 2018, arXiv:1812.05905, appendix C): never beyond -1 and 1."""
+
+    state_dependent_std: bool = True
+
+    def sample(self, logits: FloatArray, noise: FloatArray, parameter: FloatArray | None = None) -> Array:
+        """Actions ``[B, *shape]`` float32: tanh(mean + std · noise)."""
+        return np.tanh(super().sample(logits, noise, parameter))
+
+    def mode(self, logits: FloatArray, parameter: FloatArray | None = None) -> Array:
+        """Tanh of the means ``[B, *shape]``."""
+        return np.tanh(super().mode(logits, parameter))
+
+
+class DeterministicHead(BoxHead, frozen=True, kw_only=True, tag="deterministic"):
+    """Numbers between -1 and 1; the parameter is the deviation of the noise by which it explores."""
+
+    parameter_name: ClassVar[str] = "noise_std"
+
+    @property
+    def logits_width(self) -> int:
+        """Logits per row that the network produces."""
+        return prod(self.shape)
+
+    @property
+    def parameter_width(self) -> int:
+        """One deviation for all numbers."""
+        return 1
+
+    def sample(self, logits: FloatArray, noise: FloatArray, parameter: FloatArray | None = None) -> Array:
+        """Actions ``[B, *shape]`` float32: tanh(logit) + std · noise, clipped."""
+        std = 0.0 if parameter is None else parameter
+        drawn: Array = np.clip(np.tanh(logits) + std * noise, -1.0, 1.0).astype(np.float32)
+        return drawn.reshape(-1, *self.shape)
+
+    def mode(self, logits: FloatArray, parameter: FloatArray | None = None) -> Array:
+        """Tanh of the logits ``[B, *shape]``."""
+        return np.tanh(logits).reshape(-1, *self.shape)
+
+
+class ActionValuesHead(CategoricalHead, frozen=True, kw_only=True, tag="action_values"):
+    """One of ``n`` actions, of which the logits are the values; the parameter is ε, the share of uniform ones."""
+
+    parameter_name: ClassVar[str] = "epsilon"
+
+    @property
+    def noise_width(self) -> int:
+        """Whether to explore, and where to."""
+        return 2
+
+    @property
+    def parameter_width(self) -> int:
+        """ε."""
+        return 1
+
+    def sample(self, logits: FloatArray, noise: FloatArray, parameter: FloatArray | None = None) -> Array:
+        """Actions ``[B]`` int64: the best one, or with probability ε any that is allowed."""
+        epsilon = 0.0 if parameter is None else parameter
+        alike = np.where(logits == np.float32(MASKED_LOGIT), logits, np.float32(0.0))
+        return np.where(
+            noise[:, 0] < epsilon, super().sample(alike, noise[:, 1:]), self.mode(logits, parameter)
+        )
+
+
+Head = (
+    CategoricalHead
+    | MultiCategoricalHead
+    | BernoulliHead
+    | GaussianHead
+    | SquashedGaussianHead
+    | DeterministicHead
+    | ActionValuesHead
+)
 
 
 class Part(NamedTuple):
@@ -215,6 +311,11 @@ def parts_of(heads: Sequence[Head]) -> tuple[Part, ...]:
     )
 
 
+def parameter_name(heads: Sequence[Head]) -> str:
+    """What the parameters of the heads of one sub-step are; empty where they have none."""
+    return next((head.parameter_name for head in heads if head.parameter_width), "")
+
+
 def _columns(widths: Iterable[int]) -> list[slice]:
     return [slice(*edges) for edges in pairwise(accumulate(widths, initial=0))]
 
@@ -236,25 +337,22 @@ def _inverse_cdf(logits: FloatArray, noise: FloatArray) -> IntArray:
     return found
 
 
-_DEFAULTS: Final[dict[type[spaces.Space[Any]], str]] = {
-    spaces.Discrete: "categorical",
-    spaces.MultiDiscrete: "multi_categorical",
-    spaces.MultiBinary: "bernoulli",
-    spaces.Box: "diagonal_gaussian",
-}
+_KINDS: Final = (spaces.Discrete, spaces.MultiDiscrete, spaces.MultiBinary, spaces.Box)
 
 
 class DistributionMapper:
     """Maps the heads of action spaces to distributions.
 
     Defaults: Discrete → categorical, MultiDiscrete → multi_categorical, MultiBinary → bernoulli, Box →
-    diagonal_gaussian.
+    diagonal_gaussian; an algorithm may ask for others.
     """
 
     def __init__(
         self,
         action_space: spaces.Space[Any] | Mapping[Any, spaces.Dict] | None = None,
         distribution_mapper_config: Sequence[Tree | DistributionRule] | Tree | None = None,
+        *,
+        distributions: Mapping[str, str] = DISTRIBUTIONS,
     ) -> None:
         """Take the exceptions to the defaults.
 
@@ -262,11 +360,13 @@ class DistributionMapper:
             action_space: an action space, or one per sub-step, to check the rules against; None checks later.
             distribution_mapper_config: rules ``{action_space | action_head, distribution, args}``; None or
                 empty has none.
+            distributions: the defaults, by kind of space; a space of another kind is refused.
 
         Raises:
             InvalidSpecificationError: a rule is malformed or does not fit the action space.
         """
         rules: Any = distribution_mapper_config
+        self._distributions = distributions
         self.rules = TemplateModelConfig(distribution_mapper_config=rules).distribution_mapper_config
         for space in _dict_spaces(action_space):
             self.heads(space, {})
@@ -285,20 +385,20 @@ class DistributionMapper:
         return tuple(self._head(name, space, observations) for name, space in action_space.spaces.items())
 
     def _head(self, name: str, space: spaces.Space[Any], observations: Mapping[str, Any]) -> Head:
-        kind = next((kind for kind in _DEFAULTS if isinstance(space, kind)), None)
-        if kind is None:
+        kind = next((kind.__name__ for kind in _KINDS if isinstance(space, kind)), type(space).__name__)
+        default = self._distributions.get(kind)
+        if default is None:
             raise _problem(
-                f"the action head {name!r} is a {type(space).__name__}, which has no distribution.",
-                tuple(kind.__name__ for kind in _DEFAULTS),
+                f"the action head {name!r} is a {kind}, which has no distribution here.",
+                tuple(self._distributions),
             )
-        default = _DEFAULTS[kind]
-        rule = self._rule(name, kind.__name__)
+        rule = self._rule(name, kind)
         if rule is not None and rule.distribution != default:
             message = f"{rule.distribution} does not fit the action head {name!r} ({type(space).__name__})."
             raise _problem(message, (default,))
         args = rule.args if rule is not None and rule.args is not None else GaussianArgs()
         mask = observations.get(mask_name(name))
-        head = _head_of(name, space, args, masked=mask is not None)
+        head = _head_of(default, name, space, args, masked=mask is not None)
         if head.masked and isinstance(mask, spaces.Space) and spaces.flatdim(mask) != head.logits_width:
             raise _problem(
                 f"the observation {mask_name(name)!r} should be {head.logits_width} wide, one per action "
@@ -322,9 +422,12 @@ def _dict_spaces(space: spaces.Space[Any] | Mapping[Any, spaces.Dict] | None) ->
     return list(space.values())
 
 
-def _head_of(name: str, space: spaces.Space[Any], args: GaussianArgs, *, masked: bool) -> Head:
+def _head_of(
+    distribution: str, name: str, space: spaces.Space[Any], args: GaussianArgs, *, masked: bool
+) -> Head:
     if isinstance(space, spaces.Discrete):
-        return CategoricalHead(name=name, n=int(space.n), start=int(space.start), masked=masked)
+        kind = ActionValuesHead if distribution == "action_values" else CategoricalHead
+        return kind(name=name, n=int(space.n), start=int(space.start), masked=masked)
     if isinstance(space, spaces.MultiDiscrete):
         sizes = tuple(int(n) for n in space.nvec.flat)
         starts = tuple(int(n) for n in space.start.flat)
@@ -336,6 +439,11 @@ def _head_of(name: str, space: spaces.Space[Any], args: GaussianArgs, *, masked:
         return BernoulliHead(name=name, shape=shape, masked=masked)
     assert isinstance(space, spaces.Box)
     center, half_range = _scale_of(space) if args.rescale else (None, None)
+    if distribution != "diagonal_gaussian":
+        if not bounded_numbers(space).all():
+            raise _problem(f"the action head {name!r} has no bounds, which {distribution} needs.")
+        bounded = SquashedGaussianHead if distribution == "squashed_gaussian" else DeterministicHead
+        return bounded(name=name, shape=shape, center=center, half_range=half_range)
     return GaussianHead(
         name=name,
         shape=shape,

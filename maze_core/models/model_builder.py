@@ -38,14 +38,15 @@ from maze_core.models.config import (
     CallableModelConfig,
     FlattenConcatPolicyNetConfig,
     FlattenConcatStateValueNetConfig,
+    ModelNeeds,
     ProbabilisticPolicyComposerConfig,
     SharedStateCriticConfig,
     SpacesByKey,
     StepStateCriticConfig,
 )
-from maze_core.models.graph import GraphNetwork
-from maze_core.models.heads import DistributionMapper, GaussianHead, Head
-from maze_core.models.networks import Critic, Network
+from maze_core.models.graph import ActionValues, GraphNetwork, Program
+from maze_core.models.heads import ActionValuesHead, DistributionMapper, Head, parameter_name
+from maze_core.models.networks import ActionCritic, Critic, Network, action_input
 from maze_core.threads import one_thread, plain_torch
 from maze_core.types import Array, FloatArray, StepKey
 
@@ -57,8 +58,8 @@ class Model:
     """What a trainer trains."""
 
     policy: ActingPolicy
-    critic: Critic | None
-    """None where the model's configuration has no critic."""
+    critic: Critic | ActionCritic | None
+    """None where the model's configuration has no critic, or none is needed."""
 
 
 def build_model(
@@ -67,6 +68,7 @@ def build_model(
     action_spaces: SpacesByKey,
     agent_counts: Mapping[StepKey, int],
     generator_seed: int,
+    needs: ModelNeeds,
 ) -> Model:
     """Build the policy and the critic of a model configuration; the rules of a composer's own mapper win.
 
@@ -76,13 +78,16 @@ def build_model(
     """
     config = getattr(config, "config", config)  # of a composer, its settings
     mapper = getattr(getattr(config, "policy", None), "distribution_mapper", None)
-    if mapper is None or not mapper.rules:
-        mapper = DistributionMapper(action_spaces, getattr(config, "distribution_mapper_config", None))
+    rules = getattr(mapper, "rules", None) or getattr(config, "distribution_mapper_config", None)
+    mapper = DistributionMapper(action_spaces, rules, distributions=needs.distributions)
+    if len(action_spaces) > 1 and not needs.has_sub_steps:
+        raise _problem("env", "has sub-steps, which this algorithm does not learn: take ppo or a2c.")
     spec = ModelSpec(
         observation_spaces=observation_spaces,
         action_spaces=action_spaces,
         agent_counts=agent_counts,
         mapper=mapper,
+        needs=needs,
         template=getattr(config, "model_builder", None),
         copies={},
     )
@@ -90,7 +95,8 @@ def build_model(
         return _called_model(config.factory, spec, generator_seed)
     policy_seed, critic_seed = (int(n) for n in np.random.SeedSequence(generator_seed).generate_state(2))
     policy = _composed(config.policy, spec, policy_seed, "model.policy")
-    critic = None if config.critic is None else _composed(config.critic, spec, critic_seed, "model.critic")
+    has_critic = config.critic is not None and needs.critic is not None
+    critic = _composed(config.critic, spec, critic_seed, "model.critic") if has_critic else None
     return Model(policy=policy, critic=critic)
 
 
@@ -155,14 +161,15 @@ def _compose_policy(
     for i, key in enumerate(keys):
         space = spec.observation_spaces[key]
         heads = spec.mapper.heads(spec.action_spaces[key], space.spaces)
-        outputs = {head.name: head.logits_width for head in heads}
+        outputs, end = {head.name: head.logits_width for head in heads}, _end(heads, spec.needs)
         entry, path = entries[key]
         if counts[key] > 1 and _is_module(entry):
             raise _problem(path, f"one module cannot serve {counts[key]} agents: give a class.")
         networks = [
             ActorNetwork(
-                logits=factory.make(entry, space, outputs, path),
-                log_std=_initial_log_std(heads),
+                logits=factory.make(entry, space, outputs, path, end),
+                parameter=_initial_parameter(heads),
+                parameter_name=parameter_name(heads),
                 prefix=f"steps.{i}.agents.{agent}.",
             )
             for agent in range(counts[key])
@@ -171,23 +178,39 @@ def _compose_policy(
     return ActingPolicy(steps)
 
 
-def _initial_log_std(heads: Sequence[Head]) -> FloatArray | None:
-    """The log-std of the Gaussian heads that have it as a parameter."""
-    starts = [
-        head.initial_log_std
-        for head in heads
-        if isinstance(head, GaussianHead)
-        for _ in range(head.parameter_width)
-    ]
+def _end(heads: Sequence[Head], needs: ModelNeeds) -> ActionValues | None:
+    """What stands behind the last layer, where that does not give the logits of the heads."""
+    (head, *others) = heads
+    if others and isinstance(head, ActionValuesHead):
+        raise _problem("env", f"has {len(heads)} action heads; this algorithm learns one: take ppo or a2c.")
+    if not isinstance(head, ActionValuesHead) or (needs.n_quantiles == 1 and not needs.duelling):
+        return None
+    return ActionValues(
+        source="output",
+        target="values",
+        n=head.n,
+        n_quantiles=needs.n_quantiles,
+        duelling=needs.duelling,
+    )
+
+
+def _initial_parameter(heads: Sequence[Head]) -> FloatArray | None:
+    """The parameters of the heads, side by side, as they start."""
+    starts = [head.parameter_start for head in heads for _ in range(head.parameter_width)]
     return np.array(starts, np.float32) if starts else None
 
 
 def _compose_critic(
     config: StepStateCriticConfig | SharedStateCriticConfig, spec: ModelSpec, factory: "NetworkFactory"
-) -> Critic:
-    """The critic: a value network per sub-step, or one for all of them."""
+) -> Critic | ActionCritic:
+    """The critic: a value network per sub-step, or one for all of them; or two that value actions."""
     keys = list(spec.observation_spaces)
     path = "model.critic.networks"
+    if spec.needs.critic == "action":
+        (key,) = keys
+        entry, where = by_step(config.networks, keys, path)[key]
+        space, outputs = _of_actions(spec.observation_spaces[key], spec.action_spaces[key])
+        return ActionCritic([factory.make(entry, space, outputs, where) for _ in range(2)])
     if isinstance(config, StepStateCriticConfig):
         entries = by_step(config.networks, keys, path)
         networks = {
@@ -203,6 +226,17 @@ def _compose_critic(
     shared = factory.make(entry, union, {"value": 1}, where)
     fill = {name: _nothing(space) for name, space in union.spaces.items()} if len(keys) > 1 else {}
     return Critic(dict.fromkeys(keys, shared), fill)
+
+
+def _of_actions(observation: spaces.Dict, action: spaces.Dict) -> tuple[spaces.Dict, dict[str, int]]:
+    """What a critic of actions reads, and its outputs: numbers are read, of choices each has an output."""
+    choices = {head: int(part.n) for head, part in action.items() if isinstance(part, spaces.Discrete)}
+    numbers = {
+        action_input(head): spaces.Box(-1.0, 1.0, part.shape or (), np.float32)
+        for head, part in action.items()
+        if isinstance(part, spaces.Box)
+    }
+    return spaces.Dict({**observation.spaces, **numbers}), choices or {"value": 1}
 
 
 class _Role(NamedTuple):
@@ -227,7 +261,14 @@ class NetworkFactory:
         self._role, self._spec, self._rng = role, spec, rng
         self._copies: dict[int, Any] = {} if spec.copies is None else spec.copies
 
-    def make(self, entry: Any, space: spaces.Dict, outputs: Mapping[str, int], path: str) -> Network:
+    def make(
+        self,
+        entry: Any,
+        space: spaces.Dict,
+        outputs: Mapping[str, int],
+        path: str,
+        end: ActionValues | None = None,
+    ) -> Network:
         """A new network.
 
         Args:
@@ -235,13 +276,15 @@ class NetworkFactory:
             space: the observations.
             outputs: action head → number of logits, or ``{"value": 1}``.
             path: where the entry stands in the configuration.
+            end: what stands behind the last layer, which is then as wide as that reads.
 
         Raises:
             InvalidSpecificationError: the entry is no network, or does not fit the spaces.
         """
         settings = self._role.settings
         if entry is None or isinstance(entry, settings):
-            inputs, n_out = input_spaces(space, mask_names(self._spec.action_spaces)), sum(outputs.values())
+            inputs = input_spaces(space, mask_names(self._spec.action_spaces))
+            n_out = end.n_in if end else sum(outputs.values())
             if entry is not None:
                 program = flatten_concat(inputs, entry, n_out, self._role.gain)
             elif self._spec.template is not None:
@@ -250,7 +293,13 @@ class NetworkFactory:
                 raise _problem(
                     path, "names no networks, and this model has no template: use model=vector_obs."
                 )
+            if end:
+                program = Program((*program.ops, end))
             return GraphNetwork(program, initial_parameters(program, self._rng))
+        if end:
+            raise _problem(
+                path, "a network of your own gives one value per action: take dqn without duelling."
+            )
         if not callable(entry):
             raise _problem(
                 path,

@@ -5,7 +5,7 @@ the one that acted, also where it has dropout or batch norm.
 """
 
 import copy
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -40,6 +40,10 @@ class ModuleNetwork:
         for name, parameter in self.module.named_parameters():
             parameter.data = torch.from_numpy(arrays[f"{prefix}module.{name}"])
 
+    def twin(self) -> "ModuleNetwork":
+        """The same network with parameters of its own."""
+        return ModuleNetwork(copy.deepcopy(self.module), self.outputs)
+
     def state_dict(self) -> dict[str, Any]:
         """Parameters and buffers, where they lie."""
         return {f"module.{name}": value for name, value in self.module.state_dict().items()}
@@ -60,7 +64,7 @@ class ModuleNetwork:
         logits: FloatArray = np.concatenate(blocks)[:n_rows].astype(np.float32)
         return logits
 
-    def evaluate(self, observations: NamedArrays) -> Tensor:
+    def evaluate(self, observations: Mapping[str, Array | Tensor]) -> Tensor:
         """The module's outputs side by side, ``[N, n_out]``.
 
         Raises:
@@ -68,7 +72,7 @@ class ModuleNetwork:
         """
         kind = type(self.module).__name__
         given: Any = self.module(
-            {name: _as_float(torch.from_numpy(values)) for name, values in observations.items()}
+            {name: _as_float(torch.as_tensor(values)) for name, values in observations.items()}
         )
         if isinstance(given, Tensor) and len(self.outputs) == 1:
             given = {name: given for name in self.outputs}
@@ -82,27 +86,37 @@ class ModuleNetwork:
         return parts[0] if len(parts) == 1 else torch.cat(parts, dim=1)
 
     def learner(
-        self, gradients: NamedArrays
+        self, gradients: NamedArrays | None, inputs: Collection[str] = ()
     ) -> Callable[[NamedArrays], tuple[Sequence[FloatArray], NetsPull]]:
         """How it learns: observations to its output ``[1][n_out, N]`` and the pull of that.
 
         Args:
-            gradients: parameter → where its gradient is added up.
+            gradients: parameter → where its gradient is added up; None where it does not learn.
+            inputs: observations whose gradients the pull gives, where the parameters do not learn.
         """
         learning = [
             (parameter, torch.from_numpy(gradients[f"module.{name}"]))
             for name, parameter in self.module.named_parameters()
+            if gradients is not None
         ]
 
         def learn(observations: NamedArrays) -> tuple[Sequence[FloatArray], NetsPull]:
-            output = self.evaluate(observations)
+            asked = {name: torch.from_numpy(observations[name]).requires_grad_() for name in inputs}
+            output = self.evaluate({**observations, **asked})
 
-            def pull(d_outputs: Sequence[FloatArray]) -> None:
+            def pull(d_outputs: Sequence[FloatArray]) -> NamedArrays:
                 if not output.requires_grad:  # all of the module is frozen, or nothing is to be learnt
-                    return
+                    return {}
+                d_output = torch.from_numpy(d_outputs[0].T)
+                if gradients is None:
+                    found = torch.autograd.grad(output, list(asked.values()), d_output)
+                    return {
+                        name: _view(d.reshape(len(d), -1).T) for name, d in zip(asked, found, strict=True)
+                    }
                 for parameter, gradient in learning:  # each time: an environment may take them away
                     parameter.grad = gradient
-                torch.autograd.backward(output, torch.from_numpy(d_outputs[0].T))
+                torch.autograd.backward(output, d_output)
+                return {}
 
             return [output.detach().numpy().T], pull
 

@@ -5,13 +5,18 @@ A network is a program of dense layers (:class:`~maze_core.models.graph.GraphNet
 memory. What learns moves them all into one buffer (:mod:`maze_core.trainers.optim`).
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
 import numpy as np
 
 from maze_core.errors import CheckpointError
 from maze_core.types import FloatArray, NamedArrays, Observation, StepKey
+
+
+def action_input(head: str) -> str:
+    """Name by which a critic of actions reads an action head, beside the observations."""
+    return f"action.{head}"
 
 
 class HasParameters(Protocol):
@@ -38,6 +43,10 @@ class HasParameters(Protocol):
 
 class Network(HasParameters, Protocol):
     """A network that acts."""
+
+    def twin(self) -> "Network":
+        """The same network with parameters of its own."""
+        ...
 
     def __call__(self, observations: Observation) -> FloatArray:
         """Output ``[B, n_out]`` float32 for observations ``[B, ...]``; a row has the same bits whatever its batch."""
@@ -117,6 +126,22 @@ class Critic(Networks):
     def named(self) -> Iterable[tuple[str, Network]]:
         """Prefix and network, each network once."""
         return [(prefix, network) for network, prefix in self.prefixes.items()]
+
+
+class ActionCritic(Networks):
+    """Values of actions, by several networks that know nothing of each other, of which the least is believed."""
+
+    def __init__(self, networks: Sequence[Network]) -> None:
+        """Take the networks; their inputs are observations and actions, or they have an output per action."""
+        self.networks = tuple(networks)
+
+    def twin(self) -> "ActionCritic":
+        """The same critic with parameters of its own."""
+        return ActionCritic([network.twin() for network in self.networks])
+
+    def named(self) -> Iterable[tuple[str, Network]]:
+        """Prefix and network, each network once."""
+        return [(f"networks.{i}.", network) for i, network in enumerate(self.networks)]
 
 
 def _shown(shapes: Mapping[str, tuple[int, ...]], name: str) -> str:

@@ -70,7 +70,11 @@ def stored_policy(
     def build() -> ActingPolicy:
         try:
             model: Any = config.build("model").build(
-                observation_spaces, action_spaces, agent_counts, generator_seed=0
+                observation_spaces,
+                action_spaces,
+                agent_counts,
+                generator_seed=0,
+                needs=config.build("algorithm").model_needs,
             )
             model.policy.load_state_dict(arrays)
         except (InvalidSpecificationError, CheckpointError) as error:

@@ -61,6 +61,7 @@ def build_world(config: RunConfig) -> World:
             env.action_spaces,
             env.agent_counts,
             generator_seed=derived_seed(agent_seed, Stream.WEIGHTS),
+            needs=algorithm.model_needs,
         )
         parts = Parts(env=env, policy=model.policy, critic=model.critic, agent_seed=agent_seed)
         with plain_torch():

@@ -6,20 +6,19 @@ from typing import Generic, TypeVar
 import numpy as np
 
 from maze_core.checkpoint import copied, prefixed, section
-from maze_core.errors import DivergedError, InvalidSpecificationError, Problem
+from maze_core.errors import InvalidSpecificationError, Problem
+from maze_core.models.networks import Critic
 from maze_core.objectives.losses import mean, squared_error
 from maze_core.rollout.collector import Collector
 from maze_core.seeding import Stream, generator, generator_state, restore_generator
 from maze_core.trainers.config import ActorCriticConfig, loss_weights
-from maze_core.trainers.fit import Parts, UpdateReport
+from maze_core.trainers.fit import Parts, UpdateReport, mean_metrics
 from maze_core.trainers.learner import Learner
 from maze_core.trainers.on_policy import Batch, Samples, prepare
 from maze_core.trainers.optim import GradientStep
 from maze_core.types import Array, FloatArray, Tree
 
 C = TypeVar("C", bound=ActorCriticConfig)
-MUST_BE_FINITE = ("train/policy_loss", "train/value_loss", "train/entropy", "train/grad_norm")
-"""What a healthy update keeps finite; a divergence estimate may overflow in one."""
 PolicyLoss = Callable[[Samples, FloatArray], tuple[float, FloatArray, dict[str, float]]]
 """(samples, log_probs under the weights of now) → policy loss, its gradient by log_probs, and what to report."""
 
@@ -36,19 +35,15 @@ class ActorCritic(Generic[C]):
     """
 
     def __init__(self, config: C, parts: Parts) -> None:
-        if parts.critic is None:
+        if not isinstance(parts.critic, Critic):
             message = "this algorithm needs a critic and the model has none: add critic=template_state."
             raise InvalidSpecificationError([Problem(path="model.critic", message=message)])
         self.config = config
         self.policy, self.critic = parts.policy, parts.critic
         self.optimizer = GradientStep(
-            {**prefixed(self.policy.parameters, "policy"), **prefixed(self.critic.parameters, "critic")},
-            lr=config.lr,
-            max_grad_norm=config.max_grad_norm,
+            {"policy": self.policy, "critic": self.critic}, lr=config.lr, max_grad_norm=config.max_grad_norm
         )
-        self.policy.bind(self.optimizer.parameters, "policy/")
-        self.critic.bind(self.optimizer.parameters, "critic/")
-        self.learner = Learner(self.policy, self.critic, self.optimizer.gradients)
+        self.learner = Learner(self.policy, self.critic, self.optimizer)
         self._policy_learns = config.critic_burn_in_epochs == 0
         self.minibatch_rng = generator(parts.agent_seed, Stream.MINIBATCHES)
         actions = generator(parts.agent_seed, Stream.ACTIONS)
@@ -65,8 +60,7 @@ class ActorCritic(Generic[C]):
     def update(self, *, epoch: int, progress: float) -> UpdateReport:
         """See :class:`~maze_core.trainers.fit.Trainer`."""
         config = self.config
-        lr = config.lr * (1.0 - progress) if config.lr_schedule == "linear" else config.lr
-        self.optimizer.lr = lr
+        self.optimizer.lr = lr = config.lr * config.lr_factor(progress)
         if not self._policy_learns and epoch >= config.critic_burn_in_epochs:
             # Adam counted the steps in which the policy's gradient was 0; its bias correction must begin here
             self.optimizer.load_state_dict({})
@@ -144,18 +138,3 @@ class ActorCritic(Generic[C]):
     def close(self) -> None:
         """See :class:`~maze_core.trainers.fit.Trainer`."""
         self.collector.env.close()
-
-
-def mean_metrics(steps: Sequence[Mapping[str, float]]) -> dict[str, float]:
-    """Means over gradient steps.
-
-    Raises:
-        DivergedError: a loss, the entropy or the gradient is not finite; the message names it.
-    """
-    means = {name: sum(step[name] for step in steps) / len(steps) for name in steps[0]}
-    bad = [name for name in MUST_BE_FINITE if not np.isfinite(means.get(name, 0.0))]
-    if bad:
-        raise DivergedError(
-            f"{', '.join(bad)} became NaN or infinite. Try a smaller algorithm.lr or algorithm.max_grad_norm."
-        )
-    return means

@@ -12,11 +12,14 @@ from maze_core.config.settings import (
     OptionalPositiveFloat,
     OptionalPositiveInt,
     PositiveInt,
+    ReplayCapacity,
     RolloutSteps,
     ZeroIsOff,
     dataclass,
     plain_settings,
 )
+from maze_core.data.replay import Replay
+from maze_core.models.config import ModelNeeds
 
 _OWN_ENVIRONMENTS = (
     "training evaluates in environments of its own, made as env= says: give "
@@ -102,8 +105,8 @@ class FitConfig:
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
-class ActorCriticConfig(FitConfig):
-    """Settings that A2C and PPO share."""
+class LearningConfig(FitConfig):
+    """Settings of algorithms that act in environments and learn by gradients."""
 
     n_rollout_steps: RolloutSteps = 128
     """Ticks per update, in each parallel environment."""
@@ -115,6 +118,25 @@ class ActorCriticConfig(FitConfig):
     """``linear`` falls to 0 over ``n_epochs``."""
     gamma: Fraction = 0.99
     """Discount per step of environment time."""
+    max_grad_norm: OptionalPositiveFloat = 0.5
+    """L2 limit on the gradient of all that learns together; null does not clip."""
+    device: Literal["cpu"] = "cpu"
+    """Where the networks learn; rollouts always act on the CPU."""
+
+    @property
+    def model_needs(self) -> ModelNeeds:
+        """What the algorithm asks of a model."""
+        return ModelNeeds()
+
+    def lr_factor(self, progress: float) -> float:
+        """What step sizes are multiplied by where this part of the run is done, in [0, 1)."""
+        return 1.0 - progress if self.lr_schedule == "linear" else 1.0
+
+
+@dataclass(frozen=True, kw_only=True, config=STRICT)
+class ActorCriticConfig(LearningConfig):
+    """Settings that A2C and PPO share."""
+
     gae_lambda: Fraction = 0.95
     """λ of the generalised advantage estimate; 1 is Monte Carlo with a bootstrap."""
     policy_loss_coef: Coefficient = 1.0
@@ -123,14 +145,40 @@ class ActorCriticConfig(FitConfig):
     """Weight of the critic's loss, ½ (V − R)²: twice the ``vf_coef`` of libraries that leave out the ½."""
     entropy_coef: Coefficient = 0.0
     """Weight of the entropy bonus."""
-    max_grad_norm: OptionalPositiveFloat = 0.5
-    """L2 limit on the gradient of policy and critic together; null does not clip."""
     normalize_advantages: bool = True
     """Give the advantages of each gradient step mean 0 and deviation 1."""
     critic_burn_in_epochs: NonNegativeInt = 0
     """Epochs at the start in which only the critic learns."""
-    device: Literal["cpu"] = "cpu"
-    """Where the networks learn; rollouts always act on the CPU."""
+
+
+@dataclass(frozen=True, kw_only=True, config=STRICT)
+class OffPolicyConfig(LearningConfig):
+    """Settings of algorithms that learn from replay."""
+
+    epoch_length: PositiveInt = 64
+    """Updates per epoch; an evaluation follows the last one."""
+    n_rollout_steps: RolloutSteps = 1
+    """Ticks per update, in each parallel environment."""
+    n_gradient_steps: OptionalPositiveInt = None
+    """Gradient steps per update; null (or 0) takes one per environment step."""
+    batch_size: PositiveInt = 256
+    """Transitions per gradient step."""
+    replay_capacity: ReplayCapacity = 100_000
+    """Transitions that are remembered, over all environments."""
+    n_warmup_steps: NonNegativeInt = 100
+    """Environment steps with uniform actions at the start, after which learning begins."""
+    n_step_returns: Annotated[int, Field(ge=1, le=1000)] = 1
+    """Steps whose rewards are added up before the value of what follows."""
+    tau: Annotated[float, Field(gt=0.0, le=1.0)] = 0.005
+    """How far the target networks follow at a time; 1 copies."""
+    lr_schedule: Literal["constant", "linear"] = "constant"
+    """``linear`` falls to 0 over ``n_epochs``."""
+    max_grad_norm: OptionalPositiveFloat = None
+    """L2 limit on the gradient of all that learns together; null does not clip."""
+
+    def replay(self) -> Replay:
+        """An empty memory."""
+        return Replay(self.replay_capacity, gamma=self.gamma, n_steps=self.n_step_returns)
 
 
 def loss_weights(config: ActorCriticConfig, epoch: int) -> tuple[float, float, float]:

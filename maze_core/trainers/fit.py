@@ -13,7 +13,10 @@ from dataclasses import asdict, dataclass, field, replace
 from statistics import fmean
 from typing import TYPE_CHECKING, Protocol
 
+import numpy as np
+
 from maze_core.checkpoint import Checkpoint
+from maze_core.errors import DivergedError
 from maze_core.metrics import Reporter
 from maze_core.threads import one_thread
 from maze_core.trainers.config import FitConfig
@@ -22,9 +25,11 @@ from maze_core.types import Array, Tree
 if TYPE_CHECKING:
     from maze_core.envs.vector import VectorEnv
     from maze_core.models.acting import ActingPolicy
-    from maze_core.models.networks import Critic
+    from maze_core.models.networks import ActionCritic, Critic
 
 BEST_METRIC = "eval/mean_return"
+MUST_BE_FINITE = ("train/policy_loss", "train/value_loss", "train/entropy", "train/grad_norm")
+"""What a healthy update keeps finite; a divergence estimate may overflow in one."""
 _LIMIT_BEHIND = {
     "target_reached": "target_return",
     "patience": "patience",
@@ -41,7 +46,7 @@ class Parts:
     env: "VectorEnv"
     """The training environments, behind their wrappers."""
     policy: "ActingPolicy"
-    critic: "Critic | None"
+    critic: "Critic | ActionCritic | None"
     agent_seed: int
     """Base of the streams of action noise and minibatch order."""
 
@@ -63,6 +68,21 @@ class UpdateReport:
     episode_returns: Sequence[float] = field(default_factory=list)
     """Raw returns of the episodes that ended while it collected."""
     episode_lengths: Sequence[int] = field(default_factory=list)
+
+
+def mean_metrics(steps: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    """Means over gradient steps.
+
+    Raises:
+        DivergedError: a loss, the entropy or the gradient is not finite; the message names it.
+    """
+    means = {name: sum(step[name] for step in steps) / len(steps) for name in steps[0]}
+    bad = [name for name in MUST_BE_FINITE if not np.isfinite(means.get(name, 0.0))]
+    if bad:
+        raise DivergedError(
+            f"{', '.join(bad)} became NaN or infinite. Try a smaller algorithm.lr or algorithm.max_grad_norm."
+        )
+    return means
 
 
 class Trainer(Protocol):
@@ -218,18 +238,27 @@ def fit(loop: Loop, n_epochs: int) -> TrainReport:
 def _run_epoch(loop: Loop) -> list[UpdateReport] | None:
     """The updates of one epoch; None when a cancel came in between."""
     counters = loop.counters
-    # beyond the configured epochs schedules start anew: at their end they would leave nothing to learn with
-    progress = counters.epoch % loop.config.most_epochs / loop.config.most_epochs
     updates = []
-    for _ in range(loop.config.epoch_length):
+    for i in range(loop.config.epoch_length):
         if loop.cancelled():
             return None
+        progress = _progress(loop.config, counters, i / loop.config.epoch_length)
         report = loop.trainer.update(epoch=counters.epoch, progress=progress)
         counters.updates += 1
         counters.env_steps += report.env_steps
         counters.episodes += len(report.episode_returns)
         updates.append(report)
     return updates
+
+
+def _progress(config: FitConfig, counters: Counters, of_epoch: float) -> float:
+    """Done part of the run in [0, 1), by the budget that ends first.
+
+    Beyond the configured epochs schedules start anew: at their end they would leave nothing to learn with.
+    """
+    of_epochs = (counters.epoch % config.most_epochs + of_epoch) / config.most_epochs
+    of_steps = counters.env_steps / config.max_env_steps % 1.0 if config.max_env_steps else 0.0
+    return max(of_epochs, of_steps)
 
 
 def _training_metrics(updates: list[UpdateReport]) -> dict[str, float]:

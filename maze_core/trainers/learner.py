@@ -4,7 +4,7 @@ Programs of dense layers are computed by :mod:`maze_core.models.dense`, torch mo
 who of several agents acted, and what a shared critic sees are the same for both.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any
@@ -13,12 +13,13 @@ import numpy as np
 
 from maze_core.models.acting import ActingPolicy, StepPolicy
 from maze_core.models.dense import DenseNets, NetsPull, differ_at_the_end_only, scores
-from maze_core.models.graph import GraphNetwork
+from maze_core.models.graph import ActionValues, GraphNetwork, Program
 from maze_core.models.networks import Critic, Network
 from maze_core.threads import plain_torch
+from maze_core.trainers.optim import GradientStep
 from maze_core.types import FloatArray, IntArray, NamedArrays, StepKey
 
-_Nets = Callable[[NamedArrays], tuple[Sequence[FloatArray], NetsPull]]
+Nets = Callable[[NamedArrays], tuple[Sequence[FloatArray], NetsPull]]
 
 
 @dataclass(slots=True)
@@ -39,18 +40,12 @@ class Evaluation:
 class Learner:
     """Evaluates a policy and a critic, and knows the way back."""
 
-    def __init__(self, policy: ActingPolicy, critic: Critic, gradients: NamedArrays) -> None:
-        """Take the networks, and where the gradients are added up.
-
-        Args:
-            policy: its parameters lie where they will stay.
-            critic: so do its.
-            gradients: ``policy/parameter`` and ``critic/parameter`` → its gradient.
-        """
+    def __init__(self, policy: ActingPolicy, critic: Critic, step: GradientStep) -> None:
+        """Take the networks, and what they learn by, which has them as ``policy`` and ``critic``."""
         self.needs_torch = policy.needs_torch or critic.needs_torch
         """Whether a network is a module of the user's, which numpy cannot run."""
         self._steps = {
-            key: _Step(step, critic, critic.by_key[key], gradients) for key, step in policy.steps.items()
+            key: _SubStep(of_key, critic, critic.by_key[key], step) for key, of_key in policy.steps.items()
         }
 
     def torch(self, *, keeps_gradients: bool) -> AbstractContextManager[None]:
@@ -75,25 +70,26 @@ class Learner:
         return self._steps[step_key].values(observations)
 
 
-class _Step:
+class _SubStep:
     """The networks of one sub-step."""
 
-    def __init__(self, policy: StepPolicy, critic: Critic, values: Network, gradients: NamedArrays) -> None:
-        actors = [
-            _with_gradients(actor.logits, f"policy/{actor.prefix}network.", gradients)
+    def __init__(self, policy: StepPolicy, critic: Critic, values: Network, step: GradientStep) -> None:
+        actors = [actor.logits for actor in policy.networks]
+        of_actors = [step.gradients_of(f"policy/{actor.prefix}network.") for actor in policy.networks]
+        of_values = step.gradients_of(f"critic/{critic.prefixes[values]}")
+        self._parts = policy.parts
+        self._agents = [
+            nets([actor], [gradients]) for actor, gradients in zip(actors, of_actors, strict=True)
+        ]
+        self._log_stds = [
+            (actor.parameter, step.gradients.get(f"policy/{actor.prefix}log_std"))
             for actor in policy.networks
         ]
-        judge = _with_gradients(values, f"critic/{critic.prefixes[values]}", gradients)
-        self._parts = policy.parts
-        self._agents = [_nets([actor]) for actor in actors]
-        self._log_stds = [
-            (actor.log_std, gradients.get(f"policy/{actor.prefix}log_std")) for actor in policy.networks
-        ]
-        self._critic = _nets([judge])
+        self._critic = nets([values], [of_values])
         self._fill = critic.fill
-        programs = [x.program for x, _ in (*actors, judge) if isinstance(x, GraphNetwork)]
+        programs = [x.program for x in (*actors, values) if isinstance(x, GraphNetwork)]
         at_once = len(actors) == 1 and len(programs) == 2 and differ_at_the_end_only(*programs)
-        self._policy_and_critic = _nets([*actors, judge]) if at_once else None
+        self._policy_and_critic = nets([*actors, values], [*of_actors, of_values]) if at_once else None
 
     def evaluate(self, observations: NamedArrays, actions: NamedArrays, agent_id: IntArray) -> Evaluation:
         if self._policy_and_critic is not None:
@@ -143,20 +139,49 @@ class _Step:
         }
 
 
-_Learning = tuple[Network, NamedArrays]
-"""A network, and the gradients of its parameters."""
+def nets(
+    networks: Sequence[Network], gradients: Sequence[NamedArrays] | None, inputs: Collection[str] = ()
+) -> Nets:
+    """Networks in numpy, several at once where they are programs, or one in torch.
 
-
-def _with_gradients(network: Network, prefix: str, gradients: NamedArrays) -> _Learning:
-    return network, {name: gradients[prefix + name] for name in network.parameters}
-
-
-def _nets(learning: Sequence[_Learning]) -> _Nets:
-    """Networks in numpy, several at once where they are programs, or one in torch."""
-    networks, gradients = zip(*learning, strict=True)
-    if networks[0].needs_torch:
-        own: Any = networks[0]
-        return own.learner(gradients[0])  # type: ignore[no-any-return]
+    Args:
+        networks: several have equal hidden layers; parameters lie where they will stay.
+        gradients: of each network, where its gradient is added up; None where it does not learn.
+        inputs: observations whose gradients are asked for.
+    """
+    if any(network.needs_torch for network in networks):
+        per_network = [None] * len(networks) if gradients is None else gradients
+        return _one_by_one([_one(*pair, inputs) for pair in zip(networks, per_network, strict=True)])
     return DenseNets(
-        [network.program for network in networks], [network.parameters for network in networks], gradients
+        [dense_program(network) for network in networks],
+        [network.parameters for network in networks],
+        gradients,
+        inputs,
     )
+
+
+def _one(network: Any, gradients: NamedArrays | None, inputs: Collection[str]) -> Nets:
+    if network.needs_torch:
+        return network.learner(gradients, inputs)  # type: ignore[no-any-return]
+    return nets([network], None if gradients is None else [gradients], inputs)
+
+
+def _one_by_one(each: Sequence[Nets]) -> Nets:
+    """Networks of which torch has one, as if they were computed at once."""
+
+    def learn(observations: NamedArrays) -> tuple[Sequence[FloatArray], NetsPull]:
+        outputs, pulls = zip(*(network(observations) for network in each), strict=True)
+
+        def pull(d_outputs: Sequence[FloatArray]) -> NamedArrays:
+            found = [pull([d]) for pull, d in zip(pulls, d_outputs, strict=True)]
+            return {name: sum(d[name] for d in found) for name in found[0]}
+
+        return [output for (output,) in outputs], pull
+
+    return learn
+
+
+def dense_program(network: Any) -> Program:
+    """The program of a network of ours up to its last dense layer."""
+    *ops, last = network.program.ops
+    return Program(tuple(ops)) if isinstance(last, ActionValues) else network.program

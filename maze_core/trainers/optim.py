@@ -10,7 +10,8 @@ from typing import Final
 import numpy as np
 
 from maze_core.errors import DivergedError
-from maze_core.types import Array, FloatArray, NamedArrays
+from maze_core.models.networks import HasParameters
+from maze_core.types import Array, FloatArray
 
 _BETA1: Final = 0.9
 _BETA2: Final = 0.999
@@ -18,35 +19,68 @@ _EPS: Final = 1e-5
 """Andrychowicz et al. 2021, arXiv:2006.05990, choice C28; the PPO papers' own code has it too."""
 
 
-class GradientStep:
-    """Zero, clip, Adam (Kingma and Ba 2015, arXiv:1412.6980)."""
+class FlatParameters:
+    """The parameters of networks in one buffer."""
 
-    def __init__(self, parameters: NamedArrays, *, lr: float, max_grad_norm: float | None) -> None:
-        """Copy the parameters into one buffer; networks are then to be bound to :attr:`parameters`.
+    def __init__(self, networks: Mapping[str, HasParameters]) -> None:
+        """Copy the parameters into it, and have the networks take them from there.
 
         Args:
-            parameters: of all networks that learn together; what lies at one place is one parameter.
+            networks: prefix → network; what lies at one place is one parameter.
+        """
+        own = {
+            f"{prefix}/{name}": array
+            for prefix, network in networks.items()
+            for name, array in network.parameters.items()
+        }
+        self._places = {name: (x.__array_interface__["data"][0], x.shape) for name, x in own.items()}
+        distinct = {self._places[name]: array for name, array in own.items()}
+        ends = np.cumsum([array.size for array in distinct.values()])
+        self._slices = {
+            place: slice(end - x.size, end) for (place, x), end in zip(distinct.items(), ends, strict=True)
+        }
+        self.flat: FloatArray = np.concatenate([array.reshape(-1) for array in distinct.values()])
+        self.parameters = self.views(self.flat)
+        """``prefix/name`` → where the parameter lies from now on."""
+        for prefix, network in networks.items():
+            network.bind(self.parameters, f"{prefix}/")
+
+    def views(self, flat: FloatArray) -> dict[str, FloatArray]:
+        """``prefix/name`` → the part of an equal buffer that belongs to the parameter."""
+        return {name: flat[self._slices[place]].reshape(place[1]) for name, place in self._places.items()}
+
+
+class GradientStep(FlatParameters):
+    """Zero, clip, Adam (Kingma and Ba 2015, arXiv:1412.6980)."""
+
+    def __init__(
+        self, networks: Mapping[str, HasParameters], *, lr: float, max_grad_norm: float | None
+    ) -> None:
+        """Take over the parameters of networks that learn together.
+
+        Args:
+            networks: prefix → network; see :class:`FlatParameters`.
             lr: Adam's step size, > 0.
             max_grad_norm: L2 limit on the whole gradient; None does not clip.
         """
-        self.lr = lr
+        super().__init__(networks)
+        self.lr = self.initial_lr = lr
         self._max_grad_norm = max_grad_norm
-        places = {name: (x.__array_interface__["data"][0], x.shape) for name, x in parameters.items()}
-        distinct = {places[name]: array for name, array in parameters.items()}
-        ends = np.cumsum([array.size for array in distinct.values()])
-        slices = {
-            place: slice(end - x.size, end) for (place, x), end in zip(distinct.items(), ends, strict=True)
-        }
-        self._flat: FloatArray = np.concatenate([array.reshape(-1) for array in distinct.values()])
-        self._gradient = np.zeros_like(self._flat)
-        self.parameters = {name: self._flat[slices[at]].reshape(at[1]) for name, at in places.items()}
-        """Name → where the parameter lies from now on."""
-        self.gradients = {name: self._gradient[slices[at]].reshape(at[1]) for name, at in places.items()}
-        """Name → its gradient, where whoever learns adds to it."""
+        self._gradient = np.zeros_like(self.flat)
+        self.gradients = self.views(self._gradient)
+        """``prefix/name`` → its gradient, where whoever learns adds to it."""
         self._steps = 0
-        self._mean = np.zeros_like(self._flat)
-        self._mean_square = np.zeros_like(self._flat)
-        self._scratch = np.empty_like(self._flat)
+        self._mean = np.zeros_like(self.flat)
+        self._mean_square = np.zeros_like(self.flat)
+        self._scratch = np.empty_like(self.flat)
+
+    def gradients_of(self, prefix: str) -> dict[str, FloatArray]:
+        """Name → gradient, of the network or part of one with this prefix."""
+        return {
+            name.removeprefix(prefix): gradient
+            for name, gradient in self.gradients.items()
+            if name.startswith(prefix)
+        }
 
     def zero(self) -> None:
         """Begin a new gradient."""
@@ -78,12 +112,12 @@ class GradientStep:
         scratch += _EPS * root
         np.divide(m, scratch, out=scratch)
         scratch *= self.lr * root / (1.0 - _BETA1**self._steps)
-        self._flat -= scratch
+        self.flat -= scratch
         return norm
 
     def check_finite(self) -> None:
         """Raise :class:`DivergedError` when a weight is not finite."""
-        if not np.isfinite(self._flat).all():
+        if not np.isfinite(self.flat).all():
             raise DivergedError(
                 "The weights are not finite any more. Try a smaller algorithm.lr, gradient clipping "
                 "(algorithm.max_grad_norm) or normalised observations (wrappers=vector_obs)."

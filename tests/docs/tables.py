@@ -21,6 +21,7 @@ import gymnasium
 from fastapi import FastAPI
 from pydantic import TypeAdapter
 
+import maze_core
 import service.cli
 from maze_core.cli import GENERAL_HELP
 from maze_core.cli.help_text import help_text
@@ -30,8 +31,6 @@ from maze_core.config.environments import extra_of, open_kwargs
 from maze_core.config.modules import config_groups, config_module
 from maze_core.config.plain_values import Limits
 from maze_core.config.settings import field_docs
-from maze_core.trainers.a2c_config import A2CAlgorithmConfig
-from maze_core.trainers.ppo_config import PPOAlgorithmConfig
 from service.api.application import build_api
 from service.settings import settings_table
 
@@ -46,14 +45,21 @@ def markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     return "\n".join(lines) + "\n"
 
 
+ALGORITHMS = {
+    name: getattr(maze_core, config_module("algorithm", name)["config"]["_target_"].rpartition(".")[2])
+    for name in ("ppo", "a2c", "dqn", "qrdqn", "sac", "td3")
+}
+
+
 def algorithms() -> str:
-    """The settings of A2C and PPO side by side."""
-    ppo, a2c = settings_of(PPOAlgorithmConfig), settings_of(A2CAlgorithmConfig)
+    """The settings of all algorithms side by side."""
+    each = [settings_of(config) for config in ALGORITHMS.values()]
     rows = []
-    for name, entry in ppo.items():
-        of_a2c = a2c[name]["default"] if name in a2c else "–"
-        rows.append([f"`{name}`", entry["default"], of_a2c, entry["takes"], entry["meaning"]])
-    return markdown(["`algorithm.`", "PPO", "A2C", "takes", "meaning"], rows)
+    for name in dict.fromkeys(name for settings in each for name in settings):
+        defaults = [settings[name]["default"] if name in settings else "–" for settings in each]
+        entry = next(settings[name] for settings in each if name in settings)
+        rows.append([f"`{name}`", *defaults, entry["takes"], entry["meaning"]])
+    return markdown(["`algorithm.`", *ALGORITHMS, "takes", "meaning"], rows)
 
 
 def modules() -> str:

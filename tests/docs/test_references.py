@@ -67,9 +67,14 @@ def test_the_metrics_that_are_named_are_those_of_a_run(tmp_path: Path) -> None:
     section = (DOCS / "algorithms.md").read_text().partition("## Metrics")[2]
     named = set(re.findall(r"`((?:train|eval|time)/\w+)`", section))
     settings = {"algorithm.n_rollout_steps": 200, "env.name": "Pendulum-v1"}  # whose Boxes may be clipped
-    with RunContext(tmp_path, configuration="test", wrappers="vector_obs", seed=1, overrides=settings) as rc:
-        rc.train()
-    measured = set(re.findall(r'"((?:train|eval|time)/\w+)"', (tmp_path / "metrics.jsonl").read_text()))
+    runs = {"ppo": settings, "dqn": {}, "sac": {"env.name": "Pendulum-v1"}}
+    measured: set[str] = set()
+    for algorithm, overrides in runs.items():
+        chosen = {"configuration": "test", "wrappers": "vector_obs", "algorithm": algorithm}
+        with RunContext(tmp_path / algorithm, **chosen, seed=1, overrides=overrides) as rc:
+            rc.train()
+        written = (tmp_path / algorithm / "metrics.jsonl").read_text()
+        measured |= set(re.findall(r'"((?:train|eval|time)/\w+)"', written))
     assert named == measured
 
 

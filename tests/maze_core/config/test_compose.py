@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from maze_core.config import RunConfig, compose_run
+from maze_core.config import RunConfig, compose_run, config_groups
 from maze_core.errors import InvalidSpecificationError, Problem
 from maze_core.trainers.ppo_config import PPOAlgorithmConfig
 
@@ -58,7 +58,7 @@ def test_a_rollout_has_a_policy_and_no_algorithm():
 
 
 def test_the_test_configuration_loads_the_small_settings_of_its_algorithm():
-    for algorithm in ("ppo", "a2c"):
+    for algorithm in config_groups()["algorithm"]:
         tree = compose_run(algorithm=algorithm, configuration="test").tree
         assert tree["algorithm"]["n_epochs"] == 2
         assert tree["runner"]["n_envs"] == 2

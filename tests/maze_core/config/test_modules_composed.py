@@ -13,7 +13,7 @@ from maze_core.config.command_line import parse_words
 
 CHOICES = [
     {"algorithm": algorithm, "wrappers": wrappers, "runner": runner}
-    for algorithm in ("ppo", "a2c")
+    for algorithm in ("ppo", "a2c", "dqn", "qrdqn", "sac", "td3")
     for wrappers in ("no_wrappers", "vector_obs")
     for runner in ("dev", "local")
 ]
@@ -37,7 +37,7 @@ def test_eight_threads_compose_at_once():
     with ThreadPoolExecutor(8) as pool:
         results = list(pool.map(compose, range(8)))
     assert len(set(map(tuple, results))) == 1
-    assert len(set(results[0])) == 8
+    assert len(set(results[0])) == len(CHOICES)
 
 
 @pytest.mark.usefixtures("_no_kept_trees")

@@ -2,7 +2,7 @@
 
 import pytest
 
-from maze_core import InvalidSpecificationError, PPOAlgorithmConfig, RunContext, compose_run
+from maze_core import InvalidSpecificationError, PPOAlgorithmConfig, RunContext, compose_run, config_module
 from maze_core.config.words import FOREIGN, closest
 from maze_core.errors import Problem
 
@@ -63,9 +63,12 @@ def test_every_hint_of_the_table_is_a_setting(word: str):
     values = {"lr_schedule": "constant", "name": "CartPole-v1", "normalize_advantages": True, "gamma": 0.5}
     values |= {"kwargs": {}, "rollout_evaluator": None}
     last = key.rpartition(".")[2]
-    assert compose_run(
-        overrides={key: values.get(last, 0.1 if "cl" in last or last in ("lr", "gae_lambda") else 1)}
+    values |= dict.fromkeys(("double", "duelling", "prioritized", "entropy_tuning"), True)
+    algorithm = next(
+        (x for x in ("ppo", "dqn", "sac", "td3") if last in config_module("algorithm", x)["config"]), "ppo"
     )
+    overrides = {key: values.get(last, 0.1 if "cl" in last or last in ("lr", "gae_lambda") else 1)}
+    assert compose_run(algorithm=algorithm, overrides=overrides)
 
 
 @pytest.mark.parametrize(
@@ -76,6 +79,10 @@ def test_every_hint_of_the_table_is_a_setting(word: str):
         ("ppo", "train_batch_size", "n_rollout_steps"),
         ("ppo", "grad_clip", "max_grad_norm"),
         ("a2c", "target_kl", None),  # no target_return
+        ("a2c", "buffer_size", None),
+        ("dqn", "train_freq", "n_rollout_steps"),
+        ("dqn", "learning_starts", "n_warmup_steps"),
+        ("td3", "target_policy_noise", "target_std"),
         ("a2c", "num_sgd_iter", None),
     ],
 )
@@ -95,7 +102,7 @@ def test_a_setting_is_not_taken_for_an_argument_of_the_same_name():
 
 
 def test_what_is_not_here_has_no_suggestion_and_says_so():
-    for word in ("sac", "dqn", "td3"):
+    for word in ("impala", "es", "ddpg"):
         found = problem(algorithm=word)
         assert (found.did_you_mean, "not here yet" in found.message) == (None, True)
     assert "not here yet" in problem(overrides={"algorithm.clip_range_vf": 0.2}).message

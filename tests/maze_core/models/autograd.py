@@ -131,7 +131,7 @@ def log_probs_and_entropy(
                 out if columns is None else out[:, columns],
                 torch.from_numpy(actions[head.name]),
                 None if mask is None else torch.from_numpy(observations[mask]),
-                None if parameter is None else leaf(agent.log_std)[parameter].double(),
+                None if parameter is None else leaf(agent.parameter)[parameter].double(),
             )
             for agent, out in zip(step.networks, outputs, strict=True)
         ]

@@ -201,7 +201,7 @@ def _log_density_of_zero_arm(made: ActingPolicy, seen: dict, *, separate: bool) 
         one = {name: values[i : i + 1] for name, values in seen.items()}
         mean = output(agent.logits, one)[:, :2]  # heads stand in alphabetical order: arm, choice
         rows.append(
-            torch.distributions.Normal(mean, torch.from_numpy(agent.log_std).exp())
+            torch.distributions.Normal(mean, torch.from_numpy(agent.parameter).exp())
             .log_prob(torch.zeros(1, 2))
             .sum(1)
         )

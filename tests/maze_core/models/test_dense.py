@@ -11,14 +11,17 @@ from hypothesis import strategies as st
 
 from maze_core.models.activations import ACTIVATIONS
 from maze_core.models.builders import flatten_concat, from_template
-from maze_core.models.dense import DenseNets, differ_at_the_end_only, scores
+from maze_core.models.config import FlattenConcatPolicyNetConfig
+from maze_core.models.dense import DenseNets, differ_at_the_end_only, scores, squashed_samples
 from maze_core.models.graph import Concat, Dense, Flatten, Program
 from maze_core.models.heads import (
+    LOG_STD_RANGE,
     BernoulliHead,
     CategoricalHead,
     GaussianHead,
     Head,
     MultiCategoricalHead,
+    SquashedGaussianHead,
     apply_mask,
     parts_of,
 )
@@ -329,3 +332,73 @@ def test_programs_differ_at_the_end_only_where_they_read_the_same_and_their_laye
         flatten_concat(position, dense(16, 8), 1, 1.0),
     ):
         assert not differ_at_the_end_only(first, other)
+
+
+@given(n=widths, n_rows=rows, seed=seeds, scale=st.sampled_from([0.1, 1.0, 3.0]))
+def test_samples_behind_tanh_have_the_density_and_the_gradients_of_their_definition(
+    n: int, n_rows: int, seed: int, scale: float
+) -> None:
+    rng = np.random.default_rng(seed)
+    output = (scale * rng.standard_normal((2 * n, n_rows))).astype(np.float32)
+    noise = rng.standard_normal((n, n_rows)).astype(np.float32)
+    d_action, d_log_prob = rng.standard_normal((n, n_rows)), rng.standard_normal(n_rows)
+    leaf = torch.tensor(output, dtype=torch.float64, requires_grad=True)
+    mean, log_std = leaf[:n], leaf[n:].clamp(*LOG_STD_RANGE)
+    u = mean + log_std.exp() * torch.tensor(noise)
+    normal = torch.distributions.Normal(mean, log_std.exp())
+    slope = 2 * (np.log(2) - u - torch.nn.functional.softplus(-2 * u))
+    log_prob = (normal.log_prob(u) - slope).sum(0)
+    (torch.tensor(d_action) * u.tanh()).sum().add((torch.tensor(d_log_prob) * log_prob).sum()).backward()
+    found = squashed_samples(output, noise)
+    head = SquashedGaussianHead(name="a", shape=(n,))
+    np.testing.assert_allclose(found.action.T, head.sample(output.T, noise.T), rtol=1e-6)
+    np.testing.assert_allclose(found.log_prob, log_prob.detach(), rtol=1e-4, atol=1e-4)
+    assert leaf.grad is not None
+    pulled = found.pull(d_action.astype(np.float32), d_log_prob.astype(np.float32))
+    np.testing.assert_allclose(pulled, leaf.grad, rtol=2e-3, atol=2e-3)
+
+
+@given(seed=seeds, n_rows=rows, hidden=st.lists(widths, max_size=2))
+def test_constant_nets_give_the_gradient_of_their_inputs_and_of_nothing_else(
+    seed: int, n_rows: int, hidden: list[int]
+) -> None:
+    rng = np.random.default_rng(seed)
+    spaces_seen = {name: spaces.Box(-1, 1, shape) for name, shape in (("x", (3,)), ("a", (2, 1)))}
+    program = flatten_concat(spaces_seen, FlattenConcatPolicyNetConfig(hidden_units=hidden), 1, 1.0)
+    weights = [
+        {
+            name: rng.standard_normal(shape).astype(np.float32)
+            for op in program.dense
+            for name, shape in ((op.weight, (op.n_out, op.n_in)), (op.bias, (op.n_out,)))
+        }
+        for _ in range(2)
+    ]
+    flat = [np.concatenate([w.reshape(-1) for w in of.values()]) for of in weights]
+    buffer, at = np.concatenate(flat), 0
+    for of in weights:
+        for name, w in of.items():
+            of[name] = buffer[at : (at := at + w.size)].reshape(w.shape)
+    seen = {
+        name: rng.standard_normal((n_rows, *space.shape)).astype(np.float32)
+        for name, space in spaces_seen.items()
+    }
+    d = [rng.standard_normal((1, n_rows)).astype(np.float32) for _ in range(2)]
+    outputs, pull = DenseNets([program] * 2, weights, None, ["a"])(seen)
+    before = buffer.copy()
+    found = pull(d)
+    leaf = torch.tensor(seen["a"], dtype=torch.float64, requires_grad=True)
+    total = torch.zeros((), dtype=torch.float64)
+    for of, d_of, output in zip(weights, d, outputs, strict=True):
+        h = torch.cat((torch.tensor(seen["x"]).double(), leaf.reshape(n_rows, 2)), 1)
+        for i, op in enumerate(program.dense):
+            h = torch.nn.functional.linear(
+                h, torch.tensor(of[op.weight]).double(), torch.tensor(of[op.bias]).double()
+            )
+            h = h.tanh() if i < len(program.dense) - 1 else h
+        np.testing.assert_allclose(output[0], h[:, 0].detach(), rtol=1e-4, atol=1e-5)
+        total = total + (h[:, 0] * torch.tensor(d_of[0])).sum()
+    total.backward()
+    assert leaf.grad is not None
+    assert set(found) == {"a"}
+    np.testing.assert_allclose(found["a"], leaf.grad.reshape(n_rows, 2).T, rtol=1e-3, atol=1e-4)
+    np.testing.assert_array_equal(buffer, before)

@@ -63,7 +63,7 @@ def train(config, **kwargs):
     return report, kept
 
 
-@pytest.mark.parametrize("algorithm", ["a2c", "ppo"])
+@pytest.mark.parametrize("algorithm", ["a2c", "ppo", "dqn", "qrdqn", "sac"])
 def test_a_run_resumed_from_its_scheduled_checkpoint_ends_with_the_same_content(algorithm):
     config = config_of(algorithm)
     whole, kept = train(config)

@@ -5,13 +5,13 @@ from typing import Any
 import numpy as np
 from gymnasium import spaces
 
-from maze_core.checkpoint import prefixed
 from maze_core.envs.core_env import StructuredEnv
 from maze_core.envs.per_env import PerEnvVectorEnv
 from maze_core.models.config import (
     CustomModelConfig,
     FlattenConcatPolicyNetConfig,
     FlattenConcatStateValueNetConfig,
+    ModelNeeds,
     ProbabilisticPolicyComposerConfig,
     StepStateCriticConfig,
 )
@@ -76,32 +76,79 @@ class ReachEnv(SignEnv):
         return False, self._time >= 3
 
 
+class BoundedEnv(ReachEnv):
+    """The same with actions within bounds, of two heads."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        bounds = {"first": spaces.Box(-1, 3, (1,), np.float32), "second": spaces.Box(-1, 1, (1,), np.float32)}
+        self.action_spaces = {0: spaces.Dict(bounds)}
+
+    def step(self, action: Action) -> tuple[Observation, float, bool, bool, dict[str, Any]]:
+        return super().step({"action": np.concatenate((action["first"], action["second"]))})
+
+
+class MaskedEnv(SignEnv):
+    """The same with a third action that pays 5 and that the mask forbids."""
+
+    def __init__(self) -> None:
+        super().__init__(spaces.Discrete(3))
+        mask = spaces.Box(0, 1, (3,), np.int8)
+        self.observation_spaces = {0: spaces.Dict({"observation": NUMBERS, "action_mask": mask})}
+
+    def reward(self, action: Any) -> float:
+        assert action != 2
+        return super().reward(action)
+
+    def _see(self) -> Observation:
+        return super()._see() | {"action_mask": np.array([1, 1, 0], np.int8)}
+
+
+class PaidEnv(SignEnv):
+    """Pays 1 whatever is done and shows the same; a limit of 4 steps cuts the episode."""
+
+    def reward(self, action: Any) -> float:
+        return 1.0
+
+    def ends(self) -> tuple[bool, bool]:
+        return False, self._time >= 4
+
+    def _see(self) -> Observation:
+        return {"observation": np.ones(2, np.float32)}
+
+
+class PaidByNumbersEnv(PaidEnv):
+    def __init__(self) -> None:
+        super().__init__(spaces.Box(-2, 2, (1,), np.float32))
+
+
 WORLDS = {"sign": SignEnv, "reach": ReachEnv, "boxes": make_boxes}
 
 
-def parts(world: Any = SignEnv, n_envs: int = 2, seed: int = 7, model: Any = None) -> Parts:
+def parts(
+    world: Any = SignEnv, n_envs: int = 2, seed: int = 7, model: Any = None, needs: ModelNeeds | None = None
+) -> Parts:
     env = PerEnvVectorEnv([world] * n_envs)
     if model is None:
         policy = ProbabilisticPolicyComposerConfig(networks=[FlattenConcatPolicyNetConfig(hidden_units=[8])])
         critic = StepStateCriticConfig(networks=[FlattenConcatStateValueNetConfig(hidden_units=[8])])
         model = CustomModelConfig(policy=policy, critic=critic)
-    made = model.build(env.observation_spaces, env.action_spaces, env.agent_counts, generator_seed=seed)
+    made = model.build(
+        env.observation_spaces, env.action_spaces, env.agent_counts, generator_seed=seed, needs=needs
+    )
     return Parts(env=env, policy=made.policy, critic=made.critic, agent_seed=seed)
 
 
 def trainer_of(config: Any, world: Any = SignEnv, **given: Any) -> Any:
     """A trainer whose environments were reset."""
-    trainer = config.build(parts(world, **given))
+    trainer = config.build(parts(world, needs=config.model_needs, **given))
     trainer.reset_envs(list(range(trainer.collector.env.n_envs)))
     return trainer
 
 
 def learner_of(policy: Any, critic: Any, lr: float = 0.01) -> tuple[Learner, GradientStep]:
-    parameters = {**prefixed(policy.parameters, "policy"), **prefixed(critic.parameters, "critic")}
-    step = GradientStep(parameters, lr=lr, max_grad_norm=None)
-    policy.bind(step.parameters, "policy/")
-    critic.bind(step.parameters, "critic/")
-    return Learner(policy, critic, step.gradients), step
+    step = GradientStep({"policy": policy, "critic": critic}, lr=lr, max_grad_norm=None)
+    return Learner(policy, critic, step), step
 
 
 def two_actions(advantages: list[float], actions: list[int] | None = None, returns: float = 1.0) -> Samples:

@@ -12,7 +12,7 @@ from maze_core.models.config import (
 )
 from maze_core.objectives.losses import policy_gradient
 from maze_core.trainers.a2c_config import A2CAlgorithmConfig
-from maze_core.trainers.actor_critic import MUST_BE_FINITE, mean_metrics
+from maze_core.trainers.fit import MUST_BE_FINITE, mean_metrics
 from maze_core.trainers.ppo_config import PPOAlgorithmConfig
 from tests.maze_core.envs.structured_env import make_boxes
 from tests.maze_core.models.autograd import Leaves, log_probs_and_entropy, values

@@ -13,10 +13,23 @@ from maze_core.config.components import PUBLIC_TARGETS, target_name
 from maze_core.errors import InvalidSpecificationError
 from maze_core.trainers.a2c_config import A2CAlgorithmConfig
 from maze_core.trainers.config import FitConfig, RolloutEvaluatorConfig, loss_weights
+from maze_core.trainers.dqn_config import DQNAlgorithmConfig, QRDQNAlgorithmConfig
 from maze_core.trainers.ppo_config import PPOAlgorithmConfig
+from maze_core.trainers.sac_config import SACAlgorithmConfig
+from maze_core.trainers.td3_config import TD3AlgorithmConfig
 
 
-@pytest.mark.parametrize(("config", "name"), [(A2CAlgorithmConfig, "a2c"), (PPOAlgorithmConfig, "ppo")])
+@pytest.mark.parametrize(
+    ("config", "name"),
+    [
+        (A2CAlgorithmConfig, "a2c"),
+        (DQNAlgorithmConfig, "dqn"),
+        (PPOAlgorithmConfig, "ppo"),
+        (QRDQNAlgorithmConfig, "qrdqn"),
+        (SACAlgorithmConfig, "sac"),
+        (TD3AlgorithmConfig, "td3"),
+    ],
+)
 def test_the_yaml_twin_has_the_same_fields_and_values(config, name):
     twin = yaml.safe_load((conf_root() / "algorithm" / f"{name}.yaml").read_text())
     assert twin.pop("_target_") == target_name(config)

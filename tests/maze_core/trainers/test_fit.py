@@ -151,7 +151,7 @@ def test_the_next_call_goes_on_where_the_last_one_stopped_and_so_does_the_schedu
     fit(twice.loop(counters), 2)
     updates = [call for call in once.calls if call[0] == "update"]
     assert [call for call in twice.calls if call[0] == "update"] == updates
-    assert updates[-1] == ("update", 3, 0.3)
+    assert updates[-1] == ("update", 3, 0.35)
 
 
 def test_beyond_the_configured_epochs_the_schedule_starts_anew():

@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from maze_core.errors import DivergedError
+from maze_core.models.module_network import ModuleNetwork
 from maze_core.trainers.optim import GradientStep
 
 
@@ -24,13 +25,11 @@ def loss_of(modules, x, scale=1.0):
 
 def step_of(modules, **settings):
     """A gradient step of torch modules, whose parameters and gradients lie in its buffers."""
-    parameters = {
-        f"{i}.{name}": p for i, module in enumerate(modules) for name, p in module.named_parameters()
-    }
-    step = GradientStep({name: p.detach().numpy() for name, p in parameters.items()}, **settings)
-    for name, parameter in parameters.items():
-        parameter.data = torch.from_numpy(step.parameters[name])
-        parameter.grad = torch.from_numpy(step.gradients[name])
+    networks = {str(i): ModuleNetwork(module, {}) for i, module in enumerate(modules)}
+    step = GradientStep(networks, **settings)
+    for i, module in enumerate(modules):
+        for name, gradient in step.gradients_of(f"{i}/module.").items():
+            module.get_parameter(name).grad = torch.from_numpy(gradient)
     return step
 
 
@@ -80,18 +79,17 @@ def test_a_gradient_of_zero_moves_nothing():
             assert torch.equal(value, kept[name])
 
 
-def test_weights_are_kept_when_they_move_into_the_buffer_and_those_that_were_given_are_left_alone():
-    given = {"a": np.float32([[1, 2], [3, 4]]), "b": np.float32([5])}
-    step = GradientStep(given, lr=0.1, max_grad_norm=None)
-    assert {name: array.tolist() for name, array in step.parameters.items()} == {
-        "a": [[1, 2], [3, 4]],
-        "b": [5],
-    }
-    step.gradients["b"] += 1
+def test_weights_are_kept_when_they_move_into_the_buffer_and_networks_take_them_from_there():
+    module = nn.Linear(2, 1)
+    weight, bias = module.weight.tolist(), module.bias.item()
+    step = step_of([module], lr=0.1, max_grad_norm=None)
+    assert (module.weight.tolist(), module.bias.item()) == (weight, bias)
+    step.gradients["0/module.bias"] += 1
     step.step()
-    assert step.parameters["b"][0] == pytest.approx(4.9)
-    assert step.parameters["a"].tolist() == given["a"].tolist() == [[1, 2], [3, 4]]
-    assert given["b"] == [5]
+    assert module.bias.item() == pytest.approx(bias - 0.1, abs=1e-5)
+    assert module.weight.tolist() == weight
+    step.flat[...] = 7.0
+    assert module.weight.tolist() == [[7.0, 7.0]]
 
 
 def test_a_parameter_that_two_modules_share_is_stepped_once():

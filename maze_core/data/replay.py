@@ -1,0 +1,171 @@
+"""Replay: the last transitions of training, from which off-policy algorithms draw.
+
+Memory is a ring of ticks, ``[K, B, …]`` per array: K ticks of B environments. What follows a transition is kept beside
+it, so that one that a limit cut has its own final observation. Returns over several steps are put together where they
+are drawn, from the ticks that follow: the ring holds rewards as they came.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+
+from maze_core.data.trajectory import Rollout
+from maze_core.types import Array, FloatArray, IntArray, NamedArrays, StepKey
+
+CHUNK_ROWS: Final = 4096
+"""Transitions of one array of a checkpoint, about; a full one that did not change is stored once."""
+
+
+@dataclass(slots=True)
+class Transitions:
+    """``N`` transitions over one step, or over several with their rewards added up."""
+
+    observations: dict[str, Array]
+    """name → ``[N, …]``: where it began."""
+    actions: dict[str, Array]
+    """head → ``[N, …]``: the policy's sample there."""
+    returns: FloatArray
+    """``[N]`` float32: Σ γᵏ r over the steps."""
+    discounts: FloatArray
+    """``[N]`` float32: weight of the value of what follows: γⁿ, and 0 after a terminal state."""
+    next_observations: dict[str, Array]
+    """name → ``[N, …]``: where it led to."""
+    weights: FloatArray
+    """``[N]`` float32 in (0, 1]: of each in the loss; 1 where all are drawn alike."""
+    rows: IntArray
+    """``[N]``: their places in memory."""
+
+
+class Replay:
+    """The last transitions, drawn alike.
+
+    Args:
+        capacity: transitions over all environments, rounded down to whole ticks; one tick at least.
+        gamma: discount per step, in [0, 1].
+        n_steps: steps of one return, at least 1; fewer where an episode or what is known ends.
+    """
+
+    def __init__(self, capacity: int, *, gamma: float, n_steps: int = 1) -> None:
+        self.capacity, self.gamma, self.n_steps = capacity, gamma, n_steps
+        self.n_added = 0
+        """Ticks ever added; the next one lies at ``n_added % n_ticks``."""
+        self._arrays: dict[str, Array] = {}
+
+    def __len__(self) -> int:
+        """Transitions that can be drawn."""
+        return min(self.n_added, self.n_ticks) * self.n_envs
+
+    @property
+    def n_envs(self) -> int:
+        """B."""
+        return self._arrays["reward"].shape[1] if self._arrays else 1
+
+    @property
+    def n_ticks(self) -> int:
+        """K."""
+        return max(1, self.capacity // self.n_envs)
+
+    def add(self, rollout: Rollout, key: StepKey) -> None:
+        """Append the ticks of a rollout of one sub-step; the oldest ones go."""
+        record = rollout.steps[key]
+        after = {
+            name: np.concatenate((array[1:], rollout.last_observations[key][name][None]), dtype=array.dtype)
+            for name, array in record.observations.items()
+        }
+        if key in rollout.final:
+            final = rollout.final[key]
+            for name, array in after.items():
+                array[final.t, final.b] = final.observations[name]
+        self._write(
+            {
+                **_named("observations", record.observations),
+                **_named("actions", record.actions),
+                **_named("next_observations", after),
+                "reward": rollout.reward,
+                "terminated": rollout.terminated,
+                "ended": rollout.terminated | rollout.truncated,
+            }
+        )
+
+    def sample(self, n: int, rng: np.random.Generator) -> Transitions:
+        """Draw ``n`` transitions with replacement; there must be one at least."""
+        rows = rng.integers(len(self), size=n)
+        return self._transitions(rows, np.ones(n, np.float32))
+
+    def _write(self, ticks: Mapping[str, Array]) -> IntArray:
+        """Append ticks ``[n, B, …]``; the places where they lie."""
+        n = len(ticks["reward"])
+        if not self._arrays:
+            n_ticks = max(1, self.capacity // ticks["reward"].shape[1])
+            self._arrays = {name: np.zeros((n_ticks, *x.shape[1:]), x.dtype) for name, x in ticks.items()}
+        kept = min(n, self.n_ticks)  # of a longer rollout, the newest
+        at = np.arange(self.n_added + n - kept, self.n_added + n) % self.n_ticks
+        for name, array in self._arrays.items():
+            array[at] = ticks[name][n - kept :]
+        self.n_added += n
+        return at
+
+    def _transitions(self, rows: IntArray, weights: FloatArray) -> Transitions:
+        t, b = np.divmod(rows, self.n_envs)
+        n_known = (self.n_added - 1 - t) % self.n_ticks  # ticks after this one
+        returns = np.zeros(len(rows), np.float32)
+        discounts = np.ones(len(rows), np.float32)
+        last, goes_on = t, np.ones(len(rows), bool)
+        for k in range(self.n_steps):
+            at = (t + k) % self.n_ticks
+            returns += goes_on * discounts * self._arrays["reward"][at, b]
+            discounts = np.where(goes_on, discounts * np.float32(self.gamma), discounts)
+            last = np.where(goes_on, at, last)
+            goes_on = goes_on & ~self._arrays["ended"][at, b] & (k < n_known)
+        discounts *= ~self._arrays["terminated"][last, b]
+        return Transitions(
+            observations=self._taken("observations", t, b),
+            actions=self._taken("actions", t, b),
+            returns=returns,
+            discounts=discounts,
+            next_observations=self._taken("next_observations", last, b),
+            weights=weights,
+            rows=rows,
+        )
+
+    def _taken(self, group: str, t: IntArray, b: IntArray) -> dict[str, Array]:
+        start = f"{group}/"
+        return {
+            name.removeprefix(start): array[t, b]
+            for name, array in self._arrays.items()
+            if name.startswith(start)
+        }
+
+    def cut(self) -> None:
+        """The environments were reset in between: what comes next does not follow what was added last."""
+        if self._arrays:
+            self._arrays["ended"][(self.n_added - 1) % self.n_ticks] = True
+
+    def state_dict(self) -> dict[str, Array]:
+        """Copies of all transitions, in chunks; a full chunk is the same array until it is written over."""
+        filled, size = min(self.n_added, self.n_ticks), self._chunk_ticks
+        return {"n_added": np.array(self.n_added)} | {
+            f"{start // size:06d}/{name}": array[start : min(start + size, filled)].copy()
+            for name, array in self._arrays.items()
+            for start in range(0, filled, size)
+        }
+
+    def load_state_dict(self, state: NamedArrays) -> None:
+        """Go back to a state written by :meth:`state_dict`."""
+        self.n_added, self._arrays = 0, {}
+        chunks: dict[str, list[Array]] = {}
+        for place in sorted(name for name in state if name != "n_added"):
+            chunks.setdefault(place.partition("/")[2], []).append(state[place])
+        if chunks:
+            self._write({name: np.concatenate(parts) for name, parts in chunks.items()})
+        self.n_added = int(state["n_added"])
+
+    @property
+    def _chunk_ticks(self) -> int:
+        return max(1, CHUNK_ROWS // self.n_envs)
+
+
+def _named(group: str, arrays: NamedArrays) -> dict[str, Array]:
+    return {f"{group}/{name}": array for name, array in arrays.items()}

@@ -1,0 +1,42 @@
+"""Settings of TD3; the YAML twin is ``conf/algorithm/td3.yaml``. Imports no torch."""
+
+from typing import TYPE_CHECKING, Annotated
+
+from pydantic import Field
+
+from maze_core.config.settings import STRICT, OptionalPositiveInt, PositiveInt, dataclass
+from maze_core.models.config import ModelNeeds
+from maze_core.trainers.config import Coefficient, OffPolicyConfig
+
+if TYPE_CHECKING:
+    from maze_core.trainers.fit import Parts
+    from maze_core.trainers.td3 import TD3
+
+
+@dataclass(frozen=True, kw_only=True, config=STRICT)
+class TD3AlgorithmConfig(OffPolicyConfig):
+    """Twin delayed deep deterministic policy gradient (Fujimoto et al. 2018, arXiv:1802.09477)."""
+
+    n_epochs: OptionalPositiveInt = 40
+    """Epochs to train; schedules end here, and start anew when more are asked for."""
+    lr: Annotated[float, Field(gt=0.0)] = 1e-3
+    """Adam's step size at the start, of policy and critics."""
+    exploration_std: Coefficient = 0.1
+    """Deviation of the noise on actions while training, where they go from -1 to 1."""
+    policy_delay: PositiveInt = 2
+    """Gradient steps of the critics for one of the policy and the networks that follow."""
+    target_std: Coefficient = 0.2
+    """Deviation of the noise on the actions that targets are made of."""
+    target_noise_limit: Coefficient = 0.5
+    """Where that noise is cut."""
+
+    @property
+    def model_needs(self) -> ModelNeeds:
+        """A policy without distribution for numbers, and two critics of actions."""
+        return ModelNeeds(distributions={"Box": "deterministic"}, critic="action", has_sub_steps=False)
+
+    def build(self, parts: "Parts") -> "TD3":
+        """The trainer of these settings."""
+        from maze_core.trainers.td3 import TD3
+
+        return TD3(self, parts)

@@ -1,0 +1,96 @@
+"""Two critics of actions that learn from the same targets, of which the lower is believed, and two that follow them.
+
+Clipped double Q-learning (Fujimoto et al. 2018, arXiv:1802.09477). Critics give one value for the numbers they are
+shown, or one for each of the choices.
+"""
+
+from collections.abc import Callable, Collection
+
+import numpy as np
+
+from maze_core.errors import InvalidSpecificationError, Problem
+from maze_core.models.networks import ActionCritic
+from maze_core.objectives.td import polyak, squared_td
+from maze_core.trainers.config import OffPolicyConfig
+from maze_core.trainers.fit import Parts
+from maze_core.trainers.learner import nets
+from maze_core.trainers.optim import FlatParameters, GradientStep
+from maze_core.types import FloatArray, IntArray, NamedArrays
+
+
+class TwinCritics:
+    """The critics of one run, and how they learn.
+
+    Args:
+        config: the algorithm's settings.
+        parts: the model's critic is taken.
+        inputs: names by which the critics are shown actions; none where they have an output for each choice.
+
+    Raises:
+        InvalidSpecificationError: the model has no critic.
+    """
+
+    def __init__(self, config: OffPolicyConfig, parts: Parts, inputs: Collection[str]) -> None:
+        if not isinstance(parts.critic, ActionCritic):
+            message = "this algorithm needs a critic and the model has none: add critic=template_state."
+            raise InvalidSpecificationError([Problem(path="model.critic", message=message)])
+        self._tau, self.online, self.target = config.tau, parts.critic, parts.critic.twin()
+        n = len(self.online.networks)
+        self.step = GradientStep({"critic": self.online}, lr=config.lr, max_grad_norm=config.max_grad_norm)
+        self._target_parameters = FlatParameters({"critic": self.target})
+        gradients = [self.step.gradients_of(f"critic/networks.{i}.") for i in range(n)]
+        self._learning = nets(self.online.networks, gradients)
+        self._judging = nets(self.online.networks, None, inputs)
+        self._following = nets(self.target.networks, None)
+
+    def learn(self, inputs: NamedArrays, targets: FloatArray, chosen: IntArray | None) -> dict[str, float]:
+        """One step towards the targets ``[N]``; the values to report.
+
+        Args:
+            inputs: observations and what was done, ``[N, …]``.
+            targets: ``[N]``.
+            chosen: of critics with an output for each choice, what was chosen, ``[N]``.
+        """
+        outputs, pull = self._learning(inputs)
+        rows = (slice(None) if chosen is None else chosen, np.arange(len(targets)))
+        values = np.stack([output[0] if chosen is None else output[rows] for output in outputs])
+        loss, d_values = squared_td(values, targets)
+        d_outputs = []
+        for output, d in zip(outputs, d_values, strict=True):
+            d_output = np.zeros_like(output)
+            d_output[0 if chosen is None else rows] = d
+            d_outputs.append(d_output)
+        self.step.zero()
+        pull(d_outputs)
+        return {
+            "train/value_loss": loss,
+            "train/action_value": float(values.mean()),
+            "train/grad_norm": self.step.step(),
+        }
+
+    def judge(self, inputs: NamedArrays) -> tuple[FloatArray, Callable[[float], NamedArrays]]:
+        """The lower values ``[n, N]``, and ∂L/∂value of all of them → ∂L/∂number of the actions that were shown."""
+        (first, second), pull = self._judging(inputs)
+
+        def pull_lower(d_values: float) -> NamedArrays:
+            of_first = np.where(first <= second, np.float32(d_values), np.float32(0))
+            return pull([of_first, np.float32(d_values) - of_first])
+
+        least: FloatArray = np.minimum(first, second)
+        return least, pull_lower
+
+    def judge_by_first(self, inputs: NamedArrays) -> tuple[FloatArray, Callable[[float], NamedArrays]]:
+        """The same by the first critic alone."""
+        (first, _), pull = self._judging(inputs)
+        zeros = np.zeros_like(first)
+        return first, lambda d_values: pull([np.full_like(first, d_values), zeros])
+
+    def predict(self, inputs: NamedArrays) -> FloatArray:
+        """The lower values ``[n, N]`` of the critics that follow."""
+        outputs, _ = self._following(inputs)
+        least: FloatArray = np.minimum.reduce(outputs)
+        return least
+
+    def follow(self) -> None:
+        """Let the followers come nearer."""
+        polyak(self._target_parameters.flat, self.step.flat, self._tau)

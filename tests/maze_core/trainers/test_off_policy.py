@@ -1,0 +1,155 @@
+"""What all learners from replay have in common: warm-up, budgets of gradient steps, resuming, time limits."""
+
+import numpy as np
+import pytest
+
+from maze_core.errors import DivergedError, InvalidSpecificationError
+from maze_core.trainers.dqn_config import DQNAlgorithmConfig, QRDQNAlgorithmConfig
+from maze_core.trainers.sac_config import SACAlgorithmConfig
+from maze_core.trainers.td3_config import TD3AlgorithmConfig
+from tests.maze_core.envs.structured_env import make_boxes
+from tests.maze_core.trainers.small_worlds import (
+    BoundedEnv,
+    MaskedEnv,
+    PaidByNumbersEnv,
+    PaidEnv,
+    ReachEnv,
+    SignEnv,
+    flat,
+    trainer_of,
+)
+
+QUICK = {"n_warmup_steps": 4, "batch_size": 8, "lr": 0.003}
+LEARNERS = {
+    "dqn": (DQNAlgorithmConfig(**QUICK, n_gradient_steps=1, target_update_steps=4), SignEnv),
+    "dqn-all": (
+        DQNAlgorithmConfig(**QUICK, duelling=True, prioritized=True, n_step_returns=3, tau=0.5),
+        MaskedEnv,
+    ),
+    "qrdqn": (QRDQNAlgorithmConfig(**QUICK, n_quantiles=3, double=False), MaskedEnv),
+    "sac-numbers": (SACAlgorithmConfig(**QUICK), BoundedEnv),
+    "sac-choice": (SACAlgorithmConfig(**QUICK), MaskedEnv),
+    "td3": (TD3AlgorithmConfig(**QUICK), BoundedEnv),
+}
+
+
+@pytest.fixture(params=LEARNERS)
+def make(request):
+    config, world = LEARNERS[request.param]
+    return lambda: trainer_of(config, world)
+
+
+def updates(trainer, n: int, first: int = 0):
+    return [trainer.update(epoch=0, progress=(first + i) / 20) for i in range(n)]
+
+
+def everything(trainer) -> dict[str, bytes]:
+    return {name: np.asarray(array).tobytes() for name, array in trainer.state_dict()[1].items()}
+
+
+def test_a_restored_learner_goes_on_bit_by_bit(make):
+    one, other = make(), make()
+    updates(one, 6)
+    one.reset_envs([5, 6])
+    other.load_state_dict(*one.state_dict())
+    other.reset_envs([5, 6])
+    for trainer in (one, other):
+        updates(trainer, 5, first=6)
+    assert everything(one) == everything(other)
+
+
+def test_the_same_seed_learns_the_same_and_its_state_is_a_copy(make):
+    one, other = make(), make()
+    updates(one, 4)
+    before = everything(one)
+    _, arrays = one.state_dict()
+    kept = {name: array.copy() for name, array in arrays.items()}
+    updates(one, 4, first=4)
+    assert all(np.array_equal(arrays[name], kept[name]) for name in kept)
+    updates(other, 4)
+    assert everything(other) == before
+    assert everything(one) != before
+
+
+def test_nothing_is_learnt_before_the_warm_up_is_over(make):
+    trainer = make()
+    before = flat(trainer.policy)
+    (report,) = updates(trainer, 1)
+    assert "train/grad_norm" not in report.metrics
+    assert report.env_steps == 2
+    (report,) = updates(trainer, 1)
+    assert "train/grad_norm" in report.metrics
+    assert not np.array_equal(flat(trainer.policy), before)
+
+
+@pytest.mark.parametrize(("n_gradient_steps", "expected"), [(None, 6), (5, 5)])
+def test_an_update_takes_as_many_gradient_steps_as_were_asked_for(n_gradient_steps, expected, monkeypatch):
+    settings = {**QUICK, "n_rollout_steps": 3, "n_warmup_steps": 0, "n_gradient_steps": n_gradient_steps}
+    trainer = trainer_of(DQNAlgorithmConfig(**settings))
+    taken = []
+    learn = trainer._learn_from
+    monkeypatch.setattr(
+        trainer, "_learn_from", lambda batch: taken.append(len(batch.returns)) or learn(batch)
+    )
+    updates(trainer, 1)
+    assert taken == [8] * expected
+
+
+@pytest.mark.parametrize("name", ["dqn", "sac-numbers", "td3"])
+def test_warm_up_actions_are_uniform_on_the_scale_of_the_policys_samples(name):
+    config, world = LEARNERS[name]
+    trainer = trainer_of(config, world, n_envs=400)
+    rollout = trainer.collector.collect(trainer._uniform)
+    for samples in rollout.steps[0].actions.values():
+        if name == "dqn":
+            assert 0.4 < samples.mean() < 0.6
+        else:
+            assert -1 <= samples.min() < -0.95
+            assert 0.95 < samples.max() <= 1
+            assert abs(samples.mean()) < 0.1
+
+
+GAMMA = 0.8
+VALUED = {
+    "dqn": (DQNAlgorithmConfig, PaidEnv, {"target_update_steps": 20}),
+    "dqn of 3 steps": (DQNAlgorithmConfig, PaidEnv, {"target_update_steps": 20, "n_step_returns": 3}),
+    "qrdqn": (QRDQNAlgorithmConfig, PaidEnv, {"n_quantiles": 4, "target_update_steps": 20}),
+    "sac of choices": (
+        SACAlgorithmConfig,
+        PaidEnv,
+        {"entropy_coef": 0.0, "entropy_tuning": False, "tau": 0.1},
+    ),
+    "sac": (SACAlgorithmConfig, PaidByNumbersEnv, {"entropy_coef": 0.0, "entropy_tuning": False, "tau": 0.1}),
+    "td3": (TD3AlgorithmConfig, PaidByNumbersEnv, {"tau": 0.1}),
+}
+
+
+@pytest.mark.parametrize("name", VALUED)
+def test_a_time_limit_is_no_end_of_the_world(name):
+    """Where every step pays 1 the value is 1 / (1 - γ), although episodes are cut after 4 steps."""
+    kind, world, settings = VALUED[name]
+    config = kind(gamma=GAMMA, lr=0.01, batch_size=32, n_warmup_steps=20, n_gradient_steps=4, **settings)
+    trainer = trainer_of(config, world)
+    assert updates(trainer, 250)[-1].metrics["train/action_value"] == pytest.approx(1 / (1 - GAMMA), rel=0.03)
+
+
+def test_what_becomes_infinite_is_told_and_not_learnt_from():
+    trainer = trainer_of(DQNAlgorithmConfig(**QUICK, lr_schedule="constant"), SignEnv)
+    updates(trainer, 3)
+    trainer.replay._arrays["reward"][:] = np.inf
+    with pytest.raises(DivergedError, match="value_loss"):
+        updates(trainer, 1)
+
+
+@pytest.mark.parametrize(
+    ("config", "world", "message"),
+    [
+        (DQNAlgorithmConfig(), ReachEnv, "is a Box"),
+        (DQNAlgorithmConfig(), make_boxes, "sub-steps"),
+        (SACAlgorithmConfig(), ReachEnv, "has no bounds"),
+        (TD3AlgorithmConfig(), SignEnv, "is a Discrete"),
+    ],
+)
+def test_spaces_that_an_algorithm_does_not_learn_in_are_refused_by_name(config, world, message):
+    with pytest.raises(InvalidSpecificationError, match=message):
+        trainer_of(config, world)
