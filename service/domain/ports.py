@@ -165,6 +165,14 @@ class RunStore(Protocol):
         A point that a resumed attempt wrote again replaces the old.
         """
 
+    def chart(
+        self, run_id: str, name: str, *, points: int, after_epoch: int | None = None
+    ) -> Sequence[MetricPoint]:
+        """At most so many stored points of one metric, by epoch: its first, its last and those evenly between.
+
+        What it costs does not grow with the points that there are. ``points`` is 2 or more.
+        """
+
     def logs(self, run_id: str, *, after: int = 0, limit: int = 500) -> Sequence[LogLine]:
         """Log lines with ``seq > after`` in order."""
 

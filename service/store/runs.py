@@ -6,7 +6,18 @@ from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Row, Select, func, insert, literal, select, tuple_
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    FromClause,
+    Row,
+    Select,
+    func,
+    insert,
+    literal,
+    select,
+    tuple_,
+)
 
 from service.domain.cursors import BAD_CURSOR, decode_cursor, encode_cursor, page_of
 from service.domain.errors import CapacityError, IdempotencyConflictError, NotFoundError, StateConflictError
@@ -24,6 +35,7 @@ from service.domain.run import (
     RunState,
     RunStatistics,
 )
+from service.store.engine import Database
 from service.store.leases import SqlLeases
 from service.store.run_rows import (
     LISTED_COLUMNS,
@@ -36,7 +48,8 @@ from service.store.run_rows import (
     shown_runs,
 )
 from service.store.tables import checkpoint, idempotency_key, run, run_event, run_label, run_log, run_metric
-from service.store.types import UtcDateTime, clean_text, now, seconds_since, upsert
+from service.store.tally import Tally
+from service.store.types import UtcDateTime, clean_text, now, upsert
 
 FULL_RETRY_S = 5.0
 """When to try again after the queue was full."""
@@ -44,6 +57,10 @@ FULL_RETRY_S = 5.0
 
 class SqlRunStore(SqlLeases):
     """:class:`~service.domain.ports.RunStore` over SQLAlchemy; the port says what each method does."""
+
+    def __init__(self, database: Database) -> None:
+        super().__init__(database)
+        self._tally = Tally()
 
     def create(
         self, new: NewRun, idempotency: tuple[str, str] | None = None, *, max_queued: int | None = None
@@ -83,36 +100,24 @@ class SqlRunStore(SqlLeases):
         cursor: str | None = None,
     ) -> Page:
         """Runs, newest first."""
-        query = select(*LISTED_COLUMNS).order_by(run.c.created_at.desc(), run.c.id.desc()).limit(limit + 1)
-        if state is not None:
-            query = query.where(run.c.state == state)
-        if kind is not None:
-            query = query.where(run.c.kind == kind)
-        for key, value in (labels or {}).items():
-            labelled = select(1).where(
-                run_label.c.run_id == run.c.id, run_label.c.key == key, run_label.c.value == value
-            )
-            query = query.where(labelled.exists())  # stops at a page's end, where IN collects every match
-        if cursor is not None:
-            query = query.where(tuple_(run.c.created_at, run.c.id) < tuple_(*_position(cursor)))
+        position = None if cursor is None else _position(cursor)
         with self._database.reading() as connection:
+            query, order = _labelled(connection, labels or {})
+            if state is not None:
+                query = query.where(run.c.state == state)
+            if kind is not None:
+                query = query.where(run.c.kind == kind)
+            if position is not None:
+                query = query.where(tuple_(*order) < tuple_(*position))
+            query = query.order_by(*(column.desc() for column in order)).limit(limit + 1)
             rows = connection.execute(query).all()
             labels_by_run = labels_of(connection, [row.id for row in rows])
         return page_of(rows, limit, lambda row: listed_run(row, labels_by_run[row.id]), _cursor)
 
     def statistics(self) -> Mapping[tuple[RunKind, RunState], RunStatistics]:
         """Number, age and durations of the runs per kind and state."""
-        seconds = seconds_since(run.c.started_at) - seconds_since(run.c.finished_at)
-        facts = func.count(), func.max(seconds_since(run.c.created_at)), func.sum(seconds)
-        query = select(run.c.kind, run.c.state, *facts).group_by(run.c.kind, run.c.state)
         with self._database.reading() as connection:
-            rows = connection.execute(query).all()
-        return {
-            (RunKind(kind), RunState(state)): RunStatistics(
-                count=count, oldest_s=max(0.0, oldest_s), seconds=max(0.0, total_s or 0.0)
-            )
-            for kind, state, count, oldest_s, total_s in rows
-        }
+            return self._tally.counted(connection)
 
     def request_cancel(self, run_id: str, reason: str = "user_cancel") -> Run:
         """Cancel at once what no worker holds; wish it of a worker otherwise."""
@@ -183,10 +188,31 @@ class SqlRunStore(SqlLeases):
             query = query.where(table.epoch > after_epoch)
         if after is not None:
             query = query.where(tuple_(table.epoch, table.name) > tuple_(*after))
-        return [
-            MetricPoint(name=row.name, epoch=row.epoch, step=row.step, value=row.value, at=row.at)
-            for row in self._rows(query.limit(limit))
+        return [_point(row) for row in self._rows(query.limit(limit))]
+
+    def chart(
+        self, run_id: str, name: str, *, points: int, after_epoch: int | None = None
+    ) -> Sequence[MetricPoint]:
+        """Points of one metric for a chart."""
+        table = run_metric.c
+        of_name = table.run_id == run_id, table.name == name
+        behind = () if after_epoch is None else (table.epoch > after_epoch,)
+        ends = [  # two questions: asked for both at once, SQLite reads all that lies between
+            select(end(table.epoch)).where(*of_name, *behind).scalar_subquery()
+            for end in (func.min, func.max)
         ]
+        with self._database.reading() as connection:
+            first, last = connection.execute(select(*ends)).one()
+            if first is None:
+                return []
+            # one seek in the index for each point that is wanted: what lies between is not read
+            grid = select(literal(0).label("i")).cte("grid", recursive=True)
+            grid = grid.union_all(select(grid.c.i + 1).where(grid.c.i + 1 < points))
+            wanted = first + grid.c.i * (last - first) // (points - 1)
+            there = select(func.min(table.epoch)).where(*of_name, table.epoch >= wanted).scalar_subquery()
+            query = select(run_metric).where(*of_name, table.epoch.in_(select(there).select_from(grid)))
+            rows = connection.execute(query.order_by(table.epoch)).all()
+        return [_point(row) for row in rows]
 
     def logs(self, run_id: str, *, after: int = 0, limit: int = 500) -> Sequence[LogLine]:
         """Log lines with ``seq > after`` in order."""
@@ -204,6 +230,42 @@ class SqlRunStore(SqlLeases):
     def change_marker(self) -> int:
         """A number that changes whenever anything was written."""
         return self._database.change_marker()
+
+
+def _point(row: Row[Any]) -> MetricPoint:
+    return MetricPoint(name=row.name, epoch=row.epoch, step=row.step, value=row.value, at=row.at)
+
+
+def _labelled(
+    connection: Connection, labels: Mapping[str, str]
+) -> tuple[Select[Any], tuple[ColumnElement[datetime], ColumnElement[str]]]:
+    """Runs with all of these labels, and by what they are in order.
+
+    They are looked for among those of the rarest label, in its order: so a page costs what it shows, whatever share
+    of all runs has the label.
+    """
+    query = select(*LISTED_COLUMNS)
+    if not labels:
+        return query, (run.c.created_at, run.c.id)
+    counts = {item: _count(connection, item) if len(labels) > 1 else 0 for item in labels.items()}
+    rarest = min(counts, key=lambda item: counts[item])
+    label = run_label.alias()
+    query = query.join(label, label.c.run_id == run.c.id).where(*_is(label, rarest))
+    for other in labels.items() - {rarest}:
+        query = query.where(
+            select(1).where(run_label.c.run_id == label.c.run_id, *_is(run_label, other)).exists()
+        )
+    return query, (label.c.created_at, label.c.run_id)
+
+
+def _count(connection: Connection, item: tuple[str, str]) -> int:
+    """How many runs have this label; what is beyond a thousand is not counted."""
+    some = select(run_label.c.run_id).where(*_is(run_label, item)).limit(1000).subquery()
+    return connection.execute(select(func.count()).select_from(some)).scalar_one()
+
+
+def _is(label: FromClause, item: tuple[str, str]) -> tuple[ColumnElement[bool], ColumnElement[bool]]:
+    return label.c.key == item[0], label.c.value == item[1]
 
 
 def _cursor(row: Row[Any]) -> str:
@@ -260,22 +322,23 @@ def _insert_run(connection: Connection, new: NewRun) -> Run:
         if connection.execute(known).first() is None:
             raise NotFoundError(f"there is no checkpoint {new.source_checkpoint}")
     row = connection.execute(
-        insert(run).values(**row_values(new), created_at=now()).returning(*LOCKED_COLUMNS)
+        insert(run).values(**row_values(new), created_at=now()).returning(*LOCKED_COLUMNS, run.c.created_at)
     ).one()
     if new.labels:
-        labels = [{"run_id": new.id, "key": key, "value": value} for key, value in new.labels.items()]
+        facts = {"run_id": new.id, "created_at": row.created_at}
+        labels = [{**facts, "key": key, "value": value} for key, value in new.labels.items()]
         connection.execute(insert(run_label), labels)
     locked = LockedRun(connection, row)
-    facts = {"state": RunState.QUEUED.value, "from": None, "reason": None, "attempt": 0}
-    locked.event(EventType.STATE, facts)
+    locked.event(
+        EventType.STATE, {"state": RunState.QUEUED.value, "from": None, "reason": None, "attempt": 0}
+    )
     return locked.written()
 
 
 def _require_place(connection: Connection, max_queued: int) -> None:
     """Pass when the queue has room: counted in its index, which a long history does not slow down."""
-    queued = connection.execute(
-        select(func.count()).select_from(run).where(run.c.state == RunState.QUEUED)
-    ).scalar_one()
+    queue = select(run.c.id).where(run.c.state == RunState.QUEUED).limit(max_queued).subquery()
+    queued = connection.execute(select(func.count()).select_from(queue)).scalar_one()
     if queued >= max_queued:
         raise CapacityError(
             f"{queued} runs are waiting already; try again later.", retry_after_s=FULL_RETRY_S

@@ -80,6 +80,8 @@ run = Table(
     CheckConstraint("attempt >= 0", name="attempt_counts"),
     Index("ix_run_queue", "state", "created_at", "id", "kind"),
     Index("ix_run_created_at_id", "created_at", "id"),
+    Index("ix_run_kind", "kind", "created_at", "id"),
+    Index("ix_run_finished_at", "finished_at"),
     Index("ix_run_source_checkpoint", "source_checkpoint"),
 )
 
@@ -89,7 +91,10 @@ run_label = Table(
     _run_id(),
     Column("key", CleanText, primary_key=True),
     Column("value", CleanText, nullable=False),
-    Index("ix_run_label_value", "key", "value", "run_id"),
+    Column(
+        "created_at", UtcDateTime, nullable=False
+    ),  # Of the run, whose place in a list of one label it is.
+    Index("ix_run_label_value", "key", "value", "created_at", "run_id"),
     sqlite_with_rowid=False,
 )
 
@@ -113,6 +118,7 @@ run_metric = Table(
     Column("step", BigInteger, nullable=False),
     Column("value", NanFloat),  # NULL is NaN.
     Column("at", UtcDateTime, nullable=False),
+    Index("ix_run_metric_name", "run_id", "name", "epoch"),
     sqlite_with_rowid=False,
 )
 

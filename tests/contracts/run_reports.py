@@ -1,6 +1,7 @@
 """Phases, progress, metric points, log lines and events: what every run store must do."""
 
 import math
+from itertools import pairwise
 
 import pytest
 
@@ -55,6 +56,35 @@ class ReportContract:
         assert keys(limit=3) == [("a", 1), ("b", 1), ("a", 2)]
         first = stores.runs.metrics(run.id)[0]
         assert (first.step, first.value, first.at is not None) == (10, -1.0, True)
+
+    @pytest.mark.parametrize(("n_points", "points"), [(1, 2), (2, 2), (50, 7), (50, 50), (50, 400), (7, 3)])
+    def test_a_chart_has_the_first_the_last_and_evenly_spaced_stored_points(
+        self, stores: Stores, n_points: int, points: int
+    ) -> None:
+        run, lease = start(stores)
+        made = [
+            MetricPoint(name=name, epoch=3 * epoch + 1, step=epoch, value=float(epoch))
+            for epoch in range(n_points)
+            for name in ("a", "b", "loss")
+        ]
+        stores.runs.report(lease, metrics=made)
+        stored = stores.runs.metrics(run.id, names=["b"])
+        chart = stores.runs.chart(run.id, "b", points=points)
+        assert len(chart) == min(points, n_points)
+        assert [point for point in stored if point in chart] == chart
+        assert (chart[0], chart[-1]) == (stored[0], stored[-1])
+        gaps = [after.step - before.step for before, after in pairwise(chart)]
+        assert max(gaps, default=1) - min(gaps, default=1) <= 1
+
+    def test_a_chart_begins_behind_an_epoch_and_may_be_empty(self, stores: Stores) -> None:
+        run, lease = start(stores)
+        made = [MetricPoint(name="x", epoch=epoch, step=epoch, value=math.nan) for epoch in range(10)]
+        stores.runs.report(lease, metrics=made)
+        chart = stores.runs.chart(run.id, "x", points=3, after_epoch=5)
+        assert [point.epoch for point in chart] == [6, 7, 9]
+        assert all(math.isnan(point.value) for point in chart)
+        assert stores.runs.chart(run.id, "x", points=3, after_epoch=9) == []
+        assert stores.runs.chart(run.id, "y", points=3) == []
 
     def test_a_point_that_is_written_again_replaces_the_old(self, stores: Stores) -> None:
         run, lease = start(stores)

@@ -7,7 +7,7 @@ import pytest
 
 from service.domain.errors import CapacityError, IdempotencyConflictError, NotFoundError
 from service.domain.run import EventType, RunKind, RunState
-from service.store import Stores
+from service.store import Stores, open_stores
 from tests.contracts.builders import new_run, start, submit
 from tests.contracts.threads import in_threads
 
@@ -163,6 +163,48 @@ class SubmissionContract:
         assert queued.seconds == 0
         assert 0 <= queued.oldest_s <= ended.oldest_s < 3600
         assert 0 <= ended.seconds <= ended.oldest_s
+
+    def test_statistics_stay_right_while_runs_go_on_and_end_and_times_pass(
+        self, stores: Stores, database_url: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        for settled_s, afresh_s in ((0.0, 3600.0), (0.0, 0.0), (0.05, 0.2), (120.0, 3600.0)):
+            monkeypatch.setattr("service.store.tally.SETTLED_S", settled_s)
+            monkeypatch.setattr("service.store.tally.AFRESH_S", afresh_s)
+            for ending in (RunState.SUCCEEDED, RunState.FAILED, RunState.SUCCEEDED):
+                _, lease = start(stores)
+                self._statistics_are_those_of_a_store_that_was_just_opened(stores, database_url)
+                stores.runs.finish(lease, ending, reason="completed")
+                submit(stores, kind=RunKind.ROLLOUT)
+                self._statistics_are_those_of_a_store_that_was_just_opened(stores, database_url)
+
+    @staticmethod
+    def _statistics_are_those_of_a_store_that_was_just_opened(stores: Stores, url: str) -> None:
+        other = open_stores(url)
+        found, expected = stores.runs.statistics(), other.runs.statistics()
+        other.close()
+        assert found.keys() == expected.keys()
+        for key, facts in expected.items():
+            assert found[key].count == facts.count
+            assert found[key].seconds == pytest.approx(facts.seconds)
+            assert 0 <= facts.oldest_s - found[key].oldest_s < 60
+
+    def test_lists_of_labels_are_in_order_whichever_of_them_is_the_rarest(self, stores: Stores) -> None:
+        made = [
+            submit(stores, labels={"all": "x", "third": str(i % 3), "one": str(i)}, name=str(i)).id
+            for i in range(12)
+        ]
+        labels = {"all": "x", "third": "1"}
+        pages, cursor = [], None
+        while True:
+            page = stores.runs.list(labels=labels, limit=2, cursor=cursor, kind=RunKind.TRAIN)
+            pages += [run.id for run in page.data]
+            cursor = page.next_cursor
+            if cursor is None:
+                break
+        assert pages == [run_id for i, run_id in enumerate(made) if i % 3 == 1][::-1]
+        assert [run.id for run in stores.runs.list(labels={**labels, "one": "4"}).data] == [made[4]]
+        assert stores.runs.list(labels={**labels, "one": "5"}).data == []
+        assert stores.runs.list(labels={"all": "x"}, state=RunState.FAILED).data == []
 
     def test_a_full_queue_takes_no_more_but_still_knows_its_keys(self, stores: Stores) -> None:
         first, _ = stores.runs.create(new_run(), ("key", "digest"), max_queued=1)

@@ -238,7 +238,7 @@ def test_check_reads_every_blob(stores: Stores, database_url: str) -> None:
 
 
 def test_check_finds_a_row_that_names_nothing(sqlite_stores: Stores, sqlite_url: str) -> None:
-    orphan = text("INSERT INTO run_label (run_id, key, value) VALUES ('run_gone', 'k', 'v')")
+    orphan = text("INSERT INTO run_label VALUES ('run_gone', 'k', 'v', '2026-01-01 00:00:00.000000')")
     connection = sqlite_stores.database.unpooled()
     connection.executescript(f"PRAGMA query_only=OFF; PRAGMA foreign_keys=OFF; {orphan};")
     assert check(sqlite_url).problems == ["a row of run_label names a row of run that is not there"]

@@ -1,0 +1,85 @@
+"""How many runs there are of each kind and state, without counting again those that ended long ago.
+
+A run that has ended never changes. What ended more than :data:`SETTLED_S` ago is added up once and remembered; each
+count looks at what has not ended and at what ended since. So it costs what goes on, and not what was ever done.
+"""
+
+import threading
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import TypeAlias
+
+from sqlalchemy import Connection, bindparam, case, func, or_, select
+
+from service.domain.run import RunKind, RunState, RunStatistics
+from service.store.tables import run
+from service.store.types import UtcDateTime, now, seconds_since
+
+SETTLED_S = 120.0
+"""No transaction takes this long: what it wrote of an end before is visible."""
+AFRESH_S = 3600.0
+"""After this time all is counted again, for clocks may be set back."""
+
+_EVER = datetime(1, 1, 2, tzinfo=UTC)
+_SETTLED = bindparam("settled", type_=UtcDateTime())
+_SINCE = bindparam("since", type_=UtcDateTime())
+_IS_SETTLED = case((run.c.finished_at <= _SETTLED, 1), else_=0)
+_COUNTS = (
+    select(
+        run.c.kind,
+        run.c.state,
+        _IS_SETTLED.label("is_settled"),
+        func.count().label("count"),
+        func.min(run.c.created_at, type_=UtcDateTime()).label("oldest"),
+        func.sum(seconds_since(run.c.started_at) - seconds_since(run.c.finished_at)).label("seconds"),
+    )
+    .where(or_(run.c.finished_at.is_(None), run.c.finished_at > _SINCE))
+    .group_by(run.c.kind, run.c.state, "is_settled")
+)
+
+_Key: TypeAlias = tuple[str, str]
+
+
+@dataclass(frozen=True)
+class _Sum:
+    count: int
+    oldest: datetime
+    seconds: float
+
+    def __add__(self, other: "_Sum") -> "_Sum":
+        return _Sum(self.count + other.count, min(self.oldest, other.oldest), self.seconds + other.seconds)
+
+
+class Tally:
+    """The counts of one database; safe to share between threads."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._settled: dict[_Key, _Sum] = {}
+        self._since = self._afresh = _EVER
+
+    def counted(self, connection: Connection) -> dict[tuple[RunKind, RunState], RunStatistics]:
+        """The counts as this transaction sees them."""
+        clock = connection.execute(select(now())).scalar_one()
+        with self._lock:
+            if not self._afresh <= clock < self._afresh + timedelta(seconds=AFRESH_S):
+                self._settled, self._since, self._afresh = {}, _EVER, clock
+            settled = max(self._since, clock - timedelta(seconds=SETTLED_S))
+            rows = connection.execute(_COUNTS, {"settled": settled, "since": self._since}).all()
+            sums = dict(self._settled)
+            for wanted in (1, 0):
+                for kind, state, is_settled, *facts in rows:
+                    if is_settled == wanted:
+                        count, oldest, seconds = facts
+                        found = _Sum(count, oldest, seconds or 0.0)
+                        sums[kind, state] = sums[kind, state] + found if (kind, state) in sums else found
+                if wanted:
+                    self._settled, self._since = dict(sums), settled
+        return {
+            (RunKind(kind), RunState(state)): RunStatistics(
+                count=total.count,
+                oldest_s=max(0.0, (clock - total.oldest).total_seconds()),
+                seconds=max(0.0, total.seconds),
+            )
+            for (kind, state), total in sums.items()
+        }
