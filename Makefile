@@ -75,6 +75,7 @@ test-envs:
 bench: setup-test
 	$(PIP) --editable '.[bench]'
 	$(BIN)/python -m benchmarks.train_throughput
+	$(BIN)/python -m benchmarks.time_to_return
 	$(BIN)/python -m benchmarks.serve_actions
 	$(BIN)/python -m benchmarks.first_metrics
 

@@ -302,7 +302,11 @@ class WrappedVectorEnv(VectorEnv):
 
     def _present(self, inner: Tick, rows: BoolArray | None) -> Tick:
         """The inner tick with processed observations; ``rows`` are those that changed, None all."""
-        tick, self.inner_tick = self._tick, inner
+        self.inner_tick = inner
+        if not (self._on_observation or self._after_step):
+            self._tick = inner
+            return inner
+        tick = self._tick
         for name in TICK_FIELDS:
             setattr(tick, name, getattr(inner, name))
         if not self._on_observation:
