@@ -1,5 +1,6 @@
 """The record of experience is what the environments showed: by actor, with its ends, and equal to a plain replay."""
 
+import contextlib
 import copy
 import warnings
 
@@ -13,9 +14,9 @@ from maze_core.envs.gym_env import GymEnv
 from maze_core.envs.per_env import PerEnvVectorEnv
 from maze_core.models.config import CustomModelConfig, DistributionRule, GaussianArgs
 from maze_core.models.random_policy import RandomPolicy
-from maze_core.rollout.collector import Collector
+from maze_core.rollout.collector import Collector, _zeros
 from tests.maze_core.envs.small_envs import EpisodeNumberEnv
-from tests.maze_core.envs.structured_env import make_boxes
+from tests.maze_core.envs.structured_env import BoxesEnv, make_boxes
 
 
 def collect(env, n_steps, seed=0, n_rollouts=1):
@@ -85,14 +86,25 @@ def test_time_passes_between_rounds_and_not_between_the_sub_steps_of_one():
     assert (rollout.reward[rollout.same_flat_step] == 0).all()
 
 
-def test_samples_for_whole_number_boxes_stay_real():
-    from gymnasium import spaces
+COUNTS = spaces.MultiDiscrete([3, 3], dtype=np.uint16)
 
-    from maze_core.rollout.collector import _zeros
 
-    space = spaces.Box(0, 10, (2,), np.int64)
-    assert _zeros((1, 1), space, is_action=True).dtype == np.float32
-    assert _zeros((1, 1), space).dtype == np.int64
+@pytest.mark.parametrize(
+    ("space", "is_action", "dtype"),
+    [
+        (spaces.Box(0, 10, (2,), np.int64), True, np.float32),
+        (spaces.Box(0, 10, (2,), np.int64), False, np.int64),
+        (spaces.Box(0, 10, (2,), np.uint16), False, np.float32),
+        (COUNTS, False, np.int64),
+        (COUNTS, True, np.int64),
+        (spaces.Discrete(3), True, np.int64),
+        (spaces.MultiBinary(3), False, np.int8),
+    ],
+)
+def test_samples_of_boxes_are_real_and_everything_else_is_kept_in_what_torch_computes_with(
+    space, is_action, dtype
+):
+    assert _zeros((1, 1), space, is_action=is_action).dtype == dtype
 
 
 def test_collecting_before_a_reset_is_refused():
@@ -116,7 +128,7 @@ class Bounded(gymnasium.Env):
         return np.zeros(1, np.float32), 0.0, False, False, {}
 
 
-def collected_by(*, rescale, n_steps=500, n_rollouts=2):
+def collected_by(*, rescale):
     env = PerEnvVectorEnv([lambda: GymEnv(Bounded())] * 2)
     rule = DistributionRule(
         action_space="Box", distribution="diagonal_gaussian", args=GaussianArgs(rescale=rescale)
@@ -124,9 +136,9 @@ def collected_by(*, rescale, n_steps=500, n_rollouts=2):
     model = CustomModelConfig(distribution_mapper_config=(rule,)).build(
         env.observation_spaces, env.action_spaces, env.agent_counts, generator_seed=0
     )
-    collector = Collector(env, n_steps, np.random.default_rng(0))
+    collector = Collector(env, 500, np.random.default_rng(0))
     collector.reset([0, 1])
-    return [collector.collect(model.policy) for _ in range(n_rollouts)]
+    return [collector.collect(model.policy) for _ in range(2)]
 
 
 def test_the_share_of_clipped_actions_is_that_of_the_bounded_numbers():
@@ -145,12 +157,40 @@ def test_actions_that_are_mostly_clipped_are_told_once():
     assert len(told) == 1
 
 
-def test_short_rollouts_add_up_to_many_actions():
-    with pytest.warns(UserWarning, match=r"100% of the policy's actions"):
-        collected_by(rescale=False, n_steps=50, n_rollouts=11)
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        collected_by(rescale=False, n_steps=50, n_rollouts=9)
+INSIDE, HALF, OUTSIDE = 150.0, [[99.0], [150.0]], 99.0
+
+
+def shares_of(values, n_steps=500):
+    """The shares that were clipped, of rollouts whose actions are all this value, half of them in HALF."""
+    env = PerEnvVectorEnv([lambda: GymEnv(Bounded())] * 2)
+    collector, policy = Collector(env, n_steps, np.random.default_rng(0)), RandomPolicy(env.action_spaces)
+    collector.reset([0, 1])
+    step = policy.steps[0]
+    step.in_env_units = lambda samples: samples
+    for value in values:
+        step.sample = lambda *_, value=value: {"action": np.broadcast_to(np.float32(value), (2, 2))}
+        yield collector.collect(policy).actions_clipped
+
+
+@pytest.mark.parametrize(("value", "share"), [(100, 0), (99.99, 1), (200, 0), (200.01, 1), (HALF, 0.5)])
+def test_a_number_on_its_bound_is_not_clipped(value, share):
+    assert list(shares_of([value], 499)) == [share]
+
+
+@pytest.mark.parametrize(
+    ("values", "n_steps", "is_told"),
+    [
+        ([OUTSIDE], 500, True),
+        ([OUTSIDE], 499, False),
+        ([OUTSIDE] * 2, 499, True),
+        ([HALF], 500, False),
+        ([INSIDE, OUTSIDE], 500, True),
+        ([INSIDE, HALF], 500, False),
+    ],
+)
+def test_clipping_is_told_above_a_half_of_each_thousand(values, n_steps, is_told):
+    with pytest.warns(UserWarning, match="100% of the policy") if is_told else contextlib.nullcontext():
+        list(shares_of(values, n_steps))
 
 
 def test_without_bounds_nothing_is_counted():
@@ -210,3 +250,17 @@ def test_the_time_after_the_rollout_is_that_of_the_tick_that_comes_next():
     env.close()
     assert rollouts[0].flat_step[:, 0].tolist() == [0, 1, 2, 3]
     assert rollouts[1].flat_step[:, 0].tolist() == [3, 4, 5, 6]
+
+
+class CutBoxes(BoxesEnv):
+    """Boxes whose episodes a limit cuts."""
+
+    def step(self, action):
+        observation, reward, is_over, _, info = super().step(action)
+        return observation, reward, False, is_over, info
+
+
+def test_what_a_limit_cut_off_is_kept_under_the_sub_step_it_belongs_to():
+    rollout = collect(PerEnvVectorEnv([CutBoxes] * 2), 60)
+    assert list(rollout.final) == [0], "a new round begins with a box"
+    assert len(rollout.final[0].t) == rollout.truncated.sum() > 0

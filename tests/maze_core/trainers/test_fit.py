@@ -9,7 +9,7 @@ import pytest
 from maze_core.checkpoint import Checkpoint
 from maze_core.metrics import SilentReporter
 from maze_core.trainers.config import FitConfig
-from maze_core.trainers.fit import Counters, Loop, TrainReport, UpdateReport, fit
+from maze_core.trainers.fit import Counters, Loop, Parts, TrainReport, UpdateReport, fit
 
 
 class Journal(SilentReporter):
@@ -158,6 +158,24 @@ def test_beyond_the_configured_epochs_the_schedule_starts_anew():
     journal = Journal()
     fit(journal.loop(n_epochs=2, epoch_length=1), 5)
     assert [call[2] for call in journal.calls if call[0] == "update"] == [0.0, 0.5, 0.0, 0.5, 0.0]
+
+
+def test_schedules_follow_a_budget_of_steps_that_ends_first_and_start_anew_beyond_it():
+    """Updates of 10 steps, two in each of 10 epochs."""
+    journal = Journal()
+    fit(journal.loop(max_env_steps=40), 10)
+    fit(journal.loop(Counters(env_steps=50), max_env_steps=40), 1)
+    progress = [call[2] for call in journal.calls if call[0] == "update"]
+    assert progress == [0.0, 0.25, 0.5, 0.75, 0.25, 0.5]
+
+
+@pytest.mark.parametrize(
+    ("policy", "critic", "learner"),
+    [(False, None, "numpy"), (False, False, "numpy"), (False, True, "torch"), (True, False, "torch")],
+)
+def test_torch_computes_gradients_where_a_network_needs_it(policy, critic, learner):
+    networks = [None if needs is None else SimpleNamespace(needs_torch=needs) for needs in (policy, critic)]
+    assert Parts(env=None, policy=networks[0], critic=networks[1], agent_seed=0).learner == learner
 
 
 def test_metrics_are_means_over_the_epoch_at_its_environment_step():
