@@ -58,7 +58,6 @@ class DenseNets:
             inputs: observations of numbers whose gradients the pull gives.
         """
         self._body = programs[0].ops[:-1]
-        self._inputs = inputs
         per_program = [None] * len(weights) if gradients is None else gradients
         pairs = list(zip(weights, per_program, strict=True))
         self._layers = {
@@ -136,7 +135,7 @@ class DenseNets:
                 edges = np.cumsum([slots[source].shape[1] for source in op.sources])
                 for source, part in zip(op.sources, np.split(d, edges[:-1], axis=1), strict=True):
                     _add_to(d_slots, source, part)
-            elif isinstance(op, Flatten) and op.source in self._inputs:
+            elif isinstance(op, Flatten) and op.target in self._learnt:
                 d_inputs[op.source] = np.add.reduce(d, 0)
         return d_inputs
 

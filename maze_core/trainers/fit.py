@@ -77,7 +77,7 @@ def mean_metrics(steps: Sequence[Mapping[str, float]]) -> dict[str, float]:
         DivergedError: a loss, the entropy or the gradient is not finite; the message names it.
     """
     means = {name: sum(step[name] for step in steps) / len(steps) for name in steps[0]}
-    bad = [name for name in MUST_BE_FINITE if not np.isfinite(means.get(name, 0.0))]
+    bad = [name for name in MUST_BE_FINITE if name in means and not np.isfinite(means[name])]
     if bad:
         raise DivergedError(
             f"{', '.join(bad)} became NaN or infinite. Try a smaller algorithm.lr or algorithm.max_grad_norm."

@@ -76,7 +76,7 @@ def program_output(program: Program, parameters: Mapping[str, Tensor], observati
             ]
             slots[op.target] = torch.cat(parts, dim=1)
         else:
-            slots[op.target] = torch.from_numpy(observations[op.source]).double().reshape(-1, op.width)
+            slots[op.target] = torch.as_tensor(observations[op.source]).double().reshape(-1, op.width)
     return slots[program.ops[-1].target]
 
 

@@ -269,6 +269,24 @@ def test_outputs_and_gradients_are_those_of_torch(kind: str, n_rows: int, togeth
     )
 
 
+@pytest.mark.parametrize("kind", ["layers", "template", "a slot read twice"])
+@pytest.mark.parametrize("learns", [True, False])
+def test_gradients_of_the_inputs_that_were_asked_for_are_those_of_torch(kind: str, learns: bool) -> None:
+    (program, _), rng = PROGRAMS[kind], np.random.default_rng(3)
+    _, (weights,), gradients, _ = bound([program])
+    seen, d_output = samples(7), rng.standard_normal((program.n_out, 7)).astype(np.float32)
+    _, pull = DenseNets([program], [weights], gradients if learns else None, inputs=["position"])(seen)
+    found = pull([d_output])
+
+    position = torch.from_numpy(seen["position"]).requires_grad_()
+    constants = {name: torch.from_numpy(x).double() for name, x in weights.items()}
+    output = program_output(program, constants, {**seen, "position": position})
+    output.backward(torch.from_numpy(d_output.T).double())
+    assert list(found) == ["position"]
+    assert position.grad is not None
+    assert_near(found["position"], position.grad.numpy().reshape(7, -1).T)
+
+
 @pytest.mark.parametrize("activation", sorted(ACTIVATIONS))
 @pytest.mark.parametrize("scale", [1.0, 40.0])
 def test_every_activation_has_its_slope(activation: str, scale: float) -> None:

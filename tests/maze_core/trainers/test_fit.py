@@ -143,6 +143,14 @@ def test_a_cancel_between_updates_saves_a_continued_checkpoint_and_counts_no_epo
     assert journal.saved[-1] == ("continued", False, True)
 
 
+def test_a_cancel_during_the_evaluation_counts_no_epoch_either():
+    journal = Journal()
+    journal.evaluate = lambda epoch: None
+    report = fit(journal.loop(), 5)
+    assert (report.stop_reason, report.counters.epoch) == ("cancelled", 0)
+    assert journal.saved == [("continued", True, True)]
+
+
 def test_the_next_call_goes_on_where_the_last_one_stopped_and_so_does_the_schedule():
     once, twice = Journal(), Journal()
     fit(once.loop(), 4)
