@@ -74,10 +74,9 @@ test-envs:
 
 bench: setup-test
 	$(PIP) --editable '.[bench]'
-	$(BIN)/python -m benchmarks.train_throughput
-	$(BIN)/python -m benchmarks.time_to_return
-	$(BIN)/python -m benchmarks.serve_actions
-	$(BIN)/python -m benchmarks.first_metrics
+	for name in train_throughput "train_throughput --growth" time_to_return serve_actions "serve_actions --growth" \
+		first_metrics polling worker_overhead side_by_side database plots; do \
+		$(BIN)/python -m benchmarks.$$name || exit 1; done
 
 format: setup-test
 	$(BIN)/ruff check --fix .

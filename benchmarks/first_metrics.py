@@ -53,14 +53,14 @@ def main() -> None:
 
 
 @contextmanager
-def running_service() -> Iterator[tuple[httpx.Client, int]]:
+def running_service(*arguments: str) -> Iterator[tuple[httpx.Client, int]]:
     """``maze serve`` on a fresh database: a client of it that waited until it is ready, and its process id."""
     with tempfile.TemporaryDirectory() as folder, socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
         probe.close()
         command = [sys.executable, "-m", "service.cli", "serve", "--no-auth", "--port", str(port)]
-        command += ["--database-url", f"sqlite:///{folder}/maze.db"]
+        command += ["--database-url", f"sqlite:///{folder}/maze.db", *arguments]
         process = subprocess.Popen(
             command, cwd=folder, env={**os.environ, "MAZE_LOG_LEVEL": "error"}, stdout=subprocess.DEVNULL
         )

@@ -70,7 +70,8 @@ def main() -> None:
         samples = _measure(servers, options)
     settings = vars(options) | {"body": BODY}
     print(f"load by {options.generator}, {options.rounds} rounds of {options.seconds:g} s\n")
-    write_report("serve_actions", _summary(samples), columns=COLUMNS, settings=settings)
+    name = "serve_growth" if options.growth else "serve_actions"
+    write_report(name, _summary(samples), columns=COLUMNS, settings=settings)
 
 
 def _options() -> argparse.Namespace:
@@ -81,7 +82,11 @@ def _options() -> argparse.Namespace:
     parser.add_argument(
         "--generator", choices=("wrk", "own"), default=default_generator(), help="of the load"
     )
-    return parser.parse_args()
+    parser.add_argument("--growth", action="store_true", help="over 1 to 1,000 connections, one round")
+    options = parser.parse_args()
+    if options.growth:
+        options.connections, options.rounds = [1, 4, 16, 64, 256, 1000], 1
+    return options
 
 
 def _stored_run(url: str, folder: Path) -> tuple[str, str]:

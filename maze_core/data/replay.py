@@ -109,16 +109,15 @@ class Replay:
 
     def _transitions(self, rows: IntArray, weights: FloatArray) -> Transitions:
         t, b = np.divmod(rows, self.n_envs)
+        reward, ended, gamma = self._arrays["reward"], self._arrays["ended"], np.float32(self.gamma)
+        returns, discounts, last = reward[t, b], np.full(len(rows), gamma), t
         n_known = (self.n_added - 1 - t) % self.n_ticks  # ticks after this one
-        returns = np.zeros(len(rows), np.float32)
-        discounts = np.ones(len(rows), np.float32)
-        last, goes_on = t, np.ones(len(rows), bool)
-        for k in range(self.n_steps):
-            at = (t + k) % self.n_ticks
-            returns += goes_on * discounts * self._arrays["reward"][at, b]
-            discounts = np.where(goes_on, discounts * np.float32(self.gamma), discounts)
-            last = np.where(goes_on, at, last)
-            goes_on = goes_on & ~self._arrays["ended"][at, b] & (k < n_known)
+        goes_on = np.ones(len(rows), bool)
+        for k in range(1, self.n_steps):
+            goes_on = goes_on & ~ended[last, b] & (k <= n_known)
+            last = np.where(goes_on, (t + k) % self.n_ticks, last)
+            returns += goes_on * discounts * reward[last, b]
+            discounts = np.where(goes_on, discounts * gamma, discounts)
         discounts *= ~self._arrays["terminated"][last, b]
         return Transitions(
             observations=self._taken("observations", t, b),

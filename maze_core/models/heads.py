@@ -262,11 +262,12 @@ class ActionValuesHead(CategoricalHead, frozen=True, kw_only=True, tag="action_v
 
     def sample(self, logits: FloatArray, noise: FloatArray, parameter: FloatArray | None = None) -> Array:
         """Actions ``[B]`` int64: the best one, or with probability ε any that is allowed."""
-        epsilon = 0.0 if parameter is None else parameter
+        best = self.mode(logits, parameter)
+        explores = noise[:, 0] < (0.0 if parameter is None else parameter)
+        if not np.count_nonzero(explores):
+            return best
         alike = np.where(logits == np.float32(MASKED_LOGIT), logits, np.float32(0.0))
-        return np.where(
-            noise[:, 0] < epsilon, super().sample(alike, noise[:, 1:]), self.mode(logits, parameter)
-        )
+        return np.where(explores, super().sample(alike, noise[:, 1:]), best)
 
 
 Head = (

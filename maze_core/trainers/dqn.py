@@ -82,7 +82,8 @@ class DQN(OffPolicy[DQNAlgorithmConfig]):
         judged = after
         if self.config.double:
             judged, _ = self._values(self._online_values, batch.next_observations)
-        best = self._best(judged.mean(1), batch.next_observations)
+        means = judged[:, 0] if judged.shape[1] == 1 else judged.mean(1)
+        best = self._best(means, batch.next_observations)
         return batch.returns + batch.discounts * after[best, :, np.arange(len(best))].T
 
     def _best(self, values: FloatArray, observations: NamedArrays) -> IntArray:
