@@ -63,9 +63,8 @@ def _parser() -> argparse.ArgumentParser:
         },
     )
     # what ``maze serve`` gives to its own processes
-    kept = _shared(
-        parent={"type": int, "help": argparse.SUPPRESS}, fd={"type": int, "help": argparse.SUPPRESS}
-    )
+    hidden = {"type": int, "help": argparse.SUPPRESS}
+    kept = _shared(parent=hidden, fd=hidden, gate=hidden)
     _add(commands, "serve", _serve, "run API and worker on an up-to-date database", http, slots, database)
     _add(commands, "api", _api, "run the API alone", http, database, kept)
     _add(commands, "worker", _worker, "run a worker alone, beside an API elsewhere", slots, database, kept)
@@ -150,25 +149,26 @@ def _api(options: argparse.Namespace) -> int:
     from service.fast_path import protocol_of
     from service.http_server import serve_api
     from service.main import create_app
-    from service.process import begin, bind
+    from service.process import begin, bind, wait_at
     from service.store import check_revision
 
     settings = _settings(options)
     begin("maze: api", log_level=settings.log_level, parent=options.parent)
     is_given = options.fd is not None
     listener = socket.socket(fileno=options.fd) if is_given else bind(settings.host, settings.port)
-    check_revision(settings.database_url)
     application = create_app(settings)
+    wait_at(options.gate)
+    check_revision(settings.database_url)
     return serve_api(application, protocol_of(application, settings), listener)
 
 
 def _worker(options: argparse.Namespace) -> int:
-    from service.process import begin
+    from service.process import begin, wait_at
     from service.worker.main import serve_worker
 
     settings = _settings(options)
     begin("maze: worker", log_level=settings.log_level, parent=options.parent)
-    return serve_worker(settings)
+    return serve_worker(settings, before_database=lambda: wait_at(options.gate))
 
 
 def _db_upgrade(options: argparse.Namespace) -> int:

@@ -40,6 +40,13 @@ def begin(title: str, *, log_level: str, parent: int | None = None) -> None:
             raise SystemExit("the parent process has ended")
 
 
+def wait_at(gate: int | None) -> None:
+    """Wait until the other end of this pipe is closed: the parent has brought the database up to date."""
+    if gate is not None:
+        with open(gate, "rb") as pipe:
+            pipe.read()
+
+
 class AddressError(ServiceError):
     """The address cannot be listened on."""
 

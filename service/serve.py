@@ -1,6 +1,7 @@
 """``maze serve``: a small parent that starts API and worker, starts again what dies, and ends them in good order.
 
-First come database, token and socket, at last a welcome.
+First comes the socket, at last a token and a welcome. API and worker import what they need while the database is
+brought up to date, and wait for that before they open it.
 """
 
 import http.client
@@ -17,18 +18,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
 
-from service.domain.use_cases import create_token
 from service.process import bind
 from service.settings import Settings
-from service.store.engine import parse_url, sqlite_path
-from service.store.migrations import migrate
-from service.store.registry import opened_registry
 
 logger = logging.getLogger(__name__)
 
 POLL_S = 0.1
-PROBE_S = 0.3
-"""Time between two questions whether the service is up."""
+PROBE_S = 0.03
+"""Time between two questions whether the service is up, until it is."""
 FIRST_PAUSE_S = 0.5
 LONGEST_PAUSE_S = 30.0
 STEADY_S = 60.0
@@ -60,13 +57,12 @@ def serve(settings: Settings, overrides: Mapping[str, object]) -> int:
     """
     listener = bind(settings.host, settings.port)
     port = int(listener.getsockname()[1])
-    migrate(settings.database_url)
+    gate, latch = os.pipe()
     command = [sys.executable, "-m", "service.cli"]
-    parent = ["--parent", str(os.getpid())]
-    api = ManagedProcess(
-        "api", [*command, "api", "--fd", str(listener.fileno()), *parent], [listener.fileno()]
-    )
-    worker = ManagedProcess("worker", [*command, "worker", *parent])
+    kept = ["--parent", str(os.getpid()), "--gate", str(gate)]
+    fd = listener.fileno()
+    api = ManagedProcess("api", [*command, "api", "--fd", str(fd), *kept], [fd, gate])
+    worker = ManagedProcess("worker", [*command, "worker", *kept], [gate])
     address = (_reachable(settings.host), port)
     supervisor = Supervisor(
         [api, worker],
@@ -75,6 +71,7 @@ def serve(settings: Settings, overrides: Mapping[str, object]) -> int:
         listener=listener,
         is_up=lambda: is_up(*address),
         announce=lambda: _say(welcome(settings, *address, _first_token(settings))),
+        prepare=lambda: _open_gate(settings, latch),
     )
     return supervisor.run()
 
@@ -119,15 +116,28 @@ def welcome(settings: Settings, host: str, port: int, token: str | None) -> str:
 
 def data_path(database_url: str) -> str:
     """Where the database is, without its password."""
+    from service.store.engine import parse_url, sqlite_path
+
     url = parse_url(database_url)
     path: Path | None = sqlite_path(url)
     return url.render_as_string(hide_password=True) if path is None else str(path.resolve())
+
+
+def _open_gate(settings: Settings, latch: int) -> None:
+    """Bring the database up to date, then let pass who waits at the gate, now and later."""
+    from service.store.migrations import migrate  # beside the processes' own imports
+
+    migrate(settings.database_url)
+    os.close(latch)
 
 
 def _first_token(settings: Settings) -> str | None:
     """A token when there is none yet; made only when it can be shown, for it is shown once."""
     if not settings.auth:
         return None
+    from service.domain.use_cases import create_token
+    from service.store.registry import opened_registry
+
     with opened_registry(settings.database_url) as registry:
         return None if registry.tokens() else create_token(registry, "first")
 
@@ -179,8 +189,9 @@ class Supervisor:
     """Whether the service answers; until it does, a process that dies ends it all."""
     announce: Callable[[], None] = lambda: None
     """Called once, when it does."""
+    prepare: Callable[[], None] = lambda: None
+    """Called once, when the processes have started; when it fails they end."""
     _announced: bool = field(default=False, init=False)
-    _probe_at: float = field(default=0.0, init=False)
     _signalled_at: float | None = field(default=None, init=False)
     _at_once: bool = field(default=False, init=False)
 
@@ -191,8 +202,13 @@ class Supervisor:
         code = 0
         for managed in self.processes:
             self._start(managed)
+        try:
+            self.prepare()
+        except BaseException:
+            self._end()
+            raise
         while self._signalled_at is None and code == 0:
-            time.sleep(POLL_S)
+            time.sleep(POLL_S if self._announced else PROBE_S)
             code = self._look_after()
         return max(code, self._end())
 
@@ -226,16 +242,10 @@ class Supervisor:
                 pause_s = managed.pause_s()
                 logger.error("%s: ended (%s); starts again in %g s", managed.name, _how(code), pause_s)
                 managed.process, managed.start_at = None, time.monotonic() + pause_s
-        self._look_whether_up()
-        return 0
-
-    def _look_whether_up(self) -> None:
-        if self._announced or time.monotonic() < self._probe_at:
-            return
-        self._announced = self.is_up()
-        self._probe_at = time.monotonic() + PROBE_S
-        if self._announced:
+        if not self._announced and self.is_up():
+            self._announced = True
             self.announce()
+        return 0
 
     def _end(self) -> int:
         """Ask every process to end, wait, and kill what does not; 1 when something was killed."""

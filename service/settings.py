@@ -13,8 +13,6 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
-from maze_core.config.modules import listed
-
 logger = logging.getLogger(__name__)
 
 MIB = 1_048_576
@@ -25,7 +23,11 @@ CLIENTS = frozenset({"TOKEN"})
 
 def _split(value: Any) -> Any:
     """Read a list setting: JSON when it starts with a bracket, else separated by commas."""
-    return listed(value) if isinstance(value, str) else value
+    if not isinstance(value, str):
+        return value
+    from maze_core.config.modules import listed  # seldom needed, and it brings the whole configuration
+
+    return listed(value)
 
 
 def _existing(names: list[str]) -> list[str]:

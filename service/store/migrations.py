@@ -1,24 +1,27 @@
 """The database's schema: bring it up to date, and refuse one that this version does not fit.
 
-The migrations are ``alembic/`` in a checkout and ``service/migrations`` in an installed wheel.
+The migrations are ``alembic/`` in a checkout and ``service/migrations`` in an installed wheel. Alembic itself is
+imported only to change a schema: every process checks one, and few have to wait for that.
 """
 
+import re
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from alembic.config import Config
-from alembic.runtime.migration import MigrationContext
-from alembic.script import ScriptDirectory
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection, inspect, text
 
-from alembic import command
 from service.domain.errors import ServiceError
 from service.store.engine import journals_of, opened, parse_url, sqlite_path
 
+if TYPE_CHECKING:
+    from alembic.config import Config
+
 _ALEMBIC = threading.Lock()  # its `context` and `op` are one per process
+_REVISION = re.compile(r'^(revision|down_revision) = ("\w+"|None)$', re.MULTILINE)
 _POSTGRES_LOCK = 0x6D617A65  # "maze": any number that no other program takes
 
 
@@ -50,15 +53,19 @@ def migrate(url: str, revision: str = "head") -> str | None:
         SchemaError: the database was written by a newer version.
     """
     _create_file(url)
-    with _ALEMBIC:
-        require_known_revision(url)
-        with locked_connection(url) as connection:
-            command.upgrade(config(connection), revision)
-            return _current(connection)
+    if require_known_revision(url) == head_revision() and revision in ("head", head_revision()):
+        return head_revision()
+    from alembic import command
+
+    with _ALEMBIC, locked_connection(url) as connection:
+        command.upgrade(config(connection), revision)
+        return _current(connection)
 
 
 def downgrade(url: str, revision: str) -> None:
     """Go back to an older revision, or to ``base``; what the newer tables held is lost."""
+    from alembic import command
+
     with _ALEMBIC, locked_connection(url) as connection:
         command.downgrade(config(connection), revision)
 
@@ -117,25 +124,36 @@ def locked_connection(url: str) -> Iterator[Connection]:
             _refuse_orphans(connection)
 
 
-def config(connection: Connection) -> Config:
+def config(connection: Connection) -> "Config":
     """Alembic's configuration for commands on this connection."""
+    from alembic.config import Config
+
     config = Config(attributes={"connection": connection})
     config.set_main_option("script_location", str(migrations_dir()).replace("%", "%%"))
     return config
 
 
 def _current(connection: Connection) -> str | None:
-    return MigrationContext.configure(connection).get_current_revision()
+    if not inspect(connection).has_table("alembic_version"):
+        return None
+    found: str | None = connection.execute(
+        text("SELECT version_num FROM alembic_version")
+    ).scalar_one_or_none()
+    return found
 
 
 @cache
 def _known_revisions() -> tuple[str, ...]:
-    """Newest first."""
-    scripts = ScriptDirectory(str(migrations_dir())).walk_revisions()
-    known = tuple(script.revision for script in scripts)
-    if not known:
-        raise SchemaError(f"no migrations in {migrations_dir()}; install maze-service again")
-    return known
+    """Newest first: each migration says which one it follows."""
+    texts = [path.read_text(encoding="utf-8") for path in (migrations_dir() / "versions").glob("*.py")]
+    said = [dict(_REVISION.findall(source)) for source in texts]
+    next_of = {source["down_revision"].strip('"'): source["revision"].strip('"') for source in said}
+    known: list[str] = []
+    while following := next_of.get(known[0] if known else "None"):
+        known.insert(0, following)
+    if not known or len(known) < len(texts):
+        raise SchemaError(f"no row of migrations in {migrations_dir()}; install maze-service again")
+    return tuple(known)
 
 
 def _refuse_orphans(connection: Connection) -> None:

@@ -4,13 +4,13 @@ SQLite drops time zones, turns NaN into NULL and has no clock type; PostgreSQL r
 Each type below hides one of these.
 """
 
+import importlib
 import json
 import math
 from datetime import UTC, datetime
 from typing import Any
 
 from sqlalchemy import Connection, DateTime, Dialect, Double, String, Text
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.functions import FunctionElement
@@ -97,7 +97,7 @@ def clean_text(value: str) -> str:
 
 def upsert(connection: Connection) -> Any:
     """The dialect's ``insert`` with ``on_conflict_…``; both databases spell it alike, SQLAlchemy does not."""
-    return sqlite.insert if connection.dialect.name == "sqlite" else postgresql.insert
+    return importlib.import_module(f"sqlalchemy.dialects.{connection.dialect.name}").insert
 
 
 class now(FunctionElement[datetime]):

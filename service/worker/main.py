@@ -2,7 +2,7 @@
 
 import os
 import signal
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from service.settings import Settings
 from service.worker.attempt import GracePeriods
@@ -17,6 +17,7 @@ def serve_worker(
     job: str = Rules.job,
     preload: Sequence[str] = WARM,
     graces: GracePeriods | None = None,
+    before_database: Callable[[], None] = lambda: None,
 ) -> int:
     """Work until SIGTERM or SIGINT; returns the exit code.
 
@@ -25,6 +26,7 @@ def serve_worker(
         job: what children do.
         preload: modules that the forkserver imports before its first fork.
         graces: how long a run may take to follow a wish to stop.
+        before_database: returns when the database may be opened.
 
     Raises:
         SchemaError: the database is not at this version's revision.
@@ -45,6 +47,7 @@ def serve_worker(
     from service.store import open_stores
     from service.worker.worker import Worker
 
+    before_database()
     stores = open_stores(settings)
     try:
         worker = Worker(settings, stores, launcher, graces=graces)

@@ -7,6 +7,7 @@ import re
 import signal
 import subprocess
 import sys
+import threading
 import time
 import urllib.error
 import urllib.request
@@ -17,6 +18,7 @@ from typing import Any
 import psutil
 import pytest
 
+from service.process import wait_at
 from service.serve import welcome
 from service.settings import Settings
 
@@ -104,6 +106,31 @@ def test_a_process_that_cannot_start_ends_it_all(supervised: Callable[..., Super
     assert "no such database" in log
     assert "worker: could not start (exit code 1)" in log
     assert not any(psutil.pid_exists(pid) for pid in service.pids("api"))
+
+
+def test_processes_end_when_what_they_wait_for_cannot_be_prepared(
+    tmp_path: Path, supervised: Callable[..., Supervised]
+) -> None:
+    (tmp_path / "unprepared").touch()
+    supervisor = supervised(one=STAYS, two=STAYS)
+    assert supervisor.process.wait(PATIENCE_S) == 1
+    for name in ("one", "two"):
+        (pid,) = supervisor.pids(name)
+        eventually(lambda pid=pid: not psutil.pid_exists(pid), f"{name} ends")
+
+
+def test_who_waits_at_the_gate_goes_on_when_it_is_opened_and_ever_after() -> None:
+    gate, latch = os.pipe()
+    passed = []
+    thread = threading.Thread(target=lambda: passed.append(wait_at(os.dup(gate))))
+    thread.start()
+    thread.join(0.05)
+    assert not passed
+    os.close(latch)
+    thread.join(PATIENCE_S)
+    assert passed == [None]
+    wait_at(gate)
+    wait_at(None)
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
