@@ -6,9 +6,13 @@
 reference framework writes 0 for "off", 0 is accepted and stored as null.
 """
 
+import ast
 import dataclasses
 import functools
+import inspect
+import itertools
 import operator
+import textwrap
 from collections.abc import Callable, Mapping
 from typing import Annotated, Any, ClassVar, Protocol, TypeAlias, TypeVar, dataclass_transform
 
@@ -22,8 +26,8 @@ from maze_core.config.targets import parameters_of
 from maze_core.config.validation import argument_problems, coerced_keys
 from maze_core.errors import InvalidSpecificationError, Problem
 
-STRICT = ConfigDict(extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True)
-"""Unknown keys and numbers that are not finite are refused; the text below a field is its description."""
+STRICT = ConfigDict(extra="forbid", allow_inf_nan=False)
+"""Unknown keys and numbers that are not finite are refused."""
 
 
 OPERATOR_ONLY = object()
@@ -158,8 +162,25 @@ def truth(value: Any, name: str) -> bool:
 
 
 def field_docs(cls: type) -> dict[str, str]:
-    """Field → the text below it in the source; those of bases, too."""
-    fields = [
-        item for base in reversed(cls.__mro__) for item in getattr(base, "__pydantic_fields__", {}).items()
-    ]
-    return {name: " ".join(field.description.split()) for name, field in fields if field.description}
+    """Field → the text below it in the source; those of bases, too.
+
+    Read when asked for: pydantic would read the source of every class of settings as it is made.
+    """
+    docs: dict[str, str] = {}
+    for base in reversed(cls.__mro__):
+        if "__pydantic_fields__" not in vars(base):
+            continue
+        try:
+            source = inspect.getsource(base)
+        except (OSError, TypeError):  # typed at a prompt
+            continue
+        (tree,) = ast.parse(textwrap.dedent(source)).body
+        assert isinstance(tree, ast.ClassDef)
+        for field, text in itertools.pairwise(tree.body):
+            match field, text:
+                case (
+                    ast.AnnAssign(target=ast.Name(id=name)),
+                    ast.Expr(value=ast.Constant(value=str(words))),
+                ):
+                    docs[name] = " ".join(words.split())
+    return docs

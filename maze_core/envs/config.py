@@ -26,7 +26,7 @@ from maze_core.seeding import seed_process
 Execution = Literal["dev", "local", "isolated"]
 Vectorization = Literal["auto", "per_env", "builtin", "native"]
 
-_STRICT = ConfigDict(extra="forbid", arbitrary_types_allowed=True, use_attribute_docstrings=True)
+_STRICT = ConfigDict(extra="forbid", arbitrary_types_allowed=True)
 
 
 class EnvConfig(ABC):

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from maze_core.models.model_builder import Model
     from maze_core.models.random_policy import RandomPolicy
 
-_STRICT = ConfigDict(extra="forbid", arbitrary_types_allowed=True, use_attribute_docstrings=True)
+_STRICT = ConfigDict(extra="forbid", arbitrary_types_allowed=True)
 
 
 def _last_name(value: Any) -> Any:
@@ -402,7 +402,7 @@ class CustomModelConfig(Buildable):
             raise InvalidSpecificationError(found)
 
 
-@dataclass(frozen=True, kw_only=True, config=ConfigDict(extra="forbid", use_attribute_docstrings=True))
+@dataclass(frozen=True, kw_only=True, config=ConfigDict(extra="forbid"))
 class CallableModelConfig(Buildable):
     """A model from a function or composer class of the user's, named by ``_target_``."""
 

@@ -26,7 +26,7 @@ States = list[Any] | None
 Actions = Mapping[StepKey, Mapping[str, Array]]
 _E = TypeVar("_E")
 
-STRICT: Final = ConfigDict(extra="forbid", arbitrary_types_allowed=True, use_attribute_docstrings=True)
+STRICT: Final = ConfigDict(extra="forbid", arbitrary_types_allowed=True)
 """Of a wrapper's dataclass: unknown arguments are refused by name."""
 
 _LEARN_EVERY: Final = 128

@@ -3,11 +3,12 @@
 import os
 import subprocess
 import sys
+from typing import Any
 
 import pytest
 
 from maze_core import cli
-from maze_core.config.settings import field_docs
+from maze_core.config.settings import dataclass, field_docs
 from maze_core.runners.config import RolloutRunnerConfig
 from maze_core.trainers.ppo_config import PPOAlgorithmConfig
 from tests.docs.tables import general_help
@@ -68,8 +69,14 @@ def test_every_field_has_its_text(config):
     assert all(text.endswith((".", ".)")) or " " in text for text in docs.values())
 
 
-def test_a_class_without_source_has_no_texts():
+def test_a_class_without_source_has_the_texts_of_its_bases():
     assert field_docs(type("Made", (), {})) == {}
+    names: dict[str, Any] = {"__name__": "__prompt__", "Base": PPOAlgorithmConfig, "dataclass": dataclass}
+    exec(
+        "@dataclass(frozen=True, kw_only=True, config={})\nclass Own(Base):\n    more: int = 1\n    'A text.'",
+        names,
+    )
+    assert field_docs(names["Own"]) == field_docs(PPOAlgorithmConfig)
 
 
 def test_a_reader_that_had_enough_is_no_error():
