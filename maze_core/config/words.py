@@ -80,7 +80,11 @@ _TABLE: tuple[tuple[str | None, str, str], ...] = (
     ("name", "run_name experiment_name", ""),
     (None, "run_dir", ""),
     (None, "clip_range_vf clip_vloss vf_clip_param value_clip clip_predicted_values", _NOT_HERE),
-    (None, "optimizer optimizer_kwargs weight_decay betas adam_eps adam_epsilon", _NOT_HERE),
+    ("algorithm.optimizer.kind", "optimizer_class optim use_rms_prop", ""),
+    ("algorithm.optimizer.eps", "adam_eps adam_epsilon optimizer_eps rms_prop_eps", ""),
+    ("algorithm.optimizer.beta1", "betas adam_betas adam_beta1", "beta2 is the other one."),
+    ("algorithm.optimizer.weight_decay", "weight_decay l2_reg", ""),
+    ("algorithm.optimizer", "optimizer_kwargs", ""),
     (None, "use_sde sde_sample_freq kl_coeff kl_target", _NOT_HERE),
     (None, "ddpg trpo tqc rainbow impala es bc dreamer", _NOT_HERE),
     (

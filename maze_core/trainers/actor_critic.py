@@ -41,7 +41,10 @@ class ActorCritic(Generic[C]):
         self.config = config
         self.policy, self.critic = parts.policy, parts.critic
         self.optimizer = GradientStep(
-            {"policy": self.policy, "critic": self.critic}, lr=config.lr, max_grad_norm=config.max_grad_norm
+            {"policy": self.policy, "critic": self.critic},
+            lr=config.lr,
+            max_grad_norm=config.max_grad_norm,
+            optimizer=config.optimizer,
         )
         self.learner = Learner(self.policy, self.critic, self.optimizer)
         self._policy_learns = config.critic_burn_in_epochs == 0

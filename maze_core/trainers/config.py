@@ -41,6 +41,8 @@ def _described(value: Any) -> Any:
 
 Fraction: TypeAlias = Annotated[float, Field(ge=0.0, le=1.0)]
 Coefficient: TypeAlias = Annotated[float, Field(ge=0.0)]
+Schedule: TypeAlias = Literal["constant", "linear"]
+Decay: TypeAlias = Annotated[float, Field(ge=0.0, lt=1.0)]
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
@@ -105,6 +107,24 @@ class FitConfig:
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
+class OptimizerConfig:
+    """How a gradient becomes a step."""
+
+    kind: Literal["adam", "rmsprop"] = "adam"
+    """Adam, or RMSprop as torch has it, not centred and without momentum."""
+    eps: Annotated[float, Field(gt=0.0)] = 1e-5
+    """Added to the root of the mean square, which divides; 1e-5 as in Andrychowicz et al. 2021 (arXiv:2006.05990)."""
+    beta1: Decay = 0.9
+    """Adam's memory of gradients."""
+    beta2: Decay = 0.999
+    """Adam's memory of their squares."""
+    alpha: Decay = 0.99
+    """RMSprop's memory of squares."""
+    weight_decay: Coefficient = 0.0
+    """Added to the gradient, after clipping, times the weights."""
+
+
+@dataclass(frozen=True, kw_only=True, config=STRICT)
 class LearningConfig(FitConfig):
     """Settings of algorithms that act in environments and learn by gradients."""
 
@@ -113,9 +133,11 @@ class LearningConfig(FitConfig):
     total_env_steps: OptionalPositiveInt = None
     """Length of the run in ticks of all environments together; ``n_epochs`` then follows from it, rounded up."""
     lr: Annotated[float, Field(gt=0.0)] = 1e-3
-    """Adam's step size at the start."""
-    lr_schedule: Literal["constant", "linear"] = "linear"
+    """Step size at the start."""
+    lr_schedule: Schedule = "linear"
     """``linear`` falls to 0 over ``n_epochs``."""
+    optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
+    """How a gradient becomes a step."""
     gamma: Fraction = 0.99
     """Discount per step of environment time."""
     max_grad_norm: OptionalPositiveFloat = 0.5
@@ -130,7 +152,7 @@ class LearningConfig(FitConfig):
 
     def lr_factor(self, progress: float) -> float:
         """What step sizes are multiplied by where this part of the run is done, in [0, 1)."""
-        return 1.0 - progress if self.lr_schedule == "linear" else 1.0
+        return factor(self.lr_schedule, progress)
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
@@ -171,7 +193,7 @@ class OffPolicyConfig(LearningConfig):
     """Steps whose rewards are added up before the value of what follows."""
     tau: Annotated[float, Field(gt=0.0, le=1.0)] = 0.005
     """How far the target networks follow at a time; 1 copies."""
-    lr_schedule: Literal["constant", "linear"] = "constant"
+    lr_schedule: Schedule = "constant"
     """``linear`` falls to 0 over ``n_epochs``."""
     max_grad_norm: OptionalPositiveFloat = None
     """L2 limit on the gradient of all that learns together; null does not clip."""
@@ -179,6 +201,11 @@ class OffPolicyConfig(LearningConfig):
     def replay(self) -> Replay:
         """An empty memory."""
         return Replay(self.replay_capacity, gamma=self.gamma, n_steps=self.n_step_returns)
+
+
+def factor(schedule: Schedule, progress: float) -> float:
+    """What a setting is multiplied by where this part of the run is done, in [0, 1); ``linear`` falls to 0."""
+    return 1.0 - progress if schedule == "linear" else 1.0
 
 
 def loss_weights(config: ActorCriticConfig, epoch: int) -> tuple[float, float, float]:

@@ -32,7 +32,9 @@ class DQN(OffPolicy[DQNAlgorithmConfig]):
         self._head, self._mask = part.head, part.mask
         network = self._actor.logits
         target = ActionCritic([network.twin()])
-        self.optimizer = GradientStep({"values": network}, lr=config.lr, max_grad_norm=config.max_grad_norm)
+        self.optimizer = GradientStep(
+            {"values": network}, lr=config.lr, max_grad_norm=config.max_grad_norm, optimizer=config.optimizer
+        )
         self._target = FlatParameters({"values": target})
         self.networks = {"policy": self.policy, "target": target}
         self.optimizers = {"values": self.optimizer}

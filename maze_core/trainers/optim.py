@@ -1,22 +1,17 @@
-"""The gradient step: all parameters in one flat buffer, their gradient in another, clipping and Adam on them.
+"""The gradient step: all parameters in one flat buffer, their gradient in another; clipping, Adam or RMSprop.
 
 Small networks spend their update in per-tensor overhead. Here every parameter and its gradient are views of two
-flat arrays, so that zeroing, clipping and Adam each cost a few calls whatever the number of layers.
+flat arrays, so that zeroing, clipping and stepping each cost a few calls whatever the number of layers.
 """
 
 from collections.abc import Mapping
-from typing import Final
 
 import numpy as np
 
 from maze_core.errors import DivergedError
 from maze_core.models.networks import HasParameters
+from maze_core.trainers.config import OptimizerConfig
 from maze_core.types import Array, FloatArray
-
-_BETA1: Final = 0.9
-_BETA2: Final = 0.999
-_EPS: Final = 1e-5
-"""Andrychowicz et al. 2021, arXiv:2006.05990, choice C28; the PPO papers' own code has it too."""
 
 
 class FlatParameters:
@@ -51,21 +46,28 @@ class FlatParameters:
 
 
 class GradientStep(FlatParameters):
-    """Zero, clip, Adam (Kingma and Ba 2015, arXiv:1412.6980)."""
+    """Zero, clip, and Adam (Kingma and Ba 2015, arXiv:1412.6980) or RMSprop (Tieleman and Hinton 2012)."""
 
     def __init__(
-        self, networks: Mapping[str, HasParameters], *, lr: float, max_grad_norm: float | None
+        self,
+        networks: Mapping[str, HasParameters],
+        *,
+        lr: float,
+        max_grad_norm: float | None,
+        optimizer: OptimizerConfig | None = None,
     ) -> None:
         """Take over the parameters of networks that learn together.
 
         Args:
             networks: prefix → network; see :class:`FlatParameters`.
-            lr: Adam's step size, > 0.
+            lr: step size, > 0.
             max_grad_norm: L2 limit on the whole gradient; None does not clip.
+            optimizer: how a gradient becomes a step; None is Adam.
         """
         super().__init__(networks)
         self.lr = self.initial_lr = lr
         self._max_grad_norm = max_grad_norm
+        self._optimizer = optimizer or OptimizerConfig()
         self._gradient = np.zeros_like(self.flat)
         self.gradients = self.views(self._gradient)
         """``prefix/name`` → its gradient, where whoever learns adds to it."""
@@ -92,28 +94,50 @@ class GradientStep(FlatParameters):
         Returns:
             The gradient's L2 norm before clipping.
         """
-        g, m, v, scratch = self._gradient, self._mean, self._mean_square, self._scratch
+        g, decay = self._gradient, self._optimizer.weight_decay
         norm = float(np.sqrt(g @ g))
         scale = 1.0
         if self._max_grad_norm is not None:
             # 1e-6: as torch.nn.utils.clip_grad_norm_ has it, so that a zero gradient divides by something
             scale = min(self._max_grad_norm / (norm + 1e-6), 1.0)
+        if decay:
+            g *= scale
+            g += np.multiply(self.flat, decay, out=self._scratch)
+            scale = 1.0
         self._steps += 1
-        # m ← β₁ m + (1 − β₁) g;  v ← β₂ v + (1 − β₂) g², with the clipped g
-        m *= _BETA1
-        m += np.multiply(g, (1.0 - _BETA1) * scale, out=scratch)
-        v *= _BETA2
-        g *= g
-        g *= (1.0 - _BETA2) * scale**2
-        v += g
-        # w ← w − lr · m̂ / (√v̂ + ε), with m̂ = m / (1 − β₁ᵗ) and v̂ = v / (1 − β₂ᵗ)
-        root = (1.0 - _BETA2**self._steps) ** 0.5
-        np.sqrt(v, out=scratch)
-        scratch += _EPS * root
-        np.divide(m, scratch, out=scratch)
-        scratch *= self.lr * root / (1.0 - _BETA1**self._steps)
-        self.flat -= scratch
+        (self._rmsprop if self._optimizer.kind == "rmsprop" else self._adam)(scale)
+        self.flat -= self._scratch
         return norm
+
+    def _adam(self, scale: float) -> None:
+        """Leave lr · m̂ / (√v̂ + ε) in the scratch, with m̂ = m / (1 - β₁ᵗ) and v̂ = v / (1 - β₂ᵗ)."""
+        g, m, v, scratch = self._gradient, self._mean, self._mean_square, self._scratch
+        beta1, beta2 = self._optimizer.beta1, self._optimizer.beta2
+        # m ← β₁ m + (1 - β₁) g;  v ← β₂ v + (1 - β₂) g², with the clipped g
+        m *= beta1
+        m += np.multiply(g, (1.0 - beta1) * scale, out=scratch)
+        v *= beta2
+        g *= g
+        g *= (1.0 - beta2) * scale**2
+        v += g
+        root = (1.0 - beta2**self._steps) ** 0.5
+        np.sqrt(v, out=scratch)
+        scratch += self._optimizer.eps * root
+        np.divide(m, scratch, out=scratch)
+        scratch *= self.lr * root / (1.0 - beta1**self._steps)
+
+    def _rmsprop(self, scale: float) -> None:
+        """Leave lr · g / (√v + ε) in the scratch, with v ← α v + (1 - α) g²."""
+        g, v, scratch, alpha = self._gradient, self._mean_square, self._scratch, self._optimizer.alpha
+        g *= scale
+        v *= alpha
+        np.multiply(g, g, out=scratch)
+        scratch *= 1.0 - alpha
+        v += scratch
+        np.sqrt(v, out=scratch)
+        scratch += self._optimizer.eps
+        np.divide(g, scratch, out=scratch)
+        scratch *= self.lr
 
     def check_finite(self) -> None:
         """Raise :class:`DivergedError` when a weight is not finite."""
@@ -124,7 +148,7 @@ class GradientStep(FlatParameters):
             )
 
     def state_dict(self) -> dict[str, Array]:
-        """Copies of Adam's moments and step count; nothing before the first step."""
+        """Copies of moments and step count; nothing before the first step."""
         if not self._steps:
             return {}
         return {

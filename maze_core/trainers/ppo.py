@@ -7,6 +7,8 @@ clipped surrogate, ended early when the approximate KL divergence exceeds ``targ
 
 from maze_core.objectives.losses import clipped_surrogate, divergence
 from maze_core.trainers.actor_critic import ActorCritic
+from maze_core.trainers.config import factor
+from maze_core.trainers.fit import Parts, UpdateReport
 from maze_core.trainers.on_policy import Batch, Samples, minibatches, normalize_advantages
 from maze_core.trainers.ppo_config import PPOAlgorithmConfig
 from maze_core.types import FloatArray
@@ -14,6 +16,15 @@ from maze_core.types import FloatArray
 
 class PPO(ActorCritic[PPOAlgorithmConfig]):
     """The trainer of :class:`PPOAlgorithmConfig`."""
+
+    def __init__(self, config: PPOAlgorithmConfig, parts: Parts) -> None:
+        super().__init__(config, parts)
+        self._clip_range = config.clip_range
+
+    def update(self, *, epoch: int, progress: float) -> UpdateReport:
+        """See :class:`~maze_core.trainers.fit.Trainer`."""
+        self._clip_range = self.config.clip_range * factor(self.config.clip_range_schedule, progress)
+        return super().update(epoch=epoch, progress=progress)
 
     def _learn(self, batch: Batch, *, epoch: int) -> list[dict[str, float]]:
         steps: list[dict[str, float]] = []
@@ -29,11 +40,10 @@ class PPO(ActorCritic[PPOAlgorithmConfig]):
     def _policy_loss(
         self, samples: Samples, log_probs: FloatArray
     ) -> tuple[float, FloatArray, dict[str, float]]:
-        clip_range = self.config.clip_range
         loss, gradient, log_ratio = clipped_surrogate(
-            log_probs, samples.log_probs, samples.advantages, clip_range
+            log_probs, samples.log_probs, samples.advantages, self._clip_range
         )
-        kl, clipped = divergence(log_ratio, clip_range)
+        kl, clipped = divergence(log_ratio, self._clip_range)
         return loss, gradient, {"train/approx_kl": kl, "train/clip_fraction": clipped}
 
     def _is_too_far(self, steps: list[dict[str, float]]) -> bool:

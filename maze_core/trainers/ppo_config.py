@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 from pydantic import Field
 
 from maze_core.config.settings import STRICT, OptionalPositiveFloat, PositiveInt, dataclass
-from maze_core.trainers.config import ActorCriticConfig
+from maze_core.trainers.config import ActorCriticConfig, Schedule
 
 if TYPE_CHECKING:
     from maze_core.trainers.fit import Parts
@@ -22,6 +22,8 @@ class PPOAlgorithmConfig(ActorCriticConfig):
     """Samples per gradient step."""
     clip_range: Annotated[float, Field(gt=0.0)] = 0.2
     """ε of the clipped objective; from 1 on only gains are cut, a large one such as 10 cuts nothing."""
+    clip_range_schedule: Schedule = "constant"
+    """``linear`` falls to 0 over ``n_epochs``."""
     target_kl: OptionalPositiveFloat = None
     """End an update's passes after one whose mean approximate KL divergence exceeds this; null never."""
 

@@ -78,7 +78,12 @@ class SAC(OffPolicy[SACAlgorithmConfig]):
             raise InvalidSpecificationError([Problem(path="env", message=message)])
         inputs = [] if self._choice else [action_input(head.name) for head in step.heads]
         self.critics = TwinCritics(config, parts, inputs)
-        self.actor = GradientStep({"policy": self.policy}, lr=config.lr, max_grad_norm=config.max_grad_norm)
+        self.actor = GradientStep(
+            {"policy": self.policy},
+            lr=config.lr,
+            max_grad_norm=config.max_grad_norm,
+            optimizer=config.optimizer,
+        )
         self.temperature = Temperature(config.entropy_coef)
         self.tuning = GradientStep(
             {"temperature": self.temperature}, lr=config.entropy_coef_lr, max_grad_norm=None

@@ -32,7 +32,12 @@ class TD3(OffPolicy[TD3AlgorithmConfig]):
         assert actor.parameter is not None
         actor.parameter[...] = config.exploration_std
         target = ActionCritic([actor.logits.twin()])
-        self.actor = GradientStep({"actor": actor.logits}, lr=config.lr, max_grad_norm=config.max_grad_norm)
+        self.actor = GradientStep(
+            {"actor": actor.logits},
+            lr=config.lr,
+            max_grad_norm=config.max_grad_norm,
+            optimizer=config.optimizer,
+        )
         self._target = FlatParameters({"actor": target.networks[0]})
         self.networks = {
             "policy": self.policy,

@@ -36,7 +36,12 @@ class TwinCritics:
             raise InvalidSpecificationError([Problem(path="model.critic", message=message)])
         self._tau, self.online, self.target = config.tau, parts.critic, parts.critic.twin()
         n = len(self.online.networks)
-        self.step = GradientStep({"critic": self.online}, lr=config.lr, max_grad_norm=config.max_grad_norm)
+        self.step = GradientStep(
+            {"critic": self.online},
+            lr=config.lr,
+            max_grad_norm=config.max_grad_norm,
+            optimizer=config.optimizer,
+        )
         self._target_parameters = FlatParameters({"critic": self.target})
         gradients = [self.step.gradients_of(f"critic/networks.{i}.") for i in range(n)]
         self._learning = nets(self.online.networks, gradients)

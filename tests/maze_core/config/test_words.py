@@ -61,7 +61,7 @@ def test_a_foreign_word_leads_to_what_it_means(ours: str, word: str):
 def test_every_hint_of_the_table_is_a_setting(word: str):
     key = FOREIGN[word].ours
     values = {"lr_schedule": "constant", "name": "CartPole-v1", "normalize_advantages": True, "gamma": 0.5}
-    values |= {"kwargs": {}, "rollout_evaluator": None}
+    values |= {"kwargs": {}, "rollout_evaluator": None, "kind": "rmsprop", "optimizer": {}, "beta1": 0.5}
     last = key.rpartition(".")[2]
     values |= dict.fromkeys(("double", "duelling", "prioritized", "entropy_tuning"), True)
     algorithm = next(

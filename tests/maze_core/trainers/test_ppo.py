@@ -174,3 +174,13 @@ def test_the_policy_that_learns_is_the_one_that_acts():
     first, last = reports[0].episode_returns, reports[-1].episode_returns
     assert sum(first) / len(first) < 3.5
     assert sum(last) / len(last) > 4.5, "SignEnv pays 5 to who has learnt"
+
+
+@pytest.mark.parametrize(("schedule", "clips_all"), [("constant", False), ("linear", True)])
+def test_a_linear_clip_range_falls_with_the_run(schedule, clips_all):
+    settings = {**QUICK, "lr_schedule": "constant", "batch_size": 4, "n_optimization_epochs": 6}
+    config = PPOAlgorithmConfig(clip_range=0.5, clip_range_schedule=schedule, **settings)
+    trainer = trainer_of(config)
+    trainer.update(epoch=0, progress=0.0)
+    report = trainer.update(epoch=0, progress=1 - 1e-9)
+    assert (report.metrics["train/clip_fraction"] > 0.25) == clips_all
