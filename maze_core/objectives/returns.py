@@ -46,7 +46,7 @@ def gae(
         raise ValueError(f"gae needs five arrays of one shape [T, B], got {shapes}")
     alive = ~terminated
     deltas = rewards + gamma * next_values * alive - values
-    decay = np.broadcast_to(np.asarray(gamma * lam, dtype=values.dtype), values.shape) * (alive & ~truncated)
+    decay = np.multiply(gamma * lam, alive & ~truncated, dtype=values.dtype)
     advantages = np.empty_like(values)
     trace = np.zeros(values.shape[1], dtype=values.dtype)
     for t in range(len(values) - 1, -1, -1):
