@@ -119,7 +119,10 @@ HEADS = [
 ]
 
 
-def test_several_heads_are_summed_and_each_has_its_own_rows_parameters_and_mask() -> None:
+@pytest.mark.parametrize(("n_heads", "n_parameters"), [(2, 2), (6, 3)])
+def test_several_heads_are_summed_and_each_has_its_own_rows_parameters_and_mask(
+    n_heads: int, n_parameters: int
+) -> None:
     rng = np.random.default_rng(1)
     together = {"mask": {}, "action": {}}
     outputs, alone = [], []
@@ -127,7 +130,7 @@ def test_several_heads_are_summed_and_each_has_its_own_rows_parameters_and_mask(
     d_log_std, d_alone = np.zeros(3, np.float32), np.zeros(3, np.float32)
     d_log_prob, d_entropy = rng.standard_normal((2, 5)).astype(np.float32)
     places = {"arm": slice(0, 2), "leg": slice(2, 3)}
-    for head in HEADS:
+    for head in HEADS[:n_heads]:
         logits, mask, action = drawn(head, 5, 1.0, rng)
         outputs.append(logits)
         together["mask"][f"{head.name}_mask"] = mask
@@ -137,14 +140,19 @@ def test_several_heads_are_summed_and_each_has_its_own_rows_parameters_and_mask(
             scores(parts_of([head]), logits, together["mask"], {head.name: action}, log_std[at], d_alone[at])
         )
     found = scores(
-        parts_of(HEADS), np.concatenate(outputs), together["mask"], together["action"], log_std, d_log_std
+        parts_of(HEADS[:n_heads]),
+        np.concatenate(outputs),
+        together["mask"],
+        together["action"],
+        log_std,
+        d_log_std,
     )
     np.testing.assert_allclose(found.log_prob, sum(one.log_prob for one in alone), rtol=1e-5)
     np.testing.assert_allclose(found.entropy, sum(one.entropy for one in alone), rtol=1e-5)
     expected = np.concatenate([one.pull(d_log_prob, d_entropy) for one in alone])
     np.testing.assert_array_equal(found.pull(d_log_prob, d_entropy), expected)
     np.testing.assert_array_equal(d_log_std, d_alone)
-    assert np.all(d_log_std != 0)
+    assert np.count_nonzero(d_log_std) == n_parameters
 
 
 def test_a_gaussian_by_hand() -> None:
@@ -328,14 +336,15 @@ def test_more_batch_sizes_than_are_remembered_give_the_same_rows() -> None:
 
 
 @pytest.mark.parametrize(("n_rows", "is_kept"), [(4096, True), (4097, False)])
-def test_working_memory_is_kept_for_up_to_4096_rows(n_rows: int, is_kept: bool) -> None:
-    nets, _, _, _ = bound(PROGRAMS["layers"])
+def test_working_memory_is_kept_for_up_to_4096_rows_and_more_count_too(n_rows: int, is_kept: bool) -> None:
+    nets, _, gradients, _ = bound(PROGRAMS["layers"])
     seen = samples(n_rows)
     tracemalloc.start()
     nets(seen)[1]([np.ones((5, n_rows), np.float32), np.ones((1, n_rows), np.float32)])
     held, _ = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert (held > 4 * n_rows) == is_kept
+    assert gradients[0][PROGRAMS["layers"][0].dense[-1].bias].tolist() == [n_rows] * 5
 
 
 def test_programs_differ_at_the_end_only_where_they_read_the_same_and_their_layers_are_equal() -> None:
