@@ -97,6 +97,7 @@ def test_explained_variance_is_one_for_a_perfect_critic_and_zero_for_a_constant_
     assert explained_variance(returns, returns) == 1.0
     assert explained_variance(np.full((2, 2), 2.5), returns) == 0.0
     assert np.isnan(explained_variance(returns, np.ones((2, 2))))
+    assert np.isnan(explained_variance(np.zeros((2, 2)), np.zeros((2, 2))))
 
 
 def test_explained_variance_is_the_share_of_the_variance_that_the_critic_explains():
