@@ -128,6 +128,17 @@ class Bounded(gymnasium.Env):
         return np.zeros(1, np.float32), 0.0, False, False, {}
 
 
+class WholeNumbers(Bounded):
+    """Acts in a Box of whole numbers."""
+
+    action_space = spaces.Box(0, 10, (2,), np.int64)
+
+
+def test_samples_are_kept_as_real_numbers_where_the_environment_wants_whole_ones():
+    rollout = collect(PerEnvVectorEnv([lambda: GymEnv(WholeNumbers())]), 3)
+    assert rollout.steps[0].actions["action"].dtype == np.float32
+
+
 def collected_by(*, rescale):
     env = PerEnvVectorEnv([lambda: GymEnv(Bounded())] * 2)
     rule = DistributionRule(
