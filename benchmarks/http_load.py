@@ -141,13 +141,13 @@ class _Connection(asyncio.Protocol):
         self._send_in(random.random() * self._every_s)
 
     def data_received(self, data: bytes) -> None:
-        """Read an answer; it ends where its Content-Length says."""
+        """Read an answer; it ends where its Content-Length says, or with its last chunk."""
         self._buffer += data
         head, separator, rest = self._buffer.partition(b"\r\n\r\n")
         if not separator:
             return
-        length = int(re.search(rb"content-length: *(\d+)", head, re.IGNORECASE)[1])  # type: ignore[index]
-        if len(rest) < length:
+        length = re.search(rb"content-length: *(\d+)", head, re.IGNORECASE)
+        if not (rest.endswith(b"0\r\n\r\n") if length is None else len(rest) >= int(length[1])):
             return
         self._latencies.append(time.perf_counter() - self._sent_at)
         self.failures += not head.startswith(b"HTTP/1.1 2")
