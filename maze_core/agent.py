@@ -36,6 +36,8 @@ from maze_core.notices import Notices
 from maze_core.types import JSON, Action, ActorID, Array, Observation, StepKey
 
 SpacesByKey = Mapping[StepKey, spaces.Dict]
+_WHOLE = (np.integer, np.bool_)
+"""Numbers of NumPy that are answered as Python's."""
 
 
 @dataclass(kw_only=True)
@@ -134,7 +136,7 @@ class Agent:
             InvalidSpecificationError: ``deterministic`` is neither True nor False.
             NotServableError: the checkpoint's wrappers have no pure form.
         """
-        actor = self._first_actor if actor_id is None else self.actor(actor_id)
+        actor = self.actor(actor_id)
         is_raw = not isinstance(observation, ProcessedObservation)
         checked = self._readers[actor.step_key].read(observation) if is_raw else observation
         batch = {name: np.asarray(value)[None] for name, value in checked.items()}
@@ -232,7 +234,7 @@ class Agent:
             SpaceMismatchError: there is no such sub-step or agent, or this is no pair of them.
         """
         if actor_id is None:
-            return self.default_actor
+            return self._first_actor
         if not isinstance(actor_id, tuple | list) or len(actor_id) != 2:
             raise SpaceMismatchError(
                 f"An actor is a pair of a sub-step and an agent, such as {tuple(self.default_actor)}, "
@@ -346,4 +348,4 @@ def _n_rows(batch: Observation) -> int:
 
 def _unbatched(values: Any) -> Any:
     value = values[0]
-    return value.item() if isinstance(value, np.integer | np.bool_) else value
+    return value.item() if isinstance(value, _WHOLE) else value

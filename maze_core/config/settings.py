@@ -141,7 +141,7 @@ def whole_number(value: Any, name: str, *, least: int = 1) -> int:
     Raises:
         InvalidSpecificationError: it is none; the problem's path is ``name``.
     """
-    is_truth = isinstance(value, bool | np.bool_)
+    is_truth = isinstance(value, (bool, np.bool_))
     number = None if is_truth or not hasattr(value, "__index__") else operator.index(value)
     if number is None or number < least:
         message = f"{shown(value)} is not a whole number of at least {least}."
@@ -155,7 +155,7 @@ def truth(value: Any, name: str) -> bool:
     Raises:
         InvalidSpecificationError: it is neither True nor False; the problem's path is ``name``.
     """
-    if not isinstance(value, bool | np.bool_):
+    if not isinstance(value, (bool, np.bool_)):
         message = f"takes True or False, not {shown(value)}."
         raise InvalidSpecificationError([Problem(path=name, message=message, code="wrong_type")])
     return bool(value)
