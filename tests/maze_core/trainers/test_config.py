@@ -3,6 +3,7 @@
 import ast
 import dataclasses
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import yaml
@@ -130,3 +131,8 @@ def test_only_the_critic_learns_during_its_burn_in():
 
 def test_the_loops_defaults_are_finite():
     assert FitConfig().n_epochs == 30
+
+
+def test_an_evaluator_with_an_environment_of_its_own_is_no_setting_of_training():
+    with pytest.raises(ValueError, match=r"rollout_evaluator[^$]*call the RolloutEvaluator with rc.policy"):
+        FitConfig(rollout_evaluator=SimpleNamespace(eval_env=None))
