@@ -313,6 +313,15 @@ DISTRIBUTIONS: Final[Mapping[str, DistributionName]] = {
 """Kind of action space → its distribution, where an algorithm asks for no other."""
 
 
+LEARNT_BY: Final[Mapping[str, str]] = {
+    "Discrete": "ppo, a2c, dqn, qrdqn or sac",
+    "MultiDiscrete": "ppo or a2c",
+    "MultiBinary": "ppo or a2c",
+    "Box": "ppo, a2c, sac or td3",
+}
+"""Kind of action space → the algorithms that act in it, for whoever chose another."""
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ModelNeeds:
     """What an algorithm asks of a model, whatever its settings say of layers."""

@@ -31,7 +31,13 @@ import numpy as np
 from gymnasium import spaces
 
 from maze_core.errors import InvalidSpecificationError, Problem
-from maze_core.models.config import DISTRIBUTIONS, DistributionRule, GaussianArgs, TemplateModelConfig
+from maze_core.models.config import (
+    DISTRIBUTIONS,
+    LEARNT_BY,
+    DistributionRule,
+    GaussianArgs,
+    TemplateModelConfig,
+)
 from maze_core.types import Array, BoolArray, FloatArray, IntArray, Tree, mask_name
 
 MASKED_LOGIT: Final = float(np.finfo(np.float32).min)
@@ -389,8 +395,9 @@ class DistributionMapper:
         kind = next((kind.__name__ for kind in _KINDS if isinstance(space, kind)), type(space).__name__)
         default = self._distributions.get(kind)
         if default is None:
+            others = f": take algorithm={LEARNT_BY[kind]}" if kind in LEARNT_BY else ""
             raise _problem(
-                f"the action head {name!r} is a {kind}, which has no distribution here.",
+                f"the action head {name!r} is a {kind}, in which this algorithm does not act{others}.",
                 tuple(self._distributions),
             )
         rule = self._rule(name, kind)

@@ -24,7 +24,7 @@ from maze_core.config.components import canonical_target, target_name
 from maze_core.config.modules import PRESET_GROUPS, composition, module_index
 from maze_core.config.trust import check_arguments, check_names, check_tree
 from maze_core.errors import InvalidSpecificationError, MazeError, ProblemList
-from maze_core.models.config import TorchPolicyConfig
+from maze_core.models.config import LEARNT_BY, TorchPolicyConfig
 from maze_core.runners.config import rollout_tree
 from maze_core.seeding import draw_seed
 from maze_core.types import Tree
@@ -114,18 +114,28 @@ def compose(services: Services, mode: Mode, arguments: Mapping[str, Any]) -> Run
         arguments = {**arguments, "seed": draw_seed()}
     config = compose_run(mode, **arguments, config_dirs=directories)
     check_tree(config.tree, policy)
-    _refuse_strange_spaces(config.tree["env"], services)
+    _refuse_strange_spaces(config, services)
     return config
 
 
-def _refuse_strange_spaces(env: Tree, services: Services) -> None:
-    """Refuse an environment in whose spaces nothing can act, as a worker found; arguments may change its spaces."""
+def _refuse_strange_spaces(config: RunConfig, services: Services) -> None:
+    """Refuse an environment in whose spaces nothing, or not this algorithm, can act, as a worker found.
+
+    Arguments of an environment may change its spaces, and wrappers its actions.
+    """
+    env = config.tree["env"]
     if env["_target_"] != GYM_ENV or env["kwargs"]:
         return
+    learns = config.mode == "train" and not config.tree["wrappers"]
+    acts_in = config.build("algorithm").model_needs.distributions if learns else LEARNT_BY
     found = ProblemList()
     for row in services.registry.environments(env["name"]):
         if row.get("is_trainable") is False and "observation_space" in row:  # it was made: the spaces are why
             found.add("env.name", f"{row['id']} cannot be used: {row['reason']}", code="env_not_trainable")
+        kind = str((row.get("action_space") or {}).get("type"))
+        if kind in LEARNT_BY and kind not in acts_in:
+            message = f"It does not act in a {kind}, which {row['id']} has: take {LEARNT_BY[kind]}."
+            found.add("algorithm", message, code="env_not_trainable")
     found.raise_if_any()
 
 

@@ -9,9 +9,10 @@ import pytest
 import yaml
 
 import maze_core.trainers
-from maze_core.config import conf_root
+from maze_core.config import compose_run, conf_root, config_groups
 from maze_core.config.components import PUBLIC_TARGETS, target_name
 from maze_core.errors import InvalidSpecificationError
+from maze_core.models.config import LEARNT_BY
 from maze_core.trainers.a2c_config import A2CAlgorithmConfig
 from maze_core.trainers.config import FitConfig, RolloutEvaluatorConfig, loss_weights
 from maze_core.trainers.dqn_config import DQNAlgorithmConfig, QRDQNAlgorithmConfig
@@ -136,3 +137,13 @@ def test_the_loops_defaults_are_finite():
 def test_an_evaluator_with_an_environment_of_its_own_is_no_setting_of_training():
     with pytest.raises(ValueError, match=r"rollout_evaluator[^$]*call the RolloutEvaluator with rc.policy"):
         FitConfig(rollout_evaluator=SimpleNamespace(eval_env=None))
+
+
+def test_who_chose_an_algorithm_for_another_space_is_told_those_that_act_in_it():
+    for kind, told in LEARNT_BY.items():
+        named = set(told.replace(" or ", ", ").split(", "))
+        assert named == {
+            name
+            for name in config_groups()["algorithm"]
+            if kind in compose_run(algorithm=name).build("algorithm").model_needs.distributions
+        }

@@ -195,6 +195,19 @@ class TestMistakes:
         assert played.status_code == 422
         assert client.post("/v1/train", {"env": {"name": "Graph-v0"}}).status_code == 422
 
+    def test_an_algorithm_that_does_not_act_in_the_spaces_is_refused_with_those_that_do(
+        self, client: Client, stores: Stores
+    ) -> None:
+        box = {"type": "Box", "dtype": "float32", "shape": [1], "low": [-1.0], "high": [1.0]}
+        row = {"id": "Own-v0", "source": "gymnasium", "is_available": True, **UNKNOWN, "is_trainable": True}
+        stores.registry.publish_environments("w1", [row | {"observation_space": box, "action_space": box}])
+        submitted = {"algorithm": "dqn", "overrides": {"env.name": "Own-v0"}}
+        answer = client.post("/v1/train", submitted)
+        assert (answer.status_code, errors(answer)) == (422, {"/algorithm": "env_not_trainable"})
+        assert "take ppo, a2c, sac or td3" in answer.json()["detail"]
+        assert client.post("/v1/train", submitted | {"algorithm": "sac"}).status_code == 202
+        assert client.post("/v1/train", submitted | {"wrappers": "vector_obs"}).status_code == 202
+
     def test_a_missing_extra_is_named_with_its_command(self, client: Client, stores: Stores) -> None:
         publish(stores, "CartPole-v1")
         answer = client.post("/v1/train", {"overrides": {"env.name": "ALE/Pong-v5"}})
