@@ -140,9 +140,9 @@ def closest(word: str, candidates: Iterable[str]) -> str | None:
     if (meant := FOREIGN.get(word.rpartition(".")[2].lower())) is not None and word not in names:
         return None if meant.ours is None else _from_here(meant.ours, names)
     by_case = [name for name in names if name.lower() == word.lower()]
-    matches = by_case or difflib.get_close_matches(word, names, n=1)
-    if matches and not by_case and len(word) <= _SHORT and matches[0][:1] != word[:1]:
-        return None  # "sac" is no "a2c", though two letters of three agree
+    matches = by_case or difflib.get_close_matches(word, names)
+    if not by_case and len(word) <= _SHORT:  # "sac" is no "a2c", though two letters of three agree
+        matches = [name for name in matches if name[:1] == word[:1]]
     return matches[0] if matches else None
 
 
