@@ -13,6 +13,7 @@ from typing import Any
 import matplotlib as mpl
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
+from matplotlib.ticker import EngFormatter, NullFormatter, NullLocator
 
 from benchmarks.report import RESULTS
 
@@ -24,7 +25,7 @@ def main() -> None:
     """Draw all panels."""
     mpl.rcParams.update({"svg.hashsalt": "maze", "svg.fonttype": "none", "font.size": 8, "axes.grid": True})
     mpl.rcParams.update({"axes.spines.top": False, "axes.spines.right": False, "grid.alpha": 0.3})
-    figure, panels = plt.subplots(2, 3, figsize=(10, 5.2), layout="constrained")
+    figure, panels = plt.subplots(2, 3, figsize=(11, 5.2), layout="constrained")
     growth, side, serve = (_rows(name) for name in ("train_growth", "side_by_side", "serve_growth"))
     width = growth[0]["width"]
     n_envs = next(row["n_envs"] for row in growth if row["width"] != width)
@@ -65,13 +66,21 @@ def _panel(axes: Axes, lines: dict[str, Points], x: str, y: str, *, y_log: bool 
         axes.plot(
             *zip(*sorted(points), strict=True), marker="o", markersize=3, linewidth=1, label=name or None
         )
-    axes.set_xscale("log", base=2 if max(p[0] for points in lines.values() for p in points) <= 4096 else 10)
+    axes.set_xscale("log")
     axes.set_yscale("log" if y_log else "linear")
     axes.set(xlabel=x, ylabel=y)
+    seen = sorted({point[0] for points in lines.values() for point in points})
+    axes.set_xticks(seen if len(seen) < 8 else seen[::2], minor=False)
+    axes.xaxis.set_minor_locator(NullLocator())
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_major_formatter(EngFormatter(sep=""))
+    axes.yaxis.set_minor_formatter(NullFormatter())
     if not y_log:
         axes.set_ylim(bottom=0)
-    if any(lines):
-        axes.legend(fontsize=5, frameon=False)
+    if len(lines) > 4:
+        axes.legend(fontsize=6, frameon=False, loc="center left", bbox_to_anchor=(1.0, 0.5))
+    elif any(lines):
+        axes.legend(fontsize=6, frameon=False)
 
 
 if __name__ == "__main__":

@@ -2,7 +2,7 @@
 
     python -m benchmarks.side_by_side [--runs 1 2 4 8] [--seconds 5]
 
-One ``maze serve`` with as many slots as the most runs; so many trainings of PPO on CartPole-v1 at once, looked at for
+One ``maze serve`` with a slot more than the most runs; so many trainings of PPO on CartPole-v1 at once, looked at for
 some seconds in the middle. ``steps_per_s`` is of all together; ``each_mb`` is what one more process costs: its own
 pages and its share of those that it has from the forkserver (PSS), ``per_gb`` how many of them a gigabyte holds.
 """
@@ -26,7 +26,7 @@ def main() -> None:
     parser.add_argument("--runs", type=int, nargs="+", default=[1, 2, 4, 8], help="side by side")
     parser.add_argument("--seconds", type=float, default=5.0, help="length of one measurement")
     options = parser.parse_args()
-    with running_service("--workers", str(max(options.runs))) as (client, pid):
+    with running_service("--workers", str(max(options.runs) + 1)) as (client, pid):
         rows = [_together(client, pid, n, options.seconds) for n in options.runs]
     write_report("side_by_side", rows, settings=vars(options) | {"spec": SPEC})
 
