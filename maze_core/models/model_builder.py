@@ -8,6 +8,7 @@ imported where there is one of the user's.
 import inspect
 import sys
 import threading
+from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
@@ -236,7 +237,9 @@ def _of_actions(observation: spaces.Dict, action: spaces.Dict) -> tuple[spaces.D
         for head, part in action.items()
         if isinstance(part, spaces.Box)
     }
-    return spaces.Dict({**observation.spaces, **numbers}), choices or {"value": 1}
+    # in order: a plain dict would be sorted, and modules of the user's would see another order than in training
+    read = spaces.Dict(OrderedDict({**observation.spaces, **numbers}))
+    return read, choices or {"value": 1}
 
 
 class _Role(NamedTuple):

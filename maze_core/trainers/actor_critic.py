@@ -1,5 +1,6 @@
 """What A2C and PPO do in the same way: collect, prepare, report, save. How they learn from a batch is their own."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from typing import Generic, TypeVar
 
@@ -23,7 +24,7 @@ PolicyLoss = Callable[[Samples, FloatArray], tuple[float, FloatArray, dict[str, 
 """(samples, log_probs under the weights of now) → policy loss, its gradient by log_probs, and what to report."""
 
 
-class ActorCritic(Generic[C]):
+class ActorCritic(ABC, Generic[C]):
     """Collector, optimizer and streams of one actor-critic run.
 
     Args:
@@ -56,9 +57,9 @@ class ActorCritic(Generic[C]):
         """See :class:`~maze_core.trainers.fit.Trainer`."""
         self.collector.reset(seeds)
 
+    @abstractmethod
     def _learn(self, batch: Batch, *, epoch: int) -> list[dict[str, float]]:
         """Take the gradient steps of one update; the values to report of each."""
-        raise NotImplementedError
 
     def update(self, *, epoch: int, progress: float) -> UpdateReport:
         """See :class:`~maze_core.trainers.fit.Trainer`."""

@@ -1,5 +1,6 @@
 """What algorithms that learn from replay do in the same way: collect a little, remember it, draw, learn, save."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Generic, Protocol, TypeVar
@@ -32,7 +33,7 @@ class Stateful(Protocol):
         """Go back to a state, in place."""
 
 
-class OffPolicy(Generic[C]):
+class OffPolicy(ABC, Generic[C]):
     """Collector, replay and streams of one run.
 
     A derived class names what learns and what a checkpoint keeps of it, and takes one gradient step.
@@ -59,9 +60,9 @@ class OffPolicy(Generic[C]):
         self._uniform = _uniform(self.policy, parts.env.action_spaces)
         self._needs_torch = parts.learner == "torch"
 
+    @abstractmethod
     def _learn_from(self, batch: Transitions) -> dict[str, float]:
         """Take one gradient step; the values to report."""
-        raise NotImplementedError
 
     def _follow_schedules(self, progress: float) -> dict[str, float]:
         """Set what changes over a run; the values to report."""

@@ -104,8 +104,11 @@ class SAC(OffPolicy[SACAlgorithmConfig]):
         alpha = self.temperature.alpha
         after = self._draw(batch.next_observations)
         targets = batch.returns + batch.discounts * (after.value() + alpha * after.entropy)
-        chosen = batch.actions[self._choice.name] - self._choice.start if self._choice else None
-        report = self.critics.learn(_shown(batch.observations, batch.actions), targets, chosen)
+        if self._choice:
+            chosen = batch.actions[self._choice.name] - self._choice.start
+            report = self.critics.learn(batch.observations, targets, chosen)
+        else:
+            report = self.critics.learn(_shown(batch.observations, batch.actions), targets, None)
         now = self._draw(batch.observations)
         self.actor.zero()
         report["train/policy_loss"] = now.improve(alpha)

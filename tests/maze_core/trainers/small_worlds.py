@@ -3,7 +3,9 @@
 from typing import Any
 
 import numpy as np
+import torch
 from gymnasium import spaces
+from torch import nn
 
 from maze_core.envs.core_env import StructuredEnv
 from maze_core.envs.per_env import PerEnvVectorEnv
@@ -15,6 +17,8 @@ from maze_core.models.config import (
     ProbabilisticPolicyComposerConfig,
     StepStateCriticConfig,
 )
+from maze_core.models.graph import GraphNetwork
+from maze_core.models.module_network import ModuleNetwork
 from maze_core.models.networks import Networks
 from maze_core.trainers.fit import Parts
 from maze_core.trainers.learner import Learner
@@ -149,6 +153,27 @@ def trainer_of(config: Any, world: Any = SignEnv, **given: Any) -> Any:
 def learner_of(policy: Any, critic: Any, lr: float = 0.01) -> tuple[Learner, GradientStep]:
     step = GradientStep({"policy": policy, "critic": critic}, lr=lr, max_grad_norm=None)
     return Learner(policy, critic, step), step
+
+
+class Twin(nn.Module):
+    """A dense net as a torch module that reads what it is shown in the order in which it is shown."""
+
+    def __init__(self, network: GraphNetwork) -> None:
+        super().__init__()
+        layers: list[nn.Module] = []
+        for op in network.program.dense:
+            layer = nn.Linear(op.n_in, op.n_out)
+            for name, parameter in ((op.weight, layer.weight), (op.bias, layer.bias)):
+                parameter.data = torch.from_numpy(network.parameters[name].copy())
+            layers += [layer, nn.Tanh()]
+        self.net = nn.Sequential(*layers[:-1])
+
+    def forward(self, seen: dict[str, torch.Tensor]) -> torch.Tensor:
+        return self.net(torch.cat([x for name, x in seen.items() if name != "action_mask"], 1))
+
+
+def twin_of(network: GraphNetwork) -> ModuleNetwork:
+    return ModuleNetwork(Twin(network), {"output": network.program.dense[-1].n_out})
 
 
 def two_actions(advantages: list[float], actions: list[int] | None = None, returns: float = 1.0) -> Samples:

@@ -24,7 +24,7 @@ from maze_core.models.networks import Critic
 from maze_core.trainers.a2c_config import A2CAlgorithmConfig
 from maze_core.trainers.ppo_config import PPOAlgorithmConfig
 from tests.maze_core.models import autograd
-from tests.maze_core.trainers.small_worlds import NUMBERS, WORLDS, flat, learner_of, parts
+from tests.maze_core.trainers.small_worlds import NUMBERS, WORLDS, flat, learner_of, parts, twin_of
 
 SEEN = {
     "pick": spaces.Dict({"scene": spaces.Box(-1, 1, (5,)), "choice_mask": spaces.MultiBinary(3)}),
@@ -235,3 +235,21 @@ def test_updates_by_hand_and_by_autograd_give_the_same_weights(world, config, hi
         np.testing.assert_allclose(ours, theirs, rtol=1e-6, atol=5e-6)
     for mine, yours in zip(ends[0][2], ends[1][2], strict=True):
         assert mine == pytest.approx(yours, rel=1e-3, abs=1e-5)
+
+
+@pytest.mark.parametrize("own", ["policy", "critic"])
+def test_a_torch_module_beside_a_dense_net_learns_what_two_dense_nets_learn(own):
+    weights = []
+    for is_mixed in (False, True):
+        given = parts()
+        if is_mixed and own == "policy":
+            (actor,) = given.policy.steps[0].networks
+            actor.logits = twin_of(actor.logits)
+        elif is_mixed:
+            given.critic = Critic({0: twin_of(given.critic.by_key[0])})
+        trainer = PPOAlgorithmConfig(n_rollout_steps=6, batch_size=4).build(given)
+        assert trainer.learner.needs_torch == is_mixed
+        trainer.reset_envs([0, 1])
+        trainer.update(epoch=0, progress=0.0)
+        weights.append(np.sort(trainer.optimizer.flat))
+    np.testing.assert_allclose(weights[1], weights[0], rtol=1e-3, atol=1e-5)

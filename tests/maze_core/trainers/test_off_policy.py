@@ -2,8 +2,17 @@
 
 import numpy as np
 import pytest
+import torch
+from torch import nn
 
 from maze_core.errors import DivergedError, InvalidSpecificationError
+from maze_core.models.config import (
+    CustomModelConfig,
+    FlattenConcatPolicyNetConfig,
+    ProbabilisticPolicyComposerConfig,
+    StepStateCriticConfig,
+)
+from maze_core.models.networks import ActionCritic
 from maze_core.trainers.dqn_config import DQNAlgorithmConfig, QRDQNAlgorithmConfig
 from maze_core.trainers.sac_config import SACAlgorithmConfig
 from maze_core.trainers.td3_config import TD3AlgorithmConfig
@@ -16,7 +25,9 @@ from tests.maze_core.trainers.small_worlds import (
     ReachEnv,
     SignEnv,
     flat,
+    parts,
     trainer_of,
+    twin_of,
 )
 
 QUICK = {"n_warmup_steps": 4, "batch_size": 8, "lr": 0.003}
@@ -107,6 +118,46 @@ def test_warm_up_actions_are_uniform_on_the_scale_of_the_policys_samples(name):
             assert -1 <= samples.min() < -0.95
             assert 0.95 < samples.max() <= 1
             assert abs(samples.mean()) < 0.1
+
+
+@pytest.mark.parametrize("name", ["dqn", "sac-numbers", "sac-choice", "td3"])
+@pytest.mark.parametrize("which", ["policy", "critic", "both"])
+def test_torch_modules_of_the_users_learn_what_dense_nets_learn(name, which):
+    config, world = LEARNERS[name]
+    trainers = []
+    for is_own in (False, True):
+        given = parts(world, needs=config.model_needs)
+        (actor,) = given.policy.steps[0].networks
+        if is_own and which != "critic":
+            actor.logits = twin_of(actor.logits)
+        if is_own and which != "policy" and given.critic is not None:
+            given.critic = ActionCritic([twin_of(network) for network in given.critic.networks])
+        trainer = config.build(given)
+        trainer.reset_envs([0, 1])
+        updates(trainer, 6)
+        trainers.append(trainer)
+    for dense, own in zip(*(trainer.optimizers.values() for trainer in trainers), strict=True):
+        np.testing.assert_allclose(np.sort(own.flat), np.sort(dense.flat), rtol=1e-3, atol=2e-5)
+
+
+def test_critics_are_shown_observations_in_the_order_of_the_space_and_then_actions():
+    seen = []
+
+    class Noted(nn.Module):
+        def __init__(self, obs_shapes):
+            super().__init__()
+            self.layer = nn.Linear(sum(shape[0] for shape in obs_shapes.values()), 1)
+
+        def forward(self, shown):
+            seen.append(list(shown))
+            return self.layer(torch.cat(list(shown.values()), 1))
+
+    policy = ProbabilisticPolicyComposerConfig(networks=[FlattenConcatPolicyNetConfig(hidden_units=[8])])
+    model = CustomModelConfig(policy=policy, critic=StepStateCriticConfig(networks=[Noted]))
+    trainer = trainer_of(TD3AlgorithmConfig(**QUICK), BoundedEnv, model=model)
+    updates(trainer, 4)
+    assert len(seen) > 4
+    assert all(names == ["observation", "action.first", "action.second"] for names in seen)
 
 
 GAMMA = 0.8

@@ -102,8 +102,8 @@ def test_exploration_has_the_deviation_that_was_asked_for_and_stays_within_bound
 def test_what_it_learnt_pays():
     config = TD3AlgorithmConfig(n_warmup_steps=40, batch_size=64, lr=0.01, gamma=0.0)
     trainer = trainer_of(config, BoundedEnv, n_envs=4)
-    reports = [trainer.update(epoch=0, progress=0.0) for _ in range(200)]
+    reports = [trainer.update(epoch=0, progress=0.0) for _ in range(400)]
     early, late = (
         [v for report in part for v in report.episode_returns] for part in (reports[:40], reports[-40:])
     )
-    assert np.mean(late) > 0.5 * np.mean(early)
+    assert np.mean(late) > 0.7 * np.mean(early)
