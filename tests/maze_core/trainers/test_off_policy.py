@@ -121,17 +121,19 @@ def test_warm_up_actions_are_uniform_on_the_scale_of_the_policys_samples(name):
 
 
 @pytest.mark.parametrize("name", ["dqn", "sac-numbers", "sac-choice", "td3"])
-@pytest.mark.parametrize("which", ["policy", "critic", "both"])
+@pytest.mark.parametrize("which", ["policy", "one critic", "critics", "all"])
 def test_torch_modules_of_the_users_learn_what_dense_nets_learn(name, which):
     config, world = LEARNERS[name]
     trainers = []
     for is_own in (False, True):
         given = parts(world, needs=config.model_needs)
         (actor,) = given.policy.steps[0].networks
-        if is_own and which != "critic":
+        if is_own and which in ("policy", "all"):
             actor.logits = twin_of(actor.logits)
         if is_own and which != "policy" and given.critic is not None:
-            given.critic = ActionCritic([twin_of(network) for network in given.critic.networks])
+            first, second = given.critic.networks
+            second = second if which == "one critic" else twin_of(second)
+            given.critic = ActionCritic([twin_of(first), second])
         trainer = config.build(given)
         trainer.reset_envs([0, 1])
         updates(trainer, 6)
