@@ -41,7 +41,9 @@ def main() -> None:
     arguments = parser.parse_args()
     found: dict[str, list[float]] = defaultdict(list)
     for _ in range(arguments.starts):
+        begun = time.perf_counter()
         with running_service() as (client, pid):
+            found["start to ready, s"].append(time.perf_counter() - begun)
             found["API without a policy, MB"].append(processes(pid)["maze: api"].memory_info().rss / 1e6)
             for i in range(arguments.runs + 1):
                 waited, child = _first_metrics(client, pid)

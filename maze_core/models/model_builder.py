@@ -81,8 +81,10 @@ def build_model(
     mapper = getattr(getattr(config, "policy", None), "distribution_mapper", None)
     rules = getattr(mapper, "rules", None) or getattr(config, "distribution_mapper_config", None)
     mapper = DistributionMapper(action_spaces, rules, distributions=needs.distributions)
-    if len(action_spaces) > 1 and not needs.has_sub_steps:
-        raise _problem("env", "has sub-steps, which this algorithm does not learn: take ppo or a2c.")
+    has_actors = len(action_spaces) > 1 or any(count != 1 for count in agent_counts.values())
+    if has_actors and not needs.has_sub_steps:
+        message = "has sub-steps or several agents, which this algorithm does not learn: take ppo or a2c."
+        raise _problem("env", message)
     spec = ModelSpec(
         observation_spaces=observation_spaces,
         action_spaces=action_spaces,

@@ -7,13 +7,12 @@ from typing import Generic, TypeVar
 import numpy as np
 
 from maze_core.checkpoint import copied, prefixed, section
-from maze_core.errors import InvalidSpecificationError, Problem
 from maze_core.models.networks import Critic
 from maze_core.objectives.losses import mean, squared_error
 from maze_core.rollout.collector import Collector
 from maze_core.seeding import Stream, generator, generator_state, restore_generator
 from maze_core.trainers.config import ActorCriticConfig, loss_weights
-from maze_core.trainers.fit import Parts, UpdateReport, mean_metrics
+from maze_core.trainers.fit import Parts, UpdateReport, critic_of, mean_metrics
 from maze_core.trainers.learner import Learner
 from maze_core.trainers.on_policy import Batch, Samples, prepare
 from maze_core.trainers.optim import GradientStep
@@ -36,11 +35,8 @@ class ActorCritic(ABC, Generic[C]):
     """
 
     def __init__(self, config: C, parts: Parts) -> None:
-        if not isinstance(parts.critic, Critic):
-            message = "this algorithm needs a critic and the model has none: add critic=template_state."
-            raise InvalidSpecificationError([Problem(path="model.critic", message=message)])
         self.config = config
-        self.policy, self.critic = parts.policy, parts.critic
+        self.policy, self.critic = parts.policy, critic_of(parts, Critic)
         self.optimizer = GradientStep(
             {"policy": self.policy, "critic": self.critic},
             lr=config.lr,

@@ -30,6 +30,7 @@ class DQN(OffPolicy[DQNAlgorithmConfig]):
         (part,) = self.policy.steps[self.key].parts
         assert isinstance(part.head, ActionValuesHead)
         self._head, self._mask = part.head, part.mask
+        self._n_quantiles = config.model_needs.n_quantiles
         network = self._actor.logits
         target = ActionCritic([network.twin()])
         self.optimizer = GradientStep(
@@ -97,7 +98,7 @@ class DQN(OffPolicy[DQNAlgorithmConfig]):
     def _values(self, network: Nets, observations: NamedArrays) -> tuple[FloatArray, NetsPull]:
         """``[n, quantiles, N]``: in a duel, those of the state plus advantages, whose mean over actions is 0."""
         (output,), pull = network(observations)
-        parts = output.reshape(-1, self.config.model_needs.n_quantiles, output.shape[1])
+        parts = output.reshape(-1, self._n_quantiles, output.shape[1])
         if not self.config.duelling:
             return parts, pull
         state, advantages = parts[0], parts[1:]

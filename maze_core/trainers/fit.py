@@ -11,12 +11,12 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from statistics import fmean
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 import numpy as np
 
 from maze_core.checkpoint import Checkpoint
-from maze_core.errors import DivergedError
+from maze_core.errors import DivergedError, InvalidSpecificationError, Problem
 from maze_core.metrics import Reporter
 from maze_core.threads import one_thread
 from maze_core.trainers.config import FitConfig
@@ -70,13 +70,31 @@ class UpdateReport:
     episode_lengths: Sequence[int] = field(default_factory=list)
 
 
+Kind = TypeVar("Kind")
+
+
+def critic_of(parts: Parts, kind: type[Kind]) -> Kind:
+    """The critic, of the kind that the algorithm asked the model for.
+
+    Raises:
+        InvalidSpecificationError: the model has none.
+    """
+    if not isinstance(parts.critic, kind):
+        message = "this algorithm needs a critic and the model has none: add critic=template_state."
+        raise InvalidSpecificationError([Problem(path="model.critic", message=message)])
+    return parts.critic
+
+
 def mean_metrics(steps: Sequence[Mapping[str, float]]) -> dict[str, float]:
-    """Means over gradient steps.
+    """Means over gradient steps, of each value over those that report it.
 
     Raises:
         DivergedError: a loss, the entropy or the gradient is not finite; the message names it.
     """
-    means = {name: sum(step[name] for step in steps) / len(steps) for name in steps[0]}
+    means: dict[str, float] = {}
+    for name in dict.fromkeys(name for step in steps for name in step):
+        found = [step[name] for step in steps if name in step]
+        means[name] = sum(found) / len(found)
     bad = [name for name in MUST_BE_FINITE if name in means and not np.isfinite(means[name])]
     if bad:
         raise DivergedError(

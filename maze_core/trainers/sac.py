@@ -1,8 +1,8 @@
 """SAC: the soft actor-critic (Haarnoja et al. 2018, arXiv:1812.05905; for choices Christodoulou 2019, 1910.07207).
 
 One update: every environment steps ``n_rollout_steps`` ticks; then batches are drawn, and each moves, in this order,
-log α towards the wanted entropy, both critics towards Σ γᵏ r + γⁿ (min Q'(s', a') - α log π(a'|s')), the policy up
-min Q(s, a) - α log π(a|s) with a drawn anew, and the critics that follow.
+both critics towards Σ γᵏ r + γⁿ (min Q'(s', a') - α log π(a'|s')), the policy up min Q(s, a) - α log π(a|s) with a
+drawn anew, log α towards the wanted entropy, and the critics that follow.
 """
 
 from collections.abc import Callable

@@ -8,11 +8,10 @@ from collections.abc import Callable, Collection
 
 import numpy as np
 
-from maze_core.errors import InvalidSpecificationError, Problem
 from maze_core.models.networks import ActionCritic
 from maze_core.objectives.td import polyak, squared_td
 from maze_core.trainers.config import OffPolicyConfig
-from maze_core.trainers.fit import Parts
+from maze_core.trainers.fit import Parts, critic_of
 from maze_core.trainers.learner import nets
 from maze_core.trainers.optim import FlatParameters, GradientStep
 from maze_core.types import FloatArray, IntArray, NamedArrays
@@ -31,10 +30,8 @@ class TwinCritics:
     """
 
     def __init__(self, config: OffPolicyConfig, parts: Parts, inputs: Collection[str]) -> None:
-        if not isinstance(parts.critic, ActionCritic):
-            message = "this algorithm needs a critic and the model has none: add critic=template_state."
-            raise InvalidSpecificationError([Problem(path="model.critic", message=message)])
-        self._tau, self.online, self.target = config.tau, parts.critic, parts.critic.twin()
+        self._tau, self.online = config.tau, critic_of(parts, ActionCritic)
+        self.target = self.online.twin()
         n = len(self.online.networks)
         self.step = GradientStep(
             {"critic": self.online},

@@ -108,6 +108,14 @@ class MaskedEnv(SignEnv):
         return super()._see() | {"action_mask": np.array([1, 1, 0], np.int8)}
 
 
+class TwoAgentsEnv(SignEnv):
+    """The same with two agents, who take turns."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.agent_counts = {0: 2}
+
+
 class PaidEnv(SignEnv):
     """Pays 1 whatever is done and shows the same; a limit of 4 steps cuts the episode."""
 

@@ -24,6 +24,7 @@ from tests.maze_core.trainers.small_worlds import (
     PaidEnv,
     ReachEnv,
     SignEnv,
+    TwoAgentsEnv,
     flat,
     parts,
     trainer_of,
@@ -201,6 +202,7 @@ def test_what_becomes_infinite_is_told_and_not_learnt_from():
         (DQNAlgorithmConfig(), make_boxes, "sub-steps"),
         (SACAlgorithmConfig(), ReachEnv, "has no bounds"),
         (TD3AlgorithmConfig(), SignEnv, "is a Discrete"),
+        (SACAlgorithmConfig(), TwoAgentsEnv, "several agents"),
     ],
 )
 def test_spaces_that_an_algorithm_does_not_learn_in_are_refused_by_name(config, world, message):

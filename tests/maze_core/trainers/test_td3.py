@@ -107,3 +107,10 @@ def test_what_it_learnt_pays():
         [v for report in part for v in report.episode_returns] for part in (reports[:40], reports[-40:])
     )
     assert np.mean(late) > 0.7 * np.mean(early)
+
+
+def test_the_policys_loss_is_told_of_the_gradient_steps_that_moved_it():
+    """Three steps an update and a delay of two: the policy moves in the second, then in the first and the third."""
+    trainer = trainer_of(TD3AlgorithmConfig(**QUICK, n_gradient_steps=3), BoundedEnv)
+    reports = [trainer.update(epoch=0, progress=0.0) for _ in range(4)]
+    assert ["train/policy_loss" in report.metrics for report in reports] == [False, True, True, True]
