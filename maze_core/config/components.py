@@ -21,6 +21,9 @@ _REF_MODELS = "maze.perception.models"
 _ALGORITHMS = {"a2c": ("A2C",), "dqn": ("DQN", "QRDQN"), "ppo": ("PPO",), "sac": ("SAC",), "td3": ("TD3",)}
 """File → the algorithms whose settings are beside it; a test finds the one that is missing here."""
 
+_IN_REF = ("a2c", "ppo", "sac")
+"""Those that the reference framework has too."""
+
 _BY_MODULE: Mapping[str, Mapping[str, tuple[str, ...]]] = {
     "maze_core.envs.config": {
         "GymEnvConfig": (
@@ -58,8 +61,11 @@ _BY_MODULE: Mapping[str, Mapping[str, tuple[str, ...]]] = {
     **{
         f"maze_core.trainers.{file}_config": {
             f"{name}AlgorithmConfig": (
-                f"{_REF_TRAINERS}.{name.lower()}.{name.lower()}_algorithm_config.{name}AlgorithmConfig",
-                f"maze_core.trainers.{name.lower()}.{name}",
+                *(
+                    [f"{_REF_TRAINERS}.{file}.{file}_algorithm_config.{name}AlgorithmConfig"]
+                    * (file in _IN_REF)
+                ),
+                *([f"maze_core.trainers.{file}.{name}"] * (name.lower() == file)),
             )
             for name in names
         }

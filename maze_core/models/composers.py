@@ -33,7 +33,7 @@ from maze_core.types import StepKey, Tree
 if TYPE_CHECKING:
     from maze_core.models.acting import ActingPolicy
     from maze_core.models.model_builder import Model
-    from maze_core.models.networks import Critic
+    from maze_core.models.networks import ActionCritic, Critic
 
 __all__ = [
     "CustomModelComposer",
@@ -170,7 +170,7 @@ class _StateCriticComposer(_Composer):
             observation_spaces=observation_spaces_dict, agent_counts=dict(agent_counts_dict or {})
         )
 
-    def compose(self, generator_seed: int) -> "Critic":
+    def compose(self, generator_seed: int) -> "Critic | ActionCritic":
         """Build the critic for the composer's own spaces."""
         from maze_core.models.model_builder import compose
 

@@ -448,6 +448,8 @@ def _head_of(
     assert isinstance(space, spaces.Box)
     center, half_range = _scale_of(space) if args.rescale else (None, None)
     if distribution != "diagonal_gaussian":
+        if args != GaussianArgs(rescale=args.rescale):
+            raise _problem(f"of the args of the action head {name!r}, {distribution} takes rescale alone.")
         if not bounded_numbers(space).all():
             raise _problem(f"the action head {name!r} has no bounds, which {distribution} needs.")
         bounded = SquashedGaussianHead if distribution == "squashed_gaussian" else DeterministicHead

@@ -48,7 +48,7 @@ from maze_core.models.config import (
 from maze_core.models.graph import ActionValues, GraphNetwork, Program
 from maze_core.models.heads import ActionValuesHead, DistributionMapper, Head, parameter_name
 from maze_core.models.networks import ActionCritic, Critic, Network, action_input
-from maze_core.threads import one_thread, plain_torch
+from maze_core.threads import one_thread, one_torch_thread, plain_torch
 from maze_core.types import Array, FloatArray, StepKey
 
 _BUILDING = threading.Lock()
@@ -349,7 +349,8 @@ def _seeded_torch(seed: int) -> Iterator[None]:
     """Torch's global generator seeded meanwhile, for modules that draw from it; for one thread at a time."""
     import torch
 
-    with _BUILDING, one_thread(), plain_torch(), torch.random.fork_rng(devices=[]):
+    # the caller's one_thread() did not see a torch that is imported only here
+    with _BUILDING, one_torch_thread(), plain_torch(), torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
         yield
 

@@ -1,4 +1,4 @@
-"""Settings of DQN and QR-DQN; YAML twins in ``conf/algorithm/dqn.yaml`` and ``qrdqn.yaml``. Imports no torch."""
+"""Settings of DQN and QR-DQN; YAML twins in ``conf/algorithm/dqn.yaml`` and ``qrdqn.yaml``."""
 
 import dataclasses
 from typing import TYPE_CHECKING, Annotated

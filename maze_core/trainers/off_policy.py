@@ -72,7 +72,7 @@ class OffPolicy(ABC, Generic[C]):
         return {"train/learning_rate": self.config.lr * factor}
 
     def _torch(self) -> AbstractContextManager[None]:
-        return plain_torch(gradients=True) if self._needs_torch else nullcontext()
+        return plain_torch() if self._needs_torch else nullcontext()
 
     def _follow_targets(self, n_before: int) -> None:
         """Called after each update, with the steps that were seen before it."""

@@ -1,4 +1,4 @@
-"""Settings of SAC; the YAML twin is ``conf/algorithm/sac.yaml``. Imports no torch."""
+"""Settings of SAC; the YAML twin is ``conf/algorithm/sac.yaml``."""
 
 from typing import TYPE_CHECKING, Annotated
 

@@ -1,4 +1,4 @@
-"""Settings of TD3; the YAML twin is ``conf/algorithm/td3.yaml``. Imports no torch."""
+"""Settings of TD3; the YAML twin is ``conf/algorithm/td3.yaml``."""
 
 from typing import TYPE_CHECKING, Annotated
 

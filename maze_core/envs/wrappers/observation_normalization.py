@@ -203,7 +203,7 @@ class ObservationNormalizationWrapper(BoxObservationWrapper):
         for name, shift in acting["shift"].items():
             self._act(name, shift, acting["scale"][name])
 
-    def _scaled(self, name: str, values: Array) -> tuple[Array, "_Scaling"]:
+    def _scaled(self, name: str, values: Array) -> tuple[Array, _Scaling]:
         """Before clipping, a new array in the dtype of the statistics; and by what."""
         scaling = self._scalings.get(name)
         if scaling is None:

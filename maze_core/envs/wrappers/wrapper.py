@@ -304,7 +304,6 @@ class WrappedVectorEnv(VectorEnv):
         """The inner tick with processed observations; ``rows`` are those that changed, None all."""
         self.inner_tick = inner
         if not (self._on_observation or self._after_step):
-            self._tick = inner
             return inner
         tick = self._tick
         for name in TICK_FIELDS:
