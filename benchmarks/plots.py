@@ -37,7 +37,11 @@ def main() -> None:
     _panel(panels[0, 1], training, "width of two hidden layers", "steps per CPU-second")
     together = {"": [(row["runs"], row["steps_per_s"]) for row in side]}
     _panel(
-        panels[0, 2], together, "trainings side by side, 2 cores", "steps per second, together", y_log=False
+        panels[0, 2],
+        together,
+        f"trainings side by side, {_read('side_by_side')['machine']['cores']} cores",
+        "steps per second, together",
+        y_log=False,
     )
     servers = dict.fromkeys(row["server"] for row in serve)
     rates = {
@@ -57,8 +61,12 @@ def main() -> None:
 
 
 def _rows(name: str) -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = json.loads((RESULTS / f"{name}.json").read_text())["rows"]
+    found: list[dict[str, Any]] = _read(name)["rows"]
     return found
+
+
+def _read(name: str) -> Any:
+    return json.loads((RESULTS / f"{name}.json").read_text())
 
 
 def _panel(axes: Axes, lines: dict[str, Points], x: str, y: str, *, y_log: bool = True) -> None:

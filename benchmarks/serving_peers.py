@@ -10,6 +10,7 @@ loaded in turn within every round; ``times`` is our requests per second over a p
 
 import argparse
 import os
+import signal
 import statistics
 import subprocess
 import sys
@@ -17,7 +18,7 @@ import tempfile
 import time
 import venv
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -198,8 +199,12 @@ def _serving(peer: Peer, home: Path, port: int) -> Iterator[int]:
         _wait_for(port, process)
         yield port
     finally:
-        os.killpg(process.pid, 15)
-        process.wait(60)
+        with suppress(ProcessLookupError):  # it ended by itself
+            os.killpg(process.pid, signal.SIGTERM)
+        try:
+            process.wait(60)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
 
 
 def _wait_for(port: int, process: "subprocess.Popen[bytes]") -> None:

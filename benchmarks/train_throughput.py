@@ -110,20 +110,20 @@ def compare(
     contenders, n_updates = {name: make() for name, make in makers.items()}, {}
     for name, advance in contenders.items():
         advance(2)
-        n_updates[name] = max(round(seconds / max(_cpu_s(advance, 3) / 3, 1e-6)), 1)
+        n_updates[name] = max(round(seconds / max(_timed(advance, 3)[1] / 3, 1e-6)), 1)
     rates: dict[str, list[float]] = {name: [] for name in contenders}
     for _ in range(rounds):
         for name, advance in contenders.items():
-            begun = time.process_time()
-            steps = advance(n_updates[name])
-            rates[name].append(steps / (time.process_time() - begun))
+            steps, cpu_s = _timed(advance, n_updates[name])
+            rates[name].append(steps / cpu_s)
     return rates
 
 
-def _cpu_s(advance: Advance, n_updates: int) -> float:
+def _timed(advance: Advance, n_updates: int) -> tuple[int, float]:
+    """Environment steps, and the CPU seconds that they took."""
     begun = time.process_time()
-    advance(n_updates)
-    return time.process_time() - begun
+    steps = advance(n_updates)
+    return steps, time.process_time() - begun
 
 
 def rows_of(case: str, rates: Mapping[str, Sequence[float]], reference: str) -> list[dict[str, object]]:
@@ -163,7 +163,9 @@ def main() -> None:
         "--case", nargs="+", choices=names, default=names, metavar="NAME", help=", ".join(names)
     )
     parser.add_argument("--peers", nargs="*", choices=PEERS, default=[REFERENCE], help="besides ours")
-    parser.add_argument("--rounds", type=int, default=5, help="alternating rounds after one to warm up")
+    parser.add_argument(
+        "--rounds", type=int, default=5, help="alternating rounds, after a few updates to warm up"
+    )
     parser.add_argument("--seconds", type=float, default=2.0, help="CPU time of each in a round")
     parser.add_argument("--growth", action="store_true", help="over n_envs and width, ours alone")
     chosen = parser.parse_args()

@@ -39,10 +39,13 @@ async def _services(request: Request) -> Services:  # async, as what does not wa
 
 ServicesDep: TypeAlias = Annotated[Services, Depends(_services)]
 
+RUN_ID = "run_[0-9a-z]{1,40}"
+"""What an id of a run looks like."""
+
 RunId: TypeAlias = Annotated[
     str,
     Path(
-        pattern=r"^run_[0-9a-z]{1,40}$",
+        pattern=f"^{RUN_ID}$",
         description="Id of a run.",
         examples=["run_06b1c9k2m4n6p8q0r2s4t6v8w0"],
     ),

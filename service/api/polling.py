@@ -15,6 +15,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.api.answers import RunOut
 from service.api.delivery import finished
+from service.api.dependencies import RUN_ID
 from service.domain.ports import RunStore
 
 ROUTE = "/v1/runs/{run_id}"
@@ -22,7 +23,7 @@ POLLS_PER_S = 2000.0
 """Answers a second, at less than a tenth of a millisecond each."""
 PER_TURN = 2
 """Answers in one turn of the event loop."""
-_PATH = re.compile(r"/v1/runs/(run_[0-9a-z]{1,40})")
+_PATH = re.compile(f"/v1/runs/{RUN_ID}")
 _MAX_KEPT = 256
 _MAX_FORMS = 16
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from alembic.config import Config
 
 _ALEMBIC = threading.Lock()  # its `context` and `op` are one per process
-_REVISION = re.compile(r'^(revision|down_revision) = ("\w+"|None)$', re.MULTILINE)
+_REVISION = re.compile(r"""^(revision|down_revision) = ["']?(\w+)["']?$""", re.MULTILINE)
 _POSTGRES_LOCK = 0x6D617A65  # "maze": any number that no other program takes
 
 
@@ -147,7 +147,7 @@ def _known_revisions() -> tuple[str, ...]:
     """Newest first: each migration says which one it follows."""
     texts = [path.read_text(encoding="utf-8") for path in (migrations_dir() / "versions").glob("*.py")]
     said = [dict(_REVISION.findall(source)) for source in texts]
-    next_of = {source["down_revision"].strip('"'): source["revision"].strip('"') for source in said}
+    next_of = {source.get("down_revision", ""): source.get("revision") for source in said}
     known: list[str] = []
     while following := next_of.get(known[0] if known else "None"):
         known.insert(0, following)

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from sqlalchemy import (
+    BigInteger,
     ColumnElement,
     Connection,
     FromClause,
@@ -206,7 +207,8 @@ class SqlRunStore(SqlLeases):
             if first is None:
                 return []
             # one seek in the index for each point that is wanted: what lies between is not read
-            grid = select(literal(0).label("i")).cte("grid", recursive=True)
+            # of 64 bits: PostgreSQL would multiply epochs in 32
+            grid = select(literal(0, BigInteger).label("i")).cte("grid", recursive=True)
             grid = grid.union_all(select(grid.c.i + 1).where(grid.c.i + 1 < points))
             wanted = first + grid.c.i * (last - first) // (points - 1)
             there = select(func.min(table.epoch)).where(*of_name, table.epoch >= wanted).scalar_subquery()

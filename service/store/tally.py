@@ -5,9 +5,10 @@ count looks at what has not ended and at what ended since. So it costs what goes
 """
 
 import threading
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 from sqlalchemy import Connection, bindparam, case, func, or_, select
 
@@ -66,15 +67,9 @@ class Tally:
                 self._settled, self._since, self._afresh = {}, _EVER, clock
             settled = max(self._since, clock - timedelta(seconds=SETTLED_S))
             rows = connection.execute(_COUNTS, {"settled": settled, "since": self._since}).all()
-            sums = dict(self._settled)
-            for wanted in (1, 0):
-                for kind, state, is_settled, *facts in rows:
-                    if is_settled == wanted:
-                        count, oldest, seconds = facts
-                        found = _Sum(count, oldest, seconds or 0.0)
-                        sums[kind, state] = sums[kind, state] + found if (kind, state) in sums else found
-                if wanted:
-                    self._settled, self._since = dict(sums), settled
+            self._settled = _added(self._settled, [tuple(row) for row in rows if row.is_settled])
+            self._since = settled
+            sums = _added(self._settled, [tuple(row) for row in rows if not row.is_settled])
         return {
             (RunKind(kind), RunState(state)): RunStatistics(
                 count=total.count,
@@ -83,3 +78,12 @@ class Tally:
             )
             for (kind, state), total in sums.items()
         }
+
+
+def _added(sums: Mapping[_Key, _Sum], rows: Iterable[tuple[Any, ...]]) -> dict[_Key, _Sum]:
+    """The sums with these counts in them."""
+    total = dict(sums)
+    for kind, state, _, count, oldest, seconds in rows:
+        found = _Sum(count, oldest, seconds or 0.0)
+        total[kind, state] = total[kind, state] + found if (kind, state) in total else found
+    return total

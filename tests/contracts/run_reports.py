@@ -86,6 +86,13 @@ class ReportContract:
         assert stores.runs.chart(run.id, "x", points=3, after_epoch=9) == []
         assert stores.runs.chart(run.id, "y", points=3) == []
 
+    def test_a_chart_reaches_the_largest_epoch(self, stores: Stores) -> None:
+        run, lease = start(stores)
+        epochs = [0, 1, 2**31 - 1]
+        made = [MetricPoint(name="x", epoch=epoch, step=epoch, value=0.0) for epoch in epochs]
+        stores.runs.report(lease, metrics=made)
+        assert [point.epoch for point in stores.runs.chart(run.id, "x", points=1000)] == [0, 2**31 - 1]
+
     def test_a_point_that_is_written_again_replaces_the_old(self, stores: Stores) -> None:
         run, lease = start(stores)
         stores.runs.report(lease, metrics=[point("a", 1, 1.0, step=5)])
