@@ -25,6 +25,7 @@ class Meant(NamedTuple):
 
 _HALF = "Here the loss has a factor ½, as in CleanRL; elsewhere give twice the number."
 _NOT_HERE = "It is not here yet."
+_PESSIMISTIC = "It is a number here, that of clip_range there, beside pessimistic_value_clip=true."
 _PER_UPDATE = "Samples per update are n_envs × n_rollout_steps here."
 _MINIBATCHES = "It is samples per gradient step: n_envs × n_rollout_steps / minibatches."
 _OF_NETWORKS = "It is a setting of each network: overrides={'model.policy.networks': [{…}]}."
@@ -79,7 +80,9 @@ _TABLE: tuple[tuple[str | None, str, str], ...] = (
     ("env.kwargs", "env_kwargs", ""),
     ("name", "run_name experiment_name", ""),
     (None, "run_dir", ""),
-    (None, "clip_range_vf clip_vloss vf_clip_param value_clip clip_predicted_values", _NOT_HERE),
+    ("algorithm.clip_range_value", "clip_range_vf clip_predicted_values", ""),
+    ("algorithm.clip_range_value", "clip_vloss value_clip use_clipped_value_loss", _PESSIMISTIC),
+    (None, "vf_clip_param", "It clips the squared error, which is not here."),
     ("algorithm.optimizer.kind", "optimizer_class optim use_rms_prop", ""),
     ("algorithm.optimizer.eps", "adam_eps adam_epsilon optimizer_eps rms_prop_eps", ""),
     ("algorithm.optimizer.beta1", "betas adam_betas adam_beta1", "beta2 is the other one."),

@@ -57,6 +57,30 @@ def squared_error(values: FloatArray, returns: FloatArray) -> tuple[float, Float
     return 0.5 * mean(error * error), error / len(error)
 
 
+def clipped_squared_error(
+    values: FloatArray, returns: FloatArray, old_values: FloatArray, clip_range: float, *, pessimistic: bool
+) -> tuple[float, FloatArray]:
+    """The squared error of values that were clipped around those before the update, and its gradient by V(s).
+
+    Args:
+        values: V(s) under the weights of now, ``[N]``.
+        returns: R, ``[N]``.
+        old_values: V(s) under the weights that acted, fixed for the whole update, ``[N]``.
+        clip_range: > 0; values count as no further than this from the old ones.
+        pessimistic: take the larger of this error and the unclipped one, row by row, as OpenAI's baselines do (Huang et
+            al. 2022, "The 37 implementation details of PPO", detail 9); where both are equal, the gradient is that of
+            the unclipped one. Else take the clipped one alone.
+    """
+    error = values - returns
+    step = values - old_values
+    clipped = old_values + step.clip(-clip_range, clip_range) - returns
+    is_free = np.abs(step) <= clip_range
+    if pessimistic:
+        is_free |= error * error >= clipped * clipped
+    used = np.where(is_free, error, clipped)
+    return 0.5 * mean(used * used), np.where(is_free, error, error.dtype.type(0)) / len(error)
+
+
 def divergence(log_ratio: FloatArray, clip_range: float) -> tuple[float, float]:
     """How far a policy went from the one that acted, from log(new / old), ``[N]``.
 

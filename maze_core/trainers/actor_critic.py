@@ -96,7 +96,7 @@ class ActorCritic(ABC, Generic[C]):
             if found is None:
                 found = self.learner.evaluate(key, samples.observations, samples.actions, samples.agent_id)
             policy_loss, d_log_probs, details = policy_loss_of(samples, found.log_probs)
-            value_loss, d_values = squared_error(found.values, samples.returns)
+            value_loss, d_values = self._value_loss(samples, found.values)
             d_entropy = np.full(len(samples), -entropy_weight / total, np.float32) if entropy_weight else None
             found.backward(
                 d_log_probs * (share * policy_weight), d_entropy, d_values * (share * value_weight)
@@ -111,6 +111,10 @@ class ActorCritic(ABC, Generic[C]):
                 report[name] = report.get(name, 0.0) + share * value
         report["train/grad_norm"] = self.optimizer.step()
         return report
+
+    def _value_loss(self, samples: Samples, values: FloatArray) -> tuple[float, FloatArray]:
+        """The loss of V(s) under the weights of now, ``[N]``, and its gradient."""
+        return squared_error(values, samples.returns)
 
     def state_dict(self) -> tuple[Tree, dict[str, Array]]:
         """See :class:`~maze_core.trainers.fit.Trainer`."""

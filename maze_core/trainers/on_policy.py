@@ -35,6 +35,8 @@ class Samples:
     """``[N]``."""
     returns: FloatArray
     """λ-returns, ``[N]``."""
+    values: FloatArray
+    """V(s) under the weights that acted, ``[N]``."""
     found: Evaluation | None = None
     """What policy and critic say of exactly these rows, under the weights that acted."""
 
@@ -58,6 +60,7 @@ class Samples:
             part(self.log_probs),
             part(self.advantages),
             part(self.returns),
+            part(self.values),
         )
 
 
@@ -96,7 +99,7 @@ def prepare(rollout: Rollout, learner: Learner, *, gamma: float, lam: float) -> 
         values[rows.place] = found.values if rows.mask is not None else found.values.reshape(values.shape)
         # advantages and returns follow below, when the values of all sub-steps are known
         batch[key] = Samples(
-            observations, actions, agent_id, found.log_probs, found.values, found.values, found
+            observations, actions, agent_id, found.log_probs, found.values, found.values, found.values, found
         )
     next_values[:-1] = values[1:]
     for t, b, final_values in cut:

@@ -5,7 +5,7 @@ log-probabilities are computed once and stay fixed; then ``n_optimization_epochs
 clipped surrogate, ended early when the approximate KL divergence exceeds ``target_kl``.
 """
 
-from maze_core.objectives.losses import clipped_surrogate, divergence
+from maze_core.objectives.losses import clipped_squared_error, clipped_surrogate, divergence
 from maze_core.trainers.actor_critic import ActorCritic
 from maze_core.trainers.config import factor
 from maze_core.trainers.fit import Parts, UpdateReport
@@ -19,11 +19,15 @@ class PPO(ActorCritic[PPOAlgorithmConfig]):
 
     def __init__(self, config: PPOAlgorithmConfig, parts: Parts) -> None:
         super().__init__(config, parts)
-        self._clip_range = config.clip_range
+        self._clip_range, self._clip_range_value = config.clip_range, config.clip_range_value
 
     def update(self, *, epoch: int, progress: float) -> UpdateReport:
         """See :class:`~maze_core.trainers.fit.Trainer`."""
-        self._clip_range = self.config.clip_range * factor(self.config.clip_range_schedule, progress)
+        config = self.config
+        self._clip_range = config.clip_range * factor(config.clip_range_schedule, progress)
+        if config.clip_range_value is not None:
+            decay = factor(config.clip_range_value_schedule, progress)
+            self._clip_range_value = config.clip_range_value * decay
         return super().update(epoch=epoch, progress=progress)
 
     def _learn(self, batch: Batch, *, epoch: int) -> list[dict[str, float]]:
@@ -45,6 +49,17 @@ class PPO(ActorCritic[PPOAlgorithmConfig]):
         )
         kl, clipped = divergence(log_ratio, self._clip_range)
         return loss, gradient, {"train/approx_kl": kl, "train/clip_fraction": clipped}
+
+    def _value_loss(self, samples: Samples, values: FloatArray) -> tuple[float, FloatArray]:
+        if self._clip_range_value is None:
+            return super()._value_loss(samples, values)
+        return clipped_squared_error(
+            values,
+            samples.returns,
+            samples.values,
+            self._clip_range_value,
+            pessimistic=self.config.pessimistic_value_clip,
+        )
 
     def _is_too_far(self, steps: list[dict[str, float]]) -> bool:
         """The pass left the trust region: its mean KL divergence exceeds ``target_kl``."""

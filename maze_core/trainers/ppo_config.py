@@ -24,6 +24,13 @@ class PPOAlgorithmConfig(ActorCriticConfig):
     """ε of the clipped objective; from 1 on only gains are cut, a large one such as 10 cuts nothing."""
     clip_range_schedule: Schedule = "constant"
     """``linear`` falls to 0 over ``n_epochs``."""
+    clip_range_value: OptionalPositiveFloat = None
+    """How far from those before the update values count in the critic's loss; null does not clip."""
+    clip_range_value_schedule: Schedule = "constant"
+    """``linear`` falls to 0 over ``n_epochs``."""
+    pessimistic_value_clip: bool = False
+    """Take the larger of clipped and unclipped error, as OpenAI's baselines, CleanRL, Tianshou and rsl_rl; false takes
+    the clipped one, as Stable-Baselines3 and skrl."""
     target_kl: OptionalPositiveFloat = None
     """End an update's passes after one whose mean approximate KL divergence exceeds this; null never."""
 

@@ -105,7 +105,7 @@ def test_what_is_not_here_has_no_suggestion_and_says_so():
     for word in ("impala", "es", "ddpg"):
         found = problem(algorithm=word)
         assert (found.did_you_mean, "not here yet" in found.message) == (None, True)
-    assert "not here yet" in problem(overrides={"algorithm.clip_range_vf": 0.2}).message
+    assert "not here yet" in problem(overrides={"algorithm.kl_coeff": 0.2}).message
     assert problem(algorithm="a2c", overrides={"algorithm.update_epochs": 4}).did_you_mean is None
 
 

@@ -9,6 +9,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from maze_core.objectives.losses import (
+    clipped_squared_error,
     clipped_surrogate,
     divergence,
     normalized,
@@ -71,12 +72,47 @@ def test_gradients_of_policy_gradient_and_squared_error_by_hand():
     assert gradient.tolist() == [-0.5, 1.5]
 
 
+@given(ROWS, st.floats(0.05, 1.5), st.booleans())
+def test_the_clipped_squared_error_and_its_gradient_are_those_of_its_definition(rows, clip, pessimistic):
+    new, old, returns = columns(rows)
+    leaf, before, target = (torch.from_numpy(x).requires_grad_(x is new) for x in (new, old, returns))
+    free, clipped = leaf - target, before + (leaf - before).clamp(-clip, clip) - target
+    losses = torch.maximum(free**2, clipped**2) if pessimistic else clipped**2
+    assume(
+        not pessimistic or bool((torch.where(free == clipped, 1.0, (free**2 - clipped**2).abs()) > 0).all())
+    )
+    (losses.mean() / 2).backward()
+    loss, gradient = clipped_squared_error(new, returns, old, clip, pessimistic=pessimistic)
+    assert loss == pytest.approx(losses.mean().item() / 2, abs=1e-12)
+    np.testing.assert_allclose(gradient, leaf.grad.numpy(), rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("value", "pessimistic", "error", "gradient"),
+    [(1.5, False, -2.5, -2.5), (3.0, False, -2.0, 0.0), (3.0, True, -2.0, 0.0), (-3.0, True, -7.0, -7.0)],
+    ids=["within", "beyond", "beyond and better", "beyond and worse"],
+)
+def test_a_value_beyond_the_range_learns_only_where_it_is_worse_than_the_clipped_one(
+    value, pessimistic, error, gradient
+):
+    """From 0, within ±2, to 4."""
+    one = np.ones(1)
+    found = clipped_squared_error(value * one, 4 * one, 0 * one, 2.0, pessimistic=pessimistic)
+    assert found == (error**2 / 2, [gradient])
+
+
+def test_a_value_on_the_edge_of_the_range_learns():
+    one = np.ones(1)
+    assert clipped_squared_error(one, 4 * one, 0 * one, 1.0, pessimistic=False)[1] == [-3.0]
+
+
 def test_float32_stays_float32():
     one, two = np.float32([1.0, 2.0]), np.float32([0.5, -0.5])
     found = [
         *policy_gradient(one, two)[1:],
         *clipped_surrogate(one, two, two, 0.2)[1:],
         squared_error(one, two)[1],
+        clipped_squared_error(one, two, two, 0.2, pessimistic=True)[1],
     ]
     assert {array.dtype for array in (*found, normalized(one))} == {np.dtype(np.float32)}
 

@@ -194,6 +194,7 @@ def two_actions(advantages: list[float], actions: list[int] | None = None, retur
         np.full(n, -np.log(2.0), np.float32),
         np.array(advantages, np.float32),
         np.full(n, returns, np.float32),
+        np.zeros(n, np.float32),
     )
 
 

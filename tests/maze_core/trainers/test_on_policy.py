@@ -19,7 +19,8 @@ from tests.maze_core.trainers.small_worlds import learner_of
 
 def samples(n, start=0):
     column = np.arange(start, start + n, dtype=np.float32)
-    return Samples({"x": column[:, None]}, {"a": column}, column.astype(int), column, column.copy(), column)
+    row = {"x": column[:, None]}, {"a": column}, column.astype(int), column, column.copy(), column, column
+    return Samples(*row)
 
 
 @given(st.lists(st.integers(1, 40), min_size=1, max_size=3), st.integers(1, 30), st.integers(0, 5))
@@ -37,6 +38,7 @@ def test_rows_of_a_minibatch_stay_together():
     (part,) = minibatches({0: samples(7)}, 100, np.random.default_rng(0))
     for rows in (part[0],):
         assert rows.observations["x"][:, 0].tolist() == rows.actions["a"].tolist() == rows.returns.tolist()
+        assert rows.values.tolist() == rows.returns.tolist()
 
 
 def test_advantages_of_all_step_keys_are_normalised_together():

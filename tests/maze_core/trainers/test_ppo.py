@@ -7,6 +7,7 @@ import pytest
 
 from maze_core.trainers.ppo_config import PPOAlgorithmConfig
 from tests.maze_core.envs.structured_env import make_boxes
+from tests.maze_core.models.autograd import values
 from tests.maze_core.trainers.small_worlds import flat, probability, trainer_of, two_actions
 
 QUICK = {"n_rollout_steps": 6, "lr": 0.01, "entropy_coef": 0.0}
@@ -184,3 +185,41 @@ def test_a_linear_clip_range_falls_with_the_run(schedule, clips_all):
     trainer.update(epoch=0, progress=0.0)
     report = trainer.update(epoch=0, progress=1 - 1e-9)
     assert (report.metrics["train/clip_fraction"] > 0.25) == clips_all
+
+
+VALUES = {"off": {}, "clipped": {"clip_range_value": 1e-3}, "wide": {"clip_range_value": 1e3}}
+
+
+@pytest.mark.parametrize("name", VALUES)
+def test_values_beyond_their_range_teach_the_critic_no_further(name):
+    """Without a clip it takes all steps; within 1e-3 of where it was, the first of each row."""
+    trainer = trainer_of(PPOAlgorithmConfig(batch_size=2, **QUICK, **VALUES[name]))
+    samples = two_actions([0.0, 0.0], returns=5.0)
+    samples.values = values(trainer.critic, 0, samples.observations).detach().numpy().astype(np.float32)
+    for _ in range(3):
+        steps = trainer._learn({0: samples}, epoch=0)
+    assert (
+        steps[-1]["train/value_loss"] == pytest.approx((5 - 1e-3 - samples.values[0]) ** 2 / 2, rel=1e-5)
+    ) == (name == "clipped")
+
+
+@pytest.mark.parametrize("pessimistic", [False, True])
+def test_the_pessimistic_clip_brings_back_a_value_that_went_the_wrong_way(pessimistic):
+    settings = {"clip_range_value": 0.1, "pessimistic_value_clip": pessimistic, "n_optimization_epochs": 1}
+    trainer = trainer_of(PPOAlgorithmConfig(**QUICK, **settings))
+    samples, before = two_actions([0.0], returns=9.0), flat(trainer.critic)
+    samples.values += 5.0  # from which the value of now, near 0, has gone away from 9
+    trainer._learn({0: samples}, epoch=0)
+    assert (flat(trainer.critic) != before).any() == pessimistic
+
+
+@pytest.mark.parametrize(("schedule", "factor"), [("constant", 1.0), ("linear", 0.25)])
+def test_a_linear_clip_range_of_values_falls_with_the_run(schedule, factor):
+    trainer = trainer_of(
+        PPOAlgorithmConfig(clip_range_value=0.4, clip_range_value_schedule=schedule, **QUICK)
+    )
+    samples = two_actions([0.0], returns=9.0)
+    for progress, expected in ((0.0, 0.4), (0.75, 0.4 * factor)):
+        trainer.update(epoch=0, progress=progress)
+        loss, _ = trainer._value_loss(samples, np.full(1, 5.0, np.float32))
+        assert loss == pytest.approx((9 - expected) ** 2 / 2)
