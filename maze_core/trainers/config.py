@@ -125,21 +125,18 @@ class OptimizerConfig:
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
-class LearningConfig(FitConfig):
-    """Settings of algorithms that act in environments and learn by gradients."""
+class GradientConfig(FitConfig):
+    """Settings of algorithms that learn by gradients."""
 
-    n_rollout_steps: RolloutSteps = 128
-    """Ticks per update, in each parallel environment."""
-    total_env_steps: OptionalPositiveInt = None
-    """Length of the run in ticks of all environments together; ``n_epochs`` then follows from it, rounded up."""
+    LEARNS_FROM_EPISODES: ClassVar[bool] = False
+    """Whether it learns from recorded episodes, which ``dataset.run`` then names."""
+
     lr: Annotated[float, Field(gt=0.0)] = 1e-3
     """Step size at the start."""
     lr_schedule: Schedule = "linear"
     """``linear`` falls to 0 over ``n_epochs``."""
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     """How a gradient becomes a step."""
-    gamma: Fraction = 0.99
-    """Discount per step of environment time."""
     max_grad_norm: OptionalPositiveFloat = 0.5
     """L2 limit on the gradient of all that learns together; null does not clip."""
     device: Literal["cpu"] = "cpu"
@@ -153,6 +150,18 @@ class LearningConfig(FitConfig):
     def lr_factor(self, progress: float) -> float:
         """What step sizes are multiplied by where this part of the run is done, in [0, 1)."""
         return factor(self.lr_schedule, progress)
+
+
+@dataclass(frozen=True, kw_only=True, config=STRICT)
+class LearningConfig(GradientConfig):
+    """Settings of algorithms that act in environments and learn by gradients."""
+
+    n_rollout_steps: RolloutSteps = 128
+    """Ticks per update, in each parallel environment."""
+    total_env_steps: OptionalPositiveInt = None
+    """Length of the run in ticks of all environments together; ``n_epochs`` then follows from it, rounded up."""
+    gamma: Fraction = 0.99
+    """Discount per step of environment time."""
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)

@@ -23,6 +23,19 @@ Nets = Callable[[NamedArrays], tuple[Sequence[FloatArray], NetsPull]]
 
 
 @dataclass(slots=True)
+class PolicyEvaluation:
+    """What a policy says of ``N`` rows of one sub-step."""
+
+    log_probs: FloatArray
+    """log π(a|s), ``[N]``, summed over heads and dimensions."""
+    entropy: FloatArray
+    """In nats, ``[N]``, summed over heads and dimensions."""
+    backward: Callable[[FloatArray, FloatArray | None], None]
+    """∂L/∂log_probs and ∂L/∂entropy (None for 0), ``[N]`` each: adds to the gradients; called once at most, before the
+    next evaluation."""
+
+
+@dataclass(slots=True)
 class Evaluation:
     """What policy and critic say of ``N`` rows of one sub-step."""
 
@@ -70,31 +83,63 @@ class Learner:
         return self._steps[step_key].values(observations)
 
 
+class PolicyLearner:
+    """Evaluates the policy of one sub-step, and knows the way back."""
+
+    def __init__(self, policy: StepPolicy, step: GradientStep) -> None:
+        """Take the policy, and what it learns by, which has it as ``policy``."""
+        self.networks = [actor.logits for actor in policy.networks]
+        self.gradients = [step.gradients_of(f"policy/{actor.prefix}network.") for actor in policy.networks]
+        self.parts = policy.parts
+        self.log_stds = [
+            (actor.parameter, step.gradients.get(f"policy/{actor.prefix}log_std"))
+            for actor in policy.networks
+        ]
+        """Parameter and gradient, by agent."""
+        self._agents = [nets([net], [d]) for net, d in zip(self.networks, self.gradients, strict=True)]
+
+    def evaluate(
+        self, observations: NamedArrays, actions: NamedArrays, agent_id: IntArray
+    ) -> PolicyEvaluation:
+        """How likely the actions of ``N`` rows are; see :meth:`Learner.evaluate`."""
+        n_rows = len(agent_id)
+        log_probs, entropy = np.empty(n_rows, np.float32), np.empty(n_rows, np.float32)
+        pulls = []
+        for i, network in enumerate(self._agents):
+            rows = slice(None) if len(self._agents) == 1 else np.flatnonzero(agent_id == i)
+            if not agent_id[rows].size:
+                continue
+            seen = {name: array[rows] for name, array in observations.items()}
+            (logits,), pull = network(seen)
+            done = {name: array[rows] for name, array in actions.items()}
+            found = scores(self.parts, logits, seen, done, *self.log_stds[i])
+            log_probs[rows], entropy[rows] = found.log_prob, found.entropy
+            pulls.append((rows, found.pull, pull))
+
+        def backward(d_log_probs: FloatArray, d_entropy: FloatArray | None) -> None:
+            for rows, pull_scores, pull in pulls:
+                pull([pull_scores(d_log_probs[rows], None if d_entropy is None else d_entropy[rows])])
+
+        return PolicyEvaluation(log_probs, entropy, backward)
+
+
 class _SubStep:
     """The networks of one sub-step."""
 
     def __init__(self, policy: StepPolicy, critic: Critic, values: Network, step: GradientStep) -> None:
-        actors = [actor.logits for actor in policy.networks]
-        of_actors = [step.gradients_of(f"policy/{actor.prefix}network.") for actor in policy.networks]
+        self._policy = actors = PolicyLearner(policy, step)
         of_values = step.gradients_of(f"critic/{critic.prefixes[values]}")
-        self._parts = policy.parts
-        self._agents = [
-            nets([actor], [gradients]) for actor, gradients in zip(actors, of_actors, strict=True)
-        ]
-        self._log_stds = [
-            (actor.parameter, step.gradients.get(f"policy/{actor.prefix}log_std"))
-            for actor in policy.networks
-        ]
         self._critic = nets([values], [of_values])
         self._fill = critic.fill
-        programs = [x.program for x in (*actors, values) if isinstance(x, GraphNetwork)]
-        at_once = len(actors) == 1 and len(programs) == 2 and differ_at_the_end_only(*programs)
-        self._policy_and_critic = nets([*actors, values], [*of_actors, of_values]) if at_once else None
+        both = [*actors.networks, values]
+        programs = [x.program for x in both if isinstance(x, GraphNetwork)]
+        at_once = len(both) == len(programs) == 2 and differ_at_the_end_only(*programs)
+        self._policy_and_critic = nets(both, [*actors.gradients, of_values]) if at_once else None
 
     def evaluate(self, observations: NamedArrays, actions: NamedArrays, agent_id: IntArray) -> Evaluation:
         if self._policy_and_critic is not None:
             (logits, values), pull = self._policy_and_critic(observations)
-            found = scores(self._parts, logits, observations, actions, *self._log_stds[0])
+            found = scores(self._policy.parts, logits, observations, actions, *self._policy.log_stds[0])
 
             def backward_at_once(
                 d_log_probs: FloatArray, d_entropy: FloatArray | None, d_values: FloatArray
@@ -104,25 +149,13 @@ class _SubStep:
             return Evaluation(found.log_prob, found.entropy, values[0], backward_at_once)
 
         (values,), pull_values = self._critic(self._filled(observations))
-        log_probs, entropy = np.empty_like(values[0]), np.empty_like(values[0])
-        pulls = []
-        for i, network in enumerate(self._agents):
-            rows = slice(None) if len(self._agents) == 1 else np.flatnonzero(agent_id == i)
-            if not agent_id[rows].size:
-                continue
-            seen = {name: array[rows] for name, array in observations.items()}
-            (logits,), pull = network(seen)
-            done = {name: array[rows] for name, array in actions.items()}
-            found = scores(self._parts, logits, seen, done, *self._log_stds[i])
-            log_probs[rows], entropy[rows] = found.log_prob, found.entropy
-            pulls.append((rows, found.pull, pull))
+        policy = self._policy.evaluate(observations, actions, agent_id)
 
         def backward(d_log_probs: FloatArray, d_entropy: FloatArray | None, d_values: FloatArray) -> None:
-            for rows, pull_scores, pull in pulls:
-                pull([pull_scores(d_log_probs[rows], None if d_entropy is None else d_entropy[rows])])
+            policy.backward(d_log_probs, d_entropy)
             pull_values([d_values[None]])
 
-        return Evaluation(log_probs, entropy, values[0], backward)
+        return Evaluation(policy.log_probs, policy.entropy, values[0], backward)
 
     def values(self, observations: NamedArrays) -> FloatArray:
         """``[N]``."""

@@ -6,9 +6,9 @@ where a limit cut the episode, and nothing after a terminal state. Between the s
 passes: γ and λ count as 1 there.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar, Self, TypeVar
 
 import numpy as np
 
@@ -20,15 +20,42 @@ from maze_core.types import Array, BoolArray, FloatArray, IntArray, StepKey
 
 
 @dataclass(slots=True)
-class Samples:
-    """Rows of one step key."""
+class Steps:
+    """Rows of one step key: what was seen and done."""
 
     observations: dict[str, Array]
     """name → ``[N, …]``."""
     actions: dict[str, Array]
-    """head → ``[N, …]``."""
+    """head → ``[N, …]``: the policy's own samples."""
     agent_id: IntArray
     """``[N]``."""
+
+    def __len__(self) -> int:
+        """Number of rows."""
+        return len(self.agent_id)
+
+    def take(self, rows: IntArray) -> Self:
+        """The rows with these indices, copied."""
+        return self._each(lambda x: x.take(rows, 0))
+
+    def slice(self, start: int, end: int) -> Self:
+        """The rows ``start`` to ``end``, as views."""
+        return self._each(lambda x: x[start:end])
+
+    def _each(self, part: Callable[[Array], Array]) -> Self:
+        return type(self)(
+            {name: part(x) for name, x in self.observations.items()},
+            {head: part(x) for head, x in self.actions.items()},
+            *(part(getattr(self, name)) for name in self._COLUMNS),
+        )
+
+    _COLUMNS: ClassVar[tuple[str, ...]] = ("agent_id",)
+
+
+@dataclass(slots=True)
+class Samples(Steps):
+    """Rows of one step key, as actor-critic algorithms learn from them."""
+
     log_probs: FloatArray
     """log π(a|s) under the weights that acted, ``[N]``; fixed for the whole update."""
     advantages: FloatArray
@@ -40,32 +67,12 @@ class Samples:
     found: Evaluation | None = None
     """What policy and critic say of exactly these rows, under the weights that acted."""
 
-    def __len__(self) -> int:
-        """Number of rows."""
-        return len(self.advantages)
-
-    def take(self, rows: IntArray) -> "Samples":
-        """The rows with these indices, copied."""
-        return self._each(lambda x: x.take(rows, 0))
-
-    def slice(self, start: int, end: int) -> "Samples":
-        """The rows ``start`` to ``end``, as views."""
-        return self._each(lambda x: x[start:end])
-
-    def _each(self, part: Callable[[Array], Array]) -> "Samples":
-        return Samples(
-            {name: part(x) for name, x in self.observations.items()},
-            {head: part(x) for head, x in self.actions.items()},
-            part(self.agent_id),
-            part(self.log_probs),
-            part(self.advantages),
-            part(self.returns),
-            part(self.values),
-        )
+    _COLUMNS: ClassVar[tuple[str, ...]] = ("agent_id", "log_probs", "advantages", "returns", "values")
 
 
 Batch = dict[StepKey, Samples]
 """Samples of every step key that acted."""
+Rows = TypeVar("Rows", bound=Steps)
 
 
 def prepare(rollout: Rollout, learner: Learner, *, gamma: float, lam: float) -> tuple[Batch, float]:
@@ -121,7 +128,9 @@ def prepare(rollout: Rollout, learner: Learner, *, gamma: float, lam: float) -> 
     return batch, explained_variance(values, returns)
 
 
-def minibatches(batch: Batch, size: int, rng: np.random.Generator) -> Iterator[Batch]:
+def minibatches(
+    batch: Mapping[StepKey, Rows], size: int, rng: np.random.Generator
+) -> Iterator[dict[StepKey, Rows]]:
     """One pass over the batch in random order, in minibatches of ``size`` rows over all step keys.
 
     A last minibatch smaller than half of ``size`` joins the one before it, so that none is tiny.
