@@ -1,6 +1,7 @@
 # Two commands do everything, set-up included:
 #   make serve   [PORT=8000]   creates .venv, migrates data/maze.db, starts API and worker, prints the URL
 #   make test                  the same set-up with the test tools, then lint, types, contracts, all tests
+#   make learning              what the shipped experiments learn, beside RL-Zoo3: hours, may be interrupted and goes on
 #   make mutants [FILES=…]     changes one line at a time in trainers, objectives and wrappers: which no test notices
 # PyTorch's CPU build needs far less disk: make serve TORCH_INDEX_URL=…, see the README
 
@@ -14,10 +15,10 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 TORCH_INDEX = $(if $(TORCH_INDEX_URL),--index-url $(TORCH_INDEX_URL),)
 
-.PHONY: help setup setup-test serve test lint types contracts unit test-slow mutants test-envs bench format clean
+.PHONY: help setup setup-test serve test lint types contracts unit test-slow mutants test-envs bench learning format clean
 
 help:
-	@sed -n '2,5p' Makefile | cut -c3-
+	@sed -n '2,6p' Makefile | cut -c3-
 
 setup: $(VENV)/.installed
 
@@ -77,6 +78,18 @@ bench: setup-test
 	for name in train_throughput "train_throughput --growth" time_to_return serve_actions "serve_actions --growth" \
 		first_metrics polling worker_overhead side_by_side database plots; do \
 		$(BIN)/python -m benchmarks.$$name || exit 1; done
+
+# RL-Zoo3 in a virtual environment of its own
+.venv-zoo/.installed: tools/rl_zoo3.txt
+	$(PYTHON) -m venv .venv-zoo
+	.venv-zoo/bin/python -m pip install --quiet --disable-pip-version-check $(TORCH_INDEX) $(if $(TORCH_INDEX_URL),--no-deps,) "$$(grep '^torch==' constraints.txt)"
+	.venv-zoo/bin/python -m pip install --quiet --disable-pip-version-check --requirement tools/rl_zoo3.txt
+	@touch $@
+
+learning: setup-test .venv-zoo/.installed
+	$(PIP) --editable '.[mujoco]'
+	$(BIN)/python -m benchmarks.learning --zoo .venv-zoo/bin/python $(EXPERIMENTS)
+	$(BIN)/python -m tests.docs.tables
 
 format: setup-test
 	$(BIN)/ruff check --fix .

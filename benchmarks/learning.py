@@ -1,169 +1,240 @@
-"""What PPO learns with and without normalised observations, beside Stable-Baselines3 with the same settings.
+"""What the shipped experiments learn, seed by seed, beside RL-Zoo3's own training and published results.
 
-The settings are RL-Zoo3's, without state-dependent noise and reward scaling, which are not here yet; the budgets are
-shortened to minutes. A cell is the mean return of 20 episodes, played with the policy as it is after the last update.
+A run is made once and remembered in ``benchmarks/learning/<experiment>.json``; one that was interrupted, or whose
+experiment has changed since, is made anew. RL-Zoo3 trains by its own command with its own settings and equal steps,
+in a virtual environment of its own (``make learning`` makes it): Stable-Baselines3 underneath.
 
-    python -m benchmarks.learning [--seeds 3] [--tasks Acrobot-v1 …] [--without-sb3]
+    python -m benchmarks.learning [experiment …] [--seeds 5] [--zoo PYTHON] [--only-zoo]
 """
 
 import argparse
-from collections.abc import Callable, Mapping, Sequence
+import json
+import math
+import os
+import subprocess
+import tempfile
+import time
+from collections.abc import Sequence
 from dataclasses import dataclass
-from statistics import fmean
+from importlib.metadata import version
+from pathlib import Path
+from statistics import fmean, stdev
 from typing import Any
 
 import numpy as np
-import torch
 
-from benchmarks.report import write_report
+from benchmarks.report import table
+from maze_core import RunContext
+from maze_core.config.modules import config_module
+from maze_core.evaluation.evaluate import t_quantile
 
-N_EPISODES, EVALUATION_SEED = 20, 99
-HIDDEN = [64, 64]
+RESULTS = Path(__file__).parent / "learning"
+N_EPISODES = 100
+"""Episodes that a policy is judged by at the end, with seeds that no evaluation in training had."""
+N_EVALUATIONS, N_EVALUATION_EPISODES = 10, 20
+"""Of RL-Zoo3's training."""
+ZOO = ("ppo", "a2c", "dqn", "qrdqn", "sac", "td3")
+"""Algorithms that RL-Zoo3 has too."""
+Run = dict[str, Any]
+"""``seed, best, last, env_steps, cpu_s, versions``."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class Task:
-    """One environment and RL-Zoo3's settings of PPO for it."""
+    """An experiment, and what is to be learnt by it."""
 
-    env: str
+    experiment: str
+    """Module of the group ``experiment``, named after the environment and the algorithm."""
     n_env_steps: int
-    n_envs: int
-    n_steps: int
-    n_passes: int
-    gamma: float
-    gae_lambda: float
-    lr: float = 3e-4
-    entropy_coef: float = 0.0
-    batch_size: int = 64
+    """How long RL-Zoo3 trains; the experiment has the same number."""
+    goal: float
+    """Mean return over the seeds."""
+    published: float | None
+    """By RL-Zoo3's benchmark.md, one run."""
+    n_seeds: int = 5
 
     @property
-    def n_updates(self) -> int:
-        """Updates within the budget."""
-        return self.n_env_steps // (self.n_envs * self.n_steps)
+    def algorithm(self) -> str:
+        """Its name, here and there."""
+        return self.experiment.rpartition("_")[2]
 
 
 TASKS = {
-    task.env: task
+    task.experiment: task
     for task in (
-        Task(env="Acrobot-v1", n_env_steps=100_000, n_envs=16, n_steps=256, n_passes=4, gamma=0.99, gae_lambda=0.94),
-        Task(env="MountainCar-v0", n_env_steps=300_000, n_envs=16, n_steps=16, n_passes=4, gamma=0.99, gae_lambda=0.98),
-        Task(env="Pendulum-v1", n_env_steps=100_000, n_envs=4, n_steps=1024, n_passes=10, gamma=0.9, gae_lambda=0.95,
-             lr=1e-3),
-        Task(env="LunarLander-v3", n_env_steps=200_000, n_envs=16, n_steps=1024, n_passes=4, gamma=0.999,
-             gae_lambda=0.98, entropy_coef=0.01),
+        Task("cartpole_ppo", 100_000, 500, 500),
+        Task("cartpole_a2c", 500_000, 500, 500),
+        Task("cartpole_dqn", 50_000, 500, 500),
+        Task("acrobot_ppo", 300_000, -82, -73.5),
+        Task("lunar_lander_ppo", 1_000_000, 240, 242.1),
+        Task("mountain_car_dqn", 120_000, -110, -100.8),
+        Task("pendulum_sac", 20_000, -160, -157.0),
+        Task("pendulum_td3", 20_000, -160, -151.9),
     )
-}  # fmt: skip
-
-
-def ours(task: Task, wrappers: str, seed: int) -> float:
-    """Mean return after training with these wrappers."""
-    from maze_core.config import compose_run
-    from maze_core.envs.wrappers.wrapper import WrappedVectorEnv
-    from maze_core.evaluation.evaluate import evaluate
-    from maze_core.runners.training import Training
-    from maze_core.seeding import EpisodeSeeds, Stream
-
-    n_epochs = 4
-    target = "maze_core.models.config.FlattenConcat{}Config"
-    overrides: Mapping[str, Any] = {
-        "env.name": task.env,
-        "runner.n_envs": task.n_envs,
-        "algorithm.n_epochs": n_epochs,
-        "algorithm.epoch_length": task.n_updates // n_epochs,
-        "algorithm.rollout_evaluator.n_episodes": 1,
-        "algorithm.n_rollout_steps": task.n_steps,
-        "algorithm.batch_size": task.batch_size,
-        "algorithm.n_optimization_epochs": task.n_passes,
-        "algorithm.lr": task.lr,
-        "algorithm.lr_schedule": "constant",
-        "algorithm.gamma": task.gamma,
-        "algorithm.gae_lambda": task.gae_lambda,
-        "algorithm.entropy_coef": task.entropy_coef,
-        "algorithm.value_loss_coef": 1.0,  # SB3's 0.5 has no half of the squared error
-        "model.policy.networks": [{"_target_": target.format("PolicyNet"), "hidden_units": HIDDEN}],
-        "model.critic.networks": [{"_target_": target.format("StateValueNet"), "hidden_units": HIDDEN}],
-    }
-    config = compose_run(
-        "train", algorithm="ppo", model="flatten_concat", wrappers=wrappers, overrides=overrides, seed=seed
-    )
-    with Training(config) as training:
-        training.run()
-        agent = training.agent("last")
-        raw = training.world.env_config.vector(N_EPISODES, has_own_episodes=True)
-        env = WrappedVectorEnv(raw, agent.wrappers)
-        try:
-            seeds = EpisodeSeeds(EVALUATION_SEED, Stream.EVAL_ENV, N_EPISODES)
-            return evaluate(agent.policy, env, seeds, deterministic=True, action_seed=0).mean_return
-        finally:
-            env.close()
-
-
-def stable_baselines3(task: Task, seed: int) -> float:
-    """Mean return after training with its running normalisation of observations."""
-    from stable_baselines3 import PPO
-    from stable_baselines3.common.env_util import make_vec_env
-    from stable_baselines3.common.evaluation import evaluate_policy
-    from stable_baselines3.common.vec_env import VecNormalize
-
-    env = VecNormalize(
-        make_vec_env(task.env, n_envs=task.n_envs, seed=seed), norm_reward=False, gamma=task.gamma
-    )
-    model = PPO(
-        "MlpPolicy",
-        env,
-        n_steps=task.n_steps,
-        batch_size=task.batch_size,
-        n_epochs=task.n_passes,
-        learning_rate=task.lr,
-        gamma=task.gamma,
-        gae_lambda=task.gae_lambda,
-        ent_coef=task.entropy_coef,
-        policy_kwargs={"net_arch": {"pi": HIDDEN, "vf": HIDDEN}, "activation_fn": torch.nn.Tanh},
-        device="cpu",
-        seed=seed,
-    )
-    model.learn(task.n_updates * task.n_envs * task.n_steps)
-    env.training = False
-    env.seed(EVALUATION_SEED)
-    mean, _ = evaluate_policy(model, env, N_EPISODES, warn=False)
-    return float(np.mean(mean))
-
-
-COLUMNS: Mapping[str, Callable[[Task, int], float]] = {
-    "none": lambda task, seed: ours(task, "no_wrappers", seed),
-    "vector_obs": lambda task, seed: ours(task, "vector_obs", seed),
-    "SB3": stable_baselines3,
 }
 
 
-def measure(tasks: Sequence[str], seeds: Sequence[int], columns: Sequence[str]) -> list[dict[str, Any]]:
-    """A row per task: the mean return per column, and those of the seeds beside it."""
-    rows = []
-    for name in tasks:
-        row: dict[str, Any] = {"task": name}
-        for column in columns:
-            returns = [COLUMNS[column](TASKS[name], seed) for seed in seeds]
-            row |= {
-                column: fmean(returns),
-                f"{column} by seed": " ".join(f"{value:.0f}" for value in returns),
-            }
-        rows.append(row)
-    return rows
+def ours(task: Task, seed: int) -> Run:
+    """Train as the experiment says; judge the best and the last policy."""
+    begun = time.process_time()
+    with tempfile.TemporaryDirectory() as folder:
+        run_dir = Path(folder) / "run"
+        with RunContext(run_dir, experiment=task.experiment, seed=seed, silent=True) as context:
+            report = context.train()
+            taken = time.process_time() - begun
+            best = context.evaluate(N_EPISODES).mean_return
+        with RunContext.load(run_dir, "last") as context:
+            last = context.evaluate(N_EPISODES).mean_return
+    steps = report.counters.env_steps
+    return {
+        "best": best,
+        "last": last,
+        "env_steps": steps,
+        "cpu_s": taken,
+        "versions": versions("maze-service"),
+    }
+
+
+def of_zoo(task: Task, seed: int, python: str) -> Run:
+    """Train as RL-Zoo3 says; the best and the last evaluation of its own callback."""
+    n_env_steps = task.n_env_steps
+    env = config_module("experiment", task.experiment)["config"]["env"]["name"]
+    words = ["--algo", task.algorithm, "--env", env, "--seed", seed, "-n", n_env_steps]
+    words += ["--eval-freq", n_env_steps // N_EVALUATIONS, "--eval-episodes", N_EVALUATION_EPISODES]
+    words += ["--n-eval-envs", 5, "--device", "cpu", "--num-threads", 1, "--verbose", 0]
+    before = os.times()
+    with tempfile.TemporaryDirectory() as folder:
+        command = [python, "-m", "rl_zoo3.train", *map(str, words), "-f", folder]
+        quiet = {**os.environ, "OMP_NUM_THREADS": "1"}
+        subprocess.run(command, check=True, env=quiet, cwd=folder, stdout=subprocess.DEVNULL)
+        (file,) = Path(folder).rglob("evaluations.npz")
+        with np.load(file) as evaluations:
+            means = evaluations["results"].mean(axis=1)
+    after = os.times()
+    taken = after.children_user + after.children_system - before.children_user - before.children_system
+    shown = subprocess.run(
+        [python, "-c", "import importlib.metadata as m; print(m.version('rl_zoo3'))"],
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    return {
+        "best": float(means.max()),
+        "last": float(means[-1]),
+        "env_steps": n_env_steps,
+        "cpu_s": taken,
+        "versions": {"rl_zoo3": shown.stdout.strip()},
+    }
+
+
+def versions(*packages: str) -> dict[str, str]:
+    """Package → version."""
+    return {name: version(name) for name in (*packages, "gymnasium", "numpy")}
+
+
+class Results:
+    """The runs of a task that are known."""
+
+    def __init__(self, task: Task) -> None:
+        self.task, self.path = task, RESULTS / f"{task.experiment}.json"
+        self.settings = config_module("experiment", task.experiment)["config"]
+        kept = json.loads(self.path.read_text()) if self.path.exists() else {}
+        is_same = kept.get("settings") == self.settings
+        self.runs: dict[str, list[Run]] = {
+            "ours": kept["ours"] if is_same else [],
+            "zoo": kept.get("zoo", []),
+        }
+
+    def lacks(self, by: str, seed: int) -> bool:
+        """Whether a run is to be made."""
+        return all(run["seed"] != seed for run in self.runs[by])
+
+    def add(self, by: str, seed: int, run: Run) -> None:
+        """Remember a run."""
+        rounded = {key: float(f"{x:.6g}") if isinstance(x, float) else x for key, x in run.items()}
+        self.runs[by] = sorted([*self.runs[by], {"seed": seed, **rounded}], key=lambda run: run["seed"])
+        RESULTS.mkdir(exist_ok=True)
+        lines = [f'  "settings": {json.dumps(self.settings)}']
+        for name, runs in self.runs.items():
+            each = ",\n".join(f"    {json.dumps(run)}" for run in runs)
+            lines.append(f'  "{name}": [\n{each}\n  ]' if runs else f'  "{name}": []')
+        written = self.path.with_suffix(".new")
+        written.write_text("{\n" + ",\n".join(lines) + "\n}\n")
+        written.replace(self.path)
+
+
+def summary(values: Sequence[float]) -> str:
+    """Mean, half of its 95 % interval by Student's t, and the mean of the middle half (IQM)."""
+    if not values:
+        return ""
+    n = len(values)
+    half = t_quantile(0.975, n - 1) * stdev(values) / math.sqrt(n) if n > 1 else math.nan
+    return f"{fmean(values):.1f} ± {half:.1f} ({interquartile_mean(values):.1f})"
+
+
+def interquartile_mean(values: Sequence[float]) -> float:
+    """Mean of the middle half of the values; those on its edges count in part.
+
+    Source: Agarwal et al. 2021, arXiv:2108.13264, section 4.3.
+    """
+    n = len(values)
+    places = np.arange(n)
+    weights = np.minimum(places + 1, 0.75 * n) - np.maximum(places, 0.25 * n)
+    return float(np.average(np.sort(values), weights=weights.clip(min=0)))
+
+
+HEADER = [
+    *("experiment", "steps", "goal", "here: best", "here: last"),
+    *("RL-Zoo3: best", "RL-Zoo3: last", "published", "CPU-s"),
+]
+
+
+def rows(names: Sequence[str] = tuple(TASKS)) -> list[list[str]]:
+    """The table's cells, of the tasks that have runs."""
+    made = []
+    for name in names:
+        known, task = Results(TASKS[name]), TASKS[name]
+        here, zoo = known.runs["ours"], known.runs["zoo"]
+        if not here:
+            continue
+        cells = [
+            summary([run[key] for run in runs]) if runs else ""
+            for runs in (here, zoo)
+            for key in ("best", "last")
+        ]
+        cost = " / ".join(f"{fmean(run['cpu_s'] for run in runs):,.0f}" for runs in (here, zoo) if runs)
+        published = "" if task.published is None else f"{task.published:g}"
+        made.append([name, f"{here[0]['env_steps']:,}", f"{task.goal:g}", *cells, published, cost])
+    return made
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Measure, print the table, write the report."""
+    """Make the runs that are missing; print the table."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--tasks", nargs="+", default=list(TASKS), choices=list(TASKS))
-    parser.add_argument("--without-sb3", action="store_true")
+    parser.add_argument("experiments", nargs="*", default=list(TASKS), metavar="experiment")
+    parser.add_argument("--seeds", type=int, help="seeds per experiment; its own number by default")
+    parser.add_argument("--zoo", metavar="PYTHON", help="an interpreter that has rl_zoo3; none: ours alone")
+    parser.add_argument("--only-zoo", action="store_true", help="make no runs of ours")
     options = parser.parse_args(arguments)
-    torch.set_num_threads(1)
-    columns = [name for name in COLUMNS if not (options.without_sb3 and name == "SB3")]
-    rows = measure(options.tasks, range(1, options.seeds + 1), columns)
-    write_report("learning", rows, settings={name: TASKS[name].__dict__ for name in options.tasks})
+    if unknown := set(options.experiments) - set(TASKS):
+        parser.error(f"unknown: {', '.join(sorted(unknown))}; there are {', '.join(TASKS)}")
+    for seed in range(1, 1 + max(options.seeds or task.n_seeds for task in TASKS.values())):
+        for name in options.experiments:
+            task = TASKS[name]
+            if seed > (options.seeds or task.n_seeds):
+                continue
+            known = Results(task)
+            if not options.only_zoo and known.lacks("ours", seed):
+                known.add("ours", seed, ours(task, seed))
+                print(name, known.runs["ours"][-1], flush=True)
+            if options.zoo and task.algorithm in ZOO and known.lacks("zoo", seed):
+                known.add("zoo", seed, of_zoo(task, seed, options.zoo))
+                print(name, known.runs["zoo"][-1], flush=True)
+    made = [dict(zip(HEADER, row, strict=True)) for row in rows(options.experiments)]
+    if made:
+        print(table(made, HEADER))
 
 
 if __name__ == "__main__":

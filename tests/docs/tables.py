@@ -23,6 +23,7 @@ from pydantic import TypeAdapter
 
 import maze_core
 import service.cli
+from benchmarks.learning import HEADER, rows
 from maze_core.cli import GENERAL_HELP
 from maze_core.cli.help_text import help_text
 from maze_core.config.command_line import parse_words
@@ -60,6 +61,11 @@ def algorithms() -> str:
         entry = next(settings[name] for settings in each if name in settings)
         rows.append([f"`{name}`", *defaults, entry["takes"], entry["meaning"]])
     return markdown(["`algorithm.`", *ALGORITHMS, "takes", "meaning"], rows)
+
+
+def learning() -> str:
+    """What was learnt, as far as it is known."""
+    return markdown(HEADER, rows())
 
 
 def modules() -> str:
@@ -162,6 +168,7 @@ def settings_of(config: type[Any]) -> dict[str, dict[str, str]]:
 
 
 TABLES: Mapping[str, tuple[str, Callable[[], str]]] = {
+    "learning": ("learning.md", learning),
     "settings": ("operations.md", settings),
     "commands": ("operations.md", commands),
     "routes": ("api.md", routes),
