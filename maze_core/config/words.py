@@ -76,6 +76,8 @@ _TABLE: tuple[tuple[str | None, str, str], ...] = (
     ("runner.n_envs", "n_envs num_envs concurrency n_workers num_workers num_env_runners training_num", ""),
     ("hidden_units", "policy_kwargs net_arch hidden_sizes hiddens fcnet_hiddens", _OF_NETWORKS),
     ("non_lin", "activation_fn", _OF_NETWORKS),
+    ("weight_init", "ortho_init", "ortho_init=False is weight_init: torch_default. " + _OF_NETWORKS),
+    ("model.gaussian.initial_log_std", "log_std_init init_log_std initial_log_std", ""),
     ("env.name", "env_id env_name gym_id id", ""),
     ("env.kwargs", "env_kwargs", ""),
     ("name", "run_name experiment_name", ""),

@@ -5,28 +5,15 @@ no input of a network; :func:`input_spaces` leaves them out.
 """
 
 from collections.abc import Mapping
-from math import prod, sqrt
-from typing import Final
+from math import prod
 
 import numpy as np
 from gymnasium import spaces
 
 from maze_core.errors import InvalidSpecificationError, Problem
-from maze_core.models.config import (
-    ConcatModelBuilderConfig,
-    DenseBlockParams,
-    FlattenConcatPolicyNetConfig,
-    FlattenConcatStateValueNetConfig,
-)
+from maze_core.models.config import ConcatModelBuilderConfig, DenseBlockParams, LayersConfig
 from maze_core.models.graph import Concat, Dense, Flatten, OneHot, Op, Program
 from maze_core.types import FloatArray, StepKey, mask_name
-
-HIDDEN_GAIN: Final = sqrt(2.0)
-POLICY_GAIN: Final = 0.01
-VALUE_GAIN: Final = 1.0
-
-Layers = DenseBlockParams | FlattenConcatPolicyNetConfig | FlattenConcatStateValueNetConfig
-"""Settings of dense layers: their widths and the activation after each."""
 
 _MASKABLE = (spaces.Discrete, spaces.MultiDiscrete, spaces.MultiBinary)
 _READABLE = (spaces.Box, *_MASKABLE)
@@ -69,9 +56,9 @@ def input_spaces(space: spaces.Dict, masks: frozenset[str]) -> dict[str, spaces.
 
 
 def flatten_concat(
-    inputs: Mapping[str, spaces.Space[object]], hidden: Layers, n_out: int, out_gain: float
+    inputs: Mapping[str, spaces.Space[object]], hidden: LayersConfig, n_out: int, out_gain: float
 ) -> Program:
-    """All inputs side by side, hidden layers, one linear output layer."""
+    """All inputs side by side, hidden layers, one linear output layer, whose first weights are made as theirs."""
     return _program(inputs, DenseBlockParams(hidden_units=()), hidden, n_out, out_gain)
 
 
@@ -82,6 +69,8 @@ def from_template(
     out_gain: float,
 ) -> Program:
     """A feature block per input, all of them side by side, the hidden block, one linear output layer.
+
+    The first weights of the output layer are made as those of the hidden block.
 
     Raises:
         InvalidSpecificationError: the template leaves out every input, or names one that does not exist.
@@ -101,10 +90,16 @@ def initial_parameters(program: Program, rng: np.random.Generator) -> dict[str, 
     """Weights drawn from all orthogonal ones alike (Saxe et al. 2014, arXiv:1312.6120), by their gain; biases 0.
 
     Q of a Gaussian matrix is uniform where R has a positive diagonal (Mezzadri 2007, arXiv:math-ph/0609050). LAPACK on
-    several threads gives other bits than on one.
+    several threads gives other bits than on one. A layer without gain draws weights and biases evenly from within
+    ±1/√n_in, as torch's Linear (LeCun et al. 1998, "Efficient BackProp", has √3 times that).
     """
     parameters: dict[str, FloatArray] = {}
     for op in program.dense:
+        if op.gain is None:
+            limit = op.n_in**-0.5
+            for name, shape in ((op.weight, (op.n_out, op.n_in)), (op.bias, (op.n_out,))):
+                parameters[name] = rng.uniform(-limit, limit, shape).astype(np.float32)
+            continue
         long, short = max(op.n_out, op.n_in), min(op.n_out, op.n_in)
         q, r = np.linalg.qr(rng.standard_normal((long, short)))
         q *= np.copysign(op.gain, np.diagonal(r))
@@ -114,7 +109,11 @@ def initial_parameters(program: Program, rng: np.random.Generator) -> dict[str, 
 
 
 def _program(
-    inputs: Mapping[str, spaces.Space[object]], feature: Layers, hidden: Layers, n_out: int, out_gain: float
+    inputs: Mapping[str, spaces.Space[object]],
+    feature: LayersConfig,
+    hidden: LayersConfig,
+    n_out: int,
+    out_gain: float,
 ) -> Program:
     ops: list[Op] = []
     features: list[str] = []
@@ -130,8 +129,9 @@ def _program(
         source = "concat"
         ops.append(Concat(sources=tuple(features), target=source))
     source, width = _add_layers(ops, "hidden", source, width, hidden)
+    gain = _gain(hidden, out_gain)
     ops.append(
-        Dense(source=source, target="output", n_in=width, n_out=n_out, activation="identity", gain=out_gain)
+        Dense(source=source, target="output", n_in=width, n_out=n_out, activation="identity", gain=gain)
     )
     return Program(tuple(ops))
 
@@ -145,7 +145,7 @@ def _reader(name: str, space: spaces.Space[object], target: str) -> Flatten | On
     return Flatten(source=name, target=target, width=prod(space.shape or ()))
 
 
-def _add_layers(ops: list[Op], name: str, source: str, width: int, layers: Layers) -> tuple[str, int]:
+def _add_layers(ops: list[Op], name: str, source: str, width: int, layers: LayersConfig) -> tuple[str, int]:
     """The slot that holds the last layer's output, and its width."""
     for i, n_out in enumerate(layers.hidden_units):
         target = f"{name}_{i}"
@@ -156,8 +156,12 @@ def _add_layers(ops: list[Op], name: str, source: str, width: int, layers: Layer
                 n_in=width,
                 n_out=n_out,
                 activation=layers.non_lin,
-                gain=HIDDEN_GAIN,
+                gain=_gain(layers, layers.hidden_gain),
             )
         )
         source, width = target, n_out
     return source, width
+
+
+def _gain(layers: LayersConfig, gain: float) -> float | None:
+    return gain if layers.weight_init == "orthogonal" else None

@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from maze_core.models.model_builder import Model
     from maze_core.models.random_policy import RandomPolicy
 
+POLICY_GAIN: Final = 0.01
+VALUE_GAIN: Final = 1.0
+
 _STRICT = ConfigDict(extra="forbid", arbitrary_types_allowed=True)
 
 
@@ -105,24 +108,37 @@ DistributionRules = Annotated[
 ]
 
 
+Gain = Annotated[float, Field(gt=0.0)]
+
+
 @dataclass(frozen=True, kw_only=True, config=_STRICT)
-class FlattenConcatPolicyNetConfig:
+class LayersConfig:
+    """Settings of dense layers."""
+
+    hidden_units: HiddenUnits = (64, 64)
+    """Width of each hidden layer."""
+    non_lin: Activation = "tanh"
+    """Activation after each hidden layer."""
+    weight_init: Literal["orthogonal", "torch_default"] = "orthogonal"
+    """First weights: orthogonal, by their gain, with biases 0; or all even within ±1/√inputs, as torch's."""
+    hidden_gain: Gain = 2**0.5
+    """Scale of the orthogonal weights of hidden layers; √2 suits ReLU."""
+
+
+@dataclass(frozen=True, kw_only=True, config=_STRICT)
+class FlattenConcatPolicyNetConfig(LayersConfig):
     """All observations flattened side by side, dense layers, then the logits of every action head."""
 
-    hidden_units: HiddenUnits = (64, 64)
-    """Width of each hidden layer."""
-    non_lin: Activation = "tanh"
-    """Activation after each hidden layer."""
+    output_gain: Gain = POLICY_GAIN
+    """Scale of the orthogonal weights of the last layer; a small one begins almost undecided."""
 
 
 @dataclass(frozen=True, kw_only=True, config=_STRICT)
-class FlattenConcatStateValueNetConfig:
+class FlattenConcatStateValueNetConfig(LayersConfig):
     """All observations flattened side by side, dense layers, then one value."""
 
-    hidden_units: HiddenUnits = (64, 64)
-    """Width of each hidden layer."""
-    non_lin: Activation = "tanh"
-    """Activation after each hidden layer."""
+    output_gain: Gain = VALUE_GAIN
+    """Scale of the orthogonal weights of the last layer."""
 
 
 def _networks(settings: type[Any]) -> BeforeValidator:
@@ -227,13 +243,11 @@ class SharedStateCriticConfig:
 
 
 @dataclass(frozen=True, kw_only=True, config=_STRICT)
-class DenseBlockParams:
-    """Settings of dense layers."""
+class DenseBlockParams(LayersConfig):
+    """Settings of the dense layers of a block."""
 
     hidden_units: HiddenUnits = (128,)
     """Width of each layer."""
-    non_lin: Activation = "tanh"
-    """Activation after each layer."""
 
 
 @dataclass(frozen=True, kw_only=True, config=_STRICT)
@@ -371,6 +385,8 @@ class TemplateModelConfig(Buildable):
 
     distribution_mapper_config: DistributionRules = ()
     """Exceptions to the default distribution of a space."""
+    gaussian: GaussianArgs = field(default_factory=GaussianArgs)
+    """Settings of every Gaussian head that no exception gives ``args``."""
     model_builder: ConcatModelBuilderConfig = field(default_factory=ConcatModelBuilderConfig)
     """The template."""
     policy: Policy = field(default_factory=ProbabilisticPolicyComposerConfig)
@@ -385,6 +401,8 @@ class CustomModelConfig(Buildable):
 
     distribution_mapper_config: DistributionRules = ()
     """Exceptions to the default distribution of a space."""
+    gaussian: GaussianArgs = field(default_factory=GaussianArgs)
+    """Settings of every Gaussian head that no exception gives ``args``."""
     policy: Policy = field(
         default_factory=lambda: ProbabilisticPolicyComposerConfig(networks=(FlattenConcatPolicyNetConfig(),))
     )

@@ -76,8 +76,9 @@ class Dense(_Op, frozen=True, kw_only=True, tag="dense"):
     n_in: int
     n_out: int
     activation: str
-    gain: float
-    """Scale of the orthogonal initialisation; no part of the forward pass."""
+    gain: float | None
+    """Scale of the orthogonal initialisation; None draws weights and biases as torch's Linear does. No part of the
+    forward pass."""
 
     @property
     def weight(self) -> str:

@@ -360,6 +360,7 @@ class DistributionMapper:
         distribution_mapper_config: Sequence[Tree | DistributionRule] | Tree | None = None,
         *,
         distributions: Mapping[str, str] = DISTRIBUTIONS,
+        gaussian: GaussianArgs | None = None,
     ) -> None:
         """Take the exceptions to the defaults.
 
@@ -368,12 +369,13 @@ class DistributionMapper:
             distribution_mapper_config: rules ``{action_space | action_head, distribution, args}``; None or
                 empty has none.
             distributions: the defaults, by kind of space; a space of another kind is refused.
+            gaussian: settings of Gaussian heads that no rule gives args; None has their defaults.
 
         Raises:
             InvalidSpecificationError: a rule is malformed or does not fit the action space.
         """
         rules: Any = distribution_mapper_config
-        self._distributions = distributions
+        self._distributions, self._gaussian = distributions, gaussian or GaussianArgs()
         self.rules = TemplateModelConfig(distribution_mapper_config=rules).distribution_mapper_config
         for space in _dict_spaces(action_space):
             self.heads(space, {})
@@ -404,7 +406,7 @@ class DistributionMapper:
         if rule is not None and rule.distribution != default:
             message = f"{rule.distribution} does not fit the action head {name!r} ({type(space).__name__})."
             raise _problem(message, (default,))
-        args = rule.args if rule is not None and rule.args is not None else GaussianArgs()
+        args = rule.args if rule is not None and rule.args is not None else self._gaussian
         mask = observations.get(mask_name(name))
         head = _head_of(default, name, space, args, masked=mask is not None)
         if head.masked and isinstance(mask, spaces.Space) and spaces.flatdim(mask) != head.logits_width:

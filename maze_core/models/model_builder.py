@@ -26,8 +26,6 @@ from maze_core.config.instantiate import (
 from maze_core.errors import InvalidSpecificationError, Problem
 from maze_core.models.acting import ActingPolicy, ActorNetwork, StepPolicy
 from maze_core.models.builders import (
-    POLICY_GAIN,
-    VALUE_GAIN,
     flatten_concat,
     from_template,
     initial_parameters,
@@ -36,6 +34,8 @@ from maze_core.models.builders import (
 )
 from maze_core.models.composers import ModelSpec
 from maze_core.models.config import (
+    POLICY_GAIN,
+    VALUE_GAIN,
     CallableModelConfig,
     FlattenConcatPolicyNetConfig,
     FlattenConcatStateValueNetConfig,
@@ -80,7 +80,9 @@ def build_model(
     config = getattr(config, "config", config)  # of a composer, its settings
     mapper = getattr(getattr(config, "policy", None), "distribution_mapper", None)
     rules = getattr(mapper, "rules", None) or getattr(config, "distribution_mapper_config", None)
-    mapper = DistributionMapper(action_spaces, rules, distributions=needs.distributions)
+    mapper = DistributionMapper(
+        action_spaces, rules, distributions=needs.distributions, gaussian=getattr(config, "gaussian", None)
+    )
     has_actors = len(action_spaces) > 1 or any(count != 1 for count in agent_counts.values())
     if has_actors and not needs.has_sub_steps:
         message = "has sub-steps or several agents, which this algorithm does not learn: take ppo or a2c."
@@ -249,7 +251,7 @@ class _Role(NamedTuple):
 
     settings: type[FlattenConcatPolicyNetConfig | FlattenConcatStateValueNetConfig]
     gain: float
-    """Of the output layer."""
+    """Of the output layer of a template."""
     arguments: tuple[str, ...]
     """What classes and functions of the user's are called with."""
 
@@ -291,7 +293,7 @@ class NetworkFactory:
             inputs = input_spaces(space, mask_names(self._spec.action_spaces))
             n_out = end.n_in if end else sum(outputs.values())
             if entry is not None:
-                program = flatten_concat(inputs, entry, n_out, self._role.gain)
+                program = flatten_concat(inputs, entry, n_out, entry.output_gain)
             elif self._spec.template is not None:
                 program = from_template(inputs, self._spec.template, n_out, self._role.gain)
             else:

@@ -130,7 +130,7 @@ class Collector:
                 "actions_clipped",
                 f"{self._n_clipped / self._n_judged:.0%} of the policy's actions lie outside the bounds of the action "
                 "space and are clipped, so it hardly learns from them: turn rescale on where it is off, or try a "
-                "smaller initial_log_std (both in model.distribution_mapper_config) or algorithm.entropy_coef.",
+                "smaller initial_log_std (both in model.gaussian) or algorithm.entropy_coef.",
             )
         return n_clipped / n_numbers
 

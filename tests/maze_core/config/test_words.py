@@ -36,6 +36,9 @@ TABLE = {
     "algorithm.checkpoint_every": ["save_freq"],
     "hidden_units": ["policy_kwargs", "net_arch"],
     "non_lin": ["activation_fn"],
+    "weight_init": ["ortho_init"],
+    "model.gaussian.initial_log_std": ["log_std_init"],
+    "algorithm.clip_range_value": ["clip_range_vf", "clip_vloss"],
 }
 
 

@@ -30,6 +30,10 @@ ACTIVATIONS = {
     "sigmoid": torch.sigmoid,
     "silu": F.silu,
     "leaky_relu": F.leaky_relu,
+    "gelu": F.gelu,
+    "selu": F.selu,
+    "mish": F.mish,
+    "softplus": F.softplus,
     "identity": lambda x: x,
 }
 Arrays = Mapping[str, np.ndarray]

@@ -21,9 +21,13 @@ from maze_core.models.composers import (
     TemplateModelComposer,
 )
 from maze_core.models.config import (
+    BlockConfig,
+    ConcatModelBuilderConfig,
     CustomModelConfig,
+    DenseBlockParams,
     FlattenConcatPolicyNetConfig,
     FlattenConcatStateValueNetConfig,
+    ModalityConfig,
     ProbabilisticPolicyComposerConfig,
     SharedStateCriticConfig,
     StepStateCriticConfig,
@@ -149,6 +153,48 @@ def test_weights_start_orthogonal_with_the_gain_of_their_layer_and_biases_at_zer
         np.testing.assert_allclose(rows @ rows.T, gram, rtol=1e-5, atol=1e-6 * gram.max())
     assert all(not array.any() for name, array in state.items() if name.endswith("bias"))
     assert {array.dtype for array in state.values()} == {np.dtype(np.float32)}
+
+
+def test_weights_by_default_of_torch_fill_the_bounds_of_torchs_linear_evenly_biases_too() -> None:
+    net = FlattenConcatPolicyNetConfig(hidden_units=(16, 64), weight_init="torch_default")
+    program = flatten_concat(OBSERVATIONS[0].spaces, net, 1, 1.0)
+    rng = np.random.default_rng(0)
+    drawn = [initial_parameters(program, rng) for _ in range(50)]
+    for name, theirs in (
+        ("hidden_0", torch.nn.Linear(4, 16)),
+        ("hidden_1", torch.nn.Linear(16, 64)),
+        ("output", torch.nn.Linear(64, 1)),
+    ):
+        limit = theirs.in_features**-0.5
+        for kind, parameter in theirs.named_parameters():
+            ours = np.stack([parameters[f"{name}_{kind}"] for parameters in drawn])
+            assert ours.shape[1:] == parameter.shape
+            assert parameter.abs().max() <= limit
+            assert 0.9 * limit < np.abs(ours).max() <= limit
+            assert np.std(ours) == pytest.approx(limit / 3**0.5, rel=0.1)
+
+
+def test_gains_are_those_of_the_settings_and_a_template_ends_as_its_hidden_block_is_made() -> None:
+    net = FlattenConcatPolicyNetConfig(hidden_units=(4,), hidden_gain=3.0, output_gain=0.5)
+    value = FlattenConcatStateValueNetConfig(hidden_units=(4,), output_gain=2.0)
+    model = build(custom(net, critic=StepStateCriticConfig(networks=[value])))
+    gains = [[op.gain for op in part.program.dense] for part in (actor(model), model.critic.by_key[0])]
+    assert gains == [[3.0, 0.5], [2**0.5, 2.0]]
+    for block in ("feature", "hidden"):
+        init = {"feature": "orthogonal", "hidden": "orthogonal", block: "torch_default"}
+        blocks = {
+            name: BlockConfig(block_params=DenseBlockParams(hidden_units=(4,), weight_init=how))
+            for name, how in init.items()
+        }
+        template = ConcatModelBuilderConfig(modality_config=ModalityConfig(**blocks))
+        model = build(TemplateModelConfig(model_builder=template))
+        drawn = [op.gain for op in actor(model).program.dense]
+        assert drawn == ([None, 2**0.5, 0.01] if block == "feature" else [2**0.5, None, None])
+
+
+def actor(model):
+    (network,) = model.policy.steps[0].networks
+    return network.logits
 
 
 def test_every_orthogonal_matrix_is_as_likely_as_every_other() -> None:

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from maze_core.errors import InvalidSpecificationError
+from maze_core.models.config import GaussianArgs
 from maze_core.models.heads import (
     BernoulliHead,
     CategoricalHead,
@@ -172,6 +173,15 @@ def test_a_rule_for_the_head_wins_over_one_for_the_space() -> None:
     assert head == GaussianHead(name="arm", shape=(2,), state_dependent_std=True)
     by_space = DistributionMapper(ACTIONS, rules[:1]).heads(ACTIONS, {})[0]
     assert by_space == GaussianHead(name="arm", shape=(2,), initial_log_std=-1.0)
+
+
+def test_what_the_model_says_of_gaussians_holds_where_no_rule_has_args() -> None:
+    gaussian = GaussianArgs(initial_log_std=-2.0)
+    for args, start in ((None, -2.0), ({"initial_log_std": -1.0}, -1.0)):
+        rule = {"action_space": "Box", "distribution": "diagonal_gaussian", "args": args}
+        for rules in ([rule], [] if args is None else [rule]):
+            (head, *_) = DistributionMapper(ACTIONS, rules, gaussian=gaussian).heads(ACTIONS, {})
+            assert head == GaussianHead(name="arm", shape=(2,), initial_log_std=start)
 
 
 def test_a_mask_among_the_observations_makes_a_masked_head() -> None:
