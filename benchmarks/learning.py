@@ -1,6 +1,6 @@
 """What the shipped experiments learn, seed by seed, beside RL-Zoo3's own training and published results.
 
-A run is made once and remembered in ``benchmarks/learning/<experiment>.json``; one that was interrupted, or whose
+A run is made once and remembered in ``benchmarks/learning_runs/<experiment>.json``; one that was interrupted, or whose
 experiment has changed since, is made anew. RL-Zoo3 trains by its own command with its own settings and equal steps,
 in a virtual environment of its own (``make learning`` makes it): Stable-Baselines3 underneath.
 
@@ -28,7 +28,7 @@ from maze_core import RunContext
 from maze_core.config.modules import config_module
 from maze_core.evaluation.evaluate import t_quantile
 
-RESULTS = Path(__file__).parent / "learning"
+RESULTS = Path(__file__).parent / "learning_runs"
 N_EPISODES = 100
 """Episodes that a policy is judged by at the end, with seeds that no evaluation in training had."""
 N_EVALUATIONS, N_EVALUATION_EPISODES = 10, 20
