@@ -45,6 +45,7 @@ _BY_MODULE: Mapping[str, Mapping[str, tuple[str, ...]]] = {
     "maze_core.envs.wrappers.reward_clipping": {
         "RewardClippingWrapper": (f"{_REF_WRAPPERS}.reward_clipping_wrapper.RewardClippingWrapper",),
     },
+    "maze_core.envs.wrappers.reward_normalization": {"RewardNormalizationWrapper": ()},
     "maze_core.envs.wrappers.reward_scaling": {
         "RewardScalingWrapper": (f"{_REF_WRAPPERS}.reward_scaling_wrapper.RewardScalingWrapper",),
     },

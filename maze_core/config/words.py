@@ -31,6 +31,10 @@ _MINIBATCHES = "It is samples per gradient step: n_envs × n_rollout_steps / min
 _OF_NETWORKS = "It is a setting of each network: overrides={'model.policy.networks': [{…}]}."
 _SB3_EPOCHS = "What Stable-Baselines3 calls n_epochs is n_optimization_epochs here."
 
+_BOTH_SCALED = (
+    "What normalizes observations and rewards by running statistics is wrappers=running_normalization."
+)
+
 _TABLE: tuple[tuple[str | None, str, str], ...] = (
     ("algorithm.lr", "learning_rate learning_rate_start step_size pi_lr", ""),
     ("algorithm.lr_schedule", "anneal_lr learning_rate_scheduler lr_decay", ""),
@@ -80,6 +84,7 @@ _TABLE: tuple[tuple[str | None, str, str], ...] = (
     ("model.gaussian.initial_log_std", "log_std_init init_log_std initial_log_std", ""),
     ("env.name", "env_id env_name gym_id id", ""),
     ("env.kwargs", "env_kwargs", ""),
+    ("wrappers", "normalize vecnormalize vec_normalize normalizereward norm_obs norm_reward", _BOTH_SCALED),
     ("name", "run_name experiment_name", ""),
     (None, "run_dir", ""),
     ("algorithm.clip_range_value", "clip_range_vf clip_predicted_values", ""),

@@ -6,6 +6,7 @@ from maze_core.envs.wrappers.monitoring import MonitoringWrapper
 from maze_core.envs.wrappers.observation_clipping import ObservationClippingWrapper
 from maze_core.envs.wrappers.observation_normalization import ObservationNormalizationWrapper
 from maze_core.envs.wrappers.reward_clipping import RewardClippingWrapper
+from maze_core.envs.wrappers.reward_normalization import RewardNormalizationWrapper
 from maze_core.envs.wrappers.reward_scaling import RewardScalingWrapper
 from maze_core.envs.wrappers.wrapper import ProcessedObservation, WrappedVectorEnv, Wrapper
 
@@ -17,6 +18,7 @@ __all__ = [
     "ObservationNormalizationWrapper",
     "ProcessedObservation",
     "RewardClippingWrapper",
+    "RewardNormalizationWrapper",
     "RewardScalingWrapper",
     "WrappedVectorEnv",
     "Wrapper",

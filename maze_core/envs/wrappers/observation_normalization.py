@@ -3,9 +3,9 @@
 They begin with whole episodes of a random policy, sampled before training. A random policy does not see what a trained
 one does (on MountainCar it never leaves the valley), so training goes on counting, and where it shows what is clipped,
 shift and scale follow all that was seen. Elsewhere they stand still: scales that drift cost a policy what it has
-learnt (on Pendulum). They move every 128 ticks and at a reset of all environments at most, and never in evaluation,
-in a checkpoint or wherever an agent acts. Statistics belong to the *name* of an observation and are shared by the
-sub-steps that see it.
+learnt (on Pendulum); ``running: always`` has them all the same. They move every 128 ticks and at a reset of all
+environments at most, and never in evaluation, in a checkpoint or wherever an agent acts. Statistics belong to the
+*name* of an observation and are shared by the sub-steps that see it.
 """
 
 from collections.abc import Mapping, Sequence
@@ -69,8 +69,9 @@ class ObservationNormalizationWrapper(BoxObservationWrapper):
     """Axes of the samples ``[N, ...]`` that share one statistic; ``[0]`` is per feature, None one for all."""
     exclude: list[str] = field(default_factory=list)
     """Names of observations that stay as they are."""
-    running: bool = True
-    """Let the statistics follow what training shows where they would clip it; False keeps those from before it."""
+    running: bool | Literal["always"] = True
+    """Let shift and scale follow what training shows where they would clip it, or always, as Stable-Baselines3's
+    ``VecNormalize`` does; False keeps those from before it."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -141,14 +142,14 @@ class ObservationNormalizationWrapper(BoxObservationWrapper):
                 self.learn()
 
     def learn(self) -> None:
-        """Take in what was seen; shift and scale follow where some of it was clipped."""
+        """Take in what was seen; shift and scale follow where some of it was clipped, or always."""
         self._count_clipped()
         seen, self._seen = self._seen, {}
         hides, self._hides = self._hides, set()
         for name, parts in seen.items():
             if self.running and name in self._moments:
                 self._take_in(name, parts)
-                if name in hides:
+                if name in hides or self.running == "always":
                     self._adopt(name)
 
     def metrics(self) -> dict[str, float]:

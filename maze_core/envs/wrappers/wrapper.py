@@ -109,6 +109,14 @@ class Wrapper:
         """The reward ``[B]`` that training sees; the episode return stays the sum of raw rewards."""
         return tick.reward
 
+    def see_reward(self, tick: Tick, begins: BoolArray) -> None:
+        """Take note of a step of training before :meth:`reward` gets it.
+
+        Args:
+            tick: as there, not to be kept or written to.
+            begins: ``[B]``: this step is the first of its episode.
+        """
+
     def on_tick(self, tick: Tick, actions: Actions) -> None:
         """Watch one step.
 
@@ -257,6 +265,8 @@ class WrappedVectorEnv(VectorEnv):
         self._after_step = [w for w in self.wrappers if "reward" in w.overridden or "on_tick" in w.overridden]
         self._is_watched = any("on_tick" in w.overridden for w in self.wrappers)
         self._learners = [w for w in self._on_observation if is_training and "learn" in w.overridden]
+        self._reward_learners = [w for w in self.wrappers if is_training and "see_reward" in w.overridden]
+        self._begins = np.ones(self.n_envs, dtype=np.bool_)
         self._n_ticks = 0
         self._carried = {w: _Carried(self.n_envs) for w in self._on_observation if w.is_stateful}
         self._tick = empty_tick(self.observation_spaces, self.n_envs)
@@ -277,6 +287,7 @@ class WrappedVectorEnv(VectorEnv):
         started = np.ones(self.n_envs, dtype=np.bool_) if rows is None else rows
         if rows is None:
             self._learn()
+        self._begins |= started
         inner = self.env.reset(seeds, rows)
         self._forget(started)
         return self._present(inner, started)
@@ -292,8 +303,12 @@ class WrappedVectorEnv(VectorEnv):
             self._learn()
         tick = self._present(self.env.step(actions), None)
         for wrapper in self._after_step:
+            if wrapper in self._reward_learners:
+                wrapper.see_reward(tick, self._begins)
             tick.reward = wrapper.reward(tick)
             wrapper.on_tick(tick, watched)
+        if self._reward_learners:
+            self._begins = tick.ended
         return tick
 
     def close(self) -> None:

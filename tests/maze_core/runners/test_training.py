@@ -43,7 +43,7 @@ class Kept(SilentReporter):
         self.by_epoch[epoch] = {name: v for name, v in values.items() if not name.startswith("time/")}
 
 
-def config_of(algorithm="ppo", seed=1, **more):
+def config_of(algorithm="ppo", seed=1, wrappers="vector_obs", **more):
     overrides = {**SMALL, **{key.replace("__", "."): value for key, value in more.items()}}
     overrides |= {"algorithm.batch_size": 24} if algorithm == "ppo" else {}
     return compose_run(
@@ -51,7 +51,7 @@ def config_of(algorithm="ppo", seed=1, **more):
         algorithm=algorithm,
         model="vector_obs",
         critic="template_state",
-        wrappers="vector_obs",
+        wrappers=wrappers,
         overrides=overrides,
         seed=seed,
     )
@@ -63,9 +63,15 @@ def train(config, **kwargs):
     return report, kept
 
 
-@pytest.mark.parametrize("algorithm", ["a2c", "ppo", "dqn", "qrdqn", "sac"])
-def test_a_run_resumed_from_its_scheduled_checkpoint_ends_with_the_same_content(algorithm):
-    config = config_of(algorithm)
+@pytest.mark.parametrize(
+    ("algorithm", "wrappers"),
+    [
+        *((name, "vector_obs") for name in ("a2c", "ppo", "dqn", "qrdqn", "sac")),
+        ("ppo", "running_normalization"),
+    ],
+)
+def test_a_run_resumed_from_its_scheduled_checkpoint_ends_with_the_same_content(algorithm, wrappers):
+    config = config_of(algorithm, wrappers=wrappers)
     whole, kept = train(config)
     resumed, again = train(config, resume=kept.checkpoints["scheduled", 2])
     assert resumed.content_sha256 == whole.content_sha256
@@ -287,6 +293,17 @@ def test_statistics_go_on_in_training_and_are_those_of_each_checkpoint():
     counts = [c.tensors["wrappers/0/observation/running_count"].item() for c in kept.checkpoints.values()]
     assert counts == sorted(counts)
     assert counts[0] < counts[-1]
+
+
+def test_rewards_are_counted_in_training_alone_and_returns_stay_the_environments():
+    _, kept = train(config_of(wrappers="running_normalization", algorithm__gamma=0.5))
+    for checkpoint in kept.checkpoints.values():
+        count = checkpoint.tensors["wrappers/1/count"].item()
+        assert count == pytest.approx(checkpoint.identity["counters"]["env_steps"] + 1e-4, abs=1e-9)
+        assert checkpoint.tensors["wrappers/1/mean"] == pytest.approx(2.0, abs=0.3), "1 + ½ + ¼ + …"
+    for metrics in kept.by_epoch.values():
+        assert metrics["eval/mean_return"] == metrics["eval/mean_length"]
+        assert metrics["train/episode_return"] == metrics["train/episode_length"]
 
 
 class RudeEnv(EpisodeNumberEnv):

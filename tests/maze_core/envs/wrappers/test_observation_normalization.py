@@ -318,6 +318,14 @@ def test_statistics_stand_still_until_something_would_be_clipped():
         assert wrapper.state_dict()["observation/shift"] == shift
 
 
+def test_statistics_that_always_run_follow_what_nothing_would_clip():
+    """1 and 5, then 9: mean 5, deviation √(32 / 3)."""
+    wrapper = seeing(bound(vector(1), {"observation": np.float32([[1], [5]])}, running="always"), 9.0)
+    wrapper.learn()
+    assert wrapper.state_dict()["observation/shift"] == 5.0
+    assert wrapper.state_dict()["observation/scale"] == np.float32((32 / 3) ** 0.5)
+
+
 def test_statistics_stay_fixed_when_they_are_not_running_or_come_from_0_1_0():
     first = bound(vector(), {"observation": samples_of()}, running=False)
     second = bound(vector())

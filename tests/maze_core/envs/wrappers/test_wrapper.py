@@ -19,6 +19,7 @@ from maze_core.envs.wrappers import (
     ObservationNormalizationWrapper,
     ProcessedObservation,
     RewardClippingWrapper,
+    RewardNormalizationWrapper,
     RewardScalingWrapper,
     WrappedVectorEnv,
     Wrapper,
@@ -290,6 +291,9 @@ def test_statistics_are_estimated_on_what_the_wrapper_below_gives():
         (ObservationClippingWrapper, {"clip": [0, 1]}, "clip"),
         (RewardClippingWrapper, {"min_val": 1.0, "max_val": 0.0}, "min_val must be below max_val"),
         (RewardClippingWrapper, {"min_val": 1.0, "max_val": 1.0}, "min_val must be below max_val"),
+        (ObservationNormalizationWrapper, {"running": "sometimes"}, "running"),
+        (RewardNormalizationWrapper, {"gamma": 1.5}, "gamma"),
+        (RewardNormalizationWrapper, {"clip_range": [1, 0]}, "clip_range"),
         (RewardScalingWrapper, {"scale": 0.0}, "scale"),
         (RewardScalingWrapper, {"scale": float("nan")}, "scale"),
         (MonitoringWrapper, {"reward_logging": "perhaps"}, "reward_logging"),
@@ -301,14 +305,27 @@ def test_wrong_arguments_are_refused_by_name(wrapper, arguments, where):
         wrapper(**arguments)
 
 
-def test_the_vector_obs_module_is_normalisation_then_monitoring_with_their_defaults():
-    module = yaml.safe_load((CONF / "vector_obs.yaml").read_text())
-    classes = [ObservationNormalizationWrapper, MonitoringWrapper]
+@pytest.mark.parametrize(
+    ("name", "classes", "others"),
+    [
+        ("vector_obs", [ObservationNormalizationWrapper, MonitoringWrapper], {}),
+        (
+            "running_normalization",
+            [ObservationNormalizationWrapper, RewardNormalizationWrapper],
+            {"running": "always", "gamma": "${oc.select:algorithm.gamma,0.99}"},
+        ),
+    ],
+)
+def test_a_module_spells_out_the_defaults_of_its_wrappers_but_for_what_it_is_there_for(name, classes, others):
+    module = yaml.safe_load((CONF / f"{name}.yaml").read_text())
     assert list(module) == [target_name(c) for c in classes]
     for wrapper, arguments in zip(classes, module.values(), strict=True):
-        default, described = wrapper(), wrapper(**arguments)
-        assert {name: getattr(described, name) for name in arguments} == {
-            name: getattr(default, name) for name in wrapper.__dataclass_fields__
+        fields = wrapper.__dataclass_fields__
+        default = wrapper(**{name: value for name, value in arguments.items() if name not in others})
+        assert arguments.keys() == fields.keys()
+        assert vars(default).items() >= {name: getattr(wrapper(), name) for name in fields}.items()
+        assert {name: arguments[name] for name in arguments.keys() & others} == {
+            name: others[name] for name in arguments.keys() & others
         }
 
 
