@@ -23,6 +23,8 @@ from maze_core.config.words import closest, unknown_word
 from maze_core.errors import USER_CODE_ERRORS, InvalidSpecificationError, Problem, reason_of
 
 _SCALARS = frozenset({bool, int, float, str, type(None)})
+_SCHEDULED = ("lr", "clip_range", "clip_range_value", "entropy_coef")
+"""Settings beside which ``<name>_schedule`` stands."""
 _CODES = {
     "missing": "missing_key",
     "missing_argument": "missing_key",
@@ -254,9 +256,11 @@ def _hint(given: Any, kind: str, keys: Sequence[str]) -> str:
     """The way out of mistakes that other libraries' settings suggest."""
     if isinstance(given, str) and given.startswith(("lin_", "linear_")):
         key, number = keys[-1] if keys else "lr", given.partition("_")[2]
-        if key == "lr":
-            return f" A schedule is a setting of its own: lr={number} and lr_schedule='linear' fall to 0."
-        return f" Give a number, {key}={number}: only lr has a schedule, lr_schedule='linear'."
+        if key in _SCHEDULED:
+            return (
+                f" A schedule is a setting of its own: {key}={number} and {key}_schedule='linear' fall to 0."
+            )
+        return f" Give a number, {key}={number}: schedules are there for {', '.join(_SCHEDULED)}."
     if kind == "tuple_type" and isinstance(given, (int, float)):
         return f" Give both ends, such as [{-abs(given)}, {abs(given)}]."
     return ""

@@ -37,6 +37,16 @@ _BOTH_SCALED = (
 
 _TABLE: tuple[tuple[str | None, str, str], ...] = (
     ("algorithm.lr", "learning_rate learning_rate_start step_size pi_lr", ""),
+    (
+        "algorithm.critic_lr",
+        "vf_lr value_lr critic_learning_rate qf_learning_rate qf_lr q_lr",
+        "",
+    ),
+    (
+        "algorithm.lr_schedule",
+        "adaptive_lr kladaptivelr kladaptiverl",
+        "lr_schedule=kl_adaptive of ppo steers by target_kl.",
+    ),
     ("algorithm.lr_schedule", "anneal_lr learning_rate_scheduler lr_decay", ""),
     ("algorithm.gamma", "discount_factor discount gamma_discount", ""),
     ("algorithm.gae_lambda", "lam lambda lmbda", ""),

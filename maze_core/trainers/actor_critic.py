@@ -42,8 +42,10 @@ class ActorCritic(ABC, Generic[C]):
             lr=config.lr,
             max_grad_norm=config.max_grad_norm,
             optimizer=config.optimizer,
+            rates=None if config.critic_lr is None else {"critic": config.critic_lr / config.lr},
         )
         self.learner = Learner(self.policy, self.critic, self.optimizer)
+        self._progress = 0.0
         self._policy_learns = config.critic_burn_in_epochs == 0
         self.minibatch_rng = generator(parts.agent_seed, Stream.MINIBATCHES)
         actions = generator(parts.agent_seed, Stream.ACTIONS)
@@ -53,6 +55,10 @@ class ActorCritic(ABC, Generic[C]):
         """See :class:`~maze_core.trainers.fit.Trainer`."""
         self.collector.reset(seeds)
 
+    def _lr(self, progress: float) -> float:
+        """The step size of an update where this part of the run is done."""
+        return self.config.lr * self.config.lr_factor(progress)
+
     @abstractmethod
     def _learn(self, batch: Batch, *, epoch: int) -> list[dict[str, float]]:
         """Take the gradient steps of one update; the values to report of each."""
@@ -60,7 +66,8 @@ class ActorCritic(ABC, Generic[C]):
     def update(self, *, epoch: int, progress: float) -> UpdateReport:
         """See :class:`~maze_core.trainers.fit.Trainer`."""
         config = self.config
-        self.optimizer.lr = lr = config.lr * config.lr_factor(progress)
+        self._progress = progress
+        self.optimizer.lr = lr = self._lr(progress)
         if not self._policy_learns and epoch >= config.critic_burn_in_epochs:
             # Adam counted the steps in which the policy's gradient was 0; its bias correction must begin here
             self.optimizer.load_state_dict({})
@@ -87,7 +94,7 @@ class ActorCritic(ABC, Generic[C]):
     def gradient_step(self, batch: Batch, policy_loss_of: PolicyLoss, *, epoch: int) -> dict[str, float]:
         """One step on the weighted sum of policy loss, value loss and entropy bonus, over all step keys."""
         total = sum(len(samples) for samples in batch.values())
-        policy_weight, value_weight, entropy_weight = loss_weights(self.config, epoch)
+        policy_weight, value_weight, entropy_weight = loss_weights(self.config, epoch, self._progress)
         report: dict[str, float] = {}
         self.optimizer.zero()
         for key, samples in batch.items():

@@ -168,6 +168,9 @@ class LearningConfig(GradientConfig):
 class ActorCriticConfig(LearningConfig):
     """Settings that A2C and PPO share."""
 
+    critic_lr: OptionalPositiveFloat = None
+    """Step size of the critic at the start, whose schedule is that of ``lr``; null takes ``lr``. What policy and critic
+    share learns with ``lr``."""
     gae_lambda: Fraction = 0.95
     """λ of the generalised advantage estimate; 1 is Monte Carlo with a bootstrap."""
     policy_loss_coef: Coefficient = 1.0
@@ -176,6 +179,8 @@ class ActorCriticConfig(LearningConfig):
     """Weight of the critic's loss, ½ (V − R)²: twice the ``vf_coef`` of libraries that leave out the ½."""
     entropy_coef: Coefficient = 0.0
     """Weight of the entropy bonus."""
+    entropy_coef_schedule: Schedule = "constant"
+    """``linear`` falls to 0 over ``n_epochs``."""
     normalize_advantages: bool = True
     """Give the advantages of each gradient step mean 0 and deviation 1."""
     critic_burn_in_epochs: NonNegativeInt = 0
@@ -212,13 +217,22 @@ class OffPolicyConfig(LearningConfig):
         return Replay(self.replay_capacity, gamma=self.gamma, n_steps=self.n_step_returns)
 
 
+@dataclass(frozen=True, kw_only=True, config=STRICT)
+class TwinCriticsConfig(OffPolicyConfig):
+    """Settings that SAC and TD3 share."""
+
+    critic_lr: OptionalPositiveFloat = None
+    """Step size of the critics at the start, whose schedule is that of ``lr``; null takes ``lr``."""
+
+
 def factor(schedule: Schedule, progress: float) -> float:
     """What a setting is multiplied by where this part of the run is done, in [0, 1); ``linear`` falls to 0."""
     return 1.0 - progress if schedule == "linear" else 1.0
 
 
-def loss_weights(config: ActorCriticConfig, epoch: int) -> tuple[float, float, float]:
-    """Weights of policy loss, value loss and entropy bonus in this epoch (0 is the first)."""
+def loss_weights(config: ActorCriticConfig, epoch: int, progress: float) -> tuple[float, float, float]:
+    """Weights of policy loss, value loss and entropy bonus in this epoch (0 is the first), at this part of the run."""
     if epoch < config.critic_burn_in_epochs:
         return 0.0, config.value_loss_coef, 0.0
-    return config.policy_loss_coef, config.value_loss_coef, config.entropy_coef
+    entropy_coef = config.entropy_coef * factor(config.entropy_coef_schedule, progress)
+    return config.policy_loss_coef, config.value_loss_coef, entropy_coef

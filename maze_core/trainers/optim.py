@@ -55,6 +55,7 @@ class GradientStep(FlatParameters):
         lr: float,
         max_grad_norm: float | None,
         optimizer: OptimizerConfig | None = None,
+        rates: Mapping[str, float] | None = None,
     ) -> None:
         """Take over the parameters of networks that learn together.
 
@@ -63,6 +64,8 @@ class GradientStep(FlatParameters):
             lr: step size, > 0.
             max_grad_norm: L2 limit on the whole gradient; None does not clip.
             optimizer: how a gradient becomes a step; None is Adam.
+            rates: prefix → its step size, as a multiple of ``lr``; None is 1 for all. What several networks share has
+                that of the first.
         """
         super().__init__(networks)
         self.lr = self.initial_lr = lr
@@ -75,6 +78,10 @@ class GradientStep(FlatParameters):
         self._mean = np.zeros_like(self.flat)
         self._mean_square = np.zeros_like(self.flat)
         self._scratch = np.empty_like(self.flat)
+        self._rates = None if rates is None else np.ones_like(self.flat)
+        if rates is not None and self._rates is not None:
+            for name, part in reversed(self.views(self._rates).items()):
+                part[...] = rates.get(name.partition("/")[0], 1.0)
 
     def gradients_of(self, prefix: str) -> dict[str, FloatArray]:
         """Name → gradient, of the network or part of one with this prefix."""
@@ -106,6 +113,8 @@ class GradientStep(FlatParameters):
             scale = 1.0
         self._steps += 1
         (self._rmsprop if self._optimizer.kind == "rmsprop" else self._adam)(scale)
+        if self._rates is not None:
+            self._scratch *= self._rates
         self.flat -= self._scratch
         return norm
 

@@ -2,8 +2,12 @@
 
 One update: every environment steps ``n_rollout_steps`` ticks; advantages, returns and the acting policy's
 log-probabilities are computed once and stay fixed; then ``n_optimization_epochs`` passes of minibatches climb the
-clipped surrogate, ended early when the approximate KL divergence exceeds ``target_kl``.
+clipped surrogate, ended early when the approximate KL divergence exceeds ``target_kl``, or with a step size that
+follows it.
 """
+
+from collections.abc import Mapping
+from typing import Final
 
 from maze_core.objectives.losses import clipped_squared_error, clipped_surrogate, divergence
 from maze_core.trainers.actor_critic import ActorCritic
@@ -11,7 +15,13 @@ from maze_core.trainers.config import factor
 from maze_core.trainers.fit import Parts, UpdateReport
 from maze_core.trainers.on_policy import Batch, Samples, minibatches, normalize_advantages
 from maze_core.trainers.ppo_config import PPOAlgorithmConfig
-from maze_core.types import FloatArray
+from maze_core.types import Array, FloatArray, Tree
+
+_TOLERANCE: Final = 2.0
+"""Factor between the KL divergence of a pass and the wanted one, beyond which the step size changes."""
+_LR_STEP: Final = 1.5
+_LR_RANGE: Final = (1e-6, 1e-2)
+"""Limits of an adapted step size, those of skrl."""
 
 
 class PPO(ActorCritic[PPOAlgorithmConfig]):
@@ -19,6 +29,7 @@ class PPO(ActorCritic[PPOAlgorithmConfig]):
 
     def __init__(self, config: PPOAlgorithmConfig, parts: Parts) -> None:
         super().__init__(config, parts)
+        self._adapted_lr = config.lr
         self._clip_range, self._clip_range_value = config.clip_range, config.clip_range_value
 
     def update(self, *, epoch: int, progress: float) -> UpdateReport:
@@ -37,9 +48,25 @@ class PPO(ActorCritic[PPOAlgorithmConfig]):
             for part in minibatches(batch, self.config.batch_size, self.minibatch_rng):
                 minibatch = normalize_advantages(part) if self.config.normalize_advantages else part
                 steps.append(self.gradient_step(minibatch, self._policy_loss, epoch=epoch))
-            if self._is_too_far(steps[first:]):
-                break
+            kl = sum(step["train/approx_kl"] for step in steps[first:]) / (len(steps) - first)
+            if self.config.lr_schedule == "kl_adaptive":
+                self._adapt(kl)
+            elif self.config.target_kl is not None and kl > self.config.target_kl:
+                break  # the pass left the trust region
         return steps
+
+    def _lr(self, progress: float) -> float:
+        return self._adapted_lr if self.config.lr_schedule == "kl_adaptive" else super()._lr(progress)
+
+    def _adapt(self, kl: float) -> None:
+        """The step size that follows from the mean KL divergence of a pass."""
+        assert self.config.target_kl is not None
+        far, lr = kl / self.config.target_kl, self._adapted_lr
+        if far > _TOLERANCE:
+            lr = max(lr / _LR_STEP, _LR_RANGE[0])
+        elif far < 1 / _TOLERANCE:
+            lr = min(lr * _LR_STEP, _LR_RANGE[1])
+        self._adapted_lr = self.optimizer.lr = lr
 
     def _policy_loss(
         self, samples: Samples, log_probs: FloatArray
@@ -61,9 +88,12 @@ class PPO(ActorCritic[PPOAlgorithmConfig]):
             pessimistic=self.config.pessimistic_value_clip,
         )
 
-    def _is_too_far(self, steps: list[dict[str, float]]) -> bool:
-        """The pass left the trust region: its mean KL divergence exceeds ``target_kl``."""
-        if self.config.target_kl is None:
-            return False
-        divergence = sum(step["train/approx_kl"] for step in steps) / len(steps)
-        return divergence > self.config.target_kl
+    def state_dict(self) -> tuple[Tree, dict[str, Array]]:
+        """See :class:`~maze_core.trainers.fit.Trainer`."""
+        tree, arrays = super().state_dict()
+        return tree | {"adapted_lr": self._adapted_lr}, arrays
+
+    def load_state_dict(self, tree: Tree, arrays: Mapping[str, Array]) -> None:
+        """See :class:`~maze_core.trainers.fit.Trainer`."""
+        super().load_state_dict(tree, arrays)
+        self._adapted_lr = tree.get("adapted_lr", self._adapted_lr)

@@ -1,6 +1,6 @@
 """Settings of PPO; the YAML twin is ``conf/algorithm/ppo.yaml``."""
 
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field
 
@@ -31,8 +31,17 @@ class PPOAlgorithmConfig(ActorCriticConfig):
     pessimistic_value_clip: bool = False
     """Take the larger of clipped and unclipped error, as OpenAI's baselines, CleanRL, Tianshou and rsl_rl; false takes
     the clipped one, as Stable-Baselines3 and skrl."""
+    lr_schedule: Literal["constant", "linear", "kl_adaptive"] = "linear"  # type: ignore[assignment]
+    """``linear`` falls to 0 over ``n_epochs``; ``kl_adaptive`` is ÷ 1.5 after a pass whose KL divergence exceeds twice
+    ``target_kl``, × 1.5 after one below half of it, from 1e-6 to 1e-2."""
     target_kl: OptionalPositiveFloat = None
-    """End an update's passes after one whose mean approximate KL divergence exceeds this; null never."""
+    """End an update's passes after one whose mean approximate KL divergence exceeds this; null never. With
+    ``lr_schedule=kl_adaptive`` it is what step sizes are adapted to, and no pass is left out."""
+
+    def __post_init__(self) -> None:
+        """Refuse an adaptive step size that has nothing to adapt to."""
+        if self.lr_schedule == "kl_adaptive" and self.target_kl is None:
+            raise ValueError("lr_schedule=kl_adaptive needs target_kl, such as 0.01")
 
     def build(self, parts: "Parts") -> "PPO":
         """The trainer of these settings."""

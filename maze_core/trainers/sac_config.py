@@ -6,7 +6,7 @@ from pydantic import Field
 
 from maze_core.config.settings import STRICT, OptionalPositiveInt, dataclass
 from maze_core.models.config import ModelNeeds
-from maze_core.trainers.config import Coefficient, OffPolicyConfig
+from maze_core.trainers.config import Coefficient, TwinCriticsConfig
 
 if TYPE_CHECKING:
     from maze_core.trainers.fit import Parts
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
-class SACAlgorithmConfig(OffPolicyConfig):
+class SACAlgorithmConfig(TwinCriticsConfig):
     """Soft actor-critic for numbers (Haarnoja et al. 2018, arXiv:1812.05905) and for choices (arXiv:1910.07207)."""
 
     n_epochs: OptionalPositiveInt = 40
@@ -28,7 +28,7 @@ class SACAlgorithmConfig(OffPolicyConfig):
     target_entropy_multiplier: Annotated[float, Field(gt=0.0)] = 1.0
     """The wanted entropy: as a multiple of -1 nat per number, or of a half of the greatest entropy of a choice."""
     lr: Annotated[float, Field(gt=0.0)] = 1e-3
-    """Adam's step size at the start, of policy and critics."""
+    """Step size at the start, of the policy and, unless ``critic_lr`` says otherwise, of the critics."""
 
     @property
     def model_needs(self) -> ModelNeeds:

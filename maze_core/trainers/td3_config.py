@@ -6,7 +6,7 @@ from pydantic import Field
 
 from maze_core.config.settings import STRICT, OptionalPositiveInt, PositiveInt, dataclass
 from maze_core.models.config import ModelNeeds
-from maze_core.trainers.config import Coefficient, OffPolicyConfig
+from maze_core.trainers.config import Coefficient, TwinCriticsConfig
 
 if TYPE_CHECKING:
     from maze_core.trainers.fit import Parts
@@ -14,13 +14,13 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
-class TD3AlgorithmConfig(OffPolicyConfig):
+class TD3AlgorithmConfig(TwinCriticsConfig):
     """Twin delayed deep deterministic policy gradient (Fujimoto et al. 2018, arXiv:1802.09477)."""
 
     n_epochs: OptionalPositiveInt = 40
     """Epochs to train; schedules end here, and start anew when more are asked for."""
     lr: Annotated[float, Field(gt=0.0)] = 1e-3
-    """Adam's step size at the start, of policy and critics."""
+    """Step size at the start, of the policy and, unless ``critic_lr`` says otherwise, of the critics."""
     exploration_std: Coefficient = 0.1
     """Deviation of the noise on actions while training, where they go from -1 to 1."""
     policy_delay: PositiveInt = 2

@@ -10,7 +10,7 @@ import numpy as np
 
 from maze_core.models.networks import ActionCritic
 from maze_core.objectives.td import polyak, squared_td
-from maze_core.trainers.config import OffPolicyConfig
+from maze_core.trainers.config import TwinCriticsConfig
 from maze_core.trainers.fit import Parts, critic_of
 from maze_core.trainers.learner import nets
 from maze_core.trainers.optim import FlatParameters, GradientStep
@@ -29,13 +29,13 @@ class TwinCritics:
         InvalidSpecificationError: the model has no critic.
     """
 
-    def __init__(self, config: OffPolicyConfig, parts: Parts, inputs: Collection[str]) -> None:
+    def __init__(self, config: TwinCriticsConfig, parts: Parts, inputs: Collection[str]) -> None:
         self._tau, self.online = config.tau, critic_of(parts, ActionCritic)
         self.target = self.online.twin()
         n = len(self.online.networks)
         self.step = GradientStep(
             {"critic": self.online},
-            lr=config.lr,
+            lr=config.critic_lr or config.lr,
             max_grad_norm=config.max_grad_norm,
             optimizer=config.optimizer,
         )

@@ -36,6 +36,7 @@ TABLE = {
     "algorithm.checkpoint_every": ["save_freq"],
     "hidden_units": ["policy_kwargs", "net_arch"],
     "non_lin": ["activation_fn"],
+    "algorithm.critic_lr": ["vf_lr"],
     "weight_init": ["ortho_init"],
     "model.gaussian.initial_log_std": ["log_std_init"],
     "algorithm.clip_range_value": ["clip_range_vf", "clip_vloss"],
@@ -181,7 +182,8 @@ class TestEvaluation:
     ("arguments", "said"),
     [
         ({"overrides": {"algorithm.lr": "lin_1e-3"}}, "lr=1e-3 and lr_schedule='linear'"),
-        ({"overrides": {"algorithm.clip_range": "lin_0.2"}}, "clip_range=0.2: only lr has a schedule"),
+        ({"overrides": {"algorithm.clip_range": "lin_0.2"}}, "clip_range_schedule='linear'"),
+        ({"overrides": {"algorithm.gae_lambda": "lin_0.9"}}, "gae_lambda=0.9: schedules are there for lr,"),
         (
             {
                 "wrappers": "vector_obs",

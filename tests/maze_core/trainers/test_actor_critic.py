@@ -45,6 +45,33 @@ def test_adams_first_step_is_as_long_as_the_step_size_of_now():
     assert np.abs(flat(trainer.critic) - before).max() == pytest.approx(0.005, rel=1e-2)
 
 
+@pytest.mark.parametrize("config", CONFIGS)
+@pytest.mark.parametrize(("critic_lr", "expected"), [(None, 0.005), (0.04, 0.02)])
+def test_the_critic_has_a_step_size_of_its_own_by_the_schedule_of_all(config, critic_lr, expected):
+    """Adam's first step is as long as the step size, half of it where half of the run is done."""
+    once = {"n_optimization_epochs": 1} if config is PPOAlgorithmConfig else {}
+    trainer = trainer_of(
+        config(critic_lr=critic_lr, lr_schedule="linear", max_grad_norm=None, **once, **QUICK)
+    )
+    before = flat(trainer.policy), flat(trainer.critic)
+    trainer.update(epoch=0, progress=0.5)
+    moved = [np.abs(flat(x) - y).max() for x, y in zip((trainer.policy, trainer.critic), before, strict=True)]
+    assert moved == pytest.approx([0.005, expected], rel=1e-2)
+
+
+def test_a_linear_weight_of_the_entropy_reaches_the_gradient():
+    """At the end of the run nothing is left of it, and it is all that would move the policy."""
+    settings = {"policy_loss_coef": 0, "entropy_coef": 1.0, "entropy_coef_schedule": "linear"}
+    trainer = trainer_of(A2CAlgorithmConfig(**settings, lr_schedule="constant", **QUICK))
+    moved = []
+    for progress in (0.0, 1.0):
+        before = flat(trainer.policy)
+        trainer.optimizer.load_state_dict({})
+        trainer.update(epoch=0, progress=progress)
+        moved.append(bool((flat(trainer.policy) != before).any()))
+    assert moved == [True, False]
+
+
 def test_the_loss_is_the_weighted_sum_over_all_rows_whatever_their_step_key():
     config = A2CAlgorithmConfig(
         policy_loss_coef=0.7, value_loss_coef=0.3, entropy_coef=0.2, max_grad_norm=None, **QUICK

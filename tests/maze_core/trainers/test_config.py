@@ -126,8 +126,21 @@ def test_the_arguments_of_the_users_document_are_accepted():
 
 def test_only_the_critic_learns_during_its_burn_in():
     config = PPOAlgorithmConfig(critic_burn_in_epochs=2, entropy_coef=0.1)
-    assert loss_weights(config, 1) == (0.0, 0.5, 0.0)
-    assert loss_weights(config, 2) == (1.0, 0.5, 0.1)
+    assert loss_weights(config, 1, 0.5) == (0.0, 0.5, 0.0)
+    assert loss_weights(config, 2, 0.5) == (1.0, 0.5, 0.1)
+
+
+def test_a_linear_weight_of_the_entropy_falls_with_the_run():
+    config = PPOAlgorithmConfig(entropy_coef=0.1, entropy_coef_schedule="linear")
+    assert [loss_weights(config, 0, progress) for progress in (0.0, 0.75)] == [
+        (1.0, 0.5, 0.1),
+        (1.0, 0.5, 0.025),
+    ]
+
+
+def test_an_adaptive_step_size_needs_a_divergence_to_adapt_to():
+    with pytest.raises(InvalidSpecificationError, match="kl_adaptive needs target_kl"):
+        PPOAlgorithmConfig(lr_schedule="kl_adaptive")
 
 
 def test_the_loops_defaults_are_finite():

@@ -208,3 +208,22 @@ def test_what_becomes_infinite_is_told_and_not_learnt_from():
 def test_spaces_that_an_algorithm_does_not_learn_in_are_refused_by_name(config, world, message):
     with pytest.raises(InvalidSpecificationError, match=message):
         trainer_of(config, world)
+
+
+@pytest.mark.parametrize("config", [SACAlgorithmConfig, TD3AlgorithmConfig])
+@pytest.mark.parametrize(("critic_lr", "expected"), [(None, 0.003), (0.02, 0.02)])
+def test_critics_have_a_step_size_of_their_own(config, critic_lr, expected):
+    """Adam's first step is as long as the step size."""
+    settings = {
+        "critic_lr": critic_lr,
+        "lr_schedule": "linear",
+        "n_gradient_steps": 2 if config is TD3AlgorithmConfig else 1,
+    }
+    trainer = trainer_of(config(**QUICK, **settings), BoundedEnv)
+    moments = trainer.critics.step.state_dict
+    before = flat(trainer.critics.online)
+    while not moments():
+        before = flat(trainer.critics.online)
+        trainer.update(epoch=0, progress=0.5)
+    n = int(moments()["step"])
+    assert np.abs(flat(trainer.critics.online) - before).max() == pytest.approx(n * expected / 2, rel=0.02)

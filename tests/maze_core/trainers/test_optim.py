@@ -170,3 +170,32 @@ def test_a_weight_that_is_not_finite_is_found(value):
     modules[1][2].bias.data.fill_(value)
     with pytest.raises(DivergedError, match=r"algorithm\.lr"):
         step.check_finite()
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_a_network_has_a_step_size_of_its_own(name):
+    config, theirs, settings = OPTIMIZERS[name]
+    ours, copies = networks(), networks()
+    step = step_of(ours, lr=0.01, max_grad_norm=None, optimizer=config, rates={"1": 0.25})
+    groups = [
+        {"params": list(copies[0].parameters())},
+        {"params": list(copies[1].parameters()), "lr": 0.0025},
+    ]
+    optimizer = theirs(groups, lr=0.01, **settings)
+    x = torch.linspace(-1, 1, 12).reshape(4, 3)
+    for _ in range(3):
+        take(step, loss_of(ours, x))
+        optimizer.zero_grad()
+        loss_of(copies, x).backward()
+        optimizer.step()
+    for mine, other in zip(ours, copies, strict=True):
+        for p, q in zip(mine.parameters(), other.parameters(), strict=True):
+            torch.testing.assert_close(p, q, rtol=1e-4, atol=1e-6)
+
+
+def test_what_two_networks_share_has_the_step_size_of_the_first():
+    (module, _) = networks()
+    before = module.weight.detach().clone()
+    step = step_of((module, module), lr=0.01, max_grad_norm=None, rates={"1": 0.25})
+    take(step, module(torch.ones(1, 3)).sum())
+    assert (module.weight - before).abs().max().item() == pytest.approx(0.01, rel=1e-3)

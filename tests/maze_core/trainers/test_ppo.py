@@ -5,6 +5,7 @@ import math
 import numpy as np
 import pytest
 
+from maze_core.trainers import ppo
 from maze_core.trainers.ppo_config import PPOAlgorithmConfig
 from tests.maze_core.envs.structured_env import make_boxes
 from tests.maze_core.models.autograd import values
@@ -223,3 +224,50 @@ def test_a_linear_clip_range_of_values_falls_with_the_run(schedule, factor):
         trainer.update(epoch=0, progress=progress)
         loss, _ = trainer._value_loss(samples, np.full(1, 5.0, np.float32))
         assert loss == pytest.approx((9 - expected) ** 2 / 2)
+
+
+ADAPTIVE = {"lr_schedule": "kl_adaptive", "target_kl": 0.1}
+
+
+@pytest.mark.parametrize(
+    ("divergences", "lr"),
+    [
+        ([0.25, 0.15], 0.01),
+        ([0.25, 0.16], 0.01 / 1.5),
+        ([0.06, 0.04], 0.01),
+        ([0.06, 0.03], 0.01 * 1.5),
+        ([0.3, 0.3, 0.3, 0.3], 0.01 / 1.5**2),
+        ([0.3, 0.3, 0.0, 0.0], 0.01),
+    ],
+    ids=["at twice", "beyond twice", "at half", "below half", "each pass", "to and fro"],
+)
+def test_an_adaptive_step_size_follows_the_mean_divergence_of_each_pass(divergences, lr):
+    n = len(divergences) // 2
+    config = PPOAlgorithmConfig(batch_size=2, n_optimization_epochs=n, **{**QUICK, **ADAPTIVE, "lr": 0.01})
+    trainer = trainer_of(config)
+    trainer.gradient_step = noted = Passes(divergences)
+    noted_limits, ppo._LR_RANGE = ppo._LR_RANGE, (1e-6, 1.0)
+    try:
+        trainer._learn({0: two_actions([1.0, 2.0, 3.0, 4.0])}, epoch=0)
+    finally:
+        ppo._LR_RANGE = noted_limits
+    assert len(noted.batches) == 2 * n, "no pass is left out"
+    assert trainer.optimizer.lr == pytest.approx(lr)
+
+
+@pytest.mark.parametrize(("kl", "limit"), [(0.0, 1e-2), (9.0, 1e-6)])
+def test_an_adaptive_step_size_keeps_within_its_limits(kl, limit):
+    trainer = trainer_of(PPOAlgorithmConfig(**{**QUICK, **ADAPTIVE, "lr": 1e-3}))
+    for _ in range(30):
+        trainer._adapt(kl)
+    assert trainer.optimizer.lr == limit
+
+
+def test_an_adapted_step_size_holds_for_the_next_update_and_is_kept_in_the_state():
+    config = PPOAlgorithmConfig(**{**QUICK, **ADAPTIVE, "lr": 1e-3})
+    first, second = trainer_of(config), trainer_of(config)
+    first._adapt(9.0)
+    second.load_state_dict(*first.state_dict())
+    for trainer in (first, second):
+        rate = trainer.update(epoch=0, progress=0.9).metrics["train/learning_rate"]
+        assert rate == pytest.approx(1e-3 / 1.5), "progress is no part of it"
