@@ -59,7 +59,8 @@ def ours(case: Case) -> Advance:
     world.trainer.reset_envs(range(case.n_envs))
 
     def advance(n_updates: int) -> int:
-        return sum(world.trainer.update(epoch=0, progress=0.0).env_steps for _ in range(n_updates))
+        reports = [world.trainer.update(epoch=0, progress=0.0) for _ in range(n_updates)]
+        return sum(report.env_steps for report in reports if report is not None)
 
     return advance
 

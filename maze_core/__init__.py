@@ -53,6 +53,7 @@ if TYPE_CHECKING:
     from maze_core.trainers.a2c_config import A2CAlgorithmConfig
     from maze_core.trainers.config import RolloutEvaluatorConfig
     from maze_core.trainers.dqn_config import DQNAlgorithmConfig, QRDQNAlgorithmConfig
+    from maze_core.trainers.es_config import ESAlgorithmConfig
     from maze_core.trainers.fit import TrainReport
     from maze_core.trainers.ppo_config import PPOAlgorithmConfig
     from maze_core.trainers.sac_config import SACAlgorithmConfig
@@ -92,6 +93,7 @@ _PUBLIC = {
     "maze_core.trainers.config": "RolloutEvaluatorConfig",
     "maze_core.trainers.dqn_config": "DQNAlgorithmConfig QRDQNAlgorithmConfig",
     "maze_core.trainers.fit": "TrainReport",
+    "maze_core.trainers.es_config": "ESAlgorithmConfig",
     "maze_core.trainers.ppo_config": "PPOAlgorithmConfig",
     "maze_core.trainers.sac_config": "SACAlgorithmConfig",
     "maze_core.trainers.td3_config": "TD3AlgorithmConfig",
@@ -110,6 +112,7 @@ __all__ = [
     "CustomModelConfig",
     "DQNAlgorithmConfig",
     "DistributionMapper",
+    "ESAlgorithmConfig",
     "EnvConfig",
     "EvalReport",
     "FlattenConcatPolicyNetConfig",

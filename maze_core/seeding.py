@@ -29,6 +29,7 @@ class Stream(IntEnum):
     NORMALIZATION = 5
     ROLLOUT = 6
     SEARCH = 7
+    PERTURBATIONS = 8
 
 
 def draw_seed() -> int:

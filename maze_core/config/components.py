@@ -18,10 +18,17 @@ _REF_TRAINERS = "maze.train.trainers"
 _REF_RUNNERS = f"{_REF_TRAINERS}.common"
 _REF_MODELS = "maze.perception.models"
 
-_ALGORITHMS = {"a2c": ("A2C",), "dqn": ("DQN", "QRDQN"), "ppo": ("PPO",), "sac": ("SAC",), "td3": ("TD3",)}
+_ALGORITHMS = {
+    "a2c": ("A2C",),
+    "dqn": ("DQN", "QRDQN"),
+    "es": ("ES",),
+    "ppo": ("PPO",),
+    "sac": ("SAC",),
+    "td3": ("TD3",),
+}
 """File → the algorithms whose settings are beside it; a test finds the one that is missing here."""
 
-_IN_REF = ("a2c", "ppo", "sac")
+_IN_REF = ("a2c", "es", "ppo", "sac")
 """Those that the reference framework has too."""
 
 _BY_MODULE: Mapping[str, Mapping[str, tuple[str, ...]]] = {

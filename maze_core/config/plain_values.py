@@ -29,6 +29,8 @@ CEILINGS: Mapping[str, float] = MappingProxyType(
         "total_env_steps": 1_000_000_000_000,
         "max_wall_s": 31_536_000,
         "n_rollout_steps": 65_536,
+        "n_rollouts_per_update": 65_536,
+        "n_timesteps_per_update": 1_000_000_000,
         "n_optimization_epochs": 1_000,
         "batch_size": 1_048_576,
         "replay_capacity": 1_000_000,

@@ -114,13 +114,22 @@ class StepPolicy:
         return rows
 
     def _act_as(self, network: ActorNetwork, observations: Observation, noise: FloatArray | None) -> Action:
-        logits = network.logits(observations)
+        return self.decoded(network.logits(observations), observations, noise, network.parameter)
+
+    def decoded(
+        self,
+        logits: FloatArray,
+        observations: Observation,
+        noise: FloatArray | None = None,
+        parameters: FloatArray | None = None,
+    ) -> Action:
+        """Samples ``[B, ...]`` per head, from logits ``[B, n]``; without noise, the likeliest ones."""
         action: Action = {}
         for head, columns, drawn, parameter, mask in self.parts:
             head_logits = logits if columns is None else logits[:, columns]
             if mask is not None:
                 head_logits = apply_mask(head_logits, observations[mask])
-            own = None if parameter is None or network.parameter is None else network.parameter[parameter]
+            own = None if parameter is None or parameters is None else parameters[parameter]
             if noise is None:
                 action[head.name] = head.mode(head_logits, own)
             else:

@@ -168,15 +168,26 @@ class GraphNetwork:
     """A program and its parameters. Safe to call from several threads: each has its own work space."""
 
     needs_torch = False
+    frozen: Sequence[str] = ()
 
-    def __init__(self, program: Program, arrays: NamedArrays, prefix: str = "") -> None:
+    def __init__(
+        self, program: Program, arrays: NamedArrays, prefix: str = "", *, n_members: int | None = None
+    ) -> None:
         """Bind ``program`` to its parameters; see :meth:`bind`.
+
+        Args:
+            program: the operations.
+            arrays: the parameters, and maybe others.
+            prefix: of their names.
+            n_members: this many networks in one: arrays have them on a first axis, and row b of a batch of as many
+                rows is answered by network b, with the bits that it has alone. None is one network.
 
         Raises:
             CheckpointError: the operations do not fit each other, or as with :meth:`bind`.
         """
         program.widths()
         self.program = program
+        self._members = () if n_members is None else (n_members,)
         self._first_input = program.inputs[0]
         self.bind(arrays, prefix)
 
@@ -187,7 +198,7 @@ class GraphNetwork:
             CheckpointError: an array is missing or has the wrong shape or type.
         """
         self.parameters: dict[str, FloatArray] = {
-            name: _checked(arrays, prefix + name, shape)
+            name: _checked(arrays, prefix + name, (*self._members, *shape))
             for op in self.program.dense
             for name, shape in ((op.weight, (op.n_out, op.n_in)), (op.bias, (op.n_out,)))
         }
@@ -213,7 +224,7 @@ class GraphNetwork:
         return plan.output
 
     def _new_plan(self, n_rows: int) -> "_Plan":
-        plan = _plan(self.program, self.parameters, n_rows)
+        plan = _plan(self.program, self.parameters, n_rows, has_members=bool(self._members))
         if n_rows <= _CACHED_ROWS:
             plans = self._local.__dict__.setdefault("plans", {})
             if len(plans) >= _CACHED_PLANS:
@@ -240,13 +251,17 @@ class _Plan(NamedTuple):
     output: FloatArray
 
 
-def _plan(program: Program, parameters: Mapping[str, Array], n_rows: int) -> _Plan:
-    n_blocks = -(-n_rows // BLOCK_ROWS)
+def _plan(program: Program, parameters: Mapping[str, Array], n_rows: int, *, has_members: bool) -> _Plan:
+    n_blocks = n_rows if has_members else -(-n_rows // BLOCK_ROWS)
     slots = {
         slot: np.zeros((n_blocks, BLOCK_ROWS, width), np.float32) for slot, width in program.widths().items()
     }
     steps: list[_Step] = []
-    rows = {slot: blocks.reshape(-1, blocks.shape[-1])[:n_rows] for slot, blocks in slots.items()}
+    rows = {
+        # of members each has a block of its own
+        slot: blocks[:, 0] if has_members else blocks.reshape(-1, blocks.shape[-1])[:n_rows]
+        for slot, blocks in slots.items()
+    }
     for op in program.ops:
         out = slots[op.target]
         if isinstance(op, Flatten):
@@ -303,10 +318,13 @@ def _action_values(op: ActionValues, x: FloatArray, out: FloatArray) -> _Step:
 
 
 def _product(x: FloatArray, weight: FloatArray, out: FloatArray) -> _Step:
-    """``x @ weight.T``, block by block; ``x`` and ``out`` are blocks ``[n, 8, k]``, whose padding stays 0."""
-    transposed = weight.T
-    if len(weight) > 1:
-        if len(x) > 1:
+    """``x @ weight.T``, block by block; ``x`` and ``out`` are blocks ``[n, 8, k]``, whose padding stays 0.
+
+    The weight is ``[n_out, k]``, or one for each block.
+    """
+    transposed = weight.swapaxes(-2, -1)
+    if weight.shape[-2] > 1:
+        if len(x) > 1 or weight.ndim > 2:
             return lambda _: np.matmul(x, transposed, out)
         block, out_block = x[0], out[0]
         return lambda _: block.dot(transposed, out_block)  # the same product, called at less cost
@@ -315,15 +333,15 @@ def _product(x: FloatArray, weight: FloatArray, out: FloatArray) -> _Step:
     def run(_: Observation) -> None:
         # For one output BLAS takes a matrix-vector product, whose bits depend on the row's position on
         # some CPUs; a sum over the row does not.
-        np.multiply(x, weight[0], products)
+        np.multiply(x, weight, products)
         np.add.reduce(products, 2, out=flat)
 
     return run
 
 
 def _bend(out: FloatArray, bias: FloatArray, activation: Callable[[FloatArray], None] | None) -> _Step:
-    """Add the bias and bend, in the rows ``[B, k]`` that are no padding."""
-    shift = bias[None]  # of one row, arrays of one shape, which NumPy adds in half the time
+    """Add the bias, ``[k]`` or one for each row, and bend, in the rows ``[B, k]`` that are no padding."""
+    shift = np.atleast_2d(bias)  # of one row, arrays of one shape, which NumPy adds in half the time
 
     def run(_: Observation) -> None:
         np.add(out, shift, out)

@@ -35,6 +35,11 @@ class ModuleNetwork:
         """Name → array, where it lies: whoever changes it changes the module."""
         return {f"module.{name}": _view(p) for name, p in self.module.named_parameters()}
 
+    @property
+    def frozen(self) -> list[str]:
+        """Names of the parameters that do not learn."""
+        return [f"module.{name}" for name, p in self.module.named_parameters() if not p.requires_grad]
+
     def bind(self, arrays: NamedArrays, prefix: str = "") -> None:
         """Have the arrays named ``prefix + parameter`` as parameters, in place of those before."""
         for name, parameter in self.module.named_parameters():

@@ -44,6 +44,11 @@ class HasParameters(Protocol):
 class Network(HasParameters, Protocol):
     """A network that acts."""
 
+    @property
+    def frozen(self) -> Sequence[str]:
+        """Names of the parameters that do not learn."""
+        ...
+
     def twin(self) -> "Network":
         """The same network with parameters of its own."""
         ...

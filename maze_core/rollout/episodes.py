@@ -156,12 +156,12 @@ class _Play:
         """One tick: act, step, and hand out new episodes; returns those that ended."""
         assert self._tick is not None
         if self.record:
-            shown = _raw_tick(self.env, self._tick)
+            shown = raw_tick(self.env, self._tick)
             for row, episode in self.running.items():
                 episode.trajectory.see(shown, row)
         actions = {key: self._act(key, self._tick) for key, rows in self._tick.active.items() if rows.any()}
         tick = self._tick = self.env.step(actions)
-        rewards, given = _raw_tick(self.env, tick).reward, _raw_actions(self.env, actions)
+        rewards, given = raw_tick(self.env, tick).reward, _raw_actions(self.env, actions)
         for row, episode in self.running.items():
             reward = float(rewards[row])
             episode.episode_return += reward
@@ -176,7 +176,7 @@ class _Play:
     def _finish(self, row: int, tick: Tick) -> EpisodeRecord:
         episode = self.running.pop(row)
         is_cut = not tick.ended[row]
-        raw = _raw_tick(self.env, tick)
+        raw = raw_tick(self.env, tick)
         trajectory = episode.trajectory.finish(raw, row, is_cut=is_cut) if self.record else None
         return EpisodeRecord(
             index=episode.index,
@@ -261,7 +261,7 @@ class _NoiseStream:
         return row
 
 
-def _raw_tick(env: VectorEnv, tick: Tick) -> Tick:
+def raw_tick(env: VectorEnv, tick: Tick) -> Tick:
     """What the environments themselves show, below all wrappers."""
     while isinstance(env, WrappedVectorEnv):
         tick, env = env.inner_tick, env.env

@@ -1,5 +1,6 @@
 """From a configuration to the live objects of a training run: environments, wrappers, networks, seeds."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -7,7 +8,13 @@ from typing import Any
 from maze_core.config.schema import RunConfig
 from maze_core.envs.config import EnvConfig
 from maze_core.envs.vector import VectorEnv
-from maze_core.envs.wrappers.wrapper import WrappedVectorEnv, Wrapper, bind_wrappers, estimate_statistics
+from maze_core.envs.wrappers.wrapper import (
+    LEARN_EVERY,
+    WrappedVectorEnv,
+    Wrapper,
+    bind_wrappers,
+    estimate_statistics,
+)
 from maze_core.rollout.sampling import sample_observations
 from maze_core.runners.config import TrainingRunnerConfig
 from maze_core.seeding import Stream, derived_seed
@@ -51,11 +58,16 @@ def build_world(config: RunConfig) -> World:
     wrappers = config.build("wrappers")
     env_seed, agent_seed = seeds_of(config)
     raw = env_config.vector(
-        runner.n_envs, execution=runner.execution, n_processes=runner.n_processes, seed=env_seed
+        runner.n_envs,
+        execution=runner.execution,
+        n_processes=runner.n_processes,
+        has_own_episodes=algorithm.PLAYS_WHOLE_EPISODES,
+        seed=env_seed,
     )
     try:
         recorded = _prepare_wrappers(raw, wrappers, runner.normalization_samples, env_seed)
-        env = WrappedVectorEnv(raw, wrappers, is_training=True)
+        learn_every = math.inf if algorithm.PLAYS_WHOLE_EPISODES else LEARN_EVERY
+        env = WrappedVectorEnv(raw, wrappers, is_training=True, learn_every=learn_every)
         model = config.build("model").build(
             env.observation_spaces,
             env.action_spaces,

@@ -96,6 +96,7 @@ class Training(AbstractContextManager["Training"]):
             EnvError: an environment broke its contract.
         """
         self._reporter, self._cancelled = reporter or SilentReporter(), cancelled
+        self.world.parts.cancelled = cancelled
         algorithm = with_limits(self.world.algorithm, limits or {})
         left = algorithm.most_epochs - self.counters.epoch
         loop = Loop(

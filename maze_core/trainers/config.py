@@ -68,6 +68,9 @@ class RolloutEvaluatorConfig:
 class FitConfig:
     """Settings of the training loop."""
 
+    PLAYS_WHOLE_EPISODES: ClassVar[bool] = False
+    """Every environment plays the episode of its own seed, and running statistics stand still until all are reset."""
+
     n_epochs: OptionalPositiveInt = 30
     """Epochs to train; the learning-rate schedule ends here, and starts anew when more are asked for. null (or 0) goes
     on until patience, another limit or a cancel ends it."""
@@ -110,8 +113,8 @@ class FitConfig:
 class OptimizerConfig:
     """How a gradient becomes a step."""
 
-    kind: Literal["adam", "rmsprop"] = "adam"
-    """Adam, or RMSprop as torch has it, not centred and without momentum."""
+    kind: Literal["adam", "rmsprop", "sgd"] = "adam"
+    """Adam; RMSprop as torch has it, not centred and without momentum; or the gradient times ``lr``."""
     eps: Annotated[float, Field(gt=0.0)] = 1e-5
     """Added to the root of the mean square, which divides; 1e-5 as in Andrychowicz et al. 2021 (arXiv:2006.05990)."""
     beta1: Decay = 0.9
@@ -120,6 +123,8 @@ class OptimizerConfig:
     """Adam's memory of their squares."""
     alpha: Decay = 0.99
     """RMSprop's memory of squares."""
+    momentum: Decay = 0.0
+    """Part of its last step that ``sgd`` takes again."""
     weight_decay: Coefficient = 0.0
     """Added to the gradient, after clipping, times the weights."""
 

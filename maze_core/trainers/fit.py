@@ -49,6 +49,8 @@ class Parts:
     critic: "Critic | ActionCritic | None"
     agent_seed: int
     """Base of the streams of action noise and minibatch order."""
+    cancelled: Callable[[], bool] = lambda: False
+    """Whether the run is to end; an update that takes long asks, and gives up."""
 
     @property
     def learner(self) -> str:
@@ -109,8 +111,8 @@ class Trainer(Protocol):
     def reset_envs(self, seeds: Sequence[int]) -> None:
         """Start new episodes everywhere; comes before the first update and at every scheduled checkpoint."""
 
-    def update(self, *, epoch: int, progress: float) -> UpdateReport:
-        """Collect experience and learn from it once.
+    def update(self, *, epoch: int, progress: float) -> UpdateReport | None:
+        """Collect experience and learn from it once; None where a cancel came in between, and nothing was learnt.
 
         Args:
             epoch: number of the epoch, from 0.
@@ -262,6 +264,8 @@ def _run_epoch(loop: Loop) -> list[UpdateReport] | None:
             return None
         progress = _progress(loop.config, counters, i / loop.config.epoch_length)
         report = loop.trainer.update(epoch=counters.epoch, progress=progress)
+        if report is None:
+            return None
         counters.updates += 1
         counters.env_steps += report.env_steps
         counters.episodes += len(report.episode_returns)

@@ -41,12 +41,15 @@ class FlatParameters:
             network.bind(self.parameters, f"{prefix}/")
 
     def views(self, flat: FloatArray) -> dict[str, FloatArray]:
-        """``prefix/name`` → the part of an equal buffer that belongs to the parameter."""
-        return {name: flat[self._slices[place]].reshape(place[1]) for name, place in self._places.items()}
+        """``prefix/name`` → the part of an equal buffer, or of several ``[..., n]``, that belongs to the parameter."""
+        return {
+            name: flat[..., self._slices[place]].reshape(*flat.shape[:-1], *place[1])
+            for name, place in self._places.items()
+        }
 
 
 class GradientStep(FlatParameters):
-    """Zero, clip, and Adam (Kingma and Ba 2015, arXiv:1412.6980) or RMSprop (Tieleman and Hinton 2012)."""
+    """Zero, clip, and Adam (Kingma and Ba 2015, arXiv:1412.6980), RMSprop (Tieleman and Hinton 2012) or plain SGD."""
 
     def __init__(
         self,
@@ -71,8 +74,9 @@ class GradientStep(FlatParameters):
         self.lr = self.initial_lr = lr
         self._max_grad_norm = max_grad_norm
         self._optimizer = optimizer or OptimizerConfig()
-        self._gradient = np.zeros_like(self.flat)
-        self.gradients = self.views(self._gradient)
+        self.gradient = np.zeros_like(self.flat)
+        """The gradient of all parameters, as they lie in ``flat``."""
+        self.gradients = self.views(self.gradient)
         """``prefix/name`` → its gradient, where whoever learns adds to it."""
         self._steps = 0
         self._mean = np.zeros_like(self.flat)
@@ -93,7 +97,7 @@ class GradientStep(FlatParameters):
 
     def zero(self) -> None:
         """Begin a new gradient."""
-        self._gradient.fill(0.0)
+        self.gradient.fill(0.0)
 
     def step(self) -> float:
         """Take one step down the gradient; what it holds afterwards has no meaning.
@@ -101,7 +105,7 @@ class GradientStep(FlatParameters):
         Returns:
             The gradient's L2 norm before clipping.
         """
-        g, decay = self._gradient, self._optimizer.weight_decay
+        g, decay = self.gradient, self._optimizer.weight_decay
         norm = float(np.sqrt(g @ g))
         scale = 1.0
         if self._max_grad_norm is not None:
@@ -112,7 +116,7 @@ class GradientStep(FlatParameters):
             g += np.multiply(self.flat, decay, out=self._scratch)
             scale = 1.0
         self._steps += 1
-        (self._rmsprop if self._optimizer.kind == "rmsprop" else self._adam)(scale)
+        {"adam": self._adam, "rmsprop": self._rmsprop, "sgd": self._sgd}[self._optimizer.kind](scale)
         if self._rates is not None:
             self._scratch *= self._rates
         self.flat -= self._scratch
@@ -120,7 +124,7 @@ class GradientStep(FlatParameters):
 
     def _adam(self, scale: float) -> None:
         """Leave lr · m̂ / (√v̂ + ε) in the scratch, with m̂ = m / (1 - β₁ᵗ) and v̂ = v / (1 - β₂ᵗ)."""
-        g, m, v, scratch = self._gradient, self._mean, self._mean_square, self._scratch
+        g, m, v, scratch = self.gradient, self._mean, self._mean_square, self._scratch
         beta1, beta2 = self._optimizer.beta1, self._optimizer.beta2
         # m ← β₁ m + (1 - β₁) g;  v ← β₂ v + (1 - β₂) g², with the clipped g
         m *= beta1
@@ -137,7 +141,7 @@ class GradientStep(FlatParameters):
 
     def _rmsprop(self, scale: float) -> None:
         """Leave lr · g / (√v + ε) in the scratch, with v ← α v + (1 - α) g²."""
-        g, v, scratch, alpha = self._gradient, self._mean_square, self._scratch, self._optimizer.alpha
+        g, v, scratch, alpha = self.gradient, self._mean_square, self._scratch, self._optimizer.alpha
         g *= scale
         v *= alpha
         np.multiply(g, g, out=scratch)
@@ -147,6 +151,13 @@ class GradientStep(FlatParameters):
         scratch += self._optimizer.eps
         np.divide(g, scratch, out=scratch)
         scratch *= self.lr
+
+    def _sgd(self, scale: float) -> None:
+        """Leave lr · m in the scratch, with m ← momentum · m + g."""
+        g, m = self.gradient, self._mean
+        m *= self._optimizer.momentum
+        m += np.multiply(g, scale, out=self._scratch)
+        np.multiply(m, self.lr, out=self._scratch)
 
     def check_finite(self) -> None:
         """Raise :class:`DivergedError` when a weight is not finite."""

@@ -8,9 +8,9 @@ from maze_core.config import compose_run, config_groups
 TUNED = [
     name
     for name in config_groups()["experiment"]
-    if compose_run("train", experiment=name, seed=1, within_multirun=True).tree["algorithm"][
-        "total_env_steps"
-    ]
+    if compose_run("train", experiment=name, seed=1, within_multirun=True)
+    .tree["algorithm"]
+    .get("total_env_steps")
 ]
 
 

@@ -29,7 +29,7 @@ _E = TypeVar("_E")
 STRICT: Final = ConfigDict(extra="forbid", arbitrary_types_allowed=True)
 """Of a wrapper's dataclass: unknown arguments are refused by name."""
 
-_LEARN_EVERY: Final = 128
+LEARN_EVERY: Final = 128
 """Ticks between updates of running statistics."""
 
 
@@ -243,6 +243,7 @@ class WrappedVectorEnv(VectorEnv):
         *,
         processed: bool = True,
         is_training: bool = False,
+        learn_every: float = LEARN_EVERY,
     ) -> None:
         """Bind the wrappers to ``env`` and take ownership of it.
 
@@ -251,6 +252,7 @@ class WrappedVectorEnv(VectorEnv):
             wrappers: closest to the environment first.
             processed: False leaves observations and actions raw; rewards and statistics still apply.
             is_training: the wrappers' running statistics learn from what is shown here.
+            learn_every: ticks after which they do; infinite leaves it to resets of all environments.
         """
         self.env = env
         self.wrappers = tuple(wrappers)
@@ -267,6 +269,7 @@ class WrappedVectorEnv(VectorEnv):
         self._learners = [w for w in self._on_observation if is_training and "learn" in w.overridden]
         self._reward_learners = [w for w in self.wrappers if is_training and "see_reward" in w.overridden]
         self._begins = np.ones(self.n_envs, dtype=np.bool_)
+        self._learn_every = learn_every
         self._n_ticks = 0
         self._carried = {w: _Carried(self.n_envs) for w in self._on_observation if w.is_stateful}
         self._tick = empty_tick(self.observation_spaces, self.n_envs)
@@ -299,7 +302,7 @@ class WrappedVectorEnv(VectorEnv):
         watched = self._of_actors(actions) if self._is_watched else actions
         self.inner_actions = actions
         self._n_ticks += 1
-        if self._learners and self._n_ticks >= _LEARN_EVERY:
+        if self._learners and self._n_ticks >= self._learn_every:
             self._learn()
         tick = self._present(self.env.step(actions), None)
         for wrapper in self._after_step:

@@ -13,7 +13,7 @@ from maze_core.config.command_line import parse_words
 
 CHOICES = [
     {"algorithm": algorithm, "wrappers": wrappers, "runner": runner}
-    for algorithm in ("ppo", "a2c", "dqn", "qrdqn", "sac", "td3")
+    for algorithm in ("ppo", "a2c", "dqn", "qrdqn", "sac", "td3", "es")
     for wrappers in ("no_wrappers", "vector_obs")
     for runner in ("dev", "local")
 ]

@@ -65,11 +65,19 @@ def test_a_foreign_word_leads_to_what_it_means(ours: str, word: str):
 def test_every_hint_of_the_table_is_a_setting(word: str):
     key = FOREIGN[word].ours
     values = {"lr_schedule": "constant", "name": "CartPole-v1", "normalize_advantages": True, "gamma": 0.5}
-    values |= {"kwargs": {}, "rollout_evaluator": None, "kind": "rmsprop", "optimizer": {}, "beta1": 0.5}
+    values |= {
+        "kwargs": {},
+        "rollout_evaluator": None,
+        "kind": "rmsprop",
+        "optimizer": {},
+        "beta1": 0.5,
+        "momentum": 0.5,
+    }
     last = key.rpartition(".")[2]
     values |= dict.fromkeys(("double", "duelling", "prioritized", "entropy_tuning"), True)
     algorithm = next(
-        (x for x in ("ppo", "dqn", "sac", "td3") if last in config_module("algorithm", x)["config"]), "ppo"
+        (x for x in ("ppo", "dqn", "sac", "td3", "es") if last in config_module("algorithm", x)["config"]),
+        "ppo",
     )
     overrides = {key: values.get(last, 0.1 if "cl" in last or last in ("lr", "gae_lambda") else 1)}
     assert compose_run(algorithm=algorithm, overrides=overrides)
@@ -106,7 +114,7 @@ def test_a_setting_is_not_taken_for_an_argument_of_the_same_name():
 
 
 def test_what_is_not_here_has_no_suggestion_and_says_so():
-    for word in ("impala", "es", "ddpg"):
+    for word in ("impala", "trpo", "ddpg"):
         found = problem(algorithm=word)
         assert (found.did_you_mean, "not here yet" in found.message) == (None, True)
     assert "not here yet" in problem(overrides={"algorithm.kl_coeff": 0.2}).message

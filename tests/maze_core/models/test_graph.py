@@ -164,3 +164,27 @@ def test_more_batch_sizes_than_are_remembered_give_the_same_rows() -> None:
     expected = run({"x": rows}).copy()
     for n in range(1, 201):
         assert np.array_equal(run({"x": rows[:n]}), expected[:n])
+
+
+@pytest.mark.parametrize("n_out", [1, 3])
+def test_members_answer_with_the_bits_that_each_has_alone(n_out: int) -> None:
+    program = flatten_concat(INPUTS, dense(5), n_out, 1.0)
+    each = [network(program, seed) for seed in range(11)]
+    arrays = {f"p.{name}": np.stack([one.parameters[name] for one in each]) for name in each[0].parameters}
+    members, rows = GraphNetwork(program, arrays, "p.", n_members=11), samples(11)
+    for _ in range(2):  # they are read where they lie
+        alone = [
+            one({name: x[i : i + 1] for name, x in rows.items()})[0].copy() for i, one in enumerate(each)
+        ]
+        np.testing.assert_array_equal(members(rows), alone)
+        for i, one in enumerate(each):
+            for name, parameter in one.parameters.items():
+                parameter *= 1.5
+                arrays[f"p.{name}"][i] *= 1.5
+
+
+def test_arrays_of_too_few_members_are_refused() -> None:
+    one = network(flatten_concat(INPUTS, dense(), 2, 1.0))
+    arrays = {name: parameter[None] for name, parameter in one.parameters.items()}
+    with pytest.raises(CheckpointError, match="should be float32 \\[2, 2"):
+        GraphNetwork(one.program, arrays, n_members=2)

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from maze_core.agent import load_agent
-from maze_core.checkpoint import Checkpoint
+from maze_core.checkpoint import Checkpoint, tensors_digest
 from maze_core.config import compose_run
 from maze_core.envs.gym_env import GymMazeEnv
 from maze_core.envs.wrappers.wrapper import Wrapper
@@ -46,6 +46,9 @@ class Kept(SilentReporter):
 def config_of(algorithm="ppo", seed=1, wrappers="vector_obs", **more):
     overrides = {**SMALL, **{key.replace("__", "."): value for key, value in more.items()}}
     overrides |= {"algorithm.batch_size": 24} if algorithm == "ppo" else {}
+    if algorithm == "es":
+        del overrides["algorithm.n_rollout_steps"]
+        overrides.setdefault("algorithm.n_rollouts_per_update", 4)
     return compose_run(
         "train",
         algorithm=algorithm,
@@ -66,7 +69,7 @@ def train(config, **kwargs):
 @pytest.mark.parametrize(
     ("algorithm", "wrappers"),
     [
-        *((name, "vector_obs") for name in ("a2c", "ppo", "dqn", "qrdqn", "sac")),
+        *((name, "vector_obs") for name in ("a2c", "ppo", "dqn", "qrdqn", "sac", "es")),
         ("ppo", "running_normalization"),
     ],
 )
@@ -78,8 +81,9 @@ def test_a_run_resumed_from_its_scheduled_checkpoint_ends_with_the_same_content(
     assert again.by_epoch == {epoch: kept.by_epoch[epoch] for epoch in (3, 4)}
 
 
-def test_training_in_two_parts_equals_training_at_once():
-    config = config_of()
+@pytest.mark.parametrize("algorithm", ["ppo", "es"])
+def test_training_in_two_parts_equals_training_at_once(algorithm):
+    config = config_of(algorithm)
     whole, _ = train(config)
     with Training(config) as training:
         training.run(2)
@@ -93,10 +97,15 @@ def test_another_seed_gives_other_weights():
     assert first.weights_sha256 != second.weights_sha256
 
 
-def test_spreading_the_environments_over_processes_changes_no_weight():
-    here, _ = train(config_of())
-    spread, _ = train(config_of(runner__execution="local", runner__n_processes=2))
-    assert spread.weights_sha256 == here.weights_sha256
+@pytest.mark.parametrize("algorithm", ["ppo", "es"])
+def test_spreading_the_environments_over_processes_changes_no_weight(algorithm):
+    (_, here), (_, spread) = (
+        train(config_of(algorithm, runner__execution=execution, runner__n_processes=2))
+        for execution in ("dev", "local")
+    )
+    one, other = (kept.checkpoints["scheduled", 4] for kept in (here, spread))
+    assert tensors_digest(one.tensors).hexdigest() == tensors_digest(other.tensors).hexdigest()
+    assert one.identity | {"config": None} == other.identity | {"config": None}
 
 
 def test_a_cancel_stores_a_checkpoint_that_says_it_is_not_exact():
@@ -147,6 +156,29 @@ def test_a_cancel_is_heard_during_an_evaluation_that_would_last_for_ever():
     report, kept = train(config, cancelled=lambda: next(asked) > 50)
     assert (report.stop_reason, report.counters.epoch) == ("cancelled", 0)
     assert ("continued", 0) in kept.checkpoints
+
+
+def test_a_cancel_is_heard_during_an_update_that_would_last_for_ever():
+    overrides = {"env.name": "CliffWalking-v1", "algorithm.max_episode_steps": None}
+    config = compose_run("train", algorithm="es", overrides=overrides, seed=1)
+    asked = itertools.count()
+    report, kept = train(config, cancelled=lambda: next(asked) > 50)
+    assert (report.stop_reason, report.counters.updates) == ("cancelled", 0)
+    assert ("continued", 0) in kept.checkpoints
+
+
+def test_statistics_stand_still_while_a_population_plays():
+    """Each update of ES begins with a reset of all environments, where they learn."""
+    config = config_of(
+        "es", runner__n_envs=1, algorithm__n_rollouts_per_update=200, runner__normalization_samples=1
+    )
+    learnt = []
+    with Training(config) as training:
+        for wrapper in training.world.wrappers:
+            wrapper.learn = partial(learnt.append, 1)
+        reports = [training.world.trainer.update(epoch=0, progress=0.0) for _ in range(2)]
+    assert all(report.env_steps > 200 for report in reports)
+    assert len(learnt) == 2
 
 
 def test_the_critics_burn_in_leaves_the_policy_alone_and_resumes_exactly():

@@ -53,6 +53,12 @@ OPTIMIZERS = {
         torch.optim.RMSprop,
         {"eps": 1e-3, "alpha": 0.8, "weight_decay": 0.1},
     ),
+    "sgd": (OptimizerConfig(kind="sgd"), torch.optim.SGD, {}),
+    "sgd with all settings": (
+        OptimizerConfig(kind="sgd", momentum=0.8, weight_decay=0.1),
+        torch.optim.SGD,
+        {"momentum": 0.8, "weight_decay": 0.1},
+    ),
 }
 
 
