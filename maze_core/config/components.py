@@ -49,6 +49,7 @@ _BY_MODULE: Mapping[str, Mapping[str, tuple[str, ...]]] = {
         ),
     },
     "maze_core.envs.wrappers.observation_clipping": {"ObservationClippingWrapper": ()},
+    "maze_core.envs.wrappers.observation_stack": {"ObservationStackWrapper": ()},
     "maze_core.envs.wrappers.reward_clipping": {
         "RewardClippingWrapper": (f"{_REF_WRAPPERS}.reward_clipping_wrapper.RewardClippingWrapper",),
     },

@@ -121,7 +121,9 @@ class Describer:
         if id(value) in self._known:
             return self._known[id(value)]
         if isinstance(value, type):
-            if _NETWORK.search(path) and _leads_to(qualified_name(value), value):
+            if (_NETWORK.search(path) or path.startswith("env.wrappers.")) and _leads_to(
+                qualified_name(value), value
+            ):
                 return {TARGET: target_name(value)}
         elif (settings := settings_in_place(value)) is not None:
             return self.tree(settings, path, declared)

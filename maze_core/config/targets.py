@@ -44,8 +44,8 @@ def gym_wrapper_problem(target: object, path: str) -> Problem | None:
         return None
     name = cls.__name__
     message = (
-        f"{name} is a wrapper of gymnasium's and belongs into the environment: env=lambda: {name}(gymnasium.make(…)), "
-        "or env={'_target_': 'your_module.make_env'}, a function that returns it, where a configuration has to say it."
+        f"{name} is a wrapper of gymnasium's and belongs into the environment: env.wrappers=[{{'_target_': "
+        f"'{cls.__module__}.{name}'}}], or env=lambda: {name}(gymnasium.make(…))."
     )
     return Problem(path=path, message=message, code="wrong_kind")
 

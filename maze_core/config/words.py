@@ -31,6 +31,7 @@ _MINIBATCHES = "It is samples per gradient step: n_envs × n_rollout_steps / min
 _OF_NETWORKS = "It is a setting of each network: overrides={'model.policy.networks': [{…}]}."
 _SB3_EPOCHS = "What Stable-Baselines3 calls n_epochs is n_optimization_epochs here."
 
+_STACKED = "What stacks observations is wrappers={'maze_core.ObservationStackWrapper': {'n_stack': 4}}."
 _BOTH_SCALED = (
     "What normalizes observations and rewards by running statistics is wrappers=running_normalization."
 )
@@ -94,6 +95,8 @@ _TABLE: tuple[tuple[str | None, str, str], ...] = (
     ("model.gaussian.initial_log_std", "log_std_init init_log_std initial_log_std", ""),
     ("env.name", "env_id env_name gym_id id", ""),
     ("env.kwargs", "env_kwargs", ""),
+    ("env.wrappers", "env_wrapper additional_wrappers", ""),
+    ("wrappers", "frame_stack framestack vecframestack n_stack num_stack stack_size", _STACKED),
     ("wrappers", "normalize vecnormalize vec_normalize normalizereward norm_obs norm_reward", _BOTH_SCALED),
     ("name", "run_name experiment_name", ""),
     (None, "run_dir", ""),

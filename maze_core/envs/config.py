@@ -8,10 +8,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import field, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import gymnasium
-from pydantic import ConfigDict
+from pydantic import BeforeValidator, ConfigDict
 
 from maze_core.config.settings import OptionalPositiveInt, dataclass
 from maze_core.envs.classic import BATCHED_IDS, ClassicVectorEnv, has_batch
@@ -105,6 +105,12 @@ class EnvConfig(ABC):
         raise EnvError(f"{type(self).__name__} has no native vectorization; use env.vectorization=per_env.")
 
 
+def _makers(value: Any) -> list[Any]:
+    if not isinstance(value, list | tuple) or not all(map(callable, value)):
+        raise ValueError("give a list of wrappers: [{'_target_': 'gymnasium.wrappers.…'}]")
+    return list(value)
+
+
 @dataclass(frozen=True, kw_only=True, config=_STRICT)
 class RegisteredEnvConfig(EnvConfig):
     """An environment that a registry makes by its id."""
@@ -115,6 +121,15 @@ class RegisteredEnvConfig(EnvConfig):
     """Keyword arguments of the environment."""
     max_episode_steps: OptionalPositiveInt = None
     """Steps after which an episode is truncated; None keeps the limit the id is registered with."""
+    wrappers: Annotated[list[Any], BeforeValidator(_makers)] = field(default_factory=list)
+    """Wrappers of gymnasium's kind inside the environment, innermost first, by ``_target_`` and arguments; what they
+    do to rewards counts in every return."""
+
+    def _wrapped(self, env: gymnasium.Env[Any, Any]) -> gymnasium.Env[Any, Any]:
+        with making(self.name):
+            for wrap in self.wrappers:
+                env = wrap(env)
+        return env
 
     def rendered(self) -> EnvConfig:
         """The same environment, made with ``render_mode="rgb_array"``."""
@@ -135,10 +150,8 @@ class GymEnvConfig(RegisteredEnvConfig):
 
     def make(self) -> StructuredEnv:
         """One environment, without gymnasium's per-step checker."""
-        return GymEnv(
-            make_gym(self.name, kwargs=self.kwargs, max_episode_steps=self.max_episode_steps),
-            reads_texts=self._reads_texts,
-        )
+        made = make_gym(self.name, kwargs=self.kwargs, max_episode_steps=self.max_episode_steps)
+        return GymEnv(self._wrapped(made), reads_texts=self._reads_texts)
 
     def resolved_vectorization(self) -> Vectorization:
         """``builtin`` or ``per_env`` in place of ``auto``.
@@ -148,18 +161,21 @@ class GymEnvConfig(RegisteredEnvConfig):
         is_open = self.vectorization == "builtin" and self.name in BATCHED_IDS
         if self.vectorization != "auto" and not is_open:
             return self.vectorization
-        return "builtin" if has_batch(self.name, self.kwargs) else "per_env"
+        has_one = not self.wrappers and has_batch(self.name, self.kwargs)
+        return "builtin" if has_one else "per_env"
 
     def _builtin(self, n_envs: int) -> VectorEnv:
-        if self.kwargs:
+        if self.kwargs or self.wrappers:
             raise EnvError(
-                f"{self.name} has no builtin vectorization with kwargs; use env.vectorization=per_env."
+                f"{self.name} has no builtin vectorization with kwargs or wrappers; use env.vectorization=per_env."
             )
         return ClassicVectorEnv(self.name, n_envs, max_episode_steps=self.max_episode_steps)
 
     def _native(self, n_envs: int) -> VectorEnv:
         from maze_core.envs.native import NativeVectorEnv
 
+        if self.wrappers:
+            raise EnvError("Environments are wrapped one by one; use env.vectorization=per_env.")
         if has_batch(self.name, self.kwargs):  # gymnasium's own of CartPole resets no single row
             return self._builtin(n_envs)
         return NativeVectorEnv(
@@ -187,9 +203,8 @@ class LegacyGymEnvConfig(RegisteredEnvConfig):
         """One environment, without gym's checker, which fails on NumPy 2."""
         from maze_core.envs.legacy_gym import make_legacy_gym
 
-        return GymEnv(
-            make_legacy_gym(self.name, kwargs=self.kwargs, max_episode_steps=self.max_episode_steps)
-        )
+        made = make_legacy_gym(self.name, kwargs=self.kwargs, max_episode_steps=self.max_episode_steps)
+        return GymEnv(self._wrapped(made))
 
 
 @dataclass(frozen=True, kw_only=True, config=_STRICT)

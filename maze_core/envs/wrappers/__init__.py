@@ -5,6 +5,7 @@ from maze_core.envs.wrappers.log_stats import LogStatsWrapper
 from maze_core.envs.wrappers.monitoring import MonitoringWrapper
 from maze_core.envs.wrappers.observation_clipping import ObservationClippingWrapper
 from maze_core.envs.wrappers.observation_normalization import ObservationNormalizationWrapper
+from maze_core.envs.wrappers.observation_stack import ObservationStackWrapper
 from maze_core.envs.wrappers.reward_clipping import RewardClippingWrapper
 from maze_core.envs.wrappers.reward_normalization import RewardNormalizationWrapper
 from maze_core.envs.wrappers.reward_scaling import RewardScalingWrapper
@@ -16,6 +17,7 @@ __all__ = [
     "MonitoringWrapper",
     "ObservationClippingWrapper",
     "ObservationNormalizationWrapper",
+    "ObservationStackWrapper",
     "ProcessedObservation",
     "RewardClippingWrapper",
     "RewardNormalizationWrapper",

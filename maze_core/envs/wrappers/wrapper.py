@@ -94,7 +94,8 @@ class Wrapper:
         Args:
             step_key: the sub-step they belong to.
             observations: name → ``[B, ...]``; not to be written to.
-            state: one JSON-able entry per row, None where an episode begins; None for a stateless wrapper.
+            state: one entry per row, None where an episode begins, not to be written to; None for a stateless
+                wrapper.
 
         Returns:
             The processed batch and the next state.
@@ -217,7 +218,8 @@ def why_not_servable(wrappers: Sequence[Wrapper]) -> str | None:
         return None
     return (
         f"{', '.join(names)} needs more than the observation of now (it overrides step() or carries a state), "
-        "so single observations cannot pass it."
+        "so single observations cannot pass it: whole episodes can, in evaluations and rollouts. Where the environment "
+        "itself shows what is needed, as with gymnasium's FrameStackObservation in env.wrappers, the policy acts."
     )
 
 

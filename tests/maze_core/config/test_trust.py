@@ -117,6 +117,7 @@ PLACES: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {
     "wrappers": lambda node: {
         "wrappers": {node["_target_"]: {k: v for k, v in node.items() if k != "_target_"}}
     },
+    "wrappers of the environment": lambda node: {"env": {"wrappers": [node]}},
     "wrapper list": lambda node: {"wrappers": [node]},
     "wrapper argument": lambda node: {"wrappers": {"RewardScalingWrapper": {"scale": node}}},
     "networks": lambda node: {"policy": {**USERS_POLICY, "networks": [node]}},

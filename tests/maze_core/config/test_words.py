@@ -66,6 +66,7 @@ def test_every_hint_of_the_table_is_a_setting(word: str):
     key = FOREIGN[word].ours
     values = {"lr_schedule": "constant", "name": "CartPole-v1", "normalize_advantages": True, "gamma": 0.5}
     values |= {
+        "wrappers": [],
         "kwargs": {},
         "rollout_evaluator": None,
         "kind": "rmsprop",

@@ -12,7 +12,9 @@ import numpy as np
 import pytest
 import yaml
 from gymnasium.vector import AutoresetMode, SyncVectorEnv
+from gymnasium.wrappers import TimeAwareObservation, TransformReward
 
+from maze_core.config import compose_run
 from maze_core.config.components import target_name
 from maze_core.envs.classic import ClassicVectorEnv
 from maze_core.envs.config import CallableEnvConfig, GymEnvConfig, GymTextEnvConfig, LegacyGymEnvConfig
@@ -48,6 +50,9 @@ def test_defaults_are_those_of_the_yaml_twin(config, module):
         ({"max_episode_steps": -1}, "max_episode_steps"),
         ({"vectorization": "fast"}, "vectorization"),
         ({"kwargs": 3}, "kwargs"),
+        ({"wrappers": "gymnasium.wrappers.TimeAwareObservation"}, "wrappers: give a list"),
+        ({"wrappers": [TimeAwareObservation, 3]}, "wrappers: give a list"),
+        ({"wrappers": TimeAwareObservation}, "wrappers: give a list"),
     ],
 )
 def test_mistakes_are_refused_by_name(arguments, where):
@@ -85,6 +90,48 @@ def test_arguments_reach_the_environment():
     env = GymEnvConfig(name="CartPole-v1", kwargs={"sutton_barto_reward": True}).vector(1)
     env.reset([0])
     assert env.step({0: {"action": np.array([0])}}).reward[0] == 0.0
+
+
+@pytest.mark.parametrize("config", [GymEnvConfig, LegacyGymEnvConfig])
+def test_wrappers_lie_inside_the_environment_the_first_innermost(config):
+    described = config(
+        name="CartPole-v1", wrappers=[TimeAwareObservation, partial(TransformReward, func=_twice)]
+    )
+    env = described.vector(1)
+    assert isinstance(env, PerEnvVectorEnv)
+    env.reset([0])
+    tick = env.step({0: {"action": np.array([0])}})
+    assert tick.observations[0]["observation"][0, 4] == 1
+    assert tick.reward[0] == 2.0
+    (made,) = env.envs
+    assert type(made.env) is TransformReward
+
+
+def _twice(reward):
+    return 2 * reward
+
+
+def test_wrappers_are_written_by_name_and_arguments():
+    node = {"_target_": "gymnasium.wrappers.stateful_observation.TimeAwareObservation"}
+    by_class = compose_run(env={"wrappers": [TimeAwareObservation]}, seed=1)
+    by_name = compose_run(env={"wrappers": [node]}, seed=1)
+    alias = compose_run(env={"wrappers": [{"_target_": "gymnasium.wrappers.TimeAwareObservation"}]}, seed=1)
+    assert by_class.tree == by_name.tree == alias.tree
+    assert by_name.tree["env"]["wrappers"][0].items() > node.items()
+    with pytest.raises(InvalidSpecificationError, match=r"env\.wrappers\.0\.flat.* no setting 'flat'"):
+        compose_run(env={"wrappers": [{**node, "flat": True}]})
+
+
+def test_a_wrapper_that_cannot_be_made_is_told_with_the_environment():
+    with pytest.raises(EnvError, match="CartPole-v1 could not be made: TypeError"):
+        GymEnvConfig(name="CartPole-v1", wrappers=[TransformReward]).vector(1)
+
+
+@pytest.mark.parametrize("vectorization", ["builtin", "native"])
+def test_environments_with_wrappers_are_stepped_one_by_one(vectorization):
+    described = GymEnvConfig(name="Taxi-v4", wrappers=[TimeAwareObservation], vectorization=vectorization)
+    with pytest.raises(EnvError, match=r"use env\.vectorization=per_env"):
+        described.vector(1)
 
 
 def test_no_native_form_is_said_with_the_way_out():

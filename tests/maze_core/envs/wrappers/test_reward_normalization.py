@@ -76,15 +76,32 @@ def test_a_reset_begins_the_returns_of_its_rows_anew():
 
 
 def test_no_time_passes_between_sub_steps():
-    """1 and 2 within a flat step, then 4: returns of 1, 3 and 0.5 · 3 + 4."""
+    """Flat steps of two, two and one sub-steps, then a new episode with one of two."""
     wrapper = RewardNormalizationWrapper(gamma=0.5)
     tick = empty_tick({}, 1)
-    for reward, flat_step, begins in ((1.0, 0, True), (2.0, 1, False), (4.0, 2, False)):
+    total = 0.0
+    for reward, flat_step, begins, expected in (
+        (1.0, 0, True, 1.0),
+        (2.0, 1, False, 1.0 + 2.0),
+        (4.0, 1, False, 0.5 * 3.0 + 4.0),
+        (2.0, 2, False, 5.5 + 2.0),
+        (1.0, 3, False, 0.5 * 7.5 + 1.0),
+        (1.0, 0, True, 1.0),
+        (2.0, 1, False, 1.0 + 2.0),
+    ):
         tick.reward[:], tick.flat_step[:] = reward, flat_step
         wrapper.see_reward(tick, np.array([begins]))
-    state = wrapper.state_dict()
-    assert state["mean"] * state["count"] == pytest.approx(1.0 + 3.0 + 5.5)
-    assert state["count"] == pytest.approx(3.0001)
+        total += expected
+        state = wrapper.state_dict()
+        assert state["mean"] * state["count"] == pytest.approx(total)
+    assert state["count"] == pytest.approx(7.0001)
+
+
+def test_where_no_return_deviates_a_reward_is_divided_by_a_ten_thousandth():
+    wrapper, tick = RewardNormalizationWrapper(clip_range=None), empty_tick({}, 1)
+    wrapper.load_state_dict({"count": np.array(5.0), "mean": np.array(0.0), "squares": np.array(0.0)})
+    tick.reward[:] = 2.0
+    assert wrapper.reward(tick) == pytest.approx(2e4)
 
 
 def test_what_is_counted_is_what_the_wrapper_below_gives():
