@@ -85,12 +85,11 @@ class DQN(OffPolicy[DQNAlgorithmConfig]):
         judged = after
         if self.config.double:
             judged, _ = self._values(self._online_values, batch.next_observations)
-        means = judged[:, 0] if judged.shape[1] == 1 else judged.mean(1)
-        best = self._best(means, batch.next_observations)
+        best = self._best(np.add.reduce(judged, 1), batch.next_observations)
         return batch.returns + batch.discounts * after[best, :, np.arange(len(best))].T
 
     def _best(self, values: FloatArray, observations: NamedArrays) -> IntArray:
-        """The best allowed action of each column of ``[n, N]``."""
+        """The action that is allowed and has the highest value, of each column of ``[n, N]``."""
         rows = values.T
         best: IntArray = (apply_mask(rows, observations[self._mask]) if self._mask else rows).argmax(1)
         return best

@@ -81,3 +81,9 @@ def test_the_target_follows_by_tau() -> None:
     polyak(target, online, 1.0)
     online[0] = 7.0
     np.testing.assert_allclose(target, [1.0, 8.0])
+
+
+def test_a_tau_of_one_copies_what_a_step_of_the_difference_would_round() -> None:
+    target, online = np.array([1e8], np.float32), np.array([0.1], np.float32)
+    polyak(target, online, 1.0)
+    assert target == online

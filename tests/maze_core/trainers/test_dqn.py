@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from gymnasium import spaces
 
 from maze_core.data.replay import Transitions
 from maze_core.trainers.dqn_config import DQNAlgorithmConfig, QRDQNAlgorithmConfig
@@ -64,12 +65,12 @@ def test_a_forbidden_action_is_never_the_best_next_one():
 def test_each_quantile_moves_towards_all_quantiles_of_the_target():
     trainer = trainer_of(QRDQNAlgorithmConfig(n_quantiles=4))
     shake(trainer)
-    batch = transitions(6)
+    batch = transitions(60)
     targets = trainer._targets(batch)
-    assert targets.shape == (4, 6)
+    assert targets.shape == (4, 60)
     found = values_of(trainer, follower(trainer), batch.next_observations)
     judged = values_of(trainer, trainer._actor.logits, batch.next_observations)
-    expected = batch.returns + 0.5 * found[np.arange(6), judged.argmax(1)]
+    expected = batch.returns + 0.5 * found[np.arange(60), judged.argmax(1)]
     np.testing.assert_allclose(targets.mean(0), expected, rtol=1e-5, atol=1e-5)
 
 
@@ -92,6 +93,16 @@ def test_learning_brings_the_values_of_what_was_done_to_their_targets_and_leaves
     ((other, chosen),) = values_of(trainer, trainer._actor.logits, batch.observations)
     assert chosen == pytest.approx(3.0, abs=0.05)
     assert other < 2.9 if not config.duelling else other < 3.5
+
+
+def test_actions_are_counted_from_where_their_space_begins():
+    config = DQNAlgorithmConfig(lr=0.01, max_grad_norm=None)
+    trainer = trainer_of(config, lambda: SignEnv(spaces.Discrete(2, start=7)))
+    batch = transitions(1, actions={"action": np.array([8])}, discounts=np.zeros(1, np.float32))
+    batch.returns[...] = 3.0
+    for _ in range(200):
+        trainer._learn_from(batch)
+    assert values_of(trainer, trainer._actor.logits, batch.observations)[0, 1] == pytest.approx(3.0, abs=0.05)
 
 
 @pytest.mark.parametrize(
