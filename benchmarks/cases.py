@@ -9,15 +9,15 @@ class Case:
     """One training loop; contenders take the same settings under their own names."""
 
     name: str
-    algorithm: Literal["ppo", "a2c"] = "ppo"
+    algorithm: Literal["ppo", "a2c", "dqn", "sac", "td3"] = "ppo"
     env: str = "CartPole-v1"
     n_envs: int = 8
     n_steps: int = 128
     """Steps of each environment per update."""
     hidden: int = 64
-    """Width of the two hidden layers, tanh, of policy and critic each."""
+    """Width of the two hidden layers of policy and critic each; tanh, but ReLU with replay."""
     batch_size: int = 256
-    """Rows of a minibatch, of PPO."""
+    """Rows of a minibatch, of PPO and with replay, where an update has one."""
     n_passes: int = 4
     """Passes over an update's rows, of PPO."""
     overrides: dict[str, Any] = field(default_factory=dict)
@@ -29,9 +29,19 @@ class Case:
         return self.algorithm == "ppo"
 
     @property
+    def has_replay(self) -> bool:
+        """DQN, SAC or TD3."""
+        return self.algorithm in ("dqn", "sac", "td3")
+
+    @property
+    def updates(self) -> int:
+        """Updates that are timed together."""
+        return 200 if self.has_replay else 1
+
+    @property
     def lr(self) -> float:
         """Adam's step size, constant."""
-        return 2.5e-4 if self.is_ppo else 7e-4
+        return 7e-4 if self.algorithm == "a2c" else 2.5e-4
 
     @property
     def gae_lambda(self) -> float:
@@ -40,11 +50,15 @@ class Case:
 
     @property
     def rows(self) -> int:
-        """Environment steps per update."""
-        return self.n_envs * self.n_steps
+        """Environment steps that are timed together."""
+        return self.n_envs * self.n_steps * self.updates
 
 
 _BASE = Case(name="ppo-8x128")
+_SAC = Case(name="sac", algorithm="sac", env="Pendulum-v1", n_envs=1, n_steps=1, hidden=256)
+_DQN = replace(
+    _SAC, name="dqn-32-of-4", algorithm="dqn", env="CartPole-v1", n_steps=4, hidden=64, batch_size=32
+)
 
 CASES: Final = (
     _BASE,
@@ -54,4 +68,8 @@ CASES: Final = (
     replace(_BASE, name="ppo-wide", hidden=256),
     replace(_BASE, name="ppo-gaussian", env="Pendulum-v1"),
     replace(_BASE, name="ppo-multi-discrete", env="benchmarks.point_grid:PointGrid-v0"),
+    _SAC,
+    replace(_SAC, name="td3", algorithm="td3"),
+    _DQN,
+    replace(_DQN, name="dqn-128-of-1", n_steps=1, batch_size=128),
 )

@@ -22,24 +22,25 @@ _GAMMA, _CLIP, _MAX_GRAD_NORM, _VALUE_COEF = 0.99, 0.2, 0.5, 0.5
 
 def stable_baselines3(case: Case) -> Advance:
     """Stable-Baselines3 on its DummyVecEnv, the faster of its two for environments as small as these."""
-    from stable_baselines3 import A2C, PPO
+    import stable_baselines3
     from stable_baselines3.common.env_util import make_vec_env
 
-    net = {"pi": [case.hidden] * 2, "vf": [case.hidden] * 2}
-    settings: dict[str, Any] = {
-        "n_steps": case.n_steps,
-        "learning_rate": case.lr,
-        "gae_lambda": case.gae_lambda,
-        "policy_kwargs": {"net_arch": net, "activation_fn": torch.nn.Tanh},
-        "device": "cpu",
-        "seed": 1,
-    }
+    settings: dict[str, Any] = {"learning_rate": case.lr, "device": "cpu", "seed": 1}
+    if case.has_replay:
+        settings |= {"batch_size": case.batch_size, "train_freq": case.n_steps, "gradient_steps": 1}
+        settings |= {"policy_kwargs": {"net_arch": [case.hidden] * 2}, "buffer_size": 100_000}
+        settings["learning_starts"] = 100
+        if case.algorithm == "dqn":
+            settings |= {"exploration_initial_eps": 0.05, "target_update_interval": 500}
+    else:
+        net = {"net_arch": [case.hidden] * 2, "activation_fn": torch.nn.Tanh}
+        settings |= {"n_steps": case.n_steps, "gae_lambda": case.gae_lambda, "policy_kwargs": net}
     if case.is_ppo:
         settings |= {"batch_size": case.batch_size, "n_epochs": case.n_passes}
-    else:
+    elif case.algorithm == "a2c":
         settings |= {"use_rms_prop": False}
     env = make_vec_env(case.env, n_envs=case.n_envs, seed=1)
-    model = (PPO if case.is_ppo else A2C)("MlpPolicy", env, **settings)
+    model = getattr(stable_baselines3, case.algorithm.upper())("MlpPolicy", env, **settings)
 
     def advance(n_updates: int) -> int:
         before, steps = model.num_timesteps, n_updates * case.rows

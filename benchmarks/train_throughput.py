@@ -35,17 +35,25 @@ def ours(case: Case) -> Advance:
 
     settings: dict[str, Any] = {
         "env.name": case.env,
-        "model.policy.networks": [_network("PolicyNet", case.hidden)],
-        "model.critic.networks": [_network("StateValueNet", case.hidden)],
+        "model.policy.networks": [_network("PolicyNet", case)],
         "runner.n_envs": case.n_envs,
         "algorithm.n_rollout_steps": case.n_steps,
         "algorithm.lr": case.lr,
         "algorithm.lr_schedule": "constant",
-        "algorithm.gae_lambda": case.gae_lambda,
-        "algorithm.value_loss_coef": 1.0,
-        "algorithm.entropy_coef": 0.0,
-        "algorithm.normalize_advantages": case.is_ppo,
     }
+    if case.algorithm != "dqn":
+        settings["model.critic.networks"] = [_network("StateValueNet", case)]
+    else:
+        settings |= {"algorithm.initial_epsilon": 0.05, "algorithm.double": False}
+    if case.has_replay:
+        settings |= {"algorithm.batch_size": case.batch_size, "algorithm.n_gradient_steps": 1}
+    else:
+        settings |= {
+            "algorithm.gae_lambda": case.gae_lambda,
+            "algorithm.value_loss_coef": 1.0,
+            "algorithm.entropy_coef": 0.0,
+            "algorithm.normalize_advantages": case.is_ppo,
+        }
     if case.is_ppo:
         settings |= {
             "algorithm.batch_size": case.batch_size,
@@ -59,15 +67,17 @@ def ours(case: Case) -> Advance:
     world.trainer.reset_envs(range(case.n_envs))
 
     def advance(n_updates: int) -> int:
-        reports = [world.trainer.update(epoch=0, progress=0.0) for _ in range(n_updates)]
+        each = range(n_updates * case.updates)
+        reports = [world.trainer.update(epoch=0, progress=0.0) for _ in each]
         return sum(report.env_steps for report in reports if report is not None)
 
     return advance
 
 
-def _network(kind: str, hidden: int) -> dict[str, object]:
+def _network(kind: str, case: Case) -> dict[str, object]:
     target = f"maze_core.models.config.FlattenConcat{kind}Config"
-    return {"_target_": target, "hidden_units": [hidden, hidden], "non_lin": "tanh"}
+    non_lin = "relu" if case.has_replay else "tanh"
+    return {"_target_": target, "hidden_units": [case.hidden] * 2, "non_lin": non_lin}
 
 
 def our_action() -> Advance:

@@ -28,7 +28,8 @@ class TD3(OffPolicy[TD3AlgorithmConfig]):
         super().__init__(config, parts)
         step = self.policy.steps[self.key]
         (actor,), self._parts = step.networks, step.parts
-        self.critics = TwinCritics(config, parts, [action_input(head.name) for head in step.heads])
+        inputs = [action_input(head.name) for head in step.heads]
+        self.critics = TwinCritics(config, parts, inputs, n_judges=1)
         assert actor.parameter is not None
         actor.parameter[...] = config.exploration_std
         target = ActionCritic([actor.logits.twin()])
@@ -72,7 +73,7 @@ class TD3(OffPolicy[TD3AlgorithmConfig]):
         """One step of the policy up the critics; the loss."""
         (output,), pull = self._actor(observations)
         action = np.tanh(output)
-        values, pull_values = self.critics.judge_by_first(self._shown(observations, action))
+        values, pull_values = self.critics.judge(self._shown(observations, action))
         d_inputs = pull_values(-1.0 / n_rows)
         d_action = np.concatenate([d_inputs[action_input(part.head.name)] for part in self._parts])
         self.actor.zero()

@@ -24,12 +24,15 @@ class TwinCritics:
         config: the algorithm's settings.
         parts: the model's critic is taken.
         inputs: names by which the critics are shown actions; none where they have an output for each choice.
+        n_judges: critics that a policy is judged by.
 
     Raises:
         InvalidSpecificationError: the model has no critic.
     """
 
-    def __init__(self, config: TwinCriticsConfig, parts: Parts, inputs: Collection[str]) -> None:
+    def __init__(
+        self, config: TwinCriticsConfig, parts: Parts, inputs: Collection[str], n_judges: int = 2
+    ) -> None:
         self._tau, self.online = config.tau, critic_of(parts, ActionCritic)
         self.target = self.online.twin()
         n = len(self.online.networks)
@@ -42,7 +45,7 @@ class TwinCritics:
         self._target_parameters = FlatParameters({"critic": self.target})
         gradients = [self.step.gradients_of(f"critic/networks.{i}.") for i in range(n)]
         self._learning = nets(self.online.networks, gradients)
-        self._judging = nets(self.online.networks, None, inputs)
+        self._judging = nets(self.online.networks[:n_judges], None, inputs)
         self._following = nets(self.target.networks, None)
 
     def learn(self, inputs: NamedArrays, targets: FloatArray, chosen: IntArray | None) -> dict[str, float]:
@@ -71,21 +74,18 @@ class TwinCritics:
         }
 
     def judge(self, inputs: NamedArrays) -> tuple[FloatArray, Callable[[float], NamedArrays]]:
-        """The lower values ``[n, N]``, and ∂L/∂value of all of them → ∂L/∂number of the actions that were shown."""
-        (first, second), pull = self._judging(inputs)
+        """The lowest values ``[n, N]``, and ∂L/∂value of all of them → ∂L/∂number of the actions that were shown."""
+        outputs, pull = self._judging(inputs)
+        least: FloatArray = np.minimum.reduce(outputs)
 
-        def pull_lower(d_values: float) -> NamedArrays:
-            of_first = np.where(first <= second, np.float32(d_values), np.float32(0))
-            return pull([of_first, np.float32(d_values) - of_first])
+        def pull_least(d_values: float) -> NamedArrays:
+            d, rest = [], np.full_like(least, d_values)
+            for output in outputs[:-1]:
+                d.append(np.where(output == least, rest, np.float32(0)))
+                rest = rest - d[-1]
+            return pull([*d, rest])
 
-        least: FloatArray = np.minimum(first, second)
-        return least, pull_lower
-
-    def judge_by_first(self, inputs: NamedArrays) -> tuple[FloatArray, Callable[[float], NamedArrays]]:
-        """The same by the first critic alone."""
-        (first, _), pull = self._judging(inputs)
-        zeros = np.zeros_like(first)
-        return first, lambda d_values: pull([np.full_like(first, d_values), zeros])
+        return least, pull_least
 
     def predict(self, inputs: NamedArrays) -> FloatArray:
         """The lower values ``[n, N]`` of the critics that follow."""

@@ -62,6 +62,25 @@ def test_a_forbidden_action_is_never_the_best_next_one():
     assert trainer._targets(transitions(4, after=mask)).max() < 500
 
 
+@pytest.mark.parametrize("best", [0, 1])
+def test_of_the_actions_that_are_allowed_the_most_valuable_is_the_next_one(best):
+    trainer = trainer_of(DQNAlgorithmConfig(), MaskedEnv)
+    values = np.full((3, 2), -5.0, np.float32)
+    values[best], values[2] = -4.0, 7.0
+    mask = {"action_mask": np.array([[1, 1, 0]] * 2, np.int8)}
+    assert trainer._best(values, mask).tolist() == [best] * 2
+
+
+def test_in_a_duel_gradients_go_back_the_way_that_values_came():
+    """Values are linear in the output: ⟨d, V(x)⟩ = ⟨Vᵀ(d), x⟩."""
+    trainer, rng = trainer_of(QRDQNAlgorithmConfig(n_quantiles=4, duelling=True)), np.random.default_rng(0)
+    x = rng.standard_normal((3 * 4, 5))
+    values, _ = trainer._values(lambda _: ((x,), None), {})
+    d = rng.standard_normal(values.shape)
+    (back,) = trainer._pulled(d)
+    assert (d * values).sum() == pytest.approx((back * x).sum())
+
+
 def test_each_quantile_moves_towards_all_quantiles_of_the_target():
     trainer = trainer_of(QRDQNAlgorithmConfig(n_quantiles=4))
     shake(trainer)
