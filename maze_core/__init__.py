@@ -51,12 +51,13 @@ if TYPE_CHECKING:
     from maze_core.rollout.recording import Trajectory, load_trajectory
     from maze_core.runners.config import RolloutRunnerConfig, TrainingRunnerConfig
     from maze_core.trainers.a2c_config import A2CAlgorithmConfig
+    from maze_core.trainers.bc_config import BCAlgorithmConfig
     from maze_core.trainers.config import RolloutEvaluatorConfig
     from maze_core.trainers.dqn_config import DQNAlgorithmConfig, QRDQNAlgorithmConfig
     from maze_core.trainers.es_config import ESAlgorithmConfig
     from maze_core.trainers.fit import TrainReport
     from maze_core.trainers.ppo_config import PPOAlgorithmConfig
-    from maze_core.trainers.sac_config import SACAlgorithmConfig
+    from maze_core.trainers.sac_config import SACAlgorithmConfig, SACfDAlgorithmConfig
     from maze_core.trainers.td3_config import TD3AlgorithmConfig
     from maze_core.types import ActorID
 
@@ -90,12 +91,13 @@ _PUBLIC = {
     "maze_core.rollout.recording": "Trajectory load_trajectory",
     "maze_core.runners.config": "RolloutRunnerConfig TrainingRunnerConfig",
     "maze_core.trainers.a2c_config": "A2CAlgorithmConfig",
+    "maze_core.trainers.bc_config": "BCAlgorithmConfig",
     "maze_core.trainers.config": "RolloutEvaluatorConfig",
     "maze_core.trainers.dqn_config": "DQNAlgorithmConfig QRDQNAlgorithmConfig",
     "maze_core.trainers.fit": "TrainReport",
     "maze_core.trainers.es_config": "ESAlgorithmConfig",
     "maze_core.trainers.ppo_config": "PPOAlgorithmConfig",
-    "maze_core.trainers.sac_config": "SACAlgorithmConfig",
+    "maze_core.trainers.sac_config": "SACAlgorithmConfig SACfDAlgorithmConfig",
     "maze_core.trainers.td3_config": "TD3AlgorithmConfig",
     "maze_core.types": "ActorID",
 }
@@ -107,6 +109,7 @@ __all__ = [
     "ActionClippingWrapper",
     "ActorID",
     "Agent",
+    "BCAlgorithmConfig",
     "Checkpoint",
     "CustomModelComposer",
     "CustomModelConfig",
@@ -143,6 +146,7 @@ __all__ = [
     "RunConfig",
     "RunContext",
     "SACAlgorithmConfig",
+    "SACfDAlgorithmConfig",
     "SharedStateCriticComposer",
     "SharedStateCriticConfig",
     "StepStateCriticComposer",

@@ -351,7 +351,8 @@ class Run:
         source = path_of(path, "path").resolve()
         directory = RunDir(source) if source.is_dir() else None
         acting = acting_checkpoint(source, checkpoint)
-        specification = RunConfig.from_tree(acting.identity["config"], "train")
+        sources = acting.provenance.get("sources", {})
+        specification = RunConfig.from_tree({**acting.identity["config"], **sources}, "train")
         if env is not None:
             objects = passed_again("env.factory", env, specification)
             specification = replace(specification, objects=objects)

@@ -13,7 +13,7 @@ from maze_core.config.instantiate import Describer
 from maze_core.config.modules import GROUPS, PRESET_GROUPS, ModuleIndex, parsed, unknown_name
 from maze_core.config.nodes import OPAQUE, TARGET, is_node, is_within, join, opaque_parts, shown
 from maze_core.config.overrides import DESTINATIONS
-from maze_core.config.schema import CALLABLE_ENV, PARTS, Mode, wrapper_list
+from maze_core.config.schema import CALLABLE_ENV, PARTS, SOURCES, Mode, wrapper_list
 from maze_core.config.targets import gym_wrapper_problem
 from maze_core.config.words import unknown_word
 from maze_core.errors import InvalidSpecificationError, Problem, ProblemList
@@ -113,13 +113,19 @@ def recorded_arguments(recorded: Any, beside: Mapping[str, Any] = MappingProxyTy
         parts["env"] = {**env, "vectorization": "auto"}  # other values may be given beside it
     if "policy" in parts:  # a model beside it would be trained
         parts.pop("model", None)
-    for path, name in opaque_parts(parts).items():
-        message = f"was a live object, {name}, which no configuration describes; pass {path.partition('.')[0]} again."
+    overrides = given.get("overrides") or {}
+    sources = {name: _items_of(tree, name) for name in SOURCES if f"{name}.run" not in overrides}
+    for path, name in opaque_parts({**parts, **{key: dict(items) for key, items in sources.items()}}).items():
+        again = path if path.partition(".")[0] in SOURCES else path.partition(".")[0]
+        message = f"was a live object, {name}, which no configuration describes; pass {again} again."
         found.add(path, message, code="live_object_missing")
     found.raise_if_any()
     seeds = {} if "seed" in given else {f"seeding.{name}": seed for name, seed in _items_of(tree, "seeding")}
     named = {f"project.{name}": value for name, value in _items_of(tree, "project")}
-    return {**parts, **given, "overrides": {**seeds, **named, **(given.get("overrides") or {})}}
+    elsewhere = {
+        f"{part}.{name}": value for part, items in sources.items() for name, value in items if name != TARGET
+    }
+    return {**parts, **given, "overrides": {**seeds, **named, **elsewhere, **overrides}}
 
 
 def _items_of(tree: Mapping[str, Any], part: str) -> list[tuple[str, Any]]:

@@ -20,10 +20,11 @@ _REF_MODELS = "maze.perception.models"
 
 _ALGORITHMS = {
     "a2c": ("A2C",),
+    "bc": ("BC",),
     "dqn": ("DQN", "QRDQN"),
     "es": ("ES",),
     "ppo": ("PPO",),
-    "sac": ("SAC",),
+    "sac": ("SAC", "SACfD"),
     "td3": ("TD3",),
 }
 """File → the algorithms whose settings are beside it; a test finds the one that is missing here."""
@@ -136,6 +137,7 @@ _BY_MODULE: Mapping[str, Mapping[str, tuple[str, ...]]] = {
             "maze_core.models.policies.TorchPolicy",
         ),
     },
+    "maze_core.runners.sources": {"DatasetConfig": (), "InitialConfig": ()},
     "maze_core.runners.config": {
         "TrainingRunnerConfig": (
             f"{_REF_RUNNERS}.actor_critic.actor_critic_runners.ACDevRunner",

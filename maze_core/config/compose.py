@@ -7,7 +7,7 @@ Nothing is built but config dataclasses and wrappers, and every problem is repor
 
 import copy
 import dataclasses
-from collections.abc import Mapping, Set
+from collections.abc import Callable, Mapping, Set
 from typing import Any
 
 import numpy as np
@@ -29,10 +29,11 @@ from maze_core.config.modules import (
     module_index,
     resolve_interpolations,
 )
-from maze_core.config.nodes import is_within, mapped, part_at, parts_in, shown
+from maze_core.config.nodes import TARGET, is_node, is_within, mapped, part_at, parts_in, shown
 from maze_core.config.overrides import REMOVED, apply_values, canonical_key, merged
 from maze_core.config.presets import MULTIRUN_PARTS, composed
-from maze_core.config.schema import SEEDS, Mode, RunConfig, check_seed, normal_form, wrapper_list
+from maze_core.config.schema import SEEDS, SOURCES, Mode, RunConfig, check_seed, normal_form, wrapper_list
+from maze_core.config.targets import resolve_target
 from maze_core.errors import InvalidSpecificationError, ProblemList
 from maze_core.seeding import draw_seed
 from maze_core.types import Tree
@@ -56,6 +57,7 @@ def compose_run(
     n_epochs: int | None = None,
     config_dirs: Directories = (),
     within_multirun: bool = False,
+    locate: Callable[[str, Tree], Tree] | None = None,
 ) -> RunConfig:
     """Resolve a specification. No argument is changed.
 
@@ -80,6 +82,8 @@ def compose_run(
         n_epochs: ``algorithm.n_epochs``.
         config_dirs: directories with modules of the caller's own.
         within_multirun: this is one job of a multirun, which has the launcher and the experiment's search.
+        locate: ``dataset`` or ``initial``, and its node → the node with the digest of what lies there; None looks
+            for files.
 
     Raises:
         InvalidSpecificationError: with every problem found.
@@ -101,7 +105,7 @@ def compose_run(
     index = module_index(config_dirs)
     found = ProblemList()
     arguments = sorted_arguments(given, mode, index, found)
-    composition = _Composition(mode, arguments, index, found)
+    composition = _Composition(mode, arguments, index, found, locate)
     composition.take_multirun_parts(is_job=within_multirun)
     composition.apply_arguments(config_dirs)
     composition.apply_overrides(overrides)
@@ -114,10 +118,18 @@ def compose_run(
 class _Composition:
     """A tree on its way from the modules' values to the resolved configuration."""
 
-    def __init__(self, mode: Mode, arguments: Arguments, index: ModuleIndex, found: ProblemList) -> None:
+    def __init__(
+        self,
+        mode: Mode,
+        arguments: Arguments,
+        index: ModuleIndex,
+        found: ProblemList,
+        locate: Callable[[str, Tree], Tree] | None,
+    ) -> None:
         self._mode = mode
         self._arguments = arguments
         self._found = found
+        self._locate = locate or self._located
         self._texts: dict[str, str] = {}
         self._n_epochs: object = None  # as the caller gave it
         self._composed = composed(mode, arguments, index, found)
@@ -235,6 +247,7 @@ class _Composition:
         if not last.problems and not self._found.problems:
             self._derive_epochs(normal)
             _resolve_vectorization(normal, self._arguments.objects)
+            self._find_sources(normal)
         reported = {problem.path for problem in self._found.problems}
         for problem in last.problems:
             if problem.path not in reported and not self._is_failed(problem.path):
@@ -256,6 +269,30 @@ class _Composition:
             )
             self._found.add("algorithm.n_epochs", message, code="contradiction")
         algorithm["n_epochs"] = derived
+
+    def _find_sources(self, tree: Tree) -> None:
+        """Say what lies where ``dataset`` and ``initial`` point, or take them out where they name nothing."""
+        nodes = {name: tree.pop(name, None) for name in SOURCES}
+        named = {name: node for name, node in nodes.items() if node and (node["run"] or node["sha256"])}
+        for name, node in named.items():
+            with self._found.collecting():
+                tree[name] = self._locate(name, node)
+        if self._mode == "train" and is_node(algorithm := tree["algorithm"]):
+            target = algorithm[TARGET]
+            learns = getattr(resolve_target(target), "LEARNS_FROM_EPISODES", False)
+            if learns and "dataset" not in named:
+                message = (
+                    f"{target} learns from recorded episodes: name them, as rc.rollout(save=True) saved them."
+                )
+                self._found.add("dataset.run", message, code="missing_key")
+            elif "dataset" in named and not learns:
+                message = f"names episodes, and {target} learns from none: take bc or sacfd, or leave it out."
+                self._found.add("dataset.run", message, code="contradiction")
+
+    def _located(self, name: str, node: Tree) -> Tree:
+        found = instantiate(node, name, self._arguments.objects).located()
+        run = found.run if isinstance(found.run, str) else node["run"]
+        return {**node, "run": run, "sha256": found.sha256}
 
     def _described(self, path: str, value: Any) -> Any:
         describer = Describer()

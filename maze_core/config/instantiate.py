@@ -3,8 +3,8 @@
 *Describing*: what can be written down is, the rest is recorded by name. A config dataclass becomes a node (``_target_``
 and its fields), or the fields alone where a field admits only that class. An object with ``as_config()`` is written as
 the settings or the node that this gives, and a network class that can be imported as a node. Anything else that is not
-data (a function, a module) stays a live object: it is put into ``live`` under its path, and the tree gets
-``{"_opaque_": name}``.
+data (a function, a module, recorded episodes) stays a live object: it is put into ``live`` under its path, and the tree
+gets ``{"_opaque_": name}``.
 
 *Building*: every problem is found on the way, not only the first. A node whose ``_target_`` is a config dataclass is
 validated and built. Any other class or function is *called* when it stands at the top (a wrapper) and handed on as
@@ -73,16 +73,14 @@ class Describer:
             )
             self.problems.add(path, message, code="wrong_type")
             return None
-        if isinstance(value, Enum):
-            return self.tree(value.value, path)
+        if isinstance(value, (Enum, os.PathLike, np.ndarray)):
+            return self.tree(_plainer(value), path)
         if isinstance(value, (int, float, str, np.integer, np.floating)):
             return self._scalar(value, path)
-        if isinstance(value, os.PathLike):
-            return os.fspath(value)
-        if isinstance(value, np.ndarray):
-            return self.tree(value.tolist(), path)
         if isinstance(value, Mapping):
             return self._mapping(value, path, declared)
+        if _is_content(value):
+            return self._live(value, path)
         if isinstance(value, (list, tuple)):
             item = item_type(declared)
             return [self.tree(child, join(path, index), item) for index, child in enumerate(value)]
@@ -127,6 +125,11 @@ class Describer:
                 return {TARGET: target_name(value)}
         elif (settings := settings_in_place(value)) is not None:
             return self.tree(settings, path, declared)
+        return self._live(value, path)
+
+    def _live(self, value: object, path: str) -> Any:
+        if id(value) in self._known:
+            return self._known[id(value)]
         self.live[path] = value
         return {OPAQUE: qualified_name(value)}
 
@@ -146,6 +149,18 @@ def _arrives_changed(value: object) -> bool:
     """Whether an argument would reach an environment as something else; that tuples come as lists is documented."""
     is_named_tuple = isinstance(value, tuple) and hasattr(value, "_fields")
     return is_named_tuple or isinstance(value, (Enum, os.PathLike, np.ndarray))
+
+
+def _plainer(value: "Enum | os.PathLike[Any] | np.ndarray[Any, Any]") -> Any:
+    if isinstance(value, Enum):
+        return value.value
+    return value.tolist() if isinstance(value, np.ndarray) else os.fspath(value)
+
+
+def _is_content(value: object) -> bool:
+    """Whether this is content that a digest stands for, such as a checkpoint, or a list of it."""
+    items = value if isinstance(value, (list, tuple)) else [value]
+    return bool(items) and all(hasattr(type(item), "content_sha256") for item in items)
 
 
 def is_describable(value: object) -> bool:

@@ -14,7 +14,7 @@ from typing import Any
 from maze_core.config.components import ALIASES, RENAMED, canonical_target
 from maze_core.config.modules import GROUPS, PRESET_GROUPS
 from maze_core.config.nodes import OPAQUE, TARGET, is_node, is_within, join, shown
-from maze_core.config.schema import Mode
+from maze_core.config.schema import SOURCES, Mode
 from maze_core.config.targets import settings_of
 from maze_core.config.words import unknown_word
 from maze_core.errors import ProblemList
@@ -37,7 +37,7 @@ DESTINATIONS: Mapping[Mode, Mapping[str, str]] = {
 }
 """Group → where its values stand in the tree, where that is not its own name."""
 _MOST_SUGGESTIONS = 32  # comparing names is slow, and nobody reads the hundredth suggestion
-_FIXED_PARTS = ("seeding", "project")
+_FIXED_PARTS = ("seeding", "project", *SOURCES)
 
 
 def canonical_key(key: object, tree: Tree, mode: Mode, found: ProblemList) -> str | None:

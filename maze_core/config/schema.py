@@ -27,11 +27,15 @@ from maze_core.types import Tree
 Mode: TypeAlias = Literal["train", "rollout"]
 
 PARTS: Mapping[Mode, tuple[str, ...]] = {
-    "train": ("env", "wrappers", "algorithm", "model", "runner", "seeding", "project"),
+    "train": ("env", "wrappers", "algorithm", "model", "runner", "seeding", "project", "dataset", "initial"),
     "rollout": ("env", "wrappers", "policy", "model", "runner", "seeding", "project"),
 }
 """Top-level keys of a resolved configuration."""
 SEEDS = ("env_base_seed", "agent_base_seed")
+SOURCES = ("dataset", "initial")
+"""Parts that name what lies elsewhere; a run that takes nothing from there does not have them."""
+_PLACES = ("run", "checkpoint")
+"""Their settings that say where it lies, which is no part of a run's identity: its digest is."""
 
 _OTHER_RUNNER: Mapping[Mode, str] = {
     "train": "maze_core.RolloutRunnerConfig",
@@ -61,6 +65,8 @@ _KINDS: Mapping[str, tuple[str, Callable[[object], bool]]] = {
         lambda value: _has("checkpoint")(value) or (_has("build")(value) and not _has("n_epochs")(value)),
     ),
     "wrapper": ("a wrapper", _has("bind", "observation", "action")),
+    "dataset": ("a dataset", _has("located", "is_named")),
+    "initial": ("a trained policy", _has("located", "is_named")),
 }
 """What each part must offer; this package knows the parts by nothing else."""
 _LIVE_KINDS = {
@@ -86,6 +92,8 @@ def normal_form(tree: Tree, objects: Mapping[str, object], mode: Mode, found: Pr
             normal[name] = _seeding(value, found)
         elif name == "project":
             normal[name] = _project(value, found)
+        elif name in SOURCES and value is None:
+            continue
         else:
             normal[name] = _kept_part(name, value, objects, found)
     for name in tree:
@@ -282,7 +290,17 @@ class RunConfig:
 
     def identity(self) -> Tree:
         """What decides the numbers of a run: the tree without names and places."""
-        return {key: value for key, value in self.tree.items() if key not in NOT_IDENTITY}
+        kept = {key: value for key, value in self.tree.items() if key not in NOT_IDENTITY}
+        sources = {key: node for key, node in self.sources.items() if isinstance(node, Mapping)}
+        return kept | {
+            key: {name: value for name, value in node.items() if name not in _PLACES}
+            for key, node in sources.items()
+        }
+
+    @property
+    def sources(self) -> Tree:
+        """The parts of the tree that name what lies elsewhere, places and all."""
+        return {key: self.tree[key] for key in SOURCES if key in self.tree}
 
     @property
     def config_sha256(self) -> str:

@@ -30,7 +30,7 @@ from maze_core.config.modules import (
 )
 from maze_core.config.nodes import OPAQUE, TARGET, is_node, join, parts_in, shown
 from maze_core.config.plain_values import MOST_PROBLEMS, Dicts, Limits, plain_dicts
-from maze_core.config.schema import PARTS
+from maze_core.config.schema import PARTS, SOURCES
 from maze_core.config.settings import OPERATOR_ONLY
 from maze_core.config.targets import field_types, is_description, resolve_target
 from maze_core.config.words import closest, unknown_word
@@ -79,7 +79,10 @@ HTTP_ARGUMENTS = (
 )
 """The arguments of a run that HTTP takes; none of them names a path, a launcher or a Python module."""
 
+RUN_ID = "run_[0-9a-z]{1,40}"
+"""The pattern of a run's id, which is all that a client says of where something lies."""
 ENV_ID = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_./-]*")
+_RUNS = tuple(join(name, "run") for name in SOURCES)
 _GYM_ENVS = tuple(map(canonical_target, ("GymEnvConfig", "GymTextEnvConfig", "LegacyGymEnvConfig")))
 
 
@@ -246,10 +249,14 @@ def _check_values(dicts: Dicts, policy: TrustPolicy, found: ProblemList) -> None
             _check_env(node, path, policy, found)
         for key, child in node.items():
             last = str(key).rpartition(".")[2]
+            where = str(key) if path == "overrides" else join(path, key)
+            if where in _RUNS and not (
+                child is None or (isinstance(child, str) and re.fullmatch(RUN_ID, child))
+            ):
+                found.add(where, f"{shown(child)} is not the id of a run.", code="closed_field")
             if path == "overrides" and key == "env.name":
                 _check_env({"name": child}, "env", policy, found)
             if last in policy.limits.ceilings or last == "hidden_units":
-                where = str(key) if path == "overrides" else join(path, key)
                 _check_ceiling(last, child, where, policy.limits, found)
 
 

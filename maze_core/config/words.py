@@ -98,6 +98,14 @@ _TABLE: tuple[tuple[str | None, str, str], ...] = (
     ("env.wrappers", "env_wrapper additional_wrappers", ""),
     ("wrappers", "frame_stack framestack vecframestack n_stack num_stack stack_size", _STACKED),
     ("wrappers", "normalize vecnormalize vec_normalize normalizereward norm_obs norm_reward", _BOTH_SCALED),
+    ("dataset.run", "input_data demonstrations expert_data expert_dataset dataset_path dataset_id", ""),
+    ("initial.run", "input_dir pretrained pretrained_path load_path init_checkpoint", ""),
+    ("algorithm.validation_percentage", "validation_split val_fraction test_size", "It is of 100."),
+    (
+        "algorithm.epoch_length",
+        "eval_every_k_iterations",
+        "It counts passes; an evaluation follows the last one.",
+    ),
     ("name", "run_name experiment_name", ""),
     (None, "run_dir", ""),
     ("algorithm.clip_range_value", "clip_range_vf clip_predicted_values", ""),
@@ -114,7 +122,7 @@ _TABLE: tuple[tuple[str | None, str, str], ...] = (
     ("algorithm.n_rollouts_per_update", "popsize population_size pop_size episodes_per_batch", ""),
     ("algorithm.n_timesteps_per_update", "timesteps_per_batch", ""),
     (None, "use_sde sde_sample_freq kl_coeff kl_target", _NOT_HERE),
-    (None, "ddpg trpo tqc rainbow impala bc dreamer", _NOT_HERE),
+    (None, "ddpg trpo tqc rainbow impala dreamer", _NOT_HERE),
     (
         "algorithm.replay_capacity",
         "buffer_size replay_size memory_size replay_buffer_size buffer_capacity",

@@ -166,5 +166,52 @@ class Replay:
         return max(1, CHUNK_ROWS // self.n_envs)
 
 
+class ReplayWithDemonstrations(Replay):
+    """A memory with demonstrations beside it, of which every batch has a share; they are never written over.
+
+    Ball et al. 2023, arXiv:2302.02948, section 4.1; Vecerik et al. 2017, arXiv:1707.08817, section 3.
+
+    Args:
+        given: the demonstrations; rows that were not active are no transitions.
+        key: the sub-step.
+        share: part of each batch that is drawn from them, in [0, 1].
+        capacity: as of :class:`Replay`, of what is added.
+        gamma: as there.
+        n_steps: as there.
+    """
+
+    def __init__(
+        self, given: Rollout, key: StepKey, *, share: float, capacity: int, gamma: float, n_steps: int
+    ) -> None:
+        super().__init__(capacity, gamma=gamma, n_steps=n_steps)
+        active = given.steps[key].active
+        self._given = Replay(active.size, gamma=gamma, n_steps=n_steps)
+        self._given.add(given, key)
+        self._rows = np.flatnonzero(active)
+        self._share = share
+
+    def sample(self, n: int, rng: np.random.Generator) -> Transitions:
+        """Draw ``n`` transitions with replacement, the demonstrations first."""
+        n_given = round(self._share * n)
+        rows = self._rows[rng.integers(len(self._rows), size=n_given)]
+        given, own = (
+            self._given._transitions(rows, np.ones(n_given, np.float32)),
+            super().sample(n - n_given, rng),
+        )
+
+        def both(first: NamedArrays, second: NamedArrays) -> dict[str, Array]:
+            return {name: np.concatenate((array, second[name])) for name, array in first.items()}
+
+        return Transitions(
+            observations=both(given.observations, own.observations),
+            actions=both(given.actions, own.actions),
+            returns=np.concatenate((given.returns, own.returns)),
+            discounts=np.concatenate((given.discounts, own.discounts)),
+            next_observations=both(given.next_observations, own.next_observations),
+            weights=np.concatenate((given.weights, own.weights)),
+            rows=np.concatenate((given.rows, own.rows)),
+        )
+
+
 def _named(group: str, arrays: NamedArrays) -> dict[str, Array]:
     return {f"{group}/{name}": array for name, array in arrays.items()}

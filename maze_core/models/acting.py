@@ -100,6 +100,15 @@ class StepPolicy:
             head: center + half_range * samples[head] for head, (center, half_range) in self._scales.items()
         }
 
+    def as_samples(self, actions: Action) -> Action:
+        """The samples ``[..., *shape]`` per head that :meth:`in_env_units` turns into these actions."""
+        return {
+            head: ((values - self._scales[head][0]) / self._scales[head][1]).astype(np.float32)
+            if head in self._scales
+            else values
+            for head, values in actions.items()
+        }
+
     def noise(self, rng: np.random.Generator, n_rows: int) -> FloatArray:
         """Noise ``[n_rows, noise_width]`` float64, uniform or normal by column; row by row from ``rng``."""
         if not self._normal_columns:

@@ -24,11 +24,14 @@ from maze_core.models.heads import (
     GaussianHead,
     MultiCategoricalHead,
     Part,
+    SquashedGaussianHead,
     apply_mask,
 )
 from maze_core.types import Array, FloatArray, IntArray, NamedArrays
 
 _HALF_LOG_2PI: Final = 0.5 * log(2.0 * pi)
+_INSIDE: Final = 1.0 - 1e-6
+"""Where an action counts that lies on its bound, which a Gaussian behind tanh never reaches."""
 _KEPT_ROOMS: Final = 64
 _KEPT_ROWS: Final = 4096
 _ONES: Final = np.ones(_KEPT_ROWS, np.float32)
@@ -302,6 +305,8 @@ def _head_scores(
 ) -> Scores:
     head = part.head
     n_rows = logits.shape[1]
+    if isinstance(head, SquashedGaussianHead):
+        return _squashed(logits, action.reshape(n_rows, -1).T)
     if isinstance(head, GaussianHead):
         return _gaussian(logits, action.reshape(n_rows, -1).T, log_std, d_log_std)
     if part.mask is not None:
@@ -399,3 +404,11 @@ def _gaussian(
 
     log_prob = -np.add.reduce(0.5 * z * z + log_sigma + _HALF_LOG_2PI, 0)
     return Scores(log_prob, np.add.reduce(log_sigma + (0.5 + _HALF_LOG_2PI), 0), pull)
+
+
+def _squashed(output: FloatArray, action: Array) -> Scores:
+    # u = tanh⁻¹ a      log π(a) = log N(u) − Σ log(1 − a²), of which the second part has no parameters
+    # Its entropy has no closed form; that of N(u) stands for it.
+    inside = action.astype(output.dtype, copy=False).clip(-_INSIDE, _INSIDE)
+    found = _gaussian(output, np.arctanh(inside), None, None)
+    return found._replace(log_prob=found.log_prob - np.add.reduce(np.log1p(-inside * inside), 0))

@@ -4,8 +4,9 @@ The bytes are safetensors without metadata, whose order is not fixed; what is no
 that is itself a tensor. Equal trajectories have equal bytes.
 """
 
+import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from os import PathLike
 from pathlib import Path
@@ -22,6 +23,7 @@ from maze_core.types import JSON, Action, Array, FloatArray, IntArray, Observati
 
 _VERSION = 1
 _HEADER = "header"
+_FILES = "*.safetensors"
 
 
 class RecordingError(MazeError, ValueError):
@@ -53,6 +55,11 @@ class Trajectory:
     forms: dict[StepKey, tuple[JSON, JSON]] = field(default_factory=dict)
     """step key → form of its observations and of its actions (:mod:`maze_core.data.flat_space`), where the
     environment's own values are more than names and arrays."""
+
+    @property
+    def content_sha256(self) -> str:
+        """Digest of its bytes, in hex."""
+        return hashlib.sha256(trajectory_to_bytes(self)).hexdigest()
 
     def to_json(self) -> JSON:
         """The episode as a list of steps, for a reader without arrays; values in the environment's own form."""
@@ -189,6 +196,45 @@ def load_trajectory(path: str | PathLike[str]) -> Trajectory:
         OSError: it cannot be read.
     """
     return trajectory_from_bytes(Path(path).read_bytes())
+
+
+def episode_files(path: Path) -> list[Path]:
+    """The recorded episodes at a path, in order: of a file, a saved rollout, or all saved rollouts of a run directory.
+
+    Raises:
+        RecordingError: there are none.
+    """
+    if path.is_file():
+        return [path]
+    for pattern in (_FILES, f"trajectories/{_FILES}", f"rollouts/*/trajectories/{_FILES}"):
+        if found := sorted(path.glob(pattern)):
+            return found
+    others = sorted(path.glob("**/*.pkl"))
+    way_out = f" {others[0].name} is a pickle, which may run any code and is not read." if others else ""
+    has = "holds no recorded episodes (*.safetensors)" if path.exists() else "does not exist"
+    raise RecordingError(
+        f"{path} {has}.{way_out} Record some: rc.rollout(save=True), and name what it gives."
+    )
+
+
+def episodes_sha256(digests: Iterable[str]) -> str:
+    """Digest of several episodes in order, from the digests of their bytes."""
+    return hashlib.sha256("\n".join(digests).encode()).hexdigest()
+
+
+def read_episodes(files: Sequence[Path]) -> dict[str, Trajectory]:
+    """Name of the file → its episode.
+
+    Raises:
+        RecordingError: a file holds none; the message names it.
+    """
+    found = {}
+    for file in files:
+        try:
+            found[str(file)] = load_trajectory(file)
+        except RecordingError as error:
+            raise RecordingError(f"{file}: {error}") from error
+    return found
 
 
 def _append(columns: dict[str, list[Array]], batch: Mapping[str, Array], row: int) -> None:

@@ -15,8 +15,15 @@ from maze_core.envs.wrappers.wrapper import (
     bind_wrappers,
     estimate_statistics,
 )
+from maze_core.rollout.demonstrations import (
+    Episodes,
+    demonstrations,
+    raw_observations,
+    refuse_other_episodes,
+)
 from maze_core.rollout.sampling import sample_observations
 from maze_core.runners.config import TrainingRunnerConfig
+from maze_core.runners.sources import begin_with
 from maze_core.seeding import Stream, derived_seed
 from maze_core.threads import plain_torch
 from maze_core.trainers.config import FitConfig
@@ -45,8 +52,12 @@ class World:
     """Raw observations for the check at load."""
 
 
-def build_world(config: RunConfig) -> World:
+def build_world(config: RunConfig, *, begins: bool = True) -> World:
     """Build everything a training run needs; on an error nothing stays open.
+
+    Args:
+        config: what to train.
+        begins: whether the run begins now, with the policy that ``initial`` names; a checkpoint has its own.
 
     Raises:
         InvalidSpecificationError: parts of the configuration do not fit each other.
@@ -57,6 +68,7 @@ def build_world(config: RunConfig) -> World:
     algorithm: Any = config.build("algorithm")
     wrappers = config.build("wrappers")
     env_seed, agent_seed = seeds_of(config)
+    episodes: Episodes = config.build("dataset").load() if "dataset" in config.tree else {}
     raw = env_config.vector(
         runner.n_envs,
         execution=runner.execution,
@@ -65,7 +77,9 @@ def build_world(config: RunConfig) -> World:
         seed=env_seed,
     )
     try:
-        recorded = _prepare_wrappers(raw, wrappers, runner.normalization_samples, env_seed)
+        if episodes:
+            refuse_other_episodes(episodes, raw)
+        recorded = _prepare_wrappers(raw, wrappers, runner.normalization_samples, env_seed, episodes)
         learn_every = math.inf if algorithm.PLAYS_WHOLE_EPISODES else LEARN_EVERY
         env = WrappedVectorEnv(raw, wrappers, is_training=True, learn_every=learn_every)
         model = config.build("model").build(
@@ -75,7 +89,15 @@ def build_world(config: RunConfig) -> World:
             generator_seed=derived_seed(agent_seed, Stream.WEIGHTS),
             needs=algorithm.model_needs,
         )
-        parts = Parts(env=env, policy=model.policy, critic=model.critic, agent_seed=agent_seed)
+        if begins and "initial" in config.tree:
+            begin_with(config.build("initial").load(), config.tree["wrappers"], wrappers, model.policy)
+        parts = Parts(
+            env=env,
+            policy=model.policy,
+            critic=model.critic,
+            agent_seed=agent_seed,
+            demonstrations=demonstrations(episodes, raw, wrappers, model.policy) if episodes else None,
+        )
         with plain_torch():
             trainer = algorithm.build(parts)
     except BaseException:
@@ -102,13 +124,20 @@ def seeds_of(config: RunConfig) -> tuple[int, int]:
 
 
 def _prepare_wrappers(
-    raw: VectorEnv, wrappers: Sequence[Wrapper], n_samples: int, env_seed: int
+    raw: VectorEnv, wrappers: Sequence[Wrapper], n_samples: int, env_seed: int, episodes: Episodes
 ) -> dict[StepKey, Observation]:
-    """Estimate the statistics that wrappers need; returns raw observations for the check at load."""
+    """Estimate the statistics that wrappers need, from recorded episodes where there are any.
+
+    Returns:
+        Raw observations for the check at load.
+    """
     bind_wrappers(wrappers, raw.observation_spaces, raw.action_spaces)
     least = 8 * RECORDED_ROWS
     needed = any(wrapper.needs_statistics() for wrapper in wrappers)
-    samples = sample_observations(raw, least, n_samples if needed else least, env_seed)
+    if episodes:
+        samples = raw_observations(episodes, list(raw.observation_spaces))
+    else:
+        samples = sample_observations(raw, least, n_samples if needed else least, env_seed)
     estimate_statistics(wrappers, samples)
     return {
         key: {name: array[-RECORDED_ROWS:].copy() for name, array in batch.items()}

@@ -57,7 +57,7 @@ class Training(AbstractContextManager["Training"]):
         self.config = config
         self._notices = Notices()
         with self._notices.active():
-            self.world: World = build_world(config)
+            self.world: World = build_world(config, begins=resume is None)
         self.counters = Counters()
         self.best = best
         self.last: Checkpoint | None = None
@@ -136,6 +136,8 @@ class Training(AbstractContextManager["Training"]):
             "needs_torch": agent.needs_torch,
         }
         provenance = _provenance(kind, metrics or {}, world.parts.learner)
+        if self.config.sources:
+            provenance["sources"] = self.config.sources
         return Checkpoint(identity=identity, tensors=tensors, provenance=provenance)
 
     def agent(self, which: str = "best") -> Agent:

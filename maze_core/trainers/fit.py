@@ -26,9 +26,17 @@ if TYPE_CHECKING:
     from maze_core.envs.vector import VectorEnv
     from maze_core.models.acting import ActingPolicy
     from maze_core.models.networks import ActionCritic, Critic
+    from maze_core.rollout.demonstrations import Demonstrations
 
 BEST_METRIC = "eval/mean_return"
-MUST_BE_FINITE = ("train/policy_loss", "train/value_loss", "train/entropy", "train/grad_norm")
+VALIDATION_LOSS = "validation/loss"
+MUST_BE_FINITE = (
+    "train/policy_loss",
+    "train/value_loss",
+    "train/entropy",
+    "train/grad_norm",
+    VALIDATION_LOSS,
+)
 """What a healthy update keeps finite; a divergence estimate may overflow in one."""
 _LIMIT_BEHIND = {
     "target_reached": "target_return",
@@ -51,6 +59,8 @@ class Parts:
     """Base of the streams of action noise and minibatch order."""
     cancelled: Callable[[], bool] = lambda: False
     """Whether the run is to end; an update that takes long asks, and gives up."""
+    demonstrations: "Demonstrations | None" = None
+    """Recorded episodes to learn from; None where the run names none."""
 
     @property
     def learner(self) -> str:
@@ -85,6 +95,20 @@ def critic_of(parts: Parts, kind: type[Kind]) -> Kind:
         message = "this algorithm needs a critic and the model has none: add critic=template_state."
         raise InvalidSpecificationError([Problem(path="model.critic", message=message)])
     return parts.critic
+
+
+def demonstrations_of(parts: Parts) -> "Demonstrations":
+    """The recorded episodes.
+
+    Raises:
+        InvalidSpecificationError: the run names none.
+    """
+    if parts.demonstrations is None:
+        message = (
+            "this algorithm learns from recorded episodes: name them, as rc.rollout(save=True) saved them."
+        )
+        raise InvalidSpecificationError([Problem(path="dataset.run", message=message)])
+    return parts.demonstrations
 
 
 def mean_metrics(steps: Sequence[Mapping[str, float]]) -> dict[str, float]:
@@ -237,7 +261,7 @@ def fit(loop: Loop, n_epochs: int) -> TrainReport:
             break
         counters.epoch += 1
         metrics = {**_training_metrics(updates), **evaluation}
-        is_best = _note_evaluation(counters, _judged(metrics))
+        is_best = _note_evaluation(counters, _judged(metrics, otherwise=_validated(metrics)))
         reason = counters.stop_reason = _reason_to_stop(loop, metrics, last, time.monotonic() - begun)
         # before the checkpoint: a run that dies in between repeats the epoch and writes the same metrics again
         _report(loop, metrics, updates, first, last, begun)
@@ -294,9 +318,14 @@ def _training_metrics(updates: list[UpdateReport]) -> dict[str, float]:
     return metrics
 
 
-def _judged(metrics: dict[str, float]) -> float | None:
+def _judged(metrics: dict[str, float], otherwise: float | None = None) -> float | None:
     """What a policy is judged by; without an evaluation the episodes of training, where any ended."""
-    return metrics.get(BEST_METRIC, metrics.get("train/episode_return"))
+    return metrics.get(BEST_METRIC, metrics.get("train/episode_return", otherwise))
+
+
+def _validated(metrics: dict[str, float]) -> float | None:
+    """What a policy is judged by where no episode is played: the less it loses on data it has not seen."""
+    return -metrics[VALIDATION_LOSS] if VALIDATION_LOSS in metrics else None
 
 
 def _note_evaluation(counters: Counters, value: float | None) -> bool:

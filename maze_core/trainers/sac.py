@@ -11,16 +11,16 @@ from typing import NamedTuple
 
 import numpy as np
 
-from maze_core.data.replay import Transitions
+from maze_core.data.replay import ReplayWithDemonstrations, Transitions
 from maze_core.errors import InvalidSpecificationError, Problem
 from maze_core.models.dense import squashed_samples
 from maze_core.models.heads import CategoricalHead, apply_mask
 from maze_core.models.networks import action_input
-from maze_core.trainers.fit import Parts
+from maze_core.trainers.fit import Parts, demonstrations_of
 from maze_core.trainers.learner import nets
 from maze_core.trainers.off_policy import OffPolicy
 from maze_core.trainers.optim import GradientStep
-from maze_core.trainers.sac_config import SACAlgorithmConfig
+from maze_core.trainers.sac_config import SACAlgorithmConfig, SACfDAlgorithmConfig
 from maze_core.trainers.twin_critics import TwinCritics
 from maze_core.types import FloatArray, NamedArrays
 
@@ -167,6 +167,21 @@ class SAC(OffPolicy[SACAlgorithmConfig]):
 
         entropy = -np.add.reduce(p * log_p, 0)
         return Draw(entropy, lambda: np.add.reduce(p * self.critics.predict(observations), 0), improve)
+
+
+class SACfD(SAC):
+    """The trainer of :class:`SACfDAlgorithmConfig`: SAC whose batches are demonstrations in part."""
+
+    def __init__(self, config: SACfDAlgorithmConfig, parts: Parts) -> None:
+        super().__init__(config, parts)
+        self.replay = ReplayWithDemonstrations(
+            demonstrations_of(parts).rollout,
+            self.key,
+            share=config.demonstration_share,
+            capacity=config.replay_capacity,
+            gamma=config.gamma,
+            n_steps=config.n_step_returns,
+        )
 
 
 def _shown(observations: NamedArrays, actions: NamedArrays) -> NamedArrays:

@@ -1,16 +1,16 @@
 """Settings of SAC; the YAML twin is ``conf/algorithm/sac.yaml``."""
 
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, ClassVar
 
 from pydantic import Field
 
 from maze_core.config.settings import STRICT, OptionalPositiveInt, dataclass
 from maze_core.models.config import ModelNeeds
-from maze_core.trainers.config import Coefficient, TwinCriticsConfig
+from maze_core.trainers.config import Coefficient, Fraction, TwinCriticsConfig
 
 if TYPE_CHECKING:
     from maze_core.trainers.fit import Parts
-    from maze_core.trainers.sac import SAC
+    from maze_core.trainers.sac import SAC, SACfD
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
@@ -44,3 +44,19 @@ class SACAlgorithmConfig(TwinCriticsConfig):
         from maze_core.trainers.sac import SAC
 
         return SAC(self, parts)
+
+
+@dataclass(frozen=True, kw_only=True, config=STRICT)
+class SACfDAlgorithmConfig(SACAlgorithmConfig):
+    """SAC from demonstrations: they are never forgotten (Vecerik et al. 2017, arXiv:1707.08817)."""
+
+    LEARNS_FROM_EPISODES: ClassVar[bool] = True
+
+    demonstration_share: Fraction = 0.5
+    """Part of every batch that is drawn from the demonstrations; a half as in Ball et al. 2023 (arXiv:2302.02948)."""
+
+    def build(self, parts: "Parts") -> "SACfD":
+        """The trainer of these settings."""
+        from maze_core.trainers.sac import SACfD
+
+        return SACfD(self, parts)

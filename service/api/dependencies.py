@@ -8,6 +8,7 @@ from fastapi import Depends, Path, Query, Request
 from fastapi.routing import APIRoute
 from pydantic import BaseModel, Field
 
+from maze_core.config.trust import RUN_ID
 from service.api.changes import ChangeWatcher
 from service.domain.ports import CheckpointStore, EpisodeStore, RegistryStore, RunStore
 from service.domain.run import Page, Run
@@ -39,7 +40,6 @@ async def _services(request: Request) -> Services:  # async, as what does not wa
 
 ServicesDep: TypeAlias = Annotated[Services, Depends(_services)]
 
-RUN_ID = "run_[0-9a-z]{1,40}"
 """What an id of a run looks like."""
 
 RunId: TypeAlias = Annotated[

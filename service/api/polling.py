@@ -13,9 +13,9 @@ from typing import Any, NamedTuple
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from maze_core.config.trust import RUN_ID
 from service.api.answers import RunOut
 from service.api.delivery import finished
-from service.api.dependencies import RUN_ID
 from service.domain.ports import RunStore
 
 ROUTE = "/v1/runs/{run_id}"

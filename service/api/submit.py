@@ -25,6 +25,7 @@ from maze_core.config.modules import PRESET_GROUPS, composition, module_index
 from maze_core.config.trust import check_arguments, check_names, check_tree
 from maze_core.errors import InvalidSpecificationError, MazeError, ProblemList
 from maze_core.models.config import LEARNT_BY, TorchPolicyConfig
+from maze_core.rollout.recording import episodes_sha256
 from maze_core.runners.config import rollout_tree
 from maze_core.seeding import draw_seed
 from maze_core.types import Tree
@@ -38,9 +39,9 @@ from service.api.bodies import (
     TrainRequest,
 )
 from service.api.dependencies import Services, ServicesDep
-from service.domain.errors import IdempotencyConflictError
+from service.domain.errors import IdempotencyConflictError, StateConflictError
 from service.domain.run import CheckpointInfo, NewRun, Run, RunKind
-from service.domain.use_cases import acting_checkpoint, new_run_id, request_digest
+from service.domain.use_cases import acting_checkpoint, named_checkpoint, new_run_id, request_digest
 from service.problems import Problem
 from service.trust import client_policy
 
@@ -72,7 +73,10 @@ Chosen: TypeAlias = tuple[RunConfig, CheckpointInfo | None]
 
 
 def _train(services: Services, request: TrainRequest) -> Chosen:
-    return compose(services, "train", request.given(*TRAIN_ARGUMENTS)), None
+    """Of a fresh policy, or going on with that of another run."""
+    config = compose(services, "train", request.given(*TRAIN_ARGUMENTS))
+    initial = config.tree.get("initial")
+    return config, services.checkpoints.get(initial["checkpoint"]) if initial else None
 
 
 def _rollout(services: Services, request: RolloutRequest) -> Chosen:
@@ -112,10 +116,42 @@ def compose(services: Services, mode: Mode, arguments: Mapping[str, Any]) -> Run
     directories = services.settings.config_dirs
     if "seed" not in arguments and not _sets_seeds(mode, arguments, directories):
         arguments = {**arguments, "seed": draw_seed()}
-    config = compose_run(mode, **arguments, config_dirs=directories)
+    config = compose_run(mode, **arguments, config_dirs=directories, locate=partial(_located, services))
     check_tree(config.tree, policy)
     _refuse_strange_spaces(config, services)
     return config
+
+
+def _located(services: Services, part: str, node: Tree) -> Tree:
+    """What a run of the service left, for one that begins with it: recorded episodes, or a trained policy."""
+    if (run_id := node["run"]) is None:
+        message = "The configuration does not say which run left it; name it."
+        raise InvalidSpecificationError(message, path=f"{part}.run", code="missing_key")
+    if part == "initial":
+        chosen = named_checkpoint(services.runs, services.checkpoints, run_id, node["checkpoint"])
+        found = {"checkpoint": chosen.id, "sha256": chosen.content_sha256}
+    else:
+        found = {"sha256": _episodes_sha256(services, run_id)}
+    if node["sha256"] not in (None, found["sha256"]):
+        message = (
+            f"What run {run_id} left is not what the configuration was made with; leave {part}.sha256 out."
+        )
+        raise InvalidSpecificationError(message, path=f"{part}.run", code="other_content")
+    return {**node, **found}
+
+
+def _episodes_sha256(services: Services, run_id: str) -> str:
+    run = services.runs.get(run_id)
+    if not run.state.is_terminal:
+        message = f"Run {run_id} is {run.state} and may record more; wait for its end."
+        raise StateConflictError(message, state=run.state.value)
+    recorded = services.episodes.recorded(run_id)
+    if not recorded:
+        message = (
+            f'Run {run_id} has no recorded episodes: POST /v1/rollout records them, unless "record" is false.'
+        )
+        raise InvalidSpecificationError(message, path="dataset.run", code="dataset")
+    return episodes_sha256(recorded.values())
 
 
 def _refuse_strange_spaces(config: RunConfig, services: Services) -> None:

@@ -117,9 +117,9 @@ class Run:
     """The resolved configuration that the child builds from."""
     config_sha256: str | None = None
     source_run: str | None = None
-    """For rollout and evaluate: the run whose policy acts."""
+    """For rollout and evaluate: the run whose policy acts; for train: the one whose policy it begins with."""
     source_checkpoint: str | None = None
-    """Id of the checkpoint that acts, fixed at submission."""
+    """Id of that policy's checkpoint, fixed at submission."""
     attempt: int = 0
     """How often the run was claimed."""
     free_attempts: int = 0

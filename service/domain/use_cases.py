@@ -24,7 +24,7 @@ from service.domain.run import NEXT_STATES, CheckpointInfo, RunKind, RunState
 _BASE32 = "0123456789abcdefghjkmnpqrstvwxyz"  # Crockford's alphabet in lower case: sorts as the number does
 _RANDOM_BITS = 74
 
-BEST_METRICS = ("eval/mean_return", "train/episode_return")
+BEST_METRICS = ("eval/mean_return", "train/episode_return", "validation/loss")
 """The metrics that a best checkpoint may be judged by; the first one that it carries names it."""
 
 INTERVALS = frozenset({"ci95"})
@@ -90,16 +90,23 @@ def acting_checkpoint(
         NoCheckpointError: it has none yet, or never will.
         NotServableAgentError: the checkpoint cannot act on raw observations.
     """
-    try:
-        info = checkpoints.resolve(run_id, selector)
-    except NotFoundError:
-        _explain_missing(runs, checkpoints, run_id)
-        raise
+    info = named_checkpoint(runs, checkpoints, run_id, selector)
     if not info.servable:
         reason = info.not_servable_reason or "no reason was given"
         message = f"Checkpoint {info.id} trains on, but cannot act: {reason}"
         raise NotServableAgentError(message, checkpoint=info.id)
     return info
+
+
+def named_checkpoint(
+    runs: RunStore, checkpoints: CheckpointStore, run_id: str, selector: str
+) -> CheckpointInfo:
+    """The checkpoint of a run that a selector names now; raises as :func:`acting_checkpoint`, but for the last."""
+    try:
+        return checkpoints.resolve(run_id, selector)
+    except NotFoundError:
+        _explain_missing(runs, checkpoints, run_id)
+        raise
 
 
 def _explain_missing(runs: RunStore, checkpoints: CheckpointStore, run_id: str) -> None:

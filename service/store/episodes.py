@@ -1,5 +1,6 @@
 """The episode store over SQLAlchemy."""
 
+from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
@@ -59,6 +60,14 @@ class SqlEpisodeStore:
         """One episode."""
         with self._database.reading() as connection:
             return _info(_row(connection, run_id, index))
+
+    def recorded(self, run_id: str) -> Mapping[int, str]:
+        """Digests of the trajectories."""
+        query = select(episode.c.index, episode.c.blob_sha256).where(
+            episode.c.run_id == run_id, episode.c.blob_sha256.is_not(None)
+        )
+        with self._database.reading() as connection:
+            return {index: sha256 for index, sha256 in connection.execute(query.order_by(episode.c.index))}
 
     def trajectory(self, run_id: str, index: int) -> bytes:
         """The trajectory's bytes."""

@@ -152,11 +152,12 @@ class Attempt:
 
     def _start_frame(self) -> frames.Start:
         """The frame that starts the run's child; raises NotFoundError when the policy that is to act is gone."""
-        run, resume, agent = self.run, None, None
-        if run.kind is RunKind.TRAIN:
-            resume = self._resume_bundle()
-        elif run.source_checkpoint is not None:
+        run, agent, episodes = self.run, None, self._stores.episodes
+        resume = self._resume_bundle() if run.kind is RunKind.TRAIN else None
+        if run.source_checkpoint is not None and resume is None:
             agent = self._stores.checkpoints.read(run.source_checkpoint)
+        source = (run.config.get("dataset") or {}).get("run")
+        recorded = [] if source is None else [(source, index) for index in episodes.recorded(source)]
         return frames.Start(
             kind=run.kind,
             run_id=run.id,
@@ -164,6 +165,7 @@ class Attempt:
             tree=dict(run.config),
             resume=resume,
             agent=agent,
+            episodes=tuple(episodes.trajectory(*place) for place in recorded),
         )
 
     def _resume_bundle(self) -> bytes | None:

@@ -43,7 +43,9 @@ class Start(Frame, frozen=True):
     resume: bytes | None = None
     """The checkpoint bundle that a training goes on from."""
     agent: bytes | None = None
-    """The checkpoint bundle whose policy acts in a rollout or an evaluation."""
+    """The checkpoint bundle whose policy acts in a rollout or an evaluation, or begins a training."""
+    episodes: tuple[bytes, ...] = ()
+    """The recorded trajectories that a training learns from."""
 
 
 class Cancel(Frame, frozen=True):

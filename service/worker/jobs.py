@@ -8,6 +8,7 @@ import importlib
 import os
 import sys
 import warnings
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from maze_core.config.environments import register_extras
@@ -80,8 +81,15 @@ def import_env_modules(rules: Rules) -> list[str]:
 
 def _train(start: frames.Start, config: "RunConfig", reporter: PipeReporter, stop: StopWish) -> "TrainReport":
     from maze_core.checkpoint import Checkpoint
+    from maze_core.rollout.recording import trajectory_from_bytes
     from maze_core.runners.training import run_training
 
+    objects: dict[str, object] = {}  # in place of the ids of runs, which only the service looks up
+    if start.episodes:
+        objects["dataset.run"] = list(map(trajectory_from_bytes, start.episodes))
+    if start.agent is not None:
+        objects["initial.run"] = Checkpoint.from_bytes(start.agent)
+    config = replace(config, objects=objects)
     resume = None if start.resume is None else Checkpoint.from_bytes(start.resume)
     return run_training(config, reporter=reporter, cancelled=stop, resume=resume)
 

@@ -9,6 +9,7 @@ import pytest
 from maze_core.config import RunConfig, canonical_json, compose_run, conf_root, config_groups, config_module
 from maze_core.config.instantiate import instantiate
 from maze_core.config.targets import resolve_target
+from tests.maze_core.config.episodes import episodes_for
 
 GROUPS = config_groups()
 NODES = [
@@ -54,7 +55,8 @@ def test_the_defaults_of_a_class_are_those_of_a_module(target: str):
 
 @pytest.mark.parametrize(("group", "name"), TRAINING)
 def test_a_module_of_training_composes_builds_and_round_trips(group: str, name: str):
-    round_trip(compose_run("train", **{group: name}, seed=1, within_multirun=True))
+    episodes = episodes_for(name if group == "algorithm" else None)
+    round_trip(compose_run("train", **{group: name}, seed=1, within_multirun=True, **episodes))
 
 
 @pytest.mark.parametrize(("group", "name"), PLAYING)

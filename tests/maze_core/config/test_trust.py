@@ -23,6 +23,7 @@ from maze_core.config.trust import (
     trust_policy,
 )
 from maze_core.errors import InvalidSpecificationError, Problem
+from tests.maze_core.config.episodes import episodes_for
 
 POLICY = trust_policy()
 USERS_POLICY = {
@@ -208,7 +209,7 @@ MODELS = set(itertools.product(config_groups()["model"], [None, *config_groups()
 def test_every_packaged_combination_may_be_run(algorithm: str, model: str, critic: str | None, wrappers: str):
     arguments = {"algorithm": algorithm, "model": model, "critic": critic, "wrappers": wrappers, "seed": 1}
     check_arguments(arguments, POLICY)
-    check_tree(compose_run(**arguments).tree, POLICY)
+    check_tree(compose_run(**arguments, **episodes_for(algorithm)).tree, POLICY)
 
 
 @pytest.mark.parametrize("policy", config_groups()["policy"])
@@ -553,3 +554,23 @@ def test_the_policy_is_made_once_and_again_when_a_file_of_the_operator_changes(t
     second = trust_policy(config_dirs=[str(tmp_path)])
     assert "operators_own.OtherEnv" in second.targets
     assert "operators_own.Env" not in second.targets
+
+
+@pytest.mark.parametrize("part", ["dataset", "initial"])
+@pytest.mark.parametrize(
+    "place", ["/etc/passwd", "outputs/run", "../run_1", "run_1/..", "RUN_1", 7, ["run_1"]]
+)
+def test_what_lies_elsewhere_is_named_by_the_id_of_a_run_alone(part: str, place: Any):
+    policy = trust_policy()
+    with pytest.raises(InvalidSpecificationError) as caught:
+        check_arguments({"overrides": {f"{part}.run": place}}, policy)
+    assert [(problem.path, problem.code) for problem in caught.value.problems] == [
+        (f"{part}.run", "closed_field")
+    ]
+    tree = compose_run("train", seed=1).tree
+    node = {"_target_": f"maze_core.{part.capitalize()}Config", "run": place, "sha256": None}
+    with pytest.raises(InvalidSpecificationError) as caught:
+        check_tree({**tree, part: node}, policy)
+    assert caught.value.problems[0].code == "closed_field"
+    check_tree({**tree, part: {**node, "run": "run_06b1c9k2"}}, policy)
+    check_arguments({"overrides": {f"{part}.run": "run_06b1c9k2"}}, policy)

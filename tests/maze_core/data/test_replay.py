@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from maze_core.data import replay as replay_module
 from maze_core.data.prioritized import PrioritizedReplay, SumTree
-from maze_core.data.replay import Replay
+from maze_core.data.replay import Replay, ReplayWithDemonstrations
 from maze_core.data.trajectory import FinalObservations, Rollout, StepRecord
 
 GAMMA = 0.9
@@ -184,3 +184,38 @@ def test_a_sum_tree_finds_what_adding_up_finds(numbers: list[float], data: st.Da
         (found,) = tree.find(np.array([at]))
         sums = np.concatenate(([0.0], np.cumsum(numbers)))
         assert sums[found] - 1e-9 <= at <= sums[found + 1] + 1e-9
+
+
+@pytest.mark.parametrize("share", [0.0, 0.25, 1.0])
+@pytest.mark.parametrize("n_steps", [1, 3])
+def test_every_batch_has_its_share_of_demonstrations_which_are_never_written_over(share, n_steps):
+    given = Ticks(3, seed=1)(5)
+    active = given.steps[0].active
+    active[3:, 1:] = False
+    own = Ticks(2)
+    own.n = 100
+    memory = ReplayWithDemonstrations(given, 0, share=share, capacity=4, gamma=GAMMA, n_steps=n_steps)
+    alone, plain = Replay(15, gamma=GAMMA, n_steps=n_steps), Replay(4, gamma=GAMMA, n_steps=n_steps)
+    alone.add(given, 0)
+    for _ in range(4):
+        rollout = own(1)
+        memory.add(rollout, 0)
+        plain.add(rollout, 0)
+    batch = memory.sample(200, np.random.default_rng(3))
+    n_given = int(200 * share)
+    seen = batch.observations["x"]
+    assert (seen[:n_given] < 100).all()
+    assert (seen[n_given:] >= 102).all()
+    rows = batch.rows[:n_given]
+    assert set(rows) <= set(np.flatnonzero(active))
+    assert share == 0 or set(rows) == set(np.flatnonzero(active))
+    for part, expected in (
+        (slice(None, n_given), alone._transitions(rows, np.ones(n_given, np.float32))),
+        (slice(n_given, None), plain._transitions(batch.rows[n_given:], np.ones(200 - n_given, np.float32))),
+    ):
+        np.testing.assert_array_equal(batch.actions["a"][part], expected.actions["a"])
+        np.testing.assert_array_equal(batch.next_observations["x"][part], expected.next_observations["x"])
+        for name in ("returns", "discounts", "weights"):
+            np.testing.assert_array_equal(getattr(batch, name)[part], getattr(expected, name))
+    assert len(memory) == 4
+    assert memory.state_dict().keys() == plain.state_dict().keys()

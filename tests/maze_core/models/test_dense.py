@@ -390,3 +390,38 @@ def test_samples_behind_tanh_have_the_density_and_the_gradients_of_their_definit
     assert leaf.grad is not None
     pulled = found.pull(d_action.astype(np.float32), d_log_prob.astype(np.float32))
     np.testing.assert_allclose(pulled, leaf.grad, rtol=2e-3, atol=2e-3)
+
+
+@given(n=widths, n_rows=rows, seed=seeds, scale=st.sampled_from([0.1, 1.0, 3.0]))
+def test_actions_behind_tanh_are_as_likely_as_torch_says_and_the_gaussian_has_their_entropy(
+    n: int, n_rows: int, seed: int, scale: float
+) -> None:
+    rng = np.random.default_rng(seed)
+    output = (scale * rng.standard_normal((2 * n, n_rows))).astype(np.float32)
+    action = np.tanh(rng.standard_normal((n_rows, n))).astype(np.float32)
+    d_log_prob, d_entropy = rng.standard_normal((2, n_rows)).astype(np.float32)
+    leaf = torch.tensor(output, dtype=torch.float64, requires_grad=True)
+    normal = torch.distributions.Normal(leaf[:n].T, leaf[n:].clamp(*LOG_STD_RANGE).exp().T)
+    behind = torch.distributions.TransformedDistribution(normal, torch.distributions.TanhTransform())
+    log_prob = behind.log_prob(torch.tensor(action).double()).sum(1)
+    entropy = normal.entropy().sum(1)
+    torch.autograd.backward(
+        [log_prob, entropy], [torch.tensor(d_log_prob).double(), torch.tensor(d_entropy).double()]
+    )
+    found = scores(parts_of([SquashedGaussianHead(name="a", shape=(n,))]), output, {}, {"a": action})
+    np.testing.assert_allclose(found.log_prob, log_prob.detach(), rtol=2e-3, atol=2e-3)
+    np.testing.assert_allclose(found.entropy, entropy.detach(), rtol=1e-5, atol=1e-5)
+    assert leaf.grad is not None
+    theirs = leaf.grad.numpy()
+    size = 1 + np.abs(theirs).max()
+    np.testing.assert_allclose(found.pull(d_log_prob, d_entropy) / size, theirs / size, atol=2e-3)
+
+
+def test_an_action_on_its_bound_counts_just_inside_it() -> None:
+    """By hand: mean 0 and deviation 1, a = 1 - 10⁻⁶: log N(tanh⁻¹ a) - log(1 - a²)."""
+    head = SquashedGaussianHead(name="a", shape=(1,))
+    output = np.zeros((2, 2), np.float32)
+    found = scores(parts_of([head]), output, {}, {"a": np.array([[1.0], [-1.0]], np.float32)})
+    u = np.arctanh(1 - 1e-6)
+    expected = -0.5 * u * u - 0.5 * np.log(2 * np.pi) - np.log(1 - (1 - 1e-6) ** 2)
+    np.testing.assert_allclose(found.log_prob, expected, rtol=0.02)

@@ -20,6 +20,9 @@ from maze_core.models.config import (
 from maze_core.models.graph import GraphNetwork
 from maze_core.models.module_network import ModuleNetwork
 from maze_core.models.networks import Networks
+from maze_core.models.random_policy import RandomPolicy
+from maze_core.rollout.episodes import run_episodes
+from maze_core.rollout.recording import Trajectory
 from maze_core.trainers.fit import Parts
 from maze_core.trainers.learner import Learner
 from maze_core.trainers.on_policy import Samples
@@ -215,3 +218,10 @@ def entropy(trainer: Any) -> float:
 
 def _one(action: int) -> tuple[Observation, Action]:
     return {"observation": np.ones((1, 2), np.float32)}, {"action": np.array([action])}
+
+
+def recorded(world: Any = SignEnv, n: int = 5) -> dict[str, Trajectory]:
+    """Episodes of a random policy, by name."""
+    env = PerEnvVectorEnv([world])
+    played = run_episodes(env, RandomPolicy(env.action_spaces), range(n), record=True)
+    return {f"episode {i}": episode.trajectory for i, episode in enumerate(played)}

@@ -278,3 +278,20 @@ def test_a_last_checkpoint_tells_how_its_run_ended_but_not_how_long_it_took():
         "weights_sha256": checkpoint.weights_sha256,
     }
     assert report.counters == counters
+
+
+def test_where_no_episode_is_played_the_smallest_validation_loss_is_the_best_and_patience_counts_it():
+    journal = Journal()
+    losses = iter([3.0, -1.0, 2.0, 2.0])
+    journal.evaluate = lambda epoch: {}
+    journal.update = lambda **given: UpdateReport(env_steps=0, metrics={"validation/loss": next(losses)})
+    report = fit(journal.loop(epoch_length=1, patience=2, target_return=0.5), 9)
+    assert (report.stop_reason, report.counters.epoch) == ("patience", 4)
+    assert (report.counters.best_value, report.counters.best_epoch) == (1.0, 2)
+
+
+def test_an_episode_that_is_played_judges_before_the_validation_loss():
+    journal = Journal(evaluations=[1.0, 2.0])
+    losses = iter([1.0, 5.0])
+    journal.update = lambda **given: UpdateReport(env_steps=0, metrics={"validation/loss": next(losses)})
+    assert fit(journal.loop(epoch_length=1), 2).counters.best_value == 2.0

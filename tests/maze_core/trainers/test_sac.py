@@ -4,9 +4,11 @@ import numpy as np
 import pytest
 import torch
 
+from maze_core.errors import InvalidSpecificationError
 from maze_core.models.heads import MASKED_LOGIT
-from maze_core.trainers.sac_config import SACAlgorithmConfig
-from tests.maze_core.trainers.small_worlds import BoundedEnv, MaskedEnv, SignEnv, trainer_of
+from maze_core.rollout.demonstrations import demonstrations
+from maze_core.trainers.sac_config import SACAlgorithmConfig, SACfDAlgorithmConfig
+from tests.maze_core.trainers.small_worlds import BoundedEnv, MaskedEnv, SignEnv, parts, recorded, trainer_of
 
 QUICK = {"n_warmup_steps": 4, "batch_size": 8, "lr": 0.003}
 
@@ -124,3 +126,53 @@ def test_what_it_learnt_pays(world, best):
         [v for report in part for v in report.episode_returns] for part in (reports[:40], reports[-40:])
     )
     assert abs(best - np.mean(late)) < 0.7 * abs(best - np.mean(early))
+
+
+def demonstrated(**settings):
+    """A trainer with five episodes of SignEnv whose observations lie beyond 100."""
+    config = SACfDAlgorithmConfig(**QUICK, **settings)
+    made = parts(SignEnv, needs=config.model_needs)
+    episodes = recorded(SignEnv)
+    for episode in episodes.values():
+        episode.observations[0]["observation"][...] += 100
+    made.demonstrations = demonstrations(episodes, made.env, [], made.policy)
+    trainer = config.build(made)
+    trainer.reset_envs([0, 1])
+    return trainer
+
+
+def test_batches_have_their_share_of_demonstrations_and_returns_over_several_steps():
+    trainer = demonstrated(demonstration_share=0.25, n_step_returns=2, gamma=0.5, replay_capacity=10)
+    batches, learn = [], trainer._learn_from
+    trainer._learn_from = lambda batch: batches.append(batch) or learn(batch)
+    for _ in range(20):
+        trainer.update(epoch=0, progress=0.0)
+    assert all(
+        (batch.observations["observation"][:, 0] > 50).tolist() == [True] * 2 + [False] * 6
+        for batch in batches
+    )
+    assert {float(x) for batch in batches for x in batch.discounts} <= {0.0, 0.25, 0.5}
+    assert len(trainer.replay) == 10
+    assert trainer.replay.gamma == 0.5
+
+
+def test_with_a_share_of_nothing_it_is_sac_bit_by_bit():
+    plain, with_data = trainer_of(SACAlgorithmConfig(**QUICK), SignEnv), demonstrated(demonstration_share=0.0)
+    for _ in range(6):
+        ours, theirs = (trainer.update(epoch=0, progress=0.0).metrics for trainer in (plain, with_data))
+        assert ours == theirs
+
+
+def test_sac_from_demonstrations_goes_on_to_the_same_bits():
+    first, second = demonstrated(), demonstrated()
+    for _ in range(4):
+        first.update(epoch=0, progress=0.0)
+    second.load_state_dict(*first.state_dict())
+    for trainer in (first, second):
+        trainer.reset_envs([5, 6])
+    assert first.update(epoch=0, progress=0.0) == second.update(epoch=0, progress=0.0)
+
+
+def test_without_episodes_it_says_what_to_name():
+    with pytest.raises(InvalidSpecificationError, match=r"dataset\.run"):
+        trainer_of(SACfDAlgorithmConfig(**QUICK), SignEnv)

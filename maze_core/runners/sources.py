@@ -1,0 +1,199 @@
+"""What a training takes from elsewhere: recorded episodes to learn from, and the policy that it begins with.
+
+Where it lies is no part of a run's identity; its content is, by a digest that is found when the run is specified and
+checked when it is built. A client of the service names runs by their ids, which the service looks up.
+"""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, Field
+
+from maze_core.checkpoint import Checkpoint, section
+from maze_core.config.nodes import TARGET, is_node, shown
+from maze_core.config.schema import RunConfig
+from maze_core.config.settings import STRICT, dataclass
+from maze_core.config.targets import resolve_target
+from maze_core.envs.wrappers.wrapper import Wrapper
+from maze_core.errors import CheckpointError, InvalidSpecificationError
+from maze_core.models.acting import ActingPolicy, PolicyDescription
+from maze_core.rollout.demonstrations import Episodes
+from maze_core.rollout.recording import (
+    RecordingError,
+    Trajectory,
+    episode_files,
+    episodes_sha256,
+    read_episodes,
+)
+from maze_core.rundir import RunDir
+from maze_core.types import Tree
+
+Digest = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
+
+
+def _episodes(value: Any) -> Any:
+    is_list = isinstance(value, list | tuple) and value and all(isinstance(x, Trajectory) for x in value)
+    if not (value is None or isinstance(value, str) or is_list):
+        raise ValueError(f"takes where episodes were recorded, or a list of Trajectory, not {shown(value)}")
+    return value
+
+
+def _checkpoint(value: Any) -> Any:
+    if not (value is None or isinstance(value, str | Checkpoint)):
+        raise ValueError(f"takes a run, its directory or a checkpoint file, not {shown(value)}")
+    return value
+
+
+@dataclass(frozen=True, kw_only=True, config=STRICT)
+class DatasetConfig:
+    """Recorded episodes to learn from."""
+
+    run: Annotated[Any, AfterValidator(_episodes)] = None
+    """Where they were recorded: a file, the directory of a saved rollout, or a run directory, whose saved rollouts
+    count together; in Python also a list of trajectories; over HTTP the id of a rollout."""
+    sha256: Digest | None = None
+    """Digest of the episodes; found when the run is specified, and checked when it begins."""
+
+    @property
+    def is_named(self) -> bool:
+        """Whether there is one."""
+        return self.run is not None or self.sha256 is not None
+
+    def located(self) -> "DatasetConfig":
+        """The same with an absolute path and the digest of what lies there.
+
+        Raises:
+            InvalidSpecificationError: there are no episodes, or other ones than the digest says.
+        """
+        if isinstance(self.run, str):
+            path = Path(self.run).resolve()
+            try:
+                digests = [hashlib.sha256(file.read_bytes()).hexdigest() for file in episode_files(path)]
+            except (RecordingError, OSError) as error:
+                raise InvalidSpecificationError(str(error), path="dataset.run", code="dataset") from error
+            return replace(
+                self, run=str(path), sha256=_same(self.sha256, episodes_sha256(digests), "dataset")
+            )
+        found = self.run and episodes_sha256(episode.content_sha256 for episode in self.run)
+        return replace(self, sha256=_same(self.sha256, found, "dataset"))
+
+    def load(self) -> Episodes:
+        """The episodes, by name.
+
+        Raises:
+            InvalidSpecificationError: they are not there, are damaged, or are others than the digest says.
+        """
+        here = self.located()
+        if not isinstance(here.run, str):
+            return {f"episode {i}": episode for i, episode in enumerate(here.run)}
+        try:
+            return read_episodes(episode_files(Path(here.run)))
+        except RecordingError as error:
+            raise InvalidSpecificationError(str(error), path="dataset.run", code="dataset") from error
+
+
+@dataclass(frozen=True, kw_only=True, config=STRICT)
+class InitialConfig:
+    """The trained policy that a training begins with."""
+
+    run: Annotated[Any, AfterValidator(_checkpoint)] = None
+    """The run, as ``policy.run`` of a rollout names it: a run directory or checkpoint file; over HTTP the id of a run.
+    null begins with fresh weights."""
+    checkpoint: Annotated[str, Field(min_length=1, max_length=256)] = "best"
+    """``best``, ``last``, ``epoch:N`` or the id of a checkpoint."""
+    sha256: Digest | None = None
+    """Content digest of the checkpoint; found when the run is specified, and checked when it begins."""
+
+    @property
+    def is_named(self) -> bool:
+        """Whether there is one."""
+        return self.run is not None or self.sha256 is not None
+
+    def located(self) -> "InitialConfig":
+        """The same with an absolute path and the digest of the checkpoint.
+
+        Raises:
+            InvalidSpecificationError: there is no such checkpoint, or another one than the digest says.
+        """
+        run = str(Path(self.run).resolve()) if isinstance(self.run, str) else self.run
+        return replace(self, run=run, sha256=_same(self.sha256, self._read().content_sha256, "initial"))
+
+    def load(self) -> Checkpoint:
+        """The checkpoint; see :meth:`located`."""
+        found = self._read()
+        _same(self.sha256, found.content_sha256, "initial")
+        return found
+
+    def _read(self) -> Checkpoint:
+        if isinstance(self.run, Checkpoint):
+            return self.run
+        if self.run is None:
+            _same(self.sha256, None, "initial")
+        source = Path(self.run)
+        try:
+            return Checkpoint.read(
+                RunDir(source).checkpoint_path(self.checkpoint) if source.is_dir() else source
+            )
+        except CheckpointError as error:
+            raise InvalidSpecificationError(str(error), path="initial.run", code="no_checkpoint") from error
+
+
+def _same(expected: str | None, found: str | None, part: str) -> str | None:
+    """The digest, where it is the one that is expected."""
+    if expected not in (None, found):
+        is_there = "is no longer what it was when the run was specified" if found else "has to be named again"
+        message = f"What the run began with {is_there} (sha256 {expected[:12]}…)."
+        raise InvalidSpecificationError(message, path=f"{part}.run", code="other_content")
+    return found
+
+
+def begin_with(
+    checkpoint: Checkpoint, nodes: Sequence[Tree], wrappers: Sequence[Wrapper], policy: ActingPolicy
+) -> None:
+    """Give a policy the weights of a trained one, and the wrappers that change what it sees their statistics.
+
+    Args:
+        checkpoint: the trained one.
+        nodes: how the wrappers are configured, in order.
+        wrappers: bound to the environment; changed.
+        policy: changed.
+
+    Raises:
+        InvalidSpecificationError: it saw through other wrappers, or has other heads or other networks.
+    """
+    theirs = _acting(RunConfig.from_tree(checkpoint.identity["config"]).tree["wrappers"])
+    ours = _acting(nodes)
+    if [node for _, node in theirs] != [node for _, node in ours]:
+        there, here = ([str(node.get(TARGET)) for _, node in part] for part in (theirs, ours))
+        raise _unfit(f"It was trained behind {there} and this run has {here}, or their settings differ")
+    heads = [
+        {head.name: type(head).__name__ for step in steps for head in step.heads}
+        for steps in (PolicyDescription.read(checkpoint.identity["acting"]).steps, policy.steps.values())
+    ]
+    if heads[0] != heads[1]:
+        raise _unfit(f"It acts by {heads[0]} and this algorithm by {heads[1]}")
+    try:
+        policy.load_state_dict(section(checkpoint.tensors, "policy"))
+    except CheckpointError as error:
+        raise _unfit(str(error).rstrip(".")) from error
+    for (there_at, _), (here_at, _) in zip(theirs, ours, strict=True):
+        wrappers[here_at].load_state_dict(section(checkpoint.tensors, f"wrappers/{there_at}"))
+
+
+def _acting(nodes: Sequence[Tree]) -> list[tuple[int, Tree]]:
+    """Place and node of the wrappers that change what a policy sees or does."""
+    found = []
+    for place, node in enumerate(nodes):
+        kind = resolve_target(node[TARGET]) if is_node(node) else Wrapper
+        overridden = getattr(kind, "overridden", frozenset({"observation"}))
+        if not is_node(node) or not overridden.isdisjoint({"observation", "action"}):
+            found.append((place, node))
+    return found
+
+
+def _unfit(message: str) -> InvalidSpecificationError:
+    way_out = "train with the wrappers, the model and a distribution of that run."
+    return InvalidSpecificationError(f"{message}: {way_out}", path="initial.run", code="other_policy")
