@@ -8,17 +8,20 @@ A bundle is a ZIP file, stored without compression and with fixed timestamps, of
 
 ``content_sha256`` covers the sorted tensors (name, dtype, shape, bytes) and the canonical JSON of the identity;
 ``weights_sha256`` covers the tensors below ``policy/`` alone. Writing is atomic: temporary name, fsync, rename,
-fsync of the directory.
+fsync of the directory. Whoever stores several of a run cuts them where :func:`chunk_edges` says: tensors named
+``…/000000/…``, by the number of their chunk, are the same bytes in the next checkpoint until they change.
 """
 
 import hashlib
 import io
 import json
+import re
 import struct
 import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -28,11 +31,12 @@ from safetensors.numpy import load as load_tensors
 from safetensors.numpy import save as save_tensors
 
 from maze_core.errors import CheckpointError
-from maze_core.files import write_atomically
+from maze_core.files import read_cut, write_atomically
 from maze_core.types import Array, Tree
 
 FORMAT = 1
 POLICY_PREFIX = "policy/"
+_CHUNK = re.compile(r"[^/]+/\d{6}/")
 _MEMBERS = ("identity.json", "provenance.json", "tensors.safetensors")
 _STORED = frozenset({"b1", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "f2", "f4", "f8"})
 _NATIVE = frozenset(map(np.dtype, _STORED))
@@ -190,14 +194,44 @@ class Checkpoint:
             CheckpointError: it cannot be read, or as with :meth:`from_bytes`; the message names the file.
         """
         try:
-            data = path.read_bytes()
+            data = read_cut(path)
+        except ValueError as error:
+            raise CheckpointError(
+                f"{path} is damaged: {error}. Take another checkpoint of the run."
+            ) from error
         except OSError as error:
+            if error.filename != str(path):
+                message = (
+                    f"{path} lacks a part of its replay, {error.filename}: it lives in its run directory alone. "
+                    "RunContext.load(run_dir).save(path) writes one."
+                )
+                raise CheckpointError(message) from error
             raise CheckpointError(f"The checkpoint {path} cannot be read: {error.strerror}.") from error
         try:
             return cls.from_bytes(data)
         except CheckpointError as error:
             message = f"{path}: {error} Take another checkpoint of the run, or a copy of this one."
             raise CheckpointError(message) from error
+
+
+def chunk_edges(bundle: bytes) -> list[int]:
+    """Where to cut a bundle so that what did not change since the last one is a piece that is known."""
+    with zipfile.ZipFile(io.BytesIO(bundle)) as file:
+        header_at = file.getinfo(_MEMBERS[2]).header_offset
+    start = (
+        header_at + 30 + sum(struct.unpack_from("<HH", bundle, header_at + 26))
+    )  # past name and extra field
+    (n_header,) = struct.unpack_from("<Q", bundle, start)
+    header = json.loads(bundle[start + 8 : start + 8 + n_header])
+    header.pop("__metadata__", None)
+    spans = sorted((*entry["data_offsets"], _CHUNK.match(name)) for name, entry in header.items())
+    edges: set[int] = set()
+    for chunk, group in groupby(spans, lambda span: span[2] and span[2].group()):
+        if chunk is not None:
+            first, *rest = group
+            last = rest[-1] if rest else first
+            edges |= {start + 8 + n_header + first[0], start + 8 + n_header + last[1]}
+    return sorted(edges)
 
 
 def _read_members(data: bytes) -> tuple[Tree, Tree, dict[str, Array]]:

@@ -1,14 +1,23 @@
-"""Files that are whole or not there, and JSON that every reader takes."""
+"""Files that are whole or not there, in one piece or in chunks that several share, and JSON that every reader takes.
 
+A file in chunks is a list of them, ``_CUT``, the length of its JSON, the JSON ``[[size, SHA-256 or null], …]`` and the
+bytes of small pieces; the others lie in ``chunks/`` beside it, by their digest. They are written before the file that
+names them, and go when no file of the folder does.
+"""
+
+import contextlib
+import hashlib
+import json
 import math
 import os
 import uuid
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 
-def write_atomically(path: Path, data: bytes) -> None:
+def write_atomically(path: Path, data: bytes | memoryview) -> None:
     """Write a file under a temporary name, flush it to the disk, rename it, flush the directory."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.parent / f".{uuid.uuid4().hex}.tmp"
@@ -23,6 +32,86 @@ def write_atomically(path: Path, data: bytes) -> None:
         temporary.unlink(missing_ok=True)
         raise
     sync_directory(path.parent)
+
+
+_CUT = b"maze: in chunks\n"
+_CHUNKS = "chunks"
+_LEAST_CHUNK = 4096
+"""A smaller piece has no file of its own."""
+_TRIES = 10
+
+
+def write_cut(path: Path, data: bytes, edges: Iterable[int]) -> None:
+    """Write a file whose pieces, between these places, are stored once for all files of the folder.
+
+    Nobody else may write there meanwhile. Without edges it is a file like any other.
+    """
+    pieces = [data[start:end] for start, end in pairwise((0, *edges, len(data)))]
+    if len(pieces) < 2:
+        write_atomically(path, data)
+        return
+    parts: list[tuple[int, str | None]] = []
+    rest: list[bytes] = []
+    for piece in pieces:
+        if len(piece) < _LEAST_CHUNK:
+            parts.append((len(piece), None))
+            rest.append(piece)
+            continue
+        sha256 = hashlib.sha256(piece).hexdigest()
+        parts.append((len(piece), sha256))
+        if not (path.parent / _CHUNKS / sha256).exists():
+            write_atomically(path.parent / _CHUNKS / sha256, piece)
+    header = json.dumps(parts).encode()
+    write_atomically(path, b"".join((_CUT, len(header).to_bytes(8, "little"), header, *rest)))
+
+
+def read_cut(path: Path) -> bytes:
+    """The bytes that were given to :func:`write_cut`, or those of any other file.
+
+    Raises:
+        OSError: the file or a chunk of it cannot be read.
+        ValueError: the list of its chunks is damaged.
+    """
+    for tries_left in reversed(range(_TRIES)):
+        data = path.read_bytes()
+        if not data.startswith(_CUT):
+            return data
+        parts, at = _parts(data)
+        pieces = []
+        try:
+            for size, sha256 in parts:
+                if sha256 is None:
+                    pieces.append(data[at : at + size])
+                    at += size
+                else:
+                    pieces.append((path.parent / _CHUNKS / sha256).read_bytes())
+            return b"".join(pieces)
+        except FileNotFoundError:  # it may have been written anew meanwhile, and its chunks have gone
+            if not tries_left or path.read_bytes() == data:
+                raise
+    raise AssertionError("unreachable")
+
+
+def drop_chunks(folder: Path) -> None:
+    """Remove what no file of the folder names any more, and what a process that was killed left half written."""
+    if not (folder / _CHUNKS).is_dir():
+        return
+    named = set()
+    for path in folder.iterdir():
+        if path.is_file() and (data := path.read_bytes()).startswith(_CUT):
+            named |= {sha256 for _, sha256 in _parts(data)[0]}
+    for chunk in (folder / _CHUNKS).iterdir():
+        if chunk.name not in named:
+            chunk.unlink(missing_ok=True)
+    with contextlib.suppress(OSError):  # it is not empty
+        (folder / _CHUNKS).rmdir()
+
+
+def _parts(data: bytes) -> tuple[list[tuple[int, str | None]], int]:
+    """Sizes and digests of the pieces, and where those without a digest begin."""
+    start = len(_CUT) + 8
+    end = start + int.from_bytes(data[len(_CUT) : start], "little")
+    return [(int(size), sha256) for size, sha256 in json.loads(data[start:end])], end
 
 
 def sync_directory(folder: Path) -> None:

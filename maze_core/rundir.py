@@ -2,6 +2,7 @@
 
 config.yaml             the resolved configuration, its digest, seeds, and which parts it only names
 checkpoints/best.ckpt   best evaluation · last.ckpt · epoch-00005.ckpt (scheduled; the last three are kept)
+checkpoints/chunks/     what they share of a replay, by digest
 metrics.jsonl           one line per epoch
 report.json             how training ended
 tensorboard/            event files
@@ -21,16 +22,16 @@ import re
 import shlex
 import shutil
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from maze_core.checkpoint import Checkpoint
+from maze_core.checkpoint import Checkpoint, chunk_edges
 from maze_core.errors import CheckpointError, InvalidSpecificationError
-from maze_core.files import json_safe, write_atomically
+from maze_core.files import drop_chunks, json_safe, write_atomically, write_cut
 from maze_core.notices import Notices
 from maze_core.types import Tree
 
@@ -42,6 +43,7 @@ FILES = {
     "checkpoints/best.ckpt": "the best evaluation: what acts, plays and is evaluated",
     "checkpoints/last.ckpt": "the end: where training goes on",
     "checkpoints/epoch-*.ckpt": f"the last {KEEP_SCHEDULED} scheduled ones: training goes on from them bit by bit",
+    "checkpoints/chunks/": "of a run with replay: what its checkpoints remember, each part once for all of them",
     "tensorboard/": "the metrics as TensorBoard events",
     "videos/": "where asked for: the policy at each scheduled checkpoint, and the best one at the end",
     "rollouts/": "saved rollouts, one folder each",
@@ -207,21 +209,26 @@ class RunDir:
         self, checkpoint: Checkpoint, *, epoch: int, kind: str, is_best: bool, is_last: bool
     ) -> None:
         """Store a checkpoint under every name it has earned."""
-        data = checkpoint.to_bytes()
         names = [f"epoch-{epoch:05d}.ckpt"] if kind == "scheduled" else []
         names += ["best.ckpt"] if is_best else []
         names += ["last.ckpt"] if is_last or kind != "best" else []
-        for name in names:
-            write_atomically(self.path / "checkpoints" / name, data)
+        self._write(checkpoint, names)
         for _, path in self._scheduled()[:-KEEP_SCHEDULED]:
             path.unlink(missing_ok=True)
+        drop_chunks(self.path / "checkpoints")
 
     def keep(self, *, best: Checkpoint | None, last: Checkpoint | None) -> None:
         """Store what acts and where training goes on, where a run that went back has lost them."""
-        for name, checkpoint in (("best", best), ("last", last)):
-            path = self.path / "checkpoints" / f"{name}.ckpt"
-            if checkpoint is not None and not path.exists():
-                checkpoint.write(path)
+        for name, checkpoint in (("best.ckpt", best), ("last.ckpt", last)):
+            if checkpoint is not None and not (self.path / "checkpoints" / name).exists():
+                self._write(checkpoint, [name])
+
+    def _write(self, checkpoint: Checkpoint, names: Sequence[str]) -> None:
+        """Store a checkpoint; what it shares with others is stored once."""
+        data = checkpoint.to_bytes()
+        edges = chunk_edges(data)
+        for name in names:
+            write_cut(self.path / "checkpoints" / name, data, edges)
 
     def checkpoint_path(self, selector: str = "best") -> Path:
         """The file of ``best``, ``last``, ``scheduled`` (the last one) or ``epoch:N``.

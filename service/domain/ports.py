@@ -186,8 +186,12 @@ class RunStore(Protocol):
 class CheckpointStore(Protocol):
     """Checkpoint bundles, deduplicated by digest, in chunks; large ones as digest-named files."""
 
-    def put(self, lease: Lease, new: NewCheckpoint, bundle: bytes) -> CheckpointInfo:
+    def put(
+        self, lease: Lease, new: NewCheckpoint, bundle: bytes, edges: Sequence[int] = ()
+    ) -> CheckpointInfo:
         """Store a bundle and its ``checkpoint`` event; moves the run's best and last marks and ``best``.
+
+        Cut at ``edges``, it is stored in parts, of which those that other bundles have are stored once.
 
         The same (run, epoch, kind) again, as after a resume, replaces the row; with the same content it keeps
         its id, so an id never changes its meaning. Kept are the best, the last, the newest scheduled ones

@@ -19,14 +19,14 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import IO
 
-from sqlalchemy import select
+from sqlalchemy import exists, select
 
 from maze_core.files import sync_directory
 from service.domain.errors import NotFoundError, ServiceError, StoreUnavailableError
 from service.store.blobs import Blobs, default_blob_dir, write_file
 from service.store.engine import DAMAGED, journals_of, opened, parse_url, sqlite_path, translated_errors
 from service.store.migrations import check_revision, require_known_revision
-from service.store.tables import blob
+from service.store.tables import blob, blob_part
 
 _ATTEMPTS = 3
 _BLOCK_BYTES = 1_048_576
@@ -142,7 +142,12 @@ def check(url: str, *, blob_dir: Path | None = None) -> CheckReport:
     blobs = Blobs(blob_dir or default_blob_dir(url))
     with opened(url) as database:
         with database.reading() as connection:
-            digests = connection.execute(select(blob.c.sha256).order_by(blob.c.sha256)).scalars().all()
+            is_part = exists().where(blob_part.c.part_sha256 == blob.c.sha256)
+            digests = (
+                connection.execute(select(blob.c.sha256).where(~is_part).order_by(blob.c.sha256))
+                .scalars()
+                .all()
+            )
         for sha256 in digests:  # each in a transaction of its own: a long one holds up SQLite's checkpoints
             try:
                 with database.reading() as connection:

@@ -1,5 +1,8 @@
 """Bytes by their SHA-256: stored once, in chunks inside the database or, when large, in files of that name.
 
+Bytes that share much with others may be stored in parts, each of which is stored once and goes with the last that
+names it. They are read as they were given.
+
 A file is written under a temporary name, synchronised and renamed before the row that names it, so a row
 never points at half a file. A file without a row is what a crash or a deletion left; :meth:`Blobs.sweep`
 removes it after an hour, when nobody can be about to name it.
@@ -11,16 +14,17 @@ import hashlib
 import os
 import stat
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
-from sqlalchemy import Connection, delete, insert, select
+from sqlalchemy import Connection, delete, func, insert, select
 
 from maze_core.files import write_atomically
 from service.domain.errors import NotFoundError, StoreUnavailableError
 from service.store.engine import FULL, parse_url, sqlite_path
-from service.store.tables import blob, blob_chunk, checkpoint, episode
+from service.store.tables import blob, blob_chunk, blob_part, checkpoint, episode
 from service.store.types import now, upsert
 
 CHUNK_BYTES = 1_048_576
@@ -28,6 +32,9 @@ INLINE_BYTES = 64 * 1_048_576
 """Up to this size bytes are kept in the database: beyond it every other writer would wait too long."""
 
 SWEEP_AFTER_S = 3600.0
+
+_PARTS_LOCK = 0x6D617A65
+"""Of whoever adds or drops parts, which runs share, in PostgreSQL."""
 
 # SQLite pages: above this many free ones, some are given back to the file system.
 _MANY_FREE_PAGES = 4096
@@ -39,8 +46,10 @@ class Stored:
     """Bytes that are ready to be named by a row; a large one is in its file already."""
 
     sha256: str
-    data: bytes
+    data: bytes | memoryview
     in_file: bool
+    parts: "Sequence[Stored]" = ()
+    """What they are stored as, where that is not one piece."""
 
 
 class Blobs:
@@ -50,15 +59,29 @@ class Blobs:
         self.directory = directory
         self._inline_bytes = inline_bytes
 
-    def prepare(self, data: bytes) -> Stored:
-        """Digest the bytes and, when large, write their file: before the transaction, so nobody waits."""
-        sha256 = hashlib.sha256(data).hexdigest()
-        stored = Stored(sha256, data, self.directory is not None and len(data) > self._inline_bytes)
-        self._write_file(stored)
+    def prepare(self, data: bytes, edges: Iterable[int] = ()) -> Stored:
+        """Digest the bytes and, when large, write their files: before the transaction, so nobody waits.
+
+        Args:
+            data: the bytes.
+            edges: where to cut them into parts.
+        """
+        is_large = self.directory is not None and len(data) > self._inline_bytes
+        inner = {edge for edge in edges if 0 < edge < len(data)}
+        view = memoryview(data)
+        pieces = [view[start:end] for start, end in pairwise((0, *sorted(inner), len(data)))] if inner else []
+        parts = [Stored(hashlib.sha256(piece).hexdigest(), piece, is_large) for piece in pieces]
+        stored = Stored(hashlib.sha256(data).hexdigest(), data, is_large and not parts, parts)
+        for each in (stored, *parts):
+            self._write_file(each)
         return stored
 
     def insert(self, connection: Connection, stored: Stored) -> None:
         """Store the bytes unless they are known."""
+        if stored.parts:
+            _exclude_others(connection)
+        for part in stored.parts:
+            self.insert(connection, part)
         row = {"sha256": stored.sha256, "size_bytes": len(stored.data), "in_file": stored.in_file}
         statement = upsert(connection)(blob).values(**row, created_at=now()).on_conflict_do_nothing()
         self._write_file(
@@ -66,6 +89,13 @@ class Blobs:
         )  # again: a sweep takes it for an old one if the clock was set forward meanwhile
         is_new = connection.execute(statement.returning(blob.c.sha256)).one_or_none() is not None
         if not is_new or stored.in_file or not stored.data:
+            return
+        if stored.parts:
+            numbered = [
+                {"sha256": stored.sha256, "number": number, "part_sha256": part.sha256}
+                for number, part in enumerate(stored.parts)
+            ]
+            connection.execute(insert(blob_part), numbered)
             return
         view = memoryview(stored.data)
         chunks = [
@@ -81,20 +111,24 @@ class Blobs:
         ).scalar_one_or_none()
         if in_file is None:
             raise NotFoundError(f"there are no bytes with digest {sha256}")
-        data = self._read_file(sha256) if in_file else _read_chunks(connection, sha256)
+        data = self._read_file(sha256) if in_file else self._read_inline(connection, sha256)
         if hashlib.sha256(data).hexdigest() != sha256:
             raise NotFoundError(f"the bytes with digest {sha256} are damaged; restore them from a backup")
         return data
 
     def drop_unreferenced(self, connection: Connection, digests: Iterable[str]) -> None:
-        """Delete those of the digests that no row names any more; files go with a later sweep."""
-        dropped = connection.execute(
-            delete(blob).where(
-                blob.c.sha256.in_(set(digests)),
-                ~select(1).where(checkpoint.c.blob_sha256 == blob.c.sha256).exists(),
-                ~select(1).where(episode.c.blob_sha256 == blob.c.sha256).exists(),
-            )
-        ).rowcount
+        """Delete those of the digests, and of their parts, that no row names any more; files go with a later sweep."""
+        unnamed = [
+            ~select(1).where(name == blob.c.sha256).exists()
+            for name in (checkpoint.c.blob_sha256, episode.c.blob_sha256, blob_part.c.part_sha256)
+        ]
+        wholes = set(digests)
+        query = select(blob_part.c.part_sha256).where(blob_part.c.sha256.in_(wholes))
+        if parts := set(connection.execute(query).scalars()):
+            _exclude_others(connection)
+        dropped = 0
+        for group in (wholes, parts):
+            dropped += connection.execute(delete(blob).where(blob.c.sha256.in_(group), *unnamed)).rowcount
         if dropped and connection.dialect.name == "sqlite":
             _give_space_back(connection)
 
@@ -110,6 +144,16 @@ class Blobs:
             with contextlib.suppress(FileNotFoundError):
                 (self.directory / name).unlink()
         return swept
+
+    def _read_inline(self, connection: Connection, sha256: str) -> bytes:
+        """The bytes of what is no file: of its chunks, or of its parts."""
+        query = (
+            select(blob_part.c.part_sha256).where(blob_part.c.sha256 == sha256).order_by(blob_part.c.number)
+        )
+        parts = connection.execute(query).scalars().all()
+        if parts:
+            return b"".join(self.read(connection, part) for part in parts)
+        return _read_chunks(connection, sha256)
 
     def _write_file(self, stored: Stored) -> None:
         if stored.in_file and self.directory is not None:
@@ -135,7 +179,7 @@ class Blobs:
             return file.read()
 
 
-def write_file(directory: Path, sha256: str, data: bytes) -> None:
+def write_file(directory: Path, sha256: str, data: bytes | memoryview) -> None:
     """Write a digest-named file that is whole or not there, whatever happens; a known one is only touched."""
     final = directory / sha256
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -147,6 +191,12 @@ def write_file(directory: Path, sha256: str, data: bytes) -> None:
         if stat.S_ISREG(known.st_mode) and known.st_size == len(data):
             return
     write_atomically(final, data)
+
+
+def _exclude_others(connection: Connection) -> None:
+    """Let nobody drop, until the end of the transaction, a part that another one names now; SQLite has one writer."""
+    if connection.dialect.name == "postgresql":
+        connection.execute(select(func.pg_advisory_xact_lock(_PARTS_LOCK)))
 
 
 def _give_space_back(connection: Connection) -> None:

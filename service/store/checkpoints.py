@@ -32,9 +32,11 @@ class SqlCheckpointStore:
         self._blobs = blobs
         self._keep_scheduled = keep_scheduled
 
-    def put(self, lease: Lease, new: NewCheckpoint, bundle: bytes) -> CheckpointInfo:
+    def put(
+        self, lease: Lease, new: NewCheckpoint, bundle: bytes, edges: Sequence[int] = ()
+    ) -> CheckpointInfo:
         """Store a bundle, move the marks, prune."""
-        stored = self._blobs.prepare(bundle)
+        stored = self._blobs.prepare(bundle, edges)
         with self._database.writing() as connection:
             locked = LockedRun.by_lease(connection, lease)
             if new.kind == "scheduled" and _is_further(connection, lease.run_id, new.epoch):
@@ -45,7 +47,7 @@ class SqlCheckpointStore:
             pruned = _prune(connection, info, self._keep_scheduled)
             self._blobs.drop_unreferenced(connection, {*replaced, *pruned} - {stored.sha256})
             locked.write()
-            if stored.in_file:
+            if stored.in_file or any(part.in_file for part in stored.parts):
                 self._blobs.sweep(connection)
         return info
 

@@ -159,6 +159,16 @@ blob_chunk = Table(
     Column("data", LargeBinary, nullable=False),
 )
 
+# Of a blob that is stored in parts, in order: each part is a blob, which others may have too.
+blob_part = Table(
+    "blob_part",
+    metadata,
+    Column("sha256", CleanString(64), ForeignKey("blob.sha256", ondelete="CASCADE"), primary_key=True),
+    Column("number", Integer, primary_key=True),
+    Column("part_sha256", CleanString(64), ForeignKey("blob.sha256"), nullable=False),
+    Index("ix_blob_part_part_sha256", "part_sha256"),
+)
+
 checkpoint = Table(
     "checkpoint",
     metadata,

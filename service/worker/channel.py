@@ -142,6 +142,8 @@ class PipeReporter:
         is_last: bool,
     ) -> None:
         """See :class:`maze_core.metrics.Reporter`."""
+        from maze_core.checkpoint import chunk_edges
+
         meta = NewCheckpoint(
             epoch=epoch,
             step=step,
@@ -154,7 +156,8 @@ class PipeReporter:
             is_best=is_best,
             is_last=is_last,
         )
-        self._channel.send(frames.Checkpoint(meta=meta, bundle=checkpoint.to_bytes()))
+        bundle = checkpoint.to_bytes()
+        self._channel.send(frames.Checkpoint(meta=meta, bundle=bundle, edges=tuple(chunk_edges(bundle))))
 
     def episode(self, record: "EpisodeRecord") -> None:
         """See :class:`maze_core.metrics.Reporter`."""

@@ -6,13 +6,14 @@ Messages arrive in the order they were sent; the last one of a child is :class:`
 """
 
 from collections.abc import Mapping
-from typing import Any, Literal, TypeAlias
+from typing import Annotated, Any, Literal, TypeAlias
 
 import msgspec
 
 from service.domain.run import EpisodeInfo, MetricPoint, NewCheckpoint, RunKind
 from service.domain.run import Progress as RunProgress
 
+MAX_EDGES = 1 << 16
 MAX_FRAME_BYTES = 1 << 30
 """A longer message is refused: no checkpoint of ours comes near it, and it has to fit in memory twice."""
 
@@ -75,6 +76,8 @@ class Checkpoint(Frame, frozen=True):
 
     meta: NewCheckpoint
     bundle: bytes
+    edges: Annotated[tuple[int, ...], msgspec.Meta(max_length=MAX_EDGES)] = ()
+    """Where to cut the bundle so that its parts are those of others."""
 
 
 class Episode(Frame, frozen=True):

@@ -83,9 +83,11 @@ class RunWriter:
                 self._logs.append((level, message))
                 if level == "warning":
                     self._events.append((EventType.WARNING, {"message": message}))
-            case frames.Checkpoint(meta=meta, bundle=bundle):
+            case frames.Checkpoint(meta=meta, bundle=bundle, edges=edges):
                 self.flush()
-                self._guard.persist(lambda: self._stores.checkpoints.put(self._guard.lease, meta, bundle))
+                self._guard.persist(
+                    lambda: self._stores.checkpoints.put(self._guard.lease, meta, bundle, edges)
+                )
             case frames.Episode(info=info, trajectory=trajectory):
                 self.flush()
                 self._guard.persist(lambda: self._stores.episodes.add(self._guard.lease, info, trajectory))

@@ -1,10 +1,12 @@
 """What every checkpoint store must do: subclass the suite and give a ``stores`` fixture."""
 
 import pytest
+from sqlalchemy import func, select
 
 from service.domain.errors import NotFoundError, StaleLeaseError
 from service.domain.run import Best, CheckpointInfo, EventType, Lease, RunKind, RunState
 from service.store import Stores
+from service.store.tables import blob, blob_part, checkpoint
 from tests.contracts.builders import new_checkpoint, start, submit
 
 
@@ -16,6 +18,20 @@ def put(stores: Stores, lease: Lease, epoch: int, kind: str = "scheduled", **fac
 
 def kept(stores: Stores, run_id: str) -> list[tuple[int, str]]:
     return [(info.epoch, info.kind) for info in stores.checkpoints.list(run_id).data]
+
+
+def parts(stores: Stores) -> set[bytes]:
+    """All parts that are stored."""
+    with stores.database.reading() as connection:
+        digests = connection.execute(select(blob_part.c.part_sha256)).scalars().all()
+        stored = set(connection.execute(select(blob.c.sha256)).scalars())
+        assert set(digests) <= stored
+        assert (
+            len(stored)
+            == len(set(digests))
+            + connection.execute(select(func.count(checkpoint.c.blob_sha256.distinct()))).scalar_one()
+        )
+        return {stores.blobs.read(connection, sha256) for sha256 in digests}
 
 
 class CheckpointStoreContract:
@@ -180,6 +196,32 @@ class CheckpointStoreContract:
         with pytest.raises(NotFoundError):
             stores.checkpoints.read(scheduled.id)
         assert stores.checkpoints.read(best.id) == bundle
+
+    @pytest.mark.parametrize("edges", [(4,), (4, 9), (9, 4, 4), (0, 4, 99, -1)])
+    def test_a_bundle_in_parts_reads_back_byte_by_byte(self, stores: Stores, edges: tuple[int, ...]) -> None:
+        _, lease = start(stores)
+        info = stores.checkpoints.put(lease, new_checkpoint(1), b"0123456789", edges)
+        assert stores.checkpoints.read(info.id) == b"0123456789"
+        assert info.size_bytes == 10
+
+    def test_what_bundles_share_is_stored_once_and_goes_with_the_last_that_has_it(
+        self, stores: Stores
+    ) -> None:
+        """Each bundle is one part of its own, one of two that the next one has too, and one that all have twice."""
+        run, lease = start(stores)
+        other, other_lease = start(stores)
+        for epoch in range(1, 7):
+            bundle = b"".join((b"own%d" % epoch, b"two%d" % (epoch // 2), b"all!", b"all!"))
+            stores.checkpoints.put(lease, new_checkpoint(epoch), bundle, (4, 8, 12))
+        stores.checkpoints.put(other_lease, new_checkpoint(1), b"mine" + bundle[4:8], (4,))
+        assert parts(stores) == {b"own4", b"own5", b"own6", b"two2", b"two3", b"all!", b"mine"}
+        for info in stores.checkpoints.list(run.id).data:
+            assert stores.checkpoints.read(info.id)[:4] == b"own%d" % info.epoch
+        for epoch in range(7, 10):
+            put(stores, lease, epoch)
+        assert parts(stores) == {b"mine", b"two3"}
+        (info,) = stores.checkpoints.list(other.id).data
+        assert stores.checkpoints.read(info.id) == b"minetwo3"
 
     def test_pages_come_newest_epoch_first(self, stores: Stores) -> None:
         run, lease = start(stores)

@@ -4,6 +4,7 @@ import io
 import os
 import re
 import zipfile
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from maze_core.checkpoint import Checkpoint, copied, storable
+from maze_core.checkpoint import Checkpoint, chunk_edges, copied, storable
 from maze_core.errors import CheckpointError
 
 
@@ -166,3 +167,28 @@ def test_a_mask_is_never_lost_in_a_copy():
     copies = copied({"a": np.ma.array([1.0, 2.0], mask=[False, True])}, "wrappers/0")
     with pytest.raises(CheckpointError, match="'wrappers/0/a', which is masked"):
         storable("wrappers/0/a", copies["wrappers/0/a"])
+
+
+def test_a_bundle_is_cut_around_its_chunks_alone():
+    tensors = {f"{i}/{dtype}": np.full(3, i, dtype) for i in range(2) for dtype in ("f4", "i8")}
+    chunked = {f"replay/{name[0] * 6}{name[1:]}": array for name, array in tensors.items()}
+    others = {
+        "policy/a": np.ones(2, np.float32),
+        "z/b": np.ones(1),
+        "replay/n": np.ones(1, np.int64),
+        "x/12345/c": np.ones(1),
+    }
+    bundle = Checkpoint(identity={}, tensors=chunked | others).to_bytes()
+    edges = chunk_edges(bundle)
+    pieces = {bundle[start:end] for start, end in pairwise(edges)}
+    assert {array.tobytes() for array in tensors.values()} <= pieces
+    assert edges == sorted(set(edges))
+    assert len(edges) == 6  # of two kinds of numbers, two chunks each, side by side
+    assert chunk_edges(Checkpoint(identity={}, tensors=others).to_bytes()) == []
+
+
+def test_what_a_chunk_has_of_one_kind_is_one_piece():
+    tensors = {f"replay/000007/{name}": np.full(2, 3, np.float32) for name in "ab"}
+    bundle = Checkpoint(identity={}, tensors=tensors).to_bytes()
+    start, end = chunk_edges(bundle)
+    assert bundle[start:end] == np.full(4, 3, np.float32).tobytes()

@@ -19,6 +19,8 @@ from sqlalchemy.exc import IntegrityError
 from alembic import command
 from service.domain.run import MetricPoint
 from service.store import SchemaError, check_revision, migrate, open_stores
+from service.store.blobs import Blobs
+from service.store.checkpoints import SqlCheckpointStore
 from service.store.engine import opened
 from service.store.migrations import config, downgrade, head_revision, locked_connection, migrations_dir
 from service.store.tables import metadata
@@ -96,6 +98,7 @@ def filled(url: str) -> None:
     points = [MetricPoint(name="loss", epoch=1, step=1, value=float("nan"))]
     stores.runs.report(lease, phase="training", metrics=points, logs=[("info", "x")])
     stores.checkpoints.put(lease, new_checkpoint(1, is_best=True, is_last=True), b"bundle")
+    stores.checkpoints.put(lease, new_checkpoint(2), b"in two parts", (4,))
     stores.episodes.add(lease, new_episode(0), b"trajectory")
     stores.registry.publish_environments("w", [{"id": "A-v0", "is_available": True}])
     stores.registry.beat_worker("w", {})
@@ -141,10 +144,39 @@ def test_every_row_outlives_the_way_down_and_up(database_url: str, revision: str
     older = rows(database_url)
     migrate(database_url)
     newest = rows(database_url)
+    in_parts = {row["sha256"] for row in before["blob_part"]}
+    assert older["blob_chunk"] == newest["blob_chunk"]
+    assert not newest.pop("blob_part")
+    for now in (older, newest):  # put together again on the way down
+        now["blob_chunk"] = [row for row in now["blob_chunk"] if row["sha256"] not in in_parts]
     for name in older.keys() - REPUBLISHED:
         assert shared(before, older)[name] == older[name], name
         assert shared(newest, older)[name] == older[name], name
         assert len(newest[name]) == len(before[name]), name
+
+
+def test_a_bundle_in_parts_is_put_together_on_the_way_down(database_url: str) -> None:
+    bundle = bytes(range(256)) * 9_000  # more than one chunk of more than one part
+    stores = open_stores(database_url)
+    _, lease = start(stores)
+    info = stores.checkpoints.put(lease, new_checkpoint(1), bundle, (10, 1_100_000, 1_100_005))
+    stores.close()
+    downgrade(database_url, "0004")
+    migrate(database_url)
+    stores = open_stores(database_url)
+    assert stores.checkpoints.read(info.id) == bundle
+    stores.close()
+
+
+def test_a_bundle_whose_parts_are_files_forbids_the_way_down(sqlite_url: str, tmp_path: Path) -> None:
+    with opened(sqlite_url) as database:
+        _, lease = start(stores := open_stores(sqlite_url))
+        stores.close()
+        store = SqlCheckpointStore(database, Blobs(tmp_path / "blobs", inline_bytes=5))
+        info = store.put(lease, new_checkpoint(1), b"0123456789", (4,))
+        with pytest.raises(RuntimeError, match="in parts, in files"):
+            downgrade(sqlite_url, "0004")
+        assert store.read(info.id) == b"0123456789"
 
 
 def remade(connection: Connection) -> None:

@@ -5,8 +5,10 @@ from multiprocessing.connection import Connection
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 
+from maze_core.checkpoint import Checkpoint
 from service.domain.run import MetricPoint, Progress
 from service.worker import channel as channel_module
 from service.worker import frames
@@ -43,6 +45,20 @@ def test_the_first_metrics_leave_at_once_and_the_next_ones_wait(
     clock.now += 0.2
     channel.tick(usage=False)
     assert received(worker) == [frames.Metrics(points=(point(2), point(3)))]
+
+
+def test_a_checkpoint_says_where_its_replay_is_cut(ends: "tuple[Channel, Connection[Any, Any]]") -> None:
+    channel, worker = ends
+    rewards = np.ones(8, np.float32)
+    checkpoint = Checkpoint(identity={}, tensors={"replay/000000/reward": rewards, "policy/w": np.zeros(8)})
+    PipeReporter(channel).checkpoint(
+        checkpoint, epoch=1, step=8, kind="scheduled", metrics={}, is_best=True, is_last=False
+    )
+    (frame,) = received(worker)
+    assert isinstance(frame, frames.Checkpoint)
+    assert frame.bundle == checkpoint.to_bytes()
+    start, end = frame.edges
+    assert frame.bundle[start:end] == rewards.tobytes()
 
 
 def test_a_checkpoint_never_overtakes_the_metrics_before_it(

@@ -33,6 +33,7 @@ CHILD_FRAMES = (
     frames.Progress(progress=Progress(epoch=1, n_epochs=2, fraction=0.5)),
     frames.Metrics(points=(MetricPoint(name="loss", epoch=1, step=8, value=float("inf")),)),
     frames.Checkpoint(meta=META, bundle=b"\x00\xff"),
+    frames.Checkpoint(meta=META, bundle=b"\x00\xff", edges=(1,)),
     frames.Episode(info=EPISODE, trajectory=b"t"),
     frames.Log(level="info", message="γ"),
     frames.Usage(max_rss_bytes=1, cpu_s=0.5),
