@@ -1,6 +1,7 @@
-"""``maze``: serve, and look after the database and its tokens. Every option is a ``MAZE_…`` variable as well.
+"""``maze``: serve, look after the database and its tokens, import settings of other libraries.
 
-What a command needs is imported when it runs, so ``maze --help`` answers at once.
+Every setting is a ``MAZE_…`` variable as well. What a command needs is imported when it runs, so ``maze --help``
+answers at once.
 """
 
 import argparse
@@ -83,6 +84,21 @@ def _parser() -> argparse.ArgumentParser:
     _add(token, "list", _token_list, "list tokens by id and name", database)
     revoke = _add(token, "revoke", _token_revoke, "end a token", database)
     revoke.add_argument("id", metavar="ID", help="id of the token, see maze token list")
+
+    imports = _add_group(commands, "import", "make experiments of other libraries' files")
+    zoo = _add(imports, "zoo", _import_zoo, "make an experiment of an entry of RL-Zoo3's hyperparams/*.yml")
+    zoo.add_argument("file", metavar="FILE", type=Path, help="the file; its name is the algorithm's")
+    zoo.add_argument("env", metavar="ENV", nargs="?", help="the entry, such as CartPole-v1")
+    zoo.add_argument(
+        "--algorithm", metavar="NAME", help="whose settings these are, where the file is named otherwise"
+    )
+    zoo.add_argument(
+        "--into", metavar="DIR", type=Path, default=Path(), help="directory of modules (the current one)"
+    )
+    zoo.add_argument("--name", metavar="NAME", help="of the experiment (environment and algorithm)")
+    zoo.add_argument(
+        "--count", action="store_true", help="say which entries can be said here, and why others cannot"
+    )
 
     _add(commands, "version", _version, "print the installed version")
     return parser
@@ -237,6 +253,18 @@ def _token_revoke(options: argparse.Namespace) -> int:
     with opened_registry(_settings(options).database_url) as registry:
         registry.revoke_token(options.id)
     return 0
+
+
+def _import_zoo(options: argparse.Namespace) -> int:
+    from maze_core.cli.zoo import count_entries, import_entry
+
+    if options.count:
+        return count_entries(options.file, algorithm=options.algorithm)
+    if options.env is None:
+        raise ValueError("name the ENV whose entry is imported, or ask for the --count of them")
+    return import_entry(
+        options.file, options.env, algorithm=options.algorithm, into=options.into, name=options.name
+    )
 
 
 def _version(_options: argparse.Namespace) -> int:

@@ -112,6 +112,21 @@ def test_a_token_is_made_listed_and_revoked(database: list[str], capsys: pytest.
     assert main(["token", "revoke", "unknown", *database]) == 1
 
 
+def test_an_entry_is_imported_or_counted_or_asked_for(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "zoo.yml"
+    file.write_text("CartPole-v1: {n_timesteps: 100}\nPong-v4: {policy: CnnPolicy}\n")
+    zoo = ["import", "zoo", "--algorithm", "dqn", str(file)]
+    assert main([*zoo, "CartPole-v1", "--into", str(tmp_path), "--name", "mine"]) == 0
+    assert "total_env_steps: 100" in (tmp_path / "experiment" / "mine.yaml").read_text()
+    assert main([*zoo, "Pong-v4", "--into", str(tmp_path)]) == 2
+    assert main([*zoo, "--count"]) == 0
+    assert "zoo.yml: 1 of 2 entries can be said here" in capsys.readouterr().out
+    assert main(zoo) == 1
+    assert "name the ENV" in capsys.readouterr().err
+
+
 def test_the_version_is_that_of_the_distribution(capsys: pytest.CaptureFixture[str]) -> None:
     from importlib.metadata import version
 
