@@ -56,6 +56,7 @@ if TYPE_CHECKING:
     from maze_core.trainers.dqn_config import DQNAlgorithmConfig, QRDQNAlgorithmConfig
     from maze_core.trainers.es_config import ESAlgorithmConfig
     from maze_core.trainers.fit import TrainReport
+    from maze_core.trainers.impala_config import ImpalaAlgorithmConfig
     from maze_core.trainers.ppo_config import PPOAlgorithmConfig
     from maze_core.trainers.sac_config import SACAlgorithmConfig, SACfDAlgorithmConfig
     from maze_core.trainers.td3_config import TD3AlgorithmConfig
@@ -96,6 +97,7 @@ _PUBLIC = {
     "maze_core.trainers.dqn_config": "DQNAlgorithmConfig QRDQNAlgorithmConfig",
     "maze_core.trainers.fit": "TrainReport",
     "maze_core.trainers.es_config": "ESAlgorithmConfig",
+    "maze_core.trainers.impala_config": "ImpalaAlgorithmConfig",
     "maze_core.trainers.ppo_config": "PPOAlgorithmConfig",
     "maze_core.trainers.sac_config": "SACAlgorithmConfig SACfDAlgorithmConfig",
     "maze_core.trainers.td3_config": "TD3AlgorithmConfig",
@@ -122,6 +124,7 @@ __all__ = [
     "FlattenConcatStateValueNetConfig",
     "GymEnvConfig",
     "GymMazeEnv",
+    "ImpalaAlgorithmConfig",
     "InvalidSpecificationError",
     "JobFailedError",
     "JobsReporter",

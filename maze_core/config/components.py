@@ -23,13 +23,14 @@ _ALGORITHMS = {
     "bc": ("BC",),
     "dqn": ("DQN", "QRDQN"),
     "es": ("ES",),
+    "impala": ("Impala",),
     "ppo": ("PPO",),
     "sac": ("SAC", "SACfD"),
     "td3": ("TD3",),
 }
 """File → the algorithms whose settings are beside it; a test finds the one that is missing here."""
 
-_IN_REF = ("a2c", "es", "ppo", "sac")
+_IN_REF = ("a2c", "es", "impala", "ppo", "sac")
 """Those that the reference framework has too."""
 
 _BY_MODULE: Mapping[str, Mapping[str, tuple[str, ...]]] = {

@@ -5,7 +5,9 @@ rows of the one step key it stood at (``active``); a plain gymnasium environment
 ``active`` is all True. ``flat_step`` says which ticks belong to one step of environment time.
 """
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, fields, replace
+from typing import Any
 
 import numpy as np
 
@@ -63,6 +65,8 @@ class Rollout:
     """Raw returns of the episodes that ended within the rollout, in order."""
     episode_lengths: list[int]
     """Their lengths in flat steps."""
+    log_probs: FloatArray | None = None
+    """log μ(a|s) of the policy μ that acted, ``[T, B]`` float32; None where it is the one that learns."""
     actions_clipped: float | None = None
     """Share of the bounded numbers of Box actions that the environments' bounds cut; None where there are none."""
 
@@ -78,3 +82,52 @@ class Rollout:
         steps, ended = self.flat_step, self.terminated | self.truncated
         same: BoolArray = np.greater(steps[1:] == steps[:-1], ended)  # equal, and not ended
         return same
+
+
+def joined_ends(parts: Sequence[FinalObservations]) -> FinalObservations:
+    """All of them, in order."""
+    return FinalObservations(
+        t=np.concatenate([part.t for part in parts]),
+        b=np.concatenate([part.b for part in parts]),
+        observations={
+            name: np.concatenate([part.observations[name] for part in parts])
+            for name in parts[0].observations
+        },
+    )
+
+
+def joined(rollouts: Sequence[Rollout]) -> Rollout:
+    """Rollouts of equally many ticks as one, their environments side by side."""
+    if len(rollouts) == 1:
+        return rollouts[0]
+    starts = np.cumsum([0, *(rollout.reward.shape[1] for rollout in rollouts)])
+    final: dict[StepKey, list[FinalObservations]] = {}
+    for rollout, start in zip(rollouts, starts[:-1].tolist(), strict=True):
+        for key, ends in rollout.final.items():
+            final.setdefault(key, []).append(replace(ends, b=ends.b + start))
+    clipped = [rollout.actions_clipped for rollout in rollouts if rollout.actions_clipped is not None]
+    return Rollout(
+        **{name: _beside([getattr(r, name) for r in rollouts], 1) for name in _OF_TICKS},
+        **{name: _beside([getattr(r, name) for r in rollouts], 0) for name in _OF_THE_END},
+        final={key: joined_ends(parts) for key, parts in final.items()},
+        episode_returns=[value for rollout in rollouts for value in rollout.episode_returns],
+        episode_lengths=[value for rollout in rollouts for value in rollout.episode_lengths],
+        actions_clipped=sum(clipped) / len(clipped) if clipped else None,
+    )
+
+
+_OF_TICKS = ("steps", "agent_id", "reward", "terminated", "truncated", "flat_step", "log_probs")
+"""Fields of a rollout whose axis 1 counts environments."""
+_OF_THE_END = ("last_observations", "last_active", "last_agent_id")
+"""Those whose axis 0 does."""
+
+
+def _beside(parts: Sequence[Any], axis: int) -> Any:
+    """Arrays, or the same structure of them, joined along an axis."""
+    first = parts[0]
+    if isinstance(first, StepRecord):
+        names = [field.name for field in fields(StepRecord)]
+        return StepRecord(**{name: _beside([getattr(part, name) for part in parts], axis) for name in names})
+    if isinstance(first, dict):
+        return {key: _beside([part[key] for part in parts], axis) for key in first}
+    return np.concatenate(parts, axis)

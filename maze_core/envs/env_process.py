@@ -24,8 +24,8 @@ from maze_core.notices import Notices
 from maze_core.seeding import own_process, seed_process
 from maze_core.types import Observation, StepKey
 
-READY, DONE, FAILED = b"y", b"d", b"f"
-RESET, STEP, CLOSE = b"r", b"s", b"c"
+READY, DONE, FAILED, RESULT = b"y", b"d", b"f", b"v"
+RESET, STEP, CLOSE, HOST, CALL = b"r", b"s", b"c", b"h", b"a"
 
 
 def serve(connection: Any, descriptor: int) -> None:
@@ -51,7 +51,8 @@ def serve(connection: Any, descriptor: int) -> None:
         with notices.active():
             envs = PerEnvVectorEnv([lambda: next(waiting)] * len(made), first_row=first_row, tick=tick)
         _send_done(connection, notices)
-        while _obey(connection, envs, actions, notices):
+        guests: list[Any] = []
+        while _obey(connection, envs, actions, notices, guests):
             pass
     except USER_CODE_ERRORS as error:
         is_made = getattr(error, "is_made", True)
@@ -63,7 +64,11 @@ def serve(connection: Any, descriptor: int) -> None:
 
 
 def _obey(
-    connection: Any, envs: PerEnvVectorEnv, actions: dict[StepKey, Observation], notices: Notices
+    connection: Any,
+    envs: PerEnvVectorEnv,
+    actions: dict[StepKey, Observation],
+    notices: Notices,
+    guests: list[Any],
 ) -> bool:
     message = connection.recv_bytes()
     command, argument = message[:1], message[1:]
@@ -72,10 +77,18 @@ def _obey(
     try:
         if command == RESET:
             envs.reset(*pickle.loads(argument))
+        elif command == HOST:
+            with notices.active():
+                guests[:] = [pickle.loads(argument)(envs)]
+        elif command == CALL:
+            method, arguments = pickle.loads(argument)
+            result = RESULT + pickle.dumps(getattr(guests[0], method)(*arguments))
         else:
             given = zip(actions.items(), argument, strict=True)
             envs.step({key: batch for (key, batch), is_given in given if is_given})
         _send_done(connection, notices)
+        if command == CALL:
+            connection.send_bytes(result)
     except USER_CODE_ERRORS as error:
         connection.send_bytes(FAILED + pickle.dumps((reason_of(error), traceback.format_exc(), True)))
     return True

@@ -11,18 +11,19 @@ import os
 import pickle
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import gymnasium
 import numpy as np
 
 from maze_core import subprocesses
-from maze_core.envs.env_process import CLOSE, DONE, FAILED, READY, RESET, STEP
+from maze_core.envs.env_process import CALL, CLOSE, DONE, FAILED, HOST, READY, RESET, RESULT, STEP
 from maze_core.envs.per_env import EnvFactory
 from maze_core.envs.tick_buffers import anonymous_file, share
-from maze_core.envs.vector import ClosingVectorEnv, Tick
+from maze_core.envs.vector import ClosingVectorEnv, Tick, VectorEnv
 from maze_core.errors import EnvError
 from maze_core.types import Array, BoolArray, StepKey
 
@@ -35,6 +36,20 @@ class _Child:
     connection: Any
     first_row: int
     end_row: int
+
+    @property
+    def rows(self) -> slice:
+        return slice(self.first_row, self.end_row)
+
+
+@dataclass(frozen=True)
+class Guest:
+    """An object that a process has beside its environments, and steps them by itself."""
+
+    rows: slice
+    """Its environments within the batch."""
+    call: Callable[..., Any]
+    """Name of a method and its arguments → what it gave; one call at a time, and none of the batch meanwhile."""
 
 
 class SubprocVectorEnv(ClosingVectorEnv):
@@ -84,8 +99,7 @@ class SubprocVectorEnv(ClosingVectorEnv):
         """Start new episodes in ``rows``, all by default."""
         self._expect_open(seeds)
         for child in self._children:
-            part = slice(child.first_row, child.end_row)
-            argument = (list(seeds[part]), None if rows is None else rows[part])
+            argument = (list(seeds[child.rows]), None if rows is None else rows[child.rows])
             self._send(child, RESET + pickle.dumps(argument))
         self._await_all()
         return self._tick
@@ -103,6 +117,28 @@ class SubprocVectorEnv(ClosingVectorEnv):
         self._await_all()
         return self._tick
 
+    def host(self, make: Callable[[VectorEnv], Any]) -> list[Guest]:
+        """Have every process make an object beside its environments, in the order of their rows.
+
+        Args:
+            make: takes the environments of one process; it is pickled.
+
+        Raises:
+            EnvError: it cannot be sent, or fails.
+        """
+        self._expect_open()
+        hint = "use algorithm.mode=lockstep, or classes of a module that can be imported"
+        pickled = _pickled(make, "The policy or a wrapper", hint)
+        for child in self._children:
+            self._send(child, HOST + pickled)
+        self._await_all()
+        return [Guest(child.rows, partial(self._call, child)) for child in self._children]
+
+    def _call(self, child: _Child, method: str, *arguments: Any) -> Any:
+        self._send(child, CALL + pickle.dumps((method, arguments)))
+        self._await(child)
+        return pickle.loads(self._answer(child, RESULT))
+
     def _close(self) -> list[str]:
         """End the processes, by force where one does not answer."""
         for child in self._children:
@@ -116,7 +152,8 @@ class SubprocVectorEnv(ClosingVectorEnv):
         return failures
 
     def _start(self, factories: Sequence[EnvFactory], first_row: int, end_row: int, memory: int) -> None:
-        pickled = _pickled(list(factories[first_row:end_row]))
+        hint = "use runner=dev, or a function at the top level of a module that can be imported"
+        pickled = _pickled(list(factories[first_row:end_row]), "The environment", hint)
         message = {"sys_path": sys.path, "specs": _own_specs(), "factories": pickled}
         message["seed"] = int(np.random.SeedSequence([self._seed, first_row]).generate_state(1)[0])
         process, connection = subprocesses.start("maze_core.envs.env_process", memory)
@@ -135,12 +172,15 @@ class SubprocVectorEnv(ClosingVectorEnv):
         failure: EnvError | None = None
         for child in self._children:
             try:
-                if said := self._answer(child, DONE):
-                    self._notices.pass_on(pickle.loads(said))
+                self._await(child)
             except EnvError as error:
                 failure = failure or error
         if failure is not None:
             raise failure
+
+    def _await(self, child: _Child) -> None:
+        if said := self._answer(child, DONE):
+            self._notices.pass_on(pickle.loads(said))
 
     def _answer(self, child: _Child, expected: bytes) -> bytes:
         try:
@@ -177,19 +217,18 @@ def _rows(child: _Child) -> str:
     return f"environments {child.first_row} to {child.end_row - 1}"
 
 
-def _pickled(factories: list[EnvFactory]) -> bytes:
-    """The factories as bytes that another process can read.
+def _pickled(value: object, what: str, hint: str) -> bytes:
+    """``value`` as bytes that another process can read.
 
     Raises:
-        EnvError: one of them is a lambda, a local function, or lives in the main script.
+        EnvError: something in it is a lambda, a local function, or lives in the main script.
     """
-    hint = "use runner=dev, or a function at the top level of a module that can be imported"
     try:
-        pickled = pickle.dumps(factories)
+        pickled = pickle.dumps(value)
     except (pickle.PicklingError, AttributeError, TypeError) as error:
-        raise EnvError(f"The environment cannot be made in another process ({error}): {hint}.") from error
+        raise EnvError(f"{what} cannot be made in another process ({error}): {hint}.") from error
     if b"__main__" in pickled:
-        raise EnvError(f"The environment is defined in the main script, which no other process sees: {hint}.")
+        raise EnvError(f"{what} is defined in the main script, which no other process sees: {hint}.")
     return pickled
 
 

@@ -328,10 +328,10 @@ DISTRIBUTIONS: Final[Mapping[str, DistributionName]] = {
 
 
 LEARNT_BY: Final[Mapping[str, str]] = {
-    "Discrete": "ppo, a2c, dqn, qrdqn or sac",
-    "MultiDiscrete": "ppo or a2c",
-    "MultiBinary": "ppo or a2c",
-    "Box": "ppo, a2c, sac or td3",
+    "Discrete": "ppo, a2c, impala, dqn, qrdqn or sac",
+    "MultiDiscrete": "ppo, a2c or impala",
+    "MultiBinary": "ppo, a2c or impala",
+    "Box": "ppo, a2c, impala, sac or td3",
 }
 """Kind of action space → the algorithms that act in it, for whoever chose another."""
 

@@ -208,6 +208,10 @@ class GraphNetwork:
         """The same network with parameters of its own."""
         return GraphNetwork(self.program, {name: array.copy() for name, array in self.parameters.items()})
 
+    def __reduce__(self) -> tuple[type["GraphNetwork"], tuple[Program, NamedArrays]]:
+        """Pickle what it computes, and no work space."""
+        return GraphNetwork, (self.program, self.parameters)
+
     def state_dict(self) -> dict[str, FloatArray]:
         """The parameters: a program has no other state."""
         return self.parameters

@@ -7,7 +7,7 @@ time limit it is worth V(s'). Both cut the λ-trace; only the first cuts the boo
 
 import numpy as np
 
-from maze_core.types import BoolArray, FloatArray
+from maze_core.types import Array, BoolArray, FloatArray
 
 
 def gae(
@@ -40,19 +40,28 @@ def gae(
     Raises:
         ValueError: the five arrays do not share one shape ``[T, B]``.
     """
-    arrays = (rewards, values, next_values, terminated, truncated)
-    if len({array.shape for array in arrays}) != 1 or values.ndim != 2:
-        shapes = [array.shape for array in arrays]
-        raise ValueError(f"gae needs five arrays of one shape [T, B], got {shapes}")
+    expect_one_shape("gae", rewards, values, next_values, terminated, truncated)
     alive = ~terminated
     deltas = rewards + gamma * next_values * alive - values
-    decay = np.multiply(gamma * lam, alive & ~truncated, dtype=values.dtype)
-    advantages = np.empty_like(values)
-    trace = np.zeros(values.shape[1], dtype=values.dtype)
-    for t in range(len(values) - 1, -1, -1):
-        trace = deltas[t] + decay[t] * trace
-        advantages[t] = trace
+    advantages = backwards(deltas, np.multiply(gamma * lam, alive & ~truncated, dtype=values.dtype))
     return advantages, advantages + values
+
+
+def expect_one_shape(name: str, *arrays: Array) -> None:
+    """Raise :class:`ValueError` where what ``name`` takes is not arrays of one shape ``[T, B]``."""
+    if len({array.shape for array in arrays}) != 1 or arrays[0].ndim != 2:
+        shapes = [array.shape for array in arrays]
+        raise ValueError(f"{name} needs {len(arrays)} arrays of one shape [T, B], got {shapes}")
+
+
+def backwards(errors: FloatArray, decay: FloatArray) -> FloatArray:
+    """x_t = e_t + d_t x_{t+1}, with nothing after the last row; all ``[T, B]``."""
+    sums = np.empty_like(errors)
+    trace = np.zeros(errors.shape[1], dtype=errors.dtype)
+    for t in range(len(errors) - 1, -1, -1):
+        trace = errors[t] + decay[t] * trace
+        sums[t] = trace
+    return sums
 
 
 def explained_variance(values: FloatArray, returns: FloatArray) -> float:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from gymnasium import spaces
 
-from maze_core.data.trajectory import FinalObservations, Rollout, StepRecord
+from maze_core.data.trajectory import FinalObservations, Rollout, StepRecord, joined_ends
 from maze_core.envs.vector import Tick, VectorEnv
 from maze_core.models.acting import ActingPolicy, to_env_actions
 from maze_core.models.heads import bounded_numbers
@@ -85,7 +85,7 @@ class Collector:
             last_observations=tick.observations,
             last_active=tick.active,
             last_agent_id=tick.agent_id,
-            final={key: _joined(parts) for key, parts in cut.items() if parts},
+            final={key: joined_ends(parts) for key, parts in cut.items() if parts},
             episode_returns=returns,
             episode_lengths=lengths,
             actions_clipped=self._count_clipped(policy),
@@ -174,14 +174,3 @@ def _keep_cut(cut: dict[StepKey, list[FinalObservations]], tick: Tick, t: int) -
         if b.size:
             rows = {name: array[b] for name, array in tick.final_observations[key].items()}
             cut[key].append(FinalObservations(t=np.full(b.size, t), b=b, observations=rows))
-
-
-def _joined(parts: Sequence[FinalObservations]) -> FinalObservations:
-    return FinalObservations(
-        t=np.concatenate([part.t for part in parts]),
-        b=np.concatenate([part.b for part in parts]),
-        observations={
-            name: np.concatenate([part.observations[name] for part in parts])
-            for name in parts[0].observations
-        },
-    )

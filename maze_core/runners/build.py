@@ -15,6 +15,7 @@ from maze_core.envs.wrappers.wrapper import (
     bind_wrappers,
     estimate_statistics,
 )
+from maze_core.errors import InvalidSpecificationError, Problem
 from maze_core.rollout.demonstrations import (
     Episodes,
     demonstrations,
@@ -67,6 +68,11 @@ def build_world(config: RunConfig, *, begins: bool = True) -> World:
     runner: TrainingRunnerConfig = config.build("runner")
     algorithm: Any = config.build("algorithm")
     wrappers = config.build("wrappers")
+    if algorithm.acts_asynchronously and runner.shares_envs:
+        message = (
+            "asynchronous acts while it evaluates: take more environments or runner.evaluation_envs=own."
+        )
+        raise InvalidSpecificationError([Problem(path="algorithm.mode", message=message)])
     env_seed, agent_seed = seeds_of(config)
     episodes: Episodes = config.build("dataset").load() if "dataset" in config.tree else {}
     raw = env_config.vector(

@@ -130,7 +130,7 @@ class Training(AbstractContextManager["Training"]):
             "streams": streams,
             "spaces": describe_spaces(world.raw),
             "acting": world.parts.policy.describe(),
-            "fidelity": "exact" if kind == "scheduled" else "continued",
+            "fidelity": self._fidelity(kind),
             "servable": agent.servable,
             "not_servable_reason": agent.not_servable_reason,
             "needs_torch": agent.needs_torch,
@@ -153,6 +153,12 @@ class Training(AbstractContextManager["Training"]):
     def __exit__(self, *error: object) -> None:
         """Close."""
         self.close()
+
+    def _fidelity(self, kind: str) -> str:
+        """What of the run comes back with a checkpoint: all bits, or weights, or a run with fresh episodes."""
+        if self.world.algorithm.acts_asynchronously:
+            return "weights"
+        return "exact" if kind == "scheduled" else "continued"
 
     def _save(self, kind: str, metrics: dict[str, float], *, is_best: bool, is_last: bool) -> None:
         self._reporter.phase("checkpointing")

@@ -1,4 +1,4 @@
-"""What A2C and PPO do in the same way: collect, prepare, report, save. How they learn from a batch is their own."""
+"""What A2C, PPO and IMPALA do in the same way: collect, prepare, report, save. How they learn is their own."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
@@ -7,6 +7,7 @@ from typing import Generic, TypeVar
 import numpy as np
 
 from maze_core.checkpoint import copied, prefixed, section
+from maze_core.data.trajectory import Rollout
 from maze_core.models.networks import Critic
 from maze_core.objectives.losses import mean, squared_error
 from maze_core.rollout.collector import Collector
@@ -14,7 +15,7 @@ from maze_core.seeding import Stream, generator, generator_state, restore_genera
 from maze_core.trainers.config import ActorCriticConfig, loss_weights
 from maze_core.trainers.fit import Parts, UpdateReport, critic_of, mean_metrics
 from maze_core.trainers.learner import Learner
-from maze_core.trainers.on_policy import Batch, Samples, prepare
+from maze_core.trainers.on_policy import Batch, Estimator, Samples, prepare
 from maze_core.trainers.optim import GradientStep
 from maze_core.types import Array, FloatArray, Tree
 
@@ -33,6 +34,9 @@ class ActorCritic(ABC, Generic[C]):
     Raises:
         InvalidSpecificationError: the model has no critic.
     """
+
+    _off_policy: Estimator | None = None
+    """Gives advantages and returns of what another policy did."""
 
     def __init__(self, config: C, parts: Parts) -> None:
         self.config = config
@@ -59,6 +63,10 @@ class ActorCritic(ABC, Generic[C]):
         """The step size of an update where this part of the run is done."""
         return self.config.lr * self.config.lr_factor(progress)
 
+    def _collect(self) -> Rollout:
+        """What to learn from; with ``log_probs`` where another policy acted than the one that learns."""
+        return self.collector.collect(self.policy)
+
     @abstractmethod
     def _learn(self, batch: Batch, *, epoch: int) -> list[dict[str, float]]:
         """Take the gradient steps of one update; the values to report of each."""
@@ -72,10 +80,16 @@ class ActorCritic(ABC, Generic[C]):
             # Adam counted the steps in which the policy's gradient was 0; its bias correction must begin here
             self.optimizer.load_state_dict({})
             self._policy_learns = True
-        rollout = self.collector.collect(self.policy)
+        rollout = self._collect()
         with np.errstate(all="ignore"):  # what overflows is found by mean_metrics
             with self.learner.torch(keeps_gradients=False):
-                batch, explained = prepare(rollout, self.learner, gamma=config.gamma, lam=config.gae_lambda)
+                batch, explained = prepare(
+                    rollout,
+                    self.learner,
+                    gamma=config.gamma,
+                    lam=config.gae_lambda,
+                    off_policy=self._off_policy,
+                )
             with self.learner.torch(keeps_gradients=True):
                 metrics = mean_metrics(self._learn(batch, epoch=epoch))
         self.optimizer.check_finite()

@@ -101,6 +101,11 @@ class FitConfig:
         return self.n_epochs or 1_000_000
 
     @property
+    def acts_asynchronously(self) -> bool:
+        """Environments act by themselves while the policy learns; such a run never repeats bit by bit."""
+        return False
+
+    @property
     def evaluator(self) -> RolloutEvaluatorConfig:
         """The evaluation in force, from either spelling."""
         given = self.rollout_evaluator
@@ -171,7 +176,7 @@ class LearningConfig(GradientConfig):
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
 class ActorCriticConfig(LearningConfig):
-    """Settings that A2C and PPO share."""
+    """Settings that A2C, PPO and IMPALA share."""
 
     critic_lr: OptionalPositiveFloat = None
     """Step size of the critic at the start, whose schedule is that of ``lr``; null takes ``lr``. What policy and critic

@@ -78,6 +78,12 @@ class Learner:
         """
         return self._steps[step_key].evaluate(observations, actions, agent_id)
 
+    def log_probs(
+        self, step_key: StepKey, observations: NamedArrays, actions: NamedArrays, agent_id: IntArray
+    ) -> FloatArray:
+        """Logarithms of π(a|s) alone, ``[N]``; arguments as of :meth:`evaluate`."""
+        return self._steps[step_key].policy.evaluate(observations, actions, agent_id).log_probs
+
     def values(self, step_key: StepKey, observations: NamedArrays, agent_id: IntArray) -> FloatArray:
         """V(s), ``[N]``, for observations ``[N, …]``; the agents of a sub-step share one."""
         return self._steps[step_key].values(observations)
@@ -127,7 +133,7 @@ class _SubStep:
     """The networks of one sub-step."""
 
     def __init__(self, policy: StepPolicy, critic: Critic, values: Network, step: GradientStep) -> None:
-        self._policy = actors = PolicyLearner(policy, step)
+        self.policy = actors = PolicyLearner(policy, step)
         of_values = step.gradients_of(f"critic/{critic.prefixes[values]}")
         self._critic = nets([values], [of_values])
         self._fill = critic.fill
@@ -139,7 +145,7 @@ class _SubStep:
     def evaluate(self, observations: NamedArrays, actions: NamedArrays, agent_id: IntArray) -> Evaluation:
         if self._policy_and_critic is not None:
             (logits, values), pull = self._policy_and_critic(observations)
-            found = scores(self._policy.parts, logits, observations, actions, *self._policy.log_stds[0])
+            found = scores(self.policy.parts, logits, observations, actions, *self.policy.log_stds[0])
 
             def backward_at_once(
                 d_log_probs: FloatArray, d_entropy: FloatArray | None, d_values: FloatArray
@@ -149,7 +155,7 @@ class _SubStep:
             return Evaluation(found.log_prob, found.entropy, values[0], backward_at_once)
 
         (values,), pull_values = self._critic(self._filled(observations))
-        policy = self._policy.evaluate(observations, actions, agent_id)
+        policy = self.policy.evaluate(observations, actions, agent_id)
 
         def backward(d_log_probs: FloatArray, d_entropy: FloatArray | None, d_values: FloatArray) -> None:
             policy.backward(d_log_probs, d_entropy)

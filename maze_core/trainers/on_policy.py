@@ -8,7 +8,8 @@ passes: γ and λ count as 1 there.
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, Self, TypeVar
+from functools import partial
+from typing import ClassVar, Self, TypeVar
 
 import numpy as np
 
@@ -73,16 +74,22 @@ class Samples(Steps):
 Batch = dict[StepKey, Samples]
 """Samples of every step key that acted."""
 Rows = TypeVar("Rows", bound=Steps)
+Estimator = Callable[..., tuple[FloatArray, FloatArray]]
+"""Gives advantages and returns, ``[T, B]``."""
 
 
-def prepare(rollout: Rollout, learner: Learner, *, gamma: float, lam: float) -> tuple[Batch, float]:
-    """Values, generalised advantages and old log-probabilities of a rollout.
+def prepare(
+    rollout: Rollout, learner: Learner, *, gamma: float, lam: float, off_policy: Estimator | None = None
+) -> tuple[Batch, float]:
+    """Values, advantages and old log-probabilities of a rollout.
 
     Args:
         rollout: what the collector brought.
         learner: of the policy that acted, its weights unchanged since, and the critic.
         gamma: discount per flat step, in [0, 1].
         lam: λ in [0, 1].
+        off_policy: takes log π − log μ ``[T, B]`` and then what :func:`gae` does, for a rollout that has the
+            ``log_probs`` of another policy; None is :func:`gae`.
 
     Returns:
         The batch to learn from, and the explained variance of the critic before the update.
@@ -95,25 +102,33 @@ def prepare(rollout: Rollout, learner: Learner, *, gamma: float, lam: float) -> 
         for key, final in rollout.final.items()
     ]
     values = np.empty_like(next_values)  # some sub-step acts at every tick
+    log_ratios = np.zeros_like(next_values)
     batch: Batch = {}
-    for key, record in rollout.steps.items():
-        if not (rows := _Rows(record.active)):
-            continue
-        observations = {name: rows.of(array) for name, array in record.observations.items()}
-        actions = {head: rows.of(array) for head, array in record.actions.items()}
-        agent_id = rows.of(rollout.agent_id)
-        found = learner.evaluate(key, observations, actions, agent_id)
-        values[rows.place] = found.values if rows.mask is not None else found.values.reshape(values.shape)
+    for key, rows, done in _done(rollout):
+        found = learner.evaluate(key, done.observations, done.actions, done.agent_id)
+        rows.put(found.values, values)
+        log_probs = found.log_probs
+        if rollout.log_probs is not None:
+            log_probs = rows.of(rollout.log_probs)
+            rows.put(found.log_probs - log_probs, log_ratios)
         # advantages and returns follow below, when the values of all sub-steps are known
         batch[key] = Samples(
-            observations, actions, agent_id, found.log_probs, found.values, found.values, found.values, found
+            done.observations,
+            done.actions,
+            done.agent_id,
+            log_probs,
+            found.values,
+            found.values,
+            found.values,
+            found,
         )
     next_values[:-1] = values[1:]
     for t, b, final_values in cut:
         next_values[t, b] = final_values
     same = rollout.same_flat_step
     is_structured = np.count_nonzero(same)
-    advantages, returns = gae(
+    estimate = gae if off_policy is None else partial(off_policy, log_ratios)
+    advantages, returns = estimate(
         rollout.reward,
         values,
         next_values,
@@ -126,6 +141,14 @@ def prepare(rollout: Rollout, learner: Learner, *, gamma: float, lam: float) -> 
         rows = _Rows(rollout.steps[key].active)
         samples.advantages, samples.returns = rows.of(advantages), rows.of(returns)
     return batch, explained_variance(values, returns)
+
+
+def log_probs_of(rollout: Rollout, learner: Learner) -> FloatArray:
+    """Logarithms of π(a|s) of what was done, ``[T, B]``, under the learner's weights of now."""
+    log_probs = np.empty_like(rollout.reward)
+    for key, rows, done in _done(rollout):
+        rows.put(learner.log_probs(key, done.observations, done.actions, done.agent_id), log_probs)
+    return log_probs
 
 
 def minibatches(
@@ -172,13 +195,22 @@ def normalize_advantages(batch: Batch) -> Batch:
     return batch
 
 
+def _done(rollout: Rollout) -> Iterator[tuple[StepKey, "_Rows", Steps]]:
+    """Of each sub-step that acted: its key, the places where it did, and its rows."""
+    for key, record in rollout.steps.items():
+        if rows := _Rows(record.active):
+            observations = {name: rows.of(array) for name, array in record.observations.items()}
+            actions = {head: rows.of(array) for head, array in record.actions.items()}
+            yield key, rows, Steps(observations, actions, rows.of(rollout.agent_id))
+
+
 def _last_values(rollout: Rollout, learner: Learner) -> FloatArray:
     """V of what the envs show after the rollout, ``[B]``."""
     values = np.empty(rollout.reward.shape[1], dtype=np.float32)
     for key, active in rollout.last_active.items():
         if rows := _Rows(active):
             seen = {name: rows.of(array) for name, array in rollout.last_observations[key].items()}
-            values[rows.place] = learner.values(key, seen, rows.of(rollout.last_agent_id))
+            rows.put(learner.values(key, seen, rows.of(rollout.last_agent_id)), values)
     return values
 
 
@@ -194,9 +226,12 @@ class _Rows:
     def __bool__(self) -> bool:
         return self._n > 0
 
-    @property
-    def place(self) -> Any:
-        return ... if self.mask is None else self.mask
+    def put(self, rows: Array, array: Array) -> None:
+        """Write ``[n]`` to their places in an array ``[…]``."""
+        if self.mask is None:
+            array[...] = rows.reshape(array.shape)
+        else:
+            array[self.mask] = rows
 
     def of(self, array: Array) -> Array:
         """Those of an array ``[…, *rest]``, as ``[n, *rest]``, always copied: the rollout's arrays are reused."""

@@ -48,7 +48,7 @@ def markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 ALGORITHMS = {
     name: getattr(maze_core, config_module("algorithm", name)["config"]["_target_"].rpartition(".")[2])
-    for name in ("ppo", "a2c", "dqn", "qrdqn", "sac", "sacfd", "td3", "es", "bc")
+    for name in ("ppo", "a2c", "impala", "dqn", "qrdqn", "sac", "sacfd", "td3", "es", "bc")
 }
 
 

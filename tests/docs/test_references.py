@@ -67,7 +67,7 @@ def test_the_metrics_that_are_named_are_those_of_a_run(tmp_path: Path) -> None:
     section = (DOCS / "algorithms.md").read_text().partition("## Metrics")[2]
     named = set(re.findall(r"`((?:train|eval|time)/\w+)`", section))
     settings = {"algorithm.n_rollout_steps": 200, "env.name": "Pendulum-v1"}  # whose Boxes may be clipped
-    runs = {"ppo": settings, "dqn": {}, "sac": {"env.name": "Pendulum-v1"}}
+    runs = {"ppo": settings, "dqn": {}, "sac": {"env.name": "Pendulum-v1"}, "impala": {}}
     measured: set[str] = set()
     for algorithm, overrides in runs.items():
         chosen = {"configuration": "test", "wrappers": "vector_obs", "algorithm": algorithm}

@@ -87,7 +87,7 @@ def settings(**more):
     }
 
 
-@pytest.mark.parametrize("algorithm", ["a2c", "ppo"])
+@pytest.mark.parametrize("algorithm", ["a2c", "impala", "ppo"])
 @pytest.mark.parametrize("seed", [0, 1, 2])
 def test_the_identity_task_is_solved(algorithm, seed, tmp_path):
     overrides = settings(algorithm__n_epochs=10 if algorithm == "ppo" else 30, algorithm__lr=0.003)

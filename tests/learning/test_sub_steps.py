@@ -6,7 +6,7 @@ from maze_core import ActorID, RunContext
 from tests.maze_core.envs.structured_env import N_ITEMS, make_boxes
 
 
-@pytest.mark.parametrize("algorithm", ["a2c", "ppo"])
+@pytest.mark.parametrize("algorithm", ["a2c", "impala", "ppo"])
 def test_both_sub_steps_are_learnt_and_the_mask_is_honoured(algorithm, tmp_path):
     """Every round pays 1 for the right box and the wanted item in it; the environment raises on a masked item."""
     overrides = {

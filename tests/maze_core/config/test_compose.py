@@ -189,7 +189,7 @@ def test_every_problem_is_reported_at_once():
 
 
 def test_problems_below_an_unknown_module_are_not_guessed_at():
-    assert set(problems(algorithm="impala", overrides={"algorithm.tau": 0.1})) == {"algorithm"}
+    assert set(problems(algorithm="dreamer", overrides={"algorithm.tau": 0.1})) == {"algorithm"}
 
 
 def test_a_rollout_runner_cannot_train_and_a_training_runner_cannot_play():

@@ -77,7 +77,11 @@ def test_every_hint_of_the_table_is_a_setting(word: str):
     last = key.rpartition(".")[2]
     values |= dict.fromkeys(("double", "duelling", "prioritized", "entropy_tuning"), True)
     algorithm = next(
-        (x for x in ("ppo", "dqn", "sac", "td3", "es") if last in config_module("algorithm", x)["config"]),
+        (
+            x
+            for x in ("ppo", "dqn", "sac", "td3", "es", "impala")
+            if last in config_module("algorithm", x)["config"]
+        ),
         "ppo",
     )
     overrides = {key: values.get(last, 0.1 if "cl" in last or last in ("lr", "gae_lambda") else 1)}
@@ -97,6 +101,10 @@ def test_every_hint_of_the_table_is_a_setting(word: str):
         ("dqn", "learning_starts", "n_warmup_steps"),
         ("td3", "target_policy_noise", "target_std"),
         ("a2c", "num_sgd_iter", None),
+        ("impala", "num_actors", "runner.n_envs"),
+        ("impala", "actors_batch_size", "runner.n_envs"),
+        ("impala", "rho_bar", "vtrace_clip_rho_threshold"),
+        ("a2c", "rho_bar", None),
     ],
 )
 def test_words_of_another_library_or_algorithm_are_not_taken_by_their_letters(
@@ -115,7 +123,7 @@ def test_a_setting_is_not_taken_for_an_argument_of_the_same_name():
 
 
 def test_what_is_not_here_has_no_suggestion_and_says_so():
-    for word in ("impala", "trpo", "ddpg"):
+    for word in ("trpo", "ddpg"):
         found = problem(algorithm=word)
         assert (found.did_you_mean, "not here yet" in found.message) == (None, True)
     assert "not here yet" in problem(overrides={"algorithm.kl_coeff": 0.2}).message

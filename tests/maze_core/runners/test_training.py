@@ -4,6 +4,7 @@ import itertools
 from functools import partial
 
 import numpy as np
+import psutil
 import pytest
 import torch
 
@@ -69,7 +70,7 @@ def train(config, **kwargs):
 @pytest.mark.parametrize(
     ("algorithm", "wrappers"),
     [
-        *((name, "vector_obs") for name in ("a2c", "ppo", "dqn", "qrdqn", "sac", "es")),
+        *((name, "vector_obs") for name in ("a2c", "impala", "ppo", "dqn", "qrdqn", "sac", "es")),
         ("ppo", "running_normalization"),
     ],
 )
@@ -106,6 +107,29 @@ def test_spreading_the_environments_over_processes_changes_no_weight(algorithm):
     one, other = (kept.checkpoints["scheduled", 4] for kept in (here, spread))
     assert tensors_digest(one.tensors).hexdigest() == tensors_digest(other.tensors).hexdigest()
     assert one.identity | {"config": None} == other.identity | {"config": None}
+
+
+ASYNCHRONOUS = {"algorithm__mode": "asynchronous", "runner__execution": "local", "runner__n_processes": 2}
+
+
+def test_asynchronous_every_checkpoint_says_that_weights_alone_come_back_and_training_goes_on_from_it():
+    config, before = config_of("impala", **ASYNCHRONOUS), set(psutil.Process().children())
+    kept = Kept()
+    with Training(config) as training:
+        assert training.run(2, reporter=kept).stop_reason == "completed"
+        cancelled = training.run(2, reporter=kept, cancelled=lambda: 3 in kept.by_epoch)
+        assert cancelled.stop_reason == "cancelled"
+    assert set(psutil.Process().children()) <= before
+    assert {checkpoint.identity["fidelity"] for checkpoint in kept.checkpoints.values()} == {"weights"}
+    first = kept.checkpoints["scheduled", 2]
+    with Training(config, resume=first) as training:
+        assert training.checkpoint("continued").weights_sha256 == first.weights_sha256
+        assert training.run().counters.epoch == 4
+
+
+def test_asynchronous_environments_that_evaluation_would_share_are_refused():
+    with pytest.raises(InvalidSpecificationError, match=r"algorithm\.mode.*runner\.evaluation_envs=own"):
+        train(config_of("impala", **ASYNCHRONOUS, runner__n_envs=1))
 
 
 def test_a_cancel_stores_a_checkpoint_that_says_it_is_not_exact():

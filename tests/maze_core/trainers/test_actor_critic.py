@@ -1,4 +1,4 @@
-"""What A2C and PPO share: the loss by its definition, schedules, burn-in, divergence, state; each switch both ways."""
+"""What A2C, PPO and IMPALA share: the loss by definition, schedules, burn-in, divergence, state; switches both ways."""
 
 import numpy as np
 import pytest
@@ -13,12 +13,13 @@ from maze_core.models.config import (
 from maze_core.objectives.losses import policy_gradient
 from maze_core.trainers.a2c_config import A2CAlgorithmConfig
 from maze_core.trainers.fit import MUST_BE_FINITE, mean_metrics
+from maze_core.trainers.impala_config import ImpalaAlgorithmConfig
 from maze_core.trainers.ppo_config import PPOAlgorithmConfig
 from tests.maze_core.envs.structured_env import make_boxes
 from tests.maze_core.models.autograd import Leaves, log_probs_and_entropy, values
 from tests.maze_core.trainers.small_worlds import SignEnv, entropy, flat, parts, trainer_of, two_actions
 
-CONFIGS = [A2CAlgorithmConfig, PPOAlgorithmConfig]
+CONFIGS = [A2CAlgorithmConfig, ImpalaAlgorithmConfig, PPOAlgorithmConfig]
 QUICK = {"n_rollout_steps": 6, "lr": 0.01}
 
 

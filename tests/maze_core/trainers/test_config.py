@@ -16,6 +16,7 @@ from maze_core.models.config import LEARNT_BY
 from maze_core.trainers.a2c_config import A2CAlgorithmConfig
 from maze_core.trainers.config import FitConfig, RolloutEvaluatorConfig, loss_weights
 from maze_core.trainers.dqn_config import DQNAlgorithmConfig, QRDQNAlgorithmConfig
+from maze_core.trainers.impala_config import ImpalaAlgorithmConfig
 from maze_core.trainers.ppo_config import PPOAlgorithmConfig
 from maze_core.trainers.sac_config import SACAlgorithmConfig
 from maze_core.trainers.td3_config import TD3AlgorithmConfig
@@ -26,6 +27,7 @@ from maze_core.trainers.td3_config import TD3AlgorithmConfig
     [
         (A2CAlgorithmConfig, "a2c"),
         (DQNAlgorithmConfig, "dqn"),
+        (ImpalaAlgorithmConfig, "impala"),
         (PPOAlgorithmConfig, "ppo"),
         (QRDQNAlgorithmConfig, "qrdqn"),
         (SACAlgorithmConfig, "sac"),

@@ -15,6 +15,7 @@ import pytest
 from maze_core.threads import one_thread
 from maze_core.trainers.a2c_config import A2CAlgorithmConfig
 from maze_core.trainers.actor_critic import ActorCritic
+from maze_core.trainers.impala_config import ImpalaAlgorithmConfig
 from maze_core.trainers.ppo_config import PPOAlgorithmConfig
 from tests.maze_core.trainers.small_worlds import WORLDS, flat, trainer_of
 from tests.maze_core.trainers.test_off_policy import LEARNERS
@@ -25,6 +26,16 @@ ALGORITHMS = {
     "a2c": A2CAlgorithmConfig(gae_lambda=0.9, **SETTINGS),
     "a2c-plain": A2CAlgorithmConfig(
         normalize_advantages=False, max_grad_norm=None, lr_schedule="constant", **SETTINGS
+    ),
+    "impala": ImpalaAlgorithmConfig(gae_lambda=0.9, **SETTINGS),
+    "impala-unclipped": ImpalaAlgorithmConfig(
+        gae_lambda=1.0,
+        queue_out_of_sync_factor=2,
+        vtrace_clip_rho_threshold=None,
+        vtrace_clip_pg_rho_threshold=None,
+        vtrace_clip_c_threshold=None,
+        normalize_advantages=False,
+        **SETTINGS,
     ),
     "ppo": PPOAlgorithmConfig(batch_size=10, critic_burn_in_epochs=1, **SETTINGS),
     "ppo-target": PPOAlgorithmConfig(

@@ -36,7 +36,7 @@ def test_what_is_not_there_is_not_found(client: Client, path: str) -> None:
 def test_a_module_that_is_not_there_is_answered_with_the_closest_one(client: Client) -> None:
     answer = client.get("/v1/config/groups/algorithm/pp0").json()
     assert "'ppo'" in answer["detail"]
-    assert answer["allowed"] == ["a2c", "dqn", "es", "ppo", "qrdqn", "sac", "td3"]
+    assert answer["allowed"] == ["a2c", "bc", "dqn", "es", "impala", "ppo", "qrdqn", "sac", "sacfd", "td3"]
 
 
 def test_targets_are_those_that_the_trust_check_takes(client: Client) -> None:

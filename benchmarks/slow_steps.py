@@ -1,0 +1,60 @@
+"""What processes gain where a step of the environment costs CPU time: IMPALA here, spread, and asynchronous.
+
+    python -m benchmarks.slow_steps [--ms 1.0] [--seconds 5] [--repeats 3]
+
+Eight environments that compute for so long in every step, one process per core. The three ways take turns, and the
+table has their medians: environment steps per second of wall time, evaluation left out, and over ``dev``.
+"""
+
+import argparse
+import statistics
+import time
+
+from benchmarks.report import write_report
+from maze_core.config import compose_run
+from maze_core.runners.training import Training
+
+WAYS = {
+    "dev": {},
+    "local": {"runner.execution": "local"},
+    "asynchronous": {"runner.execution": "local", "algorithm.mode": "asynchronous"},
+}
+
+
+def main() -> None:
+    """Measure, print the table, write the JSON."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--ms", type=float, default=1.0, help="CPU time of a step")
+    parser.add_argument("--seconds", type=float, default=5.0, help="length of one measurement")
+    parser.add_argument("--repeats", type=int, default=3, help="of each way, in turns")
+    options = parser.parse_args()
+    found: dict[str, list[float]] = {way: [] for way in WAYS}
+    for _ in range(options.repeats):
+        for way in WAYS:
+            found[way].append(_steps_per_s(way, options.ms, options.seconds))
+    medians = {way: statistics.median(rates) for way, rates in found.items()}
+    rows = [
+        {"way": way, "steps_per_s": round(rate), "over_dev": round(rate / medians["dev"], 2)}
+        for way, rate in medians.items()
+    ]
+    write_report("slow_steps", rows, settings=vars(options))
+
+
+def _steps_per_s(way: str, ms: float, seconds: float) -> float:
+    overrides = {
+        "env.name": "benchmarks.busy:Busy-v0",
+        "env.kwargs": {"ms": ms},
+        "algorithm.rollout_evaluator.n_episodes": 0,
+        "runner.normalization_samples": 1,
+        **WAYS[way],
+    }
+    config = compose_run("train", algorithm="impala", critic="template_state", overrides=overrides, seed=1)
+    with Training(config) as training:
+        training.run(1)
+        before, begun = training.counters.env_steps, time.perf_counter()
+        training.run(1_000_000, limits={"max_wall_s": seconds})
+        return (training.counters.env_steps - before) / (time.perf_counter() - begun)
+
+
+if __name__ == "__main__":
+    main()
