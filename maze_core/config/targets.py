@@ -11,7 +11,7 @@ from typing import Any
 
 from maze_core.config.components import ALIASES, PLACES, PUBLIC_TARGETS, canonical_target
 from maze_core.config.nodes import shown
-from maze_core.config.words import closest
+from maze_core.config.words import FOREIGN, closest
 from maze_core.errors import USER_CODE_ERRORS, InvalidSpecificationError, Problem
 
 
@@ -27,6 +27,8 @@ def resolve_target(name: str) -> Callable[..., Any]:
         return found
     message = f"{shown(name)} names no class or function that can be imported."
     near = closest(name, [*PUBLIC_TARGETS, *ALIASES])
+    if (meant := FOREIGN.get(name.rpartition(".")[2].lower())) is not None and meant.note:
+        message += f" {meant.note}"
     raise InvalidSpecificationError(
         [Problem(path="", message=message, code="unknown_target", did_you_mean=near)]
     )
