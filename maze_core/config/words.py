@@ -134,8 +134,11 @@ _TABLE: tuple[tuple[str | None, str, str], ...] = (
     ("algorithm.l2_penalty", "l2coeff l2_coeff l2_coef", ""),
     ("algorithm.n_rollouts_per_update", "popsize population_size pop_size episodes_per_batch", ""),
     ("algorithm.n_timesteps_per_update", "timesteps_per_batch", ""),
-    (None, "use_sde sde_sample_freq kl_coeff kl_target", _NOT_HERE),
     (None, "ddpg trpo tqc rainbow dreamer", _NOT_HERE),
+    ("model.gaussian.state_dependent_noise", "use_sde gsde", ""),
+    ("model.gaussian.noise_ticks", "sde_sample_freq", "-1 is null here: once per rollout."),
+    ("model.gaussian.use_expln", "use_expln", ""),
+    (None, "kl_coeff kl_target", _NOT_HERE),
     (
         "algorithm.replay_capacity",
         "buffer_size replay_size memory_size replay_buffer_size buffer_capacity",

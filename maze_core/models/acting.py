@@ -21,7 +21,7 @@ from gymnasium import spaces
 from maze_core.data.values import fit_to_box
 from maze_core.errors import CheckpointError
 from maze_core.models.graph import GraphNetwork, Op, Program
-from maze_core.models.heads import BoxHead, Head, apply_mask, parameter_name, parts_of
+from maze_core.models.heads import BoxHead, Head, StateNoiseHead, apply_mask, parameter_name, parts_of
 from maze_core.models.networks import Network, Networks
 from maze_core.types import Action, FloatArray, IntArray, NamedArrays, Observation, StepKey, Tree
 
@@ -75,6 +75,7 @@ class StepPolicy:
         self.networks = tuple(networks)
         self.noise_width = sum(head.noise_width for head in heads)
         self.parts = parts_of(self.heads)
+        self._noise_ticks = [head.noise_ticks for head in heads if isinstance(head, StateNoiseHead)]
         self._scales = {
             head.name: (np.reshape(head.center, head.shape), np.reshape(head.half_range, head.shape))
             for head in self.heads
@@ -121,6 +122,10 @@ class StepPolicy:
                 draw = rng.standard_normal if part.head.normal_noise else rng.random
                 row[part.noise] = draw(part.head.noise_width)
         return rows
+
+    def noise_ticks(self, n_ticks: int) -> int:
+        """For how many of the ticks of a rollout in training a row of noise is kept."""
+        return next((ticks or n_ticks for ticks in self._noise_ticks), 1)
 
     def _act_as(self, network: ActorNetwork, observations: Observation, noise: FloatArray | None) -> Action:
         return self.decoded(network.logits(observations), observations, noise, network.parameter)

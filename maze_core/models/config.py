@@ -13,7 +13,7 @@ from gymnasium import spaces
 from pydantic import BeforeValidator, ConfigDict, Field
 
 from maze_core.config.nodes import is_node, join, shown
-from maze_core.config.settings import OPERATOR_ONLY, dataclass
+from maze_core.config.settings import OPERATOR_ONLY, OptionalPositiveInt, dataclass
 from maze_core.errors import InvalidSpecificationError, Problem
 from maze_core.models.activations import ActivationName, activation_name
 from maze_core.types import StepKey
@@ -77,10 +77,24 @@ class GaussianArgs:
 
     state_dependent_std: bool = False
     """The network produces the log-std beside the mean; False makes it a parameter of its own."""
-    initial_log_std: Annotated[float, Field(ge=-20.0, le=2.0)] = 0.0
-    """Where a log-std that is a parameter starts; 0 is a standard deviation of 1."""
+    initial_log_std: Annotated[float, Field(ge=-20.0, le=2.0)] | None = None
+    """Where a log-std that is a parameter starts; null is 0, a standard deviation of 1, and -3 for SAC."""
     rescale: bool = True
     """-1 and 1 mean the bounds of the Box, where it has finite ones; False takes samples in the environment's units."""
+    state_dependent_noise: bool = False
+    """Explore smoothly (gSDE, Raffin et al. 2021, arXiv:2005.05719): noise is the last hidden layer times a random
+    matrix that is kept for several ticks; the log-std is a parameter, of shape [features, numbers]."""
+    noise_ticks: OptionalPositiveInt = None
+    """Ticks of a rollout for which a matrix of ``state_dependent_noise`` is kept; null (or 0) keeps it for all."""
+    use_expln: bool = False
+    """With ``state_dependent_noise``, let the standard deviation grow as 1 + log(1 + log_std) above 1."""
+
+    def __post_init__(self) -> None:
+        """Refuse settings that belong to another kind of noise."""
+        if self.state_dependent_noise and self.state_dependent_std:
+            raise ValueError("give either state_dependent_std or state_dependent_noise")
+        if not self.state_dependent_noise and (self.noise_ticks or self.use_expln):
+            raise ValueError("noise_ticks and use_expln are settings of state_dependent_noise, which is off")
 
 
 @dataclass(frozen=True, kw_only=True, config=_STRICT)
@@ -99,7 +113,7 @@ class DistributionRule:
     def __post_init__(self) -> None:
         if (self.action_space is None) == (self.action_head is None):
             raise ValueError("give either action_space or action_head")
-        if self.args is not None and self.distribution != "diagonal_gaussian":
+        if self.args is not None and self.distribution not in ("diagonal_gaussian", "squashed_gaussian"):
             raise ValueError(f"{self.distribution} takes no args")
 
 

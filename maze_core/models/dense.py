@@ -17,7 +17,7 @@ import msgspec
 import numpy as np
 
 from maze_core.models.activations import ACTIVATIONS, KEEPS_INPUT, SLOPES
-from maze_core.models.graph import Concat, Dense, Flatten, OneHot, Program
+from maze_core.models.graph import Concat, Dense, Flatten, OneHot, Op, Program
 from maze_core.models.heads import (
     LOG_STD_RANGE,
     CategoricalHead,
@@ -25,8 +25,10 @@ from maze_core.models.heads import (
     MultiCategoricalHead,
     Part,
     SquashedGaussianHead,
+    StateNoiseHead,
     apply_mask,
 )
+from maze_core.models.state_noise import state_noise_scores
 from maze_core.types import Array, FloatArray, IntArray, NamedArrays
 
 _HALF_LOG_2PI: Final = 0.5 * log(2.0 * pi)
@@ -38,7 +40,7 @@ _ONES: Final = np.ones(_KEPT_ROWS, np.float32)
 
 NetsPull = Callable[[Sequence[FloatArray]], NamedArrays]
 """∂L/∂output of each net ``[n_out, N]`` → ∂L/∂input by name, ``[width, N]``, where it was asked for; the gradients of
-the parameters grow."""
+the parameters grow. Rows for features may be left out, for 0."""
 
 
 class DenseNets:
@@ -54,13 +56,15 @@ class DenseNets:
         """Bind programs to their parameters.
 
         Args:
-            programs: one, or two of which :func:`differ_at_the_end_only` is true; a dense layer ends each.
+            programs: one, or two of which :func:`differ_at_the_end_only` is true; a dense layer ends each, or, behind
+                that, a Concat with what it reads, the features, which then are part of the output.
             weights: of each program, its parameters in one buffer; they are read where they lie, at each call.
             gradients: of each program, where its gradient is added up, in one buffer as well; None for parameters that
                 are constants.
             inputs: observations of numbers whose gradients the pull gives.
         """
-        self._body = programs[0].ops[:-1]
+        self._body = _body(programs[0])
+        self._shows_features = [isinstance(program.ops[-1], Concat) for program in programs]
         per_program = [None] * len(weights) if gradients is None else gradients
         pairs = list(zip(weights, per_program, strict=True))
         self._layers = {
@@ -79,6 +83,37 @@ class DenseNets:
 
     def __call__(self, observations: Mapping[str, Array]) -> tuple[list[FloatArray], NetsPull]:
         """Output ``[n_out, N]`` of each program for observations ``[N, …]``, and the pull of all of them."""
+        slots, kept = self._forward(observations)
+        x = slots[self._body[-1].target]
+        # without a hidden layer, all programs share their one input
+        h = x if len(x) == len(self._ends) else np.repeat(x, len(self._ends), 0)
+        outputs = [end.weight @ x + end.bias[:, None] for end, x in zip(self._ends, h, strict=True)]
+        for i, is_shown in enumerate(self._shows_features):
+            if is_shown:
+                outputs[i] = np.concatenate((outputs[i], h[i]))
+
+        def pull(d_outputs: Sequence[FloatArray]) -> dict[str, FloatArray]:
+            last = self._body[-1].target
+            d_h = self._room(f"d_{last}", *h.shape)
+            ones = _ones(h.shape[2])
+            for (weight, _, d_weight, d_bias), d_all, x, d_x in zip(
+                self._ends, d_outputs, h, d_h, strict=True
+            ):
+                d, d_features = d_all[: len(weight)], d_all[len(weight) :]
+                if d_weight is not None and d_bias is not None:
+                    d_weight += d @ x.T
+                    d_bias += d @ ones
+                np.dot(weight.T, d, out=d_x)  # of one row, matmul takes five times as long
+                if len(d_features):
+                    d_x += d_features
+            return self._pull_body({last: d_h}, slots, kept)
+
+        return outputs, pull
+
+    def _forward(
+        self, observations: Mapping[str, Array]
+    ) -> tuple[dict[str, FloatArray], dict[str, FloatArray]]:
+        """What all slots but the last hold, and of dense layers what their slope follows from."""
         slots: dict[str, FloatArray] = {}  # [programs, width, N], or [1, width, N] where all see the same
         kept: dict[str, FloatArray] = {}
         for op in self._body:
@@ -96,22 +131,7 @@ class DenseNets:
             elif isinstance(op, Flatten | OneHot):
                 x = _read(op, observations[op.source])
             slots[op.target] = x
-        # without a hidden layer, all programs share their one input
-        h = x if len(x) == len(self._ends) else np.repeat(x, len(self._ends), 0)
-        outputs = [end.weight @ x + end.bias[:, None] for end, x in zip(self._ends, h, strict=True)]
-
-        def pull(d_outputs: Sequence[FloatArray]) -> dict[str, FloatArray]:
-            last = self._body[-1].target
-            d_h = self._room(f"d_{last}", *h.shape)
-            ones = _ones(h.shape[2])
-            for (weight, _, d_weight, d_bias), d, x, d_x in zip(self._ends, d_outputs, h, d_h, strict=True):
-                if d_weight is not None and d_bias is not None:
-                    d_weight += d @ x.T
-                    d_bias += d @ ones
-                np.dot(weight.T, d, out=d_x)  # of one row, matmul takes five times as long
-            return self._pull_body({last: d_h}, slots, kept)
-
-        return outputs, pull
+        return slots, kept
 
     def _pull_body(
         self, d_slots: dict[str, FloatArray], slots: Mapping[str, FloatArray], kept: Mapping[str, FloatArray]
@@ -172,10 +192,15 @@ def _layer(op: Dense, weights: NamedArrays, gradients: NamedArrays | None) -> _L
 def differ_at_the_end_only(first: Program, second: Program) -> bool:
     """Whether two programs read the same and have the same layers, but for the last one."""
     bodies = [
-        [msgspec.structs.replace(op, gain=0.0) if isinstance(op, Dense) else op for op in program.ops[:-1]]
+        [msgspec.structs.replace(op, gain=0.0) if isinstance(op, Dense) else op for op in _body(program)]
         for program in (first, second)
     ]
     return bodies[0] == bodies[1]
+
+
+def _body(program: Program) -> tuple[Op, ...]:
+    """What stands before the last dense layer."""
+    return program.ops[: program.ops.index(program.dense[-1])]
 
 
 def _stacked(arrays: Sequence[Array | None]) -> Any:
@@ -305,10 +330,12 @@ def _head_scores(
 ) -> Scores:
     head = part.head
     n_rows = logits.shape[1]
-    if isinstance(head, SquashedGaussianHead):
-        return _squashed(logits, action.reshape(n_rows, -1).T)
-    if isinstance(head, GaussianHead):
-        return _gaussian(logits, action.reshape(n_rows, -1).T, log_std, d_log_std)
+    if isinstance(head, GaussianHead | StateNoiseHead):
+        numbers = action.reshape(n_rows, -1).T
+        is_squashed = (
+            head.squashed if isinstance(head, StateNoiseHead) else isinstance(head, SquashedGaussianHead)
+        )
+        return (_squashed if is_squashed else _numbers)(head, logits, numbers, log_std, d_log_std)
     if part.mask is not None:
         allowed = observations[part.mask].reshape(n_rows, -1).T != 0
         logits = apply_mask(logits, allowed)
@@ -406,9 +433,29 @@ def _gaussian(
     return Scores(log_prob, np.add.reduce(log_sigma + (0.5 + _HALF_LOG_2PI), 0), pull)
 
 
-def _squashed(output: FloatArray, action: Array) -> Scores:
+def _numbers(
+    head: GaussianHead | StateNoiseHead,
+    output: FloatArray,
+    action: Array,
+    log_std: FloatArray | None,
+    d_log_std: FloatArray | None,
+) -> Scores:
+    if isinstance(head, GaussianHead):
+        return _gaussian(output, action, log_std, d_log_std)
+    assert log_std is not None
+    assert d_log_std is not None
+    return Scores(*state_noise_scores(head, output, action, log_std, d_log_std))
+
+
+def _squashed(
+    head: GaussianHead | StateNoiseHead,
+    output: FloatArray,
+    action: Array,
+    log_std: FloatArray | None,
+    d_log_std: FloatArray | None,
+) -> Scores:
     # u = tanh⁻¹ a      log π(a) = log N(u) − Σ log(1 − a²), of which the second part has no parameters
     # Its entropy has no closed form; that of N(u) stands for it.
     inside = action.astype(output.dtype, copy=False).clip(-_INSIDE, _INSIDE)
-    found = _gaussian(output, np.arctanh(inside), None, None)
+    found = _numbers(head, output, np.arctanh(inside), log_std, d_log_std)
     return found._replace(log_prob=found.log_prob - np.add.reduce(np.log1p(-inside * inside), 0))

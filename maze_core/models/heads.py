@@ -13,6 +13,8 @@ diagonal_gaussian   1 standard normal per number  mean per number, then log-std 
 squashed_gaussian   1 standard normal per number  the same
 deterministic       1 standard normal per number  1 per number
 action_values       2 uniform                     n
+state_noise         a normal matrix, features ×  mean per number, then the features
+                    numbers
 =================== ============================ =======================================
 
 ``parameter_width`` numbers stand beside the network: the log-std of a Gaussian unless ``state_dependent_std`` is set,
@@ -45,6 +47,10 @@ MASKED_LOGIT: Final = float(np.finfo(np.float32).min)
 
 LOG_STD_RANGE: Final = (-20.0, 2.0)
 """A network's log-std is clipped to this range, as in Haarnoja et al. 2018 (arXiv:1812.05905)."""
+
+
+MEAN_LIMIT: Final = 2.0
+"""Means behind tanh that have state-dependent noise are clipped to ± this, as in Stable-Baselines3."""
 
 
 class _Head(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", forbid_unknown_fields=True):
@@ -225,6 +231,69 @@ class SquashedGaussianHead(GaussianHead, frozen=True, kw_only=True, tag="squashe
         return np.tanh(super().mode(logits, parameter))
 
 
+class StateNoiseHead(BoxHead, frozen=True, kw_only=True, tag="state_noise"):
+    """Numbers whose noise is a function of the state: features of the state times a random matrix.
+
+    Generalised state-dependent exploration (Raffin et al. 2021, arXiv:2005.05719): a = μ(s) + h(s) · (σ ∘ ε), with σ
+    and ε of shape [features, numbers]. Whoever keeps ε for several ticks explores smoothly; every single action is one
+    of a Gaussian with variance h² · σ². How likely it is: :mod:`maze_core.models.state_noise`.
+    """
+
+    parameter_name: ClassVar[str] = "log_std"
+    n_features: int = 0
+    """Width of the last hidden layer, which the network gives beside the means."""
+    squashed: bool = False
+    """Behind tanh; means then stay within ±:data:`MEAN_LIMIT`."""
+    use_expln: bool = False
+    """σ is exp(log σ) up to 1 and 1 + log(1 + log σ) above."""
+    noise_ticks: int | None = None
+    """Ticks for which rollouts in training keep a matrix; None keeps it for a whole rollout."""
+    initial_log_std: float = 0.0
+
+    @property
+    def n_numbers(self) -> int:
+        """Numbers of an action."""
+        return prod(self.shape)
+
+    @property
+    def logits_width(self) -> int:
+        """Logits per row that the network produces."""
+        return self.n_numbers + self.n_features
+
+    @property
+    def noise_width(self) -> int:
+        """Numbers of a matrix."""
+        return self.n_features * self.n_numbers
+
+    @property
+    def parameter_width(self) -> int:
+        """Numbers of log σ, feature by feature."""
+        return self.noise_width
+
+    @property
+    def parameter_start(self) -> float:
+        """The log-std at the start."""
+        return self.initial_log_std
+
+    def sample(self, logits: FloatArray, noise: FloatArray, parameter: FloatArray | None = None) -> Array:
+        """Actions ``[B, *shape]`` float32; noise is a matrix per row, feature by feature."""
+        assert parameter is not None
+        shape = self.n_features, self.n_numbers
+        matrices = noise.reshape(-1, *shape) * deviation(parameter, self.use_expln)[0].reshape(shape)
+        features = logits[:, self.n_numbers :, None]
+        drawn: Array = (self._mean(logits) + (features * matrices).sum(1)).astype(np.float32)
+        return (np.tanh(drawn) if self.squashed else drawn).reshape(-1, *self.shape)
+
+    def mode(self, logits: FloatArray, parameter: FloatArray | None = None) -> Array:
+        """The means ``[B, *shape]``, or tanh of them."""
+        mean = self._mean(logits)
+        return (np.tanh(mean) if self.squashed else mean.copy()).reshape(-1, *self.shape)
+
+    def _mean(self, logits: FloatArray) -> FloatArray:
+        mean = logits[:, : self.n_numbers]
+        return mean.clip(-MEAN_LIMIT, MEAN_LIMIT) if self.squashed else mean
+
+
 class DeterministicHead(BoxHead, frozen=True, kw_only=True, tag="deterministic"):
     """Numbers between -1 and 1; the parameter is the deviation of the noise by which it explores."""
 
@@ -282,6 +351,7 @@ Head = (
     | BernoulliHead
     | GaussianHead
     | SquashedGaussianHead
+    | StateNoiseHead
     | DeterministicHead
     | ActionValuesHead
 )
@@ -321,6 +391,16 @@ def parts_of(heads: Sequence[Head]) -> tuple[Part, ...]:
 def parameter_name(heads: Sequence[Head]) -> str:
     """What the parameters of the heads of one sub-step are; empty where they have none."""
     return next((head.parameter_name for head in heads if head.parameter_width), "")
+
+
+def deviation(log_std: FloatArray, use_expln: bool) -> tuple[FloatArray, FloatArray]:
+    """σ of log σ, and its slope: the exponential, or what grows as a logarithm above 1."""
+    if not use_expln:
+        std = np.exp(log_std)
+        return std, std
+    std, above = np.exp(np.minimum(log_std, 0)), np.maximum(log_std, 0)
+    is_above = log_std > 0
+    return np.where(is_above, 1 + np.log1p(above), std), np.where(is_above, 1 / (1 + above), std)
 
 
 def _columns(widths: Iterable[int]) -> list[slice]:
@@ -448,22 +528,36 @@ def _head_of(
     if isinstance(space, spaces.MultiBinary):
         return BernoulliHead(name=name, shape=shape, masked=masked)
     assert isinstance(space, spaces.Box)
+    return _box_head(distribution, name, space, shape, args)
+
+
+def _box_head(
+    distribution: str, name: str, space: spaces.Box, shape: tuple[int, ...], args: GaussianArgs
+) -> Head:
+    """The head of a Box; what its distribution cannot do is refused."""
+    if distribution != "diagonal_gaussian" and not bounded_numbers(space).all():
+        raise _problem(f"the action head {name!r} has no bounds, which {distribution} needs.")
     center, half_range = _scale_of(space) if args.rescale else (None, None)
-    if distribution != "diagonal_gaussian":
-        if args != GaussianArgs(rescale=args.rescale):
-            raise _problem(f"of the args of the action head {name!r}, {distribution} takes rescale alone.")
-        if not bounded_numbers(space).all():
-            raise _problem(f"the action head {name!r} has no bounds, which {distribution} needs.")
-        bounded = SquashedGaussianHead if distribution == "squashed_gaussian" else DeterministicHead
-        return bounded(name=name, shape=shape, center=center, half_range=half_range)
-    return GaussianHead(
-        name=name,
-        shape=shape,
-        state_dependent_std=args.state_dependent_std,
-        initial_log_std=args.initial_log_std,
-        center=center,
-        half_range=half_range,
-    )
+    place: Any = {"name": name, "shape": shape, "center": center, "half_range": half_range}
+    start = args.initial_log_std
+    if distribution != "deterministic" and args.state_dependent_noise:
+        is_squashed = distribution == "squashed_gaussian"
+        return StateNoiseHead(
+            **place,
+            squashed=is_squashed,
+            use_expln=args.use_expln,
+            noise_ticks=args.noise_ticks,
+            initial_log_std=(-3.0 if is_squashed else 0.0) if start is None else start,
+        )
+    if distribution == "diagonal_gaussian":
+        return GaussianHead(
+            **place, state_dependent_std=args.state_dependent_std, initial_log_std=start or 0.0
+        )
+    if args != GaussianArgs(rescale=args.rescale):
+        others = "" if distribution == "deterministic" else " and state_dependent_noise"
+        message = f"of the args of the action head {name!r}, {distribution} takes rescale{others} alone."
+        raise _problem(message)
+    return (SquashedGaussianHead if distribution == "squashed_gaussian" else DeterministicHead)(**place)
 
 
 def bounded_numbers(space: spaces.Box) -> BoolArray:

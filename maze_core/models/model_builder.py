@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, NamedTuple
 
+import msgspec
 import numpy as np
 from gymnasium import spaces
 
@@ -45,8 +46,14 @@ from maze_core.models.config import (
     SpacesByKey,
     StepStateCriticConfig,
 )
-from maze_core.models.graph import ActionValues, GraphNetwork, Program
-from maze_core.models.heads import ActionValuesHead, DistributionMapper, Head, parameter_name
+from maze_core.models.graph import ActionValues, Concat, GraphNetwork, Program
+from maze_core.models.heads import (
+    ActionValuesHead,
+    DistributionMapper,
+    Head,
+    StateNoiseHead,
+    parameter_name,
+)
 from maze_core.models.networks import ActionCritic, Critic, Network, action_input
 from maze_core.threads import one_thread, one_torch_thread, plain_torch
 from maze_core.types import Array, FloatArray, StepKey
@@ -170,22 +177,33 @@ def _compose_policy(
         entry, path = entries[key]
         if counts[key] > 1 and _is_module(entry):
             raise _problem(path, f"one module cannot serve {counts[key]} agents: give a class.")
+        logits = [factory.make(entry, space, outputs, path, end) for _ in range(counts[key])]
+        if isinstance(end, Concat):
+            heads = _with_features(heads, logits[0])
         networks = [
             ActorNetwork(
-                logits=factory.make(entry, space, outputs, path, end),
+                logits=network,
                 parameter=_initial_parameter(heads),
                 parameter_name=parameter_name(heads),
                 prefix=f"steps.{i}.agents.{agent}.",
             )
-            for agent in range(counts[key])
+            for agent, network in enumerate(logits)
         ]
         steps[key] = StepPolicy(heads, networks)
     return ActingPolicy(steps)
 
 
-def _end(heads: Sequence[Head], needs: ModelNeeds) -> ActionValues | None:
-    """What stands behind the last layer, where that does not give the logits of the heads."""
+def _end(heads: Sequence[Head], needs: ModelNeeds) -> ActionValues | Concat | None:
+    """What stands behind the last layer, where that does not give the logits of the heads.
+
+    The features of state-dependent noise are what the last layer reads; a Concat of its output waits for their name.
+    """
     (head, *others) = heads
+    if any(isinstance(part, StateNoiseHead) for part in heads):
+        if others:
+            message = f"has {len(heads)} action heads; state_dependent_noise is for one."
+            raise _problem("model.gaussian", f"the environment {message}")
+        return Concat(sources=("output",), target="output_and_features")
     if others and isinstance(head, ActionValuesHead):
         raise _problem("env", f"has {len(heads)} action heads; this algorithm learns one: take ppo or a2c.")
     if not isinstance(head, ActionValuesHead) or (needs.n_quantiles == 1 and not needs.duelling):
@@ -197,6 +215,12 @@ def _end(heads: Sequence[Head], needs: ModelNeeds) -> ActionValues | None:
         n_quantiles=needs.n_quantiles,
         duelling=needs.duelling,
     )
+
+
+def _with_features(heads: Sequence[Head], network: Any) -> tuple[Head, ...]:
+    """The heads, which now know how many features the network shows."""
+    n_features = network.program.n_out - sum(head.logits_width for head in heads)
+    return tuple(msgspec.structs.replace(head, n_features=n_features) for head in heads)
 
 
 def _initial_parameter(heads: Sequence[Head]) -> FloatArray | None:
@@ -274,7 +298,7 @@ class NetworkFactory:
         space: spaces.Dict,
         outputs: Mapping[str, int],
         path: str,
-        end: ActionValues | None = None,
+        end: ActionValues | Concat | None = None,
     ) -> Network:
         """A new network.
 
@@ -291,7 +315,7 @@ class NetworkFactory:
         settings = self._role.settings
         if entry is None or isinstance(entry, settings):
             inputs = input_spaces(space, mask_names(self._spec.action_spaces))
-            n_out = end.n_in if end else sum(outputs.values())
+            n_out = end.n_in if isinstance(end, ActionValues) else sum(outputs.values())
             if entry is not None:
                 program = flatten_concat(inputs, entry, n_out, entry.output_gain)
             elif self._spec.template is not None:
@@ -300,12 +324,18 @@ class NetworkFactory:
                 raise _problem(
                     path, "names no networks, and this model has no template: use model=vector_obs."
                 )
+            if isinstance(end, Concat):
+                end = msgspec.structs.replace(end, sources=(*end.sources, program.dense[-1].source))
             if end:
                 program = Program((*program.ops, end))
             return GraphNetwork(program, initial_parameters(program, self._rng))
         if end:
             raise _problem(
-                path, "a network of your own gives one value per action: take dqn without duelling."
+                path,
+                "a network of your own gives one value per action: take dqn without duelling."
+                if isinstance(end, ActionValues)
+                else "a network of your own shows no features, which state_dependent_noise needs: take "
+                f"{settings.__name__}.",
             )
         if not callable(entry):
             raise _problem(

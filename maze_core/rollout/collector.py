@@ -65,7 +65,10 @@ class Collector:
         tick = self._tick
         for t in range(T):
             agent_id[t], flat_step[t] = tick.agent_id, tick.flat_step
-            actions = {key: self._act(policy, key, tick, t, noise[key][t]) for key in self._buffers}
+            actions = {
+                key: self._act(policy, key, tick, t, drawn[t // ticks])
+                for key, (drawn, ticks) in noise.items()
+            }
             tick = self.env.step(actions)
             reward[t], terminated[t], truncated[t] = tick.reward, tick.terminated, tick.truncated
             if np.count_nonzero(tick.terminated) or np.count_nonzero(tick.truncated):
@@ -134,9 +137,12 @@ class Collector:
             )
         return n_clipped / n_numbers
 
-    def _noise(self, policy: ActingPolicy, key: StepKey) -> Array:
-        flat = policy.noise(key, self.rng, self.n_steps * self.env.n_envs)
-        return flat.reshape(self.n_steps, self.env.n_envs, -1)
+    def _noise(self, policy: ActingPolicy, key: StepKey) -> tuple[Array, int]:
+        """Noise ``[n, B, width]``, and for how many ticks each is kept."""
+        ticks = policy.steps[key].noise_ticks(self.n_steps)
+        n_drawn = -(-self.n_steps // ticks)
+        flat = policy.noise(key, self.rng, n_drawn * self.env.n_envs)
+        return flat.reshape(n_drawn, self.env.n_envs, -1), ticks
 
     def _allocate(self, key: StepKey) -> StepRecord:
         shape = (self.n_steps, self.env.n_envs)

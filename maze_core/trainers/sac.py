@@ -7,15 +7,17 @@ drawn anew, log α towards the wanted entropy, and the critics that follow.
 
 from collections.abc import Callable
 from functools import reduce
+from math import prod
 from typing import NamedTuple
 
 import numpy as np
 
 from maze_core.data.replay import ReplayWithDemonstrations, Transitions
 from maze_core.errors import InvalidSpecificationError, Problem
-from maze_core.models.dense import squashed_samples
-from maze_core.models.heads import CategoricalHead, apply_mask
+from maze_core.models.dense import SquashedSamples, squashed_samples
+from maze_core.models.heads import BoxHead, CategoricalHead, Part, StateNoiseHead, apply_mask
 from maze_core.models.networks import action_input
+from maze_core.models.state_noise import squashed_state_noise
 from maze_core.trainers.fit import Parts, demonstrations_of
 from maze_core.trainers.learner import nets
 from maze_core.trainers.off_policy import OffPolicy
@@ -88,7 +90,11 @@ class SAC(OffPolicy[SACAlgorithmConfig]):
         self.tuning = GradientStep(
             {"temperature": self.temperature}, lr=config.entropy_coef_lr, max_grad_norm=None
         )
-        wanted = 0.5 * np.log(self._choice.n) if self._choice else -float(step.noise_width)
+        wanted = (
+            0.5 * np.log(self._choice.n)
+            if self._choice
+            else -float(sum(prod(head.shape) for head in step.heads if isinstance(head, BoxHead)))
+        )
         self.target_entropy = config.target_entropy_multiplier * wanted
         self.networks = {
             "policy": self.policy,
@@ -98,6 +104,7 @@ class SAC(OffPolicy[SACAlgorithmConfig]):
         }
         self.optimizers = {"policy": self.actor, "critic": self.critics.step, "temperature": self.tuning}
         self._logits = nets([actor.logits], [self.actor.gradients_of(f"policy/{actor.prefix}network.")])
+        self._actor, self._d_log_std = actor, self.actor.gradients.get(f"policy/{actor.prefix}log_std")
         self._draw = self._draw_choice if self._choice else self._draw_numbers
 
     def _learn_from(self, batch: Transitions) -> dict[str, float]:
@@ -125,11 +132,7 @@ class SAC(OffPolicy[SACAlgorithmConfig]):
         (output,), pull = self._logits(observations)
         n_rows = output.shape[1]
         samples = [
-            squashed_samples(
-                output if part.logits is None else output[part.logits],
-                self.rng.standard_normal((part.head.noise_width, n_rows), np.float32),
-            )
-            for part in self._parts
+            self._sample(part, output if part.logits is None else output[part.logits]) for part in self._parts
         ]
         actions = {part.head.name: x.action.T for part, x in zip(self._parts, samples, strict=True)}
         inputs = _shown(observations, actions)
@@ -147,6 +150,19 @@ class SAC(OffPolicy[SACAlgorithmConfig]):
             return float((alpha * log_probs - values[0]).mean())
 
         return Draw(-log_probs, lambda: self.critics.predict(inputs)[0], improve)
+
+    def _sample(self, part: Part, output: FloatArray) -> SquashedSamples:
+        """Actions of one head; with state-dependent noise, all rows share a matrix."""
+        head = part.head
+        if not isinstance(head, StateNoiseHead):
+            noise = self.rng.standard_normal((head.noise_width, output.shape[1]), np.float32)
+            return squashed_samples(output, noise)
+        matrix = self.rng.standard_normal((head.n_features, head.n_numbers), np.float32)
+        assert self._actor.parameter is not None
+        assert self._d_log_std is not None
+        return SquashedSamples(
+            *squashed_state_noise(head, output, matrix, self._actor.parameter, self._d_log_std)
+        )
 
     def _draw_choice(self, observations: NamedArrays) -> Draw:
         # all choices are weighed, so nothing is drawn: L = Σ π (α log π - Q) and ∂L/∂l_j = π_j ((α log π_j - Q_j) - L)

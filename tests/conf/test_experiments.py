@@ -26,6 +26,7 @@ def test_an_experiment_is_no_update_longer_than_it_says(name: str):
     assert (n_updates - 1) * per_update < algorithm["total_env_steps"] <= n_updates * per_update
 
 
+@pytest.mark.filterwarnings("ignore:.*actions lie outside the bounds")
 @pytest.mark.parametrize("name", TUNED)
 def test_an_experiment_learns(name: str):
     env = compose_run("train", experiment=name, seed=1).tree["env"]["name"].partition("-")[0]

@@ -39,6 +39,8 @@ TABLE = {
     "algorithm.critic_lr": ["vf_lr"],
     "weight_init": ["ortho_init"],
     "model.gaussian.initial_log_std": ["log_std_init"],
+    "model.gaussian.state_dependent_noise": ["use_sde"],
+    "model.gaussian.noise_ticks": ["sde_sample_freq"],
     "algorithm.clip_range_value": ["clip_range_vf", "clip_vloss"],
 }
 
@@ -81,6 +83,7 @@ def test_every_hint_of_the_table_is_a_setting(word: str):
     }
     last = key.rpartition(".")[2]
     values |= dict.fromkeys(("double", "duelling", "prioritized", "entropy_tuning"), True)
+    values |= dict.fromkeys(("state_dependent_noise", "use_expln"), True)
     algorithm = next(
         (
             x
@@ -90,6 +93,8 @@ def test_every_hint_of_the_table_is_a_setting(word: str):
         "ppo",
     )
     overrides = {key: values.get(last, 0.1 if "cl" in last or last in ("lr", "gae_lambda") else 1)}
+    if last in ("noise_ticks", "use_expln"):
+        overrides["model.gaussian.state_dependent_noise"] = True
     assert compose_run(algorithm=algorithm, overrides=overrides)
 
 

@@ -19,6 +19,7 @@ from maze_core.models.heads import (
     CategoricalHead,
     Head,
     MultiCategoricalHead,
+    StateNoiseHead,
 )
 from maze_core.models.module_network import ModuleNetwork
 from maze_core.models.networks import Critic, Network, Networks
@@ -108,10 +109,22 @@ def head_scores(
     if isinstance(head, BernoulliHead):
         bits = distributions.Bernoulli(logits=logits, validate_args=False)
         return bits.log_prob(action.reshape(logits.shape).to(logits.dtype)).sum(1), bits.entropy().sum(1)
+    if isinstance(head, StateNoiseHead):
+        mean, features = logits.split([head.n_numbers, head.n_features], dim=1)
+        std = state_deviation(log_std.reshape(head.n_features, head.n_numbers), head.use_expln)
+        numbers = distributions.Normal(mean, (features.detach() ** 2 @ std**2 + 1e-6).sqrt())
+        return numbers.log_prob(action.reshape(mean.shape)).sum(1), numbers.entropy().sum(1)
     mean = logits[:, : head.noise_width]
     scale = (logits[:, head.noise_width :].clamp(*LOG_STD_RANGE) if log_std is None else log_std).exp()
     numbers = distributions.Normal(mean, scale.expand_as(mean), validate_args=False)
     return numbers.log_prob(action.reshape(mean.shape)).sum(1), numbers.entropy().sum(1)
+
+
+def state_deviation(log_std: Tensor, use_expln: bool) -> Tensor:
+    """σ of log σ."""
+    return (
+        torch.where(log_std > 0, 1 + log_std.clamp(0).log1p(), log_std.exp()) if use_expln else log_std.exp()
+    )
 
 
 def log_probs_and_entropy(

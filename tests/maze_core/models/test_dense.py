@@ -238,7 +238,21 @@ def skipping(n_out: int) -> Program:
     )
 
 
+def showing(program: Program) -> Program:
+    """The same with what its last layer reads behind its output."""
+    last = program.dense[-1]
+    return Program((*program.ops, Concat(sources=(last.target, last.source), target="both")))
+
+
 PROGRAMS = {
+    "features": [
+        showing(flatten_concat(INPUTS, dense(7, 4), 2, 1.0)),
+        flatten_concat(INPUTS, dense(7, 4), 1, 1.0),
+    ],
+    "features are the input": [
+        showing(flatten_concat(INPUTS, dense(), 2, 1.0)),
+        flatten_concat(INPUTS, dense(), 1, 1.0),
+    ],
     "a slot read twice": [skipping(2), skipping(1)],
     "layers": [flatten_concat(INPUTS, dense(16, 8), n, 1.0) for n in (5, 1)],
     "one layer": [flatten_concat(INPUTS, dense(7), n, 1.0) for n in (5, 1)],
@@ -276,7 +290,10 @@ def test_outputs_and_gradients_are_those_of_torch(kind: str, n_rows: int, togeth
     )
 
 
-@pytest.mark.parametrize("kind", ["layers", "no layer", "template", "a slot read twice"])
+@pytest.mark.parametrize(
+    "kind",
+    ["layers", "no layer", "template", "a slot read twice", "features", "features are the input"],
+)
 @pytest.mark.parametrize("learns", [True, False])
 @pytest.mark.parametrize("n_programs", [1, 2])
 def test_gradients_of_the_inputs_that_were_asked_for_are_those_of_torch(
@@ -318,6 +335,17 @@ def test_every_activation_has_its_slope(activation: str, scale: float) -> None:
         assert_near(gradients[0][name].reshape(-1, 1), gradient.reshape(-1, 1))
 
 
+def test_gradients_of_features_may_be_left_out_for_0() -> None:
+    found = []
+    for rest in ([], [np.zeros((4, 3), np.float32)]):
+        nets, _, _, gradient = bound(PROGRAMS["features"])
+        _, pull = nets(samples(3))
+        ones = np.ones((1, 3), np.float32)
+        pull([np.concatenate([ones, ones, *rest]), ones])
+        found.append(gradient.copy())
+    np.testing.assert_array_equal(*found)
+
+
 def test_gradients_add_up_until_they_are_taken_away() -> None:
     nets, _, _, gradient = bound(PROGRAMS["layers"])
     once = []
@@ -357,6 +385,7 @@ def test_working_memory_is_kept_for_up_to_4096_rows_and_more_count_too(n_rows: i
 def test_programs_differ_at_the_end_only_where_they_read_the_same_and_their_layers_are_equal() -> None:
     first, second = PROGRAMS["layers"]
     assert differ_at_the_end_only(first, second)
+    assert differ_at_the_end_only(*PROGRAMS["features"])
     assert differ_at_the_end_only(*PROGRAMS["one input"]), "the gain of the first weights is no part of it"
     position = {"position": INPUTS["position"]}
     for other in (

@@ -275,3 +275,38 @@ def test_what_a_limit_cut_off_is_kept_under_the_sub_step_it_belongs_to():
     rollout = collect(PerEnvVectorEnv([CutBoxes] * 2), 60)
     assert list(rollout.final) == [0], "a new round begins with a box"
     assert len(rollout.final[0].t) == rollout.truncated.sum() > 0
+
+
+@pytest.mark.parametrize(
+    ("args", "expected"),
+    [
+        ({}, [0, 1, 2, 3, 4]),
+        ({"state_dependent_noise": True}, [0, 0, 0, 0, 0]),
+        ({"state_dependent_noise": True, "noise_ticks": 2}, [0, 0, 1, 1, 2]),
+        ({"state_dependent_noise": True, "noise_ticks": 1}, [0, 1, 2, 3, 4]),
+    ],
+    ids=["by action", "by rollout", "by two ticks", "by tick"],
+)
+def test_a_matrix_of_noise_is_kept_for_its_ticks_by_each_environment_and_not_beyond_a_rollout(args, expected):
+    env = PerEnvVectorEnv([lambda: GymEnv(Bounded())] * 2)
+    model = CustomModelConfig(gaussian=GaussianArgs(**args)).build(
+        env.observation_spaces, env.action_spaces, env.agent_counts, generator_seed=0
+    )
+    step, used = model.policy.steps[0], []
+    sample = step.sample
+
+    def noting(observations, noise, agent_id):
+        used.append(noise.copy())
+        return sample(observations, noise, agent_id)
+
+    step.sample = noting
+    collector = Collector(env, 5, np.random.default_rng(0))
+    collector.reset([0, 1])
+    for _ in range(2):
+        collector.collect(model.policy)
+    distinct = np.unique(np.concatenate(used), axis=0)
+    rows = [[int((distinct == row).all(1).argmax()) for row in noise] for noise in used]
+    for b in range(2):
+        kept = list(dict.fromkeys(row[b] for row in rows))
+        assert [kept.index(row[b]) for row in rows] == expected + [n + 1 + expected[-1] for n in expected]
+    assert len(distinct) == 2 * 2 * (1 + expected[-1]), "no two environments and no two rollouts share one"

@@ -13,6 +13,7 @@ from maze_core.models.config import (
     CustomModelConfig,
     FlattenConcatPolicyNetConfig,
     FlattenConcatStateValueNetConfig,
+    GaussianArgs,
     ModelNeeds,
     ProbabilisticPolicyComposerConfig,
     StepStateCriticConfig,
@@ -95,6 +96,17 @@ class BoundedEnv(ReachEnv):
         return super().step({"action": np.concatenate((action["first"], action["second"]))})
 
 
+class OneNumberEnv(ReachEnv):
+    """The same with one head within bounds, which reaches for the first number."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.action_spaces = {0: spaces.Dict({"action": spaces.Box(-2, 2, (1,), np.float32)})}
+
+    def reward(self, action: Any) -> float:
+        return -float(np.abs(action[0] - self._shown[0]))
+
+
 class MaskedEnv(SignEnv):
     """The same with a third action that pays 5 and that the mask forbids."""
 
@@ -141,13 +153,18 @@ WORLDS = {"sign": SignEnv, "reach": ReachEnv, "boxes": make_boxes}
 
 
 def parts(
-    world: Any = SignEnv, n_envs: int = 2, seed: int = 7, model: Any = None, needs: ModelNeeds | None = None
+    world: Any = SignEnv,
+    n_envs: int = 2,
+    seed: int = 7,
+    model: Any = None,
+    needs: ModelNeeds | None = None,
+    gaussian: GaussianArgs | None = None,
 ) -> Parts:
     env = PerEnvVectorEnv([world] * n_envs)
     if model is None:
         policy = ProbabilisticPolicyComposerConfig(networks=[FlattenConcatPolicyNetConfig(hidden_units=[8])])
         critic = StepStateCriticConfig(networks=[FlattenConcatStateValueNetConfig(hidden_units=[8])])
-        model = CustomModelConfig(policy=policy, critic=critic)
+        model = CustomModelConfig(policy=policy, critic=critic, gaussian=gaussian or GaussianArgs())
     made = model.build(
         env.observation_spaces, env.action_spaces, env.agent_counts, generator_seed=seed, needs=needs
     )

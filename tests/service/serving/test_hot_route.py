@@ -1,12 +1,15 @@
 """What ``POST /v1/runs/{id}/compute_action`` answers: actions, and problems of one shape."""
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from prometheus_client import CollectorRegistry, generate_latest
 
+from maze_core import RunContext
 from maze_core.agent import load_agent
+from maze_core.checkpoint import Checkpoint
 from maze_core.data.flat_space import action_layout, observation_layout
 from maze_core.notices import Notices
 from service.metrics import ActionMetrics
@@ -133,6 +136,24 @@ def test_equal_seeds_give_equal_noise_and_other_seeds_do_not(client: Client, sto
     assert action() != action()
     together = client.post_together("g", [body | {"seed": 1}, body, body | {"seed": 1}])
     assert together[0].json["action"] == together[2].json["action"] == action(seed=1)
+
+
+def test_state_dependent_noise_of_a_trained_run_acts_over_http_as_in_python(
+    client: Client, stores: MemoryStores, tmp_path: Path
+) -> None:
+    settings = {"env.name": "Pendulum-v1", "model.gaussian.state_dependent_noise": True}
+    for algorithm in ("ppo", "sac"):
+        arguments: Any = {"algorithm": algorithm, "configuration": "test", "seed": 1, "silent": True}
+        with RunContext(run_dir=tmp_path / algorithm, overrides=settings, **arguments) as context:
+            context.train(1)
+            checkpoint = Checkpoint.read(context.save(tmp_path / f"{algorithm}.ckpt"))
+        stores.add(algorithm, f"c_{algorithm}", checkpoint.to_bytes())
+        agent, seen = load_agent(checkpoint), [1.0, 0.0, 0.5]
+        for body in ({}, {"deterministic": False, "seed": 3}):
+            rng = np.random.default_rng(3)
+            expected = agent.compute_action(seen, deterministic=body.get("deterministic", True), rng=rng)
+            answer = client.post(algorithm, {"observation": seen, **body})
+            assert answer.json["action"] == action_json(expected)
 
 
 def test_actors_are_checked_and_act_by_their_own_policy(client: Client, stores: MemoryStores) -> None:
