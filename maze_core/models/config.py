@@ -342,10 +342,10 @@ DISTRIBUTIONS: Final[Mapping[str, DistributionName]] = {
 
 
 LEARNT_BY: Final[Mapping[str, str]] = {
-    "Discrete": "ppo, a2c, impala, dqn, qrdqn or sac",
-    "MultiDiscrete": "ppo, a2c or impala",
-    "MultiBinary": "ppo, a2c or impala",
-    "Box": "ppo, a2c, impala, sac or td3",
+    "Discrete": "ppo, a2c, impala, es, dqn, qrdqn or sac",
+    "MultiDiscrete": "ppo, a2c, impala or es",
+    "MultiBinary": "ppo, a2c, impala or es",
+    "Box": "ppo, a2c, impala, es, sac or td3",
 }
 """Kind of action space → the algorithms that act in it, for whoever chose another."""
 

@@ -8,9 +8,11 @@ from types import SimpleNamespace
 import pytest
 import yaml
 
+import maze_core
 import maze_core.trainers
-from maze_core.config import compose_run, conf_root, config_groups
+from maze_core.config import conf_root, config_groups
 from maze_core.config.components import PUBLIC_TARGETS, target_name
+from maze_core.config.modules import config_module
 from maze_core.errors import InvalidSpecificationError
 from maze_core.models.config import LEARNT_BY
 from maze_core.trainers.a2c_config import A2CAlgorithmConfig
@@ -155,10 +157,12 @@ def test_an_evaluator_with_an_environment_of_its_own_is_no_setting_of_training()
 
 
 def test_who_chose_an_algorithm_for_another_space_is_told_those_that_act_in_it():
+    """Of those that need nothing but the environment."""
+    algorithms = {
+        name: getattr(maze_core, config_module("algorithm", name)["config"]["_target_"].rpartition(".")[2])
+        for name in config_groups()["algorithm"]
+    }
+    needs = {name: kind().model_needs for name, kind in algorithms.items() if not kind.LEARNS_FROM_EPISODES}
     for kind, told in LEARNT_BY.items():
         named = set(told.replace(" or ", ", ").split(", "))
-        assert named == {
-            name
-            for name in config_groups()["algorithm"]
-            if kind in compose_run(algorithm=name).build("algorithm").model_needs.distributions
-        }
+        assert named == {name for name, of_model in needs.items() if kind in of_model.distributions}

@@ -204,7 +204,7 @@ class TestMistakes:
         submitted = {"algorithm": "dqn", "overrides": {"env.name": "Own-v0"}}
         answer = client.post("/v1/train", submitted)
         assert (answer.status_code, errors(answer)) == (422, {"/algorithm": "env_not_trainable"})
-        assert "take ppo, a2c, impala, sac or td3" in answer.json()["detail"]
+        assert "take ppo, a2c, impala, es, sac or td3" in answer.json()["detail"]
         assert client.post("/v1/train", submitted | {"algorithm": "sac"}).status_code == 202
         assert client.post("/v1/train", submitted | {"wrappers": "vector_obs"}).status_code == 202
 
