@@ -198,9 +198,10 @@ def _env_wrapper(value: Any, given: Settings) -> dict[str, Any]:
 
 
 def _noise_type(value: Any, given: Settings) -> dict[str, Any]:
-    if value != "normal":
-        raise UnsayableError(f"noise of the kind {value} is not here, only normal")
-    return {}
+    kinds = {"normal": "normal", "ornstein-uhlenbeck": "ornstein_uhlenbeck"}
+    if value not in kinds:
+        raise UnsayableError(f"there is no noise of the kind {value}, only {' and '.join(kinds)}")
+    return {"algorithm.exploration_noise": kinds[value]}
 
 
 def _state_dependent_noise(value: Any, given: Settings) -> dict[str, Any]:

@@ -167,6 +167,7 @@ _TABLE: tuple[tuple[str | None, str, str], ...] = (
         "exploration_noise action_noise noise_std",
         "It is where actions go from -1 to 1.",
     ),
+    ("algorithm.exploration_noise", "noise_type ou_noise", ""),
     ("algorithm.target_std", "target_policy_noise policy_noise", ""),
     ("algorithm.target_noise_limit", "target_noise_clip noise_clip", ""),
     ("algorithm.tau", "polyak soft_update_coef", "Some count the other way: tau = 1 - polyak."),

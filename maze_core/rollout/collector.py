@@ -4,7 +4,7 @@ The collector knows no algorithm. It acts with the policy's numpy forward and ke
 clipped actions; values and log-probabilities are computed afterwards, in one batch, by the trainer.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,7 +15,7 @@ from maze_core.envs.vector import Tick, VectorEnv
 from maze_core.models.acting import ActingPolicy, to_env_actions
 from maze_core.models.heads import bounded_numbers
 from maze_core.notices import Notices
-from maze_core.types import Action, Array, StepKey
+from maze_core.types import Action, Array, BoolArray, StepKey
 
 _MANY = 1000
 """Numbers of actions over which clipping is judged."""
@@ -34,6 +34,9 @@ class Collector:
         self.env = env
         self.n_steps = n_steps
         self.rng = rng
+        self.correlated: Callable[[Array, BoolArray], Array] | None = None
+        """What becomes of a policy's noise of a tick ``[B, n]``, where it is to be another; with it, which of them is
+        the first of its episode. Uniform actions stay uniform."""
         self._buffers = {key: self._allocate(key) for key in env.observation_spaces}
         self._bounds = {key: bounds for key in self._buffers if (bounds := _bounds(env.action_spaces[key]))}
         self._n_judged = self._n_clipped = 0
@@ -103,6 +106,8 @@ class Collector:
             buffer[t] = observations[name]
         if not np.count_nonzero(active):
             return {head: buffer[t] for head, buffer in record.actions.items()}
+        if self.correlated is not None and not policy.needs_noise:
+            noise = self.correlated(noise, tick.flat_step == 0)
         step = policy.steps[key]
         samples = step.sample(observations, noise, tick.agent_id)
         for head, buffer in record.actions.items():

@@ -12,6 +12,7 @@ import numpy as np
 from maze_core.data.replay import Transitions
 from maze_core.models.networks import ActionCritic, action_input
 from maze_core.objectives.td import polyak
+from maze_core.rollout.correlated_noise import OrnsteinUhlenbeck
 from maze_core.trainers.fit import Parts
 from maze_core.trainers.learner import nets
 from maze_core.trainers.off_policy import OffPolicy
@@ -32,6 +33,8 @@ class TD3(OffPolicy[TD3AlgorithmConfig]):
         self.critics = TwinCritics(config, parts, inputs, n_judges=1)
         assert actor.parameter is not None
         actor.parameter[...] = config.exploration_std
+        if config.exploration_noise == "ornstein_uhlenbeck":
+            self.collector.correlated = OrnsteinUhlenbeck()
         target = ActionCritic([actor.logits.twin()])
         self.actor = GradientStep(
             {"actor": actor.logits},

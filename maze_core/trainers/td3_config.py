@@ -1,6 +1,6 @@
 """Settings of TD3; the YAML twin is ``conf/algorithm/td3.yaml``."""
 
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field
 
@@ -23,6 +23,8 @@ class TD3AlgorithmConfig(TwinCriticsConfig):
     """Step size at the start, of the policy and, unless ``critic_lr`` says otherwise, of the critics."""
     exploration_std: Coefficient = 0.1
     """Deviation of the noise on actions while training, where they go from -1 to 1."""
+    exploration_noise: Literal["normal", "ornstein_uhlenbeck"] = "normal"
+    """Noise anew at every tick, or an Ornstein-Uhlenbeck process that begins at 0 with every episode."""
     policy_delay: PositiveInt = 2
     """Gradient steps of the critics for one of the policy and the networks that follow."""
     target_std: Coefficient = 0.2

@@ -99,6 +99,20 @@ def test_exploration_has_the_deviation_that_was_asked_for_and_stays_within_bound
         assert np.abs(samples).max() <= 1
 
 
+def test_noise_that_remembers_is_small_at_first_and_grows_within_an_episode():
+    """One tick of 0.01 adds a deviation of 0.3 · √0.01; after three, it is that of three, but for their pull."""
+    config = TD3AlgorithmConfig(
+        **QUICK, exploration_std=0.3, exploration_noise="ornstein_uhlenbeck", n_rollout_steps=3
+    )
+    trainer = trainer_of(config, BoundedEnv, n_envs=2000)
+    uniform = trainer.collector.collect(trainer._uniform).steps[0].actions["second"]
+    assert uniform.std() == pytest.approx(1 / 3**0.5, rel=0.1)
+    trainer.reset_envs(range(2000))
+    samples = trainer.collector.collect(trainer.policy).steps[0].actions["second"]
+    for t, deviation in ((0, 0.03), (2, 0.03 * 3**0.5)):
+        assert samples[t].std() == pytest.approx(deviation, rel=0.1)
+
+
 def test_what_it_learnt_pays():
     config = TD3AlgorithmConfig(n_warmup_steps=40, batch_size=64, lr=0.01, gamma=0.0)
     trainer = trainer_of(config, BoundedEnv, n_envs=4)
