@@ -33,8 +33,6 @@ N_EPISODES = 100
 """Episodes that a policy is judged by at the end, with seeds that no evaluation in training had."""
 N_EVALUATIONS, N_EVALUATION_EPISODES = 10, 20
 """Of RL-Zoo3's training."""
-ZOO = ("ppo", "a2c", "dqn", "qrdqn", "sac", "td3")
-"""Algorithms that RL-Zoo3 has too."""
 Run = dict[str, Any]
 """``seed, best, last, env_steps, cpu_s, versions``."""
 
@@ -45,8 +43,8 @@ class Task:
 
     experiment: str
     """Module of the group ``experiment``, named after the environment and the algorithm."""
-    n_env_steps: int
-    """How long RL-Zoo3 trains; the experiment has the same number."""
+    n_env_steps: int | None
+    """How long RL-Zoo3 trains, where it has the algorithm; the experiment has the same number."""
     goal: float
     """Mean return over the seeds."""
     published: float | None
@@ -67,11 +65,16 @@ TASKS = {
         Task("cartpole_ppo", 100_000, 500, 500),
         Task("cartpole_a2c", 500_000, 500, 500),
         Task("cartpole_dqn", 50_000, 500, 500),
+        Task("cartpole_impala", None, 500, None),
+        Task("cartpole_es", None, 475, None),
         Task("acrobot_ppo", 300_000, -82, -73.5),
         Task("lunar_lander_ppo", 1_000_000, 240, 242.1, n_seeds=3),
+        Task("lunar_lander_continuous_ppo", 1_000_000, 250, 270.9, n_seeds=3),
         Task("mountain_car_dqn", 120_000, -110, -100.8),
         Task("pendulum_sac", 20_000, -160, -157.0),
         Task("pendulum_td3", 20_000, -160, -151.9),
+        Task("pendulum_ppo", 100_000, -200, -172.2),
+        Task("mountain_car_continuous_sac", 49_984, 93, 94.7),
         Task("swimmer_ppo", 1_000_000, 280, 281.6, n_seeds=3, hyperparams=(
             "normalize:True", "n_envs:4", "n_steps:1024", "batch_size:256", "gamma:0.9999", "learning_rate:6e-4",
             "gae_lambda:0.98",
@@ -104,6 +107,7 @@ def ours(task: Task, seed: int) -> Run:
 def of_zoo(task: Task, seed: int, python: str) -> Run:
     """Train as RL-Zoo3 says; the best and the last evaluation of its own callback."""
     n_env_steps = task.n_env_steps
+    assert n_env_steps is not None
     env = config_module("experiment", task.experiment)["config"]["env"]["name"]
     words = ["--algo", task.algorithm, "--env", env, "--seed", seed, "-n", n_env_steps]
     words += ["--eval-freq", n_env_steps // N_EVALUATIONS, "--eval-episodes", N_EVALUATION_EPISODES]
@@ -236,7 +240,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             if not options.only_zoo and known.lacks("ours", seed):
                 known.add("ours", seed, ours(task, seed))
                 print(name, known.runs["ours"][-1], flush=True)
-            if options.zoo and task.algorithm in ZOO and known.lacks("zoo", seed):
+            if options.zoo and task.n_env_steps is not None and known.lacks("zoo", seed):
                 known.add("zoo", seed, of_zoo(task, seed, options.zoo))
                 print(name, known.runs["zoo"][-1], flush=True)
     made = [dict(zip(HEADER, row, strict=True)) for row in rows(options.experiments)]
