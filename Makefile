@@ -76,7 +76,7 @@ test-envs:
 bench: setup-test
 	$(PIP) --editable '.[bench]'
 	for name in train_throughput "train_throughput --growth" time_to_return serve_actions "serve_actions --growth" \
-		first_metrics polling worker_overhead side_by_side database plots; do \
+		first_metrics slow_steps polling worker_overhead side_by_side database plots; do \
 		$(BIN)/python -m benchmarks.$$name || exit 1; done
 
 # RL-Zoo3 in a virtual environment of its own

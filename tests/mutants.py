@@ -39,6 +39,7 @@ FILES = (
     "maze_core/objectives/*.py",
     "maze_core/trainers/*.py",
     "maze_core/models/dense.py",
+    "maze_core/rollout/actors.py",
     "maze_core/rollout/collector.py",
     "maze_core/envs/wrappers/*.py",
 )
@@ -51,7 +52,7 @@ TESTS = {
     "maze_core/objectives": ("objectives", "trainers"),
     "maze_core/trainers": ("trainers", "objectives", "runners/test_training.py"),
     "maze_core/models": ("models/test_dense.py", "trainers"),
-    "maze_core/rollout": ("rollout/test_collector.py", "trainers"),
+    "maze_core/rollout": ("rollout/test_actors.py", "rollout/test_collector.py", "trainers"),
     "maze_core/envs/wrappers": ("envs/wrappers", "envs/test_maze_env.py", "runners/test_training.py"),
 }
 """Folder → its tests, below ``tests/maze_core``."""

@@ -53,7 +53,7 @@ class Impala(ActorCritic[ImpalaAlgorithmConfig]):
         (self._actors or self.collector).reset(seeds)
 
     def _collect(self) -> Rollout:
-        now = {name: np.array(array) for name, array in self.policy.state_dict().items()}
+        now = {name: np.asarray(array).copy() for name, array in self.policy.state_dict().items()}
         try:
             found = [self._collect_here(now)] if self._actors is None else self._actors.take(now)
             for rollout, weights, _ in found:

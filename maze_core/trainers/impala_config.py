@@ -1,12 +1,11 @@
 """Settings of IMPALA; the YAML twin is ``conf/algorithm/impala.yaml``."""
 
-from typing import TYPE_CHECKING, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Literal, Self
 
-from pydantic import model_validator
+from pydantic import Field, model_validator
 
 from maze_core.config.settings import (
     STRICT,
-    NonNegativeInt,
     OptionalPositiveFloat,
     OptionalPositiveInt,
     PositiveInt,
@@ -33,7 +32,7 @@ class ImpalaAlgorithmConfig(ActorCriticConfig):
     mode: Literal["lockstep", "asynchronous"] = "lockstep"
     """``lockstep`` collects and learns in turn, and repeats bit by bit; ``asynchronous`` learns while the processes of
     the environments act by themselves, and needs them (``runner=local``)."""
-    queue_out_of_sync_factor: NonNegativeInt = 1
+    queue_out_of_sync_factor: Annotated[int, Field(ge=0, le=1000)] = 1
     """How many updates old the weights are that act, exactly so in lockstep; asynchronous, how many rollouts of every
     process wait to be learnt from at most, and at least 1."""
     vtrace_clip_rho_threshold: OptionalPositiveFloat = 1.0

@@ -112,6 +112,47 @@ def test_a_registered_id_means_the_same_in_the_processes():
     env.close()
 
 
+class Counting:
+    """Steps its environments by itself."""
+
+    def __init__(self, envs):
+        self.envs, self.n_calls = envs, 0
+
+    def play(self, seed):
+        self.n_calls += 1
+        tick = self.envs.reset([seed] * self.envs.n_envs)
+        return self.n_calls, self.envs.n_envs, tick.active[0].all()
+
+    def fail(self):
+        raise LookupError("the lid fell shut")
+
+
+def test_a_guest_steps_the_environments_of_its_process_and_keeps_what_it_has():
+    env = SubprocVectorEnv([make_boxes] * 3, n_processes=2)
+    first, second = env.host(Counting)
+    assert (first.rows, second.rows) == (slice(0, 2), slice(2, 3))
+    assert [first.call("play", 1), first.call("play", 1), second.call("play", 1)] == [
+        (1, 2, True),
+        (2, 2, True),
+        (1, 1, True),
+    ]
+    with pytest.raises(EnvError, match=r"the lid fell shut(.|\n)*In the process of environments 2 to 2"):
+        second.call("fail")
+    assert second.call("play", 1) == (2, 1, True), "a failure leaves nothing unanswered"
+    assert env.reset([1, 2, 3]).active[0].all()
+    env.close()
+    with pytest.raises(EnvError, match="closed"):
+        env.host(Counting)
+
+
+def test_a_guest_that_fails_to_be_made_says_so_and_the_processes_still_answer():
+    env = SubprocVectorEnv([make_boxes] * 2, n_processes=2)
+    with pytest.raises(EnvError, match="In the process of environments 0 to 0"):
+        env.host(int)
+    assert env.reset([1, 2]).active[0].all()
+    env.close()
+
+
 def test_close_ends_the_processes_and_twice_is_nothing():
     env = SubprocVectorEnv([make_boxes] * 2, n_processes=2)
     processes = [child.process for child in env._children]

@@ -7,11 +7,12 @@ from math import inf
 import numpy as np
 import psutil
 import pytest
+import torch
 
 from maze_core.envs.config import GymEnvConfig
 from maze_core.envs.vector import VectorEnv
 from maze_core.errors import EnvError, InvalidSpecificationError
-from maze_core.models.config import CustomModelConfig
+from maze_core.models.config import CustomModelConfig, ProbabilisticPolicyComposerConfig
 from maze_core.objectives.vtrace import vtrace
 from maze_core.trainers.fit import Parts
 from maze_core.trainers.impala_config import ImpalaAlgorithmConfig
@@ -181,9 +182,9 @@ def test_without_a_queue_nothing_is_asynchronous():
 ASYNCHRONOUS = ImpalaAlgorithmConfig(mode="asynchronous", n_rollout_steps=5, lr=0.01)
 
 
-def asynchronous(env: VectorEnv, **changes):
+def asynchronous(env: VectorEnv, model=None, **changes):
     """A trainer whose environments were reset."""
-    model = CustomModelConfig().build(
+    model = (model or CustomModelConfig()).build(
         env.observation_spaces, env.action_spaces, env.agent_counts, generator_seed=1
     )
     parts = Parts(env=env, policy=model.policy, critic=model.critic, agent_seed=3)
@@ -254,6 +255,26 @@ def test_asynchronous_a_process_that_dies_ends_the_run_by_name(cartpoles):
     cartpoles._children[1].process.kill()
     with pytest.raises(EnvError, match=r"environments 2 to 2 died \(exit code -9\)"):
         deque((trainer.update(epoch=0, progress=0.0) for _ in range(100)), maxlen=0)
+    trainer.close()
+
+
+class Net(torch.nn.Module):
+    """A network of the user's."""
+
+    def __init__(self):
+        super().__init__()
+        self.out = torch.nn.Linear(4, 2)
+
+    def forward(self, observations):
+        return {"action": self.out(observations["observation"])}
+
+
+def test_asynchronous_networks_of_the_user_go_along(cartpoles):
+    model = CustomModelConfig(policy=ProbabilisticPolicyComposerConfig(networks=[Net()]))
+    trainer = asynchronous(cartpoles, model, lr=0.1, queue_out_of_sync_factor=2)
+    kl = [trainer.update(epoch=0, progress=0.0).metrics["train/approx_kl"] for _ in range(5)]
+    assert kl[0] == pytest.approx(0.0, abs=1e-6)
+    assert max(kl) > 0.001
     trainer.close()
 
 
