@@ -64,6 +64,7 @@ TASKS = {
     for task in (
         Task("cartpole_ppo", 100_000, 500, 500),
         Task("cartpole_a2c", 500_000, 500, 500),
+        Task("cartpole_impala", 384_000, 500, None),
         Task("cartpole_dqn", 50_000, 500, 500),
         Task("cartpole_impala", None, 500, None),
         Task("cartpole_es", None, 475, None),

@@ -1,8 +1,8 @@
 """The process that steps a slice of a :class:`SubprocVectorEnv`: ``python -m maze_core.envs.env_process``.
 
 It is started with two inherited descriptors, a socket and a file of shared memory. It speaks in short
-messages; observations and actions lie in the memory. It ends when the other side closes the socket, for whatever
-reason.
+messages; observations and actions lie in the memory. Beside its environments it may have a guest, an object that steps
+them by itself and is called by message. It ends when the other side closes the socket, for whatever reason.
 """
 
 import contextlib

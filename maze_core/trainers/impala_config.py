@@ -32,7 +32,7 @@ class ImpalaAlgorithmConfig(ActorCriticConfig):
     mode: Literal["lockstep", "asynchronous"] = "lockstep"
     """``lockstep`` collects and learns in turn, and repeats bit by bit; ``asynchronous`` learns while the processes of
     the environments act by themselves, and needs them (``runner=local``)."""
-    queue_out_of_sync_factor: Annotated[int, Field(ge=0, le=1000)] = 1
+    queue_out_of_sync_factor: Annotated[int, Field(ge=0, le=100)] = 1
     """How many updates old the weights are that act, exactly so in lockstep; asynchronous, how many rollouts of every
     process wait to be learnt from at most, and at least 1."""
     vtrace_clip_rho_threshold: OptionalPositiveFloat = 1.0

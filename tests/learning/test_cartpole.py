@@ -35,3 +35,10 @@ def test_evolution_solves_cartpole_v1(seed, tmp_path):
     with RunContext(run_dir=tmp_path, experiment="cartpole_es", seed=seed) as context:
         context.train()
         assert context.evaluate(20, seed=99).mean_return >= 475
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_impala_solves_cartpole_v1_though_older_weights_act(seed, tmp_path):
+    with RunContext(run_dir=tmp_path, experiment="cartpole_impala", seed=seed) as context:
+        assert context.train().metrics["eval/mean_return"] >= 475
