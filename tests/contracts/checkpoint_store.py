@@ -8,6 +8,7 @@ from service.domain.run import Best, CheckpointInfo, EventType, Lease, RunKind, 
 from service.store import Stores
 from service.store.tables import blob, blob_part, checkpoint
 from tests.contracts.builders import new_checkpoint, start, submit
+from tests.contracts.threads import in_threads
 
 
 def put(stores: Stores, lease: Lease, epoch: int, kind: str = "scheduled", **facts: object) -> CheckpointInfo:
@@ -222,6 +223,20 @@ class CheckpointStoreContract:
         assert parts(stores) == {b"mine", b"two3"}
         (info,) = stores.checkpoints.list(other.id).data
         assert stores.checkpoints.read(info.id) == b"minetwo3"
+
+    def test_runs_may_store_and_drop_what_they_share_at_once(self, stores: Stores) -> None:
+        """Each drops what another one just names."""
+
+        def store() -> None:
+            run, lease = start(stores)
+            for epoch in range(12):
+                bundle = b"%4d" % epoch + b"x" * 100 + run.id.encode()
+                stores.checkpoints.put(lease, new_checkpoint(epoch), bundle, (4, 104))
+            found = [stores.checkpoints.read(info.id) for info in stores.checkpoints.list(run.id).data]
+            assert [bundle[:4] for bundle in found] == [b"%4d" % epoch for epoch in (11, 10, 9)]
+
+        in_threads(store, 4)
+        assert {b"%4d" % epoch for epoch in (9, 10, 11)} <= parts(stores)
 
     def test_pages_come_newest_epoch_first(self, stores: Stores) -> None:
         run, lease = start(stores)

@@ -173,8 +173,9 @@ def parts(
 
 def trainer_of(config: Any, world: Any = SignEnv, **given: Any) -> Any:
     """A trainer whose environments were reset."""
-    trainer = config.build(parts(world, needs=config.model_needs, **given))
-    trainer.reset_envs(list(range(trainer.collector.env.n_envs)))
+    made = parts(world, needs=config.model_needs, **given)
+    trainer = config.build(made)
+    trainer.reset_envs(list(range(made.env.n_envs)))
     return trainer
 
 

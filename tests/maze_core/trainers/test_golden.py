@@ -15,6 +15,7 @@ import pytest
 from maze_core.threads import one_thread
 from maze_core.trainers.a2c_config import A2CAlgorithmConfig
 from maze_core.trainers.actor_critic import ActorCritic
+from maze_core.trainers.es_config import ESAlgorithmConfig
 from maze_core.trainers.impala_config import ImpalaAlgorithmConfig
 from maze_core.trainers.ppo_config import PPOAlgorithmConfig
 from tests.maze_core.trainers.small_worlds import WORLDS, flat, trainer_of
@@ -37,6 +38,7 @@ ALGORITHMS = {
         normalize_advantages=False,
         **SETTINGS,
     ),
+    "es": ESAlgorithmConfig(n_rollouts_per_update=5, n_timesteps_per_update=40, noise_stddev=0.1),
     "ppo": PPOAlgorithmConfig(batch_size=10, critic_burn_in_epochs=1, **SETTINGS),
     "ppo-target": PPOAlgorithmConfig(
         batch_size=8, target_kl=0.0005, normalize_advantages=False, clip_range=0.02, **SETTINGS
@@ -56,7 +58,8 @@ def trace(case: str) -> list[dict[str, Any]]:
     config, world, n_updates = CASES[case]
     trainer = trainer_of(config, world, n_envs=3)
     is_critic = isinstance(trainer, ActorCritic)
-    learning = {"policy": trainer.policy, "critic": trainer.critic} if is_critic else trainer.networks
+    others = getattr(trainer, "networks", {"policy": trainer.policy})
+    learning = {"policy": trainer.policy, "critic": trainer.critic} if is_critic else others
     updates = []
     for i in range(n_updates):
         report = trainer.update(epoch=i, progress=i / n_updates)

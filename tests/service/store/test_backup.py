@@ -62,6 +62,26 @@ def cut_in_half(archive: Path) -> Path:
     return archive
 
 
+@pytest.mark.parametrize("inline_bytes", [100, 10_000])
+def test_what_is_stored_in_parts_is_in_the_archive(
+    sqlite_stores: Stores, sqlite_url: str, tmp_path: Path, inline_bytes: int
+) -> None:
+    run, lease = start(sqlite_stores)
+    store = SqlCheckpointStore(sqlite_stores.database, Blobs(tmp_path / "blobs", inline_bytes=inline_bytes))
+    store.put(lease, new_checkpoint(1), b"one" + LARGE, (3,))
+    store.put(lease, new_checkpoint(2, is_best=True), LARGE + b"two", (2000,))
+    backup(sqlite_url, tmp_path / "maze.tar")
+    url = f"sqlite:///{tmp_path}/restored/maze.db"
+    manifest = restore(tmp_path / "maze.tar", url)
+    assert len(manifest.blobs) == (3 if inline_bytes == 100 else 0)
+    report = check(url)
+    assert (report.n_blobs, report.problems) == (2, [])
+    stores = open_stores(url)
+    for epoch, bundle in ((1, b"one" + LARGE), (2, LARGE + b"two")):
+        assert stores.checkpoints.read(stores.checkpoints.resolve(run.id, f"epoch:{epoch}").id) == bundle
+    stores.close()
+
+
 def test_a_restored_archive_holds_everything(
     archive: Path, filled: str, sqlite_stores: Stores, tmp_path: Path
 ) -> None:

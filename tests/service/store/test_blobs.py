@@ -114,6 +114,32 @@ def test_a_file_that_no_row_names_is_swept_when_it_is_old(
     assert sorted((tmp_path / "blobs").iterdir()) == sorted(files[1:])  # the second is pruned but young
 
 
+def test_parts_of_large_bytes_are_files_that_go_when_none_names_them(
+    sqlite_stores: Stores, file_checkpoints: SqlCheckpointStore, tmp_path: Path
+) -> None:
+    _, lease = start(sqlite_stores)
+    shared, own = BUNDLE, [BUNDLE + bytes([epoch]) for epoch in range(3)]
+    files = {part: tmp_path / "blobs" / digest(part) for part in (shared, *own)}
+    first = file_checkpoints.put(lease, new_checkpoint(1), own[1] + shared, (len(own[1]),))
+    assert set((tmp_path / "blobs").iterdir()) == {files[own[1]], files[shared]}
+    assert file_checkpoints.read(first.id) == own[1] + shared
+    for path in files.values():
+        if path.exists():
+            os.utime(path, (0, 0))
+    second = file_checkpoints.put(lease, new_checkpoint(2), own[2] + shared, (len(own[2]),))
+    assert set((tmp_path / "blobs").iterdir()) == {files[own[2]], files[shared]}
+    assert file_checkpoints.read(second.id) == own[2] + shared
+
+
+def test_small_parts_stay_in_the_database(
+    sqlite_stores: Stores, file_checkpoints: SqlCheckpointStore, tmp_path: Path
+) -> None:
+    _, lease = start(sqlite_stores)
+    info = file_checkpoints.put(lease, new_checkpoint(1), b"x" * 50 + b"y" * 50, (50,))
+    assert not (tmp_path / "blobs").exists()
+    assert file_checkpoints.read(info.id) == b"x" * 50 + b"y" * 50
+
+
 def test_known_bytes_are_as_new_again_for_the_sweep(tmp_path: Path) -> None:
     write_file(tmp_path, digest(BUNDLE), BUNDLE)
     os.utime(tmp_path / digest(BUNDLE), (0, 0))
