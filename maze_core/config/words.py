@@ -117,7 +117,7 @@ _TABLE: tuple[tuple[str | None, str, str], ...] = (
     (
         "algorithm.epoch_length",
         "eval_every_k_iterations",
-        "It counts passes; an evaluation follows the last one.",
+        "It counts updates, which are passes over the episodes for bc.",
     ),
     ("name", "run_name experiment_name", ""),
     (None, "run_dir", ""),

@@ -19,9 +19,11 @@ class BCAlgorithmConfig(GradientConfig):
 
     LEARNS_FROM_EPISODES: ClassVar[bool] = True
 
-    epoch_length: PositiveInt = 1
+    epoch_length: PositiveInt = 4
     """Passes over the episodes per epoch; an evaluation follows the last one."""
-    batch_size: PositiveInt = 256
+    lr: Annotated[float, Field(gt=0.0)] = 3e-3
+    """Step size at the start."""
+    batch_size: PositiveInt = 64
     """Recorded steps per gradient step."""
     validation_percentage: Annotated[float, Field(ge=0.0, lt=100.0)] = 20.0
     """Part of the episodes, of 100, that is not learnt from: ``validation/loss`` is that of theirs."""

@@ -10,6 +10,7 @@ from maze_core.data.replay import Replay
 from maze_core.envs.per_env import PerEnvVectorEnv
 from maze_core.envs.wrappers.action_clipping import ActionClippingWrapper
 from maze_core.envs.wrappers.observation_normalization import ObservationNormalizationWrapper
+from maze_core.envs.wrappers.observation_stack import ObservationStackWrapper
 from maze_core.envs.wrappers.reward_scaling import RewardScalingWrapper
 from maze_core.envs.wrappers.wrapper import Wrapper, bind_wrappers, estimate_statistics
 from maze_core.errors import InvalidSpecificationError
@@ -95,6 +96,15 @@ def test_observations_and_rewards_pass_the_wrappers_whose_statistics_stand_still
     assert of_first == pytest.approx(3 * rewards[0], rel=1e-5)
     for name, array in before.items():
         np.testing.assert_array_equal(array, wrappers[0].state_dict()[name])
+
+
+def test_each_episode_has_a_past_of_its_own():
+    episodes, found, _ = shown_again(ReachEnv, 70, [ObservationStackWrapper(n_stack=2)])
+    shown = found.rollout.steps[0].observations["observation"]
+    for number, episode in enumerate(episodes.values()):
+        raw = episode.observations[0]["observation"]
+        before = np.concatenate((np.zeros_like(raw[:1]), raw[:-1]))
+        np.testing.assert_array_equal(shown[found.episode == number], np.concatenate((before, raw), 1))
 
 
 class Halving(Wrapper):

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from maze_core.errors import DivergedError, InvalidSpecificationError
 from maze_core.rollout.demonstrations import demonstrations
+from maze_core.seeding import Stream, generator
 from maze_core.trainers.bc_config import BCAlgorithmConfig
 from maze_core.trainers.fit import Parts
 from tests.maze_core.models.autograd import log_probs_and_entropy
@@ -65,7 +66,7 @@ def test_the_gradient_is_that_of_the_loss_by_differences(world, coef):
     rng = np.random.default_rng(0)
     flat_parameters += 0.3 * rng.standard_normal(flat_parameters.shape).astype(np.float32)
     gradients = []
-    trainer.optimizer.step = lambda: gradients.append(trainer.optimizer._gradient.copy()) or 0.0
+    trainer.optimizer.step = lambda: gradients.append(trainer.optimizer.gradient.copy()) or 0.0
     trainer._gradient_step(trainer.training)
     start = flat_parameters.copy()
 
@@ -143,6 +144,16 @@ def test_seeds_decide_who_is_kept_back_and_the_order_of_minibatches():
     assert first[0]["validation/loss"] != other[0]["validation/loss"]
 
 
+def test_who_is_kept_back_and_the_order_of_minibatches_have_streams_of_their_own():
+    trainer = cloner(seed=3, episodes=_MANY)
+    assert trainer.rng.bit_generator.state == generator(3, Stream.MINIBATCHES).bit_generator.state
+    kept_back = generator(3, Stream.MINIBATCHES, 1).permutation(12)[:2]
+    rows = {tuple(row) for row in trainer.validation[0].observations["observation"]}
+    for number, episode in enumerate(_MANY.values()):
+        is_there = tuple(episode.observations[0]["observation"][0]) in rows
+        assert is_there == (number in kept_back)
+
+
 @pytest.mark.parametrize("world", [SignEnv, MaskedEnv, ReachEnv])
 def test_a_dense_net_and_the_same_net_as_a_torch_module_learn_the_same(world):
     dense, torch = cloner(world), cloner(world, by_torch=True)
@@ -188,6 +199,21 @@ def test_what_diverges_is_told():
     trainer = cloner(ReachEnv, lr=1e30, max_grad_norm=None)
     with pytest.raises(DivergedError):
         [trainer.update(epoch=0, progress=0.0) for _ in range(5)]
+
+
+def test_weights_that_are_not_finite_after_the_last_step_are_told():
+    trainer = cloner(batch_size=10_000, validation_percentage=0)
+    trainer.optimizer.step = lambda: trainer.optimizer.flat.fill(np.nan) or 0.0
+    with pytest.raises(DivergedError, match="weights are not finite"):
+        trainer.update(epoch=0, progress=0.0)
+
+
+def test_many_steps_are_validated_part_by_part(monkeypatch):
+    whole, parted = (cloner(validation_percentage=60, lr=1e-9) for _ in range(2))
+    expected = whole.update(epoch=0, progress=0.0).metrics["validation/loss"]
+    monkeypatch.setattr("maze_core.trainers.bc._VALIDATED_AT_ONCE", 4)
+    assert len(parted.validation[0]) == 15
+    assert parted.update(epoch=0, progress=0.0).metrics["validation/loss"] == pytest.approx(expected)
 
 
 def test_a_gaussian_behind_tanh_is_asked_for_by_name():

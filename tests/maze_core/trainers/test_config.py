@@ -16,11 +16,12 @@ from maze_core.config.modules import config_module
 from maze_core.errors import InvalidSpecificationError
 from maze_core.models.config import LEARNT_BY
 from maze_core.trainers.a2c_config import A2CAlgorithmConfig
+from maze_core.trainers.bc_config import BCAlgorithmConfig
 from maze_core.trainers.config import FitConfig, RolloutEvaluatorConfig, loss_weights
 from maze_core.trainers.dqn_config import DQNAlgorithmConfig, QRDQNAlgorithmConfig
 from maze_core.trainers.impala_config import ImpalaAlgorithmConfig
 from maze_core.trainers.ppo_config import PPOAlgorithmConfig
-from maze_core.trainers.sac_config import SACAlgorithmConfig
+from maze_core.trainers.sac_config import SACAlgorithmConfig, SACfDAlgorithmConfig
 from maze_core.trainers.td3_config import TD3AlgorithmConfig
 
 
@@ -28,11 +29,13 @@ from maze_core.trainers.td3_config import TD3AlgorithmConfig
     ("config", "name"),
     [
         (A2CAlgorithmConfig, "a2c"),
+        (BCAlgorithmConfig, "bc"),
         (DQNAlgorithmConfig, "dqn"),
         (ImpalaAlgorithmConfig, "impala"),
         (PPOAlgorithmConfig, "ppo"),
         (QRDQNAlgorithmConfig, "qrdqn"),
         (SACAlgorithmConfig, "sac"),
+        (SACfDAlgorithmConfig, "sacfd"),
         (TD3AlgorithmConfig, "td3"),
     ],
 )
