@@ -8,6 +8,7 @@ import yaml
 from maze_core import RunContext
 from maze_core.cli.zoo import count_entries, import_entry
 from maze_core.config import compose_run
+from maze_core.config.trust import check_arguments, check_tree, trust_policy
 
 ENTRIES = """
 default: {n_timesteps: !!float 1e6, policy: MlpPolicy}
@@ -66,6 +67,14 @@ def test_an_imported_experiment_runs_with_the_values_of_its_entry(
         2,
     )
     assert (network["hidden_units"], network["non_lin"]) == ([16], "relu")
+
+
+def test_clients_may_ask_for_an_imported_experiment(file: Path):
+    imported(file)
+    folder = str(file.parent / "conf")
+    policy = trust_policy(config_dirs=[folder])
+    check_arguments({"experiment": "cartpole_v1_ppo"}, policy)
+    check_tree(compose_run(experiment="cartpole_v1_ppo", config_dirs=[folder], seed=1).tree, policy)
 
 
 def test_the_file_says_what_it_is_and_repeats_nothing_by_reference(file: Path):
