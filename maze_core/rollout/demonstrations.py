@@ -60,7 +60,8 @@ def demonstrations(
     seen = WrappedVectorEnv(env, copy.deepcopy(wrappers))
     collector = Collector(seen, len(env.places), np.random.default_rng(0))
     collector.reset([0] * env.n_envs)
-    rollout = collector.collect(_Repeating(env, policy))  # type: ignore[arg-type]
+    repeating = {key: _Repeating(env, key, step) for key, step in policy.steps.items()}
+    rollout = collector.collect(ActingPolicy(repeating))
     episode = np.where(env.places < 0, -1, env.episode[env.places])
     return Demonstrations(rollout=rollout, episode=episode, names=list(episodes))
 
@@ -224,28 +225,20 @@ class _RecordedEnv(VectorEnv):
                     )
 
 
-class _Repeating:
-    """A policy whose samples are those that give the recorded actions."""
+class _Repeating(StepPolicy):
+    """The policy of a sub-step whose samples are those that give the recorded actions."""
 
-    def __init__(self, env: _RecordedEnv, policy: ActingPolicy) -> None:
-        self.steps = {key: _RepeatingStep(env, key, step) for key, step in policy.steps.items()}
-
-    def noise(self, step_key: StepKey, rng: np.random.Generator, n_rows: int) -> FloatArray:
-        """None is needed."""
-        return np.zeros((n_rows, 1))
-
-
-class _RepeatingStep:
     def __init__(self, env: _RecordedEnv, key: StepKey, step: StepPolicy) -> None:
+        super().__init__(step.heads, step.networks)
         self._env, self._key = env, key
         if {head.name for head in step.heads} != set(env.actions[key]):
-            raise _problem(
-                f"The wrappers give the policy other actions than {', '.join(env.actions[key])}; leave them out"
-            )
+            given = ", ".join(env.actions[key])
+            raise _problem(f"The wrappers give the policy other actions than {given}; leave them out")
         self._samples = step.as_samples(env.actions[key])
-        self.in_env_units = step.in_env_units
 
-    def sample(self, observations: Observation, noise: FloatArray, agent_id: IntArray) -> Action:
+    def sample(
+        self, observations: Observation, noise: FloatArray | None, agent_id: IntArray | None
+    ) -> Action:
         """The samples of this tick, ``[B, ...]`` per head; zeros in rows at other sub-steps."""
         active, rows = self._env.active(self._key)
         spread = {head: np.zeros((len(active), *x.shape[1:]), x.dtype) for head, x in self._samples.items()}

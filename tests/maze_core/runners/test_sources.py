@@ -10,6 +10,8 @@ import yaml
 from maze_core import RunContext
 from maze_core.checkpoint import Checkpoint
 from maze_core.errors import InvalidSpecificationError
+from tests.maze_core.envs.structured_env import BoxesEnv
+from tests.maze_core.rollout.small_policies import BoxesPolicy
 
 QUICK = {"configuration": "test", "seed": 1}
 
@@ -248,3 +250,30 @@ class TestInitial:
         scaled = {"RewardScalingWrapper": {"scale": 0.1}}
         with context(tmp_path, "ppo", {"initial.run": folder}, wrappers=scaled) as tuned:
             tuned.train(1)
+
+    @pytest.mark.parametrize("algorithm", ["sac", "sacfd"])
+    def test_sac_goes_on_from_a_clone_behind_tanh(self, tmp_path, algorithm):
+        pendulum = {"env.name": "Pendulum-v1", "env.max_episode_steps": 20}
+        played = RunContext(policy="random_policy", overrides=pendulum, seed=1).rollout(
+            3, save=tmp_path / "data"
+        )
+        data = {"dataset.run": played.saved_to}
+        tanh = {"algorithm.box_distribution": "squashed_gaussian"}
+        with context(tmp_path / "clone", "bc", {**pendulum, **data, **tanh}) as clone:
+            clone.train()
+            theirs = clone.policy.policy.parameters
+        given = data if algorithm == "sacfd" else {}
+        more = {**pendulum, **given, "initial.run": tmp_path / "clone", "algorithm.lr": 1e-12}
+        with context(tmp_path / "tuned", algorithm, more) as tuned:
+            tuned.train(1)
+            for name, array in tuned.policy.policy.parameters.items():
+                np.testing.assert_allclose(array, theirs[name], atol=1e-9)
+
+
+def test_sub_steps_and_masks_are_learnt_from_a_rollout_that_was_saved(tmp_path):
+    played = RunContext(env=BoxesEnv, policy=BoxesPolicy(), seed=1).rollout(12, save=tmp_path / "data")
+    assert played.summary.mean_return == 5.0
+    data = {"dataset.run": played.saved_to, "algorithm.n_epochs": 30}
+    with RunContext(tmp_path / "run", env=BoxesEnv, algorithm="bc", overrides=data, seed=1) as clone:
+        assert clone.train().counters.env_steps == 0
+        assert clone.evaluate(20).mean_return >= 4.5
