@@ -38,7 +38,9 @@ EXPLAINED = Path(__file__).with_suffix(".txt")
 FILES = (
     "maze_core/objectives/*.py",
     "maze_core/trainers/*.py",
+    "maze_core/models/activations.py",
     "maze_core/models/dense.py",
+    "maze_core/models/state_noise.py",
     "maze_core/rollout/actors.py",
     "maze_core/rollout/collector.py",
     "maze_core/envs/wrappers/*.py",
@@ -51,7 +53,7 @@ NOT_TRIED = 3
 TESTS = {
     "maze_core/objectives": ("objectives", "trainers"),
     "maze_core/trainers": ("trainers", "objectives", "runners/test_training.py"),
-    "maze_core/models": ("models/test_dense.py", "trainers"),
+    "maze_core/models": ("models/test_dense.py", "models/test_state_noise.py", "trainers"),
     "maze_core/rollout": ("rollout/test_actors.py", "rollout/test_collector.py", "trainers"),
     "maze_core/envs/wrappers": ("envs/wrappers", "envs/test_maze_env.py", "runners/test_training.py"),
 }

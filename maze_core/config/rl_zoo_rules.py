@@ -259,7 +259,7 @@ RULES: Mapping[str, Rule] = {
     "train_freq": _train_freq,
     "use_rms_prop": _nothing,
     "use_sde": _state_dependent_noise,
-    "use_sde_at_warmup": _only(False),
+    "use_sde_at_warmup": lambda value, given: {"algorithm.uniform_warmup": not value},
     "vf_coef": lambda value, given: {"algorithm.value_loss_coef": 2 * value},
 }
 """Key → its rule; what others need beside their own key has nothing to say itself."""

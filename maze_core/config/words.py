@@ -137,6 +137,7 @@ _TABLE: tuple[tuple[str | None, str, str], ...] = (
     (None, "ddpg trpo tqc rainbow dreamer", _NOT_HERE),
     ("model.gaussian.state_dependent_noise", "use_sde gsde", ""),
     ("model.gaussian.noise_ticks", "sde_sample_freq", "-1 is null here: once per rollout."),
+    ("algorithm.uniform_warmup", "use_sde_at_warmup", "It is the other way round."),
     ("model.gaussian.use_expln", "use_expln", ""),
     (None, "kl_coeff kl_target", _NOT_HERE),
     (

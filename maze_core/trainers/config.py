@@ -212,7 +212,9 @@ class OffPolicyConfig(LearningConfig):
     replay_capacity: ReplayCapacity = 100_000
     """Transitions that are remembered, over all environments."""
     n_warmup_steps: NonNegativeInt = 100
-    """Environment steps with uniform actions at the start, after which learning begins."""
+    """Environment steps at the start, after which learning begins."""
+    uniform_warmup: bool = True
+    """Act uniformly until then; false acts as the policy explores."""
     n_step_returns: Annotated[int, Field(ge=1, le=1000)] = 1
     """Steps whose rewards are added up before the value of what follows."""
     tau: Annotated[float, Field(gt=0.0, le=1.0)] = 0.005

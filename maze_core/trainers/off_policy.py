@@ -86,7 +86,8 @@ class OffPolicy(ABC, Generic[C]):
         """See :class:`~maze_core.trainers.fit.Trainer`."""
         config, n_before = self.config, self.n_seen
         metrics = self._follow_schedules(progress)
-        rollout = self.collector.collect(self._uniform if n_before < config.n_warmup_steps else self.policy)
+        is_uniform = config.uniform_warmup and n_before < config.n_warmup_steps
+        rollout = self.collector.collect(self._uniform if is_uniform else self.policy)
         self.replay.add(rollout, self.key)
         self.n_seen += rollout.n_steps
         if self.n_seen >= config.n_warmup_steps:

@@ -32,6 +32,7 @@ from maze_core.config.environments import extra_of, open_kwargs
 from maze_core.config.modules import config_groups, config_module
 from maze_core.config.plain_values import Limits
 from maze_core.config.settings import field_docs
+from maze_core.models.config import GaussianArgs
 from service.api.application import build_api
 from service.settings import settings_table
 
@@ -61,6 +62,23 @@ def algorithms() -> str:
         entry = next(settings[name] for settings in each if name in settings)
         rows.append([f"`{name}`", *defaults, entry["takes"], entry["meaning"]])
     return markdown(["`algorithm.`", *ALGORITHMS, "takes", "meaning"], rows)
+
+
+MODEL_SETTINGS = {
+    "model.policy.networks.0": maze_core.FlattenConcatPolicyNetConfig,
+    "model.critic.networks.0": maze_core.FlattenConcatStateValueNetConfig,
+    "model.gaussian": GaussianArgs,
+}
+
+
+def models() -> str:
+    """The settings of dense networks and of Gaussian heads."""
+    rows = [
+        [f"`{place}.{name}`", entry["default"], entry["takes"], entry["meaning"]]
+        for place, config in MODEL_SETTINGS.items()
+        for name, entry in settings_of(config).items()
+    ]
+    return markdown(["setting", "default", "takes", "meaning"], rows)
 
 
 def learning() -> str:
@@ -173,6 +191,7 @@ TABLES: Mapping[str, tuple[str, Callable[[], str]]] = {
     "commands": ("operations.md", commands),
     "routes": ("api.md", routes),
     "algorithms": ("configuration.md", algorithms),
+    "models": ("configuration.md", models),
     "modules": ("configuration.md", modules),
     "targets": ("configuration.md", targets),
     "ceilings": ("configuration.md", ceilings),

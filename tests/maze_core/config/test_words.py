@@ -83,7 +83,7 @@ def test_every_hint_of_the_table_is_a_setting(word: str):
     }
     last = key.rpartition(".")[2]
     values |= dict.fromkeys(("double", "duelling", "prioritized", "entropy_tuning"), True)
-    values |= dict.fromkeys(("state_dependent_noise", "use_expln"), True)
+    values |= dict.fromkeys(("state_dependent_noise", "use_expln", "uniform_warmup"), True)
     algorithm = next(
         (
             x

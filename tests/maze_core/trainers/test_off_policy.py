@@ -121,6 +121,16 @@ def test_warm_up_actions_are_uniform_on_the_scale_of_the_policys_samples(name):
             assert abs(samples.mean()) < 0.1
 
 
+@pytest.mark.parametrize("is_uniform", [True, False])
+def test_before_learning_begins_actions_are_uniform_or_the_policys_own(is_uniform):
+    trainer = trainer_of(SACAlgorithmConfig(**QUICK, uniform_warmup=is_uniform), BoundedEnv)
+    acted, collect = [], trainer.collector.collect
+    trainer.collector.collect = lambda policy: acted.append(policy) or collect(policy)
+    updates(trainer, 3)
+    assert [policy is trainer.policy for policy in acted] == [not is_uniform, not is_uniform, True]
+    assert trainer.actor.state_dict()["step"] == 2 + 2, "learning begins after 4 steps all the same"
+
+
 @pytest.mark.parametrize("name", ["dqn", "sac-numbers", "sac-choice", "td3"])
 @pytest.mark.parametrize("which", ["policy", "one critic", "critics", "all"])
 def test_torch_modules_of_the_users_learn_what_dense_nets_learn(name, which):
