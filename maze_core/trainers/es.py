@@ -45,7 +45,7 @@ class ES:
             max_episode_steps=config.max_episode_steps,
         )
         self.n_updates = 0
-        self._seed = 0
+        self._seed: int
         """Of the episodes until the next reset."""
 
     def reset_envs(self, seeds: Sequence[int]) -> None:
