@@ -9,6 +9,7 @@ import pytest
 from maze_core.config import RunConfig, compose_run, config_groups
 from maze_core.errors import InvalidSpecificationError, Problem
 from maze_core.trainers.ppo_config import PPOAlgorithmConfig
+from tests.maze_core.config.episodes import episodes_for
 
 PPO = "maze_core.PPOAlgorithmConfig"
 A2C = "maze_core.A2CAlgorithmConfig"
@@ -59,7 +60,7 @@ def test_a_rollout_has_a_policy_and_no_algorithm():
 
 def test_the_test_configuration_loads_the_small_settings_of_its_algorithm():
     for algorithm in config_groups()["algorithm"]:
-        tree = compose_run(algorithm=algorithm, configuration="test").tree
+        tree = compose_run(algorithm=algorithm, configuration="test", **episodes_for(algorithm)).tree
         assert tree["algorithm"]["n_epochs"] == 2
         assert tree["runner"]["n_envs"] == 2
     assert compose_run("rollout", configuration="test").tree["runner"]["n_episodes"] == 2

@@ -5,6 +5,7 @@ import pytest
 from maze_core import InvalidSpecificationError, PPOAlgorithmConfig, RunContext, compose_run, config_module
 from maze_core.config.words import FOREIGN, closest
 from maze_core.errors import Problem
+from tests.maze_core.config.episodes import episodes_for
 
 TABLE = {
     "algorithm.lr": ["learning_rate"],
@@ -87,15 +88,19 @@ def test_every_hint_of_the_table_is_a_setting(word: str):
     algorithm = next(
         (
             x
-            for x in ("ppo", "dqn", "sac", "td3", "es", "impala")
+            for x in ("ppo", "dqn", "sac", "td3", "es", "impala", "bc")
             if last in config_module("algorithm", x)["config"]
         ),
-        "ppo",
+        "bc" if key == "dataset.run" else "ppo",
     )
-    overrides = {key: values.get(last, 0.1 if "cl" in last or last in ("lr", "gae_lambda") else 1)}
+    elsewhere = episodes_for("bc") | {"overrides": {}} | episodes_for(algorithm)
+    values["run"] = "run_1"
+    overrides = elsewhere["overrides"] | {
+        key: values.get(last, 0.1 if "cl" in last or last in ("lr", "gae_lambda") else 1)
+    }
     if last in ("noise_ticks", "use_expln"):
         overrides["model.gaussian.state_dependent_noise"] = True
-    assert compose_run(algorithm=algorithm, overrides=overrides)
+    assert compose_run(algorithm=algorithm, **elsewhere | {"overrides": overrides})
 
 
 @pytest.mark.parametrize(
