@@ -162,8 +162,7 @@ class _RecordedEnv(VectorEnv):
         self._t = 0
 
     def reset(self, seeds: Sequence[int | None], rows: BoolArray | None = None) -> Tick:
-        """Begin with the first episodes."""
-        self._t = 0
+        """What the first episodes begin with; it comes once."""
         return self._shown()
 
     def step(self, actions: Actions) -> Tick:

@@ -59,7 +59,7 @@ def test_every_step_of_every_episode_is_there_once_and_in_order(world, n):
             for name, values in record.observations.items():
                 np.testing.assert_array_equal(values[t, b][at], episode.observations[key][name])
             np.testing.assert_array_equal(record.actions["action"][t, b][at], episode.actions[key]["action"])
-    idle = found.episode < 0
+    idle = found.episode == -1
     assert not any(record.active[idle].any() for record in rollout.steps.values())
     assert (~idle).sum() == sum(len(episode.rewards) for episode in episodes.values())
 
@@ -153,7 +153,7 @@ def test_a_replay_of_them_has_the_transitions_that_were_recorded():
 
 BAD = [
     (lambda x: replace(x, rewards=x.rewards[:0]), "bad has no step"),
-    (lambda x: replace(x, rewards=x.rewards * np.nan), "bad has a reward that is not finite"),
+    (lambda x: replace(x, rewards=x.rewards * [1, np.nan, 1]), "bad has a reward that is not finite"),
     (lambda x: replace(x, final_observation={}), "bad, after its last step, has observations nothing"),
     (lambda x: replace(x, step_keys=["other"] * len(x.step_keys)), r"bad has the sub-step 'other', and env"),
     (
@@ -176,6 +176,20 @@ def test_a_bad_episode_is_told_with_its_name_its_leaf_and_the_way_out(damage, me
     with pytest.raises(InvalidSpecificationError, match=message) as caught:
         refuse_other_episodes({**episodes, "bad": damage(episodes["number 1"])}, PerEnvVectorEnv([ReachEnv]))
     assert caught.value.problems[0].path == "dataset.run"
+
+
+def test_one_sub_step_that_is_not_there_is_told_where_there_are_several_of_them():
+    (episode,) = played(BoxesEnv, 1).values()
+    other = replace(episode, step_keys=["b", "a", *episode.step_keys[2:]])
+    with pytest.raises(InvalidSpecificationError, match=r"one has the sub-step 'a', and env has \[0, 1\]"):
+        refuse_other_episodes({"one": other}, PerEnvVectorEnv([BoxesEnv]))
+
+
+def test_not_every_episode_has_to_act_at_every_sub_step():
+    (episode,) = played(BoxesEnv, 1).values()
+    n = len(episode.observations[0]["rounds_left"])
+    first = replace(episode, step_keys=[0] * n, rewards=np.zeros(n))
+    refuse_other_episodes({"whole": episode, "first": first}, PerEnvVectorEnv([BoxesEnv]))
 
 
 def test_a_sub_step_at_which_no_episode_acts_and_one_with_a_bad_leaf_are_told_by_name():
