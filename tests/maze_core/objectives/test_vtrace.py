@@ -132,5 +132,7 @@ def test_arrays_of_two_shapes_are_refused_by_name():
     zeros, flags = np.zeros((2, 3)), np.zeros((2, 3), bool)
     with pytest.raises(ValueError, match=r"vtrace needs 6 arrays of one shape \[T, B\].*\(3, 2\)"):
         vtrace(np.zeros((3, 2)), zeros, zeros, zeros, flags, flags, gamma=0.9, lam=0.9)
+    with pytest.raises(ValueError, match=r"\(3, 2\)\]$"):
+        vtrace(zeros, zeros, zeros, zeros, flags, np.zeros((3, 2), bool), gamma=0.9, lam=0.9)
     with pytest.raises(ValueError, match=r"one shape"):
         vtrace(*[zeros[0]] * 4, flags[0], flags[0], gamma=0.9, lam=0.9)
