@@ -40,6 +40,8 @@ def policy_for(env, seed=1):
 def test_an_actor_collects_what_a_collector_does_with_the_weights_and_the_noise_of_its_seeds():
     config, wrapper = GymEnvConfig(name="CartPole-v1"), Doubled()
     with_those = policy_for(config.vector(2), seed=2)
+    for array in with_those.parameters.values():
+        array *= 50  # decided: other weights would do otherwise
     weights = {name: array.copy() for name, array in with_those.parameters.items()}
     actor = Actor(
         config.vector(2), policy=policy_for(config.vector(2)), wrappers=[wrapper], n_steps=30, seed=5
@@ -111,6 +113,7 @@ def test_a_reset_forgets_what_waits_and_gives_every_process_its_seeds():
     calls = []
     actors = actors_of(lambda i, *given: calls.append((i, *given)))
     actors.take({"w": 0})
+    until(lambda: len(calls) == 4)  # two wait
     actors.reset([1, 2, 3, 4])
     assert calls[-2:] == [(0, "reset", [1, 2]), (1, "reset", [3, 4])]
     assert [found.weights for found in actors.take({"w": 1})] == [{"w": 1}] * 2

@@ -14,6 +14,7 @@ from maze_core.envs.vector import VectorEnv
 from maze_core.errors import EnvError, InvalidSpecificationError
 from maze_core.models.config import CustomModelConfig, ProbabilisticPolicyComposerConfig
 from maze_core.objectives.vtrace import vtrace
+from maze_core.subprocesses import CLOSE_TIMEOUT_S
 from maze_core.trainers.fit import Parts
 from maze_core.trainers.impala_config import ImpalaAlgorithmConfig
 from tests.maze_core.models.autograd import log_probs_and_entropy
@@ -145,6 +146,7 @@ def test_the_report_is_of_the_loss_with_advantages_normalised_or_not_and_of_the_
     used = np.array([-scale, scale]) if normalize else np.array([100.0, 700.0])
     (report,) = trainer._learn({0: two_actions([100.0, 700.0], [0, 1])}, epoch=0)
     assert report["train/policy_loss"] == pytest.approx(-(np.log(likely) * used).mean(), rel=1e-4)
+    assert report["train/policy_lag"] == 0.0, "nothing was collected yet"
     ratios = likely / 0.5
     assert report["train/approx_kl"] == pytest.approx((ratios - 1 - np.log(ratios)).mean(), abs=1e-6)
 
@@ -249,6 +251,15 @@ def test_asynchronous_a_closed_run_leaves_no_process_and_no_thread(cartpoles):
     assert not set(processes) & set(psutil.Process().children())
 
 
+def test_asynchronous_actors_come_to_rest_before_their_environments_are_closed(cartpoles):
+    trainer, order = asynchronous(cartpoles), []
+    trainer._actors.stop = order.append
+    trainer.collector.env.close = lambda: order.append("closed")
+    trainer.close()
+    assert order == [CLOSE_TIMEOUT_S, "closed"]
+    del trainer.collector.env.close
+
+
 def test_asynchronous_a_process_that_dies_ends_the_run_by_name(cartpoles):
     trainer = asynchronous(cartpoles)
     trainer.update(epoch=0, progress=0.0)
@@ -259,14 +270,25 @@ def test_asynchronous_a_process_that_dies_ends_the_run_by_name(cartpoles):
 
 
 class Net(torch.nn.Module):
-    """A network of the user's."""
+    """A network of the user's, which notes whether torch keeps what a gradient needs."""
 
-    def __init__(self):
+    def __init__(self, n_in=4):
         super().__init__()
-        self.out = torch.nn.Linear(4, 2)
+        self.out, self.notes = torch.nn.Linear(n_in, 2), []
 
     def forward(self, observations):
+        self.notes.append(torch.is_grad_enabled())
         return {"action": self.out(observations["observation"])}
+
+
+def test_only_the_gradient_step_keeps_what_a_gradient_needs():
+    policy = ProbabilisticPolicyComposerConfig(networks=[Net(2)])
+    trainer = trainer_of(ImpalaAlgorithmConfig(**QUICK), model=CustomModelConfig(policy=policy))
+    notes = trainer.policy.steps[0].networks[0].logits.module.notes
+    notes.clear()
+    trainer.update(epoch=0, progress=0.0)
+    assert notes[-1]
+    assert not any(notes[:-1])
 
 
 def test_asynchronous_networks_of_the_user_go_along(cartpoles):
