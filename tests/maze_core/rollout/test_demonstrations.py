@@ -112,6 +112,11 @@ class Halving(Wrapper):
         return {head: 0.5 * values for head, values in actions.items()}
 
 
+class Nudging(Wrapper):
+    def action(self, step_key, actions):
+        return {head: values + np.array([0, 0.01], np.float32) for head, values in actions.items()}
+
+
 class Renaming(Wrapper):
     def bind(self, observation_spaces, action_spaces):
         return observation_spaces, {
@@ -127,6 +132,8 @@ def test_actions_that_the_wrappers_do_not_give_back_are_refused():
         InvalidSpecificationError, match=r"number 0 has the action action=.* comes out of the"
     ):
         shown_again(ReachEnv, 1, [Halving()])
+    with pytest.raises(InvalidSpecificationError, match="number 0 has the action"):
+        shown_again(ReachEnv, 1, [Nudging()])
     episodes, made, wrapped = played(ReachEnv, 1), parts(ReachEnv), [Renaming()]
     _, actions = bind_wrappers(wrapped, made.env.observation_spaces, made.env.action_spaces)
     policy = parts(ReachEnv).policy
