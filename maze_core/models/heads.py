@@ -555,8 +555,9 @@ def _box_head(
         )
     if args != GaussianArgs(rescale=args.rescale):
         others = "" if distribution == "deterministic" else " and state_dependent_noise"
-        message = f"of the args of the action head {name!r}, {distribution} takes rescale{others} alone."
-        raise _problem(message)
+        raise _problem(
+            f"of model.gaussian and args, {distribution} takes rescale{others} alone (action head {name!r})."
+        )
     return (SquashedGaussianHead if distribution == "squashed_gaussian" else DeterministicHead)(**place)
 
 

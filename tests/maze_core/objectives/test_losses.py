@@ -89,8 +89,14 @@ def test_the_clipped_squared_error_and_its_gradient_are_those_of_its_definition(
 
 @pytest.mark.parametrize(
     ("value", "pessimistic", "error", "gradient"),
-    [(1.5, False, -2.5, -2.5), (3.0, False, -2.0, 0.0), (3.0, True, -2.0, 0.0), (-3.0, True, -7.0, -7.0)],
-    ids=["within", "beyond", "beyond and better", "beyond and worse"],
+    [
+        (1.5, False, -2.5, -2.5),
+        (3.0, False, -2.0, 0.0),
+        (3.0, True, -2.0, 0.0),
+        (-3.0, True, -7.0, -7.0),
+        (6.0, True, 2.0, 2.0),
+    ],
+    ids=["within", "beyond", "beyond and better", "beyond and worse", "beyond and as good"],
 )
 def test_a_value_beyond_the_range_learns_only_where_it_is_worse_than_the_clipped_one(
     value, pessimistic, error, gradient
