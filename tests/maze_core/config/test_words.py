@@ -75,6 +75,7 @@ def test_every_hint_of_the_table_is_a_setting(word: str):
     values = {"lr_schedule": "constant", "name": "CartPole-v1", "normalize_advantages": True, "gamma": 0.5}
     values |= {
         "wrappers": [],
+        "exploration_noise": "normal",
         "kwargs": {},
         "rollout_evaluator": None,
         "kind": "rmsprop",
