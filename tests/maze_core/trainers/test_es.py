@@ -20,6 +20,7 @@ from maze_core.seeding import Stream, derived_seed, generator
 from maze_core.trainers.config import OptimizerConfig
 from maze_core.trainers.es_config import ESAlgorithmConfig
 from maze_core.trainers.fit import Parts
+from maze_core.types import ActorID
 from tests.maze_core.envs.structured_env import make_boxes
 from tests.maze_core.trainers.small_worlds import (
     BoundedEnv,
@@ -33,12 +34,18 @@ from tests.maze_core.trainers.small_worlds import (
     twin_of,
 )
 
+
+class TurnsEnv(TwoAgentsEnv):
+    def actor_id(self):
+        return ActorID(0, self._time % 2)
+
+
 WORLDS = {
     "choice": SignEnv,
     "numbers": ReachEnv,
     "two heads": BoundedEnv,
     "mask": MaskedEnv,
-    "two agents": TwoAgentsEnv,
+    "two agents": TurnsEnv,
     "sub-steps": make_boxes,
 }
 SGD = OptimizerConfig(kind="sgd")
@@ -88,9 +95,11 @@ def test_processes_change_nothing_and_one_that_dies_is_told_of():
     assert all(child.process.poll() is not None for child in env._children)
 
 
-@pytest.mark.parametrize("world", WORLDS)
+@pytest.mark.parametrize("world", [*WORLDS, "agents apart"])
 def test_a_member_plays_as_a_policy_with_its_weights_plays_alone(world):
-    trainer = es(WORLDS[world], noise_stddev=0.5, n_rollouts_per_update=4)
+    is_apart, world = world == "agents apart", WORLDS.get(world, TurnsEnv)
+    model = separate_networks() if is_apart else None
+    trainer = es(world, model=model, noise_stddev=0.5, n_rollouts_per_update=4)
     played = trainer._play()
     config, policy = trainer.config, trainer.policy
     for number, episode in enumerate(played):
@@ -99,7 +108,7 @@ def test_a_member_plays_as_a_policy_with_its_weights_plays_alone(world):
         own = trainer.optimizer.flat.copy()
         trainer.optimizer.flat += np.float32(sign) * noise.standard_normal(own.size, np.float32)
         (alone,) = run_episodes(
-            PerEnvVectorEnv([WORLDS[world]]),
+            PerEnvVectorEnv([world]),
             policy,
             [derived_seed(0, Stream.TRAIN_ENV, 0, number // 2)],
             max_episode_steps=config.max_episode_steps,
@@ -155,6 +164,14 @@ def test_both_episodes_and_steps_are_played(episodes, steps, expected):
     assert report.env_steps == sum(report.episode_lengths) == 5 * expected
 
 
+def test_what_is_missing_of_the_steps_is_played_at_once():
+    trainer = es(n_rollouts_per_update=2, n_timesteps_per_update=40)
+    waves, play = [], trainer._population.play
+    trainer._population.play = lambda members, **rest: waves.append(members) or play(members, **rest)
+    trainer.update(epoch=0, progress=0.0)
+    assert waves == [range(2), range(2, 8)]
+
+
 def test_an_episode_is_cut_at_the_limit():
     report = es(Endless, max_episode_steps=7).update(epoch=0, progress=0.0)
     assert report.episode_lengths == [7] * 8
@@ -176,12 +193,15 @@ def test_a_cancel_is_heard_within_an_episode_and_nothing_was_learnt():
     assert trainer.n_updates == 0
 
 
-def test_after_a_cancel_an_update_begins_anew():
-    trainer = es()
-    trainer._parts.cancelled = lambda: True
+@pytest.mark.parametrize("n_ticks", [0, 3, 7])
+def test_after_a_cancel_an_update_begins_anew(n_ticks):
+    """Two members play five ticks, then six more do; none of those is left over."""
+    settings = {"n_envs": 6, "n_rollouts_per_update": 2, "n_timesteps_per_update": 40}
+    trainer, ticks = es(**settings), []
+    trainer._parts.cancelled = lambda: ticks.append(1) or len(ticks) > n_ticks
     assert trainer.update(epoch=0, progress=0.0) is None
     trainer._parts.cancelled = lambda: False
-    assert updated(trainer) == updated(es())
+    assert updated(trainer) == updated(es(**settings))
 
 
 def test_a_restored_trainer_goes_on_bit_by_bit():
