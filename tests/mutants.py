@@ -53,7 +53,12 @@ NOT_TRIED = 3
 TESTS = {
     "maze_core/objectives": ("objectives", "trainers"),
     "maze_core/trainers": ("trainers", "objectives", "runners/test_training.py"),
-    "maze_core/models": ("models/test_dense.py", "models/test_state_noise.py", "trainers"),
+    "maze_core/models": (
+        "models/test_dense.py",
+        "models/test_state_noise.py",
+        "models/test_config.py",
+        "trainers",
+    ),
     "maze_core/rollout": ("rollout/test_actors.py", "rollout/test_collector.py", "trainers"),
     "maze_core/envs/wrappers": ("envs/wrappers", "envs/test_maze_env.py", "runners/test_training.py"),
 }

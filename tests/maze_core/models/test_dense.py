@@ -9,7 +9,7 @@ from gymnasium import spaces
 from hypothesis import given
 from hypothesis import strategies as st
 
-from maze_core.models.activations import ACTIVATIONS
+from maze_core.models.activations import ACTIVATIONS, KEEPS_INPUT, SLOPES
 from maze_core.models.builders import flatten_concat, from_template
 from maze_core.models.dense import DenseNets, differ_at_the_end_only, scores, squashed_samples
 from maze_core.models.graph import Concat, Dense, Flatten, Program
@@ -24,6 +24,7 @@ from maze_core.models.heads import (
     apply_mask,
     parts_of,
 )
+from tests.maze_core.models import autograd
 from tests.maze_core.models.autograd import head_scores, program_output
 from tests.maze_core.models.test_graph import INPUTS, dense, samples, template
 
@@ -333,6 +334,19 @@ def test_every_activation_has_its_slope(activation: str, scale: float) -> None:
     assert_near(found, expected)
     for name, gradient in expected_gradients.items():
         assert_near(gradients[0][name].reshape(-1, 1), gradient.reshape(-1, 1))
+
+
+@pytest.mark.parametrize("activation", sorted(ACTIVATIONS))
+def test_slopes_at_0_are_those_of_torch(activation: str) -> None:
+    leaf = torch.zeros(1, requires_grad=True)
+    autograd.ACTIVATIONS[activation](leaf).sum().backward()
+    h, d = np.zeros(1, np.float32), np.ones(1, np.float32)
+    if activation not in KEEPS_INPUT and (bend := ACTIVATIONS[activation]) is not None:
+        bend(h)
+    if (slope := SLOPES[activation]) is not None:
+        slope(d, h)
+    assert leaf.grad is not None
+    assert d[0] == pytest.approx(leaf.grad.item(), abs=1e-6)
 
 
 def test_gradients_of_features_may_be_left_out_for_0() -> None:
