@@ -77,7 +77,7 @@ TASKS = {
         Task("pendulum_sac", 20_000, -160, -157.0),
         Task("pendulum_td3", 20_000, -160, -151.9),
         Task("pendulum_ppo", 100_000, -200, -172.2),
-        Task("mountain_car_continuous_sac", 49_984, 93, 94.7),
+        Task("mountain_car_continuous_sac", 50_000, 93, 94.7),
         Task("swimmer_ppo", 1_000_000, 280, 281.6, n_seeds=3, hyperparams=(
             "normalize:True", "n_envs:4", "n_steps:1024", "batch_size:256", "gamma:0.9999", "learning_rate:6e-4",
             "gae_lambda:0.98",

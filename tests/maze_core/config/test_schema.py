@@ -94,6 +94,9 @@ def test_a_tree_of_the_users_example_survives_storage():
         "_target_": "maze_core.FlattenConcatPolicyNetConfig",
         "non_lin": "tanh",
         "hidden_units": [256, 256],
+        "weight_init": "orthogonal",
+        "hidden_gain": 2**0.5,
+        "output_gain": 0.01,
     }
     stored = RunConfig.from_tree(json.loads(canonical_json(config.tree)))
     assert stored.build("model") == config.build("model")
