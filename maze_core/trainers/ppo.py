@@ -50,7 +50,8 @@ class PPO(ActorCritic[PPOAlgorithmConfig]):
                 steps.append(self.gradient_step(minibatch, self._policy_loss, epoch=epoch))
             kl = sum(step["train/approx_kl"] for step in steps[first:]) / (len(steps) - first)
             if self.config.lr_schedule == "kl_adaptive":
-                self._adapt(kl)
+                if self._policy_learns:  # a critic that learns alone moves no policy
+                    self._adapt(kl)
             elif self.config.target_kl is not None and kl > self.config.target_kl:
                 break  # the pass left the trust region
         return steps

@@ -255,6 +255,16 @@ def test_an_adaptive_step_size_follows_the_mean_divergence_of_each_pass(divergen
     assert trainer.optimizer.lr == pytest.approx(lr)
 
 
+def test_while_the_critic_learns_alone_the_step_size_stays():
+    settings = {**QUICK, **ADAPTIVE, "lr": 1e-3, "critic_burn_in_epochs": 2}
+    trainer = trainer_of(PPOAlgorithmConfig(**settings))
+    for epoch in (0, 1):
+        trainer.update(epoch=epoch, progress=0.0)
+    assert trainer.optimizer.lr == 1e-3
+    trainer.update(epoch=2, progress=0.0)
+    assert trainer.optimizer.lr != 1e-3
+
+
 @pytest.mark.parametrize(("kl", "limit"), [(0.0, 1e-2), (9.0, 1e-6)])
 def test_an_adaptive_step_size_keeps_within_its_limits(kl, limit):
     trainer = trainer_of(PPOAlgorithmConfig(**{**QUICK, **ADAPTIVE, "lr": 1e-3}))
