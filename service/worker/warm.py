@@ -42,6 +42,8 @@ signal.signal(signal.SIGALRM, _look)
 signal.setitimer(signal.ITIMER_REAL, LOOK_S, LOOK_S)
 setproctitle.setproctitle("maze: forkserver")
 
+import encodings.cp437  # noqa: E402, F401  zipfile reads names with it
+
 import gymnasium.envs.classic_control  # noqa: E402, F401
 import numpy.ma  # noqa: E402, F401
 
