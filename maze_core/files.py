@@ -10,6 +10,7 @@ import hashlib
 import json
 import math
 import os
+import re
 import uuid
 from collections.abc import Iterable, Mapping
 from itertools import pairwise
@@ -38,18 +39,21 @@ _CUT = b"maze: in chunks\n"
 _CHUNKS = "chunks"
 _LEAST_CHUNK = 4096
 """A smaller piece has no file of its own."""
+_SHA256 = re.compile("[0-9a-f]{64}")
 _TRIES = 10
 
 
-def write_cut(path: Path, data: bytes, edges: Iterable[int]) -> None:
-    """Write a file whose pieces, between these places, are stored once for all files of the folder.
+def cut(folder: Path, data: bytes, edges: Iterable[int]) -> bytes:
+    """Store the pieces of a file, between these places, once for all files of the folder.
 
-    Nobody else may write there meanwhile. Without edges it is a file like any other.
+    Nobody else may write there meanwhile.
+
+    Returns:
+        What a file of the folder holds for :func:`read_cut` to give the data; without edges, the data.
     """
     pieces = [data[start:end] for start, end in pairwise((0, *edges, len(data)))]
     if len(pieces) < 2:
-        write_atomically(path, data)
-        return
+        return data
     parts: list[tuple[int, str | None]] = []
     rest: list[bytes] = []
     for piece in pieces:
@@ -59,14 +63,14 @@ def write_cut(path: Path, data: bytes, edges: Iterable[int]) -> None:
             continue
         sha256 = hashlib.sha256(piece).hexdigest()
         parts.append((len(piece), sha256))
-        if not (path.parent / _CHUNKS / sha256).exists():
-            write_atomically(path.parent / _CHUNKS / sha256, piece)
+        if not (folder / _CHUNKS / sha256).exists():
+            write_atomically(folder / _CHUNKS / sha256, piece)
     header = json.dumps(parts).encode()
-    write_atomically(path, b"".join((_CUT, len(header).to_bytes(8, "little"), header, *rest)))
+    return b"".join((_CUT, len(header).to_bytes(8, "little"), header, *rest))
 
 
 def read_cut(path: Path) -> bytes:
-    """The bytes that were given to :func:`write_cut`, or those of any other file.
+    """The bytes that were given to :func:`cut`, or those of any other file.
 
     Raises:
         OSError: the file or a chunk of it cannot be read.
@@ -93,13 +97,22 @@ def read_cut(path: Path) -> bytes:
 
 
 def drop_chunks(folder: Path) -> None:
-    """Remove what no file of the folder names any more, and what a process that was killed left half written."""
+    """Remove what no file of the folder names any more, and what a process that was killed left half written.
+
+    While a file cannot be read, the chunks stay: they may be its own. Nobody else may write there meanwhile.
+    """
+    for half_written in folder.glob(".*.tmp"):
+        half_written.unlink(missing_ok=True)
     if not (folder / _CHUNKS).is_dir():
         return
     named = set()
-    for path in folder.iterdir():
-        if path.is_file() and (data := path.read_bytes()).startswith(_CUT):
-            named |= {sha256 for _, sha256 in _parts(data)[0]}
+    try:
+        for path in filter(Path.is_file, folder.iterdir()):
+            with path.open("rb") as file:
+                if (start := file.read(len(_CUT))) == _CUT:
+                    named |= {sha256 for _, sha256 in _parts(start + file.read())[0]}
+    except (OSError, ValueError):
+        return
     for chunk in (folder / _CHUNKS).iterdir():
         if chunk.name not in named:
             chunk.unlink(missing_ok=True)
@@ -108,10 +121,21 @@ def drop_chunks(folder: Path) -> None:
 
 
 def _parts(data: bytes) -> tuple[list[tuple[int, str | None]], int]:
-    """Sizes and digests of the pieces, and where those without a digest begin."""
+    """Sizes and digests of the pieces, and where those without a digest begin.
+
+    Raises:
+        ValueError: the list is damaged, or names what is no digest and so may lie anywhere.
+    """
     start = len(_CUT) + 8
     end = start + int.from_bytes(data[len(_CUT) : start], "little")
-    return [(int(size), sha256) for size, sha256 in json.loads(data[start:end])], end
+    try:
+        parts = [(int(size), sha256) for size, sha256 in json.loads(data[start:end])]
+        is_whole = all(sha256 is None or _SHA256.fullmatch(sha256) for _, sha256 in parts)
+    except (TypeError, ValueError, OverflowError, RecursionError):
+        is_whole = False
+    if not is_whole:
+        raise ValueError("its list of chunks is none")
+    return parts, end
 
 
 def sync_directory(folder: Path) -> None:

@@ -31,7 +31,7 @@ import yaml
 
 from maze_core.checkpoint import Checkpoint, chunk_edges
 from maze_core.errors import CheckpointError, InvalidSpecificationError
-from maze_core.files import drop_chunks, json_safe, write_atomically, write_cut
+from maze_core.files import cut, drop_chunks, json_safe, write_atomically
 from maze_core.notices import Notices
 from maze_core.types import Tree
 
@@ -225,10 +225,10 @@ class RunDir:
 
     def _write(self, checkpoint: Checkpoint, names: Sequence[str]) -> None:
         """Store a checkpoint; what it shares with others is stored once."""
-        data = checkpoint.to_bytes()
-        edges = chunk_edges(data)
+        folder, data = self.path / "checkpoints", checkpoint.to_bytes()
+        stored = cut(folder, data, chunk_edges(data))
         for name in names:
-            write_cut(self.path / "checkpoints" / name, data, edges)
+            write_atomically(folder / name, stored)
 
     def checkpoint_path(self, selector: str = "best") -> Path:
         """The file of ``best``, ``last``, ``scheduled`` (the last one) or ``epoch:N``.

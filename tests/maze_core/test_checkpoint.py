@@ -1,6 +1,7 @@
 """The bundle keeps every bit, notices every flipped one, and is written whole or not at all."""
 
 import io
+import json
 import os
 import re
 import zipfile
@@ -109,6 +110,14 @@ def test_a_write_that_fails_leaves_the_old_file_and_nothing_else(tmp_path, monke
 def test_a_missing_file_is_named(tmp_path):
     with pytest.raises(CheckpointError, match=r"nowhere\.ckpt"):
         Checkpoint.read(tmp_path / "nowhere.ckpt")
+
+
+def test_a_checkpoint_that_names_a_file_elsewhere_as_its_part_is_damaged(tmp_path):
+    example().write(tmp_path / "secret")
+    parts = json.dumps([[1, str(tmp_path / "secret")]]).encode()
+    (tmp_path / "x.ckpt").write_bytes(b"maze: in chunks\n" + len(parts).to_bytes(8, "little") + parts)
+    with pytest.raises(CheckpointError, match=r"x\.ckpt is damaged: .* Take another checkpoint of the run"):
+        Checkpoint.read(tmp_path / "x.ckpt")
 
 
 @given(

@@ -1,13 +1,18 @@
 """Files in chunks: whole or not there, each chunk once, and none that nobody names."""
 
+import json
 import os
 from pathlib import Path
 
 import pytest
 
-from maze_core.files import drop_chunks, read_cut, write_cut
+from maze_core.files import cut, drop_chunks, read_cut, write_atomically
 
 A, B, C = (bytes([number]) * 5000 for number in range(3))
+
+
+def write_cut(path: Path, data: bytes, edges: list[int]) -> None:
+    write_atomically(path, cut(path.parent, data, edges))
 
 
 def chunks(folder: Path) -> int:
@@ -107,3 +112,39 @@ def test_a_missing_chunk_is_named(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError) as caught:
         read_cut(tmp_path / "x")
     assert caught.value.filename == str(lost)
+
+
+def damaged(parts: str) -> bytes:
+    return b"maze: in chunks\n" + len(parts).to_bytes(8, "little") + parts.encode()
+
+
+def test_what_a_killed_process_left_half_written_is_dropped(tmp_path: Path) -> None:
+    write_cut(tmp_path / "x", A + B, [5000])
+    (tmp_path / ".killed.tmp").write_bytes((tmp_path / "x").read_bytes()[:30])
+    drop_chunks(tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["chunks", "x"]
+    assert read_cut(tmp_path / "x") == A + B
+
+
+@pytest.mark.parametrize(
+    "parts", ["", "[[1", "7", "[7]", "[[1, 2]]", "[[null, null]]", "[[1e999, null]]", "[" * 9999]
+)
+def test_a_damaged_list_is_told_and_lets_all_chunks_be(tmp_path: Path, parts: str) -> None:
+    write_cut(tmp_path / "whole", A + B, [5000])
+    (tmp_path / "whole").rename(tmp_path / "chunks" / "elsewhere")
+    (tmp_path / "damaged").write_bytes(damaged(parts))
+    drop_chunks(tmp_path)
+    assert chunks(tmp_path) == 3
+    with pytest.raises(ValueError, match="list of chunks"):
+        read_cut(tmp_path / "damaged")
+
+
+@pytest.mark.parametrize(
+    "name", ["../secret", "{folder}/secret", "A" * 64, "a" * 63, "a" * 64 + "/../../secret"]
+)
+def test_a_list_names_nothing_but_digests(tmp_path: Path, name: str) -> None:
+    (tmp_path / "chunks").mkdir()
+    (tmp_path / "secret").write_bytes(b"secret")
+    (tmp_path / "x").write_bytes(damaged(json.dumps([[6, name.format(folder=tmp_path)]])))
+    with pytest.raises(ValueError, match="list of chunks"):
+        read_cut(tmp_path / "x")
