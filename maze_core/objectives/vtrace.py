@@ -21,14 +21,14 @@ def vtrace(
     gamma: float | FloatArray,
     lam: float | FloatArray,
     clip_rho: float = 1.0,
-    clip_pg_rho: float = 1.0,
     clip_c: float = 1.0,
 ) -> tuple[FloatArray, FloatArray]:
-    """Advantages for the policy gradient, and V-trace targets of the critic.
+    """Advantages, which the policy gradient has yet to weigh, and V-trace targets of the critic.
 
     Targets are v_t = V(s_t) + δ_t + γ c_t (v_{t+1} − V(s_{t+1})), with δ_t = ρ_t (r_t + γ V(s_{t+1}) − V(s_t)),
     ρ_t = min(ρ̄, π/μ) and c_t = λ min(c̄, π/μ) (eq. 1, remarks 1 and 2). Advantages are
-    min(ρ̄_pg, π/μ) (r_t + γ v_{t+1} − V(s_t)), the importance weight included (section 4.2).
+    r_t + γ v_{t+1} − V(s_t), without the importance weight min(ρ̄, π/μ) of section 4.2: a baseline is subtracted before
+    it, or the gradient is biased.
 
     Args:
         log_ratios: log π(a_t|s_t) − log μ(a_t|s_t), of the policy that learns and the one that acted, ``[T, B]``.
@@ -40,7 +40,6 @@ def vtrace(
         gamma: discount per tick, in [0, 1]; or ``[T, B]``, with 1 between the sub-steps of one flat step.
         lam: λ in [0, 1], or ``[T, B]``; 1 is the paper's.
         clip_rho: ρ̄ ≥ 0, which decides between the values of μ (towards 0) and of π (infinite); infinity does not clip.
-        clip_pg_rho: the same for the weight of the policy gradient.
         clip_c: c̄ ≥ 0, how far errors reach back; it changes the speed of learning, not what is learnt.
 
     Returns:
@@ -58,5 +57,4 @@ def vtrace(
     errors = backwards(deltas, discount * reach)
     next_targets = next_values.copy()
     next_targets[:-1] += np.where(truncated[:-1], 0, errors[1:])  # beyond a terminal state the discount is 0
-    advantages = np.minimum(ratios, clip_pg_rho) * (rewards + discount * next_targets - values)
-    return advantages, values + errors
+    return rewards + discount * next_targets - values, values + errors

@@ -35,9 +35,9 @@ class Impala(ActorCritic[ImpalaAlgorithmConfig]):
         self._off_policy = partial(
             vtrace,
             clip_rho=config.vtrace_clip_rho_threshold or inf,
-            clip_pg_rho=config.vtrace_clip_pg_rho_threshold or inf,
             clip_c=config.vtrace_clip_c_threshold or inf,
         )
+        self._policy_loss = partial(_policy_loss, clip_rho=config.vtrace_clip_pg_rho_threshold or inf)
         n_ahead = config.queue_out_of_sync_factor
         self._past: deque[NamedArrays] = deque(maxlen=n_ahead)
         """Weights of the last updates, the oldest first."""
@@ -75,7 +75,7 @@ class Impala(ActorCritic[ImpalaAlgorithmConfig]):
     def _learn(self, batch: Batch, *, epoch: int) -> list[dict[str, float]]:
         if self.config.normalize_advantages:
             batch = normalize_advantages(batch)
-        return [self.gradient_step(batch, _policy_loss, epoch=epoch) | {"train/policy_lag": self._lag}]
+        return [self.gradient_step(batch, self._policy_loss, epoch=epoch) | {"train/policy_lag": self._lag}]
 
     def state_dict(self) -> tuple[Tree, dict[str, Array]]:
         """See :class:`~maze_core.trainers.fit.Trainer`."""
@@ -97,6 +97,11 @@ class Impala(ActorCritic[ImpalaAlgorithmConfig]):
         super().close()
 
 
-def _policy_loss(samples: Samples, log_probs: FloatArray) -> tuple[float, FloatArray, dict[str, float]]:
-    kl, _ = divergence(log_probs - samples.log_probs, inf)
-    return *policy_gradient(log_probs, samples.advantages), {"train/approx_kl": kl}
+def _policy_loss(
+    samples: Samples, log_probs: FloatArray, *, clip_rho: float
+) -> tuple[float, FloatArray, dict[str, float]]:
+    """Advantages are weighed here, after they were normalised: the weighted mean of a constant has gradient 0."""
+    log_ratios = log_probs - samples.log_probs
+    weights = np.minimum(np.exp(log_ratios), np.float32(clip_rho))
+    kl, _ = divergence(log_ratios, inf)
+    return *policy_gradient(log_probs, weights * samples.advantages), {"train/approx_kl": kl}

@@ -25,7 +25,7 @@ def rollouts(draw):
     return ratios / 2, rewards, values[:-1], next_values, terminated, truncated, gamma, lam
 
 
-def by_definition(rollout, clip_rho, clip_pg_rho, clip_c):
+def by_definition(rollout, clip_rho, clip_c):
     """Eq. 1 as the sum of products that it is, tick by tick."""
     log_ratios, rewards, values, next_values, terminated, truncated, gamma, lam = rollout
     T, B = values.shape
@@ -44,15 +44,14 @@ def by_definition(rollout, clip_rho, clip_pg_rho, clip_c):
             is_followed = s + 1 < T and not (terminated[s, b] or truncated[s, b])
             following = targets[s + 1, b] if is_followed else next_values[s, b]
             future = 0.0 if terminated[s, b] else gamma[s, b] * following
-            weight = min(clip_pg_rho, np.exp(log_ratios[s, b]))
-            advantages[s, b] = weight * (rewards[s, b] + future - values[s, b])
+            advantages[s, b] = rewards[s, b] + future - values[s, b]
     return advantages, targets
 
 
-@given(rollouts(), CLIPS, CLIPS, CLIPS)
-def test_advantages_and_targets_are_those_of_the_definition(rollout, clip_rho, clip_pg_rho, clip_c):
+@given(rollouts(), CLIPS, CLIPS)
+def test_advantages_and_targets_are_those_of_the_definition(rollout, clip_rho, clip_c):
     *arrays, gamma, lam = rollout
-    clips = {"clip_rho": clip_rho, "clip_pg_rho": clip_pg_rho, "clip_c": clip_c}
+    clips = {"clip_rho": clip_rho, "clip_c": clip_c}
     found = vtrace(*arrays, gamma=gamma, lam=lam, **clips)
     for ours, theirs in zip(found, by_definition(rollout, **clips), strict=True):
         np.testing.assert_allclose(ours, theirs, rtol=1e-9, atol=1e-6)
@@ -61,7 +60,7 @@ def test_advantages_and_targets_are_those_of_the_definition(rollout, clip_rho, c
 @given(rollouts(), st.floats(1, 3))
 def test_of_the_own_policy_targets_are_the_lambda_returns_and_nothing_is_clipped_from_1_on(rollout, clip):
     log_ratios, *arrays, gamma, lam = rollout
-    clips = dict.fromkeys(("clip_rho", "clip_pg_rho", "clip_c"), clip)
+    clips = dict.fromkeys(("clip_rho", "clip_c"), clip)
     _, targets = vtrace(np.zeros_like(log_ratios), *arrays, gamma=gamma, lam=lam, **clips)
     np.testing.assert_allclose(targets, gae(*arrays, gamma=gamma, lam=lam)[1], atol=1e-9)
 
@@ -92,7 +91,7 @@ def test_two_steps_done_by_hand():
     """γ = ½, V = (1, 2), then 4; rewards (3, 5); π/μ = (2, ½), so ρ = c = (1, ½).
 
     δ = (3 + 1 − 1, ½ (5 + 2 − 2)) = (3, 2.5); v = (1 + 3 + ½ · 1 · 2.5, 2 + 2.5) = (5.25, 4.5);
-    advantages = (1 · (3 + ½ · 4.5 − 1), ½ (5 + ½ · 4 − 2)) = (4.25, 2.5).
+    advantages = (3 + ½ · 4.5 − 1, 5 + ½ · 4 − 2) = (4.25, 5).
     """
     advantages, targets = vtrace(
         np.log(column(2.0, 0.5)),
@@ -105,7 +104,7 @@ def test_two_steps_done_by_hand():
         lam=1.0,
     )
     np.testing.assert_allclose(targets, column(5.25, 4.5))
-    np.testing.assert_allclose(advantages, column(4.25, 2.5))
+    np.testing.assert_allclose(advantages, column(4.25, 5.0))
 
 
 def test_a_time_limit_bootstraps_and_a_terminal_state_does_not():

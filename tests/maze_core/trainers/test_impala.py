@@ -86,7 +86,7 @@ def seen(trainer):
 def test_what_is_learnt_from_is_v_trace_between_the_policy_that_acted_and_the_one_that_learns():
     """Values that are known make the targets those of the objective, whose own tests hold it."""
     settings = {"queue_out_of_sync_factor": 2, "gae_lambda": 0.7, "normalize_advantages": False}
-    clips = {"rho": 1.01, "pg_rho": 1.005, "c": 1.002}
+    clips = {"rho": 1.01, "c": 1.002}
     thresholds = {f"vtrace_clip_{name}_threshold": value for name, value in clips.items()}
     config = ImpalaAlgorithmConfig(gamma=0.9, value_loss_coef=0.0, **QUICK, **settings, **thresholds)
     trainer = trainer_of(config)
@@ -123,10 +123,10 @@ def test_what_is_learnt_from_is_v_trace_between_the_policy_that_acted_and_the_on
 @pytest.mark.parametrize("name", ["rho", "pg_rho", "c"])
 def test_a_threshold_that_is_off_clips_nothing(name, given, used):
     trainer = trainer_of(ImpalaAlgorithmConfig(**{f"vtrace_clip_{name}_threshold": given}))
-    assert trainer._off_policy.keywords == {
-        **dict.fromkeys(("clip_rho", "clip_pg_rho", "clip_c"), 1.0),
-        f"clip_{name}": used,
-    }
+    found = {f"vtrace {name}": clip for name, clip in trainer._off_policy.keywords.items()}
+    found |= trainer._policy_loss.keywords
+    wanted = {"rho": "vtrace clip_rho", "pg_rho": "clip_rho", "c": "vtrace clip_c"}
+    assert found == {**dict.fromkeys(wanted.values(), 1.0), wanted[name]: used}
 
 
 @pytest.mark.parametrize(("advantages", "direction"), [([1.0, -1.0], 1), ([-1.0, 1.0], -1)])
@@ -140,14 +140,19 @@ def test_the_better_action_becomes_likelier(advantages, direction, normalize):
 
 @pytest.mark.parametrize(("normalize", "scale"), [(True, 1 / 2.0**0.5), (False, None)])
 def test_the_report_is_of_the_loss_with_advantages_normalised_or_not_and_of_the_divergence(normalize, scale):
-    """Advantages 100 and 700: centred and scaled they are ∓1/√2. μ is uniform: KL(μ ‖ π) by k3, from its definition."""
+    """Advantages 100 and 700: centred and scaled they are ∓1/√2, and then weighed by min(1, π/μ) (section 4.2).
+
+    Normalised after they were weighed, they would be ∓1/√2 again. KL(μ ‖ π) is by k3, from its definition.
+    """
     trainer = trainer_of(ImpalaAlgorithmConfig(normalize_advantages=normalize, **QUICK))
     likely = np.array([probability(trainer, 0), probability(trainer, 1)])
     used = np.array([-scale, scale]) if normalize else np.array([100.0, 700.0])
-    (report,) = trainer._learn({0: two_actions([100.0, 700.0], [0, 1])}, epoch=0)
-    assert report["train/policy_loss"] == pytest.approx(-(np.log(likely) * used).mean(), rel=1e-4)
+    samples, acted = two_actions([100.0, 700.0], [0, 1]), np.array([0.25, 0.75], np.float32)
+    samples.log_probs, ratios = np.log(acted), likely / acted
+    (report,) = trainer._learn({0: samples}, epoch=0)
+    weighed = np.minimum(ratios, 1) * used
+    assert report["train/policy_loss"] == pytest.approx(-(np.log(likely) * weighed).mean(), rel=1e-4)
     assert report["train/policy_lag"] == 0.0, "nothing was collected yet"
-    ratios = likely / 0.5
     assert report["train/approx_kl"] == pytest.approx((ratios - 1 - np.log(ratios)).mean(), abs=1e-6)
 
 
