@@ -8,12 +8,13 @@ import contextlib
 import importlib
 import inspect
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import PurePath
 from typing import Any, Final
 
+from maze_core.config.components import canonical_target
 from maze_core.config.modules import (
     PRESET_GROUPS,
     Directories,
@@ -23,6 +24,7 @@ from maze_core.config.modules import (
     module_index,
     module_of,
 )
+from maze_core.config.nodes import TARGET, is_node
 from maze_core.errors import USER_CODE_ERRORS, InvalidSpecificationError
 
 DISTRIBUTION: Final = "maze-service"
@@ -152,17 +154,34 @@ def _is_open(default: Any) -> bool:
 
 def operator_kwargs(config_dirs: Directories = ()) -> Mapping[str, frozenset[str]]:
     """Environment id → arguments that modules in the operator's directories name beside it; they are open too."""
-    index = module_index(config_dirs)
     found: dict[str, frozenset[str]] = {}
+    for env in _operator_envs(config_dirs):
+        if isinstance(kwargs := env.get("kwargs"), Mapping):
+            env_id = str(env.get("name"))
+            found[env_id] = found.get(env_id, frozenset()) | {str(key) for key in kwargs}
+    return found
+
+
+def operator_wrapper_kwargs(config_dirs: Directories = ()) -> Mapping[str, frozenset[str]]:
+    """Wrapper inside an environment → arguments that the operator's modules name beside it; no others are open."""
+    found: dict[str, frozenset[str]] = {}
+    for env in _operator_envs(config_dirs):
+        wrappers = env.get("wrappers")
+        for node in filter(is_node, wrappers if isinstance(wrappers, list) else ()):
+            target = canonical_target(str(node[TARGET]))
+            found[target] = found.get(target, frozenset()) | {str(key) for key in node if key != TARGET}
+    return found
+
+
+def _operator_envs(config_dirs: Directories) -> Iterator[Mapping[str, Any]]:
+    """What modules in the operator's directories say of their environments."""
+    index = module_index(config_dirs)
     for group in ("env", *PRESET_GROUPS):
         for name, file in index.files.get(group, {}).items():
             if file.is_relative_to(conf_root()):
                 continue
-            env = _env_of(index, group, name)
-            if isinstance(env, Mapping) and isinstance(kwargs := env.get("kwargs"), Mapping):
-                env_id = str(env.get("name"))
-                found[env_id] = found.get(env_id, frozenset()) | {str(key) for key in kwargs}
-    return found
+            if isinstance(env := _env_of(index, group, name), Mapping):
+                yield env
 
 
 def _env_of(index: ModuleIndex, group: str, name: str) -> Any:

@@ -119,7 +119,7 @@ class Describer:
         if id(value) in self._known:
             return self._known[id(value)]
         if isinstance(value, type):
-            if (_NETWORK.search(path) or path.startswith("env.wrappers.")) and _leads_to(
+            if (_NETWORK.search(path) or _ENV_WRAPPER.fullmatch(path)) and _leads_to(
                 qualified_name(value), value
             ):
                 return {TARGET: target_name(value)}
@@ -199,6 +199,7 @@ CRITIC_NETWORK_ARGUMENTS = ("obs_shapes",)
 
 _COMPOSER = re.compile(r"model(\.policy|\.critic)?")
 _NETWORK = re.compile(r"model\.(policy|critic)\.networks\.[^.]+")
+_ENV_WRAPPER = re.compile(r"env\.wrappers\.[^.]+")
 
 
 def late_call_problem(target: object, given: Mapping[str, object], path: str) -> Problem | None:
@@ -215,22 +216,22 @@ def late_call_problem(target: object, given: Mapping[str, object], path: str) ->
         signature = inspect.signature(target)
     except (TypeError, ValueError):  # it does not tell its parameters
         return None
-    handed = _handed(signature, path)
+    handed, first = _handed(signature, path), (None,) * bool(_ENV_WRAPPER.fullmatch(path))
     if handed is None:
         return None
     try:
-        signature.bind(**{**dict.fromkeys(handed), **given})
+        signature.bind(*first, **{**dict.fromkeys(handed), **given})
     except TypeError as error:
         name = getattr(target, "__name__", "It")
         way_out = f" Give a function that calls it: env=lambda: {name}(…)." if path == "env.factory" else ""
-        given_too = f" with {' and '.join(handed)}" if handed else ""
+        given_too = f" with {' and '.join(handed)}" if handed else " with an environment" if first else ""
         message = f"{name} cannot be called{given_too}: {error}.{way_out}"
         return Problem(path=path, message=message, code="signature")
     return None
 
 
 def _handed(signature: inspect.Signature, path: str) -> tuple[str, ...] | None:
-    if path in ("env", "env.factory"):
+    if path in ("env", "env.factory") or _ENV_WRAPPER.fullmatch(path):
         return ()
     if network := _NETWORK.fullmatch(path):
         return POLICY_NETWORK_ARGUMENTS if network[1] == "policy" else CRITIC_NETWORK_ARGUMENTS

@@ -78,7 +78,9 @@ _NUMBERS = (bool, int, float)
 _KEY = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
 _ODD_TEXT = re.compile("\\$\\{|[\x00\ud800-\udfff]")
 _RESERVED = frozenset({"defaults", "hydra"})
-_PATH_LIKE = re.compile(r"(?:^|_)(?:dir|dirs|file|files|path|paths|searchpath|filename)$")
+_PATH_LIKE = re.compile(
+    r"(?:^|_)(?:dir|dirs|file|files|folder|folders|path|paths|prefix|searchpath|filename)$"
+)
 
 
 def plain_dicts(

@@ -7,7 +7,9 @@ table, looked up in the allow list, and only then is it imported, and its own qu
 list too.
 """
 
+import contextlib
 import dataclasses
+import inspect
 import os
 import re
 import typing
@@ -19,7 +21,13 @@ from types import ModuleType
 from typing import Any
 
 from maze_core.config.components import PUBLIC_TARGETS, canonical_target, target_name
-from maze_core.config.environments import extra_of, open_kwargs, operator_kwargs
+from maze_core.config.environments import (
+    extra_of,
+    open_kwargs,
+    operator_kwargs,
+    operator_wrapper_kwargs,
+)
+from maze_core.config.instantiate import Describer
 from maze_core.config.modules import (
     GROUPS,
     MODULE_NAME,
@@ -98,6 +106,8 @@ class TrustPolicy:
     """False while a worker has still to say which environments it has."""
     operator_kwargs: Mapping[str, frozenset[str]] = field(default_factory=dict)
     """Environment id → keyword arguments that may be given beside those of :func:`open_kwargs`."""
+    wrapper_kwargs: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    """Wrapper inside an environment → the arguments that may be given to it."""
     limits: Limits = field(default_factory=Limits)
     """Sizes and ceilings."""
 
@@ -114,7 +124,11 @@ def trust_policy(extra: Sequence[str] = (), config_dirs: Sequence[str] = ()) -> 
 @lru_cache(maxsize=4)
 def _trust_policy(extra: tuple[str, ...], config_dirs: tuple[str, ...], _fingerprint: object) -> TrustPolicy:
     targets = frozenset(entry["target"] for entry in allowed_targets(extra, config_dirs))
-    return TrustPolicy(targets=targets, operator_kwargs=operator_kwargs(config_dirs))
+    return TrustPolicy(
+        targets=targets,
+        operator_kwargs=operator_kwargs(config_dirs),
+        wrapper_kwargs=operator_wrapper_kwargs(config_dirs),
+    )
 
 
 def allowed_targets(extra: Sequence[str] = (), config_dirs: Directories = ()) -> list[dict[str, str]]:
@@ -184,10 +198,10 @@ def check_names(tree: Tree, policy: TrustPolicy) -> None:
 
 
 def _granted(tree: Tree, policy: TrustPolicy) -> list[str]:
-    """Where the operator's modules name arguments of the environment, which may be called as nothing else may."""
+    """Where arguments stand that may be called as nothing else may, since the operator's modules have to name them."""
     env = tree.get("env")
     name = env.get("name") if isinstance(env, Mapping) else None
-    return [f"env.kwargs.{key}" for key in policy.operator_kwargs.get(str(name), ())]
+    return ["env.wrappers", *(f"env.kwargs.{key}" for key in policy.operator_kwargs.get(str(name), ()))]
 
 
 def _check_argument(name: str, value: Any, policy: TrustPolicy, found: ProblemList) -> None:
@@ -275,6 +289,28 @@ def _check_component(node: Mapping[str, Any], path: str, policy: TrustPolicy, fo
         if node.get(key, default) != default:
             message = "names a path, a function or a module, which only the operator may."
             found.add(join(path, key), message, code="closed_field")
+    wrappers = node.get("wrappers") if name in _GYM_ENVS else None
+    for index, wrapper in enumerate(wrappers if isinstance(wrappers, list) else ()):
+        if is_node(wrapper):
+            _check_env_wrapper(wrapper, join(path, f"wrappers.{index}"), policy, found)
+
+
+def _check_env_wrapper(node: Mapping[str, Any], path: str, policy: TrustPolicy, found: ProblemList) -> None:
+    """Refuse arguments that no module of the operator's names beside this wrapper; a tree has its defaults too."""
+    name = canonical_target(str(node[TARGET]))
+    allowed = policy.wrapper_kwargs.get(name, frozenset())
+    parameters: Mapping[str, inspect.Parameter] = {}
+    with contextlib.suppress(
+        InvalidSpecificationError, TypeError, ValueError
+    ):  # the first is noted elsewhere
+        parameters = inspect.signature(resolve_target(name)).parameters
+    for key, value in node.items():
+        if key in allowed or key == TARGET:
+            continue
+        if key not in parameters or Describer().tree(parameters[key].default, key) != value:
+            message = f"No module of the operator's names {shown(key)} beside {shown(name)}."
+            where = join(path, key)
+            found.add(where, message, code="wrapper_kwarg_not_allowed", allowed=tuple(sorted(allowed)))
 
 
 def _check_env(node: Mapping[str, Any], path: str, policy: TrustPolicy, found: ProblemList) -> None:

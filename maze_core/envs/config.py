@@ -20,12 +20,13 @@ from maze_core.envs.core_env import StructuredEnv
 from maze_core.envs.gym_env import GymEnv, make_gym
 from maze_core.envs.per_env import PerEnvVectorEnv
 from maze_core.envs.vector import VectorEnv
-from maze_core.errors import EnvError
+from maze_core.errors import EnvError, InvalidSpecificationError
 from maze_core.seeding import seed_process
 
 Execution = Literal["dev", "local", "isolated"]
 Vectorization = Literal["auto", "per_env", "builtin", "native"]
 
+_NORMALIZERS = ("NormalizeObservation", "NormalizeReward")
 _STRICT = ConfigDict(extra="forbid", arbitrary_types_allowed=True)
 
 
@@ -106,8 +107,26 @@ class EnvConfig(ABC):
 
 
 def _makers(value: Any) -> list[Any]:
-    if not isinstance(value, list | tuple) or not all(map(callable, value)):
-        raise ValueError("give a list of wrappers: [{'_target_': 'gymnasium.wrappers.…'}]")
+    is_list = isinstance(value, list | tuple)
+    for index, item in enumerate(value if is_list else [value]):
+        path = str(index) if is_list else ""
+        called = item.func if isinstance(item, partial) else item
+        bases = getattr(called, "__mro__", type(called).__mro__)
+        if any(base.__module__.startswith("maze_core.") for base in bases):
+            message = (
+                f"{bases[0].__name__} acts with the policy: give it as wrappers=, not inside the environment."
+            )
+            raise InvalidSpecificationError(message, path=path, code="wrong_kind")
+        if any(base.__name__ in _NORMALIZERS and base.__module__.startswith("gym") for base in bases):
+            message = (
+                f"{bases[0].__name__} keeps statistics that no checkpoint holds and training cannot go on with; "
+                "use wrappers=running_normalization."
+            )
+            raise InvalidSpecificationError(message, path=path)
+    if not is_list or not all(map(callable, value)):
+        raise ValueError(
+            "give a list of wrappers of gymnasium's kind, [{'_target_': 'gymnasium.wrappers.…'}]; wrappers= takes ours"
+        )
     return list(value)
 
 

@@ -40,8 +40,6 @@ async def _services(request: Request) -> Services:  # async, as what does not wa
 
 ServicesDep: TypeAlias = Annotated[Services, Depends(_services)]
 
-"""What an id of a run looks like."""
-
 RunId: TypeAlias = Annotated[
     str,
     Path(

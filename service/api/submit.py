@@ -157,10 +157,10 @@ def _episodes_sha256(services: Services, run_id: str) -> str:
 def _refuse_strange_spaces(config: RunConfig, services: Services) -> None:
     """Refuse an environment in whose spaces nothing, or not this algorithm, can act, as a worker found.
 
-    Arguments of an environment may change its spaces, and wrappers its actions.
+    Arguments of an environment and wrappers inside it may change its spaces, and wrappers its actions.
     """
     env = config.tree["env"]
-    if env["_target_"] != GYM_ENV or env["kwargs"]:
+    if env["_target_"] != GYM_ENV or env["kwargs"] or env["wrappers"]:
         return
     learns = config.mode == "train" and not config.tree["wrappers"]
     acts_in = config.build("algorithm").model_needs.distributions if learns else LEARNT_BY

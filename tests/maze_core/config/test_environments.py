@@ -5,7 +5,7 @@ from pathlib import Path
 import gymnasium
 import pytest
 
-from maze_core.config.environments import extra_of, open_kwargs, operator_kwargs
+from maze_core.config.environments import extra_of, open_kwargs, operator_kwargs, operator_wrapper_kwargs
 
 
 @pytest.mark.parametrize(
@@ -51,6 +51,16 @@ def test_what_the_operators_files_name_is_open(tmp_path: Path) -> None:
         (tmp_path / name).write_text(text)
     assert operator_kwargs([str(tmp_path)]) == {"Maze-v0": {"size", "walls"}}
     assert operator_kwargs() == {}
+
+
+def test_of_each_wrapper_the_arguments_are_known_that_the_operators_files_name(tmp_path: Path) -> None:
+    for name, text in {
+        "env/maze.yaml": "_target_: gym_env\nname: A-v0\nwrappers: [{_target_: a.B, size: 5}, {_target_: a.C}]\n",
+        "experiment/big.yaml": "# @package _global_\nenv: {name: B-v0, wrappers: [{_target_: a.B, walls: 2}]}\n",
+    }.items():
+        (tmp_path / name).parent.mkdir()
+        (tmp_path / name).write_text(text)
+    assert operator_wrapper_kwargs([str(tmp_path)]) == {"a.B": {"size", "walls"}, "a.C": frozenset()}
 
 
 def test_arguments_are_open_where_the_environment_is_chosen_by_a_module_that_a_module_begins_from(

@@ -502,6 +502,48 @@ def test_an_operators_component_may_be_named(tmp_path: Path, monkeypatch: pytest
     check_tree(compose_run(**arguments).tree, policy)
 
 
+VIDEO = "gymnasium.wrappers.rendering.RecordVideo"
+FILMED = f"""# @package _global_
+env: {{name: CartPole-v1, kwargs: {{render_mode: rgb_array}},
+  wrappers: [{{_target_: {VIDEO}, video_folder: films, video_length: 9}}]}}
+"""
+
+
+@pytest.mark.parametrize(
+    ("overrides", "refused"),
+    [
+        ({}, set()),
+        ({"env.wrappers": []}, set()),
+        ({"env.wrappers.0.video_length": 3, "env.wrappers.0.disable_logger": True}, set()),
+        ({"env.wrappers.0.fps": 3}, {"env.wrappers.0.fps"}),
+        ({"env.wrappers": [{"_target_": VIDEO, "video_folder": "/"}]}, {"env.wrappers.0.video_folder"}),
+        ({"env.wrappers.0.name_prefix": "../.."}, {"env.wrappers.0.name_prefix"}),
+    ],
+)
+def test_a_wrapper_inside_the_environment_takes_what_a_module_of_the_operators_names_beside_it(
+    tmp_path: Path, overrides: dict[str, Any], refused: set[str]
+):
+    (tmp_path / "experiment").mkdir()
+    (tmp_path / "experiment" / "filmed.yaml").write_text(FILMED)
+    policy = trust_policy(config_dirs=[str(tmp_path)])
+    arguments: dict[str, Any] = {"experiment": "filmed", "overrides": overrides}
+    try:
+        check_arguments(arguments, policy)
+        check_tree(compose_run(**arguments, config_dirs=[str(tmp_path)]).tree, policy)
+        found = set()
+    except InvalidSpecificationError as error:
+        found = {problem.path.removeprefix("overrides.") for problem in error.problems}
+    assert found == refused
+
+
+def test_no_tree_gives_a_wrapper_inside_the_environment_what_no_module_names():
+    policy = TrustPolicy(targets=POLICY.targets | {VIDEO})
+    tree = compose_run().tree
+    wrappers = [{"_target_": VIDEO, "video_folder": "/", "fps": None}]
+    with pytest.raises(InvalidSpecificationError, match=r"env\.wrappers\.0\.video_folder"):
+        check_tree({**tree, "env": {**tree["env"], "wrappers": wrappers}}, policy)
+
+
 def test_a_tree_has_only_the_parts_of_a_run():
     with pytest.raises(InvalidSpecificationError, match="no part"):
         check_tree({**compose_run().tree, "hooks": {}}, POLICY)

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import yaml
 from gymnasium.vector import AutoresetMode, SyncVectorEnv
-from gymnasium.wrappers import TimeAwareObservation, TransformReward
+from gymnasium.wrappers import NormalizeObservation, NormalizeReward, TimeAwareObservation, TransformReward
 
 from maze_core.config import compose_run
 from maze_core.config.components import target_name
@@ -22,9 +22,15 @@ from maze_core.envs.gym_env import GymEnv, GymMazeEnv, make_gym
 from maze_core.envs.native import NativeVectorEnv
 from maze_core.envs.per_env import PerEnvVectorEnv
 from maze_core.envs.subproc import SubprocVectorEnv
+from maze_core.envs.wrappers import ObservationClippingWrapper
 from maze_core.errors import EnvError, InvalidSpecificationError
 from tests.maze_core.envs.small_envs import EpisodeNumberEnv
 from tests.maze_core.envs.structured_env import BoxesEnv
+
+
+class _Statistics(NormalizeObservation):
+    """One of a user's own."""
+
 
 CONF = Path(__file__).parents[3] / "conf" / "env"
 
@@ -53,6 +59,14 @@ def test_defaults_are_those_of_the_yaml_twin(config, module):
         ({"wrappers": "gymnasium.wrappers.TimeAwareObservation"}, "wrappers: give a list"),
         ({"wrappers": [TimeAwareObservation, 3]}, "wrappers: give a list"),
         ({"wrappers": TimeAwareObservation}, "wrappers: give a list"),
+        ({"wrappers": "maze_core.ObservationClippingWrapper"}, "wrappers= takes ours"),
+        ({"wrappers": [ObservationClippingWrapper]}, r"wrappers\.0: .*Clipping.* give it as wrappers="),
+        ({"wrappers": ObservationClippingWrapper}, "wrappers: .*Clipping.* give it as wrappers="),
+        ({"wrappers": [NormalizeReward]}, r"wrappers\.0: .*wrappers=running_normalization"),
+        (
+            {"wrappers": [TimeAwareObservation, partial(_Statistics, epsilon=0.1)]},
+            r"wrappers\.1: _Statistics keeps statistics .*wrappers=running_normalization",
+        ),
     ],
 )
 def test_mistakes_are_refused_by_name(arguments, where):
@@ -120,6 +134,15 @@ def test_wrappers_are_written_by_name_and_arguments():
     assert by_name.tree["env"]["wrappers"][0].items() > node.items()
     with pytest.raises(InvalidSpecificationError, match=r"env\.wrappers\.0\.flat.* no setting 'flat'"):
         compose_run(env={"wrappers": [{**node, "flat": True}]})
+    stack = {"_target_": "gymnasium.wrappers.FrameStackObservation"}
+    with pytest.raises(InvalidSpecificationError, match=r"env\.wrappers\.0: .*argument: 'stack_size'"):
+        compose_run(env={"wrappers": [stack]})
+
+
+def test_a_class_that_is_an_argument_of_a_wrapper_reaches_it_as_it_is():
+    given = {"_target_": "gymnasium.wrappers.DtypeObservation", "dtype": np.float64}
+    config = compose_run(env={"name": "CartPole-v1", "wrappers": [given]}).build("env")
+    assert config.wrappers[0].keywords["dtype"] is np.float64
 
 
 def test_a_wrapper_that_cannot_be_made_is_told_with_the_environment():

@@ -196,7 +196,7 @@ class TestMistakes:
         assert client.post("/v1/train", {"env": {"name": "Graph-v0"}}).status_code == 422
 
     def test_an_algorithm_that_does_not_act_in_the_spaces_is_refused_with_those_that_do(
-        self, client: Client, stores: Stores
+        self, client: Client, stores: Stores, settings: Settings, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         box = {"type": "Box", "dtype": "float32", "shape": [1], "low": [-1.0], "high": [1.0]}
         row = {"id": "Own-v0", "source": "gymnasium", "is_available": True, **UNKNOWN, "is_trainable": True}
@@ -207,6 +207,10 @@ class TestMistakes:
         assert "take ppo, a2c, impala, es, sac or td3" in answer.json()["detail"]
         assert client.post("/v1/train", submitted | {"algorithm": "sac"}).status_code == 202
         assert client.post("/v1/train", submitted | {"wrappers": "vector_obs"}).status_code == 202
+        inside = "gymnasium.wrappers.stateful_observation.TimeAwareObservation"
+        monkeypatch.setitem(settings.__dict__, "extra_targets", [inside])
+        submitted["overrides"] |= {"env.wrappers": [{"_target_": inside}]}  # may change the spaces
+        assert client.post("/v1/train", submitted).status_code == 202
 
     def test_a_missing_extra_is_named_with_its_command(self, client: Client, stores: Stores) -> None:
         publish(stores, "CartPole-v1")
