@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from maze_core.checkpoint import Checkpoint, copied, prefixed, section
 from maze_core.config.schema import RunConfig
 from maze_core.envs.config import EnvConfig
 from maze_core.envs.vector import VectorEnv
@@ -16,6 +17,7 @@ from maze_core.envs.wrappers.wrapper import (
     estimate_statistics,
 )
 from maze_core.errors import InvalidSpecificationError, Problem
+from maze_core.models.acting import ActingPolicy
 from maze_core.rollout.demonstrations import (
     Episodes,
     demonstrations,
@@ -29,7 +31,7 @@ from maze_core.seeding import Stream, derived_seed
 from maze_core.threads import plain_torch
 from maze_core.trainers.config import FitConfig
 from maze_core.trainers.fit import Parts, Trainer
-from maze_core.types import Observation, StepKey
+from maze_core.types import Array, Observation, StepKey
 
 RECORDED_ROWS = 16
 """Raw observations kept in every checkpoint, per step key, for the check at load."""
@@ -51,14 +53,16 @@ class World:
     agent_seed: int
     recorded: dict[StepKey, Observation]
     """Raw observations for the check at load."""
+    begun: dict[str, Array]
+    """What the wrappers of a run with ``initial`` began with: a resumed one sees recorded episodes by it again."""
 
 
-def build_world(config: RunConfig, *, begins: bool = True) -> World:
+def build_world(config: RunConfig, *, resume: Checkpoint | None = None) -> World:
     """Build everything a training run needs; on an error nothing stays open.
 
     Args:
         config: what to train.
-        begins: whether the run begins now, with the policy that ``initial`` names; a checkpoint has its own.
+        resume: a checkpoint of this run that will be loaded; None begins, with the policy that ``initial`` names.
 
     Raises:
         InvalidSpecificationError: parts of the configuration do not fit each other.
@@ -95,8 +99,7 @@ def build_world(config: RunConfig, *, begins: bool = True) -> World:
             generator_seed=derived_seed(agent_seed, Stream.WEIGHTS),
             needs=algorithm.model_needs,
         )
-        if begins and "initial" in config.tree:
-            begin_with(config.build("initial").load(), config.tree["wrappers"], wrappers, model.policy)
+        begun = _begun(config, wrappers, model.policy, resume) if "initial" in config.tree else {}
         parts = Parts(
             env=env,
             policy=model.policy,
@@ -120,7 +123,21 @@ def build_world(config: RunConfig, *, begins: bool = True) -> World:
         env_seed=env_seed,
         agent_seed=agent_seed,
         recorded=recorded,
+        begun=begun,
     )
+
+
+def _begun(
+    config: RunConfig, wrappers: Sequence[Wrapper], policy: ActingPolicy, resume: Checkpoint | None
+) -> dict[str, Array]:
+    """Begin with what ``initial`` names, or give the wrappers back what they began with; see :class:`World`."""
+    if resume is None:
+        begin_with(config.build("initial").load(), config.tree["wrappers"], wrappers, policy)
+        states = [copied(wrapper.state_dict(), f"begun/{i}") for i, wrapper in enumerate(wrappers)]
+        return {name: array for state in states for name, array in state.items()}
+    for i, wrapper in enumerate(wrappers):
+        wrapper.load_state_dict(section(resume.tensors, f"begun/{i}"))
+    return prefixed(section(resume.tensors, "begun"), "begun")
 
 
 def seeds_of(config: RunConfig) -> tuple[int, int]:

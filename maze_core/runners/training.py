@@ -54,10 +54,14 @@ class Training(AbstractContextManager["Training"]):
     def __init__(
         self, config: RunConfig, *, resume: Checkpoint | None = None, best: Checkpoint | None = None
     ) -> None:
+        if resume is not None and resume.identity["config"] != config.identity():
+            raise CheckpointError(
+                "The checkpoint was made with another configuration; resume with the same one, or start anew."
+            )
         self.config = config
         self._notices = Notices()
         with self._notices.active():
-            self.world: World = build_world(config, begins=resume is None)
+            self.world: World = build_world(config, resume=resume)
         self.counters = Counters()
         self.best = best
         self.last: Checkpoint | None = None
@@ -120,6 +124,7 @@ class Training(AbstractContextManager["Training"]):
         """The run as it is now; ``scheduled`` ones resume exactly, others go on from reset environments."""
         world = self.world
         streams, tensors = world.trainer.state_dict()
+        tensors |= world.begun
         for i, wrapper in enumerate(world.wrappers):
             tensors |= copied(wrapper.state_dict(), f"wrappers/{i}")
         agent = Agent.of(world.raw, world.wrappers, world.parts.policy, world.parts.env.action_spaces)
@@ -246,10 +251,6 @@ class Training(AbstractContextManager["Training"]):
         world.trainer.reset_envs(seeds)
 
     def _load(self, checkpoint: Checkpoint) -> None:
-        if checkpoint.identity["config"] != self.config.identity():
-            raise CheckpointError(
-                "The checkpoint was made with another configuration; resume with the same one, or start anew."
-            )
         refuse_other_spaces(described_spaces(checkpoint.identity["spaces"]), self.world.raw, "env")
         then = PolicyDescription.read(checkpoint.identity["acting"])
         if [step.heads for step in then.steps] != [

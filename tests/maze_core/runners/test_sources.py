@@ -218,6 +218,27 @@ class TestInitial:
         for name, array in theirs.items():
             np.testing.assert_array_equal(ours[name], array)
 
+    @pytest.mark.parametrize("algorithm", ["bc", "sacfd"])
+    def test_a_resumed_run_sees_recorded_episodes_by_the_statistics_of_what_it_began_with(
+        self, recorded, tmp_path, algorithm
+    ):
+        _, (first, second), _ = recorded
+        with context(
+            tmp_path / "first", algorithm, {"dataset.run": second}, wrappers="vector_obs"
+        ) as teacher:
+            teacher.train(1)
+        more = {"initial.run": tmp_path / "first", "dataset.run": first, "algorithm.n_epochs": 4}
+        seen, ends = [], []
+        for at_once in (4, 2):
+            for _ in range(4 // at_once):
+                with context(tmp_path / str(at_once), algorithm, more, wrappers="vector_obs") as run:
+                    parts = run._held._open_training().world.parts
+                    seen.append(parts.demonstrations.rollout.steps[0].observations["observation"].copy())
+                    ends.append(run.train(at_once).content_sha256)
+        for again in seen[1:]:
+            np.testing.assert_array_equal(again, seen[0])
+        assert ends[-1] == ends[0]
+
     @pytest.mark.parametrize(
         ("algorithm", "more", "given", "message"),
         [
