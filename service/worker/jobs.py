@@ -22,6 +22,7 @@ from service.worker.child import Rules, StopWish
 
 if TYPE_CHECKING:
     from maze_core.agent import Agent
+    from maze_core.checkpoint import Checkpoint
     from maze_core.config.schema import RunConfig
     from maze_core.evaluation.evaluate import RolloutReport
     from maze_core.trainers.fit import TrainReport
@@ -41,7 +42,7 @@ def execute(start: frames.Start, channel: Channel, stop: StopWish, rules: Rules)
     check_tree(start.tree, trust_policy(rules.extra_targets, rules.config_dirs))
     report: TrainReport | RolloutReport
     if start.kind is RunKind.TRAIN:
-        report = _train(start, RunConfig.from_tree(start.tree, "train"), reporter, stop)
+        report = _train(start, RunConfig.from_tree(start.tree, "train"), reporter, stop, rules)
     else:
         agent = None if start.agent is None else _agent(start.agent, rules)
         report = _act(start, RunConfig.from_tree(start.tree, "rollout"), agent, reporter, stop)
@@ -79,7 +80,9 @@ def import_env_modules(rules: Rules) -> list[str]:
     return problems
 
 
-def _train(start: frames.Start, config: "RunConfig", reporter: PipeReporter, stop: StopWish) -> "TrainReport":
+def _train(
+    start: frames.Start, config: "RunConfig", reporter: PipeReporter, stop: StopWish, rules: Rules
+) -> "TrainReport":
     from maze_core.checkpoint import Checkpoint
     from maze_core.rollout.recording import trajectory_from_bytes
     from maze_core.runners.training import run_training
@@ -88,19 +91,25 @@ def _train(start: frames.Start, config: "RunConfig", reporter: PipeReporter, sto
     if start.episodes:
         objects["dataset.run"] = list(map(trajectory_from_bytes, start.episodes))
     if start.agent is not None:
-        objects["initial.run"] = Checkpoint.from_bytes(start.agent)
+        objects["initial.run"] = _checkpoint(start.agent, rules)
     config = replace(config, objects=objects)
     resume = None if start.resume is None else Checkpoint.from_bytes(start.resume)
     return run_training(config, reporter=reporter, cancelled=stop, resume=resume)
 
 
-def _agent(bundle: bytes, rules: Rules) -> "Agent":
-    from maze_core.agent import load_agent
+def _checkpoint(bundle: bytes, rules: Rules) -> "Checkpoint":
+    """One whose configuration names nothing that may not be imported here."""
     from maze_core.checkpoint import Checkpoint
 
     checkpoint = Checkpoint.from_bytes(bundle)
     check_checkpoint(checkpoint, trust_policy(rules.extra_targets, rules.config_dirs))
-    return load_agent(checkpoint)
+    return checkpoint
+
+
+def _agent(bundle: bytes, rules: Rules) -> "Agent":
+    from maze_core.agent import load_agent
+
+    return load_agent(_checkpoint(bundle, rules))
 
 
 def _act(

@@ -11,10 +11,12 @@ import gymnasium
 import pytest
 from gymnasium.envs.registration import EnvSpec
 
+from maze_core.checkpoint import Checkpoint
 from maze_core.config import RunConfig, compose_run
 from maze_core.runners.training import run_training
 from maze_core.seeding import own_process
 from service.domain.run import RunKind, RunState
+from tests.contracts.builders import new_checkpoint, start, submit
 from tests.service.worker.conftest import Bench, eventually
 
 DATABASE_MODULES = ("sqlalchemy", "pysqlite3", "alembic", "psycopg", "service.store", "service.settings")
@@ -71,6 +73,23 @@ def test_a_specification_is_not_believed_because_it_stands_in_the_database(bench
     config = compose_run("rollout", overrides={"env.name": "CartPole-v1"}, seed=1)
     of_nobody = bench.wait_for_end(bench.submit_tree(config.tree, RunKind.EVALUATE))
     assert (of_nobody.state, of_nobody.reason) == (RunState.FAILED, "invalid_specification")
+
+
+def test_a_policy_that_a_training_begins_with_is_not_believed_either(bench: Bench) -> None:
+    names_evil = tree() | {"wrappers": [{"_target_": "this.s"}]}
+    stored = Checkpoint(identity={"config": names_evil}, tensors={})
+    source, lease = start(bench.stores)
+    info = bench.stores.checkpoints.put(lease, new_checkpoint(1), stored.to_bytes())
+    bench.stores.runs.finish(lease, RunState.SUCCEEDED, reason="completed")
+    initial = {"run": source.id, "checkpoint": info.id, "sha256": stored.content_sha256}
+    config = tree() | {"initial": {"_target_": "maze_core.InitialConfig", **initial}}
+    queued = submit(bench.stores, config=config, source_checkpoint=info.id)
+    bench.worker("service.worker.jobs:execute")
+    run = bench.wait_for_end(queued.id)
+    assert (run.state, run.reason) == (RunState.FAILED, "checkpoint_damaged")
+    assert run.error is not None
+    assert "this.s" in run.error["message"]
+    assert "Zen of Python" not in bench.log(run.id), "what importing it prints"
 
 
 def test_a_run_beyond_its_memory_fails_and_says_so(bench: Bench) -> None:
