@@ -41,7 +41,13 @@ from service.api.bodies import (
 from service.api.dependencies import Services, ServicesDep
 from service.domain.errors import IdempotencyConflictError, StateConflictError
 from service.domain.run import CheckpointInfo, NewRun, Run, RunKind
-from service.domain.use_cases import acting_checkpoint, named_checkpoint, new_run_id, request_digest
+from service.domain.use_cases import (
+    acting_checkpoint,
+    dataset_episodes,
+    named_checkpoint,
+    new_run_id,
+    request_digest,
+)
 from service.problems import Problem
 from service.trust import client_policy
 
@@ -145,13 +151,7 @@ def _episodes_sha256(services: Services, run_id: str) -> str:
     if not run.state.is_terminal:
         message = f"Run {run_id} is {run.state} and may record more; wait for its end."
         raise StateConflictError(message, state=run.state.value)
-    recorded = services.episodes.recorded(run_id)
-    if not recorded:
-        message = (
-            f'Run {run_id} has no recorded episodes: POST /v1/rollout records them, unless "record" is false.'
-        )
-        raise InvalidSpecificationError(message, path="dataset.run", code="dataset")
-    return episodes_sha256(recorded.values())
+    return episodes_sha256(dataset_episodes(services.episodes, run_id).values())
 
 
 def _refuse_strange_spaces(config: RunConfig, services: Services) -> None:

@@ -229,8 +229,8 @@ class EpisodeStore(Protocol):
     def get(self, run_id: str, index: int) -> EpisodeInfo:
         """One episode; raises :class:`NotFoundError`."""
 
-    def recorded(self, run_id: str) -> Mapping[int, str]:
-        """Index → SHA-256 of the trajectory's bytes, of every episode that has one, by index."""
+    def recorded(self, run_id: str) -> Mapping[int, tuple[str, int]]:
+        """Index → SHA-256 and number of the trajectory's bytes, of every episode that has one, by index."""
 
     def trajectory(self, run_id: str, index: int) -> bytes:
         """The trajectory's bytes (safetensors); raises :class:`NotFoundError`."""

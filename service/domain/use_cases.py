@@ -11,6 +11,7 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
+from maze_core.errors import InvalidSpecificationError
 from service.domain.errors import (
     NoCheckpointError,
     NoPolicyError,
@@ -18,7 +19,7 @@ from service.domain.errors import (
     NotServableAgentError,
     StateConflictError,
 )
-from service.domain.ports import CheckpointStore, RegistryStore, RunStore
+from service.domain.ports import CheckpointStore, EpisodeStore, RegistryStore, RunStore
 from service.domain.run import NEXT_STATES, CheckpointInfo, RunKind, RunState
 
 _BASE32 = "0123456789abcdefghjkmnpqrstvwxyz"  # Crockford's alphabet in lower case: sorts as the number does
@@ -123,6 +124,32 @@ def _explain_missing(runs: RunStore, checkpoints: CheckpointStore, run_id: str) 
     done = f", epoch {run.progress.epoch}" if run.progress.epoch is not None else ""
     message = f"Run {run_id} is {state}{done} and has no checkpoint yet; try again later"
     raise NoCheckpointError(message, state=state, retry_after_s=ASK_AGAIN_S)
+
+
+MIB = 2**20
+MAX_DATASET_MIB = 512
+"""A worker holds them twice while it starts a run, and they have to fit into one message beside a checkpoint."""
+
+
+def dataset_episodes(episodes: EpisodeStore, run_id: str) -> Mapping[int, str]:
+    """Index → SHA-256 of what a run recorded, for another one to learn from.
+
+    Raises:
+        InvalidSpecificationError: it recorded nothing, or more than a training is given here.
+    """
+    recorded = episodes.recorded(run_id)
+    n_mib = -(-sum(n_bytes for _, n_bytes in recorded.values()) // MIB)
+    message = ""
+    if not recorded:
+        message = 'has no recorded episodes: POST /v1/rollout records them, unless "record" is false.'
+    elif n_mib > MAX_DATASET_MIB:
+        message = (
+            f"recorded {n_mib} MiB, and a training over HTTP learns from {MAX_DATASET_MIB} MiB at most: record fewer "
+            "or shorter episodes, or train in Python or by maze-run, which take any number."
+        )
+    if message:
+        raise InvalidSpecificationError(f"Run {run_id} {message}", path="dataset.run", code="dataset")
+    return {index: sha256 for index, (sha256, _) in recorded.items()}
 
 
 def best_metric(metrics: Mapping[str, float]) -> tuple[str, float] | None:

@@ -12,7 +12,7 @@ from service.domain.run import EpisodeInfo, EventType, Lease, Page
 from service.store.blobs import Blobs
 from service.store.engine import Database
 from service.store.run_rows import LockedRun
-from service.store.tables import episode
+from service.store.tables import blob, episode
 from service.store.types import upsert
 
 _FACTS = ("seed", "episode_return", "length", "terminated", "truncated")
@@ -61,13 +61,12 @@ class SqlEpisodeStore:
         with self._database.reading() as connection:
             return _info(_row(connection, run_id, index))
 
-    def recorded(self, run_id: str) -> Mapping[int, str]:
-        """Digests of the trajectories."""
-        query = select(episode.c.index, episode.c.blob_sha256).where(
-            episode.c.run_id == run_id, episode.c.blob_sha256.is_not(None)
-        )
+    def recorded(self, run_id: str) -> Mapping[int, tuple[str, int]]:
+        """Digests and sizes of the trajectories."""
+        query = select(episode.c.index, blob.c.sha256, blob.c.size_bytes).join_from(episode, blob)
+        query = query.where(episode.c.run_id == run_id).order_by(episode.c.index)
         with self._database.reading() as connection:
-            return {index: sha256 for index, sha256 in connection.execute(query.order_by(episode.c.index))}
+            return {index: (sha256, n_bytes) for index, sha256, n_bytes in connection.execute(query)}
 
     def trajectory(self, run_id: str, index: int) -> bytes:
         """The trajectory's bytes."""

@@ -11,10 +11,13 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from maze_core.errors import InvalidSpecificationError
 from service.domain.errors import NotFoundError, StaleLeaseError
 from service.domain.ports import Stores
 from service.domain.run import Run, RunKind, RunState
+from service.domain.use_cases import dataset_episodes
 from service.worker import frames
+from service.worker.child import failure_of
 from service.worker.launcher import Child, ChildLauncher
 from service.worker.lease_guard import STOPPED_S, Fenced, LeaseGuard
 from service.worker.settlement import Ending, Finish, Release, Settlement, StopReason, settle
@@ -136,6 +139,8 @@ class Attempt:
         except NotFoundError as error:  # another attempt would not find it either
             described = {"code": "checkpoint_missing", "message": str(error)}
             return Finish(state=RunState.FAILED, reason="checkpoint_missing", error=described)
+        except InvalidSpecificationError as error:
+            return settle(self._ending(failure_of(error)))
         try:
             child = self._launch()
         except OSError as error:
@@ -151,13 +156,18 @@ class Attempt:
         return settle(self._ending(last, None if last else child.join(EXIT_S)))
 
     def _start_frame(self) -> frames.Start:
-        """The frame that starts the run's child; raises NotFoundError when the policy that is to act is gone."""
+        """The frame that starts the run's child.
+
+        Raises:
+            NotFoundError: the policy that is to act is gone.
+            InvalidSpecificationError: there are no episodes to learn from, or too many.
+        """
         run, agent, episodes = self.run, None, self._stores.episodes
         resume = self._resume_bundle() if run.kind is RunKind.TRAIN else None
         if run.source_checkpoint is not None and resume is None:
             agent = self._stores.checkpoints.read(run.source_checkpoint)
         source = (run.config.get("dataset") or {}).get("run")
-        recorded = [] if source is None else [(source, index) for index in episodes.recorded(source)]
+        recorded = [] if source is None else [(source, index) for index in dataset_episodes(episodes, source)]
         return frames.Start(
             kind=run.kind,
             run_id=run.id,

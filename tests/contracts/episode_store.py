@@ -82,10 +82,10 @@ class EpisodeStoreContract:
             stores.episodes.add(lease, new_episode(0), b"late")
         assert stores.episodes.list(run.id).data == []
 
-    def test_what_was_recorded_is_listed_by_index_with_its_digest(self, stores: Stores) -> None:
+    def test_what_was_recorded_is_listed_by_index_with_its_digest_and_size(self, stores: Stores) -> None:
         run, lease = start(stores, kind=RunKind.ROLLOUT)
         for index, data in ((2, b"two"), (0, b"zero"), (1, None)):
             stores.episodes.add(lease, new_episode(index), data)
-        expected = {0: hashlib.sha256(b"zero").hexdigest(), 2: hashlib.sha256(b"two").hexdigest()}
+        expected = {0: (hashlib.sha256(b"zero").hexdigest(), 4), 2: (hashlib.sha256(b"two").hexdigest(), 3)}
         assert list(stores.episodes.recorded(run.id).items()) == list(expected.items())
         assert stores.episodes.recorded("run_none") == {}

@@ -5,7 +5,9 @@ from typing import Any
 
 import pytest
 
+from service.domain import use_cases
 from service.domain.run import Lease, Run, RunKind, RunState
+from service.domain.use_cases import MIB
 from service.store import Stores
 from tests.contracts.builders import new_checkpoint, new_episode
 from tests.service.api.client import Client
@@ -59,6 +61,18 @@ class TestDataset:
         silent = recorded(client, stores, None)
         assert errors(client.post("/v1/train", cloning(silent.id))) == {"/overrides/dataset.run": "dataset"}
         assert client.post("/v1/train", cloning("run_0")).status_code == 404
+
+    @pytest.mark.parametrize(("n_bytes", "status"), [(2 * MIB, 202), (2 * MIB + 1, 422)])
+    def test_more_than_a_worker_is_given_is_refused(
+        self, client: Client, stores: Stores, monkeypatch: pytest.MonkeyPatch, n_bytes: int, status: int
+    ) -> None:
+        monkeypatch.setattr(use_cases, "MAX_DATASET_MIB", 2)
+        source = recorded(client, stores, bytes(MIB), bytes(n_bytes - MIB))
+        answer = client.post("/v1/train", cloning(source.id))
+        assert answer.status_code == status
+        if status == 422:
+            assert errors(answer) == {"/overrides/dataset.run": "dataset"}
+            assert "recorded 3 MiB, and a training over HTTP learns from 2 MiB at most: record" in answer.text
 
     def test_a_configuration_goes_round_and_other_episodes_are_refused(
         self, client: Client, stores: Stores

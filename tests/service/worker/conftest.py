@@ -106,6 +106,12 @@ class Bench:
     def log(self, run_id: str) -> str:
         return "\n".join(line.message for line in self.stores.runs.logs(run_id))
 
+    def execute(self, statement: str) -> None:
+        """What somebody else has done to the database."""
+        with contextlib.closing(dbapi2.connect(self.url.removeprefix("sqlite:///"))) as connection:
+            connection.execute(statement)
+            connection.commit()
+
     def stop_outside_transactions(self, worker: "subprocess.Popen[bytes]") -> None:
         """SIGSTOP a worker at a moment when it does not hold the database's write lock."""
 

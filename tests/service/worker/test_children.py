@@ -16,7 +16,7 @@ from maze_core.config import RunConfig, compose_run
 from maze_core.runners.training import run_training
 from maze_core.seeding import own_process
 from service.domain.run import RunKind, RunState
-from tests.contracts.builders import new_checkpoint, start, submit
+from tests.contracts.builders import new_checkpoint, new_episode, start, submit
 from tests.service.worker.conftest import Bench, eventually
 
 DATABASE_MODULES = ("sqlalchemy", "pysqlite3", "alembic", "psycopg", "service.store", "service.settings")
@@ -90,6 +90,20 @@ def test_a_policy_that_a_training_begins_with_is_not_believed_either(bench: Benc
     assert run.error is not None
     assert "this.s" in run.error["message"]
     assert "Zen of Python" not in bench.log(run.id), "what importing it prints"
+
+
+def test_more_to_learn_from_than_a_worker_is_given_fails_the_run_and_says_so(bench: Bench) -> None:
+    """What a size of the database says is enough: nothing of it is read."""
+    source, lease = start(bench.stores, kind=RunKind.ROLLOUT)
+    bench.stores.episodes.add(lease, new_episode(0), b"huge")
+    bench.stores.runs.finish(lease, RunState.SUCCEEDED, reason="completed")
+    bench.execute("UPDATE blob SET size_bytes = 1 << 40")
+    run_id = bench.submit(dataset={"run": source.id})
+    bench.worker()
+    run = bench.wait_for_end(run_id)
+    assert (run.state, run.reason, run.attempt) == (RunState.FAILED, "invalid_specification", 1)
+    assert run.error is not None
+    assert f"Run {source.id} recorded 1048576 MiB, and a training" in run.error["message"]
 
 
 def test_a_run_beyond_its_memory_fails_and_says_so(bench: Bench) -> None:
