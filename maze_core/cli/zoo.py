@@ -3,13 +3,14 @@
 import sys
 import tempfile
 from collections.abc import Mapping
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from maze_core.config import compose_run
-from maze_core.config.nodes import shown
+from maze_core.config.nodes import TARGET, shown
 from maze_core.config.rl_zoo import DEFAULTS, NOTES, Translation, translate
 from maze_core.config.words import closest
 from maze_core.errors import InvalidSpecificationError
@@ -37,16 +38,16 @@ def import_entry(file: Path, env: str, *, algorithm: str | None, into: Path, nam
         raise ValueError(f"{file} has no entry {shown(env)}." + (f" Did you mean {near}?" if near else ""))
     found = translate(entries[env], algorithm, env)
     name = name or _name_of(env, algorithm)
-    text = _text(found, f"{algorithm.upper()} on {env} as RL-Zoo3's {file.name} has it.", algorithm)
+    tree = _tree(found, algorithm)
     place = into / "experiment" / f"{name}.yaml"
     if place.exists():
         raise ValueError(f"{place} is there already; remove it, or give another --name")
-    if refused := found.refused or _not_composed(text):
+    if refused := found.refused or _not_composed(tree, imports=True):
         for key, reason in refused.items():
             print(f"maze: {env}: {key}: {reason}", file=sys.stderr)
         return 2
     place.parent.mkdir(parents=True, exist_ok=True)
-    place.write_text(text)
+    place.write_text(_text(tree, f"{algorithm.upper()} on {env} as RL-Zoo3's {file.name} has it."))
     for key, settings in found.said.items():
         print(f"{key}={_short(entries[env][key])} → {_shown(settings) or 'nothing to set'}")
     assumed = [_shown(settings) for settings in found.assumed.values() if settings]
@@ -56,12 +57,12 @@ def import_entry(file: Path, env: str, *, algorithm: str | None, into: Path, nam
 
 
 def count_entries(file: Path, *, algorithm: str | None) -> int:
-    """Print which entries of a file can be said here, and of the others why not."""
+    """Print which entries of a file can be said here, and of the others why not; nothing it names is imported."""
     entries, algorithm = _entries(file), _algorithm(file, algorithm)
     refused = {}
     for env, entry in entries.items():
         found = translate(entry, algorithm, env)
-        if problems := found.refused or _not_composed(_text(found, f"{env}.", algorithm)):
+        if problems := found.refused or _not_composed(_tree(found, algorithm), imports=False):
             refused[env] = problems
     print(f"{file.name}: {len(entries) - len(refused)} of {len(entries)} entries can be said here")
     for env, problems in refused.items():
@@ -92,27 +93,37 @@ def _name_of(env: str, algorithm: str) -> str:
     return f"{env}_{algorithm}".lower().translate(str.maketrans("-/:", "___"))
 
 
-def _text(found: Translation, description: str, algorithm: str) -> str:
-    tree = {"defaults": [{"override /algorithm": algorithm}], **found.tree()}
+def _tree(found: Translation, algorithm: str) -> dict[str, Any]:
+    return {"defaults": [{"override /algorithm": algorithm}], **found.tree()}
+
+
+def _text(tree: Mapping[str, Any], description: str) -> str:
     body = yaml.safe_dump(tree, sort_keys=False, default_flow_style=None, width=110)
     return f"# @package _global_\n# {description}\n{body}"
 
 
-def _not_composed(text: str) -> dict[str, str]:
-    """What composing the experiment finds wrong with it: key → reason."""
+def _not_composed(tree: Mapping[str, Any], *, imports: bool) -> dict[str, str]:
+    """What composing the experiment finds wrong with it: key → reason.
+
+    Wrappers of packages that may not be imported, or are not installed, are left out.
+    """
+    env = tree["env"]
+    wrappers = [node for node in env.get("wrappers", ()) if _is_here(node[TARGET], imports=imports)]
     with tempfile.TemporaryDirectory() as folder:
         place = Path(folder) / "experiment" / "imported.yaml"
         place.parent.mkdir()
-        place.write_text(text)
+        place.write_text(_text({**tree, "env": {**env, "wrappers": wrappers}}, "Judged."))
         try:
             compose_run("train", experiment="imported", config_dirs=[folder], seed=0)
         except InvalidSpecificationError as error:
-            return {
-                problem.path: problem.message
-                for problem in error.problems
-                if not problem.path.startswith("env.wrappers.")  # of a package that is not installed
-            }
+            return {problem.path: problem.message for problem in error.problems}
     return {}
+
+
+def _is_here(name: str, *, imports: bool) -> bool:
+    package = str(name).partition(".")[0]
+    is_named = package.isidentifier() and package != "gymnasium"
+    return not is_named or (imports and find_spec(package) is not None)
 
 
 def _shown(settings: Mapping[str, Any]) -> str:

@@ -142,6 +142,8 @@ def _model(value: Any, given: Settings) -> dict[str, Any]:
     if others := kwargs.keys() - known - {"optimizer_class", "optimizer_kwargs"}:
         raise UnsayableError(f"networks have no setting {', '.join(sorted(others))} here")
     layers = kwargs.get("net_arch", _LAYERS.get(algorithm, [64, 64]))
+    if isinstance(layers, list) and len(layers) == 1 and isinstance(layers[0], dict):
+        layers = layers[0]  # as older files have it
     layers = layers if isinstance(layers, dict) else {"pi": layers, "vf": layers, "qf": layers}
     of_both = {
         "non_lin": kwargs.get("activation_fn", "Tanh" if is_on_policy else "ReLU").lower(),
@@ -157,7 +159,8 @@ def _model(value: Any, given: Settings) -> dict[str, Any]:
     if algorithm == "qrdqn":
         found["algorithm.n_quantiles"] = kwargs.get("n_quantiles", 200)
     if is_on_policy or given.get("use_sde"):
-        noise = {"log_std_init": "initial_log_std", "use_expln": "use_expln"}
+        noise = {"log_std_init": "initial_log_std"}
+        noise |= {"use_expln": "use_expln"} if given.get("use_sde") else {}
         found |= {f"model.gaussian.{ours}": kwargs[name] for name, ours in noise.items() if name in kwargs}
     return found
 
@@ -259,7 +262,9 @@ RULES: Mapping[str, Rule] = {
     "train_freq": _train_freq,
     "use_rms_prop": _nothing,
     "use_sde": _state_dependent_noise,
-    "use_sde_at_warmup": lambda value, given: {"algorithm.uniform_warmup": not value},
+    "use_sde_at_warmup": lambda value, given: {
+        "algorithm.uniform_warmup": not (value and given.get("use_sde"))
+    },
     "vf_coef": lambda value, given: {"algorithm.value_loss_coef": 2 * value},
 }
 """Key → its rule; what others need beside their own key has nothing to say itself."""

@@ -23,8 +23,6 @@ from maze_core.config.words import closest, unknown_word
 from maze_core.errors import USER_CODE_ERRORS, InvalidSpecificationError, Problem, reason_of
 
 _SCALARS = frozenset({bool, int, float, str, type(None)})
-_SCHEDULED = ("lr", "clip_range", "clip_range_value", "entropy_coef")
-"""Settings beside which ``<name>_schedule`` stands."""
 _CODES = {
     "missing": "missing_key",
     "missing_argument": "missing_key",
@@ -233,9 +231,11 @@ def _problem(
     )
     if code == "missing_key":
         return Problem(path=where, message=f"{_name(target)} needs it.", code=code)
+    settings = _settings_at(target, keys)
+    beside = () if settings is None else parameters_of(settings) or ()
     if code == "unknown_key":
-        name, settings = str(item["loc"][-1]), _settings_at(target, keys)
-        known = _siblings(arguments, keys) if settings is None else parameters_of(settings) or ()
+        name = str(item["loc"][-1])
+        known = beside if settings is not None else _siblings(arguments, keys)
         place = "This" if settings is None else _name(settings)
         message = f"{place} has no setting {shown(name)}."
         return unknown_word(where, message, name, known, beside=map(str, arguments))
@@ -243,24 +243,30 @@ def _problem(
         allowed = tuple(re.findall(r"'([^']*)'", item.get("ctx", {}).get("expected", "")))
         near = closest(given, allowed) if isinstance(given, str) else None
         message = f"{shown(given)} is not one of the choices."
+        amount = f"{keys[-1].rpartition('_')[0]}_std" if keys else ""
+        if type(given) in (int, float) and amount in beside:
+            message += f" How much there is of it is {amount}={given}."
         return Problem(path=where, message=message, code=code, allowed=allowed, did_you_mean=near)
     reason = item["msg"].removeprefix("Value error, ").removeprefix("Assertion failed, ")
     reason = reason.replace("Input should be", "must be").replace("Input should", "must")
     if kind in ("value_error", "assertion_error"):
         return Problem(path=where, message=_sentence(reason), code=code)
-    message = f"{shown(given)} is not valid: {_sentence(reason)}{_hint(given, kind, keys)}"
+    message = f"{shown(given)} is not valid: {_sentence(reason)}{_hint(given, kind, keys, beside)}"
     return Problem(path=where, message=message, code=code)
 
 
-def _hint(given: Any, kind: str, keys: Sequence[str]) -> str:
+def _hint(given: Any, kind: str, keys: Sequence[str], beside: Sequence[str]) -> str:
     """The way out of mistakes that other libraries' settings suggest."""
     if isinstance(given, str) and given.startswith(("lin_", "linear_")):
         key, number = keys[-1] if keys else "lr", given.partition("_")[2]
-        if key in _SCHEDULED:
+        if f"{key}_schedule" in beside:
             return (
                 f" A schedule is a setting of its own: {key}={number} and {key}_schedule='linear' fall to 0."
             )
-        return f" Give a number, {key}={number}: schedules are there for {', '.join(_SCHEDULED)}."
+        scheduled = ", ".join(name for name in beside if f"{name}_schedule" in beside)
+        return f" Give a number, {key}={number}" + (
+            f": schedules are there for {scheduled}." if scheduled else "."
+        )
     if kind == "tuple_type" and isinstance(given, (int, float)):
         return f" Give both ends, such as [{-abs(given)}, {abs(given)}]."
     return ""

@@ -457,8 +457,10 @@ class DistributionMapper:
         rules: Any = distribution_mapper_config
         self._distributions, self._gaussian = distributions, gaussian or GaussianArgs()
         self.rules = TemplateModelConfig(distribution_mapper_config=rules).distribution_mapper_config
-        for space in _dict_spaces(action_space):
-            self.heads(space, {})
+        heads = [head for space in _dict_spaces(action_space) for head in self.heads(space, {})]
+        if self._gaussian.state_dependent_noise and heads and not any(isinstance(h, BoxHead) for h in heads):
+            message = "state_dependent_noise explores with numbers, of which no action of this environment consists."
+            raise _problem(message, path="model.gaussian")
 
     def heads(self, action_space: spaces.Dict, observations: Mapping[str, Any]) -> tuple[Head, ...]:
         """The heads of one sub-step, in the order of its action space.
@@ -486,7 +488,10 @@ class DistributionMapper:
         if rule is not None and rule.distribution != default:
             message = f"{rule.distribution} does not fit the action head {name!r} ({type(space).__name__})."
             raise _problem(message, (default,))
-        args = rule.args if rule is not None and rule.args is not None else self._gaussian
+        own = rule.args if rule is not None else None
+        args = own or self._gaussian
+        if isinstance(space, spaces.Box):
+            _refuse_args(default, name, args, path="model.gaussian" if own is None else _RULES)
         mask = observations.get(mask_name(name))
         head = _head_of(default, name, space, args, masked=mask is not None)
         if head.masked and isinstance(mask, spaces.Space) and spaces.flatdim(mask) != head.logits_width:
@@ -553,12 +558,20 @@ def _box_head(
         return GaussianHead(
             **place, state_dependent_std=args.state_dependent_std, initial_log_std=start or 0.0
         )
+    return (SquashedGaussianHead if distribution == "squashed_gaussian" else DeterministicHead)(**place)
+
+
+def _refuse_args(distribution: str, name: str, args: GaussianArgs, *, path: str) -> None:
+    """Refuse settings that the distribution of a Box has no use for."""
+    is_deterministic = distribution == "deterministic"
+    if distribution == "diagonal_gaussian" or (args.state_dependent_noise and not is_deterministic):
+        return
     if args != GaussianArgs(rescale=args.rescale):
-        others = "" if distribution == "deterministic" else " and state_dependent_noise"
-        raise _problem(
+        others = "" if is_deterministic else " and state_dependent_noise"
+        message = (
             f"of model.gaussian and args, {distribution} takes rescale{others} alone (action head {name!r})."
         )
-    return (SquashedGaussianHead if distribution == "squashed_gaussian" else DeterministicHead)(**place)
+        raise _problem(message, path=path)
 
 
 def bounded_numbers(space: spaces.Box) -> BoolArray:
@@ -586,6 +599,8 @@ def _scale_of(space: spaces.Box) -> tuple[tuple[float, ...], tuple[float, ...]] 
     return tuple(center.ravel().tolist()), tuple(half_range.ravel().tolist())
 
 
-def _problem(message: str, allowed: tuple[str, ...] = ()) -> InvalidSpecificationError:
-    path = "model.distribution_mapper_config"
+_RULES = "model.distribution_mapper_config"
+
+
+def _problem(message: str, allowed: tuple[str, ...] = (), *, path: str = _RULES) -> InvalidSpecificationError:
     return InvalidSpecificationError([Problem(path=path, message=message, allowed=allowed)])

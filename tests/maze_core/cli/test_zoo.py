@@ -1,5 +1,6 @@
 """``maze import zoo``: the experiment that is written runs as it says, and what cannot be said writes nothing."""
 
+import sys
 from pathlib import Path
 
 import pytest
@@ -107,6 +108,43 @@ def test_a_wrapper_whose_package_is_missing_is_named_all_the_same(file: Path):
     assert imported(file, "Wrapped-v1", algorithm="PPO", name="wrapped") == 0
     tree = yaml.safe_load((file.parent / "conf" / "experiment" / "wrapped.yaml").read_text())
     assert tree["env"] == {"name": "Wrapped-v1", "wrappers": [{"_target_": "not_installed.Wrapper"}]}
+
+
+@pytest.mark.parametrize(
+    ("wrapper", "code"),
+    [
+        ("gymnasium.wrappers.FrameStackObservation: {stack_size: 2}", 0),
+        ("gymnasium.wrappers.FrameStackObservation: {n: 2}", 2),
+        ("gymnasium.wrappers.NoSuch: {}", 2),
+        ("named_in_a_file.Wrapper: {n: 2}", 0),
+        ("named_in_a_file.Wrapper: {m: 2}", 2),
+        ("named_in_a_file.Nothing: {}", 2),
+    ],
+)
+def test_a_wrapper_that_can_be_imported_is_judged_before_it_is_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, wrapper: str, code: int
+):
+    (tmp_path / "named_in_a_file.py").write_text("def Wrapper(env, n): return env\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    file = tmp_path / "ppo.yml"
+    file.write_text(f"CartPole-v1:\n  n_timesteps: 4096\n  env_wrapper: [{{{wrapper}}}]\n")
+    assert imported(file) == code
+    assert (tmp_path / "conf").exists() is (code == 0)
+
+
+def test_to_count_imports_nothing_that_the_file_names(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    (tmp_path / "counted_module.py").write_text("raise SystemExit('imported')\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    file = tmp_path / "ppo.yml"
+    file.write_text(
+        "counted_module:Env-v0: {n_timesteps: 4096, env_wrapper: counted_module.Wrapper}\n"
+        "CartPole-v1: {n_timesteps: 4096, env_wrapper: [{gymnasium.wrappers.FrameStackObservation: {n: 2}}]}\n"
+    )
+    assert count_entries(file, algorithm=None) == 0
+    assert capsys.readouterr().out.startswith("ppo.yml: 1 of 2 entries can be said here\n  CartPole-v1: ")
+    assert "counted_module" not in sys.modules
 
 
 def test_an_experiment_that_is_there_is_not_overwritten(file: Path):

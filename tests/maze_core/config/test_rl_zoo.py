@@ -101,7 +101,8 @@ SAID = [
     ("dqn", {"train_freq": 16}, algorithm(n_rollout_steps=16)),
     ("dqn", {"buffer_size": 77}, algorithm(replay_capacity=77)),
     ("sac", {"use_sde_at_warmup": False}, {"algorithm.uniform_warmup": True}),
-    ("sac", {"use_sde_at_warmup": True}, {"algorithm.uniform_warmup": False}),
+    ("sac", {"use_sde_at_warmup": True}, {"algorithm.uniform_warmup": True}),
+    ("sac", {"use_sde_at_warmup": True, "use_sde": True}, {"algorithm.uniform_warmup": False}),
     ("ppo", {"use_sde": True},
      {"model.gaussian.state_dependent_noise": True, "model.gaussian.noise_ticks": None}),
     ("ppo", {"use_sde": True, "sde_sample_freq": 4}, {"model.gaussian.noise_ticks": 4}),
@@ -118,6 +119,8 @@ SAID = [
      "net_arch=dict(pi=[9], vf=[8, 7]))"},
      policy([9], "relu", "torch_default") | critic([8, 7], "relu", "torch_default")
      | {"model.gaussian.initial_log_std": -2}),
+    ("ppo", {"policy_kwargs": "dict(net_arch=[dict(pi=[9], vf=[8, 7])])"},
+     policy([9], "tanh", "orthogonal") | critic([8, 7], "tanh", "orthogonal")),
     ("ppo", {"policy_kwargs": "dict(optimizer_class=th.optim.RMSprop, optimizer_kwargs=dict(weight_decay=0.1))"},
      algorithm(optimizer_kind="rmsprop", optimizer_weight_decay=0.1)),
     ("sac", {"policy_kwargs": "dict(net_arch=dict(pi=[9], qf=[8]))"},

@@ -219,6 +219,22 @@ class TestEvaluation:
         ({"overrides": {"algorithm.gae_lambda": "lin_0.9"}}, "gae_lambda=0.9: schedules are there for lr,"),
         (
             {
+                "algorithm": "sac",
+                "env": {"name": "Pendulum-v1"},
+                "overrides": {"algorithm.entropy_coef": "lin_0.1"},
+            },
+            "entropy_coef=0.1: schedules are there for lr.",
+        ),
+        (
+            {
+                "algorithm": "td3",
+                "env": {"name": "Pendulum-v1"},
+                "overrides": {"algorithm.exploration_noise": 0.1},
+            },
+            "exploration_std=0.1",
+        ),
+        (
+            {
                 "wrappers": "vector_obs",
                 "overrides": {"wrappers.ObservationNormalizationWrapper.clip_range": 10.0},
             },

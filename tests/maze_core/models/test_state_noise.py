@@ -250,8 +250,16 @@ def test_settings_that_exclude_each_other_are_refused(settings, message) -> None
 
 def test_a_policy_that_has_no_distribution_is_refused() -> None:
     needs = ModelNeeds(distributions={"Box": "deterministic"}, critic=None)
-    with pytest.raises(InvalidSpecificationError, match="deterministic takes rescale alone"):
+    with pytest.raises(
+        InvalidSpecificationError, match=r"^model\.gaussian: .*deterministic takes rescale alone"
+    ):
         policy_of(needs=needs)
+
+
+def test_actions_that_are_no_numbers_are_not_explored_smoothly() -> None:
+    steps = {0: spaces.Dict({"a": spaces.Discrete(2)})}
+    with pytest.raises(InvalidSpecificationError, match=r"^model\.gaussian: .*no action of this environment"):
+        CustomModelConfig(gaussian=NOISE).build(SEEN, steps, {0: 1}, generator_seed=0)
 
 
 def test_a_rule_for_a_head_behind_tanh_may_have_args() -> None:
