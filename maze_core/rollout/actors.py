@@ -28,12 +28,14 @@ class Actor:
     def __init__(
         self, env: VectorEnv, *, policy: ActingPolicy, wrappers: Sequence[Wrapper], n_steps: int, seed: int
     ) -> None:
-        self._policy, self._seed = policy, seed
+        self._policy, self._wrappers, self._seed = policy, wrappers, seed
         # not in training: what each process sees would give each statistics of its own
         self._collector = Collector(WrappedVectorEnv(env, wrappers), n_steps, generator(seed, Stream.ACTIONS))
 
-    def reset(self, seeds: Sequence[int]) -> None:
-        """Start new episodes, with action noise that follows from their seeds."""
+    def reset(self, seeds: Sequence[int], states: Sequence[NamedArrays]) -> None:
+        """Start new episodes, with these states of the wrappers and action noise that follows from the seeds."""
+        for wrapper, state in zip(self._wrappers, states, strict=True):
+            wrapper.load_state_dict(state)
         self._collector.rng = generator(self._seed, Stream.ACTIONS, *seeds)
         self._collector.reset(seeds)
 
@@ -77,6 +79,7 @@ class Actors:
             raise _problem("acts in processes: take runner=local, and env.vectorization=per_env.")
         if following := [type(w).__name__ for w in wrappers if "see_reward" in w.overridden]:
             raise _problem(f"cannot share what {following[0]} learns of rewards: take lockstep.")
+        self._wrappers = wrappers
         self._guests = inner.host(
             partial(Actor, policy=policy, wrappers=wrappers, n_steps=n_steps, seed=seed)
         )
@@ -87,10 +90,13 @@ class Actors:
         self._is_over = threading.Event()
 
     def reset(self, seeds: Sequence[int]) -> None:
-        """Start new episodes everywhere; what was not taken is forgotten."""
+        """Start new episodes everywhere, with the wrappers as they are now; what was not taken is forgotten."""
         self.stop()
+        states = [
+            wrapper.state_dict() for wrapper in self._wrappers
+        ]  # others since the start where a run is resumed
         for guest in self._guests:
-            guest.call("reset", seeds[guest.rows])
+            guest.call("reset", seeds[guest.rows], states)
 
     def take(self, weights: NamedArrays) -> list[Collected]:
         """As many rollouts as there are processes, those that came first.

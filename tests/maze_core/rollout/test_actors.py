@@ -16,14 +16,20 @@ from maze_core.rollout.collector import Collector
 from maze_core.seeding import Stream, generator
 
 
-class Doubled(Wrapper):
-    """Doubles what is seen, and counts what training would show it."""
+class Scaled(Wrapper):
+    """Multiplies what is seen, and counts what training would show it."""
 
-    def __init__(self):
-        self.seen = 0
+    def __init__(self, factor=2.0):
+        self.seen, self.factor = 0, np.array(factor)
 
     def observation(self, step_key, observations, state):
-        return {name: 2 * values for name, values in observations.items()}, state
+        return {name: self.factor * values for name, values in observations.items()}, state
+
+    def state_dict(self):
+        return {"factor": self.factor}
+
+    def load_state_dict(self, arrays):
+        self.factor = arrays["factor"]
 
     def see(self, step_key, observations):
         self.seen += 1
@@ -37,8 +43,8 @@ def policy_for(env, seed=1):
     return CustomModelConfig().build(*spaces, generator_seed=seed).policy
 
 
-def test_an_actor_collects_what_a_collector_does_with_the_weights_and_the_noise_of_its_seeds():
-    config, wrapper = GymEnvConfig(name="CartPole-v1"), Doubled()
+def test_an_actor_collects_what_a_collector_does_with_the_weights_the_states_and_the_noise_of_its_seeds():
+    config, wrapper = GymEnvConfig(name="CartPole-v1"), Scaled()
     with_those = policy_for(config.vector(2), seed=2)
     for array in with_those.parameters.values():
         array *= 50  # decided: other weights would do otherwise
@@ -47,9 +53,9 @@ def test_an_actor_collects_what_a_collector_does_with_the_weights_and_the_noise_
         config.vector(2), policy=policy_for(config.vector(2)), wrappers=[wrapper], n_steps=30, seed=5
     )
     rng = generator(5, Stream.ACTIONS, 7, 8)
-    collector = Collector(WrappedVectorEnv(config.vector(2), [Doubled()]), 30, rng)
-    for collecting in (actor, collector):
-        collecting.reset([7, 8])
+    collector = Collector(WrappedVectorEnv(config.vector(2), [Scaled(3)]), 30, rng)
+    actor.reset([7, 8], [{"factor": np.array(3.0)}])
+    collector.reset([7, 8])
     for _ in range(5):  # beyond where running statistics would be brought up to date
         found, expected = actor.collect(weights), collector.collect(with_those)
         for name, array in expected.steps[0].actions.items():
@@ -115,7 +121,7 @@ def test_a_reset_forgets_what_waits_and_gives_every_process_its_seeds():
     actors.take({"w": 0})
     until(lambda: len(calls) == 4)  # two wait
     actors.reset([1, 2, 3, 4])
-    assert calls[-2:] == [(0, "reset", [1, 2]), (1, "reset", [3, 4])]
+    assert calls[-2:] == [(0, "reset", [1, 2], []), (1, "reset", [3, 4], [])]
     assert [found.weights for found in actors.take({"w": 1})] == [{"w": 1}] * 2
     actors.stop()
 
@@ -167,9 +173,19 @@ def test_environments_in_this_process_and_wrappers_that_follow_rewards_are_refus
     env.n_envs, env.agent_counts, env.observation_spaces, env.action_spaces = 1, {}, {}, {}
     with pytest.raises(InvalidSpecificationError, match="what Follows learns of rewards"):
         Actors(WrappedVectorEnv(env, [Follows()]), None, 4, seed=0, n_ahead=1)
-    actors = Actors(WrappedVectorEnv(env, [wrapper := Doubled()]), "policy", 4, seed=9, n_ahead=1)
+    actors = Actors(WrappedVectorEnv(env, [wrapper := Scaled()]), "policy", 4, seed=9, n_ahead=1)
     assert env.make.keywords == {"policy": "policy", "wrappers": (wrapper,), "n_steps": 4, "seed": 9}
     actors.stop()
+
+
+def test_a_reset_gives_every_process_the_states_that_the_wrappers_have_now_as_after_a_resume():
+    calls = []
+    env = Made(lambda i, *given: calls.append(given))
+    env.n_envs, env.agent_counts, env.observation_spaces, env.action_spaces = 4, {}, {}, {}
+    actors = Actors(WrappedVectorEnv(env, [wrapper := Scaled(2.0)]), None, 4, seed=9, n_ahead=1)
+    wrapper.load_state_dict({"factor": np.array(5.0)})
+    actors.reset([1, 2, 3, 4])
+    assert calls == [("reset", [1, 2], [{"factor": 5.0}]), ("reset", [3, 4], [{"factor": 5.0}])]
 
 
 def test_a_policy_that_no_other_process_can_make_is_refused_with_the_way_out():
