@@ -5,7 +5,7 @@ checked when it is built. A client of the service names runs by their ids, which
 """
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
@@ -26,7 +26,7 @@ from maze_core.rollout.recording import (
     Trajectory,
     episode_files,
     episodes_sha256,
-    read_episodes,
+    trajectory_from_bytes,
 )
 from maze_core.rundir import RunDir
 from maze_core.types import Tree
@@ -69,16 +69,9 @@ class DatasetConfig:
             InvalidSpecificationError: there are no episodes, or other ones than the digest says.
         """
         if isinstance(self.run, str):
-            path = Path(self.run).resolve()
-            try:
-                digests = [hashlib.sha256(file.read_bytes()).hexdigest() for file in episode_files(path)]
-            except (RecordingError, OSError) as error:
-                raise InvalidSpecificationError(str(error), path="dataset.run", code="dataset") from error
-            return replace(
-                self, run=str(path), sha256=_same(self.sha256, episodes_sha256(digests), "dataset")
-            )
-        found = self.run and episodes_sha256(episode.content_sha256 for episode in self.run)
-        return replace(self, sha256=_same(self.sha256, found, "dataset"))
+            found = [hashlib.sha256(data).hexdigest() for _, data in _recorded(self.run)]
+            return replace(self, run=str(Path(self.run).resolve()), sha256=self._checked(found))
+        return replace(self, sha256=self._checked([episode.content_sha256 for episode in self.run or ()]))
 
     def load(self) -> Episodes:
         """The episodes, by name.
@@ -86,13 +79,21 @@ class DatasetConfig:
         Raises:
             InvalidSpecificationError: they are not there, are damaged, or are others than the digest says.
         """
-        here = self.located()
-        if not isinstance(here.run, str):
-            return {f"episode {i}": episode for i, episode in enumerate(here.run)}
-        try:
-            return read_episodes(episode_files(Path(here.run)))
-        except RecordingError as error:
-            raise InvalidSpecificationError(str(error), path="dataset.run", code="dataset") from error
+        if not isinstance(self.run, str):
+            self.located()
+            return {f"episode {i}": episode for i, episode in enumerate(self.run)}
+        digests, episodes = [], {}
+        for file, data in _recorded(self.run):  # once: another may lie there the next time
+            digests.append(hashlib.sha256(data).hexdigest())
+            try:
+                episodes[str(file)] = trajectory_from_bytes(data)
+            except RecordingError as error:
+                raise _no_episodes(f"{file}: {error}") from error
+        self._checked(digests)
+        return episodes
+
+    def _checked(self, digests: Sequence[str]) -> str | None:
+        return _same(self.sha256, episodes_sha256(digests) if digests else None, "dataset")
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
@@ -139,6 +140,19 @@ class InitialConfig:
             )
         except CheckpointError as error:
             raise InvalidSpecificationError(str(error), path="initial.run", code="no_checkpoint") from error
+
+
+def _recorded(place: str) -> Iterator[tuple[Path, bytes]]:
+    """The files of the episodes at a place, in order, and what they hold."""
+    try:
+        for file in episode_files(Path(place).resolve()):
+            yield file, file.read_bytes()
+    except (RecordingError, OSError) as error:
+        raise _no_episodes(str(error)) from error
+
+
+def _no_episodes(message: str) -> InvalidSpecificationError:
+    return InvalidSpecificationError(message, path="dataset.run", code="dataset")
 
 
 def _same(expected: str | None, found: str | None, part: str) -> str | None:

@@ -2,6 +2,7 @@
 
 import pickle
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ import yaml
 from maze_core import RunContext
 from maze_core.checkpoint import Checkpoint
 from maze_core.errors import InvalidSpecificationError
+from maze_core.runners.sources import DatasetConfig
 from tests.maze_core.envs.structured_env import BoxesEnv
 from tests.maze_core.rollout.small_policies import BoxesPolicy
 
@@ -103,6 +105,25 @@ class TestDataset:
         shutil.rmtree(data)
         with pytest.raises(InvalidSpecificationError, match="does not exist"):
             RunContext.load(tmp_path / "run").train()
+
+    def test_what_is_checked_is_what_is_learnt_from(self, recorded, tmp_path, monkeypatch):
+        """Another episode takes the place of the first one as soon as that was read."""
+        _, (first, second), (report, _) = recorded
+        data = shutil.copytree(first, tmp_path / "data")
+        named = DatasetConfig(run=str(data)).located()
+        read = Path.read_bytes
+
+        def overtaken(path):
+            found = read(path)
+            if path.is_relative_to(data):
+                shutil.copy(second / "trajectories" / "episode-00000.safetensors", path)
+            return found
+
+        monkeypatch.setattr(Path, "read_bytes", overtaken)
+        learnt = [episode.content_sha256 for episode in named.load().values()]
+        assert learnt == [episode.trajectory.content_sha256 for episode in report.episodes]
+        with pytest.raises(InvalidSpecificationError, match="is no longer what it was"):
+            named.load()
 
     def test_a_list_has_to_be_given_again(self, recorded, tmp_path):
         _, _, (report, _) = recorded
