@@ -51,6 +51,11 @@ class ActorNetwork:
         """Those of the heads and the network's, where they lie."""
         return self._with_own(self.logits.parameters)
 
+    @property
+    def frozen(self) -> list[str]:
+        """Names of the parameters that do not learn."""
+        return [f"network.{name}" for name in self.logits.frozen]
+
     def bind(self, arrays: NamedArrays, prefix: str = "") -> None:
         """Have the arrays named ``prefix + parameter`` as parameters, in place of those before."""
         if self.parameter is not None:

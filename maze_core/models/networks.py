@@ -32,6 +32,11 @@ class HasParameters(Protocol):
         """Name → array, where it lies: whoever changes it changes the network."""
         ...
 
+    @property
+    def frozen(self) -> Sequence[str]:
+        """Names of the parameters that do not learn."""
+        ...
+
     def bind(self, arrays: NamedArrays, prefix: str = "") -> None:
         """Have the arrays named ``prefix + parameter`` as parameters, in place of those before."""
         ...
@@ -43,11 +48,6 @@ class HasParameters(Protocol):
 
 class Network(HasParameters, Protocol):
     """A network that acts."""
-
-    @property
-    def frozen(self) -> Sequence[str]:
-        """Names of the parameters that do not learn."""
-        ...
 
     def twin(self) -> "Network":
         """The same network with parameters of its own."""
@@ -78,6 +78,11 @@ class Networks:
             for prefix, network in self.named()
             for name, array in network.parameters.items()
         }
+
+    @property
+    def frozen(self) -> list[str]:
+        """Names of the parameters that do not learn."""
+        return [prefix + name for prefix, network in self.named() for name in network.frozen]
 
     def bind(self, arrays: NamedArrays, prefix: str = "") -> None:
         """Have the arrays named ``prefix + parameter`` as parameters, in place of those before."""

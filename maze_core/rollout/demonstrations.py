@@ -96,6 +96,11 @@ def refuse_other_episodes(episodes: Episodes, raw: VectorEnv) -> None:
         )
         for key in dict.fromkeys(episode.step_keys):
             where = name if len(raw.observation_spaces) == 1 else f"{name}, sub-step {key!r},"
+            n_agents = raw.agent_counts.get(key, 1)
+            agents = {i for i, at in zip(episode.agent_ids, episode.step_keys, strict=False) if at == key}
+            if strangers := agents.difference(range(n_agents)):
+                has = f"has the agent {max(strangers)}, and env has {n_agents}, counted from 0"
+                raise _problem(f"{where} {has}; {_RECORD}")
             _refuse_unfit(where, episode.observations.get(key, {}), raw.observation_spaces[key], counts[key])
             _refuse_unfit(
                 where, episode.actions.get(key, {}), raw.action_spaces[key], counts[key], what="action"

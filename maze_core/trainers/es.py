@@ -32,11 +32,6 @@ class ES:
         self.optimizer = GradientStep(
             networks, lr=config.lr, max_grad_norm=config.max_grad_norm, optimizer=config.optimizer
         )
-        learns = np.ones_like(self.optimizer.flat)
-        for prefix, network in networks.items():
-            for name in network.frozen:
-                self.optimizer.views(learns)[f"{prefix}/{name}"][...] = 0.0
-        self._learns = learns
         self._population = Population(
             self.env,
             self.policy,
@@ -62,7 +57,7 @@ class ES:
         step.lr = lr = config.lr * config.lr_factor(progress)
         fitness = np.array([episode.fitness for episode in played]).reshape(-1, 2)
         np.multiply(step.flat, config.l2_penalty, out=step.gradient)
-        step.gradient *= self._learns
+        step.gradient *= step.learns
         for pair, weight in enumerate(pair_weights(centred_ranks(fitness))):
             step.gradient -= np.float32(weight) * self._noise(pair)
         metrics = mean_metrics([{"train/grad_norm": step.step()}])
@@ -101,7 +96,8 @@ class ES:
     def _noise(self, pair: int) -> FloatArray:
         """ε of a pair, standard normal."""
         rng = generator(self._parts.agent_seed, Stream.PERTURBATIONS, self.n_updates, pair)
-        return rng.standard_normal(self._learns.size, np.float32) * self._learns
+        learns = self.optimizer.learns
+        return rng.standard_normal(learns.size, np.float32) * learns
 
     def state_dict(self) -> tuple[Tree, dict[str, Array]]:
         """See :class:`~maze_core.trainers.fit.Trainer`."""

@@ -78,6 +78,11 @@ class GradientStep(FlatParameters):
         """The gradient of all parameters, as they lie in ``flat``."""
         self.gradients = self.views(self.gradient)
         """``prefix/name`` → its gradient, where whoever learns adds to it."""
+        self.learns = np.ones_like(self.flat)
+        """1 where a parameter learns, and 0 where it is frozen, which weight decay would move."""
+        for prefix, network in networks.items():
+            for name in network.frozen:
+                self.views(self.learns)[f"{prefix}/{name}"][...] = 0.0
         self._steps = 0
         self._mean = np.zeros_like(self.flat)
         self._mean_square = np.zeros_like(self.flat)
@@ -113,7 +118,7 @@ class GradientStep(FlatParameters):
             scale = min(self._max_grad_norm / (norm + 1e-6), 1.0)
         if decay:
             g *= scale
-            g += np.multiply(self.flat, decay, out=self._scratch)
+            g += np.multiply(self.flat, decay * self.learns, out=self._scratch)
             scale = 1.0
         self._steps += 1
         {"adam": self._adam, "rmsprop": self._rmsprop, "sgd": self._sgd}[self._optimizer.kind](scale)

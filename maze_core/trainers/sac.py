@@ -31,6 +31,7 @@ class Temperature:
     """The weight of the entropy, as its logarithm; it learns as networks do."""
 
     needs_torch = False
+    frozen = ()
 
     def __init__(self, alpha: float) -> None:
         """Start at ``alpha`` ≥ 0."""

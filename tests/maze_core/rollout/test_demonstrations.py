@@ -172,6 +172,7 @@ BAD = [
         "bad has an observation 'observation' that does not fit Box.* at /0/0: .*rc.rollout",
     ),
     (lambda x: replace(x, actions={0: {"action": np.zeros((3, 5))}}), "bad has an action 'action' that does"),
+    (lambda x: replace(x, agent_ids=np.array([0, 0, 1])), "bad has the agent 1, and env has 1, counted"),
     (lambda x: replace(x, actions={}), "bad has actions nothing, and env has 'action'"),
 ]
 

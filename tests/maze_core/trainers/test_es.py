@@ -20,6 +20,7 @@ from maze_core.seeding import Stream, derived_seed, generator
 from maze_core.trainers.config import OptimizerConfig
 from maze_core.trainers.es_config import ESAlgorithmConfig
 from maze_core.trainers.fit import Parts
+from maze_core.trainers.optim import GradientStep
 from maze_core.types import ActorID
 from tests.maze_core.envs.structured_env import make_boxes
 from tests.maze_core.trainers.small_worlds import (
@@ -248,6 +249,10 @@ def test_frozen_parameters_stay():
     }
     assert moved == {name for name in before if ".2." in name}
     assert isinstance(trainer.policy.steps[0].networks[0].logits.module, nn.Module)
+    whole = GradientStep({"policy": trainer.policy}, lr=1.0, max_grad_norm=None)
+    assert {name for name, learns in whole.views(whole.learns).items() if learns.all()} == {
+        f"policy/{name}" for name in moved
+    }, "also where the policy is one network among others"
 
 
 def test_agents_with_networks_of_their_own_learn_each():

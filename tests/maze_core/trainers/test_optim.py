@@ -129,6 +129,19 @@ def test_a_parameter_that_two_modules_share_is_stepped_once():
     assert torch.equal(shared.weight, alone.weight)
 
 
+@pytest.mark.parametrize("kind", ["adam", "rmsprop", "sgd"])
+def test_weight_decay_does_not_move_what_is_frozen(kind):
+    modules = networks()
+    modules[1][0].requires_grad_(False)
+    before = [[p.detach().clone() for p in module.parameters()] for module in modules]
+    optimizer = OptimizerConfig(kind=kind, weight_decay=0.1)
+    step = step_of(modules, lr=0.01, max_grad_norm=None, optimizer=optimizer)
+    take(step, loss_of(modules, torch.ones(2, 3)))
+    for module, those in zip(modules, before, strict=True):
+        for p, old in zip(module.parameters(), those, strict=True):
+            assert torch.equal(p, old) is not p.requires_grad
+
+
 def test_gradients_do_not_add_up_over_steps():
     modules = networks()
     step = step_of(modules, lr=1e-9, max_grad_norm=None)
