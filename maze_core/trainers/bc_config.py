@@ -1,8 +1,8 @@
 """Settings of BC; the YAML twin is ``conf/algorithm/bc.yaml``."""
 
-from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from maze_core.config.settings import STRICT, PositiveInt, dataclass
 from maze_core.models.config import DISTRIBUTIONS, ModelNeeds
@@ -31,6 +31,16 @@ class BCAlgorithmConfig(GradientConfig):
     """Weight of the entropy bonus."""
     box_distribution: Literal["diagonal_gaussian", "squashed_gaussian"] = "diagonal_gaussian"
     """Of actions in a Box: the Gaussian of PPO and A2C, or the one behind tanh, from which SAC can go on."""
+
+    @model_validator(mode="after")
+    def _can_end(self) -> Self:
+        if self.max_env_steps is not None:
+            raise ValueError("max_env_steps never comes, since nothing is played to learn: set n_epochs.")
+        if self.patience is not None and not (self.evaluator.n_episodes or self.validation_percentage):
+            raise ValueError(
+                "patience has nothing to judge by: set rollout_evaluator.n_episodes or validation_percentage."
+            )
+        return self
 
     @property
     def model_needs(self) -> ModelNeeds:

@@ -13,6 +13,7 @@ from typing import NamedTuple
 import numpy as np
 
 from maze_core.data.replay import ReplayWithDemonstrations, Transitions
+from maze_core.envs.wrappers.wrapper import WrappedVectorEnv
 from maze_core.errors import InvalidSpecificationError, Problem
 from maze_core.models.dense import SquashedSamples, squashed_samples
 from maze_core.models.heads import BoxHead, CategoricalHead, Part, StateNoiseHead, apply_mask
@@ -187,9 +188,20 @@ class SAC(OffPolicy[SACAlgorithmConfig]):
 
 
 class SACfD(SAC):
-    """The trainer of :class:`SACfDAlgorithmConfig`: SAC whose batches are demonstrations in part."""
+    """The trainer of :class:`SACfDAlgorithmConfig`: SAC whose batches are demonstrations in part.
+
+    Raises:
+        InvalidSpecificationError: there are no episodes, or a wrapper follows the rewards of training.
+    """
 
     def __init__(self, config: SACfDAlgorithmConfig, parts: Parts) -> None:
+        wrappers = parts.env.wrappers if isinstance(parts.env, WrappedVectorEnv) else ()
+        if following := [type(w).__name__ for w in wrappers if "see_reward" in w.overridden]:
+            message = (
+                f"{following[0]} follows the rewards of training, so those of recorded episodes would have another "
+                "scale than those beside them: leave it out, or take RewardScalingWrapper, whose scale is fixed."
+            )
+            raise InvalidSpecificationError([Problem(path="wrappers", message=message)])
         super().__init__(config, parts)
         self.replay = ReplayWithDemonstrations(
             demonstrations_of(parts).rollout,

@@ -168,6 +168,39 @@ class TestDataset:
         refused("learns from none: take bc or sacfd", algorithm="ppo", overrides={"dataset.run": first})
         refused("one by one", overrides={"dataset": str(first)}, algorithm="bc")
 
+    @pytest.mark.parametrize(
+        ("settings", "message"),
+        [
+            ({"n_epochs": None, "max_env_steps": 1000}, "nothing is played to learn: set n_epochs"),
+            (
+                {"patience": 2, "rollout_evaluator": None, "validation_percentage": 0},
+                "patience has nothing to judge by: set rollout_evaluator.n_episodes or validation_percentage",
+            ),
+        ],
+    )
+    def test_what_would_never_end_a_clone_is_refused(self, recorded, settings, message):
+        given = {"dataset.run": recorded[0], **{f"algorithm.{name}": x for name, x in settings.items()}}
+        refused(message, algorithm="bc", overrides=given)
+        if "patience" in settings:
+            for enough in ({"rollout_evaluator": {"n_episodes": 1}}, {"validation_percentage": 20.0}):
+                more = {f"algorithm.{name}": x for name, x in enough.items()}
+                RunContext(algorithm="bc", overrides={**given, **more}, **QUICK)
+
+    def test_rewards_of_a_running_scale_are_refused_where_recorded_ones_are_learnt_from(self, tmp_path):
+        pendulum = {"env.name": "Pendulum-v1", "env.max_episode_steps": 20}
+        played = RunContext(policy="random_policy", overrides=pendulum, seed=1).rollout(
+            3, save=tmp_path / "data"
+        )
+        given = {**pendulum, "dataset.run": played.saved_to}
+        running = {"RewardNormalizationWrapper": {}}
+        with pytest.raises(
+            InvalidSpecificationError, match=r"RewardNormalizationWrapper.*take RewardScalingW"
+        ) as caught:
+            context(tmp_path / "sacfd", "sacfd", given, wrappers=running).train()
+        assert caught.value.problems[0].path == "wrappers"
+        with context(tmp_path / "bc", "bc", given, wrappers=running) as clone:
+            clone.train(1)
+
     def test_episodes_of_another_environment_are_told_by_their_file(self, recorded, tmp_path):
         _, (first, _), _ = recorded
         other = {"dataset.run": first, "env.name": "Acrobot-v1"}
