@@ -33,8 +33,8 @@ class ImpalaAlgorithmConfig(ActorCriticConfig):
     """``lockstep`` collects and learns in turn, and repeats bit by bit; ``asynchronous`` learns while the processes of
     the environments act by themselves, and needs them (``runner=local``)."""
     queue_out_of_sync_factor: Annotated[int, Field(ge=0, le=100)] = 1
-    """How many updates old the weights are that act, exactly so in lockstep; asynchronous, how many rollouts of every
-    process wait to be learnt from at most, and at least 1."""
+    """How many updates old the weights are that act, exactly so in lockstep; asynchronous, at least
+    1, how many rollouts wait or are under way at most, times the number of processes and over all of them together."""
     vtrace_clip_rho_threshold: OptionalPositiveFloat = 1.0
     """ρ̄, the largest importance weight of an error of the critic; null (or 0) does not clip."""
     vtrace_clip_pg_rho_threshold: OptionalPositiveFloat = 1.0
