@@ -176,10 +176,10 @@ class Results:
 
 def summary(values: Sequence[float]) -> str:
     """Mean, half of its 95 % interval by Student's t, and the mean of the middle half (IQM)."""
-    if not values:
-        return ""
     n = len(values)
-    half = t_quantile(0.975, n - 1) * stdev(values) / math.sqrt(n) if n > 1 else math.nan
+    if n < 2:
+        return "".join(f"{value:.1f}" for value in values)
+    half = t_quantile(0.975, n - 1) * stdev(values) / math.sqrt(n)
     return f"{fmean(values):.1f} ± {half:.1f} ({interquartile_mean(values):.1f})"
 
 
@@ -196,7 +196,7 @@ def interquartile_mean(values: Sequence[float]) -> float:
 
 HEADER = [
     *("experiment", "steps", "goal", "here: best", "here: last"),
-    *("RL-Zoo3: best", "RL-Zoo3: last", "published", "CPU-s"),
+    *("RL-Zoo3: best", "RL-Zoo3: last", "published", "seeds", "CPU-s"),
 ]
 
 
@@ -215,7 +215,8 @@ def rows(names: Sequence[str] = tuple(TASKS)) -> list[list[str]]:
         ]
         cost = " / ".join(f"{fmean(run['cpu_s'] for run in runs):,.0f}" for runs in (here, zoo) if runs)
         published = "" if task.published is None else f"{task.published:g}"
-        made.append([name, f"{here[0]['env_steps']:,}", f"{task.goal:g}", *cells, published, cost])
+        seeds = " / ".join(str(len(runs)) for runs in (here, zoo) if runs)
+        made.append([name, f"{here[0]['env_steps']:,}", f"{task.goal:g}", *cells, published, seeds, cost])
     return made
 
 

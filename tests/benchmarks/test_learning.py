@@ -28,6 +28,7 @@ def test_the_mean_of_the_middle_half_leaves_out_a_quarter_at_each_end(values, ex
 def test_a_cell_has_the_mean_half_of_its_interval_and_the_middle():
     """t(0.975, 4) = 2.776: 2.776 · √2.5 / √5 = 1.96."""
     assert summary([1, 2, 3, 4, 5]) == "3.0 ± 2.0 (3.0)"
+    assert (summary([3]), summary([])) == ("3.0", "")
 
 
 def test_a_run_is_remembered_and_not_asked_for_again():
