@@ -8,7 +8,7 @@ from maze_core.config.components import PLACES
 from maze_core.config.compose import compose_run
 
 TASK = TASKS["cartpole_ppo"]
-RUN = {"best": 500.0, "last": 123.456789, "env_steps": 7}
+RUN = {"best": 500.0, "last": 123.456789, "env_steps": 100_000}
 
 
 @pytest.fixture(autouse=True)
