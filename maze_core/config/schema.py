@@ -65,8 +65,8 @@ _KINDS: Mapping[str, tuple[str, Callable[[object], bool]]] = {
         lambda value: _has("checkpoint")(value) or (_has("build")(value) and not _has("n_epochs")(value)),
     ),
     "wrapper": ("a wrapper", _has("bind", "observation", "action")),
-    "dataset": ("a dataset", _has("located", "is_named")),
-    "initial": ("a trained policy", _has("located", "is_named")),
+    "dataset": ("a dataset", _has("located", "load")),
+    "initial": ("a trained policy", _has("located", "load")),
 }
 """What each part must offer; this package knows the parts by nothing else."""
 _LIVE_KINDS = {

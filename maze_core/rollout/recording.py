@@ -6,7 +6,7 @@ that is itself a tensor. Equal trajectories have equal bytes.
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from os import PathLike
 from pathlib import Path
@@ -220,21 +220,6 @@ def episode_files(path: Path) -> list[Path]:
 def episodes_sha256(digests: Iterable[str]) -> str:
     """Digest of several episodes in order, from the digests of their bytes."""
     return hashlib.sha256("\n".join(digests).encode()).hexdigest()
-
-
-def read_episodes(files: Sequence[Path]) -> dict[str, Trajectory]:
-    """Name of the file → its episode.
-
-    Raises:
-        RecordingError: a file holds none; the message names it.
-    """
-    found = {}
-    for file in files:
-        try:
-            found[str(file)] = load_trajectory(file)
-        except RecordingError as error:
-            raise RecordingError(f"{file}: {error}") from error
-    return found
 
 
 def _append(columns: dict[str, list[Array]], batch: Mapping[str, Array], row: int) -> None:

@@ -57,11 +57,6 @@ class DatasetConfig:
     sha256: Digest | None = None
     """Digest of the episodes; found when the run is specified, and checked when it begins."""
 
-    @property
-    def is_named(self) -> bool:
-        """Whether there is one."""
-        return self.run is not None or self.sha256 is not None
-
     def located(self) -> "DatasetConfig":
         """The same with an absolute path and the digest of what lies there.
 
@@ -107,11 +102,6 @@ class InitialConfig:
     """``best``, ``last``, ``epoch:N`` or the id of a checkpoint."""
     sha256: Digest | None = None
     """Content digest of the checkpoint; found when the run is specified, and checked when it begins."""
-
-    @property
-    def is_named(self) -> bool:
-        """Whether there is one."""
-        return self.run is not None or self.sha256 is not None
 
     def located(self) -> "InitialConfig":
         """The same with an absolute path and the digest of the checkpoint.
