@@ -30,7 +30,8 @@ class BC:
     """The trainer of :class:`BCAlgorithmConfig`.
 
     Raises:
-        InvalidSpecificationError: there are no episodes, or one has an action that its mask forbids.
+        InvalidSpecificationError: there are no episodes, or none that ``patience`` can judge by, or one has an action
+            that its mask forbids.
     """
 
     def __init__(self, config: BCAlgorithmConfig, parts: Parts) -> None:
@@ -46,6 +47,12 @@ class BC:
         given = demonstrations_of(parts)
         n_episodes = len(given.names)
         n_kept_back = min(round(n_episodes * config.validation_percentage / 100), n_episodes - 1)
+        if config.patience is not None and not (config.evaluator.n_episodes or n_kept_back):
+            message = (
+                f"patience has nothing to judge by, since none of {n_episodes} episodes is kept back: "
+                "set rollout_evaluator.n_episodes, or a larger validation_percentage."
+            )
+            raise InvalidSpecificationError(message, path="algorithm.patience")
         order = generator(parts.agent_seed, Stream.MINIBATCHES, 1).permutation(n_episodes)
         is_kept_back = np.isin(given.episode, order[:n_kept_back])
         self._refuse_forbidden(given)

@@ -232,3 +232,12 @@ def test_environments_are_closed_with_the_trainer():
     trainer.reset_envs([0, 1])
     trainer.close()
     assert closed == [True]
+
+
+@pytest.mark.parametrize(("patience", "n_episodes"), [(None, None), (2, 1)])
+def test_patience_needs_episodes_that_are_kept_back_or_an_evaluation(patience, n_episodes):
+    two = dict(list(recorded(SignEnv).items())[:2])
+    settings = {"validation_percentage": 20, "rollout_evaluator": {"n_episodes": n_episodes}}
+    cloner(episodes=two, patience=patience, **settings)
+    with pytest.raises(InvalidSpecificationError, match="none of 2 episodes is kept back"):
+        cloner(episodes=two, patience=2, validation_percentage=20, rollout_evaluator={"n_episodes": None})
