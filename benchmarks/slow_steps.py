@@ -1,16 +1,17 @@
-"""What processes gain where a step of the environment costs CPU time: IMPALA here, spread, and asynchronous.
+"""What processes gain where a step of the environment costs CPU time: IMPALA, also asynchronous, and ES.
 
     python -m benchmarks.slow_steps [--ms 1.0] [--seconds 5] [--repeats 3]
 
-Eight environments that compute for so long in every step, one process per core. The three ways take turns, and the
-table has their medians: environment steps per second of wall time, evaluation left out, and over ``dev``; and CPU time
-per step, which other load on the machine changes less.
+Eight environments that compute for so long in every step, one process per core. The ways take turns, and the table
+has their medians: environment steps per second of wall time, evaluation left out, and over ``dev`` of the same
+algorithm; and CPU time per step, which other load on the machine changes less.
 """
 
 import argparse
 import statistics
 import time
 from collections.abc import Sequence
+from typing import Any
 
 import psutil
 
@@ -18,10 +19,14 @@ from benchmarks.report import write_report
 from maze_core.config import compose_run
 from maze_core.runners.training import Training
 
-WAYS = {
-    "dev": {},
-    "local": {"runner.execution": "local"},
-    "asynchronous": {"runner.execution": "local", "algorithm.mode": "asynchronous"},
+_ES = {"algorithm.epoch_length": 1, "algorithm.n_rollouts_per_update": 16}
+_LOCAL = {"runner.execution": "local"}
+WAYS: dict[str, dict[str, Any]] = {
+    "impala dev": {},
+    "impala local": _LOCAL,
+    "impala asynchronous": {**_LOCAL, "algorithm.mode": "asynchronous"},
+    "es dev": _ES,
+    "es local": {**_ES, **_LOCAL},
 }
 
 
@@ -41,7 +46,7 @@ def main() -> None:
         {
             "way": way,
             "steps_per_s": round(rate),
-            "over_dev": round(rate / medians["dev"][0], 2),
+            "over_dev": round(rate / medians[f"{way.split()[0]} dev"][0], 2),
             "cpu_ms": round(own, 3),
             "cpu_ms_of_others": round(others, 3),
         }
@@ -52,6 +57,7 @@ def main() -> None:
 
 def _measured(way: str, ms: float, seconds: float) -> list[float]:
     """Steps per second, and CPU time per step in ms: of this process, and of the busiest of the others."""
+    algorithm = way.split()[0]
     overrides = {
         "env.name": "benchmarks.busy:Busy-v0",
         "env.kwargs": {"ms": ms},
@@ -60,7 +66,8 @@ def _measured(way: str, ms: float, seconds: float) -> list[float]:
         "runner.normalization_samples": 1,
         **WAYS[way],
     }
-    config = compose_run("train", algorithm="impala", critic="template_state", overrides=overrides, seed=1)
+    critic = "template_state" if algorithm == "impala" else None
+    config = compose_run("train", algorithm=algorithm, critic=critic, overrides=overrides, seed=1)
     with Training(config) as training:
         training.run(1)
         processes = [psutil.Process(), *psutil.Process().children(recursive=True)]
