@@ -40,3 +40,51 @@ def test_a_killed_run_resumes_from_its_scheduled_checkpoint_and_ends_with_the_sa
             for point in server.get(f"/v1/runs/{run}/metrics", names="eval/mean_return")["data"]
         ]
         assert epochs == list(range(1, 25)), "no epoch lost, none twice"
+
+
+EVERY = {
+    "ppo": {},
+    "a2c": {},
+    "impala": {},
+    "es": {"algorithm.n_rollouts_per_update": 4},
+    "dqn": {"algorithm.n_warmup_steps": 40},
+    "qrdqn": {"algorithm.n_warmup_steps": 40},
+    "sac": {"algorithm.n_warmup_steps": 40, "algorithm.batch_size": 32},
+    "td3": {"algorithm.n_warmup_steps": 40, "algorithm.batch_size": 32},
+    "bc": {"algorithm.n_epochs": 400},
+    "sacfd": {"algorithm.n_warmup_steps": 40, "algorithm.batch_size": 32},
+}
+"""Algorithm → settings that make it learn within a few small epochs."""
+
+
+@pytest.mark.slow
+def test_a_killed_run_of_any_algorithm_ends_with_the_same_content(tmp_path):
+    with serving(tmp_path, lease_s=3, heartbeat_s=0.5) as server:
+        recorded = {}
+        for env in ("CartPole-v1", "Pendulum-v1"):
+            played = {"policy": "random_policy", "n_episodes": 4, "record": True, "seed": 3}
+            recorded[env] = server.submit("rollout", played | {"overrides": {"env.name": env}})
+            assert server.wait(recorded[env])["state"] == "succeeded"
+        for algorithm, settings in EVERY.items():
+            env = "Pendulum-v1" if algorithm in ("td3", "sacfd") else "CartPole-v1"
+            overrides = {
+                "env.name": env,
+                "algorithm.n_epochs": 10,
+                "algorithm.checkpoint_every": 2,
+            } | settings
+            if algorithm in ("bc", "sacfd"):
+                overrides["dataset.run"] = recorded[env]
+            spec = {"algorithm": algorithm, "overrides": overrides, "seed": 5}
+            undisturbed, killed = server.submit("train", spec), server.submit("train", spec)
+            server.wait_for(
+                lambda killed=killed: (server.get(f"/v1/runs/{killed}")["progress"]["epoch"] or 0) >= 3,
+                "epoch 3",
+            )
+            (process,) = server.wait_for(
+                lambda killed=killed: server.processes(f"maze: run {killed}"), "its process"
+            )
+            process.kill()
+            ends = [server.wait(run) for run in (undisturbed, killed)]
+            assert [end["state"] for end in ends] == ["succeeded", "succeeded"], (algorithm, ends)
+            assert [end["attempt"] for end in ends] == [1, 2], algorithm
+            assert content_of(server, killed) == content_of(server, undisturbed), algorithm
