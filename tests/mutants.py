@@ -7,9 +7,9 @@ A change that no test notices either shows that a test is missing, or changes no
 ``mutants.txt`` with the reason. Exit code 1: a change survived that is not explained there, or an explanation has
 become untrue.
 
-The tests are collected once and run once as they are, while it is noted which functions each of them enters; then
-each change has a fork of that process, in which the code of its function is exchanged, and the tests that enter it
-run, the quickest first. Files are never written to.
+The tests are collected once and run once as they are, while it is noted which statements each of them reaches; then
+each change has a fork of that process, in which the code of its function is exchanged, and the tests that reach its
+statement run, the quickest first. Files are never written to.
 
 Not tried: what runs at import alone (defaults of settings: their YAML twins hold them), texts, chained comparisons,
 arguments given by name, and returning early. An explanation stands for every place in its file that reads alike.
@@ -18,19 +18,20 @@ arguments given by name, and returning early. An explanation stands for every pl
 import argparse
 import ast
 import importlib
+import math
 import os
 import resource
 import signal
 import sys
-import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from inspect import unwrap
 from pathlib import Path
-from types import CodeType, FrameType, FunctionType
+from types import CodeType, FunctionType
 from typing import Any
 
+import psutil
 import pytest
 
 ROOT = Path(__file__).parent.parent
@@ -46,13 +47,15 @@ FILES = (
     "maze_core/envs/wrappers/*.py",
 )
 PATIENCE = 10
-"""A change that makes tests compute longer than this many times what they took is noticed too."""
-LEAST_PATIENCE_S = 60
+"""A change that makes a test compute longer than this many times what it took is noticed too."""
+LEAST_PATIENCE_S = 5
+IDLE_S = 10
+"""So is one with which the processes of a test compute nothing for that long."""
 NOT_TRIED = 3
 """Exit code of a fork in which no function has the change."""
 TESTS = {
     "maze_core/objectives": ("objectives", "trainers"),
-    "maze_core/trainers": ("trainers", "objectives", "runners/test_training.py"),
+    "maze_core/trainers": ("trainers", "objectives", "runners/test_training.py", "runners/test_sources.py"),
     "maze_core/models": (
         "models/test_dense.py",
         "models/test_state_noise.py",
@@ -137,37 +140,39 @@ def _changed_calls(node: ast.Call) -> Iterator[ast.AST]:
 class Mutant:
     """A source file with one change."""
 
-    def __init__(self, path: str, function: str, node: Any, text: str) -> None:
-        self.path, self.function = path, function
+    def __init__(self, path: str, statement: ast.stmt, node: Any, text: str) -> None:
+        self.path, self.statement = path, (path, statement.lineno)
         lines = (ROOT / path).read_bytes().splitlines(keepends=True)
         before = b"".join(lines[: node.lineno - 1]) + lines[node.lineno - 1][: node.col_offset]
         after = lines[node.end_lineno - 1][node.end_col_offset :] + b"".join(lines[node.end_lineno :])
         self.source = before + text.encode() + after
         self.line = node.lineno
-        first = self.source.splitlines()[node.lineno - 1].decode().strip()
-        self.name = f"{path}: {first}" if node.end_lineno == node.lineno else f"{path}: {first} …"
+        is_gone = isinstance(node, ast.stmt)
+        first = (lines if is_gone else self.source.splitlines())[node.lineno - 1].decode().strip()
+        more = "" if node.end_lineno == node.lineno else " …"
+        self.name = f"{path}: {'without ' * is_gone}{first}{more}"
 
 
 def mutants(path: str) -> list[Mutant]:
     """All changes of one file, within its functions."""
     tree = ast.parse((ROOT / path).read_bytes())
     found: dict[bytes, Mutant] = {}
-    for name, function in _outermost(tree):
-        nodes = [node for part in function.body for node in _running(part)]
-        texts = [(node, text) for node in nodes for text in _texts(node)]
-        conditions = [node.test for node in nodes if isinstance(node, ast.If | ast.While)]
-        texts += [(test, f"not ({ast.unparse(test)})") for test in conditions]
-        found |= {mutant.source: mutant for mutant in (Mutant(path, name, *text) for text in texts)}
+    for function in _outermost(tree):
+        for statement, node in (pair for part in function.body for pair in _running(part, part)):
+            texts = [(node, text) for text in _texts(node)]
+            if isinstance(node, ast.If | ast.While):
+                texts.append((node.test, f"not ({ast.unparse(node.test)})"))
+            found |= {m.source: m for m in (Mutant(path, statement, *text) for text in texts)}
     return [mutant for source, mutant in found.items() if _changes(tree, source)]
 
 
-def _outermost(parent: ast.Module | ast.ClassDef, prefix: str = "") -> Iterator[tuple[str, ast.FunctionDef]]:
-    """Functions and methods by qualified name; those inside of others belong to them."""
+def _outermost(parent: ast.Module | ast.ClassDef) -> Iterator[ast.FunctionDef]:
+    """Functions and methods; those inside of others belong to them."""
     for node in parent.body:
         if isinstance(node, ast.FunctionDef):
-            yield prefix + node.name, node
+            yield node
         elif isinstance(node, ast.ClassDef):
-            yield from _outermost(node, f"{prefix}{node.name}.")
+            yield from _outermost(node)
 
 
 def _changes(tree: ast.Module, source: bytes) -> bool:
@@ -178,23 +183,24 @@ def _changes(tree: ast.Module, source: bytes) -> bool:
         return False
 
 
-def _running(node: ast.AST) -> Iterator[ast.AST]:
-    """A node and those below it, without annotations and docstrings."""
+def _running(node: ast.AST, statement: ast.stmt) -> Iterator[tuple[ast.stmt, Any]]:
+    """A node and those below it, without annotations and docstrings, each with its statement."""
     if isinstance(node, ast.keyword) and node.arg in _ASIDE:
         return
     if isinstance(node, ast.arguments) or (
         isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
     ):
         return
-    yield node
+    statement = node if isinstance(node, ast.stmt) else statement
+    yield statement, node
     is_reshape = isinstance(node, ast.Call) and getattr(node.func, "attr", "") == "reshape"
     for name, value in ast.iter_fields(node):
         if name not in ("annotation", "returns", "decorator_list"):
             for child in value if isinstance(value, list) else [value]:
                 if is_reshape and isinstance(child, ast.UnaryOp):  # numpy takes any negative size alike
-                    yield child
+                    yield statement, child
                 elif isinstance(child, ast.AST):
-                    yield from _running(child)
+                    yield from _running(child, statement)
 
 
 def _texts(node: ast.AST) -> Iterator[str]:
@@ -205,22 +211,20 @@ def _texts(node: ast.AST) -> Iterator[str]:
         yield f"({ast.unparse(ast.fix_missing_locations(other))})"
 
 
-def apply(mutant: Mutant) -> bool:
-    """Exchange the code of the functions that differ; False where none does."""
-    module = importlib.import_module(mutant.path.removesuffix(".py").replace("/", "."))
-    new = _codes(compile(mutant.source, str(ROOT / mutant.path), "exec"))
-    changed = False
-    for function in _functions(vars(module), module.__name__):
-        code = new.get(function.__code__.co_qualname)
-        if code is not None and code != function.__code__:
-            function.__code__ = code
-            changed = True
+def apply(path: str, source: bytes | ast.Module) -> list[tuple[FunctionType, CodeType]]:
+    """Exchange the code of the functions that differ; returns them and the code they had."""
+    module = importlib.import_module(path.removesuffix(".py").replace("/", "."))
+    new = _codes(compile(source, str(ROOT / path), "exec"))
+    functions = [(function, function.__code__) for function in _functions(vars(module), module.__name__)]
+    changed = [(f, code) for f, code in functions if new.get(code.co_qualname, code) != code]
+    for function, code in changed:
+        function.__code__ = new[code.co_qualname]
     return changed
 
 
 def _codes(code: CodeType) -> dict[str, CodeType]:
     """Qualified name → code, of a module's functions and methods."""
-    found = {}
+    found: dict[str, CodeType] = {}
     for inner in code.co_consts:
         if isinstance(inner, CodeType):
             found |= {inner.co_qualname: inner, **_codes(inner)}
@@ -237,6 +241,43 @@ def _functions(members: Mapping[str, Any], module: str) -> Iterator[FunctionType
             yield from _functions(vars(member), module)
 
 
+class _Marked(ast.NodeTransformer):
+    """Before every statement of a function it is noted that it is reached."""
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+
+    def generic_visit(self, node: ast.AST) -> ast.AST:
+        super().generic_visit(node)
+        if not isinstance(node, ast.Module | ast.ClassDef):
+            for name in ("body", "orelse", "finalbody"):
+                block = getattr(node, name, None)
+                if isinstance(block, list):
+                    setattr(node, name, [part for statement in block for part in self._marked(statement)])
+        return node
+
+    def _marked(self, statement: ast.stmt) -> list[ast.stmt]:
+        mark = ast.parse(f"__reached__.add({(self._path, statement.lineno)})").body
+        return [ast.copy_location(mark[0], statement), statement]
+
+
+@contextmanager
+def noted(paths: Iterable[str]) -> Iterator[set[tuple[str, int]]]:
+    """The statements of these files that are reached meanwhile, as file and line."""
+    reached: set[tuple[str, int]] = set()
+    had: list[tuple[FunctionType, CodeType]] = []
+    for path in paths:
+        module = importlib.import_module(path.removesuffix(".py").replace("/", "."))
+        vars(module)["__reached__"] = reached
+        tree = _Marked(path).visit(ast.parse((ROOT / path).read_bytes()))
+        had += apply(path, ast.fix_missing_locations(tree))
+    try:
+        yield reached
+    finally:
+        for function, code in had:
+            function.__code__ = code
+
+
 class Loop:
     """Runs the tests as they are, then once for each mutant, as a plugin of pytest."""
 
@@ -246,38 +287,49 @@ class Loop:
         self.passed_unchanged = False
         self._took: dict[str, float] = {}
 
+    def pytest_configure(self) -> None:
+        """Properties have the same examples with every change, and nobody waits for a smaller one."""
+        from hypothesis import Phase, settings  # not earlier: pytest rewrites it
+
+        had = settings.get_profile("maze")
+        settings.register_profile("mutants", had, derandomize=True, phases=(Phase.explicit, Phase.generate))
+        settings.load_profile("mutants")
+
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtestloop(self, session: pytest.Session) -> bool:
-        entered: dict[str, set[tuple[str, str]]] = {}
-        for item in session.items:
-            begun = time.monotonic()
-            with noted() as entered[item.nodeid]:
+        reached: dict[str, set[tuple[str, int]]] = {}
+        with noted({mutant.path for mutant in self.todo}) as now:
+            for item in session.items:
+                begun = time.process_time()
+                now.clear()
                 _run(item)
-            self._took[item.nodeid] = time.monotonic() - begun
+                reached[item.nodeid] = set(now)
+                self._took[item.nodeid] = time.process_time() - begun
         self.passed_unchanged = not session.testsfailed
         if self.passed_unchanged:
-            print(f"{len(session.items)} tests, {len(self.todo)} changes", flush=True)
+            statements = {mutant.statement for mutant in self.todo}
+            session.items = [item for item in session.items if statements & reached[item.nodeid]]
             session.items.sort(key=lambda item: self._took[item.nodeid])
-            self._try_all(session, entered)
+            print(f"{len(session.items)} tests, {len(self.todo)} changes", flush=True)
+            self._try_all(session, reached)
             # a fork without a change must pass to the end too, or the others may have failed for another reason
-            self.passed_unchanged = os.waitpid(_start(None, session, session.items, None), 0)[1] == 0
+            self.passed_unchanged = os.waitpid(self._start(None, session, session.items), 0)[1] == 0
         return True
 
-    def _try_all(self, session: pytest.Session, entered: Mapping[str, set[tuple[str, str]]]) -> None:
-        running: dict[int, tuple[Mutant, float]] = {}
+    def _try_all(self, session: pytest.Session, reached: Mapping[str, set[tuple[str, int]]]) -> None:
+        running: dict[int, tuple[Mutant, _Watch]] = {}
         queue = iter(self.todo)
         while True:
             while len(running) < self.jobs and (mutant := next(queue, None)) is not None:
-                function = (str(ROOT / mutant.path), mutant.function)
-                items = [item for item in session.items if function in entered[item.nodeid]]
-                limit = LEAST_PATIENCE_S + PATIENCE * sum(self._took[item.nodeid] for item in items)
-                running[_start(mutant, session, items, limit)] = mutant, time.monotonic() + PATIENCE * limit
+                items = [item for item in session.items if mutant.statement in reached[item.nodeid]]
+                child = self._start(mutant, session, items)
+                running[child] = mutant, _Watch(child)
             if not running:
                 return
             time.sleep(0.02)
-            for child, (mutant, end) in list(running.items()):
+            for child, (mutant, watch) in list(running.items()):
                 ended, status = os.waitpid(child, os.WNOHANG)
-                if not ended and time.monotonic() > end:
+                if not ended and watch.hangs():
                     os.killpg(child, signal.SIGKILL)
                     ended, status = os.waitpid(child, 0)
                 if ended:
@@ -287,57 +339,58 @@ class Loop:
                         self.survivors.append(f"{how}, line {mutant.line}: {mutant.name}")
                         print("", self.survivors[-1], sep="\n", flush=True)
 
+    def _start(self, mutant: Mutant | None, session: pytest.Session, items: Sequence[pytest.Item]) -> int:
+        """Run tests on a mutant in a fork; returns the process, which ends with 0 when all of them pass."""
+        child = os.fork()
+        if child:
+            return child
+        os.setpgid(0, 0)
+        session.config.pluginmanager.unregister(name="terminalreporter")
+        code = NOT_TRIED
+        try:
+            if mutant is None or apply(mutant.path, mutant.source):
+                for item in items:
+                    _limit_cpu(LEAST_PATIENCE_S + PATIENCE * self._took[item.nodeid])
+                    _run(item)
+                    if session.testsfailed:
+                        break
+                code = int(bool(session.testsfailed))
+        finally:
+            os._exit(code)
 
-@contextmanager
-def noted() -> Iterator[set[tuple[str, str]]]:
-    """The functions that are entered meanwhile, as file and qualified name; outermost ones only."""
-    found: set[tuple[str, str]] = set()
 
-    def note(frame: FrameType, event: str, _: object) -> None:
-        if event == "call":
-            code = frame.f_code
-            found.add((code.co_filename, code.co_qualname.partition(".<locals>")[0]))
+class _Watch:
+    """Looks every few seconds at what a process and its children compute."""
 
-    threading.setprofile(note)
-    sys.setprofile(note)
-    try:
-        yield found
-    finally:
-        sys.setprofile(None)
-        threading.setprofile(None)  # type: ignore[arg-type]
+    def __init__(self, process: int) -> None:
+        self._process = psutil.Process(process)
+        self._next, self._computed_s = time.monotonic() + IDLE_S, -math.inf
+
+    def hangs(self) -> bool:
+        """Whether they computed next to nothing from one look to the next."""
+        if time.monotonic() < self._next:
+            return False
+        before, self._computed_s, self._next = self._computed_s, 0.0, time.monotonic() + IDLE_S
+        for process in (self._process, *self._process.children(recursive=True)):
+            with suppress(psutil.NoSuchProcess):
+                self._computed_s += sum(process.cpu_times()[:2])
+        return abs(self._computed_s - before) < IDLE_S / 200
+
+
+def _limit_cpu(limit_s: float) -> None:
+    """End this process when it computes longer than that from now on; other load on the machine does not count."""
+    limit = int(time.process_time() + limit_s) + 1
+    resource.setrlimit(resource.RLIMIT_CPU, (limit, resource.RLIM_INFINITY))
 
 
 def _run(item: pytest.Item) -> None:
     item.config.hook.pytest_runtest_protocol(item=item, nextitem=None)
 
 
-def _start(
-    mutant: Mutant | None, session: pytest.Session, items: Sequence[pytest.Item], limit_s: float | None
-) -> int:
-    """Run tests on a mutant in a fork; returns the process, which ends with 0 when all of them pass."""
-    child = os.fork()
-    if child:
-        return child
-    os.setpgid(0, 0)
-    session.config.pluginmanager.unregister(name="terminalreporter")
-    code = NOT_TRIED
-    try:
-        if limit_s is not None:  # of computing: other load on the machine notices no change
-            resource.setrlimit(resource.RLIMIT_CPU, (int(limit_s), int(limit_s)))
-        if mutant is None or apply(mutant):
-            for item in items:
-                _run(item)
-                if session.testsfailed:
-                    break
-            code = int(bool(session.testsfailed))
-    finally:
-        os._exit(code)
-
-
 def explanations() -> dict[str, str]:
     """Changed line → why it changes nothing."""
     entries = [line for line in EXPLAINED.read_text().splitlines() if line and not line.startswith("#")]
-    return dict(entry.split("  ## ") for entry in entries)  # type: ignore[misc]
+    return dict(entry.split("  ## ") for entry in entries)
 
 
 def main() -> int:
@@ -346,6 +399,9 @@ def main() -> int:
     )
     parser.add_argument("files", nargs="*", help="sources, from the root of the repository; none takes all")
     parser.add_argument("--jobs", type=int, default=1, help="mutants at a time")
+    parser.add_argument(
+        "--like", default="", metavar="TEXT", help="only changes after which a line holds this"
+    )
     parser.add_argument("--all", action="store_true", help="try those that are explained too")
     given = parser.parse_args()
     os.nice(10)
@@ -358,6 +414,7 @@ def main() -> int:
         for name in explained
         if name.split(":")[0] in paths and name not in names
     ]
+    todo = [mutant for mutant in todo if given.like in mutant.name]
     if not given.all:
         n_changes = len(todo)
         todo = [mutant for mutant in todo if mutant.name not in explained]
@@ -367,7 +424,15 @@ def main() -> int:
         if not mine:
             continue
         loop = Loop(mine, given.jobs)
-        options = ["-q", "-n", "0", "-m", "not slow", "-p", "no:cacheprovider"]
+        options = [
+            "-q",
+            "-n",
+            "0",
+            "-m",
+            "not slow",
+            "-p",
+            "no:cacheprovider",
+        ]
         pytest.main([*options, *(f"tests/maze_core/{name}" for name in tests)], plugins=[loop])
         if not loop.passed_unchanged:
             problems.append(f"the tests of {folder} fail without a change")

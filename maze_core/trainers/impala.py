@@ -87,8 +87,8 @@ class Impala(ActorCritic[ImpalaAlgorithmConfig]):
     def load_state_dict(self, tree: Tree, arrays: Mapping[str, Array]) -> None:
         """See :class:`~maze_core.trainers.fit.Trainer`."""
         super().load_state_dict(tree, arrays)
-        self._past.clear()
-        self._past.extend(section(arrays, f"acting/{i}") for i in range(tree["acting"]))
+        past = (section(arrays, f"acting/{i}") for i in range(tree["acting"]))
+        self._past = deque(past, maxlen=self.config.queue_out_of_sync_factor)
 
     def close(self) -> None:
         """See :class:`~maze_core.trainers.fit.Trainer`."""

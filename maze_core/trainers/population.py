@@ -65,7 +65,7 @@ class Population:
             key: [_members(actor.logits, views, f"{actor.prefix}/", env.n_envs) for actor in step.networks]
             for key, step in self._steps.items()
         }
-        self._playing: dict[int, int] = {}
+        self._playing: dict[int, int]
         """Environment → member."""
         self._fitness, self._returns = np.zeros((2, env.n_envs))
         self._tick: Tick
@@ -86,7 +86,7 @@ class Population:
         """
         played: dict[int, Played] = {}
         waiting = iter(members)
-        self._playing.clear()
+        self._playing = {}
         self._begin(range(self.env.n_envs), waiting, is_first=is_first)
         while self._playing:
             if cancelled():

@@ -64,13 +64,18 @@ def test_a_linear_weight_of_the_entropy_reaches_the_gradient():
     """At the end of the run nothing is left of it, and it is all that would move the policy."""
     settings = {"policy_loss_coef": 0, "entropy_coef": 1.0, "entropy_coef_schedule": "linear"}
     trainer = trainer_of(A2CAlgorithmConfig(**settings, lr_schedule="constant", **QUICK))
+    steps = [
+        lambda: trainer.gradient_step({0: two_actions([1.0])}, loss_of, epoch=0),  # no update yet: the start
+        lambda: trainer.update(epoch=0, progress=0.0),
+        lambda: trainer.update(epoch=0, progress=1.0),
+    ]
     moved = []
-    for progress in (0.0, 1.0):
+    for step in steps:
         before = flat(trainer.policy)
         trainer.optimizer.load_state_dict({})
-        trainer.update(epoch=0, progress=progress)
+        step()
         moved.append(bool((flat(trainer.policy) != before).any()))
-    assert moved == [True, False]
+    assert moved == [True, True, False]
 
 
 def test_the_loss_is_the_weighted_sum_over_all_rows_whatever_their_step_key():

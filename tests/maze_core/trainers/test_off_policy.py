@@ -205,6 +205,14 @@ def test_what_becomes_infinite_is_told_and_not_learnt_from():
         updates(trainer, 1)
 
 
+class TwoBoundedEnv(BoundedEnv):
+    """With two agents."""
+
+    def __init__(self):
+        super().__init__()
+        self.agent_counts = {0: 2}
+
+
 @pytest.mark.parametrize(
     ("config", "world", "message"),
     [
@@ -213,6 +221,7 @@ def test_what_becomes_infinite_is_told_and_not_learnt_from():
         (SACAlgorithmConfig(), ReachEnv, "has no bounds"),
         (TD3AlgorithmConfig(), SignEnv, "is a Discrete"),
         (SACAlgorithmConfig(), TwoAgentsEnv, "several agents"),
+        (TD3AlgorithmConfig(), TwoBoundedEnv, "several agents"),
     ],
 )
 def test_spaces_that_an_algorithm_does_not_learn_in_are_refused_by_name(config, world, message):
