@@ -5,6 +5,7 @@ The names are a closed list: a configuration says ``tanh`` or ``torch.nn.Tanh`` 
 
 import re
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Any, Final, Literal, TypeAlias
 
 import numpy as np
@@ -54,8 +55,13 @@ def _tanh(h: FloatArray) -> None:
     np.tanh(h, h)
 
 
+@lru_cache(64)
+def _zeros(shape: tuple[int, ...]) -> FloatArray:
+    return np.zeros(shape, np.float32)
+
+
 def _relu(h: FloatArray) -> None:
-    np.maximum(h, 0.0, out=h)
+    np.maximum(h, _zeros(h.shape), out=h)  # with the number 0, NumPy takes two to four times as long
 
 
 def _elu(h: FloatArray) -> None:

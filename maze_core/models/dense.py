@@ -9,7 +9,7 @@ exponential of a difference is the true joint probability ratio.
 """
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from functools import lru_cache, reduce
+from functools import lru_cache, partial, reduce
 from math import log, pi
 from typing import Any, Final, NamedTuple
 
@@ -17,7 +17,7 @@ import msgspec
 import numpy as np
 
 from maze_core.models.activations import ACTIVATIONS, KEEPS_INPUT, SLOPES
-from maze_core.models.graph import Concat, Dense, Flatten, OneHot, Op, Program
+from maze_core.models.graph import Concat, Dense, Flatten, OneHot, Op, Program, reading
 from maze_core.models.heads import (
     LOG_STD_RANGE,
     CategoricalHead,
@@ -34,9 +34,8 @@ from maze_core.types import Array, FloatArray, IntArray, NamedArrays
 _HALF_LOG_2PI: Final = 0.5 * log(2.0 * pi)
 _INSIDE: Final = 1.0 - 1e-6
 """Where an action counts that lies on its bound, which a Gaussian behind tanh never reaches."""
-_KEPT_ROOMS: Final = 64
+_KEPT_PLANS: Final = 16
 _KEPT_ROWS: Final = 4096
-_ONES: Final = np.ones(_KEPT_ROWS, np.float32)
 
 NetsPull = Callable[[Sequence[FloatArray]], NamedArrays]
 """∂L/∂output of each net ``[n_out, N]`` → ∂L/∂input by name, ``[width, N]``, where it was asked for; the gradients of
@@ -64,6 +63,7 @@ class DenseNets:
             inputs: observations of numbers whose gradients the pull gives.
         """
         self._body = _body(programs[0])
+        self._first_input = programs[0].inputs[0]
         self._shows_features = [isinstance(program.ops[-1], Concat) for program in programs]
         per_program = [None] * len(weights) if gradients is None else gradients
         pairs = list(zip(weights, per_program, strict=True))
@@ -73,7 +73,7 @@ class DenseNets:
             if isinstance(op, Dense)
         }
         self._ends = [_layer(program.dense[-1], *pair) for program, pair in zip(programs, pairs, strict=True)]
-        self._kept_room = lru_cache(_KEPT_ROOMS)(_fresh_room)
+        self._kept_plan = lru_cache(_KEPT_PLANS)(self._plan)
         self._learnt = {*self._layers} if gradients is not None else set()
         """Slots that depend on parameters that learn, or on inputs whose gradients are asked for."""
         for op in self._body:
@@ -83,96 +83,152 @@ class DenseNets:
 
     def __call__(self, observations: Mapping[str, Array]) -> tuple[list[FloatArray], NetsPull]:
         """Output ``[n_out, N]`` of each program for observations ``[N, …]``, and the pull of all of them."""
-        slots, kept = self._forward(observations)
-        x = slots[self._body[-1].target]
-        # without a hidden layer, all programs share their one input
-        h = x if len(x) == len(self._ends) else np.repeat(x, len(self._ends), 0)
-        outputs = [end.weight @ x + end.bias[:, None] for end, x in zip(self._ends, h, strict=True)]
-        for i, is_shown in enumerate(self._shows_features):
-            if is_shown:
-                outputs[i] = np.concatenate((outputs[i], h[i]))
+        n_rows = len(observations[self._first_input])
+        plan = (self._kept_plan if n_rows <= _KEPT_ROWS else self._plan)(n_rows)
+        for read in plan.reads:
+            read(observations)
+        for call in plan.forward:
+            call()
+        outputs = []
+        for end, x, is_shown in zip(self._ends, plan.x, self._shows_features, strict=True):
+            output = end.weight @ x
+            output += end.bias[:, None]
+            outputs.append(np.concatenate((output, x)) if is_shown else output)
+        return outputs, partial(self._pull, plan)
 
-        def pull(d_outputs: Sequence[FloatArray]) -> dict[str, FloatArray]:
-            last = self._body[-1].target
-            d_h = self._room(f"d_{last}", *h.shape)
-            ones = _ones(h.shape[2])
-            for (weight, _, d_weight, d_bias), d_all, x, d_x in zip(
-                self._ends, d_outputs, h, d_h, strict=True
-            ):
-                d, d_features = d_all[: len(weight)], d_all[len(weight) :]
-                if d_weight is not None and d_bias is not None:
-                    d_weight += d @ x.T
-                    d_bias += d @ ones
-                np.dot(weight.T, d, out=d_x)  # of one row, matmul takes five times as long
-                if len(d_features):
-                    d_x += d_features
-            return self._pull_body({last: d_h}, slots, kept)
+    def _pull(self, plan: "_Plan", d_outputs: Sequence[FloatArray]) -> dict[str, FloatArray]:
+        for (weight, _, d_weight, d_bias), d_all, x, d_x in zip(
+            self._ends, d_outputs, plan.x, plan.d_x, strict=True
+        ):
+            d, d_features = d_all[: len(weight)], d_all[len(weight) :]
+            if d_weight is not None and d_bias is not None:
+                d_weight += d @ x.T
+                d_bias += d @ plan.ones
+            np.dot(weight.T, d, out=d_x)  # of one row, matmul takes five times as long
+            if len(d_features):
+                d_x += d_features
+        for call in plan.backward:
+            call()
+        return {name: np.add.reduce(d, 0) for name, d in plan.d_inputs.items()}
 
-        return outputs, pull
+    def _plan(self, n_rows: int) -> "_Plan":
+        return _Plan(self._body, self._layers, self._learnt, len(self._ends), n_rows)
 
-    def _forward(
-        self, observations: Mapping[str, Array]
-    ) -> tuple[dict[str, FloatArray], dict[str, FloatArray]]:
-        """What all slots but the last hold, and of dense layers what their slope follows from."""
-        slots: dict[str, FloatArray] = {}  # [programs, width, N], or [1, width, N] where all see the same
-        kept: dict[str, FloatArray] = {}
-        for op in self._body:
+
+class _Plan:
+    """Prepared calls for one number of rows, N, and the arrays in which they leave what they compute.
+
+    For a small layer, finding its arrays costs more than its product, and fresh memory as much as what is done in it.
+    """
+
+    def __init__(
+        self,
+        body: Sequence[Op],
+        layers: Mapping[str, "_Layer"],
+        learnt: Collection[str],
+        n_programs: int,
+        n_rows: int,
+    ) -> None:
+        self.ones = np.ones(n_rows, np.float32)
+        self.reads: list[Callable[[Mapping[str, Array]], None]] = []
+        """Observations into slots."""
+        self.forward: list[Callable[[], object]] = []
+        self.backward: list[Callable[[], object]] = []
+        """From ``d_x`` to the gradients of the parameters, which grow, and of the inputs."""
+        self._layers, self._learnt = layers, learnt
+        self._slots: dict[str, FloatArray] = {}
+        """``[programs, width, N]``, or ``[1, width, N]`` where all see the same."""
+        self._bent_from: dict[str, FloatArray] = {}
+        """Of dense layers, what their slope follows from."""
+        for op in body:
             if isinstance(op, Dense):
-                layer, source = self._layers[op.target], slots[op.source]
-                x = self._room(op.target, len(layer.weight), op.n_out, source.shape[2])
-                np.matmul(layer.weight, source, out=x)
-                np.add(x, layer.bias[..., None], out=x)
-                kept[op.target] = x.copy() if op.activation in KEEPS_INPUT else x
-                activation = ACTIVATIONS[op.activation]
-                if activation is not None:
-                    activation(x)
+                self._add_dense(op, *layers[op.target])
             elif isinstance(op, Concat):
-                x = _concatenated([slots[source] for source in op.sources])
+                self._add_concat(op)
             elif isinstance(op, Flatten | OneHot):
-                x = _read(op, observations[op.source])
-            slots[op.target] = x
-        return slots, kept
+                rows = np.empty((n_rows, op.width), np.float32)
+                self.reads.append(reading(op, rows))
+                self._slots[op.target] = rows.T[None]
+        x = self._slots[body[-1].target]
+        self.d_x: FloatArray = np.empty((n_programs, *x.shape[1:]), np.float32)
+        """∂L/∂x of each program."""
+        self.x = [*np.broadcast_to(x, self.d_x.shape)]  # without a hidden layer, all share their one input
+        """What the last layer of each program reads, ``[width, N]``."""
+        self.d_inputs: dict[str, FloatArray] = {}
+        """Of the inputs that were asked for, ``[programs, width, N]``."""
+        self._d_slots = {body[-1].target: self.d_x}
+        for op in reversed(body):
+            if op.target in learnt and op.target in self._d_slots:
+                self._add_way_back(op, self._d_slots[op.target])
 
-    def _pull_body(
-        self, d_slots: dict[str, FloatArray], slots: Mapping[str, FloatArray], kept: Mapping[str, FloatArray]
-    ) -> dict[str, FloatArray]:
-        """Back through the layers: ∂z = ∂h · φ'(z), and with it ∂W = ∂z xᵀ, ∂b = Σ ∂z and ∂x = Wᵀ ∂z."""
-        d_inputs: dict[str, FloatArray] = {}
-        for op in reversed(self._body):
-            d = d_slots.pop(op.target, None)
-            if d is None:
-                continue
-            if isinstance(op, Dense):
-                slope = SLOPES[op.activation]
-                if slope is not None:
-                    slope(d, kept[op.target])
-                weight, _, d_weight, d_bias = self._layers[op.target]
-                x = slots[op.source]
-                if d_weight is not None and d_bias is not None:
-                    d_weight += np.matmul(d, x.swapaxes(1, 2))
-                    d_bias += np.matmul(d, _ones(d.shape[2]))  # a third of what a sum costs
-                if op.source in self._learnt:
-                    d_x = self._room(f"d_{op.source} of {op.target}", len(d), *x.shape[1:])
-                    _add_to(d_slots, op.source, np.matmul(weight.swapaxes(1, 2), d, out=d_x))
-            elif isinstance(op, Concat):
-                edges = np.cumsum([slots[source].shape[1] for source in op.sources])
-                for source, part in zip(op.sources, np.split(d, edges[:-1], axis=1), strict=True):
-                    _add_to(d_slots, source, part)
-            elif isinstance(op, Flatten) and op.target in self._learnt:
-                d_inputs[op.source] = np.add.reduce(d, 0)
-        return d_inputs
+    def _add_dense(self, op: Dense, weight: FloatArray, bias: FloatArray, *_: Any) -> None:
+        x = np.empty((len(weight), op.n_out, len(self.ones)), np.float32)
+        self.forward += [_product(weight, self._slots[op.source], x), partial(np.add, x, bias[..., None], x)]
+        self._slots[op.target] = self._bent_from[op.target] = x
+        if op.activation in KEEPS_INPUT:
+            self._bent_from[op.target] = kept = np.empty_like(x)
+            self.forward.append(partial(np.copyto, kept, x))
+        if (activation := ACTIVATIONS[op.activation]) is not None:
+            self.forward.append(partial(activation, x))
 
-    def _room(self, name: str, *shape: int) -> FloatArray:
-        """Working memory that is kept from call to call, because fresh memory costs as much as what is done in it."""
-        return (self._kept_room if shape[-1] <= _KEPT_ROWS else _fresh_room)(name, *shape)
+    def _add_concat(self, op: Concat) -> None:
+        parts = [self._slots[source] for source in op.sources]
+        x = np.empty((max(map(len, parts)), sum(part.shape[1] for part in parts), len(self.ones)), np.float32)
+        self.forward += [partial(np.copyto, *pair) for pair in zip(self._split(op, x), parts, strict=True)]
+        self._slots[op.target] = x
+
+    def _split(self, op: Concat, x: FloatArray) -> list[FloatArray]:
+        """The parts of a Concat within ``[programs, width, N]``."""
+        widths = [self._slots[source].shape[1] for source in op.sources]
+        return np.split(x, np.cumsum(widths[:-1]), axis=1)
+
+    def _add_way_back(self, op: Op, d: FloatArray) -> None:
+        if isinstance(op, Dense):
+            self._add_dense_way_back(op, d, *self._layers[op.target])
+        elif isinstance(op, Concat):
+            for source, part in zip(op.sources, self._split(op, d), strict=True):
+                self._pass_on(source, part)
+        elif isinstance(op, Flatten):
+            self.d_inputs[op.source] = d
+
+    def _add_dense_way_back(
+        self,
+        op: Dense,
+        d: FloatArray,
+        weight: FloatArray,
+        _: FloatArray,
+        d_weight: FloatArray | None,
+        d_bias: FloatArray | None,
+    ) -> None:
+        """∂z = ∂h · φ'(z), and with it ∂W = ∂z xᵀ, ∂b = Σ ∂z and ∂x = Wᵀ ∂z."""
+        x = self._slots[op.source]
+        if (slope := SLOPES[op.activation]) is not None:
+            self.backward.append(partial(slope, d, self._bent_from[op.target]))
+        if d_weight is not None and d_bias is not None:
+            more, more_bias = np.empty_like(d_weight), np.empty_like(d_bias)
+            self.backward += [
+                _product(d, x.swapaxes(1, 2), more),
+                partial(np.add, d_weight, more, d_weight),
+                partial(np.matmul, d, self.ones, more_bias),  # a third of what a sum costs
+                partial(np.add, d_bias, more_bias, d_bias),
+            ]
+        if op.source in self._learnt:
+            d_x = np.empty((len(d), *x.shape[1:]), np.float32)
+            self.backward.append(_product(weight.swapaxes(1, 2), d, d_x))
+            self._pass_on(op.source, d_x)
+
+    def _pass_on(self, source: str, d: FloatArray) -> None:
+        if source not in self._learnt:
+            return
+        if source in self._d_slots:
+            self.backward.append(partial(np.add, self._d_slots[source], d, self._d_slots[source]))
+        else:
+            self._d_slots[source] = d
 
 
-def _fresh_room(name: str, *shape: int) -> FloatArray:
-    return np.empty(shape, np.float32)
-
-
-def _ones(n: int) -> FloatArray:
-    return _ONES[:n] if n <= _KEPT_ROWS else np.ones(n, np.float32)
+def _product(a: FloatArray, b: FloatArray, out: FloatArray) -> Callable[[], object]:
+    """``a @ b`` of each of a stack, prepared; of a single one, dot is the same and called at less cost."""
+    return partial(np.matmul, a, b, out) if len(out) > 1 else partial(np.dot, a[0], b[0], out[0])
 
 
 class _Layer(NamedTuple):
@@ -211,25 +267,6 @@ def _stacked(arrays: Sequence[Array | None]) -> Any:
     places = [array.__array_interface__["data"][0] for array in arrays if array is not None]
     step = places[-1] - places[0]
     return np.lib.stride_tricks.as_strided(first, (len(arrays), *first.shape), (step, *first.strides))
-
-
-def _read(op: Flatten | OneHot, values: Array) -> FloatArray:
-    """An observation ``[N, …]`` as ``[1, width, N]``."""
-    if isinstance(op, OneHot):
-        groups, categories = op.columns()
-        columns: FloatArray = (values.reshape(-1, len(op.sizes))[:, groups] == categories).astype(np.float32)
-    else:
-        columns = values.reshape(-1, op.width).astype(np.float32, copy=False)
-    return columns.T[None]
-
-
-def _concatenated(parts: Sequence[FloatArray]) -> FloatArray:
-    n = max(map(len, parts))
-    return np.concatenate([np.broadcast_to(part, (n, *part.shape[1:])) for part in parts], axis=1)
-
-
-def _add_to(slots: dict[str, FloatArray], name: str, d: FloatArray) -> None:
-    slots[name] = slots[name] + d if name in slots else d
 
 
 class SquashedSamples(NamedTuple):

@@ -268,10 +268,8 @@ def _plan(program: Program, parameters: Mapping[str, Array], n_rows: int, *, has
     }
     for op in program.ops:
         out = slots[op.target]
-        if isinstance(op, Flatten):
-            steps.append(_flatten(op, rows[op.target]))
-        elif isinstance(op, OneHot):
-            steps.append(_one_hot(op, rows[op.target]))
+        if isinstance(op, Flatten | OneHot):
+            steps.append(reading(op, rows[op.target]))
         elif isinstance(op, Concat):
             steps.append(_concat([slots[source] for source in op.sources], out))
         elif isinstance(op, ActionValues):
@@ -282,24 +280,23 @@ def _plan(program: Program, parameters: Mapping[str, Array], n_rows: int, *, has
     return _Plan(steps, rows[program.ops[-1].target])
 
 
-def _flatten(op: Flatten, out: FloatArray) -> _Step:
-    name, shape = op.source, out.shape
+def reading(op: Flatten | OneHot, out: FloatArray) -> Callable[[Mapping[str, Array]], None]:
+    """What writes an observation ``[B, …]`` as it is read into ``[B, width]``."""
+    name = op.source
+    if isinstance(op, Flatten):
+        shape = out.shape
 
-    def read(observations: Observation) -> None:
-        values = observations[name]
-        out[...] = values if values.shape == shape else values.reshape(shape)
+        def read(observations: Mapping[str, Array]) -> None:
+            values = observations[name]
+            out[...] = values if values.shape == shape else values.reshape(shape)
 
-    return read
+        return read
+    grouped, (groups, categories) = (len(out), len(op.sizes)), op.columns()
 
+    def read_one_hot(observations: Mapping[str, Array]) -> None:
+        np.equal(observations[name].reshape(grouped)[:, groups], categories, out=out, casting="unsafe")
 
-def _one_hot(op: OneHot, out: FloatArray) -> _Step:
-    name, shape = op.source, (len(out), len(op.sizes))
-    groups, categories = op.columns()
-
-    def read(observations: Observation) -> None:
-        np.equal(observations[name].reshape(shape)[:, groups], categories, out=out, casting="unsafe")
-
-    return read
+    return read_one_hot
 
 
 def _concat(sources: Sequence[FloatArray], out: FloatArray) -> _Step:
