@@ -43,13 +43,13 @@ class PrioritizedReplay(Replay):
         self._largest = max(self._largest, float(sizes.max()))
         self._tree.set(rows, sizes.astype(np.float64) ** self.alpha)
 
-    def _write(self, ticks: Mapping[str, Array]) -> IntArray:
-        at = super()._write(ticks)
-        if self._tree.size < self.n_ticks * self.n_envs:
-            self._tree = SumTree(self.n_ticks * self.n_envs)
-        rows = (at[:, None] * self.n_envs + np.arange(self.n_envs)).reshape(-1)
+    def _write(self, ticks: Mapping[str, Array]) -> None:
+        super()._write(ticks)
+        size, end = self.n_ticks * self.n_envs, self.n_added * self.n_envs
+        if self._tree.size < size:
+            self._tree = SumTree(size)
+        rows = np.arange(end - min(ticks["reward"].size, size), end) % size
         self._tree.set(rows, np.full(len(rows), self._largest**self.alpha))
-        return at
 
     def state_dict(self) -> dict[str, Array]:
         """Copies of all transitions and their priorities."""

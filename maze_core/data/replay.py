@@ -51,21 +51,17 @@ class Replay:
         self.capacity, self.gamma, self.n_steps = capacity, gamma, n_steps
         self.n_added = 0
         """Ticks ever added; the next one lies at ``n_added % n_ticks``."""
+        self.n_envs = 1
+        """B."""
+        self.n_ticks = max(1, capacity)
+        """K."""
         self._arrays: dict[str, Array] = {}
+        self._flat: dict[str, dict[str, Array]] = {}
+        """Group → name → the same arrays as rows ``[K · B, …]``."""
 
     def __len__(self) -> int:
         """Transitions that can be drawn."""
         return min(self.n_added, self.n_ticks) * self.n_envs
-
-    @property
-    def n_envs(self) -> int:
-        """B."""
-        return self._arrays["reward"].shape[1] if self._arrays else 1
-
-    @property
-    def n_ticks(self) -> int:
-        """K."""
-        return max(1, self.capacity // self.n_envs)
 
     def add(self, rollout: Rollout, key: StepKey) -> None:
         """Append the ticks of a rollout of one sub-step; the oldest ones go."""
@@ -94,48 +90,50 @@ class Replay:
         rows = rng.integers(len(self), size=n)
         return self._transitions(rows, np.ones(n, np.float32))
 
-    def _write(self, ticks: Mapping[str, Array]) -> IntArray:
-        """Append ticks ``[n, B, …]``; the places where they lie."""
+    def _write(self, ticks: Mapping[str, Array]) -> None:
+        """Append ticks ``[n, B, …]``."""
         n = len(ticks["reward"])
         if not self._arrays:
-            n_ticks = max(1, self.capacity // ticks["reward"].shape[1])
-            self._arrays = {name: np.zeros((n_ticks, *x.shape[1:]), x.dtype) for name, x in ticks.items()}
+            self._allocate(ticks)
         kept = min(n, self.n_ticks)  # of a longer rollout, the newest
-        at = np.arange(self.n_added + n - kept, self.n_added + n) % self.n_ticks
+        first = (self.n_added + n - kept) % self.n_ticks
+        is_whole = first + kept <= self.n_ticks
+        at = slice(first, first + kept) if is_whole else np.arange(first, first + kept) % self.n_ticks
         for name, array in self._arrays.items():
             array[at] = ticks[name][n - kept :]
         self.n_added += n
-        return at
+
+    def _allocate(self, ticks: Mapping[str, Array]) -> None:
+        self.n_envs = ticks["reward"].shape[1]
+        self.n_ticks = max(1, self.capacity // self.n_envs)
+        self._arrays = {name: np.zeros((self.n_ticks, *x.shape[1:]), x.dtype) for name, x in ticks.items()}
+        for name, array in self._arrays.items():
+            group, _, own = name.partition("/")
+            self._flat.setdefault(group, {})[own] = array.reshape(-1, *array.shape[2:])
 
     def _transitions(self, rows: IntArray, weights: FloatArray) -> Transitions:
-        t, b = np.divmod(rows, self.n_envs)
-        reward, ended, gamma = self._arrays["reward"], self._arrays["ended"], np.float32(self.gamma)
-        returns, discounts, last = reward[t, b], np.full(len(rows), gamma), t
-        n_known = (self.n_added - 1 - t) % self.n_ticks  # ticks after this one
-        goes_on = np.ones(len(rows), bool)
+        reward, ended, terminated = (self._flat[name][""] for name in ("reward", "ended", "terminated"))
+        gamma, newest = np.float32(self.gamma), (self.n_added - 1) % self.n_ticks
+        last, goes_on = rows, np.True_
+        returns, discounts = reward.take(rows), np.full(len(rows), gamma)
         for k in range(1, self.n_steps):
-            goes_on = goes_on & ~ended[last, b] & (k <= n_known)
-            last = np.where(goes_on, (t + k) % self.n_ticks, last)
-            returns += goes_on * discounts * reward[last, b]
+            goes_on = goes_on & ~ended.take(last) & (last // self.n_envs != newest)
+            last = np.where(goes_on, (rows + k * self.n_envs) % len(reward), last)
+            returns += goes_on * discounts * reward.take(last)
             discounts = np.where(goes_on, discounts * gamma, discounts)
-        discounts *= ~self._arrays["terminated"][last, b]
+        discounts *= ~terminated.take(last)
         return Transitions(
-            observations=self._taken("observations", t, b),
-            actions=self._taken("actions", t, b),
+            observations=self._taken("observations", rows),
+            actions=self._taken("actions", rows),
             returns=returns,
             discounts=discounts,
-            next_observations=self._taken("next_observations", last, b),
+            next_observations=self._taken("next_observations", last),
             weights=weights,
             rows=rows,
         )
 
-    def _taken(self, group: str, t: IntArray, b: IntArray) -> dict[str, Array]:
-        start = f"{group}/"
-        return {
-            name.removeprefix(start): array[t, b]
-            for name, array in self._arrays.items()
-            if name.startswith(start)
-        }
+    def _taken(self, group: str, rows: IntArray) -> dict[str, Array]:
+        return {name: array.take(rows, 0) for name, array in self._flat[group].items()}
 
     def cut(self) -> None:
         """The environments were reset in between: what comes next does not follow what was added last."""
@@ -153,7 +151,7 @@ class Replay:
 
     def load_state_dict(self, state: NamedArrays) -> None:
         """Go back to a state written by :meth:`state_dict`."""
-        self.n_added, self._arrays = 0, {}
+        self.n_added, self._arrays, self._flat = 0, {}, {}
         chunks: dict[str, list[Array]] = {}
         for place in sorted(name for name in state if name != "n_added"):
             chunks.setdefault(place.partition("/")[2], []).append(state[place])
