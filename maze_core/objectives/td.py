@@ -8,8 +8,10 @@ import numpy as np
 from maze_core.types import FloatArray
 
 
-def huber(values: FloatArray, targets: FloatArray, weights: FloatArray) -> tuple[float, FloatArray]:
-    """mean(w · h(Q - y)) with h(δ) = δ²/2 up to |δ| = 1 and |δ| - ½ beyond, and its gradient by Q.
+def huber(
+    values: FloatArray, targets: FloatArray, weights: FloatArray
+) -> tuple[float, FloatArray, FloatArray]:
+    """mean(w · h(Q - y)) with h(δ) = δ²/2 up to |δ| = 1 and |δ| - ½ beyond.
 
     Mnih et al. 2015 clip the error's gradient in the same way (Nature 518, methods).
 
@@ -17,11 +19,14 @@ def huber(values: FloatArray, targets: FloatArray, weights: FloatArray) -> tuple
         values: Q(s, a), ``[N]``.
         targets: y, ``[N]``.
         weights: ``[N]``.
+
+    Returns:
+        The loss, its gradient by Q ``[N]``, and the errors δ ``[N]``.
     """
     errors = values - targets
-    near = np.clip(errors, -1.0, 1.0)
+    near = np.minimum(np.maximum(errors, -1.0), 1.0)
     loss = weights @ (near * (errors - 0.5 * near))
-    return float(loss) / len(errors), weights * near / len(errors)
+    return float(loss) / len(errors), weights * near / len(errors), errors
 
 
 def quantile_huber(

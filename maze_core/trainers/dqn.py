@@ -59,23 +59,22 @@ class DQN(OffPolicy[DQNAlgorithmConfig]):
 
     def _learn_from(self, batch: Transitions) -> dict[str, float]:
         targets = self._targets(batch)
-        chosen, rows = batch.actions[self._head.name] - self._head.start, np.arange(len(batch.returns))
         values, pull = self._values(self._online_values, batch.observations)
-        found = values[chosen, :, rows].T  # [quantiles, N]
+        places = _places(batch.actions[self._head.name] - self._head.start, values)
+        found = values.take(places)  # [quantiles, N]
         if len(found) == 1:
-            loss, d_found = huber(found[0], targets[0], batch.weights)
-            errors = found[0] - targets[0]
+            loss, d_found, errors = huber(found[0], targets[0], batch.weights)
         else:
             loss, d_found, errors = quantile_huber(found, targets, batch.weights)
-        d_values = np.zeros_like(values)
-        d_values[chosen, :, rows] = d_found.reshape(found.shape).T
+        d_values = np.zeros(values.shape, np.float32)
+        d_values.reshape(-1)[places] = d_found
         self.optimizer.zero()
         pull(self._pulled(d_values))
         if isinstance(self.replay, PrioritizedReplay):
             self.replay.note_errors(batch.rows, errors)
         return {
             "train/value_loss": loss,
-            "train/action_value": float(found.mean()),
+            "train/action_value": float(np.add.reduce(found, None)) / found.size,
             "train/grad_norm": self.optimizer.step(),
         }
 
@@ -86,12 +85,12 @@ class DQN(OffPolicy[DQNAlgorithmConfig]):
         if self.config.double:
             judged, _ = self._values(self._online_values, batch.next_observations)
         best = self._best(np.add.reduce(judged, 1), batch.next_observations)
-        return batch.returns + batch.discounts * after[best, :, np.arange(len(best))].T
+        return batch.returns + batch.discounts * after.take(_places(best, after))
 
     def _best(self, values: FloatArray, observations: NamedArrays) -> IntArray:
         """The action that is allowed and has the highest value, of each column of ``[n, N]``."""
-        rows = values.T
-        best: IntArray = (apply_mask(rows, observations[self._mask]) if self._mask else rows).argmax(1)
+        allowed = apply_mask(values.T, observations[self._mask]).T if self._mask else values
+        best: IntArray = allowed.argmax(0)
         return best
 
     def _values(self, network: Nets, observations: NamedArrays) -> tuple[FloatArray, NetsPull]:
@@ -109,3 +108,11 @@ class DQN(OffPolicy[DQNAlgorithmConfig]):
             total = d_values.sum(0)
             d_values = np.concatenate((total[None], d_values - total / len(d_values)))
         return [d_values.reshape(-1, d_values.shape[-1])]
+
+
+def _places(chosen: IntArray, values: FloatArray) -> IntArray:
+    """Places ``[quantiles, N]`` of the chosen actions ``[N]`` in values ``[n, quantiles, N]``, counted through."""
+    _, *shape = values.shape
+    of_one = np.arange(shape[0] * shape[1]).reshape(shape)
+    places: IntArray = chosen * of_one.size + of_one
+    return places

@@ -10,10 +10,9 @@ was never killed, bit by bit. Wall-clock budgets are the one thing that is not r
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from math import isfinite
 from statistics import fmean
 from typing import TYPE_CHECKING, Protocol, TypeVar
-
-import numpy as np
 
 from maze_core.checkpoint import Checkpoint
 from maze_core.errors import DivergedError, InvalidSpecificationError, Problem
@@ -121,7 +120,7 @@ def mean_metrics(steps: Sequence[Mapping[str, float]]) -> dict[str, float]:
     for name in dict.fromkeys(name for step in steps for name in step):
         found = [step[name] for step in steps if name in step]
         means[name] = sum(found) / len(found)
-    bad = [name for name in MUST_BE_FINITE if name in means and not np.isfinite(means[name])]
+    bad = [name for name in MUST_BE_FINITE if name in means and not isfinite(means[name])]
     if bad:
         raise DivergedError(
             f"{', '.join(bad)} became NaN or infinite. Try a smaller algorithm.lr or algorithm.max_grad_norm."

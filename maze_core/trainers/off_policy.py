@@ -89,20 +89,21 @@ class OffPolicy(ABC, Generic[C]):
         is_uniform = config.uniform_warmup and n_before < config.n_warmup_steps
         rollout = self.collector.collect(self._uniform if is_uniform else self.policy)
         self.replay.add(rollout, self.key)
-        self.n_seen += rollout.n_steps
+        n_steps = rollout.n_steps
+        self.n_seen += n_steps
         if self.n_seen >= config.n_warmup_steps:
             # what overflows is found by mean_metrics
             with self._torch(), np.errstate(all="ignore"):
                 learnt = [
                     self._learn_from(self.replay.sample(config.batch_size, self.rng))
-                    for _ in range(config.n_gradient_steps or rollout.n_steps)
+                    for _ in range(config.n_gradient_steps or n_steps)
                 ]
             metrics |= mean_metrics(learnt)
             self._follow_targets(n_before)
         if rollout.actions_clipped is not None:
             metrics["train/actions_clipped"] = rollout.actions_clipped
         return UpdateReport(
-            env_steps=rollout.n_steps,
+            env_steps=n_steps,
             metrics=metrics,
             episode_returns=rollout.episode_returns,
             episode_lengths=rollout.episode_lengths,

@@ -74,6 +74,7 @@ class GradientStep(FlatParameters):
         self.lr = self.initial_lr = lr
         self._max_grad_norm = max_grad_norm
         self._optimizer = optimizer or OptimizerConfig()
+        self._prepare = {"adam": self._adam, "rmsprop": self._rmsprop, "sgd": self._sgd}[self._optimizer.kind]
         self.gradient = np.zeros_like(self.flat)
         """The gradient of all parameters, as they lie in ``flat``."""
         self.gradients = self.views(self.gradient)
@@ -121,7 +122,7 @@ class GradientStep(FlatParameters):
             g += np.multiply(self.flat, decay * self.learns, out=self._scratch)
             scale = 1.0
         self._steps += 1
-        {"adam": self._adam, "rmsprop": self._rmsprop, "sgd": self._sgd}[self._optimizer.kind](scale)
+        self._prepare(scale)
         if self._rates is not None:
             self._scratch *= self._rates
         self.flat -= self._scratch

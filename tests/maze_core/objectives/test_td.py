@@ -21,7 +21,7 @@ def arrays(*shape: int) -> st.SearchStrategy[np.ndarray]:
 def test_the_huber_loss_is_the_weighted_mean_of_smooth_l1(data: st.DataObject, n: int) -> None:
     values, targets = data.draw(arrays(n)), data.draw(arrays(n))
     weights = data.draw(hnp.arrays(np.float64, n, elements=st.floats(0, 1)))
-    loss, gradient = huber(values, targets, weights)
+    loss, gradient, errors = huber(values, targets, weights)
     learnt = torch.tensor(values, requires_grad=True)
     expected = (
         torch.tensor(weights) * smooth_l1_loss(learnt, torch.tensor(targets), reduction="none")
@@ -29,10 +29,11 @@ def test_the_huber_loss_is_the_weighted_mean_of_smooth_l1(data: st.DataObject, n
     expected.backward()
     assert loss == pytest.approx(float(expected.detach()))
     np.testing.assert_allclose(gradient, learnt.grad, atol=1e-12)
+    np.testing.assert_array_equal(errors, values - targets)
 
 
 def test_the_huber_loss_by_hand() -> None:
-    loss, gradient = huber(np.array([0.5, 3.0, -2.0]), np.zeros(3), np.array([1.0, 1.0, 0.5]))
+    loss, gradient, _ = huber(np.array([0.5, 3.0, -2.0]), np.zeros(3), np.array([1.0, 1.0, 0.5]))
     assert loss == pytest.approx((0.125 + 2.5 + 0.5 * 1.5) / 3)
     np.testing.assert_allclose(gradient, np.array([0.5, 1.0, -0.5]) / 3)
 
