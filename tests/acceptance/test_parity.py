@@ -7,6 +7,9 @@ import sys
 
 import pytest
 
+import maze_core.cli
+from maze_core import RunContext
+
 SPECS = {
     "ppo": {
         "algorithm": "ppo",
@@ -50,16 +53,6 @@ SPECS["experiment"] = {
     "seed": 10,
 }
 
-IN_PYTHON = """
-import json, sys
-from maze_core import RunContext
-spec = json.loads(sys.argv[1])
-with RunContext(run_dir=sys.argv[2], **spec) as context:
-    report = context.train()
-    digests = {"config_sha256": context.config_sha256, "content_sha256": report.content_sha256}
-    print(json.dumps({**digests, "metrics": report.metrics}))
-"""
-
 
 def words(spec):
     """The spec as words of Hydra's override grammar."""
@@ -73,32 +66,27 @@ def word(value):
     return "[" + ",".join(map(word, value)) + "]" if isinstance(value, list) else str(value)
 
 
-def run(command, folder):
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(command, capture_output=True, text=True, cwd=folder, env=environment, check=False)
-    assert done.returncode == 0, done.stderr
-    return done.stdout
-
-
 @pytest.mark.parametrize("name", list(SPECS))
-def test_python_command_line_and_http_give_the_same_digests(name, server, tmp_path):
+def test_python_command_line_and_http_give_the_same_digests(name, server, tmp_path, capsys):
     spec = SPECS[name]
-    python = json.loads(
-        run([sys.executable, "-c", IN_PYTHON, json.dumps(spec), "python"], tmp_path).splitlines()[-1]
-    )
+    with RunContext(run_dir=tmp_path / "python", **spec) as python:
+        trained = python.train()
 
     arguments = ["-cn", "conf_train", *words(spec), f"run_dir={tmp_path / 'cli'}"]
-    run([sys.executable, "-m", "maze_core.cli", *arguments], tmp_path)
+    command = [sys.executable, "-m", "maze_core.cli", *arguments]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    subprocess.run(command, capture_output=True, cwd=tmp_path, env=environment, check=True)
     report = json.loads((tmp_path / "cli" / "report.json").read_text())
-    composed = run([sys.executable, "-m", "maze_core.cli", *arguments, "--cfg", "job"], tmp_path)
-    assert f"config_sha256: {python['config_sha256']}" in composed
-    assert report["content_sha256"] == python["content_sha256"]
-    assert report["metrics"] == python["metrics"]
+    assert report["content_sha256"] == trained.content_sha256
+    assert report["metrics"] == trained.metrics
+    capsys.readouterr()
+    assert maze_core.cli.main([*arguments, "--cfg", "job"]) == 0
+    assert f"config_sha256: {python.config_sha256}" in capsys.readouterr().out
 
     finished = server.wait(server.submit("train", spec))
     assert finished["state"] == "succeeded", finished
-    assert finished["config_sha256"] == python["config_sha256"]
+    assert finished["config_sha256"] == python.config_sha256
     (last,) = [row for row in server.get(f"/v1/runs/{finished['id']}/checkpoints")["data"] if row["is_last"]]
-    assert last["content_sha256"] == python["content_sha256"]
-    assert finished["result"]["content_sha256"] == python["content_sha256"]
-    assert finished["result"]["metrics"] == python["metrics"]
+    assert last["content_sha256"] == trained.content_sha256
+    assert finished["result"]["content_sha256"] == trained.content_sha256
+    assert finished["result"]["metrics"] == trained.metrics

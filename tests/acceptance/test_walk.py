@@ -19,14 +19,14 @@ CARTPOLE = {
 def test_a_policy_is_trained_evaluated_rolled_out_and_served_and_outlives_a_restart(tmp_path):
     with serving(tmp_path) as server:
         run = server.submit("train", CARTPOLE)
-        long = server.submit(
-            "train",
-            {**CARTPOLE, "seed": 2, "overrides": {"env.name": "CartPole-v1", "algorithm.n_epochs": 100_000}},
-        )
         trained = server.wait(run)
         assert trained["state"] == "succeeded", trained
         assert trained["best"]["value"] >= 475
 
+        long = server.submit(
+            "train",
+            {**CARTPOLE, "seed": 2, "overrides": {"env.name": "CartPole-v1", "algorithm.n_epochs": 100_000}},
+        )
         server.wait(long, until=("running",))
         server.wait_for(lambda: server.get(f"/v1/runs/{long}")["progress"]["epoch"], "the first epoch")
         assert server.post(f"/v1/runs/{long}/cancel", {}).status_code in (200, 202)

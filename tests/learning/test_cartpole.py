@@ -5,7 +5,7 @@ import pytest
 from maze_core import RunContext
 
 
-@pytest.mark.parametrize("seed", [1, 2, 3])
+@pytest.mark.parametrize("seed", [1, *(pytest.param(seed, marks=pytest.mark.slow) for seed in (2, 3))])
 def test_a2c_solves_cartpole_v0(seed, tmp_path):
     overrides = {"env.name": "CartPole-v0", "algorithm.target_return": 200.0}
     with RunContext(run_dir=tmp_path, algorithm="a2c", overrides=overrides, seed=seed) as context:

@@ -90,7 +90,7 @@ def settings(**more):
 @pytest.mark.parametrize("algorithm", ["a2c", "impala", "ppo"])
 @pytest.mark.parametrize("seed", [0, 1, 2])
 def test_the_identity_task_is_solved(algorithm, seed, tmp_path):
-    overrides = settings(algorithm__n_epochs=10 if algorithm == "ppo" else 30, algorithm__lr=0.003)
+    overrides = settings(algorithm__n_epochs=3, algorithm__lr=0.003)
     with RunContext(
         env=Identity, algorithm=algorithm, overrides=overrides, seed=seed, run_dir=tmp_path
     ) as context:
@@ -98,7 +98,7 @@ def test_the_identity_task_is_solved(algorithm, seed, tmp_path):
         assert context.evaluate(20).mean_return == 10.0
 
 
-@pytest.mark.parametrize("seed", [0, 1, 2])
+@pytest.mark.parametrize("seed", [0, *(pytest.param(seed, marks=pytest.mark.slow) for seed in (1, 2))])
 def test_a_gaussian_policy_finds_the_target(seed, tmp_path):
     overrides = settings(algorithm__n_epochs=20, algorithm__lr=0.003)
     with RunContext(env=Target, algorithm="ppo", overrides=overrides, seed=seed, run_dir=tmp_path) as context:

@@ -10,7 +10,7 @@ from tests.maze_core.envs.structured_env import N_ITEMS, make_boxes
 def test_both_sub_steps_are_learnt_and_the_mask_is_honoured(algorithm, tmp_path):
     """Every round pays 1 for the right box and the wanted item in it; the environment raises on a masked item."""
     overrides = {
-        "algorithm.n_epochs": 12 if algorithm == "ppo" else 20,
+        "algorithm.n_epochs": 3,
         "algorithm.epoch_length": 10,
         "algorithm.n_rollout_steps": 64,
         "algorithm.lr": 0.003,

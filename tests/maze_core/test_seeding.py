@@ -90,18 +90,20 @@ def test_the_generators_of_the_process_are_seeded_where_it_is_ours_and_nowhere_e
 
 @pytest.mark.parametrize("execution", ["local", "isolated"])
 def test_processes_of_environments_are_seeded_from_the_run_and_from_each_episode(execution):
-    def first_steps(seed, seeds):
+    def first_steps(seed):
+        """What is shown and paid in the episodes of two pairs of seeds."""
         env = CallableEnvConfig(factory=DrawsFromTheProcess).vector(
             2, execution=execution, n_processes=2, seed=seed
         )
         try:
-            shown = env.reset(seeds).observations[0]["observation"].tolist()
-            return shown, env.step({0: {"action": np.zeros(2, np.int64)}}).reward.tolist()
+            for seeds in ([5, 6], [7, 8]):
+                yield env.reset(seeds).observations[0]["observation"].tolist()
+                yield env.step({0: {"action": np.zeros(2, np.int64)}}).reward.tolist()
         finally:
             env.close()
 
-    first = first_steps(1, [5, 6])
-    assert first_steps(1, [5, 6]) == first
-    assert first[0][0] != first[0][1], "each process has its own"
-    assert first_steps(2, [5, 6])[0] != first[0]
-    assert first_steps(1, [7, 8])[1] != first[1]
+    shown, paid, _, paid_later = first = list(first_steps(1))
+    assert list(first_steps(1)) == first
+    assert shown[0] != shown[1], "each process has its own"
+    assert paid_later != paid
+    assert next(iter(first_steps(2))) != shown

@@ -57,6 +57,13 @@ def notes():
 
 
 @pytest.fixture(scope="module")
+def playing():
+    """Two jobs that play, and their processes."""
+    with RunContext(policy="random_policy", multirun=True, seed=[1, 2]) as context:
+        yield context
+
+
+@pytest.fixture(scope="module")
 def trained(tmp_path_factory, notes):
     run_dir = tmp_path_factory.mktemp("sweep")
     with RunContext(
@@ -188,38 +195,28 @@ def test_a_multirun_that_plays_does_not_train_and_plays_what_each_job_plays_alon
         assert trajectory_to_bytes(there.trajectory) == trajectory_to_bytes(here.trajectory)
 
 
-def test_jobs_play_in_processes_which_are_kept_for_the_next_call_and_end_with_the_context(trained):
+def test_jobs_play_in_processes_which_are_kept_for_the_next_call(trained):
     context, _ = trained
-    before = {child.pid for child in psutil.Process().children()}
+    before = set(psutil.Process().children())
     assert before  # those that trained
     context.rollout(1)
     context.evaluate(1)
-    assert {child.pid for child in psutil.Process().children()} == before
-    with RunContext(policy="random_policy", multirun=True, seed=[1, 2]) as other:
-        other.rollout(1)
-        assert {child.pid for child in psutil.Process().children()} > before
-    assert {child.pid for child in psutil.Process().children()} == before
+    assert set(psutil.Process().children()) == before
 
 
-def test_a_context_that_nobody_holds_any_more_leaves_no_process():
+def test_a_process_that_died_while_it_was_idle_is_replaced_and_a_context_that_nobody_holds_leaves_none():
     before = set(psutil.Process().children())
     context = RunContext(policy="random_policy", multirun=True, seed=[1])
-    context.rollout(1)
+    (first,) = context.rollout(1)
+    (child,) = set(psutil.Process().children()) - before
+    child.kill()
+    child.wait()
+    (again,) = context.rollout(1)
+    assert again.summary == first.summary
     assert set(psutil.Process().children()) > before
     del context
     gc.collect()
     assert set(psutil.Process().children()) == before
-
-
-def test_a_process_that_died_while_it_was_idle_is_replaced():
-    with RunContext(policy="random_policy", multirun=True, launcher={"n_jobs": 1}, seed=[1]) as context:
-        before = set(psutil.Process().children())
-        (first,) = context.rollout(1)
-        (child,) = set(psutil.Process().children()) - before
-        child.kill()
-        child.wait()
-        (again,) = context.rollout(1)
-    assert again.summary == first.summary
 
 
 def test_an_argument_that_cannot_work_is_refused_before_a_job_plays(trained):
@@ -229,7 +226,7 @@ def test_an_argument_that_cannot_work_is_refused_before_a_job_plays(trained):
             context.rollout(**arguments)
 
 
-def test_the_reporter_of_a_rollout_is_told_of_jobs_and_episodes():
+def test_the_reporter_of_a_rollout_is_told_of_jobs_and_episodes(playing):
     class Episodes(JobsReporter):
         def __init__(self):
             self.told, self.endings = [], []
@@ -247,17 +244,15 @@ def test_the_reporter_of_a_rollout_is_told_of_jobs_and_episodes():
             self.endings.append((record.job, len(record.outcome.episodes)))
 
     reporter = Episodes()
-    with RunContext(policy="random_policy", multirun=True, seed=[1, 2]) as context:
-        context.rollout(2, reporter=reporter, record=True)
+    playing.rollout(2, reporter=reporter, record=True)
     assert sorted(reporter.told) == [(job, index, None) for job in (0, 1) for index in (0, 1)]
     assert sorted(reporter.endings) == [(0, 2), (1, 2)]
 
 
-def test_a_cancelled_rollout_begins_no_further_job():
-    with RunContext(policy="random_policy", multirun=True, launcher={"n_jobs": 1}, seed=[1, 2]) as context:
-        outcomes = context.rollout(1, cancelled=lambda: True)
-        assert [outcome.error_type for outcome in outcomes] == ["Cancelled", "Cancelled"]
-        assert [len(outcome.episodes) for outcome in context.rollout(1)] == [1, 1]
+def test_a_cancelled_rollout_begins_no_further_job(playing):
+    outcomes = playing.rollout(1, cancelled=lambda: True)
+    assert [outcome.error_type for outcome in outcomes] == ["Cancelled", "Cancelled"]
+    assert [len(outcome.episodes) for outcome in playing.rollout(1)] == [1, 1]
 
 
 def test_jobs_that_went_back_to_a_checkpoint_act_and_train_from_there(tmp_path):
@@ -395,20 +390,21 @@ def test_a_rollout_that_was_cut_leaves_no_folder(tmp_path):
 
             return OfJob()
 
-    for save in (True, "mine"):
-        with RunContext(policy="random_policy", multirun=True, run_dir=tmp_path, seed=[1, 2]) as context:
+    with RunContext(policy="random_policy", multirun=True, run_dir=tmp_path, seed=[1, 2]) as context:
+        for save in (True, "mine"):
             with pytest.raises(ValueError, match="the reporter broke"):
                 context.rollout(50, videos=2, save=save, reporter=Breaks())
             context.rollout(1, save=save, cancelled=lambda: True)
-        assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
-        assert not (tmp_path / "rollouts").exists()
+            assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
+            assert not (tmp_path / "rollouts").exists()
 
 
-def test_two_processes_at_most_wait_for_the_next_call():
+def test_two_processes_at_most_wait_for_the_next_call_and_end_with_the_context():
     before = set(psutil.Process().children())
     with RunContext(policy="random_policy", multirun=True, launcher={"n_jobs": 3}, seed=[1, 2, 3]) as context:
         context.rollout(1)
         assert len(set(psutil.Process().children()) - before) == 2
+    assert set(psutil.Process().children()) == before, "they end with the context"
 
 
 def test_each_job_saves_its_rollout_where_it_is_written(trained, tmp_path):

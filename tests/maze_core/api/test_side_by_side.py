@@ -109,10 +109,10 @@ def use_one_context(run_dir: Path, **arguments: Any) -> None:
         env.close()
 
 
-def test_fifty_contexts_leave_no_file_thread_or_process_open(tmp_path) -> None:
+def test_ten_contexts_leave_no_file_thread_or_process_open(tmp_path) -> None:
     use_one_context(tmp_path / "first")  # what is loaded once stays loaded
     before = held()
-    for i in range(50):
+    for i in range(10):
         use_one_context(tmp_path / f"{i}")
     assert held() == before
 
@@ -120,8 +120,7 @@ def test_fifty_contexts_leave_no_file_thread_or_process_open(tmp_path) -> None:
 def test_processes_of_the_local_runner_end_with_their_context(tmp_path) -> None:
     use_one_context(tmp_path / "first", runner={"execution": "local", "n_processes": 2})
     before = held()
-    for i in range(3):
-        use_one_context(tmp_path / f"{i}", runner={"execution": "local", "n_processes": 2})
+    use_one_context(tmp_path / "second", runner={"execution": "local", "n_processes": 2})
     assert held() == before
 
 
@@ -132,7 +131,7 @@ def test_a_context_that_fails_leaves_nothing_open(fault: str, tmp_path) -> None:
 
     arguments: dict[str, Any] = {"env": broken} if fault == "env" else {"model": "vector_obs"}
     before = None
-    for _ in range(4):
+    for _ in range(2):
         context = RunContext(run_dir=tmp_path, overrides=QUICK, seed=1, **arguments)
         with pytest.raises((EnvError, ValueError)):
             context.train()

@@ -8,32 +8,9 @@ import pytest
 from maze_core import GymMazeEnv, InvalidSpecificationError, RunContext
 from maze_core.errors import EnvError, JobFailedError
 from maze_core.notices import MazeWarning
+from tests.maze_core.api.leaving_env import LeavingEnv
 from tests.maze_core.api.own_parts import PolicyNet
 from tests.maze_core.api.test_forms import QUICK
-
-
-class LeavingEnv(gymnasium.Wrapper):
-    """CartPole that leaves in the method it is told, as pygame's examples do when their window is closed."""
-
-    def __init__(self, where: str) -> None:
-        if where == "constructor":
-            sys.exit("no display")
-        self.where = where
-        super().__init__(gymnasium.make("CartPole-v1"))
-
-    def reset(self, **options):
-        if self.where == "reset":
-            sys.exit("no display")
-        return super().reset(**options)
-
-    def step(self, action):
-        if self.where == "step":
-            sys.exit("no display")
-        return super().step(action)
-
-    def close(self):
-        if self.where == "close":
-            sys.exit("no display")
 
 
 class LeavingNet(PolicyNet):
@@ -52,7 +29,7 @@ class Leaves:
 
 @pytest.fixture(scope="module", autouse=True)
 def leaving_envs():
-    name = f"{__name__}:LeavingEnv"
+    name = f"{LeavingEnv.__module__}:LeavingEnv"
     for where in ("constructor", "reset", "step", "close"):
         gymnasium.register(f"Leaving-{where}-v0", entry_point=name, kwargs={"where": where})
     yield

@@ -200,13 +200,17 @@ def test_every_alias_of_a_component_may_be_said(alias: str):
     check_arguments({"overrides": {"x.y": {"_target_": alias}}}, POLICY)
 
 
-MODELS = set(itertools.product(config_groups()["model"], [None, *config_groups()["critic"]]))
+MODELS = sorted(itertools.product(config_groups()["model"], [None, *config_groups()["critic"]]), key=str)
+EACH_WITH_EACH_WRAPPERS = [
+    (algorithm, wrappers, *MODELS[(i + j) % len(MODELS)])
+    for i, algorithm in enumerate(config_groups()["algorithm"])
+    for j, wrappers in enumerate(config_groups()["wrappers"])
+]
+"""All pairs of an algorithm or a model with wrappers; algorithms and models meet in turn."""
 
 
-@pytest.mark.parametrize("algorithm", config_groups()["algorithm"])
-@pytest.mark.parametrize(("model", "critic"), sorted(MODELS, key=str))
-@pytest.mark.parametrize("wrappers", config_groups()["wrappers"])
-def test_every_packaged_combination_may_be_run(algorithm: str, model: str, critic: str | None, wrappers: str):
+@pytest.mark.parametrize(("algorithm", "wrappers", "model", "critic"), EACH_WITH_EACH_WRAPPERS)
+def test_every_packaged_module_may_be_run(algorithm: str, wrappers: str, model: str, critic: str | None):
     arguments = {"algorithm": algorithm, "model": model, "critic": critic, "wrappers": wrappers, "seed": 1}
     check_arguments(arguments, POLICY)
     check_tree(compose_run(**arguments, **episodes_for(algorithm)).tree, POLICY)

@@ -3,7 +3,7 @@
 import gymnasium
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from maze_core.envs.config import GymEnvConfig
@@ -43,6 +43,7 @@ def facts(records):
     ]
 
 
+@settings(max_examples=25)  # up to 36 episodes each
 @given(
     st.lists(st.integers(0, 2**32 - 1), min_size=1, max_size=9),
     st.integers(2, 6),

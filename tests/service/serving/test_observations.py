@@ -10,7 +10,7 @@ import msgspec
 import numpy as np
 import pytest
 from gymnasium import spaces
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from maze_core.agent import Agent, load_agent
@@ -109,6 +109,7 @@ def sample_json(name: str, seed: int) -> Any:
 
 
 @pytest.mark.parametrize("name", OBSERVATION_SPACES)
+@settings(max_examples=25)  # of every space
 @given(data=st.data(), seed=st.integers(0, 1000))
 def test_an_observation_of_the_space_gets_its_action(
     served: tuple[Client, dict[str, Agent]], name: str, data: st.DataObject, seed: int
@@ -136,6 +137,7 @@ def test_a_text_goes_in_as_it_is(served: tuple[Client, dict[str, Agent]]) -> Non
 
 
 @pytest.mark.parametrize("name", OBSERVATION_SPACES)
+@settings(max_examples=40)
 @given(data=st.data())
 def test_anything_else_is_refused_where_the_agent_refuses_it(
     served: tuple[Client, dict[str, Agent]], name: str, data: st.DataObject

@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -112,6 +113,10 @@ class Bench:
             connection.execute(statement)
             connection.commit()
 
+    def end_lease(self, run_id: str) -> None:
+        """Put the end of a dead worker's lease into the past: no test need wait for it."""
+        self.execute(f"UPDATE run SET lease_until = '2000-01-01 00:00:00.000000' WHERE id = '{run_id}'")
+
     def stop_outside_transactions(self, worker: "subprocess.Popen[bytes]") -> None:
         """SIGSTOP a worker at a moment when it does not hold the database's write lock."""
 
@@ -158,5 +163,16 @@ def _process_titled(title: str) -> psutil.Process | None:
 @pytest.fixture
 def bench(sqlite_url: str, tmp_path: Path) -> Iterator[Bench]:
     bench = Bench(sqlite_url, tmp_path)
+    yield bench
+    bench.close()
+
+
+@pytest.fixture(scope="module")
+def working(migrated_sqlite_file: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
+    """A database with a worker that tests share, none of which ends it."""
+    directory = tmp_path_factory.mktemp("working")
+    shutil.copyfile(migrated_sqlite_file, directory / "maze.db")
+    bench = Bench(f"sqlite:///{directory / 'maze.db'}", directory)
+    bench.worker()
     yield bench
     bench.close()

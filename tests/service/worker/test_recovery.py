@@ -22,22 +22,21 @@ def counted_once(bench: Bench, run_id: str) -> bool:
     return values == [float(number) for number in range(1, RUN["n"] + 1)]  # type: ignore[call-overload]
 
 
-def test_a_killed_child_is_started_again_from_its_last_checkpoint(bench: Bench) -> None:
-    bench.worker()
-    run_id = bench.submit(**RUN)
-    bench.wait_for_epoch(run_id, 3)
-    bench.child_of(run_id).kill()
-    run = bench.wait_for_end(run_id)
+def test_a_killed_child_is_started_again_from_its_last_checkpoint(working: Bench) -> None:
+    run_id = working.submit(**RUN)
+    working.wait_for_epoch(run_id, 3)
+    working.child_of(run_id).kill()
+    run = working.wait_for_end(run_id)
     assert (run.state, run.attempt) == (RunState.SUCCEEDED, 2)
     assert run.result is not None
     assert run.result["first"] >= 3
-    assert bench.output(run_id) == ["attempt 1 from 0", f"attempt 2 from {run.result['first']}"]
-    assert "killed by SIGKILL" in bench.log(run_id)
-    assert counted_once(bench, run_id)
+    assert working.output(run_id) == ["attempt 1 from 0", f"attempt 2 from {run.result['first']}"]
+    assert "killed by SIGKILL" in working.log(run_id)
+    assert counted_once(working, run_id)
 
 
 def test_a_killed_worker_takes_its_child_along_and_another_one_goes_on(bench: Bench) -> None:
-    worker = bench.worker(**LEASE)
+    worker = bench.worker()
     run_id = bench.submit(**RUN)
     bench.wait_for_epoch(run_id, 3)
     child = bench.child_of(run_id)
@@ -47,7 +46,8 @@ def test_a_killed_worker_takes_its_child_along_and_another_one_goes_on(bench: Be
     assert not os.path.exists(directory)
     assert os.path.exists(os.path.dirname(directory))
 
-    bench.worker(**LEASE)
+    bench.end_lease(run_id)
+    bench.worker()
     eventually(lambda: not os.path.exists(os.path.dirname(directory)), "the end of the worker's directory")
     run = bench.wait_for_end(run_id)
     assert (run.state, run.attempt) == (RunState.SUCCEEDED, 2)
@@ -132,17 +132,16 @@ def test_a_worker_without_its_database_gives_up_before_others_may_claim(bench: B
     assert bench.run(run_id).attempt == 2
 
 
-def test_a_run_that_kills_its_process_ends_after_its_attempts_and_harms_no_other(bench: Bench) -> None:
-    bench.worker()
-    poison = bench.submit(n=5, die="segfault", die_before=1)
-    neighbour = bench.submit(n=3)
-    run = bench.wait_for_end(poison)
+def test_a_run_that_kills_its_process_ends_after_its_attempts_and_harms_no_other(working: Bench) -> None:
+    poison = working.submit(n=5, die="segfault", die_before=1)
+    neighbour = working.submit(n=3)
+    run = working.wait_for_end(poison)
     assert (run.state, run.reason, run.attempt) == (RunState.FAILED, "attempts_exhausted", 3)
     assert run.error is not None
     assert run.error["signal"] == signal.SIGSEGV
     assert "SIGSEGV" in run.error["message"]
-    assert "Segmentation fault" in bench.log(poison)
-    assert bench.wait_for_end(neighbour).attempt == 1
+    assert "Segmentation fault" in working.log(poison)
+    assert working.wait_for_end(neighbour).attempt == 1
 
 
 def test_a_run_that_kills_its_process_after_each_checkpoint_ends_though_it_dies_often(bench: Bench) -> None:
@@ -154,14 +153,13 @@ def test_a_run_that_kills_its_process_after_each_checkpoint_ends_though_it_dies_
 @pytest.mark.parametrize(
     ("how", "reason"), [("memory", "out_of_memory"), ("exit", "child_ended"), ("segfault", "child_killed")]
 )
-def test_a_failure_that_may_pass_is_tried_again(bench: Bench, how: str, reason: str) -> None:
-    bench.worker()
-    run_id = bench.submit(n=5, die=how, die_at=3)
-    run = bench.wait_for_end(run_id)
+def test_a_failure_that_may_pass_is_tried_again(working: Bench, how: str, reason: str) -> None:
+    run_id = working.submit(n=5, die=how, die_at=3)
+    run = working.wait_for_end(run_id)
     assert (run.state, run.attempt) == (RunState.SUCCEEDED, 2)
     assert run.result is not None
     assert run.result["first"] == 3
-    reasons = [event.data.get("reason") for event in bench.stores.runs.events(run_id)]
+    reasons = [event.data.get("reason") for event in working.stores.runs.events(run_id)]
     assert reason in reasons
 
 
@@ -170,7 +168,7 @@ def test_a_damaged_checkpoint_is_passed_over_for_the_one_before(bench: Bench) ->
 
     from service.store.tables import blob_chunk, checkpoint
 
-    worker = bench.worker(**LEASE)
+    worker = bench.worker()
     run_id = bench.submit(**LONG)
     bench.wait_for_epoch(run_id, 4)
     bench.stop_outside_transactions(worker)
@@ -182,19 +180,21 @@ def test_a_damaged_checkpoint_is_passed_over_for_the_one_before(bench: Bench) ->
         assert connection.execute(damaged).rowcount == 1
     worker.kill()
 
-    bench.worker(**LEASE)
+    bench.end_lease(run_id)
+    bench.worker()
     eventually(lambda: len(bench.output(run_id)) == 2, "a second attempt")
     assert bench.output(run_id)[1] == f"attempt 2 from {before.epoch}"
     assert newest.id in bench.log(run_id)
 
 
 def test_a_cancel_that_its_worker_did_not_live_to_see_is_followed_by_the_next(bench: Bench) -> None:
-    worker = bench.worker(**LEASE)
+    worker = bench.worker()
     run_id = bench.submit(**LONG)
     bench.wait_for_epoch(run_id, 2)
     worker.kill()
     bench.stores.runs.request_cancel(run_id)
-    bench.worker(**LEASE)
+    bench.end_lease(run_id)
+    bench.worker()
     run = bench.wait_for_end(run_id)
     assert (run.state, run.reason) == (RunState.CANCELLED, "user_cancel")
     assert len(bench.output(run_id)) == 1

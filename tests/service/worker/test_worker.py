@@ -11,17 +11,16 @@ LONG = {"n": 2000, "sleep_s": 0.05}
 """Long enough to be interrupted in the middle."""
 
 
-def test_a_run_is_claimed_executed_and_stored(bench: Bench) -> None:
-    bench.worker()
-    run = bench.wait_for_end(bench.submit(n=5))
+def test_a_run_is_claimed_executed_and_stored(working: Bench) -> None:
+    run = working.wait_for_end(working.submit(n=5))
     assert (run.state, run.reason, run.attempt) == (RunState.SUCCEEDED, "completed", 1)
     assert run.result is not None
     assert run.result["count"] == 5
     assert run.result["usage"]["max_rss_bytes"] > 0
     assert run.latest_metrics == {"count": 5.0}
-    assert [point.value for point in bench.stores.runs.metrics(run.id)] == [1.0, 2.0, 3.0, 4.0, 5.0]
-    assert bench.stores.checkpoints.resolve(run.id, "last").epoch == 5
-    assert bench.output(run.id) == ["attempt 1 from 0"]
+    assert [point.value for point in working.stores.runs.metrics(run.id)] == [1.0, 2.0, 3.0, 4.0, 5.0]
+    assert working.stores.checkpoints.resolve(run.id, "last").epoch == 5
+    assert working.output(run.id) == ["attempt 1 from 0"]
 
 
 def test_two_workers_share_a_queue_and_no_run_is_executed_twice(bench: Bench) -> None:
@@ -44,17 +43,16 @@ def test_one_of_two_slots_is_kept_for_runs_that_act(bench: Bench) -> None:
     assert bench.wait_for_end(second).state is RunState.SUCCEEDED
 
 
-def test_a_cancelled_run_ends_only_after_its_last_checkpoint_is_stored(bench: Bench) -> None:
-    bench.worker()
-    run_id = bench.submit(**LONG)
-    bench.wait_for_epoch(run_id, 2)
-    bench.stores.runs.request_cancel(run_id)
-    run = bench.wait_for_end(run_id)
+def test_a_cancelled_run_ends_only_after_its_last_checkpoint_is_stored(working: Bench) -> None:
+    run_id = working.submit(**LONG)
+    working.wait_for_epoch(run_id, 2)
+    working.stores.runs.request_cancel(run_id)
+    run = working.wait_for_end(run_id)
     assert (run.state, run.reason) == (RunState.CANCELLED, "user_cancel")
     assert run.result is not None
-    last = bench.stores.checkpoints.resolve(run_id, "last")
+    last = working.stores.checkpoints.resolve(run_id, "last")
     assert (last.kind, last.epoch) == ("continued", run.result["count"])
-    types = [event.type for event in bench.stores.runs.events(run_id, limit=10_000)]
+    types = [event.type for event in working.stores.runs.events(run_id, limit=10_000)]
     assert types[-3:] == [EventType.CHECKPOINT, EventType.STATE, EventType.END]
 
 
@@ -106,17 +104,15 @@ def test_a_second_signal_ends_a_worker_at_once(bench: Bench) -> None:
     assert (run.state, run.reason, run.attempt) == (RunState.QUEUED, "worker_shutdown", 0)
 
 
-def test_a_run_that_raises_fails_at_once_and_its_log_says_where(bench: Bench) -> None:
-    bench.worker()
-    run = bench.wait_for_end(bench.submit(die="error", die_at=2))
+def test_a_run_that_raises_fails_at_once_and_its_log_says_where(working: Bench) -> None:
+    run = working.wait_for_end(working.submit(die="error", die_at=2))
     assert (run.state, run.reason, run.attempt) == (RunState.FAILED, "exception", 1)
     assert run.error == {"code": "exception", "message": "ValueError: this environment is broken"}
-    assert "in die" in bench.log(run.id)
+    assert "in die" in working.log(run.id)
 
 
-def test_a_child_that_speaks_no_protocol_fails_its_run(bench: Bench) -> None:
-    bench.worker()
-    run = bench.wait_for_end(bench.submit(die="garbage", die_at=2))
+def test_a_child_that_speaks_no_protocol_fails_its_run(working: Bench) -> None:
+    run = working.wait_for_end(working.submit(die="garbage", die_at=2))
     assert (run.state, run.reason) == (RunState.FAILED, "protocol_error")
 
 
