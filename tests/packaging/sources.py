@@ -2,7 +2,7 @@
 
 import ast
 from collections.abc import Iterator
-from functools import lru_cache
+from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
@@ -23,11 +23,9 @@ class Use(NamedTuple):
         return f"{self.path}:{self.line} {self.name}"
 
 
-@lru_cache(maxsize=4)
-def trees(*folders: str) -> tuple[tuple[str, ast.Module], ...]:
-    """Path below the root and tree of every source in these folders."""
-    files = sorted(file for folder in folders for file in (ROOT / folder).rglob("*.py"))
-    return tuple((str(file.relative_to(ROOT)), ast.parse(file.read_text(), str(file))) for file in files)
+def parsed(path: str) -> ast.Module:
+    """Tree of the source at a path below the root."""
+    return ast.parse((ROOT / path).read_text(), path)
 
 
 def imports(path: str, tree: ast.Module) -> Iterator[Use]:
@@ -52,16 +50,26 @@ def calls(path: str, tree: ast.Module) -> Iterator[Use]:
             yield Use(known.get(first, first) + dot + rest, path, node.lineno)
 
 
-@lru_cache(maxsize=4)
-def all_imports(*folders: str) -> tuple[Use, ...]:
+def all_imports(*folders: str) -> list[Use]:
     """Imports of every source in these folders."""
-    return tuple(use for path, tree in trees(*folders) for use in imports(path, tree))
+    return [use for folder in folders for use in _uses(folder)[0]]
 
 
-@lru_cache(maxsize=4)
-def all_calls(*folders: str) -> tuple[Use, ...]:
+def all_calls(*folders: str) -> list[Use]:
     """Calls of every source in these folders."""
-    return tuple(use for path, tree in trees(*folders) for use in calls(path, tree))
+    return [use for folder in folders for use in _uses(folder)[1]]
+
+
+@cache
+def _uses(folder: str) -> tuple[list[Use], list[Use]]:
+    """Imports and calls of a folder's sources, which are parsed once and not kept."""
+    found: tuple[list[Use], list[Use]] = [], []
+    for file in sorted((ROOT / folder).rglob("*.py")):
+        path = str(file.relative_to(ROOT))
+        tree = parsed(path)
+        found[0].extend(imports(path, tree))
+        found[1].extend(calls(path, tree))
+    return found
 
 
 def public_imports(tree: ast.Module) -> dict[str, str]:

@@ -19,7 +19,7 @@ import pytest
 from packaging.requirements import Requirement
 
 import maze_core
-from tests.packaging.sources import ROOT, Use, all_calls, all_imports, calls, imports, public_imports, trees
+from tests.packaging.sources import ROOT, Use, all_calls, all_imports, calls, imports, parsed, public_imports
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 LIBRARY_AND_SERVICE = ("maze_core", "service")
@@ -200,7 +200,7 @@ def test_the_public_names_of_the_library_are_importable_and_sorted() -> None:
 
 
 def test_the_public_names_are_the_same_for_type_checkers() -> None:
-    ((_, tree),) = (pair for pair in trees("maze_core") if pair[0] == "maze_core/__init__.py")
+    tree = parsed("maze_core/__init__.py")
     assert sorted(public_imports(tree)) == maze_core.__all__
     for name, module in public_imports(tree).items():
         assert getattr(importlib.import_module(module), name) is getattr(maze_core, name)
