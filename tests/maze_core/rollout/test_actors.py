@@ -81,7 +81,7 @@ class Made(SubprocVectorEnv):
 
 def until(is_true):
     while not is_true():
-        time.sleep(0.001)
+        time.sleep(0.01)
 
 
 def actors_of(collect, n_ahead=1):
@@ -157,6 +157,7 @@ def test_a_process_that_does_not_come_to_an_end_is_not_waited_for_longer_than_to
     threads = list(actors._threads)
     actors.stop(1.0)
     assert [thread.is_alive() for thread in threads] == [False, True]
+    assert all(thread.daemon for thread in threads), "nor does the interpreter wait for it"
     hangs.set()
     threads[1].join()
 
