@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from gymnasium import spaces
 from torch import nn
 
 from maze_core.errors import DivergedError, InvalidSpecificationError
@@ -41,7 +42,7 @@ LEARNERS = {
     "qrdqn": (QRDQNAlgorithmConfig(**QUICK, n_quantiles=3, double=False), MaskedEnv),
     "sac-numbers": (SACAlgorithmConfig(**QUICK), BoundedEnv),
     "sac-choice": (SACAlgorithmConfig(**QUICK), MaskedEnv),
-    "td3": (TD3AlgorithmConfig(**QUICK), BoundedEnv),
+    "td3": (TD3AlgorithmConfig(**QUICK, n_gradient_steps=3), BoundedEnv),
 }
 
 
@@ -153,6 +154,38 @@ def test_torch_modules_of_the_users_learn_what_dense_nets_learn(name, which):
         np.testing.assert_allclose(np.sort(own.flat), np.sort(dense.flat), rtol=1e-3, atol=2e-5)
 
 
+@pytest.mark.parametrize("name", ["dqn", "sac-numbers", "td3"])
+def test_what_an_environment_does_to_torch_does_not_reach_what_learns(name):
+    config, world = LEARNERS[name]
+
+    class Meddler(world):
+        def reward(self, action):
+            torch.set_grad_enabled(False)
+            return super().reward(action)
+
+    ends = []
+    for each in (world, Meddler):
+        given = parts(each, needs=config.model_needs)
+        (actor,) = given.policy.steps[0].networks
+        actor.logits = twin_of(actor.logits)
+        trainer = config.build(given)
+        trainer.reset_envs([0, 1])
+        try:
+            updates(trainer, 4)
+        finally:
+            torch.set_grad_enabled(True)
+        ends.append(everything(trainer))
+    assert ends[0] == ends[1]
+
+
+def test_no_return_goes_on_behind_a_reset():
+    trainer = trainer_of(DQNAlgorithmConfig(**QUICK, n_step_returns=3), PaidEnv)
+    for _ in range(2):
+        trainer.reset_envs([5, 6])
+        updates(trainer, 1)
+    assert (trainer.replay.sample(50, trainer.rng).returns == 1.0).all()
+
+
 def test_critics_are_shown_observations_in_the_order_of_the_space_and_then_actions():
     seen = []
 
@@ -205,12 +238,17 @@ def test_what_becomes_infinite_is_told_and_not_learnt_from():
         updates(trainer, 1)
 
 
-class TwoBoundedEnv(BoundedEnv):
-    """With two agents."""
+def with_two_agents():
+    env = BoundedEnv()
+    env.agent_counts = {0: 2}
+    return env
 
-    def __init__(self):
-        super().__init__()
-        self.agent_counts = {0: 2}
+
+def with_a_choice_and_a_number():
+    env = SignEnv()
+    heads = {"choice": spaces.Discrete(2), "number": spaces.Box(-1, 1, (1,), np.float32)}
+    env.action_spaces = {0: spaces.Dict(heads)}
+    return env
 
 
 @pytest.mark.parametrize(
@@ -221,7 +259,8 @@ class TwoBoundedEnv(BoundedEnv):
         (SACAlgorithmConfig(), ReachEnv, "has no bounds"),
         (TD3AlgorithmConfig(), SignEnv, "is a Discrete"),
         (SACAlgorithmConfig(), TwoAgentsEnv, "several agents"),
-        (TD3AlgorithmConfig(), TwoBoundedEnv, "several agents"),
+        (SACAlgorithmConfig(), with_a_choice_and_a_number, "several action heads"),
+        (TD3AlgorithmConfig(), with_two_agents, "several agents"),
     ],
 )
 def test_spaces_that_an_algorithm_does_not_learn_in_are_refused_by_name(config, world, message):
@@ -243,6 +282,18 @@ def test_critics_have_a_step_size_of_their_own(config, critic_lr, expected):
     before = flat(trainer.critics.online)
     while not moments():
         before = flat(trainer.critics.online)
-        trainer.update(epoch=0, progress=0.5)
+        report = trainer.update(epoch=0, progress=0.5)
+    assert report.metrics["train/learning_rate"] == 0.0015, "that of the policy"
     n = int(moments()["step"])
     assert np.abs(flat(trainer.critics.online) - before).max() == pytest.approx(n * expected / 2, rel=0.02)
+
+
+def test_closing_closes_the_environments():
+    closed = []
+
+    class Closing(SignEnv):
+        def close(self):
+            closed.append(self)
+
+    trainer_of(DQNAlgorithmConfig(**QUICK), Closing).close()
+    assert len(closed) == 2

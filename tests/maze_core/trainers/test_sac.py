@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from gymnasium import spaces
 
 from maze_core.errors import InvalidSpecificationError
 from maze_core.models.heads import MASKED_LOGIT
@@ -88,6 +89,17 @@ def test_targets_count_the_entropy_of_what_follows_and_the_lower_follower():
     expected = batch.returns + batch.discounts * (after.value() + 0.5 * after.entropy)
     trainer._learn_from(batch)
     np.testing.assert_allclose(given["targets"], expected, rtol=1e-5)
+
+
+def test_choices_are_counted_from_where_their_space_begins():
+    trainer = trainer_of(SACAlgorithmConfig(**QUICK), lambda: SignEnv(spaces.Discrete(2, start=7)))
+    for _ in range(4):
+        trainer.update(epoch=0, progress=0.0)
+    batch, given = trainer.replay.sample(8, np.random.default_rng(0)), {}
+    trainer.critics.learn = lambda inputs, targets, chosen: given.update(chosen=chosen) or {}
+    trainer._learn_from(batch)
+    assert set(batch.actions["action"]) == {7, 8}
+    np.testing.assert_array_equal(given["chosen"], batch.actions["action"] - 7)
 
 
 @pytest.mark.parametrize(("world", "wanted"), [(SignEnv, 0.3 * 0.5 * np.log(2)), (BoundedEnv, -2 * 0.3)])
