@@ -93,7 +93,7 @@ def test_targets_count_the_entropy_of_what_follows_and_the_lower_follower():
 
 def test_choices_are_counted_from_where_their_space_begins():
     trainer = trainer_of(SACAlgorithmConfig(**QUICK), lambda: SignEnv(spaces.Discrete(2, start=7)))
-    for _ in range(4):
+    for _ in range(20):
         trainer.update(epoch=0, progress=0.0)
     batch, given = trainer.replay.sample(8, np.random.default_rng(0)), {}
     trainer.critics.learn = lambda inputs, targets, chosen: given.update(chosen=chosen) or {}
