@@ -124,7 +124,6 @@ class SAC(OffPolicy[SACAlgorithmConfig]):
         self.actor.step()
         entropy = float(now.entropy.mean())
         if self.config.entropy_tuning:  # the loss log α · (entropy - wanted)
-            self.tuning.zero()
             self.tuning.gradients["temperature/log_alpha"][...] = entropy - self.target_entropy
             self.tuning.step()
         self.critics.follow()
