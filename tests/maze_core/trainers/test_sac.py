@@ -28,11 +28,12 @@ def distinct(trainer) -> None:
         flat[...] = 0.5 * rng.standard_normal(flat.shape)
 
 
+@pytest.mark.parametrize("alpha", [0.3, 3.0])
 @pytest.mark.parametrize("world", [SignEnv, MaskedEnv])
-def test_a_choice_is_valued_and_improved_as_the_expectation_over_all_choices(world):
+def test_a_choice_is_valued_and_improved_as_the_expectation_over_all_choices(world, alpha):
     trainer = trainer_of(SACAlgorithmConfig(**QUICK), world)
     distinct(trainer)
-    observations, alpha = seen(trainer), 0.3
+    observations = seen(trainer)
     (output,), _ = trainer._logits(observations)
     leaf = torch.tensor(output.T, dtype=torch.float64, requires_grad=True)
     allowed = torch.tensor(observations.get("action_mask", np.ones(output.T.shape))) != 0
@@ -53,6 +54,16 @@ def test_a_choice_is_valued_and_improved_as_the_expectation_over_all_choices(wor
     trainer._logits = lambda _: ([output], gradients.extend)
     assert trainer._draw(observations).improve(alpha) == pytest.approx(float(loss.detach()), rel=1e-4)
     np.testing.assert_allclose(gradients[0].T, leaf.grad, rtol=1e-3, atol=1e-6)
+
+
+def test_only_differences_of_logits_count_however_large_they_are():
+    trainer = trainer_of(SACAlgorithmConfig(**QUICK), SignEnv)
+    entropies = []
+    for most in (0, 200):
+        trainer._logits = lambda _, most=most: ([np.full((2, 5), most, np.float32)], None)
+        entropies.append(trainer._draw(seen(trainer)).entropy)
+    np.testing.assert_array_equal(*entropies)
+    np.testing.assert_allclose(entropies[0], np.log(2), rtol=1e-6)
 
 
 def test_numbers_are_improved_along_the_gradient_of_the_lower_critic():
