@@ -42,7 +42,7 @@ LEARNERS = {
     "qrdqn": (QRDQNAlgorithmConfig(**QUICK, n_quantiles=3, double=False), MaskedEnv),
     "sac-numbers": (SACAlgorithmConfig(**QUICK), BoundedEnv),
     "sac-choice": (SACAlgorithmConfig(**QUICK), MaskedEnv),
-    "td3": (TD3AlgorithmConfig(**QUICK, n_gradient_steps=3), BoundedEnv),
+    "td3": (TD3AlgorithmConfig(**QUICK), BoundedEnv),
 }
 
 

@@ -132,3 +132,11 @@ def test_the_policys_loss_is_told_of_the_gradient_steps_that_moved_it():
     trainer = trainer_of(TD3AlgorithmConfig(**QUICK, n_gradient_steps=3), BoundedEnv)
     reports = [trainer.update(epoch=0, progress=0.0) for _ in range(4)]
     assert ["train/policy_loss" in report.metrics for report in reports] == [False, True, True, True]
+
+
+def test_a_restored_trainer_goes_on_counting_the_gradient_steps():
+    one, other = (trainer_of(TD3AlgorithmConfig(**QUICK, n_gradient_steps=3), BoundedEnv) for _ in range(2))
+    for _ in range(4):
+        one.update(epoch=0, progress=0.0)
+    other.load_state_dict(*one.state_dict())
+    assert other.n_learnt == 3 * 3
