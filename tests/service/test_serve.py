@@ -231,8 +231,8 @@ def test_the_api_and_the_worker_are_started_again_when_they_are_killed(served: S
     assert served.request("/health/live")[0] == 200
 
 
-def test_nothing_outlives_a_supervisor_that_is_killed(tmp_path: Path) -> None:
-    served = Served(tmp_path)
+def test_nothing_outlives_a_supervisor_that_is_killed(served: Served) -> None:
+    """The last test of what they share."""
     family = psutil.Process(served.process.pid).children(recursive=True)
     assert {"maze: api", "maze: worker"} <= {process.cmdline()[0] for process in family}
     served.process.kill()
