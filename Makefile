@@ -58,7 +58,7 @@ contracts:
 	$(BIN)/lint-imports
 
 unit:
-	$(BIN)/python -m pytest -n $(PYTEST_WORKERS) --dist loadfile -m 'not slow'
+	$(BIN)/python -m pytest -n $(PYTEST_WORKERS) --dist worksteal -m 'not slow'
 
 test-slow: setup-test
 	$(BIN)/python -m pytest -m slow

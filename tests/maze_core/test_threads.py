@@ -94,7 +94,7 @@ if n:
     torch.set_num_threads(n), threadpool_limits(n, user_api="blas")
 from maze_core import FlattenConcatPolicyNetConfig, RunContext
 from tests.maze_core.api.own_parts import PolicyNet
-settings = {"algorithm.n_epochs": 1, "algorithm.epoch_length": 1, "algorithm.n_rollout_steps": 64}
+settings = {"algorithm.n_epochs": 1, "algorithm.epoch_length": 1, "algorithm.n_rollout_steps": 16}
 for network in (FlattenConcatPolicyNetConfig(hidden_units=[256, 256]), lambda **shapes: PolicyNet(**shapes, width=512)):
     with RunContext(policy={"networks": [network]}, overrides=settings, seed=3, silent=True) as context:
         report = context.train()

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 
 import httpx
@@ -182,31 +183,27 @@ def served(database_url: str) -> Iterator[tuple[subprocess.Popen[bytes], str]]:
         process.communicate()
 
 
-def test_an_open_event_stream_does_not_hold_up_the_end_of_the_server(sqlite_url: str) -> None:
+def test_an_open_event_stream_and_a_wait_do_not_hold_up_the_end_of_the_server(sqlite_url: str) -> None:
     stores = open_stores(sqlite_url)
     run = submit(stores)
     stores.close()
     headers = {"Accept": "text/event-stream"}
     with (
         served(sqlite_url) as (process, address),
+        ThreadPoolExecutor(1) as pool,
         httpx.stream("GET", f"{address}/v1/runs/{run.id}/events", headers=headers, timeout=60) as stream,
     ):
         lines = stream.iter_lines()
         assert any("queued" in line for line in lines)
+        waits = pool.submit(
+            httpx.post, f"{address}/v1/train", json={}, headers={"Prefer": "wait=300"}, timeout=60
+        )
+        while len(httpx.get(f"{address}/v1/runs").json()["data"]) < 2:
+            time.sleep(0.05)
         process.send_signal(signal.SIGTERM)
         rest = list(lines)  # a stream that is cut raises a protocol error here
         assert "event: end" not in rest
-        # uvicorn raises the signal again once everything is closed
-        assert process.wait(60) in (0, -signal.SIGTERM)
-
-
-def test_a_wait_does_not_hold_up_the_end_of_the_server(sqlite_url: str) -> None:
-    with served(sqlite_url) as (process, address), httpx.Client(timeout=60) as http:
-        import threading
-
-        timer = threading.Timer(1.0, process.send_signal, [signal.SIGTERM])
-        timer.start()
-        answer = http.post(f"{address}/v1/train", json={}, headers={"Prefer": "wait=300"})
-        timer.join()
+        answer = waits.result()
         assert (answer.status_code, answer.json()["state"]) == (202, "queued")
+        # uvicorn raises the signal again once everything is closed
         assert process.wait(60) in (0, -signal.SIGTERM)

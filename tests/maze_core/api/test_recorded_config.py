@@ -1,14 +1,13 @@
 """A resolved configuration is taken again on every face, as a dict and as a file, and gives the same digest."""
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import yaml
 
 from maze_core import GymMazeEnv, InvalidSpecificationError, RunContext, compose_run
+from maze_core.cli import main
 
 SPECIFICATIONS = [
     {},
@@ -35,10 +34,10 @@ def test_a_configuration_goes_round_in_python_and_as_a_file(arguments: dict, tmp
             assert (again.config, again.config_sha256) == (context.config, context.config_sha256)
 
 
-def test_maze_run_takes_the_file_that_it_prints(tmp_path: Path):
+def test_maze_run_takes_the_file_that_it_prints(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     def printed(*words: str) -> str:
-        command = [sys.executable, "-m", "maze_core.cli", *words, "--cfg", "job"]
-        return subprocess.run(command, check=True, capture_output=True, text=True).stdout
+        assert main([*words, "--cfg", "job"]) == 0
+        return capsys.readouterr().out
 
     (tmp_path / "job.yaml").write_text(printed("algorithm=a2c", "wrappers=vector_obs"))
     assert printed("--config", str(tmp_path / "job.yaml")) == (tmp_path / "job.yaml").read_text()

@@ -230,18 +230,17 @@ class TestProblems:
         assert "db.internal" not in answer.text
 
 
-def test_the_api_leaves_torch_out(tmp_path: Path) -> None:
+def test_the_api_leaves_torch_out(sqlite_url: str) -> None:
     import subprocess
     import sys
 
     script = f"""
 import asyncio, sys
 from service.settings import Settings
-from service.store import migrate, open_stores
-url = "sqlite:///{tmp_path}/maze.db"
-migrate(url)
+from service.store import open_stores
 from service.main import create_app
 from tests.service.api.client import Client
+url = {sqlite_url!r}
 stores = open_stores(url)
 with asyncio.Runner() as runner:
     client = Client(create_app(Settings(database_url=url, auth=False), stores), runner)
