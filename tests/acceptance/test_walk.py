@@ -9,7 +9,7 @@ CARTPOLE = {
     "model": "vector_obs",
     "critic": "template_state",
     "wrappers": "vector_obs",
-    "overrides": {"env.name": "CartPole-v1", "algorithm.n_epochs": 30},
+    "overrides": {"env.name": "CartPole-v1", "algorithm.n_epochs": 12},
     "seed": 1,
     "name": "walk",
     "labels": {"suite": "acceptance"},

@@ -391,9 +391,9 @@ def test_a_rollout_that_was_cut_leaves_no_folder(tmp_path):
             return OfJob()
 
     with RunContext(policy="random_policy", multirun=True, run_dir=tmp_path, seed=[1, 2]) as context:
-        for save in (True, "mine"):
+        for save, videos in ((True, 2), ("mine", 0)):
             with pytest.raises(ValueError, match="the reporter broke"):
-                context.rollout(50, videos=2, save=save, reporter=Breaks())
+                context.rollout(50, videos=videos, save=save, reporter=Breaks())
             context.rollout(1, save=save, cancelled=lambda: True)
             assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
             assert not (tmp_path / "rollouts").exists()
