@@ -167,12 +167,16 @@ def bench(sqlite_url: str, tmp_path: Path) -> Iterator[Bench]:
     bench.close()
 
 
-@pytest.fixture(scope="module")
-def working(migrated_sqlite_file: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
-    """A database with a worker that tests share, none of which ends it."""
-    directory = tmp_path_factory.mktemp("working")
-    shutil.copyfile(migrated_sqlite_file, directory / "maze.db")
+def shared_bench(template: Path, directory: Path, job: str, **settings: Any) -> Iterator[Bench]:
+    """A database, copied from this one, with a worker that tests share, none of which ends it."""
+    shutil.copyfile(template, directory / "maze.db")
     bench = Bench(f"sqlite:///{directory / 'maze.db'}", directory)
-    bench.worker()
+    bench.worker(job, **settings)
     yield bench
     bench.close()
+
+
+@pytest.fixture(scope="module")
+def working(migrated_sqlite_file: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
+    """A shared worker of the counting job."""
+    yield from shared_bench(migrated_sqlite_file, tmp_path_factory.mktemp("working"), "worker_jobs:count")

@@ -4,6 +4,7 @@ import json
 import re
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from maze_core.runners.training import run_training
 from maze_core.seeding import own_process
 from service.domain.run import RunKind, RunState
 from tests.contracts.builders import new_checkpoint, new_episode, start, submit
-from tests.service.worker.conftest import Bench, eventually
+from tests.service.worker.conftest import Bench, eventually, shared_bench
 
 DATABASE_MODULES = ("sqlalchemy", "pysqlite3", "alembic", "psycopg", "service.store", "service.settings")
 
@@ -61,17 +62,26 @@ def test_a_run_imports_nothing_that_the_forkserver_has_not(bench: Bench) -> None
     assert run.result["imported"] == []
 
 
-def test_a_specification_is_not_believed_because_it_stands_in_the_database(bench: Bench) -> None:
+@pytest.fixture(scope="module")
+def executing(migrated_sqlite_file: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
+    """A shared worker of the real job, with modules of the operator's, one of which is not there."""
+    modules = ["operator_environments", "no_such_module"]
+    directory = tmp_path_factory.mktemp("executing")
+    yield from shared_bench(
+        migrated_sqlite_file, directory, "service.worker.jobs:execute", env_modules=modules
+    )
+
+
+def test_a_specification_is_not_believed_because_it_stands_in_the_database(executing: Bench) -> None:
     hostile = tree()
     hostile["env"] = {"_target_": "os.system", "command": "touch owned"}
-    bench.worker("service.worker.jobs:execute")
-    run = bench.wait_for_end(bench.submit_tree(hostile))
+    run = executing.wait_for_end(executing.submit_tree(hostile))
     assert (run.state, run.reason, run.attempt) == (RunState.FAILED, "invalid_specification", 1)
     assert run.error is not None
     assert run.error["problems"][0]["path"] == "env._target_"
 
     config = compose_run("rollout", overrides={"env.name": "CartPole-v1"}, seed=1)
-    of_nobody = bench.wait_for_end(bench.submit_tree(config.tree, RunKind.EVALUATE))
+    of_nobody = executing.wait_for_end(executing.submit_tree(config.tree, RunKind.EVALUATE))
     assert (of_nobody.state, of_nobody.reason) == (RunState.FAILED, "invalid_specification")
 
 
@@ -115,16 +125,15 @@ def test_a_run_beyond_its_memory_fails_and_says_so(bench: Bench) -> None:
 
 
 def test_environments_of_the_operators_modules_are_published_and_a_broken_module_is_named(
-    bench: Bench,
+    executing: Bench,
 ) -> None:
-    bench.worker(env_modules=["operator_environments", "no_such_module"])
-    ids = eventually(bench.stores.registry.env_ids, "published environments")
+    ids = eventually(executing.stores.registry.env_ids, "published environments")
     assert {"Operator-v0", "Late-v0", "CartPole-v1"} <= ids
-    assert "no_such_module cannot be imported: ModuleNotFoundError" in bench.worker_log()
+    assert "no_such_module cannot be imported: ModuleNotFoundError" in executing.worker_log()
 
 
 def test_an_environment_that_draws_from_the_process_gives_what_the_seed_says_on_every_face(
-    bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    executing: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     support = Path(__file__).parent / "support"
     spec = EnvSpec("Draws-v0", entry_point="tests.maze_core.envs.small_envs:DrawsFromTheProcess")
@@ -134,9 +143,8 @@ def test_an_environment_that_draws_from_the_process_gives_what_the_seed_says_on_
         overrides = {"env.name": "Draws-v0", "algorithm.n_epochs": 1, "algorithm.epoch_length": 1}
         return compose_run(algorithm="ppo", configuration="test", overrides=overrides, seed=seed)
 
-    bench.worker("service.worker.jobs:execute", env_modules=["operator_environments"])
-    runs = [bench.submit_tree(config(seed).tree) for seed in (1, 2, 1)]
-    over_http = [bench.wait_for_end(run).result for run in runs]
+    runs = [executing.submit_tree(config(seed).tree) for seed in (1, 2, 1)]
+    over_http = [executing.wait_for_end(run).result for run in runs]
     first, second, again = (result and result["content_sha256"] for result in over_http)
     assert first == again != second
 
