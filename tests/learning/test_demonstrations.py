@@ -28,7 +28,7 @@ def balanced(tmp_path_factory):
     return place, played.summary.mean_return
 
 
-@pytest.mark.parametrize("seed", [1, 2, 3])
+@pytest.mark.parametrize("seed", [1, *(pytest.param(seed, marks=pytest.mark.slow) for seed in (2, 3))])
 def test_a_clone_is_as_good_as_the_rule_that_taught_it(balanced, seed, tmp_path):
     place, taught = balanced
     overrides = {"env.name": "CartPole-v1", "dataset.run": place}

@@ -16,8 +16,8 @@ from service.store.types import now
 from tests.contracts.builders import new_run, submit
 
 N_PROCESSES = 8
-N_INCREMENTS = 25
-N_RUNS = 80
+N_INCREMENTS = 15
+N_RUNS = 40
 
 
 @pytest.fixture(scope="module")

@@ -12,7 +12,7 @@ from tests.service.worker.conftest import PATIENCE_S, Bench, eventually
 RUN = {"n": 60, "sleep_s": 0.05}
 LONG = {"n": 2000, "sleep_s": 0.05}
 
-LEASE = {"lease_s": 8.0, "heartbeat_s": 0.5}
+LEASE = {"lease_s": 5.0, "heartbeat_s": 0.5}
 """Short, for tests that wait until it lapses; long enough to be kept on a busy machine."""
 
 
