@@ -9,7 +9,7 @@ import platform
 import sys
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from statistics import fmean
@@ -267,12 +267,24 @@ class Training(AbstractContextManager["Training"]):
         self.last = checkpoint
 
 
+@dataclass(frozen=True, kw_only=True)
+class Further:
+    """A call of ``train`` that goes on where another one ended, and may itself be cut and taken up again."""
+
+    first_epoch: int
+    """Where the other one ended."""
+    until_epoch: int
+    limits: Mapping[str, Any] = field(default_factory=dict)
+    """When to stop sooner, as :meth:`Training.run` takes it."""
+
+
 def run_training(
     config: RunConfig,
     *,
     reporter: Reporter | None = None,
     cancelled: Callable[[], bool] = lambda: False,
     resume: Checkpoint | None = None,
+    further: Further | None = None,
 ) -> TrainReport:
     """Train a configuration to its end in one call; see :class:`Training`.
 
@@ -281,13 +293,22 @@ def run_training(
         reporter: takes progress, metrics and checkpoints.
         cancelled: asked between updates; True stores a checkpoint and ends.
         resume: a checkpoint of the same configuration to go on from.
+        further: how far beyond it, where it ended a run of its own.
     """
     if reporter is not None:
         reporter.phase("building")
     with Training(config, resume=resume) as training:
-        if resume is not None and training.counters.is_complete(training.world.algorithm):
+        counters = training.counters
+        if further is None:
+            is_over, n_epochs, limits = counters.is_complete(training.world.algorithm), None, None
+        else:
+            n_epochs, limits = further.until_epoch - counters.epoch, further.limits
+            is_over = n_epochs <= 0 or (
+                counters.epoch > further.first_epoch and counters.stop_reason is not None
+            )
+        if resume is not None and is_over:
             return TrainReport.of(resume)
-        return training.run(reporter=reporter, cancelled=cancelled)
+        return training.run(n_epochs, reporter=reporter, cancelled=cancelled, limits=limits)
 
 
 def _provenance(kind: str, metrics: Mapping[str, float], learner: str) -> Tree:

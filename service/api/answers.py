@@ -72,6 +72,18 @@ class BestOut(Out):
     """Id of the checkpoint that reached it."""
 
 
+class ContinuationOut(Out):
+    """Where a training goes on that another run began, and how far."""
+
+    checkpoint: str
+    """Id of this run's copy of the checkpoint that it goes on from."""
+    first_epoch: int
+    """Epoch of that checkpoint."""
+    until_epoch: int
+    limits: Object
+    """When to stop sooner."""
+
+
 def run_path(run_id: str) -> str:
     """Path of a run."""
     return f"/v1/runs/{run_id}"
@@ -85,10 +97,12 @@ def _run_links(run: dict[str, Any]) -> dict[str, str]:
         links |= {"checkpoints": f"{path}/checkpoints", "compute_action": f"{path}/compute_action"}
     if run["kind"] is RunKind.ROLLOUT:
         links["episodes"] = f"{path}/episodes"
-    if run["source_run"]:
-        links["source_run"] = run_path(run["source_run"])
+    for other in ("source_run", "parent_run"):
+        if run[other]:
+            links[other] = run_path(run[other])
     if not run["state"].is_terminal:
-        links["cancel"] = f"{path}/cancel"
+        verb = "resume" if run["state"] is RunState.PAUSED else "pause"
+        links |= {name: f"{path}/{name}" for name in ("cancel", verb)}
     return links
 
 
@@ -119,6 +133,15 @@ class RunOut(Out):
     source_run: str | None
     """Of a rollout or evaluation: the run whose policy acts."""
     source_checkpoint: str | None
+    parent_run: str | None
+    """The run that this one continues, tries again or is forked from."""
+    continues: ContinuationOut | None
+    """Of a training that does not begin anew."""
+    priority: int
+    """Of two waiting runs, the one with the higher number starts first."""
+    notes: str | None
+    revision: int
+    """Grows with every change of name, labels, notes or priority; `If-Match` takes it."""
     attempt: int
     """How often a worker has started it."""
     created_at: Time

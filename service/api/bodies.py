@@ -52,7 +52,10 @@ Labels = Annotated[
         }
     ),
 ]
+Selector = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_:.-]{1,64}$")]
+"""Which checkpoint of a run."""
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
+Priority = Annotated[int, Field(ge=-1000, le=1000)]
 Count = Annotated[int, Field(ge=1, le=10_000)]
 
 
@@ -77,6 +80,13 @@ class Labelled(In):
     """For people; need not be unique."""
     labels: Labels = Field(default_factory=dict, max_length=32)
     """To find runs again: ``GET /v1/runs?label=team=a``."""
+    priority: Priority = 0
+    """Of two waiting runs, the one with the higher number starts first."""
+
+
+class Submitted(Labelled):
+    """What every run that begins anew may carry."""
+
     seed: Seed | None = None
     """Makes the run repeatable; drawn, recorded and echoed when left out."""
 
@@ -105,7 +115,7 @@ class Composition(In):
 COMPOSITION = tuple(Composition.model_fields)
 
 
-class TrainRequest(Composition, Labelled):
+class TrainRequest(Composition, Submitted):
     """Train a policy."""
 
     algorithm: Component = None
@@ -116,6 +126,40 @@ class TrainRequest(Composition, Labelled):
     """How many epochs to train; the algorithm's own number when left out."""
     config: dict[str, Any] | None = None
     """A resolved configuration, as `GET /v1/runs/{id}/config` gives it; fields beside it replace its parts."""
+
+
+class ForkRequest(Composition, Submitted):
+    """Train anew with the configuration of a run; what is given here takes the place of its parts."""
+
+    algorithm: Component = None
+    """The algorithm: ``ppo``, ``a2c``, or an object."""
+    critic: Component = None
+    """The model's critic: a module, or an object."""
+    n_epochs: Annotated[int, Field(ge=1)] | None = None
+    """How many epochs to train; the run's own number when left out."""
+    checkpoint: Selector | None = None
+    """Begin with the policy of this checkpoint of the run; with fresh weights when left out."""
+
+
+class RetryRequest(Labelled):
+    """Try a run again; its name and labels where none are given."""
+
+
+class ContinueRequest(Labelled):
+    """Train on from a checkpoint of a run that has ended; its name and labels where none are given."""
+
+    n_epochs: Annotated[int, Field(ge=1, le=1_000_000_000)] | None = None
+    """Further epochs; what is left of the configured number, or that number again, when left out."""
+    checkpoint: Selector = "last"
+    """``last`` (the default), ``best``, ``epoch:N`` or a checkpoint id."""
+    max_env_steps: Annotated[int, Field(ge=1)] | None = None
+    """End when training has taken so many environment steps altogether."""
+    max_wall_s: Annotated[float, Field(gt=0)] | None = None
+    """End after so many seconds."""
+    patience: Annotated[int, Field(ge=1)] | None = None
+    """End after so many evaluations in a row without a better one."""
+    target_return: float | None = None
+    """End when an evaluation reaches this mean return."""
 
 
 class ComposeRequest(TrainRequest):
@@ -135,12 +179,12 @@ class _Acting(In):
     """How many environments are played side by side; changes no episode."""
 
 
-class RolloutRequest(Composition, Labelled, _Acting):
+class RolloutRequest(Composition, Submitted, _Acting):
     """Play episodes with a trained policy (``run``), or with ``policy`` in an environment."""
 
     run: Word | None = None
     """Id of the training run whose policy acts, through its whole trained stack."""
-    checkpoint: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_:.-]{1,64}$")] | None = None
+    checkpoint: Selector | None = None
     """``best`` (the default), ``last``, ``epoch:N`` or a checkpoint id."""
     n_episodes: Count | None = None
     """How many episodes are played."""
@@ -148,12 +192,12 @@ class RolloutRequest(Composition, Labelled, _Acting):
     """Keep each episode's observations, actions and rewards."""
 
 
-class EvaluateRequest(Labelled, _Acting):
+class EvaluateRequest(Submitted, _Acting):
     """Measure a trained policy: mean return with its confidence interval over seeded episodes."""
 
     run: Word
     """Id of the training run whose policy is evaluated."""
-    checkpoint: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_:.-]{1,64}$")] = "best"
+    checkpoint: Selector = "best"
     """``best``, ``last``, ``epoch:N`` or a checkpoint id."""
     n_episodes: Count = 20
     """How many episodes are played."""

@@ -40,6 +40,15 @@ async def _services(request: Request) -> Services:  # async, as what does not wa
 
 ServicesDep: TypeAlias = Annotated[Services, Depends(_services)]
 
+
+async def _caller(request: Request) -> str | None:
+    token_id: str | None = request.scope.get("state", {}).get("token_id")
+    return token_id
+
+
+CallerDep: TypeAlias = Annotated[str | None, Depends(_caller)]
+"""Id of the token of whoever asks; None where none is asked for."""
+
 RunId: TypeAlias = Annotated[
     str,
     Path(

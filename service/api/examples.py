@@ -190,6 +190,8 @@ EXAMPLES: dict[str, dict[str, Any]] = {
     "list_runs": _json(_page(_TRAINING)),
     "get_run": _json(_TRAINING),
     "cancel_run": _json(_TRAINING | {"state": "stopping", "reason": "user_cancel"}),
+    "pause_run": _json(_TRAINING | {"state": "stopping", "reason": "user_pause"}),
+    "resume_run": _json(_TRAINING | {"state": "queued", "reason": "user_resume"}),
     "list_events": _also("text/event-stream", _STREAM, _json(_page(_EVENT))),
     "list_metrics": _json(
         _page({"name": "train/loss", "epoch": 12, "step": 49152, "value": "NaN", "at": _AT})

@@ -82,6 +82,8 @@ _RESPONSE: dict[str, Any] = {
 
 CONFLICTS = {
     "cancel_run": "The run has ended.",
+    "pause_run": "The run has ended.",
+    "resume_run": "The run is not paused.",
     "rollout": "The run has no checkpoint that can act, yet or ever.",
     "evaluate": "The run has no checkpoint that can act, yet or ever.",
     "compute_action": "The run has no checkpoint that can act, yet or ever.",

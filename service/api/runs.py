@@ -20,6 +20,7 @@ from service.api.answers import (
 )
 from service.api.dependencies import (
     LABEL,
+    CallerDep,
     LogDep,
     PageDep,
     PageQuery,
@@ -31,7 +32,7 @@ from service.api.dependencies import (
 )
 from service.domain.cursors import decode_cursor, encode_cursor
 from service.domain.ports import RunStore
-from service.domain.run import Event, LogLine, Page, Run, RunKind, RunState
+from service.domain.run import Event, LogLine, Page, Run, RunKind, RunState, StopReason
 from service.problems import Problem
 
 router = APIRouter(prefix="/v1/runs", tags=["runs"])
@@ -78,17 +79,34 @@ async def get_run(run: RunDep) -> Run:
     return run
 
 
-@router.post(
-    "/{run_id}/cancel",
-    status_code=202,
-    response_model=RunOut,
-    responses={200: {"model": RunOut, "description": "The run was waiting and has ended."}},
-)
-def cancel_run(run_id: RunId, services: ServicesDep, response: Response) -> Run:
+_AT_ONCE: dict[int | str, dict[str, Any]] = {
+    200: {"model": RunOut, "description": "No worker held the run, and it is so now."}
+}
+
+
+@router.post("/{run_id}/cancel", status_code=202, response_model=RunOut, responses=_AT_ONCE)
+def cancel_run(run_id: RunId, services: ServicesDep, response: Response, caller: CallerDep) -> Run:
     """Cancel a run: a waiting one ends at once (200), a working one after storing a last checkpoint (202)."""
-    run = services.runs.request_cancel(run_id)
+    run = services.runs.request_stop(run_id, StopReason.CANCEL, by=caller)
     response.status_code = 200 if run.state.is_terminal else 202
     return run
+
+
+@router.post("/{run_id}/pause", status_code=202, response_model=RunOut, responses=_AT_ONCE)
+def pause_run(run_id: RunId, services: ServicesDep, response: Response, caller: CallerDep) -> Run:
+    """Pause a run: a waiting one at once (200), a working one after storing a checkpoint (202).
+
+    Resumed, a training goes on from its last scheduled checkpoint and ends as one that was not paused.
+    """
+    run = services.runs.request_stop(run_id, StopReason.PAUSE, by=caller)
+    response.status_code = 200 if run.state is RunState.PAUSED else 202
+    return run
+
+
+@router.post("/{run_id}/resume", status_code=202, response_model=RunOut)
+def resume_run(run_id: RunId, services: ServicesDep, caller: CallerDep) -> Run:
+    """Give a paused run back to the queue."""
+    return services.runs.resume(run_id, by=caller)
 
 
 @router.get("/{run_id}/config", response_model=RunConfigOut)

@@ -38,9 +38,9 @@ from service.api.bodies import (
     StrictRoute,
     TrainRequest,
 )
-from service.api.dependencies import Services, ServicesDep
+from service.api.dependencies import CallerDep, Services, ServicesDep
 from service.domain.errors import IdempotencyConflictError, StateConflictError
-from service.domain.run import CheckpointInfo, NewRun, Run, RunKind
+from service.domain.run import CheckpointInfo, Continuation, NewRun, Run, RunKind
 from service.domain.use_cases import (
     acting_checkpoint,
     dataset_episodes,
@@ -74,15 +74,24 @@ _WAIT = re.compile(r"(?:^|[,;])\s*wait\s*=\s*\"?(\d{1,9})\"?\s*(?=$|[,;])", re.I
 _KEY = re.compile(r"[\x21-\x7e]{1,255}")
 
 
-Chosen: TypeAlias = tuple[RunConfig, CheckpointInfo | None]
-"""What a submission would run, and the checkpoint that acts in it."""
+@dataclass(frozen=True, kw_only=True)
+class Chosen:
+    """What a submission would run."""
+
+    config: RunConfig
+    source: CheckpointInfo | None = None
+    """The checkpoint that acts in it, or whose policy it begins with."""
+    parent: Run | None = None
+    """The run that it follows from."""
+    continues: Continuation | None = None
 
 
-def _train(services: Services, request: TrainRequest) -> Chosen:
+def train_choice(services: Services, request: TrainRequest) -> Chosen:
     """Of a fresh policy, or going on with that of another run."""
     config = compose(services, "train", request.given(*TRAIN_ARGUMENTS))
     initial = config.tree.get("initial")
-    return config, services.checkpoints.get(initial["checkpoint"]) if initial else None
+    source = services.checkpoints.get(initial["checkpoint"]) if initial else None
+    return Chosen(config=config, source=source)
 
 
 def _rollout(services: Services, request: RolloutRequest) -> Chosen:
@@ -97,7 +106,7 @@ def _rollout(services: Services, request: RolloutRequest) -> Chosen:
     config = compose(services, "rollout", request.given(*ROLLOUT_ARGUMENTS) | _with_runner_values(request))
     if canonical_target(config.tree["policy"].get("_target_", "")) == TORCH_POLICY:
         raise Problem.at("/policy", "missing_field", 'A trained policy is named by its run: give "run".')
-    return config, None
+    return Chosen(config=config)
 
 
 def compose(services: Services, mode: Mode, arguments: Mapping[str, Any]) -> RunConfig:
@@ -227,9 +236,14 @@ def _acting(services: Services, request: RolloutRequest | EvaluateRequest) -> Ch
     seed = draw_seed() if request.seed is None else request.seed
     tree = rollout_tree({**source.config}, seed=seed, **runner)
     tree["policy"] = {"_target_": TORCH_POLICY, "checkpoint": checkpoint.id}
-    config = RunConfig.from_tree(tree, "rollout")
+    return Chosen(config=stored_config(services, tree, "rollout"), source=checkpoint)
+
+
+def stored_config(services: Services, tree: Mapping[str, Any], mode: Mode) -> RunConfig:
+    """A configuration of a run that was accepted once, checked again: what is allowed may have changed."""
+    config = RunConfig.from_tree(dict(tree), mode)
     check_tree(config.tree, client_policy(services.settings, services.registry))
-    return config, checkpoint
+    return config
 
 
 @dataclass(frozen=True)
@@ -239,14 +253,23 @@ class Submission:
     services: Services
     request: Request
     response: Response
+    caller: str | None
+    """Who submits."""
     key: str | None
     """Its Idempotency-Key."""
     wait_s: int | None
     """How long to wait for the run's end; None answers at once."""
 
-    async def answer(self, kind: RunKind, body: Labelled, choose: Callable[[], Chosen]) -> Run:
-        """202 with the run as it is; 200 with the ended run where the client chose to wait and it ended."""
-        run, is_new = await run_in_threadpool(self._run, kind, body, choose)
+    async def answer(self, kind: RunKind, body: Labelled, choose: Callable[[], Chosen], of: str = "") -> Run:
+        """202 with the run as it is; 200 with the ended run where the client chose to wait and it ended.
+
+        Args:
+            kind: what the run does.
+            body: the submission.
+            choose: what it would run.
+            of: what was asked of which run, where it follows from another one.
+        """
+        run, is_new = await run_in_threadpool(self._run, kind, body, choose, of)
         headers = self.response.headers
         headers["Location"] = run_path(run.id)
         if not is_new:
@@ -260,17 +283,17 @@ class Submission:
             headers["Retry-After"] = "1"
         return run
 
-    def _run(self, kind: RunKind, body: Labelled, choose: Callable[[], Chosen]) -> tuple[Run, bool]:
+    def _run(self, kind: RunKind, body: Labelled, choose: Callable[[], Chosen], of: str) -> tuple[Run, bool]:
         """The run that this key has made, whatever has changed since, or a new one, queued from then on."""
         store, idempotency = self.services.runs, None
         if self.key is not None:  # keys of two tokens or two kinds of run never meet
-            token_id = self.request.scope.get("state", {}).get("token_id")
-            scoped = hashlib.sha256(f"{token_id}\n{kind}\n{self.key}".encode()).hexdigest()
-            idempotency = scoped, request_digest(kind, body.given())
+            scoped = hashlib.sha256(f"{self.caller}\n{kind}\n{self.key}".encode()).hexdigest()
+            idempotency = scoped, request_digest(kind, body.given() | ({"of": of} if of else {}))
         try:
             if idempotency is not None and (made := store.submitted(*idempotency)) is not None:
                 return made, False
-            config, checkpoint = choose()
+            chosen = choose()
+            config, source, parent = chosen.config, chosen.source, chosen.parent
             new = NewRun(
                 id=new_run_id(),
                 kind=kind,
@@ -278,12 +301,17 @@ class Submission:
                 config=config.tree,
                 config_sha256=config.config_sha256,
                 seed=seed_of(config.tree),
-                name=body.name,
-                labels=body.labels,
-                source_run=checkpoint.run_id if checkpoint else None,
-                source_checkpoint=checkpoint.id if checkpoint else None,
+                name=body.name or (parent.name if parent else None),
+                labels=body.labels or (parent.labels if parent else {}),
+                priority=body.priority,
+                source_run=source.run_id if source else None,
+                source_checkpoint=source.id if source else None,
+                parent_run=parent.id if parent else None,
+                continues=chosen.continues,
             )
-            return store.create(new, idempotency, max_queued=self.services.settings.max_queued_runs)
+            return store.create(
+                new, idempotency, max_queued=self.services.settings.max_queued_runs, by=self.caller
+            )
         except IdempotencyConflictError as error:  # the store knows a digest, the client its key
             made_it = f"made run {error.details['run_id']} with another body"
             message = f"Idempotency-Key {self.key!r} {made_it}; use a new key."
@@ -306,6 +334,7 @@ async def _submission(
     services: ServicesDep,
     request: Request,
     response: Response,
+    caller: CallerDep,
     prefer: Annotated[
         str, Header(description="`wait=SECONDS` waits for the end of the run, 300 s at most.")
     ] = "",
@@ -319,28 +348,28 @@ async def _submission(
         raise Problem("bad_request", message)
     wait = _WAIT.search(prefer)
     wait_s = min(int(wait[1]), LONGEST_WAIT_S) if wait else None
-    return Submission(services, request, response, key, wait_s)
+    return Submission(services, request, response, caller, key, wait_s)
 
 
 SubmissionDep: TypeAlias = Annotated[Submission, Depends(_submission)]
-_ENDED: dict[int | str, dict[str, Any]] = {
+ENDED: dict[int | str, dict[str, Any]] = {
     200: {"model": RunOut, "description": "The run has ended within the time of `Prefer: wait`."}
 }
 
 
-@router.post("/train", status_code=202, response_model=RunOut, responses=_ENDED)
+@router.post("/train", status_code=202, response_model=RunOut, responses=ENDED)
 async def train(body: TrainRequest, submission: SubmissionDep) -> Run:
     """Train a policy. The arguments are RunContext's own; everything has a default."""
-    return await submission.answer(RunKind.TRAIN, body, partial(_train, submission.services, body))
+    return await submission.answer(RunKind.TRAIN, body, partial(train_choice, submission.services, body))
 
 
-@router.post("/rollout", status_code=202, response_model=RunOut, responses=_ENDED)
+@router.post("/rollout", status_code=202, response_model=RunOut, responses=ENDED)
 async def rollout(body: RolloutRequest, submission: SubmissionDep) -> Run:
     """Play episodes, with the policy of a trained `run` or with one that needs no training."""
     return await submission.answer(RunKind.ROLLOUT, body, partial(_rollout, submission.services, body))
 
 
-@router.post("/evaluate", status_code=202, response_model=RunOut, responses=_ENDED)
+@router.post("/evaluate", status_code=202, response_model=RunOut, responses=ENDED)
 async def evaluate(body: EvaluateRequest, submission: SubmissionDep) -> Run:
     """Measure a trained policy: mean return with its 95 % confidence interval over seeded episodes."""
     return await submission.answer(RunKind.EVALUATE, body, partial(_acting, submission.services, body))

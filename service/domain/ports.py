@@ -25,6 +25,7 @@ from service.domain.run import (
     RunKind,
     RunState,
     RunStatistics,
+    StopReason,
 )
 
 
@@ -32,7 +33,12 @@ class RunStore(Protocol):
     """Runs, their states, leases and event log."""
 
     def create(
-        self, new: NewRun, idempotency: tuple[str, str] | None = None, *, max_queued: int | None = None
+        self,
+        new: NewRun,
+        idempotency: tuple[str, str] | None = None,
+        *,
+        max_queued: int | None = None,
+        by: str | None = None,
     ) -> tuple[Run, bool]:
         """Store a queued run and its first ``state`` event.
 
@@ -40,6 +46,7 @@ class RunStore(Protocol):
             new: the run.
             idempotency: key and body digest; the key row is written in the same transaction.
             max_queued: as many queued runs as there may be; a key that made its run before needs no place.
+            by: who submits it, for the run's history.
 
         Returns:
             The run, and whether it was made now; False when the key had made it before.
@@ -76,22 +83,36 @@ class RunStore(Protocol):
     def statistics(self) -> Mapping[tuple[RunKind, RunState], RunStatistics]:
         """Number, age and durations of the runs per kind and state; those without runs are left out."""
 
-    def request_cancel(self, run_id: str, reason: str = "user_cancel") -> Run:
-        """A queued or paused run is cancelled at once; a running one becomes ``stopping``; stopping stays.
+    def request_stop(self, run_id: str, wish: StopReason, *, by: str | None = None) -> Run:
+        """Cancel or pause a run: at once where no worker holds it; a running one becomes ``stopping``.
+
+        Asking again changes nothing, but a cancel takes the place of a pause.
+
+        Args:
+            run_id: the run.
+            wish: ``CANCEL`` or ``PAUSE``.
+            by: who asks: a token's id, for the run's history.
 
         Raises:
             StateConflictError: the run has ended.
+        """
+
+    def resume(self, run_id: str, *, by: str | None = None) -> Run:
+        """Give a paused run back to the queue; one that is on its way to its pause goes on after it.
+
+        Raises:
+            StateConflictError: the run is not paused.
         """
 
     def claim(self, worker: str, *, kinds: Sequence[RunKind], lease_s: float) -> tuple[Run, Lease] | None:
         """Take the oldest queued run of these kinds in one statement; None when there is none.
 
         The run becomes ``running``, ``attempt`` and ``epoch_token`` grow by one, ``started_at`` is set once.
-        A requeued run with a cancel wish goes on to ``stopping`` in the same transaction.
+        A requeued run that is to be cancelled goes on to ``stopping`` in the same transaction.
         """
 
-    def heartbeat(self, lease: Lease, *, lease_s: float) -> bool:
-        """Extend the lease to ``lease_s`` from now; returns whether a cancel is wished."""
+    def heartbeat(self, lease: Lease, *, lease_s: float) -> StopReason | None:
+        """Extend the lease to ``lease_s`` from now; returns the wish to stop, if there is one."""
 
     def clock(self) -> float:
         """Seconds on the database's clock, which leases lapse by."""
@@ -100,12 +121,12 @@ class RunStore(Protocol):
         """Requeue runs whose lease lapsed (``lease_expired``), except some; returns the runs as they are now.
 
         An attempt in which the run stored a new scheduled checkpoint does not count, nor do those before it. A run
-        out of attempts ends ``failed/attempts_exhausted``. A stopping run keeps its cancel wish and is ``stopping``
-        again when next claimed; out of attempts it ends ``cancelled``, as was wished.
+        out of attempts ends ``failed/attempts_exhausted``. A run that was to be paused is; one that was to be
+        cancelled is ``stopping`` again when next claimed, and out of attempts it ends ``cancelled``.
         """
 
     def release(self, lease: Lease, *, reason: str, charge_attempt: bool) -> Run:
-        """Give a run back to the queue (shutdown, retry), where it keeps its place and its cancel wish.
+        """Give a run back to the queue (shutdown, retry), where it keeps its place; one to be paused is ``paused``.
 
         An uncharged release takes the attempt back.
         """

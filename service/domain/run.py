@@ -4,10 +4,10 @@
       │  ▲        │  └──► stopping ──► cancelled | succeeded | failed | paused
       │  └────────┘           └──► queued   (lease lost or worker shut down: the run goes on later)
       ├──► cancelled
-      └──◄ paused ──► queued | cancelled
+      └──► paused ──► queued | cancelled
 
-A cancel *wish* turns ``running`` into ``stopping``; the run is terminal only when its last checkpoint is
-stored. Every other detail is a ``reason``, never a state.
+A *wish* to stop turns ``running`` into ``stopping``; the run is cancelled or paused only when its last checkpoint
+is stored. Every other detail is a ``reason``, never a state.
 """
 
 from collections.abc import Mapping
@@ -43,7 +43,7 @@ class RunState(StrEnum):
 
 
 NEXT_STATES: Mapping[RunState, frozenset[RunState]] = {
-    RunState.QUEUED: frozenset({RunState.RUNNING, RunState.CANCELLED, RunState.FAILED}),
+    RunState.QUEUED: frozenset({RunState.RUNNING, RunState.PAUSED, RunState.CANCELLED, RunState.FAILED}),
     RunState.RUNNING: frozenset({RunState.STOPPING, RunState.QUEUED, RunState.SUCCEEDED, RunState.FAILED}),
     RunState.STOPPING: frozenset(
         {RunState.CANCELLED, RunState.SUCCEEDED, RunState.FAILED, RunState.PAUSED, RunState.QUEUED}
@@ -53,6 +53,15 @@ NEXT_STATES: Mapping[RunState, frozenset[RunState]] = {
     RunState.FAILED: frozenset(),
     RunState.CANCELLED: frozenset(),
 }
+
+
+class StopReason(StrEnum):
+    """Why a run is asked to stop. A cancel outweighs the others."""
+
+    CANCEL = "user_cancel"
+    PAUSE = "user_pause"
+    SHUTDOWN = "worker_shutdown"
+    """No wish of a client: the run goes on when another worker takes it."""
 
 
 class EventType(StrEnum):
@@ -92,6 +101,19 @@ class Best:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Continuation:
+    """Where a training goes on that another run began, and how far."""
+
+    checkpoint: str
+    """Id of the checkpoint it goes on from: of the other run when submitted, of this run's copy from then on."""
+    first_epoch: int
+    """Epoch of that checkpoint."""
+    until_epoch: int
+    limits: Mapping[str, Any] = field(default_factory=dict)
+    """When to stop sooner, as ``train()`` takes it."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Run:
     """One training, rollout or evaluation run, as every face of the service shows it."""
 
@@ -120,11 +142,21 @@ class Run:
     """For rollout and evaluate: the run whose policy acts; for train: the one whose policy it begins with."""
     source_checkpoint: str | None = None
     """Id of that policy's checkpoint, fixed at submission."""
+    parent_run: str | None = None
+    """The run that this one continues, tries again or is forked from."""
+    continues: Continuation | None = None
+    """Of a training that does not begin anew."""
+    priority: int = 0
+    """Of two waiting runs, the one with the higher number starts first."""
+    notes: str | None = None
+    revision: int = 0
+    """Grows with every change of name, labels, notes or priority."""
     attempt: int = 0
     """How often the run was claimed."""
     free_attempts: int = 0
     """Attempts that do not count: those up to the last one in which the run stored a new scheduled checkpoint."""
-    cancel_requested: bool = False
+    stop_wish: StopReason | None = None
+    """What a client wants the run's worker to do: cancel it or pause it."""
     worker: str | None = None
     epoch_token: int = 0
     """Fencing epoch of the current lease; grows with every claim."""
@@ -163,6 +195,10 @@ class NewRun:
     labels: Mapping[str, str] = field(default_factory=dict)
     source_run: str | None = None
     source_checkpoint: str | None = None
+    parent_run: str | None = None
+    continues: Continuation | None = None
+    priority: int = 0
+    notes: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -3,7 +3,7 @@
 import hashlib
 import re
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from typing import Any
 
 from sqlalchemy import Connection, Row, Select, case, delete, insert, or_, select, tuple_, update
@@ -82,6 +82,32 @@ class SqlCheckpointStore:
                 return self._blobs.read(connection, row.blob_sha256)
             except NotFoundError as error:
                 raise NotFoundError(f"checkpoint {checkpoint_id} is lost: {error}") from error
+
+
+def copy_checkpoints(connection: Connection, run_id: str, begins_at: str) -> tuple[str, Best | None]:
+    """Give a run the checkpoint of another one that it goes on from, and the best up to there; no byte is copied.
+
+    Returns:
+        The id of the copy, and the best of the run so far: a later one would have been found after it.
+    """
+    begin = _info(_row(connection, begins_at))
+    table = checkpoint.c
+    best = select(table.id).where(
+        table.run_id == begin.run_id, table.is_best, table.epoch <= begin.epoch, table.id != begins_at
+    )
+    other = connection.execute(best).scalar_one_or_none()
+    ids = {}
+    for source in filter(None, (begins_at, other)):
+        row = _row(connection, source)
+        new = NewCheckpoint(**{field.name: getattr(row, field.name) for field in fields(NewCheckpoint)})
+        ids[source] = checkpoint_id(run_id, new)
+        marks = {"is_last": source == begins_at, "is_best": source == (other or begins_at)}
+        fresh = {"id": ids[source], "run_id": run_id, "created_at": now(), **marks}
+        connection.execute(insert(checkpoint).values(**(dict(row._mapping) | fresh)))
+    judged = best_metric(_info(_row(connection, ids[other or begins_at])).metrics)
+    return ids[begins_at], judged and Best(
+        metric=judged[0], value=judged[1], checkpoint=ids[other or begins_at]
+    )
 
 
 def checkpoint_id(run_id: str, new: NewCheckpoint) -> str:

@@ -8,9 +8,9 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import case, func, literal, select, update
+from sqlalchemy import func, literal, select, update
 
-from service.domain.run import EventType, Lease, Run, RunKind, RunState
+from service.domain.run import EventType, Lease, Run, RunKind, RunState, StopReason
 from service.domain.use_cases import LEASED_STATES, TERMINAL_STATES
 from service.store.engine import Database
 from service.store.run_rows import LOCKED_COLUMNS, LockedRun, holds, stale
@@ -31,7 +31,7 @@ class SqlLeases:
         fitting = (
             select(run.c.id)
             .where(run.c.state == RunState.QUEUED, run.c.kind.in_(kinds))
-            .order_by(run.c.created_at, run.c.id)
+            .order_by(run.c.priority.desc(), run.c.created_at, run.c.id)
             .limit(1)
         )
         with self._database.reading() as connection:
@@ -60,25 +60,22 @@ class SqlLeases:
                 "from": RunState.QUEUED.value,
                 "reason": None,
                 "attempt": row.attempt,
+                "by": worker,
             }
             locked = LockedRun(connection, row)
             locked.event(EventType.STATE, facts)
-            if row.cancel_reason is not None:
-                locked.move(RunState.STOPPING, reason=row.cancel_reason)
+            if row.stop_wish is not None:
+                locked.move(RunState.STOPPING, reason=row.stop_wish)
             return locked.written(), Lease(run_id=row.id, worker=row.worker, epoch_token=row.epoch_token)
 
-    def heartbeat(self, lease: Lease, *, lease_s: float) -> bool:
-        """Extend the lease; returns whether a cancel is wished."""
+    def heartbeat(self, lease: Lease, *, lease_s: float) -> StopReason | None:
+        """Extend the lease; returns the wish to stop."""
+        extended = update(run).where(holds(lease)).values(lease_until=after_now(lease_s))
         with self._database.writing() as connection:
-            wished = connection.execute(
-                update(run)
-                .where(holds(lease))
-                .values(lease_until=after_now(lease_s))
-                .returning(case((run.c.cancel_reason.is_(None), 0), else_=1))
-            ).scalar_one_or_none()
-        if wished is None:
+            row = connection.execute(extended.returning(run.c.stop_wish)).one_or_none()
+        if row is None:
             raise stale(lease)
-        return bool(wished)
+        return None if row.stop_wish is None else StopReason(row.stop_wish)
 
     def clock(self) -> float:
         """Seconds on the database's clock."""
@@ -92,7 +89,7 @@ class SqlLeases:
             if not charge_attempt:
                 attempt = locked.row.attempt - 1
                 locked.change(attempt=attempt, free_attempts=min(attempt, locked.row.free_attempts))
-            locked.move(RunState.QUEUED, reason=reason)
+            locked.give_back(reason=reason)
             return locked.written()
 
     def finish(
@@ -128,10 +125,10 @@ class SqlLeases:
 
 def _reap_one(locked: LockedRun, max_attempts: int) -> Run:
     counted = locked.row.attempt - locked.row.free_attempts
-    if counted < max_attempts:
-        locked.move(RunState.QUEUED, reason="lease_expired")
+    if counted < max_attempts or locked.row.stop_wish == StopReason.PAUSE:
+        locked.give_back(reason="lease_expired")
     elif locked.state is RunState.STOPPING:
-        locked.move(RunState.CANCELLED, reason=locked.row.cancel_reason)
+        locked.move(RunState.CANCELLED, reason=locked.row.stop_wish)
     else:
         message = f"worker {locked.row.worker} fell silent in attempt {counted} of {max_attempts}"
         locked.change(error={"code": "attempts_exhausted", "message": message})

@@ -23,7 +23,18 @@ from sqlalchemy import (
 )
 
 from service.domain.errors import NotFoundError, StaleLeaseError
-from service.domain.run import Best, EventType, Lease, NewRun, Progress, Run, RunKind, RunState
+from service.domain.run import (
+    Best,
+    Continuation,
+    EventType,
+    Lease,
+    NewRun,
+    Progress,
+    Run,
+    RunKind,
+    RunState,
+    StopReason,
+)
 from service.domain.use_cases import LEASED_STATES, require_legal, result_summary
 from service.store.tables import run, run_event, run_label
 from service.store.types import now
@@ -31,7 +42,7 @@ from service.store.types import now
 LOCKED_COLUMNS = tuple(
     run.c[name]
     for name in (
-        "id", "state", "reason", "cancel_reason", "phase", "latest_metrics", "attempt", "free_attempts", "worker",
+        "id", "state", "reason", "stop_wish", "phase", "latest_metrics", "attempt", "free_attempts", "worker",
         "epoch_token", "last_seq", "last_log_seq",
     )
 )  # fmt: skip
@@ -51,6 +62,7 @@ _LABELS = select(run_label).where(run_label.c.run_id.in_(_IDS)).order_by(run_lab
 def row_values(new: NewRun) -> dict[str, Any]:
     """The columns of a queued run; the caller adds its times."""
     facts = {field.name: getattr(new, field.name) for field in fields(new) if field.name != "labels"}
+    facts["continues"] = new.continues and asdict(new.continues)
     return facts | {"state": RunState.QUEUED.value, "progress": asdict(Progress()), "latest_metrics": {}}
 
 
@@ -62,7 +74,8 @@ def run_of(row: Row[Any], labels: Mapping[str, str]) -> Run:
         "state": RunState(row.state),
         "progress": Progress(**row.progress),
         "best": None if row.best is None else Best(**row.best),
-        "cancel_requested": row.cancel_reason is not None,
+        "continues": None if row.continues is None else Continuation(**row.continues),
+        "stop_wish": None if row.stop_wish is None else StopReason(row.stop_wish),
     }
     return Run(labels=labels, **(columns | converted))
 
@@ -160,8 +173,13 @@ class LockedRun:
         """Append an event when writing."""
         self._events.append((type_, data))
 
-    def move(self, state: RunState, *, reason: str | None) -> None:
+    def move(self, state: RunState, *, reason: str | None, by: str | None = None) -> None:
         """Go to another state, with its ``state`` event and, at an end, ``finished_at`` and ``end``.
+
+        Args:
+            state: where to.
+            reason: why.
+            by: who wants it; the run's worker where nobody is named.
 
         Raises:
             StateConflictError: the state diagram has no such arrow.
@@ -171,7 +189,7 @@ class LockedRun:
         self.change(state=state.value, reason=reason)
         attempt = self._changes.get("attempt", self.row.attempt)
         facts = {"state": state.value, "from": previous.value, "reason": reason, "attempt": attempt}
-        self.event(EventType.STATE, facts)
+        self.event(EventType.STATE, {**facts, "by": by or self.row.worker})
         if state in LEASED_STATES:
             return
         self.change(phase=None, lease_until=None)
@@ -181,6 +199,14 @@ class LockedRun:
             self.event(EventType.END, {"state": state.value, "reason": reason, **ends})
         else:
             self.change(worker=None)
+
+    def give_back(self, *, reason: str) -> None:
+        """Go back to the queue, or where a client wants the run paused, to its pause."""
+        if self.row.stop_wish == StopReason.PAUSE:
+            self.change(stop_wish=None)
+            self.move(RunState.PAUSED, reason=StopReason.PAUSE.value)
+        else:
+            self.move(RunState.QUEUED, reason=reason)
 
     def write(self) -> None:
         """Write what was collected."""

@@ -2,7 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -35,7 +35,10 @@ from service.domain.run import (
     RunKind,
     RunState,
     RunStatistics,
+    StopReason,
 )
+from service.domain.use_cases import LEASED_STATES
+from service.store.checkpoints import copy_checkpoints
 from service.store.engine import Database
 from service.store.leases import SqlLeases
 from service.store.run_rows import (
@@ -55,6 +58,9 @@ from service.store.types import UtcDateTime, clean_text, now, upsert
 FULL_RETRY_S = 5.0
 """When to try again after the queue was full."""
 
+STOPPED_STATES = {StopReason.CANCEL: RunState.CANCELLED, StopReason.PAUSE: RunState.PAUSED}
+"""Wish of a client → where it leads."""
+
 
 class SqlRunStore(SqlLeases):
     """:class:`~service.domain.ports.RunStore` over SQLAlchemy; the port says what each method does."""
@@ -64,7 +70,12 @@ class SqlRunStore(SqlLeases):
         self._tally = Tally()
 
     def create(
-        self, new: NewRun, idempotency: tuple[str, str] | None = None, *, max_queued: int | None = None
+        self,
+        new: NewRun,
+        idempotency: tuple[str, str] | None = None,
+        *,
+        max_queued: int | None = None,
+        by: str | None = None,
     ) -> tuple[Run, bool]:
         """Store a queued run, once per idempotency key."""
         with self._database.writing() as connection:
@@ -74,7 +85,7 @@ class SqlRunStore(SqlLeases):
                     return made, False
             if max_queued is not None:
                 _require_place(connection, max_queued)
-            return _insert_run(connection, new), True
+            return _insert_run(connection, new, by), True
 
     def submitted(self, key: str, digest: str) -> Run | None:
         """The run that an idempotency key has made."""
@@ -120,20 +131,35 @@ class SqlRunStore(SqlLeases):
         with self._database.reading() as connection:
             return self._tally.counted(connection)
 
-    def request_cancel(self, run_id: str, reason: str = "user_cancel") -> Run:
-        """Cancel at once what no worker holds; wish it of a worker otherwise."""
+    def request_stop(self, run_id: str, wish: StopReason, *, by: str | None = None) -> Run:
+        """Stop at once what no worker holds; wish it of a worker otherwise."""
+        rests = STOPPED_STATES[wish]
         with self._database.writing() as connection:
             locked = LockedRun.by_id(connection, run_id)
             if locked.state.is_terminal:
-                raise StateConflictError(
-                    f"run {run_id} is {locked.state} and can no longer be cancelled", state=locked.state.value
-                )
-            if locked.row.cancel_reason is None:
-                locked.change(cancel_reason=reason)
-            if locked.state is RunState.RUNNING:
-                locked.move(RunState.STOPPING, reason=reason)
-            elif locked.state is not RunState.STOPPING:
-                locked.move(RunState.CANCELLED, reason=reason)
+                message = f"run {run_id} is {locked.state} and can no longer be {rests}"
+                raise StateConflictError(message, state=locked.state.value)
+            if locked.state in LEASED_STATES:
+                if locked.row.stop_wish != StopReason.CANCEL:
+                    locked.change(stop_wish=wish.value)
+                if locked.state is RunState.RUNNING:
+                    locked.move(RunState.STOPPING, reason=wish.value, by=by)
+            elif locked.state is not rests:
+                locked.change(stop_wish=wish.value if rests.is_terminal else None)
+                locked.move(rests, reason=wish.value, by=by)
+            return locked.written()
+
+    def resume(self, run_id: str, *, by: str | None = None) -> Run:
+        """Give a paused run back to the queue."""
+        with self._database.writing() as connection:
+            locked = LockedRun.by_id(connection, run_id)
+            if locked.state is RunState.STOPPING and locked.row.stop_wish == StopReason.PAUSE:
+                locked.change(stop_wish=None)
+            elif locked.state is RunState.PAUSED:
+                locked.move(RunState.QUEUED, reason="user_resume", by=by)
+            else:
+                message = f"run {run_id} is {locked.state}; only a paused run can be resumed"
+                raise StateConflictError(message, state=locked.state.value)
             return locked.written()
 
     def report(
@@ -318,7 +344,7 @@ def _add_logs(connection: Connection, locked: LockedRun, lines: Sequence[tuple[s
     locked.change(last_log_seq=locked.row.last_log_seq + len(rows))
 
 
-def _insert_run(connection: Connection, new: NewRun) -> Run:
+def _insert_run(connection: Connection, new: NewRun, by: str | None) -> Run:
     if new.source_checkpoint is not None:
         known = select(checkpoint.c.id).where(checkpoint.c.id == new.source_checkpoint)
         if connection.execute(known).first() is None:
@@ -327,13 +353,15 @@ def _insert_run(connection: Connection, new: NewRun) -> Run:
         insert(run).values(**row_values(new), created_at=now()).returning(*LOCKED_COLUMNS, run.c.created_at)
     ).one()
     if new.labels:
-        facts = {"run_id": new.id, "created_at": row.created_at}
-        labels = [{**facts, "key": key, "value": value} for key, value in new.labels.items()]
+        shared = {"run_id": new.id, "created_at": row.created_at}
+        labels = [{**shared, "key": key, "value": value} for key, value in new.labels.items()]
         connection.execute(insert(run_label), labels)
     locked = LockedRun(connection, row)
-    locked.event(
-        EventType.STATE, {"state": RunState.QUEUED.value, "from": None, "reason": None, "attempt": 0}
-    )
+    if new.continues is not None:
+        copied, best = copy_checkpoints(connection, new.id, new.continues.checkpoint)
+        locked.change(continues=asdict(replace(new.continues, checkpoint=copied)), best=best and asdict(best))
+    facts = {"state": RunState.QUEUED.value, "from": None, "reason": None, "attempt": 0, "by": by}
+    locked.event(EventType.STATE, facts)
     return locked.written()
 
 

@@ -17,6 +17,7 @@ from sqlalchemy import (
     MetaData,
     Table,
     UniqueConstraint,
+    text,
 )
 
 from service.domain.run import RunKind, RunState
@@ -50,7 +51,7 @@ run = Table(
     Column("state", CleanString(16), nullable=False),
     Column("name", CleanText),
     Column("reason", CleanText),
-    Column("cancel_reason", CleanText),  # Not NULL: a cancel is wished.
+    Column("stop_wish", CleanText),  # Of a client: user_cancel or user_pause.
     Column("phase", CleanText),
     Column("progress", JsonText, nullable=False),
     Column("latest_metrics", JsonText, nullable=False),
@@ -63,6 +64,11 @@ run = Table(
     Column("config_sha256", CleanString(64)),
     Column("source_run", CleanString(64)),
     Column("source_checkpoint", CleanString(64)),
+    Column("parent_run", CleanString(64)),
+    Column("continues", JsonText),
+    Column("priority", Integer, nullable=False, server_default="0"),
+    Column("notes", CleanText),
+    Column("revision", Integer, nullable=False, server_default="0"),
     Column("attempt", Integer, nullable=False, default=0),
     Column(
         "free_attempts", Integer, nullable=False, server_default="0"
@@ -78,7 +84,7 @@ run = Table(
     _one_of("kind", RunKind),
     _one_of("state", RunState),
     CheckConstraint("attempt >= 0", name="attempt_counts"),
-    Index("ix_run_queue", "state", "created_at", "id", "kind"),
+    Index("ix_run_queue", "state", text("priority DESC"), "created_at", "id", "kind"),
     Index("ix_run_created_at_id", "created_at", "id"),
     Index("ix_run_kind", "kind", "created_at", "id"),
     Index("ix_run_finished_at", "finished_at"),

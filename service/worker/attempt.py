@@ -14,13 +14,13 @@ from dataclasses import dataclass
 from maze_core.errors import InvalidSpecificationError
 from service.domain.errors import NotFoundError, StaleLeaseError
 from service.domain.ports import Stores
-from service.domain.run import Run, RunKind, RunState
+from service.domain.run import Run, RunKind, RunState, StopReason
 from service.domain.use_cases import dataset_episodes
 from service.worker import frames
 from service.worker.child import failure_of
 from service.worker.launcher import Child, ChildLauncher
 from service.worker.lease_guard import STOPPED_S, Fenced, LeaseGuard
-from service.worker.settlement import Ending, Finish, Release, Settlement, StopReason, settle
+from service.worker.settlement import Ending, Finish, Release, Settlement, settle
 from service.worker.writer import RunWriter
 
 logger = logging.getLogger(__name__)
@@ -130,8 +130,8 @@ class Attempt:
             self._on_end(self)
 
     def _outcome(self) -> Settlement:
-        if self.run.cancel_requested:  # an earlier attempt did not live to see it
-            self.request_stop(StopReason.CANCEL)
+        if self.run.stop_wish is not None:  # an earlier attempt did not live to see it
+            self.request_stop(self.run.stop_wish)
         if self._is_wished():
             return settle(self._ending(None))
         try:
@@ -174,17 +174,19 @@ class Attempt:
             attempt=run.attempt,
             tree=dict(run.config),
             resume=resume,
+            continues=run.continues,
             agent=agent,
             episodes=tuple(episodes.trajectory(*place) for place in recorded),
         )
 
     def _resume_bundle(self) -> bytes | None:
-        """The newest scheduled checkpoint that can be read; None starts from the beginning."""
+        """The newest scheduled checkpoint that can be read, or the one that another run left; None starts anew."""
         checkpoints, cursor = self._stores.checkpoints, None
+        begins_at = self.run.continues and self.run.continues.checkpoint
         while True:
             page = checkpoints.list(self.run.id, cursor=cursor)
             for info in page.data:
-                if info.kind != "scheduled":
+                if info.kind != "scheduled" and info.id != begins_at:
                     continue
                 try:
                     bundle = checkpoints.read(info.id)

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal, TypeAlias
 
 import msgspec
 
-from service.domain.run import EpisodeInfo, MetricPoint, NewCheckpoint, RunKind
+from service.domain.run import Continuation, EpisodeInfo, MetricPoint, NewCheckpoint, RunKind
 from service.domain.run import Progress as RunProgress
 
 MAX_EDGES = 1 << 16
@@ -45,6 +45,8 @@ class Start(Frame, frozen=True):
     """The checkpoint bundle that a training goes on from."""
     agent: bytes | None = None
     """The checkpoint bundle whose policy acts in a rollout or an evaluation, or begins a training."""
+    continues: Continuation | None = None
+    """Of a training that another run began: how far it goes on."""
     episodes: tuple[bytes, ...] = ()
     """The recorded trajectories that a training learns from."""
 

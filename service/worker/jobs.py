@@ -85,7 +85,7 @@ def _train(
 ) -> "TrainReport":
     from maze_core.checkpoint import Checkpoint
     from maze_core.rollout.recording import trajectory_from_bytes
-    from maze_core.runners.training import run_training
+    from maze_core.runners.training import Further, run_training
 
     objects: dict[str, object] = {}  # in place of the ids of runs, which only the service looks up
     if start.episodes:
@@ -94,7 +94,10 @@ def _train(
         objects["initial.run"] = _checkpoint(start.agent, rules)
     config = replace(config, objects=objects)
     resume = None if start.resume is None else Checkpoint.from_bytes(start.resume)
-    return run_training(config, reporter=reporter, cancelled=stop, resume=resume)
+    further = None
+    if (there := start.continues) is not None:
+        further = Further(first_epoch=there.first_epoch, until_epoch=there.until_epoch, limits=there.limits)
+    return run_training(config, reporter=reporter, cancelled=stop, resume=resume, further=further)
 
 
 def _checkpoint(bundle: bytes, rules: Rules) -> "Checkpoint":

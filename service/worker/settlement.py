@@ -1,7 +1,7 @@
 """How an attempt ends a run: one pure function from what the worker saw to what it writes.
 
 result, not stopped        → its state is succeeded, the reason says why it ended
-result, stopped as wished  → cancelled; on a shutdown back to the queue, uncharged
+result, stopped as wished  → cancelled; for a pause or on a shutdown given back, uncharged
 error in the run           → failed at once, for it would fail again
 out of memory, a signal    → back to the queue, charged; when that was the last attempt, failed.
                              An attempt in which the run got further begins the count anew
@@ -10,18 +10,10 @@ out of memory, a signal    → back to the queue, charged; when that was the las
 import signal
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from enum import StrEnum
 from typing import Any, TypeAlias
 
-from service.domain.run import RunState
+from service.domain.run import RunState, StopReason
 from service.worker import frames
-
-
-class StopReason(StrEnum):
-    """Why a worker asks a run to stop; a cancel outweighs a shutdown."""
-
-    CANCEL = "user_cancel"
-    SHUTDOWN = "worker_shutdown"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,8 +81,8 @@ def _stopped(
     if ending.wish is StopReason.CANCEL:
         full = None if result is None else _with_usage(result, ending)
         return Finish(state=RunState.CANCELLED, reason=StopReason.CANCEL.value, result=full, error=error)
-    if ending.wish is StopReason.SHUTDOWN:
-        return Release(reason=StopReason.SHUTDOWN.value, charge_attempt=False)
+    if ending.wish is not None:
+        return Release(reason=ending.wish.value, charge_attempt=False)
     return _again(ending)  # somebody else sent the child a SIGTERM
 
 

@@ -11,20 +11,19 @@ from importlib.metadata import version
 
 from service.domain.errors import ServiceError, StaleLeaseError, StoreUnavailableError
 from service.domain.ports import Stores
-from service.domain.run import RunKind
+from service.domain.run import RunKind, StopReason
 from service.settings import Settings
 from service.worker.attempt import Attempt, GracePeriods
 from service.worker.environments import EnvironmentPublisher
 from service.worker.launcher import ChildLauncher
 from service.worker.lease_guard import LeaseClock, LeaseGuard
-from service.worker.settlement import StopReason
 
 logger = logging.getLogger(__name__)
 
 GUARD_S = 0.2
 REAP_S = 2.0
-CANCEL_S = 0.25
-"""Least time between two looks for wishes to cancel: well below the second in which one has to arrive."""
+WISH_S = 0.25
+"""Least time between two looks for wishes to stop: well below the second in which one has to arrive."""
 CLAIM_S = 1.0
 """A claim is tried this often even when nothing seems to have changed."""
 SECOND_SIGNAL_S = 1.0
@@ -117,8 +116,8 @@ class Worker:
 
     def _claim_until_stopped(self) -> bool:
         """The main loop; False when it ended because no child can be started any more."""
-        claim_marker = cancel_marker = None
-        claimed_at = cancel_at = float("-inf")
+        claim_marker = wish_marker = None
+        claimed_at = wish_at = float("-inf")
         while self._stopping_at is None:
             self._changed.wait(self._settings.poll_s)
             if not self._launcher.is_alive():
@@ -131,9 +130,9 @@ class Worker:
                     self._changed.clear()
                     self._fill_slots()
                     claim_marker, claimed_at = marker, now
-                if marker != cancel_marker and now - cancel_at >= CANCEL_S:
-                    self._look_for_cancels()
-                    cancel_marker, cancel_at = marker, now
+                if marker != wish_marker and now - wish_at >= WISH_S:
+                    self._look_for_wishes()
+                    wish_marker, wish_at = marker, now
             except StoreUnavailableError as error:
                 logger.warning("worker %s: the database does not answer: %s", self.name, error)
                 self._ended.wait(min(1.0, 10 * self._settings.poll_s))
@@ -171,10 +170,10 @@ class Worker:
         for_training = max(1, slots - 1)
         return tuple(RunKind) if kinds.count(RunKind.TRAIN) < for_training else ACTING_KINDS
 
-    def _look_for_cancels(self) -> None:
+    def _look_for_wishes(self) -> None:
         for attempt in self._current():
-            if self._stores.runs.get(attempt.run.id).cancel_requested:
-                attempt.request_stop(StopReason.CANCEL)
+            if wish := self._stores.runs.get(attempt.run.id).stop_wish:
+                attempt.request_stop(wish)
 
     def _current(self) -> list[Attempt]:
         with self._lock:
@@ -200,7 +199,7 @@ class Worker:
                 logger.warning("run %s: the lease was not renewed: %s", attempt.run.id, error)
             else:
                 if wished:
-                    attempt.request_stop(StopReason.CANCEL)
+                    attempt.request_stop(wished)
         self._announce()
 
     def _announce(self) -> None:

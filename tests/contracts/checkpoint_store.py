@@ -4,7 +4,7 @@ import pytest
 from sqlalchemy import func, select
 
 from service.domain.errors import NotFoundError, StaleLeaseError
-from service.domain.run import Best, CheckpointInfo, EventType, Lease, RunKind, RunState
+from service.domain.run import Best, CheckpointInfo, EventType, Lease, RunKind, RunState, StopReason
 from service.store import Stores
 from service.store.tables import blob, blob_part, checkpoint
 from tests.contracts.builders import new_checkpoint, start, submit
@@ -172,7 +172,7 @@ class CheckpointStoreContract:
         for epoch in range(2, 7):
             put(stores, lease, epoch)
         assert stores.checkpoints.read(used.id)
-        stores.runs.request_cancel(rollout.id)
+        stores.runs.request_stop(rollout.id, StopReason.CANCEL)
         put(stores, lease, 7)
         with pytest.raises(NotFoundError):
             stores.checkpoints.read(used.id)

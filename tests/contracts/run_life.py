@@ -9,7 +9,7 @@ from collections.abc import Callable
 import pytest
 
 from service.domain.errors import StaleLeaseError, StateConflictError
-from service.domain.run import EventType, Lease, MetricPoint, RunKind, RunState
+from service.domain.run import EventType, Lease, MetricPoint, RunKind, RunState, StopReason
 from service.store import Stores
 from tests.contracts.builders import new_checkpoint, start, submit
 
@@ -44,11 +44,11 @@ class LifeContract:
         run, lease = start(stores, lease_s=-1)
         assert not stores.runs.heartbeat(lease, lease_s=30)
         assert stores.runs.reap(max_attempts=3) == []
-        stores.runs.request_cancel(run.id)
+        stores.runs.request_stop(run.id, StopReason.CANCEL)
         assert stores.runs.heartbeat(lease, lease_s=30)
 
     def test_a_queued_run_is_cancelled_at_once(self, stores: Stores) -> None:
-        run = stores.runs.request_cancel(submit(stores).id, reason="user_cancel")
+        run = stores.runs.request_stop(submit(stores).id, StopReason.CANCEL)
         assert (run.state, run.reason) == (RunState.CANCELLED, "user_cancel")
         assert run.finished_at is not None
         assert [event.type for event in stores.runs.events(run.id)] == [
@@ -60,20 +60,78 @@ class LifeContract:
 
     def test_a_running_run_stops_first_and_ends_when_its_worker_says_so(self, stores: Stores) -> None:
         run, lease = start(stores)
-        stopping = stores.runs.request_cancel(run.id)
-        assert (stopping.state, stopping.cancel_requested, stopping.finished_at) == (
+        stopping = stores.runs.request_stop(run.id, StopReason.CANCEL)
+        assert (stopping.state, stopping.stop_wish, stopping.finished_at) == (
             RunState.STOPPING,
-            True,
+            StopReason.CANCEL,
             None,
         )
-        assert stores.runs.request_cancel(run.id).state is RunState.STOPPING
+        assert stores.runs.request_stop(run.id, StopReason.CANCEL).state is RunState.STOPPING
         ended = stores.runs.finish(lease, RunState.CANCELLED, reason="user_cancel")
-        assert (ended.state, ended.cancel_requested) == (RunState.CANCELLED, True)
+        assert (ended.state, ended.stop_wish) == (RunState.CANCELLED, StopReason.CANCEL)
         assert states(stores, run.id) == ["queued", "running", "stopping", "cancelled"]
+
+    def test_a_queued_run_is_paused_at_once_and_waits_in_its_old_place_when_it_is_resumed(
+        self, stores: Stores
+    ) -> None:
+        run, other = submit(stores), submit(stores)
+        for _ in range(2):
+            paused = stores.runs.request_stop(run.id, StopReason.PAUSE, by="a token")
+            assert (paused.state, paused.reason, paused.stop_wish) == (RunState.PAUSED, "user_pause", None)
+        claimed = stores.runs.claim("w", kinds=ALL_KINDS, lease_s=30)
+        assert claimed is not None
+        assert claimed[0].id == other.id
+        assert stores.runs.resume(run.id, by="another").state is RunState.QUEUED
+        claimed = stores.runs.claim("w", kinds=ALL_KINDS, lease_s=30)
+        assert claimed is not None
+        assert claimed[0].id == run.id
+        moves = [event.data for event in stores.runs.events(run.id)]
+        assert [(move["state"], move["by"]) for move in moves] == [
+            ("queued", None), ("paused", "a token"), ("queued", "another"), ("running", "w"),
+        ]  # fmt: skip
+
+    @pytest.mark.parametrize("charged", [True, False])
+    def test_a_running_run_is_paused_when_its_worker_gives_it_back(
+        self, stores: Stores, charged: bool
+    ) -> None:
+        run, lease = start(stores)
+        assert stores.runs.request_stop(run.id, StopReason.PAUSE).state is RunState.STOPPING
+        assert stores.runs.heartbeat(lease, lease_s=30) is StopReason.PAUSE
+        paused = stores.runs.release(lease, reason="whatever", charge_attempt=charged)
+        assert (paused.state, paused.reason, paused.worker) == (RunState.PAUSED, "user_pause", None)
+        with pytest.raises(StaleLeaseError):
+            stores.runs.report(lease, phase="training")
+        assert stores.runs.claim("w", kinds=ALL_KINDS, lease_s=30) is None
+
+    def test_a_run_whose_worker_fell_silent_on_the_way_to_its_pause_is_paused(self, stores: Stores) -> None:
+        run, _ = start(stores, lease_s=-1)
+        stores.runs.request_stop(run.id, StopReason.PAUSE)
+        (reaped,) = stores.runs.reap(max_attempts=1)
+        assert (reaped.state, reaped.stop_wish) == (RunState.PAUSED, None)
+
+    def test_a_pause_that_is_taken_back_in_time_leads_to_the_queue(self, stores: Stores) -> None:
+        run, lease = start(stores)
+        stores.runs.request_stop(run.id, StopReason.PAUSE)
+        assert stores.runs.resume(run.id).state is RunState.STOPPING
+        assert stores.runs.release(lease, reason="user_pause", charge_attempt=False).state is RunState.QUEUED
+
+    def test_a_cancel_takes_the_place_of_a_pause_and_not_the_other_way_round(self, stores: Stores) -> None:
+        run, lease = start(stores)
+        for wish in (StopReason.PAUSE, StopReason.CANCEL, StopReason.PAUSE):
+            stores.runs.request_stop(run.id, wish)
+        assert stores.runs.heartbeat(lease, lease_s=30) is StopReason.CANCEL
+        with pytest.raises(StateConflictError, match="only a paused run"):
+            stores.runs.resume(run.id)
+        paused = submit(stores)
+        stores.runs.request_stop(paused.id, StopReason.PAUSE)
+        cancelled = stores.runs.request_stop(paused.id, StopReason.CANCEL)
+        assert cancelled.state is RunState.CANCELLED
+        with pytest.raises(StateConflictError, match="can no longer be paused"):
+            stores.runs.request_stop(paused.id, StopReason.PAUSE)
 
     def test_a_run_that_finishes_before_the_cancel_arrives_has_succeeded(self, stores: Stores) -> None:
         run, lease = start(stores)
-        stores.runs.request_cancel(run.id)
+        stores.runs.request_stop(run.id, StopReason.CANCEL)
         assert stores.runs.finish(lease, RunState.SUCCEEDED, reason="completed").state is RunState.SUCCEEDED
 
     def test_an_end_keeps_result_and_error_and_announces_them(self, stores: Stores) -> None:
@@ -182,9 +240,9 @@ class LifeContract:
 
     def test_a_cancel_wish_outlives_the_worker_that_should_have_heard_it(self, stores: Stores) -> None:
         run, _ = start(stores, lease_s=-1)
-        stores.runs.request_cancel(run.id, reason="user_cancel")
+        stores.runs.request_stop(run.id, StopReason.CANCEL)
         (requeued,) = stores.runs.reap(max_attempts=3)
-        assert (requeued.state, requeued.cancel_requested) == (RunState.QUEUED, True)
+        assert (requeued.state, requeued.stop_wish) == (RunState.QUEUED, StopReason.CANCEL)
         claimed = stores.runs.claim("w2", kinds=ALL_KINDS, lease_s=30)
         assert claimed is not None
         assert (claimed[0].state, claimed[0].reason) == (RunState.STOPPING, "user_cancel")
@@ -202,15 +260,15 @@ class LifeContract:
 
     def test_a_stopping_run_out_of_attempts_is_cancelled_as_was_wished(self, stores: Stores) -> None:
         run, _ = start(stores, lease_s=-1)
-        stores.runs.request_cancel(run.id, reason="user_cancel")
+        stores.runs.request_stop(run.id, StopReason.CANCEL)
         (ended,) = stores.runs.reap(max_attempts=1)
         assert (ended.state, ended.reason) == (RunState.CANCELLED, "user_cancel")
 
     def test_a_requeued_run_with_a_wish_is_cancelled_at_once_when_asked_again(self, stores: Stores) -> None:
         run, lease = start(stores)
-        stores.runs.request_cancel(run.id)
+        stores.runs.request_stop(run.id, StopReason.CANCEL)
         stores.runs.release(lease, reason="shutdown", charge_attempt=False)
-        assert stores.runs.request_cancel(run.id).state is RunState.CANCELLED
+        assert stores.runs.request_stop(run.id, StopReason.CANCEL).state is RunState.CANCELLED
 
     @pytest.mark.parametrize("how", ["taken_over", "given_back", "ended"])
     def test_a_stale_worker_writes_nothing(self, stores: Stores, how: str) -> None:
@@ -242,7 +300,7 @@ class LifeContract:
         run, lease = start(stores, lease_s=-1)
         ended = stores.runs.finish(lease, RunState.SUCCEEDED, reason="completed")
         with pytest.raises(StateConflictError, match="succeeded"):
-            stores.runs.request_cancel(run.id)
+            stores.runs.request_stop(run.id, StopReason.CANCEL)
         assert stores.runs.reap(max_attempts=1) == []
         assert stores.runs.claim("w", kinds=ALL_KINDS, lease_s=30) is None
         assert stores.runs.get(run.id) == ended

@@ -5,7 +5,7 @@ from itertools import pairwise
 
 import pytest
 
-from service.domain.run import EventType, MetricPoint, Progress, RunKind, RunState
+from service.domain.run import EventType, MetricPoint, Progress, RunKind, RunState, StopReason
 from service.store import Stores, open_stores
 from tests.contracts.builders import start, submit
 from tests.contracts.threads import in_threads
@@ -188,7 +188,7 @@ class ReportContract:
             markers.append(stores.runs.change_marker())
             submit(stores)
             markers.append(stores.runs.change_marker())
-            other.runs.request_cancel(run.id)
+            other.runs.request_stop(run.id, StopReason.CANCEL)
             markers.append(stores.runs.change_marker())
         finally:
             other.close()

@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 
 from service.domain.errors import CapacityError, IdempotencyConflictError, NotFoundError
-from service.domain.run import EventType, RunKind, RunState
+from service.domain.run import EventType, RunKind, RunState, StopReason
 from service.store import Stores, open_stores
 from tests.contracts.builders import new_run, start, submit
 from tests.contracts.threads import in_threads
@@ -42,13 +42,13 @@ class SubmissionContract:
         for name in ("kind", "name", "labels", "request", "config", "config_sha256", "seed", "source_run"):
             assert getattr(run, name) == getattr(new, name), name
         assert list(run.config["wrappers"]) == ["second", "first"]  # their order is their meaning
-        assert (run.attempt, run.epoch_token, run.cancel_requested, run.started_at) == (0, 0, False, None)
+        assert (run.attempt, run.epoch_token, run.stop_wish, run.started_at) == (0, 0, None, None)
 
     def test_the_first_event_says_that_the_run_is_queued(self, stores: Stores) -> None:
         run = submit(stores)
         (event,) = stores.runs.events(run.id)
         assert (event.run_id, event.seq, event.type) == (run.id, 1, EventType.STATE)
-        assert event.data == {"state": "queued", "from": None, "reason": None, "attempt": 0}
+        assert event.data == {"state": "queued", "from": None, "reason": None, "attempt": 0, "by": None}
 
     def test_runs_are_shown_as_they_read_but_for_request_and_configuration(self, stores: Stores) -> None:
         runs = [submit(stores, name=name, labels={"team": name}) for name in ("a", "b", "c")]
@@ -60,7 +60,7 @@ class SubmissionContract:
         with pytest.raises(NotFoundError, match="run_nope"):
             stores.runs.get("run_nope")
         with pytest.raises(NotFoundError, match="run_nope"):
-            stores.runs.request_cancel("run_nope")
+            stores.runs.request_stop("run_nope", StopReason.CANCEL)
 
     @pytest.mark.parametrize(
         "hostile", ["", "\x00", "run_\x00x", "\ud800", "' OR 1=1 --", "%", "x" * 100_000]
@@ -130,7 +130,7 @@ class SubmissionContract:
         plain = submit(stores)
         both = submit(stores, kind=RunKind.ROLLOUT, labels={"team": "a", "cost": "low"})
         one = submit(stores, kind=RunKind.ROLLOUT, labels={"team": "a", "cost": "high"})
-        stores.runs.request_cancel(plain.id)
+        stores.runs.request_stop(plain.id, StopReason.CANCEL)
 
         def found(**filters: object) -> list[str]:
             return [run.id for run in stores.runs.list(**filters).data]  # type: ignore[arg-type]

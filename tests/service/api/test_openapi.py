@@ -54,7 +54,8 @@ def routes() -> Iterator[APIRoute]:
 def test_every_route_of_the_contract_is_there(document: dict[str, Any]) -> None:
     assert {f"{method.upper()} {path}" for path, method, _ in operations(document)} == {
         *("POST /v1/train", "POST /v1/rollout", "POST /v1/evaluate"),
-        *("GET /v1/runs", "GET /v1/runs/{run_id}", "POST /v1/runs/{run_id}/cancel"),
+        *("GET /v1/runs", "GET /v1/runs/{run_id}"),
+        *(f"POST /v1/runs/{{run_id}}/{verb}" for verb in ("cancel", "pause", "resume")),
         *(
             f"GET /v1/runs/{{run_id}}/{part}"
             for part in ("events", "metrics", "logs", "config", "checkpoints")

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from service.domain.run import EventType, Lease, MetricPoint, RunKind
+from service.domain.run import EventType, Lease, MetricPoint, RunKind, StopReason
 from service.store import Stores
 from tests.contracts.builders import new_checkpoint, new_episode, start, submit
 from tests.service.api.client import Client
@@ -119,7 +119,7 @@ def test_each_run_comes_once_while_others_are_made_and_cancelled(
     ids = [submit(stores, labels={"paging": label}).id for _ in range(n_runs)]
 
     def change() -> None:
-        stores.runs.request_cancel(submit(stores, labels={"paging": label}).id)
+        stores.runs.request_stop(submit(stores, labels={"paging": label}).id, StopReason.CANCEL)
 
     url = f"/v1/runs?label.paging={label}&"
     assert pages(client, url, limit, lambda row: (row["id"],), change) == [

@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from maze_core.rollout.recording import Trajectory, trajectory_to_bytes
-from service.domain.run import EventType, MetricPoint, Progress, RunKind, RunState
+from service.domain.run import EventType, MetricPoint, Progress, RunKind, RunState, StopReason
 from service.store import Stores
 from tests.contracts.builders import new_checkpoint, new_episode, start, submit
 from tests.service.api.client import Client
@@ -49,12 +49,12 @@ class TestRun:
             run = submit(stores, kind=kind)
             links = client.get(f"/v1/runs/{run.id}").json()["links"]
             for name, path in links.items():
-                if name not in ("cancel", "compute_action"):
+                if name not in ("cancel", "pause", "compute_action"):
                     assert client.get(path).status_code == 200, (kind, name)
 
     def test_an_ended_run_has_no_cancel_link(self, client: Client, stores: Stores) -> None:
         run = submit(stores)
-        stores.runs.request_cancel(run.id)
+        stores.runs.request_stop(run.id, StopReason.CANCEL)
         assert "cancel" not in client.get(f"/v1/runs/{run.id}").json()["links"]
 
     def test_the_best_evaluation_names_its_checkpoint(self, client: Client, stores: Stores) -> None:
@@ -158,8 +158,30 @@ class TestCancel:
         assert answer.json()["state"] == "succeeded"
         assert answer.headers["x-should-retry"] == "false"
 
-    def test_an_unknown_one_is_not_found(self, client: Client) -> None:
-        assert client.post("/v1/runs/run_0/cancel").status_code == 404
+    @pytest.mark.parametrize("verb", ["cancel", "pause", "resume"])
+    def test_an_unknown_one_is_not_found(self, client: Client, verb: str) -> None:
+        assert client.post(f"/v1/runs/run_0/{verb}").status_code == 404
+
+
+class TestPause:
+    def test_a_queued_run_is_paused_at_once_and_resumed(self, client: Client, stores: Stores) -> None:
+        run = submit(stores)
+        paused = client.post(f"/v1/runs/{run.id}/pause")
+        assert (paused.status_code, paused.json()["state"]) == (200, "paused")
+        assert {"cancel", "resume"} == {*paused.json()["links"]} & {"cancel", "pause", "resume"}
+        resumed = client.post(f"/v1/runs/{run.id}/resume")
+        assert (resumed.status_code, resumed.json()["state"]) == (202, "queued")
+        assert {"cancel", "pause"} == {*resumed.json()["links"]} & {"cancel", "pause", "resume"}
+
+    def test_a_running_one_stops_first(self, client: Client, stores: Stores) -> None:
+        run, _ = start(stores)
+        answer = client.post(f"/v1/runs/{run.id}/pause")
+        assert (answer.status_code, answer.json()["state"]) == (202, "stopping")
+
+    def test_what_is_not_paused_is_not_resumed(self, client: Client, stores: Stores) -> None:
+        answer = client.post(f"/v1/runs/{submit(stores).id}/resume")
+        assert (answer.status_code, answer.json()["code"]) == (409, "state_conflict")
+        assert answer.json()["state"] == "queued"
 
 
 class TestConfig:

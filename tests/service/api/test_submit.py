@@ -9,7 +9,7 @@ import httpx
 import pytest
 
 from maze_core.config import compose_run, config_groups
-from service.domain.run import RunKind, RunState
+from service.domain.run import RunKind, RunState, StopReason
 from service.settings import Settings
 from service.store import Stores
 from tests.service.api.client import Client, running
@@ -370,7 +370,7 @@ class TestPreferWait:
         self, client: Client, stores: Stores, prefer: str, applied: str | None
     ) -> None:
         run = client.post("/v1/train", {}, headers={"Idempotency-Key": "k"}).json()
-        stores.runs.request_cancel(run["id"])
+        stores.runs.request_stop(run["id"], StopReason.CANCEL)
         headers = {"Idempotency-Key": "k", "Prefer": prefer}
         answer = client.post("/v1/train", {}, headers=headers)
         assert answer.headers.get("preference-applied") == applied

@@ -21,9 +21,10 @@ from hypothesis.stateful import (
 )
 
 from service.domain.errors import StaleLeaseError, StateConflictError
-from service.domain.run import EventType, Lease, RunKind, RunState
+from service.domain.run import EventType, Lease, RunKind, RunState, StopReason
 from service.domain.use_cases import LEASED_STATES, TERMINAL_STATES, legal
 from service.store import open_stores
+from service.store.runs import STOPPED_STATES
 from tests.contracts.builders import submit
 
 MAX_ATTEMPTS = 2
@@ -34,7 +35,7 @@ class Expected:
     """What the store must say of a run."""
 
     state: RunState = RunState.QUEUED
-    wished: bool = False
+    wish: StopReason | None = None
     attempt: int = 0
     epoch_token: int = 0
     lease: Lease | None = None
@@ -42,6 +43,11 @@ class Expected:
 
     def leave(self, state: RunState) -> None:
         self.state, self.lease, self.lapsed = state, None, False
+
+    def give_back(self) -> None:
+        is_paused = self.wish is StopReason.PAUSE
+        self.leave(RunState.PAUSED if is_paused else RunState.QUEUED)
+        self.wish = None if is_paused else self.wish
 
 
 class RunMachine(RuleBasedStateMachine):
@@ -79,22 +85,38 @@ class RunMachine(RuleBasedStateMachine):
         run, lease = claimed
         assert run.id == waiting[0]
         expected = self.model[run.id]
-        expected.state = RunState.STOPPING if expected.wished else RunState.RUNNING
+        expected.state = RunState.STOPPING if expected.wish else RunState.RUNNING
         expected.attempt += 1
         expected.epoch_token += 1
         expected.lease, expected.lapsed = lease, lapses
         return lease
 
-    @rule(run_id=runs)
-    def cancel(self, run_id: str) -> None:
+    @rule(run_id=runs, wish=st.sampled_from(sorted(STOPPED_STATES)))
+    def stop(self, run_id: str, wish: StopReason) -> None:
         expected = self.model[run_id]
         if expected.state in TERMINAL_STATES:
             with pytest.raises(StateConflictError):
-                self.stores.runs.request_cancel(run_id)
+                self.stores.runs.request_stop(run_id, wish)
             return
-        self.stores.runs.request_cancel(run_id)
-        expected.wished = True
-        expected.state = RunState.STOPPING if expected.state in LEASED_STATES else RunState.CANCELLED
+        self.stores.runs.request_stop(run_id, wish)
+        if expected.state in LEASED_STATES:
+            expected.state = RunState.STOPPING
+            expected.wish = expected.wish if expected.wish is StopReason.CANCEL else wish
+        else:
+            expected.state = STOPPED_STATES[wish]
+            expected.wish = wish if wish is StopReason.CANCEL else None
+
+    @rule(run_id=runs)
+    def resume(self, run_id: str) -> None:
+        expected = self.model[run_id]
+        if expected.state is not RunState.PAUSED and expected.wish is not StopReason.PAUSE:
+            with pytest.raises(StateConflictError):
+                self.stores.runs.resume(run_id)
+            return
+        self.stores.runs.resume(run_id)
+        expected.wish = None
+        if expected.state is RunState.PAUSED:
+            expected.state = RunState.QUEUED
 
     @rule(lease=leases)
     def heartbeat(self, lease: Lease) -> None:
@@ -103,7 +125,7 @@ class RunMachine(RuleBasedStateMachine):
             with pytest.raises(StaleLeaseError):
                 self.stores.runs.heartbeat(lease, lease_s=600)
             return
-        assert self.stores.runs.heartbeat(lease, lease_s=600) is expected.wished
+        assert self.stores.runs.heartbeat(lease, lease_s=600) is expected.wish
         expected.lapsed = False
 
     @rule(lease=leases, state=st.sampled_from(sorted(TERMINAL_STATES)))
@@ -126,7 +148,7 @@ class RunMachine(RuleBasedStateMachine):
             return
         self.stores.runs.release(lease, reason="test", charge_attempt=charged)
         expected.attempt -= not charged
-        expected.leave(RunState.QUEUED)
+        expected.give_back()
 
     @rule()
     def reap(self) -> None:
@@ -134,14 +156,16 @@ class RunMachine(RuleBasedStateMachine):
         assert reaped == {run_id for run_id, run in self.model.items() if run.lapsed}
         for run_id in reaped:
             expected = self.model[run_id]
-            end = RunState.CANCELLED if expected.state is RunState.STOPPING else RunState.FAILED
-            expected.leave(RunState.QUEUED if expected.attempt < MAX_ATTEMPTS else end)
+            if expected.attempt < MAX_ATTEMPTS or expected.wish is StopReason.PAUSE:
+                expected.give_back()
+            else:
+                expected.leave(RunState.CANCELLED if expected.wish else RunState.FAILED)
 
     @invariant()
     def every_run_is_as_the_model_says(self) -> None:
         for run_id, expected in self.model.items():
             run = self.stores.runs.get(run_id)
-            assert (run.state, run.cancel_requested) == (expected.state, expected.wished)
+            assert (run.state, run.stop_wish) == (expected.state, expected.wish)
             assert (run.attempt, run.epoch_token) == (expected.attempt, expected.epoch_token)
             assert (run.finished_at is not None) is run.state.is_terminal
 

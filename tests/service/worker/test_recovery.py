@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from service.domain.run import RunKind, RunState
+from service.domain.run import RunKind, RunState, StopReason
 from tests.service.worker.conftest import PATIENCE_S, Bench, eventually
 
 RUN = {"n": 60, "sleep_s": 0.05}
@@ -192,7 +192,7 @@ def test_a_cancel_that_its_worker_did_not_live_to_see_is_followed_by_the_next(be
     run_id = bench.submit(**LONG)
     bench.wait_for_epoch(run_id, 2)
     worker.kill()
-    bench.stores.runs.request_cancel(run_id)
+    bench.stores.runs.request_stop(run_id, StopReason.CANCEL)
     bench.end_lease(run_id)
     bench.worker()
     run = bench.wait_for_end(run_id)

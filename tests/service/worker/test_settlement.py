@@ -5,11 +5,11 @@ from typing import Any
 
 import pytest
 
-from service.domain.run import RunState
+from service.domain.run import RunState, StopReason
 from service.worker import frames
-from service.worker.settlement import Ending, Finish, Release, Settlement, StopReason, settle
+from service.worker.settlement import Ending, Finish, Release, Settlement, settle
 
-CANCEL, SHUTDOWN = StopReason.CANCEL, StopReason.SHUTDOWN
+CANCEL, PAUSE, SHUTDOWN = StopReason.CANCEL, StopReason.PAUSE, StopReason.SHUTDOWN
 COMPLETED = frames.Result(stop_reason="target_reached", result={"a": 1})
 STOPPED = frames.Result(stop_reason="cancelled", result={"a": 1})
 BROKEN = frames.Failure(code="env_error", message="it broke")
@@ -22,7 +22,7 @@ def ended(last: frames.Result | frames.Failure | None, **facts: Any) -> Settleme
     return settle(Ending(last=last, **{"attempt": 1, "max_attempts": 3, **facts}))
 
 
-@pytest.mark.parametrize("wish", [None, CANCEL, SHUTDOWN])
+@pytest.mark.parametrize("wish", [None, CANCEL, PAUSE, SHUTDOWN])
 def test_a_run_that_finished_first_has_succeeded_whatever_was_wished(wish: StopReason | None) -> None:
     settled = ended(COMPLETED, wish=wish)
     assert settled == Finish(state=RunState.SUCCEEDED, reason="target_reached", result={"a": 1})
@@ -38,13 +38,16 @@ def test_whatever_ends_a_run_after_a_cancel_it_is_cancelled(
     assert settled.result == ({"a": 1} if last is STOPPED else None)
 
 
+@pytest.mark.parametrize("wish", [PAUSE, SHUTDOWN])
 @pytest.mark.parametrize("last", [STOPPED, GRACE_OVER, NO_MEMORY, None])
-def test_a_shutdown_charges_no_attempt(last: frames.Result | frames.Failure | None) -> None:
-    settled = ended(last, wish=SHUTDOWN, exit_code=SIGKILL, attempt=3)
-    assert settled == Release(reason="worker_shutdown", charge_attempt=False)
+def test_a_pause_or_a_shutdown_charges_no_attempt(
+    last: frames.Result | frames.Failure | None, wish: StopReason
+) -> None:
+    settled = ended(last, wish=wish, exit_code=SIGKILL, attempt=3)
+    assert settled == Release(reason=wish, charge_attempt=False)
 
 
-@pytest.mark.parametrize("wish", [None, SHUTDOWN])
+@pytest.mark.parametrize("wish", [None, PAUSE, SHUTDOWN])
 def test_an_error_of_the_run_fails_it_in_its_first_attempt(wish: StopReason | None) -> None:
     settled = ended(BROKEN, wish=wish)
     described = {"code": "env_error", "message": "it broke"}

@@ -4,7 +4,7 @@ import signal
 
 import pytest
 
-from service.domain.run import EventType, RunKind, RunState
+from service.domain.run import EventType, RunKind, RunState, StopReason
 from tests.service.worker.conftest import PATIENCE_S, Bench, eventually
 
 LONG = {"n": 2000, "sleep_s": 0.05}
@@ -39,14 +39,14 @@ def test_one_of_two_slots_is_kept_for_runs_that_act(bench: Bench) -> None:
     assert bench.wait_for_end(acting).state is RunState.SUCCEEDED
     assert bench.run(first).state is RunState.RUNNING
     assert bench.run(second).state is RunState.QUEUED
-    bench.stores.runs.request_cancel(first)
+    bench.stores.runs.request_stop(first, StopReason.CANCEL)
     assert bench.wait_for_end(second).state is RunState.SUCCEEDED
 
 
 def test_a_cancelled_run_ends_only_after_its_last_checkpoint_is_stored(working: Bench) -> None:
     run_id = working.submit(**LONG)
     working.wait_for_epoch(run_id, 2)
-    working.stores.runs.request_cancel(run_id)
+    working.stores.runs.request_stop(run_id, StopReason.CANCEL)
     run = working.wait_for_end(run_id)
     assert (run.state, run.reason) == (RunState.CANCELLED, "user_cancel")
     assert run.result is not None
@@ -56,6 +56,23 @@ def test_a_cancelled_run_ends_only_after_its_last_checkpoint_is_stored(working: 
     assert types[-3:] == [EventType.CHECKPOINT, EventType.STATE, EventType.END]
 
 
+def test_a_paused_run_stores_a_checkpoint_and_resumed_goes_on_from_its_last_scheduled_one(
+    bench: Bench,
+) -> None:
+    bench.worker()
+    run_id = bench.submit(n=60, sleep_s=0.05)
+    bench.wait_for_epoch(run_id, 2)
+    bench.stores.runs.request_stop(run_id, StopReason.PAUSE)
+    eventually(lambda: bench.run(run_id).state is RunState.PAUSED, "the pause")
+    paused = bench.run(run_id)
+    assert (paused.reason, paused.attempt, paused.finished_at) == ("user_pause", 0, None)
+    assert bench.stores.checkpoints.resolve(run_id, "last").kind == "continued"
+    scheduled = bench.stores.checkpoints.resolve(run_id, "scheduled").epoch
+    bench.stores.runs.resume(run_id)
+    run = bench.wait_for_end(run_id)
+    assert (run.state, run.result and run.result["first"]) == (RunState.SUCCEEDED, scheduled)
+
+
 @pytest.mark.parametrize(("job", "says"), [("stubborn", ["cleaned up"]), ("deaf", [])])
 def test_a_run_that_does_not_stop_is_ended_by_force(bench: Bench, job: str, says: list[str]) -> None:
     """After the grace time comes SIGTERM, which lets it clean up; after another one SIGKILL."""
@@ -63,7 +80,7 @@ def test_a_run_that_does_not_stop_is_ended_by_force(bench: Bench, job: str, says
     run_id = bench.submit()
     bench.wait_for_phase(run_id)
     child = bench.child_of(run_id)
-    bench.stores.runs.request_cancel(run_id)
+    bench.stores.runs.request_stop(run_id, StopReason.CANCEL)
     run = bench.wait_for_end(run_id)
     assert (run.state, run.reason) == (RunState.CANCELLED, "user_cancel")
     assert bench.output(run_id) == says

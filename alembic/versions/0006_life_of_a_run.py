@@ -1,0 +1,36 @@
+"""The life of a run: it can be paused, goes on in another run, and has a priority and notes.
+
+The column of a wish to cancel becomes that of a wish to stop, which is to cancel or to pause. On the way down a run
+that is to be paused is given back to the queue by its worker, and goes on.
+
+Revision 0006.
+"""
+
+import sqlalchemy as sa
+
+from alembic import op
+
+revision = "0006"
+down_revision = "0005"
+branch_labels = None
+depends_on = None
+
+
+def upgrade() -> None:
+    op.alter_column("run", "cancel_reason", new_column_name="stop_wish")
+    op.add_column("run", sa.Column("priority", sa.Integer(), nullable=False, server_default="0"))
+    op.add_column("run", sa.Column("notes", sa.Text(), nullable=True))
+    op.add_column("run", sa.Column("revision", sa.Integer(), nullable=False, server_default="0"))
+    op.add_column("run", sa.Column("parent_run", sa.String(length=64), nullable=True))
+    op.add_column("run", sa.Column("continues", sa.Text(), nullable=True))
+    op.drop_index("ix_run_queue", "run")
+    op.create_index("ix_run_queue", "run", ["state", sa.text("priority DESC"), "created_at", "id", "kind"])
+
+
+def downgrade() -> None:
+    op.drop_index("ix_run_queue", "run")
+    op.create_index("ix_run_queue", "run", ["state", "created_at", "id", "kind"])
+    for name in ("continues", "parent_run", "revision", "notes", "priority"):
+        op.drop_column("run", name)
+    op.execute("UPDATE run SET stop_wish = NULL WHERE stop_wish = 'user_pause'")
+    op.alter_column("run", "stop_wish", new_column_name="cancel_reason")

@@ -1,0 +1,115 @@
+"""Runs that follow from another one: continued, tried again, or forked with changes. Each is a run of its own."""
+
+from functools import partial
+from typing import Any
+
+from fastapi import APIRouter
+
+from maze_core.errors import InvalidSpecificationError
+from maze_core.runners.config import with_limits
+from service.api.answers import RunOut
+from service.api.bodies import ContinueRequest, ForkRequest, RetryRequest, StrictRoute, TrainRequest
+from service.api.dependencies import RunDep, Services
+from service.api.submit import ENDED, Chosen, SubmissionDep, stored_config, train_choice
+from service.domain.errors import NotFoundError, StateConflictError
+from service.domain.run import CheckpointInfo, Continuation, Run, RunKind, RunState
+from service.domain.use_cases import named_checkpoint
+
+router = APIRouter(prefix="/v1/runs/{run_id}", tags=["submit"], route_class=StrictRoute)
+
+_FURTHER, _AGAIN, _ANEW = ContinueRequest(), RetryRequest(), ForkRequest()
+"""Without a body."""
+LIMITS = ("max_env_steps", "max_wall_s", "patience", "target_return")
+
+
+def _continued(services: Services, parent: Run, body: ContinueRequest) -> Chosen:
+    """A training from a checkpoint of an ended one, as ``RunContext.load(run, "last").train(n_epochs)``."""
+    _require_training(parent, "continued")
+    if not parent.state.is_terminal:
+        message = (
+            f"Run {parent.id} is {parent.state} and goes on by itself; a run is continued when it has ended."
+        )
+        raise StateConflictError(message, state=parent.state.value)
+    checkpoint = named_checkpoint(services.runs, services.checkpoints, parent.id, body.checkpoint)
+    config = stored_config(services, parent.config, "train")
+    limits = body.given(*LIMITS)
+    algorithm = with_limits(config.build("algorithm"), limits)
+    left = algorithm.most_epochs - checkpoint.epoch
+    n_epochs = body.n_epochs or (left if left > 0 else algorithm.most_epochs)
+    return _from(checkpoint, checkpoint.epoch + n_epochs, limits, config=config, parent=parent)
+
+
+def _retried(services: Services, parent: Run) -> Chosen:
+    """The same run once more, a training from the last scheduled checkpoint that it left."""
+    if parent.state not in (RunState.FAILED, RunState.CANCELLED):
+        way_out = "continue it" if parent.state.is_terminal else "wait for its end"
+        message = f"Run {parent.id} is {parent.state}; only one that failed or was cancelled is tried again: {way_out}."
+        raise StateConflictError(message, state=parent.state.value)
+    if parent.kind is not RunKind.TRAIN:
+        source = (
+            None if parent.source_checkpoint is None else services.checkpoints.get(parent.source_checkpoint)
+        )
+        config = stored_config(services, parent.config, "rollout")
+        return Chosen(config=config, source=source, parent=parent)
+    config = stored_config(services, parent.config, "train")
+    until = parent.continues.until_epoch if parent.continues else config.build("algorithm").most_epochs
+    limits = dict(parent.continues.limits) if parent.continues else {}
+    try:
+        checkpoint = services.checkpoints.resolve(parent.id, "scheduled")
+    except NotFoundError:
+        if parent.continues is None:
+            initial = config.tree.get("initial")
+            source = services.checkpoints.get(initial["checkpoint"]) if initial else None
+            return Chosen(config=config, source=source, parent=parent)
+        checkpoint = services.checkpoints.get(parent.continues.checkpoint)
+    return _from(checkpoint, until, limits, config=config, parent=parent)
+
+
+def _from(checkpoint: CheckpointInfo, until_epoch: int, limits: dict[str, Any], **facts: Any) -> Chosen:
+    continues = Continuation(
+        checkpoint=checkpoint.id, first_epoch=checkpoint.epoch, until_epoch=until_epoch, limits=limits
+    )
+    return Chosen(continues=continues, **facts)
+
+
+def _forked(services: Services, parent: Run, body: ForkRequest) -> Chosen:
+    """A training with the run's configuration, as ``POST /v1/train {"config": …}`` with changes beside it."""
+    _require_training(parent, "forked")
+    overrides = dict(body.overrides)
+    if body.checkpoint is not None:
+        if named := [key for key in overrides if key.partition(".")[0] == "initial"]:
+            message = "This says where the run begins, and so does checkpoint; give one of them."
+            raise InvalidSpecificationError(message, path=named[0], code="contradiction")
+        overrides |= {"initial.run": parent.id, "initial.checkpoint": body.checkpoint}
+    given = body.given(*TrainRequest.model_fields) | {"overrides": overrides, "config": dict(parent.config)}
+    chosen = train_choice(services, TrainRequest.model_validate(given))
+    return Chosen(config=chosen.config, source=chosen.source, parent=parent)
+
+
+def _require_training(run: Run, verb: str) -> None:
+    if run.kind is not RunKind.TRAIN:
+        message = (
+            f"Run {run.id} is of kind {run.kind}; only a training can be {verb}. Submit it again instead."
+        )
+        raise StateConflictError(message, state=run.state.value)
+
+
+@router.post("/continue", status_code=202, response_model=RunOut, responses=ENDED)
+async def continue_run(parent: RunDep, submission: SubmissionDep, body: ContinueRequest = _FURTHER) -> Run:
+    """Train on from a checkpoint of a run that has ended, in a new run with its best and its last checkpoint."""
+    choose = partial(_continued, submission.services, parent, body)
+    return await submission.answer(RunKind.TRAIN, body, choose, of=f"continue {parent.id}")
+
+
+@router.post("/retry", status_code=202, response_model=RunOut, responses=ENDED)
+async def retry_run(parent: RunDep, submission: SubmissionDep, body: RetryRequest = _AGAIN) -> Run:
+    """Try a failed or cancelled run again, in a new run: a training goes on from its last scheduled checkpoint."""
+    choose = partial(_retried, submission.services, parent)
+    return await submission.answer(parent.kind, body, choose, of=f"retry {parent.id}")
+
+
+@router.post("/fork", status_code=202, response_model=RunOut, responses=ENDED)
+async def fork_run(parent: RunDep, submission: SubmissionDep, body: ForkRequest = _ANEW) -> Run:
+    """Train anew with a run's configuration and changes to it, from fresh weights or from a checkpoint's policy."""
+    choose = partial(_forked, submission.services, parent, body)
+    return await submission.answer(RunKind.TRAIN, body, choose, of=f"fork {parent.id}")
