@@ -57,6 +57,9 @@ CATALOGUE: Mapping[str, ProblemKind] = MappingProxyType(
         "checkpoint_damaged": ProblemKind(
             409, "The stored checkpoint does not act as it did when it was made."
         ),
+        "revision_conflict": ProblemKind(
+            412, "Somebody else has changed it since; look again, then repeat the change."
+        ),
         "payload_too_large": ProblemKind(413, "The body is larger than the service takes."),
         "unsupported_media_type": ProblemKind(
             415, "Bodies are plain JSON with Content-Type: application/json."

@@ -150,6 +150,24 @@ class RunOut(Out):
     links: dict[str, str] = Field(default_factory=_run_links)
 
 
+class BulkItemOut(Out):
+    """What became of one run."""
+
+    id: str
+    state: RunState | None
+    """Its state now; null of one that is deleted or unknown."""
+    error: Object | None
+    """``code`` and ``message``, where it was not changed."""
+
+
+class BulkOut(Out):
+    """What became of many runs."""
+
+    data: list[BulkItemOut]
+    has_more: bool
+    """Further runs have what the filter asks for."""
+
+
 class EventOut(Out):
     """One entry of a run's event log; also the ``data:`` of its Server-Sent Event."""
 

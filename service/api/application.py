@@ -7,7 +7,7 @@ from typing import Any
 from fastapi import Depends, FastAPI
 from fastapi.routing import APIRoute
 
-from service.api import config, discovery, environments, events, follow_ups, runs, submit
+from service.api import config, discovery, environments, events, follow_ups, life, runs, submit
 from service.api.dependencies import check_unread
 from service.api.exception_handlers import install_problem_handlers
 from service.api.openapi import openapi_document
@@ -15,6 +15,7 @@ from service.api.openapi import openapi_document
 ROUTERS = (
     submit.router,
     follow_ups.router,
+    life.router,
     runs.router,
     events.router,
     config.router,

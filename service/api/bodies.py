@@ -3,7 +3,8 @@
 The shape is checked here; names, values and ceilings are checked by ``maze_core.config`` (compose and trust).
 """
 
-from collections.abc import Callable, Coroutine
+import re
+from collections.abc import Callable, Coroutine, Mapping
 from typing import Annotated, Any, Literal
 
 from fastapi import Request, Response
@@ -54,6 +55,16 @@ Labels = Annotated[
 ]
 Selector = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_:.-]{1,64}$")]
 """Which checkpoint of a run."""
+
+
+def check_labels(labels: Mapping[str, str]) -> None:
+    """Refuse a key that no submission could have."""
+    for key in labels:
+        if not re.fullmatch(_LABEL_KEY, key):
+            message = "A label's key has 1 to 64 letters, digits, dots, dashes and underscores."
+            raise Problem.at(f"/labels/{key}", "invalid_value", message)
+
+
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
 Priority = Annotated[int, Field(ge=-1000, le=1000)]
 Count = Annotated[int, Field(ge=1, le=10_000)]

@@ -30,6 +30,11 @@ _TRAINING: dict[str, Any] = {
     "config_sha256": _SHA256,
     "source_run": None,
     "source_checkpoint": None,
+    "parent_run": None,
+    "continues": None,
+    "priority": 0,
+    "notes": None,
+    "revision": 0,
     "attempt": 1,
     "created_at": _AT,
     "started_at": _AT,
@@ -192,6 +197,16 @@ EXAMPLES: dict[str, dict[str, Any]] = {
     "cancel_run": _json(_TRAINING | {"state": "stopping", "reason": "user_cancel"}),
     "pause_run": _json(_TRAINING | {"state": "stopping", "reason": "user_pause"}),
     "resume_run": _json(_TRAINING | {"state": "queued", "reason": "user_resume"}),
+    "put_run": _json(_QUEUED, {"mine": {"kind": "train", "algorithm": "ppo", "seed": 1}}),
+    "continue_run": _json(_QUEUED, {"further": {"n_epochs": 10}}),
+    "retry_run": _json(_QUEUED, {"again": {}}),
+    "fork_run": _json(_QUEUED, {"slower": {"checkpoint": "best", "overrides": {"algorithm.lr": 1e-4}}}),
+    "change_run": _json(_TRAINING, {"rename": {"name": "baseline", "labels": {"team": "a", "old": None}}}),
+    "delete_run": {"requests": {}, "responses": {}},
+    "change_runs": _json(
+        {"data": [{"id": _TRAINING["id"], "state": "stopping", "error": None}], "has_more": False},
+        {"team": {"action": "cancel", "filter": {"labels": {"team": "a"}}}},
+    ),
     "list_events": _also("text/event-stream", _STREAM, _json(_page(_EVENT))),
     "list_metrics": _json(
         _page({"name": "train/loss", "epoch": 12, "step": 49152, "value": "NaN", "at": _AT})

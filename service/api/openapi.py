@@ -84,6 +84,12 @@ CONFLICTS = {
     "cancel_run": "The run has ended.",
     "pause_run": "The run has ended.",
     "resume_run": "The run is not paused.",
+    "put_run": "The run was submitted with another body.",
+    "continue_run": "The run has not ended, or is no training.",
+    "retry_run": "The run has not failed and was not cancelled.",
+    "fork_run": "The run is no training.",
+    "change_run": "The run would have too many labels.",
+    "delete_run": "The run has not ended, or another one needs its checkpoints.",
     "rollout": "The run has no checkpoint that can act, yet or ever.",
     "evaluate": "The run has no checkpoint that can act, yet or ever.",
     "compute_action": "The run has no checkpoint that can act, yet or ever.",
@@ -91,7 +97,7 @@ CONFLICTS = {
 """Operation → what a 409 of it means."""
 UNAVAILABLE = frozenset({"live"})
 """Operations that need no database, and so never answer 503."""
-_STATUSES = (400, 401, 403, 404, 409, 413, 415, 422, 429, 500, 503)
+_STATUSES = (400, 401, 403, 404, 409, 412, 413, 415, 422, 429, 500, 503)
 """Statuses of problems that operations may answer."""
 _MISTAKE = {
     "pointer": "/sed",
@@ -187,12 +193,15 @@ def _problem_statuses(path: str, operation: Document, asks_token: bool) -> list[
         statuses.add(422)
     if "requestBody" in operation:
         statuses |= {403, 404, 413, 415, 422}
+    if operation["operationId"] == "change_run":
+        statuses.add(412)
     return sorted(statuses)
 
 
 def _add_examples(operation: Document, examples: Document) -> None:
     if "requestBody" in operation:
         content = operation["requestBody"]["content"]["application/json"]
+        content["schema"].pop("default", None)
         content["examples"] = {
             name: {"summary": name.replace("_", " "), "value": value}
             for name, value in examples["requests"].items()

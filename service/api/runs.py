@@ -1,4 +1,4 @@
-"""Runs: listed, looked at, cancelled, and what they left: metrics, logs, checkpoints and episodes."""
+"""Runs: listed, looked at, and what they left: metrics, logs, checkpoints and episodes."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 import yaml
 from fastapi import APIRouter, Path, Query, Response
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
 from service.api.answers import (
     CheckpointOut,
@@ -20,19 +20,17 @@ from service.api.answers import (
 )
 from service.api.dependencies import (
     LABEL,
-    CallerDep,
     LogDep,
     PageDep,
     PageQuery,
     RunDep,
-    RunId,
     ServicesDep,
     invalid_cursor,
     page_of,
 )
 from service.domain.cursors import decode_cursor, encode_cursor
 from service.domain.ports import RunStore
-from service.domain.run import Event, LogLine, Page, Run, RunKind, RunState, StopReason
+from service.domain.run import Event, LogLine, Page, Run, RunKind, RunOrder, RunState
 from service.problems import Problem
 
 router = APIRouter(prefix="/v1/runs", tags=["runs"])
@@ -45,6 +43,17 @@ class RunsQuery(PageQuery):
 
     state: RunState | None = None
     kind: RunKind | None = None
+    name: str | None = Field(
+        default=None, min_length=1, max_length=200, description="Part of the name, in any case."
+    )
+    created_after: AwareDatetime | None = Field(
+        default=None, description="Submitted then or later (RFC 3339)."
+    )
+    created_before: AwareDatetime | None = Field(default=None, description="Submitted before (RFC 3339).")
+    sort: RunOrder = Field(
+        default=RunOrder.NEWEST,
+        description="Order; a minus is from high to low. By name or best value, runs without one are left out.",
+    )
     label: list[str] = Field(
         default=[], max_length=32, description="`KEY=VALUE`, as often as wanted: only runs with all of them."
     )
@@ -66,47 +75,20 @@ class RunsQuery(PageQuery):
         return labels
 
 
+RUN_FILTERS = ("state", "kind", "name", "created_after", "created_before", "sort")
+
+
 @router.get("", response_model=Listing[RunOut])
 def list_runs(query: Annotated[RunsQuery, Query()], services: ServicesDep) -> Page:
-    """Runs, newest first. Filter by `state`, `kind` and labels: `?label=team=a`."""
-    filters = {"state": query.state, "kind": query.kind, "labels": query.labels()}
-    return page_of(services.runs.list, query=query, **filters)
+    """Runs, newest first, or by `sort`. Filter by `state`, `kind`, `name`, time and labels: `?label=team=a`."""
+    filters = {name: getattr(query, name) for name in RUN_FILTERS}
+    return page_of(services.runs.list, query=query, labels=query.labels(), **filters)
 
 
 @router.get("/{run_id}", response_model=RunOut)
 async def get_run(run: RunDep) -> Run:
     """One run."""
     return run
-
-
-_AT_ONCE: dict[int | str, dict[str, Any]] = {
-    200: {"model": RunOut, "description": "No worker held the run, and it is so now."}
-}
-
-
-@router.post("/{run_id}/cancel", status_code=202, response_model=RunOut, responses=_AT_ONCE)
-def cancel_run(run_id: RunId, services: ServicesDep, response: Response, caller: CallerDep) -> Run:
-    """Cancel a run: a waiting one ends at once (200), a working one after storing a last checkpoint (202)."""
-    run = services.runs.request_stop(run_id, StopReason.CANCEL, by=caller)
-    response.status_code = 200 if run.state.is_terminal else 202
-    return run
-
-
-@router.post("/{run_id}/pause", status_code=202, response_model=RunOut, responses=_AT_ONCE)
-def pause_run(run_id: RunId, services: ServicesDep, response: Response, caller: CallerDep) -> Run:
-    """Pause a run: a waiting one at once (200), a working one after storing a checkpoint (202).
-
-    Resumed, a training goes on from its last scheduled checkpoint and ends as one that was not paused.
-    """
-    run = services.runs.request_stop(run_id, StopReason.PAUSE, by=caller)
-    response.status_code = 200 if run.state is RunState.PAUSED else 202
-    return run
-
-
-@router.post("/{run_id}/resume", status_code=202, response_model=RunOut)
-def resume_run(run_id: RunId, services: ServicesDep, caller: CallerDep) -> Run:
-    """Give a paused run back to the queue."""
-    return services.runs.resume(run_id, by=caller)
 
 
 @router.get("/{run_id}/config", response_model=RunConfigOut)

@@ -11,11 +11,12 @@ import logging
 import re
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Annotated, Any, Literal, TypeAlias
 
 from fastapi import APIRouter, Depends, Header, Request, Response
+from pydantic import Field
 from starlette.concurrency import run_in_threadpool
 
 from maze_core.config import RunConfig, compose_run
@@ -38,7 +39,7 @@ from service.api.bodies import (
     StrictRoute,
     TrainRequest,
 )
-from service.api.dependencies import CallerDep, Services, ServicesDep
+from service.api.dependencies import CallerDep, RunId, Services, ServicesDep
 from service.domain.errors import IdempotencyConflictError, StateConflictError
 from service.domain.run import CheckpointInfo, Continuation, NewRun, Run, RunKind
 from service.domain.use_cases import (
@@ -259,6 +260,8 @@ class Submission:
     """Its Idempotency-Key."""
     wait_s: int | None
     """How long to wait for the run's end; None answers at once."""
+    run_id: str | None = None
+    """The id that the client has chosen."""
 
     async def answer(self, kind: RunKind, body: Labelled, choose: Callable[[], Chosen], of: str = "") -> Run:
         """202 with the run as it is; 200 with the ended run where the client chose to wait and it ended.
@@ -287,15 +290,16 @@ class Submission:
         """The run that this key has made, whatever has changed since, or a new one, queued from then on."""
         store, idempotency = self.services.runs, None
         if self.key is not None:  # keys of two tokens or two kinds of run never meet
-            scoped = hashlib.sha256(f"{self.caller}\n{kind}\n{self.key}".encode()).hexdigest()
-            idempotency = scoped, request_digest(kind, body.given() | ({"of": of} if of else {}))
+            scope = "\n".join([str(self.caller), kind, self.key, *([of] if of else [])])
+            scoped = hashlib.sha256(scope.encode()).hexdigest()
+            idempotency = scoped, request_digest(kind, body.given())
         try:
             if idempotency is not None and (made := store.submitted(*idempotency)) is not None:
                 return made, False
             chosen = choose()
             config, source, parent = chosen.config, chosen.source, chosen.parent
             new = NewRun(
-                id=new_run_id(),
+                id=self.run_id or new_run_id(),
                 kind=kind,
                 request=body.given(),
                 config=config.tree,
@@ -313,6 +317,9 @@ class Submission:
                 new, idempotency, max_queued=self.services.settings.max_queued_runs, by=self.caller
             )
         except IdempotencyConflictError as error:  # the store knows a digest, the client its key
+            if self.run_id is not None:
+                message = f"Run {self.run_id} was submitted with another body; take another id."
+                raise StateConflictError(message) from error
             made_it = f"made run {error.details['run_id']} with another body"
             message = f"Idempotency-Key {self.key!r} {made_it}; use a new key."
             raise IdempotencyConflictError(message, **error.details) from error
@@ -373,3 +380,39 @@ async def rollout(body: RolloutRequest, submission: SubmissionDep) -> Run:
 async def evaluate(body: EvaluateRequest, submission: SubmissionDep) -> Run:
     """Measure a trained policy: mean return with its 95 % confidence interval over seeded episodes."""
     return await submission.answer(RunKind.EVALUATE, body, partial(_acting, submission.services, body))
+
+
+class PutTrainRequest(TrainRequest):
+    """Train a policy, under an id of the client's."""
+
+    kind: Literal["train"]
+
+
+class PutRolloutRequest(RolloutRequest):
+    """Play episodes, under an id of the client's."""
+
+    kind: Literal["rollout"]
+
+
+class PutEvaluateRequest(EvaluateRequest):
+    """Measure a policy, under an id of the client's."""
+
+    kind: Literal["evaluate"]
+
+
+RunPut: TypeAlias = Annotated[
+    PutTrainRequest | PutRolloutRequest | PutEvaluateRequest, Field(discriminator="kind")
+]
+_CHOICES: Mapping[str, Callable[[Services, Any], Chosen]] = {
+    "train": train_choice,
+    "rollout": _rollout,
+    "evaluate": _acting,
+}
+
+
+@router.put("/runs/{run_id}", status_code=202, response_model=RunOut, responses=ENDED)
+async def put_run(run_id: RunId, body: RunPut, submission: SubmissionDep) -> Run:
+    """Submit a run under the client's own id, once however often it is sent; another body is a conflict."""
+    named = replace(submission, run_id=run_id, key=run_id)
+    choose = partial(_CHOICES[body.kind], submission.services, body)
+    return await named.answer(RunKind(body.kind), body, choose, of=f"put {run_id}")

@@ -7,6 +7,7 @@ ServiceError
 │   ├── NoPolicyError          a rollout or evaluation has no policy of its own
 │   ├── NotServableAgentError  the checkpoint cannot act on raw observations
 │   └── DamagedCheckpointError the stored bundle does not give what it gave when it was made
+├── RevisionConflictError      somebody else has changed the resource meanwhile (412)
 ├── StaleLeaseError            a worker wrote with a lease that was taken over; it must stop
 ├── IdempotencyConflictError   the same Idempotency-Key with another body (422)
 ├── CapacityError              a queue or cache is full; try later (503, Retry-After)
@@ -36,6 +37,12 @@ class StateConflictError(ServiceError):
     """The resource's state does not allow this."""
 
     code = "state_conflict"
+
+
+class RevisionConflictError(ServiceError):
+    """Somebody else has changed the resource since the client looked."""
+
+    code = "revision_conflict"
 
 
 class NoCheckpointError(StateConflictError):

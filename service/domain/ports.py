@@ -7,6 +7,7 @@ been given back.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
 from typing import Any, Protocol
 
 from service.domain.run import (
@@ -23,6 +24,7 @@ from service.domain.run import (
     Progress,
     Run,
     RunKind,
+    RunOrder,
     RunState,
     RunStatistics,
     StopReason,
@@ -71,10 +73,25 @@ class RunStore(Protocol):
         state: RunState | None = None,
         kind: RunKind | None = None,
         labels: Mapping[str, str] | None = None,
+        name: str | None = None,
+        created_after: datetime | None = None,
+        created_before: datetime | None = None,
+        sort: RunOrder = RunOrder.NEWEST,
         limit: int = 50,
         cursor: str | None = None,
     ) -> Page:
-        """Runs, newest first: without request and configuration, and of a result what does not grow with episodes.
+        """Runs without request and configuration, and of a result what does not grow with episodes.
+
+        Args:
+            state: only those in this state.
+            kind: only those of this kind.
+            labels: only those with all of these labels.
+            name: only those whose name has this in it, in upper or lower case.
+            created_after: only those that were submitted then or later.
+            created_before: only those that were submitted before.
+            sort: in which order; by name or best value, runs that have none are left out.
+            limit: how many.
+            cursor: from where; one of this order.
 
         Raises:
             ValueError: the cursor is not ours.
@@ -102,6 +119,26 @@ class RunStore(Protocol):
 
         Raises:
             StateConflictError: the run is not paused.
+        """
+
+    def edit(self, run_id: str, changes: Mapping[str, Any], *, revision: int | None = None) -> Run:
+        """Change name, notes, priority or labels; of the labels those that are named, None takes one away.
+
+        Args:
+            run_id: the run.
+            changes: by name.
+            revision: the one that the run has to have still.
+
+        Raises:
+            RevisionConflictError: it has another one.
+            StateConflictError: it would have more than 32 labels.
+        """
+
+    def delete(self, run_id: str) -> None:
+        """Forget a run that has ended, with all it left.
+
+        Raises:
+            StateConflictError: it has not ended, or a run that has not ended needs one of its checkpoints.
         """
 
     def claim(self, worker: str, *, kinds: Sequence[RunKind], lease_s: float) -> tuple[Run, Lease] | None:

@@ -55,6 +55,17 @@ NEXT_STATES: Mapping[RunState, frozenset[RunState]] = {
 }
 
 
+class RunOrder(StrEnum):
+    """What runs are sorted by; a minus is from high to low."""
+
+    NEWEST = "-created_at"
+    OLDEST = "created_at"
+    BEST = "-best"
+    WORST = "best"
+    NAME = "name"
+    NAME_REVERSED = "-name"
+
+
 class StopReason(StrEnum):
     """Why a run is asked to stop. A cancel outweighs the others."""
 

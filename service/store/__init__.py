@@ -55,7 +55,7 @@ def open_stores(source: Settings | str) -> Stores:
     database = Database(url)
     blobs = Blobs(settings.blob_dir or default_blob_dir(url))
     return Stores(
-        runs=SqlRunStore(database),
+        runs=SqlRunStore(database, blobs),
         checkpoints=SqlCheckpointStore(database, blobs, keep_scheduled=settings.keep_scheduled),
         episodes=SqlEpisodeStore(database, blobs),
         registry=SqlRegistryStore(database),

@@ -5,6 +5,7 @@ the lease, that the row was locked with. So a stale worker writes nothing, a ter
 events are numbered without gaps.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, fields, replace
 from typing import Any, Self
@@ -43,7 +44,7 @@ LOCKED_COLUMNS = tuple(
     run.c[name]
     for name in (
         "id", "state", "reason", "stop_wish", "phase", "latest_metrics", "attempt", "free_attempts", "worker",
-        "epoch_token", "last_seq", "last_log_seq",
+        "revision", "epoch_token", "last_seq", "last_log_seq",
     )
 )  # fmt: skip
 """What a change of a run looks at: not the configuration, which is long."""
@@ -168,6 +169,9 @@ class LockedRun:
     def change(self, **columns: Any) -> None:
         """Set columns when writing."""
         self._changes.update(columns)
+        if "best" in columns:
+            value = columns["best"] and columns["best"]["value"]
+            self._changes["best_value"] = value if value is not None and math.isfinite(value) else None
 
     def event(self, type_: EventType, data: Mapping[str, Any]) -> None:
         """Append an event when writing."""

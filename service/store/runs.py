@@ -1,18 +1,22 @@
 """The run store over SQLAlchemy: each method is one transaction. Who works on a run is in ``leases``."""
 
+import math
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
 from sqlalchemy import (
     BigInteger,
+    Column,
     ColumnElement,
     Connection,
+    Float,
     FromClause,
     Row,
     Select,
+    delete,
     func,
     insert,
     literal,
@@ -21,7 +25,13 @@ from sqlalchemy import (
 )
 
 from service.domain.cursors import BAD_CURSOR, decode_cursor, encode_cursor, page_of
-from service.domain.errors import CapacityError, IdempotencyConflictError, NotFoundError, StateConflictError
+from service.domain.errors import (
+    CapacityError,
+    IdempotencyConflictError,
+    NotFoundError,
+    RevisionConflictError,
+    StateConflictError,
+)
 from service.domain.run import (
     Event,
     EventType,
@@ -33,12 +43,14 @@ from service.domain.run import (
     Progress,
     Run,
     RunKind,
+    RunOrder,
     RunState,
     RunStatistics,
     StopReason,
 )
 from service.domain.use_cases import LEASED_STATES
-from service.store.checkpoints import copy_checkpoints
+from service.store.blobs import Blobs
+from service.store.checkpoints import copy_checkpoints, delete_run
 from service.store.engine import Database
 from service.store.leases import SqlLeases
 from service.store.run_rows import (
@@ -55,6 +67,7 @@ from service.store.tables import checkpoint, idempotency_key, run, run_event, ru
 from service.store.tally import Tally
 from service.store.types import UtcDateTime, clean_text, now, upsert
 
+MOST_LABELS = 32
 FULL_RETRY_S = 5.0
 """When to try again after the queue was full."""
 
@@ -65,8 +78,9 @@ STOPPED_STATES = {StopReason.CANCEL: RunState.CANCELLED, StopReason.PAUSE: RunSt
 class SqlRunStore(SqlLeases):
     """:class:`~service.domain.ports.RunStore` over SQLAlchemy; the port says what each method does."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, blobs: Blobs) -> None:
         super().__init__(database)
+        self._blobs = blobs
         self._tally = Tally()
 
     def create(
@@ -108,23 +122,38 @@ class SqlRunStore(SqlLeases):
         state: RunState | None = None,
         kind: RunKind | None = None,
         labels: Mapping[str, str] | None = None,
+        name: str | None = None,
+        created_after: datetime | None = None,
+        created_before: datetime | None = None,
+        sort: RunOrder = RunOrder.NEWEST,
         limit: int = 50,
         cursor: str | None = None,
     ) -> Page:
-        """Runs, newest first."""
-        position = None if cursor is None else _position(cursor)
+        """Runs in an order."""
+        order = _ORDERS[sort]
+        position = None if cursor is None else order.position(cursor)
         with self._database.reading() as connection:
-            query, order = _labelled(connection, labels or {})
+            query, (created_at, run_id) = _labelled(connection, labels or {})
+            key = created_at if order.column is run.c.created_at else order.column
             if state is not None:
                 query = query.where(run.c.state == state)
             if kind is not None:
                 query = query.where(run.c.kind == kind)
+            if order.column.nullable:
+                query = query.where(key.is_not(None))
+            if name is not None:
+                query = query.where(run.c.name.icontains(name, autoescape=True))
+            if created_after is not None:
+                query = query.where(created_at >= created_after)
+            if created_before is not None:
+                query = query.where(created_at < created_before)
             if position is not None:
-                query = query.where(tuple_(*order) < tuple_(*position))
-            query = query.order_by(*(column.desc() for column in order)).limit(limit + 1)
-            rows = connection.execute(query).all()
+                here = tuple_(key, run_id)
+                query = query.where(here < position if order.falls else here > position)
+            ends = (key.desc(), run_id.desc()) if order.falls else (key, run_id)
+            rows = connection.execute(query.order_by(*ends).limit(limit + 1)).all()
             labels_by_run = labels_of(connection, [row.id for row in rows])
-        return page_of(rows, limit, lambda row: listed_run(row, labels_by_run[row.id]), _cursor)
+        return page_of(rows, limit, lambda row: listed_run(row, labels_by_run[row.id]), order.cursor)
 
     def statistics(self) -> Mapping[tuple[RunKind, RunState], RunStatistics]:
         """Number, age and durations of the runs per kind and state."""
@@ -161,6 +190,28 @@ class SqlRunStore(SqlLeases):
                 message = f"run {run_id} is {locked.state}; only a paused run can be resumed"
                 raise StateConflictError(message, state=locked.state.value)
             return locked.written()
+
+    def edit(self, run_id: str, changes: Mapping[str, Any], *, revision: int | None = None) -> Run:
+        """Change what people say of a run."""
+        with self._database.writing() as connection:
+            locked = LockedRun.by_id(connection, run_id)
+            if revision not in (None, locked.row.revision):
+                message = f"run {run_id} has revision {locked.row.revision} by now, not {revision}"
+                raise RevisionConflictError(message, revision=locked.row.revision)
+            columns = {name: value for name, value in changes.items() if name != "labels"}
+            locked.change(**columns, revision=locked.row.revision + 1)
+            if labels := changes.get("labels"):
+                _merge_labels(connection, run_id, labels)
+            return locked.written()
+
+    def delete(self, run_id: str) -> None:
+        """Forget a run with all it left."""
+        with self._database.writing() as connection:
+            locked = LockedRun.by_id(connection, run_id)
+            if not locked.state.is_terminal:
+                message = f"run {run_id} is {locked.state}; cancel it first"
+                raise StateConflictError(message, state=locked.state.value)
+            delete_run(connection, self._blobs, run_id)
 
     def report(
         self,
@@ -296,16 +347,41 @@ def _is(label: FromClause, item: tuple[str, str]) -> tuple[ColumnElement[bool], 
     return label.c.key == item[0], label.c.value == item[1]
 
 
-def _cursor(row: Row[Any]) -> str:
-    return encode_cursor("runs", row.created_at.isoformat(), row.id)
+@dataclass(frozen=True)
+class _Order:
+    """What runs are sorted by, then by id; its cursors are no other order's."""
+
+    of: str
+    column: Column[Any]
+    falls: bool
+
+    def cursor(self, row: Row[Any]) -> str:
+        value = row._mapping[self.column]
+        return encode_cursor(
+            self.of, value.isoformat() if isinstance(value, datetime) else str(value), row.id
+        )
+
+    def position(self, cursor: str) -> "ColumnElement[Any]":
+        """The row that a cursor names, to be compared with others; raises ValueError."""
+        text, run_id = decode_cursor(cursor, self.of, str, str)
+        value: Any = text
+        try:
+            if isinstance(self.column.type, UtcDateTime):
+                value = datetime.fromisoformat(text).astimezone(UTC)
+            elif isinstance(self.column.type, Float) and not math.isfinite(value := float(text)):
+                raise ValueError
+        except (ValueError, OverflowError):  # no time, or one before the year 1 in UTC; no number
+            raise ValueError(BAD_CURSOR) from None
+        return tuple_(literal(value, self.column.type), run_id)
 
 
-def _position(cursor: str) -> tuple[ColumnElement[datetime], str]:
-    created_at, run_id = decode_cursor(cursor, "runs", str, str)
-    try:
-        return literal(datetime.fromisoformat(created_at).astimezone(UTC), UtcDateTime()), run_id
-    except (ValueError, OverflowError):  # no time, or one before the year 1 in UTC
-        raise ValueError(BAD_CURSOR) from None
+_COLUMNS = {"created_at": run.c.created_at, "best": run.c.best_value, "name": run.c.name}
+_ORDERS = {
+    order: _Order(
+        "runs" if order is RunOrder.NEWEST else f"runs {order}", _COLUMNS[order.lstrip("-")], order[0] == "-"
+    )
+    for order in RunOrder
+}
 
 
 def _add_metrics(connection: Connection, locked: LockedRun, points: Sequence[MetricPoint]) -> None:
@@ -349,6 +425,8 @@ def _insert_run(connection: Connection, new: NewRun, by: str | None) -> Run:
         known = select(checkpoint.c.id).where(checkpoint.c.id == new.source_checkpoint)
         if connection.execute(known).first() is None:
             raise NotFoundError(f"there is no checkpoint {new.source_checkpoint}")
+    if connection.execute(select(run.c.id).where(run.c.id == new.id)).first() is not None:
+        raise StateConflictError(f"there is a run {new.id} already, with another content")
     row = connection.execute(
         insert(run).values(**row_values(new), created_at=now()).returning(*LOCKED_COLUMNS, run.c.created_at)
     ).one()
@@ -363,6 +441,20 @@ def _insert_run(connection: Connection, new: NewRun, by: str | None) -> Run:
     facts = {"state": RunState.QUEUED.value, "from": None, "reason": None, "attempt": 0, "by": by}
     locked.event(EventType.STATE, facts)
     return locked.written()
+
+
+def _merge_labels(connection: Connection, run_id: str, labels: Mapping[str, str | None]) -> None:
+    """Set labels, and take away those with None."""
+    keys = [clean_text(key) for key in labels]
+    created_at = connection.execute(select(run.c.created_at).where(run.c.id == run_id)).scalar_one()
+    connection.execute(delete(run_label).where(run_label.c.run_id == run_id, run_label.c.key.in_(keys)))
+    kept = {clean_text(key): value for key, value in labels.items() if value is not None}
+    if kept:
+        shared = {"run_id": run_id, "created_at": created_at}
+        connection.execute(insert(run_label), [{**shared, "key": k, "value": v} for k, v in kept.items()])
+    many = select(func.count()).select_from(run_label).where(run_label.c.run_id == run_id)
+    if connection.execute(many).scalar_one() > MOST_LABELS:
+        raise StateConflictError(f"run {run_id} would have more than {MOST_LABELS} labels; take some away")
 
 
 def _require_place(connection: Connection, max_queued: int) -> None:

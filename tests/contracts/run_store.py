@@ -1,9 +1,10 @@
 """What every run store must do: subclass the suite and give ``stores`` and ``database_url`` fixtures."""
 
+from tests.contracts.run_changes import ChangesContract
 from tests.contracts.run_life import LifeContract
 from tests.contracts.run_reports import ReportContract
 from tests.contracts.run_submission import SubmissionContract
 
 
-class RunStoreContract(SubmissionContract, LifeContract, ReportContract):
+class RunStoreContract(SubmissionContract, LifeContract, ChangesContract, ReportContract):
     """All of it."""

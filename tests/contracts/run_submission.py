@@ -2,13 +2,14 @@
 
 import base64
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
 from service.domain.errors import CapacityError, IdempotencyConflictError, NotFoundError
-from service.domain.run import EventType, RunKind, RunState, StopReason
+from service.domain.run import EventType, RunKind, RunOrder, RunState, StopReason
 from service.store import Stores, open_stores
-from tests.contracts.builders import new_run, start, submit
+from tests.contracts.builders import new_checkpoint, new_run, start, submit
 from tests.contracts.threads import in_threads
 
 ALL_KINDS = list(RunKind)
@@ -231,3 +232,50 @@ class SubmissionContract:
         assert listed.result == {"mean_return": 1.5, "ci95": [1.0, 2.0], "eval": {"n": 1}}
         assert (listed.request, listed.config) == ({}, {})
         assert stores.runs.get(run.id).result == result
+
+    @pytest.mark.parametrize(
+        ("sort", "expected"),
+        [
+            (RunOrder.NEWEST, ["c", "b", "a", "B2"]),
+            (RunOrder.OLDEST, ["B2", "a", "b", "c"]),
+            (RunOrder.BEST, ["c", "a", "b"]),
+            (RunOrder.WORST, ["b", "a", "c"]),
+            (RunOrder.NAME, ["B2", "a", "b", "c"]),
+            (RunOrder.NAME_REVERSED, ["c", "b", "a", "B2"]),
+        ],
+    )
+    def test_runs_are_listed_page_by_page_in_any_order(
+        self, stores: Stores, sort: RunOrder, expected: list[str]
+    ) -> None:
+        for name, value in (("B2", float("nan")), ("a", 2.0), ("b", -1.5), ("c", 10.0)):
+            _, lease = start(stores, name=name, labels={"team": "x"})
+            metrics = {"eval/mean_return": value}
+            stores.checkpoints.put(lease, new_checkpoint(1, is_best=True, metrics=metrics), b"bundle")
+        submit(stores, name="of another team")
+        found: list[str | None] = []
+        cursor = None
+        while True:
+            page = stores.runs.list(labels={"team": "x"}, sort=sort, limit=2, cursor=cursor)
+            found += [run.name for run in page.data]
+            if (cursor := page.next_cursor) is None:
+                break
+        assert found == expected
+        other = RunOrder.OLDEST if sort is not RunOrder.OLDEST else RunOrder.NEWEST
+        first = stores.runs.list(labels={"team": "x"}, sort=sort, limit=1).next_cursor
+        with pytest.raises(ValueError, match="no"):
+            stores.runs.list(sort=other, cursor=first)
+
+    def test_runs_are_found_by_a_part_of_their_name_and_by_time(self, stores: Stores) -> None:
+        first = submit(stores, name="CartPole 100%")
+        second = submit(stores, name="cartpole_two")
+        submit(stores)
+
+        def found(**filters: Any) -> list[str]:
+            return [run.id for run in stores.runs.list(**filters).data]
+
+        assert found(name="CARTPOLE") == [second.id, first.id]
+        assert found(name="0%") == [first.id]
+        assert found(name="e_t") == [second.id]
+        assert found(created_before=second.created_at) == [first.id]
+        assert second.id in found(created_after=second.created_at)
+        assert first.id not in found(created_after=second.created_at)

@@ -35,6 +35,7 @@ class TestRun:
                 "best",
             ),
             *("result", "error", "seed", "config_sha256", "source_run", "source_checkpoint", "attempt"),
+            *("parent_run", "continues", "priority", "notes", "revision"),
             *("created_at", "started_at", "finished_at", "links"),
         }
         assert (shown["state"], shown["phase"], shown["attempt"]) == ("running", "training", 1)
@@ -182,6 +183,100 @@ class TestPause:
         answer = client.post(f"/v1/runs/{submit(stores).id}/resume")
         assert (answer.status_code, answer.json()["code"]) == (409, "state_conflict")
         assert answer.json()["state"] == "queued"
+
+
+class TestChange:
+    def test_what_is_named_changes_and_the_rest_stays(self, client: Client, stores: Stores) -> None:
+        run = submit(stores, name="old", labels={"team": "a", "old": "x"})
+        body = {"labels": {"old": None, "new": "y"}, "notes": "n", "priority": 5}
+        changed = client.request("PATCH", f"/v1/runs/{run.id}", json=body)
+        assert changed.status_code == 200
+        expected = {
+            "name": "old",
+            "labels": {"team": "a", "new": "y"},
+            "notes": "n",
+            "priority": 5,
+            "revision": 1,
+        }
+        assert changed.json() | expected == changed.json()
+        cleared = client.request(
+            "PATCH", f"/v1/runs/{run.id}", json={"name": None}, headers={"If-Match": '"1"'}
+        )
+        assert (cleared.json()["name"], cleared.json()["notes"], cleared.json()["revision"]) == (None, "n", 2)
+
+    def test_a_change_that_another_one_overtook_is_refused(self, client: Client, stores: Stores) -> None:
+        run = submit(stores)
+        client.request("PATCH", f"/v1/runs/{run.id}", json={"name": "first"})
+        answer = client.request(
+            "PATCH", f"/v1/runs/{run.id}", json={"name": "second"}, headers={"If-Match": '"0"'}
+        )
+        assert (answer.status_code, answer.json()["code"]) == (412, "revision_conflict")
+        assert client.get(f"/v1/runs/{run.id}").json()["name"] == "first"
+
+    @pytest.mark.parametrize(
+        ("body", "pointer"),
+        [
+            ({"labels": {"a b": "x"}}, "/labels/a b"),
+            ({"priority": 1001}, "/priority"),
+            ({"priority": None}, "/priority"),
+            ({"name": ""}, "/name"),
+            ({"state": "failed"}, "/state"),
+        ],
+    )
+    def test_what_no_submission_could_say_is_refused(
+        self, client: Client, stores: Stores, body: dict[str, object], pointer: str
+    ) -> None:
+        answer = client.request("PATCH", f"/v1/runs/{submit(stores).id}", json=body)
+        assert answer.status_code == 422
+        assert answer.json()["errors"][0]["pointer"] == pointer
+
+    def test_an_if_match_that_is_no_revision_is_refused(self, client: Client, stores: Stores) -> None:
+        answer = client.request(
+            "PATCH", f"/v1/runs/{submit(stores).id}", json={}, headers={"If-Match": "abc"}
+        )
+        assert (answer.status_code, answer.json()["code"]) == (400, "bad_request")
+
+
+class TestDelete:
+    def test_an_ended_run_is_gone_with_what_it_left(self, client: Client, stores: Stores) -> None:
+        run, lease = start(stores)
+        stores.runs.finish(lease, RunState.FAILED, reason="x")
+        assert client.request("DELETE", f"/v1/runs/{run.id}").status_code == 204
+        assert client.get(f"/v1/runs/{run.id}").status_code == 404
+        assert client.request("DELETE", f"/v1/runs/{run.id}").status_code == 404
+
+    def test_one_that_has_not_ended_stays(self, client: Client, stores: Stores) -> None:
+        run = submit(stores)
+        answer = client.request("DELETE", f"/v1/runs/{run.id}")
+        assert (answer.status_code, answer.json()["state"]) == (409, "queued")
+        assert "cancel it first" in answer.json()["detail"]
+
+
+class TestBulk:
+    def test_each_run_is_answered_as_its_own_request_would_be(self, client: Client, stores: Stores) -> None:
+        ended, _ = start(stores)
+        waiting = submit(stores)
+        body = {"action": "cancel", "filter": {"ids": [waiting.id, ended.id, "run_none", waiting.id]}}
+        answer = client.post("/v1/runs/bulk", body).json()
+        assert [(row["id"], row["state"]) for row in answer["data"]] == [
+            (waiting.id, "cancelled"), (ended.id, "stopping"), ("run_none", None),
+        ]  # fmt: skip
+        assert answer["data"][2]["error"]["code"] == "not_found"
+
+    def test_a_filter_means_all_of_its_members(self, client: Client, stores: Stores) -> None:
+        submit(stores, labels={"bulk": "b"}, kind=RunKind.ROLLOUT)
+        run = submit(stores, labels={"bulk": "b"})
+        wanted = {"labels": {"bulk": "b"}, "kind": "train", "state": "queued"}
+        for action, state in (("pause", "paused"), ("resume", None)):
+            answer = client.post("/v1/runs/bulk", {"action": action, "filter": wanted}).json()
+            assert [(row["id"], row["state"]) for row in answer["data"]] == (
+                [(run.id, state)] if state else []
+            )
+
+    @pytest.mark.parametrize("wanted", [{}, {"labels": {}}, {"ids": None}])
+    def test_a_filter_that_says_nothing_is_refused(self, client: Client, wanted: dict[str, object]) -> None:
+        answer = client.post("/v1/runs/bulk", {"action": "delete", "filter": wanted})
+        assert answer.status_code == 422
 
 
 class TestConfig:

@@ -1,0 +1,163 @@
+"""The life of a run, as clients steer it: cancelled, paused, resumed, renamed, deleted, one by one or many at once."""
+
+import re
+from typing import Annotated, Any, Literal
+
+from fastapi import APIRouter, Header, Response
+from pydantic import Field
+
+from service.api.answers import BulkOut, RunOut
+from service.api.bodies import In, Labels, Priority, StrictRoute, check_labels
+from service.api.dependencies import CallerDep, RunId, ServicesDep
+from service.domain.errors import NotFoundError, StateConflictError
+from service.domain.ports import RunStore
+from service.domain.run import Run, RunKind, RunState, StopReason
+from service.problems import Problem
+
+router = APIRouter(prefix="/v1/runs", tags=["runs"], route_class=StrictRoute)
+
+Action = Literal["cancel", "pause", "resume", "delete"]
+AT_ONCE = 200
+"""Runs that one request changes at most."""
+_AT_ONCE: dict[int | str, dict[str, Any]] = {
+    200: {"model": RunOut, "description": "No worker held the run, and it is so now."}
+}
+
+
+@router.post("/{run_id}/cancel", status_code=202, response_model=RunOut, responses=_AT_ONCE)
+def cancel_run(run_id: RunId, services: ServicesDep, response: Response, caller: CallerDep) -> Run:
+    """Cancel a run: a waiting one ends at once (200), a working one after storing a last checkpoint (202)."""
+    run = services.runs.request_stop(run_id, StopReason.CANCEL, by=caller)
+    response.status_code = 200 if run.state.is_terminal else 202
+    return run
+
+
+@router.post("/{run_id}/pause", status_code=202, response_model=RunOut, responses=_AT_ONCE)
+def pause_run(run_id: RunId, services: ServicesDep, response: Response, caller: CallerDep) -> Run:
+    """Pause a run: a waiting one at once (200), a working one after storing a checkpoint (202).
+
+    Resumed, a training goes on from its last scheduled checkpoint and ends as one that was not paused.
+    """
+    run = services.runs.request_stop(run_id, StopReason.PAUSE, by=caller)
+    response.status_code = 200 if run.state is RunState.PAUSED else 202
+    return run
+
+
+@router.post("/{run_id}/resume", status_code=202, response_model=RunOut)
+def resume_run(run_id: RunId, services: ServicesDep, caller: CallerDep) -> Run:
+    """Give a paused run back to the queue."""
+    return services.runs.resume(run_id, by=caller)
+
+
+class ChangeRequest(In):
+    """What may be changed of a run at any time; null takes it away."""
+
+    name: Annotated[str, Field(min_length=1, max_length=200)] | None = None
+    """For people; need not be unique."""
+    labels: dict[str, Annotated[str, Field(max_length=256)] | None] = Field(
+        default_factory=dict, max_length=32
+    )
+    """Those that are named here are set, and taken away with null; the others stay."""
+    notes: Annotated[str, Field(max_length=10_000)] | None = None
+    priority: Priority = 0
+    """Of two waiting runs, the one with the higher number starts first."""
+
+
+@router.patch("/{run_id}", response_model=RunOut)
+def change_run(
+    run_id: RunId,
+    body: ChangeRequest,
+    services: ServicesDep,
+    if_match: Annotated[
+        str | None, Header(description="The run's `revision`: 412 when it has changed.")
+    ] = None,
+) -> Run:
+    """Change name, labels, notes or priority (a JSON merge patch, RFC 7396); what is not named stays."""
+    changes = {name: getattr(body, name) for name in body.model_fields_set}
+    check_labels({key: value for key, value in body.labels.items() if value is not None})
+    return services.runs.edit(run_id, changes, revision=_revision(if_match))
+
+
+@router.delete("/{run_id}", status_code=204)
+def delete_run(run_id: RunId, services: ServicesDep) -> Response:
+    """Delete a run that has ended, with all it left; refused while another run needs its checkpoints."""
+    services.runs.delete(run_id)
+    return Response(status_code=204)
+
+
+class RunFilter(In):
+    """Which runs: those to which all of it applies."""
+
+    ids: list[str] | None = Field(default=None, max_length=AT_ONCE)
+    state: Annotated[RunState, Field(strict=False)] | None = None
+    kind: Annotated[RunKind, Field(strict=False)] | None = None
+    labels: Labels = Field(default_factory=dict, max_length=32)
+
+
+class BulkRequest(In):
+    """One action for many runs."""
+
+    action: Action
+    filter: RunFilter
+    """At least one member; the newest runs come first."""
+
+
+@router.post("/bulk", response_model=BulkOut)
+def change_runs(body: BulkRequest, services: ServicesDep, caller: CallerDep) -> dict[str, Any]:
+    """Cancel, pause, resume or delete up to 200 runs, each as by its own request; `has_more` says to ask again."""
+    if not any(body.filter.given().values()):
+        raise Problem.at(
+            "/filter", "missing_field", "Name what the runs have in common: ids, state, kind or labels."
+        )
+    chosen, has_more = _chosen(services.runs, body.filter)
+    return {
+        "data": [_changed(services.runs, body.action, run_id, caller) for run_id in chosen],
+        "has_more": has_more,
+    }
+
+
+def _chosen(runs: RunStore, wanted: RunFilter) -> tuple[list[str], bool]:
+    if wanted.ids is None:
+        page = runs.list(state=wanted.state, kind=wanted.kind, labels=wanted.labels, limit=AT_ONCE)
+        return [run.id for run in page.data], page.has_more
+    known = {run.id: run for run in runs.shown(wanted.ids)}
+    fitting = [
+        run_id
+        for run_id in dict.fromkeys(wanted.ids)
+        if run_id not in known or _fits(known[run_id], wanted)  # of one that there is not, it is told
+    ]
+    return fitting, False
+
+
+def _fits(run: Run, wanted: RunFilter) -> bool:
+    is_kind = wanted.kind in (None, run.kind) and wanted.state in (None, run.state)
+    return is_kind and wanted.labels.items() <= run.labels.items()
+
+
+def _changed(runs: RunStore, action: Action, run_id: str, caller: str | None) -> dict[str, Any]:
+    try:
+        if action == "delete":
+            runs.delete(run_id)
+            return {"id": run_id, "state": None, "error": None}
+        if action == "resume":
+            run = runs.resume(run_id, by=caller)
+        else:
+            run = runs.request_stop(
+                run_id, StopReason.CANCEL if action == "cancel" else StopReason.PAUSE, by=caller
+            )
+    except (NotFoundError, StateConflictError) as error:
+        return {
+            "id": run_id,
+            "state": error.details.get("state"),
+            "error": {"code": error.code, "message": str(error)},
+        }
+    return {"id": run_id, "state": run.state, "error": None}
+
+
+def _revision(if_match: str | None) -> int | None:
+    """The revision in an If-Match header; `*` asks for nothing."""
+    if if_match is None or if_match.strip() == "*":
+        return None
+    if (match := re.fullmatch(r'\s*"?(\d{1,9})"?\s*', if_match)) is None:
+        raise Problem("bad_request", 'If-Match takes the revision of the run, as in If-Match: "3".')
+    return int(match[1])
