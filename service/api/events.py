@@ -5,17 +5,18 @@ on where it was, also after a restart of the service. The stream ends after the 
 that comes back after it is answered 204, which tells browsers to stop.
 """
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection
 from typing import Annotated
 
-from fastapi import APIRouter, Header, Response
+from fastapi import APIRouter, Header, Query, Response
 from fastapi.sse import format_sse_event
+from pydantic import Field
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import StreamingResponse
 
 from service.api.answers import EventOut, Listing
 from service.api.delivery import accepts
-from service.api.dependencies import LogDep, RunDep, Services, ServicesDep
+from service.api.dependencies import LogQuery, RunDep, Services, ServicesDep
 from service.api.runs import begun, last_seq
 from service.domain.run import EventType, Page, Run
 
@@ -29,20 +30,29 @@ HEARTBEAT_S = 15.0
 _BATCH = 500
 
 
+class EventQuery(LogQuery):
+    """Which events, and from where."""
+
+    types: list[EventType] = Field(
+        default=[], max_length=len(EventType), description="Only events of these types; all when left out."
+    )
+
+
 @router.get("/events", response_model=Listing[EventOut])
 async def list_events(
     run: RunDep,
-    query: LogDep,
+    query: Annotated[EventQuery, Query()],
     services: ServicesDep,
     accept: Annotated[str, Header(include_in_schema=False)] = "*/*",
     last_event_id: Annotated[str | None, Header()] = None,
 ) -> Page | Response:
     """Events in order; with `Accept: text/event-stream` a live stream that resumes by `Last-Event-ID`."""
     if accepts(accept, EVENT_STREAM):
-        return await stream(
-            run, services, query.start if last_event_id is None else start_after(last_event_id)
-        )
-    events = await run_in_threadpool(services.runs.events, run.id, after=query.start, limit=query.limit + 1)
+        after = query.start if last_event_id is None else start_after(last_event_id)
+        return await stream(run, services, after, query.types)
+    events = await run_in_threadpool(
+        services.runs.events, run.id, types=query.types, after=query.start, limit=query.limit + 1
+    )
     return begun(events, query.limit, last_seq)
 
 
@@ -52,17 +62,20 @@ def start_after(last_event_id: str) -> int:
     return int(text) if text.isascii() and text.isdecimal() and len(text) <= 15 else 0
 
 
-async def stream(run: Run, services: Services, after: int) -> Response:
+async def stream(run: Run, services: Services, after: int, types: Collection[EventType]) -> Response:
     """The events after ``after`` as they come; 204 when the run has ended and there are none."""
     headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
     if run.state.is_terminal and not await run_in_threadpool(
         services.runs.events, run.id, after=after, limit=1
     ):  # a browser stops at a 204; clients that look at the type alone read an empty stream
         return Response(status_code=204, headers=headers, media_type=EVENT_STREAM)
-    return StreamingResponse(follow(run.id, services, after), headers=headers, media_type=EVENT_STREAM)
+    events = follow(run.id, services, after, types)
+    return StreamingResponse(events, headers=headers, media_type=EVENT_STREAM)
 
 
-async def follow(run_id: str, services: Services, after: int) -> AsyncIterator[bytes]:
+async def follow(
+    run_id: str, services: Services, after: int, types: Collection[EventType] = ()
+) -> AsyncIterator[bytes]:
     """Server-Sent Events until the run's end, the client's, or the service's.
 
     What ends with a blank line always has data: to several clients a block without any is an empty event. So
@@ -74,6 +87,8 @@ async def follow(run_id: str, services: Services, after: int) -> AsyncIterator[b
         events = await run_in_threadpool(services.runs.events, run_id, after=after, limit=_BATCH)
         for event in events:
             after = event.seq
+            if types and event.type not in {*types, EventType.END}:
+                continue
             data = EventOut.model_validate(event).model_dump_json()
             yield format_sse_event(id=str(after), event=event.type, data_str=data, retry=retry)
             retry = None

@@ -6,7 +6,7 @@ when the database does not answer in time. Times are UTC from the database's clo
 been given back.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Protocol
 
@@ -206,8 +206,10 @@ class RunStore(Protocol):
             events: written as they are, after those above.
         """
 
-    def events(self, run_id: str, *, after: int = 0, limit: int = 500) -> Sequence[Event]:
-        """Events with ``seq > after`` in order."""
+    def events(
+        self, run_id: str, *, types: Collection[EventType] = (), after: int = 0, limit: int = 500
+    ) -> Sequence[Event]:
+        """Events with ``seq > after`` in order; of these types alone where some are given."""
 
     def metrics(
         self,

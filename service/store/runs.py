@@ -2,7 +2,7 @@
 
 import math
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
@@ -239,10 +239,14 @@ class SqlRunStore(SqlLeases):
                 locked.event(type_, data)
             locked.write()
 
-    def events(self, run_id: str, *, after: int = 0, limit: int = 500) -> Sequence[Event]:
+    def events(
+        self, run_id: str, *, types: Collection[EventType] = (), after: int = 0, limit: int = 500
+    ) -> Sequence[Event]:
         """Events with ``seq > after`` in order."""
         table = run_event.c
         query = select(run_event).where(table.run_id == run_id, table.seq > after).order_by(table.seq)
+        if types:
+            query = query.where(table.type.in_([type_.value for type_ in types]))
         return [
             Event(run_id=row.run_id, seq=row.seq, at=row.at, type=EventType(row.type), data=row.data)
             for row in self._rows(query.limit(limit))

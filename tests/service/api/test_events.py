@@ -40,7 +40,19 @@ class TestPages:
         rest = client.get(f"/v1/runs/{ended.id}/events", params={"cursor": first["next_cursor"]}).json()
         assert [event["seq"] for event in first["data"] + rest["data"]] == [1, 2, 3, 4, 5, 6]
 
-    @pytest.mark.parametrize("query", ["after=-1", "after=x", "limit=0", "limit=1001", "cursor=x", "afer=1"])
+    def test_events_of_some_types_alone(self, client: Client, ended: Run) -> None:
+        path = f"/v1/runs/{ended.id}/events?types=state&types=end"
+        first = client.get(f"{path}&limit=2").json()
+        rest = client.get(f"{path}&cursor={first['next_cursor']}").json()
+        assert [event["seq"] for event in first["data"] + rest["data"]] == [1, 2, 5, 6]
+        streamed = client.get(f"/v1/runs/{ended.id}/events?types=warning", headers=SSE).text
+        assert [line for line in streamed.splitlines() if line.startswith("event:")] == [
+            "event: warning", "event: warning", "event: end",
+        ]  # fmt: skip
+
+    @pytest.mark.parametrize(
+        "query", ["after=-1", "after=x", "limit=0", "limit=1001", "cursor=x", "afer=1", "types=x"]
+    )
     def test_wrong_parameters_are_named(self, client: Client, ended: Run, query: str) -> None:
         answer = client.get(f"/v1/runs/{ended.id}/events?{query}")
         assert answer.json()["errors"][0]["parameter"] == query.partition("=")[0]

@@ -57,19 +57,18 @@ def test_a_cancelled_run_ends_only_after_its_last_checkpoint_is_stored(working: 
 
 
 def test_a_paused_run_stores_a_checkpoint_and_resumed_goes_on_from_its_last_scheduled_one(
-    bench: Bench,
+    working: Bench,
 ) -> None:
-    bench.worker()
-    run_id = bench.submit(n=60, sleep_s=0.05)
-    bench.wait_for_epoch(run_id, 2)
-    bench.stores.runs.request_stop(run_id, StopReason.PAUSE)
-    eventually(lambda: bench.run(run_id).state is RunState.PAUSED, "the pause")
-    paused = bench.run(run_id)
+    run_id = working.submit(n=60, sleep_s=0.05)
+    working.wait_for_epoch(run_id, 2)
+    working.stores.runs.request_stop(run_id, StopReason.PAUSE)
+    eventually(lambda: working.run(run_id).state is RunState.PAUSED, "the pause")
+    paused = working.run(run_id)
     assert (paused.reason, paused.attempt, paused.finished_at) == ("user_pause", 0, None)
-    assert bench.stores.checkpoints.resolve(run_id, "last").kind == "continued"
-    scheduled = bench.stores.checkpoints.resolve(run_id, "scheduled").epoch
-    bench.stores.runs.resume(run_id)
-    run = bench.wait_for_end(run_id)
+    assert working.stores.checkpoints.resolve(run_id, "last").kind == "continued"
+    scheduled = working.stores.checkpoints.resolve(run_id, "scheduled").epoch
+    working.stores.runs.resume(run_id)
+    run = working.wait_for_end(run_id)
     assert (run.state, run.result and run.result["first"]) == (RunState.SUCCEEDED, scheduled)
 
 
