@@ -72,6 +72,15 @@ class BestOut(Out):
     """Id of the checkpoint that reached it."""
 
 
+class QueuePlaceOut(Out):
+    """Where a waiting run stands."""
+
+    ahead: int
+    """Runs that are to start before it."""
+    waits_for: str
+    """``worker`` when none has been seen for a minute, ``turn`` behind others, ``slot`` as the first in line."""
+
+
 class ContinuationOut(Out):
     """Where a training goes on that another run began, and how far."""
 
@@ -139,6 +148,8 @@ class RunOut(Out):
     """Of a training that does not begin anew."""
     priority: int
     """Of two waiting runs, the one with the higher number starts first."""
+    queue: QueuePlaceOut | None
+    """Of a waiting run; null in lists."""
     notes: str | None
     revision: int
     """Grows with every change of name, labels, notes or priority; `If-Match` takes it."""

@@ -33,6 +33,7 @@ _TRAINING: dict[str, Any] = {
     "parent_run": None,
     "continues": None,
     "priority": 0,
+    "queue": None,
     "notes": None,
     "revision": 0,
     "attempt": 1,
@@ -43,6 +44,7 @@ _TRAINING: dict[str, Any] = {
 }
 _QUEUED = _TRAINING | {
     "state": "queued",
+    "queue": {"ahead": 3, "waits_for": "turn"},
     "phase": None,
     "progress": dict.fromkeys(_TRAINING["progress"]),
     "latest_metrics": {},

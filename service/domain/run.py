@@ -112,6 +112,16 @@ class Best:
 
 
 @dataclass(frozen=True, kw_only=True)
+class QueuePlace:
+    """Where a waiting run stands."""
+
+    ahead: int
+    """Runs that are to start before it."""
+    waits_for: str
+    """``worker`` when none has been seen for a while, ``turn`` behind others, ``slot`` as the first in line."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Continuation:
     """Where a training goes on that another run began, and how far."""
 
@@ -166,6 +176,8 @@ class Run:
     """How often the run was claimed."""
     free_attempts: int = 0
     """Attempts that do not count: those up to the last one in which the run stored a new scheduled checkpoint."""
+    queue: QueuePlace | None = None
+    """Of a waiting run that is looked at by itself, not in a list."""
     stop_wish: StopReason | None = None
     """What a client wants the run's worker to do: cancel it or pause it."""
     worker: str | None = None

@@ -18,8 +18,12 @@ from sqlalchemy import (
     Select,
     and_,
     bindparam,
+    func,
     insert,
+    literal,
+    or_,
     select,
+    tuple_,
     update,
 )
 
@@ -31,14 +35,15 @@ from service.domain.run import (
     Lease,
     NewRun,
     Progress,
+    QueuePlace,
     Run,
     RunKind,
     RunState,
     StopReason,
 )
 from service.domain.use_cases import LEASED_STATES, require_legal, result_summary
-from service.store.tables import run, run_event, run_label
-from service.store.types import now
+from service.store.tables import run, run_event, run_label, worker
+from service.store.types import UtcDateTime, after_now, now
 
 LOCKED_COLUMNS = tuple(
     run.c[name]
@@ -48,6 +53,9 @@ LOCKED_COLUMNS = tuple(
     )
 )  # fmt: skip
 """What a change of a run looks at: not the configuration, which is long."""
+
+WORKER_SILENT_S = 60.0
+"""A worker that was not seen for longer is taken for gone by whoever waits."""
 
 _RUN_FIELDS = frozenset(field.name for field in fields(Run))
 
@@ -94,14 +102,29 @@ def read_run(connection: Connection, run_id: str) -> Run:
     row = connection.execute(_RUN, {"ids": [run_id]}).one_or_none()
     if row is None:
         raise _no_run(run_id)
-    return run_of(row, labels_of(connection, [run_id])[run_id])
+    return _with_place(connection, row, labels_of(connection, [run_id])[run_id])
 
 
 def shown_runs(connection: Connection, run_ids: Sequence[str]) -> list[Run]:
     """Those of the runs that there are, without request and configuration."""
     rows = connection.execute(_SHOWN, {"ids": run_ids}).all()
     labels = labels_of(connection, [row.id for row in rows])
-    return [run_of(row, labels[row.id]) for row in rows]
+    return [_with_place(connection, row, labels[row.id]) for row in rows]
+
+
+def _with_place(connection: Connection, row: Row[Any], labels: Mapping[str, str]) -> Run:
+    """The run, with its place where it waits."""
+    found = run_of(row, labels)
+    if found.state is not RunState.QUEUED:
+        return found
+    here = tuple_(literal(row.created_at, UtcDateTime()), row.id)
+    is_older = and_(run.c.priority == row.priority, tuple_(run.c.created_at, run.c.id) < here)
+    before = or_(run.c.priority > row.priority, is_older)
+    ahead = select(func.count()).where(run.c.state == RunState.QUEUED, before).scalar_subquery()
+    alive = select(worker.c.id).where(worker.c.last_seen_at > after_now(-WORKER_SILENT_S)).limit(1)
+    place = connection.execute(select(ahead.label("ahead"), alive.scalar_subquery().label("worker"))).one()
+    waits_for = "worker" if place.worker is None else "turn" if place.ahead else "slot"
+    return replace(found, queue=QueuePlace(ahead=place.ahead, waits_for=waits_for))
 
 
 def listed_run(row: Row[Any], labels: Mapping[str, str]) -> Run:

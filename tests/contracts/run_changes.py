@@ -4,7 +4,7 @@ import pytest
 from sqlalchemy import func, select
 
 from service.domain.errors import NotFoundError, RevisionConflictError, StateConflictError
-from service.domain.run import Best, Continuation, MetricPoint, RunKind, RunState, StopReason
+from service.domain.run import Best, Continuation, MetricPoint, QueuePlace, RunKind, RunState, StopReason
 from service.store import Stores
 from service.store.tables import metadata
 from tests.contracts.builders import new_checkpoint, new_episode, start, submit
@@ -34,6 +34,23 @@ class ChangesContract:
         late = submit(stores).id
         stores.runs.edit(late, {"priority": 7})
         assert [claimed(stores) for _ in range(4)] == [late, first, second, low]
+
+    def test_a_waiting_run_says_what_it_waits_for(self, stores: Stores) -> None:
+        first, second = submit(stores), submit(stores)
+        assert [stores.runs.get(run.id).queue for run in (first, second)] == [
+            QueuePlace(ahead=0, waits_for="worker"), QueuePlace(ahead=1, waits_for="worker"),
+        ]  # fmt: skip
+        stores.registry.beat_worker("w", {})
+        urgent = submit(stores, priority=1)
+        places = {run.id: run.queue for run in stores.runs.shown([first.id, second.id, urgent.id])}
+        assert places == {
+            urgent.id: QueuePlace(ahead=0, waits_for="slot"),
+            first.id: QueuePlace(ahead=1, waits_for="turn"),
+            second.id: QueuePlace(ahead=2, waits_for="turn"),
+        }
+        claimed(stores)
+        assert stores.runs.get(urgent.id).queue is None
+        assert stores.runs.list().data[0].queue is None
 
     def test_an_edit_changes_what_it_names_and_raises_the_revision(self, stores: Stores) -> None:
         run = submit(stores, name="old", labels={"team": "a", "old": "x"})
