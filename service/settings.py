@@ -13,6 +13,8 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from service.domain.run import Retention
+
 logger = logging.getLogger(__name__)
 
 MIB = 1_048_576
@@ -117,6 +119,12 @@ class Settings(BaseSettings):
     """Directory of checkpoints above 64 MiB. Default: ``blobs`` beside an SQLite file, else the database."""
     keep_scheduled: int = Field(default=3, ge=1)
     """Scheduled checkpoints kept per run, besides its best and its last one."""
+    keep_days: float | None = Field(default=None, gt=0)
+    """Days after its end for which a run is kept; all are kept by default."""
+    keep_runs: int | None = Field(default=None, ge=0)
+    """Ended runs that are kept: beyond them the oldest are deleted."""
+    keep_mib: float | None = Field(default=None, gt=0)
+    """MiB of checkpoints and episodes that are kept: beyond them the oldest ended runs are deleted."""
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     """Least severe messages that are logged."""
 
@@ -146,6 +154,16 @@ class Settings(BaseSettings):
                 "or one late heartbeat loses the run: lower MAZE_HEARTBEAT_S or raise MAZE_LEASE_S"
             )
         return self
+
+
+def retention(settings: Settings) -> Retention | None:
+    """What is kept of ended runs; None is all."""
+    given = (settings.keep_days, settings.keep_runs, settings.keep_mib)
+    if given == (None, None, None):
+        return None
+    age_s = None if settings.keep_days is None else settings.keep_days * 86_400
+    size_bytes = None if settings.keep_mib is None else int(settings.keep_mib * MIB)
+    return Retention(age_s=age_s, runs=settings.keep_runs, size_bytes=size_bytes)
 
 
 def settings_table() -> str:

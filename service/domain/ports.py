@@ -22,6 +22,7 @@ from service.domain.run import (
     NewRun,
     Page,
     Progress,
+    Retention,
     Run,
     RunKind,
     RunOrder,
@@ -140,6 +141,9 @@ class RunStore(Protocol):
         Raises:
             StateConflictError: it has not ended, or a run that has not ended needs one of its checkpoints.
         """
+
+    def delete_oldest(self, keep: Retention) -> Mapping[str, str]:
+        """Delete some of the ended runs that are too many, too old or too large, the oldest first; id → why."""
 
     def claim(self, worker: str, *, kinds: Sequence[RunKind], lease_s: float) -> tuple[Run, Lease] | None:
         """Take the oldest queued run of these kinds in one statement; None when there is none.

@@ -112,6 +112,17 @@ class Best:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Retention:
+    """How much of what has ended is kept; None keeps all."""
+
+    age_s: float | None = None
+    """Seconds since the end of a run."""
+    runs: int | None = None
+    size_bytes: int | None = None
+    """Of checkpoints and episodes together."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class QueuePlace:
     """Where a waiting run stands."""
 

@@ -9,22 +9,13 @@ from typing import Any
 from sqlalchemy import Connection, Row, Select, case, delete, insert, or_, select, tuple_, update
 
 from service.domain.cursors import decode_cursor, encode_cursor, page_of
-from service.domain.errors import NotFoundError, StateConflictError
+from service.domain.errors import NotFoundError
 from service.domain.run import Best, CheckpointInfo, EventType, Lease, NewCheckpoint, Page
 from service.domain.use_cases import TERMINAL_STATES, best_metric
 from service.store.blobs import Blobs, Stored
 from service.store.engine import Database
 from service.store.run_rows import LockedRun
-from service.store.tables import (
-    checkpoint,
-    episode,
-    idempotency_key,
-    run,
-    run_event,
-    run_label,
-    run_log,
-    run_metric,
-)
+from service.store.tables import checkpoint, run
 from service.store.types import now
 
 KEEP_SCHEDULED = 3
@@ -117,31 +108,6 @@ def copy_checkpoints(connection: Connection, run_id: str, begins_at: str) -> tup
     return ids[begins_at], judged and Best(
         metric=judged[0], value=judged[1], checkpoint=ids[other or begins_at]
     )
-
-
-def delete_run(connection: Connection, blobs: Blobs, run_id: str) -> None:
-    """Delete a run with every row and byte that is its own.
-
-    Raises:
-        StateConflictError: a run that has not ended acts with, or begins at, one of its checkpoints.
-    """
-    ours = select(checkpoint.c.id).where(checkpoint.c.run_id == run_id)
-    needs = select(run.c.id).where(run.c.source_checkpoint.in_(ours), run.c.state.not_in(TERMINAL_STATES))
-    if (other := connection.execute(needs.limit(1)).scalar_one_or_none()) is not None:
-        raise StateConflictError(
-            f"run {other} needs a checkpoint of run {run_id}; wait for its end or cancel it"
-        )
-    digests = [
-        sha256
-        for table in (checkpoint, episode)
-        for sha256 in connection.execute(
-            delete(table).where(table.c.run_id == run_id).returning(table.c.blob_sha256)
-        ).scalars()
-    ]
-    for table in (run_label, run_event, run_metric, run_log, idempotency_key):
-        connection.execute(delete(table).where(table.c.run_id == run_id))
-    connection.execute(delete(run).where(run.c.id == run_id))
-    blobs.drop_unreferenced(connection, filter(None, digests))
 
 
 def checkpoint_id(run_id: str, new: NewCheckpoint) -> str:

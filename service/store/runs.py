@@ -41,6 +41,7 @@ from service.domain.run import (
     NewRun,
     Page,
     Progress,
+    Retention,
     Run,
     RunKind,
     RunOrder,
@@ -50,7 +51,8 @@ from service.domain.run import (
 )
 from service.domain.use_cases import LEASED_STATES
 from service.store.blobs import Blobs
-from service.store.checkpoints import copy_checkpoints, delete_run
+from service.store.checkpoints import copy_checkpoints
+from service.store.deletion import delete_oldest, delete_run
 from service.store.engine import Database
 from service.store.leases import SqlLeases
 from service.store.run_rows import (
@@ -212,6 +214,11 @@ class SqlRunStore(SqlLeases):
                 message = f"run {run_id} is {locked.state}; cancel it first"
                 raise StateConflictError(message, state=locked.state.value)
             delete_run(connection, self._blobs, run_id)
+
+    def delete_oldest(self, keep: Retention) -> Mapping[str, str]:
+        """Delete some of what is not to be kept."""
+        with self._database.writing() as connection:
+            return delete_oldest(connection, self._blobs, keep)
 
     def report(
         self,

@@ -12,7 +12,7 @@ from importlib.metadata import version
 from service.domain.errors import ServiceError, StaleLeaseError, StoreUnavailableError
 from service.domain.ports import Stores
 from service.domain.run import RunKind, StopReason
-from service.settings import Settings
+from service.settings import Settings, retention
 from service.worker.attempt import Attempt, GracePeriods
 from service.worker.environments import EnvironmentPublisher
 from service.worker.launcher import ChildLauncher
@@ -28,6 +28,8 @@ CLAIM_S = 1.0
 """A claim is tried this often even when nothing seems to have changed."""
 SECOND_SIGNAL_S = 1.0
 """A second signal this soon after the first is the same one: it came to the group and to the process."""
+KEEP_S = 60.0
+"""Time between two looks for ended runs that are not to be kept."""
 PUBLISH_S = 3600.0
 """Environments that nobody publishes for a day are forgotten."""
 JOIN_S = 2.0
@@ -98,6 +100,7 @@ class Worker:
                 ("guard", GUARD_S, self._check),
                 ("reaper", self._reap_s, self._reap),
                 ("publisher", PUBLISH_S, self._environments.publish),
+                ("keeper", KEEP_S, self._delete_oldest),
             )
         ]
         for thread in threads:
@@ -234,6 +237,14 @@ class Worker:
         held = [attempt.run.id for attempt in self._current() if attempt.guard.holds()]
         for run in runs.reap(max_attempts=self._settings.max_attempts, spare=held):
             logger.warning("run %s: its worker fell silent; now %s (%s)", run.id, run.state, run.reason)
+
+    def _delete_oldest(self) -> None:
+        """Delete what the operator does not want kept, until nothing of it is left."""
+        if (keep := retention(self._settings)) is None:
+            return
+        while gone := self._stores.runs.delete_oldest(keep):
+            for run_id, why in gone.items():
+                logger.info("run %s: deleted, since %s", run_id, why)
 
     def _every(self, period_s: float, action: Callable[[], None]) -> None:
         """Do something at once and then again and again; an error is logged and tried again."""

@@ -4,7 +4,16 @@ import pytest
 from sqlalchemy import func, select
 
 from service.domain.errors import NotFoundError, RevisionConflictError, StateConflictError
-from service.domain.run import Best, Continuation, MetricPoint, QueuePlace, RunKind, RunState, StopReason
+from service.domain.run import (
+    Best,
+    Continuation,
+    MetricPoint,
+    QueuePlace,
+    Retention,
+    RunKind,
+    RunState,
+    StopReason,
+)
 from service.store import Stores
 from service.store.tables import metadata
 from tests.contracts.builders import new_checkpoint, new_episode, start, submit
@@ -140,6 +149,35 @@ class ChangesContract:
             stores.runs.delete(run.id)
         stores.runs.request_stop(acting.id, StopReason.CANCEL)
         stores.runs.delete(run.id)
+
+    def test_the_oldest_ended_runs_go_when_there_are_too_many(self, stores: Stores) -> None:
+        waiting = submit(stores)
+        ended = []
+        stores.runs.request_stop(waiting.id, StopReason.PAUSE)
+        for _ in range(4):
+            run, lease = start(stores)
+            stores.checkpoints.put(lease, new_checkpoint(1, is_last=True), b"bundle of " + run.id.encode())
+            stores.runs.finish(lease, RunState.SUCCEEDED, reason="completed")
+            ended.append(run.id)
+        assert stores.runs.delete_oldest(Retention(runs=4, age_s=3600.0, size_bytes=10_000)) == {}
+        gone = stores.runs.delete_oldest(Retention(runs=3))
+        assert [*gone] == ended[:1]
+        assert "more than 3 runs" in gone[ended[0]]
+        n_bytes = len(b"bundle of " + ended[0].encode())
+        gone = stores.runs.delete_oldest(Retention(size_bytes=2 * n_bytes))
+        assert [*gone] == ended[1:2]
+        assert "MiB" in gone[ended[1]]
+        assert [*stores.runs.delete_oldest(Retention(age_s=-1.0))] == ended[2:]
+        assert stores.runs.get(waiting.id).state is RunState.PAUSED
+
+    def test_what_an_unfinished_run_needs_is_kept_longer(self, stores: Stores) -> None:
+        run, lease = start(stores)
+        checkpoint = stores.checkpoints.put(lease, new_checkpoint(1, is_best=True), b"bundle")
+        stores.runs.finish(lease, RunState.SUCCEEDED, reason="completed")
+        acting = submit(stores, kind=RunKind.ROLLOUT, source_run=run.id, source_checkpoint=checkpoint.id)
+        assert stores.runs.delete_oldest(Retention(runs=0)) == {}
+        stores.runs.request_stop(acting.id, StopReason.CANCEL)
+        assert {*stores.runs.delete_oldest(Retention(runs=0))} == {run.id, acting.id}
 
     def test_an_id_is_given_once(self, stores: Stores) -> None:
         run = submit(stores)

@@ -1,0 +1,90 @@
+"""How runs are forgotten: one that a client deletes, and the oldest beyond what the operator wants kept."""
+
+from sqlalchemy import Connection, delete, func, select
+
+from service.domain.errors import StateConflictError
+from service.domain.run import Retention
+from service.domain.use_cases import TERMINAL_STATES
+from service.store.blobs import Blobs
+from service.store.tables import (
+    blob,
+    blob_part,
+    checkpoint,
+    episode,
+    idempotency_key,
+    run,
+    run_event,
+    run_label,
+    run_log,
+    run_metric,
+)
+from service.store.types import after_now
+
+AT_ONCE = 20
+"""Runs that are deleted in one transaction at most."""
+
+
+def delete_run(connection: Connection, blobs: Blobs, run_id: str) -> None:
+    """Delete a run with every row and byte that is its own.
+
+    Raises:
+        StateConflictError: a run that has not ended acts with, or begins at, one of its checkpoints.
+    """
+    ours = select(checkpoint.c.id).where(checkpoint.c.run_id == run_id)
+    needs = select(run.c.id).where(run.c.source_checkpoint.in_(ours), run.c.state.not_in(TERMINAL_STATES))
+    if (other := connection.execute(needs.limit(1)).scalar_one_or_none()) is not None:
+        raise StateConflictError(
+            f"run {other} needs a checkpoint of run {run_id}; wait for its end or cancel it"
+        )
+    digests = [
+        sha256
+        for table in (checkpoint, episode)
+        for sha256 in connection.execute(
+            delete(table).where(table.c.run_id == run_id).returning(table.c.blob_sha256)
+        ).scalars()
+    ]
+    for table in (run_label, run_event, run_metric, run_log, idempotency_key):
+        connection.execute(delete(table).where(table.c.run_id == run_id))
+    connection.execute(delete(run).where(run.c.id == run_id))
+    blobs.drop_unreferenced(connection, filter(None, digests))
+
+
+def delete_oldest(connection: Connection, blobs: Blobs, keep: Retention) -> dict[str, str]:
+    """Delete the ended runs that are too old or too many, some at a time; id → why.
+
+    Those whose checkpoints a run that has not ended needs are left for later.
+    """
+    ended = run.c.state.in_(TERMINAL_STATES)
+    oldest_first = select(run.c.id).where(ended).order_by(run.c.finished_at, run.c.id)
+    excess = 0
+    if keep.runs is not None:
+        excess = connection.execute(select(func.count()).where(ended)).scalar_one() - keep.runs
+    too_old = set()
+    if keep.age_s is not None:
+        old = oldest_first.where(run.c.finished_at < after_now(-keep.age_s)).limit(AT_ONCE)
+        too_old = set(connection.execute(old).scalars())
+    gone: dict[str, str] = {}
+    for run_id in connection.execute(oldest_first.limit(2 * AT_ONCE)).scalars().all():
+        if len(gone) >= AT_ONCE:
+            break
+        if run_id in too_old:
+            why = f"it ended more than {keep.age_s / 86_400:g} days ago" if keep.age_s else ""
+        elif len(gone) < excess:
+            why = f"there were more than {keep.runs} runs"
+        elif keep.size_bytes is not None and _stored_bytes(connection) > keep.size_bytes:
+            why = f"checkpoints and episodes took more than {keep.size_bytes / 2**20:g} MiB"
+        else:
+            break
+        try:
+            delete_run(connection, blobs, run_id)
+        except StateConflictError:
+            continue
+        gone[run_id] = why
+    return gone
+
+
+def _stored_bytes(connection: Connection) -> int:
+    """Of all checkpoints and episodes; what is stored in parts counts by its parts."""
+    whole = blob.c.sha256.not_in(select(blob_part.c.sha256))
+    total = select(func.coalesce(func.sum(blob.c.size_bytes), 0)).where(whole)
+    return int(connection.execute(total).scalar_one())
