@@ -16,7 +16,8 @@ from maze_core import RunContext
 def make():
     return gymnasium.make("CartPole-v1")
 
-with RunContext(env=make, runner="local", configuration="test", silent=True) as context:
+one = {"runner.n_envs": 1}
+with RunContext(env=make, runner="local", configuration="test", overrides=one, silent=True) as context:
     context.train(1)
 """
 
