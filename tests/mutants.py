@@ -226,6 +226,9 @@ def apply(path: str, source: bytes | ast.Module) -> list[tuple[FunctionType, Cod
     changed = [(f, code) for f, code in functions if new.get(code.co_qualname, code) != code]
     for function, code in changed:
         function.__code__ = new[code.co_qualname]
+    for member in vars(module).values():
+        if hasattr(member, "cache_clear"):  # what it remembers is of the code before
+            member.cache_clear()
     return changed
 
 

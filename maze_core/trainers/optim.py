@@ -88,8 +88,9 @@ class GradientStep(FlatParameters):
         self._mean = np.zeros_like(self.flat)
         self._mean_square = np.zeros_like(self.flat)
         self._scratch = np.empty_like(self.flat)
-        self._rates = None if rates is None else np.ones_like(self.flat)
-        if rates is not None and self._rates is not None:
+        self._rates: FloatArray | None = None
+        if rates is not None:
+            self._rates = np.ones_like(self.flat)
             for name, part in reversed(self.views(self._rates).items()):
                 part[...] = rates.get(name.partition("/")[0], 1.0)
 
