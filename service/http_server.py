@@ -214,6 +214,7 @@ def serve_api(application: ASGIApp, protocol: Any, listener: socket.socket) -> i
         log_level=None,
         access_log=False,
         lifespan="on",
+        ws="none",  # whatever protocol for WebSockets is installed: nothing here speaks it
         server_header=False,
         timeout_graceful_shutdown=GRACEFUL_SHUTDOWN_S,
     )

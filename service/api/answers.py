@@ -200,6 +200,29 @@ class MetricOut(Out):
     at: Time | None
 
 
+class SeriesOut(Out):
+    """A metric of one run, or of several that were put together, by epoch."""
+
+    name: str
+    group: str
+    """The value of the label, or the id of the run."""
+    runs: list[str]
+    epoch: list[int]
+    step: list[int]
+    mean: list[Number]
+    low: list[Number | None]
+    """Ends of the 95 % interval of the mean by Student's t; null where one run is known."""
+    high: list[Number | None]
+    n: list[int]
+    """Runs that have a point at this epoch."""
+
+
+class MetricsFoundOut(Out):
+    """Metrics of many runs side by side."""
+
+    data: list[SeriesOut]
+
+
 class LogOut(Out):
     """One line of a run's log."""
 

@@ -7,7 +7,7 @@ from typing import Any
 from fastapi import Depends, FastAPI
 from fastapi.routing import APIRoute
 
-from service.api import config, discovery, environments, events, follow_ups, life, runs, submit
+from service.api import config, discovery, environments, events, follow_ups, life, run_metrics, runs, submit
 from service.api.dependencies import check_unread
 from service.api.exception_handlers import install_problem_handlers
 from service.api.openapi import openapi_document
@@ -17,6 +17,7 @@ ROUTERS = (
     follow_ups.router,
     life.router,
     runs.router,
+    run_metrics.router,
     events.router,
     config.router,
     environments.router,

@@ -210,8 +210,29 @@ EXAMPLES: dict[str, dict[str, Any]] = {
         {"team": {"action": "cancel", "filter": {"labels": {"team": "a"}}}},
     ),
     "list_events": _also("text/event-stream", _STREAM, _json(_page(_EVENT))),
-    "list_metrics": _json(
-        _page({"name": "train/loss", "epoch": 12, "step": 49152, "value": "NaN", "at": _AT})
+    "list_metrics": _also(
+        "text/csv",
+        f"name,epoch,step,value,at\ntrain/loss,12,49152,nan,{_AT}\n",
+        _json(_page({"name": "train/loss", "epoch": 12, "step": 49152, "value": "NaN", "at": _AT})),
+    ),
+    "draw_curve": {"requests": {}, "responses": {"image/svg+xml": "<svg>…</svg>"}},
+    "query_metrics": _json(
+        {
+            "data": [
+                {
+                    "name": "eval/mean_return",
+                    "group": "a",
+                    "runs": [RUN_ID],
+                    "epoch": [1, 2],
+                    "step": [4096, 8192],
+                    "mean": [51.0, 231.5],
+                    "low": [None, None],
+                    "high": [None, None],
+                    "n": [1, 1],
+                }
+            ]
+        },
+        {"by_team": {"runs": [RUN_ID], "names": ["eval/mean_return"], "group_by": "team"}},
     ),
     "list_logs": _json(_page({"seq": 1, "at": _AT, "level": "info", "message": "training started"})),
     "get_run_config": _also("application/yaml", _YAML, _json({"config": _CONFIG, "config_sha256": _SHA256})),

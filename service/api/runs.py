@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 import yaml
 from fastapi import APIRouter, Path, Query, Response
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
+from pydantic import AwareDatetime, ConfigDict, Field
 
 from service.api.answers import (
     CheckpointOut,
@@ -14,7 +14,6 @@ from service.api.answers import (
     EpisodeOut,
     Listing,
     LogOut,
-    MetricOut,
     RunConfigOut,
     RunOut,
 )
@@ -25,11 +24,8 @@ from service.api.dependencies import (
     PageQuery,
     RunDep,
     ServicesDep,
-    invalid_cursor,
     page_of,
 )
-from service.domain.cursors import decode_cursor, encode_cursor
-from service.domain.ports import RunStore
 from service.domain.run import Event, LogLine, Page, Run, RunKind, RunOrder, RunState
 from service.problems import Problem
 
@@ -102,65 +98,6 @@ def get_run_config(run: RunDep, format: Literal["json", "yaml"] = "json") -> Run
 
 
 EpisodeIndex = Annotated[int, Path(ge=0, lt=1_000_000, description="Number of the episode, from 0.")]
-
-
-class MetricsQuery(BaseModel):
-    """Which metric points are listed."""
-
-    names: list[str] = Field(default=[], max_length=64, description="Metric names; all when left out.")
-    after_epoch: int | None = Field(default=None, ge=-1, lt=2**31, description="Only later epochs.")
-    cursor: str | None = Field(default=None, max_length=65_536, description="next_cursor of the page before.")
-    limit: int = Field(default=10_000, ge=1, le=10_000, description="Points per page.")
-    points: int | None = Field(
-        default=None,
-        ge=2,
-        le=1000,
-        description="For charts: at most so many points of each name, evenly spaced, on one page.",
-    )
-
-    def after(self) -> tuple[int, str] | None:
-        """Epoch and name of the point that the page begins behind."""
-        if self.cursor is None:
-            return None
-        try:
-            epoch, name = decode_cursor(self.cursor, "metrics", int, str)
-        except ValueError as error:
-            raise invalid_cursor() from error
-        return epoch, name
-
-    def wanted_names(self) -> list[str] | None:
-        """The names, which may also be given as one text with commas; None is all."""
-        names = [name.strip() for text in self.names for name in text.split(",")]
-        return [name for name in names if name] or None
-
-
-@router.get("/{run_id}/metrics", response_model=Listing[MetricOut])
-def list_metrics(run: RunDep, query: Annotated[MetricsQuery, Query()], services: ServicesDep) -> Page:
-    """Metric points by epoch: `?names=train/episode_return&names=eval/mean_return`; `&points=400` for a chart."""
-    if query.points is not None:
-        return _chart(run, query, query.points, services.runs)
-    points = services.runs.metrics(
-        run.id,
-        names=query.wanted_names(),
-        after_epoch=query.after_epoch,
-        after=query.after(),
-        limit=query.limit + 1,
-    )
-    return begun(points, query.limit, lambda last: encode_cursor("metrics", last.epoch, last.name))
-
-
-def _chart(run: Run, query: MetricsQuery, points: int, runs: RunStore) -> Page:
-    """Fewer points of each name where there are so many names that they would fill more than a page."""
-    if query.cursor is not None:
-        raise Problem.in_query("cursor", "invalid_value", "points gives one page; leave cursor out.")
-    names = query.wanted_names() or sorted(run.latest_metrics)
-    each = max(2, min(points, query.limit // max(1, len(names))))
-    found = [
-        point
-        for name in dict.fromkeys(names)
-        for point in runs.chart(run.id, name, points=each, after_epoch=query.after_epoch)
-    ]
-    return Page(data=sorted(found, key=lambda point: (point.epoch, point.name)), next_cursor=None)
 
 
 @router.get("/{run_id}/logs", response_model=Listing[LogOut])

@@ -42,7 +42,9 @@ class App:
 class Running:
     def __init__(self) -> None:
         self.app = App()
-        self.server = Server(uvicorn.Config(self.app, http=Protocol, lifespan="off", log_config=None))
+        self.server = Server(
+            uvicorn.Config(self.app, http=Protocol, ws="none", lifespan="off", log_config=None)
+        )
         self.listener = socket.create_server(("127.0.0.1", 0))
         self.thread = threading.Thread(
             target=asyncio.run, args=(self.server.serve(sockets=[self.listener]),), daemon=True

@@ -1,0 +1,200 @@
+"""Metrics of runs: as pages, as points of a chart, as a table, as a picture, and of many runs side by side."""
+
+import csv
+import io
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from statistics import fmean, stdev
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Header, Query, Response
+from pydantic import BaseModel, Field
+from starlette.responses import StreamingResponse
+
+from maze_core.evaluation.evaluate import t_quantile
+from service.api.answers import Listing, MetricOut, MetricsFoundOut
+from service.api.bodies import In, StrictRoute
+from service.api.curve import svg
+from service.api.delivery import accepts
+from service.api.dependencies import RunDep, ServicesDep, invalid_cursor
+from service.api.runs import begun
+from service.domain.cursors import decode_cursor, encode_cursor
+from service.domain.errors import NotFoundError
+from service.domain.ports import RunStore
+from service.domain.run import MetricPoint, Page, Run
+from service.domain.use_cases import BEST_METRICS
+from service.problems import Problem
+
+router = APIRouter(prefix="/v1", tags=["runs"], route_class=StrictRoute)
+
+CSV = "text/csv"
+SVG = "image/svg+xml"
+COLUMNS = ("name", "epoch", "step", "value", "at")
+CURVE_POINTS = 400
+
+
+class MetricsQuery(BaseModel):
+    """Which metric points are listed."""
+
+    names: list[str] = Field(default=[], max_length=64, description="Metric names; all when left out.")
+    after_epoch: int | None = Field(default=None, ge=-1, lt=2**31, description="Only later epochs.")
+    cursor: str | None = Field(default=None, max_length=65_536, description="next_cursor of the page before.")
+    limit: int = Field(default=10_000, ge=1, le=10_000, description="Points per page.")
+    points: int | None = Field(
+        default=None,
+        ge=2,
+        le=1000,
+        description="For charts: at most so many points of each name, evenly spaced, on one page.",
+    )
+
+    def after(self) -> tuple[int, str] | None:
+        """Epoch and name of the point that the page begins behind."""
+        if self.cursor is None:
+            return None
+        try:
+            epoch, name = decode_cursor(self.cursor, "metrics", int, str)
+        except ValueError as error:
+            raise invalid_cursor() from error
+        return epoch, name
+
+    def wanted_names(self) -> list[str] | None:
+        """The names, which may also be given as one text with commas; None is all."""
+        names = [name.strip() for text in self.names for name in text.split(",")]
+        return [name for name in names if name] or None
+
+
+@router.get("/runs/{run_id}/metrics", response_model=Listing[MetricOut])
+def list_metrics(
+    run: RunDep,
+    query: Annotated[MetricsQuery, Query()],
+    services: ServicesDep,
+    accept: Annotated[str, Header(include_in_schema=False)] = "*/*",
+) -> Page | Response:
+    """Metric points by epoch: `?names=train/episode_return&names=eval/mean_return`; `&points=400` for a chart.
+
+    With `Accept: text/csv` all of them as a table with the columns name, epoch, step, value and at.
+    """
+    if accepts(accept, CSV) and not accepts(accept, "application/json"):
+        return StreamingResponse(_csv(run, query, services.runs), media_type=CSV)
+    if query.points is not None:
+        return _chart(run, query, query.points, services.runs)
+    points = services.runs.metrics(
+        run.id,
+        names=query.wanted_names(),
+        after_epoch=query.after_epoch,
+        after=query.after(),
+        limit=query.limit + 1,
+    )
+    return begun(points, query.limit, lambda last: encode_cursor("metrics", last.epoch, last.name))
+
+
+def _chart(run: Run, query: MetricsQuery, points: int, runs: RunStore) -> Page:
+    """Fewer points of each name where there are so many names that they would fill more than a page."""
+    if query.cursor is not None:
+        raise Problem.in_query("cursor", "invalid_value", "points gives one page; leave cursor out.")
+    names = query.wanted_names() or sorted(run.latest_metrics)
+    each = max(2, min(points, query.limit // max(1, len(names))))
+    found = [
+        point
+        for name in dict.fromkeys(names)
+        for point in runs.chart(run.id, name, points=each, after_epoch=query.after_epoch)
+    ]
+    return Page(data=sorted(found, key=lambda point: (point.epoch, point.name)), next_cursor=None)
+
+
+def _csv(run: Run, query: MetricsQuery, runs: RunStore) -> Iterator[str]:
+    """Lines of the table, a page of the store at a time."""
+    line = io.StringIO()
+    writer = csv.writer(line)
+    writer.writerow(COLUMNS)
+    behind = query.after()
+    while True:
+        found = runs.metrics(
+            run.id, names=query.wanted_names(), after_epoch=query.after_epoch, after=behind, limit=query.limit
+        )
+        for point in found:
+            at = point.at.isoformat() if point.at else ""
+            writer.writerow((point.name, point.epoch, point.step, point.value, at))
+        yield line.getvalue()
+        line.seek(0)
+        line.truncate()
+        if len(found) < query.limit:
+            return
+        behind = found[-1].epoch, found[-1].name
+
+
+@router.get("/runs/{run_id}/curve.svg", response_class=Response, responses={200: {"content": {SVG: {}}}})
+def draw_curve(
+    run: RunDep,
+    services: ServicesDep,
+    name: Annotated[
+        str | None,
+        Query(max_length=200, description="A metric; what the best policy is judged by when left out."),
+    ] = None,
+) -> Response:
+    """A learning curve as a picture."""
+    wanted = [name] if name else BEST_METRICS
+    for metric in wanted:
+        if points := services.runs.chart(run.id, metric, points=CURVE_POINTS):
+            title = f"{run.name or run.id}: {metric}"
+            return Response(svg([(point.epoch, point.value) for point in points], title), media_type=SVG)
+    known = ", ".join(sorted(run.latest_metrics)) or "none yet"
+    raise NotFoundError(f"run {run.id} has no points of {' or '.join(wanted)}; it has {known}", run_id=run.id)
+
+
+class MetricsRequest(In):
+    """Which metrics of which runs."""
+
+    runs: list[str] = Field(min_length=1, max_length=200)
+    """Ids of runs."""
+    names: list[Annotated[str, Field(max_length=200)]] = Field(min_length=1, max_length=16)
+    """Names of metrics."""
+    points: Annotated[int, Field(ge=2, le=1000)] = 200
+    """Of each metric of each run, at most."""
+    group_by: Annotated[str, Field(min_length=1, max_length=64)] | None = None
+    """A label: runs with the same value are put together, with their mean and its 95 % interval."""
+
+
+@router.post("/metrics/query", response_model=MetricsFoundOut)
+def query_metrics(body: MetricsRequest, services: ServicesDep) -> dict[str, Any]:
+    """Metrics of many runs side by side by epoch, each run by itself or put together by a label."""
+    known = {run.id: run for run in services.runs.shown(body.runs)}
+    for place, run_id in enumerate(body.runs):
+        if run_id not in known:
+            raise Problem.at(f"/runs/{place}", "not_found", f"There is no run {run_id}.")
+    data = []
+    for name in dict.fromkeys(body.names):
+        groups: dict[str, list[Sequence[MetricPoint]]] = defaultdict(list)
+        members: dict[str, list[str]] = defaultdict(list)
+        for run_id in dict.fromkeys(body.runs):
+            group = run_id if body.group_by is None else known[run_id].labels.get(body.group_by, "")
+            groups[group].append(services.runs.chart(run_id, name, points=body.points))
+            members[group].append(run_id)
+        data += [
+            {"name": name, "group": group, "runs": members[group], **aligned(series)}
+            for group, series in groups.items()
+        ]
+    return {"data": data}
+
+
+def aligned(series: Sequence[Sequence[MetricPoint]]) -> Mapping[str, list[Any]]:
+    """Several runs of one metric, by the epochs that any of them has: mean and 95 % interval by Student's t.
+
+    A run that has no point at an epoch is not counted there; an interval takes two runs at least.
+    """
+    by_epoch: dict[int, list[MetricPoint]] = defaultdict(list)
+    for points in series:
+        for point in points:
+            by_epoch[point.epoch].append(point)
+    rows = []
+    for epoch, points in sorted(by_epoch.items()):
+        values = [point.value for point in points]
+        n, mean = len(values), fmean(values)
+        half = t_quantile(0.975, n - 1) * stdev(values) / n**0.5 if n > 1 else None
+        low, high = (None, None) if half is None else (mean - half, mean + half)
+        rows.append((epoch, max(point.step for point in points), mean, low, high, n))
+    columns = zip(*rows, strict=True) if rows else ((),) * 6
+    return {
+        name: [*column]
+        for name, column in zip(("epoch", "step", "mean", "low", "high", "n"), columns, strict=True)
+    }

@@ -1,0 +1,119 @@
+"""Metrics as a table, as a picture and side by side: what is drawn is what was stored."""
+
+import csv
+import io
+import math
+from xml.etree import ElementTree
+
+import hypothesis.strategies as st
+import pytest
+from hypothesis import given
+
+from service.api.curve import nice_ticks, svg
+from service.api.run_metrics import aligned
+from service.domain.run import MetricPoint
+from service.store import Stores
+from tests.contracts.builders import start
+from tests.service.api.client import Client
+
+
+def points(name: str, values: dict[int, float]) -> list[MetricPoint]:
+    return [
+        MetricPoint(name=name, epoch=epoch, step=10 * epoch, value=value) for epoch, value in values.items()
+    ]
+
+
+class TestTable:
+    def test_every_point_is_a_line_whatever_the_page(self, client: Client, stores: Stores) -> None:
+        run, lease = start(stores)
+        metrics = points("a,b", {1: 0.5, 2: math.nan}) + points("c", {1: -math.inf, 3: 1e-300})
+        stores.runs.report(lease, metrics=metrics)
+        answer = client.get(f"/v1/runs/{run.id}/metrics?limit=1", headers={"Accept": "text/csv"})
+        assert answer.headers["content-type"].startswith("text/csv")
+        rows = list(csv.DictReader(io.StringIO(answer.text)))
+        assert [(row["name"], row["epoch"], row["step"], row["value"]) for row in rows] == [
+            ("a,b", "1", "10", "0.5"), ("c", "1", "10", "-inf"), ("a,b", "2", "20", "nan"), ("c", "3", "30", "1e-300"),
+        ]  # fmt: skip
+
+    def test_who_takes_json_gets_json(self, client: Client, stores: Stores) -> None:
+        run, _ = start(stores)
+        for accept in ("*/*", "application/json, text/csv"):
+            answer = client.get(f"/v1/runs/{run.id}/metrics", headers={"Accept": accept})
+            assert answer.json()["data"] == []
+
+
+class TestCurve:
+    def test_it_draws_what_the_best_policy_is_judged_by_and_escapes_names(
+        self, client: Client, stores: Stores
+    ) -> None:
+        run, lease = start(stores, name="<script>&")
+        stores.runs.report(
+            lease, metrics=points("eval/mean_return", {1: 0.0, 2: 10.0}) + points("x", {1: 5.0})
+        )
+        answer = client.get(f"/v1/runs/{run.id}/curve.svg")
+        assert answer.headers["content-type"] == "image/svg+xml"
+        texts = {element.text for element in ElementTree.fromstring(answer.text).iter()}
+        assert "<script>&: eval/mean_return" in texts
+        assert "<script>&: x" in client.get(f"/v1/runs/{run.id}/curve.svg?name=x").text.replace(
+            "&lt;script&gt;&amp;", "<script>&"
+        )
+
+    def test_a_metric_that_there_is_not_is_told_with_those_there_are(
+        self, client: Client, stores: Stores
+    ) -> None:
+        run, lease = start(stores)
+        stores.runs.report(lease, metrics=points("loss", {1: 0.0}))
+        answer = client.get(f"/v1/runs/{run.id}/curve.svg")
+        assert (answer.status_code, "it has loss" in answer.json()["detail"]) == (404, True)
+
+    def test_a_line_has_a_gap_where_a_value_is_none(self) -> None:
+        drawn = ElementTree.fromstring(svg([(1, 0.0), (2, math.nan), (3, 1.0), (5, 0.5)], "t"))
+        line = [path.get("d") for path in drawn.iter("{http://www.w3.org/2000/svg}path")][-1]
+        assert line is not None
+        assert (line.count("M"), line.count("L")) == (2, 1)
+        places = [
+            tuple(map(float, place.split()))
+            for place in line.replace("h0", "").replace("L", "M").split("M")[1:]
+        ]
+        assert places[0][1] > places[2][1] > places[1][1], "up is more"
+        assert places[2][0] - places[1][0] == pytest.approx(places[1][0] - places[0][0], abs=0.2)
+
+    @given(st.floats(-1e12, 1e12), st.floats(0, 1e12))
+    def test_ticks_are_few_and_hold_all_values(self, low: float, span: float) -> None:
+        ticks = nice_ticks(low, low + span)
+        assert 2 <= len(ticks) <= 7
+        assert ticks[0] <= low + 1e-6 * abs(low)
+        assert ticks[-1] >= low + span - 1e-6 * abs(low + span)
+
+
+class TestSideBySide:
+    def test_runs_of_a_label_are_put_together_with_mean_and_interval(
+        self, client: Client, stores: Stores
+    ) -> None:
+        runs = []
+        for team, values in (("a", {1: 1.0, 2: 4.0}), ("a", {1: 3.0}), ("b", {2: 7.0})):
+            run, lease = start(stores, labels={"team": team})
+            stores.runs.report(lease, metrics=points("loss", values))
+            runs.append(run.id)
+        body = {"runs": runs, "names": ["loss"], "group_by": "team"}
+        a, b = client.post("/v1/metrics/query", body).json()["data"]
+        assert (a["group"], a["runs"], a["epoch"], a["mean"], a["n"]) == (
+            "a",
+            runs[:2],
+            [1, 2],
+            [2.0, 4.0],
+            [2, 1],
+        )
+        # half of the interval: t(0.975, 1) s / sqrt(2), with s = sqrt(2)
+        assert a["high"][0] - a["mean"][0] == pytest.approx(12.7062, abs=1e-3)
+        assert (a["low"][1], b["group"], b["mean"]) == (None, "b", [7.0])
+        alone = client.post("/v1/metrics/query", {"runs": runs, "names": ["loss"]}).json()["data"]
+        assert [series["group"] for series in alone] == runs
+
+    def test_a_run_that_there_is_not_is_named(self, client: Client, stores: Stores) -> None:
+        run, _ = start(stores)
+        answer = client.post("/v1/metrics/query", {"runs": [run.id, "run_0"], "names": ["loss"]})
+        assert answer.json()["errors"][0]["pointer"] == "/runs/1"
+
+    def test_nothing_known_is_empty(self) -> None:
+        assert aligned([[]]) == {name: [] for name in ("epoch", "step", "mean", "low", "high", "n")}
