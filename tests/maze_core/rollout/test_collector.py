@@ -292,8 +292,9 @@ def test_a_matrix_of_noise_is_kept_for_its_ticks_by_each_environment_and_not_bey
     model = CustomModelConfig(gaussian=GaussianArgs(**args)).build(
         env.observation_spaces, env.action_spaces, env.agent_counts, generator_seed=0
     )
-    step, used = model.policy.steps[0], []
-    sample = step.sample
+    step, used, drawn = model.policy.steps[0], [], []
+    sample, noise_of = step.sample, model.policy.noise
+    model.policy.noise = lambda key, rng, n: drawn.append(n) or noise_of(key, rng, n)
 
     def noting(observations, noise, agent_id):
         used.append(noise.copy())
@@ -310,3 +311,4 @@ def test_a_matrix_of_noise_is_kept_for_its_ticks_by_each_environment_and_not_bey
         kept = list(dict.fromkeys(row[b] for row in rows))
         assert [kept.index(row[b]) for row in rows] == expected + [n + 1 + expected[-1] for n in expected]
     assert len(distinct) == 2 * 2 * (1 + expected[-1]), "no two environments and no two rollouts share one"
+    assert drawn == [2 * (1 + expected[-1])] * 2, "and none is drawn for nothing"
