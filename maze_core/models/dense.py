@@ -104,7 +104,7 @@ class DenseNets:
             if d_weight is not None and d_bias is not None:
                 d_weight += d @ x.T
                 d_bias += d @ plan.ones
-            np.dot(weight.T, d, out=d_x)  # of one row, matmul takes five times as long
+            weight.T.dot(d, d_x)  # of one row, matmul takes five times as long
             if len(d_features):
                 d_x += d_features
         for call in plan.backward:
@@ -228,7 +228,7 @@ class _Plan:
 
 def _product(a: FloatArray, b: FloatArray, out: FloatArray) -> Callable[[], object]:
     """``a @ b`` of each of a stack, prepared; of a single one, dot is the same and called at less cost."""
-    return partial(np.matmul, a, b, out) if len(out) > 1 else partial(np.dot, a[0], b[0], out[0])
+    return partial(np.matmul, a, b, out) if len(out) > 1 else partial(a[0].dot, b[0], out[0])
 
 
 class _Layer(NamedTuple):

@@ -11,6 +11,7 @@ as the backward pass has them), never copied, so they may be updated in place.
 
 import threading
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Final, NamedTuple
 
 import msgspec
@@ -223,8 +224,10 @@ class GraphNetwork:
             plan: _Plan = self._local.plans[n_rows]
         except (AttributeError, KeyError):
             plan = self._new_plan(n_rows)
-        for run in plan.steps:
-            run(observations)
+        for read in plan.reads:
+            read(observations)
+        for call in plan.calls:
+            call()
         return plan.output
 
     def _new_plan(self, n_rows: int) -> "_Plan":
@@ -245,13 +248,14 @@ def _checked(arrays: NamedArrays, name: str, shape: tuple[int, ...]) -> Array:
     return array
 
 
-_Step = Callable[[Observation], object]
+_Call = Callable[[], object]
 
 
 class _Plan(NamedTuple):
     """Prepared calls for one batch size, and the array in which they leave the output."""
 
-    steps: list[_Step]
+    reads: list[Callable[[Observation], None]]
+    calls: list[_Call]
     output: FloatArray
 
 
@@ -260,7 +264,8 @@ def _plan(program: Program, parameters: Mapping[str, Array], n_rows: int, *, has
     slots = {
         slot: np.zeros((n_blocks, BLOCK_ROWS, width), np.float32) for slot, width in program.widths().items()
     }
-    steps: list[_Step] = []
+    reads: list[Callable[[Observation], None]] = []
+    calls: list[_Call] = []
     rows = {
         # of members each has a block of its own
         slot: blocks[:, 0] if has_members else blocks.reshape(-1, blocks.shape[-1])[:n_rows]
@@ -269,15 +274,15 @@ def _plan(program: Program, parameters: Mapping[str, Array], n_rows: int, *, has
     for op in program.ops:
         out = slots[op.target]
         if isinstance(op, Flatten | OneHot):
-            steps.append(reading(op, rows[op.target]))
+            reads.append(reading(op, rows[op.target]))
         elif isinstance(op, Concat):
-            steps.append(_concat([slots[source] for source in op.sources], out))
+            calls.append(partial(np.concatenate, [slots[source] for source in op.sources], 2, out))
         elif isinstance(op, ActionValues):
-            steps.append(_action_values(op, slots[op.source], out))
+            calls.append(_action_values(op, slots[op.source], out))
         else:
-            steps.append(_product(slots[op.source], parameters[op.weight], out))
-            steps.append(_bend(rows[op.target], parameters[op.bias], ACTIVATIONS[op.activation]))
-    return _Plan(steps, rows[program.ops[-1].target])
+            calls.append(_product(slots[op.source], parameters[op.weight], out))
+            calls += _bend(rows[op.target], parameters[op.bias], ACTIVATIONS[op.activation])
+    return _Plan(reads, calls, rows[program.ops[-1].target])
 
 
 def reading(op: Flatten | OneHot, out: FloatArray) -> Callable[[Mapping[str, Array]], None]:
@@ -299,17 +304,10 @@ def reading(op: Flatten | OneHot, out: FloatArray) -> Callable[[Mapping[str, Arr
     return read_one_hot
 
 
-def _concat(sources: Sequence[FloatArray], out: FloatArray) -> _Step:
-    def run(_: Observation) -> None:
-        np.concatenate(sources, axis=2, out=out)
-
-    return run
-
-
-def _action_values(op: ActionValues, x: FloatArray, out: FloatArray) -> _Step:
+def _action_values(op: ActionValues, x: FloatArray, out: FloatArray) -> _Call:
     parts = x.reshape(*x.shape[:2], -1, op.n_quantiles)
 
-    def run(_: Observation) -> None:
+    def run() -> None:
         means = parts.mean(3)
         out[...] = (
             means[..., :1] + means[..., 1:] - means[..., 1:].mean(2, keepdims=True) if op.duelling else means
@@ -318,7 +316,7 @@ def _action_values(op: ActionValues, x: FloatArray, out: FloatArray) -> _Step:
     return run
 
 
-def _product(x: FloatArray, weight: FloatArray, out: FloatArray) -> _Step:
+def _product(x: FloatArray, weight: FloatArray, out: FloatArray) -> _Call:
     """``x @ weight.T``, block by block; ``x`` and ``out`` are blocks ``[n, 8, k]``, whose padding stays 0.
 
     The weight is ``[n_out, k]``, or one for each block.
@@ -326,12 +324,11 @@ def _product(x: FloatArray, weight: FloatArray, out: FloatArray) -> _Step:
     transposed = weight.swapaxes(-2, -1)
     if weight.shape[-2] > 1:
         if len(x) > 1 or weight.ndim > 2:
-            return lambda _: np.matmul(x, transposed, out)
-        block, out_block = x[0], out[0]
-        return lambda _: block.dot(transposed, out_block)  # the same product, called at less cost
+            return partial(np.matmul, x, transposed, out)
+        return partial(x[0].dot, transposed, out[0])  # the same product, called at less cost
     products, flat = np.empty_like(x), out[..., 0]
 
-    def run(_: Observation) -> None:
+    def run() -> None:
         # For one output BLAS takes a matrix-vector product, whose bits depend on the row's position on
         # some CPUs; a sum over the row does not.
         np.multiply(x, weight, products)
@@ -340,13 +337,8 @@ def _product(x: FloatArray, weight: FloatArray, out: FloatArray) -> _Step:
     return run
 
 
-def _bend(out: FloatArray, bias: FloatArray, activation: Callable[[FloatArray], None] | None) -> _Step:
+def _bend(out: FloatArray, bias: FloatArray, activation: Callable[[FloatArray], None] | None) -> list[_Call]:
     """Add the bias, ``[k]`` or one for each row, and bend, in the rows ``[B, k]`` that are no padding."""
     shift = np.atleast_2d(bias)  # of one row, arrays of one shape, which NumPy adds in half the time
-
-    def run(_: Observation) -> None:
-        np.add(out, shift, out)
-        if activation is not None:
-            activation(out)
-
-    return run
+    added = partial(np.add, out, shift, out)
+    return [added] if activation is None else [added, partial(activation, out)]
