@@ -312,7 +312,7 @@ class DeterministicHead(BoxHead, frozen=True, kw_only=True, tag="deterministic")
     def sample(self, logits: FloatArray, noise: FloatArray, parameter: FloatArray | None = None) -> Array:
         """Actions ``[B, *shape]`` float32: tanh(logit) + std · noise, clipped."""
         std = 0.0 if parameter is None else parameter
-        drawn: Array = np.clip(np.tanh(logits) + std * noise, -1.0, 1.0).astype(np.float32)
+        drawn: Array = np.minimum(np.maximum(np.tanh(logits) + std * noise, -1.0), 1.0).astype(np.float32)
         return drawn.reshape(-1, *self.shape)
 
     def mode(self, logits: FloatArray, parameter: FloatArray | None = None) -> Array:

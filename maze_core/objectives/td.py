@@ -56,7 +56,7 @@ def squared_td(values: FloatArray, targets: FloatArray) -> tuple[float, FloatArr
     """Σ over critics of mean((Q - y)²) / 2, and its gradient by Q, both ``[critics, N]``; the targets are ``[N]``."""
     errors = values - targets
     n = errors.shape[1]
-    return 0.5 * float((errors * errors).sum()) / n, errors / n
+    return 0.5 * float(np.vdot(errors, errors)) / n, errors / n
 
 
 def polyak(target: FloatArray, online: FloatArray, tau: float) -> None:
@@ -64,4 +64,6 @@ def polyak(target: FloatArray, online: FloatArray, tau: float) -> None:
     if tau == 1.0:
         target[...] = online
     else:
-        target += tau * (online - target)
+        way = online - target
+        way *= tau
+        target += way

@@ -124,9 +124,9 @@ class Collector:
             record = self._buffers[key]
             samples = {head: record.actions[head][record.active] for head in bounds}
             actions = policy.steps[key].in_env_units(samples)
-            for head, (low, high) in bounds.items():
-                n_clipped += int(((actions[head] < low) | (actions[head] > high)).sum())
-                n_numbers += int(np.isfinite(low).sum()) * len(actions[head])
+            for head, (low, high, n_bounded) in bounds.items():
+                n_clipped += int(np.count_nonzero((actions[head] < low) | (actions[head] > high)))
+                n_numbers += n_bounded * len(actions[head])
         if not n_numbers:
             return None
         if self._n_judged >= _MANY:
@@ -159,12 +159,13 @@ class Collector:
         )
 
 
-def _bounds(space: spaces.Dict) -> dict[str, tuple[Array, Array]]:
-    """Head → bounds of a Box; infinite where there are not two of them."""
+def _bounds(space: spaces.Dict) -> dict[str, tuple[Array, Array, int]]:
+    """Head → bounds of a Box, infinite where there are not two of them, and how many numbers have two."""
     found = {}
     for head, box in space.items():
         if isinstance(box, spaces.Box) and (bounded := bounded_numbers(box)).any():
-            found[head] = (np.where(bounded, box.low, -np.inf), np.where(bounded, box.high, np.inf))
+            low, high = np.where(bounded, box.low, -np.inf), np.where(bounded, box.high, np.inf)
+            found[head] = (low, high, int(np.count_nonzero(bounded)))
     return found
 
 

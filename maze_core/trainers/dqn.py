@@ -14,7 +14,7 @@ from maze_core.models.heads import ActionValuesHead, apply_mask
 from maze_core.models.networks import ActionCritic
 from maze_core.objectives.td import huber, polyak, quantile_huber
 from maze_core.trainers.dqn_config import DQNAlgorithmConfig
-from maze_core.trainers.fit import Parts
+from maze_core.trainers.fit import Parts, mean
 from maze_core.trainers.learner import Nets, nets
 from maze_core.trainers.off_policy import OffPolicy
 from maze_core.trainers.optim import FlatParameters, GradientStep
@@ -74,7 +74,7 @@ class DQN(OffPolicy[DQNAlgorithmConfig]):
             self.replay.note_errors(batch.rows, errors)
         return {
             "train/value_loss": loss,
-            "train/action_value": float(np.add.reduce(found, None)) / found.size,
+            "train/action_value": mean(found),
             "train/grad_norm": self.optimizer.step(),
         }
 

@@ -14,12 +14,14 @@ from math import isfinite
 from statistics import fmean
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
+import numpy as np
+
 from maze_core.checkpoint import Checkpoint
 from maze_core.errors import DivergedError, InvalidSpecificationError, Problem
 from maze_core.metrics import Reporter
 from maze_core.threads import one_thread
 from maze_core.trainers.config import FitConfig
-from maze_core.types import Array, Tree
+from maze_core.types import Array, FloatArray, Tree
 
 if TYPE_CHECKING:
     from maze_core.envs.vector import VectorEnv
@@ -110,16 +112,22 @@ def demonstrations_of(parts: Parts) -> "Demonstrations":
     return parts.demonstrations
 
 
+def mean(values: FloatArray) -> float:
+    """Of all numbers, for a metric: ``ndarray.mean`` takes several times as long."""
+    return float(np.add.reduce(values, None)) / values.size
+
+
 def mean_metrics(steps: Sequence[Mapping[str, float]]) -> dict[str, float]:
     """Means over gradient steps, of each value over those that report it.
 
     Raises:
         DivergedError: a loss, the entropy or the gradient is not finite; the message names it.
     """
-    means: dict[str, float] = {}
-    for name in dict.fromkeys(name for step in steps for name in step):
-        found = [step[name] for step in steps if name in step]
-        means[name] = sum(found) / len(found)
+    found: dict[str, list[float]] = {}
+    for step in steps:
+        for name, value in step.items():
+            found.setdefault(name, []).append(value)
+    means = {name: sum(values) / len(values) for name, values in found.items()}
     bad = [name for name in MUST_BE_FINITE if name in means and not isfinite(means[name])]
     if bad:
         raise DivergedError(

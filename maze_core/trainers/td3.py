@@ -13,7 +13,7 @@ from maze_core.data.replay import Transitions
 from maze_core.models.networks import ActionCritic, action_input
 from maze_core.objectives.td import polyak
 from maze_core.rollout.correlated_noise import OrnsteinUhlenbeck
-from maze_core.trainers.fit import Parts
+from maze_core.trainers.fit import Parts, mean
 from maze_core.trainers.learner import nets
 from maze_core.trainers.off_policy import OffPolicy
 from maze_core.trainers.optim import FlatParameters, GradientStep
@@ -59,7 +59,8 @@ class TD3(OffPolicy[TD3AlgorithmConfig]):
         (output,), _ = self._follower(batch.next_observations)
         limit, n_rows = self.config.target_noise_limit, output.shape[1]
         noise = self.config.target_std * self.rng.standard_normal(output.shape, np.float32)
-        after = np.clip(np.tanh(output) + noise.clip(-limit, limit), np.float32(-1), np.float32(1))
+        noise = np.minimum(np.maximum(noise, -limit), limit)
+        after = np.minimum(np.maximum(np.tanh(output) + noise, -1.0), 1.0)
         values = self.critics.predict(self._shown(batch.next_observations, after))[0]
         actions = {action_input(head): array for head, array in batch.actions.items()}
         report = self.critics.learn(
@@ -82,7 +83,7 @@ class TD3(OffPolicy[TD3AlgorithmConfig]):
         self.actor.zero()
         pull([d_action * (1.0 - action * action)])
         self.actor.step()
-        return -float(values.mean())
+        return -mean(values)
 
     def _shown(self, observations: NamedArrays, actions: FloatArray) -> NamedArrays:
         """What critics read; actions are ``[n, N]``, of all heads."""

@@ -5,13 +5,14 @@ shown, or one for each of the choices.
 """
 
 from collections.abc import Callable, Collection
+from functools import reduce
 
 import numpy as np
 
 from maze_core.models.networks import ActionCritic
 from maze_core.objectives.td import polyak, squared_td
 from maze_core.trainers.config import TwinCriticsConfig
-from maze_core.trainers.fit import Parts, critic_of
+from maze_core.trainers.fit import Parts, critic_of, mean
 from maze_core.trainers.learner import nets
 from maze_core.trainers.optim import FlatParameters, GradientStep
 from maze_core.types import FloatArray, IntArray, NamedArrays
@@ -57,26 +58,24 @@ class TwinCritics:
             chosen: of critics with an output for each choice, what was chosen, ``[N]``.
         """
         outputs, pull = self._learning(inputs)
-        rows = (slice(None) if chosen is None else chosen, np.arange(len(targets)))
-        values = np.stack([output[0] if chosen is None else output[rows] for output in outputs])
+        stacked = np.array(outputs)  # [critics, n, N]
+        of_chosen = (..., 0, slice(None)) if chosen is None else (..., chosen, np.arange(len(targets)))
+        values = stacked[of_chosen]
         loss, d_values = squared_td(values, targets)
-        d_outputs = []
-        for output, d in zip(outputs, d_values, strict=True):
-            d_output = np.zeros_like(output)
-            d_output[0 if chosen is None else rows] = d
-            d_outputs.append(d_output)
+        d_outputs = np.zeros_like(stacked)
+        d_outputs[of_chosen] = d_values
         self.step.zero()
-        pull(d_outputs)
+        pull([*d_outputs])
         return {
             "train/value_loss": loss,
-            "train/action_value": float(values.mean()),
+            "train/action_value": mean(values),
             "train/grad_norm": self.step.step(),
         }
 
     def judge(self, inputs: NamedArrays) -> tuple[FloatArray, Callable[[float], NamedArrays]]:
         """The lowest values ``[n, N]``, and ∂L/∂value of all of them → ∂L/∂number of the actions that were shown."""
         outputs, pull = self._judging(inputs)
-        least: FloatArray = np.minimum.reduce(outputs)
+        least = reduce(np.minimum, outputs)
 
         def pull_least(d_values: float) -> NamedArrays:
             d, rest = [], np.full_like(least, d_values)
@@ -90,8 +89,7 @@ class TwinCritics:
     def predict(self, inputs: NamedArrays) -> FloatArray:
         """The lower values ``[n, N]`` of the critics that follow."""
         outputs, _ = self._following(inputs)
-        least: FloatArray = np.minimum.reduce(outputs)
-        return least
+        return reduce(np.minimum, outputs)
 
     def follow(self) -> None:
         """Let the followers come nearer."""
