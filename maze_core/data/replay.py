@@ -114,19 +114,17 @@ class Replay:
     def _transitions(self, rows: IntArray, weights: FloatArray) -> Transitions:
         reward, ended, terminated = (self._flat[name][""] for name in ("reward", "ended", "terminated"))
         gamma, newest = np.float32(self.gamma), (self.n_added - 1) % self.n_ticks
-        last, goes_on = rows, np.True_
-        returns, discounts = reward.take(rows), np.full(len(rows), gamma)
+        last, goes_on, returns, discounts = rows, np.True_, reward.take(rows), np.array(gamma)
         for k in range(1, self.n_steps):
             goes_on = goes_on & ~ended.take(last) & (last // self.n_envs != newest)
             last = np.where(goes_on, (rows + k * self.n_envs) % len(reward), last)
             returns += goes_on * discounts * reward.take(last)
             discounts = np.where(goes_on, discounts * gamma, discounts)
-        discounts *= ~terminated.take(last)
         return Transitions(
             observations=self._taken("observations", rows),
             actions=self._taken("actions", rows),
             returns=returns,
-            discounts=discounts,
+            discounts=discounts * ~terminated.take(last),
             next_observations=self._taken("next_observations", last),
             weights=weights,
             rows=rows,
