@@ -49,8 +49,8 @@ def gae(
 
 def expect_one_shape(name: str, *arrays: Array) -> None:
     """Raise :class:`ValueError` where what ``name`` takes is not arrays of one shape ``[T, B]``."""
-    if len({array.shape for array in arrays}) != 1 or arrays[0].ndim != 2:
-        shapes = [array.shape for array in arrays]
+    shapes = [array.shape for array in arrays]
+    if [len(shape) for shape in {*shapes}] != [2]:
         raise ValueError(f"{name} needs {len(arrays)} arrays of one shape [T, B], got {shapes}")
 
 

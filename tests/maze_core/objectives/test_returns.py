@@ -90,6 +90,8 @@ def test_arrays_of_two_shapes_are_refused_by_name():
     zeros, flags = np.zeros((2, 3)), np.zeros((2, 3), bool)
     with pytest.raises(ValueError, match=r"one shape \[T, B\].*\(3, 2\)"):
         gae(zeros, np.zeros((3, 2)), zeros, flags, flags, gamma=0.9, lam=0.9)
+    with pytest.raises(ValueError, match=r"\(3, 2\)\]$"):
+        gae(zeros, zeros, zeros, flags, np.zeros((3, 2), bool), gamma=0.9, lam=0.9)
 
 
 def test_explained_variance_is_one_for_a_perfect_critic_and_zero_for_a_constant_one():
