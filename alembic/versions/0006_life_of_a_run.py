@@ -21,7 +21,7 @@ depends_on = None
 
 def upgrade() -> None:
     op.alter_column("run", "cancel_reason", new_column_name="stop_wish")
-    op.add_column("run", sa.Column("priority", sa.Integer(), nullable=False, server_default="0"))
+    op.add_column("run", sa.Column("precedence", sa.Integer(), nullable=False, server_default="0"))
     op.add_column("run", sa.Column("notes", sa.Text(), nullable=True))
     op.add_column("run", sa.Column("revision", sa.Integer(), nullable=False, server_default="0"))
     op.add_column("run", sa.Column("parent_run", sa.String(length=64), nullable=True))
@@ -29,7 +29,7 @@ def upgrade() -> None:
     op.add_column("run", sa.Column("best_value", sa.Float(), nullable=True))
     _fill_best_values(op.get_bind())
     op.drop_index("ix_run_queue", "run")
-    op.create_index("ix_run_queue", "run", ["state", sa.text("priority DESC"), "created_at", "id", "kind"])
+    op.create_index("ix_run_queue", "run", ["state", "precedence", "created_at", "id", "kind"])
     op.create_index("ix_run_best_value", "run", ["best_value", "id"])
     op.create_index("ix_run_name", "run", ["name", "id"])
 
@@ -49,7 +49,7 @@ def downgrade() -> None:
     op.drop_column("run", "best_value")
     op.drop_index("ix_run_queue", "run")
     op.create_index("ix_run_queue", "run", ["state", "created_at", "id", "kind"])
-    for name in ("continues", "parent_run", "revision", "notes", "priority"):
+    for name in ("continues", "parent_run", "revision", "notes", "precedence"):
         op.drop_column("run", name)
     op.execute("UPDATE run SET stop_wish = NULL WHERE stop_wish = 'user_pause'")
     op.alter_column("run", "stop_wish", new_column_name="cancel_reason")

@@ -39,7 +39,7 @@ def build_api(lifespan: Callable[[FastAPI], AbstractAsyncContextManager[None]], 
     )
     for router in ROUTERS:
         api.include_router(router)
-    install_problem_handlers(api)
+    install_problem_handlers(api, [route for router in ROUTERS for route in router.routes])
     document: dict[str, Any] = {}
 
     def openapi() -> dict[str, Any]:

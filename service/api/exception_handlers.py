@@ -7,15 +7,18 @@ echoed unless the configuration itself names the value it could not find.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from http import HTTPStatus
-from typing import Any
+from typing import Any, get_args
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
+from fastapi.routing import APIRoute
+from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.responses import Response
+from starlette.routing import BaseRoute, Match
 
 from maze_core.errors import InvalidSpecificationError
 from service.domain.errors import ServiceError
@@ -35,14 +38,14 @@ _SHORTHANDS = {
 }
 _PROXIES = ("policy", "critic")
 """Arguments that stand for a part of ``model`` in a training run."""
-_RUN_PATH = re.compile(r"/v1/runs/[^/]+")
 
 
-def install_problem_handlers(app: FastAPI) -> None:
-    """Answer every exception of the application with its problem."""
+def install_problem_handlers(app: FastAPI, routes: Sequence[BaseRoute]) -> None:
+    """Answer every exception of the application, which has these routes, with its problem."""
 
     async def handle(request: Request, error: Exception) -> Response:
-        problem = problem_of(request, error)
+        is_method = isinstance(error, HTTPException) and error.status_code == 405
+        problem = _method_problem(request, routes) if is_method else problem_of(request, error)
         headers, content = problem.answer(request.scope)
         response = Response(content, problem.status)
         response.raw_headers = headers
@@ -64,8 +67,6 @@ def problem_of(request: Request, error: Exception) -> Problem:
             return _specification_problem(request, error)
         case RequestValidationError():
             return _validation_problem(request, error)
-        case HTTPException(status_code=405):
-            return _method_problem(request, (error.headers or {}).get("Allow", ""))
         case HTTPException(status_code=404):
             return Problem("not_found", "There is nothing at this path; GET / lists what there is.")
         case HTTPException(status_code=status):
@@ -76,13 +77,16 @@ def problem_of(request: Request, error: Exception) -> Problem:
     return Problem("internal", INTERNAL)
 
 
-def _method_problem(request: Request, allowed: str) -> Problem:
-    """What the path takes instead, and how the thing is done that a client most likely wanted."""
-    if "GET" in allowed:
-        allowed += ", HEAD"
+def _method_problem(request: Request, routes: Sequence[BaseRoute]) -> Problem:
+    """What the path takes instead, of all routes that it has."""
+    methods = {
+        method
+        for route in routes
+        if isinstance(route, APIRoute) and route.matches(request.scope)[0] is Match.PARTIAL
+        for method in route.methods or ()
+    }
+    allowed = ", ".join(sorted(methods | ({"HEAD"} if "GET" in methods else set())))
     detail = f"This path takes {allowed}, not {request.method}."
-    if request.method == "DELETE" and _RUN_PATH.fullmatch(request.url.path):
-        detail += f" Runs are kept; POST {request.url.path}/cancel ends one."
     return Problem("method_not_allowed", detail, headers={"Allow": allowed})
 
 
@@ -106,13 +110,12 @@ def _validation_problem(request: Request, error: RequestValidationError) -> Prob
 def _mistake(request: Request, item: Mapping[str, Any]) -> dict[str, Any]:
     """One finding of pydantic as an entry of ``errors``; its input is left out on purpose."""
     where, *keys = item["loc"]
+    model, keys = _model_of_body(request, keys) if where == "body" else (None, keys)
     kind = str(item["type"])
     known: dict[str, Any] = {}
     message = sentence(str(item["msg"]).removeprefix("Value error, "))
     if kind == "extra_forbidden":
-        known = suggestion(
-            str(keys[-1]), sorted(request.scope["route"].body_field.field_info.annotation.model_fields)
-        )
+        known = suggestion(str(keys[-1]), sorted(model.model_fields) if model else [])
         message = "There is no such field."
         if "." in str(known.get("did_you_mean")):
             message += " Settings are given in overrides, by dotted key."
@@ -121,8 +124,17 @@ def _mistake(request: Request, item: Mapping[str, Any]) -> dict[str, Any]:
     elif kind in ("enum", "literal_error"):
         known = {"allowed": re.findall(r"'([^']*)'", str(item.get("ctx", {}).get("expected", "")))}
     names = [str(key)[:LONGEST_NAME] for key in keys if key != "[key]"]
-    place = {"pointer": pointer_to(*names)} if where == "body" else {"parameter": ".".join(names)}
+    place = {"pointer": pointer_to(*names)} if where == "body" else {"parameter": names[0]}
     return {**place, "code": _PYDANTIC_CODES.get(kind, kind), "message": message, **known}
+
+
+def _model_of_body(request: Request, keys: list[Any]) -> tuple[type[BaseModel] | None, list[Any]]:
+    """What the body was read as, and the keys below it: of bodies that a tag tells apart, pydantic puts it first."""
+    annotation = request.scope["route"].body_field.field_info.annotation
+    if isinstance(annotation, type):
+        return (annotation if issubclass(annotation, BaseModel) else None), keys
+    members = {get_args(one.model_fields["kind"].annotation)[0]: one for one in get_args(annotation)}
+    return (members[keys[0]], keys[1:]) if keys and keys[0] in members else (None, keys)
 
 
 def specification_errors(error: InvalidSpecificationError, body: object) -> list[dict[str, Any]]:

@@ -31,7 +31,7 @@ class SqlLeases:
         fitting = (
             select(run.c.id)
             .where(run.c.state == RunState.QUEUED, run.c.kind.in_(kinds))
-            .order_by(run.c.priority.desc(), run.c.created_at, run.c.id)
+            .order_by(run.c.precedence, run.c.created_at, run.c.id)
             .limit(1)
         )
         with self._database.reading() as connection:

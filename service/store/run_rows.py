@@ -21,7 +21,6 @@ from sqlalchemy import (
     func,
     insert,
     literal,
-    or_,
     select,
     tuple_,
     update,
@@ -71,6 +70,7 @@ _LABELS = select(run_label).where(run_label.c.run_id.in_(_IDS)).order_by(run_lab
 def row_values(new: NewRun) -> dict[str, Any]:
     """The columns of a queued run; the caller adds its times."""
     facts = {field.name: getattr(new, field.name) for field in fields(new) if field.name != "labels"}
+    facts["precedence"] = -facts.pop("priority")
     facts["continues"] = new.continues and asdict(new.continues)
     return facts | {"state": RunState.QUEUED.value, "progress": asdict(Progress()), "latest_metrics": {}}
 
@@ -83,6 +83,7 @@ def run_of(row: Row[Any], labels: Mapping[str, str]) -> Run:
         "state": RunState(row.state),
         "progress": Progress(**row.progress),
         "best": None if row.best is None else Best(**row.best),
+        "priority": -row.precedence,
         "continues": None if row.continues is None else Continuation(**row.continues),
         "stop_wish": None if row.stop_wish is None else StopReason(row.stop_wish),
     }
@@ -117,9 +118,8 @@ def _with_place(connection: Connection, row: Row[Any], labels: Mapping[str, str]
     found = run_of(row, labels)
     if found.state is not RunState.QUEUED:
         return found
-    here = tuple_(literal(row.created_at, UtcDateTime()), row.id)
-    is_older = and_(run.c.priority == row.priority, tuple_(run.c.created_at, run.c.id) < here)
-    before = or_(run.c.priority > row.priority, is_older)
+    here = tuple_(row.precedence, literal(row.created_at, UtcDateTime()), row.id)
+    before = tuple_(run.c.precedence, run.c.created_at, run.c.id) < here
     ahead = select(func.count()).where(run.c.state == RunState.QUEUED, before).scalar_subquery()
     alive = select(worker.c.id).where(worker.c.last_seen_at > after_now(-WORKER_SILENT_S)).limit(1)
     place = connection.execute(select(ahead.label("ahead"), alive.scalar_subquery().label("worker"))).one()

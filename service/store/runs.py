@@ -201,6 +201,8 @@ class SqlRunStore(SqlLeases):
                 message = f"run {run_id} has revision {locked.row.revision} by now, not {revision}"
                 raise RevisionConflictError(message, revision=locked.row.revision)
             columns = {name: value for name, value in changes.items() if name != "labels"}
+            if "priority" in columns:
+                columns["precedence"] = -columns.pop("priority")
             locked.change(**columns, revision=locked.row.revision + 1)
             if labels := changes.get("labels"):
                 _merge_labels(connection, run_id, labels)

@@ -18,7 +18,6 @@ from sqlalchemy import (
     MetaData,
     Table,
     UniqueConstraint,
-    text,
 )
 
 from service.domain.run import RunKind, RunState
@@ -68,7 +67,7 @@ run = Table(
     Column("source_checkpoint", CleanString(64)),
     Column("parent_run", CleanString(64)),
     Column("continues", JsonText),
-    Column("priority", Integer, nullable=False, server_default="0"),
+    Column("precedence", Integer, nullable=False, server_default="0"),  # Of waiting runs the least is first.
     Column("notes", CleanText),
     Column("revision", Integer, nullable=False, server_default="0"),
     Column("attempt", Integer, nullable=False, default=0),
@@ -86,7 +85,7 @@ run = Table(
     _one_of("kind", RunKind),
     _one_of("state", RunState),
     CheckConstraint("attempt >= 0", name="attempt_counts"),
-    Index("ix_run_queue", "state", text("priority DESC"), "created_at", "id", "kind"),
+    Index("ix_run_queue", "state", "precedence", "created_at", "id", "kind"),
     Index("ix_run_created_at_id", "created_at", "id"),
     Index("ix_run_best_value", "best_value", "id"),
     Index("ix_run_name", "name", "id"),

@@ -193,11 +193,12 @@ class TestProblems:
         assert answer.headers["allow"] == "POST"
         assert "POST" in answer.json()["detail"]
 
-    def test_who_wants_to_delete_a_run_is_told_what_there_is(self, client: Client, stores: Stores) -> None:
-        path = f"/v1/runs/{submit(stores).id}"
-        answer = client.request("DELETE", path)
-        assert (answer.status_code, answer.headers["allow"]) == (405, "GET, HEAD")
-        assert f"POST {path}/cancel" in answer.json()["detail"]
+    def test_a_method_that_a_path_does_not_take_is_answered_with_all_it_takes(
+        self, client: Client, stores: Stores
+    ) -> None:
+        answer = client.post(f"/v1/runs/{submit(stores).id}")
+        assert (answer.status_code, answer.headers["allow"]) == (405, "DELETE, GET, HEAD, PATCH, PUT")
+        assert "GET, HEAD, PATCH, PUT, not POST" in answer.json()["detail"]
 
     def test_a_mistake_of_the_service_tells_nothing_but_its_id(
         self,
