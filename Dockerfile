@@ -31,6 +31,7 @@ COPY alembic alembic
 COPY conf conf
 COPY maze_core maze_core
 COPY service service
+COPY maze_client maze_client
 RUN pip install --no-deps . && pip check
 
 FROM ${PYTHON_IMAGE} AS runtime

@@ -19,8 +19,8 @@ logger = logging.getLogger(__name__)
 
 MIB = 1_048_576
 PREFIX = "MAZE_"
-CLIENTS = frozenset({"TOKEN"})
-"""Variables after the prefix that clients use, as the examples do."""
+CLIENTS = frozenset({"TOKEN", "URL"})
+"""Variables after the prefix that clients use."""
 
 
 def _split(value: Any) -> Any:

@@ -18,11 +18,11 @@ PAGES = [
     ROOT / "examples/README.md",
     *sorted(DOCS.rglob("*.md")),
 ]
-FOLDERS = (ROOT, ROOT / "maze_core", ROOT / "service")
+FOLDERS = (ROOT, ROOT / "maze_core", ROOT / "service", ROOT / "maze_client")
 _LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
 _CODE = re.compile(r"`([^`\n]+)`")
 _FILE = re.compile(r"[\w.-]+(/[\w.-]+)*\.(py|yaml|md|toml|txt)|[\w.-]+(/[\w.-]+)*/")
-_DOTTED = re.compile(r"(maze_core|service)(\.\w+)+")
+_DOTTED = re.compile(r"(maze_core|service|maze_client)(\.\w+)+")
 _MADE_LATER = re.compile(
     r"(data|outputs|checkpoints|tensorboard|videos|rollouts|policy|recorded)/[\d/]*"
     r"|(config\.yaml|(metrics|identity|provenance|report)\.jsonl?)"

@@ -1,18 +1,21 @@
 """What the pages show runs: their Python blocks and their ``maze-run`` commands, page by page, in order.
 
-Blocks of one page share their names and their directory, as a reader's session would. A block with
+Blocks of one page share their names and their directory, as a reader's session would, and a page that shows the client
+has a service of its own. A block with
 ``<!-- not run: reason -->`` before it is skipped. Commands for a running service are run by
 :mod:`test_api_page`; those of the README by the acceptance tests.
 """
 
 import re
 import shlex
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 import maze_core.cli
 from tests.docs.fences import commands, fenced_blocks
+from tests.docs.service_process import service
 from tests.docs.tables import DOCS
 
 ROOT = DOCS.parent
@@ -43,8 +46,21 @@ def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
+@pytest.fixture
+def served(
+    page: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[None]:
+    """A service at ``MAZE_URL`` for a page that shows the client."""
+    if not any("maze_client" in block.code for block in fenced_blocks(page, "python")):
+        yield
+        return
+    with service(tmp_path_factory.mktemp("service")) as address:
+        monkeypatch.setenv("MAZE_URL", f"http://{address}")
+        yield
+
+
 @pytest.mark.parametrize("page", python_pages(), ids=name_of)
-def test_the_python_blocks_of_a_page_run_in_order(page: Path, workplace: Path) -> None:
+def test_the_python_blocks_of_a_page_run_in_order(page: Path, workplace: Path, served: None) -> None:
     names: dict[str, object] = {"__name__": "__documentation__"}
     for block in fenced_blocks(page, "python"):
         if block.not_run is None:

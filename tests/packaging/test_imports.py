@@ -23,9 +23,10 @@ from tests.packaging.sources import ROOT, Use, all_calls, all_imports, calls, im
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 LIBRARY_AND_SERVICE = ("maze_core", "service")
-SHIPPED = (*LIBRARY_AND_SERVICE, "alembic", "benchmarks", "examples")
+PACKAGES = (*LIBRARY_AND_SERVICE, "maze_client")
+SHIPPED = (*PACKAGES, "alembic", "benchmarks", "examples")
 
-TORCH_FREE_FAMILIES = ("maze_core", "service")
+TORCH_FREE_FAMILIES = PACKAGES
 """Packages of which every module stays free of torch."""
 NEED_TORCH = {
     "maze_core.models.module_network": "networks that are torch modules of the user's",
@@ -219,7 +220,7 @@ def test_every_third_party_import_is_a_declared_dependency() -> None:
     }
     missing = [
         use
-        for use in all_imports(*LIBRARY_AND_SERVICE, "alembic")
+        for use in all_imports(*PACKAGES, "alembic")
         if (distributions := _distributions(_top(use))) and not distributions & known
     ]
     assert not missing, f"add to [project.dependencies]: {_shown(missing)}"
@@ -237,7 +238,7 @@ def test_an_optional_dependency_is_imported_when_it_is_used_and_not_before() -> 
 
 
 def test_every_declared_dependency_is_used() -> None:
-    sources = (*LIBRARY_AND_SERVICE, "alembic")
+    sources = (*PACKAGES, "alembic")
     used = {name for use in all_imports(*sources) for name in _distributions(_top(use))}
     unused = _declared(PROJECT["dependencies"]) - used - set(USED_BY_OTHERS)
     assert not unused, f"nothing imports {sorted(unused)}"
@@ -269,7 +270,7 @@ def _top(use: Use) -> str:
 
 def _distributions(module: str) -> set[str]:
     """Normalised names of the distributions that bring a module; none for ours and the standard library's."""
-    if module in sys.stdlib_module_names or module in ("maze_core", "service"):
+    if module in sys.stdlib_module_names or module in PACKAGES:
         return set()
     names = (_normal(name) for name in _packages().get(module, [module]))
     return {COMES_WITH.get(name, name) for name in names}

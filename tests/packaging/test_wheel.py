@@ -76,7 +76,7 @@ def test_the_wheel_has_nothing_else(wheel: Path) -> None:
     with zipfile.ZipFile(wheel) as archive:
         tops = {name.partition("/")[0] for name in archive.namelist()}
         odd = [name for name in archive.namelist() if name.endswith((".pyc", ".db", ".ckpt"))]
-    assert {top for top in tops if not top.endswith(".dist-info")} == {"maze_core", "service"}
+    assert {top for top in tops if not top.endswith(".dist-info")} == {"maze_core", "service", "maze_client"}
     assert not odd
 
 

@@ -1,0 +1,226 @@
+"""What the service answers, as frozen dataclasses; members that a newer service adds are left out.
+
+Durations are seconds. Numbers that JSON cannot say come as texts and are floats here.
+"""
+
+import importlib
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from datetime import datetime
+from typing import Any, Literal, TypeVar
+
+import msgspec
+
+from maze_client.errors import MazeClientError
+
+T = TypeVar("T")
+Kind = Literal["train", "rollout", "evaluate"]
+State = Literal["queued", "running", "stopping", "paused", "succeeded", "failed", "cancelled"]
+ENDED = ("succeeded", "failed", "cancelled")
+
+
+def read(value: Any, kind: type[T]) -> T:
+    """An answer as its type."""
+    return msgspec.convert(value, kind, strict=False)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Progress:
+    """How far a run is; None where it cannot be said."""
+
+    epoch: int | None = None
+    n_epochs: int | None = None
+    env_steps: int | None = None
+    fraction: float | None = None
+    """Done part in [0, 1]."""
+    eta_s: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Best:
+    """The best evaluation of a training so far, and the id of its checkpoint."""
+
+    metric: str
+    value: float
+    checkpoint: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunError:
+    """Why a run failed; its log has the traceback."""
+
+    code: str
+    message: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class QueuePlace:
+    """Where a waiting run stands: runs ahead of it, and whether it waits for a worker, its turn or a slot."""
+
+    ahead: int
+    waits_for: str
+
+
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
+class RunFacts:
+    """What is known of a run."""
+
+    id: str
+    kind: Kind
+    state: State
+    reason: str | None = None
+    """Why it is in its state: ``completed``, ``target_reached``, ``user_cancel``, …"""
+    phase: str | None = None
+    name: str | None = None
+    labels: Mapping[str, str]
+    notes: str | None = None
+    priority: int = 0
+    revision: int = 0
+    progress: Progress
+    queue: QueuePlace | None = None
+    latest_metrics: Mapping[str, float]
+    best: Best | None = None
+    result: Mapping[str, Any] | None = None
+    """What a succeeded run found; of an evaluation ``mean_return``, ``ci95``, ``returns``, …"""
+    error: RunError | None = None
+    seed: int | None = None
+    config_sha256: str | None = None
+    """Equal for equal runs, in Python, on the command line and over HTTP."""
+    source_run: str | None = None
+    """Of a rollout or evaluation: the run whose policy acts."""
+    source_checkpoint: str | None = None
+    parent_run: str | None = None
+    """The run that this one continues, tries again or is forked from."""
+    continues: Mapping[str, Any] | None = None
+    """Where a training goes on that another run began: ``checkpoint``, ``first_epoch``, ``until_epoch``, ``limits``."""
+    attempt: int = 0
+    created_at: datetime
+    started_at: datetime | None = None
+    finished_at: datetime | None = None
+
+    @property
+    def is_ended(self) -> bool:
+        """It has succeeded, failed or been cancelled, and stays so."""
+        return self.state in ENDED
+
+    def __repr__(self) -> str:
+        """``<run_… train running epoch=3/10>``."""
+        epoch = f" epoch={self.progress.epoch}/{self.progress.n_epochs}" if self.progress.epoch else ""
+        return f"<{self.id} {self.kind} {self.state}{epoch}>"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Event:
+    """An entry of a run's event log; ``data`` depends on ``type`` (``state``, ``progress``, ``metrics``, ``end``)."""
+
+    seq: int
+    """Position in the log, from 1."""
+    at: datetime
+    type: str
+    data: Mapping[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Metric:
+    """One value of one metric at one epoch; ``step`` counts environment steps."""
+
+    name: str
+    epoch: int
+    step: int
+    value: float
+    at: datetime | None = None
+
+
+class Metrics(list[Metric]):
+    """Points by epoch, as a list or as a table with a row for each."""
+
+    def to_pandas(self) -> Any:
+        """As a ``pandas.DataFrame`` with the members of :class:`Metric` as columns."""
+        return self._table("pandas")
+
+    def to_polars(self) -> Any:
+        """As a ``polars.DataFrame`` with the members of :class:`Metric` as columns."""
+        return self._table("polars")
+
+    def _table(self, library: str) -> Any:
+        try:
+            module = importlib.import_module(library)
+        except ImportError as error:
+            message = f"A table needs {library}, which is not installed: pip install {library}"
+            raise MazeClientError(message) from error
+        columns = [field.name for field in fields(Metric)]
+        return module.DataFrame({column: [getattr(point, column) for point in self] for column in columns})
+
+
+@dataclass(frozen=True, kw_only=True)
+class LogLine:
+    """One line of a run's log."""
+
+    seq: int
+    at: datetime
+    level: str
+    message: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Checkpoint:
+    """A stored checkpoint."""
+
+    id: str
+    run: str
+    epoch: int
+    step: int
+    kind: str
+    """``scheduled`` (a run resumes from it exactly), ``best``, ``last`` or ``continued``."""
+    metrics: Mapping[str, float]
+    content_sha256: str
+    weights_sha256: str
+    size_bytes: int
+    servable: bool
+    not_servable_reason: str | None = None
+    is_best: bool
+    is_last: bool
+    created_at: datetime
+
+
+@dataclass(frozen=True, kw_only=True)
+class Episode:
+    """One episode of a rollout; ``trajectory`` is there where one recorded episode is asked for."""
+
+    index: int
+    seed: int | None = None
+    episode_return: float
+    length: int
+    terminated: bool
+    truncated: bool
+    has_trajectory: bool
+    trajectory: Mapping[str, Any] | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Composed:
+    """What a submission would run; give ``seed`` to get that very run."""
+
+    config: Mapping[str, Any]
+    config_sha256: str
+    seed: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Environment:
+    """An environment that some worker knows; ``reason`` says why it is not available, or not trainable."""
+
+    id: str
+    source: str
+    is_available: bool
+    is_trainable: bool | None = None
+    reason: str | None = None
+    install: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Health:
+    """Whether the service can work, and what was found of database, migrations, workers and environments."""
+
+    is_ready: bool
+    checks: Mapping[str, Mapping[str, Any]]

@@ -1,0 +1,152 @@
+"""What may be asked, as typed keywords; ``spec: TrainArguments = {…}`` is checked by type checkers, too.
+
+Values are those of JSON. numpy arrays and numbers are taken for lists and numbers, a run for its id.
+"""
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any, TypeAlias, TypedDict
+
+from maze_client.answers import Kind, RunFacts, State
+from maze_client.errors import MazeClientError
+
+Component: TypeAlias = str | Mapping[str, Any]
+"""A configuration module's name, or a dict: with ``_target_``, or of values that change the module's."""
+
+
+class Labelled(TypedDict, total=False):
+    """What every submission may carry."""
+
+    name: str
+    labels: Mapping[str, str]
+    priority: int
+    """Of two waiting runs, the one with the higher number starts first."""
+
+
+class _Composition(Labelled, total=False):
+    """The arguments of RunContext that choose and change the configuration."""
+
+    env: Component
+    wrappers: Component | Sequence[Mapping[str, Any]]
+    model: Component
+    policy: Component
+    runner: Component
+    experiment: str
+    configuration: str
+    overrides: Mapping[str, Any]
+    """Values by dotted key: ``{"env.name": "CartPole-v1"}``."""
+    seed: int
+
+
+class _Training(_Composition, total=False):
+    algorithm: Component
+    critic: Component
+    n_epochs: int
+
+
+class TrainArguments(_Training, total=False):
+    """Of a training."""
+
+    config: Mapping[str, Any]
+    """A resolved configuration, as :meth:`Run.config` gives it; what stands beside it replaces its parts."""
+
+
+class ForkArguments(_Training, total=False):
+    """Of a training anew with another run's configuration; what is given replaces its parts."""
+
+    checkpoint: str
+    """Begin with this checkpoint's policy; with fresh weights when left out."""
+
+
+class ContinueArguments(Labelled, total=False):
+    """Of a training that goes on: further epochs, from which checkpoint (``last``), and when to stop sooner."""
+
+    n_epochs: int
+    checkpoint: str
+    max_env_steps: int
+    max_wall_s: float
+    patience: int
+    target_return: float
+
+
+class _Acting(TypedDict, total=False):
+    run: RunFacts | str
+    """The training whose policy acts."""
+    checkpoint: str
+    """``best`` (the default), ``last``, ``epoch:N`` or a checkpoint's id."""
+    n_episodes: int
+    max_episode_steps: int
+    deterministic: bool
+    n_envs: int
+
+
+class RolloutArguments(_Composition, _Acting, total=False):
+    """Of episodes to play, with a run's policy or with ``policy`` in an environment."""
+
+    record: bool
+    """Keep observations, actions and rewards; so it is unless False."""
+
+
+class EvaluateArguments(Labelled, _Acting, total=False):
+    """Of a measurement of a trained policy."""
+
+    seed: int
+
+
+class ActingArguments(TypedDict, total=False):
+    """How a policy acts: for which sub-step and agent, the most likely action or a drawn one, from which checkpoint."""
+
+    actor_id: tuple[str | int, int] | None
+    deterministic: bool
+    checkpoint: str
+    seed: int
+
+
+class RunFilters(TypedDict, total=False):
+    """Which runs are listed, and in which order (``-created_at``, ``best``, ``name``, …)."""
+
+    state: State
+    kind: Kind
+    name: str
+    """A part of the name."""
+    labels: Mapping[str, str]
+    created_after: datetime
+    created_before: datetime
+    sort: str
+
+
+class RunChanges(TypedDict, total=False):
+    """What may be changed of a run; None takes it away, what is not given stays."""
+
+    name: str | None
+    labels: Mapping[str, str | None]
+    notes: str | None
+    priority: int
+
+
+def plain(value: Any, where: str = "") -> Any:
+    """A value as JSON has it.
+
+    Raises:
+        MazeClientError: it is an object of Python's, which does not travel.
+    """
+    if isinstance(value, RunFacts):
+        return value.id
+    if hasattr(value, "tolist"):  # numpy's, and torch's
+        return value.tolist()
+    if isinstance(value, Mapping):
+        return {str(key): plain(item, f"{where}.{key}".lstrip(".")) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(item, f"{where}.{index}".lstrip(".")) for index, item in enumerate(value)]
+    if value is None or isinstance(value, str | bool | int | float):
+        return value
+    way_out = "give the name of a module, or a dict with _target_"
+    raise MazeClientError(f"{where}: {type(value).__name__} objects do not travel over HTTP; {way_out}.")
+
+
+def query(filters: Mapping[str, Any]) -> dict[str, Any]:
+    """Filters as query parameters."""
+    given = {name: value for name, value in filters.items() if value is not None and name != "labels"}
+    labels = [f"{key}={value}" for key, value in (filters.get("labels") or {}).items()]
+    times = {name: value.isoformat() for name, value in given.items() if isinstance(value, datetime)}
+    return given | times | ({"label": labels} if labels else {})

@@ -1,0 +1,149 @@
+"""The clients: where the service is, and what may be asked of it."""
+
+import os
+from collections.abc import AsyncIterator, Iterator
+from types import TracebackType
+from typing import Literal, Self, Unpack
+
+import httpx
+
+from maze_client.answers import Composed, Environment, Health, RunFacts, read
+from maze_client.arguments import EvaluateArguments, RolloutArguments, RunFilters, TrainArguments
+from maze_client.errors import ProblemError
+from maze_client.following import answered
+from maze_client.run import AsyncRun, Caller, Run, RunMethods, RunVerb
+from maze_client.transport import Async, AsyncTransport, Sync, SyncTransport, Verb
+
+DEFAULT_URL = "http://127.0.0.1:8000"
+
+
+class ClientMethods(Caller):
+    """What both :class:`Client` and :class:`AsyncClient` can do.
+
+    Args:
+        base_url: of the service; else ``MAZE_URL``, else ``http://127.0.0.1:8000``.
+        token: of ``maze token create``; else ``MAZE_TOKEN``, else none is sent.
+        timeout: seconds for each step of a request, or httpx's own Timeout.
+        max_retries: how often a request is sent again after 408, 429, 502 to 504 or a connection that broke, later and
+            later (half a second to 8 s, or as ``Retry-After`` says). What submits a run carries an Idempotency-Key,
+            so that it is submitted once. What follows a run is ten times as patient.
+        transport: httpx's, for certificates, proxies and tests.
+    """
+
+    _run_class: type[RunMethods]
+    _transport_class: type[SyncTransport] | type[AsyncTransport]
+
+    def __init__(
+        self,
+        base_url: str | None = None,
+        token: str | None = None,
+        *,
+        timeout: float | httpx.Timeout = 60.0,
+        max_retries: int = 4,
+        transport: httpx.BaseTransport | httpx.AsyncBaseTransport | None = None,
+    ) -> None:
+        url = base_url or os.environ.get("MAZE_URL") or DEFAULT_URL
+        token = token or os.environ.get("MAZE_TOKEN")
+        self._max_retries = max_retries
+        self._transport = self._transport_class(
+            base_url=url if "://" in url else f"http://{url}",
+            headers={"User-Agent": "maze-client"} | ({"Authorization": f"Bearer {token}"} if token else {}),
+            timeout=timeout,
+            transport=transport,
+        )
+
+    @RunVerb
+    async def train(self, **arguments: Unpack[TrainArguments]) -> RunMethods:
+        """Submit a training; it is queued when this returns.
+
+        Args:
+            **arguments: of ``RunContext``: ``env``, ``wrappers``, ``algorithm``, ``model``, ``policy``, ``critic``,
+                ``runner``, ``experiment``, ``configuration``, ``overrides`` and ``seed``; further ``n_epochs``,
+                ``config``, ``name``, ``labels`` and ``priority``. Everything has a default.
+
+        Raises:
+            InvalidRequestError: the configuration cannot work; ``errors`` has every mistake.
+        """
+        return self._run_class(self, await self._create("/v1/train", arguments))
+
+    @RunVerb
+    async def rollout(self, **arguments: Unpack[RolloutArguments]) -> RunMethods:
+        """Submit episodes to play, with the policy of a trained ``run``, or with ``policy`` in an environment."""
+        return self._run_class(self, await self._create("/v1/rollout", arguments))
+
+    @RunVerb
+    async def evaluate(self, **arguments: Unpack[EvaluateArguments]) -> RunMethods:
+        """Submit the measurement of a trained ``run``'s policy over seeded episodes."""
+        return self._run_class(self, await self._create("/v1/evaluate", arguments))
+
+    @RunVerb
+    async def run(self, run_id: str) -> RunMethods:
+        """The run with this id."""
+        return self._run_class(self, await self._send("GET", f"/v1/runs/{run_id}"))
+
+    @Verb
+    async def compose(
+        self, *, mode: Literal["train", "rollout"] = "train", **arguments: Unpack[TrainArguments]
+    ) -> Composed:
+        """What a submission would run, without running it."""
+        body = {"mode": mode, **arguments}
+        return read(await self._send("POST", "/v1/config/compose", body), Composed)
+
+    @Verb
+    async def environments(self, available: bool | None = None) -> list[Environment]:
+        """Every environment that a worker knows, or those alone that can be made, or cannot."""
+        return await self._all("/v1/environments", Environment, available=available)
+
+    @Verb
+    async def health(self) -> Health:
+        """Whether the service can work; asked once, without retries."""
+        try:
+            body = (await answered(self._transport, 0, "GET", "/health/ready")).json()
+        except ProblemError as error:
+            if "checks" not in error.body:
+                raise
+            return Health(is_ready=False, checks=error.body["checks"])
+        return Health(is_ready=True, checks=body["checks"])
+
+
+class Client(ClientMethods, Sync):
+    """A service, spoken to from one thread or many; methods answer when they are done."""
+
+    _run_class, _transport_class = Run, SyncTransport
+
+    def runs(self, **filters: Unpack[RunFilters]) -> Iterator[Run]:
+        """Runs, newest first, page by page as they are asked for."""
+        found = self._transport.each(self._list("/v1/runs", RunFacts, filters))
+        return (Run(self, facts) for facts in found)
+
+    def close(self) -> None:
+        """Close its connections."""
+        self._transport.http.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
+
+
+class AsyncClient(ClientMethods, Async):
+    """A service, spoken to in an event loop of asyncio's; methods are awaited, lists are for ``async for``."""
+
+    _run_class, _transport_class = AsyncRun, AsyncTransport
+
+    def runs(self, **filters: Unpack[RunFilters]) -> AsyncIterator[AsyncRun]:
+        """Runs, newest first, page by page as they are asked for."""
+        return (AsyncRun(self, facts) async for facts in self._list("/v1/runs", RunFacts, filters))
+
+    async def close(self) -> None:
+        """Close its connections."""
+        await self._transport.http.aclose()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()

@@ -1,0 +1,258 @@
+"""A run, as the client holds it: what is known of it, what it left, and what may be done with it."""
+
+import time
+import uuid
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Coroutine, Mapping, Sequence
+from contextlib import aclosing
+from typing import Any, Concatenate, Generic, ParamSpec, TypeVar, Unpack, overload
+
+from maze_client.answers import Checkpoint, Episode, Event, LogLine, Metric, Metrics, RunFacts, read
+from maze_client.arguments import (
+    ActingArguments,
+    ContinueArguments,
+    ForkArguments,
+    Labelled,
+    RunChanges,
+    plain,
+    query,
+)
+from maze_client.errors import RunFailed, WaitTimeout
+from maze_client.following import POLL_S, EventLog, answered
+from maze_client.progress import shown
+from maze_client.transport import Async, Listing, Sync, Verb, bound
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+SHOW_S = 0.5
+"""Progress is shown no more often."""
+
+
+class RunVerb(Generic[P]):
+    """A method that gives a run: a :class:`Run`, or awaited an :class:`AsyncRun`."""
+
+    def __init__(self, method: Callable[Concatenate[Any, P], Coroutine[Any, Any, "RunMethods"]]) -> None:
+        self._method, self.__doc__ = method, method.__doc__
+
+    @overload
+    def __get__(self, caller: Sync, owner: type) -> Callable[P, "Run"]: ...
+    @overload
+    def __get__(self, caller: Async, owner: type) -> Callable[P, Awaitable["AsyncRun"]]: ...
+    def __get__(self, caller: Any, owner: type) -> Any:
+        return bound(self._method, caller, "do")
+
+
+class Caller:
+    """What speaks to a service."""
+
+    _transport: Any
+    _max_retries: int
+
+    async def _send(self, method: str, path: str, body: Any = None, **parts: Any) -> Any:
+        """The JSON of the answer; None where it has no body."""
+        parts |= {"json": plain(body)} if body is not None else {}
+        response = await answered(self._transport, self._max_retries, method, path, **parts)
+        return response.json() if response.content else None
+
+    async def _create(self, path: str, body: Mapping[str, Any]) -> Any:
+        """As :meth:`_send`, of what makes a run: one, however often it has to be sent."""
+        return await self._send("POST", path, body, headers={"Idempotency-Key": uuid.uuid4().hex})
+
+    async def _list(
+        self, path: str, kind: type[T], params: Mapping[str, Any] | None = None
+    ) -> AsyncIterator[T]:
+        """The items of a list, page by page."""
+        page = {"next_cursor": None, "has_more": True}
+        while page.get("has_more"):
+            params = {**(params or {}), "cursor": page["next_cursor"]}
+            page = await self._send("GET", path, params=query(params))
+            for item in page["data"]:
+                yield read(item, kind)
+
+    async def _all(self, path: str, kind: type[T], **params: Any) -> list[T]:
+        return [item async for item in self._list(path, kind, params)]
+
+
+class RunMethods(RunFacts, Caller):
+    """What both :class:`Run` and :class:`AsyncRun` can do; what changes or awaits the run refreshes its attributes."""
+
+    def __init__(self, caller: Caller, answer: Mapping[str, Any] | RunFacts) -> None:
+        facts = answer if isinstance(answer, RunFacts) else read(answer, RunFacts)
+        self.__dict__ |= vars(facts)  # for everybody else the facts are frozen
+        self.__dict__ |= {"_transport": caller._transport, "_max_retries": caller._max_retries}
+
+    def _at(self, part: str = "") -> str:
+        return f"/v1/runs/{self.id}{part}"
+
+    async def _taken(self, answer: Coroutine[Any, Any, Any]) -> "RunMethods":
+        """This run with what was answered of it, or the other run that the answer is about."""
+        run = type(self)(self, await answer)
+        if run.id != self.id:
+            return run
+        self.__dict__ |= vars(run)
+        return self
+
+    def _log(self, after: int, types: Collection[str]) -> EventLog:
+        path, retries = self._at("/events"), self._max_retries
+        return EventLog(self._transport, path, after=after, types=types, max_retries=retries)
+
+    async def _look(self) -> None:
+        await self._taken(self._send("GET", self._at()))
+
+    @RunVerb
+    async def refresh(self) -> "RunMethods":
+        """Look again."""
+        await self._look()
+        return self
+
+    @RunVerb
+    async def wait(
+        self,
+        timeout: float | None = None,  # noqa: ASYNC109
+        *,
+        progress: bool | Callable[[RunFacts], object] = True,
+        check: bool = True,
+    ) -> "RunMethods":
+        """Wait for the end of the run, through restarts of the service; a paused run is waited for, too.
+
+        Args:
+            timeout: seconds to wait at most; None waits as long as it takes.
+            progress: True shows a line on standard error where that is a terminal; a function is called with the run.
+            check: raise where the run has failed.
+
+        Raises:
+            WaitTimeout: the time is up; the run goes on.
+            RunFailed: the run failed.
+        """
+        deadline = None if timeout is None else time.monotonic() + timeout
+        show, shown_at = shown(progress), 0.0
+        await self._look()
+        log = self._log(0, ["state", "progress"] if show else ["state"])
+        async with aclosing(log.until(deadline)) as events:
+            while not self.is_ended:
+                event = await anext(events, None)
+                if event is None and not log.is_ended:
+                    raise WaitTimeout(f"{self.id} is {self.state} after {timeout:g} s; it goes on.")
+                if event and event.type == "progress" and time.monotonic() - shown_at < SHOW_S:
+                    continue
+                await self._look()
+                if show is not None:
+                    show(self)
+                    shown_at = time.monotonic()
+        if check and self.state == "failed":
+            raise RunFailed(self)
+        return self
+
+    @Listing
+    async def events(self, after: int = 0, types: Collection[str] = ()) -> AsyncIterator[Event]:
+        """The run's events as they come, each once, to its end; goes on through restarts of the service.
+
+        Args:
+            after: only those with a larger ``seq``.
+            types: only these (``state``, ``metrics``, ``progress``, ``checkpoint``, …), and ``end``.
+        """
+        async with aclosing(self._log(after, types).until(None)) as events:
+            async for event in events:
+                yield event
+
+    @Listing
+    async def logs(self, *, follow: bool = False, after: int = 0) -> AsyncIterator[LogLine]:
+        """Lines of the run's log, from behind the ``seq`` ``after``; ``follow`` goes on to the end of the run."""
+        goes_on = True
+        while goes_on:
+            if follow:
+                await self._look()
+            goes_on = follow and not self.is_ended  # what was written before it ended is there now
+            async for found in self._list(self._at("/logs"), LogLine, {"after": after}):
+                after = found.seq
+                yield found
+            if goes_on:
+                await self._transport.sleep(POLL_S)
+
+    @Verb
+    async def metrics(self, names: Sequence[str] = (), *, points: int | None = None) -> Metrics:
+        """Metric points by epoch, of these names or of all; ``points`` thins each name for a chart."""
+        found = await self._all(self._at("/metrics"), Metric, names=list(names), points=points)
+        return Metrics(found)
+
+    @Verb
+    async def checkpoints(self) -> list[Checkpoint]:
+        """The stored checkpoints, newest epoch first."""
+        return await self._all(self._at("/checkpoints"), Checkpoint)
+
+    @Verb
+    async def episodes(self) -> list[Episode]:
+        """Episodes of a rollout, by index, without their trajectories."""
+        return await self._all(self._at("/episodes"), Episode)
+
+    @Verb
+    async def episode(self, index: int) -> Episode:
+        """One episode with its trajectory, where it was recorded."""
+        return read(await self._send("GET", self._at(f"/episodes/{index}")), Episode)
+
+    @Verb
+    async def config(self) -> dict[str, Any]:
+        """The resolved configuration, with every default."""
+        return dict((await self._send("GET", self._at("/config")))["config"])
+
+    @Verb
+    async def compute_action(self, observation: Any, **how: Unpack[ActingArguments]) -> Any:
+        """The trained policy's action for a raw observation, both in the environment's own form; numpy is taken."""
+        body = {"observation": observation, **how}
+        return (await self._send("POST", self._at("/compute_action"), body))["action"]
+
+    act = compute_action
+
+    @Verb
+    async def compute_actions(self, observations: Sequence[Any], **how: Unpack[ActingArguments]) -> list[Any]:
+        """As :meth:`compute_action`, for up to 1024 observations at once."""
+        body = {"observations": observations, **how}
+        return list((await self._send("POST", self._at("/compute_action"), body))["actions"])
+
+    @RunVerb
+    async def cancel(self) -> "RunMethods":
+        """Cancel the run: a waiting one at once, a working one when its last checkpoint is stored."""
+        return await self._taken(self._send("POST", self._at("/cancel")))
+
+    @RunVerb
+    async def pause(self) -> "RunMethods":
+        """Pause the run: a waiting one at once, a working one when its last checkpoint is stored."""
+        return await self._taken(self._send("POST", self._at("/pause")))
+
+    @RunVerb
+    async def resume(self) -> "RunMethods":
+        """Give the paused run back to the queue; it ends as one that was not paused."""
+        return await self._taken(self._send("POST", self._at("/resume")))
+
+    @RunVerb
+    async def continue_(self, **arguments: Unpack[ContinueArguments]) -> "RunMethods":
+        """Train on from a checkpoint of this run, which has ended, in a new run."""
+        return await self._taken(self._create(self._at("/continue"), arguments))
+
+    @RunVerb
+    async def retry(self, **arguments: Unpack[Labelled]) -> "RunMethods":
+        """Try the failed or cancelled run again, from its last scheduled checkpoint, in a new run."""
+        return await self._taken(self._create(self._at("/retry"), arguments))
+
+    @RunVerb
+    async def fork(self, **arguments: Unpack[ForkArguments]) -> "RunMethods":
+        """Train anew with this run's configuration and changes to it, in a new run."""
+        return await self._taken(self._create(self._at("/fork"), arguments))
+
+    @RunVerb
+    async def edit(self, **changes: Unpack[RunChanges]) -> "RunMethods":
+        """Change name, labels, notes or priority; None takes one away, what is not named stays."""
+        return await self._taken(self._send("PATCH", self._at(), changes))
+
+    @Verb
+    async def delete(self) -> None:
+        """Delete the run, which has ended, with all it left."""
+        await self._send("DELETE", self._at())
+
+
+class Run(RunMethods, Sync):
+    """A run; methods answer when they are done."""
+
+
+class AsyncRun(RunMethods, Async):
+    """A run; methods are awaited, ``events`` and ``logs`` are for ``async for``."""

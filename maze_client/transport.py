@@ -1,0 +1,169 @@
+"""The two transports, and how a method that is written once is one of both clients.
+
+Every method is a coroutine over a transport. That of :class:`AsyncClient` is awaited as it is. That of :class:`Client`
+does its work where it is asked, so that its coroutines never wait, and are run to their end at once.
+"""
+
+import asyncio
+import functools
+import time
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Coroutine, Iterator
+from types import MethodType
+from typing import Any, Concatenate, Generic, ParamSpec, Protocol, TypeAlias, TypeVar, overload
+
+import httpx
+
+P = ParamSpec("P")
+T = TypeVar("T")
+Outcome: TypeAlias = httpx.Response | httpx.TransportError
+
+
+class Transport(Protocol):
+    """What sends requests and sleeps."""
+
+    async def send(self, method: str, path: str, *, stream: bool = False, **parts: Any) -> Outcome:
+        """What comes of a request; of a stream the body of a 200 is left for :meth:`chunks`."""
+
+    def chunks(self, response: httpx.Response) -> AsyncGenerator[bytes]:
+        """The body as it comes; closes the response."""
+
+    async def sleep(self, seconds: float) -> None:
+        """Wait."""
+
+
+class SyncTransport:
+    """Does its work where it is asked."""
+
+    def __init__(self, **settings: Any) -> None:
+        self.http = httpx.Client(**settings)
+
+    async def send(self, method: str, path: str, *, stream: bool = False, **parts: Any) -> Outcome:
+        """Send a request."""
+        try:
+            response = self.http.send(self.http.build_request(method, path, **parts), stream=stream)
+            if stream and response.status_code != 200:
+                response.read()
+        except httpx.TransportError as error:
+            return error
+        return response
+
+    async def chunks(self, response: httpx.Response) -> AsyncGenerator[bytes]:
+        """Read a stream."""
+        try:
+            for chunk in response.iter_bytes():
+                yield chunk
+        finally:
+            response.close()
+
+    async def sleep(self, seconds: float) -> None:
+        """Wait."""
+        time.sleep(seconds)  # noqa: ASYNC251
+
+    def do(self, coroutine: Coroutine[Any, Any, T]) -> T:
+        """Run to the end."""
+        try:
+            coroutine.send(None)
+        except StopIteration as end:
+            value: T = end.value
+            return value
+        raise AssertionError("it waits for something else than its transport")
+
+    def each(self, items: AsyncGenerator[T]) -> Iterator[T]:
+        """Iterate."""
+        try:
+            while True:
+                yield self.do(items.__anext__())
+        except StopAsyncIteration:
+            return
+        finally:
+            self.do(items.aclose())
+
+
+class AsyncTransport:
+    """Works in an event loop of asyncio's."""
+
+    def __init__(self, **settings: Any) -> None:
+        self.http = httpx.AsyncClient(**settings)
+
+    async def send(self, method: str, path: str, *, stream: bool = False, **parts: Any) -> Outcome:
+        """Send a request."""
+        try:
+            response = await self.http.send(self.http.build_request(method, path, **parts), stream=stream)
+            if stream and response.status_code != 200:
+                await response.aread()
+        except httpx.TransportError as error:
+            return error
+        return response
+
+    async def chunks(self, response: httpx.Response) -> AsyncGenerator[bytes]:
+        """Read a stream."""
+        try:
+            async for chunk in response.aiter_bytes():
+                yield chunk
+        finally:
+            await response.aclose()
+
+    async def sleep(self, seconds: float) -> None:
+        """Wait."""
+        await asyncio.sleep(seconds)
+
+    def do(self, coroutine: Coroutine[Any, Any, T]) -> Coroutine[Any, Any, T]:
+        """The caller awaits it."""
+        return coroutine
+
+    def each(self, items: AsyncGenerator[T]) -> AsyncGenerator[T]:
+        """The caller iterates."""
+        return items
+
+
+class Sync:
+    """Whose methods answer."""
+
+    _transport: SyncTransport
+
+
+class Async:
+    """Whose methods are awaited."""
+
+    _transport: AsyncTransport
+
+
+class Verb(Generic[P, T]):
+    """A method that answers in a :class:`Sync` caller, and is awaited in an :class:`Async` one."""
+
+    def __init__(self, method: Callable[Concatenate[Any, P], Coroutine[Any, Any, T]]) -> None:
+        self._method, self.__doc__ = method, method.__doc__
+
+    @overload
+    def __get__(self, caller: Sync, owner: type) -> Callable[P, T]: ...
+    @overload
+    def __get__(self, caller: Async, owner: type) -> Callable[P, Awaitable[T]]: ...
+    def __get__(self, caller: Any, owner: type) -> Any:
+        return bound(self._method, caller, "do")
+
+
+class Listing(Generic[P, T]):
+    """A method to iterate over: with ``for`` in a :class:`Sync` caller, with ``async for`` in an :class:`Async` one."""
+
+    def __init__(self, method: Callable[Concatenate[Any, P], AsyncIterator[T]]) -> None:
+        self._method, self.__doc__ = method, method.__doc__
+
+    @overload
+    def __get__(self, caller: Sync, owner: type) -> Callable[P, Iterator[T]]: ...
+    @overload
+    def __get__(self, caller: Async, owner: type) -> Callable[P, AsyncIterator[T]]: ...
+    def __get__(self, caller: Any, owner: type) -> Any:
+        return bound(self._method, caller, "each")
+
+
+def bound(method: Callable[..., Any], caller: Any, how: str) -> Callable[..., Any]:
+    """The method of a caller, as its transport does it; without a caller the function itself."""
+    if caller is None:
+        return method
+    take = getattr(caller._transport, how)
+
+    @functools.wraps(MethodType(method, caller))
+    def of_caller(*args: Any, **kwargs: Any) -> Any:
+        return take(method(caller, *args, **kwargs))
+
+    return of_caller

@@ -1,0 +1,172 @@
+"""The client against a real service: one life of a run, and a service that is restarted under those who follow it."""
+
+import asyncio
+import inspect
+
+import numpy as np
+import pytest
+
+from maze_client import AsyncClient, Client, ConflictError, InvalidRequestError, NotFoundError
+from tests.acceptance.server import free_port, serving
+
+SPEC = {
+    "algorithm": "ppo",
+    "overrides": {"env.name": "CartPole-v1", "algorithm.epoch_length": 2, "algorithm.checkpoint_every": 2},
+    "seed": 3,
+    "labels": {"team": "a"},
+}
+OBSERVATION = np.array([0.1, 0.2, -0.1, 0.3], dtype=np.float32)
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory):
+    with serving(tmp_path_factory.mktemp("service")) as running:
+        yield running
+
+
+async def now(answer):
+    """The answer of either client: what a coroutine gives, a list of what is iterated over, or the thing itself."""
+    if inspect.isawaitable(answer):
+        return await answer
+    if hasattr(answer, "__anext__"):
+        return [item async for item in answer]
+    return list(answer) if hasattr(answer, "__next__") else answer
+
+
+def run_with(kind, server, story):
+    async def told():
+        client = kind(f"http://127.0.0.1:{server.port}")
+        try:
+            await story(client)
+        finally:
+            await now(client.close())
+
+    asyncio.run(told())
+
+
+@pytest.mark.parametrize("kind", [Client, AsyncClient])
+def test_a_run_is_trained_looked_at_continued_forked_and_deleted(server, kind):
+    run_with(kind, server, life)
+
+
+async def life(client):
+    seen = []
+    run = await now(client.train(**SPEC, n_epochs=4, name="first"))
+    assert await now(run.wait(progress=seen.append)) is run
+    assert (run.state, run.progress.epoch, run.seed, run.name) == ("succeeded", 4, 3, "first")
+    assert seen[-1].is_ended
+    metrics = await now(run.metrics(names=["eval/mean_return"]))
+    assert [point.epoch for point in metrics] == [1, 2, 3, 4]
+    assert max(point.value for point in metrics) == run.best.value
+    assert {found.epoch for found in await now(run.checkpoints())} == {2, 4}
+    assert [found.type for found in await now(run.events())][-1] == "end"
+    assert isinstance(await now(run.logs(follow=True)), list)
+
+    action = await now(run.compute_action(OBSERVATION))
+    assert await now(run.compute_actions([OBSERVATION, OBSERVATION])) == [action, action]
+    drawn = [await now(run.act(OBSERVATION, deterministic=False, seed=7)) for _ in range(2)]
+    assert drawn[0] == drawn[1]
+    assert action in (0, 1)
+
+    further = await now(run.continue_(n_epochs=2))
+    assert (await now(further.wait())).parent_run == run.id
+    fork = await now((await now(run.fork(overrides={"algorithm.lr": 1e-4}))).wait())
+    assert (fork.state, fork.config_sha256 == run.config_sha256) == ("succeeded", False)
+    assert (await now(fork.config()))["algorithm"]["lr"] == 1e-4
+
+    evaluation = await now(client.evaluate(run=run, n_episodes=2, seed=1))
+    assert len((await now(evaluation.wait())).result["returns"]) == 2
+    rollout = await now((await now(client.rollout(run=run, n_episodes=2))).wait())
+    assert [episode.index for episode in await now(rollout.episodes())] == [0, 1]
+    assert (await now(rollout.episode(1))).trajectory["steps"]
+
+    await now(run.edit(name="renamed", labels={"team": None, "kept": "yes"}, notes="a note"))
+    assert (run.name, run.labels, run.notes) == ("renamed", {"kept": "yes"}, "a note")
+    assert [found.id for found in await now(client.runs(labels={"kept": "yes"}, kind="train"))] == [run.id]
+    await now(run.edit(labels={"kept": None}))
+    await now(fork.delete())
+    with pytest.raises(NotFoundError):
+        await now(fork.refresh())
+
+
+@pytest.mark.parametrize("kind", [Client, AsyncClient])
+def test_a_run_that_was_paused_and_resumed_ends_as_one_that_was_not(server, kind):
+    async def story(client):
+        undisturbed, run = [await now(client.train(**SPEC, n_epochs=8)) for _ in range(2)]
+        await now(run.pause())
+        while run.state != "paused":
+            await asyncio.sleep(0.05)
+            await now(run.refresh())
+        await now(run.resume())
+        ends = [await now(each.wait(progress=False)) for each in (undisturbed, run)]
+        assert ends[0].result["content_sha256"] == ends[1].result["content_sha256"]
+        with pytest.raises(ConflictError, match="only a paused run can be resumed"):
+            await now(run.resume())
+
+    run_with(kind, server, story)
+
+
+def test_a_cancelled_run_is_tried_again(server):
+    with Client(f"127.0.0.1:{server.port}") as client:
+        run = client.train(**SPEC, n_epochs=100_000).cancel().wait()
+        assert (run.state, run.reason) == ("cancelled", "user_cancel")
+        again = run.retry(name="again")
+        assert (again.parent_run, again.name) == (run.id, "again")
+        again.cancel().wait()
+
+
+def test_a_mistake_is_told_in_full(server):
+    with Client(f"127.0.0.1:{server.port}") as client:
+        with pytest.raises(InvalidRequestError) as raised:
+            client.train(algorithm="pp0", overrides={"env.nam": "CartPole-v1"})
+        assert {mistake.pointer for mistake in raised.value.errors} == {"/algorithm", "/overrides/env.nam"}
+        assert "/algorithm: There is no algorithm module 'pp0'. Did you mean 'ppo'?" in str(raised.value)
+        assert "HTTP 422" in str(raised.value)
+
+
+def test_what_can_be_asked_without_a_run(server):
+    with Client(f"127.0.0.1:{server.port}") as client:
+        assert client.health().is_ready
+        composed = client.compose(**SPEC)
+        assert (composed.seed, composed.config["env"]["name"]) == (3, "CartPole-v1")
+        ids = {found.id: found for found in client.environments(available=True)}
+        assert ids["CartPole-v1"].is_trainable is not False
+
+
+def test_events_and_waits_go_on_through_a_restart_of_the_service(tmp_path):
+    port = free_port()
+    with asyncio.Runner() as loop:
+        ours, theirs = Client(f"127.0.0.1:{port}"), AsyncClient(f"127.0.0.1:{port}")
+        with serving(tmp_path, port):
+            run = ours.train(**SPEC, n_epochs=100_000)
+            same = loop.run(theirs.run(run.id))
+            waiting = loop.get_loop().create_task(same.wait())
+            events, async_events = run.events(), same.events()
+            seen = [next(events) for _ in range(12)]
+            seen_async = loop.run(taken(async_events, 12))
+        with serving(tmp_path, port):
+            while sum(is_start(event) for event in seen) < 2:
+                seen.append(next(events))
+            run.cancel()
+            seen += events
+            seen_async += loop.run(taken(async_events))
+            assert loop.run(now(waiting)) is same
+        loop.run(theirs.close())
+        ours.close()
+    assert [event.seq for event in seen] == list(range(1, len(seen) + 1))
+    assert seen_async == seen
+    assert (seen[-1].type, same.state) == ("end", "cancelled")
+
+
+def is_start(event):
+    return event.type == "state" and event.data["state"] == "running"
+
+
+async def taken(items, n=None):
+    """The first ``n`` of them, or all that are left."""
+    found = []
+    async for item in items:
+        found.append(item)
+        if len(found) == n:
+            break
+    return found
