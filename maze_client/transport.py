@@ -37,6 +37,10 @@ class SyncTransport:
     def __init__(self, **settings: Any) -> None:
         self.http = httpx.Client(**settings)
 
+    def __del__(self) -> None:  # `Client().train(…)` leaves nobody who would close it
+        if http := self.__dict__.get("http"):
+            http.close()
+
     async def send(self, method: str, path: str, *, stream: bool = False, **parts: Any) -> Outcome:
         """Send a request."""
         try:
