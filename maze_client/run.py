@@ -45,7 +45,7 @@ class RunVerb(Generic[P]):
 class Caller:
     """What speaks to a service."""
 
-    _transport: Any
+    _transport: Any  # of Sync or Async, which say which one
     _max_retries: int
 
     async def _send(self, method: str, path: str, body: Any = None, **parts: Any) -> Any:

@@ -9,26 +9,13 @@ import functools
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Coroutine, Iterator
 from types import MethodType
-from typing import Any, Concatenate, Generic, ParamSpec, Protocol, TypeAlias, TypeVar, overload
+from typing import Any, Concatenate, Generic, ParamSpec, TypeAlias, TypeVar, overload
 
 import httpx
 
 P = ParamSpec("P")
 T = TypeVar("T")
 Outcome: TypeAlias = httpx.Response | httpx.TransportError
-
-
-class Transport(Protocol):
-    """What sends requests and sleeps."""
-
-    async def send(self, method: str, path: str, *, stream: bool = False, **parts: Any) -> Outcome:
-        """What comes of a request; of a stream the body of a 200 is left for :meth:`chunks`."""
-
-    def chunks(self, response: httpx.Response) -> AsyncGenerator[bytes]:
-        """The body as it comes; closes the response."""
-
-    async def sleep(self, seconds: float) -> None:
-        """Wait."""
 
 
 class SyncTransport:
@@ -42,7 +29,7 @@ class SyncTransport:
             http.close()
 
     async def send(self, method: str, path: str, *, stream: bool = False, **parts: Any) -> Outcome:
-        """Send a request."""
+        """What comes of a request; of a stream the body of a 200 is left for :meth:`chunks`."""
         try:
             response = self.http.send(self.http.build_request(method, path, **parts), stream=stream)
             if stream and response.status_code != 200:
@@ -52,7 +39,7 @@ class SyncTransport:
         return response
 
     async def chunks(self, response: httpx.Response) -> AsyncGenerator[bytes]:
-        """Read a stream."""
+        """The body of a stream as it comes; closes it."""
         try:
             for chunk in response.iter_bytes():
                 yield chunk
@@ -118,6 +105,9 @@ class AsyncTransport:
     def each(self, items: AsyncGenerator[T]) -> AsyncGenerator[T]:
         """The caller iterates."""
         return items
+
+
+Transport: TypeAlias = SyncTransport | AsyncTransport
 
 
 class Sync:

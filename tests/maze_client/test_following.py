@@ -12,6 +12,7 @@ from maze_client.following import (
     FIRST_RETRY_S,
     LONGEST_RETRY_S,
     LONGEST_TOLD_S,
+    SILENCE_S,
     STREAM_PATIENCE,
     EventDecoder,
     retry_in_s,
@@ -146,6 +147,36 @@ def test_a_wait_ends_when_its_time_is_up_and_the_run_goes_on(clock):
     assert clock.now == pytest.approx(5)
 
 
+def test_a_wait_streams_until_its_time_is_so_near_that_a_silent_stream_would_pass_it(clock):
+    streams = []
+
+    def answer(request):
+        if "text/event-stream" not in request.headers["accept"]:
+            return still_running(request)
+        streams.append(clock.now)
+        clock.now += 15
+        return stream(b": still here\n")
+
+    run = Client("http://host", transport=httpx.MockTransport(answer)).run("run_1")
+    with pytest.raises(WaitTimeout):
+        run.wait(100)
+    assert streams[0] == 0
+    assert streams[-1] < 100 - SILENCE_S < streams[-1] + 30
+    assert clock.now == pytest.approx(100)
+
+
 def still_running(request):
     is_run = request.url.path == "/v1/runs/run_1"
     return httpx.Response(200, json=RUN if is_run else {"data": []})
+
+
+def test_a_log_is_followed_to_what_was_written_before_the_end(clock):
+    run, answering = a_run(RUN, lines(1, 2), RUN, lines(), {**RUN, "state": "succeeded"}, lines(3))
+    assert [found.seq for found in run.logs(follow=True)] == [1, 2, 3]
+    asked = [request for request in answering.requests if request.url.path.endswith("/logs")]
+    assert [request.url.params["after"] for request in asked] == ["0", "2", "2"]
+
+
+def lines(*seqs):
+    line = {"at": RUN["created_at"], "level": "info", "message": "…"}
+    return {"data": [{**line, "seq": seq} for seq in seqs], "has_more": False}

@@ -124,12 +124,14 @@ def test_a_misspelt_variable_is_refused_with_the_nearest_one(
 def test_a_variable_like_no_setting_is_warned_of(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A cluster sets such names by itself for a service called maze; clients use MAZE_TOKEN."""
+    """A cluster sets such names by itself for a service called maze; clients use MAZE_URL and MAZE_TOKEN."""
     monkeypatch.setenv("MAZE_SERVICE_HOST", "10.0.0.1")
     monkeypatch.setenv("MAZE_TOKEN", "maze_1_2")
+    monkeypatch.setenv("MAZE_URL", "https://example.org")
     Settings()
     assert "MAZE_SERVICE_HOST; it is ignored" in caplog.text
     assert "MAZE_TOKEN" not in caplog.text
+    assert "MAZE_URL" not in caplog.text
 
 
 def test_there_is_a_slot_for_each_core_and_one_for_runs_that_act(monkeypatch: pytest.MonkeyPatch) -> None:
