@@ -71,6 +71,7 @@ TASKS = {
         Task("lunar_lander_ppo", 1_000_000, 240, 242.1, n_seeds=3),
         Task("lunar_lander_continuous_ppo", 1_000_000, 250, 270.9, n_seeds=3),
         Task("mountain_car_dqn", 120_000, -110, -100.8),
+        Task("mountain_car_qrdqn", 120_000, -110, None),
         Task("pendulum_sac", 20_000, -160, -157.0),
         Task("pendulum_td3", 20_000, -160, -151.9),
         Task("pendulum_ppo", 100_000, -200, -172.2),
