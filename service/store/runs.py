@@ -164,15 +164,16 @@ class SqlRunStore(SqlLeases):
 
     def request_stop(self, run_id: str, wish: StopReason, *, by: str | None = None) -> Run:
         """Stop at once what no worker holds; wish it of a worker otherwise."""
-        rests = STOPPED_STATES[wish]
         with self._database.writing() as connection:
             locked = LockedRun.by_id(connection, run_id)
+            if locked.row.stop_wish == StopReason.CANCEL and not locked.state.is_terminal:
+                wish = StopReason.CANCEL
+            rests = STOPPED_STATES[wish]
             if locked.state.is_terminal:
                 message = f"run {run_id} is {locked.state} and can no longer be {rests}"
                 raise StateConflictError(message, state=locked.state.value)
             if locked.state in LEASED_STATES:
-                if locked.row.stop_wish != StopReason.CANCEL:
-                    locked.change(stop_wish=wish.value)
+                locked.change(stop_wish=wish.value)
                 if locked.state is RunState.RUNNING:
                     locked.move(RunState.STOPPING, reason=wish.value, by=by)
             elif locked.state is not rests:

@@ -122,6 +122,8 @@ class LifeContract:
         assert stores.runs.heartbeat(lease, lease_s=30) is StopReason.CANCEL
         with pytest.raises(StateConflictError, match="only a paused run"):
             stores.runs.resume(run.id)
+        stores.runs.release(lease, reason="shutdown", charge_attempt=False)
+        assert stores.runs.request_stop(run.id, StopReason.PAUSE).state is RunState.CANCELLED
         paused = submit(stores)
         stores.runs.request_stop(paused.id, StopReason.PAUSE)
         cancelled = stores.runs.request_stop(paused.id, StopReason.CANCEL)

@@ -99,9 +99,9 @@ class RunMachine(RuleBasedStateMachine):
                 self.stores.runs.request_stop(run_id, wish)
             return
         self.stores.runs.request_stop(run_id, wish)
+        wish = StopReason.CANCEL if expected.wish is StopReason.CANCEL else wish
         if expected.state in LEASED_STATES:
-            expected.state = RunState.STOPPING
-            expected.wish = expected.wish if expected.wish is StopReason.CANCEL else wish
+            expected.state, expected.wish = RunState.STOPPING, wish
         else:
             expected.state = STOPPED_STATES[wish]
             expected.wish = wish if wish is StopReason.CANCEL else None
