@@ -55,11 +55,11 @@ _ONCE = (
 """Headers of one value that decide something; what else is sent twice is a list in two lines."""
 _UNUSUAL = frozenset({b"origin", b"transfer-encoding", b"expect", b"upgrade"})
 """Headers of requests that never pass at once; without tokens the rate is counted by who a proxy says has called."""
-_CORS_METHODS = (b"access-control-allow-methods", b"GET, POST, DELETE")
+_CORS_METHODS = (b"access-control-allow-methods", b"GET, POST, PUT, PATCH, DELETE")
 _CORS_HEADERS = (
     b"access-control-allow-headers",
-    b"authorization, content-type, idempotency-key, if-none-match, last-event-id, prefer, traceparent, x-api-key, "
-    b"x-request-id",
+    b"authorization, content-type, idempotency-key, if-match, if-none-match, last-event-id, prefer, traceparent, "
+    b"x-api-key, x-request-id",
 )
 _CORS_EXPOSED = (
     b"access-control-expose-headers",

@@ -175,8 +175,9 @@ class BulkOut(Out):
     """What became of many runs."""
 
     data: list[BulkItemOut]
+    next_cursor: str | None = None
+    """Give it as ``cursor`` to go on; null at the end."""
     has_more: bool
-    """Further runs have what the filter asks for."""
 
 
 class EventOut(Out):
@@ -241,7 +242,8 @@ class CheckpointOut(Out):
     step: int
     """Environment steps taken when it was made."""
     kind: str
-    """``scheduled`` (a run resumes from it exactly), ``best``, ``last`` or ``continued``."""
+    """``scheduled`` (a run resumes from it exactly), ``best``, ``last``, ``continued``, or ``begin``: the copy that a
+    continuing run has of what it goes on from."""
     metrics: dict[str, Number]
     content_sha256: str
     """Over everything that matters: equal runs have equal checkpoints."""

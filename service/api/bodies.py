@@ -4,7 +4,7 @@ The shape is checked here; names, values and ceilings are checked by ``maze_core
 """
 
 import re
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Collection, Coroutine
 from typing import Annotated, Any, Literal
 
 from fastapi import Request, Response
@@ -57,7 +57,7 @@ Selector = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_:.-]{1,64}$")]
 """Which checkpoint of a run."""
 
 
-def check_labels(labels: Mapping[str, str]) -> None:
+def check_labels(labels: Collection[str]) -> None:
     """Refuse a key that no submission could have."""
     for key in labels:
         if not re.fullmatch(_LABEL_KEY, key):

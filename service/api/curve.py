@@ -1,9 +1,13 @@
 """A learning curve as a picture: one line over epochs with its axes, as SVG that needs nothing else."""
 
 import math
+import re
 from collections.abc import Sequence
 from html import escape
 
+LARGEST = 1e300
+"""Beyond it, a range is not finite."""
+_NOT_IN_XML = re.compile(r"[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 WIDTH, HEIGHT = 640, 320
 LEFT, RIGHT, TOP, BOTTOM = 64, 16, 32, 40
 
@@ -15,7 +19,8 @@ def svg(points: Sequence[tuple[int, float]], title: str) -> str:
         points: epoch and value.
         title: of the picture, any text.
     """
-    finite = [value for _, value in points if math.isfinite(value)]
+    title = _NOT_IN_XML.sub("\N{REPLACEMENT CHARACTER}", title)
+    finite = [max(-LARGEST, min(LARGEST, value)) for _, value in points if math.isfinite(value)]
     ticks = nice_ticks(min(finite, default=0.0), max(finite, default=1.0))
     low, high = ticks[0], ticks[-1]
     first, last = points[0][0], points[-1][0]
@@ -61,8 +66,10 @@ def _line(places: Sequence[tuple[float, float | None]]) -> str:
 
 def nice_ticks(low: float, high: float, most: int = 6) -> list[float]:
     """Round numbers, two at least, of which the first is not above ``low`` and the last not below ``high``."""
-    if not high > low:
-        low, high = low - 0.5, high + 0.5
+    least = max(abs(low), abs(high)) * 1e-9  # a finer difference is rounding
+    if high - low <= max(least, 1e-300):
+        pad = max(0.5, 1000 * least)
+        low, high = low - pad, high + pad
     raw = (high - low) / (most - 2)
     power = 10.0 ** math.floor(math.log10(raw))
     step = next(factor * power for factor in (1, 2, 5, 10) if factor * power >= raw * (1 - 1e-9))

@@ -5,6 +5,7 @@ on where it was, also after a restart of the service. The stream ends after the 
 that comes back after it is answered 204, which tells browsers to stop.
 """
 
+import time
 from collections.abc import AsyncIterator, Collection
 from typing import Annotated
 
@@ -82,6 +83,7 @@ async def follow(
     ``retry`` stands in the first event, and a comment is one line alone.
     """
     retry: int | None = RETRY_MS
+    said_at = time.monotonic()
     while not services.changes.is_stopping:
         version = services.changes.version
         events = await run_in_threadpool(services.runs.events, run_id, after=after, limit=_BATCH)
@@ -91,8 +93,13 @@ async def follow(
                 continue
             data = EventOut.model_validate(event).model_dump_json()
             yield format_sse_event(id=str(after), event=event.type, data_str=data, retry=retry)
-            retry = None
+            retry, said_at = None, time.monotonic()
             if event.type is EventType.END:
                 return
-        if not events and not await services.changes.wait(version, HEARTBEAT_S):
+        if not events:
+            await services.changes.wait(version, HEARTBEAT_S)
+        if time.monotonic() - said_at >= HEARTBEAT_S:
+            if not await run_in_threadpool(services.runs.shown, [run_id]):
+                return  # it was deleted
             yield b": still here\n"
+            said_at = time.monotonic()

@@ -206,7 +206,11 @@ EXAMPLES: dict[str, dict[str, Any]] = {
     "change_run": _json(_TRAINING, {"rename": {"name": "baseline", "labels": {"team": "a", "old": None}}}),
     "delete_run": {"requests": {}, "responses": {}},
     "change_runs": _json(
-        {"data": [{"id": _TRAINING["id"], "state": "stopping", "error": None}], "has_more": False},
+        {
+            "data": [{"id": _TRAINING["id"], "state": "stopping", "error": None}],
+            "next_cursor": None,
+            "has_more": False,
+        },
         {"team": {"action": "cancel", "filter": {"labels": {"team": "a"}}}},
     ),
     "list_events": _also("text/event-stream", _STREAM, _json(_page(_EVENT))),

@@ -22,6 +22,7 @@ from starlette.routing import BaseRoute, Match
 
 from maze_core.errors import InvalidSpecificationError
 from service.domain.errors import ServiceError
+from service.domain.run import RunKind
 from service.problems import INTERNAL, Problem, pointer_to, sentence, suggestion
 
 MOST_ERRORS = 32
@@ -36,6 +37,7 @@ _SHORTHANDS = {
     "seeding.agent_base_seed": "seed",
     "runner.record_trajectory": "record",
 }
+_KINDS = tuple(RunKind)
 _PROXIES = ("policy", "critic")
 """Arguments that stand for a part of ``model`` in a training run."""
 
@@ -119,6 +121,10 @@ def _mistake(request: Request, item: Mapping[str, Any]) -> dict[str, Any]:
         message = "There is no such field."
         if "." in str(known.get("did_you_mean")):
             message += " Settings are given in overrides, by dotted key."
+    elif kind.startswith("union_tag"):
+        keys = ["kind"]
+        known = {"allowed": list(_KINDS)}
+        message = f"kind says what the run does: {', '.join(_KINDS)}."
     elif where == "body" and not keys:
         message = "The body is one JSON object."
     elif kind in ("enum", "literal_error"):

@@ -82,7 +82,7 @@ def _forked(services: Services, parent: Run, body: ForkRequest) -> Chosen:
             raise InvalidSpecificationError(message, path=named[0], code="contradiction")
         overrides |= {"initial.run": parent.id, "initial.checkpoint": body.checkpoint}
     given = body.given(*TrainRequest.model_fields) | {"overrides": overrides, "config": dict(parent.config)}
-    chosen = train_choice(services, TrainRequest.model_validate(given))
+    chosen = train_choice(services, TrainRequest.model_construct(**given))
     return Chosen(config=chosen.config, source=chosen.source, parent=parent)
 
 

@@ -1,6 +1,7 @@
 """The life of a run, as clients steer it: cancelled, paused, resumed, renamed, deleted, one by one or many at once."""
 
 import re
+from collections.abc import Collection, Mapping
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Header, Response
@@ -8,15 +9,24 @@ from pydantic import Field
 
 from service.api.answers import BulkOut, RunOut
 from service.api.bodies import In, Labels, Priority, StrictRoute, check_labels
-from service.api.dependencies import CallerDep, RunId, ServicesDep
+from service.api.dependencies import CallerDep, PageQuery, RunId, ServicesDep, page_of
 from service.domain.errors import NotFoundError, StateConflictError
 from service.domain.ports import RunStore
 from service.domain.run import Run, RunKind, RunState, StopReason
+from service.domain.use_cases import TERMINAL_STATES
 from service.problems import Problem
 
 router = APIRouter(prefix="/v1/runs", tags=["runs"], route_class=StrictRoute)
 
 Action = Literal["cancel", "pause", "resume", "delete"]
+LIVE_STATES = frozenset(RunState) - TERMINAL_STATES
+STATES: Mapping[Action, Collection[RunState]] = {
+    "cancel": LIVE_STATES,
+    "pause": LIVE_STATES,
+    "resume": {RunState.PAUSED},
+    "delete": TERMINAL_STATES,
+}
+"""Action → the states of runs to which it may apply."""
 AT_ONCE = 200
 """Runs that one request changes at most."""
 _AT_ONCE: dict[int | str, dict[str, Any]] = {
@@ -54,12 +64,12 @@ class ChangeRequest(In):
 
     name: Annotated[str, Field(min_length=1, max_length=200)] | None = None
     """For people; need not be unique."""
-    labels: dict[str, Annotated[str, Field(max_length=256)] | None] = Field(
-        default_factory=dict, max_length=32
-    )
-    """Those that are named here are set, and taken away with null; the others stay."""
+    labels: (
+        Annotated[dict[str, Annotated[str, Field(max_length=256)] | None], Field(max_length=32)] | None
+    ) = None
+    """Those that are named here are set, and taken away with null; the others stay. Null takes all away."""
     notes: Annotated[str, Field(max_length=10_000)] | None = None
-    priority: Priority = 0
+    priority: Priority | None = 0
     """Of two waiting runs, the one with the higher number starts first."""
 
 
@@ -74,7 +84,9 @@ def change_run(
 ) -> Run:
     """Change name, labels, notes or priority (a JSON merge patch, RFC 7396); what is not named stays."""
     changes = {name: getattr(body, name) for name in body.model_fields_set}
-    check_labels({key: value for key, value in body.labels.items() if value is not None})
+    if "priority" in changes:
+        changes["priority"] = body.priority or 0
+    check_labels(body.labels or {})
     return services.runs.edit(run_id, changes, revision=_revision(if_match))
 
 
@@ -100,33 +112,38 @@ class BulkRequest(In):
     action: Action
     filter: RunFilter
     """At least one member; the newest runs come first."""
+    cursor: str | None = Field(default=None, max_length=512)
+    """``next_cursor`` of the answer before."""
 
 
 @router.post("/bulk", response_model=BulkOut)
 def change_runs(body: BulkRequest, services: ServicesDep, caller: CallerDep) -> dict[str, Any]:
-    """Cancel, pause, resume or delete up to 200 runs, each as by its own request; `has_more` says to ask again."""
+    """Cancel, pause, resume or delete many runs, each as by its own request; `next_cursor` goes on with further ones.
+
+    Without `ids`, runs to which the action does not apply are passed over.
+    """
     if not any(body.filter.given().values()):
         raise Problem.at(
             "/filter", "missing_field", "Name what the runs have in common: ids, state, kind or labels."
         )
-    chosen, has_more = _chosen(services.runs, body.filter)
-    return {
-        "data": [_changed(services.runs, body.action, run_id, caller) for run_id in chosen],
-        "has_more": has_more,
-    }
+    chosen, cursor = _chosen(services.runs, body)
+    data = [_changed(services.runs, body.action, run_id, caller) for run_id in chosen]
+    return {"data": data, "next_cursor": cursor, "has_more": cursor is not None}
 
 
-def _chosen(runs: RunStore, wanted: RunFilter) -> tuple[list[str], bool]:
+def _chosen(runs: RunStore, body: BulkRequest) -> tuple[list[str], str | None]:
+    wanted = body.filter
     if wanted.ids is None:
-        page = runs.list(state=wanted.state, kind=wanted.kind, labels=wanted.labels, limit=AT_ONCE)
-        return [run.id for run in page.data], page.has_more
+        filters = {"state": wanted.state, "kind": wanted.kind, "labels": wanted.labels}
+        page = page_of(runs.list, query=PageQuery(limit=AT_ONCE, cursor=body.cursor), **filters)
+        return [run.id for run in page.data if run.state in STATES[body.action]], page.next_cursor
     known = {run.id: run for run in runs.shown(wanted.ids)}
     fitting = [
         run_id
         for run_id in dict.fromkeys(wanted.ids)
         if run_id not in known or _fits(known[run_id], wanted)  # of one that there is not, it is told
     ]
-    return fitting, False
+    return fitting, None
 
 
 def _fits(run: Run, wanted: RunFilter) -> bool:
@@ -158,6 +175,6 @@ def _revision(if_match: str | None) -> int | None:
     """The revision in an If-Match header; `*` asks for nothing."""
     if if_match is None or if_match.strip() == "*":
         return None
-    if (match := re.fullmatch(r'\s*"?(\d{1,9})"?\s*', if_match)) is None:
+    if (match := re.fullmatch(r'("?)(\d{1,9})\1', if_match.strip())) is None:
         raise Problem("bad_request", 'If-Match takes the revision of the run, as in If-Match: "3".')
-    return int(match[1])
+    return int(match[2])

@@ -4,7 +4,7 @@ import csv
 import io
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from statistics import fmean, stdev
+from statistics import stdev
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Header, Query, Response
@@ -27,16 +27,25 @@ from service.problems import Problem
 
 router = APIRouter(prefix="/v1", tags=["runs"], route_class=StrictRoute)
 
+MOST_NAMES = 64
 CSV = "text/csv"
 SVG = "image/svg+xml"
 COLUMNS = ("name", "epoch", "step", "value", "at")
+CSV_ROWS = 10_000
+"""That are read at a time."""
 CURVE_POINTS = 400
+MOST_POINTS = 100_000
+"""That one request puts side by side."""
+LARGEST = 1e150
+"""Beyond it squares are not finite."""
 
 
 class MetricsQuery(BaseModel):
     """Which metric points are listed."""
 
-    names: list[str] = Field(default=[], max_length=64, description="Metric names; all when left out.")
+    names: list[str] = Field(
+        default=[], max_length=MOST_NAMES, description="Metric names; all when left out."
+    )
     after_epoch: int | None = Field(default=None, ge=-1, lt=2**31, description="Only later epochs.")
     cursor: str | None = Field(default=None, max_length=65_536, description="next_cursor of the page before.")
     limit: int = Field(default=10_000, ge=1, le=10_000, description="Points per page.")
@@ -60,6 +69,8 @@ class MetricsQuery(BaseModel):
     def wanted_names(self) -> list[str] | None:
         """The names, which may also be given as one text with commas; None is all."""
         names = [name.strip() for text in self.names for name in text.split(",")]
+        if len(names) > MOST_NAMES:
+            raise Problem.in_query("names", "too_long", f"Give {MOST_NAMES} names at most, or none for all.")
         return [name for name in names if name] or None
 
 
@@ -75,7 +86,9 @@ def list_metrics(
     With `Accept: text/csv` all of them as a table with the columns name, epoch, step, value and at.
     """
     if accepts(accept, CSV) and not accepts(accept, "application/json"):
-        return StreamingResponse(_csv(run, query, services.runs), media_type=CSV)
+        if query.points is not None:
+            raise Problem.in_query("points", "contradiction", "A table has all points; leave points out.")
+        return StreamingResponse(_csv(run, query, query.after(), services.runs), media_type=CSV)
     if query.points is not None:
         return _chart(run, query, query.points, services.runs)
     points = services.runs.metrics(
@@ -102,15 +115,14 @@ def _chart(run: Run, query: MetricsQuery, points: int, runs: RunStore) -> Page:
     return Page(data=sorted(found, key=lambda point: (point.epoch, point.name)), next_cursor=None)
 
 
-def _csv(run: Run, query: MetricsQuery, runs: RunStore) -> Iterator[str]:
+def _csv(run: Run, query: MetricsQuery, behind: tuple[int, str] | None, runs: RunStore) -> Iterator[str]:
     """Lines of the table, a page of the store at a time."""
     line = io.StringIO()
     writer = csv.writer(line)
     writer.writerow(COLUMNS)
-    behind = query.after()
     while True:
         found = runs.metrics(
-            run.id, names=query.wanted_names(), after_epoch=query.after_epoch, after=behind, limit=query.limit
+            run.id, names=query.wanted_names(), after_epoch=query.after_epoch, after=behind, limit=CSV_ROWS
         )
         for point in found:
             at = point.at.isoformat() if point.at else ""
@@ -118,7 +130,7 @@ def _csv(run: Run, query: MetricsQuery, runs: RunStore) -> Iterator[str]:
         yield line.getvalue()
         line.seek(0)
         line.truncate()
-        if len(found) < query.limit:
+        if len(found) < CSV_ROWS:
             return
         behind = found[-1].epoch, found[-1].name
 
@@ -162,25 +174,41 @@ def query_metrics(body: MetricsRequest, services: ServicesDep) -> dict[str, Any]
     for place, run_id in enumerate(body.runs):
         if run_id not in known:
             raise Problem.at(f"/runs/{place}", "not_found", f"There is no run {run_id}.")
-    data = []
-    for name in dict.fromkeys(body.names):
-        groups: dict[str, list[Sequence[MetricPoint]]] = defaultdict(list)
-        members: dict[str, list[str]] = defaultdict(list)
-        for run_id in dict.fromkeys(body.runs):
-            group = run_id if body.group_by is None else known[run_id].labels.get(body.group_by, "")
-            groups[group].append(services.runs.chart(run_id, name, points=body.points))
-            members[group].append(run_id)
-        data += [
-            {"name": name, "group": group, "runs": members[group], **aligned(series)}
-            for group, series in groups.items()
-        ]
+    if len(body.runs) * len(body.names) * body.points > MOST_POINTS:
+        message = f"Runs times names times points are {MOST_POINTS} at most; ask for fewer points."
+        raise Problem.at("/points", "too_large", message)
+    groups: dict[str, list[str]] = defaultdict(list)
+    for run_id in dict.fromkeys(body.runs):
+        groups[run_id if body.group_by is None else known[run_id].labels.get(body.group_by, "")].append(
+            run_id
+        )
+    data = [
+        {
+            "name": name,
+            "group": group,
+            "runs": runs,
+            **aligned(_series(services.runs, runs, name, body.points)),
+        }
+        for name in dict.fromkeys(body.names)
+        for group, runs in groups.items()
+    ]
     return {"data": data}
+
+
+def _series(
+    runs: RunStore, run_ids: Sequence[str], name: str, points: int
+) -> Sequence[Sequence[MetricPoint]]:
+    """Points of each run, at the same epochs where it has them: between the first and the last of all."""
+    ends = [point.epoch for run_id in run_ids for point in runs.chart(run_id, name, points=2)]
+    if not ends:
+        return []
+    return [runs.chart(run_id, name, points=points, span=(min(ends), max(ends))) for run_id in run_ids]
 
 
 def aligned(series: Sequence[Sequence[MetricPoint]]) -> Mapping[str, list[Any]]:
     """Several runs of one metric, by the epochs that any of them has: mean and 95 % interval by Student's t.
 
-    A run that has no point at an epoch is not counted there; an interval takes two runs at least.
+    A run that has no point at an epoch is not counted there; an interval takes two runs at least, and finite values.
     """
     by_epoch: dict[int, list[MetricPoint]] = defaultdict(list)
     for points in series:
@@ -189,9 +217,11 @@ def aligned(series: Sequence[Sequence[MetricPoint]]) -> Mapping[str, list[Any]]:
     rows = []
     for epoch, points in sorted(by_epoch.items()):
         values = [point.value for point in points]
-        n, mean = len(values), fmean(values)
-        half = t_quantile(0.975, n - 1) * stdev(values) / n**0.5 if n > 1 else None
-        low, high = (None, None) if half is None else (mean - half, mean + half)
+        n, mean = len(values), sum(values) / len(values)
+        low = high = None
+        if n > 1 and max(map(abs, values)) < LARGEST:  # not of what is not finite, whose mean is none
+            half = t_quantile(0.975, n - 1) * stdev(values) / n**0.5
+            low, high = mean - half, mean + half
         rows.append((epoch, max(point.step for point in points), mean, low, high, n))
     columns = zip(*rows, strict=True) if rows else ((),) * 6
     return {

@@ -2,11 +2,12 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
+from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
 
 import yaml
 from fastapi import APIRouter, Path, Query, Response
-from pydantic import AwareDatetime, ConfigDict, Field
+from pydantic import AfterValidator, AwareDatetime, ConfigDict, Field
 
 from service.api.answers import (
     CheckpointOut,
@@ -32,6 +33,16 @@ from service.problems import Problem
 router = APIRouter(prefix="/v1/runs", tags=["runs"])
 
 
+def _in_utc(time: datetime) -> datetime:
+    try:
+        return time.astimezone(UTC)
+    except OverflowError as error:
+        raise ValueError("Give a time between the years 1 and 9999 in UTC") from error
+
+
+Moment = Annotated[AwareDatetime, AfterValidator(_in_utc)]
+
+
 class RunsQuery(PageQuery):
     """Which runs are listed; ``label.KEY=VALUE`` is another way to write ``label=KEY=VALUE``."""
 
@@ -42,10 +53,8 @@ class RunsQuery(PageQuery):
     name: str | None = Field(
         default=None, min_length=1, max_length=200, description="Part of the name, in any case."
     )
-    created_after: AwareDatetime | None = Field(
-        default=None, description="Submitted then or later (RFC 3339)."
-    )
-    created_before: AwareDatetime | None = Field(default=None, description="Submitted before (RFC 3339).")
+    created_after: Moment | None = Field(default=None, description="Submitted then or later (RFC 3339).")
+    created_before: Moment | None = Field(default=None, description="Submitted before (RFC 3339).")
     sort: RunOrder = Field(
         default=RunOrder.NEWEST,
         description="Order; a minus is from high to low. By name or best value, runs without one are left out.",

@@ -244,6 +244,8 @@ def stored_config(services: Services, tree: Mapping[str, Any], mode: Mode) -> Ru
     """A configuration of a run that was accepted once, checked again: what is allowed may have changed."""
     config = RunConfig.from_tree(dict(tree), mode)
     check_tree(config.tree, client_policy(services.settings, services.registry))
+    if (source := (config.tree.get("dataset") or {}).get("run")) is not None:
+        dataset_episodes(services.episodes, services.runs.get(source).id)  # still there?
     return config
 
 
@@ -306,7 +308,7 @@ class Submission:
                 config_sha256=config.config_sha256,
                 seed=seed_of(config.tree),
                 name=body.name or (parent.name if parent else None),
-                labels=body.labels or (parent.labels if parent else {}),
+                labels=parent.labels if parent and "labels" not in body.model_fields_set else body.labels,
                 priority=body.priority,
                 source_run=source.run_id if source else None,
                 source_checkpoint=source.id if source else None,

@@ -116,14 +116,16 @@ class RunStore(Protocol):
         """
 
     def resume(self, run_id: str, *, by: str | None = None) -> Run:
-        """Give a paused run back to the queue; one that is on its way to its pause goes on after it.
+        """Give a paused run back to the queue; one that is on its way to its pause is ``running`` again.
+
+        Its worker, which may have told the run to stop, then gives it back to the queue.
 
         Raises:
             StateConflictError: the run is not paused.
         """
 
     def edit(self, run_id: str, changes: Mapping[str, Any], *, revision: int | None = None) -> Run:
-        """Change name, notes, priority or labels; of the labels those that are named, None takes one away.
+        """Change name, notes, priority or labels; of the labels those that are named, None takes one away, or all.
 
         Args:
             run_id: the run.
@@ -230,11 +232,18 @@ class RunStore(Protocol):
         """
 
     def chart(
-        self, run_id: str, name: str, *, points: int, after_epoch: int | None = None
+        self,
+        run_id: str,
+        name: str,
+        *,
+        points: int,
+        after_epoch: int | None = None,
+        span: tuple[int, int] | None = None,
     ) -> Sequence[MetricPoint]:
         """At most so many stored points of one metric, by epoch: its first, its last and those evenly between.
 
-        What it costs does not grow with the points that there are. ``points`` is 2 or more.
+        What it costs does not grow with the points that there are. ``points`` is 2 or more. ``span`` takes other ends,
+        so that several runs have points at the same epochs.
         """
 
     def logs(self, run_id: str, *, after: int = 0, limit: int = 500) -> Sequence[LogLine]:

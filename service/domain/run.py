@@ -2,7 +2,8 @@
 
     queued ──► running ──► succeeded | failed
       │  ▲        │  └──► stopping ──► cancelled | succeeded | failed | paused
-      │  └────────┘           └──► queued   (lease lost or worker shut down: the run goes on later)
+      │  └────────┘           ├──► queued   (lease lost or worker shut down: the run goes on later)
+      │                       └──► running  (its pause was taken back)
       ├──► cancelled
       └──► paused ──► queued | cancelled
 
@@ -46,7 +47,10 @@ NEXT_STATES: Mapping[RunState, frozenset[RunState]] = {
     RunState.QUEUED: frozenset({RunState.RUNNING, RunState.PAUSED, RunState.CANCELLED, RunState.FAILED}),
     RunState.RUNNING: frozenset({RunState.STOPPING, RunState.QUEUED, RunState.SUCCEEDED, RunState.FAILED}),
     RunState.STOPPING: frozenset(
-        {RunState.CANCELLED, RunState.SUCCEEDED, RunState.FAILED, RunState.PAUSED, RunState.QUEUED}
+        {
+            *(RunState.CANCELLED, RunState.SUCCEEDED, RunState.FAILED, RunState.PAUSED, RunState.QUEUED),
+            RunState.RUNNING,
+        }
     ),
     RunState.PAUSED: frozenset({RunState.QUEUED, RunState.CANCELLED}),
     RunState.SUCCEEDED: frozenset(),
@@ -268,7 +272,8 @@ class CheckpointInfo:
     step: int
     """Environment steps taken when it was made."""
     kind: str
-    """``scheduled`` (exact resume), ``best``, ``last`` or ``continued`` (made at pause or cancel)."""
+    """``scheduled`` (exact resume), ``best``, ``last``, ``continued`` (made at pause or cancel), or ``begin``: a copy
+    of what a continuing run goes on from."""
     metrics: Mapping[str, float]
     content_sha256: str
     weights_sha256: str

@@ -3,7 +3,7 @@
 import hashlib
 import re
 from collections.abc import Sequence
-from dataclasses import asdict, fields
+from dataclasses import asdict, fields, replace
 from typing import Any
 
 from sqlalchemy import Connection, Row, Select, case, delete, insert, or_, select, tuple_, update
@@ -21,6 +21,8 @@ from service.store.types import now
 KEEP_SCHEDULED = 3
 
 _EPOCH_SELECTOR = re.compile(r"epoch:(\d{1,9})")
+BEGIN = "begin"
+"""Kind of the copy that a continuing run has of what it goes on from; it is kept as long as the run."""
 _KIND_ORDER = ("scheduled", "best", "last")  # which one `epoch:N` means; exact ones before `continued`
 
 
@@ -100,9 +102,10 @@ def copy_checkpoints(connection: Connection, run_id: str, begins_at: str) -> tup
     for source in filter(None, (begins_at, other)):
         row = _row(connection, source)
         new = NewCheckpoint(**{field.name: getattr(row, field.name) for field in fields(NewCheckpoint)})
+        new = replace(new, kind=BEGIN) if source == begins_at else new
         ids[source] = checkpoint_id(run_id, new)
         marks = {"is_last": source == begins_at, "is_best": source == (other or begins_at)}
-        fresh = {"id": ids[source], "run_id": run_id, "created_at": now(), **marks}
+        fresh = {"id": ids[source], "run_id": run_id, "kind": new.kind, "created_at": now(), **marks}
         connection.execute(insert(checkpoint).values(**(dict(row._mapping) | fresh)))
     judged = best_metric(_info(_row(connection, ids[other or begins_at])).metrics)
     return ids[begins_at], judged and Best(
@@ -174,6 +177,7 @@ def _prune(connection: Connection, newest: CheckpointInfo, keep_scheduled: int) 
         table.id == newest.id,
         table.is_best,
         table.is_last,
+        table.kind == BEGIN,
         table.id.in_(scheduled.limit(keep_scheduled)),
         table.id.in_(acting),
     )

@@ -1,6 +1,6 @@
 """How runs are forgotten: one that a client deletes, and the oldest beyond what the operator wants kept."""
 
-from sqlalchemy import Connection, delete, func, select
+from sqlalchemy import Connection, Text, cast, delete, func, select
 
 from service.domain.errors import StateConflictError
 from service.domain.run import Retention
@@ -22,6 +22,8 @@ from service.store.types import after_now
 
 AT_ONCE = 20
 """Runs that are deleted in one transaction at most."""
+MOST_LOOKED_AT = 1000
+"""Of the oldest ended runs, some of which others may need."""
 
 
 def delete_run(connection: Connection, blobs: Blobs, run_id: str) -> None:
@@ -32,10 +34,13 @@ def delete_run(connection: Connection, blobs: Blobs, run_id: str) -> None:
     """
     ours = select(checkpoint.c.id).where(checkpoint.c.run_id == run_id)
     needs = select(run.c.id).where(run.c.source_checkpoint.in_(ours), run.c.state.not_in(TERMINAL_STATES))
-    if (other := connection.execute(needs.limit(1)).scalar_one_or_none()) is not None:
-        raise StateConflictError(
-            f"run {other} needs a checkpoint of run {run_id}; wait for its end or cancel it"
-        )
+    names = select(
+        run.c.id
+    ).where(  # as the run whose episodes it learns from, or whose policy it begins with
+        run.c.state.not_in(TERMINAL_STATES), cast(run.c.config, Text).contains(f'"{run_id}"', autoescape=True)
+    )
+    if (other := connection.execute(needs.union(names).limit(1)).scalar_one_or_none()) is not None:
+        raise StateConflictError(f"run {other} needs what run {run_id} left; wait for its end or cancel it")
     digests = [
         sha256
         for table in (checkpoint, episode)
@@ -64,7 +69,7 @@ def delete_oldest(connection: Connection, blobs: Blobs, keep: Retention) -> dict
         old = oldest_first.where(run.c.finished_at < after_now(-keep.age_s)).limit(AT_ONCE)
         too_old = set(connection.execute(old).scalars())
     gone: dict[str, str] = {}
-    for run_id in connection.execute(oldest_first.limit(2 * AT_ONCE)).scalars().all():
+    for run_id in connection.execute(oldest_first.limit(MOST_LOOKED_AT)).scalars().all():
         if len(gone) >= AT_ONCE:
             break
         if run_id in too_old:

@@ -23,6 +23,7 @@ from sqlalchemy import (
     select,
     tuple_,
 )
+from sqlalchemy.exc import IntegrityError
 
 from service.domain.cursors import BAD_CURSOR, decode_cursor, encode_cursor, page_of
 from service.domain.errors import (
@@ -101,7 +102,13 @@ class SqlRunStore(SqlLeases):
                     return made, False
             if max_queued is not None:
                 _require_place(connection, max_queued)
-            return _insert_run(connection, new, by), True
+            try:
+                return _insert_run(connection, new, by), True
+            except IntegrityError as error:
+                message = (
+                    f"run {new.id} was made, or what it needs was deleted, at the same moment; look again"
+                )
+                raise StateConflictError(message) from error
 
     def submitted(self, key: str, digest: str) -> Run | None:
         """The run that an idempotency key has made."""
@@ -187,6 +194,7 @@ class SqlRunStore(SqlLeases):
             locked = LockedRun.by_id(connection, run_id)
             if locked.state is RunState.STOPPING and locked.row.stop_wish == StopReason.PAUSE:
                 locked.change(stop_wish=None)
+                locked.move(RunState.RUNNING, reason="user_resume", by=by)
             elif locked.state is RunState.PAUSED:
                 locked.move(RunState.QUEUED, reason="user_resume", by=by)
             else:
@@ -205,8 +213,8 @@ class SqlRunStore(SqlLeases):
             if "priority" in columns:
                 columns["precedence"] = -columns.pop("priority")
             locked.change(**columns, revision=locked.row.revision + 1)
-            if labels := changes.get("labels"):
-                _merge_labels(connection, run_id, labels)
+            if "labels" in changes:
+                _merge_labels(connection, run_id, changes["labels"])
             return locked.written()
 
     def delete(self, run_id: str) -> None:
@@ -283,7 +291,13 @@ class SqlRunStore(SqlLeases):
         return [_point(row) for row in self._rows(query.limit(limit))]
 
     def chart(
-        self, run_id: str, name: str, *, points: int, after_epoch: int | None = None
+        self,
+        run_id: str,
+        name: str,
+        *,
+        points: int,
+        after_epoch: int | None = None,
+        span: tuple[int, int] | None = None,
     ) -> Sequence[MetricPoint]:
         """Points of one metric for a chart."""
         table = run_metric.c
@@ -294,7 +308,7 @@ class SqlRunStore(SqlLeases):
             for end in (func.min, func.max)
         ]
         with self._database.reading() as connection:
-            first, last = connection.execute(select(*ends)).one()
+            first, last = span or connection.execute(select(*ends)).one()
             if first is None:
                 return []
             # one seek in the index for each point that is wanted: what lies between is not read
@@ -457,11 +471,15 @@ def _insert_run(connection: Connection, new: NewRun, by: str | None) -> Run:
     return locked.written()
 
 
-def _merge_labels(connection: Connection, run_id: str, labels: Mapping[str, str | None]) -> None:
-    """Set labels, and take away those with None."""
+def _merge_labels(connection: Connection, run_id: str, labels: Mapping[str, str | None] | None) -> None:
+    """Set labels, and take away those with None; None alone takes all away."""
+    ours = delete(run_label).where(run_label.c.run_id == run_id)
+    if labels is None:
+        connection.execute(ours)
+        return
     keys = [clean_text(key) for key in labels]
     created_at = connection.execute(select(run.c.created_at).where(run.c.id == run_id)).scalar_one()
-    connection.execute(delete(run_label).where(run_label.c.run_id == run_id, run_label.c.key.in_(keys)))
+    connection.execute(ours.where(run_label.c.key.in_(keys)))
     kept = {clean_text(key): value for key, value in labels.items() if value is not None}
     if kept:
         shared = {"run_id": run_id, "created_at": created_at}

@@ -198,7 +198,10 @@ class Attempt:
                 return bundle
             cursor = page.next_cursor
             if cursor is None:
-                return None
+                break
+        if begins_at is not None:  # it began elsewhere: to begin anew would be another run
+            raise NotFoundError(f"checkpoint {begins_at}, which the run goes on from, cannot be read")
+        return None
 
     def _launch(self) -> Child:
         child = self._launcher.launch()

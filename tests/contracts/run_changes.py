@@ -79,6 +79,7 @@ class ChangesContract:
         with pytest.raises(StateConflictError, match="more than 32"):
             stores.runs.edit(run.id, {"labels": {"one_more": "v"}})
         assert "one_more" not in stores.runs.get(run.id).labels
+        assert stores.runs.edit(run.id, {"labels": None}).labels == {}
 
     def test_an_edit_of_a_running_run_leaves_its_lease_alone(self, stores: Stores) -> None:
         run, lease = start(stores)
@@ -113,6 +114,27 @@ class ChangesContract:
         assert run.best == Best(metric="eval/mean_return", value=float(best.epoch), checkpoint=best.id)
         stores.runs.delete(parent.id)
         assert stores.checkpoints.read(copy.id) == b"%d" % begin
+
+    def test_what_a_run_goes_on_from_stays_whatever_it_stores(self, stores: Stores) -> None:
+        parent, lease = start(stores)
+        cut = stores.checkpoints.put(lease, new_checkpoint(8, "continued", is_last=True), b"cut")
+        stores.runs.finish(lease, RunState.FAILED, reason="x")
+        continues = Continuation(checkpoint=cut.id, first_epoch=8, until_epoch=99)
+        run = submit(stores, parent_run=parent.id, continues=continues)
+        taken = stores.runs.claim("w", kinds=ALL_KINDS, lease_s=30)
+        assert taken is not None
+        assert run.continues is not None
+        stored = [
+            (8, "continued"),
+            (9, "best"),
+            (10, "continued"),
+            *((n, "scheduled") for n in range(11, 17)),
+        ]
+        for epoch, kind in stored:
+            new = new_checkpoint(epoch, kind, is_best=kind == "best", is_last=True)
+            stores.checkpoints.put(taken[1], new, b"new")
+        assert stores.checkpoints.read(run.continues.checkpoint) == b"cut"
+        assert stores.checkpoints.resolve(run.id, "last").epoch == 16
 
     def test_a_continuation_of_a_checkpoint_that_is_gone_is_not_made(self, stores: Stores) -> None:
         continues = Continuation(checkpoint="ckpt_none", first_epoch=1, until_epoch=2)
@@ -178,6 +200,25 @@ class ChangesContract:
         assert stores.runs.delete_oldest(Retention(runs=0)) == {}
         stores.runs.request_stop(acting.id, StopReason.CANCEL)
         assert {*stores.runs.delete_oldest(Retention(runs=0))} == {run.id, acting.id}
+
+    def test_many_that_are_needed_do_not_keep_the_others(self, stores: Stores) -> None:
+        for _ in range(45):
+            run, lease = start(stores)
+            stores.runs.finish(lease, RunState.SUCCEEDED, reason="completed")
+            waiting = submit(stores, config={"dataset": {"run": run.id}})
+            stores.runs.request_stop(waiting.id, StopReason.PAUSE)
+        free, lease = start(stores)
+        stores.runs.finish(lease, RunState.SUCCEEDED, reason="completed")
+        assert [*stores.runs.delete_oldest(Retention(runs=0))] == [free.id]
+
+    def test_a_run_whose_episodes_another_one_learns_from_is_not_deleted(self, stores: Stores) -> None:
+        run, lease = start(stores, kind=RunKind.ROLLOUT)
+        stores.runs.finish(lease, RunState.SUCCEEDED, reason="completed")
+        learner = submit(stores, config={"dataset": {"run": run.id, "sha256": "a"}})
+        with pytest.raises(StateConflictError, match=learner.id):
+            stores.runs.delete(run.id)
+        stores.runs.request_stop(learner.id, StopReason.CANCEL)
+        stores.runs.delete(run.id)
 
     def test_an_id_is_given_once(self, stores: Stores) -> None:
         run = submit(stores)

@@ -112,7 +112,7 @@ class LifeContract:
     def test_a_pause_that_is_taken_back_in_time_leads_to_the_queue(self, stores: Stores) -> None:
         run, lease = start(stores)
         stores.runs.request_stop(run.id, StopReason.PAUSE)
-        assert stores.runs.resume(run.id).state is RunState.STOPPING
+        assert stores.runs.resume(run.id).state is RunState.RUNNING
         assert stores.runs.release(lease, reason="user_pause", charge_attempt=False).state is RunState.QUEUED
 
     def test_a_cancel_takes_the_place_of_a_pause_and_not_the_other_way_round(self, stores: Stores) -> None:

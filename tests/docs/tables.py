@@ -162,7 +162,7 @@ def routes() -> str:
     rows = []
     for method, path, description in routes_of_the_service():
         anchor = re.sub(r"[^\w\- ]", "", f"{method} {path}".lower()).replace(" ", "-")
-        rows.append([f"[`{method} {path}`](#{anchor})", description])
+        rows.append([f"[`{method} {path}`](#{anchor})", " ".join(description.partition("\n\n")[0].split())])
     return markdown(["route", "what it does"], rows)
 
 

@@ -32,8 +32,8 @@ def test_an_id_that_another_submission_made_is_a_conflict(client: Client, stores
         ({**BODY, "algoritm": "ppo"}, "/algoritm"),
         ({**BODY, "n_epochs": 0}, "/n_epochs"),
         ({**BODY, "overrides": {"algorithm.lr": "x"}}, "/overrides/algorithm.lr"),
-        ({"n_epochs": 1}, ""),
-        ({**BODY, "kind": "sweep"}, ""),
+        ({"n_epochs": 1}, "/kind"),
+        ({**BODY, "kind": "sweep"}, "/kind"),
         ({"kind": "evaluate", "run": "run_0", "algorithm": "ppo"}, "/algorithm"),
     ],
 )

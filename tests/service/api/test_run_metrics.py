@@ -41,6 +41,14 @@ class TestTable:
             answer = client.get(f"/v1/runs/{run.id}/metrics", headers={"Accept": accept})
             assert answer.json()["data"] == []
 
+    @pytest.mark.parametrize("query", ["cursor=zzz", "points=5", "names=" + "a," * 70])
+    def test_a_mistake_is_told_before_the_table_begins(
+        self, client: Client, stores: Stores, query: str
+    ) -> None:
+        run, _ = start(stores)
+        answer = client.get(f"/v1/runs/{run.id}/metrics?{query}", headers={"Accept": "text/csv"})
+        assert (answer.status_code, answer.json()["errors"][0]["parameter"]) == (422, query.partition("=")[0])
+
 
 class TestCurve:
     def test_it_draws_what_the_best_policy_is_judged_by_and_escapes_names(
@@ -78,12 +86,23 @@ class TestCurve:
         assert places[0][1] > places[2][1] > places[1][1], "up is more"
         assert places[2][0] - places[1][0] == pytest.approx(places[1][0] - places[0][0], abs=0.2)
 
-    @given(st.floats(-1e12, 1e12), st.floats(0, 1e12))
-    def test_ticks_are_few_and_hold_all_values(self, low: float, span: float) -> None:
-        ticks = nice_ticks(low, low + span)
+    @given(st.floats(-1e300, 1e300), st.floats(-1e300, 1e300))
+    def test_ticks_are_few_and_hold_all_values(self, one: float, other: float) -> None:
+        low, high = sorted((one, other))
+        ticks = nice_ticks(low, high)
         assert 2 <= len(ticks) <= 7
-        assert ticks[0] <= low + 1e-6 * abs(low)
-        assert ticks[-1] >= low + span - 1e-6 * abs(low + span)
+        assert ticks[0] < ticks[-1]
+        slack = 1e-6 * max(abs(low), abs(high))
+        assert ticks[0] <= low + slack
+        assert ticks[-1] >= high - slack
+
+    @pytest.mark.parametrize(
+        "values", [(1e17,), (1e16, 1e16), (-1.7e308, 1.7e308), (1e15, 1e15 + 0.125), (0.0, 5e-324)]
+    )
+    def test_any_finite_values_and_any_name_can_be_drawn(self, values: tuple[float, ...]) -> None:
+        drawn = svg(list(enumerate(values)), "a\x01b\ud800")
+        assert ElementTree.fromstring(drawn) is not None
+        assert "nan" not in drawn
 
 
 class TestSideBySide:
@@ -109,6 +128,38 @@ class TestSideBySide:
         assert (a["low"][1], b["group"], b["mean"]) == (None, "b", [7.0])
         alone = client.post("/v1/metrics/query", {"runs": runs, "names": ["loss"]}).json()["data"]
         assert [series["group"] for series in alone] == runs
+
+    def test_runs_of_different_lengths_have_points_at_the_same_epochs(
+        self, client: Client, stores: Stores
+    ) -> None:
+        runs = []
+        for length, value in ((100, 1.0), (91, 3.0)):
+            run, lease = start(stores, labels={"team": "a"})
+            stores.runs.report(lease, metrics=points("loss", dict.fromkeys(range(1, 1 + length), value)))
+            runs.append(run.id)
+        body = {"runs": runs, "names": ["loss"], "group_by": "team", "points": 12}
+        (series,) = client.post("/v1/metrics/query", body).json()["data"]
+        assert (series["epoch"][0], series["epoch"][-1], len(series["epoch"])) == (1, 100, 12)
+        assert series["n"] == [2] * 11 + [1]
+        assert series["mean"] == [2.0] * 11 + [1.0]
+
+    @pytest.mark.parametrize("values", [(math.nan, 1.0), (math.inf, -math.inf), (1e308, 1e308)])
+    def test_what_has_no_finite_mean_has_no_interval(
+        self, client: Client, stores: Stores, values: tuple[float, float]
+    ) -> None:
+        runs = []
+        for value in values:
+            run, lease = start(stores, labels={"team": "a"})
+            stores.runs.report(lease, metrics=points("loss", {1: value}))
+            runs.append(run.id)
+        body = {"runs": runs, "names": ["loss"], "group_by": "team"}
+        (series,) = client.post("/v1/metrics/query", body).json()["data"]
+        assert (series["mean"][0] in ("NaN", "Infinity"), series["low"], series["n"]) == (True, [None], [2])
+
+    def test_too_much_at_once_is_refused(self, client: Client, stores: Stores) -> None:
+        run, _ = start(stores)
+        body = {"runs": [run.id] * 101, "names": ["a"], "points": 1000}
+        assert client.post("/v1/metrics/query", body).json()["errors"][0]["pointer"] == "/points"
 
     def test_a_run_that_there_is_not_is_named(self, client: Client, stores: Stores) -> None:
         run, _ = start(stores)

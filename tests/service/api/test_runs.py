@@ -218,7 +218,6 @@ class TestChange:
         [
             ({"labels": {"a b": "x"}}, "/labels/a b"),
             ({"priority": 1001}, "/priority"),
-            ({"priority": None}, "/priority"),
             ({"name": ""}, "/name"),
             ({"state": "failed"}, "/state"),
         ],
@@ -272,6 +271,22 @@ class TestBulk:
             assert [(row["id"], row["state"]) for row in answer["data"]] == (
                 [(run.id, state)] if state else []
             )
+
+    def test_a_cursor_leads_through_all_of_them(self, client: Client, stores: Stores) -> None:
+        runs = [submit(stores, labels={"bulk": "c"}).id for _ in range(201)]
+        stores.runs.request_stop(runs[-1], StopReason.CANCEL)
+        body = {"action": "pause", "filter": {"labels": {"bulk": "c"}}}
+        first = client.post("/v1/runs/bulk", body).json()
+        assert (len(first["data"]), first["has_more"]) == (199, True)
+        rest = client.post("/v1/runs/bulk", {**body, "cursor": first["next_cursor"]}).json()
+        assert ([row["id"] for row in rest["data"]], rest["has_more"]) == (runs[:1], False)
+
+    @pytest.mark.parametrize(
+        "query", ["created_after=0001-01-01T00:00:00%2B14:00", "created_before=9999-12-31T23:59:59-14:00"]
+    )
+    def test_a_time_that_is_none_in_utc_is_refused(self, client: Client, query: str) -> None:
+        answer = client.get(f"/v1/runs?{query}")
+        assert (answer.status_code, answer.json()["errors"][0]["parameter"]) == (422, query.partition("=")[0])
 
     @pytest.mark.parametrize("wanted", [{}, {"labels": {}}, {"ids": None}])
     def test_a_filter_that_says_nothing_is_refused(self, client: Client, wanted: dict[str, object]) -> None:

@@ -115,8 +115,7 @@ class RunMachine(RuleBasedStateMachine):
             return
         self.stores.runs.resume(run_id)
         expected.wish = None
-        if expected.state is RunState.PAUSED:
-            expected.state = RunState.QUEUED
+        expected.state = RunState.QUEUED if expected.state is RunState.PAUSED else RunState.RUNNING
 
     @rule(lease=leases)
     def heartbeat(self, lease: Lease) -> None:
