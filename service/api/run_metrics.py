@@ -88,7 +88,8 @@ def list_metrics(
     if accepts(accept, CSV) and not accepts(accept, "application/json"):
         if query.points is not None:
             raise Problem.in_query("points", "contradiction", "A table has all points; leave points out.")
-        return StreamingResponse(_csv(run, query, query.after(), services.runs), media_type=CSV)
+        lines = _csv(services.runs, run.id, query.wanted_names(), query.after_epoch, query.after())
+        return StreamingResponse(lines, media_type=CSV)
     if query.points is not None:
         return _chart(run, query, query.points, services.runs)
     points = services.runs.metrics(
@@ -115,15 +116,19 @@ def _chart(run: Run, query: MetricsQuery, points: int, runs: RunStore) -> Page:
     return Page(data=sorted(found, key=lambda point: (point.epoch, point.name)), next_cursor=None)
 
 
-def _csv(run: Run, query: MetricsQuery, behind: tuple[int, str] | None, runs: RunStore) -> Iterator[str]:
-    """Lines of the table, a page of the store at a time."""
+def _csv(
+    runs: RunStore,
+    run_id: str,
+    names: list[str] | None,
+    after_epoch: int | None,
+    behind: tuple[int, str] | None,
+) -> Iterator[str]:
+    """Lines of the table, read from the store some at a time."""
     line = io.StringIO()
     writer = csv.writer(line)
     writer.writerow(COLUMNS)
     while True:
-        found = runs.metrics(
-            run.id, names=query.wanted_names(), after_epoch=query.after_epoch, after=behind, limit=CSV_ROWS
-        )
+        found = runs.metrics(run_id, names=names, after_epoch=after_epoch, after=behind, limit=CSV_ROWS)
         for point in found:
             at = point.at.isoformat() if point.at else ""
             writer.writerow((point.name, point.epoch, point.step, point.value, at))
