@@ -4,7 +4,6 @@ import pytest
 
 from benchmarks import learning
 from benchmarks.learning import TASKS, Results, interquartile_mean, summary
-from maze_core.config.components import PLACES
 from maze_core.config.compose import compose_run
 
 TASK = TASKS["cartpole_ppo"]
@@ -55,4 +54,4 @@ def test_runs_of_an_experiment_that_changed_are_forgotten_and_those_of_others_ke
 def test_an_experiment_trains_as_long_as_what_it_is_shown_beside(name):
     chosen = compose_run("train", experiment=name).tree["algorithm"]
     assert TASKS[name].n_env_steps in (None, chosen.get("total_env_steps"))
-    assert PLACES[chosen["_target_"]].split(".")[-2] == f"{TASKS[name].algorithm}_config"
+    assert chosen["_target_"].lower() == f"maze_core.{TASKS[name].algorithm}algorithmconfig"
