@@ -102,7 +102,7 @@ def copy_checkpoints(connection: Connection, run_id: str, begins_at: str) -> tup
     for source in filter(None, (begins_at, other)):
         row = _row(connection, source)
         new = NewCheckpoint(**{field.name: getattr(row, field.name) for field in fields(NewCheckpoint)})
-        new = replace(new, kind=BEGIN) if source == begins_at else new
+        new = replace(new, kind=BEGIN if source == begins_at else "best")  # of both, only one is gone on from
         ids[source] = checkpoint_id(run_id, new)
         marks = {"is_last": source == begins_at, "is_best": source == (other or begins_at)}
         fresh = {"id": ids[source], "run_id": run_id, "kind": new.kind, "created_at": now(), **marks}

@@ -111,6 +111,8 @@ class ChangesContract:
         assert stores.checkpoints.resolve(run.id, "last").id == copy.id
         best = stores.checkpoints.resolve(run.id, "best")
         assert best.epoch == min(best_epoch, begin)
+        kinds = {info.kind for info in stores.checkpoints.list(run.id).data}
+        assert kinds == ({"begin", "best"} if best_epoch < begin else {"begin"})
         assert run.best == Best(metric="eval/mean_return", value=float(best.epoch), checkpoint=best.id)
         stores.runs.delete(parent.id)
         assert stores.checkpoints.read(copy.id) == b"%d" % begin
