@@ -22,10 +22,10 @@ from service.domain.use_cases import (
 )
 
 ARROWS = {
-    ("queued", "running"), ("queued", "cancelled"), ("queued", "failed"),
+    ("queued", "running"), ("queued", "paused"), ("queued", "cancelled"), ("queued", "failed"),
     ("running", "stopping"), ("running", "queued"), ("running", "succeeded"), ("running", "failed"),
     ("stopping", "cancelled"), ("stopping", "succeeded"), ("stopping", "failed"), ("stopping", "paused"),
-    ("stopping", "queued"),
+    ("stopping", "queued"), ("stopping", "running"),
     ("paused", "queued"), ("paused", "cancelled"),
 }  # fmt: skip
 
