@@ -130,7 +130,7 @@ def _mistake(request: Request, item: Mapping[str, Any]) -> dict[str, Any]:
     elif kind in ("enum", "literal_error"):
         known = {"allowed": re.findall(r"'([^']*)'", str(item.get("ctx", {}).get("expected", "")))}
     names = [str(key)[:LONGEST_NAME] for key in keys if key != "[key]"]
-    place = {"pointer": pointer_to(*names)} if where == "body" else {"parameter": names[0]}
+    place = {"pointer": pointer_to(*names)} if where == "body" else {"parameter": ".".join(names[:1])}
     return {**place, "code": _PYDANTIC_CODES.get(kind, kind), "message": message, **known}
 
 

@@ -30,15 +30,13 @@ def delete_run(connection: Connection, blobs: Blobs, run_id: str) -> None:
     """Delete a run with every row and byte that is its own.
 
     Raises:
-        StateConflictError: a run that has not ended acts with, or begins at, one of its checkpoints.
+        StateConflictError: a run that has not ended needs one of its checkpoints, or its episodes.
     """
     ours = select(checkpoint.c.id).where(checkpoint.c.run_id == run_id)
     needs = select(run.c.id).where(run.c.source_checkpoint.in_(ours), run.c.state.not_in(TERMINAL_STATES))
-    names = select(
-        run.c.id
-    ).where(  # as the run whose episodes it learns from, or whose policy it begins with
-        run.c.state.not_in(TERMINAL_STATES), cast(run.c.config, Text).contains(f'"{run_id}"', autoescape=True)
-    )
+    # as the run whose episodes it learns from, or whose policy it begins with
+    is_named = cast(run.c.config, Text).contains(f'"{run_id}"', autoescape=True)
+    names = select(run.c.id).where(run.c.state.not_in(TERMINAL_STATES), is_named)
     if (other := connection.execute(needs.union(names).limit(1)).scalar_one_or_none()) is not None:
         raise StateConflictError(f"run {other} needs what run {run_id} left; wait for its end or cancel it")
     digests = [
@@ -66,14 +64,14 @@ def delete_oldest(connection: Connection, blobs: Blobs, keep: Retention) -> dict
         excess = connection.execute(select(func.count()).where(ended)).scalar_one() - keep.runs
     too_old = set()
     if keep.age_s is not None:
-        old = oldest_first.where(run.c.finished_at < after_now(-keep.age_s)).limit(AT_ONCE)
+        old = oldest_first.where(run.c.finished_at < after_now(-keep.age_s)).limit(MOST_LOOKED_AT)
         too_old = set(connection.execute(old).scalars())
     gone: dict[str, str] = {}
     for run_id in connection.execute(oldest_first.limit(MOST_LOOKED_AT)).scalars().all():
         if len(gone) >= AT_ONCE:
             break
         if run_id in too_old:
-            why = f"it ended more than {keep.age_s / 86_400:g} days ago" if keep.age_s else ""
+            why = f"it ended more than {(keep.age_s or 0.0) / 86_400:g} days ago"
         elif len(gone) < excess:
             why = f"there were more than {keep.runs} runs"
         elif keep.size_bytes is not None and _stored_bytes(connection) > keep.size_bytes:

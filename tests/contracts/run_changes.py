@@ -203,7 +203,8 @@ class ChangesContract:
         stores.runs.request_stop(acting.id, StopReason.CANCEL)
         assert {*stores.runs.delete_oldest(Retention(runs=0))} == {run.id, acting.id}
 
-    def test_many_that_are_needed_do_not_keep_the_others(self, stores: Stores) -> None:
+    @pytest.mark.parametrize("keep", [Retention(runs=0), Retention(age_s=-1.0)])
+    def test_many_that_are_needed_do_not_keep_the_others(self, stores: Stores, keep: Retention) -> None:
         for _ in range(45):
             run, lease = start(stores)
             stores.runs.finish(lease, RunState.SUCCEEDED, reason="completed")
@@ -211,7 +212,7 @@ class ChangesContract:
             stores.runs.request_stop(waiting.id, StopReason.PAUSE)
         free, lease = start(stores)
         stores.runs.finish(lease, RunState.SUCCEEDED, reason="completed")
-        assert [*stores.runs.delete_oldest(Retention(runs=0))] == [free.id]
+        assert [*stores.runs.delete_oldest(keep)] == [free.id]
 
     def test_a_run_whose_episodes_another_one_learns_from_is_not_deleted(self, stores: Stores) -> None:
         run, lease = start(stores, kind=RunKind.ROLLOUT)
