@@ -38,10 +38,19 @@ class _Composition(Labelled, total=False):
     seed: int
 
 
-class _Training(_Composition, total=False):
+class Budgets(TypedDict, total=False):
+    """When a training ends: at the first that is reached, which the run's ``reason`` names."""
+
+    n_epochs: int
+    max_env_steps: int
+    max_wall_s: float
+    patience: int
+    target_return: float
+
+
+class _Training(_Composition, Budgets, total=False):
     algorithm: Component
     critic: Component
-    n_epochs: int
 
 
 class TrainArguments(_Training, total=False):
@@ -58,15 +67,10 @@ class ForkArguments(_Training, total=False):
     """Begin with this checkpoint's policy; with fresh weights when left out."""
 
 
-class ContinueArguments(Labelled, total=False):
+class ContinueArguments(Labelled, Budgets, total=False):
     """Of a training that goes on: further epochs, from which checkpoint (``last``), and when to stop sooner."""
 
-    n_epochs: int
     checkpoint: str
-    max_env_steps: int
-    max_wall_s: float
-    patience: int
-    target_return: float
 
 
 class _Acting(TypedDict, total=False):

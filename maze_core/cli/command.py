@@ -22,7 +22,7 @@ from maze_core.config.command_line import CommandLine, parse_words
 from maze_core.config.grid import compose_jobs
 from maze_core.config.modules import searched_directories, unknown_name
 from maze_core.config.multirun import plan_multirun
-from maze_core.config.schema import Mode
+from maze_core.config.schema import BUDGETS, Mode
 from maze_core.errors import EnvError, InvalidSpecificationError, JobFailedError, MazeError
 from maze_core.types import Tree
 
@@ -134,9 +134,9 @@ def _train(line: CommandLine, words: Sequence[str], options: argparse.Namespace)
 
     # a rollout's policy or runner is an error here, not another kind of run
     compose_run("train", **line.arguments)
-    n_epochs = line.arguments.pop("n_epochs", None)
-    if n_epochs is not None:
-        line.arguments["overrides"] = {**line.arguments.get("overrides", {}), "algorithm.n_epochs": n_epochs}
+    budgets = {f"algorithm.{name}": line.arguments.pop(name, None) for name in BUDGETS}
+    if given := {key: value for key, value in budgets.items() if value is not None}:
+        line.arguments["overrides"] = {**line.arguments.get("overrides", {}), **given}
     with _context(line) as context:
         complete = context.report
         if complete is not None:

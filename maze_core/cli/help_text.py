@@ -38,7 +38,8 @@ _OPTIONS = """\
        --config FILE        a resolved configuration, as --cfg job prints it or config.yaml has it; words change it
   -c,  --cfg job            print the resolved configuration and its digest, run nothing
   -h,  --help               this text; with the settings of what the other words choose
-  seed=N  n_epochs=N  run_dir=DIR (also hydra.run.dir=DIR; goes on with a run that is there)
+  seed=N  run_dir=DIR (also hydra.run.dir=DIR; goes on with a run that is there)
+  n_epochs=N  max_env_steps=N  max_wall_s=SECONDS  patience=N  target_return=R   when to stop: the first that comes
   videos=N                  film N episodes, of a training at every scheduled checkpoint
   a.b=value sets, +a.b=value and ++a.b=value too, ~a.b takes away; +experiment=NAME"""
 _SENTENCE_END = re.compile(r"(?<!et al)\. ")

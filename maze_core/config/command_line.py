@@ -1,7 +1,8 @@
 """Words of a command line → the arguments of :func:`compose_run`, read by Hydra's override grammar.
 
 ``group=module`` chooses, ``a.b=value`` sets; ``+`` and ``++`` in front mean the same here, ``~critic`` and
-``~env.kwargs.x`` take away. ``seed``, ``n_epochs``, ``videos`` and ``run_dir`` (or ``hydra.run.dir``) are arguments.
+``~env.kwargs.x`` take away. ``seed``, what says when to stop (``n_epochs``, ``max_wall_s``, …), ``videos`` and
+``run_dir`` (or ``hydra.run.dir``) are arguments.
 In a multirun ``a.b=1,2``, ``choice(…)`` and ``range(…)`` are several values. ``range`` counts in decimals, as it is
 written, where Hydra's adds up binary fractions: its 0.1 to 0.4 by 0.1 has a 0.30000000000000004 and the excluded 0.4.
 """
@@ -17,13 +18,14 @@ from maze_core.config.grid import MOST_JOBS, Choices
 from maze_core.config.modules import GROUPS, PRESET_GROUPS, own_hydra
 from maze_core.config.nodes import shown
 from maze_core.config.overrides import REMOVED
+from maze_core.config.schema import BUDGETS
 from maze_core.config.settings import whole_number
 from maze_core.errors import ProblemList
 
 if TYPE_CHECKING:
     from hydra.core.override_parser.types import Override
 
-_PLAIN_ARGUMENTS = ("seed", "n_epochs")
+_PLAIN_ARGUMENTS = ("seed", *BUDGETS)
 _RUN_DIR_KEYS = ("run_dir", "hydra.run.dir", "hydra.sweep.dir")
 _VIDEOS = "videos"
 _OPTIONAL_GROUPS = ("critic", "launcher", *PRESET_GROUPS)

@@ -32,7 +32,16 @@ from maze_core.config.modules import (
 from maze_core.config.nodes import TARGET, is_node, is_within, mapped, part_at, parts_in, shown
 from maze_core.config.overrides import REMOVED, apply_values, canonical_key, merged
 from maze_core.config.presets import MULTIRUN_PARTS, composed
-from maze_core.config.schema import SEEDS, SOURCES, Mode, RunConfig, check_seed, normal_form, wrapper_list
+from maze_core.config.schema import (
+    BUDGETS,
+    SEEDS,
+    SOURCES,
+    Mode,
+    RunConfig,
+    check_seed,
+    normal_form,
+    wrapper_list,
+)
 from maze_core.config.targets import resolve_target
 from maze_core.errors import InvalidSpecificationError, ProblemList
 from maze_core.seeding import draw_seed
@@ -55,6 +64,10 @@ def compose_run(
     experiment: str | None = None,
     seed: int | None = None,
     n_epochs: int | None = None,
+    max_env_steps: int | None = None,
+    max_wall_s: float | None = None,
+    patience: int | None = None,
+    target_return: float | None = None,
     config_dirs: Directories = (),
     within_multirun: bool = False,
     locate: Callable[[str, Tree], Tree] | None = None,
@@ -79,7 +92,11 @@ def compose_run(
         configuration: ``test`` for small, quick settings.
         experiment: a named set of choices and values.
         seed: both seeds of ``seeding``; absent ones are drawn and recorded.
-        n_epochs: ``algorithm.n_epochs``.
+        n_epochs: ``algorithm.n_epochs``, as each of the following is the setting of the algorithm with its name.
+        max_env_steps: see above.
+        max_wall_s: see above.
+        patience: see above.
+        target_return: see above.
         config_dirs: directories with modules of the caller's own.
         within_multirun: this is one job of a multirun, which has the launcher and the experiment's search.
         locate: ``dataset`` or ``initial``, and its node → the node with the digest of what lies there; None looks
@@ -110,7 +127,8 @@ def compose_run(
     composition.apply_arguments(config_dirs)
     composition.apply_overrides(overrides)
     overridden = {str(key) for key in overrides} if isinstance(overrides, Mapping) else set()
-    composition.apply_epochs(n_epochs, overridden)
+    budgets = (n_epochs, max_env_steps, max_wall_s, patience, target_return)
+    composition.apply_budgets(dict(zip(BUDGETS, budgets, strict=True)), overridden)
     composition.apply_seeds(seed, overridden)
     return composition.config()
 
@@ -195,23 +213,23 @@ class _Composition:
         known = {path: value for path, value in values.items() if not self._is_failed(path)}
         apply_values(self._tree, known, self._found)
 
-    def apply_epochs(self, n_epochs: object, overridden: Set[str]) -> None:
-        """Set ``algorithm.n_epochs``."""
+    def apply_budgets(self, budgets: Mapping[str, object], overridden: Set[str]) -> None:
+        """Set when the algorithm stops."""
         given = self._arguments.values.get("algorithm")
         if "algorithm" in self._arguments.live or not isinstance(given, dict):
             given = {}
+        n_epochs = budgets["n_epochs"]
         if "n_epochs" in given or "algorithm.n_epochs" in overridden or n_epochs is not None:
             self._n_epochs = n_epochs or part_at(self._tree, "algorithm.n_epochs")
-        if n_epochs is None:
-            return
-        if self._mode != "train":
-            self._found.add("n_epochs", "has no meaning in a rollout run.", code="wrong_mode")
-        elif "algorithm.n_epochs" in overridden:
-            self._found.add(
-                "n_epochs", "is given beside the override 'algorithm.n_epochs'.", code="contradiction"
-            )
-        elif not self._is_failed("algorithm"):
-            apply_values(self._tree, {"algorithm.n_epochs": Describer().tree(n_epochs, "")}, self._found)
+        for name, value in budgets.items():
+            if value is None:
+                continue
+            if self._mode != "train":
+                self._found.add(name, "has no meaning in a rollout run.", code="wrong_mode")
+            elif (key := f"algorithm.{name}") in overridden:
+                self._found.add(name, f"is given beside the override {key!r}.", code="contradiction")
+            elif not self._is_failed("algorithm"):
+                apply_values(self._tree, {key: Describer().tree(value, "")}, self._found)
 
     def apply_seeds(self, seed: object, overridden: Set[str]) -> None:
         """Set both seeds, or draw those that are absent."""

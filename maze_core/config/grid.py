@@ -23,14 +23,14 @@ from maze_core.config.instantiate import Describer
 from maze_core.config.modules import GROUPS
 from maze_core.config.nodes import TARGET, is_node, part_at, shown
 from maze_core.config.overrides import canonical_key, refuse_argument
-from maze_core.config.schema import Mode, RunConfig
+from maze_core.config.schema import BUDGETS, Mode, RunConfig
 from maze_core.config.targets import field_types, is_description, list_depth, resolve_target
 from maze_core.errors import InvalidSpecificationError, Problem, ProblemList
 from maze_core.types import Tree
 
 MOST_JOBS = 1000
 """Jobs of one multirun; more are a mistake more often than a wish."""
-_VARIED_ARGUMENTS = (*(group for group in GROUPS if group != "launcher"), "seed", "n_epochs")
+_VARIED_ARGUMENTS = (*(group for group in GROUPS if group != "launcher"), "seed", *BUDGETS)
 
 
 @dataclass(frozen=True)

@@ -32,6 +32,8 @@ PARTS: Mapping[Mode, tuple[str, ...]] = {
 }
 """Top-level keys of a resolved configuration."""
 SEEDS = ("env_base_seed", "agent_base_seed")
+BUDGETS = ("n_epochs", "max_env_steps", "max_wall_s", "patience", "target_return")
+"""Settings of every algorithm that only say when to stop; arguments of their own on every face."""
 SOURCES = ("dataset", "initial")
 """Parts that name what lies elsewhere; a run that takes nothing from there does not have them."""
 _PLACES = ("run", "checkpoint")

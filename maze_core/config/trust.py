@@ -38,7 +38,7 @@ from maze_core.config.modules import (
 )
 from maze_core.config.nodes import OPAQUE, TARGET, is_node, join, parts_in, shown
 from maze_core.config.plain_values import MOST_PROBLEMS, Dicts, Limits, plain_dicts
-from maze_core.config.schema import PARTS, SOURCES
+from maze_core.config.schema import BUDGETS, PARTS, SOURCES
 from maze_core.config.settings import OPERATOR_ONLY
 from maze_core.config.targets import field_types, is_description, resolve_target
 from maze_core.config.words import closest, unknown_word
@@ -83,9 +83,11 @@ HTTP_ARGUMENTS = (
     "configuration",
     "overrides",
     "seed",
-    "n_epochs",
+    *BUDGETS,
 )
 """The arguments of a run that HTTP takes; none of them names a path, a launcher or a Python module."""
+
+_FRACTIONAL = ("max_wall_s", "target_return")
 
 RUN_ID = "run_[0-9a-z]{1,40}"
 """The pattern of a run's id, which is all that a client says of where something lies."""
@@ -212,9 +214,10 @@ def _check_argument(name: str, value: Any, policy: TrustPolicy, found: ProblemLi
         return
     elif name == "overrides":
         _check_overrides(value, policy, found)
-    elif name in ("seed", "n_epochs"):
-        if isinstance(value, bool) or not isinstance(value, int):
-            found.add(name, f"{shown(value)} is not a whole number.", code="wrong_type")
+    elif name in ("seed", *BUDGETS):
+        kind, what = (int | float, "number") if name in _FRACTIONAL else (int, "whole number")
+        if isinstance(value, bool) or not isinstance(value, kind):
+            found.add(name, f"{shown(value)} is not a {what}.", code="wrong_type")
     elif isinstance(value, str):
         if not MODULE_NAME.fullmatch(value):
             found.add(name, f"{shown(value)} is not the name of a module.", code="unknown_module")

@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from maze_core.config.components import canonical_target, target_name
 from maze_core.config.instantiate import Describer, instantiate
-from maze_core.config.schema import SEEDS, check_seed
+from maze_core.config.schema import BUDGETS, SEEDS, check_seed
 from maze_core.config.settings import (
     STRICT,
     EnvCount,
@@ -83,10 +83,6 @@ class LocalLauncherConfig:
         return self.n_jobs or usable_cores()
 
 
-_LIMITS = ("max_env_steps", "max_wall_s", "patience", "target_return")
-"""Settings of an algorithm that only say when to stop, so that each call of ``train`` may have its own."""
-
-
 def with_limits(algorithm: FitConfig, limits: Mapping[str, Any]) -> FitConfig:
     """The same settings with other limits.
 
@@ -95,7 +91,7 @@ def with_limits(algorithm: FitConfig, limits: Mapping[str, Any]) -> FitConfig:
     """
     if not limits:
         return algorithm
-    known = tuple(name for name in _LIMITS if hasattr(algorithm, name))
+    known = tuple(name for name in BUDGETS[1:] if hasattr(algorithm, name))
     found = ProblemList()
     for name in limits:
         if name not in known:

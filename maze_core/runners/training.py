@@ -84,6 +84,7 @@ class Training(AbstractContextManager["Training"]):
         reporter: Reporter | None = None,
         cancelled: Callable[[], bool] = lambda: False,
         limits: Mapping[str, Any] | None = None,
+        spent_s: float = 0.0,
     ) -> TrainReport:
         """Train further.
 
@@ -93,6 +94,7 @@ class Training(AbstractContextManager["Training"]):
             reporter: takes progress, metrics and checkpoints.
             cancelled: asked between updates; True stores a checkpoint and ends.
             limits: when to stop, for this call alone; see :func:`~maze_core.runners.config.with_limits`.
+            spent_s: seconds that earlier attempts at this call took, which ``max_wall_s`` counts.
 
         Raises:
             InvalidSpecificationError: there is no such limit, or its value is not valid.
@@ -112,6 +114,7 @@ class Training(AbstractContextManager["Training"]):
             save=self._save,
             reporter=self._reporter,
             cancelled=cancelled,
+            spent_s=spent_s,
         )
         try:
             report = fit(loop, n_epochs or (left if left > 0 else algorithm.most_epochs))
@@ -285,6 +288,7 @@ def run_training(
     cancelled: Callable[[], bool] = lambda: False,
     resume: Checkpoint | None = None,
     further: Further | None = None,
+    spent_s: float = 0.0,
 ) -> TrainReport:
     """Train a configuration to its end in one call; see :class:`Training`.
 
@@ -294,6 +298,7 @@ def run_training(
         cancelled: asked between updates; True stores a checkpoint and ends.
         resume: a checkpoint of the same configuration to go on from.
         further: how far beyond it, where it ended a run of its own.
+        spent_s: seconds that earlier attempts at the same training took, which ``max_wall_s`` counts.
     """
     if reporter is not None:
         reporter.phase("building")
@@ -308,7 +313,7 @@ def run_training(
             )
         if resume is not None and is_over:
             return TrainReport.of(resume)
-        return training.run(n_epochs, reporter=reporter, cancelled=cancelled, limits=limits)
+        return training.run(n_epochs, reporter=reporter, cancelled=cancelled, limits=limits, spent_s=spent_s)
 
 
 def _provenance(kind: str, metrics: Mapping[str, float], learner: str) -> Tree:

@@ -21,6 +21,7 @@ from maze_core.errors import DivergedError, InvalidSpecificationError, Problem
 from maze_core.metrics import Reporter
 from maze_core.threads import one_thread
 from maze_core.trainers.config import FitConfig
+from maze_core.trainers.pace import Pace
 from maze_core.types import Array, FloatArray, Tree
 
 if TYPE_CHECKING:
@@ -247,13 +248,15 @@ class Loop:
     save: Save
     reporter: Reporter
     cancelled: Callable[[], bool]
+    spent_s: float = 0.0
+    """Seconds that earlier attempts at the same call took, which count for ``max_wall_s``."""
 
 
 @one_thread()
 def fit(loop: Loop, n_epochs: int) -> TrainReport:
     """Train for up to ``n_epochs`` further epochs; budgets, patience, target or a cancel may end it sooner."""
-    counters, begun = loop.counters, time.monotonic()
-    first, last = counters.epoch, counters.epoch + n_epochs
+    counters, pace = loop.counters, Pace(time.monotonic, loop.spent_s)
+    last = counters.epoch + n_epochs
     metrics: dict[str, float] = {}
     counters.stop_reason = None
     while counters.stop_reason is None:
@@ -269,9 +272,10 @@ def fit(loop: Loop, n_epochs: int) -> TrainReport:
         counters.epoch += 1
         metrics = {**_training_metrics(updates), **evaluation}
         is_best = _note_evaluation(counters, _judged(metrics, otherwise=_validated(metrics)))
-        reason = counters.stop_reason = _reason_to_stop(loop, metrics, last, time.monotonic() - begun)
+        pace.note(sum(update.env_steps for update in updates))
+        reason = counters.stop_reason = _reason_to_stop(loop, metrics, last, pace.elapsed_s)
         # before the checkpoint: a run that dies in between repeats the epoch and writes the same metrics again
-        _report(loop, metrics, updates, first, last, begun)
+        _report(loop, metrics, last, pace)
         if counters.epoch % loop.config.checkpoint_every == 0:
             counters.checkpoint_index += 1
             loop.reset_envs(counters.checkpoint_index)
@@ -282,7 +286,7 @@ def fit(loop: Loop, n_epochs: int) -> TrainReport:
         stop_reason=counters.stop_reason,
         counters=replace(counters),
         metrics=metrics,
-        duration_s=time.monotonic() - begun,
+        duration_s=pace.duration_s,
     )
 
 
@@ -363,18 +367,10 @@ def _reason_to_stop(loop: Loop, metrics: dict[str, float], last: int, elapsed_s:
     return "completed" if counters.epoch >= last else None
 
 
-def _report(
-    loop: Loop, metrics: dict[str, float], updates: list[UpdateReport], first: int, last: int, begun: float
-) -> None:
-    counters, elapsed = loop.counters, max(time.monotonic() - begun, 1e-9)
-    done = counters.epoch - first
-    steps_per_epoch = sum(update.env_steps for update in updates)
-    speed = {"time/env_steps_per_s": steps_per_epoch * done / elapsed}
-    loop.reporter.metrics(counters.epoch, counters.env_steps, metrics | speed)
+def _report(loop: Loop, metrics: dict[str, float], last: int, pace: Pace) -> None:
+    counters = loop.counters
+    loop.reporter.metrics(counters.epoch, counters.env_steps, metrics | {"time/env_steps_per_s": pace.speed})
+    fraction, eta_s = pace.outlook(loop.config, counters.epoch, last, counters.env_steps)
     loop.reporter.progress(
-        epoch=counters.epoch,
-        n_epochs=last,
-        env_steps=counters.env_steps,
-        fraction=counters.epoch / last,
-        eta_s=elapsed / done * (last - counters.epoch),
+        epoch=counters.epoch, n_epochs=last, env_steps=counters.env_steps, fraction=fraction, eta_s=eta_s
     )

@@ -126,28 +126,39 @@ class Composition(In):
 COMPOSITION = tuple(Composition.model_fields)
 
 
-class TrainRequest(Composition, Submitted):
+class Budgets(In):
+    """When a training ends: at the first that is reached, which the run's ``reason`` names."""
+
+    n_epochs: Annotated[int, Field(ge=1)] | None = None
+    """How many epochs to train; the configuration's own number when left out. Its reason is ``completed``."""
+    max_env_steps: Annotated[int, Field(ge=1)] | None = None
+    """End after the epoch in which training has taken so many environment steps altogether: ``budget_env_steps``."""
+    max_wall_s: Annotated[float, Field(gt=0)] | None = None
+    """End after the epoch in which workers have spent so many seconds on the run: ``budget_wall_clock``."""
+    patience: Annotated[int, Field(ge=1)] | None = None
+    """End after so many evaluations in a row without a better one: ``patience``."""
+    target_return: float | None = None
+    """End when an evaluation reaches this mean return: ``target_reached``."""
+
+
+class TrainRequest(Composition, Submitted, Budgets):
     """Train a policy."""
 
     algorithm: Component = None
     """The algorithm: ``ppo``, ``a2c``, or an object."""
     critic: Component = None
     """The model's critic: a module, or an object."""
-    n_epochs: Annotated[int, Field(ge=1)] | None = None
-    """How many epochs to train; the algorithm's own number when left out."""
     config: dict[str, Any] | None = None
     """A resolved configuration, as `GET /v1/runs/{id}/config` gives it; fields beside it replace its parts."""
 
 
-class ForkRequest(Composition, Submitted):
+class ForkRequest(Composition, Submitted, Budgets):
     """Train anew with the configuration of a run; what is given here takes the place of its parts."""
 
     algorithm: Component = None
     """The algorithm: ``ppo``, ``a2c``, or an object."""
     critic: Component = None
     """The model's critic: a module, or an object."""
-    n_epochs: Annotated[int, Field(ge=1)] | None = None
-    """How many epochs to train; the run's own number when left out."""
     checkpoint: Selector | None = None
     """Begin with the policy of this checkpoint of the run; with fresh weights when left out."""
 
@@ -156,21 +167,13 @@ class RetryRequest(Labelled):
     """Try a run again; its name and labels where none are given."""
 
 
-class ContinueRequest(Labelled):
+class ContinueRequest(Labelled, Budgets):
     """Train on from a checkpoint of a run that has ended; its name and labels where none are given."""
 
     n_epochs: Annotated[int, Field(ge=1, le=1_000_000_000)] | None = None
     """Further epochs; what is left of the configured number, or that number again, when left out."""
     checkpoint: Selector = "last"
     """``last`` (the default), ``best``, ``epoch:N`` or a checkpoint id."""
-    max_env_steps: Annotated[int, Field(ge=1)] | None = None
-    """End when training has taken so many environment steps altogether."""
-    max_wall_s: Annotated[float, Field(gt=0)] | None = None
-    """End after so many seconds."""
-    patience: Annotated[int, Field(ge=1)] | None = None
-    """End after so many evaluations in a row without a better one."""
-    target_return: float | None = None
-    """End when an evaluation reaches this mean return."""
 
 
 class ComposeRequest(TrainRequest):

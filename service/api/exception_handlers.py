@@ -20,6 +20,7 @@ from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Match
 
+from maze_core.config.schema import BUDGETS
 from maze_core.errors import InvalidSpecificationError
 from service.domain.errors import ServiceError
 from service.domain.run import RunKind
@@ -32,7 +33,7 @@ LONGEST_NAME = 200
 _CODES = {400: "bad_request", 404: "not_found", 405: "method_not_allowed", 413: "payload_too_large"}
 _PYDANTIC_CODES = {"extra_forbidden": "unknown_field", "missing": "missing_field"}
 _SHORTHANDS = {
-    "algorithm.n_epochs": "n_epochs",
+    **{f"algorithm.{name}": name for name in BUDGETS},
     "seeding.env_base_seed": "seed",
     "seeding.agent_base_seed": "seed",
     "runner.record_trajectory": "record",

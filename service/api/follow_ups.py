@@ -5,6 +5,7 @@ from typing import Any
 
 from fastapi import APIRouter
 
+from maze_core.config.schema import BUDGETS
 from maze_core.errors import InvalidSpecificationError
 from maze_core.runners.config import with_limits
 from service.api.answers import RunOut
@@ -19,7 +20,6 @@ router = APIRouter(prefix="/v1/runs/{run_id}", tags=["submit"], route_class=Stri
 
 _FURTHER, _AGAIN, _ANEW = ContinueRequest(), RetryRequest(), ForkRequest()
 """Without a body."""
-LIMITS = ("max_env_steps", "max_wall_s", "patience", "target_return")
 
 
 def _continued(services: Services, parent: Run, body: ContinueRequest) -> Chosen:
@@ -32,7 +32,7 @@ def _continued(services: Services, parent: Run, body: ContinueRequest) -> Chosen
         raise StateConflictError(message, state=parent.state.value)
     checkpoint = named_checkpoint(services.runs, services.checkpoints, parent.id, body.checkpoint)
     config = stored_config(services, parent.config, "train")
-    limits = body.given(*LIMITS)
+    limits = body.given(*BUDGETS[1:])
     algorithm = with_limits(config.build("algorithm"), limits)
     left = algorithm.most_epochs - checkpoint.epoch
     n_epochs = body.n_epochs or (left if left > 0 else algorithm.most_epochs)

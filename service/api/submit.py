@@ -23,6 +23,7 @@ from maze_core.config import RunConfig, compose_run
 from maze_core.config.arguments import ROOTS, recorded_arguments
 from maze_core.config.components import canonical_target, target_name
 from maze_core.config.modules import PRESET_GROUPS, composition, module_index
+from maze_core.config.schema import BUDGETS
 from maze_core.config.trust import check_arguments, check_names, check_tree
 from maze_core.errors import InvalidSpecificationError, MazeError, ProblemList
 from maze_core.models.config import LEARNT_BY, TorchPolicyConfig
@@ -57,7 +58,7 @@ logger = logging.getLogger(__name__)
 
 Mode = Literal["train", "rollout"]
 
-TRAIN_ARGUMENTS = (*COMPOSITION, "algorithm", "critic", "seed", "n_epochs", "config")
+TRAIN_ARGUMENTS = (*COMPOSITION, "algorithm", "critic", "seed", *BUDGETS, "config")
 ROLLOUT_ARGUMENTS = (*COMPOSITION, "seed")
 RUNNER_FIELDS = {
     "n_episodes": "n_episodes",

@@ -8,7 +8,7 @@ import hashlib
 import json
 import secrets
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from maze_core.errors import InvalidSpecificationError
@@ -20,7 +20,7 @@ from service.domain.errors import (
     StateConflictError,
 )
 from service.domain.ports import CheckpointStore, EpisodeStore, RegistryStore, RunStore
-from service.domain.run import NEXT_STATES, CheckpointInfo, RunKind, RunState
+from service.domain.run import NEXT_STATES, CheckpointInfo, Event, RunKind, RunState
 
 _BASE32 = "0123456789abcdefghjkmnpqrstvwxyz"  # Crockford's alphabet in lower case: sorts as the number does
 _RANDOM_BITS = 74
@@ -74,6 +74,19 @@ def require_legal(run_id: str, current: RunState, following: RunState) -> None:
 TERMINAL_STATES = frozenset(state for state in RunState if state.is_terminal)
 LEASED_STATES = frozenset({RunState.RUNNING, RunState.STOPPING})
 """The states in which a worker holds the run."""
+
+
+def spent_s(history: Iterable[Event]) -> float:
+    """Seconds that workers held a run in attempts which are over, from its ``state`` events in order."""
+    total, since = 0.0, None
+    for event in history:
+        is_held = event.data["state"] in LEASED_STATES
+        if since is None and is_held:
+            since = event.at
+        elif since is not None and not is_held:
+            total += (event.at - since).total_seconds()
+            since = None
+    return total
 
 
 ASK_AGAIN_S = 1.0

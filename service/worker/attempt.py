@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from maze_core.errors import InvalidSpecificationError
 from service.domain.errors import NotFoundError, StaleLeaseError
 from service.domain.ports import Stores
-from service.domain.run import Run, RunKind, RunState, StopReason
-from service.domain.use_cases import dataset_episodes
+from service.domain.run import EventType, Run, RunKind, RunState, StopReason
+from service.domain.use_cases import dataset_episodes, spent_s
 from service.worker import frames
 from service.worker.child import failure_of
 from service.worker.launcher import Child, ChildLauncher
@@ -26,6 +26,8 @@ from service.worker.writer import RunWriter
 logger = logging.getLogger(__name__)
 
 TICK_S = 0.1
+MOST_EVENTS = 10_000
+"""Of a run's history that are looked at."""
 EXIT_S = 5.0
 """Time to wait for the exit code of a child that closed its pipe."""
 
@@ -175,6 +177,7 @@ class Attempt:
             tree=dict(run.config),
             resume=resume,
             continues=run.continues,
+            spent_s=spent_s(self._stores.runs.events(run.id, types=[EventType.STATE], limit=MOST_EVENTS)),
             agent=agent,
             episodes=tuple(episodes.trajectory(*place) for place in recorded),
         )

@@ -47,6 +47,8 @@ class Start(Frame, frozen=True):
     """The checkpoint bundle whose policy acts in a rollout or an evaluation, or begins a training."""
     continues: Continuation | None = None
     """Of a training that another run began: how far it goes on."""
+    spent_s: float = 0.0
+    """Seconds that workers have spent on earlier attempts."""
     episodes: tuple[bytes, ...] = ()
     """The recorded trajectories that a training learns from."""
 

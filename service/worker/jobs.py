@@ -97,7 +97,9 @@ def _train(
     further = None
     if (there := start.continues) is not None:
         further = Further(first_epoch=there.first_epoch, until_epoch=there.until_epoch, limits=there.limits)
-    return run_training(config, reporter=reporter, cancelled=stop, resume=resume, further=further)
+    return run_training(
+        config, reporter=reporter, cancelled=stop, resume=resume, further=further, spent_s=start.spent_s
+    )
 
 
 def _checkpoint(bundle: bytes, rules: Rules) -> "Checkpoint":

@@ -157,14 +157,25 @@ def test_a_seed_is_a_whole_number_below_two_to_the_32(seed):
     assert set(problems(seed=seed)) == {"seed"}
 
 
-def test_n_epochs_is_a_shorthand():
+BUDGETS = {
+    "n_epochs": 3,
+    "max_env_steps": 5000,
+    "max_wall_s": 2.5,
+    "patience": 4,
+    "target_return": -1.5,
+}
+
+
+@pytest.mark.parametrize(("name", "value"), BUDGETS.items())
+def test_a_budget_is_the_setting_of_its_name_and_is_given_once(name, value):
+    overrides = {f"algorithm.{name}": value}
     assert (
-        compose_run(n_epochs=3, seed=1).config_sha256
-        == compose_run(overrides={"algorithm.n_epochs": 3}, seed=1).config_sha256
+        compose_run(**{name: value}, seed=1).config_sha256
+        == compose_run(overrides=overrides, seed=1).config_sha256
     )
-    assert problems(n_epochs=3, overrides={"algorithm.n_epochs": 3})["n_epochs"].code == "contradiction"
-    assert set(problems(n_epochs=-1)) == {"algorithm.n_epochs"}
-    assert set(problems("rollout", n_epochs=3)) == {"n_epochs"}
+    assert problems(**{name: value}, overrides=overrides)[name].code == "contradiction"
+    assert set(problems("rollout", **{name: value})) == {name}
+    assert set(problems(**{name: "x"})) == {f"algorithm.{name}"}
 
 
 def test_every_problem_is_reported_at_once():

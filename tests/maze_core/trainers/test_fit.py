@@ -134,6 +134,56 @@ def test_a_budget_ends_the_run_after_the_epoch_that_met_it(settings, reason, epo
     assert journal.saved[-1][2], "the end must be saved as last"
 
 
+def timed(monkeypatch, journal, update_s, evaluation_s):
+    """A loop whose updates and evaluations take these seconds, by epoch from 1; and what progress said when."""
+    clock, told = SimpleNamespace(now=100.0), []
+    update, evaluate = journal.update, journal.evaluate
+    monkeypatch.setattr("maze_core.trainers.fit.time", SimpleNamespace(monotonic=lambda: clock.now))
+
+    def slow_update(*, epoch, progress):
+        clock.now += update_s(epoch + 1)
+        return update(epoch=epoch, progress=progress)
+
+    def slow_evaluate(epoch):
+        clock.now += evaluation_s(epoch)
+        return evaluate(epoch)
+
+    journal.update, journal.evaluate = slow_update, slow_evaluate
+    journal.progress = lambda **progress: told.append((clock.now, progress))
+    return clock, told
+
+
+@pytest.mark.parametrize(
+    ("settings", "n_epochs"),
+    [({"n_epochs": 20}, 20), ({"max_env_steps": 400, "n_epochs": 100}, 100), ({"max_wall_s": 60.0}, 100)],
+)
+def test_from_the_middle_on_the_end_is_foretold_within_a_fifth_whatever_budget_brings_it(
+    monkeypatch, settings, n_epochs
+):
+    journal = Journal()
+    clock, told = timed(
+        monkeypatch, journal, lambda epoch: 0.1 if epoch < 4 else 1.0, lambda epoch: 0.2 + 0.02 * epoch
+    )  # without learning at first, and with episodes that grow longer
+    fit(journal.loop(**settings), n_epochs)
+    (began, end), half = (100.0, clock.now), len(told) // 2
+    for now, progress in told[half:-1]:
+        assert progress["eta_s"] == pytest.approx(end - now, rel=0.2)
+        assert progress["fraction"] == pytest.approx((now - began) / (end - began), abs=0.15)
+    assert told[-1][1]["eta_s"] == 0.0
+    assert told[-1][1]["fraction"] == 1.0
+
+
+def test_seconds_of_earlier_attempts_count_for_the_budget_of_seconds(monkeypatch):
+    journal = Journal()
+    _, told = timed(monkeypatch, journal, lambda epoch: 1.0, lambda epoch: 0.0)
+    loop = journal.loop(max_wall_s=10.0)
+    loop.spent_s = 5.0
+    report = fit(loop, 10)
+    assert (report.stop_reason, report.counters.epoch) == ("budget_wall_clock", 3)
+    assert told[0][1]["eta_s"] == pytest.approx(4.0)
+    assert report.duration_s == pytest.approx(6.0)
+
+
 def test_a_cancel_between_updates_saves_a_continued_checkpoint_and_counts_no_epoch():
     journal = Journal()
     answers = iter([False, False, False, True])

@@ -46,9 +46,26 @@ class TestTrain:
         assert run["seed"] == 3
         assert stores.runs.get(run["id"]).config["seeding"] == {"env_base_seed": 3, "agent_base_seed": 4}
 
-    def test_n_epochs_may_stand_beside_the_overrides(self, client: Client, stores: Stores) -> None:
-        run = client.post("/v1/train", {"n_epochs": 7}).json()
-        assert stores.runs.get(run["id"]).config["algorithm"]["n_epochs"] == 7
+    @pytest.mark.parametrize(
+        ("name", "value"),
+        [
+            ("n_epochs", 7),
+            ("max_env_steps", 900),
+            ("max_wall_s", 1.5),
+            ("patience", 2),
+            ("target_return", -3.0),
+        ],
+    )
+    def test_a_budget_is_a_field_and_is_given_once(
+        self, client: Client, stores: Stores, name: str, value: float
+    ) -> None:
+        run = client.post("/v1/train", {name: value}).json()
+        assert stores.runs.get(run["id"]).config["algorithm"][name] == value
+        twice = client.post("/v1/train", {name: value, "overrides": {f"algorithm.{name}": value}})
+        assert errors(twice) == {f"/{name}": "contradiction"}
+        parent = {"config": client.get(f"/v1/runs/{run['id']}/config").json(), name: value * 2}
+        again = client.post("/v1/train", parent).json()
+        assert stores.runs.get(again["id"]).config["algorithm"][name] == value * 2
 
     def test_a_configuration_goes_round(self, client: Client) -> None:
         body = {"wrappers": "vector_obs", "overrides": {"env.name": "CartPole-v1"}, "seed": 3}

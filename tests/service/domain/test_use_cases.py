@@ -1,13 +1,14 @@
 """Ids sort by time, digests ignore order, moves follow the arrows, tokens are told from other text."""
 
 import math
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from service.domain.errors import StateConflictError
-from service.domain.run import RunKind, RunState
+from service.domain.run import Event, EventType, RunKind, RunState
 from service.domain.use_cases import (
     TERMINAL_STATES,
     best_metric,
@@ -16,6 +17,7 @@ from service.domain.use_cases import (
     new_token,
     request_digest,
     require_legal,
+    spent_s,
     time_sortable,
     token_digest,
     token_id_of,
@@ -104,3 +106,17 @@ def test_text_that_is_no_token_has_no_id(text: str) -> None:
 @given(st.text())
 def test_any_text_has_a_digest(text: str) -> None:
     assert len(token_digest(text)) == 64
+
+
+def test_seconds_spent_are_those_in_which_a_worker_held_the_run_in_attempts_that_are_over() -> None:
+    began = datetime(2026, 1, 1, tzinfo=UTC)
+    moves = [(0, "queued"), (5, "running"), (15, "queued"), (100, "running"), (103, "stopping"), (104, "paused"),
+             (200, "queued"), (300, "running")]  # fmt: skip
+    history = [
+        Event(
+            run_id="r", seq=seq, at=began + timedelta(seconds=s), type=EventType.STATE, data={"state": state}
+        )
+        for seq, (s, state) in enumerate(moves, start=1)
+    ]
+    assert spent_s(history) == 14.0
+    assert spent_s(history[:2]) == 0.0
