@@ -72,6 +72,11 @@ class ClientMethods(Caller):
         return self._run_class(self, await self._create("/v1/rollout", arguments))
 
     @RunVerb
+    async def smoke(self, **arguments: Unpack[TrainArguments]) -> RunMethods:
+        """Submit a training only to be tried out; the run's ``result`` has spaces, size, memory and seconds."""
+        return self._run_class(self, await self._create("/v1/train?smoke=1", arguments))
+
+    @RunVerb
     async def evaluate(self, **arguments: Unpack[EvaluateArguments]) -> RunMethods:
         """Submit the measurement of a trained ``run``'s policy over seeded episodes."""
         return self._run_class(self, await self._create("/v1/evaluate", arguments))

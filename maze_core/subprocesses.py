@@ -6,6 +6,7 @@ then is closed.
 """
 
 import os
+import resource
 import signal
 import socket
 import subprocess
@@ -89,3 +90,9 @@ def leave_signals_to_the_other_side() -> None:
 def usable_cores() -> int:
     """Cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def peak_memory_bytes() -> int:
+    """Peak resident memory of this process."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024

@@ -36,6 +36,7 @@ from maze_core.types import JSON, Action, ActorID, Tree
 if TYPE_CHECKING:
     from maze_core.envs.maze_env import MazeEnv
     from maze_core.evaluation.evaluate import EvalReport, RolloutReport
+    from maze_core.runners.smoke import SmokeReport
     from maze_core.runners.training import Training
     from maze_core.trainers.fit import TrainReport
 
@@ -189,6 +190,23 @@ class Run:
             finally:
                 self._revision = directory.revision
         return report
+
+    def smoke(self, *, cancelled: Cancelled = _never) -> "SmokeReport":
+        """Build a training of this configuration apart from the run, make a few updates and an evaluation, forget it.
+
+        Returns:
+            Spaces, size, memory, and how long an epoch and the whole run will take.
+        """
+        from maze_core.runners.smoke import run_smoke
+
+        refuse_wrong_callbacks(None, cancelled)
+        self._refuse_if_closed()
+        if self.specification.mode != "train":
+            raise InvalidSpecificationError(
+                "This context only plays, because it has a rollout policy or runner."
+            )
+        self._make_room()
+        return run_smoke(self.specification, cancelled=cancelled)
 
     def rollout(
         self,

@@ -252,6 +252,7 @@ class RunContext(Generic[Several]):
     report = _Fact(Run.report)
 
     train = _Verb(Run.train, Multirun.train)
+    smoke = _Verb(Run.smoke, _of_each(Run.smoke))
     rollout = _Verb(Run.rollout, Multirun.rollout)
     evaluate = _Verb(Run.evaluate, Multirun.evaluate)
     compute_action = _Verb(Run.compute_action, _of_each(Run.compute_action))

@@ -66,7 +66,7 @@ class Training(AbstractContextManager["Training"]):
         self.best = best
         self.last: Checkpoint | None = None
         self._reporter: Reporter = SilentReporter()
-        self._cancelled: Callable[[], bool] = lambda: False
+        self.cancelled: Callable[[], bool] = lambda: False
         self._eval_env: WrappedVectorEnv | None = None
         try:
             if resume is not None:
@@ -101,15 +101,15 @@ class Training(AbstractContextManager["Training"]):
             DivergedError: a loss or weight is not finite.
             EnvError: an environment broke its contract.
         """
-        self._reporter, self._cancelled = reporter or SilentReporter(), cancelled
-        self.world.parts.cancelled = cancelled
+        self._reporter = reporter or SilentReporter()
+        self.heed(cancelled)
         algorithm = with_limits(self.world.algorithm, limits or {})
         left = algorithm.most_epochs - self.counters.epoch
         loop = Loop(
             trainer=self.world.trainer,
             config=algorithm,
             counters=self.counters,
-            evaluate=self._evaluate,
+            evaluate=self.evaluate,
             reset_envs=self._reset_envs,
             save=self._save,
             reporter=self._reporter,
@@ -122,6 +122,10 @@ class Training(AbstractContextManager["Training"]):
             self._close_evaluation()
         last = self.last or self.checkpoint("continued")
         return replace(report, content_sha256=last.content_sha256, weights_sha256=last.weights_sha256)
+
+    def heed(self, cancelled: Callable[[], bool]) -> None:
+        """Ask this from now on whether to end."""
+        self.cancelled = self.world.parts.cancelled = cancelled
 
     def checkpoint(self, kind: str, metrics: Mapping[str, float] | None = None) -> Checkpoint:
         """The run as it is now; ``scheduled`` ones resume exactly, others go on from reset environments."""
@@ -184,7 +188,8 @@ class Training(AbstractContextManager["Training"]):
             is_last=is_last,
         )
 
-    def _evaluate(self, epoch: int) -> dict[str, float] | None:
+    def evaluate(self, epoch: int) -> dict[str, float] | None:
+        """Judge the policy as it is now, for the metrics of this epoch (from 1); None when a cancel came in between."""
         evaluator = self.world.algorithm.evaluator
         if evaluator.n_episodes is None:
             return self._wrapper_metrics()
@@ -198,7 +203,7 @@ class Training(AbstractContextManager["Training"]):
             deterministic=evaluator.deterministic,
             action_seed=derived_seed(self.world.agent_seed, Stream.ACTIONS, epoch),
             max_episode_steps=evaluator.max_episode_steps,
-            cancelled=self._cancelled,
+            cancelled=self.cancelled,
         )
         if self.world.runner.shares_envs:  # its episodes were cut; their rows show those of the evaluation
             self._reset_envs(self.counters.checkpoint_index, epoch)

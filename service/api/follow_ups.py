@@ -11,7 +11,7 @@ from maze_core.runners.config import with_limits
 from service.api.answers import RunOut
 from service.api.bodies import ContinueRequest, ForkRequest, RetryRequest, StrictRoute, TrainRequest
 from service.api.dependencies import RunDep, Services
-from service.api.submit import ENDED, Chosen, SubmissionDep, stored_config, train_choice
+from service.api.submit import ENDED, Chosen, Mode, SubmissionDep, stored_config, train_choice
 from service.domain.errors import NotFoundError, StateConflictError
 from service.domain.run import CheckpointInfo, Continuation, Run, RunKind, RunState
 from service.domain.use_cases import named_checkpoint
@@ -49,7 +49,8 @@ def _retried(services: Services, parent: Run) -> Chosen:
         source = (
             None if parent.source_checkpoint is None else services.checkpoints.get(parent.source_checkpoint)
         )
-        config = stored_config(services, parent.config, "rollout")
+        mode: Mode = "train" if parent.kind is RunKind.SMOKE else "rollout"
+        config = stored_config(services, parent.config, mode)
         return Chosen(config=config, source=source, parent=parent)
     config = stored_config(services, parent.config, "train")
     until = parent.continues.until_epoch if parent.continues else config.build("algorithm").most_epochs

@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Annotated, Any, Literal, TypeAlias
 
-from fastapi import APIRouter, Depends, Header, Request, Response
+from fastapi import APIRouter, Depends, Header, Query, Request, Response
 from pydantic import Field
 from starlette.concurrency import run_in_threadpool
 
@@ -368,9 +368,17 @@ ENDED: dict[int | str, dict[str, Any]] = {
 
 
 @router.post("/train", status_code=202, response_model=RunOut, responses=ENDED)
-async def train(body: TrainRequest, submission: SubmissionDep) -> Run:
+async def train(
+    body: TrainRequest,
+    submission: SubmissionDep,
+    smoke: Annotated[
+        bool,
+        Query(description="Only try it out: a run of kind `smoke`, which says what training would cost."),
+    ] = False,
+) -> Run:
     """Train a policy. The arguments are RunContext's own; everything has a default."""
-    return await submission.answer(RunKind.TRAIN, body, partial(train_choice, submission.services, body))
+    kind = RunKind.SMOKE if smoke else RunKind.TRAIN
+    return await submission.answer(kind, body, partial(train_choice, submission.services, body))
 
 
 @router.post("/rollout", status_code=202, response_model=RunOut, responses=ENDED)

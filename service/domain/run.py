@@ -24,6 +24,8 @@ class RunKind(StrEnum):
     TRAIN = "train"
     ROLLOUT = "rollout"
     EVALUATE = "evaluate"
+    SMOKE = "smoke"
+    """A training that is built and tried out, and leaves nothing but what was found."""
 
 
 class RunState(StrEnum):
@@ -151,7 +153,7 @@ class Continuation:
 
 @dataclass(frozen=True, kw_only=True)
 class Run:
-    """One training, rollout or evaluation run, as every face of the service shows it."""
+    """One run of any kind, as every face of the service shows it."""
 
     id: str
     kind: RunKind

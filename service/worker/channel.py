@@ -10,9 +10,9 @@ from collections.abc import Mapping
 from multiprocessing.connection import Connection
 from typing import TYPE_CHECKING, Any
 
+from maze_core.subprocesses import peak_memory_bytes
 from service.domain.run import EpisodeInfo, MetricPoint, NewCheckpoint, Progress
 from service.worker import frames
-from service.worker.isolation import peak_memory_bytes
 
 if TYPE_CHECKING:
     from maze_core.checkpoint import Checkpoint

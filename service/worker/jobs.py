@@ -1,4 +1,4 @@
-"""What a child does with a Start frame: train, roll out or evaluate, by the library alone.
+"""What a child does with a Start frame: train, try out, roll out or evaluate, by the library alone.
 
 The tree was checked when it was submitted. It is checked again here, before anything is built, because the
 database it came from is not the place where trust begins.
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from maze_core.checkpoint import Checkpoint
     from maze_core.config.schema import RunConfig
     from maze_core.evaluation.evaluate import RolloutReport
+    from maze_core.runners.smoke import SmokeReport
     from maze_core.trainers.fit import TrainReport
 
 PATIENCE = 10
@@ -34,15 +35,18 @@ PATIENCE = 10
 def execute(start: frames.Start, channel: Channel, stop: StopWish, rules: Rules) -> frames.Result:
     """Run to the end, or to the wish to stop."""
     from maze_core.config.schema import RunConfig
+    from maze_core.runners.smoke import run_smoke
 
     reporter = PipeReporter(channel)
     reporter.phase("starting")
     for problem in import_env_modules(rules):
         reporter.log("warning", problem)
     check_tree(start.tree, trust_policy(rules.extra_targets, rules.config_dirs))
-    report: TrainReport | RolloutReport
+    report: TrainReport | RolloutReport | SmokeReport
     if start.kind is RunKind.TRAIN:
-        report = _train(start, RunConfig.from_tree(start.tree, "train"), reporter, stop, rules)
+        report = _train(start, _to_train(start, rules), reporter, stop)
+    elif start.kind is RunKind.SMOKE:
+        report = run_smoke(_to_train(start, rules), reporter=reporter, cancelled=stop)
     else:
         agent = None if start.agent is None else _agent(start.agent, rules)
         report = _act(start, RunConfig.from_tree(start.tree, "rollout"), agent, reporter, stop)
@@ -80,19 +84,22 @@ def import_env_modules(rules: Rules) -> list[str]:
     return problems
 
 
-def _train(
-    start: frames.Start, config: "RunConfig", reporter: PipeReporter, stop: StopWish, rules: Rules
-) -> "TrainReport":
-    from maze_core.checkpoint import Checkpoint
+def _to_train(start: frames.Start, rules: Rules) -> "RunConfig":
+    from maze_core.config.schema import RunConfig
     from maze_core.rollout.recording import trajectory_from_bytes
-    from maze_core.runners.training import Further, run_training
 
     objects: dict[str, object] = {}  # in place of the ids of runs, which only the service looks up
     if start.episodes:
         objects["dataset.run"] = list(map(trajectory_from_bytes, start.episodes))
     if start.agent is not None:
         objects["initial.run"] = _checkpoint(start.agent, rules)
-    config = replace(config, objects=objects)
+    return replace(RunConfig.from_tree(start.tree, "train"), objects=objects)
+
+
+def _train(start: frames.Start, config: "RunConfig", reporter: PipeReporter, stop: StopWish) -> "TrainReport":
+    from maze_core.checkpoint import Checkpoint
+    from maze_core.runners.training import Further, run_training
+
     resume = None if start.resume is None else Checkpoint.from_bytes(start.resume)
     further = None
     if (there := start.continues) is not None:

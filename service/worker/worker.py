@@ -36,7 +36,7 @@ JOIN_S = 2.0
 LAST_WRITES_S = 5.0
 """Time to write how runs ended after their children were killed."""
 
-ACTING_KINDS = (RunKind.ROLLOUT, RunKind.EVALUATE)
+SHORT_KINDS = tuple(kind for kind in RunKind if kind is not RunKind.TRAIN)
 
 
 def worker_name() -> str:
@@ -171,7 +171,7 @@ class Worker:
         if len(kinds) >= slots:
             return ()
         for_training = max(1, slots - 1)
-        return tuple(RunKind) if kinds.count(RunKind.TRAIN) < for_training else ACTING_KINDS
+        return tuple(RunKind) if kinds.count(RunKind.TRAIN) < for_training else SHORT_KINDS
 
     def _look_for_wishes(self) -> None:
         for attempt in self._current():

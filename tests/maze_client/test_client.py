@@ -51,7 +51,10 @@ def test_a_run_is_trained_looked_at_continued_forked_and_deleted(server, kind):
 
 async def life(client):
     seen = []
+    tried = await now((await now(client.smoke(**SPEC, n_epochs=4))).wait())
+    assert (tried.kind, tried.result["n_epochs"]) == ("smoke", 4)
     run = await now(client.train(**SPEC, n_epochs=4, name="first"))
+    assert run.config_sha256 == tried.config_sha256
     assert await now(run.wait(progress=seen.append)) is run
     assert (run.state, run.progress.epoch, run.seed, run.name) == ("succeeded", 4, 3, "first")
     assert seen[-1].is_ended

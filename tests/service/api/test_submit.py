@@ -67,6 +67,20 @@ class TestTrain:
         again = client.post("/v1/train", parent).json()
         assert stores.runs.get(again["id"]).config["algorithm"][name] == value * 2
 
+    def test_a_training_that_is_tried_out_is_no_training(self, client: Client, stores: Stores) -> None:
+        headers = {"Idempotency-Key": "k"}
+        smoke = client.post("/v1/train?smoke=1", TRAIN, headers=headers).json()
+        train = client.post("/v1/train?smoke=false", TRAIN, headers=headers).json()
+        assert (smoke["kind"], train["kind"]) == ("smoke", "train")
+        assert smoke["config_sha256"] == train["config_sha256"]
+        assert [run["id"] for run in client.get("/v1/runs?kind=train").json()["data"]] == [train["id"]]
+        assert client.get("/v1/runs?kind=smoke").json()["data"][0]["id"] == smoke["id"]
+        assert client.post(f"/v1/runs/{smoke['id']}/cancel").json()["state"] == "cancelled"
+        again = client.post(f"/v1/runs/{smoke['id']}/retry", {}).json()
+        assert (again["kind"], again["parent_run"]) == ("smoke", smoke["id"])
+        for verb in ("continue", "fork"):
+            assert client.post(f"/v1/runs/{smoke['id']}/{verb}", {}).status_code == 409
+
     def test_a_configuration_goes_round(self, client: Client) -> None:
         body = {"wrappers": "vector_obs", "overrides": {"env.name": "CartPole-v1"}, "seed": 3}
         run = client.post("/v1/train", body).json()
