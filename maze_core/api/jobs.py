@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from maze_core.api.checks import run_dir_of
 from maze_core.api.multirun_report import JobRecord, MultirunReport, is_trained
 from maze_core.api.run import Run
-from maze_core.api.stored_run import differences, mode_of, refuse_other_run, rollout_config, stored_run
+from maze_core.api.stored_run import mode_of, refuse_other_run, rollout_config, said_differences, stored_run
 from maze_core.config.compose import compose_run
 from maze_core.config.grid import JobSpec, compose_jobs, first_value
 from maze_core.config.multirun import OptunaSearchConfig, plan_multirun
@@ -214,7 +214,7 @@ class Jobs:
             seed = known.get("seed")
         self._searched = {**asdict(config), "seed": seed}
         del self._searched["n_trials"]
-        if known and (found := differences(known, json_safe(self._searched))):
+        if known and (found := said_differences(known, json_safe(self._searched))):
             self._refuse_directory(
                 f"holds another search: {found}. Take another run_dir, or give the same search."
             )

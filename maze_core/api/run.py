@@ -25,6 +25,7 @@ from maze_core.api.stored_run import (
 )
 from maze_core.checkpoint import Checkpoint
 from maze_core.config.nodes import shown
+from maze_core.config.provenance import Origin
 from maze_core.config.schema import RunConfig
 from maze_core.config.settings import whole_number
 from maze_core.errors import CheckpointError, ContextClosedError, InvalidSpecificationError
@@ -83,6 +84,11 @@ class Run:
     def config(self) -> Tree:
         """The resolved configuration, a copy."""
         return copy.deepcopy(self.specification.tree)
+
+    @property
+    def provenance(self) -> dict[str, Origin]:
+        """Dotted path → where each value of :attr:`config` comes from: its source and the name of that."""
+        return self.specification.provenance
 
     @property
     def undescribed(self) -> dict[str, str]:

@@ -235,7 +235,10 @@ class RunContext(Generic[Several]):
         Raises:
             InvalidSpecificationError: it is no configuration, or does not fit the arguments.
         """
-        return cls(run_dir, **recorded_arguments(config, arguments))
+        context = cls(run_dir, **recorded_arguments(config, arguments))
+        if isinstance(context._held, Run):
+            context._held.specification.beside_recorded(arguments)
+        return context
 
     @classmethod
     def _of(cls, run: Run) -> "RunContext[One]":
@@ -245,6 +248,7 @@ class RunContext(Generic[Several]):
         return context
 
     config = _Fact(Run.config, needs_training=False)
+    provenance = _Fact(Run.provenance, needs_training=False)
     undescribed = _Fact(Run.undescribed, needs_training=False)
     config_sha256 = _Fact(Run.config_sha256, needs_training=False)
     run_dir = _Fact(Run.run_dir, needs_training=False)

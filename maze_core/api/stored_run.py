@@ -13,6 +13,7 @@ from maze_core.agent import Agent
 from maze_core.checkpoint import Checkpoint
 from maze_core.config.components import canonical_target, target_name, with_public_names
 from maze_core.config.compose import compose_run
+from maze_core.config.difference import differences
 from maze_core.config.nodes import TARGET, is_node, join, opaque_parts, shown
 from maze_core.config.schema import SEEDS, Mode, RunConfig, canonical_json
 from maze_core.errors import CheckpointError, InvalidSpecificationError, ProblemList
@@ -95,7 +96,7 @@ def refuse_other_run(run_dir: RunDir, stored: StoredRun, config: RunConfig) -> N
         InvalidSpecificationError: it has another configuration.
     """
     if canonical_json(config.identity()) != canonical_json(stored.tree):
-        name, found = str(run_dir.path), differences(stored.tree, config.identity())
+        name, found = str(run_dir.path), said_differences(stored.tree, config.identity())
         message = (
             f"{name} holds a run with another configuration: {found}. Take another run_dir, give the same "
             f"configuration to go on with it, or RunContext.load({name!r}) to take its own."
@@ -227,17 +228,9 @@ def _is_rollout_policy(policy: Any) -> bool:
     return isinstance(policy, (str, *_ROLLOUT_POLICIES)) or hasattr(policy, "act")
 
 
-def differences(stored: Tree, given: Tree) -> str:
+def said_differences(stored: Tree, given: Tree) -> str:
     """The values that differ, with their paths, the first few of them; nothing where none do."""
-    found = _differences(stored, given)
-    more = [f"and {len(found) - _MOST_DIFFERENCES} more"] if len(found) > _MOST_DIFFERENCES else []
-    return "; ".join([*found[:_MOST_DIFFERENCES], *more])
-
-
-def _differences(stored: Any, given: Any, path: str = "") -> list[str]:
-    if isinstance(stored, list) and isinstance(given, list) and len(stored) == len(given):
-        stored, given = dict(enumerate(stored)), dict(enumerate(given))
-    if isinstance(stored, Mapping) and isinstance(given, Mapping):
-        pairs = {join(path, key): (stored.get(key), given.get(key)) for key in {**stored, **given}}
-        return [line for place, pair in pairs.items() for line in _differences(*pair, place)]
-    return [] if stored == given else [f"{path} is {shown(stored)} there and {shown(given)} here"]
+    found = differences(stored, given)
+    said = [f"{one.key} is {shown(one.left)} there and {shown(one.right)} here" for one in found]
+    more = [f"and {len(said) - _MOST_DIFFERENCES} more"] if len(said) > _MOST_DIFFERENCES else []
+    return "; ".join([*said[:_MOST_DIFFERENCES], *more])

@@ -5,23 +5,25 @@ one asks the run to end with a checkpoint, the second one ends it at once.
 """
 
 import argparse
+import json
 import shlex
 import signal
 import sys
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from maze_core.cli import had_enough, help_text
-from maze_core.config import compose_run
+from maze_core.config import RunConfig, compose_run
 from maze_core.config.arguments import recorded_arguments
 from maze_core.config.command_line import CommandLine, parse_words
 from maze_core.config.grid import compose_jobs
 from maze_core.config.modules import searched_directories, unknown_name
 from maze_core.config.multirun import plan_multirun
+from maze_core.config.nodes import part_at
 from maze_core.config.schema import BUDGETS, Mode
 from maze_core.errors import EnvError, InvalidSpecificationError, JobFailedError, MazeError
 from maze_core.types import Tree
@@ -64,7 +66,7 @@ def _options(argv: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
     parser.add_argument("-cn", "--config-name")
     parser.add_argument("-cd", "--config-dir", action="append", default=[])
     parser.add_argument("--config")
-    parser.add_argument("-c", "--cfg", choices=["job"])
+    parser.add_argument("-c", "--cfg", choices=["job", "provenance"])
     parser.add_argument("-m", "--multirun", action="store_true")
     parser.add_argument("-h", "--help", action="store_true")
     options, words = parser.parse_known_args(list(argv))
@@ -98,6 +100,7 @@ def _mode(options: argparse.Namespace, words: Sequence[str]) -> Mode:
 
 def _run(mode: Mode, options: argparse.Namespace, words: Sequence[str]) -> int:
     line = parse_words(words, multirun=options.multirun)
+    beside = None if options.config is None else dict(line.arguments)
     if options.config is not None:
         line.arguments = recorded_arguments(options.config, line.arguments)
     line.arguments["config_dirs"] = searched_directories(options.config_dir)
@@ -107,15 +110,20 @@ def _run(mode: Mode, options: argparse.Namespace, words: Sequence[str]) -> int:
         print(help_text.help_text(mode, line, is_multirun=options.multirun))
         return EXIT_DONE
     if options.multirun:
+        if options.cfg == "provenance":
+            message = "tells of one run; leave out --multirun, and give each key one value."
+            raise InvalidSpecificationError(message, path="--cfg provenance", code="syntax")
         if options.cfg:
             return _print_configs(mode, line)
         return _train_jobs(line, words, options) if mode == "train" else _play_jobs(line)
     if options.cfg:
-        return _print_config(mode, line)
+        return _print_config(mode, line, beside, is_provenance=options.cfg == "provenance")
     return _train(line, words, options) if mode == "train" else _play(line)
 
 
-def _print_config(mode: Mode, line: CommandLine) -> int:
+def _print_config(
+    mode: Mode, line: CommandLine, beside: Mapping[str, Any] | None, *, is_provenance: bool
+) -> int:
     from maze_core.api.stored_run import rollout_config
     from maze_core.rundir import RunDir
 
@@ -125,8 +133,20 @@ def _print_config(mode: Mode, line: CommandLine) -> int:
     else:
         config = compose_run(mode, **line.arguments)
     print(f"# config_sha256: {config.config_sha256}")
-    _print_yaml(config.tree)
+    if is_provenance:
+        if beside is not None:
+            config.beside_recorded(beside)
+        _print_provenance(config)
+    else:
+        _print_yaml(config.tree)
     return EXIT_DONE
+
+
+def _print_provenance(config: RunConfig) -> None:
+    """A line per value: as a word of the command line, with where it comes from behind it."""
+    for path, origin in config.provenance.items():
+        value = json.dumps(part_at(config.tree, path))
+        print(f"{path}={value}  # {origin.source}" + (f" {origin.name}" if origin.name else ""))
 
 
 def _train(line: CommandLine, words: Sequence[str], options: argparse.Namespace) -> int:

@@ -17,7 +17,7 @@ from maze_core.config.targets import field_types, only_type, resolve_target
 from maze_core.types import Tree
 
 USAGE = (
-    "maze-run [-m] [-cn conf_train|conf_rollout] [-cd DIR] [--config FILE] [--cfg job] "
+    "maze-run [-m] [-cn conf_train|conf_rollout] [-cd DIR] [--config FILE] [--cfg job|provenance] "
     "[group=module …] [a.b=value …]"
 )
 _INTRODUCTION = """\
@@ -37,6 +37,7 @@ _OPTIONS = """\
   -m,  --multirun           a=1,2 b=x,y: every combination is a job, launcher.n_jobs at a time
        --config FILE        a resolved configuration, as --cfg job prints it or config.yaml has it; words change it
   -c,  --cfg job            print the resolved configuration and its digest, run nothing
+       --cfg provenance     print every value and where it comes from, run nothing
   -h,  --help               this text; with the settings of what the other words choose
   seed=N  run_dir=DIR (also hydra.run.dir=DIR; goes on with a run that is there)
   n_epochs=N  max_env_steps=N  max_wall_s=SECONDS  patience=N  target_return=R   when to stop: the first that comes

@@ -8,6 +8,7 @@ Nothing is built but config dataclasses and wrappers, and every problem is repor
 import copy
 import dataclasses
 from collections.abc import Callable, Mapping, Set
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -26,12 +27,14 @@ from maze_core.config.modules import (
     Directories,
     ModuleIndex,
     config_module,
+    merged_files,
     module_index,
     resolve_interpolations,
 )
 from maze_core.config.nodes import TARGET, is_node, is_within, mapped, part_at, parts_in, shown
-from maze_core.config.overrides import REMOVED, apply_values, canonical_key, merged
+from maze_core.config.overrides import DESTINATIONS, REMOVED, apply_values, canonical_key, merged
 from maze_core.config.presets import MULTIRUN_PARTS, composed
+from maze_core.config.provenance import Origin, Provenance
 from maze_core.config.schema import (
     BUDGETS,
     SEEDS,
@@ -151,6 +154,8 @@ class _Composition:
         self._texts: dict[str, str] = {}
         self._n_epochs: object = None  # as the caller gave it
         self._composed = composed(mode, arguments, index, found)
+        choices = self._composed.choices
+        self._origins = Provenance(partial(merged_files, ROOTS[mode], choices, index))
         self._tree = self._composed.tree
         self._tree["wrappers"] = wrapper_list(self._tree.get("wrappers"))
 
@@ -175,12 +180,16 @@ class _Composition:
                 continue
             value = self._kept_literal(value)
             replaces = path == "wrappers" or path in arguments.live
-            below = self._composed.below(path, value, part_at(self._tree, path))
+            current = part_at(self._tree, path)
+            below = self._composed.below(path, value, current)
+            self._note_argument(path, value, None if replaces else below, is_small=below is not current)
             self._put(path, value if replaces else merged(below, value))
         critic = arguments.choices.get("critic")
         if critic and "model" in arguments.values and not arguments.failed:
             given = config_module("critic", critic, config_dirs)["config"].get("critic")
-            self._put("model.critic", merged(part_at(self._tree, "model.critic"), given))
+            current = part_at(self._tree, "model.critic")
+            self._origins.note("model.critic", current, given, Origin("module", f"critic/{critic}"))
+            self._put("model.critic", merged(current, given))
         if not _interpolates(self._tree):
             self._tree = normal_form(self._tree, arguments.objects, self._mode, ProblemList())
 
@@ -193,6 +202,7 @@ class _Composition:
             return
         values: dict[str, Any] = {}
         origins: dict[str, str] = {}
+        written: dict[str, str] = {}
         for key, value in overrides.items():
             if key in RENAMED and not value:
                 continue
@@ -207,10 +217,16 @@ class _Composition:
                 )
                 self._found.add(path, message, code="contradiction")
                 continue
-            origins[path] = f"the override {shown(key)}"
+            origins[path], written[path] = f"the override {shown(key)}", str(key)
             values[path] = value if value is REMOVED else self._described(path, value)
         self._refuse_below_given_objects(values)
         known = {path: value for path, value in values.items() if not self._is_failed(path)}
+        for path, value in sorted(known.items(), key=lambda item: item[0].count(".")):
+            if value is REMOVED:
+                self._origins.note_taken(path, part_at(self._tree, path.rpartition(".")[0]))
+            else:
+                origin = Origin("override", written[path])
+                self._origins.note(path, part_at(self._tree, path), value, origin)
         apply_values(self._tree, known, self._found)
 
     def apply_budgets(self, budgets: Mapping[str, object], overridden: Set[str]) -> None:
@@ -230,6 +246,7 @@ class _Composition:
                 self._found.add(name, f"is given beside the override {key!r}.", code="contradiction")
             elif not self._is_failed("algorithm"):
                 apply_values(self._tree, {key: Describer().tree(value, "")}, self._found)
+                self._origins.note_replaced(key, value, Origin("argument", name))
 
     def apply_seeds(self, seed: object, overridden: Set[str]) -> None:
         """Set both seeds, or draw those that are absent."""
@@ -247,9 +264,12 @@ class _Composition:
                     self._found.add("seed", message, code="contradiction")
             if len(self._found.problems) == before:
                 seeding.update(dict.fromkeys(SEEDS, seed))
+                for name in SEEDS:
+                    self._origins.note_replaced(f"seeding.{name}", seed, Origin("argument", "seed"))
         for name in SEEDS:
             if seeding.get(name) is None:
                 seeding[name] = draw_seed()
+                self._origins.note_replaced(f"seeding.{name}", seeding[name], Origin("drawn"))
 
     def config(self) -> RunConfig:
         """The result, validated.
@@ -264,14 +284,25 @@ class _Composition:
         normal = normal_form(tree, self._arguments.objects, self._mode, last)
         if not last.problems and not self._found.problems:
             self._derive_epochs(normal)
-            _resolve_vectorization(normal, self._arguments.objects)
+            if _resolve_vectorization(normal, self._arguments.objects):
+                self._origins.note_replaced("env.vectorization", None, Origin("derived", "auto"))
             self._find_sources(normal)
         reported = {problem.path for problem in self._found.problems}
         for problem in last.problems:
             if problem.path not in reported and not self._is_failed(problem.path):
                 self._found.problems.append(problem)
         self._found.raise_if_any()
-        return RunConfig(mode=self._mode, tree=normal, objects=dict(self._arguments.objects))
+        return RunConfig(
+            mode=self._mode, tree=normal, objects=dict(self._arguments.objects), origins=self._origins
+        )
+
+    def _note_argument(self, path: str, value: Any, below: Any, *, is_small: bool) -> None:
+        """Note where the values at a path come from, once the argument that gives it is merged onto ``below``."""
+        if is_small:  # the module's values are gone, those of the configuration are not
+            origin = Origin("configuration", f"configuration/{self._composed.configuration}")
+            self._origins.note_replaced(path, below, origin)
+        names = {destination: group for group, destination in DESTINATIONS[self._mode].items()}
+        self._origins.note(path, below, value, Origin("argument", names.get(path, path)))
 
     def _derive_epochs(self, tree: Tree) -> None:
         """``n_epochs`` from the length of the run in steps, where that is given."""
@@ -287,6 +318,8 @@ class _Composition:
             )
             self._found.add("algorithm.n_epochs", message, code="contradiction")
         algorithm["n_epochs"] = derived
+        origin = Origin("derived", "algorithm.total_env_steps")
+        self._origins.note_replaced("algorithm.n_epochs", derived, origin)
 
     def _find_sources(self, tree: Tree) -> None:
         """Say what lies where ``dataset`` and ``initial`` point, or take them out where they name nothing."""
@@ -295,6 +328,7 @@ class _Composition:
         for name, node in named.items():
             with self._found.collecting():
                 tree[name] = self._locate(name, node)
+                self._origins.note(name, node, _changed(node, tree[name]), Origin("derived", f"{name}.run"))
         if self._mode == "train" and is_node(algorithm := tree["algorithm"]):
             target = algorithm[TARGET]
             learns = getattr(resolve_target(target), "LEARNS_FROM_EPISODES", False)
@@ -358,11 +392,18 @@ class _Composition:
         node[last] = copy.deepcopy(value)
 
 
-def _resolve_vectorization(tree: Tree, objects: Mapping[str, object]) -> None:
-    """Say which way of stepping ``auto`` is, once everything that decides it is known."""
+def _changed(before: Tree, after: Tree) -> Tree:
+    """What a part has now that it had not before."""
+    return {name: value for name, value in after.items() if before.get(name) != value}
+
+
+def _resolve_vectorization(tree: Tree, objects: Mapping[str, object]) -> bool:
+    """Say which way of stepping ``auto`` is, once everything that decides it is known; whether it was auto."""
     env = tree["env"]
-    if isinstance(env, dict) and env.get("vectorization") == "auto":
+    is_open = isinstance(env, dict) and env.get("vectorization") == "auto"
+    if is_open:
         env["vectorization"] = instantiate(env, "env", objects).resolved_vectorization()
+    return is_open
 
 
 def _interpolates(tree: Any) -> bool:

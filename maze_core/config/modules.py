@@ -310,13 +310,9 @@ def _compose(root: str, choices: Choices, index: ModuleIndex) -> Composition:
     from omegaconf.errors import OmegaConfBaseException
     from yaml import YAMLError
 
-    overrides = [f"{group}={name}" for group, name in sorted(choices.items())]
-    if index.directories[1:]:
-        places = ",".join(_quoted(f"file://{directory}") for directory in index.directories[1:])
-        overrides.append(f"hydra.searchpath=[{places}]")
     try:
         with own_hydra(), initialize_config_dir(str(index.directories[0]), version_base="1.3"):
-            config = compose(root, overrides=overrides, return_hydra_config=True)
+            config = compose(root, overrides=_words(choices, index), return_hydra_config=True)
             modules = dict(config.hydra.runtime.choices)
             tree = OmegaConf.to_container(config, resolve=False)
     except (HydraException, OmegaConfBaseException, YAMLError, UnicodeDecodeError, OSError) as error:
@@ -330,6 +326,51 @@ def _compose(root: str, choices: Choices, index: ModuleIndex) -> Composition:
         raise InvalidSpecificationError(message) from error
     assert isinstance(tree, dict)
     return Composition({str(key): value for key, value in tree.items() if key != "hydra"}, modules)
+
+
+def _words(choices: Choices, index: ModuleIndex) -> list[str]:
+    """The choices, and where modules lie, in Hydra's grammar."""
+    words = [f"{group}={name}" for group, name in sorted(choices.items())]
+    if index.directories[1:]:
+        places = ",".join(_quoted(f"file://{directory}") for directory in index.directories[1:])
+        words.append(f"hydra.searchpath=[{places}]")
+    return words
+
+
+class MergedFile(NamedTuple):
+    """A file of a composition."""
+
+    name: str
+    """``algorithm/ppo``, or ``conf_train``."""
+    package: tuple[str, ...]
+    """Keys of the place in the tree where its values stand."""
+    values: Tree
+    """What it says; interpolations are unresolved."""
+
+
+def merged_files(root: str, choices: Choices, index: ModuleIndex) -> list[MergedFile]:
+    """The files that :func:`composition` merges, in that order: a later one wins.
+
+    Raises:
+        InvalidSpecificationError: the modules do not compose.
+    """
+    from hydra import initialize_config_dir
+    from hydra.core.global_hydra import GlobalHydra
+    from hydra.types import RunMode
+
+    composition(root, choices, index)  # says what is wrong
+    with own_hydra(), initialize_config_dir(str(index.directories[0]), version_base="1.3"):
+        loader = GlobalHydra.instance().config_loader()
+        entries = loader.compute_defaults_list(root, _words(choices, index), RunMode.RUN).defaults
+    files = []
+    for entry in entries:
+        group, _, name = str(entry.config_path).rpartition("/")
+        if name in index.files.get(group, {}):  # Hydra's own are not
+            values = module_of(index, group, name)["config"]
+            package = tuple((entry.package or "").split(".")) if entry.package else ()
+            kept = {key: value for key, value in (values or {}).items() if key != "defaults"}
+            files.append(MergedFile(str(entry.config_path), package, kept))
+    return files
 
 
 @contextmanager

@@ -107,16 +107,20 @@ def apply_values(tree: Tree, values: Mapping[str, Any], found: ProblemList) -> N
             parent[:] = [item for item in parent if item is not REMOVED]
 
 
+def replaces(current: Any, value: Any) -> bool:
+    """Whether ``value`` takes the place of ``current``; else it is merged onto it, key by key."""
+    if not isinstance(value, Mapping) or not isinstance(current, Mapping):
+        return True
+    if OPAQUE in value or OPAQUE in current:
+        return True
+    return TARGET in value and canonical_target(str(value[TARGET])) != canonical_target(
+        str(current.get(TARGET))
+    )
+
+
 def merged(current: Any, value: Any) -> Any:
     """What stands in a tree after ``value`` was given for ``current``."""
-    if (
-        not isinstance(value, Mapping)
-        or not isinstance(current, Mapping)
-        or OPAQUE in value
-        or OPAQUE in current
-    ):
-        return value
-    if TARGET in value and canonical_target(str(value[TARGET])) != canonical_target(str(current.get(TARGET))):
+    if replaces(current, value):
         return value
     return {**current, **{key: merged(current.get(key), child) for key, child in value.items()}}
 

@@ -46,6 +46,10 @@ class Composed:
     """Interpolations are unresolved."""
     small: Tree = field(default_factory=dict)
     """The part of the tree that comes from the configuration."""
+    choices: Mapping[str, str] = field(default_factory=dict)
+    """Group → module of which the tree is composed."""
+    configuration: str | None = None
+    """The configuration, whoever chose it."""
 
     def below(self, path: str, given: Any, current: Any) -> Any:
         """What a dict given for ``path`` is merged onto.
@@ -83,7 +87,7 @@ def composed(mode: Mode, arguments: Arguments, index: ModuleIndex, found: Proble
     configuration = modules.get("configuration")
     if configuration is None:
         _refuse_unknown_parts(tree, mode, modules, index, found)
-        return Composed(tree)
+        return Composed(tree, choices=choices)
     twin, group = _twin(mode, arguments, tree, modules, index), f"{_SUBJECT[mode]}_configuration"
     if twin is not None and twin != modules.get(group):
         choices[group] = twin
@@ -96,7 +100,7 @@ def composed(mode: Mode, arguments: Arguments, index: ModuleIndex, found: Proble
         _refuse_missing_twin(mode, arguments, tree, configuration, found)
     _refuse_objects(arguments, small, configuration, found)
     _refuse_unknown_parts(tree, mode, modules, index, found)
-    return Composed(tree, small)
+    return Composed(tree, small, choices, configuration)
 
 
 def choices_fit(experiment: str, mode: Mode, index: ModuleIndex, found: ProblemList) -> bool:

@@ -12,7 +12,7 @@ import json
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from maze_core.checkpoint import canonical_bytes
 from maze_core.config.components import ALIASES, PLACES, canonical_target
@@ -23,6 +23,9 @@ from maze_core.config.words import unknown_word
 from maze_core.errors import InvalidSpecificationError, Problem, ProblemList
 from maze_core.seeding import SEED_LIMIT
 from maze_core.types import Tree
+
+if TYPE_CHECKING:
+    from maze_core.config.provenance import Origin, Provenance
 
 Mode: TypeAlias = Literal["train", "rollout"]
 
@@ -39,7 +42,7 @@ SOURCES = ("dataset", "initial")
 _PLACES = ("run", "checkpoint")
 """Their settings that say where it lies, which is no part of a run's identity: its digest is."""
 
-_OTHER_RUNNER: Mapping[Mode, str] = {
+OTHER_RUNNER: Mapping[Mode, str] = {
     "train": "maze_core.RolloutRunnerConfig",
     "rollout": "maze_core.TrainingRunnerConfig",
 }
@@ -254,7 +257,7 @@ def _known_keys(value: Mapping[str, Any], path: str, known: tuple[str, ...], fou
 
 
 def _check_runner(value: Any, mode: Mode, found: ProblemList) -> None:
-    if is_node(value) and canonical_target(str(value[TARGET])) == _OTHER_RUNNER[mode]:
+    if is_node(value) and canonical_target(str(value[TARGET])) == OTHER_RUNNER[mode]:
         verb = {"train": "plays episodes and cannot train", "rollout": "trains and cannot play episodes"}[
             mode
         ]
@@ -289,6 +292,20 @@ class RunConfig:
     """Every component with every value; not to be changed. Live objects stand as ``{"_opaque_": name}``."""
     objects: Mapping[str, object] = field(default_factory=dict)
     """Dotted path → live object that is used there."""
+    origins: "Provenance | None" = field(default=None, compare=False, repr=False)
+    """What :attr:`provenance` is found from; None of a configuration that was read again (:meth:`from_tree`)."""
+
+    @property
+    def provenance(self) -> "dict[str, Origin]":
+        """Dotted path → where the value comes from, of every value that has no keys of its own."""
+        return {} if self.origins is None else self.origins.of(self.tree)
+
+    def beside_recorded(self, given: Mapping[str, Any]) -> "RunConfig":
+        """The same, of which only these arguments were the caller's; all others a resolved configuration gave."""
+        if self.origins is not None:
+            overrides = given.get("overrides")
+            self.origins.beside = [*given, *(overrides if isinstance(overrides, Mapping) else ())]
+        return self
 
     def identity(self) -> Tree:
         """What decides the numbers of a run: the tree without names and places."""

@@ -19,6 +19,7 @@ from typing import Annotated, Any, ClassVar, Protocol, TypeAlias, TypeVar, datac
 import numpy as np
 import pydantic
 from pydantic import BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic.json_schema import JsonSchemaValue
 
 from maze_core.config.components import canonical_target, target_name
 from maze_core.config.nodes import TARGET, shown
@@ -32,6 +33,30 @@ STRICT = ConfigDict(extra="forbid", allow_inf_nan=False)
 
 OPERATOR_ONLY = object()
 """Marks an annotation whose values no client may give: ``run: Annotated[str | None, OPERATOR_ONLY]``."""
+
+
+OTHER_COMPONENT = "OtherComponent"
+"""Definition in a JSON Schema of what is no component of this library."""
+
+
+class Components:
+    """Says in JSON Schema which settings may stand in a field of any type: these, and components of others.
+
+    ``policy: Annotated[Any, Components(ProbabilisticPolicyComposerConfig)]``.
+    """
+
+    def __init__(self, *kinds: type[Any]) -> None:
+        """Take the classes of settings; that of None is null."""
+        self._kinds = kinds
+
+    def __get_pydantic_json_schema__(self, schema: Any, handler: object) -> JsonSchemaValue:
+        known = [
+            {"type": "null"}
+            if kind is type(None)
+            else {"$ref": f"#/$defs/{kind.__name__}", "required": [TARGET]}
+            for kind in self._kinds
+        ]
+        return {"anyOf": [*known, {"$ref": f"#/$defs/{OTHER_COMPONENT}"}]}
 
 
 def _zero_is_off(value: Any) -> Any:

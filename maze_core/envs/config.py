@@ -13,7 +13,7 @@ from typing import Annotated, Any, ClassVar, Literal
 import gymnasium
 from pydantic import BeforeValidator, ConfigDict
 
-from maze_core.config.settings import OptionalPositiveInt, dataclass
+from maze_core.config.settings import Components, OptionalPositiveInt, dataclass
 from maze_core.envs.classic import BATCHED_IDS, ClassicVectorEnv, has_batch
 from maze_core.envs.contract import OLD_ENVIRONMENTS, making
 from maze_core.envs.core_env import StructuredEnv
@@ -140,7 +140,9 @@ class RegisteredEnvConfig(EnvConfig):
     """Keyword arguments of the environment."""
     max_episode_steps: OptionalPositiveInt = None
     """Steps after which an episode is truncated; None keeps the limit the id is registered with."""
-    wrappers: Annotated[list[Any], BeforeValidator(_makers)] = field(default_factory=list)
+    wrappers: Annotated[list[Annotated[Any, Components()]], BeforeValidator(_makers)] = field(
+        default_factory=list
+    )
     """Wrappers of gymnasium's kind inside the environment, innermost first, by ``_target_`` and arguments; what they
     do to rewards counts in every return."""
 

@@ -13,7 +13,7 @@ from gymnasium import spaces
 from pydantic import BeforeValidator, ConfigDict, Field
 
 from maze_core.config.nodes import is_node, join, shown
-from maze_core.config.settings import OPERATOR_ONLY, OptionalPositiveInt, dataclass
+from maze_core.config.settings import OPERATOR_ONLY, Components, OptionalPositiveInt, dataclass
 from maze_core.errors import InvalidSpecificationError, Problem
 from maze_core.models.activations import ActivationName, activation_name
 from maze_core.types import StepKey
@@ -201,13 +201,16 @@ def _entries(networks: Any) -> Iterable[tuple[Any, Any]]:
     return networks.items() if isinstance(networks, Mapping) else enumerate(networks)
 
 
+_PolicyNetwork = Annotated[Any, Components(FlattenConcatPolicyNetConfig, type(None))]
+_CriticNetwork = Annotated[Any, Components(FlattenConcatStateValueNetConfig, type(None))]
+
 PolicyNetworks = Annotated[
-    tuple[Any, ...] | dict[StepKey, Any] | None, _networks(FlattenConcatPolicyNetConfig)
+    tuple[_PolicyNetwork, ...] | dict[StepKey, _PolicyNetwork] | None, _networks(FlattenConcatPolicyNetConfig)
 ]
 """Networks per sub-step: settings, classes, functions or modules. One entry in a list stands for every
 sub-step, each with weights of its own. None leaves them to the template."""
 CriticNetworks = Annotated[
-    tuple[Any, ...] | dict[StepKey, Any] | None,
+    tuple[_CriticNetwork, ...] | dict[StepKey, _CriticNetwork] | None,
     _networks(FlattenConcatStateValueNetConfig),
 ]
 """The same for a critic."""
@@ -318,6 +321,7 @@ Policy = Annotated[
         "{'_target_': 'maze_core.ProbabilisticPolicyComposerConfig', 'networks': […]}",
         ProbabilisticPolicyComposerConfig,
     ),
+    Components(ProbabilisticPolicyComposerConfig),
 ]
 Critic = Annotated[
     Any,
@@ -329,6 +333,7 @@ Critic = Annotated[
         SharedStateCriticConfig,
         type(None),
     ),
+    Components(StepStateCriticConfig, SharedStateCriticConfig, type(None)),
 ]
 SpacesByKey = Mapping[StepKey, spaces.Dict]
 

@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, Field, WithJsonSchema
 
 from maze_core.checkpoint import Checkpoint, section
 from maze_core.config.nodes import TARGET, is_node, shown
@@ -47,11 +47,14 @@ def _checkpoint(value: Any) -> Any:
     return value
 
 
+_NAMED = WithJsonSchema({"type": ["string", "null"]})  # what else it may be in Python, no JSON says
+
+
 @dataclass(frozen=True, kw_only=True, config=STRICT)
 class DatasetConfig:
     """Recorded episodes to learn from."""
 
-    run: Annotated[Any, AfterValidator(_episodes)] = None
+    run: Annotated[Any, AfterValidator(_episodes), _NAMED] = None
     """Where they were recorded: a file, the directory of a saved rollout, or a run directory, whose saved rollouts
     count together; in Python also a list of trajectories; over HTTP the id of a rollout."""
     sha256: Digest | None = None
@@ -95,7 +98,7 @@ class DatasetConfig:
 class InitialConfig:
     """The trained policy that a training begins with."""
 
-    run: Annotated[Any, AfterValidator(_checkpoint)] = None
+    run: Annotated[Any, AfterValidator(_checkpoint), _NAMED] = None
     """The run, as ``policy.run`` of a rollout names it: a run directory or checkpoint file; over HTTP the id of a run.
     null begins with fresh weights."""
     checkpoint: Annotated[str, Field(min_length=1, max_length=256)] = "best"

@@ -4,8 +4,9 @@ Times are RFC 3339 in UTC with milliseconds, durations are seconds, and numbers 
 strings ``NaN``, ``Infinity`` and ``-Infinity``. Clients must tolerate members they do not know.
 """
 
+from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import Annotated, Any, Generic, TypeVar
+from typing import Annotated, Any, Generic, Literal, TypeVar
 
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field, PlainSerializer, WithJsonSchema
 
@@ -276,11 +277,31 @@ class EpisodeDetailOut(EpisodeOut):
     """``steps`` with observation, action and reward, and the final observation; null without a record."""
 
 
+class OriginOut(Out):
+    """Where a value of a configuration comes from."""
+
+    source: str
+    """A file: ``module``, ``configuration`` or ``experiment``; given: ``argument``, ``override`` or ``config``;
+    ``drawn``, ``derived`` from other values, or ``default`` of the code."""
+    name: str | None
+    """The file, such as ``algorithm/ppo``; the argument or override; what it is derived from."""
+
+
+def origins_out(origins: Mapping[str, Any] | None) -> dict[str, OriginOut] | None:
+    """Origins as they are answered."""
+    if origins is None:
+        return None
+    return {path: OriginOut.model_validate(origin) for path, origin in origins.items()}
+
+
 class RunConfigOut(Out):
     """The resolved configuration of a run."""
 
     config: Object
     config_sha256: str | None
+    provenance: dict[str, OriginOut] | None = None
+    """Of every value by dotted path, with `provenance=true`: found by composing the request again, with the modules
+    that there are now. A value that comes out otherwise today has the source ``changed``."""
 
 
 class ComposedOut(Out):
@@ -290,6 +311,28 @@ class ComposedOut(Out):
     config_sha256: str
     seed: int
     """The seed given, or one drawn for this answer; give it to get the same run."""
+    provenance: dict[str, OriginOut] | None = None
+    """Of every value by dotted path, with `provenance=true`."""
+
+
+class DifferenceOut(Out):
+    """A value that two configurations do not share."""
+
+    key: str
+    """Dotted path; items of lists by number."""
+    kind: Literal["added", "removed", "changed"]
+    """``added``: only the right one has it; ``removed``: only the left one."""
+    left: Any
+    right: Any
+
+
+class DifferencesOut(Out):
+    """What two configurations differ in."""
+
+    data: list[DifferenceOut]
+    left_sha256: str
+    right_sha256: str
+    """Of the configuration; equal where nothing that decides the numbers of a run differs."""
 
 
 class ModuleSummaryOut(Out):

@@ -182,6 +182,22 @@ class ComposeRequest(TrainRequest):
     mode: Literal["train", "rollout"] = "train"
 
 
+class DiffSide(ComposeRequest):
+    """A configuration: that of a run, as it would be submitted, or of a run with changes."""
+
+    run: Word | None = None
+    """Id of a run; what stands beside it replaces its parts."""
+
+
+class DiffRequest(In):
+    """Compare two configurations."""
+
+    left: DiffSide
+    """What is compared."""
+    right: DiffSide
+    """What it is compared with."""
+
+
 class _Acting(In):
     """How episodes are played."""
 

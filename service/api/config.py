@@ -1,26 +1,45 @@
-"""The configuration, to look around in: groups, modules, allowed components, and a dry run."""
+"""The configuration, to look around in: groups, modules, schemas, allowed components, dry runs and differences."""
+
+from dataclasses import asdict
+from typing import Any, Literal
 
 from fastapi import APIRouter
 from starlette.concurrency import run_in_threadpool
 
-from maze_core.config import config_groups, config_module
+from maze_core.config import RunConfig, config_groups, config_module
+from maze_core.config.difference import differences
+from maze_core.config.json_schema import module_schema, run_schema
 from maze_core.config.trust import allowed_targets
+from maze_core.errors import InvalidSpecificationError
+from maze_core.seeding import draw_seed
 from service.api.answers import (
     ComposedOut,
+    DifferencesOut,
     GroupDetailOut,
     GroupOut,
     Listing,
     ModuleOut,
     ModuleSummaryOut,
     TargetOut,
+    origins_out,
 )
-from service.api.bodies import ComposeRequest, StrictRoute
+from service.api.bodies import ComposeRequest, DiffRequest, DiffSide, StrictRoute
 from service.api.dependencies import Services, ServicesDep
-from service.api.submit import ROLLOUT_ARGUMENTS, TRAIN_ARGUMENTS, compose, seed_of
+from service.api.exception_handlers import specification_errors
+from service.api.submit import TRAIN_ARGUMENTS, compose, seed_of, stored_mode
 from service.domain.errors import NotFoundError
-from service.problems import suggestion
+from service.problems import Problem, suggestion
+from service.trust import client_policy
 
 router = APIRouter(prefix="/v1/config", tags=["config"], route_class=StrictRoute)
+
+
+@router.get("/schema")
+def get_schema(services: ServicesDep, mode: Literal["train", "rollout"] = "train") -> dict[str, Any]:
+    """JSON Schema (2020-12) of a whole resolved configuration, for a client of this service."""
+    return run_schema(
+        mode, services.settings.config_dirs, client_policy(services.settings, services.registry)
+    )
 
 
 @router.get("/groups")
@@ -47,11 +66,16 @@ def get_group(group: str, services: ServicesDep) -> GroupDetailOut:
 @router.get("/groups/{group}/{module}")
 def get_module(group: str, module: str, services: ServicesDep) -> ModuleOut:
     """One module: its values, and its file with the comments."""
-    known = suggestion(module, _modules(services, group))
-    if module not in known["allowed"]:
-        hint = f" Did you mean {known['did_you_mean']!r}?" if "did_you_mean" in known else ""
-        raise NotFoundError(f"There is no such module of {group}.{hint}", **known)
+    _require_module(services, group, module)
     return ModuleOut(**config_module(group, module, services.settings.config_dirs))
+
+
+@router.get("/groups/{group}/{module}/schema")
+def get_module_schema(group: str, module: str, services: ServicesDep) -> dict[str, Any]:
+    """JSON Schema (2020-12) of what a module describes, its values as defaults; of a preset of a whole run."""
+    _require_module(services, group, module)
+    policy = client_policy(services.settings, services.registry)
+    return module_schema(group, module, services.settings.config_dirs, policy)
 
 
 def _groups(services: Services) -> dict[str, list[str]]:
@@ -67,6 +91,13 @@ def _modules(services: Services, group: str) -> list[str]:
     return modules
 
 
+def _require_module(services: Services, group: str, module: str) -> None:
+    known = suggestion(module, _modules(services, group))
+    if module not in known["allowed"]:
+        hint = f" Did you mean {known['did_you_mean']!r}?" if "did_you_mean" in known else ""
+        raise NotFoundError(f"There is no such module of {group}.{hint}", **known)
+
+
 @router.get("/targets")
 def list_targets(services: ServicesDep) -> Listing[TargetOut]:
     """Components that an object with `_target_` may name, exactly."""
@@ -76,16 +107,60 @@ def list_targets(services: ServicesDep) -> Listing[TargetOut]:
 
 
 @router.post("/compose")
-async def compose_config(body: ComposeRequest, services: ServicesDep) -> ComposedOut:
-    """Resolve a configuration without running it: the result and its SHA-256, or every error at once."""
-    return await run_in_threadpool(_composed, body, services)
+async def compose_config(
+    body: ComposeRequest, services: ServicesDep, provenance: bool = False
+) -> ComposedOut:
+    """Resolve a configuration without running it: the result and its SHA-256, or every error at once.
+
+    `provenance=true` tells of every value where it comes from.
+    """
+    return await run_in_threadpool(_composed, body, services, provenance=provenance)
 
 
-def _composed(body: ComposeRequest, services: Services) -> ComposedOut:
-    wanted = (
-        TRAIN_ARGUMENTS
-        if body.mode == "train"
-        else (*ROLLOUT_ARGUMENTS, "algorithm", "critic", "n_epochs", "config")
+def _composed(body: ComposeRequest, services: Services, *, provenance: bool) -> ComposedOut:
+    config = compose(services, body.mode, body.given(*TRAIN_ARGUMENTS))
+    return ComposedOut(
+        config=config.tree,
+        config_sha256=config.config_sha256,
+        seed=seed_of(config.tree),
+        provenance=origins_out(config.provenance if provenance else None),
     )
-    config = compose(services, body.mode, body.given(*wanted))
-    return ComposedOut(config=config.tree, config_sha256=config.config_sha256, seed=seed_of(config.tree))
+
+
+@router.post("/diff")
+async def diff_configs(body: DiffRequest, services: ServicesDep) -> DifferencesOut:
+    """What two configurations differ in, each of a run or as it would be submitted, by dotted path.
+
+    A seed that one of them leaves open is that of the other one.
+    """
+    return await run_in_threadpool(_different, body, services)
+
+
+def _different(body: DiffRequest, services: Services) -> DifferencesOut:
+    right = _resolved(services, body.right, "right", draw_seed())
+    left = _resolved(services, body.left, "left", seed_of(right.tree))
+    right = _resolved(services, body.right, "right", seed_of(left.tree))
+    return DifferencesOut(
+        data=[asdict(difference) for difference in differences(left.tree, right.tree)],
+        left_sha256=left.config_sha256,
+        right_sha256=right.config_sha256,
+    )
+
+
+def _resolved(services: Services, side: DiffSide, name: str, seed: int) -> RunConfig:
+    """One of the two configurations; ``seed`` is for one that sets none."""
+    try:
+        given, mode = side.given(*TRAIN_ARGUMENTS), side.mode
+        if side.run is not None:
+            run = services.runs.get(side.run)
+            mode = stored_mode(run)
+            if not given:
+                return RunConfig(mode=mode, tree=dict(run.config))
+            given = {"config": dict(run.config), **given}
+        return compose(services, mode, given, seed=seed)
+    except InvalidSpecificationError as error:
+        mistakes = specification_errors(error, side.given())
+        for mistake in mistakes:
+            mistake["pointer"] = f"/{name}{mistake['pointer']}"
+        detail = f"The {name} configuration: {error.problems[0].message}"
+        raise Problem("invalid_specification", detail, errors=mistakes) from error

@@ -117,6 +117,25 @@ _CONFIG = {
     "seeding": {"env_base_seed": 1, "agent_base_seed": 1},
 }
 _YAML = "env:\n  _target_: maze_core.GymEnvConfig\n  name: CartPole-v1\n"
+_PROVENANCE = {
+    "env._target_": {"source": "module", "name": "env/gym_env"},
+    "env.name": {"source": "override", "name": "env.name"},
+    "env.kwargs": {"source": "module", "name": "env/gym_env"},
+    "seeding.env_base_seed": {"source": "argument", "name": "seed"},
+    "seeding.agent_base_seed": {"source": "argument", "name": "seed"},
+}
+_SCHEMA = {
+    "$schema": "https://json-schema.org/draft/2020-12/schema",
+    "type": "object",
+    "properties": {
+        "lr": {
+            "description": "Step size at the start.",
+            "type": "number",
+            "exclusiveMinimum": 0.0,
+            "default": 0.001,
+        }
+    },
+}
 _MODULE = {"group": "algorithm", "name": "ppo", "description": "Proximal policy optimisation."}
 _KIND = {
     "type": "/problems/state-conflict",
@@ -241,7 +260,11 @@ EXAMPLES: dict[str, dict[str, Any]] = {
         {"by_team": {"runs": [RUN_ID], "names": ["eval/mean_return"], "group_by": "team"}},
     ),
     "list_logs": _json(_page({"seq": 1, "at": _AT, "level": "info", "message": "training started"})),
-    "get_run_config": _also("application/yaml", _YAML, _json({"config": _CONFIG, "config_sha256": _SHA256})),
+    "get_run_config": _also(
+        "application/yaml",
+        _YAML,
+        _json({"config": _CONFIG, "config_sha256": _SHA256, "provenance": _PROVENANCE}),
+    ),
     "list_checkpoints": _json(_page(_CHECKPOINT)),
     "list_episodes": _json(_page(_EPISODE | {"has_trajectory": True})),
     "get_episode": _json(_EPISODE | {"has_trajectory": True, "trajectory": _TRAJECTORY}),
@@ -259,7 +282,19 @@ EXAMPLES: dict[str, dict[str, Any]] = {
     ),
     "get_module": _json(_MODULE | {"config": {"n_epochs": 30}, "yaml": "n_epochs: 30\n"}),
     "list_targets": _json(_page({"target": "maze_core.GymEnvConfig", "source": "built in"})),
-    "compose_config": _json({"config": _CONFIG, "config_sha256": _SHA256, "seed": 1}, _COMPOSE_REQUESTS),
+    "get_schema": _json(_SCHEMA | {"title": "train configuration"}),
+    "get_module_schema": _json(_SCHEMA | {"title": "algorithm=ppo"}),
+    "compose_config": _json(
+        {"config": _CONFIG, "config_sha256": _SHA256, "seed": 1, "provenance": _PROVENANCE}, _COMPOSE_REQUESTS
+    ),
+    "diff_configs": _json(
+        {
+            "data": [{"key": "algorithm.lr", "kind": "changed", "left": 0.001, "right": 0.0003}],
+            "left_sha256": _SHA256,
+            "right_sha256": _SHA256[::-1],
+        },
+        {"run_and_change": {"left": {"run": RUN_ID}, "right": {"overrides": {"algorithm.lr": 0.0003}}}},
+    ),
     "list_environments": _json(_page(_ENVIRONMENT)),
     "get_environment": _json(_ENVIRONMENT | _SPACES),
     "live": _json({"status": "ok", "checks": {}}),

@@ -17,6 +17,7 @@ from service.api.answers import (
     LogOut,
     RunConfigOut,
     RunOut,
+    origins_out,
 )
 from service.api.dependencies import (
     LABEL,
@@ -27,6 +28,7 @@ from service.api.dependencies import (
     ServicesDep,
     page_of,
 )
+from service.api.origins import run_provenance
 from service.domain.run import Event, LogLine, Page, Run, RunKind, RunOrder, RunState
 from service.problems import Problem
 
@@ -97,13 +99,19 @@ async def get_run(run: RunDep) -> Run:
 
 
 @router.get("/{run_id}/config", response_model=RunConfigOut)
-def get_run_config(run: RunDep, format: Literal["json", "yaml"] = "json") -> RunConfigOut | Response:
-    """The resolved configuration, with every default; `format=yaml` gives it as a file to keep."""
+def get_run_config(
+    run: RunDep, services: ServicesDep, format: Literal["json", "yaml"] = "json", provenance: bool = False
+) -> RunConfigOut | Response:
+    """The resolved configuration, with every default; `format=yaml` gives it as a file to keep.
+
+    `provenance=true` tells of every value where it comes from.
+    """
     config = dict(run.config)
     if format == "yaml":
         text = yaml.safe_dump(config, sort_keys=False, allow_unicode=True)
         return Response(text, media_type="application/yaml")
-    return RunConfigOut(config=config, config_sha256=run.config_sha256)
+    found = run_provenance(services, run) if provenance else None
+    return RunConfigOut(config=config, config_sha256=run.config_sha256, provenance=origins_out(found))
 
 
 EpisodeIndex = Annotated[int, Path(ge=0, lt=1_000_000, description="Number of the episode, from 0.")]

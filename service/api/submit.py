@@ -105,21 +105,23 @@ def _rollout(services: Services, request: RolloutRequest) -> Chosen:
         raise Problem.at("", "missing_field", message)
     if request.checkpoint is not None:
         raise Problem.at("/checkpoint", "contradiction", "A checkpoint is one of a run; give the run too.")
-    config = compose(services, "rollout", request.given(*ROLLOUT_ARGUMENTS) | _with_runner_values(request))
+    config = compose(services, "rollout", request.given(*ROLLOUT_ARGUMENTS) | with_runner_values(request))
     if canonical_target(config.tree["policy"].get("_target_", "")) == TORCH_POLICY:
         raise Problem.at("/policy", "missing_field", 'A trained policy is named by its run: give "run".')
     return Chosen(config=config)
 
 
-def compose(services: Services, mode: Mode, arguments: Mapping[str, Any]) -> RunConfig:
-    """The resolved configuration of untrusted arguments; a seed is drawn where nothing sets one.
+def compose(
+    services: Services, mode: Mode, arguments: Mapping[str, Any], *, seed: int | None = None
+) -> RunConfig:
+    """The resolved configuration of untrusted arguments; where nothing sets a seed it is this one, or is drawn.
 
     Raises:
         InvalidSpecificationError: with every problem found.
         Problem: 503 where the environment may be one that a worker has not published yet.
     """
     policy = client_policy(services.settings, services.registry)
-    arguments = dict(arguments)
+    arguments = beside = dict(arguments)
     if (recorded := arguments.pop("config", None)) is not None:
         check_names(recorded, policy)
         arguments = recorded_arguments(recorded, arguments)
@@ -131,9 +133,14 @@ def compose(services: Services, mode: Mode, arguments: Mapping[str, Any]) -> Run
             raise Problem("not_ready", message, headers={"Retry-After": "2"}) from error
         raise
     directories = services.settings.config_dirs
-    if "seed" not in arguments and not _sets_seeds(mode, arguments, directories):
-        arguments = {**arguments, "seed": draw_seed()}
+    is_drawn = "seed" not in arguments and not _sets_seeds(mode, arguments, directories)
+    if is_drawn:
+        arguments = {**arguments, "seed": draw_seed() if seed is None else seed}
     config = compose_run(mode, **arguments, config_dirs=directories, locate=partial(_located, services))
+    if recorded is not None:
+        config.beside_recorded(beside)
+    if config.origins is not None:
+        config.origins.is_drawn = is_drawn
     check_tree(config.tree, policy)
     _refuse_strange_spaces(config, services)
     return config
@@ -213,7 +220,7 @@ def _sets_seeds(mode: Mode, arguments: Mapping[str, Any], directories: list[str]
     return isinstance(seeding, Mapping) and any(seed is not None for seed in seeding.values())
 
 
-def _with_runner_values(request: RolloutRequest) -> dict[str, Any]:
+def with_runner_values(request: RolloutRequest) -> dict[str, Any]:
     """The overrides with the request's own fields for the runner among them."""
     overrides = dict(request.overrides)
     for name, value in request.given(*RUNNER_FIELDS).items():
@@ -239,6 +246,11 @@ def _acting(services: Services, request: RolloutRequest | EvaluateRequest) -> Ch
     tree = rollout_tree({**source.config}, seed=seed, **runner)
     tree["policy"] = {"_target_": TORCH_POLICY, "checkpoint": checkpoint.id}
     return Chosen(config=stored_config(services, tree, "rollout"), source=checkpoint)
+
+
+def stored_mode(run: Run) -> Mode:
+    """The mode of a run's configuration."""
+    return "train" if "algorithm" in run.config else "rollout"
 
 
 def stored_config(services: Services, tree: Mapping[str, Any], mode: Mode) -> RunConfig:

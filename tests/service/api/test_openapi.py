@@ -10,7 +10,7 @@ from fastapi.routing import APIRoute
 from pydantic import TypeAdapter
 
 from service.api.application import ROUTERS, build_api
-from service.api.bodies import ComposeRequest, EvaluateRequest, RolloutRequest, TrainRequest
+from service.api.bodies import ComposeRequest, DiffRequest, EvaluateRequest, RolloutRequest, TrainRequest
 from service.api.examples import EXAMPLES
 from service.domain.errors import (
     CapacityError,
@@ -31,6 +31,7 @@ BODIES = {
     "rollout": RolloutRequest,
     "evaluate": EvaluateRequest,
     "compose_config": ComposeRequest,
+    "diff_configs": DiffRequest,
 }
 
 
@@ -69,7 +70,8 @@ def test_every_route_of_the_contract_is_there(document: dict[str, Any]) -> None:
         *("GET /v1/runs/{run_id}/episodes", "GET /v1/runs/{run_id}/episodes/{index}"),
         "POST /v1/runs/{run_id}/compute_action",
         *("GET /v1/config/groups", "GET /v1/config/groups/{group}", "GET /v1/config/groups/{group}/{module}"),
-        *("GET /v1/config/targets", "POST /v1/config/compose"),
+        *("GET /v1/config/targets", "POST /v1/config/compose", "POST /v1/config/diff"),
+        *("GET /v1/config/schema", "GET /v1/config/groups/{group}/{module}/schema"),
         *("GET /v1/environments", "GET /v1/environments/{env_id}"),
         *("GET /health/live", "GET /health/ready", "GET /metrics", "GET /"),
         *("GET /problems", "GET /problems/{slug}"),
