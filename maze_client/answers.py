@@ -14,7 +14,7 @@ import msgspec
 from maze_client.errors import MazeClientError
 
 T = TypeVar("T")
-Kind = Literal["train", "rollout", "evaluate", "smoke"]
+Kind = Literal["train", "rollout", "evaluate", "smoke", "import"]
 State = Literal["queued", "running", "stopping", "paused", "succeeded", "failed", "cancelled"]
 ENDED = ("succeeded", "failed", "cancelled")
 

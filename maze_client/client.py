@@ -2,14 +2,17 @@
 
 import os
 from collections.abc import AsyncIterator, Iterator
+from os import PathLike
+from pathlib import Path
 from types import TracebackType
 from typing import Literal, Self, Unpack
 
 import httpx
 
 from maze_client.answers import Composed, Environment, Health, RunFacts, read
-from maze_client.arguments import EvaluateArguments, RolloutArguments, RunFilters, TrainArguments
+from maze_client.arguments import EvaluateArguments, Labelled, RolloutArguments, RunFilters, TrainArguments
 from maze_client.errors import ProblemError
+from maze_client.files import announced, bytes_headers, missing_parts
 from maze_client.following import answered
 from maze_client.run import AsyncRun, Caller, Run, RunMethods, RunVerb
 from maze_client.transport import Async, AsyncTransport, Sync, SyncTransport, Verb
@@ -85,6 +88,23 @@ class ClientMethods(Caller):
     async def run(self, run_id: str) -> RunMethods:
         """The run with this id."""
         return self._run_class(self, await self._send("GET", f"/v1/runs/{run_id}"))
+
+    @RunVerb
+    async def import_checkpoint(self, path: str | PathLike[str], **labelled: Unpack[Labelled]) -> RunMethods:
+        """Bring a checkpoint in; its run checks it, and when that has succeeded it is named as any training.
+
+        What was sent of the same file before, also by another process within a day, is not sent again.
+
+        Args:
+            path: of the file, as :meth:`Run.download` and ``RunContext`` write it.
+            **labelled: ``name``, ``labels`` and ``priority`` of the run.
+        """
+        file = Path(path)
+        upload = await self._send("POST", "/v1/checkpoints", {**announced(file), **labelled})
+        at = f"/v1/checkpoints/uploads/{upload['id']}"
+        for number, data in missing_parts(file, upload):
+            await self._send("PUT", f"{at}/parts/{number}", content=data, headers=bytes_headers(data))
+        return self._run_class(self, await self._send("POST", f"{at}/complete"))
 
     @Verb
     async def compose(

@@ -4,6 +4,8 @@ import time
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Coroutine, Mapping, Sequence
 from contextlib import aclosing
+from os import PathLike
+from pathlib import Path
 from typing import Any, Concatenate, Generic, ParamSpec, TypeVar, Unpack, overload
 
 from maze_client.answers import Checkpoint, Episode, Event, LogLine, Metric, Metrics, RunFacts, read
@@ -16,7 +18,8 @@ from maze_client.arguments import (
     plain,
     query,
 )
-from maze_client.errors import RunFailed, WaitTimeout
+from maze_client.errors import MazeClientError, RunFailed, WaitTimeout
+from maze_client.files import download
 from maze_client.following import POLL_S, EventLog, answered
 from maze_client.progress import shown
 from maze_client.transport import Async, Listing, Sync, Verb, bound
@@ -181,6 +184,23 @@ class RunMethods(RunFacts, Caller):
         return await self._all(self._at("/checkpoints"), Checkpoint)
 
     @Verb
+    async def download(self, path: str | PathLike[str], checkpoint: str = "best") -> Path:
+        """Take a checkpoint away as a file, for ``RunContext.load`` and :meth:`Client.import_checkpoint`.
+
+        Args:
+            path: of the file, which takes the place of one that is there; in a directory it gets the checkpoint's name.
+            checkpoint: ``best``, ``last``, ``epoch:N`` or a checkpoint's id.
+
+        Returns:
+            The file.
+        """
+        found = chosen(await self._all(self._at("/checkpoints"), Checkpoint), checkpoint, self.id)
+        target = Path(path)
+        if target.is_dir():  # noqa: ASYNC240 -- a local file
+            target /= f"{found.id}.ckpt"
+        return await download(self._transport, self._max_retries, f"/v1/checkpoints/{found.id}", target)
+
+    @Verb
     async def episodes(self) -> list[Episode]:
         """Episodes of a rollout, by index, without their trajectories."""
         return await self._all(self._at("/episodes"), Episode)
@@ -248,6 +268,23 @@ class RunMethods(RunFacts, Caller):
     async def delete(self) -> None:
         """Delete the run, which has ended, with all it left."""
         await self._send("DELETE", self._at())
+
+
+def chosen(checkpoints: Sequence[Checkpoint], selector: str, run_id: str) -> Checkpoint:
+    """The checkpoint that a selector means, of those of a run, newest first."""
+    for found in checkpoints:
+        names = {
+            found.id,
+            f"epoch:{found.epoch}",
+            "best" if found.is_best else "",
+            "last" if found.is_last else "",
+        }
+        if selector in names:
+            return found
+    if selector == "last" and checkpoints:
+        return checkpoints[0]
+    known = ", ".join(f"epoch:{found.epoch}" for found in checkpoints)
+    raise MazeClientError(f"{run_id} has no checkpoint {selector!r}; it has {known or 'none'}.")
 
 
 class Run(RunMethods, Sync):

@@ -17,6 +17,9 @@ P = ParamSpec("P")
 T = TypeVar("T")
 Outcome: TypeAlias = httpx.Response | httpx.TransportError
 
+STREAMED = (200, 206)
+"""Statuses whose body is read as it comes."""
+
 
 class SyncTransport:
     """Does its work where it is asked."""
@@ -29,10 +32,10 @@ class SyncTransport:
             http.close()
 
     async def send(self, method: str, path: str, *, stream: bool = False, **parts: Any) -> Outcome:
-        """What comes of a request; of a stream the body of a 200 is left for :meth:`chunks`."""
+        """What comes of a request; of a stream the body of a 200 or 206 is left for :meth:`chunks`."""
         try:
             response = self.http.send(self.http.build_request(method, path, **parts), stream=stream)
-            if stream and response.status_code != 200:
+            if stream and response.status_code not in STREAMED:
                 response.read()
         except httpx.TransportError as error:
             return error
@@ -80,7 +83,7 @@ class AsyncTransport:
         """Send a request."""
         try:
             response = await self.http.send(self.http.build_request(method, path, **parts), stream=stream)
-            if stream and response.status_code != 200:
+            if stream and response.status_code not in STREAMED:
                 await response.aread()
         except httpx.TransportError as error:
             return error

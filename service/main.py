@@ -87,6 +87,7 @@ class _Root:
             checkpoints=stores.checkpoints,
             episodes=stores.episodes,
             registry=stores.registry,
+            uploads=stores.uploads,
             settings=self._settings,
             changes=ChangeWatcher(stores.runs.change_marker, self._settings.poll_s),
             check_store=stores.check,

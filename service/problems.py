@@ -60,6 +60,8 @@ CATALOGUE: Mapping[str, ProblemKind] = MappingProxyType(
         "revision_conflict": ProblemKind(
             412, "Somebody else has changed it since; look again, then repeat the change."
         ),
+        "range_not_satisfiable": ProblemKind(416, "The wanted range begins behind the end."),
+        "digest_mismatch": ProblemKind(422, "The bytes that came are not those that were announced."),
         "payload_too_large": ProblemKind(413, "The body is larger than the service takes."),
         "unsupported_media_type": ProblemKind(
             415, "Bodies are plain JSON with Content-Type: application/json."

@@ -9,7 +9,8 @@ In the order in which a request meets them:
   operator lists may call and read (CORS); all others may not.
 * **Token** as ``Authorization: Bearer`` or ``X-API-Key`` (401), never in a query string.
 * **Rate** per token, or per address without one (429).
-* **Body** must be JSON (415) and small (413), by its Content-Length and by counting.
+* **Body** must be JSON, or bytes where a checkpoint is sent (415), and small (413), by its Content-Length and by
+  counting.
 
 A request that passes costs a few microseconds, and no database query: tokens are looked up every few seconds.
 """
@@ -45,6 +46,8 @@ SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 OPEN_PATHS = frozenset({"/health/live", "/health/ready", "/openapi.json", "/docs"})
 """Read without a token: signs of life for probes, and the documentation, which holds no data."""
 OPEN_PREFIX = "/docs/"
+BYTES_PREFIX, BYTES = "/v1/checkpoints/", b"application/octet-stream"
+"""Where bodies may be bytes."""
 PROBE_PREFIX = "/health/"
 """Never refused for its rate: a probe that gets a 429 would have a sound service restarted."""
 
@@ -58,12 +61,13 @@ _UNUSUAL = frozenset({b"origin", b"transfer-encoding", b"expect", b"upgrade"})
 _CORS_METHODS = (b"access-control-allow-methods", b"GET, POST, PUT, PATCH, DELETE")
 _CORS_HEADERS = (
     b"access-control-allow-headers",
-    b"authorization, content-type, idempotency-key, if-match, if-none-match, last-event-id, prefer, traceparent, "
-    b"x-api-key, x-request-id",
+    b"authorization, content-digest, content-type, idempotency-key, if-match, if-none-match, if-range, last-event-id, "
+    b"prefer, range, repr-digest, traceparent, x-api-key, x-request-id",
 )
 _CORS_EXPOSED = (
     b"access-control-expose-headers",
-    b"etag, location, retry-after, x-request-id, idempotent-replayed, preference-applied",
+    b"content-disposition, content-range, etag, location, repr-digest, retry-after, x-request-id, idempotent-replayed, "
+    b"preference-applied",
 )
 _NOSNIFF = (b"x-content-type-options", b"nosniff")
 _TRACE = re.compile(rb"(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
@@ -262,7 +266,7 @@ class SecurityLayer:
                 await self._app(scope, receive, send)
                 return
             if scope["method"] not in SAFE_METHODS or _has_body(headers):
-                receive = self._limited(headers, receive)
+                receive = self._limited(scope["path"], headers, receive)
             await self._app(scope, receive, answer.send)
         except Exception as error:  # the outermost handler: no bare traceback may reach the server
             await answer.fail(error)
@@ -282,7 +286,7 @@ class SecurityLayer:
             return None
         try:
             self._hosts.check(headers.get(b"host"))
-            self._check_body(headers)
+            self._check_body(scope["path"], headers)
         except Problem:
             return None
         if not 0 < _said_length(headers) <= max_bytes:
@@ -330,16 +334,16 @@ class SecurityLayer:
             return 0.0
         return self._limiter.take(_client(scope))
 
-    def _check_body(self, headers: Headers) -> None:
+    def _check_body(self, path: str, headers: Headers) -> None:
         """Check type and length that a body is said to have."""
         if _has_body(headers):
-            _check_media_type(headers)
+            _check_media_type(headers, also=BYTES if path.startswith(BYTES_PREFIX) else None)
             if _said_length(headers) > self._max_body_bytes:
                 raise too_large(self._max_body_bytes)
 
-    def _limited(self, headers: Headers, receive: Receive) -> Receive:
+    def _limited(self, path: str, headers: Headers, receive: Receive) -> Receive:
         """``receive`` that refuses a body above the limit; the type and length said are checked at once."""
-        self._check_body(headers)
+        self._check_body(path, headers)
         left = self._max_body_bytes
 
         async def counted() -> Message:
@@ -507,13 +511,14 @@ def _said_length(headers: Headers) -> int:
     return int(length) if len(length) < 19 else 2**63
 
 
-def _check_media_type(headers: Headers) -> None:
+def _check_media_type(headers: Headers, *, also: bytes | None = None) -> None:
     media_type = headers.get(b"content-type", b"")
     if media_type != b"application/json":
         media_type = media_type.partition(b";")[0].strip().lower()
     is_json = media_type == b"application/json" or (
         media_type.startswith(b"application/") and media_type.endswith(b"+json")
     )
-    if not is_json or b"content-encoding" in headers:
-        detail = "Bodies are plain JSON, with Content-Type: application/json and no Content-Encoding."
+    if not (is_json or media_type == also) or b"content-encoding" in headers:
+        other = f" (or bytes, with {also.decode()})" if also else ""
+        detail = f"Bodies are plain JSON, with Content-Type: application/json{other} and no Content-Encoding."
         raise Problem("unsupported_media_type", detail, headers={"Accept": "application/json"})

@@ -108,6 +108,8 @@ class Settings(BaseSettings):
     """Largest request body, in bytes."""
     max_queued_runs: int = Field(default=10_000, ge=1)
     """Queued runs beyond which a submission is answered 503."""
+    max_import_mib: int = Field(default=256, ge=1, le=900)
+    """MiB of a checkpoint that is imported."""
     rate_limit_per_s: float = Field(default=0.0, ge=0)
     """Requests per second and client; 0 is no limit."""
     agents_cached: int = Field(default=8, ge=1)

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Generic, Literal, TypeVar
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field, PlainSerializer, WithJsonSchema
 
 from maze_core.files import json_safe
-from service.domain.run import EventType, RunKind, RunState
+from service.domain.run import KINDS_WITH_POLICY, EventType, RunKind, RunState
 
 
 def rfc3339(time: datetime) -> str:
@@ -103,7 +103,7 @@ def _run_links(run: dict[str, Any]) -> dict[str, str]:
     """What belongs to a run, from its other members."""
     path = run_path(run["id"])
     links = {"self": path} | {part: f"{path}/{part}" for part in ("events", "metrics", "logs", "config")}
-    if run["kind"] is RunKind.TRAIN:
+    if run["kind"] in KINDS_WITH_POLICY:
         links |= {"checkpoints": f"{path}/checkpoints", "compute_action": f"{path}/compute_action"}
     if run["kind"] is RunKind.ROLLOUT:
         links["episodes"] = f"{path}/episodes"
@@ -243,8 +243,8 @@ class CheckpointOut(Out):
     step: int
     """Environment steps taken when it was made."""
     kind: str
-    """``scheduled`` (a run resumes from it exactly), ``best``, ``last``, ``continued``, or ``begin``: the copy that a
-    continuing run has of what it goes on from."""
+    """``scheduled`` (a run resumes from it exactly), ``best``, ``last``, ``continued``, ``imported``, or ``begin``: the
+    copy that a continuing run has of what it goes on from."""
     metrics: dict[str, Number]
     content_sha256: str
     """Over everything that matters: equal runs have equal checkpoints."""

@@ -7,7 +7,18 @@ from typing import Any
 from fastapi import Depends, FastAPI
 from fastapi.routing import APIRoute
 
-from service.api import config, discovery, environments, events, follow_ups, life, run_metrics, runs, submit
+from service.api import (
+    checkpoints,
+    config,
+    discovery,
+    environments,
+    events,
+    follow_ups,
+    life,
+    run_metrics,
+    runs,
+    submit,
+)
 from service.api.dependencies import check_unread
 from service.api.exception_handlers import install_problem_handlers
 from service.api.openapi import openapi_document
@@ -19,6 +30,7 @@ ROUTERS = (
     runs.router,
     run_metrics.router,
     events.router,
+    checkpoints.router,
     config.router,
     environments.router,
     discovery.router,

@@ -1,6 +1,7 @@
 """How whole answers to GET travel: HEAD without a body, ETag and 304, gzip. Pure ASGI, around the framework alone.
 
-Streams pass as they come. An answer's ETag is a digest of what it says, so it holds whatever made the answer.
+Streams, and answers that have an ETag, pass as they come. Another answer's ETag is a digest of what it says, so it
+holds whatever made the answer.
 """
 
 import gzip
@@ -16,7 +17,7 @@ SMALLEST_GZIP = 1024
 GZIP_ON_LOOP_BYTES = 16_384
 """Longer ones are compressed in a thread: a page of a megabyte takes ten milliseconds."""
 GZIP_LEVEL = 4
-_OPAQUE_TAG = re.compile(r'"[^"]*"')
+OPAQUE_TAG = re.compile(r'"[^"]*"')
 """An entity tag without its weakness, which If-None-Match does not look at (RFC 9110 §13.1.2)."""
 _NOT_WANTED = re.compile(r"(?:^|;)\s*q\s*=\s*0(?:\.0*)?\s*(?:$|;)")
 _TEXT = re.compile(r"text/|application/(?:[a-z.-]+\+)?(?:json|yaml|javascript)")
@@ -34,7 +35,7 @@ class Delivery:
         if scope["type"] != "http" or scope["method"] not in ("GET", "HEAD"):
             await self._app(scope, receive, send)
             return
-        inner = scope if scope["method"] == "GET" else {**scope, "method": "GET"}
+        inner = scope if scope["method"] == "GET" else {**scope, "method": "GET", "maze.head": True}
         held: Message | None = None
         is_cut = False
 
@@ -49,7 +50,8 @@ class Delivery:
                     return
             elif held is not None:
                 start, held = held, None
-                if start["status"] == 200 and not message.get("more_body"):
+                has_tag = "etag" in Headers(raw=start["headers"])
+                if start["status"] == 200 and not has_tag and not message.get("more_body"):
                     start, message = await finished(scope, start, message.get("body", b""))
                 await send(start)
             if scope["method"] == "GET":
@@ -71,7 +73,7 @@ async def finished(scope: Scope, start: Message, body: bytes) -> tuple[Message, 
     headers.add_vary_header("Accept-Encoding")
     status = 200
     known = request.get("if-none-match", "")
-    if known.strip() == "*" or etag.removeprefix("W/") in _OPAQUE_TAG.findall(known):
+    if known.strip() == "*" or etag.removeprefix("W/") in OPAQUE_TAG.findall(known):
         status, body = 304, b""
         del headers["content-length"], headers["content-type"]
     elif (

@@ -10,7 +10,7 @@ from pydantic import BaseModel, Field
 
 from maze_core.config.trust import RUN_ID
 from service.api.changes import ChangeWatcher
-from service.domain.ports import CheckpointStore, EpisodeStore, RegistryStore, RunStore
+from service.domain.ports import CheckpointStore, EpisodeStore, RegistryStore, RunStore, UploadStore
 from service.domain.run import Page, Run
 from service.problems import Problem, query_problem
 from service.settings import Settings
@@ -24,6 +24,7 @@ class Services:
     checkpoints: CheckpointStore
     episodes: EpisodeStore
     registry: RegistryStore
+    uploads: UploadStore
     settings: Settings
     changes: ChangeWatcher
     check_store: Callable[[], object]
@@ -80,7 +81,8 @@ async def check_unread(request: Request) -> None:
         lists = [name for name, kind in known.items() if get_origin(kind) is list]
         if problem := query_problem(query, known, lists):
             raise problem
-    takes_none = request.method == "POST" and request.scope["route"].body_field is None
+    route = request.scope["route"]
+    takes_none = request.method == "POST" and route.body_field is None and not route.openapi_extra
     if takes_none and (await request.body()).strip() not in (b"", b"{}"):
         raise Problem.at("", "unknown_field", "This path takes no body.")
 

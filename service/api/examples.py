@@ -98,6 +98,19 @@ _CHECKPOINT = {
     "is_last": False,
     "created_at": _AT,
 }
+_IMPORT = _QUEUED | {"kind": "import", "seed": None, "config_sha256": None}
+_UPLOAD = {
+    "id": "upl_06b1c9k2m4n6p8q0r2s4t6v8w0",
+    "size_bytes": 2_500_000,
+    "sha256": _SHA256,
+    "part_bytes": 1_048_576,
+    "n_parts": 3,
+    "parts": [0, 2],
+    "run": RUN_ID,
+    "created_at": _AT,
+    "expires_at": "2026-02-01T12:00:00.123Z",
+}
+_BYTES = "the bytes"
 _EPISODE = {"index": 0, "seed": 1, "episode_return": 1.0, "length": 1, "terminated": True, "truncated": False}
 _STEP = {
     "actor_id": [0, 0],
@@ -268,6 +281,16 @@ EXAMPLES: dict[str, dict[str, Any]] = {
     "list_checkpoints": _json(_page(_CHECKPOINT)),
     "list_episodes": _json(_page(_EPISODE | {"has_trajectory": True})),
     "get_episode": _json(_EPISODE | {"has_trajectory": True, "trajectory": _TRAJECTORY}),
+    "begin_upload": _json(
+        _UPLOAD | {"parts": []},
+        {"file": {"size_bytes": 2_500_000, "sha256": _SHA256, "name": "baseline", "labels": {"team": "a"}}},
+    ),
+    "get_upload": _json(_UPLOAD),
+    "put_part": _json(_UPLOAD, {"part": _BYTES}),
+    "complete_upload": _json(_IMPORT),
+    "import_checkpoint": _json(_IMPORT, {"file": _BYTES}),
+    "download_checkpoint": {"requests": {}, "responses": {"application/octet-stream": _BYTES}},
+    "get_checkpoint": _json(_CHECKPOINT),
     "list_groups": _json(
         _page(
             {

@@ -13,7 +13,7 @@ from service.api.bodies import ContinueRequest, ForkRequest, RetryRequest, Stric
 from service.api.dependencies import RunDep, Services
 from service.api.submit import ENDED, Chosen, Mode, SubmissionDep, stored_config, train_choice
 from service.domain.errors import NotFoundError, StateConflictError
-from service.domain.run import CheckpointInfo, Continuation, Run, RunKind, RunState
+from service.domain.run import KINDS_WITH_POLICY, CheckpointInfo, Continuation, Run, RunKind, RunState
 from service.domain.use_cases import named_checkpoint
 
 router = APIRouter(prefix="/v1/runs/{run_id}", tags=["submit"], route_class=StrictRoute)
@@ -44,6 +44,9 @@ def _retried(services: Services, parent: Run) -> Chosen:
     if parent.state not in (RunState.FAILED, RunState.CANCELLED):
         way_out = "continue it" if parent.state.is_terminal else "wait for its end"
         message = f"Run {parent.id} is {parent.state}; only one that failed or was cancelled is tried again: {way_out}."
+        raise StateConflictError(message, state=parent.state.value)
+    if parent.kind is RunKind.IMPORT:
+        message = f"Run {parent.id} was an import, and what was sent is gone: send the checkpoint again."
         raise StateConflictError(message, state=parent.state.value)
     if parent.kind is not RunKind.TRAIN:
         source = (
@@ -88,7 +91,7 @@ def _forked(services: Services, parent: Run, body: ForkRequest) -> Chosen:
 
 
 def _require_training(run: Run, verb: str) -> None:
-    if run.kind is not RunKind.TRAIN:
+    if run.kind not in KINDS_WITH_POLICY:
         message = (
             f"Run {run.id} is of kind {run.kind}; only a training can be {verb}. Submit it again instead."
         )

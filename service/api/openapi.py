@@ -92,12 +92,16 @@ CONFLICTS = {
     "delete_run": "The run has not ended, or another one needs its checkpoints.",
     "rollout": "The run has no checkpoint that can act, yet or ever.",
     "evaluate": "The run has no checkpoint that can act, yet or ever.",
+    "put_part": "The upload is complete.",
+    "complete_upload": "Parts are missing.",
     "compute_action": "The run has no checkpoint that can act, yet or ever.",
 }
 """Operation → what a 409 of it means."""
+SUCCESSES = frozenset({"200", "201", "202", "206"})
+"""Statuses of answers that have an example."""
 UNAVAILABLE = frozenset({"live"})
 """Operations that need no database, and so never answer 503."""
-_STATUSES = (400, 401, 403, 404, 409, 412, 413, 415, 422, 429, 500, 503)
+_STATUSES = (400, 401, 403, 404, 409, 412, 413, 415, 416, 422, 429, 500, 503)
 """Statuses of problems that operations may answer."""
 _MISTAKE = {
     "pointer": "/sed",
@@ -142,6 +146,7 @@ def _say_defaults(schema: Document) -> None:
 _TAGS = [
     {"name": "submit", "description": "Start runs."},
     {"name": "runs", "description": "Follow runs, read what they left, act with their policies."},
+    {"name": "checkpoints", "description": "Take policies away, and bring them in."},
     {"name": "config", "description": "Look at the configuration and try it without running it."},
     {"name": "service", "description": "Health, metrics, the way in."},
 ]
@@ -195,23 +200,24 @@ def _problem_statuses(path: str, operation: Document, asks_token: bool) -> list[
         statuses |= {403, 404, 413, 415, 422}
     if operation["operationId"] == "change_run":
         statuses.add(412)
+    if "206" in operation["responses"]:
+        statuses.add(416)
     return sorted(statuses)
 
 
 def _add_examples(operation: Document, examples: Document) -> None:
     if "requestBody" in operation:
-        content = operation["requestBody"]["content"]["application/json"]
+        (content,) = operation["requestBody"]["content"].values()
         content["schema"].pop("default", None)
         content["examples"] = {
             name: {"summary": name.replace("_", " "), "value": value}
             for name, value in examples["requests"].items()
         }
-    successes = [response for status, response in operation["responses"].items() if status in ("200", "202")]
-    for response in successes:
+    for response in (found for status, found in operation["responses"].items() if status in SUCCESSES):
         for media_type, example in examples["responses"].items():
             content = response.setdefault("content", {}).setdefault(media_type, {})
             if isinstance(example, str):
-                content["schema"] = {"type": "string"}
+                content.setdefault("schema", {"type": "string"})
             content["example"] = copy.deepcopy(example)
 
 

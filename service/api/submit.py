@@ -80,12 +80,15 @@ _KEY = re.compile(r"[\x21-\x7e]{1,255}")
 class Chosen:
     """What a submission would run."""
 
-    config: RunConfig
+    config: RunConfig | None = None
+    """None of what has none, or not yet."""
     source: CheckpointInfo | None = None
     """The checkpoint that acts in it, or whose policy it begins with."""
     parent: Run | None = None
     """The run that it follows from."""
     continues: Continuation | None = None
+    run_id: str | None = None
+    """Its id, where that is settled."""
 
 
 def train_choice(services: Services, request: TrainRequest) -> Chosen:
@@ -287,7 +290,10 @@ class Submission:
             choose: what it would run.
             of: what was asked of which run, where it follows from another one.
         """
-        run, is_new = await run_in_threadpool(self._run, kind, body, choose, of)
+        return await self.told(*await run_in_threadpool(self._run, kind, body, choose, of))
+
+    async def told(self, run: Run, is_new: bool) -> Run:
+        """As :meth:`answer`, of a run that was made now or before."""
         headers = self.response.headers
         headers["Location"] = run_path(run.id)
         if not is_new:
@@ -314,12 +320,12 @@ class Submission:
             chosen = choose()
             config, source, parent = chosen.config, chosen.source, chosen.parent
             new = NewRun(
-                id=self.run_id or new_run_id(),
+                id=self.run_id or chosen.run_id or new_run_id(),
                 kind=kind,
                 request=body.given(),
-                config=config.tree,
-                config_sha256=config.config_sha256,
-                seed=seed_of(config.tree),
+                config=config.tree if config else {},
+                config_sha256=config.config_sha256 if config else None,
+                seed=seed_of(config.tree) if config else None,
                 name=body.name or (parent.name if parent else None),
                 labels=parent.labels if parent and "labels" not in body.model_fields_set else body.labels,
                 priority=body.priority,

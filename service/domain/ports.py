@@ -15,12 +15,14 @@ from service.domain.run import (
     EpisodeInfo,
     Event,
     EventType,
+    Imported,
     Lease,
     LogLine,
     MetricPoint,
     NewCheckpoint,
     NewRun,
     Page,
+    Picture,
     Progress,
     Retention,
     Run,
@@ -30,6 +32,7 @@ from service.domain.run import (
     RunStatistics,
     StopReason,
 )
+from service.domain.upload import NewUpload, Upload
 
 
 class RunStore(Protocol):
@@ -256,15 +259,36 @@ class RunStore(Protocol):
         """
 
 
+class Content(Protocol):
+    """Stored bytes that are read piece by piece, so that nobody holds them all."""
+
+    @property
+    def sha256(self) -> str:
+        """Their digest, in hex."""
+
+    @property
+    def size_bytes(self) -> int:
+        """How many there are."""
+
+    def read(self, start: int, stop: int) -> bytes:
+        """Those from ``start`` to before ``stop``, unverified; :class:`NotFoundError` once they are deleted."""
+
+
 class CheckpointStore(Protocol):
     """Checkpoint bundles, deduplicated by digest, in chunks; large ones as digest-named files."""
 
     def put(
-        self, lease: Lease, new: NewCheckpoint, bundle: bytes, edges: Sequence[int] = ()
+        self,
+        lease: Lease,
+        new: NewCheckpoint,
+        bundle: bytes,
+        edges: Sequence[int] = (),
+        imported: Imported | None = None,
     ) -> CheckpointInfo:
         """Store a bundle and its ``checkpoint`` event; moves the run's best and last marks and ``best``.
 
-        Cut at ``edges``, it is stored in parts, of which those that other bundles have are stored once.
+        Cut at ``edges``, it is stored in parts, of which those that other bundles have are stored once. What an
+        imported one says of its run becomes the importing run's in the same transaction.
 
         The same (run, epoch, kind) again, as after a resume, replaces the row; with the same content it keeps
         its id, so an id never changes its meaning. Kept are the best, the last, the newest scheduled ones
@@ -289,11 +313,21 @@ class CheckpointStore(Protocol):
     def read(self, checkpoint_id: str) -> bytes:
         """The bundle; its digest is verified, a damaged one raises :class:`NotFoundError` naming it."""
 
+    def content(self, checkpoint_id: str) -> Content:
+        """The bundle, to be read piece by piece; raises :class:`NotFoundError`."""
+
 
 class EpisodeStore(Protocol):
     """Episodes that rollouts recorded."""
 
-    def add(self, lease: Lease, episode: EpisodeInfo, trajectory: bytes | None) -> None:
+    def add(
+        self,
+        lease: Lease,
+        episode: EpisodeInfo,
+        trajectory: bytes | None,
+        video: bytes | None = None,
+        thumbnail: bytes | None = None,
+    ) -> None:
         """Store one episode and its ``episode`` event; the same index again replaces it."""
 
     def list(self, run_id: str, *, limit: int = 50, cursor: str | None = None) -> Page:
@@ -307,6 +341,9 @@ class EpisodeStore(Protocol):
 
     def trajectory(self, run_id: str, index: int) -> bytes:
         """The trajectory's bytes (safetensors); raises :class:`NotFoundError`."""
+
+    def picture(self, run_id: str, index: int, kind: Picture) -> Content:
+        """The video (MP4) or its thumbnail (PNG); raises :class:`NotFoundError`."""
 
 
 class RegistryStore(Protocol):
@@ -346,6 +383,37 @@ class RegistryStore(Protocol):
         """Revoke; raises :class:`NotFoundError`."""
 
 
+class UploadStore(Protocol):
+    """Checkpoints on their way in, in parts; each makes one run, whose id follows from its own."""
+
+    def begin(self, new: NewUpload, *, max_open: int) -> tuple[Upload, bool]:
+        """An upload, and whether it was begun now: one of the same digest that still waits for parts goes on.
+
+        Raises:
+            CapacityError: so many are open already.
+        """
+
+    def get(self, upload_id: str) -> Upload:
+        """An upload; raises :class:`NotFoundError`."""
+
+    def put_part(self, upload_id: str, number: int, data: bytes) -> Upload:
+        """Store a part, in place of the one of the same number.
+
+        Raises:
+            NotFoundError: there is no such upload.
+            StateConflictError: its run was made, so the parts are settled.
+        """
+
+    def sha256(self, upload_id: str) -> str:
+        """Digest of the parts in order; one part is in memory at a time."""
+
+    def read(self, upload_id: str) -> bytes:
+        """The parts in order; raises :class:`NotFoundError`, also where they are not what was announced."""
+
+    def sweep(self) -> int:
+        """Forget uploads whose run has ended, and those whose time is up and that made none; how many."""
+
+
 class Stores(Protocol):
     """The stores of a process; each part of the service uses those that it needs."""
 
@@ -364,3 +432,7 @@ class Stores(Protocol):
     @property
     def registry(self) -> RegistryStore:
         """What workers publish and operators grant."""
+
+    @property
+    def uploads(self) -> UploadStore:
+        """Checkpoints on their way in."""

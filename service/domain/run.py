@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
-from typing import Any
+from typing import Any, Literal, TypeAlias
 
 
 class RunKind(StrEnum):
@@ -26,6 +26,14 @@ class RunKind(StrEnum):
     EVALUATE = "evaluate"
     SMOKE = "smoke"
     """A training that is built and tried out, and leaves nothing but what was found."""
+    IMPORT = "import"
+    """Checks an uploaded checkpoint, whose run it is from then on."""
+    REPLAY = "replay"
+    """Plays a recorded episode again, or asks for one of its decisions again."""
+
+
+KINDS_WITH_POLICY = frozenset({RunKind.TRAIN, RunKind.IMPORT})
+"""Runs whose checkpoints act, and are gone on from."""
 
 
 class RunState(StrEnum):
@@ -184,6 +192,9 @@ class Run:
     """The run that this one continues, tries again or is forked from."""
     continues: Continuation | None = None
     """Of a training that does not begin anew."""
+    arguments: Mapping[str, Any] = field(default_factory=dict)
+    """What decides no number of the run and so is no part of its configuration: ``videos`` of a rollout, ``episode``
+    and ``step`` of a replay."""
     priority: int = 0
     """Of two waiting runs, the one with the higher number starts first."""
     notes: str | None = None
@@ -237,6 +248,7 @@ class NewRun:
     source_checkpoint: str | None = None
     parent_run: str | None = None
     continues: Continuation | None = None
+    arguments: Mapping[str, Any] = field(default_factory=dict)
     priority: int = 0
     notes: str | None = None
 
@@ -274,8 +286,8 @@ class CheckpointInfo:
     step: int
     """Environment steps taken when it was made."""
     kind: str
-    """``scheduled`` (exact resume), ``best``, ``last``, ``continued`` (made at pause or cancel), or ``begin``: a copy
-    of what a continuing run goes on from."""
+    """``scheduled`` (exact resume), ``best``, ``last``, ``continued`` (made at pause or cancel), ``imported``, or
+    ``begin``: a copy of what a continuing run goes on from."""
     metrics: Mapping[str, float]
     content_sha256: str
     weights_sha256: str
@@ -304,6 +316,15 @@ class NewCheckpoint:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Imported:
+    """What an imported checkpoint says of the run that made it, which is then that of the run that imported it."""
+
+    config: Mapping[str, Any]
+    config_sha256: str
+    seed: int
+
+
+@dataclass(frozen=True, kw_only=True)
 class MetricPoint:
     """One value of one metric at one epoch; ``value`` may be NaN or infinite."""
 
@@ -324,6 +345,9 @@ class LogLine:
     message: str
 
 
+Picture: TypeAlias = Literal["video", "thumbnail"]
+
+
 @dataclass(frozen=True, kw_only=True)
 class EpisodeInfo:
     """One recorded episode of a rollout, without its trajectory."""
@@ -335,6 +359,7 @@ class EpisodeInfo:
     terminated: bool
     truncated: bool
     has_trajectory: bool
+    has_video: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -20,7 +20,7 @@ from service.domain.errors import (
     StateConflictError,
 )
 from service.domain.ports import CheckpointStore, EpisodeStore, RegistryStore, RunStore
-from service.domain.run import NEXT_STATES, CheckpointInfo, Event, RunKind, RunState
+from service.domain.run import KINDS_WITH_POLICY, NEXT_STATES, CheckpointInfo, Event, RunKind, RunState
 
 _BASE32 = "0123456789abcdefghjkmnpqrstvwxyz"  # Crockford's alphabet in lower case: sorts as the number does
 _RANDOM_BITS = 74
@@ -126,7 +126,7 @@ def named_checkpoint(
 def _explain_missing(runs: RunStore, checkpoints: CheckpointStore, run_id: str) -> None:
     """Raise what is truer than "no such checkpoint": no such run, none yet, or never any."""
     run = runs.get(run_id)
-    if run.kind is not RunKind.TRAIN:
+    if run.kind not in KINDS_WITH_POLICY:
         hint = f"; its policy is that of run {run.source_run}" if run.source_run else ""
         raise NoPolicyError(f"Run {run_id} is of kind {run.kind} and has no policy of its own{hint}")
     if checkpoints.list(run_id, limit=1).data:

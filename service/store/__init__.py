@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from service.domain.ports import CheckpointStore, EpisodeStore, RegistryStore, RunStore
+from service.domain.ports import CheckpointStore, EpisodeStore, RegistryStore, RunStore, UploadStore
 from service.settings import Settings
 from service.store.blobs import Blobs, default_blob_dir
 from service.store.checkpoints import SqlCheckpointStore
@@ -11,13 +11,14 @@ from service.store.episodes import SqlEpisodeStore
 from service.store.migrations import SchemaError, check_revision, migrate
 from service.store.registry import SqlRegistryStore
 from service.store.runs import SqlRunStore
+from service.store.uploads import SqlUploadStore
 
 __all__ = ["SchemaError", "Stores", "check_revision", "migrate", "open_stores"]
 
 
 @dataclass(frozen=True)
 class Stores:
-    """The four stores of a process and what they stand on; safe to share between threads.
+    """The stores of a process and what they stand on; safe to share between threads.
 
     To be closed when the process ends. Open them after a fork, never before: a connection does not survive one.
     """
@@ -26,6 +27,7 @@ class Stores:
     checkpoints: CheckpointStore
     episodes: EpisodeStore
     registry: RegistryStore
+    uploads: UploadStore
     database: Database
     blobs: Blobs
 
@@ -59,6 +61,7 @@ def open_stores(source: Settings | str) -> Stores:
         checkpoints=SqlCheckpointStore(database, blobs, keep_scheduled=settings.keep_scheduled),
         episodes=SqlEpisodeStore(database, blobs),
         registry=SqlRegistryStore(database),
+        uploads=SqlUploadStore(database, blobs),
         database=database,
         blobs=blobs,
     )

@@ -19,12 +19,12 @@ from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 
-from sqlalchemy import Connection, delete, func, insert, select
+from sqlalchemy import Connection, bindparam, delete, func, insert, select
 
 from maze_core.files import write_atomically
 from service.domain.errors import NotFoundError, StoreUnavailableError
-from service.store.engine import FULL, parse_url, sqlite_path
-from service.store.tables import blob, blob_chunk, blob_part, checkpoint, episode
+from service.store.engine import FULL, Database, parse_url, sqlite_path
+from service.store.tables import blob, blob_chunk, blob_part, checkpoint, episode, upload_part
 from service.store.types import now, upsert
 
 CHUNK_BYTES = 1_048_576
@@ -32,6 +32,16 @@ INLINE_BYTES = 64 * 1_048_576
 """Up to this size bytes are kept in the database: beyond it every other writer would wait too long."""
 
 SWEEP_AFTER_S = 3600.0
+
+NAMING = (
+    checkpoint.c.blob_sha256,
+    episode.c.blob_sha256,
+    episode.c.video_sha256,
+    episode.c.thumbnail_sha256,
+    blob_part.c.part_sha256,
+    upload_part.c.blob_sha256,
+)
+"""Columns by which bytes are kept."""
 
 _PARTS_LOCK = 0x6D617A65
 """Of whoever adds or drops parts, which runs share, in PostgreSQL."""
@@ -116,12 +126,30 @@ class Blobs:
             raise NotFoundError(f"the bytes with digest {sha256} are damaged; restore them from a backup")
         return data
 
+    def read_range(self, connection: Connection, sha256: str, start: int, stop: int) -> bytes:
+        """The bytes from ``start`` to before ``stop``, unverified; raises :class:`NotFoundError`."""
+        in_file = connection.execute(
+            select(blob.c.in_file).where(blob.c.sha256 == sha256)
+        ).scalar_one_or_none()
+        if in_file is None:
+            raise NotFoundError(f"there are no bytes with digest {sha256}")
+        if in_file:
+            return self._read_file(sha256, start, stop)
+        pieces, at = [], 0
+        for part, size_bytes in connection.execute(_PARTS, {"sha256": sha256}).all():
+            if at < stop and at + size_bytes > start:
+                inner = max(0, start - at), min(size_bytes, stop - at)
+                pieces.append(self.read_range(connection, part, *inner))
+            at += size_bytes
+        if at:
+            return b"".join(pieces)
+        first, last = start // CHUNK_BYTES, max(0, stop - 1) // CHUNK_BYTES
+        data = _read_chunks(connection, sha256, first, last)
+        return data[start - first * CHUNK_BYTES : stop - first * CHUNK_BYTES]
+
     def drop_unreferenced(self, connection: Connection, digests: Iterable[str]) -> None:
         """Delete those of the digests, and of their parts, that no row names any more; files go with a later sweep."""
-        unnamed = [
-            ~select(1).where(name == blob.c.sha256).exists()
-            for name in (checkpoint.c.blob_sha256, episode.c.blob_sha256, blob_part.c.part_sha256)
-        ]
+        unnamed = [~select(1).where(name == blob.c.sha256).exists() for name in NAMING]
         wholes = set(digests)
         query = select(blob_part.c.part_sha256).where(blob_part.c.sha256.in_(wholes))
         if parts := set(connection.execute(query).scalars()):
@@ -165,8 +193,8 @@ class Blobs:
                     where, told=FULL if error.errno == errno.ENOSPC else None
                 ) from error
 
-    def _read_file(self, sha256: str) -> bytes:
-        """A digest-named file's bytes, unverified; a link is refused."""
+    def _read_file(self, sha256: str, start: int = 0, stop: int | None = None) -> bytes:
+        """A digest-named file's bytes, or some of them, unverified; a link is refused."""
         if self.directory is None:
             raise NotFoundError(
                 f"the bytes with digest {sha256} are in a file; set MAZE_BLOB_DIR to its directory"
@@ -176,7 +204,24 @@ class Blobs:
         except OSError as error:
             raise NotFoundError(f"the file with digest {sha256} cannot be read: {error.strerror}") from error
         with open(descriptor, "rb") as file:
-            return file.read()
+            file.seek(start)
+            return file.read(-1 if stop is None else stop - start)
+
+
+class StoredContent:
+    """:class:`~service.domain.ports.Content` of one digest; each reading is a transaction of its own."""
+
+    def __init__(self, database: Database, blobs: Blobs, sha256: str) -> None:
+        self.sha256 = sha256
+        self._database, self._blobs = database, blobs
+        with database.reading() as connection:
+            query = select(blob.c.size_bytes).where(blob.c.sha256 == sha256)
+            self.size_bytes: int = connection.execute(query).scalar_one()
+
+    def read(self, start: int, stop: int) -> bytes:
+        """Some of the bytes."""
+        with self._database.reading() as connection:
+            return self._blobs.read_range(connection, self.sha256, start, stop)
 
 
 def write_file(directory: Path, sha256: str, data: bytes | memoryview) -> None:
@@ -207,9 +252,20 @@ def _give_space_back(connection: Connection) -> None:
         cursor.fetchall()  # frees one page per fetched row
 
 
-def _read_chunks(connection: Connection, sha256: str) -> bytes:
-    query = select(blob_chunk.c.data).where(blob_chunk.c.sha256 == sha256).order_by(blob_chunk.c.number)
-    return b"".join(connection.execute(query).scalars())
+def _read_chunks(connection: Connection, sha256: str, first: int = 0, last: int | None = None) -> bytes:
+    query = select(blob_chunk.c.data).where(blob_chunk.c.sha256 == sha256, blob_chunk.c.number >= first)
+    if last is not None:
+        query = query.where(blob_chunk.c.number <= last)
+    return b"".join(connection.execute(query.order_by(blob_chunk.c.number)).scalars())
+
+
+_PARTS = (
+    select(blob_part.c.part_sha256, blob.c.size_bytes)
+    .join(blob, blob.c.sha256 == blob_part.c.part_sha256)
+    .where(blob_part.c.sha256 == bindparam("sha256"))
+    .order_by(blob_part.c.number)
+)
+"""Parts of a blob with their sizes, in order."""
 
 
 def default_blob_dir(url: str) -> Path | None:

@@ -10,9 +10,18 @@ from sqlalchemy import Connection, Row, Select, case, delete, insert, or_, selec
 
 from service.domain.cursors import decode_cursor, encode_cursor, page_of
 from service.domain.errors import NotFoundError
-from service.domain.run import Best, CheckpointInfo, EventType, Lease, NewCheckpoint, Page
+from service.domain.run import (
+    Best,
+    CheckpointInfo,
+    EventType,
+    Imported,
+    Lease,
+    NewCheckpoint,
+    Page,
+    RunKind,
+)
 from service.domain.use_cases import TERMINAL_STATES, best_metric
-from service.store.blobs import Blobs, Stored
+from service.store.blobs import Blobs, Stored, StoredContent
 from service.store.engine import Database
 from service.store.run_rows import LockedRun
 from service.store.tables import checkpoint, run
@@ -35,12 +44,20 @@ class SqlCheckpointStore:
         self._keep_scheduled = keep_scheduled
 
     def put(
-        self, lease: Lease, new: NewCheckpoint, bundle: bytes, edges: Sequence[int] = ()
+        self,
+        lease: Lease,
+        new: NewCheckpoint,
+        bundle: bytes,
+        edges: Sequence[int] = (),
+        imported: Imported | None = None,
     ) -> CheckpointInfo:
         """Store a bundle, move the marks, prune."""
         stored = self._blobs.prepare(bundle, edges)
         with self._database.writing() as connection:
             locked = LockedRun.by_lease(connection, lease)
+            if imported is not None:
+                imports = run.c.id == lease.run_id, run.c.kind == RunKind.IMPORT
+                connection.execute(update(run).where(*imports).values(asdict(imported)))
             if new.kind == "scheduled" and _is_further(connection, lease.run_id, new.epoch):
                 locked.change(free_attempts=locked.row.attempt)
             self._blobs.insert(connection, stored)
@@ -84,6 +101,12 @@ class SqlCheckpointStore:
                 return self._blobs.read(connection, row.blob_sha256)
             except NotFoundError as error:
                 raise NotFoundError(f"checkpoint {checkpoint_id} is lost: {error}") from error
+
+    def content(self, checkpoint_id: str) -> StoredContent:
+        """The bundle, to be read piece by piece."""
+        with self._database.reading() as connection:
+            sha256 = _row(connection, checkpoint_id).blob_sha256
+        return StoredContent(self._database, self._blobs, sha256)
 
 
 def copy_checkpoints(connection: Connection, run_id: str, begins_at: str) -> tuple[str, Best | None]:

@@ -5,7 +5,7 @@ from sqlalchemy import Connection, Text, cast, delete, func, select
 from service.domain.errors import StateConflictError
 from service.domain.run import Retention
 from service.domain.use_cases import TERMINAL_STATES
-from service.store.blobs import Blobs
+from service.store.blobs import NAMING, Blobs
 from service.store.tables import (
     blob,
     blob_part,
@@ -39,13 +39,11 @@ def delete_run(connection: Connection, blobs: Blobs, run_id: str) -> None:
     names = select(run.c.id).where(run.c.state.not_in(TERMINAL_STATES), is_named)
     if (other := connection.execute(needs.union(names).limit(1)).scalar_one_or_none()) is not None:
         raise StateConflictError(f"run {other} needs what run {run_id} left; wait for its end or cancel it")
-    digests = [
-        sha256
-        for table in (checkpoint, episode)
-        for sha256 in connection.execute(
-            delete(table).where(table.c.run_id == run_id).returning(table.c.blob_sha256)
-        ).scalars()
-    ]
+    digests: set[str | None] = set()
+    for table in (checkpoint, episode):
+        named = [column for column in NAMING if column.table is table]
+        gone = delete(table).where(table.c.run_id == run_id).returning(*named)
+        digests.update(*connection.execute(gone).all())
     for table in (run_label, run_event, run_metric, run_log, idempotency_key):
         connection.execute(delete(table).where(table.c.run_id == run_id))
     connection.execute(delete(run).where(run.c.id == run_id))

@@ -8,14 +8,16 @@ from sqlalchemy import Connection, Row, select
 
 from service.domain.cursors import decode_cursor, encode_cursor, page_of
 from service.domain.errors import NotFoundError
-from service.domain.run import EpisodeInfo, EventType, Lease, Page
-from service.store.blobs import Blobs
+from service.domain.run import EpisodeInfo, EventType, Lease, Page, Picture
+from service.store.blobs import Blobs, StoredContent
 from service.store.engine import Database
 from service.store.run_rows import LockedRun
 from service.store.tables import blob, episode
 from service.store.types import upsert
 
 _FACTS = ("seed", "episode_return", "length", "terminated", "truncated")
+_BYTES = ("blob_sha256", "video_sha256", "thumbnail_sha256")
+_HAS = {"has_trajectory": "blob_sha256", "has_video": "video_sha256"}
 
 
 class SqlEpisodeStore:
@@ -25,25 +27,34 @@ class SqlEpisodeStore:
         self._database = database
         self._blobs = blobs
 
-    def add(self, lease: Lease, new: EpisodeInfo, trajectory: bytes | None) -> None:
+    def add(
+        self,
+        lease: Lease,
+        new: EpisodeInfo,
+        trajectory: bytes | None,
+        video: bytes | None = None,
+        thumbnail: bytes | None = None,
+    ) -> None:
         """Store one episode."""
-        stored = None if trajectory is None else self._blobs.prepare(trajectory)
+        given = zip(_BYTES, (trajectory, video, thumbnail), strict=True)
+        stored = {name: None if data is None else self._blobs.prepare(data) for name, data in given}
         facts = {name: getattr(new, name) for name in _FACTS}
-        facts["blob_sha256"] = None if stored is None else stored.sha256
+        facts |= {name: found and found.sha256 for name, found in stored.items()}
         key = {"run_id": lease.run_id, "index": new.index}
         with self._database.writing() as connection:
             locked = LockedRun.by_lease(connection, lease)
-            if stored is not None:
-                self._blobs.insert(connection, stored)
-            known = select(episode.c.blob_sha256).filter_by(**key)
-            replaced = connection.execute(known).scalar_one_or_none()
+            for found in filter(None, stored.values()):
+                self._blobs.insert(connection, found)
+            known = select(*(episode.c[name] for name in _BYTES)).filter_by(**key)
+            replaced = {*(connection.execute(known).one_or_none() or ())}
             statement = upsert(connection)(episode).values(**key, **facts)
             connection.execute(
                 statement.on_conflict_do_update(index_elements=episode.primary_key, set_=facts)
             )
-            if replaced is not None:
-                self._blobs.drop_unreferenced(connection, {replaced})
-            locked.event(EventType.EPISODE, asdict(new) | {"has_trajectory": stored is not None})
+            if dropped := replaced - {None}:
+                self._blobs.drop_unreferenced(connection, dropped)
+            has = {name: stored[column] is not None for name, column in _HAS.items()}
+            locked.event(EventType.EPISODE, asdict(new) | has)
             locked.write()
 
     def list(self, run_id: str, *, limit: int = 50, cursor: str | None = None) -> Page:
@@ -63,7 +74,9 @@ class SqlEpisodeStore:
 
     def recorded(self, run_id: str) -> Mapping[int, tuple[str, int]]:
         """Digests and sizes of the trajectories."""
-        query = select(episode.c.index, blob.c.sha256, blob.c.size_bytes).join_from(episode, blob)
+        query = select(episode.c.index, blob.c.sha256, blob.c.size_bytes).join_from(
+            episode, blob, episode.c.blob_sha256 == blob.c.sha256
+        )
         query = query.where(episode.c.run_id == run_id).order_by(episode.c.index)
         with self._database.reading() as connection:
             return {index: (sha256, n_bytes) for index, sha256, n_bytes in connection.execute(query)}
@@ -79,6 +92,15 @@ class SqlEpisodeStore:
                 )
             return self._blobs.read(connection, row.blob_sha256)
 
+    def picture(self, run_id: str, index: int, kind: Picture) -> StoredContent:
+        """The video, or a picture of it."""
+        with self._database.reading() as connection:
+            sha256 = getattr(_row(connection, run_id, index), f"{kind}_sha256")
+        if sha256 is None:
+            message = f"episode {index} of run {run_id} was not filmed; submit the rollout with videos"
+            raise NotFoundError(message, run_id=run_id)
+        return StoredContent(self._database, self._blobs, sha256)
+
 
 def _row(connection: Connection, run_id: str, index: int) -> Row[Any]:
     query = select(episode).where(episode.c.run_id == run_id, episode.c.index == index)
@@ -93,4 +115,5 @@ def _info(row: Row[Any]) -> EpisodeInfo:
         index=row._mapping["index"],  # row.index is a tuple's method
         **{name: row._mapping[name] for name in _FACTS},
         has_trajectory=row.blob_sha256 is not None,
+        has_video=row.video_sha256 is not None,
     )

@@ -67,6 +67,7 @@ run = Table(
     Column("source_checkpoint", CleanString(64)),
     Column("parent_run", CleanString(64)),
     Column("continues", JsonText),
+    Column("arguments", JsonText, nullable=False, server_default="{}"),
     Column("precedence", Integer, nullable=False, server_default="0"),  # Of waiting runs the least is first.
     Column("notes", CleanText),
     Column("revision", Integer, nullable=False, server_default="0"),
@@ -211,7 +212,11 @@ episode = Table(
     Column("terminated", Boolean, nullable=False),
     Column("truncated", Boolean, nullable=False),
     Column("blob_sha256", CleanString(64), ForeignKey("blob.sha256")),
+    Column("video_sha256", CleanString(64), ForeignKey("blob.sha256")),
+    Column("thumbnail_sha256", CleanString(64), ForeignKey("blob.sha256")),
     Index("ix_episode_blob_sha256", "blob_sha256"),
+    Index("ix_episode_video_sha256", "video_sha256"),
+    Index("ix_episode_thumbnail_sha256", "thumbnail_sha256"),
 )
 
 worker = Table(
@@ -240,4 +245,27 @@ access_token = Table(
     Column("name", CleanText, nullable=False),
     Column("created_at", UtcDateTime, nullable=False),
     Column("revoked_at", UtcDateTime),
+)
+
+upload = Table(
+    "upload",
+    metadata,
+    Column("id", CleanString(64), primary_key=True),
+    Column("digest", CleanString(64), nullable=False),  # Of request and client: the same one goes on.
+    Column("request", JsonText, nullable=False),
+    Column("size_bytes", BigInteger, nullable=False),
+    Column("sha256", CleanString(64), nullable=False),
+    Column("part_bytes", Integer, nullable=False),
+    Column("created_at", UtcDateTime, nullable=False),
+    Column("expires_at", UtcDateTime, nullable=False),
+    Index("ix_upload_digest", "digest"),
+)
+
+upload_part = Table(
+    "upload_part",
+    metadata,
+    Column("upload_id", CleanString(64), ForeignKey("upload.id", ondelete="CASCADE"), primary_key=True),
+    Column("number", Integer, primary_key=True),  # From 0.
+    Column("blob_sha256", CleanString(64), ForeignKey("blob.sha256"), nullable=False),
+    Index("ix_upload_part_blob_sha256", "blob_sha256"),
 )

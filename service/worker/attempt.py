@@ -15,6 +15,7 @@ from maze_core.errors import InvalidSpecificationError
 from service.domain.errors import NotFoundError, StaleLeaseError
 from service.domain.ports import Stores
 from service.domain.run import EventType, Run, RunKind, RunState, StopReason
+from service.domain.upload import upload_id_of
 from service.domain.use_cases import dataset_episodes, spent_s
 from service.worker import frames
 from service.worker.child import failure_of
@@ -161,13 +162,15 @@ class Attempt:
         """The frame that starts the run's child.
 
         Raises:
-            NotFoundError: the policy that is to act is gone.
+            NotFoundError: the policy that is to act, or what is to be imported, is gone.
             InvalidSpecificationError: there are no episodes to learn from, or too many.
         """
         run, agent, episodes = self.run, None, self._stores.episodes
         resume = self._resume_bundle() if run.kind is RunKind.TRAIN else None
         if run.source_checkpoint is not None and resume is None:
             agent = self._stores.checkpoints.read(run.source_checkpoint)
+        if run.kind is RunKind.IMPORT:
+            agent = self._stores.uploads.read(upload_id_of(run.id))
         source = (run.config.get("dataset") or {}).get("run")
         recorded = [] if source is None else [(source, index) for index in dataset_episodes(episodes, source)]
         return frames.Start(
@@ -260,6 +263,8 @@ class Attempt:
                     lambda: runs.finish(lease, state, reason=reason, result=result, error=error)
                 )
                 logger.info("run %s: %s (%s)", self.run.id, state, reason)
+                if self.run.kind is RunKind.IMPORT:
+                    self._stores.uploads.sweep()
             case Release(reason=reason, charge_attempt=charge, notes=notes):
                 for note in notes:
                     self._writer.log("warning", note)

@@ -11,7 +11,7 @@ from multiprocessing.connection import Connection
 from typing import TYPE_CHECKING, Any
 
 from maze_core.subprocesses import peak_memory_bytes
-from service.domain.run import EpisodeInfo, MetricPoint, NewCheckpoint, Progress
+from service.domain.run import EpisodeInfo, Imported, MetricPoint, NewCheckpoint, Progress
 from service.worker import frames
 
 if TYPE_CHECKING:
@@ -140,8 +140,9 @@ class PipeReporter:
         metrics: Mapping[str, float],
         is_best: bool,
         is_last: bool,
+        imported: Imported | None = None,
     ) -> None:
-        """See :class:`maze_core.metrics.Reporter`."""
+        """See :class:`maze_core.metrics.Reporter`; ``imported`` is of an import."""
         from maze_core.checkpoint import chunk_edges
 
         meta = NewCheckpoint(
@@ -157,7 +158,8 @@ class PipeReporter:
             is_last=is_last,
         )
         bundle = checkpoint.to_bytes()
-        self._channel.send(frames.Checkpoint(meta=meta, bundle=bundle, edges=tuple(chunk_edges(bundle))))
+        edges = tuple(chunk_edges(bundle))
+        self._channel.send(frames.Checkpoint(meta=meta, bundle=bundle, edges=edges, imported=imported))
 
     def episode(self, record: "EpisodeRecord") -> None:
         """See :class:`maze_core.metrics.Reporter`."""

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal, TypeAlias
 
 import msgspec
 
-from service.domain.run import Continuation, EpisodeInfo, MetricPoint, NewCheckpoint, RunKind
+from service.domain.run import Continuation, EpisodeInfo, Imported, MetricPoint, NewCheckpoint, RunKind
 from service.domain.run import Progress as RunProgress
 
 MAX_EDGES = 1 << 16
@@ -44,13 +44,16 @@ class Start(Frame, frozen=True):
     resume: bytes | None = None
     """The checkpoint bundle that a training goes on from."""
     agent: bytes | None = None
-    """The checkpoint bundle whose policy acts in a rollout or an evaluation, or begins a training."""
+    """The checkpoint bundle whose policy acts in a rollout or an evaluation, or begins a training, or that is
+    imported."""
     continues: Continuation | None = None
     """Of a training that another run began: how far it goes on."""
     spent_s: float = 0.0
     """Seconds that workers have spent on earlier attempts."""
     episodes: tuple[bytes, ...] = ()
-    """The recorded trajectories that a training learns from."""
+    """The recorded trajectories that a training learns from, or the one that is replayed."""
+    arguments: dict[str, Any] = {}
+    """What decides no number, as :attr:`Run.arguments`."""
 
 
 class Cancel(Frame, frozen=True):
@@ -82,6 +85,8 @@ class Checkpoint(Frame, frozen=True):
     bundle: bytes
     edges: Annotated[tuple[int, ...], msgspec.Meta(max_length=MAX_EDGES)] = ()
     """Where to cut the bundle so that its parts are those of others."""
+    imported: Imported | None = None
+    """Of an import."""
 
 
 class Episode(Frame, frozen=True):
@@ -89,6 +94,8 @@ class Episode(Frame, frozen=True):
 
     info: EpisodeInfo
     trajectory: bytes | None = None
+    video: bytes | None = None
+    thumbnail: bytes | None = None
 
 
 class Log(Frame, frozen=True):

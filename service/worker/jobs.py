@@ -19,6 +19,7 @@ from service.trust import check_checkpoint
 from service.worker import frames
 from service.worker.channel import Channel, PipeReporter
 from service.worker.child import Rules, StopWish
+from service.worker.imports import import_checkpoint
 
 if TYPE_CHECKING:
     from maze_core.agent import Agent
@@ -41,6 +42,8 @@ def execute(start: frames.Start, channel: Channel, stop: StopWish, rules: Rules)
     reporter.phase("starting")
     for problem in import_env_modules(rules):
         reporter.log("warning", problem)
+    if start.kind is RunKind.IMPORT:
+        return import_checkpoint(start, reporter, rules)
     check_tree(start.tree, trust_policy(rules.extra_targets, rules.config_dirs))
     report: TrainReport | RolloutReport | SmokeReport
     if start.kind is RunKind.TRAIN:

@@ -239,7 +239,8 @@ class Worker:
             logger.warning("run %s: its worker fell silent; now %s (%s)", run.id, run.state, run.reason)
 
     def _delete_oldest(self) -> None:
-        """Delete what the operator does not want kept, until nothing of it is left."""
+        """Delete what the operator does not want kept, until nothing of it is left, and uploads that are over."""
+        self._stores.uploads.sweep()
         if (keep := retention(self._settings)) is None:
             return
         while gone := self._stores.runs.delete_oldest(keep):

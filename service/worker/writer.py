@@ -83,14 +83,15 @@ class RunWriter:
                 self._logs.append((level, message))
                 if level == "warning":
                     self._events.append((EventType.WARNING, {"message": message}))
-            case frames.Checkpoint(meta=meta, bundle=bundle, edges=edges):
+            case frames.Checkpoint(meta=meta, bundle=bundle, edges=edges, imported=imported):
                 self.flush()
                 self._guard.persist(
-                    lambda: self._stores.checkpoints.put(self._guard.lease, meta, bundle, edges)
+                    lambda: self._stores.checkpoints.put(self._guard.lease, meta, bundle, edges, imported)
                 )
-            case frames.Episode(info=info, trajectory=trajectory):
+            case frames.Episode(info=info):
                 self.flush()
-                self._guard.persist(lambda: self._stores.episodes.add(self._guard.lease, info, trajectory))
+                given = (frame.trajectory, frame.video, frame.thumbnail)
+                self._guard.persist(lambda: self._stores.episodes.add(self._guard.lease, info, *given))
 
     def _take_progress(self, progress: Progress) -> None:
         self._progress = progress

@@ -24,6 +24,29 @@ class EpisodeStoreContract:
         ]
         assert stores.episodes.trajectory(run.id, 0) == b"trajectory"
 
+    def test_an_episode_reads_back_with_its_video_and_loses_it_when_replaced(self, stores: Stores) -> None:
+        run, lease = start(stores, kind=RunKind.ROLLOUT)
+        stores.episodes.add(lease, new_episode(0, has_video=True), None, b"video", b"picture")
+        assert stores.episodes.get(run.id, 0) == new_episode(0, has_video=True)
+        video, picture = (stores.episodes.picture(run.id, 0, kind) for kind in ("video", "thumbnail"))
+        assert (video.read(1, 4), video.size_bytes) == (b"ide", 5)
+        assert picture.read(0, 7) == b"picture"
+        assert picture.sha256 == hashlib.sha256(b"picture").hexdigest()
+        stores.episodes.add(lease, new_episode(0), None)
+        with pytest.raises(NotFoundError, match="not filmed"):
+            stores.episodes.picture(run.id, 0, "video")
+        with pytest.raises(NotFoundError):
+            video.read(0, 1)
+
+    def test_a_run_that_is_deleted_takes_its_videos_along(self, stores: Stores) -> None:
+        run, lease = start(stores, kind=RunKind.ROLLOUT)
+        stores.episodes.add(lease, new_episode(0, has_video=True), b"trajectory", b"video", b"picture")
+        video = stores.episodes.picture(run.id, 0, "video")
+        stores.runs.finish(lease, RunState.SUCCEEDED, reason="completed")
+        stores.runs.delete(run.id)
+        with pytest.raises(NotFoundError):
+            video.read(0, 1)
+
     def test_an_episode_is_announced_in_the_event_log(self, stores: Stores) -> None:
         run, lease = start(stores, kind=RunKind.ROLLOUT)
         stores.episodes.add(lease, new_episode(3), None)

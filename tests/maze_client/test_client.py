@@ -6,7 +6,14 @@ import inspect
 import numpy as np
 import pytest
 
-from maze_client import AsyncClient, Client, ConflictError, InvalidRequestError, NotFoundError
+from maze_client import (
+    AsyncClient,
+    Client,
+    ConflictError,
+    InvalidRequestError,
+    MazeClientError,
+    NotFoundError,
+)
 from tests.acceptance.server import free_port, serving
 
 SPEC = {
@@ -173,3 +180,23 @@ async def taken(items, n=None):
         if len(found) == n:
             break
     return found
+
+
+@pytest.mark.parametrize("kind", [Client, AsyncClient])
+def test_a_policy_is_taken_away_as_a_file_and_brought_in(server, tmp_path, kind):
+    async def story(client):
+        run = await now((await now(client.train(**SPEC, n_epochs=2))).wait())
+        (tmp_path / "policies").mkdir(exist_ok=True)
+        path = await now(run.download(tmp_path / "policies", checkpoint="last"))
+        assert path.name.startswith("ckpt_")
+        assert [each.name for each in path.parent.iterdir()] == [path.name]
+        brought = await now((await now(client.import_checkpoint(path, name="b"))).wait())
+        assert (brought.kind, brought.name, brought.state) == ("import", "b", "succeeded")
+        assert brought.result["content_sha256"] == run.result["content_sha256"]
+        again = await now(brought.download(tmp_path / "again.ckpt"))
+        assert again.read_bytes() == path.read_bytes()
+        path.unlink()
+        with pytest.raises(MazeClientError, match=r"no checkpoint 'epoch:9'; it has epoch:2"):
+            await now(run.download(tmp_path, checkpoint="epoch:9"))
+
+    run_with(kind, server, story)

@@ -25,6 +25,7 @@ from service.store.engine import opened
 from service.store.migrations import config, downgrade, head_revision, locked_connection, migrations_dir
 from service.store.tables import metadata
 from tests.contracts.builders import new_checkpoint, new_episode, new_run, start
+from tests.contracts.upload_store import begin
 
 
 def tables(url: str) -> set[str]:
@@ -104,6 +105,7 @@ def filled(url: str) -> None:
     stores.registry.beat_worker("w", {})
     stores.registry.add_token("t", "d" * 64, "name")
     stores.runs.create(new_run(), ("key", "digest"))
+    stores.uploads.put_part(begin(stores).id, 0, b"part")
     stores.close()
 
 

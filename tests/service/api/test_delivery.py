@@ -10,7 +10,8 @@ from fastapi.routing import APIRoute
 from service.api.application import ROUTERS
 from service.api.events import EVENT_STREAM
 from service.store import Stores
-from tests.contracts.builders import submit
+from tests.contracts.builders import new_checkpoint, new_episode, start, submit
+from tests.contracts.upload_store import begin
 from tests.service.api.client import Client, Stream, http_scope
 
 ROUTES = [route for router in ROUTERS for route in router.routes if isinstance(route, APIRoute)]
@@ -19,9 +20,11 @@ PARTS = {"group": "algorithm", "module": "ppo", "slug": "not-found", "asset": "s
 
 
 def path_of(template: str, stores: Stores) -> str:
-    return template.replace(":path", "").format(
-        **PARTS, run_id=submit(stores).id, index=0, env_id="CartPole-v1"
-    )
+    run, lease = start(stores)
+    checkpoint = stores.checkpoints.put(lease, new_checkpoint(1), b"bundle")
+    stores.episodes.add(lease, new_episode(0), None, b"video", b"picture")
+    ids = {"run_id": run.id, "checkpoint_id": checkpoint.id, "upload_id": begin(stores).id}
+    return template.replace(":path", "").format(**PARTS, **ids, index=0, env_id="CartPole-v1")
 
 
 @pytest.mark.parametrize("template", PATHS)

@@ -198,7 +198,7 @@ IDS = (
 def test_an_id_that_is_none_of_ours_is_not_found(client: Client, run_id: str, part: str) -> None:
     answer = client.get(f"/v1/runs/{run_id}{part}")
     assert is_problem(answer)
-    assert answer.status_code == 404
+    assert answer.status_code in (404, 405)  # `..` leads to another path
 
 
 JSON = st.recursive(

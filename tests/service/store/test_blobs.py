@@ -10,6 +10,7 @@ import pytest
 from sqlalchemy import func, select, update
 
 from service.domain.errors import NotFoundError
+from service.domain.run import RunState
 from service.store import Stores
 from service.store.blobs import CHUNK_BYTES, Blobs, write_file
 from service.store.checkpoints import SqlCheckpointStore
@@ -195,3 +196,30 @@ def test_an_emptied_database_file_shrinks(sqlite_stores: Stores, tmp_path: Path)
     assert pages * 8192 < 35 * CHUNK_BYTES
     assert free < pages
     assert store.resolve(run.id, "last").size_bytes == 5
+
+
+@pytest.mark.parametrize("in_files", [False, True])
+def test_a_range_is_read_over_chunks_parts_and_files(
+    sqlite_stores: Stores, tmp_path: Path, in_files: bool
+) -> None:
+    data = bytes(range(251)) * 9000
+    store = SqlCheckpointStore(
+        sqlite_stores.database, Blobs(tmp_path / "blobs", inline_bytes=100 if in_files else 2**30)
+    )
+    _, lease = start(sqlite_stores)
+    for epoch, edges in enumerate(((), (5,), (CHUNK_BYTES + 7, 2_000_000, 2_000_001))):
+        content = store.content(store.put(lease, new_checkpoint(epoch), data, edges).id)
+        assert (content.size_bytes, content.sha256) == (len(data), digest(data))
+        for first in (0, 4, 5, CHUNK_BYTES - 1, CHUNK_BYTES, CHUNK_BYTES + 7, 2_000_000, len(data) - 1):
+            for length in (0, 1, 6, CHUNK_BYTES, len(data)):
+                assert content.read(first, min(len(data), first + length)) == data[first : first + length]
+
+
+def test_a_range_of_what_was_deleted_is_not_found(sqlite_stores: Stores) -> None:
+    run, lease = start(sqlite_stores)
+    stored = sqlite_stores.checkpoints.put(lease, new_checkpoint(1), BUNDLE)
+    content = sqlite_stores.checkpoints.content(stored.id)
+    sqlite_stores.runs.finish(lease, RunState.FAILED, reason="x")
+    sqlite_stores.runs.delete(run.id)
+    with pytest.raises(NotFoundError):
+        content.read(0, 1)

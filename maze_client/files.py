@@ -1,0 +1,92 @@
+"""Files that go and come: taken up again where they broke, and whole only when their digest is right."""
+
+import base64
+import hashlib
+import os
+from collections.abc import Iterator
+from contextlib import aclosing
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import httpx
+
+from maze_client.errors import MazeClientError, error_of
+from maze_client.following import answered, retry_in_s
+from maze_client.transport import Transport
+
+
+async def download(transport: Transport, max_retries: int, path: str, target: Path) -> Path:
+    """Store what is at a path as a file, which is there whole or not at all.
+
+    What came before the connection broke, also in an earlier call, is not asked for again.
+
+    Raises:
+        ProblemError: there is no such thing.
+        ConnectionFailed: the service was not reached.
+        MazeClientError: what came is not what its digest says.
+    """
+    head = await answered(transport, max_retries, "HEAD", path)
+    etag, size = head.headers["etag"], int(head.headers["content-length"])
+    sha256 = etag.strip('"')
+    partial = target.with_name(f".{target.name}.{sha256[:16]}.part")
+    tries = 0
+    with partial.open("ab") as file:
+        while (there := file.tell()) < size:
+            headers = {"Range": f"bytes={there}-", "If-Range": etag}
+            outcome = await transport.send("GET", path, headers=headers, stream=True)
+            if isinstance(outcome, httpx.Response) and outcome.is_success:
+                if outcome.status_code == 200:
+                    file.truncate(0)
+                if (broken := await _received(transport, outcome, file)) is None:
+                    continue
+                outcome = broken
+            tries = 0 if file.tell() > there else tries
+            if (wait_s := retry_in_s(outcome, tries, max_retries)) is None:
+                raise error_of(outcome)
+            await transport.sleep(wait_s)
+            tries += 1
+    if sha256_of(partial) != sha256:
+        partial.unlink()
+        raise MazeClientError(f"What came of {path} has not the digest that it should have; try again.")
+    os.replace(partial, target)
+    return target
+
+
+async def _received(
+    transport: Transport, response: httpx.Response, file: BinaryIO
+) -> httpx.TransportError | None:
+    """Append what comes; how the connection broke, if it did."""
+    try:
+        async with aclosing(transport.chunks(response)) as chunks:
+            async for chunk in chunks:
+                file.write(chunk)
+    except httpx.TransportError as error:
+        return error
+    finally:
+        file.flush()
+    return None
+
+
+def sha256_of(path: Path) -> str:
+    """Digest of a file, in hex."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def announced(path: Path) -> dict[str, Any]:
+    """What a checkpoint's import begins with."""
+    return {"size_bytes": path.stat().st_size, "sha256": sha256_of(path)}
+
+
+def missing_parts(path: Path, upload: dict[str, Any]) -> Iterator[tuple[int, bytes]]:
+    """The parts that an upload lacks, with their numbers."""
+    with path.open("rb") as file:
+        for number in sorted({*range(upload["n_parts"])} - {*upload["parts"]}):
+            file.seek(number * upload["part_bytes"])
+            yield number, file.read(upload["part_bytes"])
+
+
+def bytes_headers(data: bytes) -> dict[str, str]:
+    """What a body of bytes says of itself."""
+    digest = base64.b64encode(hashlib.sha256(data).digest()).decode()
+    return {"Content-Type": "application/octet-stream", "Content-Digest": f"sha-256=:{digest}:"}

@@ -1,0 +1,132 @@
+"""The store of uploads over SQLAlchemy."""
+
+import hashlib
+from dataclasses import asdict
+from typing import Any
+
+from sqlalchemy import Connection, Row, Select, String, delete, func, insert, literal, select, type_coerce
+
+from service.domain.errors import CapacityError, NotFoundError, StateConflictError
+from service.domain.upload import EXPIRES_AFTER_S, NewUpload, Upload, run_id_of
+from service.domain.use_cases import TERMINAL_STATES
+from service.store.blobs import Blobs
+from service.store.engine import Database
+from service.store.tables import run, upload, upload_part
+from service.store.types import after_now, now, upsert
+
+FULL_RETRY_S = 60.0
+
+_PREFIX = len(run_id_of(""))
+_run_id = type_coerce(literal(run_id_of("")) + func.substr(upload.c.id, _PREFIX + 1), String)
+"""Of the run that an upload makes."""
+_made = select(run.c.id).where(run.c.id == _run_id).exists()
+
+
+class SqlUploadStore:
+    """:class:`~service.domain.ports.UploadStore` over SQLAlchemy; the port says what each method does."""
+
+    def __init__(self, database: Database, blobs: Blobs) -> None:
+        self._database = database
+        self._blobs = blobs
+
+    def begin(self, new: NewUpload, *, max_open: int) -> tuple[Upload, bool]:
+        """Begin an upload, or go on with the same one."""
+        is_open = upload.c.expires_at > now(), ~_made
+        with self._database.writing() as connection:
+            same = select(upload.c.id).where(upload.c.digest == new.digest, *is_open).limit(1)
+            if (known := connection.execute(same).scalar_one_or_none()) is not None:
+                return _read(connection, known), False
+            n_open = connection.execute(select(func.count()).select_from(upload).where(*is_open)).scalar_one()
+            if n_open >= max_open:
+                message = (
+                    f"{n_open} uploads are open, as many as there may be; complete one, or wait for its end"
+                )
+                raise CapacityError(message, FULL_RETRY_S)
+            times = {"created_at": now(), "expires_at": after_now(EXPIRES_AFTER_S)}
+            connection.execute(insert(upload).values(**asdict(new), **times))
+            return _read(connection, new.id), True
+
+    def get(self, upload_id: str) -> Upload:
+        """An upload."""
+        with self._database.reading() as connection:
+            return _read(connection, upload_id)
+
+    def put_part(self, upload_id: str, number: int, data: bytes) -> Upload:
+        """Store a part."""
+        stored = self._blobs.prepare(data)
+        with self._database.writing() as connection:
+            _row(connection, upload_id, locks=True)
+            if connection.execute(select(run.c.id).where(run.c.id == run_id_of(upload_id))).first():
+                message = f"upload {upload_id} is complete: its run is {run_id_of(upload_id)}"
+                raise StateConflictError(message, state="complete")
+            self._blobs.insert(connection, stored)
+            key = {"upload_id": upload_id, "number": number}
+            known = select(upload_part.c.blob_sha256).filter_by(**key)
+            replaced = connection.execute(known).scalar_one_or_none()
+            statement = upsert(connection)(upload_part).values(**key, blob_sha256=stored.sha256)
+            primary = upload_part.primary_key
+            connection.execute(
+                statement.on_conflict_do_update(index_elements=primary, set_={"blob_sha256": stored.sha256})
+            )
+            if replaced not in (None, stored.sha256):
+                self._blobs.drop_unreferenced(connection, {replaced})
+            return _read(connection, upload_id)
+
+    def sha256(self, upload_id: str) -> str:
+        """Digest of the parts, one at a time."""
+        digest = hashlib.sha256()
+        with self._database.reading() as connection:
+            parts = connection.execute(_parts(upload_id)).all()
+        for part in parts:
+            with self._database.reading() as connection:
+                digest.update(self._blobs.read(connection, part.blob_sha256))
+        return digest.hexdigest()
+
+    def read(self, upload_id: str) -> bytes:
+        """The parts, put together."""
+        with self._database.reading() as connection:
+            sha256 = _row(connection, upload_id).sha256
+            parts = connection.execute(_parts(upload_id)).all()
+            data = b"".join(self._blobs.read(connection, part.blob_sha256) for part in parts)
+        if hashlib.sha256(data).hexdigest() != sha256:
+            raise NotFoundError(f"the parts of upload {upload_id} are not what was announced; begin anew")
+        return data
+
+    def sweep(self) -> int:
+        """Forget what is over."""
+        ended = select(run.c.id).where(run.c.id == _run_id, run.c.state.in_(TERMINAL_STATES)).exists()
+        over = select(upload.c.id).where(ended | ((upload.c.expires_at <= now()) & ~_made))
+        with self._database.reading() as connection:
+            if connection.execute(over.limit(1)).first() is None:
+                return 0
+        with self._database.writing() as connection:
+            ids = connection.execute(over).scalars().all()
+            digests = connection.execute(
+                delete(upload_part)
+                .where(upload_part.c.upload_id.in_(ids))
+                .returning(upload_part.c.blob_sha256)
+            )
+            dropped = set(digests.scalars())
+            connection.execute(delete(upload).where(upload.c.id.in_(ids)))
+            self._blobs.drop_unreferenced(connection, dropped)
+        return len(ids)
+
+
+def _parts(upload_id: str) -> Select[tuple[int, str]]:
+    chosen = select(upload_part.c.number, upload_part.c.blob_sha256)
+    return chosen.where(upload_part.c.upload_id == upload_id).order_by(upload_part.c.number)
+
+
+def _row(connection: Connection, upload_id: str, *, locks: bool = False) -> Row[Any]:
+    query = select(upload).where(upload.c.id == upload_id)
+    row = connection.execute(query.with_for_update() if locks else query).one_or_none()
+    if row is None:
+        message = f"there is no upload {upload_id}, or its time is up; begin anew: POST /v1/checkpoints"
+        raise NotFoundError(message)
+    return row
+
+
+def _read(connection: Connection, upload_id: str) -> Upload:
+    facts = dict(_row(connection, upload_id)._mapping)
+    parts = tuple(part.number for part in connection.execute(_parts(upload_id)))
+    return Upload(**facts, parts=parts)

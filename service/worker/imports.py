@@ -1,0 +1,91 @@
+"""What a child does with an uploaded checkpoint: nothing of it is believed before it has shown what it is.
+
+It is read without pickle, its digest is checked, its configuration may name what a submission over HTTP may name, and
+its agent has to give the recorded actions for the recorded observations. Only then the worker stores it.
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from maze_core.config.trust import check_tree, trust_policy
+from maze_core.errors import CheckpointError
+from service.domain.run import Imported
+from service.trust import check_checkpoint
+from service.worker import frames
+from service.worker.channel import PipeReporter
+from service.worker.child import Rules
+
+if TYPE_CHECKING:
+    from maze_core.checkpoint import Checkpoint
+    from maze_core.config.schema import RunConfig
+
+KIND = "imported"
+MOST_METRICS = 1000
+
+
+def import_checkpoint(start: frames.Start, reporter: PipeReporter, rules: Rules) -> frames.Result:
+    """Check the bundle and report it as the run's checkpoint.
+
+    Raises:
+        CheckpointError: it is no checkpoint, is damaged, or acts otherwise than when it was recorded.
+        InvalidSpecificationError: its configuration names what may not be named here.
+    """
+    from maze_core.agent import load_agent
+    from maze_core.checkpoint import Checkpoint
+
+    reporter.phase("checking")
+    checkpoint = Checkpoint.from_bytes(start.agent or b"")
+    config = _allowed_config(checkpoint, rules)
+    agent = load_agent(checkpoint)
+    epoch, step = _counters(checkpoint)
+    reporter.checkpoint(
+        checkpoint,
+        epoch=epoch,
+        step=step,
+        kind=KIND,
+        metrics=_metrics(checkpoint),
+        is_best=True,
+        is_last=True,
+        imported=Imported(
+            config=config.tree,
+            config_sha256=config.config_sha256,
+            seed=int(config.tree["seeding"]["env_base_seed"]),
+        ),
+    )
+    facts = {"content_sha256": checkpoint.content_sha256, "weights_sha256": checkpoint.weights_sha256}
+    found = {"epoch": epoch, "env_steps": step, "servable": agent.servable}
+    return frames.Result(stop_reason="completed", result=facts | found)
+
+
+def _allowed_config(checkpoint: "Checkpoint", rules: Rules) -> "RunConfig":
+    from maze_core.config.schema import RunConfig
+    from maze_core.envs.catalogue import environments
+
+    env_ids = frozenset(row["id"] for row in environments() if row["is_available"])
+    policy = replace(trust_policy(rules.extra_targets, rules.config_dirs), env_ids=env_ids)
+    check_checkpoint(checkpoint, policy)
+    config = RunConfig.from_tree(checkpoint.identity["config"], "train")
+    check_tree(config.tree, policy)
+    return config
+
+
+def _counters(checkpoint: "Checkpoint") -> tuple[int, int]:
+    counters: Any = checkpoint.identity.get("counters")
+    said = counters if isinstance(counters, dict) else {}
+    epoch, step = said.get("epoch"), said.get("env_steps")
+    if type(epoch) is int and type(step) is int and 0 <= epoch < 2**31 and 0 <= step < 2**63:
+        return epoch, step
+    raise CheckpointError("The checkpoint does not say how far its run came.")
+
+
+def _metrics(checkpoint: "Checkpoint") -> Mapping[str, float]:
+    """What the bundle says of itself, outside its digest: numbers alone are taken."""
+    said: Any = checkpoint.provenance.get("metrics")
+    if not isinstance(said, dict):
+        return {}
+    numbers = {
+        name: value for name, value in said.items() if type(value) in (int, float) and math.isfinite(value)
+    }
+    return dict(list(numbers.items())[:MOST_METRICS])

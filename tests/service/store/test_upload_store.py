@@ -1,0 +1,7 @@
+"""The store of uploads keeps its contract on SQLite and on PostgreSQL."""
+
+from tests.contracts.upload_store import UploadStoreContract
+
+
+class TestUploadStore(UploadStoreContract):
+    pass
