@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from maze_core.agent import Agent, load_agent
+    from maze_core.api.comparison import compare
     from maze_core.api.multirun_report import JobsReporter
     from maze_core.api.run_context import RunContext
     from maze_core.checkpoint import Checkpoint
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
         Wrapper,
     )
     from maze_core.errors import InvalidSpecificationError, JobFailedError, MazeError
+    from maze_core.evaluation.comparison import ComparisonReport
     from maze_core.evaluation.evaluate import EvalReport, RolloutReport
     from maze_core.evaluation.rollout_evaluator import RolloutEvaluator
     from maze_core.models.composers import (
@@ -64,6 +66,7 @@ if TYPE_CHECKING:
 
 _PUBLIC = {
     "maze_core.agent": "Agent load_agent",
+    "maze_core.api.comparison": "compare",
     "maze_core.api.multirun_report": "JobsReporter",
     "maze_core.api.run_context": "RunContext",
     "maze_core.checkpoint": "Checkpoint",
@@ -77,6 +80,7 @@ _PUBLIC = {
         "ObservationNormalizationWrapper RewardClippingWrapper RewardScalingWrapper Wrapper"
     ),
     "maze_core.errors": "InvalidSpecificationError JobFailedError MazeError",
+    "maze_core.evaluation.comparison": "ComparisonReport",
     "maze_core.evaluation.evaluate": "EvalReport RolloutReport",
     "maze_core.evaluation.rollout_evaluator": "RolloutEvaluator",
     "maze_core.models.composers": (
@@ -113,6 +117,7 @@ __all__ = [
     "Agent",
     "BCAlgorithmConfig",
     "Checkpoint",
+    "ComparisonReport",
     "CustomModelComposer",
     "CustomModelConfig",
     "DQNAlgorithmConfig",
@@ -163,6 +168,7 @@ __all__ = [
     "TrainingRunnerConfig",
     "Trajectory",
     "Wrapper",
+    "compare",
     "compose_run",
     "config_groups",
     "config_module",

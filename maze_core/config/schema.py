@@ -31,7 +31,7 @@ Mode: TypeAlias = Literal["train", "rollout"]
 
 PARTS: Mapping[Mode, tuple[str, ...]] = {
     "train": ("env", "wrappers", "algorithm", "model", "runner", "seeding", "project", "dataset", "initial"),
-    "rollout": ("env", "wrappers", "policy", "model", "runner", "seeding", "project"),
+    "rollout": ("env", "wrappers", "policy", "model", "runner", "seeding", "project", "compared"),
 }
 """Top-level keys of a resolved configuration."""
 SEEDS = ("env_base_seed", "agent_base_seed")
@@ -41,6 +41,9 @@ SOURCES = ("dataset", "initial")
 """Parts that name what lies elsewhere; a run that takes nothing from there does not have them."""
 _PLACES = ("run", "checkpoint")
 """Their settings that say where it lies, which is no part of a run's identity: its digest is."""
+
+COMPARED = "compared"
+"""Of a comparison: the policies that play, each by the content digest of its checkpoint, and over HTTP by its places."""
 
 OTHER_RUNNER: Mapping[Mode, str] = {
     "train": "maze_core.RolloutRunnerConfig",
@@ -97,8 +100,10 @@ def normal_form(tree: Tree, objects: Mapping[str, object], mode: Mode, found: Pr
             normal[name] = _seeding(value, found)
         elif name == "project":
             normal[name] = _project(value, found)
-        elif name in SOURCES and value is None:
+        elif name in (*SOURCES, COMPARED) and value is None:
             continue
+        elif name == COMPARED:
+            normal[name] = _compared(value, found)
         else:
             normal[name] = _kept_part(name, value, objects, found)
     for name in tree:
@@ -249,6 +254,16 @@ def _project(value: Any, found: ProblemList) -> Any:
     return {"name": name}
 
 
+def _compared(value: Any, found: ProblemList) -> Any:
+    is_list = isinstance(value, list) and all(isinstance(node, Mapping) and "sha256" in node for node in value)
+    if not is_list or not all(isinstance(text, str) for node in value for text in node.values()):
+        found.add(COMPARED, "takes a list of checkpoints, each with its sha256.", code="wrong_type")
+        return value
+    for place, node in enumerate(value):
+        _known_keys(node, join(COMPARED, place), ("sha256", *_PLACES), found)
+    return [dict(node) for node in value]
+
+
 def _known_keys(value: Mapping[str, Any], path: str, known: tuple[str, ...], found: ProblemList) -> None:
     for key in value:
         if key not in known:
@@ -311,6 +326,8 @@ class RunConfig:
         """What decides the numbers of a run: the tree without names and places."""
         kept = {key: value for key, value in self.tree.items() if key not in NOT_IDENTITY}
         sources = {key: node for key, node in self.sources.items() if isinstance(node, Mapping)}
+        if COMPARED in kept:
+            kept[COMPARED] = [node["sha256"] for node in kept[COMPARED]]
         return kept | {
             key: {name: value for name, value in node.items() if name not in _PLACES}
             for key, node in sources.items()

@@ -47,7 +47,7 @@ class EvalReport:
         return cls(
             mean_return=mean,
             std_return=deviation,
-            ci95=_interval(mean, deviation, len(returns)),
+            ci95=mean_interval(returns),
             returns=returns,
             lengths=[episode.length for episode in episodes],
             seeds=[episode.seed for episode in episodes],
@@ -119,10 +119,12 @@ def evaluate(
     return EvalReport.from_episodes(episodes)
 
 
-def _interval(mean: float, deviation: float, n_episodes: int) -> tuple[float, float] | None:
-    if n_episodes < 2:
+def mean_interval(values: Sequence[float]) -> tuple[float, float] | None:
+    """95 % confidence interval of the mean by Student's t; None with fewer than two values."""
+    if len(values) < 2:
         return None
-    half = t_quantile(0.975, n_episodes - 1) * deviation / math.sqrt(n_episodes)
+    mean = fmean(values)
+    half = t_quantile(0.975, len(values) - 1) * stdev(values) / math.sqrt(len(values))
     return (mean - half, mean + half)
 
 
