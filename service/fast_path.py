@@ -11,7 +11,7 @@ It rests on names that uvicorn does not promise to keep, :data:`NAMES`; without 
 
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
@@ -19,14 +19,13 @@ from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from maze_core.types import JSON
-from service.api.openapi import ACTION_PATH
 from service.domain.errors import ServiceError
 from service.http_server import Protocol, rendered
 from service.main import Application
 from service.problems import Problem
 from service.security import Answer, HeaderList, Pass, given_request_id, new_request_id
 from service.serving.batching import Job
-from service.serving.hot_route import READ_ON_LOOP_BYTES, ActionRoute, run_id_of
+from service.serving.hot_route import READ_ON_LOOP_BYTES, ActionRoute, action_path, source_of
 from service.serving.served import ServedAgent
 from service.settings import Settings
 
@@ -210,9 +209,10 @@ class _Exchange:
         self._acting: tuple[ServedAgent, bool] | None = None
         """While the request is acted on: who acts, and whether on many observations."""
         self._began = 0.0
-        self._key = run_id_of(passed.scope), "best"
+        self._key = source_of(passed.scope), "best"
         self._request_id = given_request_id(passed.headers)
-        self._count = protocol._application.counter(ACTION_PATH, "POST", 200).add
+        self._count: Callable[[float], object] = float
+        """Of answers with actions, from the first one on."""
         self._kept_for: object = None
         """The default headers that :attr:`_kept` has; uvicorn makes new ones every second."""
         self._kept = b"", b"", b""
@@ -244,7 +244,8 @@ class _Exchange:
         if not self._passed.is_in_time():
             return False
         self.n_bytes = len(body)
-        self._scope["maze.route"] = ACTION_PATH
+        path = self._scope["maze.route"] = action_path(self._scope)
+        self._count = self._protocol._application.counter(path, "POST", 200).add
         self.cycle.body.clear()
         self._submit(served, job, is_many=request.is_many)
         return True

@@ -23,12 +23,11 @@ from service.api.application import build_api
 from service.api.changes import ChangeWatcher
 from service.api.delivery import Delivery
 from service.api.dependencies import Services
-from service.api.openapi import ACTION_PATH
 from service.api.polling import RunPolls
 from service.api.submit import warm_up
 from service.metrics import AnswerCounter, FleetMetrics, Telemetry
 from service.security import SecurityLayer
-from service.serving.hot_route import ActionRoute
+from service.serving.hot_route import ActionRoute, action_path
 from service.settings import Settings
 from service.store import Stores, check_revision, open_stores
 
@@ -88,6 +87,7 @@ class _Root:
             episodes=stores.episodes,
             registry=stores.registry,
             uploads=stores.uploads,
+            policies=stores.policies,
             settings=self._settings,
             changes=ChangeWatcher(stores.runs.change_marker, self._settings.poll_s),
             check_store=stores.check,
@@ -108,7 +108,7 @@ class _Root:
         """Hand the request to the hot route or to FastAPI."""
         route = self.action_route
         if route is not None and route.handles(scope):
-            scope["maze.route"] = ACTION_PATH
+            scope["maze.route"] = action_path(scope)
             await route(scope, receive, send)
         elif self._polls is not None and self._polls.handles(scope):
             await self._polls(scope, receive, send)

@@ -43,7 +43,7 @@ CATALOGUE: Mapping[str, ProblemKind] = MappingProxyType(
         "host_not_allowed": ProblemKind(400, "The Host header names somebody else."),
         "unauthorized": ProblemKind(401, "No valid token came with the request."),
         "origin_not_allowed": ProblemKind(403, "A web page of another origin called."),
-        "not_found": ProblemKind(404, "There is no such path, run, checkpoint, episode or module."),
+        "not_found": ProblemKind(404, "There is no such path, run, checkpoint, episode, policy or module."),
         "method_not_allowed": ProblemKind(405, "The path exists, but does not take this method; see Allow."),
         "request_timeout": ProblemKind(408, "The request came too slowly, or only half of it came."),
         "state_conflict": ProblemKind(
@@ -72,6 +72,9 @@ CATALOGUE: Mapping[str, ProblemKind] = MappingProxyType(
         "invalid_specification": ProblemKind(422, "The configuration cannot work; every problem is listed."),
         "idempotency_conflict": ProblemKind(422, "The Idempotency-Key was used with another body."),
         "action_not_finite": ProblemKind(422, "The policy has no finite action for this observation."),
+        "precondition_required": ProblemKind(
+            428, "It is there already: to change it, give the ETag that you have seen as If-Match."
+        ),
         "rate_limited": ProblemKind(429, "Too many requests; see Retry-After."),
         "headers_too_large": ProblemKind(431, "The request's head is larger than the service takes."),
         "internal": ProblemKind(500, "The service made a mistake; its log says more under the request_id."),

@@ -31,7 +31,7 @@ Mode: TypeAlias = Literal["train", "rollout"]
 
 PARTS: Mapping[Mode, tuple[str, ...]] = {
     "train": ("env", "wrappers", "algorithm", "model", "runner", "seeding", "project", "dataset", "initial"),
-    "rollout": ("env", "wrappers", "policy", "model", "runner", "seeding", "project", "compared"),
+    "rollout": ("env", "wrappers", "policy", "model", "runner", "seeding", "project"),
 }
 """Top-level keys of a resolved configuration."""
 SEEDS = ("env_base_seed", "agent_base_seed")
@@ -43,7 +43,7 @@ _PLACES = ("run", "checkpoint")
 """Their settings that say where it lies, which is no part of a run's identity: its digest is."""
 
 COMPARED = "compared"
-"""Of a comparison: the policies that play, each by the content digest of its checkpoint, and over HTTP by its places."""
+"""Of a comparison: the policies that play, by the content digests of their checkpoints, and over HTTP their places."""
 
 OTHER_RUNNER: Mapping[Mode, str] = {
     "train": "maze_core.RolloutRunnerConfig",
@@ -94,20 +94,21 @@ def normal_form(tree: Tree, objects: Mapping[str, object], mode: Mode, found: Pr
         found: takes every problem.
     """
     normal: Tree = {}
-    for name in PARTS[mode]:
+    parts = (*PARTS[mode], COMPARED) if mode == "rollout" and COMPARED in tree else PARTS[mode]
+    for name in parts:
         value = tree.get(name)
         if name == "seeding":
             normal[name] = _seeding(value, found)
         elif name == "project":
             normal[name] = _project(value, found)
-        elif name in (*SOURCES, COMPARED) and value is None:
+        elif name in SOURCES and value is None:
             continue
         elif name == COMPARED:
             normal[name] = _compared(value, found)
         else:
             normal[name] = _kept_part(name, value, objects, found)
     for name in tree:
-        if name not in PARTS[mode] and tree[name] is not None:
+        if name not in parts and tree[name] is not None:
             message = f"{shown(name)} is no part of a {mode} run."
             found.problems.append(unknown_word(str(name), message, name, PARTS[mode]))
     _check_runner(normal["runner"], mode, found)
@@ -255,7 +256,9 @@ def _project(value: Any, found: ProblemList) -> Any:
 
 
 def _compared(value: Any, found: ProblemList) -> Any:
-    is_list = isinstance(value, list) and all(isinstance(node, Mapping) and "sha256" in node for node in value)
+    is_list = isinstance(value, list) and all(
+        isinstance(node, Mapping) and "sha256" in node for node in value
+    )
     if not is_list or not all(isinstance(text, str) for node in value for text in node.values()):
         found.add(COMPARED, "takes a list of checkpoints, each with its sha256.", code="wrong_type")
         return value

@@ -38,7 +38,7 @@ from maze_core.config.modules import (
 )
 from maze_core.config.nodes import OPAQUE, TARGET, is_node, join, parts_in, shown
 from maze_core.config.plain_values import MOST_PROBLEMS, Dicts, Limits, plain_dicts
-from maze_core.config.schema import BUDGETS, PARTS, SOURCES
+from maze_core.config.schema import BUDGETS, COMPARED, PARTS, SOURCES
 from maze_core.config.settings import OPERATOR_ONLY
 from maze_core.config.targets import field_types, is_description, resolve_target
 from maze_core.config.words import closest, unknown_word
@@ -91,6 +91,8 @@ _FRACTIONAL = ("max_wall_s", "target_return")
 
 RUN_ID = "run_[0-9a-z]{1,40}"
 """The pattern of a run's id, which is all that a client says of where something lies."""
+_SOURCE = rf"{RUN_ID}|[A-Za-z0-9_.-]{{1,64}}[@:][A-Za-z0-9_.-]{{1,64}}"
+"""The same, or a policy that the service knows by a name: ``name@alias`` or ``name:3``."""
 ENV_ID = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_./-]*")
 _RUNS = tuple(join(name, "run") for name in SOURCES)
 _GYM_ENVS = tuple(map(canonical_target, ("GymEnvConfig", "GymTextEnvConfig", "LegacyGymEnvConfig")))
@@ -174,7 +176,7 @@ def check_tree(tree: Tree, policy: TrustPolicy) -> None:
     """
     found = ProblemList()
     if (dicts := plain_dicts(tree, policy.limits, found, _granted(tree, policy))) is not None:
-        parts = {*PARTS["train"], *PARTS["rollout"]}
+        parts = {*PARTS["train"], *PARTS["rollout"], COMPARED}
         for name in tree:
             if name not in parts:
                 found.add(name, "is no part of a configuration.", code="unknown_key")
@@ -268,7 +270,7 @@ def _check_values(dicts: Dicts, policy: TrustPolicy, found: ProblemList) -> None
             last = str(key).rpartition(".")[2]
             where = str(key) if path == "overrides" else join(path, key)
             if where in _RUNS and not (
-                child is None or (isinstance(child, str) and re.fullmatch(RUN_ID, child))
+                child is None or (isinstance(child, str) and re.fullmatch(_SOURCE, child))
             ):
                 found.add(where, f"{shown(child)} is not the id of a run.", code="closed_field")
             if path == "overrides" and key == "env.name":

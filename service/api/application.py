@@ -9,12 +9,14 @@ from fastapi.routing import APIRoute
 
 from service.api import (
     checkpoints,
+    compare,
     config,
     discovery,
     environments,
     events,
     follow_ups,
     life,
+    policies,
     run_metrics,
     runs,
     submit,
@@ -25,9 +27,11 @@ from service.api.openapi import openapi_document
 
 ROUTERS = (
     submit.router,
+    compare.router,
     follow_ups.router,
     life.router,
     runs.router,
+    policies.router,
     run_metrics.router,
     events.router,
     checkpoints.router,

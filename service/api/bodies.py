@@ -81,7 +81,13 @@ class In(BaseModel):
         """Those of these fields, of all without names, that the client wrote with a value that is not null."""
         wanted = [name for name in type(self).model_fields if not names or name in names]
         written = [name for name in wanted if name in self.model_fields_set]
-        return {name: value for name in written if (value := getattr(self, name)) is not None}
+        return {name: _given(value) for name in written if (value := getattr(self, name)) is not None}
+
+
+def _given(value: Any) -> Any:
+    if isinstance(value, In):
+        return value.given()
+    return [_given(item) for item in value] if isinstance(value, list) else value
 
 
 class Labelled(In):
@@ -198,7 +204,22 @@ class DiffRequest(In):
     """What it is compared with."""
 
 
-class _Acting(In):
+PolicyName = Annotated[str, StringConstraints(min_length=1, max_length=140)]
+"""``name@alias`` or ``name:3``."""
+
+
+class NamesPolicy(In):
+    """Whose policy acts."""
+
+    run: Word | None = None
+    """Id of the training run whose policy acts, through its whole trained stack."""
+    checkpoint: Selector | None = None
+    """Of the run: ``best`` (the default), ``last``, ``epoch:N`` or a checkpoint id."""
+    policy: PolicyName | None = None
+    """In place of both: a policy by its name, ``name@alias`` or ``name:3``."""
+
+
+class Acting(In):
     """How episodes are played."""
 
     max_episode_steps: Annotated[int, Field(ge=0)] | None = None
@@ -209,26 +230,24 @@ class _Acting(In):
     """How many environments are played side by side; changes no episode."""
 
 
-class RolloutRequest(Composition, Submitted, _Acting):
+class RolloutRequest(Composition, Submitted, Acting):
     """Play episodes with a trained policy (``run``), or with ``policy`` in an environment."""
 
     run: Word | None = None
     """Id of the training run whose policy acts, through its whole trained stack."""
     checkpoint: Selector | None = None
     """``best`` (the default), ``last``, ``epoch:N`` or a checkpoint id."""
+    policy: Component = None
+    """A trained policy as ``name@alias`` or ``name:3``, in place of ``run``; or one that needs no training."""
     n_episodes: Count | None = None
     """How many episodes are played."""
     record: bool = True
     """Keep each episode's observations, actions and rewards."""
 
 
-class EvaluateRequest(Submitted, _Acting):
+class EvaluateRequest(NamesPolicy, Submitted, Acting):
     """Measure a trained policy: mean return with its confidence interval over seeded episodes."""
 
-    run: Word
-    """Id of the training run whose policy is evaluated."""
-    checkpoint: Selector = "best"
-    """``best``, ``last``, ``epoch:N`` or a checkpoint id."""
     n_episodes: Count = 20
     """How many episodes are played."""
 

@@ -10,7 +10,14 @@ from pydantic import BaseModel, Field
 
 from maze_core.config.trust import RUN_ID
 from service.api.changes import ChangeWatcher
-from service.domain.ports import CheckpointStore, EpisodeStore, RegistryStore, RunStore, UploadStore
+from service.domain.ports import (
+    CheckpointStore,
+    EpisodeStore,
+    PolicyStore,
+    RegistryStore,
+    RunStore,
+    UploadStore,
+)
 from service.domain.run import Page, Run
 from service.problems import Problem, query_problem
 from service.settings import Settings
@@ -25,6 +32,7 @@ class Services:
     episodes: EpisodeStore
     registry: RegistryStore
     uploads: UploadStore
+    policies: PolicyStore
     settings: Settings
     changes: ChangeWatcher
     check_store: Callable[[], object]

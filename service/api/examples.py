@@ -174,12 +174,81 @@ _TRAIN_REQUESTS = {
 }
 _ROLLOUT_REQUESTS = {
     "of_a_run": {"run": RUN_ID, "checkpoint": "best", "n_episodes": 10, "seed": 1, "record": True},
+    "by_name": {"policy": "walker:2", "n_episodes": 10},
     "random_policy": {"policy": "random_policy", "overrides": {"env.name": "CartPole-v1"}, "n_episodes": 10},
 }
-_EVALUATE_REQUESTS = {"twenty_episodes": {"run": RUN_ID, "checkpoint": "best", "n_episodes": 20, "seed": 1}}
+_EVALUATE_REQUESTS = {
+    "twenty_episodes": {"run": RUN_ID, "checkpoint": "best", "n_episodes": 20, "seed": 1},
+    "by_name": {"policy": "walker@champion"},
+}
 _ACTION_REQUESTS = {
     "one": {"observation": [0.01, 0.02, -0.03, 0.04], "deterministic": True, "checkpoint": "best"},
     "many": {"observations": [[0.01, 0.02, -0.03, 0.04], [0.0, -0.1, 0.02, 0.3]]},
+}
+_COMPARE_REQUESTS = {
+    "by_name": {
+        "policies": [{"policy": "walker@champion"}, {"run": RUN_ID, "checkpoint": "best"}],
+        "n_episodes": 50,
+        "seed": 1,
+    }
+}
+_SCORE = {"mean_return": 498.2, "std_return": 4.1, "ci95": [495.9, 500.0], "returns": [500.0, 491.0]}
+_COMPARISON = _EVALUATION | {
+    "id": "run_06b1c9p5r7t9v1x3z5b7d9f1g3",
+    "kind": "compare",
+    "source_run": None,
+    "source_checkpoint": None,
+    "result": {
+        "policies": [_SCORE, _SCORE | {"mean_return": 499.0}],
+        "pairs": [
+            {
+                "first": 0,
+                "second": 1,
+                "n_episodes": 50,
+                "mean_difference": 0.8,
+                "ci95": [-0.4, 2.0],
+                "wins": 9,
+                "ties": 36,
+                "losses": 5,
+            }
+        ],
+        "stop_reason": "completed",
+    },
+}
+_POLICY = {
+    "name": "walker",
+    "description": "Walks.",
+    "gate": {"aliases": ["champion"], "n_episodes": 50, "seed": None},
+    "n_versions": 2,
+    "aliases": {"champion": 1},
+    "created_at": _AT,
+    "created_by": None,
+}
+_VERSION = {
+    "policy": "walker",
+    "version": 2,
+    "run": RUN_ID,
+    "checkpoint": CHECKPOINT_ID,
+    "content_sha256": _SHA256,
+    "note": "a wider net",
+    "created_at": _AT,
+    "created_by": None,
+}
+_ALIAS = {"policy": "walker", "alias": "champion", "version": 2, "revision": 2, "moved_at": _LATER}
+_MOVE = {
+    "seq": 2,
+    "kind": "set",
+    "from_version": 1,
+    "to_version": 2,
+    "reason": "a wider net",
+    "by": None,
+    "at": _LATER,
+    "evidence": {
+        "comparison": _COMPARISON["id"],
+        "mean_difference": 0.8,
+        "ci95": [-0.4, 2.0],
+        "n_episodes": 50,
+    },
 }
 _COMPOSE_REQUESTS = {
     "cartpole": {"mode": "train", "algorithm": "ppo", "overrides": {"env.name": "CartPole-v1"}}
@@ -228,6 +297,31 @@ EXAMPLES: dict[str, dict[str, Any]] = {
     "rollout": _json(_ROLLOUT, _ROLLOUT_REQUESTS),
     "evaluate": _json(_EVALUATION, _EVALUATE_REQUESTS),
     "compute_action": _json({"action": 1, "checkpoint": CHECKPOINT_ID}, _ACTION_REQUESTS),
+    "compute_policy_action": _json({"action": 1, "checkpoint": CHECKPOINT_ID}, _ACTION_REQUESTS),
+    "compare": _json(_COMPARISON, _COMPARE_REQUESTS),
+    "create_policy": _json(
+        _POLICY | {"n_versions": 0, "aliases": {}},
+        {
+            "plain": {"name": "walker"},
+            "gated": {"name": "walker", "gate": {"aliases": ["champion"], "n_episodes": 50}},
+        },
+    ),
+    "list_policies": _json(_page(_POLICY)),
+    "get_policy": _json(_POLICY),
+    "delete_policy": {"requests": {}, "responses": {}},
+    "add_version": _json(_VERSION, {"best": {"run": RUN_ID, "note": "a wider net"}}),
+    "list_versions": _json(_page(_VERSION)),
+    "get_version": _json(_VERSION),
+    "delete_version": {"requests": {}, "responses": {}},
+    "put_alias": _json(
+        _ALIAS, {"move": {"version": 2, "reason": "a wider net", "comparison": _COMPARISON["id"]}}
+    ),
+    "get_alias": _json(_ALIAS),
+    "delete_alias": {"requests": {}, "responses": {}},
+    "list_moves": _json(_page(_MOVE)),
+    "roll_back_alias": _json(
+        _ALIAS | {"version": 1, "revision": 3}, {"back": {}, "to": {"to": 1, "reason": "it falls over"}}
+    ),
     "list_runs": _json(_page(_TRAINING)),
     "get_run": _json(_TRAINING),
     "cancel_run": _json(_TRAINING | {"state": "stopping", "reason": "user_cancel"}),

@@ -30,7 +30,7 @@ def _continued(services: Services, parent: Run, body: ContinueRequest) -> Chosen
             f"Run {parent.id} is {parent.state} and goes on by itself; a run is continued when it has ended."
         )
         raise StateConflictError(message, state=parent.state.value)
-    checkpoint = named_checkpoint(services.runs, services.checkpoints, parent.id, body.checkpoint)
+    checkpoint = named_checkpoint(services, parent.id, body.checkpoint)
     config = stored_config(services, parent.config, "train")
     limits = body.given(*BUDGETS[1:])
     algorithm = with_limits(config.build("algorithm"), limits)

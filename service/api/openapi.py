@@ -16,6 +16,7 @@ from service.api.answers import ProblemOut
 from service.api.examples import EXAMPLES
 from service.problems import CATALOGUE, PROBLEM_JSON, Problem
 from service.security import OPEN_PATHS
+from service.serving.hot_route import POLICY_ACTION_PATH, RUN_ACTION_PATH
 
 Document: TypeAlias = dict[str, Any]
 
@@ -26,14 +27,19 @@ with what was trained. Request bodies are the arguments of RunContext, so Python
 Errors are RFC 9457 problems with a pointer to every mistake. Numbers that JSON cannot say are the strings \
 `"NaN"`, `"Infinity"` and `"-Infinity"`. Times are RFC 3339 in UTC, durations are seconds.
 """
-ACTION_PATH = "/v1/runs/{run_id}/compute_action"
-
 _RUN_ID = {
     "name": "run_id",
     "in": "path",
     "required": True,
     "description": "Id of a training run.",
     "schema": {"type": "string", "pattern": "^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$"},
+}
+_POLICY = {
+    "name": "policy",
+    "in": "path",
+    "required": True,
+    "description": "A policy by its name: `name@alias` or `name:3`.",
+    "schema": {"type": "string", "maxLength": 140},
 }
 _REQUEST: dict[str, Any] = {
     "type": "object",
@@ -95,13 +101,21 @@ CONFLICTS = {
     "put_part": "The upload is complete.",
     "complete_upload": "Parts are missing.",
     "compute_action": "The run has no checkpoint that can act, yet or ever.",
+    "compute_policy_action": "The checkpoint cannot act.",
+    "compare": "A run has no checkpoint that can act, yet or ever.",
+    "create_policy": "There is another policy of this name.",
+    "delete_policy": "It has versions.",
+    "add_version": "The run has no checkpoint, yet or ever.",
+    "delete_version": "An alias names it.",
+    "put_alias": "The gate asks for a comparison, which `compare` requests, or the version is worse in it.",
+    "roll_back_alias": "There is no version before the present one.",
 }
 """Operation → what a 409 of it means."""
 SUCCESSES = frozenset({"200", "201", "202", "206"})
 """Statuses of answers that have an example."""
 UNAVAILABLE = frozenset({"live"})
 """Operations that need no database, and so never answer 503."""
-_STATUSES = (400, 401, 403, 404, 409, 412, 413, 415, 416, 422, 429, 500, 503)
+_STATUSES = (400, 401, 403, 404, 409, 412, 413, 415, 416, 422, 428, 429, 500, 503)
 """Statuses of problems that operations may answer."""
 _MISTAKE = {
     "pointer": "/sed",
@@ -116,7 +130,8 @@ def openapi_document(api: FastAPI, *, auth: bool) -> Document:
     document = get_openapi(
         title=api.title, version=api.version, description=DESCRIPTION, routes=api.routes, tags=_TAGS
     )
-    document["paths"][ACTION_PATH] = {"post": _action_operation()}
+    document["paths"][RUN_ACTION_PATH] = {"post": _action_operation("compute_action", _RUN_ID)}
+    document["paths"][POLICY_ACTION_PATH] = {"post": _action_operation("compute_policy_action", _POLICY)}
     components = document["components"]
     components["schemas"] |= {"ActionRequest": _REQUEST, "ActionOut": _RESPONSE} | _problem_schemas()
     for unused in ("HTTPValidationError", "ValidationError"):
@@ -147,6 +162,10 @@ _TAGS = [
     {"name": "submit", "description": "Start runs."},
     {"name": "runs", "description": "Follow runs, read what they left, act with their policies."},
     {"name": "checkpoints", "description": "Take policies away, and bring them in."},
+    {
+        "name": "policies",
+        "description": "Policies by name: versions, aliases that move, and the way back.",
+    },
     {"name": "config", "description": "Look at the configuration and try it without running it."},
     {"name": "service", "description": "Health, metrics, the way in."},
 ]
@@ -198,10 +217,12 @@ def _problem_statuses(path: str, operation: Document, asks_token: bool) -> list[
         statuses.add(422)
     if "requestBody" in operation:
         statuses |= {403, 404, 413, 415, 422}
-    if operation["operationId"] == "change_run":
+    if operation["operationId"] in ("change_run", "put_alias", "delete_alias", "roll_back_alias"):
         statuses.add(412)
     if "206" in operation["responses"]:
         statuses.add(416)
+    if operation["operationId"] == "put_alias":
+        statuses.add(428)
     return sorted(statuses)
 
 
@@ -236,14 +257,16 @@ def _problem_response(status: int) -> Document:
     return {"description": " ".join(meanings.values()), "content": {PROBLEM_JSON: content}}
 
 
-def _action_operation() -> dict[str, Any]:
+def _action_operation(name: str, of: Document) -> Document:
     """The operation, without its problems and examples."""
+    by_name = " A policy that is named has its checkpoint." if of is _POLICY else ""
     return {
-        "tags": ["runs"],
-        "summary": "Compute Action",
-        "description": "Act with a trained policy, through its whole trained stack: raw observation in, action out.",
-        "operationId": "compute_action",
-        "parameters": [_RUN_ID],
+        "tags": ["policies" if of is _POLICY else "runs"],
+        "summary": name.replace("_", " ").title(),
+        "description": "Act with a trained policy, through its whole trained stack: raw observation in, action out."
+        + by_name,
+        "operationId": name,
+        "parameters": [of],
         "requestBody": {"required": True, "content": _json("ActionRequest")},
         "responses": {"200": {"description": "The action.", "content": _json("ActionOut")}},
     }

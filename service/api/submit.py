@@ -35,13 +35,15 @@ from service.api.answers import RunOut, run_path
 from service.api.bodies import (
     COMPOSITION,
     EvaluateRequest,
+    In,
     Labelled,
     RolloutRequest,
     StrictRoute,
     TrainRequest,
 )
 from service.api.dependencies import CallerDep, RunId, Services, ServicesDep
-from service.domain.errors import IdempotencyConflictError, StateConflictError
+from service.domain.errors import IdempotencyConflictError, NotFoundError, StateConflictError
+from service.domain.policies import is_reference, name_version
 from service.domain.run import CheckpointInfo, Continuation, NewRun, Run, RunKind
 from service.domain.use_cases import (
     acting_checkpoint,
@@ -101,13 +103,14 @@ def train_choice(services: Services, request: TrainRequest) -> Chosen:
 
 def _rollout(services: Services, request: RolloutRequest) -> Chosen:
     """Of a trained policy, or of one that needs no training."""
-    if request.run is not None:
-        return _acting(services, request)
+    if request.run is not None or is_reference(request.policy):
+        return acting_choice(services, request)
     if request.policy is None:
         message = 'Give the run whose policy acts, or one that needs no training: "policy": "random_policy".'
         raise Problem.at("", "missing_field", message)
     if request.checkpoint is not None:
         raise Problem.at("/checkpoint", "contradiction", "A checkpoint is one of a run; give the run too.")
+    _refuse_bare_name(services, request.policy)
     config = compose(services, "rollout", request.given(*ROLLOUT_ARGUMENTS) | with_runner_values(request))
     if canonical_target(config.tree["policy"].get("_target_", "")) == TORCH_POLICY:
         raise Problem.at("/policy", "missing_field", 'A trained policy is named by its run: give "run".')
@@ -155,8 +158,8 @@ def _located(services: Services, part: str, node: Tree) -> Tree:
         message = "The configuration does not say which run left it; name it."
         raise InvalidSpecificationError(message, path=f"{part}.run", code="missing_key")
     if part == "initial":
-        chosen = named_checkpoint(services.runs, services.checkpoints, run_id, node["checkpoint"])
-        found = {"checkpoint": chosen.id, "sha256": chosen.content_sha256}
+        chosen = named_checkpoint(services, run_id, node["checkpoint"])
+        found = {"run": chosen.run_id, "checkpoint": chosen.id, "sha256": chosen.content_sha256}
     else:
         found = {"sha256": _episodes_sha256(services, run_id)}
     if node["sha256"] not in (None, found["sha256"]):
@@ -235,18 +238,25 @@ def with_runner_values(request: RolloutRequest) -> dict[str, Any]:
     return {"overrides": overrides}
 
 
-def _acting(services: Services, request: RolloutRequest | EvaluateRequest) -> Chosen:
+def _refuse_bare_name(services: Services, policy: Any) -> None:
+    """Tell who names a policy without its version what there is, and not that there is no such module."""
+    if not isinstance(policy, str) or policy in module_index(services.settings.config_dirs).names("policy"):
+        return
+    with contextlib.suppress(NotFoundError):
+        known = services.policies.get(policy)
+        raise Problem.of(name_version(known))
+
+
+def acting_choice(services: Services, request: RolloutRequest | EvaluateRequest) -> Chosen:
     """Episodes with the policy of a trained run, in that run's own environment and wrappers."""
     for name in request.given(*COMPOSITION):
-        raise Problem.at(f"/{name}", "contradiction", f"{name} comes from the run; leave it out.")
-    source = services.runs.get(str(request.run))
-    checkpoint = acting_checkpoint(
-        services.runs, services.checkpoints, source.id, request.checkpoint or "best"
-    )
+        if name != "policy":
+            raise Problem.at(f"/{name}", "contradiction", f"{name} comes from the run; leave it out.")
+    checkpoint = named_in(services, request)
     # an evaluation keeps returns, not trajectories, and its request has no such field
     runner = {field: getattr(request, name, False) for name, field in RUNNER_FIELDS.items()}
     seed = draw_seed() if request.seed is None else request.seed
-    tree = rollout_tree({**source.config}, seed=seed, **runner)
+    tree = rollout_tree({**services.runs.get(checkpoint.run_id).config}, seed=seed, **runner)
     tree["policy"] = {"_target_": TORCH_POLICY, "checkpoint": checkpoint.id}
     return Chosen(config=stored_config(services, tree, "rollout"), source=checkpoint)
 
@@ -254,6 +264,25 @@ def _acting(services: Services, request: RolloutRequest | EvaluateRequest) -> Ch
 def stored_mode(run: Run) -> Mode:
     """The mode of a run's configuration."""
     return "train" if "algorithm" in run.config else "rollout"
+
+
+def named_in(services: Services, request: In, pointer: str = "") -> CheckpointInfo:
+    """The checkpoint that acts: of a ``run``, or of the ``policy`` that is named.
+
+    Raises:
+        Problem: both are given, or none.
+    """
+    given = request.given("run", "checkpoint", "policy")
+    if "policy" not in given:
+        if "run" not in given:
+            message = 'Give "policy": "name@alias" or "name:3", or the run whose policy acts.'
+            raise Problem.at(pointer, "missing_field", message)
+        return acting_checkpoint(services, given["run"], given.get("checkpoint") or "best")
+    if len(given) > 1:
+        message = "A policy says which checkpoint of which run it is: give policy, or run and checkpoint."
+        raise Problem.at(f"{pointer}/policy", "contradiction", message)
+    policy = given["policy"]
+    return acting_checkpoint(services, policy if is_reference(policy) else f"{policy}@")
 
 
 def stored_config(services: Services, tree: Mapping[str, Any], mode: Mode) -> RunConfig:
@@ -408,7 +437,7 @@ async def rollout(body: RolloutRequest, submission: SubmissionDep) -> Run:
 @router.post("/evaluate", status_code=202, response_model=RunOut, responses=ENDED)
 async def evaluate(body: EvaluateRequest, submission: SubmissionDep) -> Run:
     """Measure a trained policy: mean return with its 95 % confidence interval over seeded episodes."""
-    return await submission.answer(RunKind.EVALUATE, body, partial(_acting, submission.services, body))
+    return await submission.answer(RunKind.EVALUATE, body, partial(acting_choice, submission.services, body))
 
 
 class PutTrainRequest(TrainRequest):
@@ -435,7 +464,7 @@ RunPut: TypeAlias = Annotated[
 _CHOICES: Mapping[str, Callable[[Services, Any], Chosen]] = {
     "train": train_choice,
     "rollout": _rollout,
-    "evaluate": _acting,
+    "evaluate": acting_choice,
 }
 
 

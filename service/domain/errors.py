@@ -8,6 +8,7 @@ ServiceError
 │   ├── NotServableAgentError  the checkpoint cannot act on raw observations
 │   └── DamagedCheckpointError the stored bundle does not give what it gave when it was made
 ├── RevisionConflictError      somebody else has changed the resource meanwhile (412)
+├── PreconditionRequiredError  to change the resource, its revision has to be given (428)
 ├── StaleLeaseError            a worker wrote with a lease that was taken over; it must stop
 ├── IdempotencyConflictError   the same Idempotency-Key with another body (422)
 ├── CapacityError              a queue or cache is full; try later (503, Retry-After)
@@ -43,6 +44,12 @@ class RevisionConflictError(ServiceError):
     """Somebody else has changed the resource since the client looked."""
 
     code = "revision_conflict"
+
+
+class PreconditionRequiredError(ServiceError):
+    """The resource is there, and to change it the client has to say which revision it has seen."""
+
+    code = "precondition_required"
 
 
 class NoCheckpointError(StateConflictError):

@@ -10,6 +10,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Protocol
 
+from service.domain.policies import Gate, MoveKind, Policy, PolicyAlias, PolicyVersion
 from service.domain.run import (
     CheckpointInfo,
     EpisodeInfo,
@@ -414,6 +415,82 @@ class UploadStore(Protocol):
         """Forget uploads whose run has ended, and those whose time is up and that made none; how many."""
 
 
+class PolicyStore(Protocol):
+    """Policies by name, their versions, and aliases with their history. A version's checkpoint is never deleted."""
+
+    def create(
+        self, name: str, *, description: str | None = None, gate: Gate | None = None, by: str | None = None
+    ) -> tuple[Policy, bool]:
+        """Make a policy, and whether it was made now; the same one again is answered as it is.
+
+        Raises:
+            StateConflictError: there is one of this name with another description or gate.
+        """
+
+    def get(self, name: str) -> Policy:
+        """The policy; raises :class:`NotFoundError`."""
+
+    def list(self, *, name: str | None = None, limit: int = 50, cursor: str | None = None) -> Page:
+        """Policies by name, without their aliases; of those alone whose name has ``name`` in it, in any case."""
+
+    def delete(self, name: str) -> None:
+        """Forget a policy and the history of its aliases; raises :class:`StateConflictError` while it has versions."""
+
+    def add_version(
+        self, name: str, checkpoint: str, *, note: str | None = None, by: str | None = None
+    ) -> tuple[PolicyVersion, bool]:
+        """Give a checkpoint the next number, and whether it was given now: the same one again has its number.
+
+        Raises:
+            NotFoundError: there is no such policy or checkpoint.
+        """
+
+    def resolve(self, name: str, *, alias: str | None = None, number: int | None = None) -> PolicyVersion:
+        """The version under a number, or the one that an alias names; raises :class:`NotFoundError`."""
+
+    def versions(self, name: str, *, limit: int = 50, cursor: str | None = None) -> Page:
+        """Versions of a policy, newest first."""
+
+    def delete_version(self, name: str, number: int) -> None:
+        """Forget a version; its number is not given again. :class:`StateConflictError` while an alias names it."""
+
+    def alias(self, name: str, alias: str) -> PolicyAlias:
+        """What an alias names; raises :class:`NotFoundError`."""
+
+    def move(
+        self,
+        name: str,
+        alias: str,
+        version: int | None,
+        *,
+        kind: MoveKind,
+        revision: int | None,
+        reason: str | None = None,
+        by: str | None = None,
+        evidence: Mapping[str, Any] | None = None,
+    ) -> PolicyAlias | None:
+        """Let an alias name a version, or nothing, and write its history.
+
+        Args:
+            name: of the policy.
+            alias: its name.
+            version: None deletes the alias.
+            kind: for the history.
+            revision: the one that the alias has to have still; None where there must be none.
+            reason: why.
+            by: who: a token's id.
+            evidence: what opened the gate.
+
+        Raises:
+            NotFoundError: there is no such policy or version.
+            RevisionConflictError: the alias has another revision, or there is one, or none.
+            StateConflictError: the policy would have too many aliases.
+        """
+
+    def history(self, name: str, alias: str, *, limit: int = 50, cursor: str | None = None) -> Page:
+        """Moves of an alias, newest first; those of one that was deleted, too."""
+
+
 class Stores(Protocol):
     """The stores of a process; each part of the service uses those that it needs."""
 
@@ -436,3 +513,7 @@ class Stores(Protocol):
     @property
     def uploads(self) -> UploadStore:
         """Checkpoints on their way in."""
+
+    @property
+    def policies(self) -> PolicyStore:
+        """Policies by name."""

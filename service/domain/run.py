@@ -30,6 +30,8 @@ class RunKind(StrEnum):
     """Checks an uploaded checkpoint, whose run it is from then on."""
     REPLAY = "replay"
     """Plays a recorded episode again, or asks for one of its decisions again."""
+    COMPARE = "compare"
+    """Plays the same episodes with several policies."""
 
 
 KINDS_WITH_POLICY = frozenset({RunKind.TRAIN, RunKind.IMPORT})

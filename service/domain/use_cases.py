@@ -19,7 +19,8 @@ from service.domain.errors import (
     NotServableAgentError,
     StateConflictError,
 )
-from service.domain.ports import CheckpointStore, EpisodeStore, RegistryStore, RunStore
+from service.domain.policies import PolicyVersion, is_policy, name_version, reference
+from service.domain.ports import CheckpointStore, EpisodeStore, PolicyStore, RegistryStore, RunStore, Stores
 from service.domain.run import KINDS_WITH_POLICY, NEXT_STATES, CheckpointInfo, Event, RunKind, RunState
 
 _BASE32 = "0123456789abcdefghjkmnpqrstvwxyz"  # Crockford's alphabet in lower case: sorts as the number does
@@ -28,7 +29,8 @@ _RANDOM_BITS = 74
 BEST_METRICS = ("eval/mean_return", "train/episode_return", "validation/loss")
 """The metrics that a best checkpoint may be judged by; the first one that it carries names it."""
 
-INTERVALS = frozenset({"ci95"})
+KEPT_LISTS = frozenset({"ci95", "policies", "pairs"})
+"""Lists of a result that do not grow with episodes."""
 
 
 def new_run_id() -> str:
@@ -93,18 +95,16 @@ ASK_AGAIN_S = 1.0
 """When to ask again for the first checkpoint of a run that is at work."""
 
 
-def acting_checkpoint(
-    runs: RunStore, checkpoints: CheckpointStore, run_id: str, selector: str
-) -> CheckpointInfo:
-    """The checkpoint of a run that a selector names now, and that can act.
+def acting_checkpoint(stores: Stores, source: str, selector: str = "best") -> CheckpointInfo:
+    """The checkpoint that is named now, and that can act; see :func:`named_checkpoint`.
 
     Raises:
-        NotFoundError: there is no such run, or it has checkpoints, but none such; the message says which.
-        NoPolicyError: the run is a rollout or an evaluation.
+        NotFoundError: there is no such run or policy, or it has checkpoints, but none such; the message says which.
+        NoPolicyError: the run is no training.
         NoCheckpointError: it has none yet, or never will.
         NotServableAgentError: the checkpoint cannot act on raw observations.
     """
-    info = named_checkpoint(runs, checkpoints, run_id, selector)
+    info = named_checkpoint(stores, source, selector)
     if not info.servable:
         reason = info.not_servable_reason or "no reason was given"
         message = f"Checkpoint {info.id} trains on, but cannot act: {reason}"
@@ -112,15 +112,40 @@ def acting_checkpoint(
     return info
 
 
-def named_checkpoint(
-    runs: RunStore, checkpoints: CheckpointStore, run_id: str, selector: str
-) -> CheckpointInfo:
-    """The checkpoint of a run that a selector names now; raises as :func:`acting_checkpoint`, but for the last."""
+def named_checkpoint(stores: Stores, source: str, selector: str = "best") -> CheckpointInfo:
+    """The checkpoint that is named now; raises as :func:`acting_checkpoint`, but for the last.
+
+    Args:
+        stores: where runs, checkpoints and policies are.
+        source: the id of a run, or ``name@alias`` or ``name:3`` of a policy.
+        selector: which one of a run; a version of a policy has one.
+    """
+    if is_policy(source):
+        if selector != "best":
+            raise NotFoundError(
+                f"policy {source} says which checkpoint it is; leave checkpoint {selector!r} out"
+            )
+        return stores.checkpoints.get(named_version(stores.policies, source).checkpoint)
     try:
-        return checkpoints.resolve(run_id, selector)
+        return stores.checkpoints.resolve(source, selector)
     except NotFoundError:
-        _explain_missing(runs, checkpoints, run_id)
+        _explain_missing(stores.runs, stores.checkpoints, source)
         raise
+
+
+def named_version(policies: PolicyStore, text: str) -> PolicyVersion:
+    """The version that ``name@alias`` or ``name:3`` means now.
+
+    Raises:
+        NotFoundError: there is none such; the message says what there is.
+    """
+    found = reference(text)
+    if found is None:
+        raise NotFoundError("a policy is named as name@alias or name:3")
+    name, alias, number = found
+    if alias is None and number is None:
+        raise name_version(policies.get(name))
+    return policies.resolve(name, alias=alias, number=number)
 
 
 def _explain_missing(runs: RunStore, checkpoints: CheckpointStore, run_id: str) -> None:
@@ -176,10 +201,16 @@ def result_summary(result: Mapping[str, Any] | None) -> Mapping[str, Any] | None
     if result is None:
         return None
     return {
-        name: result_summary(value) if isinstance(value, Mapping) else value
+        name: _summary(value)
         for name, value in result.items()
-        if not isinstance(value, list | tuple) or name in INTERVALS
+        if not isinstance(value, list | tuple) or name in KEPT_LISTS
     }
+
+
+def _summary(value: Any) -> Any:
+    if isinstance(value, list | tuple):
+        return [_summary(item) for item in value]
+    return result_summary(value) if isinstance(value, Mapping) else value
 
 
 def new_token() -> tuple[str, str, str]:

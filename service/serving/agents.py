@@ -236,8 +236,7 @@ class SelectorCache:
     async def _query(self, key: tuple[str, str]) -> str:
         asked_at = self._clock()
         try:
-            stores = self._stores
-            info = await asyncio.to_thread(acting_checkpoint, stores.runs, stores.checkpoints, *key)
+            info = await asyncio.to_thread(acting_checkpoint, self._stores, *key)
         except (NotFoundError, StateConflictError):
             self._answers.pop(key, None)
             raise

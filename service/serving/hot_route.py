@@ -1,5 +1,7 @@
 """``POST /v1/runs/{id}/compute_action`` as a bare ASGI application: the route that is called at every step.
 
+``/v1/policies/{name@alias}/compute_action`` is the same with a policy by its name.
+
 No routing table, no pydantic, no response object; a warm request costs one JSON decode, a check against the
 space, its share of a batched forward and one JSON encode. The security layer stands before it as before every
 other route. :mod:`service.fast_path` answers the common request with its parts, and without ASGI.
@@ -16,6 +18,7 @@ from starlette.types import Receive, Scope, Send
 from maze_core.config.trust import trust_policy
 from maze_core.types import JSON
 from service.domain.errors import AgentGoneError, NotFoundError, ServiceError
+from service.domain.policies import POLICY_NAME, is_policy
 from service.domain.ports import Stores
 from service.metrics import ActionMetrics
 from service.problems import Problem, query_problem
@@ -25,10 +28,13 @@ from service.serving.request import ActionRequest, ClientDisconnectedError, deco
 from service.serving.served import ServedAgent
 from service.settings import Settings
 
-_PREFIX = "/v1/runs/"
+_RUNS, _POLICIES = "/v1/runs/", "/v1/policies/"
 _SUFFIX = "/compute_action"
-_SHORTEST = len(_PREFIX) + len(_SUFFIX)
-_RUN_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
+RUN_ACTION_PATH, POLICY_ACTION_PATH = (
+    "/v1/runs/{run_id}/compute_action",
+    "/v1/policies/{policy}/compute_action",
+)
+_SOURCE = re.compile(rf"[A-Za-z0-9][A-Za-z0-9_-]{{0,63}}|{POLICY_NAME}(@({POLICY_NAME})?|:\d{{1,9}})")
 READ_ON_LOOP_BYTES = 65_536
 """Longer bodies are checked in a thread."""
 _JSON = (b"content-type", b"application/json")
@@ -62,8 +68,9 @@ class ActionRoute:
         if scope["type"] != "http":
             return False
         path: str = scope["path"]
-        is_ours = path.endswith(_SUFFIX) and path.startswith(_PREFIX) and len(path) >= _SHORTEST
-        return is_ours and "/" not in path[len(_PREFIX) : -len(_SUFFIX)]
+        start = _prefix(path)
+        is_ours = start > 0 and path.endswith(_SUFFIX) and len(path) >= start + len(_SUFFIX)
+        return is_ours and "/" not in path[start : -len(_SUFFIX)]
 
     async def close(self) -> None:
         """Let go of every agent and serving child; the application's lifespan calls it."""
@@ -87,7 +94,7 @@ class ActionRoute:
             Problem: as :func:`~service.serving.request.decode_request`.
         """
         request = decode_request(body)
-        served = self._agents.warm(run_id_of(scope), request.checkpoint)
+        served = self._agents.warm(source_of(scope), request.checkpoint)
         is_at_once = served is not None and not served.is_remote and len(body) <= READ_ON_LOOP_BYTES
         return request, served if is_at_once else None
 
@@ -113,7 +120,7 @@ class ActionRoute:
     def plain_job(
         self, key: tuple[str, str], now: float, body: bytes, reply: Reply
     ) -> tuple[ServedAgent, Job] | None:
-        """Who acts and the job, where (run, ``best``) was found a moment ago and the body says one observation."""
+        """Who acts and the job, where (source, ``best``) was found a moment ago and the body says one observation."""
         served = self._agents.hot(key, now)
         job = None if served is None or served.is_remote else served.plain_job(body, reply)
         return None if served is None or job is None else (served, job)
@@ -139,25 +146,27 @@ class ActionRoute:
         ):
             body = await read_body(message, receive, self._max_body_bytes)
         request, served = self.decoded(scope, body)
-        run_id = run_id_of(scope)
+        source = source_of(scope)
         future: asyncio.Future[list[JSON]] = asyncio.get_running_loop().create_future()
         try:
             if served is None:
-                served, actions = await self._act_off_loop(run_id, request, receive, len(body))
+                served, actions = await self._act_off_loop(source, request, receive, len(body))
             else:
                 served.batcher.submit(served.job(request, future))
                 actions = await future
         except AgentGoneError:  # evicted or died a moment ago: loading it again usually helps
-            served, actions = await self._act_off_loop(run_id, request, receive, len(body))
+            served, actions = await self._act_off_loop(source, request, receive, len(body))
         return served, request.is_many, actions
 
     async def _act_off_loop(
-        self, run_id: str, request: ActionRequest, receive: Receive, n_bytes: int
+        self, source: str, request: ActionRequest, receive: Receive, n_bytes: int
     ) -> tuple[ServedAgent, list[JSON]]:
         """The way with detours: the agent has to be loaded or acts elsewhere, or the observation is long."""
-        if not _RUN_ID.fullmatch(run_id):
-            raise NotFoundError("There is no such run; this is no id of ours.")
-        served = await self._agents.get(run_id, request.checkpoint)
+        if not _SOURCE.fullmatch(source):
+            raise NotFoundError(
+                "There is no such run or policy; this is no id of ours, and no name@alias or name:3."
+            )
+        served = await self._agents.get(source, request.checkpoint)
         future: asyncio.Future[list[JSON]] = asyncio.get_running_loop().create_future()
         is_long = n_bytes > READ_ON_LOOP_BYTES
         job = await asyncio.to_thread(served.job, request, future) if is_long else served.job(request, future)
@@ -167,10 +176,27 @@ class ActionRoute:
         return served, await future
 
 
-def run_id_of(scope: Scope) -> str:
-    """The run that a request to this route names."""
+def source_of(scope: Scope) -> str:
+    """The run, or the policy by its name, that a request to this route names; a name alone ends in ``@``.
+
+    A policy under ``/v1/runs`` is nothing.
+    """
     path: str = scope["path"]
-    return path[len(_PREFIX) : -len(_SUFFIX)]
+    start = _prefix(path)
+    source = path[start : -len(_SUFFIX)]
+    if start == len(_RUNS):
+        return "" if is_policy(source) else source
+    return source if is_policy(source) else f"{source}@"
+
+
+def action_path(scope: Scope) -> str:
+    """The route of a request, without what it names."""
+    return RUN_ACTION_PATH if scope["path"].startswith(_RUNS) else POLICY_ACTION_PATH
+
+
+def _prefix(path: str) -> int:
+    """Where the name begins in a path; 0 in no path of this route."""
+    return next((len(start) for start in (_RUNS, _POLICIES) if path.startswith(start)), 0)
 
 
 async def _cancel_on_disconnect(future: asyncio.Future[list[JSON]], receive: Receive) -> None:

@@ -2,13 +2,21 @@
 
 from dataclasses import dataclass
 
-from service.domain.ports import CheckpointStore, EpisodeStore, RegistryStore, RunStore, UploadStore
+from service.domain.ports import (
+    CheckpointStore,
+    EpisodeStore,
+    PolicyStore,
+    RegistryStore,
+    RunStore,
+    UploadStore,
+)
 from service.settings import Settings
 from service.store.blobs import Blobs, default_blob_dir
 from service.store.checkpoints import SqlCheckpointStore
 from service.store.engine import Database, require_room
 from service.store.episodes import SqlEpisodeStore
 from service.store.migrations import SchemaError, check_revision, migrate
+from service.store.policies import SqlPolicyStore
 from service.store.registry import SqlRegistryStore
 from service.store.runs import SqlRunStore
 from service.store.uploads import SqlUploadStore
@@ -28,6 +36,7 @@ class Stores:
     episodes: EpisodeStore
     registry: RegistryStore
     uploads: UploadStore
+    policies: PolicyStore
     database: Database
     blobs: Blobs
 
@@ -62,6 +71,7 @@ def open_stores(source: Settings | str) -> Stores:
         episodes=SqlEpisodeStore(database, blobs),
         registry=SqlRegistryStore(database),
         uploads=SqlUploadStore(database, blobs),
+        policies=SqlPolicyStore(database),
         database=database,
         blobs=blobs,
     )

@@ -24,7 +24,7 @@ from service.domain.use_cases import TERMINAL_STATES, best_metric
 from service.store.blobs import Blobs, Stored, StoredContent
 from service.store.engine import Database
 from service.store.run_rows import LockedRun
-from service.store.tables import checkpoint, run
+from service.store.tables import checkpoint, compared_checkpoint, policy_version, run
 from service.store.types import now
 
 KEEP_SCHEDULED = 3
@@ -150,15 +150,24 @@ def _is_further(connection: Connection, run_id: str, epoch: int) -> bool:
 
 
 def _take_out(connection: Connection, locked: LockedRun, new: NewCheckpoint) -> Sequence[str]:
-    """Delete the row that the new one replaces and lower the marks it takes; digests of what was deleted."""
+    """Delete the row that the new one replaces and lower the marks it takes; digests of what was deleted.
+
+    With another content, one that a policy has stays under a kind of its own.
+    """
     ours = checkpoint.c.run_id == locked.row.id
     for mark, taken in ((checkpoint.c.is_best, new.is_best), (checkpoint.c.is_last, new.is_last)):
         if taken:
             connection.execute(update(checkpoint).where(ours, mark).values({mark: False}))
+    same_place = ours, checkpoint.c.epoch == new.epoch, checkpoint.c.kind == new.kind
+    held = checkpoint.c.id.in_(select(policy_version.c.checkpoint_id))
+    is_other = checkpoint.c.id != checkpoint_id(locked.row.id, new)
+    for kept in (
+        connection.execute(select(checkpoint.c.id).where(*same_place, held, is_other)).scalars().all()
+    ):
+        aside = {"kind": f"held {kept[5:15]}", "is_best": False, "is_last": False}
+        connection.execute(update(checkpoint).where(checkpoint.c.id == kept).values(**aside))
     replaced = connection.execute(
-        delete(checkpoint)
-        .where(ours, checkpoint.c.epoch == new.epoch, checkpoint.c.kind == new.kind)
-        .returning(checkpoint.c.blob_sha256, checkpoint.c.is_best)
+        delete(checkpoint).where(*same_place).returning(checkpoint.c.blob_sha256, checkpoint.c.is_best)
     ).all()
     if any(row.is_best for row in replaced):
         locked.change(best=None)
@@ -196,6 +205,8 @@ def _prune(connection: Connection, newest: CheckpointInfo, keep_scheduled: int) 
     acting = select(run.c.source_checkpoint).where(
         run.c.source_checkpoint.is_not(None), run.c.state.not_in(TERMINAL_STATES)
     )
+    live = select(run.c.id).where(run.c.state.not_in(TERMINAL_STATES))
+    compared = select(compared_checkpoint.c.checkpoint_id).where(compared_checkpoint.c.run_id.in_(live))
     needed = or_(
         table.id == newest.id,
         table.is_best,
@@ -203,6 +214,8 @@ def _prune(connection: Connection, newest: CheckpointInfo, keep_scheduled: int) 
         table.kind == BEGIN,
         table.id.in_(scheduled.limit(keep_scheduled)),
         table.id.in_(acting),
+        table.id.in_(compared),
+        table.id.in_(select(policy_version.c.checkpoint_id)),
     )
     return (
         connection.execute(delete(checkpoint).where(ours, ~needed).returning(table.blob_sha256))

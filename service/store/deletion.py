@@ -1,6 +1,6 @@
 """How runs are forgotten: one that a client deletes, and the oldest beyond what the operator wants kept."""
 
-from sqlalchemy import Connection, Text, cast, delete, func, select
+from sqlalchemy import Connection, Text, and_, cast, delete, func, select
 
 from service.domain.errors import StateConflictError
 from service.domain.run import Retention
@@ -10,8 +10,10 @@ from service.store.tables import (
     blob,
     blob_part,
     checkpoint,
+    compared_checkpoint,
     episode,
     idempotency_key,
+    policy_version,
     run,
     run_event,
     run_label,
@@ -30,8 +32,13 @@ def delete_run(connection: Connection, blobs: Blobs, run_id: str) -> None:
     """Delete a run with every row and byte that is its own.
 
     Raises:
-        StateConflictError: a run that has not ended needs one of its checkpoints, or its episodes.
+        StateConflictError: a run that has not ended needs one of its checkpoints, or its episodes; or a policy has one.
     """
+    of_policy = policy_version.c
+    held = select(of_policy.policy, of_policy.number).where(of_policy.run_id == run_id)
+    if (version := connection.execute(held.limit(1)).first()) is not None:
+        named = f"{version.policy}:{version.number}"
+        raise StateConflictError(f"run {run_id} holds policy version {named}; delete that version first")
     ours = select(checkpoint.c.id).where(checkpoint.c.run_id == run_id)
     needs = select(run.c.id).where(run.c.source_checkpoint.in_(ours), run.c.state.not_in(TERMINAL_STATES))
     # as the run whose episodes it learns from, or whose policy it begins with
@@ -44,7 +51,7 @@ def delete_run(connection: Connection, blobs: Blobs, run_id: str) -> None:
         named = [column for column in NAMING if column.table is table]
         gone = delete(table).where(table.c.run_id == run_id).returning(*named)
         digests.update(*connection.execute(gone).all())
-    for table in (run_label, run_event, run_metric, run_log, idempotency_key):
+    for table in (run_label, run_event, run_metric, run_log, idempotency_key, compared_checkpoint):
         connection.execute(delete(table).where(table.c.run_id == run_id))
     connection.execute(delete(run).where(run.c.id == run_id))
     blobs.drop_unreferenced(connection, filter(None, digests))
@@ -55,7 +62,10 @@ def delete_oldest(connection: Connection, blobs: Blobs, keep: Retention) -> dict
 
     Those whose checkpoints a run that has not ended needs are left for later.
     """
-    ended = run.c.state.in_(TERMINAL_STATES)
+    is_held = run.c.id.in_(
+        select(policy_version.c.run_id)
+    )  # for as long as a policy has it; so it counts as none
+    ended = and_(run.c.state.in_(TERMINAL_STATES), ~is_held)
     oldest_first = select(run.c.id).where(ended).order_by(run.c.finished_at, run.c.id)
     excess = 0
     if keep.runs is not None:

@@ -66,7 +66,16 @@ from service.store.run_rows import (
     row_values,
     shown_runs,
 )
-from service.store.tables import checkpoint, idempotency_key, run, run_event, run_label, run_log, run_metric
+from service.store.tables import (
+    checkpoint,
+    compared_checkpoint,
+    idempotency_key,
+    run,
+    run_event,
+    run_label,
+    run_log,
+    run_metric,
+)
 from service.store.tally import Tally
 from service.store.types import UtcDateTime, clean_text, now, upsert
 
@@ -219,12 +228,16 @@ class SqlRunStore(SqlLeases):
 
     def delete(self, run_id: str) -> None:
         """Forget a run with all it left."""
-        with self._database.writing() as connection:
-            locked = LockedRun.by_id(connection, run_id)
-            if not locked.state.is_terminal:
-                message = f"run {run_id} is {locked.state}; cancel it first"
-                raise StateConflictError(message, state=locked.state.value)
-            delete_run(connection, self._blobs, run_id)
+        try:
+            with self._database.writing() as connection:
+                locked = LockedRun.by_id(connection, run_id)
+                if not locked.state.is_terminal:
+                    message = f"run {run_id} is {locked.state}; cancel it first"
+                    raise StateConflictError(message, state=locked.state.value)
+                delete_run(connection, self._blobs, run_id)
+        except IntegrityError as error:
+            message = f"what run {run_id} left was put to use at the same moment; look again"
+            raise StateConflictError(message) from error
 
     def delete_oldest(self, keep: Retention) -> Mapping[str, str]:
         """Delete some of what is not to be kept."""
@@ -449,10 +462,10 @@ def _add_logs(connection: Connection, locked: LockedRun, lines: Sequence[tuple[s
 
 
 def _insert_run(connection: Connection, new: NewRun, by: str | None) -> Run:
-    if new.source_checkpoint is not None:
-        known = select(checkpoint.c.id).where(checkpoint.c.id == new.source_checkpoint)
-        if connection.execute(known).first() is None:
-            raise NotFoundError(f"there is no checkpoint {new.source_checkpoint}")
+    compared = [node["checkpoint"] for node in new.config.get("compared") or ()]
+    for needed in [*compared, *([new.source_checkpoint] if new.source_checkpoint else [])]:
+        if connection.execute(select(checkpoint.c.id).where(checkpoint.c.id == needed)).first() is None:
+            raise NotFoundError(f"there is no checkpoint {needed}")
     if connection.execute(select(run.c.id).where(run.c.id == new.id)).first() is not None:
         raise StateConflictError(f"there is a run {new.id} already, with another content")
     row = connection.execute(
@@ -462,6 +475,9 @@ def _insert_run(connection: Connection, new: NewRun, by: str | None) -> Run:
         shared = {"run_id": new.id, "created_at": row.created_at}
         labels = [{**shared, "key": key, "value": value} for key, value in new.labels.items()]
         connection.execute(insert(run_label), labels)
+    if compared:
+        places = [{"run_id": new.id, "place": i, "checkpoint_id": one} for i, one in enumerate(compared)]
+        connection.execute(insert(compared_checkpoint), places)
     locked = LockedRun(connection, row)
     if new.continues is not None:
         copied, best = copy_checkpoints(connection, new.id, new.continues.checkpoint)

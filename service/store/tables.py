@@ -12,6 +12,7 @@ from sqlalchemy import (
     Column,
     Float,
     ForeignKey,
+    ForeignKeyConstraint,
     Index,
     Integer,
     LargeBinary,
@@ -20,6 +21,7 @@ from sqlalchemy import (
     UniqueConstraint,
 )
 
+from service.domain.policies import MoveKind
 from service.domain.run import RunKind, RunState
 from service.store.types import CleanString, CleanText, JsonText, NanFloat, UtcDateTime
 
@@ -268,4 +270,81 @@ upload_part = Table(
     Column("number", Integer, primary_key=True),  # From 0.
     Column("blob_sha256", CleanString(64), ForeignKey("blob.sha256"), nullable=False),
     Index("ix_upload_part_blob_sha256", "blob_sha256"),
+)
+
+# The checkpoints that a comparison plays, which no pruning may take before it has ended.
+compared_checkpoint = Table(
+    "compared_checkpoint",
+    metadata,
+    _run_id(),
+    Column("place", Integer, primary_key=True),
+    Column("checkpoint_id", CleanString(64), nullable=False),
+    Index("ix_compared_checkpoint_checkpoint_id", "checkpoint_id"),
+)
+
+policy = Table(
+    "policy",
+    metadata,
+    Column("name", CleanString(64), primary_key=True),
+    Column("description", CleanText),
+    Column("gate", JsonText),
+    Column(
+        "n_versions", Integer, nullable=False
+    ),  # Ever made: the number of a deleted one is not given again.
+    Column("created_at", UtcDateTime, nullable=False),
+    Column("created_by", CleanText),
+)
+
+
+def _policy() -> Column[str]:
+    return Column("policy", CleanString(64), ForeignKey("policy.name"), primary_key=True)
+
+
+policy_version = Table(
+    "policy_version",
+    metadata,
+    _policy(),
+    Column("number", Integer, primary_key=True),
+    _run_id(primary_key=False),
+    Column(  # Deferred: a resumed run replaces the row of a checkpoint that it makes again.
+        "checkpoint_id",
+        CleanString(64),
+        ForeignKey("checkpoint.id", deferrable=True, initially="DEFERRED"),
+        nullable=False,
+    ),
+    Column("content_sha256", CleanString(64), nullable=False),
+    Column("note", CleanText),
+    Column("created_at", UtcDateTime, nullable=False),
+    Column("created_by", CleanText),
+    UniqueConstraint("policy", "checkpoint_id"),
+    Index("ix_policy_version_checkpoint_id", "checkpoint_id"),
+    Index("ix_policy_version_run_id", "run_id"),
+)
+
+policy_alias = Table(
+    "policy_alias",
+    metadata,
+    Column("policy", CleanString(64), primary_key=True),
+    Column("alias", CleanString(64), primary_key=True),
+    Column("version", Integer, nullable=False),
+    Column("revision", Integer, nullable=False),  # The seq of the last move.
+    Column("moved_at", UtcDateTime, nullable=False),
+    ForeignKeyConstraint(["policy", "version"], ["policy_version.policy", "policy_version.number"]),
+    Index("ix_policy_alias_version", "policy", "version"),
+)
+
+policy_move = Table(
+    "policy_move",
+    metadata,
+    _policy(),
+    Column("alias", CleanString(64), primary_key=True),
+    Column("seq", Integer, primary_key=True),  # Gapless per alias, from 1.
+    Column("kind", CleanString(16), nullable=False),
+    Column("from_version", Integer),
+    Column("to_version", Integer),
+    Column("reason", CleanText),
+    Column("by", CleanText),
+    Column("at", UtcDateTime, nullable=False),
+    Column("evidence", JsonText),
+    _one_of("kind", MoveKind),
 )

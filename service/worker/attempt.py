@@ -182,6 +182,9 @@ class Attempt:
             continues=run.continues,
             spent_s=spent_s(self._stores.runs.events(run.id, types=[EventType.STATE], limit=MOST_EVENTS)),
             agent=agent,
+            compared=tuple(
+                self._stores.checkpoints.read(node["checkpoint"]) for node in run.config.get("compared") or ()
+            ),
             episodes=tuple(episodes.trajectory(*place) for place in recorded),
         )
 

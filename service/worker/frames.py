@@ -46,6 +46,8 @@ class Start(Frame, frozen=True):
     agent: bytes | None = None
     """The checkpoint bundle whose policy acts in a rollout or an evaluation, or begins a training, or that is
     imported."""
+    compared: tuple[bytes, ...] = ()
+    """The checkpoint bundles whose policies are compared, in order."""
     continues: Continuation | None = None
     """Of a training that another run began: how far it goes on."""
     spent_s: float = 0.0

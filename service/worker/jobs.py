@@ -1,4 +1,4 @@
-"""What a child does with a Start frame: train, try out, roll out or evaluate, by the library alone.
+"""What a child does with a Start frame: train, try out, roll out, evaluate or compare, by the library alone.
 
 The tree was checked when it was submitted. It is checked again here, before anything is built, because the
 database it came from is not the place where trust begins.
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from maze_core.agent import Agent
     from maze_core.checkpoint import Checkpoint
     from maze_core.config.schema import RunConfig
+    from maze_core.evaluation.comparison import ComparisonReport
     from maze_core.evaluation.evaluate import RolloutReport
     from maze_core.runners.smoke import SmokeReport
     from maze_core.trainers.fit import TrainReport
@@ -45,11 +46,13 @@ def execute(start: frames.Start, channel: Channel, stop: StopWish, rules: Rules)
     if start.kind is RunKind.IMPORT:
         return import_checkpoint(start, reporter, rules)
     check_tree(start.tree, trust_policy(rules.extra_targets, rules.config_dirs))
-    report: TrainReport | RolloutReport | SmokeReport
+    report: TrainReport | RolloutReport | SmokeReport | ComparisonReport
     if start.kind is RunKind.TRAIN:
         report = _train(start, _to_train(start, rules), reporter, stop)
     elif start.kind is RunKind.SMOKE:
         report = run_smoke(_to_train(start, rules), reporter=reporter, cancelled=stop)
+    elif start.kind is RunKind.COMPARE:
+        report = _compare(start, RunConfig.from_tree(start.tree, "rollout"), reporter, stop, rules)
     else:
         agent = None if start.agent is None else _agent(start.agent, rules)
         report = _act(start, RunConfig.from_tree(start.tree, "rollout"), agent, reporter, stop)
@@ -135,3 +138,12 @@ def _act(
     if start.kind is RunKind.EVALUATE and agent is None:
         raise InvalidSpecificationError("an evaluation needs a run whose policy is judged")
     return run_rollout(config, agent=agent, reporter=reporter, cancelled=stop)
+
+
+def _compare(
+    start: frames.Start, config: "RunConfig", reporter: PipeReporter, stop: StopWish, rules: Rules
+) -> "ComparisonReport":
+    from maze_core.runners.comparison import run_comparison
+
+    agents = [_agent(bundle, rules) for bundle in start.compared]
+    return run_comparison(config, agents, reporter=reporter, cancelled=stop)

@@ -17,7 +17,8 @@ from sqlalchemy import CheckConstraint, Column, Connection, Text, inspect, text
 from sqlalchemy.exc import IntegrityError
 
 from alembic import command
-from service.domain.run import MetricPoint
+from service.domain.policies import Gate, MoveKind
+from service.domain.run import MetricPoint, RunKind
 from service.store import SchemaError, check_revision, migrate, open_stores
 from service.store.blobs import Blobs
 from service.store.checkpoints import SqlCheckpointStore
@@ -106,6 +107,11 @@ def filled(url: str) -> None:
     stores.registry.add_token("t", "d" * 64, "name")
     stores.runs.create(new_run(), ("key", "digest"))
     stores.uploads.put_part(begin(stores).id, 0, b"part")
+    [kept, *_] = stores.checkpoints.list(lease.run_id).data
+    stores.policies.create("walker", gate=Gate(n_episodes=30))
+    stores.policies.add_version("walker", kept.id)
+    stores.policies.move("walker", "champion", 1, kind=MoveKind.SET, revision=None)
+    stores.runs.create(new_run(config={"compared": [{"sha256": "a" * 64, "checkpoint": kept.id}]}))
     stores.close()
 
 
@@ -345,3 +351,21 @@ def test_every_migration_can_be_undone() -> None:
 def test_the_migrations_folder_is_no_package() -> None:
     """An ``__init__.py`` would shadow the library of the same name."""
     assert not (migrations_dir() / "__init__.py").exists()
+
+
+def test_a_comparison_is_forgotten_on_the_way_down_and_other_kinds_of_runs_stay(database_url: str) -> None:
+    filled(database_url)
+    stores = open_stores(database_url)
+    start(stores, kind=RunKind.COMPARE, labels={"team": "b"})
+    stores.close()
+    before = rows(database_url)["run"]
+    downgrade(database_url, "0008")
+    with opened(database_url) as database, database.writing() as connection:
+        kinds = connection.execute(text("SELECT kind FROM run")).scalars().all()
+        assert sorted(kinds) == sorted(str(row["kind"]) for row in before if row["kind"] != "compare")
+        with pytest.raises(IntegrityError):
+            connection.execute(text("UPDATE run SET kind = 'compare'"))
+    migrate(database_url)
+    stores = open_stores(database_url)
+    start(stores, kind=RunKind.COMPARE)
+    stores.close()

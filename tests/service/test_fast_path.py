@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from service import fast_path, http_server, security
 from service.domain.errors import AgentGoneError
+from service.domain.policies import MoveKind
 from service.domain.use_cases import new_token
 from service.fast_path import MAX_KNOWN, NAMES, FastProtocol, missing_names, protocol_of
 from service.main import create_app
@@ -812,3 +813,103 @@ def test_without_one_of_them_or_the_switch_the_plain_way_serves(
 
 
 OURS_LOG = re.compile(r"req_[0-9a-f]+_?[0-9a-f]*")
+
+
+NAMED = b"/v1/policies/walker@champion/compute_action"
+
+
+def named(path: bytes) -> bytes:
+    return post(path, [b"Content-Type: application/json"], GOOD)
+
+
+def test_a_policy_acts_by_its_name_as_its_checkpoint_does_and_where_it_arrives(
+    sqlite_stores: Stores, run: str, answered: list[int]
+) -> None:
+    sqlite_stores.policies.create("walker")
+    sqlite_stores.policies.add_version("walker", sqlite_stores.checkpoints.resolve(run, "best").id)
+    sqlite_stores.policies.move("walker", "champion", 1, kind=MoveKind.SET, revision=None)
+    paths = [NAMED, b"/v1/policies/walker:1/compute_action", b"/v1/policies/walker%40champion/compute_action"]
+    each(sqlite_stores, run, [named(path) for path in paths])
+
+    async def scenario(service: Wire) -> list[bytes]:
+        bodies = []
+        for path in (f"/v1/runs/{run}/compute_action".encode(), *paths):
+            *_, answer = [await service.connect().send(named(path)) for _ in range(2)]
+            bodies.append(answer.partition(b"\r\n\r\n")[2])
+        return bodies
+
+    answered.clear()
+    bodies = both(sqlite_stores, run, scenario)
+    assert len(set(bodies)) == 1
+    assert b'"checkpoint":"ckpt_' in bodies[0]
+    assert len(answered) >= 4
+
+
+@pytest.mark.parametrize(
+    ("path", "code", "says"),
+    [
+        (b"/v1/policies/walker/compute_action", 404, b"walker:1"),
+        (b"/v1/policies/walker@none/compute_action", 404, b"no alias none"),
+        (b"/v1/policies/none@none/compute_action", 404, b"no policy none"),
+        (b"/v1/policies//compute_action", 404, b"no such"),
+        (b"/v1/policies/a@b@c/compute_action", 404, b"no such"),
+        (b"/v1/runs/walker@champion/compute_action", 404, b"no such"),
+    ],
+)
+def test_a_name_that_acts_nowhere_is_refused_as_on_the_plain_way(
+    sqlite_stores: Stores, run: str, path: bytes, code: int, says: bytes
+) -> None:
+    sqlite_stores.policies.create("walker")
+    sqlite_stores.policies.add_version("walker", sqlite_stores.checkpoints.resolve(run, "best").id)
+    each(sqlite_stores, run, [named(path)])
+
+    async def scenario(service: Wire) -> bytes:
+        return await service.connect().send(named(path))
+
+    answer = both(sqlite_stores, run, scenario)
+    assert (status(answer), says in answer) == (code, True), answer
+
+
+def test_where_an_alias_has_moved_acts_soon(
+    sqlite_stores: Stores, answered: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(agents, "TTL_S", 1.0)
+    monkeypatch.setattr(agents, "_REFRESH_AFTER_S", 0.5)
+    _, lease = start(sqlite_stores)
+    sqlite_stores.policies.create("walker")
+    for epoch in (1, 2):
+        bundle = make_checkpoint()
+        info = new_checkpoint(epoch, content_sha256=bundle.content_sha256)
+        made = sqlite_stores.checkpoints.put(lease, info, bundle.to_bytes())
+        sqlite_stores.policies.add_version("walker", made.id)
+    sqlite_stores.policies.move("walker", "champion", 1, kind=MoveKind.SET, revision=None)
+    new = sqlite_stores.policies.resolve("walker", number=2).checkpoint.encode()
+
+    async def scenario() -> None:
+        async with wire(sqlite_stores) as service:
+            connection = service.connect()
+            for _ in range(3):
+                assert new not in await connection.send(named(NAMED))
+            sqlite_stores.policies.move("walker", "champion", 2, kind=MoveKind.SET, revision=1)
+            for _ in range(1000):
+                if new in await connection.send(named(NAMED)):
+                    return
+                await asyncio.sleep(0.01)
+            pytest.fail("the old one acts on")
+
+    asyncio.run(scenario())
+    assert len(answered) >= 2
+
+
+def test_a_policy_that_acts_takes_no_checkpoint(sqlite_stores: Stores, run: str) -> None:
+    sqlite_stores.policies.create("walker")
+    sqlite_stores.policies.add_version("walker", sqlite_stores.checkpoints.resolve(run, "best").id)
+    body = GOOD[:-1] + b', "checkpoint": "last"}'
+    sent = post(b"/v1/policies/walker:1/compute_action", [b"Content-Type: application/json"], body)
+    each(sqlite_stores, run, [sent])
+
+    async def scenario(service: Wire) -> bytes:
+        return await service.connect().send(sent)
+
+    answer = both(sqlite_stores, run, scenario)
+    assert (status(answer), b"leave checkpoint 'last' out" in answer) == (404, True)

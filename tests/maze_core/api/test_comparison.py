@@ -21,9 +21,7 @@ def test_each_policy_scores_as_in_an_evaluation_of_its_own(runs):
     for name, found in zip("ab", report.policies, strict=False):
         with RunContext.load(runs / name) as rc:
             assert found == rc.evaluate(4, seed=5)
-    differences = [
-        b - a for a, b in zip(report.policies[0].returns, report.policies[1].returns, strict=True)
-    ]
+    differences = [b - a for a, b in zip(report.policies[0].returns, report.policies[1].returns, strict=True)]
     assert report.pairs[0].mean_difference == pytest.approx(sum(differences) / 4)
     assert len(report.pairs) == 3
     assert report.stop_reason == "completed"

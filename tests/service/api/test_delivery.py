@@ -17,6 +17,7 @@ from tests.service.api.client import Client, Stream, http_scope
 ROUTES = [route for router in ROUTERS for route in router.routes if isinstance(route, APIRoute)]
 PATHS = sorted({route.path for route in ROUTES if "GET" in route.methods} | {"/openapi.json"})
 PARTS = {"group": "algorithm", "module": "ppo", "slug": "not-found", "asset": "swagger-ui.css"}
+PARTS |= {"name": "walker", "alias": "champion", "number": "1"}
 
 
 def path_of(template: str, stores: Stores) -> str:

@@ -1,0 +1,57 @@
+"""Comparing policies: a run that plays the same episodes with each, and finds what each pair differs by."""
+
+from collections.abc import Sequence
+from functools import partial
+from typing import Annotated
+
+from fastapi import APIRouter
+from pydantic import Field
+
+from maze_core.runners.comparison import MOST, comparison_config
+from maze_core.seeding import draw_seed
+from service.api.answers import RunOut
+from service.api.bodies import Acting, Count, NamesPolicy, StrictRoute, Submitted
+from service.api.dependencies import Services
+from service.api.submit import ENDED, RUNNER_FIELDS, Chosen, SubmissionDep, named_in, stored_config
+from service.domain.run import CheckpointInfo, Run, RunKind
+from service.problems import Problem
+
+router = APIRouter(prefix="/v1", tags=["submit"], route_class=StrictRoute)
+
+MIB = 2**20
+MOST_MIB = 512
+"""Of the checkpoints together: a worker sends them to the run's process in one message."""
+
+
+class CompareRequest(Submitted, Acting):
+    """Play the same episodes with several policies, in the environment of the first one's run."""
+
+    policies: Annotated[list[NamesPolicy], Field(min_length=2, max_length=MOST)]
+    """2 to 8 of them, each by its ``run`` and ``checkpoint``, or as ``policy``. Of each pair, the later one is measured
+    against the earlier one."""
+    n_episodes: Count = 20
+    """How many episodes each of them plays, all from the same seeds."""
+
+
+def _compared(services: Services, body: CompareRequest) -> Chosen:
+    found = [named_in(services, one, f"/policies/{place}") for place, one in enumerate(body.policies)]
+    _refuse_large(found)
+    nodes = [{"run": one.run_id, "checkpoint": one.id, "sha256": one.content_sha256} for one in found]
+    fields = {field: getattr(body, name) for name, field in RUNNER_FIELDS.items() if name != "record"}
+    seed = draw_seed() if body.seed is None else body.seed
+    first = services.runs.get(found[0].run_id)
+    config = comparison_config({**first.config}, nodes, seed=seed, **fields)
+    return Chosen(config=stored_config(services, config.tree, "rollout"))
+
+
+def _refuse_large(found: Sequence[CheckpointInfo]) -> None:
+    n_mib = sum(one.size_bytes for one in found) / MIB
+    if n_mib > MOST_MIB:
+        message = f"Their checkpoints have {n_mib:.0f} MiB together, and {MOST_MIB} are compared at once: name fewer."
+        raise Problem.at("/policies", "out_of_range", message)
+
+
+@router.post("/compare", status_code=202, response_model=RunOut, responses=ENDED)
+async def compare(body: CompareRequest, submission: SubmissionDep) -> Run:
+    """Compare policies on the same episodes: mean returns, and of each pair the difference with its 95 % interval."""
+    return await submission.answer(RunKind.COMPARE, body, partial(_compared, submission.services, body))
