@@ -37,8 +37,10 @@ def delete_run(connection: Connection, blobs: Blobs, run_id: str) -> None:
     of_policy = policy_version.c
     held = select(of_policy.policy, of_policy.number).where(of_policy.run_id == run_id)
     if (version := connection.execute(held.limit(1)).first()) is not None:
-        named = f"{version.policy}:{version.number}"
-        raise StateConflictError(f"run {run_id} holds policy version {named}; delete that version first")
+        message = (
+            f"run {run_id} holds policy version {version.policy}:{version.number}; delete that version first"
+        )
+        raise StateConflictError(message)
     ours = select(checkpoint.c.id).where(checkpoint.c.run_id == run_id)
     needs = select(run.c.id).where(run.c.source_checkpoint.in_(ours), run.c.state.not_in(TERMINAL_STATES))
     # as the run whose episodes it learns from, or whose policy it begins with
