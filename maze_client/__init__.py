@@ -9,6 +9,7 @@ print(run.best, run.compute_action([0.01, 0.02, -0.03, 0.04]))
 from maze_client.arguments import TrainArguments
 from maze_client.client import AsyncClient, Client
 from maze_client.errors import (
+    ChangedError,
     ConflictError,
     ConnectionFailed,
     InvalidRequestError,
@@ -24,6 +25,7 @@ from maze_client.run import AsyncRun, Run
 __all__ = [
     "AsyncClient",
     "AsyncRun",
+    "ChangedError",
     "Client",
     "ConflictError",
     "ConnectionFailed",

@@ -198,17 +198,73 @@ class Episode:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Origin:
+    """Where a value of a configuration comes from."""
+
+    source: str
+    """A file: ``module``, ``configuration``, ``experiment``; given: ``argument``, ``override``, ``config``; ``drawn``,
+    ``derived``, ``default`` of the code; ``changed`` since the run was submitted."""
+    name: str | None = None
+    """The file, such as ``algorithm/ppo``; the argument or override."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Composed:
     """What a submission would run; give ``seed`` to get that very run."""
 
     config: Mapping[str, Any]
     config_sha256: str
     seed: int
+    provenance: Mapping[str, Origin] | None = None
+    """Dotted path → where the value comes from, where that was asked for."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Module:
+    """A configuration module: its values as they stand in its file, and that file."""
+
+    group: str
+    name: str
+    description: str
+    config: Any
+    yaml: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Difference:
+    """A value that two configurations do not share; ``added`` is what only the right one has."""
+
+    key: str
+    """Dotted path."""
+    kind: Literal["added", "removed", "changed"]
+    left: Any = None
+    right: Any = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Differences:
+    """What two configurations differ in, and their digests."""
+
+    data: list[Difference]
+    left_sha256: str
+    right_sha256: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Changed:
+    """What became of one run of many: its state now, or ``error`` with ``code`` and ``message``."""
+
+    id: str
+    state: State | None = None
+    error: Mapping[str, str] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
 class Environment:
-    """An environment that some worker knows; ``reason`` says why it is not available, or not trainable."""
+    """An environment that some worker knows; ``reason`` says why it is not available, or not trainable.
+
+    Arguments, spaces and limits are there where one environment is asked for.
+    """
 
     id: str
     source: str
@@ -216,6 +272,15 @@ class Environment:
     is_trainable: bool | None = None
     reason: str | None = None
     install: str | None = None
+    workers: list[str] | None = None
+    max_episode_steps: int | None = None
+    reward_threshold: float | None = None
+    kwargs: Mapping[str, Any] | None = None
+    """Its constructor's arguments with their defaults."""
+    open_kwargs: list[str] | None = None
+    """Those that may be given as ``env.kwargs``."""
+    observation_space: Mapping[str, Any] | None = None
+    action_space: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

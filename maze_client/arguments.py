@@ -119,6 +119,15 @@ class RunFilters(TypedDict, total=False):
     sort: str
 
 
+class Together(TypedDict, total=False):
+    """What runs have in common that are changed together; at least one of these."""
+
+    ids: Sequence[str]
+    state: State
+    kind: Kind
+    labels: Mapping[str, str]
+
+
 class RunChanges(TypedDict, total=False):
     """What may be changed of a run; None takes it away, what is not given stays."""
 

@@ -1,22 +1,42 @@
 """The clients: where the service is, and what may be asked of it."""
 
 import os
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Mapping
 from os import PathLike
 from pathlib import Path
 from types import TracebackType
-from typing import Literal, Self, Unpack
+from typing import Any, Literal, Self, TypeAlias, Unpack
 
 import httpx
 
-from maze_client.answers import Composed, Environment, Health, RunFacts, read
-from maze_client.arguments import EvaluateArguments, Labelled, RolloutArguments, RunFilters, TrainArguments
+from maze_client.answers import (
+    Changed,
+    Composed,
+    Differences,
+    Environment,
+    Health,
+    Module,
+    RunFacts,
+    read,
+)
+from maze_client.arguments import (
+    EvaluateArguments,
+    Labelled,
+    RolloutArguments,
+    RunFilters,
+    Together,
+    TrainArguments,
+)
 from maze_client.errors import ProblemError
 from maze_client.files import announced, bytes_headers, missing_parts
 from maze_client.following import answered
 from maze_client.run import AsyncRun, Caller, Run, RunMethods, RunVerb
-from maze_client.transport import Async, AsyncTransport, Sync, SyncTransport, Verb
+from maze_client.transport import Async, AsyncTransport, Listing, Sync, SyncTransport, Verb
 
+Mode: TypeAlias = Literal["train", "rollout"]
+Action: TypeAlias = Literal["cancel", "pause", "resume", "delete"]
+Side: TypeAlias = RunFacts | str | Mapping[str, Any]
+"""One of two configurations that are compared."""
 DEFAULT_URL = "http://127.0.0.1:8000"
 
 
@@ -106,13 +126,84 @@ class ClientMethods(Caller):
             await self._send("PUT", f"{at}/parts/{number}", content=data, headers=bytes_headers(data))
         return self._run_class(self, await self._send("POST", f"{at}/complete"))
 
+    @RunVerb
+    async def put(
+        self, /, run_id: str, kind: Literal["train", "rollout", "evaluate"] = "train", **arguments: Any
+    ) -> RunMethods:
+        """Submit a run under an id of your own: one run, however often this is called with the same arguments.
+
+        Args:
+            run_id: ``run_`` and 1 to 40 small letters and digits.
+            kind: ``train``, ``rollout`` or ``evaluate``.
+            **arguments: of the method of that name.
+
+        Raises:
+            ConflictError: that id has been submitted with other arguments.
+        """
+        body = {"kind": kind, **arguments}
+        return self._run_class(self, await self._send("PUT", f"/v1/runs/{run_id}", body))
+
+    @Listing
+    async def bulk(self, action: Action, **together: Unpack[Together]) -> AsyncIterator[Changed]:
+        """Cancel, pause, resume or delete all runs that have this in common; what became of each, newest first."""
+        page: dict[str, Any] = {"next_cursor": None, "has_more": True}
+        while page["has_more"]:
+            body = {"action": action, "filter": together, "cursor": page["next_cursor"]}
+            page = await self._send("POST", "/v1/runs/bulk", body)
+            for item in page["data"]:
+                yield read(item, Changed)
+
     @Verb
     async def compose(
-        self, *, mode: Literal["train", "rollout"] = "train", **arguments: Unpack[TrainArguments]
+        self,
+        *,
+        mode: Mode = "train",
+        provenance: bool = False,
+        **arguments: Unpack[TrainArguments],
     ) -> Composed:
-        """What a submission would run, without running it."""
-        body = {"mode": mode, **arguments}
-        return read(await self._send("POST", "/v1/config/compose", body), Composed)
+        """What a submission would run, without running it; with ``provenance`` where each value comes from."""
+        body, params = {"mode": mode, **arguments}, {"provenance": True} if provenance else {}
+        return read(await self._send("POST", "/v1/config/compose", body, params=params), Composed)
+
+    @Verb
+    async def diff(self, left: Side, right: Side) -> Differences:
+        """What two configurations differ in.
+
+        Args:
+            left: a run or its id; arguments of :meth:`train` (with ``mode`` those of :meth:`rollout`); or both,
+                ``{"run": …, "overrides": {…}}``.
+            right: the same.
+        """
+        sides = {
+            name: side if isinstance(side, Mapping) else {"run": side}
+            for name, side in (("left", left), ("right", right))
+        }
+        return read(await self._send("POST", "/v1/config/diff", sides), Differences)
+
+    @Verb
+    async def config_groups(self) -> dict[str, list[str]]:
+        """Configuration group → its modules."""
+        page = await self._send("GET", "/v1/config/groups")
+        return {row["group"]: row["modules"] for row in page["data"]}
+
+    @Verb
+    async def config_module(self, group: str, name: str) -> Module:
+        """A configuration module."""
+        return read(await self._send("GET", f"/v1/config/groups/{group}/{name}"), Module)
+
+    @Verb
+    async def config_schema(
+        self, group: str | None = None, name: str | None = None, *, mode: Mode = "train"
+    ) -> dict[str, Any]:
+        """JSON Schema of what a module describes; without one that of a whole configuration."""
+        if group is None:
+            return dict(await self._send("GET", "/v1/config/schema", params={"mode": mode}))
+        return dict(await self._send("GET", f"/v1/config/groups/{group}/{name}/schema"))
+
+    @Verb
+    async def environment(self, env_id: str) -> Environment:
+        """One environment, with its spaces, arguments and limits."""
+        return read(await self._send("GET", f"/v1/environments/{env_id}"), Environment)
 
     @Verb
     async def environments(self, available: bool | None = None) -> list[Environment]:

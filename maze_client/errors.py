@@ -64,15 +64,16 @@ class ProblemError(MazeClientError):
     Args:
         status: of the answer.
         body: the problem, with members that only its kind has.
+        tries: how often the request had been sent before, with an answer that was lost.
     """
 
-    def __init__(self, status: int, body: dict[str, Any]) -> None:
-        self.status, self.body = status, body
+    def __init__(self, status: int, body: dict[str, Any], tries: int = 0) -> None:
+        self.status, self.body, self.tries = status, body, tries
         self.code = str(body.get("code", f"http_{status}"))
         self.detail = str(body.get("detail", ""))
         self.errors = msgspec.convert(body.get("errors", []), list[Mistake], strict=False)
         self.request_id: str | None = body.get("request_id")
-        super().__init__(status, body)
+        super().__init__(status, body, tries)
 
     def __str__(self) -> str:
         """The detail and every mistake, a line each."""
@@ -92,6 +93,10 @@ class ConflictError(ProblemError):
     """The run's state does not allow this (409)."""
 
 
+class ChangedError(ProblemError):
+    """The run has changed since the revision that was named (412)."""
+
+
 class InvalidRequestError(ProblemError):
     """The request or its configuration cannot work (422); ``errors`` has every mistake."""
 
@@ -100,11 +105,12 @@ _KINDS: dict[int, type[ProblemError]] = {
     401: UnauthorizedError,
     404: NotFoundError,
     409: ConflictError,
+    412: ChangedError,
     422: InvalidRequestError,
 }
 
 
-def error_of(outcome: httpx.Response | httpx.TransportError) -> MazeClientError:
+def error_of(outcome: httpx.Response | httpx.TransportError, tries: int = 0) -> MazeClientError:
     """The error for an answer that is none, or for a connection that broke."""
     if isinstance(outcome, httpx.TransportError):
         said = str(outcome) or type(outcome).__name__
@@ -118,4 +124,4 @@ def error_of(outcome: httpx.Response | httpx.TransportError) -> MazeClientError:
         body = None
     if not isinstance(body, dict):
         body = {"detail": " ".join(outcome.text.split())[:200] or outcome.reason_phrase}
-    return _KINDS.get(outcome.status_code, ProblemError)(outcome.status_code, body)
+    return _KINDS.get(outcome.status_code, ProblemError)(outcome.status_code, body, tries)

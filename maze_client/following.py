@@ -2,7 +2,7 @@
 
 import random
 import time
-from collections.abc import AsyncGenerator, Collection
+from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Sequence
 from contextlib import aclosing
 from typing import Any
 
@@ -66,9 +66,23 @@ async def answered(
             if outcome.is_success or was_deleted:  # by a try whose answer was lost
                 return outcome
         if (wait_s := retry_in_s(outcome, tries, max_retries)) is None:
-            raise error_of(outcome)
+            raise error_of(outcome, tries)
         await transport.sleep(wait_s)
         tries += 1
+
+
+async def recent_seq(page: Callable[[int], Awaitable[Sequence[Any]]], near: int = 1024) -> int:
+    """A ``seq`` behind which at most ``near`` events stand by now, of a log that is read by ``page(after)``.
+
+    By halving: who waits for the end of a long run does not read it all.
+    """
+    low, high = 0, near
+    while await page(high):
+        low, high = high, 2 * high
+    while high - low > near:  # there are events behind low, and none behind high
+        middle = (low + high) // 2
+        low, high = (middle, high) if await page(middle) else (low, middle)
+    return low
 
 
 class EventDecoder:

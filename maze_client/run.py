@@ -8,7 +8,7 @@ from os import PathLike
 from pathlib import Path
 from typing import Any, Concatenate, Generic, ParamSpec, TypeVar, Unpack, overload
 
-from maze_client.answers import Checkpoint, Episode, Event, LogLine, Metric, Metrics, RunFacts, read
+from maze_client.answers import Checkpoint, Episode, Event, LogLine, Metric, Metrics, Origin, RunFacts, read
 from maze_client.arguments import (
     ActingArguments,
     ContinueArguments,
@@ -18,9 +18,9 @@ from maze_client.arguments import (
     plain,
     query,
 )
-from maze_client.errors import MazeClientError, RunFailed, WaitTimeout
+from maze_client.errors import ConflictError, MazeClientError, RunFailed, WaitTimeout
 from maze_client.files import download
-from maze_client.following import POLL_S, EventLog, answered
+from maze_client.following import POLL_S, EventLog, answered, recent_seq
 from maze_client.progress import shown
 from maze_client.transport import Async, Listing, Sync, Verb, bound
 
@@ -99,6 +99,11 @@ class RunMethods(RunFacts, Caller):
         path, retries = self._at("/events"), self._max_retries
         return EventLog(self._transport, path, after=after, types=types, max_retries=retries)
 
+    async def _events_after(self, seq: int) -> Sequence[Any]:
+        """The next event, if there is one by now."""
+        page = await self._send("GET", self._at("/events"), params={"after": seq, "limit": 1})
+        return list(page["data"])
+
     async def _look(self) -> None:
         await self._taken(self._send("GET", self._at()))
 
@@ -130,7 +135,9 @@ class RunMethods(RunFacts, Caller):
         deadline = None if timeout is None else time.monotonic() + timeout
         show, shown_at = shown(progress), 0.0
         await self._look()
-        log = self._log(0, ["state", "progress"] if show else ["state"])
+        since = 0 if self.is_ended else await recent_seq(self._events_after)
+        await self._look()  # what happened before that is known, what comes is told
+        log = self._log(since, ["state", "progress"] if show else ["state"])
         async with aclosing(log.until(deadline)) as events:
             while not self.is_ended:
                 event = await anext(events, None)
@@ -216,6 +223,12 @@ class RunMethods(RunFacts, Caller):
         return dict((await self._send("GET", self._at("/config")))["config"])
 
     @Verb
+    async def provenance(self) -> dict[str, Origin]:
+        """Dotted path → where the value of the configuration comes from, as far as it can be said today."""
+        found = await self._send("GET", self._at("/config"), params={"provenance": True})
+        return read(found["provenance"], dict[str, Origin])
+
+    @Verb
     async def compute_action(self, observation: Any, **how: Unpack[ActingArguments]) -> Any:
         """The trained policy's action for a raw observation, both in the environment's own form; numpy is taken."""
         body = {"observation": observation, **how}
@@ -242,7 +255,14 @@ class RunMethods(RunFacts, Caller):
     @RunVerb
     async def resume(self) -> "RunMethods":
         """Give the paused run back to the queue; it ends as one that was not paused."""
-        return await self._taken(self._send("POST", self._at("/resume")))
+        try:
+            return await self._taken(self._send("POST", self._at("/resume")))
+        except ConflictError as error:
+            if error.tries:
+                await self._look()
+            if not error.tries or self.state == "paused":
+                raise
+            return self  # an earlier try did it, and its answer was lost
 
     @RunVerb
     async def continue_(self, **arguments: Unpack[ContinueArguments]) -> "RunMethods":
@@ -260,9 +280,18 @@ class RunMethods(RunFacts, Caller):
         return await self._taken(self._create(self._at("/fork"), arguments))
 
     @RunVerb
-    async def edit(self, **changes: Unpack[RunChanges]) -> "RunMethods":
-        """Change name, labels, notes or priority; None takes one away, what is not named stays."""
-        return await self._taken(self._send("PATCH", self._at(), changes))
+    async def edit(self, *, if_revision: int | None = None, **changes: Unpack[RunChanges]) -> "RunMethods":
+        """Change name, labels, notes or priority; None takes one away, what is not named stays.
+
+        Args:
+            if_revision: only where the run still has this ``revision``.
+            **changes: ``name``, ``labels``, ``notes``, ``priority``.
+
+        Raises:
+            ChangedError: it has another revision.
+        """
+        headers = {} if if_revision is None else {"If-Match": f'"{if_revision}"'}
+        return await self._taken(self._send("PATCH", self._at(), changes, headers=headers))
 
     @Verb
     async def delete(self) -> None:

@@ -8,12 +8,14 @@ import pytest
 
 from maze_client import (
     AsyncClient,
+    ChangedError,
     Client,
     ConflictError,
     InvalidRequestError,
     MazeClientError,
     NotFoundError,
 )
+from maze_client.answers import Origin
 from tests.acceptance.server import free_port, serving
 
 SPEC = {
@@ -141,6 +143,48 @@ def test_what_can_be_asked_without_a_run(server):
         assert (composed.seed, composed.config["env"]["name"]) == (3, "CartPole-v1")
         ids = {found.id: found for found in client.environments(available=True)}
         assert ids["CartPole-v1"].is_trainable is not False
+
+
+@pytest.mark.parametrize("kind", [Client, AsyncClient])
+def test_the_configuration_is_looked_around_in(server, kind):
+    async def story(client):
+        groups = await now(client.config_groups())
+        assert "ppo" in groups["algorithm"]
+        assert (await now(client.config_module("algorithm", "ppo"))).config["gamma"] == 0.99
+        schema = await now(client.config_schema("algorithm", "ppo"))
+        assert schema["properties"]["gamma"]["maximum"] == 1.0
+        assert (await now(client.config_schema(mode="rollout")))["required"] == ["policy"]
+        composed = await now(client.compose(**SPEC, provenance=True))
+        assert composed.provenance["env.name"] == Origin(source="override", name="env.name")
+        spaces = await now(client.environment("CartPole-v1"))
+        assert (spaces.action_space["n"], spaces.max_episode_steps) == (2, 500)
+
+    run_with(kind, server, story)
+
+
+@pytest.mark.parametrize("kind", [Client, AsyncClient])
+def test_runs_are_submitted_by_id_compared_and_changed_together(server, kind):
+    async def story(client):
+        run_id = f"run_mine{kind.__name__.lower()}"
+        long = {**SPEC, "labels": {"bulk": kind.__name__}, "n_epochs": 100_000}
+        run, same = [await now(client.put(run_id, **long)) for _ in range(2)]
+        assert (run.id, same.id, run.created_at) == (run_id, run_id, same.created_at)
+        with pytest.raises(ConflictError, match="another body"):
+            await now(client.put(run_id, **SPEC))
+        other = await now(client.train(**long, priority=-1))
+        assert (await now(run.provenance()))["algorithm.n_epochs"].name == "n_epochs"
+        assert (await now(client.diff(run, other))).data == []
+        changed = await now(client.diff(run.id, {"run": run, "overrides": {"algorithm.lr": 0.5}}))
+        assert [(one.key, one.kind, one.right) for one in changed.data] == [("algorithm.lr", "changed", 0.5)]
+        await now(run.edit(notes="one", if_revision=run.revision))
+        with pytest.raises(ChangedError):
+            await now(run.edit(notes="two", if_revision=run.revision - 1))
+        done = await now(client.bulk("cancel", labels={"bulk": kind.__name__}))
+        assert {one.id for one in done} == {run.id, other.id}
+        assert not any(one.error for one in done)
+        await now(run.wait())
+
+    run_with(kind, server, story)
 
 
 def test_events_and_waits_go_on_through_a_restart_of_the_service(tmp_path):

@@ -1,5 +1,6 @@
 """What a client decides: when to try again, and how it goes on behind what broke. Nothing is sent, nobody waits."""
 
+import asyncio
 import itertools
 
 import httpx
@@ -15,6 +16,7 @@ from maze_client.following import (
     SILENCE_S,
     STREAM_PATIENCE,
     EventDecoder,
+    recent_seq,
     retry_in_s,
 )
 from tests.maze_client.answering import RUN, Answers, event, problem, stream
@@ -78,6 +80,29 @@ def test_a_conflict_is_raised_at_once(clock):
     with pytest.raises(ConflictError, match="What happened"):
         run.resume()
     assert (len(answering.requests), clock.slept) == (2, [])
+
+
+def test_a_resumption_whose_answer_was_lost_is_done_and_one_of_a_run_that_is_still_paused_is_an_error(clock):
+    conflict = problem(409, "state_conflict")
+    run, _ = a_run(httpx.ReadError("reset"), conflict, {**RUN, "state": "queued"})
+    assert run.resume() is run
+    assert run.state == "queued"
+    paused, _ = a_run(httpx.ReadError("reset"), conflict, {**RUN, "state": "paused"})
+    with pytest.raises(ConflictError):
+        paused.resume()
+
+
+@pytest.mark.parametrize("count", [0, 1, 1024, 1025, 5000, 1_000_003])
+def test_who_waits_begins_near_the_last_event(count):
+    asked = []
+
+    async def page(after):
+        asked.append(after)
+        return [after + 1] if after < count else []
+
+    since = asyncio.run(recent_seq(page))
+    assert max(count - 1024, 0) <= since <= max(count - 1, 0)
+    assert len(asked) <= 2 + 2 * max(0, (count // 1024).bit_length())
 
 
 def test_a_service_that_is_not_there_is_given_up_with_its_address(clock):
