@@ -14,18 +14,20 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from math import sin
 from pathlib import Path
 from typing import Any
 
 from sqlalchemy import insert
 
 from benchmarks.report import write_report
-from service.domain.run import NewRun, RunKind, RunState
+from service.domain.run import MetricOrder, MetricPoint, NewRun, RunKind, RunState
 from service.domain.use_cases import new_run_id
 from service.store import Stores, migrate, open_stores
 from service.store.run_rows import row_values
-from service.store.tables import run, run_label, run_metric
+from service.store.tables import run, run_label, run_latest
 
 BATCH = 10_000
 N_QUEUED = 20
@@ -86,6 +88,7 @@ def _calls(stores: Stores, size: int) -> dict[str, Callable[[], object]]:
     runs = stores.runs
     known = runs.list(limit=1).data[0].id
     middle = {"own": str(size // 2)}
+    by_loss = MetricOrder("loss", falls=True)
 
     def submit() -> object:
         return runs.create(_new("new"), max_queued=10_000)
@@ -103,6 +106,9 @@ def _calls(stores: Stores, size: int) -> dict[str, Callable[[], object]]:
         "list by both": lambda: runs.list(labels={"all": "x", **middle}),
         "list by a rare kind": lambda: runs.list(kind=RunKind.EVALUATE),
         "list by a rare state": lambda: runs.list(state=RunState.CANCELLED),
+        "list by a metric": lambda: runs.list(sort=by_loss),
+        "list by a metric, of a state of most": lambda: runs.list(sort=by_loss, state=RunState.SUCCEEDED),
+        "list by a metric, by a rare label": lambda: runs.list(sort=by_loss, labels=middle),
         "statistics": runs.statistics,
         "submit": submit,
         "claim and give back": claim,
@@ -110,7 +116,7 @@ def _calls(stores: Stores, size: int) -> dict[str, Callable[[], object]]:
 
 
 def _chart(stores: Stores, run_id: str, name: str) -> Callable[[], object]:
-    return lambda: stores.runs.chart(run_id, name, points=400)
+    return lambda: stores.runs.chart(run_id, name, max_points=400)
 
 
 def _median_us(call: Callable[[], object], clock: Callable[[], float], n_calls: int) -> float:
@@ -133,7 +139,7 @@ def _new(name: str) -> NewRun:
 def _add_runs(stores: Stores, first: int, end: int) -> None:
     """Runs of the past, one a second; the first ones still wait, and a few are of a rare kind or state."""
     for start in range(first, end, BATCH):
-        rows, labels = [], []
+        rows, labels, latest = [], [], []
         for i in range(start, min(end, start + BATCH)):
             at = FIRST + timedelta(seconds=i)
             values = row_values(_new(str(i))) | {"created_at": at, "started_at": at, "finished_at": at}
@@ -144,22 +150,23 @@ def _add_runs(stores: Stores, first: int, end: int) -> None:
             rows.append(values)
             said = {"all": "x", "tenth": str(i % 10), "own": str(i)}
             facts = {"run_id": values["id"], "created_at": at}
+            latest.append({"run_id": values["id"], "name": "loss", "value": sin(i)})
             labels += [{**facts, "key": key, "value": value} for key, value in said.items()]
         with stores.database.writing() as connection:
             connection.execute(insert(run), rows)
             connection.execute(insert(run_label), labels)
+            connection.execute(insert(run_latest), latest)
 
 
 def _run_with_points(stores: Stores, name: str, points: int) -> str:
-    run_id = stores.runs.create(_new(name))[0].id
+    run_id = stores.runs.create(replace(_new(name), priority=1))[0].id
+    claimed = stores.runs.claim("benchmark", kinds=list(RunKind), lease_s=3600.0)
+    assert claimed is not None
+    assert claimed[0].id == run_id
     for start in range(0, points, BATCH):
         epochs = range(start, min(points, start + BATCH))
-        rows = [
-            {"run_id": run_id, "epoch": epoch, "name": name, "step": epoch, "value": epoch / 7, "at": FIRST}
-            for epoch in epochs
-        ]
-        with stores.database.writing() as connection:
-            connection.execute(insert(run_metric), rows)
+        made = [MetricPoint(name=name, epoch=epoch, step=epoch, value=sin(epoch)) for epoch in epochs]
+        stores.runs.report(claimed[1], metrics=made)
     return run_id
 
 

@@ -180,9 +180,9 @@ class RunMethods(RunFacts, Caller):
                 await self._transport.sleep(POLL_S)
 
     @Verb
-    async def metrics(self, names: Sequence[str] = (), *, points: int | None = None) -> Metrics:
-        """Metric points by epoch, of these names or of all; ``points`` thins each name for a chart."""
-        found = await self._all(self._at("/metrics"), Metric, names=list(names), points=points)
+    async def metrics(self, names: Sequence[str] = (), *, max_points: int | None = None) -> Metrics:
+        """Metric points by epoch, of these names or of all; ``max_points`` thins each name for a chart."""
+        found = await self._all(self._at("/metrics"), Metric, names=list(names), max_points=max_points)
         return Metrics(found)
 
     @Verb

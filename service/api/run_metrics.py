@@ -34,6 +34,8 @@ COLUMNS = ("name", "epoch", "step", "value", "at")
 CSV_ROWS = 10_000
 """That are read at a time."""
 CURVE_POINTS = 400
+FEWEST_POINTS = 8
+"""Of a chart."""
 MOST_POINTS = 100_000
 """That one request puts side by side."""
 LARGEST = 1e150
@@ -49,11 +51,11 @@ class MetricsQuery(BaseModel):
     after_epoch: int | None = Field(default=None, ge=-1, lt=2**31, description="Only later epochs.")
     cursor: str | None = Field(default=None, max_length=65_536, description="next_cursor of the page before.")
     limit: int = Field(default=10_000, ge=1, le=10_000, description="Points per page.")
-    points: int | None = Field(
+    max_points: int | None = Field(
         default=None,
-        ge=2,
+        ge=FEWEST_POINTS,
         le=1000,
-        description="For charts: at most so many points of each name, evenly spaced, on one page.",
+        description="For charts: at most so many points of each name, extremes among them, on one page.",
     )
 
     def after(self) -> tuple[int, str] | None:
@@ -81,17 +83,18 @@ def list_metrics(
     services: ServicesDep,
     accept: Annotated[str, Header(include_in_schema=False)] = "*/*",
 ) -> Page | Response:
-    """Metric points by epoch: `?names=train/episode_return&names=eval/mean_return`; `&points=400` for a chart.
+    """Metric points by epoch: `?names=train/episode_return&names=eval/mean_return`; `&max_points=400` for a chart.
 
     With `Accept: text/csv` all of them as a table with the columns name, epoch, step, value and at.
     """
     if accepts(accept, CSV) and not accepts(accept, "application/json"):
-        if query.points is not None:
-            raise Problem.in_query("points", "contradiction", "A table has all points; leave points out.")
+        if query.max_points is not None:
+            message = "A table has all points; leave max_points out."
+            raise Problem.in_query("max_points", "contradiction", message)
         lines = _csv(services.runs, run.id, query.wanted_names(), query.after_epoch, query.after())
         return StreamingResponse(lines, media_type=CSV)
-    if query.points is not None:
-        return _chart(run, query, query.points, services.runs)
+    if query.max_points is not None:
+        return _chart(run, query, query.max_points, services.runs)
     points = services.runs.metrics(
         run.id,
         names=query.wanted_names(),
@@ -102,16 +105,16 @@ def list_metrics(
     return begun(points, query.limit, lambda last: encode_cursor("metrics", last.epoch, last.name))
 
 
-def _chart(run: Run, query: MetricsQuery, points: int, runs: RunStore) -> Page:
+def _chart(run: Run, query: MetricsQuery, max_points: int, runs: RunStore) -> Page:
     """Fewer points of each name where there are so many names that they would fill more than a page."""
     if query.cursor is not None:
-        raise Problem.in_query("cursor", "invalid_value", "points gives one page; leave cursor out.")
+        raise Problem.in_query("cursor", "invalid_value", "max_points gives one page; leave cursor out.")
     names = query.wanted_names() or sorted(run.latest_metrics)
-    each = max(2, min(points, query.limit // max(1, len(names))))
+    each = max(FEWEST_POINTS, min(max_points, query.limit // max(1, len(names))))
     found = [
         point
         for name in dict.fromkeys(names)
-        for point in runs.chart(run.id, name, points=each, after_epoch=query.after_epoch)
+        for point in runs.chart(run.id, name, max_points=each, after_epoch=query.after_epoch)
     ]
     return Page(data=sorted(found, key=lambda point: (point.epoch, point.name)), next_cursor=None)
 
@@ -152,7 +155,7 @@ def draw_curve(
     """A learning curve as a picture."""
     wanted = [name] if name else BEST_METRICS
     for metric in wanted:
-        if points := services.runs.chart(run.id, metric, points=CURVE_POINTS):
+        if points := services.runs.chart(run.id, metric, max_points=CURVE_POINTS):
             title = f"{run.name or run.id}: {metric}"
             return Response(svg([(point.epoch, point.value) for point in points], title), media_type=SVG)
     known = ", ".join(sorted(run.latest_metrics)) or "none yet"
@@ -166,8 +169,8 @@ class MetricsRequest(In):
     """Ids of runs."""
     names: list[Annotated[str, Field(max_length=200)]] = Field(min_length=1, max_length=16)
     """Names of metrics."""
-    points: Annotated[int, Field(ge=2, le=1000)] = 200
-    """Of each metric of each run, at most."""
+    max_points: Annotated[int, Field(ge=FEWEST_POINTS, le=1000)] = 200
+    """Of each metric of each run: of one by itself extremes are among them, of several they are at the same epochs."""
     group_by: Annotated[str, Field(min_length=1, max_length=64)] | None = None
     """A label: runs with the same value are put together, with their mean and its 95 % interval."""
 
@@ -179,9 +182,9 @@ def query_metrics(body: MetricsRequest, services: ServicesDep) -> dict[str, Any]
     for place, run_id in enumerate(body.runs):
         if run_id not in known:
             raise Problem.at(f"/runs/{place}", "not_found", f"There is no run {run_id}.")
-    if len(body.runs) * len(body.names) * body.points > MOST_POINTS:
+    if len(body.runs) * len(body.names) * body.max_points > MOST_POINTS:
         message = f"Runs times names times points are {MOST_POINTS} at most; ask for fewer points."
-        raise Problem.at("/points", "too_large", message)
+        raise Problem.at("/max_points", "too_large", message)
     groups: dict[str, list[str]] = defaultdict(list)
     for run_id in dict.fromkeys(body.runs):
         groups[run_id if body.group_by is None else known[run_id].labels.get(body.group_by, "")].append(
@@ -192,7 +195,7 @@ def query_metrics(body: MetricsRequest, services: ServicesDep) -> dict[str, Any]
             "name": name,
             "group": group,
             "runs": runs,
-            **aligned(_series(services.runs, runs, name, body.points)),
+            **aligned(_series(services.runs, runs, name, body.max_points)),
         }
         for name in dict.fromkeys(body.names)
         for group, runs in groups.items()
@@ -201,13 +204,16 @@ def query_metrics(body: MetricsRequest, services: ServicesDep) -> dict[str, Any]
 
 
 def _series(
-    runs: RunStore, run_ids: Sequence[str], name: str, points: int
+    runs: RunStore, run_ids: Sequence[str], name: str, max_points: int
 ) -> Sequence[Sequence[MetricPoint]]:
-    """Points of each run, at the same epochs where it has them: between the first and the last of all."""
-    ends = [point.epoch for run_id in run_ids for point in runs.chart(run_id, name, points=2)]
+    """Points of each run; of several at the same epochs where they have them: between the first and the last of all."""
+    if len(run_ids) == 1:
+        return [runs.chart(run_ids[0], name, max_points=max_points)]
+    ends = [point.epoch for run_id in run_ids for point in runs.spaced(run_id, name, points=2)]
     if not ends:
         return []
-    return [runs.chart(run_id, name, points=points, span=(min(ends), max(ends))) for run_id in run_ids]
+    span = min(ends), max(ends)
+    return [runs.spaced(run_id, name, points=max_points, span=span) for run_id in run_ids]
 
 
 def aligned(series: Sequence[Sequence[MetricPoint]]) -> Mapping[str, list[Any]]:

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 import yaml
 from fastapi import APIRouter, Path, Query, Response
-from pydantic import AfterValidator, AwareDatetime, ConfigDict, Field
+from pydantic import AfterValidator, AwareDatetime, ConfigDict, Field, WithJsonSchema
 
 from service.api.answers import (
     CheckpointOut,
@@ -29,7 +29,7 @@ from service.api.dependencies import (
     page_of,
 )
 from service.api.origins import run_provenance
-from service.domain.run import Event, LogLine, Page, Run, RunKind, RunOrder, RunState
+from service.domain.run import Event, LogLine, MetricOrder, Page, Run, RunKind, RunOrder, RunState
 from service.problems import Problem
 
 router = APIRouter(prefix="/v1/runs", tags=["runs"])
@@ -45,6 +45,26 @@ def _in_utc(time: datetime) -> datetime:
 Moment = Annotated[AwareDatetime, AfterValidator(_in_utc)]
 
 
+METRIC = "metric:"
+
+
+def _order(text: str) -> RunOrder | MetricOrder:
+    name = text.removeprefix("-")
+    if name.startswith(METRIC) and name != METRIC:
+        return MetricOrder(name.removeprefix(METRIC), text.startswith("-"))
+    try:
+        return RunOrder(text)
+    except ValueError:
+        raise ValueError(f"Sort by {', '.join(RunOrder)} or metric:NAME") from None
+
+
+Sort = Annotated[
+    Annotated[str, Field(max_length=200)],
+    AfterValidator(_order),
+    WithJsonSchema({"type": "string", "maxLength": 200, "examples": [*RunOrder, "-metric:eval/mean_return"]}),
+]
+
+
 class RunsQuery(PageQuery):
     """Which runs are listed; ``label.KEY=VALUE`` is another way to write ``label=KEY=VALUE``."""
 
@@ -57,9 +77,12 @@ class RunsQuery(PageQuery):
     )
     created_after: Moment | None = Field(default=None, description="Submitted then or later (RFC 3339).")
     created_before: Moment | None = Field(default=None, description="Submitted before (RFC 3339).")
-    sort: RunOrder = Field(
+    sort: Sort = Field(
         default=RunOrder.NEWEST,
-        description="Order; a minus is from high to low. By name or best value, runs without one are left out.",
+        description=(
+            "Order; a minus is from high to low. By name, best value or `metric:NAME` (its latest value, NaN "
+            "last), runs without one are left out."
+        ),
     )
     label: list[str] = Field(
         default=[], max_length=32, description="`KEY=VALUE`, as often as wanted: only runs with all of them."

@@ -19,6 +19,7 @@ from service.domain.run import (
     Imported,
     Lease,
     LogLine,
+    MetricOrder,
     MetricPoint,
     NewCheckpoint,
     NewRun,
@@ -81,7 +82,7 @@ class RunStore(Protocol):
         name: str | None = None,
         created_after: datetime | None = None,
         created_before: datetime | None = None,
-        sort: RunOrder = RunOrder.NEWEST,
+        sort: RunOrder | MetricOrder = RunOrder.NEWEST,
         limit: int = 50,
         cursor: str | None = None,
     ) -> Page:
@@ -94,7 +95,7 @@ class RunStore(Protocol):
             name: only those whose name has this in it, in upper or lower case.
             created_after: only those that were submitted then or later.
             created_before: only those that were submitted before.
-            sort: in which order; by name or best value, runs that have none are left out.
+            sort: in which order; by name, best value or a metric, runs that have none are left out.
             limit: how many.
             cursor: from where; one of this order.
 
@@ -236,13 +237,16 @@ class RunStore(Protocol):
         """
 
     def chart(
-        self,
-        run_id: str,
-        name: str,
-        *,
-        points: int,
-        after_epoch: int | None = None,
-        span: tuple[int, int] | None = None,
+        self, run_id: str, name: str, *, max_points: int, after_epoch: int | None = None
+    ) -> Sequence[MetricPoint]:
+        """At most so many stored points of one metric, by epoch, 8 or more: all, where there are no more epochs.
+
+        Else its first and its last, and of equally long stretches between them the least and the greatest each, and
+        one that is NaN where there is one. What it costs does not grow with the points that there are.
+        """
+
+    def spaced(
+        self, run_id: str, name: str, *, points: int, span: tuple[int, int] | None = None
     ) -> Sequence[MetricPoint]:
         """At most so many stored points of one metric, by epoch: its first, its last and those evenly between.
 

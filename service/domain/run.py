@@ -82,6 +82,19 @@ class RunOrder(StrEnum):
     NAME_REVERSED = "-name"
 
 
+@dataclass(frozen=True)
+class MetricOrder:
+    """Runs sorted by the latest value of a metric, those where it is NaN last; those without it are left out."""
+
+    metric: str
+    falls: bool
+    """From high to low."""
+
+    def __str__(self) -> str:
+        """As it is asked for."""
+        return f"{'-' if self.falls else ''}metric:{self.metric}"
+
+
 class StopReason(StrEnum):
     """Why a run is asked to stop. A cancel outweighs the others."""
 

@@ -16,7 +16,9 @@ from service.store.tables import (
     policy_version,
     run,
     run_event,
+    run_extreme,
     run_label,
+    run_latest,
     run_log,
     run_metric,
 )
@@ -53,7 +55,16 @@ def delete_run(connection: Connection, blobs: Blobs, run_id: str) -> None:
         named = [column for column in NAMING if column.table is table]
         gone = delete(table).where(table.c.run_id == run_id).returning(*named)
         digests.update(*connection.execute(gone).all())
-    for table in (run_label, run_event, run_metric, run_log, idempotency_key, compared_checkpoint):
+    for table in (
+        run_label,
+        run_event,
+        run_metric,
+        run_latest,
+        run_extreme,
+        run_log,
+        idempotency_key,
+        compared_checkpoint,
+    ):
         connection.execute(delete(table).where(table.c.run_id == run_id))
     connection.execute(delete(run).where(run.c.id == run_id))
     blobs.drop_unreferenced(connection, filter(None, digests))

@@ -72,7 +72,13 @@ def row_values(new: NewRun) -> dict[str, Any]:
     facts = {field.name: getattr(new, field.name) for field in fields(new) if field.name != "labels"}
     facts["precedence"] = -facts.pop("priority")
     facts["continues"] = new.continues and asdict(new.continues)
+    facts["folded_name"] = folded(new.name)
     return facts | {"state": RunState.QUEUED.value, "progress": asdict(Progress()), "latest_metrics": {}}
+
+
+def folded(name: str | None) -> str | None:
+    """A name as it is looked for, in any case."""
+    return None if name is None else name.casefold()
 
 
 def run_of(row: Row[Any], labels: Mapping[str, str]) -> Run:

@@ -1,17 +1,16 @@
 """The run store over SQLAlchemy: each method is one transaction. Who works on a run is in ``leases``."""
 
 import math
-from collections import defaultdict
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
 from sqlalchemy import (
-    BigInteger,
     Column,
     ColumnElement,
     Connection,
+    Double,
     Float,
     FromClause,
     Row,
@@ -38,6 +37,7 @@ from service.domain.run import (
     EventType,
     Lease,
     LogLine,
+    MetricOrder,
     MetricPoint,
     NewRun,
     Page,
@@ -56,10 +56,12 @@ from service.store.checkpoints import copy_checkpoints
 from service.store.deletion import delete_oldest, delete_run
 from service.store.engine import Database
 from service.store.leases import SqlLeases
+from service.store.points import add_points, charted, point_of, spaced
 from service.store.run_rows import (
     LISTED_COLUMNS,
     LOCKED_COLUMNS,
     LockedRun,
+    folded,
     labels_of,
     listed_run,
     read_run,
@@ -73,6 +75,7 @@ from service.store.tables import (
     run,
     run_event,
     run_label,
+    run_latest,
     run_log,
     run_metric,
 )
@@ -80,6 +83,8 @@ from service.store.tally import Tally
 from service.store.types import UtcDateTime, clean_text, now, upsert
 
 MOST_LABELS = 32
+FEW = 1000
+"""Runs that are sorted as quickly as an index is read."""
 FULL_RETRY_S = 5.0
 """When to try again after the queue was full."""
 
@@ -143,35 +148,35 @@ class SqlRunStore(SqlLeases):
         name: str | None = None,
         created_after: datetime | None = None,
         created_before: datetime | None = None,
-        sort: RunOrder = RunOrder.NEWEST,
+        sort: RunOrder | MetricOrder = RunOrder.NEWEST,
         limit: int = 50,
         cursor: str | None = None,
     ) -> Page:
         """Runs in an order."""
-        order = _ORDERS[sort]
-        position = None if cursor is None else order.position(cursor)
         with self._database.reading() as connection:
-            query, (created_at, run_id) = _labelled(connection, labels or {})
-            key = created_at if order.column is run.c.created_at else order.column
+            query, (created_at, run_id), is_few = _labelled(connection, labels or {})
             if state is not None:
                 query = query.where(run.c.state == state)
             if kind is not None:
                 query = query.where(run.c.kind == kind)
-            if order.column.nullable:
-                query = query.where(key.is_not(None))
             if name is not None:
-                query = query.where(run.c.name.icontains(name, autoescape=True))
+                query = query.where(run.c.folded_name.contains(name.casefold(), autoescape=True))
             if created_after is not None:
                 query = query.where(created_at >= created_after)
             if created_before is not None:
                 query = query.where(created_at < created_before)
-            if position is not None:
-                here = tuple_(key, run_id)
+            if isinstance(sort, MetricOrder):
+                return page_by_metric(connection, query, sort, limit, cursor, is_few=is_few)
+            order = _ORDERS[sort]
+            key = created_at if order.column is run.c.created_at else _sorted_by(order.column, is_few)
+            if order.column.nullable:
+                query = query.where(key.is_not(None))
+            if cursor is not None:
+                here, position = tuple_(key, run_id), order.position(cursor)
                 query = query.where(here < position if order.falls else here > position)
             ends = (key.desc(), run_id.desc()) if order.falls else (key, run_id)
             rows = connection.execute(query.order_by(*ends).limit(limit + 1)).all()
-            labels_by_run = labels_of(connection, [row.id for row in rows])
-        return page_of(rows, limit, lambda row: listed_run(row, labels_by_run[row.id]), order.cursor)
+            return page_of(rows, limit, _listed(connection, rows), order.cursor)
 
     def statistics(self) -> Mapping[tuple[RunKind, RunState], RunStatistics]:
         """Number, age and durations of the runs per kind and state."""
@@ -219,6 +224,10 @@ class SqlRunStore(SqlLeases):
                 message = f"run {run_id} has revision {locked.row.revision} by now, not {revision}"
                 raise RevisionConflictError(message, revision=locked.row.revision)
             columns = {name: value for name, value in changes.items() if name != "labels"}
+            if not changes:
+                return read_run(connection, run_id)
+            if "name" in columns:
+                columns["folded_name"] = folded(columns["name"])
             if "priority" in columns:
                 columns["precedence"] = -columns.pop("priority")
             locked.change(**columns, revision=locked.row.revision + 1)
@@ -263,7 +272,7 @@ class SqlRunStore(SqlLeases):
             if progress is not None:
                 locked.change(progress=asdict(progress))
             if metrics:
-                _add_metrics(connection, locked, metrics)
+                add_points(connection, locked, metrics)
             if logs:
                 _add_logs(connection, locked, logs)
             for type_, data in events:
@@ -301,38 +310,21 @@ class SqlRunStore(SqlLeases):
             query = query.where(table.epoch > after_epoch)
         if after is not None:
             query = query.where(tuple_(table.epoch, table.name) > tuple_(*after))
-        return [_point(row) for row in self._rows(query.limit(limit))]
+        return [point_of(row) for row in self._rows(query.limit(limit))]
 
     def chart(
-        self,
-        run_id: str,
-        name: str,
-        *,
-        points: int,
-        after_epoch: int | None = None,
-        span: tuple[int, int] | None = None,
+        self, run_id: str, name: str, *, max_points: int, after_epoch: int | None = None
     ) -> Sequence[MetricPoint]:
-        """Points of one metric for a chart."""
-        table = run_metric.c
-        of_name = table.run_id == run_id, table.name == name
-        behind = () if after_epoch is None else (table.epoch > after_epoch,)
-        ends = [  # two questions: asked for both at once, SQLite reads all that lies between
-            select(end(table.epoch)).where(*of_name, *behind).scalar_subquery()
-            for end in (func.min, func.max)
-        ]
+        """Points of one metric for a chart, extremes among them."""
         with self._database.reading() as connection:
-            first, last = span or connection.execute(select(*ends)).one()
-            if first is None:
-                return []
-            # one seek in the index for each point that is wanted: what lies between is not read
-            # of 64 bits: PostgreSQL would multiply epochs in 32
-            grid = select(literal(0, BigInteger).label("i")).cte("grid", recursive=True)
-            grid = grid.union_all(select(grid.c.i + 1).where(grid.c.i + 1 < points))
-            wanted = first + grid.c.i * (last - first) // (points - 1)
-            there = select(func.min(table.epoch)).where(*of_name, table.epoch >= wanted).scalar_subquery()
-            query = select(run_metric).where(*of_name, table.epoch.in_(select(there).select_from(grid)))
-            rows = connection.execute(query.order_by(table.epoch)).all()
-        return [_point(row) for row in rows]
+            return charted(connection, run_id, name, max_points, after_epoch)
+
+    def spaced(
+        self, run_id: str, name: str, *, points: int, span: tuple[int, int] | None = None
+    ) -> Sequence[MetricPoint]:
+        """Evenly spaced points of one metric."""
+        with self._database.reading() as connection:
+            return spaced(connection, run_id, name, points, span)
 
     def logs(self, run_id: str, *, after: int = 0, limit: int = 500) -> Sequence[LogLine]:
         """Log lines with ``seq > after`` in order."""
@@ -352,22 +344,18 @@ class SqlRunStore(SqlLeases):
         return self._database.change_marker()
 
 
-def _point(row: Row[Any]) -> MetricPoint:
-    return MetricPoint(name=row.name, epoch=row.epoch, step=row.step, value=row.value, at=row.at)
-
-
 def _labelled(
     connection: Connection, labels: Mapping[str, str]
-) -> tuple[Select[Any], tuple[ColumnElement[datetime], ColumnElement[str]]]:
-    """Runs with all of these labels, and by what they are in order.
+) -> tuple[Select[Any], tuple[ColumnElement[datetime], ColumnElement[str]], bool]:
+    """Runs with all of these labels, by what they are in order, and whether they are few.
 
     They are looked for among those of the rarest label, in its order: so a page costs what it shows, whatever share
     of all runs has the label.
     """
     query = select(*LISTED_COLUMNS)
     if not labels:
-        return query, (run.c.created_at, run.c.id)
-    counts = {item: _count(connection, item) if len(labels) > 1 else 0 for item in labels.items()}
+        return query, (run.c.created_at, run.c.id), False
+    counts = {item: _count(connection, item) for item in labels.items()}
     rarest = min(counts, key=lambda item: counts[item])
     label = run_label.alias()
     query = query.join(label, label.c.run_id == run.c.id).where(*_is(label, rarest))
@@ -375,17 +363,70 @@ def _labelled(
         query = query.where(
             select(1).where(run_label.c.run_id == label.c.run_id, *_is(run_label, other)).exists()
         )
-    return query, (label.c.created_at, label.c.run_id)
+    return query, (label.c.created_at, label.c.run_id), counts[rarest] < FEW
+
+
+def _sorted_by(column: ColumnElement[Any], is_few: bool) -> ColumnElement[Any]:
+    """What few rows are sorted by when they have been found: else the column's index is read for them to its end."""
+    return func.coalesce(column, column) if is_few else column
 
 
 def _count(connection: Connection, item: tuple[str, str]) -> int:
-    """How many runs have this label; what is beyond a thousand is not counted."""
-    some = select(run_label.c.run_id).where(*_is(run_label, item)).limit(1000).subquery()
+    """How many runs have this label; what is beyond :data:`FEW` is not counted."""
+    some = select(run_label.c.run_id).where(*_is(run_label, item)).limit(FEW).subquery()
     return connection.execute(select(func.count()).select_from(some)).scalar_one()
 
 
 def _is(label: FromClause, item: tuple[str, str]) -> tuple[ColumnElement[bool], ColumnElement[bool]]:
     return label.c.key == item[0], label.c.value == item[1]
+
+
+def _listed(connection: Connection, rows: Sequence[Row[Any]]) -> Callable[[Row[Any]], Run]:
+    """What makes of each of these rows the run that a list shows."""
+    labels = labels_of(connection, [row.id for row in rows])
+    return lambda row: listed_run(row, labels[row.id])
+
+
+def page_by_metric(
+    connection: Connection,
+    query: Select[Any],
+    order: MetricOrder,
+    limit: int,
+    cursor: str | None,
+    *,
+    is_few: bool,
+) -> Page:
+    """Those of the runs that have the metric, by its latest value; where that is NaN, they come last, by id.
+
+    NaN is NULL in the database, and no comparison finds it: those runs are asked for when the others have been shown.
+    """
+    of, latest = f"runs {order}", run_latest.c
+    query = query.add_columns(latest.value.label("latest_value")).where(
+        latest.run_id == run.c.id, latest.name == order.metric
+    )
+    value, run_id = None, ""
+    if cursor is not None:
+        text, run_id = decode_cursor(cursor, of, str, str)
+        try:
+            value = float(text)
+        except ValueError:
+            raise ValueError(BAD_CURSOR) from None
+    rows: list[Row[Any]] = []
+    if value is None or not math.isnan(value):
+        ends = (_sorted_by(latest.value, is_few), latest.run_id)
+        numbers, here = query.where(latest.value.is_not(None)), tuple_(*ends)
+        if value is not None:
+            position = tuple_(literal(value, Double), run_id)
+            numbers = numbers.where(here < position if order.falls else here > position)
+        numbers = numbers.order_by(*(end.desc() if order.falls else end for end in ends))
+        rows += connection.execute(numbers.limit(limit + 1)).all()
+        run_id = ""
+    if len(rows) <= limit:
+        others = query.where(latest.value.is_(None), latest.run_id > run_id).order_by(latest.run_id)
+        rows += connection.execute(others.limit(limit + 1 - len(rows))).all()
+    return page_of(
+        rows, limit, _listed(connection, rows), lambda row: encode_cursor(of, repr(row.latest_value), row.id)
+    )
 
 
 @dataclass(frozen=True)
@@ -423,31 +464,6 @@ _ORDERS = {
     )
     for order in RunOrder
 }
-
-
-def _add_metrics(connection: Connection, locked: LockedRun, points: Sequence[MetricPoint]) -> None:
-    """Write points over older ones of the same name and epoch, and announce each epoch in one event."""
-    rows = {
-        (point.epoch, clean_text(point.name)): {
-            "run_id": locked.row.id,
-            "epoch": point.epoch,
-            "name": clean_text(point.name),
-            "step": point.step,
-            "value": point.value,
-        }
-        for point in points
-    }
-    statement = upsert(connection)(run_metric).values(at=now())
-    fresh = {name: statement.excluded[name] for name in ("step", "value", "at")}
-    statement = statement.on_conflict_do_update(index_elements=run_metric.primary_key, set_=fresh)
-    connection.execute(statement, [*rows.values()])
-    steps: dict[tuple[int, int], dict[str, float]] = defaultdict(dict)
-    for row in rows.values():
-        steps[row["epoch"], row["step"]][row["name"]] = row["value"]
-    for (epoch, step), values in steps.items():
-        locked.event(EventType.METRICS, {"epoch": epoch, "step": step, "values": values})
-    latest = {row["name"]: row["value"] for row in sorted(rows.values(), key=lambda row: row["epoch"])}
-    locked.change(latest_metrics={**locked.row.latest_metrics, **latest})
 
 
 def _add_logs(connection: Connection, locked: LockedRun, lines: Sequence[tuple[str, str]]) -> None:

@@ -10,6 +10,7 @@ from sqlalchemy import (
     Boolean,
     CheckConstraint,
     Column,
+    Double,
     Float,
     ForeignKey,
     ForeignKeyConstraint,
@@ -52,6 +53,7 @@ run = Table(
     Column("kind", CleanString(16), nullable=False),
     Column("state", CleanString(16), nullable=False),
     Column("name", CleanText),
+    Column("folded_name", CleanText),  # Of name, to be found in any case.
     Column("reason", CleanText),
     Column("stop_wish", CleanText),  # Of a client: user_cancel or user_pause.
     Column("phase", CleanText),
@@ -347,4 +349,31 @@ policy_move = Table(
     Column("at", UtcDateTime, nullable=False),
     Column("evidence", JsonText),
     _one_of("kind", MoveKind),
+)
+
+# Of each metric the value at its last epoch, to sort runs by; run.latest_metrics holds the same to be shown.
+run_latest = Table(
+    "run_latest",
+    metadata,
+    _run_id(),
+    Column("name", CleanText, primary_key=True),
+    Column("value", NanFloat),  # NULL is NaN.
+    Index("ix_run_latest_value", "name", "value", "run_id"),
+    sqlite_with_rowid=False,
+)
+
+# Least and greatest value of a metric within as many epochs as it is wide, where a later epoch has begun.
+run_extreme = Table(
+    "run_extreme",
+    metadata,
+    _run_id(),
+    Column("name", CleanText, primary_key=True),
+    Column("width", Integer, primary_key=True, autoincrement=False),
+    Column("begin", Integer, primary_key=True, autoincrement=False),
+    Column("low", Double),
+    Column("low_epoch", Integer),
+    Column("high", Double),
+    Column("high_epoch", Integer),
+    Column("nan_epoch", Integer),
+    sqlite_with_rowid=False,
 )

@@ -2,6 +2,7 @@
 
 import math
 from itertools import pairwise
+from random import Random
 
 import pytest
 
@@ -58,7 +59,7 @@ class ReportContract:
         assert (first.step, first.value, first.at is not None) == (10, -1.0, True)
 
     @pytest.mark.parametrize(("n_points", "points"), [(1, 2), (2, 2), (50, 7), (50, 50), (50, 400), (7, 3)])
-    def test_a_chart_has_the_first_the_last_and_evenly_spaced_stored_points(
+    def test_spaced_points_are_the_first_the_last_and_evenly_between_as_they_are_stored(
         self, stores: Stores, n_points: int, points: int
     ) -> None:
         run, lease = start(stores)
@@ -69,29 +70,68 @@ class ReportContract:
         ]
         stores.runs.report(lease, metrics=made)
         stored = stores.runs.metrics(run.id, names=["b"])
-        chart = stores.runs.chart(run.id, "b", points=points)
-        assert len(chart) == min(points, n_points)
-        assert [point for point in stored if point in chart] == chart
-        assert (chart[0], chart[-1]) == (stored[0], stored[-1])
-        gaps = [after.step - before.step for before, after in pairwise(chart)]
+        found = stores.runs.spaced(run.id, "b", points=points)
+        assert len(found) == min(points, n_points)
+        assert [point for point in stored if point in found] == found
+        assert (found[0], found[-1]) == (stored[0], stored[-1])
+        gaps = [after.step - before.step for before, after in pairwise(found)]
         assert max(gaps, default=1) - min(gaps, default=1) <= 1
+        assert stores.runs.spaced(run.id, "y", points=3) == []
 
-    def test_a_chart_begins_behind_an_epoch_and_may_be_empty(self, stores: Stores) -> None:
+    @pytest.mark.parametrize(
+        ("max_points", "after_epoch", "step"), [(8, None, 1), (40, None, 1), (40, 777, 1), (100, 12, 3)]
+    )
+    @pytest.mark.parametrize("seed", range(3))
+    def test_a_chart_has_the_extremes_of_the_whole_and_of_every_stretch(
+        self, stores: Stores, max_points: int, after_epoch: int | None, step: int, seed: int
+    ) -> None:
+        """Points come in reports of any size, some again with another value, as after a resume; some are not finite."""
+        random = Random(seed)
+        run, lease = start(stores)
+        values: dict[int, float] = {}
+        epoch = 0
+        while epoch < 5000:
+            begin = max(0, epoch - random.choice([0, 0, 300]))
+            epoch += random.choice([1, 15, 700])
+            fresh = {at: random.gauss(0, 1) for at in range(begin, epoch, step)}
+            values |= fresh
+            stores.runs.report(lease, metrics=[point("x", at, value, at) for at, value in fresh.items()])
+        odd = {1500: math.inf, 2401: -math.inf, 3300: math.nan, 3301: math.nan}
+        stores.runs.report(lease, metrics=[point("x", at, value, at) for at, value in odd.items()])
+        stores.runs.report(lease, metrics=[point("other", at, 1e9, at) for at in (3, 4000)])
+        values |= odd
+        known = [at for at in sorted(values) if after_epoch is None or at > after_epoch]
+        chart = stores.runs.chart(run.id, "x", max_points=max_points, after_epoch=after_epoch)
+        shown = [found.epoch for found in chart]
+        assert shown == sorted(set(shown))
+        assert len(shown) <= max_points
+        assert all(str(found.value) == str(values[found.epoch]) for found in chart)
+        assert (shown[0], shown[-1]) == (known[0], known[-1])
+        assert {at for at in (1500, 2401) if at in known} <= set(shown)
+        assert any(math.isnan(found.value) for found in chart)
+        stretch = 1.5 * (known[-1] - known[0]) / (max_points // 3 - 1) + 16
+        for at in known[:: len(known) // 500 + 1]:
+            near = [values[epoch] for epoch in shown if abs(epoch - at) <= stretch]
+            if math.isfinite(values[at]):
+                assert any(value >= values[at] for value in near)
+                assert any(value <= values[at] for value in near)
+
+    def test_a_chart_of_few_epochs_has_all_points_and_may_be_empty(self, stores: Stores) -> None:
         run, lease = start(stores)
         made = [MetricPoint(name="x", epoch=epoch, step=epoch, value=math.nan) for epoch in range(10)]
         stores.runs.report(lease, metrics=made)
-        chart = stores.runs.chart(run.id, "x", points=3, after_epoch=5)
-        assert [point.epoch for point in chart] == [6, 7, 9]
+        chart = stores.runs.chart(run.id, "x", max_points=8, after_epoch=5)
+        assert [point.epoch for point in chart] == [6, 7, 8, 9]
         assert all(math.isnan(point.value) for point in chart)
-        assert stores.runs.chart(run.id, "x", points=3, after_epoch=9) == []
-        assert stores.runs.chart(run.id, "y", points=3) == []
+        assert stores.runs.chart(run.id, "x", max_points=8, after_epoch=9) == []
+        assert stores.runs.chart(run.id, "y", max_points=8) == []
 
     def test_a_chart_reaches_the_largest_epoch(self, stores: Stores) -> None:
         run, lease = start(stores)
         epochs = [0, 1, 2**31 - 1]
-        made = [MetricPoint(name="x", epoch=epoch, step=epoch, value=0.0) for epoch in epochs]
+        made = [MetricPoint(name="x", epoch=epoch, step=epoch, value=float(epoch)) for epoch in epochs]
         stores.runs.report(lease, metrics=made)
-        assert [point.epoch for point in stores.runs.chart(run.id, "x", points=1000)] == [0, 2**31 - 1]
+        assert [point.epoch for point in stores.runs.chart(run.id, "x", max_points=1000)] == epochs
 
     def test_a_point_that_is_written_again_replaces_the_old(self, stores: Stores) -> None:
         run, lease = start(stores)

@@ -1,13 +1,14 @@
 """Creating, reading, listing and counting runs: what every run store must do."""
 
 import base64
+import math
 from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from service.domain.errors import CapacityError, IdempotencyConflictError, NotFoundError
-from service.domain.run import EventType, RunKind, RunOrder, RunState, StopReason
+from service.domain.run import EventType, MetricOrder, MetricPoint, RunKind, RunOrder, RunState, StopReason
 from service.store import Stores, open_stores
 from tests.contracts.builders import new_checkpoint, new_run, start, submit
 from tests.contracts.threads import in_threads
@@ -264,6 +265,46 @@ class SubmissionContract:
         first = stores.runs.list(labels={"team": "x"}, sort=sort, limit=1).next_cursor
         with pytest.raises(ValueError, match="no"):
             stores.runs.list(sort=other, cursor=first)
+
+    @pytest.mark.parametrize(
+        ("falls", "expected"),
+        [(True, ["inf", "c", "a", "b", "nan1", "nan2"]), (False, ["b", "a", "c", "inf", "nan1", "nan2"])],
+    )
+    @pytest.mark.parametrize("limit", [1, 2, 4, 6, 7])
+    def test_runs_are_sorted_by_the_latest_value_of_any_metric_and_nan_comes_last(
+        self, stores: Stores, falls: bool, expected: list[str], limit: int
+    ) -> None:
+        values = {"nan1": math.nan, "a": 2.0, "b": -1.5, "nan2": math.nan, "c": 10.0, "inf": math.inf}
+        for name, value in values.items():
+            _, lease = start(stores, name=name, labels={"team": "x"})
+            for epoch, each in ((2, value), (1, 99.0)):
+                metric = MetricPoint(name="train/x y", epoch=epoch, step=1, value=each)
+                stores.runs.report(lease, metrics=[metric] if epoch == 2 else [replace(metric, name="z")])
+        _, lease = start(stores, name="of another metric", labels={"team": "x"})
+        stores.runs.report(lease, metrics=[MetricPoint(name="loss", epoch=1, step=1, value=5.0)])
+        sort = MetricOrder("train/x y", falls)
+        found: list[str | None] = []
+        cursor = None
+        while True:
+            page = stores.runs.list(labels={"team": "x"}, sort=sort, limit=limit, cursor=cursor)
+            found += [run.name for run in page.data]
+            if (cursor := page.next_cursor) is None:
+                break
+        assert found == expected
+        first = stores.runs.list(sort=sort, limit=1).next_cursor
+        for other in (RunOrder.NEWEST, MetricOrder("train/x y", not falls), MetricOrder("loss", falls)):
+            with pytest.raises(ValueError, match="no"):
+                stores.runs.list(sort=other, cursor=first)
+
+    def test_a_name_is_found_in_any_case_of_any_alphabet(self, stores: Stores) -> None:
+        run = submit(stores, name="Große ÜBUNG Ωμέγα")
+        for part in ("ÜBUNG", "übung", "GROSSE", "ΩΜΈΓΑ"):
+            assert [found.id for found in stores.runs.list(name=part).data] == [run.id]
+        stores.runs.edit(run.id, {"name": "Ärger"})
+        assert [found.id for found in stores.runs.list(name="ärger").data] == [run.id]
+        assert stores.runs.list(name="übung").data == []
+        stores.runs.edit(run.id, {"name": None})
+        assert stores.runs.list(name="ärger").data == []
 
     def test_runs_are_found_by_a_part_of_their_name_and_by_time(self, stores: Stores) -> None:
         first = submit(stores, name="CartPole 100%")

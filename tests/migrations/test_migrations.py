@@ -98,6 +98,7 @@ def filled(url: str) -> None:
     stores = open_stores(url)
     _, lease = start(stores, labels={"team": "a"})
     points = [MetricPoint(name="loss", epoch=1, step=1, value=float("nan"))]
+    points += [MetricPoint(name="loss", epoch=epoch, step=1, value=epoch % 7) for epoch in range(2, 300)]
     stores.runs.report(lease, phase="training", metrics=points, logs=[("info", "x")])
     stores.checkpoints.put(lease, new_checkpoint(1, is_best=True, is_last=True), b"bundle")
     stores.checkpoints.put(lease, new_checkpoint(2), b"in two parts", (4,))

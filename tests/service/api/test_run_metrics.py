@@ -41,7 +41,7 @@ class TestTable:
             answer = client.get(f"/v1/runs/{run.id}/metrics", headers={"Accept": accept})
             assert answer.json()["data"] == []
 
-    @pytest.mark.parametrize("query", ["cursor=zzz", "points=5", "names=" + "a," * 70])
+    @pytest.mark.parametrize("query", ["cursor=zzz", "max_points=9", "names=" + "a," * 70])
     def test_a_mistake_is_told_before_the_table_begins(
         self, client: Client, stores: Stores, query: str
     ) -> None:
@@ -137,7 +137,7 @@ class TestSideBySide:
             run, lease = start(stores, labels={"team": "a"})
             stores.runs.report(lease, metrics=points("loss", dict.fromkeys(range(1, 1 + length), value)))
             runs.append(run.id)
-        body = {"runs": runs, "names": ["loss"], "group_by": "team", "points": 12}
+        body = {"runs": runs, "names": ["loss"], "group_by": "team", "max_points": 12}
         (series,) = client.post("/v1/metrics/query", body).json()["data"]
         assert (series["epoch"][0], series["epoch"][-1], len(series["epoch"])) == (1, 100, 12)
         assert series["n"] == [2] * 11 + [1]
@@ -158,8 +158,8 @@ class TestSideBySide:
 
     def test_too_much_at_once_is_refused(self, client: Client, stores: Stores) -> None:
         run, _ = start(stores)
-        body = {"runs": [run.id] * 101, "names": ["a"], "points": 1000}
-        assert client.post("/v1/metrics/query", body).json()["errors"][0]["pointer"] == "/points"
+        body = {"runs": [run.id] * 101, "names": ["a"], "max_points": 1000}
+        assert client.post("/v1/metrics/query", body).json()["errors"][0]["pointer"] == "/max_points"
 
     def test_a_run_that_there_is_not_is_named(self, client: Client, stores: Stores) -> None:
         run, _ = start(stores)
