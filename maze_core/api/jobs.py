@@ -11,18 +11,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from maze_core.api.checks import run_dir_of
-from maze_core.api.multirun_report import JobRecord, MultirunReport, is_trained
+from maze_core.api.multirun_report import JobRecord, MultirunReport, is_trained, mean_value
 from maze_core.api.run import Run
 from maze_core.api.stored_run import mode_of, refuse_other_run, rollout_config, said_differences, stored_run
 from maze_core.config.compose import compose_run
-from maze_core.config.grid import JobSpec, compose_jobs, first_value
-from maze_core.config.multirun import OptunaSearchConfig, plan_multirun
+from maze_core.config.grid import SEED, JobSpec, compose_jobs, first_value
+from maze_core.config.multirun import OptunaSearchConfig, lowest, plan_multirun
 from maze_core.config.nodes import OPAQUE, TARGET
 from maze_core.config.schema import Mode, RunConfig
 from maze_core.errors import CheckpointError, InvalidSpecificationError, JobFailedError, Problem
 from maze_core.files import json_safe
 from maze_core.rundir import RunDir, new_run_dir
-from maze_core.runners.optuna_search import OptunaSearch, Trial
+from maze_core.runners.search import Search, Trial, open_search
 from maze_core.types import Tree
 
 if TYPE_CHECKING:
@@ -56,6 +56,11 @@ class Job:
     def failed(self, error_type: str, message: str, details: str = "") -> JobFailedError:
         """An error that says which job it is about."""
         return JobFailedError(self.spec.number, self.spec.choices, error_type, message, details)
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether there is nothing left to run, because it is done or because it failed."""
+        return self.record().status in ("done", "failed")
 
     @property
     def failure(self) -> JobFailedError | None:
@@ -98,10 +103,11 @@ class Jobs:
         self.plan = plan_multirun(self.mode, arguments, order, self._stored_seeds())
         self.all: list[Job] = []
         self.revision = None if self.directory is None else self.directory.revision
-        self._search: OptunaSearch | None = None
+        self._search: Search | None = None
         self._searched: Tree | None = None
         search = self.plan.search
-        specs = self.plan.grid.jobs() if search is None else [self.plan.grid.job(0, *_lowest(search))]
+        self._n_seeds = len(self.plan.grid.dimensions.get(SEED, (None,)))
+        specs = self.plan.grid.jobs() if search is None else self.plan.grid.trial(0, lowest(search))
         self.specifications = compose_jobs(specs, self.mode, self._compose)
         self.has_to_run_here = self._has_to_run_here()
         stored = (self.directory and self.directory.read_sweep()) or {}
@@ -122,7 +128,7 @@ class Jobs:
     @property
     def most(self) -> int:
         """How many there will be."""
-        return len(self.all) if self.plan.search is None else self.plan.search.n_trials
+        return len(self.all) if self.plan.search is None else self.plan.search.n_trials * self._n_seeds
 
     def to_train(self, *, takes_completed: bool) -> Iterator[Job]:
         """The jobs, in order; those that a stored run has completed only where they are to be trained further.
@@ -135,23 +141,24 @@ class Jobs:
             self._begin_again(keeps_complete=not takes_completed, is_found=is_found)
             yield from self.all
             return
-        search, n_trials = self._search, self.plan.search.n_trials
-        stopped = [job for job in self.all if not search.is_told(job.spec.number)]
-        is_over = len(self.all) >= n_trials and not stopped and not is_found
+        search, n_trials, known = self._search, self.plan.search.n_trials, len(self.all) // self._n_seeds
+        stopped = [job for job in self.all if not job.has_ended]
+        is_over = known >= n_trials and not stopped and not is_found
         for job in stopped:
-            if job.record().status == "cancelled":
-                job.outcome = None
+            job.outcome = None
             yield job
-        for _ in range(n_trials if is_over else n_trials - len(self.all)):
-            job = self._add_trial(search.ask(len(self.all)))
+        for number in range(known, known + n_trials if is_over else n_trials):
+            jobs = self._add_trial(number, search.ask(number))
             self.report.write()  # before it runs, so that it is known whatever happens
-            yield job
+            yield from jobs
 
     def ended(self, job: Job) -> None:
         """Keep how a job ended, and let the search learn from it."""
-        record = job.record()
-        if self._search is not None and record.status != "cancelled":
-            self._search.tell(job.spec.number, record.best_return)
+        if self._search is not None:
+            trial = job.spec.number // self._n_seeds
+            jobs = self.all[trial * self._n_seeds : (trial + 1) * self._n_seeds]
+            if all(one.has_ended for one in jobs):
+                self._search.tell(trial, mean_value([one.record().best_return for one in jobs]))
         self.report.write()
 
     def take_directories(self) -> RunDir:
@@ -182,8 +189,10 @@ class Jobs:
             if not (keeps and job in complete):
                 job.outcome = None
 
-    def _add_trial(self, values: Tree) -> Job:
-        spec = self.plan.grid.job(len(self.all), tuple(values.values()), tuple(values))
+    def _add_trial(self, number: int, values: Tree) -> list[Job]:
+        return [self._add_proposed(spec) for spec in self.plan.grid.trial(number, values)]
+
+    def _add_proposed(self, spec: JobSpec) -> Job:
         try:
             return self._add(spec, compose_jobs([spec], self.mode, self._compose)[0])
         except InvalidSpecificationError as error:
@@ -212,17 +221,22 @@ class Jobs:
         )
         if known and config.seed is None:
             seed = known.get("seed")
-        self._searched = {**asdict(config), "seed": seed}
+        seeds = {} if self._n_seeds == 1 else {"seeds": list(self.plan.grid.dimensions[SEED])}
+        self._searched = {**asdict(config), "seed": seed, **seeds}
         del self._searched["n_trials"]
+        known = known and {"sampler": "tpe", **known}  # of 0.1, where there was no other
         if known and (found := said_differences(known, json_safe(self._searched))):
             self._refuse_directory(
                 f"holds another search: {found}. Take another run_dir, or give the same search."
             )
         try:
             records = stored["jobs"] if known else []
-            self._search = OptunaSearch(config, seed, [_trial_of(record) for record in records])
-            for record in records:
-                self._take_up_trial(record)
+            n_seeds = self._n_seeds
+            trials = [records[at : at + n_seeds] for at in range(0, len(records), n_seeds)]
+            self._search = open_search(config, seed, list(map(_trial_of, trials)))
+            for number, trial in enumerate(trials):
+                for job, record in zip(self._add_trial(number, _values(trial[0])), trial, strict=True):
+                    self._take_up_outcome(job, record)
         except (KeyError, TypeError, ValueError) as error:
             if isinstance(error, InvalidSpecificationError):
                 raise
@@ -230,8 +244,7 @@ class Jobs:
                 f"sweep.json in {self.directory} is damaged: {error!r}. Take another run_dir."
             ) from error
 
-    def _take_up_trial(self, record: Tree) -> None:
-        job = self._add_trial(record["choices"])
+    def _take_up_outcome(self, job: Job, record: Tree) -> None:
         if record["status"] == "failed":
             job.outcome = job.failed(record["error"]["type"], record["error"]["message"])
         elif record["status"] == "done" and job.completed is None:
@@ -285,23 +298,18 @@ def outcomes_of(jobs: Sequence[Job]) -> list[Any]:
     return [job.outcome for job in jobs]
 
 
-def _trial_of(record: Tree) -> Trial:
-    """A trial as ``sweep.json`` has it, in which a number that is not finite is a text."""
-    value = record["best_return"]
+def _trial_of(records: Sequence[Tree]) -> Trial:
+    """A trial as ``sweep.json`` has its jobs, in which a number that is not finite is a text."""
+    found = [record["best_return"] for record in records]
     return Trial(
-        values=record["choices"],
-        is_told=record["status"] in ("done", "failed"),
-        value=value if isinstance(value, float) else None,
+        values=_values(records[0]),
+        is_told=all(record["status"] in ("done", "failed") for record in records),
+        value=mean_value([value if isinstance(value, float) else None for value in found]),
     )
 
 
-def _lowest(search: OptunaSearchConfig) -> tuple[list[Any], list[str]]:
-    """Values and keys of one point of the space, to see whether the rest of the specification is sound."""
-    values = []
-    for parameter in search.space.values():
-        low = parameter.low if parameter.choices is None else parameter.choices[0]
-        values.append(int(low) if parameter.type == "int" and isinstance(low, float) else low)
-    return values, list(search.space)
+def _values(record: Tree) -> Tree:
+    return {key: value for key, value in record["choices"].items() if key != SEED}
 
 
 def _why_only_here(tree: object) -> str | None:

@@ -1,10 +1,12 @@
 """What a multirun has to tell: each job as it starts and ends, and all of them at the end."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeGuard
 
+from maze_core.config.grid import SEED
 from maze_core.errors import JobFailedError
 from maze_core.metrics import Reporter, SilentReporter
 from maze_core.rundir import RunDir
@@ -57,6 +59,23 @@ class JobRecord:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Parameters:
+    """What some jobs tried, each with another seed."""
+
+    jobs: Sequence[JobRecord]
+
+    @property
+    def choices(self) -> Tree:
+        """Key → value, without the seed."""
+        return {key: value for key, value in self.jobs[0].choices.items() if key != SEED}
+
+    @property
+    def value(self) -> float | None:
+        """Mean of the jobs' best returns; None until all have ended well."""
+        return mean_value([job.best_return for job in self.jobs])
+
+
+@dataclass(frozen=True, kw_only=True)
 class MultirunReport:
     """All jobs of a multirun, in their order; the trials of a search."""
 
@@ -68,9 +87,21 @@ class MultirunReport:
 
     @property
     def best(self) -> JobRecord | None:
-        """The job with the best evaluation, the earliest of equals; None where none has one."""
-        scored = [job for job in self.jobs if job.best_return is not None]
-        return max(scored, key=lambda job: job.best_return or 0.0, default=None)
+        """The job with the best evaluation, the earliest of equals; None where none has one.
+
+        Of jobs with several seeds it is the best one of those parameters that are the best in the mean over them.
+        """
+        scored = [one for one in self.parameters if one.value is not None]
+        best = max(scored, key=lambda one: one.value or 0.0, default=None)
+        return best and max(best.jobs, key=lambda job: job.best_return or 0.0)
+
+    @property
+    def parameters(self) -> "list[Parameters]":
+        """What was tried: jobs that differ in their seeds alone together, in the order of their first ones."""
+        found: dict[str, list[JobRecord]] = {}
+        for job in self.jobs:
+            found.setdefault(repr({**job.choices, SEED: None}), []).append(job)
+        return [Parameters(jobs=jobs) for jobs in found.values()]
 
     def to_dict(self) -> Tree:
         """As a JSON object."""
@@ -82,6 +113,12 @@ class MultirunReport:
         """Store it as ``sweep.json`` beside the jobs' directories."""
         if self.run_dir is not None:
             RunDir(self.run_dir).write_sweep(self.to_dict())
+
+
+def mean_value(values: Sequence[float | None]) -> float | None:
+    """How good parameters are that several seeds have tried; None where one of them has not come to its end."""
+    known = [value for value in values if value is not None]
+    return math.fsum(known) / len(known) if known and len(known) == len(values) else None
 
 
 def is_trained(outcome: object) -> "TypeGuard[TrainReport]":

@@ -30,7 +30,9 @@ from maze_core.types import Tree
 
 MOST_JOBS = 1000
 """Jobs of one multirun; more are a mistake more often than a wish."""
-_VARIED_ARGUMENTS = (*(group for group in GROUPS if group != "launcher"), "seed", *BUDGETS)
+SEED = "seed"
+"""Jobs that differ in it alone try the same parameters."""
+_VARIED_ARGUMENTS = (*(group for group in GROUPS if group != "launcher"), SEED, *BUDGETS)
 
 
 @dataclass(frozen=True)
@@ -97,6 +99,29 @@ class Grid:
             if keys is not None or len(self.dimensions[key]) > 1
         }
         return JobSpec(number=number, choices=varied, arguments=arguments)
+
+    def trial(self, number: int, values: Tree) -> list[JobSpec]:
+        """The jobs that try these values in a search: one, or one for each seed."""
+        seeds = self.dimensions.get(SEED)
+        if seeds is None:
+            return [self.job(number, tuple(values.values()), tuple(values))]
+        return [
+            self.job(number * len(seeds) + index, (*values.values(), seed), (*values, SEED))
+            for index, seed in enumerate(seeds)
+        ]
+
+    def without_single_values(self) -> "Grid":
+        """The same with what has one value among what all jobs share."""
+        single = {key: values[0] for key, values in self.dimensions.items() if len(values) == 1}
+        arguments = {key: value for key, value in single.items() if key in _VARIED_ARGUMENTS}
+        overrides = {key: value for key, value in single.items() if key not in _VARIED_ARGUMENTS}
+        fixed = {
+            **self.fixed,
+            **arguments,
+            "overrides": {**self.fixed.get("overrides", {}), **overrides},
+        }
+        kept = {key: values for key, values in self.dimensions.items() if key not in single}
+        return replace(self, fixed=fixed, dimensions=kept)
 
     def with_values(self, values: Mapping[str, Sequence[Any]]) -> "Grid":
         """The grid with an experiment's lists in front; a key that the caller gave keeps the caller's values."""
@@ -175,8 +200,12 @@ def compose_jobs(
 
 def first_value(value: Any) -> Any:
     """The value that the first job has."""
-    several = _several("", value, ProblemList(), depth=0)
-    return several[0] if several else value
+    return values_of(value)[0]
+
+
+def values_of(value: Any) -> list[Any]:
+    """The values that jobs have where a key that takes no list is given this."""
+    return list(_several("", value, ProblemList(), depth=0) or [value])
 
 
 def plain(value: object) -> Any:

@@ -10,7 +10,7 @@ from pydantic import Field, model_validator
 
 from maze_core.config.arguments import ROOTS, given_class
 from maze_core.config.components import canonical_target
-from maze_core.config.grid import Choices, Grid, plan_grid
+from maze_core.config.grid import SEED, Choices, Grid, plan_grid
 from maze_core.config.instantiate import Describer, instantiate
 from maze_core.config.modules import ModuleIndex, composition, module_index, unknown_name
 from maze_core.config.nodes import TARGET, shown
@@ -65,12 +65,14 @@ class ParameterConfig:
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
 class OptunaSearchConfig:
-    """A search with Optuna's tree-structured Parzen estimator for the best ``eval/mean_return`` of a run."""
+    """A search for the values with the best ``eval/mean_return`` of a run, or the best mean over several seeds."""
 
     space: Annotated[dict[str, ParameterConfig], Field(min_length=1)]
     """Dotted key or group → where to search."""
     n_trials: Annotated[int, Field(ge=1)] = 20
-    """Runs to make, one job each."""
+    """Sets of values to try: one job each, or one for each seed where several are given."""
+    sampler: Literal["tpe", "random"] = "tpe"
+    """Who proposes: Optuna's tree-structured Parzen estimator, or chance alone, which needs no Optuna."""
     n_startup_trials: Annotated[int, Field(ge=1)] = 8
     """Trials that are drawn at random before the sampler learns from them."""
     seed: Annotated[int, Field(ge=0, lt=2**32)] | None = None
@@ -140,9 +142,11 @@ def plan_multirun(
         grid, search = grid.with_values(search.values), None
     if search is not None and not isinstance(search, OptunaSearchConfig):
         raise InvalidSpecificationError(f"sweep: {shown(search)} is neither a grid nor a search.")
+    grid = _with_seeds(grid, tree.get("seeding") or {}, seeds)
+    search = _checked_search(search, grid)
     return MultirunPlan(
-        grid=_with_seeds(grid, tree.get("seeding") or {}, seeds),
-        search=_checked_search(search, grid),
+        grid=grid if search is None else grid.without_single_values(),
+        search=search,
         launcher=instantiate(parts["launcher"], "launcher"),
         is_launcher_given=is_launcher_given,
     )
@@ -203,9 +207,9 @@ def _with_seeds(grid: Grid, configured: Mapping[str, Any], known: Mapping[str, i
 def _checked_search(search: OptunaSearchConfig | None, grid: Grid) -> OptunaSearchConfig | None:
     if search is None:
         return None
-    varied = [key for key, values in grid.dimensions.items() if len(values) > 1]
+    varied = [key for key, values in grid.dimensions.items() if len(values) > 1 and key != SEED]
     if varied:
-        message = "An Optuna search chooses the values itself; give one value, or use a grid."
+        message = "A search chooses the values itself; give one value, or use a grid."
         raise InvalidSpecificationError(
             [Problem(path=key, message=message, code="contradiction") for key in varied]
         )
@@ -214,3 +218,12 @@ def _checked_search(search: OptunaSearchConfig | None, grid: Grid) -> OptunaSear
     if not space:
         raise InvalidSpecificationError("sweep.space: every parameter of the search has a value already.")
     return replace(search, space=space)
+
+
+def lowest(search: OptunaSearchConfig) -> Tree:
+    """One point of the space, to see whether the rest of the specification is sound."""
+    values: Tree = {}
+    for key, parameter in search.space.items():
+        low = parameter.low if parameter.choices is None else parameter.choices[0]
+        values[key] = int(low) if parameter.type == "int" and isinstance(low, float) else low
+    return values

@@ -1,56 +1,33 @@
-"""A search with Optuna: it proposes values, we run the trials. The only module that imports Optuna (extra ``optuna``).
+"""A search with Optuna (extra ``optuna``), which no other module imports.
 
-The study is in memory, and made anew from the trials that a directory holds. Every trial is proposed by a sampler with
-a seed of its own, so that what is proposed follows from the trials before it: a search that was stopped goes on as
-one that was not.
+The study is in memory, and made anew from the trials that are known.
 """
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from maze_core.config.multirun import OptunaSearchConfig, ParameterConfig
 from maze_core.errors import InvalidSpecificationError
+from maze_core.runners.search import Search, Trial
 from maze_core.seeding import Stream, derived_seed
 from maze_core.types import Tree
 
 INSTALL = "pip install 'maze-service[optuna]'"
 
 
-@dataclass(frozen=True, kw_only=True)
-class Trial:
-    """A trial that was proposed before."""
-
-    values: Tree
-    """Key → value."""
-    is_told: bool
-    """Whether it has ended; one that was stopped is still to be run."""
-    value: float | None
-    """How good its values were; None where it failed."""
-
-
-class OptunaSearch:
-    """A study: ask for values, tell how good they were. The same answers give the same questions."""
+class OptunaSearch(Search):
+    """A study."""
 
     def __init__(self, config: OptunaSearchConfig, seed: int, trials: Sequence[Trial] = ()) -> None:
-        """Begin a study, or go on with one.
-
-        Args:
-            config: where to search.
-            seed: of the study, where ``config`` has none.
-            trials: those that there are already, in order.
-
-        Raises:
-            InvalidSpecificationError: Optuna is not installed.
-        """
+        """Begin a study, or go on with one; see :func:`~maze_core.runners.search.open_search`."""
         try:
             import optuna
         except ImportError as error:
             message = f"This experiment searches with Optuna, which is not installed: {INSTALL}"
             raise InvalidSpecificationError(message, path="experiment", code="missing_extra") from error
-        self._optuna, self._config = optuna, config
-        self._seed = seed if config.seed is None else config.seed
+        super().__init__(config, seed)
+        self._optuna = optuna
         self._space = {key: _distribution(optuna, one) for key, one in config.space.items()}
         verbosity = optuna.logging.get_verbosity()
         optuna.logging.set_verbosity(
@@ -60,7 +37,6 @@ class OptunaSearch:
             self._study = optuna.create_study(direction="maximize")
         finally:
             optuna.logging.set_verbosity(verbosity)
-        self._told: set[int] = set()
         for number, trial in enumerate(trials):
             params = {key: _param(trial.values[key], one) for key, one in config.space.items()}
             running = optuna.trial.TrialState.RUNNING
@@ -71,20 +47,16 @@ class OptunaSearch:
                 self.tell(number, trial.value)
 
     def ask(self, number: int) -> Tree:
-        """Values to try next, by key; ``number`` is that of the trial, one more than that of the last."""
+        """See :class:`Search`."""
         seed = derived_seed(self._seed, Stream.SEARCH, number)
         n_startup_trials = self._config.n_startup_trials
         self._study.sampler = self._optuna.samplers.TPESampler(seed=seed, n_startup_trials=n_startup_trials)
         params = self._study.ask(self._space).params
         return {key: _value(params[key], one) for key, one in self._config.space.items()}
 
-    def is_told(self, number: int) -> bool:
-        """Whether it is known how good the values of this trial were."""
-        return number in self._told
-
     def tell(self, number: int, value: float | None) -> None:
-        """How good the values of a trial were; None when it failed."""
-        self._told.add(number)
+        """See :class:`Search`."""
+        super().tell(number, value)
         if value is None or not math.isfinite(value):
             self._study.tell(number, state=self._optuna.trial.TrialState.FAIL)
         else:

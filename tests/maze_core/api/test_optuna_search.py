@@ -4,6 +4,7 @@ import builtins
 import contextlib
 import json
 import shutil
+import sys
 
 import pytest
 
@@ -12,7 +13,8 @@ from maze_core.api.multirun_report import JobsReporter
 from maze_core.config.multirun import OptunaSearchConfig, ParameterConfig
 from maze_core.errors import JobFailedError
 from maze_core.metrics import SilentReporter
-from maze_core.runners.optuna_search import OptunaSearch, Trial
+from maze_core.runners.optuna_search import OptunaSearch
+from maze_core.runners.search import Trial, open_search
 
 QUICK = {
     "algorithm.n_epochs": 1,
@@ -22,6 +24,11 @@ QUICK = {
     "algorithm.rollout_evaluator.n_episodes": 1,
     "runner.normalization_samples": 8,
     "runner.n_envs": 2,
+}
+OF_GAMMA = {
+    "_target_": "maze_core.OptunaSearchConfig",
+    "n_trials": 2,
+    "space": {"algorithm.gamma": {"low": 0.5, "high": 0.99}},
 }
 FEW = {"sweep.n_trials": 3, "sweep.n_startup_trials": 2}
 SPACE = {
@@ -214,3 +221,47 @@ def test_without_the_extra_the_error_says_what_to_install(monkeypatch):
     monkeypatch.setattr(builtins, "__import__", no_optuna)
     with pytest.raises(InvalidSpecificationError, match=r"pip install 'maze-service\[optuna\]'"):
         RunContext(experiment="optuna_search", multirun=True)
+
+
+def test_a_search_at_random_needs_no_optuna_and_follows_from_its_seed(monkeypatch):
+    monkeypatch.setitem(sys.modules, "optuna", None)
+    config = OptunaSearchConfig(space=SPACE, sampler="random", n_trials=50)
+    drawn = [open_search(config, 1).ask(number) for number in range(50)]
+    assert all(1e-4 <= values["a.lr"] <= 1e-1 and values["a.n"] in (2, 4, 6, 8) for values in drawn)
+    assert {repr(values["a.units"]) for values in drawn} == {"[8]", "[16, 16]", "None"}
+    assert {values["a.n"] for values in drawn} == {2, 4, 6, 8}
+    assert sum(values["a.lr"] < 10**-2.5 for values in drawn) in range(15, 36)  # half of a logarithmic range
+    search = open_search(config, 1, [Trial(values=drawn[0], is_told=True, value=1.0)])
+    assert search.is_told(0)
+    assert search.ask(1) == drawn[1]
+    assert open_search(config, 2).ask(1) != drawn[1]
+
+
+def test_parameters_of_a_search_are_as_good_as_their_seeds_in_the_mean(tmp_path):
+    def search(name, **arguments):
+        overrides = {**QUICK, "sweep": {**OF_GAMMA, "sampler": "random"}, "algorithm.lr": [0.01]}
+        return RunContext(
+            tmp_path / name, algorithm="ppo", seed=[1, 2], multirun=True, overrides=overrides, **arguments
+        )
+
+    with search("whole") as context:
+        reports = context.train()
+        sweep, configs = context.sweep, context.config
+    assert [job.choices["seed"] for job in sweep.jobs] == [1, 2, 1, 2]
+    assert len({job.choices["algorithm.gamma"] for job in sweep.jobs}) == 2
+    assert {config["algorithm"]["lr"] for config in configs} == {0.01}
+    values = [report.counters.best_value for report in reports]
+    assert [one.value for one in sweep.parameters] == [
+        (values[0] + values[1]) / 2,
+        (values[2] + values[3]) / 2,
+    ]
+    better = max(range(2), key=lambda trial: sweep.parameters[trial].value)
+    assert sweep.best.job // 2 == better
+    reporter = StopsIn(1)
+    with search("parts") as context:
+        context.train(reporter=reporter, cancelled=lambda: reporter.is_reached)
+    with search("parts") as again:
+        again.train()
+        assert [(job.choices, job.best_return) for job in again.sweep.jobs] == [
+            (job.choices, job.best_return) for job in sweep.jobs
+        ]
