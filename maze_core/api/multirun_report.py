@@ -93,7 +93,7 @@ class MultirunReport:
         """
         scored = [one for one in self.parameters if one.value is not None]
         best = max(scored, key=lambda one: one.value or 0.0, default=None)
-        return best and max(best.jobs, key=lambda job: job.best_return or 0.0)
+        return None if best is None else max(best.jobs, key=lambda job: job.best_return or 0.0)
 
     @property
     def parameters(self) -> "list[Parameters]":

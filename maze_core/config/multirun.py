@@ -18,6 +18,7 @@ from maze_core.config.overrides import apply_values, merged, refuse_argument
 from maze_core.config.presets import MULTIRUN_PARTS, choices_fit
 from maze_core.config.schema import SEEDS, Mode
 from maze_core.config.settings import STRICT, dataclass
+from maze_core.config.words import unknown_word
 from maze_core.errors import InvalidSpecificationError, Problem, ProblemList
 from maze_core.seeding import draw_seed
 from maze_core.types import Tree
@@ -47,6 +48,30 @@ class ParameterConfig:
     """Whether a range holds numbers or whole numbers."""
     choices: Annotated[list[Any], Field(min_length=1)] | None = None
     """Values or module names to choose from, instead of a range."""
+
+    def own(self, value: object) -> Any:
+        """The value of the space that ``value`` means; 0, 0.0 and False are three choices.
+
+        Raises:
+            ValueError: it is none.
+        """
+        if self.choices is not None:
+            alike = [one for one in self.choices if repr(one) == repr(value)] or [
+                one for one in self.choices if one == value and not isinstance(one, bool)
+            ]
+            if not alike or (isinstance(value, bool) and repr(alike[0]) != repr(value)):
+                raise ValueError(f"{shown(value)} is none of its choices, {shown(self.choices)}")
+            return alike[0]
+        assert self.low is not None
+        assert self.high is not None
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            raise ValueError(f"{shown(value)} is no number")
+        if not self.low <= value <= self.high:
+            raise ValueError(f"{shown(value)} is not between {self.low:g} and {self.high:g}")
+        step = self.step or (1.0 if self.type == "int" else None)
+        if step is not None and abs((value - self.low) / step - round((value - self.low) / step)) > _NEAR:
+            raise ValueError(f"{shown(value)} is none of {self.low:g}, {self.low + step:g}, …")
+        return round(value) if self.type == "int" else float(value)
 
     @model_validator(mode="after")
     def _is_one_of_both(self) -> "ParameterConfig":
@@ -78,7 +103,30 @@ class OptunaSearchConfig:
     seed: Annotated[int, Field(ge=0, lt=2**32)] | None = None
     """Seed of the sampler; null takes ``seeding.agent_base_seed``. One job at a time makes a search reproducible."""
 
+    def own(self, values: Mapping[str, Any]) -> Tree:
+        """The point of the space that ``values`` mean.
 
+        Raises:
+            InvalidSpecificationError: a key is missing or unknown, or a value lies outside of the space.
+        """
+        found = ProblemList()
+        for key in {**dict.fromkeys(values), **dict.fromkeys(self.space)}:
+            if key not in self.space:
+                found.problems.append(unknown_word(key, "is not searched.", key, self.space))
+            elif key not in values:
+                found.add(key, "has no value.", code="missing_key")
+        own: Tree = {}
+        for key, parameter in self.space.items():
+            if key in values:
+                try:
+                    own[key] = parameter.own(values[key])
+                except ValueError as error:
+                    found.add(key, f"{error}.", code="out_of_range")
+        found.raise_if_any()
+        return own
+
+
+_NEAR = 1e-9
 LOCAL_LAUNCHER = "maze_core.LocalLauncherConfig"
 
 

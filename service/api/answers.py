@@ -110,6 +110,8 @@ def _run_links(run: dict[str, Any]) -> dict[str, str]:
     for other in ("source_run", "parent_run"):
         if run[other]:
             links[other] = run_path(run[other])
+    if run["sweep"]:
+        links["sweep"] = f"/v1/sweeps/{run['sweep']}"
     if not run["state"].is_terminal:
         verb = "resume" if run["state"] is RunState.PAUSED else "pause"
         links |= {name: f"{path}/{name}" for name in ("cancel", verb)}
@@ -149,6 +151,8 @@ class RunOut(Out):
     """Of a training that does not begin anew."""
     priority: int
     """Of two waiting runs, the one with the higher number starts first."""
+    sweep: str | None
+    """The sweep that made it."""
     queue: QueuePlaceOut | None
     """Of a waiting run; null in lists."""
     notes: str | None

@@ -20,6 +20,7 @@ from service.api import (
     run_metrics,
     runs,
     submit,
+    sweeps,
 )
 from service.api.dependencies import check_unread
 from service.api.exception_handlers import install_problem_handlers
@@ -30,6 +31,7 @@ ROUTERS = (
     compare.router,
     follow_ups.router,
     life.router,
+    sweeps.router,
     runs.router,
     policies.router,
     run_metrics.router,

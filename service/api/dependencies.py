@@ -16,6 +16,7 @@ from service.domain.ports import (
     PolicyStore,
     RegistryStore,
     RunStore,
+    SweepStore,
     UploadStore,
 )
 from service.domain.run import Page, Run
@@ -33,6 +34,7 @@ class Services:
     registry: RegistryStore
     uploads: UploadStore
     policies: PolicyStore
+    sweeps: SweepStore
     settings: Settings
     changes: ChangeWatcher
     check_store: Callable[[], object]
@@ -66,6 +68,10 @@ RunId: TypeAlias = Annotated[
         examples=["run_06b1c9k2m4n6p8q0r2s4t6v8w0"],
     ),
 ]
+
+
+SWEEP_ID = "sweep_[0-9a-z]{1,40}"
+"""The pattern of a sweep's id."""
 
 
 def _run(run_id: RunId, services: ServicesDep) -> Run:

@@ -33,6 +33,7 @@ _TRAINING: dict[str, Any] = {
     "parent_run": None,
     "continues": None,
     "priority": 0,
+    "sweep": None,
     "queue": None,
     "notes": None,
     "revision": 0,
@@ -250,6 +251,42 @@ _MOVE = {
         "n_episodes": 50,
     },
 }
+SWEEP_ID = "sweep_06b1c9k2m4n6p8q0r2s4t6v8w2"
+_SEARCH = {
+    "space": {"algorithm.lr": {"low": 0.0001, "high": 0.01, "log": True}},
+    "n_trials": 20,
+    "sampler": "tpe",
+    "n_startup_trials": 8,
+    "seed": 1,
+}
+_TRIAL = {"trial": 4, "choices": {"algorithm.lr": 0.0031}, "value": 498.2, "runs": [RUN_ID]}
+_SWEEP: dict[str, Any] = {
+    "id": SWEEP_ID,
+    "state": "running",
+    "reason": None,
+    "error": None,
+    "name": "step sizes",
+    "labels": {"team": "a"},
+    "priority": 0,
+    "parallel": 1,
+    "n_jobs": 20,
+    "counts": {"succeeded": 6, "running": 1},
+    "best": _TRIAL,
+    "search": _SEARCH,
+    "created_at": _AT,
+    "finished_at": None,
+    "links": {"self": f"/v1/sweeps/{SWEEP_ID}", "runs": f"/v1/sweeps/{SWEEP_ID}/runs"},
+}
+_JOB = {"job": 4, "trial": 4, "choices": {"algorithm.lr": 0.0031}}
+_SWEEP_REQUESTS = {
+    "grid": {
+        "algorithm": ["ppo", "a2c"],
+        "overrides": {"env.name": "CartPole-v1", "algorithm.lr": [0.001, 0.01]},
+        "seed": [1, 2, 3],
+        "name": "step sizes",
+    },
+    "search": {"algorithm": "ppo", "overrides": {"env.name": "CartPole-v1"}, "search": _SEARCH, "seed": 1},
+}
 _COMPOSE_REQUESTS = {
     "cartpole": {"mode": "train", "algorithm": "ppo", "overrides": {"env.name": "CartPole-v1"}}
 }
@@ -341,6 +378,40 @@ EXAMPLES: dict[str, dict[str, Any]] = {
         },
         {"team": {"action": "cancel", "filter": {"labels": {"team": "a"}}}},
     ),
+    "submit_sweep": _json(_SWEEP | {"counts": {"queued": 1}, "best": None}, _SWEEP_REQUESTS),
+    "preview_sweep": _json(
+        {
+            "n_jobs": 20,
+            "jobs": [_JOB | {"config_sha256": _SHA256, "error": None}],
+            "search": _SEARCH,
+        },
+        _SWEEP_REQUESTS,
+    ),
+    "list_sweeps": _json(_page(_SWEEP | {"counts": {}, "best": None})),
+    "get_sweep": _json(_SWEEP),
+    "list_sweep_runs": _json(
+        _page(_JOB | {"state": "succeeded", "value": 498.2, "run": RUN_ID, "reason": "completed"})
+    ),
+    "get_best_trial": _json(_TRIAL),
+    "get_importance": _json(
+        {
+            "evaluator": "ped_anova",
+            "n_trials": 20,
+            "importance": {"algorithm.lr": 0.8, "algorithm.batch_size": 0.2},
+        }
+    ),
+    "ask_sweep": _json(
+        {"data": [_TRIAL | {"value": None, "runs": []}]},
+        {"two": {"n": 2}, "own": {"values": {"algorithm.lr": 0.002}, "run": True}},
+    ),
+    "tell_sweep": _json(
+        _SWEEP, {"value": {"trial": 4, "value": 498.2}, "failed": {"trial": 5, "state": "failed"}}
+    ),
+    "pause_sweep": _json(_SWEEP | {"state": "paused", "reason": "user_pause"}),
+    "resume_sweep": _json(_SWEEP),
+    "stop_sweep": _json(_SWEEP | {"state": "stopping", "reason": "user_stop"}),
+    "cancel_sweep": _json(_SWEEP | {"state": "stopping", "reason": "user_cancel"}),
+    "delete_sweep": {"requests": {}, "responses": {}},
     "list_events": _also("text/event-stream", _STREAM, _json(_page(_EVENT))),
     "list_metrics": _also(
         "text/csv",

@@ -9,7 +9,7 @@ from pydantic import Field
 
 from service.api.answers import BulkOut, RunOut
 from service.api.bodies import In, Labels, Priority, StrictRoute, check_labels
-from service.api.dependencies import CallerDep, PageQuery, RunId, ServicesDep, page_of
+from service.api.dependencies import SWEEP_ID, CallerDep, PageQuery, RunId, ServicesDep, page_of
 from service.domain.errors import NotFoundError, StateConflictError
 from service.domain.ports import RunStore
 from service.domain.run import Run, RunKind, RunState, StopReason
@@ -103,6 +103,7 @@ class RunFilter(In):
     ids: list[str] | None = Field(default=None, max_length=AT_ONCE)
     state: Annotated[RunState, Field(strict=False)] | None = None
     kind: Annotated[RunKind, Field(strict=False)] | None = None
+    sweep: str | None = Field(default=None, pattern=f"^{SWEEP_ID}$")
     labels: Labels = Field(default_factory=dict, max_length=32)
 
 
@@ -124,7 +125,9 @@ def change_runs(body: BulkRequest, services: ServicesDep, caller: CallerDep) -> 
     """
     if not any(body.filter.given().values()):
         raise Problem.at(
-            "/filter", "missing_field", "Name what the runs have in common: ids, state, kind or labels."
+            "/filter",
+            "missing_field",
+            "Name what the runs have in common: ids, state, kind, sweep or labels.",
         )
     chosen, cursor = _chosen(services.runs, body)
     data = [_changed(services.runs, body.action, run_id, caller) for run_id in chosen]
@@ -134,7 +137,7 @@ def change_runs(body: BulkRequest, services: ServicesDep, caller: CallerDep) -> 
 def _chosen(runs: RunStore, body: BulkRequest) -> tuple[list[str], str | None]:
     wanted = body.filter
     if wanted.ids is None:
-        filters = {"state": wanted.state, "kind": wanted.kind, "labels": wanted.labels}
+        filters = {"state": wanted.state, "kind": wanted.kind, "sweep": wanted.sweep, "labels": wanted.labels}
         page = page_of(runs.list, query=PageQuery(limit=AT_ONCE, cursor=body.cursor), **filters)
         return [run.id for run in page.data if run.state in STATES[body.action]], page.next_cursor
     known = {run.id: run for run in runs.shown(wanted.ids)}
@@ -148,7 +151,7 @@ def _chosen(runs: RunStore, body: BulkRequest) -> tuple[list[str], str | None]:
 
 def _fits(run: Run, wanted: RunFilter) -> bool:
     is_kind = wanted.kind in (None, run.kind) and wanted.state in (None, run.state)
-    return is_kind and wanted.labels.items() <= run.labels.items()
+    return is_kind and wanted.sweep in (None, run.sweep) and wanted.labels.items() <= run.labels.items()
 
 
 def _changed(runs: RunStore, action: Action, run_id: str, caller: str | None) -> dict[str, Any]:

@@ -21,6 +21,7 @@ from service.api.answers import (
 )
 from service.api.dependencies import (
     LABEL,
+    SWEEP_ID,
     LogDep,
     PageDep,
     PageQuery,
@@ -42,6 +43,7 @@ def _in_utc(time: datetime) -> datetime:
         raise ValueError("Give a time between the years 1 and 9999 in UTC") from error
 
 
+SweepId = Annotated[str, Field(pattern=f"^{SWEEP_ID}$")]
 Moment = Annotated[AwareDatetime, AfterValidator(_in_utc)]
 
 
@@ -75,6 +77,7 @@ class RunsQuery(PageQuery):
     name: str | None = Field(
         default=None, min_length=1, max_length=200, description="Part of the name, in any case."
     )
+    sweep: SweepId | None = Field(default=None, description="Only those that this sweep made.")
     created_after: Moment | None = Field(default=None, description="Submitted then or later (RFC 3339).")
     created_before: Moment | None = Field(default=None, description="Submitted before (RFC 3339).")
     sort: Sort = Field(
@@ -105,7 +108,7 @@ class RunsQuery(PageQuery):
         return labels
 
 
-RUN_FILTERS = ("state", "kind", "name", "created_after", "created_before", "sort")
+RUN_FILTERS = ("state", "kind", "name", "sweep", "created_after", "created_before", "sort")
 
 
 @router.get("", response_model=Listing[RunOut])

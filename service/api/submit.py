@@ -118,7 +118,12 @@ def _rollout(services: Services, request: RolloutRequest) -> Chosen:
 
 
 def compose(
-    services: Services, mode: Mode, arguments: Mapping[str, Any], *, seed: int | None = None
+    services: Services,
+    mode: Mode,
+    arguments: Mapping[str, Any],
+    *,
+    seed: int | None = None,
+    within_multirun: bool = False,
 ) -> RunConfig:
     """The resolved configuration of untrusted arguments; where nothing sets a seed it is this one, or is drawn.
 
@@ -139,10 +144,11 @@ def compose(
             raise Problem("not_ready", message, headers={"Retry-After": "2"}) from error
         raise
     directories = services.settings.config_dirs
-    is_drawn = "seed" not in arguments and not _sets_seeds(mode, arguments, directories)
+    is_drawn = "seed" not in arguments and not sets_seeds(mode, arguments, directories)
     if is_drawn:
         arguments = {**arguments, "seed": draw_seed() if seed is None else seed}
-    config = compose_run(mode, **arguments, config_dirs=directories, locate=partial(_located, services))
+    make = partial(compose_run, mode, config_dirs=directories, within_multirun=within_multirun)
+    config = make(**arguments, locate=partial(_located, services))
     if recorded is not None:
         config.beside_recorded(beside)
     if config.origins is not None:
@@ -212,7 +218,7 @@ def seed_of(tree: Tree) -> int:
     return int(tree["seeding"]["env_base_seed"])
 
 
-def _sets_seeds(mode: Mode, arguments: Mapping[str, Any], directories: list[str]) -> bool:
+def sets_seeds(mode: Mode, arguments: Mapping[str, Any], directories: list[str]) -> bool:
     """Whether an override or a preset sets the seeds; then nothing is drawn for both."""
     if any(key == "seeding" or key.startswith("seeding.") for key in arguments.get("overrides", {})):
         return True
@@ -338,11 +344,7 @@ class Submission:
 
     def _run(self, kind: RunKind, body: Labelled, choose: Callable[[], Chosen], of: str) -> tuple[Run, bool]:
         """The run that this key has made, whatever has changed since, or a new one, queued from then on."""
-        store, idempotency = self.services.runs, None
-        if self.key is not None:  # keys of two tokens or two kinds of run never meet
-            scope = "\n".join([str(self.caller), kind, self.key, *([of] if of else [])])
-            scoped = hashlib.sha256(scope.encode()).hexdigest()
-            idempotency = scoped, request_digest(kind, body.given())
+        store, idempotency = self.services.runs, idempotent(self.caller, kind, self.key, body.given(), of)
         try:
             if idempotency is not None and (made := store.submitted(*idempotency)) is not None:
                 return made, False
@@ -387,6 +389,31 @@ class Submission:
         return run
 
 
+async def _idempotency_key(
+    idempotency_key: Annotated[
+        str | None, Header(description="Any text of the client's: the same key submits the run once.")
+    ] = None,
+) -> str | None:
+    key = idempotency_key
+    if key is not None and not _KEY.fullmatch(key := key.strip().strip('"')):
+        message = "Idempotency-Key takes 1 to 255 printable ASCII characters without spaces."
+        raise Problem("bad_request", message)
+    return key
+
+
+KeyDep: TypeAlias = Annotated[str | None, Depends(_idempotency_key)]
+
+
+def idempotent(
+    caller: str | None, kind: str, key: str | None, body: Mapping[str, Any], of: str = ""
+) -> tuple[str, str] | None:
+    """Key and digest as a store takes them; keys of two tokens or two kinds never meet."""
+    if key is None:
+        return None
+    scope = "\n".join([str(caller), kind, key, *([of] if of else [])])
+    return hashlib.sha256(scope.encode()).hexdigest(), request_digest(kind, body)
+
+
 async def _submission(
     services: ServicesDep,
     request: Request,
@@ -395,14 +422,8 @@ async def _submission(
     prefer: Annotated[
         str, Header(description="`wait=SECONDS` waits for the end of the run, 300 s at most.")
     ] = "",
-    idempotency_key: Annotated[
-        str | None, Header(description="Any text of the client's: the same key submits the run once.")
-    ] = None,
+    key: KeyDep = None,
 ) -> Submission:
-    key = idempotency_key
-    if key is not None and not _KEY.fullmatch(key := key.strip().strip('"')):
-        message = "Idempotency-Key takes 1 to 255 printable ASCII characters without spaces."
-        raise Problem("bad_request", message)
     wait = _WAIT.search(prefer)
     wait_s = min(int(wait[1]), LONGEST_WAIT_S) if wait else None
     return Submission(services, request, response, caller, key, wait_s)

@@ -34,6 +34,7 @@ from service.domain.run import (
     RunStatistics,
     StopReason,
 )
+from service.domain.sweep import JobState, NewJob, NewSweep, Sweep, SweepState, SweepVerb, Wanted
 from service.domain.upload import NewUpload, Upload
 
 
@@ -80,6 +81,7 @@ class RunStore(Protocol):
         kind: RunKind | None = None,
         labels: Mapping[str, str] | None = None,
         name: str | None = None,
+        sweep: str | None = None,
         created_after: datetime | None = None,
         created_before: datetime | None = None,
         sort: RunOrder | MetricOrder = RunOrder.NEWEST,
@@ -93,6 +95,7 @@ class RunStore(Protocol):
             kind: only those of this kind.
             labels: only those with all of these labels.
             name: only those whose name has this in it, in upper or lower case.
+            sweep: only those that this sweep made.
             created_after: only those that were submitted then or later.
             created_before: only those that were submitted before.
             sort: in which order; by name, best value or a metric, runs that have none are left out.
@@ -495,6 +498,72 @@ class PolicyStore(Protocol):
         """Moves of an alias, newest first; those of one that was deleted, too."""
 
 
+class SweepStore(Protocol):
+    """Sweeps, their jobs, and how these ended."""
+
+    def create(
+        self,
+        new: NewSweep,
+        idempotency: tuple[str, str] | None = None,
+        *,
+        by: str | None = None,
+    ) -> tuple[Sweep, bool]:
+        """Store a sweep and make its first runs; see :meth:`RunStore.create`."""
+
+    def submitted(self, key: str, digest: str) -> Sweep | None:
+        """The sweep that an idempotency key has made; raises :class:`IdempotencyConflictError`."""
+
+    def get(self, sweep_id: str) -> Sweep:
+        """The sweep with counts and best; raises :class:`NotFoundError`."""
+
+    def list(self, *, state: SweepState | None = None, limit: int = 50, cursor: str | None = None) -> Page:
+        """Sweeps, newest first, without counts and best."""
+
+    def jobs(self, sweep_id: str, *, limit: int = 50, cursor: str | None = None) -> Page:
+        """Its jobs, by number."""
+
+    def trials(self, sweep_id: str) -> Wanted:
+        """All its trials, and the revision that they belong to."""
+
+    def active(self) -> Sequence[str]:
+        """Ids of those that have not ended."""
+
+    def advance(self, sweep_id: str) -> Wanted | None:
+        """Do what is to be done now, in one transaction: note how runs ended, make the next ones, end the sweep.
+
+        Again at once changes nothing. Returns the trials that a search is to propose; ``n`` is 0 where there are more
+        runs to make than one transaction takes.
+        """
+
+    def propose(self, sweep_id: str, revision: int, jobs: Sequence[NewJob]) -> bool:
+        """Store proposed trials; False, and nothing is stored, where the sweep has another revision by now."""
+
+    def change(self, sweep_id: str, verb: SweepVerb, *, by: str | None = None) -> Sweep:
+        """Pause, resume, stop or cancel a sweep and its runs; again changes nothing.
+
+        Raises:
+            StateConflictError: its state does not allow this.
+        """
+
+    def fail(self, sweep_id: str, reason: str, message: str) -> None:
+        """End a running sweep that cannot go on; its runs go on."""
+
+    def tell(self, sweep_id: str, trial: int, state: JobState, value: float | None) -> Sweep:
+        """How a trial ended that a client asked for; the same again changes nothing.
+
+        Raises:
+            NotFoundError: there is no such trial.
+            StateConflictError: it was told otherwise before, or its run tells it.
+        """
+
+    def delete(self, sweep_id: str) -> None:
+        """Forget a sweep that has ended; its runs stay.
+
+        Raises:
+            StateConflictError: it has not ended.
+        """
+
+
 class Stores(Protocol):
     """The stores of a process; each part of the service uses those that it needs."""
 
@@ -521,3 +590,7 @@ class Stores(Protocol):
     @property
     def policies(self) -> PolicyStore:
         """Policies by name."""
+
+    @property
+    def sweeps(self) -> SweepStore:
+        """Sweeps and their jobs."""

@@ -212,6 +212,8 @@ class Run:
     and ``step`` of a replay."""
     priority: int = 0
     """Of two waiting runs, the one with the higher number starts first."""
+    sweep: str | None = None
+    """The sweep that made it."""
     notes: str | None = None
     revision: int = 0
     """Grows with every change of name, labels, notes or priority."""
@@ -266,6 +268,7 @@ class NewRun:
     arguments: Mapping[str, Any] = field(default_factory=dict)
     priority: int = 0
     notes: str | None = None
+    sweep: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -21,7 +21,7 @@ from service.domain.errors import (
 )
 from service.domain.policies import PolicyVersion, is_policy, name_version, reference
 from service.domain.ports import CheckpointStore, EpisodeStore, PolicyStore, RegistryStore, RunStore, Stores
-from service.domain.run import KINDS_WITH_POLICY, NEXT_STATES, CheckpointInfo, Event, RunKind, RunState
+from service.domain.run import KINDS_WITH_POLICY, NEXT_STATES, CheckpointInfo, Event, RunState
 
 _BASE32 = "0123456789abcdefghjkmnpqrstvwxyz"  # Crockford's alphabet in lower case: sorts as the number does
 _RANDOM_BITS = 74
@@ -38,18 +38,23 @@ def new_run_id() -> str:
     return "run_" + time_sortable(time.time_ns() // 1000, secrets.randbits(_RANDOM_BITS))
 
 
+def new_sweep_id() -> str:
+    """``sweep_`` and digits as those of a run."""
+    return "sweep_" + time_sortable(time.time_ns() // 1000, secrets.randbits(_RANDOM_BITS))
+
+
 def time_sortable(time_us: int, noise: int) -> str:
     """26 lower-case base-32 digits whose order is that of ``(time_us, noise)``."""
     number = (time_us << _RANDOM_BITS) | noise
     return "".join(_BASE32[(number >> shift) & 31] for shift in range(125, -1, -5))
 
 
-def request_digest(kind: RunKind, body: Mapping[str, Any]) -> str:
+def request_digest(kind: str, body: Mapping[str, Any]) -> str:
     """SHA-256 of a submission, equal for bodies that differ in the order of their keys only.
 
     It stands beside an Idempotency-Key: the same key with another digest is a mistake of the client.
     """
-    text = json.dumps([kind.value, body], sort_keys=True, separators=(",", ":"), default=str)
+    text = json.dumps([str(kind), body], sort_keys=True, separators=(",", ":"), default=str)
     return hashlib.sha256(text.encode()).hexdigest()
 
 

@@ -8,6 +8,7 @@ from service.domain.ports import (
     PolicyStore,
     RegistryStore,
     RunStore,
+    SweepStore,
     UploadStore,
 )
 from service.settings import Settings
@@ -19,6 +20,7 @@ from service.store.migrations import SchemaError, check_revision, migrate
 from service.store.policies import SqlPolicyStore
 from service.store.registry import SqlRegistryStore
 from service.store.runs import SqlRunStore
+from service.store.sweeps import SqlSweepStore
 from service.store.uploads import SqlUploadStore
 
 __all__ = ["SchemaError", "Stores", "check_revision", "migrate", "open_stores"]
@@ -37,6 +39,7 @@ class Stores:
     registry: RegistryStore
     uploads: UploadStore
     policies: PolicyStore
+    sweeps: SweepStore
     database: Database
     blobs: Blobs
 
@@ -72,6 +75,7 @@ def open_stores(source: Settings | str) -> Stores:
         registry=SqlRegistryStore(database),
         uploads=SqlUploadStore(database, blobs),
         policies=SqlPolicyStore(database),
+        sweeps=SqlSweepStore(database, max_queued=settings.max_queued_runs),
         database=database,
         blobs=blobs,
     )

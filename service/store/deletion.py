@@ -4,6 +4,7 @@ from sqlalchemy import Connection, Text, and_, cast, delete, func, select
 
 from service.domain.errors import StateConflictError
 from service.domain.run import Retention
+from service.domain.sweep import SweepState
 from service.domain.use_cases import TERMINAL_STATES
 from service.store.blobs import NAMING, Blobs
 from service.store.tables import (
@@ -21,9 +22,11 @@ from service.store.tables import (
     run_latest,
     run_log,
     run_metric,
+    sweep,
 )
 from service.store.types import after_now
 
+SWEEPING = tuple(state for state in SweepState if not state.is_terminal)
 AT_ONCE = 20
 """Runs that are deleted in one transaction at most."""
 MOST_LOOKED_AT = 1000
@@ -48,6 +51,11 @@ def delete_run(connection: Connection, blobs: Blobs, run_id: str) -> None:
     # as the run whose episodes it learns from, or whose policy it begins with
     is_named = cast(run.c.config, Text).contains(f'"{run_id}"', autoescape=True)
     names = select(run.c.id).where(run.c.state.not_in(TERMINAL_STATES), is_named)
+    sweeps = select(sweep.c.id).where(
+        sweep.c.state.in_(SWEEPING), cast(sweep.c.spec, Text).contains(f'"{run_id}"', autoescape=True)
+    )
+    if (other := connection.execute(sweeps.limit(1)).scalar_one_or_none()) is not None:
+        raise StateConflictError(f"sweep {other} needs what run {run_id} left; wait for its end or cancel it")
     if (other := connection.execute(needs.union(names).limit(1)).scalar_one_or_none()) is not None:
         raise StateConflictError(f"run {other} needs what run {run_id} left; wait for its end or cancel it")
     digests: set[str | None] = set()

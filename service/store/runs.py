@@ -117,7 +117,7 @@ class SqlRunStore(SqlLeases):
             if max_queued is not None:
                 _require_place(connection, max_queued)
             try:
-                return _insert_run(connection, new, by), True
+                return insert_run(connection, new, by), True
             except IntegrityError as error:
                 message = (
                     f"run {new.id} was made, or what it needs was deleted, at the same moment; look again"
@@ -146,6 +146,7 @@ class SqlRunStore(SqlLeases):
         kind: RunKind | None = None,
         labels: Mapping[str, str] | None = None,
         name: str | None = None,
+        sweep: str | None = None,
         created_after: datetime | None = None,
         created_before: datetime | None = None,
         sort: RunOrder | MetricOrder = RunOrder.NEWEST,
@@ -159,6 +160,8 @@ class SqlRunStore(SqlLeases):
                 query = query.where(run.c.state == state)
             if kind is not None:
                 query = query.where(run.c.kind == kind)
+            if sweep is not None:
+                query = query.where(run.c.sweep == sweep)
             if name is not None:
                 query = query.where(run.c.folded_name.contains(name.casefold(), autoescape=True))
             if created_after is not None:
@@ -186,35 +189,12 @@ class SqlRunStore(SqlLeases):
     def request_stop(self, run_id: str, wish: StopReason, *, by: str | None = None) -> Run:
         """Stop at once what no worker holds; wish it of a worker otherwise."""
         with self._database.writing() as connection:
-            locked = LockedRun.by_id(connection, run_id)
-            if locked.row.stop_wish == StopReason.CANCEL and not locked.state.is_terminal:
-                wish = StopReason.CANCEL
-            rests = STOPPED_STATES[wish]
-            if locked.state.is_terminal:
-                message = f"run {run_id} is {locked.state} and can no longer be {rests}"
-                raise StateConflictError(message, state=locked.state.value)
-            if locked.state in LEASED_STATES:
-                locked.change(stop_wish=wish.value)
-                if locked.state is RunState.RUNNING:
-                    locked.move(RunState.STOPPING, reason=wish.value, by=by)
-            elif locked.state is not rests:
-                locked.change(stop_wish=wish.value if rests.is_terminal else None)
-                locked.move(rests, reason=wish.value, by=by)
-            return locked.written()
+            return stop_run(LockedRun.by_id(connection, run_id), wish, by)
 
     def resume(self, run_id: str, *, by: str | None = None) -> Run:
         """Give a paused run back to the queue."""
         with self._database.writing() as connection:
-            locked = LockedRun.by_id(connection, run_id)
-            if locked.state is RunState.STOPPING and locked.row.stop_wish == StopReason.PAUSE:
-                locked.change(stop_wish=None)
-                locked.move(RunState.RUNNING, reason="user_resume", by=by)
-            elif locked.state is RunState.PAUSED:
-                locked.move(RunState.QUEUED, reason="user_resume", by=by)
-            else:
-                message = f"run {run_id} is {locked.state}; only a paused run can be resumed"
-                raise StateConflictError(message, state=locked.state.value)
-            return locked.written()
+            return resume_run(LockedRun.by_id(connection, run_id), by)
 
     def edit(self, run_id: str, changes: Mapping[str, Any], *, revision: int | None = None) -> Run:
         """Change what people say of a run."""
@@ -477,7 +457,8 @@ def _add_logs(connection: Connection, locked: LockedRun, lines: Sequence[tuple[s
     locked.change(last_log_seq=locked.row.last_log_seq + len(rows))
 
 
-def _insert_run(connection: Connection, new: NewRun, by: str | None) -> Run:
+def insert_run(connection: Connection, new: NewRun, by: str | None) -> Run:
+    """Store a queued run."""
     compared = [node["checkpoint"] for node in new.config.get("compared") or ()]
     for needed in [*compared, *([new.source_checkpoint] if new.source_checkpoint else [])]:
         if connection.execute(select(checkpoint.c.id).where(checkpoint.c.id == needed)).first() is None:
@@ -500,6 +481,37 @@ def _insert_run(connection: Connection, new: NewRun, by: str | None) -> Run:
         locked.change(continues=asdict(replace(new.continues, checkpoint=copied)), best=best and asdict(best))
     facts = {"state": RunState.QUEUED.value, "from": None, "reason": None, "attempt": 0, "by": by}
     locked.event(EventType.STATE, facts)
+    return locked.written()
+
+
+def stop_run(locked: LockedRun, wish: StopReason, by: str | None) -> Run:
+    """Stop at once what no worker holds; wish it of a worker otherwise."""
+    if locked.row.stop_wish == StopReason.CANCEL and not locked.state.is_terminal:
+        wish = StopReason.CANCEL
+    rests = STOPPED_STATES[wish]
+    if locked.state.is_terminal:
+        message = f"run {locked.row.id} is {locked.state} and can no longer be {rests}"
+        raise StateConflictError(message, state=locked.state.value)
+    if locked.state in LEASED_STATES:
+        locked.change(stop_wish=wish.value)
+        if locked.state is RunState.RUNNING:
+            locked.move(RunState.STOPPING, reason=wish.value, by=by)
+    elif locked.state is not rests:
+        locked.change(stop_wish=wish.value if rests.is_terminal else None)
+        locked.move(rests, reason=wish.value, by=by)
+    return locked.written()
+
+
+def resume_run(locked: LockedRun, by: str | None) -> Run:
+    """Give a paused run back to the queue; one on its way to its pause goes on."""
+    if locked.state is RunState.STOPPING and locked.row.stop_wish == StopReason.PAUSE:
+        locked.change(stop_wish=None)
+        locked.move(RunState.RUNNING, reason="user_resume", by=by)
+    elif locked.state is RunState.PAUSED:
+        locked.move(RunState.QUEUED, reason="user_resume", by=by)
+    else:
+        message = f"run {locked.row.id} is {locked.state}; only a paused run can be resumed"
+        raise StateConflictError(message, state=locked.state.value)
     return locked.written()
 
 

@@ -24,6 +24,7 @@ from sqlalchemy import (
 
 from service.domain.policies import MoveKind
 from service.domain.run import RunKind, RunState
+from service.domain.sweep import JobState, SweepState
 from service.store.types import CleanString, CleanText, JsonText, NanFloat, UtcDateTime
 
 metadata = MetaData(
@@ -70,6 +71,7 @@ run = Table(
     Column("source_run", CleanString(64)),
     Column("source_checkpoint", CleanString(64)),
     Column("parent_run", CleanString(64)),
+    Column("sweep", CleanString(64)),
     Column("continues", JsonText),
     Column("arguments", JsonText, nullable=False, server_default="{}"),
     Column("precedence", Integer, nullable=False, server_default="0"),  # Of waiting runs the least is first.
@@ -97,6 +99,7 @@ run = Table(
     Index("ix_run_kind", "kind", "created_at", "id"),
     Index("ix_run_finished_at", "finished_at"),
     Index("ix_run_source_checkpoint", "source_checkpoint"),
+    Index("ix_run_sweep", "sweep", "created_at", "id"),
 )
 
 run_label = Table(
@@ -375,5 +378,42 @@ run_extreme = Table(
     Column("high", Double),
     Column("high_epoch", Integer),
     Column("nan_epoch", Integer),
+    sqlite_with_rowid=False,
+)
+
+sweep = Table(
+    "sweep",
+    metadata,
+    Column("id", CleanString(64), primary_key=True),
+    Column("state", CleanString(16), nullable=False),
+    Column("reason", CleanText),
+    Column("name", CleanText),
+    Column("labels", JsonText, nullable=False),
+    Column("priority", Integer, nullable=False),
+    Column("parallel", Integer),
+    Column("request", JsonText, nullable=False),
+    Column("spec", JsonText, nullable=False),
+    Column("error", JsonText),
+    Column("revision", Integer, nullable=False, server_default="0"),
+    Column("created_at", UtcDateTime, nullable=False),
+    Column("finished_at", UtcDateTime),
+    _one_of("state", SweepState),
+    Index("ix_sweep_state", "state", "created_at", "id"),
+    Index("ix_sweep_created_at_id", "created_at", "id"),
+)
+
+sweep_job = Table(
+    "sweep_job",
+    metadata,
+    Column("sweep_id", CleanString(64), ForeignKey("sweep.id"), primary_key=True),
+    Column("job", Integer, primary_key=True),  # Its number, as in a multirun.
+    Column("trial", Integer, nullable=False),  # Jobs of one trial differ in their seeds alone.
+    Column("choices", JsonText, nullable=False),
+    Column("plan", JsonText),  # What its run is made of; NULL when it is made, or where there is none.
+    Column("run_id", CleanString(64)),  # No reference: an ended run may be deleted.
+    Column("state", CleanString(16), nullable=False),
+    Column("reason", CleanText),
+    Column("value", Float),
+    _one_of("state", JobState),
     sqlite_with_rowid=False,
 )

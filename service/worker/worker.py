@@ -17,6 +17,7 @@ from service.worker.attempt import Attempt, GracePeriods
 from service.worker.environments import EnvironmentPublisher
 from service.worker.launcher import ChildLauncher
 from service.worker.lease_guard import LeaseClock, LeaseGuard
+from service.worker.sweeper import Sweeper
 
 logger = logging.getLogger(__name__)
 
@@ -103,6 +104,8 @@ class Worker:
                 ("keeper", KEEP_S, self._delete_oldest),
             )
         ]
+        sweeper = Sweeper(self._settings, self._stores)
+        threads.append(threading.Thread(target=sweeper.run, args=(self._ended,), name="sweeper", daemon=True))
         for thread in threads:
             thread.start()
         is_healthy = self._claim_until_stopped()

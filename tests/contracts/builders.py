@@ -4,7 +4,8 @@ from itertools import count
 from typing import Any
 
 from service.domain.run import EpisodeInfo, Lease, NewCheckpoint, NewRun, Run, RunKind
-from service.domain.use_cases import new_run_id
+from service.domain.sweep import NewJob, NewSweep, SweepSpec
+from service.domain.use_cases import new_run_id, new_sweep_id
 from service.store import Stores
 
 _numbers = count(1)
@@ -68,6 +69,25 @@ def new_episode(index: int, **facts: Any) -> EpisodeInfo:
             "terminated": True,
             "truncated": False,
             "has_trajectory": False,
+            **facts,
+        }
+    )
+
+
+def new_job(number: int, **facts: Any) -> NewJob:
+    """A job of a sweep that is a trial by itself."""
+    plan = {"config": {"lr": number}, "config_sha256": f"{number:064x}", "seed": 1}
+    return NewJob(**{"job": number, "trial": number, "choices": {"lr": number}, "plan": plan, **facts})
+
+
+def new_sweep(n_jobs: int = 2, spec: dict[str, Any] | None = None, **facts: Any) -> NewSweep:
+    """A grid of so many jobs."""
+    return NewSweep(
+        **{
+            "id": new_sweep_id(),
+            "request": {"overrides": {"lr": [0, 1]}},
+            "spec": SweepSpec(fixed={}, **(spec or {})),
+            "jobs": [new_job(number) for number in range(n_jobs)],
             **facts,
         }
     )

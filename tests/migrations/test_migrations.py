@@ -25,7 +25,7 @@ from service.store.checkpoints import SqlCheckpointStore
 from service.store.engine import opened
 from service.store.migrations import config, downgrade, head_revision, locked_connection, migrations_dir
 from service.store.tables import metadata
-from tests.contracts.builders import new_checkpoint, new_episode, new_run, start
+from tests.contracts.builders import new_checkpoint, new_episode, new_run, new_sweep, start
 from tests.contracts.upload_store import begin
 
 
@@ -113,6 +113,7 @@ def filled(url: str) -> None:
     stores.policies.add_version("walker", kept.id)
     stores.policies.move("walker", "champion", 1, kind=MoveKind.SET, revision=None)
     stores.runs.create(new_run(config={"compared": [{"sha256": "a" * 64, "checkpoint": kept.id}]}))
+    stores.sweeps.create(new_sweep())
     stores.close()
 
 

@@ -12,6 +12,7 @@ from pydantic import TypeAdapter
 from service.api.application import ROUTERS, build_api
 from service.api.bodies import ComposeRequest, DiffRequest, EvaluateRequest, RolloutRequest, TrainRequest
 from service.api.examples import EXAMPLES
+from service.api.sweeps import AskRequest, SweepRequest, TellRequest
 from service.domain.errors import (
     CapacityError,
     IdempotencyConflictError,
@@ -32,6 +33,10 @@ BODIES = {
     "evaluate": EvaluateRequest,
     "compose_config": ComposeRequest,
     "diff_configs": DiffRequest,
+    "submit_sweep": SweepRequest,
+    "preview_sweep": SweepRequest,
+    "ask_sweep": AskRequest,
+    "tell_sweep": TellRequest,
 }
 
 
@@ -89,6 +94,13 @@ def test_every_route_of_the_contract_is_there(document: dict[str, Any]) -> None:
         *("GET /v1/config/groups", "GET /v1/config/groups/{group}", "GET /v1/config/groups/{group}/{module}"),
         *("GET /v1/config/targets", "POST /v1/config/compose", "POST /v1/config/diff"),
         *("GET /v1/config/schema", "GET /v1/config/groups/{group}/{module}/schema"),
+        *("POST /v1/sweeps", "POST /v1/sweeps/preview", "GET /v1/sweeps"),
+        *("GET /v1/sweeps/{sweep_id}", "DELETE /v1/sweeps/{sweep_id}"),
+        *(f"GET /v1/sweeps/{{sweep_id}}/{part}" for part in ("runs", "best", "importance")),
+        *(
+            f"POST /v1/sweeps/{{sweep_id}}/{verb}"
+            for verb in ("ask", "tell", "pause", "resume", "stop", "cancel")
+        ),
         *("GET /v1/environments", "GET /v1/environments/{env_id}"),
         *("GET /health/live", "GET /health/ready", "GET /metrics", "GET /"),
         *("GET /problems", "GET /problems/{slug}"),

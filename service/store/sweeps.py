@@ -1,0 +1,439 @@
+"""The sweep store over SQLAlchemy: each method is one transaction, under the lock of the sweep's row where it writes.
+
+What is to be done is said by :func:`~service.domain.sweep.next_step`; here it is read for and written down.
+"""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import Connection, Row, case, delete, func, insert, literal, select, tuple_, update
+
+from service.domain.cursors import BAD_CURSOR, decode_cursor, encode_cursor, page_of
+from service.domain.errors import IdempotencyConflictError, NotFoundError, StateConflictError
+from service.domain.run import NewRun, Page, RunKind, RunState, StopReason
+from service.domain.sweep import (
+    JobState,
+    NewJob,
+    NewSweep,
+    Step,
+    Sweep,
+    SweepJob,
+    SweepSpec,
+    SweepState,
+    SweepVerb,
+    Wanted,
+    next_step,
+    state_after,
+    trials_of,
+    value_of,
+)
+from service.domain.use_cases import TERMINAL_STATES, new_run_id
+from service.store.engine import Database
+from service.store.run_rows import LockedRun
+from service.store.runs import insert_run, resume_run, stop_run
+from service.store.tables import idempotency_key, run, run_metric, sweep, sweep_job
+from service.store.types import UtcDateTime, now, upsert
+
+AT_ONCE = 50
+"""Runs that one transaction makes."""
+_LISTED = tuple(column for column in sweep.c if column.name != "request")
+_SHOWN_STATE = case(
+    (sweep_job.c.state == JobState.MADE, func.coalesce(run.c.state, JobState.MADE.value)),
+    else_=sweep_job.c.state,
+)
+_SHOWN = (
+    select(
+        sweep_job.c.job, sweep_job.c.trial, sweep_job.c.choices, sweep_job.c.run_id, sweep_job.c.value,
+        _SHOWN_STATE.label("state"), func.coalesce(sweep_job.c.reason, run.c.reason).label("reason"),
+    )
+    .outerjoin(run, run.c.id == sweep_job.c.run_id)
+    .order_by(sweep_job.c.job)
+)  # fmt: skip
+_IN_BRIEF = (
+    select(
+        sweep_job.c.job, sweep_job.c.state, sweep_job.c.value, sweep_job.c.run_id,
+        run.c.state.label("run_state"),
+    )
+    .outerjoin(run, run.c.id == sweep_job.c.run_id)
+    .order_by(sweep_job.c.job)
+)  # fmt: skip
+
+
+@dataclass
+class _Look:
+    """A sweep and its jobs, as one transaction sees them."""
+
+    row: Row[Any]
+    spec: SweepSpec
+    jobs: list[Any]
+    """Rows of ``_IN_BRIEF``."""
+
+    @property
+    def ended(self) -> list[Any]:
+        """Jobs whose runs have ended or are gone, which is to be noted."""
+        states = (None, *TERMINAL_STATES)
+        return [job for job in self.jobs if job.state == JobState.MADE and job.run_state in states]
+
+    def step(self) -> Step:
+        jobs = [(job.job, JobState(job.state), job.value) for job in self.jobs]
+        return next_step(SweepState(self.row.state), self.row.reason, self.spec, self.row.parallel, jobs)
+
+
+class SqlSweepStore:
+    """:class:`~service.domain.ports.SweepStore` over SQLAlchemy; the port says what each method does."""
+
+    def __init__(self, database: Database, *, max_queued: int) -> None:
+        self._database = database
+        self._max_queued = max_queued
+
+    def create(
+        self, new: NewSweep, idempotency: tuple[str, str] | None = None, *, by: str | None = None
+    ) -> tuple[Sweep, bool]:
+        """Store a sweep and make its first runs."""
+        with self._database.writing() as connection:
+            if idempotency is not None:
+                key, digest = idempotency
+                reserve = upsert(connection)(idempotency_key).values(
+                    key=key, digest=digest, run_id=new.id, created_at=now()
+                )
+                taken = reserve.on_conflict_do_nothing().returning(idempotency_key.c.key)
+                if connection.execute(taken).one_or_none() is None:
+                    made = _made_with(connection, key, digest)
+                    assert made is not None
+                    return made, False
+            facts = {name: getattr(new, name) for name in ("id", "name", "priority", "parallel")}
+            texts = {"labels": dict(new.labels), "request": dict(new.request), "spec": asdict(new.spec)}
+            state = {"state": SweepState.RUNNING.value, "created_at": now()}
+            connection.execute(insert(sweep).values(**facts, **texts, **state))
+            _add_jobs(connection, new.id, new.jobs)
+            self._advanced(connection, new.id)
+            return _read(connection, new.id), True
+
+    def submitted(self, key: str, digest: str) -> Sweep | None:
+        """The sweep that an idempotency key has made."""
+        with self._database.reading() as connection:
+            return _made_with(connection, key, digest)
+
+    def get(self, sweep_id: str) -> Sweep:
+        """The sweep with counts and best."""
+        with self._database.reading() as connection:
+            return _read(connection, sweep_id)
+
+    def list(self, *, state: SweepState | None = None, limit: int = 50, cursor: str | None = None) -> Page:
+        """Sweeps, newest first."""
+        query = select(*_LISTED).order_by(sweep.c.created_at.desc(), sweep.c.id.desc())
+        if state is not None:
+            query = query.where(sweep.c.state == state)
+        if cursor is not None:
+            text, sweep_id = decode_cursor(cursor, "sweeps", str, str)
+            try:
+                time = datetime.fromisoformat(text).astimezone(UTC)
+            except (ValueError, OverflowError):
+                raise ValueError(BAD_CURSOR) from None
+            here = tuple_(literal(time, UtcDateTime()), sweep_id)
+            query = query.where(tuple_(sweep.c.created_at, sweep.c.id) < here)
+        with self._database.reading() as connection:
+            rows = connection.execute(query.limit(limit + 1)).all()
+        cursor_of = lambda row: encode_cursor("sweeps", row.created_at.isoformat(), row.id)  # noqa: E731
+        return page_of(rows, limit, _sweep_of, cursor_of)
+
+    def jobs(self, sweep_id: str, *, limit: int = 50, cursor: str | None = None) -> Page:
+        """Its jobs, by number."""
+        query = _SHOWN.where(sweep_job.c.sweep_id == sweep_id)
+        if cursor is not None:
+            query = query.where(sweep_job.c.job > decode_cursor(cursor, "jobs", int)[0])
+        with self._database.reading() as connection:
+            _row(connection, sweep_id)
+            rows = connection.execute(query.limit(limit + 1)).all()
+        return page_of(rows, limit, _job_of, lambda row: encode_cursor("jobs", row.job))
+
+    def trials(self, sweep_id: str) -> Wanted:
+        """All its trials, and the revision that they belong to."""
+        with self._database.reading() as connection:
+            return _wanted(connection, _row(connection, sweep_id), 0)
+
+    def active(self) -> Sequence[str]:
+        """Ids of those that have not ended."""
+        live = [state for state in SweepState if not state.is_terminal]
+        with self._database.reading() as connection:
+            found = connection.execute(select(sweep.c.id).where(sweep.c.state.in_(live)))
+            return list(found.scalars())
+
+    def advance(self, sweep_id: str) -> Wanted | None:
+        """Do what is to be done now."""
+        with (
+            self._database.reading() as connection
+        ):  # most often that is nothing, for which nobody has to wait
+            look = _look(connection, sweep_id)
+            step = look.step()
+            if not look.ended and not step.make and step.end is None:
+                return _wanted(connection, look.row, step.n_asks) if step.n_asks else None
+        with self._database.writing() as connection:
+            return self._advanced(connection, sweep_id)
+
+    def propose(self, sweep_id: str, revision: int, jobs: Sequence[NewJob]) -> bool:
+        """Store proposed trials."""
+        with self._database.writing() as connection:
+            row = _row(connection, sweep_id, is_locked=True)
+            if row.revision != revision or row.state != SweepState.RUNNING:
+                return False
+            _add_jobs(connection, sweep_id, jobs)
+            _change(connection, row)
+            self._advanced(connection, sweep_id)
+            return True
+
+    def change(self, sweep_id: str, verb: SweepVerb, *, by: str | None = None) -> Sweep:
+        """Pause, resume, stop or cancel a sweep and its runs."""
+        with self._database.writing() as connection:
+            row = _row(connection, sweep_id, is_locked=True)
+            state = SweepState(row.state)
+            leads = state_after(sweep_id, state, verb)
+            if state is leads and (verb is not SweepVerb.CANCEL or row.reason == _reason(verb)):
+                return _read(connection, sweep_id)
+            reason = None if verb is SweepVerb.RESUME else _reason(verb)
+            _change(connection, row, state=leads.value, reason=reason)
+            if leads is SweepState.STOPPING:
+                _drop_waiting(connection, sweep_id)
+            for run_id in _live_runs(connection, sweep_id):
+                _steer(LockedRun.by_id(connection, run_id), verb, by)
+            self._advanced(connection, sweep_id)
+            return _read(connection, sweep_id)
+
+    def fail(self, sweep_id: str, reason: str, message: str) -> None:
+        """End a running sweep that cannot go on."""
+        with self._database.writing() as connection:
+            row = _row(connection, sweep_id, is_locked=True)
+            if row.state == SweepState.RUNNING:
+                error = {"code": reason, "message": message}
+                _end(connection, row, SweepState.FAILED, reason, error=error)
+
+    def tell(self, sweep_id: str, trial: int, state: JobState, value: float | None) -> Sweep:
+        """How a trial ended that a client asked for."""
+        with self._database.writing() as connection:
+            row = _row(connection, sweep_id, is_locked=True)
+            ours = sweep_job.c.sweep_id == sweep_id, sweep_job.c.trial == trial
+            known = connection.execute(select(sweep_job).where(*ours)).first()
+            if known is None:
+                raise NotFoundError(f"sweep {sweep_id} has no trial {trial}")
+            if known.run_id is not None or known.plan is not None:
+                raise StateConflictError(f"trial {trial} is run by the service, which sees how good it is")
+            if known.state == JobState.ASKED:
+                told = {"state": state.value, "value": value}
+                connection.execute(update(sweep_job).where(*ours).values(told))
+                _change(connection, row)
+                self._advanced(connection, sweep_id)
+            elif (known.state, known.value) != (state, value):
+                message = f"trial {trial} is {known.state} with value {known.value} already"
+                raise StateConflictError(message, state=known.state)
+            return _read(connection, sweep_id)
+
+    def delete(self, sweep_id: str) -> None:
+        """Forget a sweep; its runs stay."""
+        with self._database.writing() as connection:
+            row = _row(connection, sweep_id, is_locked=True)
+            if not SweepState(row.state).is_terminal:
+                message = f"sweep {sweep_id} is {row.state}; cancel it first"
+                raise StateConflictError(message, state=row.state)
+            connection.execute(update(run).where(run.c.sweep == sweep_id).values(sweep=None))
+            connection.execute(delete(sweep_job).where(sweep_job.c.sweep_id == sweep_id))
+            connection.execute(delete(idempotency_key).where(idempotency_key.c.run_id == sweep_id))
+            connection.execute(delete(sweep).where(sweep.c.id == sweep_id))
+
+    def _advanced(self, connection: Connection, sweep_id: str) -> Wanted | None:
+        """What :meth:`advance` does, once the sweep is locked."""
+        row = _row(connection, sweep_id, is_locked=True)
+        look = _look(connection, sweep_id)
+        for job in look.ended:
+            _note_end(connection, look, job)
+        if look.ended:
+            look = _look(connection, sweep_id)
+            _change(connection, row)
+        step = look.step()
+        due = step.make[: max(0, min(AT_ONCE, self._max_queued - _n_queued(connection)))]
+        if due:
+            _make_runs(connection, row, due)
+            _change(connection, row)
+        if step.end is not None:
+            _end(connection, row, *step.end)
+        if step.n_asks:
+            return _wanted(connection, _row(connection, sweep_id), step.n_asks)
+        has_more = bool(due) and len(due) < len(step.make)
+        return _wanted(connection, row, 0) if has_more else None
+
+
+def _row(connection: Connection, sweep_id: str, *, is_locked: bool = False) -> Row[Any]:
+    query = select(sweep).where(sweep.c.id == sweep_id)
+    row = connection.execute(query.with_for_update() if is_locked else query).one_or_none()
+    if row is None:
+        raise NotFoundError(f"there is no sweep {sweep_id}", sweep_id=sweep_id)
+    return row
+
+
+def _look(connection: Connection, sweep_id: str) -> _Look:
+    row = _row(connection, sweep_id)
+    jobs = connection.execute(_IN_BRIEF.where(sweep_job.c.sweep_id == sweep_id)).all()
+    return _Look(row, SweepSpec(**row.spec), list(jobs))
+
+
+def _wanted(connection: Connection, row: Row[Any], n: int) -> Wanted:
+    trials = trials_of(_jobs(connection, row.id))
+    return Wanted(sweep=row.id, spec=SweepSpec(**row.spec), trials=trials, n=n, revision=row.revision)
+
+
+def _add_jobs(connection: Connection, sweep_id: str, jobs: Sequence[NewJob]) -> None:
+    if jobs:
+        rows = [{"sweep_id": sweep_id, **_job_values(job)} for job in jobs]
+        connection.execute(insert(sweep_job), rows)
+
+
+def _job_values(job: NewJob) -> dict[str, Any]:
+    without = JobState.FAILED if job.error else JobState.ASKED
+    state = without if job.plan is None else JobState.PLANNED
+    facts = {"job": job.job, "trial": job.trial, "choices": dict(job.choices)}
+    return {**facts, "plan": job.plan and dict(job.plan), "state": state.value, "reason": job.error}
+
+
+def _make_runs(connection: Connection, row: Row[Any], numbers: Sequence[int]) -> None:
+    ours = sweep_job.c.sweep_id == row.id
+    planned = select(sweep_job).where(ours, sweep_job.c.job.in_(numbers)).order_by(sweep_job.c.job)
+    for job in connection.execute(planned).all():
+        new = NewRun(
+            id=new_run_id(),
+            kind=RunKind.TRAIN,
+            request={"choices": job.choices},
+            name=row.name and f"{row.name} {job.job}",
+            labels=row.labels,
+            priority=row.priority,
+            sweep=row.id,
+            **job.plan,
+        )
+        try:
+            insert_run(connection, new, row.id)
+            made: dict[str, Any] = {"run_id": new.id, "state": JobState.MADE.value, "plan": None}
+        except NotFoundError as error:  # what it begins with is gone
+            made = {"state": JobState.FAILED.value, "reason": str(error), "plan": None}
+        connection.execute(update(sweep_job).where(ours, sweep_job.c.job == job.job).values(made))
+
+
+def _note_end(connection: Connection, look: _Look, job: Any) -> None:
+    """Keep how a job's run ended: the run may be deleted."""
+    state, reason, value = RunState.FAILED, "deleted", None
+    if job.run_state is not None:
+        ended = connection.execute(
+            select(run.c.state, run.c.reason, run.c.result).where(run.c.id == job.run_id)
+        ).one()
+        state, reason = RunState(ended.state), ended.reason
+        found: object = (ended.result or {}).get("best_value")
+        if look.spec.metric is not None:
+            best = func.min if look.spec.minimize else func.max
+            points = run_metric.c.run_id == job.run_id, run_metric.c.name == look.spec.metric
+            found = connection.execute(select(best(run_metric.c.value)).where(*points)).scalar_one()
+        value = value_of(state, found)
+    ours = sweep_job.c.sweep_id == look.row.id, sweep_job.c.job == job.job
+    noted = {"state": state.value, "reason": reason, "value": value}
+    connection.execute(update(sweep_job).where(*ours).values(noted))
+
+
+def _drop_waiting(connection: Connection, sweep_id: str) -> None:
+    waiting = sweep_job.c.state.in_([JobState.PLANNED, JobState.ASKED])
+    ours = update(sweep_job).where(sweep_job.c.sweep_id == sweep_id, waiting)
+    connection.execute(ours.values(state=JobState.CANCELLED.value, plan=None))
+
+
+def _end(connection: Connection, row: Row[Any], state: SweepState, reason: str, **facts: Any) -> None:
+    _drop_waiting(connection, row.id)
+    _change(connection, row, state=state.value, reason=reason, finished_at=now(), **facts)
+
+
+def _change(connection: Connection, row: Row[Any], **columns: Any) -> None:
+    changed = {**columns, "revision": sweep.c.revision + 1}
+    connection.execute(update(sweep).where(sweep.c.id == row.id).values(changed))
+
+
+def _reason(verb: SweepVerb) -> str:
+    return f"user_{verb}"
+
+
+def _live_runs(connection: Connection, sweep_id: str) -> list[str]:
+    """In the order of their ids, so that no two transactions wait for each other."""
+    live = run.c.sweep == sweep_id, run.c.state.not_in(TERMINAL_STATES)
+    return list(connection.execute(select(run.c.id).where(*live).order_by(run.c.id)).scalars())
+
+
+def _steer(locked: LockedRun, verb: SweepVerb, by: str | None) -> None:
+    """Do with a run what is wanted of its sweep."""
+    if locked.state.is_terminal:
+        return
+    is_pausing = locked.state is RunState.STOPPING and locked.row.stop_wish == StopReason.PAUSE
+    is_paused = is_pausing or locked.state is RunState.PAUSED
+    if verb is SweepVerb.CANCEL:
+        stop_run(locked, StopReason.CANCEL, by)
+    elif verb is SweepVerb.PAUSE and not is_paused:
+        stop_run(locked, StopReason.PAUSE, by)
+    elif verb in (SweepVerb.RESUME, SweepVerb.STOP) and is_paused:  # a run that is to end has to go on
+        resume_run(locked, by)
+
+
+def _n_queued(connection: Connection) -> int:
+    queued = select(func.count()).where(run.c.state == RunState.QUEUED)
+    return int(connection.execute(queued).scalar_one())
+
+
+def _sweep_of(row: Row[Any]) -> Sweep:
+    columns = dict(row._mapping)
+    return Sweep(**{**columns, "state": SweepState(row.state), "spec": SweepSpec(**row.spec)})
+
+
+def _jobs(connection: Connection, sweep_id: str, *where: Any) -> list[SweepJob]:
+    rows = connection.execute(_SHOWN.where(sweep_job.c.sweep_id == sweep_id, *where))
+    return [_job_of(row) for row in rows]
+
+
+def _job_of(row: Any) -> SweepJob:
+    return SweepJob(
+        job=row.job,
+        trial=row.trial,
+        choices=row.choices,
+        state=row.state,
+        value=row.value,
+        run=row.run_id,
+        reason=row.reason,
+    )
+
+
+def _read(connection: Connection, sweep_id: str) -> Sweep:
+    found = _sweep_of(_row(connection, sweep_id))
+    ours = sweep_job.c.sweep_id == sweep_id
+    counted = (
+        select(_SHOWN_STATE.label("state"), func.count().label("n"))
+        .select_from(sweep_job)
+        .outerjoin(run, run.c.id == sweep_job.c.run_id)
+        .where(ours)
+        .group_by(_SHOWN_STATE)
+    )
+    counts = {row.state: row.n for row in connection.execute(counted)}
+    mean = func.avg(sweep_job.c.value)
+    ranked = (
+        select(sweep_job.c.trial)
+        .where(ours)
+        .group_by(sweep_job.c.trial)
+        .having(func.count(sweep_job.c.value) == func.count())
+        .order_by(mean if found.spec.minimize else mean.desc(), sweep_job.c.trial)
+        .limit(1)
+    )
+    best = None
+    if (trial := connection.execute(ranked).scalar_one_or_none()) is not None:
+        (best,) = trials_of(_jobs(connection, sweep_id, sweep_job.c.trial == trial))
+    return replace(found, counts=counts, best=best)
+
+
+def _made_with(connection: Connection, key: str, digest: str) -> Sweep | None:
+    known = connection.execute(select(idempotency_key).where(idempotency_key.c.key == key)).one_or_none()
+    if known is None:
+        return None
+    if known.digest != digest:
+        message = f"this Idempotency-Key made sweep {known.run_id} with another body; use a new key"
+        raise IdempotencyConflictError(message, run_id=known.run_id)
+    return _read(connection, known.run_id)
