@@ -4,7 +4,7 @@ Durations are seconds. Numbers that JSON cannot say come as texts and are floats
 """
 
 import importlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from datetime import datetime
 from typing import Any, Literal, TypeVar
@@ -14,7 +14,7 @@ import msgspec
 from maze_client.errors import MazeClientError
 
 T = TypeVar("T")
-Kind = Literal["train", "rollout", "evaluate", "smoke", "import"]
+Kind = Literal["train", "rollout", "evaluate", "smoke", "import", "replay", "compare"]
 State = Literal["queued", "running", "stopping", "paused", "succeeded", "failed", "cancelled"]
 ENDED = ("succeeded", "failed", "cancelled")
 
@@ -206,6 +206,68 @@ class Origin:
     ``derived``, ``default`` of the code; ``changed`` since the run was submitted."""
     name: str | None = None
     """The file, such as ``algorithm/ppo``; the argument or override."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Gate:
+    """What a version has to show before an alias moves to it; ``aliases`` is None where all are guarded."""
+
+    aliases: Sequence[str] | None = None
+    n_episodes: int
+    seed: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Policy:
+    """A name for the versions of a policy."""
+
+    name: str
+    description: str | None = None
+    gate: Gate | None = None
+    n_versions: int
+    aliases: Mapping[str, int]
+    """Alias → number of the version that it names."""
+    created_at: datetime
+    created_by: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class PolicyVersion:
+    """A version of a policy, which never changes."""
+
+    policy: str
+    version: int
+    run: str
+    checkpoint: str
+    content_sha256: str
+    note: str | None = None
+    created_at: datetime
+    created_by: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class PolicyAlias:
+    """Which version an alias names; ``revision`` grows with every move."""
+
+    policy: str
+    alias: str
+    version: int
+    revision: int
+    moved_at: datetime
+
+
+@dataclass(frozen=True, kw_only=True)
+class AliasMove:
+    """A move of an alias: ``set``, ``rollback`` or ``delete``; ``evidence`` is the comparison that opened a gate."""
+
+    seq: int
+    kind: str
+    from_version: int | None = None
+    to_version: int | None = None
+    reason: str | None = None
+    by: str | None = None
+    at: datetime
+    evidence: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

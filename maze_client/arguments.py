@@ -94,7 +94,28 @@ class RolloutArguments(_Composition, _Acting, total=False):
 class EvaluateArguments(Labelled, _Acting, total=False):
     """Of a measurement of a trained policy."""
 
+    policy: str
+    """``name@alias`` or ``name:3``, in place of ``run`` and ``checkpoint``."""
     seed: int
+
+
+class ComparedPolicy(TypedDict, total=False):
+    """One of several policies: a run and a checkpoint of it (``best``), or ``policy``."""
+
+    run: RunFacts | str
+    checkpoint: str
+    policy: str
+
+
+class CompareArguments(Labelled, total=False):
+    """Of policies that play the same episodes, in the environment of the first one's run."""
+
+    policies: Sequence[ComparedPolicy]
+    n_episodes: int
+    seed: int
+    max_episode_steps: int
+    deterministic: bool
+    n_envs: int
 
 
 class ActingArguments(TypedDict, total=False):

@@ -20,6 +20,7 @@ from maze_client.answers import (
     read,
 )
 from maze_client.arguments import (
+    CompareArguments,
     EvaluateArguments,
     Labelled,
     RolloutArguments,
@@ -27,10 +28,12 @@ from maze_client.arguments import (
     Together,
     TrainArguments,
 )
+from maze_client.caller import Caller
 from maze_client.errors import ProblemError
 from maze_client.files import announced, bytes_headers, missing_parts
 from maze_client.following import answered
-from maze_client.run import AsyncRun, Caller, Run, RunMethods, RunVerb
+from maze_client.policies import AsyncPolicies, Policies
+from maze_client.run import AsyncRun, Run, RunMethods, RunVerb
 from maze_client.transport import Async, AsyncTransport, Listing, Sync, SyncTransport, Verb
 
 Mode: TypeAlias = Literal["train", "rollout"]
@@ -103,6 +106,11 @@ class ClientMethods(Caller):
     async def evaluate(self, **arguments: Unpack[EvaluateArguments]) -> RunMethods:
         """Submit the measurement of a trained ``run``'s policy over seeded episodes."""
         return self._run_class(self, await self._create("/v1/evaluate", arguments))
+
+    @RunVerb
+    async def compare(self, **arguments: Unpack[CompareArguments]) -> RunMethods:
+        """Submit several ``policies`` to play the same episodes: what each scores, and what each pair differs by."""
+        return self._run_class(self, await self._create("/v1/compare", arguments))
 
     @RunVerb
     async def run(self, run_id: str) -> RunMethods:
@@ -227,6 +235,11 @@ class Client(ClientMethods, Sync):
 
     _run_class, _transport_class = Run, SyncTransport
 
+    @property
+    def policies(self) -> Policies:
+        """Policies by name."""
+        return Policies(self)
+
     def runs(self, **filters: Unpack[RunFilters]) -> Iterator[Run]:
         """Runs, newest first, page by page as they are asked for."""
         found = self._transport.each(self._list("/v1/runs", RunFacts, filters))
@@ -247,6 +260,11 @@ class AsyncClient(ClientMethods, Async):
     """A service, spoken to in an event loop of asyncio's; methods are awaited, lists are for ``async for``."""
 
     _run_class, _transport_class = AsyncRun, AsyncTransport
+
+    @property
+    def policies(self) -> AsyncPolicies:
+        """Policies by name."""
+        return AsyncPolicies(self)
 
     def runs(self, **filters: Unpack[RunFilters]) -> AsyncIterator[AsyncRun]:
         """Runs, newest first, page by page as they are asked for."""

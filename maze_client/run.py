@@ -1,26 +1,36 @@
 """A run, as the client holds it: what is known of it, what it left, and what may be done with it."""
 
 import time
-import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Coroutine, Mapping, Sequence
 from contextlib import aclosing
 from os import PathLike
 from pathlib import Path
 from typing import Any, Concatenate, Generic, ParamSpec, TypeVar, Unpack, overload
 
-from maze_client.answers import Checkpoint, Episode, Event, LogLine, Metric, Metrics, Origin, RunFacts, read
+from maze_client.answers import (
+    Checkpoint,
+    Episode,
+    Event,
+    LogLine,
+    Metric,
+    Metrics,
+    Origin,
+    PolicyAlias,
+    RunFacts,
+    read,
+)
 from maze_client.arguments import (
     ActingArguments,
     ContinueArguments,
     ForkArguments,
     Labelled,
     RunChanges,
-    plain,
-    query,
 )
+from maze_client.caller import Caller
 from maze_client.errors import ConflictError, MazeClientError, RunFailed, WaitTimeout
 from maze_client.files import download
-from maze_client.following import POLL_S, EventLog, answered, recent_seq
+from maze_client.following import POLL_S, EventLog, recent_seq
+from maze_client.policies import PolicyMethods
 from maze_client.progress import shown
 from maze_client.transport import Async, Listing, Sync, Verb, bound
 
@@ -43,37 +53,6 @@ class RunVerb(Generic[P]):
     def __get__(self, caller: Async, owner: type) -> Callable[P, Awaitable["AsyncRun"]]: ...
     def __get__(self, caller: Any, owner: type) -> Any:
         return bound(self._method, caller, "do")
-
-
-class Caller:
-    """What speaks to a service."""
-
-    _transport: Any  # of Sync or Async, which say which one
-    _max_retries: int
-
-    async def _send(self, method: str, path: str, body: Any = None, **parts: Any) -> Any:
-        """The JSON of the answer; None where it has no body."""
-        parts |= {"json": plain(body)} if body is not None else {}
-        response = await answered(self._transport, self._max_retries, method, path, **parts)
-        return response.json() if response.content else None
-
-    async def _create(self, path: str, body: Mapping[str, Any]) -> Any:
-        """As :meth:`_send`, of what makes a run: one, however often it has to be sent."""
-        return await self._send("POST", path, body, headers={"Idempotency-Key": uuid.uuid4().hex})
-
-    async def _list(
-        self, path: str, kind: type[T], params: Mapping[str, Any] | None = None
-    ) -> AsyncIterator[T]:
-        """The items of a list, page by page."""
-        page = {"next_cursor": None, "has_more": True}
-        while page.get("has_more"):
-            params = {**(params or {}), "cursor": page["next_cursor"]}
-            page = await self._send("GET", path, params=query(params))
-            for item in page["data"]:
-                yield read(item, kind)
-
-    async def _all(self, path: str, kind: type[T], **params: Any) -> list[T]:
-        return [item async for item in self._list(path, kind, params)]
 
 
 class RunMethods(RunFacts, Caller):
@@ -241,6 +220,34 @@ class RunMethods(RunFacts, Caller):
         """As :meth:`compute_action`, for up to 1024 observations at once."""
         body = {"observations": observations, **how}
         return list((await self._send("POST", self._at("/compute_action"), body))["actions"])
+
+    @Verb
+    async def promote(
+        self,
+        name: str,
+        alias: str = "champion",
+        *,
+        checkpoint: str = "best",
+        note: str | None = None,
+        reason: str | None = None,
+        comparison: RunFacts | str | None = None,
+    ) -> PolicyAlias:
+        """Make a checkpoint of this run a version of a policy, and let an alias name it; makes what there is not.
+
+        Args:
+            name: of the policy.
+            alias: that names the version from then on.
+            checkpoint: which one of this run.
+            note: of the version.
+            reason: of the move.
+            comparison: the run that opens the gate, where there is one.
+
+        Raises:
+            ConflictError: the run has no checkpoint, or the gate stays closed; the version is made all the same.
+        """
+        policies = PolicyMethods(self)
+        why = {"reason": reason, "comparison": comparison}
+        return await policies._promote_run(name, alias, self.id, checkpoint, note, **why)
 
     @RunVerb
     async def cancel(self) -> "RunMethods":
