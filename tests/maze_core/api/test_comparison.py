@@ -48,6 +48,20 @@ def test_policies_of_other_spaces_are_refused_by_place(runs):
         compare([runs / "a", runs / "c"], 2)
 
 
+def test_contexts_are_compared_as_they_act(runs):
+    with RunContext.load(runs / "a") as best, RunContext.load(runs / "a", "last") as last:
+        found = compare([best, last], 3, seed=2)
+    assert found == compare([runs / "a", (runs / "a", "last")], 3, seed=2)
+
+
+def test_what_is_no_trained_policy_is_refused_by_place(runs):
+    with (
+        RunContext(policy="random_policy", overrides={"env.name": "CartPole-v1"}) as player,
+        pytest.raises(InvalidSpecificationError, match=r"policies\.1.*no checkpoint"),
+    ):
+        compare([runs / "a", player], 2)
+
+
 @pytest.mark.parametrize(
     ("policies", "says"), [("a", "takes a list"), (["a"], "2 to 8"), (["a"] * 9, "2 to 8"), ([], "2 to 8")]
 )
