@@ -194,6 +194,7 @@ class Episode:
     terminated: bool
     truncated: bool
     has_trajectory: bool
+    has_video: bool = False
     trajectory: Mapping[str, Any] | None = None
 
 

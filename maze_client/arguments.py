@@ -5,7 +5,7 @@ Values are those of JSON. numpy arrays and numbers are taken for lists and numbe
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import Any, TypeAlias, TypedDict
+from typing import Any, Literal, TypeAlias, TypedDict
 
 from maze_client.answers import Kind, RunFacts, State
 from maze_client.errors import MazeClientError
@@ -87,8 +87,16 @@ class _Acting(TypedDict, total=False):
 class RolloutArguments(_Composition, _Acting, total=False):
     """Of episodes to play, with a run's policy or with ``policy`` in an environment."""
 
-    record: bool
-    """Keep observations, actions and rewards; so it is unless False."""
+    record: bool | Sequence[Literal["trajectory", "video"]]
+    """What is kept: ``["trajectory", "video"]``; True, as it is unless it is said, is the trajectory."""
+    videos: int
+    """How many of the first episodes are filmed."""
+
+
+class ReplayArguments(Labelled, total=False):
+    """Of a recorded episode that is played once more; ``step`` asks for that one action instead."""
+
+    step: int
 
 
 class EvaluateArguments(Labelled, _Acting, total=False):

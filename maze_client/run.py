@@ -24,6 +24,7 @@ from maze_client.arguments import (
     ContinueArguments,
     ForkArguments,
     Labelled,
+    ReplayArguments,
     RunChanges,
 )
 from maze_client.caller import Caller
@@ -195,6 +196,20 @@ class RunMethods(RunFacts, Caller):
     async def episode(self, index: int) -> Episode:
         """One episode with its trajectory, where it was recorded."""
         return read(await self._send("GET", self._at(f"/episodes/{index}")), Episode)
+
+    @Verb
+    async def download_video(self, index: int, path: str | PathLike[str]) -> Path:
+        """Take the video of a filmed episode away as a file (MP4), which takes the place of one that is there."""
+        at = self._at(f"/episodes/{index}/video")
+        return await download(self._transport, self._max_retries, at, Path(path))
+
+    @RunVerb
+    async def replay(self, index: int, **arguments: Unpack[ReplayArguments]) -> "RunMethods":
+        """Play a recorded episode of this rollout once more, or with ``step`` ask for one of its actions, in a new run.
+
+        Its ``result`` says whether all bits are ``equal``, and otherwise what differs first.
+        """
+        return await self._taken(self._create(self._at(f"/episodes/{index}/replay"), arguments))
 
     @Verb
     async def config(self) -> dict[str, Any]:

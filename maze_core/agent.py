@@ -33,7 +33,7 @@ from maze_core.errors import (
 from maze_core.models.acting import ActingPolicy, to_env_actions
 from maze_core.models.stored_policy import stored_policy
 from maze_core.notices import Notices
-from maze_core.types import JSON, Action, ActorID, Array, Observation, StepKey
+from maze_core.types import JSON, Action, ActorID, Array, FloatArray, Observation, StepKey
 
 SpacesByKey = Mapping[StepKey, spaces.Dict]
 _WHOLE = (np.integer, np.bool_)
@@ -173,13 +173,21 @@ class Agent:
         return self.act_as(self.actor(actor_id), observations, truth(deterministic, "deterministic"), rng)
 
     def act_as(
-        self, actor: ActorID, observations: Observation, deterministic: bool, rng: np.random.Generator | None
+        self,
+        actor: ActorID,
+        observations: Observation,
+        deterministic: bool,
+        rng: np.random.Generator | None,
+        noise: FloatArray | None = None,
     ) -> Action:
-        """As :meth:`compute_actions`, for an actor that :meth:`actor` gave: nothing is checked again."""
+        """As :meth:`compute_actions`, for an actor that :meth:`actor` gave: nothing is checked again.
+
+        ``noise``, where it is given, is used in the place of what ``rng`` would draw.
+        """
         is_raw = not isinstance(observations, ProcessedObservation)
         if is_raw:
             observations = {name: observations[name] for name in self._readers[actor.step_key].leaves}
-        return self._act(actor, observations, deterministic, rng, is_raw=is_raw)
+        return self._act(actor, observations, deterministic, rng, is_raw=is_raw, noise=noise)
 
     def _act(
         self,
@@ -189,12 +197,13 @@ class Agent:
         rng: np.random.Generator | None,
         *,
         is_raw: bool,
+        noise: FloatArray | None = None,
     ) -> Action:
         key, agent_id = actor
         if is_raw:
             observations = self.process(key, observations)
-        noise = agents = None
-        if not deterministic or self.policy.needs_noise:
+        agents = None
+        if noise is None and (not deterministic or self.policy.needs_noise):
             noise = self.policy.noise(key, rng or self._rng, _n_rows(observations))
         if agent_id:
             agents = np.full(_n_rows(observations), agent_id, dtype=np.int64)

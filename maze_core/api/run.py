@@ -37,6 +37,8 @@ from maze_core.types import JSON, Action, ActorID, Tree
 if TYPE_CHECKING:
     from maze_core.envs.maze_env import MazeEnv
     from maze_core.evaluation.evaluate import EvalReport, RolloutReport
+    from maze_core.rollout.episodes import EpisodeRecord
+    from maze_core.runners.replay import DecisionReport, ReplayReport
     from maze_core.runners.smoke import SmokeReport
     from maze_core.runners.training import Training
     from maze_core.trainers.fit import TrainReport
@@ -275,6 +277,35 @@ class Run:
                     folder.write_trajectory(episode.index, trajectory_to_bytes(episode.trajectory))
             folder.write(playing.tree, playing.config_sha256, playing.undescribed, report.to_dict())
         return replace(report, saved_to=folder.path)
+
+    def replay(
+        self,
+        episode: "EpisodeRecord",
+        step: int | None = None,
+        *,
+        deterministic: bool | None = None,
+        seed: int | None = None,
+    ) -> "ReplayReport | DecisionReport":
+        """Play a recorded episode once more with its seed and actions, or ask for one of its decisions again.
+
+        Args:
+            episode: of a rollout of this context, recorded.
+            step: the sub-step whose action the policy is asked for, on the recorded observation; None plays it all.
+            deterministic: as it was given to the rollout.
+            seed: as it was given to the rollout.
+
+        Returns:
+            Whether all bits are the same, and what differs first; :mod:`maze_core.runners.replay` says what is exact.
+        """
+        from maze_core.runners.replay import replay_decision, replay_episode
+
+        if episode.trajectory is None:
+            message = "The episode was not recorded: play with rollout(record=True)."
+            raise InvalidSpecificationError(message, path="episode", code="not_recorded")
+        playing = self.playing(deterministic=deterministic, seed=seed)
+        if step is None:
+            return replay_episode(playing, episode.trajectory, episode.seed)
+        return replay_decision(playing, self.policy, episode.trajectory, episode.seed, step)
 
     def evaluate(
         self,

@@ -282,6 +282,36 @@ def find_encoder() -> str:
     return path
 
 
+def thumbnail(video: Path) -> bytes:
+    """A telling picture of a video, as PNG of at most 320 pixels' width.
+
+    Raises:
+        EnvError: the encoder is missing, or makes nothing of it.
+    """
+    chosen = ("-vf", "thumbnail=100,scale='min(320,iw)':-1", "-frames:v", "1")
+    done = subprocess.run(
+        [
+            find_encoder(),
+            "-v",
+            "error",
+            "-i",
+            str(video),
+            *chosen,
+            "-c:v",
+            "png",
+            "-f",
+            "image2pipe",
+            "pipe:1",
+        ],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        check=False,
+    )
+    if done.returncode or not done.stdout:
+        raise EnvError(f"No picture could be taken of {video}: {done.stderr.decode(errors='replace')[:300]}")
+    return done.stdout
+
+
 def remove_video(path: Path) -> None:
     """Remove a video and what a process that died may have left of it; no error where there is neither."""
     path.unlink(missing_ok=True)

@@ -125,7 +125,7 @@ class _Row:
 
     index: int
     seed: int
-    noise: "_NoiseStream"
+    noise: "NoiseStream"
     trajectory: TrajectoryBuilder
     """What was recorded of it, where that was asked for."""
     episode_return: float = 0.0
@@ -198,7 +198,7 @@ class _Play:
             self.running[row] = _Row(
                 index=self._next,
                 seed=seed,
-                noise=_NoiseStream(self.policy, np.random.SeedSequence([self.action_seed, seed])),
+                noise=NoiseStream(self.policy, np.random.SeedSequence([self.action_seed, seed])),
                 trajectory=TrajectoryBuilder(_forms(self.env)),
             )
             chosen[row] = True
@@ -243,7 +243,7 @@ class _Play:
         return spread
 
 
-class _NoiseStream:
+class NoiseStream:
     """The action noise of one episode, drawn in blocks."""
 
     def __init__(self, policy: Policy, seed: np.random.SeedSequence) -> None:

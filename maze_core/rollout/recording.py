@@ -72,12 +72,12 @@ class Trajectory:
                 {
                     "actor_id": [key, int(self.agent_ids[i])],
                     "flat_step": int(self.flat_steps[i]),
-                    "observation": _listed(self.observations[key], seen, row),
-                    "action": _listed(self.actions[key], done, row),
+                    "observation": listed(self.observations[key], seen, row),
+                    "action": listed(self.actions[key], done, row),
                     "reward": float(self.rewards[i]),
                 }
             )
-        final = _listed(self.final_observation, self.forms.get(self.final_step_key, (None, None))[0], ...)
+        final = listed(self.final_observation, self.forms.get(self.final_step_key, (None, None))[0], ...)
         ends = {"terminated": self.terminated, "truncated": self.truncated}
         return {"steps": steps, "final_observation": final, **ends}
 
@@ -243,7 +243,7 @@ def _final_names(header: dict[str, Any], names: list[Any]) -> list[str] | None:
     return names[header["keys"].index(key)][0] if key in header["keys"] else None
 
 
-def _listed(leaves: Mapping[str, Array], form: JSON, row: Any) -> JSON:
+def listed(leaves: Mapping[str, Array], form: JSON, row: Any) -> JSON:
     """One row of arrays as lists, in the environment's form."""
     plain = {name: values[row].tolist() for name, values in leaves.items()}
     return plain if form is None else put_together(form, plain)

@@ -3,7 +3,7 @@
 import contextlib
 from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 from maze_core.agent import Agent
 from maze_core.config.schema import RunConfig
@@ -36,6 +36,7 @@ def run_rollout(
     reporter: Reporter | None = None,
     cancelled: Callable[[], bool] = lambda: False,
     videos: Sequence[Path] = (),
+    video_steps: int | None = None,
 ) -> RolloutReport:
     """Play ``runner.n_episodes`` episodes.
 
@@ -46,6 +47,7 @@ def run_rollout(
         cancelled: asked between steps; True ends with the episodes that are complete.
         videos: where the videos of the first episodes go, as MP4; filming changes no number. Of an episode that
             is not complete none is left.
+        video_steps: flat steps after which a video ends, while its episode may go on; None films whole episodes.
 
     Raises:
         InvalidSpecificationError: no agent was given and the configured policy needs one; or the environment has
@@ -58,7 +60,9 @@ def run_rollout(
     reporter.phase("rollout")
     seeds = EpisodeSeeds(env_seed, Stream.ROLLOUT, runner.n_episodes)
     videos = videos[: runner.n_episodes]
-    env, policy = _env_and_policy(config, runner, agent, dict(zip(seeds, videos, strict=False)), env_seed)
+    limits = [limit for limit in (runner.max_episode_steps, video_steps) if limit is not None]
+    films = _Films(videos=dict(zip(seeds, videos, strict=False)), video_steps=min(limits, default=None))
+    env, policy = _env_and_policy(config, runner, agent, films, env_seed)
     done: set[int] = set()
 
     def ended(record: EpisodeRecord) -> None:
@@ -99,11 +103,18 @@ def _only_complete(videos: Sequence[Path], done: Set[int]) -> Iterator[None]:
                 remove_video(path)
 
 
+class _Films(TypedDict):
+    """What is filmed of which episode, as :meth:`EnvConfig.vector` takes it."""
+
+    videos: Mapping[int, Path]
+    video_steps: int | None
+
+
 def _env_and_policy(
     config: RunConfig,
     runner: RolloutRunnerConfig,
     agent: Agent | None,
-    videos: Mapping[int, Path],
+    films: "_Films",
     env_seed: int,
 ) -> tuple[VectorEnv, Any]:
     env_config: EnvConfig = config.build("env")
@@ -112,8 +123,7 @@ def _env_and_policy(
         execution=_EXECUTION[runner.execution],
         n_processes=runner.n_processes,
         has_own_episodes=True,
-        videos=videos,
-        video_steps=runner.max_episode_steps,
+        **films,
         seed=env_seed,
     )
     try:

@@ -272,6 +272,8 @@ class EpisodeOut(Out):
     truncated: bool
     has_trajectory: bool
     """Whether it was recorded; the episode itself then has its ``trajectory``."""
+    has_video: bool
+    """Whether it was filmed; it then has a ``video`` and a ``thumbnail``."""
 
 
 class EpisodeDetailOut(EpisodeOut):

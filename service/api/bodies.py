@@ -241,8 +241,11 @@ class RolloutRequest(Composition, Submitted, Acting):
     """A trained policy as ``name@alias`` or ``name:3``, in place of ``run``; or one that needs no training."""
     n_episodes: Count | None = None
     """How many episodes are played."""
-    record: bool = True
-    """Keep each episode's observations, actions and rewards."""
+    record: bool | Annotated[list[Literal["trajectory", "video"]], Field(max_length=2)] = True
+    """What is kept of each episode, as ``["trajectory", "video"]``; true is its trajectory (observations, actions and
+    rewards), false is nothing."""
+    videos: Annotated[int, Field(ge=0)] | None = None
+    """How many of the first episodes are filmed; all of them with ``video`` in ``record`` when left out."""
 
 
 class EvaluateRequest(NamesPolicy, Submitted, Acting):

@@ -176,6 +176,7 @@ _TRAIN_REQUESTS = {
 _ROLLOUT_REQUESTS = {
     "of_a_run": {"run": RUN_ID, "checkpoint": "best", "n_episodes": 10, "seed": 1, "record": True},
     "by_name": {"policy": "walker:2", "n_episodes": 10},
+    "filmed": {"run": RUN_ID, "n_episodes": 10, "record": ["trajectory", "video"], "videos": 2},
     "random_policy": {"policy": "random_policy", "overrides": {"env.name": "CartPole-v1"}, "n_episodes": 10},
 }
 _EVALUATE_REQUESTS = {
@@ -444,8 +445,21 @@ EXAMPLES: dict[str, dict[str, Any]] = {
         _json({"config": _CONFIG, "config_sha256": _SHA256, "provenance": _PROVENANCE}),
     ),
     "list_checkpoints": _json(_page(_CHECKPOINT)),
-    "list_episodes": _json(_page(_EPISODE | {"has_trajectory": True})),
-    "get_episode": _json(_EPISODE | {"has_trajectory": True, "trajectory": _TRAJECTORY}),
+    "list_episodes": _json(_page(_EPISODE | {"has_trajectory": True, "has_video": True})),
+    "get_episode": _json(_EPISODE | {"has_trajectory": True, "has_video": True, "trajectory": _TRAJECTORY}),
+    "get_video": {"requests": {}, "responses": {"video/mp4": _BYTES}},
+    "get_thumbnail": {"requests": {}, "responses": {"image/png": _BYTES}},
+    "replay_episode": _json(
+        _ROLLOUT
+        | {
+            "kind": "replay",
+            "state": "succeeded",
+            "reason": "completed",
+            "result": {"equal": True, "n_steps": 200, "difference": None},
+            "parent_run": "run_06b1c9m3p5r7t9v1w3y5z7b9d1",
+        },
+        {"episode": {}, "one_decision": {"step": 17}},
+    ),
     "begin_upload": _json(
         _UPLOAD | {"parts": []},
         {"file": {"size_bytes": 2_500_000, "sha256": _SHA256, "name": "baseline", "labels": {"team": "a"}}},

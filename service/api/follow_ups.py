@@ -54,7 +54,7 @@ def _retried(services: Services, parent: Run) -> Chosen:
         )
         mode: Mode = "train" if parent.kind is RunKind.SMOKE else "rollout"
         config = stored_config(services, parent.config, mode)
-        return Chosen(config=config, source=source, parent=parent)
+        return Chosen(config=config, source=source, parent=parent, arguments=parent.arguments)
     config = stored_config(services, parent.config, "train")
     until = parent.continues.until_epoch if parent.continues else config.build("algorithm").most_epochs
     limits = dict(parent.continues.limits) if parent.continues else {}

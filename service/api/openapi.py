@@ -106,6 +106,7 @@ CONFLICTS = {
     "tell_sweep": "The trial was told otherwise, or its run tells it.",
     "rollout": "The run has no checkpoint that can act, yet or ever.",
     "evaluate": "The run has no checkpoint that can act, yet or ever.",
+    "replay_episode": "The episode was not recorded.",
     "put_part": "The upload is complete.",
     "complete_upload": "Parts are missing.",
     "compute_action": "The run has no checkpoint that can act, yet or ever.",

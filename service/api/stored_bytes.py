@@ -19,10 +19,19 @@ _DIGEST = re.compile(r"(?:^|,)\s*sha-256\s*=\s*:([A-Za-z0-9+/=]{0,64}):\s*(?=$|[
 Span: TypeAlias = tuple[int, int]
 
 
-def stored_bytes(request: Request, content: Content, *, media_type: str, filename: str) -> Response:
+def stored_bytes(
+    request: Request, content: Content, *, media_type: str, filename: str, shown: bool = False
+) -> Response:
     """The answer to a GET or HEAD of these bytes.
 
     Several ranges in one request are answered by the whole, as a server may.
+
+    Args:
+        request: what is asked.
+        content: the bytes.
+        media_type: their kind.
+        filename: under which they are kept.
+        shown: a browser shows them, rather than keeping them as a file.
 
     Raises:
         Problem: 416 for a range beyond the end.
@@ -37,7 +46,8 @@ def stored_bytes(request: Request, content: Content, *, media_type: str, filenam
     known = request.headers.get("if-none-match", "")
     if known.strip() == "*" or etag in OPAQUE_TAG.findall(known):
         return Response(status_code=304, headers=headers)
-    headers["Content-Disposition"] = f'attachment; filename="{filename}"'
+    disposition = "inline" if shown else "attachment"
+    headers["Content-Disposition"] = f'{disposition}; filename="{filename}"'
     span = None
     if request.headers.get("if-range", etag).strip() == etag:
         span = wanted_span(request.headers.get("range", ""), content.size_bytes)

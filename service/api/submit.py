@@ -11,7 +11,7 @@ import logging
 import re
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Annotated, Any, Literal, TypeAlias
 
@@ -73,6 +73,10 @@ RUNNER_FIELDS = {
 TORCH_POLICY = target_name(TorchPolicyConfig)
 GYM_ENV = canonical_target("GymEnvConfig")
 
+MAX_VIDEOS = 100
+"""Episodes that one rollout films."""
+INSTALL = "pip install 'maze-service[video]'"
+
 LONGEST_WAIT_S = 300
 _WAIT = re.compile(r"(?:^|[,;])\s*wait\s*=\s*\"?(\d{1,9})\"?\s*(?=$|[,;])", re.IGNORECASE)
 _KEY = re.compile(r"[\x21-\x7e]{1,255}")
@@ -91,6 +95,8 @@ class Chosen:
     continues: Continuation | None = None
     run_id: str | None = None
     """Its id, where that is settled."""
+    arguments: Mapping[str, Any] = field(default_factory=dict)
+    """As :attr:`Run.arguments`."""
 
 
 def train_choice(services: Services, request: TrainRequest) -> Chosen:
@@ -102,6 +108,14 @@ def train_choice(services: Services, request: TrainRequest) -> Chosen:
 
 
 def _rollout(services: Services, request: RolloutRequest) -> Chosen:
+    """Episodes, of which some may be filmed."""
+    chosen = _episodes(services, request)
+    assert chosen.config is not None
+    n_episodes = chosen.config.tree["runner"]["n_episodes"]
+    return replace(chosen, arguments=_films(services, request, n_episodes))
+
+
+def _episodes(services: Services, request: RolloutRequest) -> Chosen:
     """Of a trained policy, or of one that needs no training."""
     if request.run is not None or is_reference(request.policy):
         return acting_choice(services, request)
@@ -235,13 +249,35 @@ def sets_seeds(mode: Mode, arguments: Mapping[str, Any], directories: list[str])
 def with_runner_values(request: RolloutRequest) -> dict[str, Any]:
     """The overrides with the request's own fields for the runner among them."""
     overrides = dict(request.overrides)
-    for name, value in request.given(*RUNNER_FIELDS).items():
+    for name, given in request.given(*RUNNER_FIELDS).items():
         key = f"runner.{RUNNER_FIELDS[name]}"
         if key in overrides:
             message = f"This is given beside the override {key!r}; give one of them."
             raise Problem.at(f"/{name}", "contradiction", message)
-        overrides[key] = value
+        overrides[key] = _of_runner(given)
     return {"overrides": overrides}
+
+
+def _of_runner(value: Any) -> Any:
+    """A field of a request as the runner has it: of what is to be recorded, whether trajectories are."""
+    return "trajectory" in value if isinstance(value, list) else value
+
+
+def _films(services: Services, request: RolloutRequest, n_episodes: int) -> dict[str, Any]:
+    """How many of the first episodes are filmed, where any are."""
+    wants_all = isinstance(request.record, list) and "video" in request.record and request.videos is None
+    n_videos = n_episodes if wants_all else min(request.videos or 0, n_episodes)
+    where = "/record" if wants_all else "/videos"
+    if n_videos > MAX_VIDEOS:
+        message = f"At most {MAX_VIDEOS} episodes are filmed; say of how many of the first ones: videos."
+        raise Problem.at(where, "out_of_range", message)
+    workers = services.registry.live_workers(services.settings.lease_s) if n_videos else ()
+    if workers and not any(worker.get("films", True) for worker in workers):
+        message = (
+            f"No worker can film: videos need imageio-ffmpeg, which their operator installs with {INSTALL}."
+        )
+        raise Problem.at(where, "missing_extra", message)
+    return {"videos": n_videos} if n_videos else {}
 
 
 def _refuse_bare_name(services: Services, policy: Any) -> None:
@@ -260,7 +296,7 @@ def acting_choice(services: Services, request: RolloutRequest | EvaluateRequest)
             raise Problem.at(f"/{name}", "contradiction", f"{name} comes from the run; leave it out.")
     checkpoint = named_in(services, request)
     # an evaluation keeps returns, not trajectories, and its request has no such field
-    runner = {field: getattr(request, name, False) for name, field in RUNNER_FIELDS.items()}
+    runner = {field: _of_runner(getattr(request, name, False)) for name, field in RUNNER_FIELDS.items()}
     seed = draw_seed() if request.seed is None else request.seed
     tree = rollout_tree({**services.runs.get(checkpoint.run_id).config}, seed=seed, **runner)
     tree["policy"] = {"_target_": TORCH_POLICY, "checkpoint": checkpoint.id}
@@ -364,6 +400,7 @@ class Submission:
                 source_checkpoint=source.id if source else None,
                 parent_run=parent.id if parent else None,
                 continues=chosen.continues,
+                arguments=chosen.arguments,
             )
             return store.create(
                 new, idempotency, max_queued=self.services.settings.max_queued_runs, by=self.caller

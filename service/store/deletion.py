@@ -1,6 +1,6 @@
 """How runs are forgotten: one that a client deletes, and the oldest beyond what the operator wants kept."""
 
-from sqlalchemy import Connection, Text, and_, cast, delete, func, select
+from sqlalchemy import Connection, Text, and_, cast, delete, func, or_, select
 
 from service.domain.errors import StateConflictError
 from service.domain.run import Retention
@@ -48,8 +48,11 @@ def delete_run(connection: Connection, blobs: Blobs, run_id: str) -> None:
         raise StateConflictError(message)
     ours = select(checkpoint.c.id).where(checkpoint.c.run_id == run_id)
     needs = select(run.c.id).where(run.c.source_checkpoint.in_(ours), run.c.state.not_in(TERMINAL_STATES))
-    # as the run whose episodes it learns from, or whose policy it begins with
-    is_named = cast(run.c.config, Text).contains(f'"{run_id}"', autoescape=True)
+    # as the run whose episodes it learns from or replays, or whose policy it begins with
+    named = f'"{run_id}"'
+    is_named = or_(
+        *(cast(column, Text).contains(named, autoescape=True) for column in (run.c.config, run.c.arguments))
+    )
     names = select(run.c.id).where(run.c.state.not_in(TERMINAL_STATES), is_named)
     sweeps = select(sweep.c.id).where(
         sweep.c.state.in_(SWEEPING), cast(sweep.c.spec, Text).contains(f'"{run_id}"', autoescape=True)
@@ -60,8 +63,8 @@ def delete_run(connection: Connection, blobs: Blobs, run_id: str) -> None:
         raise StateConflictError(f"run {other} needs what run {run_id} left; wait for its end or cancel it")
     digests: set[str | None] = set()
     for table in (checkpoint, episode):
-        named = [column for column in NAMING if column.table is table]
-        gone = delete(table).where(table.c.run_id == run_id).returning(*named)
+        naming = [column for column in NAMING if column.table is table]
+        gone = delete(table).where(table.c.run_id == run_id).returning(*naming)
         digests.update(*connection.execute(gone).all())
     for table in (
         run_label,

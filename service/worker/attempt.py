@@ -173,6 +173,8 @@ class Attempt:
             agent = self._stores.uploads.read(upload_id_of(run.id))
         source = (run.config.get("dataset") or {}).get("run")
         recorded = [] if source is None else [(source, index) for index in dataset_episodes(episodes, source)]
+        if run.kind is RunKind.REPLAY:
+            recorded = [(run.arguments["run"], run.arguments["episode"])]
         return frames.Start(
             kind=run.kind,
             run_id=run.id,
@@ -186,6 +188,7 @@ class Attempt:
                 self._stores.checkpoints.read(node["checkpoint"]) for node in run.config.get("compared") or ()
             ),
             episodes=tuple(episodes.trajectory(*place) for place in recorded),
+            arguments=dict(run.arguments),
         )
 
     def _resume_bundle(self) -> bytes | None:

@@ -6,9 +6,13 @@ the first at once; whatever else is sent takes the waiting ones along first, so 
 
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from multiprocessing.connection import Connection
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from msgspec import structs
 
 from maze_core.subprocesses import peak_memory_bytes
 from service.domain.run import EpisodeInfo, Imported, MetricPoint, NewCheckpoint, Progress
@@ -20,6 +24,9 @@ if TYPE_CHECKING:
 
 BATCH_S = 0.1
 """Least time between two batches of metrics: ten updates a second are as many as anyone can watch."""
+
+MAX_VIDEO_BYTES = 64 * 2**20
+"""Of one episode; a larger one is left out."""
 
 MAX_LINE = 4096
 """A longer log line is cut."""
@@ -101,6 +108,8 @@ class PipeReporter:
 
     def __init__(self, channel: Channel) -> None:
         self._channel = channel
+        self.videos: Sequence[Path] = ()
+        """Where the videos of the first episodes are when these have ended."""
 
     def phase(self, name: str) -> None:
         """See :class:`maze_core.metrics.Reporter`."""
@@ -174,8 +183,26 @@ class PipeReporter:
             terminated=bool(record.terminated),
             truncated=bool(record.truncated),
             has_trajectory=trajectory is not None,
+            has_video=False,
         )
-        self._channel.send(frames.Episode(info=info, trajectory=trajectory))
+        frame = frames.Episode(info=info, trajectory=trajectory)
+        if record.index < len(self.videos):
+            frame = self._with_video(frame, self.videos[record.index])
+        self._channel.send(frame)
+
+    def _with_video(self, frame: frames.Episode, path: Path) -> frames.Episode:
+        from maze_core.envs.video import thumbnail
+
+        if (size := path.stat().st_size) > MAX_VIDEO_BYTES:
+            n_mib = MAX_VIDEO_BYTES // 2**20
+            self.log(
+                "warning", f"the video of episode {frame.info.index} has {size} bytes; {n_mib} MiB are kept"
+            )
+        else:
+            info, picture = replace(frame.info, has_video=True), thumbnail(path)
+            frame = structs.replace(frame, info=info, video=path.read_bytes(), thumbnail=picture)
+        path.unlink()
+        return frame
 
     def log(self, level: str, message: str) -> None:
         """See :class:`maze_core.metrics.Reporter`."""

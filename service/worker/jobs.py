@@ -9,6 +9,7 @@ import os
 import sys
 import warnings
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from maze_core.config.environments import register_extras
@@ -27,9 +28,12 @@ if TYPE_CHECKING:
     from maze_core.config.schema import RunConfig
     from maze_core.evaluation.comparison import ComparisonReport
     from maze_core.evaluation.evaluate import RolloutReport
+    from maze_core.runners.replay import DecisionReport, ReplayReport
     from maze_core.runners.smoke import SmokeReport
     from maze_core.trainers.fit import TrainReport
 
+MAX_VIDEO_STEPS = 10_000
+"""Flat steps of an episode that are filmed at most."""
 PATIENCE = 10
 """Niceness of looking at spaces: runs come first."""
 
@@ -55,6 +59,8 @@ def execute(start: frames.Start, channel: Channel, stop: StopWish, rules: Rules)
         report = _compare(start, RunConfig.from_tree(start.tree, "rollout"), reporter, stop, rules)
     else:
         agent = None if start.agent is None else _agent(start.agent, rules)
+        if start.kind is RunKind.REPLAY:
+            return _replay(start, RunConfig.from_tree(start.tree, "rollout"), agent)
         report = _act(start, RunConfig.from_tree(start.tree, "rollout"), agent, reporter, stop)
     return frames.Result(stop_reason=report.stop_reason, result=report.to_dict())
 
@@ -133,11 +139,38 @@ def _agent(bundle: bytes, rules: Rules) -> "Agent":
 def _act(
     start: frames.Start, config: "RunConfig", agent: "Agent | None", reporter: PipeReporter, stop: StopWish
 ) -> "RolloutReport":
+    from maze_core.envs.video import check_videos
     from maze_core.runners.evaluation import run_rollout
 
     if start.kind is RunKind.EVALUATE and agent is None:
         raise InvalidSpecificationError("an evaluation needs a run whose policy is judged")
-    return run_rollout(config, agent=agent, reporter=reporter, cancelled=stop)
+    if n_videos := start.arguments.get("videos", 0):
+        check_videos(config.build("env").rendered().make)
+        reporter.videos = [Path(f"episode-{index:05d}.mp4").absolute() for index in range(n_videos)]
+    return run_rollout(
+        config,
+        agent=agent,
+        reporter=reporter,
+        cancelled=stop,
+        videos=reporter.videos,
+        video_steps=MAX_VIDEO_STEPS,
+    )
+
+
+def _replay(start: frames.Start, config: "RunConfig", agent: "Agent | None") -> frames.Result:
+    """The recorded episode once more, or one of its decisions."""
+    from maze_core.rollout.recording import trajectory_from_bytes
+    from maze_core.runners.evaluation import policy_agent
+    from maze_core.runners.replay import replay_decision, replay_episode
+
+    trajectory = trajectory_from_bytes(start.episodes[0])
+    seed, step = start.arguments["seed"], start.arguments.get("step")
+    report: ReplayReport | DecisionReport
+    if step is None:
+        report = replay_episode(config, trajectory, seed)
+    else:
+        report = replay_decision(config, agent or policy_agent(config), trajectory, seed, step)
+    return frames.Result(stop_reason="completed", result=report.to_dict())
 
 
 def _compare(

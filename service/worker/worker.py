@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Callable
 from importlib.metadata import version
+from importlib.util import find_spec
 
 from service.domain.errors import ServiceError, StaleLeaseError, StoreUnavailableError
 from service.domain.ports import Stores
@@ -216,6 +217,7 @@ class Worker:
             "slots": self._settings.workers,
             "runs": [attempt.run.id for attempt in self._current()],
             "environments": self._environments.state,
+            "films": find_spec("imageio_ffmpeg") is not None,
             "version": version("maze-service"),
         }
         registry = self._stores.registry

@@ -214,6 +214,15 @@ class ChangesContract:
         stores.runs.finish(lease, RunState.SUCCEEDED, reason="completed")
         assert [*stores.runs.delete_oldest(keep)] == [free.id]
 
+    def test_a_run_whose_episode_is_to_be_replayed_is_not_deleted(self, stores: Stores) -> None:
+        played, lease = start(stores, kind=RunKind.ROLLOUT)
+        stores.runs.finish(lease, RunState.SUCCEEDED, reason="completed")
+        replay = submit(stores, kind=RunKind.REPLAY, arguments={"run": played.id, "episode": 0})
+        with pytest.raises(StateConflictError, match=replay.id):
+            stores.runs.delete(played.id)
+        stores.runs.request_stop(replay.id, StopReason.CANCEL)
+        stores.runs.delete(played.id)
+
     def test_a_run_whose_episodes_another_one_learns_from_is_not_deleted(self, stores: Stores) -> None:
         run, lease = start(stores, kind=RunKind.ROLLOUT)
         stores.runs.finish(lease, RunState.SUCCEEDED, reason="completed")

@@ -244,3 +244,24 @@ def test_a_policy_is_taken_away_as_a_file_and_brought_in(server, tmp_path, kind)
             await now(run.download(tmp_path, checkpoint="epoch:9"))
 
     run_with(kind, server, story)
+
+
+@pytest.mark.parametrize("kind", [Client, AsyncClient])
+def test_an_episode_is_filmed_and_played_once_more(server, tmp_path, kind):
+    pytest.importorskip("imageio_ffmpeg", reason="the video extra is not installed")
+
+    async def story(client):
+        spec = {"policy": "random_policy", "overrides": {"env.name": "CartPole-v1"}, "n_episodes": 2}
+        rollout = await now((await now(client.rollout(**spec, seed=1, videos=1))).wait())
+        assert [each.has_video for each in await now(rollout.episodes())] == [True, False]
+        path = await now(rollout.download_video(0, tmp_path / "a.mp4"))
+        assert path.read_bytes()[4:8] == b"ftyp"
+        with pytest.raises(NotFoundError, match="not filmed"):
+            await now(rollout.download_video(1, tmp_path / "b.mp4"))
+        for step, said in ((None, "n_steps"), (2, "recorded")):
+            arguments = {} if step is None else {"step": step}
+            replay = await now((await now(rollout.replay(1, **arguments))).wait())
+            assert (replay.kind, replay.parent_run, replay.result["equal"]) == ("replay", rollout.id, True)
+            assert said in replay.result
+
+    run_with(kind, server, story)

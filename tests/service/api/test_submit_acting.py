@@ -96,6 +96,50 @@ class TestRollout:
         assert errors(answer) == {"/n_envs": "out_of_range"}
 
 
+FILMED = {"policy": "random_policy", "overrides": {"env.name": "CartPole-v1"}, "n_episodes": 3}
+
+
+class TestVideos:
+    @pytest.mark.parametrize(
+        ("asked", "n_videos", "is_recorded"),
+        [
+            ({"record": ["trajectory", "video"]}, 3, True),
+            ({"record": ["video"], "videos": 2}, 2, False),
+            ({"videos": 9}, 3, True),
+            ({"videos": 0}, None, True),
+            ({"record": True}, None, True),
+        ],
+    )
+    def test_what_is_filmed_is_no_part_of_the_configuration(
+        self, client: Client, stores: Stores, asked: dict[str, Any], n_videos: int | None, is_recorded: bool
+    ) -> None:
+        run = client.post("/v1/rollout", FILMED | {"seed": 1} | asked).json()
+        stored = stores.runs.get(run["id"])
+        assert stored.arguments.get("videos") == n_videos
+        assert stored.config["runner"]["record_trajectory"] is is_recorded
+        plain = client.post("/v1/rollout", FILMED | {"seed": 1, "record": is_recorded}).json()
+        assert run["config_sha256"] == plain["config_sha256"]
+
+    def test_what_no_worker_can_film_is_refused_with_the_way_out(
+        self, client: Client, stores: Stores
+    ) -> None:
+        stores.registry.beat_worker("w", {"films": False})
+        for asked, pointer in (({"videos": 1}, "/videos"), ({"record": ["video"]}, "/record")):
+            answer = client.post("/v1/rollout", FILMED | asked)
+            assert answer.status_code == 422
+            (error,) = answer.json()["errors"]
+            assert (error["pointer"], error["code"]) == (pointer, "missing_extra")
+            assert "pip install 'maze-service[video]'" in error["message"]
+        stores.registry.beat_worker("v", {"films": True})
+        assert client.post("/v1/rollout", FILMED | {"videos": 1}).status_code == 202
+
+    def test_a_run_that_is_tried_again_films_as_before(self, client: Client, stores: Stores) -> None:
+        run = client.post("/v1/rollout", FILMED | {"videos": 2}).json()
+        client.post(f"/v1/runs/{run['id']}/cancel")
+        again = client.post(f"/v1/runs/{run['id']}/retry").json()
+        assert stores.runs.get(again["id"]).arguments == {"videos": 2}
+
+
 class TestEvaluate:
     def test_the_checkpoint_is_fixed_when_the_run_is_submitted(self, client: Client, stores: Stores) -> None:
         source, lease = trained(client, stores)
