@@ -118,6 +118,10 @@ class Event:
     at: datetime
     type: str
     data: Mapping[str, Any]
+    run: str | None = None
+    """Of the events of all runs: whose it is."""
+    position: int | None = None
+    """Of the events of all runs: its place among them."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,7 +1,8 @@
 """The clients: where the service is, and what may be asked of it."""
 
 import os
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Collection, Iterator, Mapping
+from contextlib import aclosing
 from os import PathLike
 from pathlib import Path
 from types import TracebackType
@@ -14,6 +15,7 @@ from maze_client.answers import (
     Composed,
     Differences,
     Environment,
+    Event,
     Health,
     Module,
     RunFacts,
@@ -31,7 +33,7 @@ from maze_client.arguments import (
 from maze_client.caller import Caller
 from maze_client.errors import ProblemError
 from maze_client.files import announced, bytes_headers, missing_parts
-from maze_client.following import answered
+from maze_client.following import ALL_EVENTS, EventLog, answered
 from maze_client.policies import AsyncPolicies, Policies
 from maze_client.run import AsyncRun, Run, RunMethods, RunVerb
 from maze_client.transport import Async, AsyncTransport, Listing, Sync, SyncTransport, Verb
@@ -212,6 +214,19 @@ class ClientMethods(Caller):
     async def environment(self, env_id: str) -> Environment:
         """One environment, with its spaces, arguments and limits."""
         return read(await self._send("GET", f"/v1/environments/{env_id}"), Environment)
+
+    @Listing
+    async def events(self, after: int = -1, types: Collection[str] = ()) -> AsyncIterator[Event]:
+        """Events of all runs as they come, each once, without an end; goes on through restarts of the service.
+
+        Args:
+            after: only those with a larger ``position``: -1 those to come, 0 all that there are.
+            types: only these (``state``, ``end``, ``metrics``, …).
+        """
+        log = EventLog(self._transport, ALL_EVENTS, after=after, types=types, max_retries=self._max_retries)
+        async with aclosing(log.until(None)) as events:
+            async for event in events:
+                yield event
 
     @Verb
     async def environments(self, available: bool | None = None) -> list[Environment]:

@@ -22,6 +22,8 @@ STREAM_PATIENCE = 10
 SILENCE_S = 30.0
 """Without a sign of life for so long a stream is dead; the service gives one every 15 s."""
 POLL_S = 1.0
+ALL_EVENTS = "/v1/events"
+"""Path of the log that has no end."""
 _EMPTY_STREAMS = 3
 """After so many in a row something on the way holds streams back."""
 
@@ -105,7 +107,7 @@ class EventDecoder:
 
 
 class EventLog:
-    """A run's events in order, each once, whatever becomes of connections: it goes on behind the last one it had.
+    """Events of a run, or of all, in order, each once, whatever becomes of connections: behind the last one it had.
 
     It reads a stream; it polls where something on the way holds streams back, and where a deadline is so near that
     a silent stream would pass it.
@@ -114,9 +116,11 @@ class EventLog:
     def __init__(
         self, transport: Transport, path: str, *, after: int, types: Collection[str], max_retries: int
     ) -> None:
-        """Take the path of the events, the ``seq`` to begin behind, and the types that are wanted; all when empty."""
+        """Take the path of the events, the place to begin behind, and the types that are wanted; all when empty."""
         self._transport, self._path, self._after = transport, path, after
-        self._types = {"types": sorted({*types, "end"})} if types else {}
+        self._ends = path != ALL_EVENTS
+        ends = {"end"} if self._ends else set()
+        self._types = {"types": sorted({*types} | ends)} if types else {}
         self._max_retries = max_retries * STREAM_PATIENCE
         self._tries = self._n_empty = 0
         self.is_ended = False
@@ -132,14 +136,22 @@ class EventLog:
             events = self._stream(deadline) if streams else self._poll(min(left_s, POLL_S))
             async with aclosing(events):
                 async for event in events:
-                    self._after, self.is_ended = event.seq, event.type == "end"
+                    self._after = event.seq if event.position is None else event.position
+                    self.is_ended = self._ends and event.type == "end"
                     yield event
 
     async def _stream(self, deadline: float | None) -> AsyncGenerator[Event]:
-        headers = {"Accept": "text/event-stream", "Last-Event-ID": str(self._after)}
+        headers = {"Accept": "text/event-stream"}
+        if self._after >= 0:
+            headers["Last-Event-ID"] = str(self._after)
         timeout = httpx.Timeout(SILENCE_S)
         outcome = await self._transport.send(
-            "GET", self._path, params=self._types, headers=headers, timeout=timeout, stream=True
+            "GET",
+            self._path,
+            params=self._types | ({"after": self._after} if self._after < 0 else {}),
+            headers=headers,
+            timeout=timeout,
+            stream=True,
         )
         if isinstance(outcome, httpx.Response) and outcome.is_success:
             self.is_ended = outcome.status_code == 204

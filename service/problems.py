@@ -165,7 +165,10 @@ class Problem(Exception):
     def answer(self, scope: Mapping[str, Any]) -> tuple[list[tuple[bytes, bytes]], bytes]:
         """Headers and body of the answer to the request of this ASGI scope."""
         request_id = scope.get("state", {}).get("request_id") or f"req_{secrets.token_hex(8)}"
-        content = _encoder.encode(self.body(instance=scope.get("path", ""), request_id=request_id))
+        body = self.body(instance=scope.get("path", ""), request_id=request_id)
+        if (trace := scope.get("state", {}).get("trace")) is not None:
+            body["traceparent"] = trace.traceparent
+        content = _encoder.encode(body)
         headers = [(name.lower().encode(), value.encode()) for name, value in self.headers.items()]
         headers += [(b"content-type", PROBLEM_JSON.encode()), (b"content-length", b"%d" % len(content))]
         return headers, content

@@ -35,6 +35,7 @@ from service.domain.errors import ServiceError
 from service.domain.use_cases import token_digest, token_id_of
 from service.problems import INTERNAL, Problem, too_large
 from service.settings import Settings, is_loopback
+from service.trace import trace_of
 
 logger = logging.getLogger(__name__)
 
@@ -70,8 +71,6 @@ _CORS_EXPOSED = (
     b"preference-applied",
 )
 _NOSNIFF = (b"x-content-type-options", b"nosniff")
-_TRACE = re.compile(rb"(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
-"""A W3C ``traceparent``: version, trace, parent and flags."""
 _SAFE_REQUEST_ID = re.compile(rb"[A-Za-z0-9._:-]{1,64}")
 _PROCESS, _COUNT = f"req_{secrets.token_hex(5)}_".encode(), itertools.count(1)
 
@@ -368,10 +367,11 @@ class Answer:
     ) -> None:
         self._began = time.perf_counter()
         self._scope, self._observe = scope, observe
-        trace = headers.get(b"traceparent")
-        self._trace = trace if trace is not None and _TRACE.fullmatch(trace) else None
+        self._trace = trace_of(headers) if b"traceparent" in headers else None
         self._request_id = request_id or given_request_id(headers) or new_request_id()
         scope.setdefault("state", {})["request_id"] = self._request_id.decode()
+        if self._trace is not None:
+            scope["state"]["trace"] = self._trace
         self.cors: bytes | None = None
 
     def head(self, status: int, headers: Iterable[tuple[bytes, bytes]]) -> HeaderList:
@@ -384,7 +384,9 @@ class Answer:
         """All headers of an answer that has these."""
         whole = [*headers, (b"x-request-id", self._request_id), _NOSNIFF]
         if self._trace is not None:
-            whole.append((b"traceparent", self._trace))
+            whole.append((b"traceparent", self._trace.traceparent.encode()))
+            if self._trace.tracestate is not None:
+                whole.append((b"tracestate", self._trace.tracestate.encode()))
         if self.cors is not None:
             whole += [(b"access-control-allow-origin", self.cors), (b"vary", b"Origin"), _CORS_EXPOSED]
         return whole
@@ -395,7 +397,7 @@ class Answer:
             return error
         if isinstance(error, ServiceError):
             return Problem.of(error)
-        trace = "" if self._trace is None else f" (traceparent {self._trace.decode()})"
+        trace = "" if self._trace is None else f" (traceparent {self._trace.traceparent})"
         where = (self._request_id.decode(), trace, self._scope["path"])
         logger.error("request %s%s to %r failed", *where, exc_info=error)
         return Problem("internal", INTERNAL)

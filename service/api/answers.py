@@ -160,6 +160,8 @@ class RunOut(Out):
     """Grows with every change of name, labels, notes or priority; `If-Match` takes it."""
     attempt: int
     """How often a worker has started it."""
+    traceparent: str | None
+    """W3C trace context of the request that submitted it."""
     created_at: Time
     started_at: Time | None
     finished_at: Time | None
@@ -193,6 +195,16 @@ class EventOut(Out):
     at: Time
     type: EventType
     data: Object
+
+
+class FeedEventOut(EventOut):
+    """One entry of the event log of all runs."""
+
+    position: int
+    """Place in that log: what comes later has a larger one."""
+    run: str = Field(validation_alias=AliasChoices("run_id", "run"))
+    seq: int
+    """Position in the run's own log."""
 
 
 class MetricOut(Out):

@@ -24,11 +24,12 @@ from service.domain.run import EventType, Page, Run
 router = APIRouter(prefix="/v1/runs/{run_id}", tags=["runs"])
 
 EVENT_STREAM = "text/event-stream"
+STREAM_HEADERS = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
 RETRY_MS = 2000
 """How long a browser waits before it connects again."""
 HEARTBEAT_S = 15.0
 """A silent stream says so at this interval, so that nobody on the way closes it."""
-_BATCH = 500
+BATCH = 500
 
 
 class EventQuery(LogQuery):
@@ -65,13 +66,12 @@ def start_after(last_event_id: str) -> int:
 
 async def stream(run: Run, services: Services, after: int, types: Collection[EventType]) -> Response:
     """The events after ``after`` as they come; 204 when the run has ended and there are none."""
-    headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
     if run.state.is_terminal and not await run_in_threadpool(
         services.runs.events, run.id, after=after, limit=1
     ):  # a browser stops at a 204; clients that look at the type alone read an empty stream
-        return Response(status_code=204, headers=headers, media_type=EVENT_STREAM)
+        return Response(status_code=204, headers=STREAM_HEADERS, media_type=EVENT_STREAM)
     events = follow(run.id, services, after, types)
-    return StreamingResponse(events, headers=headers, media_type=EVENT_STREAM)
+    return StreamingResponse(events, headers=STREAM_HEADERS, media_type=EVENT_STREAM)
 
 
 async def follow(
@@ -86,7 +86,7 @@ async def follow(
     said_at = time.monotonic()
     while not services.changes.is_stopping:
         version = services.changes.version
-        events = await run_in_threadpool(services.runs.events, run_id, after=after, limit=_BATCH)
+        events = await run_in_threadpool(services.runs.events, run_id, after=after, limit=BATCH)
         for event in events:
             after = event.seq
             if types and event.type not in {*types, EventType.END}:

@@ -38,6 +38,7 @@ _TRAINING: dict[str, Any] = {
     "notes": None,
     "revision": 0,
     "attempt": 1,
+    "traceparent": None,
     "created_at": _AT,
     "started_at": _AT,
     "finished_at": None,
@@ -319,6 +320,7 @@ _HEALTH = {"status": "ok", "checks": {"database": {"status": "ok"}, "workers": {
 _STREAM = (
     f'event: metrics\ndata: {{"seq":41,"at":"{_AT}","type":"metrics","data":{{}}}}\nid: 41\nretry: 2000\n\n'
 )
+_FEED_STREAM = _STREAM.replace("41", "977").replace('"seq":977', f'"position":977,"run":"{RUN_ID}","seq":41')
 _PROMETHEUS = 'maze_runs{kind="train",state="running"} 1.0\n'
 
 
@@ -414,6 +416,9 @@ EXAMPLES: dict[str, dict[str, Any]] = {
     "cancel_sweep": _json(_SWEEP | {"state": "stopping", "reason": "user_cancel"}),
     "delete_sweep": {"requests": {}, "responses": {}},
     "list_events": _also("text/event-stream", _STREAM, _json(_page(_EVENT))),
+    "list_all_events": _also(
+        "text/event-stream", _FEED_STREAM, _json(_page(_EVENT | {"position": 977, "run": RUN_ID}))
+    ),
     "list_metrics": _also(
         "text/csv",
         f"name,epoch,step,value,at\ntrain/loss,12,49152,nan,{_AT}\n",

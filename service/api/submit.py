@@ -53,6 +53,7 @@ from service.domain.use_cases import (
     request_digest,
 )
 from service.problems import Problem
+from service.trace import Trace
 from service.trust import client_policy
 
 router = APIRouter(prefix="/v1", tags=["submit"], route_class=StrictRoute)
@@ -381,6 +382,7 @@ class Submission:
     def _run(self, kind: RunKind, body: Labelled, choose: Callable[[], Chosen], of: str) -> tuple[Run, bool]:
         """The run that this key has made, whatever has changed since, or a new one, queued from then on."""
         store, idempotency = self.services.runs, idempotent(self.caller, kind, self.key, body.given(), of)
+        trace: Trace | None = self.request.scope.get("state", {}).get("trace")
         try:
             if idempotency is not None and (made := store.submitted(*idempotency)) is not None:
                 return made, False
@@ -401,6 +403,7 @@ class Submission:
                 parent_run=parent.id if parent else None,
                 continues=chosen.continues,
                 arguments=chosen.arguments,
+                **({} if trace is None else trace._asdict()),
             )
             return store.create(
                 new, idempotency, max_queued=self.services.settings.max_queued_runs, by=self.caller

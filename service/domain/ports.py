@@ -225,6 +225,15 @@ class RunStore(Protocol):
     ) -> Sequence[Event]:
         """Events with ``seq > after`` in order; of these types alone where some are given."""
 
+    def feed(self, *, types: Collection[EventType] = (), after: int = 0, limit: int = 500) -> Sequence[Event]:
+        """Events of all runs with ``position > after`` in order; of these types alone where some are given.
+
+        Positions are those of commits: what appears later has a larger one. A deleted run has no events.
+        """
+
+    def feed_end(self) -> int:
+        """Position of the newest event of all; 0 before the first one."""
+
     def metrics(
         self,
         run_id: str,

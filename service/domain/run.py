@@ -228,6 +228,9 @@ class Run:
     worker: str | None = None
     epoch_token: int = 0
     """Fencing epoch of the current lease; grows with every claim."""
+    traceparent: str | None = None
+    """W3C trace context of the request that submitted it."""
+    tracestate: str | None = None
     created_at: datetime
     started_at: datetime | None = None
     finished_at: datetime | None = None
@@ -269,6 +272,8 @@ class NewRun:
     priority: int = 0
     notes: str | None = None
     sweep: str | None = None
+    traceparent: str | None = None
+    tracestate: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -292,6 +297,8 @@ class Event:
     at: datetime
     type: EventType
     data: Mapping[str, Any]
+    position: int = 0
+    """Among the events of all runs."""
 
 
 @dataclass(frozen=True, kw_only=True)

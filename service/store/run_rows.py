@@ -41,6 +41,7 @@ from service.domain.run import (
     StopReason,
 )
 from service.domain.use_cases import LEASED_STATES, require_legal, result_summary
+from service.store.events import take_positions
 from service.store.tables import run, run_event, run_label, worker
 from service.store.types import UtcDateTime, after_now, now
 
@@ -249,9 +250,16 @@ class LockedRun:
         if self._connection.execute(update(run).where(unchanged).values(values)).rowcount != 1:
             raise StaleLeaseError(f"run {row.id} changed while it was locked", run_id=row.id)
         if self._events:
+            before = take_positions(self._connection, len(self._events))
             numbered = [
-                {"run_id": row.id, "seq": seq, "type": type_.value, "data": dict(data)}
-                for seq, (type_, data) in enumerate(self._events, start=row.last_seq + 1)
+                {
+                    "run_id": row.id,
+                    "seq": row.last_seq + number,
+                    "type": type_.value,
+                    "data": dict(data),
+                    "position": before + number,
+                }
+                for number, (type_, data) in enumerate(self._events, start=1)
             ]
             self._connection.execute(insert(run_event).values(at=now()), numbered)
 

@@ -55,6 +55,7 @@ from service.store.blobs import Blobs
 from service.store.checkpoints import copy_checkpoints
 from service.store.deletion import delete_oldest, delete_run
 from service.store.engine import Database
+from service.store.events import events_after, newest_position
 from service.store.leases import SqlLeases
 from service.store.points import add_points, charted, point_of, spaced
 from service.store.run_rows import (
@@ -271,6 +272,16 @@ class SqlRunStore(SqlLeases):
             Event(run_id=row.run_id, seq=row.seq, at=row.at, type=EventType(row.type), data=row.data)
             for row in self._rows(query.limit(limit))
         ]
+
+    def feed(self, *, types: Collection[EventType] = (), after: int = 0, limit: int = 500) -> Sequence[Event]:
+        """Events of all runs with ``position > after`` in order."""
+        with self._database.reading() as connection:
+            return events_after(connection, after, types, limit)
+
+    def feed_end(self) -> int:
+        """Position of the newest event of all."""
+        with self._database.reading() as connection:
+            return newest_position(connection)
 
     def metrics(
         self,

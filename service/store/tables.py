@@ -86,6 +86,8 @@ run = Table(
     Column("lease_until", UtcDateTime),
     Column("last_seq", BigInteger, nullable=False, default=0),  # Of the newest event.
     Column("last_log_seq", BigInteger, nullable=False, default=0),  # Of the newest log line.
+    Column("traceparent", CleanString(256)),  # Of the request that submitted it.
+    Column("tracestate", CleanText),
     Column("created_at", UtcDateTime, nullable=False),
     Column("started_at", UtcDateTime),
     Column("finished_at", UtcDateTime),
@@ -123,7 +125,18 @@ run_event = Table(
     Column("at", UtcDateTime, nullable=False),
     Column("type", CleanString(16), nullable=False),
     Column("data", JsonText, nullable=False),
+    Column("position", BigInteger, nullable=False, server_default="0"),  # Among the events of all runs.
+    Index("ix_run_event_type", "type", "position"),
     sqlite_with_rowid=False,
+)
+
+# The one row has the position of the newest event. Whoever takes positions holds it until the commit: so they are
+# committed in order, and who reads up to one misses none before it.
+event_counter = Table(
+    "event_counter",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=False),
+    Column("position", BigInteger, nullable=False),
 )
 
 run_metric = Table(

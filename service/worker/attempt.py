@@ -217,7 +217,8 @@ class Attempt:
 
     def _launch(self) -> Child:
         child = self._launcher.launch()
-        logger.info("run %s: attempt %d in process %d", self.run.id, self.run.attempt, child.pid)
+        trace = f" (traceparent {self.run.traceparent})" if self.run.traceparent else ""
+        logger.info("run %s: attempt %d in process %d%s", self.run.id, self.run.attempt, child.pid, trace)
         with self._lock:
             self._child = child
         return child

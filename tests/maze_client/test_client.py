@@ -67,6 +67,10 @@ async def life(client):
     assert await now(run.wait(progress=seen.append)) is run
     assert (run.state, run.progress.epoch, run.seed, run.name) == ("succeeded", 4, 3, "first")
     assert seen[-1].is_ended
+    ends = client.events(after=0, types=["end"])
+    while (event := await now(anext(ends) if hasattr(ends, "__anext__") else next(ends))).run != run.id:
+        pass
+    assert (event.type, event.data["state"]) == ("end", "succeeded")
     metrics = await now(run.metrics(names=["eval/mean_return"]))
     assert [point.epoch for point in metrics] == [1, 2, 3, 4]
     assert max(point.value for point in metrics) == run.best.value

@@ -103,7 +103,7 @@ class TestStreamOfAnEndedRun:
     def test_more_events_than_one_batch_all_come(
         self, client: Client, stores: Stores, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(events, "_BATCH", 3)
+        monkeypatch.setattr(events, "BATCH", 3)
         _, lease = start(stores)
         stores.runs.report(lease, events=[(EventType.WARNING, {"n": n}) for n in range(10)])
         run = stores.runs.finish(lease, RunState.FAILED, reason="error")

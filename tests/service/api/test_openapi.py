@@ -84,7 +84,7 @@ def test_every_route_of_the_contract_is_there(document: dict[str, Any]) -> None:
             for part in ("events", "metrics", "logs", "config", "checkpoints")
         ),
         *("GET /v1/runs/{run_id}/episodes", "GET /v1/runs/{run_id}/episodes/{index}"),
-        "POST /v1/runs/{run_id}/compute_action",
+        *("POST /v1/runs/{run_id}/compute_action", "GET /v1/events"),
         *(f"GET /v1/runs/{{run_id}}/episodes/{{index}}/{part}" for part in ("video", "thumbnail")),
         "POST /v1/runs/{run_id}/episodes/{index}/replay",
         *("POST /v1/checkpoints", "POST /v1/checkpoints/import", "GET /v1/checkpoints/{checkpoint_id}"),

@@ -81,6 +81,22 @@ class TestTrain:
         for verb in ("continue", "fork"):
             assert client.post(f"/v1/runs/{smoke['id']}/{verb}", {}).status_code == 409
 
+    def test_a_trace_is_kept_with_the_run_and_given_back_in_answers_and_problems(
+        self, client: Client, stores: Stores
+    ) -> None:
+        parent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+        headers = {"traceparent": parent, "tracestate": "a=1, b=2"}
+        answer = client.post("/v1/train", TRAIN, headers=headers)
+        assert (answer.headers["traceparent"], answer.headers["tracestate"]) == (parent, "a=1,b=2")
+        assert answer.json()["traceparent"] == parent
+        kept = stores.runs.get(answer.json()["id"])
+        assert (kept.traceparent, kept.tracestate) == (parent, "a=1,b=2")
+        assert client.get(f"/v1/runs/{kept.id}").json()["traceparent"] == parent
+        refused = client.post("/v1/train", {"seed": -1}, headers=headers)
+        assert (refused.status_code, refused.json()["traceparent"]) == (422, parent)
+        assert "traceparent" not in client.post("/v1/train", {"seed": -1}).json()
+        assert client.post("/v1/train", TRAIN).json()["traceparent"] is None
+
     def test_a_configuration_goes_round(self, client: Client) -> None:
         body = {"wrappers": "vector_obs", "overrides": {"env.name": "CartPole-v1"}, "seed": 3}
         run = client.post("/v1/train", body).json()
