@@ -205,8 +205,12 @@ def _prune(connection: Connection, newest: CheckpointInfo, keep_scheduled: int) 
     acting = select(run.c.source_checkpoint).where(
         run.c.source_checkpoint.is_not(None), run.c.state.not_in(TERMINAL_STATES)
     )
-    live = select(run.c.id).where(run.c.state.not_in(TERMINAL_STATES))
-    compared = select(compared_checkpoint.c.checkpoint_id).where(compared_checkpoint.c.run_id.in_(live))
+    compared = select(1).where(
+        compared_checkpoint.c.checkpoint_id == table.id,
+        compared_checkpoint.c.run_id == run.c.id,
+        run.c.state.not_in(TERMINAL_STATES),
+    )
+    held = select(1).where(policy_version.c.checkpoint_id == table.id)
     needed = or_(
         table.id == newest.id,
         table.is_best,
@@ -214,8 +218,8 @@ def _prune(connection: Connection, newest: CheckpointInfo, keep_scheduled: int) 
         table.kind == BEGIN,
         table.id.in_(scheduled.limit(keep_scheduled)),
         table.id.in_(acting),
-        table.id.in_(compared),
-        table.id.in_(select(policy_version.c.checkpoint_id)),
+        compared.exists(),
+        held.exists(),
     )
     return (
         connection.execute(delete(checkpoint).where(ours, ~needed).returning(table.blob_sha256))

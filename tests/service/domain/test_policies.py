@@ -1,0 +1,160 @@
+"""How policies are named, where a rollback leads, and what opens a gate."""
+
+import math
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from service.domain.errors import StateConflictError
+from service.domain.policies import (
+    AliasMove,
+    Gate,
+    MoveKind,
+    PolicyVersion,
+    is_policy,
+    is_reference,
+    previous_version,
+    reference,
+    require_passed,
+)
+from service.domain.run import Run, RunKind, RunState
+
+NOW = datetime(2026, 1, 31, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    ("text", "meant"),
+    [
+        ("walker@champion", ("walker", "champion", None)),
+        ("walker:3", ("walker", None, 3)),
+        ("a.b-c_D9@1.0", ("a.b-c_D9", "1.0", None)),
+        ("walker", ("walker", None, None)),
+        ("walker@", ("walker", None, None)),
+        ("walker:x", None),
+        ("walker:", None),
+        ("walker:1234567890", None),
+        ("@champion", None),
+        ("a@b@c", None),
+        ("a@b:3", None),
+        ("../x@y", None),
+        ("-a@b", None),
+        ("a" * 65 + "@b", None),
+        ("wälker@b", None),
+        ("a@b\n", None),
+    ],
+)
+def test_a_name_is_read_whole_or_not_at_all(text: str, meant: Any) -> None:
+    assert reference(text) == meant
+    assert is_reference(text) == (meant is not None and meant[1:] != (None, None))
+
+
+@given(st.from_regex(r"\A(run|ckpt)_[0-9a-z]{1,40}\Z"))
+def test_no_id_of_a_run_or_checkpoint_names_a_policy(text: str) -> None:
+    assert not is_policy(text)
+    assert not is_reference(text)
+
+
+def moves(*steps: int | str | None) -> list[AliasMove]:
+    """A history: a number sets, ``b`` rolls back as asked, None deletes."""
+    history: list[AliasMove] = []
+    for step in steps:
+        present = history[-1].to_version if history else None
+        kind = {str: MoveKind.ROLLBACK, type(None): MoveKind.DELETE}.get(type(step), MoveKind.SET)
+        target = previous_version(history) if kind is MoveKind.ROLLBACK else step
+        assert not isinstance(target, str)
+        facts = {"seq": len(history) + 1, "kind": kind, "from_version": present, "to_version": target}
+        history.append(AliasMove(**facts, reason=None, by=None, at=NOW))
+    return history
+
+
+@pytest.mark.parametrize(
+    ("steps", "leads_to"),
+    [
+        ([], None),
+        ([1], None),
+        ([1, 2], 1),
+        ([1, 2, "b"], None),
+        ([1, 2, 3, "b"], 1),
+        ([1, 2, 3, "b", "b"], None),
+        ([1, 2, 1, 2, "b", "b"], 1),
+        ([1, 2, 3, "b", 4, "b"], 1),
+        ([1, 2, None, 3], 2),
+        ([1, 2, None, 2], 1),
+        ([1, None, 1], None),
+    ],
+)
+def test_a_rollback_leads_to_what_was_set_before_and_a_second_one_further_back(
+    steps: list[int | str | None], leads_to: int | None
+) -> None:
+    assert previous_version(moves(*steps)) == leads_to
+
+
+@given(st.lists(st.integers(1, 4), min_size=1, max_size=12))
+def test_rolling_back_on_and_on_undoes_every_move_once(versions: list[int]) -> None:
+    """However often a version was set again, as many rollbacks as changes lead to the first one and no further."""
+    changes = [v for i, v in enumerate(versions) if i == 0 or v != versions[i - 1]]
+    history = moves(*changes)
+    seen = []
+    while (leads_to := previous_version(history)) is not None:
+        seen.append(leads_to)
+        history.append(
+            AliasMove(
+                seq=len(history) + 1,
+                kind=MoveKind.ROLLBACK,
+                from_version=history[-1].to_version,
+                to_version=leads_to,
+                reason=None,
+                by=None,
+                at=NOW,
+            )
+        )
+    assert seen == changes[-2::-1]
+
+
+def version(number: int) -> PolicyVersion:
+    return PolicyVersion(
+        policy="p",
+        number=number,
+        run_id=f"run_{number}",
+        checkpoint=f"ckpt_{number}",
+        content_sha256="",
+        created_at=NOW,
+    )
+
+
+def comparison(first: int, second: int, mean: Any, ci95: Any) -> Run:
+    pair = {"first": 0, "second": 1, "mean_difference": mean, "ci95": ci95}
+    return Run(
+        id="run_c",
+        kind=RunKind.COMPARE,
+        state=RunState.SUCCEEDED,
+        config={
+            "compared": [{"checkpoint": f"ckpt_{number}"} for number in (first, second)],
+            "runner": {"n_episodes": 20},
+        },
+        result={"pairs": [pair]},
+        created_at=NOW,
+    )
+
+
+@given(st.floats(-100, 100), st.floats(0, 100))
+def test_a_gate_opens_unless_the_interval_lies_wholly_below_zero(mean: float, half: float) -> None:
+    low, high = mean - half, mean + half
+    for run in (comparison(1, 2, mean, [low, high]), comparison(2, 1, -mean, [-high, -low])):
+        try:
+            evidence = require_passed(Gate(), run, version(1), version(2))
+        except StateConflictError:
+            assert high < 0
+        else:
+            assert high >= 0
+            assert evidence["ci95"] == [low, high]
+
+
+@pytest.mark.parametrize(("mean", "ci95"), [(1.0, None), ("NaN", ["NaN", "NaN"]), (math.nan, [math.nan] * 2)])
+def test_what_says_nothing_opens_nothing(mean: Any, ci95: Any) -> None:
+    with pytest.raises(StateConflictError) as closed:
+        require_passed(Gate(seed=7), comparison(1, 2, mean, ci95), version(1), version(2))
+    assert closed.value.details["compare"]["seed"] == 7
