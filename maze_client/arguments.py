@@ -115,6 +115,14 @@ class ComparedPolicy(TypedDict, total=False):
     policy: str
 
 
+class PolicyChanges(TypedDict, total=False):
+    """What may be changed of a policy."""
+
+    description: str | None
+    gate: Mapping[str, Any] | None
+    """``{"aliases": ["champion"], "n_episodes": 50, "seed": 1}``, of which all has a default."""
+
+
 class CompareArguments(Labelled, total=False):
     """Of policies that play the same episodes, in the environment of the first one's run."""
 

@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any, Unpack
 
 from maze_client.answers import AliasMove, Policy, PolicyAlias, PolicyVersion, RunFacts, read
-from maze_client.arguments import ActingArguments
+from maze_client.arguments import ActingArguments, PolicyChanges
 from maze_client.caller import Caller
 from maze_client.errors import NotFoundError
 from maze_client.transport import Async, Listing, Sync, Verb
@@ -43,6 +43,11 @@ class PolicyMethods(Caller):
         """Policies by name, or those with a part of it."""
         async for found in self._list("/v1/policies", Policy, {"name": name}):
             yield found
+
+    @Verb
+    async def edit(self, name: str, **changes: Unpack[PolicyChanges]) -> Policy:
+        """Change description or gate; None takes one away, what is not named stays."""
+        return read(await self._send("PATCH", _at(name), changes), Policy)
 
     @Verb
     async def delete(self, name: str) -> None:

@@ -19,6 +19,7 @@ from service.api import (
     follow_ups,
     life,
     policies,
+    put,
     run_metrics,
     runs,
     submit,
@@ -31,6 +32,7 @@ from service.api.openapi import openapi_document
 ROUTERS = (
     submit.router,
     compare.router,
+    put.router,
     follow_ups.router,
     life.router,
     sweeps.router,

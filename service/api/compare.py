@@ -33,7 +33,8 @@ class CompareRequest(Submitted, Acting):
     """How many episodes each of them plays, all from the same seeds."""
 
 
-def _compared(services: Services, body: CompareRequest) -> Chosen:
+def compare_choice(services: Services, body: CompareRequest) -> Chosen:
+    """The policies that are named, fixed now, in the environment of the first one's run."""
     found = [named_in(services, one, f"/policies/{place}") for place, one in enumerate(body.policies)]
     _refuse_large(found)
     nodes = [{"run": one.run_id, "checkpoint": one.id, "sha256": one.content_sha256} for one in found]
@@ -54,4 +55,4 @@ def _refuse_large(found: Sequence[CheckpointInfo]) -> None:
 @router.post("/compare", status_code=202, response_model=RunOut, responses=ENDED)
 async def compare(body: CompareRequest, submission: SubmissionDep) -> Run:
     """Compare policies on the same episodes: mean returns, and of each pair the difference with its 95 % interval."""
-    return await submission.answer(RunKind.COMPARE, body, partial(_compared, submission.services, body))
+    return await submission.answer(RunKind.COMPARE, body, partial(compare_choice, submission.services, body))

@@ -34,6 +34,8 @@ _LINKS = {
     "train": "/v1/train",
     "rollout": "/v1/rollout",
     "evaluate": "/v1/evaluate",
+    "compare": "/v1/compare",
+    "policies": "/v1/policies",
     "runs": "/v1/runs",
     "config_groups": "/v1/config/groups",
     "config_targets": "/v1/config/targets",

@@ -348,6 +348,7 @@ EXAMPLES: dict[str, dict[str, Any]] = {
     ),
     "list_policies": _json(_page(_POLICY)),
     "get_policy": _json(_POLICY),
+    "change_policy": _json(_POLICY, {"gate": {"gate": {"n_episodes": 50}}, "no_gate": {"gate": None}}),
     "delete_policy": {"requests": {}, "responses": {}},
     "add_version": _json(_VERSION, {"best": {"run": RUN_ID, "note": "a wider net"}}),
     "list_versions": _json(_page(_VERSION)),

@@ -7,7 +7,7 @@ echoed unless the configuration itself names the value it could not find.
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from http import HTTPStatus
 from typing import Any, get_args
 
@@ -23,7 +23,6 @@ from starlette.routing import BaseRoute, Match
 from maze_core.config.schema import BUDGETS
 from maze_core.errors import InvalidSpecificationError
 from service.domain.errors import ServiceError
-from service.domain.run import RunKind
 from service.problems import INTERNAL, Problem, pointer_to, sentence, suggestion
 
 MOST_ERRORS = 32
@@ -38,7 +37,6 @@ _SHORTHANDS = {
     "seeding.agent_base_seed": "seed",
     "runner.record_trajectory": "record",
 }
-_KINDS = tuple(RunKind)
 _PROXIES = ("policy", "critic")
 """Arguments that stand for a part of ``model`` in a training run."""
 
@@ -118,14 +116,16 @@ def _mistake(request: Request, item: Mapping[str, Any]) -> dict[str, Any]:
     known: dict[str, Any] = {}
     message = sentence(str(item["msg"]).removeprefix("Value error, "))
     if kind == "extra_forbidden":
+        model = _model_at(model, keys[:-1])
         known = suggestion(str(keys[-1]), sorted(model.model_fields) if model else [])
         message = "There is no such field."
         if "." in str(known.get("did_you_mean")):
             message += " Settings are given in overrides, by dotted key."
     elif kind.startswith("union_tag"):
         keys = ["kind"]
-        known = {"allowed": list(_KINDS)}
-        message = f"kind says what the run does: {', '.join(_KINDS)}."
+        kinds = list(_tagged(request.scope["route"].body_field.field_info.annotation))
+        known = {"allowed": kinds}
+        message = f"kind says what the run does: {', '.join(kinds)}."
     elif where == "body" and not keys:
         message = "The body is one JSON object."
     elif kind in ("enum", "literal_error"):
@@ -140,8 +140,29 @@ def _model_of_body(request: Request, keys: list[Any]) -> tuple[type[BaseModel] |
     annotation = request.scope["route"].body_field.field_info.annotation
     if isinstance(annotation, type):
         return (annotation if issubclass(annotation, BaseModel) else None), keys
-    members = {get_args(one.model_fields["kind"].annotation)[0]: one for one in get_args(annotation)}
+    members = _tagged(annotation)
     return (members[keys[0]], keys[1:]) if keys and keys[0] in members else (None, keys)
+
+
+def _tagged(annotation: Any) -> dict[str, type[BaseModel]]:
+    """The bodies that a tag tells apart, by what it says."""
+    return {get_args(one.model_fields["kind"].annotation)[0]: one for one in get_args(annotation)}
+
+
+def _model_at(model: type[BaseModel] | None, keys: Sequence[Any]) -> type[BaseModel] | None:
+    """The model of the object at a place inside a body."""
+    for key in keys:
+        if model is not None and isinstance(key, str):
+            field = model.model_fields.get(key)
+            model = None if field is None else next(_models(field.annotation), None)
+    return model
+
+
+def _models(annotation: Any) -> Iterator[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        yield annotation
+    for inner in get_args(annotation):
+        yield from _models(inner)
 
 
 def specification_errors(error: InvalidSpecificationError, body: object) -> list[dict[str, Any]]:

@@ -48,6 +48,13 @@ class PolicyRequest(In):
     gate: GateRequest | None = None
 
 
+class ChangePolicyRequest(In):
+    """What may be changed of a policy; null takes it away."""
+
+    description: Annotated[str, Field(max_length=10_000)] | None = None
+    gate: GateRequest | None = None
+
+
 class VersionRequest(In):
     """A checkpoint that becomes a version."""
 
@@ -145,7 +152,7 @@ def create_policy(
     body: PolicyRequest, services: ServicesDep, response: Response, caller: CallerDep
 ) -> Policy:
     """Make a policy; the same one again is answered as it is (200)."""
-    gate = None if body.gate is None else Gate(**body.gate.model_dump())
+    gate = _gate(body.gate)
     made, is_new = services.policies.create(body.name, description=body.description, gate=gate, by=caller)
     response.headers["Location"] = f"/v1/policies/{made.name}"
     response.status_code = 201 if is_new else 200
@@ -170,6 +177,15 @@ def list_policies(query: Annotated[PoliciesQuery, Query()], services: ServicesDe
 def get_policy(name: Name, services: ServicesDep) -> Policy:
     """One policy with its aliases."""
     return services.policies.get(name)
+
+
+@router.patch("/{name}", response_model=PolicyOut)
+def change_policy(name: Name, body: ChangePolicyRequest, services: ServicesDep) -> Policy:
+    """Change description or gate; what is not named stays, and null takes it away."""
+    changes: dict[str, Any] = {field: getattr(body, field) for field in body.model_fields_set}
+    if "gate" in changes:
+        changes["gate"] = _gate(body.gate)
+    return services.policies.edit(name, changes)
 
 
 @router.delete("/{name}", status_code=204)
@@ -270,6 +286,10 @@ def roll_back_alias(
     """Let an alias name its version before the present one again, and so on further back; no gate is asked."""
     wish = Wish(name=name, alias=alias, revision=_revision(if_match), reason=body.reason, by=caller)
     return _tagged(response, roll_back(services.policies, wish, body.to))
+
+
+def _gate(gate: GateRequest | None) -> Gate | None:
+    return None if gate is None else Gate(**gate.model_dump())
 
 
 def _tagged(response: Response, alias: PolicyAlias) -> PolicyAlias:

@@ -16,7 +16,6 @@ from functools import partial
 from typing import Annotated, Any, Literal, TypeAlias
 
 from fastapi import APIRouter, Depends, Header, Query, Request, Response
-from pydantic import Field
 from starlette.concurrency import run_in_threadpool
 
 from maze_core.config import RunConfig, compose_run
@@ -41,7 +40,7 @@ from service.api.bodies import (
     StrictRoute,
     TrainRequest,
 )
-from service.api.dependencies import CallerDep, RunId, Services, ServicesDep
+from service.api.dependencies import CallerDep, Services, ServicesDep
 from service.domain.errors import IdempotencyConflictError, NotFoundError, StateConflictError
 from service.domain.policies import is_reference, name_version
 from service.domain.run import CheckpointInfo, Continuation, NewRun, Run, RunKind
@@ -108,7 +107,7 @@ def train_choice(services: Services, request: TrainRequest) -> Chosen:
     return Chosen(config=config, source=source)
 
 
-def _rollout(services: Services, request: RolloutRequest) -> Chosen:
+def rollout_choice(services: Services, request: RolloutRequest) -> Chosen:
     """Episodes, of which some may be filmed."""
     chosen = _episodes(services, request)
     assert chosen.config is not None
@@ -492,46 +491,10 @@ async def train(
 @router.post("/rollout", status_code=202, response_model=RunOut, responses=ENDED)
 async def rollout(body: RolloutRequest, submission: SubmissionDep) -> Run:
     """Play episodes, with the policy of a trained `run` or with one that needs no training."""
-    return await submission.answer(RunKind.ROLLOUT, body, partial(_rollout, submission.services, body))
+    return await submission.answer(RunKind.ROLLOUT, body, partial(rollout_choice, submission.services, body))
 
 
 @router.post("/evaluate", status_code=202, response_model=RunOut, responses=ENDED)
 async def evaluate(body: EvaluateRequest, submission: SubmissionDep) -> Run:
     """Measure a trained policy: mean return with its 95 % confidence interval over seeded episodes."""
     return await submission.answer(RunKind.EVALUATE, body, partial(acting_choice, submission.services, body))
-
-
-class PutTrainRequest(TrainRequest):
-    """Train a policy, under an id of the client's."""
-
-    kind: Literal["train"]
-
-
-class PutRolloutRequest(RolloutRequest):
-    """Play episodes, under an id of the client's."""
-
-    kind: Literal["rollout"]
-
-
-class PutEvaluateRequest(EvaluateRequest):
-    """Measure a policy, under an id of the client's."""
-
-    kind: Literal["evaluate"]
-
-
-RunPut: TypeAlias = Annotated[
-    PutTrainRequest | PutRolloutRequest | PutEvaluateRequest, Field(discriminator="kind")
-]
-_CHOICES: Mapping[str, Callable[[Services, Any], Chosen]] = {
-    "train": train_choice,
-    "rollout": _rollout,
-    "evaluate": acting_choice,
-}
-
-
-@router.put("/runs/{run_id}", status_code=202, response_model=RunOut, responses=ENDED)
-async def put_run(run_id: RunId, body: RunPut, submission: SubmissionDep) -> Run:
-    """Submit a run under the client's own id, once however often it is sent; another body is a conflict."""
-    named = replace(submission, run_id=run_id, key=run_id)
-    choose = partial(_CHOICES[body.kind], submission.services, body)
-    return await named.answer(RunKind(body.kind), body, choose, of=f"put {run_id}")

@@ -449,6 +449,9 @@ class PolicyStore(Protocol):
     def list(self, *, name: str | None = None, limit: int = 50, cursor: str | None = None) -> Page:
         """Policies by name, without their aliases; of those alone whose name has ``name`` in it, in any case."""
 
+    def edit(self, name: str, changes: Mapping[str, Any]) -> Policy:
+        """Change ``description`` or ``gate``; what is not named stays."""
+
     def delete(self, name: str) -> None:
         """Forget a policy and the history of its aliases; raises :class:`StateConflictError` while it has versions."""
 

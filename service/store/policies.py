@@ -71,6 +71,16 @@ class SqlPolicyStore:
             lambda row: encode_cursor("policies", row.name),
         )
 
+    def edit(self, name: str, changes: Mapping[str, Any]) -> Policy:
+        """Change a policy."""
+        gate = changes.get("gate")
+        values = {**changes} | ({"gate": gate and asdict(gate)} if "gate" in changes else {})
+        with self._database.writing() as connection:
+            _locked(connection, name)
+            if values:
+                connection.execute(update(policy).where(policy.c.name == name).values(**values))
+            return _policy(connection, _row(connection, name))
+
     def delete(self, name: str) -> None:
         """Forget a policy."""
         with self._database.writing() as connection:

@@ -30,6 +30,8 @@ async def life(client):
     assert (second.version, second.revision) == (2, 2)
     found = await now(client.policies.get(name))
     assert (found.n_versions, found.aliases, found.gate) == (2, {"champion": 2}, None)
+    assert (await now(client.policies.edit(name, gate={"n_episodes": 9}))).gate.n_episodes == 9
+    assert (await now(client.policies.edit(name, gate=None))).gate is None
     assert [one.name for one in await now(client.policies.list(name.lower()))] == [name]
     assert [one.note for one in await now(client.policies.versions(name))] == [None, "young"]
     assert (await now(client.policies.version(name, 1))).run == run.id

@@ -140,9 +140,9 @@ class TestDiscovery:
     def test_every_link_leads_somewhere(self, client: Client) -> None:
         for name, path in client.get("/").json()["links"].items():
             status = client.get(path).status_code
-            assert status == (405 if path.endswith(("train", "rollout", "evaluate", "compose")) else 200), (
-                name
-            )
+            assert status == (
+                405 if path.endswith(("train", "rollout", "evaluate", "compare", "compose")) else 200
+            ), name
 
     def test_the_documentation_needs_no_other_network(self, client: Client) -> None:
         page = client.get("/docs")

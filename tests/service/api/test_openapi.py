@@ -42,7 +42,7 @@ BODIES = {
 
 POLICIES = {
     "": ["GET", "POST"],
-    "/{name}": ["GET", "DELETE"],
+    "/{name}": ["GET", "PATCH", "DELETE"],
     "/{name}/versions": ["GET", "POST"],
     "/{name}/versions/{number}": ["GET", "DELETE"],
     "/{name}/aliases/{alias}": ["GET", "PUT", "DELETE"],

@@ -49,6 +49,17 @@ class TestRegistry:
         assert client.request("DELETE", POLICY).status_code == 204
         assert client.get(POLICY).status_code == 404
 
+    def test_a_gate_is_put_up_and_taken_away_later(self, client: Client, source: Run) -> None:
+        promoted(client, 1)
+        up = client.request("PATCH", POLICY, json={"gate": {"aliases": ["champion"]}})
+        assert up.json()["gate"] == {"aliases": ["champion"], "n_episodes": 20, "seed": None}
+        assert put(client, 2, if_match='"1"').status_code == 409
+        changed = client.request("PATCH", POLICY, json={"gate": None, "description": "Walks."})
+        assert (changed.json()["gate"], changed.json()["description"]) == (None, "Walks.")
+        assert put(client, 2, if_match='"1"').status_code == 200
+        assert client.request("PATCH", POLICY, json={}).json()["description"] == "Walks."
+        assert client.request("PATCH", "/v1/policies/none", json={}).status_code == 404
+
     @pytest.mark.parametrize(
         ("body", "pointer"),
         [
@@ -282,6 +293,20 @@ class TestComparison:
         self, client: Client, source: Run, policies: list[Any], pointers: list[str]
     ) -> None:
         assert list(errors(client.post("/v1/compare", {"policies": policies}))) == pointers
+
+    def test_an_unknown_field_of_a_policy_is_answered_with_those_that_it_has(self, client: Client) -> None:
+        body = {"policies": [{"policy": "walker:1"}, {"polcy": "walker:2"}]}
+        (error,) = client.post("/v1/compare", body).json()["errors"]
+        assert (error["pointer"], error["did_you_mean"]) == ("/policies/1/polcy", "policy")
+        assert error["allowed"] == ["checkpoint", "policy", "run"]
+
+    def test_a_comparison_is_submitted_once_under_an_id_of_the_client_s(
+        self, client: Client, stores: Stores, source: Run
+    ) -> None:
+        body = {"kind": "compare", "policies": [{"policy": "walker:1"}, {"policy": "walker:2"}], "seed": 1}
+        made = [client.request("PUT", "/v1/runs/run_mine", json=body) for _ in range(2)]
+        assert [(one.status_code, one.json()["kind"]) for one in made] == [(202, "compare")] * 2
+        assert "idempotent-replayed" in made[1].headers
 
     def test_a_comparison_that_was_cancelled_is_tried_again(
         self, client: Client, stores: Stores, source: Run
