@@ -87,7 +87,7 @@ def recorded_arguments(recorded: Any, beside: Mapping[str, Any] = MappingProxyTy
     Raises:
         InvalidSpecificationError: it is no configuration; or it names a live object that is not in ``beside``.
     """
-    tree = _read_recorded(recorded)
+    tree = read_recorded(recorded)
     if isinstance(tree, Mapping) and isinstance(tree.get("config"), Mapping):
         tree = tree["config"]
     found = ProblemList()
@@ -133,7 +133,12 @@ def _items_of(tree: Mapping[str, Any], part: str) -> list[tuple[str, Any]]:
     return [item for item in values.items() if item[1] is not None] if isinstance(values, Mapping) else []
 
 
-def _read_recorded(recorded: Any) -> Any:
+def read_recorded(recorded: Any) -> Any:
+    """A resolved configuration, of the file where a path is given.
+
+    Raises:
+        InvalidSpecificationError: the file cannot be read.
+    """
     if not isinstance(recorded, (str, PathLike)):
         return getattr(recorded, "tree", recorded)  # of a RunConfig
     try:

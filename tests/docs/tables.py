@@ -129,7 +129,7 @@ def settings() -> str:
 def commands() -> str:
     """The commands of ``maze``, with their arguments."""
     rows = []
-    for words, text, parser in commands_below(service.cli._parser(), ()):
+    for words, text, parser in commands_below(service.cli.parser_of_all(), ()):
         named = [str(action.metavar or action.dest) for action in parser._get_positional_actions()]
         rows.append([f"`{' '.join(['maze', *words, *named])}`", text])
     return markdown(["command", "what it does"], rows)

@@ -1,59 +1,27 @@
-"""``maze``: serve, look after the database and its tokens, import settings of other libraries.
+"""``maze serve``, ``worker``, ``db``, ``token`` and ``import``: what whoever runs the service does, at its machine.
 
-Every setting is a ``MAZE_…`` variable as well. What a command needs is imported when it runs, so ``maze --help``
-answers at once.
+Every setting is a ``MAZE_…`` variable as well.
 """
 
 import argparse
 import os
-import sys
-from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from service.cli.parsers import add, add_group, shared
+
 if TYPE_CHECKING:
     from service.settings import Settings
-
-Command = Callable[[argparse.Namespace], int]
 
 SETTINGS = ("host", "port", "database_url", "workers", "auth")
 """Options that are settings of the same name."""
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command; returns the exit code: 0, 1 for what went wrong, 2 for what was said wrongly."""
-    options = _parser().parse_args(arguments)
-    from pydantic import ValidationError
-
-    from service.domain.errors import ServiceError
-
-    try:
-        return int(options.command(options))
-    except ValidationError as error:
-        for problem in error.errors(include_url=False):
-            print(f"maze: {_setting_problem(dict(problem))}", file=sys.stderr)
-        return 2
-    except (ServiceError, ValueError) as error:
-        print(f"maze: {error}", file=sys.stderr)
-        return 1
-    except OSError as error:
-        place = f"{error.filename}: " if error.filename else ""
-        print(f"maze: {place}{error.strerror or error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        return 130
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="maze",
-        description="Reinforcement learning as a service.",
-        epilog="Every setting is an environment variable as well: MAZE_PORT, MAZE_DATABASE_URL, …",
-    )
-    commands = parser.add_subparsers(metavar="COMMAND", required=True)
-    database = _shared(database_url={"metavar": "URL", "help": "sqlite:///data/maze.db or postgresql://…"})
-    slots = _shared(workers={"type": int, "metavar": "N", "help": "run slots of the worker (cores + 1)"})
-    http = _shared(
+def add_commands(commands: Any) -> None:
+    """Add these commands to the parser's."""
+    database = shared(database_url={"metavar": "URL", "help": "sqlite:///data/maze.db or postgresql://…"})
+    slots = shared(workers={"type": int, "metavar": "N", "help": "run slots of the worker (cores + 1)"})
+    http = shared(
         host={"help": "address to listen on (127.0.0.1)"},
         port={"type": int, "help": "port to listen on (8000); 0 takes a free one"},
         no_auth={
@@ -65,28 +33,28 @@ def _parser() -> argparse.ArgumentParser:
     )
     # what ``maze serve`` gives to its own processes
     hidden = {"type": int, "help": argparse.SUPPRESS}
-    kept = _shared(parent=hidden, fd=hidden, gate=hidden)
-    _add(commands, "serve", _serve, "run API and worker on an up-to-date database", http, slots, database)
-    _add(commands, "api", _api, "run the API alone", http, database, kept)
-    _add(commands, "worker", _worker, "run a worker alone, beside an API elsewhere", slots, database, kept)
+    kept = shared(parent=hidden, fd=hidden, gate=hidden)
+    add(commands, "serve", _serve, "run API and worker on an up-to-date database", http, slots, database)
+    add(commands, "api", _api, "run the API alone", http, database, kept)
+    add(commands, "worker", _worker, "run a worker alone, beside an API elsewhere", slots, database, kept)
 
-    db = _add_group(commands, "db", "upgrade, check, back up or restore the database")
-    _add(db, "upgrade", _db_upgrade, "create the database or bring it up to date", database)
-    _add(db, "check", _db_check, "verify the database and every checkpoint in it", database)
-    backup = _add(db, "backup", _db_backup, "write one archive of it all, while the service runs", database)
+    db = add_group(commands, "db", "upgrade, check, back up or restore the database")
+    add(db, "upgrade", _db_upgrade, "create the database or bring it up to date", database)
+    add(db, "check", _db_check, "verify the database and every checkpoint in it", database)
+    backup = add(db, "backup", _db_backup, "write one archive of it all, while the service runs", database)
     backup.add_argument("file", metavar="FILE", type=Path, help="archive to write")
-    restore = _add(db, "restore", _db_restore, "make a new database of an archive", database)
+    restore = add(db, "restore", _db_restore, "make a new database of an archive", database)
     restore.add_argument("file", metavar="FILE", type=Path, help="archive to read")
 
-    token = _add_group(commands, "token", "create, list or revoke access tokens")
-    create = _add(token, "create", _token_create, "make a token and show it, this once", database)
+    token = add_group(commands, "token", "create, list or revoke access tokens")
+    create = add(token, "create", _token_create, "make a token and show it, this once", database)
     create.add_argument("name", metavar="NAME", nargs="?", default="unnamed", help="whose it is")
-    _add(token, "list", _token_list, "list tokens by id and name", database)
-    revoke = _add(token, "revoke", _token_revoke, "end a token", database)
+    add(token, "list", _token_list, "list tokens by id and name", database)
+    revoke = add(token, "revoke", _token_revoke, "end a token", database)
     revoke.add_argument("id", metavar="ID", help="id of the token, see maze token list")
 
-    imports = _add_group(commands, "import", "make experiments of other libraries' files")
-    zoo = _add(imports, "zoo", _import_zoo, "make an experiment of an entry of RL-Zoo3's hyperparams/*.yml")
+    imports = add_group(commands, "import", "make experiments of other libraries' files")
+    zoo = add(imports, "zoo", _import_zoo, "make an experiment of an entry of RL-Zoo3's hyperparams/*.yml")
     zoo.add_argument("file", metavar="FILE", type=Path, help="the file; its name is the algorithm's")
     zoo.add_argument("env", metavar="ENV", nargs="?", help="the entry, such as CartPole-v1")
     zoo.add_argument(
@@ -100,32 +68,7 @@ def _parser() -> argparse.ArgumentParser:
         "--count", action="store_true", help="say which entries can be said here, and why others cannot"
     )
 
-    _add(commands, "version", _version, "print the installed version")
-    return parser
-
-
-def _add(
-    commands: Any, name: str, command: Command, text: str, *parents: argparse.ArgumentParser
-) -> argparse.ArgumentParser:
-    parser: argparse.ArgumentParser = commands.add_parser(
-        name, help=text, description=text, parents=parents, allow_abbrev=False
-    )
-    parser.set_defaults(command=command)
-    return parser
-
-
-def _add_group(commands: Any, name: str, text: str) -> Any:
-    return commands.add_parser(name, help=text, description=text).add_subparsers(
-        metavar="ACTION", required=True
-    )
-
-
-def _shared(**options: dict[str, Any]) -> argparse.ArgumentParser:
-    """Options that several commands take."""
-    parser = argparse.ArgumentParser(add_help=False)
-    for name, option in options.items():
-        parser.add_argument(f"--{name.replace('_', '-')}", **option)
-    return parser
+    add(commands, "version", _version, "print the installed version")
 
 
 def _overrides(options: argparse.Namespace) -> dict[str, Any]:
@@ -138,16 +81,6 @@ def _settings(options: argparse.Namespace) -> "Settings":
     from service.settings import Settings
 
     return Settings(**_overrides(options))
-
-
-def _setting_problem(problem: dict[str, Any]) -> str:
-    message = str(problem["msg"]).removeprefix("Value error, ")
-    if not problem["loc"]:
-        return message
-    name = str(problem["loc"][0])
-    option = "--no-auth" if name == "auth" else f"--{name.replace('_', '-')}"
-    said = f"MAZE_{name.upper()}" + (f" or {option}" if name in SETTINGS else "")
-    return f"{said}: {message}, not {problem['input']!r}"
 
 
 def _serve(options: argparse.Namespace) -> int:
@@ -274,5 +207,12 @@ def _version(_options: argparse.Namespace) -> int:
     return 0
 
 
-if __name__ == "__main__":
-    sys.exit(main())
+def setting_problem(problem: dict[str, Any]) -> str:
+    """A wrong setting, named as it was said."""
+    message = str(problem["msg"]).removeprefix("Value error, ")
+    if not problem["loc"]:
+        return message
+    name = str(problem["loc"][0])
+    option = "--no-auth" if name == "auth" else f"--{name.replace('_', '-')}"
+    said = f"MAZE_{name.upper()}" + (f" or {option}" if name in SETTINGS else "")
+    return f"{said}: {message}, not {problem['input']!r}"

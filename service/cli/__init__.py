@@ -1,0 +1,91 @@
+"""``maze``: serve, look after the database and its tokens, and speak to a service: submit, watch, steer and act.
+
+What a command needs is imported when it runs, so ``maze --help`` answers at once.
+"""
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+from service.cli import act, completion, doctor, environments, operate, policies, runs, submit, watch
+from service.cli.parsers import Mistake
+
+COMMANDS = (operate, submit, runs, watch, act, policies, environments, doctor, completion)
+"""The files of commands, in the order in which ``--help`` lists them."""
+EXIT_DONE, EXIT_FAILED, EXIT_MISTAKEN, EXIT_INTERRUPTED = 0, 1, 2, 130
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; returns the exit code: 0, 1 for what went wrong, 2 for what was said wrongly."""
+    options = _options(arguments)
+    try:
+        code = int(options.command(options))
+        sys.stdout.flush()
+        return code
+    except BrokenPipeError:
+        from maze_core.cli import had_enough
+
+        had_enough()
+        return EXIT_DONE
+    except KeyboardInterrupt:
+        return EXIT_INTERRUPTED
+    except Exception as error:
+        if (said := _said(error)) is None:
+            raise
+        code, lines = said
+        for line in lines:
+            print(f"maze: {line}", file=sys.stderr)
+        return code
+
+
+def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
+    """The arguments; ``key=value`` words may stand before, between and behind options."""
+    parser = parser_of_all()
+    options, more = parser.parse_known_args(arguments)
+    if more and (not hasattr(options, "words") or any(word.startswith("-") for word in more)):
+        parser.error(f"unrecognized arguments: {' '.join(more)}")
+    if more:
+        options.words = [*options.words, *more]
+    return options
+
+
+def parser_of_all() -> argparse.ArgumentParser:
+    """The parser of all commands."""
+    parser = argparse.ArgumentParser(
+        prog="maze",
+        description="Reinforcement learning as a service.",
+        epilog="Every setting is an environment variable as well: MAZE_PORT, MAZE_DATABASE_URL, … "
+        "Commands that speak to a service find it by MAZE_URL and MAZE_TOKEN, or --url and --token. "
+        "Exit codes: 0 done, 1 it went wrong or the run failed, 2 it was said wrongly, 130 stopped by Ctrl-C.",
+    )
+    commands = parser.add_subparsers(metavar="COMMAND", required=True)
+    for file in COMMANDS:
+        file.add_commands(commands)
+    return parser
+
+
+def _said(error: Exception) -> tuple[int, list[str]] | None:
+    """Exit code and lines of what went wrong; None of what nobody expected."""
+    from pydantic import ValidationError
+
+    from maze_client.errors import InvalidRequestError, MazeClientError
+    from maze_core.errors import InvalidSpecificationError, MazeError
+    from service.domain.errors import ServiceError
+
+    match error:
+        case ValidationError():
+            problems = error.errors(include_url=False)
+            return EXIT_MISTAKEN, [operate.setting_problem(dict(problem)) for problem in problems]
+        case InvalidSpecificationError():
+            return EXIT_MISTAKEN, [str(problem) for problem in error.problems]
+        case MazeClientError():
+            code = EXIT_MISTAKEN if isinstance(error, InvalidRequestError) else EXIT_FAILED
+            return code, str(error).splitlines()
+        case Mistake():
+            return EXIT_MISTAKEN, [str(error)]
+        case MazeError() | ServiceError() | ValueError():
+            return EXIT_FAILED, [str(error)]
+        case OSError():
+            place = f"{error.filename}: " if error.filename else ""
+            return EXIT_FAILED, [f"{place}{error.strerror or error}"]
+    return None

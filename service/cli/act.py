@@ -1,0 +1,61 @@
+"""``maze act``: what a trained policy does."""
+
+import argparse
+import json
+import sys
+from collections.abc import Iterable, Iterator
+from functools import partial
+from typing import Any
+
+from service.cli.parsers import Mistake, add
+from service.cli.remote import client_of, remote
+
+
+def add_commands(commands: Any) -> None:
+    """Add this command to the parser's."""
+    act = add(commands, "act", _act, "print the action of a trained policy for an observation", remote())
+    act.add_argument("id", metavar="ID", help="of the training; or a policy, name@alias or name:3")
+    act.add_argument(
+        "observation",
+        metavar="OBSERVATION",
+        nargs="?",
+        default="-",
+        help="JSON in the environment's own form, '[0.1, 0, -0.2, 0]'; - reads one per line from standard input",
+    )
+    act.add_argument("--checkpoint", metavar="NAME", help="best (the default), last, epoch:N or an id")
+    act.add_argument(
+        "--sample", action="store_true", help="draw the action instead of taking the most likely one"
+    )
+    act.add_argument("--seed", metavar="N", type=int, help="of the draw")
+
+
+def _act(options: argparse.Namespace) -> int:
+    how: Any = {
+        name: value for name in ("checkpoint", "seed") if (value := getattr(options, name)) is not None
+    }
+    observations: Iterable[Any] = _observations(options.observation)
+    if options.observation != "-":
+        observations = list(observations)  # said wrongly or not, before anybody is asked
+    with client_of(options) as client:
+        act = (
+            client.run(options.id).compute_action
+            if options.id.startswith("run_")
+            else partial(client.policies.compute_action, options.id)
+        )
+        for observation in observations:
+            action = act(observation, deterministic=not options.sample, **how)
+            print(json.dumps(action), flush=True)
+    return 0
+
+
+def _observations(given: str) -> Iterator[Any]:
+    """The observations: the one that was given, or one for each line that comes."""
+    for number, text in enumerate(sys.stdin if given == "-" else [given], 1):
+        if text.strip():
+            try:
+                yield json.loads(text)
+            except ValueError as error:
+                where = f"line {number}" if given == "-" else "OBSERVATION"
+                raise Mistake(
+                    f"{where} is no JSON ({error}): write a list such as '[0.1, 0, -0.2, 0]'"
+                ) from None

@@ -1,0 +1,140 @@
+"""``maze policies``: names for trained policies, their versions, and the aliases that move from one to the next."""
+
+import argparse
+from typing import Any
+
+from service.cli.parsers import Mistake, add, add_group
+from service.cli.remote import Columns, client_of, print_facts, print_items, remote
+
+POLICIES: Columns = {
+    "name": lambda policy: policy.name,
+    "versions": lambda policy: policy.n_versions,
+    "aliases": lambda policy: policy.aliases,
+    "gate": lambda policy: policy.gate and f"{policy.gate.n_episodes} episodes",
+    "created": lambda policy: policy.created_at,
+    "description": lambda policy: policy.description,
+}
+VERSIONS: Columns = {
+    "version": lambda version: version.version,
+    "run": lambda version: version.run,
+    "checkpoint": lambda version: version.checkpoint,
+    "created": lambda version: version.created_at,
+    "note": lambda version: version.note,
+}
+MOVES: Columns = {
+    "at": lambda move: move.at,
+    "kind": lambda move: move.kind,
+    "from": lambda move: move.from_version,
+    "to": lambda move: move.to_version,
+    "by": lambda move: move.by,
+    "reason": lambda move: move.reason,
+}
+ALIAS: Columns = {
+    "policy": lambda alias: alias.policy,
+    "alias": lambda alias: alias.alias,
+    "version": lambda alias: alias.version,
+    "moved": lambda alias: alias.moved_at,
+}
+
+
+def add_commands(commands: Any) -> None:
+    """Add these commands to the parser's."""
+    policies = add_group(
+        commands, "policies", "name trained policies, and move aliases between their versions"
+    )
+    listing = add(policies, "list", _list, "list policies by name", remote())
+    listing.add_argument("--name", metavar="TEXT", help="a part of the name")
+    _named(add(policies, "show", _show, "show a policy with its aliases", remote()))
+    create = _named(add(policies, "create", _create, "make a policy", remote()))
+    create.add_argument("--description", metavar="TEXT", help="for people")
+    create.add_argument(
+        "--gate", metavar="N", type=int, help="an alias moves after a comparison of N episodes"
+    )
+    _named(add(policies, "versions", _versions, "list the versions of a policy, newest first", remote()))
+    promote = add(
+        policies, "promote", _promote, "let an alias name a version, or a run's checkpoint", remote()
+    )
+    promote.add_argument("alias", metavar="NAME@ALIAS", help="the alias; a policy that is not there is made")
+    promote.add_argument("version", metavar="VERSION", help="a version's number, or a run's id")
+    promote.add_argument("--checkpoint", metavar="NAME", default="best", help="of the run (best)")
+    promote.add_argument("--comparison", metavar="RUN", help="the comparison that opens the gate")
+    promote.add_argument("--reason", metavar="TEXT", help="for the history")
+    rollback = add(policies, "rollback", _rollback, "let an alias name its version before again", remote())
+    rollback.add_argument("alias", metavar="NAME@ALIAS", help="the alias")
+    rollback.add_argument("--to", metavar="N", type=int, help="this version instead")
+    rollback.add_argument("--reason", metavar="TEXT", help="for the history")
+    history = add(policies, "history", _history, "list the moves of an alias, newest first", remote())
+    history.add_argument("alias", metavar="NAME@ALIAS", help="the alias")
+    _named(add(policies, "delete", _delete, "delete a policy that has no versions", remote()))
+
+
+def _named(parser: argparse.ArgumentParser) -> argparse.ArgumentParser:
+    parser.add_argument("name", metavar="NAME", help="of the policy")
+    return parser
+
+
+def _alias(text: str) -> tuple[str, str]:
+    name, at, alias = text.partition("@")
+    if not (name and at and alias):
+        raise Mistake(f"{text}: write NAME@ALIAS, such as walker@champion")
+    return name, alias
+
+
+def _list(options: argparse.Namespace) -> int:
+    with client_of(options) as client:
+        print_items(client.policies.list(options.name), POLICIES, as_json=options.json)
+    return 0
+
+
+def _show(options: argparse.Namespace) -> int:
+    with client_of(options) as client:
+        print_facts(client.policies.get(options.name), POLICIES, as_json=options.json)
+    return 0
+
+
+def _create(options: argparse.Namespace) -> int:
+    gate = None if options.gate is None else {"n_episodes": options.gate}
+    with client_of(options) as client:
+        made = client.policies.create(options.name, description=options.description, gate=gate)
+        print_facts(made, POLICIES, as_json=options.json)
+    return 0
+
+
+def _versions(options: argparse.Namespace) -> int:
+    with client_of(options) as client:
+        print_items(client.policies.versions(options.name), VERSIONS, as_json=options.json)
+    return 0
+
+
+def _promote(options: argparse.Namespace) -> int:
+    name, alias = _alias(options.alias)
+    why = {"reason": options.reason, "comparison": options.comparison}
+    with client_of(options) as client:
+        if options.version.isdecimal():
+            moved = client.policies.promote(name, alias, int(options.version), **why)
+        else:
+            run = client.run(options.version)
+            moved = run.promote(name, alias=alias, checkpoint=options.checkpoint, **why)
+        print_facts(moved, ALIAS, as_json=options.json)
+    return 0
+
+
+def _rollback(options: argparse.Namespace) -> int:
+    with client_of(options) as client:
+        moved = client.policies.rollback(*_alias(options.alias), to=options.to, reason=options.reason)
+        print_facts(moved, ALIAS, as_json=options.json)
+    return 0
+
+
+def _history(options: argparse.Namespace) -> int:
+    with client_of(options) as client:
+        print_items(client.policies.history(*_alias(options.alias)), MOVES, as_json=options.json)
+    return 0
+
+
+def _delete(options: argparse.Namespace) -> int:
+    with client_of(options) as client:
+        client.policies.delete(options.name)
+    if not options.json:
+        print(f"{options.name} deleted")
+    return 0

@@ -1,0 +1,146 @@
+"""``maze train`` and ``maze evaluate``: what is asked of ``maze-run``, asked of a service.
+
+The words are those of ``maze-run``, read by the same parser, so that the same words are the same run with the same
+digest. What an object or a path of this machine would be, a service does not take.
+"""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from service.cli.parsers import Mistake, add
+from service.cli.remote import client_of, labels_of, print_columns, print_json, remote, shown
+
+if TYPE_CHECKING:
+    from maze_client import Run
+
+_LATER_S = "it goes on: maze runs wait {id}"
+
+
+def add_commands(commands: Any) -> None:
+    """Add these commands to the parser's."""
+    train = add(commands, "train", _train, "submit a training, in the words of maze-run", remote())
+    train.add_argument(
+        "words", metavar="KEY=VALUE", nargs="*", help="algorithm=ppo env.name=CartPole-v1 seed=1 …"
+    )
+    train.add_argument("--config", metavar="FILE", help="a resolved configuration, which words change")
+    train.add_argument("--smoke", action="store_true", help="only try it out, and say what it would cost")
+    train.add_argument(
+        "--id", metavar="ID", help="an id of your own, run_…: one run, however often it is sent"
+    )
+    _add_submission(train)
+    evaluate = add(
+        commands, "evaluate", _evaluate, "measure the policy of a run over seeded episodes", remote()
+    )
+    evaluate.add_argument("run", metavar="ID", help="the training whose policy acts")
+    evaluate.add_argument("--checkpoint", metavar="NAME", help="best (the default), last, epoch:N or an id")
+    evaluate.add_argument("--n-episodes", metavar="N", type=int, help="episodes to play (20)")
+    evaluate.add_argument("--seed", metavar="N", type=int, help="drawn when left out")
+    _add_submission(evaluate)
+
+
+def _add_submission(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--name", metavar="TEXT", help="of the run, for people")
+    parser.add_argument("--label", metavar="KEY=VALUE", action="append", default=[], help="may be repeated")
+    parser.add_argument("--priority", metavar="N", type=int, help="the higher one starts first (0)")
+    parser.add_argument(
+        "--wait", action="store_true", help="wait for its end; exit code 1 unless it succeeds"
+    )
+    parser.add_argument("--timeout", metavar="S", type=float, help="seconds to wait at most")
+
+
+def arguments_of(words: Sequence[str]) -> dict[str, Any]:
+    """What words of ``maze-run`` say, as a body of the service.
+
+    Raises:
+        InvalidSpecificationError: with every word that cannot be read, or that says what a service does not take.
+    """
+    from maze_core.config.command_line import parse_words
+    from maze_core.config.overrides import REMOVED
+    from maze_core.errors import ProblemList
+
+    line, found = parse_words(words), ProblemList()
+    for name, value in (("run_dir", line.run_dir), ("videos", line.videos or None)):
+        if value is not None:
+            message = "says where this machine writes, and the run is the service's; leave it out."
+            found.add(name, message, code="not_remote")
+    for key, value in line.arguments.get("overrides", {}).items():
+        if value is REMOVED:
+            found.add(key, f"cannot be taken away over HTTP; write {key}=null or a value.", code="not_remote")
+    if "launcher" in line.arguments:
+        found.add("launcher", "is of a multirun on this machine; see maze sweep.", code="not_remote")
+    found.raise_if_any()
+    return {name: value for name, value in line.arguments.items() if value is not None}
+
+
+def _train(options: argparse.Namespace) -> int:
+    given = {**arguments_of(options.words), **_labelled(options)}
+    if options.config is not None:
+        from maze_core.config.arguments import read_recorded
+
+        given["config"] = read_recorded(options.config)
+    if options.smoke and options.id:
+        raise Mistake("--smoke has no --id: give one of them")
+    with client_of(options) as client:
+        if options.id is not None:
+            run = client.put(options.id, "train", **given)
+        else:
+            run = (client.smoke if options.smoke else client.train)(**given)
+        return submitted(run, options)
+
+
+def _evaluate(options: argparse.Namespace) -> int:
+    names = ("run", "checkpoint", "n_episodes", "seed")
+    given: Any = {name: value for name in names if (value := getattr(options, name)) is not None}
+    with client_of(options) as client:
+        return submitted(client.evaluate(**given, **_labelled(options)), options)
+
+
+def _labelled(options: argparse.Namespace) -> Any:
+    given = {"name": options.name, "labels": labels_of(options.label) or None, "priority": options.priority}
+    return {name: value for name, value in given.items() if value is not None}
+
+
+def submitted(run: "Run", options: argparse.Namespace) -> int:
+    """Tell of a run that was submitted, or of its end where that was asked for; the exit code."""
+    if options.wait:
+        if not options.json:
+            print(run.id, flush=True)
+        return ended(run, options)
+    if options.json:
+        print_json(run)
+    else:
+        print(f"{run.id} {run.state}, config {run.config_sha256}")
+    return 0
+
+
+def ended(run: "Run", options: argparse.Namespace) -> int:
+    """Wait for a run's end and tell of it; the exit code is 0 only where it has succeeded."""
+    from maze_client import WaitTimeout
+
+    try:
+        run.wait(options.timeout, check=False)
+    except KeyboardInterrupt:
+        print(f"\nmaze: {_LATER_S.format(id=run.id)}", file=sys.stderr)
+        raise
+    except WaitTimeout as error:
+        raise WaitTimeout(
+            f"{str(error).removesuffix('; it goes on.')}; {_LATER_S.format(id=run.id)}"
+        ) from error
+    if options.json:
+        print_json(run)
+    else:
+        _tell_of_the_end(run)
+    return 0 if run.state == "succeeded" else 1
+
+
+def _tell_of_the_end(run: "Run") -> None:
+    found = {name: value for name, value in (run.result or {}).items() if not isinstance(value, dict | list)}
+    if run.best is not None:
+        found[run.best.metric] = run.best.value
+    print(f"{run.id} {run.state}" + (f" ({run.reason})" if run.reason else ""))
+    if run.error is not None:
+        print(f"maze: {run.error.code}: {run.error.message}; see maze logs {run.id}", file=sys.stderr)
+    if found:
+        print_columns([[name, shown(value)] for name, value in found.items()])
