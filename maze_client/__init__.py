@@ -21,10 +21,12 @@ from maze_client.errors import (
     WaitTimeout,
 )
 from maze_client.run import AsyncRun, Run
+from maze_client.sweep import AsyncSweep, Sweep
 
 __all__ = [
     "AsyncClient",
     "AsyncRun",
+    "AsyncSweep",
     "ChangedError",
     "Client",
     "ConflictError",
@@ -35,6 +37,7 @@ __all__ = [
     "ProblemError",
     "Run",
     "RunFailed",
+    "Sweep",
     "TrainArguments",
     "UnauthorizedError",
     "WaitTimeout",

@@ -5,7 +5,7 @@ Durations are seconds. Numbers that JSON cannot say come as texts and are floats
 
 import importlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from datetime import datetime
 from typing import Any, Literal, TypeVar
 
@@ -74,6 +74,8 @@ class RunFacts:
     name: str | None = None
     labels: Mapping[str, str]
     notes: str | None = None
+    sweep: str | None = None
+    """The sweep that made it."""
     priority: int = 0
     revision: int = 0
     progress: Progress
@@ -273,6 +275,91 @@ class AliasMove:
     by: str | None = None
     at: datetime
     evidence: Mapping[str, Any] | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trial:
+    """A set of values that a sweep has tried, or is to try."""
+
+    trial: int
+    choices: Mapping[str, Any]
+    value: float | None = None
+    """Mean over the seeds; None until all of its runs have succeeded."""
+    runs: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SweepRun:
+    """One run of a sweep: what it chose, its id once it is made, and how good it was."""
+
+    job: int
+    trial: int
+    choices: Mapping[str, Any]
+    state: str
+    value: float | None = None
+    run: str | None = None
+    reason: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlannedRun:
+    """A run that a sweep would make."""
+
+    job: int
+    trial: int
+    choices: Mapping[str, Any]
+    config_sha256: str | None = None
+    error: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Preview:
+    """What a sweep would run: how many, and the first ones."""
+
+    n_jobs: int
+    jobs: list[PlannedRun]
+    search: Mapping[str, Any] | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Importance:
+    """How much each parameter decides: shares that sum to 1, by whom, and from how many trials."""
+
+    evaluator: str
+    n_trials: int
+    importance: Mapping[str, float]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
+class SweepFacts:
+    """What is known of a sweep."""
+
+    id: str
+    state: Literal["running", "paused", "stopping", "succeeded", "failed", "cancelled"]
+    reason: str | None = None
+    error: Mapping[str, Any] | None = None
+    name: str | None = None
+    labels: Mapping[str, str]
+    priority: int = 0
+    parallel: int | None = None
+    n_jobs: int
+    """Runs that there will be."""
+    counts: Mapping[str, int]
+    """State → runs that are in it; empty in lists."""
+    best: Trial | None = None
+    """The best set of values so far; None in lists."""
+    search: Mapping[str, Any] | None = None
+    created_at: datetime
+    finished_at: datetime | None = None
+
+    @property
+    def is_ended(self) -> bool:
+        """It has succeeded, failed or been cancelled, and stays so."""
+        return self.state in ENDED
+
+    def __repr__(self) -> str:
+        """``<sweep_… running {'succeeded': 3, 'planned': 1}>``."""
+        return f"<{self.id} {self.state} {dict(self.counts)}>"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -60,6 +60,37 @@ class TrainArguments(_Training, total=False):
     """A resolved configuration, as :meth:`Run.config` gives it; what stands beside it replaces its parts."""
 
 
+class SweepArguments(Labelled, total=False):
+    """Of a sweep: a list is several values, and every combination is a run."""
+
+    env: Any
+    wrappers: Any
+    model: Any
+    policy: Any
+    runner: Any
+    algorithm: Any
+    critic: Any
+    experiment: str
+    configuration: str
+    overrides: Mapping[str, Any]
+    seed: int | Sequence[int]
+    """Several: every set of values is tried with each, and its value is their mean."""
+    n_epochs: int | Sequence[int]
+    max_env_steps: int | Sequence[int]
+    max_wall_s: float | Sequence[float]
+    patience: int | Sequence[int]
+    target_return: float | Sequence[float]
+    config: Mapping[str, Any]
+    search: Mapping[str, Any]
+    """``space``, ``n_trials``, ``sampler``, ``n_startup_trials``, ``seed``: let a search choose the values."""
+    parallel: int
+    """How many of its runs may wait or be at work at once."""
+    metric: str
+    direction: Literal["maximize", "minimize"]
+    ask_tell: bool
+    """Make no runs: :meth:`Sweep.ask` and :meth:`Sweep.tell`."""
+
+
 class ForkArguments(_Training, total=False):
     """Of a training anew with another run's configuration; what is given replaces its parts."""
 
@@ -150,6 +181,7 @@ class RunFilters(TypedDict, total=False):
     kind: Kind
     name: str
     """A part of the name."""
+    sweep: str
     labels: Mapping[str, str]
     created_after: datetime
     created_before: datetime

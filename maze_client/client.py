@@ -18,7 +18,9 @@ from maze_client.answers import (
     Event,
     Health,
     Module,
+    Preview,
     RunFacts,
+    SweepFacts,
     read,
 )
 from maze_client.arguments import (
@@ -27,6 +29,7 @@ from maze_client.arguments import (
     Labelled,
     RolloutArguments,
     RunFilters,
+    SweepArguments,
     Together,
     TrainArguments,
 )
@@ -36,6 +39,7 @@ from maze_client.files import announced, bytes_headers, missing_parts
 from maze_client.following import ALL_EVENTS, EventLog, answered
 from maze_client.policies import AsyncPolicies, Policies
 from maze_client.run import AsyncRun, Run, RunMethods, RunVerb
+from maze_client.sweep import AsyncSweep, Sweep, SweepMethods, SweepVerb
 from maze_client.transport import Async, AsyncTransport, Listing, Sync, SyncTransport, Verb
 
 Mode: TypeAlias = Literal["train", "rollout"]
@@ -59,6 +63,7 @@ class ClientMethods(Caller):
     """
 
     _run_class: type[RunMethods]
+    _sweep_class: type[SweepMethods]
     _transport_class: type[SyncTransport] | type[AsyncTransport]
 
     def __init__(
@@ -108,6 +113,25 @@ class ClientMethods(Caller):
     async def evaluate(self, **arguments: Unpack[EvaluateArguments]) -> RunMethods:
         """Submit the measurement of a trained ``run``'s policy over seeded episodes."""
         return self._run_class(self, await self._create("/v1/evaluate", arguments))
+
+    @SweepVerb
+    async def sweep(self, **arguments: Unpack[SweepArguments]) -> SweepMethods:
+        """Submit a sweep: every combination of the lists is trained, or ``search`` chooses the values.
+
+        Raises:
+            InvalidRequestError: a configuration cannot work; ``errors`` has every mistake.
+        """
+        return self._sweep_class(self, await self._create("/v1/sweeps", arguments))
+
+    @Verb
+    async def preview_sweep(self, **arguments: Unpack[SweepArguments]) -> Preview:
+        """What a sweep would run, without running it."""
+        return read(await self._send("POST", "/v1/sweeps/preview", arguments), Preview)
+
+    @SweepVerb
+    async def get_sweep(self, sweep_id: str) -> SweepMethods:
+        """The sweep with this id."""
+        return self._sweep_class(self, await self._send("GET", f"/v1/sweeps/{sweep_id}"))
 
     @RunVerb
     async def compare(self, **arguments: Unpack[CompareArguments]) -> RunMethods:
@@ -248,7 +272,7 @@ class ClientMethods(Caller):
 class Client(ClientMethods, Sync):
     """A service, spoken to from one thread or many; methods answer when they are done."""
 
-    _run_class, _transport_class = Run, SyncTransport
+    _run_class, _sweep_class, _transport_class = Run, Sweep, SyncTransport
 
     @property
     def policies(self) -> Policies:
@@ -259,6 +283,11 @@ class Client(ClientMethods, Sync):
         """Runs, newest first, page by page as they are asked for."""
         found = self._transport.each(self._list("/v1/runs", RunFacts, filters))
         return (Run(self, facts) for facts in found)
+
+    def sweeps(self, state: str | None = None) -> Iterator[Sweep]:
+        """Sweeps, newest first, without counts and best."""
+        found = self._transport.each(self._list("/v1/sweeps", SweepFacts, {"state": state}))
+        return (Sweep(self, facts) for facts in found)
 
     def close(self) -> None:
         """Close its connections."""
@@ -274,7 +303,7 @@ class Client(ClientMethods, Sync):
 class AsyncClient(ClientMethods, Async):
     """A service, spoken to in an event loop of asyncio's; methods are awaited, lists are for ``async for``."""
 
-    _run_class, _transport_class = AsyncRun, AsyncTransport
+    _run_class, _sweep_class, _transport_class = AsyncRun, AsyncSweep, AsyncTransport
 
     @property
     def policies(self) -> AsyncPolicies:
@@ -284,6 +313,11 @@ class AsyncClient(ClientMethods, Async):
     def runs(self, **filters: Unpack[RunFilters]) -> AsyncIterator[AsyncRun]:
         """Runs, newest first, page by page as they are asked for."""
         return (AsyncRun(self, facts) async for facts in self._list("/v1/runs", RunFacts, filters))
+
+    def sweeps(self, state: str | None = None) -> AsyncIterator[AsyncSweep]:
+        """Sweeps, newest first, without counts and best."""
+        found = self._list("/v1/sweeps", SweepFacts, {"state": state})
+        return (AsyncSweep(self, facts) async for facts in found)
 
     async def close(self) -> None:
         """Close its connections."""

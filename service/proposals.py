@@ -5,7 +5,6 @@ before it; so the same specification makes the jobs of ``RunContext(multirun=Tru
 imported where a search needs it and not before.
 """
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from functools import partial
@@ -14,6 +13,8 @@ from typing import Any
 from maze_core.config import RunConfig, compose_run
 from maze_core.config.grid import SEED, Grid, JobSpec, compose_jobs
 from maze_core.config.multirun import OptunaSearchConfig, ParameterConfig, lowest, plan_multirun
+from maze_core.config.nodes import TARGET
+from maze_core.config.schema import SOURCES
 from maze_core.config.trust import TrustPolicy, check_arguments, check_tree
 from maze_core.errors import InvalidSpecificationError
 from maze_core.runners.search import Trial, open_search
@@ -43,7 +44,7 @@ def planned(
     grid.fixed.pop("config_dirs", None)
     specs = grid.jobs() if search is None else grid.trial(0, lowest(search))
     configs = compose_jobs(specs, "train", compose)
-    located = {json.dumps(node): node for config in configs for node in _located_nodes(config.tree)}
+    sources = {config.tree[part]["run"] for config in configs for part in SOURCES if config.tree.get(part)}
     seeds = [*grid.dimensions[SEED]] if search is not None and SEED in grid.dimensions else None
     settings = None
     if search is not None:
@@ -53,7 +54,8 @@ def planned(
             raise InvalidSpecificationError(message, path="search.n_trials", code="too_large")
         own = configs[0].tree["seeding"]["agent_base_seed"]
         settings = {**asdict(search), "seed": own if search.seed is None else search.seed}
-    spec = SweepSpec(fixed=grid.fixed, seeds=seeds, search=settings, located=[*located.values()], **facts)
+    fixed = {**grid.fixed, "overrides": {**grid.fixed.get("overrides", {}), **_pinned(configs[0].tree)}}
+    spec = SweepSpec(fixed=fixed, seeds=seeds, search=settings, sources=sorted(sources), **facts)
     return spec, [] if search is not None else _grid_jobs(specs, configs)
 
 
@@ -91,19 +93,12 @@ def jobs_of_trial(spec: SweepSpec, number: int, values: Tree, compose: Compose |
     return jobs
 
 
-def composer(spec: SweepSpec, policy: TrustPolicy, config_dirs: Sequence[str]) -> Compose:
-    """Composes the jobs of a stored specification: names are looked up as they were when it was submitted."""
-
-    def locate(part: str, node: Tree) -> Tree:
-        for found in spec.located:
-            if (found["part"], found["run"]) == (part, node["run"]):
-                return {**node, **{key: value for key, value in found.items() if key != "part"}}
-        message = f"{part} is not what it was when the sweep was submitted; a search cannot vary it."
-        raise InvalidSpecificationError(message, path=part)
+def composer(policy: TrustPolicy, config_dirs: Sequence[str]) -> Compose:
+    """Composes the jobs of a stored specification, whose names were looked up when it was submitted."""
 
     def compose(mode: Any, *, within_multirun: bool, **arguments: Any) -> RunConfig:
         check_arguments(arguments, policy)
-        make = partial(compose_run, mode, config_dirs=config_dirs, locate=locate)
+        make = partial(compose_run, mode, config_dirs=config_dirs, locate=lambda _, node: node)
         config = make(**arguments, within_multirun=within_multirun)
         check_tree(config.tree, policy)
         return config
@@ -165,5 +160,9 @@ def _plan(config: RunConfig) -> dict[str, Any]:
     }
 
 
-def _located_nodes(tree: Tree) -> list[Tree]:
-    return [{"part": part, **tree[part]} for part in ("dataset", "initial") if tree.get(part)]
+def _pinned(tree: Tree) -> Tree:
+    """What other runs left, as overrides that need no look-up: a name may mean another one later."""
+    nodes = {part: tree[part] for part in SOURCES if tree.get(part)}
+    return {
+        f"{part}.{key}": value for part, node in nodes.items() for key, value in node.items() if key != TARGET
+    }

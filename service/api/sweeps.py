@@ -346,7 +346,7 @@ def preview_sweep(body: SweepRequest, services: ServicesDep) -> dict[str, Any]:
         n = min(spec.n_trials, most, max(1, PREVIEWED // spec.n_seeds))
         policy = client_policy(services.settings, services.registry)
         wanted = Wanted(sweep="", spec=spec, trials=(), n=n, revision=0)
-        jobs = proposed(wanted, composer(spec, policy, services.settings.config_dirs))
+        jobs = proposed(wanted, composer(policy, services.settings.config_dirs))
     shown = [
         {**asdict(job), "config_sha256": (job.plan or {}).get("config_sha256")} for job in jobs[:PREVIEWED]
     ]
@@ -422,7 +422,7 @@ def ask_sweep(sweep_id: SweepId, body: AskRequest, services: ServicesDep) -> dic
 
 def _asked(services: Services, wanted: Wanted, body: AskRequest) -> list[NewJob]:
     policy = client_policy(services.settings, services.registry)
-    compose_job = composer(wanted.spec, policy, services.settings.config_dirs)
+    compose_job = composer(policy, services.settings.config_dirs)
     if body.values is None:
         return proposed(wanted, compose_job if body.run else None)
     try:

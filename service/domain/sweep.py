@@ -79,8 +79,8 @@ class SweepSpec:
     """Each trial of a search runs once with every one; None where all jobs share one."""
     search: Mapping[str, Any] | None = None
     """``OptunaSearchConfig`` with its seed; None for a grid, whose jobs are known from the beginning."""
-    located: Sequence[Mapping[str, Any]] = field(default_factory=list)
-    """Nodes that name what another run left, as they were found at submission."""
+    sources: Sequence[str] = field(default_factory=list)
+    """Runs that left what jobs begin with or learn from; they are kept until the sweep has ended."""
     is_asked: bool = False
     """Trials are proposed to clients that ask, and to nobody else."""
     metric: str | None = None

@@ -65,4 +65,4 @@ class Sweeper:
         from service.proposals import composer, proposed  # brings the whole configuration
 
         policy = client_policy(self._settings, self._stores.registry)
-        return proposed(wanted, composer(wanted.spec, policy, self._settings.config_dirs))
+        return proposed(wanted, composer(policy, self._settings.config_dirs))

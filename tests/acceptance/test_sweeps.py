@@ -1,8 +1,14 @@
 """Sweeps with real processes: the runs of RunContext's multirun, bit by bit, whoever is killed meanwhile."""
 
+import contextlib
+import os
+import signal
+
+import httpx
 import pytest
 
 from maze_core import RunContext
+from tests.acceptance.server import serving
 
 QUICK = {
     "env.name": "CartPole-v1",
@@ -26,8 +32,9 @@ def jobs_of(server, sweep):
 
 def ended(server, sweep, states=("succeeded", "failed", "cancelled")):
     def look():
-        found = server.get(f"/v1/sweeps/{sweep['id']}")
-        return found if found["state"] in states else None
+        with contextlib.suppress(httpx.TransportError):  # it is being started again
+            found = server.get(f"/v1/sweeps/{sweep['id']}")
+            return found if found["state"] in states else None
 
     return server.wait_for(look, "the end of the sweep")
 
@@ -81,3 +88,62 @@ def test_a_search_has_the_trials_of_a_multirun(server, sampler, seed):
     ]
     best = max(report.parameters, key=lambda one: one.value)
     assert (end["best"]["choices"], end["best"]["value"]) == (best.choices, best.value)
+
+
+def test_jobs_may_begin_with_the_policy_of_a_run_which_is_the_one_it_was_at_submission(server):
+    first = server.wait(server.submit("train", {"algorithm": "ppo", "overrides": QUICK, "seed": 1}))
+    overrides = {**QUICK, "initial.run": first["id"]}
+    for more in ({"search": {**SEARCH, "n_trials": 1, "sampler": "random"}}, {"n_epochs": [1, 2]}):
+        given = {**overrides, "algorithm.n_epochs": 1} if "search" in more else dict(overrides)
+        if "n_epochs" in more:
+            del given["algorithm.n_epochs"]
+        sweep = submitted(server, {"algorithm": "ppo", "overrides": given, "seed": 1, **more})
+        assert ended(server, sweep)["state"] == "succeeded"
+        for job in jobs_of(server, sweep):
+            run = server.get(f"/v1/runs/{job['run']}")
+            assert run["source_run"] == first["id"]
+            assert run["source_checkpoint"] == first["best"]["checkpoint"]
+            alone = {key: value for key, value in given.items() if key != "algorithm.n_epochs"} | {
+                key: value for key, value in job["choices"].items() if key != "n_epochs"
+            }
+            epochs = job["choices"].get("n_epochs", 1)
+            body = {"algorithm": "ppo", "overrides": alone, "seed": 1, "n_epochs": epochs}
+            assert run["config_sha256"] == server.post("/v1/config/compose", body).json()["config_sha256"]
+
+
+@pytest.mark.parametrize(
+    ("kind", "victim"),
+    [
+        ("grid", "maze: worker"),
+        *(("search", name) for name in ("maze: run", "maze: worker", "maze: api", "all")),
+    ],
+)
+def test_a_sweep_in_which_a_process_is_killed_ends_as_one_that_was_not(tmp_path, kind, victim):
+    overrides = {**QUICK, "algorithm.n_epochs": 6}
+    more = {"search": SEARCH} if kind == "search" else {"parallel": 1}
+    if kind == "grid":
+        overrides["algorithm.lr"] = [0.001, 0.003, 0.01, 0.03]
+    body = {"algorithm": "ppo", "overrides": overrides, "seed": 3, **more}
+
+    def found(server, sweep):
+        end, jobs = ended(server, sweep), jobs_of(server, sweep)
+        runs = server.get("/v1/runs", sweep=sweep["id"], limit=200)["data"]
+        assert {run["id"] for run in runs} == {job["run"] for job in jobs}, "no run is made twice"
+        assert len(runs) == len(jobs) == end["n_jobs"]
+        return end["state"], [job["choices"] for job in jobs], digests_of(server, jobs)
+
+    with serving(tmp_path, lease_s=3, heartbeat_s=0.5) as server:
+        undisturbed = found(server, submitted(server, body))
+        sweep = submitted(server, body)
+        second = server.wait_for(
+            lambda: jobs_of(server, sweep)[1:2] and jobs_of(server, sweep)[1]["run"], "a run"
+        )
+        (child,) = server.wait_for(lambda: server.processes(f"maze: run {second}"), "its process")
+        if victim != "all":
+            (child if victim == "maze: run" else server.processes(victim)[0]).kill()
+            assert found(server, sweep) == undisturbed
+            return
+        os.killpg(server.process.pid, signal.SIGKILL)
+        server.process.wait(30)
+    with serving(tmp_path, lease_s=3, heartbeat_s=0.5) as again:
+        assert found(again, sweep) == undisturbed

@@ -205,7 +205,7 @@ class SweepStoreContract:
     def test_what_a_sweep_needs_is_kept_until_it_has_ended(self, stores: Stores) -> None:
         (source,) = runs_of(stores, created(stores, 1))
         end_one(stores, best_value=1.0)
-        spec = {"located": [{"part": "initial", "run": source.id}]}
+        spec = {"sources": [source.id]}
         sweep_id = created(stores, 1, spec=spec)
         with pytest.raises(StateConflictError, match=f"sweep {sweep_id} needs"):
             stores.runs.delete(source.id)

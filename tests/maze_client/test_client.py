@@ -14,6 +14,7 @@ from maze_client import (
     InvalidRequestError,
     MazeClientError,
     NotFoundError,
+    WaitTimeout,
 )
 from maze_client.answers import Origin
 from tests.acceptance.server import free_port, serving
@@ -51,6 +52,51 @@ def run_with(kind, server, story):
             await now(client.close())
 
     asyncio.run(told())
+
+
+@pytest.mark.parametrize("kind", [Client, AsyncClient])
+def test_a_sweep_is_previewed_run_steered_asked_told_and_deleted(server, kind):
+    run_with(kind, server, sweeping)
+
+
+async def sweeping(client):
+    overrides = {**SPEC["overrides"], "algorithm.lr": [0.001, 0.01]}
+    grid = {**SPEC, "overrides": overrides, "seed": [1, 2], "n_epochs": 1, "name": "grid"}
+    preview = await now(client.preview_sweep(**grid))
+    sweep = await now(client.sweep(**grid))
+    assert sweep.n_jobs == preview.n_jobs == 4
+    for verb, state in (("pause", "paused"), ("resume", "running")):
+        assert await now(getattr(sweep, verb)()) is sweep
+        assert sweep.state == state
+    with pytest.raises(WaitTimeout, match="it goes on"):
+        await now(sweep.wait(timeout=0))
+    assert await now(sweep.wait()) is sweep
+    assert (sweep.state, sweep.counts) == ("succeeded", {"succeeded": 4})
+    runs = await now(sweep.runs())
+    made = [await now(client.run(one.run)) for one in runs]
+    assert [one.config_sha256 for one in preview.jobs] == [run.config_sha256 for run in made]
+    assert {run.id for run in await now(client.runs(sweep=sweep.id))} == {run.id for run in made}
+    assert {run.sweep for run in made} == {sweep.id}
+    best = await now(sweep.best_trial())
+    assert best == sweep.best
+    assert best.value == max((runs[0].value + runs[2].value) / 2, (runs[1].value + runs[3].value) / 2)
+    assert (await now(client.get_sweep(sweep.id))).best == best
+    assert sweep.id in {one.id for one in await now(client.sweeps(state="succeeded"))}
+    with pytest.raises(ConflictError, match="it has ended"):
+        await now(sweep.cancel())
+    await now(sweep.delete())
+    with pytest.raises(NotFoundError):
+        await now(sweep.refresh())
+
+    search = {"space": {"algorithm.lr": {"low": 0.001, "high": 0.1}}, "sampler": "random", "n_trials": 4}
+    asked = await now(client.sweep(search=search, ask_tell=True, seed=1))
+    for trial in await now(asked.ask(2)):
+        await now(asked.tell(trial.trial, trial.choices["algorithm.lr"]))
+    (own,) = await now(asked.ask(values={"algorithm.lr": 0.1}))
+    await now(asked.tell(own.trial, state="failed"))
+    assert asked.counts == {"succeeded": 2, "failed": 1}
+    assert (await now(asked.importance())).importance == {"algorithm.lr": 1.0}
+    assert (await now(asked.stop())).state == "succeeded"
 
 
 @pytest.mark.parametrize("kind", [Client, AsyncClient])
