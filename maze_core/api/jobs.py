@@ -3,8 +3,9 @@
 specification ──► plan ──► jobs, or a search that asks for them
 """
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from os import PathLike
 from pathlib import Path
@@ -22,12 +23,18 @@ from maze_core.config.schema import Mode, RunConfig
 from maze_core.errors import CheckpointError, InvalidSpecificationError, JobFailedError, Problem
 from maze_core.files import json_safe
 from maze_core.rundir import RunDir, new_run_dir
+from maze_core.runners.pruning import pruned_at
 from maze_core.runners.search import Search, Trial, open_search
 from maze_core.types import Tree
 
 if TYPE_CHECKING:
     from maze_core.evaluation.evaluate import RolloutReport
     from maze_core.trainers.fit import TrainReport
+
+
+BEST_METRIC = "eval/mean_return"
+"""What trials are compared by on the way."""
+ENDED = ("done", "failed", "pruned")
 
 
 @dataclass(kw_only=True)
@@ -43,6 +50,10 @@ class Job:
     """How it ended before, where its directory holds a run with all its epochs."""
     outcome: "TrainReport | RolloutReport | JobFailedError | None" = None
     """How it ended."""
+    curve: dict[int, float] = field(default_factory=dict)
+    """Epoch → what its evaluation reached, where a search looks at it."""
+    pruned_at: int | None = None
+    """The epoch at which a search gave it up."""
 
     def record(self) -> JobRecord:
         """The job as it is told outside."""
@@ -51,6 +62,8 @@ class Job:
             choices=self.spec.choices,
             run_dir=None if self.run is None else self.run.run_dir,
             outcome=self.outcome,
+            pruned_at=self.pruned_at,
+            pruned_value=None if self.pruned_at is None else self.curve.get(self.pruned_at),
         )
 
     def failed(self, error_type: str, message: str, details: str = "") -> JobFailedError:
@@ -60,7 +73,7 @@ class Job:
     @property
     def has_ended(self) -> bool:
         """Whether there is nothing left to run, because it is done or because it failed."""
-        return self.record().status in ("done", "failed")
+        return self.record().status in ENDED
 
     @property
     def failure(self) -> JobFailedError | None:
@@ -126,6 +139,11 @@ class Jobs:
         return MultirunReport(jobs=[job.record() for job in self.all], run_dir=run_dir, search=self._searched)
 
     @property
+    def has_pruner(self) -> bool:
+        """Whether jobs may be given up before their end."""
+        return self.plan.search is not None and self.plan.search.pruner != "none"
+
+    @property
     def most(self) -> int:
         """How many there will be."""
         return len(self.all) if self.plan.search is None else self.plan.search.n_trials * self._n_seeds
@@ -158,8 +176,25 @@ class Jobs:
             trial = job.spec.number // self._n_seeds
             jobs = self.all[trial * self._n_seeds : (trial + 1) * self._n_seeds]
             if all(one.has_ended for one in jobs):
-                self._search.tell(trial, mean_value([one.record().best_return for one in jobs]))
+                self._search.tell(trial, mean_value([one.record().value for one in jobs]), jobs[0].pruned_at)
         self.report.write()
+
+    def evaluated(self, job: Job, epoch: int, value: float) -> None:
+        """Note what an evaluation has reached, and give the job up where the search's pruner says so."""
+        search = self.plan.search
+        if search is None or job.pruned_at is not None:
+            return
+        job.curve[epoch] = value
+        curves = {one.spec.number: self._known_curve(one) for one in self.all}
+        job.pruned_at = pruned_at(search, job.spec.number, curves)
+
+    def _known_curve(self, job: Job) -> Mapping[int, float]:
+        """A job's curve, also of before this multirun took it up; of one that was given up, up to there."""
+        if not job.curve and job.run is not None and job.run.directory is not None:
+            lines = job.run.directory.read_metrics()
+            job.curve = {line["epoch"]: line[BEST_METRIC] for line in lines if BEST_METRIC in line}
+        last = job.pruned_at or math.inf
+        return {epoch: value for epoch, value in job.curve.items() if epoch <= last}
 
     def take_directories(self) -> RunDir:
         """The directory, with one for every job; made if there is none yet."""
@@ -224,7 +259,12 @@ class Jobs:
         seeds = {} if self._n_seeds == 1 else {"seeds": list(self.plan.grid.dimensions[SEED])}
         self._searched = {**asdict(config), "seed": seed, **seeds}
         del self._searched["n_trials"]
-        known = known and {"sampler": "tpe", **known}  # of 0.1, where there was no other
+        others = {
+            "sampler": "tpe",
+            "pruner": "none",
+            "min_epochs": 1,
+        }  # of 0.1, where they could not be chosen
+        known = known and {**others, **known}
         if known and (found := said_differences(known, json_safe(self._searched))):
             self._refuse_directory(
                 f"holds another search: {found}. Take another run_dir, or give the same search."
@@ -245,7 +285,12 @@ class Jobs:
             ) from error
 
     def _take_up_outcome(self, job: Job, record: Tree) -> None:
-        if record["status"] == "failed":
+        job.pruned_at = record.get("pruned_at")
+        if job.pruned_at is not None:
+            job.curve = {**self._known_curve(job), job.pruned_at: record["pruned_value"]}
+            job.outcome = None if job.run is None else job.run.last_report()
+            job.completed = None
+        elif record["status"] == "failed":
             job.outcome = job.failed(record["error"]["type"], record["error"]["message"])
         elif record["status"] == "done" and job.completed is None:
             job.completed = None if job.run is None else job.run.last_report()
@@ -301,9 +346,12 @@ def outcomes_of(jobs: Sequence[Job]) -> list[Any]:
 def _trial_of(records: Sequence[Tree]) -> Trial:
     """A trial as ``sweep.json`` has its jobs, in which a number that is not finite is a text."""
     found = [record["best_return"] for record in records]
+    if (pruned := records[0].get("pruned_at")) is not None:
+        value = records[0]["pruned_value"]
+        return Trial(values=_values(records[0]), is_told=True, value=value, pruned_at=pruned)
     return Trial(
         values=_values(records[0]),
-        is_told=all(record["status"] in ("done", "failed") for record in records),
+        is_told=all(record["status"] in ENDED for record in records),
         value=mean_value([value if isinstance(value, float) else None for value in found]),
     )
 

@@ -8,12 +8,13 @@ it, so that a search knows the outcomes so far, and after a cancel none is begun
 import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from maze_core.api.checks import path_of, place_of, refuse_wrong_callbacks
-from maze_core.api.jobs import Job, Jobs, outcomes_of
+from maze_core.api.jobs import BEST_METRIC, Job, Jobs, outcomes_of
 from maze_core.api.multirun_report import JobsReporter, MultirunReport
 from maze_core.api.remote_job import RUN, Verb, relay, report_of, request
 from maze_core.api.run import Cancelled, Run
@@ -167,6 +168,7 @@ class Multirun:
                     reporter=reporter,
                     cancelled=cancelled,
                     on_end=on_end,
+                    evaluated=self._jobs.evaluated if self._jobs.has_pruner else None,
                 )
                 self._run_all(to_train, call)
                 outcomes = outcomes_of(self._jobs.all)
@@ -313,10 +315,13 @@ class _Call:
     """Asked all the time; True lets running jobs end with what they have."""
     on_end: Callable[[Job], None]
     """Is told of every job, with its outcome."""
+    evaluated: Callable[[Job, int, float], None] | None = None
+    """Is told what an evaluation of a job has reached at an epoch, and may give the job up."""
 
     def started(self, job: Job) -> Reporter:
         """Say that a job starts; who is told of it."""
-        return self.reporter.started(job.spec.number, job.spec.choices) or SilentReporter()
+        reporter = self.reporter.started(job.spec.number, job.spec.choices) or SilentReporter()
+        return reporter if self.evaluated is None else _Watched(reporter, job, self.evaluated)
 
     def ended(self, job: Job) -> None:
         """Go on with what a training has stored, whether it ran here or elsewhere and however it ended; say so."""
@@ -324,6 +329,23 @@ class _Call:
             job.is_live = True
             job.run.take_up(is_live=True)
         self.on_end(job)
+
+
+class _Watched(SilentReporter):
+    """Reports on, and says what evaluations have reached."""
+
+    def __init__(self, reporter: Reporter, job: Job, evaluated: Callable[[Job, int, float], None]) -> None:
+        self._reporter, self._job, self._evaluated = reporter, job, evaluated
+
+    def metrics(self, epoch: int, step: int, values: Mapping[str, float]) -> None:
+        """See :class:`Reporter`."""
+        self._reporter.metrics(epoch, step, values)
+        if BEST_METRIC in values:
+            self._evaluated(self._job, epoch, values[BEST_METRIC])
+
+    def tell(self, method: str, *args: Any, **kwargs: Any) -> None:
+        """All others."""
+        getattr(self._reporter, method)(*args, **kwargs)
 
 
 def _run_here(jobs: Iterator[Job], call: _Call) -> None:
@@ -335,11 +357,16 @@ def _run_here(jobs: Iterator[Job], call: _Call) -> None:
         reporter = call.started(job)
         try:
             verb = job.run.train if call.verb == "train" else job.run.rollout
-            job.outcome = verb(reporter=reporter, cancelled=call.cancelled, **call.options(job))
+            stops = partial(_is_to_stop, job, call)
+            job.outcome = verb(reporter=reporter, cancelled=stops, **call.options(job))
         except USER_CODE_ERRORS as error:  # whatever a job raises is its result
             job.outcome = job.failed(type(error).__name__, str(error))
             job.outcome.__cause__ = error
         call.ended(job)
+
+
+def _is_to_stop(job: Job, call: _Call) -> bool:
+    return job.pruned_at is not None or call.cancelled()
 
 
 def _run_in_processes(jobs: Iterator[Job], call: _Call, pool: JobPool) -> None:
@@ -364,6 +391,8 @@ def _run_in_processes(jobs: Iterator[Job], call: _Call, pool: JobPool) -> None:
             job, reporter = running[message.job]
             if message.kind == "event":
                 relay(message.value, reporter)
+                if job.pruned_at is not None:
+                    pool.cancel_job(job.spec.number)
                 continue
             del running[message.job]
             if message.kind == "done":

@@ -29,10 +29,16 @@ class JobRecord:
     """Where it is written; None before the first ``train()``."""
     outcome: "TrainReport | RolloutReport | JobFailedError | None"
     """How it ended; None before that."""
+    pruned_at: int | None = None
+    """The epoch at which a search gave it up."""
+    pruned_value: float | None = None
+    """What its evaluation had reached there."""
 
     @property
     def status(self) -> str:
-        """``waiting``, ``done``, ``cancelled``, ``failed``."""
+        """``waiting``, ``done``, ``cancelled``, ``failed``, ``pruned``."""
+        if self.pruned_at is not None:
+            return "pruned"
         if self.outcome is None:
             return "waiting"
         if isinstance(self.outcome, JobFailedError):
@@ -41,8 +47,15 @@ class JobRecord:
 
     @property
     def best_return(self) -> float | None:
-        """Best mean return of an evaluation during training; None where it was not trained."""
-        return self.outcome.counters.best_value if is_trained(self.outcome) else None
+        """Best mean return of an evaluation during training; None where it was not trained, or was given up."""
+        if self.pruned_at is not None or not is_trained(self.outcome):
+            return None
+        return self.outcome.counters.best_value
+
+    @property
+    def value(self) -> float | None:
+        """What a search learns from it: the best return, or what it had when it was given up."""
+        return self.best_return if self.pruned_at is None else self.pruned_value
 
     def to_dict(self) -> Tree:
         """As a JSON object."""
@@ -53,6 +66,8 @@ class JobRecord:
             "status": self.status,
             "best_return": self.best_return,
         }
+        if self.pruned_at is not None:
+            known |= {"pruned_at": self.pruned_at, "pruned_value": self.pruned_value}
         if isinstance(self.outcome, JobFailedError):
             return {**known, "error": {"type": self.outcome.error_type, "message": self.outcome.message}}
         return known if self.outcome is None else {**known, "report": self.outcome.to_dict()}

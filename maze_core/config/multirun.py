@@ -98,6 +98,12 @@ class OptunaSearchConfig:
     """Sets of values to try: one job each, or one for each seed where several are given."""
     sampler: Literal["tpe", "random"] = "tpe"
     """Who proposes: Optuna's tree-structured Parzen estimator, or chance alone, which needs no Optuna."""
+    pruner: Literal["none", "median", "successive_halving", "hyperband"] = "none"
+    """When a trial is given up: where it is worse than the median of the others by then, or not among the best third
+    that has come as far, after 1, 3, 9, … times ``min_epochs`` (``hyperband``: of every three trials the second begins
+    at 3 and the third at 9 times)."""
+    min_epochs: Annotated[int, Field(ge=1)] = 1
+    """Epochs after which a trial may be given up."""
     n_startup_trials: Annotated[int, Field(ge=1)] = 8
     """Trials that are drawn at random before the sampler learns from them."""
     seed: Annotated[int, Field(ge=0, lt=2**32)] | None = None
@@ -261,6 +267,9 @@ def _checked_search(search: OptunaSearchConfig | None, grid: Grid) -> OptunaSear
         raise InvalidSpecificationError(
             [Problem(path=key, message=message, code="contradiction") for key in varied]
         )
+    if search.pruner != "none" and len(grid.dimensions.get(SEED, ())) > 1:
+        message = "A pruner looks at one run of each trial; give one seed, or leave sweep.pruner out."
+        raise InvalidSpecificationError(message, path="sweep.pruner", code="contradiction")
     given = {*grid.dimensions, *grid.fixed, *grid.fixed.get("overrides", {})}
     space = {key: parameter for key, parameter in search.space.items() if key not in given}
     if not space:

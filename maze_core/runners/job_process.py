@@ -3,8 +3,8 @@
 It is started with one inherited socket and speaks in msgpack frames, without pickle:
 
     in    {"sys_path": […], "envs": […]}   once          out   {"event": …}      while a job runs
-          {"run": "module:function", "argument": …}             {"done": result}
-          {"cancel": true}                                      {"failed": {"type", "message", "details"}}
+          {"run": "module:function", "argument": …, "job": n}   {"done": result}
+          {"cancel": true} or {"cancel_job": n}                 {"failed": {"type", "message", "details"}}
 
 One job runs at a time. The process ends when the other side closes the socket, whatever it does then.
 """
@@ -34,6 +34,8 @@ class JobChannel:
     def __init__(self, connection: Any) -> None:
         self._connection = connection
         self._cancel = threading.Event()
+        self._cancelled_job: int | None = None
+        self.job: int | None = None
         self.jobs: queue.SimpleQueue[Tree] = queue.SimpleQueue()
 
     def event(self, event: Any) -> None:
@@ -42,7 +44,8 @@ class JobChannel:
 
     def cancelled(self) -> bool:
         """Whether the job was asked to end."""
-        return self._cancel.is_set()
+        is_this = self._cancelled_job is not None and self._cancelled_job == self.job
+        return is_this or self._cancel.is_set()
 
     def send(self, frame: Tree) -> None:
         """Write a frame."""
@@ -53,7 +56,11 @@ class JobChannel:
         try:
             while True:
                 frame = msgspec.msgpack.decode(self._connection.recv_bytes())
-                if "cancel" in frame:
+                if "cancel_job" in frame:
+                    self._cancelled_job = frame[
+                        "cancel_job"
+                    ]  # it may have ended by now, and another one begun
+                elif "cancel" in frame:
                     self._cancel.set()
                 else:
                     self.jobs.put(frame)
@@ -71,6 +78,7 @@ def packed(value: Any) -> bytes:
 def run(frame: Tree, channel: JobChannel) -> None:
     """Run one job and send how it ended."""
     try:
+        channel.job = frame["job"]
         module, _, name = frame["run"].partition(":")
         function = getattr(importlib.import_module(module), name)
         with own_process():

@@ -58,7 +58,7 @@ class JobPool(contextlib.AbstractContextManager["JobPool"]):
         child = self._idle_child() or self._new_child()
         child.job = job
         with contextlib.suppress(OSError):  # it died while it was idle, which reading will tell
-            child.connection.send_bytes(packed({"run": function, "argument": argument}))
+            child.connection.send_bytes(packed({"run": function, "argument": argument, "job": job}))
 
     def messages(self, timeout_s: float) -> list[JobMessage]:
         """What running jobs say, at most one message of each; waits at most so long for the first."""
@@ -73,6 +73,13 @@ class JobPool(contextlib.AbstractContextManager["JobPool"]):
         for child in self._children:
             with contextlib.suppress(OSError):  # it is gone, which reading will tell
                 child.connection.send_bytes(packed({"cancel": True}))
+
+    def cancel_job(self, job: int) -> None:
+        """Ask one running job to end; asking again changes nothing."""
+        for child in self._children:
+            if child.job == job:
+                with contextlib.suppress(OSError):  # it is gone, which reading will tell
+                    child.connection.send_bytes(packed({"cancel_job": job}))
 
     def shrink(self, most: int) -> None:
         """End idle processes until there are at most so many."""

@@ -20,40 +20,36 @@ INSTALL = "pip install 'maze-service[optuna]'"
 
 
 class OptunaSearch(Search):
-    """A study."""
+    """A study, made anew from its trials for each question."""
 
     def __init__(self, config: OptunaSearchConfig, seed: int, trials: Sequence[Trial] = ()) -> None:
         """Begin a study, or go on with one; see :func:`~maze_core.runners.search.open_search`."""
-        optuna = _optuna()
-        super().__init__(config, seed)
-        self._optuna = optuna
-        self._space = {key: _distribution(optuna, one) for key, one in config.space.items()}
-        with _quiet(optuna):
-            self._study = optuna.create_study(direction="maximize")
-        for number, trial in enumerate(trials):
-            params = {key: _param(trial.values[key], one) for key, one in config.space.items()}
-            running = optuna.trial.TrialState.RUNNING
-            self._study.add_trial(
-                optuna.trial.create_trial(params=params, distributions=self._space, state=running)
-            )
-            if trial.is_told:
-                self.tell(number, trial.value)
+        super().__init__(config, seed, trials)
+        self._optuna = _optuna()
+        self._space = {key: _distribution(self._optuna, one) for key, one in config.space.items()}
 
-    def ask(self, number: int) -> Tree:
-        """See :class:`Search`."""
+    def _proposed(self, number: int) -> Tree:
+        optuna, config = self._optuna, self._config
         seed = derived_seed(self._seed, Stream.SEARCH, number)
-        n_startup_trials = self._config.n_startup_trials
-        self._study.sampler = self._optuna.samplers.TPESampler(seed=seed, n_startup_trials=n_startup_trials)
-        params = self._study.ask(self._space).params
-        return {key: _value(params[key], one) for key, one in self._config.space.items()}
+        sampler = optuna.samplers.TPESampler(seed=seed, n_startup_trials=config.n_startup_trials)
+        with _quiet(optuna):
+            study = optuna.create_study(direction="maximize", sampler=sampler)
+        for trial in self._trials:
+            study.add_trial(self._frozen(trial))
+        params = study.ask(self._space).params
+        return {key: _value(params[key], one) for key, one in config.space.items()}
 
-    def tell(self, number: int, value: float | None) -> None:
-        """See :class:`Search`."""
-        super().tell(number, value)
-        if value is None or not math.isfinite(value):
-            self._study.tell(number, state=self._optuna.trial.TrialState.FAIL)
-        else:
-            self._study.tell(number, value)
+    def _frozen(self, trial: Trial) -> Any:
+        """A trial as Optuna has it."""
+        states = self._optuna.trial.TrialState
+        has_value = trial.value is not None and math.isfinite(trial.value)
+        state, facts = states.RUNNING, dict[str, Any]()
+        if trial.pruned_at is not None:
+            state, facts = states.PRUNED, {"intermediate_values": {trial.pruned_at: trial.value}}
+        elif trial.is_told:
+            state, facts = (states.COMPLETE, {"value": trial.value}) if has_value else (states.FAIL, {})
+        params = {key: _param(trial.values[key], one) for key, one in self._config.space.items()}
+        return self._optuna.trial.create_trial(params=params, distributions=self._space, state=state, **facts)
 
 
 def importance(space: Mapping[str, ParameterConfig], trials: Sequence[Trial]) -> tuple[str, dict[str, float]]:

@@ -6,7 +6,7 @@ that was stopped goes on as one that was not.
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from maze_core.config.multirun import OptunaSearchConfig, ParameterConfig
@@ -16,36 +16,44 @@ from maze_core.types import Tree
 
 @dataclass(frozen=True, kw_only=True)
 class Trial:
-    """A trial that was proposed before."""
+    """A trial that was proposed."""
 
     values: Tree
     """Key → value."""
-    is_told: bool
+    is_told: bool = False
     """Whether it has ended; one that was stopped is still to be run."""
-    value: float | None
+    value: float | None = None
     """How good its values were; None where it failed."""
+    pruned_at: int | None = None
+    """The epoch at which it was given up, with the value that it had there."""
 
 
 class Search:
     """Ask for values, tell how good they were. The same answers give the same questions."""
 
-    def __init__(self, config: OptunaSearchConfig, seed: int) -> None:
+    def __init__(self, config: OptunaSearchConfig, seed: int, trials: Sequence[Trial] = ()) -> None:
         self._config = config
         self._seed = seed if config.seed is None else config.seed
-        self._told: set[int] = set()
+        self._trials = list(trials)
 
     def ask(self, number: int) -> Tree:
         """Values to try next, by key; ``number`` is that of the trial, one more than that of the last."""
-        draws = generator(self._seed, Stream.SEARCH, number)
-        return {key: _drawn(parameter, draws) for key, parameter in self._config.space.items()}
+        values = self._proposed(number)
+        self._trials.append(Trial(values=values))
+        return values
 
     def is_told(self, number: int) -> bool:
         """Whether it is known how good the values of this trial were."""
-        return number in self._told
+        return self._trials[number].is_told
 
-    def tell(self, number: int, value: float | None) -> None:
-        """How good the values of a trial were; None when it failed."""
-        self._told.add(number)
+    def tell(self, number: int, value: float | None, pruned_at: int | None = None) -> None:
+        """How good the values of a trial were, None when it failed; or that it was given up at an epoch with this."""
+        known = self._trials[number]
+        self._trials[number] = replace(known, is_told=True, value=value, pruned_at=pruned_at)
+
+    def _proposed(self, number: int) -> Tree:
+        draws = generator(self._seed, Stream.SEARCH, number)
+        return {key: _drawn(parameter, draws) for key, parameter in self._config.space.items()}
 
 
 def open_search(config: OptunaSearchConfig, seed: int, trials: Sequence[Trial] = ()) -> Search:
@@ -60,11 +68,7 @@ def open_search(config: OptunaSearchConfig, seed: int, trials: Sequence[Trial] =
         InvalidSpecificationError: Optuna is needed and not installed.
     """
     if config.sampler == "random":
-        search = Search(config, seed)
-        for number, trial in enumerate(trials):
-            if trial.is_told:
-                search.tell(number, trial.value)
-        return search
+        return Search(config, seed, trials)
     from maze_core.runners.optuna_search import OptunaSearch
 
     return OptunaSearch(config, seed, trials)

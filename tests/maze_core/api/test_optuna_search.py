@@ -265,3 +265,46 @@ def test_parameters_of_a_search_are_as_good_as_their_seeds_in_the_mean(tmp_path)
         assert [(job.choices, job.best_return) for job in again.sweep.jobs] == [
             (job.choices, job.best_return) for job in sweep.jobs
         ]
+
+
+@pytest.mark.parametrize("where", ["processes", "here"])
+def test_a_search_gives_up_what_does_not_keep_up_and_goes_on_as_one_that_was_not_stopped(
+    optuna, tmp_path, where
+):
+    node = {
+        "_target_": "maze_core.OptunaSearchConfig",
+        "n_trials": 5,
+        "n_startup_trials": 2,
+        "pruner": "successive_halving",
+        "space": {"algorithm.lr": {"low": 1e-5, "high": 1.0, "log": True}},
+    }
+    overrides = {**QUICK, "algorithm.n_epochs": 12, "algorithm.n_rollout_steps": 64, "sweep": node}
+    own = {"env": lambda: GymMazeEnv("CartPole-v1")} if where == "here" else {"launcher": {"n_jobs": 1}}
+
+    def search(name):
+        return RunContext(tmp_path / name, algorithm="ppo", seed=3, multirun=True, overrides=overrides, **own)
+
+    def found(context):
+        return [(job.choices, job.best_return, job.pruned_at, job.pruned_value) for job in context.sweep.jobs]
+
+    with search("whole") as context:
+        context.train()
+        whole, best = found(context), context.sweep.best
+    pruned = [pruned_at for *_, pruned_at, _ in whole if pruned_at is not None]
+    assert pruned
+    assert len(pruned) < 5
+    assert set(pruned) <= {1, 3, 9}
+    assert all((value is None) == (at is not None) for _, value, at, _ in whole)
+    assert best.best_return == max(value for _, value, *_ in whole if value is not None)
+    reporter = StopsIn(2)
+    with search("parts") as context:
+        context.train(reporter=reporter, cancelled=lambda: reporter.is_reached)
+    with search("parts") as again:
+        again.train()
+        assert found(again) == whole
+
+
+def test_a_pruner_and_several_seeds_contradict_each_other(tmp_path):
+    node = {**OF_GAMMA, "sampler": "random", "pruner": "median"}
+    with pytest.raises(InvalidSpecificationError, match="give one seed"):
+        RunContext(algorithm="ppo", seed=[1, 2], multirun=True, overrides={"sweep": node})
