@@ -299,6 +299,8 @@ class SweepRun:
     value: float | None = None
     run: str | None = None
     reason: str | None = None
+    pruned_at: int | None = None
+    """The epoch at which the run was given up."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -17,9 +17,10 @@ from maze_core.config.nodes import TARGET
 from maze_core.config.schema import SOURCES
 from maze_core.config.trust import TrustPolicy, check_arguments, check_tree
 from maze_core.errors import InvalidSpecificationError
+from maze_core.runners.pruning import pruned_at
 from maze_core.runners.search import Trial, open_search
 from maze_core.types import Tree
-from service.domain.sweep import MOST_JOBS, NewJob, SweepSpec, SweepTrial, Wanted
+from service.domain.sweep import MOST_JOBS, Curves, NewJob, SweepSpec, SweepTrial, Wanted
 
 Compose = Callable[..., RunConfig]
 """Called as ``compose_run`` is."""
@@ -75,6 +76,17 @@ def proposed(wanted: Wanted, compose: Compose | None) -> list[NewJob]:
         for number, chosen in enumerate(values, start=first)
         for job in jobs_of_trial(spec, number, chosen, compose)
     ]
+
+
+def pruned(known: Curves) -> dict[int, tuple[int, float]]:
+    """Jobs that are given up now: number → epoch, and what was reached there."""
+    search, curves = search_of(known.spec), {job: dict(curve) for job, curve in known.curves.items()}
+    found = {}
+    for job in known.at_work:
+        if (epoch := pruned_at(search, job, curves)) is not None:
+            found[job] = epoch, curves[job][epoch]
+            curves[job] = {at: value for at, value in curves[job].items() if at <= epoch}
+    return found
 
 
 def jobs_of_trial(spec: SweepSpec, number: int, values: Tree, compose: Compose | None) -> list[NewJob]:
@@ -137,7 +149,10 @@ def _choices_of(trials: Sequence[SweepTrial]) -> dict[str, ParameterConfig]:
 
 def _trial_of(trial: SweepTrial, *, minimize: bool) -> Trial:
     value = -trial.value if minimize and trial.value is not None else trial.value
-    return Trial(values=dict(trial.choices), is_told=trial.has_ended, value=value)
+    values = dict(trial.choices)
+    if not trial.has_ended:
+        return Trial(values=values)
+    return Trial(values=values, is_told=True, value=value, pruned_at=trial.pruned_at)
 
 
 def _grid_jobs(specs: Sequence[JobSpec], configs: Sequence[RunConfig]) -> list[NewJob]:

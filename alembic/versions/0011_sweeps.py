@@ -15,7 +15,7 @@ branch_labels = None
 depends_on = None
 
 _STATES = "'running', 'paused', 'stopping', 'succeeded', 'failed', 'cancelled'"
-_JOB_STATES = "'planned', 'made', 'asked', 'succeeded', 'failed', 'cancelled'"
+_JOB_STATES = "'planned', 'made', 'asked', 'succeeded', 'failed', 'cancelled', 'pruned'"
 
 
 def upgrade() -> None:
@@ -52,6 +52,7 @@ def upgrade() -> None:
         sa.Column("state", sa.String(length=16), nullable=False),
         sa.Column("reason", sa.Text(), nullable=True),
         sa.Column("value", sa.Float(), nullable=True),
+        sa.Column("pruned_at", sa.Integer(), nullable=True),
         sa.CheckConstraint(f"state IN ({_JOB_STATES})", name=op.f("ck_sweep_job_known_state")),
         sa.ForeignKeyConstraint(["sweep_id"], ["sweep.id"], name=op.f("fk_sweep_job_sweep_id_sweep")),
         sa.PrimaryKeyConstraint("sweep_id", "job", name=op.f("pk_sweep_job")),

@@ -394,7 +394,10 @@ EXAMPLES: dict[str, dict[str, Any]] = {
     "list_sweeps": _json(_page(_SWEEP | {"counts": {}, "best": None})),
     "get_sweep": _json(_SWEEP),
     "list_sweep_runs": _json(
-        _page(_JOB | {"state": "succeeded", "value": 498.2, "run": RUN_ID, "reason": "completed"})
+        _page(
+            _JOB
+            | {"state": "succeeded", "value": 498.2, "run": RUN_ID, "reason": "completed", "pruned_at": None}
+        )
     ),
     "get_best_trial": _json(_TRIAL),
     "get_importance": _json(

@@ -76,6 +76,11 @@ class SearchIn(In):
     """Sets of values to try; 20 when left out."""
     sampler: Literal["tpe", "random"] | None = None
     """Who proposes: Optuna's tree-structured Parzen estimator (the default), or chance alone."""
+    pruner: Literal["none", "median", "successive_halving", "hyperband"] | None = None
+    """When a run is given up: where it is below the median of the others, or not among the best third that has come
+    as far; never when left out."""
+    min_epochs: Annotated[int, Field(ge=1)] | None = None
+    """Epochs after which a run may be given up; 1 when left out."""
     n_startup_trials: Annotated[int, Field(ge=1)] | None = None
     """Trials of ``tpe`` that are drawn at random; 8 when left out."""
     seed: Seed | None = None
@@ -158,10 +163,12 @@ class SweepJobOut(Out):
     """Runs with one number differ in their seeds alone."""
     choices: Object
     state: str
-    """That of the run; ``planned`` before it is made, ``asked`` where a client runs it."""
+    """That of the run; ``planned`` before it is made, ``asked`` where a client runs it, ``pruned`` when given up."""
     value: Number | None
     run: str | None
     reason: str | None
+    pruned_at: int | None
+    """The epoch at which the run was given up; ``value`` is what it had there."""
 
 
 def _links(sweep: dict[str, Any]) -> dict[str, str]:

@@ -34,7 +34,7 @@ from service.domain.run import (
     RunStatistics,
     StopReason,
 )
-from service.domain.sweep import JobState, NewJob, NewSweep, Sweep, SweepState, SweepVerb, Wanted
+from service.domain.sweep import Curves, JobState, NewJob, NewSweep, Sweep, SweepState, SweepVerb, Wanted
 from service.domain.upload import NewUpload, Upload
 
 
@@ -540,11 +540,22 @@ class SweepStore(Protocol):
     def active(self) -> Sequence[str]:
         """Ids of those that have not ended."""
 
-    def advance(self, sweep_id: str) -> Wanted | None:
+    def curves(self, sweep_id: str) -> Curves | None:
+        """What the runs of a sweep have reached so far; None where nobody gives them up."""
+
+    def prune(self, sweep_id: str, pruned: Mapping[int, tuple[int, float]]) -> None:
+        """Give jobs up: number → epoch, and what was reached there; their runs are cancelled where they still go on."""
+
+    def advance(self, sweep_id: str, judged: Mapping[int, int] | None = None) -> Wanted | None:
         """Do what is to be done now, in one transaction: note how runs ended, make the next ones, end the sweep.
 
         Again at once changes nothing. Returns the trials that a search is to propose; ``n`` is 0 where there are more
         runs to make than one transaction takes.
+
+        Args:
+            sweep_id: the sweep.
+            judged: job → last epoch that a pruner has looked at; without it the end of no run is noted that a pruner
+                has to look at.
         """
 
     def propose(self, sweep_id: str, revision: int, jobs: Sequence[NewJob]) -> bool:

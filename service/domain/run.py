@@ -100,8 +100,14 @@ class StopReason(StrEnum):
 
     CANCEL = "user_cancel"
     PAUSE = "user_pause"
+    PRUNE = "pruned"
+    """Of a sweep: the run does not keep up with the others. It ends as one that is cancelled."""
     SHUTDOWN = "worker_shutdown"
     """No wish of a client: the run goes on when another worker takes it."""
+
+
+ENDING_WISHES = frozenset({StopReason.CANCEL, StopReason.PRUNE})
+"""Wishes after which a run is cancelled."""
 
 
 class EventType(StrEnum):

@@ -60,6 +60,8 @@ class JobState(StrEnum):
     SUCCEEDED = "succeeded"
     FAILED = "failed"
     CANCELLED = "cancelled"
+    PRUNED = "pruned"
+    """Given up, since it did not keep up with the others."""
 
 
 STOPPED = "user_stop"
@@ -88,9 +90,19 @@ class SweepSpec:
     minimize: bool = False
 
     @property
+    def metric_name(self) -> str:
+        """What runs are compared by on the way."""
+        return self.metric or "eval/mean_return"
+
+    @property
     def n_seeds(self) -> int:
         """Jobs per trial."""
         return len(self.seeds or (None,))
+
+    @property
+    def has_pruner(self) -> bool:
+        """Whether runs may be given up before their end."""
+        return self.search is not None and self.search.get("pruner", "none") != "none"
 
     @property
     def n_trials(self) -> int:
@@ -138,9 +150,10 @@ class SweepJob:
     state: str
     """That of its run; ``planned`` or ``asked`` where there is none."""
     value: float | None = None
-    """How good it was; None before its end, and where it has not succeeded."""
+    """How good it was, or where it was given up; None before its end, and where it has failed."""
     run: str | None = None
     reason: str | None = None
+    pruned_at: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -151,9 +164,11 @@ class SweepTrial:
     choices: Mapping[str, Any]
     """Without the seed."""
     value: float | None
-    """Mean over the seeds; None until all of them have succeeded."""
+    """Mean over the seeds; None until all of them have ended well."""
     has_ended: bool
     runs: Sequence[str] = ()
+    pruned_at: int | None = None
+    """The epoch at which it was given up, with the value that it had there."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -184,6 +199,17 @@ class Sweep:
     def n_jobs(self) -> int:
         """Jobs that there will be."""
         return self.spec.n_trials * self.spec.n_seeds or sum(self.counts.values())
+
+
+@dataclass(frozen=True, kw_only=True)
+class Curves:
+    """What is known of the runs of a sweep that has a pruner."""
+
+    spec: SweepSpec
+    curves: Mapping[int, Mapping[int, float]]
+    """Job → epoch → value; of one that was given up, up to there."""
+    at_work: Sequence[int]
+    """Jobs of which it is not known yet how they ended."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -229,7 +255,7 @@ def next_step(
     """
     n_live = sum(job_state in LIVE_JOBS for _, job_state, _ in jobs)
     planned = [number for number, job_state, _ in jobs if job_state is JobState.PLANNED]
-    is_good = any(value is not None for _, _, value in jobs)
+    is_good = any(job_state is JobState.SUCCEEDED and value is not None for _, job_state, value in jobs)
     if state is SweepState.STOPPING and not n_live:
         is_success = reason == STOPPED and is_good
         return Step(end=(SweepState.SUCCEEDED if is_success else SweepState.CANCELLED, str(reason)))
@@ -283,13 +309,14 @@ def trials_of(jobs: Sequence[SweepJob], seed_key: str = "seed") -> list[SweepTri
 
 def _trial(number: int, jobs: Sequence[SweepJob], seed_key: str) -> SweepTrial:
     values = [job.value for job in jobs if job.value is not None]
-    ended = {JobState.SUCCEEDED.value, JobState.FAILED.value, JobState.CANCELLED.value}
+    ended = {state.value for state in JobState} - {JobState.PLANNED.value, *LIVE_JOBS}
     return SweepTrial(
         trial=number,
         choices={key: value for key, value in jobs[0].choices.items() if key != seed_key},
         value=math.fsum(values) / len(values) if values and len(values) == len(jobs) else None,
         has_ended=all(job.state in ended for job in jobs),
         runs=[job.run for job in jobs if job.run is not None],
+        pruned_at=jobs[0].pruned_at,
     )
 
 

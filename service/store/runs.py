@@ -33,6 +33,7 @@ from service.domain.errors import (
     StateConflictError,
 )
 from service.domain.run import (
+    ENDING_WISHES,
     Event,
     EventType,
     Lease,
@@ -89,8 +90,12 @@ FEW = 1000
 FULL_RETRY_S = 5.0
 """When to try again after the queue was full."""
 
-STOPPED_STATES = {StopReason.CANCEL: RunState.CANCELLED, StopReason.PAUSE: RunState.PAUSED}
-"""Wish of a client → where it leads."""
+STOPPED_STATES = {
+    StopReason.CANCEL: RunState.CANCELLED,
+    StopReason.PRUNE: RunState.CANCELLED,
+    StopReason.PAUSE: RunState.PAUSED,
+}
+"""Wish → where it leads."""
 
 
 class SqlRunStore(SqlLeases):
@@ -497,8 +502,9 @@ def insert_run(connection: Connection, new: NewRun, by: str | None) -> Run:
 
 def stop_run(locked: LockedRun, wish: StopReason, by: str | None) -> Run:
     """Stop at once what no worker holds; wish it of a worker otherwise."""
-    if locked.row.stop_wish == StopReason.CANCEL and not locked.state.is_terminal:
-        wish = StopReason.CANCEL
+    known = locked.row.stop_wish
+    if known in ENDING_WISHES and wish is not StopReason.CANCEL and not locked.state.is_terminal:
+        wish = StopReason(known)
     rests = STOPPED_STATES[wish]
     if locked.state.is_terminal:
         message = f"run {locked.row.id} is {locked.state} and can no longer be {rests}"

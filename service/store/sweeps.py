@@ -3,7 +3,8 @@
 What is to be done is said by :func:`~service.domain.sweep.next_step`; here it is read for and written down.
 """
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
@@ -14,6 +15,7 @@ from service.domain.cursors import BAD_CURSOR, decode_cursor, encode_cursor, pag
 from service.domain.errors import IdempotencyConflictError, NotFoundError, StateConflictError
 from service.domain.run import NewRun, Page, RunKind, RunState, StopReason
 from service.domain.sweep import (
+    Curves,
     JobState,
     NewJob,
     NewSweep,
@@ -46,7 +48,8 @@ _SHOWN_STATE = case(
 _SHOWN = (
     select(
         sweep_job.c.job, sweep_job.c.trial, sweep_job.c.choices, sweep_job.c.run_id, sweep_job.c.value,
-        _SHOWN_STATE.label("state"), func.coalesce(sweep_job.c.reason, run.c.reason).label("reason"),
+        sweep_job.c.pruned_at, _SHOWN_STATE.label("state"),
+        func.coalesce(sweep_job.c.reason, run.c.reason).label("reason"),
     )
     .outerjoin(run, run.c.id == sweep_job.c.run_id)
     .order_by(sweep_job.c.job)
@@ -69,12 +72,8 @@ class _Look:
     spec: SweepSpec
     jobs: list[Any]
     """Rows of ``_IN_BRIEF``."""
-
-    @property
-    def ended(self) -> list[Any]:
-        """Jobs whose runs have ended or are gone, which is to be noted."""
-        states = (None, *TERMINAL_STATES)
-        return [job for job in self.jobs if job.state == JobState.MADE and job.run_state in states]
+    ended: list[Any]
+    """Those of them whose runs have ended or are gone, which is to be noted."""
 
     def step(self) -> Step:
         jobs = [(job.job, JobState(job.state), job.value) for job in self.jobs]
@@ -161,17 +160,54 @@ class SqlSweepStore:
             found = connection.execute(select(sweep.c.id).where(sweep.c.state.in_(live)))
             return list(found.scalars())
 
-    def advance(self, sweep_id: str) -> Wanted | None:
+    def curves(self, sweep_id: str) -> Curves | None:
+        """What the runs of a sweep have reached so far."""
+        with self._database.reading() as connection:
+            spec = SweepSpec(**_row(connection, sweep_id).spec)
+            if not spec.has_pruner:
+                return None
+            states = select(sweep_job.c.job, sweep_job.c.state).where(sweep_job.c.sweep_id == sweep_id)
+            at_work = [row.job for row in connection.execute(states) if row.state == JobState.MADE]
+            points = (
+                select(sweep_job.c.job, run_metric.c.epoch, run_metric.c.value)
+                .join(run_metric, run_metric.c.run_id == sweep_job.c.run_id)
+                .where(sweep_job.c.sweep_id == sweep_id, run_metric.c.name == spec.metric_name)
+                .where(run_metric.c.epoch <= func.coalesce(sweep_job.c.pruned_at, run_metric.c.epoch))
+            )
+            curves: dict[int, dict[int, float]] = {job: {} for job in at_work}
+            for row in connection.execute(points):
+                curves.setdefault(row.job, {})[row.epoch] = -row.value if spec.minimize else row.value
+        return Curves(spec=spec, curves=curves, at_work=at_work)
+
+    def prune(self, sweep_id: str, pruned: Mapping[int, tuple[int, float]]) -> None:
+        """Give jobs up."""
+        with self._database.writing() as connection:
+            row = _row(connection, sweep_id, is_locked=True)
+            for number, (epoch, value) in pruned.items():
+                ours = sweep_job.c.sweep_id == sweep_id, sweep_job.c.job == number
+                told = {"state": JobState.PRUNED.value, "pruned_at": epoch, "reason": "pruned"}
+                is_number = math.isfinite(value)
+                told["value"] = (-value if row.spec["minimize"] else value) if is_number else None
+                statement = update(sweep_job).where(*ours, sweep_job.c.state == JobState.MADE).values(told)
+                run_id = connection.execute(statement.returning(sweep_job.c.run_id)).scalar_one_or_none()
+                if run_id is None:
+                    continue
+                locked = LockedRun.by_id(connection, run_id)
+                if not locked.state.is_terminal:
+                    stop_run(locked, StopReason.PRUNE, sweep_id)
+            _change(connection, row)
+
+    def advance(self, sweep_id: str, judged: Mapping[int, int] | None = None) -> Wanted | None:
         """Do what is to be done now."""
         with (
             self._database.reading() as connection
         ):  # most often that is nothing, for which nobody has to wait
-            look = _look(connection, sweep_id)
+            look = _look(connection, sweep_id, judged)
             step = look.step()
             if not look.ended and not step.make and step.end is None:
                 return _wanted(connection, look.row, step.n_asks) if step.n_asks else None
         with self._database.writing() as connection:
-            return self._advanced(connection, sweep_id)
+            return self._advanced(connection, sweep_id, judged)
 
     def propose(self, sweep_id: str, revision: int, jobs: Sequence[NewJob]) -> bool:
         """Store proposed trials."""
@@ -241,10 +277,12 @@ class SqlSweepStore:
             connection.execute(delete(idempotency_key).where(idempotency_key.c.run_id == sweep_id))
             connection.execute(delete(sweep).where(sweep.c.id == sweep_id))
 
-    def _advanced(self, connection: Connection, sweep_id: str) -> Wanted | None:
+    def _advanced(
+        self, connection: Connection, sweep_id: str, judged: Mapping[int, int] | None = None
+    ) -> Wanted | None:
         """What :meth:`advance` does, once the sweep is locked."""
         row = _row(connection, sweep_id, is_locked=True)
-        look = _look(connection, sweep_id)
+        look = _look(connection, sweep_id, judged)
         for job in look.ended:
             _note_end(connection, look, job)
         if look.ended:
@@ -271,10 +309,22 @@ def _row(connection: Connection, sweep_id: str, *, is_locked: bool = False) -> R
     return row
 
 
-def _look(connection: Connection, sweep_id: str) -> _Look:
+def _look(connection: Connection, sweep_id: str, judged: Mapping[int, int] | None = None) -> _Look:
     row = _row(connection, sweep_id)
+    spec = SweepSpec(**row.spec)
     jobs = connection.execute(_IN_BRIEF.where(sweep_job.c.sweep_id == sweep_id)).all()
-    return _Look(row, SweepSpec(**row.spec), list(jobs))
+    states = (None, *TERMINAL_STATES)
+    ended = [job for job in jobs if job.state == JobState.MADE and job.run_state in states]
+    if spec.has_pruner:
+        ended = [job for job in ended if _is_judged(connection, spec, job, judged or {})]
+    return _Look(row, spec, list(jobs), ended)
+
+
+def _is_judged(connection: Connection, spec: SweepSpec, job: Any, judged: Mapping[int, int]) -> bool:
+    """Whether a pruner has seen all that the run has reached."""
+    points = run_metric.c.run_id == job.run_id, run_metric.c.name == spec.metric_name
+    last = connection.execute(select(func.max(run_metric.c.epoch)).where(*points)).scalar_one()
+    return last is None or judged.get(job.job, 0) >= last
 
 
 def _wanted(connection: Connection, row: Row[Any], n: int) -> Wanted:
@@ -400,6 +450,7 @@ def _job_of(row: Any) -> SweepJob:
         value=row.value,
         run=row.run_id,
         reason=row.reason,
+        pruned_at=row.pruned_at,
     )
 
 
@@ -417,7 +468,7 @@ def _read(connection: Connection, sweep_id: str) -> Sweep:
     mean = func.avg(sweep_job.c.value)
     ranked = (
         select(sweep_job.c.trial)
-        .where(ours)
+        .where(ours, sweep_job.c.state != JobState.PRUNED)
         .group_by(sweep_job.c.trial)
         .having(func.count(sweep_job.c.value) == func.count())
         .order_by(mean if found.spec.minimize else mean.desc(), sweep_job.c.trial)

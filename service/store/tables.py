@@ -427,6 +427,7 @@ sweep_job = Table(
     Column("state", CleanString(16), nullable=False),
     Column("reason", CleanText),
     Column("value", Float),
+    Column("pruned_at", Integer),
     _one_of("state", JobState),
     sqlite_with_rowid=False,
 )

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from maze_core.errors import InvalidSpecificationError
 from service.domain.errors import NotFoundError, StaleLeaseError
 from service.domain.ports import Stores
-from service.domain.run import EventType, Run, RunKind, RunState, StopReason
+from service.domain.run import ENDING_WISHES, EventType, Run, RunKind, RunState, StopReason
 from service.domain.upload import upload_id_of
 from service.domain.use_cases import dataset_episodes, spent_s
 from service.worker import frames
@@ -86,7 +86,7 @@ class Attempt:
     def request_stop(self, reason: StopReason) -> None:
         """Ask the run to store a checkpoint and end; asking again changes nothing but the reason."""
         with self._lock:
-            if self._wish is not StopReason.CANCEL:
+            if self._wish not in ENDING_WISHES or reason is StopReason.CANCEL:
                 self._wish = reason
             is_first, self._wished_at = self._wished_at is None, self._wished_at or time.monotonic()
             child = self._child

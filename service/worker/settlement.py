@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
-from service.domain.run import RunState, StopReason
+from service.domain.run import ENDING_WISHES, RunState, StopReason
 from service.worker import frames
 
 
@@ -67,7 +67,7 @@ def settle(ending: Ending) -> Settlement:
                 state=RunState.SUCCEEDED, reason=last.stop_reason, result=_with_usage(last.result, ending)
             )
         case frames.Failure(code=code) as last if code != "stopped" and code not in RETRIED_FAILURES:
-            if ending.wish is StopReason.CANCEL:
+            if ending.wish in ENDING_WISHES:
                 return _stopped(ending, None, _error(last))
             return Finish(state=RunState.FAILED, reason=code, error=_error(last))
     if ending.wish is not None:
@@ -78,9 +78,9 @@ def settle(ending: Ending) -> Settlement:
 def _stopped(
     ending: Ending, result: Mapping[str, Any] | None, error: Mapping[str, Any] | None = None
 ) -> Settlement:
-    if ending.wish is StopReason.CANCEL:
+    if ending.wish is not None and ending.wish in ENDING_WISHES:
         full = None if result is None else _with_usage(result, ending)
-        return Finish(state=RunState.CANCELLED, reason=StopReason.CANCEL.value, result=full, error=error)
+        return Finish(state=RunState.CANCELLED, reason=ending.wish.value, result=full, error=error)
     if ending.wish is not None:
         return Release(reason=ending.wish.value, charge_attempt=False)
     return _again(ending)  # somebody else sent the child a SIGTERM

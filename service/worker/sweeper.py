@@ -49,8 +49,14 @@ class Sweeper:
                 continue
 
     def _advance(self, sweep_id: str) -> None:
-        sweeps = self._stores.sweeps
-        while (wanted := sweeps.advance(sweep_id)) is not None:
+        sweeps, judged = self._stores.sweeps, None
+        if (known := sweeps.curves(sweep_id)) is not None:
+            from service.proposals import pruned  # brings the whole configuration
+
+            if given_up := pruned(known):
+                sweeps.prune(sweep_id, given_up)
+            judged = {job: max(known.curves[job], default=0) for job in known.at_work}
+        while (wanted := sweeps.advance(sweep_id, judged)) is not None:
             if not wanted.n:
                 continue
             try:
@@ -62,7 +68,7 @@ class Sweeper:
             sweeps.propose(sweep_id, wanted.revision, jobs)  # in vain where others were quicker
 
     def _proposed(self, wanted: Wanted) -> list[NewJob]:
-        from service.proposals import composer, proposed  # brings the whole configuration
+        from service.proposals import composer, proposed
 
         policy = client_policy(self._settings, self._stores.registry)
         return proposed(wanted, composer(policy, self._settings.config_dirs))

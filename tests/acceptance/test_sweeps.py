@@ -90,6 +90,30 @@ def test_a_search_has_the_trials_of_a_multirun(server, sampler, seed):
     assert (end["best"]["choices"], end["best"]["value"]) == (best.choices, best.value)
 
 
+def test_a_search_gives_up_the_runs_that_a_multirun_gives_up(server):
+    search = {**SEARCH, "space": {"algorithm.lr": {"low": 1e-5, "high": 1.0, "log": True}}}
+    search |= {"pruner": "successive_halving", "n_trials": 6}
+    overrides = {**QUICK, "algorithm.n_epochs": 12, "algorithm.n_rollout_steps": 64}
+    sweep = submitted(server, {"algorithm": "ppo", "overrides": overrides, "seed": 3, "search": search})
+    end, jobs = ended(server, sweep), jobs_of(server, sweep)
+    node = {"_target_": "maze_core.OptunaSearchConfig", **search}
+    with RunContext(
+        multirun=True, algorithm="ppo", overrides={**overrides, "sweep": node}, seed=3, launcher={"n_jobs": 1}
+    ) as context:
+        context.train()
+        report = context.sweep
+    assert [(job["choices"], job["value"], job["pruned_at"]) for job in jobs] == [
+        (record.choices, record.value, record.pruned_at) for record in report.jobs
+    ]
+    pruned = [job for job in jobs if job["state"] == "pruned"]
+    assert 0 < len(pruned) < 6
+    assert end["counts"] == {"pruned": len(pruned), "succeeded": 6 - len(pruned)}
+    assert end["best"]["choices"] == report.best.choices
+    for job in pruned:
+        run = server.wait(job["run"])
+        assert (run["state"], run["reason"]) in (("cancelled", "pruned"), ("succeeded", "completed"))
+
+
 def test_jobs_may_begin_with_the_policy_of_a_run_which_is_the_one_it_was_at_submission(server):
     first = server.wait(server.submit("train", {"algorithm": "ppo", "overrides": QUICK, "seed": 1}))
     overrides = {**QUICK, "initial.run": first["id"]}

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from service.domain.errors import IdempotencyConflictError, NotFoundError, StateConflictError
-from service.domain.run import RunKind, RunState, StopReason
+from service.domain.run import MetricPoint, RunKind, RunState, StopReason
 from service.domain.sweep import JobState, Sweep, SweepState, SweepVerb
 from service.store import Stores
 from tests.contracts.builders import new_job, new_sweep
@@ -237,3 +237,49 @@ class SweepStoreContract:
         for ask in (stores.sweeps.list, lambda cursor: stores.sweeps.jobs(ids[0], cursor=cursor)):
             with pytest.raises(ValueError, match="cursor"):
                 ask(cursor="nonsense")
+
+    def test_a_job_that_is_given_up_ends_its_run_and_is_never_the_best(self, stores: Stores) -> None:
+        spec = {"search": {"n_trials": 2, "pruner": "median"}}
+        sweep_id = created(stores, 2, spec=spec, parallel=2)
+        claimed = stores.runs.claim("w", kinds=[RunKind.TRAIN], lease_s=30)
+        assert claimed is not None
+        run, lease = claimed
+        points = [
+            MetricPoint(name="eval/mean_return", epoch=epoch, step=epoch, value=float(epoch))
+            for epoch in (1, 2)
+        ]
+        stores.runs.report(lease, metrics=points)
+        known = stores.sweeps.curves(sweep_id)
+        assert known is not None
+        assert (known.curves, known.at_work) == ({0: {1: 1.0, 2: 2.0}, 1: {}}, [0, 1])
+        for _ in range(2):  # again changes nothing
+            stores.sweeps.prune(sweep_id, {0: (1, 1.0)})
+        wished = stores.runs.get(run.id)
+        assert (wished.state, wished.reason, wished.stop_wish) == ("stopping", "pruned", StopReason.PRUNE)
+        assert stores.runs.request_stop(run.id, StopReason.PAUSE).stop_wish is StopReason.PRUNE
+        known = stores.sweeps.curves(sweep_id)
+        assert known is not None
+        assert (known.curves, known.at_work) == ({0: {1: 1.0}, 1: {}}, [1])
+        stores.runs.finish(lease, RunState.CANCELLED, reason="pruned")
+        end_one(stores, best_value=-5.0)
+        stores.sweeps.advance(sweep_id, {1: 0})
+        sweep = stores.sweeps.get(sweep_id)
+        assert (sweep.state, sweep.counts) == ("succeeded", {"pruned": 1, "succeeded": 1})
+        assert sweep.best is not None
+        assert (sweep.best.trial, sweep.best.value) == (1, -5.0)
+        job = stores.sweeps.jobs(sweep_id).data[0]
+        assert (job.state, job.value, job.pruned_at, job.run) == ("pruned", 1.0, 1, run.id)
+        assert [trial.pruned_at for trial in stores.sweeps.trials(sweep_id).trials] == [1, None]
+
+    def test_the_end_of_a_run_is_noted_when_a_pruner_has_seen_all_of_it(self, stores: Stores) -> None:
+        sweep_id = created(stores, 1, spec={"search": {"n_trials": 1, "pruner": "median"}})
+        claimed = stores.runs.claim("w", kinds=[RunKind.TRAIN], lease_s=30)
+        assert claimed is not None
+        point = MetricPoint(name="eval/mean_return", epoch=3, step=3, value=1.0)
+        stores.runs.report(claimed[1], metrics=[point])
+        stores.runs.finish(claimed[1], RunState.SUCCEEDED, reason="completed", result={"best_value": 1.0})
+        for judged in (None, {}, {0: 2}):
+            assert stores.sweeps.advance(sweep_id, judged) is None
+            assert stores.sweeps.get(sweep_id).state == "running"
+        stores.sweeps.advance(sweep_id, {0: 3})
+        assert stores.sweeps.get(sweep_id).state == "succeeded"
