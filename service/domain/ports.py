@@ -407,7 +407,7 @@ class UploadStore(Protocol):
         """An upload, and whether it was begun now: one of the same digest that still waits for parts goes on.
 
         Raises:
-            CapacityError: so many are open already.
+            CapacityError: so many are open or wait for their run's end already; :meth:`sweep` makes room.
         """
 
     def get(self, upload_id: str) -> Upload:

@@ -8,7 +8,7 @@ from typing import Any
 MAX_PART_BYTES = 8 * 2**20
 """Of a part; less where bodies may not be that large."""
 MAX_OPEN = 32
-"""Uploads that wait for parts."""
+"""Uploads that wait for parts, or for the end of their run."""
 EXPIRES_AFTER_S = 86_400.0
 """Seconds from its begin after which an upload is forgotten that no run was made of."""
 

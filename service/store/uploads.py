@@ -36,11 +36,9 @@ class SqlUploadStore:
             same = select(upload.c.id).where(upload.c.digest == new.digest, *is_open).limit(1)
             if (known := connection.execute(same).scalar_one_or_none()) is not None:
                 return _read(connection, known), False
-            n_open = connection.execute(select(func.count()).select_from(upload).where(*is_open)).scalar_one()
-            if n_open >= max_open:
-                message = (
-                    f"{n_open} uploads are open, as many as there may be; complete one, or wait for its end"
-                )
+            n_held = connection.execute(select(func.count()).select_from(upload)).scalar_one()
+            if n_held >= max_open:
+                message = f"{n_held} uploads are open or wait to be imported, as many as there may be; try again later"
                 raise CapacityError(message, FULL_RETRY_S)
             times = {"created_at": now(), "expires_at": after_now(EXPIRES_AFTER_S)}
             connection.execute(insert(upload).values(**asdict(new), **times))

@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from maze_core.config.trust import check_tree, trust_policy
-from maze_core.errors import CheckpointError
+from maze_core.errors import CheckpointError, MazeError
 from service.domain.run import Imported
 from service.trust import check_checkpoint
 from service.worker import frames
@@ -38,7 +38,12 @@ def import_checkpoint(start: frames.Start, reporter: PipeReporter, rules: Rules)
     reporter.phase("checking")
     checkpoint = Checkpoint.from_bytes(start.agent or b"")
     config = _allowed_config(checkpoint, rules)
-    agent = load_agent(checkpoint)
+    try:
+        agent = load_agent(checkpoint)
+    except (MazeError, MemoryError):
+        raise
+    except Exception as error:  # whatever strange values lead to, they are the bundle's
+        raise CheckpointError(f"The checkpoint does not describe an agent that acts: {error!r}.") from error
     epoch, step = _counters(checkpoint)
     reporter.checkpoint(
         checkpoint,

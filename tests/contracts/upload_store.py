@@ -83,7 +83,11 @@ class UploadStoreContract:
             begin(stores, digest=str(number))
         with pytest.raises(CapacityError, match="3 uploads are open"):
             begin(stores, digest="3")
+        start(stores, id=begin(stores, digest="0").run_id, kind=RunKind.IMPORT)
+        with pytest.raises(CapacityError, match="wait to be imported"):
+            begin(stores, digest="3")
         expire(stores)
+        stores.uploads.sweep()
         begin(stores, digest="3")
 
     def test_an_upload_that_nobody_completed_is_forgotten_with_its_bytes(self, stores: Stores) -> None:
