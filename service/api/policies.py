@@ -8,6 +8,7 @@ from pydantic import AliasChoices, Field
 
 from service.api.answers import Listing, Object, Out, Time
 from service.api.bodies import Count, In, Seed, Selector, StrictRoute, Word
+from service.api.delivery import OPAQUE_TAG
 from service.api.dependencies import CallerDep, PageDep, PageQuery, ServicesDep, page_of
 from service.domain.policies import POLICY_NAME, Gate, MoveKind, Policy, PolicyAlias, PolicyVersion
 from service.domain.promotion import ANY, Wish, remove_alias, roll_back, set_alias
@@ -250,9 +251,18 @@ def put_alias(
 
 
 @router.get("/{name}/aliases/{alias}", response_model=PolicyAliasOut)
-def get_alias(name: Name, alias: AliasName, services: ServicesDep, response: Response) -> PolicyAlias:
+def get_alias(
+    name: Name,
+    alias: AliasName,
+    services: ServicesDep,
+    response: Response,
+    if_none_match: Annotated[str, Header(description="ETags: 304 where it has one of them.")] = "",
+) -> PolicyAlias | Response:
     """Which version an alias names; its ETag is what a move takes as `If-Match`."""
-    return _tagged(response, services.policies.alias(name, alias))
+    found = _tagged(response, services.policies.alias(name, alias))
+    if response.headers["ETag"] in OPAQUE_TAG.findall(if_none_match):
+        return Response(status_code=304, headers={"ETag": response.headers["ETag"]})
+    return found
 
 
 @router.delete("/{name}/aliases/{alias}", status_code=204)

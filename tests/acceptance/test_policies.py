@@ -95,7 +95,7 @@ def test_a_comparison_whose_process_is_killed_ends_with_the_same_result(server, 
     assert ends[0]["result"] == ends[1]["result"]
 
 
-def hammer(server, answered, ended):
+def hammer(server, answered, ended, name):
     """Promote on and on; note what was answered."""
     with httpx.Client(base_url=f"http://127.0.0.1:{server.port}", timeout=10) as client:
         while not ended.is_set():
@@ -103,7 +103,7 @@ def hammer(server, answered, ended):
                 revision = client.get(CHAMPION).headers.get("etag")
                 version = len(answered) % 2 + 1
                 headers = {"If-Match": revision} if revision else {}
-                moved = client.put(CHAMPION, json={"version": version}, headers=headers)
+                moved = client.put(CHAMPION, json={"version": version, "reason": name}, headers=headers)
             except httpx.TransportError:
                 ended.wait(0.02)
             else:
@@ -136,7 +136,7 @@ def test_an_api_that_is_killed_in_the_middle_of_promotes_loses_none_and_invents_
         for checkpoint in ("epoch:1", "epoch:2"):
             body = {"run": run, "checkpoint": checkpoint}
             assert server.post("/v1/policies/pole/versions", body).status_code == 201
-        clients = [threading.Thread(target=hammer, args=(server, answered, ended)) for _ in range(2)]
+        clients = [threading.Thread(target=hammer, args=(server, answered, ended, name)) for name in "ab"]
         for client in clients:
             client.start()
         for _ in range(3):
@@ -153,3 +153,6 @@ def test_an_api_that_is_killed_in_the_middle_of_promotes_loses_none_and_invents_
     assert [move["from_version"] for move in moves] == [None, *(move["to_version"] for move in moves[:-1])]
     assert (alias["version"], alias["revision"]) == (moves[-1]["to_version"], moves[-1]["seq"])
     assert all(moves[revision - 1]["to_version"] == version for revision, version in answered)
+    stood_still = {move["seq"] for move in moves if move["from_version"] == move["to_version"]}
+    moved = [revision for revision, _ in answered if revision not in stood_still]
+    assert len(set(moved)) == len(moved), "of two who moved the same, one won"

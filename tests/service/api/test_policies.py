@@ -113,6 +113,8 @@ class TestAliases:
         assert put(client, 2, if_match=client.get(ALIAS).headers["etag"]).json()["version"] == 2
         assert put(client, 3, if_match="*").json()["revision"] == 3
         assert client.request("HEAD", ALIAS).headers["etag"] == '"3"'
+        for known, status in (('"3"', 304), ('"2"', 200)):
+            assert client.get(ALIAS, headers={"If-None-Match": known}).status_code == status
         assert client.get(POLICY).json()["aliases"] == {"champion": 3}
 
     def test_a_move_whose_answer_was_lost_may_be_sent_again(self, client: Client, source: Run) -> None:
