@@ -440,6 +440,36 @@ class Environment:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Webhook:
+    """Who is told of the ends of runs; ``secret`` is there when it is made, and never again."""
+
+    id: str
+    url: str
+    types: list[str]
+    created_at: datetime
+    disabled_at: datetime | None = None
+    disabled_reason: str | None = None
+    secret: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Delivery:
+    """A message for a webhook: ``waiting``, ``delivered`` or ``failed``, and how its last attempt ended."""
+
+    id: str
+    type: str
+    run: str | None = None
+    state: str
+    attempts: int
+    created_at: datetime
+    due_at: datetime
+    delivered_at: datetime | None = None
+    status: int | None = None
+    error: str | None = None
+    response: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
 class Health:
     """Whether the service can work, and what was found of database, migrations, workers and environments."""
 

@@ -41,6 +41,7 @@ from maze_client.policies import AsyncPolicies, Policies
 from maze_client.run import AsyncRun, Run, RunMethods, RunVerb
 from maze_client.sweep import AsyncSweep, Sweep, SweepMethods, SweepVerb
 from maze_client.transport import Async, AsyncTransport, Listing, Sync, SyncTransport, Verb
+from maze_client.webhooks import AsyncWebhooks, Webhooks
 
 Mode: TypeAlias = Literal["train", "rollout"]
 Action: TypeAlias = Literal["cancel", "pause", "resume", "delete"]
@@ -279,6 +280,11 @@ class Client(ClientMethods, Sync):
         """Policies by name."""
         return Policies(self)
 
+    @property
+    def webhooks(self) -> Webhooks:
+        """Who is told of the ends of runs."""
+        return Webhooks(self)
+
     def runs(self, **filters: Unpack[RunFilters]) -> Iterator[Run]:
         """Runs, newest first, page by page as they are asked for."""
         found = self._transport.each(self._list("/v1/runs", RunFacts, filters))
@@ -309,6 +315,11 @@ class AsyncClient(ClientMethods, Async):
     def policies(self) -> AsyncPolicies:
         """Policies by name."""
         return AsyncPolicies(self)
+
+    @property
+    def webhooks(self) -> AsyncWebhooks:
+        """Who is told of the ends of runs."""
+        return AsyncWebhooks(self)
 
     def runs(self, **filters: Unpack[RunFilters]) -> AsyncIterator[AsyncRun]:
         """Runs, newest first, page by page as they are asked for."""

@@ -88,6 +88,7 @@ class _Root:
             registry=stores.registry,
             uploads=stores.uploads,
             policies=stores.policies,
+            webhooks=stores.webhooks,
             sweeps=stores.sweeps,
             settings=self._settings,
             changes=ChangeWatcher(stores.runs.change_marker, self._settings.poll_s),

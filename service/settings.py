@@ -117,6 +117,10 @@ class Settings(BaseSettings):
     fast_path: bool = True
     """Answer the common ``compute_action`` where it arrives; off, every request goes through the whole application."""
 
+    webhook_private_hosts: Names = []
+    """Hosts that webhooks may name although they are private, and without TLS; messages go nowhere else but to public
+    addresses over https. Workers need it, too."""
+
     blob_dir: Path | None = None
     """Directory of checkpoints above 64 MiB. Default: ``blobs`` beside an SQLite file, else the database."""
     keep_scheduled: int = Field(default=3, ge=1)

@@ -24,6 +24,7 @@ from service.api import (
     runs,
     submit,
     sweeps,
+    webhooks,
 )
 from service.api.dependencies import check_unread
 from service.api.exception_handlers import install_problem_handlers
@@ -45,6 +46,7 @@ ROUTERS = (
     checkpoints.router,
     config.router,
     environments.router,
+    webhooks.router,
     discovery.router,
 )
 

@@ -18,6 +18,7 @@ from service.domain.ports import (
     RunStore,
     SweepStore,
     UploadStore,
+    WebhookStore,
 )
 from service.domain.run import Page, Run
 from service.problems import Problem, query_problem
@@ -35,6 +36,7 @@ class Services:
     uploads: UploadStore
     policies: PolicyStore
     sweeps: SweepStore
+    webhooks: WebhookStore
     settings: Settings
     changes: ChangeWatcher
     check_store: Callable[[], object]

@@ -332,7 +332,42 @@ def _also(media_type: str, text: str, examples: dict[str, Any]) -> dict[str, Any
     return {**examples, "responses": {**examples["responses"], media_type: text}}
 
 
+_HOOK_ID = "hook_06b1c9k2m4n6p8q0r2s4t6v8w0"
+_HOOK = {
+    "id": _HOOK_ID,
+    "url": "https://hooks.example/maze",
+    "types": ["run.failed"],
+    "created_at": _AT,
+    "created_by": None,
+    "disabled_at": None,
+    "disabled_reason": None,
+}
+_DELIVERY = {
+    "id": "msg_06b1c9k2m4n6p8q0r2s4t6v8w0",
+    "type": "run.failed",
+    "run": RUN_ID,
+    "state": "delivered",
+    "attempts": 1,
+    "created_at": _AT,
+    "due_at": _AT,
+    "delivered_at": _AT,
+    "status": 204,
+    "error": None,
+    "response": None,
+}
+
 EXAMPLES: dict[str, dict[str, Any]] = {
+    "create_webhook": _json(
+        _HOOK | {"secret": "whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oD"},
+        {"failures": {"url": "https://hooks.example/maze", "types": ["run.failed"]}},
+    ),
+    "list_webhooks": _json(_page(_HOOK)),
+    "get_webhook": _json(_HOOK),
+    "delete_webhook": {"requests": {}, "responses": {}},
+    "test_webhook": _json(
+        _DELIVERY | {"type": "webhook.test", "run": None, "state": "waiting", "attempts": 0, "status": None}
+    ),
+    "list_deliveries": _json(_page(_DELIVERY)),
     "train": _json(_QUEUED, _TRAIN_REQUESTS),
     "rollout": _json(_ROLLOUT, _ROLLOUT_REQUESTS),
     "evaluate": _json(_EVALUATION, _EVALUATE_REQUESTS),

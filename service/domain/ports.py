@@ -36,6 +36,7 @@ from service.domain.run import (
 )
 from service.domain.sweep import Curves, JobState, NewJob, NewSweep, Sweep, SweepState, SweepVerb, Wanted
 from service.domain.upload import NewUpload, Upload
+from service.domain.webhooks import Attempted, Delivery, Due, Webhook
 
 
 class RunStore(Protocol):
@@ -587,6 +588,41 @@ class SweepStore(Protocol):
         """
 
 
+class WebhookStore(Protocol):
+    """Webhooks, and the messages that they get of ends of runs: written with the end itself, sent at least once."""
+
+    def create(self, url: str, types: Sequence[str], secret: str, *, by: str | None = None) -> Webhook:
+        """Make a webhook; raises :class:`StateConflictError` where there are a hundred."""
+
+    def get(self, webhook_id: str) -> Webhook:
+        """One webhook; raises :class:`NotFoundError`."""
+
+    def list(self, *, limit: int = 50, cursor: str | None = None) -> Page:
+        """Webhooks, oldest first; raises ValueError for a cursor that is not ours."""
+
+    def delete(self, webhook_id: str) -> None:
+        """Delete a webhook with its messages; raises :class:`NotFoundError`."""
+
+    def test(self, webhook_id: str) -> Delivery:
+        """Queue a message that tells of nothing; raises :class:`StateConflictError` where the webhook is disabled."""
+
+    def deliveries(self, webhook_id: str, *, limit: int = 50, cursor: str | None = None) -> Page:
+        """Messages of a webhook, newest first."""
+
+    def take(self, limit: int) -> Sequence[Due]:
+        """Take messages that are due; nobody else gets them for 20 s, after which they are due again."""
+
+    def settle(self, due: Due, attempted: Attempted, *, retry_in_s: float | None) -> None:
+        """Write how an attempt ended, unless somebody else has taken the message since.
+
+        What was not taken by its receiver is due again after ``retry_in_s``, and has failed where that is None. Who
+        answers that it is gone is disabled, and its other messages have failed.
+        """
+
+    def forget(self) -> None:
+        """Delete messages of more than a week ago that wait no more."""
+
+
 class Stores(Protocol):
     """The stores of a process; each part of the service uses those that it needs."""
 
@@ -617,3 +653,7 @@ class Stores(Protocol):
     @property
     def sweeps(self) -> SweepStore:
         """Sweeps and their jobs."""
+
+    @property
+    def webhooks(self) -> WebhookStore:
+        """Webhooks and their messages."""

@@ -10,6 +10,7 @@ from service.domain.ports import (
     RunStore,
     SweepStore,
     UploadStore,
+    WebhookStore,
 )
 from service.settings import Settings
 from service.store.blobs import Blobs, default_blob_dir
@@ -22,6 +23,7 @@ from service.store.registry import SqlRegistryStore
 from service.store.runs import SqlRunStore
 from service.store.sweeps import SqlSweepStore
 from service.store.uploads import SqlUploadStore
+from service.store.webhooks import SqlWebhookStore
 
 __all__ = ["SchemaError", "Stores", "check_revision", "migrate", "open_stores"]
 
@@ -40,6 +42,7 @@ class Stores:
     uploads: UploadStore
     policies: PolicyStore
     sweeps: SweepStore
+    webhooks: WebhookStore
     database: Database
     blobs: Blobs
 
@@ -75,6 +78,7 @@ def open_stores(source: Settings | str) -> Stores:
         registry=SqlRegistryStore(database),
         uploads=SqlUploadStore(database, blobs),
         policies=SqlPolicyStore(database),
+        webhooks=SqlWebhookStore(database),
         sweeps=SqlSweepStore(database, max_queued=settings.max_queued_runs),
         database=database,
         blobs=blobs,

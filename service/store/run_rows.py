@@ -44,6 +44,7 @@ from service.domain.use_cases import LEASED_STATES, require_legal, result_summar
 from service.store.events import take_positions
 from service.store.tables import run, run_event, run_label, worker
 from service.store.types import UtcDateTime, after_now, now
+from service.store.webhooks import queue_end
 
 LOCKED_COLUMNS = tuple(
     run.c[name]
@@ -262,6 +263,8 @@ class LockedRun:
                 for number, (type_, data) in enumerate(self._events, start=1)
             ]
             self._connection.execute(insert(run_event).values(at=now()), numbered)
+        if any(type_ is EventType.END for type_, _ in self._events):
+            queue_end(self._connection, lambda: read_run(self._connection, row.id))
 
     def written(self) -> Run:
         """Write what was collected; the run as it is then."""

@@ -25,6 +25,7 @@ from sqlalchemy import (
 from service.domain.policies import MoveKind
 from service.domain.run import RunKind, RunState
 from service.domain.sweep import JobState, SweepState
+from service.domain.webhooks import DeliveryState
 from service.store.types import CleanString, CleanText, JsonText, NanFloat, UtcDateTime
 
 metadata = MetaData(
@@ -430,4 +431,41 @@ sweep_job = Table(
     Column("pruned_at", Integer),
     _one_of("state", JobState),
     sqlite_with_rowid=False,
+)
+
+webhook = Table(
+    "webhook",
+    metadata,
+    Column("id", CleanString(64), primary_key=True),
+    Column("url", CleanText, nullable=False),
+    Column("types", JsonText, nullable=False),
+    Column("secret", CleanText, nullable=False),  # As it is: messages are signed with it.
+    Column("created_by", CleanText),
+    Column("created_at", UtcDateTime, nullable=False),
+    Column("disabled_at", UtcDateTime),
+    Column("disabled_reason", CleanText),
+)
+
+# A message outlives its run.
+webhook_delivery = Table(
+    "webhook_delivery",
+    metadata,
+    Column("id", CleanString(64), primary_key=True),
+    Column("webhook_id", CleanString(64), ForeignKey("webhook.id"), nullable=False),
+    Column("run_id", CleanString(64)),
+    Column("type", CleanString(32), nullable=False),
+    Column("body", CleanText, nullable=False),
+    Column("state", CleanString(16), nullable=False),
+    Column("attempts", Integer, nullable=False),
+    Column("created_at", UtcDateTime, nullable=False),
+    Column("due_at", UtcDateTime, nullable=False),
+    Column("delivered_at", UtcDateTime),
+    Column("status", Integer),
+    Column("error", CleanText),
+    Column("response", CleanText),
+    Column("traceparent", CleanString(256)),
+    Column("tracestate", CleanText),
+    _one_of("state", DeliveryState),
+    Index("ix_webhook_delivery_state", "state", "due_at"),
+    Index("ix_webhook_delivery_webhook_id", "webhook_id", "id"),
 )

@@ -19,6 +19,7 @@ from service.worker.environments import EnvironmentPublisher
 from service.worker.launcher import ChildLauncher
 from service.worker.lease_guard import LeaseClock, LeaseGuard
 from service.worker.sweeper import Sweeper
+from service.worker.webhooks import Messenger
 
 logger = logging.getLogger(__name__)
 
@@ -32,6 +33,8 @@ SECOND_SIGNAL_S = 1.0
 """A second signal this soon after the first is the same one: it came to the group and to the process."""
 KEEP_S = 60.0
 """Time between two looks for ended runs that are not to be kept."""
+MESSAGES_S = 1.0
+"""Time between two looks for messages to send."""
 PUBLISH_S = 3600.0
 """Environments that nobody publishes for a day are forgotten."""
 JOIN_S = 2.0
@@ -77,6 +80,7 @@ class Worker:
         self._changed = threading.Event()  # a slot became free: do not wait for the next poll
         self._ended = threading.Event()
         self._environments = EnvironmentPublisher(self.name, launcher, stores.registry, self._ended.is_set)
+        self._messenger = Messenger(stores.webhooks, settings.webhook_private_hosts)
         self._stopping_at: float | None = None
         self._is_claiming = True
         self._at_once = False
@@ -103,6 +107,7 @@ class Worker:
                 ("reaper", self._reap_s, self._reap),
                 ("publisher", PUBLISH_S, self._environments.publish),
                 ("keeper", KEEP_S, self._delete_oldest),
+                ("messenger", MESSAGES_S, self._messenger.send_due),
             )
         ]
         sweeper = Sweeper(self._settings, self._stores)
@@ -246,6 +251,7 @@ class Worker:
     def _delete_oldest(self) -> None:
         """Delete what the operator does not want kept, until nothing of it is left, and uploads that are over."""
         self._stores.uploads.sweep()
+        self._messenger.forget()
         if (keep := retention(self._settings)) is None:
             return
         while gone := self._stores.runs.delete_oldest(keep):

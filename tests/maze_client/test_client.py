@@ -117,6 +117,12 @@ async def life(client):
     while (event := await now(anext(ends) if hasattr(ends, "__anext__") else next(ends))).run != run.id:
         pass
     assert (event.type, event.data["state"]) == ("end", "succeeded")
+    hook = await now(client.webhooks.create("https://hooks.example/x", ["run.failed"]))
+    assert (hook.secret.startswith("whsec_"), hook.types) == (True, ["run.failed"])
+    assert [(each.id, each.secret) for each in await now(client.webhooks.list())] == [(hook.id, None)]
+    sent = await now(client.webhooks.test(hook.id))
+    assert [each.id for each in await now(client.webhooks.deliveries(hook.id))] == [sent.id]
+    await now(client.webhooks.delete(hook.id))
     metrics = await now(run.metrics(names=["eval/mean_return"]))
     assert [point.epoch for point in metrics] == [1, 2, 3, 4]
     assert max(point.value for point in metrics) == run.best.value

@@ -107,6 +107,7 @@ def filled(url: str) -> None:
     stores.registry.beat_worker("w", {})
     stores.registry.add_token("t", "d" * 64, "name")
     stores.runs.create(new_run(), ("key", "digest"))
+    stores.webhooks.test(stores.webhooks.create("https://a.example", ["run.failed"], "whsec_x").id)
     stores.uploads.put_part(begin(stores).id, 0, b"part")
     [kept, *_] = stores.checkpoints.list(lease.run_id).data
     stores.policies.create("walker", gate=Gate(n_episodes=30))

@@ -1,0 +1,134 @@
+"""Webhooks: who is told of the ends of runs, and how the messages fare. They are sent by workers."""
+
+from typing import Annotated, Literal, TypeAlias
+
+from fastapi import APIRouter, Path, Response
+from pydantic import AfterValidator, AliasChoices, Field
+
+from service.api.answers import Listing, Out, Time
+from service.api.bodies import In, StrictRoute
+from service.api.dependencies import CallerDep, PageDep, ServicesDep, page_of
+from service.domain.run import Page
+from service.domain.webhooks import (
+    LONGEST_URL,
+    Delivery,
+    DeliveryState,
+    MessageType,
+    Webhook,
+    check_url,
+    new_secret,
+    secret_bytes,
+)
+from service.problems import Problem
+
+router = APIRouter(prefix="/v1/webhooks", tags=["webhooks"], route_class=StrictRoute)
+
+WebhookId: TypeAlias = Annotated[
+    str, Path(pattern="^hook_[0-9a-z]{26}$", description="Id of a webhook.", examples=["hook_" + "0" * 26])
+]
+EndType = Literal["run.succeeded", "run.failed", "run.cancelled"]
+ENDS: list[EndType] = ["run.succeeded", "run.failed", "run.cancelled"]
+
+
+def _secret(text: str) -> str:
+    secret_bytes(text)
+    return text
+
+
+class WebhookRequest(In):
+    """Whom to tell."""
+
+    url: Annotated[str, Field(min_length=1, max_length=LONGEST_URL)]
+    """An https URL of a public host, or of one in ``MAZE_WEBHOOK_PRIVATE_HOSTS``."""
+    types: Annotated[list[EndType], Field(min_length=1, max_length=len(ENDS))] = ENDS
+    """Which ends."""
+    secret: Annotated[str, Field(max_length=128), AfterValidator(_secret)] | None = None
+    """``whsec_`` and base64 of 24 to 64 bytes, which messages are signed with; made here when left out."""
+
+
+class WebhookOut(Out):
+    """A webhook, without its secret."""
+
+    id: str
+    url: str
+    types: list[str]
+    created_at: Time
+    created_by: str | None
+    disabled_at: Time | None
+    disabled_reason: str | None
+    """Why nothing is sent any more."""
+
+
+class NewWebhookOut(WebhookOut):
+    """A webhook as it is made."""
+
+    secret: str
+    """Shown this once."""
+
+
+class DeliveryOut(Out):
+    """A message, and how it has fared."""
+
+    id: str
+    """Also its header ``webhook-id``: the same in every attempt."""
+    type: MessageType
+    run: str | None = Field(validation_alias=AliasChoices("run_id", "run"))
+    state: DeliveryState
+    attempts: int
+    created_at: Time
+    due_at: Time
+    """When a waiting one is tried next."""
+    delivered_at: Time | None
+    status: int | None
+    """HTTP status of the last answer."""
+    error: str | None
+    """Why there was none."""
+    response: str | None
+    """Its beginning."""
+
+
+@router.post("", status_code=201, response_model=NewWebhookOut)
+def create_webhook(
+    body: WebhookRequest, services: ServicesDep, response: Response, caller: CallerDep
+) -> Webhook:
+    """Tell a URL of the ends of runs, in messages signed by Standard Webhooks; the secret is shown this once."""
+    try:
+        check_url(body.url, {host.lower() for host in services.settings.webhook_private_hosts})
+    except ValueError as error:
+        raise Problem.at("/url", "invalid_value", f"{error}.") from error
+    made = services.webhooks.create(
+        body.url, [*dict.fromkeys(body.types)], body.secret or new_secret(), by=caller
+    )
+    response.headers["Location"] = f"/v1/webhooks/{made.id}"
+    return made
+
+
+@router.get("", response_model=Listing[WebhookOut])
+def list_webhooks(query: PageDep, services: ServicesDep) -> Page:
+    """Webhooks, oldest first."""
+    return page_of(services.webhooks.list, query=query)
+
+
+@router.get("/{webhook_id}", response_model=WebhookOut)
+def get_webhook(webhook_id: WebhookId, services: ServicesDep) -> Webhook:
+    """One webhook."""
+    return services.webhooks.get(webhook_id)
+
+
+@router.delete("/{webhook_id}", status_code=204)
+def delete_webhook(webhook_id: WebhookId, services: ServicesDep) -> Response:
+    """Delete a webhook with its messages."""
+    services.webhooks.delete(webhook_id)
+    return Response(status_code=204)
+
+
+@router.post("/{webhook_id}/test", status_code=202, response_model=DeliveryOut)
+def test_webhook(webhook_id: WebhookId, services: ServicesDep) -> Delivery:
+    """Send a message of type `webhook.test`."""
+    return services.webhooks.test(webhook_id)
+
+
+@router.get("/{webhook_id}/deliveries", response_model=Listing[DeliveryOut])
+def list_deliveries(webhook_id: WebhookId, query: PageDep, services: ServicesDep) -> Page:
+    """Messages of a webhook, newest first; those that wait no more are kept for a week."""
+    return page_of(services.webhooks.deliveries, webhook_id, query=query)

@@ -1,0 +1,206 @@
+"""Webhooks and their messages over SQLAlchemy; messages are written in the transaction that ends the run."""
+
+import secrets
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any
+
+from sqlalchemy import Connection, Row, delete, func, insert, select, update
+
+from service.domain.cursors import decode_cursor, encode_cursor, page_of
+from service.domain.errors import NotFoundError, StateConflictError
+from service.domain.run import Page, Run
+from service.domain.use_cases import result_summary, time_sortable
+from service.domain.webhooks import (
+    Attempted,
+    Delivery,
+    DeliveryState,
+    Due,
+    MessageType,
+    Webhook,
+    end_message,
+    message_body,
+)
+from service.store.engine import Database
+from service.store.tables import webhook, webhook_delivery
+from service.store.types import after_now, now, seconds_since
+
+MOST_WEBHOOKS = 100
+LEASE_S = 20.0
+"""For which a message is left to who took it to send it: longer than an attempt."""
+KEPT_S = 7 * 86_400.0
+"""For which messages that wait no more are kept."""
+
+
+def queue_end(connection: Connection, ended: Callable[[], Run]) -> None:
+    """Write the messages that tell of a run's end, for those who want it.
+
+    Args:
+        connection: of the transaction that ends the run.
+        ended: reads the run, which is long; not called where nobody wants to know.
+    """
+    hooks = connection.execute(select(webhook).where(webhook.c.disabled_at.is_(None))).all()
+    if not hooks:
+        return
+    run = ended()
+    run = replace(run, result=result_summary(run.result))
+    kind, body = end_message(run)
+    trace = {"traceparent": run.traceparent, "tracestate": run.tracestate}
+    for hook in hooks:
+        if kind in hook.types:
+            _insert(connection, hook.id, kind, body, run_id=run.id, **trace)
+
+
+def _insert(connection: Connection, webhook_id: str, kind: MessageType, body: str, **facts: Any) -> str:
+    message_id = "msg_" + _new_id()
+    row = {"id": message_id, "webhook_id": webhook_id, "type": kind.value, "body": body, **facts}
+    waiting = {"state": DeliveryState.WAITING.value, "attempts": 0, "created_at": now(), "due_at": now()}
+    connection.execute(insert(webhook_delivery).values(**row, **waiting))
+    return message_id
+
+
+def _new_id() -> str:
+    return time_sortable(time.time_ns() // 1000, secrets.randbits(74))
+
+
+class SqlWebhookStore:
+    """:class:`~service.domain.ports.WebhookStore` over SQLAlchemy; the port says what each method does."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def create(self, url: str, types: Sequence[str], secret: str, *, by: str | None = None) -> Webhook:
+        """Make a webhook."""
+        row = {"id": "hook_" + _new_id(), "url": url, "types": [*types], "secret": secret, "created_by": by}
+        with self._database.writing() as connection:
+            count = connection.execute(select(func.count()).select_from(webhook)).scalar_one()
+            if count >= MOST_WEBHOOKS:
+                raise StateConflictError(f"there are {count} webhooks, which is the limit; delete one")
+            made = connection.execute(insert(webhook).values(**row, created_at=now()).returning(webhook))
+            return _webhook(made.one())
+
+    def get(self, webhook_id: str) -> Webhook:
+        """One webhook."""
+        with self._database.reading() as connection:
+            return _webhook(_row(connection, webhook_id))
+
+    def list(self, *, limit: int = 50, cursor: str | None = None) -> Page:
+        """Webhooks, oldest first."""
+        query = select(webhook).order_by(webhook.c.id)
+        if cursor is not None:
+            query = query.where(webhook.c.id > decode_cursor(cursor, "webhooks", str)[0])
+        with self._database.reading() as connection:
+            rows = connection.execute(query.limit(limit + 1)).all()
+        return page_of(rows, limit, _webhook, lambda row: encode_cursor("webhooks", row.id))
+
+    def delete(self, webhook_id: str) -> None:
+        """Delete a webhook with its messages."""
+        with self._database.writing() as connection:
+            _row(connection, webhook_id)
+            connection.execute(delete(webhook_delivery).where(webhook_delivery.c.webhook_id == webhook_id))
+            connection.execute(delete(webhook).where(webhook.c.id == webhook_id))
+
+    def test(self, webhook_id: str) -> Delivery:
+        """Queue a message that tells of nothing."""
+        with self._database.writing() as connection:
+            hook = _row(connection, webhook_id)
+            if hook.disabled_at is not None:
+                raise StateConflictError(f"webhook {webhook_id} is disabled: {hook.disabled_reason}")
+            at = connection.execute(select(now())).scalar_one()
+            body = message_body(MessageType.TEST, at, {"webhook": webhook_id})
+            message_id = _insert(connection, webhook_id, MessageType.TEST, body)
+            found = select(webhook_delivery).where(webhook_delivery.c.id == message_id)
+            return _delivery(connection.execute(found).one())
+
+    def deliveries(self, webhook_id: str, *, limit: int = 50, cursor: str | None = None) -> Page:
+        """Messages of a webhook, newest first."""
+        table = webhook_delivery.c
+        query = select(webhook_delivery).where(table.webhook_id == webhook_id).order_by(table.id.desc())
+        if cursor is not None:
+            query = query.where(table.id < decode_cursor(cursor, "deliveries", str)[0])
+        with self._database.reading() as connection:
+            _row(connection, webhook_id)
+            rows = connection.execute(query.limit(limit + 1)).all()
+        return page_of(rows, limit, _delivery, lambda row: encode_cursor("deliveries", row.id))
+
+    def take(self, limit: int) -> Sequence[Due]:
+        """Take messages that are due."""
+        table = webhook_delivery.c
+        due = (
+            select(table.id)
+            .where(table.state == DeliveryState.WAITING, table.due_at <= now())
+            .order_by(table.due_at)
+            .limit(limit)
+        )
+        with self._database.reading() as connection:
+            if connection.execute(due.limit(1)).first() is None:
+                return []
+        with self._database.writing() as connection:
+            ids = connection.execute(due.with_for_update(skip_locked=True)).scalars().all()
+            taken = (
+                update(webhook_delivery)
+                .where(table.id.in_(ids))
+                .values(attempts=table.attempts + 1, due_at=after_now(LEASE_S))
+            )
+            rows = connection.execute(
+                taken.returning(webhook_delivery, seconds_since(table.created_at).label("age_s"))
+            ).all()
+            hooks = {
+                row.id: _webhook(row)
+                for row in connection.execute(
+                    select(webhook).where(webhook.c.id.in_({row.webhook_id for row in rows}))
+                )
+            }
+        return [Due(delivery=_delivery(row), webhook=hooks[row.webhook_id], age_s=row.age_s) for row in rows]
+
+    def settle(self, due: Due, attempted: Attempted, *, retry_in_s: float | None) -> None:
+        """Write how an attempt ended."""
+        table, sent = webhook_delivery.c, due.delivery
+        values: dict[str, Any] = {
+            "status": attempted.status,
+            "error": attempted.error,
+            "response": attempted.response,
+        }
+        if attempted.is_taken:
+            values |= {"state": DeliveryState.DELIVERED.value, "delivered_at": now()}
+        elif retry_in_s is None or attempted.is_gone:
+            values |= {"state": DeliveryState.FAILED.value}
+        else:
+            values |= {"due_at": after_now(retry_in_s)}
+        mine = table.id == sent.id, table.attempts == sent.attempts, table.state == DeliveryState.WAITING
+        with self._database.writing() as connection:
+            connection.execute(update(webhook_delivery).where(*mine).values(**values))
+            if attempted.is_gone:
+                reason = "its receiver answered 410: it is gone"
+                connection.execute(
+                    update(webhook)
+                    .where(webhook.c.id == sent.webhook_id, webhook.c.disabled_at.is_(None))
+                    .values(disabled_at=now(), disabled_reason=reason)
+                )
+                rest = table.webhook_id == sent.webhook_id, table.state == DeliveryState.WAITING
+                failed = {"state": DeliveryState.FAILED.value, "error": "the webhook was disabled"}
+                connection.execute(update(webhook_delivery).where(*rest).values(**failed))
+
+    def forget(self) -> None:
+        """Delete messages of long ago that wait no more."""
+        table = webhook_delivery.c
+        old = table.state != DeliveryState.WAITING, table.created_at < after_now(-KEPT_S)
+        with self._database.writing() as connection:
+            connection.execute(delete(webhook_delivery).where(*old))
+
+
+def _row(connection: Connection, webhook_id: str) -> Row[Any]:
+    row = connection.execute(select(webhook).where(webhook.c.id == webhook_id)).one_or_none()
+    if row is None:
+        raise NotFoundError(f"there is no webhook {webhook_id}")
+    return row
+
+
+def _webhook(row: Row[Any]) -> Webhook:
+    return Webhook(**row._mapping)
+
+
+def _delivery(row: Row[Any]) -> Delivery:
+    facts = {name: value for name, value in row._mapping.items() if name != "age_s"}
+    return Delivery(**facts | {"state": DeliveryState(row.state)})

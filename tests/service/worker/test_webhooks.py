@@ -1,0 +1,155 @@
+"""Messages are sent to the address that was judged, signed, with the name's own TLS, and to no private one."""
+
+import asyncio
+import json
+import socket
+from collections.abc import Callable
+from typing import Any
+
+import httpx
+import pytest
+
+from service.domain.run import RunState
+from service.domain.webhooks import Delivery, DeliveryState
+from service.store import Stores
+from service.worker import webhooks
+from service.worker.webhooks import RESPONSE_BYTES, Messenger
+from tests.contracts.builders import start
+
+SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
+ENDS = ["run.succeeded"]
+
+
+@pytest.fixture
+def stores(sqlite_stores: Stores) -> Stores:
+    return sqlite_stores
+
+
+def answer(status: int, text: str = "") -> httpx.Response:
+    """An answer that has still to be read."""
+    headers = {"Location": "https://elsewhere.example/"}
+    return httpx.Response(status, headers=headers, stream=httpx.ByteStream(text.encode()))
+
+
+class Names:
+    """What names lead to, in place of DNS."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, **addresses: list[str]) -> None:
+        self.asked: list[str] = []
+
+        async def look_up(_loop: Any, host: str, port: int, **_: Any) -> list[Any]:
+            self.asked.append(host)
+            found = addresses.get(host.partition(".")[0])
+            if found is None:
+                raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+            return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (address, port)) for address in found]
+
+        monkeypatch.setattr(asyncio.BaseEventLoop, "getaddrinfo", look_up)
+
+
+def told(
+    stores: Stores,
+    answers: Callable[[httpx.Request], httpx.Response],
+    url: str = "https://hooks.example:444/a?b=c",
+) -> tuple[Delivery, list[httpx.Request]]:
+    """What becomes of the message of one run's end, and the requests that were made."""
+    hook = stores.webhooks.create(url, ENDS, SECRET)
+    _, lease = start(stores)
+    stores.runs.finish(lease, RunState.SUCCEEDED, reason="completed")
+    requests: list[httpx.Request] = []
+
+    def handle(request: httpx.Request) -> httpx.Response:
+        requests.append(request)
+        return answers(request)
+
+    Messenger(stores.webhooks, ["inside"], httpx.MockTransport(handle)).send_due()
+    (message,) = stores.webhooks.deliveries(hook.id).data
+    return message, requests
+
+
+def test_it_goes_to_the_judged_address_under_the_name_and_is_signed(
+    stores: Stores, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = Names(monkeypatch, hooks=["93.184.216.34", "8.8.8.8"])
+    message, (request,) = told(stores, lambda _: answer(200, "y" * 10_000))
+    assert (message.state, message.status, message.attempts) == (DeliveryState.DELIVERED, 200, 1)
+    assert message.response == "y" * RESPONSE_BYTES
+    assert str(request.url) == "https://93.184.216.34:444/a?b=c"
+    assert request.headers["host"] == "hooks.example:444"
+    assert request.extensions["sni_hostname"] == "hooks.example"
+    assert names.asked == ["hooks.example"]
+    assert json.loads(request.content)["type"] == "run.succeeded"
+    verifier = pytest.importorskip("standardwebhooks").Webhook(SECRET)
+    assert verifier.verify(request.content, dict(request.headers))["data"]["id"] == message.run_id
+
+
+@pytest.mark.parametrize(
+    "addresses",
+    [["127.0.0.1"], ["93.184.216.34", "10.0.0.1"], ["::1"], ["::ffff:192.168.0.1"], ["169.254.169.254"]],
+)
+def test_a_name_that_leads_into_a_private_network_is_not_called(
+    stores: Stores, monkeypatch: pytest.MonkeyPatch, addresses: list[str]
+) -> None:
+    Names(monkeypatch, hooks=addresses)
+    message, requests = told(stores, lambda _: answer(200))
+    assert (message.state, requests) == (DeliveryState.WAITING, [])
+    assert "private network" in str(message.error)
+
+
+def test_a_host_that_the_operator_lists_may_be_private(
+    stores: Stores, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Names(monkeypatch, inside=["10.0.0.1"])
+    message, (request,) = told(stores, lambda _: answer(204), "http://inside/x")
+    assert (message.state, str(request.url)) == (DeliveryState.DELIVERED, "http://10.0.0.1/x")
+
+
+def test_a_listed_host_that_is_listed_no_more_is_not_called(
+    stores: Stores, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Names(monkeypatch, other=["10.0.0.1"])
+    message, requests = told(stores, lambda _: answer(204), "http://other/x")
+    assert (message.state, requests) == (DeliveryState.WAITING, [])
+
+
+@pytest.mark.parametrize("status", [301, 307, 400, 429, 500, 503])
+def test_what_was_not_taken_waits_and_no_redirect_is_followed(
+    stores: Stores, monkeypatch: pytest.MonkeyPatch, status: int
+) -> None:
+    Names(monkeypatch, hooks=["8.8.8.8"])
+    message, requests = told(stores, lambda _: answer(status))
+    assert len(requests) == 1
+    assert (message.state, message.status) == (DeliveryState.WAITING, status)
+    assert 3.0 < (message.due_at - message.created_at).total_seconds() < 60.0
+
+
+def test_a_receiver_that_is_gone_is_disabled(stores: Stores, monkeypatch: pytest.MonkeyPatch) -> None:
+    Names(monkeypatch, hooks=["8.8.8.8"])
+    message, _ = told(stores, lambda _: answer(410))
+    assert message.state is DeliveryState.FAILED
+    assert stores.webhooks.get(message.webhook_id).disabled_at is not None
+
+
+def test_a_name_that_there_is_not_and_a_connection_that_breaks_are_tried_again(
+    stores: Stores, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(request: httpx.Request) -> httpx.Response:
+        raise httpx.ConnectError("refused", request=request)
+
+    Names(monkeypatch)
+    message, _ = told(stores, broken)
+    assert (message.state, "Name or service" in str(message.error)) == (DeliveryState.WAITING, True)
+    Names(monkeypatch, hooks=["8.8.8.8"])
+    message, _ = told(stores, broken)
+    assert (message.state, "refused" in str(message.error)) == (DeliveryState.WAITING, True)
+
+
+def test_a_receiver_that_does_not_answer_is_left(stores: Stores, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(webhooks, "ATTEMPT_S", 0.2)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        hook = stores.webhooks.create(f"http://127.0.0.1:{silent.getsockname()[1]}/", ENDS, SECRET)
+        stores.webhooks.test(hook.id)
+        Messenger(stores.webhooks, ["127.0.0.1"]).send_due()
+    (message,) = stores.webhooks.deliveries(hook.id).data
+    assert (message.state, message.status) == (DeliveryState.WAITING, None)
+    assert message.error is not None
