@@ -123,7 +123,8 @@ class SqlRunStore(SqlLeases):
             if max_queued is not None:
                 _require_place(connection, max_queued)
             try:
-                return insert_run(connection, new, by), True
+                insert_run(connection, new, by)
+                return read_run(connection, new.id), True
             except IntegrityError as error:
                 message = (
                     f"run {new.id} was made, or what it needs was deleted, at the same moment; look again"
@@ -195,12 +196,14 @@ class SqlRunStore(SqlLeases):
     def request_stop(self, run_id: str, wish: StopReason, *, by: str | None = None) -> Run:
         """Stop at once what no worker holds; wish it of a worker otherwise."""
         with self._database.writing() as connection:
-            return stop_run(LockedRun.by_id(connection, run_id), wish, by)
+            stop_run(LockedRun.by_id(connection, run_id), wish, by)
+            return read_run(connection, run_id)
 
     def resume(self, run_id: str, *, by: str | None = None) -> Run:
         """Give a paused run back to the queue."""
         with self._database.writing() as connection:
-            return resume_run(LockedRun.by_id(connection, run_id), by)
+            resume_run(LockedRun.by_id(connection, run_id), by)
+            return read_run(connection, run_id)
 
     def edit(self, run_id: str, changes: Mapping[str, Any], *, revision: int | None = None) -> Run:
         """Change what people say of a run."""
@@ -473,7 +476,7 @@ def _add_logs(connection: Connection, locked: LockedRun, lines: Sequence[tuple[s
     locked.change(last_log_seq=locked.row.last_log_seq + len(rows))
 
 
-def insert_run(connection: Connection, new: NewRun, by: str | None) -> Run:
+def insert_run(connection: Connection, new: NewRun, by: str | None) -> None:
     """Store a queued run."""
     compared = [node["checkpoint"] for node in new.config.get("compared") or ()]
     for needed in [*compared, *([new.source_checkpoint] if new.source_checkpoint else [])]:
@@ -497,10 +500,10 @@ def insert_run(connection: Connection, new: NewRun, by: str | None) -> Run:
         locked.change(continues=asdict(replace(new.continues, checkpoint=copied)), best=best and asdict(best))
     facts = {"state": RunState.QUEUED.value, "from": None, "reason": None, "attempt": 0, "by": by}
     locked.event(EventType.STATE, facts)
-    return locked.written()
+    locked.write()
 
 
-def stop_run(locked: LockedRun, wish: StopReason, by: str | None) -> Run:
+def stop_run(locked: LockedRun, wish: StopReason, by: str | None) -> None:
     """Stop at once what no worker holds; wish it of a worker otherwise."""
     known = locked.row.stop_wish
     if known in ENDING_WISHES and wish is not StopReason.CANCEL and not locked.state.is_terminal:
@@ -516,10 +519,10 @@ def stop_run(locked: LockedRun, wish: StopReason, by: str | None) -> Run:
     elif locked.state is not rests:
         locked.change(stop_wish=wish.value if rests.is_terminal else None)
         locked.move(rests, reason=wish.value, by=by)
-    return locked.written()
+    locked.write()
 
 
-def resume_run(locked: LockedRun, by: str | None) -> Run:
+def resume_run(locked: LockedRun, by: str | None) -> None:
     """Give a paused run back to the queue; one on its way to its pause goes on."""
     if locked.state is RunState.STOPPING and locked.row.stop_wish == StopReason.PAUSE:
         locked.change(stop_wish=None)
@@ -529,7 +532,7 @@ def resume_run(locked: LockedRun, by: str | None) -> Run:
     else:
         message = f"run {locked.row.id} is {locked.state}; only a paused run can be resumed"
         raise StateConflictError(message, state=locked.state.value)
-    return locked.written()
+    locked.write()
 
 
 def _merge_labels(connection: Connection, run_id: str, labels: Mapping[str, str | None] | None) -> None:
