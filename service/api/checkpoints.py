@@ -92,6 +92,13 @@ def get_upload(upload_id: UploadId, services: ServicesDep) -> Upload:
     return services.uploads.get(upload_id)
 
 
+@router.delete("/uploads/{upload_id}", status_code=204)
+def drop_upload(upload_id: UploadId, services: ServicesDep) -> Response:
+    """Give an upload up that is not complete, with the parts that came."""
+    services.uploads.drop(upload_id)
+    return Response(status_code=204)
+
+
 @router.put("/uploads/{upload_id}/parts/{number}", response_model=UploadOut, openapi_extra=BYTES_BODY)
 async def put_part(
     upload_id: UploadId, number: PartNumber, request: Request, services: ServicesDep

@@ -59,6 +59,7 @@ async def discover(services: ServicesDep) -> DiscoveryOut:
     limits = {
         "max_body_bytes": settings.max_body_bytes,
         "max_body_depth": MAX_DEPTH,
+        "max_import_mib": settings.max_import_mib,
         "max_queued_runs": settings.max_queued_runs,
         "rate_limit_per_s": settings.rate_limit_per_s or None,
     }

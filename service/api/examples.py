@@ -509,6 +509,7 @@ EXAMPLES: dict[str, dict[str, Any]] = {
         {"file": {"size_bytes": 2_500_000, "sha256": _SHA256, "name": "baseline", "labels": {"team": "a"}}},
     ),
     "get_upload": _json(_UPLOAD),
+    "drop_upload": {"requests": {}, "responses": {}},
     "put_part": _json(_UPLOAD, {"part": _BYTES}),
     "complete_upload": _json(_IMPORT),
     "import_checkpoint": _json(_IMPORT, {"file": _BYTES}),

@@ -108,6 +108,7 @@ CONFLICTS = {
     "evaluate": "The run has no checkpoint that can act, yet or ever.",
     "replay_episode": "The episode was not recorded.",
     "put_part": "The upload is complete.",
+    "drop_upload": "The upload is complete.",
     "complete_upload": "Parts are missing.",
     "compute_action": "The run has no checkpoint that can act, yet or ever.",
     "compute_policy_action": "The checkpoint cannot act.",

@@ -428,6 +428,14 @@ class UploadStore(Protocol):
     def read(self, upload_id: str) -> bytes:
         """The parts in order; raises :class:`NotFoundError`, also where they are not what was announced."""
 
+    def drop(self, upload_id: str) -> None:
+        """Forget an upload with its parts.
+
+        Raises:
+            NotFoundError: there is no such upload.
+            StateConflictError: its run was made.
+        """
+
     def sweep(self) -> int:
         """Forget uploads whose run has ended, and those whose time is up and that made none; how many."""
 

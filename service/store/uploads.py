@@ -1,6 +1,7 @@
 """The store of uploads over SQLAlchemy."""
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -53,10 +54,7 @@ class SqlUploadStore:
         """Store a part."""
         stored = self._blobs.prepare(data)
         with self._database.writing() as connection:
-            _row(connection, upload_id, locks=True)
-            if connection.execute(select(run.c.id).where(run.c.id == run_id_of(upload_id))).first():
-                message = f"upload {upload_id} is complete: its run is {run_id_of(upload_id)}"
-                raise StateConflictError(message, state="complete")
+            _require_open(connection, upload_id)
             self._blobs.insert(connection, stored)
             key = {"upload_id": upload_id, "number": number}
             known = select(upload_part.c.blob_sha256).filter_by(**key)
@@ -90,6 +88,12 @@ class SqlUploadStore:
             raise NotFoundError(f"the parts of upload {upload_id} are not what was announced; begin anew")
         return data
 
+    def drop(self, upload_id: str) -> None:
+        """Forget one."""
+        with self._database.writing() as connection:
+            _require_open(connection, upload_id)
+            self._delete(connection, [upload_id])
+
     def sweep(self) -> int:
         """Forget what is over."""
         ended = select(run.c.id).where(run.c.id == _run_id, run.c.state.in_(TERMINAL_STATES)).exists()
@@ -99,15 +103,22 @@ class SqlUploadStore:
                 return 0
         with self._database.writing() as connection:
             ids = connection.execute(over).scalars().all()
-            digests = connection.execute(
-                delete(upload_part)
-                .where(upload_part.c.upload_id.in_(ids))
-                .returning(upload_part.c.blob_sha256)
-            )
-            dropped = set(digests.scalars())
-            connection.execute(delete(upload).where(upload.c.id.in_(ids)))
-            self._blobs.drop_unreferenced(connection, dropped)
+            self._delete(connection, ids)
         return len(ids)
+
+    def _delete(self, connection: Connection, ids: Sequence[str]) -> None:
+        parts = delete(upload_part).where(upload_part.c.upload_id.in_(ids))
+        digests = connection.execute(parts.returning(upload_part.c.blob_sha256)).scalars().all()
+        connection.execute(delete(upload).where(upload.c.id.in_(ids)))
+        self._blobs.drop_unreferenced(connection, digests)
+
+
+def _require_open(connection: Connection, upload_id: str) -> None:
+    """Lock an upload that no run was made of."""
+    _row(connection, upload_id, locks=True)
+    if connection.execute(select(run.c.id).where(run.c.id == run_id_of(upload_id))).first():
+        message = f"upload {upload_id} is complete: its run is {run_id_of(upload_id)}"
+        raise StateConflictError(message, state="complete")
 
 
 def _parts(upload_id: str) -> Select[tuple[int, str]]:

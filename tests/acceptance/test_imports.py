@@ -109,6 +109,18 @@ def test_an_imported_policy_is_named_as_every_other_one(server, trained, bundle)
     assert played["state"] == "succeeded"
 
 
+def test_an_imported_policy_gets_a_name_as_every_other_one(server, trained, bundle):
+    run = imported(server, bundle)
+    server.post("/v1/policies", {"name": "brought"})
+    version = server.post("/v1/policies/brought/versions", {"run": run["id"]})
+    assert version.status_code == 201, version.text
+    judged = [
+        server.wait(server.submit("evaluate", body | {"n_episodes": 2, "seed": 1}))["result"]["returns"]
+        for body in ({"policy": "brought:1"}, {"run": trained["id"], "checkpoint": "last"})
+    ]
+    assert judged[0] == judged[1]
+
+
 def test_an_imported_run_is_continued_and_forked_with_the_content_of_its_source(server, trained, bundle):
     run = imported(server, bundle)
     ends = []

@@ -100,6 +100,18 @@ class UploadStoreContract:
         with pytest.raises(NotFoundError, match="begin anew"):
             stores.uploads.get(upload.id)
 
+    def test_an_upload_that_is_given_up_leaves_nothing(self, stores: Stores) -> None:
+        upload, other = begin(stores), begin(stores, digest="other")
+        fill(stores, upload)
+        stores.uploads.put_part(other.id, 0, b"0123")
+        stores.uploads.drop(upload.id)
+        with pytest.raises(NotFoundError):
+            stores.uploads.drop(upload.id)
+        assert n_blobs(stores) == 1  # which the other one has too
+        submit(stores, id=other.run_id, kind=RunKind.IMPORT)
+        with pytest.raises(StateConflictError, match="is complete"):
+            stores.uploads.drop(other.id)
+
     def test_a_run_keeps_its_upload_until_it_has_ended(self, stores: Stores) -> None:
         upload = begin(stores)
         fill(stores, upload)

@@ -238,6 +238,15 @@ class TestUpload:
         ):
             assert answer.status_code == 404
 
+    def test_an_upload_is_given_up_until_it_is_complete(self, client: Client) -> None:
+        upload = begin(client)
+        assert client.request("DELETE", upload).status_code == 204
+        assert client.get(upload).status_code == 404
+        upload = begin(client)
+        fill(client, upload)
+        client.post(f"{upload}/complete")
+        assert client.request("DELETE", upload).status_code == 409
+
     def test_a_small_file_is_imported_by_one_request_once_per_key(self, client: Client) -> None:
         headers = {
             "Content-Type": "application/octet-stream",

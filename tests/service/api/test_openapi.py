@@ -89,6 +89,7 @@ def test_every_route_of_the_contract_is_there(document: dict[str, Any]) -> None:
         "POST /v1/runs/{run_id}/episodes/{index}/replay",
         *("POST /v1/checkpoints", "POST /v1/checkpoints/import", "GET /v1/checkpoints/{checkpoint_id}"),
         *("GET /v1/checkpoints/{checkpoint_id}/facts", "GET /v1/checkpoints/uploads/{upload_id}"),
+        "DELETE /v1/checkpoints/uploads/{upload_id}",
         "PUT /v1/checkpoints/uploads/{upload_id}/parts/{number}",
         "POST /v1/checkpoints/uploads/{upload_id}/complete",
         *("POST /v1/compare", "POST /v1/policies/{policy}/compute_action"),
