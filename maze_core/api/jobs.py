@@ -348,6 +348,7 @@ def _trial_of(records: Sequence[Tree]) -> Trial:
     found = [record["best_return"] for record in records]
     if (pruned := records[0].get("pruned_at")) is not None:
         value = records[0]["pruned_value"]
+        value = value if isinstance(value, float) else None
         return Trial(values=_values(records[0]), is_told=True, value=value, pruned_at=pruned)
     return Trial(
         values=_values(records[0]),

@@ -44,10 +44,12 @@ class OptunaSearch(Search):
         states = self._optuna.trial.TrialState
         has_value = trial.value is not None and math.isfinite(trial.value)
         state, facts = states.RUNNING, dict[str, Any]()
-        if trial.pruned_at is not None:
+        if trial.is_told and not has_value:
+            state = states.FAIL
+        elif trial.pruned_at is not None:
             state, facts = states.PRUNED, {"intermediate_values": {trial.pruned_at: trial.value}}
         elif trial.is_told:
-            state, facts = (states.COMPLETE, {"value": trial.value}) if has_value else (states.FAIL, {})
+            state, facts = states.COMPLETE, {"value": trial.value}
         params = {key: _param(trial.values[key], one) for key, one in self._config.space.items()}
         return self._optuna.trial.create_trial(params=params, distributions=self._space, state=state, **facts)
 

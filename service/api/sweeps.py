@@ -20,6 +20,7 @@ from service.api.submit import TRAIN_ARGUMENTS, KeyDep, compose, idempotent, set
 from service.domain.errors import IdempotencyConflictError, NotFoundError, StateConflictError
 from service.domain.run import Page
 from service.domain.sweep import (
+    MOST_JOBS,
     JobState,
     NewJob,
     NewSweep,
@@ -64,7 +65,7 @@ class ParameterIn(In):
     """Draw the range's logarithm."""
     step: float | None = None
     type: Literal["float", "int"] | None = None
-    choices: list[Any] | None = None
+    choices: list[Any] | None = Field(default=None, min_length=1, max_length=1000)
 
 
 class SearchIn(In):
@@ -278,6 +279,10 @@ def _resolved(services: Services, body: SweepRequest) -> tuple[SweepSpec, list[N
 def _check_each(arguments: Mapping[str, Any], policy: TrustPolicy) -> None:
     """Check every value by itself, before any of them is composed."""
     overrides = arguments.get("overrides", {})
+    for key, value in {**arguments, **overrides}.items():
+        if isinstance(value, list) and len(value) > MOST_JOBS:
+            message = f"{key} has {len(value)} values; at most {MOST_JOBS} runs are made."
+            raise InvalidSpecificationError(message, path=key, code="too_large")
     single = {name: values_of(value)[0] for name, value in arguments.items() if name != "overrides"}
     single["overrides"] = {key: values_of(value)[0] for key, value in overrides.items()}
     check_arguments(single, policy)

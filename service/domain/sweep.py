@@ -67,6 +67,8 @@ class JobState(StrEnum):
 STOPPED = "user_stop"
 """Reason of a sweep that makes no more runs and lets those there are end."""
 LIVE_JOBS = (JobState.MADE, JobState.ASKED)
+ASKS_AT_ONCE = 10
+"""Trials that are proposed from one look, so that what ends meanwhile is not seen too late."""
 MOST_JOBS = 1000
 """Jobs of one sweep."""
 
@@ -266,7 +268,8 @@ def next_step(
     if planned:
         return Step(make=planned[:free])
     if n_unknown > 0:
-        return Step(n_asks=0 if spec.is_asked else min(n_unknown, math.ceil(free / spec.n_seeds)))
+        n_asks = min(n_unknown, math.ceil(free / spec.n_seeds), ASKS_AT_ONCE)
+        return Step(n_asks=0 if spec.is_asked else n_asks)
     if n_live:
         return Step()
     return Step(end=(SweepState.SUCCEEDED, "completed") if is_good else (SweepState.FAILED, "all_failed"))

@@ -304,6 +304,16 @@ def test_a_search_gives_up_what_does_not_keep_up_and_goes_on_as_one_that_was_not
         assert found(again) == whole
 
 
+def test_a_trial_that_was_given_up_with_what_is_no_number_has_failed(optuna):
+    config = OptunaSearchConfig(space=SPACE, n_startup_trials=1)
+    told = [
+        Trial(values=values, is_told=True, value=value, pruned_at=1)
+        for values, value in zip(asked(1, [1.0, 2.0]), (float("nan"), None), strict=True)
+    ]
+    failed = [Trial(values=trial.values, is_told=True) for trial in told]
+    assert repr(OptunaSearch(config, 1, told).ask(2)) == repr(OptunaSearch(config, 1, failed).ask(2))
+
+
 def test_a_pruner_and_several_seeds_contradict_each_other(tmp_path):
     node = {**OF_GAMMA, "sampler": "random", "pruner": "median"}
     with pytest.raises(InvalidSpecificationError, match="give one seed"):

@@ -1,5 +1,7 @@
 """Sweeps over HTTP: what is taken, what is refused, and how they are followed, steered, asked and told."""
 
+import sys
+
 import pytest
 
 from service.domain.run import MetricPoint, RunKind, RunState
@@ -100,6 +102,8 @@ def test_the_same_key_makes_one_sweep_and_another_body_is_refused(client):
         ({**GRID, "overrides": {"launcher.n_jobs": 9}}, "search and parallel"),
         ({**GRID, "overrides": {"algorithm.lr": []}}, "no job"),
         ({**GRID, "overrides": {"algorithm.lr": [1e-3 * n for n in range(1, 700)]}}, "1398 jobs; at most 1000"),
+        ({**GRID, "overrides": {"algorithm.lr": [0.1] * 1001}}, "1001 values; at most 1000"),
+        ({**SEARCH, "search": {"space": {"algorithm.lr": {"choices": [0.1] * 1001}}}}, "choices"),
         ({**SEARCH, "search": {"space": {"algorithm.lr": {"choices": [{"_target_": "os.system"}]}}}}, "os.system"),
         ({**SEARCH, "search": {"space": {"env.name": {"choices": ["a:b"]}}}}, "a:b"),
         ({**SEARCH, "search": {"space": {"initial.run": {"choices": ["run_1"]}}}}, "nothing to search"),
@@ -337,3 +341,37 @@ def test_the_parameter_that_decides_is_the_important_one(client, stores, setting
     assert found["importance"]["algorithm.lr"] > 0.8
     assert sum(found["importance"].values()) == pytest.approx(1.0)
     assert client.get(f"{path}/importance").json() == found
+
+
+def test_a_search_that_no_worker_can_propose_for_fails_and_says_what_to_install(
+    client, stores, settings, monkeypatch
+):
+    sweep = submitted(client, {**SEARCH, "search": {"space": SPACE}})
+    monkeypatch.setitem(sys.modules, "optuna", None)
+    Sweeper(settings, stores).look()
+    found = client.get(f"/v1/sweeps/{sweep['id']}").json()
+    assert (found["state"], found["reason"]) == ("failed", "missing_extra")
+    assert "pip install 'maze-service[optuna]'" in found["error"]["message"]
+
+
+def test_runs_of_a_sweep_are_changed_together(client):
+    sweep, _ = submitted(client, GRID), submitted(client, GRID)
+    answer = client.post("/v1/runs/bulk", {"action": "cancel", "filter": {"sweep": sweep["id"]}})
+    assert {one["state"] for one in answer.json()["data"]} == {"cancelled"}
+    assert {one["id"] for one in answer.json()["data"]} == {job["run"] for job in jobs_of(client, sweep)}
+
+
+def test_a_recorded_configuration_is_varied_as_any_other(client):
+    recorded = client.post("/v1/config/compose", {"algorithm": "ppo", "overrides": OVERRIDES, "seed": 1})
+    body = {
+        "config": recorded.json()["config"],
+        "overrides": {"algorithm.lr": [0.001, 0.002]},
+        "seed": [1, 2],
+    }
+    preview = client.post("/v1/sweeps/preview", body).json()
+    assert [job["choices"] for job in preview["jobs"]] == [
+        {"seed": seed, "algorithm.lr": lr} for seed in (1, 2) for lr in (0.001, 0.002)
+    ]
+    alone = {"algorithm": "ppo", "overrides": {**OVERRIDES, "algorithm.lr": 0.002}, "seed": 2}
+    composed = client.post("/v1/config/compose", alone).json()
+    assert preview["jobs"][3]["config_sha256"] == composed["config_sha256"]
