@@ -7,10 +7,10 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from service.cli import act, completion, doctor, environments, operate, policies, runs, submit, watch
+from service.cli import act, completion, doctor, environments, operate, policies, runs, submit, sweeps, watch
 from service.cli.parsers import Mistake
 
-COMMANDS = (operate, submit, runs, watch, act, policies, environments, doctor, completion)
+COMMANDS = (operate, submit, runs, sweeps, watch, act, policies, environments, doctor, completion)
 """The files of commands, in the order in which ``--help`` lists them."""
 EXIT_DONE, EXIT_FAILED, EXIT_MISTAKEN, EXIT_INTERRUPTED = 0, 1, 2, 130
 

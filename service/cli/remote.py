@@ -6,7 +6,9 @@ nothing cuts, whatever the output is.
 
 import argparse
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from service.cli.parsers import Mistake, shared
@@ -33,7 +35,7 @@ def client_of(options: argparse.Namespace) -> "Client":
     """The client that was asked for; to be closed."""
     from maze_client import Client
 
-    return Client(options.url, options.token)
+    return Client(options.url, options.token, max_retries=2)  # somebody sits there and waits
 
 
 def print_json(value: Any) -> None:
@@ -96,3 +98,44 @@ def labels_of(words: Sequence[str]) -> dict[str, str]:
     if wrong := [word for word in words if "=" not in word]:
         raise Mistake(f"--label {wrong[0]}: write KEY=VALUE")
     return dict(word.split("=", 1) for word in words)
+
+
+def steer_each(
+    ids: Sequence[str], find: Callable[[str], T], act: Callable[[T], Any], tell: Callable[[Any], object]
+) -> int:
+    """Do something to each run or sweep; what one refuses does not keep it from the others.
+
+    Args:
+        ids: of them.
+        find: looks one up.
+        act: does it; what it gives is told of, else the thing itself.
+        tell: prints.
+
+    Returns:
+        The exit code.
+    """
+    from maze_client import ProblemError
+
+    failed = 0
+    for each in ids:
+        try:
+            found = find(each)
+            tell(act(found) or found)
+        except ProblemError as error:
+            print(f"maze: {each}: {error.detail}", file=sys.stderr)
+            failed += 1
+    return 1 if failed else 0
+
+
+@contextmanager
+def waiting(way_on: str) -> Iterator[None]:
+    """Wait; who does so no longer is told how to wait on."""
+    from maze_client import WaitTimeout
+
+    try:
+        yield
+    except KeyboardInterrupt:
+        print(f"\nmaze: it goes on: {way_on}", file=sys.stderr)
+        raise
+    except WaitTimeout as error:
+        raise WaitTimeout(f"{str(error).removesuffix('.')}: {way_on}") from error

@@ -1,13 +1,21 @@
 """``maze runs``: list, look at and steer runs."""
 
 import argparse
-import sys
 from collections.abc import Callable, Mapping
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from service.cli.parsers import Mistake, add, add_group
-from service.cli.remote import Columns, client_of, labels_of, print_facts, print_items, print_json, remote
+from service.cli.remote import (
+    Columns,
+    client_of,
+    labels_of,
+    print_facts,
+    print_items,
+    print_json,
+    remote,
+    steer_each,
+)
 from service.cli.submit import arguments_of, ended
 
 if TYPE_CHECKING:
@@ -133,25 +141,16 @@ def _show(options: argparse.Namespace) -> int:
 
 
 def _steer(options: argparse.Namespace) -> int:
-    """Do it to each run; what one refuses does not keep it from the others."""
-    from maze_client import ProblemError
-
     _, act = STEERED[options.verb]
-    failed = 0
+
+    def tell(run: "Run") -> None:
+        if options.json:
+            print_json(run)
+        else:
+            print(_after(options.verb, run))
+
     with client_of(options) as client:
-        for run_id in options.ids:
-            try:
-                run = client.run(run_id)
-                made = act(run) or run
-            except ProblemError as error:
-                print(f"maze: {run_id}: {error.detail}", file=sys.stderr)
-                failed += 1
-                continue
-            if options.json:
-                print_json(made)
-            else:
-                print(_after(options.verb, made))
-    return 1 if failed else 0
+        return steer_each(options.ids, client.run, act, tell)
 
 
 def _after(verb: str, run: Any) -> str:

@@ -10,12 +10,10 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from service.cli.parsers import Mistake, add
-from service.cli.remote import client_of, labels_of, print_columns, print_json, remote, shown
+from service.cli.remote import client_of, labels_of, print_columns, print_json, remote, shown, waiting
 
 if TYPE_CHECKING:
     from maze_client import Run
-
-_LATER_S = "it goes on: maze runs wait {id}"
 
 
 def add_commands(commands: Any) -> None:
@@ -29,7 +27,7 @@ def add_commands(commands: Any) -> None:
     train.add_argument(
         "--id", metavar="ID", help="an id of your own, run_…: one run, however often it is sent"
     )
-    _add_submission(train)
+    add_submission(train)
     evaluate = add(
         commands, "evaluate", _evaluate, "measure the policy of a run over seeded episodes", remote()
     )
@@ -37,10 +35,11 @@ def add_commands(commands: Any) -> None:
     evaluate.add_argument("--checkpoint", metavar="NAME", help="best (the default), last, epoch:N or an id")
     evaluate.add_argument("--n-episodes", metavar="N", type=int, help="episodes to play (20)")
     evaluate.add_argument("--seed", metavar="N", type=int, help="drawn when left out")
-    _add_submission(evaluate)
+    add_submission(evaluate)
 
 
-def _add_submission(parser: argparse.ArgumentParser) -> None:
+def add_submission(parser: argparse.ArgumentParser) -> None:
+    """Add what every submission may carry, and whether to wait for its end."""
     parser.add_argument("--name", metavar="TEXT", help="of the run, for people")
     parser.add_argument("--label", metavar="KEY=VALUE", action="append", default=[], help="may be repeated")
     parser.add_argument("--priority", metavar="N", type=int, help="the higher one starts first (0)")
@@ -50,8 +49,8 @@ def _add_submission(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--timeout", metavar="S", type=float, help="seconds to wait at most")
 
 
-def arguments_of(words: Sequence[str]) -> dict[str, Any]:
-    """What words of ``maze-run`` say, as a body of the service.
+def arguments_of(words: Sequence[str], *, multirun: bool = False) -> dict[str, Any]:
+    """What words of ``maze-run`` say, as a body of the service; of a multirun several values are a list.
 
     Raises:
         InvalidSpecificationError: with every word that cannot be read, or that says what a service does not take.
@@ -60,22 +59,34 @@ def arguments_of(words: Sequence[str]) -> dict[str, Any]:
     from maze_core.config.overrides import REMOVED
     from maze_core.errors import ProblemList
 
-    line, found = parse_words(words), ProblemList()
+    line, found = parse_words(words, multirun=multirun), ProblemList()
+    overrides = line.arguments.get("overrides", {})
     for name, value in (("run_dir", line.run_dir), ("videos", line.videos or None)):
         if value is not None:
             message = "says where this machine writes, and the run is the service's; leave it out."
             found.add(name, message, code="not_remote")
-    for key, value in line.arguments.get("overrides", {}).items():
+    for key, value in overrides.items():
         if value is REMOVED:
             found.add(key, f"cannot be taken away over HTTP; write {key}=null or a value.", code="not_remote")
-    if "launcher" in line.arguments:
-        found.add("launcher", "is of a multirun on this machine; see maze sweep.", code="not_remote")
+    for key in [*line.arguments, *overrides]:
+        if key.partition(".")[0] == "launcher":
+            message = "starts processes of this machine; see maze sweep, and its --parallel."
+            found.add(key, message, code="not_remote")
     found.raise_if_any()
-    return {name: value for name, value in line.arguments.items() if value is not None}
+    given = {name: _plain(value) for name, value in line.arguments.items() if value is not None}
+    return given | (
+        {"overrides": {key: _plain(value) for key, value in overrides.items()}} if overrides else {}
+    )
+
+
+def _plain(value: Any) -> Any:
+    from maze_core.config.grid import Choices
+
+    return list(value.values) if isinstance(value, Choices) else value
 
 
 def _train(options: argparse.Namespace) -> int:
-    given = {**arguments_of(options.words), **_labelled(options)}
+    given = {**arguments_of(options.words), **labelled(options)}
     if options.config is not None:
         from maze_core.config.arguments import read_recorded
 
@@ -94,10 +105,11 @@ def _evaluate(options: argparse.Namespace) -> int:
     names = ("run", "checkpoint", "n_episodes", "seed")
     given: Any = {name: value for name in names if (value := getattr(options, name)) is not None}
     with client_of(options) as client:
-        return submitted(client.evaluate(**given, **_labelled(options)), options)
+        return submitted(client.evaluate(**given, **labelled(options)), options)
 
 
-def _labelled(options: argparse.Namespace) -> Any:
+def labelled(options: argparse.Namespace) -> Any:
+    """What every submission may carry."""
     given = {"name": options.name, "labels": labels_of(options.label) or None, "priority": options.priority}
     return {name: value for name, value in given.items() if value is not None}
 
@@ -105,9 +117,7 @@ def _labelled(options: argparse.Namespace) -> Any:
 def submitted(run: "Run", options: argparse.Namespace) -> int:
     """Tell of a run that was submitted, or of its end where that was asked for; the exit code."""
     if options.wait:
-        if not options.json:
-            print(run.id, flush=True)
-        return ended(run, options)
+        return ended(run, options, tells_id=True)
     if options.json:
         print_json(run)
     else:
@@ -115,19 +125,12 @@ def submitted(run: "Run", options: argparse.Namespace) -> int:
     return 0
 
 
-def ended(run: "Run", options: argparse.Namespace) -> int:
-    """Wait for a run's end and tell of it; the exit code is 0 only where it has succeeded."""
-    from maze_client import WaitTimeout
-
-    try:
+def ended(run: "Run", options: argparse.Namespace, *, tells_id: bool = False) -> int:
+    """Wait for a run's end and tell of it, and of its id at once; the exit code is 0 only where it has succeeded."""
+    with waiting(f"maze runs wait {run.id}"):
+        if tells_id and not options.json:
+            print(run.id, flush=True)
         run.wait(options.timeout, check=False)
-    except KeyboardInterrupt:
-        print(f"\nmaze: {_LATER_S.format(id=run.id)}", file=sys.stderr)
-        raise
-    except WaitTimeout as error:
-        raise WaitTimeout(
-            f"{str(error).removesuffix('; it goes on.')}; {_LATER_S.format(id=run.id)}"
-        ) from error
     if options.json:
         print_json(run)
     else:

@@ -19,6 +19,6 @@ def test_the_session_of_the_page_runs(tmp_path: Path, monkeypatch: pytest.Monkey
     with service(tmp_path / "service") as address:
         ran = session(DOCS / "command_line.md", address, tmp_path / "work", needle="maze ")
     printed = [text for _, text, _ in ran]
-    assert len(printed) == 3
+    assert len(printed) == 4
     assert "eval/mean_return by epoch" in printed[0]
     assert "champion" in printed[1]

@@ -171,6 +171,43 @@ def test_an_id_of_ones_own_is_one_run(maze: Maze) -> None:
     assert ids[0] == ids[1]
 
 
+def test_a_sweep_is_previewed_run_and_looked_at(maze: Maze) -> None:
+    words = ["algorithm=ppo,a2c", "+configuration=test", "env.name=CartPole-v1", "seed=1,2"]
+    planned = maze.json("sweep", "run", *words, "--preview")
+    assert [run["choices"] for run in planned] == [
+        {"algorithm": algorithm, "seed": seed} for algorithm in ("ppo", "a2c") for seed in (1, 2)
+    ]
+    assert (
+        planned[0]["config_sha256"]
+        == compose_run(
+            algorithm="ppo", configuration="test", overrides={"env.name": "CartPole-v1"}, seed=1
+        ).config_sha256
+    )
+    (sweep,) = maze.json("sweep", "run", *words, "--wait", "--name", "both", "--parallel", "2")
+    assert (sweep["state"], sweep["counts"]) == ("succeeded", {"succeeded": 4})
+    runs = maze.json("sweep", "runs", sweep["id"])
+    best = max(runs, key=lambda run: run["value"])
+    assert sweep["best"]["value"] <= best["value"]
+    assert (
+        f"best choices  algorithm={sweep['best']['choices']['algorithm']}"
+        in maze("sweep", "show", sweep["id"])[0]
+    )
+    assert sweep["id"] in maze("sweep", "list", "--state", "succeeded")[0]
+    assert maze("sweep", "delete", sweep["id"])[0] == f"{sweep['id']} deleted\n"
+
+
+def test_a_sweep_is_paused_resumed_and_cancelled(maze: Maze) -> None:
+    (sweep,) = maze.json("sweep", "run", *LONG, "seed=1,2", "--parallel", "1")
+    assert maze("sweep", "pause", sweep["id"])[0] == f"{sweep['id']} paused\n"
+    assert maze("sweep", "resume", sweep["id"])[0] == f"{sweep['id']} running\n"
+    _, err = maze("sweep", "wait", sweep["id"], "--timeout", "0", code=1)
+    assert f"maze sweep wait {sweep['id']}" in err
+    maze("sweep", "cancel", sweep["id"])
+    assert "state     cancelled" in maze("sweep", "wait", sweep["id"], code=1)[0]
+    _, err = maze("sweep", "resume", sweep["id"], "sweep_nosuch", code=1)
+    assert len(err.splitlines()) == 2
+
+
 def test_environments_are_listed(maze: Maze) -> None:
     rows = {row["id"]: row for row in maze.json("env", "list", "--available")}
     assert rows["CartPole-v1"]["is_available"]
@@ -192,6 +229,7 @@ def test_what_one_run_refuses_does_not_keep_it_from_the_others(maze: Maze, train
         (["train", "algorithm"], 2, "maze: algorithm: cannot be read"),
         (["train", "run_dir=here"], 2, "run_dir: says where this machine writes"),
         (["train", "~env.kwargs.a"], 2, "env.kwargs.a=null"),
+        (["sweep", "run", "launcher.n_jobs=2", "seed=1,2"], 2, "see maze sweep, and its --parallel"),
         (["train", "--label", "team"], 2, "--label team: write KEY=VALUE"),
         (["train", "--wiat"], 2, "unrecognized arguments: --wiat"),
         (["runs", "list", "--state", "runing"], 2, "state"),
