@@ -38,7 +38,7 @@ $(VENV)/.installed: $(VENV)/.torch pyproject.toml constraints.txt
 
 $(VENV)/.installed-test: $(VENV)/.torch pyproject.toml constraints.txt
 	@echo "2/3  the project, what else it needs, and the tools of its tests: some minutes"
-	$(PIP) --editable '.[test,gym,postgres,optuna,video,box2d]'
+	$(PIP) --editable '.[test,gym,postgres,optuna,parquet,video,box2d]'
 	@touch $@ $(VENV)/.installed
 
 serve: setup

@@ -45,6 +45,7 @@ CATALOGUE: Mapping[str, ProblemKind] = MappingProxyType(
         "origin_not_allowed": ProblemKind(403, "A web page of another origin called."),
         "not_found": ProblemKind(404, "There is no such path, run, checkpoint, episode, policy or module."),
         "method_not_allowed": ProblemKind(405, "The path exists, but does not take this method; see Allow."),
+        "not_acceptable": ProblemKind(406, "The form that Accept asks for cannot be made here."),
         "request_timeout": ProblemKind(408, "The request came too slowly, or only half of it came."),
         "state_conflict": ProblemKind(
             409, "The run's state does not allow this; trying again does not help."

@@ -7,6 +7,7 @@ holds whatever made the answer.
 import gzip
 import hashlib
 import re
+from collections.abc import Sequence
 
 from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import Headers, MutableHeaders
@@ -20,6 +21,7 @@ GZIP_LEVEL = 4
 OPAQUE_TAG = re.compile(r'"[^"]*"')
 """An entity tag without its weakness, which If-None-Match does not look at (RFC 9110 §13.1.2)."""
 _NOT_WANTED = re.compile(r"(?:^|;)\s*q\s*=\s*0(?:\.0*)?\s*(?:$|;)")
+_QUALITY = re.compile(r"(?:^|;)\s*q\s*=\s*(0(?:\.\d{0,3})?|1(?:\.0{0,3})?)\s*(?:$|;)")
 _TEXT = re.compile(r"text/|application/(?:[a-z.-]+\+)?(?:json|yaml|javascript)")
 
 
@@ -96,3 +98,21 @@ def accepts(header: str, *names: str) -> bool:
         if name.strip() in names:
             return _NOT_WANTED.search(parameters) is None
     return False
+
+
+def preferred(accept: str, offered: Sequence[str]) -> str:
+    """The media type that a client wants most (RFC 9110 §12.5.1); the first of equals, or of what nobody wants.
+
+    The most specific range that fits a type says how much it is wanted; parameters other than ``q`` are not looked at.
+    """
+    wanted = []
+    for part in accept.lower().split(","):
+        name, _, parameters = part.partition(";")
+        quality = _QUALITY.search(parameters)
+        wanted.append((name.strip(), float(quality[1]) if quality else 1.0))
+
+    def quality_of(media_type: str) -> float:
+        ranges = (media_type, media_type.partition("/")[0] + "/*", "*/*")
+        return next((q for each in ranges for name, q in wanted if name == each), 0.0)
+
+    return max(offered, key=quality_of)

@@ -1,7 +1,5 @@
 """Metrics of runs: as pages, as points of a chart, as a table, as a picture, and of many runs side by side."""
 
-import csv
-import io
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from statistics import stdev
@@ -15,9 +13,10 @@ from maze_core.evaluation.evaluate import t_quantile
 from service.api.answers import Listing, MetricOut, MetricsFoundOut
 from service.api.bodies import In, StrictRoute
 from service.api.curve import svg
-from service.api.delivery import accepts
+from service.api.delivery import preferred
 from service.api.dependencies import RunDep, ServicesDep, invalid_cursor
 from service.api.runs import begun
+from service.api.tables import CSV, PARQUET, csv_table, parquet_table
 from service.domain.cursors import decode_cursor, encode_cursor
 from service.domain.errors import NotFoundError
 from service.domain.ports import RunStore
@@ -28,10 +27,9 @@ from service.problems import Problem
 router = APIRouter(prefix="/v1", tags=["runs"], route_class=StrictRoute)
 
 MOST_NAMES = 64
-CSV = "text/csv"
+JSON = "application/json"
 SVG = "image/svg+xml"
-COLUMNS = ("name", "epoch", "step", "value", "at")
-CSV_ROWS = 10_000
+TABLE_ROWS = 10_000
 """That are read at a time."""
 CURVE_POINTS = 400
 FEWEST_POINTS = 8
@@ -85,14 +83,16 @@ def list_metrics(
 ) -> Page | Response:
     """Metric points by epoch: `?names=train/episode_return&names=eval/mean_return`; `&max_points=400` for a chart.
 
-    With `Accept: text/csv` all of them as a table with the columns name, epoch, step, value and at.
+    With `Accept: text/csv`, or Parquet, all of them as a table with the columns name, epoch, step, value and at.
     """
-    if accepts(accept, CSV) and not accepts(accept, "application/json"):
+    form = preferred(accept, (JSON, CSV, PARQUET))
+    if form in (CSV, PARQUET):
         if query.max_points is not None:
             message = "A table has all points; leave max_points out."
             raise Problem.in_query("max_points", "contradiction", message)
-        lines = _csv(services.runs, run.id, query.wanted_names(), query.after_epoch, query.after())
-        return StreamingResponse(lines, media_type=CSV)
+        pages = _pages(services.runs, run.id, query.wanted_names(), query.after_epoch, query.after())
+        table = csv_table(pages) if form == CSV else parquet_table(pages)
+        return StreamingResponse(table, media_type=form)
     if query.max_points is not None:
         return _chart(run, query, query.max_points, services.runs)
     points = services.runs.metrics(
@@ -119,26 +119,18 @@ def _chart(run: Run, query: MetricsQuery, max_points: int, runs: RunStore) -> Pa
     return Page(data=sorted(found, key=lambda point: (point.epoch, point.name)), next_cursor=None)
 
 
-def _csv(
+def _pages(
     runs: RunStore,
     run_id: str,
     names: list[str] | None,
     after_epoch: int | None,
     behind: tuple[int, str] | None,
-) -> Iterator[str]:
-    """Lines of the table, read from the store some at a time."""
-    line = io.StringIO()
-    writer = csv.writer(line)
-    writer.writerow(COLUMNS)
+) -> Iterator[Sequence[MetricPoint]]:
+    """All points, some at a time."""
     while True:
-        found = runs.metrics(run_id, names=names, after_epoch=after_epoch, after=behind, limit=CSV_ROWS)
-        for point in found:
-            at = point.at.isoformat() if point.at else ""
-            writer.writerow((point.name, point.epoch, point.step, point.value, at))
-        yield line.getvalue()
-        line.seek(0)
-        line.truncate()
-        if len(found) < CSV_ROWS:
+        found = runs.metrics(run_id, names=names, after_epoch=after_epoch, after=behind, limit=TABLE_ROWS)
+        yield found
+        if len(found) < TABLE_ROWS:
             return
         behind = found[-1].epoch, found[-1].name
 

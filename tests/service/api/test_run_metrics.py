@@ -3,18 +3,27 @@
 import csv
 import io
 import math
+import sys
+from typing import Any
 from xml.etree import ElementTree
 
 import hypothesis.strategies as st
 import pytest
 from hypothesis import given
 
+from service.api import run_metrics
 from service.api.curve import nice_ticks, svg
 from service.api.run_metrics import aligned
+from service.api.tables import PARQUET
 from service.domain.run import MetricPoint
 from service.store import Stores
 from tests.contracts.builders import start
 from tests.service.api.client import Client
+
+
+@pytest.fixture
+def parquet() -> Any:
+    return pytest.importorskip("pyarrow.parquet")
 
 
 def points(name: str, values: dict[int, float]) -> list[MetricPoint]:
@@ -34,6 +43,66 @@ class TestTable:
         assert [(row["name"], row["epoch"], row["step"], row["value"]) for row in rows] == [
             ("a,b", "1", "10", "0.5"), ("c", "1", "10", "-inf"), ("a,b", "2", "20", "nan"), ("c", "3", "30", "1e-300"),
         ]  # fmt: skip
+
+    def test_as_parquet_every_column_has_its_type_and_nan_stays_nan(
+        self, client: Client, stores: Stores, parquet: Any
+    ) -> None:
+        run, lease = start(stores)
+        metrics = points("a,b", {1: 0.5, 2: math.nan}) + points("c", {1: -math.inf, 3: 1e-300})
+        stores.runs.report(lease, metrics=metrics)
+        answer = client.get(f"/v1/runs/{run.id}/metrics", headers={"Accept": PARQUET})
+        assert answer.headers["content-type"] == PARQUET
+        table = parquet.read_table(io.BytesIO(answer.content))
+        kinds = {field.name: str(field.type) for field in table.schema}
+        assert kinds == {
+            "name": "string", "epoch": "int32", "step": "int64", "value": "double", "at": "timestamp[us, tz=UTC]",
+        }  # fmt: skip
+        assert table["value"].null_count == 0
+        stored = stores.runs.metrics(run.id)
+        assert table["name"].to_pylist() == [point.name for point in stored]
+        assert table["at"].to_pylist() == [point.at for point in stored]
+        assert list(map(str, table["value"].to_pylist())) == ["0.5", "-inf", "nan", "1e-300"]
+        empty = client.get(f"/v1/runs/{run.id}/metrics?names=none", headers={"Accept": PARQUET})
+        assert parquet.read_table(io.BytesIO(empty.content)).num_rows == 0
+
+    def test_more_points_than_one_row_group_are_all_there(
+        self, client: Client, stores: Stores, parquet: Any, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(run_metrics, "TABLE_ROWS", 3)
+        run, lease = start(stores)
+        stores.runs.report(lease, metrics=points("a", {epoch: epoch / 7 for epoch in range(10)}))
+        answer = client.get(f"/v1/runs/{run.id}/metrics", headers={"Accept": PARQUET})
+        assert parquet.read_table(io.BytesIO(answer.content))["epoch"].to_pylist() == list(range(10))
+
+    def test_without_pyarrow_the_extra_is_named(
+        self, client: Client, stores: Stores, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        run, _ = start(stores)
+        monkeypatch.setitem(sys.modules, "pyarrow", None)
+        answer = client.get(f"/v1/runs/{run.id}/metrics", headers={"Accept": PARQUET})
+        assert (answer.status_code, answer.json()["code"]) == (406, "not_acceptable")
+        assert "maze-service[parquet]" in answer.json()["detail"]
+
+    @pytest.mark.parametrize(
+        ("accept", "form"),
+        [
+            ("text/csv;q=0.5, application/json;q=0.4", "text/csv"),
+            ("text/csv;q=0.4, application/json;q=0.5", "application/json"),
+            ("text/*", "text/csv"),
+            ("*/*;q=0.1, text/csv", "text/csv"),
+            ("application/json;q=0, */*", "text/csv"),
+            (f"{PARQUET};q=0, text/csv;q=0.001", "text/csv"),
+            ("text/html", "application/json"),
+            ("TEXT/CSV; header=present; q=1.0, application/json;q=0.999", "text/csv"),
+            ("", "application/json"),
+        ],
+    )
+    def test_the_form_that_is_wanted_most_is_taken(
+        self, client: Client, stores: Stores, accept: str, form: str
+    ) -> None:
+        run, _ = start(stores)
+        answer = client.get(f"/v1/runs/{run.id}/metrics", headers={"Accept": accept})
+        assert answer.headers["content-type"].partition(";")[0] == form
 
     def test_who_takes_json_gets_json(self, client: Client, stores: Stores) -> None:
         run, _ = start(stores)
