@@ -9,8 +9,8 @@ from pydantic import Field
 
 from service.api.answers import BulkOut, RunOut
 from service.api.bodies import In, Labels, Priority, StrictRoute, check_labels
-from service.api.dependencies import SWEEP_ID, CallerDep, PageQuery, RunId, ServicesDep, page_of
-from service.domain.errors import NotFoundError, StateConflictError
+from service.api.dependencies import SWEEP_ID, CallerDep, PageQuery, RunId, Services, ServicesDep, page_of
+from service.domain.errors import CapacityError, NotFoundError, StateConflictError
 from service.domain.ports import RunStore
 from service.domain.run import Run, RunKind, RunState, StopReason
 from service.domain.use_cases import TERMINAL_STATES
@@ -56,7 +56,7 @@ def pause_run(run_id: RunId, services: ServicesDep, response: Response, caller: 
 @router.post("/{run_id}/resume", status_code=202, response_model=RunOut)
 def resume_run(run_id: RunId, services: ServicesDep, caller: CallerDep) -> Run:
     """Give a paused run back to the queue."""
-    return services.runs.resume(run_id, by=caller)
+    return services.runs.resume(run_id, max_queued=services.settings.max_queued_runs, by=caller)
 
 
 class ChangeRequest(In):
@@ -130,7 +130,7 @@ def change_runs(body: BulkRequest, services: ServicesDep, caller: CallerDep) -> 
             "Name what the runs have in common: ids, state, kind, sweep or labels.",
         )
     chosen, cursor = _chosen(services.runs, body)
-    data = [_changed(services.runs, body.action, run_id, caller) for run_id in chosen]
+    data = [_changed(services, body.action, run_id, caller) for run_id in chosen]
     return {"data": data, "next_cursor": cursor, "has_more": cursor is not None}
 
 
@@ -154,18 +154,19 @@ def _fits(run: Run, wanted: RunFilter) -> bool:
     return is_kind and wanted.sweep in (None, run.sweep) and wanted.labels.items() <= run.labels.items()
 
 
-def _changed(runs: RunStore, action: Action, run_id: str, caller: str | None) -> dict[str, Any]:
+def _changed(services: Services, action: Action, run_id: str, caller: str | None) -> dict[str, Any]:
+    runs = services.runs
     try:
         if action == "delete":
             runs.delete(run_id)
             return {"id": run_id, "state": None, "error": None}
         if action == "resume":
-            run = runs.resume(run_id, by=caller)
+            run = runs.resume(run_id, max_queued=services.settings.max_queued_runs, by=caller)
         else:
             run = runs.request_stop(
                 run_id, StopReason.CANCEL if action == "cancel" else StopReason.PAUSE, by=caller
             )
-    except (NotFoundError, StateConflictError) as error:
+    except (CapacityError, NotFoundError, StateConflictError) as error:
         return {
             "id": run_id,
             "state": error.details.get("state"),

@@ -14,6 +14,7 @@ from service.api.compare import CompareRequest, compare_choice
 from service.api.dependencies import RunId, Services
 from service.api.submit import ENDED, Chosen, SubmissionDep, acting_choice, rollout_choice, train_choice
 from service.domain.run import Run, RunKind
+from service.problems import Problem
 
 router = APIRouter(prefix="/v1", tags=["submit"], route_class=StrictRoute)
 
@@ -56,6 +57,9 @@ _CHOICES: Mapping[str, Callable[[Services, Any], Chosen]] = {
 @router.put("/runs/{run_id}", status_code=202, response_model=RunOut, responses=ENDED)
 async def put_run(run_id: RunId, body: RunPut, submission: SubmissionDep) -> Run:
     """Submit a run under the client's own id, once however often it is sent; another body is a conflict."""
+    if submission.key is not None:
+        message = "The id in the path says that this is one and the same run; leave Idempotency-Key out."
+        raise Problem("bad_request", message)
     named = replace(submission, run_id=run_id, key=run_id)
     choose = partial(_CHOICES[body.kind], submission.services, body)
     return await named.answer(RunKind(body.kind), body, choose, of=f"put {run_id}")

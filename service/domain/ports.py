@@ -124,13 +124,19 @@ class RunStore(Protocol):
             StateConflictError: the run has ended.
         """
 
-    def resume(self, run_id: str, *, by: str | None = None) -> Run:
+    def resume(self, run_id: str, *, max_queued: int | None = None, by: str | None = None) -> Run:
         """Give a paused run back to the queue; one that is on its way to its pause is ``running`` again.
 
         Its worker, which may have told the run to stop, then gives it back to the queue.
 
+        Args:
+            run_id: the run.
+            max_queued: as many queued runs as there may be.
+            by: who asks, for the run's history.
+
         Raises:
             StateConflictError: the run is not paused.
+            CapacityError: the queue is full.
         """
 
     def edit(self, run_id: str, changes: Mapping[str, Any], *, revision: int | None = None) -> Run:

@@ -1,6 +1,6 @@
 """How runs are forgotten: one that a client deletes, and the oldest beyond what the operator wants kept."""
 
-from sqlalchemy import Connection, Text, and_, cast, delete, func, or_, select
+from sqlalchemy import ColumnElement, Connection, Text, and_, cast, delete, func, or_, select, union
 
 from service.domain.errors import StateConflictError
 from service.domain.run import Retention
@@ -106,7 +106,7 @@ def delete_oldest(connection: Connection, blobs: Blobs, keep: Retention) -> dict
             why = f"it ended more than {(keep.age_s or 0.0) / 86_400:g} days ago"
         elif len(gone) < excess:
             why = f"there were more than {keep.runs} runs"
-        elif keep.size_bytes is not None and _stored_bytes(connection) > keep.size_bytes:
+        elif keep.size_bytes is not None and _stored_bytes(connection, ended) > keep.size_bytes:
             why = f"checkpoints and episodes took more than {keep.size_bytes / 2**20:g} MiB"
         else:
             break
@@ -118,8 +118,17 @@ def delete_oldest(connection: Connection, blobs: Blobs, keep: Retention) -> dict
     return gone
 
 
-def _stored_bytes(connection: Connection) -> int:
-    """Of all checkpoints and episodes; what is stored in parts counts by its parts."""
+def _stored_bytes(connection: Connection, ended: ColumnElement[bool]) -> int:
+    """Of the checkpoints and episodes of ended runs, each blob once; what is stored in parts counts by its parts."""
+    named = union(
+        *(
+            select(column).join(run, run.c.id == column.table.c.run_id).where(ended)
+            for column in NAMING
+            if column.table in (checkpoint, episode)
+        )
+    )
+    parts = select(blob_part.c.part_sha256).where(blob_part.c.sha256.in_(named))
+    counted = or_(blob.c.sha256.in_(named), blob.c.sha256.in_(parts))
     whole = blob.c.sha256.not_in(select(blob_part.c.sha256))
-    total = select(func.coalesce(func.sum(blob.c.size_bytes), 0)).where(whole)
+    total = select(func.coalesce(func.sum(blob.c.size_bytes), 0)).where(counted, whole)
     return int(connection.execute(total).scalar_one())

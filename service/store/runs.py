@@ -199,10 +199,13 @@ class SqlRunStore(SqlLeases):
             stop_run(LockedRun.by_id(connection, run_id), wish, by)
             return read_run(connection, run_id)
 
-    def resume(self, run_id: str, *, by: str | None = None) -> Run:
+    def resume(self, run_id: str, *, max_queued: int | None = None, by: str | None = None) -> Run:
         """Give a paused run back to the queue."""
         with self._database.writing() as connection:
-            resume_run(LockedRun.by_id(connection, run_id), by)
+            locked = LockedRun.by_id(connection, run_id)
+            if max_queued is not None and locked.state is RunState.PAUSED:
+                _require_place(connection, max_queued)
+            resume_run(locked, by)
             return read_run(connection, run_id)
 
     def edit(self, run_id: str, changes: Mapping[str, Any], *, revision: int | None = None) -> Run:

@@ -3,7 +3,7 @@
 import pytest
 from sqlalchemy import func, select
 
-from service.domain.errors import NotFoundError, RevisionConflictError, StateConflictError
+from service.domain.errors import CapacityError, NotFoundError, RevisionConflictError, StateConflictError
 from service.domain.run import (
     Best,
     Continuation,
@@ -188,11 +188,27 @@ class ChangesContract:
         assert [*gone] == ended[:1]
         assert "more than 3 runs" in gone[ended[0]]
         n_bytes = len(b"bundle of " + ended[0].encode())
+        _, lease = start(stores)
+        stores.checkpoints.put(lease, new_checkpoint(1), b"of a run that goes on" * 100)
         gone = stores.runs.delete_oldest(Retention(size_bytes=2 * n_bytes))
         assert [*gone] == ended[1:2]
         assert "MiB" in gone[ended[1]]
         assert [*stores.runs.delete_oldest(Retention(age_s=-1.0))] == ended[2:]
         assert stores.runs.get(waiting.id).state is RunState.PAUSED
+
+    def test_a_run_is_not_resumed_into_a_full_queue(self, stores: Stores) -> None:
+        paused = submit(stores)
+        stores.runs.request_stop(paused.id, StopReason.PAUSE)
+        submit(stores)
+        with pytest.raises(CapacityError):
+            stores.runs.resume(paused.id, max_queued=1)
+        assert stores.runs.get(paused.id).state is RunState.PAUSED
+        assert stores.runs.resume(paused.id, max_queued=2).state is RunState.QUEUED
+
+    def test_a_change_of_nothing_is_none(self, stores: Stores) -> None:
+        run = submit(stores, name="mine")
+        assert stores.runs.edit(run.id, {}) == run
+        assert stores.runs.edit(run.id, {"notes": "x"}).revision == 1
 
     def test_what_an_unfinished_run_needs_is_kept_longer(self, stores: Stores) -> None:
         run, lease = start(stores)

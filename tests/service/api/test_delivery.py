@@ -25,6 +25,7 @@ def path_of(template: str, stores: Stores) -> str:
     checkpoint = stores.checkpoints.put(lease, new_checkpoint(1), b"bundle")
     stores.episodes.add(lease, new_episode(0), None, b"video", b"picture")
     ids = {"run_id": run.id, "checkpoint_id": checkpoint.id, "upload_id": begin(stores).id}
+    ids["webhook_id"] = stores.webhooks.create("https://a.example", ["run.failed"], "whsec_x").id
     return template.replace(":path", "").format(**PARTS, **ids, index=0, env_id="CartPole-v1")
 
 

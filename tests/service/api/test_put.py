@@ -20,6 +20,12 @@ def test_a_run_is_made_once_and_another_body_is_a_conflict(client: Client, store
     assert stores.runs.get("run_mine1").seed == 1
 
 
+def test_a_key_beside_the_id_is_refused(client: Client) -> None:
+    answer = client.request("PUT", PATH, json=BODY, headers={"Idempotency-Key": "k"})
+    assert (answer.status_code, answer.json()["code"]) == (400, "bad_request")
+    assert client.get(PATH).status_code == 404
+
+
 def test_an_id_that_another_submission_made_is_a_conflict(client: Client, stores: Stores) -> None:
     run = submit(stores)
     answer = client.request("PUT", f"/v1/runs/{run.id}", json=BODY)
