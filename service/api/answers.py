@@ -259,8 +259,8 @@ class CheckpointOut(Out):
     step: int
     """Environment steps taken when it was made."""
     kind: str
-    """``scheduled`` (a run resumes from it exactly), ``best``, ``last``, ``continued``, ``imported``, or ``begin``: the
-    copy that a continuing run has of what it goes on from."""
+    """``scheduled`` (a run resumes from it exactly), ``best``, ``last``, ``continued``, ``imported``, ``begin``: the
+    copy that a continuing run has of what it goes on from, or ``held …``: kept for a policy, though the run made another."""
     metrics: dict[str, Number]
     content_sha256: str
     """Over everything that matters: equal runs have equal checkpoints."""

@@ -318,7 +318,8 @@ class CheckpointInfo:
     """Environment steps taken when it was made."""
     kind: str
     """``scheduled`` (exact resume), ``best``, ``last``, ``continued`` (made at pause or cancel), ``imported``, or
-    ``begin``: a copy of what a continuing run goes on from."""
+    ``begin``: a copy of what a continuing run goes on from, or ``held …``: kept for a policy, though the run has made
+    another one in its place."""
     metrics: Mapping[str, float]
     content_sha256: str
     weights_sha256: str

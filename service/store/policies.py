@@ -19,7 +19,7 @@ from service.domain.policies import (
 )
 from service.domain.run import Page
 from service.store.engine import Database
-from service.store.tables import checkpoint, policy, policy_alias, policy_move, policy_version
+from service.store.tables import checkpoint, policy, policy_alias, policy_move, policy_version, run
 from service.store.types import clean_text, now, upsert
 
 MOST_ALIASES = 64
@@ -232,9 +232,11 @@ def _locked(connection: Connection, name: str) -> Row[Any]:
 
 
 def _kept_checkpoint(connection: Connection, checkpoint_id: str) -> Row[Any]:
-    """The row of a checkpoint, which nobody deletes before the version is written."""
-    query = select(checkpoint).where(checkpoint.c.id == checkpoint_id).with_for_update(read=True)
-    row = connection.execute(query).one_or_none()
+    """The row of a checkpoint. Its run is locked, as it is by whoever prunes it: the version is written first."""
+    wanted = checkpoint.c.id == checkpoint_id
+    of_run = select(checkpoint.c.run_id).where(wanted).scalar_subquery()
+    connection.execute(select(run.c.id).where(run.c.id == of_run).with_for_update())
+    row = connection.execute(select(checkpoint).where(wanted)).one_or_none()
     if row is None:
         raise NotFoundError(f"there is no checkpoint {checkpoint_id}", checkpoint=checkpoint_id)
     return row

@@ -1,7 +1,8 @@
 """What every policy store must do: subclass the suite and give a ``stores`` fixture."""
 
 from concurrent.futures import ThreadPoolExecutor
-from threading import Barrier
+from contextlib import suppress
+from threading import Barrier, Event
 
 import pytest
 
@@ -174,6 +175,33 @@ class PolicyStoreContract:
         assert stores.checkpoints.read(info.id) == b"again"
         assert stores.checkpoints.get(info.id).kind.startswith("held")
         assert stores.checkpoints.resolve(lease.run_id, "epoch:1") == other
+
+    def test_what_becomes_a_version_while_its_run_prunes_is_kept_or_refused(self, stores: Stores) -> None:
+        lease, _ = checkpoints(stores)
+        stores.policies.create("walker")
+        ended = Event()
+
+        def register() -> None:
+            known: set[str] = set()
+            while not ended.is_set():
+                free = [
+                    i.id for i in stores.checkpoints.list(lease.run_id, limit=200).data if i.id not in known
+                ]
+                known.update(free[-1:])
+                for oldest in free[-1:]:
+                    with suppress(NotFoundError):
+                        stores.policies.add_version("walker", oldest)
+
+        with ThreadPoolExecutor(1) as pool:
+            registering = pool.submit(register)
+            for epoch in range(2, 60):
+                stores.checkpoints.put(lease, new_checkpoint(epoch), b"bundle %d" % epoch)
+            ended.set()
+            registering.result()
+        versions = stores.policies.versions("walker", limit=200).data
+        assert versions
+        for version in versions:
+            assert stores.checkpoints.read(version.checkpoint).startswith(b"bundle")
 
     def test_a_run_of_a_version_is_neither_deleted_nor_swept(self, stores: Stores) -> None:
         lease = walker(stores, 1)
