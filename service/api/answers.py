@@ -260,7 +260,7 @@ class CheckpointOut(Out):
     """Environment steps taken when it was made."""
     kind: str
     """``scheduled`` (a run resumes from it exactly), ``best``, ``last``, ``continued``, ``imported``, ``begin``: the
-    copy that a continuing run has of what it goes on from, or ``held …``: kept for a policy, though the run made another."""
+    copy that a continuing run has of what it goes on from, or ``held …``: kept for a policy, out of its place."""
     metrics: dict[str, Number]
     content_sha256: str
     """Over everything that matters: equal runs have equal checkpoints."""
