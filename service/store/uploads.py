@@ -6,8 +6,9 @@ from dataclasses import asdict
 from typing import Any
 
 from sqlalchemy import Connection, Row, Select, String, delete, func, insert, literal, select, type_coerce
+from sqlalchemy.exc import IntegrityError
 
-from service.domain.errors import CapacityError, NotFoundError, StateConflictError
+from service.domain.errors import CapacityError, NotFoundError, StateConflictError, StoreUnavailableError
 from service.domain.upload import EXPIRES_AFTER_S, NewUpload, Upload, run_id_of
 from service.domain.use_cases import TERMINAL_STATES
 from service.store.blobs import Blobs
@@ -53,20 +54,24 @@ class SqlUploadStore:
     def put_part(self, upload_id: str, number: int, data: bytes) -> Upload:
         """Store a part."""
         stored = self._blobs.prepare(data)
-        with self._database.writing() as connection:
-            _require_open(connection, upload_id)
-            self._blobs.insert(connection, stored)
-            key = {"upload_id": upload_id, "number": number}
-            known = select(upload_part.c.blob_sha256).filter_by(**key)
-            replaced = connection.execute(known).scalar_one_or_none()
-            statement = upsert(connection)(upload_part).values(**key, blob_sha256=stored.sha256)
-            primary = upload_part.primary_key
-            connection.execute(
-                statement.on_conflict_do_update(index_elements=primary, set_={"blob_sha256": stored.sha256})
-            )
-            if replaced not in (None, stored.sha256):
-                self._blobs.drop_unreferenced(connection, {replaced})
-            return _read(connection, upload_id)
+        try:
+            with self._database.writing() as connection:
+                _require_open(connection, upload_id)
+                self._blobs.insert(connection, stored)
+                self._name_part(connection, upload_id, number, stored.sha256)
+                return _read(connection, upload_id)
+        except IntegrityError as error:  # on PostgreSQL: whoever had the same bytes dropped them meanwhile
+            raise StoreUnavailableError(f"the bytes of part {number} were dropped meanwhile") from error
+
+    def _name_part(self, connection: Connection, upload_id: str, number: int, sha256: str) -> None:
+        key = {"upload_id": upload_id, "number": number}
+        known = select(upload_part.c.blob_sha256).filter_by(**key)
+        replaced = connection.execute(known).scalar_one_or_none()
+        statement = upsert(connection)(upload_part).values(**key, blob_sha256=sha256)
+        taking = {"index_elements": upload_part.primary_key, "set_": {"blob_sha256": sha256}}
+        connection.execute(statement.on_conflict_do_update(**taking))
+        if replaced not in (None, sha256):
+            self._blobs.drop_unreferenced(connection, {replaced})
 
     def sha256(self, upload_id: str) -> str:
         """Digest of the parts, one at a time."""

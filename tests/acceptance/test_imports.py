@@ -121,7 +121,9 @@ def test_an_imported_policy_gets_a_name_as_every_other_one(server, trained, bund
     assert judged[0] == judged[1]
 
 
-def test_an_imported_run_is_continued_and_forked_with_the_content_of_its_source(server, trained, bundle):
+def test_an_imported_run_is_continued_and_forked_with_the_content_of_its_source(
+    server, trained, bundle, tmp_path
+):
     run = imported(server, bundle)
     ends = []
     for each in (run["id"], trained["id"]):
@@ -129,7 +131,10 @@ def test_an_imported_run_is_continued_and_forked_with_the_content_of_its_source(
         assert answer.status_code == 202, answer.text
         ends.append(server.wait(answer.json()["id"]))
     assert [end["state"] for end in ends] == ["succeeded", "succeeded"]
-    assert ends[0]["result"]["content_sha256"] == ends[1]["result"]["content_sha256"]
+    (tmp_path / "policy.ckpt").write_bytes(bundle)
+    with RunContext.load(tmp_path / "policy.ckpt", "last") as context:
+        in_python = context.train(2).content_sha256
+    assert [end["result"]["content_sha256"] for end in ends] == [in_python, in_python]
     fork = server.post(f"/v1/runs/{run['id']}/fork", {"checkpoint": "best"})
     assert fork.status_code == 202, fork.text
     assert server.wait(fork.json()["id"])["state"] == "succeeded"

@@ -1,6 +1,7 @@
 """What every store of uploads must do: subclass the suite and give a ``stores`` fixture."""
 
 import hashlib
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -62,6 +63,15 @@ class UploadStoreContract:
         for data in (b"wrong", b"0123", b"0123"):
             stores.uploads.put_part(upload.id, 0, data)
         assert stores.uploads.get(upload.id).parts == (0,)
+        assert n_blobs(stores) == 1
+
+    def test_parts_of_the_same_bytes_may_come_at_the_same_time(self, stores: Stores) -> None:
+        data = bytes(80)
+        upload = begin(stores, data)
+        with ThreadPoolExecutor(8) as threads:
+            numbers = [*range(upload.n_parts)] * 2
+            list(threads.map(lambda number: stores.uploads.put_part(upload.id, number, bytes(4)), numbers))
+        assert stores.uploads.read(upload.id) == data
         assert n_blobs(stores) == 1
 
     def test_parts_that_are_not_what_was_announced_are_not_read(self, stores: Stores) -> None:

@@ -1,5 +1,6 @@
 """Videos: every picture in its place, whole under their name or not there at all, and nothing left running."""
 
+import struct
 import subprocess
 import sys
 import time
@@ -9,7 +10,7 @@ import numpy as np
 import psutil
 import pytest
 
-from maze_core.envs.video import VideoFile, remove_video
+from maze_core.envs.video import VideoFile, remove_video, thumbnail
 from maze_core.errors import EnvError
 from tests.maze_core.envs.videos import picture_of, read_video, times_in
 
@@ -204,3 +205,20 @@ def test_a_process_that_dies_leaves_no_video_and_what_it_left_can_be_removed(tmp
     remove_video(path)
     remove_video(path)
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(("size", "expected"), [((16, 24), (24, 16)), ((400, 640), (320, 200))])
+def test_a_thumbnail_is_a_png_of_one_picture_no_wider_than_320_pixels(tmp_path, size, expected):
+    video = VideoFile(tmp_path / "video.mp4", 30)
+    for step in range(3):
+        video.add(picture_of(step, *size))
+    video.close()
+    data = thumbnail(tmp_path / "video.mp4")
+    assert data.startswith(b"\x89PNG\r\n\x1a\n")
+    assert struct.unpack(">II", data[16:24]) == expected
+
+
+def test_what_is_no_video_has_no_thumbnail(tmp_path):
+    (tmp_path / "video.mp4").write_bytes(b"no video")
+    with pytest.raises(EnvError, match="No picture could be taken"):
+        thumbnail(tmp_path / "video.mp4")
