@@ -1,5 +1,6 @@
 """Where a run's progress goes: the Reporter protocol and its combinations. Nothing here counts steps by itself."""
 
+import importlib
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -7,6 +8,28 @@ from maze_core.checkpoint import Checkpoint
 
 if TYPE_CHECKING:
     from maze_core.rollout.episodes import EpisodeRecord
+
+
+class MetricTable(list[dict[str, Any]]):
+    """What was measured, a row for each epoch: ``epoch``, ``step`` and a number per metric, where it was measured."""
+
+    def to_pandas(self) -> Any:
+        """As a ``pandas.DataFrame``; NaN where an epoch did not measure a metric."""
+        return self._table("pandas")
+
+    def to_polars(self) -> Any:
+        """As a ``polars.DataFrame``; null where an epoch did not measure a metric."""
+        return self._table("polars")
+
+    def _table(self, library: str) -> Any:
+        try:
+            module = importlib.import_module(library)
+        except ImportError as error:
+            raise ImportError(
+                f"A table needs {library}, which is not installed: pip install {library}"
+            ) from error
+        columns = dict.fromkeys(["epoch", "step", *(name for row in self for name in row)])
+        return module.DataFrame({name: [row.get(name) for row in self] for name in columns})
 
 
 class Reporter(Protocol):

@@ -29,7 +29,7 @@ from maze_core.config.provenance import Origin
 from maze_core.config.schema import RunConfig
 from maze_core.config.settings import whole_number
 from maze_core.errors import CheckpointError, ContextClosedError, InvalidSpecificationError
-from maze_core.metrics import Reporter, Reporters, SilentReporter
+from maze_core.metrics import MetricTable, Reporter, Reporters, SilentReporter
 from maze_core.rundir import RolloutDir, RunDir, new_run_dir
 from maze_core.runners.config import rollout_tree
 from maze_core.types import JSON, Action, ActorID, Tree
@@ -109,6 +109,15 @@ class Run:
     def run_dir(self) -> Path | None:
         """Where the run is written; None before the first ``train()`` of a context without ``run_dir``."""
         return None if self.directory is None else self.directory.path
+
+    @property
+    def metrics(self) -> MetricTable:
+        """What was measured at each epoch so far; as a table by ``to_pandas()`` and ``to_polars()``."""
+        rows = [] if self.directory is None else self.directory.read_metrics()
+        as_numbers = [
+            {name: float(v) if isinstance(v, str) else v for name, v in row.items()} for row in rows
+        ]
+        return MetricTable(as_numbers)
 
     @property
     def policy(self) -> Agent:

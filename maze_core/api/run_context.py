@@ -252,6 +252,7 @@ class RunContext(Generic[Several]):
     undescribed = _Fact(Run.undescribed, needs_training=False)
     config_sha256 = _Fact(Run.config_sha256, needs_training=False)
     run_dir = _Fact(Run.run_dir, needs_training=False)
+    metrics = _Fact(Run.metrics)
     policy = _Fact(Run.policy)
     report = _Fact(Run.report)
 
