@@ -2,6 +2,7 @@
 
 from multiprocessing import Pipe
 from multiprocessing.connection import Connection
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -9,10 +10,13 @@ import numpy as np
 import pytest
 
 from maze_core.checkpoint import Checkpoint
+from maze_core.envs.video import VideoFile
+from maze_core.rollout.episodes import EpisodeRecord
 from service.domain.run import MetricPoint, Progress
 from service.worker import channel as channel_module
 from service.worker import frames
 from service.worker.channel import MAX_LINE, Channel, PipeReporter, WorkerGone
+from tests.maze_core.envs.videos import picture_of
 
 
 @pytest.fixture
@@ -110,3 +114,36 @@ def test_a_worker_that_is_gone_is_no_ordinary_exception(
     with pytest.raises(WorkerGone):
         channel.send(frames.Phase(name="training"))
     assert not issubclass(WorkerGone, Exception)
+
+
+@pytest.mark.parametrize("most_bytes", [10, 2**20])
+def test_a_video_goes_with_its_episode_unless_it_is_too_large(
+    ends: "tuple[Channel, Connection[Any, Any]]",
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    most_bytes: int,
+) -> None:
+    pytest.importorskip("imageio_ffmpeg", reason="the video extra is not installed")
+    monkeypatch.setattr(channel_module, "MAX_VIDEO_BYTES", most_bytes)
+    channel, worker = ends
+    path = tmp_path / "episode.mp4"
+    video = VideoFile(path, 30)
+    video.add(picture_of(1))
+    video.close()
+    data = path.read_bytes()
+    reporter = PipeReporter(channel)
+    reporter.videos = [path]
+    for index in range(2):
+        facts = {"index": index, "seed": 1, "episode_return": 1.0, "length": 1, "terminated": True}
+        reporter.episode(EpisodeRecord(**facts, truncated=False))
+    *logs, filmed, plain = received(worker)
+    assert isinstance(filmed, frames.Episode)
+    assert isinstance(plain, frames.Episode)
+    if most_bytes == 10:
+        assert [log.level for log in logs if isinstance(log, frames.Log)] == ["warning"]
+        assert (filmed.info.has_video, filmed.video, filmed.thumbnail) == (False, None, None)
+    else:
+        assert (logs, filmed.info.has_video, filmed.video) == ([], True, data)
+        assert filmed.thumbnail
+    assert (plain.info.has_video, plain.video) == (False, None)
+    assert not path.exists()
