@@ -81,6 +81,8 @@ async def import_checkpoint(
     """Import a small checkpoint in one request: its bytes as the body, and their digest in `Repr-Digest`."""
     data, sha256 = await request.body(), said_sha256(request)
     _require_digest(data, sha256)
+    if not data:
+        raise Problem("invalid_request", "The body is the checkpoint's bytes, and it is empty.")
     body = ImportRequest(size_bytes=len(data), sha256=sha256, name=name)
     choose = partial(_sent_at_once, submission.services, body, data, submission.caller)
     return await submission.answer(RunKind.IMPORT, body, choose)

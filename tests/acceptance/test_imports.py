@@ -228,8 +228,12 @@ def test_an_upload_goes_on_after_the_api_was_killed(trained, bundle, tmp_path):
         assert upload["parts"] == [*range(0, upload["n_parts"], 2)]
         for number in reversed(range(1, upload["n_parts"], 2)):
             send(server, upload, bundle, number)
-        run = server.post(f"/v1/checkpoints/uploads/{upload['id']}/complete", {}).json()
-        run = server.wait(run["id"])
+        complete = f"/v1/checkpoints/uploads/{upload['id']}/complete"
+        run = server.wait(server.post(complete, {}).json()["id"])
+        server.wait_for(
+            lambda: server.client.get(f"/v1/checkpoints/uploads/{upload['id']}").status_code == 404, "its end"
+        )
+        assert server.post(complete, {}).json()["id"] == run["id"]
         assert run["result"]["content_sha256"] == trained["result"]["content_sha256"]
         assert download(server, run) == bundle
 

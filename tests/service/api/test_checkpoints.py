@@ -260,6 +260,10 @@ class TestUpload:
         assert [answer.status_code for answer in answers] == [202, 202]
         first, again = (answer.json() for answer in answers)
         assert (first["id"], first["name"], first["kind"]) == (again["id"], "n", "import")
+        empty = headers | {"Repr-Digest": digest(b""), "Content-Length": "0"}
+        answer = client.request("POST", "/v1/checkpoints/import", content=b"", headers=empty)
+        assert answer.status_code == 422
+        assert "it is empty" in answer.json()["detail"]
         wrong = headers | {"Repr-Digest": digest(b"")}
         answer = client.request("POST", "/v1/checkpoints/import", content=DATA[:900], headers=wrong)
         assert answer.json()["code"] == "digest_mismatch"
