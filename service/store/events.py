@@ -5,8 +5,10 @@ SQLite there is one writer at a time; on PostgreSQL whoever takes positions wait
 """
 
 from collections.abc import Collection, Sequence
+from functools import lru_cache
+from typing import Any
 
-from sqlalchemy import Connection, select, tuple_, union_all
+from sqlalchemy import BigInteger, Connection, Integer, Select, and_, bindparam, select, union_all
 
 from service.domain.run import Event, EventType
 from service.store.tables import event_counter, run_event
@@ -30,35 +32,32 @@ def newest_position(connection: Connection) -> int:
 def events_after(
     connection: Connection, position: int, types: Collection[EventType], limit: int
 ) -> Sequence[Event]:
-    """The next events of these types, or of all: one look at the index for each type, in one statement.
+    """The next events of these types, or of all."""
+    rows = connection.execute(
+        _next_events(tuple(sorted({*types} or EventType))), {"behind": position, "most": limit}
+    )
+    return [Event(**{**row._mapping, "type": EventType(row.type)}) for row in rows]
 
-    Of several statements each would see another state of PostgreSQL.
+
+@lru_cache(maxsize=64)
+def _next_events(types: tuple[EventType, ...]) -> Select[Any]:
+    """One look at the index for each type, in one statement: of several each would see another state of PostgreSQL.
+
+    Made once: building a statement of so many parts takes longer than executing it.
     """
-    table = run_event.c
+    table, behind, most = run_event.c, bindparam("behind", type_=BigInteger), bindparam("most", type_=Integer)
     found = union_all(
         *(
             select(
                 select(table.position, table.run_id, table.seq)
-                .where(table.type == type_.value, table.position > position)
+                .where(table.type == type_.value, table.position > behind)
                 .order_by(table.position)
-                .limit(limit)
+                .limit(most)
                 .subquery()
             )
-            for type_ in sorted(types or EventType)
+            for type_ in types
         )
     ).subquery()
-    places = select(found.c.run_id, found.c.seq).order_by(found.c.position).limit(limit).subquery()
-    query = select(run_event).join(
-        places, tuple_(table.run_id, table.seq) == tuple_(places.c.run_id, places.c.seq)
-    )
-    return [
-        Event(
-            run_id=row.run_id,
-            seq=row.seq,
-            at=row.at,
-            type=EventType(row.type),
-            data=row.data,
-            position=row.position,
-        )
-        for row in connection.execute(query.order_by(table.position))
-    ]
+    places = select(found.c.run_id, found.c.seq).order_by(found.c.position).limit(most).subquery()
+    is_there = and_(table.run_id == places.c.run_id, table.seq == places.c.seq)
+    return select(run_event).join(places, is_there).order_by(table.position)

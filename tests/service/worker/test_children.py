@@ -85,6 +85,24 @@ def test_a_specification_is_not_believed_because_it_stands_in_the_database(execu
     assert (of_nobody.state, of_nobody.reason) == (RunState.FAILED, "invalid_specification")
 
 
+@pytest.mark.parametrize(
+    ("held", "reason", "epochs"), [(True, "budget_wall_clock", 1), (False, "completed", 3)]
+)
+def test_seconds_in_which_a_worker_held_an_earlier_attempt_count_for_the_budget(
+    bench: Bench, held: bool, reason: str, epochs: int
+) -> None:
+    """That attempt took a year; or the run waited for a year before it."""
+    run, lease = start(bench.stores, config=tree(**{"algorithm.max_wall_s": 1e6, "algorithm.n_epochs": 3}))
+    first = f"seq {'<= 2' if held else '= 1'}"
+    bench.execute(
+        f"UPDATE run_event SET at = '2020-01-01 00:00:00.000000' WHERE run_id = '{run.id}' AND {first}"
+    )
+    bench.stores.runs.release(lease, reason="worker_shutdown", charge_attempt=False)
+    bench.worker("service.worker.jobs:execute")
+    ended = bench.wait_for_end(run.id)
+    assert (ended.reason, ended.progress.epoch) == (reason, epochs)
+
+
 def test_a_policy_that_a_training_begins_with_is_not_believed_either(bench: Bench) -> None:
     names_evil = tree() | {"wrappers": [{"_target_": "this.s"}]}
     stored = Checkpoint(identity={"config": names_evil}, tensors={})
