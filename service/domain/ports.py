@@ -555,8 +555,8 @@ class SweepStore(Protocol):
     def active(self) -> Sequence[str]:
         """Ids of those that have not ended."""
 
-    def curves(self, sweep_id: str) -> Curves | None:
-        """What the runs of a sweep have reached so far; None where nobody gives them up."""
+    def curves(self, sweep_id: str, *, without: Collection[int] = ()) -> Curves | None:
+        """What the runs of a sweep have reached so far, but for some jobs; None where nobody gives them up."""
 
     def prune(self, sweep_id: str, pruned: Mapping[int, tuple[int, float]]) -> None:
         """Give jobs up: number → epoch, and what was reached there; their runs are cancelled where they still go on."""

@@ -4,7 +4,7 @@ What is to be done is said by :func:`~service.domain.sweep.next_step`; here it i
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
@@ -160,7 +160,7 @@ class SqlSweepStore:
             found = connection.execute(select(sweep.c.id).where(sweep.c.state.in_(live)))
             return list(found.scalars())
 
-    def curves(self, sweep_id: str) -> Curves | None:
+    def curves(self, sweep_id: str, *, without: Collection[int] = ()) -> Curves | None:
         """What the runs of a sweep have reached so far."""
         with self._database.reading() as connection:
             spec = SweepSpec(**_row(connection, sweep_id).spec)
@@ -172,6 +172,7 @@ class SqlSweepStore:
                 select(sweep_job.c.job, run_metric.c.epoch, run_metric.c.value)
                 .join(run_metric, run_metric.c.run_id == sweep_job.c.run_id)
                 .where(sweep_job.c.sweep_id == sweep_id, run_metric.c.name == spec.metric_name)
+                .where(sweep_job.c.job.not_in(without))
                 .where(run_metric.c.epoch <= func.coalesce(sweep_job.c.pruned_at, run_metric.c.epoch))
             )
             curves: dict[int, dict[int, float]] = {job: {} for job in at_work}

@@ -6,6 +6,8 @@ meanwhile leaves nothing undone that another one does not find.
 
 import logging
 import threading
+from collections.abc import Mapping
+from dataclasses import replace
 
 from maze_core.errors import InvalidSpecificationError
 from service.domain.errors import NotFoundError, ServiceError
@@ -26,6 +28,8 @@ class Sweeper:
     def __init__(self, settings: Settings, stores: Stores) -> None:
         self._settings, self._stores = settings, stores
         self._marker: int | None = None
+        self._curves: dict[str, dict[int, Mapping[int, float]]] = {}
+        """Sweep → job → curve, of jobs whose curves stay as they are."""
 
     def run(self, ended: threading.Event) -> None:
         """Look until ``ended``."""
@@ -42,20 +46,16 @@ class Sweeper:
 
     def look(self) -> None:
         """Do what is to be done now."""
-        for sweep_id in self._stores.sweeps.active():
+        active = self._stores.sweeps.active()
+        self._curves = {sweep_id: self._curves.get(sweep_id, {}) for sweep_id in active}
+        for sweep_id in active:
             try:
                 self._advance(sweep_id)
             except NotFoundError:  # deleted meanwhile
                 continue
 
     def _advance(self, sweep_id: str) -> None:
-        sweeps, judged = self._stores.sweeps, None
-        if (known := sweeps.curves(sweep_id)) is not None:
-            from service.proposals import pruned  # brings the whole configuration
-
-            if given_up := pruned(known):
-                sweeps.prune(sweep_id, given_up)
-            judged = {job: max(known.curves[job], default=0) for job in known.at_work}
+        sweeps, judged = self._stores.sweeps, self._judged(sweep_id)
         while (wanted := sweeps.advance(sweep_id, judged)) is not None:
             if not wanted.n:
                 continue
@@ -66,6 +66,20 @@ class Sweeper:
                 sweeps.fail(sweep_id, error.problems[0].code, str(error))
                 return
             sweeps.propose(sweep_id, wanted.revision, jobs)  # in vain where others were quicker
+
+    def _judged(self, sweep_id: str) -> dict[int, int] | None:
+        """Give up what does not keep up; job → last epoch that was looked at."""
+        final = self._curves.setdefault(sweep_id, {})
+        known = self._stores.sweeps.curves(sweep_id, without=final.keys())
+        if known is None:
+            return None
+        from service.proposals import pruned  # brings the whole configuration
+
+        known = replace(known, curves={**final, **known.curves})
+        if given_up := pruned(known):
+            self._stores.sweeps.prune(sweep_id, given_up)
+        final |= {job: curve for job, curve in known.curves.items() if job not in known.at_work}
+        return {job: max(known.curves[job], default=0) for job in known.at_work}
 
     def _proposed(self, wanted: Wanted) -> list[NewJob]:
         from service.proposals import composer, proposed

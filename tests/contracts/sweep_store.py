@@ -260,6 +260,9 @@ class SweepStoreContract:
         known = stores.sweeps.curves(sweep_id)
         assert known is not None
         assert (known.curves, known.at_work) == ({0: {1: 1.0}, 1: {}}, [1])
+        rest = stores.sweeps.curves(sweep_id, without=[0])
+        assert rest is not None
+        assert (rest.curves, rest.at_work) == ({1: {}}, [1])
         stores.runs.finish(lease, RunState.CANCELLED, reason="pruned")
         end_one(stores, best_value=-5.0)
         stores.sweeps.advance(sweep_id, {1: 0})
