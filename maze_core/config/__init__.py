@@ -4,6 +4,8 @@
   :mod:`arguments`, :mod:`presets` and :mod:`overrides` (the caller's values); :mod:`compose` (all of it, in order);
   :mod:`schema` (the normal form, and the frozen :class:`RunConfig`). For several runs :mod:`grid` and
   :mod:`multirun`, for words :mod:`command_line`.
+- *About it*: :mod:`provenance` (where each value comes from), :mod:`difference` (of two), :mod:`json_schema` (what may
+  be said).
 - *The types*: :mod:`settings` (the dataclass of all settings, and its fields), :mod:`validation` (what pydantic
   finds, in our sentences), :mod:`words` (what was probably meant).
 - *Building*: :mod:`components` (public names), :mod:`targets` (from a name to the class), :mod:`instantiate` (from

@@ -5,7 +5,6 @@ nothing cuts, whatever the output is.
 """
 
 import argparse
-import json
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -39,10 +38,10 @@ def client_of(options: argparse.Namespace) -> "Client":
 
 
 def print_json(value: Any) -> None:
-    """Print one thing as a line of JSON."""
+    """Print one thing as a line of JSON; a number that JSON cannot say is null."""
     import msgspec
 
-    print(json.dumps(msgspec.to_builtins(value), ensure_ascii=False), flush=True)
+    print(msgspec.json.encode(value).decode(), flush=True)
 
 
 def print_items(items: Iterable[T], columns: Columns, *, as_json: bool) -> None:
