@@ -68,9 +68,10 @@ class ActionRoute:
         if scope["type"] != "http":
             return False
         path: str = scope["path"]
+        if not path.endswith(_SUFFIX):
+            return False
         start = _prefix(path)
-        is_ours = start > 0 and path.endswith(_SUFFIX) and len(path) >= start + len(_SUFFIX)
-        return is_ours and "/" not in path[start : -len(_SUFFIX)]
+        return 0 < start <= len(path) - len(_SUFFIX) and "/" not in path[start : -len(_SUFFIX)]
 
     async def close(self) -> None:
         """Let go of every agent and serving child; the application's lifespan calls it."""
@@ -196,7 +197,9 @@ def action_path(scope: Scope) -> str:
 
 def _prefix(path: str) -> int:
     """Where the name begins in a path; 0 in no path of this route."""
-    return next((len(start) for start in (_RUNS, _POLICIES) if path.startswith(start)), 0)
+    if path.startswith(_RUNS):
+        return len(_RUNS)
+    return len(_POLICIES) if path.startswith(_POLICIES) else 0
 
 
 async def _cancel_on_disconnect(future: asyncio.Future[list[JSON]], receive: Receive) -> None:

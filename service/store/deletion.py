@@ -86,9 +86,8 @@ def delete_oldest(connection: Connection, blobs: Blobs, keep: Retention) -> dict
 
     Those whose checkpoints a run that has not ended needs are left for later.
     """
-    is_held = run.c.id.in_(
-        select(policy_version.c.run_id)
-    )  # for as long as a policy has it; so it counts as none
+    # what a policy has stays as long as the policy has it, and so counts as none
+    is_held = run.c.id.in_(select(policy_version.c.run_id))
     ended = and_(run.c.state.in_(TERMINAL_STATES), ~is_held)
     oldest_first = select(run.c.id).where(ended).order_by(run.c.finished_at, run.c.id)
     excess = 0

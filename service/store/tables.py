@@ -307,9 +307,7 @@ policy = Table(
     Column("name", CleanString(64), primary_key=True),
     Column("description", CleanText),
     Column("gate", JsonText),
-    Column(
-        "n_versions", Integer, nullable=False
-    ),  # Ever made: the number of a deleted one is not given again.
+    Column("n_versions", Integer, nullable=False),  # Ever made: no number is given again.
     Column("created_at", UtcDateTime, nullable=False),
     Column("created_by", CleanText),
 )
