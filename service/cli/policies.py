@@ -5,6 +5,7 @@ from typing import Any
 
 from service.cli.parsers import Mistake, add, add_group
 from service.cli.remote import Columns, client_of, print_facts, print_items, remote
+from service.cli.submit import add_submission, labelled, named_policy, submitted
 
 POLICIES: Columns = {
     "name": lambda policy: policy.name,
@@ -65,6 +66,11 @@ def add_commands(commands: Any) -> None:
     rollback.add_argument("--reason", metavar="TEXT", help="for the history")
     history = add(policies, "history", _history, "list the moves of an alias, newest first", remote())
     history.add_argument("alias", metavar="NAME@ALIAS", help="the alias")
+    compare = add(policies, "compare", _compare, "let policies play the same episodes", remote())
+    compare.add_argument("policies", metavar="POLICY", nargs="+", help="name@alias, name:3 or a run's id")
+    compare.add_argument("--n-episodes", metavar="N", type=int, help="episodes to play")
+    compare.add_argument("--seed", metavar="N", type=int, help="drawn when left out")
+    add_submission(compare)
     _named(add(policies, "delete", _delete, "delete a policy that has no versions", remote()))
 
 
@@ -130,6 +136,14 @@ def _history(options: argparse.Namespace) -> int:
     with client_of(options) as client:
         print_items(client.policies.history(*_alias(options.alias)), MOVES, as_json=options.json)
     return 0
+
+
+def _compare(options: argparse.Namespace) -> int:
+    compared: Any = [named_policy(name) for name in options.policies]
+    given: Any = {name: getattr(options, name) for name in ("n_episodes", "seed")}
+    given = {name: value for name, value in given.items() if value is not None}
+    with client_of(options) as client:
+        return submitted(client.compare(policies=compared, **given, **labelled(options)), options)
 
 
 def _delete(options: argparse.Namespace) -> int:

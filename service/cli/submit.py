@@ -31,7 +31,7 @@ def add_commands(commands: Any) -> None:
     evaluate = add(
         commands, "evaluate", _evaluate, "measure the policy of a run over seeded episodes", remote()
     )
-    evaluate.add_argument("run", metavar="ID", help="the training whose policy acts")
+    evaluate.add_argument("id", metavar="ID", help="the training whose policy acts; or name@alias, name:3")
     evaluate.add_argument("--checkpoint", metavar="NAME", help="best (the default), last, epoch:N or an id")
     evaluate.add_argument("--n-episodes", metavar="N", type=int, help="episodes to play (20)")
     evaluate.add_argument("--seed", metavar="N", type=int, help="drawn when left out")
@@ -102,10 +102,16 @@ def _train(options: argparse.Namespace) -> int:
 
 
 def _evaluate(options: argparse.Namespace) -> int:
-    names = ("run", "checkpoint", "n_episodes", "seed")
+    names = ("checkpoint", "n_episodes", "seed")
     given: Any = {name: value for name in names if (value := getattr(options, name)) is not None}
+    given |= named_policy(options.id)
     with client_of(options) as client:
         return submitted(client.evaluate(**given, **labelled(options)), options)
+
+
+def named_policy(name: str) -> dict[str, str]:
+    """Who acts, as a body says it: a run by its id, or a registered policy."""
+    return {"run" if name.startswith("run_") else "policy": name}
 
 
 def labelled(options: argparse.Namespace) -> Any:

@@ -162,6 +162,12 @@ def test_a_run_is_continued_forked_evaluated_and_compared(maze: Maze, trained: s
     words = ["evaluate", trained, "--n-episodes", "2", "--seed", "1", "--wait"]
     (evaluation,) = maze.json(*words)
     assert len(evaluation["result"]["returns"]) == 2
+    maze("policies", "promote", "both@champion", trained)
+    named = ["evaluate", "both@champion", "--n-episodes", "2", "--seed", "1", "--wait"]
+    assert maze.json(*named)[0]["result"]["returns"] == evaluation["result"]["returns"]
+    words = ["policies", "compare", "both@champion", trained, "--n-episodes", "2", "--seed", "1", "--wait"]
+    (comparison,) = maze.json(*words)
+    assert comparison["result"]["pairs"][0]["mean_difference"] == 0.0
     (smoke,) = maze.json("train", *SPEC, "--smoke", "--wait")
     assert smoke["kind"] == "smoke"
 
