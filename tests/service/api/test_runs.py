@@ -35,7 +35,7 @@ class TestRun:
                 "best",
             ),
             *("result", "error", "seed", "config_sha256", "source_run", "source_checkpoint", "attempt"),
-            *("parent_run", "continues", "priority", "queue", "notes", "revision"),
+            *("parent_run", "continues", "priority", "sweep", "queue", "notes", "revision", "traceparent"),
             *("created_at", "started_at", "finished_at", "links"),
         }
         assert (shown["state"], shown["phase"], shown["attempt"]) == ("running", "training", 1)
