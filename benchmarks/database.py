@@ -3,9 +3,10 @@
     python -m benchmarks.database [--sizes 100 1000 10000 100000] [--points 1000 1000000] [--url postgresql://…]
 
 Fills a fresh SQLite file, or an empty PostgreSQL database, with so many runs of the past beside twenty that wait, each
-with a label of all, one of a tenth and one of its own, and runs with so many points of one metric. Medians in
-microseconds, of CPU time on SQLite, which works in this process, and of elapsed time on PostgreSQL; ``growth`` is that
-of the largest size over that of the smallest.
+with a label of all, one of a tenth and one of its own, a name and a metric; with a policy and an ended sweep for each
+hundred of them, 50 at least; and runs with so many points of one metric. Medians in microseconds, of CPU time on
+SQLite, which works in this process, and of elapsed time on PostgreSQL; ``growth`` is that of the largest size over that
+of the smallest.
 """
 
 import argparse
@@ -14,7 +15,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import asdict, replace
 from datetime import UTC, datetime, timedelta
 from math import sin
 from pathlib import Path
@@ -23,15 +24,27 @@ from typing import Any
 from sqlalchemy import insert
 
 from benchmarks.report import write_report
-from service.domain.run import MetricOrder, MetricPoint, NewRun, RunKind, RunState
+from service.domain.policies import MoveKind
+from service.domain.run import MetricOrder, MetricPoint, NewCheckpoint, NewRun, RunKind, RunOrder, RunState
+from service.domain.sweep import NewSweep, SweepSpec, SweepState
 from service.domain.use_cases import new_run_id
 from service.store import Stores, migrate, open_stores
-from service.store.run_rows import row_values
+from service.store.points import add_points
+from service.store.run_rows import LockedRun, row_values
 from service.store.tables import run, run_label, run_latest
+from service.store.tables import sweep as sweeps
 
 BATCH = 10_000
+PAGE = 50
 N_QUEUED = 20
 CONFIG = {"algorithm": {"n_epochs": 5}, "env": {"name": "CartPole-v1"}}
+_SWEEP: dict[str, Any] = {
+    "state": SweepState.SUCCEEDED.value,
+    "labels": {},
+    "priority": 0,
+    "request": {},
+    "spec": asdict(SweepSpec(fixed={})),
+}
 FIRST = datetime(2026, 1, 1, tzinfo=UTC)
 
 
@@ -98,6 +111,18 @@ def _calls(stores: Stores, size: int) -> dict[str, Callable[[], object]]:
         assert claimed is not None
         return runs.release(claimed[1], reason="benchmark", charge_attempt=False)
 
+    policies, name = stores.policies, f"policy-{size // 200 + 1}"
+    version = policies.resolve(name, alias="champion")
+
+    def move() -> object:
+        held = policies.alias(name, "champion")
+        return policies.move(
+            name, "champion", held.version % 2 + 1, kind=MoveKind.SET, revision=held.revision
+        )
+
+    def make_sweep() -> object:
+        return stores.sweeps.create(NewSweep(id=new_run_id(), request={}, spec=SweepSpec(fixed={})))
+
     return {
         "get": lambda: runs.get(known),
         "list": lambda: runs.list(),
@@ -106,12 +131,24 @@ def _calls(stores: Stores, size: int) -> dict[str, Callable[[], object]]:
         "list by both": lambda: runs.list(labels={"all": "x", **middle}),
         "list by a rare kind": lambda: runs.list(kind=RunKind.EVALUATE),
         "list by a rare state": lambda: runs.list(state=RunState.CANCELLED),
+        "list by part of a rare name": lambda: runs.list(name=f"un {size // 2}"),
+        "list by name": lambda: runs.list(sort=RunOrder.NAME),
         "list by a metric": lambda: runs.list(sort=by_loss),
         "list by a metric, of a state of most": lambda: runs.list(sort=by_loss, state=RunState.SUCCEEDED),
         "list by a metric, by a rare label": lambda: runs.list(sort=by_loss, labels=middle),
+        "list of a sweep": lambda: runs.list(sweep="none"),
         "statistics": runs.statistics,
         "submit": submit,
         "claim and give back": claim,
+        "policies": lambda: policies.list(),
+        "policy by its alias": lambda: policies.resolve(name, alias="champion"),
+        "versions of a policy": lambda: policies.versions(name),
+        "history of an alias": lambda: policies.history(name, "champion"),
+        "move an alias": move,
+        "checkpoint of a version": lambda: stores.checkpoints.get(version.checkpoint),
+        "sweeps": lambda: stores.sweeps.list(),
+        "sweeps at work": stores.sweeps.active,
+        "submit a sweep": make_sweep,
     }
 
 
@@ -142,7 +179,7 @@ def _add_runs(stores: Stores, first: int, end: int) -> None:
         rows, labels, latest = [], [], []
         for i in range(start, min(end, start + BATCH)):
             at = FIRST + timedelta(seconds=i)
-            values = row_values(_new(str(i))) | {"created_at": at, "started_at": at, "finished_at": at}
+            values = row_values(_new(f"run {i}")) | {"created_at": at, "started_at": at, "finished_at": at}
             values["state"] = RunState.CANCELLED.value if i < 10 else RunState.SUCCEEDED.value
             values["kind"] = RunKind.EVALUATE.value if i < 5 else RunKind.TRAIN.value
             if 10 <= i < 10 + N_QUEUED:
@@ -150,23 +187,62 @@ def _add_runs(stores: Stores, first: int, end: int) -> None:
             rows.append(values)
             said = {"all": "x", "tenth": str(i % 10), "own": str(i)}
             facts = {"run_id": values["id"], "created_at": at}
-            latest.append({"run_id": values["id"], "name": "loss", "value": sin(i)})
             labels += [{**facts, "key": key, "value": value} for key, value in said.items()]
+            latest.append({"run_id": values["id"], "name": "loss", "value": float(i * 7919 % 10_007)})
         with stores.database.writing() as connection:
             connection.execute(insert(run), rows)
             connection.execute(insert(run_label), labels)
             connection.execute(insert(run_latest), latest)
+    with stores.database.writing() as connection:
+        ended = [
+            {**_SWEEP, "id": f"sweep_{number}", "created_at": FIRST + timedelta(hours=number)}
+            for number in range(_share(first), _share(end))
+        ]
+        connection.execute(insert(sweeps), ended)
+    for number in range(_share(first), _share(end)):
+        _add_policy(stores, f"policy-{number}")
+
+
+def _share(n_runs: int) -> int:
+    """Policies and sweeps beside so many runs: a page of them at least."""
+    return max(PAGE, n_runs // 100) if n_runs else 0
+
+
+def _add_policy(stores: Stores, name: str) -> None:
+    """A policy of two versions, whose alias has moved once: the checkpoints of a run that went before all others."""
+    stores.runs.create(replace(_new(name), priority=1))
+    claimed = stores.runs.claim("benchmark", kinds=[RunKind.TRAIN], lease_s=60.0)
+    assert claimed is not None
+    stores.policies.create(name)
+    for epoch in (1, 2):
+        content = f"{name}/{epoch}"
+        new = NewCheckpoint(
+            epoch=epoch,
+            step=epoch,
+            kind="scheduled",
+            metrics={},
+            content_sha256=content,
+            weights_sha256=content,
+            servable=True,
+            not_servable_reason=None,
+            is_best=epoch == 1,
+            is_last=epoch == 2,
+        )
+        info = stores.checkpoints.put(claimed[1], new, content.encode())
+        stores.policies.add_version(name, info.id)
+        stores.policies.move(name, "champion", epoch, kind=MoveKind.SET, revision=epoch - 1 or None)
+    stores.runs.finish(claimed[1], RunState.SUCCEEDED, reason="completed")
 
 
 def _run_with_points(stores: Stores, name: str, points: int) -> str:
-    run_id = stores.runs.create(replace(_new(name), priority=1))[0].id
-    claimed = stores.runs.claim("benchmark", kinds=list(RunKind), lease_s=3600.0)
-    assert claimed is not None
-    assert claimed[0].id == run_id
+    run_id = stores.runs.create(_new(name))[0].id
     for start in range(0, points, BATCH):
         epochs = range(start, min(points, start + BATCH))
-        made = [MetricPoint(name=name, epoch=epoch, step=epoch, value=sin(epoch)) for epoch in epochs]
-        stores.runs.report(claimed[1], metrics=made)
+        values = [MetricPoint(name=name, epoch=epoch, step=epoch, value=sin(epoch)) for epoch in epochs]
+        with stores.database.writing() as connection:
+            locked = LockedRun.by_id(connection, run_id)
+            add_points(connection, locked, values)
+            locked.write()
     return run_id
 
 
