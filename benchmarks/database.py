@@ -21,7 +21,7 @@ from math import sin
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import insert
+from sqlalchemy import insert, update
 
 from benchmarks.report import write_report
 from service.domain.policies import MoveKind
@@ -232,6 +232,9 @@ def _add_policy(stores: Stores, name: str) -> None:
         stores.policies.add_version(name, info.id)
         stores.policies.move(name, "champion", epoch, kind=MoveKind.SET, revision=epoch - 1 or None)
     stores.runs.finish(claimed[1], RunState.SUCCEEDED, reason="completed")
+    with stores.database.writing() as connection:  # it ended long ago, as the others did
+        ended = update(run).where(run.c.id == claimed[0].id)
+        connection.execute(ended.values(created_at=FIRST, started_at=FIRST, finished_at=FIRST))
 
 
 def _run_with_points(stores: Stores, name: str, points: int) -> str:
