@@ -10,7 +10,7 @@ from fastapi.routing import APIRoute
 from service.api.application import ROUTERS
 from service.api.events import EVENT_STREAM
 from service.store import Stores
-from tests.contracts.builders import new_checkpoint, new_episode, start, submit
+from tests.contracts.builders import new_checkpoint, new_episode, new_sweep, start, submit
 from tests.contracts.upload_store import begin
 from tests.service.api.client import Client, Stream, http_scope
 
@@ -26,6 +26,7 @@ def path_of(template: str, stores: Stores) -> str:
     stores.episodes.add(lease, new_episode(0), None, b"video", b"picture")
     ids = {"run_id": run.id, "checkpoint_id": checkpoint.id, "upload_id": begin(stores).id}
     ids["webhook_id"] = stores.webhooks.create("https://a.example", ["run.failed"], "whsec_x").id
+    ids["sweep_id"] = stores.sweeps.create(new_sweep())[0].id
     return template.replace(":path", "").format(**PARTS, **ids, index=0, env_id="CartPole-v1")
 
 
