@@ -2,19 +2,19 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from maze_core.agent import Agent
 from maze_core.config.components import target_name
 from maze_core.config.schema import COMPARED, RunConfig
-from maze_core.envs.env_spaces import refuse_other_spaces
 from maze_core.errors import InvalidSpecificationError
-from maze_core.evaluation.comparison import ComparisonReport
 from maze_core.metrics import Reporter, SilentReporter
 from maze_core.models.config import TorchPolicyConfig
 from maze_core.runners.config import rollout_tree
-from maze_core.runners.evaluation import run_rollout
 from maze_core.types import Tree
+
+if TYPE_CHECKING:
+    from maze_core.agent import Agent
+    from maze_core.evaluation.comparison import ComparisonReport
 
 MOST = 8
 """Policies that are compared at once."""
@@ -52,11 +52,11 @@ def comparison_config(
 
 def run_comparison(
     config: RunConfig,
-    agents: Sequence[Agent],
+    agents: Sequence["Agent"],
     *,
     reporter: Reporter | None = None,
     cancelled: Callable[[], bool] = lambda: False,
-) -> ComparisonReport:
+) -> "ComparisonReport":
     """Play ``runner.n_episodes`` episodes with each agent, from the same seeds.
 
     Args:
@@ -70,6 +70,10 @@ def run_comparison(
             environment with other spaces than the first one.
         EnvError: the environment broke its contract.
     """
+    from maze_core.envs.env_spaces import refuse_other_spaces
+    from maze_core.evaluation.comparison import ComparisonReport
+    from maze_core.runners.evaluation import run_rollout
+
     for place, (agent, node) in enumerate(zip(agents, config.tree[COMPARED], strict=True)):
         if agent.checkpoint_sha256 != node["sha256"]:
             message = "is another checkpoint than the one that was to be compared."
