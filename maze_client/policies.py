@@ -74,7 +74,7 @@ class PolicyMethods(Caller):
 
     @Verb
     async def delete_version(self, name: str, number: int) -> None:
-        """Delete a version that no alias names."""
+        """Delete a version that no alias names and no gate compares with."""
         await self._send("DELETE", _at(name, f"/versions/{number}"))
 
     @Verb
@@ -100,8 +100,8 @@ class PolicyMethods(Caller):
             alias: a new one, or one that moves.
             version: its number.
             reason: for the history.
-            comparison: the run that opens the gate; ``ConflictError.body["compare"]`` are the arguments of the
-                ``client.compare`` that it asks for.
+            comparison: the run that opens the gate, where one asks for it; ``ConflictError.body["compare"]`` are the
+                arguments of the ``client.compare`` that it asks for.
             revision: where the alias was when you looked; None moves it from wherever it is now.
 
         Raises:

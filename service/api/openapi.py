@@ -116,9 +116,9 @@ CONFLICTS = {
     "create_policy": "There is another policy of this name.",
     "delete_policy": "It has versions.",
     "add_version": "The run has no checkpoint, yet or ever.",
-    "delete_version": "An alias names it.",
-    "put_alias": "The gate asks for a comparison, which `compare` requests, or the version is worse in it.",
-    "roll_back_alias": "There is no version before the present one.",
+    "delete_version": "An alias names it, or did and is guarded by a gate.",
+    "put_alias": "The gate asks for a comparison, which `compare` requests, or has no use for the one that was given.",
+    "roll_back_alias": "There is no version before the present one that is still there.",
 }
 """Operation → what a 409 of it means."""
 SUCCESSES = frozenset({"200", "201", "202", "206"})

@@ -1,18 +1,20 @@
 """Policies by name: versions that never change, aliases that move, their history, and the way back."""
 
 import re
+from collections.abc import Mapping
 from typing import Annotated, Any, TypeAlias
 
 from fastapi import APIRouter, Header, Path, Query, Response
 from pydantic import AliasChoices, Field
 
+from maze_core.runners.config import rollout_tree
 from service.api.answers import Listing, Object, Out, Time
 from service.api.bodies import Count, In, Seed, Selector, StrictRoute, Word
 from service.api.delivery import OPAQUE_TAG
 from service.api.dependencies import CallerDep, PageDep, PageQuery, ServicesDep, page_of
 from service.domain.policies import POLICY_NAME, Gate, MoveKind, Policy, PolicyAlias, PolicyVersion
 from service.domain.promotion import ANY, Wish, remove_alias, roll_back, set_alias
-from service.domain.run import Page
+from service.domain.run import Page, Run
 from service.domain.use_cases import named_checkpoint
 from service.problems import Problem
 
@@ -73,7 +75,7 @@ class AliasRequest(In):
     reason: Reason | None = None
     """For the history."""
     comparison: Word | None = None
-    """Id of the run that compares it with the present holder, where a gate asks for that."""
+    """Id of the run that compares the present holder with it, where a gate asks for that; refused where none does."""
 
 
 class RollbackRequest(In):
@@ -145,7 +147,7 @@ class AliasMoveOut(Out):
     """Id of a token."""
     at: Time
     evidence: Object | None
-    """The comparison that opened the gate: its run, and the difference with its interval."""
+    """The comparison that opened the gate: its run, the difference with its interval, and what was played."""
 
 
 @router.post("", status_code=201, response_model=PolicyOut)
@@ -222,7 +224,7 @@ def get_version(name: Name, number: Number, services: ServicesDep) -> PolicyVers
 
 @router.delete("/{name}/versions/{number}", status_code=204)
 def delete_version(name: Name, number: Number, services: ServicesDep) -> Response:
-    """Delete a version that no alias names; its number is not given again."""
+    """Delete a version that no alias names and no gate compares with; its number is not given again."""
     services.policies.delete_version(name, number)
     return Response(status_code=204)
 
@@ -247,7 +249,8 @@ def put_alias(
             raise Problem("bad_request", "If-None-Match takes * alone, for an alias that is not there yet.")
         revision = 0
     wish = Wish(name=name, alias=alias, revision=revision, reason=body.reason, by=caller)
-    return _tagged(response, set_alias(services.policies, services.runs, wish, body.version, body.comparison))
+    version, comparison = body.version, body.comparison
+    return _tagged(response, set_alias(services.policies, services.runs, wish, version, comparison, _plays))
 
 
 @router.get("/{name}/aliases/{alias}", response_model=PolicyAliasOut)
@@ -300,6 +303,11 @@ def roll_back_alias(
 
 def _gate(gate: GateRequest | None) -> Gate | None:
     return None if gate is None else Gate(**gate.model_dump())
+
+
+def _plays(run: Run) -> Mapping[str, Any]:
+    runner: Mapping[str, Any] = rollout_tree({**run.config})["runner"]
+    return runner
 
 
 def _tagged(response: Response, alias: PolicyAlias) -> PolicyAlias:

@@ -139,8 +139,8 @@ def moved_since(name: str, alias: str, revision: int | None) -> RevisionConflict
     return RevisionConflictError(message, revision=revision)
 
 
-def previous_version(history: Sequence[AliasMove]) -> int | None:
-    """Where a rollback leads: to the version that was set before the present one, and a second one further back.
+def earlier_versions(history: Sequence[AliasMove]) -> list[int]:
+    """Where rollbacks lead, the next one first: to what was set before the present version, and further back.
 
     Args:
         history: moves of the alias, oldest first.
@@ -154,13 +154,30 @@ def previous_version(history: Sequence[AliasMove]) -> int | None:
                 held.pop()
         elif move.to_version not in held[-1:]:
             held.append(move.to_version)
-    return held[-2] if len(held) > 1 else None
+    return held[-2::-1]
 
 
 def require_passed(
-    gate: Gate, comparison: Run | None, holder: PolicyVersion, version: PolicyVersion
+    gate: Gate,
+    comparison: Run | None,
+    holder: PolicyVersion,
+    version: PolicyVersion,
+    plays: Mapping[str, Any],
 ) -> Mapping[str, Any]:
     """The evidence that a version is not worse than the present holder at 95 %.
+
+    A comparison is played in the environment and behind the wrappers of the first policy's run: that has to be the
+    holder. Episodes that were cut short or played otherwise than the holder is evaluated prove nothing of it.
+
+    Args:
+        gate: what it asks for.
+        comparison: the run that was given.
+        holder: the present one.
+        version: the one that is to take its place.
+        plays: ``runner`` of an evaluation of the holder.
+
+    Returns:
+        The comparison, its difference with the interval, and what was played.
 
     Raises:
         StateConflictError: there is none, it is of something else, or it says that the version is worse; with the
@@ -168,9 +185,8 @@ def require_passed(
     """
     seed = {} if gate.seed is None else {"seed": gate.seed}
     pair = [{"run": one.run_id, "checkpoint": one.checkpoint} for one in (holder, version)]
-    request = {"policies": pair, "n_episodes": gate.n_episodes, **seed}
-    way_out = {"compare": request}
-    wanted = f"of {holder.policy}:{holder.number} and {version.policy}:{version.number}"
+    way_out = {"compare": {"policies": pair, "n_episodes": gate.n_episodes, **seed}}
+    wanted = f"of {holder.policy}:{holder.number} and {version.policy}:{version.number}, in this order"
     if comparison is None:
         ways = "POST what compare says to /v1/compare, and give its run as comparison"
         raise StateConflictError(f"the gate asks for a comparison {wanted}: {ways}", **way_out)
@@ -179,20 +195,22 @@ def require_passed(
         message = f"run {comparison.id} is no comparison that has succeeded: {is_now}"
         raise StateConflictError(message, **way_out)
     compared = [node["checkpoint"] for node in comparison.config["compared"]]
-    n_episodes = comparison.config["runner"]["n_episodes"]
+    runner = comparison.config["runner"]
+    n_episodes = runner["n_episodes"]
+    limit, most = (one["max_episode_steps"] for one in (runner, plays))
     wrong = [
-        *([] if sorted(compared) == sorted(p["checkpoint"] for p in pair) else [f"is not {wanted} alone"]),
+        *([] if compared == [holder.checkpoint, version.checkpoint] else [f"is not {wanted}, alone"]),
         *([] if n_episodes >= gate.n_episodes else [f"has {n_episodes} episodes of {gate.n_episodes}"]),
         *([] if gate.seed in (None, comparison.seed) else [f"has not the seed {gate.seed}"]),
+        *([] if limit in (None, most) else [f"cuts episodes after {limit} steps, not {most}"]),
+        *([] if runner["deterministic"] == plays["deterministic"] else ["draws its actions"]),
     ]
     if wrong:
-        raise StateConflictError(f"comparison {comparison.id} {', and '.join(wrong)}", **way_out)
-    result = comparison.result or {}
-    (found,) = result["pairs"]
+        message = f"comparison {comparison.id} {', and '.join(wrong)}: POST what compare says to /v1/compare"
+        raise StateConflictError(message, **way_out)
+    (found,) = (comparison.result or {})["pairs"]
     low, high = (-float("nan"),) * 2 if found["ci95"] is None else map(float, found["ci95"])
     mean = float(found["mean_difference"])
-    if compared[0] != holder.checkpoint:
-        mean, low, high = -mean, -high, -low
     if not high >= 0:
         message = (
             f"version {version.number} is worse than version {holder.number}: in comparison {comparison.id} its return "
@@ -204,4 +222,9 @@ def require_passed(
         "mean_difference": mean,
         "ci95": [low, high],
         "n_episodes": n_episodes,
+        "seed": comparison.seed,
+        "max_episode_steps": limit,
+        "deterministic": runner["deterministic"],
+        "env": comparison.config["env"],
+        "wrappers": comparison.config["wrappers"],
     }

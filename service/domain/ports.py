@@ -486,7 +486,12 @@ class PolicyStore(Protocol):
         """Versions of a policy, newest first."""
 
     def delete_version(self, name: str, number: int) -> None:
-        """Forget a version; its number is not given again. :class:`StateConflictError` while an alias names it."""
+        """Forget a version; its number is not given again.
+
+        Raises:
+            NotFoundError: there is no such policy or version.
+            StateConflictError: an alias names it, or did when that was deleted and a gate guards the alias.
+        """
 
     def alias(self, name: str, alias: str) -> PolicyAlias:
         """What an alias names; raises :class:`NotFoundError`."""

@@ -1,24 +1,34 @@
 """Moving an alias: through the gate where there is one, back again, and once though the request comes twice."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
-from service.domain.errors import NotFoundError, PreconditionRequiredError, StateConflictError
+from service.domain.errors import (
+    NotFoundError,
+    PreconditionRequiredError,
+    RevisionConflictError,
+    StateConflictError,
+)
 from service.domain.policies import (
     AliasMove,
     MoveKind,
     PolicyAlias,
     PolicyVersion,
+    earlier_versions,
     moved_since,
-    previous_version,
     require_passed,
 )
 from service.domain.ports import PolicyStore, RunStore
+from service.domain.run import Run
 
 ANY = "*"
 MOST_MOVES = 10_000
 """Of a history that a rollback looks at."""
+MOST_ATTEMPTS = 20
+"""To move an alias that others move as well."""
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,55 +44,93 @@ class Wish:
 
 
 def set_alias(
-    policies: PolicyStore, runs: RunStore, wish: Wish, version: int, comparison: str | None
+    policies: PolicyStore,
+    runs: RunStore,
+    wish: Wish,
+    version: int,
+    comparison: str | None,
+    plays: Callable[[Run], Mapping[str, Any]],
 ) -> PolicyAlias:
     """Let an alias name a version.
+
+    Args:
+        policies: where policies are.
+        runs: where the comparison is.
+        wish: what is wanted of which alias.
+        version: its number.
+        comparison: id of the run that is to open the gate.
+        plays: gives ``runner`` of an evaluation of a run's policy.
 
     Raises:
         NotFoundError: there is no such policy, version or run.
         PreconditionRequiredError: there is such an alias, and no revision was given.
-        RevisionConflictError: it has moved since.
-        StateConflictError: the gate stays closed; the message and ``compare`` say what opens it.
+        RevisionConflictError: it has moved since, or any was demanded and there is none.
+        StateConflictError: the gate stays closed, and the message and ``compare`` say what opens it; or none asks for
+            a comparison.
     """
-    wanted = policies.resolve(wish.name, number=version)
-    present = _present(policies, wish)
-    if present is not None and wish.revision is None:
-        message = (
-            f"{wish.name}@{wish.alias} names version {present.version}: to move it, give its ETag as If-Match"
-        )
-        raise PreconditionRequiredError(message, revision=present.revision)
-    if (done := _done_before(policies, wish, present, MoveKind.SET, version)) is not None:
-        return done
-    if isinstance(wish.revision, int) and wish.revision != (present.revision if present else 0):
-        raise moved_since(wish.name, wish.alias, present.revision if present else None)
-    if present is not None and present.version == version:
-        return present
-    gate, evidence = policies.get(wish.name).gate, None
-    holder = _holder(policies, wish, present)
-    if gate is not None and gate.guards(wish.alias) and holder and holder.checkpoint != wanted.checkpoint:
-        run = None if comparison is None else runs.get(comparison)
-        evidence = require_passed(gate, run, holder, wanted)
-    return _moved(policies, wish, present, version, MoveKind.SET, evidence)
+
+    def attempt() -> PolicyAlias:
+        wanted = policies.resolve(wish.name, number=version)
+        present = _present(policies, wish)
+        if (done := _done_before(policies, wish, present, MoveKind.SET, version)) is not None:
+            return done
+        _require_revision(wish, present)
+        if present is not None and wish.revision is None:
+            message = f"{wish.name}@{wish.alias} names version {present.version}: to move it, give its ETag as If-Match"
+            raise PreconditionRequiredError(message, revision=present.revision)
+        if present is not None and present.version == version:
+            return present
+        gate, evidence = policies.get(wish.name).gate, None
+        holder = _holder(policies, wish, present)
+        if gate is not None and gate.guards(wish.alias) and holder and holder.checkpoint != wanted.checkpoint:
+            run = None if comparison is None else runs.get(comparison)
+            evidence = require_passed(gate, run, holder, wanted, plays(runs.get(holder.run_id)))
+        elif comparison is not None:
+            message = (
+                f"no gate asks for a comparison before {wish.name}@{wish.alias} names version {version}: "
+                "leave it out"
+            )
+            raise StateConflictError(message)
+        return _moved(policies, wish, present, version, MoveKind.SET, evidence)
+
+    return _undisturbed(wish, attempt)
 
 
 def roll_back(policies: PolicyStore, wish: Wish, to: int | None) -> PolicyAlias:
     """Let an alias name an earlier one of its versions again; it was good enough once, so no gate is asked.
 
+    Args:
+        policies: where policies are.
+        wish: what is wanted of which alias.
+        to: a version that it has named; None is the last one before the present version that is still there.
+
     Raises:
-        NotFoundError: there is no such policy or alias, or the version was deleted.
+        NotFoundError: there is no such policy or alias, or ``to`` was deleted.
         RevisionConflictError: it has moved since.
         StateConflictError: there is no earlier version, or the alias never named ``to``.
     """
-    moves = policies.history(wish.name, wish.alias, limit=MOST_MOVES).data[::-1]
-    present = policies.alias(wish.name, wish.alias)
-    if (done := _done_before(policies, wish, present, MoveKind.ROLLBACK, to)) is not None:
-        return done
-    if to is not None and to not in {move.to_version for move in moves}:
-        message = f"{wish.name}@{wish.alias} has never named version {to}; set it by PUT"
-        raise StateConflictError(message)
-    if (version := to or previous_version(moves)) is None:
-        raise StateConflictError(f"{wish.name}@{wish.alias} has named no version before the present one")
-    return _moved(policies, wish, present, version, MoveKind.ROLLBACK)
+
+    def attempt() -> PolicyAlias:
+        present = policies.alias(wish.name, wish.alias)
+        moves = policies.history(wish.name, wish.alias, limit=MOST_MOVES).data[::-1]
+        if (done := _done_before(policies, wish, present, MoveKind.ROLLBACK, to)) is not None:
+            return done
+        _require_revision(wish, present)
+        if to == present.version:
+            return present
+        if to is not None and to not in {move.to_version for move in moves}:
+            message = f"{wish.name}@{wish.alias} has never named version {to}; set it by PUT"
+            raise StateConflictError(message)
+        earlier = (one for one in earlier_versions(moves) if one != present.version)
+        version = to or next((one for one in earlier if _is_there(policies, wish.name, one)), None)
+        if version is None:
+            message = (
+                f"{wish.name}@{wish.alias} has named no version before the present one that is still there"
+            )
+            raise StateConflictError(message)
+        return _moved(policies, wish, present, version, MoveKind.ROLLBACK)
+
+    return _undisturbed(wish, attempt)
 
 
 def remove_alias(policies: PolicyStore, wish: Wish) -> None:
@@ -92,17 +140,39 @@ def remove_alias(policies: PolicyStore, wish: Wish) -> None:
         NotFoundError: there is no such alias.
         RevisionConflictError: it has moved since.
     """
-    present = policies.alias(wish.name, wish.alias)
-    revision = present.revision if wish.revision in (ANY, None) else wish.revision
-    policies.move(
-        wish.name,
-        wish.alias,
-        None,
-        kind=MoveKind.DELETE,
-        revision=_number(revision),
-        reason=wish.reason,
-        by=wish.by,
-    )
+
+    def attempt() -> None:
+        present = policies.alias(wish.name, wish.alias)
+        _require_revision(wish, present)
+        policies.move(
+            wish.name,
+            wish.alias,
+            None,
+            kind=MoveKind.DELETE,
+            revision=present.revision,
+            reason=wish.reason,
+            by=wish.by,
+        )
+
+    _undisturbed(wish, attempt)
+
+
+def _undisturbed(wish: Wish, attempt: Callable[[], T]) -> T:
+    """Look and move again where somebody else moved in between, unless that is what the client wants to know."""
+    for _ in range(MOST_ATTEMPTS - 1):
+        try:
+            return attempt()
+        except RevisionConflictError:
+            if isinstance(wish.revision, int):
+                raise
+    return attempt()
+
+
+def _require_revision(wish: Wish, present: PolicyAlias | None) -> None:
+    """That the alias is as the client has seen it (RFC 9110 §13.1.1)."""
+    revision = present.revision if present else 0
+    if wish.revision not in (None, revision) and not (wish.revision == ANY and present):
+        raise moved_since(wish.name, wish.alias, revision or None)
 
 
 def _present(policies: PolicyStore, wish: Wish) -> PolicyAlias | None:
@@ -116,10 +186,12 @@ def _done_before(
     policies: PolicyStore, wish: Wish, present: PolicyAlias | None, kind: MoveKind, version: int | None
 ) -> PolicyAlias | None:
     """The alias, where its last move is this very wish, whose answer was lost (RFC 9110 §13.1.1)."""
-    if present is None or wish.revision != present.revision - 1 or version not in (None, present.version):
+    if present is None or version not in (None, present.version):
         return None
     (last,) = policies.history(wish.name, wish.alias, limit=1).data
-    return present if (last.kind, last.by, last.reason) == (kind, wish.by, wish.reason) else None
+    before = last.seq - 1 if last.from_version is not None else 0
+    was_so = (wish.revision or 0) == before
+    return present if was_so and (last.kind, last.by, last.reason) == (kind, wish.by, wish.reason) else None
 
 
 def _holder(policies: PolicyStore, wish: Wish, present: PolicyAlias | None) -> PolicyVersion | None:
@@ -133,6 +205,14 @@ def _holder(policies: PolicyStore, wish: Wish, present: PolicyAlias | None) -> P
         return None
 
 
+def _is_there(policies: PolicyStore, name: str, version: int) -> bool:
+    try:
+        policies.resolve(name, number=version)
+    except NotFoundError:
+        return False
+    return True
+
+
 def _moved(
     policies: PolicyStore,
     wish: Wish,
@@ -142,24 +222,15 @@ def _moved(
     evidence: Mapping[str, Any] | None = None,
 ) -> PolicyAlias:
     """Move it from where it was looked at: what was judged is what moves."""
-    revision = wish.revision
-    if revision == ANY or (revision is None and kind is MoveKind.ROLLBACK):
-        present = present or policies.alias(wish.name, wish.alias)
-        revision = present.revision
     moved = policies.move(
         wish.name,
         wish.alias,
         version,
         kind=kind,
-        revision=_number(revision),
+        revision=present.revision if present else None,
         reason=wish.reason,
         by=wish.by,
         evidence=evidence,
     )
     assert moved is not None
     return moved
-
-
-def _number(revision: int | str | None) -> int | None:
-    """As the store takes it."""
-    return revision if isinstance(revision, int) and revision else None

@@ -139,7 +139,7 @@ class SqlPolicyStore:
     def delete_version(self, name: str, number: int) -> None:
         """Forget a version."""
         with self._database.writing() as connection:
-            _locked(connection, name)
+            found = _locked(connection, name)
             named = select(policy_alias.c.alias).where(
                 policy_alias.c.policy == name, policy_alias.c.version == number
             )
@@ -148,6 +148,12 @@ class SqlPolicyStore:
                 raise StateConflictError(
                     f"version {number} of policy {name} is {ways}; move or delete that first"
                 )
+            if aliases := _awaited(connection, found, number):
+                message = (
+                    f"version {number} of policy {name} was {', '.join(aliases)}, and the gate compares with it "
+                    "whichever takes that name next: set the alias to another version first, or take the gate away"
+                )
+                raise StateConflictError(message)
             ours = policy_version.c.policy == name, policy_version.c.number == number
             if connection.execute(delete(policy_version).where(*ours)).rowcount == 0:
                 raise _none_such(connection, name, None, number)
@@ -250,6 +256,18 @@ def _has(connection: Connection, name: str, number: int) -> bool:
     table = policy_version.c
     known = select(table.number).where(table.policy == name, table.number == number)
     return connection.execute(known).first() is not None
+
+
+def _awaited(connection: Connection, found: Row[Any], number: int) -> Sequence[str]:
+    """Aliases that were deleted while they named a version, and that a gate guards."""
+    table = policy_move.c
+    last = select(table.alias, func.max(table.seq).label("seq")).where(table.policy == found.name)
+    last_of = last.group_by(table.alias).subquery()
+    is_last = (table.alias == last_of.c.alias) & (table.seq == last_of.c.seq)
+    query = select(table.alias).join(last_of, is_last).where(table.policy == found.name)
+    deleted = query.where(table.to_version.is_(None), table.from_version == number).order_by(table.alias)
+    gate = found.gate and Gate(**found.gate)
+    return [alias for alias in connection.execute(deleted).scalars() if gate and gate.guards(alias)]
 
 
 def _require_room(connection: Connection, name: str) -> None:

@@ -154,6 +154,22 @@ class PolicyStoreContract:
         with pytest.raises(NotFoundError, match="walker"):
             stores.policies.history("walker", "champion")
 
+    @pytest.mark.parametrize(("guarded", "is_kept"), [(None, True), (["champion"], True), (["other"], False)])
+    def test_what_a_guarded_alias_named_last_is_kept_until_it_names_another(
+        self, stores: Stores, guarded: list[str] | None, is_kept: bool
+    ) -> None:
+        walker(stores, 3)
+        stores.policies.edit("walker", {"gate": Gate(aliases=guarded)})
+        move(stores, 3, None)
+        move(stores, 1, 1)
+        move(stores, None, 2, MoveKind.DELETE)
+        stores.policies.delete_version("walker", 3)
+        if is_kept:
+            with pytest.raises(StateConflictError, match="was champion"):
+                stores.policies.delete_version("walker", 1)
+            move(stores, 2, None)
+        stores.policies.delete_version("walker", 1)
+
     def test_a_checkpoint_of_a_version_is_never_pruned(self, stores: Stores) -> None:
         lease = walker(stores, 1)
         held = stores.policies.resolve("walker", number=1).checkpoint

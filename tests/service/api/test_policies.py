@@ -128,6 +128,75 @@ class TestAliases:
         assert put(client, 3, if_match='"1"').status_code == 412
         assert len(client.get(f"{ALIAS}/history").json()["data"]) == 3
 
+    def test_a_new_alias_may_be_sent_again_without_a_header_and_where_it_was_deleted_once(
+        self, client: Client, source: Run
+    ) -> None:
+        for _ in range(2):
+            first = put(client, 1)
+            assert (first.status_code, first.json()["revision"]) == (200, 1)
+        assert put(client, 2).status_code == 428
+        client.request("DELETE", ALIAS)
+        for _ in range(2):
+            again = put(client, 2, if_none_match="*")
+            assert (again.status_code, again.json()["revision"]) == (200, 3)
+        assert put(client, 1, if_none_match="*").status_code == 412
+        promoted_again = put(client, 1, if_match='"3"')
+        assert promoted_again.json()["revision"] == 4
+        assert put(client, 1, if_none_match="*").status_code == 412
+
+    def test_any_revision_is_none_where_there_is_no_alias(self, client: Client, source: Run) -> None:
+        missing = put(client, 1, if_match="*")
+        assert (missing.status_code, missing.json()["code"]) == (412, "revision_conflict")
+        assert client.get(ALIAS).status_code == 404
+
+    @pytest.mark.parametrize(
+        ("method", "path", "body", "headers"),
+        [
+            ("PUT", ALIAS, {"version": 3}, {"If-Match": "*"}),
+            ("POST", f"{ALIAS}/rollback", {"to": 3}, {}),
+            ("POST", f"{ALIAS}/rollback", {"to": 3}, {"If-Match": "*"}),
+            ("DELETE", ALIAS, None, {}),
+        ],
+    )
+    def test_who_demands_no_revision_moves_though_others_move_too(
+        self,
+        client: Client,
+        stores: Stores,
+        source: Run,
+        monkeypatch: pytest.MonkeyPatch,
+        method: str,
+        path: str,
+        body: Any,
+        headers: dict[str, str],
+    ) -> None:
+        promoted(client, 3, 1)
+        move, others = stores.policies.move, [2, 1, 2]
+
+        def overtaken(name: str, alias: str, version: int | None, **facts: Any) -> Any:
+            if others:
+                move(name, alias, others.pop(), **facts)
+            return move(name, alias, version, **facts)
+
+        monkeypatch.setattr(stores.policies, "move", overtaken)
+        answer = client.request(method, path, json=body, headers=headers)
+        assert (answer.status_code in (200, 204), others) == (True, []), answer.text
+
+    def test_a_rollback_to_the_present_version_writes_nothing(self, client: Client, source: Run) -> None:
+        promoted(client, 1, 2)
+        same = client.post(f"{ALIAS}/rollback", {"to": 2})
+        assert (same.status_code, same.json()["revision"]) == (200, 2)
+        seen_else = client.post(f"{ALIAS}/rollback", {"to": 2}, headers={"If-Match": '"1"'})
+        assert seen_else.status_code == 412
+        assert len(client.get(f"{ALIAS}/history").json()["data"]) == 2
+
+    def test_a_rollback_leads_past_a_version_that_was_deleted(self, client: Client, source: Run) -> None:
+        promoted(client, 1, 2, 1, 3)
+        assert client.request("DELETE", f"{POLICY}/versions/2").status_code == 204
+        assert client.post(f"{ALIAS}/rollback").json()["version"] == 1
+        end = client.post(f"{ALIAS}/rollback")
+        assert (end.status_code, "still there" in end.json()["detail"]) == (409, True)
+        assert client.post(f"{ALIAS}/rollback", {"to": 2}).status_code == 404
+
     def test_rolling_back_again_and_again_leads_further_back(self, client: Client, source: Run) -> None:
         promoted(client, 1, 2, 3)
         for version in (2, 1):
@@ -348,27 +417,20 @@ class TestGate:
         waiting = self.put(client, 2, asked.json()["id"])
         assert (waiting.status_code, "it is queued" in waiting.json()["detail"]) == (409, True)
 
-    @pytest.mark.parametrize(
-        ("ci95", "opens"), [((-5.0, 1.0), True), ((-5.0, 0.0), True), ((1.0, 2.0), True)]
-    )
-    @pytest.mark.parametrize("is_turned", [False, True])
-    def test_a_version_that_is_not_worse_passes_whichever_was_named_first(
-        self, client: Client, stores: Stores, ci95: tuple[float, float], opens: bool, is_turned: bool
+    @pytest.mark.parametrize("ci95", [(-5.0, 1.0), (-5.0, 0.0), (1.0, 2.0)])
+    def test_a_version_that_is_not_worse_passes_and_the_history_says_what_was_played(
+        self, client: Client, stores: Stores, source: Run, ci95: tuple[float, float]
     ) -> None:
-        order = (2, 1) if is_turned else (1, 2)
-        seen = [-ci95[1], -ci95[0]] if is_turned else list(ci95)
-        comparison = finished(client, stores, *order, seen)
+        comparison = finished(client, stores, 1, 2, list(ci95))
         assert self.put(client, 2, comparison).status_code == 200
         (last, _) = client.get("/v1/policies/gated/aliases/champion/history").json()["data"]
-        assert last["evidence"]["comparison"] == comparison
-        assert last["evidence"]["ci95"] == list(ci95)
+        evidence = last["evidence"]
+        assert (evidence["comparison"], evidence["ci95"]) == (comparison, list(ci95))
+        assert (evidence["env"], evidence["wrappers"]) == (source.config["env"], source.config["wrappers"])
+        assert (evidence["n_episodes"], evidence["seed"], evidence["deterministic"]) == (20, 3, True)
 
-    @pytest.mark.parametrize("is_turned", [False, True])
-    def test_a_version_that_is_worse_at_95_percent_does_not(
-        self, client: Client, stores: Stores, is_turned: bool
-    ) -> None:
-        comparison = finished(client, stores, *((2, 1, [0.1, 5.0]) if is_turned else (1, 2, [-5.0, -0.1])))
-        closed = self.put(client, 2, comparison)
+    def test_a_version_that_is_worse_at_95_percent_does_not(self, client: Client, stores: Stores) -> None:
+        closed = self.put(client, 2, finished(client, stores, 1, 2, [-5.0, -0.1]))
         assert (closed.status_code, "worse than version 1" in closed.json()["detail"]) == (409, True)
         assert client.get("/v1/policies/gated").json()["aliases"] == {"champion": 1}
 
@@ -377,6 +439,9 @@ class TestGate:
         [
             ((1, 3), {}, "is not of gated:1 and gated:2"),
             ((2, 2), {}, "is not of gated:1 and gated:2"),
+            ((2, 1), {}, "is not of gated:1 and gated:2, in this order"),
+            ((1, 2), {"max_episode_steps": 1}, "cuts episodes after 1 steps"),
+            ((1, 2), {"deterministic": False}, "draws its actions"),
             ((1, 2), {"n_episodes": 9}, "has 9 episodes of 10"),
         ],
     )
@@ -386,6 +451,22 @@ class TestGate:
         comparison = finished(client, stores, *versions, [0.0, 1.0], **body)
         closed = self.put(client, 2, comparison)
         assert (closed.status_code, says in closed.json()["detail"]) == (409, True), closed.text
+        assert client.post("/v1/compare", closed.json()["compare"]).status_code == 202
+
+    def test_what_it_asks_for_opens_it(self, client: Client, stores: Stores) -> None:
+        asked = self.put(client, 2).json()["compare"]
+        versions = [
+            int(one["checkpoint"] == client.get(f"{POLICY}/versions/2").json()["checkpoint"])
+            for one in asked.pop("policies")
+        ]
+        assert versions == [0, 1], "the holder comes first"
+        assert self.put(client, 2, finished(client, stores, 1, 2, [0.0, 0.0], **asked)).status_code == 200
+
+    def test_a_comparison_that_no_gate_asks_for_is_refused(self, client: Client, stores: Stores) -> None:
+        comparison = finished(client, stores, 1, 2, [0.0, 1.0])
+        free = self.put(client, 1, comparison, alias="latest")
+        assert (free.status_code, "No gate asks for a comparison" in free.json()["detail"]) == (409, True)
+        assert self.put(client, 1, alias="latest").status_code == 200
 
     def test_a_run_of_another_kind_opens_nothing(self, client: Client, source: Run) -> None:
         closed = self.put(client, 2, source.id)
@@ -396,6 +477,14 @@ class TestGate:
         client.request("DELETE", "/v1/policies/gated/aliases/champion")
         assert self.put(client, 2).status_code == 409
         assert self.put(client, 1).status_code == 200
+
+    def test_deleting_the_alias_and_then_its_version_opens_no_gate(self, client: Client) -> None:
+        client.request("DELETE", "/v1/policies/gated/aliases/champion")
+        kept = client.request("DELETE", "/v1/policies/gated/versions/1")
+        assert (kept.status_code, "was champion" in kept.json()["detail"]) == (409, True)
+        assert self.put(client, 2).status_code == 409
+        client.request("PATCH", "/v1/policies/gated", json={"gate": None})
+        assert client.request("DELETE", "/v1/policies/gated/versions/1").status_code == 204
 
     def test_an_alias_that_is_not_guarded_moves_freely_and_a_rollback_too(
         self, client: Client, stores: Stores
