@@ -1,13 +1,25 @@
 """Where a run's progress goes: the Reporter protocol and its combinations. Nothing here counts steps by itself."""
 
 import importlib
+import math
 from collections.abc import Mapping, Sequence
+from statistics import fmean
 from typing import TYPE_CHECKING, Any, Protocol
 
 from maze_core.checkpoint import Checkpoint
 
 if TYPE_CHECKING:
     from maze_core.rollout.episodes import EpisodeRecord
+
+
+def mean_of(values: Sequence[float]) -> float:
+    """The mean of numbers of any size: NaN or infinite where one of them is, or their sum; NaN of none."""
+    if not values:
+        return math.nan
+    try:
+        return fmean(values)
+    except (OverflowError, ValueError):  # a sum beyond all floats, or of both infinities
+        return sum(values) / len(values)
 
 
 class MetricTable(list[dict[str, Any]]):

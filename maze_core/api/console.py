@@ -8,7 +8,6 @@ output.
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from statistics import fmean
 from typing import TYPE_CHECKING, Any, Self
 
 from rich.console import Console
@@ -19,7 +18,7 @@ from rich.text import Text
 from maze_core.api.multirun_report import JobRecord, JobsReporter, MultirunReport, is_played, is_trained
 from maze_core.config.grid import shown_choice
 from maze_core.errors import JobFailedError
-from maze_core.metrics import Reporter, SilentReporter
+from maze_core.metrics import Reporter, SilentReporter, mean_of
 
 if TYPE_CHECKING:
     from maze_core.evaluation.evaluate import RolloutReport
@@ -192,7 +191,7 @@ class _JobReporter(SilentReporter):
     def episode(self, record: "EpisodeRecord") -> None:
         """Show the mean return so far."""
         self._returns.append(record.episode_return)
-        self._bars.update(self._task, facts=f"mean return {number(fmean(self._returns))}")
+        self._bars.update(self._task, facts=f"mean return {number(mean_of(self._returns))}")
 
 
 class EpochTable:

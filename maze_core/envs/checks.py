@@ -207,4 +207,4 @@ def _see(played: _Played, env: StructuredEnv, observation: Observation) -> None:
         played.trace.append(values.tobytes())
         is_measured = isinstance(space[name], gymnasium.spaces.Box) and values.dtype != np.uint8
         if is_measured and values.size:
-            played.largest = max(played.largest, float(np.abs(values).max()))
+            played.largest = float(np.maximum(played.largest, np.abs(values).max()))  # NaN stays

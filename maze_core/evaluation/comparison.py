@@ -8,9 +8,9 @@ vary less than the returns do: the interval is one over these differences, by St
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from itertools import combinations
-from statistics import fmean
 
 from maze_core.evaluation.evaluate import EvalReport, mean_interval
+from maze_core.metrics import mean_of
 from maze_core.types import Tree
 
 
@@ -46,7 +46,7 @@ class PairedDifference:
             first=first,
             second=second,
             n_episodes=len(differences),
-            mean_difference=fmean(differences) if differences else None,
+            mean_difference=mean_of(differences) if differences else None,
             ci95=mean_interval(differences),
             wins=sum(difference > 0 for difference in differences),
             ties=sum(difference == 0 for difference in differences),

@@ -8,11 +8,12 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from statistics import NormalDist, fmean, stdev
+from statistics import NormalDist, stdev
 
 import numpy as np
 
 from maze_core.envs.vector import VectorEnv
+from maze_core.metrics import mean_of
 from maze_core.rollout.episodes import EpisodeRecord, Policy, run_episodes
 from maze_core.types import Tree
 
@@ -27,9 +28,9 @@ class EvalReport:
     mean_return: float
     """Mean of the raw episode returns; NaN without episodes."""
     std_return: float
-    """Sample standard deviation (n - 1); 0 with one episode, NaN without."""
+    """Sample standard deviation (n - 1); 0 with one episode; NaN without, and where a return is not finite."""
     ci95: tuple[float, float] | None
-    """95 % confidence interval of the mean by Student's t; None with fewer than two episodes."""
+    """95 % confidence interval of the mean by Student's t; None with fewer than two episodes, and where there is none."""
     returns: list[float]
     lengths: list[int]
     """Flat steps of each episode."""
@@ -42,11 +43,9 @@ class EvalReport:
     def from_episodes(cls, episodes: Sequence[EpisodeRecord]) -> "EvalReport":
         """Summarise episodes, in their order."""
         returns = [episode.episode_return for episode in episodes]
-        mean = fmean(returns) if returns else math.nan
-        deviation = stdev(returns) if len(returns) > 1 else 0.0 if returns else math.nan
         return cls(
-            mean_return=mean,
-            std_return=deviation,
+            mean_return=mean_of(returns),
+            std_return=_deviation(returns),
             ci95=mean_interval(returns),
             returns=returns,
             lengths=[episode.length for episode in episodes],
@@ -120,12 +119,20 @@ def evaluate(
 
 
 def mean_interval(values: Sequence[float]) -> tuple[float, float] | None:
-    """95 % confidence interval of the mean by Student's t; None with fewer than two values."""
+    """95 % confidence interval of the mean by Student's t; None with fewer than two values, or where it is not finite."""
     if len(values) < 2:
         return None
-    mean = fmean(values)
-    half = t_quantile(0.975, len(values) - 1) * stdev(values) / math.sqrt(len(values))
-    return (mean - half, mean + half)
+    middle = mean_of(values)
+    half = t_quantile(0.975, len(values) - 1) * _deviation(values) / math.sqrt(len(values))
+    interval = (middle - half, middle + half)
+    return interval if all(map(math.isfinite, interval)) else None
+
+
+def _deviation(values: Sequence[float]) -> float:
+    """Sample standard deviation; 0 of one value, NaN of none and where one is not finite."""
+    if not values or not all(map(math.isfinite, values)):
+        return math.nan
+    return stdev(values) if len(values) > 1 else 0.0
 
 
 def t_quantile(probability: float, degrees: int) -> float:

@@ -67,7 +67,8 @@ def _not_promoted(own: Sequence[tuple[int, float]], others: Sequence[Curve], run
 
 
 def _best_until(curve: Curve, epoch: int) -> float:
-    return max((value for at, value in curve.items() if at <= epoch), default=-math.inf)
+    known = (value for at, value in curve.items() if at <= epoch and not math.isnan(value))
+    return max(known, default=-math.inf)
 
 
 def _first_from(curve: Curve, rung: int) -> float | None:

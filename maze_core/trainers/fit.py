@@ -10,15 +10,14 @@ was never killed, bit by bit. Wall-clock budgets are the one thing that is not r
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from math import isfinite
-from statistics import fmean
+from math import isfinite, isnan
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
 import numpy as np
 
 from maze_core.checkpoint import Checkpoint
 from maze_core.errors import DivergedError, InvalidSpecificationError, Problem
-from maze_core.metrics import Reporter
+from maze_core.metrics import Reporter, mean_of
 from maze_core.threads import one_thread
 from maze_core.trainers.config import FitConfig
 from maze_core.trainers.pace import Pace
@@ -321,11 +320,11 @@ def _progress(config: FitConfig, counters: Counters, of_epoch: float) -> float:
 def _training_metrics(updates: list[UpdateReport]) -> dict[str, float]:
     """Means over the epoch; episode statistics only where an episode ended."""
     names = dict.fromkeys(name for update in updates for name in update.metrics)
-    metrics = {name: fmean(u.metrics[name] for u in updates if name in u.metrics) for name in names}
+    metrics = {name: mean_of([u.metrics[name] for u in updates if name in u.metrics]) for name in names}
     returns = [value for update in updates for value in update.episode_returns]
     lengths = [value for update in updates for value in update.episode_lengths]
     if returns:
-        metrics |= {"train/episode_return": fmean(returns), "train/episode_length": fmean(lengths)}
+        metrics |= {"train/episode_return": mean_of(returns), "train/episode_length": mean_of(lengths)}
     return metrics
 
 
@@ -340,8 +339,9 @@ def _validated(metrics: dict[str, float]) -> float | None:
 
 
 def _note_evaluation(counters: Counters, value: float | None) -> bool:
-    """Whether this is the best so far; of equals the later counts, since it has learnt for longer."""
-    if value is None:
+    """Whether this is the best so far; of equals the later counts, since it has learnt for longer. NaN never is."""
+    if value is None or isnan(value):
+        counters.epochs_without_improvement += value is not None
         return counters.best_value is None
     if counters.best_value is None or value > counters.best_value:
         counters.epochs_without_improvement = 0

@@ -2,14 +2,14 @@
 
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from statistics import stdev
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Header, Query, Response
 from pydantic import BaseModel, Field
 from starlette.responses import StreamingResponse
 
-from maze_core.evaluation.evaluate import t_quantile
+from maze_core.evaluation.evaluate import mean_interval
+from maze_core.metrics import mean_of
 from service.api.answers import Listing, MetricOut, MetricsFoundOut
 from service.api.bodies import In, StrictRoute
 from service.api.curve import svg
@@ -36,8 +36,6 @@ FEWEST_POINTS = 8
 """Of a chart."""
 MOST_POINTS = 100_000
 """That one request puts side by side."""
-LARGEST = 1e150
-"""Beyond it squares are not finite."""
 
 
 class MetricsQuery(BaseModel):
@@ -220,12 +218,8 @@ def aligned(series: Sequence[Sequence[MetricPoint]]) -> Mapping[str, list[Any]]:
     rows = []
     for epoch, points in sorted(by_epoch.items()):
         values = [point.value for point in points]
-        n, mean = len(values), sum(values) / len(values)
-        low = high = None
-        if n > 1 and max(map(abs, values)) < LARGEST:  # not of what is not finite, whose mean is none
-            half = t_quantile(0.975, n - 1) * stdev(values) / n**0.5
-            low, high = mean - half, mean + half
-        rows.append((epoch, max(point.step for point in points), mean, low, high, n))
+        low, high = mean_interval(values) or (None, None)
+        rows.append((epoch, max(point.step for point in points), mean_of(values), low, high, len(values)))
     columns = zip(*rows, strict=True) if rows else ((),) * 6
     return {
         name: [*column]

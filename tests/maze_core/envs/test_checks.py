@@ -68,6 +68,13 @@ class NaN(Good):
         return float("nan") if self.at == 8 else 1.0
 
 
+class SeesNaN(Good):
+    observation_space = gymnasium.spaces.Box(-np.inf, np.inf, (2,), np.float32)
+
+    def look(self):
+        return np.full(2, np.nan if self.at == 8 else 1.0, np.float32)
+
+
 class Endless(Good):
     steps = -1
 
@@ -106,6 +113,7 @@ def test_of_a_good_one_nothing_is_told(make):
         (NoReward, "reward", ""),
         (Late, "reward is dict", "Mend what it says"),
         (NaN, "reward or an observation is NaN", "divided by 0"),
+        (SeesNaN, "NaN", ""),
         (Texts, "Text", ""),
     ],
 )

@@ -49,6 +49,26 @@ def test_the_interval_holds_the_true_mean_about_95_times_in_100():
     assert 0.935 < held / 2000 < 0.965
 
 
+@pytest.mark.parametrize(
+    ("returns", "mean"),
+    [
+        ([1.0, math.nan, 2.0], math.nan),
+        ([math.nan, 1.0], math.nan),
+        ([1.0, math.inf], math.inf),
+        ([math.inf, -math.inf], math.nan),
+        ([1e308, 1e308], math.inf),
+    ],
+)
+def test_returns_that_have_no_finite_mean_have_no_interval_whatever_their_order(returns, mean):
+    episodes = [
+        EpisodeRecord(index=0, seed=0, episode_return=one, length=1, terminated=True, truncated=False)
+        for one in returns
+    ]
+    report = EvalReport.from_episodes(episodes)
+    assert report.mean_return == pytest.approx(mean, nan_ok=True)
+    assert report.ci95 is None
+
+
 @pytest.mark.parametrize(("returns", "mean"), [([], None), ([4.0], 4.0)])
 def test_fewer_than_two_episodes_have_no_interval_and_still_are_json(returns, mean):
     report = EvalReport.from_episodes(records(returns))

@@ -33,6 +33,14 @@ def test_the_median_gives_up_what_is_worse_than_half_of_the_others_had_reached_b
     assert asked("median", 4, [*FOUR, own], least) == at
 
 
+def test_what_is_no_number_in_the_curves_of_others_counts_nowhere_in_them():
+    for place in range(4):
+        curves = [[2.0, 6.0] for _ in range(4)]
+        curves[place].insert(0, float("nan"))
+        assert asked("median", 4, [*curves, [1.0, 5.0]], 2) == 2
+        assert asked("median", 4, [*curves, [7.0, 7.0]], 2) is None
+
+
 def test_a_median_needs_some_others():
     assert asked("median", 3, [*FOUR[:3], [-99]]) is None
 

@@ -81,6 +81,13 @@ def test_best_is_saved_when_it_happens_and_the_end_is_saved_as_last():
     assert (report.counters.best_value, report.counters.best_epoch) == (5.0, 2)
 
 
+def test_an_evaluation_that_is_no_number_is_never_the_best_and_is_no_improvement():
+    nan = float("nan")
+    report = fit(Journal(evaluations=[nan, 5.0, nan, nan, 6.0]).loop(patience=2), 5)
+    assert (report.counters.best_value, report.counters.best_epoch) == (5.0, 2)
+    assert (report.stop_reason, report.counters.epoch) == ("patience", 4)
+
+
 def test_of_two_equal_evaluations_the_later_is_the_best_but_does_not_reset_patience():
     journal = Journal(evaluations=[5.0, 5.0, 5.0, 5.0])
     report = fit(journal.loop(patience=2), 10)
