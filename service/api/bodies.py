@@ -260,11 +260,16 @@ _DECODE_ON_LOOP_BYTES = 65_536
 
 
 class StrictRoute(APIRoute):
-    """A route whose body is strict JSON; it is kept in the scope, so that problems can point into it."""
+    """A route whose body is strict JSON; it is kept in the scope, so that problems can point into it.
+
+    Where the answer depends on Accept, it says so to caches.
+    """
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         """FastAPI's handler, given our request."""
         handle = super().get_route_handler()
+        if any(field.alias == "accept" for field in self.dependant.header_params):
+            return _varying(handle)
         if self.body_field is None:  # what else comes is refused as unread
             return handle
 
@@ -277,6 +282,17 @@ class StrictRoute(APIRoute):
             return await handle(strict)
 
         return handle_strictly
+
+
+def _varying(
+    handle: Callable[[Request], Coroutine[Any, Any, Response]],
+) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+    async def handle_varying(request: Request) -> Response:
+        response = await handle(request)
+        response.headers.add_vary_header("Accept")
+        return response
+
+    return handle_varying
 
 
 class _StrictRequest(Request):

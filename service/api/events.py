@@ -16,12 +16,13 @@ from starlette.concurrency import run_in_threadpool
 from starlette.responses import StreamingResponse
 
 from service.api.answers import EventOut, Listing
+from service.api.bodies import StrictRoute
 from service.api.delivery import accepts
 from service.api.dependencies import LogQuery, RunDep, Services, ServicesDep
 from service.api.runs import begun, last_seq
 from service.domain.run import EventType, Page, Run
 
-router = APIRouter(prefix="/v1/runs/{run_id}", tags=["runs"])
+router = APIRouter(prefix="/v1/runs/{run_id}", tags=["runs"], route_class=StrictRoute)
 
 EVENT_STREAM = "text/event-stream"
 STREAM_HEADERS = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}

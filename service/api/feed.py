@@ -11,6 +11,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.responses import StreamingResponse
 
 from service.api.answers import FeedEventOut, Listing
+from service.api.bodies import StrictRoute
 from service.api.delivery import accepts
 from service.api.dependencies import Services, ServicesDep
 from service.api.events import (
@@ -25,7 +26,7 @@ from service.api.events import (
 from service.api.runs import begun
 from service.domain.run import Event, EventType, Page
 
-router = APIRouter(prefix="/v1", tags=["runs"])
+router = APIRouter(prefix="/v1", tags=["runs"], route_class=StrictRoute)
 
 NOW = -1
 

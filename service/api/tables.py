@@ -63,7 +63,7 @@ def parquet_table(pages: Iterator[Sequence[MetricPoint]]) -> Iterator[bytes]:
         parquet: Any = importlib.import_module("pyarrow.parquet")
     except ImportError as error:
         message = "Parquet needs pyarrow, which is not installed here: pip install 'maze-service[parquet]'"
-        raise Problem("not_acceptable", message) from error
+        raise Problem("not_acceptable", message, headers={"Vary": "Accept"}) from error
     schema = arrow.schema(
         [
             arrow.field("name", arrow.string(), nullable=False),

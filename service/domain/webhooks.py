@@ -9,6 +9,7 @@ import binascii
 import hmac
 import ipaddress
 import json
+import re
 import secrets
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -27,7 +28,21 @@ LONGEST_URL = 2048
 FIRST_RETRY_S, LONGEST_RETRY_S, GROWTH = 5.0, 4 * 3600.0, 4.0
 GIVES_UP_S = 24 * 3600.0
 """After its event a message is not tried again."""
-_NAT64 = ipaddress.ip_network("64:ff9b::/96"), ipaddress.ip_network("64:ff9b:1::/48")
+_GLOBAL_UNICAST = ipaddress.IPv6Network("2000::/3")
+"""All of IPv6 that the public internet is made of: no NAT64, site-local, unique local or multicast addresses."""
+_SPECIAL = tuple(
+    map(
+        ipaddress.ip_network,
+        # IPv4: protocol assignments, relays of 6to4. IPv6: protocol assignments with Teredo, documentation, 6to4
+        ("192.0.0.0/24", "192.88.99.0/24", "2001::/23", "2001:db8::/32", "2002::/16", "3fff::/20"),
+    )
+)
+"""Of IANA's special-purpose registries, what some version of ``ipaddress`` calls global."""
+_LABEL = "(?!-)[a-z0-9_-]{1,63}(?<!-)"
+_NAME = re.compile(rf"(?=.{{1,253}}\.?$){_LABEL}(\.{_LABEL})*\.?", re.ASCII)
+"""A name that DNS can know (RFC 1035 §2.3.4); with an underscore, as some have."""
+_NUMBER = re.compile(r"(?:.*\.)?(?:\d+|0x[0-9a-f]*)\.?", re.ASCII)
+"""What resolvers take for an IPv4 address."""
 
 
 class MessageType(StrEnum):
@@ -205,36 +220,45 @@ def check_url(url: str, private_hosts: Collection[str]) -> None:
     Raises:
         ValueError: what is wrong with it.
     """
-    if not url.isascii() or any(letter <= " " for letter in url):
+    if not url.isascii() or not url.isprintable() or " " in url:
         raise ValueError("Write the URL in ASCII, without spaces")
     parts = urlsplit(url)
     host = (parts.hostname or "").lower()
+    address = _address(host)
     is_listed = host in private_hosts
     if parts.scheme != "https" and not (parts.scheme == "http" and is_listed):
         raise ValueError("Give an https URL")
-    if not host or parts.username is not None or parts.fragment or parts.port == 0:
+    if not host or parts.username is not None or "#" in url or parts.port == 0:
         raise ValueError("Give a URL with a host, without a user, a fragment or port 0")
-    is_local = host == "localhost" or host.endswith(".localhost")
-    if not is_listed and (is_local or (_is_address(host) and not is_public(host))):
+    is_name = _NAME.fullmatch(host) and not _NUMBER.fullmatch(host)
+    if not (isinstance(address, ipaddress.IPv6Address) if "[" in parts.netloc else address or is_name):
+        raise ValueError(f"Give a host that there can be; {host} is neither a name nor an address")
+    is_local = f".{host.rstrip('.')}".endswith(".localhost")
+    if not is_listed and (is_local or (address is not None and not is_public(host))):
         raise ValueError(
             "Messages are not sent into private networks; operators list MAZE_WEBHOOK_PRIVATE_HOSTS"
         )
 
 
-def _is_address(host: str) -> bool:
+def _address(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+    """The address that is written there; one of a zone is nobody else's."""
     try:
-        ipaddress.ip_address(host)
+        return None if "%" in host else ipaddress.ip_address(host)
     except ValueError:
-        return False
-    return True
+        return None
 
 
 def is_public(address: str) -> bool:
-    """Whether an IP address is one of the public internet, and does not stand for one that is not."""
+    """Whether an IP address is one of the public internet, and does not stand for one that is not.
+
+    Says the same in every version of Python.
+    """
     found = ipaddress.ip_address(address.partition("%")[0])
     if isinstance(found, ipaddress.IPv6Address):
         if found.ipv4_mapped is not None:
             return is_public(str(found.ipv4_mapped))
-        if found.sixtofour is not None or found.teredo is not None or any(found in net for net in _NAT64):
+        if found not in _GLOBAL_UNICAST:
             return False
-    return found.is_global and not (found.is_multicast or found.is_reserved or found.is_unspecified)
+    return found.is_global and not (
+        found.is_multicast or found.is_reserved or any(found in net for net in _SPECIAL)
+    )

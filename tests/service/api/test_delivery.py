@@ -136,6 +136,18 @@ def test_a_large_body_is_compressed_where_the_client_takes_it(
     assert not is_taken or len(body) < len(plain.content) / 2
 
 
+def test_an_answer_that_depends_on_accept_says_so(client: Client, stores: Stores) -> None:
+    path = f"/v1/runs/{submit(stores).id}"
+    for url, forms in (
+        (f"{path}/metrics", ["*/*", "text/csv", "application/vnd.apache.parquet"]),
+        (f"{path}/events", ["*/*"]),
+        ("/v1/events", ["*/*"]),
+    ):
+        for accept in forms:
+            assert "Accept" in client.get(url, headers={"Accept": accept}).headers["vary"].split(", ")
+    assert client.get(path).headers["vary"] == "Accept-Encoding"
+
+
 def test_small_answers_and_problems_are_sent_as_they_are(client: Client) -> None:
     for path in ("/health/live", "/v1/runs/run_0"):
         assert "content-encoding" not in client.get(path, headers={"Accept-Encoding": "gzip"}).headers
@@ -146,6 +158,7 @@ def test_a_stream_is_neither_held_nor_compressed(client: Client, stores: Stores)
 
     async def first() -> tuple[dict[bytes, bytes], str]:
         async with Stream(client.app, f"/v1/runs/{submit(stores).id}/events", headers) as stream:
+            assert stream.fields[b"vary"] == b"Accept"
             return stream.fields, await anext(stream.pieces())
 
     fields, piece = client.run(asyncio.wait_for(first(), 60))

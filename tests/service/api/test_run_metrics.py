@@ -212,7 +212,10 @@ class TestSideBySide:
         assert series["n"] == [2] * 11 + [1]
         assert series["mean"] == [2.0] * 11 + [1.0]
 
-    @pytest.mark.parametrize("values", [(math.nan, 1.0), (1.0, math.nan), (1.0, math.inf, 2.0), (math.inf, -math.inf), (1e308, 1e308)])
+    @pytest.mark.parametrize(
+        "values",
+        [(math.nan, 1.0), (1.0, math.nan), (1.0, math.inf, 2.0), (math.inf, -math.inf), (1e308, 1e308)],
+    )
     def test_what_has_no_finite_mean_has_no_interval(
         self, client: Client, stores: Stores, values: tuple[float, float]
     ) -> None:

@@ -87,13 +87,18 @@ def test_it_is_tried_later_and_later_for_a_day() -> None:
         "127.0.0.1", "10.0.0.1", "172.16.3.4", "192.168.1.1", "169.254.169.254", "100.64.0.1", "0.0.0.0", "224.0.1.1",
         "255.255.255.255", "192.0.2.1", "240.0.0.1", "::1", "::", "fe80::1", "fe80::1%eth0", "fc00::1", "ff02::1",
         "::ffff:127.0.0.1", "::ffff:10.0.0.1", "64:ff9b::7f00:1", "64:ff9b::808:808", "2002:7f00:1::", "2001:db8::1",
+        "fec0::1", "feff::1", "192.0.0.8", "192.0.0.170", "192.88.99.1", "198.18.0.1", "2001::1", "2001:10::1",
+        "3fff::1", "5f00::1", "100::1", "64:ff9b:1::1", "::8.8.8.8", "::ffff:192.0.0.8", "::ffff:0:0", "4000::1",
+        "ff0e::1",
     ],
 )  # fmt: skip
 def test_what_is_not_of_the_public_internet_is_not_public(address: str) -> None:
     assert not is_public(address)
 
 
-@pytest.mark.parametrize("address", ["8.8.8.8", "1.1.1.1", "2606:4700:4700::1111", "::ffff:8.8.8.8"])
+@pytest.mark.parametrize(
+    "address", ["8.8.8.8", "1.1.1.1", "2606:4700:4700::1111", "2a00:1450:4001::1", "::ffff:8.8.8.8"]
+)
 def test_what_is_public_is(address: str) -> None:
     assert is_public(address)
 
@@ -105,7 +110,14 @@ def test_what_is_public_is(address: str) -> None:
         ("https://user:pw@a.example", "user"), ("https://a.example/#x", "fragment"), ("https://a.example:0", "port"),
         ("https://a.example:x", "Port"), ("https://127.0.0.1/", "private"), ("https://[::1]:8443/", "private"),
         ("https://localhost/", "private"), ("https://x.localhost/", "private"), ("https://169.254.169.254/", "private"),
-        ("https://a.example/\n", "spaces"), ("https://ä.example/", "ASCII"), ("http://inside/", "https"),
+        ("https://a.example/\n", "spaces"), ("https://a.example/\x7f", "spaces"), ("https://a..b/", "neither"),
+        ("https://[v1.a]/", "address"), ("https://[8.8.8.8]/", "address"), ("https://[fe80::1%25eth0]/", "address"),
+        ("https://.a/", "neither"), ("https://-a.b/", "neither"), (f"https://{'a' * 70}.example/", "neither"),
+        (f"https://{'a.' * 127}a/", "neither"), ("https://a%41/", "neither"), ("https://a\\b/", "neither"),
+        ("https://2130706433/", "neither"), ("https://127.1/", "neither"), ("https://0x7f.0.0.1/", "neither"),
+        ("https://8.8.8.8./", "neither"), ("https://[fec0::1]/", "private"), ("https://192.0.0.8/", "private"),
+        ("https://localhost./", "private"), ("https://@a.example/", "user"), ("https://a.example/#", "fragment"),
+        ("https://ä.example/", "ASCII"), ("http://inside/", "https"),
     ],
 )  # fmt: skip
 def test_an_address_that_nothing_may_be_sent_to_is_refused(url: str, says: str) -> None:
@@ -114,7 +126,16 @@ def test_an_address_that_nothing_may_be_sent_to_is_refused(url: str, says: str) 
 
 
 @pytest.mark.parametrize(
-    "url", ["https://a.example", "https://8.8.8.8:444/x?y=1", "http://inside:80/x", "https://inside/"]
+    "url",
+    [
+        "https://a.example",
+        "https://8.8.8.8:444/x?y=1",
+        "http://inside:80/x",
+        "https://inside/",
+        "https://a_b.c-d.example./",
+        "https://[2606:4700::1]/",
+        "https://7.example/",
+    ],
 )
 def test_public_and_listed_addresses_pass(url: str) -> None:
     check_url(url, {"inside"})
