@@ -14,12 +14,14 @@ import hashlib
 import os
 import stat
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 
 from sqlalchemy import Connection, bindparam, delete, func, insert, select
+from sqlalchemy.exc import IntegrityError
 
 from maze_core.files import write_atomically
 from service.domain.errors import NotFoundError, StoreUnavailableError
@@ -45,6 +47,9 @@ NAMING = (
 
 _PARTS_LOCK = 0x6D617A65
 """Of whoever adds or drops parts, which runs share, in PostgreSQL."""
+
+_DROPPED = "23503"
+"""PostgreSQL's word for what a row names and is not there any more."""
 
 # SQLite pages: above this many free ones, some are given back to the file system.
 _MANY_FREE_PAGES = 4096
@@ -222,6 +227,22 @@ class StoredContent:
         """Some of the bytes."""
         with self._database.reading() as connection:
             return self._blobs.read_range(connection, self.sha256, start, stop)
+
+
+@contextmanager
+def storing(database: Database) -> Iterator[Connection]:
+    """A transaction that stores bytes and names them.
+
+    Raises:
+        StoreUnavailableError: also where another one dropped the same bytes meanwhile, which PostgreSQL lets it.
+    """
+    try:
+        with database.writing() as connection:
+            yield connection
+    except IntegrityError as error:
+        if getattr(error.orig, "sqlstate", "") != _DROPPED:
+            raise
+        raise StoreUnavailableError("the same bytes were dropped meanwhile") from error
 
 
 def write_file(directory: Path, sha256: str, data: bytes | memoryview) -> None:

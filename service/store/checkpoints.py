@@ -21,7 +21,7 @@ from service.domain.run import (
     RunKind,
 )
 from service.domain.use_cases import TERMINAL_STATES, best_metric
-from service.store.blobs import Blobs, Stored, StoredContent
+from service.store.blobs import Blobs, Stored, StoredContent, storing
 from service.store.engine import Database
 from service.store.run_rows import LockedRun
 from service.store.tables import checkpoint, compared_checkpoint, policy_version, run
@@ -53,7 +53,7 @@ class SqlCheckpointStore:
     ) -> CheckpointInfo:
         """Store a bundle, move the marks, prune."""
         stored = self._blobs.prepare(bundle, edges)
-        with self._database.writing() as connection:
+        with storing(self._database) as connection:
             locked = LockedRun.by_lease(connection, lease)
             if imported is not None:
                 imports = run.c.id == lease.run_id, run.c.kind == RunKind.IMPORT

@@ -9,7 +9,7 @@ from sqlalchemy import Connection, Row, select
 from service.domain.cursors import decode_cursor, encode_cursor, page_of
 from service.domain.errors import NotFoundError
 from service.domain.run import EpisodeInfo, EventType, Lease, Page, Picture
-from service.store.blobs import Blobs, StoredContent
+from service.store.blobs import Blobs, StoredContent, storing
 from service.store.engine import Database
 from service.store.run_rows import LockedRun
 from service.store.tables import blob, episode
@@ -41,7 +41,7 @@ class SqlEpisodeStore:
         facts = {name: getattr(new, name) for name in _FACTS}
         facts |= {name: found and found.sha256 for name, found in stored.items()}
         key = {"run_id": lease.run_id, "index": new.index}
-        with self._database.writing() as connection:
+        with storing(self._database) as connection:
             locked = LockedRun.by_lease(connection, lease)
             for found in filter(None, stored.values()):
                 self._blobs.insert(connection, found)

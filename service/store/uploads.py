@@ -6,12 +6,11 @@ from dataclasses import asdict
 from typing import Any
 
 from sqlalchemy import Connection, Row, Select, String, delete, func, insert, literal, select, type_coerce
-from sqlalchemy.exc import IntegrityError
 
-from service.domain.errors import CapacityError, NotFoundError, StateConflictError, StoreUnavailableError
+from service.domain.errors import CapacityError, NotFoundError, StateConflictError
 from service.domain.upload import EXPIRES_AFTER_S, NewUpload, Upload, run_id_of
 from service.domain.use_cases import TERMINAL_STATES
-from service.store.blobs import Blobs
+from service.store.blobs import Blobs, storing
 from service.store.engine import Database
 from service.store.tables import run, upload, upload_part
 from service.store.types import after_now, now, upsert
@@ -54,14 +53,11 @@ class SqlUploadStore:
     def put_part(self, upload_id: str, number: int, data: bytes) -> Upload:
         """Store a part."""
         stored = self._blobs.prepare(data)
-        try:
-            with self._database.writing() as connection:
-                _require_open(connection, upload_id)
-                self._blobs.insert(connection, stored)
-                self._name_part(connection, upload_id, number, stored.sha256)
-                return _read(connection, upload_id)
-        except IntegrityError as error:  # on PostgreSQL: whoever had the same bytes dropped them meanwhile
-            raise StoreUnavailableError(f"the bytes of part {number} were dropped meanwhile") from error
+        with storing(self._database) as connection:
+            _require_open(connection, upload_id)
+            self._blobs.insert(connection, stored)
+            self._name_part(connection, upload_id, number, stored.sha256)
+            return _read(connection, upload_id)
 
     def _name_part(self, connection: Connection, upload_id: str, number: int, sha256: str) -> None:
         key = {"upload_id": upload_id, "number": number}

@@ -121,7 +121,12 @@ class Attempt:
 
     def _main(self) -> None:
         try:
-            self._settle(self._outcome())
+            try:
+                self._settle(self._outcome())
+            except (Fenced, StaleLeaseError):
+                raise
+            except Exception as error:
+                self._fail(error)
         except (Fenced, StaleLeaseError) as error:
             logger.warning("run %s: dropped: %s", self.run.id, error)
         except Exception:
@@ -251,7 +256,13 @@ class Attempt:
         return self._wish is not None
 
     def _ending(self, last: frames.Result | frames.Failure | None, exit_code: int | None = None) -> Ending:
-        run = self.guard.persist(lambda: self._stores.runs.get(self.run.id))
+        return self._ending_as(
+            self.guard.persist(lambda: self._stores.runs.get(self.run.id)), last, exit_code
+        )
+
+    def _ending_as(
+        self, run: Run, last: frames.Result | frames.Failure | None, exit_code: int | None = None
+    ) -> Ending:
         return Ending(
             last=last,
             exit_code=exit_code,
@@ -260,6 +271,14 @@ class Attempt:
             max_attempts=self._max_attempts,
             usage=self._usage,
         )
+
+    def _fail(self, error: Exception) -> None:
+        """End a run whose reports cannot be stored: another attempt would report the same."""
+        logger.error("run %s: a report could not be stored", self.run.id, exc_info=error)
+        self._end_child()
+        name = type(error).__name__
+        message = f"{name}: what the run reported could not be stored; the worker's log says more."
+        self._settle(settle(self._ending_as(self.run, frames.Failure(code="not_stored", message=message))))
 
     def _settle(self, settlement: Settlement) -> None:
         """Write how the attempt ended; its checkpoints and reports are stored by now."""

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 KIND = "imported"
 MOST_METRICS = 1000
+MAX_EPOCHS, MAX_ENV_STEPS = 10**8, 10**15
+"""How far a run may have come: beyond what any does, and far from what counters that go on from there can hold."""
 
 
 def import_checkpoint(start: frames.Start, reporter: PipeReporter, rules: Rules) -> frames.Result:
@@ -80,9 +82,12 @@ def _counters(checkpoint: "Checkpoint") -> tuple[int, int]:
     counters: Any = checkpoint.identity.get("counters")
     said = counters if isinstance(counters, dict) else {}
     epoch, step = said.get("epoch"), said.get("env_steps")
-    if type(epoch) is int and type(step) is int and 0 <= epoch < 2**31 and 0 <= step < 2**63:
-        return epoch, step
-    raise CheckpointError("The checkpoint does not say how far its run came.")
+    if type(epoch) is not int or type(step) is not int or epoch < 0 or step < 0:
+        raise CheckpointError("The checkpoint does not say how far its run came.")
+    if epoch > MAX_EPOCHS or step > MAX_ENV_STEPS:
+        message = f"The checkpoint says that its run came further than epoch {MAX_EPOCHS} or step {MAX_ENV_STEPS}."
+        raise CheckpointError(message)
+    return epoch, step
 
 
 def _metrics(checkpoint: "Checkpoint") -> Mapping[str, float]:

@@ -59,12 +59,14 @@ class Bench:
         *,
         is_warm: bool = False,
         variables: Mapping[str, str] | None = None,
+        fails: str | None = None,
         **settings: Any,
     ) -> "subprocess.Popen[bytes]":
         """Start a worker process; see ``support/worker_process.py``."""
         wanted = {
             "job": job,
             "is_warm": is_warm,
+            "fails": fails,
             "settings": {"database_url": self.url, **settings},
         }
         python_path = os.pathsep.join(filter(None, [str(SUPPORT), os.environ.get("PYTHONPATH")]))
