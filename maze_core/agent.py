@@ -335,9 +335,12 @@ def _replay(agent: Agent, checkpoint: Checkpoint) -> None:
         observations = section(checkpoint.tensors, f"recorded/{i}/observation")
         if not observations:
             continue
+        if any(not values.shape[:1] or not len(values) for values in observations.values()):
+            raise CheckpointError(f"The checkpoint's recorded observations of sub-step {key!r} have no rows.")
         actions = agent.compute_actions(observations, actor_id=ActorID(key, 0))
-        for head, expected in section(checkpoint.tensors, f"recorded/{i}/action").items():
-            if not _same(np.asarray(actions[head]), expected):
+        expected = section(checkpoint.tensors, f"recorded/{i}/action")
+        for head, values in actions.items():
+            if head not in expected or not _same(np.asarray(values), expected[head]):
                 raise CheckpointError(
                     "The agent does not act here as it did when it was trained: recorded observations "
                     f"give other actions (sub-step {key!r}, head {head!r})."

@@ -40,6 +40,8 @@ _CHUNK = re.compile(r"[^/]+/\d{6}/")
 _MEMBERS = ("identity.json", "provenance.json", "tensors.safetensors")
 _STORED = frozenset({"b1", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "f2", "f4", "f8"})
 _NATIVE = frozenset(map(np.dtype, _STORED))
+_FIRST, _END, _END_BYTES = b"PK\3\4", b"PK\5\6", 22
+"""How a ZIP file begins, and how its last record does, which has so many bytes."""
 _MAX_JSON_BYTES = 64 * 1024 * 1024
 _UNREADABLE = (
     zipfile.BadZipFile,
@@ -238,6 +240,9 @@ def _read_members(data: bytes) -> tuple[Tree, Tree, dict[str, Array]]:
     with zipfile.ZipFile(io.BytesIO(data)) as bundle:
         if sorted(bundle.namelist()) != sorted(_MEMBERS):
             raise ValueError("its members are not those of a checkpoint")
+        first, end = min(info.header_offset for info in bundle.infolist()), data[-_END_BYTES:]
+        if first or not data.startswith(_FIRST) or not end.startswith(_END) or bundle.comment:
+            raise ValueError("there are bytes before or after it")
         for info in bundle.infolist():
             stored = info.compress_type == zipfile.ZIP_STORED and info.file_size <= len(data)
             if not stored or (info.filename.endswith(".json") and info.file_size > _MAX_JSON_BYTES):

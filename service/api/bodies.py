@@ -9,7 +9,15 @@ from typing import Annotated, Any, Literal
 
 from fastapi import Request, Response
 from fastapi.routing import APIRoute
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, WithJsonSchema
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    TypeAdapter,
+    WithJsonSchema,
+)
 from pydantic_core import PydanticCustomError
 from starlette.concurrency import run_in_threadpool
 
@@ -37,18 +45,35 @@ Wrappers = Annotated[
     WithJsonSchema({"anyOf": [*_COMPONENT_SCHEMA, {"type": "array", "items": {"type": "object"}}]}),
 ]
 
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+
+
+def _one_line(text: str) -> str:
+    if _CONTROL.search(text):
+        raise PydanticCustomError(
+            "control_character", "Control characters, such as line breaks, are not allowed"
+        )
+    return text
+
+
+OneLine = Annotated[
+    str, AfterValidator(_one_line), Field(json_schema_extra={"pattern": r"^[^\x00-\x1f\x7f-\x9f]*$"})
+]
+"""Text for people that stands in lists and logs."""
+Title = Annotated[OneLine, StringConstraints(min_length=1, max_length=200)]
+LabelValue = Annotated[OneLine, StringConstraints(max_length=256)]
 Word = Annotated[str, StringConstraints(min_length=1, max_length=128)]
 _LABEL_KEY = r"^[A-Za-z0-9_.-]{1,64}$"
 Labels = Annotated[
     dict[
         Annotated[str, StringConstraints(pattern=_LABEL_KEY)],
-        Annotated[str, StringConstraints(max_length=256)],
+        LabelValue,
     ],
     WithJsonSchema(  # pydantic's own says nothing against other keys, and generators know no patternProperties
         {
             "type": "object",
             "propertyNames": {"pattern": _LABEL_KEY},
-            "additionalProperties": {"type": "string", "maxLength": 256},
+            "additionalProperties": TypeAdapter(LabelValue).json_schema(),
             "maxProperties": 32,
         }
     ),
@@ -93,7 +118,7 @@ def _given(value: Any) -> Any:
 class Labelled(In):
     """What every submission may carry."""
 
-    name: str | None = Field(default=None, min_length=1, max_length=200)
+    name: Title | None = None
     """For people; need not be unique."""
     labels: Labels = Field(default_factory=dict, max_length=32)
     """To find runs again: ``GET /v1/runs?label=team=a``."""

@@ -5,22 +5,31 @@ a run checks it; until then nothing acts with it, and afterwards it is that run'
 """
 
 import hashlib
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from typing import Annotated
 
-from fastapi import APIRouter, Path, Request, Response
+from fastapi import APIRouter, Path, Query, Request, Response
 from pydantic import AliasChoices, Field, StringConstraints
 from starlette.concurrency import run_in_threadpool
 
-from service.api.answers import CheckpointOut, Out, RunOut, Time
-from service.api.bodies import Labelled, StrictRoute
-from service.api.dependencies import CallerDep, Services, ServicesDep
-from service.api.stored_bytes import BYTES_BODY, bytes_answers, said_sha256, stored_bytes
+from service.api.answers import CheckpointOut, Listing, Out, RunOut, Time
+from service.api.bodies import Labelled, StrictRoute, Title
+from service.api.dependencies import CallerDep, PageDep, Services, ServicesDep, page_of
+from service.api.stored_bytes import bytes_body, gives_bytes, said_sha256, stored_bytes
 from service.api.submit import ENDED, Chosen, SubmissionDep
-from service.domain.errors import NotFoundError
-from service.domain.run import CheckpointInfo, Run, RunKind
-from service.domain.upload import MAX_OPEN, MAX_PART_BYTES, NewUpload, Upload, run_id_of, upload_id_of
+from service.domain.errors import NotFoundError, StateConflictError
+from service.domain.run import CheckpointInfo, Page, Run, RunKind
+from service.domain.upload import (
+    MAX_OPEN,
+    MAX_OPEN_OF_ONE,
+    MAX_PART_BYTES,
+    NewUpload,
+    Upload,
+    run_id_of,
+    upload_id_of,
+)
 from service.domain.use_cases import new_run_id, request_digest
 from service.problems import Problem
 from service.settings import MIB
@@ -63,20 +72,32 @@ class UploadOut(Out):
     """When it is forgotten, unless it is complete."""
 
 
-@router.post("", status_code=201, response_model=UploadOut)
+@router.post(
+    "",
+    status_code=201,
+    response_model=UploadOut,
+    responses={200: {"model": UploadOut, "description": "The same upload goes on."}},
+)
 def begin_upload(body: ImportRequest, services: ServicesDep, response: Response, caller: CallerDep) -> Upload:
     """Begin to import a checkpoint; asked again, the same upload goes on (200)."""
-    upload, is_new = _begun(services, body, caller)
+    digest = request_digest(RunKind.IMPORT, {**body.given(), "by": caller})
+    upload, is_new = _begun(services, body, upload_id_of(new_run_id()), digest, caller)
     response.headers["Location"] = f"/v1/checkpoints/uploads/{upload.id}"
     response.status_code = 201 if is_new else 200
     return upload
 
 
-@router.post("/import", status_code=202, response_model=RunOut, responses=ENDED, openapi_extra=BYTES_BODY)
+@router.post(
+    "/import",
+    status_code=202,
+    response_model=RunOut,
+    responses=ENDED,
+    openapi_extra=bytes_body("Repr-Digest"),
+)
 async def import_checkpoint(
     request: Request,
     submission: SubmissionDep,
-    name: Annotated[str | None, Field(min_length=1, max_length=200)] = None,
+    name: Annotated[Title | None, Query(description="Of the run, for people.")] = None,
 ) -> Run:
     """Import a small checkpoint in one request: its bytes as the body, and their digest in `Repr-Digest`."""
     data, sha256 = await request.body(), said_sha256(request)
@@ -84,8 +105,21 @@ async def import_checkpoint(
     if not data:
         raise Problem("invalid_request", "The body is the checkpoint's bytes, and it is empty.")
     body = ImportRequest(size_bytes=len(data), sha256=sha256, name=name)
-    choose = partial(_sent_at_once, submission.services, body, data, submission.caller)
-    return await submission.answer(RunKind.IMPORT, body, choose)
+    services, upload_id, run = submission.services, upload_id_of(new_run_id()), None
+    choose = partial(_sent_at_once, services, body, data, upload_id, submission.caller)
+    try:
+        run = await submission.answer(RunKind.IMPORT, body, choose)
+        return run
+    finally:
+        if run is None or run.id != run_id_of(upload_id):  # nobody asks for these bytes again
+            with suppress(NotFoundError, StateConflictError):
+                await run_in_threadpool(services.uploads.drop, upload_id)
+
+
+@router.get("/uploads", response_model=Listing[UploadOut])
+def list_uploads(query: PageDep, services: ServicesDep, caller: CallerDep) -> Page:
+    """One's own uploads that are not complete, newest first: those of the token that asks."""
+    return page_of(services.uploads.list, caller, query=query)
 
 
 @router.get("/uploads/{upload_id}", response_model=UploadOut)
@@ -101,7 +135,11 @@ def drop_upload(upload_id: UploadId, services: ServicesDep) -> Response:
     return Response(status_code=204)
 
 
-@router.put("/uploads/{upload_id}/parts/{number}", response_model=UploadOut, openapi_extra=BYTES_BODY)
+@router.put(
+    "/uploads/{upload_id}/parts/{number}",
+    response_model=UploadOut,
+    openapi_extra=bytes_body("Content-Digest"),
+)
 async def put_part(
     upload_id: UploadId, number: PartNumber, request: Request, services: ServicesDep
 ) -> Upload:
@@ -125,12 +163,12 @@ async def complete_upload(upload_id: UploadId, submission: SubmissionDep) -> Run
         if run is None:
             raise
         return await submission.told(run, False)
-    body = ImportRequest.model_validate(upload.request)
+    body = ImportRequest.model_construct(**upload.request)  # was checked when it came
     named = replace(submission, key=upload.id)  # one run, however often it is asked for
     return await named.answer(RunKind.IMPORT, body, partial(_whole, services, upload))
 
 
-@router.get("/{checkpoint_id}", response_class=Response, responses=bytes_answers(MEDIA_TYPE))
+@router.get("/{checkpoint_id}", **gives_bytes(MEDIA_TYPE))
 def download_checkpoint(checkpoint_id: CheckpointId, request: Request, services: ServicesDep) -> Response:
     """A checkpoint as a file, for `load_agent` and `RunContext.load`; takes `Range`, and its ETag is its digest."""
     content = services.checkpoints.content(checkpoint_id)
@@ -143,26 +181,31 @@ def get_checkpoint(checkpoint_id: CheckpointId, services: ServicesDep) -> Checkp
     return services.checkpoints.get(checkpoint_id)
 
 
-def _begun(services: Services, body: ImportRequest, caller: str | None) -> tuple[Upload, bool]:
+def _begun(
+    services: Services, body: ImportRequest, upload_id: str, digest: str, caller: str | None
+) -> tuple[Upload, bool]:
     settings = services.settings
     if body.size_bytes > settings.max_import_mib * MIB:
         message = f"Checkpoints of up to {settings.max_import_mib} MiB are imported; operators set MAZE_MAX_IMPORT_MIB."
         raise Problem("payload_too_large", message)
     services.uploads.sweep()
     new = NewUpload(
-        id=upload_id_of(new_run_id()),
-        digest=request_digest(RunKind.IMPORT, {**body.given(), "by": caller}),
+        id=upload_id,
+        digest=digest,
         request=body.given(),
         size_bytes=body.size_bytes,
         sha256=body.sha256,
         part_bytes=min(settings.max_body_bytes, MAX_PART_BYTES),
+        created_by=caller,
     )
-    return services.uploads.begin(new, max_open=MAX_OPEN)
+    return services.uploads.begin(new, max_open=MAX_OPEN, max_open_of_one=MAX_OPEN_OF_ONE)
 
 
-def _sent_at_once(services: Services, body: ImportRequest, data: bytes, caller: str | None) -> Chosen:
-    upload, _ = _begun(services, body, caller)
-    for number in range(upload.n_parts):  # an upload that goes on may have been cut otherwise
+def _sent_at_once(
+    services: Services, body: ImportRequest, data: bytes, upload_id: str, caller: str | None
+) -> Chosen:
+    upload, _ = _begun(services, body, upload_id, upload_id, caller)  # shared with no other request
+    for number in range(upload.n_parts):
         start = number * upload.part_bytes
         upload = services.uploads.put_part(upload.id, number, data[start : start + upload.part_bytes])
     return _whole(services, upload)

@@ -10,7 +10,7 @@ from service.api.answers import RunOut
 from service.api.bodies import Labelled, StrictRoute
 from service.api.dependencies import RunDep, Services, ServicesDep
 from service.api.runs import EpisodeIndex
-from service.api.stored_bytes import bytes_answers, stored_bytes
+from service.api.stored_bytes import gives_bytes, stored_bytes
 from service.api.submit import ENDED, Chosen, SubmissionDep, stored_config
 from service.domain.errors import StateConflictError
 from service.domain.run import Run, RunKind
@@ -20,7 +20,7 @@ router = APIRouter(prefix="/v1/runs/{run_id}/episodes/{index}", tags=["runs"], r
 MP4, PNG = "video/mp4", "image/png"
 
 
-@router.get("/video", response_class=Response, responses=bytes_answers(MP4))
+@router.get("/video", **gives_bytes(MP4))
 def get_video(run: RunDep, index: EpisodeIndex, request: Request, services: ServicesDep) -> Response:
     """The video of a filmed episode: one picture after the reset and one per step. Takes `Range`, as players ask."""
     content = services.episodes.picture(run.id, index, "video")
@@ -29,7 +29,7 @@ def get_video(run: RunDep, index: EpisodeIndex, request: Request, services: Serv
     )
 
 
-@router.get("/thumbnail", response_class=Response, responses=bytes_answers(PNG))
+@router.get("/thumbnail", **gives_bytes(PNG))
 def get_thumbnail(run: RunDep, index: EpisodeIndex, request: Request, services: ServicesDep) -> Response:
     """A picture of a filmed episode, 320 pixels wide at most."""
     content = services.episodes.picture(run.id, index, "thumbnail")

@@ -508,6 +508,7 @@ EXAMPLES: dict[str, dict[str, Any]] = {
         _UPLOAD | {"parts": []},
         {"file": {"size_bytes": 2_500_000, "sha256": _SHA256, "name": "baseline", "labels": {"team": "a"}}},
     ),
+    "list_uploads": _json(_page(_UPLOAD)),
     "get_upload": _json(_UPLOAD),
     "drop_upload": {"requests": {}, "responses": {}},
     "put_part": _json(_UPLOAD, {"part": _BYTES}),

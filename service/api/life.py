@@ -8,7 +8,7 @@ from fastapi import APIRouter, Header, Response
 from pydantic import Field
 
 from service.api.answers import BulkOut, RunOut
-from service.api.bodies import In, Labels, Priority, StrictRoute, check_labels
+from service.api.bodies import In, Labels, LabelValue, Priority, StrictRoute, Title, check_labels
 from service.api.dependencies import SWEEP_ID, CallerDep, PageQuery, RunId, Services, ServicesDep, page_of
 from service.domain.errors import CapacityError, NotFoundError, StateConflictError
 from service.domain.ports import RunStore
@@ -62,11 +62,9 @@ def resume_run(run_id: RunId, services: ServicesDep, caller: CallerDep) -> Run:
 class ChangeRequest(In):
     """What may be changed of a run at any time; null takes it away."""
 
-    name: Annotated[str, Field(min_length=1, max_length=200)] | None = None
+    name: Title | None = None
     """For people; need not be unique."""
-    labels: (
-        Annotated[dict[str, Annotated[str, Field(max_length=256)] | None], Field(max_length=32)] | None
-    ) = None
+    labels: Annotated[dict[str, LabelValue | None], Field(max_length=32)] | None = None
     """Those that are named here are set, and taken away with null; the others stay. Null takes all away."""
     notes: Annotated[str, Field(max_length=10_000)] | None = None
     priority: Priority | None = 0

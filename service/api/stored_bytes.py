@@ -119,20 +119,33 @@ def said_sha256(request: Request) -> str:
     raise Problem("bad_request", f"Say the digest of the body in {way_out}")
 
 
-BYTES_BODY: dict[str, Any] = {
-    "requestBody": {
-        "required": True,
-        "content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}},
-    }
-}
-"""What the document says of a route that takes bytes."""
-
-
-def bytes_answers(media_type: str) -> dict[int | str, dict[str, Any]]:
-    """What the document says of a route that gives bytes."""
-    content = {media_type: {"schema": {"type": "string", "format": "binary"}}}
+def bytes_body(digest: str) -> dict[str, Any]:
+    """What the document says of a route that takes bytes, with their digest in this header."""
+    said = "SHA-256 of the body (RFC 9530): `sha-256=:BASE64:`."
+    content = {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}
     return {
+        "parameters": [_header(digest, said, required=True)],
+        "requestBody": {"required": True, "content": content},
+    }
+
+
+def gives_bytes(media_type: str) -> dict[str, Any]:
+    """What the document says of a route that gives bytes, as arguments of its decorator."""
+    content = {media_type: {"schema": {"type": "string", "format": "binary"}}}
+    asked = {
+        "Range": "Which part: `bytes=0-1023`; several give the whole.",
+        "If-Range": "The ETag of which the part has to be; another one gives the whole.",
+        "If-None-Match": "ETags: 304 where it has one of them.",
+    }
+    answers: dict[int | str, dict[str, Any]] = {
         200: {"content": content, "description": "The bytes."},
         206: {"content": content, "description": "The bytes that `Range` asks for."},
         304: {"description": "What `If-None-Match` names has not changed."},
     }
+    parameters = [_header(name, said, required=False) for name, said in asked.items()]
+    return {"response_class": Response, "responses": answers, "openapi_extra": {"parameters": parameters}}
+
+
+def _header(name: str, description: str, *, required: bool) -> dict[str, Any]:
+    schema = {"type": "string"}
+    return {"name": name, "in": "header", "required": required, "description": description, "schema": schema}

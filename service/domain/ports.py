@@ -162,11 +162,14 @@ class RunStore(Protocol):
     def delete_oldest(self, keep: Retention) -> Mapping[str, str]:
         """Delete some of the ended runs that are too many, too old or too large, the oldest first; id → why."""
 
-    def claim(self, worker: str, *, kinds: Sequence[RunKind], lease_s: float) -> tuple[Run, Lease] | None:
+    def claim(
+        self, worker: str, *, kinds: Sequence[RunKind], lease_s: float, films: bool = True
+    ) -> tuple[Run, Lease] | None:
         """Take the oldest queued run of these kinds in one statement; None when there is none.
 
         The run becomes ``running``, ``attempt`` and ``epoch_token`` grow by one, ``started_at`` is set once.
-        A requeued run that is to be cancelled goes on to ``stopping`` in the same transaction.
+        A requeued run that is to be cancelled goes on to ``stopping`` in the same transaction. Who does not film leaves
+        rollouts that are to be filmed to others.
         """
 
     def heartbeat(self, lease: Lease, *, lease_s: float) -> StopReason | None:
@@ -410,15 +413,19 @@ class RegistryStore(Protocol):
 class UploadStore(Protocol):
     """Checkpoints on their way in, in parts; each makes one run, whose id follows from its own."""
 
-    def begin(self, new: NewUpload, *, max_open: int) -> tuple[Upload, bool]:
+    def begin(self, new: NewUpload, *, max_open: int, max_open_of_one: int) -> tuple[Upload, bool]:
         """An upload, and whether it was begun now: one of the same digest that still waits for parts goes on.
 
         Raises:
-            CapacityError: so many are open or wait for their run's end already; :meth:`sweep` makes room.
+            CapacityError: so many are open or wait for their run's end already, of all or of whoever begins this one;
+                :meth:`sweep` and :meth:`drop` make room.
         """
 
+    def list(self, created_by: str | None, *, limit: int = 50, cursor: str | None = None) -> Page:
+        """Uploads of one token that are not complete, newest first; raises :class:`ValueError` for another cursor."""
+
     def get(self, upload_id: str) -> Upload:
-        """An upload; raises :class:`NotFoundError`."""
+        """An upload; raises :class:`NotFoundError`, also where its time is up and no run was made of it."""
 
     def put_part(self, upload_id: str, number: int, data: bytes) -> Upload:
         """Store a part, in place of the one of the same number.

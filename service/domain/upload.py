@@ -7,8 +7,10 @@ from typing import Any
 
 MAX_PART_BYTES = 8 * 2**20
 """Of a part; less where bodies may not be that large."""
-MAX_OPEN = 32
+MAX_OPEN = 128
 """Uploads that wait for parts, or for the end of their run."""
+MAX_OPEN_OF_ONE = 32
+"""Of these, as many as one token may have."""
 EXPIRES_AFTER_S = 86_400.0
 """Seconds from its begin after which an upload is forgotten that no run was made of."""
 
@@ -21,13 +23,15 @@ class NewUpload:
 
     id: str
     digest: str
-    """Of the request and of who sends it."""
+    """Of the request and of who sends it: the same one goes on. An upload's own id where none is to go on."""
     request: Mapping[str, Any]
     size_bytes: int
     sha256: str
     """Of the whole, in hex."""
     part_bytes: int
     """Of every part but the last."""
+    created_by: str | None = None
+    """Id of the token; None where none is asked for."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import func, literal, select, update
+from sqlalchemy import Text, func, literal, select, type_coerce, update
 
 from service.domain.run import EventType, Lease, Run, RunKind, RunState, StopReason
 from service.domain.use_cases import LEASED_STATES, TERMINAL_STATES
@@ -26,7 +26,9 @@ class SqlLeases:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def claim(self, worker: str, *, kinds: Sequence[RunKind], lease_s: float) -> tuple[Run, Lease] | None:
+    def claim(
+        self, worker: str, *, kinds: Sequence[RunKind], lease_s: float, films: bool = True
+    ) -> tuple[Run, Lease] | None:
         """Take the oldest queued run of these kinds."""
         fitting = (
             select(run.c.id)
@@ -34,6 +36,9 @@ class SqlLeases:
             .order_by(run.c.precedence, run.c.created_at, run.c.id)
             .limit(1)
         )
+        if not films:
+            arguments = type_coerce(run.c.arguments, Text)
+            fitting = fitting.where((run.c.kind != RunKind.ROLLOUT) | arguments.not_like('%"videos":%'))
         with self._database.reading() as connection:
             if connection.execute(fitting).first() is None:  # idle workers ask ten times a second
                 return None

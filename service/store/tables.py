@@ -279,6 +279,7 @@ upload = Table(
     Column("part_bytes", Integer, nullable=False),
     Column("created_at", UtcDateTime, nullable=False),
     Column("expires_at", UtcDateTime, nullable=False),
+    Column("created_by", CleanText),
     Index("ix_upload_digest", "digest"),
 )
 

@@ -3,11 +3,26 @@
 import hashlib
 from collections.abc import Sequence
 from dataclasses import asdict
+from functools import partial
 from typing import Any
 
-from sqlalchemy import Connection, Row, Select, String, delete, func, insert, literal, select, type_coerce
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Row,
+    Select,
+    String,
+    delete,
+    func,
+    insert,
+    literal,
+    select,
+    type_coerce,
+)
 
+from service.domain.cursors import decode_cursor, encode_cursor, page_of
 from service.domain.errors import CapacityError, NotFoundError, StateConflictError
+from service.domain.run import Page
 from service.domain.upload import EXPIRES_AFTER_S, NewUpload, Upload, run_id_of
 from service.domain.use_cases import TERMINAL_STATES
 from service.store.blobs import Blobs, storing
@@ -21,6 +36,9 @@ _PREFIX = len(run_id_of(""))
 _run_id = type_coerce(literal(run_id_of("")) + func.substr(upload.c.id, _PREFIX + 1), String)
 """Of the run that an upload makes."""
 _made = select(run.c.id).where(run.c.id == _run_id).exists()
+_is_open = upload.c.expires_at > now(), ~_made
+_BEGIN_LOCK = 0x6D617A75
+"""Of whoever begins an upload, in PostgreSQL: what is counted stays true until it is there."""
 
 
 class SqlUploadStore:
@@ -30,20 +48,30 @@ class SqlUploadStore:
         self._database = database
         self._blobs = blobs
 
-    def begin(self, new: NewUpload, *, max_open: int) -> tuple[Upload, bool]:
+    def begin(self, new: NewUpload, *, max_open: int, max_open_of_one: int) -> tuple[Upload, bool]:
         """Begin an upload, or go on with the same one."""
-        is_open = upload.c.expires_at > now(), ~_made
         with self._database.writing() as connection:
-            same = select(upload.c.id).where(upload.c.digest == new.digest, *is_open).limit(1)
+            if connection.dialect.name == "postgresql":  # SQLite has one writer
+                connection.execute(select(func.pg_advisory_xact_lock(_BEGIN_LOCK)))
+            same = select(upload.c.id).where(upload.c.digest == new.digest, *_is_open).limit(1)
             if (known := connection.execute(same).scalar_one_or_none()) is not None:
                 return _read(connection, known), False
-            n_held = connection.execute(select(func.count()).select_from(upload)).scalar_one()
-            if n_held >= max_open:
-                message = f"{n_held} uploads are open or wait to be imported, as many as there may be; try again later"
-                raise CapacityError(message, FULL_RETRY_S)
+            _require_room(connection, "", max_open)
+            _require_room(connection, " of yours", max_open_of_one, _is_of(new.created_by))
             times = {"created_at": now(), "expires_at": after_now(EXPIRES_AFTER_S)}
             connection.execute(insert(upload).values(**asdict(new), **times))
             return _read(connection, new.id), True
+
+    def list(self, created_by: str | None, *, limit: int = 50, cursor: str | None = None) -> Page:
+        """Uploads of one token that are not complete, newest first."""
+        query = select(upload).where(_is_of(created_by), *_is_open).order_by(upload.c.id.desc())
+        if cursor is not None:
+            query = query.where(upload.c.id < decode_cursor(cursor, "uploads", str)[0])
+        with self._database.reading() as connection:
+            rows = connection.execute(query.limit(limit + 1)).all()
+            return page_of(
+                rows, limit, partial(_with_parts, connection), lambda row: encode_cursor("uploads", row.id)
+            )
 
     def get(self, upload_id: str) -> Upload:
         """An upload."""
@@ -122,13 +150,27 @@ def _require_open(connection: Connection, upload_id: str) -> None:
         raise StateConflictError(message, state="complete")
 
 
+def _is_of(created_by: str | None) -> ColumnElement[bool]:
+    return upload.c.created_by.is_not_distinct_from(created_by)
+
+
+def _require_room(connection: Connection, whose: str, most: int, *which: ColumnElement[bool]) -> None:
+    n_held = connection.execute(select(func.count()).select_from(upload).where(*which)).scalar_one()
+    if n_held >= most:
+        message = (
+            f"{n_held} uploads{whose} are open or wait to be imported, as many as there may be; try again later, or "
+            "give yours up: GET /v1/checkpoints/uploads lists them, DELETE /v1/checkpoints/uploads/ID drops one"
+        )
+        raise CapacityError(message, FULL_RETRY_S)
+
+
 def _parts(upload_id: str) -> Select[tuple[int, str]]:
     chosen = select(upload_part.c.number, upload_part.c.blob_sha256)
     return chosen.where(upload_part.c.upload_id == upload_id).order_by(upload_part.c.number)
 
 
 def _row(connection: Connection, upload_id: str, *, locks: bool = False) -> Row[Any]:
-    query = select(upload).where(upload.c.id == upload_id)
+    query = select(upload).where(upload.c.id == upload_id, (upload.c.expires_at > now()) | _made)
     row = connection.execute(query.with_for_update() if locks else query).one_or_none()
     if row is None:
         message = f"there is no upload {upload_id}, or its time is up; begin anew: POST /v1/checkpoints"
@@ -137,6 +179,9 @@ def _row(connection: Connection, upload_id: str, *, locks: bool = False) -> Row[
 
 
 def _read(connection: Connection, upload_id: str) -> Upload:
-    facts = dict(_row(connection, upload_id)._mapping)
-    parts = tuple(part.number for part in connection.execute(_parts(upload_id)))
-    return Upload(**facts, parts=parts)
+    return _with_parts(connection, _row(connection, upload_id))
+
+
+def _with_parts(connection: Connection, row: Row[Any]) -> Upload:
+    parts = tuple(part.number for part in connection.execute(_parts(row.id)))
+    return Upload(**row._mapping, parts=parts)

@@ -38,6 +38,8 @@ MESSAGES_S = 1.0
 PUBLISH_S = 3600.0
 """Environments that nobody publishes for a day are forgotten."""
 JOIN_S = 2.0
+FILMS = find_spec("imageio_ffmpeg") is not None
+"""Whether rollouts can be filmed here: the extra ``video``."""
 LAST_WRITES_S = 5.0
 """Time to write how runs ended after their children were killed."""
 
@@ -156,7 +158,9 @@ class Worker:
         """Claim until no slot is free or nothing fits into one."""
         while self._stopping_at is None and (kinds := self._free_kinds()):
             claimed_at = time.monotonic()
-            claimed = self._stores.runs.claim(self.name, kinds=kinds, lease_s=self._settings.lease_s)
+            claimed = self._stores.runs.claim(
+                self.name, kinds=kinds, lease_s=self._settings.lease_s, films=FILMS
+            )
             if claimed is None:
                 return
             run, lease = claimed
@@ -222,7 +226,7 @@ class Worker:
             "slots": self._settings.workers,
             "runs": [attempt.run.id for attempt in self._current()],
             "environments": self._environments.state,
-            "films": find_spec("imageio_ffmpeg") is not None,
+            "films": FILMS,
             "version": version("maze-service"),
         }
         registry = self._stores.registry

@@ -31,6 +31,15 @@ class LifeContract:
         assert [taken and taken[0].id for taken in claimed] == [first.id, second.id, None]
         assert stores.runs.get(rollout.id).state is RunState.QUEUED
 
+    def test_who_cannot_film_leaves_what_is_to_be_filmed_to_others(self, stores: Stores) -> None:
+        filmed = submit(stores, kind=RunKind.ROLLOUT, arguments={"videos": 2})
+        others = [submit(stores, kind=RunKind.ROLLOUT), submit(stores)]
+        claimed = [stores.runs.claim("w", kinds=ALL_KINDS, lease_s=30, films=False) for _ in range(3)]
+        assert [taken and taken[0].id for taken in claimed] == [*(run.id for run in others), None]
+        taken = stores.runs.claim("w2", kinds=ALL_KINDS, lease_s=30, films=True)
+        assert taken is not None
+        assert taken[0].id == filmed.id
+
     def test_a_claim_starts_the_run_and_gives_the_lease(self, stores: Stores) -> None:
         run, lease = start(stores, "worker-9", labels={"team": "a"})
         assert (run.state, run.worker, run.attempt, run.epoch_token) == (RunState.RUNNING, "worker-9", 1, 1)

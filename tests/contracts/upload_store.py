@@ -27,7 +27,7 @@ def begin(stores: Stores, data: bytes = DATA, **facts: Any) -> Upload:
         "sha256": hashlib.sha256(data).hexdigest(),
         "part_bytes": 4,
     }
-    return stores.uploads.begin(NewUpload(**{**new, **facts}), max_open=3)[0]
+    return stores.uploads.begin(NewUpload(**{**new, **facts}), max_open=3, max_open_of_one=2)[0]
 
 
 def fill(stores: Stores, upload: Upload, data: bytes = DATA) -> None:
@@ -90,15 +90,69 @@ class UploadStoreContract:
 
     def test_so_many_are_open_and_no_more(self, stores: Stores) -> None:
         for number in range(3):
-            begin(stores, digest=str(number))
+            begin(stores, digest=str(number), created_by=str(number))
         with pytest.raises(CapacityError, match="3 uploads are open"):
-            begin(stores, digest="3")
-        start(stores, id=begin(stores, digest="0").run_id, kind=RunKind.IMPORT)
+            begin(stores, digest="3", created_by="3")
+        waiting = begin(stores, digest="0")
+        start(stores, id=waiting.run_id, kind=RunKind.IMPORT)
         with pytest.raises(CapacityError, match="wait to be imported"):
-            begin(stores, digest="3")
+            begin(stores, digest="3", created_by="3")
         expire(stores)
         stores.uploads.sweep()
-        begin(stores, digest="3")
+        begin(stores, digest="3", created_by="3")
+
+    @pytest.mark.parametrize("who", ["a", None])
+    def test_one_token_leaves_room_for_others_and_can_give_up_its_own(
+        self, stores: Stores, who: str | None
+    ) -> None:
+        mine = [begin(stores, digest=digest, created_by=who).id for digest in ("1", "2")]
+        with pytest.raises(CapacityError, match=r"2 uploads of yours .* GET /v1/checkpoints/uploads"):
+            begin(stores, digest="3", created_by=who)
+        others = begin(stores, digest="3", created_by="b")
+        first = stores.uploads.list(who, limit=1)
+        assert [upload.id for upload in first.data] == mine[:0:-1]
+        assert stores.uploads.list(who, limit=1, cursor=first.next_cursor).data[0].id == mine[0]
+        assert [upload.id for upload in stores.uploads.list("b").data] == [others.id]
+        stores.uploads.drop(mine[0])
+        begin(stores, digest="4", created_by=who)
+
+    def test_the_list_has_what_is_open_alone(self, stores: Stores) -> None:
+        complete, expired = (
+            begin(stores, digest="1", created_by="a"),
+            begin(stores, digest="2", created_by="a"),
+        )
+        submit(stores, id=complete.run_id, kind=RunKind.IMPORT)
+        assert [upload.id for upload in stores.uploads.list("a").data] == [expired.id]
+        expire(stores)
+        assert stores.uploads.list("a").data == []
+
+    def test_announced_at_the_same_time_it_is_one_upload(self, stores: Stores) -> None:
+        with ThreadPoolExecutor(8) as threads:
+            ids = {upload.id for upload in threads.map(lambda _: begin(stores), range(16))}
+        assert len(ids) == 1
+
+    def test_no_more_are_open_when_all_are_begun_at_the_same_time(self, stores: Stores) -> None:
+        def begun(number: int) -> bool:
+            try:
+                begin(stores, digest=str(number), created_by=str(number))
+            except CapacityError:
+                return False
+            return True
+
+        with ThreadPoolExecutor(8) as threads:
+            assert sum(threads.map(begun, range(16))) == 3
+
+    def test_one_whose_time_is_up_takes_nothing_more_before_it_is_swept(self, stores: Stores) -> None:
+        upload = begin(stores)
+        expire(stores)
+        for act in (
+            lambda: stores.uploads.get(upload.id),
+            lambda: stores.uploads.put_part(upload.id, 0, b"0123"),
+            lambda: stores.uploads.drop(upload.id),
+        ):
+            with pytest.raises(NotFoundError, match="its time is up"):
+                act()
+        assert n_blobs(stores) == 0
 
     def test_an_upload_that_nobody_completed_is_forgotten_with_its_bytes(self, stores: Stores) -> None:
         upload = begin(stores)

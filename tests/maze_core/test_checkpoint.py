@@ -81,6 +81,23 @@ def test_a_truncated_bundle_is_refused(size):
         Checkpoint.from_bytes(example().to_bytes()[:size])
 
 
+@pytest.mark.parametrize(
+    ("before", "after"), [(b"#!/bin/sh\n", b""), (b"", b"\0"), (b"PK\3\4", b""), (b"", b"PK\5\6" + bytes(18))]
+)
+def test_bytes_before_or_after_a_bundle_are_refused(before, after):
+    with pytest.raises(CheckpointError, match="not a checkpoint"):
+        Checkpoint.from_bytes(before + example().to_bytes() + after)
+
+
+@pytest.mark.parametrize("comment", [b"x", b"PK\5\6" + bytes(18)])
+def test_a_bundle_with_a_comment_is_refused(comment):
+    buffer = io.BytesIO(example().to_bytes())
+    with zipfile.ZipFile(buffer, "a") as bundle:
+        bundle.comment = comment
+    with pytest.raises(CheckpointError, match="not a checkpoint"):
+        Checkpoint.from_bytes(buffer.getvalue())
+
+
 def test_a_compressed_member_is_refused():
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as bundle:

@@ -52,6 +52,16 @@ class Client:
 
         return self.runner.run(call())
 
+    def together(self, requests: list[dict[str, Any]]) -> list[httpx.Response]:
+        """Send all of them at the same time; each as ``httpx`` takes it."""
+
+        async def call() -> list[httpx.Response]:
+            transport = httpx.ASGITransport(self.app)
+            async with httpx.AsyncClient(transport=transport, base_url=f"http://{HOST}") as http:
+                return await asyncio.gather(*(http.request(**request) for request in requests))
+
+        return self.runner.run(call())
+
     def get(self, path: str, **options: Any) -> httpx.Response:
         return self.request("GET", path, **options)
 

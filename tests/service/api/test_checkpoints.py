@@ -8,6 +8,7 @@ import httpx
 import pytest
 
 from service.domain.run import RunKind
+from service.domain.upload import MAX_OPEN_OF_ONE
 from service.settings import Settings
 from service.store import Stores
 from tests.contracts.builders import new_checkpoint, start
@@ -111,7 +112,9 @@ class TestDownload:
 
 @pytest.fixture
 def settings(sqlite_url: str) -> Settings:
-    return Settings(database_url=sqlite_url, auth=False, max_body_bytes=1000, max_import_mib=1)
+    return Settings(
+        database_url=sqlite_url, auth=False, max_body_bytes=1000, max_import_mib=1, max_queued_runs=20
+    )
 
 
 DATA = bytes(range(256)) * 9  # 2304 bytes: three parts
@@ -264,6 +267,70 @@ class TestUpload:
         answer = client.request("POST", "/v1/checkpoints/import", content=b"", headers=empty)
         assert answer.status_code == 422
         assert "it is empty" in answer.json()["detail"]
+        assert client.get("/v1/checkpoints/uploads").json()["data"] == []
         wrong = headers | {"Repr-Digest": digest(b"")}
         answer = client.request("POST", "/v1/checkpoints/import", content=DATA[:900], headers=wrong)
         assert answer.json()["code"] == "digest_mismatch"
+
+    def test_one_s_open_uploads_are_listed_and_can_be_given_up(self, client: Client) -> None:
+        uploads = [begin(client, name=str(number)) for number in range(3)]
+        fill(client, uploads[1])
+        client.post(f"{uploads[1]}/complete")
+        listed = client.get("/v1/checkpoints/uploads").json()
+        assert [upload["id"] for upload in listed["data"]] == [
+            uploads[number].rpartition("/")[2] for number in (2, 0)
+        ]
+        assert listed["data"][0] == client.get(uploads[2]).json()
+        client.request("DELETE", uploads[0])
+        assert len(client.get("/v1/checkpoints/uploads").json()["data"]) == 1
+        assert client.get("/v1/checkpoints/uploads?cursor=x").status_code == 422
+
+    def test_where_there_is_no_room_the_way_out_is_named(self, client: Client) -> None:
+        for number in range(MAX_OPEN_OF_ONE):
+            begin(client, name=str(number))
+        answer = client.post("/v1/checkpoints", announced(name="one more"))
+        assert answer.status_code == 503
+        assert "GET /v1/checkpoints/uploads" in answer.json()["detail"]
+        client.request("DELETE", begin_again(client, "0"))
+        begin(client, name="one more")
+
+
+def begin_again(client: Client, name: str) -> str:
+    return str(client.post("/v1/checkpoints", announced(name=name)).headers["location"])
+
+
+def at_once(query: str = "", **headers: str) -> dict[str, Any]:
+    said = {"Content-Type": "application/octet-stream", "Repr-Digest": digest(DATA[:900]), **headers}
+    path = f"/v1/checkpoints/import{query}"
+    return {"method": "POST", "url": path, "content": DATA[:900], "headers": said}
+
+
+def send_at_once(client: Client, query: str = "") -> httpx.Response:
+    return client.together([at_once(query)])[0]
+
+
+class TestAtOnce:
+    def test_the_same_file_at_the_same_time_makes_as_many_runs_as_one_after_the_other(
+        self, client: Client
+    ) -> None:
+        answers = client.together([at_once()] * 8)
+        assert {answer.status_code for answer in answers} == {202}
+        assert len({answer.json()["id"] for answer in answers}) == 8
+
+    def test_with_the_same_key_it_is_one_run_and_nothing_else_stays(self, client: Client) -> None:
+        answers = client.together([at_once(**{"Idempotency-Key": "k"})] * 8)
+        assert {answer.status_code for answer in answers} == {202}
+        assert len({answer.json()["id"] for answer in answers}) == 1
+        assert client.get("/v1/checkpoints/uploads").json()["data"] == []
+
+    def test_a_request_that_made_no_run_leaves_no_upload(self, client: Client, settings: Settings) -> None:
+        for _ in range(settings.max_queued_runs):
+            assert send_at_once(client).status_code == 202
+        assert send_at_once(client).status_code == 503
+        assert client.get("/v1/checkpoints/uploads").json()["data"] == []
+
+    @pytest.mark.parametrize("name", ["%00", "%0a", "a%1bb", "%C2%85", "", "x" * 201])
+    def test_a_name_that_no_body_could_give_is_refused(self, client: Client, name: str) -> None:
+        answer = send_at_once(client, f"?name={name}")
+        assert answer.status_code == 422
+        assert answer.json()["errors"][0]["parameter"] == "name"

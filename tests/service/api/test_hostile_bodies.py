@@ -82,6 +82,8 @@ def test_a_client_that_goes_away_within_its_body_is_no_mistake_of_the_service(
         (b'{"overrides": ' * 40 + b"1" + b"}" * 40, 422),
         (b'{"a":' * 50_000, 400),
         (b'{"name": "a\\u0000b"}', 422),
+        (b'{"name": "a\\nb"}', 422),
+        (b'{"labels": {"team": "\\u001b[2J"}}', 422),
         ('{"name": "ä"}'.encode("utf-16"), 400),
         (b'{"name": "\xff"}', 400),
         (b"\xef\xbb\xbf{}", 400),
@@ -97,6 +99,21 @@ def test_a_broken_body_is_the_client_s_mistake(client: Client, path: str, text: 
     answer = client.post_text(path, text)
     assert is_problem(answer)
     assert answer.status_code == status
+
+
+@pytest.mark.parametrize(
+    "change", [{"name": "a\nb"}, {"labels": {"team": "\x9b2J"}}, {"labels": {"a\n": "b"}}]
+)
+def test_a_run_gets_no_name_and_no_label_with_control_characters(
+    client: Client, change: dict[str, Any]
+) -> None:
+    answers = [
+        client.request("PATCH", "/v1/runs/run_none", json=change),
+        client.request("PUT", "/v1/runs/run_mine1", json={"kind": "train", **change}),
+        client.post("/v1/sweeps/preview", change),
+        client.post("/v1/checkpoints", {"size_bytes": 1, "sha256": "0" * 64, **change}),
+    ]
+    assert [answer.status_code for answer in answers] == [422] * 4
 
 
 TARGETS = (

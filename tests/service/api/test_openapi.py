@@ -89,7 +89,7 @@ def test_every_route_of_the_contract_is_there(document: dict[str, Any]) -> None:
         "POST /v1/runs/{run_id}/episodes/{index}/replay",
         *("POST /v1/checkpoints", "POST /v1/checkpoints/import", "GET /v1/checkpoints/{checkpoint_id}"),
         *("GET /v1/checkpoints/{checkpoint_id}/facts", "GET /v1/checkpoints/uploads/{upload_id}"),
-        "DELETE /v1/checkpoints/uploads/{upload_id}",
+        *("GET /v1/checkpoints/uploads", "DELETE /v1/checkpoints/uploads/{upload_id}"),
         "PUT /v1/checkpoints/uploads/{upload_id}/parts/{number}",
         "POST /v1/checkpoints/uploads/{upload_id}/complete",
         *("POST /v1/compare", "POST /v1/policies/{policy}/compute_action"),
@@ -124,6 +124,26 @@ def test_every_operation_has_an_example_of_its_request_and_its_answer(document: 
         if "requestBody" in operation:
             (content,) = operation["requestBody"]["content"].values()
             assert content["examples"], path
+
+
+def test_bytes_are_asked_for_and_sent_with_the_headers_that_are_declared(document: dict[str, Any]) -> None:
+    n_found = 0
+    for path, _, operation in operations(document):
+        headers = {
+            one["name"]: one["required"] for one in operation.get("parameters", ()) if one["in"] == "header"
+        }
+        if "206" in operation["responses"]:
+            assert headers == {"Range": False, "If-Range": False, "If-None-Match": False}, path
+            assert {"200", "304", "404", "416"} <= set(operation["responses"]), path
+            n_found += 1
+        if "application/octet-stream" in operation.get("requestBody", {}).get("content", ()):
+            assert headers.get("Content-Digest") or headers.get("Repr-Digest"), path
+            n_found += 1
+    assert n_found == 5
+    uploads = {path: item for path, item in document["paths"].items() if "/uploads/" in path}
+    changing = [operation for item in uploads.values() for verb, operation in item.items() if verb != "get"]
+    assert all("409" in operation["responses"] for operation in changing)
+    assert {"200", "201"} <= set(document["paths"]["/v1/checkpoints"]["post"]["responses"])
 
 
 def test_every_operation_documents_its_problems(document: dict[str, Any]) -> None:

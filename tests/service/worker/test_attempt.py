@@ -11,7 +11,15 @@ from tests.service.worker.conftest import Bench
 
 @pytest.mark.parametrize(
     "call",
-    ["runs.events", "runs.report", "runs.get", "runs.finish", "checkpoints.list", "checkpoints.put", "episodes.add"],
+    [
+        "runs.events",
+        "runs.report",
+        "runs.get",
+        "runs.finish",
+        "checkpoints.list",
+        "checkpoints.put",
+        "episodes.add",
+    ],
 )
 def test_a_report_that_cannot_be_stored_fails_its_run_at_once(bench: Bench, call: str) -> None:
     bench.worker("worker_jobs:report_all", fails=call)

@@ -12,7 +12,7 @@ import pytest
 
 from maze_core import RunContext
 from maze_core.checkpoint import Checkpoint
-from maze_core.errors import MazeError
+from maze_core.errors import CheckpointError, InvalidSpecificationError, MazeError
 from service.domain.run import RunKind
 from service.worker import frames
 from service.worker.child import Rules
@@ -68,7 +68,7 @@ def test_a_sound_checkpoint_brings_its_configuration_and_metrics(checkpoint: Che
 
 
 def test_what_a_bundle_says_of_its_metrics_is_taken_where_it_is_a_number(checkpoint: Checkpoint) -> None:
-    said = {"a": 1.5, "b": "x", "c": None, "d": [1]} | {
+    said = {"a": 1.5, "b": "x", "c": None, "d": [1], "e": 10**400} | {
         str(number): 1.0 for number in range(2 * MOST_METRICS)
     }
     for metrics, expected in ((said, MOST_METRICS), ("x", 0), (None, 0)):
@@ -77,6 +77,51 @@ def test_what_a_bundle_says_of_its_metrics_is_taken_where_it_is_a_number(checkpo
         taken = imported(other)["metrics"]
         assert len(taken) == expected
         assert all(isinstance(value, float) for value in taken.values())
+
+
+def changed(checkpoint: Checkpoint, tensors: dict[str, Any] | None = None, **identity: Any) -> Checkpoint:
+    tensors = dict(checkpoint.tensors) if tensors is None else tensors
+    return Checkpoint(identity={**copy.deepcopy(checkpoint.identity), **identity}, tensors=tensors)
+
+
+@pytest.mark.parametrize(
+    "counters", [{"epoch": 2**31 - 1, "env_steps": 1}, {"epoch": 1, "env_steps": 2**63 - 1}]
+)
+def test_counters_from_which_no_run_could_go_on_are_refused(
+    checkpoint: Checkpoint, counters: dict[str, int]
+) -> None:
+    with pytest.raises(CheckpointError, match="came further than"):
+        imported(changed(checkpoint, counters={**checkpoint.identity["counters"], **counters}))
+
+
+def test_a_bundle_that_recorded_nothing_is_refused(checkpoint: Checkpoint) -> None:
+    tensors = {name: array for name, array in checkpoint.tensors.items() if not name.startswith("recorded/")}
+    with pytest.raises(CheckpointError, match="no recorded observations"):
+        imported(changed(checkpoint, tensors))
+    with pytest.raises(CheckpointError, match="have no rows"):
+        imported(
+            changed(
+                checkpoint,
+                {
+                    name: array[:0] if name.startswith("recorded/") else array
+                    for name, array in checkpoint.tensors.items()
+                },
+            )
+        )
+    actions = [name for name in checkpoint.tensors if name.startswith("recorded/0/action")]
+    with pytest.raises(CheckpointError, match="does not act here as it did"):
+        imported(
+            changed(
+                checkpoint, {name: array for name, array in checkpoint.tensors.items() if name not in actions}
+            )
+        )
+
+
+def test_a_bundle_of_another_environment_than_its_policy_s_is_refused(checkpoint: Checkpoint) -> None:
+    config = copy.deepcopy(checkpoint.identity["config"])
+    config["env"]["name"] = "Acrobot-v1"
+    with pytest.raises(InvalidSpecificationError, match="other spaces than the policy was trained in"):
+        imported(changed(checkpoint, config=config))
 
 
 @pytest.mark.parametrize("seed", range(8))

@@ -32,7 +32,9 @@ def count(start: frames.Start, channel: Channel, stop: StopWish, rules: Rules) -
             return frames.Result(stop_reason="cancelled", result={"count": number - 1})
         time.sleep(tree.get("sleep_s", 0.0))
         channel.put(
-            points=[MetricPoint(name="count", epoch=number, step=tree.get("step", number), value=float(number))],
+            points=[
+                MetricPoint(name="count", epoch=number, step=tree.get("step", number), value=float(number))
+            ],
             progress=Progress(epoch=number, n_epochs=tree["n"]),
         )
         if number == tree.get("die_before"):
@@ -139,8 +141,12 @@ def run_and_list(start: frames.Start, channel: Channel, stop: StopWish, rules: R
 def report_all(start: frames.Start, channel: Channel, stop: StopWish, rules: Rules) -> frames.Result:
     """Report one of everything that a run may."""
     channel.send(frames.Phase(name="training"))
-    channel.put(points=[MetricPoint(name="count", epoch=1, step=1, value=1.0)], progress=Progress(epoch=1, n_epochs=1))
+    channel.put(
+        points=[MetricPoint(name="count", epoch=1, step=1, value=1.0)], progress=Progress(epoch=1, n_epochs=1)
+    )
     channel.send(checkpoint(1, "scheduled"))
-    info = EpisodeInfo(index=0, seed=1, episode_return=1.0, length=1, terminated=True, truncated=False, has_trajectory=False)
+    info = EpisodeInfo(
+        index=0, seed=1, episode_return=1.0, length=1, terminated=True, truncated=False, has_trajectory=False
+    )
     channel.send(frames.Episode(info=info))
     return frames.Result(stop_reason="completed", result={})

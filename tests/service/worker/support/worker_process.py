@@ -1,4 +1,4 @@
-"""A worker process as tests need it, from one argument: ``{"job": …, "is_warm": …, "fails": …, "settings": {…}}`` as JSON.
+"""A worker process as tests need it, from JSON: ``{"job": …, "is_warm": …, "fails": …, "settings": {…}}``.
 
 GracePeriods are short; children run a job of :mod:`worker_jobs`, or the real one.
 """
