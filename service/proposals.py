@@ -27,23 +27,30 @@ Compose = Callable[..., RunConfig]
 
 
 def planned(
-    arguments: Mapping[str, Any], compose: Compose, config_dirs: Sequence[str], **facts: Any
-) -> tuple[SweepSpec, list[NewJob]]:
-    """The resolved specification of a sweep, and its jobs where they are known.
+    arguments: Mapping[str, Any],
+    compose: Compose,
+    config_dirs: Sequence[str],
+    *,
+    most: int = MOST_JOBS,
+    **facts: Any,
+) -> tuple[SweepSpec, int, list[NewJob]]:
+    """The resolved specification of a sweep, how many jobs it has, and the first of them where they are known.
 
     Args:
         arguments: of RunContext, with lists where a key varies, and seeds; checked.
         compose: resolves and checks the arguments of one job.
         config_dirs: directories with modules of the operator's.
+        most: jobs that are composed at most.
         facts: further members of the specification.
 
     Raises:
-        InvalidSpecificationError: with the problems of all jobs; there are too many; or it is no sweep.
+        InvalidSpecificationError: with the problems of all composed jobs; there are too many; or it is no sweep.
     """
     plan = plan_multirun("train", {**arguments, "config_dirs": config_dirs})
     grid, search = plan.grid, plan.search
     grid.fixed.pop("config_dirs", None)
     specs = grid.jobs() if search is None else grid.trial(0, lowest(search))
+    n_jobs, specs = len(specs), specs[:most]
     configs = compose_jobs(specs, "train", compose)
     sources = {config.tree[part]["run"] for config in configs for part in SOURCES if config.tree.get(part)}
     seeds = [*grid.dimensions[SEED]] if search is not None and SEED in grid.dimensions else None
@@ -57,7 +64,7 @@ def planned(
         settings = {**asdict(search), "seed": own if search.seed is None else search.seed}
     fixed = {**grid.fixed, "overrides": {**grid.fixed.get("overrides", {}), **_pinned(configs[0].tree)}}
     spec = SweepSpec(fixed=fixed, seeds=seeds, search=settings, sources=sorted(sources), **facts)
-    return spec, [] if search is not None else _grid_jobs(specs, configs)
+    return spec, n_jobs, [] if search is not None else _grid_jobs(specs, configs)
 
 
 def proposed(wanted: Wanted, compose: Compose | None) -> list[NewJob]:

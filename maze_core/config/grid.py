@@ -66,7 +66,21 @@ class Grid:
     fixed: dict[str, Any]
     """Arguments of :func:`compose_run` that all jobs share; ``overrides`` among them."""
     dimensions: dict[str, tuple[Any, ...]] = field(default_factory=dict)
-    """Argument or override key → its values; the last one varies fastest."""
+    """Argument or override key → its values, each once; the last one varies fastest.
+
+    Raises:
+        InvalidSpecificationError: a value is there twice: two jobs would be the same.
+    """
+
+    def __post_init__(self) -> None:
+        found = ProblemList()
+        for key, values in self.dimensions.items():
+            if (twice := repeated(values)) is not None:
+                message = (
+                    f"has {shown(twice)} twice, which would run the same job twice; give every value once."
+                )
+                found.add(key, message, code="duplicate")
+        found.raise_if_any()
 
     def jobs(self) -> list[JobSpec]:
         """The product of all dimensions; one job where nothing varies.
@@ -206,6 +220,18 @@ def first_value(value: Any) -> Any:
 def values_of(value: Any) -> list[Any]:
     """The values that jobs have where a key that takes no list is given this."""
     return list(_several("", value, ProblemList(), depth=0) or [value])
+
+
+def repeated(values: Sequence[Any]) -> Any:
+    """The first of the values that was there before; None where there is none. 1, 1.0 and True are three values."""
+    known = set()
+    for value in values:
+        is_data = isinstance(value, (Mapping, list, tuple, np.generic, np.ndarray, bool, int, float, str))
+        name = repr(plain(value)) if is_data else id(value)
+        if name in known:
+            return value
+        known.add(name)
+    return None
 
 
 def plain(value: object) -> Any:

@@ -1,6 +1,7 @@
 """The plan of a multirun: its jobs or its search, and the launcher that carries them out."""
 
 import dataclasses
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from types import MappingProxyType
@@ -10,7 +11,7 @@ from pydantic import Field, model_validator
 
 from maze_core.config.arguments import ROOTS, given_class
 from maze_core.config.components import canonical_target
-from maze_core.config.grid import SEED, Choices, Grid, plan_grid
+from maze_core.config.grid import SEED, Choices, Grid, plan_grid, repeated
 from maze_core.config.instantiate import Describer, instantiate
 from maze_core.config.modules import ModuleIndex, composition, module_index, unknown_name
 from maze_core.config.nodes import TARGET, shown
@@ -79,13 +80,31 @@ class ParameterConfig:
         if self.choices is not None:
             if ends != [None, None] or self.log or self.step:
                 raise ValueError("a parameter has either choices or a range, not both")
+            if (twice := repeated(self.choices)) is not None:
+                raise ValueError(f"choices has {shown(twice)} twice; give every value once")
         elif self.low is None or self.high is None:
             raise ValueError("a parameter needs choices, or low and high")
-        elif self.low >= self.high or (self.log and self.low <= 0):
-            raise ValueError("low must be below high, and above 0 where log is true")
-        elif self.log and self.step:
-            raise ValueError("a logarithmic range has no step")
+        else:
+            self._check_range(self.low, self.high)
         return self
+
+    def _check_range(self, low: float, high: float) -> None:
+        if not low < high or (self.log and low <= 0):
+            raise ValueError("low must be below high, and above 0 where log is true")
+        if not math.isfinite(high - low):
+            raise ValueError("low and high lie too far apart to draw a number between them")
+        if self.log and self.step:
+            raise ValueError("a logarithmic range has no step")
+        if self.type == "int" and any(
+            abs(value) > _LARGEST_INT or value != int(value) for value in (low, high, self.step or 1.0)
+        ):
+            raise ValueError(
+                "low, high and step of a range of whole numbers are whole numbers, of at most 2**53; "
+                "give them so, or type: float"
+            )
+        if self.step and not 1 <= (high - low) / self.step <= _MOST_STEPS:
+            message = f"step has to fit between low and high at least once, and at most {_MOST_STEPS} times"
+            raise ValueError(message)
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
@@ -133,6 +152,10 @@ class OptunaSearchConfig:
 
 
 _NEAR = 1e-9
+_LARGEST_INT = 2**53
+"""Up to here every whole number is a float."""
+_MOST_STEPS = 1_000_000
+"""With more the rounding of floats comes near to a step."""
 LOCAL_LAUNCHER = "maze_core.LocalLauncherConfig"
 
 

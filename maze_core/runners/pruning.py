@@ -28,6 +28,7 @@ def pruned_at(config: OptunaSearchConfig, number: int, curves: Mapping[int, Curv
         number: of the trial.
         curves: trial → curve, of all trials.
     """
+    curves = {trial: {at: _number(value) for at, value in curve.items()} for trial, curve in curves.items()}
     others = {other: curve for other, curve in curves.items() if other != number}
     own = sorted(curves.get(number, {}).items())
     if config.pruner == "median":
@@ -66,9 +67,13 @@ def _not_promoted(own: Sequence[tuple[int, float]], others: Sequence[Curve], run
     return None
 
 
+def _number(value: float) -> float:
+    """What is no number is worse than every number, with which no comparison would say so."""
+    return -math.inf if math.isnan(value) else value
+
+
 def _best_until(curve: Curve, epoch: int) -> float:
-    known = (value for at, value in curve.items() if at <= epoch and not math.isnan(value))
-    return max(known, default=-math.inf)
+    return max((value for at, value in curve.items() if at <= epoch), default=-math.inf)
 
 
 def _first_from(curve: Curve, rung: int) -> float | None:

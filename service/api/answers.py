@@ -60,7 +60,7 @@ class ProgressOut(Out):
     n_epochs: int | None = None
     env_steps: int | None = None
     fraction: Number | None = None
-    """Done part in [0, 1]."""
+    """Done part in [0, 1]; 1 of every run that has succeeded, whatever ended it."""
     eta_s: Number | None = None
 
 

@@ -1,5 +1,8 @@
 """Sweeps: many trainings from one specification, submitted, followed, steered, and asked for values by clients."""
 
+import random
+import threading
+import time
 from collections.abc import Mapping
 from dataclasses import asdict, replace
 from typing import Annotated, Any, Literal, TypeAlias, TypeVar
@@ -42,7 +45,11 @@ PREVIEWED = 200
 """Jobs that a preview shows at most."""
 ASKED_AT_ONCE = 100
 _TRIES = 5
-"""How often values are asked for anew, when others have asked or told meanwhile."""
+"""How often values are asked for anew, when others have told meanwhile, or asked another process."""
+_ASKING = tuple(threading.Lock() for _ in range(64))
+"""What is asked of one sweep is answered one after the other: each proposal follows from those before."""
+_PATIENCE_S = 20.0
+"""How long one who asks waits for others."""
 _VARIED = {"anyOf": [{"type": kind} for kind in ("string", "object", "array", "null")]}
 Varied = Annotated[Any, WithJsonSchema(_VARIED)]
 """As in ``/v1/train``, or a list of such: every one is tried."""
@@ -218,7 +225,8 @@ class PreviewOut(Out):
 
     n_jobs: int
     jobs: list[PreviewJobOut]
-    """The first ones; of a search those that do not depend on how good others are."""
+    """The first ones, and only these are composed and checked together; of a search those that do not depend on how
+    good others are."""
     search: Object | None
 
 
@@ -249,8 +257,10 @@ def _sweep(sweep_id: SweepId, services: ServicesDep) -> Sweep:
 SweepDep: TypeAlias = Annotated[Sweep, Depends(_sweep)]
 
 
-def _resolved(services: Services, body: SweepRequest) -> tuple[SweepSpec, list[NewJob]]:
-    """The specification of a submission, checked before and behind every composition."""
+def _resolved(
+    services: Services, body: SweepRequest, *, most: int = MOST_JOBS
+) -> tuple[SweepSpec, int, list[NewJob]]:
+    """As :func:`~service.proposals.planned`, of a submission; checked before and behind every composition."""
     policy = client_policy(services.settings, services.registry)
     arguments = body.given(*TRAIN_ARGUMENTS)
     for key in body.overrides:
@@ -269,11 +279,11 @@ def _resolved(services: Services, body: SweepRequest) -> tuple[SweepSpec, list[N
         arguments["overrides"] = {**arguments.get("overrides", {}), "sweep": _search_node(body.search)}
     facts = {"is_asked": body.ask_tell, "metric": body.metric, "minimize": body.direction == "minimize"}
     make = lambda mode, **given: compose(services, mode, given, within_multirun=given.pop("within_multirun"))  # noqa: E731
-    spec, jobs = planned(arguments, make, directories, **facts)
+    spec, n_jobs, jobs = planned(arguments, make, directories, most=most, **facts)
     if body.ask_tell and (spec.search is None or spec.seeds):
         message = "Clients ask a search for values, with one seed: give search, and no list of seeds."
         raise Problem.at("/ask_tell", "contradiction", message)
-    return spec, jobs
+    return spec, n_jobs, jobs
 
 
 def _check_each(arguments: Mapping[str, Any], policy: TrustPolicy) -> None:
@@ -298,10 +308,16 @@ def _check_space(search: SearchIn, arguments: Mapping[str, Any], policy: TrustPo
     for key, parameter in (search.space or {}).items():
         if key.partition(".")[0] in ("dataset", "initial", "seed", *MULTIRUN_PARTS):
             raise Problem.at(f"/search/space/{key}", "contradiction", f"{key} is nothing to search.")
-        values = [parameter.low, parameter.high] if parameter.choices is None else parameter.choices
+        ends = [_whole(end) if parameter.type == "int" else end for end in (parameter.low, parameter.high)]
+        values = ends if parameter.choices is None else parameter.choices
         for value in (value for value in values if value is not None):
             is_argument = key in TRAIN_ARGUMENTS
             check_arguments({key: value} if is_argument else {"overrides": {key: value}}, policy)
+
+
+def _whole(value: float | None) -> float | None:
+    """JSON has one kind of numbers: 3.0 where a whole number is meant is 3."""
+    return int(value) if value is not None and value.is_integer() else value
 
 
 def _search_node(search: SearchIn) -> dict[str, Any]:
@@ -324,7 +340,7 @@ def submit_sweep(
         if made is not None:
             sweep, is_new = made, False
         else:
-            spec, jobs = _resolved(services, body)
+            spec, _, jobs = _resolved(services, body)
             new = NewSweep(
                 id=new_sweep_id(),
                 request=request,
@@ -350,8 +366,7 @@ def submit_sweep(
 @router.post("/preview", response_model=PreviewOut)
 def preview_sweep(body: SweepRequest, services: ServicesDep) -> dict[str, Any]:
     """What a sweep would run, without running it: the first runs with their digests, or a search's first proposals."""
-    spec, jobs = _resolved(services, body)
-    n_jobs = spec.n_trials * spec.n_seeds or len(jobs)
+    spec, n_jobs, jobs = _resolved(services, body, most=PREVIEWED)
     if spec.search is not None:
         search = search_of(spec)
         most = search.n_startup_trials if search.sampler == "tpe" else PREVIEWED
@@ -413,7 +428,21 @@ def get_importance(sweep_id: SweepId, services: ServicesDep) -> dict[str, Any]:
 @router.post("/{sweep_id}/ask", response_model=AskedOut)
 def ask_sweep(sweep_id: SweepId, body: AskRequest, services: ServicesDep) -> dict[str, Any]:
     """Ask a sweep with `ask_tell` for values to try; each is a trial of its own, to be told of."""
-    for _ in range(_TRIES):
+    lock = _ASKING[hash(sweep_id) % len(_ASKING)]
+    if not lock.acquire(timeout=_PATIENCE_S):
+        raise _too_many()
+    try:
+        return _ask(sweep_id, body, services)
+    finally:
+        lock.release()
+
+
+def _too_many() -> Problem:
+    return Problem("capacity", "Others ask this sweep all the time; try again.", headers={"Retry-After": "1"})
+
+
+def _ask(sweep_id: str, body: AskRequest, services: Services) -> dict[str, Any]:
+    for number in range(_TRIES):
         known = services.sweeps.trials(sweep_id)
         if not known.spec.is_asked:
             raise StateConflictError(f"Sweep {sweep_id} makes its own runs; one with ask_tell is asked.")
@@ -429,7 +458,8 @@ def ask_sweep(sweep_id: SweepId, body: AskRequest, services: ServicesDep) -> dic
             }
         if (state := services.sweeps.get(sweep_id).state) is not SweepState.RUNNING:
             raise StateConflictError(f"Sweep {sweep_id} is {state} and proposes nothing.", state=state.value)
-    raise Problem("capacity", "Others ask this sweep all the time; try again.", headers={"Retry-After": "1"})
+        time.sleep(random.uniform(0.0, 0.05 * 2**number))
+    raise _too_many()
 
 
 def _asked(services: Services, wanted: Wanted, body: AskRequest) -> list[NewJob]:

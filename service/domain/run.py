@@ -132,7 +132,7 @@ class Progress:
     n_epochs: int | None = None
     env_steps: int | None = None
     fraction: float | None = None
-    """Done part in [0, 1]."""
+    """Done part in [0, 1]; 1 of every run that has succeeded, whatever ended it."""
     eta_s: float | None = None
 
 

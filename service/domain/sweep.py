@@ -66,6 +66,8 @@ class JobState(StrEnum):
 
 STOPPED = "user_stop"
 """Reason of a sweep that makes no more runs and lets those there are end."""
+NO_VALUE = "no_value"
+"""Reason of a sweep whose runs succeeded, none of them with what they are compared by."""
 LIVE_JOBS = (JobState.MADE, JobState.ASKED)
 ASKS_AT_ONCE = 10
 """Trials that are proposed from one look, so that what ends meanwhile is not seen too late."""
@@ -272,7 +274,10 @@ def next_step(
         return Step(n_asks=0 if spec.is_asked else n_asks)
     if n_live:
         return Step()
-    return Step(end=(SweepState.SUCCEEDED, "completed") if is_good else (SweepState.FAILED, "all_failed"))
+    if is_good:
+        return Step(end=(SweepState.SUCCEEDED, "completed"))
+    has_success = any(job_state is JobState.SUCCEEDED for _, job_state, _ in jobs)
+    return Step(end=(SweepState.FAILED, NO_VALUE if has_success else "all_failed"))
 
 
 _LEADS: Mapping[SweepVerb, tuple[SweepState, frozenset[SweepState]]] = {

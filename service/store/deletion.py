@@ -109,6 +109,10 @@ def delete_oldest(connection: Connection, blobs: Blobs, keep: Retention) -> dict
             why = f"checkpoints and episodes took more than {keep.size_bytes / 2**20:g} MiB"
         else:
             break
+        # whoever holds it may wait for one that was deleted here
+        is_free = select(run.c.id).where(run.c.id == run_id).with_for_update(skip_locked=True)
+        if connection.execute(is_free).first() is None:
+            continue
         try:
             delete_run(connection, blobs, run_id)
         except StateConflictError:

@@ -3,15 +3,20 @@
 Changes and events are collected and written once, by an UPDATE that still demands the state, and for a worker
 the lease, that the row was locked with. So a stale worker writes nothing, a terminal row never changes, and
 events are numbered without gaps.
+
+Who changes several runs locks all of them, in the order of their ids, and writes them together: the first event
+takes the counter of all events, and whoever has it must not wait for a run whose worker waits for the counter.
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, fields, replace
 from typing import Any, Self
 
 from sqlalchemy import (
     BindParameter,
+    ClauseElement,
     ColumnElement,
     Connection,
     Row,
@@ -44,17 +49,20 @@ from service.domain.use_cases import LEASED_STATES, require_legal, result_summar
 from service.store.events import take_positions
 from service.store.tables import run, run_event, run_label, worker
 from service.store.types import UtcDateTime, after_now, now
-from service.store.webhooks import queue_end
+from service.store.webhooks import queue_ends
 
 LOCKED_COLUMNS = tuple(
     run.c[name]
     for name in (
-        "id", "state", "reason", "stop_wish", "phase", "latest_metrics", "attempt", "free_attempts", "worker",
-        "revision", "epoch_token", "last_seq", "last_log_seq",
+        "id", "state", "reason", "stop_wish", "phase", "progress", "latest_metrics", "attempt", "free_attempts",
+        "worker", "revision", "epoch_token", "last_seq", "last_log_seq",
     )
 )  # fmt: skip
 """What a change of a run looks at: not the configuration, which is long."""
 
+_AT_END: Mapping[RunState, Mapping[str, float]] = {RunState.SUCCEEDED: {"fraction": 1.0, "eta_s": 0.0}}
+"""State → what an ended run's progress says: also of one that a target or a budget has ended. Of others it stays
+known how far they came, and nothing is left to wait for."""
 WORKER_SILENT_S = 60.0
 """A worker that was not seen for longer is taken for gone by whoever waits."""
 
@@ -168,7 +176,7 @@ def _locking() -> Select[Any]:
 
 
 class LockedRun:
-    """Changes and events of one run, of which :meth:`write` makes one UPDATE and one INSERT."""
+    """Changes and events of one run, which :meth:`write` or :func:`write_all` writes down."""
 
     def __init__(self, connection: Connection, row: Row[Any]) -> None:
         self.row = row
@@ -191,6 +199,12 @@ class LockedRun:
         if row is None:
             raise stale(lease)
         return cls(connection, row)
+
+    @classmethod
+    def several(cls, connection: Connection, *where: ColumnElement[bool]) -> list[Self]:
+        """Lock the runs that these conditions hold for, in the order of their ids."""
+        rows = connection.execute(_locking().where(*where).order_by(run.c.id)).all()
+        return [cls(connection, row) for row in rows]
 
     @property
     def state(self) -> RunState:
@@ -229,7 +243,8 @@ class LockedRun:
             return
         self.change(phase=None, lease_until=None)
         if state.is_terminal:
-            self.change(finished_at=now())
+            progress = self._changes.get("progress", self.row.progress)
+            self.change(finished_at=now(), progress={**progress, **_AT_END.get(state, {"eta_s": None})})
             ends = {name: self._changes.get(name) for name in ("result", "error")}
             self.event(EventType.END, {"state": state.value, "reason": reason, **ends})
         else:
@@ -245,28 +260,58 @@ class LockedRun:
 
     def write(self) -> None:
         """Write what was collected."""
-        row = self.row
-        unchanged = and_(run.c.id == row.id, run.c.state == row.state, run.c.epoch_token == row.epoch_token)
-        values = {**self._changes, "last_seq": row.last_seq + len(self._events)}
-        if self._connection.execute(update(run).where(unchanged).values(values)).rowcount != 1:
-            raise StaleLeaseError(f"run {row.id} changed while it was locked", run_id=row.id)
-        if self._events:
-            before = take_positions(self._connection, len(self._events))
-            numbered = [
-                {
-                    "run_id": row.id,
-                    "seq": row.last_seq + number,
-                    "type": type_.value,
-                    "data": dict(data),
-                    "position": before + number,
-                }
-                for number, (type_, data) in enumerate(self._events, start=1)
-            ]
-            self._connection.execute(insert(run_event).values(at=now()), numbered)
-        if any(type_ is EventType.END for type_, _ in self._events):
-            queue_end(self._connection, lambda: read_run(self._connection, row.id))
+        write_all(self._connection, [self])
 
     def written(self) -> Run:
         """Write what was collected; the run as it is then."""
         self.write()
         return read_run(self._connection, self.row.id)
+
+    def update(self) -> tuple[dict[str, Any], dict[str, Any]]:
+        """What the row gets: as parameters, and as expressions of SQL."""
+        row, values = self.row, {**self._changes, "last_seq": self.row.last_seq + len(self._events)}
+        computed = {name: value for name, value in values.items() if isinstance(value, ClauseElement)}
+        plain = {name: value for name, value in values.items() if name not in computed}
+        return {**plain, "of_id": row.id, "of_state": row.state, "of_token": row.epoch_token}, computed
+
+    def numbered_events(self) -> list[dict[str, Any]]:
+        """Rows of the events, without their positions among those of all runs."""
+        return [
+            {"run_id": self.row.id, "seq": seq, "type": type_.value, "data": dict(data)}
+            for seq, (type_, data) in enumerate(self._events, start=self.row.last_seq + 1)
+        ]
+
+    @property
+    def is_changed(self) -> bool:
+        """Whether there is anything to write."""
+        return bool(self._changes or self._events)
+
+
+_UNCHANGED = update(run).where(
+    run.c.id == bindparam("of_id"),
+    run.c.state == bindparam("of_state"),
+    run.c.epoch_token == bindparam("of_token"),
+)
+
+
+def write_all(connection: Connection, runs: Iterable[LockedRun]) -> None:
+    """Write what was collected of several runs, in few statements; their events come last."""
+    runs = [locked for locked in runs if locked.is_changed]
+    alike: dict[tuple[frozenset[str], frozenset[str]], list[tuple[dict[str, Any], dict[str, Any]]]]
+    alike = defaultdict(list)
+    for locked in runs:
+        values, computed = locked.update()
+        alike[frozenset(values), frozenset(computed)].append((values, computed))
+    for updates in alike.values():
+        statement = _UNCHANGED.values(updates[0][1]) if updates[0][1] else _UNCHANGED
+        if connection.execute(statement, [values for values, _ in updates]).rowcount != len(updates):
+            ids = ", ".join(values["of_id"] for values, _ in updates)
+            raise StaleLeaseError(f"of {ids} one changed while it was locked")
+    events = [event for locked in runs for event in locked.numbered_events()]
+    if not events:
+        return
+    first = take_positions(connection, len(events)) + 1
+    numbered = [{**event, "position": position} for position, event in enumerate(events, start=first)]
+    connection.execute(insert(run_event).values(at=now()), numbered)
+    ended = [event["run_id"] for event in events if event["type"] == EventType.END]
+    queue_ends(connection, ended, lambda run_id: read_run(connection, run_id))

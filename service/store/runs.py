@@ -123,7 +123,7 @@ class SqlRunStore(SqlLeases):
             if max_queued is not None:
                 _require_place(connection, max_queued)
             try:
-                insert_run(connection, new, by)
+                insert_run(connection, new, by).write()
                 return read_run(connection, new.id), True
             except IntegrityError as error:
                 message = (
@@ -196,8 +196,9 @@ class SqlRunStore(SqlLeases):
     def request_stop(self, run_id: str, wish: StopReason, *, by: str | None = None) -> Run:
         """Stop at once what no worker holds; wish it of a worker otherwise."""
         with self._database.writing() as connection:
-            stop_run(LockedRun.by_id(connection, run_id), wish, by)
-            return read_run(connection, run_id)
+            locked = LockedRun.by_id(connection, run_id)
+            stop_run(locked, wish, by)
+            return locked.written()
 
     def resume(self, run_id: str, *, max_queued: int | None = None, by: str | None = None) -> Run:
         """Give a paused run back to the queue."""
@@ -206,7 +207,7 @@ class SqlRunStore(SqlLeases):
             if max_queued is not None and locked.state is RunState.PAUSED:
                 _require_place(connection, max_queued)
             resume_run(locked, by)
-            return read_run(connection, run_id)
+            return locked.written()
 
     def edit(self, run_id: str, changes: Mapping[str, Any], *, revision: int | None = None) -> Run:
         """Change what people say of a run."""
@@ -479,8 +480,8 @@ def _add_logs(connection: Connection, locked: LockedRun, lines: Sequence[tuple[s
     locked.change(last_log_seq=locked.row.last_log_seq + len(rows))
 
 
-def insert_run(connection: Connection, new: NewRun, by: str | None) -> None:
-    """Store a queued run."""
+def insert_run(connection: Connection, new: NewRun, by: str | None) -> LockedRun:
+    """Store a queued run; what is returned is still to be written."""
     compared = [node["checkpoint"] for node in new.config.get("compared") or ()]
     for needed in [*compared, *([new.source_checkpoint] if new.source_checkpoint else [])]:
         if connection.execute(select(checkpoint.c.id).where(checkpoint.c.id == needed)).first() is None:
@@ -503,7 +504,7 @@ def insert_run(connection: Connection, new: NewRun, by: str | None) -> None:
         locked.change(continues=asdict(replace(new.continues, checkpoint=copied)), best=best and asdict(best))
     facts = {"state": RunState.QUEUED.value, "from": None, "reason": None, "attempt": 0, "by": by}
     locked.event(EventType.STATE, facts)
-    locked.write()
+    return locked
 
 
 def stop_run(locked: LockedRun, wish: StopReason, by: str | None) -> None:
@@ -522,7 +523,6 @@ def stop_run(locked: LockedRun, wish: StopReason, by: str | None) -> None:
     elif locked.state is not rests:
         locked.change(stop_wish=wish.value if rests.is_terminal else None)
         locked.move(rests, reason=wish.value, by=by)
-    locked.write()
 
 
 def resume_run(locked: LockedRun, by: str | None) -> None:
@@ -535,7 +535,6 @@ def resume_run(locked: LockedRun, by: str | None) -> None:
     else:
         message = f"run {locked.row.id} is {locked.state}; only a paused run can be resumed"
         raise StateConflictError(message, state=locked.state.value)
-    locked.write()
 
 
 def _merge_labels(connection: Connection, run_id: str, labels: Mapping[str, str | None] | None) -> None:

@@ -9,12 +9,13 @@ from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import Connection, Row, case, delete, func, insert, literal, select, tuple_, update
+from sqlalchemy import Connection, Row, bindparam, case, delete, func, insert, literal, select, tuple_, update
 
 from service.domain.cursors import BAD_CURSOR, decode_cursor, encode_cursor, page_of
 from service.domain.errors import IdempotencyConflictError, NotFoundError, StateConflictError
 from service.domain.run import NewRun, Page, RunKind, RunState, StopReason
 from service.domain.sweep import (
+    NO_VALUE,
     Curves,
     JobState,
     NewJob,
@@ -33,7 +34,7 @@ from service.domain.sweep import (
 )
 from service.domain.use_cases import TERMINAL_STATES, new_run_id
 from service.store.engine import Database
-from service.store.run_rows import LockedRun
+from service.store.run_rows import LockedRun, write_all
 from service.store.runs import insert_run, resume_run, stop_run
 from service.store.tables import idempotency_key, run, run_metric, sweep, sweep_job
 from service.store.types import UtcDateTime, now, upsert
@@ -184,18 +185,18 @@ class SqlSweepStore:
         """Give jobs up."""
         with self._database.writing() as connection:
             row = _row(connection, sweep_id, is_locked=True)
+            given_up: list[str] = []
             for number, (epoch, value) in pruned.items():
                 ours = sweep_job.c.sweep_id == sweep_id, sweep_job.c.job == number
                 told = {"state": JobState.PRUNED.value, "pruned_at": epoch, "reason": "pruned"}
                 is_number = math.isfinite(value)
                 told["value"] = (-value if row.spec["minimize"] else value) if is_number else None
                 statement = update(sweep_job).where(*ours, sweep_job.c.state == JobState.MADE).values(told)
-                run_id = connection.execute(statement.returning(sweep_job.c.run_id)).scalar_one_or_none()
-                if run_id is None:
-                    continue
-                locked = LockedRun.by_id(connection, run_id)
-                if not locked.state.is_terminal:
-                    stop_run(locked, StopReason.PRUNE, sweep_id)
+                given_up += connection.execute(statement.returning(sweep_job.c.run_id)).scalars()
+            runs = LockedRun.several(connection, run.c.id.in_(given_up), run.c.state.not_in(TERMINAL_STATES))
+            for locked in runs:
+                stop_run(locked, StopReason.PRUNE, sweep_id)
+            write_all(connection, runs)
             _change(connection, row)
 
     def advance(self, sweep_id: str, judged: Mapping[int, int] | None = None) -> Wanted | None:
@@ -227,14 +228,17 @@ class SqlSweepStore:
             row = _row(connection, sweep_id, is_locked=True)
             state = SweepState(row.state)
             leads = state_after(sweep_id, state, verb)
-            if state is leads and (verb is not SweepVerb.CANCEL or row.reason == _reason(verb)):
-                return _read(connection, sweep_id)
             reason = None if verb is SweepVerb.RESUME else _reason(verb)
-            _change(connection, row, state=leads.value, reason=reason)
+            if state is not leads or (verb is SweepVerb.CANCEL and row.reason != reason):
+                _change(connection, row, state=leads.value, reason=reason)
             if leads is SweepState.STOPPING:
                 _drop_waiting(connection, sweep_id)
-            for run_id in _live_runs(connection, sweep_id):
-                _steer(LockedRun.by_id(connection, run_id), verb, by)
+            # also where the sweep is there already: one of its runs may have been steered by itself
+            is_live = run.c.state.not_in(TERMINAL_STATES)
+            runs = LockedRun.several(connection, run.c.sweep == sweep_id, is_live)
+            for locked in runs:
+                _steer(locked, verb, by)
+            write_all(connection, runs)
             self._advanced(connection, sweep_id)
             return _read(connection, sweep_id)
 
@@ -284,9 +288,8 @@ class SqlSweepStore:
         """What :meth:`advance` does, once the sweep is locked."""
         row = _row(connection, sweep_id, is_locked=True)
         look = _look(connection, sweep_id, judged)
-        for job in look.ended:
-            _note_end(connection, look, job)
         if look.ended:
+            _note_ends(connection, look)
             look = _look(connection, sweep_id)
             _change(connection, row)
         step = look.step()
@@ -295,7 +298,8 @@ class SqlSweepStore:
             _make_runs(connection, row, due)
             _change(connection, row)
         if step.end is not None:
-            _end(connection, row, *step.end)
+            state, reason = step.end
+            _end(connection, row, state, reason, error=_no_value(look) if reason == NO_VALUE else None)
         if step.n_asks:
             return _wanted(connection, _row(connection, sweep_id), step.n_asks)
         has_more = bool(due) and len(due) < len(step.make)
@@ -317,15 +321,18 @@ def _look(connection: Connection, sweep_id: str, judged: Mapping[int, int] | Non
     states = (None, *TERMINAL_STATES)
     ended = [job for job in jobs if job.state == JobState.MADE and job.run_state in states]
     if spec.has_pruner:
-        ended = [job for job in ended if _is_judged(connection, spec, job, judged or {})]
+        ended = _seen_by_pruner(connection, spec, ended, judged or {})
     return _Look(row, spec, list(jobs), ended)
 
 
-def _is_judged(connection: Connection, spec: SweepSpec, job: Any, judged: Mapping[int, int]) -> bool:
-    """Whether a pruner has seen all that the run has reached."""
-    points = run_metric.c.run_id == job.run_id, run_metric.c.name == spec.metric_name
-    last = connection.execute(select(func.max(run_metric.c.epoch)).where(*points)).scalar_one()
-    return last is None or judged.get(job.job, 0) >= last
+def _seen_by_pruner(
+    connection: Connection, spec: SweepSpec, jobs: Sequence[Any], judged: Mapping[int, int]
+) -> list[Any]:
+    """Those of the jobs of which a pruner has seen all that their runs have reached."""
+    points = run_metric.c.run_id.in_([job.run_id for job in jobs]), run_metric.c.name == spec.metric_name
+    newest = select(run_metric.c.run_id, func.max(run_metric.c.epoch)).where(*points)
+    last = {run_id: epoch for run_id, epoch in connection.execute(newest.group_by(run_metric.c.run_id))}
+    return [job for job in jobs if judged.get(job.job, 0) >= last.get(job.run_id, 0)]
 
 
 def _wanted(connection: Connection, row: Row[Any], n: int) -> Wanted:
@@ -349,6 +356,7 @@ def _job_values(job: NewJob) -> dict[str, Any]:
 def _make_runs(connection: Connection, row: Row[Any], numbers: Sequence[int]) -> None:
     ours = sweep_job.c.sweep_id == row.id
     planned = select(sweep_job).where(ours, sweep_job.c.job.in_(numbers)).order_by(sweep_job.c.job)
+    runs = []
     for job in connection.execute(planned).all():
         new = NewRun(
             id=new_run_id(),
@@ -361,30 +369,42 @@ def _make_runs(connection: Connection, row: Row[Any], numbers: Sequence[int]) ->
             **job.plan,
         )
         try:
-            insert_run(connection, new, row.id)
+            runs.append(insert_run(connection, new, row.id))
             made: dict[str, Any] = {"run_id": new.id, "state": JobState.MADE.value, "plan": None}
         except NotFoundError as error:  # what it begins with is gone
             made = {"state": JobState.FAILED.value, "reason": str(error), "plan": None}
         connection.execute(update(sweep_job).where(ours, sweep_job.c.job == job.job).values(made))
+    write_all(connection, runs)
 
 
-def _note_end(connection: Connection, look: _Look, job: Any) -> None:
-    """Keep how a job's run ended: the run may be deleted."""
-    state, reason, value = RunState.FAILED, "deleted", None
-    if job.run_state is not None:
-        ended = connection.execute(
-            select(run.c.state, run.c.reason, run.c.result).where(run.c.id == job.run_id)
-        ).one()
-        state, reason = RunState(ended.state), ended.reason
-        found: object = (ended.result or {}).get("best_value")
-        if look.spec.metric is not None:
-            best = func.min if look.spec.minimize else func.max
-            points = run_metric.c.run_id == job.run_id, run_metric.c.name == look.spec.metric
-            found = connection.execute(select(best(run_metric.c.value)).where(*points)).scalar_one()
-        value = value_of(state, found)
-    ours = sweep_job.c.sweep_id == look.row.id, sweep_job.c.job == job.job
-    noted = {"state": state.value, "reason": reason, "value": value}
-    connection.execute(update(sweep_job).where(*ours).values(noted))
+def _note_ends(connection: Connection, look: _Look) -> None:
+    """Keep how jobs' runs ended: the runs may be deleted."""
+    run_ids = [job.run_id for job in look.ended]
+    ends = select(run.c.id, run.c.state, run.c.reason, run.c.result).where(run.c.id.in_(run_ids))
+    found = {row.id: row for row in connection.execute(ends)}
+    values = {row.id: (row.result or {}).get("best_value") for row in found.values()}
+    if look.spec.metric is not None:
+        best = (func.min if look.spec.minimize else func.max)(run_metric.c.value)
+        points = run_metric.c.run_id.in_(run_ids), run_metric.c.name == look.spec.metric
+        metric = select(run_metric.c.run_id, best).where(*points).group_by(run_metric.c.run_id)
+        values = {run_id: value for run_id, value in connection.execute(metric)}
+    noted = []
+    for job in look.ended:
+        state, reason = RunState.FAILED, "deleted"
+        if job.run_id in found:
+            state, reason = RunState(found[job.run_id].state), found[job.run_id].reason
+        value = value_of(state, values.get(job.run_id))
+        noted.append({"of_job": job.job, "state": state.value, "reason": reason, "value": value})
+    ours = sweep_job.c.sweep_id == look.row.id, sweep_job.c.job == bindparam("of_job")
+    connection.execute(update(sweep_job).where(*ours), noted)
+
+
+def _no_value(look: _Look) -> dict[str, str]:
+    """What is told of a sweep whose runs succeeded without what they are compared by."""
+    n_ended = sum(job.state == JobState.SUCCEEDED for job in look.jobs)
+    metric = look.spec.metric or "a best evaluation"
+    way_out = "name another metric that they have (GET /v1/runs/{id}/metrics)"
+    return {"code": NO_VALUE, "message": f"{n_ended} runs succeeded, none of them has {metric}; {way_out}."}
 
 
 def _drop_waiting(connection: Connection, sweep_id: str) -> None:
@@ -407,16 +427,8 @@ def _reason(verb: SweepVerb) -> str:
     return f"user_{verb}"
 
 
-def _live_runs(connection: Connection, sweep_id: str) -> list[str]:
-    """In the order of their ids, so that no two transactions wait for each other."""
-    live = run.c.sweep == sweep_id, run.c.state.not_in(TERMINAL_STATES)
-    return list(connection.execute(select(run.c.id).where(*live).order_by(run.c.id)).scalars())
-
-
 def _steer(locked: LockedRun, verb: SweepVerb, by: str | None) -> None:
     """Do with a run what is wanted of its sweep."""
-    if locked.state.is_terminal:
-        return
     is_pausing = locked.state is RunState.STOPPING and locked.row.stop_wish == StopReason.PAUSE
     is_paused = is_pausing or locked.state is RunState.PAUSED
     if verb is SweepVerb.CANCEL:

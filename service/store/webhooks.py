@@ -33,17 +33,22 @@ KEPT_S = 7 * 86_400.0
 """For which messages that wait no more are kept."""
 
 
-def queue_end(connection: Connection, ended: Callable[[], Run]) -> None:
-    """Write the messages that tell of a run's end, for those who want it.
+def queue_ends(connection: Connection, run_ids: Sequence[str], read: Callable[[str], Run]) -> None:
+    """Write the messages that tell of runs' ends, for those who want them.
 
     Args:
-        connection: of the transaction that ends the run.
-        ended: reads the run, which is long; not called where nobody wants to know.
+        connection: of the transaction that ends the runs.
+        run_ids: of those that end.
+        read: reads a run, which is long; not called where nobody wants to know.
     """
-    hooks = connection.execute(select(webhook).where(webhook.c.disabled_at.is_(None))).all()
-    if not hooks:
+    if not run_ids:
         return
-    run = ended()
+    hooks = connection.execute(select(webhook).where(webhook.c.disabled_at.is_(None))).all()
+    for run_id in run_ids if hooks else ():
+        _queue_end(connection, hooks, read(run_id))
+
+
+def _queue_end(connection: Connection, hooks: Sequence[Row[Any]], run: Run) -> None:
     run = replace(run, result=result_summary(run.result))
     kind, body = end_message(run)
     trace = {"traceparent": run.traceparent, "tracestate": run.tracestate}

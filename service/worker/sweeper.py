@@ -36,35 +36,44 @@ class Sweeper:
         while not ended.wait(LOOK_S):
             try:
                 marker = self._stores.runs.change_marker()
-                if marker != self._marker:
-                    self.look()
+                if marker != self._marker and self.look():
                     self._marker = marker
             except ServiceError as error:
                 logger.warning("sweeps: %s", error)
             except Exception:
                 logger.exception("sweeps: looking after them failed")
 
-    def look(self) -> None:
-        """Do what is to be done now."""
+    def look(self) -> bool:
+        """Do what is to be done now; whatever stops one sweep stops no other.
+
+        Returns:
+            Whether nothing is left to be done again, where the database did not answer.
+        """
         active = self._stores.sweeps.active()
         self._curves = {sweep_id: self._curves.get(sweep_id, {}) for sweep_id in active}
+        is_done = True
         for sweep_id in active:
             try:
                 self._advance(sweep_id)
             except NotFoundError:  # deleted meanwhile
                 continue
+            except ServiceError as error:
+                logger.warning("sweep %s: %s", sweep_id, error)
+                is_done = False
+            except InvalidSpecificationError as error:
+                logger.error("sweep %s: %s", sweep_id, error)
+                self._stores.sweeps.fail(sweep_id, error.problems[0].code, str(error))
+            except Exception as error:  # it would come again
+                logger.exception("sweep %s cannot go on", sweep_id)
+                self._stores.sweeps.fail(sweep_id, "internal_error", f"{type(error).__name__}: {error}")
+        return is_done
 
     def _advance(self, sweep_id: str) -> None:
         sweeps, judged = self._stores.sweeps, self._judged(sweep_id)
         while (wanted := sweeps.advance(sweep_id, judged)) is not None:
             if not wanted.n:
                 continue
-            try:
-                jobs = self._proposed(wanted)
-            except InvalidSpecificationError as error:
-                logger.error("sweep %s: %s", sweep_id, error)
-                sweeps.fail(sweep_id, error.problems[0].code, str(error))
-                return
+            jobs = self._proposed(wanted)
             sweeps.propose(sweep_id, wanted.revision, jobs)  # in vain where others were quicker
 
     def _judged(self, sweep_id: str) -> dict[int, int] | None:

@@ -1,6 +1,7 @@
 """Phases, progress, metric points, log lines and events: what every run store must do."""
 
 import math
+from dataclasses import replace
 from itertools import pairwise
 from random import Random
 
@@ -40,6 +41,25 @@ class ReportContract:
         for progress in (Progress(epoch=1), last):
             stores.runs.report(lease, progress=progress)
         assert stores.runs.get(run.id).progress == last
+
+    @pytest.mark.parametrize(
+        ("state", "fraction", "eta_s"),
+        [
+            (RunState.SUCCEEDED, 1.0, 0.0),  # also where a target or a budget ended it
+            (RunState.FAILED, 0.5, None),
+            (RunState.CANCELLED, 0.5, None),
+        ],
+    )
+    def test_the_progress_of_an_ended_run_waits_for_nothing(
+        self, stores: Stores, state: RunState, fraction: float, eta_s: float | None
+    ) -> None:
+        run, lease = start(stores)
+        half = Progress(epoch=15, n_epochs=30, env_steps=2048, fraction=0.5, eta_s=12.5)
+        stores.runs.report(lease, progress=half)
+        if state is RunState.CANCELLED:
+            stores.runs.request_stop(run.id, StopReason.CANCEL)
+        stores.runs.finish(lease, state, reason="target_reached")
+        assert stores.runs.get(run.id).progress == replace(half, fraction=fraction, eta_s=eta_s)
 
     def test_metric_points_come_by_epoch_then_name(self, stores: Stores) -> None:
         run, lease = start(stores)

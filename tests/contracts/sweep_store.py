@@ -1,5 +1,6 @@
 """What every sweep store must do: jobs become runs, once each, whoever asks for it and how often."""
 
+import threading
 from dataclasses import replace
 from typing import Any
 
@@ -92,7 +93,7 @@ class SweepStoreContract:
         end_one(stores, best_value=value)
         stores.sweeps.advance(sweep_id)
         sweep = stores.sweeps.get(sweep_id)
-        assert (sweep.state, sweep.reason, sweep.best) == ("failed", "all_failed", None)
+        assert (sweep.state, sweep.reason, sweep.best) == ("failed", "no_value", None)
 
     def test_the_value_of_a_run_outlives_the_run(self, stores: Stores) -> None:
         sweep_id = created(stores, 2)
@@ -167,6 +168,71 @@ class SweepStoreContract:
         )  # fmt: skip
         with pytest.raises(StateConflictError, match="it has ended"):
             stores.sweeps.change(sweep_id, SweepVerb.PAUSE)
+
+    def test_a_sweep_is_steered_while_its_runs_report(self, stores: Stores) -> None:
+        sweep_id = created(stores, 8)
+        leases = []
+        for _ in range(8):
+            claimed = stores.runs.claim("w", kinds=[RunKind.TRAIN], lease_s=300)
+            assert claimed is not None
+            leases.append(claimed[1])
+        steered = threading.Event()
+        roles = iter([None, *(leases[at::3] for at in range(3))])
+
+        def act() -> None:
+            reporting = next(roles)
+            try:
+                for number in range(10_000):
+                    if reporting is None and number < 30:
+                        verb = SweepVerb.RESUME if number % 2 else SweepVerb.PAUSE
+                        stores.sweeps.change(sweep_id, verb)
+                    elif reporting is None or steered.is_set():
+                        break
+                    else:
+                        for lease in reporting:
+                            stores.runs.report(lease, phase=str(number))
+            finally:
+                steered.set()
+
+        in_threads(act, 4)
+        assert stores.sweeps.change(sweep_id, SweepVerb.CANCEL).counts == {"stopping": 8}
+        positions = [event.position for event in stores.runs.feed(limit=100_000)]
+        assert positions == [*range(1, len(positions) + 1)]
+
+    def test_a_verb_that_changes_nothing_of_the_sweep_reaches_a_run_that_was_steered_by_itself(
+        self, stores: Stores
+    ) -> None:
+        sweep_id = created(stores, 2)
+        first, second = runs_of(stores, sweep_id)
+        stores.runs.request_stop(first.id, StopReason.PAUSE)
+        assert stores.sweeps.change(sweep_id, SweepVerb.RESUME).counts == {"queued": 2}
+        stores.sweeps.change(sweep_id, SweepVerb.PAUSE)
+        stores.runs.resume(second.id)
+        assert stores.sweeps.change(sweep_id, SweepVerb.PAUSE).counts == {"paused": 2}
+
+    def test_all_runs_of_a_large_sweep_are_steered_and_each_tells_so_once(self, stores: Stores) -> None:
+        sweep_id = created(stores, 120)
+        while stores.sweeps.advance(sweep_id) is not None:
+            pass
+        for verb in (SweepVerb.PAUSE, SweepVerb.RESUME, SweepVerb.CANCEL):
+            stores.sweeps.change(sweep_id, verb, by="me")
+        sweep = stores.sweeps.get(sweep_id)
+        assert (sweep.state, sweep.counts) == ("cancelled", {"cancelled": 120})
+        for run in runs_of(stores, sweep_id):
+            states = [event.data["state"] for event in stores.runs.events(run.id)]
+            assert states == ["queued", "paused", "queued", "cancelled", "cancelled"]  # the last is its end
+            assert run.finished_at is not None
+
+    def test_runs_that_succeed_without_the_metric_are_not_said_to_have_failed(self, stores: Stores) -> None:
+        sweep_id = created(stores, 2, spec={"metric": "train/nonesuch"})
+        for _ in range(2):
+            end_one(stores, best_value=1.0)
+        stores.sweeps.advance(sweep_id)
+        sweep = stores.sweeps.get(sweep_id)
+        assert (sweep.state, sweep.reason, sweep.counts) == ("failed", "no_value", {"succeeded": 2})
+        assert sweep.error is not None
+        assert sweep.error["code"] == "no_value"
+        assert "none of them has train/nonesuch" in sweep.error["message"]
 
     def test_a_stopped_sweep_makes_no_run_and_a_paused_one_neither(self, stores: Stores) -> None:
         for verb in (SweepVerb.PAUSE, SweepVerb.STOP):

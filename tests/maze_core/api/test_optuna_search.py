@@ -38,6 +38,26 @@ SPACE = {
 }
 
 
+@pytest.mark.parametrize(
+    ("facts", "says"),
+    [
+        ({"low": 1, "high": 4, "step": 0.5, "type": "int"}, "whole numbers"),
+        ({"low": 1.5, "high": 4, "type": "int"}, "whole numbers"),
+        ({"low": 1, "high": 4.5, "type": "int", "log": True}, "whole numbers"),
+        ({"low": 1, "high": 1e300, "type": "int"}, "at most 2"),
+        ({"low": 1.0, "high": 4.0, "step": 1e-300}, "step has to fit"),
+        ({"low": 1.0, "high": 4.0, "step": 3.5}, "step has to fit"),
+        ({"low": -1.7e308, "high": 1.7e308}, "too far apart"),
+        ({"low": 0.0, "high": float("inf")}, "too far apart"),
+        ({"low": float("nan"), "high": 1.0}, "low must be below high"),
+        ({"choices": [[8], [16], [8]]}, "twice"),
+    ],
+)
+def test_a_range_that_no_search_can_draw_from_is_refused(facts, says):
+    with pytest.raises(InvalidSpecificationError, match=says):
+        ParameterConfig(**facts)
+
+
 @pytest.fixture
 def optuna():
     return pytest.importorskip("optuna", reason="the extra optuna is not installed")

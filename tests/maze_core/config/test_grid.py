@@ -146,9 +146,29 @@ def test_the_problems_of_all_jobs_are_named_once_with_the_jobs_that_have_them():
     assert "job" not in found["env.nmae"].message
 
 
+@pytest.mark.parametrize(
+    ("key", "values"),
+    [
+        ("seed", [1, 2, 1]),
+        ("algorithm", "ppo,a2c,ppo"),
+        ("algorithm", [{"_target_": "maze_core.PPOConfig", "lr": 0.1}] * 2),
+        ("algorithm.lr", "0.001,1e-3"),
+        ("model.hidden_units", [[32], [64], [32]]),
+    ],
+)
+def test_a_value_that_is_there_twice_is_refused_by_name(key, values):
+    given = {"overrides": {key: values}} if "." in key else {key: values}
+    found = problems(**given)[key]
+    assert (found.code, "twice" in found.message) == ("duplicate", True)
+
+
+def test_values_that_are_equal_and_of_another_kind_are_not_the_same():
+    assert len(plan_grid("train", {"overrides": {"algorithm.lr": [1, 1.0, True]}}).jobs()) == 3
+
+
 def test_nothing_to_run_and_far_too_much_to_run_are_refused():
     assert "no job" in problems(overrides={"algorithm.lr": []})["algorithm.lr"].message
-    many = {"algorithm.lr": [0.1] * 50, "algorithm.gamma": [0.9] * 50}
+    many = {"algorithm.lr": [0.01 * n for n in range(50)], "algorithm.gamma": [0.01 * n for n in range(50)]}
     assert str(MOST_JOBS) in problems(overrides=many)["multirun"].message
 
 

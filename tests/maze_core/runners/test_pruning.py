@@ -1,6 +1,10 @@
 """Which trials are given up: rules over learning curves, the same whoever asks."""
 
+import math
+
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 
 from maze_core.config.multirun import OptunaSearchConfig, ParameterConfig
 from maze_core.runners.pruning import pruned_at
@@ -39,6 +43,20 @@ def test_what_is_no_number_in_the_curves_of_others_counts_nowhere_in_them():
         curves[place].insert(0, float("nan"))
         assert asked("median", 4, [*curves, [1.0, 5.0]], 2) == 2
         assert asked("median", 4, [*curves, [7.0, 7.0]], 2) is None
+
+
+VALUES = st.sampled_from([float("nan"), -1.0, 0.0, 1.0, 2.0])
+
+
+@given(
+    curves=st.lists(st.lists(VALUES, max_size=4), min_size=5, max_size=8),
+    pruner=st.sampled_from(["median", "successive_halving", "hyperband"]),
+)
+@example(curves=[[float("nan"), 1], *[[0, 1]] * 4, [0.5, 9]], pruner="median")
+def test_what_is_no_number_is_worse_than_every_number(curves, pruner):
+    worst = [[-math.inf if math.isnan(value) else value for value in curve] for curve in curves]
+    for number in range(len(curves)):
+        assert asked(pruner, number, curves) == asked(pruner, number, worst)
 
 
 def test_a_median_needs_some_others():

@@ -1,11 +1,17 @@
 """Sweeps over HTTP: what is taken, what is refused, and how they are followed, steered, asked and told."""
 
+import asyncio
 import sys
 
+import httpx
 import pytest
 
+from service.api import sweeps
+from service.domain.errors import StoreUnavailableError
 from service.domain.run import MetricPoint, RunKind, RunState
 from service.worker.sweeper import Sweeper
+from tests.contracts.builders import new_sweep
+from tests.service.api.client import HOST
 
 OVERRIDES = {"env.name": "CartPole-v1", "algorithm.n_epochs": 3}
 GRID = {"algorithm": ["ppo", "a2c"], "overrides": {**OVERRIDES, "algorithm.lr": [0.001, 0.01]}, "seed": 1}
@@ -68,6 +74,75 @@ def test_a_preview_shows_the_digests_of_the_runs_and_stores_nothing(client):
     assert [job["config_sha256"] for job in preview["jobs"]] == [run["config_sha256"] for run in runs]
 
 
+def test_a_preview_composes_what_it_shows_and_counts_the_rest(client, monkeypatch):
+    composed = []
+    make = sweeps.compose
+    monkeypatch.setattr(sweeps, "compose", lambda *args, **facts: composed.append(1) or make(*args, **facts))
+    monkeypatch.setattr(sweeps, "PREVIEWED", 3)
+    preview = client.post("/v1/sweeps/preview", {**GRID, "seed": [1, 2]}).json()
+    assert (preview["n_jobs"], len(preview["jobs"]), len(composed)) == (8, 3, 3)
+
+
+@pytest.mark.parametrize("name", ["n_epochs", "max_env_steps", "patience", "algorithm.epoch_length"])
+def test_whole_numbers_are_searched(client, stores, settings, name):
+    space = {name: {"low": 2, "high": 5, "type": "int", "step": 1}}
+    overrides = {"env.name": "CartPole-v1"}
+    search = {"space": space, "n_trials": 2, "sampler": "random"}
+    sweep = submitted(client, {**SEARCH, "overrides": overrides, "search": search})
+    Sweeper(settings, stores).look()
+    (job,) = jobs_of(client, sweep)
+    assert (job["state"], type(job["choices"][name])) == ("queued", int)
+
+
+@pytest.mark.parametrize(
+    ("search", "reason", "says"),
+    [
+        (
+            {
+                "space": {"a": {"low": 1, "high": 4, "step": 0.5, "type": "int"}},
+                "n_trials": 2,
+                "sampler": "random",
+                "seed": 1,
+            },
+            "invalid_value",
+            "whole numbers",
+        ),
+        ({"n_trials": 2}, "internal_error", "KeyError: 'space'"),
+    ],
+)
+def test_a_sweep_that_raises_ends_and_the_others_go_on(client, stores, settings, search, reason, says):
+    broken = [new_sweep(0, spec={"search": search}) for _ in range(2)]
+    stores.sweeps.create(broken[0])
+    good = submitted(client, SEARCH)
+    stores.sweeps.create(broken[1])
+    assert Sweeper(settings, stores).look()
+    assert [job["state"] for job in jobs_of(client, good)] == ["queued"]
+    for one in broken:
+        found = client.get(f"/v1/sweeps/{one.id}").json()
+        assert (found["state"], found["reason"]) == ("failed", reason)
+        assert says in found["error"]["message"]
+
+
+def test_a_sweep_that_the_database_did_not_answer_for_is_looked_at_again(
+    client, stores, settings, monkeypatch
+):
+    first, second = (submitted(client, SEARCH)["id"] for _ in range(2))
+    advance = stores.sweeps.advance
+
+    def fails_for_one(sweep_id, judged=None):
+        if sweep_id == first:
+            raise StoreUnavailableError("busy")
+        return advance(sweep_id, judged)
+
+    monkeypatch.setattr(stores.sweeps, "advance", fails_for_one)
+    sweeper = Sweeper(settings, stores)
+    assert not sweeper.look()
+    monkeypatch.undo()
+    assert [stores.sweeps.get(sweep_id).counts for sweep_id in (first, second)] == [{}, {"queued": 1}]
+    assert sweeper.look()
+    assert stores.sweeps.get(first).counts == {"queued": 1}
+
+
 @pytest.mark.parametrize("sampler", ["tpe", "random"])
 def test_a_preview_of_a_search_shows_what_it_will_propose_first(client, stores, settings, sampler):
     body = {**SEARCH, "search": {**SEARCH["search"], "sampler": sampler}, "parallel": 1}
@@ -112,6 +187,13 @@ def test_the_same_key_makes_one_sweep_and_another_body_is_refused(client):
         ({**SEARCH, "search": {**SEARCH["search"], "n_trials": 1001}}, "1001 jobs; at most 1000"),
         ({**SEARCH, "search": {**SEARCH["search"], "sampler": "cmaes"}}, "tpe"),
         ({**SEARCH, "algorithm": ["ppo", "a2c"]}, "chooses the values itself"),
+        ({**SEARCH, "search": {"space": {"n_epochs": {"low": 1, "high": 4, "step": 0.5, "type": "int"}}}}, "whole n"),
+        ({**SEARCH, "search": {"space": {"n_epochs": {"low": 1.5, "high": 4, "type": "int"}}}}, "whole number"),
+        ({**SEARCH, "search": {"space": {"algorithm.lr": {"low": 1, "high": 4, "step": 1e-300}}}}, "step has to"),
+        ({**SEARCH, "search": {"space": {"algorithm.lr": {"choices": [0.1, 0.2, 0.1]}}}}, "0.1 twice"),
+        ({**GRID, "seed": [1, 1]}, "1 twice"),
+        ({**SEARCH, "seed": [1, 2, 1]}, "1 twice"),
+        ({**GRID, "overrides": {**OVERRIDES, "algorithm.lr": [0.001, 0.001]}}, "0.001 twice"),
         ({**GRID, "ask_tell": True}, "give search"),
         ({**GRID, "run_dir": "/etc"}, "run_dir"),
     ],
@@ -263,6 +345,21 @@ def test_clients_ask_for_values_run_them_elsewhere_and_tell_how_good_they_were(c
     assert client.get(path).json()["counts"] == {"succeeded": 1, "failed": 1, "asked": 1}
     end = client.post(f"{path}/tell", {"trial": 2, "value": 7}).json()
     assert (end["state"], end["best"]["trial"], end["best"]["value"]) == ("succeeded", 2, 7.0)
+
+
+def test_all_of_many_who_ask_at_once_get_values_of_their_own(client):
+    search = {"space": SPACE, "n_trials": 24, "sampler": "tpe", "n_startup_trials": 2}
+    path = f"/v1/sweeps/{submitted(client, {**ASKED, 'search': search})['id']}"
+
+    async def ask_at_once():
+        transport = httpx.ASGITransport(client.app)
+        async with httpx.AsyncClient(transport=transport, base_url=f"http://{HOST}") as http:
+            return await asyncio.gather(*(http.post(f"{path}/ask", json={"n": 2}) for _ in range(12)))
+
+    answers = client.run(ask_at_once())
+    assert [answer.status_code for answer in answers] == [200] * 12
+    trials = [one["trial"] for answer in answers for one in answer.json()["data"]]
+    assert sorted(trials) == [*range(24)]
 
 
 def test_what_is_asked_for_with_run_the_service_runs_and_tells(client, stores, settings):
