@@ -48,8 +48,8 @@ SPACE = {
         ({"low": 1.0, "high": 4.0, "step": 1e-300}, "step has to fit"),
         ({"low": 1.0, "high": 4.0, "step": 3.5}, "step has to fit"),
         ({"low": -1.7e308, "high": 1.7e308}, "too far apart"),
-        ({"low": 0.0, "high": float("inf")}, "too far apart"),
-        ({"low": float("nan"), "high": 1.0}, "low must be below high"),
+        ({"low": 0.0, "high": float("inf")}, "finite"),
+        ({"low": float("nan"), "high": 1.0}, "finite"),
         ({"choices": [[8], [16], [8]]}, "twice"),
     ],
 )
