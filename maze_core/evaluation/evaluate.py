@@ -30,7 +30,7 @@ class EvalReport:
     std_return: float
     """Sample standard deviation (n - 1); 0 with one episode; NaN without, and where a return is not finite."""
     ci95: tuple[float, float] | None
-    """95 % confidence interval of the mean by Student's t; None with fewer than two episodes, or none that is finite."""
+    """95 % confidence interval of the mean by Student's t; None with fewer than two episodes, or not finite."""
     returns: list[float]
     lengths: list[int]
     """Flat steps of each episode."""

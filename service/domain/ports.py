@@ -635,8 +635,14 @@ class WebhookStore(Protocol):
     def deliveries(self, webhook_id: str, *, limit: int = 50, cursor: str | None = None) -> Page:
         """Messages of a webhook, newest first."""
 
-    def take(self, limit: int) -> Sequence[Due]:
-        """Take messages that are due; nobody else gets them for 20 s, after which they are due again."""
+    def due(self) -> Sequence[Webhook]:
+        """Webhooks with messages that are due; who waits longest comes first."""
+
+    def take(self, webhook_ids: Sequence[str]) -> Sequence[Due]:
+        """Take of each webhook the message that is due longest, unless somebody else is taking it.
+
+        Nobody else gets it for 20 s, after which it is due again.
+        """
 
     def settle(self, due: Due, attempted: Attempted, *, retry_in_s: float | None) -> None:
         """Write how an attempt ended, unless somebody else has taken the message since.

@@ -25,6 +25,7 @@ SECRET_PREFIX = "whsec_"
 SECRET_BYTES = (24, 64)
 """Fewest and most."""
 LONGEST_URL = 2048
+MOST_WEBHOOKS = 100
 FIRST_RETRY_S, LONGEST_RETRY_S, GROWTH = 5.0, 4 * 3600.0, 4.0
 GIVES_UP_S = 24 * 3600.0
 """After its event a message is not tried again."""

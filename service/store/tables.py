@@ -465,6 +465,6 @@ webhook_delivery = Table(
     Column("traceparent", CleanString(256)),
     Column("tracestate", CleanText),
     _one_of("state", DeliveryState),
-    Index("ix_webhook_delivery_state", "state", "due_at"),
+    Index("ix_webhook_delivery_due", "webhook_id", "state", "due_at"),
     Index("ix_webhook_delivery_webhook_id", "webhook_id", "id"),
 )

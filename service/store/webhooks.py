@@ -13,6 +13,7 @@ from service.domain.errors import NotFoundError, StateConflictError
 from service.domain.run import Page, Run
 from service.domain.use_cases import result_summary, time_sortable
 from service.domain.webhooks import (
+    MOST_WEBHOOKS,
     Attempted,
     Delivery,
     DeliveryState,
@@ -26,7 +27,6 @@ from service.store.engine import Database
 from service.store.tables import webhook, webhook_delivery
 from service.store.types import after_now, now, seconds_since
 
-MOST_WEBHOOKS = 100
 LEASE_S = 20.0
 """For which a message is left to who took it to send it: longer than an attempt."""
 KEPT_S = 7 * 86_400.0
@@ -43,7 +43,8 @@ def queue_ends(connection: Connection, run_ids: Sequence[str], read: Callable[[s
     """
     if not run_ids:
         return
-    hooks = connection.execute(select(webhook).where(webhook.c.disabled_at.is_(None))).all()
+    wanting = select(webhook).where(webhook.c.disabled_at.is_(None)).with_for_update(read=True)
+    hooks = connection.execute(wanting).all()  # whoever deletes or disables one, waits for this transaction
     for run_id in run_ids if hooks else ():
         _queue_end(connection, hooks, read(run_id))
 
@@ -102,7 +103,7 @@ class SqlWebhookStore:
     def delete(self, webhook_id: str) -> None:
         """Delete a webhook with its messages."""
         with self._database.writing() as connection:
-            _row(connection, webhook_id)
+            _row(connection, webhook_id, is_locked=True)
             connection.execute(delete(webhook_delivery).where(webhook_delivery.c.webhook_id == webhook_id))
             connection.execute(delete(webhook).where(webhook.c.id == webhook_id))
 
@@ -129,20 +130,25 @@ class SqlWebhookStore:
             rows = connection.execute(query.limit(limit + 1)).all()
         return page_of(rows, limit, _delivery, lambda row: encode_cursor("deliveries", row.id))
 
-    def take(self, limit: int) -> Sequence[Due]:
-        """Take messages that are due."""
+    def due(self) -> Sequence[Webhook]:
+        """Webhooks with messages that are due."""
         table = webhook_delivery.c
-        due = (
-            select(table.id)
-            .where(table.state == DeliveryState.WAITING, table.due_at <= now())
-            .order_by(table.due_at)
-            .limit(limit)
-        )
+        waiting = table.webhook_id == webhook.c.id, table.state == DeliveryState.WAITING
+        first = select(func.min(table.due_at)).where(*waiting).scalar_subquery()
+        query = select(webhook).where(webhook.c.disabled_at.is_(None), first <= now()).order_by(first)
         with self._database.reading() as connection:
-            if connection.execute(due.limit(1)).first() is None:
-                return []
+            return [*map(_webhook, connection.execute(query))]
+
+    def take(self, webhook_ids: Sequence[str]) -> Sequence[Due]:
+        """Take of each webhook the message that is due longest."""
+        table = webhook_delivery.c
+        is_due = table.state == DeliveryState.WAITING, table.due_at <= now()
+        of_hook = select(table.id).where(table.webhook_id == webhook.c.id, *is_due)
+        first = of_hook.order_by(table.due_at).limit(1).scalar_subquery()
         with self._database.writing() as connection:
-            ids = connection.execute(due.with_for_update(skip_locked=True)).scalars().all()
+            found = connection.execute(select(first).where(webhook.c.id.in_(webhook_ids))).scalars().all()
+            free = select(table.id).where(table.id.in_(found), *is_due).with_for_update(skip_locked=True)
+            ids = connection.execute(free).scalars().all()
             taken = (
                 update(webhook_delivery)
                 .where(table.id.in_(ids))
@@ -173,19 +179,13 @@ class SqlWebhookStore:
             values |= {"state": DeliveryState.FAILED.value}
         else:
             values |= {"due_at": after_now(retry_in_s)}
-        mine = table.id == sent.id, table.attempts == sent.attempts, table.state == DeliveryState.WAITING
+        mine = [table.id == sent.id, table.attempts == sent.attempts]
         with self._database.writing() as connection:
+            if attempted.is_gone:  # locks the webhook before its messages, as whoever deletes it does
+                _disable(connection, sent.webhook_id, "its receiver answered 410: it is gone")
+            else:
+                mine.append(table.state == DeliveryState.WAITING)
             connection.execute(update(webhook_delivery).where(*mine).values(**values))
-            if attempted.is_gone:
-                reason = "its receiver answered 410: it is gone"
-                connection.execute(
-                    update(webhook)
-                    .where(webhook.c.id == sent.webhook_id, webhook.c.disabled_at.is_(None))
-                    .values(disabled_at=now(), disabled_reason=reason)
-                )
-                rest = table.webhook_id == sent.webhook_id, table.state == DeliveryState.WAITING
-                failed = {"state": DeliveryState.FAILED.value, "error": "the webhook was disabled"}
-                connection.execute(update(webhook_delivery).where(*rest).values(**failed))
 
     def forget(self) -> None:
         """Delete messages of long ago that wait no more."""
@@ -195,8 +195,19 @@ class SqlWebhookStore:
             connection.execute(delete(webhook_delivery).where(*old))
 
 
-def _row(connection: Connection, webhook_id: str) -> Row[Any]:
-    row = connection.execute(select(webhook).where(webhook.c.id == webhook_id)).one_or_none()
+def _disable(connection: Connection, webhook_id: str, reason: str) -> None:
+    """Let it have no more messages; those that wait have failed."""
+    table = webhook_delivery.c
+    enabled = webhook.c.id == webhook_id, webhook.c.disabled_at.is_(None)
+    connection.execute(update(webhook).where(*enabled).values(disabled_at=now(), disabled_reason=reason))
+    rest = table.webhook_id == webhook_id, table.state == DeliveryState.WAITING
+    failed = {"state": DeliveryState.FAILED.value, "error": "the webhook was disabled"}
+    connection.execute(update(webhook_delivery).where(*rest).values(**failed))
+
+
+def _row(connection: Connection, webhook_id: str, *, is_locked: bool = False) -> Row[Any]:
+    query = select(webhook).where(webhook.c.id == webhook_id)
+    row = connection.execute(query.with_for_update() if is_locked else query).one_or_none()
     if row is None:
         raise NotFoundError(f"there is no webhook {webhook_id}")
     return row

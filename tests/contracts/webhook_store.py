@@ -2,13 +2,14 @@
 
 import json
 import math
+from collections.abc import Sequence
 
 import pytest
 from sqlalchemy.exc import StatementError
 
 from service.domain.errors import NotFoundError, StateConflictError
 from service.domain.run import RunState, StopReason
-from service.domain.webhooks import Attempted, DeliveryState
+from service.domain.webhooks import Attempted, DeliveryState, Due
 from service.store import Stores
 from tests.contracts.builders import start, submit
 from tests.contracts.threads import in_threads
@@ -21,6 +22,10 @@ def finish(stores: Stores, state: RunState = RunState.SUCCEEDED, **facts: object
     result = {"mean_return": math.inf, "returns": [1.0] * 1000}
     stores.runs.finish(lease, state, reason="why", result=result)
     return run.id
+
+
+def take(stores: Stores) -> Sequence[Due]:
+    return stores.webhooks.take([hook.id for hook in stores.webhooks.due()])
 
 
 class WebhookStoreContract:
@@ -62,19 +67,29 @@ class WebhookStoreContract:
         for _ in range(5):
             finish(stores)
         taken: list[str] = []
-        in_threads(lambda: taken.extend(due.delivery.id for due in stores.webhooks.take(2)), 4)
-        taken += [due.delivery.id for due in stores.webhooks.take(9)]
+        in_threads(lambda: taken.extend(due.delivery.id for due in take(stores)), 4)
+        while due := take(stores):
+            taken += [one.delivery.id for one in due]
         assert sorted(taken) == sorted(each.id for each in stores.webhooks.deliveries(hook.id).data)
-        assert stores.webhooks.take(9) == []
+        assert stores.webhooks.due() == []
+
+    def test_each_webhook_has_its_turn_and_who_waits_longest_comes_first(self, stores: Stores) -> None:
+        first, second, third = (stores.webhooks.create(f"https://{n}.example", [], "s").id for n in "abc")
+        sent = [stores.webhooks.test(hook).id for hook in (second, second, first, second)]
+        assert [hook.id for hook in stores.webhooks.due()] == [second, first]
+        assert {due.delivery.id for due in take(stores)} == {sent[0], sent[2]}
+        assert [hook.id for hook in stores.webhooks.due()] == [second]
+        assert stores.webhooks.take([first, third]) == []
+        assert [due.delivery.id for due in take(stores)] == [sent[1]]
 
     def test_an_attempt_is_settled_by_whoever_made_the_last_one(self, stores: Stores) -> None:
         hook = stores.webhooks.create("https://a.example", ENDS, "s")
         finish(stores)
-        (first,) = stores.webhooks.take(1)
+        (first,) = take(stores)
         assert (first.webhook, first.delivery.attempts) == (hook, 1)
         assert 0.0 <= first.age_s < 60.0
         stores.webhooks.settle(first, Attempted(status=500, response="busy"), retry_in_s=0.0)
-        (second,) = stores.webhooks.take(1)
+        (second,) = take(stores)
         assert (second.delivery.attempts, second.delivery.status, second.delivery.response) == (
             2,
             500,
@@ -86,12 +101,12 @@ class WebhookStoreContract:
         (done,) = stores.webhooks.deliveries(hook.id).data
         assert (done.state, done.attempts, done.status) == (DeliveryState.DELIVERED, 2, 204)
         assert done.delivered_at is not None
-        assert stores.webhooks.take(1) == []
+        assert take(stores) == []
 
     def test_what_is_given_up_has_failed(self, stores: Stores) -> None:
         hook = stores.webhooks.create("https://a.example", ENDS, "s")
         finish(stores)
-        stores.webhooks.settle(stores.webhooks.take(1)[0], Attempted(error="refused"), retry_in_s=None)
+        stores.webhooks.settle(take(stores)[0], Attempted(error="refused"), retry_in_s=None)
         (message,) = stores.webhooks.deliveries(hook.id).data
         assert (message.state, message.error) == (DeliveryState.FAILED, "refused")
 
@@ -99,7 +114,7 @@ class WebhookStoreContract:
         hook = stores.webhooks.create("https://a.example", ENDS, "s")
         finish(stores)
         finish(stores)
-        stores.webhooks.settle(stores.webhooks.take(1)[0], Attempted(status=410), retry_in_s=5.0)
+        stores.webhooks.settle(take(stores)[0], Attempted(status=410), retry_in_s=5.0)
         assert "410" in str(stores.webhooks.get(hook.id).disabled_reason)
         assert {each.state for each in stores.webhooks.deliveries(hook.id).data} == {DeliveryState.FAILED}
         finish(stores)
@@ -119,7 +134,7 @@ class WebhookStoreContract:
         with pytest.raises(ValueError, match="cursor"):
             stores.webhooks.list(cursor=first.next_cursor)
         stores.webhooks.delete(hooks[0])
-        assert stores.webhooks.take(9) == []
+        assert stores.webhooks.due() == []
         for ask in (
             stores.webhooks.get,
             stores.webhooks.delete,
@@ -140,4 +155,4 @@ class WebhookStoreContract:
         run = finish(stores)
         stores.runs.delete(run)
         stores.webhooks.forget()
-        assert stores.webhooks.take(1)[0].delivery.run_id == run
+        assert take(stores)[0].delivery.run_id == run
