@@ -4,11 +4,14 @@ import base64
 import hashlib
 import hmac
 import json
+import os
+import subprocess
+import sys
 import threading
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
-from tests.acceptance.server import serving
+from tests.acceptance.server import serving, stop
 
 SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 TRACE = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
@@ -21,6 +24,9 @@ class Receiver:
     def __init__(self, *answers):
         self.got, self.answers, self.let_go = [], list(answers), threading.Event()
 
+    def answer(self, message):
+        return self.answers.pop(0) if self.answers else 204
+
     @contextmanager
     def listening(self):
         receiver = self
@@ -29,7 +35,7 @@ class Receiver:
             def do_POST(self):
                 body = self.rfile.read(int(self.headers["content-length"]))
                 receiver.got.append((dict(self.headers), body))
-                status = receiver.answers.pop(0) if receiver.answers else 204
+                status = receiver.answer(self.headers["webhook-id"])
                 if status is None:
                     receiver.let_go.wait(120)
                     return
@@ -94,3 +100,76 @@ def test_an_end_is_told_again_until_it_is_taken_and_after_the_worker_was_killed(
         assert (told["type"], told["attempts"]) == ("webhook.test", 2)
         third, fourth = (check_signature(*each) for each in receiver.got[2:])
         assert third["webhook-id"] == fourth["webhook-id"] == told["id"]
+
+
+class Counting(Receiver):
+    """Answers 204, once it may, and notes messages that came again while they were still here."""
+
+    def __init__(self):
+        super().__init__()
+        self.may_answer, self.here, self.twice, self.lock = threading.Event(), [], [], threading.Lock()
+        self.may_answer.set()
+
+    def answer(self, message):
+        with self.lock:
+            self.twice += [message] * (message in self.here)
+            self.here.append(message)
+        self.may_answer.wait(120)
+        with self.lock:
+            self.here.remove(message)
+        return 204
+
+
+@contextmanager
+def another_worker(folder, settings):
+    """A second worker of the same service, as a process of its own."""
+    facts = {"database_url": f"sqlite:///{folder / 'maze.db'}", **settings}
+    environment = {**os.environ, **{f"MAZE_{name.upper()}": str(value) for name, value in facts.items()}}
+    command = [sys.executable, "-m", "service.cli", "worker"]
+    with (folder / "worker.log").open("w") as log:
+        process = subprocess.Popen(
+            command, cwd=folder, env=environment, stdout=log, stderr=log, start_new_session=True
+        )
+    try:
+        yield process
+    finally:
+        stop(process)
+
+
+def test_of_two_workers_each_message_has_one_and_those_of_a_killed_one_are_sent_again(tmp_path):
+    settings = {"webhook_private_hosts": '["127.0.0.1"]'}
+    receivers = [Counting() for _ in range(3)]
+    with ExitStack() as stack:
+        urls = [stack.enter_context(receiver.listening()) for receiver in receivers]
+        server = stack.enter_context(serving(tmp_path, **settings))
+        second = stack.enter_context(another_worker(tmp_path, settings))
+        server.wait_for(lambda: "slots" in (tmp_path / "worker.log").read_text(), "the second worker")
+        made = [server.post("/v1/webhooks", {"url": url}).json()["id"] for url in urls]
+        sent = set()
+
+        def send(count):
+            for _ in range(count):
+                sent.update(server.post(f"/v1/webhooks/{hook}/test", {}).json()["id"] for hook in made)
+
+        def messages():
+            found = [one for hook in made for one in server.get(f"/v1/webhooks/{hook}/deliveries")["data"]]
+            return found if {one["state"] for one in found} == {"delivered"} else None
+
+        def arrived():
+            return [headers["webhook-id"] for receiver in receivers for headers, _ in receiver.got]
+
+        send(8)
+        server.wait_for(messages, "what both of them send")
+        assert sorted(arrived()) == sorted(sent)
+
+        for receiver in receivers:
+            receiver.may_answer.clear()
+        send(2)
+        server.wait_for(lambda: len(arrived()) == len(sent), "a message of each worker at each receiver")
+        second.kill()
+        for receiver in receivers:
+            receiver.may_answer.set()
+        server.wait_for(messages, "what the killed one had begun")
+        assert set(arrived()) == sent
+        assert len(arrived()) == len(sent) + 3
+        assert [receiver.twice for receiver in receivers] == [[], [], []]
