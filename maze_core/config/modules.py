@@ -92,6 +92,10 @@ def module_index(config_dirs: Directories = ()) -> ModuleIndex:
     return ModuleIndex(tuple(directories), files, tuple(sorted(stats)))
 
 
+_path = lru_cache(maxsize=4096)(Path)
+"""Making a path takes longer than looking at its file."""
+
+
 def _module_files(directory: Path, stats: list[tuple[str, int, int]]) -> Iterator[tuple[str, str, Path]]:
     """Group, name and file of every module, root files first; what makes the fingerprint is added to ``stats``."""
     with os.scandir(directory) as entries:
@@ -102,7 +106,7 @@ def _module_files(directory: Path, stats: list[tuple[str, int, int]]) -> Iterato
             if file.name.endswith(".yaml") and file.is_file():
                 stat = file.stat()
                 stats.append((file.path, stat.st_mtime_ns, stat.st_size))
-                yield "" if file is entry else entry.name, file.name.removesuffix(".yaml"), Path(file.path)
+                yield "" if file is entry else entry.name, file.name.removesuffix(".yaml"), _path(file.path)
 
 
 def searched_directories(config_dirs: Directories = ()) -> list[str]:

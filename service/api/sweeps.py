@@ -5,7 +5,8 @@ import threading
 import time
 from collections.abc import Mapping
 from dataclasses import asdict, replace
-from typing import Annotated, Any, Literal, TypeAlias, TypeVar
+from functools import cache
+from typing import Annotated, Any, Literal, TypeAlias, TypeVar, cast
 
 from fastapi import APIRouter, Depends, Path, Query, Response
 from pydantic import Field, WithJsonSchema
@@ -21,6 +22,7 @@ from service.api.bodies import In, Labelled, Seed, StrictRoute, Word
 from service.api.dependencies import SWEEP_ID, CallerDep, PageDep, PageQuery, Services, ServicesDep, page_of
 from service.api.submit import TRAIN_ARGUMENTS, KeyDep, compose, idempotent, sets_seeds
 from service.domain.errors import IdempotencyConflictError, NotFoundError, StateConflictError
+from service.domain.ports import RegistryStore
 from service.domain.run import Page
 from service.domain.sweep import (
     MOST_JOBS,
@@ -257,10 +259,23 @@ def _sweep(sweep_id: SweepId, services: ServicesDep) -> Sweep:
 SweepDep: TypeAlias = Annotated[Sweep, Depends(_sweep)]
 
 
+class _Once:
+    """A registry that is asked everything once: all jobs are checked by the same."""
+
+    def __init__(self, registry: RegistryStore) -> None:
+        self._registry = registry
+
+    def __getattr__(self, name: str) -> Any:
+        asked = cache(getattr(self._registry, name))
+        setattr(self, name, asked)
+        return asked
+
+
 def _resolved(
     services: Services, body: SweepRequest, *, most: int = MOST_JOBS
 ) -> tuple[SweepSpec, int, list[NewJob]]:
     """As :func:`~service.proposals.planned`, of a submission; checked before and behind every composition."""
+    services = replace(services, registry=cast(RegistryStore, _Once(services.registry)))
     policy = client_policy(services.settings, services.registry)
     arguments = body.given(*TRAIN_ARGUMENTS)
     for key in body.overrides:

@@ -83,6 +83,16 @@ def test_a_preview_composes_what_it_shows_and_counts_the_rest(client, monkeypatc
     assert (preview["n_jobs"], len(preview["jobs"]), len(composed)) == (8, 3, 3)
 
 
+def test_all_jobs_of_a_submission_are_checked_by_what_the_registry_said_once(client, stores, monkeypatch):
+    asked = []
+    env_ids = stores.registry.env_ids
+    monkeypatch.setattr(stores.registry, "env_ids", lambda: asked.append(1) or env_ids())
+    submitted(client, GRID)
+    first, asked[:] = len(asked), []
+    submitted(client, {**GRID, "seed": [1, 2, 3]})
+    assert (first, len(asked)) == (1, 1)
+
+
 @pytest.mark.parametrize("name", ["n_epochs", "max_env_steps", "patience", "algorithm.epoch_length"])
 def test_whole_numbers_are_searched(client, stores, settings, name):
     space = {name: {"low": 2, "high": 5, "type": "int", "step": 1}}
