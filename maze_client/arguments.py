@@ -91,8 +91,12 @@ class SweepArguments(Labelled, total=False):
     """Make no runs: :meth:`Sweep.ask` and :meth:`Sweep.tell`."""
 
 
-class ForkArguments(_Training, total=False):
+class ForkPolicyArguments(_Training, total=False):
     """Of a training anew with another run's configuration; what is given replaces its parts."""
+
+
+class ForkArguments(ForkPolicyArguments, total=False):
+    """Of the same, from any checkpoint of the run or none."""
 
     checkpoint: str
     """Begin with this checkpoint's policy; with fresh weights when left out."""

@@ -26,6 +26,7 @@ from maze_client.answers import (
 from maze_client.arguments import (
     CompareArguments,
     EvaluateArguments,
+    ForkPolicyArguments,
     Labelled,
     RolloutArguments,
     RunFilters,
@@ -114,6 +115,12 @@ class ClientMethods(Caller):
     async def evaluate(self, **arguments: Unpack[EvaluateArguments]) -> RunMethods:
         """Submit the measurement of a trained ``run``'s policy over seeded episodes."""
         return self._run_class(self, await self._create("/v1/evaluate", arguments))
+
+    @RunVerb
+    async def fork(self, policy: str, /, **arguments: Unpack[ForkPolicyArguments]) -> RunMethods:
+        """Train anew with the configuration of the run that made ``name@alias`` or ``name:3``, beginning with it."""
+        path = f"/v1/policies/{policy}/fork"
+        return self._run_class(self, await self._create(path, arguments))
 
     @SweepVerb
     async def sweep(self, **arguments: Unpack[SweepArguments]) -> SweepMethods:

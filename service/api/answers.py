@@ -44,6 +44,16 @@ class Out(BaseModel):
     )
 
 
+def again(model: type[Out]) -> dict[int | str, dict[str, Any]]:
+    """What the document says of a route that makes something once: asked for again, it is answered as it is."""
+    return {200: {"model": model, "description": "There is this very one already."}}
+
+
+UNCHANGED: dict[int | str, dict[str, Any]] = {
+    304: {"description": "What `If-None-Match` names has not changed."}
+}
+
+
 class Listing(Out, Generic[Item]):
     """A page of a list; every list has this shape."""
 

@@ -40,6 +40,7 @@ ROUTERS = (
     runs.router,
     episodes.router,
     policies.router,
+    follow_ups.of_policy,
     run_metrics.router,
     events.router,
     feed.router,

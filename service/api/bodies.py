@@ -183,13 +183,18 @@ class TrainRequest(Composition, Submitted, Budgets):
     """A resolved configuration, as `GET /v1/runs/{id}/config` gives it; fields beside it replace its parts."""
 
 
-class ForkRequest(Composition, Submitted, Budgets):
+class ForkPolicyRequest(Composition, Submitted, Budgets):
     """Train anew with the configuration of a run; what is given here takes the place of its parts."""
 
     algorithm: Component = None
     """The algorithm: ``ppo``, ``a2c``, or an object."""
     critic: Component = None
     """The model's critic: a module, or an object."""
+
+
+class ForkRequest(ForkPolicyRequest):
+    """As of a policy that is named, with any checkpoint of the run, or none."""
+
     checkpoint: Selector | None = None
     """Begin with the policy of this checkpoint of the run; with fresh weights when left out."""
 

@@ -14,7 +14,7 @@ from fastapi import APIRouter, Path, Query, Request, Response
 from pydantic import AliasChoices, Field, StringConstraints
 from starlette.concurrency import run_in_threadpool
 
-from service.api.answers import CheckpointOut, Listing, Out, RunOut, Time
+from service.api.answers import CheckpointOut, Listing, Out, RunOut, Time, again
 from service.api.bodies import Labelled, StrictRoute, Title
 from service.api.dependencies import CallerDep, PageDep, Services, ServicesDep, page_of
 from service.api.stored_bytes import bytes_body, gives_bytes, said_sha256, stored_bytes
@@ -72,12 +72,7 @@ class UploadOut(Out):
     """When it is forgotten, unless it is complete."""
 
 
-@router.post(
-    "",
-    status_code=201,
-    response_model=UploadOut,
-    responses={200: {"model": UploadOut, "description": "The same upload goes on."}},
-)
+@router.post("", status_code=201, response_model=UploadOut, responses=again(UploadOut))
 def begin_upload(body: ImportRequest, services: ServicesDep, response: Response, caller: CallerDep) -> Upload:
     """Begin to import a checkpoint; asked again, the same upload goes on (200)."""
     digest = request_digest(RunKind.IMPORT, {**body.given(), "by": caller})

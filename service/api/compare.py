@@ -1,18 +1,20 @@
 """Comparing policies: a run that plays the same episodes with each, and finds what each pair differs by."""
 
-from collections.abc import Sequence
+import json
+from collections.abc import Mapping, Sequence
 from functools import partial
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import APIRouter
 from pydantic import Field
 
+from maze_core.errors import InvalidSpecificationError
 from maze_core.runners.comparison import MOST, comparison_config
 from maze_core.seeding import draw_seed
 from service.api.answers import RunOut
 from service.api.bodies import Acting, Count, NamesPolicy, StrictRoute, Submitted
 from service.api.dependencies import Services
-from service.api.submit import ENDED, RUNNER_FIELDS, Chosen, SubmissionDep, named_in, stored_config
+from service.api.submit import ENDED, RUNNER_FIELDS, Chosen, SubmissionDep, named_in, published, stored_config
 from service.domain.run import CheckpointInfo, Run, RunKind
 from service.problems import Problem
 
@@ -41,6 +43,8 @@ def compare_choice(services: Services, body: CompareRequest) -> Chosen:
     fields = {field: getattr(body, name) for name, field in RUNNER_FIELDS.items() if name != "record"}
     seed = draw_seed() if body.seed is None else body.seed
     first = services.runs.get(found[0].run_id)
+    for place, one in enumerate(found[1:], start=1):
+        _refuse_other_spaces(services, first, services.runs.get(one.run_id), f"policies.{place}")
     config = comparison_config({**first.config}, nodes, seed=seed, **fields)
     return Chosen(config=stored_config(services, config.tree, "rollout"))
 
@@ -50,6 +54,31 @@ def _refuse_large(found: Sequence[CheckpointInfo]) -> None:
     if n_mib > MOST_MIB:
         message = f"Their checkpoints have {n_mib:.0f} MiB together, and {MOST_MIB} are compared at once: name fewer."
         raise Problem.at("/policies", "out_of_range", message)
+
+
+def _refuse_other_spaces(services: Services, first: Run, other: Run, path: str) -> None:
+    """Refuse what cannot be compared, as far as configurations and workers say it; else the run finds out."""
+    there, here = (
+        None if run.config["wrappers"] else published(services, {**run.config}) for run in (first, other)
+    )
+    if there is None or here is None:
+        return
+    for what in ("observation_space", "action_space"):
+        seen = [(row["id"], _form(row[what])) for row in (there, here) if row.get(what)]
+        if len(seen) == 2 and seen[0][1] != seen[1][1]:
+            played, trained = (f"{env_id} {json.dumps(form)}" for env_id, form in seen)
+            message = (
+                f"Run {other.id} was trained in {trained}, and run {first.id}, whose environment is played, in "
+                f"{played}: the {what.replace('_', ' ')}s differ. Compare policies of the same spaces."
+            )
+            raise InvalidSpecificationError(message, path=path, code="other_spaces")
+
+
+def _form(space: Any) -> Any:
+    """What two policies have to share of a described space: neither bounds nor how exact its numbers are."""
+    if isinstance(space, Mapping):
+        return {name: _form(part) for name, part in space.items() if name not in ("low", "high", "dtype")}
+    return [_form(part) for part in space] if isinstance(space, list) else space
 
 
 @router.post("/compare", status_code=202, response_model=RunOut, responses=ENDED)

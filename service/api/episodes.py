@@ -11,7 +11,7 @@ from service.api.bodies import Labelled, StrictRoute
 from service.api.dependencies import RunDep, Services, ServicesDep
 from service.api.runs import EpisodeIndex
 from service.api.stored_bytes import gives_bytes, stored_bytes
-from service.api.submit import ENDED, Chosen, SubmissionDep, stored_config
+from service.api.submit import ENDED, Chosen, SubmissionDep, source_of, stored_config
 from service.domain.errors import StateConflictError
 from service.domain.run import Run, RunKind
 
@@ -72,8 +72,9 @@ def _replayed(services: Services, run: Run, index: int, step: int | None) -> Cho
         raise StateConflictError(message, state=run.state.value)
     if step is not None:
         check_step(trajectory_from_bytes(services.episodes.trajectory(run.id, index)), step)
-    asks = step is not None and run.source_checkpoint is not None
-    source = services.checkpoints.get(str(run.source_checkpoint)) if asks else None
+    source = (
+        None if step is None else source_of(services, run, "the whole episode is still played without step")
+    )
     arguments = {"run": run.id, "episode": index, "seed": info.seed, "step": step}
     config = stored_config(services, run.config, "rollout")
     return Chosen(config=config, source=source, parent=run, arguments=arguments)

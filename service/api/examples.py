@@ -407,6 +407,7 @@ EXAMPLES: dict[str, dict[str, Any]] = {
     "continue_run": _json(_QUEUED, {"further": {"n_epochs": 10}}),
     "retry_run": _json(_QUEUED, {"again": {}}),
     "fork_run": _json(_QUEUED, {"slower": {"checkpoint": "best", "overrides": {"algorithm.lr": 1e-4}}}),
+    "fork_policy": _json(_QUEUED, {"slower": {"overrides": {"algorithm.lr": 1e-4}}}),
     "change_run": _json(_TRAINING, {"rename": {"name": "baseline", "labels": {"team": "a", "old": None}}}),
     "delete_run": {"requests": {}, "responses": {}},
     "change_runs": _json(

@@ -1,24 +1,34 @@
 """Runs that follow from another one: continued, tried again, or forked with changes. Each is a run of its own."""
 
 from functools import partial
-from typing import Any
+from typing import Annotated, Any
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Path
 
 from maze_core.config.schema import BUDGETS
 from maze_core.errors import InvalidSpecificationError
 from maze_core.runners.config import with_limits
 from service.api.answers import RunOut
-from service.api.bodies import ContinueRequest, ForkRequest, RetryRequest, StrictRoute, TrainRequest
+from service.api.bodies import (
+    ContinueRequest,
+    ForkPolicyRequest,
+    ForkRequest,
+    RetryRequest,
+    StrictRoute,
+    TrainRequest,
+)
 from service.api.dependencies import RunDep, Services
-from service.api.submit import ENDED, Chosen, Mode, SubmissionDep, stored_config, train_choice
+from service.api.submit import ENDED, Chosen, Mode, SubmissionDep, source_of, stored_config, train_choice
 from service.domain.errors import NotFoundError, StateConflictError
 from service.domain.run import KINDS_WITH_POLICY, CheckpointInfo, Continuation, Run, RunKind, RunState
-from service.domain.use_cases import named_checkpoint
+from service.domain.use_cases import named_checkpoint, named_version
 
 router = APIRouter(prefix="/v1/runs/{run_id}", tags=["submit"], route_class=StrictRoute)
 
-_FURTHER, _AGAIN, _ANEW = ContinueRequest(), RetryRequest(), ForkRequest()
+of_policy = APIRouter(prefix="/v1/policies/{policy}", tags=["policies"], route_class=StrictRoute)
+"""Of the run that made a policy that is named."""
+
+_FURTHER, _AGAIN, _ANEW, _ANEW_BY_NAME = ContinueRequest(), RetryRequest(), ForkRequest(), ForkPolicyRequest()
 """Without a body."""
 
 
@@ -42,16 +52,15 @@ def _continued(services: Services, parent: Run, body: ContinueRequest) -> Chosen
 def _retried(services: Services, parent: Run) -> Chosen:
     """The same run once more, a training from the last scheduled checkpoint that it left."""
     if parent.state not in (RunState.FAILED, RunState.CANCELLED):
-        way_out = "continue it" if parent.state.is_terminal else "wait for its end"
+        further = "continue it" if parent.kind in KINDS_WITH_POLICY else "submit it anew"
+        way_out = further if parent.state.is_terminal else "wait for its end"
         message = f"Run {parent.id} is {parent.state}; only one that failed or was cancelled is tried again: {way_out}."
         raise StateConflictError(message, state=parent.state.value)
     if parent.kind is RunKind.IMPORT:
         message = f"Run {parent.id} was an import, and what was sent is gone: send the checkpoint again."
         raise StateConflictError(message, state=parent.state.value)
     if parent.kind is not RunKind.TRAIN:
-        source = (
-            None if parent.source_checkpoint is None else services.checkpoints.get(parent.source_checkpoint)
-        )
+        source = source_of(services, parent, "submit it anew, with another policy")
         mode: Mode = "train" if parent.kind is RunKind.SMOKE else "rollout"
         config = stored_config(services, parent.config, mode)
         return Chosen(config=config, source=source, parent=parent, arguments=parent.arguments)
@@ -62,8 +71,7 @@ def _retried(services: Services, parent: Run) -> Chosen:
         checkpoint = services.checkpoints.resolve(parent.id, "scheduled")
     except NotFoundError:
         if parent.continues is None:
-            initial = config.tree.get("initial")
-            source = services.checkpoints.get(initial["checkpoint"]) if initial else None
+            source = source_of(services, parent, "fork it, with another initial.run")
             return Chosen(config=config, source=source, parent=parent)
         checkpoint = services.checkpoints.get(parent.continues.checkpoint)
     return _from(checkpoint, until, limits, config=config, parent=parent)
@@ -76,18 +84,25 @@ def _from(checkpoint: CheckpointInfo, until_epoch: int, limits: dict[str, Any], 
     return Chosen(continues=continues, **facts)
 
 
-def _forked(services: Services, parent: Run, body: ForkRequest) -> Chosen:
+def _forked(services: Services, parent: Run, body: ForkPolicyRequest, checkpoint: str | None) -> Chosen:
     """A training with the run's configuration, as ``POST /v1/train {"config": …}`` with changes beside it."""
     _require_training(parent, "forked")
     overrides = dict(body.overrides)
-    if body.checkpoint is not None:
+    if checkpoint is not None:
         if named := [key for key in overrides if key.partition(".")[0] == "initial"]:
-            message = "This says where the run begins, and so does checkpoint; give one of them."
+            message = (
+                "This says where the run begins, and so does the checkpoint that is named; give one of them."
+            )
             raise InvalidSpecificationError(message, path=named[0], code="contradiction")
-        overrides |= {"initial.run": parent.id, "initial.checkpoint": body.checkpoint}
+        overrides |= {"initial.run": parent.id, "initial.checkpoint": checkpoint}
     given = body.given(*TrainRequest.model_fields) | {"overrides": overrides, "config": dict(parent.config)}
     chosen = train_choice(services, TrainRequest.model_construct(**given))
     return Chosen(config=chosen.config, source=chosen.source, parent=parent)
+
+
+def _forked_by_name(services: Services, policy: str, body: ForkPolicyRequest) -> Chosen:
+    version = named_version(services.policies, policy)
+    return _forked(services, services.runs.get(version.run_id), body, version.checkpoint)
 
 
 def _require_training(run: Run, verb: str) -> None:
@@ -115,5 +130,18 @@ async def retry_run(parent: RunDep, submission: SubmissionDep, body: RetryReques
 @router.post("/fork", status_code=202, response_model=RunOut, responses=ENDED)
 async def fork_run(parent: RunDep, submission: SubmissionDep, body: ForkRequest = _ANEW) -> Run:
     """Train anew with a run's configuration and changes to it, from fresh weights or from a checkpoint's policy."""
-    choose = partial(_forked, submission.services, parent, body)
+    choose = partial(_forked, submission.services, parent, body, body.checkpoint)
     return await submission.answer(RunKind.TRAIN, body, choose, of=f"fork {parent.id}")
+
+
+@of_policy.post("/fork", status_code=202, response_model=RunOut, responses=ENDED)
+async def fork_policy(
+    policy: Annotated[
+        str, Path(max_length=140, description="A policy by its name: `name@alias` or `name:3`.")
+    ],
+    submission: SubmissionDep,
+    body: ForkPolicyRequest = _ANEW_BY_NAME,
+) -> Run:
+    """Train anew with the configuration of the run that made a policy and changes to it, beginning with that policy."""
+    choose = partial(_forked_by_name, submission.services, policy, body)
+    return await submission.answer(RunKind.TRAIN, body, choose, of=f"fork {policy}")

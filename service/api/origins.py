@@ -61,9 +61,10 @@ def _again(services: Services, run: Run) -> RunConfig:
     mode, request = stored_mode(run), dict(run.request)
     if run.parent_run is not None:
         request["config"] = dict(services.runs.get(run.parent_run).config)
-        if (checkpoint := request.get("checkpoint")) is not None and run.continues is None:
+        if run.source_run == run.parent_run and run.continues is None:  # a fork of one of its policies
+            checkpoint = request.get("checkpoint", run.source_checkpoint)
             begins = {"initial.run": run.parent_run, "initial.checkpoint": checkpoint}
-            request["overrides"] = {**request.get("overrides", {}), **begins}
+            request["overrides"] = begins | request.get("overrides", {})
         if run.continues is not None:  # its epochs and limits are beside the configuration
             request = {"config": request["config"]}
     elif run.kind is RunKind.ROLLOUT:

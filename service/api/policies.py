@@ -8,7 +8,7 @@ from fastapi import APIRouter, Header, Path, Query, Response
 from pydantic import AliasChoices, Field
 
 from maze_core.runners.config import rollout_tree
-from service.api.answers import Listing, Object, Out, Time
+from service.api.answers import UNCHANGED, Listing, Object, Out, Time, again
 from service.api.bodies import Count, In, Seed, Selector, StrictRoute, Word
 from service.api.delivery import OPAQUE_TAG
 from service.api.dependencies import CallerDep, PageDep, PageQuery, ServicesDep, page_of
@@ -150,7 +150,7 @@ class AliasMoveOut(Out):
     """The comparison that opened the gate: its run, the difference with its interval, and what was played."""
 
 
-@router.post("", status_code=201, response_model=PolicyOut)
+@router.post("", status_code=201, response_model=PolicyOut, responses=again(PolicyOut))
 def create_policy(
     body: PolicyRequest, services: ServicesDep, response: Response, caller: CallerDep
 ) -> Policy:
@@ -198,7 +198,9 @@ def delete_policy(name: Name, services: ServicesDep) -> Response:
     return Response(status_code=204)
 
 
-@router.post("/{name}/versions", status_code=201, response_model=PolicyVersionOut)
+@router.post(
+    "/{name}/versions", status_code=201, response_model=PolicyVersionOut, responses=again(PolicyVersionOut)
+)
 def add_version(
     name: Name, body: VersionRequest, services: ServicesDep, response: Response, caller: CallerDep
 ) -> PolicyVersion:
@@ -253,7 +255,7 @@ def put_alias(
     return _tagged(response, set_alias(services.policies, services.runs, wish, version, comparison, _plays))
 
 
-@router.get("/{name}/aliases/{alias}", response_model=PolicyAliasOut)
+@router.get("/{name}/aliases/{alias}", response_model=PolicyAliasOut, responses=UNCHANGED)
 def get_alias(
     name: Name,
     alias: AliasName,

@@ -8,6 +8,7 @@ from typing import Any, TypeAlias
 from fastapi import Request, Response
 from fastapi.responses import StreamingResponse
 
+from service.api.answers import UNCHANGED
 from service.api.delivery import OPAQUE_TAG
 from service.domain.ports import Content
 from service.problems import Problem
@@ -140,7 +141,7 @@ def gives_bytes(media_type: str) -> dict[str, Any]:
     answers: dict[int | str, dict[str, Any]] = {
         200: {"content": content, "description": "The bytes."},
         206: {"content": content, "description": "The bytes that `Range` asks for."},
-        304: {"description": "What `If-None-Match` names has not changed."},
+        **UNCHANGED,
     }
     parameters = [_header(name, said, required=False) for name, said in asked.items()]
     return {"response_class": Response, "responses": answers, "openapi_extra": {"parameters": parameters}}

@@ -203,20 +203,26 @@ def _refuse_strange_spaces(config: RunConfig, services: Services) -> None:
 
     Arguments of an environment and wrappers inside it may change its spaces, and wrappers its actions.
     """
-    env = config.tree["env"]
-    if env["_target_"] != GYM_ENV or env["kwargs"] or env["wrappers"]:
+    if (row := published(services, config.tree)) is None:
         return
     learns = config.mode == "train" and not config.tree["wrappers"]
     acts_in = config.build("algorithm").model_needs.distributions if learns else LEARNT_BY
     found = ProblemList()
-    for row in services.registry.environments(env["name"]):
-        if row.get("is_trainable") is False and "observation_space" in row:  # it was made: the spaces are why
-            found.add("env.name", f"{row['id']} cannot be used: {row['reason']}", code="env_not_trainable")
-        kind = str((row.get("action_space") or {}).get("type"))
-        if kind in LEARNT_BY and kind not in acts_in:
-            message = f"It does not act in a {kind}, which {row['id']} has: take {LEARNT_BY[kind]}."
-            found.add("algorithm", message, code="env_not_trainable")
+    if row.get("is_trainable") is False and "observation_space" in row:  # it was made: the spaces are why
+        found.add("env.name", f"{row['id']} cannot be used: {row['reason']}", code="env_not_trainable")
+    kind = str((row.get("action_space") or {}).get("type"))
+    if kind in LEARNT_BY and kind not in acts_in:
+        message = f"It does not act in a {kind}, which {row['id']} has: take {LEARNT_BY[kind]}."
+        found.add("algorithm", message, code="env_not_trainable")
     found.raise_if_any()
+
+
+def published(services: Services, tree: Tree) -> Mapping[str, Any] | None:
+    """What a worker found of a configuration's environment; None where that is not what is played."""
+    env = tree["env"]
+    if env["_target_"] != GYM_ENV or env["kwargs"] or env["wrappers"]:
+        return None
+    return next(iter(services.registry.environments(env["name"])), None)
 
 
 def warm_up(services: Services) -> None:
@@ -325,6 +331,35 @@ def named_in(services: Services, request: In, pointer: str = "") -> CheckpointIn
         raise Problem.at(f"{pointer}/policy", "contradiction", message)
     policy = given["policy"]
     return acting_checkpoint(services, policy if is_reference(policy) else f"{policy}@")
+
+
+def source_of(services: Services, run: Run, way_out: str) -> CheckpointInfo | None:
+    """The checkpoint that acted in a run, or that it began with, once more; None of a run without one.
+
+    Raises:
+        StateConflictError: one that it needs was deleted; the message ends with ``way_out``.
+    """
+    needed = [(node["run"], node["checkpoint"]) for node in run.config.get("compared") or ()]
+    found = None
+    for run_id, checkpoint in needed or [(run.source_run, run.source_checkpoint)]:
+        if checkpoint is None:
+            return None
+        try:
+            found = services.checkpoints.get(checkpoint)
+        except NotFoundError as error:
+            message = (
+                f"{_gone(services, str(run_id), checkpoint)}, and run {run.id} was played with it: {way_out}."
+            )
+            raise StateConflictError(message) from error
+    return None if needed else found
+
+
+def _gone(services: Services, run_id: str, checkpoint: str) -> str:
+    try:
+        services.runs.get(run_id)
+    except NotFoundError:
+        return f"Run {run_id} was deleted with its checkpoint {checkpoint}"
+    return f"Checkpoint {checkpoint} of run {run_id} was deleted"
 
 
 def stored_config(services: Services, tree: Mapping[str, Any], mode: Mode) -> RunConfig:

@@ -79,7 +79,7 @@ def add_commands(commands: Any) -> None:
     going_on.add_argument("--n-epochs", metavar="N", type=int, help="further epochs")
     going_on.add_argument("--checkpoint", metavar="NAME", help="best, last (the default), epoch:N or an id")
     fork = add(runs, "fork", _fork, "train anew with a run's configuration and changes to it", remote())
-    fork.add_argument("id", metavar="ID", help="of the run")
+    fork.add_argument("id", metavar="ID", help="of the run, or a policy as name@alias or name:3")
     fork.add_argument("words", metavar="KEY=VALUE", nargs="*", help="as of maze train")
     fork.add_argument("--checkpoint", metavar="NAME", help="begin with this checkpoint's policy")
     config = add(runs, "config", _config, "print a run's resolved configuration as YAML", remote())
@@ -187,7 +187,11 @@ def _fork(options: argparse.Namespace) -> int:
     given: Any = arguments_of(options.words)
     if options.checkpoint:
         given["checkpoint"] = options.checkpoint
-    return _follow_up(options, lambda client: client.run(options.id).fork(**given))
+    named = any(mark in options.id for mark in "@:")
+    return _follow_up(
+        options,
+        lambda client: client.fork(options.id, **given) if named else client.run(options.id).fork(**given),
+    )
 
 
 def _follow_up(options: argparse.Namespace, submit: "Callable[[Client], Run]") -> int:

@@ -57,14 +57,34 @@ def test_a_comparison_has_digest_and_result_of_python(server, trained, tmp_path)
     assert here["progress"]["fraction"] == 1.0
 
 
-def test_policies_of_other_spaces_fail_with_the_place_and_the_reason(server, trained):
-    pendulum = {"overrides": {**OVERRIDES, "env.name": "Pendulum-v1"}, "seed": 1}
-    other = server.submit("train", pendulum)
-    server.wait(other)
-    body = {"policies": [{"policy": "pole:1"}, {"run": other}], "n_episodes": 2}
-    failed = server.wait(server.submit("compare", body))
-    assert (failed["state"], failed["error"]["code"]) == ("failed", "invalid_specification")
-    assert "policies.1" in str(failed["error"])
+def test_policies_of_other_spaces_are_refused_or_fail_with_the_place_and_the_reason(server, trained):
+    """Refused where the environments that workers published tell it; arguments may change what they published."""
+    for kwargs in ({}, {"g": 9.0}):
+        pendulum = {"overrides": {**OVERRIDES, "env.name": "Pendulum-v1", "env.kwargs": kwargs}, "seed": 1}
+        other = server.submit("train", pendulum)
+        server.wait(other)
+        body = {"policies": [{"policy": "pole:1"}, {"run": other}], "n_episodes": 2}
+        answer = server.post("/v1/compare", body)
+        if not kwargs:
+            assert answer.status_code == 422, answer.text
+            assert all(name in answer.text for name in ("/policies/1", "CartPole-v1", "Pendulum-v1"))
+            continue
+        failed = server.wait(answer.json()["id"])
+        assert (failed["state"], failed["error"]["code"]) == ("failed", "invalid_specification")
+        assert "policies.1" in str(failed["error"])
+
+
+def test_a_fork_of_a_named_policy_ends_as_that_of_its_run_and_checkpoint(server, trained):
+    ends = []
+    for path, body in (
+        ("/v1/policies/pole:2", {}),
+        (f"/v1/runs/{trained[1]}", {"checkpoint": "best"}),
+    ):
+        answer = server.post(f"{path}/fork", {"overrides": {"algorithm.lr": 1e-4}, "seed": 5, **body})
+        assert answer.status_code == 202, answer.text
+        ends.append(server.wait(answer.json()["id"]))
+    assert [(end["state"], end["parent_run"]) for end in ends] == [("succeeded", trained[1])] * 2
+    assert ends[0]["result"]["content_sha256"] == ends[1]["result"]["content_sha256"]
 
 
 def test_a_gate_opens_for_what_it_asked_for_and_a_rollback_needs_none(server, trained):

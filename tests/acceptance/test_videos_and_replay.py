@@ -200,6 +200,18 @@ def test_a_decision_of_a_trained_policy_is_made_again(server, trained, determini
         }
 
 
+def test_a_decision_whose_policy_was_deleted_says_so_and_the_whole_episode_is_still_played(server):
+    overrides = {"env.name": "CartPole-v1", "algorithm.n_epochs": 1, "algorithm.epoch_length": 1}
+    source = server.wait(server.submit("train", {"overrides": overrides, "seed": 3}))["id"]
+    played = server.wait(server.submit("rollout", {"run": source, "n_episodes": 1, "seed": 1}))
+    assert server.client.delete(f"/v1/runs/{source}").status_code == 204
+    answer = server.post(f"/v1/runs/{played['id']}/episodes/0/replay", {"step": 0})
+    assert answer.status_code == 409
+    assert f"Run {source} was deleted" in answer.text
+    assert "without step" in answer.text
+    assert replay(server, played, 0)["result"]["equal"] is True
+
+
 def test_a_decision_of_a_policy_without_training_is_made_again(server, filmed):
     run = replay(server, filmed, 1, step=4)
     assert run["result"]["equal"] is True, run

@@ -43,6 +43,10 @@ async def life(client):
     assert evaluation.source_run == run.id
     await now(evaluation.wait(progress=False))
 
+    fork = await now(client.fork(f"{name}:1", overrides={"algorithm.lr": 1e-4}))
+    assert (fork.parent_run, fork.source_run, fork.kind) == (run.id, run.id, "train")
+    await now(fork.wait(progress=False))
+
     back = await now(client.policies.rollback(name, "champion", reason="it falls"))
     assert (back.version, back.revision) == (1, 3)
     moves = await now(client.policies.history(name, "champion"))

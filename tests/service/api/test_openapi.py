@@ -25,7 +25,10 @@ from service.domain.errors import (
 from service.problems import CATALOGUE
 from service.security import OPEN_PATHS
 from service.serving.request import decode_request
+from service.store import Stores
+from tests.contracts.builders import new_checkpoint
 from tests.service.api.client import Client, lifespan
+from tests.service.api.submissions import trained
 
 BODIES = {
     "train": TrainRequest,
@@ -48,6 +51,7 @@ POLICIES = {
     "/{name}/aliases/{alias}": ["GET", "PUT", "DELETE"],
     "/{name}/aliases/{alias}/history": ["GET"],
     "/{name}/aliases/{alias}/rollback": ["POST"],
+    "/{policy}/fork": ["POST"],
 }
 
 
@@ -157,6 +161,31 @@ def test_every_operation_documents_its_problems(document: dict[str, Any]) -> Non
             assert {"403", "413", "415", "422"} <= statuses, path
     content = document["components"]["responses"]["Problem422"]["content"]
     assert list(content) == ["application/problem+json"]
+
+
+def test_what_is_made_once_and_what_has_not_changed_have_their_statuses(
+    client: Client, stores: Stores, document: dict[str, Any]
+) -> None:
+    run, lease = trained(client, stores)
+    stores.checkpoints.put(lease, new_checkpoint(1, is_best=True), b"bundle")
+    upload = {"size_bytes": 1, "sha256": "a" * 64}
+    made = {
+        "/v1/policies": ("/v1/policies", {"name": "walker"}),
+        "/v1/policies/{name}/versions": ("/v1/policies/walker/versions", {"run": run.id}),
+        "/v1/checkpoints": ("/v1/checkpoints", upload),
+    }
+    for template, (path, body) in made.items():
+        declared = document["paths"][template]["post"]["responses"]
+        schemas = []
+        for status in (201, 200):
+            assert client.post(path, body).status_code == status
+            schemas.append(declared[str(status)]["content"]["application/json"]["schema"])
+        assert schemas[0] == schemas[1]
+    alias = "/v1/policies/{name}/aliases/{alias}"
+    path = alias.format(name="walker", alias="champion")
+    tag = client.request("PUT", path, json={"version": 1}).headers["etag"]
+    assert client.get(path, headers={"If-None-Match": tag}).status_code == 304
+    assert "content" not in document["paths"][alias]["get"]["responses"]["304"]
 
 
 def test_a_token_is_asked_for_where_the_service_asks_for_one() -> None:

@@ -8,7 +8,7 @@ from service.domain.run import Run, RunKind, RunState
 from service.store import Stores
 from tests.contracts.builders import new_checkpoint
 from tests.service.api.client import Client
-from tests.service.api.submissions import TRAIN, errors, trained
+from tests.service.api.submissions import TRAIN, UNKNOWN, errors, trained
 
 POLICY = "/v1/policies/walker"
 ALIAS = f"{POLICY}/aliases/champion"
@@ -267,6 +267,37 @@ class TestNames:
             found.append((run["config_sha256"], run["source_checkpoint"], stores.runs.get(run["id"]).config))
         assert found[0] == found[1]
 
+    @pytest.mark.parametrize("name", ["walker@champion", "walker:2"])
+    def test_a_fork_of_a_named_policy_is_that_of_its_run_and_checkpoint(
+        self, client: Client, stores: Stores, source: Run, name: str
+    ) -> None:
+        promoted(client, 2)
+        changes = {"overrides": {"algorithm.lr": 0.5}, "seed": 1}
+        named = client.post(f"/v1/policies/{name}/fork", changes)
+        spelled = client.post(f"/v1/runs/{source.id}/fork", {**changes, "checkpoint": "epoch:2"})
+        assert (named.status_code, spelled.status_code) == (202, 202), named.text
+        runs = [stores.runs.get(one.json()["id"]) for one in (named, spelled)]
+        for fact in ("kind", "config", "config_sha256", "source_run", "source_checkpoint", "parent_run"):
+            assert getattr(runs[0], fact) == getattr(runs[1], fact), fact
+        told = client.get(f"/v1/runs/{runs[0].id}/config?provenance=true").json()["provenance"]
+        assert "changed" not in {origin["source"] for origin in told.values()}
+
+    def test_a_fork_is_made_once_though_its_alias_moves_in_between(self, client: Client, source: Run) -> None:
+        promoted(client, 1)
+        path, key = "/v1/policies/walker@champion/fork", {"Idempotency-Key": "once"}
+        first = client.post(path, {}, headers=key)
+        put(client, 2, if_match='"1"')
+        again = client.post(path, {}, headers=key)
+        assert (again.json()["id"], again.status_code) == (first.json()["id"], 202)
+
+    @pytest.mark.parametrize("name", ["walker", "walker@none", "walker:9", "none:1"])
+    def test_a_fork_of_what_there_is_not_is_not_found(self, client: Client, source: Run, name: str) -> None:
+        assert client.post(f"/v1/policies/{name}/fork", {}).status_code == 404
+
+    def test_a_fork_of_a_named_policy_takes_no_checkpoint(self, client: Client, source: Run) -> None:
+        answer = client.post("/v1/policies/walker:1/fork", {"checkpoint": "best"})
+        assert errors(answer) == {"/checkpoint": "unknown_field"}
+
     def test_where_an_alias_points_is_fixed_when_the_run_is_submitted(
         self, client: Client, source: Run
     ) -> None:
@@ -312,6 +343,14 @@ class TestNames:
         answer = client.post("/v1/evaluate", {})
         assert errors(answer) == {"": "missing_field"}
         assert "name@alias" in answer.json()["detail"]
+
+
+DISCRETE = {"type": "Discrete", "dtype": "int64", "n": 2, "start": 0}
+
+
+def box(size: int, high: float = 1.0) -> dict[str, Any]:
+    """A described space."""
+    return {"type": "Box", "dtype": "float32", "shape": [size], "low": [-high], "high": [high]}
 
 
 def compared(client: Client, stores: Stores, *versions: int, **body: Any) -> Any:
@@ -386,6 +425,66 @@ class TestComparison:
         assert client.post(f"/v1/runs/{run['id']}/cancel").json()["state"] == "cancelled"
         again = client.post(f"/v1/runs/{run['id']}/retry").json()
         assert (again["kind"], again["config_sha256"]) == ("compare", run["config_sha256"])
+
+    def test_one_that_has_succeeded_is_submitted_anew_and_not_continued(
+        self, client: Client, stores: Stores, source: Run
+    ) -> None:
+        run = finished(client, stores, 1, 2, [0.0, 1.0])
+        answer = client.post(f"/v1/runs/{run}/retry")
+        assert (answer.status_code, "submit it anew" in answer.json()["detail"]) == (409, True)
+
+    @pytest.mark.parametrize("verb", ["evaluate", "compare"])
+    def test_one_whose_policy_was_deleted_says_which_run_that_was(
+        self, client: Client, stores: Stores, verb: str
+    ) -> None:
+        source, lease = trained(client, stores)
+        stores.checkpoints.put(lease, new_checkpoint(1, is_best=True), b"bundle")
+        bodies = {"evaluate": {"run": source.id}, "compare": {"policies": [{"run": source.id}] * 2}}
+        run = client.post(f"/v1/{verb}", bodies[verb]).json()["id"]
+        assert client.post(f"/v1/runs/{run}/cancel").json()["state"] == "cancelled"
+        stores.runs.finish(lease, RunState.SUCCEEDED, reason="completed")
+        assert client.request("DELETE", f"/v1/runs/{source.id}").status_code == 204
+        answer = client.post(f"/v1/runs/{run}/retry")
+        assert (answer.status_code, answer.json()["code"]) == (409, "state_conflict")
+        assert f"Run {source.id} was deleted" in answer.json()["detail"]
+
+    @pytest.mark.parametrize(
+        ("spaces", "says"),
+        [
+            ((box(4), DISCRETE, box(3), DISCRETE), "observation spaces differ"),
+            ((box(4), DISCRETE, box(4), box(1)), "action spaces differ"),
+            ((box(4), DISCRETE, box(4, 9.0), DISCRETE), None),
+            ((None, DISCRETE, box(3), DISCRETE), None),
+        ],
+    )
+    @pytest.mark.parametrize("wrapped", [{}, {"wrappers": "vector_obs"}])
+    def test_policies_of_other_spaces_are_refused_where_it_is_known(
+        self, client: Client, stores: Stores, spaces: Any, says: str | None, wrapped: dict[str, str]
+    ) -> None:
+        row = {"source": "gymnasium", "is_available": True, **UNKNOWN, "is_trainable": True}
+        rows = [
+            {**row, "id": f"Env-v{place}", "observation_space": seen, "action_space": acted}
+            for place, (seen, acted) in enumerate([spaces[:2], spaces[2:]])
+        ]
+        stores.registry.publish_environments("w1", rows)
+        runs = []
+        for place in (0, 1):
+            body = {
+                "algorithm": "ppo",
+                "overrides": {"env.name": f"Env-v{place}"},
+                **(wrapped if place else {}),
+            }
+            assert client.post("/v1/train", body).status_code == 202
+            claimed = stores.runs.claim("w", kinds=[RunKind.TRAIN], lease_s=30)
+            assert claimed is not None
+            stores.checkpoints.put(claimed[1], new_checkpoint(1, is_best=True), b"bundle %d" % place)
+            runs.append(claimed[0].id)
+        answer = client.post("/v1/compare", {"policies": [{"run": run} for run in runs]})
+        if says is None or wrapped:
+            assert answer.status_code == 202, answer.text
+            return
+        assert (answer.status_code, errors(answer)) == (422, {"/policies/1": "other_spaces"})
+        assert all(name in answer.text for name in (says, *runs, "Env-v0", "Env-v1"))
 
 
 class TestGate:

@@ -163,6 +163,8 @@ def test_a_run_is_continued_forked_evaluated_and_compared(maze: Maze, trained: s
     (evaluation,) = maze.json(*words)
     assert len(evaluation["result"]["returns"]) == 2
     maze("policies", "promote", "both@champion", trained)
+    (by_name,) = maze.json("runs", "fork", "both@champion", "algorithm.lr=0.1")
+    assert (by_name["parent_run"], by_name["config_sha256"]) == (trained, fork["config_sha256"])
     named = ["evaluate", "both@champion", "--n-episodes", "2", "--seed", "1", "--wait"]
     assert maze.json(*named)[0]["result"]["returns"] == evaluation["result"]["returns"]
     words = ["policies", "compare", "both@champion", trained, "--n-episodes", "2", "--seed", "1", "--wait"]
