@@ -229,9 +229,15 @@ def _seeding(value: Any, found: ProblemList) -> Any:
         found.add("seeding", f"needs {' and '.join(SEEDS)}.", code="missing_key")
         return value
     _known_keys(value, "seeding", SEEDS, found)
-    for name in SEEDS:
-        check_seed(value.get(name), join("seeding", name), found)
-    return {name: value.get(name) for name in SEEDS}
+    seeds = {name: _whole(value.get(name)) for name in SEEDS}
+    for name, seed in seeds.items():
+        check_seed(seed, join("seeding", name), found)
+    return seeds
+
+
+def _whole(value: Any) -> Any:
+    """A number as JSON has it, where 1.0 is the whole number 1."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 def check_seed(value: object, path: str, found: ProblemList) -> None:

@@ -204,13 +204,16 @@ def _entries(networks: Any) -> Iterable[tuple[Any, Any]]:
 _PolicyNetwork = Annotated[Any, Components(FlattenConcatPolicyNetConfig, type(None))]
 _CriticNetwork = Annotated[Any, Components(FlattenConcatStateValueNetConfig, type(None))]
 
+_Filled = Field(min_length=1)
+
 PolicyNetworks = Annotated[
-    tuple[_PolicyNetwork, ...] | dict[StepKey, _PolicyNetwork] | None, _networks(FlattenConcatPolicyNetConfig)
+    Annotated[tuple[_PolicyNetwork, ...], _Filled] | Annotated[dict[StepKey, _PolicyNetwork], _Filled] | None,
+    _networks(FlattenConcatPolicyNetConfig),
 ]
 """Networks per sub-step: settings, classes, functions or modules. One entry in a list stands for every
 sub-step, each with weights of its own. None leaves them to the template."""
 CriticNetworks = Annotated[
-    tuple[_CriticNetwork, ...] | dict[StepKey, _CriticNetwork] | None,
+    Annotated[tuple[_CriticNetwork, ...], _Filled] | Annotated[dict[StepKey, _CriticNetwork], _Filled] | None,
     _networks(FlattenConcatStateValueNetConfig),
 ]
 """The same for a critic."""
@@ -414,7 +417,16 @@ class TemplateModelConfig(Buildable):
     """The critic; None has none, ``critic=template_state`` adds one."""
 
 
-@dataclass(frozen=True, kw_only=True, config=_STRICT)
+def _all_named() -> dict[str, Any]:
+    """What a JSON Schema says of a model without a template: each network of its policy and critic is there."""
+    there = {"not": {"type": "null"}}
+    networks = {**there, "items": there, "additionalProperties": there}
+    is_ours = {"properties": {"_target_": {"pattern": "^maze_core\\."}}, "required": ["_target_"]}
+    named = {"if": is_ours, "then": {"properties": {"networks": networks}}}
+    return {"allOf": [{"properties": {"policy": named, "critic": named}}]}
+
+
+@dataclass(frozen=True, kw_only=True, config=ConfigDict(**_STRICT, json_schema_extra=_all_named()))
 class CustomModelConfig(Buildable):
     """A model whose networks are named."""
 

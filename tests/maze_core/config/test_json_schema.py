@@ -1,12 +1,14 @@
 """The schemas are JSON Schema, take what composing gives, and refuse what composing refuses."""
 
 import copy
+import random
 import subprocess
 import sys
 
 import pytest
 from jsonschema import Draft202012Validator
 
+from maze_core import RunContext
 from maze_core.config import compose_run, config_groups
 from maze_core.config.components import PUBLIC_TARGETS
 from maze_core.config.json_schema import module_schema, run_schema
@@ -138,6 +140,74 @@ def test_a_module_of_the_users_own_is_described_with_its_own_defaults(tmp_path):
     schema = module_schema("algorithm", "mine", [tmp_path])
     assert (schema["description"], schema["properties"]["lr"]["default"]) == ("My own.", 0.25)
     assert run_schema()["$defs"]["PPOAlgorithmConfig"]["properties"]["lr"]["default"] == 0.001
+
+
+@pytest.fixture(scope="module")
+def is_described():
+    return Draft202012Validator(run_schema()).is_valid
+
+
+def as_composed(tree):
+    """The normal form; None and the kinds of mistakes where composing refuses it."""
+    try:
+        return RunContext.from_config(tree).config, set()
+    except InvalidSpecificationError as error:
+        return None, {problem.code for problem in error.problems}
+
+
+@pytest.mark.parametrize("model", ["flatten_concat", "vector_obs"])
+@pytest.mark.parametrize("networks", [None, [], {}, [None], {"0": None}, 5, "named"])
+@pytest.mark.parametrize("part", ["policy", "critic"])
+def test_schema_and_composing_agree_about_networks(is_described, model, networks, part):
+    critic = "template_state" if model == "vector_obs" else "flatten_concat_shared"
+    tree = compose_run(algorithm="ppo", model=model, critic=critic).tree
+    there = tree["model"][part]
+    if networks == "named":
+        kind = {"policy": "Policy", "critic": "StateValue"}[part]
+        there["networks"] = {"0": {"_target_": f"maze_core.FlattenConcat{kind}NetConfig"}}
+    else:
+        there["networks"] = networks
+    assert is_described(tree) is (as_composed(tree)[0] is not None)
+
+
+@pytest.mark.parametrize("name", ["env_base_seed", "agent_base_seed"])
+@pytest.mark.parametrize("seed", [1, 1.0, 0, 1.5, -1, -1.0, 2**32 - 1, 2**32, 4294967296.0, True, "1"])
+def test_schema_and_composing_agree_about_seeds(is_described, name, seed):
+    tree = replaced(compose_run(algorithm="ppo").tree, ("seeding", name), seed)
+    assert is_described(tree) is (as_composed(tree)[0] is not None)
+
+
+def test_a_seed_is_the_same_number_however_it_is_written():
+    tree = compose_run(algorithm="ppo", overrides={"seeding.env_base_seed": 1}).tree
+    twin = RunContext.from_config(replaced(tree, ("seeding", "env_base_seed"), 1.0))
+    assert twin.config_sha256 == RunContext.from_config(tree).config_sha256
+
+
+VARIED = [None, True, 0, 1, 2.0, -1, 0.5, 1e9, "x", [], {}, [1], ["x"]]
+
+
+@pytest.mark.parametrize(
+    ("group", "name"),
+    [
+        one
+        for one in ONCE
+        if one[0] in ("algorithm", "model", "critic", "runner", "env", "wrappers")
+        and one not in {*ROLLOUTS, ("algorithm", "bc"), ("algorithm", "sacfd")}
+    ],
+)
+def test_what_composing_takes_is_described_as_it_shows_it_and_no_wrong_type_is(is_described, group, name):
+    """Composing takes more than the normal form, such as 0 for null; what it shows then is that form."""
+    tree = compose_run(**({"algorithm": "ppo"} | {group: name})).tree
+    draws = random.Random(f"{group}/{name}")
+    places = [path for path in places_of(tree) if path[0] in (group, "model") and "kwargs" not in path]
+    for path in draws.sample(places, min(len(places), 12)):
+        for value in draws.sample(VARIED, 4):
+            varied = replaced(tree, path, value)
+            normal, codes = as_composed(varied)
+            if normal is not None:
+                assert is_described(normal), (path, value)
+            elif codes & {"wrong_type", "unknown_key", "missing_key"}:
+                assert not is_described(varied), (path, value, codes)
 
 
 def test_components_of_others_are_taken_in_python_and_over_http_those_on_the_list():
