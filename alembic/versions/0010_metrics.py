@@ -8,6 +8,7 @@ Revision 0010.
 
 import json
 import math
+import unicodedata
 from itertools import groupby
 
 import sqlalchemy as sa
@@ -53,7 +54,7 @@ def upgrade() -> None:
     connection = op.get_bind()
     for run_id, name, latest in connection.execute(sa.text("SELECT id, name, latest_metrics FROM run")).all():
         if name is not None:
-            folded = {"id": run_id, "folded": name.casefold()}
+            folded = {"id": run_id, "folded": _folded(name)}
             connection.execute(sa.text("UPDATE run SET folded_name = :folded WHERE id = :id"), folded)
         _insert(connection, "run_latest", [
             {"run_id": run_id, "name": key, "value": None if math.isnan(value) else value}
@@ -95,6 +96,11 @@ def _insert(connection: sa.Connection, table: str, rows: list[dict]) -> None:
         connection.execute(
             sa.text(f"INSERT INTO {table} ({names}) VALUES ({values})"), rows[start : start + AT_ONCE]
         )
+
+
+def _folded(name: str) -> str:
+    text = unicodedata.normalize("NFKD", unicodedata.normalize("NFKD", name).casefold())
+    return "".join(letter for letter in text if not unicodedata.combining(letter)) or text
 
 
 def downgrade() -> None:

@@ -68,6 +68,7 @@ def _options(argv: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
     parser.add_argument("--config")
     parser.add_argument("-c", "--cfg", choices=["job", "provenance"])
     parser.add_argument("-m", "--multirun", action="store_true")
+    parser.add_argument("--smoke", action="store_true")
     parser.add_argument("-h", "--help", action="store_true")
     options, words = parser.parse_known_args(list(argv))
     dashed = [word for word in words if word.startswith("-")]
@@ -109,6 +110,9 @@ def _run(mode: Mode, options: argparse.Namespace, words: Sequence[str]) -> int:
     if options.help:
         print(help_text.help_text(mode, line, is_multirun=options.multirun))
         return EXIT_DONE
+    if options.smoke and (options.multirun or options.cfg or mode != "train"):
+        message = "tries one training out; leave it out beside --multirun, --cfg and what plays episodes."
+        raise InvalidSpecificationError(message, path="--smoke", code="syntax")
     if options.multirun:
         if options.cfg == "provenance":
             message = "tells of one run; leave out --multirun, and give each key one value."
@@ -157,6 +161,8 @@ def _train(line: CommandLine, words: Sequence[str], options: argparse.Namespace)
     budgets = {f"algorithm.{name}": line.arguments.pop(name, None) for name in BUDGETS}
     if given := {key: value for key, value in budgets.items() if value is not None}:
         line.arguments["overrides"] = {**line.arguments.get("overrides", {}), **given}
+    if options.smoke:
+        return _smoke(line)
     with _context(line) as context:
         complete = context.report
         if complete is not None:
@@ -173,6 +179,14 @@ def _train(line: CommandLine, words: Sequence[str], options: argparse.Namespace)
     assert context.run_dir is not None
     _print_how_to_go_on(words, options, context.run_dir)
     return _exit_code(received)
+
+
+def _smoke(line: CommandLine) -> int:
+    """Try the training out, and print what it would cost."""
+    with _context(line) as context, _interrupts() as received:
+        report = context.smoke(cancelled=lambda: bool(received))
+    _print_yaml(report.to_dict())
+    return _exit_code(received) if report.stop_reason == "cancelled" else EXIT_DONE
 
 
 def _print_complete(run_dir: Path | None) -> None:

@@ -17,7 +17,7 @@ from maze_core.config.targets import field_types, only_type, resolve_target
 from maze_core.types import Tree
 
 USAGE = (
-    "maze-run [-m] [-cn conf_train|conf_rollout] [-cd DIR] [--config FILE] [--cfg job|provenance] "
+    "maze-run [-m] [-cn conf_train|conf_rollout] [-cd DIR] [--config FILE] [--cfg job|provenance] [--smoke] "
     "[group=module …] [a.b=value …]"
 )
 _INTRODUCTION = """\
@@ -38,6 +38,7 @@ _OPTIONS = """\
        --config FILE        a resolved configuration, as --cfg job prints it or config.yaml has it; words change it
   -c,  --cfg job            print the resolved configuration and its digest, run nothing
        --cfg provenance     print every value and where it comes from, run nothing
+       --smoke              only try the training out, in seconds, and print what it would cost
   -h,  --help               this text; with the settings of what the other words choose
   seed=N  run_dir=DIR (also hydra.run.dir=DIR; goes on with a run that is there)
   n_epochs=N  max_env_steps=N  max_wall_s=SECONDS  patience=N  target_return=R   when to stop: the first that comes

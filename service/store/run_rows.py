@@ -9,6 +9,7 @@ takes the counter of all events, and whoever has it must not wait for a run whos
 """
 
 import math
+import unicodedata
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, fields, replace
@@ -87,8 +88,14 @@ def row_values(new: NewRun) -> dict[str, Any]:
 
 
 def folded(name: str | None) -> str | None:
-    """A name as it is looked for, in any case."""
-    return None if name is None else name.casefold()
+    """A name as it is looked for: in any case, form and with or without accents, as İstanbul by istanbul.
+
+    Unicode's compatibility caseless matching (D147), without the marks, as searches at UTS #10's primary level are.
+    """
+    if name is None:
+        return None
+    text = unicodedata.normalize("NFKD", unicodedata.normalize("NFKD", name).casefold())
+    return "".join(letter for letter in text if not unicodedata.combining(letter)) or text
 
 
 def run_of(row: Row[Any], labels: Mapping[str, str]) -> Run:

@@ -170,7 +170,7 @@ class SqlRunStore(SqlLeases):
             if sweep is not None:
                 query = query.where(run.c.sweep == sweep)
             if name is not None:
-                query = query.where(run.c.folded_name.contains(name.casefold(), autoescape=True))
+                query = query.where(run.c.folded_name.contains(folded(name), autoescape=True))
             if created_after is not None:
                 query = query.where(created_at >= created_after)
             if created_before is not None:

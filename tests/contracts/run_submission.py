@@ -35,6 +35,25 @@ def as_cursor(key: str) -> str:
 class SubmissionContract:
     """Creating, reading, listing and counting runs."""
 
+    @pytest.mark.parametrize(
+        ("name", "part"),
+        [
+            ("İstanbul 1", "istanbul"),
+            ("istanbul", "İSTANBUL"),
+            ("Straße", "STRASSE"),
+            ("ﬁrst", "first"),
+            ("Cafe\u0301", "CAFÉ"),
+            ("café", "cafe"),
+            ("Ω\u0301μέγα", "ωμεγα"),
+        ],
+    )
+    def test_a_run_is_found_by_its_name_however_that_is_written(
+        self, stores: Stores, name: str, part: str
+    ) -> None:
+        run = submit(stores, name=name)
+        submit(stores, name="Berlin")
+        assert [found.id for found in stores.runs.list(name=part).data] == [run.id]
+
     def test_a_new_run_is_queued_and_reads_back_as_it_was_given(self, stores: Stores) -> None:
         new = new_run(name="first", labels={"team": "a", "cost": "low"}, source_run="run_x")
         run, made = stores.runs.create(new)

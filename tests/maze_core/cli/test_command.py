@@ -86,6 +86,9 @@ def test_a_bad_specification_is_2_with_every_problem_on_stderr(capsys):
         ["-cn", "conf_train", "runner=parallel"],
         ["-cn", "conf_train", "policy=random_policy"],
         ["-cn", "conf_rollout", "algorithm=ppo"],
+        ["--smoke", "policy=random_policy"],
+        ["--smoke", "-m", "algorithm=ppo,a2c"],
+        ["--smoke", "--cfg", "job"],
     ],
 )
 def test_what_cannot_work_is_2(words, capsys):
@@ -103,6 +106,16 @@ def test_training_writes_a_run_and_prints_how_it_ended(tmp_path: Path, capsys):
     assert "2/2" in captured.err
     assert (run_dir / "checkpoints" / "best.ckpt").exists()
     assert RunDir(run_dir).read_config() == config.tree
+
+
+def test_smoke_tries_the_same_training_out_and_writes_nothing(tmp_path: Path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert cli.main([*QUICK, "env.name=CartPole-v1", "n_epochs=3", "--smoke"]) == 0
+    report = yaml.safe_load(capsys.readouterr().out)
+    config = compose_run(configuration="test", overrides={"env.name": "CartPole-v1"}, seed=1, n_epochs=3)
+    assert (report["config_sha256"], report["n_epochs"]) == (config.config_sha256, 3)
+    assert report["n_parameters"] > 0
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_the_same_words_and_the_same_arguments_train_the_same_weights(tmp_path: Path, capsys):
