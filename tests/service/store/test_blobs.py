@@ -7,14 +7,15 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from sqlalchemy import func, select, update
+from sqlalchemy import func, insert, select, update
 
-from service.domain.errors import NotFoundError
+from service.domain.errors import NotFoundError, StoreUnavailableError
 from service.domain.run import RunState
 from service.store import Stores
-from service.store.blobs import CHUNK_BYTES, Blobs, write_file
+from service.store.blobs import CHUNK_BYTES, Blobs, storing, write_file
 from service.store.checkpoints import SqlCheckpointStore
-from service.store.tables import blob, blob_chunk
+from service.store.engine import opened
+from service.store.tables import blob, blob_chunk, upload_part
 from tests.contracts.builders import new_checkpoint, start
 
 BUNDLE = bytes(range(256)) * 100
@@ -223,3 +224,10 @@ def test_a_range_of_what_was_deleted_is_not_found(sqlite_stores: Stores) -> None
     sqlite_stores.runs.delete(run.id)
     with pytest.raises(NotFoundError):
         content.read(0, 1)
+
+
+def test_bytes_that_others_dropped_meanwhile_are_asked_for_again(postgres_url: str) -> None:
+    with opened(postgres_url) as database:
+        part = {"upload_id": "upl_none", "number": 0, "blob_sha256": "0" * 64}
+        with pytest.raises(StoreUnavailableError, match="dropped meanwhile"), storing(database) as connection:
+            connection.execute(insert(upload_part).values(**part))
