@@ -20,8 +20,32 @@ ENDED = ("succeeded", "failed", "cancelled")
 
 
 def read(value: Any, kind: type[T]) -> T:
-    """An answer as its type."""
-    return msgspec.convert(value, kind, strict=False)
+    """An answer, or the bytes of its JSON, as its type.
+
+    Raises:
+        MazeClientError: it is none.
+    """
+    try:
+        value = msgspec.json.decode(value) if isinstance(value, bytes) else value
+        return msgspec.convert(value, kind, strict=False)
+    except msgspec.MsgspecError as error:
+        name = getattr(kind, "__name__", kind)
+        message = (
+            f"What the service answered is no {name}: {error}. Is it of another version than this client?"
+        )
+        raise MazeClientError(message) from error
+
+
+class Answer(dict[str, Any]):
+    """A JSON object that was answered."""
+
+    tries = 0
+    """How often it had been asked for before, with an answer that was lost."""
+
+    def __missing__(self, name: str) -> Any:
+        raise MazeClientError(
+            f"The answer has no {name!r}. Is the service of another version than this client?"
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,7 +104,7 @@ class RunFacts:
     revision: int = 0
     progress: Progress
     queue: QueuePlace | None = None
-    latest_metrics: Mapping[str, float]
+    latest_metrics: Mapping[str, float] = field(default_factory=dict)
     best: Best | None = None
     result: Mapping[str, Any] | None = None
     """What a succeeded run found; of an evaluation ``mean_return``, ``ci95``, ``returns``, …"""
@@ -373,6 +397,14 @@ class Composed:
     seed: int
     provenance: Mapping[str, Origin] | None = None
     """Dotted path → where the value comes from, where that was asked for."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Group:
+    """A configuration group and its modules."""
+
+    group: str
+    modules: list[str]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -3,9 +3,12 @@
 Values are those of JSON. numpy arrays and numbers are taken for lists and numbers, a run for its id.
 """
 
+import json
+import math
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any, Literal, TypeAlias, TypedDict
+from urllib.parse import quote
 
 from maze_client.answers import Kind, RunFacts, State
 from maze_client.errors import MazeClientError
@@ -188,6 +191,7 @@ class RunFilters(TypedDict, total=False):
     sweep: str
     labels: Mapping[str, str]
     created_after: datetime
+    """With a time zone, as the next."""
     created_before: datetime
     sort: str
 
@@ -230,9 +234,53 @@ def plain(value: Any, where: str = "") -> Any:
     raise MazeClientError(f"{where}: {type(value).__name__} objects do not travel over HTTP; {way_out}.")
 
 
+def encoded(body: Any) -> bytes:
+    """A body as JSON.
+
+    Raises:
+        MazeClientError: it is more than JSON can say.
+    """
+    value = plain(body)
+    try:
+        return json.dumps(value, allow_nan=False, separators=(",", ":")).encode()
+    except ValueError as error:
+        raise MazeClientError(
+            f"{_endless(value)} is no number that JSON can say; send finite ones."
+        ) from error
+
+
+def _endless(value: Any, where: str = "") -> str:
+    """The first number of a value that is not finite, with its place."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return f"{where.lstrip('.')}: {value}"
+    items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    return next(filter(None, (_endless(item, f"{where}.{key}") for key, item in items)), "")
+
+
+def at(root: str, *parts: str | int) -> str:
+    """The path of a thing: every part is one name, whatever stands in it.
+
+    Raises:
+        MazeClientError: a part is empty, or would name something else: servers read ``%2F`` as ``/``.
+    """
+    for text in map(str, parts):
+        if text in ("", ".", "..") or "/" in text or not text.isprintable():
+            raise MazeClientError(
+                f"{text!r} names nothing under {root}; give one id or name, without slashes."
+            )
+    return "/".join([root, *(quote(str(part), safe="") for part in parts)])
+
+
 def query(filters: Mapping[str, Any]) -> dict[str, Any]:
     """Filters as query parameters."""
     given = {name: value for name, value in filters.items() if value is not None and name != "labels"}
     labels = [f"{key}={value}" for key, value in (filters.get("labels") or {}).items()]
-    times = {name: value.isoformat() for name, value in given.items() if isinstance(value, datetime)}
+    times = {name: _time(name, value) for name, value in given.items() if isinstance(value, datetime)}
     return given | times | ({"label": labels} if labels else {})
+
+
+def _time(name: str, value: datetime) -> str:
+    if value.tzinfo is None:
+        way_out = "say which: .astimezone() for this computer's, or datetime(…, tzinfo=UTC)"
+        raise MazeClientError(f"{name}: {value} has no time zone; {way_out}.")
+    return value.isoformat()

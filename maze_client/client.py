@@ -11,11 +11,13 @@ from typing import Any, Literal, Self, TypeAlias, Unpack
 import httpx
 
 from maze_client.answers import (
+    Answer,
     Changed,
     Composed,
     Differences,
     Environment,
     Event,
+    Group,
     Health,
     Module,
     Preview,
@@ -33,19 +35,19 @@ from maze_client.arguments import (
     SweepArguments,
     Together,
     TrainArguments,
+    at,
 )
 from maze_client.caller import Caller
-from maze_client.errors import ProblemError
-from maze_client.files import announced, bytes_headers, missing_parts
-from maze_client.following import ALL_EVENTS, EventLog, answered
+from maze_client.errors import MazeClientError, ProblemError
+from maze_client.files import Upload, announced, bytes_headers, missing_parts
+from maze_client.following import ALL_EVENTS, EventLog
 from maze_client.policies import AsyncPolicies, Policies
-from maze_client.run import AsyncRun, Run, RunMethods, RunVerb
+from maze_client.run import Action, AsyncRun, Run, RunMethods, RunVerb, made_by_an_earlier_try
 from maze_client.sweep import AsyncSweep, Sweep, SweepMethods, SweepVerb
 from maze_client.transport import Async, AsyncTransport, Listing, Sync, SyncTransport, Verb
 from maze_client.webhooks import AsyncWebhooks, Webhooks
 
 Mode: TypeAlias = Literal["train", "rollout"]
-Action: TypeAlias = Literal["cancel", "pause", "resume", "delete"]
 Side: TypeAlias = RunFacts | str | Mapping[str, Any]
 """One of two configurations that are compared."""
 DEFAULT_URL = "http://127.0.0.1:8000"
@@ -81,8 +83,8 @@ class ClientMethods(Caller):
         token = token or os.environ.get("MAZE_TOKEN")
         self._max_retries = max_retries
         self._transport = self._transport_class(
-            base_url=url if "://" in url else f"http://{url}",
-            headers={"User-Agent": "maze-client"} | ({"Authorization": f"Bearer {token}"} if token else {}),
+            base_url=address(url),
+            headers={"User-Agent": "maze-client"} | (authorization(token) if token else {}),
             timeout=timeout,
             transport=transport,
         )
@@ -139,7 +141,7 @@ class ClientMethods(Caller):
     @SweepVerb
     async def get_sweep(self, sweep_id: str) -> SweepMethods:
         """The sweep with this id."""
-        return self._sweep_class(self, await self._send("GET", f"/v1/sweeps/{sweep_id}"))
+        return self._sweep_class(self, await self._send("GET", at("/v1/sweeps", sweep_id)))
 
     @RunVerb
     async def compare(self, **arguments: Unpack[CompareArguments]) -> RunMethods:
@@ -149,7 +151,7 @@ class ClientMethods(Caller):
     @RunVerb
     async def run(self, run_id: str) -> RunMethods:
         """The run with this id."""
-        return self._run_class(self, await self._send("GET", f"/v1/runs/{run_id}"))
+        return self._run_class(self, await self._send("GET", at("/v1/runs", run_id)))
 
     @RunVerb
     async def import_checkpoint(self, path: str | PathLike[str], **labelled: Unpack[Labelled]) -> RunMethods:
@@ -162,11 +164,11 @@ class ClientMethods(Caller):
             **labelled: ``name``, ``labels`` and ``priority`` of the run.
         """
         file = Path(path)
-        upload = await self._send("POST", "/v1/checkpoints", {**announced(file), **labelled})
-        at = f"/v1/checkpoints/uploads/{upload['id']}"
+        upload = read(await self._send("POST", "/v1/checkpoints", {**announced(file), **labelled}), Upload)
+        here = at("/v1/checkpoints/uploads", upload.id)
         for number, data in missing_parts(file, upload):
-            await self._send("PUT", f"{at}/parts/{number}", content=data, headers=bytes_headers(data))
-        return self._run_class(self, await self._send("POST", f"{at}/complete"))
+            await self._send("PUT", f"{here}/parts/{number}", content=data, headers=bytes_headers(data))
+        return self._run_class(self, await self._send("POST", f"{here}/complete"))
 
     @RunVerb
     async def put(
@@ -183,17 +185,21 @@ class ClientMethods(Caller):
             ConflictError: that id has been submitted with other arguments.
         """
         body = {"kind": kind, **arguments}
-        return self._run_class(self, await self._send("PUT", f"/v1/runs/{run_id}", body))
+        return self._run_class(self, await self._send("PUT", at("/v1/runs", run_id), body))
 
     @Listing
     async def bulk(self, action: Action, **together: Unpack[Together]) -> AsyncIterator[Changed]:
-        """Cancel, pause, resume or delete all runs that have this in common; what became of each, newest first."""
-        page: dict[str, Any] = {"next_cursor": None, "has_more": True}
+        """Cancel, pause, resume or delete all runs that have this in common; what became of each, newest first.
+
+        Runs that are chosen by ``ids`` are all told of; of others, those that the action changed when the answer was
+        lost, do not fit any more when it is sent again, and are done, but not told of.
+        """
+        page = Answer({"next_cursor": None, "has_more": True})
         while page["has_more"]:
             body = {"action": action, "filter": together, "cursor": page["next_cursor"]}
             page = await self._send("POST", "/v1/runs/bulk", body)
-            for item in page["data"]:
-                yield read(item, Changed)
+            for each in read(page["data"], list[Changed]):
+                yield made_by_an_earlier_try(each, action) if page.tries else each
 
     @Verb
     async def compose(
@@ -226,12 +232,12 @@ class ClientMethods(Caller):
     async def config_groups(self) -> dict[str, list[str]]:
         """Configuration group → its modules."""
         page = await self._send("GET", "/v1/config/groups")
-        return {row["group"]: row["modules"] for row in page["data"]}
+        return {row.group: row.modules for row in read(page["data"], list[Group])}
 
     @Verb
     async def config_module(self, group: str, name: str) -> Module:
         """A configuration module."""
-        return read(await self._send("GET", f"/v1/config/groups/{group}/{name}"), Module)
+        return read(await self._send("GET", at("/v1/config/groups", group, name)), Module)
 
     @Verb
     async def config_schema(
@@ -240,12 +246,12 @@ class ClientMethods(Caller):
         """JSON Schema of what a module describes; without one that of a whole configuration."""
         if group is None:
             return dict(await self._send("GET", "/v1/config/schema", params={"mode": mode}))
-        return dict(await self._send("GET", f"/v1/config/groups/{group}/{name}/schema"))
+        return dict(await self._send("GET", at("/v1/config/groups", group, name or "", "schema")))
 
     @Verb
     async def environment(self, env_id: str) -> Environment:
         """One environment, with its spaces, arguments and limits."""
-        return read(await self._send("GET", f"/v1/environments/{env_id}"), Environment)
+        return read(await self._send("GET", at("/v1/environments", *env_id.split("/"))), Environment)
 
     @Listing
     async def events(self, after: int = -1, types: Collection[str] = ()) -> AsyncIterator[Event]:
@@ -255,7 +261,7 @@ class ClientMethods(Caller):
             after: only those with a larger ``position``: -1 those to come, 0 all that there are.
             types: only these (``state``, ``end``, ``metrics``, …).
         """
-        log = EventLog(self._transport, ALL_EVENTS, after=after, types=types, max_retries=self._max_retries)
+        log = EventLog(self._transport, ALL_EVENTS, after=after, types=types, max_retries=self._patience)
         async with aclosing(log.until(None)) as events:
             async for event in events:
                 yield event
@@ -269,12 +275,42 @@ class ClientMethods(Caller):
     async def health(self) -> Health:
         """Whether the service can work; asked once, without retries."""
         try:
-            body = (await answered(self._transport, 0, "GET", "/health/ready")).json()
+            body = await self._send("GET", "/health/ready", max_retries=0)
         except ProblemError as error:
             if "checks" not in error.body:
                 raise
-            return Health(is_ready=False, checks=error.body["checks"])
-        return Health(is_ready=True, checks=body["checks"])
+            return read({"is_ready": False, **error.body}, Health)
+        return read({"is_ready": True, **body}, Health)
+
+
+def address(text: str) -> httpx.URL:
+    """The address of a service.
+
+    Raises:
+        MazeClientError: it cannot be one.
+    """
+    try:
+        url = httpx.URL(text if "://" in text else f"http://{text}")
+        if url.scheme not in ("http", "https") or not url.host:
+            raise httpx.InvalidURL("it takes http or https, and a host")
+    except httpx.InvalidURL as error:
+        raise MazeClientError(
+            f"{text!r} is no address of a service: {error}; see base_url and MAZE_URL."
+        ) from error
+    return url
+
+
+def authorization(token: str) -> dict[str, str]:
+    """The header that a token is sent in.
+
+    Raises:
+        MazeClientError: no header can carry it.
+    """
+    for place, letter in enumerate(token):
+        if not "!" <= letter <= "~":
+            known = "a token is printable ASCII without spaces; was it read with its line's end?"
+            raise MazeClientError(f"The token has {letter!r} at place {place}: {known}")
+    return {"Authorization": f"Bearer {token}"}
 
 
 class Client(ClientMethods, Sync):

@@ -70,9 +70,9 @@ class ProblemError(MazeClientError):
     def __init__(self, status: int, body: dict[str, Any], tries: int = 0) -> None:
         self.status, self.body, self.tries = status, body, tries
         self.code = str(body.get("code", f"http_{status}"))
-        self.detail = str(body.get("detail", ""))
-        self.errors = msgspec.convert(body.get("errors", []), list[Mistake], strict=False)
-        self.request_id: str | None = body.get("request_id")
+        self.detail = str(body.get("detail") or body.get("title") or "")
+        self.errors = _mistakes(body.get("errors"))
+        self.request_id = str(body["request_id"]) if body.get("request_id") else None
         super().__init__(status, body, tries)
 
     def __str__(self) -> str:
@@ -101,6 +101,17 @@ class InvalidRequestError(ProblemError):
     """The request or its configuration cannot work (422); ``errors`` has every mistake."""
 
 
+def _mistakes(found: Any) -> list[Mistake]:
+    """Those of a problem; one that somebody else writes otherwise is shown as it is."""
+    mistakes = []
+    for each in found if isinstance(found, list) else filter(None, [found]):
+        try:
+            mistakes.append(msgspec.convert(each, Mistake, strict=False))
+        except msgspec.ValidationError:
+            mistakes.append(Mistake(code="unknown", message=str(each)))
+    return mistakes
+
+
 _KINDS: dict[int, type[ProblemError]] = {
     401: UnauthorizedError,
     404: NotFoundError,
@@ -110,9 +121,9 @@ _KINDS: dict[int, type[ProblemError]] = {
 }
 
 
-def error_of(outcome: httpx.Response | httpx.TransportError, tries: int = 0) -> MazeClientError:
+def error_of(outcome: httpx.Response | httpx.RequestError, tries: int = 0) -> MazeClientError:
     """The error for an answer that is none, or for a connection that broke."""
-    if isinstance(outcome, httpx.TransportError):
+    if isinstance(outcome, httpx.RequestError):
         said = str(outcome) or type(outcome).__name__
         message = (
             f"{outcome.request.url} was not reached: {said}. Is the service up, and MAZE_URL its address?"
@@ -123,5 +134,16 @@ def error_of(outcome: httpx.Response | httpx.TransportError, tries: int = 0) -> 
     except ValueError:  # whoever stands in front of the service speaks otherwise
         body = None
     if not isinstance(body, dict):
-        body = {"detail": " ".join(outcome.text.split())[:200] or outcome.reason_phrase}
+        body = {"detail": _beginning(outcome)}
     return _KINDS.get(outcome.status_code, ProblemError)(outcome.status_code, body, tries)
+
+
+def unexpected(response: httpx.Response) -> MazeClientError:
+    """The error for an answer that is not the service's, though it says that all is well."""
+    what = f"HTTP {response.status_code} and {_beginning(response)!r}"
+    way_out = "Is MAZE_URL the address of a maze service?"
+    return MazeClientError(f"{response.url} answered {what}, which no maze service does. {way_out}")
+
+
+def _beginning(response: httpx.Response) -> str:
+    return " ".join(response.text.split())[:200] or response.reason_phrase

@@ -5,14 +5,25 @@ import hashlib
 import os
 from collections.abc import Iterator
 from contextlib import aclosing
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import httpx
 
-from maze_client.errors import MazeClientError, error_of
+from maze_client.errors import MazeClientError, error_of, unexpected
 from maze_client.following import answered, retry_in_s
 from maze_client.transport import Transport
+
+
+@dataclass(frozen=True, kw_only=True)
+class Upload:
+    """What comes in, in parts of so many bytes; ``parts`` are the numbers of those that are there."""
+
+    id: str
+    n_parts: int
+    part_bytes: int
+    parts: list[int]
 
 
 async def download(transport: Transport, max_retries: int, path: str, target: Path) -> Path:
@@ -27,12 +38,14 @@ async def download(transport: Transport, max_retries: int, path: str, target: Pa
     """
     # a byte rather than a HEAD, whose refusal would not say why
     first = await answered(transport, max_retries, "GET", path, headers={"Range": "bytes=0-0"})
-    etag, size = first.headers["etag"], int(first.headers["content-range"].rpartition("/")[2])
+    etag, size = first.headers.get("etag"), first.headers.get("content-range", "").rpartition("/")[2]
+    if not etag or not size.isdecimal():
+        raise unexpected(first)
     sha256 = etag.strip('"')
     partial = target.with_name(f".{target.name}.{sha256[:16]}.part")
     tries = 0
     with partial.open("ab") as file:
-        while (there := file.tell()) < size:
+        while (there := file.tell()) < int(size):
             headers = {"Range": f"bytes={there}-", "If-Range": etag}
             outcome = await transport.send("GET", path, headers=headers, stream=True)
             if isinstance(outcome, httpx.Response) and outcome.is_success:
@@ -55,13 +68,13 @@ async def download(transport: Transport, max_retries: int, path: str, target: Pa
 
 async def _received(
     transport: Transport, response: httpx.Response, file: BinaryIO
-) -> httpx.TransportError | None:
+) -> httpx.RequestError | None:
     """Append what comes; how the connection broke, if it did."""
     try:
         async with aclosing(transport.chunks(response)) as chunks:
             async for chunk in chunks:
                 file.write(chunk)
-    except httpx.TransportError as error:
+    except httpx.RequestError as error:
         return error
     finally:
         file.flush()
@@ -79,12 +92,12 @@ def announced(path: Path) -> dict[str, Any]:
     return {"size_bytes": path.stat().st_size, "sha256": sha256_of(path)}
 
 
-def missing_parts(path: Path, upload: dict[str, Any]) -> Iterator[tuple[int, bytes]]:
+def missing_parts(path: Path, upload: Upload) -> Iterator[tuple[int, bytes]]:
     """The parts that an upload lacks, with their numbers."""
     with path.open("rb") as file:
-        for number in sorted({*range(upload["n_parts"])} - {*upload["parts"]}):
-            file.seek(number * upload["part_bytes"])
-            yield number, file.read(upload["part_bytes"])
+        for number in sorted({*range(upload.n_parts)} - {*upload.parts}):
+            file.seek(number * upload.part_bytes)
+            yield number, file.read(upload.part_bytes)
 
 
 def bytes_headers(data: bytes) -> dict[str, str]:

@@ -7,18 +7,15 @@ from contextlib import aclosing
 from typing import Any
 
 import httpx
-import msgspec
 
-from maze_client.answers import Event, read
-from maze_client.errors import error_of
+from maze_client.answers import Answer, Event, read
+from maze_client.errors import error_of, unexpected
 from maze_client.transport import Outcome, Transport
 
 FIRST_RETRY_S, LONGEST_RETRY_S = 0.5, 8.0
 LONGEST_TOLD_S = 60.0
 """A service that asks for more patience than this is not waited for."""
 WORTH_A_RETRY = frozenset({408, 429, 502, 503, 504})
-STREAM_PATIENCE = 10
-"""So many times the retries of a request: what follows a run outlives a restart of the service."""
 SILENCE_S = 30.0
 """Without a sign of life for so long a stream is dead; the service gives one every 15 s."""
 POLL_S = 1.0
@@ -66,11 +63,29 @@ async def answered(
         if isinstance(outcome, httpx.Response):
             was_deleted = tries > 0 and method == "DELETE" and outcome.status_code == 404
             if outcome.is_success or was_deleted:  # by a try whose answer was lost
+                outcome.extensions["tries"] = tries
                 return outcome
         if (wait_s := retry_in_s(outcome, tries, max_retries)) is None:
             raise error_of(outcome, tries)
         await transport.sleep(wait_s)
         tries += 1
+
+
+async def asked(transport: Transport, max_retries: int, method: str, path: str, **parts: Any) -> Answer:
+    """The JSON object that is answered to a request; an empty one where something was deleted.
+
+    Raises:
+        MazeClientError: as :func:`answered`, or it is none.
+    """
+    response = await answered(transport, max_retries, method, path, **parts)
+    if method == "DELETE" and response.status_code in (204, 404):
+        return Answer()
+    try:
+        answer = Answer(response.json())
+    except (TypeError, ValueError) as error:
+        raise unexpected(response) from error
+    answer.tries = response.extensions["tries"]
+    return answer
 
 
 async def recent_seq(page: Callable[[int], Awaitable[Sequence[Any]]], near: int = 1024) -> int:
@@ -101,7 +116,7 @@ class EventDecoder:
             if line.startswith(b"data:"):
                 self._data += line.removeprefix(b"data:")
             elif not line.strip() and self._data:
-                events.append(read(msgspec.json.decode(self._data), Event))
+                events.append(read(self._data, Event))
                 self._data = b""
         return events
 
@@ -121,7 +136,7 @@ class EventLog:
         self._ends = path != ALL_EVENTS
         ends = {"end"} if self._ends else set()
         self._types = {"types": sorted({*types} | ends)} if types else {}
-        self._max_retries = max_retries * STREAM_PATIENCE
+        self._max_retries = max_retries
         self._tries = self._n_empty = 0
         self.is_ended = False
         """There is nothing more to come."""
@@ -168,15 +183,15 @@ class EventLog:
                         if deadline is not None and deadline - time.monotonic() <= SILENCE_S:
                             return
                 outcome = httpx.RemoteProtocolError("the stream ended", request=outcome.request)
-            except httpx.TransportError as error:
+            except httpx.RequestError as error:
                 outcome = error
         if not self.is_ended:
             await self._wait(outcome)
 
     async def _poll(self, wait_s: float) -> AsyncGenerator[Event]:
         params = {**self._types, "after": self._after}
-        answer = await answered(self._transport, self._max_retries, "GET", self._path, params=params)
-        events = read(answer.json()["data"], list[Event])
+        answer = await asked(self._transport, self._max_retries, "GET", self._path, params=params)
+        events = read(answer["data"], list[Event])
         for event in events:
             yield event
         if not events:

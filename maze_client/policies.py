@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any, Unpack
 
 from maze_client.answers import AliasMove, Policy, PolicyAlias, PolicyVersion, RunFacts, read
-from maze_client.arguments import ActingArguments, PolicyChanges
+from maze_client.arguments import ActingArguments, PolicyChanges, at
 from maze_client.caller import Caller
 from maze_client.errors import NotFoundError
 from maze_client.transport import Async, Listing, Sync, Verb
@@ -64,18 +64,18 @@ class PolicyMethods(Caller):
     @Listing
     async def versions(self, name: str) -> AsyncIterator[PolicyVersion]:
         """Versions, newest first."""
-        async for found in self._list(_at(name, "/versions"), PolicyVersion):
+        async for found in self._list(_at(name, "versions"), PolicyVersion):
             yield found
 
     @Verb
     async def version(self, name: str, number: int) -> PolicyVersion:
         """One version."""
-        return read(await self._send("GET", _at(name, f"/versions/{number}")), PolicyVersion)
+        return read(await self._send("GET", _at(name, "versions", number)), PolicyVersion)
 
     @Verb
     async def delete_version(self, name: str, number: int) -> None:
         """Delete a version that no alias names and no gate compares with."""
-        await self._send("DELETE", _at(name, f"/versions/{number}"))
+        await self._send("DELETE", _at(name, "versions", number))
 
     @Verb
     async def alias(self, name: str, alias: str) -> PolicyAlias:
@@ -128,14 +128,14 @@ class PolicyMethods(Caller):
     @Listing
     async def history(self, name: str, alias: str) -> AsyncIterator[AliasMove]:
         """Moves of an alias, newest first."""
-        async for found in self._list(f"{_alias(name, alias)}/history", AliasMove):
+        async for found in self._list(_alias(name, alias, "history"), AliasMove):
             yield found
 
     @Verb
     async def compute_action(self, policy: str, observation: Any, **how: Unpack[ActingArguments]) -> Any:
         """The action of ``name@alias`` or ``name:3``; see :meth:`maze_client.Run.compute_action`."""
         body = {"observation": observation, **how}
-        return (await self._send("POST", _at(policy, "/compute_action"), body))["action"]
+        return (await self._send("POST", _at(policy, "compute_action"), body))["action"]
 
     act = compute_action
 
@@ -145,7 +145,8 @@ class PolicyMethods(Caller):
     ) -> Sequence[Any]:
         """As :meth:`compute_action`, for up to 1024 observations at once."""
         body = {"observations": observations, **how}
-        return list((await self._send("POST", _at(policy, "/compute_action"), body))["actions"])
+        answer = await self._send("POST", _at(policy, "compute_action"), body)
+        return read(answer["actions"], list[Any])
 
     async def _make(self, name: str, **facts: Any) -> Policy:
         return read(await self._send("POST", "/v1/policies", _given(name=name, **facts)), Policy)
@@ -154,7 +155,7 @@ class PolicyMethods(Caller):
         self, name: str, run: RunFacts | str, checkpoint: str, note: str | None
     ) -> PolicyVersion:
         body = _given(run=run, checkpoint=checkpoint, note=note)
-        return read(await self._send("POST", _at(name, "/versions"), body), PolicyVersion)
+        return read(await self._send("POST", _at(name, "versions"), body), PolicyVersion)
 
     async def _move(
         self,
@@ -197,12 +198,12 @@ class AsyncPolicies(PolicyMethods, Async):
     """Policies by name; methods are awaited, ``list``, ``versions`` and ``history`` are for ``async for``."""
 
 
-def _at(name: str, part: str = "") -> str:
-    return f"/v1/policies/{name}{part}"
+def _at(name: str, *parts: str | int) -> str:
+    return at("/v1/policies", name, *parts)
 
 
-def _alias(name: str, alias: str) -> str:
-    return _at(name, f"/aliases/{alias}")
+def _alias(name: str, alias: str, *parts: str) -> str:
+    return _at(name, "aliases", alias, *parts)
 
 
 def _seen(revision: int) -> dict[str, str]:

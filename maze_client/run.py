@@ -1,13 +1,15 @@
 """A run, as the client holds it: what is known of it, what it left, and what may be done with it."""
 
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Coroutine, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Coroutine, Mapping, Sequence
 from contextlib import aclosing
+from dataclasses import replace
 from os import PathLike
 from pathlib import Path
-from typing import Any, Concatenate, Generic, ParamSpec, TypeVar, Unpack, overload
+from typing import Any, Concatenate, Generic, Literal, ParamSpec, TypeAlias, TypeVar, Unpack, overload
 
 from maze_client.answers import (
+    Changed,
     Checkpoint,
     Episode,
     Event,
@@ -17,6 +19,7 @@ from maze_client.answers import (
     Origin,
     PolicyAlias,
     RunFacts,
+    State,
     read,
 )
 from maze_client.arguments import (
@@ -26,9 +29,10 @@ from maze_client.arguments import (
     Labelled,
     ReplayArguments,
     RunChanges,
+    at,
 )
-from maze_client.caller import Caller
-from maze_client.errors import ConflictError, MazeClientError, RunFailed, WaitTimeout
+from maze_client.caller import Caller, unless_done
+from maze_client.errors import MazeClientError, RunFailed, WaitTimeout
 from maze_client.files import download
 from maze_client.following import POLL_S, EventLog, recent_seq
 from maze_client.policies import PolicyMethods
@@ -38,8 +42,17 @@ from maze_client.transport import Async, Listing, Sync, Verb, bound
 P = ParamSpec("P")
 T = TypeVar("T")
 
+Action: TypeAlias = Literal["cancel", "pause", "resume", "delete"]
+
 SHOW_S = 0.5
 """Progress is shown no more often."""
+_LEADS_TO: Mapping[Action, Sequence[State]] = {
+    "cancel": ["cancelled"],
+    "pause": ["paused", "stopping"],
+    "resume": ["queued", "running", "succeeded", "failed"],
+    "delete": [],
+}
+"""Action → states in which a run may be when it has been done."""
 
 
 class RunVerb(Generic[P]):
@@ -51,7 +64,7 @@ class RunVerb(Generic[P]):
     @overload
     def __get__(self, caller: Sync, owner: type) -> Callable[P, "Run"]: ...
     @overload
-    def __get__(self, caller: Async, owner: type) -> Callable[P, Awaitable["AsyncRun"]]: ...
+    def __get__(self, caller: Async, owner: type) -> Callable[P, Coroutine[Any, Any, "AsyncRun"]]: ...
     def __get__(self, caller: Any, owner: type) -> Any:
         return bound(self._method, caller, "do")
 
@@ -64,8 +77,8 @@ class RunMethods(RunFacts, Caller):
         self.__dict__ |= vars(facts)  # for everybody else the facts are frozen
         self.__dict__ |= {"_transport": caller._transport, "_max_retries": caller._max_retries}
 
-    def _at(self, part: str = "") -> str:
-        return f"/v1/runs/{self.id}{part}"
+    def _at(self, *parts: str | int) -> str:
+        return at("/v1/runs", self.id, *parts)
 
     async def _taken(self, answer: Coroutine[Any, Any, Any]) -> "RunMethods":
         """This run with what was answered of it, or the other run that the answer is about."""
@@ -76,22 +89,26 @@ class RunMethods(RunFacts, Caller):
         return self
 
     def _log(self, after: int, types: Collection[str]) -> EventLog:
-        path, retries = self._at("/events"), self._max_retries
+        path, retries = self._at("events"), self._patience
         return EventLog(self._transport, path, after=after, types=types, max_retries=retries)
 
     async def _events_after(self, seq: int) -> Sequence[Any]:
         """The next event, if there is one by now."""
-        page = await self._send("GET", self._at("/events"), params={"after": seq, "limit": 1})
-        return list(page["data"])
+        params = {"after": seq, "limit": 1}
+        page = await self._send("GET", self._at("events"), params=params, max_retries=self._patience)
+        return read(page["data"], list[Any])
 
-    async def _look(self) -> None:
-        await self._taken(self._send("GET", self._at()))
+    async def _look(self, max_retries: int | None = None) -> "RunMethods":
+        return await self._taken(self._send("GET", self._at(), max_retries=max_retries))
+
+    async def _steered(self, action: Action) -> "RunMethods":
+        change = self._taken(self._send("POST", self._at(action)))
+        return await unless_done(change, self._look, lambda run: run.state in _LEADS_TO[action])
 
     @RunVerb
     async def refresh(self) -> "RunMethods":
         """Look again."""
-        await self._look()
-        return self
+        return await self._look()
 
     @RunVerb
     async def wait(
@@ -114,9 +131,9 @@ class RunMethods(RunFacts, Caller):
         """
         deadline = None if timeout is None else time.monotonic() + timeout
         show, shown_at = shown(progress), 0.0
-        await self._look()
+        await self._look(self._patience)
         since = 0 if self.is_ended else await recent_seq(self._events_after)
-        await self._look()  # what happened before that is known, what comes is told
+        await self._look(self._patience)  # what happened before that is known, what comes is told
         log = self._log(since, ["state", "progress"] if show else ["state"])
         async with aclosing(log.until(deadline)) as events:
             while not self.is_ended:
@@ -125,7 +142,7 @@ class RunMethods(RunFacts, Caller):
                     raise WaitTimeout(f"{self.id} is {self.state} after {timeout:g} s; it goes on.")
                 if event and event.type == "progress" and time.monotonic() - shown_at < SHOW_S:
                     continue
-                await self._look()
+                await self._look(self._patience)
                 if show is not None:
                     show(self)
                     shown_at = time.monotonic()
@@ -151,9 +168,10 @@ class RunMethods(RunFacts, Caller):
         goes_on = True
         while goes_on:
             if follow:
-                await self._look()
+                await self._look(self._patience)
             goes_on = follow and not self.is_ended  # what was written before it ended is there now
-            async for found in self._list(self._at("/logs"), LogLine, {"after": after}):
+            retries = self._patience if follow else None
+            async for found in self._list(self._at("logs"), LogLine, {"after": after}, max_retries=retries):
                 after = found.seq
                 yield found
             if goes_on:
@@ -162,13 +180,13 @@ class RunMethods(RunFacts, Caller):
     @Verb
     async def metrics(self, names: Sequence[str] = (), *, max_points: int | None = None) -> Metrics:
         """Metric points by epoch, of these names or of all; ``max_points`` thins each name for a chart."""
-        found = await self._all(self._at("/metrics"), Metric, names=list(names), max_points=max_points)
+        found = await self._all(self._at("metrics"), Metric, names=list(names), max_points=max_points)
         return Metrics(found)
 
     @Verb
     async def checkpoints(self) -> list[Checkpoint]:
         """The stored checkpoints, newest epoch first."""
-        return await self._all(self._at("/checkpoints"), Checkpoint)
+        return await self._all(self._at("checkpoints"), Checkpoint)
 
     @Verb
     async def download(self, path: str | PathLike[str], checkpoint: str = "best") -> Path:
@@ -181,26 +199,26 @@ class RunMethods(RunFacts, Caller):
         Returns:
             The file.
         """
-        found = chosen(await self._all(self._at("/checkpoints"), Checkpoint), checkpoint, self.id)
+        found = chosen(await self._all(self._at("checkpoints"), Checkpoint), checkpoint, self.id)
         target = Path(path)
         if target.is_dir():  # noqa: ASYNC240 -- a local file
             target /= f"{found.id}.ckpt"
-        return await download(self._transport, self._max_retries, f"/v1/checkpoints/{found.id}", target)
+        return await download(self._transport, self._max_retries, at("/v1/checkpoints", found.id), target)
 
     @Verb
     async def episodes(self) -> list[Episode]:
         """Episodes of a rollout, by index, without their trajectories."""
-        return await self._all(self._at("/episodes"), Episode)
+        return await self._all(self._at("episodes"), Episode)
 
     @Verb
     async def episode(self, index: int) -> Episode:
         """One episode with its trajectory, where it was recorded."""
-        return read(await self._send("GET", self._at(f"/episodes/{index}")), Episode)
+        return read(await self._send("GET", self._at("episodes", index)), Episode)
 
     @Verb
     async def download_video(self, index: int, path: str | PathLike[str]) -> Path:
         """Take the video of a filmed episode away as a file (MP4), which takes the place of one that is there."""
-        at = self._at(f"/episodes/{index}/video")
+        at = self._at("episodes", index, "video")
         return await download(self._transport, self._max_retries, at, Path(path))
 
     @RunVerb
@@ -209,24 +227,24 @@ class RunMethods(RunFacts, Caller):
 
         Its ``result`` says whether all bits are ``equal``, and otherwise what differs first.
         """
-        return await self._taken(self._create(self._at(f"/episodes/{index}/replay"), arguments))
+        return await self._taken(self._create(self._at("episodes", index, "replay"), arguments))
 
     @Verb
     async def config(self) -> dict[str, Any]:
         """The resolved configuration, with every default."""
-        return dict((await self._send("GET", self._at("/config")))["config"])
+        return read((await self._send("GET", self._at("config")))["config"], dict[str, Any])
 
     @Verb
     async def provenance(self) -> dict[str, Origin]:
         """Dotted path → where the value of the configuration comes from, as far as it can be said today."""
-        found = await self._send("GET", self._at("/config"), params={"provenance": True})
+        found = await self._send("GET", self._at("config"), params={"provenance": True})
         return read(found["provenance"], dict[str, Origin])
 
     @Verb
     async def compute_action(self, observation: Any, **how: Unpack[ActingArguments]) -> Any:
         """The trained policy's action for a raw observation, both in the environment's own form; numpy is taken."""
         body = {"observation": observation, **how}
-        return (await self._send("POST", self._at("/compute_action"), body))["action"]
+        return (await self._send("POST", self._at("compute_action"), body))["action"]
 
     act = compute_action
 
@@ -234,7 +252,8 @@ class RunMethods(RunFacts, Caller):
     async def compute_actions(self, observations: Sequence[Any], **how: Unpack[ActingArguments]) -> list[Any]:
         """As :meth:`compute_action`, for up to 1024 observations at once."""
         body = {"observations": observations, **how}
-        return list((await self._send("POST", self._at("/compute_action"), body))["actions"])
+        answer = await self._send("POST", self._at("compute_action"), body)
+        return read(answer["actions"], list[Any])
 
     @Verb
     async def promote(
@@ -267,39 +286,32 @@ class RunMethods(RunFacts, Caller):
     @RunVerb
     async def cancel(self) -> "RunMethods":
         """Cancel the run: a waiting one at once, a working one when its last checkpoint is stored."""
-        return await self._taken(self._send("POST", self._at("/cancel")))
+        return await self._steered("cancel")
 
     @RunVerb
     async def pause(self) -> "RunMethods":
         """Pause the run: a waiting one at once, a working one when its last checkpoint is stored."""
-        return await self._taken(self._send("POST", self._at("/pause")))
+        return await self._steered("pause")
 
     @RunVerb
     async def resume(self) -> "RunMethods":
         """Give the paused run back to the queue; it ends as one that was not paused."""
-        try:
-            return await self._taken(self._send("POST", self._at("/resume")))
-        except ConflictError as error:
-            if error.tries:
-                await self._look()
-            if not error.tries or self.state == "paused":
-                raise
-            return self  # an earlier try did it, and its answer was lost
+        return await self._steered("resume")
 
     @RunVerb
     async def continue_(self, **arguments: Unpack[ContinueArguments]) -> "RunMethods":
         """Train on from a checkpoint of this run, which has ended, in a new run."""
-        return await self._taken(self._create(self._at("/continue"), arguments))
+        return await self._taken(self._create(self._at("continue"), arguments))
 
     @RunVerb
     async def retry(self, **arguments: Unpack[Labelled]) -> "RunMethods":
         """Try the failed or cancelled run again, from its last scheduled checkpoint, in a new run."""
-        return await self._taken(self._create(self._at("/retry"), arguments))
+        return await self._taken(self._create(self._at("retry"), arguments))
 
     @RunVerb
     async def fork(self, **arguments: Unpack[ForkArguments]) -> "RunMethods":
         """Train anew with this run's configuration and changes to it, in a new run."""
-        return await self._taken(self._create(self._at("/fork"), arguments))
+        return await self._taken(self._create(self._at("fork"), arguments))
 
     @RunVerb
     async def edit(self, *, if_revision: int | None = None, **changes: Unpack[RunChanges]) -> "RunMethods":
@@ -313,12 +325,29 @@ class RunMethods(RunFacts, Caller):
             ChangedError: it has another revision.
         """
         headers = {} if if_revision is None else {"If-Match": f'"{if_revision}"'}
-        return await self._taken(self._send("PATCH", self._at(), changes, headers=headers))
+        change = self._taken(self._send("PATCH", self._at(), changes, headers=headers))
+        return await unless_done(change, self._look, lambda run: _has(run, changes))
 
     @Verb
     async def delete(self) -> None:
         """Delete the run, which has ended, with all it left."""
         await self._send("DELETE", self._at())
+
+
+def made_by_an_earlier_try(changed: Changed, action: Action) -> Changed:
+    """What became of one run of many, where an earlier try may have done it."""
+    code = (changed.error or {}).get("code")
+    is_done = code == "not_found" if action == "delete" else changed.state in _LEADS_TO[action]
+    return replace(changed, error=None) if is_done else changed
+
+
+def _has(run: RunFacts, changes: Mapping[str, Any]) -> bool:
+    """Whether a run is as the changes would make it."""
+    labels = changes.get("labels") or {}
+    others = [(getattr(run, name), value) for name, value in changes.items() if name != "labels"]
+    return all(
+        there == value for there, value in [*others, *((run.labels.get(key), labels[key]) for key in labels)]
+    )
 
 
 def chosen(checkpoints: Sequence[Checkpoint], selector: str, run_id: str) -> Checkpoint:

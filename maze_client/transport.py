@@ -7,18 +7,36 @@ does its work where it is asked, so that its coroutines never wait, and are run 
 import asyncio
 import functools
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Coroutine, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Iterator
 from types import MethodType
 from typing import Any, Concatenate, Generic, ParamSpec, TypeAlias, TypeVar, overload
 
 import httpx
 
+from maze_client.errors import MazeClientError
+
 P = ParamSpec("P")
 T = TypeVar("T")
-Outcome: TypeAlias = httpx.Response | httpx.TransportError
+Outcome: TypeAlias = httpx.Response | httpx.RequestError
 
 STREAMED = (200, 206)
 """Statuses whose body is read as it comes."""
+
+
+def built(
+    http: httpx.Client | httpx.AsyncClient, method: str, path: str, parts: dict[str, Any]
+) -> httpx.Request:
+    """A request.
+
+    Raises:
+        MazeClientError: it cannot be one, or nothing can be sent any more.
+    """
+    if http.is_closed:
+        raise MazeClientError("This client is closed; make another one.")
+    try:
+        return http.build_request(method, path, **parts)
+    except (httpx.InvalidURL, TypeError, ValueError) as error:
+        raise MazeClientError(f"{method} {path} cannot be sent: {error}") from error
 
 
 class SyncTransport:
@@ -34,10 +52,10 @@ class SyncTransport:
     async def send(self, method: str, path: str, *, stream: bool = False, **parts: Any) -> Outcome:
         """What comes of a request; of a stream the body of a 200 or 206 is left for :meth:`chunks`."""
         try:
-            response = self.http.send(self.http.build_request(method, path, **parts), stream=stream)
+            response = self.http.send(built(self.http, method, path, parts), stream=stream)
             if stream and response.status_code not in STREAMED:
                 response.read()
-        except httpx.TransportError as error:
+        except httpx.RequestError as error:
             return error
         return response
 
@@ -82,10 +100,10 @@ class AsyncTransport:
     async def send(self, method: str, path: str, *, stream: bool = False, **parts: Any) -> Outcome:
         """Send a request."""
         try:
-            response = await self.http.send(self.http.build_request(method, path, **parts), stream=stream)
+            response = await self.http.send(built(self.http, method, path, parts), stream=stream)
             if stream and response.status_code not in STREAMED:
                 await response.aread()
-        except httpx.TransportError as error:
+        except httpx.RequestError as error:
             return error
         return response
 
@@ -134,7 +152,7 @@ class Verb(Generic[P, T]):
     @overload
     def __get__(self, caller: Sync, owner: type) -> Callable[P, T]: ...
     @overload
-    def __get__(self, caller: Async, owner: type) -> Callable[P, Awaitable[T]]: ...
+    def __get__(self, caller: Async, owner: type) -> Callable[P, Coroutine[Any, Any, T]]: ...
     def __get__(self, caller: Any, owner: type) -> Any:
         return bound(self._method, caller, "do")
 

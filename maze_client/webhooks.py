@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator, Collection
 from typing import Any
 
 from maze_client.answers import Delivery, Webhook, read
+from maze_client.arguments import at
 from maze_client.caller import Caller
 from maze_client.transport import Async, Listing, Sync, Verb
 
@@ -33,17 +34,17 @@ class WebhookMethods(Caller):
     @Verb
     async def delete(self, webhook_id: str) -> None:
         """Delete one with its messages."""
-        await self._send("DELETE", f"{PATH}/{webhook_id}")
+        await self._send("DELETE", at(PATH, webhook_id))
 
     @Verb
     async def test(self, webhook_id: str) -> Delivery:
         """Have a message of type ``webhook.test`` sent."""
-        return read(await self._send("POST", f"{PATH}/{webhook_id}/test"), Delivery)
+        return read(await self._send("POST", at(PATH, webhook_id, "test")), Delivery)
 
     @Listing
     async def deliveries(self, webhook_id: str) -> AsyncIterator[Delivery]:
         """Messages of one, newest first."""
-        async for found in self._list(f"{PATH}/{webhook_id}/deliveries", Delivery):
+        async for found in self._list(at(PATH, webhook_id, "deliveries"), Delivery):
             yield found
 
 

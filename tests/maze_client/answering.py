@@ -13,6 +13,16 @@ RUN = {
     "a_member_of_tomorrow": 1,
 }
 
+SWEEP = {
+    "id": "sweep_1",
+    "state": "running",
+    "labels": {},
+    "n_jobs": 2,
+    "counts": {},
+    "created_at": RUN["created_at"],
+    "a_member_of_tomorrow": 1,
+}
+
 
 class Answers(httpx.MockTransport):
     """Gives these answers in order, the last one again and again; keeps the requests.

@@ -21,4 +21,5 @@ def clock(monkeypatch):
     monkeypatch.setattr("maze_client.transport.time", made)
     monkeypatch.setattr("maze_client.following.time", made)
     monkeypatch.setattr("maze_client.run.time", made)
+    monkeypatch.setattr("maze_client.sweep.time", made)
     return made

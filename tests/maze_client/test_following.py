@@ -9,17 +9,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from maze_client import Client, ConflictError, ConnectionFailed, ProblemError, WaitTimeout
+from maze_client.caller import FOLLOWING_PATIENCE
 from maze_client.following import (
     FIRST_RETRY_S,
     LONGEST_RETRY_S,
     LONGEST_TOLD_S,
     SILENCE_S,
-    STREAM_PATIENCE,
     EventDecoder,
     recent_seq,
     retry_in_s,
 )
-from tests.maze_client.answering import RUN, Answers, event, problem, stream
+from tests.maze_client.answering import RUN, SWEEP, Answers, event, problem, stream
 
 GONE = httpx.ConnectError("refused", request=httpx.Request("GET", "http://host/v1/runs"))
 
@@ -151,7 +151,7 @@ def test_events_are_given_up_when_the_service_stays_away(clock):
     run, answering = a_run(stream(event(1)), GONE, max_retries=1)
     with pytest.raises(ConnectionFailed):
         list(run.events())
-    assert len(answering.requests) == 2 + STREAM_PATIENCE
+    assert len(answering.requests) == 2 + FOLLOWING_PATIENCE
 
 
 @pytest.mark.parametrize("held_back", [[httpx.Response(200, json={})], [stream()] * 3])
@@ -205,3 +205,35 @@ def test_a_log_is_followed_to_what_was_written_before_the_end(clock):
 def lines(*seqs):
     line = {"at": RUN["created_at"], "level": "info", "message": "…"}
     return {"data": [{**line, "seq": seq} for seq in seqs], "has_more": False}
+
+
+AWAY = [GONE] * 8
+"""A restart of the service: so many tries find nobody, with waits of half a minute in all."""
+
+
+def test_a_log_is_followed_through_a_restart_by_a_client_of_little_patience(clock):
+    ended = {**RUN, "state": "succeeded"}
+    run, answering = a_run(RUN, lines(1), *AWAY, ended, *AWAY, lines(2), max_retries=2)
+    assert [found.seq for found in run.logs(follow=True)] == [1, 2]
+    assert len(answering.requests) == 1 + 4 + 2 * len(AWAY)
+
+
+def test_a_wait_looks_through_restarts_with_little_patience(clock):
+    none, ended = {"data": []}, {**RUN, "state": "succeeded"}
+    run, _ = a_run(*AWAY, RUN, *AWAY, none, *AWAY, RUN, stream(event(1, "end")), *AWAY, ended, max_retries=2)
+    assert run.wait() is run
+    assert run.state == "succeeded"
+
+
+def test_a_wait_for_a_sweep_looks_through_restarts_with_little_patience(clock):
+    made, _ = client(SWEEP, *AWAY, SWEEP, *AWAY, {**SWEEP, "state": "succeeded"}, max_retries=2)
+    assert made.get_sweep("sweep_1").wait().state == "succeeded"
+
+
+def test_what_does_not_follow_a_run_has_the_patience_that_was_given(clock):
+    run, answering = a_run(GONE, max_retries=2)
+    for ask in (run.refresh, lambda: list(run.logs()), run.checkpoints):
+        answering.requests.clear()
+        with pytest.raises(ConnectionFailed):
+            ask()
+        assert len(answering.requests) == 3

@@ -61,6 +61,7 @@ def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_the_wheel_has_modules_migrations_licence_and_commands(wheel: Path) -> None:
     with zipfile.ZipFile(wheel) as archive:
         names = set(archive.namelist())
+    assert "maze_client/py.typed" in names
         (entry_points,) = (archive.read(name).decode() for name in names if name.endswith("entry_points.txt"))
     conf = {f"maze_core/conf/{file.relative_to(ROOT / 'conf')}" for file in (ROOT / "conf").rglob("*.yaml")}
     migrations = {
