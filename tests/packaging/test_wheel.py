@@ -61,13 +61,12 @@ def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_the_wheel_has_modules_migrations_licence_and_commands(wheel: Path) -> None:
     with zipfile.ZipFile(wheel) as archive:
         names = set(archive.namelist())
-    assert "maze_client/py.typed" in names
         (entry_points,) = (archive.read(name).decode() for name in names if name.endswith("entry_points.txt"))
     conf = {f"maze_core/conf/{file.relative_to(ROOT / 'conf')}" for file in (ROOT / "conf").rglob("*.yaml")}
     migrations = {
         f"service/migrations/versions/{file.name}" for file in (ROOT / "alembic/versions").glob("*.py")
     }
-    assert conf | migrations | {"service/migrations/env.py"} <= names
+    assert conf | migrations | {"service/migrations/env.py", "maze_client/py.typed"} <= names
     assert any(name.endswith(".dist-info/licenses/LICENSE") for name in names)
     assert "maze = service.cli:main" in entry_points
     assert "maze-run = maze_core.cli:main" in entry_points
