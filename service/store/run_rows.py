@@ -123,15 +123,19 @@ def labels_of(connection: Connection, run_ids: Sequence[str]) -> dict[str, dict[
 
 def read_run(connection: Connection, run_id: str) -> Run:
     """The whole run; raises :class:`NotFoundError`."""
-    row = connection.execute(_RUN, {"ids": [run_id]}).one_or_none()
-    if row is None:
+    found = _runs(connection, _RUN, [run_id])
+    if not found:
         raise _no_run(run_id)
-    return _with_place(connection, row, labels_of(connection, [run_id])[run_id])
+    return found[0]
 
 
 def shown_runs(connection: Connection, run_ids: Sequence[str]) -> list[Run]:
     """Those of the runs that there are, without request and configuration."""
-    rows = connection.execute(_SHOWN, {"ids": run_ids}).all()
+    return _runs(connection, _SHOWN, run_ids)
+
+
+def _runs(connection: Connection, query: Select[Any], run_ids: Sequence[str]) -> list[Run]:
+    rows = connection.execute(query, {"ids": run_ids}).all()
     labels = labels_of(connection, [row.id for row in rows])
     return [_with_place(connection, row, labels[row.id]) for row in rows]
 
@@ -321,4 +325,4 @@ def write_all(connection: Connection, runs: Iterable[LockedRun]) -> None:
     numbered = [{**event, "position": position} for position, event in enumerate(events, start=first)]
     connection.execute(insert(run_event).values(at=now()), numbered)
     ended = [event["run_id"] for event in events if event["type"] == EventType.END]
-    queue_ends(connection, ended, lambda run_id: read_run(connection, run_id))
+    queue_ends(connection, ended, lambda: _runs(connection, _RUN, ended))

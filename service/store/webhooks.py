@@ -2,7 +2,7 @@
 
 import secrets
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -33,37 +33,34 @@ KEPT_S = 7 * 86_400.0
 """For which messages that wait no more are kept."""
 
 
-def queue_ends(connection: Connection, run_ids: Sequence[str], read: Callable[[str], Run]) -> None:
+def queue_ends(connection: Connection, run_ids: Sequence[str], read: Callable[[], Iterable[Run]]) -> None:
     """Write the messages that tell of runs' ends, for those who want them.
 
     Args:
         connection: of the transaction that ends the runs.
         run_ids: of those that end.
-        read: reads a run, which is long; not called where nobody wants to know.
+        read: reads these runs, which are long; not called where nobody wants to know.
     """
     if not run_ids:
         return
     wanting = select(webhook).where(webhook.c.disabled_at.is_(None)).with_for_update(read=True)
     hooks = connection.execute(wanting).all()  # whoever deletes or disables one, waits for this transaction
-    for run_id in run_ids if hooks else ():
-        _queue_end(connection, hooks, read(run_id))
+    messages = []
+    for run in read() if hooks else ():
+        kind, body = end_message(replace(run, result=result_summary(run.result)))
+        facts = {"run_id": run.id, "traceparent": run.traceparent, "tracestate": run.tracestate}
+        messages += [_message(hook.id, kind, body, **facts) for hook in hooks if kind in hook.types]
+    if messages:
+        connection.execute(_WAITING, messages)
 
 
-def _queue_end(connection: Connection, hooks: Sequence[Row[Any]], run: Run) -> None:
-    run = replace(run, result=result_summary(run.result))
-    kind, body = end_message(run)
-    trace = {"traceparent": run.traceparent, "tracestate": run.tracestate}
-    for hook in hooks:
-        if kind in hook.types:
-            _insert(connection, hook.id, kind, body, run_id=run.id, **trace)
+def _message(webhook_id: str, kind: MessageType, body: str, **facts: Any) -> dict[str, Any]:
+    return {"id": "msg_" + _new_id(), "webhook_id": webhook_id, "type": kind.value, "body": body, **facts}
 
 
-def _insert(connection: Connection, webhook_id: str, kind: MessageType, body: str, **facts: Any) -> str:
-    message_id = "msg_" + _new_id()
-    row = {"id": message_id, "webhook_id": webhook_id, "type": kind.value, "body": body, **facts}
-    waiting = {"state": DeliveryState.WAITING.value, "attempts": 0, "created_at": now(), "due_at": now()}
-    connection.execute(insert(webhook_delivery).values(**row, **waiting))
-    return message_id
+_WAITING = insert(webhook_delivery).values(
+    state=DeliveryState.WAITING.value, attempts=0, created_at=now(), due_at=now()
+)
 
 
 def _new_id() -> str:
@@ -115,8 +112,9 @@ class SqlWebhookStore:
                 raise StateConflictError(f"webhook {webhook_id} is disabled: {hook.disabled_reason}")
             at = connection.execute(select(now())).scalar_one()
             body = message_body(MessageType.TEST, at, {"webhook": webhook_id})
-            message_id = _insert(connection, webhook_id, MessageType.TEST, body)
-            found = select(webhook_delivery).where(webhook_delivery.c.id == message_id)
+            message = _message(webhook_id, MessageType.TEST, body)
+            connection.execute(_WAITING, [message])
+            found = select(webhook_delivery).where(webhook_delivery.c.id == message["id"])
             return _delivery(connection.execute(found).one())
 
     def deliveries(self, webhook_id: str, *, limit: int = 50, cursor: str | None = None) -> Page:

@@ -9,9 +9,10 @@ from sqlalchemy.exc import StatementError
 
 from service.domain.errors import NotFoundError, StateConflictError
 from service.domain.run import RunState, StopReason
+from service.domain.sweep import SweepVerb
 from service.domain.webhooks import Attempted, DeliveryState, Due
 from service.store import Stores
-from tests.contracts.builders import start, submit
+from tests.contracts.builders import new_sweep, start, submit
 from tests.contracts.threads import in_threads
 
 ENDS = ["run.succeeded", "run.failed", "run.cancelled"]
@@ -54,6 +55,18 @@ class WebhookStoreContract:
         assert [each.type for each in stores.webhooks.deliveries(every.id).data] == [
             "run.cancelled", "run.failed", "run.succeeded",
         ]  # fmt: skip
+
+    def test_each_of_many_runs_that_end_at_once_has_its_message(self, stores: Stores) -> None:
+        every, failures = (
+            stores.webhooks.create(f"https://{name}.example", types, "s")
+            for name, types in (("all", ENDS), ("failed", ["run.failed"]))
+        )
+        sweep = stores.sweeps.create(new_sweep(3))[0]
+        stores.sweeps.change(sweep.id, SweepVerb.CANCEL)
+        told = [(each.run_id, each.type) for each in stores.webhooks.deliveries(every.id).data]
+        runs = [run.id for run in stores.runs.list(sweep=sweep.id).data]
+        assert sorted(told) == sorted((run_id, "run.cancelled") for run_id in runs)
+        assert stores.webhooks.deliveries(failures.id).data == []
 
     def test_what_is_rolled_back_leaves_no_message(self, stores: Stores) -> None:
         hook = stores.webhooks.create("https://a.example", ENDS, "s")
