@@ -32,6 +32,16 @@ class WebhookMethods(Caller):
             yield found
 
     @Verb
+    async def edit(
+        self, webhook_id: str, *, url: str | None = None, types: Collection[str] = (),
+        is_enabled: bool | None = None,
+    ) -> Webhook:  # fmt: skip
+        """Change what is given; ``is_enabled`` stops it, or lets it go on."""
+        given = {"url": url, "types": [*types] or None, "is_enabled": is_enabled}
+        body = {name: value for name, value in given.items() if value is not None}
+        return read(await self._send("PATCH", f"{PATH}/{webhook_id}", body), Webhook)
+
+    @Verb
     async def delete(self, webhook_id: str) -> None:
         """Delete one with its messages."""
         await self._send("DELETE", at(PATH, webhook_id))

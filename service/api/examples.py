@@ -363,6 +363,7 @@ EXAMPLES: dict[str, dict[str, Any]] = {
     ),
     "list_webhooks": _json(_page(_HOOK)),
     "get_webhook": _json(_HOOK),
+    "edit_webhook": _json(_HOOK, {"enable": {"is_enabled": True}}),
     "delete_webhook": {"requests": {}, "responses": {}},
     "test_webhook": _json(
         _DELIVERY | {"type": "webhook.test", "run": None, "state": "waiting", "attempts": 0, "status": None}

@@ -7,7 +7,7 @@ from pydantic import AfterValidator, AliasChoices, Field
 
 from service.api.answers import Listing, Out, Time
 from service.api.bodies import In, StrictRoute
-from service.api.dependencies import CallerDep, PageDep, ServicesDep, page_of
+from service.api.dependencies import CallerDep, PageDep, Services, ServicesDep, page_of
 from service.domain.run import Page
 from service.domain.webhooks import (
     LONGEST_URL,
@@ -44,6 +44,17 @@ class WebhookRequest(In):
     """Which ends."""
     secret: Annotated[str, Field(max_length=128), AfterValidator(_secret)] | None = None
     """``whsec_`` and base64 of 24 to 64 bytes, which messages are signed with; made here when left out."""
+
+
+class WebhookChange(In):
+    """What is to be otherwise."""
+
+    url: Annotated[str, Field(min_length=1, max_length=LONGEST_URL)] | None = None
+    """Another address."""
+    types: Annotated[list[EndType], Field(min_length=1, max_length=len(ENDS))] | None = None
+    """Other ends."""
+    is_enabled: bool | None = None
+    """false ends its messages, true lets it have those of ends to come."""
 
 
 class WebhookOut(Out):
@@ -87,15 +98,19 @@ class DeliveryOut(Out):
     """Its beginning."""
 
 
+def _check_url(url: str, services: Services) -> None:
+    try:
+        check_url(url, {host.lower() for host in services.settings.webhook_private_hosts})
+    except ValueError as error:
+        raise Problem.at("/url", "invalid_value", f"{error}.") from error
+
+
 @router.post("", status_code=201, response_model=NewWebhookOut)
 def create_webhook(
     body: WebhookRequest, services: ServicesDep, response: Response, caller: CallerDep
 ) -> Webhook:
     """Tell a URL of the ends of runs, in messages signed by Standard Webhooks; the secret is shown this once."""
-    try:
-        check_url(body.url, {host.lower() for host in services.settings.webhook_private_hosts})
-    except ValueError as error:
-        raise Problem.at("/url", "invalid_value", f"{error}.") from error
+    _check_url(body.url, services)
     made = services.webhooks.create(
         body.url, [*dict.fromkeys(body.types)], body.secret or new_secret(), by=caller
     )
@@ -113,6 +128,15 @@ def list_webhooks(query: PageDep, services: ServicesDep) -> Page:
 def get_webhook(webhook_id: WebhookId, services: ServicesDep) -> Webhook:
     """One webhook."""
     return services.webhooks.get(webhook_id)
+
+
+@router.patch("/{webhook_id}", response_model=WebhookOut)
+def edit_webhook(webhook_id: WebhookId, body: WebhookChange, services: ServicesDep) -> Webhook:
+    """Change address or types of a webhook, disable it, or enable it again."""
+    if body.url is not None:
+        _check_url(body.url, services)
+    types = None if body.types is None else [*dict.fromkeys(body.types)]
+    return services.webhooks.edit(webhook_id, url=body.url, types=types, is_enabled=body.is_enabled)
 
 
 @router.delete("/{webhook_id}", status_code=204)

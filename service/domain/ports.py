@@ -626,6 +626,16 @@ class WebhookStore(Protocol):
     def list(self, *, limit: int = 50, cursor: str | None = None) -> Page:
         """Webhooks, oldest first; raises ValueError for a cursor that is not ours."""
 
+    def edit(
+        self, webhook_id: str, *, url: str | None = None, types: Sequence[str] | None = None,
+        is_enabled: bool | None = None,
+    ) -> Webhook:  # fmt: skip
+        """Change what is given; of one that is disabled, messages that wait have failed, and none are written.
+
+        Raises:
+            NotFoundError: there is no such webhook.
+        """
+
     def delete(self, webhook_id: str) -> None:
         """Delete a webhook with its messages; raises :class:`NotFoundError`."""
 

@@ -97,6 +97,23 @@ class SqlWebhookStore:
             rows = connection.execute(query.limit(limit + 1)).all()
         return page_of(rows, limit, _webhook, lambda row: encode_cursor("webhooks", row.id))
 
+    def edit(
+        self, webhook_id: str, *, url: str | None = None, types: Sequence[str] | None = None,
+        is_enabled: bool | None = None,
+    ) -> Webhook:  # fmt: skip
+        """Change what is given."""
+        values: dict[str, Any] = {"url": url, "types": types and [*types]}
+        values = {name: value for name, value in values.items() if value is not None}
+        if is_enabled:
+            values |= {"disabled_at": None, "disabled_reason": None}
+        with self._database.writing() as connection:
+            _row(connection, webhook_id, is_locked=True)
+            if values:
+                connection.execute(update(webhook).where(webhook.c.id == webhook_id).values(**values))
+            if is_enabled is False:
+                _disable(connection, webhook_id, "a client disabled it")
+            return _webhook(_row(connection, webhook_id))
+
     def delete(self, webhook_id: str) -> None:
         """Delete a webhook with its messages."""
         with self._database.writing() as connection:

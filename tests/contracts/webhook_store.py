@@ -135,6 +135,20 @@ class WebhookStoreContract:
         with pytest.raises(StateConflictError, match="410"):
             stores.webhooks.test(hook.id)
 
+    def test_one_is_disabled_and_enabled_again(self, stores: Stores) -> None:
+        hook = stores.webhooks.create("https://a.example", ENDS, "s").id
+        stores.webhooks.test(hook)
+        assert stores.webhooks.edit(hook, is_enabled=False).disabled_at is not None
+        assert (stores.webhooks.due(), stores.webhooks.deliveries(hook).data[0].state) == ([], "failed")
+        changed = stores.webhooks.edit(hook, is_enabled=True, url="https://b.example", types=["run.failed"])
+        assert (changed.disabled_at, changed.disabled_reason) == (None, None)
+        assert (changed.url, changed.types) == ("https://b.example", ["run.failed"])
+        assert stores.webhooks.due() == []
+        stores.webhooks.test(hook)
+        assert len(take(stores)) == 1
+        with pytest.raises(NotFoundError):
+            stores.webhooks.edit("hook_0", is_enabled=True)
+
     def test_webhooks_and_messages_are_listed_page_by_page_and_deleted(self, stores: Stores) -> None:
         hooks = [stores.webhooks.create(f"https://{n}.example", ENDS, "s").id for n in range(3)]
         page = stores.webhooks.list(limit=2)

@@ -102,7 +102,7 @@ def test_every_route_of_the_contract_is_there(document: dict[str, Any]) -> None:
         *("GET /v1/config/targets", "POST /v1/config/compose", "POST /v1/config/diff"),
         *("GET /v1/config/schema", "GET /v1/config/groups/{group}/{module}/schema"),
         *(f"{method} /v1/webhooks" for method in ("GET", "POST")),
-        *(f"{method} /v1/webhooks/{{webhook_id}}" for method in ("GET", "DELETE")),
+        *(f"{method} /v1/webhooks/{{webhook_id}}" for method in ("GET", "PATCH", "DELETE")),
         *("POST /v1/webhooks/{webhook_id}/test", "GET /v1/webhooks/{webhook_id}/deliveries"),
         *("POST /v1/sweeps", "POST /v1/sweeps/preview", "GET /v1/sweeps"),
         *("GET /v1/sweeps/{sweep_id}", "DELETE /v1/sweeps/{sweep_id}"),

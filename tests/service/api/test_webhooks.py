@@ -38,6 +38,16 @@ def test_a_webhook_lives_from_its_making_to_its_deletion(client: Client, stores:
         assert client.request(method, path + part).status_code == 404
 
 
+def test_a_disabled_webhook_is_enabled_again(client: Client) -> None:
+    path = f"/v1/webhooks/{client.post('/v1/webhooks', {'url': URL}).json()['id']}"
+    assert client.request("PATCH", path, json={"is_enabled": False}).json()["disabled_reason"] is not None
+    assert client.post(f"{path}/test").status_code == 409
+    changed = client.request("PATCH", path, json={"is_enabled": True, "types": ["run.failed"]}).json()
+    assert (changed["disabled_at"], changed["types"]) == (None, ["run.failed"])
+    assert client.post(f"{path}/test").status_code == 202
+    assert list(errors(client.request("PATCH", path, json={"url": "https://10.0.0.1/"}))) == ["/url"]
+
+
 def test_a_secret_of_the_clients_own_is_taken(client: Client, stores: Stores) -> None:
     secret = "whsec_" + "A" * 32
     made = client.post("/v1/webhooks", {"url": URL, "secret": secret}).json()
