@@ -122,6 +122,10 @@ async def life(client):
     assert [(each.id, each.secret) for each in await now(client.webhooks.list())] == [(hook.id, None)]
     sent = await now(client.webhooks.test(hook.id))
     assert [each.id for each in await now(client.webhooks.deliveries(hook.id))] == [sent.id]
+    off = await now(client.webhooks.edit(hook.id, is_enabled=False))
+    assert off.disabled_at is not None
+    on = await now(client.webhooks.edit(hook.id, is_enabled=True, types=["run.succeeded"]))
+    assert (on.disabled_at, on.types) == (None, ["run.succeeded"])
     await now(client.webhooks.delete(hook.id))
     metrics = await now(run.metrics(names=["eval/mean_return"]))
     assert [point.epoch for point in metrics] == [1, 2, 3, 4]
