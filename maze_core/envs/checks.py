@@ -3,16 +3,17 @@
 import re
 import warnings
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import gymnasium
 import numpy as np
 
+from maze_core.data.flat_space import SpaceReader
 from maze_core.envs.config import CallableEnvConfig
 from maze_core.envs.contract import flag, making, number
 from maze_core.envs.core_env import StructuredEnv
-from maze_core.errors import USER_CODE_ERRORS, EnvError, reason_of
+from maze_core.errors import USER_CODE_ERRORS, EnvError, MazeError, SpaceMismatchError, reason_of
 from maze_core.types import Observation
 
 TICKS = 2_000
@@ -34,10 +35,13 @@ class Finding:
     """What to do."""
 
 
+_OUTSIDE = (
+    "Policies are built for the space; what lies outside of it is refused when they act, or learnt wrongly."
+)
 _KNOWN: tuple[tuple[str, str, str], ...] = (
     (
         r"not within the observation space|outside the observation space|observation.*expected",
-        "Policies are built for the space; what lies outside of it is refused when they act, or learnt wrongly.",
+        _OUTSIDE,
         "Return what observation_space says, dtype and shape included, or widen it: Box(low, high, shape, dtype).",
     ),
     (
@@ -96,7 +100,9 @@ def check_environment(make: Callable[[], gymnasium.Env[Any, Any]], *, ticks: int
                 str(error), "It cannot be used at all.", "Call its class by hand, and mend what it raises."
             )
         ]
-    found = [*_of_gymnasium(env), *_of_training(make, ticks)]
+    found = list(_of_training(make, ticks))
+    is_refused = any(one.level == "error" for one in found)
+    found = [*(_weighed(one, is_refused=is_refused) for one in _of_gymnasium(env)), *found]
     once = list({(one.level, one.meaning): one for one in reversed(found)}.values())
     return sorted(once, key=lambda one: one.level)
 
@@ -107,6 +113,11 @@ def _error(what: str, meaning: str, way_out: str) -> Finding:
 
 def _warning(what: str, meaning: str, way_out: str) -> Finding:
     return Finding(level="warning", what=what, meaning=meaning, way_out=way_out)
+
+
+def _weighed(finding: Finding, *, is_refused: bool) -> Finding:
+    """An observation outside of the space is no error where training takes it as it is."""
+    return finding if is_refused or finding.meaning != _OUTSIDE else replace(finding, level="warning")
 
 
 def _of_gymnasium(env: gymnasium.Env[Any, Any]) -> Iterator[Finding]:
@@ -135,7 +146,7 @@ def _of_training(make: Callable[[], gymnasium.Env[Any, Any]], ticks: int) -> Ite
     """What comes of playing in it as a training does."""
     try:
         first, second = (_played(CallableEnvConfig(factory=make).make(), ticks) for _ in range(2))
-    except EnvError as error:
+    except MazeError as error:
         yield _error(str(error), "No policy can be trained in it.", "Mend what it says.")
         return
     except USER_CODE_ERRORS as error:
@@ -181,30 +192,42 @@ class _Played:
 def _played(env: StructuredEnv, ticks: int) -> _Played:
     """Play with random actions, the same ones each time; every episode is reset with a seed of its own."""
     played, began = _Played(), 0
+    readers = {key: SpaceReader(space, "observation") for key, space in env.observation_spaces.items()}
+
+    def see(observation: Observation) -> None:
+        _see(played, readers[env.actor_id().step_key], observation)
+
     for space in env.action_spaces.values():
         space.seed(0)
     try:
-        _see(played, env, env.reset(seed=0))
+        see(env.reset(seed=0))
         for tick in range(1, ticks + 1):
             action = env.action_spaces[env.actor_id().step_key].sample()
             observation, reward, terminated, truncated, _ = env.step(action)
-            _see(played, env, observation)
+            see(observation)
             played.rewards.append(number(reward))
             played.trace.append(np.float64(played.rewards[-1]).tobytes())
             if flag(terminated, "terminated") | flag(truncated, "truncated"):
                 played.lengths.append(tick - began)
                 began = tick
-                _see(played, env, env.reset(seed=len(played.lengths)))
+                see(env.reset(seed=len(played.lengths)))
     finally:
         env.close()
     return played
 
 
-def _see(played: _Played, env: StructuredEnv, observation: Observation) -> None:
-    space = env.observation_spaces[env.actor_id().step_key]
-    for name in sorted(observation):
-        values = np.asarray(observation[name])
+def _see(played: _Played, reader: SpaceReader, observation: Observation) -> None:
+    """Read an observation as training does.
+
+    Raises:
+        EnvError: it does not fit its space.
+    """
+    for name, leaf in reader.leaves.items():
+        try:
+            values = np.asarray(leaf.ready(observation[name]))
+        except SpaceMismatchError as error:
+            raise EnvError(reader.refusal(name, error)) from error
         played.trace.append(values.tobytes())
-        is_measured = isinstance(space[name], gymnasium.spaces.Box) and values.dtype != np.uint8
+        is_measured = isinstance(reader.space[name], gymnasium.spaces.Box) and values.dtype != np.uint8
         if is_measured and values.size:
             played.largest = float(np.maximum(played.largest, np.abs(values).max()))  # NaN stays

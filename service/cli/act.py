@@ -54,7 +54,7 @@ def _observations(given: str) -> Iterator[Any]:
         if text.strip():
             try:
                 yield json.loads(text)
-            except ValueError as error:
+            except (ValueError, RecursionError) as error:
                 where = f"line {number}" if given == "-" else "OBSERVATION"
                 raise Mistake(
                     f"{where} is no JSON ({error}): write a list such as '[0.1, 0, -0.2, 0]'"

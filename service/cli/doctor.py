@@ -6,11 +6,13 @@ import platform
 import re
 import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from importlib import metadata, util
 from typing import Any, Literal, NamedTuple
 
+from maze_core.errors import reason_of
 from service.cli.parsers import add, shared
+from service.cli.printing import plain
 from service.cli.remote import print_json, remote
 
 DISTRIBUTION = "maze-service"
@@ -19,6 +21,7 @@ LITTLE_BYTES = 1 << 30
 _EXTRA = re.compile(
     r"""^(?P<package>[\w.-]+)(?:\[(?P<its>[\w,.-]+)\])?.*extra == ['"](?P<extra>[\w-]+)['"]"""
 )
+_NAME_IT = "name it by --database-url or MAZE_DATABASE_URL"
 _TOOLS = ("test", "bench")
 """Extras of those who work on it."""
 
@@ -44,15 +47,25 @@ def _doctor(options: argparse.Namespace) -> int:
     looks = (_versions, _extras, _sqlite, _database, _service)
     failed = False
     for look in looks:
-        for found in look(options):
+        for found in _each(look, options):
             failed = failed or found.status == "wrong"
             if options.json:
                 print_json(found._asdict())
             else:
                 mark = {"ok": "✓", "note": "•", "wrong": "✗"}[found.status]
                 way_out = f"\n    → {found.way_out}" if found.way_out else ""
-                print(f"{mark} {found.name}: {found.what}{way_out}", flush=True)
+                print(f"{mark} {plain(f'{found.name}: {found.what}')}{way_out}", flush=True)
     return 1 if failed else 0
+
+
+def _each(
+    look: Callable[[argparse.Namespace], Iterator[Found]], options: argparse.Namespace
+) -> Iterator[Found]:
+    """What one look finds; where it fails itself, the others go on."""
+    try:
+        yield from look(options)
+    except Exception as error:
+        yield Found(look.__name__.strip("_"), "wrong", f"could not be looked at: {reason_of(error)}")
 
 
 def _versions(_options: argparse.Namespace) -> Iterator[Found]:
@@ -114,26 +127,43 @@ def _sqlite(_options: argparse.Namespace) -> Iterator[Found]:
 
 
 def _database(options: argparse.Namespace) -> Iterator[Found]:
+    from pydantic import ValidationError
     from sqlalchemy import make_url
+    from sqlalchemy.exc import ArgumentError
 
-    from service.domain.errors import ServiceError
+    from service.cli.operate import setting_problem
+    from service.domain.errors import ServiceError, StoreUnavailableError
     from service.settings import Settings
-    from service.store import check_revision
+    from service.store import SchemaError, check_revision
     from service.store.engine import sqlite_path
 
     given = {} if options.database_url is None else {"database_url": options.database_url}
-    settings = Settings(**given)
-    shown = make_url(settings.database_url).render_as_string(hide_password=True)
-    path = sqlite_path(make_url(settings.database_url))
+    try:
+        settings = Settings(**given)
+        url = make_url(settings.database_url)
+    except ValidationError as error:
+        for problem in error.errors(include_url=False):
+            yield Found("settings", "wrong", setting_problem(dict(problem)), "set it rightly, or unset it")
+        return
+    except ArgumentError:
+        what = "the database's URL is none: sqlite:///data/maze.db or postgresql://…"
+        yield Found("database", "wrong", what, _NAME_IT)
+        return
+    shown, path = url.render_as_string(hide_password=True), sqlite_path(url)
     if path is not None and not path.exists():
-        way_out = "maze serve makes it; or name it by --database-url or MAZE_DATABASE_URL"
+        way_out = f"maze serve makes it; or {_NAME_IT}"
         yield Found("database", "note", f"{shown} is not there yet", way_out)
     else:
         try:
             check_revision(settings.database_url)
             yield Found("database", "ok", f"{shown} is reached and up to date")
+        except SchemaError as error:  # its words have the command
+            yield Found("database", "wrong", str(error), "do so with the service stopped")
+        except StoreUnavailableError as error:
+            where = "see that it can be read, restore a backup of it" if path else "start it"
+            yield Found("database", "wrong", str(error), f"{where}, or {_NAME_IT}")
         except (ServiceError, ValueError) as error:
-            yield Found("database", "wrong", str(error), "maze db upgrade, with the service stopped")
+            yield Found("database", "wrong", str(error), _NAME_IT)
     if path is not None:
         place = next(folder for folder in path.absolute().parents if folder.is_dir())
         free = shutil.disk_usage(place).free
@@ -144,7 +174,7 @@ def _database(options: argparse.Namespace) -> Iterator[Found]:
 
 
 def _service(options: argparse.Namespace) -> Iterator[Found]:
-    from maze_client import Client, ConnectionFailed, MazeClientError, UnauthorizedError
+    from maze_client import Client, ConnectionFailed, MazeClientError, ProblemError, UnauthorizedError
     from maze_client.client import DEFAULT_URL
 
     url = options.url or os.environ.get("MAZE_URL") or DEFAULT_URL
@@ -156,8 +186,14 @@ def _service(options: argparse.Namespace) -> Iterator[Found]:
                 "service", "wrong", str(error), "start it with maze serve, or name it by --url or MAZE_URL"
             )
             return
-        except MazeClientError as error:
-            yield Found("service", "wrong", f"{url}: {error}", "see its log")
+        except Exception as error:  # other servers answer in many ways
+            if isinstance(error, ProblemError) and "code" in error.body:
+                yield Found("service", "wrong", f"{url}: {error}", "see its log")
+            else:
+                said = f": {error}" if isinstance(error, MazeClientError) else ""
+                yield Found(
+                    "service", "wrong", f"{url} is no Maze service{said}", "name it by --url or MAZE_URL"
+                )
             return
         yield Found(
             "service",

@@ -2,11 +2,14 @@
 
 import argparse
 import importlib
+import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, redirect_stdout
 from typing import Any
 
 from service.cli.parsers import Mistake, add, add_group
+from service.cli.printing import plain
 from service.cli.remote import Columns, client_of, print_facts, print_items, print_json, remote
 
 COLUMNS: Columns = {
@@ -60,27 +63,44 @@ def _check(options: argparse.Namespace) -> int:
         raise Mistake(f"--steps {options.steps}: play at least one")
     if "" not in sys.path:  # as maze-run, and python -m, find modules
         sys.path.insert(0, "")
-    findings = check_environment(_maker(options.env), ticks=options.steps)
+    with _its_prints_aside():
+        findings = check_environment(_maker(options.env), ticks=options.steps)
     for finding in findings:
         if options.json:
             print_json(finding)
         else:
-            print(f"{finding.level}: {finding.what}\n  means: {finding.meaning}\n  do:    {finding.way_out}")
+            print(f"{finding.level}: {plain(finding.what)}")
+            print(f"  means: {finding.meaning}\n  do:    {finding.way_out}")
     if not findings and not options.json:
         print(f"{options.env}: nothing is wrong with it")
     return 1 if any(finding.level == "error" for finding in findings) else 0
 
 
+@contextmanager
+def _its_prints_aside() -> Iterator[None]:
+    """What an environment prints, also out of C, goes to standard error: standard output is for what was found."""
+    sys.stdout.flush()
+    kept = os.dup(1)
+    try:
+        with redirect_stdout(sys.stderr):
+            os.dup2(2, 1)
+            yield
+    finally:
+        os.dup2(kept, 1)
+        os.close(kept)
+
+
 def _maker(name: str) -> Callable[[], Any]:
     """What makes an environment: a class of a module, or what is registered under an id."""
     from maze_core.envs.gym_env import make_gym
+    from maze_core.errors import USER_CODE_ERRORS, reason_of
 
     module, _, made = name.rpartition(":")
     if module and made.isidentifier():
         try:
             found: Callable[[], Any] | None = getattr(importlib.import_module(module), made, None)
-        except ImportError as error:
-            raise Mistake(f"{module} cannot be imported: {error}") from error
+        except USER_CODE_ERRORS as error:
+            raise Mistake(f"{module} cannot be imported: {reason_of(error)}") from error
         if callable(found):
             return found
     return lambda: make_gym(name)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from service.cli.parsers import add, add_group, shared
+from service.cli.printing import plain
 
 if TYPE_CHECKING:
     from service.settings import Settings
@@ -133,7 +134,7 @@ def _db_check(options: argparse.Namespace) -> int:
     settings = _settings(options)
     report = check(settings.database_url, blob_dir=settings.blob_dir)
     for problem in report.problems:
-        print(problem)
+        print(plain(problem))
     state = f"{len(report.problems)} problems" if report.problems else "whole"
     print(f"revision {report.revision}, {report.n_blobs} stored bundles: {state}")
     return 1 if report.problems else 0
@@ -176,7 +177,7 @@ def _token_list(options: argparse.Namespace) -> int:
         tokens = registry.tokens()
     for token in tokens:
         state = f"revoked {token['revoked_at']:%Y-%m-%d}" if token["revoked_at"] else "valid"
-        print(f"{token['id']}  {token['created_at']:%Y-%m-%d %H:%M}  {state:<18}  {token['name']}")
+        print(f"{token['id']}  {token['created_at']:%Y-%m-%d %H:%M}  {state:<18}  {plain(token['name'])}")
     return 0
 
 

@@ -1,9 +1,10 @@
 """``maze policies``: names for trained policies, their versions, and the aliases that move from one to the next."""
 
 import argparse
+import re
 from typing import Any
 
-from service.cli.parsers import Mistake, add, add_group
+from service.cli.parsers import Mistake, add, add_group, id_of
 from service.cli.remote import Columns, client_of, print_facts, print_items, remote
 from service.cli.submit import add_submission, labelled, named_policy, submitted
 
@@ -56,9 +57,13 @@ def add_commands(commands: Any) -> None:
         policies, "promote", _promote, "let an alias name a version, or a run's checkpoint", remote()
     )
     promote.add_argument("alias", metavar="NAME@ALIAS", help="the alias; a policy that is not there is made")
-    promote.add_argument("version", metavar="VERSION", help="a version's number, or a run's id")
+    promote.add_argument(
+        "version", metavar="VERSION", type=_version, help="a version's number, or a run's id"
+    )
     promote.add_argument("--checkpoint", metavar="NAME", default="best", help="of the run (best)")
-    promote.add_argument("--comparison", metavar="RUN", help="the comparison that opens the gate")
+    promote.add_argument(
+        "--comparison", metavar="RUN", type=id_of("run"), help="the comparison that opens the gate"
+    )
     promote.add_argument("--reason", metavar="TEXT", help="for the history")
     rollback = add(policies, "rollback", _rollback, "let an alias name its version before again", remote())
     rollback.add_argument("alias", metavar="NAME@ALIAS", help="the alias")
@@ -75,8 +80,23 @@ def add_commands(commands: Any) -> None:
 
 
 def _named(parser: argparse.ArgumentParser) -> argparse.ArgumentParser:
-    parser.add_argument("name", metavar="NAME", help="of the policy")
+    parser.add_argument("name", metavar="NAME", type=_name, help="of the policy")
     return parser
+
+
+def _name(text: str) -> str:
+    name = re.split("[@:]", text)[0]
+    if name != text:
+        raise argparse.ArgumentTypeError(f"{text}: write the name of the policy alone, {name}")
+    return text
+
+
+def _version(text: str) -> int | str:
+    if text.isdecimal():
+        return int(text)
+    if text.startswith("run_"):
+        return text
+    raise argparse.ArgumentTypeError(f"{text}: write a version's number, such as 3, or a run's id, run_…")
 
 
 def _alias(text: str) -> tuple[str, str]:
@@ -116,8 +136,8 @@ def _promote(options: argparse.Namespace) -> int:
     name, alias = _alias(options.alias)
     why = {"reason": options.reason, "comparison": options.comparison}
     with client_of(options) as client:
-        if options.version.isdecimal():
-            moved = client.policies.promote(name, alias, int(options.version), **why)
+        if isinstance(options.version, int):
+            moved = client.policies.promote(name, alias, options.version, **why)
         else:
             run = client.run(options.version)
             moved = run.promote(name, alias=alias, checkpoint=options.checkpoint, **why)

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from service.cli.parsers import Mistake, shared
+from service.cli.printing import complain, plain
 
 if TYPE_CHECKING:
     from maze_client import Client
@@ -41,7 +42,7 @@ def print_json(value: Any) -> None:
     """Print one thing as a line of JSON; a number that JSON cannot say is null."""
     import msgspec
 
-    print(msgspec.json.encode(value).decode(), flush=True)
+    print(plain(msgspec.json.encode(value).decode()), flush=True)
 
 
 def print_items(items: Iterable[T], columns: Columns, *, as_json: bool) -> None:
@@ -66,7 +67,8 @@ def print_facts(item: Any, facts: Columns, *, as_json: bool) -> None:
 
 
 def print_columns(rows: Sequence[Sequence[str]]) -> None:
-    """Print rows of equal length, aligned."""
+    """Print rows of equal length, aligned; each is one line."""
+    rows = [[plain(text) for text in row] for row in rows]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for row in rows:
         print("  ".join(f"{text:<{width}}" for text, width in zip(row, widths, strict=True)).rstrip())
@@ -121,7 +123,7 @@ def steer_each(
             found = find(each)
             tell(act(found) or found)
         except ProblemError as error:
-            print(f"maze: {each}: {error.detail}", file=sys.stderr)
+            complain(f"{each}: {error.detail}")
             failed += 1
     return 1 if failed else 0
 

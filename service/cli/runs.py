@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
-from service.cli.parsers import Mistake, add, add_group
+from service.cli.parsers import Mistake, add, add_group, count, id_of, seconds
 from service.cli.remote import (
     Columns,
     client_of,
@@ -65,17 +65,17 @@ def add_commands(commands: Any) -> None:
     runs = add_group(commands, "runs", "list, look at and steer runs")
     _add_list(runs)
     show = add(runs, "show", _show, "show what is known of a run", remote())
-    show.add_argument("id", metavar="ID", help="of the run")
+    show.add_argument("id", metavar="ID", type=id_of("run"), help="of the run")
     for verb, (text, _) in STEERED.items():
         command = add(runs, verb, _steer, text, remote())
         command.set_defaults(verb=verb)
-        command.add_argument("ids", metavar="ID", nargs="+", help="of a run")
+        command.add_argument("ids", metavar="ID", nargs="+", type=id_of("run"), help="of a run")
     wait = add(runs, "wait", _wait, "wait for the end of a run; exit code 1 unless it succeeds", remote())
-    wait.add_argument("id", metavar="ID", help="of the run")
-    wait.add_argument("--timeout", metavar="S", type=float, help="seconds to wait at most")
+    wait.add_argument("id", metavar="ID", type=id_of("run"), help="of the run")
+    wait.add_argument("--timeout", metavar="S", type=seconds, help="seconds to wait at most")
     _add_edit(runs)
     going_on = add(runs, "continue", _continue, "train on from a checkpoint of a run, in a new run", remote())
-    going_on.add_argument("id", metavar="ID", help="of the run, which has ended")
+    going_on.add_argument("id", metavar="ID", type=id_of("run"), help="of the run, which has ended")
     going_on.add_argument("--n-epochs", metavar="N", type=int, help="further epochs")
     going_on.add_argument("--checkpoint", metavar="NAME", help="best, last (the default), epoch:N or an id")
     fork = add(runs, "fork", _fork, "train anew with a run's configuration and changes to it", remote())
@@ -83,11 +83,11 @@ def add_commands(commands: Any) -> None:
     fork.add_argument("words", metavar="KEY=VALUE", nargs="*", help="as of maze train")
     fork.add_argument("--checkpoint", metavar="NAME", help="begin with this checkpoint's policy")
     config = add(runs, "config", _config, "print a run's resolved configuration as YAML", remote())
-    config.add_argument("id", metavar="ID", help="of the run")
+    config.add_argument("id", metavar="ID", type=id_of("run"), help="of the run")
     config.add_argument("--provenance", action="store_true", help="print where each value comes from")
     diff = add(runs, "diff", _diff, "print what the configurations of two runs differ in", remote())
-    diff.add_argument("left", metavar="ID", help="of a run")
-    diff.add_argument("right", metavar="ID", help="of the other one")
+    diff.add_argument("left", metavar="ID", type=id_of("run"), help="of a run")
+    diff.add_argument("right", metavar="ID", type=id_of("run"), help="of the other one")
 
 
 def _add_list(runs: Any) -> None:
@@ -97,12 +97,12 @@ def _add_list(runs: Any) -> None:
     listing.add_argument("--name", metavar="TEXT", help="a part of the name")
     listing.add_argument("--label", metavar="KEY=VALUE", action="append", default=[], help="may be repeated")
     listing.add_argument("--sort", metavar="ORDER", help="best, name, …; from high to low as --sort=-best")
-    listing.add_argument("--limit", metavar="N", type=int, default=50, help="runs to list at most (50)")
+    listing.add_argument("--limit", metavar="N", type=count, default=50, help="runs to list at most (50)")
 
 
 def _add_edit(runs: Any) -> None:
     edit = add(runs, "edit", _edit, "change name, labels, notes or priority of a run", remote())
-    edit.add_argument("id", metavar="ID", help="of the run")
+    edit.add_argument("id", metavar="ID", type=id_of("run"), help="of the run")
     edit.add_argument("--name", metavar="TEXT", help="'' takes it away")
     edit.add_argument("--notes", metavar="TEXT", help="'' takes them away")
     edit.add_argument("--priority", metavar="N", type=int, help="the higher one starts first")
@@ -179,13 +179,14 @@ def _edit(options: argparse.Namespace) -> int:
 
 
 def _continue(options: argparse.Namespace) -> int:
-    given: Any = {name: value for name in ("n_epochs", "checkpoint") if (value := getattr(options, name))}
+    names = ("n_epochs", "checkpoint")
+    given: Any = {name: value for name in names if (value := getattr(options, name)) is not None}
     return _follow_up(options, lambda client: client.run(options.id).continue_(**given))
 
 
 def _fork(options: argparse.Namespace) -> int:
     given: Any = arguments_of(options.words)
-    if options.checkpoint:
+    if options.checkpoint is not None:
         given["checkpoint"] = options.checkpoint
     named = any(mark in options.id for mark in "@:")
     return _follow_up(

@@ -5,11 +5,11 @@ digest. What an object or a path of this machine would be, a service does not ta
 """
 
 import argparse
-import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from service.cli.parsers import Mistake, add
+from service.cli.parsers import Mistake, add, seconds
+from service.cli.printing import complain, plain
 from service.cli.remote import client_of, labels_of, print_columns, print_json, remote, shown, waiting
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ def add_submission(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--wait", action="store_true", help="wait for its end; exit code 1 unless it succeeds"
     )
-    parser.add_argument("--timeout", metavar="S", type=float, help="seconds to wait at most")
+    parser.add_argument("--timeout", metavar="S", type=seconds, help="seconds to wait at most")
 
 
 def arguments_of(words: Sequence[str], *, multirun: bool = False) -> dict[str, Any]:
@@ -91,7 +91,7 @@ def _train(options: argparse.Namespace) -> int:
         from maze_core.config.arguments import read_recorded
 
         given["config"] = read_recorded(options.config)
-    if options.smoke and options.id:
+    if options.smoke and options.id is not None:
         raise Mistake("--smoke has no --id: give one of them")
     with client_of(options) as client:
         if options.id is not None:
@@ -148,8 +148,8 @@ def _tell_of_the_end(run: "Run") -> None:
     found = {name: value for name, value in (run.result or {}).items() if not isinstance(value, dict | list)}
     if run.best is not None:
         found[run.best.metric] = run.best.value
-    print(f"{run.id} {run.state}" + (f" ({run.reason})" if run.reason else ""))
+    print(plain(f"{run.id} {run.state}" + (f" ({run.reason})" if run.reason else "")))
     if run.error is not None:
-        print(f"maze: {run.error.code}: {run.error.message}; see maze logs {run.id}", file=sys.stderr)
+        complain(f"{run.error.code}: {run.error.message}; see maze logs {run.id}")
     if found:
         print_columns([[name, shown(value)] for name, value in found.items()])

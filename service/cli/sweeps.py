@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
-from service.cli.parsers import add, add_group
+from service.cli.parsers import add, add_group, count, id_of, seconds
 from service.cli.remote import (
     Columns,
     client_of,
@@ -28,6 +28,9 @@ SWEEPS: Columns = {
     "created": lambda sweep: sweep.created_at,
     "name": lambda sweep: sweep.name,
 }
+UNLISTED = ("n_jobs", "counts", "best")
+"""What a list does not load."""
+LISTED: Columns = {title: of for title, of in SWEEPS.items() if title != "runs"}
 FACTS: Columns = {
     **SWEEPS,
     "reason": lambda sweep: sweep.reason,
@@ -80,7 +83,7 @@ def add_commands(commands: Any) -> None:
     add_submission(run)
     listing = add(sweeps, "list", _list, "list sweeps, newest first", remote())
     listing.add_argument("--state", metavar="STATE", help="running, paused, succeeded, …")
-    listing.add_argument("--limit", metavar="N", type=int, default=50, help="sweeps to list at most (50)")
+    listing.add_argument("--limit", metavar="N", type=count, default=50, help="sweeps to list at most (50)")
     for name, command, text in (
         ("show", _show, "show what is known of a sweep, and the best values so far"),
         ("runs", _runs, "list the runs of a sweep, with what each chose and how good it was"),
@@ -88,13 +91,13 @@ def add_commands(commands: Any) -> None:
         ("wait", _wait, "wait for the end of a sweep; exit code 1 unless it succeeds"),
     ):
         one = add(sweeps, name, command, text, remote())
-        one.add_argument("id", metavar="ID", help="of the sweep")
+        one.add_argument("id", metavar="ID", type=id_of("sweep"), help="of the sweep")
         if name == "wait":
-            one.add_argument("--timeout", metavar="S", type=float, help="seconds to wait at most")
+            one.add_argument("--timeout", metavar="S", type=seconds, help="seconds to wait at most")
     for verb, (text, _) in STEERED.items():
         many = add(sweeps, verb, _steer, text, remote())
         many.set_defaults(verb=verb)
-        many.add_argument("ids", metavar="ID", nargs="+", help="of a sweep")
+        many.add_argument("ids", metavar="ID", nargs="+", type=id_of("sweep"), help="of a sweep")
 
 
 def _run(options: argparse.Namespace) -> int:
@@ -116,8 +119,15 @@ def _run(options: argparse.Namespace) -> int:
 
 
 def _list(options: argparse.Namespace) -> int:
+    import msgspec
+
     with client_of(options) as client:
-        print_items(islice(client.sweeps(options.state), options.limit), SWEEPS, as_json=options.json)
+        found = islice(client.sweeps(options.state), options.limit)
+        if options.json:
+            for sweep in map(msgspec.to_builtins, found):
+                print_json({name: value for name, value in sweep.items() if name not in UNLISTED})
+        else:
+            print_items(found, LISTED, as_json=False)
     return 0
 
 

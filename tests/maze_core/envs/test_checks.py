@@ -36,6 +36,15 @@ class Outside(Good):
         return super().look() + 3
 
 
+class Shrinks(Good):
+    """Of two shapes, of which the first is the space's."""
+
+    observation_space = gymnasium.spaces.Box(-1.0, 1.0, (3,), np.float32)
+
+    def look(self):
+        return self.np_random.uniform(-1, 1, 2 if self.at else 3).astype(np.float32)
+
+
 class Forgetful(Good):
     def look(self):
         return np.random.uniform(-1, 1, 2).astype(np.float32)
@@ -106,7 +115,7 @@ def test_of_a_good_one_nothing_is_told(make):
 @pytest.mark.parametrize(
     ("env", "what", "way_out"),
     [
-        (Outside, "observation space", "observation_space says"),
+        (Shrinks, r"shape", "Mend what it says"),
         (Forgetful, "non-deterministic|seed", "draw from self.np_random alone"),
         (Unmade, "no robot found", "mend what it raises"),
         (FourValues, "four|tuple|values|expected", ""),
@@ -127,6 +136,7 @@ def test_an_error_is_found_and_has_its_way_out(env, what, way_out):
 @pytest.mark.parametrize(
     ("env", "what", "way_out"),
     [
+        (Outside, "observation space", "observation_space says"),
         (Endless, "No episode ended within 300 steps", "max_episode_steps"),
         (Large, "Observations are as large as", "running_normalization"),
         (

@@ -42,7 +42,8 @@ def test_an_old_database_is_wrong(tmp_path: Path) -> None:
     file.touch()
     code, found = told(tmp_path, "--database-url", f"sqlite:///{file}", url=f"http://127.0.0.1:{free_port()}")
     assert (code, found["database"]["status"]) == (1, "wrong")
-    assert "maze db upgrade" in found["database"]["way_out"]
+    assert "maze db upgrade" in found["database"]["what"]
+    assert found["database"]["way_out"] == "do so with the service stopped"
 
 
 def test_little_room_is_wrong(

@@ -200,7 +200,10 @@ def test_a_sweep_is_previewed_run_and_looked_at(maze: Maze) -> None:
         f"best choices  algorithm={sweep['best']['choices']['algorithm']}"
         in maze("sweep", "show", sweep["id"])[0]
     )
-    assert sweep["id"] in maze("sweep", "list", "--state", "succeeded")[0]
+    header, row = maze("sweep", "list", "--state", "succeeded")[0].splitlines()
+    assert (header.split()[:3], row.split()[0]) == (["id", "state", "created"], sweep["id"])
+    (listed,) = maze.json("sweep", "list", "--state", "succeeded")
+    assert listed.keys() == sweep.keys() - {"n_jobs", "counts", "best"}  # what a list does not load
     assert maze("sweep", "delete", sweep["id"])[0] == f"{sweep['id']} deleted\n"
 
 
@@ -245,6 +248,9 @@ def test_what_one_run_refuses_does_not_keep_it_from_the_others(maze: Maze, train
         (["act", "run_nosuch", "{"], 2, "OBSERVATION is no JSON"),
         (["policies", "promote", "pole", "1"], 2, "write NAME@ALIAS"),
         (["evaluate", "run_nosuch"], 1, "run_nosuch"),
+        (["runs", "continue", "run_night1", "--n-epochs", "0"], 2, "n_epochs"),
+        (["runs", "continue", "run_night1", "--checkpoint", ""], 2, "checkpoint"),
+        (["metrics", "run_night1", "--points", "0"], 2, "max_points"),
     ],
 )
 def test_what_goes_wrong_is_one_sentence_with_its_exit_code(
