@@ -104,7 +104,7 @@ class SweepMethods(SweepFacts, Caller):
             run: have the service run them, and tell itself.
         """
         own = {} if values is None else {"values": values}
-        answer = await self._send("POST", self._at("ask"), {"n": n, "run": run, **own})
+        answer = await self._create(self._at("ask"), {"n": n, "run": run, **own})
         return read(answer["data"], list[Trial])
 
     @SweepVerb

@@ -3,7 +3,7 @@
 import random
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from functools import cache
 from typing import Annotated, Any, Literal, TypeAlias, TypeVar, cast
@@ -30,6 +30,7 @@ from service.domain.sweep import (
     NewJob,
     NewSweep,
     Sweep,
+    SweepJob,
     SweepSpec,
     SweepState,
     SweepTrial,
@@ -441,13 +442,16 @@ def get_importance(sweep_id: SweepId, services: ServicesDep) -> dict[str, Any]:
 
 
 @router.post("/{sweep_id}/ask", response_model=AskedOut)
-def ask_sweep(sweep_id: SweepId, body: AskRequest, services: ServicesDep) -> dict[str, Any]:
+def ask_sweep(
+    sweep_id: SweepId, body: AskRequest, services: ServicesDep, caller: CallerDep, key: KeyDep = None
+) -> dict[str, Any]:
     """Ask a sweep with `ask_tell` for values to try; each is a trial of its own, to be told of."""
+    idempotency = idempotent(caller, "ask", key, body.given(), sweep_id)
     lock = _ASKING[hash(sweep_id) % len(_ASKING)]
     if not lock.acquire(timeout=_PATIENCE_S):
         raise _too_many()
     try:
-        return _ask(sweep_id, body, services)
+        return _ask(sweep_id, body, services, idempotency)
     finally:
         lock.release()
 
@@ -456,8 +460,12 @@ def _too_many() -> Problem:
     return Problem("capacity", "Others ask this sweep all the time; try again.", headers={"Retry-After": "1"})
 
 
-def _ask(sweep_id: str, body: AskRequest, services: Services) -> dict[str, Any]:
+def _ask(
+    sweep_id: str, body: AskRequest, services: Services, idempotency: tuple[str, str] | None
+) -> dict[str, Any]:
     for number in range(_TRIES):
+        if idempotency and (before := services.sweeps.asked(sweep_id, *idempotency)) is not None:
+            return _asked_out(before)
         known = services.sweeps.trials(sweep_id)
         if not known.spec.is_asked:
             raise StateConflictError(f"Sweep {sweep_id} makes its own runs; one with ask_tell is asked.")
@@ -465,16 +473,16 @@ def _ask(sweep_id: str, body: AskRequest, services: Services) -> dict[str, Any]:
         if (left := known.spec.n_trials - len(known.trials)) < n:
             raise StateConflictError(f"Sweep {sweep_id} has {left} of {known.spec.n_trials} trials left.")
         jobs = _asked(services, replace(known, n=n), body)
-        if services.sweeps.propose(sweep_id, known.revision, jobs):
-            return {
-                "data": [
-                    {"trial": one.trial, "choices": one.choices, "value": None, "runs": []} for one in jobs
-                ]
-            }
+        if services.sweeps.propose(sweep_id, known.revision, jobs, idempotency):
+            return _asked_out(jobs)
         if (state := services.sweeps.get(sweep_id).state) is not SweepState.RUNNING:
             raise StateConflictError(f"Sweep {sweep_id} is {state} and proposes nothing.", state=state.value)
         time.sleep(random.uniform(0.0, 0.05 * 2**number))
     raise _too_many()
+
+
+def _asked_out(jobs: Sequence[NewJob | SweepJob]) -> dict[str, Any]:
+    return {"data": [{"trial": one.trial, "choices": one.choices, "value": None, "runs": []} for one in jobs]}
 
 
 def _asked(services: Services, wanted: Wanted, body: AskRequest) -> list[NewJob]:

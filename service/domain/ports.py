@@ -34,7 +34,17 @@ from service.domain.run import (
     RunStatistics,
     StopReason,
 )
-from service.domain.sweep import Curves, JobState, NewJob, NewSweep, Sweep, SweepState, SweepVerb, Wanted
+from service.domain.sweep import (
+    Curves,
+    JobState,
+    NewJob,
+    NewSweep,
+    Sweep,
+    SweepJob,
+    SweepState,
+    SweepVerb,
+    Wanted,
+)
 from service.domain.upload import NewUpload, Upload
 from service.domain.webhooks import Attempted, Delivery, Due, Webhook
 
@@ -585,8 +595,21 @@ class SweepStore(Protocol):
                 has to look at.
         """
 
-    def propose(self, sweep_id: str, revision: int, jobs: Sequence[NewJob]) -> bool:
+    def propose(
+        self,
+        sweep_id: str,
+        revision: int,
+        jobs: Sequence[NewJob],
+        idempotency: tuple[str, str] | None = None,
+    ) -> bool:
         """Store proposed trials; False, and nothing is stored, where the sweep has another revision by now."""
+
+    def asked(self, sweep_id: str, key: str, digest: str) -> Sequence[SweepJob] | None:
+        """What was proposed with an idempotency key; None where nothing was.
+
+        Raises:
+            IdempotencyConflictError: it was with another body.
+        """
 
     def change(self, sweep_id: str, verb: SweepVerb, *, by: str | None = None) -> Sweep:
         """Pause, resume, stop or cancel a sweep and its runs; again changes nothing.
@@ -618,7 +641,11 @@ class WebhookStore(Protocol):
     """Webhooks, and the messages that they get of ends of runs: written with the end itself, sent at least once."""
 
     def create(self, url: str, types: Sequence[str], secret: str, *, by: str | None = None) -> Webhook:
-        """Make a webhook; raises :class:`StateConflictError` where there are a hundred."""
+        """Make a webhook, or find the one that its maker made with the same URL, types and secret.
+
+        Raises:
+            StateConflictError: there are a hundred.
+        """
 
     def get(self, webhook_id: str) -> Webhook:
         """One webhook; raises :class:`NotFoundError`."""

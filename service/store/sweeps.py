@@ -211,16 +211,35 @@ class SqlSweepStore:
         with self._database.writing() as connection:
             return self._advanced(connection, sweep_id, judged)
 
-    def propose(self, sweep_id: str, revision: int, jobs: Sequence[NewJob]) -> bool:
+    def propose(
+        self,
+        sweep_id: str,
+        revision: int,
+        jobs: Sequence[NewJob],
+        idempotency: tuple[str, str] | None = None,
+    ) -> bool:
         """Store proposed trials."""
         with self._database.writing() as connection:
             row = _row(connection, sweep_id, is_locked=True)
             if row.revision != revision or row.state != SweepState.RUNNING:
                 return False
+            if idempotency is not None:
+                key, digest = idempotency
+                place = f"{sweep_id}/{jobs[0].job}/{len(jobs)}"
+                row_of_key = {"key": key, "digest": digest, "run_id": place, "created_at": now()}
+                connection.execute(insert(idempotency_key).values(row_of_key))
             _add_jobs(connection, sweep_id, jobs)
             _change(connection, row)
             self._advanced(connection, sweep_id)
             return True
+
+    def asked(self, sweep_id: str, key: str, digest: str) -> Sequence[SweepJob] | None:
+        """What was proposed with an idempotency key."""
+        with self._database.reading() as connection:
+            if (place := _made_by(connection, key, digest)) is None:
+                return None
+            first, count = map(int, place.split("/")[1:])
+            return _jobs(connection, sweep_id, sweep_job.c.job.between(first, first + count - 1))
 
     def change(self, sweep_id: str, verb: SweepVerb, *, by: str | None = None) -> Sweep:
         """Pause, resume, stop or cancel a sweep and its runs."""
@@ -279,7 +298,9 @@ class SqlSweepStore:
                 raise StateConflictError(message, state=row.state)
             connection.execute(update(run).where(run.c.sweep == sweep_id).values(sweep=None))
             connection.execute(delete(sweep_job).where(sweep_job.c.sweep_id == sweep_id))
-            connection.execute(delete(idempotency_key).where(idempotency_key.c.run_id == sweep_id))
+            made = idempotency_key.c.run_id
+            ours = (made == sweep_id) | made.startswith(f"{sweep_id}/", autoescape=True)
+            connection.execute(delete(idempotency_key).where(ours))
             connection.execute(delete(sweep).where(sweep.c.id == sweep_id))
 
     def _advanced(
@@ -494,10 +515,17 @@ def _read(connection: Connection, sweep_id: str) -> Sweep:
 
 
 def _made_with(connection: Connection, key: str, digest: str) -> Sweep | None:
+    made = _made_by(connection, key, digest)
+    return None if made is None else _read(connection, made)
+
+
+def _made_by(connection: Connection, key: str, digest: str) -> str | None:
+    """What an idempotency key has made: a sweep, or jobs of one, as ``sweep/first/count``."""
     known = connection.execute(select(idempotency_key).where(idempotency_key.c.key == key)).one_or_none()
     if known is None:
         return None
     if known.digest != digest:
         message = f"this Idempotency-Key made sweep {known.run_id} with another body; use a new key"
         raise IdempotencyConflictError(message, run_id=known.run_id)
-    return _read(connection, known.run_id)
+    made: str = known.run_id
+    return made

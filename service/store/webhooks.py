@@ -74,9 +74,13 @@ class SqlWebhookStore:
         self._database = database
 
     def create(self, url: str, types: Sequence[str], secret: str, *, by: str | None = None) -> Webhook:
-        """Make a webhook."""
+        """Make a webhook, or find the same."""
         row = {"id": "hook_" + _new_id(), "url": url, "types": [*types], "secret": secret, "created_by": by}
+        same = [webhook.c[name] == row[name] for name in ("url", "secret", "created_by")]
         with self._database.writing() as connection:
+            for found in connection.execute(select(webhook).where(webhook.c.disabled_at.is_(None), *same)):
+                if set(found.types) == set(types):
+                    return _webhook(found)
             count = connection.execute(select(func.count()).select_from(webhook)).scalar_one()
             if count >= MOST_WEBHOOKS:
                 raise StateConflictError(f"there are {count} webhooks, which is the limit; delete one")

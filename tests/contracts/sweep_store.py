@@ -258,6 +258,27 @@ class SweepStoreContract:
         stores.sweeps.tell(sweep_id, 1, JobState.FAILED, None)
         assert stores.sweeps.tell(sweep_id, 2, JobState.SUCCEEDED, 1.0).state == "succeeded"
 
+    def test_what_was_asked_for_with_a_key_is_found_with_it_until_the_sweep_is_forgotten(
+        self, stores: Stores
+    ) -> None:
+        sweep_id = created(stores, 0, spec=ASKED)
+        for key, numbers in (("key", [0, 1]), ("other", [2])):
+            jobs = [new_job(number, plan=None) for number in numbers]
+            assert stores.sweeps.asked(sweep_id, key, "digest") is None
+            revision = stores.sweeps.trials(sweep_id).revision
+            assert not stores.sweeps.propose(sweep_id, revision - 1, jobs, (key, "digest"))
+            assert stores.sweeps.propose(sweep_id, revision, jobs, (key, "digest"))
+        for key, numbers in (("key", [0, 1]), ("other", [2])):
+            found = stores.sweeps.asked(sweep_id, key, "digest")
+            assert [(job.trial, job.choices) for job in found or ()] == [
+                (number, new_job(number).choices) for number in numbers
+            ]
+        with pytest.raises(IdempotencyConflictError):
+            stores.sweeps.asked(sweep_id, "key", "another digest")
+        stores.sweeps.change(sweep_id, SweepVerb.CANCEL)
+        stores.sweeps.delete(sweep_id)
+        assert stores.sweeps.asked(sweep_id, "key", "digest") is None
+
     def test_a_sweep_that_cannot_go_on_says_why(self, stores: Stores) -> None:
         sweep_id = created(stores, 0, spec=SEARCH)
         stores.sweeps.fail(sweep_id, "missing_extra", "Optuna is not installed")

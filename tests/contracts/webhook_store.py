@@ -68,6 +68,21 @@ class WebhookStoreContract:
         assert sorted(told) == sorted((run_id, "run.cancelled") for run_id in runs)
         assert stores.webhooks.deliveries(failures.id).data == []
 
+    def test_the_same_of_the_same_maker_is_one_webhook_while_messages_are_sent(self, stores: Stores) -> None:
+        url, secret = "https://a.example", "s"
+        first = stores.webhooks.create(url, ENDS, secret, by="t")
+        assert stores.webhooks.create(url, ENDS[::-1], secret, by="t").id == first.id
+        others = [
+            stores.webhooks.create(url, ENDS, secret, by="u"),
+            stores.webhooks.create(url, ENDS, secret),
+            stores.webhooks.create(url, ENDS[:1], secret, by="t"),
+            stores.webhooks.create(url, ENDS, "s2", by="t"),
+            stores.webhooks.create("https://b.example", ENDS, secret, by="t"),
+        ]
+        assert stores.webhooks.create(url, ENDS, secret).id == others[1].id
+        assert len({first.id, *(hook.id for hook in others)}) == 6
+        assert len(stores.webhooks.list().data) == 6
+
     def test_what_is_rolled_back_leaves_no_message(self, stores: Stores) -> None:
         hook = stores.webhooks.create("https://a.example", ENDS, "s")
         _, lease = start(stores)

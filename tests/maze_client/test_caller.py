@@ -1,6 +1,8 @@
 """What is sent again and counts once, and what is no answer: each an error of this package, in plain words."""
 
 import asyncio
+import base64
+import json
 from datetime import datetime
 
 import httpx
@@ -95,6 +97,25 @@ def test_what_a_lost_try_did_to_many_runs_is_no_error(clock, action, done, refus
     assert [each.error is None for each in made.bulk(action, ids=["run_1", "run_2"])] == [True, False]
     made, _ = client(page)
     assert not any(each.error is None for each in made.bulk(action, ids=["run_1", "run_2"]))
+
+
+def test_an_ask_is_sent_again_with_the_same_key_and_another_one_with_another(clock):
+    trial = {"trial": 0, "choices": {"algorithm.lr": 0.1}, "value": None, "runs": []}
+    made, answering = client(SWEEP, LOST, {"data": [trial]})
+    sweep = made.get_sweep("sweep_1")
+    for _ in range(2):
+        assert [one.trial for one in sweep.ask()] == [0]
+    keys = [request.headers["idempotency-key"] for request in answering.requests[1:]]
+    assert keys[0] == keys[1] != keys[2]
+
+
+def test_a_webhook_is_sent_again_with_the_secret_of_the_first_try(clock):
+    made, answering = client(LOST, HOOK)
+    for _ in range(2):
+        made.webhooks.create("https://a.b")
+    first, again, other = (json.loads(request.content)["secret"] for request in answering.requests)
+    assert first == again != other
+    assert len(base64.b64decode(first.removeprefix("whsec_"))) == 32
 
 
 NAMES = ["", ".", "..", "pole/aliases/other", "a\nb", "\ud800"]

@@ -357,6 +357,19 @@ def test_clients_ask_for_values_run_them_elsewhere_and_tell_how_good_they_were(c
     assert (end["state"], end["best"]["trial"], end["best"]["value"]) == ("succeeded", 2, 7.0)
 
 
+def test_an_ask_that_is_sent_again_with_its_key_gets_the_same_trials(client):
+    path = f"/v1/sweeps/{submitted(client, ASKED)['id']}"
+    key = {"Idempotency-Key": "one"}
+    first = client.post(f"{path}/ask", {"n": 2}, headers=key)
+    other = client.post(f"{path}/ask", {"n": 1}, headers={"Idempotency-Key": "two"})
+    assert [one["trial"] for one in other.json()["data"]] == [2]
+    again = client.post(f"{path}/ask", {"n": 2}, headers=key)  # though no trial is left
+    assert (again.status_code, again.json()) == (200, first.json())
+    assert client.post(f"{path}/ask", {"n": 1}, headers=key).status_code == 422
+    elsewhere = client.post(f"/v1/sweeps/{submitted(client, ASKED)['id']}/ask", {"n": 1}, headers=key)
+    assert [one["trial"] for one in elsewhere.json()["data"]] == [0]
+
+
 def test_all_of_many_who_ask_at_once_get_values_of_their_own(client):
     search = {"space": SPACE, "n_trials": 24, "sampler": "tpe", "n_startup_trials": 2}
     path = f"/v1/sweeps/{submitted(client, {**ASKED, 'search': search})['id']}"
