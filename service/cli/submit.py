@@ -1,4 +1,4 @@
-"""``maze train`` and ``maze evaluate``: what is asked of ``maze-run``, asked of a service.
+"""``maze train``, ``maze rollout`` and ``maze evaluate``: what is asked of ``maze-run``, asked of a service.
 
 The words are those of ``maze-run``, read by the same parser, so that the same words are the same run with the same
 digest. What an object or a path of this machine would be, a service does not take.
@@ -15,6 +15,9 @@ from service.cli.remote import client_of, labels_of, print_columns, print_json, 
 if TYPE_CHECKING:
     from maze_client import Run
 
+ACTING = ("n_episodes", "max_episode_steps", "deterministic", "n_envs")
+"""Settings of a runner that may be said of a trained policy, too, whose configuration is its run's."""
+
 
 def add_commands(commands: Any) -> None:
     """Add these commands to the parser's."""
@@ -28,6 +31,19 @@ def add_commands(commands: Any) -> None:
         "--id", metavar="ID", help="an id of your own, run_…: one run, however often it is sent"
     )
     add_submission(train)
+    rollout = add(
+        commands,
+        "rollout",
+        _rollout,
+        "submit episodes to play, in the words of maze-run -cn conf_rollout",
+        remote(),
+    )
+    rollout.add_argument(
+        "words", metavar="KEY=VALUE", nargs="*", help="policy=random_policy env.name=CartPole-v1 …"
+    )
+    rollout.add_argument("--run", metavar="ID", help="the training whose policy acts; or name@alias, name:3")
+    rollout.add_argument("--checkpoint", metavar="NAME", help="best (the default), last, epoch:N or an id")
+    add_submission(rollout)
     evaluate = add(
         commands, "evaluate", _evaluate, "measure the policy of a run over seeded episodes", remote()
     )
@@ -49,8 +65,13 @@ def add_submission(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--timeout", metavar="S", type=seconds, help="seconds to wait at most")
 
 
-def arguments_of(words: Sequence[str], *, multirun: bool = False) -> dict[str, Any]:
+def arguments_of(words: Sequence[str], *, multirun: bool = False, films: bool = False) -> dict[str, Any]:
     """What words of ``maze-run`` say, as a body of the service; of a multirun several values are a list.
+
+    Args:
+        words: ``key=value``.
+        multirun: several values are allowed.
+        films: ``videos=N`` is said to the service.
 
     Raises:
         InvalidSpecificationError: with every word that cannot be read, or that says what a service does not take.
@@ -61,7 +82,7 @@ def arguments_of(words: Sequence[str], *, multirun: bool = False) -> dict[str, A
 
     line, found = parse_words(words, multirun=multirun), ProblemList()
     overrides = line.arguments.get("overrides", {})
-    for name, value in (("run_dir", line.run_dir), ("videos", line.videos or None)):
+    for name, value in (("run_dir", line.run_dir), ("videos", None if films else line.videos or None)):
         if value is not None:
             message = "says where this machine writes, and the run is the service's; leave it out."
             found.add(name, message, code="not_remote")
@@ -74,6 +95,8 @@ def arguments_of(words: Sequence[str], *, multirun: bool = False) -> dict[str, A
             found.add(key, message, code="not_remote")
     found.raise_if_any()
     given = {name: _plain(value) for name, value in line.arguments.items() if value is not None}
+    if line.videos:
+        given["videos"] = line.videos
     return given | (
         {"overrides": {key: _plain(value) for key, value in overrides.items()}} if overrides else {}
     )
@@ -99,6 +122,22 @@ def _train(options: argparse.Namespace) -> int:
         else:
             run = (client.smoke if options.smoke else client.train)(**given)
         return submitted(run, options)
+
+
+def _rollout(options: argparse.Namespace) -> int:
+    given = {**arguments_of(options.words, films=True), **labelled(options)}
+    overrides = given.pop("overrides", {})
+    given |= {name: overrides.pop(f"runner.{name}") for name in ACTING if f"runner.{name}" in overrides}
+    if overrides:
+        given["overrides"] = overrides
+    if options.run is not None:
+        given |= named_policy(options.run)
+    elif "policy" not in given:
+        given["policy"] = "random_policy"  # as maze-run does
+    if options.checkpoint is not None:
+        given["checkpoint"] = options.checkpoint
+    with client_of(options) as client:
+        return submitted(client.rollout(**given), options)
 
 
 def _evaluate(options: argparse.Namespace) -> int:

@@ -174,6 +174,26 @@ def test_a_run_is_continued_forked_evaluated_and_compared(maze: Maze, trained: s
     assert smoke["kind"] == "smoke"
 
 
+def test_episodes_are_played_in_the_words_of_maze_run(maze: Maze, trained: str) -> None:
+    words = ["env.name=CartPole-v1", "runner.n_episodes=2", "seed=1"]
+    ways = {
+        "random": maze.json("rollout", *words, "--wait"),
+        "random too": maze.json("rollout", "policy=random_policy", "--wait", *words),
+        "run": maze.json("rollout", "--run", trained, "runner.n_episodes=2", "seed=1", "--wait"),
+    }
+    maze("policies", "promote", "played@champion", trained)
+    named = ["runner.n_episodes=2", "seed=1", "--wait"]
+    ways["policy"] = maze.json("rollout", "--run", "played@champion", *named)
+    ways["word"] = maze.json("rollout", "policy=played@champion", *named)
+    results = {way: run["result"]["returns"] for way, (run,) in ways.items()}
+    assert results["random"] == results["random too"] != results["run"]
+    assert results["run"] == results["policy"] == results["word"]
+    assert maze("rollout", "--run", trained, "--checkpoint", "epoch:99", code=1)[1].count("\n") == 1
+    _, err = maze("rollout", "run_dir=here", "videos=1", code=2)
+    assert "run_dir" in err
+    assert "videos" not in err
+
+
 def test_an_id_of_ones_own_is_one_run(maze: Maze) -> None:
     ids = [maze.json("train", *SPEC, "n_epochs=1", "--id", "run_night1")[0]["created_at"] for _ in range(2)]
     assert ids[0] == ids[1]
