@@ -121,8 +121,7 @@ class ClientMethods(Caller):
     @RunVerb
     async def fork(self, policy: str, /, **arguments: Unpack[ForkPolicyArguments]) -> RunMethods:
         """Train anew with the configuration of the run that made ``name@alias`` or ``name:3``, beginning with it."""
-        path = f"/v1/policies/{policy}/fork"
-        return self._run_class(self, await self._create(path, arguments))
+        return self._run_class(self, await self._create(at("/v1/policies", policy, "fork"), arguments))
 
     @SweepVerb
     async def sweep(self, **arguments: Unpack[SweepArguments]) -> SweepMethods:
@@ -167,8 +166,8 @@ class ClientMethods(Caller):
         upload = read(await self._send("POST", "/v1/checkpoints", {**announced(file), **labelled}), Upload)
         here = at("/v1/checkpoints/uploads", upload.id)
         for number, data in missing_parts(file, upload):
-            await self._send("PUT", f"{here}/parts/{number}", content=data, headers=bytes_headers(data))
-        return self._run_class(self, await self._send("POST", f"{here}/complete"))
+            await self._send("PUT", at(here, "parts", number), content=data, headers=bytes_headers(data))
+        return self._run_class(self, await self._send("POST", at(here, "complete")))
 
     @RunVerb
     async def put(

@@ -118,7 +118,7 @@ class PolicyMethods(Caller):
         path = _alias(name, alias)
         headers = _seen((await self._send("GET", path))["revision"])
         body = _given(to=to, reason=reason)
-        return read(await self._send("POST", f"{path}/rollback", body, headers=headers), PolicyAlias)
+        return read(await self._send("POST", at(path, "rollback"), body, headers=headers), PolicyAlias)
 
     @Verb
     async def delete_alias(self, name: str, alias: str) -> None:

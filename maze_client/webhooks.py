@@ -42,7 +42,7 @@ class WebhookMethods(Caller):
         """Change what is given; ``is_enabled`` stops it, or lets it go on."""
         given = {"url": url, "types": [*types] or None, "is_enabled": is_enabled}
         body = {name: value for name, value in given.items() if value is not None}
-        return read(await self._send("PATCH", f"{PATH}/{webhook_id}", body), Webhook)
+        return read(await self._send("PATCH", at(PATH, webhook_id), body), Webhook)
 
     @Verb
     async def delete(self, webhook_id: str) -> None:

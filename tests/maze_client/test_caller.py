@@ -1,9 +1,11 @@
 """What is sent again and counts once, and what is no answer: each an error of this package, in plain words."""
 
+import ast
 import asyncio
 import base64
 import json
 from datetime import datetime
+from importlib import resources
 
 import httpx
 import numpy as np
@@ -140,6 +142,8 @@ def test_a_name_that_would_lead_elsewhere_is_not_sent(name):
         lambda: made.policies.delete_alias("pole", name),
         lambda: list(made.policies.history(name, "a")),
         lambda: made.policies.act(name, [0]),
+        lambda: made.fork(name),
+        lambda: made.webhooks.edit(name, is_enabled=True),
         lambda: made.webhooks.delete(name),
         lambda: made.webhooks.test(name),
         lambda: list(made.webhooks.deliveries(name)),
@@ -152,6 +156,14 @@ def test_a_name_that_would_lead_elsewhere_is_not_sent(name):
         with pytest.raises(MazeClientError, match="names nothing under /v1/"):
             ask()
     assert answering.requests == []
+
+
+def test_no_path_is_put_together_by_hand():
+    for module in ("caller", "client", "following", "policies", "run", "sweep", "webhooks"):
+        source = resources.files("maze_client").joinpath(f"{module}.py").read_text()
+        texts = (node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.JoinedStr))
+        parts = [part.value for text in texts for part in text.values if isinstance(part, ast.Constant)]
+        assert [part for part in parts if "/" in part.replace("://", "")] == []
 
 
 def test_every_part_of_a_path_is_one_name_and_environments_may_have_slashes():

@@ -3,6 +3,7 @@
 import asyncio
 import inspect
 
+import httpx
 import numpy as np
 import pytest
 
@@ -325,3 +326,45 @@ def test_an_episode_is_filmed_and_played_once_more(server, tmp_path, kind):
             assert said in replay.result
 
     run_with(kind, server, story)
+
+
+class LosesAnswers(httpx.HTTPTransport):
+    """The service does what it is asked, and of every change the first answer is lost."""
+
+    def __init__(self):
+        self._lost = set()
+        super().__init__()
+
+    def handle_request(self, request):
+        response = super().handle_request(request)
+        change = request.method, request.url.path, request.content
+        if request.method == "GET" or change in self._lost:
+            return response
+        self._lost.add(change)
+        response.close()
+        raise httpx.ReadError("the answer was lost", request=request)
+
+
+def test_every_change_whose_answer_is_lost_is_made_once(server):
+    with Client(f"127.0.0.1:{server.port}", transport=LosesAnswers()) as client:
+        search = {"space": {"algorithm.lr": {"low": 0.001, "high": 0.1}}, "sampler": "random", "n_trials": 4}
+        sweep = client.sweep(search=search, ask_tell=True, seed=1)
+        trials = [*sweep.ask(3), *sweep.ask(1)]
+        assert [trial.trial for trial in trials] == [0, 1, 2, 3]
+        assert sweep.tell(0, 1.0).counts == {"asked": 3, "succeeded": 1}
+        assert sweep.cancel().is_ended
+        hook = client.webhooks.create("https://hooks.example/lost")
+        assert [each.id for each in client.webhooks.list() if each.url == hook.url] == [hook.id]
+        client.webhooks.delete(hook.id)
+
+        run, other = (client.train(**{**SPEC, "labels": {"lost": "yes"}}, n_epochs=100_000) for _ in range(2))
+        revision = run.revision
+        assert run.edit(notes="mine", labels={"a": "b"}, if_revision=revision).revision == revision + 1
+        with pytest.raises(ChangedError):
+            run.edit(notes="theirs", if_revision=revision)
+        assert run.cancel().wait().state == "cancelled"
+        (changed,) = client.bulk("cancel", ids=[other.id])
+        assert changed.error is None
+        other.wait()
+        assert [each.error for each in client.bulk("delete", ids=[run.id, other.id])] == [None, None]
+        assert list(client.runs(labels={"lost": "yes"})) == []
