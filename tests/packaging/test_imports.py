@@ -77,9 +77,10 @@ OPTIONAL = {
     "gym": "maze_core/envs/legacy_gym.py",
     "optuna": "maze_core/runners/optuna_search.py",
     "imageio_ffmpeg": "maze_core/envs/video.py",
+    "pyarrow": "service/api/tables.py",
 }
 """Module of an extra → the one source that imports it."""
-EXTRA = {"imageio_ffmpeg": "video"}
+EXTRA = {"imageio_ffmpeg": "video", "pyarrow": "parquet"}
 """Module → its extra, where that has another name."""
 COMES_WITH = {"pydantic-core": "pydantic"}
 """Distributions that another one always brings, and whose names it documents as its own interface."""
