@@ -338,7 +338,16 @@ def test_a_token_is_taken_from_the_environment_or_an_option(tmp_path: Path) -> N
         assert "token" in err
         maze("runs", "list", "--token", token)
         maze.environment["MAZE_TOKEN"] = token
-        maze("runs", "list")
+        (run,) = maze.json("train", *SPEC, "--name", "mine")
+        assert maze("runs", "cancel", run["id"])[0] == f"{run['id']} cancelled\n"
+        assert maze.json("runs", "show", run["id"])[0]["name"] == "mine"
+        assert len(maze.json("sweep", "run", *SPEC, "algorithm.lr=0.1,0.2", "--preview")) == 2
+        maze("policies", "create", "pole")
+        assert maze("policies", "list")[0].splitlines()[1].startswith("pole ")
+        _, err = maze("act", run["id"], OBSERVATION, code=1)
+        assert run["id"] in err
+        maze("runs", "list", "--token", "maze_no", code=1)
+        assert maze("runs", "delete", run["id"])[0] == f"{run['id']} deleted\n"
     finally:
         api.terminate()
         api.wait(30)
