@@ -33,4 +33,6 @@ def line(run: RunFacts) -> str:
         parts.append(f"{run.best.metric} {run.best.value:.4g}")
     if progress.eta_s and not run.is_ended:
         parts.append(f"{progress.eta_s:.0f} s left")
-    return "  ".join(parts)
+    return "".join(
+        sign if sign.isprintable() else "?" for sign in "  ".join(parts)
+    )  # nothing steers the terminal

@@ -157,6 +157,11 @@ def test_progress_is_a_line_of_what_is_known():
     )
 
 
+def test_a_name_does_not_steer_the_terminal():
+    named = read({**RUN, "name": "a\x1b[2J\nb", "progress": {}}, RunFacts)
+    assert line(named) == "a?[2J?b  running"
+
+
 def test_nothing_is_shown_where_standard_error_is_no_terminal():
     assert shown(True) is None
     assert shown(print) is print
