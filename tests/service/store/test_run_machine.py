@@ -21,7 +21,7 @@ from hypothesis.stateful import (
 )
 
 from service.domain.errors import StaleLeaseError, StateConflictError
-from service.domain.run import EventType, Lease, RunKind, RunState, StopReason
+from service.domain.run import ENDING_WISHES, EventType, Lease, RunKind, RunState, StopReason
 from service.domain.use_cases import LEASED_STATES, TERMINAL_STATES, legal
 from service.store import open_stores
 from service.store.runs import STOPPED_STATES
@@ -99,12 +99,13 @@ class RunMachine(RuleBasedStateMachine):
                 self.stores.runs.request_stop(run_id, wish)
             return
         self.stores.runs.request_stop(run_id, wish)
-        wish = StopReason.CANCEL if expected.wish is StopReason.CANCEL else wish
+        if expected.wish in ENDING_WISHES and wish is not StopReason.CANCEL:
+            wish = expected.wish
         if expected.state in LEASED_STATES:
             expected.state, expected.wish = RunState.STOPPING, wish
         else:
             expected.state = STOPPED_STATES[wish]
-            expected.wish = wish if wish is StopReason.CANCEL else None
+            expected.wish = wish if wish in ENDING_WISHES else None
 
     @rule(run_id=runs)
     def resume(self, run_id: str) -> None:
