@@ -110,7 +110,8 @@ class RunMachine(RuleBasedStateMachine):
     @rule(run_id=runs)
     def resume(self, run_id: str) -> None:
         expected = self.model[run_id]
-        if expected.state is not RunState.PAUSED and expected.wish is not StopReason.PAUSE:
+        is_pausing = expected.state is RunState.STOPPING and expected.wish is StopReason.PAUSE
+        if expected.state is not RunState.PAUSED and not is_pausing:
             with pytest.raises(StateConflictError):
                 self.stores.runs.resume(run_id)
             return
