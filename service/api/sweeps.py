@@ -14,6 +14,7 @@ from pydantic import Field, WithJsonSchema
 from maze_core.config.arguments import recorded_arguments
 from maze_core.config.grid import values_of
 from maze_core.config.presets import MULTIRUN_PARTS
+from maze_core.config.schema import Mode, RunConfig
 from maze_core.config.trust import TrustPolicy, check_arguments, check_names
 from maze_core.errors import InvalidSpecificationError
 from maze_core.seeding import draw_seed
@@ -294,7 +295,10 @@ def _resolved(
         _check_space(body.search, arguments, policy)
         arguments["overrides"] = {**arguments.get("overrides", {}), "sweep": _search_node(body.search)}
     facts = {"is_asked": body.ask_tell, "metric": body.metric, "minimize": body.direction == "minimize"}
-    make = lambda mode, **given: compose(services, mode, given, within_multirun=given.pop("within_multirun"))  # noqa: E731
+
+    def make(mode: Mode, *, within_multirun: bool, **given: Any) -> RunConfig:
+        return compose(services, mode, given, within_multirun=within_multirun)
+
     spec, n_jobs, jobs = planned(arguments, make, directories, most=most, **facts)
     if body.ask_tell and (spec.search is None or spec.seeds):
         message = "Clients ask a search for values, with one seed: give search, and no list of seeds."

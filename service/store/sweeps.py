@@ -136,8 +136,9 @@ class SqlSweepStore:
             query = query.where(tuple_(sweep.c.created_at, sweep.c.id) < here)
         with self._database.reading() as connection:
             rows = connection.execute(query.limit(limit + 1)).all()
-        cursor_of = lambda row: encode_cursor("sweeps", row.created_at.isoformat(), row.id)  # noqa: E731
-        return page_of(rows, limit, _sweep_of, cursor_of)
+        return page_of(
+            rows, limit, _sweep_of, lambda row: encode_cursor("sweeps", row.created_at.isoformat(), row.id)
+        )
 
     def jobs(self, sweep_id: str, *, limit: int = 50, cursor: str | None = None) -> Page:
         """Its jobs, by number."""

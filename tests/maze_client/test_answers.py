@@ -129,7 +129,7 @@ def test_a_service_that_is_not_ready_says_so_and_one_that_is_away_is_an_error():
 
 
 def test_metrics_are_a_table_of_pandas():
-    pandas = pytest.importorskip("pandas")
+    pandas = pytest.importorskip("pandas", reason="the client works without pandas")
     table = Metrics(POINTS).to_pandas()
     assert isinstance(table, pandas.DataFrame)
     assert list(table.columns) == ["name", "epoch", "step", "value", "at"]
@@ -137,7 +137,7 @@ def test_metrics_are_a_table_of_pandas():
 
 
 def test_metrics_are_a_table_of_polars():
-    pytest.importorskip("polars")
+    pytest.importorskip("polars", reason="the client works without polars")
     assert Metrics(POINTS).to_polars()["step"].to_list() == [8, 16]
 
 

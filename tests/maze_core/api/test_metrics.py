@@ -37,7 +37,7 @@ def test_numbers_that_json_cannot_say_are_numbers(tmp_path):
 
 
 def test_a_table_of_pandas_has_a_column_per_metric():
-    pytest.importorskip("pandas")
+    pytest.importorskip("pandas", reason="the library works without pandas")
     table = MetricTable(ROWS).to_pandas()
     assert list(table.columns) == ["epoch", "step", "loss", "eval/mean_return"]
     assert table["epoch"].tolist() == [1, 2]
@@ -45,7 +45,7 @@ def test_a_table_of_pandas_has_a_column_per_metric():
 
 
 def test_a_table_of_polars_has_a_column_per_metric():
-    pytest.importorskip("polars")
+    pytest.importorskip("polars", reason="the library works without polars")
     table = MetricTable(ROWS).to_polars()
     assert table["eval/mean_return"].to_list() == [None, 9.0]
 
