@@ -15,37 +15,47 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 TORCH_INDEX = $(if $(TORCH_INDEX_URL),--index-url $(TORCH_INDEX_URL),)
 
-.PHONY: help setup setup-test serve test lint types contracts unit test-slow mutants test-envs bench learning format clean
+.PHONY: help setup setup-test serve test lint types page-types contracts unit test-slow mutants test-envs bench learning format clean
 
 help:
 	@sed -n '2,6p' Makefile | cut -c3-
 
-setup: $(VENV)/.installed
+setup: $(VENV)/.installed $(VENV)/.page
 
-setup-test: $(VENV)/.installed-test
+setup-test: $(VENV)/.installed-test $(VENV)/.page-test
 
 $(VENV)/.torch: constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; set PYTHON=…")'
-	@echo "1/3  a virtual environment in $(VENV), and PyTorch: the largest download, some minutes"
+	@echo "1/4  a virtual environment in $(VENV), and PyTorch: the largest download, some minutes"
 	$(PYTHON) -m venv $(VENV)
 	$(PIP) $(TORCH_INDEX) $(if $(TORCH_INDEX_URL),--no-deps,) "$$(grep '^torch==' constraints.txt)"
 	@touch $@
 
 $(VENV)/.installed: $(VENV)/.torch pyproject.toml constraints.txt
-	@echo "2/3  the project and what else it needs: about a minute"
-	$(PIP) --editable .
+	@echo "2/4  the project and what else it needs: about a minute"
+	$(PIP) --editable '.[video]'
 	@touch $@
 
 $(VENV)/.installed-test: $(VENV)/.torch pyproject.toml constraints.txt
-	@echo "2/3  the project, what else it needs, and the tools of its tests: some minutes"
+	@echo "2/4  the project, what else it needs, and the tools of its tests: some minutes"
 	$(PIP) --editable '.[test,gym,postgres,optuna,parquet,video,box2d]'
 	@touch $@ $(VENV)/.installed
 
+# The page's packages; without npm's registry the service runs all the same, and / says what is missing
+$(VENV)/.page: $(VENV)/.installed service/web/package-lock.json tools/page.py
+	@echo "3/4  the page at /: three small packages from npm"
+	@$(BIN)/python -m tools.page && touch $@ || echo "     the page is left out this time; the API is whole"
+
+$(VENV)/.page-test: $(VENV)/.installed-test service/web/package-lock.json tools/page.py
+	@echo "3/4  the page at /, its type checker and the driver of its browser tests"
+	$(BIN)/python -m tools.page --dev
+	@touch $@ $(VENV)/.page
+
 serve: setup
-	@echo "3/3  the service: the database, then API and worker; ready in seconds"
+	@echo "4/4  the service: the database, then API and worker; ready in seconds"
 	$(BIN)/maze serve --no-auth --host 127.0.0.1 --port $(PORT) --database-url sqlite:///data/maze.db
 
-test: setup-test lint types contracts unit
+test: setup-test lint types page-types contracts unit
 
 lint:
 	$(BIN)/ruff check .
@@ -53,6 +63,9 @@ lint:
 
 types:
 	$(BIN)/mypy
+
+page-types:
+	$(BIN)/python -m tools.page --types
 
 contracts:
 	$(BIN)/lint-imports

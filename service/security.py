@@ -45,8 +45,8 @@ Observe: TypeAlias = Callable[[Scope, int, float], None]
 
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 OPEN_PATHS = frozenset({"/health/live", "/health/ready", "/openapi.json", "/docs"})
-"""Read without a token: signs of life for probes, and the documentation, which holds no data."""
-OPEN_PREFIX = "/docs/"
+"""Read without a token: signs of life for probes, and documentation and page, which hold no data."""
+OPEN_PREFIXES = ("/docs/", "/page/")
 BYTES_PREFIX, BYTES = "/v1/checkpoints/", b"application/octet-stream"
 """Where bodies may be bytes."""
 PROBE_PREFIX = "/health/"
@@ -185,6 +185,11 @@ class RateLimiter:
         return 0.0 if is_allowed else (1 - level) / self._rate_per_s
 
 
+def wants_page(path: str, accept: str) -> bool:
+    """Whether a request is a browser's for the page, which asks for the token itself."""
+    return path == "/" and "text/html" in accept.lower()
+
+
 def _host_name(host: str) -> str:
     """Name of a Host header's value: without port, brackets and final dot, in lower case."""
     text = host.strip().lower()
@@ -314,7 +319,8 @@ class SecurityLayer:
     async def _admit(self, scope: Scope, headers: Headers) -> None:
         """Ask for the token where one is needed, and count the request for whoever sent it."""
         path, token_id = scope["path"], None
-        is_open = self._verifier is None or path in OPEN_PATHS or path.startswith(OPEN_PREFIX)
+        is_open = self._verifier is None or path in OPEN_PATHS or path.startswith(OPEN_PREFIXES)
+        is_open = is_open or wants_page(path, headers.get(b"accept", b"").decode("latin-1"))
         if self._verifier is not None and not is_open:
             token_id = await self._verifier.token_id(headers)
             scope["state"]["token_id"] = token_id

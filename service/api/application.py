@@ -18,6 +18,7 @@ from service.api import (
     feed,
     follow_ups,
     life,
+    page,
     policies,
     put,
     run_metrics,
@@ -49,6 +50,7 @@ ROUTERS = (
     environments.router,
     webhooks.router,
     discovery.router,
+    page.router,
 )
 
 

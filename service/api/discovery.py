@@ -8,19 +8,22 @@ from collections.abc import Callable
 from functools import partial
 from importlib.metadata import version
 from importlib.resources import files
-from typing import Any
+from typing import Annotated, Any
 
-from fastapi import APIRouter, Request, Response
+from fastapi import APIRouter, Header, Request, Response
 from fastapi.openapi.docs import get_swagger_ui_html
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from starlette.concurrency import run_in_threadpool
 
 from service.api.answers import DiscoveryOut, HealthOut, Listing, ProblemKindOut
 from service.api.dependencies import Services, ServicesDep
 from service.api.environments import PUBLISHED
+from service.api.page import page
 from service.domain.errors import NotFoundError, ServiceError, StoreUnavailableError
 from service.json_values import MAX_DEPTH
 from service.metrics import Telemetry
 from service.problems import CATALOGUE, Problem, ProblemKind
+from service.security import wants_page
 from service.trust import PENDING, environment_states
 
 TITLE = "maze-service"
@@ -52,9 +55,13 @@ def service_version() -> str:
     return version("maze-service")
 
 
-@router.get("/")
-async def discover(services: ServicesDep) -> DiscoveryOut:
-    """What this service is, and where its parts are."""
+@router.get("/", response_model=DiscoveryOut)
+async def discover(
+    services: ServicesDep, accept: Annotated[str, Header(include_in_schema=False)] = "*/*"
+) -> DiscoveryOut | Response:
+    """What this service is, and where its parts are; a browser, which asks for `text/html`, gets the page."""
+    if wants_page("/", accept):
+        return await run_in_threadpool(page)
     settings = services.settings
     limits = {
         "max_body_bytes": settings.max_body_bytes,

@@ -1,0 +1,269 @@
+/**
+ * The public API over `fetch`: typed by its OpenAPI document, every failure a {@link Problem}.
+ *
+ * The token is kept by this browser and sent in a header; no address ever holds it.
+ */
+
+/** @typedef {import("./openapi.d.ts").ProblemDocument} ProblemDocument */
+/** @typedef {import("./openapi.d.ts").ProblemEntry} ProblemEntry */
+/** @typedef {{ signal?: AbortSignal, headers?: Record<string, string>, accept?: string }} Options */
+
+const TOKEN = "maze.token";
+/** Told when the service is reached or not: `{ detail: boolean }`; when a token is missing or refused. */
+export const connection = new EventTarget();
+let isReached = true;
+
+/** A request that failed: refused by the service, or it was not reached (`unreachable`). */
+export class Problem extends Error {
+  /** @param {Partial<ProblemDocument> & { code: string, detail: string }} document  @param {Headers} [headers] */
+  constructor(document, headers) {
+    super(document.detail);
+    this.document = document;
+    this.code = document.code;
+    this.status = document.status ?? 0;
+    this.retryAfterS = Number(headers?.get("retry-after")) || null;
+    /** Each mistake of the request. @type {ProblemEntry[]} */
+    this.errors = document.errors ?? [];
+  }
+}
+
+/** The token of this browser. */
+export function token() {
+  return sessionStorage.getItem(TOKEN) ?? localStorage.getItem(TOKEN);
+}
+
+/**
+ * Use a token from now on; null forgets it.
+ * @param {string | null} value
+ * @param {boolean} [isKept] beyond this tab, until it is signed out
+ */
+export function setToken(value, isKept = false) {
+  sessionStorage.removeItem(TOKEN);
+  localStorage.removeItem(TOKEN);
+  if (value !== null) (isKept ? localStorage : sessionStorage).setItem(TOKEN, value);
+  connection.dispatchEvent(new CustomEvent("token"));
+}
+
+/** Whether the service answered last time. */
+export function isOnline() {
+  return isReached;
+}
+
+/** @param {boolean} value */
+function setReached(value) {
+  if (value === isReached) return;
+  isReached = value;
+  connection.dispatchEvent(new CustomEvent("reached", { detail: value }));
+}
+
+/**
+ * The address of a template such as `/v1/runs/{run_id}`: parameters that it names in it, the others as query.
+ * @param {string} template
+ * @param {Record<string, unknown>} parameters left out where undefined or null; a list is repeated
+ */
+export function address(template, parameters = {}) {
+  const left = new Map(Object.entries(parameters));
+  const path = template.replace(/\{(\w+)\}/g, (_, name) => {
+    const value = String(left.get(name));
+    left.delete(name);
+    return name === "env_id" ? value.split("/").map(encodeURIComponent).join("/") : encodeURIComponent(value);
+  });
+  const query = new URLSearchParams();
+  for (const [name, value] of left) {
+    for (const one of Array.isArray(value) ? value : [value]) {
+      if (one !== undefined && one !== null) query.append(name, String(one));
+    }
+  }
+  return query.size ? `${path}?${query}` : path;
+}
+
+/**
+ * Any request; what is no success is thrown.
+ * @param {string} method
+ * @param {string} url
+ * @param {unknown} [body] sent as JSON
+ * @param {Options} [options]
+ * @returns {Promise<Response>}
+ */
+export async function send(method, url, body, options = {}) {
+  /** @type {Record<string, string>} */
+  const headers = { accept: options.accept ?? "application/json", ...options.headers };
+  const known = token();
+  if (known) headers["authorization"] = `Bearer ${known}`;
+  if (body !== undefined) headers["content-type"] ??= "application/json";
+  if (method === "POST") headers["idempotency-key"] ??= newKey();
+  const init = { method, headers, signal: options.signal ?? null, body: body === undefined ? null : JSON.stringify(body) };
+  let response;
+  try {
+    response = await fetch(url, init);
+  } catch (error) {
+    if (options.signal?.aborted) throw error;
+    setReached(false);
+    throw new Problem({ code: "unreachable", detail: "The service does not answer. The page goes on when it is back." });
+  }
+  setReached(true);
+  if (response.ok) return response;
+  const problem = await problemOf(response);
+  if (response.status === 401) connection.dispatchEvent(new CustomEvent("refused", { detail: problem }));
+  throw problem;
+}
+
+/** @param {Response} response */
+async function problemOf(response) {
+  const { status } = response;
+  const plain = { code: `http_${status}`, status, detail: `The service answered ${status} ${response.statusText}` };
+  try {
+    return new Problem({ ...plain, ...(await response.json()) }, response.headers);
+  } catch {
+    return new Problem(plain, response.headers);
+  }
+}
+
+/** A key under which a request that is sent again is done once. */
+export function newKey() {
+  return [...crypto.getRandomValues(new Uint8Array(16))].map((byte) => byte.toString(16).padStart(2, "0")).join("");
+}
+
+/**
+ * @template {import("./openapi.d.ts").Method} M
+ * @template {import("./openapi.d.ts").Path<M>} P
+ * @param {M} method
+ * @param {P} template an address of the OpenAPI document, as it writes it
+ * @param {import("./openapi.d.ts").Parameters<P, M>} [parameters] of path and query
+ * @param {import("./openapi.d.ts").Body<P, M>} [body]
+ * @param {Options} [options]
+ * @returns {Promise<import("./openapi.d.ts").Answer<P, M>>}
+ */
+export async function call(method, template, parameters, body, options) {
+  const url = address(/** @type {string} */ (template), /** @type {any} */ (parameters));
+  const response = await send(method.toUpperCase(), url, body, options);
+  const text = await response.text();
+  return /** @type {any} */ (text ? JSON.parse(text) : null);
+}
+
+/**
+ * @template {import("./openapi.d.ts").Path<"get">} P
+ * @param {P} template
+ * @param {import("./openapi.d.ts").Parameters<P, "get">} [parameters]
+ * @param {Options} [options]
+ */
+export function get(template, parameters, options) {
+  return call("get", template, parameters, undefined, options);
+}
+
+/**
+ * @template {import("./openapi.d.ts").Path<"post">} P
+ * @param {P} template
+ * @param {import("./openapi.d.ts").Parameters<P, "post">} parameters
+ * @param {import("./openapi.d.ts").Body<P, "post">} [body]
+ * @param {Options} [options]
+ */
+export function post(template, parameters, body, options) {
+  return call("post", template, parameters, body, options);
+}
+
+/**
+ * All entries of a listing, page by page, `limit` at most.
+ * @template T
+ * @param {(cursor: string | undefined) => Promise<{ data: T[], next_cursor?: string | null }>} page
+ * @param {number} [limit]
+ */
+export async function listed(page, limit = 1000) {
+  /** @type {T[]} */
+  const all = [];
+  /** @type {string | undefined} */
+  let cursor;
+  do {
+    const { data, next_cursor } = await page(cursor);
+    all.push(...data);
+    cursor = next_cursor ?? undefined;
+  } while (cursor && all.length < limit);
+  return all;
+}
+
+/**
+ * What lies at an address, as bytes: pictures and videos, which cannot be asked for with a token otherwise.
+ * @param {string} url
+ * @param {Options} [options]
+ */
+export async function bytes(url, options) {
+  return (await send("GET", url, undefined, { accept: "*/*", ...options })).blob();
+}
+
+/**
+ * Save bytes as a file of the user's.
+ * @param {Blob} blob
+ * @param {string} name
+ */
+export function save(blob, name) {
+  const anchor = document.createElement("a");
+  anchor.href = URL.createObjectURL(blob);
+  anchor.download = name;
+  anchor.click();
+  setTimeout(() => URL.revokeObjectURL(anchor.href), 10_000);
+}
+
+/**
+ * Follow a stream of Server-Sent Events until it ends or `signal` does, through everything that breaks.
+ * @param {string} url
+ * @param {{ signal: AbortSignal, after?: string, onEvent: (event: any) => void }} options `after` is the id of the last
+ *   event that is known
+ */
+export async function follow(url, { signal, after, onEvent }) {
+  let last = after;
+  for (let failures = 0; !signal.aborted; ) {
+    try {
+      /** @type {Record<string, string>} */
+      const headers = last === undefined ? {} : { "last-event-id": last };
+      const response = await send("GET", url, undefined, { accept: "text/event-stream", headers, signal });
+      failures = 0;
+      if (response.status === 204) return;
+      for await (const { id, data } of decoded(response)) {
+        last = id ?? last;
+        const event = JSON.parse(data);
+        onEvent(event);
+        if (event.type === "end" && event.run === undefined) return;
+      }
+    } catch (error) {
+      if (signal.aborted) return;
+      if (error instanceof Problem && error.status >= 400 && error.status < 500 && error.status !== 429) return;
+      failures += 1;
+    }
+    await pause(Math.min(250 * 2 ** failures, 4000), signal);
+  }
+}
+
+/** @param {Response} response */
+async function* decoded(response) {
+  const reader = /** @type {ReadableStream<Uint8Array>} */ (response.body).getReader();
+  const decoder = new TextDecoder();
+  let rest = "";
+  /** @type {{ id?: string, data: string }} */
+  let event = { data: "" };
+  try {
+    for (;;) {
+      const { value, done } = await reader.read();
+      if (done) return;
+      const lines = (rest + decoder.decode(value, { stream: true })).split("\n");
+      rest = lines.pop() ?? "";
+      for (const line of lines) {
+        if (line.startsWith("id:")) event.id = line.slice(3).trim();
+        else if (line.startsWith("data:")) event.data += line.slice(5);
+        else if (!line.trim() && event.data) {
+          yield event;
+          event = { data: "" };
+        }
+      }
+    }
+  } finally {
+    reader.cancel().catch(() => undefined);
+  }
+}
+
+/** @param {number} ms  @param {AbortSignal} [signal] */
+export function pause(ms, signal) {
+  return new Promise((resolve) => {
+    const timer = setTimeout(resolve, ms, undefined);
+    signal?.addEventListener("abort", () => (clearTimeout(timer), resolve(undefined)), { once: true });
+  });
+}

@@ -1,0 +1,159 @@
+/** What views share of loading and remembering. */
+import { useCallback, useEffect, useRef, useState } from "preact/hooks";
+import { connection, isOnline, Problem } from "./api.js";
+
+/** @typedef {import("./api.js").Problem} ProblemType */
+
+/**
+ * Something loaded: `data` as it was last, also while it is loaded again or after a failure.
+ * @template T
+ * @typedef {{ data: T | undefined, problem: ProblemType | null, isLoading: boolean, reload: () => void,
+ *   set: (change: (data: T) => T) => void }} Resource
+ */
+
+/**
+ * Load something, again when its inputs change and when the service is back.
+ * @template T
+ * @param {(signal: AbortSignal) => Promise<T>} load
+ * @param {unknown[]} inputs
+ * @returns {Resource<T>}
+ */
+export function useResource(load, inputs) {
+  const [state, setState] = useState(
+    /** @type {{ data: T | undefined, problem: ProblemType | null, isLoading: boolean }} */ ({
+      data: undefined,
+      problem: null,
+      isLoading: true,
+    }),
+  );
+  const [turn, setTurn] = useState(0);
+  const inputsBefore = useRef(inputs);
+  const reload = useCallback(() => setTurn((before) => before + 1), []);
+  const set = useCallback(
+    /** @param {(data: T) => T} change */
+    (change) =>
+      setState((before) => (before.data === undefined ? before : { ...before, data: change(before.data) })),
+    [],
+  );
+  useEffect(() => {
+    const isOther = inputs.some((input, index) => input !== inputsBefore.current[index]);
+    inputsBefore.current = inputs;
+    const controller = new AbortController();
+    setState((before) => ({ data: isOther ? undefined : before.data, problem: null, isLoading: true }));
+    load(controller.signal).then(
+      (data) => controller.signal.aborted || setState({ data, problem: null, isLoading: false }),
+      (error) =>
+        controller.signal.aborted ||
+        setState((before) => ({ data: before.data, problem: asProblem(error), isLoading: false })),
+    );
+    return () => controller.abort();
+  }, [...inputs, turn]);
+  useEffect(() => {
+    const back = () => isOnline() && reload();
+    connection.addEventListener("reached", back);
+    return () => connection.removeEventListener("reached", back);
+  }, [reload]);
+  return { ...state, reload, set };
+}
+
+/** Whatever was thrown, as a problem that can be shown. @param {unknown} error */
+export function asProblem(error) {
+  if (error instanceof Problem) return error;
+  console.error(error);
+  return new Problem({ code: "page_error", detail: `The page made a mistake: ${error}` });
+}
+
+/**
+ * One action of the user's at a time: `run` does it, `isBusy` while it is under way, `problem` of the last one.
+ * @template {unknown[]} A
+ * @param {(...values: A) => Promise<unknown>} action
+ */
+export function useAction(action) {
+  const [isBusy, setBusy] = useState(false);
+  const [problem, setProblem] = useState(/** @type {ProblemType | null} */ (null));
+  const run = async (/** @type {A} */ ...values) => {
+    setBusy(true);
+    setProblem(null);
+    try {
+      await action(...values);
+    } catch (error) {
+      setProblem(asProblem(error));
+    } finally {
+      setBusy(false);
+    }
+  };
+  return { run, isBusy, problem, clear: () => setProblem(null) };
+}
+
+/**
+ * Call something again and again as long as the component is shown and the page is seen.
+ * @param {() => void} action
+ * @param {number} ms
+ */
+export function useInterval(action, ms) {
+  const latest = useRef(action);
+  latest.current = action;
+  useEffect(() => {
+    const timer = setInterval(() => document.hidden || latest.current(), ms);
+    return () => clearInterval(timer);
+  }, [ms]);
+}
+
+/**
+ * A value that comes to rest: the newest one, `ms` after it last changed.
+ * @template T
+ * @param {T} value
+ * @param {number} ms
+ */
+export function useSettled(value, ms) {
+  const [settled, setSettled] = useState(value);
+  useEffect(() => {
+    const timer = setTimeout(() => setSettled(() => value), ms);
+    return () => clearTimeout(timer);
+  }, [value, ms]);
+  return settled;
+}
+
+/**
+ * A choice of the user's that this browser remembers.
+ * @template T
+ * @param {string} name
+ * @param {T} fallback
+ * @returns {[T, (value: T) => void]}
+ */
+export function useRemembered(name, fallback) {
+  const key = `maze.${name}`;
+  const [value, setValue] = useState(() => {
+    try {
+      const known = localStorage.getItem(key);
+      return known === null ? fallback : /** @type {T} */ (JSON.parse(known));
+    } catch {
+      return fallback;
+    }
+  });
+  return [
+    value,
+    (next) => {
+      localStorage.setItem(key, JSON.stringify(next));
+      setValue(() => next);
+    },
+  ];
+}
+
+/**
+ * An address of bytes that a picture or video can show; undefined until there is one.
+ * @param {Blob | undefined} blob
+ */
+export function useBlobUrl(blob) {
+  const [url, setUrl] = useState(/** @type {string | undefined} */ (undefined));
+  useEffect(() => {
+    if (!blob) return undefined;
+    const made = URL.createObjectURL(blob);
+    setUrl(made);
+    return () => {
+      URL.revokeObjectURL(made);
+      setUrl(undefined);
+    };
+  }, [blob]);
+  return url;
+}

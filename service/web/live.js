@@ -1,0 +1,78 @@
+/**
+ * What happens in the service, as it happens: one stream of the events of all runs, shared by every view.
+ *
+ * It goes on where it was after a lost connection or a restarted service, so a listener misses nothing and hears
+ * nothing twice.
+ */
+import { useEffect, useState } from "preact/hooks";
+import { connection, follow, isOnline } from "./api.js";
+
+/** @typedef {import("./openapi.d.ts").FeedEvent} FeedEvent */
+
+/** @type {Set<(events: FeedEvent[]) => void>} */
+const listeners = new Set();
+/** @type {FeedEvent[]} */
+let waiting = [];
+/** @type {AbortController | null} */
+let stream = null;
+
+/** Listeners are told in batches, five times a second: a page that shows many runs is drawn once for all of them. */
+const BATCH_MS = 200;
+
+function start() {
+  stream = new AbortController();
+  const { signal } = stream;
+  follow("/v1/events?after=-1", {
+    signal,
+    onEvent: (event) => {
+      if (!waiting.length) setTimeout(tell, BATCH_MS);
+      waiting.push(event);
+    },
+  });
+}
+
+function tell() {
+  const events = waiting;
+  waiting = [];
+  for (const listener of listeners) listener(events);
+}
+
+/**
+ * Hear of all events from now on; returns the way to stop.
+ * @param {(events: FeedEvent[]) => void} listener told in batches, in order
+ */
+export function onEvents(listener) {
+  listeners.add(listener);
+  if (!stream) start();
+  return () => {
+    listeners.delete(listener);
+  };
+}
+
+/** Begin anew with another token. */
+connection.addEventListener("token", () => {
+  stream?.abort();
+  stream = null;
+  waiting = [];
+  if (listeners.size) start();
+});
+
+/**
+ * Hear of events as long as a component is shown.
+ * @param {(events: FeedEvent[]) => void} listener
+ * @param {unknown[]} inputs what the listener depends on
+ */
+export function useEvents(listener, inputs) {
+  useEffect(() => onEvents(listener), inputs);
+}
+
+/** Whether the service is reached, live. */
+export function useOnline() {
+  const [value, setValue] = useState(isOnline);
+  useEffect(() => {
+    const changed = () => setValue(isOnline());
+    connection.addEventListener("reached", changed);
+    return () => connection.removeEventListener("reached", changed);
+  }, []);
+  return value;
+}

@@ -1,0 +1,204 @@
+/** Parts that views are made of: states, failures, empty and loading places, buttons, dialogs, tabs. */
+import { useEffect, useId, useRef, useState } from "preact/hooks";
+import { Problem } from "./api.js";
+import { useAction } from "./hooks.js";
+import { html } from "./html.js";
+import { useOnline } from "./live.js";
+import { replaceQuery, useRoute } from "./router.js";
+
+/** @typedef {import("./html.js").Children} Children */
+
+/** A state is a mark, a word and a colour, so that none of them is needed alone. */
+const MARKS = /** @type {Record<string, string>} */ ({
+  queued: "○", running: "▶", stopping: "◼", paused: "❚❚", succeeded: "✓", failed: "✕", cancelled: "⊘",
+  active: "▶", stopped: "◼", ok: "✓", warning: "!",
+});
+
+/** @param {{ state: string, title?: string | null }} props */
+export function State({ state, title }) {
+  return html`<span class="state state-${state}" title=${title ?? state}>
+    <span class="mark" aria-hidden="true">${MARKS[state] ?? "·"}</span>${state}
+  </span>`;
+}
+
+/** A failure: what happened, each mistake with where it is, and the way out.
+ * @param {{ problem: Problem | null | undefined, retry?: () => void, what?: string }} props */
+export function ErrorBox({ problem, retry, what }) {
+  if (!problem) return null;
+  return html`<div class="error" role="alert">
+    <strong>${what ?? "This did not work"}</strong>
+    <p>${problem.message}</p>
+    ${problem.errors.length > 0 &&
+    html`<ul>
+      ${problem.errors.map(
+        (each) => html`<li>
+          ${(each.pointer ?? each.parameter) && html`<code>${each.pointer ?? each.parameter}</code> `}${each.message}
+          ${each.did_you_mean && html` Did you mean <code>${each.did_you_mean}</code>?`}
+        </li>`,
+      )}
+    </ul>`}
+    <p class="hint">
+      <code>${problem.code}</code>${problem.document.request_id && html` · request <code>${problem.document.request_id}</code>`}
+    </p>
+    ${retry && html`<button onClick=${retry}>Try again</button>`}
+  </div>`;
+}
+
+/** @param {{ what: string }} props */
+export function Loading({ what }) {
+  return html`<p class="loading" role="status"><span class="spinner" aria-hidden="true"></span>Loading ${what} …</p>`;
+}
+
+/** A place where nothing is yet: says what would be here and how to get it.
+ * @param {{ title: string, children?: Children }} props */
+export function Empty({ title, children }) {
+  return html`<div class="empty"><h2>${title}</h2>${children}</div>`;
+}
+
+/**
+ * What was loaded, or the state that it is in.
+ * @template T
+ * @param {{ resource: import("./hooks.js").Resource<T>, what: string, children: (data: T) => Children }} props
+ */
+export function Loaded({ resource, what, children }) {
+  const { data, problem, reload } = resource;
+  if (data === undefined && problem) return html`<${ErrorBox} problem=${problem} retry=${reload} what="${what} could not be loaded" />`;
+  if (data === undefined) return html`<${Loading} what=${what} />`;
+  return html`${problem && problem.code !== "unreachable" && html`<${ErrorBox} problem=${problem} retry=${reload} />`}${children(data)}`;
+}
+
+/** Says that the service is not reached; what is shown stays. */
+export function Offline() {
+  const isOnline = useOnline();
+  return html`<div role="status" class=${isOnline ? "hidden" : "offline"}>
+    ${!isOnline && "The service does not answer. What you see is as it was; the page goes on when it is back."}
+  </div>`;
+}
+
+/**
+ * A button that does something at the service: busy while it does, its failure beside it.
+ * @param {{ action: () => Promise<unknown>, children: Children, confirm?: string, kind?: string, disabled?: boolean,
+ *   title?: string }} props
+ */
+export function ActionButton({ action, children, confirm: question, kind = "", disabled = false, title }) {
+  const { run, isBusy, problem, clear } = useAction(action);
+  const [isAsking, setAsking] = useState(false);
+  const start = () => (question && !isAsking ? setAsking(true) : (setAsking(false), run()));
+  return html`<span class="action">
+    <button class=${kind} disabled=${disabled || isBusy} aria-busy=${isBusy} title=${title} onClick=${start}>
+      ${isAsking ? question : children}
+    </button>
+    ${isAsking && html`<button class="quiet" onClick=${() => setAsking(false)}>No</button>`}
+    ${problem &&
+    html`<span class="inline-error" role="alert">${problem.message}
+      ${problem.errors.map((each) => html` ${each.message}`)}
+      <button class="quiet" aria-label="Dismiss" onClick=${clear}>✕</button></span>`}
+  </span>`;
+}
+
+/** @param {{ text: string | (() => string), children?: Children }} props */
+export function CopyButton({ text, children = "Copy" }) {
+  const [said, setSaid] = useState("");
+  const copy = async () => {
+    const value = typeof text === "function" ? text() : text;
+    setSaid((await copied(value)) ? "Copied" : "Press Ctrl+C");
+    setTimeout(() => setSaid(""), 2000);
+  };
+  return html`<button class="quiet" onClick=${copy}><span aria-live="polite">${said || children}</span></button>`;
+}
+
+/** @param {string} text */
+async function copied(text) {
+  try {
+    await navigator.clipboard.writeText(text);
+    return true;
+  } catch {
+    // without https browsers have no clipboard: the old way
+    const area = document.createElement("textarea");
+    area.value = text;
+    document.body.append(area);
+    area.select();
+    const isCopied = document.execCommand("copy");
+    area.remove();
+    return isCopied;
+  }
+}
+
+/**
+ * Tabs whose choice stands in the address.
+ * @param {{ tabs: [id: string, title: Children][], chosen: string, label: string, name?: string }} props
+ */
+export function Tabs({ tabs, chosen, label, name = "tab" }) {
+  /** @param {KeyboardEvent} event */
+  const move = (event) => {
+    const step = { ArrowRight: 1, ArrowLeft: -1 }[event.key];
+    if (!step) return;
+    const index = tabs.findIndex(([id]) => id === chosen);
+    const [next] = tabs[(index + step + tabs.length) % tabs.length] ?? [chosen];
+    replaceQuery({ [name]: next });
+    const list = /** @type {HTMLElement} */ (event.currentTarget);
+    requestAnimationFrame(() => /** @type {HTMLElement | null} */ (list.querySelector("[aria-selected=true]"))?.focus());
+  };
+  return html`<div class="tabs" role="tablist" aria-label=${label} onKeyDown=${move}>
+    ${tabs.map(
+      ([id, title]) => html`<button key=${id} role="tab" id="tab-${id}" aria-selected=${id === chosen}
+        aria-controls="panel-${id}" tabindex=${id === chosen ? 0 : -1} onClick=${() => replaceQuery({ [name]: id })}>${title}</button>`,
+    )}
+  </div>`;
+}
+
+/** What the chosen tab shows. @param {{ id: string, children: Children }} props */
+export function Panel({ id, children }) {
+  return html`<div role="tabpanel" id="panel-${id}" aria-labelledby="tab-${id}" tabindex="0" class="panel">${children}</div>`;
+}
+
+/** The query's value of a name, or what stands for none. @param {string} name  @param {string} fallback */
+export function useQuery(name, fallback = "") {
+  return useRoute().query.get(name) ?? fallback;
+}
+
+/**
+ * A dialog over the page, closed by Escape too.
+ * @param {{ title: string, close: () => void, children: Children }} props
+ */
+export function Dialog({ title, close, children }) {
+  const dialog = useRef(/** @type {HTMLDialogElement | null} */ (null));
+  const id = useId();
+  useEffect(() => {
+    dialog.current?.showModal();
+  }, []);
+  return html`<dialog ref=${dialog} aria-labelledby=${id} onClose=${close} onCancel=${close}>
+    <header class="row"><h2 id=${id}>${title}</h2><button class="quiet" aria-label="Close" onClick=${close}>✕</button></header>
+    ${children}
+  </dialog>`;
+}
+
+/**
+ * An input with its label, a hint and what is wrong with it.
+ * @param {{ label: Children, hint?: Children, error?: Children, children: (attributes: { id: string,
+ *   "aria-describedby": string | undefined, "aria-invalid": boolean }) => Children }} props
+ */
+export function Field({ label, hint, error, children }) {
+  const id = useId();
+  const about = [hint && `${id}-hint`, error && `${id}-error`].filter(Boolean).join(" ") || undefined;
+  return html`<div class="field ${error ? "invalid" : ""}">
+    <label for=${id}>${label}</label>
+    ${children({ id, "aria-describedby": about, "aria-invalid": Boolean(error) })}
+    ${hint && html`<small id="${id}-hint">${hint}</small>`}
+    ${error && html`<small id="${id}-error" class="field-error">${error}</small>`}
+  </div>`;
+}
+
+/** Facts as pairs of name and value; what is null is left out. @param {{ facts: [string, Children][] }} props */
+export function Facts({ facts }) {
+  return html`<dl class="facts">
+    ${facts.filter(([, value]) => value !== null && value !== undefined).map(
+      ([name, value]) => html`<div><dt>${name}</dt><dd>${value}</dd></div>`,
+    )}
+  </dl>`;
+}
+
+/** How far something is, between 0 and 1. @param {{ value: number | null, label: string }} props */
+export function Progress({ value, label }) {
+  return html`<progress aria-label=${label} max="1" value=${value ?? undefined}></progress>`;
+}

@@ -1,0 +1,8 @@
+/** Sweeps: not here yet. */
+import { html } from "../html.js";
+import { Empty } from "../ui.js";
+
+/** @param {{ route: import("../router.js").Route }} props */
+export function View({ route }) {
+  return html`<${Empty} title="Sweeps"><p>${route.text}</p><//>`;
+}
