@@ -502,6 +502,51 @@ class Delivery:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Worker:
+    """A worker that is alive, and what it runs now."""
+
+    id: str
+    host: str | None = None
+    versions: Mapping[str, str]
+    extras: list[str]
+    environments: str
+    """``published``, ``pending``, or why it cannot say which it has."""
+    n_slots: int
+    n_training_slots: int
+    n_free: int
+    silent_s: float
+    """Seconds since its last sign of life."""
+    runs: list[Mapping[str, Any]]
+    """``id``, ``kind``, ``state``, ``name``, ``phase`` and ``started_at`` of each."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class KindQueue:
+    """The runs of a kind that have not ended; ``waits_for`` a ``worker``, a ``slot`` or their ``turn``."""
+
+    kind: Kind
+    queued: int
+    oldest_s: float | None = None
+    waits_for: str | None = None
+    running: int
+    n_free: int
+    """Free slots that take this kind."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Status:
+    """Workers, queue and storage at a glance."""
+
+    version: str
+    n_workers: int
+    slots: Mapping[str, int]
+    """``total``, ``busy`` and ``free``."""
+    queue: list[KindQueue]
+    database: Mapping[str, Any]
+    """``kind``, ``size_bytes``, ``n_blobs``, ``blob_bytes``, and ``free_bytes``, None where it is not known."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Health:
     """Whether the service can work, and what was found of database, migrations, workers and environments."""
 

@@ -22,7 +22,9 @@ from maze_client.answers import (
     Module,
     Preview,
     RunFacts,
+    Status,
     SweepFacts,
+    Worker,
     read,
 )
 from maze_client.arguments import (
@@ -269,6 +271,16 @@ class ClientMethods(Caller):
     async def environments(self, available: bool | None = None) -> list[Environment]:
         """Every environment that a worker knows, or those alone that can be made, or cannot."""
         return await self._all("/v1/environments", Environment, available=available)
+
+    @Verb
+    async def workers(self) -> list[Worker]:
+        """Workers that are alive, and what each runs now."""
+        return await self._all("/v1/workers", Worker)
+
+    @Verb
+    async def status(self) -> Status:
+        """What waits and for what, what runs, which slots are free, and how much is stored."""
+        return read(await self._send("GET", "/v1/status"), Status)
 
     @Verb
     async def health(self) -> Health:

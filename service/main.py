@@ -94,6 +94,7 @@ class _Root:
             changes=ChangeWatcher(stores.runs.change_marker, self._settings.poll_s),
             check_store=stores.check,
             check_schema=partial(check_revision, self._settings.database_url),
+            storage=stores.storage,
         )
         self.action_route = ActionRoute(stores, self._settings)
         self._polls = RunPolls(stores.runs, self._deliver)

@@ -18,8 +18,9 @@ from prometheus_client.core import (
 from prometheus_client.registry import Collector
 from starlette.types import Scope
 
+from service.domain.fleet import look
 from service.domain.ports import RegistryStore, RunStore
-from service.domain.run import RunKind, RunState
+from service.domain.run import RunKind
 
 METHODS = frozenset({"GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS"})
 UNROUTED = "none"
@@ -153,13 +154,13 @@ class FleetMetrics(Collector):
 
     def collect(self) -> Iterator[Metric]:
         """The counts as metric families."""
-        statistics = self._runs.statistics()
+        fleet = look(self._runs, self._registry, self._lease_s)
         labels = ["kind", "state"]
         runs = GaugeMetricFamily("maze_runs", "Runs by kind and state.", labels=labels)
         seconds = SummaryMetricFamily(
             "maze_run_seconds", "Seconds from start to end of ended runs.", labels=labels
         )
-        for (kind, state), found in statistics.items():
+        for (kind, state), found in fleet.statistics.items():
             runs.add_metric([kind, state], found.count)
             if state.is_terminal:
                 seconds.add_metric([kind, state], found.count, found.seconds)
@@ -167,15 +168,12 @@ class FleetMetrics(Collector):
         yield seconds
         age = GaugeMetricFamily("maze_queue_age_seconds", "Age of the oldest queued run.", labels=["kind"])
         for kind in RunKind:
-            queued = statistics.get((kind, RunState.QUEUED))
-            age.add_metric([kind], queued.oldest_s if queued else 0.0)
+            age.add_metric([kind], fleet.oldest_s(kind) or 0.0)
         yield age
-        workers = self._registry.live_workers(self._lease_s)
-        yield GaugeMetricFamily("maze_workers", "Workers that are alive.", value=len(workers))
+        yield GaugeMetricFamily("maze_workers", "Workers that are alive.", value=len(fleet.workers))
         slots = GaugeMetricFamily("maze_worker_slots", "Run slots of live workers.", labels=["state"])
-        n_busy = sum(len(worker.get("runs", ())) for worker in workers)
-        slots.add_metric(["busy"], n_busy)
-        slots.add_metric(["free"], max(0, sum(int(worker.get("slots", 0)) for worker in workers) - n_busy))
+        slots.add_metric(["busy"], fleet.n_busy)
+        slots.add_metric(["free"], fleet.n_free())
         yield slots
 
 

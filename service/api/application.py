@@ -23,6 +23,7 @@ from service.api import (
     put,
     run_metrics,
     runs,
+    status,
     submit,
     sweeps,
     webhooks,
@@ -49,6 +50,7 @@ ROUTERS = (
     config.router,
     environments.router,
     webhooks.router,
+    status.router,
     discovery.router,
     page.router,
 )

@@ -10,6 +10,7 @@ from pydantic import BaseModel, Field
 
 from maze_core.config.trust import RUN_ID
 from service.api.changes import ChangeWatcher
+from service.domain.fleet import Storage
 from service.domain.ports import (
     CheckpointStore,
     EpisodeStore,
@@ -43,6 +44,8 @@ class Services:
     """Raises when the database cannot be read or written."""
     check_schema: Callable[[], object]
     """Raises when the database's schema is not this version's."""
+    storage: Callable[[], Storage]
+    """How much is stored, and how much more can be."""
 
 
 async def _services(request: Request) -> Services:  # async, as what does not wait: others cost a thread each

@@ -44,6 +44,8 @@ _LINKS = {
     "config_targets": "/v1/config/targets",
     "config_compose": "/v1/config/compose",
     "environments": "/v1/environments",
+    "workers": "/v1/workers",
+    "status": "/v1/status",
     "health": "/health/ready",
     "metrics": "/metrics",
     "problems": "/problems",

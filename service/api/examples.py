@@ -316,6 +316,43 @@ _SPACES = {
     },
     "action_space": {"type": "Discrete", "dtype": "int64", "n": 2, "start": 0},
 }
+_WORKER = {
+    "id": "host-4711-0a1b2c3d",
+    "host": "host",
+    "versions": {"python": "3.11.9", "maze-service": "0.1.0", "torch": "2.13.0", "gymnasium": "1.4.0"},
+    "extras": ["optuna", "video"],
+    "environments": "published",
+    "n_slots": 3,
+    "n_training_slots": 2,
+    "n_free": 2,
+    "silent_s": 1.4,
+    "runs": [
+        {
+            "id": RUN_ID,
+            "kind": "train",
+            "state": "running",
+            "name": "cartpole ppo",
+            "phase": "training",
+            "started_at": _AT,
+            "links": {"self": f"/v1/runs/{RUN_ID}"},
+        }
+    ],
+}
+_STATUS = {
+    "version": "0.1.0",
+    "n_workers": 1,
+    "slots": {"total": 3, "busy": 1, "free": 2},
+    "queue": [
+        {"kind": "train", "queued": 4, "oldest_s": 12.5, "waits_for": "slot", "running": 2, "n_free": 0}
+    ],
+    "database": {
+        "kind": "sqlite",
+        "size_bytes": 41_943_040,
+        "n_blobs": 212,
+        "blob_bytes": 15_728_640,
+        "free_bytes": 81_604_378_624,
+    },
+}
 _HEALTH = {"status": "ok", "checks": {"database": {"status": "ok"}, "workers": {"status": "ok", "alive": 1}}}
 _STREAM = (
     f'event: metrics\ndata: {{"seq":41,"at":"{_AT}","type":"metrics","data":{{}}}}\nid: 41\nretry: 2000\n\n'
@@ -547,6 +584,8 @@ EXAMPLES: dict[str, dict[str, Any]] = {
     ),
     "list_environments": _json(_page(_ENVIRONMENT)),
     "get_environment": _json(_ENVIRONMENT | _SPACES),
+    "list_workers": _json(_page(_WORKER)),
+    "get_status": _json(_STATUS),
     "live": _json({"status": "ok", "checks": {}}),
     "ready": _json(_HEALTH),
     "get_prometheus_metrics": {"requests": {}, "responses": {"text/plain": _PROMETHEUS}},

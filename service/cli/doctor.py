@@ -3,27 +3,20 @@
 import argparse
 import os
 import platform
-import re
 import shutil
 import sys
 from collections.abc import Callable, Iterator
-from importlib import metadata, util
 from typing import Any, Literal, NamedTuple
 
 from maze_core.errors import reason_of
 from service.cli.parsers import add, shared
 from service.cli.printing import plain
 from service.cli.remote import print_json, remote
+from service.installed import DISTRIBUTION, PACKAGES, extras, version_of
 
-DISTRIBUTION = "maze-service"
 LITTLE_BYTES = 1 << 30
 """Free space below which it is said: a training's checkpoints may need more."""
-_EXTRA = re.compile(
-    r"""^(?P<package>[\w.-]+)(?:\[(?P<its>[\w,.-]+)\])?.*extra == ['"](?P<extra>[\w-]+)['"]"""
-)
 _NAME_IT = "name it by --database-url or MAZE_DATABASE_URL"
-_TOOLS = ("test", "bench")
-"""Extras of those who work on it."""
 
 
 class Found(NamedTuple):
@@ -70,23 +63,16 @@ def _each(
 
 def _versions(_options: argparse.Namespace) -> Iterator[Found]:
     yield Found("python", "ok", f"{platform.python_version()} at {sys.executable}")
-    for package in (DISTRIBUTION, "torch", "gymnasium", "numpy"):
-        try:
-            yield Found(package, "ok", metadata.version(package))
-        except metadata.PackageNotFoundError:
+    for package in PACKAGES:
+        if (version := version_of(package)) is not None:
+            yield Found(package, "ok", version)
+        else:
             yield Found(package, "wrong", "is not installed", f"pip install {package}")
 
 
 def _extras(_options: argparse.Namespace) -> Iterator[Found]:
     """The extras of which a package is missing; those of the people who work on this are theirs."""
-    missing: dict[str, list[str]] = {}
-    for line in metadata.requires(DISTRIBUTION) or ():
-        match = _EXTRA.match(line)
-        if match is None or match["extra"] in _TOOLS or "sys_platform" in line:
-            continue
-        needed = {"box2d": "Box2D", "mujoco": "mujoco"}.get(match["its"] or "", match["package"])
-        if not _is_installed(needed):
-            missing.setdefault(match["extra"], []).append(needed)
+    missing = {extra: packages for extra, packages in extras().items() if packages}
     for extra, packages in missing.items():
         install = f"pip install '{DISTRIBUTION}[{extra}]'"
         yield Found(
@@ -97,14 +83,6 @@ def _extras(_options: argparse.Namespace) -> Iterator[Found]:
         )
     if not missing:
         yield Found("extras", "ok", "all are installed")
-
-
-def _is_installed(package: str) -> bool:
-    try:
-        metadata.version(package)
-    except metadata.PackageNotFoundError:
-        return util.find_spec(package.replace("-", "_")) is not None
-    return True
 
 
 def _sqlite(_options: argparse.Namespace) -> Iterator[Found]:

@@ -117,6 +117,9 @@ class RunStore(Protocol):
             ValueError: the cursor is not ours.
         """
 
+    def held(self) -> Sequence[Run]:
+        """Runs that a worker holds now, by start, as :meth:`shown` gives them."""
+
     def statistics(self) -> Mapping[tuple[RunKind, RunState], RunStatistics]:
         """Number, age and durations of the runs per kind and state; those without runs are left out."""
 

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from service.domain.fleet import Storage
 from service.domain.ports import (
     CheckpointStore,
     EpisodeStore,
@@ -21,6 +22,7 @@ from service.store.migrations import SchemaError, check_revision, migrate
 from service.store.policies import SqlPolicyStore
 from service.store.registry import SqlRegistryStore
 from service.store.runs import SqlRunStore
+from service.store.storage import measured
 from service.store.sweeps import SqlSweepStore
 from service.store.uploads import SqlUploadStore
 from service.store.webhooks import SqlWebhookStore
@@ -51,6 +53,10 @@ class Stores:
         self.database.check()
         if self.blobs.directory is not None and self.blobs.directory.is_dir():
             require_room(self.blobs.directory)
+
+    def storage(self) -> Storage:
+        """How much is stored, and how much more can be."""
+        return measured(self.database, self.blobs)
 
     def close(self) -> None:
         """Close every connection."""

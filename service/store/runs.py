@@ -188,6 +188,13 @@ class SqlRunStore(SqlLeases):
             rows = connection.execute(query.order_by(*ends).limit(limit + 1)).all()
             return page_of(rows, limit, _listed(connection, rows), order.cursor)
 
+    def held(self) -> Sequence[Run]:
+        """Runs that a worker holds now."""
+        leased = select(run.c.id).where(run.c.state.in_(LEASED_STATES))
+        with self._database.reading() as connection:
+            found = shown_runs(connection, connection.execute(leased).scalars().all())
+        return sorted(found, key=lambda each: (each.started_at or each.created_at, each.id))
+
     def statistics(self) -> Mapping[tuple[RunKind, RunState], RunStatistics]:
         """Number, age and durations of the runs per kind and state."""
         with self._database.reading() as connection:

@@ -7,12 +7,13 @@ import socket
 import threading
 import time
 from collections.abc import Callable
-from importlib.metadata import version
 from importlib.util import find_spec
 
 from service.domain.errors import ServiceError, StaleLeaseError, StoreUnavailableError
+from service.domain.fleet import training_slots
 from service.domain.ports import Stores
 from service.domain.run import RunKind, StopReason
+from service.installed import versions, whole_extras
 from service.settings import Settings, retention
 from service.worker.attempt import Attempt, GracePeriods
 from service.worker.environments import EnvironmentPublisher
@@ -183,8 +184,7 @@ class Worker:
         slots = self._settings.workers
         if len(kinds) >= slots:
             return ()
-        for_training = max(1, slots - 1)
-        return tuple(RunKind) if kinds.count(RunKind.TRAIN) < for_training else SHORT_KINDS
+        return tuple(RunKind) if kinds.count(RunKind.TRAIN) < training_slots(slots) else SHORT_KINDS
 
     def _look_for_wishes(self) -> None:
         for attempt in self._current():
@@ -224,10 +224,10 @@ class Worker:
             "host": socket.gethostname(),
             "pid": os.getpid(),
             "slots": self._settings.workers,
-            "runs": [attempt.run.id for attempt in self._current()],
             "environments": self._environments.state,
             "films": FILMS,
-            "version": version("maze-service"),
+            "versions": versions(),
+            "extras": whole_extras(),
         }
         registry = self._stores.registry
         with self._announcing:

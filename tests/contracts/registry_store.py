@@ -1,14 +1,18 @@
 """What every registry must do: subclass the suite and give a ``stores`` fixture."""
 
+import os
 from typing import Any
 
 import pytest
 from sqlalchemy import update
 
 from service.domain.errors import NotFoundError
+from service.domain.fleet import look
+from service.domain.run import RunKind, RunState, StopReason
 from service.store import Stores
 from service.store.tables import environment, worker
 from service.store.types import after_now
+from tests.contracts.builders import new_checkpoint, start, submit
 
 OLD_S = -100_000.0
 
@@ -72,6 +76,51 @@ class RegistryStoreContract:
             connection.execute(update(worker).values(last_seen_at=after_now(OLD_S)))
         stores.registry.beat_worker("new", {})
         assert [live["worker"] for live in stores.registry.live_workers(1e9)] == ["new"]
+
+    def test_what_workers_hold_is_seen_with_the_queue_and_gone_with_the_lease(self, stores: Stores) -> None:
+        for name, slots in (("w1", 2), ("w2", 2)):
+            stores.registry.beat_worker(name, {"slots": slots})
+        training, lease = start(stores, worker="w1")
+        short, _ = start(stores, worker="w1", kind=RunKind.ROLLOUT)
+        stores.runs.request_stop(short.id, StopReason.PAUSE)
+        start(stores, worker="gone")
+        submit(stores)
+        seen = look(stores.runs, stores.registry, 30.0)
+        first, second = seen.workers
+        assert [run.id for run in first.runs] == [training.id, short.id]
+        assert [run.state for run in first.runs] == [RunState.RUNNING, RunState.STOPPING]
+        assert (first.n_free(), second.n_free(), second.n_free(RunKind.TRAIN)) == (0, 2, 1)
+        assert (seen.n_slots, seen.n_busy) == (4, 2)
+        assert seen.waits_for(RunKind.TRAIN) == "turn"
+        assert seen.waits_for(RunKind.ROLLOUT) is None
+        stores.runs.finish(lease, RunState.SUCCEEDED, reason="completed")
+        assert [run.id for run in look(stores.runs, stores.registry, 30.0).workers[0].runs] == [short.id]
+
+    def test_training_waits_for_a_slot_where_the_last_free_one_is_kept_for_what_is_short(
+        self, stores: Stores
+    ) -> None:
+        submit(stores)
+        assert look(stores.runs, stores.registry, 30.0).waits_for(RunKind.TRAIN) == "worker"
+        stores.registry.beat_worker("w1", {"slots": 2})
+        start(stores, worker="w1")
+        submit(stores)
+        submit(stores, kind=RunKind.EVALUATE)
+        seen = look(stores.runs, stores.registry, 30.0)
+        assert (seen.waits_for(RunKind.TRAIN), seen.waits_for(RunKind.EVALUATE)) == ("slot", "turn")
+
+    def test_storage_counts_equal_bytes_once_and_grows(self, stores: Stores) -> None:
+        empty = stores.storage()
+        assert (empty.n_blobs, empty.blob_bytes) == (0, 0)
+        assert empty.size_bytes > 0
+        _, lease = start(stores)
+        bundle = os.urandom(3_000_000)
+        stores.checkpoints.put(lease, new_checkpoint(1), bundle)
+        stores.checkpoints.put(lease, new_checkpoint(2), bundle)
+        stores.checkpoints.put(lease, new_checkpoint(3), bundle + b"end", edges=[len(bundle)])
+        full = stores.storage()
+        assert (full.n_blobs, full.blob_bytes) == (2, len(bundle) + 3)
+        assert full.size_bytes - empty.size_bytes >= len(bundle)
+        assert (full.free_bytes is None) == (full.kind == "postgresql")
 
     def test_a_token_is_found_by_id_until_it_is_revoked(self, stores: Stores) -> None:
         stores.registry.add_token("id1", "d" * 64, "laptop")

@@ -204,6 +204,11 @@ def test_what_can_be_asked_without_a_run(server):
         assert (composed.seed, composed.config["env"]["name"]) == (3, "CartPole-v1")
         ids = {found.id: found for found in client.environments(available=True)}
         assert ids["CartPole-v1"].is_trainable is not False
+        (worker,), status = client.workers(), client.status()
+        assert worker.versions["maze-service"] == status.version
+        assert (status.n_workers, status.slots["total"]) == (1, worker.n_slots)
+        assert {kind.kind: kind.queued for kind in status.queue}["train"] == 0
+        assert status.database["size_bytes"] > 0
 
 
 @pytest.mark.parametrize("kind", [Client, AsyncClient])

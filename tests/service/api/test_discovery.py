@@ -84,8 +84,9 @@ class TestMetrics:
         assert samples["maze_runs", ("rollout", "queued")] == 2
 
     def test_workers_slots_the_queue_and_durations_are_told(self, client: Client, stores: Stores) -> None:
-        stores.registry.beat_worker("w", {"slots": 3, "runs": ["run_1"]})
-        stores.registry.beat_worker("v", {"slots": 2, "runs": []})
+        stores.registry.beat_worker("w", {"slots": 3})
+        stores.registry.beat_worker("v", {"slots": 2})
+        start(stores, worker="w")
         _, lease = start(stores)
         stores.runs.finish(lease, RunState.SUCCEEDED, reason="completed")
         submit(stores, kind=RunKind.ROLLOUT)

@@ -112,6 +112,7 @@ def test_every_route_of_the_contract_is_there(document: dict[str, Any]) -> None:
             for verb in ("ask", "tell", "pause", "resume", "stop", "cancel")
         ),
         *("GET /v1/environments", "GET /v1/environments/{env_id}"),
+        *("GET /v1/workers", "GET /v1/status"),
         *("GET /health/live", "GET /health/ready", "GET /metrics", "GET /"),
         *("GET /problems", "GET /problems/{slug}"),
     }

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from service import installed
 from service.cli import doctor, main
 from tests.acceptance.server import free_port, serving
 
@@ -59,7 +60,9 @@ def test_little_room_is_wrong(
 def test_a_missing_extra_is_a_note_with_its_install_line(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(doctor.metadata, "requires", lambda _: ['nosuch==1.0; extra == "video"', "torch>2"])
+    monkeypatch.setattr(
+        installed.metadata, "requires", lambda _: ['nosuch==1.0; extra == "video"', "torch>2"]
+    )
     monkeypatch.setattr(doctor, "_service", lambda _: [])
     monkeypatch.chdir(tmp_path)
     assert main(["doctor"]) == 0
