@@ -95,7 +95,7 @@ def serving(folder: Path, port=None, **settings):
         )
     server = Server(process, port, log)
     try:
-        server.wait_for(lambda: _is_ready(server), "the service to be ready")
+        server.wait_for(lambda: is_ready(server), "the service to be ready")
         yield server
     finally:
         server.client.close()
@@ -119,7 +119,7 @@ def free_port():
         return probe.getsockname()[1]
 
 
-def _is_ready(server):
+def is_ready(server):
     assert server.process.poll() is None, server.log()
     try:
         ready = server.client.get("/health/ready")

@@ -4,5 +4,5 @@ import { Empty } from "../ui.js";
 
 /** @param {{ route: import("../router.js").Route }} props */
 export function View({ route }) {
-  return html`<${Empty} title="Play"><p>${route.text}</p><//>`;
+  return html`<h1>${route.parts[0] ?? "runs"}</h1><${Empty} title="Play"><p>${route.text}</p><//>`;
 }
