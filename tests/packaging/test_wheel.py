@@ -10,6 +10,7 @@ editable install of the checkout cannot. Building asks the package index for the
 import email
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -68,6 +69,10 @@ def test_the_wheel_has_modules_migrations_licence_and_commands(wheel: Path) -> N
     }
     assert conf | migrations | {"service/migrations/env.py", "maze_client/py.typed"} <= names
     assert any(name.endswith(".dist-info/licenses/LICENSE") for name in names)
+    page = {file.relative_to(ROOT).as_posix() for file in (ROOT / "service/web").rglob("*.js")}
+    assert {name for name in page if "node_modules" not in name} <= names
+    assert "service/web/vendor/LICENSES.txt" in names
+    assert not [name for name in names if "node_modules" in name or name.endswith("schema.d.ts")]
     assert "maze = service.cli:main" in entry_points
     assert "maze-run = maze_core.cli:main" in entry_points
 
@@ -126,6 +131,12 @@ def test_it_serves_and_trains_over_http(installed: Path, tmp_path: Path) -> None
             f"http://{address}/v1/runs/{run_['id']}/compute_action", {"observation": [0.0, 0.0, 0.0, 0.0]}
         )
         assert acted["action"] in (0, 1)
+        browser = urllib.request.Request(f"http://{address}/", headers={"accept": "text/html"})
+        with urllib.request.urlopen(browser, timeout=30) as answer:
+            document = answer.read().decode()
+        for path in re.findall(r'(?:src|href)="(/page/[^"]+)"', document):
+            with urllib.request.urlopen(f"http://{address}{path}", timeout=30) as answer:
+                assert answer.read(), path
     assert (tmp_path / "maze.db").exists()
 
 
