@@ -39,7 +39,8 @@ export function between(from, to) {
 export function ago(time) {
   const seconds = between(time);
   if (seconds === null) return "–";
-  return seconds < 5 ? "now" : `${duration(Math.round(seconds)).replace(/ (\d+ s|\d+ min)$/, "")} ago`;
+  if (seconds < 60) return seconds < 5 ? "now" : `${Math.round(seconds)} s ago`;
+  return `${duration(Math.round(seconds)).replace(/ (\d+ s|\d+ min)$/, "")} ago`;
 }
 
 /** A time in the reader's own zone. @param {string | null | undefined} time */

@@ -10,6 +10,8 @@ export type ProblemDocument = Schemas["ProblemOut"];
 export type ProblemEntry = Schemas["ErrorOut"];
 export type Checkpoint = Schemas["CheckpointOut"];
 export type Policy = Schemas["PolicyOut"];
+export type PolicyVersion = Schemas["PolicyVersionOut"];
+export type PolicyAlias = Schemas["PolicyAliasOut"];
 export type Environment = Schemas["EnvironmentOut"];
 export type Episode = Schemas["EpisodeOut"];
 

@@ -14,10 +14,10 @@ const MARKS = /** @type {Record<string, string>} */ ({
   active: "▶", stopped: "◼", ok: "✓", warning: "!",
 });
 
-/** @param {{ state: string, title?: string | null }} props */
-export function State({ state, title }) {
-  return html`<span class="state state-${state}" title=${title ?? state}>
-    <span class="mark" aria-hidden="true">${MARKS[state] ?? "·"}</span>${state}
+/** @param {{ state: string, title?: string | null, word?: string }} props `word` where it is said otherwise */
+export function State({ state, title, word = state }) {
+  return html`<span class="state state-${state}" title=${title ?? word}>
+    <span class="mark" aria-hidden="true">${MARKS[state] ?? "·"}</span>${word}
   </span>`;
 }
 
@@ -171,6 +171,30 @@ export function Dialog({ title, close, children }) {
     <header class="row"><h2 id=${id}>${title}</h2><button class="quiet" aria-label="Close" onClick=${close}>✕</button></header>
     ${children}
   </dialog>`;
+}
+
+/**
+ * A dialog that does something at the service, and is closed when that is done.
+ * @param {{ title: string, close: () => void, submit: () => Promise<unknown>, label: Children, children: Children,
+ *   disabled?: boolean }} props
+ */
+export function FormDialog({ title, close, submit, label, children, disabled = false }) {
+  const { run, isBusy, problem } = useAction(async () => {
+    if ((await submit()) !== false) close();
+  });
+  /** @param {Event} event */
+  const onSubmit = (event) => {
+    event.preventDefault();
+    run();
+  };
+  return html`<${Dialog} title=${title} close=${close}>
+    <form onSubmit=${onSubmit}>
+      ${children}
+      <${ErrorBox} problem=${problem} />
+      <div class="row"><button class="primary" disabled=${disabled || isBusy} aria-busy=${isBusy}>${label}</button>
+        <button type="button" class="quiet" onClick=${close}>Close</button></div>
+    </form>
+  <//>`;
 }
 
 /**

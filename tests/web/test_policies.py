@@ -1,0 +1,31 @@
+"""Policies on the page: promoted, stopped by a gate and led through it, rolled back, each move in the history."""
+
+HOSTILE = "<img src=x onerror=\"document.title='broken'\">"
+
+
+def test_a_policy_is_promoted_through_its_gate_and_rolled_back(walk, server, trained):
+    checkpoints = server.get(f"/v1/runs/{trained['id']}/checkpoints")["data"]
+    (best,) = [one["id"] for one in checkpoints if one["is_best"]]
+    early = min(checkpoints, key=lambda one: one["metrics"]["eval/mean_return"])["id"]
+    found = walk("policies.mjs", server, run=trained["id"], early=early, best=best, hostile=HOSTILE)
+    assert found["empty"] == "No policy has a name yet"
+    assert "comparison of walker:1 and walker:2" in found["asked"]
+    assert "6 episodes of each" in found["asked"]
+    assert early in found["asked"]
+    assert "95 % interval" in found["worse"]
+    assert found["played"] == 1
+    back, through, first = found["history"]
+    assert first.startswith("nothing → 1 set")
+    assert through.startswith("1 → 2 set")
+    assert "it is better" in through
+    assert "Comparison of 6 episodes: +" in through
+    assert back.startswith("2 → 1 rollback")
+    assert "it falls over" in back
+    assert HOSTILE in found["shown"]
+    assert found["images"] == 0
+    assert found["tried"] == "#/play?policy=walker%40champion"
+    assert "champion → 1" in found["listed"]
+    assert found["closed"] == found["findings"] == []
+    assert [one["version"] for one in server.get("/v1/policies/walker/versions")["data"]] == [1]
+    moved = server.get("/v1/policies/walker/aliases/champion")
+    assert (moved["version"], moved["revision"]) == (1, 3)
