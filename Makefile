@@ -2,6 +2,7 @@
 #   make serve   [PORT=8000]   creates .venv, migrates data/maze.db, starts API and worker, prints the URL
 #   make test                  the same set-up with the test tools, then lint, types, contracts, all tests
 #   make learning              what the shipped experiments learn, beside RL-Zoo3: hours, may be interrupted and goes on
+#   make docs                  the documentation as a site that needs no network, in site/
 #   make mutants [FILES=…]     changes one line at a time in trainers, objectives and wrappers: which no test notices
 # PyTorch's CPU build needs far less disk: make serve TORCH_INDEX_URL=…, see the README
 
@@ -15,10 +16,10 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 TORCH_INDEX = $(if $(TORCH_INDEX_URL),--index-url $(TORCH_INDEX_URL),)
 
-.PHONY: help setup setup-test serve test lint types page-types contracts unit test-slow mutants test-envs bench learning format clean
+.PHONY: help setup setup-test serve test lint types page-types contracts unit test-slow mutants test-envs bench learning docs collection format clean
 
 help:
-	@sed -n '2,6p' Makefile | cut -c3-
+	@sed -n '2,7p' Makefile | cut -c3-
 
 setup: $(VENV)/.installed $(VENV)/.page
 
@@ -51,6 +52,10 @@ $(VENV)/.page-test: $(VENV)/.installed-test service/web/package-lock.json tools/
 	$(BIN)/python -m tools.page --dev
 	@touch $@ $(VENV)/.page
 
+$(VENV)/.installed-docs: $(VENV)/.torch pyproject.toml constraints.txt
+	$(PIP) --editable '.[docs]'
+	@touch $@
+
 serve: setup
 	@echo "4/4  the service: the database, then API and worker; ready in seconds"
 	$(BIN)/maze serve --no-auth --host 127.0.0.1 --port $(PORT) --database-url sqlite:///data/maze.db
@@ -73,8 +78,14 @@ contracts:
 unit:
 	$(BIN)/python -m pytest -n $(PYTEST_WORKERS) --dist worksteal -m 'not slow'
 
-test-slow: setup-test
+test-slow: setup-test $(VENV)/.installed-docs
 	$(BIN)/python -m pytest -m slow
+
+docs: $(VENV)/.installed $(VENV)/.installed-docs
+	$(BIN)/python -m tools.site
+
+collection: $(VENV)/.installed
+	$(BIN)/python -m tools.collection
 
 mutants: setup-test
 	$(BIN)/python -m tests.mutants $(FILES)
@@ -109,4 +120,4 @@ format: setup-test
 	$(BIN)/ruff format .
 
 clean:
-	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) build dist site *.egg-info .pytest_cache .mypy_cache .ruff_cache

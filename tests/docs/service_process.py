@@ -32,7 +32,7 @@ def service(
         cwd: the working directory; None is ``directory``.
     """
     given = {name: value for name, value in os.environ.items() if not name.startswith("MAZE_")}
-    port = _free_port()
+    port = free_port()
     database = f"sqlite:///{directory.absolute()}/maze.db"
     log = directory / "serve.log"
     with log.open("wb") as output:
@@ -78,6 +78,6 @@ def _is_ready(port: int) -> bool:
         connection.close()
 
 
-def _free_port() -> int:
+def free_port() -> int:
     with socket.create_server(("127.0.0.1", 0)) as probe:
         return int(probe.getsockname()[1])

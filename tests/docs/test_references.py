@@ -1,4 +1,4 @@
-"""What the pages point to exists: links, files, modules, functions and metric names."""
+"""What the pages point to exists: links, files, modules, functions."""
 
 import importlib
 import re
@@ -6,13 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from maze_core import RunContext
 from maze_core.config.components import PLACES, canonical_target
 from tests.docs.fences import fenced_blocks
 from tests.docs.tables import DOCS
 
 ROOT = DOCS.parent
 PAGES = [
+    ROOT / "README.md",
     ROOT / "CONTRIBUTING.md",
     ROOT / "CHANGELOG.md",
     ROOT / "examples/README.md",
@@ -23,8 +23,9 @@ _LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
 _CODE = re.compile(r"`([^`\n]+)`")
 _FILE = re.compile(r"[\w.-]+(/[\w.-]+)*\.(py|yaml|md|toml|txt)|[\w.-]+(/[\w.-]+)*/")
 _DOTTED = re.compile(r"(maze_core|service|maze_client)(\.\w+)+")
+_TEST = re.compile(r"(?P<file>tests/[\w/]+\.py)::(?P<name>test_\w+)")
 _MADE_LATER = re.compile(
-    r"(data|outputs|checkpoints|tensorboard|videos|rollouts|policy|recorded)/[\d/]*"
+    r"(data|outputs|dist|site|checkpoints|tensorboard|videos|rollouts|policy|recorded)/[\d/]*"
     r"|(config\.yaml|(metrics|identity|provenance|report)\.jsonl?)"
 )
 """Files and folders that a run or a server makes."""
@@ -63,19 +64,10 @@ def test_modules_and_functions_that_are_named_exist(page: Path) -> None:
             assert located(PLACES.get(name, name)), f"{page.name} names {word}"
 
 
-def test_the_metrics_that_are_named_are_those_of_a_run(tmp_path: Path) -> None:
-    section = (DOCS / "algorithms.md").read_text().partition("## Metrics")[2]
-    named = set(re.findall(r"`((?:train|eval|time)/\w+)`", section))
-    settings = {"algorithm.n_rollout_steps": 200, "env.name": "Pendulum-v1"}  # whose Boxes may be clipped
-    runs = {"ppo": settings, "dqn": {}, "sac": {"env.name": "Pendulum-v1"}, "impala": {}}
-    measured: set[str] = set()
-    for algorithm, overrides in runs.items():
-        chosen = {"configuration": "test", "wrappers": "vector_obs", "algorithm": algorithm}
-        with RunContext(tmp_path / algorithm, **chosen, seed=1, overrides=overrides) as rc:
-            rc.train()
-        written = (tmp_path / algorithm / "metrics.jsonl").read_text()
-        measured |= set(re.findall(r'"((?:train|eval|time)/\w+)"', written))
-    assert named == measured
+def test_tests_that_are_named_exist(page: Path) -> None:
+    for word in _CODE.findall(prose(page)):
+        if match := _TEST.fullmatch(word):
+            assert f"def {match['name']}(" in (ROOT / match["file"]).read_text(), f"{page.name} names {word}"
 
 
 def prose(page: Path) -> str:

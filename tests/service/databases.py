@@ -51,6 +51,10 @@ class PostgresCluster:
                 connection.execute(delete(table))
         return self.url("migrated")
 
+    def create(self, database: str) -> None:
+        """Make a database without a schema."""
+        self._admin(f"CREATE DATABASE {database}")
+
     def copied(self) -> str:
         """Name of a new migrated database, for a test that changes the schema."""
         name = f"copy_{next(self._numbers)}"

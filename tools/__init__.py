@@ -1,0 +1,1 @@
+"""Commands of this project's developers: `python -m tools.<name>`."""
