@@ -12,6 +12,7 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Header, Request, Response
 from fastapi.openapi.docs import get_swagger_ui_html
+from fastapi.responses import JSONResponse
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from starlette.concurrency import run_in_threadpool
 
@@ -19,6 +20,7 @@ from service.api.answers import DiscoveryOut, HealthOut, Listing, ProblemKindOut
 from service.api.dependencies import Services, ServicesDep
 from service.api.environments import PUBLISHED
 from service.api.page import page
+from service.api.postman import collection
 from service.domain.errors import NotFoundError, ServiceError, StoreUnavailableError
 from service.json_values import MAX_DEPTH
 from service.metrics import Telemetry
@@ -107,6 +109,12 @@ async def show_documentation() -> Response:
         swagger_css_url="/docs/swagger-ui.css",
         swagger_favicon_url="data:,",
     )
+
+
+@router.get("/docs/postman.json", include_in_schema=False)
+async def get_collection(request: Request) -> JSONResponse:
+    """The routes as a Postman collection, of the service that is asked."""
+    return JSONResponse(collection(request.app.openapi(), str(request.base_url).rstrip("/")))
 
 
 @router.get("/docs/{asset}", include_in_schema=False)

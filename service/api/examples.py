@@ -601,3 +601,21 @@ EXAMPLES: dict[str, dict[str, Any]] = {
     "get_problem": _json(_KIND),
 }
 """Operation → example requests by name, and an example answer per media type."""
+
+PATH_EXAMPLES = {
+    "run_id": RUN_ID,
+    "sweep_id": SWEEP_ID,
+    "checkpoint_id": CHECKPOINT_ID,
+    "upload_id": _UPLOAD["id"],
+    "webhook_id": _HOOK_ID,
+    "policy": "walker@champion",
+    "name": "walker",
+    "alias": "champion",
+    "number": "1",
+    "index": "0",
+    "group": "algorithm",
+    "module": "ppo",
+    "env_id": "CartPole-v1",
+    "slug": "not-found",
+}
+"""Part of a path → what may stand there."""

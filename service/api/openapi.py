@@ -177,6 +177,7 @@ _TAGS = [
         "description": "Policies by name: versions, aliases that move, and the way back.",
     },
     {"name": "sweeps", "description": "Many trainings from one specification, and searches."},
+    {"name": "webhooks", "description": "Who is told when runs end."},
     {"name": "config", "description": "Look at the configuration and try it without running it."},
     {"name": "service", "description": "Health, metrics, the way in."},
 ]

@@ -19,7 +19,8 @@ from examples.train_corridor import CONF, train
 from maze_core import InvalidSpecificationError, RunContext
 from maze_core.config import compose_run, conf_root, config_groups
 from tests.docs.service_process import service
-from tests.docs.sessions import has_tools, session
+from tests.docs.sessions import EXACT, has_tools, session, wrongly_shown
+from tests.docs.tables import DOCS
 
 
 def test_the_environment_keeps_gymnasiums_contract() -> None:
@@ -81,6 +82,9 @@ def test_an_operator_offers_the_example_over_http(tmp_path: Path) -> None:
     settings = {"MAZE_ENV_MODULES": "examples.corridor", "MAZE_CONFIG_DIRS": "examples/conf"}
     with service(tmp_path, environment={**os.environ, **settings}, cwd=CONF.parents[1]) as address:
         until(lambda: call(f"http://{address}/v1/config/compose", {"env": "corridor"}) is not None)
+        (tmp_path / "tutorial").mkdir()
+        tutorial = session(DOCS / "tutorials" / "own_environment.md", address, tmp_path / "tutorial")
+        assert not wrongly_shown(tutorial, exact=EXACT | {"id", "state", "reason", "action", "open_kwargs"})
         (_, printed, _), (_, shorter, _) = session(CONF.parent / "README.md", address, tmp_path)
         url = f"http://{address}/v1/runs/{json.loads(printed)['id']}"
         until(lambda: (call(url) or {})["state"] not in ("queued", "running"))

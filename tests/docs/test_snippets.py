@@ -1,21 +1,19 @@
 """What the pages show runs: their Python blocks and their ``maze-run`` commands, page by page, in order.
 
-Blocks of one page share their names and their directory, as a reader's session would, and a page that shows the client
-has a service of its own. A block with
+Blocks of one page share their names and their directory, as a reader's session would; pages that show the client
+share a service. A block with
 ``<!-- not run: reason -->`` before it is skipped. Commands for a running service are run by
-:mod:`test_api_page`; those of the README by the acceptance tests.
+:mod:`test_api_page` and :mod:`test_tutorials`; those of the README by the acceptance tests.
 """
 
 import re
 import shlex
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 import maze_core.cli
 from tests.docs.fences import commands, fenced_blocks
-from tests.docs.service_process import service
 from tests.docs.tables import DOCS
 
 ROOT = DOCS.parent
@@ -47,16 +45,10 @@ def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture
-def served(
-    page: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[None]:
+def served(page: Path, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """A service at ``MAZE_URL`` for a page that shows the client."""
-    if not any("maze_client" in block.code for block in fenced_blocks(page, "python")):
-        yield
-        return
-    with service(tmp_path_factory.mktemp("service")) as address:
-        monkeypatch.setenv("MAZE_URL", f"http://{address}")
-        yield
+    if any("maze_client" in block.code for block in fenced_blocks(page, "python")):
+        monkeypatch.setenv("MAZE_URL", f"http://{request.getfixturevalue('shared_service')}")
 
 
 @pytest.mark.parametrize("page", python_pages(), ids=name_of)
