@@ -45,6 +45,7 @@ class MetricsQuery(BaseModel):
         default=[], max_length=MOST_NAMES, description="Metric names; all when left out."
     )
     after_epoch: int | None = Field(default=None, ge=-1, lt=2**31, description="Only later epochs.")
+    before_epoch: int | None = Field(default=None, ge=0, lt=2**31, description="Only earlier epochs.")
     cursor: str | None = Field(default=None, max_length=65_536, description="next_cursor of the page before.")
     limit: int = Field(default=10_000, ge=1, le=10_000, description="Points per page.")
     max_points: int | None = Field(
@@ -63,6 +64,10 @@ class MetricsQuery(BaseModel):
         except ValueError as error:
             raise invalid_cursor() from error
         return epoch, name
+
+    def span(self) -> dict[str, int | None]:
+        """The epochs that are wanted."""
+        return {"after_epoch": self.after_epoch, "before_epoch": self.before_epoch}
 
     def wanted_names(self) -> list[str] | None:
         """The names, which may also be given as one text with commas; None is all."""
@@ -88,7 +93,7 @@ def list_metrics(
         if query.max_points is not None:
             message = "A table has all points; leave max_points out."
             raise Problem.in_query("max_points", "contradiction", message)
-        pages = _pages(services.runs, run.id, query.wanted_names(), query.after_epoch, query.after())
+        pages = _pages(services.runs, run.id, query.wanted_names(), query.span(), query.after())
         table = csv_table(pages) if form == CSV else parquet_table(pages)
         return StreamingResponse(table, media_type=form)
     if query.max_points is not None:
@@ -96,7 +101,7 @@ def list_metrics(
     points = services.runs.metrics(
         run.id,
         names=query.wanted_names(),
-        after_epoch=query.after_epoch,
+        **query.span(),
         after=query.after(),
         limit=query.limit + 1,
     )
@@ -112,7 +117,7 @@ def _chart(run: Run, query: MetricsQuery, max_points: int, runs: RunStore) -> Pa
     found = [
         point
         for name in dict.fromkeys(names)
-        for point in runs.chart(run.id, name, max_points=each, after_epoch=query.after_epoch)
+        for point in runs.chart(run.id, name, max_points=each, **query.span())
     ]
     return Page(data=sorted(found, key=lambda point: (point.epoch, point.name)), next_cursor=None)
 
@@ -121,12 +126,12 @@ def _pages(
     runs: RunStore,
     run_id: str,
     names: list[str] | None,
-    after_epoch: int | None,
+    span: Mapping[str, int | None],
     behind: tuple[int, str] | None,
 ) -> Iterator[Sequence[MetricPoint]]:
     """All points, some at a time."""
     while True:
-        found = runs.metrics(run_id, names=names, after_epoch=after_epoch, after=behind, limit=TABLE_ROWS)
+        found = runs.metrics(run_id, names=names, **span, after=behind, limit=TABLE_ROWS)
         yield found
         if len(found) < TABLE_ROWS:
             return

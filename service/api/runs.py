@@ -144,8 +144,19 @@ EpisodeIndex = Annotated[int, Path(ge=0, lt=1_000_000, description="Number of th
 
 
 @router.get("/{run_id}/logs", response_model=Listing[LogOut])
-def list_logs(run: RunDep, query: LogDep, services: ServicesDep) -> Page:
+def list_logs(
+    run: RunDep,
+    query: LogDep,
+    services: ServicesDep,
+    before: Annotated[
+        int | None,
+        Query(ge=1, lt=2**53, description="The last entries that have a smaller seq, on one page."),
+    ] = None,
+) -> Page:
     """Log lines in order; a failed run's traceback is among them."""
+    if before is not None:
+        lines = services.runs.logs(run.id, after=query.start, before=before, limit=query.limit)
+        return Page(data=list(lines), next_cursor=None)
     lines = services.runs.logs(run.id, after=query.start, limit=query.limit + 1)
     return begun(lines, query.limit, last_seq)
 

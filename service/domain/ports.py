@@ -263,6 +263,7 @@ class RunStore(Protocol):
         *,
         names: Sequence[str] | None = None,
         after_epoch: int | None = None,
+        before_epoch: int | None = None,
         after: tuple[int, str] | None = None,
         limit: int = 10_000,
     ) -> Sequence[MetricPoint]:
@@ -272,7 +273,13 @@ class RunStore(Protocol):
         """
 
     def chart(
-        self, run_id: str, name: str, *, max_points: int, after_epoch: int | None = None
+        self,
+        run_id: str,
+        name: str,
+        *,
+        max_points: int,
+        after_epoch: int | None = None,
+        before_epoch: int | None = None,
     ) -> Sequence[MetricPoint]:
         """At most so many stored points of one metric, by epoch, 8 or more: all, where there are no more epochs.
 
@@ -289,8 +296,10 @@ class RunStore(Protocol):
         so that several runs have points at the same epochs.
         """
 
-    def logs(self, run_id: str, *, after: int = 0, limit: int = 500) -> Sequence[LogLine]:
-        """Log lines with ``seq > after`` in order."""
+    def logs(
+        self, run_id: str, *, after: int = 0, before: int | None = None, limit: int = 500
+    ) -> Sequence[LogLine]:
+        """Log lines with ``seq > after`` in order; with ``before`` the last ones that have ``seq < before``."""
 
     def change_marker(self) -> int:
         """A number that changes whenever anything was written; cheap enough for 10 calls a second.

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import BigInteger, Connection, Row, func, literal, select
+from sqlalchemy import BigInteger, ColumnElement, Connection, Row, func, literal, select
 
 from service.domain.run import EventType, MetricPoint
 from service.store.run_rows import LockedRun
@@ -45,6 +45,12 @@ class Extremes:
 def point_of(row: Row[Any]) -> MetricPoint:
     """A stored point."""
     return MetricPoint(name=row.name, epoch=row.epoch, step=row.step, value=row.value, at=row.at)
+
+
+def within(after_epoch: int | None, before_epoch: int | None) -> list[ColumnElement[bool]]:
+    """What is true of points that lie between two epochs, or on one side of one."""
+    after = [] if after_epoch is None else [run_metric.c.epoch > after_epoch]
+    return after if before_epoch is None else [*after, run_metric.c.epoch < before_epoch]
 
 
 def add_points(connection: Connection, locked: LockedRun, points: Sequence[MetricPoint]) -> None:
@@ -160,10 +166,15 @@ def _stored(
 
 
 def charted(
-    connection: Connection, run_id: str, name: str, max_points: int, after_epoch: int | None
+    connection: Connection,
+    run_id: str,
+    name: str,
+    max_points: int,
+    after_epoch: int | None,
+    before_epoch: int | None,
 ) -> Sequence[MetricPoint]:
     """The points that make up a chart; see :meth:`service.domain.ports.RunStore.chart`."""
-    ends = _ends(connection, run_id, name, after_epoch)
+    ends = _ends(connection, run_id, name, after_epoch, before_epoch)
     newest = _newest_epoch(connection, run_id)
     if ends is None or newest is None:
         return []
@@ -179,10 +190,15 @@ def charted(
     return _points(connection, run_id, name, sorted(epochs))
 
 
-def _ends(connection: Connection, run_id: str, name: str, after_epoch: int | None) -> tuple[int, int] | None:
+def _ends(
+    connection: Connection,
+    run_id: str,
+    name: str,
+    after_epoch: int | None = None,
+    before_epoch: int | None = None,
+) -> tuple[int, int] | None:
     table = run_metric.c
-    behind = () if after_epoch is None else (table.epoch > after_epoch,)
-    of_name = table.run_id == run_id, table.name == name, *behind
+    of_name = table.run_id == run_id, table.name == name, *within(after_epoch, before_epoch)
     # two questions: asked for both at once, SQLite reads all that lies between
     ends = [select(end(table.epoch)).where(*of_name).scalar_subquery() for end in (func.min, func.max)]
     first, last = connection.execute(select(*ends)).one()
@@ -241,7 +257,7 @@ def spaced(
     connection: Connection, run_id: str, name: str, points: int, span: tuple[int, int] | None
 ) -> Sequence[MetricPoint]:
     """Evenly spaced points; see :meth:`service.domain.ports.RunStore.spaced`."""
-    ends = span or _ends(connection, run_id, name, None)
+    ends = span or _ends(connection, run_id, name)
     if ends is None:
         return []
     first, last = ends

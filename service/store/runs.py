@@ -58,7 +58,7 @@ from service.store.deletion import delete_oldest, delete_run
 from service.store.engine import Database
 from service.store.events import events_after, newest_position
 from service.store.leases import SqlLeases
-from service.store.points import add_points, charted, point_of, spaced
+from service.store.points import add_points, charted, point_of, spaced, within
 from service.store.run_rows import (
     LISTED_COLUMNS,
     LOCKED_COLUMNS,
@@ -308,6 +308,7 @@ class SqlRunStore(SqlLeases):
         *,
         names: Sequence[str] | None = None,
         after_epoch: int | None = None,
+        before_epoch: int | None = None,
         after: tuple[int, str] | None = None,
         limit: int = 10_000,
     ) -> Sequence[MetricPoint]:
@@ -316,18 +317,23 @@ class SqlRunStore(SqlLeases):
         query = select(run_metric).where(table.run_id == run_id).order_by(table.epoch, table.name)
         if names is not None:
             query = query.where(table.name.in_(names))
-        if after_epoch is not None:
-            query = query.where(table.epoch > after_epoch)
+        query = query.where(*within(after_epoch, before_epoch))
         if after is not None:
             query = query.where(tuple_(table.epoch, table.name) > tuple_(*after))
         return [point_of(row) for row in self._rows(query.limit(limit))]
 
     def chart(
-        self, run_id: str, name: str, *, max_points: int, after_epoch: int | None = None
+        self,
+        run_id: str,
+        name: str,
+        *,
+        max_points: int,
+        after_epoch: int | None = None,
+        before_epoch: int | None = None,
     ) -> Sequence[MetricPoint]:
         """Points of one metric for a chart, extremes among them."""
         with self._database.reading() as connection:
-            return charted(connection, run_id, name, max_points, after_epoch)
+            return charted(connection, run_id, name, max_points, after_epoch, before_epoch)
 
     def spaced(
         self, run_id: str, name: str, *, points: int, span: tuple[int, int] | None = None
@@ -336,14 +342,17 @@ class SqlRunStore(SqlLeases):
         with self._database.reading() as connection:
             return spaced(connection, run_id, name, points, span)
 
-    def logs(self, run_id: str, *, after: int = 0, limit: int = 500) -> Sequence[LogLine]:
-        """Log lines with ``seq > after`` in order."""
+    def logs(
+        self, run_id: str, *, after: int = 0, before: int | None = None, limit: int = 500
+    ) -> Sequence[LogLine]:
+        """Log lines in order: the first behind a seq, or the last before one."""
         table = run_log.c
-        query = select(run_log).where(table.run_id == run_id, table.seq > after).order_by(table.seq)
-        return [
-            LogLine(seq=row.seq, at=row.at, level=row.level, message=row.message)
-            for row in self._rows(query.limit(limit))
-        ]
+        query = select(run_log).where(table.run_id == run_id, table.seq > after).limit(limit)
+        if before is None:
+            rows = self._rows(query.order_by(table.seq))
+        else:
+            rows = self._rows(query.where(table.seq < before).order_by(table.seq.desc()))[::-1]
+        return [LogLine(seq=row.seq, at=row.at, level=row.level, message=row.message) for row in rows]
 
     def _rows(self, query: Select[Any]) -> Sequence[Row[Any]]:
         with self._database.reading() as connection:

@@ -6,15 +6,15 @@
 import uPlot from "uplot";
 import { useEffect, useRef, useState } from "preact/hooks";
 import { save } from "./api.js";
-import { number } from "./format.js";
+import { count, number } from "./format.js";
 import { html } from "./html.js";
 
 /**
  * @typedef {{ label: string, x: number[], y: (number | null)[], low?: (number | null)[], high?: (number | null)[],
  *   raw?: (number | null)[], color?: number }} Line `raw` is drawn faint behind `y`; `color` fixes a line's place in the palette
  * @typedef {{ lines: Line[], xLabel: string, yLabel?: string, height?: number, isTime?: boolean, isLog?: boolean,
- *   onZoom?: (range: [number, number] | null) => void, onPick?: (x: number) => void, marks?: { x: number, label: string }[],
- *   name: string }} ChartProps
+ *   zoom?: [number, number] | null, onZoom?: (range: [number, number] | null) => void, onPick?: (x: number) => void, marks?: { x: number, label: string }[],
+ *   name: string }} ChartProps `zoom` is the stretch of x that is shown, where the view keeps it
  */
 
 const PALETTE = ["#0072b2", "#d55e00", "#009e73", "#cc79a7", "#b8860b", "#56b4e9", "#7f7f7f", "#8b3a62"];
@@ -61,7 +61,7 @@ export function Chart(props) {
   latest.current = props;
   const [under, setUnder] = useState(/** @type {number | null} */ (null));
   const theme = useTheme();
-  const shape = JSON.stringify([lines.map((line) => [line.label, line.color]), props.xLabel, props.isTime, props.isLog, height, theme]);
+  const shape = JSON.stringify([lines.map((line) => [line.label, line.color, Boolean(line.raw)]), props.xLabel, props.isTime, props.isLog, height, theme]);
   useEffect(() => {
     const element = place.current;
     if (!element) return undefined;
@@ -76,10 +76,23 @@ export function Chart(props) {
     };
   }, [shape]);
   useEffect(() => {
-    const isZoomed = plot.current?.scales["x"]?.min !== undefined && zoomed.has(plot.current);
-    plot.current?.setData(aligned(lines), !isZoomed);
-    if (isZoomed) plot.current?.redraw();
+    const drawn = plot.current;
+    if (!drawn) return;
+    drawn.setData(aligned(lines), !zoomed.has(drawn));
+    const { min, max } = drawn.scales["x"] ?? {};
+    if (zoomed.has(drawn) && min != null && max != null) drawn.setScale("x", { min, max });
   }, [lines]);
+  const [from, to] = props.zoom ?? [];
+  useEffect(() => {
+    const drawn = plot.current;
+    if (!drawn || props.zoom === undefined) return;
+    if (from === undefined || to === undefined) {
+      if (zoomed.has(drawn)) reset(drawn);
+      return;
+    }
+    zoomed.add(drawn);
+    drawn.setScale("x", { min: from, max: to });
+  }, [shape, from, to]);
   return html`<figure class="chart" aria-label=${name}>
     <div ref=${place} class="plot" role="img" aria-label=${described(name, lines)}></div>
     <figcaption>
@@ -135,7 +148,7 @@ function options(element, latest, setUnder) {
     const { color, dash } = lineStyle(line.color ?? index);
     const at = series.length;
     const hidden = { stroke: "transparent", width: 0, points: { show: false } };
-    series.push({ stroke: color, width: 2, dash, spanGaps: true, points: { show: line.x.length < 40, size: 5, fill: color } });
+    series.push({ stroke: color, width: 2, dash, spanGaps: true, points: { show: isSparse, size: 5, fill: color } });
     series.push(line.raw ? { stroke: `${color}55`, width: 1, spanGaps: true, points: { show: false } } : hidden);
     series.push(hidden, hidden);
     if (line.low && line.high) bands.push({ series: [at + 3, at + 2], fill: `${color}2e` });
@@ -149,7 +162,7 @@ function options(element, latest, setUnder) {
     cursor: { drag: { x: true, y: false, setScale: true }, points: { show: false } },
     scales: { x: { time: isTime }, y: isLog ? { distr: 3 } : {} },
     axes: [
-      { ...axis, label: xLabel, labelFont: "12px system-ui", labelSize: 18 },
+      { ...axis, ...(isTime ? {} : { values: (_, ticks) => ticks.map(count) }), label: xLabel, labelFont: "12px system-ui", labelSize: 18 },
       { ...axis, size: 64, values: (_, ticks) => ticks.map((tick) => (tick === null ? "" : number(tick))),
         ...(yLabel ? { label: yLabel, labelSize: 18, labelFont: "12px system-ui" } : {}) },
     ],
@@ -167,6 +180,11 @@ function options(element, latest, setUnder) {
       draw: [(plot) => drawMarks(plot, latest.current.marks ?? [], ink)],
     },
   };
+}
+
+/** Whether single points are to be seen. @param {uPlot} plot */
+function isSparse(plot) {
+  return plot.data[0].length < 40;
 }
 
 /** A click, that is no drag, picks the point there. @param {uPlot} plot  @param {{ current: ChartProps }} latest */
@@ -188,6 +206,7 @@ function drawMarks(plot, marks, ink) {
   ctx.save();
   ctx.strokeStyle = ctx.fillStyle = ink;
   ctx.font = `${11 * devicePixelRatio}px system-ui`;
+  ctx.textAlign = "left";
   for (const { x, label } of marks) {
     const at = Math.round(plot.valToPos(x, "x", true));
     if (at < bbox.left || at > bbox.left + bbox.width) continue;

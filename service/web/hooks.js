@@ -1,6 +1,6 @@
 /** What views share of loading and remembering. */
 import { useCallback, useEffect, useRef, useState } from "preact/hooks";
-import { connection, isOnline, Problem } from "./api.js";
+import { connection, isOnline, pause, Problem } from "./api.js";
 
 /** @typedef {import("./api.js").Problem} ProblemType */
 
@@ -97,6 +97,31 @@ export function useInterval(action, ms) {
     const timer = setInterval(() => document.hidden || latest.current(), ms);
     return () => clearInterval(timer);
   }, [ms]);
+}
+
+/**
+ * A call for something at the service, however often it is made: one is under way at a time, the next begins `ms` after
+ * it, and the last one is never lost.
+ * @param {() => Promise<unknown>} action
+ * @param {number} ms
+ */
+export function usePaced(action, ms) {
+  const latest = useRef(action);
+  latest.current = action;
+  const state = useRef({ isBusy: false, isWanted: false, isGone: false });
+  useEffect(() => () => void (state.current.isGone = true), []);
+  return useCallback(async () => {
+    const now = state.current;
+    now.isWanted = true;
+    if (now.isBusy) return;
+    now.isBusy = true;
+    while (now.isWanted && !now.isGone) {
+      now.isWanted = false;
+      await latest.current().catch(() => undefined);
+      await pause(ms);
+    }
+    now.isBusy = false;
+  }, []);
 }
 
 /**

@@ -4,7 +4,7 @@
  * It goes on where it was after a lost connection or a restarted service, so a listener misses nothing and hears
  * nothing twice.
  */
-import { useEffect, useState } from "preact/hooks";
+import { useEffect, useRef, useState } from "preact/hooks";
 import { connection, follow, isOnline } from "./api.js";
 
 /** @typedef {import("./openapi.d.ts").FeedEvent} FeedEvent */
@@ -64,6 +64,41 @@ connection.addEventListener("token", () => {
  */
 export function useEvents(listener, inputs) {
   useEffect(() => onEvents(listener), inputs);
+}
+
+/**
+ * A run as an event leaves it.
+ * @param {import("./openapi.d.ts").Run} run
+ * @param {FeedEvent} event
+ * @returns {import("./openapi.d.ts").Run}
+ */
+export function applied(run, { type, data }) {
+  const facts = /** @type {any} */ (data);
+  if (type === "state") return { ...run, state: facts.state, reason: facts.reason, attempt: facts.attempt };
+  if (type === "phase") return { ...run, phase: facts.phase };
+  if (type === "progress") return { ...run, progress: facts };
+  if (type === "metrics") return { ...run, latest_metrics: { ...run.latest_metrics, ...facts.values } };
+  return run;
+}
+
+/**
+ * Hear of the events of one run as long as a component is shown.
+ * @param {string} runId
+ * @param {(events: FeedEvent[], isFirst: boolean) => void} listener `isFirst` is true once: what happened while the
+ *   stream began may have been missed, and is to be loaded again
+ */
+export function useRunEvents(runId, listener) {
+  const latest = useRef(listener);
+  latest.current = listener;
+  useEffect(() => {
+    let isFirst = true;
+    return onEvents((events) => {
+      const own = events.filter(({ run }) => run === runId);
+      if (!own.length) return;
+      latest.current(own, isFirst);
+      isFirst = false;
+    });
+  }, [runId]);
 }
 
 /** Whether the service is reached, live. */

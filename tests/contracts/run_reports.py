@@ -74,6 +74,8 @@ class ReportContract:
         assert keys() == [("a", 1), ("b", 1), ("a", 2), ("b", 2), ("a", 3), ("b", 3)]
         assert keys(names=["a"]) == [("a", 1), ("a", 2), ("a", 3)]
         assert keys(after_epoch=2) == [("a", 3), ("b", 3)]
+        assert keys(before_epoch=2) == [("a", 1), ("b", 1)]
+        assert keys(after_epoch=1, before_epoch=3) == [("a", 2), ("b", 2)]
         assert keys(limit=3) == [("a", 1), ("b", 1), ("a", 2)]
         first = stores.runs.metrics(run.id)[0]
         assert (first.step, first.value, first.at is not None) == (10, -1.0, True)
@@ -99,11 +101,18 @@ class ReportContract:
         assert stores.runs.spaced(run.id, "y", points=3) == []
 
     @pytest.mark.parametrize(
-        ("max_points", "after_epoch", "step"), [(8, None, 1), (40, None, 1), (40, 777, 1), (100, 12, 3)]
+        ("max_points", "after_epoch", "before_epoch", "step"),
+        [(8, None, None, 1), (40, None, None, 1), (40, 777, None, 1), (100, 12, None, 3), (40, 700, 4001, 1)],
     )
     @pytest.mark.parametrize("seed", range(3))
     def test_a_chart_has_the_extremes_of_the_whole_and_of_every_stretch(
-        self, stores: Stores, max_points: int, after_epoch: int | None, step: int, seed: int
+        self,
+        stores: Stores,
+        max_points: int,
+        after_epoch: int | None,
+        before_epoch: int | None,
+        step: int,
+        seed: int,
     ) -> None:
         """Points come in reports of any size, some again with another value, as after a resume; some are not finite."""
         random = Random(seed)
@@ -120,8 +129,11 @@ class ReportContract:
         stores.runs.report(lease, metrics=[point("x", at, value, at) for at, value in odd.items()])
         stores.runs.report(lease, metrics=[point("other", at, 1e9, at) for at in (3, 4000)])
         values |= odd
-        known = [at for at in sorted(values) if after_epoch is None or at > after_epoch]
-        chart = stores.runs.chart(run.id, "x", max_points=max_points, after_epoch=after_epoch)
+        span = range(0 if after_epoch is None else after_epoch + 1, before_epoch or epoch)
+        known = [at for at in sorted(values) if at in span]
+        chart = stores.runs.chart(
+            run.id, "x", max_points=max_points, after_epoch=after_epoch, before_epoch=before_epoch
+        )
         shown = [found.epoch for found in chart]
         assert shown == sorted(set(shown))
         assert len(shown) <= max_points
@@ -198,6 +210,8 @@ class ReportContract:
             (3, "error", "three"),
         ]
         assert [line.seq for line in stores.runs.logs(run.id, after=1, limit=1)] == [2]
+        assert [line.seq for line in stores.runs.logs(run.id, before=3, limit=1)] == [2]
+        assert [line.seq for line in stores.runs.logs(run.id, before=2**53 - 1, limit=2)] == [2, 3]
 
     @pytest.mark.parametrize("message", ["a\x00b", "half \ud800 pair", "\U0001f600 é \r\n \x1b[31m"])
     def test_a_log_line_of_any_characters_is_kept(self, stores: Stores, message: str) -> None:

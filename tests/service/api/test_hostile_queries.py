@@ -135,6 +135,7 @@ def test_no_query_makes_the_service_fail(client: Client, stores: Stores) -> None
             f"{path}/metrics?cursor=99999999999",
         ),
         *(f"{path}/metrics?after_epoch={2**31 - 1}", f"{path}/metrics?after_epoch={2**53}"),
+        *(f"{path}/metrics?before_epoch={2**31 - 1}&max_points=9", f"{path}/logs?before={2**53 - 1}"),
         *(f"{path}/events?after={2**53 - 1}", f"{path}/logs?after={2**53 - 1}", f"{path}/logs?after={2**64}"),
         *(f"{path}/episodes/999999", f"{path}/episodes/%00", "/v1/config/groups/%00/x", "/problems/%00"),
     ):

@@ -361,6 +361,11 @@ class TestMetrics:
             ("train/loss", 1.5),
         ]
 
+    @pytest.mark.parametrize("query", ["", "&max_points=8"])
+    def test_a_part_lies_between_two_epochs(self, client: Client, run_id: str, query: str) -> None:
+        path = f"/v1/runs/{run_id}/metrics?names=train/loss&after_epoch=0&before_epoch=3{query}"
+        assert [point["epoch"] for point in client.get(path).json()["data"]] == [1, 2]
+
     @pytest.mark.parametrize("limit", [1, 2, 3, 7, 8])
     def test_pages_lose_nothing(self, client: Client, run_id: str, limit: int) -> None:
         names = "names=train/loss" if limit == 1 else "limit=10000"
@@ -383,6 +388,8 @@ class TestLogs:
         assert [line["seq"] for line in first["data"] + rest["data"]] == [1, 2, 3, 4, 5]
         assert (first["has_more"], rest["has_more"], rest["next_cursor"]) == (True, False, None)
         assert rest["data"][0]["message"] == "line 3\n\x1b[1m<b>"
+        end = client.get(f"/v1/runs/{run.id}/logs?before={2**53 - 1}&limit=2").json()
+        assert ([line["seq"] for line in end["data"]], end["has_more"]) == ([4, 5], False)
         after = client.get(f"/v1/runs/{run.id}/logs?after=4").json()["data"]
         assert [line["seq"] for line in after] == [5]
 

@@ -1,0 +1,67 @@
+// One run from its first point to its fork: the curve grows while it is looked at, and every verb has its effect.
+import { accessibility, walk } from "./browser.mjs";
+
+await walk(async (page, { url, run, hostile }, { shot, ignore }) => {
+  const state = (word) => page.locator(".run-header .state", { hasText: word }).waitFor();
+  const button = (name) => page.getByRole("button", { name, exact: true });
+  const points = async () => Number((await page.locator(".plot").first().getAttribute("aria-label")).match(/, ([\d,]+) points/)[1]);
+  const findings = {};
+
+  await page.goto(`${url}/#/runs/${run}`);
+  await page.locator(".plot").first().waitFor();
+  const before = await points();
+  await page.waitForFunction((least) => Number(document.querySelector(".plot").getAttribute("aria-label").match(/, (\d+) points/)[1]) > least, before + 2);
+  const heading = await page.getByRole("heading", { level: 1 }).textContent();
+  const injected = await page.locator("h1 b, .about img").count();
+  await shot("run-running");
+  findings.curves = await accessibility(page);
+
+  await button("Pause").click();
+  await state("paused");
+  await button("Resume").click();
+  await state("running");
+
+  // somebody else changes the name while it is edited here
+  await button("Edit name, labels, notes").click();
+  await page.getByRole("dialog").getByLabel("Name", { exact: true }).fill("mine");
+  await page.evaluate((id) => fetch(`/v1/runs/${id}`, { method: "PATCH", body: JSON.stringify({ name: "theirs" }), headers: { "content-type": "application/json" } }), run);
+  ignore(/status of 412/);
+  await button("Save").click();
+  const conflict = await page.locator("dialog .warning").textContent();
+  findings.conflict = await accessibility(page);
+  await button("Save mine all the same").click();
+  await page.getByRole("heading", { level: 1, name: "mine" }).waitFor();
+
+  await button("Cancel").click();
+  await button("Really cancel").click();
+  await state("cancelled");
+  await button("Continue …").click();
+  await page.getByRole("dialog").getByLabel("Further epochs", { exact: true }).fill("1");
+  await button("Continue").click();
+  await page.waitForFunction((id) => !location.hash.includes(id), run);
+  await state("succeeded");
+  const continued = await page.evaluate(() => location.hash.split("/").pop());
+  await button("Fork …").click();
+  await page.getByRole("dialog").getByLabel("Name", { exact: true }).fill(hostile);
+  await page.getByRole("dialog").getByLabel("Epochs", { exact: true }).fill("1");
+  await page.getByRole("dialog").getByLabel("Changes", { exact: true }).fill("algorithm.gama = 0.9");
+  ignore(/status of 422/);
+  await button("Fork").click();
+  const refused = await page.locator("dialog .error").textContent();
+  await page.getByRole("dialog").getByLabel("Changes", { exact: true }).fill("algorithm.gamma = 0.9");
+  await button("Fork").click();
+  await page.waitForFunction((id) => !location.hash.includes(id), continued);
+  await state("succeeded");
+  const forked = await page.evaluate(() => location.hash.split("/").pop());
+
+  for (const tab of ["Checkpoints", "Configuration", "History", "Log"]) {
+    await page.getByRole("tab", { name: tab }).click();
+    await page.waitForFunction(() => !document.querySelector("main .spinner"));
+    findings[tab] = await accessibility(page);
+    await shot(`run-${tab.toLowerCase()}`);
+  }
+  await page.getByRole("tab", { name: "Configuration" }).click();
+  await page.getByLabel("Search").fill("gamma override");
+  const config = await page.locator(".tree .leaf").allTextContents();
+  return { heading, injected, conflict, refused, continued, forked, config, findings };
+});
