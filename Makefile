@@ -9,7 +9,8 @@
 PYTHON ?= python3
 PORT ?= 8000
 TORCH_INDEX_URL ?=
-PYTEST_WORKERS ?= 2
+# one more than cores: tests of processes wait for them a third of their time
+PYTEST_WORKERS ?= 3
 
 VENV := .venv
 BIN := $(VENV)/bin

@@ -8,6 +8,7 @@ gc.disable()  # what collecting the tests makes is no garbage; to look through i
 for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ.setdefault(name, "1")
 
+import pytest  # noqa: E402
 from hypothesis import HealthCheck, settings  # noqa: E402
 
 # no deadline: the machine's load is not what a property is about
@@ -18,6 +19,22 @@ settings.register_profile(
     derandomize=bool(os.environ.get("CI")),
 )
 settings.load_profile("maze")
+
+
+HOME = "canary-7c1f"
+"""Name of the service's home directory: what nobody may be told."""
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory):
+    """One service, in processes of its own, for all tests that neither kill it nor need it empty."""
+    from tests.acceptance.server import serving
+
+    folder = tmp_path_factory.mktemp("service")
+    home = folder / HOME
+    home.mkdir()
+    with serving(folder, home=home) as running:
+        yield running
 
 
 def pytest_collection_finish() -> None:

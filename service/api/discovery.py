@@ -5,7 +5,7 @@ of life ``live`` says that the process answers, ``ready`` that it can do its wor
 """
 
 from collections.abc import Callable
-from functools import partial
+from functools import cache, partial
 from importlib.metadata import version
 from importlib.resources import files
 from typing import Annotated, Any
@@ -54,6 +54,7 @@ _LINKS = {
 }
 
 
+@cache
 def service_version() -> str:
     """Version of the installed distribution."""
     return version("maze-service")

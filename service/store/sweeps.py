@@ -169,7 +169,8 @@ class SqlSweepStore:
             if not spec.has_pruner:
                 return None
             states = select(sweep_job.c.job, sweep_job.c.state).where(sweep_job.c.sweep_id == sweep_id)
-            at_work = [row.job for row in connection.execute(states) if row.state == JobState.MADE]
+            rows = connection.execute(states.order_by(sweep_job.c.job))
+            at_work = [row.job for row in rows if row.state == JobState.MADE]
             points = (
                 select(sweep_job.c.job, run_metric.c.epoch, run_metric.c.value)
                 .join(run_metric, run_metric.c.run_id == sweep_job.c.run_id)

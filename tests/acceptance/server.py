@@ -6,7 +6,7 @@ import socket
 import subprocess
 import sys
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import httpx
@@ -14,6 +14,9 @@ import psutil
 
 ENDED = ("succeeded", "failed", "cancelled")
 DEADLINE_S = 240.0
+MAZE = ("-m", "service.cli")
+IMPATIENT = "import sys; from service import cli, serve; serve.LONGEST_PAUSE_S = 0.5; sys.exit(cli.main())"
+"""The same, but what is killed again and again does not wait longer and longer to be started again."""
 
 
 class Server:
@@ -21,6 +24,7 @@ class Server:
 
     def __init__(self, process, port, log):
         self.process, self.port, self._log = process, port, log
+        self.folder = log.parent
         self.client = httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=60)
 
     def log(self):
@@ -77,12 +81,13 @@ class Server:
 
 
 @contextmanager
-def serving(folder: Path, port=None, **settings):
+def serving(folder: Path, port=None, home=None, command=MAZE, **settings):
     """Start the service; it and everything below it are gone afterwards."""
     port = port or free_port()
     log = folder / f"serve-{time.monotonic_ns()}.log"
     environment = {**os.environ, **{f"MAZE_{name.upper()}": str(value) for name, value in settings.items()}}
-    command = [sys.executable, "-m", "service.cli", "serve", "--no-auth", "--host", "127.0.0.1"]
+    environment |= {} if home is None else {"HOME": str(home)}
+    command = [sys.executable, *command, "serve", "--no-auth", "--host", "127.0.0.1"]
     command += ["--port", str(port), "--database-url", f"sqlite:///{folder / 'maze.db'}"]
     with log.open("w") as output:
         process = subprocess.Popen(
@@ -117,6 +122,16 @@ def free_port():
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return probe.getsockname()[1]
+
+
+def await_answer(port):
+    """Wait until the API on this port answers."""
+    deadline = time.monotonic() + DEADLINE_S
+    while time.monotonic() < deadline:
+        with suppress(httpx.TransportError):
+            return httpx.get(f"http://127.0.0.1:{port}/health/live", timeout=DEADLINE_S)
+        time.sleep(0.05)
+    raise AssertionError(f"nothing answers on port {port}")
 
 
 def is_ready(server):

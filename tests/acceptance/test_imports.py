@@ -13,7 +13,6 @@ import pytest
 from maze_core import RunContext
 from maze_core.agent import load_agent
 from maze_core.checkpoint import Checkpoint
-from tests.acceptance.server import serving
 
 OVERRIDES = {
     "env.name": "CartPole-v1",
@@ -68,6 +67,10 @@ def send(server, upload, data, number):
     answer = server.client.put(path, content=part, headers=headers)
     assert answer.status_code == 200, answer.text
     return answer.json()
+
+
+def gone(server, upload):
+    return server.client.get(f"/v1/checkpoints/uploads/{upload['id']}").status_code == 404
 
 
 def act(server, run):
@@ -201,54 +204,55 @@ def test_a_bundle_that_is_not_what_it_has_to_be_fails_with_the_reason_and_leaves
     assert (run["state"], run["reason"]) == ("failed", code), run["error"]
     assert says in run["error"]["message"], run["error"]
     assert server.get(f"/v1/runs/{run['id']}/checkpoints")["data"] == []
-    upload = run["id"].replace("run_", "upl_")
-    server.wait_for(
-        lambda: server.client.get(f"/v1/checkpoints/uploads/{upload}").status_code == 404, "the upload to go"
-    )
+    upload = {"id": run["id"].replace("run_", "upl_")}
+    server.wait_for(lambda: gone(server, upload), "the upload to go")
     again = server.post(f"/v1/runs/{run['id']}/retry", {})
     assert again.status_code == 409
     assert "send the checkpoint again" in again.text
 
 
-def test_an_upload_goes_on_after_the_api_was_killed(trained, bundle, tmp_path):
-    with serving(tmp_path, max_body_bytes=20_000) as server:
-        upload = begin(server, bundle)
-        for number in range(0, upload["n_parts"], 2):
-            send(server, upload, bundle, number)
-        (process,) = server.processes("maze: api")
+def complete(server, upload):
+    return server.post(f"/v1/checkpoints/uploads/{upload['id']}/complete", {}).json()["id"]
+
+
+def test_an_upload_goes_on_after_the_api_was_killed(mortal, trained, bundle):
+    upload = begin(mortal, bundle)
+    for number in range(0, upload["n_parts"], 2):
+        send(mortal, upload, bundle, number)
+    (process,) = mortal.processes("maze: api")
+    process.kill()
+
+    def asked():
+        try:
+            return begin(mortal, bundle)
+        except httpx.TransportError:
+            return None
+
+    upload = mortal.wait_for(asked, "the API to be back")
+    assert upload["parts"] == [*range(0, upload["n_parts"], 2)]
+    for number in reversed(range(1, upload["n_parts"], 2)):
+        send(mortal, upload, bundle, number)
+    run = mortal.wait(complete(mortal, upload))
+    mortal.wait_for(lambda: gone(mortal, upload), "the upload to go")
+    assert complete(mortal, upload) == run["id"]
+    assert run["result"]["content_sha256"] == trained["result"]["content_sha256"]
+    assert download(mortal, run) == bundle
+
+
+def test_an_import_goes_on_after_its_worker_was_killed(mortal, trained, bundle):
+    for _ in range(20):
+        upload = begin(mortal, bundle)
+        for number in range(upload["n_parts"]):
+            send(mortal, upload, bundle, number)
+        run = complete(mortal, upload)
+        mortal.wait_for(lambda: mortal.get(f"/v1/runs/{run}")["state"] != "queued", "a worker")  # noqa: B023
+        (process,) = mortal.wait_for(lambda: mortal.processes("maze: worker"), "the worker")
         process.kill()
-
-        def asked():
-            try:
-                return begin(server, bundle)
-            except httpx.TransportError:
-                return None
-
-        upload = server.wait_for(asked, "the API to be back")
-        assert upload["parts"] == [*range(0, upload["n_parts"], 2)]
-        for number in reversed(range(1, upload["n_parts"], 2)):
-            send(server, upload, bundle, number)
-        complete = f"/v1/checkpoints/uploads/{upload['id']}/complete"
-        run = server.wait(server.post(complete, {}).json()["id"])
-        server.wait_for(
-            lambda: server.client.get(f"/v1/checkpoints/uploads/{upload['id']}").status_code == 404, "its end"
-        )
-        assert server.post(complete, {}).json()["id"] == run["id"]
-        assert run["result"]["content_sha256"] == trained["result"]["content_sha256"]
-        assert download(server, run) == bundle
-
-
-def test_an_import_goes_on_after_its_worker_was_killed(trained, bundle, tmp_path):
-    with serving(tmp_path, lease_s=3, heartbeat_s=0.5) as server:
-        for _ in range(20):
-            run = send_at_once(server, bundle).json()["id"]
-            server.wait_for(lambda: server.get(f"/v1/runs/{run}")["state"] != "queued", "a worker")  # noqa: B023
-            (process,) = server.wait_for(lambda: server.processes("maze: worker"), "the worker")
-            process.kill()
-            ended = server.wait(run)
-            assert ended["result"]["content_sha256"] == trained["result"]["content_sha256"]
-            if ended["attempt"] == 2:
-                break
-        else:
-            pytest.fail("every import was over before its worker was killed")
-        assert len(server.get(f"/v1/runs/{run}/checkpoints")["data"]) == 1
+        ended = mortal.wait(run)
+        mortal.wait_for(lambda: gone(mortal, upload), "the upload to go")  # noqa: B023
+        assert ended["result"]["content_sha256"] == trained["result"]["content_sha256"]
+        if ended["attempt"] == 2:
+            break
+    else:
+        pytest.fail("every import was over before its worker was killed")
+    assert len(mortal.get(f"/v1/runs/{run}/checkpoints")["data"]) == 1

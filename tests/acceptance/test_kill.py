@@ -33,16 +33,15 @@ def trained_though_killed(server, victim):
     return run
 
 
-def test_a_killed_run_resumes_from_its_scheduled_checkpoint_and_ends_with_the_same_content(tmp_path):
-    with serving(tmp_path, lease_s=3, heartbeat_s=0.5) as server:
-        undisturbed = server.submit("train", SPEC)
-        assert server.wait(undisturbed)["state"] == "succeeded"
-        for victim in ("maze: run", "maze: worker"):
-            run = trained_though_killed(server, victim)
-            assert content_of(server, run) == content_of(server, undisturbed)
-            metrics = server.get(f"/v1/runs/{run}/metrics", names="eval/mean_return")["data"]
-            epochs = [point["epoch"] for point in metrics]
-            assert epochs == list(range(1, 25)), "no epoch lost, none twice"
+def test_a_killed_run_resumes_from_its_scheduled_checkpoint_and_ends_with_the_same_content(mortal):
+    undisturbed = mortal.submit("train", SPEC)
+    for victim in ("maze: run", "maze: worker"):
+        run = trained_though_killed(mortal, victim)
+        assert mortal.wait(undisturbed)["attempt"] == 1
+        assert content_of(mortal, run) == content_of(mortal, undisturbed)
+        metrics = mortal.get(f"/v1/runs/{run}/metrics", names="eval/mean_return")["data"]
+        epochs = [point["epoch"] for point in metrics]
+        assert epochs == list(range(1, 25)), "no epoch lost, none twice"
 
 
 EVERY = {

@@ -6,7 +6,6 @@ import httpx
 import pytest
 
 from maze_core import RunContext, compare
-from tests.acceptance.server import serving
 
 OVERRIDES = {"env.name": "CartPole-v1", "algorithm.n_epochs": 2, "algorithm.epoch_length": 2}
 OBSERVATION = [0.1, 0.2, -0.1, 0.3]
@@ -141,34 +140,33 @@ def moves_of(server):
     return moves[::-1]
 
 
-def test_an_api_that_is_killed_in_the_middle_of_promotes_loses_none_and_invents_none(tmp_path):
+def test_an_api_that_is_killed_in_the_middle_of_promotes_loses_none_and_invents_none(mortal):
     """What was answered is there; the history has no gap, and the alias is what its last move says."""
     answered, ended = [], threading.Event()
 
-    def more_promotes(server):
+    def more_promotes():
         wanted = len(answered) + 10
-        server.wait_for(lambda: len(answered) > wanted, "promotes")
+        mortal.wait_for(lambda: len(answered) > wanted, "promotes")
 
-    with serving(tmp_path) as server:
-        run = server.submit("train", {"overrides": OVERRIDES, "seed": 1})
-        server.wait(run)
-        server.post("/v1/policies", {"name": "pole"})
-        for checkpoint in ("epoch:1", "epoch:2"):
-            body = {"run": run, "checkpoint": checkpoint}
-            assert server.post("/v1/policies/pole/versions", body).status_code == 201
-        clients = [threading.Thread(target=hammer, args=(server, answered, ended, name)) for name in "ab"]
-        for client in clients:
-            client.start()
-        for _ in range(3):
-            more_promotes(server)
-            (api,) = server.wait_for(lambda: server.processes("maze: api"), "the API")
-            api.kill()
-            api.wait(30)
-        more_promotes(server)
-        ended.set()
-        for client in clients:
-            client.join()
-        moves, alias = moves_of(server), server.get(CHAMPION)
+    run = mortal.submit("train", {"overrides": OVERRIDES, "seed": 1})
+    mortal.wait(run)
+    mortal.post("/v1/policies", {"name": "pole"})
+    for checkpoint in ("epoch:1", "epoch:2"):
+        body = {"run": run, "checkpoint": checkpoint}
+        assert mortal.post("/v1/policies/pole/versions", body).status_code == 201
+    clients = [threading.Thread(target=hammer, args=(mortal, answered, ended, name)) for name in "ab"]
+    for client in clients:
+        client.start()
+    for _ in range(3):
+        more_promotes()
+        (api,) = mortal.wait_for(lambda: mortal.processes("maze: api"), "the API")
+        api.kill()
+        api.wait(30)
+    more_promotes()
+    ended.set()
+    for client in clients:
+        client.join()
+    moves, alias = moves_of(mortal), mortal.get(CHAMPION)
     assert [move["seq"] for move in moves] == list(range(1, len(moves) + 1))
     assert [move["from_version"] for move in moves] == [None, *(move["to_version"] for move in moves[:-1])]
     assert (alias["version"], alias["revision"]) == (moves[-1]["to_version"], moves[-1]["seq"])

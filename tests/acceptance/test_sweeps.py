@@ -135,39 +135,54 @@ def test_jobs_may_begin_with_the_policy_of_a_run_which_is_the_one_it_was_at_subm
             assert run["config_sha256"] == server.post("/v1/config/compose", body).json()["config_sha256"]
 
 
+DISTURBED = {**QUICK, "algorithm.n_epochs": 6}
+KILLED = {
+    "grid": {"overrides": {**DISTURBED, "algorithm.lr": [0.001, 0.003, 0.01, 0.03]}, "parallel": 1},
+    "search": {"overrides": DISTURBED, "search": SEARCH},
+}
+
+
+def found(server, sweep):
+    """How it ended: its state, its jobs, and the content of each, none of which was made twice."""
+    end, jobs = ended(server, sweep), jobs_of(server, sweep)
+    runs = server.get("/v1/runs", sweep=sweep["id"], limit=200)["data"]
+    assert {run["id"] for run in runs} == {job["run"] for job in jobs}, "no run is made twice"
+    assert len(runs) == len(jobs) == end["n_jobs"]
+    return end["state"], [job["choices"] for job in jobs], digests_of(server, jobs)
+
+
+@pytest.fixture(scope="module")
+def undisturbed(server):
+    sweeps = {
+        kind: submitted(server, {"algorithm": "ppo", "seed": 3, **body}) for kind, body in KILLED.items()
+    }
+    return {kind: found(server, sweep) for kind, sweep in sweeps.items()}
+
+
+def in_the_middle(server, kind):
+    """A sweep whose second run has begun, and the process of that run."""
+    sweep = submitted(server, {"algorithm": "ppo", "seed": 3, **KILLED[kind]})
+    second = server.wait_for(
+        lambda: jobs_of(server, sweep)[1:2] and jobs_of(server, sweep)[1]["run"], "a run"
+    )
+    (child,) = server.wait_for(lambda: server.processes(f"maze: run {second}"), "its process")
+    return sweep, child
+
+
 @pytest.mark.parametrize(
     ("kind", "victim"),
-    [
-        ("grid", "maze: worker"),
-        *(("search", name) for name in ("maze: run", "maze: worker", "maze: api", "all")),
-    ],
+    [("grid", "maze: worker"), *(("search", name) for name in ("maze: run", "maze: worker", "maze: api"))],
 )
-def test_a_sweep_in_which_a_process_is_killed_ends_as_one_that_was_not(tmp_path, kind, victim):
-    overrides = {**QUICK, "algorithm.n_epochs": 6}
-    more = {"search": SEARCH} if kind == "search" else {"parallel": 1}
-    if kind == "grid":
-        overrides["algorithm.lr"] = [0.001, 0.003, 0.01, 0.03]
-    body = {"algorithm": "ppo", "overrides": overrides, "seed": 3, **more}
+def test_a_sweep_in_which_a_process_is_killed_ends_as_one_that_was_not(mortal, undisturbed, kind, victim):
+    sweep, child = in_the_middle(mortal, kind)
+    (child if victim == "maze: run" else mortal.processes(victim)[0]).kill()
+    assert found(mortal, sweep) == undisturbed[kind]
 
-    def found(server, sweep):
-        end, jobs = ended(server, sweep), jobs_of(server, sweep)
-        runs = server.get("/v1/runs", sweep=sweep["id"], limit=200)["data"]
-        assert {run["id"] for run in runs} == {job["run"] for job in jobs}, "no run is made twice"
-        assert len(runs) == len(jobs) == end["n_jobs"]
-        return end["state"], [job["choices"] for job in jobs], digests_of(server, jobs)
 
+def test_a_sweep_in_which_everything_is_killed_ends_as_one_that_was_not(undisturbed, tmp_path):
     with serving(tmp_path, lease_s=3, heartbeat_s=0.5) as server:
-        undisturbed = found(server, submitted(server, body))
-        sweep = submitted(server, body)
-        second = server.wait_for(
-            lambda: jobs_of(server, sweep)[1:2] and jobs_of(server, sweep)[1]["run"], "a run"
-        )
-        (child,) = server.wait_for(lambda: server.processes(f"maze: run {second}"), "its process")
-        if victim != "all":
-            (child if victim == "maze: run" else server.processes(victim)[0]).kill()
-            assert found(server, sweep) == undisturbed
-            return
+        sweep, _ = in_the_middle(server, "search")
         os.killpg(server.process.pid, signal.SIGKILL)
         server.process.wait(30)
     with serving(tmp_path, lease_s=3, heartbeat_s=0.5) as again:
-        assert found(again, sweep) == undisturbed
+        assert found(again, sweep) == undisturbed["search"]

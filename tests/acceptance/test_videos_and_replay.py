@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 
 from maze_core import RunContext
-from tests.acceptance.server import serving
 from tests.maze_core.envs.videos import read_video
 
 pytest.importorskip("imageio_ffmpeg", reason="the video extra is not installed")
@@ -142,35 +141,16 @@ def test_what_cannot_be_filmed_is_refused(server, body, pointer):
     assert answer.json()["errors"][0]["pointer"].startswith(pointer)
 
 
-BLIND = """
-import gymnasium
-
-class Blind(gymnasium.Env):
-    metadata = {"render_modes": []}
-    observation_space = action_space = gymnasium.spaces.Discrete(2)
-
-    def reset(self, *, seed=None, options=None):
-        return 0, {}
-
-    def step(self, action):
-        return 0, 1.0, True, False, {}
-
-gymnasium.register("Blind-v0", entry_point=Blind)
-"""
-
-
-def test_an_environment_without_pictures_fails_with_the_way_out_and_plays_without(tmp_path):
-    (tmp_path / "blind.py").write_text(BLIND)
-    with serving(tmp_path, env_modules="blind") as server:
-        body = {"policy": "random_policy", "overrides": {"env.name": "Blind-v0"}, "n_episodes": 1}
-        server.wait_for(
-            lambda: server.client.get("/v1/environments/Blind-v0").status_code == 200, "the environment"
-        )
-        run = server.wait(server.submit("rollout", body | {"videos": 1}))
-        assert (run["state"], run["reason"]) == ("failed", "invalid_specification")
-        assert "cannot be filmed" in run["error"]["message"]
-        assert 'render_mode="rgb_array"' in run["error"]["message"]
-        assert server.wait(server.submit("rollout", body))["state"] == "succeeded"
+def test_an_environment_without_pictures_fails_with_the_way_out_and_plays_without(mortal):
+    body = {"policy": "random_policy", "overrides": {"env.name": "Blind-v0"}, "n_episodes": 1}
+    mortal.wait_for(
+        lambda: mortal.client.get("/v1/environments/Blind-v0").status_code == 200, "the environment"
+    )
+    run = mortal.wait(mortal.submit("rollout", body | {"videos": 1}))
+    assert (run["state"], run["reason"]) == ("failed", "invalid_specification")
+    assert "cannot be filmed" in run["error"]["message"]
+    assert 'render_mode="rgb_array"' in run["error"]["message"]
+    assert mortal.wait(mortal.submit("rollout", body))["state"] == "succeeded"
 
 
 def test_a_replay_of_every_episode_is_equal(server, filmed):
@@ -230,16 +210,12 @@ def test_what_cannot_be_replayed_is_refused(server, filmed):
     assert "not recorded" in answer.text
 
 
-def test_a_filming_run_whose_process_was_killed_ends_as_one_that_was_not(server, tmp_path):
-    body = {"n_episodes": 40, "videos": 40}
-    undisturbed = server.submit("rollout", ROLLOUT | body)
-    with serving(tmp_path, lease_s=3, heartbeat_s=0.5) as other:
-        run = other.submit("rollout", ROLLOUT | body)
-        other.wait_for(lambda: len(other.get(f"/v1/runs/{run}/episodes")["data"]) >= 2, "two episodes")
-        (process,) = other.wait_for(lambda: other.processes(f"maze: run {run}"), "its process")
-        process.kill()
-        ended = other.wait(run)
-        assert (ended["state"], ended["attempt"]) == ("succeeded", 2)
-        listed = other.get(f"/v1/runs/{run}/episodes", limit=100)["data"]
-    server.wait(undisturbed)
-    assert listed == server.get(f"/v1/runs/{undisturbed}/episodes", limit=100)["data"]
+def test_a_filming_run_whose_process_was_killed_ends_as_one_that_was_not(server):
+    undisturbed, killed = (server.submit("rollout", ROLLOUT | {"n_episodes": 20, "videos": 20}) for _ in "ab")
+    server.wait_for(lambda: len(server.get(f"/v1/runs/{killed}/episodes")["data"]) >= 2, "two episodes")
+    (process,) = server.wait_for(lambda: server.processes(f"maze: run {killed}"), "its process")
+    process.kill()
+    ends = [server.wait(run) for run in (undisturbed, killed)]
+    assert [(end["state"], end["attempt"]) for end in ends] == [("succeeded", 1), ("succeeded", 2)]
+    listed = [server.get(f"/v1/runs/{run}/episodes", limit=100)["data"] for run in (undisturbed, killed)]
+    assert listed[0] == listed[1]

@@ -11,7 +11,8 @@ import threading
 from contextlib import ExitStack, contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
-from tests.acceptance.server import serving, stop
+from tests.acceptance.conftest import MORTAL
+from tests.acceptance.server import stop
 
 SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 TRACE = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
@@ -66,10 +67,9 @@ def check_signature(headers, body):
     return headers
 
 
-def test_an_end_is_told_again_until_it_is_taken_and_after_the_worker_was_killed(tmp_path):
-    receiver = Receiver(503, 204, None)
-    settings = {"webhook_private_hosts": "127.0.0.1", "lease_s": 3, "heartbeat_s": 0.5}
-    with receiver.listening() as url, serving(tmp_path, **settings) as server:
+def test_an_end_is_told_again_until_it_is_taken_and_after_the_worker_was_killed(mortal):
+    receiver, server = Receiver(503, 204, None), mortal
+    with receiver.listening() as url:
         refused = server.post("/v1/webhooks", {"url": "http://localhost:1/"})
         assert refused.status_code == 422
         made = server.post("/v1/webhooks", {"url": url, "types": ["run.succeeded"], "secret": SECRET})
@@ -100,6 +100,7 @@ def test_an_end_is_told_again_until_it_is_taken_and_after_the_worker_was_killed(
         assert (told["type"], told["attempts"]) == ("webhook.test", 2)
         third, fourth = (check_signature(*each) for each in receiver.got[2:])
         assert third["webhook-id"] == fourth["webhook-id"] == told["id"]
+        server.client.delete(path)
 
 
 class Counting(Receiver):
@@ -121,14 +122,14 @@ class Counting(Receiver):
 
 
 @contextmanager
-def another_worker(folder, settings):
+def another_worker(server, log):
     """A second worker of the same service, as a process of its own."""
-    facts = {"database_url": f"sqlite:///{folder / 'maze.db'}", **settings}
+    facts = {"database_url": f"sqlite:///{server.folder / 'maze.db'}", **MORTAL}
     environment = {**os.environ, **{f"MAZE_{name.upper()}": str(value) for name, value in facts.items()}}
     command = [sys.executable, "-m", "service.cli", "worker"]
-    with (folder / "worker.log").open("w") as log:
+    with log.open("w") as output:
         process = subprocess.Popen(
-            command, cwd=folder, env=environment, stdout=log, stderr=log, start_new_session=True
+            command, cwd=server.folder, env=environment, stdout=output, stderr=output, start_new_session=True
         )
     try:
         yield process
@@ -136,14 +137,13 @@ def another_worker(folder, settings):
         stop(process)
 
 
-def test_of_two_workers_each_message_has_one_and_those_of_a_killed_one_are_sent_again(tmp_path):
-    settings = {"webhook_private_hosts": '["127.0.0.1"]'}
+def test_of_two_workers_each_message_has_one_and_those_of_a_killed_one_are_sent_again(mortal, tmp_path):
+    server, log = mortal, tmp_path / "worker.log"
     receivers = [Counting() for _ in range(3)]
     with ExitStack() as stack:
         urls = [stack.enter_context(receiver.listening()) for receiver in receivers]
-        server = stack.enter_context(serving(tmp_path, **settings))
-        second = stack.enter_context(another_worker(tmp_path, settings))
-        server.wait_for(lambda: "slots" in (tmp_path / "worker.log").read_text(), "the second worker")
+        second = stack.enter_context(another_worker(server, log))
+        server.wait_for(lambda: "slots" in log.read_text(), "the second worker")
         made = [server.post("/v1/webhooks", {"url": url}).json()["id"] for url in urls]
         sent = set()
 
@@ -173,3 +173,5 @@ def test_of_two_workers_each_message_has_one_and_those_of_a_killed_one_are_sent_
         assert set(arrived()) == sent
         assert len(arrived()) == len(sent) + 3
         assert [receiver.twice for receiver in receivers] == [[], [], []]
+        for hook in made:
+            server.client.delete(f"/v1/webhooks/{hook}")

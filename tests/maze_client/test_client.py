@@ -29,12 +29,6 @@ SPEC = {
 OBSERVATION = np.array([0.1, 0.2, -0.1, 0.3], dtype=np.float32)
 
 
-@pytest.fixture(scope="module")
-def server(tmp_path_factory):
-    with serving(tmp_path_factory.mktemp("service")) as running:
-        yield running
-
-
 async def now(answer):
     """The answer of either client: what a coroutine gives, a list of what is iterated over, or the thing itself."""
     if inspect.isawaitable(answer):

@@ -4,15 +4,8 @@ import httpx
 import pytest
 
 from maze_client import AsyncClient, Client, ConflictError, NotFoundError, ProblemError
-from tests.acceptance.server import serving
 from tests.maze_client.answering import Answers, problem
 from tests.maze_client.test_client import OBSERVATION, SPEC, now, run_with
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory):
-    with serving(tmp_path_factory.mktemp("service")) as running:
-        yield running
 
 
 @pytest.mark.parametrize("kind", [Client, AsyncClient])

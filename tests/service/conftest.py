@@ -3,13 +3,33 @@
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+from fastapi import FastAPI
 
+import service.main
+from service.api.application import build_api
 from service.store import Stores, migrate, open_stores
 from tests.service.databases import PostgresCluster, postgres_programs, running_postgres
 
 pytest.register_assert_rewrite("tests.contracts")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _routes_are_built_once() -> Iterator[None]:
+    """FastAPI builds routes at the first request of an application: as long as a test, for what is always the same."""
+    first: dict[bool, FastAPI] = {}
+
+    def build(lifespan: Any, *, auth: bool) -> FastAPI:
+        api = build_api(lifespan, auth=auth)
+        made = first.setdefault(auth, api)
+        api.router.routes, api.openapi = made.router.routes, made.openapi  # type: ignore[method-assign]
+        return api
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(service.main, "build_api", build)
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -11,7 +11,7 @@ import pytest
 
 from service import installed
 from service.cli import doctor, main
-from tests.acceptance.server import free_port, serving
+from tests.acceptance.server import Server, await_answer, free_port
 
 
 def told(folder: Path, *words: str, url: str) -> tuple[int, dict[str, dict[str, str]]]:
@@ -21,10 +21,9 @@ def told(folder: Path, *words: str, url: str) -> tuple[int, dict[str, dict[str, 
     return done.returncode, {found["name"]: found for found in map(json.loads, done.stdout.splitlines())}
 
 
-def test_beside_a_service_nothing_is_wrong(tmp_path: Path) -> None:
-    with serving(tmp_path) as server:
-        url = f"http://127.0.0.1:{server.port}"
-        code, found = told(tmp_path, "--database-url", f"sqlite:///{tmp_path / 'maze.db'}", url=url)
+def test_beside_a_service_nothing_is_wrong(server: Server) -> None:
+    url = f"http://127.0.0.1:{server.port}"
+    code, found = told(server.folder, "--database-url", f"sqlite:///{server.folder / 'maze.db'}", url=url)
     assert code == 0
     assert {name for name, one in found.items() if one["status"] == "wrong"} == set()
     assert found["service: workers"]["what"] == "alive 1"
@@ -79,9 +78,8 @@ def test_a_token_that_is_not_taken_is_told(tmp_path: Path) -> None:
         [*command, "api", "--port", str(port), "--database-url", url], stderr=subprocess.DEVNULL
     )
     try:
-        found: dict[str, dict[str, str]] = {}
-        while "token" not in found:
-            _, found = told(tmp_path, "--database-url", url, url=f"http://127.0.0.1:{port}")
+        await_answer(port)
+        _, found = told(tmp_path, "--database-url", url, url=f"http://127.0.0.1:{port}")
         assert found["token"]["what"].startswith("is asked for, and there is none")
         assert "maze token create" in found["token"]["way_out"]
         _, found = told(tmp_path, "--token", "maze_no", url=f"http://127.0.0.1:{port}")

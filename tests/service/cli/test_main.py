@@ -1,7 +1,6 @@
 """Whatever goes wrong is one line and an exit code, and text of others never steers the terminal."""
 
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -162,7 +161,7 @@ def test_a_closed_stream_is_no_error(stream: str) -> None:
 
 
 def test_ctrl_c_before_anything_is_done_is_130(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("service.cli.parser_of_all", lambda: os.kill(os.getpid(), signal.SIGINT))
+    monkeypatch.setattr("service.cli.parser_of_all", lambda: signal.raise_signal(signal.SIGINT))
     assert main(["version"]) == 130
 
 
