@@ -12,6 +12,7 @@ const TOKEN = "maze.token";
 /** Told when the service is reached or not: `{ detail: boolean }`; when a token is missing or refused. */
 export const connection = new EventTarget();
 let isReached = true;
+const LOOK_MS = 1000;
 
 /** A request that failed: refused by the service, or it was not reached (`unreachable`). */
 export class Problem extends Error {
@@ -54,6 +55,13 @@ function setReached(value) {
   if (value === isReached) return;
   isReached = value;
   connection.dispatchEvent(new CustomEvent("reached", { detail: value }));
+  if (!value) setTimeout(lookAgain, LOOK_MS);
+}
+
+/** Ask until there is an answer: one lost request may be all that failed, and then nothing else is tried again. */
+async function lookAgain() {
+  await send("GET", "/health/live").catch(() => undefined);
+  if (!isReached) setTimeout(lookAgain, LOOK_MS);
 }
 
 /**

@@ -165,7 +165,9 @@ export function Dialog({ title, close, children }) {
   const dialog = useRef(/** @type {HTMLDialogElement | null} */ (null));
   const id = useId();
   useEffect(() => {
+    const before = /** @type {HTMLElement | null} */ (document.activeElement);
     dialog.current?.showModal();
+    return () => before?.focus();
   }, []);
   return html`<dialog ref=${dialog} aria-labelledby=${id} onClose=${close} onCancel=${close}>
     <header class="row"><h2 id=${id}>${title}</h2><button class="quiet" aria-label="Close" onClick=${close}>✕</button></header>

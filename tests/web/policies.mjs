@@ -1,8 +1,9 @@
 // A policy by hand: made, given versions, promoted, stopped by its gate, led through it, refused as worse, rolled back.
 import { accessibility, walk } from "./browser.mjs";
 
-await walk(async (page, { url, run, early, best, hostile }, { shot, ignore }) => {
-  ignore(/status of 409/);
+await walk(async (page, { url, run, early, best, hostile }, { shot, ignore, context }) => {
+  ignore(/status of (409|412)/);
+  await context.grantPermissions(["clipboard-read", "clipboard-write"]);
   const button = (name, within = page) => within.getByRole("button", { name, exact: true });
   const dialog = page.getByRole("dialog");
   const gone = () => dialog.waitFor({ state: "detached" });
@@ -76,6 +77,23 @@ await walk(async (page, { url, run, early, best, hostile }, { shot, ignore }) =>
   told.tried = await page.getByRole("link", { name: "Try it" }).first().getAttribute("href");
   await shot("policy");
   told.shown = await page.locator("main").textContent();
+  await button("Copy as curl", card).click();
+  await button("Copied", card).waitFor();
+  told.command = await page.evaluate(() => navigator.clipboard.readText());
+
+  await button("Move", card).focus();
+  await page.keyboard.press("Enter");
+  await dialog.waitFor();
+  await page.keyboard.press("Escape");
+  await gone();
+  told.focused = await page.evaluate(() => document.activeElement?.textContent);
+  const stale = (route) => route.continue({ headers: { ...route.request().headers(), "if-match": '"1"' } });
+  await page.route("**/aliases/champion", (route) => (route.request().method() === "PUT" ? stale(route) : route.continue()));
+  await button("Move", card).click();
+  await button("Move it", dialog).click();
+  told.moved = await dialog.getByRole("alert").textContent();
+  await button("Close", dialog).last().click();
+  await gone();
   told.images = await page.locator("main img").count();
 
   await button("Delete", page.locator("tr", { hasText: "the best one" })).click();

@@ -1,5 +1,8 @@
 """Policies on the page: promoted, stopped by a gate and led through it, rolled back, each move in the history."""
 
+import json
+import subprocess
+
 HOSTILE = "<img src=x onerror=\"document.title='broken'\">"
 
 
@@ -25,6 +28,10 @@ def test_a_policy_is_promoted_through_its_gate_and_rolled_back(walk, server, tra
     assert found["images"] == 0
     assert found["tried"] == "#/play?policy=walker%40champion"
     assert "champion → 1" in found["listed"]
+    assert found["focused"] == "Move"
+    assert "has moved since" in found["moved"]
+    done = subprocess.run(["bash", "-c", found["command"]], capture_output=True, text=True, check=True)
+    assert json.loads(done.stdout)["action"] in (0, 1)
     assert found["closed"] == found["findings"] == []
     assert [one["version"] for one in server.get("/v1/policies/walker/versions")["data"]] == [1]
     moved = server.get("/v1/policies/walker/aliases/champion")

@@ -26,6 +26,7 @@ def test_workers_and_the_queue_are_followed(walk, server):
     assert "migrations" in found["health"]
     assert "SQLite" in found["disk"]
     assert "GiB" in found["disk"]
+    assert "a long run" in found["away"], "what was seen stays while the service is away"
     assert "0 of 2 slots busy" in found["free"]
     assert found["findings"] == []
 

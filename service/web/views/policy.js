@@ -6,6 +6,7 @@ import { ago, moment, number } from "../format.js";
 import { useInterval, useResource } from "../hooks.js";
 import { html } from "../html.js";
 import { link, navigate, replaceQuery } from "../router.js";
+import { element } from "../spaces.js";
 import { ActionButton, CopyButton, Empty, Field, FormDialog, Loaded } from "../ui.js";
 import { History, MoveDialog, RollbackDialog } from "./promotion.js";
 
@@ -25,7 +26,7 @@ export function OnePolicy({ name, query }) {
   return html`<div class="stack">
     <p><a href=${link(["policies"])}>Policies</a></p>
     <${Loaded} resource=${resource} what=${`policy ${name}`}>
-      ${(/** @type {Seen} */ seen) => html`<${Shown} ...${seen} query=${query} reload=${resource.reload} more=${() => setMost(most + 4 * PAGE)} />`}
+      ${(/** @type {Seen} */ seen) => html`<${Shown} ...${seen} query=${query} reload=${resource.reload} hasMore=${seen.versions.length >= most} more=${() => setMost(most + 4 * PAGE)} />`}
     <//>
   </div>`;
 }
@@ -43,8 +44,8 @@ async function load(name, most, signal) {
   return { policy, versions, aliases };
 }
 
-/** @param {Seen & { query: URLSearchParams, reload: () => void, more: () => void }} props */
-function Shown({ policy, versions, aliases, query, reload, more }) {
+/** @param {Seen & { query: URLSearchParams, reload: () => void, hasMore: boolean, more: () => void }} props */
+function Shown({ policy, versions, aliases, query, reload, hasMore, more }) {
   /** Which dialog is open. */
   const [open, setOpen] = useState(/** @type {{ what: string, alias?: Alias, version?: number } | null} */ (null));
   const adds = query.get("add");
@@ -81,7 +82,7 @@ function Shown({ policy, versions, aliases, query, reload, more }) {
         open=${(/** @type {string} */ what) => setOpen({ what, alias })} reload=${reload} />`)}</div></section>`}
     ${versions.length > 0 && html`<section aria-labelledby="versions"><h2 id="versions">Versions</h2>
       <${Versions} policy=${policy} versions=${versions} reload=${reload} move=${(/** @type {number} */ version) => setOpen({ what: "move", version })} />
-      ${versions.length < policy.n_versions && versions.length % PAGE === 0 && html`<button onClick=${more}>Show more</button>`}</section>`}
+      ${hasMore && html`<button onClick=${more}>Show more</button>`}</section>`}
     ${open?.what === "add" && html`<${AddVersion} policy=${policy} run=${adds ?? ""} close=${close} />`}
     ${open?.what === "edit" && html`<${EditPolicy} policy=${policy} close=${close} />`}
     ${open?.what === "move" && html`<${MoveDialog} policy=${policy} versions=${versions} aliases=${aliases} alias=${open.alias} version=${open.version} close=${close} />`}
@@ -103,6 +104,7 @@ function AliasCard({ alias, policy, versions, open, reload }) {
   const [isOpen, setOpen] = useState(false);
   const named = `${policy.name}@${alias.alias}`;
   const version = versions.find(({ version }) => version === alias.version);
+  const observation = useResource((signal) => observationOf(version?.run, signal), [version?.run]);
   const remove = async () => {
     await call("delete", "/v1/policies/{name}/aliases/{alias}", { name: policy.name, alias: alias.alias }, undefined, tagged(alias));
     reload();
@@ -114,7 +116,7 @@ function AliasCard({ alias, policy, versions, open, reload }) {
       <a class="button" href=${link(["play"], { policy: named })}>Try it</a>
       <button onClick=${() => open("move")}>Move</button>
       <button onClick=${() => open("rollback")}>Roll back</button>
-      <${CopyButton} text=${() => acting(named)}>Copy as curl<//>
+      <${CopyButton} text=${() => acting(named, observation.data)}>Copy as curl<//>
       <${ActionButton} kind="quiet danger" confirm="Delete the alias?" action=${remove}>Delete<//>
     </div>
     <details onToggle=${(/** @type {any} */ event) => setOpen(event.target.open)}>
@@ -129,10 +131,21 @@ export function tagged({ revision }) {
   return { headers: { "if-match": `"${revision}"` } };
 }
 
-/** The command that acts with a policy. @param {string} policy */
-function acting(policy) {
+/** The command that acts with a policy. @param {string} policy  @param {unknown} observation */
+function acting(policy, observation) {
   const path = address("/v1/policies/{policy}/compute_action", { policy });
-  return curl("POST", path.replace("%40", "@").replace("%3A", ":"), { observation: ["…"] });
+  return curl("POST", path.replace("%40", "@"), { observation: observation ?? null });
+}
+
+/** An observation that the policy of a run takes; undefined where its environment is not known any more.
+ * @param {string | undefined} run_id  @param {AbortSignal} signal */
+async function observationOf(run_id, signal) {
+  if (!run_id) return undefined;
+  const { config } = await get("/v1/runs/{run_id}/config", { run_id }, { signal });
+  const env_id = /** @type {any} */ (config)["env"]?.name;
+  if (!env_id) return undefined;
+  const { observation_space } = await get("/v1/environments/{env_id}", { env_id }, { signal });
+  return observation_space ? element(observation_space) : undefined;
 }
 
 /** @param {{ policy: Policy, versions: Version[], reload: () => void, move: (version: number) => void }} props */
