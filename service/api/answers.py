@@ -330,6 +330,8 @@ class RunConfigOut(Out):
     provenance: dict[str, OriginOut] | None = None
     """Of every value by dotted path, with `provenance=true`: found by composing the request again, with the modules
     that there are now. A value that comes out otherwise today has the source ``changed``."""
+    request: Object
+    """What was asked for: the body that submitted the run, without what said nothing."""
 
 
 class ComposedOut(Out):

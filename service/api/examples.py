@@ -525,7 +525,14 @@ EXAMPLES: dict[str, dict[str, Any]] = {
     "get_run_config": _also(
         "application/yaml",
         _YAML,
-        _json({"config": _CONFIG, "config_sha256": _SHA256, "provenance": _PROVENANCE}),
+        _json(
+            {
+                "config": _CONFIG,
+                "config_sha256": _SHA256,
+                "provenance": _PROVENANCE,
+                "request": {"overrides": {"env.name": "CartPole-v1"}},
+            }
+        ),
     ),
     "list_checkpoints": _json(_page(_CHECKPOINT)),
     "list_episodes": _json(_page(_EPISODE | {"has_trajectory": True, "has_video": True})),

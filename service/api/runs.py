@@ -137,7 +137,12 @@ def get_run_config(
         text = yaml.safe_dump(config, sort_keys=False, allow_unicode=True)
         return Response(text, media_type="application/yaml")
     found = run_provenance(services, run) if provenance else None
-    return RunConfigOut(config=config, config_sha256=run.config_sha256, provenance=origins_out(found))
+    return RunConfigOut(
+        config=config,
+        config_sha256=run.config_sha256,
+        provenance=origins_out(found),
+        request=dict(run.request),
+    )
 
 
 EpisodeIndex = Annotated[int, Path(ge=0, lt=1_000_000, description="Number of the episode, from 0.")]

@@ -295,11 +295,16 @@ class TestBulk:
 
 
 class TestConfig:
-    def test_as_json_with_its_sum(self, client: Client, stores: Stores) -> None:
+    def test_as_json_with_its_sum_and_what_was_asked_for(self, client: Client, stores: Stores) -> None:
         run = submit(stores, config={"env": {"name": "CartPole-v1"}})
         shown = client.get(f"/v1/runs/{run.id}/config").json()
         config = {"env": {"name": "CartPole-v1"}}
-        assert shown == {"config": config, "config_sha256": run.config_sha256, "provenance": None}
+        assert shown == {
+            "config": config,
+            "config_sha256": run.config_sha256,
+            "provenance": None,
+            "request": dict(run.request),
+        }
 
     def test_as_yaml_that_reads_back(self, client: Client, stores: Stores) -> None:
         config = {"wrappers": [{"b": 1, "a": None}], "env": {"name": "Pendulum-v1 ä"}}

@@ -1,0 +1,53 @@
+"""The form of a new run in a real browser: what is wrong stands at its field, and what it sends is what it said."""
+
+import json
+import subprocess
+
+import pytest
+
+HOSTILE = "<img src=x onerror=alert(1)> 'it\"s'"
+
+
+@pytest.fixture(scope="module")
+def walked(walk, server):
+    before = len(server.get("/v1/runs", kind="train")["data"])
+    found = walk("new_run.mjs", server, hostile=HOSTILE)
+    return found | {"runs": len(server.get("/v1/runs", kind="train")["data"]) - before}
+
+
+def test_the_environment_is_chosen_by_address_or_by_keys_and_says_why_it_cannot_be_made(walked):
+    assert walked["preselected"] == "CartPole-v1"
+    assert walked["picked"].startswith("CartPole")
+    assert "pip install 'maze-service[mujoco]'" in walked["install"]
+
+
+def test_a_wrong_value_is_told_at_its_field_and_a_suggestion_takes_its_place(walked):
+    assert "'fast' is not valid" in walked["wrong"]
+    assert walked["gamma"] == "0.9"
+
+
+def test_a_double_click_makes_one_run_of_only_what_was_changed(walked):
+    assert walked["keys"] == 1
+    assert walked["runs"] == 2, "the run and its fork"
+    assert walked["sent"] == {
+        "overrides": {"env.name": walked["picked"], "algorithm.lr": 0.002, "algorithm.n_epochs": 1},
+        "seed": 1,
+        "name": HOSTILE,
+        "labels": {"team": "it's"},
+    }
+
+
+def test_the_run_has_the_digest_that_was_shown_and_so_has_the_copied_request(walked, server):
+    assert server.get(f"/v1/runs/{walked['run']}")["config_sha256"] == walked["digest"]
+    done = subprocess.run(["bash", "-c", walked["curl"]], capture_output=True, text=True, check=True)
+    assert json.loads(done.stdout)["config_sha256"] == walked["digest"]
+
+
+def test_a_run_fills_the_form_again_and_a_fork_sends_only_its_changes(walked):
+    assert walked["again"] == {"digest": walked["digest"], "name": HOSTILE, "lr": "0.002"}
+    assert walked["forked"] == [{"overrides": {"algorithm.gamma": 0.5}}]
+
+
+def test_it_is_accessible_and_fits_a_phone(walked):
+    assert walked["findings"] == []
+    assert walked["width"] == 390
