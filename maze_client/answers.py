@@ -225,6 +225,10 @@ class Episode:
     truncated: bool
     has_trajectory: bool
     has_video: bool = False
+    epoch: int | None = None
+    """Of an episode that a training filmed: epochs that its policy had learnt for; ``epoch:N`` is its checkpoint."""
+    moment: str | None = None
+    """And which policy that is: ``begin``, ``scheduled``, ``best`` or ``last``."""
     trajectory: Mapping[str, Any] | None = None
 
 

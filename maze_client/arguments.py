@@ -51,7 +51,14 @@ class Budgets(TypedDict, total=False):
     target_return: float
 
 
-class _Training(_Composition, Budgets, total=False):
+class Filmed(TypedDict, total=False):
+    """What a training films."""
+
+    videos: int
+    """Episodes of its policy before anything is learnt, at scheduled checkpoints, and of the best and the last one."""
+
+
+class _Training(_Composition, Budgets, Filmed, total=False):
     algorithm: Component
     critic: Component
 
@@ -105,7 +112,7 @@ class ForkArguments(ForkPolicyArguments, total=False):
     """Begin with this checkpoint's policy; with fresh weights when left out."""
 
 
-class ContinueArguments(Labelled, Budgets, total=False):
+class ContinueArguments(Labelled, Budgets, Filmed, total=False):
     """Of a training that goes on: further epochs, from which checkpoint (``last``), and when to stop sooner."""
 
     checkpoint: str

@@ -7,14 +7,14 @@ from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from typing import Any
 
-from maze_core.agent import load_agent
+from maze_core.agent import Agent
 from maze_core.api.event_file import EventFile
 from maze_core.checkpoint import Checkpoint
 from maze_core.config.schema import RunConfig
 from maze_core.metrics import Reporter, SilentReporter
 from maze_core.rundir import RunDir
-from maze_core.runners.config import rollout_tree
 from maze_core.runners.evaluation import run_rollout
+from maze_core.runners.films import Films, Moment
 
 
 class RunDirReporter(SilentReporter, AbstractContextManager["RunDirReporter"]):
@@ -52,42 +52,14 @@ class RunDirReporter(SilentReporter, AbstractContextManager["RunDirReporter"]):
         self._events.close()
 
 
-class TrainingVideos(SilentReporter):
-    """Plays the same seeded episodes with every policy, in environments of its own, so that no number changes."""
+class TrainingVideos(Films):
+    """Films of what a run learns, in its directory."""
 
-    def __init__(
-        self, config: RunConfig, run_dir: RunDir, n_videos: int, reporter: Reporter, *, waits: bool
-    ) -> None:
-        """Film ``n_videos`` episodes of each policy into ``run_dir``; ``reporter`` is told that it is done.
+    def __init__(self, config: RunConfig, run_dir: RunDir, n_videos: int, reporter: Reporter) -> None:
+        super().__init__(config, n_videos, reporter)
+        self._run_dir, self._n_videos = run_dir, n_videos
 
-        Where this ``waits``, because no environment may live beside those of training, all is filmed afterwards.
-        """
-        self._run_dir, self._n_videos, self._reporter = run_dir, n_videos, reporter
-        self._waits, self._due = waits, list[tuple[Checkpoint, str]]()
-        evaluator = config.build("algorithm").evaluator
-        tree = rollout_tree(
-            config.tree,
-            n_episodes=n_videos,
-            max_episode_steps=evaluator.max_episode_steps,
-            deterministic=True,
-            record_trajectory=False,
-        )
-        self._playing = RunConfig(mode="rollout", tree=tree, objects=config.objects)
-
-    def checkpoint(self, checkpoint: Checkpoint, **details: Any) -> None:
-        """Film a scheduled one, or keep it to be filmed."""
-        if details["kind"] == "scheduled":
-            self._due.append((checkpoint, f"epoch-{details['epoch']:05d}"))
-            if not self._waits:
-                self.film()
-
-    def film(self, best: Checkpoint | None = None) -> None:
-        """Film what is due, and the best policy where it is given."""
-        due, self._due = self._due, []
-        for checkpoint, name in [*due, *([(best, "best")] if best else [])]:
-            self._record(checkpoint, name)
-
-    def _record(self, checkpoint: Checkpoint, name: str) -> None:
-        self._reporter.phase("filming")
-        agent = load_agent(checkpoint, objects=self._playing.objects)
-        run_rollout(self._playing, agent=agent, videos=self._run_dir.video_paths(name, self._n_videos))
+    def shoot(self, agent: Agent, checkpoint: Checkpoint, moment: Moment, epoch: int) -> None:
+        """As ``best``, or by the epoch."""
+        name = "best" if moment == "best" else f"epoch-{epoch:05d}"
+        run_rollout(self.playing, agent=agent, videos=self._run_dir.video_paths(name, self._n_videos))

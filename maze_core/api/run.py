@@ -161,9 +161,10 @@ class Run:
             n_epochs: epochs to train now; None trains what is left of the configured number, or that number again.
             reporter: takes progress, metrics and checkpoints beside the run directory.
             cancelled: asked between updates; True stores a checkpoint and ends.
-            videos: episodes to film at every scheduled checkpoint, and of the best policy at the end, as ``videos/…``
-                in the run directory. Needs ``maze-service[video]``; changes no number of the run. Where evaluations
-                share the environments of training, all is filmed after it, when those are closed.
+            videos: episodes to film before anything is learnt, at every scheduled checkpoint, and of the best policy
+                at the end, as ``videos/…`` in the run directory. Needs ``maze-service[video]``; changes no number of
+                the run. Where evaluations share the environments of training, all is filmed after it, when those are
+                closed.
             **limits: when to stop this time: ``max_env_steps``, ``max_wall_s``, ``patience``, ``target_return``.
 
         Returns:
@@ -192,17 +193,20 @@ class Run:
                 directory.forget_after(training.counters.epoch)
                 directory.keep(best=training.best, last=training.last)
                 told = reporter or SilentReporter()
-                waits = training.world.runner.shares_envs
                 films: list[TrainingVideos] = []
                 if n_videos:
-                    films.append(TrainingVideos(self.specification, directory, n_videos, told, waits=waits))
+                    films.append(TrainingVideos(self.specification, directory, n_videos, told))
                 with RunDirReporter(directory) as writer:
                     everyone = Reporters([writer, told, *films])
                     self._agent = self._acting = None
+                    for videos_of in films:
+                        videos_of.waits = training.world.runner.shares_envs
+                        if training.counters.epoch == 0:
+                            videos_of.begin(training.checkpoint("continued"))
                     report = training.run(n_epochs, reporter=everyone, cancelled=cancelled, limits=limits)
                     for videos_of in films:
                         self._make_room()
-                        videos_of.film(training.best)
+                        videos_of.end(training.best)
                 directory.write_report(report.to_dict())
             finally:
                 self._revision = directory.revision

@@ -27,11 +27,12 @@ from maze_core.envs.wrappers.wrapper import WrappedVectorEnv, acting_wrappers
 from maze_core.errors import CheckpointError, EnvError, InvalidSpecificationError
 from maze_core.evaluation.evaluate import EvalReport, evaluate
 from maze_core.files import json_safe
-from maze_core.metrics import Reporter, SilentReporter
+from maze_core.metrics import Reporter, Reporters, SilentReporter
 from maze_core.models.acting import PolicyDescription
 from maze_core.notices import Notices
 from maze_core.runners.build import World, build_world
 from maze_core.runners.config import with_limits
+from maze_core.runners.films import ACTS, Films
 from maze_core.seeding import EpisodeSeeds, Stream, derived_seed, env_seeds
 from maze_core.trainers.fit import Counters, Loop, TrainReport, fit
 from maze_core.types import Tree
@@ -259,6 +260,8 @@ class Training(AbstractContextManager["Training"]):
         world.trainer.reset_envs(seeds)
 
     def _load(self, checkpoint: Checkpoint) -> None:
+        if checkpoint.identity.get("fidelity") == ACTS:
+            raise CheckpointError("The checkpoint keeps what acts and no more: no training goes on from it.")
         refuse_other_spaces(described_spaces(checkpoint.identity["spaces"]), self.world.raw, "env")
         then = PolicyDescription.read(checkpoint.identity["acting"])
         if [step.heads for step in then.steps] != [
@@ -294,6 +297,7 @@ def run_training(
     resume: Checkpoint | None = None,
     further: Further | None = None,
     spent_s: float = 0.0,
+    films: Films | None = None,
 ) -> TrainReport:
     """Train a configuration to its end in one call; see :class:`Training`.
 
@@ -304,9 +308,10 @@ def run_training(
         resume: a checkpoint of the same configuration to go on from.
         further: how far beyond it, where it ended a run of its own.
         spent_s: seconds that earlier attempts at the same training took, which ``max_wall_s`` counts.
+        films: plays episodes with the policies on the way, which changes no number.
     """
-    if reporter is not None:
-        reporter.phase("building")
+    reporter = reporter or SilentReporter()
+    reporter.phase("building")
     with Training(config, resume=resume) as training:
         counters = training.counters
         if further is None:
@@ -316,9 +321,23 @@ def run_training(
             is_over = n_epochs <= 0 or (
                 counters.epoch > further.first_epoch and counters.stop_reason is not None
             )
+        if films is not None:
+            films.waits = training.world.runner.shares_envs
+            first_epoch = 0 if further is None else further.first_epoch
+            films.begin(
+                resume or training.checkpoint("continued"),
+                "begin" if counters.epoch == first_epoch else "scheduled",
+            )
+            reporter = Reporters([reporter, films])
         if resume is not None and is_over:
-            return TrainReport.of(resume)
-        return training.run(n_epochs, reporter=reporter, cancelled=cancelled, limits=limits, spent_s=spent_s)
+            report = TrainReport.of(resume)
+        else:
+            report = training.run(
+                n_epochs, reporter=reporter, cancelled=cancelled, limits=limits, spent_s=spent_s
+            )
+    if films is not None and not cancelled():
+        films.end(training.best, training.last)
+    return report
 
 
 def _provenance(kind: str, metrics: Mapping[str, float], learner: str) -> Tree:

@@ -269,8 +269,9 @@ class CheckpointOut(Out):
     step: int
     """Environment steps taken when it was made."""
     kind: str
-    """``scheduled`` (a run resumes from it exactly), ``best``, ``last``, ``continued``, ``imported``, ``begin``: the
-    copy that a continuing run has of what it goes on from, or ``held …``: kept for a policy, out of its place."""
+    """``scheduled`` (a run resumes from it exactly), ``best``, ``last``, ``continued``, ``imported``, ``filmed``: what
+    acts in a film, from which no training goes on, ``begin``: the copy that a continuing run has of what it goes on
+    from, or ``held …``: kept for a policy, out of its place."""
     metrics: dict[str, Number]
     content_sha256: str
     """Over everything that matters: equal runs have equal checkpoints."""
@@ -284,7 +285,7 @@ class CheckpointOut(Out):
 
 
 class EpisodeOut(Out):
-    """One episode of a rollout."""
+    """One episode of a rollout, or one that a training filmed."""
 
     index: int
     seed: int | None
@@ -296,6 +297,10 @@ class EpisodeOut(Out):
     """Whether it was recorded; the episode itself then has its ``trajectory``."""
     has_video: bool
     """Whether it was filmed; it then has a ``video`` and a ``thumbnail``."""
+    epoch: int | None
+    """Of an episode that a training filmed: epochs that its policy had learnt for; ``epoch:N`` is its checkpoint."""
+    moment: Literal["begin", "scheduled", "best", "last"] | None
+    """And which policy of the training that is; null in a rollout."""
 
 
 class EpisodeDetailOut(EpisodeOut):

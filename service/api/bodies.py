@@ -172,7 +172,15 @@ class Budgets(In):
     """End when an evaluation reaches this mean return: ``target_reached``."""
 
 
-class TrainRequest(Composition, Submitted, Budgets):
+class Filmed(In):
+    """What a training films of its policy."""
+
+    videos: Annotated[int, Field(ge=0, le=10)] | None = None
+    """Film so many episodes before anything is learnt, at scheduled checkpoints (of many, 16 or fewer over the whole
+    training are kept), and of the best and the last policy; 0 when left out. Changes no number."""
+
+
+class TrainRequest(Composition, Submitted, Budgets, Filmed):
     """Train a policy."""
 
     algorithm: Component = None
@@ -183,7 +191,7 @@ class TrainRequest(Composition, Submitted, Budgets):
     """A resolved configuration, as `GET /v1/runs/{id}/config` gives it; fields beside it replace its parts."""
 
 
-class ForkPolicyRequest(Composition, Submitted, Budgets):
+class ForkPolicyRequest(Composition, Submitted, Budgets, Filmed):
     """Train anew with the configuration of a run; what is given here takes the place of its parts."""
 
     algorithm: Component = None
@@ -203,7 +211,7 @@ class RetryRequest(Labelled):
     """Try a run again; its name and labels where none are given."""
 
 
-class ContinueRequest(Labelled, Budgets):
+class ContinueRequest(Labelled, Budgets, Filmed):
     """Train on from a checkpoint of a run that has ended; its name and labels where none are given."""
 
     n_epochs: Annotated[int, Field(ge=1, le=1_000_000_000)] | None = None

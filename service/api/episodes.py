@@ -1,19 +1,21 @@
 """What an episode left besides its facts: its video, and what comes out when it is played once more."""
 
 from functools import partial
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Request, Response
 from pydantic import Field
 
+from maze_core.runners.config import rollout_tree
 from service.api.answers import RunOut
 from service.api.bodies import Labelled, StrictRoute
 from service.api.dependencies import RunDep, Services, ServicesDep
 from service.api.runs import EpisodeIndex
 from service.api.stored_bytes import gives_bytes, stored_bytes
-from service.api.submit import ENDED, Chosen, SubmissionDep, source_of, stored_config
+from service.api.submit import ENDED, Chosen, SubmissionDep, source_of, stored_config, trained
 from service.domain.errors import StateConflictError
 from service.domain.run import Run, RunKind
+from service.domain.use_cases import acting_checkpoint
 
 router = APIRouter(prefix="/v1/runs/{run_id}/episodes/{index}", tags=["runs"], route_class=StrictRoute)
 
@@ -72,9 +74,13 @@ def _replayed(services: Services, run: Run, index: int, step: int | None) -> Cho
         raise StateConflictError(message, state=run.state.value)
     if step is not None:
         check_step(trajectory_from_bytes(services.episodes.trajectory(run.id, index)), step)
-    source = (
-        None if step is None else source_of(services, run, "the whole episode is still played without step")
-    )
+    tree: dict[str, Any] = {**run.config}
+    source = None
+    if info.epoch is not None:
+        source = acting_checkpoint(services, run.id, f"epoch:{info.epoch}")
+        tree = rollout_tree(tree, deterministic=True) | {"policy": trained(source)}
+    elif step is not None:
+        source = source_of(services, run, "the whole episode is still played without step")
     arguments = {"run": run.id, "episode": index, "seed": info.seed, "step": step}
-    config = stored_config(services, run.config, "rollout")
+    config = stored_config(services, tree, "rollout")
     return Chosen(config=config, source=source, parent=run, arguments=arguments)

@@ -114,6 +114,7 @@ _UPLOAD = {
 }
 _BYTES = "the bytes"
 _EPISODE = {"index": 0, "seed": 1, "episode_return": 1.0, "length": 1, "terminated": True, "truncated": False}
+_FILMED = _EPISODE | {"has_trajectory": True, "has_video": True, "epoch": 0, "moment": "begin"}
 _STEP = {
     "actor_id": [0, 0],
     "flat_step": 0,
@@ -535,8 +536,8 @@ EXAMPLES: dict[str, dict[str, Any]] = {
         ),
     ),
     "list_checkpoints": _json(_page(_CHECKPOINT)),
-    "list_episodes": _json(_page(_EPISODE | {"has_trajectory": True, "has_video": True})),
-    "get_episode": _json(_EPISODE | {"has_trajectory": True, "has_video": True, "trajectory": _TRAJECTORY}),
+    "list_episodes": _json(_page(_FILMED)),
+    "get_episode": _json(_FILMED | {"trajectory": _TRAJECTORY}),
     "get_video": {"requests": {}, "responses": {"video/mp4": _BYTES}},
     "get_thumbnail": {"requests": {}, "responses": {"image/png": _BYTES}},
     "replay_episode": _json(

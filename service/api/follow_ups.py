@@ -11,6 +11,7 @@ from maze_core.runners.config import with_limits
 from service.api.answers import RunOut
 from service.api.bodies import (
     ContinueRequest,
+    Filmed,
     ForkPolicyRequest,
     ForkRequest,
     RetryRequest,
@@ -18,9 +19,18 @@ from service.api.bodies import (
     TrainRequest,
 )
 from service.api.dependencies import RunDep, Services
-from service.api.submit import ENDED, Chosen, Mode, SubmissionDep, source_of, stored_config, train_choice
+from service.api.submit import (
+    ENDED,
+    Chosen,
+    Mode,
+    SubmissionDep,
+    films,
+    source_of,
+    stored_config,
+    train_choice,
+)
 from service.domain.errors import NotFoundError, StateConflictError
-from service.domain.run import KINDS_WITH_POLICY, CheckpointInfo, Continuation, Run, RunKind, RunState
+from service.domain.run import FILMED, KINDS_WITH_POLICY, CheckpointInfo, Continuation, Run, RunKind, RunState
 from service.domain.use_cases import named_checkpoint, named_version
 
 router = APIRouter(prefix="/v1/runs/{run_id}", tags=["submit"], route_class=StrictRoute)
@@ -41,12 +51,23 @@ def _continued(services: Services, parent: Run, body: ContinueRequest) -> Chosen
         )
         raise StateConflictError(message, state=parent.state.value)
     checkpoint = named_checkpoint(services, parent.id, body.checkpoint)
+    if checkpoint.kind == FILMED:
+        message = f"Checkpoint {checkpoint.id} keeps what acts, and no training goes on from it: fork the run from it."
+        raise StateConflictError(message, state=parent.state.value)
     config = stored_config(services, parent.config, "train")
     limits = body.given(*BUDGETS[1:])
     algorithm = with_limits(config.build("algorithm"), limits)
     left = algorithm.most_epochs - checkpoint.epoch
     n_epochs = body.n_epochs or (left if left > 0 else algorithm.most_epochs)
-    return _from(checkpoint, checkpoint.epoch + n_epochs, limits, config=config, parent=parent)
+    arguments = _filmed(services, parent, body)
+    return _from(
+        checkpoint, checkpoint.epoch + n_epochs, limits, config=config, parent=parent, arguments=arguments
+    )
+
+
+def _filmed(services: Services, parent: Run, body: Filmed) -> dict[str, Any]:
+    """What is filmed: as the parent was, unless it is said."""
+    return films(services, parent.arguments.get("videos") if body.videos is None else body.videos)
 
 
 def _retried(services: Services, parent: Run) -> Chosen:
@@ -72,9 +93,9 @@ def _retried(services: Services, parent: Run) -> Chosen:
     except NotFoundError:
         if parent.continues is None:
             source = source_of(services, parent, "fork it, with another initial.run")
-            return Chosen(config=config, source=source, parent=parent)
+            return Chosen(config=config, source=source, parent=parent, arguments=parent.arguments)
         checkpoint = services.checkpoints.get(parent.continues.checkpoint)
-    return _from(checkpoint, until, limits, config=config, parent=parent)
+    return _from(checkpoint, until, limits, config=config, parent=parent, arguments=parent.arguments)
 
 
 def _from(checkpoint: CheckpointInfo, until_epoch: int, limits: dict[str, Any], **facts: Any) -> Chosen:
@@ -97,7 +118,8 @@ def _forked(services: Services, parent: Run, body: ForkPolicyRequest, checkpoint
         overrides |= {"initial.run": parent.id, "initial.checkpoint": checkpoint}
     given = body.given(*TrainRequest.model_fields) | {"overrides": overrides, "config": dict(parent.config)}
     chosen = train_choice(services, TrainRequest.model_construct(**given))
-    return Chosen(config=chosen.config, source=chosen.source, parent=parent)
+    arguments = _filmed(services, parent, body)
+    return Chosen(config=chosen.config, source=chosen.source, parent=parent, arguments=arguments)
 
 
 def _forked_by_name(services: Services, policy: str, body: ForkPolicyRequest) -> Chosen:

@@ -145,7 +145,7 @@ def get_run_config(
     )
 
 
-EpisodeIndex = Annotated[int, Path(ge=0, lt=1_000_000, description="Number of the episode, from 0.")]
+EpisodeIndex = Annotated[int, Path(ge=0, lt=2**31, description="Number of the episode, from 0.")]
 
 
 @router.get("/{run_id}/logs", response_model=Listing[LogOut])
@@ -174,7 +174,7 @@ def list_checkpoints(run: RunDep, query: PageDep, services: ServicesDep) -> Page
 
 @router.get("/{run_id}/episodes", response_model=Listing[EpisodeOut])
 def list_episodes(run: RunDep, query: PageDep, services: ServicesDep) -> Page:
-    """Episodes of a rollout, by index."""
+    """Episodes of a rollout, or those that a training filmed, by index: in the order of their epochs."""
     return page_of(services.episodes.list, run.id, query=query)
 
 

@@ -104,7 +104,7 @@ def train_choice(services: Services, request: TrainRequest) -> Chosen:
     config = compose(services, "train", request.given(*TRAIN_ARGUMENTS))
     initial = config.tree.get("initial")
     source = services.checkpoints.get(initial["checkpoint"]) if initial else None
-    return Chosen(config=config, source=source)
+    return Chosen(config=config, source=source, arguments=films(services, request.videos))
 
 
 def rollout_choice(services: Services, request: RolloutRequest) -> Chosen:
@@ -112,7 +112,7 @@ def rollout_choice(services: Services, request: RolloutRequest) -> Chosen:
     chosen = _episodes(services, request)
     assert chosen.config is not None
     n_episodes = chosen.config.tree["runner"]["n_episodes"]
-    return replace(chosen, arguments=_films(services, request, n_episodes))
+    return replace(chosen, arguments=_films_of(services, request, n_episodes))
 
 
 def _episodes(services: Services, request: RolloutRequest) -> Chosen:
@@ -269,7 +269,7 @@ def _of_runner(value: Any) -> Any:
     return "trajectory" in value if isinstance(value, list) else value
 
 
-def _films(services: Services, request: RolloutRequest, n_episodes: int) -> dict[str, Any]:
+def _films_of(services: Services, request: RolloutRequest, n_episodes: int) -> dict[str, Any]:
     """How many of the first episodes are filmed, where any are."""
     wants_all = isinstance(request.record, list) and "video" in request.record and request.videos is None
     n_videos = n_episodes if wants_all else min(request.videos or 0, n_episodes)
@@ -277,6 +277,15 @@ def _films(services: Services, request: RolloutRequest, n_episodes: int) -> dict
     if n_videos > MAX_VIDEOS:
         message = f"At most {MAX_VIDEOS} episodes are filmed; say of how many of the first ones: videos."
         raise Problem.at(where, "out_of_range", message)
+    return films(services, n_videos, where)
+
+
+def films(services: Services, n_videos: int | None, where: str = "/videos") -> dict[str, Any]:
+    """What a run is told that films so many episodes; nothing of none.
+
+    Raises:
+        Problem: no worker can film.
+    """
     workers = services.registry.live_workers(services.settings.lease_s) if n_videos else ()
     if workers and not any(worker.get("films", True) for worker in workers):
         message = (
@@ -305,8 +314,13 @@ def acting_choice(services: Services, request: RolloutRequest | EvaluateRequest)
     runner = {field: _of_runner(getattr(request, name, False)) for name, field in RUNNER_FIELDS.items()}
     seed = draw_seed() if request.seed is None else request.seed
     tree = rollout_tree({**services.runs.get(checkpoint.run_id).config}, seed=seed, **runner)
-    tree["policy"] = {"_target_": TORCH_POLICY, "checkpoint": checkpoint.id}
+    tree["policy"] = trained(checkpoint)
     return Chosen(config=stored_config(services, tree, "rollout"), source=checkpoint)
+
+
+def trained(checkpoint: CheckpointInfo) -> Tree:
+    """A policy that was trained, as a configuration names it."""
+    return {"_target_": TORCH_POLICY, "checkpoint": checkpoint.id}
 
 
 def stored_mode(run: Run) -> Mode:

@@ -109,7 +109,7 @@ def _plain(value: Any) -> Any:
 
 
 def _train(options: argparse.Namespace) -> int:
-    given = {**arguments_of(options.words), **labelled(options)}
+    given = {**arguments_of(options.words, films=True), **labelled(options)}
     if options.config is not None:
         from maze_core.config.arguments import read_recorded
 

@@ -367,7 +367,7 @@ class CheckpointStore(Protocol):
 
 
 class EpisodeStore(Protocol):
-    """Episodes that rollouts recorded."""
+    """Episodes that rollouts recorded and trainings filmed."""
 
     def add(
         self,
@@ -378,6 +378,9 @@ class EpisodeStore(Protocol):
         thumbnail: bytes | None = None,
     ) -> None:
         """Store one episode and its ``episode`` event; the same index again replaces it."""
+
+    def drop_films(self, lease: Lease, epochs: Sequence[int]) -> None:
+        """Delete what a training filmed at these epochs; what acted there goes with its next checkpoint."""
 
     def list(self, run_id: str, *, limit: int = 50, cursor: str | None = None) -> Page:
         """Episodes of a run, by index."""

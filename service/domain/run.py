@@ -214,8 +214,8 @@ class Run:
     continues: Continuation | None = None
     """Of a training that does not begin anew."""
     arguments: Mapping[str, Any] = field(default_factory=dict)
-    """What decides no number of the run and so is no part of its configuration: ``videos`` of a rollout, ``episode``
-    and ``step`` of a replay."""
+    """What decides no number of the run and so is no part of its configuration: ``videos`` of a rollout or a training,
+    ``episode`` and ``step`` of a replay."""
     priority: int = 0
     """Of two waiting runs, the one with the higher number starts first."""
     sweep: str | None = None
@@ -331,6 +331,10 @@ class CheckpointInfo:
     is_last: bool = False
 
 
+FILMED = "filmed"
+"""Kind of a checkpoint that keeps what acts in a film, and no more: no training goes on from it."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class NewCheckpoint:
     """A checkpoint as the child reports it; the bundle's bytes travel beside it."""
@@ -382,7 +386,7 @@ Picture: TypeAlias = Literal["video", "thumbnail"]
 
 @dataclass(frozen=True, kw_only=True)
 class EpisodeInfo:
-    """One recorded episode of a rollout, without its trajectory."""
+    """One episode of a rollout, or one that a training filmed, without its trajectory."""
 
     index: int
     seed: int | None
@@ -392,6 +396,10 @@ class EpisodeInfo:
     truncated: bool
     has_trajectory: bool
     has_video: bool = False
+    epoch: int | None = None
+    """Of an episode that a training filmed: epochs that its policy had learnt for."""
+    moment: str | None = None
+    """And which one that is: ``begin``, ``scheduled``, ``best`` or ``last``."""
 
 
 @dataclass(frozen=True, kw_only=True)

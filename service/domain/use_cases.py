@@ -21,7 +21,7 @@ from service.domain.errors import (
 )
 from service.domain.policies import PolicyVersion, is_policy, name_version, reference
 from service.domain.ports import CheckpointStore, EpisodeStore, PolicyStore, RegistryStore, RunStore, Stores
-from service.domain.run import KINDS_WITH_POLICY, NEXT_STATES, CheckpointInfo, Event, RunState
+from service.domain.run import FILMED, KINDS_WITH_POLICY, NEXT_STATES, CheckpointInfo, Event, RunState
 
 _BASE32 = "0123456789abcdefghjkmnpqrstvwxyz"  # Crockford's alphabet in lower case: sorts as the number does
 _RANDOM_BITS = 74
@@ -159,7 +159,7 @@ def _explain_missing(runs: RunStore, checkpoints: CheckpointStore, run_id: str) 
     if run.kind not in KINDS_WITH_POLICY:
         hint = f"; its policy is that of run {run.source_run}" if run.source_run else ""
         raise NoPolicyError(f"Run {run_id} is of kind {run.kind} and has no policy of its own{hint}")
-    if checkpoints.list(run_id, limit=1).data:
+    if any(info.kind != FILMED for info in checkpoints.list(run_id, limit=2).data):
         return
     state = run.state.value
     if run.state.is_terminal:

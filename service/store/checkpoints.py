@@ -6,11 +6,12 @@ from collections.abc import Sequence
 from dataclasses import asdict, fields, replace
 from typing import Any
 
-from sqlalchemy import Connection, Row, Select, case, delete, insert, or_, select, tuple_, update
+from sqlalchemy import Connection, Row, Select, and_, case, delete, insert, or_, select, tuple_, update
 
 from service.domain.cursors import decode_cursor, encode_cursor, page_of
 from service.domain.errors import NotFoundError
 from service.domain.run import (
+    FILMED,
     Best,
     CheckpointInfo,
     EventType,
@@ -24,7 +25,7 @@ from service.domain.use_cases import TERMINAL_STATES, best_metric
 from service.store.blobs import Blobs, Stored, StoredContent, storing
 from service.store.engine import Database
 from service.store.run_rows import LockedRun
-from service.store.tables import checkpoint, compared_checkpoint, policy_version, run
+from service.store.tables import checkpoint, compared_checkpoint, episode, policy_version, run
 from service.store.types import now
 
 KEEP_SCHEDULED = 3
@@ -32,7 +33,12 @@ KEEP_SCHEDULED = 3
 _EPOCH_SELECTOR = re.compile(r"epoch:(\d{1,9})")
 BEGIN = "begin"
 """Kind of the copy that a continuing run has of what it goes on from; it is kept as long as the run."""
-_KIND_ORDER = ("scheduled", "best", "last")  # which one `epoch:N` means; exact ones before `continued`
+_KIND_ORDER = (
+    "scheduled",
+    "best",
+    "last",
+    FILMED,
+)  # which one `epoch:N` means; exact ones before `continued`
 
 
 class SqlCheckpointStore:
@@ -211,8 +217,10 @@ def _prune(connection: Connection, newest: CheckpointInfo, keep_scheduled: int) 
         run.c.state.not_in(TERMINAL_STATES),
     )
     held = select(1).where(policy_version.c.checkpoint_id == table.id)
+    film = select(1).where(episode.c.run_id == table.run_id, episode.c.epoch == table.epoch)
     needed = or_(
         table.id == newest.id,
+        and_(table.kind == FILMED, film.exists()),
         table.is_best,
         table.is_last,
         table.kind == BEGIN,
@@ -239,8 +247,10 @@ def _selected(run_id: str, selector: str) -> Select[Any]:
     if selector == "best":
         return query.where(table.is_best)
     if selector == "last":
-        return query.order_by(None).order_by(
-            table.is_last.desc(), table.epoch.desc(), table.created_at.desc()
+        return (
+            query.where(table.kind != FILMED)
+            .order_by(None)
+            .order_by(table.is_last.desc(), table.epoch.desc(), table.created_at.desc())
         )
     if selector == "scheduled":
         return query.where(table.kind == "scheduled")

@@ -1,10 +1,10 @@
 """The episode store over SQLAlchemy."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from sqlalchemy import Connection, Row, select
+from sqlalchemy import Connection, Row, delete, select
 
 from service.domain.cursors import decode_cursor, encode_cursor, page_of
 from service.domain.errors import NotFoundError
@@ -15,7 +15,7 @@ from service.store.run_rows import LockedRun
 from service.store.tables import blob, episode
 from service.store.types import upsert
 
-_FACTS = ("seed", "episode_return", "length", "terminated", "truncated")
+_FACTS = ("seed", "episode_return", "length", "terminated", "truncated", "epoch", "moment")
 _BYTES = ("blob_sha256", "video_sha256", "thumbnail_sha256")
 _HAS = {"has_trajectory": "blob_sha256", "has_video": "video_sha256"}
 
@@ -55,6 +55,16 @@ class SqlEpisodeStore:
                 self._blobs.drop_unreferenced(connection, dropped)
             has = {name: stored[column] is not None for name, column in _HAS.items()}
             locked.event(EventType.EPISODE, asdict(new) | has)
+            locked.write()
+
+    def drop_films(self, lease: Lease, epochs: Sequence[int]) -> None:
+        """Delete the episodes of these epochs."""
+        filmed = delete(episode).where(episode.c.run_id == lease.run_id, episode.c.epoch.in_(epochs))
+        with storing(self._database) as connection:
+            locked = LockedRun.by_lease(connection, lease)
+            rows = connection.execute(filmed.returning(*(episode.c[name] for name in _BYTES))).all()
+            dropped = {sha256 for row in rows for sha256 in row} - {None}
+            self._blobs.drop_unreferenced(connection, dropped)
             locked.write()
 
     def list(self, run_id: str, *, limit: int = 50, cursor: str | None = None) -> Page:

@@ -38,7 +38,7 @@ class SqlLeases:
         )
         if not films:
             arguments = type_coerce(run.c.arguments, Text)
-            fitting = fitting.where((run.c.kind != RunKind.ROLLOUT) | arguments.not_like('%"videos":%'))
+            fitting = fitting.where(arguments.not_like('%"videos":%'))
         with self._database.reading() as connection:
             if connection.execute(fitting).first() is None:  # idle workers ask ten times a second
                 return None

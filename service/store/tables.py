@@ -235,6 +235,8 @@ episode = Table(
     Column("blob_sha256", CleanString(64), ForeignKey("blob.sha256")),
     Column("video_sha256", CleanString(64), ForeignKey("blob.sha256")),
     Column("thumbnail_sha256", CleanString(64), ForeignKey("blob.sha256")),
+    Column("epoch", Integer),
+    Column("moment", CleanText),
     Index("ix_episode_blob_sha256", "blob_sha256"),
     Index("ix_episode_video_sha256", "video_sha256"),
     Index("ix_episode_thumbnail_sha256", "thumbnail_sha256"),

@@ -186,6 +186,7 @@ class Attempt:
             attempt=run.attempt,
             tree=dict(run.config),
             resume=resume,
+            best=None if resume is None else self._best_bundle(),
             continues=run.continues,
             spent_s=spent_s(self._stores.runs.events(run.id, types=[EventType.STATE], limit=MOST_EVENTS)),
             agent=agent,
@@ -195,6 +196,16 @@ class Attempt:
             episodes=tuple(episodes.trajectory(*place) for place in recorded),
             arguments=dict(run.arguments),
         )
+
+    def _best_bundle(self) -> bytes | None:
+        """The best policy so far, which the child of a training that is filmed cannot know."""
+        best = self.run.best
+        if best is None or not self.run.arguments.get("videos"):
+            return None
+        try:
+            return self._stores.checkpoints.read(best.checkpoint)
+        except NotFoundError:
+            return None
 
     def _resume_bundle(self) -> bytes | None:
         """The newest scheduled checkpoint that can be read, or the one that another run left; None starts anew."""

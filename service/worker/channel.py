@@ -28,6 +28,9 @@ BATCH_S = 0.1
 MAX_VIDEO_BYTES = 64 * 2**20
 """Of one episode; a larger one is left out."""
 
+MAX_FILM_BYTES = 32 * 2**20
+"""Of what is recorded of an episode beside its film in a training."""
+
 MAX_LINE = 4096
 """A longer log line is cut."""
 
@@ -170,8 +173,26 @@ class PipeReporter:
         edges = tuple(chunk_edges(bundle))
         self._channel.send(frames.Checkpoint(meta=meta, bundle=bundle, edges=edges, imported=imported))
 
+    def send(self, frame: frames.Frame) -> None:
+        """Send what no reporter says."""
+        self._channel.send(frame)
+
     def episode(self, record: "EpisodeRecord") -> None:
         """See :class:`maze_core.metrics.Reporter`."""
+        frame = self._episode_frame(record)
+        if record.index < len(self.videos):
+            frame = self._with_video(frame, self.videos[record.index])
+        self._channel.send(frame)
+
+    def film(self, record: "EpisodeRecord", video: Path, *, epoch: int, moment: str) -> None:
+        """An episode of a training's policy; what is too long to be looked at step by step is only filmed."""
+        frame = self._episode_frame(record)
+        if frame.trajectory is not None and len(frame.trajectory) > MAX_FILM_BYTES:
+            frame = structs.replace(frame, info=replace(frame.info, has_trajectory=False), trajectory=None)
+        frame = structs.replace(frame, info=replace(frame.info, epoch=epoch, moment=moment))
+        self._channel.send(self._with_video(frame, video))
+
+    def _episode_frame(self, record: "EpisodeRecord") -> frames.Episode:
         from maze_core.rollout.recording import trajectory_to_bytes
 
         trajectory = None if record.trajectory is None else trajectory_to_bytes(record.trajectory)
@@ -185,10 +206,7 @@ class PipeReporter:
             has_trajectory=trajectory is not None,
             has_video=False,
         )
-        frame = frames.Episode(info=info, trajectory=trajectory)
-        if record.index < len(self.videos):
-            frame = self._with_video(frame, self.videos[record.index])
-        self._channel.send(frame)
+        return frames.Episode(info=info, trajectory=trajectory)
 
     def _with_video(self, frame: frames.Episode, path: Path) -> frames.Episode:
         from maze_core.envs.video import thumbnail

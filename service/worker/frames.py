@@ -43,6 +43,8 @@ class Start(Frame, frozen=True):
     """The resolved configuration."""
     resume: bytes | None = None
     """The checkpoint bundle that a training goes on from."""
+    best: bytes | None = None
+    """The best checkpoint of earlier attempts at a training that is filmed."""
     agent: bytes | None = None
     """The checkpoint bundle whose policy acts in a rollout or an evaluation, or begins a training, or that is
     imported."""
@@ -100,6 +102,12 @@ class Episode(Frame, frozen=True):
     thumbnail: bytes | None = None
 
 
+class Thinned(Frame, frozen=True):
+    """Of a training whose films grow many: those of these epochs are not kept."""
+
+    epochs: tuple[int, ...]
+
+
 class Log(Frame, frozen=True):
     """One line of the run's log."""
 
@@ -136,7 +144,7 @@ class Failure(Frame, frozen=True, tag="error"):
 
 WorkerFrame: TypeAlias = Start | Cancel
 Report: TypeAlias = Phase | Progress | Metrics | Log
-ChildFrame: TypeAlias = Report | Checkpoint | Episode | Usage | Result | Failure
+ChildFrame: TypeAlias = Report | Checkpoint | Episode | Thinned | Usage | Result | Failure
 
 
 def _plain(value: object) -> Any:

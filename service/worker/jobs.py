@@ -32,8 +32,6 @@ if TYPE_CHECKING:
     from maze_core.runners.smoke import SmokeReport
     from maze_core.trainers.fit import TrainReport
 
-MAX_VIDEO_STEPS = 10_000
-"""Flat steps of an episode that are filmed at most."""
 PATIENCE = 10
 """Niceness of looking at spaces: runs come first."""
 
@@ -111,13 +109,30 @@ def _to_train(start: frames.Start, rules: Rules) -> "RunConfig":
 def _train(start: frames.Start, config: "RunConfig", reporter: PipeReporter, stop: StopWish) -> "TrainReport":
     from maze_core.checkpoint import Checkpoint
     from maze_core.runners.training import Further, run_training
+    from service.worker.films import RunFilms
 
     resume = None if start.resume is None else Checkpoint.from_bytes(start.resume)
     further = None
     if (there := start.continues) is not None:
         further = Further(first_epoch=there.first_epoch, until_epoch=there.until_epoch, limits=there.limits)
+    films = None
+    if n_videos := start.arguments.get("videos", 0):
+        films = RunFilms(
+            config,
+            n_videos,
+            reporter,
+            stop,
+            first_epoch=0 if there is None else there.first_epoch,
+            best=None if start.best is None else Checkpoint.from_bytes(start.best),
+        )
     return run_training(
-        config, reporter=reporter, cancelled=stop, resume=resume, further=further, spent_s=start.spent_s
+        config,
+        reporter=reporter,
+        cancelled=stop,
+        resume=resume,
+        further=further,
+        spent_s=start.spent_s,
+        films=films,
     )
 
 
@@ -141,6 +156,7 @@ def _act(
 ) -> "RolloutReport":
     from maze_core.envs.video import check_videos
     from maze_core.runners.evaluation import run_rollout
+    from service.worker.films import MAX_VIDEO_STEPS
 
     if start.kind is RunKind.EVALUATE and agent is None:
         raise InvalidSpecificationError("an evaluation needs a run whose policy is judged")

@@ -93,6 +93,10 @@ class RunWriter:
                 given = (frame.trajectory, frame.video, frame.thumbnail)
                 self._guard.persist(lambda: self._stores.episodes.add(self._guard.lease, info, *given))
 
+            case frames.Thinned(epochs=epochs):
+                self.flush()
+                self._guard.persist(lambda: self._stores.episodes.drop_films(self._guard.lease, epochs))
+
     def _take_progress(self, progress: Progress) -> None:
         self._progress = progress
         if time.monotonic() - self._progress_event_at >= PROGRESS_EVENT_S:

@@ -7,7 +7,7 @@ from service.domain.errors import NotFoundError, StaleLeaseError
 from service.domain.run import Best, CheckpointInfo, EventType, Lease, RunKind, RunState, StopReason
 from service.store import Stores
 from service.store.tables import blob, blob_part, checkpoint
-from tests.contracts.builders import new_checkpoint, start, submit
+from tests.contracts.builders import new_checkpoint, new_episode, start, submit
 from tests.contracts.threads import in_threads
 
 
@@ -164,6 +164,21 @@ class CheckpointStoreContract:
         ]
         put(stores, lease, 7, "best", is_best=True)
         assert (1, "best") not in kept(stores, run.id)
+
+    def test_what_acts_in_a_film_is_kept_as_long_as_the_film_and_is_never_the_last(
+        self, stores: Stores
+    ) -> None:
+        run, lease = start(stores)
+        filmed = [put(stores, lease, epoch, "filmed") for epoch in (0, 1)]
+        assert kept(stores, run.id) == [(1, "filmed")]  # of the first one, no film was stored
+        stores.episodes.add(lease, new_episode(1, epoch=1), None)
+        last = put(stores, lease, 2)
+        assert kept(stores, run.id) == [(2, "scheduled"), (1, "filmed")]
+        assert stores.checkpoints.resolve(run.id, "last").id == last.id
+        assert stores.checkpoints.resolve(run.id, "epoch:1").id == filmed[1].id
+        stores.episodes.drop_films(lease, [1])
+        put(stores, lease, 3)
+        assert kept(stores, run.id) == [(3, "scheduled"), (2, "scheduled")]
 
     def test_a_checkpoint_that_a_waiting_run_acts_with_is_kept_until_that_ends(self, stores: Stores) -> None:
         run, lease = start(stores)

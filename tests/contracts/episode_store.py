@@ -47,6 +47,18 @@ class EpisodeStoreContract:
         with pytest.raises(NotFoundError):
             video.read(0, 1)
 
+    def test_what_a_training_filmed_is_dropped_by_its_epoch_with_its_bytes(self, stores: Stores) -> None:
+        run, lease = start(stores)
+        films = [new_episode(epoch, epoch=epoch, moment="scheduled", has_video=True) for epoch in (0, 2, 4)]
+        for film in films:
+            stores.episodes.add(lease, film, None, b"video %d" % film.index, b"picture")
+        second = stores.episodes.picture(run.id, 2, "video")
+        stores.episodes.drop_films(lease, [2, 3])
+        assert stores.episodes.list(run.id).data == [films[0], films[2]]
+        with pytest.raises(NotFoundError):
+            second.read(0, 1)
+        assert stores.episodes.picture(run.id, 4, "thumbnail").read(0, 7) == b"picture"
+
     def test_an_episode_is_announced_in_the_event_log(self, stores: Stores) -> None:
         run, lease = start(stores, kind=RunKind.ROLLOUT)
         stores.episodes.add(lease, new_episode(3), None)

@@ -32,13 +32,13 @@ class LifeContract:
         assert stores.runs.get(rollout.id).state is RunState.QUEUED
 
     def test_who_cannot_film_leaves_what_is_to_be_filmed_to_others(self, stores: Stores) -> None:
-        filmed = submit(stores, kind=RunKind.ROLLOUT, arguments={"videos": 2})
+        kinds = RunKind.ROLLOUT, RunKind.TRAIN
+        filmed = [submit(stores, kind=kind, arguments={"videos": 2}) for kind in kinds]
         others = [submit(stores, kind=RunKind.ROLLOUT), submit(stores)]
         claimed = [stores.runs.claim("w", kinds=ALL_KINDS, lease_s=30, films=False) for _ in range(3)]
         assert [taken and taken[0].id for taken in claimed] == [*(run.id for run in others), None]
-        taken = stores.runs.claim("w2", kinds=ALL_KINDS, lease_s=30, films=True)
-        assert taken is not None
-        assert taken[0].id == filmed.id
+        claimed = [stores.runs.claim("w2", kinds=ALL_KINDS, lease_s=30, films=True) for _ in filmed]
+        assert [taken and taken[0].id for taken in claimed] == [run.id for run in filmed]
 
     def test_a_claim_starts_the_run_and_gives_the_lease(self, stores: Stores) -> None:
         run, lease = start(stores, "worker-9", labels={"team": "a"})

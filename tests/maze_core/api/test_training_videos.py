@@ -30,14 +30,14 @@ def test_a_filmed_training_is_the_same_run(tmp_path, plain) -> None:
     with RunContext(run_dir=tmp_path, overrides=OF_TRAINING, seed=1) as context:
         report = context.train(2, videos=1)
     assert report.content_sha256 == plain.content_sha256
-    assert names(tmp_path / "videos") == ["best.mp4", "epoch-00001.mp4", "epoch-00002.mp4"]
+    assert names(tmp_path / "videos") == ["best.mp4", *(f"epoch-{n:05d}.mp4" for n in range(3))]
     assert n_frames(tmp_path / "videos" / "best.mp4") <= 13  # twelve steps and the first sight
 
 
 def test_several_episodes_are_several_films(tmp_path) -> None:
     with RunContext(run_dir=tmp_path, overrides=OF_TRAINING, seed=1) as context:
         context.train(1, videos=2)
-    films = ["best-1.mp4", "best-2.mp4", "epoch-00001-1.mp4", "epoch-00001-2.mp4"]
+    films = [f"{name}-{n}.mp4" for name in ("best", "epoch-00000", "epoch-00001") for n in (1, 2)]
     assert names(tmp_path / "videos") == films
 
 
