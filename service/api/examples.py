@@ -455,7 +455,10 @@ EXAMPLES: dict[str, dict[str, Any]] = {
             "next_cursor": None,
             "has_more": False,
         },
-        {"team": {"action": "cancel", "filter": {"labels": {"team": "a"}}}},
+        {
+            "team": {"action": "cancel", "filter": {"labels": {"team": "a"}}},
+            "label": {"action": "label", "labels": {"team": "b"}, "filter": {"labels": {"team": "a"}}},
+        },
     ),
     "submit_sweep": _json(_SWEEP | {"counts": {"queued": 1}, "best": None}, _SWEEP_REQUESTS),
     "preview_sweep": _json(

@@ -18,13 +18,14 @@ from service.problems import Problem
 
 router = APIRouter(prefix="/v1/runs", tags=["runs"], route_class=StrictRoute)
 
-Action = Literal["cancel", "pause", "resume", "delete"]
+Action = Literal["cancel", "pause", "resume", "delete", "label"]
 LIVE_STATES = frozenset(RunState) - TERMINAL_STATES
 STATES: Mapping[Action, Collection[RunState]] = {
     "cancel": LIVE_STATES,
     "pause": LIVE_STATES,
     "resume": {RunState.PAUSED},
     "delete": TERMINAL_STATES,
+    "label": frozenset(RunState),
 }
 """Action → the states of runs to which it may apply."""
 AT_ONCE = 200
@@ -111,13 +112,15 @@ class BulkRequest(In):
     action: Action
     filter: RunFilter
     """At least one member; the newest runs come first."""
+    labels: Annotated[dict[str, LabelValue | None], Field(min_length=1, max_length=32)] | None = None
+    """With ``label``: those that are set, or taken away with null, as when one run is changed."""
     cursor: str | None = Field(default=None, max_length=512)
     """``next_cursor`` of the answer before."""
 
 
 @router.post("/bulk", response_model=BulkOut)
 def change_runs(body: BulkRequest, services: ServicesDep, caller: CallerDep) -> dict[str, Any]:
-    """Cancel, pause, resume or delete many runs, each as by its own request; `next_cursor` goes on with further ones.
+    """Cancel, pause, resume, delete or label many runs, each as by its own request; `next_cursor` goes on.
 
     Without `ids`, runs to which the action does not apply are passed over.
     """
@@ -127,8 +130,11 @@ def change_runs(body: BulkRequest, services: ServicesDep, caller: CallerDep) -> 
             "missing_field",
             "Name what the runs have in common: ids, state, kind, sweep or labels.",
         )
+    if (body.action == "label") != (body.labels is not None):
+        raise Problem.at("/labels", "missing_field", "The action label, and no other, takes labels to set.")
+    check_labels(body.labels or {})
     chosen, cursor = _chosen(services.runs, body)
-    data = [_changed(services, body.action, run_id, caller) for run_id in chosen]
+    data = [_changed(services, body, run_id, caller) for run_id in chosen]
     return {"data": data, "next_cursor": cursor, "has_more": cursor is not None}
 
 
@@ -152,25 +158,27 @@ def _fits(run: Run, wanted: RunFilter) -> bool:
     return is_kind and wanted.sweep in (None, run.sweep) and wanted.labels.items() <= run.labels.items()
 
 
-def _changed(services: Services, action: Action, run_id: str, caller: str | None) -> dict[str, Any]:
-    runs = services.runs
+def _changed(services: Services, body: BulkRequest, run_id: str, caller: str | None) -> dict[str, Any]:
+    runs, run = services.runs, None
     try:
-        if action == "delete":
-            runs.delete(run_id)
-            return {"id": run_id, "state": None, "error": None}
-        if action == "resume":
-            run = runs.resume(run_id, max_queued=services.settings.max_queued_runs, by=caller)
-        else:
-            run = runs.request_stop(
-                run_id, StopReason.CANCEL if action == "cancel" else StopReason.PAUSE, by=caller
-            )
+        match body.action:
+            case "delete":
+                runs.delete(run_id)
+            case "resume":
+                run = runs.resume(run_id, max_queued=services.settings.max_queued_runs, by=caller)
+            case "label":
+                run = runs.edit(run_id, {"labels": body.labels})
+            case "cancel":
+                run = runs.request_stop(run_id, StopReason.CANCEL, by=caller)
+            case "pause":
+                run = runs.request_stop(run_id, StopReason.PAUSE, by=caller)
     except (CapacityError, NotFoundError, StateConflictError) as error:
         return {
             "id": run_id,
             "state": error.details.get("state"),
             "error": {"code": error.code, "message": str(error)},
         }
-    return {"id": run_id, "state": run.state, "error": None}
+    return {"id": run_id, "state": run and run.state, "error": None}
 
 
 def _revision(if_match: str | None) -> int | None:

@@ -214,10 +214,10 @@ export function save(blob, name) {
 /**
  * Follow a stream of Server-Sent Events until it ends or `signal` does, through everything that breaks.
  * @param {string} url
- * @param {{ signal: AbortSignal, after?: string, onEvent: (event: any) => void }} options `after` is the id of the last
- *   event that is known
+ * @param {{ signal: AbortSignal, after?: string, onEvent: (event: any) => void, onOpen?: () => void }} options `after` is
+ *   the id of the last event that is known; `onOpen` is told each time that the stream begins or goes on
  */
-export async function follow(url, { signal, after, onEvent }) {
+export async function follow(url, { signal, after, onEvent, onOpen }) {
   let last = after;
   for (let failures = 0; !signal.aborted; ) {
     try {
@@ -226,6 +226,7 @@ export async function follow(url, { signal, after, onEvent }) {
       const response = await send("GET", url, undefined, { accept: "text/event-stream", headers, signal });
       failures = 0;
       if (response.status === 204) return;
+      onOpen?.();
       for await (const { id, data } of decoded(response)) {
         last = id ?? last;
         const event = JSON.parse(data);

@@ -2,7 +2,8 @@
  * What happens in the service, as it happens: one stream of the events of all runs, shared by every view.
  *
  * It goes on where it was after a lost connection or a restarted service, so a listener misses nothing and hears
- * nothing twice.
+ * nothing twice. Each time that it begins or goes on, `connection` tells "live": what was read before it began may
+ * have changed unheard.
  */
 import { useEffect, useRef, useState } from "preact/hooks";
 import { connection, follow, isOnline } from "./api.js";
@@ -24,6 +25,7 @@ function start() {
   const { signal } = stream;
   follow("/v1/events?after=-1", {
     signal,
+    onOpen: () => connection.dispatchEvent(new CustomEvent("live")),
     onEvent: (event) => {
       if (!waiting.length) setTimeout(tell, BATCH_MS);
       waiting.push(event);

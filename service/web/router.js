@@ -2,6 +2,8 @@
 import { useEffect, useState } from "preact/hooks";
 
 /** @typedef {{ parts: string[], query: URLSearchParams, text: string }} Route */
+/** What follows the `?`: a list is repeated, what is empty is left out.
+ * @typedef {Record<string, string | number | undefined | null | string[]>} Query */
 
 /** The route that the address bar shows. @returns {Route} */
 export function currentRoute() {
@@ -22,12 +24,16 @@ function decoded(part) {
 /**
  * Address of a view: each part is one segment, whatever it holds.
  * @param {string[]} parts
- * @param {Record<string, string | number | undefined | null>} [query] what is left out when empty
+ * @param {Query} [query]
  */
 export function link(parts, query = {}) {
-  const given = Object.entries(query).filter(([, value]) => value !== undefined && value !== null && value !== "");
-  const search = new URLSearchParams(given.map(([key, value]) => [key, String(value)])).toString();
-  return `#/${parts.map(encodeURIComponent).join("/")}${search ? `?${search}` : ""}`;
+  const search = new URLSearchParams();
+  for (const [key, value] of Object.entries(query)) {
+    for (const one of Array.isArray(value) ? value : [value]) {
+      if (one !== undefined && one !== null && one !== "") search.append(key, String(one));
+    }
+  }
+  return `#/${parts.map(encodeURIComponent).join("/")}${search.size ? `?${search}` : ""}`;
 }
 
 /** Go to an address made by {@link link}. @param {string} address */
@@ -37,11 +43,12 @@ export function navigate(address) {
 
 /**
  * Change the query of the current address in place: a filter, a tab. It is no step of the browser's history.
- * @param {Record<string, string | number | undefined | null>} changes
+ * @param {Query} changes
  */
 export function replaceQuery(changes) {
   const { parts, query } = currentRoute();
-  history.replaceState(null, "", link(parts, { ...Object.fromEntries(query), ...changes }));
+  const known = Object.fromEntries([...query.keys()].map((key) => [key, query.getAll(key)]));
+  history.replaceState(null, "", link(parts, { ...known, ...changes }));
   dispatchEvent(new HashChangeEvent("hashchange"));
 }
 

@@ -272,6 +272,31 @@ class TestBulk:
                 [(run.id, state)] if state else []
             )
 
+    def test_labels_are_set_and_taken_away(self, client: Client, stores: Stores) -> None:
+        run = submit(stores, labels={"bulk": "l", "old": "x"})
+        body = {
+            "action": "label",
+            "labels": {"old": None, "new": "y"},
+            "filter": {"ids": [run.id, "run_none"]},
+        }
+        answer = client.post("/v1/runs/bulk", body).json()
+        assert [(row["state"], row["error"] is None) for row in answer["data"]] == [
+            ("queued", True),
+            (None, False),
+        ]
+        assert stores.runs.get(run.id).labels == {"bulk": "l", "new": "y"}
+
+    @pytest.mark.parametrize(
+        ("action", "labels"), [("label", None), ("label", {}), ("label", {"a b": "c"}), ("pause", {"a": "b"})]
+    )
+    def test_labels_go_with_their_action_alone(
+        self, client: Client, action: str, labels: dict[str, str] | None
+    ) -> None:
+        body = {"action": action, "labels": labels, "filter": {"ids": ["run_none"]}}
+        answer = client.post("/v1/runs/bulk", body)
+        assert answer.status_code == 422
+        assert answer.json()["errors"][0]["pointer"].startswith("/labels")
+
     def test_a_cursor_leads_through_all_of_them(self, client: Client, stores: Stores) -> None:
         runs = [submit(stores, labels={"bulk": "c"}).id for _ in range(201)]
         stores.runs.request_stop(runs[-1], StopReason.CANCEL)
