@@ -30,6 +30,7 @@ from service.security import SecurityLayer
 from service.serving.hot_route import ActionRoute, action_path
 from service.settings import Settings
 from service.store import Stores, check_revision, open_stores
+from service.store.storage import Measurements
 
 
 def create_app(settings: Settings | None = None, stores: Stores | None = None) -> "Application":
@@ -94,7 +95,7 @@ class _Root:
             changes=ChangeWatcher(stores.runs.change_marker, self._settings.poll_s),
             check_store=stores.check,
             check_schema=partial(check_revision, self._settings.database_url),
-            storage=stores.storage,
+            storage=Measurements(stores.storage),
         )
         self.action_route = ActionRoute(stores, self._settings)
         self._polls = RunPolls(stores.runs, self._deliver)

@@ -1,6 +1,9 @@
 """How much is stored, and how much more can be."""
 
 import shutil
+import threading
+import time
+from collections.abc import Callable
 
 from sqlalchemy import exists, func, select
 
@@ -8,6 +11,25 @@ from service.domain.fleet import Storage
 from service.store.blobs import Blobs
 from service.store.engine import Database, journals_of
 from service.store.tables import blob, blob_part
+
+KEEP_S = 10.0
+
+
+class Measurements:
+    """What is stored, measured again after :data:`KEEP_S`: it takes a third of a second for 100 000 checkpoints."""
+
+    def __init__(self, measure: Callable[[], Storage], clock: Callable[[], float] = time.monotonic) -> None:
+        self._measure, self._clock = measure, clock
+        self._lock = threading.Lock()
+        self._last: tuple[float, Storage] | None = None
+
+    def __call__(self) -> Storage:
+        """The newest measurement; who asks meanwhile waits for the one that is made."""
+        with self._lock:
+            if self._last is None or self._clock() - self._last[0] >= KEEP_S:
+                found = self._measure()
+                self._last = self._clock(), found
+            return self._last[1]
 
 
 def measured(database: Database, blobs: Blobs) -> Storage:

@@ -7,13 +7,14 @@ await walk(async (page, { url, run, early, best, hostile }, { shot, ignore, cont
   const button = (name, within = page) => within.getByRole("button", { name, exact: true });
   const dialog = page.getByRole("dialog");
   const gone = () => dialog.waitFor({ state: "detached" });
-  const told = {};
+  const told = { dialogs: [] };
   const add = async (checkpoint, note) => {
     await button("Add a version").first().click();
     await dialog.getByLabel("Run", { exact: true }).selectOption(run);
     await dialog.locator(`option[value="${checkpoint}"]`).waitFor({ state: "attached" });
     await dialog.getByLabel("Checkpoint").selectOption(checkpoint);
     await dialog.getByLabel("Note").fill(note);
+    told.dialogs.push(...(await accessibility(page)));
     await button("Add it", dialog).click();
     await gone();
   };
@@ -38,6 +39,7 @@ await walk(async (page, { url, run, early, best, hostile }, { shot, ignore, cont
   await button("Edit").click();
   await dialog.getByRole("checkbox").check();
   await dialog.getByLabel("Episodes of the comparison").fill("6");
+  told.dialogs.push(...(await accessibility(page)));
   await button("Save", dialog).click();
   await gone();
   await page.getByText("Gate: before any alias moves").waitFor();
@@ -67,6 +69,7 @@ await walk(async (page, { url, run, early, best, hostile }, { shot, ignore, cont
 
   await button("Roll back", card).click();
   await dialog.getByLabel("Why").fill("it falls over");
+  told.dialogs.push(...(await accessibility(page)));
   await button("Roll back", dialog).click();
   await gone();
   await card.getByText("version 1").waitFor();

@@ -32,7 +32,7 @@ def test_a_policy_is_promoted_through_its_gate_and_rolled_back(walk, server, tra
     assert "has moved since" in found["moved"]
     done = subprocess.run(["bash", "-c", found["command"]], capture_output=True, text=True, check=True)
     assert json.loads(done.stdout)["action"] in (0, 1)
-    assert found["closed"] == found["findings"] == []
+    assert found["dialogs"] == found["closed"] == found["findings"] == []
     assert [one["version"] for one in server.get("/v1/policies/walker/versions")["data"]] == [1]
     moved = server.get("/v1/policies/walker/aliases/champion")
     assert (moved["version"], moved["revision"]) == (1, 3)

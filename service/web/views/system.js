@@ -1,4 +1,5 @@
 /** System: workers and what they run, what waits and for what, how much is stored, whether all is well; live. */
+import { useRef } from "preact/hooks";
 import { get, isOnline, Problem } from "../api.js";
 import { ago, duration, size } from "../format.js";
 import { useInterval, useResource } from "../hooks.js";
@@ -11,15 +12,25 @@ import { CopyButton, Empty, Facts, Loaded, Progress, State } from "../ui.js";
 /** @typedef {{ status: string, detail?: string, code?: string, alive?: number }} Check */
 
 const RELOAD_MS = 3000;
+/** However much happens, it is looked at no more often than this. */
+const NEWS_MS = 800;
 const LITTLE_BYTES = 2 ** 30;
 const WAITS_FOR = { worker: "a worker: none is alive", slot: "a free slot", turn: "its turn" };
 const START = "maze worker --database-url …";
 
 export function View() {
   const resource = useResource(load, []);
-  const reload = () => isOnline() && resource.reload();
+  const hasNews = useRef(false);
+  const reload = () => isOnline() && !resource.isLoading && resource.reload();
   useInterval(reload, RELOAD_MS);
-  useEvents((events) => events.some(({ type }) => type === "state" || type === "end") && reload(), []);
+  useEvents((events) => {
+    hasNews.current ||= events.some(({ type }) => type === "state" || type === "end");
+  }, []);
+  useInterval(() => {
+    if (!hasNews.current || resource.isLoading) return;
+    hasNews.current = false;
+    reload();
+  }, NEWS_MS);
   return html`<div class="stack">
     <h1>System</h1>
     <${Loaded} resource=${resource} what="the system">
