@@ -70,6 +70,11 @@ def test_what_lies_beside_the_documentation_exists() -> None:
     assert all((ROOT / name).exists() for name in BESIDE)
 
 
+def test_the_readme_is_read_in_minutes_and_its_picture_is_loaded_at_once() -> None:
+    assert len((ROOT / "README.md").read_text().splitlines()) <= 150
+    assert (DOCS / "learning.gif").stat().st_size <= 1_500_000
+
+
 @pytest.mark.slow
 @pytest.mark.skipif(importlib.util.find_spec("zensical") is None, reason="needs the extra docs")
 def test_it_is_built_without_a_warning_and_loads_nothing_from_elsewhere() -> None:
