@@ -233,13 +233,16 @@ class SeriesOut(Out):
 
     name: str
     group: str
-    """The value of the label, or the id of the run."""
+    """The value of the label, or the id of the first of the runs."""
     runs: list[str]
     epoch: list[int]
     step: list[int]
+    seconds: list[Number | None]
+    """Since the run started; of several the mean."""
     mean: list[Number]
+    """Of the runs; their interquartile mean where this is asked."""
     low: list[Number | None]
-    """Ends of the 95 % interval of the mean by Student's t; null where one run is known."""
+    """Ends of the 95 % interval, by Student's t or by the bootstrap; null where one run is known."""
     high: list[Number | None]
     n: list[int]
     """Runs that have a point at this epoch."""

@@ -516,6 +516,7 @@ EXAMPLES: dict[str, dict[str, Any]] = {
                     "runs": [RUN_ID],
                     "epoch": [1, 2],
                     "step": [4096, 8192],
+                    "seconds": [0.8, 1.5],
                     "mean": [51.0, 231.5],
                     "low": [None, None],
                     "high": [None, None],
@@ -523,7 +524,15 @@ EXAMPLES: dict[str, dict[str, Any]] = {
                 }
             ]
         },
-        {"by_team": {"runs": [RUN_ID], "names": ["eval/mean_return"], "group_by": "team"}},
+        {
+            "by_team": {"runs": [RUN_ID], "names": ["eval/mean_return"], "group_by": "team"},
+            "over_seeds": {
+                "runs": [RUN_ID],
+                "names": ["eval/mean_return"],
+                "fold_seeds": True,
+                "statistic": "iqm",
+            },
+        },
     ),
     "list_logs": _json(_page({"seq": 1, "at": _AT, "level": "info", "message": "training started"})),
     "get_run_config": _also(

@@ -2,13 +2,18 @@
 
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Annotated, Any
+from dataclasses import dataclass
+from datetime import datetime
+from statistics import fmean
+from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Header, Query, Response
 from pydantic import BaseModel, Field
 from starlette.responses import StreamingResponse
 
+from maze_core.config.schema import canonical_json
 from maze_core.evaluation.evaluate import mean_interval
+from maze_core.evaluation.interquartile import interquartile_interval, interquartile_mean
 from maze_core.metrics import mean_of
 from service.api.answers import Listing, MetricOut, MetricsFoundOut
 from service.api.bodies import In, StrictRoute
@@ -167,66 +172,120 @@ class MetricsRequest(In):
     max_points: Annotated[int, Field(ge=FEWEST_POINTS, le=1000)] = 200
     """Of each metric of each run: of one by itself extremes are among them, of several they are at the same epochs."""
     group_by: Annotated[str, Field(min_length=1, max_length=64)] | None = None
-    """A label: runs with the same value are put together, with their mean and its 95 % interval."""
+    """A label: runs with the same value are put together."""
+    fold_seeds: bool = False
+    """Put runs together whose configurations differ in nothing but the seed; of the same label, if that is asked."""
+    statistic: Literal["mean", "iqm"] = "mean"
+    """Of runs that are put together: their mean and its interval by Student's t; or their interquartile mean and its
+    interval by a bootstrap, stratified by environment, which one run out of line does not decide."""
 
 
 @router.post("/metrics/query", response_model=MetricsFoundOut)
 def query_metrics(body: MetricsRequest, services: ServicesDep) -> dict[str, Any]:
-    """Metrics of many runs side by side by epoch, each run by itself or put together by a label."""
-    known = {run.id: run for run in services.runs.shown(body.runs)}
-    for place, run_id in enumerate(body.runs):
-        if run_id not in known:
-            raise Problem.at(f"/runs/{place}", "not_found", f"There is no run {run_id}.")
+    """Metrics of many runs side by side by epoch, each run by itself or put together by a label or but for the seed."""
     if len(body.runs) * len(body.names) * body.max_points > MOST_POINTS:
         message = f"Runs times names times points are {MOST_POINTS} at most; ask for fewer points."
         raise Problem.at("/max_points", "too_large", message)
-    groups: dict[str, list[str]] = defaultdict(list)
-    for run_id in dict.fromkeys(body.runs):
-        groups[run_id if body.group_by is None else known[run_id].labels.get(body.group_by, "")].append(
-            run_id
-        )
+    known = _known(body, services.runs)
+    groups: dict[tuple[str, str], list[Run]] = defaultdict(list)
+    for run in known.values():
+        label = "" if body.group_by is None else run.labels.get(body.group_by, "")
+        alone = "" if body.group_by else run.id
+        groups[label, _but_seed(run) if body.fold_seeds else alone].append(run)
     data = [
         {
             "name": name,
-            "group": group,
-            "runs": runs,
-            **aligned(_series(services.runs, runs, name, body.max_points)),
+            "group": runs[0].id if body.group_by is None else label,
+            "runs": [run.id for run in runs],
+            **aligned(_series(services.runs, runs, name, body.max_points), body.statistic),
         }
         for name in dict.fromkeys(body.names)
-        for group, runs in groups.items()
+        for (label, _), runs in groups.items()
     ]
     return {"data": data}
 
 
-def _series(
-    runs: RunStore, run_ids: Sequence[str], name: str, max_points: int
-) -> Sequence[Sequence[MetricPoint]]:
+def _known(body: MetricsRequest, runs: RunStore) -> dict[str, Run]:
+    """The runs that are asked for, in this order; with their configurations where these count."""
+    shown = {run.id: run for run in runs.shown(body.runs)}
+    for place, run_id in enumerate(body.runs):
+        if run_id not in shown:
+            raise Problem.at(f"/runs/{place}", "not_found", f"There is no run {run_id}.")
+    is_full = body.fold_seeds or body.statistic == "iqm"
+    return {run_id: runs.get(run_id) if is_full else shown[run_id] for run_id in dict.fromkeys(body.runs)}
+
+
+def _but_seed(run: Run) -> str:
+    """What runs have in common that differ in their seeds alone."""
+    config = {part: node for part, node in run.config.items() if part != "seeding"}
+    return f"{run.kind} {canonical_json(config).decode()}"
+
+
+@dataclass(frozen=True)
+class Series:
+    """A metric of one run."""
+
+    points: Sequence[MetricPoint]
+    task: str = ""
+    """What it was trained in."""
+    begin: datetime | None = None
+    """When the run began."""
+
+
+def _series(runs: RunStore, found: Sequence[Run], name: str, max_points: int) -> Sequence[Series]:
     """Points of each run; of several at the same epochs where they have them: between the first and the last of all."""
-    if len(run_ids) == 1:
-        return [runs.chart(run_ids[0], name, max_points=max_points)]
-    ends = [point.epoch for run_id in run_ids for point in runs.spaced(run_id, name, points=2)]
-    if not ends:
-        return []
-    span = min(ends), max(ends)
-    return [runs.spaced(run_id, name, points=max_points, span=span) for run_id in run_ids]
+    points: list[Sequence[MetricPoint]]
+    if len(found) == 1:
+        points = [runs.chart(found[0].id, name, max_points=max_points)]
+    else:
+        ends = [point.epoch for run in found for point in runs.spaced(run.id, name, points=2)]
+        span = (min(ends), max(ends)) if ends else None
+        points = [runs.spaced(run.id, name, points=max_points, span=span) for run in found]
+    tasks = [canonical_json(run.config.get("env")).decode() for run in found]
+    return [Series(one, task, run.started_at) for one, task, run in zip(points, tasks, found, strict=True)]
 
 
-def aligned(series: Sequence[Sequence[MetricPoint]]) -> Mapping[str, list[Any]]:
-    """Several runs of one metric, by the epochs that any of them has: mean and 95 % interval by Student's t.
+def aligned(series: Sequence[Series], statistic: str = "mean") -> Mapping[str, list[Any]]:
+    """Several runs of one metric, by the epochs that any of them has: mean or interquartile mean, and 95 % interval.
 
     A run that has no point at an epoch is not counted there; an interval takes two runs at least, and finite values.
     """
-    by_epoch: dict[int, list[MetricPoint]] = defaultdict(list)
-    for points in series:
-        for point in points:
-            by_epoch[point.epoch].append(point)
-    rows = []
-    for epoch, points in sorted(by_epoch.items()):
-        values = [point.value for point in points]
-        low, high = mean_interval(values) or (None, None)
-        rows.append((epoch, max(point.step for point in points), mean_of(values), low, high, len(values)))
-    columns = zip(*rows, strict=True) if rows else ((),) * 6
-    return {
-        name: [*column]
-        for name, column in zip(("epoch", "step", "mean", "low", "high", "n"), columns, strict=True)
-    }
+    by_epoch: dict[int, list[tuple[Series, MetricPoint]]] = defaultdict(list)
+    for one in series:
+        for point in one.points:
+            by_epoch[point.epoch].append((one, point))
+    columns: dict[str, list[Any]] = {name: [] for name in _COLUMNS}
+    for epoch, found in sorted(by_epoch.items()):
+        middle, low, high = _summary(found, statistic)
+        step = max(point.step for _, point in found)
+        for name, value in zip(
+            _COLUMNS, (epoch, step, _seconds(found), middle, low, high, len(found)), strict=True
+        ):
+            columns[name].append(value)
+    return columns
+
+
+_COLUMNS = ("epoch", "step", "seconds", "mean", "low", "high", "n")
+
+
+def _summary(
+    found: Sequence[tuple[Series, MetricPoint]], statistic: str
+) -> tuple[float, float | None, float | None]:
+    """What runs have in the middle at an epoch, and the ends of the interval where there is one."""
+    values = [point.value for _, point in found]
+    if statistic == "mean":
+        return mean_of(values), *(mean_interval(values) or (None, None))
+    by_task: dict[str, list[float]] = defaultdict(list)
+    for one, point in found:
+        by_task[one.task].append(point.value)
+    return interquartile_mean(values), *(interquartile_interval([*by_task.values()]) or (None, None))
+
+
+def _seconds(found: Sequence[tuple[Series, MetricPoint]]) -> float | None:
+    """From the begin of a run to its point; of several runs the mean."""
+    known = [
+        (point.at - one.begin).total_seconds()
+        for one, point in found
+        if one.begin is not None and point.at is not None
+    ]
+    return max(0.0, fmean(known)) if known else None

@@ -4,6 +4,7 @@ import csv
 import io
 import math
 import sys
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from xml.etree import ElementTree
 
@@ -11,9 +12,10 @@ import hypothesis.strategies as st
 import pytest
 from hypothesis import given
 
+from maze_core.evaluation.interquartile import interquartile_interval
 from service.api import run_metrics
 from service.api.curve import nice_ticks, svg
-from service.api.run_metrics import aligned
+from service.api.run_metrics import Series, aligned
 from service.api.tables import PARQUET
 from service.domain.run import MetricPoint
 from service.store import Stores
@@ -240,4 +242,66 @@ class TestSideBySide:
         assert answer.json()["errors"][0]["pointer"] == "/runs/1"
 
     def test_nothing_known_is_empty(self) -> None:
-        assert aligned([[]]) == {name: [] for name in ("epoch", "step", "mean", "low", "high", "n")}
+        assert not any(aligned([Series([])]).values())
+
+    def test_runs_that_differ_in_the_seed_alone_are_put_together(
+        self, client: Client, stores: Stores
+    ) -> None:
+        runs = []
+        for seed, n_epochs, value in ((1, 5, 1.0), (2, 5, 3.0), (3, 6, 7.0)):
+            config = {"algorithm": {"n_epochs": n_epochs}, "seeding": {"env_base_seed": seed}}
+            run, lease = start(stores, config=config)
+            stores.runs.report(lease, metrics=points("loss", {1: value}))
+            runs.append(run.id)
+        body = {"runs": runs, "names": ["loss"], "fold_seeds": True}
+        folded = client.post("/v1/metrics/query", body).json()["data"]
+        assert [(series["group"], series["runs"], series["mean"]) for series in folded] == [
+            (runs[0], runs[:2], [2.0]),
+            (runs[2], runs[2:], [7.0]),
+        ]
+
+    def test_runs_of_one_label_are_folded_within_it(self, client: Client, stores: Stores) -> None:
+        runs = [start(stores, labels={"team": team})[0].id for team in "aba"]
+        body = {"runs": runs, "names": ["loss"], "fold_seeds": True, "group_by": "team"}
+        folded = client.post("/v1/metrics/query", body).json()["data"]
+        assert [(series["group"], series["runs"]) for series in folded] == [
+            ("a", [runs[0], runs[2]]),
+            ("b", [runs[1]]),
+        ]
+
+    def test_an_interquartile_mean_leaves_out_the_run_out_of_line(
+        self, client: Client, stores: Stores
+    ) -> None:
+        runs = []
+        for value in (1.0, 2.0, 3.0, 1000.0):
+            run, lease = start(stores)
+            stores.runs.report(lease, metrics=points("loss", {1: value}))
+            runs.append(run.id)
+        body = {"runs": runs, "names": ["loss"], "fold_seeds": True, "statistic": "iqm"}
+        (series,) = client.post("/v1/metrics/query", body).json()["data"]
+        assert series["mean"] == [2.5]
+        assert (series["low"], series["high"]) == tuple(
+            [end] for end in interquartile_interval([[1.0, 2.0, 3.0, 1000.0]])
+        )
+
+    def test_a_bootstrap_keeps_the_runs_of_every_environment(self, client: Client, stores: Stores) -> None:
+        runs = []
+        for env, value in (("a", 0.0), ("a", 0.0), ("b", 8.0), ("b", 8.0)):
+            run, lease = start(stores, config={"env": {"name": env}}, labels={"team": "a"})
+            stores.runs.report(lease, metrics=points("loss", {1: value}))
+            runs.append(run.id)
+        body = {"runs": runs, "names": ["loss"], "group_by": "team", "statistic": "iqm"}
+        (series,) = client.post("/v1/metrics/query", body).json()["data"]
+        assert (series["mean"], series["low"], series["high"]) == ([4.0], [4.0], [4.0])
+
+    def test_seconds_are_those_since_the_run_began(self) -> None:
+        begin = datetime(2026, 1, 1, tzinfo=UTC)
+        made = [
+            Series(
+                [MetricPoint(name="a", epoch=1, step=1, value=0.0, at=begin + timedelta(seconds=s))],
+                begin=begin,
+            )
+            for s in (2, 5)
+        ]
+        assert aligned(made)["seconds"] == [3.5]
+        assert aligned([Series(points("a", {1: 0.0}))])["seconds"] == [None]
