@@ -276,6 +276,8 @@ _SWEEP: dict[str, Any] = {
     "counts": {"succeeded": 6, "running": 1},
     "best": _TRIAL,
     "search": _SEARCH,
+    "metric": "eval/mean_return",
+    "direction": "maximize",
     "created_at": _AT,
     "finished_at": None,
     "links": {"self": f"/v1/sweeps/{SWEEP_ID}", "runs": f"/v1/sweeps/{SWEEP_ID}/runs"},

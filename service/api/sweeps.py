@@ -208,6 +208,10 @@ class SweepOut(Out):
     """The best set of values so far; null in lists."""
     search: Object | None
     """What is searched, and how; null of a grid."""
+    metric: str
+    """A run is as good as the best value of this metric."""
+    direction: Literal["maximize", "minimize"]
+    """Which values of it are the better ones."""
     created_at: Time
     finished_at: Time | None
     links: dict[str, str] = Field(default_factory=_links)
@@ -251,7 +255,9 @@ class AskedOut(Out):
 
 def _out(sweep: Sweep) -> dict[str, Any]:
     facts = {name: getattr(sweep, name) for name in SweepOut.model_fields if hasattr(sweep, name)}
-    return {**facts, "search": sweep.spec.search}
+    spec = sweep.spec
+    direction = "minimize" if spec.minimize else "maximize"
+    return {**facts, "search": spec.search, "metric": spec.metric_name, "direction": direction}
 
 
 def _sweep(sweep_id: SweepId, services: ServicesDep) -> Sweep:

@@ -11,10 +11,12 @@ import { html } from "./html.js";
 
 /**
  * @typedef {{ label: string, x: number[], y: (number | null)[], low?: (number | null)[], high?: (number | null)[],
- *   raw?: (number | null)[], color?: number }} Line `raw` is drawn faint behind `y`; `color` fixes a line's place in the palette
+ *   raw?: (number | null)[], color?: number, isHidden?: boolean, isDots?: boolean }} Line `raw` is drawn faint behind `y`;
+ *   `color` fixes a line's place in the palette; a line that is hidden stays in the legend
  * @typedef {{ lines: Line[], xLabel: string, yLabel?: string, height?: number, isTime?: boolean, isLog?: boolean,
  *   zoom?: [number, number] | null, onZoom?: (range: [number, number] | null) => void, onPick?: (x: number) => void, marks?: { x: number, label: string }[],
- *   name: string }} ChartProps `zoom` is the stretch of x that is shown, where the view keeps it
+ *   name: string, onToggle?: (index: number) => void }} ChartProps `zoom` is the stretch of x that is shown, where the view
+ *   keeps it; `onToggle` makes the legend's entries buttons
  */
 
 const PALETTE = ["#0072b2", "#d55e00", "#009e73", "#cc79a7", "#b8860b", "#56b4e9", "#7f7f7f", "#8b3a62"];
@@ -57,11 +59,12 @@ export function Chart(props) {
   const { lines, height = 280, name } = props;
   const place = useRef(/** @type {HTMLDivElement | null} */ (null));
   const plot = useRef(/** @type {uPlot | null} */ (null));
+  const drawn = lines.map((line, index) => ({ ...line, color: line.color ?? index })).filter((line) => !line.isHidden);
   const latest = useRef(props);
-  latest.current = props;
+  latest.current = { ...props, lines: drawn };
   const [under, setUnder] = useState(/** @type {number | null} */ (null));
   const theme = useTheme();
-  const shape = JSON.stringify([lines.map((line) => [line.label, line.color, Boolean(line.raw)]), props.xLabel, props.isTime, props.isLog, height, theme]);
+  const shape = JSON.stringify([drawn.map((line) => [line.label, line.color, Boolean(line.low), Boolean(line.raw)]), props.xLabel, props.isTime, props.isLog, height, theme]);
   useEffect(() => {
     const element = place.current;
     if (!element) return undefined;
@@ -76,28 +79,29 @@ export function Chart(props) {
     };
   }, [shape]);
   useEffect(() => {
-    const drawn = plot.current;
-    if (!drawn) return;
-    drawn.setData(aligned(lines), !zoomed.has(drawn));
-    const { min, max } = drawn.scales["x"] ?? {};
-    if (zoomed.has(drawn) && min != null && max != null) drawn.setScale("x", { min, max });
+    const made = plot.current;
+    if (!made) return;
+    made.setData(aligned(latest.current.lines), !zoomed.has(made));
+    const { min, max } = made.scales["x"] ?? {};
+    if (zoomed.has(made) && min != null && max != null) made.setScale("x", { min, max });
   }, [lines]);
   const [from, to] = props.zoom ?? [];
   useEffect(() => {
-    const drawn = plot.current;
-    if (!drawn || props.zoom === undefined) return;
+    const made = plot.current;
+    if (!made || props.zoom === undefined) return;
     if (from === undefined || to === undefined) {
-      if (zoomed.has(drawn)) reset(drawn);
+      if (zoomed.has(made)) reset(made);
       return;
     }
-    zoomed.add(drawn);
-    drawn.setScale("x", { min: from, max: to });
+    zoomed.add(made);
+    made.setScale("x", { min: from, max: to });
   }, [shape, from, to]);
   return html`<figure class="chart" aria-label=${name}>
     <div ref=${place} class="plot" role="img" aria-label=${described(name, lines)}></div>
     <figcaption>
       <ul class="legend">
-        ${lines.map((line, index) => html`<li key=${line.label}><${Swatch} index=${line.color ?? index} />${line.label}
+        ${lines.map((line, index) => html`<li key=${index}><${Entry} toggle=${props.onToggle && (() => props.onToggle?.(index))} isShown=${!line.isHidden}>
+            <${Swatch} index=${line.color ?? index} />${line.label}<//>
           <output>${number(under === null ? last(line.y) : nearest(line, under))}</output></li>`)}
       </ul>
       <span class="row tools">
@@ -108,6 +112,12 @@ export function Chart(props) {
       </span>
     </figcaption>
   </figure>`;
+}
+
+/** What the legend calls a line; a button where it can be hidden.
+ * @param {{ toggle: (() => void) | undefined, isShown: boolean, children: import("./html.js").Children }} props */
+function Entry({ toggle, isShown, children }) {
+  return toggle ? html`<button class="quiet" aria-pressed=${isShown} onClick=${toggle}>${children}</button>` : html`<span>${children}</span>`;
 }
 
 /** A line's colour and dash, as the legend shows it. @param {{ index: number }} props */
@@ -148,7 +158,8 @@ function options(element, latest, setUnder) {
     const { color, dash } = lineStyle(line.color ?? index);
     const at = series.length;
     const hidden = { stroke: "transparent", width: 0, points: { show: false } };
-    series.push({ stroke: color, width: 2, dash, spanGaps: true, points: { show: isSparse, size: 5, fill: color } });
+    const dots = { show: line.isDots || isSparse, size: 5, fill: color };
+    series.push({ stroke: color, width: 2, dash, spanGaps: true, points: dots, ...(line.isDots ? { paths: () => null } : {}) });
     series.push(line.raw ? { stroke: `${color}55`, width: 1, spanGaps: true, points: { show: false } } : hidden);
     series.push(hidden, hidden);
     if (line.low && line.high) bands.push({ series: [at + 3, at + 2], fill: `${color}2e` });
@@ -258,10 +269,14 @@ function picture(place, name) {
 
 /** The values as a table: one row per point. @param {ChartProps} props */
 function table({ lines, name, xLabel }) {
+  const hasBands = lines.some((line) => line.low);
   const rows = lines.flatMap((line) =>
-    line.x.map((x, index) => [quoted(line.label), x, (line.raw ?? line.y)[index] ?? ""].join(",")),
+    line.x.map((x, index) => {
+      const band = hasBands ? [line.low?.[index] ?? "", line.high?.[index] ?? ""] : [];
+      return [quoted(line.label), x, (line.raw ?? line.y)[index] ?? "", ...band].join(",");
+    }),
   );
-  save(new Blob([`line,${quoted(xLabel)},value\n${rows.join("\n")}\n`], { type: "text/csv" }), `${fileName(name)}.csv`);
+  save(new Blob([`line,${quoted(xLabel)},value${hasBands ? ",low,high" : ""}\n${rows.join("\n")}\n`], { type: "text/csv" }), `${fileName(name)}.csv`);
 }
 
 /** @param {string} name */

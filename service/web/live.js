@@ -103,6 +103,27 @@ export function useRunEvents(runId, listener) {
   }, [runId]);
 }
 
+/**
+ * Do something when something of ours happens, once in `ms` at most and after the last of it.
+ * @param {(event: FeedEvent) => boolean} isOurs
+ * @param {() => void} action
+ * @param {unknown[]} inputs what `isOurs` depends on
+ * @param {number} [ms]
+ */
+export function useChanges(isOurs, action, inputs, ms = 1000) {
+  const latest = useRef(action);
+  latest.current = action;
+  const timer = useRef(/** @type {number | null} */ (null));
+  useEffect(() => () => clearTimeout(timer.current ?? undefined), []);
+  useEvents((events) => {
+    if (timer.current !== null || !events.some(isOurs)) return;
+    timer.current = window.setTimeout(() => {
+      timer.current = null;
+      latest.current();
+    }, ms);
+  }, inputs);
+}
+
 /** Whether the service is reached, live. */
 export function useOnline() {
   const [value, setValue] = useState(isOnline);

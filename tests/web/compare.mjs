@@ -1,0 +1,65 @@
+// Comparing: runs are found and chosen, their curves lie over each other with seeds as one line, configurations are told
+// apart, and their policies play the same episodes.
+import { readFileSync } from "node:fs";
+import { accessibility, walk } from "./browser.mjs";
+
+await walk(async (page, { url, runs, hostile }, { shot, context, ignore }) => {
+  ignore(/status of 404/);
+  await context.grantPermissions(["clipboard-read", "clipboard-write"]);
+  await page.goto(`${url}/#/compare`);
+  await page.getByRole("searchbox", { name: "Find a training" }).fill("pair");
+  for (const name of ["pair one", "pair two"]) await page.getByRole("checkbox", { name }).first().check();
+  await page.locator(".chart canvas").waitFor();
+  const chosen = new URL(await page.url()).hash;
+  await page.goto(`${url}/#/compare?runs=${runs.join()}`);
+  await page.locator(".chart canvas").waitFor();
+  await page.locator(".differences").waitFor();
+  const legend = await page.locator(".legend li > :first-child").allInnerTexts();
+  const differing = await page.locator(".differences tbody tr th").allInnerTexts();
+  const origins = await page.locator(".differences .origin").allInnerTexts();
+  await page.getByRole("checkbox", { name: "Seeds too" }).check();
+  const withSeeds = await page.locator(".differences tbody tr th").allInnerTexts();
+  await page.getByRole("checkbox", { name: "Seeds too" }).uncheck();
+  await shot("compare");
+  const findings = await accessibility(page);
+
+  const entry = page.locator(".legend button").first();
+  await entry.click();
+  const isHidden = (await entry.getAttribute("aria-pressed")) === "false";
+  await entry.click();
+  await page.getByRole("combobox", { name: "Over" }).selectOption("time");
+  await page.getByRole("slider", { name: "Smoothing" }).fill("0.6");
+  const download = page.waitForEvent("download");
+  await page.getByRole("button", { name: "CSV", exact: true }).click();
+  const csv = readFileSync(await (await download).path(), "utf8");
+  const picture = page.waitForEvent("download");
+  await page.getByRole("button", { name: "PNG", exact: true }).click();
+  const png = (await picture).suggestedFilename();
+  await page.getByRole("button", { name: "Copy the address" }).click();
+  const address = await page.evaluate(() => navigator.clipboard.readText());
+  await page.goto("about:blank");
+  await page.goto(address);
+  const kept = await page.getByRole("combobox", { name: "Over" }).inputValue();
+  await page.getByRole("checkbox", { name: "Seeds as one line" }).uncheck();
+  await page.waitForFunction((n) => document.querySelectorAll(".legend li").length === n, runs.length);
+
+  await page.getByLabel("Episodes of each").fill("5");
+  await page.getByRole("button", { name: `Play ${runs.length} policies` }).click();
+  await page.locator(".verdicts li").first().waitFor({ timeout: 120_000 });
+  const verdicts = await page.locator(".verdicts li").allInnerTexts();
+  const scores = await page.locator("[aria-label=Scores] tbody tr").count();
+  const played = await accessibility(page);
+  await page.locator(".verdicts").scrollIntoViewIfNeeded();
+  await shot("compare-policies");
+  await page.reload();
+  await page.locator(".verdicts li").first().waitFor();
+
+  await page.goto(`${url}/#/compare?runs=${[runs[0], "run_0sgdpt27fj407jyj64ccs5950m"].join()}`);
+  await page.locator(".warning").waitFor();
+  const gone = await page.locator(".warning").innerText();
+  await page.goto(`${url}/#/compare?runs=${[runs[0], hostile].join()}`);
+  await page.locator(".differences").waitFor();
+  const names = await page.locator(".differences thead th").allInnerTexts();
+  const elements = await page.locator("main img, main script").count();
+  return { chosen, legend, differing, origins, withSeeds, findings: [...findings, ...played], isHidden, csv, png, kept, verdicts, scores, gone, names, elements };
+});

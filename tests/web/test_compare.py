@@ -1,0 +1,62 @@
+"""The page's comparison of runs in a real browser: curves, configurations and policies of a few trainings."""
+
+import csv
+import io
+
+import pytest
+
+HOSTILE = '<img src=x onerror="document.title=1">'
+
+
+def _submitted(server, name, seed, lr):
+    body = {
+        "algorithm": "ppo",
+        "configuration": "test",
+        "n_epochs": 4,
+        "seed": seed,
+        "name": name,
+        "overrides": {"env.name": "CartPole-v1", "algorithm.lr": lr},
+    }
+    return server.submit("train", body)
+
+
+@pytest.fixture(scope="module")
+def compared(server):
+    """Two runs that differ in the seed alone, one with another step size, and one with a hostile name."""
+    given = [("pair one", 1, 0.01), ("pair one", 2, 0.01), ("pair two", 1, 0.001), (HOSTILE, 1, 0.002)]
+    runs = [_submitted(server, *each) for each in given]
+    for run in runs:
+        assert server.wait(run)["state"] == "succeeded"
+    return runs
+
+
+def test_runs_are_compared_by_curves_configurations_and_policies(walk, server, compared):
+    *runs, hostile = compared
+    found = walk("compare.mjs", server, runs=runs, hostile=hostile)
+    assert found["findings"] == []
+    assert found["chosen"].count("run_") == 2
+    assert found["legend"] == ["pair one, 2 seeds", "pair two"]
+    assert found["isHidden"]
+    assert found["differing"] == ["algorithm.lr"]
+    assert set(found["origins"]) == {"override algorithm.lr"}
+    assert [key for key in found["withSeeds"] if key.startswith("seeding.")]
+    rows = list(csv.DictReader(io.StringIO(found["csv"])))
+    assert {row["line"] for row in rows} == set(found["legend"])
+    assert all(row["low"] for row in rows if row["line"] == "pair one, 2 seeds")
+    assert found["png"] == "compare-eval-mean_return.png"
+    assert found["kept"] == "time"
+    assert (len(found["verdicts"]), found["scores"]) == (3, 3)
+    assert all(
+        "better than" in one or "cannot be told apart" in one or "equally" in one for one in found["verdicts"]
+    )
+    assert "There is no run run_0sgdpt27fj407jyj64ccs5950m" in found["gone"]
+    assert found["names"][2] == HOSTILE
+    assert found["elements"] == 0
+
+
+@pytest.mark.parametrize(("theme", "width"), [("dark", 1280), ("light", 390), ("dark", 390)])
+def test_a_comparison_fits_a_phone_and_the_dark(walk, server, compared, theme, width):
+    address = f"#/compare?runs={','.join(compared)}&smooth=0.5"
+    given = {"theme": theme, "width": width, "address": address, "wait": ".differences"}
+    found = walk("look.mjs", server, name=f"compare-{theme}-{width}", **given)
+    assert found == {"wide": 0, "findings": []}
