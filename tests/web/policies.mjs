@@ -36,6 +36,12 @@ await walk(async (page, { url, run, early, best, hostile }, { shot, ignore, cont
   const card = page.getByRole("article", { name: "Alias champion" });
   await card.getByText("version 1").waitFor();
 
+  await button("Roll back", card).click();
+  await dialog.getByText("none to go back to").waitFor();
+  told.noWayBack = await button("Roll back", dialog).isDisabled();
+  await button("Close", dialog).last().click();
+  await gone();
+
   await button("Edit").click();
   await dialog.getByRole("checkbox").check();
   await dialog.getByLabel("Episodes of the comparison").fill("6");

@@ -12,6 +12,7 @@ def test_a_policy_is_promoted_through_its_gate_and_rolled_back(walk, server, tra
     early = min(checkpoints, key=lambda one: one["metrics"]["eval/mean_return"])["id"]
     found = walk("policies.mjs", server, run=trained["id"], early=early, best=best, hostile=HOSTILE)
     assert found["empty"] == "No policy has a name yet"
+    assert found["noWayBack"]
     assert "comparison of walker:1 and walker:2" in found["asked"]
     assert "6 episodes of each" in found["asked"]
     assert early in found["asked"]

@@ -115,13 +115,15 @@ export function RollbackDialog({ policy, alias, close }) {
     const body = { ...(to && { to: Number(to) }), ...(reason && { reason }) };
     return call("post", "/v1/policies/{name}/aliases/{alias}/rollback", where, body, { headers: { "if-match": `"${alias.revision}"` } });
   };
-  return html`<${FormDialog} title=${`Roll back ${policy.name}@${alias.alias}`} close=${close} submit=${back} label="Roll back">
+  const earlier = held(moves.data ?? [], alias.version);
+  return html`<${FormDialog} title=${`Roll back ${policy.name}@${alias.alias}`} close=${close} submit=${back} label="Roll back" disabled=${!earlier.length}>
     <p>It names version ${alias.version} now. What acts by this alias acts with the other version at once; no gate is asked, for that one was there before.</p>
-    <${Loaded} resource=${moves} what="its history">${(/** @type {Move[]} */ known) => html`
-      <${Field} label="To">${(/** @type {object} */ about) => html`<select ...${about} value=${to} onChange=${(/** @type {any} */ event) => setTo(event.target.value)}>
+    <${Loaded} resource=${moves} what="its history">${() => html`
+      ${earlier.length === 0 && html`<p class="warning">It has named no other version, so there is none to go back to.</p>`}
+      ${earlier.length > 0 && html`<${Field} label="To">${(/** @type {object} */ about) => html`<select ...${about} value=${to} onChange=${(/** @type {any} */ event) => setTo(event.target.value)}>
         <option value="">the version before</option>
-        ${held(known, alias.version).map((version) => html`<option key=${version} value=${version}>version ${version}</option>`)}
-      </select>`}<//>`}<//>
+        ${earlier.map((version) => html`<option key=${version} value=${version}>version ${version}</option>`)}
+      </select>`}<//>`}`}<//>
     <${Field} label="Why" hint="For the history.">${(/** @type {object} */ about) => html`<input ...${about} maxlength="1000" value=${reason} onInput=${(/** @type {any} */ event) => setReason(event.target.value)} />`}<//>
   <//>`;
 }
