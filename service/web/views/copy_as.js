@@ -5,6 +5,7 @@
  */
 import { useState } from "preact/hooks";
 import { token } from "../api.js";
+import { curl, shellWord } from "../curl.js";
 import { html } from "../html.js";
 import { CopyButton } from "../ui.js";
 
@@ -28,23 +29,11 @@ export function textsOf(body, { path, origin, hasToken = false, isSweep = false,
   const isTraining = ["/v1/train", "/v1/train?smoke=1", "/v1/sweeps"].includes(path);
   const only = { reason: "Only the service knows the run that this follows from." };
   return [
-    { id: "curl", title: "curl", text: curl(body, `${origin}${path}`, hasToken) },
+    { id: "curl", title: "curl", text: curl("POST", `${origin}${path}`, body, { hasToken }) },
     { id: "client", title: "Python client", text: client(body, origin, clientCall) },
     { id: "python", title: "Python", ...(isTraining ? runContext(body, isSweep) : only) },
     { id: "maze-run", title: "maze-run", ...(isTraining ? mazeRun(body, isSweep) : only) },
   ];
-}
-
-/** A word of a shell, whatever it holds. @param {string} text */
-export function shellWord(text) {
-  return /^[A-Za-z0-9_@%+=:,./-]+$/.test(text) ? text : `'${text.replaceAll("'", "'\\''")}'`;
-}
-
-/** @param {Body} body  @param {string} url  @param {boolean} hasToken */
-function curl(body, url, hasToken) {
-  const lines = [`curl -s ${shellWord(url)}`, "-H 'content-type: application/json'"];
-  if (hasToken) lines.push('-H "authorization: Bearer $MAZE_TOKEN"');
-  return [...lines, `--data-raw ${shellWord(JSON.stringify(body))}`].join(" \\\n  ");
 }
 
 /** A value as Python writes it. @param {unknown} value @returns {string} */

@@ -16,7 +16,7 @@ const NAME = "[A-Za-z0-9][A-Za-z0-9_.\\-]*";
 /** @param {{ route: import("../router.js").Route }} props */
 export function View({ route }) {
   const [, name] = route.parts;
-  return name ? html`<${OnePolicy} key=${name} name=${name} query=${route.query} />` : html`<${List} query=${route.query} />`;
+  return name ? html`<${OnePolicy} key=${name} name=${name} />` : html`<${List} query=${route.query} />`;
 }
 
 /** @param {{ query: URLSearchParams }} props */

@@ -1,11 +1,11 @@
 /** One policy: its versions, its aliases with their history, the gate before them, and every change of these. */
 import { useEffect, useState } from "preact/hooks";
 import { address, call, get, isOnline, listed, post } from "../api.js";
-import { curl } from "../curl.js";
+import { curlHere } from "../curl.js";
 import { ago, moment, number } from "../format.js";
 import { useInterval, useResource } from "../hooks.js";
 import { html } from "../html.js";
-import { link, navigate, replaceQuery } from "../router.js";
+import { link, navigate } from "../router.js";
 import { element } from "../spaces.js";
 import { ActionButton, CopyButton, Empty, Field, FormDialog, Loaded } from "../ui.js";
 import { History, MoveDialog, RollbackDialog } from "./promotion.js";
@@ -18,15 +18,15 @@ import { History, MoveDialog, RollbackDialog } from "./promotion.js";
 const RELOAD_MS = 5000;
 const PAGE = 25;
 
-/** @param {{ name: string, query: URLSearchParams }} props */
-export function OnePolicy({ name, query }) {
+/** @param {{ name: string }} props */
+export function OnePolicy({ name }) {
   const [most, setMost] = useState(PAGE);
   const resource = useResource((signal) => load(name, most, signal), [name, most]);
   useInterval(() => isOnline() && resource.data && resource.reload(), RELOAD_MS);
   return html`<div class="stack">
     <p><a href=${link(["policies"])}>Policies</a></p>
     <${Loaded} resource=${resource} what=${`policy ${name}`}>
-      ${(/** @type {Seen} */ seen) => html`<${Shown} ...${seen} query=${query} reload=${resource.reload} hasMore=${seen.versions.length >= most} more=${() => setMost(most + 4 * PAGE)} />`}
+      ${(/** @type {Seen} */ seen) => html`<${Shown} ...${seen} reload=${resource.reload} hasMore=${seen.versions.length >= most} more=${() => setMost(most + 4 * PAGE)} />`}
     <//>
   </div>`;
 }
@@ -44,17 +44,12 @@ async function load(name, most, signal) {
   return { policy, versions, aliases };
 }
 
-/** @param {Seen & { query: URLSearchParams, reload: () => void, hasMore: boolean, more: () => void }} props */
-function Shown({ policy, versions, aliases, query, reload, hasMore, more }) {
+/** @param {Seen & { reload: () => void, hasMore: boolean, more: () => void }} props */
+function Shown({ policy, versions, aliases, reload, hasMore, more }) {
   /** Which dialog is open. */
   const [open, setOpen] = useState(/** @type {{ what: string, alias?: Alias, version?: number } | null} */ (null));
-  const adds = query.get("add");
-  useEffect(() => {
-    if (adds) setOpen({ what: "add" });
-  }, [adds]);
   const close = () => {
     setOpen(null);
-    if (adds) replaceQuery({ add: "" });
     reload();
   };
   const remove = async () => {
@@ -83,7 +78,7 @@ function Shown({ policy, versions, aliases, query, reload, hasMore, more }) {
     ${versions.length > 0 && html`<section aria-labelledby="versions"><h2 id="versions">Versions</h2>
       <${Versions} policy=${policy} versions=${versions} reload=${reload} move=${(/** @type {number} */ version) => setOpen({ what: "move", version })} />
       ${hasMore && html`<button onClick=${more}>Show more</button>`}</section>`}
-    ${open?.what === "add" && html`<${AddVersion} policy=${policy} run=${adds ?? ""} close=${close} />`}
+    ${open?.what === "add" && html`<${AddVersion} policy=${policy} close=${close} />`}
     ${open?.what === "edit" && html`<${EditPolicy} policy=${policy} close=${close} />`}
     ${open?.what === "move" && html`<${MoveDialog} policy=${policy} versions=${versions} aliases=${aliases} alias=${open.alias} version=${open.version} close=${close} />`}
     ${open?.what === "rollback" && open.alias && html`<${RollbackDialog} policy=${policy} alias=${open.alias} close=${close} />`}
@@ -134,7 +129,7 @@ export function tagged({ revision }) {
 /** The command that acts with a policy. @param {string} policy  @param {unknown} observation */
 function acting(policy, observation) {
   const path = address("/v1/policies/{policy}/compute_action", { policy });
-  return curl("POST", path.replace("%40", "@"), { observation: observation ?? null });
+  return curlHere("POST", path.replace("%40", "@"), { observation: observation ?? null });
 }
 
 /** An observation that the policy of a run takes; undefined where its environment is not known any more.
@@ -202,9 +197,9 @@ async function scoreOf(checkpoint_id) {
   return number(metrics["eval/mean_return"]);
 }
 
-/** @param {{ policy: Policy, run: string, close: () => void }} props */
-function AddVersion({ policy, run, close }) {
-  const [chosen, setChosen] = useState(run);
+/** @param {{ policy: Policy, close: () => void }} props */
+function AddVersion({ policy, close }) {
+  const [chosen, setChosen] = useState("");
   const [checkpoint, setCheckpoint] = useState("best");
   const [note, setNote] = useState("");
   const runs = useResource(makers, []);
@@ -219,7 +214,6 @@ function AddVersion({ policy, run, close }) {
       <${Field} label="Run" hint=${known.length ? "Trainings and imports, the newest first." : "No run has a policy yet: train one first."}>${(/** @type {object} */ about) =>
         html`<select ...${about} required value=${chosen} onChange=${(/** @type {any} */ event) => (setChosen(event.target.value), setCheckpoint("best"))}>
           <option value="">Choose one</option>
-          ${chosen && !known.some(({ id }) => id === chosen) && html`<option value=${chosen}>${chosen}</option>`}
           ${known.map((each) => html`<option key=${each.id} value=${each.id}>${each.name ?? each.id} · ${each.state}${each.best && ` · ${number(each.best.value)}`} · ${ago(each.created_at)}</option>`)}
         </select>`}<//>`}<//>
     <${Field} label="Checkpoint">${(/** @type {object} */ about) => html`<select ...${about} value=${checkpoint} onChange=${(/** @type {any} */ event) => setCheckpoint(event.target.value)}>

@@ -1,7 +1,7 @@
 /** Moving an alias: to a version, through a gate by a comparison that is played first, back again; and what happened. */
 import { useEffect, useRef, useState } from "preact/hooks";
 import { address, call, get, listed, pause, post, Problem } from "../api.js";
-import { curl } from "../curl.js";
+import { curlHere } from "../curl.js";
 import { ago, moment, number } from "../format.js";
 import { useAction, useResource } from "../hooks.js";
 import { html } from "../html.js";
@@ -57,7 +57,7 @@ export function MoveDialog({ policy, versions, aliases, alias, version, close })
     </select>`}<//>
     <${Field} label="Why" hint="For the history.">${(/** @type {object} */ about) => html`<input ...${about} maxlength="1000" value=${reason} onInput=${(/** @type {any} */ event) => setReason(event.target.value)} />`}<//>
     ${closed && html`<${Gate} closed=${closed} name=${`${policy.name}@${name}: version ${chosen}`} move=${move} close=${close} />`}
-    <p><${CopyButton} text=${() => curl("PUT", path, body, headers)}>Copy the move as curl<//></p>
+    <p><${CopyButton} text=${() => curlHere("PUT", path, body, headers)}>Copy the move as curl<//></p>
   <//>`;
 }
 
@@ -85,7 +85,7 @@ function Gate({ closed, name, move, close }) {
       ${!ENDED.includes(run.state) && html`<${Progress} value=${/** @type {number | null} */ (run.progress.fraction)} label="Comparison" />`}</p>`}
     <${ErrorBox} problem=${problem} what="The comparison did not open the gate" />
     <p class="row"><button type="button" class="primary" disabled=${isBusy} aria-busy=${isBusy} onClick=${play}>Play the comparison, then move</button>
-      <${CopyButton} text=${() => curl("POST", "/v1/compare", compare)}>Copy the comparison as curl<//></p>
+      <${CopyButton} text=${() => curlHere("POST", "/v1/compare", compare)}>Copy the comparison as curl<//></p>
   </section>`;
 }
 
