@@ -249,6 +249,17 @@ class RunMethods(RunFacts, Caller):
     act = compute_action
 
     @Verb
+    async def explain_action(self, observation: Any, **how: Unpack[ActingArguments]) -> dict[str, Any]:
+        """As :meth:`compute_action`, with what the policy thought.
+
+        Returns:
+            ``action``, and its ``distribution``, ``value``, ``mask`` and ``log_prob``; None where it has no such thing.
+        """
+        body = {"observation": observation, "explain": True, **how}
+        answer = await self._send("POST", self._at("compute_action"), body)
+        return {"action": answer["action"], **answer["decision"]}
+
+    @Verb
     async def compute_actions(self, observations: Sequence[Any], **how: Unpack[ActingArguments]) -> list[Any]:
         """As :meth:`compute_action`, for up to 1024 observations at once."""
         body = {"observations": observations, **how}

@@ -4,7 +4,7 @@ This one object acts in Python, on the command line and over HTTP. It is built f
 dense layers needs no torch. At load it replays recorded observations and must give the recorded actions.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -31,9 +31,11 @@ from maze_core.errors import (
     SpaceMismatchError,
 )
 from maze_core.models.acting import ActingPolicy, to_env_actions
-from maze_core.models.stored_policy import stored_policy
+from maze_core.models.decisions import decide
+from maze_core.models.networks import ActionCritic, Critic
+from maze_core.models.stored_policy import stored_critic, stored_policy
 from maze_core.notices import Notices
-from maze_core.types import JSON, Action, ActorID, Array, FloatArray, Observation, StepKey
+from maze_core.types import JSON, Action, ActorID, Array, FloatArray, Observation, StepKey, Tree
 
 SpacesByKey = Mapping[StepKey, spaces.Dict]
 _WHOLE = (np.integer, np.bool_)
@@ -58,6 +60,8 @@ class Agent:
     """Content digest of the checkpoint that this agent came from."""
     servable: bool = True
     not_servable_reason: str | None = None
+    critic: Callable[[], Critic | ActionCritic | None] = lambda: None
+    """Gives what judges, where the checkpoint has it; see :meth:`explain`."""
     _rng: np.random.Generator = field(default_factory=np.random.default_rng)
     _readers: Mapping[StepKey, SpaceReader] = field(init=False)
     _forms: Mapping[StepKey, JSON] = field(init=False)
@@ -171,6 +175,52 @@ class Agent:
             NotServableError: the checkpoint's wrappers have no pure form.
         """
         return self.act_as(self.actor(actor_id), observations, truth(deterministic, "deterministic"), rng)
+
+    def explain(
+        self,
+        observation: JSON,
+        *,
+        actor_id: ActorID | tuple[StepKey, int] | None = None,
+        deterministic: bool = True,
+        rng: np.random.Generator | None = None,
+    ) -> Tree:
+        """The action for one raw observation, as :meth:`compute_action` gives it, and what the policy thought of it.
+
+        Returns:
+            ``action``; ``distribution``, head → what :mod:`maze_core.models.decisions` tells of it; ``value``, what the
+            critic expects of the state, or of the action that is taken; ``mask``, head → what is allowed;
+            ``log_prob`` of the action. None stands for what the policy does not have.
+
+        Raises:
+            SpaceMismatchError: the observation does not fit its space, or there is no such actor.
+            NotServableError: the checkpoint's wrappers have no pure form.
+        """
+        actor = self.actor(actor_id)
+        checked = self._readers[actor.step_key].read(observation)
+        batch = {name: np.asarray(value)[None] for name, value in checked.items()}
+        actions, (decision,) = self.explain_as(actor, batch, truth(deterministic, "deterministic"), rng)
+        action = {head: _unbatched(values) for head, values in actions.items()}
+        form = self._forms[actor.step_key]
+        return {"action": action if form is None else put_together(form, action), **decision}
+
+    def explain_as(
+        self, actor: ActorID, observations: Observation, deterministic: bool, rng: np.random.Generator | None
+    ) -> tuple[Action, list[Tree]]:
+        """As :meth:`act_as`, of raw observations, and a decision for each."""
+        key, agent_id = actor
+        seen = self.process(key, {name: observations[name] for name in self._readers[key].leaves})
+        noise, step = None, self.policy.steps[key]
+        if not deterministic or self.policy.needs_noise:
+            noise = self.policy.noise(key, rng or self._rng, _n_rows(seen))
+        if not step.networks:
+            message = "This policy has no network that could tell what it thinks."
+            raise InvalidSpecificationError(message, path="policy")
+        network = step.networks[agent_id if len(step.networks) > 1 else 0]
+        samples, decisions = decide(step, network, seen, noise, self.critic(), key)
+        actions = to_env_actions(step.in_env_units(samples), self.policy_action_spaces[key])
+        for wrapper in self._changes_actions:
+            actions = wrapper.action(key, actions)
+        return actions, decisions
 
     def act_as(
         self,
@@ -323,6 +373,7 @@ def _build(checkpoint: Checkpoint, objects: Mapping[str, object]) -> Agent:
         agent_counts=raw.agent_counts,
         wrappers=wrappers,
         policy=stored_policy(checkpoint, objects, seen, policy_actions, raw.agent_counts),
+        critic=stored_critic(checkpoint, objects, seen, policy_actions, raw.agent_counts),
         policy_action_spaces=policy_actions,
         checkpoint_sha256=checkpoint.content_sha256,
         servable=identity["servable"],

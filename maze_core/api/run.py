@@ -371,6 +371,25 @@ class Run:
             actor_id = env.actor_id()
         return self.policy.compute_action(observation, actor_id=actor_id, deterministic=deterministic)
 
+    def explain_action(
+        self,
+        observation: JSON,
+        env: Any = None,
+        actor_id: ActorID | tuple[Any, int] | None = None,
+        deterministic: bool = True,
+    ) -> Tree:
+        """As :meth:`compute_action`, with what the policy thought: see :meth:`maze_core.agent.Agent.explain`.
+
+        Returns:
+            ``action``, ``distribution``, ``value``, ``mask`` and ``log_prob``; None where the policy has no such thing.
+
+        Raises:
+            SpaceMismatchError: the observation does not fit its space.
+        """
+        if actor_id is None and hasattr(env, "actor_id"):
+            actor_id = env.actor_id()
+        return self.policy.explain(observation, actor_id=actor_id, deterministic=deterministic)
+
     def env_factory(self, *, processed: bool = False) -> "MazeEnv":
         """A new environment with the run's wrappers; the caller closes it.
 

@@ -13,6 +13,7 @@ from maze_core.config.schema import RunConfig
 from maze_core.errors import CheckpointError, InvalidSpecificationError
 from maze_core.models.acting import ActingPolicy, PolicyDescription, StepPolicy
 from maze_core.models.config import SpacesByKey
+from maze_core.models.networks import ActionCritic, Critic
 from maze_core.types import StepKey
 
 
@@ -84,3 +85,54 @@ def stored_policy(
         return ActingPolicy({key: StepPolicy(then.heads, step.networks) for then, (key, step) in steps})
 
     return RebuiltPolicy(build)
+
+
+def stored_critic(
+    checkpoint: Checkpoint,
+    objects: Mapping[str, object],
+    observation_spaces: SpacesByKey,
+    action_spaces: SpacesByKey,
+    agent_counts: Mapping[StepKey, int],
+) -> Callable[[], Critic | ActionCritic | None]:
+    """What makes the critic of a checkpoint, where it has one; nothing is built before that is called.
+
+    Beside a dense policy, a critic that is a class of the user's is left alone: whoever acts imports no code for it.
+
+    Args:
+        checkpoint: has the critic's weights; nothing else of it is kept.
+        objects: networks that the configuration only names, by path.
+        observation_spaces: what the policy sees.
+        action_spaces: what it does.
+        agent_counts: agents per sub-step.
+    """
+    arrays, tree = section(checkpoint.tensors, "critic"), checkpoint.identity["config"]
+    is_dense = PolicyDescription.read(checkpoint.identity["acting"]).kind == "program"
+
+    @functools.cache
+    def build() -> Critic | ActionCritic | None:
+        if not arrays or (is_dense and not _is_ours(tree.get("model"))):
+            return None
+        config = RunConfig(mode="train", tree=tree, objects=objects)
+        try:
+            model: Any = config.build("model").build(
+                observation_spaces,
+                action_spaces,
+                agent_counts,
+                generator_seed=0,
+                needs=config.build("algorithm").model_needs,
+            )
+            critic: Critic | ActionCritic = model.critic
+            critic.load_state_dict(arrays)
+        except (InvalidSpecificationError, CheckpointError, KeyError):  # what acts, acts without it
+            return None
+        return critic
+
+    return build
+
+
+def _is_ours(node: object) -> bool:
+    """Whether a part of a configuration names classes of this library alone."""
+    if isinstance(node, Mapping):
+        target = node.get("_target_", "maze_core.")
+        return str(target).startswith("maze_core.") and all(map(_is_ours, node.values()))
+    return all(map(_is_ours, node)) if isinstance(node, list) else True

@@ -188,6 +188,7 @@ _EVALUATE_REQUESTS = {
 _ACTION_REQUESTS = {
     "one": {"observation": [0.01, 0.02, -0.03, 0.04], "deterministic": True, "checkpoint": "best"},
     "many": {"observations": [[0.01, 0.02, -0.03, 0.04], [0.0, -0.1, 0.02, 0.3]]},
+    "explained": {"observation": [0.01, 0.02, -0.03, 0.04], "explain": True},
 }
 _COMPARE_REQUESTS = {
     "by_name": {

@@ -73,7 +73,29 @@ _REQUEST: dict[str, Any] = {
             "maximum": 2**32 - 1,
             "description": "Of the action noise, with deterministic: false.",
         },
+        "explain": {
+            "type": "boolean",
+            "description": "Say what the policy thought, too: `decision`, or `decisions`. Default: false.",
+        },
     },
+}
+_DECISION: dict[str, Any] = {
+    "type": "object",
+    "description": "What the policy thought, with `explain`; null is what it does not have.",
+    "properties": {
+        "distribution": {
+            "type": "object",
+            "additionalProperties": {"type": "object"},
+            "description": "By the head's name: its `kind`, and `probabilities`, `values`, or `mean` and `std`.",
+        },
+        "value": {
+            "type": ["number", "null"],
+            "description": "What the critic expects of the state, or of the action taken.",
+        },
+        "mask": {"type": ["object", "null"], "description": "By the head's name: what is allowed."},
+        "log_prob": {"type": ["number", "null"], "description": "Of the action, as it was sampled."},
+    },
+    "required": ["distribution", "value", "mask", "log_prob"],
 }
 _RESPONSE: dict[str, Any] = {
     "type": "object",
@@ -81,6 +103,8 @@ _RESPONSE: dict[str, Any] = {
     "properties": {
         "action": {"description": "A number or array; an object by action name where there are several."},
         "actions": {"type": "array", "items": {}},
+        "decision": _DECISION,
+        "decisions": {"type": "array", "items": _DECISION},
         "checkpoint": {"type": "string", "description": "Id of the checkpoint that acted."},
     },
     "required": ["checkpoint"],

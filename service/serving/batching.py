@@ -29,6 +29,7 @@ from service.serving.observations import MAX_ROWS, ObservationReader, Row
 
 MAX_WAITING_ROWS = 4096
 """Observations that may wait for one agent."""
+NOT_FINITE = "The policy gives no finite action for an observation this large."
 
 
 class Call(NamedTuple):
@@ -146,7 +147,7 @@ class Batcher:
         assert self._act is not None
         began = time.perf_counter()
         try:
-            call = _stacked(group)
+            call = stacked(group)
             actions = self._act(call)
             self._count(call, began)
             _deliver(group, actions)
@@ -170,7 +171,7 @@ class Batcher:
         """As :meth:`_compute`; but a process that is gone fails them all at once."""
         began = time.perf_counter()
         try:
-            call = _stacked(group)
+            call = stacked(group)
             actions = await self._act_async(call)
             self._count(call, began)
             _deliver(group, actions)
@@ -217,7 +218,8 @@ def _split(jobs: Sequence[Job]) -> tuple[list[Job], list[Job]]:
     return list(jobs[:n_jobs]), list(jobs[n_jobs:])
 
 
-def _stacked(group: Sequence[Job]) -> Call:
+def stacked(group: Sequence[Job]) -> Call:
+    """The forward of jobs of one actor."""
     first = group[0]
     rows = first.rows if len(group) == 1 else [row for job in group for row in job.rows]
     return Call(first.reader.stack(rows), first.reader.actor, first.deterministic, first.seed)
@@ -230,8 +232,7 @@ def _deliver(group: Sequence[Job], actions: Action) -> None:
     for job in group:
         end = start + len(job.rows)
         if finite is not None and not finite[start:end].all():
-            message = "The policy gives no finite action for an observation this large."
-            _fail(job, Problem("action_not_finite", message))
+            _fail(job, Problem("action_not_finite", NOT_FINITE))
         elif not job.reply.done():
             job.reply.set_result(values[start:end])
         start = end

@@ -17,7 +17,7 @@ import numpy as np
 
 from maze_core import subprocesses
 from maze_core.errors import CheckpointError
-from maze_core.types import ActorID, Array, StepKey
+from maze_core.types import Array, StepKey
 
 if TYPE_CHECKING:
     from maze_core.agent import Agent
@@ -45,6 +45,7 @@ class Act(msgspec.Struct, frozen=True, tag="act"):
     agent_id: int
     deterministic: bool
     seed: int | None
+    explain: bool = False
 
 
 class Ready(msgspec.Struct, frozen=True, tag="ready"):
@@ -55,6 +56,8 @@ class Actions(msgspec.Struct, frozen=True, tag="actions"):
     """Child → parent: the batch's actions."""
 
     actions: dict[str, ArrayFrame]
+    decisions: list[dict[str, Any]] = []
+    """One for each row, where they were asked for."""
 
 
 class Failed(msgspec.Struct, frozen=True, tag="failed"):
@@ -128,11 +131,14 @@ def _answer(agent: "Agent", frame: bytes, rng: np.random.Generator) -> Reply:
         request = decode_request(frame)
         if not isinstance(request, Act):
             raise TypeError("the agent is loaded already")
+        observations, actor = unpack_arrays(request.observations), (request.step_key, request.agent_id)
+        if request.seed is not None:
+            rng = np.random.default_rng(request.seed)
+        if request.explain:
+            told = agent.explain_as(agent.actor(actor), observations, request.deterministic, rng)
+            return Actions(pack_arrays(told[0]), told[1])
         actions = agent.compute_actions(
-            unpack_arrays(request.observations),
-            actor_id=ActorID(request.step_key, request.agent_id),
-            deterministic=request.deterministic,
-            rng=rng if request.seed is None else np.random.default_rng(request.seed),
+            observations, actor_id=actor, deterministic=request.deterministic, rng=rng
         )
         return Actions(pack_arrays(actions))
     except Exception as error:

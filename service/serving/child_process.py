@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 
 from maze_core import subprocesses
-from maze_core.types import Action
+from maze_core.types import Action, Tree
 from service.domain.errors import AgentGoneError, DamagedCheckpointError
 from service.serving.batching import Call
 from service.serving.child import (
@@ -72,13 +72,18 @@ class ChildProcess:
 
     async def act(self, call: Call) -> Action:
         """Actions for one batch; raises :class:`AgentGoneError` when the child is gone."""
-        actor = call.actor
-        request = Act(
-            pack_arrays(call.observations), actor.step_key, actor.agent_id, call.deterministic, call.seed
-        )
+        return (await self._acted(call, explain=False))[0]
+
+    async def explain(self, call: Call) -> tuple[Action, list[Tree]]:
+        """Actions for one batch, and a decision for each; raises as :meth:`act`."""
+        return await self._acted(call, explain=True)
+
+    async def _acted(self, call: Call, *, explain: bool) -> tuple[Action, list[Tree]]:
+        actor, observations = call.actor, pack_arrays(call.observations)
+        request = Act(observations, actor.step_key, actor.agent_id, call.deterministic, call.seed, explain)
         reply = await self._ask(request, ACT_TIMEOUT_S)
         if isinstance(reply, Actions):
-            return dict(unpack_arrays(reply.actions))
+            return dict(unpack_arrays(reply.actions)), reply.decisions
         raise RuntimeError(f"serving child: {reply}")
 
     @property

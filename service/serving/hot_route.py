@@ -80,7 +80,7 @@ class ActionRoute:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request; errors of the service and of the request become problems, others are raised."""
         try:
-            status, headers, body = self.acted(*await self._answer(scope, receive))
+            status, headers, body = await self._answer(scope, receive)
         except ClientDisconnectedError:
             return
         except (Problem, ServiceError) as error:
@@ -96,7 +96,8 @@ class ActionRoute:
         """
         request = decode_request(body)
         served = self._agents.warm(source_of(scope), request.checkpoint)
-        is_at_once = served is not None and not served.is_remote and len(body) <= READ_ON_LOOP_BYTES
+        is_plain = len(body) <= READ_ON_LOOP_BYTES and not request.explain
+        is_at_once = served is not None and not served.is_remote and is_plain
         return request, served if is_at_once else None
 
     def acted(self, served: ServedAgent, is_many: bool, actions: list[JSON]) -> Whole:
@@ -132,7 +133,7 @@ class ActionRoute:
         self.metrics.count_refusal(problem.status)
         return problem.status, *problem.answer(scope)
 
-    async def _answer(self, scope: Scope, receive: Receive) -> tuple[ServedAgent, bool, list[JSON]]:
+    async def _answer(self, scope: Scope, receive: Receive) -> Whole:
         if scope["method"] != "POST":
             detail = f"{scope['method']} does not act; send POST with an observation."
             raise Problem("method_not_allowed", detail, headers={"Allow": "POST"})
@@ -148,6 +149,8 @@ class ActionRoute:
             body = await read_body(message, receive, self._max_body_bytes)
         request, served = self.decoded(scope, body)
         source = source_of(scope)
+        if request.explain:
+            return await self._explained(source, request, len(body))
         future: asyncio.Future[list[JSON]] = asyncio.get_running_loop().create_future()
         try:
             if served is None:
@@ -157,21 +160,40 @@ class ActionRoute:
                 actions = await future
         except AgentGoneError:  # evicted or died a moment ago: loading it again usually helps
             served, actions = await self._act_off_loop(source, request, receive, len(body))
-        return served, request.is_many, actions
+        return self.acted(served, request.is_many, actions)
+
+    async def _explained(self, source: str, request: ActionRequest, n_bytes: int) -> Whole:
+        """The answer with what the policy thought."""
+        served = await self._loaded(source, request)
+        job = await self._job(served, request, n_bytes, asyncio.get_running_loop().create_future())
+        actions, decisions = await served.explain(job)
+        if request.is_many:
+            body = b'{"actions":' + _encode(actions) + b',"decisions":' + _encode(decisions)
+        else:
+            body = b'{"action":' + _encode(actions[0]) + b',"decision":' + _encode(decisions[0])
+        self.metrics.outcomes["ok"] += 1
+        body += served.answer_tail
+        return 200, self.headers(b"%d" % len(body)), body
+
+    async def _loaded(self, source: str, request: ActionRequest) -> ServedAgent:
+        if not _SOURCE.fullmatch(source):
+            raise NotFoundError(
+                "There is no such run or policy; this is no id of ours, and no name@alias or name:3."
+            )
+        return await self._agents.get(source, request.checkpoint)
+
+    @staticmethod
+    async def _job(served: ServedAgent, request: ActionRequest, n_bytes: int, reply: Reply) -> Job:
+        is_long = n_bytes > READ_ON_LOOP_BYTES
+        return await asyncio.to_thread(served.job, request, reply) if is_long else served.job(request, reply)
 
     async def _act_off_loop(
         self, source: str, request: ActionRequest, receive: Receive, n_bytes: int
     ) -> tuple[ServedAgent, list[JSON]]:
         """The way with detours: the agent has to be loaded or acts elsewhere, or the observation is long."""
-        if not _SOURCE.fullmatch(source):
-            raise NotFoundError(
-                "There is no such run or policy; this is no id of ours, and no name@alias or name:3."
-            )
-        served = await self._agents.get(source, request.checkpoint)
+        served = await self._loaded(source, request)
         future: asyncio.Future[list[JSON]] = asyncio.get_running_loop().create_future()
-        is_long = n_bytes > READ_ON_LOOP_BYTES
-        job = await asyncio.to_thread(served.job, request, future) if is_long else served.job(request, future)
-        served.batcher.submit(job)
+        served.batcher.submit(await self._job(served, request, n_bytes, future))
         if served.is_remote:
             await _cancel_on_disconnect(future, receive)
         return served, await future

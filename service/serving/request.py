@@ -32,6 +32,8 @@ class ActionRequest(msgspec.Struct, forbid_unknown_fields=True, gc=False):
     """``[step_key, agent_id]``; None is the environment's first actor."""
     seed: Annotated[int, msgspec.Meta(ge=0, lt=2**32)] | None = None
     """Of the action noise, with ``deterministic: false``; equal seeds give equal actions."""
+    explain: bool = False
+    """Say what the policy thought, too."""
 
     @property
     def is_many(self) -> bool:

@@ -18,11 +18,11 @@ import numpy as np
 from maze_core.config.trust import TrustPolicy, trust_policy
 from maze_core.errors import NotServableError, SpaceMismatchError
 from maze_core.notices import Notices
-from maze_core.types import Action, ActorID
+from maze_core.types import JSON, Action, ActorID, Tree
 from service.domain.errors import DamagedCheckpointError, NotServableAgentError
 from service.metrics import ActionMetrics
 from service.problems import Problem
-from service.serving.batching import Batcher, Call, Job, Reply
+from service.serving.batching import NOT_FINITE, Batcher, Call, Job, Reply, action_rows, stacked
 from service.serving.child import blames_checkpoint
 from service.serving.child_process import ChildProcess, could_not_load
 from service.serving.observations import ObservationReader
@@ -124,6 +124,23 @@ class ServedAgent:
         rows = self._default_reader.plain(body)
         return None if rows is None else Job(self._default_reader, rows, True, None, reply)
 
+    async def explain(self, job: Job) -> tuple[list[JSON], list[Tree]]:
+        """The actions of a job, and what the policy thought of each; in no batch, and never on the event loop.
+
+        Raises:
+            Problem: an action is not finite.
+            AgentGoneError: its child is gone.
+        """
+        call = stacked([job])
+        if self._child is not None:
+            actions, decisions = await self._child.explain(call)
+        else:
+            actions, decisions = await asyncio.to_thread(_quietly().run, self._explained, call)
+        rows, finite = action_rows(actions, job.reader.action_form)
+        if finite is not None:
+            raise Problem("action_not_finite", NOT_FINITE)
+        return rows, decisions
+
     async def close(self) -> None:
         """Answer what was taken on, then let go of the child."""
         await self.batcher.drain()
@@ -145,6 +162,10 @@ class ServedAgent:
     def _act(self, call: Call) -> Action:
         rng = self._rng if call.seed is None else np.random.default_rng(call.seed)
         return self._agent.act_as(call.actor, call.observations, call.deterministic, rng)
+
+    def _explained(self, call: Call) -> tuple[Action, list[Tree]]:
+        rng = self._rng if call.seed is None else np.random.default_rng(call.seed)
+        return self._agent.explain_as(call.actor, call.observations, call.deterministic, rng)
 
     def _act_on_loop(self, call: Call) -> Action:
         return self._quiet.run(self._act, call)

@@ -131,6 +131,9 @@ async def life(client):
 
     action = await now(run.compute_action(OBSERVATION))
     assert await now(run.compute_actions([OBSERVATION, OBSERVATION])) == [action, action]
+    told = await now(run.explain_action(OBSERVATION))
+    assert told["action"] == action
+    assert sum(told["distribution"]["action"]["probabilities"]) == pytest.approx(1.0)
     drawn = [await now(run.act(OBSERVATION, deterministic=False, seed=7)) for _ in range(2)]
     assert drawn[0] == drawn[1]
     assert action in (0, 1)

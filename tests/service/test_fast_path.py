@@ -155,6 +155,19 @@ FIELDS = [
 ]
 
 
+def test_what_the_policy_thought_is_told_on_the_plain_way(
+    sqlite_stores: Stores, run: str, answered: list[int]
+) -> None:
+    async def scenario(service: Wire) -> Any:
+        connection, body = service.connect(), GOOD[:-1] + b', "explain": true}'
+        return [await connection.send(request(run, each)) for each in (GOOD, body, GOOD, body)]
+
+    _, told, _, again = both(sqlite_stores, run, scenario)
+    assert answered == [200, 200]
+    assert told == again
+    assert b'"decision":{"distribution":{"action":{"kind":"categorical"' in told
+
+
 def test_every_head_gets_the_plain_answer(sqlite_stores: Stores, run: str) -> None:
     path = f"/v1/runs/{run}/compute_action".encode()
     each(sqlite_stores, run, [post(path, fields, GOOD) for fields in FIELDS])

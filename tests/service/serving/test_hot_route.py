@@ -53,6 +53,36 @@ def test_there_are_no_query_parameters(client: Client, query: bytes, code: str) 
     assert answer.json["errors"][0]["code"] == code
 
 
+def test_what_the_policy_thought_is_told_where_it_is_asked_for(client: Client) -> None:
+    agent = load_agent(make_checkpoint())
+    rows = sample_batch(CARTPOLE, 20, 4)["observation"].tolist()
+    told = [agent.explain(row) for row in rows]
+    answer = client.post("r", {"observations": rows, "explain": True})
+    assert answer.json["actions"] == [each.pop("action")["action"] for each in told]
+    for found, expected in zip(answer.json["decisions"], told, strict=True):
+        head, there = found["distribution"]["action"], expected["distribution"]["action"]
+        assert head.pop("probabilities") == pytest.approx(there.pop("probabilities"), rel=1e-5)
+        assert head == there
+    one = client.post("r", {"observation": rows[3], "explain": True})
+    assert (one.status, one.json["checkpoint"]) == (200, "c")
+    assert one.json["decision"]["log_prob"] == pytest.approx(told[3]["log_prob"])
+    assert one.json["decision"]["value"] is None  # it has no critic
+    assert sum(one.json["decision"]["distribution"]["action"]["probabilities"]) == pytest.approx(1.0)
+    assert_problem(
+        client.post("r", {"observation": [1], "explain": True}), 422, "invalid_request", "/observation"
+    )
+    assert_problem(client.post("none", {"observation": [1], "explain": True}), 404, "not_found")
+
+
+def test_a_drawn_action_is_explained_by_the_draw_of_its_seed(client: Client) -> None:
+    body = {"observations": [OBSERVATION] * 30, "deterministic": False, "seed": 5}
+    explained = client.post("r", body | {"explain": True}).json
+    assert explained["actions"] == client.post("r", body).json["actions"]
+    assert len(set(explained["actions"])) == 2
+    log_probs = {a: d["log_prob"] for a, d in zip(explained["actions"], explained["decisions"], strict=True)}
+    assert sum(np.exp(each) for each in log_probs.values()) == pytest.approx(1.0)
+
+
 def test_many_observations_get_the_actions_that_each_would_get_alone(client: Client) -> None:
     rows = sample_batch(CARTPOLE, 100, 4)["observation"].tolist()
     answer = client.post("r", {"observations": rows, "checkpoint": "c"})

@@ -26,17 +26,23 @@ with asyncio.Runner() as runner:
     limits = {"agents_cached": 1, "max_body_bytes": 100_000}
     route = ActionRoute(stores, SimpleNamespace(**limits, extra_targets=[OWN], config_dirs=[]))
     answer = Client(route, runner).post("r", {"observations": json.loads(rows)})
+    told = Client(route, runner).post("r", {"observations": json.loads(rows), "explain": True})
     runner.run(route.close())
-print(json.dumps([answer.status, answer.json.get("actions"), "torch" in sys.modules]))
+print(json.dumps([answer.status, answer.json.get("actions"), "torch" in sys.modules, told.json]))
 """
 
 
 @pytest.fixture(scope="module")
 def bundles(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """A dense agent, and one whose network is a torch module of the user's."""
+    """A dense agent, one that was trained beside a critic, and one whose network is a torch module of the user's."""
     folder = tmp_path_factory.mktemp("bundles")
-    paths = {"dense": folder / "dense", "module": folder / "module"}
+    paths = {name: folder / name for name in ("dense", "trained", "module")}
     make_checkpoint().write(paths["dense"])
+    with RunContext(
+        run_dir=folder / "dense_run", configuration="test", overrides={"env.name": "CartPole-v1"}, seed=1
+    ) as context:
+        context.train(n_epochs=1)
+        context.save(paths["trained"], "last")
     network = {"_target_": "tests.service.serving.own_network.PolicyNet"}
     with RunContext(
         run_dir=folder / "run",
@@ -50,7 +56,7 @@ def bundles(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     return paths
 
 
-@pytest.mark.parametrize("kind", ["dense", "module"])
+@pytest.mark.parametrize("kind", ["dense", "trained", "module"])
 def test_torch_stays_out_of_the_process_that_serves(bundles: dict[str, Path], kind: str) -> None:
     rows = sample_batch(CARTPOLE, 50, 2)["observation"]
     command = [sys.executable, "-c", SERVE, str(bundles[kind]), json.dumps(rows.tolist())]
@@ -59,4 +65,13 @@ def test_torch_stays_out_of_the_process_that_serves(bundles: dict[str, Path], ki
     agent = load_agent(bundles[kind])
     assert agent.needs_torch == (kind == "module")
     expected = agent.compute_actions({"observation": rows})["action"].tolist()
-    assert json.loads(done.stdout) == [200, expected, False]
+    *answer, told = json.loads(done.stdout)
+    assert answer == [200, expected, False]
+    assert told["actions"] == expected
+    thought = [agent.explain(row) for row in rows]
+    assert [each["value"] for each in told["decisions"]] == [
+        None if kind == "dense" else pytest.approx(each["value"], rel=1e-4) for each in thought
+    ]
+    assert [each["log_prob"] for each in told["decisions"]] == [
+        pytest.approx(each["log_prob"], rel=1e-4) for each in thought
+    ]

@@ -1,0 +1,209 @@
+"""What a policy thought when it acted: how likely each action was, how likely the one that it took, what was allowed.
+
+Numbers are plain JSON, row by row of a batch. By kind of head:
+
+=================== ============================================================================
+head                what is told
+=================== ============================================================================
+categorical         ``probabilities`` of the ``n`` actions
+multi_categorical   ``probabilities``, a list per choice
+bernoulli           ``probabilities`` of 1, in the shape of the action
+action_values       ``values`` of the ``n`` actions; null where the mask forbids one
+Gaussian heads      ``mean`` and ``std`` of the sample (before tanh, where it is squashed)
+deterministic       ``mean``
+=================== ============================================================================
+
+Heads of numbers also say ``action``, the likeliest one, and ``low`` and ``high``, one deviation around it, as the
+environment sees them. Log-probabilities are those of the sample, as training has them.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from maze_core.models.acting import ActorNetwork, StepPolicy
+from maze_core.models.dense import scores
+from maze_core.models.heads import (
+    LOG_STD_RANGE,
+    MASKED_LOGIT,
+    ActionValuesHead,
+    BernoulliHead,
+    BoxHead,
+    CategoricalHead,
+    DeterministicHead,
+    GaussianHead,
+    MultiCategoricalHead,
+    Part,
+    SquashedGaussianHead,
+    StateNoiseHead,
+    apply_mask,
+    deviation,
+)
+from maze_core.models.networks import ActionCritic, Critic, action_input
+from maze_core.types import Action, Array, FloatArray, Observation, StepKey, Tree
+
+
+def decide(
+    step: StepPolicy,
+    network: ActorNetwork,
+    observations: Observation,
+    noise: FloatArray | None,
+    critic: Critic | ActionCritic | None,
+    key: StepKey,
+) -> tuple[Action, list[Tree]]:
+    """Samples ``[B, ...]`` per head, as :meth:`StepPolicy.sample` gives them, and a row's decision for each.
+
+    Args:
+        step: the policy of the sub-step.
+        network: of who acts.
+        observations: name → ``[B, ...]``, as the policy sees them.
+        noise: None takes the likeliest actions.
+        critic: None where there is none.
+        key: the sub-step.
+    """
+    logits, parameter = network.logits(observations), network.parameter
+    samples = step.decoded(logits, observations, noise, parameter)
+    columns: dict[str, Sequence[Any]] = {
+        "distribution": _by_row(
+            {p.head.name: _distribution(step, p, logits, observations, parameter) for p in step.parts}
+        ),
+        "log_prob": _log_probs(step.parts, logits, observations, samples, parameter),
+        "value": _values(step.parts, logits, observations, samples, critic, key),
+        "mask": _masks(step.parts, observations, len(logits)),
+    }
+    return samples, [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
+
+
+def _distribution(
+    step: StepPolicy, part: Part, logits: FloatArray, observations: Observation, parameters: FloatArray | None
+) -> list[Tree]:
+    head, own = part.head, None
+    if part.logits is not None:
+        logits = logits[:, part.logits]
+    if part.mask is not None:
+        logits = apply_mask(logits, observations[part.mask])
+    if part.parameter is not None and parameters is not None:
+        own = parameters[part.parameter]
+    if isinstance(head, BoxHead):
+        return _of_numbers(step, head, logits, own)
+    told: dict[str, list[Any]]
+    if isinstance(head, ActionValuesHead):
+        told = {"values": [[None if v == MASKED_LOGIT else v for v in row] for row in logits.tolist()]}
+    elif isinstance(head, MultiCategoricalHead):
+        choices = [_softmax(choice).tolist() for choice in head._split(logits)]
+        told = {"probabilities": [list(row) for row in zip(*choices, strict=True)]}
+    elif isinstance(head, BernoulliHead):
+        ones = 1.0 / (1.0 + np.exp(-np.clip(logits.astype(np.float64), -700.0, 700.0)))
+        ones[logits == MASKED_LOGIT] = 0.0
+        told = {"probabilities": ones.reshape(-1, *head.shape).tolist()}
+    else:
+        told = {"probabilities": _softmax(logits).tolist()}
+    fixed: Tree = {"kind": _kind(head)}
+    if isinstance(head, CategoricalHead):
+        fixed["start"] = head.start
+    elif isinstance(head, MultiCategoricalHead):
+        fixed["start"] = list(head.starts)
+    return _rows(told, fixed)
+
+
+def _of_numbers(step: StepPolicy, head: BoxHead, logits: FloatArray, own: FloatArray | None) -> list[Tree]:
+    """Of a head of numbers."""
+    n = int(np.prod(head.shape, dtype=int))
+    mean, std = logits[:, :n].astype(np.float64), None
+    is_squashed = isinstance(head, SquashedGaussianHead | DeterministicHead)
+    if isinstance(head, StateNoiseHead):
+        assert own is not None
+        is_squashed = head.squashed
+        mean = head._mean(logits).astype(np.float64)
+        sigma = deviation(own, head.use_expln)[0].reshape(head.n_features, n).astype(np.float64)
+        std = np.sqrt(logits[:, n:].astype(np.float64) ** 2 @ sigma**2)
+    elif isinstance(head, GaussianHead):
+        log_std = logits[:, n:].clip(*LOG_STD_RANGE) if own is None else own
+        std = np.broadcast_to(np.exp(log_std.astype(np.float64)), mean.shape)
+    around = {"action": mean}
+    if std is not None:
+        around |= {"low": mean - std, "high": mean + std}
+    told = {"mean": mean.reshape(-1, *head.shape).tolist()}
+    if std is not None:
+        told["std"] = std.reshape(-1, *head.shape).tolist()
+    for name, values in around.items():
+        sample = (np.tanh(values) if is_squashed else values).reshape(-1, *head.shape)
+        told[name] = step.in_env_units({head.name: sample})[head.name].tolist()
+    return _rows(told, {"kind": _kind(head)})
+
+
+def _log_probs(
+    parts: Sequence[Part],
+    logits: FloatArray,
+    observations: Observation,
+    samples: Action,
+    parameter: FloatArray | None,
+) -> list[float | None]:
+    if any(isinstance(part.head, ActionValuesHead | DeterministicHead) for part in parts):
+        return [None] * len(logits)
+    found: list[float] = scores(parts, logits.T, observations, samples, parameter).log_prob.tolist()
+    return [*found]
+
+
+def _values(
+    parts: Sequence[Part],
+    logits: FloatArray,
+    observations: Observation,
+    samples: Action,
+    critic: Critic | ActionCritic | None,
+    key: StepKey,
+) -> list[float | None]:
+    """Of the state, or of the action that is taken in it."""
+    (head, *_) = (part.head for part in parts)
+    if isinstance(head, ActionValuesHead):
+        return [*_taken(logits, samples[head.name] - head.start).tolist()]
+    if isinstance(critic, Critic):
+        n_rows = len(logits)
+        seen = {
+            name: observations[name] if name in observations else row.repeat(n_rows, 0)
+            for name, row in critic.fill.items()
+        }
+        return [*critic.by_key[key](seen or observations).reshape(n_rows).tolist()]
+    if isinstance(critic, ActionCritic):
+        numbers = (part.head.name for part in parts if isinstance(part.head, BoxHead))
+        done = {action_input(name): samples[name].astype(np.float32) for name in numbers}
+        judged = [network({**observations, **done}) for network in critic.networks]
+        if isinstance(head, CategoricalHead):
+            judged = [_taken(values, samples[head.name] - head.start) for values in judged]
+        return [*np.minimum.reduce([values.reshape(len(logits)) for values in judged]).tolist()]
+    return [None] * len(logits)
+
+
+def _masks(parts: Sequence[Part], observations: Observation, n_rows: int) -> Sequence[Tree | None]:
+    """Head → whether each of its actions is allowed; None where no head is masked."""
+    masks = {
+        part.head.name: (observations[part.mask].reshape(n_rows, -1) != 0).tolist()
+        for part in parts
+        if part.mask is not None
+    }
+    return _by_row(masks) if masks else [None] * n_rows
+
+
+def _taken(values: FloatArray, index: Array) -> FloatArray:
+    taken: FloatArray = np.take_along_axis(values, np.asarray(index).reshape(-1, 1), 1)[:, 0]
+    return taken
+
+
+def _softmax(logits: FloatArray) -> FloatArray:
+    weights = np.exp(logits.astype(np.float64) - logits.max(1, keepdims=True))
+    found: FloatArray = weights / weights.sum(1, keepdims=True)
+    return found
+
+
+def _kind(head: Any) -> str:
+    kind: str = head.__struct_config__.tag
+    return kind
+
+
+def _rows(told: dict[str, Any], fixed: Tree) -> list[Tree]:
+    return [{**fixed, **row} for row in _by_row(told)]
+
+
+def _by_row(columns: dict[str, Any]) -> list[Tree]:
+    return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
