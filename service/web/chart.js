@@ -105,7 +105,7 @@ export function Chart(props) {
           <output>${number(under === null ? last(line.y) : nearest(line, under))}</output></li>`)}
       </ul>
       <span class="row tools">
-        ${under !== null && html`<output>${props.xLabel} ${number(under)}</output>`}
+        ${under !== null && html`<output>at ${props.isTime ? new Date(under * 1000).toLocaleTimeString("en") : number(Math.round(under))}</output>`}
         <button class="quiet" onClick=${() => (reset(plot.current), props.onZoom?.(null))}>Whole</button>
         <button class="quiet" onClick=${() => picture(place.current, name)}>PNG</button>
         <button class="quiet" onClick=${() => table(props)}>CSV</button>
@@ -217,7 +217,6 @@ function drawMarks(plot, marks, ink) {
   ctx.save();
   ctx.strokeStyle = ctx.fillStyle = ink;
   ctx.font = `${11 * devicePixelRatio}px system-ui`;
-  ctx.textAlign = "left";
   for (const { x, label } of marks) {
     const at = Math.round(plot.valToPos(x, "x", true));
     if (at < bbox.left || at > bbox.left + bbox.width) continue;
@@ -226,7 +225,9 @@ function drawMarks(plot, marks, ink) {
     ctx.moveTo(at, bbox.top);
     ctx.lineTo(at, bbox.top + bbox.height);
     ctx.stroke();
-    ctx.fillText(label, at + 4, bbox.top + 12 * devicePixelRatio);
+    const isLate = at > bbox.left + 0.8 * bbox.width;
+    ctx.textAlign = isLate ? "right" : "left";
+    ctx.fillText(label, at + (isLate ? -4 : 4), bbox.top + 12 * devicePixelRatio);
   }
   ctx.restore();
 }

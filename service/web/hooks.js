@@ -124,6 +124,19 @@ export function usePaced(action, ms) {
   }, []);
 }
 
+/** Whether an element, which takes `place` as its ref, is on the screen or next to it. */
+export function useInView() {
+  const place = useRef(/** @type {HTMLElement | null} */ (null));
+  const [isInView, setInView] = useState(false);
+  useEffect(() => {
+    if (!place.current) return undefined;
+    const observer = new IntersectionObserver((entries) => setInView(entries.at(-1)?.isIntersecting ?? false), { rootMargin: "200px" });
+    observer.observe(place.current);
+    return () => observer.disconnect();
+  }, []);
+  return { place, isInView };
+}
+
 /**
  * A value that comes to rest: the newest one, `ms` after it last changed.
  * @template T

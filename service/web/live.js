@@ -69,37 +69,25 @@ export function useEvents(listener, inputs) {
 }
 
 /**
- * A run as an event leaves it.
- * @param {import("./openapi.d.ts").Run} run
- * @param {FeedEvent} event
- * @returns {import("./openapi.d.ts").Run}
- */
-export function applied(run, { type, data }) {
-  const facts = /** @type {any} */ (data);
-  if (type === "state") return { ...run, state: facts.state, reason: facts.reason, attempt: facts.attempt };
-  if (type === "phase") return { ...run, phase: facts.phase };
-  if (type === "progress") return { ...run, progress: facts };
-  if (type === "metrics") return { ...run, latest_metrics: { ...run.latest_metrics, ...facts.values } };
-  return run;
-}
-
-/**
  * Hear of the events of one run as long as a component is shown.
  * @param {string} runId
- * @param {(events: FeedEvent[], isFirst: boolean) => void} listener `isFirst` is true once: what happened while the
- *   stream began may have been missed, and is to be loaded again
+ * @param {(events: FeedEvent[], isNew: boolean) => void} listener `isNew` is told without events when the stream begins
+ *   or goes on: what was read before may have changed unheard
  */
 export function useRunEvents(runId, listener) {
   const latest = useRef(listener);
   latest.current = listener;
   useEffect(() => {
-    let isFirst = true;
-    return onEvents((events) => {
+    const live = () => latest.current([], true);
+    connection.addEventListener("live", live);
+    const stop = onEvents((events) => {
       const own = events.filter(({ run }) => run === runId);
-      if (!own.length) return;
-      latest.current(own, isFirst);
-      isFirst = false;
+      if (own.length) latest.current(own, false);
     });
+    return () => {
+      connection.removeEventListener("live", live);
+      stop();
+    };
   }, [runId]);
 }
 

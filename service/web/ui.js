@@ -177,17 +177,17 @@ export function Dialog({ title, close, children }) {
 
 /**
  * A dialog that does something at the service, and is closed when that is done.
- * @param {{ title: string, close: () => void, submit: () => Promise<unknown>, label: Children, children: Children,
- *   disabled?: boolean }} props
+ * @param {{ title: string, close: () => void, submit: (form: FormData) => Promise<unknown>, label: Children,
+ *   children: Children, disabled?: boolean }} props
  */
 export function FormDialog({ title, close, submit, label, children, disabled = false }) {
-  const { run, isBusy, problem } = useAction(async () => {
-    if ((await submit()) !== false) close();
+  const { run, isBusy, problem } = useAction(async (/** @type {FormData} */ form) => {
+    if ((await submit(form)) !== false) close();
   });
   /** @param {Event} event */
   const onSubmit = (event) => {
     event.preventDefault();
-    run();
+    run(new FormData(/** @type {HTMLFormElement} */ (event.currentTarget)));
   };
   return html`<${Dialog} title=${title} close=${close}>
     <form onSubmit=${onSubmit}>

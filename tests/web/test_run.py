@@ -1,6 +1,15 @@
 """One run in a real browser: watched while it learns, steered, renamed, continued and forked."""
 
+from contextlib import closing, contextmanager
+from math import sin
+from threading import Event, Thread
+
 import pytest
+
+from service.domain.run import MetricPoint, RunState
+from service.store import migrate, open_stores
+from tests.acceptance.server import serving
+from tests.contracts.builders import start
 
 HOSTILE = "\"><img src=x onerror=alert(1)><b>run</b> & 'so'"
 
@@ -35,4 +44,82 @@ def test_a_run_is_watched_steered_and_taken_further(walk, server, running):
     forked = server.get(f"/v1/runs/{found['forked']}")
     assert (forked["parent_run"], forked["name"]) == (found["continued"], HOSTILE)
     assert found["config"] == ["gamma0.9override algorithm.gamma"]
+    assert not any(found["findings"].values()), found["findings"]
+
+
+N_LINES = 20_000
+NAMES = ["eval/mean_return", "train/episode_return", *(f"train/loss_{number}" for number in range(18))]
+FRAMES_MS = 100
+"""Within which the page shows what an input changes, on two cores; the best of several tries."""
+
+
+def _filled(stores, n_points):
+    """A run that ended with so many points of twenty metrics, and with a long log."""
+    run, lease = start(stores, name="large", lease_s=600)
+    n_epochs = n_points // len(NAMES)
+    for first in range(0, n_epochs, 2_000):
+        points = [
+            MetricPoint(name=name, epoch=epoch, step=epoch * 100, value=sin(epoch / 300 + place))
+            for epoch in range(first, min(n_epochs, first + 2_000))
+            for place, name in enumerate(NAMES)
+        ]
+        stores.runs.report(lease, metrics=points)
+    lines = [("info", f"line {number}\x1b[31m <b>red</b>\x1b[0m") for number in range(N_LINES)]
+    for first in range(0, N_LINES, 5_000):
+        stores.runs.report(lease, logs=lines[first : first + 5_000])
+    stores.runs.finish(lease, RunState.SUCCEEDED, reason="completed")
+    return run.id
+
+
+def _failed(stores):
+    run, lease = start(stores, name="failed", lease_s=600)
+    stores.runs.report(
+        lease, logs=[("error", "Traceback (most recent call last):\n  File 'x'\nValueError: no")]
+    )
+    error = {"code": "attempts_exhausted", "message": "3 attempts ended early.", "signal": 9, "exit_code": -9}
+    stores.runs.finish(lease, RunState.FAILED, reason="attempts_exhausted", error=error)
+    return run.id
+
+
+@contextmanager
+def _logging(stores):
+    """A run that says something all the time."""
+    run, lease = start(stores, name="talks", lease_s=600)
+    is_over = Event()
+
+    def talk():
+        number = 0
+        while not is_over.wait(0.3):
+            number += 1
+            stores.runs.report(lease, logs=[("info", f"said {number}")])
+
+    stores.runs.report(lease, logs=[("info", f"before {number}") for number in range(100)])
+    thread = Thread(target=talk)
+    thread.start()
+    try:
+        yield run.id
+    finally:
+        is_over.set()
+        thread.join()
+
+
+@pytest.mark.parametrize("n_points", [100_000, pytest.param(1_000_000, marks=pytest.mark.slow)])
+def test_a_run_of_many_points_and_lines_answers_at_once(walk, tmp_path, n_points):
+    url = f"sqlite:///{tmp_path / 'maze.db'}"
+    migrate(url)
+    with closing(open_stores(url)) as stores:
+        run, failed = _filled(stores, n_points), _failed(stores)
+        with serving(tmp_path, workers=1) as server, _logging(stores) as live:
+            found = walk("run_large.mjs", server, run=run, failed=failed, live=live, nLines=N_LINES)
+    assert all(time <= FRAMES_MS for time in found["times"].values()), found["times"]
+    assert found["fine"] != found["coarse"]
+    assert found["zoomed"] == found["kept"] is not None
+    assert f"line {N_LINES - 1} <b>red</b>" in found["lastLine"]
+    assert found["rows"] < 200
+    assert all("line 1004" in line for line in found["found"])
+    assert found["isAtEnd"]
+    assert "3 attempts ended early." in found["failure"]
+    assert "attempts_exhausted" in found["failure"]
+    assert found["verbs"] == ["Continue …", "Retry", "Fork …", "Delete"]
+    assert found["traceback"][-1].endswith("ValueError: no")
     assert not any(found["findings"].values()), found["findings"]

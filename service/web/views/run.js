@@ -3,8 +3,9 @@ import { get } from "../api.js";
 import { ago, between, duration, moment, number } from "../format.js";
 import { useInterval, usePaced, useResource } from "../hooks.js";
 import { html } from "../html.js";
-import { applied, useRunEvents } from "../live.js";
+import { useRunEvents } from "../live.js";
 import { link } from "../router.js";
+import { patched } from "../run_list.js";
 import { CopyButton, Facts, Loaded, Panel, Progress, State, Tabs } from "../ui.js";
 import { About } from "./run_about.js";
 import { Checkpoints } from "./run_checkpoints.js";
@@ -47,9 +48,9 @@ function RunPage({ id, chosen }) {
     const fresh = await load(new AbortController().signal);
     resource.set(() => fresh);
   }, 500);
-  useRunEvents(id, (events, isFirst) => {
-    resource.set((run) => events.reduce(applied, run));
-    if (isFirst || events.some(({ type }) => TURNS.has(type))) refresh();
+  useRunEvents(id, (events, isNew) => {
+    resource.set((run) => events.reduce(patched, run));
+    if (isNew || events.some(({ type }) => TURNS.has(type))) refresh();
   });
   useInterval(refresh, POLL_MS);
   const changed = (/** @type {Run} */ run) => resource.set(() => run);

@@ -1,10 +1,9 @@
 /** What people say of a run, name, labels, notes and priority: shown, and changed without losing another's change. */
 import { useState } from "preact/hooks";
 import { call, get, Problem } from "../api.js";
-import { useAction } from "../hooks.js";
 import { html } from "../html.js";
-import { Dialog, ErrorBox, Field } from "../ui.js";
-import { submitted, text } from "./run_verbs.js";
+import { Field, FormDialog } from "../ui.js";
+import { text } from "./run_verbs.js";
 
 /** @typedef {import("../openapi.d.ts").Run} Run */
 
@@ -27,26 +26,25 @@ export function About({ run, changed }) {
 function EditDialog({ run, changed, close }) {
   const [base, setBase] = useState(run);
   const [theirs, setTheirs] = useState(/** @type {Run | null} */ (null));
-  const { run: send, isBusy, problem } = useAction(async (/** @type {FormData} */ form) => {
-    setTheirs(null);
+  const send = async (/** @type {FormData} */ form) => {
     try {
       const known = theirs ?? base;
       const headers = { "if-match": `"${known.revision}"` };
       changed(await call("patch", "/v1/runs/{run_id}", { run_id: run.id }, changes(form, known), { headers }));
-      close();
+      return true;
     } catch (error) {
       if (!(error instanceof Problem) || error.status !== 412) throw error;
       const fresh = await get("/v1/runs/{run_id}", { run_id: run.id });
       changed(fresh);
       setTheirs(fresh);
+      return false;
     }
-  });
+  };
   const take = () => {
     if (theirs) setBase(theirs);
     setTheirs(null);
   };
-  return html`<${Dialog} title="Name, labels and notes" close=${close}>
-    <form key=${base.revision} onSubmit=${submitted(send)}>
+  return html`<${FormDialog} key=${base.revision} title="Name, labels and notes" label=${theirs ? "Save mine all the same" : "Save"} close=${close} submit=${send}>
       <${Field} label="Name">${(/** @type {any} */ attributes) => html`<input ...${attributes} name="name" maxlength="200" defaultValue=${base.name ?? ""} />`}<//>
       <${Field} label="Labels" hint="One each line: key=value">${(/** @type {any} */ attributes) =>
         html`<textarea ...${attributes} name="labels" spellcheck="false" defaultValue=${lines(base.labels)} />`}<//>
@@ -57,9 +55,6 @@ function EditDialog({ run, changed, close }) {
         <p>Somebody else changed it meanwhile: the name is now “${theirs.name ?? "none"}”${theirs.notes !== base.notes && ", with other notes"}. What you typed is still here.</p>
         <button type="button" onClick=${take}>Take theirs</button>
       </div>`}
-      <${ErrorBox} problem=${problem} />
-      <button class="primary" disabled=${isBusy}>${theirs ? "Save mine all the same" : "Save"}</button>
-    </form>
   <//>`;
 }
 

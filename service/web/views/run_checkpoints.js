@@ -34,15 +34,15 @@ export function Checkpoints({ run }) {
     const fresh = await loadCheckpoints(run);
     resource.set(() => fresh);
   }, 1000);
-  useRunEvents(run.id, (events, isFirst) => {
-    if (isFirst || events.some(({ type }) => type === "checkpoint" || type === "end")) refresh();
+  useRunEvents(run.id, (events, isNew) => {
+    if (isNew || events.some(({ type }) => type === "checkpoint" || type === "end")) refresh();
   });
   const [asking, setAsking] = useState(/** @type {{ what: "evaluate" | "policy", checkpoint: string } | null} */ (null));
   const metric = run.best?.metric ?? "eval/mean_return";
   const close = () => setAsking(null);
   return html`<${Loaded} resource=${resource} what="the checkpoints">${(/** @type {Checkpoint[]} */ checkpoints) =>
     checkpoints.length
-      ? html`<div class="scroll" tabindex="0" role="region" aria-label="Checkpoints"><table>
+      ? html`<div class="scroll" tabindex="0" role="region" aria-label="Checkpoints"><table class="stacking">
           <thead><tr><th scope="col">epoch</th><th scope="col" class="number">${metric}</th><th scope="col">kind</th><th scope="col" class="number">size</th>
             <th scope="col">content</th><th scope="col">made</th><th scope="col">uses</th></tr></thead>
           <tbody>${checkpoints.map((one) => html`<${Row} key=${one.id} run=${run} one=${one} metric=${metric} ask=${setAsking} />`)}</tbody>
@@ -59,12 +59,12 @@ export function Checkpoints({ run }) {
 function Row({ run, one, metric, ask }) {
   const download = async () => save(await bytes(address("/v1/checkpoints/{checkpoint_id}", { checkpoint_id: one.id })), `${run.id}-epoch-${one.epoch}.ckpt`);
   return html`<tr>
-    <td>${one.epoch} ${one.is_best && html`<strong class="label">best</strong>`}${one.is_last && html`<strong class="label">last</strong>`}</td>
-    <td class="number">${number(one.metrics[metric])}</td>
-    <td title=${FIDELITY[one.kind]}>${one.kind}</td>
-    <td class="number">${size(one.size_bytes)}</td>
-    <td><code title=${one.content_sha256}>${one.content_sha256.slice(0, 10)}</code><${CopyButton} text=${one.content_sha256}>Copy<span class="sr"> the digest</span><//></td>
-    <td>${moment(one.created_at)}</td>
+    <td data-label="epoch">${one.epoch} ${one.is_best && html`<strong class="label">best</strong>`}${one.is_last && html`<strong class="label">last</strong>`}</td>
+    <td class="number" data-label=${metric}>${number(one.metrics[metric])}</td>
+    <td data-label="kind" title=${FIDELITY[one.kind]}>${one.kind}</td>
+    <td class="number" data-label="size">${size(one.size_bytes)}</td>
+    <td data-label="content"><code title=${one.content_sha256}>${one.content_sha256.slice(0, 10)}</code><${CopyButton} text=${one.content_sha256}>Copy<span class="sr"> the digest</span><//></td>
+    <td data-label="made">${moment(one.created_at)}</td>
     <td><span class="row">
       <${ActionButton} action=${download}>Download<//>
       ${one.servable

@@ -5,10 +5,14 @@ import { useResource } from "../hooks.js";
 import { html } from "../html.js";
 import { link } from "../router.js";
 import { ActionButton, CopyButton, Field, Loaded } from "../ui.js";
+import { CopyAs } from "./copy_as.js";
 
 /** @typedef {import("../openapi.d.ts").Run} Run */
 /** @typedef {{ source: string, name: string | null }} Origin */
-/** @typedef {{ config: Record<string, unknown>, config_sha256: string | null, provenance?: Record<string, Origin> | null }} Configuration */
+/**
+ * @typedef {{ config: Record<string, unknown>, config_sha256: string | null, provenance?: Record<string, Origin> | null,
+ *   request: Record<string, any> }} Configuration
+ */
 
 /** Where a value comes from that somebody asked for. */
 const ASKED = new Set(["argument", "override", "config", "configuration", "experiment"]);
@@ -30,8 +34,20 @@ export function Config({ run }) {
           <a class="button" href=${link(["new"], { from: run.id })}>New run from it</a></span>
       </div>
       ${found.config_sha256 && html`<p class="hint">Digest <code>${found.config_sha256}</code><${CopyButton} text=${found.config_sha256} />: equal for equal runs, also in Python and on the command line.</p>`}
+      ${asPosted(run, found) && html`<details class="copy"><summary>Copy as curl, Python or maze-run</summary><${CopyAs} ...${asPosted(run, found)} /></details>`}
       ${shown === undefined ? html`<p>No value fits.</p>` : html`<div class="tree"><${Tree} value=${shown} path="" origins=${found.provenance ?? {}} isOpen=${true} /></div>`}`;
   }}<//>`;
+}
+
+/**
+ * The request that gives this run again: as it was asked for, or of one that follows from another its configuration.
+ * @param {Run} run
+ * @param {Configuration} found
+ */
+function asPosted(run, { config, request }) {
+  if (run.kind !== "train") return null;
+  const seed = run.seed === null || request["seed"] !== undefined ? {} : { seed: run.seed };
+  return { path: "/v1/train", body: run.parent_run ? { config } : { ...request, ...seed } };
 }
 
 /** @param {string} path  @param {unknown} value  @param {Configuration} found  @param {string} wanted  @param {boolean} isAsked */

@@ -6,7 +6,7 @@
 import { useEffect, useMemo, useRef, useState } from "preact/hooks";
 import { address, bytes, save } from "../api.js";
 import { Chart, smoothed } from "../chart.js";
-import { usePaced, useRemembered, useResource } from "../hooks.js";
+import { useInView, usePaced, useRemembered, useResource } from "../hooks.js";
 import { html } from "../html.js";
 import { useRunEvents } from "../live.js";
 import { link, navigate, replaceQuery, useRoute } from "../router.js";
@@ -59,7 +59,7 @@ export function Curves({ run }) {
     <${Controls} run=${run} known=${known} choice=${choice} choose=${choose} setSmooth=${setSmooth} />
     ${!choice.names.length && html`<${Empty} title="No metric is chosen"><p>Choose some under “Metrics”.</p><//>`}
     <div class="charts">${grouped(choice.names).flatMap(([, names]) => names).map((name) =>
-      html`<${MetricChart} key=${name} run=${run} name=${name} choice=${choice} choose=${choose} best=${best} />`)}</div>
+      html`<${MetricCard} key=${name} run=${run} name=${name} choice=${choice} choose=${choose} best=${best} />`)}</div>
   </div>`;
 }
 
@@ -85,7 +85,8 @@ function useChoice(known) {
   };
   const choose = (/** @type {Partial<Choice>} */ change) => {
     if (change.names) remember(change.names);
-    replaceQuery(inAddress({ ...choice, ...change }));
+    const { names, ...rest } = inAddress({ ...choice, ...change });
+    replaceQuery(change.names || query.has("names") ? { names, ...rest } : rest);
   };
   return [choice, choose];
 }
@@ -114,7 +115,7 @@ function Controls({ run, known, choice, choose, setSmooth }) {
     </details>
     <${Field} label="Smoothing ${choice.smooth ? choice.smooth.toFixed(2) : "off"}">${(/** @type {any} */ attributes) => html`<input ...${attributes}
       type="range" min="0" max="0.99" step="0.01" value=${choice.smooth} onInput=${(/** @type {any} */ event) => setSmooth(Number(event.currentTarget.value))}
-      onChange=${() => choose({ smooth: choice.smooth })} />`}<//>
+      onChange=${(/** @type {any} */ event) => choose({ smooth: Number(event.currentTarget.value) })} />`}<//>
     <${Field} label="x axis">${(/** @type {any} */ attributes) => html`<select ...${attributes} value=${choice.axis}
       onChange=${(/** @type {any} */ event) => choose({ axis: event.currentTarget.value, zoom: null })}>
       ${Object.entries(AXES).map(([axis, title]) => html`<option value=${axis}>${title}</option>`)}
@@ -143,10 +144,20 @@ function useBest(run) {
 }
 
 /**
- * @param {{ run: Run, name: string, choice: Choice, choose: (change: Partial<Choice>) => void,
- *   best: Record<Axis, number> | null }} props
+ * @typedef {{ run: Run, name: string, choice: Choice, choose: (change: Partial<Choice>) => void,
+ *   best: Record<Axis, number> | null }} ChartProps
  */
-function MetricChart({ run, name, choice, choose, best }) {
+
+/** It is loaded when it is first seen. @param {ChartProps} props */
+function MetricCard(props) {
+  const { place, isInView } = useInView();
+  const [wasSeen, setSeen] = useState(false);
+  if (isInView && !wasSeen) setSeen(true);
+  return html`<div class="card" ref=${place}><h2>${props.name}</h2>${wasSeen && html`<${MetricChart} ...${props} isInView=${isInView} />`}</div>`;
+}
+
+/** What is not on the screen is not drawn again before it is. @param {ChartProps & { isInView: boolean }} props */
+function MetricChart({ run, name, choice, choose, best, isInView }) {
   const { axis, zoom, smooth, isLog } = choice;
   const whole = useSeries(run, name);
   const part = usePart(run, name, whole.data, axis, zoom);
@@ -155,12 +166,13 @@ function MetricChart({ run, name, choice, choose, best }) {
   const pick = (/** @type {number} */ x) => {
     if (shown) navigate(link(["runs", run.id], { tab: "watch", epoch: shown.epoch[nearestPlace(shown[axis], x)] }));
   };
-  return html`<div class="card"><h2>${name}</h2>
-    <${Loaded} resource=${whole} what="the curve">${() => html`<${Chart} name="${name} of ${run.name ?? run.id}" lines=${lines}
-      xLabel=${AXES[axis]} isTime=${axis === "time"} isLog=${isLog} height=${220} zoom=${zoom} onPick=${pick}
-      onZoom=${(/** @type {[number, number] | null} */ range) => choose({ zoom: range })}
-      marks=${best ? [{ x: best[axis], label: "best" }] : []} />`}<//>
-  </div>`;
+  const drawn = useRef({ lines, choice });
+  if (isInView) drawn.current = { lines, choice };
+  const how = drawn.current.choice;
+  return html`<${Loaded} resource=${whole} what="the curve">${() => html`<${Chart} name="${name} of ${run.name ?? run.id}" lines=${drawn.current.lines}
+    xLabel=${AXES[how.axis]} isTime=${how.axis === "time"} isLog=${how.isLog} height=${220} zoom=${how.zoom} onPick=${pick}
+    onZoom=${(/** @type {[number, number] | null} */ range) => choose({ zoom: range })}
+    marks=${best ? [{ x: best[how.axis], label: "best" }] : []} />`}<//>`;
 }
 
 /** All of a metric, grown by events. @param {Run} run  @param {string} name */
@@ -170,9 +182,9 @@ function useSeries(run, name) {
     const fresh = await loadSeries(run.id, name, {});
     whole.set(() => fresh);
   }, 1000);
-  useRunEvents(run.id, (events, isFirst) => {
+  useRunEvents(run.id, (events, isNew) => {
     whole.set((series) => withEvents(series, events, name));
-    if (isFirst || (whole.data?.epoch.length ?? 0) > 2 * MAX_POINTS) again();
+    if (isNew || (whole.data?.epoch.length ?? 0) > 2 * MAX_POINTS) again();
   });
   const isLater = useRef(false);
   useEffect(() => {

@@ -15,11 +15,11 @@ export function Transitions({ run }) {
     (signal) => listed((cursor) => get("/v1/runs/{run_id}/events", { run_id: run.id, types: ["state"], limit: 1000, cursor }, { signal })),
     [run.id],
   );
-  useRunEvents(run.id, (events, isFirst) => {
-    if (isFirst || events.some(({ type }) => type === "state")) resource.reload();
+  useRunEvents(run.id, (events, isNew) => {
+    if (isNew || events.some(({ type }) => type === "state")) resource.reload();
   });
   return html`<${Loaded} resource=${resource} what="the history">${(/** @type {any[]} */ moves) => html`
-    <div class="scroll" tabindex="0" role="region" aria-label="Transitions"><table>
+    <div class="scroll" tabindex="0" role="region" aria-label="Transitions"><table class="stacking">
       <thead><tr><th scope="col">when</th><th scope="col">state</th><th scope="col">why</th><th scope="col">who</th>
         <th scope="col" class="number">attempt</th><th scope="col" class="number">for</th></tr></thead>
       <tbody>${moves.map((move, place) => html`<${Row} key=${move.seq} move=${move} next=${moves[place + 1]} run=${run} />`)}</tbody>
@@ -30,9 +30,9 @@ export function Transitions({ run }) {
 /** @param {{ move: Move, next: Move | undefined, run: Run }} props */
 function Row({ move: { at, data }, next, run }) {
   const isEnd = run.finished_at !== null && !next;
-  return html`<tr><td>${moment(at)}</td><td><${State} state=${data.state} /></td><td>${data.reason ?? "–"}</td>
-    <td class="mono">${data.by ?? "–"}</td><td class="number">${data.attempt || "–"}</td>
-    <td class="number">${isEnd ? "–" : duration(between(at, next?.at))}</td></tr>`;
+  return html`<tr><td data-label="when">${moment(at)}</td><td data-label="state"><${State} state=${data.state} /></td><td data-label="why">${data.reason ?? "–"}</td>
+    <td class="mono" data-label="who">${data.by ?? "–"}</td><td class="number" data-label="attempt">${data.attempt || "–"}</td>
+    <td class="number" data-label="for">${isEnd ? "–" : duration(between(at, next?.at))}</td></tr>`;
 }
 
 /** What its process reported, and how long workers held it. @param {{ run: Run, moves: Move[] }} props */

@@ -1,10 +1,10 @@
 /** What may be done with a run: each verb where its state allows it, a refusal beside its button, its effect seen live. */
 import { useState } from "preact/hooks";
 import { call, get, post } from "../api.js";
-import { useAction } from "../hooks.js";
+import { useResource } from "../hooks.js";
 import { html } from "../html.js";
 import { link, navigate } from "../router.js";
-import { ActionButton, Dialog, ErrorBox, Field } from "../ui.js";
+import { ActionButton, Field, FormDialog } from "../ui.js";
 
 /** @typedef {import("../openapi.d.ts").Run} Run */
 /** @typedef {"continue" | "fork"} Asking */
@@ -66,39 +66,32 @@ const LIMITS = [
 
 /** @param {{ run: Run, close: () => void }} props */
 function ContinueDialog({ run, close }) {
-  const { run: send, isBusy, problem } = useAction(async (/** @type {FormData} */ form) => {
+  const send = async (/** @type {FormData} */ form) => {
     const body = { checkpoint: text(form, "checkpoint"), ...numbers(form, LIMITS.map(([name]) => name)) };
     goTo(await post("/v1/runs/{run_id}/continue", { run_id: run.id }, /** @type {any} */ (body)));
-    close();
-  });
-  return html`<${Dialog} title="Continue this training" close=${close}>
+  };
+  return html`<${FormDialog} title="Continue this training" label="Continue" close=${close} submit=${send}>
     <p>A new run trains on; this one stays as it is.</p>
-    <form onSubmit=${submitted(send)}>
       <${Field} label="From checkpoint">${(/** @type {any} */ attributes) => html`<select ...${attributes} name="checkpoint">
         <option value="last">last</option><option value="best">best</option></select>`}<//>
       ${LIMITS.map(([name, label, hint]) => html`<${Field} key=${name} label=${label} hint=${hint}>${(/** @type {any} */ attributes) =>
         html`<input ...${attributes} name=${name} type="number" step="any" />`}<//>`)}
-      <${ErrorBox} problem=${problem} />
-      <button class="primary" disabled=${isBusy}>Continue</button>
-    </form>
   <//>`;
 }
 
 /** @param {{ run: Run, close: () => void }} props */
 function ForkDialog({ run, close }) {
-  const { run: send, isBusy, problem } = useAction(async (/** @type {FormData} */ form) => {
+  const send = async (/** @type {FormData} */ form) => {
     const { name, checkpoint } = { name: text(form, "name"), checkpoint: text(form, "checkpoint") };
     const body = {
       ...(name && { name }), ...(checkpoint && { checkpoint }), ...numbers(form, ["n_epochs", "seed"]),
       overrides: overridesOf(text(form, "overrides")),
     };
     goTo(await post("/v1/runs/{run_id}/fork", { run_id: run.id }, /** @type {any} */ (body)));
-    close();
-  });
-  return html`<${Dialog} title="Fork this run" close=${close}>
+  };
+  return html`<${FormDialog} title="Fork this run" label="Fork" close=${close} submit=${send}>
     <p>A new training with this configuration and what you change.
       <a href=${link(["new"], { from: run.id, fork: 1 })}>Change it in the form</a></p>
-    <form onSubmit=${submitted(send)}>
       <${Field} label="Name">${(/** @type {any} */ attributes) => html`<input ...${attributes} name="name" maxlength="200" placeholder=${run.name ?? ""} />`}<//>
       <${Field} label="Begin with">${(/** @type {any} */ attributes) => html`<select ...${attributes} name="checkpoint">
         <option value="">fresh weights</option><option value="best">the best policy</option><option value="last">the last policy</option></select>`}<//>
@@ -106,56 +99,37 @@ function ForkDialog({ run, close }) {
       <${Field} label="Seed">${(/** @type {any} */ attributes) => html`<input ...${attributes} name="seed" type="number" min="0" placeholder=${run.seed ?? ""} />`}<//>
       <${Field} label="Changes" hint="One each line: algorithm.lr = 0.0003">${(/** @type {any} */ attributes) =>
         html`<textarea ...${attributes} name="overrides" spellcheck="false"></textarea>`}<//>
-      <${ErrorBox} problem=${problem} />
-      <button class="primary" disabled=${isBusy}>Fork</button>
-    </form>
   <//>`;
 }
 
 /** @param {{ run: Run, checkpoint: string, close: () => void }} props */
 export function EvaluateDialog({ run, checkpoint, close }) {
-  const { run: send, isBusy, problem } = useAction(async (/** @type {FormData} */ form) => {
+  const send = async (/** @type {FormData} */ form) => {
     const body = { run: run.id, checkpoint, ...numbers(form, ["n_episodes", "seed"]) };
     goTo(await post("/v1/evaluate", {}, /** @type {any} */ (body)));
-  });
-  return html`<${Dialog} title="Evaluate this checkpoint" close=${close}>
-    <form onSubmit=${submitted(send)}>
+  };
+  return html`<${FormDialog} title="Evaluate this checkpoint" label="Evaluate" close=${close} submit=${send}>
       <${Field} label="Episodes">${(/** @type {any} */ attributes) => html`<input ...${attributes} name="n_episodes" type="number" min="1" value="20" />`}<//>
       <${Field} label="Seed" hint="Left empty: drawn.">${(/** @type {any} */ attributes) => html`<input ...${attributes} name="seed" type="number" min="0" />`}<//>
-      <${ErrorBox} problem=${problem} />
-      <button class="primary" disabled=${isBusy}>Evaluate</button>
-    </form>
   <//>`;
 }
 
 /** Make a checkpoint a version of a policy, of a new one too. @param {{ run: Run, checkpoint: string, close: () => void }} props */
 export function PolicyDialog({ run, checkpoint, close }) {
-  const [known, setKnown] = useState(/** @type {string[] | null} */ (null));
-  if (known === null) get("/v1/policies", { limit: 100 }).then(({ data }) => setKnown(data.map(({ name }) => name)), () => setKnown([]));
-  const { run: send, isBusy, problem } = useAction(async (/** @type {FormData} */ form) => {
+  const { data: known } = useResource((signal) => get("/v1/policies", { limit: 200 }, { signal }), []);
+  const send = async (/** @type {FormData} */ form) => {
     const [name, note] = [text(form, "name"), text(form, "note")];
-    if (!known?.includes(name)) await post("/v1/policies", {}, { name });
+    const { data: alike } = await get("/v1/policies", { name, limit: 200 });
+    if (!alike.some((policy) => policy.name === name)) await post("/v1/policies", {}, { name });
     await post("/v1/policies/{name}/versions", { name }, { run: run.id, checkpoint, ...(note && { note }) });
     navigate(link(["policies", name]));
-  });
-  return html`<${Dialog} title="Add to a policy" close=${close}>
-    <form onSubmit=${submitted(send)}>
+  };
+  return html`<${FormDialog} title="Add to a policy" label="Add" close=${close} submit=${send}>
       <${Field} label="Policy" hint="One that is there, or a new name: letters, digits, dots, dashes and underscores.">${(/** @type {any} */ attributes) =>
         html`<input ...${attributes} name="name" list="policies-known" required pattern="[A-Za-z0-9._\\-]+" autocomplete="off" />`}<//>
-      <datalist id="policies-known">${known?.map((name) => html`<option key=${name} value=${name} />`)}</datalist>
+      <datalist id="policies-known">${known?.data.map(({ name }) => html`<option key=${name} value=${name} />`)}</datalist>
       <${Field} label="Note">${(/** @type {any} */ attributes) => html`<input ...${attributes} name="note" />`}<//>
-      <${ErrorBox} problem=${problem} />
-      <button class="primary" disabled=${isBusy}>Add</button>
-    </form>
   <//>`;
-}
-
-/** @param {(form: FormData) => void} send */
-export function submitted(send) {
-  return (/** @type {SubmitEvent} */ event) => {
-    event.preventDefault();
-    send(new FormData(/** @type {HTMLFormElement} */ (event.currentTarget)));
-  };
 }
 
 /** @param {FormData} form  @param {string} name */
