@@ -2,6 +2,7 @@
 
 import ast
 import copy
+import functools
 import inspect
 import itertools
 import re
@@ -20,6 +21,7 @@ _NAMED, _CODE = re.compile(r"^(\*{0,2}\w[\w.]*): "), r"`\1`: "
 _ROLE = re.compile(r":\w+:`~?([^`]+)`")
 
 
+@functools.cache
 def document() -> Node:
     """The OpenAPI document of the service, with tokens."""
     found: Node = build_api(lambda _: nullcontext(), auth=True).openapi()
@@ -58,7 +60,7 @@ def _entry(name: str, found: Any, shown: set[type[Any]]) -> list[str]:
         assert isinstance(definition, ast.ClassDef)
         fields |= _fields(definition)
         if base not in shown:
-            members += _methods(name, definition)
+            members += _methods(name, definition, is_base=base is not found)
         shown.add(base)
     if fields:
         rows = [f"| `{field}` | `{default}` | {text} |" for field, (default, text) in fields.items()]
@@ -84,7 +86,7 @@ def _fields(definition: ast.ClassDef) -> dict[str, tuple[str, str]]:
     return found
 
 
-def _methods(name: str, definition: ast.ClassDef) -> list[str]:
+def _methods(name: str, definition: ast.ClassDef, *, is_base: bool) -> list[str]:
     """Public methods and properties with a docstring; the constructor for its arguments."""
     parts: list[str] = []
     for node in definition.body:
@@ -93,7 +95,8 @@ def _methods(name: str, definition: ast.ClassDef) -> list[str]:
         doc = ast.get_docstring(node)
         decorators = [ast.unparse(one) for one in node.decorator_list]
         if node.name == "__init__" and node.args.args[1:] + node.args.kwonlyargs:
-            parts += [_signature(name, node), _text(doc or "")]
+            arguments = re.search("^Args:.*", ast.get_docstring(definition) or "", re.MULTILINE | re.DOTALL)
+            parts += [_signature(name, node), _text(arguments[0]) if is_base and arguments else ""]
         elif doc and not node.name.startswith("_") and "overload" not in decorators:
             is_value = any(one.endswith("property") for one in decorators)
             shown = [] if is_value else [_signature(node.name, node)]

@@ -15,6 +15,8 @@ LOCAL = "localhost:8000"
 SHOWN = ("json", "text")
 """Languages of a block that shows the answer to the block before it."""
 
+_TELLS_STATUS = 'curl() { command curl -w "%{stderr}HTTP %{http_code} %{url_effective}\\n" "$@"; }'
+"""Of every request to standard error; a page's own ``-w`` comes later and wins."""
 EXACT = frozenset({"kind", "code", "status", "type", "pointer", "message", "meaning", "description", "group"})
 """Members whose value is the same in every session."""
 
@@ -40,7 +42,8 @@ def session(page: Path, address: str, directory: Path, *, needle: str = LOCAL) -
         Each block that was run, what it printed, and the block right after it that shows the answer.
 
     Raises:
-        RuntimeError: a command failed; the message has the page's line and what was printed.
+        RuntimeError: a command failed, or a request was refused and the page does not show that; the message has the
+            page's line and what was printed.
     """
     blocks = fenced_blocks(page)
     chosen = [
@@ -51,7 +54,7 @@ def session(page: Path, address: str, directory: Path, *, needle: str = LOCAL) -
         for number, block in enumerate(blocks)
         if block.language == "bash" and block.not_run is None and needle in block.code
     ]
-    script = ["set -euo pipefail"]
+    script = ["set -euo pipefail", _TELLS_STATUS]
     for number, (block, _) in enumerate(chosen):
         script += [f"echo {block.line} > at", f"exec > out.{number}", block.code.replace(LOCAL, address)]
     done = subprocess.run(
@@ -66,7 +69,15 @@ def session(page: Path, address: str, directory: Path, *, needle: str = LOCAL) -
         printed = "".join(path.read_text() for path in sorted(directory.glob("out.*"))[-1:])
         line = (directory / "at").read_text().strip()
         raise RuntimeError(f"{page.name}:{line}: a command failed:\n{printed}{done.stderr}")
+    refused = re.findall(r"^HTTP ([45]\d\d .*)$", done.stderr, re.MULTILINE)
+    if len(refused) > sum(shown is not None and _is_refusal(shown) for _, shown in chosen):
+        raise RuntimeError(f"{page.name}: refusals that the page does not show: {refused}")
     return [(block, (directory / f"out.{n}").read_text(), shown) for n, (block, shown) in enumerate(chosen)]
+
+
+def _is_refusal(shown: Block) -> bool:
+    status = json.loads(shown.code).get("status", 0) if shown.language == "json" else 0
+    return isinstance(status, int) and status >= 400
 
 
 def wrongly_shown(ran: Sequence[Ran], *, exact: frozenset[str] = EXACT) -> list[str]:

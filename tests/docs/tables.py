@@ -13,12 +13,10 @@ import argparse
 import dataclasses
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
 import gymnasium
-from fastapi import FastAPI
 from pydantic import TypeAdapter
 
 import maze_core
@@ -33,8 +31,8 @@ from maze_core.config.modules import config_groups, config_module
 from maze_core.config.plain_values import Limits
 from maze_core.config.settings import field_docs
 from maze_core.models.config import GaussianArgs
-from service.api.application import build_api
 from service.settings import settings_table
+from tools.reference import document
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
 _TABLE = re.compile(r"(<!-- table: (?P<name>[\w-]+) -->\n)(?P<body>.*?)(<!-- end of table -->)", re.DOTALL)
@@ -149,10 +147,9 @@ def commands_below(
 
 def routes_of_the_service() -> list[tuple[str, str, str]]:
     """Method, path and description of every documented route."""
-    document = build_api(_no_lifespan, auth=True).openapi()
     return [
         (method.upper(), path, str(operation["description"]))
-        for path, operations in document["paths"].items()
+        for path, operations in document()["paths"].items()
         for method, operation in operations.items()
     ]
 
@@ -211,10 +208,6 @@ def write(page: Path, made: Mapping[str, str]) -> None:
     page.write_text(
         _TABLE.sub(lambda match: match[1] + made[match["name"]] + match[4], text), encoding="utf-8"
     )
-
-
-def _no_lifespan(_: FastAPI) -> AbstractAsyncContextManager[None]:
-    return nullcontext()
 
 
 def _nested(config: type[Any], name: str) -> type[Any] | None:
