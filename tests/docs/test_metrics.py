@@ -3,14 +3,15 @@
 import re
 from collections import defaultdict
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from maze_core import RunContext
 from service.metrics import ActionMetrics, FleetMetrics, HttpMetrics
+from service.store import migrate, open_stores
 from tests.docs.tables import ALGORITHMS, DOCS
 
 PAGE = (DOCS / "metrics.md").read_text()
@@ -75,9 +76,11 @@ def test_each_algorithm_emits_what_the_page_says_it_does(tmp_path: Path, recorde
     assert own == explained()
 
 
-def test_every_metric_of_the_service_is_explained_with_its_labels() -> None:
-    stores: Any = SimpleNamespace(statistics=dict, live_workers=lambda _: [])
-    collectors = (HttpMetrics(), ActionMetrics(), FleetMetrics(stores, stores, 1.0))
-    emitted = {metric.name: set(metric._labelnames) for each in collectors for metric in each.collect()}
+def test_every_metric_of_the_service_is_explained_with_its_labels(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path / 'maze.db'}"
+    migrate(url)
+    with closing(open_stores(url)) as stores:
+        collectors = (HttpMetrics(), ActionMetrics(), FleetMetrics(stores.runs, stores.registry, 1.0))
+        emitted = {metric.name: set(metric._labelnames) for each in collectors for metric in each.collect()}
     page = {name.strip("`"): set(labels.split(", ")) - {""} for name, labels, _ in rows("Of the service")}
     assert page == emitted
