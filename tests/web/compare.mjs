@@ -3,7 +3,7 @@
 import { readFileSync } from "node:fs";
 import { accessibility, walk } from "./browser.mjs";
 
-await walk(async (page, { url, runs, hostile }, { shot, context, ignore }) => {
+await walk(async (page, { url, runs, hostile, live }, { shot, context, ignore }) => {
   ignore(/status of 404/);
   await context.grantPermissions(["clipboard-read", "clipboard-write"]);
   await page.goto(`${url}/#/compare`);
@@ -54,6 +54,12 @@ await walk(async (page, { url, runs, hostile }, { shot, context, ignore }) => {
   await page.reload();
   await page.locator(".verdicts li").first().waitFor();
 
+  await page.goto(`${url}/#/compare?runs=${[runs[0], live].join()}&metric=train/episode_return`);
+  await page.locator(".chart canvas").waitFor();
+  const points = async () => Number(/live, (\d+) points/.exec(await page.locator(".chart .plot").getAttribute("aria-label"))?.[1] ?? 0);
+  const before = await points();
+  for (let turn = 0; turn < 100 && (await points()) <= before; turn += 1) await page.waitForTimeout(200);
+  const grown = (await points()) - before;
   await page.goto(`${url}/#/compare?runs=${[runs[0], "run_0sgdpt27fj407jyj64ccs5950m"].join()}`);
   await page.locator(".warning").waitFor();
   const gone = await page.locator(".warning").innerText();
@@ -61,5 +67,5 @@ await walk(async (page, { url, runs, hostile }, { shot, context, ignore }) => {
   await page.locator(".differences").waitFor();
   const names = await page.locator(".differences thead th").allInnerTexts();
   const elements = await page.locator("main img, main script").count();
-  return { chosen, legend, differing, origins, withSeeds, findings: [...findings, ...played], isHidden, csv, png, kept, verdicts, scores, gone, names, elements };
+  return { chosen, legend, differing, origins, withSeeds, findings: [...findings, ...played], isHidden, csv, png, kept, verdicts, scores, gone, names, elements, grown };
 });

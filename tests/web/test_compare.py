@@ -8,11 +8,11 @@ import pytest
 HOSTILE = '<img src=x onerror="document.title=1">'
 
 
-def _submitted(server, name, seed, lr):
+def _submitted(server, name, seed, lr, n_epochs=4):
     body = {
         "algorithm": "ppo",
         "configuration": "test",
-        "n_epochs": 4,
+        "n_epochs": n_epochs,
         "seed": seed,
         "name": name,
         "overrides": {"env.name": "CartPole-v1", "algorithm.lr": lr},
@@ -32,7 +32,9 @@ def compared(server):
 
 def test_runs_are_compared_by_curves_configurations_and_policies(walk, server, compared):
     *runs, hostile = compared
-    found = walk("compare.mjs", server, runs=runs, hostile=hostile)
+    live = _submitted(server, "live", 1, 0.01, n_epochs=100_000)
+    found = walk("compare.mjs", server, runs=runs, hostile=hostile, live=live)
+    server.post(f"/v1/runs/{live}/cancel", {})
     assert found["findings"] == []
     assert found["chosen"].count("run_") == 2
     assert found["legend"] == ["pair one, 2 seeds", "pair two"]
@@ -52,6 +54,7 @@ def test_runs_are_compared_by_curves_configurations_and_policies(walk, server, c
     assert "There is no run run_0sgdpt27fj407jyj64ccs5950m" in found["gone"]
     assert found["names"][2] == HOSTILE
     assert found["elements"] == 0
+    assert found["grown"] > 0, "the curve of a run at work stood still"
 
 
 @pytest.mark.parametrize(("theme", "width"), [("dark", 1280), ("light", 390), ("dark", 390)])

@@ -8,7 +8,7 @@ import { html } from "../html.js";
 import { useChanges } from "../live.js";
 import { link, replaceQuery } from "../router.js";
 import { CopyButton, Empty, Field, Loaded, State, useQuery } from "../ui.js";
-import { Differences } from "./compare_config.js";
+import { Differences, inBrief, useDifferences } from "./compare_config.js";
 import { Paired } from "./compare_policies.js";
 
 /** @typedef {import("../openapi.d.ts").Run} Run */
@@ -52,14 +52,15 @@ async function asked(ids, signal) {
 /** @param {{ runs: Run[], missing: string[], choose: (ids: string[]) => void }} props */
 function Comparison({ runs, missing, choose }) {
   const ids = runs.map((run) => run.id);
+  const differences = useDifferences(runs);
   const gone = missing.length > 0 && html`<p class="warning" role="status">There is no run <code>${missing.join(", ")}</code> any more.</p>`;
   if (!runs.length) return gone;
   const remove = (/** @type {string} */ id) => choose(ids.filter((other) => other !== id));
   return html`${gone}
-    <${Curves} runs=${runs} remove=${remove} />
+    <${Curves} runs=${runs} rows=${differences.data ?? []} remove=${remove} />
     ${runs.length < 2
       ? html`<${Empty} title="One run alone"><p>Choose another one to compare it with.</p><//>`
-      : html`<${Differences} runs=${runs} /><${Paired} runs=${runs} />`}`;
+      : html`<${Differences} runs=${runs} found=${differences} /><${Paired} runs=${runs} />`}`;
 }
 
 /** Search for runs, and take them in or out. @param {{ ids: string[], choose: (ids: string[]) => void }} props */
@@ -98,11 +99,13 @@ function titleOf(run) {
   return run.name ?? run.id;
 }
 
-/** What each line is called: the name, with the id's end where runs share it.
- * @param {Series[]} series  @param {Run[]} runs */
-function labelsOf(series, runs) {
-  const byId = new Map(runs.map((run) => [run.id, run]));
-  const names = series.map(({ runs: [first = ""] }) => byId.get(first)?.name ?? "");
+/** What each line is called: the name, of a sweep's run what it tries, with the id's end where runs share it.
+ * @param {Series[]} series  @param {Run[]} runs  @param {import("./compare_config.js").Row[]} rows */
+function labelsOf(series, runs, rows) {
+  const names = series.map(({ runs: [first] }) => {
+    const place = runs.findIndex((run) => run.id === first);
+    return (runs[place]?.sweep && inBrief(rows, place)) || (runs[place]?.name ?? "");
+  });
   return series.map(({ runs: ids }, index) => {
     const id = ids[0] ?? "";
     const isShared = names.filter((name) => name === names[index]).length > 1;
@@ -111,8 +114,9 @@ function labelsOf(series, runs) {
   });
 }
 
-/** The curves with what they are drawn by, and the runs beneath. @param {{ runs: Run[], remove: (id: string) => void }} props */
-function Curves({ runs, remove }) {
+/** The curves with what they are drawn by, and the runs beneath. 
+ * @param {{ runs: Run[], rows: import("./compare_config.js").Row[], remove: (id: string) => void }} props */
+function Curves({ runs, rows, remove }) {
   const ids = runs.map((run) => run.id);
   const names = [...new Set(runs.flatMap((run) => Object.keys(run.latest_metrics)))].sort();
   const metric = useQuery("metric") || METRICS.find((name) => names.includes(name)) || names[0] || "";
@@ -127,7 +131,7 @@ function Curves({ runs, remove }) {
   useChanges((event) => ids.includes(event.run) && ["metrics", "end"].includes(event.type), found.reload, [ids.join(), metric]);
   const [hidden, setHidden] = useState(/** @type {ReadonlySet<string>} */ (new Set()));
   const series = found.data ?? [];
-  const labels = labelsOf(series, runs);
+  const labels = labelsOf(series, runs, rows);
   const lines = useMemo(
     () => series.map((one, index) => ({ ...lineOf(one, x, weight), label: labels[index] ?? "", color: index, isHidden: hidden.has(one.group) })),
     [found.data, x, weight, hidden, labels.join("\n")],

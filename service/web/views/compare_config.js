@@ -10,10 +10,14 @@ import { Loaded } from "../ui.js";
 /** @typedef {Record<string, import("../openapi.d.ts").Schemas["OriginOut"]>} Origins */
 /** @typedef {{ key: string, values: unknown[], origins: (string | null)[] }} Row `values` of the runs in order; undefined where a run has none */
 
-/** @param {{ runs: Run[] }} props */
-export function Differences({ runs }) {
+/** What the runs' configurations differ in, key by key. @param {Run[]} runs */
+export function useDifferences(runs) {
   const ids = runs.map((run) => run.id);
-  const found = useResource((signal) => rowsOf(ids, signal), [ids.join()]);
+  return useResource((signal) => rowsOf(ids, signal), [ids.join()]);
+}
+
+/** @param {{ runs: Run[], found: import("../hooks.js").Resource<Row[]> }} props */
+export function Differences({ runs, found }) {
   const [withSeeds, setWithSeeds] = useState(false);
   return html`<section class="card" aria-label="Configuration">
     <header class="row"><h2>What their configurations differ in</h2>
@@ -22,6 +26,12 @@ export function Differences({ runs }) {
       ${(/** @type {Row[]} */ rows) => html`<${Table} runs=${runs} rows=${withSeeds ? rows : rows.filter(({ key }) => !isSeed(key))} isEqual=${!rows.length} />`}
     <//>
   </section>`;
+}
+
+/** A run in few words, by what it has otherwise than others. @param {Row[]} rows  @param {number} place */
+export function inBrief(rows, place) {
+  const telling = rows.filter(({ key, values }) => !isSeed(key) && values[place] !== undefined).slice(0, 3);
+  return telling.map(({ key, values }) => `${key.split(".").at(-1)} ${plain(values[place])}`).join(", ");
 }
 
 /** @param {string} key */

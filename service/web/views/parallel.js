@@ -19,6 +19,8 @@ import { html } from "../html.js";
 const HEIGHT = 300;
 const EDGE = { top: 34, bottom: 18, left: 46, right: 74 };
 const LEAST_GAP = 92;
+/** So near to an end of its axis a pointer means the end. */
+const SNAP = 0.03;
 /** From bad to good, by lightness alone, away from the paper: so everybody can tell them apart. */
 const RAMPS = {
   light: [[0xc2, 0xb6, 0x8a], [0x6f, 0x93, 0xa8], [0x1f, 0x5d, 0x94], [0x06, 0x22, 0x4d]],
@@ -153,7 +155,8 @@ function AxisLine({ axis, x, gap, brush, set }) {
   /** @param {PointerEvent} event */
   const at = (event) => {
     const box = /** @type {SVGElement} */ (event.currentTarget).getBoundingClientRect();
-    return Math.min(1, Math.max(0, 1 - (event.clientY - box.top) / box.height));
+    const exact = 1 - (event.clientY - box.top) / box.height;
+    return exact > 1 - SNAP ? 1 : exact < SNAP ? 0 : exact;
   };
   const down = (/** @type {PointerEvent} */ event) => {
     /** @type {SVGElement} */ (event.currentTarget).setPointerCapture(event.pointerId);

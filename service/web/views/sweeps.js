@@ -1,5 +1,5 @@
 /** Sweeps: all of them, and one with its trials as lines over the searched parameters, as a table and by time. */
-import { useMemo, useState } from "preact/hooks";
+import { useEffect, useMemo, useState } from "preact/hooks";
 import { call, get, listed, post, Problem } from "../api.js";
 import { Chart } from "../chart.js";
 import { ago, between, duration, number, plain } from "../format.js";
@@ -178,7 +178,7 @@ function Trials({ sweep, jobs }) {
       <a class="button" href=${link(["compare"], { runs: bestRuns(trials, isLow).join() })}>Compare the best runs</a></header>
       <${ParallelCoordinates} trials=${trials} axes=${axes} brushes=${brushes} setBrushes=${setBrushes} best=${best} pointed=${pointed} isLow=${isLow} />
     </section>
-    <div class="halves"><${Importance} sweep=${sweep} n=${trials.filter((trial) => trial.value !== null).length} /><${History} trials=${trials} isLow=${isLow} metric=${sweep.metric} /></div>
+    <div class="halves"><${Importance} sweep=${sweep} values=${trials.flatMap(({ value }) => value ?? [])} /><${History} trials=${trials} isLow=${isLow} metric=${sweep.metric} /></div>
     <${TrialTable} trials=${shown} all=${trials.length} axes=${axes} best=${best} isLow=${isLow} point=${setPointed} />`;
 }
 
@@ -188,16 +188,12 @@ function bestRuns(trials, isLow) {
   return (ordered.length ? ordered : trials).flatMap((trial) => trial.jobs.map((job) => job.run)).filter((run) => run !== null).slice(0, COMPARED);
 }
 
-/** How much each parameter decides. @param {{ sweep: Sweep, n: number }} props */
-function Importance({ sweep, n }) {
-  const found = useResource(async (signal) => {
-    try {
-      return await get("/v1/sweeps/{sweep_id}/importance", { sweep_id: sweep.id }, { signal });
-    } catch (problem) {
-      if (problem instanceof Problem && problem.status === 409) return null;
-      throw problem;
-    }
-  }, [sweep.id, n]);
+/** How much each parameter decides. @param {{ sweep: Sweep, values: number[] }} props */
+function Importance({ sweep, values }) {
+  const isTold = new Set(values).size > 1;
+  const load = async (/** @type {AbortSignal} */ signal) => (isTold ? get("/v1/sweeps/{sweep_id}/importance", { sweep_id: sweep.id }, { signal }) : null);
+  const found = useResource(load, [sweep.id, isTold]);
+  useEffect(() => found.reload(), [values.length]);
   return html`<section class="card" aria-label="Importance"><h2>What decides the score</h2>
     <${Loaded} resource=${found} what="importance">
       ${(/** @type {{ evaluator: string, n_trials: number, importance: Record<string, number> } | null} */ one) =>
