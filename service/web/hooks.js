@@ -1,6 +1,6 @@
 /** What views share of loading and remembering. */
 import { useCallback, useEffect, useRef, useState } from "preact/hooks";
-import { connection, isOnline, pause, Problem } from "./api.js";
+import { connection, isOnline, pause, newKey, Problem } from "./api.js";
 
 /** @typedef {import("./api.js").Problem} ProblemType */
 
@@ -83,6 +83,16 @@ export function useAction(action) {
     }
   };
   return { run, isBusy, problem, clear: () => setProblem(null) };
+}
+
+/** Keys for what is sent from here, by what it says: the same thing sent again is done once. */
+export function useSentKey() {
+  const keys = useRef(/** @type {Map<string, string>} */ (new Map()));
+  return (/** @type {string} */ text) => {
+    const key = keys.current.get(text) ?? newKey();
+    keys.current.set(text, key);
+    return key;
+  };
 }
 
 /**

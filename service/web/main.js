@@ -39,12 +39,16 @@ function View({ route }) {
     const load = VIEWS[name];
     if (!load) {
       setLoaded({ name, problem: new Problem({ code: "not_found", detail: `This page has no view '${name}'.` }) });
-      return;
+      return undefined;
     }
+    let isWanted = true; // a slower view that was left takes nobody's place
     load().then(
-      (module) => setLoaded({ name, module }),
-      () => setLoaded({ name, problem: new Problem({ code: "updated", detail: "This view could not be loaded: the service is away, or was updated. Load the page again." }) }),
+      (module) => isWanted && setLoaded({ name, module }),
+      () => isWanted && setLoaded({ name, problem: new Problem({ code: "updated", detail: "This view could not be loaded: the service is away, or was updated. Load the page again." }) }),
     );
+    return () => {
+      isWanted = false;
+    };
   }, [name]);
   const [failure, clear] = useErrorBoundary((error) => console.error(error));
   useEffect(() => clear(), [route.text]);

@@ -51,3 +51,40 @@ def test_a_run_fills_the_form_again_and_a_fork_sends_only_its_changes(walked):
 def test_it_is_accessible_and_fits_a_phone(walked):
     assert walked["findings"] == []
     assert walked["width"] == 390
+
+
+@pytest.fixture(scope="module")
+def followed(walk, server, trained):
+    return walk("new_run_of_run.mjs", server, run=trained["id"])
+
+
+def test_a_trained_run_is_evaluated_and_what_is_wrong_with_that_stands_at_its_field(followed, trained):
+    assert "greater than or equal to 1" in followed["wrong"]
+    assert followed["evaluated"] == {"run": trained["id"], "n_episodes": 2}
+
+
+def test_a_stack_of_wrappers_and_another_component_are_written_out(followed):
+    assert followed["composed"] == {
+        "wrappers": [{"_target_": "maze_core.RewardScalingWrapper"}],
+        "overrides": {
+            "wrappers.RewardScalingWrapper.scale": 0.5,
+            "model.critic": {"_target_": "maze_core.SharedStateCriticConfig"},
+            "model.critic.networks": [{"_target_": "maze_core.FlattenConcatStateValueNetConfig"}],
+            "model.policy.networks.0.hidden_units": [16, 16],
+        },
+    }
+
+
+def test_several_values_are_a_sweep_in_which_a_list_stays_one_value(followed):
+    assert followed["swept"]["overrides"] == {
+        "wrappers.RewardScalingWrapper.scale": 0.5,
+        "model.critic": {"_target_": "maze_core.SharedStateCriticConfig"},
+        "model.critic.networks": [[{"_target_": "maze_core.FlattenConcatStateValueNetConfig"}]],
+        "model.policy.networks.0.hidden_units": [[16, 16]],
+        "algorithm.n_epochs": [1, 2],
+    }
+    assert followed["swept"]["wrappers"] == [[{"_target_": "maze_core.RewardScalingWrapper"}]]
+
+
+def test_those_forms_are_accessible(followed):
+    assert followed["findings"] == []

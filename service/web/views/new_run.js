@@ -1,13 +1,14 @@
 /** New run: a form of every setting, composed by the service as it is filled in; trained, tried out, swept or copied. */
 import { useEffect, useMemo, useRef, useState } from "preact/hooks";
-import { call, get, newKey, post } from "../api.js";
-import { useAction, useResource, useSettled } from "../hooks.js";
+import { call, get, post } from "../api.js";
+import { useAction, useResource, useSentKey, useSettled } from "../hooks.js";
 import { html } from "../html.js";
 import { link, navigate } from "../router.js";
 import { ErrorBox, Field, Loaded } from "../ui.js";
+import { ActForm } from "./act_form.js";
 import { CopyAs } from "./copy_as.js";
 import { EnvironmentPicker, kwargsSchema } from "./environment_picker.js";
-import { flat, Mistakes, Nodes, nodesOf, Counts, Row, shown, standardOf, targetOf, written } from "./schema_form.js";
+import { flat, Mistakes, Nodes, nodesOf, Counts, Prose, Row, shown, standardOf, targetOf, written } from "./schema_form.js";
 import { bodyOf, emptySpecification, GROUPS, LENGTHS, placed, renamed, specificationOf } from "./specification.js";
 
 /** @typedef {import("./schema_form.js").Schema} Schema */
@@ -22,18 +23,33 @@ import { bodyOf, emptySpecification, GROUPS, LENGTHS, placed, renamed, specifica
  * @typedef {{ run: string, checkpoint: string }} Fork */
 
 const COMPOSE_AFTER_MS = 250;
+/** What stands for a group that is written out. */
+const OWN = "as written here";
 const SECTIONS = ["algorithm", "env", "wrappers", "model", "runner"];
+
+const TITLES = /** @type {Record<string, string>} */ ({ train: "New run", fork: "Fork a run", evaluate: "Evaluate a run", rollout: "Roll out a run" });
 
 /** @param {{ route: import("../router.js").Route }} props */
 export function View({ route }) {
-  const from = route.query.get("from");
-  const env = route.query.get("env");
-  const isFork = route.query.get("fork") === "1";
-  const start = useResource((signal) => loadStart(from, env, isFork, signal), [from, env, isFork]);
-  return html`<h1>${isFork ? "Fork a run" : "New run"}</h1>
-    <${Loaded} resource=${start} what="the settings">
-      ${(/** @type {Awaited<ReturnType<typeof loadStart>>} */ loaded) => html`<${TrainForm} key=${route.text} ...${loaded} />`}
-    <//>`;
+  const { from, env, kind, fork } = /** @type {Record<string, string | undefined>} */ (Object.fromEntries(route.query));
+  const asked = fork === "1" ? "fork" : kind;
+  const start = useResource((signal) => loadStart(from, env, asked, signal), [from, env, asked]);
+  return html`<${Loaded} resource=${start} what="the settings">
+    ${(/** @type {Start} */ loaded) => html`<h1>${TITLES[loaded.kind]}</h1>
+      ${loaded.trained && html`<${Kinds} run=${loaded.trained} chosen=${loaded.kind} />`}
+      ${loaded.kind === "evaluate" || loaded.kind === "rollout"
+        ? html`<${ActForm} key=${route.text} kind=${loaded.kind} request=${loaded.request} />`
+        : html`<${TrainForm} key=${route.text} ...${loaded} />`}`}
+  <//>`;
+}
+
+/** What can be made of a trained run. @param {{ run: string, chosen: string }} props */
+function Kinds({ run, chosen }) {
+  /** @type {[string, string, Record<string, string>][]} */
+  const kinds = [["train", "Train again", { kind: "train" }], ["fork", "Fork", { fork: "1" }], ["evaluate", "Evaluate", { kind: "evaluate" }], ["rollout", "Roll out", { kind: "rollout" }]];
+  return html`<nav class="kinds row" aria-label="What is made of it">
+    ${kinds.map(([kind, title, query]) => html`<a class="button quiet" href=${link(["new"], { from: run, ...query })} aria-current=${kind === chosen ? "page" : undefined}>${title}</a>`)}
+  </nav>`;
 }
 
 /** @param {AbortSignal} signal */
@@ -47,24 +63,41 @@ async function loadCatalogue(signal) {
   return { schema: /** @type {Schema} */ (schema), modules: /** @type {Record<string, string[]>} */ (modules), environments: environments.data };
 }
 
-/** @param {string | null} from  @param {string | null} env  @param {boolean} isFork  @param {AbortSignal} signal */
-async function loadStart(from, env, isFork, signal) {
-  const catalogue = await loadCatalogue(signal);
+/** What a form begins with; `trained` is the run whose policy there is.
+ * @typedef {{ kind: "train" | "fork", catalogue: Catalogue, given: Specification, base: Record<string, any> | null, fork: Fork | null, trained?: string }} TrainStart
+ * @typedef {{ kind: "evaluate" | "rollout", request: Record<string, unknown>, trained: string }} ActStart
+ * @typedef {TrainStart | ActStart} Start
+ */
+
+/**
+ * @param {string | undefined} from  @param {string | undefined} env  @param {string | undefined} asked  @param {AbortSignal} signal
+ * @returns {Promise<Start>}
+ */
+async function loadStart(from, env, asked, signal) {
   if (!from) {
     const given = emptySpecification();
-    return { catalogue, given: env ? { ...given, drafts: { "env.name": { value: env } } } : given, base: null, fork: null };
+    const catalogue = await loadCatalogue(signal);
+    return { kind: "train", catalogue, given: env ? { ...given, drafts: { "env.name": { value: env } } } : given, base: null, fork: null };
   }
-  const found = await get("/v1/runs/{run_id}/config", { run_id: from }, { signal });
-  const request = /** @type {Record<string, any>} */ (found.request ?? {});
+  const [run, found] = await Promise.all([
+    get("/v1/runs/{run_id}", { run_id: from }, { signal }),
+    get("/v1/runs/{run_id}/config", { run_id: from }, { signal }),
+  ]);
+  const request = /** @type {Record<string, any>} */ (found.request);
+  const kind = asked ?? run.kind;
+  const trained = run.kind === "train" ? from : (run.source_run ?? undefined);
+  if ((kind === "evaluate" || kind === "rollout") && trained) {
+    return { kind, trained, request: run.kind === kind ? { ...request, run: trained } : { run: trained } };
+  }
+  const catalogue = await loadCatalogue(signal);
+  if (kind === "fork") return { kind, catalogue, given: emptySpecification(), base: found.config, fork: { run: from, checkpoint: "" }, trained };
   // what a sweep or another run made has no such request: its configuration is changed
-  const isWhole = !isFork && !("choices" in request) && !("checkpoint" in request);
-  const given = isFork ? emptySpecification() : specificationOf(isWhole ? request : { config: found.config });
-  return { catalogue, given, base: isFork ? found.config : null, fork: isFork ? { run: from, checkpoint: "" } : null };
+  const isWhole = run.kind === "train" && !("choices" in request) && !run.parent_run;
+  return { kind: "train", catalogue, given: specificationOf(isWhole ? request : { config: found.config, seed: run.seed }), base: null, fork: null, trained };
 }
 
 /**
- * @param {{ catalogue: Catalogue, given: Specification, base: Record<string, any> | null, fork: Fork | null }} props
- *   `base` is the configuration that a fork changes
+ * @param {TrainStart} props `base` is the configuration that a fork changes
  */
 function TrainForm({ catalogue, given, base, fork: givenFork }) {
   const [form, setForm] = useState(given);
@@ -106,6 +139,11 @@ function TrainForm({ catalogue, given, base, fork: givenFork }) {
   const lengths = nodes.flatMap((section) => section.nodes).filter((node) => LENGTHS.includes(node.key));
   const loose = mistakes.get("") ?? [];
 
+  const stack = /** @type {any[]} */ (Array.isArray(form.choices["wrappers"]) ? form.choices["wrappers"] : (config?.["wrappers"] ?? []));
+  const restack = (/** @type {any[]} */ entries) => {
+    const drafts = Object.fromEntries(Object.entries(form.drafts).filter(([key]) => !key.startsWith("wrappers.")));
+    set({ choices: { ...form.choices, wrappers: entries }, drafts });
+  };
   const submitByKey = (/** @type {KeyboardEvent} */ event) => {
     if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) submission.send(false);
   };
@@ -137,7 +175,9 @@ function TrainForm({ catalogue, given, base, fork: givenFork }) {
       </section>
       <div class="field search"><label for="new-run-search">Search all settings</label>
         <input id="new-run-search" type="search" value=${search} placeholder="lr, clip, evaluation …" onInput=${(/** @type {any} */ event) => setSearch(event.target.value)} /></div>
-      ${nodes.map((section) => html`<${Section} key=${section.group} section=${section} form=${shared} />`)}
+      ${nodes.map((section) => html`<${Section} key=${section.group} section=${section} form=${shared}>
+        ${section.group === "wrappers" && html`<${Wrappers} schema=${catalogue.schema} stack=${stack} change=${restack} />`}
+      <//>`)}
       <${Others} keys=${others} form=${shared} />
     </div>
     <aside class="composed" aria-label="Result">
@@ -199,7 +239,7 @@ function sectionsOf(schemas, catalogue, form, composed) {
     const value = composedValue(composed?.[group], schema, standardOf(schema));
     const kinds = own || schema["type"] === "array" ? [schema] : schema["anyOf"].map((/** @type {Schema} */ kind) => ({ ...defs[String(kind["$ref"] ?? "").split("/").pop() ?? ""], ...kind }));
     const kind = kinds.find((/** @type {Schema} */ each) => own || targetOf(each) === value?._target_) ?? kinds[0];
-    const children = nodesOf(group, kind, defs, value, form.drafts).flatMap((node) => (node.kind === "group" && node.children.length && !node.targets[1] ? node.children : [node]));
+    const children = nodesOf(group, kind, defs, value, form.drafts).flatMap((node) => (node.kind === "group" && node.key === group ? node.children : [node]));
     return { group, description: String(schema["description"] ?? kind["description"] ?? ""), nodes: children };
   });
 }
@@ -254,12 +294,9 @@ function useComposed(body, isSweep) {
 function useSubmission(given, isSweep, fork) {
   const body = fork?.checkpoint ? { ...given, checkpoint: fork.checkpoint } : given;
   const path = fork ? `/v1/runs/${encodeURIComponent(fork.run)}/fork` : isSweep ? "/v1/sweeps" : "/v1/train";
-  const keys = useRef(/** @type {Map<string, string>} */ (new Map()));
+  const keyOf = useSentKey();
   const { run: send, isBusy, problem, clear } = useAction(async (/** @type {boolean} */ isSmoke) => {
-    const text = JSON.stringify([path, isSmoke, body]);
-    const key = keys.current.get(text) ?? newKey();
-    keys.current.set(text, key);
-    const options = { headers: { "idempotency-key": key } };
+    const options = { headers: { "idempotency-key": keyOf(JSON.stringify([path, isSmoke, body])) } };
     const sent = /** @type {any} */ (body);
     if (isSweep && !fork) return navigate(link(["sweeps", (await post("/v1/sweeps", {}, sent, options)).id]));
     const made = fork
@@ -282,12 +319,12 @@ function standardModule(answer, group) {
 function Module({ group, modules, chosen, standard, choose, mistakes }) {
   const name = { env: "kind of environment" }[group] ?? group;
   const isNone = group === "experiment" || group === "configuration";
-  const text = typeof chosen === "string" ? chosen : chosen === undefined ? "" : "{…}";
+  const text = typeof chosen === "string" ? chosen : chosen === undefined ? "" : OWN;
   const suggestions = html`<${Mistakes} id="${group}-mistakes" mistakes=${mistakes} take=${(/** @type {Mistake} */ mistake) => choose(group, mistake.did_you_mean)} />`;
-  return html`<${Field} label=${name} error=${mistakes.length ? suggestions : undefined} hint=${text === "{…}" ? written(chosen) : undefined}>
+  return html`<${Field} label=${name} error=${mistakes.length ? suggestions : undefined} hint=${text === OWN ? written(chosen) : undefined}>
     ${(/** @type {object} */ attributes) => html`<select ...${attributes} value=${text}
       onChange=${(/** @type {any} */ event) => choose(group, event.target.value || undefined)}>
-      <option value="">${isNone ? "none" : `${chosen === undefined ? standard : ""} (default)`}</option>
+      <option value="">${isNone ? "none" : `${(chosen === undefined && standard) || (group === "critic" ? "that of the model" : "")} (default)`}</option>
       ${modules.map((module) => html`<option value=${module}>${module}</option>`)}
       ${text && !modules.includes(text) && html`<option value=${text}>${text}</option>`}
     </select>`}
@@ -314,15 +351,31 @@ function Checkpoint({ fork, change, error }) {
   <//>`;
 }
 
-/** @param {{ section: SectionNodes, form: Form }} props */
-function Section({ section, form }) {
+/** The stack, next to the environment first: taken from and added to. What was changed in it is put back.
+ * @param {{ schema: Schema, stack: any[], change: (stack: any[]) => void }} props */
+function Wrappers({ schema, stack, change }) {
+  const refs = /** @type {Schema[]} */ (schema["properties"]["wrappers"]["items"]["anyOf"]);
+  const known = refs.map((each) => targetOf(schema["$defs"][String(each["$ref"]).split("/").pop() ?? ""]) ?? "");
+  return html`<ol class="stack-of">
+    ${stack.map((each, index) => html`<li><code>${String(each._target_).split(".").pop()}</code>
+      <button type="button" class="quiet small" aria-label="Take ${each._target_} away" onClick=${() => change(stack.filter((_, other) => other !== index))}>✕</button></li>`)}
+    </ol>
+    <select aria-label="Add a wrapper" value="" onChange=${(/** @type {any} */ event) => event.target.value && change([...stack, { _target_: event.target.value }])}>
+      <option value="">Add a wrapper …</option>
+      ${known.map((target) => html`<option value=${target}>${target.split(".").pop()}</option>`)}
+    </select>`;
+}
+
+/** @param {{ section: SectionNodes, form: Form, children?: import("../html.js").Children }} props */
+function Section({ section, form, children }) {
   const nodes = section.nodes.filter((node) => node.key !== "env.name" && (form.search || !LENGTHS.includes(node.key)));
   const inside = flat(nodes);
   const changed = inside.filter((node) => form.drafts[node.key] !== undefined).length;
   const wrong = inside.filter((node) => form.mistakes.has(node.key)).length;
   return html`<details class="card section" open=${Boolean(form.search || changed || wrong)}>
     <summary><h2>${section.group}</h2><${Counts} changed=${changed} wrong=${wrong} /></summary>
-    ${section.description && html`<p class="hint">${section.description}</p>`}
+    ${section.description && html`<p class="hint"><${Prose} text=${section.description} /></p>`}
+    ${children}
     <div class="fields"><${Nodes} nodes=${nodes} form=${form} /></div>
   </details>`;
 }

@@ -68,9 +68,11 @@ export function nodesOf(key, schema, defs, value = standardOf(schema), drafts = 
   /** @type {FieldNode} */
   const field = { kind: "field", key, name, schema: kind ?? {}, isNullable, standard: value, description, options: optionsOf(kind) };
   const entries = kind?.["type"] === "array" && Array.isArray(stands) ? stands : [];
-  if (!entries.some((each) => each !== null && typeof each === "object" && !Array.isArray(each))) return [field];
-  const inside = entries.flatMap((each, index) =>
-    nodesOf(`${key}.${entryName(each, entries, index)}`, itemOf(kind ?? {}, each, defs), defs, each, drafts));
+  const inside = entries.some((each) => each !== null && typeof each === "object" && !Array.isArray(each))
+    ? entries.flatMap((each, index) => nodesOf(`${key}.${entryName(each, entries, index)}`, itemOf(kind ?? {}, each, defs), defs, each, drafts))
+    : [];
+  if (key === "wrappers") return inside; // a group is chosen as a whole, and no override
+  if (!inside.length) return [field];
   return [{ kind: "group", key: "", name, description, targets: [], target: null, isNullable, children: [...inside, { ...field, name: "the whole list" }] }];
 }
 
@@ -175,6 +177,7 @@ function taken({ schema, isNullable, options }) {
   const bounds = [["minimum", "≥"], ["exclusiveMinimum", ">"], ["maximum", "≤"], ["exclusiveMaximum", "<"]].flatMap(
     ([name = "", sign]) => (schema[name] === undefined ? [] : `${sign} ${Number(schema[name]).toLocaleString("en")}`));
   const word = words[schema["type"]];
+  if (!word) return "";
   return [[word, bounds.join(", ")].filter(Boolean).join(" "), isNullable && "null"].filter(Boolean).join(" or ");
 }
 
@@ -218,7 +221,8 @@ function Group({ node, form }) {
   if (form.search && !inside.some((each) => isFound(each, form.search))) return null;
   const changed = inside.filter((each) => form.drafts[each.key] !== undefined).length;
   const wrong = inside.filter((each) => form.mistakes.has(each.key)).length;
-  return html`<details class="fold" open=${Boolean(form.search || changed || wrong)}>
+  const isEntry = /\.(\d+|\w+Wrapper)$/.test(node.key);
+  return html`<details class="fold" open=${Boolean(form.search || changed || wrong || isEntry)}>
     <summary><strong>${node.name}</strong> <small><${Prose} text=${node.description} /></small><${Counts} changed=${changed} wrong=${wrong} /></summary>
     ${node.targets.length > 1 && html`<${Component} node=${node} form=${form} />`}
     <div class="fields"><${Nodes} nodes=${node.children} form=${form} /></div>
@@ -285,7 +289,7 @@ export function Row({ node, form, name, hint, children }) {
   const mistakes = form.mistakes.get(node.key) ?? [];
   const about = [hint && `${id}-hint`, mistakes.length && `${id}-error`].filter(Boolean).join(" ") || undefined;
   const field = /** @type {Partial<FieldNode>} */ (node);
-  const canBeNull = field.isNullable && field.schema && !field.options && draft === undefined && field.standard !== null;
+  const canBeNull = field.isNullable && field.schema && !field.options && draft === undefined && (field.standard ?? null) !== null;
   return html`<div class="field ${draft !== undefined ? "changed" : ""} ${mistakes.length ? "invalid" : ""}" data-key=${node.key}>
     <div class="row spread">
       <label for=${id}>${name ?? node.name}</label>

@@ -100,7 +100,8 @@ export function placed(mistakes, isPlace) {
 function placesOf({ pointer, path }) {
   const [first = "", ...rest] = (pointer ?? "").split("/").slice(1).map((part) => part.replaceAll("~1", "/").replaceAll("~0", "~"));
   const dotted = [...(path ? shorter(path) : [])];
-  if (first === "overrides") return [...(rest.length > 1 ? shorter(rest.join(".")) : []), rest[0] ?? "", ...dotted];
+  const within = path?.startsWith(`${rest[0]}.`) ? [path] : []; // more exact than the override, which may be a whole part
+  if (first === "overrides") return [...within, ...(rest.length > 1 ? shorter(rest.join(".")) : []), rest[0] ?? "", ...dotted];
   if (first === "labels") return ["labels"];
   const isPart = rest.length > 0 && GROUPS.includes(first);
   return [...(isPart ? shorter([first, ...rest].join(".")) : []), `algorithm.${first}`, `choice:${first}`, first, ...dotted, ...(path ? [`choice:${path}`, path] : [])];
