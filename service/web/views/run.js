@@ -16,6 +16,7 @@ import { Transitions } from "./run_history.js";
 import { Log } from "./run_log.js";
 import { Result } from "./run_result.js";
 import { hasPolicy, Verbs } from "./run_verbs.js";
+import { Watch } from "./run_watch.js";
 
 /** @typedef {import("../openapi.d.ts").Run} Run */
 /** @typedef {{ title: string, view: import("preact").FunctionComponent<{ run: Run }>, isOf?: (run: Run) => boolean }} Tab */
@@ -28,6 +29,7 @@ const TURNS = new Set(["state", "checkpoint", "end"]);
 const TABS = {
   curves: { title: "Curves", view: Curves, isOf: hasPolicy },
   result: { title: "Result", view: Result, isOf: (run) => !hasPolicy(run) },
+  watch: { title: "Watch", view: Watch, isOf: (run) => hasPolicy(run) || run.kind === "rollout" },
   checkpoints: { title: "Checkpoints", view: Checkpoints, isOf: hasPolicy },
   config: { title: "Configuration", view: Config },
   transitions: { title: "History", view: Transitions },

@@ -19,6 +19,7 @@ const FIDELITY = {
   best: "the best policy: it acts",
   last: "the last policy: it acts",
   imported: "brought in from outside",
+  filmed: "what acts in a film: no training goes on from it",
   begin: "the copy that this run goes on from",
 };
 
