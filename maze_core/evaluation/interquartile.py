@@ -4,11 +4,14 @@ Agarwal et al. 2021, arXiv:2108.13264, §4.3: of all runs together the middle ha
 resamples in which every task keeps as many runs as it has, by their percentiles. It agrees with the authors' rliable.
 """
 
+import math
 from collections.abc import Sequence
 from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
+
+from maze_core.metrics import mean_of
 
 RESAMPLES = 2000
 _SEED = 2108_13264
@@ -17,11 +20,10 @@ _SEED = 2108_13264
 
 def interquartile_mean(values: Sequence[float]) -> float:
     """Mean without the lowest and the highest quarter, each rounded down; NaN of none, and where one is not finite."""
-    return (
-        float(_middle_means(np.sort(values)[None])[0])
-        if len(values) and np.isfinite(values).all()
-        else np.nan
-    )
+    if not all(map(math.isfinite, values)):
+        return math.nan
+    cut = len(values) // 4
+    return mean_of(sorted(values)[cut : len(values) - cut])
 
 
 def interquartile_interval(strata: Sequence[Sequence[float]]) -> tuple[float, float] | None:
@@ -31,32 +33,44 @@ def interquartile_interval(strata: Sequence[Sequence[float]]) -> tuple[float, fl
         strata: the values of each task.
 
     Returns:
-        Its ends; None where no task has two values, or they are not finite.
+        Its ends; None where no task has two values, or where that mean is not finite.
     """
     ordered = sorted(sorted(values) for values in strata)  # so that the order of runs does not matter
-    values = np.array([value for stratum in ordered for value in stratum])
-    if max(map(len, ordered), default=0) < 2 or not np.isfinite(values).all():
+    values = [value for stratum in ordered for value in stratum]
+    if max(map(len, ordered), default=0) < 2 or not math.isfinite(interquartile_mean(values)):
         return None
-    drawn = np.sort(values[_draws(tuple(map(len, ordered)))], axis=1)
-    with np.errstate(invalid="ignore"):  # of means that are not finite
-        low, high = np.quantile(_middle_means(drawn), (0.025, 0.975))
-    return (float(low), float(high)) if np.isfinite([low, high]).all() else None
+    places = sorted(range(len(values)), key=values.__getitem__)
+    with np.errstate(over="ignore", invalid="ignore"):
+        means = _weights(tuple(map(len, ordered)), tuple(places)) @ np.array(
+            [values[place] for place in places]
+        )
+    return _middle(means) if np.isfinite(means).all() else None
 
 
-def _middle_means(ordered: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    """Interquartile mean of each row, ``[resample, value]`` in order."""
-    cut = ordered.shape[1] // 4
-    with np.errstate(over="ignore", invalid="ignore"):  # too large to be summed: not finite
-        means: npt.NDArray[np.float64] = ordered[:, cut : ordered.shape[1] - cut].mean(axis=1)
-    return means
+def _middle(values: npt.NDArray[np.float64]) -> tuple[float, float]:
+    """What 2.5 % and 97.5 % of the values lie below, interpolated as numpy does; faster, where it is asked often."""
+    places = [share * (len(values) - 1) for share in (0.025, 0.975)]
+    parts = np.partition(values, [near for place in places for near in (math.floor(place), math.ceil(place))])
+    low, high = (
+        float(parts[math.floor(place)] + (place % 1) * (parts[math.ceil(place)] - parts[math.floor(place)]))
+        for place in places
+    )
+    return low, high
 
 
-@lru_cache(maxsize=32)
-def _draws(sizes: tuple[int, ...]) -> npt.NDArray[np.intp]:
-    """Places of what each resample takes, ``[resample, value]``: of each stratum as many as it has."""
+@lru_cache(maxsize=16)
+def _weights(sizes: tuple[int, ...], places: tuple[int, ...]) -> npt.NDArray[np.float64]:
+    """What each value counts in the interquartile mean of each resample, ``[resample, value]``.
+
+    Args:
+        sizes: of the strata; a resample takes as many values of each as it has.
+        places: of the values from the lowest to the highest, where those of the strata lie one behind the other.
+    """
     rng = np.random.default_rng(_SEED)
-    begins = np.cumsum((0, *sizes))
-    drawn = [
-        begin + rng.integers(size, size=(RESAMPLES, size)) for begin, size in zip(begins, sizes, strict=False)
-    ]
-    return np.concatenate(drawn, axis=1)
+    taken = [rng.multinomial(size, np.full(size, 1 / size), size=RESAMPLES) for size in sizes if size]
+    times = np.concatenate(taken, axis=1)[:, places]
+    n_values, cut = len(places), len(places) // 4
+    upto = np.cumsum(times, axis=1)  # of the resample in order, the value has the places from upto - times on
+    kept = upto.clip(cut, n_values - cut) - (upto - times).clip(cut, n_values - cut)
+    weights: npt.NDArray[np.float64] = kept / (n_values - 2 * cut)
+    return weights

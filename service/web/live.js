@@ -92,7 +92,7 @@ export function useRunEvents(runId, listener) {
 }
 
 /**
- * Do something when something of ours happens, once in `ms` at most and after the last of it.
+ * Do something when something of ours happens, or may have unheard; once in `ms` at most and after the last of it.
  * @param {(event: FeedEvent) => boolean} isOurs
  * @param {() => void} action
  * @param {unknown[]} inputs what `isOurs` depends on
@@ -102,14 +102,20 @@ export function useChanges(isOurs, action, inputs, ms = 1000) {
   const latest = useRef(action);
   latest.current = action;
   const timer = useRef(/** @type {number | null} */ (null));
-  useEffect(() => () => clearTimeout(timer.current ?? undefined), []);
-  useEvents((events) => {
-    if (timer.current !== null || !events.some(isOurs)) return;
-    timer.current = window.setTimeout(() => {
+  const soon = () => {
+    timer.current ??= window.setTimeout(() => {
       timer.current = null;
       latest.current();
     }, ms);
-  }, inputs);
+  };
+  useEffect(() => {
+    connection.addEventListener("live", soon);
+    return () => {
+      connection.removeEventListener("live", soon);
+      clearTimeout(timer.current ?? undefined);
+    };
+  }, []);
+  useEvents((events) => events.some(isOurs) && soon(), inputs);
 }
 
 /** Whether the service is reached, live. */

@@ -63,3 +63,11 @@ def test_a_comparison_fits_a_phone_and_the_dark(walk, server, compared, theme, w
     given = {"theme": theme, "width": width, "address": address, "wait": ".differences"}
     found = walk("look.mjs", server, name=f"compare-{theme}-{width}", **given)
     assert found == {"wide": 0, "findings": []}
+
+
+def test_what_is_not_there_is_said(walk, server, compared):
+    found = walk("absent.mjs", server, runs=compared)
+    assert "No sweep is failed" in found["none"]
+    assert "sweep_0sgrhnecvkdjt8y6sngcjhzr4b" in found["gone"]
+    assert "The service does not answer" in found["away"]
+    assert found["findings"] == []
