@@ -29,12 +29,13 @@ export function Table(props) {
   const scroller = useRef(/** @type {HTMLDivElement | null} */ (null));
   const anchor = useRef(/** @type {string | null} */ (null));
   const [active, setActive] = useState(/** @type {string | null} */ (null));
-  const { from, to } = useSeen(scroller, ids, rowHeight);
+  const { from, to, slots } = useSeen(scroller, ids, rowHeight);
   useEffect(() => props.onSeen(from, to), [from, to, ids]);
 
-  const shown = ids.slice(from, to).map((id, index) => ({ id, index: from + index }));
+  // an element is used again for the row that comes into its slot: to make one costs more than to write it anew
+  const shown = ids.slice(from, to).map((id, place) => ({ id, index: from + place, slot: `${(from + place) % slots}` }));
   const place = active === null ? -1 : ids.indexOf(active);
-  if (active !== null && place >= 0 && (place < from || place >= to)) shown.push({ id: active, index: place });
+  if (active !== null && place >= 0 && (place < from || place >= to)) shown.push({ id: active, index: place, slot: "active" });
 
   /** @param {string} id  @param {boolean} isRange */
   const toggle = (id, isRange) => {
@@ -95,9 +96,9 @@ export function Table(props) {
       ${columns.map((column) => html`<${Heading} key=${column.id} column=${column} sort=${props.sort} onSort=${props.onSort} />`)}
     </div></div>
     <div role="rowgroup" class="table-body" style=${{ height: `${ids.length * rowHeight}px` }}>
-      ${shown.map(({ id, index }) => {
+      ${shown.map(({ id, index, slot }) => {
         const row = rowOf(id);
-        return html`<${Row} key=${id} id=${id} index=${index} row=${row} columns=${columns} height=${rowHeight} name=${props.nameOf(row)}
+        return html`<${Row} key=${slot} id=${id} index=${index} row=${row} columns=${columns} height=${rowHeight} name=${props.nameOf(row)}
           isSelected=${selected.has(id)} isActive=${id === active} tick=${props.tick} />`;
       })}
     </div>
@@ -165,7 +166,8 @@ function useSeen(scroller, ids, rowHeight) {
     if (moved && ids.includes(first)) element.scrollTop += moved * rowHeight;
   }, [ids]);
   const from = Math.max(0, Math.min(Math.floor(top / rowHeight), ids.length) - SPARE_ROWS);
-  return { from, to: Math.min(ids.length, Math.ceil((top + height) / rowHeight) + SPARE_ROWS) };
+  const slots = Math.ceil(height / rowHeight) + 2 * SPARE_ROWS;
+  return { from, to: Math.min(ids.length, from + slots), slots };
 }
 
 /** @param {HTMLElement | null} element  @param {number} index  @param {number} rowHeight */

@@ -40,7 +40,7 @@ export function View({ route }) {
   const { query } = route;
   const list = useRunList(query);
   const [selected, setSelected] = useState(/** @type {ReadonlySet<string>} */ (new Set()));
-  const [seen, setSeen] = useState({ from: 0, to: 0 });
+  const seen = useRef({ from: 0, to: 0 });
   const [tick, setTick] = useState(0);
   const isNarrow = useMedia("(max-width: 700px)");
   const metric = query.get("metric") ?? "";
@@ -51,16 +51,16 @@ export function View({ route }) {
   useInterval(() => setTick((before) => before + 1), 10_000);
   useEvents((events) => list.hear(events), [list]);
   useEffect(() => {
-    const again = () => isOnline() && list.refresh(seen.from, seen.to);
+    const again = () => isOnline() && list.refresh(seen.current.from, seen.current.to);
     const told = ["live", "reached"];
     for (const type of told) connection.addEventListener(type, again);
     return () => told.forEach((type) => connection.removeEventListener(type, again));
-  }, [list, seen]);
+  }, [list]);
   useEffect(() => setSelected(new Set()), [FILTERS.map((name) => query.getAll(name)).join("\n")]);
 
   /** @param {number} from  @param {number} to */
   const onSeen = (from, to) => {
-    setSeen({ from, to });
+    seen.current = { from, to };
     if (to >= list.ids.length - 30) list.more();
   };
 
@@ -300,12 +300,12 @@ function Status({ list, selected, setSelected, reload }) {
   const isAny = (/** @type {(state: string) => boolean} */ fits) => [...states].some(fits);
   const isLive = isAny((state) => !ENDED.has(state));
   const comparable = ids.length >= 2 && ids.length <= 8;
-  const words = `${list.ids.length.toLocaleString("en")}${list.hasMore ? " so far" : ""}`;
+  const words = `${number(list.ids.length)}${list.hasMore ? " so far" : ""}`;
   return html`<div class="status row" role="group" aria-label="Selected runs">
     ${!ids.length && html`<span class="hint" role="status">${list.ids.length ? words : ""}${list.isLoading ? " · loading more …" : ""}</span>`}
     ${list.arrived.size > 0 && html`<button onClick=${reload}>${list.arrived.size} new</button>`}
     ${ids.length > 0 && html`
-      <strong role="status">${ids.length.toLocaleString("en")} selected</strong>
+      <strong role="status">${number(ids.length)} selected</strong>
       ${comparable
         ? html`<a class="button" href=${link(["compare"], { runs: ids.join(",") })}>Compare</a>`
         : html`<button disabled title="Select 2 to 8 runs">Compare</button>`}
