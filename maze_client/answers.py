@@ -112,6 +112,8 @@ class RunFacts:
     seed: int | None = None
     config_sha256: str | None = None
     """Equal for equal runs, in Python, on the command line and over HTTP."""
+    environment: str | None = None
+    algorithm: str | None = None
     source_run: str | None = None
     """Of a rollout or evaluation: the run whose policy acts."""
     source_checkpoint: str | None = None

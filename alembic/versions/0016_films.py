@@ -19,6 +19,5 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    with op.batch_alter_table("episode") as episode:
-        episode.drop_column("moment")
-        episode.drop_column("epoch")
+    op.drop_column("episode", "moment")
+    op.drop_column("episode", "epoch")

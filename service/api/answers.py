@@ -152,6 +152,10 @@ class RunOut(Out):
     """The seed that was given, or drawn for this run."""
     config_sha256: str | None
     """SHA-256 of the resolved configuration; equal for equal runs on every face."""
+    environment: str | None
+    """Name of what it trains or plays in, where the configuration has one."""
+    algorithm: str | None
+    """Of a training, as its module is called: ``ppo``."""
     source_run: str | None
     """Of a rollout or evaluation: the run whose policy acts."""
     source_checkpoint: str | None

@@ -28,6 +28,8 @@ _TRAINING: dict[str, Any] = {
     "error": None,
     "seed": 1,
     "config_sha256": _SHA256,
+    "environment": "CartPole-v1",
+    "algorithm": "ppo",
     "source_run": None,
     "source_checkpoint": None,
     "parent_run": None,

@@ -205,6 +205,10 @@ class Run:
     config: Mapping[str, Any] = field(default_factory=dict)
     """The resolved configuration that the child builds from."""
     config_sha256: str | None = None
+    environment: str | None = None
+    """Name of what the configuration trains or plays in, where it has one."""
+    algorithm: str | None = None
+    """Of a training, as its module is called: ``ppo``."""
     source_run: str | None = None
     """For rollout and evaluate: the run whose policy acts; for train: the one whose policy it begins with."""
     source_checkpoint: str | None = None

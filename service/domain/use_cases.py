@@ -201,6 +201,19 @@ def best_metric(metrics: Mapping[str, float]) -> tuple[str, float] | None:
     return (named[0], metrics[named[0]]) if named else None
 
 
+def subject(config: Mapping[str, Any]) -> dict[str, str | None]:
+    """What a configuration is about: ``environment`` and ``algorithm``, as people call them, where it says so."""
+    environment, algorithm = (config.get(part) for part in ("env", "algorithm"))
+    name = environment.get("name") if isinstance(environment, Mapping) else None
+    target = algorithm.get("_target_") if isinstance(algorithm, Mapping) else None
+    return {
+        "environment": name if isinstance(name, str) else None,
+        "algorithm": target.rpartition(".")[2].removesuffix("AlgorithmConfig").lower()
+        if isinstance(target, str)
+        else None,
+    }
+
+
 def result_summary(result: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
     """A result without its arrays, which have an entry per episode; an interval is no array."""
     if result is None:

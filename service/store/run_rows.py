@@ -46,7 +46,7 @@ from service.domain.run import (
     RunState,
     StopReason,
 )
-from service.domain.use_cases import LEASED_STATES, require_legal, result_summary
+from service.domain.use_cases import LEASED_STATES, require_legal, result_summary, subject
 from service.store.events import take_positions
 from service.store.tables import run, run_event, run_label, worker
 from service.store.types import UtcDateTime, after_now, now
@@ -84,6 +84,7 @@ def row_values(new: NewRun) -> dict[str, Any]:
     facts["precedence"] = -facts.pop("priority")
     facts["continues"] = new.continues and asdict(new.continues)
     facts["folded_name"] = folded(new.name)
+    facts |= subject(new.config)
     return facts | {"state": RunState.QUEUED.value, "progress": asdict(Progress()), "latest_metrics": {}}
 
 

@@ -69,6 +69,8 @@ run = Table(
     Column("request", JsonText, nullable=False),
     Column("config", JsonText, nullable=False),
     Column("config_sha256", CleanString(64)),
+    Column("environment", CleanText),  # Of config, which is long, as lists show it.
+    Column("algorithm", CleanText),
     Column("source_run", CleanString(64)),
     Column("source_checkpoint", CleanString(64)),
     Column("parent_run", CleanString(64)),

@@ -315,6 +315,27 @@ class SubmissionContract:
             with pytest.raises(ValueError, match="no"):
                 stores.runs.list(sort=other, cursor=first)
 
+    @pytest.mark.parametrize(
+        ("config", "expected"),
+        [
+            (
+                {"env": {"name": "Pole"}, "algorithm": {"_target_": "maze_core.PPOAlgorithmConfig"}},
+                ("Pole", "ppo"),
+            ),
+            (
+                {"env": {"name": ["of", "somebody"]}, "algorithm": {"_target_": "TheirOwn"}},
+                (None, "theirown"),
+            ),
+            ({"env": "Pole"}, (None, None)),
+        ],
+    )
+    def test_a_list_says_what_runs_are_about(
+        self, stores: Stores, config: dict[str, Any], expected: tuple[str | None, str | None]
+    ) -> None:
+        submit(stores, config=config)
+        (run,) = stores.runs.list().data
+        assert (run.environment, run.algorithm) == expected
+
     def test_a_name_is_found_in_any_case_of_any_alphabet(self, stores: Stores) -> None:
         run = submit(stores, name="Große ÜBUNG Ωμέγα")
         for part in ("ÜBUNG", "übung", "GROSSE", "ΩΜΈΓΑ"):

@@ -48,6 +48,15 @@ await walk(async (page, { url, api, names, label }, { shot, ignore, context }) =
   await row(runs[0]).locator(".col-latest").getByText("eval/mean_return").waitFor();
   await shot("runs-live");
 
+  // in another order than the newest first, new ones are announced
+  await page.getByLabel("Order").selectOption("name");
+  await page.waitForFunction(() => document.querySelector('[aria-sort="ascending"]') && document.querySelectorAll("[data-id]").length === 3);
+  runs.push((await long("0")).id);
+  await page.getByRole("button", { name: "1 new" }).click();
+  await row(runs[3]).waitFor();
+  const sorted = await page.locator("[data-id] .col-name a").allTextContents();
+  await page.getByLabel("Order").selectOption("");
+
   // no way to the service: said, what was there stays, and it goes on by itself
   ignore(/Failed to load resource|net::ERR/);
   await context.setOffline(true);
@@ -75,6 +84,9 @@ await walk(async (page, { url, api, names, label }, { shot, ignore, context }) =
   for (const key of ["Home", "Space", "Shift+End"]) await page.keyboard.press(key);
   const selected = await page.getByText(/^\d+ selected$/).textContent();
   const findings = await accessibility(page);
+  await page.emulateMedia({ colorScheme: "dark" });
+  findings.push(...(await accessibility(page)));
+  await shot("runs-dark");
   await shot("runs-selected");
   await page.getByRole("button", { name: "Label …" }).click();
   await page.getByRole("textbox", { name: "Key" }).fill("kept");
@@ -82,7 +94,7 @@ await walk(async (page, { url, api, names, label }, { shot, ignore, context }) =
   await page.getByRole("button", { name: "Set", exact: true }).click();
   for (const id of runs) await row(id).getByText("kept=yes").waitFor();
   await page.getByRole("button", { name: "Cancel", exact: true }).click();
-  await page.getByRole("button", { name: "Cancel 4?" }).click();
+  await page.getByRole("button", { name: "Cancel 5?" }).click();
   const outcome = await page.getByText(/cancelled or stopping/).textContent();
   for (const id of runs) await until(id, "cancelled");
   await page.getByRole("button", { name: "Dismiss" }).click();
@@ -90,8 +102,8 @@ await walk(async (page, { url, api, names, label }, { shot, ignore, context }) =
   // one of those that are no more by somebody else's hand is told of by itself
   await fetch(`${url}/v1/runs/${runs[1]}`, { method: "DELETE" });
   await page.getByRole("button", { name: "Delete", exact: true }).click();
-  await page.getByRole("button", { name: "Delete 4 for good?" }).click();
-  await page.getByText("3 deleted, 1 not").waitFor();
+  await page.getByRole("button", { name: "Delete 5 for good?" }).click();
+  await page.getByText("4 deleted, 1 not").waitFor();
   const told = await page.locator(".outcome li").allTextContents();
   await shot("runs-outcome");
   await page.goto(`${url}/#/runs?label=${encodeURIComponent(label)}`);
@@ -101,5 +113,5 @@ await walk(async (page, { url, api, names, label }, { shot, ignore, context }) =
   await page.keyboard.press("Enter");
   await page.waitForFunction(() => location.hash.startsWith("#/runs/run_"));
   const opened = new URL(page.url()).hash;
-  return { shown, elements, wide, seen, kept, selected, findings, outcome, told, opened };
+  return { shown, elements, wide, seen, sorted, kept, selected, findings, outcome, told, opened };
 });

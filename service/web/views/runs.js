@@ -1,6 +1,7 @@
 /** Runs: found by what they are, followed as they go, changed many at a time. What is chosen stands in the address. */
 import { useEffect, useMemo, useRef, useState } from "preact/hooks";
 import { connection, isOnline, post } from "../api.js";
+import { curlHere } from "../curl.js";
 import { ago, count, duration, moment, number } from "../format.js";
 import { useAction, useInterval, useSettled } from "../hooks.js";
 import { html } from "../html.js";
@@ -227,7 +228,7 @@ function titleOf(run) {
 /** @param {Run} run */
 function NameCell(run) {
   return html`<a href=${link(["runs", run.id])} tabindex="-1" title=${titleOf(run)}><bdi>${titleOf(run)}</bdi></a>
-    <small>${run.kind}</small>`;
+    <small><bdi>${[run.kind, run.algorithm, run.environment].filter(Boolean).join(" · ")}</bdi></small>`;
 }
 
 /** @param {Run} run */
@@ -372,7 +373,7 @@ function LabelDialog({ n, close, set }) {
 }
 
 function FirstRun() {
-  const command = `curl -s ${location.origin}/v1/train -H 'content-type: application/json' -d '${JSON.stringify(CARTPOLE)}'`;
+  const command = curlHere("POST", "/v1/train", CARTPOLE);
   const train = async () => {
     const run = await post("/v1/train", {}, /** @type {any} */ (CARTPOLE));
     navigate(link(["runs", run.id]));

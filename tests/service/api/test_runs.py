@@ -32,6 +32,8 @@ class TestRun:
                 "phase",
                 "progress",
                 "latest_metrics",
+                "environment",
+                "algorithm",
                 "best",
             ),
             *("result", "error", "seed", "config_sha256", "source_run", "source_checkpoint", "attempt"),
