@@ -7,6 +7,7 @@ import inspect
 import itertools
 import re
 import textwrap
+from collections.abc import Iterator
 from contextlib import nullcontext
 from types import ModuleType
 from typing import Any, TypeAlias
@@ -60,7 +61,7 @@ def _entry(name: str, found: Any, shown: set[type[Any]]) -> list[str]:
         assert isinstance(definition, ast.ClassDef)
         fields |= _fields(definition)
         if base not in shown:
-            members += _methods(name, definition, is_base=base is not found)
+            members += _methods(found, definition, is_base=base is not found)
         shown.add(base)
     if fields:
         rows = [f"| `{field}` | `{default}` | {text} |" for field, (default, text) in fields.items()]
@@ -86,18 +87,35 @@ def _fields(definition: ast.ClassDef) -> dict[str, tuple[str, str]]:
     return found
 
 
-def _methods(name: str, definition: ast.ClassDef, *, is_base: bool) -> list[str]:
-    """Public methods and properties with a docstring; the constructor for its arguments."""
-    parts: list[str] = []
+def _functions(
+    found: type[Any], definition: ast.ClassDef
+) -> Iterator[ast.FunctionDef | ast.AsyncFunctionDef]:
+    """Those that stand in a class, and those that it names as its own (``train = …(Run.train, …)``)."""
     for node in definition.body:
-        if not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
-            continue
+        match node:
+            case ast.FunctionDef() | ast.AsyncFunctionDef():
+                yield node
+            case ast.Assign(targets=[ast.Name(id=name)]) if not name.startswith("_"):
+                value = getattr(found, name)
+                function = value.fget if isinstance(value, property) else value
+                if inspect.isfunction(function):
+                    (named,) = _tree(function).body
+                    assert isinstance(named, ast.FunctionDef)
+                    yield named
+
+
+def _methods(found: type[Any], definition: ast.ClassDef, *, is_base: bool) -> list[str]:
+    """Public methods and properties with a docstring; the constructor for its arguments."""
+    name, parts = found.__name__, list[str]()
+    for node in _functions(found, definition):
         doc = ast.get_docstring(node)
         decorators = [ast.unparse(one) for one in node.decorator_list]
+        if "overload" in decorators:
+            continue
         if node.name == "__init__" and node.args.args[1:] + node.args.kwonlyargs:
             arguments = re.search("^Args:.*", ast.get_docstring(definition) or "", re.MULTILINE | re.DOTALL)
             parts += [_signature(name, node), _text(arguments[0]) if is_base and arguments else ""]
-        elif doc and not node.name.startswith("_") and "overload" not in decorators:
+        elif doc and not node.name.startswith("_"):
             is_value = any(one.endswith("property") for one in decorators)
             shown = [] if is_value else [_signature(node.name, node)]
             parts += [f"### {name}.{node.name}{'' if is_value else '()'}", *shown, _text(doc)]
@@ -110,9 +128,10 @@ def _signature(name: str, node: ast.stmt) -> str:
     arguments = copy.deepcopy(node.args)
     arguments.args = [one for one in arguments.args if one.arg not in ("self", "cls")]
     arguments.posonlyargs = [one for one in arguments.posonlyargs if one.arg not in ("self", "cls")]
-    gives = f" -> {ast.unparse(node.returns)}" if node.returns and node.name != "__init__" else ""
+    returns = ast.unparse(node.returns).strip("'") if node.returns else "None"
+    gives = "" if returns == "None" else f" -> {returns}"
     words = ast.unparse(arguments).removeprefix("/, ")
-    line = f"{name}({words}){gives}".replace(" -> None", "")
+    line = f"{name}({words}){gives}"
     if len(line) > 100:
         line = f"{name}(\n    " + re.sub(r", (?=\*?\*?\w+(?:: |=|,|$)|\*,)", ",\n    ", words) + f"\n){gives}"
     return f"```python\n{line}\n```"

@@ -42,5 +42,12 @@ def test_methods_that_two_classes_share_are_shown_once_with_their_arguments() ->
     assert "- `base_url`: of the service" in page
 
 
+def test_verbs_that_a_class_takes_from_another_are_shown_as_its_own() -> None:
+    page = library_page()
+    verbs = ("train", "evaluate", "rollout", "compute_action", "save", "load")
+    assert {f"RunContext.{verb}()" for verb in verbs} | {"RunContext.config"} <= set(headings(page, 3))
+    assert page.count("\nRunContext(\n") == 1
+
+
 def test_settings_have_default_and_meaning() -> None:
     assert "| `clip_range` | `0.2` | ε of the clipped objective" in library_page()
