@@ -1,5 +1,6 @@
 """One run in a real browser: watched while it learns, steered, renamed, continued and forked."""
 
+import json
 from contextlib import closing, contextmanager
 from math import sin
 from threading import Event, Thread
@@ -44,6 +45,31 @@ def test_a_run_is_watched_steered_and_taken_further(walk, server, running):
     forked = server.get(f"/v1/runs/{found['forked']}")
     assert (forked["parent_run"], forked["name"]) == (found["continued"], HOSTILE)
     assert found["config"] == ["gamma0.9override algorithm.gamma"]
+    assert not any(found["findings"].values()), found["findings"]
+
+
+def test_what_a_run_left_is_looked_at_taken_away_and_put_to_use(walk, server, trained):
+    run = trained["id"]
+    found = walk("run_uses.mjs", server, run=run, policy="web-pole")
+    assert found["shownFirst"][:2] == ["eval/mean_return", "train/episode_return"]
+    assert "train/entropy" in found["chosen"]
+    assert "train/value_loss" not in found["chosen"]
+    assert found["linked"] == found["chosen"]
+    assert all(", 4 points" in drawn for drawn in found["drawn"])
+    points = server.get(f"/v1/runs/{run}/metrics")["data"]
+    assert len(found["csv"]["text"].strip().splitlines()) == 1 + len(points)
+    assert found["yaml"]["text"] == server.client.get(f"/v1/runs/{run}/config?format=yaml").text
+    assert found["png"].endswith(".png")
+    config = server.get(f"/v1/runs/{run}/config")
+    assert json.dumps(config["request"]["overrides"], separators=(",", ":")) in found["copied"]
+    best = next(one for one in server.get(f"/v1/runs/{run}/checkpoints")["data"] if one["is_best"])
+    assert found["checkpoint"] == {"name": f"{run}-epoch-{best['epoch']}.ckpt", "size": best["size_bytes"]}
+    assert found["playing"] == f"#/play?run={run}&checkpoint={best['id']}"
+    (version,) = server.get("/v1/policies/web-pole/versions")["data"]
+    assert (version["run"], version["checkpoint"]) == (run, best["id"])
+    evaluation = server.get(f"/v1/runs/{found['evaluation']}")
+    assert (evaluation["source_run"], evaluation["kind"]) == (run, "evaluate")
+    assert "mean_return" in found["result"]
     assert not any(found["findings"].values()), found["findings"]
 
 

@@ -60,11 +60,11 @@ export function Checkpoints({ run }) {
 function Row({ run, one, metric, ask }) {
   const download = async () => save(await bytes(address("/v1/checkpoints/{checkpoint_id}", { checkpoint_id: one.id })), `${run.id}-epoch-${one.epoch}.ckpt`);
   return html`<tr>
-    <td data-label="epoch">${one.epoch} ${one.is_best && html`<strong class="label">best</strong>`}${one.is_last && html`<strong class="label">last</strong>`}</td>
+    <td data-label="epoch"><span>${one.epoch} ${one.is_best && html`<strong class="label">best</strong>`}${one.is_last && html`<strong class="label">last</strong>`}</span></td>
     <td class="number" data-label=${metric}>${number(one.metrics[metric])}</td>
     <td data-label="kind" title=${FIDELITY[one.kind]}>${one.kind}</td>
     <td class="number" data-label="size">${size(one.size_bytes)}</td>
-    <td data-label="content"><code title=${one.content_sha256}>${one.content_sha256.slice(0, 10)}</code><${CopyButton} text=${one.content_sha256}>Copy<span class="sr"> the digest</span><//></td>
+    <td data-label="content"><span><code title=${one.content_sha256}>${one.content_sha256.slice(0, 10)}</code><${CopyButton} text=${one.content_sha256}>Copy<span class="sr"> the digest</span><//></span></td>
     <td data-label="made">${moment(one.created_at)}</td>
     <td><span class="row">
       <${ActionButton} action=${download}>Download<//>

@@ -164,7 +164,7 @@ function MetricChart({ run, name, choice, choose, best, isInView }) {
   const shown = useMemo(() => (whole.data && part ? refined(whole.data, part) : whole.data), [whole.data, part]);
   const lines = useMemo(() => (shown ? [lineOf(shown, name, { axis, smooth, isLog })] : []), [shown, name, axis, smooth, isLog]);
   const pick = (/** @type {number} */ x) => {
-    if (shown) navigate(link(["runs", run.id], { tab: "watch", epoch: shown.epoch[nearestPlace(shown[axis], x)] }));
+    if (shown?.epoch.length) navigate(link(["runs", run.id], { tab: "watch", epoch: shown.epoch[nearestPlace(shown[axis], x)] }));
   };
   const drawn = useRef({ lines, choice });
   if (isInView) drawn.current = { lines, choice };
@@ -172,7 +172,8 @@ function MetricChart({ run, name, choice, choose, best, isInView }) {
   return html`<${Loaded} resource=${whole} what="the curve">${() => html`<${Chart} name="${name} of ${run.name ?? run.id}" lines=${drawn.current.lines}
     xLabel=${AXES[how.axis]} isTime=${how.axis === "time"} isLog=${how.isLog} height=${220} zoom=${how.zoom} onPick=${pick}
     onZoom=${(/** @type {[number, number] | null} */ range) => choose({ zoom: range })}
-    marks=${best ? [{ x: best[how.axis], label: "best" }] : []} />`}<//>`;
+    marks=${best ? [{ x: best[how.axis], label: "best" }] : []} />
+    ${how.isLog && drawn.current.lines.some(({ y }) => y.includes(null)) && html`<p class="hint">A log scale has no place for what is not above 0.</p>`}`}<//>`;
 }
 
 /** All of a metric, grown by events. @param {Run} run  @param {string} name */

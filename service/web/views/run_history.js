@@ -1,6 +1,6 @@
 /** What became of a run: its states with who and why, how long each took, its attempts and what it used. */
 import { get, listed } from "../api.js";
-import { between, duration, moment, number, size } from "../format.js";
+import { between, count, duration, moment, number, size } from "../format.js";
 import { useResource } from "../hooks.js";
 import { html } from "../html.js";
 import { useRunEvents } from "../live.js";
@@ -48,8 +48,8 @@ function Resources({ run, moves }) {
     ["held by workers", duration(held)],
     ["peak memory", memory ? size(memory) : null],
     ["CPU time", usage.cpu_s !== undefined ? duration(usage.cpu_s) : null],
-    ["CPU share", usage.cpu_s !== undefined && trained ? `${number(usage.cpu_s / trained)} cores` : null],
-    ["environment steps", run.progress.env_steps === null ? null : number(run.progress.env_steps)],
+    ["CPU share", usage.cpu_s !== undefined && trained ? `${number(Math.round((100 * usage.cpu_s) / trained))} % of a core` : null],
+    ["environment steps", run.progress.env_steps === null ? null : count(run.progress.env_steps)],
     ["steps per second", "time/env_steps_per_s" in run.latest_metrics ? number(run.latest_metrics["time/env_steps_per_s"]) : null],
   ]} />
   ${!("cpu_s" in usage) && html`<p class="hint">Memory and CPU time are reported by the run's process at its end.</p>`}`;

@@ -16,11 +16,11 @@ const MOST_EPISODES = 1000;
 /** @param {{ run: Run }} props */
 export function Result({ run }) {
   const found = Object.entries(run.result ?? {});
-  const facts = found.filter(([, value]) => value === null || typeof value !== "object");
-  const rest = found.filter(([, value]) => value !== null && typeof value === "object");
+  const facts = found.filter(([, value]) => said(value) !== null);
+  const rest = found.filter(([, value]) => said(value) === null);
   return html`<div class="stack">
     ${!run.result && html`<${Empty} title="No result yet"><p>${run.finished_at ? "This run ended without one." : "It stands here when the run has ended."}</p><//>`}
-    <${Facts} facts=${facts.map(([name, value]) => [name, typeof value === "number" ? number(value) : String(value)])} />
+    <${Facts} facts=${facts.map(([name, value]) => [name, said(value)])} />
     ${run.kind === "rollout" && html`<${Episodes} run=${run} />`}
     ${rest.length > 0 && html`<div class="tree"><${Tree} value=${Object.fromEntries(rest)} path="" /></div>`}
   </div>`;
@@ -41,4 +41,11 @@ function Episodes({ run }) {
         <td class="number">${number(one.length)}</td><td>${one.terminated ? "terminated" : one.truncated ? "time limit" : "cut"}</td>
         <td class="number">${one.seed ?? "–"}</td><td>${one.has_trajectory || one.has_video ? html`<a href=${link(["runs", run.id], { tab: "watch", episode: one.index })}>watch</a>` : "–"}</td></tr>`)}</tbody>
     </table></div>`}<//>`;
+}
+
+/** A value, or the few numbers of an interval, in one line; null of what has more in it. @param {unknown} value */
+function said(value) {
+  if (Array.isArray(value) && value.length <= 2) return value.map(number).join(" to ");
+  if (value !== null && typeof value === "object") return null;
+  return typeof value === "number" ? number(value) : String(value);
 }
