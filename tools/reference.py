@@ -100,8 +100,8 @@ def _functions(
                 function = value.fget if isinstance(value, property) else value
                 if inspect.isfunction(function):
                     (named,) = _tree(function).body
-                    assert isinstance(named, ast.FunctionDef)
-                    yield named
+                    if isinstance(named, ast.FunctionDef | ast.AsyncFunctionDef):
+                        yield named
 
 
 def _methods(found: type[Any], definition: ast.ClassDef, *, is_base: bool) -> list[str]:
