@@ -3,14 +3,12 @@
 import pytest
 
 from maze_core import RunContext
-from maze_core.config import compose_run, config_groups
+from maze_core.config import compose_run, config_groups, config_module
 
 TUNED = [
     name
     for name in config_groups()["experiment"]
-    if compose_run("train", experiment=name, seed=1, within_multirun=True)
-    .tree["algorithm"]
-    .get("total_env_steps")
+    if config_module("experiment", name)["config"].get("algorithm", {}).get("total_env_steps")
 ]
 
 ENGINES = {"LunarLander": "Box2D", "Swimmer": "mujoco"}

@@ -7,8 +7,9 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -36,12 +37,16 @@ def eventually(condition: Callable[[], Any], what: str) -> Any:
 
 
 class Bench:
-    """The database of a test, with what tests do to runs, workers and children."""
+    """The database of a test, with what tests do to runs, workers and children.
+
+    Its workers have a temporary directory of their own: each worker clears what dead ones left where it looks.
+    """
 
     def __init__(self, url: str, directory: Path) -> None:
         self.url = url
         self.stores: Stores = open_stores(url)
         self._log = directory / "workers.log"
+        self._temporary = tempfile.TemporaryDirectory(prefix="bench-", ignore_cleanup_errors=True)
         self._processes: list[subprocess.Popen[bytes]] = []
         self._children: list[psutil.Process] = []
 
@@ -58,22 +63,29 @@ class Bench:
         job: str = "worker_jobs:count",
         *,
         is_warm: bool = False,
+        is_publishing: bool = False,
         variables: Mapping[str, str] | None = None,
-        fails: str | None = None,
+        fails: Sequence[str] = (),
         **settings: Any,
     ) -> "subprocess.Popen[bytes]":
         """Start a worker process; see ``support/worker_process.py``."""
         wanted = {
             "job": job,
             "is_warm": is_warm,
-            "fails": fails,
+            "is_publishing": is_publishing,
+            "fails": [*fails],
             "settings": {"database_url": self.url, **settings},
         }
         python_path = os.pathsep.join(filter(None, [str(SUPPORT), os.environ.get("PYTHONPATH")]))
         with self._log.open("ab") as log:
             process = subprocess.Popen(
                 [sys.executable, str(SUPPORT / "worker_process.py"), json.dumps(wanted)],
-                env={**os.environ, "PYTHONPATH": python_path, **(variables or {})},
+                env={
+                    **os.environ,
+                    "PYTHONPATH": python_path,
+                    "TMPDIR": self._temporary.name,
+                    **(variables or {}),
+                },
                 stdout=log,
                 stderr=log,
             )
@@ -152,6 +164,7 @@ class Bench:
             with contextlib.suppress(psutil.Error):
                 child.kill()
         self.stores.close()
+        self._temporary.cleanup()
 
 
 def _process_titled(title: str) -> psutil.Process | None:

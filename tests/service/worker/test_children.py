@@ -68,7 +68,11 @@ def executing(migrated_sqlite_file: Path, tmp_path_factory: pytest.TempPathFacto
     modules = ["operator_environments", "no_such_module"]
     directory = tmp_path_factory.mktemp("executing")
     yield from shared_bench(
-        migrated_sqlite_file, directory, "service.worker.jobs:execute", env_modules=modules
+        migrated_sqlite_file,
+        directory,
+        "service.worker.jobs:execute",
+        env_modules=modules,
+        is_publishing=True,
     )
 
 

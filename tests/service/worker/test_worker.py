@@ -133,7 +133,7 @@ def test_a_child_that_speaks_no_protocol_fails_its_run(working: Bench) -> None:
 
 
 def test_environments_are_published_for_the_api(bench: Bench) -> None:
-    bench.worker(workers=2)
+    bench.worker(workers=2, is_publishing=True)
     ids = eventually(bench.stores.registry.env_ids, "published environments")
     assert {"CartPole-v0", "CartPole-v1"} <= ids
     assert "GymV21Environment-v0" not in ids
