@@ -49,6 +49,7 @@ import numpy.ma  # noqa: E402, F401
 
 import maze_core  # noqa: E402
 import service.worker.child  # noqa: E402
+import service.worker.films  # noqa: E402
 import service.worker.jobs  # noqa: E402, F401
 from maze_core.config.trust import trust_policy  # noqa: E402
 from maze_core.runners.training import versions  # noqa: E402
