@@ -88,3 +88,19 @@ def test_several_values_are_a_sweep_in_which_a_list_stays_one_value(followed):
 
 def test_those_forms_are_accessible(followed):
     assert followed["findings"] == []
+
+
+def test_the_whole_form_is_filled_in_and_sent_by_keys_alone(walk, server):
+    found = walk("new_run_by_keys.mjs", server)
+    assert found["missed"] == []
+    assert found["n"] > 50
+    assert found["left"] == []
+    assert found["body"] == {
+        "overrides": {
+            "env.name": "CartPole-v1",
+            "algorithm.n_epochs": 1,
+            "algorithm.gamma": 0.9,
+            "runner.n_envs": 4,
+        },
+        "seed": 3,
+    }

@@ -2,7 +2,7 @@
 import { isSeveral, read } from "./schema_form.js";
 
 /** @typedef {import("./schema_form.js").Drafts} Drafts */
-/** @typedef {import("./schema_form.js").FieldNode} FieldNode */
+/** @typedef {import("./schema_form.js").Node} Node */
 /** @typedef {import("../openapi.d.ts").ProblemEntry} Mistake */
 /** @typedef {Record<string, any>} Body */
 /**
@@ -44,14 +44,19 @@ export function specificationOf(request) {
 /**
  * The body that says what the form says; of several values, `isSweep`, that of a sweep.
  * @param {Specification} form
- * @param {Map<string, FieldNode>} fields by key
+ * @param {Map<string, Node>} fields by key
+ * @param {boolean} [isAsked] it is a sweep whatever it says: an experiment has its values
  * @returns {{ body: Body, isSweep: boolean }}
  */
-export function bodyOf(form, fields) {
-  const values = Object.entries(form.drafts).map(([key, draft]) => ({ key, field: fields.get(key) ?? null, value: read(draft, fields.get(key) ?? null) }));
+export function bodyOf(form, fields, isAsked = false) {
+  const values = Object.entries(form.drafts).map(([key, draft]) => {
+    const node = fields.get(key);
+    const field = node?.kind === "field" ? node : null;
+    return { key, field, value: read(draft, field) };
+  });
   const seeds = form.seed.split(",").map((each) => each.trim()).filter(Boolean).map((text) => (Number.isInteger(Number(text)) ? Number(text) : text));
   const several = new Set(values.filter(({ field, value }) => isSeveral(value, field)).map(({ key }) => key));
-  const isSweep = several.size > 0 || seeds.length > 1;
+  const isSweep = isAsked || several.size > 0 || seeds.length > 1;
   /** @param {string} key  @param {unknown} value */
   const one = (key, value) => {
     // in a sweep a list, or a text with commas, would be several values
