@@ -69,6 +69,7 @@ export class RunList {
     });
     this.isLoading = false;
     this.#changed();
+    if (this.#candidates.size) this.#find();
   }
 
   /**
@@ -104,6 +105,20 @@ export class RunList {
     if (this.#candidates.size) this.#find();
   }
 
+  /**
+   * Know of labels that were set, or taken away with null: no event tells of them.
+   * @param {string[]} ids
+   * @param {Record<string, string | null>} given
+   */
+  label(ids, given) {
+    for (const id of ids) {
+      const run = this.runs.get(id);
+      const labels = Object.entries({ ...run?.labels, ...given }).filter(([, value]) => value !== null);
+      if (run) this.runs.set(id, { ...run, labels: /** @type {Record<string, string>} */ (Object.fromEntries(labels)) });
+    }
+    this.#changed();
+  }
+
   /** Know that these runs are no more. @param {Iterable<string>} gone */
   forget(gone) {
     const left = new Set(gone);
@@ -131,7 +146,7 @@ export class RunList {
 
   /** Ask which of the candidates fit: only the service knows. */
   async #find() {
-    if (this.#isFinding) return;
+    if (this.#isFinding || !this.isLoaded) return;
     this.#isFinding = true;
     while (this.#candidates.size && !this.#ended.signal.aborted) {
       const asked = [...this.#candidates];
@@ -148,7 +163,6 @@ export class RunList {
 
   /** @param {Run} run that fits and is not here */
   #insert(run) {
-    if (!this.isLoaded) return;
     if (this.#filter.sort !== NEWEST) {
       this.arrived.add(run.id);
       return;

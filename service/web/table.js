@@ -61,7 +61,7 @@ export function Table(props) {
 
   /** @param {KeyboardEvent} event */
   const onKeyDown = (event) => {
-    if (/** @type {HTMLElement} */ (event.target).closest("button, select")) return;
+    if (/** @type {HTMLElement} */ (event.target).closest(".table-head")) return;
     const page = Math.max(1, to - from - 2 * SPARE_ROWS);
     const here = Math.max(place, 0);
     const target = {
@@ -82,6 +82,7 @@ export function Table(props) {
     const id = /** @type {HTMLElement | null} */ (target.closest("[data-id]"))?.dataset["id"];
     if (id === undefined || target.closest("a, button")) return;
     setActive(id);
+    scroller.current?.focus({ preventScroll: true });
     if (target.closest(".select") || event.ctrlKey || event.metaKey || event.shiftKey) toggle(id, event.shiftKey);
     else if (!getSelection()?.toString()) onOpen(id);
   };

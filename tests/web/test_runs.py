@@ -91,6 +91,12 @@ def fill(url, n):
         )
         ends = {"created_at": at, "started_at": at, "finished_at": at + timedelta(seconds=40)}
         facts = {"state": RunState.SUCCEEDED.value, "reason": "completed", "latest_metrics": found}
+        facts["best"] = {
+            "metric": "eval/mean_return",
+            "value": found["eval/mean_return"],
+            "checkpoint": "none",
+        }
+        facts |= {"environment": "CartPole-v1", "algorithm": "ppo", "progress": {"epoch": 9, "n_epochs": 9}}
         runs.append(row_values(new) | ends | facts)
         shared = {"run_id": new.id, "created_at": at}
         labels += [

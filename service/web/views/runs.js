@@ -119,11 +119,20 @@ function filterOf(query) {
 /** @param {{ query: URLSearchParams, metrics: string[] }} props */
 function Filters({ query, metrics }) {
   const [isOpen, setOpen] = useState(false);
-  const [name, setName] = useState(query.get("name") ?? "");
+  const asked = query.get("name") ?? "";
+  const [name, setName] = useState(asked);
   const settled = useSettled(name, 200);
+  const said = useRef(asked);
   useEffect(() => {
-    if (settled !== (query.get("name") ?? "")) replaceQuery({ name: settled });
+    if (settled === said.current) return;
+    said.current = settled;
+    replaceQuery({ name: settled });
   }, [settled]);
+  useEffect(() => {
+    if (asked === said.current) return; // another address was opened
+    said.current = asked;
+    setName(asked);
+  }, [asked]);
   /** @param {string} key  @param {string} title  @param {[value: string, title: string][]} options */
   const choice = (key, title, options) => html`<label class="choice"><span>${title}</span>
     <select value=${query.get(key) ?? ""} onChange=${(/** @type {any} */ event) => replaceQuery({ [key]: event.target.value })}>
@@ -140,7 +149,7 @@ function Filters({ query, metrics }) {
     field.value = "";
   };
   const clear = () => (setName(""), replaceQuery(Object.fromEntries(FILTERS.map((key) => [key, undefined]))));
-  const chips = [...query.getAll("label").map((text) => ({ text, key: "label" })), ...query.getAll("sweep").map((text) => ({ text: `sweep ${text}`, key: "sweep" }))];
+  const chips = [...query.getAll("label").map((value) => ({ value, key: "label" })), ...query.getAll("sweep").map((value) => ({ value, key: "sweep" }))];
   return html`<header class="run-list-head">
     <h1>Runs</h1>
     <input type="search" aria-label="Search by name" placeholder="Search by name" maxlength="200" value=${name}
@@ -156,8 +165,8 @@ function Filters({ query, metrics }) {
         <input id="label-filter" name="label" placeholder="key=value" size="12" onInput=${(/** @type {any} */ event) => event.target.setCustomValidity("")} /></form>
     </div>
     ${FILTERS.some((key) => query.has(key)) && html`<div class="chips">
-      ${chips.map(({ text, key }) => html`<button class="label" key=${text} title="Do not ask for it"
-        onClick=${() => replaceQuery({ [key]: query.getAll(key).filter((each) => !text.endsWith(each)) })}><bdi>${text}</bdi> ✕</button>`)}
+      ${chips.map(({ value, key }) => html`<button class="label" key=${`${key} ${value}`} title="Do not ask for it"
+        onClick=${() => replaceQuery({ [key]: query.getAll(key).filter((each) => each !== value) })}><bdi>${key === "sweep" ? "sweep " : ""}${value}</bdi> ✕</button>`)}
       <button class="quiet" onClick=${clear}>Clear filters</button></div>`}
   </header>`;
 }
@@ -295,7 +304,7 @@ function Status({ list, selected, setSelected, reload }) {
     const gone = items.filter(isGone).map((item) => item.id);
     if (gone.length) list.forget(gone);
     setSelected(new Set(ids.filter((id) => !gone.includes(id))));
-    if (action === "label") await list.refresh(0, list.ids.length);
+    if (labels) list.label(items.filter((item) => !item.error).map((item) => item.id), labels);
   };
   const states = new Set(ids.map((id) => list.runs.get(id)?.state ?? ""));
   const isAny = (/** @type {(state: string) => boolean} */ fits) => [...states].some(fits);
