@@ -85,6 +85,8 @@ export function Chart(props) {
     const { min, max } = made.scales["x"] ?? {};
     if (zoomed.has(made) && min != null && max != null) made.setScale("x", { min, max });
   }, [lines]);
+  const marks = JSON.stringify(props.marks);
+  useEffect(() => plot.current?.redraw(false), [marks]);
   const [from, to] = props.zoom ?? [];
   useEffect(() => {
     const made = plot.current;

@@ -3,7 +3,7 @@ import { accessibility, walk } from "./browser.mjs";
 
 const TRIES = 5;
 
-await walk(async (page, { url, run, failed, live, nLines }, { shot }) => {
+await walk(async (page, { url, run, failed, live }, { shot, ignore }) => {
   const findings = {};
   const open = async (hash, selector) => {
     await page.goto(`${url}/#${hash}`);
@@ -98,9 +98,12 @@ await walk(async (page, { url, run, failed, live, nLines }, { shot }) => {
   const failure = await page.locator(".error").textContent();
   const verbs = await page.locator(".verbs button").allTextContents();
   findings.failed = await accessibility(page);
+  ignore(/status of 4\d\d/);
+  await page.getByRole("button", { name: "Retry" }).click();
+  const refusal = await page.locator(".verbs .inline-error").textContent();
   await shot("run-failed");
   await page.getByRole("link", { name: "See the end of the log" }).click();
   await page.locator(".log-row").first().waitFor();
   const traceback = await page.locator(".log-row").allTextContents();
-  return { times: Object.fromEntries(times), coarse, fine, zoomed, kept, lastLine, rows, found, isAtEnd, failure, verbs, traceback, findings };
+  return { times: Object.fromEntries(times), coarse, fine, zoomed, kept, lastLine, rows, found, isAtEnd, failure, verbs, refusal, traceback, findings };
 });

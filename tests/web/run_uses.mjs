@@ -33,6 +33,9 @@ await walk(async (page, { url, run, policy }, { shot }) => {
   const linked = await page.locator(".charts h2").allTextContents();
   const drawn = await plots();
 
+  await page.locator(".u-over").first().click({ position: { x: 3, y: 40 } });
+  await page.waitForFunction(() => location.hash.includes("tab=watch"));
+  const watched = await page.evaluate(() => new URLSearchParams(location.hash.split("?")[1]).get("epoch"));
   await page.getByRole("tab", { name: "Configuration" }).click();
   const yaml = await downloaded(() => button("YAML").click());
   await page.getByText("Copy as curl").click();
@@ -60,9 +63,12 @@ await walk(async (page, { url, run, policy }, { shot }) => {
   const result = await page.locator(".panel .facts").textContent();
   findings.result = await accessibility(page);
   await shot("run-result");
+  await button("Delete").click();
+  await button("Delete it with all it left").click();
+  await page.waitForFunction(() => location.hash.startsWith("#/runs") && !location.hash.includes("run_"));
   const text = ({ name, bytes }) => ({ name, text: bytes.toString("utf8") });
   return {
-    shownFirst, chosen, linked, drawn, copied, playing, evaluation, result, findings, csv: text(csv), yaml: text(yaml),
+    shownFirst, chosen, linked, drawn, watched, copied, playing, evaluation, result, findings, csv: text(csv), yaml: text(yaml),
     png: png.name, checkpoint: { name: checkpoint.name, size: checkpoint.bytes.length },
   };
 });

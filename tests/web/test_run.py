@@ -67,9 +67,9 @@ def test_what_a_run_left_is_looked_at_taken_away_and_put_to_use(walk, server, tr
     assert found["playing"] == f"#/play?run={run}&checkpoint={best['id']}"
     (version,) = server.get("/v1/policies/web-pole/versions")["data"]
     assert (version["run"], version["checkpoint"]) == (run, best["id"])
-    evaluation = server.get(f"/v1/runs/{found['evaluation']}")
-    assert (evaluation["source_run"], evaluation["kind"]) == (run, "evaluate")
+    assert found["watched"] == "1"
     assert "mean_return" in found["result"]
+    assert server.client.get(f"/v1/runs/{found['evaluation']}").status_code == 404
     assert not any(found["findings"].values()), found["findings"]
 
 
@@ -136,7 +136,7 @@ def test_a_run_of_many_points_and_lines_answers_at_once(walk, tmp_path, n_points
     with closing(open_stores(url)) as stores:
         run, failed = _filled(stores, n_points), _failed(stores)
         with serving(tmp_path, workers=1) as server, _logging(stores) as live:
-            found = walk("run_large.mjs", server, run=run, failed=failed, live=live, nLines=N_LINES)
+            found = walk("run_large.mjs", server, run=run, failed=failed, live=live)
     assert all(time <= FRAMES_MS for time in found["times"].values()), found["times"]
     assert found["fine"] != found["coarse"]
     assert found["zoomed"] == found["kept"] is not None
@@ -147,5 +147,6 @@ def test_a_run_of_many_points_and_lines_answers_at_once(walk, tmp_path, n_points
     assert "3 attempts ended early." in found["failure"]
     assert "attempts_exhausted" in found["failure"]
     assert found["verbs"] == ["Continue …", "Retry", "Fork …", "Delete"]
+    assert "needs a '_target_'" in found["refusal"]
     assert found["traceback"][-1].endswith("ValueError: no")
     assert not any(found["findings"].values()), found["findings"]

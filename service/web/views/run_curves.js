@@ -30,7 +30,7 @@ const GROUPS = [
   ["Learning", /^train\//],
   ["Speed", /^time\//],
 ];
-/** Shown until somebody chooses. */
+/** Shown until somebody chooses one that this run has. */
 const AT_FIRST = [/^eval\/mean_return$/, /^train\/episode_return$/, /^train\/.*loss/];
 
 /** Names by group, the groups in their order. @param {string[]} names @returns {[string, string[]][]} */
@@ -57,7 +57,6 @@ export function Curves({ run }) {
   }
   return html`<div class="stack">
     <${Controls} run=${run} known=${known} choice=${choice} choose=${choose} setSmooth=${setSmooth} />
-    ${!choice.names.length && html`<${Empty} title="No metric is chosen"><p>Choose some under “Metrics”.</p><//>`}
     <div class="charts">${grouped(choice.names).flatMap(([, names]) => names).map((name) =>
       html`<${MetricCard} key=${name} run=${run} name=${name} choice=${choice} choose=${choose} best=${best} />`)}</div>
   </div>`;
@@ -71,13 +70,14 @@ export function Curves({ run }) {
 function useChoice(known) {
   const { query } = useRoute();
   const [remembered, remember] = useRemembered("curves", /** @type {string[] | null} */ (null));
-  const named = query.get("names")?.split(",") ?? remembered;
-  const isShown = (/** @type {string} */ name) => (named ? named.includes(name) : AT_FIRST.some((pattern) => pattern.test(name)));
+  const wanted = query.get("names")?.split(",") ?? remembered ?? [];
+  const named = known.filter((name) => wanted.includes(name));
+  const usual = known.filter((name) => AT_FIRST.some((pattern) => pattern.test(name)));
   const [from, to] = (query.get("zoom") ?? "").split("..").map(Number);
   const axis = query.get("x") ?? "";
   /** @type {Choice} */
   const choice = {
-    names: known.filter(isShown),
+    names: [named, usual].find(({ length }) => length) ?? known,
     smooth: Math.min(0.99, Math.max(0, Number(query.get("smooth")) || 0)),
     axis: axis in AXES ? /** @type {Axis} */ (axis) : "step",
     isLog: query.get("log") === "1",

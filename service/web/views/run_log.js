@@ -12,7 +12,7 @@ import { ActionButton, Empty, Field, Loaded } from "../ui.js";
 
 /** @typedef {import("../openapi.d.ts").Run} Run */
 /** @typedef {{ seq: number, at: string, level: string, message: string }} Line */
-/** @typedef {{ key: string, seq: number, at: string, level: string, text: string }} Row */
+/** @typedef {{ key: string, at: string, level: string, text: string }} Row */
 
 const PAGE = 1000;
 const END = 2 ** 53 - 1;
@@ -29,9 +29,17 @@ export function plainLines(message) {
   return message.replace(ESCAPES, "").split(/\r?\n/).map((line) => line.replace(CONTROLS, "").replaceAll("\t", "    "));
 }
 
+/** Of each line once: a log grows at its end. @type {WeakMap<Line, Row[]>} */
+const rowsKnown = new WeakMap();
+
 /** @param {Line} line @returns {Row[]} */
-function rowsOf({ seq, at, level, message }) {
-  return plainLines(message).map((text, part) => ({ key: `${seq}.${part}`, seq, at: part ? "" : at.slice(11, 19), level, text }));
+function rowsOf(line) {
+  const known = rowsKnown.get(line);
+  if (known) return known;
+  const { seq, at, level, message } = line;
+  const rows = plainLines(message).map((text, part) => ({ key: `${seq}.${part}`, at: part ? "" : at.slice(11, 19), level, text }));
+  rowsKnown.set(line, rows);
+  return rows;
 }
 
 /** @param {string} runId  @param {{ after?: number, before?: number }} where  @param {AbortSignal} [signal] */
