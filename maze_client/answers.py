@@ -381,6 +381,9 @@ class SweepFacts:
     best: Trial | None = None
     """The best set of values so far; None in lists."""
     search: Mapping[str, Any] | None = None
+    metric: str | None = None
+    """What a run is judged by: its best value of this metric."""
+    direction: Literal["maximize", "minimize"] = "maximize"
     created_at: datetime
     finished_at: datetime | None = None
 

@@ -40,7 +40,11 @@ await walk(async (page, { url, runs, hostile, live }, { shot, context, ignore })
   await page.goto("about:blank");
   await page.goto(address);
   const kept = await page.getByRole("combobox", { name: "Over" }).inputValue();
-  await page.getByRole("checkbox", { name: "Seeds as one line" }).uncheck();
+  const together = page.getByRole("combobox", { name: "One line for" });
+  await together.selectOption("each value of half");
+  await page.waitForFunction(() => document.querySelectorAll(".legend li").length === 2);
+  const halves = await page.locator(".legend li > :first-child").allInnerTexts();
+  await together.selectOption("each run");
   await page.waitForFunction((n) => document.querySelectorAll(".legend li").length === n, runs.length);
 
   await page.getByLabel("Episodes of each").fill("5");
@@ -67,5 +71,5 @@ await walk(async (page, { url, runs, hostile, live }, { shot, context, ignore })
   await page.locator(".differences").waitFor();
   const names = await page.locator(".differences thead th").allInnerTexts();
   const elements = await page.locator("main img, main script").count();
-  return { chosen, legend, differing, origins, withSeeds, findings: [...findings, ...played], isHidden, csv, png, kept, verdicts, scores, gone, names, elements, grown };
+  return { chosen, legend, differing, origins, withSeeds, findings: [...findings, ...played], isHidden, csv, png, kept, verdicts, scores, gone, names, elements, grown, halves };
 });

@@ -15,6 +15,7 @@ def _submitted(server, name, seed, lr, n_epochs=4):
         "n_epochs": n_epochs,
         "seed": seed,
         "name": name,
+        "labels": {"half": "first" if seed == 1 else "second"},
         "overrides": {"env.name": "CartPole-v1", "algorithm.lr": lr},
     }
     return server.submit("train", body)
@@ -47,6 +48,7 @@ def test_runs_are_compared_by_curves_configurations_and_policies(walk, server, c
     assert all(row["low"] for row in rows if row["line"] == "pair one, 2 seeds")
     assert found["png"] == "compare-eval-mean_return.png"
     assert found["kept"] == "time"
+    assert found["halves"] == ["half first, 2 runs", "half second, 1 run"]
     assert (len(found["verdicts"]), found["scores"]) == (3, 3)
     assert all(
         "better than" in one or "cannot be told apart" in one or "equally" in one for one in found["verdicts"]

@@ -122,16 +122,20 @@ function Curves({ runs, rows, remove }) {
   const metric = useQuery("metric") || METRICS.find((name) => names.includes(name)) || names[0] || "";
   const x = /** @type {keyof typeof AXES} */ (useQuery("x", "steps") in AXES ? useQuery("x", "steps") : "steps");
   const weight = Math.min(0.99, Math.max(0, Number(useQuery("smooth", "0")) || 0));
-  const isFolded = useQuery("fold", "1") !== "0";
-  const body = { runs: ids, names: [metric], max_points: POINTS, fold_seeds: isFolded, statistic: /** @type {const} */ ("iqm") };
+  const keys = [...new Set(runs.flatMap((run) => Object.keys(run.labels)))].sort();
+  const together = useQuery("together", "seeds");
+  const label = keys.find((key) => together === `label:${key}`);
+  const isFolded = label === undefined && together !== "runs";
+  const grouped = { fold_seeds: isFolded, ...(label === undefined ? {} : { group_by: label }) };
+  const body = { runs: ids, names: [metric], max_points: POINTS, statistic: /** @type {const} */ ("iqm"), ...grouped };
   const found = useResource(
     async (signal) => (metric ? (await post("/v1/metrics/query", {}, body, { signal })).data : []),
-    [ids.join(), metric, isFolded],
+    [ids.join(), metric, isFolded, label],
   );
   useChanges((event) => ids.includes(event.run) && ["metrics", "end"].includes(event.type), found.reload, [ids.join(), metric]);
   const [hidden, setHidden] = useState(/** @type {ReadonlySet<string>} */ (new Set()));
   const series = found.data ?? [];
-  const labels = labelsOf(series, runs, rows);
+  const labels = label === undefined ? labelsOf(series, runs, rows) : series.map((one) => `${label} ${one.group || "none"}, ${one.runs.length} ${one.runs.length > 1 ? "runs" : "run"}`);
   const lines = useMemo(
     () => series.map((one, index) => ({ ...lineOf(one, x, weight), label: labels[index] ?? "", color: index, isHidden: hidden.has(one.group) })),
     [found.data, x, weight, hidden, labels.join("\n")],
@@ -146,8 +150,9 @@ function Curves({ runs, rows, remove }) {
         ${Object.keys(AXES).map((name) => html`<option key=${name} value=${name}>${name}</option>`)}</select></label>
       <label>Smoothing <input type="range" min="0" max="0.95" step="0.05" value=${weight}
         onInput=${(/** @type {any} */ event) => replaceQuery({ smooth: Number(event.target.value) || null })} /></label>
-      <label class="row"><input type="checkbox" checked=${isFolded}
-        onChange=${(/** @type {any} */ event) => replaceQuery({ fold: event.target.checked ? null : 0 })} />Seeds as one line</label>
+      <label>One line for <select value=${isFolded ? "seeds" : together} onChange=${(/** @type {any} */ event) => replaceQuery({ together: event.target.value === "seeds" ? null : event.target.value })}>
+        <option value="seeds">each configuration, its seeds together</option><option value="runs">each run</option>
+        ${keys.map((key) => html`<option key=${key} value=${`label:${key}`}>each value of ${key}</option>`)}</select></label>
     </div>
     <${Loaded} resource=${found} what="curves">
       ${() =>
@@ -156,8 +161,8 @@ function Curves({ runs, rows, remove }) {
           : html`<${Empty} title="No points yet"><p>${metric ? `None of these runs has ${metric} so far.` : "These runs have measured nothing so far."} Curves appear as they come.</p><//>`}
     <//>
     ${hasBands &&
-    html`<p class="hint">Runs that differ in the seed alone are one line: their interquartile mean, without the lowest and the highest quarter of the
-      runs. The band is its 95 % interval by a bootstrap over the runs.</p>`}
+    html`<p class="hint">${label === undefined ? "Runs that differ in the seed alone" : "Runs with one label"} are one line: their interquartile mean, without the lowest and the
+      highest quarter of the runs. The band is its 95 % interval by a bootstrap over the runs.</p>`}
     <${Runs} runs=${runs} series=${series} metric=${metric} remove=${remove} />
   </section>`;
 }

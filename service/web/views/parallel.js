@@ -171,7 +171,7 @@ function AxisLine({ axis, x, gap, brush, set }) {
     if (begin.current !== null && Math.abs(at(event) - begin.current) <= 0.01) set(axis, null);
     begin.current = null;
   };
-  const letters = Math.max(6, Math.floor(gap / 7));
+  const letters = Math.max(6, Math.floor(gap / 8));
   const label = axis.label.length > letters ? `…${axis.label.slice(1 - letters)}` : axis.label;
   return html`<g class="axis">
     <text class="name" x=${x} y="14" text-anchor="middle">${label}<title>${axis.label}</title></text>

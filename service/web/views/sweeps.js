@@ -173,9 +173,10 @@ function Trials({ sweep, jobs }) {
   const shown = useMemo(() => trials.filter((trial) => matches(trial, axes, brushes)), [trials, axes, brushes]);
   if (!trials.length) return html`<${Empty} title="No runs yet"><p>The first values are being chosen.</p><//>`;
   const best = sweep.best?.trial ?? null;
+  const runs = bestRuns(trials, isLow);
   return html`
     <section class="card" aria-label="Parallel coordinates"><header class="row"><h2>Values and scores</h2>
-      <a class="button" href=${link(["compare"], { runs: bestRuns(trials, isLow).join() })}>Compare the best runs</a></header>
+      ${runs.length > 1 && html`<a class="button" href=${link(["compare"], { runs: runs.join() })}>Compare the best runs</a>`}</header>
       <${ParallelCoordinates} trials=${trials} axes=${axes} brushes=${brushes} setBrushes=${setBrushes} best=${best} pointed=${pointed} isLow=${isLow} />
     </section>
     <div class="halves"><${Importance} sweep=${sweep} values=${trials.flatMap(({ value }) => value ?? [])} /><${History} trials=${trials} isLow=${isLow} metric=${sweep.metric} /></div>
@@ -220,7 +221,9 @@ function History({ trials, isLow, metric }) {
     ];
   }, [trials, isLow]);
   return html`<section class="card" aria-label="History"><h2>Best so far</h2>
-    <${Chart} name="history" lines=${lines} xLabel="trial" yLabel=${metric} height=${200} /></section>`;
+    ${trials.some(({ value }) => value !== null)
+      ? html`<${Chart} name="history" lines=${lines} xLabel="trial" yLabel=${metric} height=${200} />`
+      : html`<p class="hint">No trial has a score yet.</p>`}</section>`;
 }
 
 /** The twin of the lines that every reader has: it can be sorted, and shows what the lines are brushed to.
