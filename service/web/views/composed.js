@@ -96,7 +96,7 @@ export function Composed({ composed, useSeed, hasSeed }) {
     <details><summary>${origins.length} values and where they come from</summary>
       <input aria-label="Filter the values" value=${filter} placeholder="filter" onInput=${(/** @type {any} */ event) => setFilter(event.target.value)} />
       <div class="scroll values" tabindex="0" role="region" aria-label="Values"><table><tbody>
-        ${rows.map(({ key, value, origin }) => html`<tr><th scope="row" class="mono">${key}</th><td class="mono">${value}</td><td>${origin}</td></tr>`)}
+        ${rows.map(({ key, value, origin }) => html`<tr><th scope="row" class="mono">${key}<small> ${origin}</small></th><td class="mono">${value}</td></tr>`)}
       </tbody></table></div>
     </details>
   </section>`;
