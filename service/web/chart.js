@@ -218,6 +218,7 @@ function drawMarks(plot, marks, ink) {
   const { ctx, bbox } = plot;
   ctx.save();
   ctx.strokeStyle = ctx.fillStyle = ink;
+  ctx.lineWidth = devicePixelRatio;
   ctx.font = `${11 * devicePixelRatio}px system-ui`;
   for (const { x, label } of marks) {
     const at = Math.round(plot.valToPos(x, "x", true));
