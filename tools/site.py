@@ -94,9 +94,7 @@ def main() -> None:
     )
     if built.returncode:
         sys.exit(built.returncode)
-    print(
-        f"{SITE.relative_to(ROOT)}/ is the site: python -m http.server --directory {SITE.relative_to(ROOT)}"
-    )
+    print(f"{SITE.relative_to(ROOT)}/index.html is its first page; it needs neither a server nor a network")
 
 
 def _parent(place: Path) -> Path:
