@@ -34,6 +34,7 @@ def test_a_double_click_makes_one_run_of_only_what_was_changed(walked):
         "seed": 1,
         "name": HOSTILE,
         "labels": {"team": "it's"},
+        "videos": 1,
     }
 
 
@@ -72,6 +73,7 @@ def test_a_stack_of_wrappers_and_another_component_are_written_out(followed):
             "model.critic.networks": [{"_target_": "maze_core.FlattenConcatStateValueNetConfig"}],
             "model.policy.networks.0.hidden_units": [16, 16],
         },
+        "videos": 1,
     }
 
 
@@ -103,4 +105,5 @@ def test_the_whole_form_is_filled_in_and_sent_by_keys_alone(walk, server):
             "runner.n_envs": 4,
         },
         "seed": 3,
+        "videos": 1,
     }

@@ -75,7 +75,7 @@ function trained(body) {
 /** @param {Body} body  @param {boolean} isSweep @returns {{ text: string } | { reason: string }} */
 function runContext(body, isSweep) {
   if (OF_SWEEPS.some((name) => body[name])) return { reason: "A search by the service has no such form; its settings stand in an experiment." };
-  const { config, overrides, ...given } = trained(body);
+  const { config, overrides, videos, ...given } = trained(body);
   const budgets = BUDGETS.filter((name) => given[name] !== undefined);
   const values = { ...Object.fromEntries(budgets.map((name) => [`algorithm.${name}`, given[name]])), ...overrides };
   for (const name of budgets) delete given[name];
@@ -83,7 +83,7 @@ function runContext(body, isSweep) {
   const lines = Object.entries(all).map(([name, value]) => `    ${name}=${name === "multirun" ? value : pythonValue(value)},\n`);
   const call = config ? "RunContext.from_config" : "RunContext";
   const inside = `${config ? `    ${pythonValue(config)},\n` : ""}${lines.join("")}`;
-  return { text: `from maze_core import RunContext\n\nrc = ${call}(${inside && `\n${inside}`})\nprint(rc.config_sha256)\nrc.train()\n` };
+  return { text: `from maze_core import RunContext\n\nrc = ${call}(${inside && `\n${inside}`})\nprint(rc.config_sha256)\nrc.train(${videos ? `videos=${videos}` : ""})\n` };
 }
 
 /** @param {Body} body  @param {boolean} isSweep @returns {{ text: string } | { reason: string }} */

@@ -41,13 +41,15 @@ function Kinds({ run, chosen }) {
 
 /** @param {AbortSignal} signal */
 async function loadCatalogue(signal) {
-  const [schema, groups, environments] = await Promise.all([
+  const [schema, groups, environments, workers] = await Promise.all([
     get("/v1/config/schema", {}, { signal }),
     get("/v1/config/groups", {}, { signal }),
     get("/v1/environments", {}, { signal }),
+    get("/v1/workers", {}, { signal }).catch(() => ({ data: [] })), // not everybody may see them
   ]);
+  const canFilm = workers.data.some(({ extras }) => extras.includes("video"));
   const modules = Object.fromEntries(groups.data.map((row) => [row.group, row.modules]));
-  return { schema: /** @type {Schema} */ (schema), modules: /** @type {Record<string, string[]>} */ (modules), environments: environments.data };
+  return { schema: /** @type {Schema} */ (schema), modules: /** @type {Record<string, string[]>} */ (modules), environments: environments.data, canFilm };
 }
 
 /** What a form begins with; `trained` is the run whose policy there is.

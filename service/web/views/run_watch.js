@@ -101,8 +101,14 @@ function SideBySide({ run, episodes, choose }) {
 function FilmCard({ name, runId, episode, choose }) {
   const video = useVideo(runId, episode);
   return html`<figure class="card film"><figcaption><strong>${name}</strong> <span class="hint">epoch ${number(episode.epoch)} · return ${number(episode.episode_return)} · ${number(episode.length)} steps</span></figcaption>
-    ${video ? html`<video class="side" src=${video} controls muted playsinline preload="auto" aria-label="${name}: epoch ${episode.epoch}"></video>` : html`<p class="hint">${episode.has_video ? "Loading the video …" : "This episode was not filmed."}</p>`}
+    ${video ? html`<video class="side" src=${video} controls muted playsinline preload="auto" onLoadedMetadata=${again} aria-label="${name}: epoch ${episode.epoch}"></video>` : html`<p class="hint">${episode.has_video ? "Loading the video …" : "This episode was not filmed."}</p>`}
     <button onClick=${() => choose(episode)}>Step through</button></figure>`;
+}
+
+/** A film that is over at once is shown again and again. @param {Event} event */
+function again(event) {
+  const video = /** @type {HTMLVideoElement} */ (event.currentTarget);
+  video.loop = video.duration < 2;
 }
 
 /** The evaluations, and what was filmed among them. @param {{ run: Run, episodes: Episode[], pick: (epoch: number) => void }} props */
@@ -125,10 +131,10 @@ function NoFilms({ run }) {
     const made = await post("/v1/rollout", {}, body);
     replaceQuery({ rollout: made.id });
   };
+  if (filmed) return html`<${Filmed} id=${filmed} />`;
   return html`<${Empty} title="This run has no films"><p>A training that is submitted with <code>"videos": 1</code> films its policy before it learns, on the way and at its best.</p>
-      ${run.best && !filmed && html`<${ActionButton} kind="primary" action=${film}>Film the best policy now<//>`}
-      ${!run.best && html`<p>The best policy can be filmed as soon as there is one.</p>`}<//>
-    ${filmed && html`<${Filmed} id=${filmed} />`}`;
+      ${run.best && html`<${ActionButton} kind="primary" action=${film}>Film the best policy now<//>`}
+      ${!run.best && html`<p>The best policy can be filmed as soon as there is one.</p>`}<//>`;
 }
 
 /** How far a rollout is, then its films. @param {{ id: string }} props */

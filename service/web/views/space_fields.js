@@ -79,7 +79,7 @@ function Slider({ label, value, range, isWhole, change }) {
   const step = isWhole ? 1 : "any";
   return html`<${Field} label=${label}>${(/** @type {any} */ attributes) => html`<div class="slider">
     <input ...${attributes} type="range" min=${low} max=${high} step=${step} value=${value} aria-valuetext=${number(value)} onInput=${changed} />
-    <input type="number" aria-label="${label}, as a number" step=${step} value=${Number(value.toPrecision(6))} onChange=${changed} /></div>`}<//>`;
+    <input type="number" aria-label="${label}, as a number" step=${step} value=${Number(value.toPrecision(5))} onChange=${changed} /></div>`}<//>`;
 }
 
 /** @param {{ label: string, n: number, start: number, value: number, change: (value: number) => void }} props */

@@ -8,7 +8,7 @@ import { isSeveral, read } from "./schema_form.js";
 /**
  * `choices` are modules by group, `drafts` overrides by key; `config` is a whole configuration that is changed.
  * @typedef {{ choices: Record<string, unknown>, drafts: Drafts, seed: string, name: string, labels: string,
- *   config: Body | null }} Specification
+ *   config: Body | null, films: boolean | null }} Specification `films` is null until somebody decides
  */
 
 export const GROUPS = ["env", "algorithm", "model", "critic", "wrappers", "runner", "experiment", "configuration"];
@@ -20,7 +20,7 @@ const PARTS = ["env", "wrappers", "algorithm", "model", "runner", "seeding", "da
 
 /** @returns {Specification} */
 export function emptySpecification() {
-  return { choices: {}, drafts: {}, seed: "", name: "", labels: "", config: null };
+  return { choices: {}, drafts: {}, seed: "", name: "", labels: "", config: null, films: null };
 }
 
 /**
@@ -38,6 +38,7 @@ export function specificationOf(request) {
     name: request["name"] ?? "",
     labels: Object.entries(request["labels"] ?? {}).map(([key, value]) => `${key}=${value}`).join("\n"),
     config: request["config"] ?? null,
+    films: Boolean(request["videos"]),
   };
 }
 
@@ -70,6 +71,7 @@ export function bodyOf(form, fields, isAsked = false) {
     ...Object.fromEntries(Object.entries(form.choices).map(([group, choice]) => [group, one(group, choice)])),
     ...(values.length && { overrides }),
     ...(seeds.length && { seed: seeds.length > 1 ? seeds : seeds[0] }),
+    ...(form.films && !isSweep && { videos: 1 }),
     ...(form.name && { name: form.name }),
     ...(Object.keys(labels).length && { labels }),
   };

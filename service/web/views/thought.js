@@ -101,7 +101,7 @@ function Numbers({ told, taken, names }) {
   const place = (/** @type {number} */ value) => 100 + (100 * value) / reach;
   return html`<ul class="bars">${(likeliest ?? []).map((middle, index) => {
     const [from, to, at] = [low?.[index] ?? middle, high?.[index] ?? middle, done?.[index] ?? middle];
-    return html`<li key=${index} class="taken"><span>${names[index] ?? `number ${index}`}</span>
+    return html`<li key=${index} class="did"><span>${names[index] ?? `number ${index}`}</span>
       <output>${number(at)}${to > from && html` <small>(${number(from)} to ${number(to)})</small>`}</output>
       <svg class="numbers" viewBox="0 0 200 12" preserveAspectRatio="none" aria-hidden="true">
         <line class="zero" x1="100" x2="100" y1="0" y2="12" />
@@ -112,7 +112,7 @@ function Numbers({ told, taken, names }) {
 
 /** @param {{ label: string, share: number, text: string, isTaken: boolean }} props */
 function Bar({ label, share, text, isTaken }) {
-  return html`<li class=${isTaken ? "taken" : ""}><span>${label}${isTaken && html` <strong class="label">taken</strong>`}</span><output>${text}</output>
+  return html`<li class=${isTaken ? "did" : ""}><span>${label}${isTaken && html` <strong class="label">taken</strong>`}</span><output>${text}</output>
     <span class="bar" aria-hidden="true"><span style=${{ width: `${Math.round(1000 * Math.max(0, Math.min(1, share))) / 10}%` }}></span></span></li>`;
 }
 

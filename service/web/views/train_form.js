@@ -9,6 +9,7 @@ import { Actions, Composed, useComposed, useSubmission } from "./composed.js";
 import { CopyAs } from "./copy_as.js";
 import { EnvironmentPicker } from "./environment_picker.js";
 import { flat, Mistakes, Nodes, shown, written } from "./schema_form.js";
+import { namesOf } from "./known_names.js";
 import { bodyOf, GROUPS, LENGTHS, placed, renamed } from "./specification.js";
 import { Others, Section, sectionsOf, useKwargs, useSchemas, withKwargs, Wrappers } from "./train_sections.js";
 
@@ -33,7 +34,9 @@ export function TrainForm({ catalogue, given, base, fork: givenFork }) {
   const [config, setConfig] = useState(base ?? form.config);
   const [several, setSeveral] = useState(/** @type {unknown} */ (undefined)); // the experiment that is several runs
   const { nodes, fields, environment } = useFields(catalogue, form, config);
-  const { body, isSweep } = bodyOf(form, fields, several !== undefined && several === form.choices["experiment"]);
+  // unless somebody decides, what is known to show itself is filmed where a worker can
+  const films = form.films ?? (!fork && catalogue.canFilm && namesOf(environment).observations.length > 0);
+  const { body, isSweep } = bodyOf({ ...form, films }, fields, several !== undefined && several === form.choices["experiment"]);
   const composed = useComposed(composeBody(body, base, fork), isSweep);
   const submission = useSubmission(body, isSweep, fork);
   const problem = submission.problem ?? composed.problem;
@@ -46,7 +49,7 @@ export function TrainForm({ catalogue, given, base, fork: givenFork }) {
   useEffect(submission.clear, [form]);
 
   const others = Object.keys(form.drafts).filter((key) => !fields.has(key));
-  const places = new Set([...fields.keys(), ...others, ...GROUPS.map((group) => `choice:${group}`), "seed", "name", "labels", "checkpoint"]);
+  const places = new Set([...fields.keys(), ...others, ...GROUPS.map((group) => `choice:${group}`), "seed", "name", "labels", "videos", "checkpoint"]);
   const mistakes = placed(problem?.errors ?? [], (place) => places.has(place));
   /** @type {Form} */
   const shared = { drafts: form.drafts, change: state.change, suggest: state.suggest, mistakes, search };
@@ -68,6 +71,7 @@ export function TrainForm({ catalogue, given, base, fork: givenFork }) {
           ${CHOSEN.map((group) => html`<${Module} group=${group} modules=${catalogue.modules[group] ?? []} chosen=${form.choices[group]}
             choose=${state.choose} standard=${standardModule(composed.answer, group)} mistakes=${mistakes.get(`choice:${group}`) ?? []} />`)}
           <${Names} state=${state} mistakes=${mistakes} />
+          <${FilmsBox} isOn=${films && !isSweep} isSweep=${isSweep} change=${(/** @type {boolean} */ films) => state.set({ films })} mistakes=${mistakes.get("videos")} />
         </div>
       </section>
       <section class="card">
@@ -140,6 +144,14 @@ function Names({ state: { form, set }, mistakes }) {
       change=${(/** @type {string} */ seed) => set({ seed })} mistakes=${mistakes.get("seed")} inputmode="numeric" />
     <${Text} label="name" hint="For you; need not be unique." value=${form.name} change=${(/** @type {string} */ name) => set({ name })} mistakes=${mistakes.get("name")} />
     <${Text} label="labels" hint="One key=value a line." value=${form.labels} change=${(/** @type {string} */ labels) => set({ labels })} mistakes=${mistakes.get("labels")} isLong />`;
+}
+
+/** @param {{ isOn: boolean, isSweep: boolean, change: (isOn: boolean) => void, mistakes: Mistake[] | undefined }} props */
+function FilmsBox({ isOn, isSweep, change, mistakes }) {
+  return html`<div class="field"><label class="check"><input type="checkbox" checked=${isOn} disabled=${isSweep}
+      onChange=${(/** @type {any} */ event) => change(event.currentTarget.checked)} />film what it learns</label>
+    <small>${isSweep ? "Runs of a sweep are not filmed." : "Before it learns, on the way and at its best; the environment has to show itself. No number changes."}</small>
+    ${mistakes?.map((each) => html`<small class="field-error">${each.message}</small>`)}</div>`;
 }
 
 /** @template T @param {Record<string, T | undefined>} values @returns {Record<string, T>} */
