@@ -18,7 +18,7 @@ const ENDED = ["succeeded", "failed", "cancelled"];
 const STATES = ["running", "paused", "stopping", ...ENDED];
 const PAGE = 20;
 /** Rows that a table begins with; a thousand are drawn when they are asked for. */
-const ROWS = 100;
+const ROWS = 50;
 const RELOAD_MS = 2000;
 /** Runs of the best trials that are compared at once. */
 const COMPARED = 8;
@@ -233,12 +233,16 @@ function TrialTable({ trials, all, axes, best, isLow, point }) {
   const [rows, setRows] = useState(ROWS);
   const keys = axes.filter((axis) => axis.key !== null).map((axis) => /** @type {string} */ (axis.key));
   const ordered = useMemo(() => sorted(trials, key, isDown), [trials, key, isDown]);
+  const body = useMemo(
+    () => ordered.slice(0, rows).map((trial) => html`<${TrialRow} key=${trial.trial} trial=${trial} keys=${keys} isBest=${trial.trial === best} point=${point} />`),
+    [ordered, rows, best, axes],
+  );
   const head = (/** @type {string} */ name, /** @type {string} */ title, kind = "") => html`<th class=${kind} aria-sort=${key === name ? (isDown ? "descending" : "ascending") : "none"}>
     <button class="sort" onClick=${() => setOrder({ key: name, isDown: key === name ? !isDown : name === "score" && !isLow })}>${title}<span aria-hidden="true">${key === name ? (isDown ? " ↓" : " ↑") : ""}</span></button></th>`;
   return html`<section class="card" aria-label="Trials"><header class="row"><h2>Trials</h2><small role="status">${trials.length === all ? all : `${trials.length} of ${all}`}</small></header>
     <div class="scroll" tabindex="0" role="region" aria-label="Table of trials"><table class="trials"><thead><tr>
       ${head("trial", "Trial", "number")}${head("state", "State")}${head("score", "Score", "number")}${keys.map((name) => head(`=${name}`, name))}<th>Runs</th></tr></thead>
-      <tbody>${ordered.slice(0, rows).map((trial) => html`<${TrialRow} key=${trial.trial} trial=${trial} keys=${keys} isBest=${trial.trial === best} point=${point} />`)}</tbody></table></div>
+      <tbody>${body}</tbody></table></div>
     ${ordered.length > rows && html`<button onClick=${() => setRows(ordered.length)}>Show all ${ordered.length}</button>`}
     ${!ordered.length && html`<p class="hint">No trial lies within what is chosen above.</p>`}
   </section>`;
