@@ -4,6 +4,7 @@
 #   make learning              what the shipped experiments learn, beside RL-Zoo3: hours, may be interrupted and goes on
 #   make docs                  the documentation as a site that needs no network, in site/
 #   make mutants [FILES=…]     changes one line at a time in trainers, objectives and wrappers: which no test notices
+#   make first-minutes         from a clone to a learnt pole and its video on the page, with a stopwatch
 # PyTorch's CPU build needs far less disk: make serve TORCH_INDEX_URL=…, see the README
 
 PYTHON ?= python3
@@ -17,10 +18,10 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 TORCH_INDEX = $(if $(TORCH_INDEX_URL),--index-url $(TORCH_INDEX_URL),)
 
-.PHONY: help setup setup-test serve test lint types page-types contracts unit test-slow mutants test-envs bench learning docs collection format clean
+.PHONY: help setup setup-test serve test lint types page-types contracts unit test-slow mutants first-minutes test-envs bench learning docs collection format clean
 
 help:
-	@sed -n '2,7p' Makefile | cut -c3-
+	@sed -n '2,8p' Makefile | cut -c3-
 
 setup: $(VENV)/.installed $(VENV)/.page
 
@@ -90,6 +91,9 @@ collection: $(VENV)/.installed
 
 mutants: setup-test
 	$(BIN)/python -m tests.mutants $(FILES)
+
+first-minutes: setup-test
+	$(BIN)/python -m tests.web.first_minutes
 
 # Environment packages of other people, in a virtual environment of their own
 test-envs:
