@@ -1,6 +1,6 @@
 /** Runs: found by what they are, followed as they go, changed many at a time. What is chosen stands in the address. */
 import { useEffect, useMemo, useRef, useState } from "preact/hooks";
-import { connection, isOnline, post } from "../api.js";
+import { connection, get, isOnline, post } from "../api.js";
 import { curlHere } from "../curl.js";
 import { ago, count, duration, moment, number } from "../format.js";
 import { useAction, useInterval, useSettled } from "../hooks.js";
@@ -384,7 +384,9 @@ function LabelDialog({ n, close, set }) {
 function FirstRun() {
   const command = curlHere("POST", "/v1/train", CARTPOLE);
   const train = async () => {
-    const run = await post("/v1/train", {}, /** @type {any} */ (CARTPOLE));
+    const { data } = await get("/v1/workers");
+    const canFilm = data.some((worker) => worker.extras.includes("video"));
+    const run = await post("/v1/train", {}, /** @type {any} */ ({ ...CARTPOLE, ...(canFilm ? { videos: 1 } : {}) }));
     navigate(link(["runs", run.id]));
   };
   return html`<${Empty} title="No runs yet">
