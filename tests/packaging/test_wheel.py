@@ -31,6 +31,7 @@ from tests.packaging.dockerfile import read
 pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).resolve().parents[2]
+LEFT_OUT = ("__pycache__", "*.pyc", "node_modules")
 
 
 @pytest.fixture(scope="module")
@@ -38,8 +39,9 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     source, target = tmp_path_factory.mktemp("source"), tmp_path_factory.mktemp("wheel")
     for name in [name for rest in read(ROOT / "Dockerfile")[0].all("COPY") for name in rest.split()[:-1]]:
         if (ROOT / name).is_dir():
-            shutil.copytree(ROOT / name, source / name, ignore=shutil.ignore_patterns("__pycache__", "*.pyc"))
+            shutil.copytree(ROOT / name, source / name, ignore=shutil.ignore_patterns(*LEFT_OUT))
         else:
+            (source / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(ROOT / name, source / name)
     run(sys.executable, "-m", "pip", "wheel", "--no-deps", "--wheel-dir", str(target), ".", cwd=source)
     (built,) = target.glob("*.whl")
