@@ -6,13 +6,20 @@
 
 /** @typedef {import("./openapi.d.ts").ProblemDocument} ProblemDocument */
 /** @typedef {import("./openapi.d.ts").ProblemEntry} ProblemEntry */
-/** @typedef {{ signal?: AbortSignal, headers?: Record<string, string>, accept?: string }} Options */
+/** @typedef {{ signal?: AbortSignal, headers?: Record<string, string>, accept?: string, patienceMs?: number }} Options
+ *   `patienceMs`: how long nothing may come */
 
 const TOKEN = "maze.token";
 /** Told when the service is reached or not: `{ detail: boolean }`; when a token is missing or refused. */
 export const connection = new EventTarget();
 let isReached = true;
 const LOOK_MS = 1000;
+/** How long nothing may come before a connection counts as dead: of an answer, of a file that is made first, of a stream,
+ * in which the service says something every 15 seconds. A page that is seen again waits less for a stream. */
+const PATIENCE_MS = 20_000;
+const FILE_PATIENCE_MS = 120_000;
+const STREAM_PATIENCE_MS = 40_000;
+const SEEN_AGAIN_MS = 16_000;
 
 /** A request that failed: refused by the service, or it was not reached (`unreachable`). */
 export class Problem extends Error {
@@ -60,8 +67,61 @@ function setReached(value) {
 
 /** Ask until there is an answer: one lost request may be all that failed, and then nothing else is tried again. */
 async function lookAgain() {
-  await send("GET", "/health/live").catch(() => undefined);
+  await send("GET", "/health/live", undefined, { patienceMs: 5 * LOOK_MS }).catch(() => undefined);
   if (!isReached) setTimeout(lookAgain, LOOK_MS);
+}
+
+/** What is waited for: since when, and the way to give it up. @type {Set<{ since: number, ms: number, giveUp: () => void }>} */
+const waits = new Set();
+
+/** A machine that slept, or changed its network, has connections that will never say anything. */
+function lookAtWaits() {
+  if (document.hidden) return;
+  for (const { since, ms, giveUp } of waits) if (Date.now() - since > (ms === STREAM_PATIENCE_MS ? SEEN_AGAIN_MS : ms)) giveUp();
+}
+globalThis.addEventListener?.("online", lookAtWaits);
+globalThis.document?.addEventListener("visibilitychange", lookAtWaits);
+
+/**
+ * Wait for what a request brings next, and give the request up when nothing comes.
+ * @template T
+ * @param {Promise<T>} promise
+ * @param {AbortController} request
+ * @param {number} ms
+ */
+async function within(promise, request, ms) {
+  const giveUp = () => {
+    request.abort();
+    setReached(false);
+  };
+  const wait = { since: Date.now(), ms, giveUp };
+  waits.add(wait);
+  const timer = setTimeout(giveUp, ms);
+  try {
+    return await promise;
+  } finally {
+    clearTimeout(timer);
+    waits.delete(wait);
+  }
+}
+
+/** The same answer, whose body is given up when it falls silent. @param {Response} response  @param {AbortController} request  @param {number} ms */
+function patient(response, request, ms) {
+  const reader = response.body?.getReader();
+  if (!reader) return response;
+  const body = new ReadableStream({
+    async pull(controller) {
+      const { value, done } = await within(reader.read(), request, ms).catch((error) => Promise.reject(request.signal.aborted ? unreachable() : error));
+      if (done) controller.close();
+      else controller.enqueue(value);
+    },
+    cancel: () => reader.cancel(),
+  }, { highWaterMark: 0 });
+  return new Response(body, response);
+}
+
+function unreachable() {
+  return new Problem({ code: "unreachable", detail: "The service does not answer. The page goes on when it is back." });
 }
 
 /**
@@ -100,14 +160,17 @@ export async function send(method, url, body, options = {}) {
   if (known) headers["authorization"] = `Bearer ${known}`;
   if (body !== undefined) headers["content-type"] ??= "application/json";
   if (method === "POST") headers["idempotency-key"] ??= newKey();
-  const init = { method, headers, signal: options.signal ?? null, body: body === undefined ? null : JSON.stringify(body) };
+  const patienceMs = (options.patienceMs ?? PATIENCE_MS) + 1000 * Number(/wait=(\d+)/.exec(headers["prefer"] ?? "")?.[1] ?? 0);
+  const request = new AbortController();
+  const signal = options.signal ? AbortSignal.any([options.signal, request.signal]) : request.signal;
+  const init = { method, headers, signal, body: body === undefined ? null : JSON.stringify(body) };
   let response;
   try {
-    response = await fetch(url, init);
+    response = patient(await within(fetch(url, init), request, patienceMs), request, patienceMs);
   } catch (error) {
     if (options.signal?.aborted) throw error;
     setReached(false);
-    throw new Problem({ code: "unreachable", detail: "The service does not answer. The page goes on when it is back." });
+    throw unreachable();
   }
   setReached(true);
   if (response.ok) return response;
@@ -195,7 +258,7 @@ export async function listed(page, limit = 1000) {
  * @param {Options} [options]
  */
 export async function bytes(url, options) {
-  return (await send("GET", url, undefined, { accept: "*/*", ...options })).blob();
+  return (await send("GET", url, undefined, { accept: "*/*", patienceMs: FILE_PATIENCE_MS, ...options })).blob();
 }
 
 /**
@@ -223,7 +286,7 @@ export async function follow(url, { signal, after, onEvent, onOpen }) {
     try {
       /** @type {Record<string, string>} */
       const headers = last === undefined ? {} : { "last-event-id": last };
-      const response = await send("GET", url, undefined, { accept: "text/event-stream", headers, signal });
+      const response = await send("GET", url, undefined, { accept: "text/event-stream", headers, signal, patienceMs: STREAM_PATIENCE_MS });
       failures = 0;
       if (response.status === 204) return;
       onOpen?.();

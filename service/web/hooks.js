@@ -8,11 +8,13 @@ import { connection, isOnline, pause, newKey, Problem } from "./api.js";
  * Something loaded: `data` as it was last, also while it is loaded again or after a failure.
  * @template T
  * @typedef {{ data: T | undefined, problem: ProblemType | null, isLoading: boolean, reload: () => void,
- *   set: (change: (data: T) => T) => void }} Resource
+ *   set: (change: (data: T) => T) => void, refresh: () => Promise<void> }} Resource `refresh` loads it again unseen: a
+ *   failure changes nothing, unless it says that there is no such thing any more
  */
 
 /**
- * Load something, again when its inputs change and when the service is back.
+ * Load something, again when its inputs change and when the service is back. What changes it while it is on its way is
+ * done once more to what comes, which may be older than the change: a change bears to be done twice.
  * @template T
  * @param {(signal: AbortSignal) => Promise<T>} load
  * @param {unknown[]} inputs
@@ -28,32 +30,60 @@ export function useResource(load, inputs) {
   );
   const [turn, setTurn] = useState(0);
   const inputsBefore = useRef(inputs);
+  /** The changes since each load that is under way began. */
+  const underWay = useRef(/** @type {Set<((data: T) => T)[]>} */ (new Set()));
+  const order = useRef({ begun: 0, shown: 0 });
+  const latest = useRef(load);
+  latest.current = load;
+  const controller = useRef(new AbortController());
   const reload = useCallback(() => setTurn((before) => before + 1), []);
   const set = useCallback(
     /** @param {(data: T) => T} change */
-    (change) =>
-      setState((before) => (before.data === undefined ? before : { ...before, data: change(before.data) })),
+    (change) => {
+      for (const changes of underWay.current) changes.push(change);
+      setState((before) => (before.data === undefined ? before : { ...before, data: change(before.data) }));
+    },
     [],
   );
+  /** @param {AbortSignal} signal */
+  const loaded = async (signal) => {
+    /** @type {((data: T) => T)[]} */
+    const changes = [];
+    const place = (order.current.begun += 1);
+    underWay.current.add(changes);
+    try {
+      const data = await latest.current(signal);
+      if (signal.aborted || place < order.current.shown) return; // one that began later was faster
+      order.current.shown = place;
+      setState({ data: changes.reduce((/** @type {T} */ known, change) => change(known), data), problem: null, isLoading: false });
+    } finally {
+      underWay.current.delete(changes);
+    }
+  };
+  const refresh = useCallback(async () => {
+    const { signal } = controller.current;
+    await loaded(signal).catch((error) => {
+      const problem = error instanceof Problem && error.status === 404 ? error : null;
+      if (problem && !signal.aborted) setState((before) => ({ ...before, problem, isLoading: false }));
+    });
+  }, []);
   useEffect(() => {
     const isOther = inputs.some((input, index) => input !== inputsBefore.current[index]);
     inputsBefore.current = inputs;
-    const controller = new AbortController();
+    const own = new AbortController();
+    controller.current = own;
     setState((before) => ({ data: isOther ? undefined : before.data, problem: null, isLoading: true }));
-    load(controller.signal).then(
-      (data) => controller.signal.aborted || setState({ data, problem: null, isLoading: false }),
-      (error) =>
-        controller.signal.aborted ||
-        setState((before) => ({ data: before.data, problem: asProblem(error), isLoading: false })),
-    );
-    return () => controller.abort();
+    loaded(own.signal).catch((error) => {
+      if (!own.signal.aborted) setState((before) => ({ data: before.data, problem: asProblem(error), isLoading: false }));
+    });
+    return () => own.abort();
   }, [...inputs, turn]);
   useEffect(() => {
     const back = () => isOnline() && reload();
     connection.addEventListener("reached", back);
     return () => connection.removeEventListener("reached", back);
   }, [reload]);
-  return { ...state, reload, set };
+  return { ...state, reload, set, refresh };
 }
 
 /** Whatever was thrown, as a problem that can be shown. @param {unknown} error */

@@ -1,14 +1,31 @@
 // One run from its first point to its fork: the curve grows while it is looked at, and every verb has its effect.
+import { readFileSync } from "node:fs";
 import { accessibility, walk } from "./browser.mjs";
 
-await walk(async (page, { url, run, hostile }, { shot, ignore }) => {
+await walk(async (page, { url, run, hostile }, { shot, ignore, context }) => {
   const state = (word) => page.locator(".run-header .state", { hasText: word }).waitFor();
   const button = (name) => page.getByRole("button", { name, exact: true });
   const points = async () => Number((await page.locator(".plot").first().getAttribute("aria-label")).match(/, ([\d,]+) points/)[1]);
   const findings = {};
 
-  await page.goto(`${url}/#/runs/${run}`);
+  // points that come while the first answer is on its way are not lost
+  await page.clock.install();
+  const slowly = async (route) => {
+    const response = await route.fetch();
+    await new Promise((resolve) => setTimeout(resolve, 1500));
+    await route.fulfill({ response });
+  };
+  await page.goto(`${url}/#/runs`);
+  await page.locator(`[data-id="${run}"]`).waitFor();
+  await page.route("**/metrics?*", slowly);
+  await page.evaluate((id) => (location.hash = `#/runs/${id}?x=epoch&names=train%2Fentropy`), run);
   await page.locator(".plot").first().waitFor();
+  await page.unroute("**/metrics?*", slowly);
+  const saving = page.waitForEvent("download");
+  await page.locator(".card").first().getByRole("button", { name: "CSV" }).click();
+  const epochs = readFileSync(await (await saving).path(), "utf8").trim().split("\n").slice(1).map((line) => Number(line.split(",")[1]));
+  const lost = epochs.slice(1).filter((epoch, place) => epoch !== epochs[place] + 1);
+
   const before = await points();
   await page.waitForFunction((least) => Number(document.querySelector(".plot").getAttribute("aria-label").match(/, (\d+) points/)[1]) > least, before + 2);
   const heading = await page.getByRole("heading", { level: 1 }).textContent();
@@ -63,5 +80,20 @@ await walk(async (page, { url, run, hostile }, { shot, ignore }) => {
   await page.getByRole("tab", { name: "Configuration" }).click();
   await page.getByLabel("Search").fill("gamma override");
   const config = await page.locator(".tree .leaf").allTextContents();
-  return { heading, injected, conflict, refused, continued, forked, config, findings };
+
+  // somebody else gives one another name, and deletes one: no event tells of that
+  const elsewhere = async (method, id, body) => (await fetch(`${url}/v1/runs/${id}`, { method, headers: { "content-type": "application/json" }, ...(body && { body: JSON.stringify(body) }) })).json().catch(() => null);
+  const child = await elsewhere("GET", forked);
+  const list = await context.newPage();
+  await list.goto(`${url}/#/runs`);
+  await list.locator(`[data-id="${forked}"]`).waitFor();
+  await elsewhere("PATCH", continued, { name: "renamed elsewhere" });
+  await elsewhere("DELETE", forked);
+  ignore(/status of 404/);
+  await page.clock.fastForward(21_000);
+  await page.getByRole("heading", { name: "This run was deleted" }).waitFor();
+  const verbs = await page.locator(".verbs").count();
+  await list.locator(`[data-id="${continued}"]`).getByText("renamed elsewhere").waitFor();
+  await list.locator(`[data-id="${forked}"]`).waitFor({ state: "detached" });
+  return { lost, verbs, heading, injected, conflict, refused, continued, child, config, findings };
 });

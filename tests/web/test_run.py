@@ -34,6 +34,8 @@ def running(server):
 
 def test_a_run_is_watched_steered_and_taken_further(walk, server, running):
     found = walk("run.mjs", server, run=running, hostile=HOSTILE)
+    assert found["lost"] == [], "points are missing"
+    assert found["verbs"] == 0, "a deleted run can still be changed"
     assert (found["heading"], found["injected"]) == (HOSTILE, 0)
     assert "theirs" in found["conflict"]
     moves = server.get(f"/v1/runs/{running}/events", types="state")["data"]
@@ -42,8 +44,7 @@ def test_a_run_is_watched_steered_and_taken_further(walk, server, running):
     assert server.get(f"/v1/runs/{running}")["name"] == "mine"
     assert server.get(f"/v1/runs/{found['continued']}")["parent_run"] == running
     assert "Did you mean" in found["refused"]
-    forked = server.get(f"/v1/runs/{found['forked']}")
-    assert (forked["parent_run"], forked["name"]) == (found["continued"], HOSTILE)
+    assert (found["child"]["parent_run"], found["child"]["name"]) == (found["continued"], HOSTILE)
     assert found["config"] == ["gamma0.9override algorithm.gamma"]
     assert not any(found["findings"].values()), found["findings"]
 

@@ -6,7 +6,7 @@ import { html } from "../html.js";
 import { useRunEvents } from "../live.js";
 import { link } from "../router.js";
 import { patched } from "../run_list.js";
-import { CopyButton, Facts, Loaded, Panel, Progress, State, Tabs } from "../ui.js";
+import { CopyButton, Empty, Facts, Loaded, Panel, Progress, State, Tabs } from "../ui.js";
 import { About } from "./run_about.js";
 import { Checkpoints } from "./run_checkpoints.js";
 import { Config } from "./run_config.js";
@@ -46,19 +46,23 @@ export function View({ route }) {
 function RunPage({ id, chosen }) {
   const load = (/** @type {AbortSignal} */ signal) => get("/v1/runs/{run_id}", { run_id: id }, { signal });
   const resource = useResource(load, [id]);
-  const refresh = usePaced(async () => {
-    const fresh = await load(new AbortController().signal);
-    resource.set(() => fresh);
-  }, 500);
+  const refresh = usePaced(resource.refresh, 500);
   useRunEvents(id, (events, isNew) => {
     resource.set((run) => events.reduce(patched, run));
     if (isNew || events.some(({ type }) => TURNS.has(type))) refresh();
   });
   useInterval(refresh, POLL_MS);
   const changed = (/** @type {Run} */ run) => resource.set(() => run);
+  if (resource.data && resource.problem?.status === 404) return html`<${Gone} run=${resource.data} />`;
   return html`${!resource.data && html`<h1>Run</h1>`}<${Loaded} resource=${resource} what="the run">${(/** @type {Run} */ run) => html`
     <${Header} run=${run} changed=${changed} />
     <${Rooms} run=${run} chosen=${chosen} />`}<//>`;
+}
+
+/** Somebody deleted it while it was looked at: no event tells of that. @param {{ run: Run }} props */
+function Gone({ run }) {
+  return html`<h1>${run.name ?? run.id}</h1><${Empty} title="This run was deleted">
+    <p role="status">What it left is deleted too.</p><a class="button" href=${link(["runs"])}>All runs</a><//>`;
 }
 
 /** @param {{ run: Run, chosen: string }} props */

@@ -31,10 +31,7 @@ export function loadCheckpoints(run, signal) {
 /** @param {{ run: Run }} props */
 export function Checkpoints({ run }) {
   const resource = useResource((signal) => loadCheckpoints(run, signal), [run.id]);
-  const refresh = usePaced(async () => {
-    const fresh = await loadCheckpoints(run);
-    resource.set(() => fresh);
-  }, 1000);
+  const refresh = usePaced(resource.refresh, 1000);
   useRunEvents(run.id, (events, isNew) => {
     if (isNew || events.some(({ type }) => type === "checkpoint" || type === "end")) refresh();
   });

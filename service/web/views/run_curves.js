@@ -179,10 +179,7 @@ function MetricChart({ run, name, choice, choose, best, isInView }) {
 /** All of a metric, grown by events. @param {Run} run  @param {string} name */
 function useSeries(run, name) {
   const whole = useResource((signal) => loadSeries(run.id, name, {}, signal), [run.id, name]);
-  const again = usePaced(async () => {
-    const fresh = await loadSeries(run.id, name, {});
-    whole.set(() => fresh);
-  }, 1000);
+  const again = usePaced(whole.refresh, 1000);
   useRunEvents(run.id, (events, isNew) => {
     whole.set((series) => withEvents(series, events, name));
     if (isNew || (whole.data?.epoch.length ?? 0) > 2 * MAX_POINTS) again();

@@ -22,10 +22,7 @@ const SHOWN = 200;
 export function Watch({ run }) {
   const load = (/** @type {AbortSignal} */ signal) => listed((cursor) => get("/v1/runs/{run_id}/episodes", { run_id: run.id, limit: SHOWN, cursor }, { signal }), SHOWN);
   const episodes = useResource(load, [run.id]);
-  const refresh = usePaced(async () => {
-    const fresh = await load(new AbortController().signal);
-    episodes.set(() => fresh);
-  }, 1000);
+  const refresh = usePaced(episodes.refresh, 1000);
   useRunEvents(run.id, (events, isFirst) => {
     if (isFirst || events.some(({ type }) => type === "episode" || type === "end")) refresh();
   });

@@ -27,6 +27,8 @@ const FILTERS = ["name", "state", "kind", "since", "label", "sweep"];
 /** Runs that one request changes at most. */
 const AT_ONCE = 200;
 const DONE = { cancel: "cancelled or stopping", pause: "paused or stopping", resume: "resumed", delete: "deleted", label: "labelled" };
+/** No event tells of a deletion, of a new name or of labels: what is seen is asked for again. */
+const REFRESH_MS = 20_000;
 const ROW = 48;
 const CARD = 68;
 
@@ -50,6 +52,7 @@ export function View({ route }) {
   const isFiltered = query.has("sort") || FILTERS.some((name) => query.has(name));
 
   useInterval(() => setTick((before) => before + 1), 10_000);
+  useInterval(() => list.refresh(seen.current.from, seen.current.to), REFRESH_MS);
   useEvents((events) => list.hear(events), [list]);
   useEffect(() => {
     const again = () => isOnline() && list.refresh(seen.current.from, seen.current.to);
