@@ -51,7 +51,10 @@ def test_films_of_epochs_that_are_made_again_are_gone_too(tmp_path) -> None:
     with RunContext(run_dir=tmp_path, overrides=overrides, seed=1) as context:
         context.train(4, videos=1)
         context.resume("epoch:2").train(1)
-    assert [path.name for path in sorted((tmp_path / "videos").glob("epoch-*"))] == ["epoch-00002.mp4"]
+    assert [path.name for path in sorted((tmp_path / "videos").glob("epoch-*"))] == [
+        "epoch-00000.mp4",
+        "epoch-00002.mp4",
+    ]
 
 
 def test_what_is_saved_is_what_acts_and_saving_changes_nothing(tmp_path) -> None:

@@ -172,7 +172,7 @@ def test_a_trained_policy_plays_in_its_own_environment(tmp_path: Path, capsys, m
 def test_training_and_rollouts_are_filmed_where_asked_for(tmp_path: Path):
     words = ["env.name=CartPole-v1", "seed=1", f"run_dir={tmp_path}", "videos=1"]
     assert cli.main(["configuration=test", "algorithm.checkpoint_every=1", *words]) == 0
-    names = ["best.mp4", "epoch-00001.mp4", "epoch-00002.mp4"]
+    names = ["best.mp4", "epoch-00000.mp4", "epoch-00001.mp4", "epoch-00002.mp4"]
     assert sorted(path.name for path in (tmp_path / "videos").iterdir()) == names
     assert cli.main(["-cn", "conf_rollout", "runner.n_episodes=2", *words]) == 0
     films = (tmp_path / "rollouts" / "001" / "videos").iterdir()
