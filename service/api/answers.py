@@ -239,6 +239,8 @@ class SeriesOut(Out):
     group: str
     """The value of the label, or the id of the first of the runs."""
     runs: list[str]
+    counted: list[str]
+    """Those of the runs that the values are of: with `fold_seeds` one of each seed, else all."""
     epoch: list[int]
     step: list[int]
     seconds: list[Number | None]

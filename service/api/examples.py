@@ -519,6 +519,7 @@ EXAMPLES: dict[str, dict[str, Any]] = {
                     "name": "eval/mean_return",
                     "group": "a",
                     "runs": [RUN_ID],
+                    "counted": [RUN_ID],
                     "epoch": [1, 2],
                     "step": [4096, 8192],
                     "seconds": [0.8, 1.5],

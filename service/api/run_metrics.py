@@ -25,7 +25,7 @@ from service.api.tables import CSV, PARQUET, csv_table, parquet_table
 from service.domain.cursors import decode_cursor, encode_cursor
 from service.domain.errors import NotFoundError
 from service.domain.ports import RunStore
-from service.domain.run import MetricPoint, Page, Run
+from service.domain.run import MetricPoint, Page, Run, RunState
 from service.domain.use_cases import BEST_METRICS
 from service.problems import Problem
 
@@ -174,7 +174,9 @@ class MetricsRequest(In):
     group_by: Annotated[str, Field(min_length=1, max_length=64)] | None = None
     """A label: runs with the same value are put together."""
     fold_seeds: bool = False
-    """Put runs together whose configurations differ in nothing but the seed; of the same label, if that is asked."""
+    """Put runs together whose configurations differ in nothing but the seed; of the same label, if that is asked.
+
+    One run of each seed counts: the newest that succeeded, else the one that came furthest."""
     statistic: Literal["mean", "iqm"] = "mean"
     """Of runs that are put together: their mean and its interval by Student's t; or their interquartile mean and its
     interval by a bootstrap, stratified by environment, which one run out of line does not decide."""
@@ -192,15 +194,17 @@ def query_metrics(body: MetricsRequest, services: ServicesDep) -> dict[str, Any]
         label = "" if body.group_by is None else run.labels.get(body.group_by, "")
         alone = "" if body.group_by else run.id
         groups[label, _but_seed(run) if body.fold_seeds else alone].append(run)
+    counted = {key: _one_of_each_seed(runs) if body.fold_seeds else runs for key, runs in groups.items()}
     data = [
         {
             "name": name,
             "group": runs[0].id if body.group_by is None else label,
             "runs": [run.id for run in runs],
-            **aligned(_series(services.runs, runs, name, body.max_points), body.statistic),
+            "counted": [run.id for run in counted[label, rest]],
+            **aligned(_series(services.runs, counted[label, rest], name, body.max_points), body.statistic),
         }
         for name in dict.fromkeys(body.names)
-        for (label, _), runs in groups.items()
+        for (label, rest), runs in groups.items()
     ]
     return {"data": data}
 
@@ -219,6 +223,22 @@ def _but_seed(run: Run) -> str:
     """What runs have in common that differ in their seeds alone."""
     config = {part: node for part, node in run.config.items() if part != "seeding"}
     return f"{run.kind} {canonical_json(config).decode()}"
+
+
+def _one_of_each_seed(runs: Sequence[Run]) -> list[Run]:
+    """A run that was made twice says nothing more about how far seeds differ."""
+    by_seed: dict[bytes, list[Run]] = defaultdict(list)
+    for run in runs:
+        by_seed[canonical_json(run.config.get("seeding"))].append(run)
+    return [_telling(same) for same in by_seed.values()]
+
+
+def _telling(same: Sequence[Run]) -> Run:
+    """Of runs with one seed the newest that succeeded, else the one that came furthest."""
+    succeeded = [run for run in same if run.state is RunState.SUCCEEDED]
+    if succeeded:
+        return max(succeeded, key=lambda run: (run.created_at, run.id))
+    return max(same, key=lambda run: run.progress.epoch or 0)
 
 
 @dataclass(frozen=True)

@@ -3,8 +3,10 @@
 import { readFileSync } from "node:fs";
 import { accessibility, walk } from "./browser.mjs";
 
-await walk(async (page, { url, runs, hostile, live }, { shot, context, ignore }) => {
+await walk(async (page, { url, runs, hostile, live, twin }, { shot, context, ignore }) => {
   ignore(/status of 404/);
+  const unasked = [];
+  page.on("request", (request) => request.url().includes("/v1/runs//") && unasked.push(request.url()));
   await context.grantPermissions(["clipboard-read", "clipboard-write"]);
   await page.goto(`${url}/#/compare`);
   await page.getByRole("searchbox", { name: "Find a training" }).fill("pair");
@@ -71,5 +73,16 @@ await walk(async (page, { url, runs, hostile, live }, { shot, context, ignore })
   await page.locator(".differences").waitFor();
   const names = await page.locator(".differences thead th").allInnerTexts();
   const elements = await page.locator("main img, main script").count();
-  return { chosen, legend, differing, origins, withSeeds, findings: [...findings, ...played], isHidden, csv, png, kept, verdicts, scores, gone, names, elements, grown, halves };
+  await page.goto(`${url}/#/compare?runs=run_0sgdpt27fj407jyj64ccs5950m`);
+  await page.locator(".warning").waitFor();
+  await page.goto("about:blank");
+  await page.clock.install();
+  await page.goto(`${url}/#/compare?runs=${[...runs, twin].join()}`);
+  await page.locator(".legend li").first().waitFor();
+  const withTwin = await page.locator(".legend li > :first-child").first().innerText();
+  await page.request.delete(`${url}/v1/runs/${twin}`);
+  await page.clock.runFor(11_000);
+  await page.locator(".warning").waitFor();
+  const deleted = await page.locator(".warning").innerText();
+  return { withTwin, deleted, unasked, chosen, legend, differing, origins, withSeeds, findings: [...findings, ...played], isHidden, csv, png, kept, verdicts, scores, gone, names, elements, grown, halves };
 });

@@ -1,6 +1,9 @@
 // A sweep of a thousand trials, answered by the test in the service's place: what a pointer does is drawn within budget.
 import { walk } from "./browser.mjs";
 
+/** A parameter whose name is wider than its place. */
+const LONG = `algorithm.${"very_".repeat(9)}long_name_of_target_kl`;
+
 /** Milliseconds from what a pointer does until it is drawn, in the page: a part of the first axis, or another order. */
 async function act(kind, turn) {
   const said = () => document.querySelector(kind === "brush" ? "section[aria-label=Trials] header [role=status]" : ".trials tbody").textContent;
@@ -52,5 +55,31 @@ await walk(async (page, { url, sweep, n }, { shot }) => {
   await shot("sweep-crowd");
   const sort = await quickest(page, "sort");
   await page.getByRole("button", { name: "Show all again" }).click();
-  return { brush, sort, brushed, rows: await page.locator(".trials tbody tr").count(), said: await said() };
+  const told = { brush, sort, brushed, rows: await page.locator(".trials tbody tr").count(), said: await said() };
+
+  const made = [null, 0.1, null, 0.2, undefined].map((kl, trial) => ({ ...jobs[0], job: trial, trial, value: trial, choices: kl === undefined ? {} : { [LONG]: kl } }));
+  jobs.splice(0, jobs.length, ...made);
+  sweep.search = null;
+  sweep.best = null;
+  await page.reload();
+  await page.getByRole("button", { name: LONG }).click();
+  const cells = () => page.locator(".trials tbody td:nth-child(4)").allInnerTexts();
+  const rising = await cells();
+  await page.getByRole("button", { name: LONG }).click();
+  const falling = await cells();
+  const cut = await page.locator(".axis .name").evaluateAll((names) => names.filter((name) => {
+    const [own, whole] = [name.getBoundingClientRect(), name.ownerSVGElement.getBoundingClientRect()];
+    return own.left < whole.left || own.right > whole.right;
+  }).map((name) => name.textContent));
+  const dot = await page.locator(".axis .reach").last().evaluate((reach) => {
+    const [own, canvas] = [reach.getBoundingClientRect(), document.querySelector(".parallel canvas")];
+    const whole = canvas.getBoundingClientRect();
+    const [x, y] = [own.x + own.width / 2 - whole.x, own.y - whole.y].map((at) => Math.round(at * devicePixelRatio));
+    return canvas.getContext("2d").getImageData(x - 1, y + 1, 1, 1).data[3];
+  });
+  await shot("sweep-null");
+  await page.getByText("Choose parts of the axes by number").click();
+  await page.getByRole("slider", { name: `${LONG} to` }).press("Home");
+  const nulls = await cells();
+  return { ...told, rising, falling, cut, dot, nulls };
 });

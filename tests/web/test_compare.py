@@ -33,8 +33,10 @@ def compared(server):
 
 def test_runs_are_compared_by_curves_configurations_and_policies(walk, server, compared):
     *runs, hostile = compared
+    twin = _submitted(server, "twin", 1, 0.01)
+    assert server.wait(twin)["state"] == "succeeded"
     live = _submitted(server, "live", 1, 0.01, n_epochs=100_000)
-    found = walk("compare.mjs", server, runs=runs, hostile=hostile, live=live)
+    found = walk("compare.mjs", server, runs=runs, hostile=hostile, live=live, twin=twin)
     server.post(f"/v1/runs/{live}/cancel", {})
     assert found["findings"] == []
     assert found["chosen"].count("run_") == 2
@@ -56,6 +58,9 @@ def test_runs_are_compared_by_curves_configurations_and_policies(walk, server, c
     assert "There is no run run_0sgdpt27fj407jyj64ccs5950m" in found["gone"]
     assert found["names"][2] == HOSTILE
     assert found["elements"] == 0
+    assert found["withTwin"] == "pair one, 3 runs, 2 seeds"
+    assert f"There is no run {twin} any more" in found["deleted"]
+    assert found["unasked"] == []
     assert found["grown"] > 0, "the curve of a run at work stood still"
 
 

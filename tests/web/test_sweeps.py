@@ -61,3 +61,8 @@ def test_a_thousand_trials_stay_fluid(walk, server, sweep):
     assert found["rows"] == 50
     assert found["brushed"].endswith(" of 1000")
     assert max(found["brush"], found["sort"]) <= BUDGET_MS, found
+    assert found["rising"] == ["0.1", "0.2", "null", "null", "–"]
+    assert found["falling"] == ["null", "null", "0.2", "0.1", "–"]
+    assert found["nulls"] == ["null", "null"], "null has no place on its axis"
+    assert found["cut"] == []
+    assert found["dot"] > 0, "a trial with its score alone is not drawn"

@@ -3,7 +3,7 @@ import { useMemo, useState } from "preact/hooks";
 import { get, post, Problem } from "../api.js";
 import { Chart, smoothed, Swatch } from "../chart.js";
 import { ago, between, count, duration, number } from "../format.js";
-import { useResource, useSettled } from "../hooks.js";
+import { useInterval, useResource, useSettled } from "../hooks.js";
 import { html } from "../html.js";
 import { useChanges } from "../live.js";
 import { link, replaceQuery } from "../router.js";
@@ -16,6 +16,8 @@ import { Paired } from "./compare_policies.js";
 
 const MOST = 8;
 const POINTS = 300;
+/** No event tells that a run was deleted. */
+const POLL_MS = 10_000;
 /** Shown first where runs have it, in this order. */
 const METRICS = ["eval/mean_return", "train/episode_return"];
 const AXES = /** @type {const} */ ({ steps: "environment steps", epochs: "epoch", time: "minutes since the start" });
@@ -25,6 +27,7 @@ export function View({ route }) {
   const ids = [...new Set((route.query.get("runs") ?? "").split(",").filter(Boolean))].slice(0, MOST);
   const runs = useResource((signal) => asked(ids, signal), [ids.join()]);
   useChanges((event) => ids.includes(event.run) && event.type !== "log", runs.reload, [ids.join()]);
+  useInterval(runs.refresh, POLL_MS);
   const choose = (/** @type {string[]} */ chosen) => replaceQuery({ runs: chosen.join(), comparison: null });
   return html`<div class="stack">
     <header class="row"><h1>Compare runs</h1>${ids.length > 0 && html`<${CopyButton} text=${() => location.href}>Copy the address<//>`}</header>
@@ -106,11 +109,12 @@ function labelsOf(series, runs, rows) {
     const place = runs.findIndex((run) => run.id === first);
     return (runs[place]?.sweep && inBrief(rows, place)) || (runs[place]?.name ?? "");
   });
-  return series.map(({ runs: ids }, index) => {
+  return series.map(({ runs: ids, counted }, index) => {
     const id = ids[0] ?? "";
     const isShared = names.filter((name) => name === names[index]).length > 1;
     const name = !names[index] ? id : isShared ? `${names[index]} (…${id.slice(-5)})` : names[index];
-    return ids.length > 1 ? `${name}, ${ids.length} seeds` : name;
+    const seeds = `${counted.length} ${counted.length > 1 ? "seeds" : "seed"}`;
+    return ids.length > counted.length ? `${name}, ${ids.length} runs, ${seeds}` : ids.length > 1 ? `${name}, ${seeds}` : name;
   });
 }
 
@@ -141,7 +145,8 @@ function Curves({ runs, rows, remove }) {
     [found.data, x, weight, hidden, labels.join("\n")],
   );
   const toggle = (/** @type {number} */ index) => setHidden((before) => toggled(before, series[index]?.group ?? ""));
-  const hasBands = series.some((one) => one.runs.length > 1);
+  const hasBands = series.some((one) => one.counted.length > 1);
+  const hasTwins = series.some((one) => one.runs.length > one.counted.length);
   return html`<section class="card" aria-label="Curves">
     <div class="row controls">
       <label>Metric <select value=${metric} onChange=${(/** @type {any} */ event) => replaceQuery({ metric: event.target.value })}>
@@ -163,6 +168,7 @@ function Curves({ runs, rows, remove }) {
     ${hasBands &&
     html`<p class="hint">${label === undefined ? "Runs that differ in the seed alone" : "Runs with one label"} are one line: their interquartile mean, without the lowest and the
       highest quarter of the runs. The band is its 95 % interval by a bootstrap over the runs.</p>`}
+    ${hasTwins && html`<p class="hint">Of runs with the same configuration and the same seed one counts: the newest that succeeded, else the one that came furthest.</p>`}
     <${Runs} runs=${runs} series=${series} metric=${metric} remove=${remove} />
   </section>`;
 }
@@ -189,7 +195,7 @@ function lineOf(series, x, weight) {
   const order = [...rows].sort(([a], [b]) => a - b);
   const column = (/** @type {readonly unknown[]} */ values) => order.map(([, index]) => finite(values[index]));
   const raw = column(series.mean);
-  const band = series.runs.length > 1 ? { low: smoothed(column(series.low), weight), high: smoothed(column(series.high), weight) } : {};
+  const band = series.counted.length > 1 ? { low: smoothed(column(series.low), weight), high: smoothed(column(series.high), weight) } : {};
   return { x: order.map(([place]) => place), y: smoothed(raw, weight), ...(weight > 0 ? { raw } : {}), ...band };
 }
 

@@ -56,7 +56,8 @@ function Table({ runs, rows, isEqual }) {
  * @param {string[]} ids  @param {AbortSignal} signal
  * @returns {Promise<Row[]>}
  */
-async function rowsOf([first = "", ...others], signal) {
+async function rowsOf([first, ...others], signal) {
+  if (first === undefined) return [];
   const options = { signal };
   const [answers, origins] = await Promise.all([
     Promise.all(others.map((run) => post("/v1/config/diff", {}, { left: side(first), right: side(run) }, options))),

@@ -19,6 +19,8 @@ import { html } from "../html.js";
 const HEIGHT = 300;
 const EDGE = { top: 34, bottom: 18, left: 46, right: 74 };
 const LEAST_GAP = 92;
+/** What a letter of an axis's name takes. */
+const LETTER = 8;
 /** So near to an end of its axis a pointer means the end. */
 const SNAP = 0.03;
 /** From bad to good, by lightness alone, away from the paper: so everybody can tell them apart. */
@@ -62,10 +64,10 @@ function axis(key, label, values, searched) {
   return { key, label, isLog: from > 0 && Boolean(searched["log"] ?? isSpread), low: from, high: to, choices: null };
 }
 
-/** Where a trial meets an axis, from 0 to 1; null where it has no value. @param {Axis} axis  @param {Trial} trial */
+/** Where a trial meets an axis, from 0 to 1; null where it has no value; null among its choices is one as any other. @param {Axis} axis  @param {Trial} trial */
 export function place(axis, trial) {
-  const value = axis.key === null ? trial.value : trial.choices[axis.key];
-  if (value === null || value === undefined) return null;
+  const value = axis.key === null ? (trial.value ?? undefined) : trial.choices[axis.key];
+  if (value === undefined) return null;
   if (axis.choices) {
     const index = axis.choices.indexOf(plain(value));
     return index < 0 ? null : axis.choices.length === 1 ? 0.5 : index / axis.high;
@@ -132,7 +134,7 @@ export function ParallelCoordinates(props) {
         <div class="layers" style=${{ width: `${width}px`, height: `${HEIGHT}px` }}>
           <canvas ref=${canvas} aria-hidden="true" style=${{ width: `${width}px`, height: `${HEIGHT}px` }}></canvas>
           <svg width=${width} height=${HEIGHT} aria-hidden="true">
-            ${axes.map((axis, index) => html`<${AxisLine} key=${axis.label} axis=${axis} x=${x(index)} gap=${x(1) - x(0)} brush=${brushes[axis.label]} set=${set} />`)}
+            ${axes.map((axis, index) => html`<${AxisLine} key=${axis.label} axis=${axis} x=${x(index)} gap=${x(1) - x(0)} width=${width} brush=${brushes[axis.label]} set=${set} />`)}
           </svg>
         </div>
       </div>
@@ -149,8 +151,20 @@ function y(at) {
   return HEIGHT - EDGE.bottom - at * (HEIGHT - EDGE.top - EDGE.bottom);
 }
 
-/** @param {{ axis: Axis, x: number, gap: number, brush: [number, number] | undefined, set: (axis: Axis, brush: [number, number] | null) => void }} props */
-function AxisLine({ axis, x, gap, brush, set }) {
+/**
+ * An axis's name as it fits: over its axis, or at the edge of the picture where it would run out of it.
+ * @param {string} name  @param {number} x  @param {number} gap to the next axis  @param {number} width of the picture
+ */
+function fitted(name, x, gap, width) {
+  const half = Math.min(name.length * LETTER, gap) / 2;
+  const [at, anchor] = x < half ? [2, "start"] : width - x < half ? [width - 2, "end"] : [x, "middle"];
+  const room = anchor === "middle" ? gap : Math.min(x, width - x) + gap / 2;
+  const letters = Math.max(6, Math.floor(room / LETTER));
+  return { at, anchor, text: name.length > letters ? `…${name.slice(1 - letters)}` : name };
+}
+
+/** @param {{ axis: Axis, x: number, gap: number, width: number, brush: [number, number] | undefined, set: (axis: Axis, brush: [number, number] | null) => void }} props */
+function AxisLine({ axis, x, gap, width, brush, set }) {
   const begin = useRef(/** @type {number | null} */ (null));
   /** @param {PointerEvent} event */
   const at = (event) => {
@@ -171,10 +185,9 @@ function AxisLine({ axis, x, gap, brush, set }) {
     if (begin.current !== null && Math.abs(at(event) - begin.current) <= 0.01) set(axis, null);
     begin.current = null;
   };
-  const letters = Math.max(6, Math.floor(gap / 8));
-  const label = axis.label.length > letters ? `…${axis.label.slice(1 - letters)}` : axis.label;
+  const name = fitted(axis.label, x, gap, width);
   return html`<g class="axis">
-    <text class="name" x=${x} y="14" text-anchor="middle">${label}<title>${axis.label}</title></text>
+    <text class="name" x=${name.at} y="14" text-anchor=${name.anchor}>${name.text}<title>${axis.label}</title></text>
     <line x1=${x} x2=${x} y1=${y(0)} y2=${y(1)} />
     ${ticks(axis).map((tick) => html`<text key=${tick} x=${x + 5} y=${y(tick) + 4}>${short(valueAt(axis, tick))}</text>`)}
     ${brush && html`<rect class="brush" x=${x - 8} width="16" y=${y(brush[1])} height=${Math.max(2, y(brush[0]) - y(brush[1]))} />`}
@@ -240,16 +253,19 @@ function draw(canvas, { trials, axes, brushes, places, width, x, best, pointed, 
   }
 }
 
-/** A line with gaps where there is no value. @param {CanvasRenderingContext2D} context  @param {(number | null)[]} row  @param {(index: number) => number} x */
+/** A line with gaps where there is no value; a dot where one stands alone. @param {CanvasRenderingContext2D} context  @param {(number | null)[]} row  @param {(index: number) => number} x */
 function stroke(context, row, x) {
   context.beginPath();
-  let isDrawing = false;
+  context.fillStyle = context.strokeStyle;
+  const isGap = (/** @type {number} */ index) => (row[index] ?? null) === null;
   row.forEach((at, index) => {
-    if (at === null) isDrawing = false;
-    else if (isDrawing) context.lineTo(x(index), y(at));
+    if (at === null) return;
+    if (!isGap(index - 1)) context.lineTo(x(index), y(at));
+    else if (!isGap(index + 1)) context.moveTo(x(index), y(at));
     else {
-      context.moveTo(x(index), y(at));
-      isDrawing = true;
+      const dot = new Path2D();
+      dot.arc(x(index), y(at), 1.5 + context.lineWidth, 0, 2 * Math.PI);
+      context.fill(dot);
     }
   });
   context.stroke();

@@ -257,14 +257,15 @@ function TrialRow({ trial, keys, isBest, point }) {
     <td>${trial.jobs.map((job) => job.run && html`<a href=${link(["runs", job.run])}>${"seed" in job.choices ? `seed ${plain(job.choices["seed"])}` : `run ${job.job}`}</a> `)}</td></tr>`;
 }
 
-/** Trials by a column; those without a value come last. @param {Trial[]} trials  @param {string} key  @param {boolean} isDown */
+/** Trials by a column: numbers before other values, those without one last. @param {Trial[]} trials  @param {string} key  @param {boolean} isDown */
 function sorted(trials, key, isDown) {
-  const of = (/** @type {Trial} */ trial) => (key === "trial" ? trial.trial : key === "state" ? trial.state : key === "score" ? trial.value : trial.choices[key.slice(1)]);
+  const of = (/** @type {Trial} */ trial) => (key === "trial" ? trial.trial : key === "state" ? trial.state : key === "score" ? (trial.value ?? undefined) : trial.choices[key.slice(1)]);
   const direction = isDown ? -1 : 1;
   return [...trials].sort((one, other) => {
     const [a, b] = [of(one), of(other)];
-    if (a === null || a === undefined || b === null || b === undefined) return Number(a === null || a === undefined) - Number(b === null || b === undefined);
+    if (a === undefined || b === undefined) return Number(a === undefined) - Number(b === undefined);
     if (typeof a === "number" && typeof b === "number") return direction * (a - b) || one.trial - other.trial;
+    if (typeof a === "number" || typeof b === "number") return typeof a === "number" ? -direction : direction;
     return direction * plain(a).localeCompare(plain(b)) || one.trial - other.trial;
   });
 }

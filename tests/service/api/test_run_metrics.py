@@ -17,7 +17,7 @@ from service.api import run_metrics
 from service.api.curve import nice_ticks, svg
 from service.api.run_metrics import Series, aligned
 from service.api.tables import PARQUET
-from service.domain.run import MetricPoint
+from service.domain.run import MetricPoint, Progress, RunState
 from service.store import Stores
 from tests.contracts.builders import start
 from tests.service.api.client import Client
@@ -260,6 +260,29 @@ class TestSideBySide:
             (runs[2], runs[2:], [7.0]),
         ]
 
+    def test_of_runs_with_one_seed_the_newest_that_succeeded_counts_else_the_one_that_came_furthest(
+        self, client: Client, stores: Stores
+    ) -> None:
+        runs = []
+        told = (
+            (1, "succeeded", 9),
+            (1, "succeeded", 4),
+            (1, "failed", 9),
+            (2, "failed", 7),
+            (2, "failed", 3),
+        )
+        for value, (seed, state, epoch) in enumerate(told):
+            run, lease = start(stores, config={"seeding": {"env_base_seed": seed}})
+            stores.runs.report(lease, metrics=points("loss", {1: value}), progress=Progress(epoch=epoch))
+            stores.runs.finish(lease, RunState(state), reason="completed")
+            runs.append(run.id)
+        body = {"runs": runs, "names": ["loss"], "fold_seeds": True}
+        (series,) = client.post("/v1/metrics/query", body).json()["data"]
+        assert (series["runs"], series["counted"]) == (runs, [runs[1], runs[3]])
+        assert (series["mean"], series["n"]) == ([2.0], [2])
+        for one in client.post("/v1/metrics/query", body | {"fold_seeds": False}).json()["data"]:
+            assert one["counted"] == one["runs"]
+
     def test_runs_of_one_label_are_folded_within_it(self, client: Client, stores: Stores) -> None:
         runs = [start(stores, labels={"team": team})[0].id for team in "aba"]
         body = {"runs": runs, "names": ["loss"], "fold_seeds": True, "group_by": "team"}
@@ -273,8 +296,8 @@ class TestSideBySide:
         self, client: Client, stores: Stores
     ) -> None:
         runs = []
-        for value in (1.0, 2.0, 3.0, 1000.0):
-            run, lease = start(stores)
+        for seed, value in enumerate((1.0, 2.0, 3.0, 1000.0)):
+            run, lease = start(stores, config={"seeding": {"env_base_seed": seed}})
             stores.runs.report(lease, metrics=points("loss", {1: value}))
             runs.append(run.id)
         body = {"runs": runs, "names": ["loss"], "fold_seeds": True, "statistic": "iqm"}
