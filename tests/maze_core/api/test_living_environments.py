@@ -56,6 +56,7 @@ def test_a_training_in_one_environment_is_filmed_when_that_is_closed(most_alive,
     assert rc.train(videos=1).counters.epoch == 2
     assert sorted(path.name for path in (tmp_path / "run" / "videos").iterdir()) == [
         "best.mp4",
+        "epoch-00000.mp4",
         "epoch-00002.mp4",
     ]
     assert rc.train(1, videos=1).counters.epoch == 3
