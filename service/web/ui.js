@@ -75,20 +75,37 @@ export function Offline() {
   </div>`;
 }
 
+/** How long a question stands before its answer counts: an impatient second click is none. */
+const ASKED_MS = 500;
+
 /**
- * A button that does something at the service: busy while it does, its failure beside it.
+ * A button that does something at the service: busy while it does, its failure beside it. With `confirm` it asks first,
+ * and what belongs to the click that made it ask, a double click or a key held down, is no answer.
  * @param {{ action: () => Promise<unknown>, children: Children, confirm?: string, kind?: string, disabled?: boolean,
  *   title?: string }} props
  */
 export function ActionButton({ action, children, confirm: question, kind = "", disabled = false, title }) {
   const { run, isBusy, problem, clear } = useAction(action);
   const [isAsking, setAsking] = useState(false);
-  const start = () => (question && !isAsking ? setAsking(true) : (setAsking(false), run()));
+  const [isEarly, setEarly] = useState(false);
+  useEffect(() => {
+    if (!isEarly) return undefined;
+    const timer = setTimeout(() => setEarly(false), ASKED_MS);
+    return () => clearTimeout(timer);
+  }, [isEarly]);
+  const isMeant = (/** @type {MouseEvent} */ event) => !isEarly && event.detail <= 1;
+  const start = (/** @type {MouseEvent} */ event) => {
+    if (question && !isAsking) return setAsking(true), setEarly(true);
+    if (question && !isMeant(event)) return undefined;
+    setAsking(false);
+    return run();
+  };
   return html`<span class="action">
-    <button class=${kind} disabled=${disabled || isBusy} aria-busy=${isBusy} title=${title} onClick=${start}>
+    <button class=${kind} disabled=${disabled || isBusy} aria-busy=${isBusy} aria-disabled=${isEarly} title=${title}
+      onClick=${start} onKeyDown=${(/** @type {KeyboardEvent} */ event) => event.repeat && event.key === "Enter" && event.preventDefault()}>
       ${isAsking ? question : children}
     </button>
-    ${isAsking && html`<button class="quiet" onClick=${() => setAsking(false)}>No</button>`}
+    ${isAsking && html`<button class="quiet" aria-disabled=${isEarly} onClick=${(/** @type {MouseEvent} */ event) => isMeant(event) && setAsking(false)}>No</button>`}
     ${problem &&
     html`<span class="inline-error" role="alert">${problem.message}
       ${problem.errors.map((each) => html` ${each.message}`)}
@@ -193,7 +210,8 @@ export function FormDialog({ title, close, submit, label, children, disabled = f
     <form onSubmit=${onSubmit}>
       ${children}
       <${ErrorBox} problem=${problem} />
-      <div class="row"><button class="primary" disabled=${disabled || isBusy} aria-busy=${isBusy}>${label}</button>
+      <div class="row"><button class="primary" disabled=${disabled || isBusy} aria-busy=${isBusy}
+          onClick=${(/** @type {MouseEvent} */ event) => event.detail > 1 && event.preventDefault()}>${label}</button>
         <button type="button" class="quiet" onClick=${close}>Close</button></div>
     </form>
   <//>`;
@@ -222,6 +240,19 @@ export function Facts({ facts }) {
       ([name, value]) => html`<div><dt>${name}</dt><dd>${value}</dd></div>`,
     )}
   </dl>`;
+}
+
+const FIRST_LABELS = 8;
+
+/** Labels, one line each; of many the first ones, until all are asked for. @param {{ labels: Record<string, string> }} props */
+export function Labels({ labels }) {
+  const [isWhole, setWhole] = useState(false);
+  const all = Object.entries(labels).map(([key, value]) => `${key}=${value}`);
+  if (!all.length) return null;
+  const left = all.length - FIRST_LABELS;
+  return html`<span class="labels">${(isWhole ? all : all.slice(0, FIRST_LABELS)).map((each) =>
+      html`<span class="label" key=${each} title=${each}><bdi>${each}</bdi></span>`)}
+    ${left > 0 && html`<button class="quiet" aria-expanded=${isWhole} onClick=${() => setWhole(!isWhole)}>${isWhole ? "Fewer labels" : `… ${left} more`}</button>`}</span>`;
 }
 
 /** How far something is, between 0 and 1. @param {{ value: number | null, label: string }} props */

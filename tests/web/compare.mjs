@@ -59,6 +59,17 @@ await walk(async (page, { url, runs, hostile, live, twin }, { shot, context, ign
   await shot("compare-policies");
   await page.reload();
   await page.locator(".verdicts li").first().waitFor();
+  await page.goto(`${url}/${await page.locator("[aria-label='Paired evaluation'] .hint a").getAttribute("href")}`);
+  await page.locator(".panel .verdicts li").first().waitFor();
+  await page.getByText("All of each policy").click();
+  const ownPage = {
+    scores: await page.locator("[aria-label=Scores] tbody tr td:first-child a").evaluateAll((all) => all.map((each) => each.getAttribute("href"))),
+    all: await page.locator("[aria-label=Policies] tbody tr").first().locator("th, td").allInnerTexts(),
+    columns: await page.locator("[aria-label=Policies] thead th").allInnerTexts(),
+    said: await page.locator(".panel").innerText(),
+  };
+  played.push(...(await accessibility(page)));
+  await shot("compare-result");
 
   await page.goto(`${url}/#/compare?runs=${[runs[0], live].join()}&metric=train/episode_return`);
   await page.locator(".chart canvas").waitFor();
@@ -84,5 +95,5 @@ await walk(async (page, { url, runs, hostile, live, twin }, { shot, context, ign
   await page.clock.runFor(11_000);
   await page.locator(".warning").waitFor();
   const deleted = await page.locator(".warning").innerText();
-  return { withTwin, deleted, unasked, chosen, legend, differing, origins, withSeeds, findings: [...findings, ...played], isHidden, csv, png, kept, verdicts, scores, gone, names, elements, grown, halves };
+  return { ownPage, withTwin, deleted, unasked, chosen, legend, differing, origins, withSeeds, findings: [...findings, ...played], isHidden, csv, png, kept, verdicts, scores, gone, names, elements, grown, halves };
 });

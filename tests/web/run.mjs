@@ -41,7 +41,9 @@ await walk(async (page, { url, run, hostile }, { shot, ignore, context }) => {
   // somebody else changes the name while it is edited here
   await button("Edit name, labels, notes").click();
   await page.getByRole("dialog").getByLabel("Name", { exact: true }).fill("mine");
-  await page.evaluate((id) => fetch(`/v1/runs/${id}`, { method: "PATCH", body: JSON.stringify({ name: "theirs" }), headers: { "content-type": "application/json" } }), run);
+  const labels = page.getByRole("dialog").getByLabel("Labels", { exact: true });
+  await labels.fill(`${await labels.inputValue()}\nhere=1`);
+  await page.evaluate((id) => fetch(`/v1/runs/${id}`, { method: "PATCH", body: JSON.stringify({ name: "theirs", notes: "noted", labels: { there: "2" } }), headers: { "content-type": "application/json" } }), run);
   ignore(/status of 412/);
   await button("Save").click();
   const conflict = await page.locator("dialog .warning").textContent();
@@ -49,7 +51,9 @@ await walk(async (page, { url, run, hostile }, { shot, ignore, context }) => {
   await button("Save mine all the same").click();
   await page.getByRole("heading", { level: 1, name: "mine" }).waitFor();
 
-  await button("Cancel").click();
+  // an impatient double click asks, and is no answer
+  await button("Cancel").dblclick();
+  const asked = await button("Really cancel").count();
   await button("Really cancel").click();
   await state("cancelled");
   await button("Continue …").click();
@@ -95,5 +99,5 @@ await walk(async (page, { url, run, hostile }, { shot, ignore, context }) => {
   const verbs = await page.locator(".verbs").count();
   await list.locator(`[data-id="${continued}"]`).getByText("renamed elsewhere").waitFor();
   await list.locator(`[data-id="${forked}"]`).waitFor({ state: "detached" });
-  return { lost, verbs, heading, injected, conflict, refused, continued, child, config, findings };
+  return { lost, verbs, heading, injected, conflict, asked, refused, continued, child, config, findings };
 });

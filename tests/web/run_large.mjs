@@ -3,7 +3,7 @@ import { accessibility, walk } from "./browser.mjs";
 
 const TRIES = 5;
 
-await walk(async (page, { url, run, failed, live }, { shot, ignore }) => {
+await walk(async (page, { url, run, failed, diverged, live }, { shot, ignore }) => {
   const findings = {};
   const open = async (hash, selector) => {
     await page.goto(`${url}/#${hash}`);
@@ -60,6 +60,13 @@ await walk(async (page, { url, run, failed, live }, { shot, ignore }) => {
   await page.waitForFunction((before) => document.querySelector(".plot")?.getAttribute("aria-label") === before, fine);
   const kept = await page.evaluate(() => new URLSearchParams(location.hash.split("?")[1]).get("zoom"));
 
+  await open(`/runs/${run}?tab=curves&x=epoch&zoom=9000000..9000001`, ".bare");
+  const bare = await page.locator(".bare").first().textContent();
+  findings.bare = await accessibility(page);
+  await shot("run-bare");
+  await page.locator(".bare button").first().click();
+  await page.waitForFunction(() => !document.querySelector(".bare") && !location.hash.includes("zoom"));
+
   await open(`/runs/${run}?tab=log`, ".log-row");
   const lastLine = await page.locator(".log-row").last().textContent();
   while (await page.getByRole("button", { name: /Load earlier/ }).count()) {
@@ -105,5 +112,18 @@ await walk(async (page, { url, run, failed, live }, { shot, ignore }) => {
   await page.getByRole("link", { name: "See the end of the log" }).click();
   await page.locator(".log-row").first().waitFor();
   const traceback = await page.locator(".log-row").allTextContents();
-  return { times: Object.fromEntries(times), coarse, fine, zoomed, kept, lastLine, rows, found, isAtEnd, failure, verbs, refusal, traceback, findings };
+  await open(`/runs/${diverged}`, ".error");
+  const forGood = {
+    failure: await page.locator(".error").textContent(),
+    verbs: await page.locator(".verbs button").allTextContents(),
+    empty: await page.locator(".panel h2").allTextContents(),
+    labels: await page.locator(".labels .label").count(),
+    more: await page.locator(".labels button").textContent(),
+    height: Math.max(...(await page.locator(".labels .label").evaluateAll((all) => all.map((each) => each.offsetHeight)))),
+  };
+  await shot("run-diverged");
+  await page.locator(".labels button").click();
+  forGood.all = await page.locator(".labels .label").count();
+  findings.forGood = await accessibility(page);
+  return { bare, forGood, times: Object.fromEntries(times), coarse, fine, zoomed, kept, lastLine, rows, found, isAtEnd, failure, verbs, refusal, traceback, findings };
 });

@@ -54,7 +54,7 @@ await walk(async (page, { url, run, policy }, { shot }) => {
 
   await page.goto(`${url}/#/runs/${run}?tab=checkpoints`);
   await best.getByRole("button", { name: "Evaluate" }).click();
-  await page.getByRole("dialog").getByLabel("Episodes", { exact: true }).fill("3");
+  await page.getByRole("dialog").getByLabel("Episodes", { exact: true }).fill("2");
   await button("Evaluate").last().click();
   await page.waitForFunction((id) => !location.hash.includes(id), run);
   await page.locator(".run-header .state", { hasText: "succeeded" }).waitFor();

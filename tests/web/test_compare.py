@@ -55,6 +55,13 @@ def test_runs_are_compared_by_curves_configurations_and_policies(walk, server, c
     assert all(
         "better than" in one or "cannot be told apart" in one or "equally" in one for one in found["verdicts"]
     )
+    own = found["ownPage"]
+    assert own["scores"] == [f"#/runs/{run}" for run in runs]
+    row = dict(zip(own["columns"], own["all"], strict=True))
+    assert row["policy"].startswith("pair one (…")
+    assert [len(row[name].split(", ")) for name in ("returns", "lengths", "seeds")] == [5, 5, 5]
+    assert " to " not in row["returns"]
+    assert "[object" not in own["said"]
     assert "There is no run run_0sgdpt27fj407jyj64ccs5950m" in found["gone"]
     assert found["names"][2] == HOSTILE
     assert found["elements"] == 0

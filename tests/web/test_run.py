@@ -1,6 +1,7 @@
 """One run in a real browser: watched while it learns, steered, renamed, continued and forked."""
 
 import json
+import re
 from contextlib import closing, contextmanager
 from math import sin
 from threading import Event, Thread
@@ -37,11 +38,17 @@ def test_a_run_is_watched_steered_and_taken_further(walk, server, running):
     assert found["lost"] == [], "points are missing"
     assert found["verbs"] == 0, "a deleted run can still be changed"
     assert (found["heading"], found["injected"]) == (HOSTILE, 0)
-    assert "theirs" in found["conflict"]
+    assert "The name is now “theirs”." in found["conflict"]
+    assert "The label there=2 is new." in found["conflict"]
+    assert "The notes are now “noted”." in found["conflict"]
+    assert "priority" not in found["conflict"]
+    assert found["asked"] == 1
     moves = server.get(f"/v1/runs/{running}/events", types="state")["data"]
     states = [move["data"]["state"] for move in moves if move["data"]["state"] != "stopping"]
     assert states == ["queued", "running", "paused", "queued", "running", "cancelled"]
-    assert server.get(f"/v1/runs/{running}")["name"] == "mine"
+    kept = server.get(f"/v1/runs/{running}")
+    assert (kept["name"], kept["notes"]) == ("mine", "noted")
+    assert kept["labels"] == {"team": "<b>web</b>", "here": "1", "there": "2"}
     assert server.get(f"/v1/runs/{found['continued']}")["parent_run"] == running
     assert "Did you mean" in found["refused"]
     assert (found["child"]["parent_run"], found["child"]["name"]) == (found["continued"], HOSTILE)
@@ -70,6 +77,8 @@ def test_what_a_run_left_is_looked_at_taken_away_and_put_to_use(walk, server, tr
     assert (version["run"], version["checkpoint"]) == (run, best["id"])
     assert found["watched"] == "1"
     assert "mean_return" in found["result"]
+    assert re.search(r"ci95-?[\d.,]+ to [\d.,]+", found["result"])
+    assert re.search(r"returns[\d.]+, [\d.]+lengths[\d.]+, [\d.]+seeds\d+, \d+", found["result"])
     assert server.client.get(f"/v1/runs/{found['evaluation']}").status_code == 404
     assert not any(found["findings"].values()), found["findings"]
 
@@ -95,6 +104,15 @@ def _filled(stores, n_points):
     for first in range(0, N_LINES, 5_000):
         stores.runs.report(lease, logs=lines[first : first + 5_000])
     stores.runs.finish(lease, RunState.SUCCEEDED, reason="completed")
+    return run.id
+
+
+def _diverged(stores):
+    """A run that no second try helps, without a point or a checkpoint, and with as many labels as there may be."""
+    labels = {f"label-{number}": "long " * 12 for number in range(32)}
+    run, lease = start(stores, name="diverged", lease_s=600, labels=labels)
+    error = {"code": "diverged", "message": "The loss is NaN in epoch 1."}
+    stores.runs.finish(lease, RunState.FAILED, reason="diverged", error=error)
     return run.id
 
 
@@ -135,9 +153,9 @@ def test_a_run_of_many_points_and_lines_answers_at_once(walk, tmp_path, n_points
     url = f"sqlite:///{tmp_path / 'maze.db'}"
     migrate(url)
     with closing(open_stores(url)) as stores:
-        run, failed = _filled(stores, n_points), _failed(stores)
+        run, failed, diverged = _filled(stores, n_points), _failed(stores), _diverged(stores)
         with serving(tmp_path, workers=1) as server, _logging(stores) as live:
-            found = walk("run_large.mjs", server, run=run, failed=failed, live=live)
+            found = walk("run_large.mjs", server, run=run, failed=failed, diverged=diverged, live=live)
     assert all(time <= FRAMES_MS for time in found["times"].values()), found["times"]
     assert found["fine"] != found["coarse"]
     assert found["zoomed"] == found["kept"] is not None
@@ -147,7 +165,17 @@ def test_a_run_of_many_points_and_lines_answers_at_once(walk, tmp_path, n_points
     assert found["isAtEnd"]
     assert "3 attempts ended early." in found["failure"]
     assert "attempts_exhausted" in found["failure"]
-    assert found["verbs"] == ["Continue …", "Retry", "Fork …", "Delete"]
+    assert found["verbs"] == ["Retry", "Fork …", "Delete"]
+    assert found["bare"] == "No points in this stretch. Show all"
+    assert found["forGood"]["verbs"] == ["Fork …", "Delete"]
+    assert "smaller algorithm.lr" in found["forGood"]["failure"]
+    assert found["forGood"]["empty"] == ["No points"]
+    assert (found["forGood"]["labels"], found["forGood"]["more"], found["forGood"]["all"]) == (
+        8,
+        "… 24 more",
+        32,
+    )
+    assert found["forGood"]["height"] <= 40, "a label takes more than one line"
     assert "needs a '_target_'" in found["refusal"]
     assert found["traceback"][-1].endswith("ValueError: no")
     assert not any(found["findings"].values()), found["findings"]

@@ -163,7 +163,7 @@ function Curves({ runs, rows, remove }) {
       ${() =>
         series.some((one) => one.epoch.length)
           ? html`<${Chart} name="compare ${metric}" lines=${lines} xLabel=${AXES[x]} yLabel=${metric} height=${340} onToggle=${toggle} />`
-          : html`<${Empty} title="No points yet"><p>${metric ? `None of these runs has ${metric} so far.` : "These runs have measured nothing so far."} Curves appear as they come.</p><//>`}
+          : html`<${Empty} title=${runs.every((run) => run.finished_at) ? "No points" : "No points yet"}><p>${metric ? `None of these runs has ${metric}.` : "These runs have measured nothing."}${runs.every((run) => run.finished_at) ? "" : " Curves appear as they come."}</p><//>`}
     <//>
     ${hasBands &&
     html`<p class="hint">${label === undefined ? "Runs that differ in the seed alone" : "Runs with one label"} are one line: their interquartile mean, without the lowest and the

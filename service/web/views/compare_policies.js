@@ -12,7 +12,7 @@ import { ActionButton, ErrorBox, Field, Loaded, Progress, State, useQuery } from
 /** @typedef {{ mean_return: number | null, ci95: [number, number] | null, returns: number[] }} Score */
 /** @typedef {{ first: number, second: number, n_episodes: number, mean_difference: number | null, ci95: [number, number] | null,
  *   wins: number, ties: number, losses: number }} Pair */
-/** @typedef {{ run: Run, names: string[] }} Played a comparison, and its policies by name */
+/** @typedef {{ run: Run, names: string[], ids: (string | undefined)[] }} Played a comparison, and the runs whose policies play in it */
 
 /** @param {{ runs: Run[] }} props */
 export function Paired({ runs }) {
@@ -50,27 +50,29 @@ function Start({ runs }) {
 
 /** @param {{ id: string, runs: Run[] }} props */
 function Result({ id, runs }) {
-  const played = useResource((signal) => played_(id, runs, signal), [id]);
-  useChanges((event) => event.run === id && event.type !== "log", played.reload, [id]);
-  return html`<${Loaded} resource=${played} what="the comparison">${(/** @type {Played} */ found) => html`<${Outcome} ...${found} />`}<//>`;
+  const resource = useResource((signal) => played(id, runs, signal), [id]);
+  useChanges((event) => event.run === id && event.type !== "log", resource.reload, [id]);
+  return html`<${Loaded} resource=${resource} what="the comparison">${(/** @type {Played} */ found) => html`<${Outcome} ...${found} />`}<//>`;
 }
 
 /** The comparison with the names of who plays, which its configuration knows by their runs.
- * @param {string} run_id  @param {Run[]} runs  @param {AbortSignal} signal  @returns {Promise<Played>} */
-async function played_(run_id, runs, signal) {
+ * @param {string} run_id  @param {Run[]} known  @param {AbortSignal} signal  @returns {Promise<Played>} */
+export async function played(run_id, known, signal) {
   const [run, { config }] = await Promise.all([
     get("/v1/runs/{run_id}", { run_id }, { signal }),
     get("/v1/runs/{run_id}/config", { run_id }, { signal }),
   ]);
-  const compared = /** @type {{ run?: string }[]} */ (config["compared"] ?? []);
-  const names = compared.map(({ run: id }) => runs.find((one) => one.id === id)?.name ?? id ?? "?");
+  const ids = /** @type {{ run?: string }[]} */ (config["compared"] ?? []).map(({ run: id }) => id);
+  const names = await Promise.all(ids.map(async (id = "?") => {
+    const found = known.find((one) => one.id === id) ?? (await get("/v1/runs/{run_id}", { run_id: id }, { signal }).catch(() => null));
+    return found?.name ?? id;
+  }));
   const isTwice = (/** @type {string} */ name) => names.filter((other) => other === name).length > 1;
-  return { run, names: names.map((name, index) => (isTwice(name) ? `${name} (…${compared[index]?.run?.slice(-5)})` : name)) };
+  return { run, ids, names: names.map((name, index) => (isTwice(name) ? `${name} (…${ids[index]?.slice(-5)})` : name)) };
 }
 
 /** @param {Played} props */
-function Outcome({ run, names }) {
-  const result = /** @type {{ policies?: Score[], pairs?: Pair[] }} */ (run.result ?? {});
+function Outcome({ run, names, ids }) {
   if (run.state !== "succeeded") {
     const isOver = ["failed", "cancelled"].includes(run.state);
     const cancel = () => post("/v1/runs/{run_id}/cancel", { run_id: run.id });
@@ -79,11 +81,16 @@ function Outcome({ run, names }) {
       ${isOver ? html`<p>${String(run.error?.["message"] ?? run.reason ?? "It has no result.")}</p>`
         : html`<${Progress} value=${run.progress.fraction === null ? null : Number(run.progress.fraction)} label="Episodes played" />`}</div>`;
   }
-  const { policies = [], pairs = [] } = result;
+  return html`<${Found} run=${run} names=${names} ids=${ids} /><p class="hint">It is run <a href=${link(["runs", run.id])}>${run.id}</a>.</p>`;
+}
+
+/** What a comparison found: who is better, each one's score, each pair's difference. @param {Played} props */
+export function Found({ run, names, ids }) {
+  const { policies = [], pairs = [] } = /** @type {{ policies?: Score[], pairs?: Pair[] }} */ (run.result ?? {});
   return html`<div role="status"><ul class="verdicts">${pairs.map((pair) => html`<li>${verdict(pair, names)}</li>`)}</ul></div>
     <div class="stack">
       <div class="scroll" tabindex="0" role="region" aria-label="Scores"><table><thead><tr><th>Policy</th><th class="number">Mean return</th><th class="number">95 % interval</th><th class="number">Episodes</th></tr></thead>
-        <tbody>${policies.map((one, place) => html`<tr><td>${names[place]}</td><td class="number">${number(one.mean_return)}</td>
+        <tbody>${policies.map((one, place) => html`<tr><td><a href=${link(["runs", ids[place] ?? ""])}>${names[place]}</a></td><td class="number">${number(one.mean_return)}</td>
           <td class="number">${interval(one.ci95)}</td><td class="number">${one.returns.length}</td></tr>`)}</tbody></table></div>
       <div class="scroll" tabindex="0" role="region" aria-label="Pairs"><table><thead><tr><th>Pair</th><th class="number">Difference</th><th class="number">95 % interval</th><th><span class="sr">Drawn</span></th>
         <th class="number">Won · tied · lost</th></tr></thead>
@@ -91,7 +98,7 @@ function Outcome({ run, names }) {
           <td class="number">${interval(pair.ci95)}</td><td><${Interval} pair=${pair} pairs=${pairs} /></td>
           <td class="number">${pair.wins} · ${pair.ties} · ${pair.losses}</td></tr>`)}</tbody></table></div>
     </div>
-    <p class="hint">${pairs.length > 1 && "Each interval holds by itself: of many pairs, one in twenty misses by chance. "}It is run <a href=${link(["runs", run.id])}>${run.id}</a>.</p>`;
+    ${pairs.length > 1 && html`<p class="hint">Each interval holds by itself: of many pairs, one in twenty misses by chance.</p>`}`;
 }
 
 /** @param {[number, number] | null} ends */

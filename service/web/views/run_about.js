@@ -2,7 +2,7 @@
 import { useState } from "preact/hooks";
 import { call, get, Problem } from "../api.js";
 import { html } from "../html.js";
-import { Field, FormDialog } from "../ui.js";
+import { Field, FormDialog, Labels } from "../ui.js";
 import { text } from "./run_verbs.js";
 
 /** @typedef {import("../openapi.d.ts").Run} Run */
@@ -10,9 +10,8 @@ import { text } from "./run_verbs.js";
 /** @param {{ run: Run, changed: (run: Run) => void }} props */
 export function About({ run, changed }) {
   const [isEditing, setEditing] = useState(false);
-  const labels = Object.entries(run.labels);
   return html`<div class="about">
-    ${labels.length > 0 && html`<span>${labels.map(([key, value]) => html`<span class="label" key=${key}>${key}=${value}</span>`)}</span>`}
+    <${Labels} labels=${run.labels} />
     ${run.notes && html`<p class="notes">${run.notes}</p>`}
     <button class="quiet" onClick=${() => setEditing(true)}>Edit name, labels, notes</button>
     ${isEditing && html`<${EditDialog} run=${run} changed=${changed} close=${() => setEditing(false)} />`}
@@ -20,7 +19,8 @@ export function About({ run, changed }) {
 }
 
 /**
- * It holds the revision of the run as it was when it was opened: a change of somebody else's is told, and not lost.
+ * It holds the run as it was when it was opened, and sends only what differs from that: a change of somebody else's is
+ * told, and what it changed and this did not is kept.
  * @param {{ run: Run, changed: (run: Run) => void, close: () => void }} props
  */
 function EditDialog({ run, changed, close }) {
@@ -28,9 +28,8 @@ function EditDialog({ run, changed, close }) {
   const [theirs, setTheirs] = useState(/** @type {Run | null} */ (null));
   const send = async (/** @type {FormData} */ form) => {
     try {
-      const known = theirs ?? base;
-      const headers = { "if-match": `"${known.revision}"` };
-      changed(await call("patch", "/v1/runs/{run_id}", { run_id: run.id }, changes(form, known), { headers }));
+      const headers = { "if-match": `"${(theirs ?? base).revision}"` };
+      changed(await call("patch", "/v1/runs/{run_id}", { run_id: run.id }, changes(form, base), { headers }));
       return true;
     } catch (error) {
       if (!(error instanceof Problem) || error.status !== 412) throw error;
@@ -52,25 +51,51 @@ function EditDialog({ run, changed, close }) {
       ${!base.finished_at && html`<${Field} label="Priority" hint="Of two waiting runs, the one with the higher number starts first.">${(/** @type {any} */ attributes) =>
         html`<input ...${attributes} name="priority" type="number" min="-1000" max="1000" defaultValue=${base.priority} />`}<//>`}
       ${theirs && html`<div class="warning" role="alert">
-        <p>Somebody else changed it meanwhile: the name is now “${theirs.name ?? "none"}”${theirs.notes !== base.notes && ", with other notes"}. What you typed is still here.</p>
+        <p>Somebody else changed it meanwhile. What you typed is still here; saving it changes only what you changed.</p>
+        <ul>${differences(base, theirs).map((each) => html`<li>${each}</li>`)}</ul>
         <button type="button" onClick=${take}>Take theirs</button>
       </div>`}
   <//>`;
 }
 
-/** What differs from what is known; a label that is gone is null. @param {FormData} form  @param {Run} known */
-function changes(form, known) {
-  const typed = Object.fromEntries(text(form, "labels").split("\n").map((line) => line.trim()).filter(Boolean).map((line) => {
+/** What was changed in the form; a label that was taken away is null. @param {FormData} form  @param {Run} base */
+function changes(form, base) {
+  const [typed, before] = [labelsOf(text(form, "labels")), labelsOf(lines(base.labels))];
+  const gone = Object.keys(before).filter((key) => !Object.hasOwn(typed, key)).map((key) => [key, null]);
+  const labels = [...Object.entries(typed).filter(([key, value]) => before[key] !== value), ...gone];
+  const [name, notes, priority] = [text(form, "name"), text(form, "notes"), Number(text(form, "priority"))];
+  return {
+    ...(name !== tidied(base.name) && { name: name || null }),
+    ...(notes !== tidied(base.notes) && { notes: notes || null }),
+    ...(labels.length > 0 && { labels: Object.fromEntries(labels) }),
+    ...(form.has("priority") && priority !== base.priority && { priority }),
+  };
+}
+
+/** A text as a form gives it back. @param {string | null} value */
+function tidied(value) {
+  return (value ?? "").replace(/\r\n?/g, "\n").trim();
+}
+
+/** What somebody else changed, in words. @param {Run} base  @param {Run} theirs */
+function differences(base, theirs) {
+  const keys = [...new Set([...Object.keys(base.labels), ...Object.keys(theirs.labels)])];
+  const labels = keys.filter((key) => base.labels[key] !== theirs.labels[key]);
+  const found = [
+    theirs.name !== base.name && `The name is now ${theirs.name === null ? "none" : `“${theirs.name}”`}.`,
+    ...labels.map((key) => (key in theirs.labels ? `The label ${key}=${theirs.labels[key]} is ${key in base.labels ? "changed" : "new"}.` : `The label ${key} is gone.`)),
+    theirs.notes !== base.notes && `The notes are now ${theirs.notes === null ? "none" : `“${theirs.notes}”`}.`,
+    theirs.priority !== base.priority && `The priority is now ${theirs.priority}.`,
+  ].filter(Boolean);
+  return found.length ? found : ["It is now as it was before."];
+}
+
+/** The labels that lines say. @param {string} typed @returns {Record<string, string>} */
+function labelsOf(typed) {
+  return Object.fromEntries(typed.split("\n").map((line) => line.trim()).filter(Boolean).map((line) => {
     const [key = "", value = ""] = line.split(/\s*=\s*(.*)/s);
     return [key, value];
   }));
-  const gone = Object.keys(known.labels).filter((key) => !(key in typed)).map((key) => [key, null]);
-  return {
-    name: text(form, "name") || null,
-    notes: text(form, "notes") || null,
-    labels: { ...typed, ...Object.fromEntries(gone) },
-    ...(form.has("priority") && { priority: Number(text(form, "priority")) }),
-  };
 }
 
 /** @param {Record<string, string>} labels */

@@ -45,7 +45,7 @@ export function Checkpoints({ run }) {
             <th scope="col">content</th><th scope="col">made</th><th scope="col">uses</th></tr></thead>
           <tbody>${checkpoints.map((one) => html`<${Row} key=${one.id} run=${run} one=${one} metric=${metric} ask=${setAsking} />`)}</tbody>
         </table></div>`
-      : html`<${Empty} title="No checkpoints yet"><p>One is made every <code>algorithm.checkpoint_every</code> epochs, and at the end.</p><//>`}<//>
+      : html`<${Empty} title=${run.finished_at ? "No checkpoints" : "No checkpoints yet"}><p>${run.finished_at && "This run ended before it made one. "}One is made every <code>algorithm.checkpoint_every</code> epochs, and at the end.</p><//>`}<//>
     ${asking?.what === "evaluate" && html`<${EvaluateDialog} run=${run} checkpoint=${asking.checkpoint} close=${close} />`}
     ${asking?.what === "policy" && html`<${PolicyDialog} run=${run} checkpoint=${asking.checkpoint} close=${close} />`}`;
 }

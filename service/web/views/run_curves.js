@@ -53,7 +53,7 @@ export function Curves({ run }) {
   const choice = { ...kept, smooth };
   const best = useBest(run);
   if (!known.length) {
-    return html`<${Empty} title="No points yet"><p>${run.finished_at ? "This run ended before it measured anything." : "The first ones come with the first epoch, by themselves."}</p><//>`;
+    return html`<${Empty} title=${run.finished_at ? "No points" : "No points yet"}><p>${run.finished_at ? "This run ended before it measured anything." : "The first ones come with the first epoch, by themselves."}</p><//>`;
   }
   return html`<div class="stack">
     <${Controls} run=${run} known=${known} choice=${choice} choose=${choose} setSmooth=${setSmooth} />
@@ -160,7 +160,7 @@ function MetricCard(props) {
 function MetricChart({ run, name, choice, choose, best, isInView }) {
   const { axis, zoom, smooth, isLog } = choice;
   const whole = useSeries(run, name);
-  const part = usePart(run, name, whole.data, axis, zoom);
+  const { part, isLoading } = usePart(run, name, whole.data, axis, zoom);
   const shown = useMemo(() => (whole.data && part ? refined(whole.data, part) : whole.data), [whole.data, part]);
   const lines = useMemo(() => (shown ? [lineOf(shown, name, { axis, smooth, isLog })] : []), [shown, name, axis, smooth, isLog]);
   const pick = (/** @type {number} */ x) => {
@@ -169,7 +169,10 @@ function MetricChart({ run, name, choice, choose, best, isInView }) {
   const drawn = useRef({ lines, choice });
   if (isInView) drawn.current = { lines, choice };
   const how = drawn.current.choice;
-  return html`<${Loaded} resource=${whole} what="the curve">${() => html`<${Chart} name="${name} of ${run.name ?? run.id}" lines=${drawn.current.lines}
+  const isBare = zoom && shown && !isLoading && !shown[axis].some((x, place) => x >= zoom[0] && x <= zoom[1] && shown.value[place] !== null);
+  return html`<${Loaded} resource=${whole} what="the curve">${() => html`
+    ${isBare && html`<p class="bare" role="status">No points in this stretch. <button onClick=${() => choose({ zoom: null })}>Show all</button></p>`}
+    <${Chart} name="${name} of ${run.name ?? run.id}" lines=${drawn.current.lines}
     xLabel=${AXES[how.axis]} isTime=${how.axis === "time"} isLog=${how.isLog} height=${220} zoom=${how.zoom} onPick=${pick}
     onZoom=${(/** @type {[number, number] | null} */ range) => choose({ zoom: range })}
     marks=${best ? [{ x: best[how.axis], label: "best" }] : []} />
@@ -200,7 +203,7 @@ function useSeries(run, name) {
 function usePart(run, name, whole, axis, zoom) {
   const span = useMemo(() => (whole && zoom ? epochsWithin(whole, axis, zoom) : null), [!whole, axis, zoom?.join()]);
   const part = useResource(async (signal) => (span ? loadSeries(run.id, name, span, signal) : null), [name, span]);
-  return span ? part.data : null;
+  return { part: span ? part.data : null, isLoading: part.isLoading };
 }
 
 /**

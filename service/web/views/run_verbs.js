@@ -14,24 +14,40 @@ export function hasPolicy(run) {
   return run.kind === "train" || run.kind === "import";
 }
 
-/** Which verbs a run takes now. @param {Run} run */
-export function allowed(run) {
+/** What the same run would fail of again: no retry helps, a change does. */
+const FOREVER = new Set(["diverged", "invalid_specification", "space_mismatch", "not_servable"]);
+
+/** Whether a run failed of what a retry does not help with. @param {Run} run */
+export function isFailedForGood(run) {
+  return run.state === "failed" && FOREVER.has(String(run.error?.["code"]));
+}
+
+/** Which verbs help a run now. @param {Run} run  @param {boolean} hasCheckpoint */
+export function allowed(run, hasCheckpoint) {
   const isOver = run.finished_at !== null;
   return {
     pause: "pause" in run.links && run.state !== "stopping",
     resume: "resume" in run.links,
     cancel: "cancel" in run.links,
-    continue: isOver && hasPolicy(run),
-    retry: (run.state === "failed" || run.state === "cancelled") && run.kind !== "import",
+    continue: isOver && hasCheckpoint,
+    retry: (run.state === "failed" || run.state === "cancelled") && run.kind !== "import" && !isFailedForGood(run),
     fork: hasPolicy(run),
     delete: isOver,
   };
 }
 
+/** Whether an ended run left a checkpoint; nothing goes on from one that left none. @param {Run} run */
+function useHasCheckpoint(run) {
+  const isAsked = run.finished_at !== null && hasPolicy(run);
+  const load = async (/** @type {AbortSignal} */ signal) =>
+    isAsked && (await get("/v1/runs/{run_id}/checkpoints", { run_id: run.id, limit: 1 }, { signal })).data.length > 0;
+  return useResource(load, [run.id, isAsked]).data ?? false;
+}
+
 /** @param {{ run: Run, changed: (run: Run) => void }} props `changed` is told what a verb answered */
 export function Verbs({ run, changed }) {
   const [asking, setAsking] = useState(/** @type {Asking | null} */ (null));
-  const may = allowed(run);
+  const may = allowed(run, useHasCheckpoint(run));
   const at = { run_id: run.id };
   const remove = async () => {
     await call("delete", "/v1/runs/{run_id}", at);
@@ -43,7 +59,7 @@ export function Verbs({ run, changed }) {
     ${may.cancel && html`<${ActionButton} key="cancel" kind="danger" confirm="Really cancel" action=${async () => changed(await post("/v1/runs/{run_id}/cancel", at))}>Cancel<//>`}
     ${may.continue && html`<button key="continue" onClick=${() => setAsking("continue")}>Continue …</button>`}
     ${may.retry && html`<${ActionButton} key="retry" action=${async () => goTo(await post("/v1/runs/{run_id}/retry", at))}>Retry<//>`}
-    ${may.fork && html`<button key="fork" onClick=${() => setAsking("fork")}>Fork …</button>`}
+    ${may.fork && html`<button key="fork" class=${isFailedForGood(run) ? "primary" : ""} onClick=${() => setAsking("fork")}>Fork …</button>`}
     ${may.delete && html`<${ActionButton} key="delete" kind="danger" confirm="Delete it with all it left" action=${remove}>Delete<//>`}
     ${asking === "continue" && html`<${ContinueDialog} run=${run} close=${() => setAsking(null)} />`}
     ${asking === "fork" && html`<${ForkDialog} run=${run} close=${() => setAsking(null)} />`}

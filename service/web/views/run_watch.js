@@ -122,7 +122,7 @@ function Returns({ run, episodes, pick }) {
 function NoFilms({ run }) {
   const filmed = useRoute().query.get("rollout");
   const [seed] = useState(() => Math.floor(Math.random() * 2 ** 31));
-  if (!hasPolicy(run)) return html`<${Empty} title="No episodes yet"><p>They come one by one as they end.</p><//>`;
+  if (!hasPolicy(run)) return html`<${Empty} title=${run.finished_at ? "No episodes" : "No episodes yet"}><p>${run.finished_at ? "This run ended before it played one." : "They come one by one as they end."}</p><//>`;
   const film = async () => {
     const body = /** @type {any} */ ({ run: run.id, n_episodes: 1, seed, record: ["trajectory", "video"], name: `film of ${run.name ?? run.id}`.slice(0, 200) });
     const made = await post("/v1/rollout", {}, body);
@@ -131,7 +131,7 @@ function NoFilms({ run }) {
   if (filmed) return html`<${Filmed} id=${filmed} />`;
   return html`<${Empty} title="This run has no films"><p>A training that is submitted with <code>"videos": 1</code> films its policy before it learns, on the way and at its best.</p>
       ${run.best && html`<${ActionButton} kind="primary" action=${film}>Film the best policy now<//>`}
-      ${!run.best && html`<p>The best policy can be filmed as soon as there is one.</p>`}<//>`;
+      ${!run.best && html`<p>${run.finished_at ? "It ended before it had a policy to film." : "The best policy can be filmed as soon as there is one."}</p>`}<//>`;
 }
 
 /** How far a rollout is, then its films. @param {{ id: string }} props */

@@ -7,7 +7,7 @@ import { useInterval, useResource } from "../hooks.js";
 import { html } from "../html.js";
 import { useChanges } from "../live.js";
 import { link, navigate, replaceQuery } from "../router.js";
-import { ActionButton, Empty, ErrorBox, Facts, Loaded, Progress, State, useQuery } from "../ui.js";
+import { ActionButton, Empty, ErrorBox, Facts, Labels, Loaded, Progress, State, useQuery } from "../ui.js";
 import { axesOf, matches, ParallelCoordinates } from "./parallel.js";
 
 /** @typedef {import("../openapi.d.ts").Schemas["SweepOut"]} Sweep */
@@ -75,11 +75,6 @@ function Table({ sweeps }) {
       <td><${State} state=${sweep.state} title=${sweep.reason} /></td>
       <td class="done"><${Done} sweep=${sweep} /></td><td class="number">${number(sweep.best?.value)}</td><td>${searchOf(sweep)}</td>
       <td>${ago(sweep.created_at)}</td></tr>`)}</tbody></table></div>`;
-}
-
-/** @param {{ labels: Record<string, string> }} props */
-function Labels({ labels }) {
-  return Object.entries(labels).map(([key, value]) => html`<span class="label" key=${key}>${key}: ${value}</span>`);
 }
 
 /** @param {{ sweep: Sweep }} props */
