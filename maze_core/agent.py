@@ -6,6 +6,7 @@ dense layers needs no torch. At load it replays recorded observations and must g
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -216,11 +217,16 @@ class Agent:
             message = "This policy has no network that could tell what it thinks."
             raise InvalidSpecificationError(message, path="policy")
         network = step.networks[agent_id if len(step.networks) > 1 else 0]
-        samples, decisions = decide(step, network, seen, noise, self.critic(), key)
-        actions = to_env_actions(step.in_env_units(samples), self.policy_action_spaces[key])
+        taken = partial(self._taken, key)
+        samples, decisions = decide(step, network, seen, noise, self.critic(), key, taken)
+        return taken(samples), decisions
+
+    def _taken(self, key: StepKey, samples: Action) -> Action:
+        """What the environment is given of samples."""
+        actions = to_env_actions(self.policy.steps[key].in_env_units(samples), self.policy_action_spaces[key])
         for wrapper in self._changes_actions:
             actions = wrapper.action(key, actions)
-        return actions, decisions
+        return actions
 
     def act_as(
         self,

@@ -14,10 +14,10 @@ deterministic       ``mean``
 =================== ============================================================================
 
 Heads of numbers also say ``action``, the likeliest one, and ``low`` and ``high``, one deviation around it, as the
-environment sees them. Log-probabilities are those of the sample, as training has them.
+environment sees them: within its bounds. Log-probabilities are those of the sample, as training has them.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -51,6 +51,7 @@ def decide(
     noise: FloatArray | None,
     critic: Critic | ActionCritic | None,
     key: StepKey,
+    taken: Callable[[Action], Action],
 ) -> tuple[Action, list[Tree]]:
     """Samples ``[B, ...]`` per head, as :meth:`StepPolicy.sample` gives them, and a row's decision for each.
 
@@ -61,12 +62,18 @@ def decide(
         noise: None takes the likeliest actions.
         critic: None where there is none.
         key: the sub-step.
+        taken: turns samples into what the environment is given.
     """
     logits, parameter = network.logits(observations), network.parameter
     samples = step.decoded(logits, observations, noise, parameter)
+
+    def as_taken(head: str, sample: Array) -> Array:
+        fitted: Array = taken(samples | {head: sample})[head]
+        return fitted
+
     columns: dict[str, Sequence[Any]] = {
         "distribution": _by_row(
-            {p.head.name: _distribution(step, p, logits, observations, parameter) for p in step.parts}
+            {p.head.name: _distribution(p, logits, observations, parameter, as_taken) for p in step.parts}
         ),
         "log_prob": _log_probs(step.parts, logits, observations, samples, parameter),
         "value": _values(step.parts, logits, observations, samples, critic, key),
@@ -76,7 +83,11 @@ def decide(
 
 
 def _distribution(
-    step: StepPolicy, part: Part, logits: FloatArray, observations: Observation, parameters: FloatArray | None
+    part: Part,
+    logits: FloatArray,
+    observations: Observation,
+    parameters: FloatArray | None,
+    as_taken: Callable[[str, Array], Array],
 ) -> list[Tree]:
     head, own = part.head, None
     if part.logits is not None:
@@ -86,7 +97,7 @@ def _distribution(
     if part.parameter is not None and parameters is not None:
         own = parameters[part.parameter]
     if isinstance(head, BoxHead):
-        return _of_numbers(step, head, logits, own)
+        return _of_numbers(head, logits, own, as_taken)
     told: dict[str, list[Any]]
     if isinstance(head, ActionValuesHead):
         told = {"values": [[None if v == MASKED_LOGIT else v for v in row] for row in logits.tolist()]}
@@ -107,7 +118,9 @@ def _distribution(
     return _rows(told, fixed)
 
 
-def _of_numbers(step: StepPolicy, head: BoxHead, logits: FloatArray, own: FloatArray | None) -> list[Tree]:
+def _of_numbers(
+    head: BoxHead, logits: FloatArray, own: FloatArray | None, as_taken: Callable[[str, Array], Array]
+) -> list[Tree]:
     """Of a head of numbers."""
     n = int(np.prod(head.shape, dtype=int))
     mean, std = logits[:, :n].astype(np.float64), None
@@ -129,7 +142,7 @@ def _of_numbers(step: StepPolicy, head: BoxHead, logits: FloatArray, own: FloatA
         told["std"] = std.reshape(-1, *head.shape).tolist()
     for name, values in around.items():
         sample = (np.tanh(values) if is_squashed else values).reshape(-1, *head.shape)
-        told[name] = step.in_env_units({head.name: sample})[head.name].tolist()
+        told[name] = as_taken(head.name, sample).tolist()
     return _rows(told, {"kind": _kind(head)})
 
 

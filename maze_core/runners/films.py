@@ -1,7 +1,8 @@
 """Episodes of a training: what its policy does before it learns, at scheduled checkpoints, and at its best.
 
 The same seeded episodes are played with every policy, in environments of their own, so that no number of the training
-changes. Where no environment may live beside those of training, all is played afterwards.
+changes. Where no environment may live beside those of training, all is played afterwards. A film that
+fails is told once and left out.
 """
 
 from dataclasses import replace
@@ -10,7 +11,9 @@ from typing import Any, Final, Literal, TypeAlias
 from maze_core.agent import Agent, load_agent
 from maze_core.checkpoint import Checkpoint
 from maze_core.config.schema import RunConfig
+from maze_core.errors import USER_CODE_ERRORS, reason_of
 from maze_core.metrics import Reporter, SilentReporter
+from maze_core.notices import Notices
 from maze_core.runners.config import rollout_tree
 
 Moment: TypeAlias = Literal["begin", "scheduled", "best", "last"]
@@ -33,6 +36,7 @@ class Films(SilentReporter):
         """Nothing may be played before training has closed its environments."""
         self._reporter = reporter
         self._due: list[tuple[Moment, Checkpoint]] = []
+        self._notices = Notices()
 
     def begin(self, checkpoint: Checkpoint, moment: Moment = "begin") -> None:
         """Film the policy that training begins or goes on with."""
@@ -71,7 +75,11 @@ class Films(SilentReporter):
         for moment, checkpoint in due:
             self._reporter.phase("filming")
             agent = load_agent(checkpoint, objects=self.playing.objects)
-            self.shoot(agent, checkpoint, moment, epoch_of(checkpoint))
+            try:
+                self.shoot(agent, checkpoint, moment, epoch_of(checkpoint))
+            except USER_CODE_ERRORS as error:
+                told = f"The film of epoch {epoch_of(checkpoint)} ({moment}) failed: {reason_of(error)}"
+                self._notices.say("films", f"{told} The run goes on; another film that fails is not told.")
 
 
 def acting_part(checkpoint: Checkpoint) -> Checkpoint:

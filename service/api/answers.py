@@ -89,7 +89,8 @@ class QueuePlaceOut(Out):
     ahead: int
     """Runs that are to start before it."""
     waits_for: str
-    """``worker`` when none has been seen for a minute, ``turn`` behind others, ``slot`` as the first in line."""
+    """``worker`` when none has been seen for a minute, ``turn`` behind others, ``slot`` as the first in line,
+    ``filming`` where it is filmed and no worker can film."""
 
 
 class ContinuationOut(Out):

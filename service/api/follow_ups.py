@@ -1,5 +1,6 @@
 """Runs that follow from another one: continued, tried again, or forked with changes. Each is a run of its own."""
 
+from dataclasses import replace
 from functools import partial
 from typing import Annotated, Any
 
@@ -98,6 +99,12 @@ def _retried(services: Services, parent: Run) -> Chosen:
     return _from(checkpoint, until, limits, config=config, parent=parent, arguments=parent.arguments)
 
 
+def _again(services: Services, parent: Run) -> Chosen:
+    """As :func:`_retried`, where what the run films can still be filmed."""
+    chosen = _retried(services, parent)
+    return replace(chosen, arguments={**chosen.arguments, **films(services, parent.arguments.get("videos"))})
+
+
 def _from(checkpoint: CheckpointInfo, until_epoch: int, limits: dict[str, Any], **facts: Any) -> Chosen:
     continues = Continuation(
         checkpoint=checkpoint.id, first_epoch=checkpoint.epoch, until_epoch=until_epoch, limits=limits
@@ -145,7 +152,7 @@ async def continue_run(parent: RunDep, submission: SubmissionDep, body: Continue
 @router.post("/retry", status_code=202, response_model=RunOut, responses=ENDED)
 async def retry_run(parent: RunDep, submission: SubmissionDep, body: RetryRequest = _AGAIN) -> Run:
     """Try a failed or cancelled run again, in a new run: a training goes on from its last scheduled checkpoint."""
-    choose = partial(_retried, submission.services, parent)
+    choose = partial(_again, submission.services, parent)
     return await submission.answer(parent.kind, body, choose, of=f"retry {parent.id}")
 
 

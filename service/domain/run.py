@@ -164,7 +164,8 @@ class QueuePlace:
     ahead: int
     """Runs that are to start before it."""
     waits_for: str
-    """``worker`` when none has been seen for a while, ``turn`` behind others, ``slot`` as the first in line."""
+    """``worker`` when none has been seen for a while, ``turn`` behind others, ``slot`` as the first in line,
+    ``filming`` where it is filmed and no worker can film."""
 
 
 @dataclass(frozen=True, kw_only=True)

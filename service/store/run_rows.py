@@ -22,6 +22,7 @@ from sqlalchemy import (
     Connection,
     Row,
     Select,
+    Text,
     and_,
     bindparam,
     func,
@@ -29,6 +30,7 @@ from sqlalchemy import (
     literal,
     select,
     tuple_,
+    type_coerce,
     update,
 )
 
@@ -149,9 +151,16 @@ def _with_place(connection: Connection, row: Row[Any], labels: Mapping[str, str]
     here = tuple_(row.precedence, literal(row.created_at, UtcDateTime()), row.id)
     before = tuple_(run.c.precedence, run.c.created_at, run.c.id) < here
     ahead = select(func.count()).where(run.c.state == RunState.QUEUED, before).scalar_subquery()
-    alive = select(worker.c.id).where(worker.c.last_seen_at > after_now(-WORKER_SILENT_S)).limit(1)
-    place = connection.execute(select(ahead.label("ahead"), alive.scalar_subquery().label("worker"))).one()
-    waits_for = "worker" if place.worker is None else "turn" if place.ahead else "slot"
+    alive = select(func.count()).where(worker.c.last_seen_at > after_now(-WORKER_SILENT_S))
+    filming = alive.where(type_coerce(worker.c.info, Text).not_like('%"films":false%'))
+    counts = {"ahead": ahead, "alive": alive.scalar_subquery(), "filming": filming.scalar_subquery()}
+    place = connection.execute(select(*(count.label(name) for name, count in counts.items()))).one()
+    if not place.alive:
+        waits_for = "worker"
+    elif found.arguments.get("videos") and not place.filming:
+        waits_for = "filming"
+    else:
+        waits_for = "turn" if place.ahead else "slot"
     return replace(found, queue=QueuePlace(ahead=place.ahead, waits_for=waits_for))
 
 

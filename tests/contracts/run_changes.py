@@ -49,7 +49,11 @@ class ChangesContract:
         assert [stores.runs.get(run.id).queue for run in (first, second)] == [
             QueuePlace(ahead=0, waits_for="worker"), QueuePlace(ahead=1, waits_for="worker"),
         ]  # fmt: skip
-        stores.registry.beat_worker("w", {})
+        filmed = submit(stores, arguments={"videos": 1}, priority=-9)
+        stores.registry.beat_worker("w", {"films": False})
+        assert stores.runs.get(filmed.id).queue == QueuePlace(ahead=2, waits_for="filming")
+        stores.registry.beat_worker("w", {"films": True})
+        assert stores.runs.get(filmed.id).queue == QueuePlace(ahead=2, waits_for="turn")
         urgent = submit(stores, priority=1)
         places = {run.id: run.queue for run in stores.runs.shown([first.id, second.id, urgent.id])}
         assert places == {

@@ -91,7 +91,7 @@ function Header({ run, changed }) {
 /** @param {{ run: Run }} props */
 function HowFar({ run }) {
   const { epoch, n_epochs: last, fraction, eta_s: left } = run.progress;
-  const waiting = run.queue && { worker: "no worker is alive", turn: `${run.queue.ahead} ahead in the queue`, slot: "next, when a slot is free" }[run.queue.waits_for];
+  const waiting = run.queue && { worker: "no worker is alive", turn: `${run.queue.ahead} ahead in the queue`, slot: "next, when a slot is free", filming: "no worker here can film: install its extra video" }[run.queue.waits_for];
   const said = [
     waiting,
     run.phase,

@@ -1,5 +1,5 @@
 /** What a policy does: its films before it learnt, now and at its best, all of them in time, and each step by step. */
-import { useState } from "preact/hooks";
+import { useRef, useState } from "preact/hooks";
 import { get, listed, post } from "../api.js";
 import { Chart } from "../chart.js";
 import { number } from "../format.js";
@@ -40,7 +40,9 @@ function Films({ run, episodes, env }) {
   const epoch = query.get("epoch");
   const chosen = episodes.find(({ index }) => String(index) === wanted) ?? (epoch === null ? undefined : nearestFilm(episodes, Number(epoch)));
   const choose = (/** @type {Episode} */ episode) => replaceQuery({ episode: episode.index, epoch: null });
-  const shown = chosen ?? (ofTraining ? bestOf(episodes, run) : episodes[0]);
+  const held = useRef(/** @type {number | undefined} */ (undefined));
+  const shown = chosen ?? episodes.find(({ index }) => index === held.current) ?? (ofTraining ? bestOf(episodes, run) : episodes[0]);
+  held.current = shown?.index;
   return html`<div class="stack watch">
     ${ofTraining && html`<${SideBySide} run=${run} episodes=${episodes} choose=${choose} />`}
     <section class="card"><h2>${ofTraining ? "All films, in time" : "Episodes"}</h2>
@@ -48,18 +50,24 @@ function Films({ run, episodes, env }) {
       <ol class="timeline">${episodes.map((episode) => html`<li key=${episode.index}>
         <button aria-pressed=${shown?.index === episode.index} onClick=${() => choose(episode)}>
           <strong>${ofTraining ? `epoch ${number(episode.epoch)}` : `episode ${episode.index}`}</strong>
-          <span>return ${number(episode.episode_return)}</span>${episode.moment && html`<small>${MOMENTS[episode.moment]}</small>`}</button></li>`)}</ol>
+          <span>return ${number(episode.episode_return)}</span>${episode.moment && html`<small>${[MOMENTS[episode.moment], takeOf(episode, episodes)].filter(Boolean).join(", ")}</small>`}</button></li>`)}</ol>
     </section>
-    ${shown && html`<${StepThrough} key=${shown.index} runId=${run.id} episode=${shown} source=${sourceOf(run, shown)} names=${namesOf(env)} title=${titleOf(shown)} />`}
+    ${shown && html`<${StepThrough} key=${shown.index} runId=${run.id} episode=${shown} source=${sourceOf(run, shown)} names=${namesOf(env)} title=${titleOf(shown, takeOf(shown, episodes))} />`}
   </div>`;
+}
+
+/** Which of the films of its policy. @param {Episode} episode  @param {Episode[]} episodes */
+function takeOf(episode, episodes) {
+  const takes = episode.epoch === null ? [] : episodes.filter(({ epoch }) => epoch === episode.epoch);
+  return takes.length > 1 ? `film ${takes.indexOf(episode) + 1} of ${takes.length}` : "";
 }
 
 /** @type {Record<string, string>} */
 const MOMENTS = { begin: "before it learnt", scheduled: "on the way", best: "the best policy", last: "the last policy" };
 
-/** @param {Episode} episode */
-function titleOf({ epoch, index, episode_return, moment }) {
-  return `${epoch === null ? `episode ${index}` : `epoch ${epoch}${moment ? `, ${MOMENTS[moment]}` : ""}`}, return ${number(episode_return)}`;
+/** @param {Episode} episode  @param {string} take */
+function titleOf({ epoch, index, episode_return, moment }, take) {
+  return `${epoch === null ? `episode ${index}` : `epoch ${epoch}${moment ? `, ${MOMENTS[moment]}` : ""}`}${take && `, ${take}`}, return ${number(episode_return)}`;
 }
 
 /** Whose policy acted in an episode, where it can be asked. @param {Run} run  @param {Episode} episode */
@@ -83,8 +91,8 @@ function bestOf(episodes, run) {
 
 /** @param {{ run: Run, episodes: Episode[], choose: (episode: Episode) => void }} props */
 function SideBySide({ run, episodes, choose }) {
-  const [first, now] = [episodes[0], episodes.at(-1)];
-  const three = /** @type {[string, Episode | undefined][]} */ ([["Before", first], [run.finished_at ? "At the end" : "Now", now], ["Best", bestOf(episodes, run)]]);
+  const alike = episodes.filter(({ seed }) => seed === episodes[0]?.seed);
+  const three = /** @type {[string, Episode | undefined][]} */ ([["Before", alike[0]], [run.finished_at ? "At the end" : "Now", alike.at(-1)], ["Best", bestOf(alike, run)]]);
   const playAll = () => document.querySelectorAll("video.side").forEach((each) => {
     const video = /** @type {HTMLVideoElement} */ (each);
     video.currentTime = 0;

@@ -122,7 +122,7 @@ function Thoughts({ source, steps, at, names }) {
   if (!found.data && found.problem) return html`<p class="hint">It did <code>${JSON.stringify(step.action)}</code>; what it thought cannot be told: ${found.problem.message}</p>`;
   const thought = found.data?.[at - chunk * CHUNK];
   if (!thought) return html`<p class="loading">Asking the policy …</p>`;
-  return html`<${Thinking} decision=${thought.decision} action=${step.action} names=${names.actions} />`;
+  return html`<${Thinking} decision=${thought.decision} action=${step.action} answered=${thought.action} names=${names.actions} />`;
 }
 
 /** @param {Source} source  @param {Step[]} steps  @param {AbortSignal} signal */

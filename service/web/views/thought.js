@@ -3,6 +3,7 @@ import { post } from "../api.js";
 import { number } from "../format.js";
 import { html } from "../html.js";
 import { Facts } from "../ui.js";
+import { isSame, shareOf, takenOf } from "./taken.js";
 
 /** @typedef {{ distribution: Record<string, any>, value: number | null, mask: Record<string, boolean[]> | null, log_prob: number | null }} Decision */
 /** @typedef {{ action: any, decision: Decision }} Thought */
@@ -34,29 +35,28 @@ export async function thoughts(source, observations, actor, signal) {
 }
 
 /**
- * @param {{ decision: Decision, action: any, names?: string[] }} props `action` is the one taken, in the environment's form or by head
+ * @param {{ decision: Decision, action: any, answered?: any, names?: string[] }} props `action` is the one taken, in the environment's form or
+ *   by head; `answered` the one that the decision is about, where it may be another
  */
-export function Thinking({ decision, action, names = [] }) {
+export function Thinking({ decision, action, answered = action, names = [] }) {
   const heads = Object.entries(decision.distribution);
+  const isOfIt = isSame(heads.map(([name]) => name), action, answered);
   return html`<div class="thinking">
     ${heads.map(([name, told]) => html`<section key=${name} aria-label="Actions ${name}">
       ${heads.length > 1 && html`<h3>${name}</h3>`}
       <${Head} told=${told} taken=${takenOf(action, name)} mask=${decision.mask?.[name]} names=${names} /></section>`)}
     <${Facts} facts=${[
-      ["expected return (value)", decision.value === null ? null : number(decision.value)],
-      ["probability of the action", decision.log_prob === null ? null : probability(decision.log_prob, heads)],
+      ["expected return (value)", decision.value === null || !isOfIt ? null : number(decision.value)],
+      ["probability of the action", decision.log_prob === null ? null : probability(decision.log_prob, heads, action, isOfIt)],
     ]} />
+    ${!isOfIt && html`<p class="hint">Asked now, it does <code>${JSON.stringify(answered)}</code>: what was taken was drawn.</p>`}
   </div>`;
 }
 
-/** Densities are no probabilities. @param {number} logProb  @param {[string, any][]} heads */
-function probability(logProb, heads) {
-  return heads.every(([, told]) => "probabilities" in told) ? percent(Math.exp(logProb)) : `log density ${number(logProb)}`;
-}
-
-/** The part of an action that a head is. @param {any} action  @param {string} head */
-export function takenOf(action, head) {
-  return action !== null && typeof action === "object" && !Array.isArray(action) && head in action ? action[head] : action;
+/** Densities are no probabilities. @param {number} logProb  @param {[string, any][]} heads  @param {any} action  @param {boolean} isOfIt */
+function probability(logProb, heads, action, isOfIt) {
+  if (heads.every(([, told]) => "probabilities" in told)) return percent(shareOf(heads, action));
+  return isOfIt ? `log density ${number(logProb)}` : null;
 }
 
 /** @param {{ told: any, taken: any, mask: boolean[] | undefined, names: string[] }} props */

@@ -138,6 +138,10 @@ class TestVideos:
         client.post(f"/v1/runs/{run['id']}/cancel")
         again = client.post(f"/v1/runs/{run['id']}/retry").json()
         assert stores.runs.get(again["id"]).arguments == {"videos": 2}
+        client.post(f"/v1/runs/{again['id']}/cancel")
+        stores.registry.beat_worker("w", {"films": False})
+        refused = client.post(f"/v1/runs/{again['id']}/retry")
+        assert (refused.status_code, refused.json()["errors"][0]["code"]) == (422, "missing_extra")
 
 
 class TestEvaluate:
