@@ -377,9 +377,9 @@ class SweepFacts:
     n_jobs: int
     """Runs that there will be."""
     counts: Mapping[str, int]
-    """State → runs that are in it; empty in lists."""
+    """State → runs that are in it."""
     best: Trial | None = None
-    """The best set of values so far; None in lists."""
+    """The best set of values so far."""
     search: Mapping[str, Any] | None = None
     metric: str | None = None
     """What a run is judged by: its best value of this metric."""

@@ -345,7 +345,7 @@ class Client(ClientMethods, Sync):
         return (Run(self, facts) for facts in found)
 
     def sweeps(self, state: str | None = None) -> Iterator[Sweep]:
-        """Sweeps, newest first, without counts and best."""
+        """Sweeps, newest first."""
         found = self._transport.each(self._list("/v1/sweeps", SweepFacts, {"state": state}))
         return (Sweep(self, facts) for facts in found)
 
@@ -380,7 +380,7 @@ class AsyncClient(ClientMethods, Async):
         return (AsyncRun(self, facts) async for facts in self._list("/v1/runs", RunFacts, filters))
 
     def sweeps(self, state: str | None = None) -> AsyncIterator[AsyncSweep]:
-        """Sweeps, newest first, without counts and best."""
+        """Sweeps, newest first."""
         found = self._list("/v1/sweeps", SweepFacts, {"state": state})
         return (AsyncSweep(self, facts) async for facts in found)
 

@@ -203,9 +203,9 @@ class SweepOut(Out):
     n_jobs: int
     """Runs that there will be."""
     counts: dict[str, int]
-    """State → runs that are in it; empty in lists."""
+    """State → runs that are in it."""
     best: TrialOut | None
-    """The best set of values so far; null in lists."""
+    """The best set of values so far."""
     search: Object | None
     """What is searched, and how; null of a grid."""
     metric: str

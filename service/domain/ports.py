@@ -581,7 +581,7 @@ class SweepStore(Protocol):
         """The sweep with counts and best; raises :class:`NotFoundError`."""
 
     def list(self, *, state: SweepState | None = None, limit: int = 50, cursor: str | None = None) -> Page:
-        """Sweeps, newest first, without counts and best."""
+        """Sweeps, newest first, with counts and best."""
 
     def jobs(self, sweep_id: str, *, limit: int = 50, cursor: str | None = None) -> Page:
         """Its jobs, by number."""

@@ -136,9 +136,13 @@ class SqlSweepStore:
             query = query.where(tuple_(sweep.c.created_at, sweep.c.id) < here)
         with self._database.reading() as connection:
             rows = connection.execute(query.limit(limit + 1)).all()
-        return page_of(
-            rows, limit, _sweep_of, lambda row: encode_cursor("sweeps", row.created_at.isoformat(), row.id)
-        )
+            page = page_of(
+                rows,
+                limit,
+                _sweep_of,
+                lambda row: encode_cursor("sweeps", row.created_at.isoformat(), row.id),
+            )
+            return replace(page, data=_in_full(connection, page.data))
 
     def jobs(self, sweep_id: str, *, limit: int = 50, cursor: str | None = None) -> Page:
         """Its jobs, by number."""
@@ -491,29 +495,44 @@ def _job_of(row: Any) -> SweepJob:
 
 
 def _read(connection: Connection, sweep_id: str) -> Sweep:
-    found = _sweep_of(_row(connection, sweep_id))
-    ours = sweep_job.c.sweep_id == sweep_id
+    return _in_full(connection, [_sweep_of(_row(connection, sweep_id))])[0]
+
+
+def _in_full(connection: Connection, found: Sequence[Sweep]) -> list[Sweep]:
+    """Sweeps with counts and best: three queries, however many they are."""
+    ours = sweep_job.c.sweep_id.in_([one.id for one in found])
     counted = (
-        select(_SHOWN_STATE.label("state"), func.count().label("n"))
+        select(sweep_job.c.sweep_id, _SHOWN_STATE.label("state"), func.count().label("n"))
         .select_from(sweep_job)
         .outerjoin(run, run.c.id == sweep_job.c.run_id)
         .where(ours)
-        .group_by(_SHOWN_STATE)
+        .group_by(sweep_job.c.sweep_id, _SHOWN_STATE)
     )
-    counts = {row.state: row.n for row in connection.execute(counted)}
+    counts: dict[str, dict[str, int]] = {one.id: {} for one in found}
+    for row in connection.execute(counted):
+        counts[row.sweep_id][row.state] = row.n
     mean = func.avg(sweep_job.c.value)
+    is_low = sweep_job.c.sweep_id.in_([one.id for one in found if one.spec.minimize])
+    order = case((is_low, mean), else_=-mean), sweep_job.c.trial
     ranked = (
-        select(sweep_job.c.trial)
+        select(
+            sweep_job.c.sweep_id,
+            sweep_job.c.trial,
+            func.row_number().over(partition_by=sweep_job.c.sweep_id, order_by=order).label("place"),
+        )
         .where(ours, sweep_job.c.state != JobState.PRUNED)
-        .group_by(sweep_job.c.trial)
+        .group_by(sweep_job.c.sweep_id, sweep_job.c.trial)
         .having(func.count(sweep_job.c.value) == func.count())
-        .order_by(mean if found.spec.minimize else mean.desc(), sweep_job.c.trial)
-        .limit(1)
+        .subquery()
     )
-    best = None
-    if (trial := connection.execute(ranked).scalar_one_or_none()) is not None:
-        (best,) = trials_of(_jobs(connection, sweep_id, sweep_job.c.trial == trial))
-    return replace(found, counts=counts, best=best)
+    first = select(ranked.c.sweep_id, ranked.c.trial).where(ranked.c.place == 1)
+    pairs = [tuple(row) for row in connection.execute(first)]
+    jobs: dict[str, list[SweepJob]] = {}
+    of_best = tuple_(sweep_job.c.sweep_id, sweep_job.c.trial).in_(pairs)
+    for row in connection.execute(_SHOWN.add_columns(sweep_job.c.sweep_id).where(of_best)):
+        jobs.setdefault(row.sweep_id, []).append(_job_of(row))
+    best = {sweep_id: trials_of(of_trial)[0] for sweep_id, of_trial in jobs.items()}
+    return [replace(one, counts=counts[one.id], best=best.get(one.id)) for one in found]
 
 
 def _made_with(connection: Connection, key: str, digest: str) -> Sweep | None:

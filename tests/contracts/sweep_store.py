@@ -316,6 +316,7 @@ class SweepStoreContract:
         first = stores.sweeps.list(limit=2)
         rest = stores.sweeps.list(limit=2, cursor=first.next_cursor)
         assert [sweep.id for sweep in first.data + rest.data] == ids[::-1]
+        assert [sweep.counts for sweep in first.data] == [{"queued": 3}] * 2
         assert rest.next_cursor is None
         assert stores.sweeps.list(state=SweepState.PAUSED).data == []
         page = stores.sweeps.jobs(ids[0], limit=2)
@@ -324,6 +325,17 @@ class SweepStoreContract:
         for ask in (stores.sweeps.list, lambda cursor: stores.sweeps.jobs(ids[0], cursor=cursor)):
             with pytest.raises(ValueError, match="cursor"):
                 ask(cursor="nonsense")
+
+    def test_sweeps_are_listed_as_each_is_by_itself(self, stores: Stores) -> None:
+        specs: tuple[dict[str, Any], ...] = ({}, {"minimize": True}, {})
+        ids = [created(stores, 3, spec=spec) for spec in specs]
+        for value in (2.0, 7.0, 7.0, 5.0, 4.0, 4.0):
+            end_one(stores, best_value=value)
+        for sweep_id in ids:
+            stores.sweeps.advance(sweep_id)
+        listed = stores.sweeps.list().data
+        assert listed == [replace(stores.sweeps.get(sweep_id), request={}) for sweep_id in ids[::-1]]
+        assert [sweep.best and sweep.best.value for sweep in listed] == [None, 4.0, 7.0]
 
     def test_a_job_that_is_given_up_ends_its_run_and_is_never_the_best(self, stores: Stores) -> None:
         spec = {"search": {"n_trials": 2, "pruner": "median"}}

@@ -50,13 +50,10 @@ function All() {
     <//></div>`;
 }
 
-/** A page of sweeps, each as it is by itself: lists leave out counts and the best.
- * @param {string} state  @param {string | undefined} cursor  @param {AbortSignal} signal */
-async function pageOf(state, cursor, signal) {
+/** @param {string} state  @param {string | undefined} cursor  @param {AbortSignal} signal */
+function pageOf(state, cursor, signal) {
   const wanted = /** @type {Sweep["state"] | undefined} */ (state || undefined);
-  const page = await get("/v1/sweeps", { limit: PAGE, ...(cursor ? { cursor } : {}), ...(wanted ? { state: wanted } : {}) }, { signal });
-  const data = await Promise.all(page.data.map((one) => get("/v1/sweeps/{sweep_id}", { sweep_id: one.id }, { signal }).catch(() => one)));
-  return { ...page, data };
+  return get("/v1/sweeps", { limit: PAGE, ...(cursor ? { cursor } : {}), ...(wanted ? { state: wanted } : {}) }, { signal });
 }
 
 /** @param {{ state: string }} props */
