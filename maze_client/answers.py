@@ -133,7 +133,7 @@ class RunFacts:
 
     def __repr__(self) -> str:
         """``<run_… train running epoch=3/10>``."""
-        epoch = f" epoch={self.progress.epoch}/{self.progress.n_epochs}" if self.progress.epoch else ""
+        epoch = f" epoch={self.progress.epoch}/{self.progress.n_epochs or '…'}" if self.progress.epoch else ""
         return f"<{self.id} {self.kind} {self.state}{epoch}>"
 
 

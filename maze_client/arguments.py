@@ -209,6 +209,7 @@ class Together(TypedDict, total=False):
     ids: Sequence[str]
     state: State
     kind: Kind
+    sweep: str
     labels: Mapping[str, str]
 
 

@@ -189,8 +189,16 @@ class ClientMethods(Caller):
         return self._run_class(self, await self._send("PUT", at("/v1/runs", run_id), body))
 
     @Listing
-    async def bulk(self, action: Action, **together: Unpack[Together]) -> AsyncIterator[Changed]:
-        """Cancel, pause, resume or delete all runs that have this in common; what became of each, newest first.
+    async def bulk(
+        self,
+        action: Action,
+        *,
+        new_labels: Mapping[str, str | None] | None = None,
+        **together: Unpack[Together],
+    ) -> AsyncIterator[Changed]:
+        """Cancel, pause, resume, delete or label all runs that have this in common; what became of each, newest first.
+
+        ``label``, and no other, takes ``new_labels``: those that are set, or with None taken away.
 
         Runs that are chosen by ``ids`` are all told of; of others, those that the action changed when the answer was
         lost, do not fit any more when it is sent again, and are done, but not told of.
@@ -198,6 +206,7 @@ class ClientMethods(Caller):
         page = Answer({"next_cursor": None, "has_more": True})
         while page["has_more"]:
             body = {"action": action, "filter": together, "cursor": page["next_cursor"]}
+            body |= {} if new_labels is None else {"labels": new_labels}
             page = await self._send("POST", "/v1/runs/bulk", body)
             for each in read(page["data"], list[Changed]):
                 yield made_by_an_earlier_try(each, action) if page.tries else each

@@ -42,7 +42,7 @@ from maze_client.transport import Async, Listing, Sync, Verb, bound
 P = ParamSpec("P")
 T = TypeVar("T")
 
-Action: TypeAlias = Literal["cancel", "pause", "resume", "delete"]
+Action: TypeAlias = Literal["cancel", "pause", "resume", "delete", "label"]
 
 SHOW_S = 0.5
 """Progress is shown no more often."""
@@ -51,6 +51,7 @@ _LEADS_TO: Mapping[Action, Sequence[State]] = {
     "pause": ["paused", "stopping"],
     "resume": ["queued", "running", "succeeded", "failed"],
     "delete": [],
+    "label": [],
 }
 """Action → states in which a run may be when it has been done."""
 
@@ -233,6 +234,11 @@ class RunMethods(RunFacts, Caller):
     async def config(self) -> dict[str, Any]:
         """The resolved configuration, with every default."""
         return read((await self._send("GET", self._at("config")))["config"], dict[str, Any])
+
+    @Verb
+    async def request(self) -> dict[str, Any]:
+        """What was asked for, as it was sent; sent again with the run's seed it gives the run again."""
+        return read((await self._send("GET", self._at("config")))["request"], dict[str, Any])
 
     @Verb
     async def provenance(self) -> dict[str, Origin]:

@@ -113,7 +113,7 @@ class ConsoleReporter(_Drawing, SilentReporter):
             return
         eta = duration(values.get("eta_s"))
         self._bars.update(self._task, completed=epoch, total=n_epochs, eta=f"ETA {eta}")
-        for line in self._table.lines(self._values, epoch=f"{epoch}/{n_epochs}", eta=eta):
+        for line in self._table.lines(self._values, epoch=f"{epoch}/{n_epochs or '…'}", eta=eta):
             self.console.print(line, highlight=False, soft_wrap=True)
 
     def episode(self, record: "EpisodeRecord") -> None:

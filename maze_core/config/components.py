@@ -66,9 +66,6 @@ _BY_MODULE: Mapping[str, Mapping[str, tuple[str, ...]]] = {
             "MazeEnvMonitoringWrapper",
         ),
     },
-    "maze_core.envs.wrappers.log_stats": {
-        "LogStatsWrapper": (f"{_REF_WRAPPERS}.log_stats_wrapper.LogStatsWrapper",),
-    },
     **{
         f"maze_core.trainers.{file}_config": {
             f"{name}AlgorithmConfig": (
@@ -153,6 +150,9 @@ _BY_MODULE: Mapping[str, Mapping[str, tuple[str, ...]]] = {
 
 _OPERATORS_ONLY: Mapping[str, Mapping[str, tuple[str, ...]]] = {
     "maze_core.envs.config": {"CallableEnvConfig": ()},
+    "maze_core.envs.wrappers.log_stats": {  # names metrics as it likes
+        "LogStatsWrapper": (f"{_REF_WRAPPERS}.log_stats_wrapper.LogStatsWrapper",),
+    },
     "maze_core.models.config": {
         "CallableModelConfig": ("maze_core.models.callable_model.CallableModelConfig",)
     },

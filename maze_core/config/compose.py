@@ -236,7 +236,7 @@ class _Composition:
             given = {}
         n_epochs = budgets["n_epochs"]
         if "n_epochs" in given or "algorithm.n_epochs" in overridden or n_epochs is not None:
-            self._n_epochs = n_epochs or part_at(self._tree, "algorithm.n_epochs")
+            self._n_epochs = n_epochs if n_epochs is not None else part_at(self._tree, "algorithm.n_epochs")
         for name, value in budgets.items():
             if value is None:
                 continue
@@ -330,15 +330,14 @@ class _Composition:
                 tree[name] = self._locate(name, node)
                 self._origins.note(name, node, _changed(node, tree[name]), Origin("derived", f"{name}.run"))
         if self._mode == "train" and is_node(algorithm := tree["algorithm"]):
-            target = algorithm[TARGET]
-            learns = getattr(resolve_target(target), "LEARNS_FROM_EPISODES", False)
+            learns = getattr(resolve_target(algorithm[TARGET]), "LEARNS_FROM_EPISODES", False)
             if learns and "dataset" not in named:
-                message = (
-                    f"{target} learns from recorded episodes: name them, as rc.rollout(save=True) saved them."
-                )
+                message = "This algorithm learns from recorded episodes: name the rollout that recorded them."
                 self._found.add("dataset.run", message, code="missing_key")
             elif "dataset" in named and not learns:
-                message = f"names episodes, and {target} learns from none: take bc or sacfd, or leave it out."
+                message = (
+                    "names episodes, and this algorithm learns from none: take bc or sacfd, or leave it out."
+                )
                 self._found.add("dataset.run", message, code="contradiction")
 
     def _located(self, name: str, node: Tree) -> Tree:

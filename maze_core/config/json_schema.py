@@ -135,7 +135,8 @@ class _Schemas:
         """The public names of what may stand at a part: what the modules of its group name, and all wrappers."""
         if part == "wrappers":
             place = "maze_core.envs.wrappers."
-            return sorted(name for name in PUBLIC_TARGETS if PLACES[name].startswith(place))
+            known = set(PLACES) if self._policy is None else PUBLIC_TARGETS
+            return sorted(name for name in known if PLACES[name].startswith(place))
         root = module_of(self._index, "", ROOTS[self._mode])["config"]
         files = [module_of(self._index, part, name)["config"] for name in self._index.names(part)]
         named = [canonical_target(node[TARGET]) for node in [root.get(part), *files] if is_node(node)]

@@ -24,7 +24,7 @@ from maze_core.rollout.recording import Trajectory
 from maze_core.types import Action, Array, BoolArray, FloatArray, IntArray, Observation, StepKey
 
 _MOST_ROWS = 32
-_RECORD = "record episodes of this environment: rc.rollout(save=True)"
+_RECORD = "record episodes of this environment with a rollout"
 
 Episodes = Mapping[str, Trajectory]
 """Name, such as the file, → episode."""

@@ -105,7 +105,6 @@ class Training(AbstractContextManager["Training"]):
         self._reporter = reporter or SilentReporter()
         self.heed(cancelled)
         algorithm = with_limits(self.world.algorithm, limits or {})
-        left = algorithm.most_epochs - self.counters.epoch
         loop = Loop(
             trainer=self.world.trainer,
             config=algorithm,
@@ -118,7 +117,7 @@ class Training(AbstractContextManager["Training"]):
             spent_s=spent_s,
         )
         try:
-            report = fit(loop, n_epochs or (left if left > 0 else algorithm.most_epochs))
+            report = fit(loop, n_epochs or algorithm.epochs_left(self.counters.epoch))
         finally:
             self._close_evaluation()
         last = self.last or self.checkpoint("continued")
@@ -284,7 +283,8 @@ class Further:
 
     first_epoch: int
     """Where the other one ended."""
-    until_epoch: int
+    until_epoch: int | None
+    """None without a limit."""
     limits: Mapping[str, Any] = field(default_factory=dict)
     """When to stop sooner, as :meth:`Training.run` takes it."""
 
@@ -317,8 +317,9 @@ def run_training(
         if further is None:
             is_over, n_epochs, limits = counters.is_complete(training.world.algorithm), None, None
         else:
-            n_epochs, limits = further.until_epoch - counters.epoch, further.limits
-            is_over = n_epochs <= 0 or (
+            limits, until = further.limits, further.until_epoch
+            n_epochs = None if until is None else until - counters.epoch
+            is_over = (n_epochs is not None and n_epochs <= 0) or (
                 counters.epoch > further.first_epoch and counters.stop_reason is not None
             )
         if films is not None:

@@ -97,8 +97,14 @@ class FitConfig:
 
     @property
     def most_epochs(self) -> int:
-        """``n_epochs``, or what nobody waits for."""
+        """``n_epochs``; without a limit what schedules take for one."""
         return self.n_epochs or 1_000_000
+
+    def epochs_left(self, done: int) -> int | None:
+        """What is left of ``n_epochs``, or that number again when nothing is; None without a limit."""
+        if self.n_epochs is None:
+            return None
+        return self.n_epochs - done if self.n_epochs > done else self.n_epochs
 
     @property
     def acts_asynchronously(self) -> bool:

@@ -105,9 +105,7 @@ def demonstrations_of(parts: Parts) -> "Demonstrations":
         InvalidSpecificationError: the run names none.
     """
     if parts.demonstrations is None:
-        message = (
-            "this algorithm learns from recorded episodes: name them, as rc.rollout(save=True) saved them."
-        )
+        message = "this algorithm learns from recorded episodes: name the rollout that recorded them."
         raise InvalidSpecificationError([Problem(path="dataset.run", message=message)])
     return parts.demonstrations
 
@@ -189,7 +187,8 @@ class Counters:
         A limit that was given to one call of ``train`` ends that call, not the run.
         """
         limit = _LIMIT_BEHIND.get(self.stop_reason or "")
-        return self.epoch >= config.most_epochs or (limit is not None and getattr(config, limit) is not None)
+        is_done = config.n_epochs is not None and self.epoch >= config.n_epochs
+        return is_done or (limit is not None and getattr(config, limit) is not None)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -252,10 +251,10 @@ class Loop:
 
 
 @one_thread()
-def fit(loop: Loop, n_epochs: int) -> TrainReport:
-    """Train for up to ``n_epochs`` further epochs; budgets, patience, target or a cancel may end it sooner."""
+def fit(loop: Loop, n_epochs: int | None) -> TrainReport:
+    """Train for up to ``n_epochs`` further epochs (None: no limit); budgets, patience, target or a cancel end it."""
     counters, pace = loop.counters, Pace(time.monotonic, loop.spent_s)
-    last = counters.epoch + n_epochs
+    last = None if n_epochs is None else counters.epoch + n_epochs
     metrics: dict[str, float] = {}
     counters.stop_reason = None
     while counters.stop_reason is None:
@@ -353,7 +352,7 @@ def _note_evaluation(counters: Counters, value: float | None) -> bool:
     return True
 
 
-def _reason_to_stop(loop: Loop, metrics: dict[str, float], last: int, elapsed_s: float) -> str | None:
+def _reason_to_stop(loop: Loop, metrics: dict[str, float], last: int | None, elapsed_s: float) -> str | None:
     config, counters = loop.config, loop.counters
     judged = _judged(metrics)
     if config.target_return is not None and judged is not None and judged >= config.target_return:
@@ -364,10 +363,10 @@ def _reason_to_stop(loop: Loop, metrics: dict[str, float], last: int, elapsed_s:
         return "budget_env_steps"
     if config.max_wall_s is not None and elapsed_s >= config.max_wall_s:
         return "budget_wall_clock"
-    return "completed" if counters.epoch >= last else None
+    return "completed" if last is not None and counters.epoch >= last else None
 
 
-def _report(loop: Loop, metrics: dict[str, float], last: int, pace: Pace) -> None:
+def _report(loop: Loop, metrics: dict[str, float], last: int | None, pace: Pace) -> None:
     counters = loop.counters
     loop.reporter.metrics(counters.epoch, counters.env_steps, metrics | {"time/env_steps_per_s": pace.speed})
     fraction, eta_s = pace.outlook(loop.config, counters.epoch, last, counters.env_steps)

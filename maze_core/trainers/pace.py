@@ -1,7 +1,7 @@
 """How fast a training gets on, and when it will end."""
 
 from collections.abc import Callable
-from math import ceil
+from math import ceil, inf, isinf
 
 from maze_core.trainers.config import FitConfig
 
@@ -43,18 +43,20 @@ class Pace:
         """Environment steps per second since the call began, its evaluations included."""
         return sum(self._steps) / max(self._ends[-1] - self._ends[0], 1e-9)
 
-    def outlook(self, config: FitConfig, epoch: int, last: int, env_steps: int) -> tuple[float, float]:
-        """Done part in [0, 1], and the seconds that are left, by the budget that ends the run first.
+    def outlook(
+        self, config: FitConfig, epoch: int, last: int | None, env_steps: int
+    ) -> tuple[float, float] | tuple[None, None]:
+        """Done part in [0, 1], and the seconds that are left, by the budget that ends the run first; None without one.
 
         Args:
             config: with the budgets.
             epoch: epochs done in all.
-            last: the epoch after which the call ends.
+            last: the epoch after which the call ends; None without a limit.
             env_steps: taken in all.
         """
         n_recent = min(len(self._ends) - 1, max(FEWEST, round(RECENT * (len(self._ends) - 1))))
         epoch_s = (self._ends[-1] - self._ends[-1 - n_recent]) / n_recent
-        done, left = epoch / last, float(last - epoch)
+        done, left = (0.0, inf) if last is None else (epoch / last, float(last - epoch))
         for budget, spent, per_epoch in (
             (config.max_env_steps, env_steps, sum(self._steps[-n_recent:]) / n_recent),
             (config.max_wall_s, self.elapsed_s, epoch_s),
@@ -62,4 +64,4 @@ class Pace:
             if budget is not None:  # the epoch in which it is met is the last one
                 done = max(done, min(1.0, spent / budget))
                 left = min(left, ceil(max(0.0, budget - spent) / max(per_epoch, 1e-9)))
-        return done, left * epoch_s
+        return (None, None) if isinf(left) else (done, left * epoch_s)

@@ -100,7 +100,8 @@ class ContinuationOut(Out):
     """Id of this run's copy of the checkpoint that it goes on from."""
     first_epoch: int
     """Epoch of that checkpoint."""
-    until_epoch: int
+    until_epoch: int | None
+    """Null without a limit."""
     limits: Object
     """When to stop sooner."""
 

@@ -160,8 +160,8 @@ COMPOSITION = tuple(Composition.model_fields)
 class Budgets(In):
     """When a training ends: at the first that is reached, which the run's ``reason`` names."""
 
-    n_epochs: Annotated[int, Field(ge=1)] | None = None
-    """How many epochs to train; the configuration's own number when left out. Its reason is ``completed``."""
+    n_epochs: Annotated[int, Field(ge=0)] | None = None
+    """How many epochs to train, 0 without a limit; the configuration's own number when left out: ``completed``."""
     max_env_steps: Annotated[int, Field(ge=1)] | None = None
     """End after the epoch in which training has taken so many environment steps altogether: ``budget_env_steps``."""
     max_wall_s: Annotated[float, Field(gt=0)] | None = None

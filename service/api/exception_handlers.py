@@ -99,13 +99,33 @@ def _specification_problem(request: Request, error: InvalidSpecificationError) -
 
 
 def _validation_problem(request: Request, error: RequestValidationError) -> Problem:
-    items = error.errors()
+    items = list(_of_its_own_kind(error.errors()))
     if any("path" in item["loc"][:1] for item in items):
         return Problem("not_found", "There is no such resource; this is no id of ours.")
     count = len(items)
     mistakes = [_mistake(request, item) for item in items[:MOST_ERRORS]]
     detail = mistakes[0]["message"] if count == 1 else f"The request has {count} mistakes; see errors."
     return Problem("invalid_request", detail, errors=mistakes)
+
+
+def _of_its_own_kind(items: Sequence[Mapping[str, Any]]) -> Iterator[Mapping[str, Any]]:
+    """Findings where one value or a list may stand: about the list when a list was given, else about the one value."""
+    lists = {}
+    for item in items:
+        at = next((i for i, key in enumerate(item["loc"]) if _is_list(key)), None)
+        if at is not None:
+            lists[item["loc"][:at]] = item["type"] != "list_type"
+    for item in items:
+        loc = item["loc"]
+        place = next((loc[:i] for i in range(len(loc)) if loc[:i] in lists), None)
+        if place is None:
+            yield item
+        elif _is_list(loc[len(place)]) == lists[place]:
+            yield {**item, "loc": (*place, *loc[len(place) + 1 :])}
+
+
+def _is_list(key: Any) -> bool:
+    return isinstance(key, str) and key.startswith("list[")
 
 
 def _mistake(request: Request, item: Mapping[str, Any]) -> dict[str, Any]:

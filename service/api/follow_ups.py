@@ -58,11 +58,15 @@ def _continued(services: Services, parent: Run, body: ContinueRequest) -> Chosen
     config = stored_config(services, parent.config, "train")
     limits = body.given(*BUDGETS[1:])
     algorithm = with_limits(config.build("algorithm"), limits)
-    left = algorithm.most_epochs - checkpoint.epoch
-    n_epochs = body.n_epochs or (left if left > 0 else algorithm.most_epochs)
+    n_epochs = body.n_epochs or algorithm.epochs_left(checkpoint.epoch)
     arguments = _filmed(services, parent, body)
     return _from(
-        checkpoint, checkpoint.epoch + n_epochs, limits, config=config, parent=parent, arguments=arguments
+        checkpoint,
+        n_epochs and checkpoint.epoch + n_epochs,
+        limits,
+        config=config,
+        parent=parent,
+        arguments=arguments,
     )
 
 
@@ -87,7 +91,7 @@ def _retried(services: Services, parent: Run) -> Chosen:
         config = stored_config(services, parent.config, mode)
         return Chosen(config=config, source=source, parent=parent, arguments=parent.arguments)
     config = stored_config(services, parent.config, "train")
-    until = parent.continues.until_epoch if parent.continues else config.build("algorithm").most_epochs
+    until = parent.continues.until_epoch if parent.continues else config.build("algorithm").n_epochs
     limits = dict(parent.continues.limits) if parent.continues else {}
     try:
         checkpoint = services.checkpoints.resolve(parent.id, "scheduled")
@@ -105,7 +109,9 @@ def _again(services: Services, parent: Run) -> Chosen:
     return replace(chosen, arguments={**chosen.arguments, **films(services, parent.arguments.get("videos"))})
 
 
-def _from(checkpoint: CheckpointInfo, until_epoch: int, limits: dict[str, Any], **facts: Any) -> Chosen:
+def _from(
+    checkpoint: CheckpointInfo, until_epoch: int | None, limits: dict[str, Any], **facts: Any
+) -> Chosen:
     continues = Continuation(
         checkpoint=checkpoint.id, first_epoch=checkpoint.epoch, until_epoch=until_epoch, limits=limits
     )

@@ -117,7 +117,7 @@ class SweepRequest(Labelled):
     """Values by dotted key, or lists of them; of a key that takes a list, a list of lists."""
     seed: Seed | Annotated[list[Seed], Field(min_length=1, max_length=100)] | None = None
     """One for all runs, or several, with which every set of values is tried: its value is their mean."""
-    n_epochs: Several[Annotated[int, Field(ge=1)]] = None
+    n_epochs: Several[Annotated[int, Field(ge=0)]] = None
     max_env_steps: Several[Annotated[int, Field(ge=1)]] = None
     max_wall_s: Several[Annotated[float, Field(gt=0)]] = None
     patience: Several[Annotated[int, Field(ge=1)]] = None

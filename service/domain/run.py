@@ -176,7 +176,8 @@ class Continuation:
     """Id of the checkpoint it goes on from: of the other run when submitted, of this run's copy from then on."""
     first_epoch: int
     """Epoch of that checkpoint."""
-    until_epoch: int
+    until_epoch: int | None
+    """None without a limit."""
     limits: Mapping[str, Any] = field(default_factory=dict)
     """When to stop sooner, as ``train()`` takes it."""
 

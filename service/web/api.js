@@ -20,6 +20,8 @@ const PATIENCE_MS = 20_000;
 const FILE_PATIENCE_MS = 120_000;
 const STREAM_PATIENCE_MS = 40_000;
 const SEEN_AGAIN_MS = 16_000;
+/** Begins the names under which this tab keeps what is filled in; signing out forgets it. */
+export const KEPT = "maze.kept.";
 
 /** A request that failed: refused by the service, or it was not reached (`unreachable`). */
 export class Problem extends Error {
@@ -48,6 +50,7 @@ export function token() {
 export function setToken(value, isKept = false) {
   sessionStorage.removeItem(TOKEN);
   localStorage.removeItem(TOKEN);
+  if (value === null) Object.keys(sessionStorage).filter((name) => name.startsWith(KEPT)).forEach((name) => sessionStorage.removeItem(name));
   if (value !== null) (isKept ? localStorage : sessionStorage).setItem(TOKEN, value);
   connection.dispatchEvent(new CustomEvent("token"));
 }

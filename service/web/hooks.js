@@ -1,6 +1,7 @@
 /** What views share of loading and remembering. */
 import { useCallback, useEffect, useRef, useState } from "preact/hooks";
-import { connection, isOnline, pause, newKey, Problem } from "./api.js";
+import { connection, isOnline, KEPT, newKey, pause, Problem } from "./api.js";
+import { onward } from "./router.js";
 
 /** @typedef {import("./api.js").Problem} ProblemType */
 
@@ -94,24 +95,37 @@ export function asProblem(error) {
 }
 
 /**
- * One action of the user's at a time: `run` does it, `isBusy` while it is under way, `problem` of the last one.
+ * One action of the user's at a time: `run` does it, `isBusy` while it is under way, `problem` of the last one. An
+ * address that it returns is gone to, unless the user has gone elsewhere meanwhile.
  * @template {unknown[]} A
  * @param {(...values: A) => Promise<unknown>} action
  */
 export function useAction(action) {
   const [isBusy, setBusy] = useState(false);
   const [problem, setProblem] = useState(/** @type {ProblemType | null} */ (null));
+  const isUnderWay = useRef(false); // a key may be pressed before a button is seen to be disabled
   const run = async (/** @type {A} */ ...values) => {
+    if (isUnderWay.current) return;
+    isUnderWay.current = true;
     setBusy(true);
     setProblem(null);
+    const go = onward();
+    let next;
     try {
-      await action(...values);
+      next = await action(...values);
     } catch (error) {
       setProblem(asProblem(error));
     } finally {
+      isUnderWay.current = false;
       setBusy(false);
+      go(typeof next === "string" && next.startsWith("#/") ? next : undefined);
     }
   };
+  useEffect(() => {
+    const back = () => isOnline() && setProblem((now) => (now?.code === "unreachable" ? null : now));
+    connection.addEventListener("reached", back);
+    return () => connection.removeEventListener("reached", back);
+  }, []);
   return { run, isBusy, problem, clear: () => setProblem(null) };
 }
 
@@ -190,6 +204,37 @@ export function useSettled(value, ms) {
     return () => clearTimeout(timer);
   }, [value, ms]);
   return settled;
+}
+
+/**
+ * State that is there again when the user comes back to this entry of the browser's history, also after signing in anew
+ * or loading the page again; the same address opened anew begins anew.
+ * @template T
+ * @param {string} name
+ * @param {T} given what it begins with
+ * @returns {[T, import("preact/hooks").Dispatch<import("preact/hooks").StateUpdater<T>>]}
+ */
+export function useKept(name, given) {
+  const [key] = useState(() => `${KEPT}${keyOfEntry()}.${name}`);
+  const [value, setValue] = useState(() => {
+    const kept = sessionStorage.getItem(key);
+    return kept === null ? given : /** @type {T} */ (JSON.parse(kept));
+  });
+  useEffect(() => {
+    try {
+      if (value !== given) sessionStorage.setItem(key, JSON.stringify(value));
+    } catch (error) {
+      console.warn(error); // the browser has no room: only coming back is lost
+    }
+  }, [value]);
+  return [value, setValue];
+}
+
+/** What this entry of the browser's history is known by; another visit to its address is another entry. */
+function keyOfEntry() {
+  const key = history.state?.key ?? newKey();
+  if (!history.state?.key) history.replaceState({ ...history.state, key }, "");
+  return key;
 }
 
 /**

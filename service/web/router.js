@@ -42,13 +42,27 @@ export function navigate(address) {
 }
 
 /**
+ * For what takes a while: asked for when it begins, and told when it ends where to go, if the user has not left.
+ * @returns {(address?: string) => void}
+ */
+export function onward() {
+  let isHere = true;
+  const left = (/** @type {Event} */ event) => void (isHere &&= !event.isTrusted);
+  addEventListener("hashchange", left);
+  return (address) => {
+    removeEventListener("hashchange", left);
+    if (isHere && address) navigate(address);
+  };
+}
+
+/**
  * Change the query of the current address in place: a filter, a tab. It is no step of the browser's history.
  * @param {Query} changes
  */
 export function replaceQuery(changes) {
   const { parts, query } = currentRoute();
   const known = Object.fromEntries([...query.keys()].map((key) => [key, query.getAll(key)]));
-  history.replaceState(null, "", link(parts, { ...known, ...changes }));
+  history.replaceState(history.state, "", link(parts, { ...known, ...changes }));
   dispatchEvent(new HashChangeEvent("hashchange"));
 }
 

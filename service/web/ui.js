@@ -199,7 +199,9 @@ export function Dialog({ title, close, children }) {
  */
 export function FormDialog({ title, close, submit, label, children, disabled = false }) {
   const { run, isBusy, problem } = useAction(async (/** @type {FormData} */ form) => {
-    if ((await submit(form)) !== false) close();
+    const done = await submit(form);
+    if (done !== false) close();
+    return done;
   });
   /** @param {Event} event */
   const onSubmit = (event) => {

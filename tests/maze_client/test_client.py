@@ -368,5 +368,9 @@ def test_every_change_whose_answer_is_lost_is_made_once(server):
         (changed,) = client.bulk("cancel", ids=[other.id])
         assert changed.error is None
         other.wait()
+        (labelled,) = client.bulk("label", ids=[other.id], new_labels={"kept": "no", "gone": None})
+        assert labelled.error is None
+        assert other.refresh().labels == {"lost": "yes", "kept": "no"}
+        assert other.request()["n_epochs"] == 100_000
         assert [each.error for each in client.bulk("delete", ids=[run.id, other.id])] == [None, None]
         assert list(client.runs(labels={"lost": "yes"})) == []

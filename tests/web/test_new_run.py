@@ -49,6 +49,30 @@ def test_a_run_fills_the_form_again_and_a_fork_sends_only_its_changes(walked):
     assert walked["forked"] == [{"overrides": {"algorithm.gamma": 0.5}}]
 
 
+def test_what_only_fails_for_now_is_tried_again(walked):
+    assert walked["isGone"]
+
+
+def test_what_the_service_refuses_anyway_is_not_offered_and_what_it_needs_is_asked_for(walked):
+    assert "RewardScalingWrapper" in walked["wrappers"]
+    assert "LogStatsWrapper" not in walked["wrappers"]
+    assert "name the rollout that recorded them" in walked["asked"]
+    assert walked["hint"].endswith("or 0 or null")
+
+
+def test_what_is_contradictory_is_told_at_its_field_and_not_sent(walked):
+    assert "valid integer" not in walked["unswept"]
+    assert "greater than or equal to 0" in walked["unswept"]
+    assert "leave one line" in walked["twice"]
+    assert walked["isHeld"]
+    assert "A fork is one run" in walked["several"]
+
+
+def test_what_was_filled_in_is_there_on_the_way_back_and_a_new_form_is_empty(walked):
+    assert walked["kept"] == HOSTILE
+    assert walked["anew"] == ""
+
+
 def test_it_is_accessible_and_fits_a_phone(walked):
     assert walked["findings"] == []
     assert walked["width"] == 390

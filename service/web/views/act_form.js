@@ -1,9 +1,9 @@
 /** Evaluate or roll out a trained run: a form from the request's own schema in the OpenAPI document. */
 import { useMemo, useState } from "preact/hooks";
 import { call, send } from "../api.js";
-import { useAction, useResource, useSentKey } from "../hooks.js";
+import { useAction, useKept, useResource, useSentKey } from "../hooks.js";
 import { html } from "../html.js";
-import { link, navigate } from "../router.js";
+import { link } from "../router.js";
 import { ErrorBox, Loaded } from "../ui.js";
 import { CopyAs } from "./copy_as.js";
 import { flat, Nodes, nodesOf, read } from "./schema_form.js";
@@ -28,7 +28,7 @@ export function ActForm({ kind, request }) {
 /** @param {{ kind: "evaluate" | "rollout", request: Record<string, unknown>, schemas: Record<string, Schema> }} props */
 function Filled({ kind, request, schemas }) {
   const { run, ...given } = request;
-  const [drafts, setDrafts] = useState(/** @type {Drafts} */ (Object.fromEntries(Object.entries(given).map(([key, value]) => [key, { value }]))));
+  const [drafts, setDrafts] = useKept("act", /** @type {Drafts} */ (Object.fromEntries(Object.entries(given).map(([key, value]) => [key, { value }]))));
   const [search] = useState("");
   const nodes = useMemo(() => {
     const [whole] = nodesOf("", schemas[REQUESTS[kind]] ?? {}, schemas, {});
@@ -40,7 +40,7 @@ function Filled({ kind, request, schemas }) {
   const { run: submit, isBusy, problem, clear } = useAction(async () => {
     const options = { headers: { "idempotency-key": keyOf(JSON.stringify([kind, body])) } };
     const made = /** @type {{ id: string }} */ (await call("post", kind === "evaluate" ? "/v1/evaluate" : "/v1/rollout", {}, /** @type {any} */ (body), options));
-    navigate(link(["runs", made.id]));
+    return link(["runs", made.id]);
   });
   const mistakes = placed(problem?.errors ?? [], (place) => fields.has(place));
   const change = (/** @type {string} */ key, /** @type {import("./schema_form.js").Draft | undefined} */ draft) => {

@@ -1,9 +1,9 @@
 /** What the service makes of a form as it is filled in, and sending it. */
-import { useRef, useState } from "preact/hooks";
+import { useEffect, useRef, useState } from "preact/hooks";
 import { call, post } from "../api.js";
 import { asProblem, useAction, useResource, useSentKey, useSettled } from "../hooks.js";
 import { html } from "../html.js";
-import { link, navigate } from "../router.js";
+import { link } from "../router.js";
 import { written } from "./schema_form.js";
 
 /** @typedef {import("./new_run.js").Fork} Fork */
@@ -11,6 +11,7 @@ import { written } from "./schema_form.js";
 /** @typedef {import("../openapi.d.ts").Schemas["ComposedOut"] | import("../openapi.d.ts").Schemas["PreviewOut"]} Made */
 
 const COMPOSE_AFTER_MS = 250;
+const [FIRST_RETRY_S, LAST_RETRY_S] = [1, 60];
 
 /**
  * What the service makes of a body, a moment after it last changed; the last answer stays while the next is awaited.
@@ -20,12 +21,27 @@ const COMPOSE_AFTER_MS = 250;
 export function useComposed(body, isSweep) {
   const text = JSON.stringify([isSweep, body]);
   const settled = useSettled(text, COMPOSE_AFTER_MS);
-  const { data } = useResource(async (signal) => ({ settled, ...(await made(settled, signal)) }), [settled]);
+  const { data, reload } = useResource(async (signal) => ({ settled, ...(await made(settled, signal)) }), [settled]);
   const last = useRef(/** @type {{ settled: string, answer?: Made, problem?: Problem } | undefined} */ (undefined));
   const answer = useRef(/** @type {Made | undefined} */ (undefined));
   last.current = data ?? last.current;
   answer.current = data?.answer ?? answer.current;
-  return { answer: answer.current, problem: last.current?.problem ?? null, isFresh: last.current?.settled === text };
+  useRetry(data?.problem, reload);
+  return { answer: answer.current, problem: last.current?.problem ?? null, retry: reload, isFresh: last.current?.settled === text };
+}
+
+/** Tries again what failed only for now: when the service says, or after longer and longer. @param {Problem | undefined} problem  @param {() => void} retry */
+function useRetry(problem, retry) {
+  const waitS = useRef(FIRST_RETRY_S);
+  useEffect(() => {
+    if (!problem || !(problem.status === 429 || problem.status >= 500)) {
+      if (!problem || problem.status) waitS.current = FIRST_RETRY_S;
+      return undefined;
+    }
+    const timer = setTimeout(retry, 1000 * (problem.retryAfterS ?? waitS.current));
+    waitS.current = Math.min(2 * waitS.current, LAST_RETRY_S);
+    return () => clearTimeout(timer);
+  }, [problem]);
 }
 
 /** @param {string} text  @param {AbortSignal} signal @returns {Promise<{ answer?: Made, problem?: Problem }>} */
@@ -52,24 +68,27 @@ export function useSubmission(given, isSweep, fork) {
   const { run: send, isBusy, problem, clear } = useAction(async (/** @type {boolean} */ isSmoke) => {
     const options = { headers: { "idempotency-key": keyOf(JSON.stringify([path, isSmoke, body])) } };
     const sent = /** @type {any} */ (body);
-    if (isSweep && !fork) return navigate(link(["sweeps", (await post("/v1/sweeps", {}, sent, options)).id]));
+    if (isSweep && !fork) return link(["sweeps", (await post("/v1/sweeps", {}, sent, options)).id]);
     const made = fork
       ? await post("/v1/runs/{run_id}/fork", { run_id: fork.run }, sent, options)
       : await call("post", "/v1/train", isSmoke ? { smoke: true } : {}, sent, options);
-    return navigate(link(["runs", made.id]));
+    return link(["runs", made.id]);
   });
   return { body, path, send, isBusy, problem, clear };
 }
 
-/** @param {{ submission: ReturnType<typeof useSubmission>, isSweep: boolean, isFork: boolean, composed: ReturnType<typeof useComposed> }} props */
-export function Actions({ submission, isSweep, isFork, composed }) {
-  const { send, isBusy } = submission;
-  const jobs = composed.answer && "n_jobs" in composed.answer ? composed.answer.n_jobs : null;
+/** `mistake` is one that keeps the form from being sent.
+ * @param {{ submission: ReturnType<typeof useSubmission>, isSweep: boolean, isFork: boolean, composed: ReturnType<typeof useComposed>, mistake?: string }} props */
+export function Actions({ submission, isSweep, isFork, composed, mistake }) {
+  const { send } = submission;
+  const isBusy = submission.isBusy || Boolean(mistake);
+  const jobs = composed.isFresh && !composed.problem && composed.answer && "n_jobs" in composed.answer ? composed.answer.n_jobs : null;
+  const wrong = mistake ?? (composed.isFresh && composed.problem?.message);
   return html`<div class="actions row">
-    <button class="primary" disabled=${isBusy} aria-busy=${isBusy} title="Ctrl+Enter" onClick=${() => send(false)}>
+    <button class="primary" disabled=${isBusy} aria-busy=${submission.isBusy} title="Ctrl+Enter" onClick=${() => send(false)}>
       ${isSweep ? `Start a sweep of ${jobs ?? "several"} runs` : isFork ? "Fork" : "Train"}</button>
     ${!isSweep && !isFork && html`<button disabled=${isBusy} title="Seconds: builds everything, makes a few updates, keeps nothing" onClick=${() => send(true)}>Try out</button>`}
-    <span role="status">${isBusy ? "Sending …" : !composed.isFresh ? "Composing …" : composed.problem ? html`<span class="field-error">✕ ${composed.problem.message}</span>` : "✓ This works."}</span>
+    <span role="status">${submission.isBusy ? "Sending …" : wrong ? html`<span class="field-error">✕ ${wrong}</span>` : composed.isFresh ? "✓ This works." : "Composing …"}</span>
   </div>`;
 }
 

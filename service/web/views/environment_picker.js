@@ -36,7 +36,7 @@ export function EnvironmentPicker({ environments, form, standard }) {
   const words = isOpen ? text.toLowerCase().split(/\s+/) : [];
   const found = environments.filter(({ id }) => words.every((word) => id.toLowerCase().includes(word)))
     .sort((left, right) => Number(canTrain(right)) - Number(canTrain(left)) || left.id.localeCompare(right.id)).slice(0, SHOWN);
-  const chosen = environments.find(({ id }) => id === (text || standard));
+  const chosen = environments.find(({ id }) => id === (text.trim() || standard));
   const choose = (/** @type {string} */ id) => (form.change(KEY, id), setOpen(false));
   const move = (/** @type {KeyboardEvent} */ event) => {
     const step = { ArrowDown: 1, ArrowUp: -1 }[event.key];

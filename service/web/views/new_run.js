@@ -1,11 +1,11 @@
 /** New run: what a form begins with, by its address: fresh, a run's own request, its fork, its evaluation or rollout. */
-import { get } from "../api.js";
+import { get, Problem } from "../api.js";
 import { useResource } from "../hooks.js";
 import { html } from "../html.js";
 import { link } from "../router.js";
 import { Loaded } from "../ui.js";
 import { ActForm } from "./act_form.js";
-import { emptySpecification, specificationOf } from "./specification.js";
+import { canBeginAnother, emptySpecification, specificationOf } from "./specification.js";
 import { TrainForm } from "./train_form.js";
 
 /** @typedef {import("./schema_form.js").Schema} Schema */
@@ -72,9 +72,10 @@ async function loadStart(from, env, asked, signal) {
     get("/v1/runs/{run_id}", { run_id: from }, { signal }),
     get("/v1/runs/{run_id}/config", { run_id: from }, { signal }),
   ]);
+  if (!asked && !canBeginAnother(run)) throw new Problem({ code: "no_form", detail: `Run ${from} is no training and plays no trained run's policy, so the form cannot make another of it.` });
   const request = /** @type {Record<string, any>} */ (found.request);
   const kind = asked ?? run.kind;
-  const trained = run.kind === "train" ? from : (run.source_run ?? undefined);
+  const trained = run.kind === "train" || run.kind === "import" ? from : (run.source_run ?? undefined);
   if ((kind === "evaluate" || kind === "rollout") && trained) {
     return { kind, trained, request: run.kind === kind ? { ...request, run: trained } : { run: trained } };
   }

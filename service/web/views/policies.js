@@ -4,7 +4,7 @@ import { get, listed, post } from "../api.js";
 import { ago, moment } from "../format.js";
 import { useResource, useSettled } from "../hooks.js";
 import { html } from "../html.js";
-import { link, navigate, replaceQuery } from "../router.js";
+import { link, replaceQuery } from "../router.js";
 import { CopyButton, Empty, Field, FormDialog, Loaded } from "../ui.js";
 import { OnePolicy } from "./policy.js";
 
@@ -73,7 +73,7 @@ function NewPolicy({ close }) {
   const [description, setDescription] = useState("");
   const make = async () => {
     await post("/v1/policies", {}, { name, ...(description && { description }) });
-    navigate(link(["policies", name]));
+    return link(["policies", name]);
   };
   return html`<${FormDialog} title="New policy" close=${close} submit=${make} label="Make it" disabled=${!name}>
     <${Field} label="Name" hint="Letters, digits, dots, dashes and underscores.">${(/** @type {object} */ about) =>

@@ -5,7 +5,7 @@ import { curlHere } from "../curl.js";
 import { ago, moment, number } from "../format.js";
 import { useInterval, useResource } from "../hooks.js";
 import { html } from "../html.js";
-import { link, navigate } from "../router.js";
+import { link } from "../router.js";
 import { element } from "../spaces.js";
 import { ActionButton, CopyButton, Empty, Field, FormDialog, Loaded } from "../ui.js";
 import { History, MoveDialog, RollbackDialog } from "./promotion.js";
@@ -54,7 +54,7 @@ function Shown({ policy, versions, aliases, reload, hasMore, more }) {
   };
   const remove = async () => {
     await call("delete", "/v1/policies/{name}", { name: policy.name });
-    navigate(link(["policies"]));
+    return link(["policies"]);
   };
   return html`
     <header class="row spread">

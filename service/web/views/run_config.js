@@ -6,6 +6,7 @@ import { html } from "../html.js";
 import { link } from "../router.js";
 import { ActionButton, CopyButton, Field, Loaded } from "../ui.js";
 import { CopyAs } from "./copy_as.js";
+import { canBeginAnother } from "./specification.js";
 
 /** @typedef {import("../openapi.d.ts").Run} Run */
 /** @typedef {{ source: string, name: string | null }} Origin */
@@ -31,7 +32,7 @@ export function Config({ run }) {
           onInput=${(/** @type {any} */ event) => setWanted(event.currentTarget.value)} />`}<//>
         <label class="check"><input type="checkbox" checked=${isAsked} onChange=${() => setAsked(!isAsked)} />only what was asked for</label>
         <span class="row"><${ActionButton} action=${yaml}>YAML<//><${CopyButton} text=${() => JSON.stringify(found.config, null, 2)}>Copy as JSON<//>
-          <a class="button" href=${link(["new"], { from: run.id })}>New run from it</a></span>
+          ${canBeginAnother(run) && html`<a class="button" href=${link(["new"], { from: run.id })}>New run from it</a>`}</span>
       </div>
       ${found.config_sha256 && html`<p class="hint">Digest <code>${found.config_sha256}</code><${CopyButton} text=${found.config_sha256} />: equal for equal runs, also in Python and on the command line.</p>`}
       ${asPosted(run, found) && html`<details class="copy"><summary>Copy as curl, Python or maze-run</summary><${CopyAs} ...${asPosted(run, found)} /></details>`}

@@ -3,7 +3,7 @@ import { useState } from "preact/hooks";
 import { call, get, post } from "../api.js";
 import { useResource } from "../hooks.js";
 import { html } from "../html.js";
-import { link, navigate } from "../router.js";
+import { link } from "../router.js";
 import { ActionButton, Field, FormDialog } from "../ui.js";
 
 /** @typedef {import("../openapi.d.ts").Run} Run */
@@ -51,14 +51,14 @@ export function Verbs({ run, changed }) {
   const at = { run_id: run.id };
   const remove = async () => {
     await call("delete", "/v1/runs/{run_id}", at);
-    navigate(link(["runs"]));
+    return link(["runs"]);
   };
   return html`<div class="row verbs" role="group" aria-label="What to do with this run">
     ${may.pause && html`<${ActionButton} key="pause" action=${async () => changed(await post("/v1/runs/{run_id}/pause", at))}>Pause<//>`}
     ${may.resume && html`<${ActionButton} key="resume" kind="primary" action=${async () => changed(await post("/v1/runs/{run_id}/resume", at))}>Resume<//>`}
     ${may.cancel && html`<${ActionButton} key="cancel" kind="danger" confirm="Really cancel" action=${async () => changed(await post("/v1/runs/{run_id}/cancel", at))}>Cancel<//>`}
     ${may.continue && html`<button key="continue" onClick=${() => setAsking("continue")}>Continue …</button>`}
-    ${may.retry && html`<${ActionButton} key="retry" action=${async () => goTo(await post("/v1/runs/{run_id}/retry", at))}>Retry<//>`}
+    ${may.retry && html`<${ActionButton} key="retry" action=${async () => addressOf(await post("/v1/runs/{run_id}/retry", at))}>Retry<//>`}
     ${may.fork && html`<button key="fork" class=${isFailedForGood(run) ? "primary" : ""} onClick=${() => setAsking("fork")}>Fork …</button>`}
     ${may.delete && html`<${ActionButton} key="delete" kind="danger" confirm="Delete it with all it left" action=${remove}>Delete<//>`}
     ${asking === "continue" && html`<${ContinueDialog} run=${run} close=${() => setAsking(null)} />`}
@@ -67,8 +67,8 @@ export function Verbs({ run, changed }) {
 }
 
 /** @param {{ id: string }} run */
-export function goTo(run) {
-  navigate(link(["runs", run.id]));
+function addressOf(run) {
+  return link(["runs", run.id]);
 }
 
 /** Numbers that end a training; in their order, with what they are. @type {[name: string, label: string, hint: string][]} */
@@ -84,7 +84,7 @@ const LIMITS = [
 function ContinueDialog({ run, close }) {
   const send = async (/** @type {FormData} */ form) => {
     const body = { checkpoint: text(form, "checkpoint"), ...numbers(form, LIMITS.map(([name]) => name)) };
-    goTo(await post("/v1/runs/{run_id}/continue", { run_id: run.id }, /** @type {any} */ (body)));
+    return addressOf(await post("/v1/runs/{run_id}/continue", { run_id: run.id }, /** @type {any} */ (body)));
   };
   return html`<${FormDialog} title="Continue this training" label="Continue" close=${close} submit=${send}>
     <p>A new run trains on; this one stays as it is.</p>
@@ -103,7 +103,7 @@ function ForkDialog({ run, close }) {
       ...(name && { name }), ...(checkpoint && { checkpoint }), ...numbers(form, ["n_epochs", "seed"]),
       overrides: overridesOf(text(form, "overrides")),
     };
-    goTo(await post("/v1/runs/{run_id}/fork", { run_id: run.id }, /** @type {any} */ (body)));
+    return addressOf(await post("/v1/runs/{run_id}/fork", { run_id: run.id }, /** @type {any} */ (body)));
   };
   return html`<${FormDialog} title="Fork this run" label="Fork" close=${close} submit=${send}>
     <p>A new training with this configuration and what you change.
@@ -122,7 +122,7 @@ function ForkDialog({ run, close }) {
 export function EvaluateDialog({ run, checkpoint, close }) {
   const send = async (/** @type {FormData} */ form) => {
     const body = { run: run.id, checkpoint, ...numbers(form, ["n_episodes", "seed"]) };
-    goTo(await post("/v1/evaluate", {}, /** @type {any} */ (body)));
+    return addressOf(await post("/v1/evaluate", {}, /** @type {any} */ (body)));
   };
   return html`<${FormDialog} title="Evaluate this checkpoint" label="Evaluate" close=${close} submit=${send}>
       <${Field} label="Episodes">${(/** @type {any} */ attributes) => html`<input ...${attributes} name="n_episodes" type="number" min="1" value="20" />`}<//>
@@ -138,7 +138,7 @@ export function PolicyDialog({ run, checkpoint, close }) {
     const { data: alike } = await get("/v1/policies", { name, limit: 200 });
     if (!alike.some((policy) => policy.name === name)) await post("/v1/policies", {}, { name });
     await post("/v1/policies/{name}/versions", { name }, { run: run.id, checkpoint, ...(note && { note }) });
-    navigate(link(["policies", name]));
+    return link(["policies", name]);
   };
   return html`<${FormDialog} title="Add to a policy" label="Add" close=${close} submit=${send}>
       <${Field} label="Policy" hint="One that is there, or a new name: letters, digits, dots, dashes and underscores.">${(/** @type {any} */ attributes) =>

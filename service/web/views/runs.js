@@ -390,7 +390,7 @@ function FirstRun() {
     const { data } = await get("/v1/workers");
     const canFilm = data.some((worker) => worker.extras.includes("video"));
     const run = await post("/v1/train", {}, /** @type {any} */ ({ ...CARTPOLE, ...(canFilm ? { videos: 1 } : {}) }));
-    navigate(link(["runs", run.id]));
+    return link(["runs", run.id]);
   };
   return html`<${Empty} title="No runs yet">
     <p>A run trains, evaluates or plays a policy. The first one learns to balance a pole, in less than a minute.</p>

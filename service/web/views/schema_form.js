@@ -171,14 +171,16 @@ export function isSeveral(value, field) {
 }
 
 /** Kind and bounds in words. @param {FieldNode} field */
-function taken({ schema, isNullable, options }) {
+function taken({ key, schema, isNullable, options }) {
   if (options) return "";
   const words = /** @type {Record<string, string>} */ ({ integer: "whole number", number: "number", array: "list", object: "JSON" });
   const bounds = [["minimum", "≥"], ["exclusiveMinimum", ">"], ["maximum", "≤"], ["exclusiveMaximum", "<"]].flatMap(
     ([name = "", sign]) => (schema[name] === undefined ? [] : `${sign} ${Number(schema[name]).toLocaleString("en")}`));
+  // every setting of a configuration that counts from 1, or above 0, and may be null, takes 0 for null
+  const isOffAtZero = key.includes(".") && (schema["minimum"] === 1 || schema["exclusiveMinimum"] === 0);
   const word = words[schema["type"]];
   if (!word) return "";
-  return [[word, bounds.join(", ")].filter(Boolean).join(" "), isNullable && "null"].filter(Boolean).join(" or ");
+  return [[word, bounds.join(", ")].filter(Boolean).join(" "), isNullable && (isOffAtZero ? "0 or null" : "null")].filter(Boolean).join(" or ");
 }
 
 /** A description, its code as such. @param {{ text: string }} props */

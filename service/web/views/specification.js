@@ -18,6 +18,12 @@ const BUDGETS = ["n_epochs", "max_env_steps", "max_wall_s", "patience", "target_
 export const LENGTHS = [...BUDGETS, "total_env_steps", "epoch_length", "checkpoint_every"].map((name) => `algorithm.${name}`);
 const PARTS = ["env", "wrappers", "algorithm", "model", "runner", "seeding", "dataset", "initial", "project"];
 
+/** Whether the form can make another run of this one: a training, or what a training's policy does.
+ * @param {Pick<import("../openapi.d.ts").Run, "kind" | "source_run">} run */
+export function canBeginAnother({ kind, source_run }) {
+  return ["train", "smoke", "import"].includes(kind) || ((kind === "evaluate" || kind === "rollout") && source_run !== null);
+}
+
 /** @returns {Specification} */
 export function emptySpecification() {
   return { choices: {}, drafts: {}, seed: "", name: "", labels: "", config: null, films: null };
@@ -46,18 +52,19 @@ export function specificationOf(request) {
  * The body that says what the form says; of several values, `isSweep`, that of a sweep.
  * @param {Specification} form
  * @param {Map<string, Node>} fields by key
- * @param {boolean} [isAsked] it is a sweep whatever it says: an experiment has its values
- * @returns {{ body: Body, isSweep: boolean }}
+ * @param {{ isSweepAnyway?: boolean, isFork?: boolean }} [options] an experiment has its values; a fork is one run
+ * @returns {{ body: Body, isSweep: boolean, mistakes: Mistake[] }} with the mistakes that the service cannot see or say
  */
-export function bodyOf(form, fields, isAsked = false) {
+export function bodyOf(form, fields, { isSweepAnyway = false, isFork = false } = {}) {
   const values = Object.entries(form.drafts).map(([key, draft]) => {
     const node = fields.get(key);
     const field = node?.kind === "field" ? node : null;
-    return { key, field, value: read(draft, field) };
+    const value = read(draft, field);
+    return { key, field, value: key === "env.name" && typeof value === "string" ? value.trim() : value };
   });
   const seeds = form.seed.split(",").map((each) => each.trim()).filter(Boolean).map((text) => (Number.isInteger(Number(text)) ? Number(text) : text));
   const several = new Set(values.filter(({ field, value }) => isSeveral(value, field)).map(({ key }) => key));
-  const isSweep = isAsked || several.size > 0 || seeds.length > 1;
+  const isSweep = !isFork && (isSweepAnyway || several.size > 0 || seeds.length > 1);
   /** @param {string} key  @param {unknown} value */
   const one = (key, value) => {
     // in a sweep a list, or a text with commas, would be several values
@@ -65,7 +72,7 @@ export function bodyOf(form, fields, isAsked = false) {
     return isSweep && couldBeSeveral && !several.has(key) ? [value] : value;
   };
   const overrides = Object.fromEntries(values.map(({ key, value }) => [key, one(key, value)]));
-  const labels = labelsOf(form.labels);
+  const { labels, repeated } = labelsOf(form.labels);
   const body = {
     ...(form.config && { config: form.config }),
     ...Object.fromEntries(Object.entries(form.choices).map(([group, choice]) => [group, one(group, choice)])),
@@ -75,16 +82,27 @@ export function bodyOf(form, fields, isAsked = false) {
     ...(form.name && { name: form.name }),
     ...(Object.keys(labels).length && { labels }),
   };
-  return { body, isSweep };
+  const listed = isFork ? [...[...several].map((key) => ["overrides", key]), ...(seeds.length > 1 ? [["seed"]] : [])] : [];
+  const mistakes = [
+    ...listed.map((place) => mistake(place, "A fork is one run: give one value here. For a run of each, take Train again, which can be a sweep.")),
+    ...[...repeated].map((key) => mistake(["labels"], `${key} is there twice, and a run has one value of it: leave one line.`)),
+  ];
+  return { body, isSweep, mistakes };
+}
+
+/** @param {string[]} place  @param {string} message @returns {Mistake} */
+function mistake(place, message) {
+  return { pointer: `/${place.map((part) => part.replaceAll("~", "~0").replaceAll("/", "~1")).join("/")}`, code: "contradiction", message, path: null, parameter: null, allowed: null, did_you_mean: null };
 }
 
 /** @param {string} text one `key=value` a line */
 function labelsOf(text) {
-  const lines = text.split("\n").map((line) => line.trim()).filter(Boolean);
-  return Object.fromEntries(lines.map((line) => {
+  const pairs = text.split("\n").map((line) => line.trim()).filter(Boolean).map((line) => {
     const [key = "", value = ""] = line.split(/=(.*)/s);
     return [key.trim(), value.trim()];
-  }));
+  });
+  const keys = pairs.map(([key = ""]) => key);
+  return { labels: Object.fromEntries(pairs), repeated: new Set(keys.filter((key, index) => keys.indexOf(key) !== index)) };
 }
 
 /**

@@ -6,7 +6,7 @@ import { ago, between, duration, number, plain } from "../format.js";
 import { useInterval, useResource } from "../hooks.js";
 import { html } from "../html.js";
 import { useChanges } from "../live.js";
-import { link, navigate, replaceQuery } from "../router.js";
+import { link, replaceQuery } from "../router.js";
 import { ActionButton, Empty, ErrorBox, Facts, Labels, Loaded, Progress, State, useQuery } from "../ui.js";
 import { axesOf, matches, ParallelCoordinates } from "./parallel.js";
 
@@ -116,7 +116,7 @@ function Head({ sweep, reload }) {
   };
   const remove = async () => {
     await call("delete", "/v1/sweeps/{sweep_id}", { sweep_id: sweep.id });
-    navigate(link(["sweeps"]));
+    return link(["sweeps"]);
   };
   const { state } = sweep;
   return html`<header class="row spread"><div class="row"><h1>${sweep.name ?? sweep.id}</h1><${State} state=${state} title=${sweep.reason} /><${Labels} labels=${sweep.labels} /></div>

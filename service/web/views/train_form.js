@@ -1,7 +1,7 @@
 /** The form of a training: what is chosen and changed, composed as it is typed, each mistake where it was made. */
 import { useEffect, useMemo, useState } from "preact/hooks";
 import { get } from "../api.js";
-import { useResource } from "../hooks.js";
+import { useKept, useResource } from "../hooks.js";
 import { html } from "../html.js";
 import { link } from "../router.js";
 import { ErrorBox, Field } from "../ui.js";
@@ -11,7 +11,7 @@ import { EnvironmentPicker } from "./environment_picker.js";
 import { flat, Mistakes, Nodes, shown, written } from "./schema_form.js";
 import { namesOf } from "./known_names.js";
 import { bodyOf, GROUPS, LENGTHS, placed, renamed } from "./specification.js";
-import { Others, Section, sectionsOf, useKwargs, useSchemas, withKwargs, Wrappers } from "./train_sections.js";
+import { DATASET, Dataset, Others, Section, sectionsOf, useKwargs, useSchemas, withKwargs, Wrappers } from "./train_sections.js";
 
 /** @typedef {import("./schema_form.js").Draft} Draft */
 /** @typedef {import("./schema_form.js").Form} Form */
@@ -29,14 +29,15 @@ const CHOSEN = ["algorithm", "model", "critic", "wrappers", "runner", "env", "ex
 export function TrainForm({ catalogue, given, base, fork: givenFork }) {
   const state = useForm(given);
   const { form } = state;
-  const [fork, setFork] = useState(givenFork);
+  const [fork, setFork] = useKept("fork", givenFork);
   const [search, setSearch] = useState("");
   const [config, setConfig] = useState(base ?? form.config);
   const [several, setSeveral] = useState(/** @type {unknown} */ (undefined)); // the experiment that is several runs
   const { nodes, fields, environment } = useFields(catalogue, form, config);
   // unless somebody decides, what is known to show itself is filmed where a worker can
   const films = form.films ?? (!fork && catalogue.canFilm && namesOf(environment).observations.length > 0);
-  const { body, isSweep } = bodyOf({ ...form, films }, fields, several !== undefined && several === form.choices["experiment"]);
+  const isSweepAnyway = several !== undefined && several === form.choices["experiment"];
+  const { body, isSweep, mistakes: own } = bodyOf({ ...form, films }, fields, { isSweepAnyway, isFork: Boolean(fork) });
   const composed = useComposed(composeBody(body, base, fork), isSweep);
   const submission = useSubmission(body, isSweep, fork);
   const problem = submission.problem ?? composed.problem;
@@ -48,19 +49,20 @@ export function TrainForm({ catalogue, given, base, fork: givenFork }) {
   }, [composed.problem]);
   useEffect(submission.clear, [form]);
 
-  const others = Object.keys(form.drafts).filter((key) => !fields.has(key));
-  const places = new Set([...fields.keys(), ...others, ...GROUPS.map((group) => `choice:${group}`), "seed", "name", "labels", "videos", "checkpoint"]);
-  const mistakes = placed(problem?.errors ?? [], (place) => places.has(place));
+  const others = Object.keys(form.drafts).filter((key) => !fields.has(key) && key !== DATASET);
+  const places = new Set([...fields.keys(), ...others, ...GROUPS.map((group) => `choice:${group}`), "seed", "name", "labels", "videos", "checkpoint", DATASET]);
+  const isPlace = (/** @type {string} */ place) => places.has(place);
+  const mistakes = new Map([...placed(problem?.errors ?? [], isPlace), ...placed(own, isPlace)]);
   /** @type {Form} */
   const shared = { drafts: form.drafts, change: state.change, suggest: state.suggest, mistakes, search };
   const lengths = nodes.flatMap((section) => section.nodes).filter((node) => LENGTHS.includes(node.key));
   const stack = Array.isArray(form.choices["wrappers"]) ? form.choices["wrappers"] : (config?.["wrappers"] ?? []);
   const submitByKey = (/** @type {KeyboardEvent} */ event) => {
-    if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) submission.send(false);
+    if (event.key === "Enter" && (event.ctrlKey || event.metaKey) && !own.length) submission.send(false);
   };
   return html`<div class="new-run" onKeyDown=${submitByKey}>
     <div class="stack">
-      ${problem && !problem.errors.length && html`<${ErrorBox} problem=${problem} />`}
+      ${problem && !problem.errors.length && html`<${ErrorBox} problem=${problem} retry=${submission.problem ? undefined : composed.retry} />`}
       <${Loose} mistakes=${mistakes.get("") ?? []} />
       ${form.config && html`<p class="hint">Begins with the whole configuration of another run; what you change here takes the place of its values.</p>`}
       ${fork && html`<${Checkpoint} fork=${fork} change=${setFork} error=${mistakes.get("checkpoint")} />`}
@@ -68,15 +70,17 @@ export function TrainForm({ catalogue, given, base, fork: givenFork }) {
         <h2>What</h2>
         <div class="fields">
           <${EnvironmentPicker} environments=${catalogue.environments} form=${shared} standard=${environment} />
+          ${form.choices["experiment"] !== undefined && form.drafts["env.name"] !== undefined && html`<p class="hint">The environment that you chose takes the place of the one that the experiment names; put it back (↺) to train in that one.</p>`}
+          ${(form.drafts[DATASET] !== undefined || mistakes.has(DATASET) || config?.["dataset"]) && html`<${Dataset} form=${shared} standard=${config?.["dataset"]?.run} />`}
           ${CHOSEN.map((group) => html`<${Module} group=${group} modules=${catalogue.modules[group] ?? []} chosen=${form.choices[group]}
             choose=${state.choose} standard=${standardModule(composed.answer, group)} mistakes=${mistakes.get(`choice:${group}`) ?? []} />`)}
-          <${Names} state=${state} mistakes=${mistakes} />
+          <${Names} state=${state} mistakes=${mistakes} isFork=${Boolean(fork)} />
           <${FilmsBox} isOn=${films && !isSweep} isSweep=${isSweep} change=${(/** @type {boolean} */ films) => state.set({ films })} mistakes=${mistakes.get("videos")} />
         </div>
       </section>
       <section class="card">
         <h2>How long</h2>
-        <p class="hint">In any field for a number, several with commas between them are a sweep: each combination is a run.</p>
+        ${!fork && html`<p class="hint">In any field for a number, several with commas between them are a sweep: each combination is a run.</p>`}
         <div class="fields"><${Nodes} nodes=${lengths} form=${{ ...shared, search: "" }} /></div>
       </section>
       <div class="field search"><label for="new-run-search">Search all settings</label>
@@ -87,7 +91,7 @@ export function TrainForm({ catalogue, given, base, fork: givenFork }) {
       <${Others} keys=${others} form=${shared} />
     </div>
     <aside class="composed" aria-label="Result">
-      <${Actions} submission=${submission} isSweep=${isSweep} composed=${composed} isFork=${Boolean(fork)} />
+      <${Actions} submission=${submission} isSweep=${isSweep} composed=${composed} isFork=${Boolean(fork)} mistake=${own[0]?.message} />
       <${Composed} composed=${composed} useSeed=${(/** @type {number} */ seed) => state.set({ seed: String(seed) })} hasSeed=${Boolean(form.seed)} />
       <${CopyAs} body=${submission.body} path=${submission.path} isSweep=${isSweep} clientCall=${fork ? `run(${JSON.stringify(fork.run)}).fork` : undefined} />
     </aside>
@@ -96,7 +100,7 @@ export function TrainForm({ catalogue, given, base, fork: givenFork }) {
 
 /** What is filled in, and the ways in which it changes. @param {Specification} given */
 function useForm(given) {
-  const [form, setForm] = useState(given);
+  const [form, setForm] = useKept("form", given);
   const set = (/** @type {Partial<Specification>} */ values) => setForm((now) => ({ ...now, ...values }));
   const draft = (/** @type {Record<string, Draft | undefined>} */ changes) => setForm((now) => ({ ...now, drafts: without({ ...now.drafts, ...changes }) }));
   return {
@@ -118,7 +122,7 @@ function useForm(given) {
 /** The sections with their fields, and the environment that is chosen. @param {Catalogue} catalogue  @param {Specification} form  @param {Record<string, any> | null} config */
 function useFields(catalogue, form, config) {
   const schemas = useSchemas(catalogue, form.choices);
-  const environment = shown(form.drafts["env.name"]) || written(config?.["env"]?.name);
+  const environment = shown(form.drafts["env.name"]).trim() || written(config?.["env"]?.name);
   const kwargs = useKwargs(environment, catalogue, form.drafts);
   const nodes = useMemo(
     () => sectionsOf(schemas, catalogue, form, config).map((section) => (section.group === "env" && kwargs ? withKwargs(section, kwargs) : section)),
@@ -137,10 +141,10 @@ function Loose({ mistakes }) {
   </div>`;
 }
 
-/** @param {{ state: FormState, mistakes: Map<string, Mistake[]> }} props */
-function Names({ state: { form, set }, mistakes }) {
+/** @param {{ state: FormState, mistakes: Map<string, Mistake[]>, isFork: boolean }} props */
+function Names({ state: { form, set }, mistakes, isFork }) {
   return html`
-    <${Text} label="seed" hint="Makes the run repeatable; drawn when left out. Several, with commas: a run for each." value=${form.seed}
+    <${Text} label="seed" hint="Makes the run repeatable; drawn when left out.${isFork ? "" : " Several, with commas: a run for each."}" value=${form.seed}
       change=${(/** @type {string} */ seed) => set({ seed })} mistakes=${mistakes.get("seed")} inputmode="numeric" />
     <${Text} label="name" hint="For you; need not be unique." value=${form.name} change=${(/** @type {string} */ name) => set({ name })} mistakes=${mistakes.get("name")} />
     <${Text} label="labels" hint="One key=value a line." value=${form.labels} change=${(/** @type {string} */ labels) => set({ labels })} mistakes=${mistakes.get("labels")} isLong />`;

@@ -14,6 +14,8 @@ import { GROUPS, LENGTHS } from "./specification.js";
 /** @typedef {import("./specification.js").Specification} Specification */
 /** @typedef {import("./new_run.js").Catalogue} Catalogue */
 
+/** The setting that names what is learnt from, which only some algorithms have. */
+export const DATASET = "dataset.run";
 const SECTIONS = ["algorithm", "env", "wrappers", "model", "runner"];
 
 /**
@@ -105,6 +107,21 @@ export function Section({ section, form, children }) {
     ${children}
     <div class="fields"><${Nodes} nodes=${nodes} form=${form} /></div>
   </details>`;
+}
+
+/** Which rollout's episodes are learnt from. @param {{ form: Form, standard?: string }} props */
+export function Dataset({ form, standard }) {
+  const { data } = useResource((signal) => get("/v1/runs", { kind: "rollout", state: "succeeded", limit: 100 }, { signal }), []);
+  const text = shown(form.drafts[DATASET]);
+  const known = data?.data ?? [];
+  const hint = data && !known.length ? "No rollout is there yet: roll out a trained run first." : "A rollout that recorded its episodes, in the same environment.";
+  return html`<${Row} node=${{ key: DATASET, name: "dataset", isNullable: false }} form=${form} hint=${hint}>
+    ${(/** @type {object} */ attributes) => html`<select ...${attributes} value=${text} onChange=${(/** @type {any} */ event) => form.change(DATASET, event.target.value || undefined)}>
+      <option value="">${standard ? `${standard} (default)` : "none"}</option>
+      ${known.map(({ id, name, environment }) => html`<option value=${id}>${[name, id, environment].filter(Boolean).join(" · ")}</option>`)}
+      ${text && !known.some(({ id }) => id === text) && html`<option value=${text}>${text}</option>`}
+    </select>`}
+  <//>`;
 }
 
 /** Values of keys that the form has no field for, and a way to give one. @param {{ keys: string[], form: Form }} props */

@@ -1,6 +1,7 @@
 """What a client may not say is refused before anything is imported, opened or built; what it may say works."""
 
 import contextlib
+import dataclasses
 import itertools
 import json
 import sys
@@ -14,6 +15,8 @@ from hypothesis import strategies as st
 
 from maze_core.config import RunConfig, canonical_json, compose_run, config_groups
 from maze_core.config.components import ALIASES, PUBLIC_TARGETS
+from maze_core.config.plain_values import is_reserved
+from maze_core.config.targets import resolve_target
 from maze_core.config.trust import (
     HTTP_ARGUMENTS,
     TrustPolicy,
@@ -483,6 +486,16 @@ def test_the_list_of_targets_is_exact_and_has_sources(tmp_path: Path):
     assert sources["maze_core.CustomModelConfig"] == "conf/model/flatten_concat.yaml"
     assert set(sources) >= PUBLIC_TARGETS
     assert not any(target.endswith("*") for target in sources)
+
+
+def test_no_component_that_clients_may_name_has_a_setting_that_is_refused_whatever_it_says():
+    described = {name: resolve_target(name) for name in PUBLIC_TARGETS}
+    fields = {
+        name: dataclasses.fields(kind) for name, kind in described.items() if dataclasses.is_dataclass(kind)
+    }
+    assert len(fields) > 30
+    named = [(name, each.name) for name, of in fields.items() for each in of if each.init]
+    assert [place for place in named if is_reserved(place[1])] == []
 
 
 def test_a_listed_name_that_is_another_component_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

@@ -160,6 +160,18 @@ def timed(monkeypatch, journal, update_s, evaluation_s):
     return clock, told
 
 
+def test_without_a_limit_no_last_epoch_and_no_end_is_foretold(monkeypatch):
+    journal = Journal()
+    _, told = timed(monkeypatch, journal, lambda epoch: 1.0, lambda epoch: 0.0)
+    loop = journal.loop(n_epochs=0, target_return=4.0)
+    assert loop.config.epochs_left(2_000_000) is None
+    assert not Counters(epoch=2_000_000).is_complete(loop.config)
+    fit(loop, None)
+    said = [(each["n_epochs"], each["fraction"], each["eta_s"]) for _, each in told]
+    assert said
+    assert set(said) == {(None, None, None)}
+
+
 @pytest.mark.parametrize(
     ("settings", "n_epochs"),
     [({"n_epochs": 20}, 20), ({"max_env_steps": 400, "n_epochs": 100}, 100), ({"max_wall_s": 60.0}, 100)],
