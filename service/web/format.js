@@ -41,9 +41,9 @@ export function between(from, to) {
   return Math.max(0, (to ? Date.parse(to) : Date.now()) - Date.parse(from)) / 1000;
 }
 
-/** How long ago. @param {string | null | undefined} time */
-export function ago(time) {
-  const seconds = between(time);
+/** How long ago. @param {string | null | undefined} time  @param {number} [now] */
+export function ago(time, now = Date.now()) {
+  const seconds = between(time, new Date(now).toISOString());
   if (seconds === null) return "–";
   if (seconds < 60) return seconds < 5 ? "now" : `${Math.round(seconds)} s ago`;
   return `${duration(Math.round(seconds)).replace(/ (\d+ s|\d+ min)$/, "")} ago`;

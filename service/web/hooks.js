@@ -143,14 +143,15 @@ export function useSentKey() {
  * Call something again and again as long as the component is shown and the page is seen.
  * @param {() => void} action
  * @param {number} ms
+ * @param {unknown[]} [inputs] when one of them is another, it begins anew
  */
-export function useInterval(action, ms) {
+export function useInterval(action, ms, inputs = []) {
   const latest = useRef(action);
   latest.current = action;
   useEffect(() => {
     const timer = setInterval(() => document.hidden || latest.current(), ms);
     return () => clearInterval(timer);
-  }, [ms]);
+  }, [ms, ...inputs]);
 }
 
 /**

@@ -1,11 +1,11 @@
 /** The page: its frame, its views by address, signing in and out, dark and light. */
 import { render } from "preact";
-import { useEffect, useErrorBoundary, useState } from "preact/hooks";
+import { useEffect, useErrorBoundary, useLayoutEffect, useRef, useState } from "preact/hooks";
 import { connection, get, Problem, setToken, token } from "./api.js";
 import { useRemembered } from "./hooks.js";
 import { html } from "./html.js";
 import { Login } from "./login.js";
-import { link, useRoute } from "./router.js";
+import { link, titled, useRoute } from "./router.js";
 import { ErrorBox, Loading, Offline } from "./ui.js";
 import * as runs from "./views/runs.js";
 
@@ -29,6 +29,40 @@ const VIEWS = {
 const NAVIGATION = [
   ["runs", "Runs"], ["sweeps", "Sweeps"], ["policies", "Policies"], ["environments", "Environments"], ["system", "System"],
 ];
+
+const TITLES = /** @type {Record<string, string>} */ ({ new: "New run", compare: "Compare", play: "Play" });
+
+/**
+ * Who goes to another view is at its heading, which is read out; the view may put them elsewhere. What stands in the
+ * query is the same view.
+ * @param {string} path
+ */
+function useArrival(path) {
+  const before = useRef(path);
+  useEffect(() => {
+    const content = document.getElementById("content");
+    if (before.current === path || !content) return undefined;
+    before.current = path;
+    content.focus({ preventScroll: true });
+    const arrive = () => {
+      if (![content, document.body].includes(/** @type {HTMLElement} */ (document.activeElement))) return;
+      const heading = content.querySelector("h1");
+      heading?.setAttribute("tabindex", "-1");
+      heading?.focus({ preventScroll: true });
+    };
+    const changes = new MutationObserver(arrive); // a view is loaded, and its heading may be another one then
+    const stop = () => changes.disconnect();
+    changes.observe(content, { childList: true, subtree: true });
+    arrive();
+    addEventListener("pointerdown", stop, { once: true });
+    addEventListener("keydown", stop, { once: true });
+    return () => {
+      stop();
+      removeEventListener("pointerdown", stop);
+      removeEventListener("keydown", stop);
+    };
+  }, [path]);
+}
 
 /** @param {{ route: Route }} props */
 function View({ route }) {
@@ -87,10 +121,10 @@ function Page() {
   useEffect(() => {
     if (access === "unknown") get("/", {}).then(() => setAccess("open"), (problem) => problem.status === 401 || setAccess("open"));
   }, [access]);
-  const [first = "runs"] = route.parts;
-  useEffect(() => {
-    document.title = `${NAVIGATION.find(([id]) => id === first)?.[1] ?? first} · Maze`;
-  }, [first]);
+  const [first = "runs", name] = route.parts;
+  const path = route.parts.join("/");
+  useLayoutEffect(() => titled(name ?? "", NAVIGATION.find(([id]) => id === first)?.[1] ?? TITLES[first] ?? first), [path]);
+  useArrival(path);
   if (access === "asked" || access === "refused") return html`<${Login} wasRefused=${access === "refused"} />`;
   if (access === "unknown") return html`<${Loading} what="the page" />`;
   return html`

@@ -36,6 +36,11 @@ export function link(parts, query = {}) {
   return `#/${parts.map(encodeURIComponent).join("/")}${search.size ? `?${search}` : ""}`;
 }
 
+/** Call the page by what it shows, the most telling first. @param {string[]} parts empty ones are left out */
+export function titled(...parts) {
+  document.title = [...parts.filter(Boolean), "Maze"].join(" · ");
+}
+
 /** Go to an address made by {@link link}. @param {string} address */
 export function navigate(address) {
   location.hash = address;

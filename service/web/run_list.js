@@ -6,6 +6,7 @@
  */
 import { get } from "./api.js";
 import { asProblem } from "./hooks.js";
+import { onEvents } from "./live.js";
 
 /** @typedef {import("./openapi.d.ts").Run} Run */
 /** @typedef {import("./openapi.d.ts").FeedEvent} FeedEvent */
@@ -43,18 +44,32 @@ export class RunList {
   #candidates = new Set();
   #isFinding = false;
   #filter;
-  #changed;
+  /** Told after each change. */
+  #changed = () => {};
+  /** @type {(() => void) | null} */
+  #stop = null;
+
+  /** @param {Filter} filter */
+  constructor(filter) {
+    this.#filter = { sort: NEWEST, ...filter };
+  }
 
   /**
-   * @param {Filter} filter
+   * It is shown: it hears events from now on, also while it is hidden, until it is closed.
    * @param {() => void} changed told after each change
    */
-  constructor(filter, changed) {
-    this.#filter = { sort: NEWEST, ...filter };
+  show(changed) {
     this.#changed = changed;
+    this.#stop ??= onEvents((events) => this.hear(events));
+  }
+
+  hide() {
+    this.#changed = () => {};
   }
 
   close() {
+    this.hide();
+    this.#stop?.();
     this.#ended.abort();
   }
 

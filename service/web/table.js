@@ -15,6 +15,8 @@ import { html } from "./html.js";
  *   `sorts`: the orders that its heading asks for, by turns; one with a minus falls
  */
 
+/** How far a table is scrolled, and the row that is active. @typedef {{ top: number, active: string | null }} Place */
+
 const SPARE_ROWS = 6;
 
 /**
@@ -22,14 +24,18 @@ const SPARE_ROWS = 6;
  * @param {{ label: string, columns: Column<T>[], ids: string[], rowOf: (id: string) => T, nameOf: (row: T) => string,
  *   hasMore: boolean, rowHeight: number, selected: ReadonlySet<string>, onSelect: (selected: Set<string>) => void,
  *   onOpen: (id: string) => void, onSeen: (from: number, to: number) => void, sort: string,
- *   onSort: (sort: string) => void, isBusy?: boolean, tick?: number }} props `tick` draws rows anew that tell of time
+ *   onSort: (sort: string) => void, isBusy?: boolean, place?: Place }} props `place`: where it begins, and is kept
  */
 export function Table(props) {
   const { label, columns, ids, rowOf, hasMore, rowHeight, selected, onSelect, onOpen } = props;
   const scroller = useRef(/** @type {HTMLDivElement | null} */ (null));
   const anchor = useRef(/** @type {string | null} */ (null));
-  const [active, setActive] = useState(/** @type {string | null} */ (null));
-  const { from, to, slots } = useSeen(scroller, ids, rowHeight);
+  const [active, activate] = useState(props.place?.active ?? null);
+  const setActive = (/** @type {string} */ id) => {
+    if (props.place) props.place.active = id;
+    activate(id);
+  };
+  const { from, to, slots } = useSeen(scroller, ids, rowHeight, props.place);
   useEffect(() => props.onSeen(from, to), [from, to, ids]);
 
   // an element is used again for the row that comes into its slot: to make one costs more than to write it anew
@@ -100,7 +106,7 @@ export function Table(props) {
       ${shown.map(({ id, index, slot }) => {
         const row = rowOf(id);
         return html`<${Row} key=${slot} id=${id} index=${index} row=${row} columns=${columns} height=${rowHeight} name=${props.nameOf(row)}
-          isSelected=${selected.has(id)} isActive=${id === active} tick=${props.tick} />`;
+          isSelected=${selected.has(id)} isActive=${id === active} />`;
       })}
     </div>
   </div>`;
@@ -139,14 +145,23 @@ class Row extends Component {
  * @param {{ current: HTMLDivElement | null }} scroller
  * @param {string[]} ids
  * @param {number} rowHeight
+ * @param {Place} [place]
  */
-function useSeen(scroller, ids, rowHeight) {
-  const [{ top, height }, setSeen] = useState({ top: 0, height: 800 });
+function useSeen(scroller, ids, rowHeight, place) {
+  const [{ top, height }, setSeen] = useState({ top: Math.floor((place?.top ?? 0) / rowHeight) * rowHeight, height: 800 });
   const before = useRef(ids);
+  const kept = useRef(place);
+  kept.current = place;
+  useLayoutEffect(() => {
+    if (!scroller.current || !place) return;
+    scroller.current.scrollTop = place.top;
+    if (place.active !== null) scroller.current.focus({ preventScroll: true });
+  }, []);
   useLayoutEffect(() => {
     const element = scroller.current;
     if (!element) return undefined;
     const look = () => {
+      if (kept.current) kept.current.top = element.scrollTop;
       const step = Math.floor(element.scrollTop / rowHeight) * rowHeight;
       setSeen((was) => (was.top === step && was.height === element.clientHeight ? was : { top: step, height: element.clientHeight }));
     };

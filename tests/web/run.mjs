@@ -33,6 +33,7 @@ await walk(async (page, { url, run, hostile }, { shot, ignore, context }) => {
   await shot("run-running");
   findings.curves = await accessibility(page);
 
+  const title = await page.title();
   await button("Pause").click();
   await state("paused");
   await button("Resume").click();
@@ -99,5 +100,5 @@ await walk(async (page, { url, run, hostile }, { shot, ignore, context }) => {
   const verbs = await page.locator(".verbs").count();
   await list.locator(`[data-id="${continued}"]`).getByText("renamed elsewhere").waitFor();
   await list.locator(`[data-id="${forked}"]`).waitFor({ state: "detached" });
-  return { lost, verbs, heading, injected, conflict, asked, refused, continued, child, config, findings };
+  return { lost, verbs, title, gone: await page.title(), heading, injected, conflict, asked, refused, continued, child, config, findings };
 });

@@ -44,7 +44,7 @@ await walk(async (page, { url, api, names, label }, { shot, ignore, context }) =
   }
   await until(runs[0], "running");
   seen.push(Date.now() - Date.parse((await call(`/v1/runs/${runs[0]}`)).started_at));
-  await row(runs[0]).getByText(/epoch \d+ of 100000/).waitFor();
+  await row(runs[0]).getByText(/epoch [\d,]+ of 100,000/).waitFor();
   await row(runs[0]).locator(".col-latest").getByText("eval/mean_return").waitFor();
   await shot("runs-live");
 
@@ -54,6 +54,8 @@ await walk(async (page, { url, api, names, label }, { shot, ignore, context }) =
   runs.push((await long("0")).id);
   await page.getByRole("button", { name: "1 new" }).click();
   await row(runs[3]).waitFor();
+  const address = new URL(page.url()).hash;
+  const count = await page.locator(".status [role=status]").textContent();
   const sorted = await page.locator("[data-id] .col-name a").allTextContents();
   await page.getByLabel("Order").selectOption("");
 
@@ -113,5 +115,5 @@ await walk(async (page, { url, api, names, label }, { shot, ignore, context }) =
   await page.keyboard.press("Enter");
   await page.waitForFunction(() => location.hash.startsWith("#/runs/run_"));
   const opened = new URL(page.url()).hash;
-  return { shown, elements, wide, seen, sorted, kept, selected, findings, outcome, told, opened };
+  return { shown, elements, wide, seen, sorted, kept, selected, findings, outcome, told, opened, address, count };
 });

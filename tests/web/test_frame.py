@@ -14,6 +14,8 @@ def test_every_view_opens_and_nothing_breaks_the_policy(walk, server):
         f"{name} · Maze" for name in ("Sweeps", "Policies", "Environments", "System", "Runs")
     ]
     assert found["findings"] == []
+    *others, current = sorted(found["backgrounds"], key=found["backgrounds"].count, reverse=True)
+    assert current not in others, "with the system's colours the current view is not told apart"
 
 
 @pytest.fixture

@@ -36,6 +36,8 @@ def running(server):
 def test_a_run_is_watched_steered_and_taken_further(walk, server, running):
     found = walk("run.mjs", server, run=running, hostile=HOSTILE)
     assert found["lost"] == [], "points are missing"
+    assert found["title"] == f"{HOSTILE} · running · Maze"
+    assert found["gone"] == f"{HOSTILE} · deleted · Maze"
     assert found["verbs"] == 0, "a deleted run can still be changed"
     assert (found["heading"], found["injected"]) == (HOSTILE, 0)
     assert "The name is now “theirs”." in found["conflict"]

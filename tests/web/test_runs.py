@@ -57,6 +57,8 @@ def test_runs_are_followed_through_a_restart_and_changed_together(walk, own_serv
     assert len(found["told"]) == 5
     assert "there is no run" in found["told"][0]
     assert found["opened"].removeprefix("#/runs/") in names
+    assert "again" not in found["address"]
+    assert found["count"] == "4 runs"
 
 
 N_RUNS = 5_000

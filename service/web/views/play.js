@@ -3,6 +3,7 @@ import { useEffect, useState } from "preact/hooks";
 import { get, listed } from "../api.js";
 import { curlHere } from "../curl.js";
 import { asProblem, usePaced, useResource } from "../hooks.js";
+import { number } from "../format.js";
 import { html } from "../html.js";
 import { link, replaceQuery } from "../router.js";
 import { element } from "../spaces.js";
@@ -53,7 +54,7 @@ async function found(source, signal) {
   const about = env ? await get("/v1/environments/{env_id}", { env_id: env }, { signal }).catch(() => null) : null;
   const seen = await seenIn(runId, signal).catch(() => []);
   const stored = source.policy ? [] : await listed((cursor) => get("/v1/runs/{run_id}/checkpoints", { run_id: runId, limit: 200, cursor }, { signal }));
-  const checkpoints = stored.filter((each) => each.servable).map((each) => ({ id: each.id, title: `epoch ${each.epoch}${each.is_best ? ", best" : ""}${each.is_last ? ", last" : ""}${each.kind === "filmed" ? ", filmed" : ""}` }));
+  const checkpoints = stored.filter((each) => each.servable).map((each) => ({ id: each.id, title: `epoch ${number(each.epoch)}${each.is_best ? ", best" : ""}${each.is_last ? ", last" : ""}${each.kind === "filmed" ? ", filmed" : ""}` }));
   return { env, space: /** @type {any} */ (about)?.observation_space ?? null, seen, checkpoints, name: source.policy ?? run.name ?? runId };
 }
 

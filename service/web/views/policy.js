@@ -218,7 +218,7 @@ function AddVersion({ policy, close }) {
         </select>`}<//>`}<//>
     <${Field} label="Checkpoint">${(/** @type {object} */ about) => html`<select ...${about} value=${checkpoint} onChange=${(/** @type {any} */ event) => setCheckpoint(event.target.value)}>
       <option value="best">best</option><option value="last">last</option>
-      ${(checkpoints.data ?? []).map((each) => html`<option key=${each.id} value=${each.id}>epoch ${each.epoch} · ${each.kind} · ${number(each.metrics["eval/mean_return"])}</option>`)}
+      ${(checkpoints.data ?? []).map((each) => html`<option key=${each.id} value=${each.id}>epoch ${number(each.epoch)} · ${each.kind} · ${number(each.metrics["eval/mean_return"])}</option>`)}
     </select>`}<//>
     <${Field} label="Note">${(/** @type {object} */ about) => html`<input ...${about} maxlength="10000" value=${note} onInput=${(/** @type {any} */ event) => setNote(event.target.value)} />`}<//>
   <//>`;

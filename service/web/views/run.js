@@ -1,10 +1,11 @@
 /** One run: what it is and how far, what may be done with it, and all that it left, live. */
+import { useEffect } from "preact/hooks";
 import { get } from "../api.js";
 import { ago, between, duration, moment, number } from "../format.js";
 import { useInterval, usePaced, useResource } from "../hooks.js";
 import { html } from "../html.js";
 import { useRunEvents } from "../live.js";
-import { link } from "../router.js";
+import { link, titled } from "../router.js";
 import { patched } from "../run_list.js";
 import { CopyButton, Empty, Facts, Loaded, Panel, Progress, State, Tabs } from "../ui.js";
 import { About } from "./run_about.js";
@@ -52,6 +53,10 @@ function RunPage({ id, chosen }) {
     if (isNew || events.some(({ type }) => TURNS.has(type))) refresh();
   });
   useInterval(refresh, POLL_MS);
+  const { name, state } = resource.data ?? {};
+  useEffect(() => {
+    if (state) titled(name ?? id, resource.problem?.status === 404 ? "deleted" : state);
+  }, [name, state, resource.problem]);
   const changed = (/** @type {Run} */ run) => resource.set(() => run);
   if (resource.data && resource.problem?.status === 404) return html`<${Gone} run=${resource.data} />`;
   return html`${!resource.data && html`<h1>Run</h1>`}<${Loaded} resource=${resource} what="the run">${(/** @type {Run} */ run) => html`
@@ -115,7 +120,7 @@ function factsOf(run) {
     ["priority", run.priority || null],
     ["policy of", other(run.source_run)],
     ["follows from", other(run.parent_run)],
-    ["goes on from", run.continues && `epoch ${run.continues.first_epoch}, until ${run.continues.until_epoch}`],
+    ["goes on from", run.continues && `epoch ${number(run.continues.first_epoch)}, until ${number(run.continues.until_epoch)}`],
     ["sweep", run.sweep && html`<a class="mono" href=${link(["sweeps", run.sweep])}>${run.sweep}</a>`],
   ];
 }

@@ -57,7 +57,7 @@ export function Checkpoints({ run }) {
 function Row({ run, one, metric, ask }) {
   const download = async () => save(await bytes(address("/v1/checkpoints/{checkpoint_id}", { checkpoint_id: one.id })), `${run.id}-epoch-${one.epoch}.ckpt`);
   return html`<tr>
-    <td data-label="epoch"><span>${one.epoch} ${one.is_best && html`<strong class="label">best</strong>`}${one.is_last && html`<strong class="label">last</strong>`}</span></td>
+    <td data-label="epoch"><span>${number(one.epoch)} ${one.is_best && html`<strong class="label">best</strong>`}${one.is_last && html`<strong class="label">last</strong>`}</span></td>
     <td class="number" data-label=${metric}>${number(one.metrics[metric])}</td>
     <td data-label="kind" title=${FIDELITY[one.kind]}>${one.kind}</td>
     <td class="number" data-label="size">${size(one.size_bytes)}</td>

@@ -67,7 +67,7 @@ const MOMENTS = { begin: "before it learnt", scheduled: "on the way", best: "the
 
 /** @param {Episode} episode  @param {string} take */
 function titleOf({ epoch, index, episode_return, moment }, take) {
-  return `${epoch === null ? `episode ${index}` : `epoch ${epoch}${moment ? `, ${MOMENTS[moment]}` : ""}`}${take && `, ${take}`}, return ${number(episode_return)}`;
+  return `${epoch === null ? `episode ${index}` : `epoch ${number(epoch)}${moment ? `, ${MOMENTS[moment]}` : ""}`}${take && `, ${take}`}, return ${number(episode_return)}`;
 }
 
 /** Whose policy acted in an episode, where it can be asked. @param {Run} run  @param {Episode} episode */
@@ -106,7 +106,7 @@ function SideBySide({ run, episodes, choose }) {
 function FilmCard({ name, runId, episode, choose }) {
   const video = useVideo(runId, episode);
   return html`<figure class="card film"><figcaption><strong>${name}</strong> <span class="hint">epoch ${number(episode.epoch)} · return ${number(episode.episode_return)} · ${number(episode.length)} steps</span></figcaption>
-    ${video ? html`<video class="side" src=${video} controls muted playsinline preload="auto" onLoadedMetadata=${again} aria-label="${name}: epoch ${episode.epoch}"></video>` : html`<p class="hint">${episode.has_video ? "Loading the video …" : "This episode was not filmed."}</p>`}
+    ${video ? html`<video class="side" src=${video} controls muted playsinline preload="auto" onLoadedMetadata=${again} aria-label="${name}: epoch ${number(episode.epoch)}"></video>` : html`<p class="hint">${episode.has_video ? "Loading the video …" : "This episode was not filmed."}</p>`}
     <button onClick=${() => choose(episode)}>Step through</button></figure>`;
 }
 

@@ -1,11 +1,10 @@
 /** Runs: found by what they are, followed as they go, changed many at a time. What is chosen stands in the address. */
 import { useEffect, useMemo, useRef, useState } from "preact/hooks";
-import { connection, get, isOnline, post } from "../api.js";
+import { connection, get, isOnline, newKey, post } from "../api.js";
 import { curlHere } from "../curl.js";
 import { ago, count, duration, moment, number } from "../format.js";
 import { useAction, useInterval, useSettled } from "../hooks.js";
 import { html } from "../html.js";
-import { useEvents } from "../live.js";
 import { link, navigate, replaceQuery } from "../router.js";
 import { NEWEST, RunList } from "../run_list.js";
 import { Table } from "../table.js";
@@ -41,21 +40,21 @@ const CARTPOLE = {
 /** @param {{ route: import("../router.js").Route }} props */
 export function View({ route }) {
   const { query } = route;
-  const list = useRunList(query);
+  const { list, place, isBack, reload } = useRunList(query);
   const [selected, setSelected] = useState(/** @type {ReadonlySet<string>} */ (new Set()));
   const seen = useRef({ from: 0, to: 0 });
-  const [tick, setTick] = useState(0);
+  const [now, setNow] = useState(Date.now);
   const isNarrow = useMedia("(max-width: 700px)");
   const metric = query.get("metric") ?? "";
-  const columns = useMemo(() => columnsOf(metric), [metric]);
+  const columns = useMemo(() => columnsOf(metric, now), [metric, now]);
   const metrics = useMetrics(list);
   const isFiltered = query.has("sort") || FILTERS.some((name) => query.has(name));
 
-  useInterval(() => setTick((before) => before + 1), 10_000);
-  useInterval(() => list.refresh(seen.current.from, seen.current.to), REFRESH_MS);
-  useEvents((events) => list.hear(events), [list]);
+  useInterval(() => setNow(Date.now()), 10_000);
+  useInterval(() => list.refresh(seen.current.from, seen.current.to), REFRESH_MS, [list]);
   useEffect(() => {
     const again = () => isOnline() && list.refresh(seen.current.from, seen.current.to);
+    if (isBack) again();
     const told = ["live", "reached"];
     for (const type of told) connection.addEventListener(type, again);
     return () => told.forEach((type) => connection.removeEventListener(type, again));
@@ -68,10 +67,10 @@ export function View({ route }) {
     if (to >= list.ids.length - 30) list.more();
   };
 
-  const rows = { list, columns, selected, setSelected, tick, onSeen, rowHeight: isNarrow ? CARD : ROW, query };
+  const rows = { list, columns, selected, setSelected, place, onSeen, rowHeight: isNarrow ? CARD : ROW, query };
   return html`<section class="run-list">
     ${list.isLoaded && !list.ids.length && !isFiltered ? html`<h1>Runs</h1>` : html`<${Filters} query=${query} metrics=${metrics} />`}
-    ${list.isLoaded && html`<${Status} list=${list} selected=${selected} setSelected=${setSelected} reload=${() => replaceQuery({ again: Date.now() })} />`}
+    ${list.isLoaded && html`<${Status} list=${list} selected=${selected} setSelected=${setSelected} reload=${reload} />`}
     ${list.problem && (list.problem.code !== "unreachable" || !list.isLoaded) &&
     html`<${ErrorBox} problem=${list.problem} retry=${() => list.more()} what="The runs could not be loaded" />`}
     ${list.isLoaded && list.ids.length > 0 && html`<${Rows} ...${rows} />`}
@@ -80,27 +79,41 @@ export function View({ route }) {
   </section>`;
 }
 
+/** The list that was left last, where it was looked at, and at which step of the browser's history.
+ * @type {{ list: RunList, asked: string, step: string, place: import("../table.js").Place } | null} */
+let left = null;
+
 /**
- * The list of what the address asks for. The one before is shown until the first page of it is there.
+ * The list of what the address asks for: the one that was left, where somebody comes back to it. The one before is shown
+ * until the first page of it is there.
  * @param {URLSearchParams} query
  */
 function useRunList(query) {
-  const asked = ["sort", "again", ...FILTERS].map((name) => [name, query.getAll(name)]);
+  const asked = JSON.stringify(["sort", ...FILTERS].map((name) => [name, query.getAll(name)]));
+  const [turn, setTurn] = useState(0);
   const [, draw] = useState(0);
-  const list = useMemo(() => new RunList(filterOf(query), () => draw((turn) => turn + 1)), [JSON.stringify(asked)]);
+  const { list, place, isBack } = useMemo(() => {
+    if (turn === 0 && left?.asked === asked && left.step === history.state?.step) return { ...left, isBack: true };
+    return { list: new RunList(filterOf(query)), place: { top: 0, active: null }, isBack: false };
+  }, [asked, turn]);
   const shown = useRef(list);
   useEffect(() => {
+    const step = history.state?.step ?? newKey();
+    history.replaceState({ ...history.state, step }, "");
     const load = () => list.isLoaded || list.more();
+    list.show(() => draw((before) => before + 1));
     load();
     connection.addEventListener("reached", load);
     return () => {
-      list.close();
       connection.removeEventListener("reached", load);
+      list.hide();
+      if (left?.list !== list) left?.list.close();
+      left = { list, asked, step, place };
     };
   }, [list]);
   const isRefused = list.problem && list.problem.code !== "unreachable";
   if (list.isLoaded || isRefused || !shown.current.isLoaded) shown.current = list;
-  return shown.current;
+  return { list: shown.current, place, isBack, reload: () => setTurn((before) => before + 1) };
 }
 
 /** @param {URLSearchParams} query @returns {import("../run_list.js").Filter} */
@@ -202,15 +215,15 @@ function useMetrics(list) {
 }
 
 /** @param {any} props */
-function Rows({ list, columns, selected, setSelected, tick, onSeen, rowHeight, query }) {
+function Rows({ list, columns, selected, setSelected, place, onSeen, rowHeight, query }) {
   return html`<${Table} label="Runs" columns=${columns} ids=${list.ids} rowOf=${(/** @type {string} */ id) => list.runs.get(id)}
-    nameOf=${titleOf} hasMore=${list.hasMore} rowHeight=${rowHeight} selected=${selected} onSelect=${setSelected} tick=${tick}
+    nameOf=${titleOf} hasMore=${list.hasMore} rowHeight=${rowHeight} selected=${selected} onSelect=${setSelected} place=${place}
     onOpen=${(/** @type {string} */ id) => navigate(link(["runs", id]))} onSeen=${onSeen} isBusy=${list.isLoading}
     sort=${query.get("sort") ?? NEWEST} onSort=${(/** @type {string} */ sort) => replaceQuery({ sort: sort === NEWEST ? undefined : sort })} />`;
 }
 
-/** @param {string} metric  @returns {import("../table.js").Column<Run>[]} */
-function columnsOf(metric) {
+/** @param {string} metric  @param {number} now  @returns {import("../table.js").Column<Run>[]} */
+function columnsOf(metric, now) {
   return [
     { id: "state", title: "State", cell: (run) => html`<${State} state=${run.state} title=${run.reason} />` },
     { id: "name", title: "Name", cell: NameCell, sorts: ["name", "-name"] },
@@ -226,7 +239,7 @@ function columnsOf(metric) {
     {
       id: "age",
       title: "Submitted",
-      cell: (run) => html`<time datetime=${run.created_at} title=${moment(run.created_at)}>${ago(run.created_at)}</time>`,
+      cell: (run) => html`<time datetime=${run.created_at} title=${moment(run.created_at)}>${ago(run.created_at, now)}</time>`,
       sorts: ["-created_at", "created_at"],
     },
   ];
@@ -257,7 +270,7 @@ function wordsOf({ state, phase, progress, error, reason, started_at, finished_a
   if (state === "failed") return String(error?.["message"] ?? reason ?? "failed");
   const parts = [];
   if (phase && phase !== "training") parts.push(phase);
-  if (epoch !== null && epoch !== undefined) parts.push(n_epochs ? `epoch ${epoch} of ${n_epochs}` : `epoch ${epoch}`);
+  if (epoch !== null && epoch !== undefined) parts.push(`epoch ${number(epoch)}${n_epochs ? ` of ${number(n_epochs)}` : ""}`);
   if (state === "running" && typeof eta_s === "number") parts.push(`${duration(eta_s)} left`);
   if (env_steps && !finished_at) parts.push(`${count(env_steps)} steps`);
   if (finished_at && started_at) parts.push(`took ${duration((Date.parse(finished_at) - Date.parse(started_at)) / 1000)}`);
@@ -313,12 +326,13 @@ function Status({ list, selected, setSelected, reload }) {
   const isAny = (/** @type {(state: string) => boolean} */ fits) => [...states].some(fits);
   const isLive = isAny((state) => !ENDED.has(state));
   const comparable = ids.length >= 2 && ids.length <= 8;
-  const words = `${number(list.ids.length)}${list.hasMore ? " so far" : ""}`;
+  const n = list.ids.length;
+  const found = n ? `${number(n)} ${n === 1 ? "run" : "runs"}${list.hasMore ? " so far" : ""}${list.isLoading ? " · loading more …" : ""}` : "";
+  const words = ids.length ? `${number(ids.length)} selected` : found;
   return html`<div class="status row" role="group" aria-label="Selected runs">
-    ${!ids.length && html`<span class="hint" role="status">${list.ids.length ? words : ""}${list.isLoading ? " · loading more …" : ""}</span>`}
+    <span class=${ids.length ? "chosen" : "hint"} role="status">${words}</span>
     ${list.arrived.size > 0 && html`<button onClick=${reload}>${list.arrived.size} new</button>`}
     ${ids.length > 0 && html`
-      <strong role="status">${number(ids.length)} selected</strong>
       ${comparable
         ? html`<a class="button" href=${link(["compare"], { runs: ids.join(",") })}>Compare</a>`
         : html`<button disabled title="Select 2 to 8 runs">Compare</button>`}

@@ -6,7 +6,7 @@ import { ago, between, duration, number, plain } from "../format.js";
 import { useInterval, useResource } from "../hooks.js";
 import { html } from "../html.js";
 import { useChanges } from "../live.js";
-import { link, replaceQuery } from "../router.js";
+import { link, replaceQuery, titled } from "../router.js";
 import { ActionButton, Empty, ErrorBox, Facts, Labels, Loaded, Progress, State, useQuery } from "../ui.js";
 import { axesOf, matches, ParallelCoordinates } from "./parallel.js";
 
@@ -96,6 +96,10 @@ function One({ id }) {
     [id],
   );
   const reload = () => (sweep.reload(), jobs.reload());
+  const { name, state } = sweep.data ?? {};
+  useEffect(() => {
+    if (state) titled(name ?? id, state);
+  }, [name, state]);
   const isLive = sweep.data !== undefined && !ENDED.includes(sweep.data.state);
   const ours = useMemo(() => new Set(jobs.data?.map((job) => job.run)), [jobs.data]);
   useChanges((event) => ours.has(event.run) ? ["state", "end", "metrics"].includes(event.type) : isLive && event.type === "state", reload, [ours, isLive], RELOAD_MS);
