@@ -110,8 +110,8 @@ async function within(promise, request, ms) {
 
 /** The same answer, whose body is given up when it falls silent. @param {Response} response  @param {AbortController} request  @param {number} ms */
 function patient(response, request, ms) {
-  const reader = response.body?.getReader();
-  if (!reader) return response;
+  if (!response.body || response.status === 204) return response; // which no Response with a body may have
+  const reader = response.body.getReader();
   const body = new ReadableStream({
     async pull(controller) {
       const { value, done } = await within(reader.read(), request, ms).catch((error) => Promise.reject(request.signal.aborted ? unreachable() : error));
