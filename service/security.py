@@ -12,9 +12,11 @@ In the order in which a request meets them:
 * **Body** must be JSON, or bytes where a checkpoint is sent (415), and small (413), by its Content-Length and by
   counting.
 
-A request that passes costs a few microseconds, and no database query: tokens are looked up every few seconds.
+A request that passes costs a few microseconds, and no database query: tokens are looked up every few seconds, also
+while a request is answered, so that streams and long polls end with their token.
 """
 
+import asyncio
 import hmac
 import ipaddress
 import itertools
@@ -76,6 +78,8 @@ _PROCESS, _COUNT = f"req_{secrets.token_hex(5)}_".encode(), itertools.count(1)
 
 TOKEN_TTL_S = 5.0
 """A token is looked up again after this many seconds: how long a revoked one may still work."""
+RETRY_S = 1.0
+"""Where a token cannot be looked up, it is tried again after this many seconds."""
 REMEMBERED = 4096
 """Hosts, tokens and clients that are remembered at most; a stranger's names cannot fill the memory."""
 
@@ -153,6 +157,10 @@ class TokenVerifier:
             return None, 0.0
         return _checked(text, token_id, digest), expires
 
+    def holds_s(self, token_id: str) -> float:
+        """For how many seconds what is remembered of this token still holds."""
+        return max(0.0, self._digests.get(token_id, (None, 0.0))[1] - time.monotonic())
+
     async def _digest(self, token_id: str) -> str | None:
         digest, expires = self._digests.get(token_id, (None, 0.0))
         if expires > time.monotonic():
@@ -162,6 +170,40 @@ class TokenVerifier:
         while len(self._digests) > REMEMBERED:
             self._digests.popitem(last=False)
         return digest
+
+
+class _Vigil:
+    """Ends the answer to a request whose token is revoked meanwhile; used in the task that answers."""
+
+    def __init__(self, verifier: TokenVerifier, token_id: str, headers: Headers, answer: "_Sent") -> None:
+        self._verifier, self._token_id, self._headers, self._answer = verifier, token_id, headers, answer
+        self._answering = asyncio.current_task()
+        self._look: asyncio.Task[None] | None = None
+        self.has_ended = False
+        loop = asyncio.get_running_loop()
+        self._timer = loop.call_later(verifier.holds_s(token_id), self._begin)
+
+    def stop(self) -> None:
+        """The answer is given."""
+        self._timer.cancel()
+        if self._look is not None:
+            self._look.cancel()
+
+    def _begin(self) -> None:
+        self._look = asyncio.get_running_loop().create_task(self._watch())
+
+    async def _watch(self) -> None:
+        while await self._is_known():
+            wait_s = self._verifier.holds_s(self._token_id) or RETRY_S
+            await asyncio.sleep(wait_s)
+        if self._answering is not None and not self._answer.is_over:
+            self.has_ended = self._answering.cancel()
+
+    async def _is_known(self) -> bool:
+        try:
+            return await self._verifier.token_id(self._headers) is not None
+        except ServiceError:
+            return True  # nobody can tell now
 
 
 class RateLimiter:
@@ -271,9 +313,25 @@ class SecurityLayer:
                 return
             if scope["method"] not in SAFE_METHODS or _has_body(headers):
                 receive = self._limited(scope["path"], headers, receive)
-            await self._app(scope, receive, answer.send)
+            await self._hand_on(scope, headers, receive, answer)
         except Exception as error:  # the outermost handler: no bare traceback may reach the server
             await answer.fail(error)
+
+    async def _hand_on(self, scope: Scope, headers: Headers, receive: Receive, answer: "_Sent") -> None:
+        """Let the application answer, for as long as the token is one."""
+        token_id = scope["state"].get("token_id")
+        if self._verifier is None or token_id is None:
+            await self._app(scope, receive, answer.send)
+            return
+        vigil = _Vigil(self._verifier, token_id, headers, answer)
+        try:
+            await self._app(scope, receive, answer.send)
+        except asyncio.CancelledError:
+            if not vigil.has_ended:
+                raise
+            await answer.end(_unauthorized())
+        finally:
+            vigil.stop()
 
     def passes(self, scope: Scope, max_bytes: int) -> "Pass | None":
         """What an HTTP request gets about whose sender nothing more is to be asked; None is no refusal.
@@ -329,9 +387,7 @@ class SecurityLayer:
             detail = f"Too many requests; try again in {seconds} s."
             raise Problem("rate_limited", detail, headers={"Retry-After": seconds})
         if not is_open and token_id is None:
-            detail = "Send a valid token as 'Authorization: Bearer TOKEN' or 'X-API-Key: TOKEN'; "
-            detail += "`maze token create` makes one."
-            raise Problem("unauthorized", detail, headers={"WWW-Authenticate": 'Bearer realm="maze"'})
+            raise _unauthorized()
 
     def _wait_s(self, scope: Scope) -> float:
         """Count the request for whoever sent it; the seconds that it comes too early, and is not counted."""
@@ -470,6 +526,22 @@ class _Sent(Answer):
         if self.is_started or (problem is not error and self._scope["type"] == "websocket"):
             raise error
         await self.whole(problem.status, *problem.answer(self._scope))
+
+    async def end(self, problem: Problem) -> None:
+        """Answer no more than what was sent; with the problem, where nothing was."""
+        task = asyncio.current_task()
+        if task is not None:
+            task.uncancel()  # whoever cancelled it has had what he wanted
+        if self.is_started:
+            await self.send({"type": "http.response.body", "body": b""})
+        else:
+            await self.fail(problem)
+
+
+def _unauthorized() -> Problem:
+    detail = "Send a valid token as 'Authorization: Bearer TOKEN' or 'X-API-Key: TOKEN'; "
+    detail += "`maze token create` makes one."
+    return Problem("unauthorized", detail, headers={"WWW-Authenticate": 'Bearer realm="maze"'})
 
 
 def given_request_id(headers: Headers) -> bytes | None:

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Iterator
 
 import pytest
+from starlette.types import Receive, Scope, Send
 
 from service.domain.errors import StoreUnavailableError
 from service.domain.use_cases import new_token
@@ -102,6 +103,61 @@ class TestToken:
 
         assert asyncio.run(revoke(0.0)) == (token_id, None)
         assert asyncio.run(revoke(1000.0)) == (token_id, token_id)
+
+    @pytest.mark.parametrize("has_begun", [True, False], ids=["a stream", "a long poll"])
+    def test_an_answer_under_way_ends_with_its_token(
+        self, make: Make, token: tuple[str, dict[str, str]], has_begun: bool
+    ) -> None:
+        text, tokens = token
+        seen: list[float] = []
+
+        async def endless(scope: Scope, receive: Receive, send: Send) -> None:
+            if has_begun:
+                await send({"type": "http.response.start", "status": 200, "headers": []})
+                await send({"type": "http.response.body", "body": b"data", "more_body": True})
+            for turn in range(10):  # as often as it is looked up, it is known
+                await asyncio.sleep(0.02)
+                seen.append(turn)
+            tokens.clear()
+            await asyncio.Event().wait()
+
+        caller = make(tokens=tokens)
+        layer = SecurityLayer(endless, Settings(auth=True), tokens.get)
+        layer._verifier = TokenVerifier(tokens.get, ttl_s=0.03)
+        caller.layer = layer
+        answer = caller(headers={"x-api-key": text})
+        assert len(seen) == 10
+        assert not caller.sent[-1].get("more_body"), "the answer has no end"
+        if has_begun:
+            assert (answer.status, answer.body) == (200, b"data")
+        else:
+            assert answer.problem["code"] == "unauthorized"
+
+    def test_a_database_that_is_away_ends_no_answer(
+        self, make: Make, token: tuple[str, dict[str, str]]
+    ) -> None:
+        text, tokens = token
+        looks: list[str] = []
+        has_failed = asyncio.Event()
+
+        def find(name: str) -> str | None:
+            looks.append(name)
+            if len(looks) > 1:
+                caller.runner.get_loop().call_soon_threadsafe(has_failed.set)
+                raise StoreUnavailableError("away")
+            return tokens[name]
+
+        async def slow(scope: Scope, receive: Receive, send: Send) -> None:
+            await has_failed.wait()
+            await asyncio.sleep(0.05)
+            await send({"type": "http.response.start", "status": 200, "headers": []})
+            await send({"type": "http.response.body", "body": b"whole"})
+
+        caller = make(tokens=tokens)
+        layer = SecurityLayer(slow, Settings(auth=True), find)
+        layer._verifier = TokenVerifier(find, ttl_s=0.02)
+        caller.layer = layer
+        assert caller(headers={"x-api-key": text}).body == b"whole"
 
     def test_a_database_that_is_away_is_a_503(self, make: Make) -> None:
         def away(_: str) -> str | None:
