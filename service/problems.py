@@ -9,6 +9,7 @@ No web framework is needed here: the security layer, FastAPI's handlers and the 
 
 import logging
 import math
+import re
 import secrets
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -27,6 +28,8 @@ PROBLEM_JSON = "application/problem+json"
 INTERNAL = "The service made a mistake; its log says more under this request_id."
 
 _encoder = msgspec.json.Encoder(enc_hook=str)
+_WORD = re.compile(r"[a-z]+(?=[\s,;'’]|:\s|[.!?]?$)")
+"""A word of English, and no part of ``walker@champion``, ``run_01h…`` or ``algorithm.lr``."""
 
 
 class ProblemKind(NamedTuple):
@@ -217,6 +220,8 @@ def pointer_to(*keys: object) -> str:
 
 
 def sentence(text: str) -> str:
-    """The text with a capital letter and a full stop."""
+    """The text with a capital letter and a full stop; what begins with a name or an id keeps it as it is written."""
     text = text.strip()
-    return text[:1].upper() + text[1:] + ("" if text.endswith((".", "!", "?")) else ".")
+    if _WORD.match(text):
+        text = text[0].upper() + text[1:]
+    return text + ("" if text.endswith((".", "!", "?")) else ".")

@@ -10,6 +10,7 @@
  *   `patienceMs`: how long nothing may come */
 
 const TOKEN = "maze.token";
+export const NO_TOKEN = "A token is one word of ASCII, without spaces: was something else pasted?";
 /** Told when the service is reached or not: `{ detail: boolean }`; when a token is missing or refused. */
 export const connection = new EventTarget();
 let isReached = true;
@@ -39,7 +40,13 @@ export class Problem extends Error {
 
 /** The token of this browser. */
 export function token() {
-  return sessionStorage.getItem(TOKEN) ?? localStorage.getItem(TOKEN);
+  const known = sessionStorage.getItem(TOKEN) ?? localStorage.getItem(TOKEN);
+  return known !== null && isToken(known) ? known : null;
+}
+
+/** Whether a text can be sent as a token at all. @param {string} text */
+export function isToken(text) {
+  return /^[\x21-\x7e]+$/.test(text);
 }
 
 /**
@@ -48,11 +55,25 @@ export function token() {
  * @param {boolean} [isKept] beyond this tab, until it is signed out
  */
 export function setToken(value, isKept = false) {
+  if (value !== null && !isToken(value)) throw new Problem({ code: "no_token", detail: NO_TOKEN });
   sessionStorage.removeItem(TOKEN);
   localStorage.removeItem(TOKEN);
   if (value === null) Object.keys(sessionStorage).filter((name) => name.startsWith(KEPT)).forEach((name) => sessionStorage.removeItem(name));
   if (value !== null) (isKept ? localStorage : sessionStorage).setItem(TOKEN, value);
   connection.dispatchEvent(new CustomEvent("token"));
+}
+
+/** Who signs in or out in one tab does so in those that have no token of their own. */
+globalThis.addEventListener?.("storage", ({ key }) => {
+  if ((key === TOKEN || key === null) && sessionStorage.getItem(TOKEN) === null) connection.dispatchEvent(new CustomEvent("token"));
+});
+
+/** Forget a token that the service does not know, and ask for another. @param {string | null} dead as it was sent */
+function refuse(dead) {
+  if (dead !== token()) return; // there is another one by now
+  sessionStorage.removeItem(TOKEN);
+  localStorage.removeItem(TOKEN);
+  connection.dispatchEvent(new CustomEvent("refused", { detail: { hadToken: dead !== null } }));
 }
 
 /** Whether the service answered last time. */
@@ -128,7 +149,8 @@ function unreachable() {
 }
 
 /**
- * The address of a template such as `/v1/runs/{run_id}`: parameters that it names in it, the others as query.
+ * The address of a template such as `/v1/runs/{run_id}`: parameters that it names in it, the others as query. A name
+ * that would lead elsewhere, as `..` does, is none that the service has.
  * @param {string} template
  * @param {Record<string, unknown>} parameters left out where undefined or null; a list is repeated
  */
@@ -137,6 +159,9 @@ export function address(template, parameters = {}) {
   const path = template.replace(/\{(\w+)\}/g, (_, name) => {
     const value = String(left.get(name));
     left.delete(name);
+    if (value.split("/").some((segment) => segment === "." || segment === "..")) {
+      throw new Problem({ code: "not_found", status: 404, detail: `There is nothing with the name ‘${value}’.` });
+    }
     return name === "env_id" ? value.split("/").map(encodeURIComponent).join("/") : encodeURIComponent(value);
   });
   const query = new URLSearchParams();
@@ -178,7 +203,7 @@ export async function send(method, url, body, options = {}) {
   setReached(true);
   if (response.ok) return response;
   const problem = await problemOf(response);
-  if (response.status === 401) connection.dispatchEvent(new CustomEvent("refused", { detail: problem }));
+  if (response.status === 401) refuse(known);
   throw problem;
 }
 

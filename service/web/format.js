@@ -64,6 +64,17 @@ export function size(bytes) {
   return `${value < 10 && unit ? value.toFixed(1) : Math.round(value)} ${units[unit]}`;
 }
 
+/** What an object of the service's has under a name of somebody's: never what every object has, as `constructor`.
+ * @template T  @param {Record<string, T>} object  @param {string} name  @returns {T | undefined} */
+export function own(object, name) {
+  return Object.hasOwn(object, name) ? object[name] : undefined;
+}
+
+/** A name that stands in a text which is no element: its signs of direction turn nothing but itself. @param {string} name */
+export function isolated(name) {
+  return `\u2068${name.replace(/[\u202a-\u202e\u2066-\u2069]/g, "")}\u2069`;
+}
+
 /** A value of any kind in one line. @param {unknown} value */
 export function plain(value) {
   if (typeof value === "number") return number(value);

@@ -6,7 +6,7 @@ import { onward } from "./router.js";
 /** @typedef {import("./api.js").Problem} ProblemType */
 
 /**
- * Something loaded: `data` as it was last, also while it is loaded again or after a failure.
+ * Something loaded: `data` as it was last, also while it is loaded again or after a failure, unless it is gone (404).
  * @template T
  * @typedef {{ data: T | undefined, problem: ProblemType | null, isLoading: boolean, reload: () => void,
  *   set: (change: (data: T) => T) => void, refresh: () => Promise<void> }} Resource `refresh` loads it again unseen: a
@@ -75,7 +75,7 @@ export function useResource(load, inputs) {
     controller.current = own;
     setState((before) => ({ data: isOther ? undefined : before.data, problem: null, isLoading: true }));
     loaded(own.signal).catch((error) => {
-      if (!own.signal.aborted) setState((before) => ({ data: before.data, problem: asProblem(error), isLoading: false }));
+      if (!own.signal.aborted) setState((before) => failed(before.data, asProblem(error)));
     });
     return () => own.abort();
   }, [...inputs, turn]);
@@ -85,6 +85,12 @@ export function useResource(load, inputs) {
     return () => connection.removeEventListener("reached", back);
   }, [reload]);
   return { ...state, reload, set, refresh };
+}
+
+/** What is gone is shown no longer; whatever else fails, what was read before stays.
+ * @template T  @param {T | undefined} data  @param {ProblemType} problem */
+function failed(data, problem) {
+  return { data: problem.status === 404 ? undefined : data, problem, isLoading: false };
 }
 
 /** Whatever was thrown, as a problem that can be shown. @param {unknown} error */

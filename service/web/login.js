@@ -1,6 +1,6 @@
 /** Signing in with a token: asked for when the service asks, kept by this browser, sent in a header. */
 import { useState } from "preact/hooks";
-import { setToken } from "./api.js";
+import { isToken, NO_TOKEN, setToken } from "./api.js";
 import { html } from "./html.js";
 import { Field } from "./ui.js";
 
@@ -11,9 +11,11 @@ export function Login({ wasRefused }) {
   /** @param {SubmitEvent} event */
   const submit = (event) => {
     event.preventDefault();
+    if (!isSendable) return;
     setToken(value.trim(), isKept);
   };
-  const error = wasRefused && "The service does not know this token: it was mistyped, or revoked.";
+  const isSendable = !value.trim() || isToken(value.trim());
+  const error = !isSendable ? NO_TOKEN : wasRefused && "The service does not know this token: it was mistyped, or revoked.";
   return html`<main class="login">
     <form onSubmit=${submit} class="card">
       <h1>Maze</h1>
@@ -23,7 +25,7 @@ export function Login({ wasRefused }) {
           spellcheck="false" value=${value} onInput=${(/** @type {any} */ event) => setValue(event.target.value)} />`}
       <//>
       <label class="check"><input type="checkbox" checked=${isKept} onChange=${() => setKept(!isKept)} /> Keep me signed in on this browser</label>
-      <button class="primary" disabled=${!value.trim()}>Sign in</button>
+      <button class="primary" disabled=${!value.trim() || !isSendable}>Sign in</button>
     </form>
   </main>`;
 }

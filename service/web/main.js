@@ -2,6 +2,7 @@
 import { render } from "preact";
 import { useEffect, useErrorBoundary, useLayoutEffect, useRef, useState } from "preact/hooks";
 import { connection, get, Problem, setToken, token } from "./api.js";
+import { own } from "./format.js";
 import { useRemembered } from "./hooks.js";
 import { html } from "./html.js";
 import { Login } from "./login.js";
@@ -70,7 +71,7 @@ function View({ route }) {
   const name = first === "runs" && second ? "run" : first;
   const [loaded, setLoaded] = useState(/** @type {{ name: string, module?: ViewModule, problem?: Problem } | null} */ (null));
   useEffect(() => {
-    const load = VIEWS[name];
+    const load = own(VIEWS, name);
     if (!load) {
       setLoaded({ name, problem: new Problem({ code: "not_found", detail: `This page has no view '${name}'.` }) });
       return undefined;
@@ -109,7 +110,7 @@ function Page() {
   const route = useRoute();
   const [access, setAccess] = useState(/** @type {"unknown" | "open" | "asked" | "refused"} */ ("unknown"));
   useEffect(() => {
-    const refused = () => setAccess(token() ? "refused" : "asked");
+    const refused = (/** @type {any} */ { detail }) => setAccess((before) => (detail.hadToken || before === "refused" ? "refused" : "asked"));
     const changed = () => setAccess("unknown");
     connection.addEventListener("refused", refused);
     connection.addEventListener("token", changed);

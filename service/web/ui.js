@@ -62,7 +62,7 @@ export function Empty({ title, children }) {
  */
 export function Loaded({ resource, what, children }) {
   const { data, problem, reload } = resource;
-  if (data === undefined && problem) return html`<${ErrorBox} problem=${problem} retry=${reload} what="${what} could not be loaded" />`;
+  if (problem && (data === undefined || problem.status === 404)) return html`<${ErrorBox} problem=${problem} retry=${reload} what="${what} could not be loaded" />`;
   if (data === undefined) return html`<${Loading} what=${what} />`;
   return html`${problem && problem.code !== "unreachable" && html`<${ErrorBox} problem=${problem} retry=${reload} />`}${children(data)}`;
 }
@@ -85,8 +85,9 @@ const ASKED_MS = 500;
  *   title?: string }} props
  */
 export function ActionButton({ action, children, confirm: question, kind = "", disabled = false, title }) {
-  const { run, isBusy, problem, clear } = useAction(action);
-  const [isAsking, setAsking] = useState(false);
+  const { run, isBusy, problem, clear } = useAction((/** @type {() => Promise<unknown>} */ meant) => meant());
+  const [asked, setAsked] = useState(/** @type {{ action: () => Promise<unknown> } | null} */ (null));
+  const isAsking = asked !== null; // what was seen when it was asked is done, whatever has been loaded since
   const [isEarly, setEarly] = useState(false);
   useEffect(() => {
     if (!isEarly) return undefined;
@@ -95,17 +96,17 @@ export function ActionButton({ action, children, confirm: question, kind = "", d
   }, [isEarly]);
   const isMeant = (/** @type {MouseEvent} */ event) => !isEarly && event.detail <= 1;
   const start = (/** @type {MouseEvent} */ event) => {
-    if (question && !isAsking) return setAsking(true), setEarly(true);
+    if (question && !isAsking) return setAsked({ action }), setEarly(true);
     if (question && !isMeant(event)) return undefined;
-    setAsking(false);
-    return run();
+    setAsked(null);
+    return run(asked?.action ?? action);
   };
   return html`<span class="action">
     <button class=${kind} disabled=${disabled || isBusy} aria-busy=${isBusy} aria-disabled=${isEarly} title=${title}
       onClick=${start} onKeyDown=${(/** @type {KeyboardEvent} */ event) => event.repeat && event.key === "Enter" && event.preventDefault()}>
       ${isAsking ? question : children}
     </button>
-    ${isAsking && html`<button class="quiet" aria-disabled=${isEarly} onClick=${(/** @type {MouseEvent} */ event) => isMeant(event) && setAsking(false)}>No</button>`}
+    ${isAsking && html`<button class="quiet" aria-disabled=${isEarly} onClick=${(/** @type {MouseEvent} */ event) => isMeant(event) && setAsked(null)}>No</button>`}
     ${problem &&
     html`<span class="inline-error" role="alert">${problem.message}
       ${problem.errors.map((each) => html` ${each.message}`)}
@@ -183,8 +184,12 @@ export function Dialog({ title, close, children }) {
   const id = useId();
   useEffect(() => {
     const before = /** @type {HTMLElement | null} */ (document.activeElement);
-    dialog.current?.showModal();
-    return () => before?.focus();
+    const shown = dialog.current;
+    shown?.showModal();
+    return () => {
+      shown?.close(); // as long as it is open, nothing beside it takes the focus
+      before?.focus();
+    };
   }, []);
   return html`<dialog ref=${dialog} aria-labelledby=${id} onClose=${close} onCancel=${close}>
     <header class="row"><h2 id=${id}>${title}</h2><button class="quiet" aria-label="Close" onClick=${close}>✕</button></header>

@@ -96,11 +96,48 @@ await walk(async (page, { url, run, early, best, hostile }, { shot, ignore, cont
   await page.keyboard.press("Escape");
   await gone();
   told.focused = await page.evaluate(() => document.activeElement?.textContent);
-  const stale = (route) => route.continue({ headers: { ...route.request().headers(), "if-match": '"1"' } });
-  await page.route("**/aliases/champion", (route) => (route.request().method() === "PUT" ? stale(route) : route.continue()));
+
+  const other = (method, path, body, revision) => // somebody else, while a dialog is open here
+    fetch(`${url}/v1/policies/walker${path}`, { method, body: JSON.stringify(body), headers: { "content-type": "application/json", ...(revision && { "if-match": revision }) } });
   await button("Move", card).click();
+  await other("POST", "/aliases/champion/rollback", { to: 2 }, '"3"');
+  await card.getByText("version 2").waitFor();
   await button("Move it", dialog).click();
   told.moved = await dialog.getByRole("alert").textContent();
+  await button("Close", dialog).last().click();
+  await gone();
+  await button("Roll back", card).click();
+  await other("POST", "/aliases/champion/rollback", { to: 1 }, '"4"');
+  await other("POST", "/aliases/champion/rollback", { to: 2 }, '"5"');
+  await button("Roll back", dialog).click();
+  told.stale = await dialog.getByRole("alert").textContent();
+  await dialog.getByLabel("To").selectOption("1");
+  await button("Roll back", dialog).click();
+  await gone();
+  await card.getByText("version 1").waitFor();
+
+  await button("Edit").click();
+  await other("PATCH", "", { gate: { n_episodes: 7 } });
+  await page.getByText("over 7 episodes").waitFor();
+  await dialog.getByLabel("Description").fill("other words");
+  await button("Save", dialog).click();
+  await gone();
+  await page.getByText("other words").waitFor();
+  await button("Edit").click();
+  await other("PATCH", "", { gate: null });
+  await dialog.getByLabel("Episodes of the comparison").fill("9");
+  await button("Save", dialog).click();
+  told.clash = await dialog.getByRole("alert").textContent();
+  await other("PATCH", "", { gate: { n_episodes: 7 } });
+  await button("Close", dialog).last().click();
+  await gone();
+
+  await button("Add a version").click();
+  await dialog.getByLabel("Find a run").fill("no such name");
+  await dialog.getByText("None is called so").waitFor();
+  told.outside = await dialog.getByLabel("Run", { exact: true }).locator("option").allTextContents();
+  await dialog.getByLabel("Find a run").fill(run);
+  await dialog.locator(`option[value="${run}"]`).waitFor({ state: "attached" });
   await button("Close", dialog).last().click();
   await gone();
   told.images = await page.locator("main img").count();

@@ -45,6 +45,9 @@ def test_a_token_opens_the_page_and_stands_in_no_address(walk, closed):
     server, token = closed
     found = walk("login.mjs", server, token=token)
     assert "does not know this token" in found["refused"]
+    assert found["forgotten"] == 0, "a token that is refused is kept"
+    assert "ASCII" in found["unsendable"]
+    assert found["isStopped"]
     assert found["told"] == 0, "a token was sent in an address"
     assert found["kept"] == 0, "a token outlived signing out"
     assert found["findings"] == []

@@ -18,6 +18,7 @@ def test_a_policy_is_promoted_through_its_gate_and_rolled_back(walk, server, tra
     assert early in found["asked"]
     assert "95 % interval" in found["worse"]
     assert found["played"] == 1
+    policy = server.get("/v1/policies/walker")
     back, through, first = found["history"]
     assert first.startswith("nothing → 1 set")
     assert through.startswith("1 → 2 set")
@@ -30,10 +31,15 @@ def test_a_policy_is_promoted_through_its_gate_and_rolled_back(walk, server, tra
     assert found["tried"] == "#/play?policy=walker%40champion"
     assert "champion → 1" in found["listed"]
     assert found["focused"] == "Move"
-    assert "has moved since" in found["moved"]
+    assert "walker@champion has moved since this was opened: it names version 2 now" in found["moved"]
+    assert "walker@champion has moved since this was opened: it names version 2 now" in found["stale"]
+    assert policy["gate"] == {"aliases": None, "n_episodes": 7, "seed": None}
+    assert policy["description"] == "other words"
+    assert "changed the gate since" in found["clash"]
+    assert found["outside"] == ["Choose one"]
     done = subprocess.run(["bash", "-c", found["command"]], capture_output=True, text=True, check=True)
     assert json.loads(done.stdout)["action"] in (0, 1)
     assert found["dialogs"] == found["closed"] == found["findings"] == []
     assert [one["version"] for one in server.get("/v1/policies/walker/versions")["data"]] == [1]
     moved = server.get("/v1/policies/walker/aliases/champion")
-    assert (moved["version"], moved["revision"]) == (1, 3)
+    assert (moved["version"], moved["revision"]) == (1, 7)

@@ -2,7 +2,7 @@
 import { useMemo, useState } from "preact/hooks";
 import { get, post, Problem } from "../api.js";
 import { Chart, smoothed, Swatch } from "../chart.js";
-import { ago, between, count, duration, number } from "../format.js";
+import { ago, between, count, duration, number, own } from "../format.js";
 import { useInterval, useResource, useSettled } from "../hooks.js";
 import { html } from "../html.js";
 import { useChanges } from "../live.js";
@@ -124,7 +124,7 @@ function Curves({ runs, rows, remove }) {
   const ids = runs.map((run) => run.id);
   const names = [...new Set(runs.flatMap((run) => Object.keys(run.latest_metrics)))].sort();
   const metric = useQuery("metric") || METRICS.find((name) => names.includes(name)) || names[0] || "";
-  const x = /** @type {keyof typeof AXES} */ (useQuery("x", "steps") in AXES ? useQuery("x", "steps") : "steps");
+  const x = /** @type {keyof typeof AXES} */ (Object.hasOwn(AXES, useQuery("x", "steps")) ? useQuery("x", "steps") : "steps");
   const weight = Math.min(0.99, Math.max(0, Number(useQuery("smooth", "0")) || 0));
   const keys = [...new Set(runs.flatMap((run) => Object.keys(run.labels)))].sort();
   const together = useQuery("together", "seeds");
@@ -209,7 +209,7 @@ function Runs({ runs, series, metric, remove }) {
       return html`<tr key=${run.id}>
         <td>${place >= 0 && html`<${Swatch} index=${place} />`}<a href=${link(["runs", run.id])}>${titleOf(run)}</a></td>
         <td><${State} state=${run.state} title=${run.reason} /></td><td class="number">${run.seed ?? "–"}</td>
-        <td class="number">${number(run.best?.value)}</td><td class="number">${number(run.latest_metrics[metric])}</td>
+        <td class="number">${number(run.best?.value)}</td><td class="number">${number(own(run.latest_metrics, metric))}</td>
         <td class="number">${count(run.progress.env_steps)}</td><td class="number">${duration(between(run.started_at, run.finished_at))}</td>
         <td class="number">${count(finite(run.latest_metrics["time/env_steps_per_s"] ?? null))}</td>
         <td class="number"><button class="quiet" aria-label="Take ${titleOf(run)} out" onClick=${() => remove(run.id)}>✕</button></td></tr>`;

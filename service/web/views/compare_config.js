@@ -1,7 +1,7 @@
 /** What the configurations of runs differ in, with where each value comes from. */
 import { useState } from "preact/hooks";
 import { get, post } from "../api.js";
-import { plain } from "../format.js";
+import { own, plain } from "../format.js";
 import { useResource } from "../hooks.js";
 import { html } from "../html.js";
 import { Loaded } from "../ui.js";
@@ -75,7 +75,7 @@ async function rowsOf([first, ...others], signal) {
   return [...rows].sort(([a], [b]) => (a < b ? -1 : 1)).map(([key, values]) => ({
     key,
     values,
-    origins: values.map((value, place) => (value === undefined ? null : described(origins[place]?.[key]))),
+    origins: values.map((value, place) => (value === undefined ? null : described(own(origins[place] ?? {}, key)))),
   }));
 }
 

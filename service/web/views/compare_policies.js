@@ -94,7 +94,7 @@ export function Found({ run, names, ids }) {
           <td class="number">${interval(one.ci95)}</td><td class="number">${one.returns.length}</td></tr>`)}</tbody></table></div>
       <div class="scroll" tabindex="0" role="region" aria-label="Pairs"><table><thead><tr><th>Pair</th><th class="number">Difference</th><th class="number">95 % interval</th><th><span class="sr">Drawn</span></th>
         <th class="number">Won · tied · lost</th></tr></thead>
-        <tbody>${pairs.map((pair) => html`<tr><td>${names[pair.second]} − ${names[pair.first]}</td><td class="number">${number(pair.mean_difference)}</td>
+        <tbody>${pairs.map((pair) => html`<tr><td><bdi>${names[pair.second]}</bdi> − <bdi>${names[pair.first]}</bdi></td><td class="number">${number(pair.mean_difference)}</td>
           <td class="number">${interval(pair.ci95)}</td><td><${Interval} pair=${pair} pairs=${pairs} /></td>
           <td class="number">${pair.wins} · ${pair.ties} · ${pair.losses}</td></tr>`)}</tbody></table></div>
     </div>
@@ -108,8 +108,8 @@ function interval(ends) {
 
 /** What a pair of policies says, as a sentence. @param {Pair} pair  @param {string[]} names */
 function verdict({ first, second, n_episodes, mean_difference, ci95 }, names) {
-  const [one, other] = [names[first], names[second]];
-  if (mean_difference === null || ci95 === null) return `${one} and ${other}: too few episodes to say which is better.`;
+  const [one, other] = [first, second].map((place) => html`<bdi>${names[place]}</bdi>`);
+  if (mean_difference === null || ci95 === null) return html`${one} and ${other}: too few episodes to say which is better.`;
   const found = `mean difference ${number(Math.abs(mean_difference))}, 95 % interval ${interval(ends(ci95, mean_difference))}, ${n_episodes} episodes`;
   if (ci95[0] > 0) return html`<strong>${other} is better than ${one}</strong>, at 95 %: ${found}.`;
   if (ci95[1] < 0) return html`<strong>${one} is better than ${other}</strong>, at 95 %: ${found}.`;

@@ -1,6 +1,6 @@
 /** What the service makes of a form as it is filled in, and sending it. */
 import { useEffect, useRef, useState } from "preact/hooks";
-import { call, post } from "../api.js";
+import { address, call, post } from "../api.js";
 import { asProblem, useAction, useResource, useSentKey, useSettled } from "../hooks.js";
 import { html } from "../html.js";
 import { link } from "../router.js";
@@ -63,7 +63,7 @@ async function made(text, signal) {
  */
 export function useSubmission(given, isSweep, fork) {
   const body = fork?.checkpoint ? { ...given, checkpoint: fork.checkpoint } : given;
-  const path = fork ? `/v1/runs/${encodeURIComponent(fork.run)}/fork` : isSweep ? "/v1/sweeps" : "/v1/train";
+  const path = fork ? address("/v1/runs/{run_id}/fork", { run_id: fork.run }) : isSweep ? "/v1/sweeps" : "/v1/train";
   const keyOf = useSentKey();
   const { run: send, isBusy, problem, clear } = useAction(async (/** @type {boolean} */ isSmoke) => {
     const options = { headers: { "idempotency-key": keyOf(JSON.stringify([path, isSmoke, body])) } };

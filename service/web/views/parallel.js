@@ -6,7 +6,7 @@
  */
 import { useEffect, useMemo, useRef, useState } from "preact/hooks";
 import { useTheme } from "../chart.js";
-import { number, plain } from "../format.js";
+import { number, own, plain } from "../format.js";
 import { html } from "../html.js";
 
 /** @typedef {import("./sweeps.js").Trial} Trial */
@@ -43,7 +43,7 @@ function inLog([low, high], axis) {
 export function axesOf(trials, search, metric) {
   const space = /** @type {Record<string, any>} */ (search?.["space"] ?? {});
   const keys = [...new Set([...Object.keys(space), ...trials.flatMap((trial) => Object.keys(trial.choices))])];
-  const axes = keys.map((key) => axis(key, key, trials.map((trial) => trial.choices[key]), space[key] ?? {}));
+  const axes = keys.map((key) => axis(key, key, trials.map((trial) => own(trial.choices, key)), own(space, key) ?? {}));
   const score = axis(null, metric, trials.map((trial) => trial.value ?? undefined), {});
   return [...axes, keys.includes(metric) ? { ...score, label: `${metric} (score)` } : score];
 }
@@ -66,7 +66,7 @@ function axis(key, label, values, searched) {
 
 /** Where a trial meets an axis, from 0 to 1; null where it has no value; null among its choices is one as any other. @param {Axis} axis  @param {Trial} trial */
 export function place(axis, trial) {
-  const value = axis.key === null ? (trial.value ?? undefined) : trial.choices[axis.key];
+  const value = axis.key === null ? (trial.value ?? undefined) : own(trial.choices, axis.key);
   if (value === undefined) return null;
   if (axis.choices) {
     const index = axis.choices.indexOf(plain(value));
@@ -88,7 +88,7 @@ function valueAt(axis, at) {
 /** Whether a trial lies in every brush. @param {Trial} trial  @param {Axis[]} axes  @param {Brushes} brushes */
 export function matches(trial, axes, brushes) {
   return axes.every((axis) => {
-    const brush = brushes[axis.label];
+    const brush = own(brushes, axis.label);
     if (!brush) return true;
     const at = place(axis, trial);
     return at !== null && at >= brush[0] - 1e-9 && at <= brush[1] + 1e-9;
@@ -134,7 +134,7 @@ export function ParallelCoordinates(props) {
         <div class="layers" style=${{ width: `${width}px`, height: `${HEIGHT}px` }}>
           <canvas ref=${canvas} aria-hidden="true" style=${{ width: `${width}px`, height: `${HEIGHT}px` }}></canvas>
           <svg width=${width} height=${HEIGHT} aria-hidden="true">
-            ${axes.map((axis, index) => html`<${AxisLine} key=${axis.label} axis=${axis} x=${x(index)} gap=${x(1) - x(0)} width=${width} brush=${brushes[axis.label]} set=${set} />`)}
+            ${axes.map((axis, index) => html`<${AxisLine} key=${axis.label} axis=${axis} x=${x(index)} gap=${x(1) - x(0)} width=${width} brush=${own(brushes, axis.label)} set=${set} />`)}
           </svg>
         </div>
       </div>
@@ -142,7 +142,7 @@ export function ParallelCoordinates(props) {
         <span>${isLow ? "low" : "high"} score</span><span>· drag along an axis to choose a part of it</span>
         ${Object.keys(brushes).length > 0 && html`<button class="quiet" onClick=${() => setBrushes({})}>Show all again</button>`}</p>
       <details><summary>Choose parts of the axes by number</summary><div class="grid ranges">
-        ${axes.map((axis) => html`<${Range} key=${axis.label} axis=${axis} brush=${brushes[axis.label]} set=${set} />`)}</div></details>
+        ${axes.map((axis) => html`<${Range} key=${axis.label} axis=${axis} brush=${own(brushes, axis.label)} set=${set} />`)}</div></details>
     </div>`;
 }
 

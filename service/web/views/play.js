@@ -2,6 +2,7 @@
 import { useEffect, useState } from "preact/hooks";
 import { get, listed } from "../api.js";
 import { curlHere } from "../curl.js";
+import { own } from "../format.js";
 import { asProblem, usePaced, useResource } from "../hooks.js";
 import { number } from "../format.js";
 import { html } from "../html.js";
@@ -62,7 +63,7 @@ async function found(source, signal) {
 async function runOf(policy, signal) {
   const [name = "", number] = policy.split(/[@:]/);
   const alias = policy.includes("@") ? policy.slice(name.length + 1) : null;
-  const { versions } = { versions: alias === null ? Number(number) : (await get("/v1/policies/{name}", { name }, { signal })).aliases[alias] };
+  const { versions } = { versions: alias === null ? Number(number) : own((await get("/v1/policies/{name}", { name }, { signal })).aliases, alias) };
   return (await get("/v1/policies/{name}/versions/{number}", { name, number: versions ?? 1 }, { signal })).run;
 }
 

@@ -10,7 +10,7 @@ import { OnePolicy } from "./policy.js";
 
 /** @typedef {import("../openapi.d.ts").Policy} Policy */
 
-const MOST = 1000;
+const PAGE = 100;
 const NAME = "[A-Za-z0-9][A-Za-z0-9_.\\-]*";
 
 /** @param {{ route: import("../router.js").Route }} props */
@@ -24,9 +24,10 @@ function List({ query }) {
   const text = query.get("q") ?? "";
   const name = useSettled(text, 150) || undefined;
   const [isMaking, setMaking] = useState(false);
+  const [most, setMost] = useState(PAGE);
   const resource = useResource(
-    (signal) => listed((cursor) => get("/v1/policies", { name, cursor, limit: 200 }, { signal }), MOST),
-    [name],
+    (signal) => listed((cursor) => get("/v1/policies", { name, cursor, limit: PAGE }, { signal }), most),
+    [name, most],
   );
   return html`<div class="stack">
     <header class="row spread"><h1>Policies</h1><button class="primary" onClick=${() => setMaking(true)}>New policy</button></header>
@@ -37,7 +38,8 @@ function List({ query }) {
     <${Loaded} resource=${resource} what="the policies">
       ${(/** @type {Policy[]} */ policies) => html`
         ${policies.length === 0 && (name ? html`<${Empty} title="No policy has this in its name" />` : html`<${None} />`)}
-        ${policies.length > 0 && html`<${Policies} policies=${policies} />`}`}
+        ${policies.length > 0 && html`<${Policies} policies=${policies} />`}
+        ${policies.length >= most && html`<button onClick=${() => setMost(most + 4 * PAGE)}>Show more</button>`}`}
     <//>
     ${isMaking && html`<${NewPolicy} close=${() => setMaking(false)} />`}
   </div>`;
@@ -59,7 +61,7 @@ function Policies({ policies }) {
       <th scope="col">Aliases</th><th scope="col">Made</th></tr></thead>
     <tbody>${policies.map((policy) => html`<tr key=${policy.name}>
       <th scope="row"><a href=${link(["policies", policy.name])}>${policy.name}</a></th>
-      <td data-label="Description">${policy.description ?? "–"}</td>
+      <td data-label="Description"><span class="clamp" title=${policy.description}>${policy.description ?? "–"}</span></td>
       <td data-label="Versions" class="number">${policy.n_versions || "none"}</td>
       <td data-label="Aliases">${Object.entries(policy.aliases).map(([alias, version]) => html`<span class="label" key=${alias}>${alias} → ${version}</span>`)}</td>
       <td data-label="Made" title=${moment(policy.created_at)}>${ago(policy.created_at)}</td>

@@ -1,14 +1,14 @@
 /** One policy: its versions, its aliases with their history, the gate before them, and every change of these. */
 import { useEffect, useState } from "preact/hooks";
-import { address, call, get, isOnline, listed, post } from "../api.js";
+import { address, call, get, isOnline, listed, post, Problem } from "../api.js";
 import { curlHere } from "../curl.js";
-import { ago, moment, number } from "../format.js";
-import { useInterval, useResource } from "../hooks.js";
+import { ago, isolated, moment, number } from "../format.js";
+import { useInterval, useResource, useSettled } from "../hooks.js";
 import { html } from "../html.js";
 import { link } from "../router.js";
 import { element } from "../spaces.js";
 import { ActionButton, CopyButton, Empty, Field, FormDialog, Loaded } from "../ui.js";
-import { History, MoveDialog, RollbackDialog } from "./promotion.js";
+import { aliasOf, History, MoveDialog, RollbackDialog, tagged, unlessGone } from "./promotion.js";
 
 /** @typedef {import("../openapi.d.ts").Policy} Policy */
 /** @typedef {import("../openapi.d.ts").PolicyVersion} Version */
@@ -17,6 +17,8 @@ import { History, MoveDialog, RollbackDialog } from "./promotion.js";
 
 const RELOAD_MS = 5000;
 const PAGE = 25;
+const GATE_CHANGED = "Somebody has changed the gate since this was opened: close, look at it, then change it again.";
+const TEXT_CHANGED = "Somebody has changed the description since this was opened: close, look at it, then change it again.";
 
 /** @param {{ name: string }} props */
 export function OnePolicy({ name }) {
@@ -38,10 +40,8 @@ async function load(name, most, signal) {
     get("/v1/policies/{name}", { name }, { signal }),
     listed((cursor) => get("/v1/policies/{name}/versions", { name, cursor, limit }, { signal }), most),
   ]);
-  const aliases = await Promise.all(
-    Object.keys(policy.aliases).map((alias) => get("/v1/policies/{name}/aliases/{alias}", { name, alias }, { signal })),
-  );
-  return { policy, versions, aliases };
+  const aliases = await Promise.all(Object.keys(policy.aliases).map((alias) => aliasOf(name, alias, signal)));
+  return { policy, versions, aliases: aliases.filter((alias) => alias !== null) };
 }
 
 /** @param {Seen & { reload: () => void, hasMore: boolean, more: () => void }} props */
@@ -66,7 +66,7 @@ function Shown({ policy, versions, aliases, reload, hasMore, more }) {
         ${versions.length === 0 && html`<${ActionButton} kind="danger" confirm="Delete it for good?" action=${remove}>Delete<//>`}
       </div>
     </header>
-    ${policy.description && html`<p>${policy.description}</p>`}
+    ${policy.description && html`<p class="clamp" title=${policy.description}>${policy.description}</p>`}
     <p class="hint">${gateInWords(policy)}</p>
     ${versions.length === 0 && html`<${Empty} title="It has no version yet">
       <p>A version is a checkpoint of a run under a number; it is kept as long as the version is there.</p>
@@ -121,11 +121,6 @@ function AliasCard({ alias, policy, versions, open, reload }) {
   </article>`;
 }
 
-/** What a change of an alias demands: that it is as it was seen. @param {Alias} alias */
-export function tagged({ revision }) {
-  return { headers: { "if-match": `"${revision}"` } };
-}
-
 /** The command that acts with a policy. @param {string} policy  @param {unknown} observation */
 function acting(policy, observation) {
   const path = address("/v1/policies/{policy}/compute_action", { policy });
@@ -160,7 +155,7 @@ function Versions({ policy, versions, reload, move }) {
       <td data-label="Run"><a href=${link(["runs", each.run])} class="mono">${each.run}</a></td>
       <td data-label="Checkpoint" class="mono">${each.checkpoint}</td>
       <td data-label="Score" class="number"><${Score} checkpoint=${each.checkpoint} /></td>
-      <td data-label="Note">${each.note ?? "–"}</td>
+      <td data-label="Note"><span class="clamp" title=${each.note}>${each.note ?? "–"}</span></td>
       <td data-label="Made" title=${moment(each.created_at)}>${ago(each.created_at)}</td>
       <td><div class="row">
         <a class="button" href=${link(["play"], { policy: `${policy.name}:${each.version}` })}>Try it</a>
@@ -202,19 +197,24 @@ function AddVersion({ policy, close }) {
   const [chosen, setChosen] = useState("");
   const [checkpoint, setCheckpoint] = useState("best");
   const [note, setNote] = useState("");
-  const runs = useResource(makers, []);
+  const [text, setText] = useState("");
+  const wanted = useSettled(text.trim(), 200);
+  const runs = useResource((signal) => makers(wanted, signal), [wanted]);
   const checkpoints = useResource(
     async (signal) => (chosen ? listed((cursor) => get("/v1/runs/{run_id}/checkpoints", { run_id: chosen, cursor, limit: 200 }, { signal })) : []),
     [chosen],
   );
   const add = () => post("/v1/policies/{name}/versions", { name: policy.name }, { run: chosen, checkpoint, ...(note && { note }) });
   const known = runs.data ?? [];
-  return html`<${FormDialog} title="Add a version" close=${close} submit=${add} label="Add it" disabled=${!chosen}>
+  return html`<${FormDialog} title="Add a version" close=${close} submit=${add} label="Add it" disabled=${!known.some(({ id }) => id === chosen)}>
+    <${Field} label="Find a run" hint="A part of its name, or its id.">${(/** @type {object} */ about) =>
+      html`<input ...${about} type="search" maxlength="200" value=${text} onInput=${(/** @type {any} */ event) => setText(event.target.value)} />`}<//>
     <${Loaded} resource=${runs} what="the runs">${() => html`
-      <${Field} label="Run" hint=${known.length ? "Trainings and imports, the newest first." : "No run has a policy yet: train one first."}>${(/** @type {object} */ about) =>
+      <${Field} label="Run" hint=${known.length ? "Trainings and imports, the newest first." : wanted ? "None is called so." : "No run has a policy yet: train one first."}>${(/** @type {object} */ about) =>
         html`<select ...${about} required value=${chosen} onChange=${(/** @type {any} */ event) => (setChosen(event.target.value), setCheckpoint("best"))}>
           <option value="">Choose one</option>
-          ${known.map((each) => html`<option key=${each.id} value=${each.id}>${each.name ?? each.id} · ${each.state}${each.best && ` · ${number(each.best.value)}`} · ${ago(each.created_at)}</option>`)}
+          ${chosen && !known.some(({ id }) => id === chosen) && html`<option value=${chosen} disabled>${chosen}</option>`}
+          ${known.map((each) => html`<option key=${each.id} value=${each.id}>${isolated(each.name ?? each.id)} · ${each.state}${each.best && ` · ${number(each.best.value)}`} · ${ago(each.created_at)}</option>`)}
         </select>`}<//>`}<//>
     <${Field} label="Checkpoint">${(/** @type {object} */ about) => html`<select ...${about} value=${checkpoint} onChange=${(/** @type {any} */ event) => setCheckpoint(event.target.value)}>
       <option value="best">best</option><option value="last">last</option>
@@ -224,17 +224,25 @@ function AddVersion({ policy, close }) {
   <//>`;
 }
 
-/** Runs that have policies. @param {AbortSignal} signal */
-async function makers(signal) {
+/** Runs that have policies: the newest, those with a part of a name, or the one with an id.
+ * @param {string} text  @param {AbortSignal} signal */
+async function makers(text, signal) {
+  if (/^run_\w{8,}$/.test(text)) {
+    const run = await unlessGone(get("/v1/runs/{run_id}", { run_id: text }, { signal }));
+    return run && (run.kind === "train" || run.kind === "import") ? [run] : [];
+  }
+  const name = text ? { name: text } : {};
   const pages = await Promise.all([
-    get("/v1/runs", { kind: "train", limit: 100 }, { signal }),
-    get("/v1/runs", { kind: "import", limit: 50 }, { signal }),
+    get("/v1/runs", { kind: "train", limit: 100, ...name }, { signal }),
+    get("/v1/runs", { kind: "import", limit: 50, ...name }, { signal }),
   ]);
   return pages.flatMap(({ data }) => data).sort((a, b) => b.created_at.localeCompare(a.created_at));
 }
 
-/** @param {{ policy: Policy, close: () => void }} props */
-function EditPolicy({ policy, close }) {
+/** The form as it was opened, whatever is loaded beneath it: only what is changed in it is sent.
+ * @param {{ policy: Policy, close: () => void }} props */
+function EditPolicy({ policy: present, close }) {
+  const [policy] = useState(present);
   const [description, setDescription] = useState(policy.description ?? "");
   const [isGated, setGated] = useState(policy.gate !== null);
   const [episodes, setEpisodes] = useState(policy.gate?.n_episodes ?? 20);
@@ -242,7 +250,17 @@ function EditPolicy({ policy, close }) {
   const [seed, setSeed] = useState(policy.gate?.seed?.toString() ?? "");
   const aliases = guarded.split(/[\s,]+/).filter(Boolean);
   const gate = isGated ? { n_episodes: episodes, ...(aliases.length && { aliases }), ...(seed && { seed: Number(seed) }) } : null;
-  const save = () => call("patch", "/v1/policies/{name}", { name: policy.name }, { description: description || null, gate });
+  const wish = { description: description || null, gate };
+  const [before] = useState(JSON.stringify(wish));
+  const save = async () => {
+    const old = JSON.parse(before);
+    const isOther = (/** @type {keyof wish} */ field) => JSON.stringify(wish[field]) !== JSON.stringify(old[field]);
+    const changes = { ...(isOther("description") && { description: wish.description }), ...(isOther("gate") && { gate }) };
+    const now = await get("/v1/policies/{name}", { name: policy.name });
+    if ("gate" in changes && JSON.stringify(now.gate) !== JSON.stringify(policy.gate)) throw new Problem({ code: "revision_conflict", detail: GATE_CHANGED });
+    if ("description" in changes && now.description !== policy.description) throw new Problem({ code: "revision_conflict", detail: TEXT_CHANGED });
+    if (Object.keys(changes).length) await call("patch", "/v1/policies/{name}", { name: policy.name }, changes);
+  };
   return html`<${FormDialog} title=${`Edit ${policy.name}`} close=${close} submit=${save} label="Save">
     <${Field} label="Description">${(/** @type {object} */ about) => html`<input ...${about} maxlength="10000" value=${description} onInput=${(/** @type {any} */ event) => setDescription(event.target.value)} />`}<//>
     <label class="check"><input type="checkbox" checked=${isGated} onChange=${() => setGated(!isGated)} /> A version must not be worse than the one that it replaces</label>

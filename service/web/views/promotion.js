@@ -2,7 +2,7 @@
 import { useEffect, useRef, useState } from "preact/hooks";
 import { address, call, get, listed, pause, post, Problem } from "../api.js";
 import { curlHere } from "../curl.js";
-import { ago, moment, number } from "../format.js";
+import { ago, isolated, moment, number } from "../format.js";
 import { useAction, useResource } from "../hooks.js";
 import { html } from "../html.js";
 import { link } from "../router.js";
@@ -13,12 +13,45 @@ import { CopyButton, ErrorBox, Field, FormDialog, Loaded, Progress, State } from
 /** @typedef {import("../openapi.d.ts").PolicyAlias} Alias */
 /** @typedef {import("../openapi.d.ts").Run} Run */
 /** @typedef {import("../openapi.d.ts").Schemas["AliasMoveOut"]} Move */
+/** Where an alias was found that somebody had moved or deleted. @typedef {{ now: Alias | null }} Stale */
 /** What a closed gate asks for. @typedef {{ message: string, compare: any }} Closed */
 
 const ALIAS = "[A-Za-z0-9][A-Za-z0-9_.\\-]*";
+const NAMED = new RegExp(`^${ALIAS}$`);
+const NOTE = 60;
 const MOVES = 200;
 const ENDED = ["succeeded", "failed", "cancelled"];
 const POLL_MS = 500;
+
+/** What a change of an alias demands: that it is as it was seen. @param {Alias} alias */
+export function tagged({ revision }) {
+  return { headers: { "if-match": `"${revision}"` } };
+}
+
+/** @param {unknown} error */
+function isStale(error) {
+  return error instanceof Problem && error.code === "revision_conflict";
+}
+
+/** An answer, or null where there is none to what was asked for. @template T  @param {Promise<T>} answer */
+export function unlessGone(answer) {
+  return answer.catch((problem) => {
+    if (problem instanceof Problem && problem.status === 404) return null;
+    throw problem;
+  });
+}
+
+/** @param {string} name  @param {string} alias  @param {AbortSignal} [signal] */
+export function aliasOf(name, alias, signal) {
+  return unlessGone(get("/v1/policies/{name}/aliases/{alias}", { name, alias }, signal && { signal }));
+}
+
+/** Says that an alias is not where it was seen, and where it is. @param {{ stale: Stale | null, named: string }} props */
+function Moved({ stale, named }) {
+  if (!stale) return null;
+  return html`<p class="warning" role="alert">${named} has moved since this was opened: it names ${stale.now ? `version ${stale.now.version}` : "nothing"} now.
+    Nothing was changed; do it again if it is still what you want.</p>`;
+}
 
 /**
  * @param {{ policy: Policy, versions: Version[], aliases: Alias[], alias?: Alias | undefined, version?: number | undefined,
@@ -29,9 +62,10 @@ export function MoveDialog({ policy, versions, aliases, alias, version, close })
   const [chosen, setChosen] = useState(version ?? versions.find((each) => each.version !== alias?.version)?.version ?? alias?.version ?? 1);
   const [reason, setReason] = useState("");
   const [closed, setClosed] = useState(/** @type {Closed | null} */ (null));
-  const present = aliases.find((each) => each.alias === name);
-  /** @type {Record<string, string>} */
-  const headers = present ? { "if-match": `"${present.revision}"` } : { "if-none-match": "*" };
+  const [seen, setSeen] = useState(aliases); // as it was opened, whatever is loaded beneath it
+  const [stale, setStale] = useState(/** @type {Stale | null} */ (null));
+  const present = seen.find((each) => each.alias === name);
+  const { headers } = present ? tagged(present) : { headers: { "if-none-match": "*" } };
   const body = { version: chosen, ...(reason && { reason }) };
   /** Move it; false where a gate is closed. @param {string} [comparison] */
   const move = async (comparison) => {
@@ -40,6 +74,13 @@ export function MoveDialog({ policy, versions, aliases, alias, version, close })
       await call("put", "/v1/policies/{name}/aliases/{alias}", { name: policy.name, alias: name }, wish, { headers });
       return true;
     } catch (error) {
+      if (isStale(error)) {
+        const now = await aliasOf(policy.name, name);
+        setSeen([...seen.filter((each) => each !== present), ...(now ? [now] : [])]);
+        setStale({ now });
+        setClosed(null);
+        return false;
+      }
       const compare = error instanceof Problem && /** @type {any} */ (error.document)["compare"];
       if (!compare) throw error;
       setClosed({ message: /** @type {Problem} */ (error).message, compare });
@@ -47,17 +88,20 @@ export function MoveDialog({ policy, versions, aliases, alias, version, close })
     }
   };
   const title = alias ? `Move ${policy.name}@${alias.alias}` : version ? `Promote version ${version}` : "New alias";
-  const path = address("/v1/policies/{name}/aliases/{alias}", { name: policy.name, alias: name });
-  return html`<${FormDialog} title=${title} close=${close} submit=${() => move()} label=${present ? "Move it" : "Make it"} disabled=${!name || present?.version === chosen}>
+  const isThere = versions.some((each) => each.version === chosen); // it may be deleted meanwhile
+  const path = () => address("/v1/policies/{name}/aliases/{alias}", { name: policy.name, alias: name });
+  return html`<${FormDialog} title=${title} close=${close} submit=${() => move()} label=${present ? "Move it" : "Make it"} disabled=${!name || present?.version === chosen || !isThere}>
     ${!alias && html`<${Field} label="Alias" hint=${present ? `It names version ${present.version} now, and moves.` : "Such as champion: who acts asks for it."}>${(/** @type {object} */ about) =>
       html`<input ...${about} required maxlength="64" pattern=${ALIAS} list="aliases-known" value=${name} onInput=${(/** @type {any} */ event) => (setName(event.target.value), setClosed(null))} />`}<//>
       <datalist id="aliases-known">${aliases.map((each) => html`<option key=${each.alias} value=${each.alias} />`)}</datalist>`}
-    <${Field} label="Version">${(/** @type {object} */ about) => html`<select ...${about} value=${chosen} onChange=${(/** @type {any} */ event) => (setChosen(Number(event.target.value)), setClosed(null))}>
-      ${versions.map((each) => html`<option key=${each.version} value=${each.version}>${each.version}${each.version === present?.version && " (now)"}${each.note && ` · ${each.note}`}</option>`)}
+    <${Field} label="Version">${(/** @type {object} */ about) => html`<select ...${about} required value=${isThere ? chosen : ""} onChange=${(/** @type {any} */ event) => (setChosen(Number(event.target.value)), setClosed(null))}>
+      ${!isThere && html`<option value="">Version ${chosen} is gone: choose one</option>`}
+      ${versions.map((each) => html`<option key=${each.version} value=${each.version}>${each.version}${each.version === present?.version && " (now)"}${each.note && ` · ${isolated(each.note.slice(0, NOTE))}`}</option>`)}
     </select>`}<//>
     <${Field} label="Why" hint="For the history.">${(/** @type {object} */ about) => html`<input ...${about} maxlength="1000" value=${reason} onInput=${(/** @type {any} */ event) => setReason(event.target.value)} />`}<//>
     ${closed && html`<${Gate} closed=${closed} name=${`${policy.name}@${name}: version ${chosen}`} move=${move} close=${close} />`}
-    <p><${CopyButton} text=${() => curlHere("PUT", path, body, headers)}>Copy the move as curl<//></p>
+    <${Moved} stale=${stale} named=${`${policy.name}@${name}`} />
+    ${NAMED.test(name) && html`<p><${CopyButton} text=${() => curlHere("PUT", path(), body, headers)}>Copy the move as curl<//></p>`}
   <//>`;
 }
 
@@ -108,16 +152,29 @@ async function followed(run, signal, show) {
 /** @param {{ policy: Policy, alias: Alias, close: () => void }} props */
 export function RollbackDialog({ policy, alias, close }) {
   const where = { name: policy.name, alias: alias.alias };
-  const moves = useResource((signal) => movesOf(where.name, where.alias, signal), []);
+  const [seen, setSeen] = useState(alias);
+  const [stale, setStale] = useState(/** @type {Stale | null} */ (null));
+  const moves = useResource((signal) => movesOf(where.name, where.alias, signal), [seen.revision]);
   const [to, setTo] = useState("");
   const [reason, setReason] = useState("");
-  const back = () => {
+  const back = async () => {
     const body = { ...(to && { to: Number(to) }), ...(reason && { reason }) };
-    return call("post", "/v1/policies/{name}/aliases/{alias}/rollback", where, body, { headers: { "if-match": `"${alias.revision}"` } });
+    try {
+      await call("post", "/v1/policies/{name}/aliases/{alias}/rollback", where, body, tagged(seen));
+      return true;
+    } catch (error) {
+      if (!isStale(error)) throw error;
+      const now = await aliasOf(where.name, where.alias);
+      if (now) setSeen(now);
+      setStale({ now });
+      setTo("");
+      return false;
+    }
   };
-  const earlier = held(moves.data ?? [], alias.version);
-  return html`<${FormDialog} title=${`Roll back ${policy.name}@${alias.alias}`} close=${close} submit=${back} label="Roll back" disabled=${!earlier.length}>
-    <p>It names version ${alias.version} now. What acts by this alias acts with the other version at once; no gate is asked, for that one was there before.</p>
+  const isGone = stale !== null && !stale.now;
+  const earlier = held(moves.data ?? [], seen.version);
+  return html`<${FormDialog} title=${`Roll back ${policy.name}@${alias.alias}`} close=${close} submit=${back} label="Roll back" disabled=${!earlier.length || isGone}>
+    <p>It names version ${seen.version} now. What acts by this alias acts with the other version at once; no gate is asked, for that one was there before.</p>
     <${Loaded} resource=${moves} what="its history">${() => html`
       ${earlier.length === 0 && html`<p class="warning">It has named no other version, so there is none to go back to.</p>`}
       ${earlier.length > 0 && html`<${Field} label="To">${(/** @type {object} */ about) => html`<select ...${about} value=${to} onChange=${(/** @type {any} */ event) => setTo(event.target.value)}>
@@ -125,6 +182,7 @@ export function RollbackDialog({ policy, alias, close }) {
         ${earlier.map((version) => html`<option key=${version} value=${version}>version ${version}</option>`)}
       </select>`}<//>`}`}<//>
     <${Field} label="Why" hint="For the history.">${(/** @type {object} */ about) => html`<input ...${about} maxlength="1000" value=${reason} onInput=${(/** @type {any} */ event) => setReason(event.target.value)} />`}<//>
+    <${Moved} stale=${stale} named=${`${policy.name}@${alias.alias}`} />
   <//>`;
 }
 

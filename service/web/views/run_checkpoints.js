@@ -1,7 +1,7 @@
 /** Checkpoints of a run, live: which is best and which last, how exactly a run goes on from each, and their uses. */
 import { useState } from "preact/hooks";
 import { address, bytes, get, listed, save } from "../api.js";
-import { number, size, moment } from "../format.js";
+import { moment, number, own, size } from "../format.js";
 import { usePaced, useResource } from "../hooks.js";
 import { html } from "../html.js";
 import { useRunEvents } from "../live.js";
@@ -58,7 +58,7 @@ function Row({ run, one, metric, ask }) {
   const download = async () => save(await bytes(address("/v1/checkpoints/{checkpoint_id}", { checkpoint_id: one.id })), `${run.id}-epoch-${one.epoch}.ckpt`);
   return html`<tr>
     <td data-label="epoch"><span>${number(one.epoch)} ${one.is_best && html`<strong class="label">best</strong>`}${one.is_last && html`<strong class="label">last</strong>`}</span></td>
-    <td class="number" data-label=${metric}>${number(one.metrics[metric])}</td>
+    <td class="number" data-label=${metric}>${number(own(one.metrics, metric))}</td>
     <td data-label="kind" title=${FIDELITY[one.kind]}>${one.kind}</td>
     <td class="number" data-label="size">${size(one.size_bytes)}</td>
     <td data-label="content"><span><code title=${one.content_sha256}>${one.content_sha256.slice(0, 10)}</code><${CopyButton} text=${one.content_sha256}>Copy<span class="sr"> the digest</span><//></span></td>

@@ -79,7 +79,7 @@ function useChoice(known) {
   const choice = {
     names: [named, usual].find(({ length }) => length) ?? known,
     smooth: Math.min(0.99, Math.max(0, Number(query.get("smooth")) || 0)),
-    axis: axis in AXES ? /** @type {Axis} */ (axis) : "step",
+    axis: Object.hasOwn(AXES, axis) ? /** @type {Axis} */ (axis) : "step",
     isLog: query.get("log") === "1",
     zoom: from !== undefined && to !== undefined && from < to ? [from, to] : null,
   };

@@ -1,5 +1,5 @@
 /** Why a run failed, and what to do about it. */
-import { size } from "../format.js";
+import { own, size } from "../format.js";
 import { html } from "../html.js";
 import { link } from "../router.js";
 import { hasPolicy, isFailedForGood } from "./run_verbs.js";
@@ -30,7 +30,7 @@ export function Failure({ run }) {
     <p>${error.message}</p>
     ${error.problems && html`<ul>${error.problems.map(({ path, message, did_you_mean: meant }) => html`<li>${path && html`<code>${path}</code> `}${message}
       ${meant && html` Did you mean <code>${meant}</code>?`}</li>`)}</ul>`}
-    <p>${HINTS[error.code] ?? OTHERWISE}
+    <p>${own(HINTS, error.code) ?? OTHERWISE}
       ${isFailedForGood(run) && hasPolicy(run) && html` <a href=${link(["new"], { from: run.id, fork: 1 })}>Fork it with a change</a> ·`} <a href=${link(["runs", run.id], { tab: "log" })}>See the end of the log</a></p>
     <p class="hint"><code>${error.code}</code>${error.signal && ` · signal ${error.signal}`}${error.exit_code && ` · exit code ${error.exit_code}`}${
       error.max_rss_bytes && ` · peak memory ${size(error.max_rss_bytes)}`}</p>

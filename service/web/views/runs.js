@@ -287,8 +287,8 @@ function bestCell({ best, result }) {
 
 /** @param {Run} run  @param {string} metric */
 function latestCell({ latest_metrics: values }, metric) {
-  const name = metric || (TELLING.find((each) => each in values) ?? Object.keys(values)[0]);
-  return name !== undefined && name in values && html`<${Score} name=${name} value=${values[name]} />`;
+  const name = metric || (TELLING.find((each) => Object.hasOwn(values, each)) ?? Object.keys(values)[0]);
+  return name !== undefined && Object.hasOwn(values, name) && html`<${Score} name=${name} value=${values[name]} />`;
 }
 
 /** @param {{ name: string, value: unknown }} props */

@@ -2,7 +2,7 @@
 import { useEffect, useMemo, useState } from "preact/hooks";
 import { call, get, listed, post, Problem } from "../api.js";
 import { Chart } from "../chart.js";
-import { ago, between, duration, number, plain } from "../format.js";
+import { ago, between, duration, number, own, plain } from "../format.js";
 import { useInterval, useResource } from "../hooks.js";
 import { html } from "../html.js";
 import { useChanges } from "../live.js";
@@ -249,13 +249,13 @@ function TrialRow({ trial, keys, isBest, point }) {
   return html`<tr class=${isBest ? "best" : ""} onMouseEnter=${() => point(trial.trial)} onMouseLeave=${() => point(null)}>
     <td class="number">${trial.trial}</td><td><${State} state=${trial.state} title=${trial.reason} /></td>
     <td class="number">${isBest && html`<strong>★ best </strong>`}${number(trial.value)}</td>
-    ${keys.map((key) => html`<td>${key in trial.choices ? plain(trial.choices[key]) : "–"}</td>`)}
+    ${keys.map((key) => html`<td>${Object.hasOwn(trial.choices, key) ? plain(trial.choices[key]) : "–"}</td>`)}
     <td>${trial.jobs.map((job) => job.run && html`<a href=${link(["runs", job.run])}>${"seed" in job.choices ? `seed ${plain(job.choices["seed"])}` : `run ${job.job}`}</a> `)}</td></tr>`;
 }
 
 /** Trials by a column: numbers before other values, those without one last. @param {Trial[]} trials  @param {string} key  @param {boolean} isDown */
 function sorted(trials, key, isDown) {
-  const of = (/** @type {Trial} */ trial) => (key === "trial" ? trial.trial : key === "state" ? trial.state : key === "score" ? (trial.value ?? undefined) : trial.choices[key.slice(1)]);
+  const of = (/** @type {Trial} */ trial) => (key === "trial" ? trial.trial : key === "state" ? trial.state : key === "score" ? (trial.value ?? undefined) : own(trial.choices, key.slice(1)));
   const direction = isDown ? -1 : 1;
   return [...trials].sort((one, other) => {
     const [a, b] = [of(one), of(other)];

@@ -1,5 +1,5 @@
 /** What a policy thought: bars of its actions, what its critic expects, and what was allowed. */
-import { post } from "../api.js";
+import { address, post } from "../api.js";
 import { number } from "../format.js";
 import { html } from "../html.js";
 import { Facts } from "../ui.js";
@@ -11,7 +11,7 @@ import { isSame, shareOf, takenOf } from "./taken.js";
 
 /** Where a policy is asked. @param {Source} source */
 export function actionPath({ run, policy }) {
-  return policy ? `/v1/policies/${encodeURIComponent(policy)}/compute_action` : `/v1/runs/${encodeURIComponent(run ?? "")}/compute_action`;
+  return policy ? address("/v1/policies/{policy}/compute_action", { policy }) : address("/v1/runs/{run_id}/compute_action", { run_id: run ?? "" });
 }
 
 /** What a policy is asked. @param {Source} source  @param {any} body */
