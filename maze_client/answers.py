@@ -121,6 +121,8 @@ class RunFacts:
     """The run that this one continues, tries again or is forked from."""
     continues: Mapping[str, Any] | None = None
     """Where a training goes on that another run began: ``checkpoint``, ``first_epoch``, ``until_epoch``, ``limits``."""
+    videos: int | None = None
+    """Episodes that it films: of a rollout, or of each policy of a training."""
     attempt: int = 0
     created_at: datetime
     started_at: datetime | None = None

@@ -165,6 +165,8 @@ class RunOut(Out):
     """The run that this one continues, tries again or is forked from."""
     continues: ContinuationOut | None
     """Of a training that does not begin anew."""
+    videos: int | None
+    """Episodes that it films: of a rollout, or of each policy of a training."""
     priority: int
     """Of two waiting runs, the one with the higher number starts first."""
     sweep: str | None

@@ -34,6 +34,7 @@ _TRAINING: dict[str, Any] = {
     "source_checkpoint": None,
     "parent_run": None,
     "continues": None,
+    "videos": None,
     "priority": 0,
     "sweep": None,
     "queue": None,

@@ -248,6 +248,12 @@ class Run:
     finished_at: datetime | None = None
 
     @property
+    def videos(self) -> int | None:
+        """Episodes that it films: of a rollout, or of each policy of a training."""
+        found: int | None = self.arguments.get("videos")
+        return found
+
+    @property
     def counted_attempts(self) -> int:
         """Attempts that count against the run: those since it last got further."""
         return self.attempt - self.free_attempts

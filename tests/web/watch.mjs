@@ -1,7 +1,7 @@
 // Watching: films beside each other play, an episode goes step by step with what the policy thought, and Play answers sliders.
 import { accessibility, walk } from "./browser.mjs";
 
-await walk(async (page, { url, run, plain, name }, { shot, context }) => {
+await walk(async (page, { url, run, plain, name }, { shot, context, ignore }) => {
   await context.grantPermissions(["clipboard-read", "clipboard-write"]);
   const findings = {};
   const wide = () => page.evaluate(() => document.documentElement.scrollWidth - innerWidth);
@@ -14,6 +14,14 @@ await walk(async (page, { url, run, plain, name }, { shot, context }) => {
   await page.waitForFunction(() => document.querySelector(".step-through video")?.readyState >= 2);
   await shot(`${name}-watch`);
   findings.watch = await accessibility(page);
+
+  const takes = [];
+  for (const button of await page.getByRole("button", { name: "Step through" }).all()) {
+    await button.click();
+    takes.push(Number(new URLSearchParams(page.url().split("?")[1]).get("episode")) % 2);
+  }
+  await page.waitForFunction(() => document.querySelector(".step-through video")?.readyState >= 2);
+  await page.locator(".thinking .bars").first().waitFor();
 
   const seen = () => page.locator(".seen dd").allInnerTexts();
   const filmAt = () => page.evaluate(() => document.querySelector(".step-through video").currentTime);
@@ -39,6 +47,7 @@ await walk(async (page, { url, run, plain, name }, { shot, context }) => {
   const bars = async () => (await page.locator("[aria-label=Decision] .bars output").allInnerTexts()).join();
   await page.locator("[aria-label=Decision] .bars").waitFor();
   const prefilled = new URLSearchParams(page.url().split("?")[1]).get("checkpoint");
+  const choices = await page.locator("select option").allInnerTexts();
   await page.getByRole("combobox", { name: "Checkpoint" }).selectOption("best");
   await page.waitForTimeout(300);
   const before = await bars();
@@ -55,11 +64,25 @@ await walk(async (page, { url, run, plain, name }, { shot, context }) => {
   const command = await page.evaluate(() => navigator.clipboard.readText());
   await shot(`${name}-play`);
   findings.play = await accessibility(page);
+  await page.goto(`${url}/#/play?run=${run}&checkpoint=best&of=${run}&episode=0&step=3`);
+  await page.locator("[aria-label=Decision] .bars").waitFor();
+  const recorded = await page.getByRole("spinbutton").first().inputValue();
+  await page.getByRole("spinbutton").first().fill("1e39");
+  await page.getByRole("spinbutton").first().press("Enter");
+  ignore(/422/);
+  await page.locator("[aria-label=Decision] [role=alert]").waitFor();
+  const old = await page.locator("[aria-label=Decision] .action-taken").count();
+  const named = [];
+  for (const policy of ["balancer", "balancer@nope"]) {
+    await page.goto(`${url}/#/play?policy=${policy}`);
+    await page.locator("main a[href*='balancer'], main [role=alert]").first().waitFor();
+    named.push(await page.locator("main").innerText());
+  }
   const playWide = await wide();
 
   await page.goto(`${url}/#/runs/${plain}?tab=watch`);
   await page.getByRole("button", { name: "Film the best policy now" }).click();
   await page.waitForFunction(() => document.querySelector(".step-through video")?.readyState >= 2, undefined, { timeout: 120_000 });
   await shot(`${name}-filmed-now`);
-  return { moments, first, fifth, picked, prefilled, before, after, rate: asked / tookS, command, findings, wide: [watchWide, playWide] };
+  return { takes, choices, recorded, old, named, moments, first, fifth, picked, prefilled, before, after, rate: asked / tookS, command, findings, wide: [watchWide, playWide] };
 });

@@ -1,20 +1,22 @@
 /** Play: an observation by sliders, and what a policy thinks of it, live. */
 import { useEffect, useState } from "preact/hooks";
-import { get, listed } from "../api.js";
+import { get, listed, Problem } from "../api.js";
 import { curlHere } from "../curl.js";
-import { own } from "../format.js";
 import { asProblem, usePaced, useResource } from "../hooks.js";
-import { number } from "../format.js";
+import { number, own } from "../format.js";
 import { html } from "../html.js";
 import { link, replaceQuery } from "../router.js";
 import { element } from "../spaces.js";
 import { CopyButton, Empty, ErrorBox, Field, Loaded } from "../ui.js";
 import { namesOf } from "./known_names.js";
+import { fullest } from "./run_checkpoints.js";
 import { SpaceFields } from "./space_fields.js";
 import { actionPath, question, Thinking, thoughts } from "./thought.js";
 
 /** @typedef {import("./thought.js").Source} Source */
-/** @typedef {{ env: string | undefined, space: any, seen: any[], checkpoints: { id: string, title: string }[], name: string }} Known */
+/** @typedef {{ env: string | undefined, space: any, seen: any[], checkpoints: { id: string, title: string }[], name: string, given: any }} Known */
+/** @typedef {import("../openapi.d.ts").Schemas} Schemas */
+/** Where an observation was recorded. @typedef {{ of: string, episode: number, step: number }} Place */
 
 /** Time between two questions: twenty a second at most. */
 const PACE_MS = 50;
@@ -26,15 +28,30 @@ export function View({ route }) {
   if (!run && !policy) {
     return html`<${Empty} title="Play with a policy"><p>Open <a href=${link(["runs"])}>a run</a> and choose a checkpoint’s “Act with it”, or one of the <a href=${link(["policies"])}>policies</a>.</p><//>`;
   }
+  if (policy && !/[@:]/.test(policy)) return html`<${Versions} name=${policy} />`;
   const source = policy ? { policy } : { run: run ?? "", checkpoint: query.get("checkpoint") ?? "best" };
-  return html`<${Page} key="${run}/${policy}" source=${source} given=${query.get("observation")} actor=${query.get("actor")} />`;
+  const of = query.get("of");
+  const place = of ? { of, episode: Number(query.get("episode")), step: Number(query.get("step")) } : null;
+  return html`<${Page} key="${run}/${policy}" source=${source} given=${query.get("observation")} place=${place} actor=${query.get("actor")} />`;
 }
 
-/** @param {{ source: Source, given: string | null, actor: string | null }} props */
-function Page({ source, given, actor }) {
-  const known = useResource((signal) => found(source, signal), [source.run, source.policy]);
+/** What a policy that is named alone can be played by. @param {{ name: string }} props */
+function Versions({ name }) {
+  const known = useResource(
+    (signal) => Promise.all([get("/v1/policies/{name}", { name }, { signal }), listed((cursor) => get("/v1/policies/{name}/versions", { name, limit: 200, cursor }, { signal }))]),
+    [name],
+  );
+  return html`<h1>Play</h1><${Loaded} resource=${known} what="the policy">${(/** @type {[Schemas["PolicyOut"], Schemas["PolicyVersionOut"][]]} */ [{ aliases }, versions]) => html`<div class="card stack"><p>Which version of <strong>${name}</strong>?</p>
+    <ul>${Object.entries(aliases).map(([alias, version]) => html`<li key=${alias}><a href=${link(["play"], { policy: `${name}@${alias}` })}>${alias}</a> <span class="hint">now version ${version}</span></li>`)}
+      ${versions.map(({ version, note }) => html`<li key=${version}><a href=${link(["play"], { policy: `${name}:${version}` })}>version ${version}</a> <span class="hint">${note}</span></li>`)}</ul>
+    ${versions.length === 0 && html`<p class="hint">It has no version yet.</p>`}</div>`}<//>`;
+}
+
+/** @param {{ source: Source, given: string | null, place: Place | null, actor: string | null }} props */
+function Page({ source, given, place, actor }) {
+  const known = useResource((signal) => found(source, place, signal), [source.run, source.policy, place?.of, place?.episode, place?.step]);
   return html`<h1>Play</h1><${Loaded} resource=${known} what="the policy">${(/** @type {Known} */ about) =>
-    html`<${Board} source=${source} about=${about} given=${parsed(given)} actor=${parsed(actor)} />`}<//>`;
+    html`<${Board} source=${source} about=${about} given=${parsed(given) ?? about.given} actor=${parsed(actor)} />`}<//>`;
 }
 
 /** @param {string | null} text */
@@ -47,32 +64,40 @@ function parsed(text) {
 }
 
 /** What is known of a policy: its environment's space, what was seen there, its checkpoints.
- * @param {Source} source  @param {AbortSignal} signal @returns {Promise<Known>} */
-async function found(source, signal) {
+ * @param {Source} source  @param {Place | null} place  @param {AbortSignal} signal @returns {Promise<Known>} */
+async function found(source, place, signal) {
   const runId = source.run ?? (await runOf(source.policy ?? "", signal));
   const [run, { config }] = await Promise.all([get("/v1/runs/{run_id}", { run_id: runId }, { signal }), get("/v1/runs/{run_id}/config", { run_id: runId }, { signal })]);
   const env = /** @type {any} */ (config)["env"]?.name;
   const about = env ? await get("/v1/environments/{env_id}", { env_id: env }, { signal }).catch(() => null) : null;
   const seen = await seenIn(runId, signal).catch(() => []);
+  const given = place ? (await observationsOf(place.of, place.episode, signal))[place.step] : undefined;
   const stored = source.policy ? [] : await listed((cursor) => get("/v1/runs/{run_id}/checkpoints", { run_id: runId, limit: 200, cursor }, { signal }));
-  const checkpoints = stored.filter((each) => each.servable).map((each) => ({ id: each.id, title: `epoch ${number(each.epoch)}${each.is_best ? ", best" : ""}${each.is_last ? ", last" : ""}${each.kind === "filmed" ? ", filmed" : ""}` }));
-  return { env, space: /** @type {any} */ (about)?.observation_space ?? null, seen, checkpoints, name: source.policy ?? run.name ?? runId };
+  const checkpoints = fullest(stored.filter((each) => each.servable)).map((each) => ({ id: each.id, title: `epoch ${number(each.epoch)}${each.is_best ? ", best" : ""}${each.is_last ? ", last" : ""}${each.kind === "filmed" ? ", filmed" : ""}` }));
+  return { env, space: /** @type {any} */ (about)?.observation_space ?? null, seen, checkpoints, name: source.policy ?? run.name ?? runId, given };
 }
 
 /** The run that made a policy that is named. @param {string} policy  @param {AbortSignal} signal */
 async function runOf(policy, signal) {
-  const [name = "", number] = policy.split(/[@:]/);
+  const [name = "", said] = policy.split(/[@:]/);
   const alias = policy.includes("@") ? policy.slice(name.length + 1) : null;
-  const { versions } = { versions: alias === null ? Number(number) : own((await get("/v1/policies/{name}", { name }, { signal })).aliases, alias) };
-  return (await get("/v1/policies/{name}/versions/{number}", { name, number: versions ?? 1 }, { signal })).run;
+  const { aliases } = await get("/v1/policies/{name}", { name }, { signal });
+  const version = alias === null ? Number(said) : Number(own(aliases, alias) ?? NaN);
+  if (Number.isInteger(version)) return (await get("/v1/policies/{name}/versions/{number}", { name, number: version }, { signal })).run;
+  const there = Object.keys(aliases).join(", ") || "none";
+  throw new Problem({ code: "not_found", detail: alias === null ? `${policy}: the version of a policy is a whole number, as in ${name}:1.` : `Policy ${name} has no alias ${alias}; there is ${there}.` });
 }
 
 /** Observations that an episode of a run recorded. @param {string} runId  @param {AbortSignal} signal @returns {Promise<any[]>} */
 async function seenIn(runId, signal) {
   const { data } = await get("/v1/runs/{run_id}/episodes", { run_id: runId, limit: 50 }, { signal });
   const episode = data.findLast((each) => each.has_trajectory);
-  if (!episode) return [];
-  const { trajectory } = await get("/v1/runs/{run_id}/episodes/{index}", { run_id: runId, index: episode.index }, { signal });
+  return episode ? observationsOf(runId, episode.index, signal) : [];
+}
+
+/** @param {string} runId  @param {number} index  @param {AbortSignal} signal @returns {Promise<any[]>} */
+async function observationsOf(runId, index, signal) {
+  const { trajectory } = await get("/v1/runs/{run_id}/episodes/{index}", { run_id: runId, index }, { signal });
   return /** @type {any} */ (trajectory).steps.map((/** @type {any} */ step) => step.observation);
 }
 
@@ -96,6 +121,7 @@ function Board({ source, about, given, actor }) {
       setAnswer(thought ?? null);
       setProblem(null);
     } catch (error) {
+      setAnswer(null);
       setProblem(asProblem(error));
     }
   }, PACE_MS);

@@ -23,6 +23,15 @@ const FIDELITY = {
   begin: "the copy that this run goes on from",
 };
 
+/**
+ * Without those that keep but what acts in a film, where a fuller one of their epoch is there: it is the same policy.
+ * @param {Checkpoint[]} checkpoints
+ */
+export function fullest(checkpoints) {
+  const full = new Set(checkpoints.filter(({ kind }) => kind !== "filmed").map(({ epoch }) => epoch));
+  return checkpoints.filter(({ kind, epoch }) => kind !== "filmed" || !full.has(epoch));
+}
+
 /** All checkpoints. @param {Run} run  @param {AbortSignal} [signal] */
 export function loadCheckpoints(run, signal) {
   return listed((cursor) => get("/v1/runs/{run_id}/checkpoints", { run_id: run.id, limit: 200, cursor }, signal ? { signal } : {}));
@@ -43,7 +52,7 @@ export function Checkpoints({ run }) {
       ? html`<div class="scroll" tabindex="0" role="region" aria-label="Checkpoints"><table class="stacking">
           <thead><tr><th scope="col">epoch</th><th scope="col" class="number">${metric}</th><th scope="col">kind</th><th scope="col" class="number">size</th>
             <th scope="col">content</th><th scope="col">made</th><th scope="col">uses</th></tr></thead>
-          <tbody>${checkpoints.map((one) => html`<${Row} key=${one.id} run=${run} one=${one} metric=${metric} ask=${setAsking} />`)}</tbody>
+          <tbody>${fullest(checkpoints).map((one) => html`<${Row} key=${one.id} run=${run} one=${one} metric=${metric} ask=${setAsking} />`)}</tbody>
         </table></div>`
       : html`<${Empty} title=${run.finished_at ? "No checkpoints" : "No checkpoints yet"}><p>${run.finished_at && "This run ended before it made one. "}One is made every <code>algorithm.checkpoint_every</code> epochs, and at the end.</p><//>`}<//>
     ${asking?.what === "evaluate" && html`<${EvaluateDialog} run=${run} checkpoint=${asking.checkpoint} close=${close} />`}

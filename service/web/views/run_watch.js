@@ -137,7 +137,12 @@ function NoFilms({ run }) {
     replaceQuery({ rollout: made.id });
   };
   if (filmed) return html`<${Filmed} id=${filmed} />`;
-  return html`<${Empty} title="This run has no films"><p>A training that is submitted with <code>"videos": 1</code> films its policy before it learns, on the way and at its best.</p>
+  const isOver = run.finished_at !== null;
+  if (run.videos && !isOver) {
+    return html`<${Empty} title="No film yet"><p>The first film comes when the run starts, before anything is learnt; where its environments cannot live beside others, all films come at the end.</p><//>`;
+  }
+  const why = html`<p>This run was to film its policy, and no film was made: <a href=${link(["runs", run.id], { tab: "log" })}>its log</a> says why.</p>`;
+  return html`<${Empty} title="This run has no films">${run.videos ? why : html`<p>A training that is submitted with <code>"videos": 1</code> films its policy before it learns, on the way and at its best.</p>`}
       ${run.best && html`<${ActionButton} kind="primary" action=${film}>Film the best policy now<//>`}
       ${!run.best && html`<p>${run.finished_at ? "It ended before it had a policy to film." : "The best policy can be filmed as soon as there is one."}</p>`}<//>`;
 }

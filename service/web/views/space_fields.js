@@ -72,12 +72,26 @@ export function rangeOf(space, place, seen) {
   return { low: isBound(low) ? low : least - margin, high: isBound(high) ? high : most + margin };
 }
 
+/** JSON whose numbers can be sent as JSON again. @param {string} text */
+function readJson(text) {
+  return JSON.parse(text, (_, value) => {
+    if (typeof value === "number" && !Number.isFinite(value)) throw new RangeError("a number in it is too large");
+    return value;
+  });
+}
+
 /** @param {{ label: string, value: number, range: Range, isWhole: boolean, change: (value: number) => void }} props */
 function Slider({ label, value, range, isWhole, change }) {
   const [low, high] = [Math.min(range.low, value), Math.max(range.high, value)];
-  const changed = (/** @type {any} */ event) => event.currentTarget.value !== "" && change(Number(event.currentTarget.value));
+  const [error, setError] = useState("");
+  const changed = (/** @type {any} */ event) => {
+    const { value: text, validity } = event.currentTarget;
+    const isNumber = text !== "" && Number.isFinite(Number(text));
+    setError(isNumber ? "" : `This is ${validity.badInput ? "no number, or too large a one" : "no number"}: the one before stays.`);
+    if (isNumber) change(Number(text));
+  };
   const step = isWhole ? 1 : "any";
-  return html`<${Field} label=${label}>${(/** @type {any} */ attributes) => html`<div class="slider">
+  return html`<${Field} label=${label} error=${error}>${(/** @type {any} */ attributes) => html`<div class="slider">
     <input ...${attributes} type="range" min=${low} max=${high} step=${step} value=${value} aria-valuetext=${number(value)} onInput=${changed} />
     <input type="number" aria-label="${label}, as a number" step=${step} value=${Number(value.toPrecision(5))} onChange=${changed} /></div>`}<//>`;
 }
@@ -98,7 +112,7 @@ function Json({ label, value, change }) {
   const changed = (/** @type {any} */ event) => {
     setText(event.currentTarget.value);
     try {
-      change(JSON.parse(event.currentTarget.value));
+      change(readJson(event.currentTarget.value));
       setError("");
     } catch (reason) {
       setError(`This is no JSON yet: ${/** @type {Error} */ (reason).message}`);

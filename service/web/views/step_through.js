@@ -32,13 +32,13 @@ export function StepThrough({ runId, episode, source, names, title }) {
     <h2>Step by step: ${title}</h2>
     <${Loaded} resource=${whole} what="the episode">${(/** @type {any} */ { trajectory }) =>
       trajectory
-        ? html`<${Player} key=${episode.index} video=${video} episode=${episode} steps=${trajectory.steps} source=${source} names=${names} />`
+        ? html`<${Player} key=${episode.index} runId=${runId} video=${video} episode=${episode} steps=${trajectory.steps} source=${source} names=${names} />`
         : html`<p class="hint">What was seen and done was not recorded; only the video is there.</p>${video && html`<video src=${video} controls muted playsinline></video>`}`}<//>
   </section>`;
 }
 
-/** @param {{ video: string | undefined, episode: Episode, steps: Step[], source: Source | null, names: Names }} props */
-function Player({ video, episode, steps, source, names }) {
+/** @param {{ runId: string, video: string | undefined, episode: Episode, steps: Step[], source: Source | null, names: Names }} props */
+function Player({ runId, video, episode, steps, source, names }) {
   const [at, setAt] = useState(0);
   const [isPlaying, setPlaying] = useState(false);
   const film = useRef(/** @type {HTMLVideoElement | null} */ (null));
@@ -100,16 +100,17 @@ function Player({ video, episode, steps, source, names }) {
         ["return so far", number(steps.slice(0, at + 1).reduce((sum, each) => sum + Number(each.reward), 0))],
         ["ends", at === n - 1 ? (episode.terminated ? "the episode ends here" : "cut here by a limit") : null],
       ]} />
-      ${source && html`<a class="button" href=${tryAnother(source, step)}>Try another observation</a>`}
+      ${source && html`<a class="button" href=${tryAnother(source, step, { of: runId, episode: episode.index, step: at })}>Try another observation</a>`}
     </div>
   </div>`;
 }
 
-/** @param {Source} source  @param {Step} step */
-function tryAnother(source, step) {
+/** A large observation is not written into the address, but where it was recorded. @param {Source} source  @param {Step} step
+ * @param {{ of: string, episode: number, step: number }} place */
+function tryAnother(source, step, place) {
   const observation = JSON.stringify(step.observation);
   const actor = String(step.actor_id) === "0,0" ? null : JSON.stringify(step.actor_id);
-  return link(["play"], { ...source, actor, observation: observation.length > MAX_ADDRESS ? null : observation });
+  return link(["play"], { ...source, actor, ...(observation.length > MAX_ADDRESS ? place : { observation }) });
 }
 
 /** @param {{ source: Source | null, steps: Step[], at: number, names: Names }} props */
@@ -142,13 +143,23 @@ async function asked(source, steps, signal) {
   return found;
 }
 
+/** Parts by name: down Dicts (`arm.angle`), and Tuples, whose entries differ in form. @param {string} name  @param {any} value @returns {[string, any][]} */
+export function leavesOf(name, value) {
+  const isDict = (/** @type {any} */ each) => each !== null && typeof each === "object" && !Array.isArray(each);
+  if (isDict(value)) return Object.entries(value).flatMap(([key, inner]) => leavesOf(name ? `${name}.${key}` : key, inner));
+  const isTuple = Array.isArray(value) && (value.some(isDict) || new Set(value.map((each) => (Array.isArray(each) ? each.length : -1))).size > 1);
+  return isTuple ? value.flatMap((/** @type {any} */ inner, /** @type {number} */ index) => leavesOf(`${name || "observation"}_${index}`, inner)) : [[name, value]];
+}
+
 /** An observation: its numbers with their names where they are few. @param {{ observation: any, names: string[] }} props */
 export function Seen({ observation, names }) {
-  const entries = observation !== null && typeof observation === "object" && !Array.isArray(observation) ? Object.entries(observation) : [["", observation]];
+  const entries = leavesOf("", observation);
   return html`<dl class="seen">${entries.flatMap(([name, value]) => {
     const values = [value].flat(Infinity);
-    if (values.length > 32 || values.some((each) => each !== null && typeof each === "object")) {
-      return [html`<div key=${name}><dt>${name || "observation"}</dt><dd>${values.length} numbers, ${number(Math.min(...values.map(Number)))} to ${number(Math.max(...values.map(Number)))}</dd></div>`];
+    if (values.length > 32) {
+      const known = values.filter(Number.isFinite);
+      const [least, most] = known.reduce(([low, high], each) => [Math.min(low, each), Math.max(high, each)], [Infinity, -Infinity]);
+      return [html`<div key=${name}><dt>${name || "observation"}</dt><dd>${values.length} numbers${known.length > 0 && `, ${number(least)} to ${number(most)}`}</dd></div>`];
     }
     const single = entries.length === 1;
     return values.map((each, index) => html`<div key="${name}/${index}"><dt>${(single && names[index]) || (values.length > 1 ? `${name}[${index}]` : name)}</dt>
