@@ -64,7 +64,8 @@ export function Chart(props) {
   latest.current = { ...props, lines: drawn };
   const [under, setUnder] = useState(/** @type {number | null} */ (null));
   const theme = useTheme();
-  const shape = JSON.stringify([drawn.map((line) => [line.label, line.color, Boolean(line.low), Boolean(line.raw)]), props.xLabel, props.isTime, props.isLog, height, theme]);
+  const isEmpty = !drawn.some((line) => line.x.length > 0); // of nothing uPlot draws no axes, and says so by an error
+  const shape = JSON.stringify([isEmpty, drawn.map((line) => [line.label, line.color, Boolean(line.low), Boolean(line.raw)]), props.xLabel, props.isTime, props.isLog, height, theme]);
   useEffect(() => {
     const element = place.current;
     if (!element) return undefined;
@@ -99,7 +100,7 @@ export function Chart(props) {
     made.setScale("x", { min: from, max: to });
   }, [shape, from, to]);
   return html`<figure class="chart" aria-label=${name}>
-    <div ref=${place} class="plot" role="img" aria-label=${described(name, lines)}></div>
+    ${isEmpty ? html`<p class="hint">Nothing to draw.</p>` : html`<div ref=${place} class="plot" role="img" aria-label=${described(name, lines)}></div>`}
     <figcaption>
       <ul class="legend">
         ${lines.map((line, index) => html`<li key=${index}><${Entry} toggle=${props.onToggle && (() => props.onToggle?.(index))} isShown=${!line.isHidden}>
