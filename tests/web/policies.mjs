@@ -95,6 +95,7 @@ await walk(async (page, { url, run, early, best, hostile }, { shot, ignore, cont
   await dialog.waitFor();
   await page.keyboard.press("Escape");
   await gone();
+  await page.waitForFunction(() => document.activeElement !== document.body);
   told.focused = await page.evaluate(() => document.activeElement?.textContent);
 
   const other = (method, path, body, revision) => // somebody else, while a dialog is open here

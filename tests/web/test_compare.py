@@ -71,7 +71,14 @@ def test_runs_are_compared_by_curves_configurations_and_policies(walk, server, c
     assert found["grown"] > 0, "the curve of a run at work stood still"
 
 
-@pytest.mark.parametrize(("theme", "width"), [("dark", 1280), ("light", 390), ("dark", 390)])
+@pytest.mark.parametrize(
+    ("theme", "width"),
+    [
+        pytest.param("dark", 1280, marks=pytest.mark.slow),
+        pytest.param("light", 390, marks=pytest.mark.slow),
+        ("dark", 390),
+    ],
+)
 def test_a_comparison_fits_a_phone_and_the_dark(walk, server, compared, theme, width):
     address = f"#/compare?runs={','.join(compared)}&smooth=0.5"
     given = {"theme": theme, "width": width, "address": address, "wait": ".differences"}

@@ -150,7 +150,8 @@ def _logging(stores):
         thread.join()
 
 
-@pytest.mark.parametrize("n_points", [100_000, pytest.param(1_000_000, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("n_points", [100_000, 1_000_000])
 def test_a_run_of_many_points_and_lines_answers_at_once(walk, tmp_path, n_points):
     url = f"sqlite:///{tmp_path / 'maze.db'}"
     migrate(url)

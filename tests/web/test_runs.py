@@ -113,6 +113,7 @@ def fill(url, n):
     stores.close()
 
 
+@pytest.mark.slow
 def test_five_thousand_runs_stay_fluid(walk, full_server):
     crowd = max(1.0, os.getloadavg()[0] / (os.cpu_count() or 1))  # how many share each core
     found = walk("runs_5000.mjs", full_server, n=N_RUNS)

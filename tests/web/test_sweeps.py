@@ -47,13 +47,21 @@ def test_a_sweep_is_listed_looked_into_and_steered(walk, server, sweep):
     assert found["elements"] == 0
 
 
-@pytest.mark.parametrize(("theme", "width"), [("dark", 1280), ("light", 390), ("dark", 390)])
+@pytest.mark.parametrize(
+    ("theme", "width"),
+    [
+        pytest.param("dark", 1280, marks=pytest.mark.slow),
+        pytest.param("light", 390, marks=pytest.mark.slow),
+        ("dark", 390),
+    ],
+)
 def test_a_sweep_fits_a_phone_and_the_dark(walk, server, sweep, theme, width):
     given = {"theme": theme, "width": width, "address": f"#/sweeps/{sweep}", "wait": ".bars li"}
     found = walk("look.mjs", server, name=f"sweep-{theme}-{width}", **given)
     assert found == {"wide": 0, "findings": []}
 
 
+@pytest.mark.slow
 def test_a_thousand_trials_stay_fluid(walk, server, sweep):
     shown = server.get(f"/v1/sweeps/{sweep}")
     found = walk("crowd.mjs", server, sweep={**shown, "n_jobs": 1000}, n=1000)

@@ -24,7 +24,9 @@ def filmed(server):
     return run
 
 
-@pytest.mark.parametrize(("theme", "width"), [("light", 1280), ("dark", 390)])
+@pytest.mark.parametrize(
+    ("theme", "width"), [pytest.param("light", 1280, marks=pytest.mark.slow), ("dark", 390)]
+)
 def test_an_agent_is_watched_step_by_step_and_played_with(walk, server, filmed, trained, theme, width):
     name = f"{theme}-{width}"
     found = walk(
