@@ -111,7 +111,7 @@ def test_a_fork_without_changes_is_the_same_run_and_one_with_changes_another(ser
         ("fork", {"overrides": {"algorithm.lr": "x"}}, "algorithm.lr"),
         ("fork", {"checkpoint": "best", "overrides": {"initial.run": "x"}}, "give one of them"),
         ("continue", {"checkpoint": "epoch:99"}, "epoch:99"),
-        ("continue", {"n_epochs": 0}, "n_epochs"),
+        ("continue", {"n_epochs": -1}, "n_epochs"),
     ],
 )
 def test_what_cannot_follow_is_refused_with_the_way_out(server, trained, verb, body, says):

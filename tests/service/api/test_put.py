@@ -36,7 +36,7 @@ def test_an_id_that_another_submission_made_is_a_conflict(client: Client, stores
     ("body", "pointer"),
     [
         ({**BODY, "algoritm": "ppo"}, "/algoritm"),
-        ({**BODY, "n_epochs": 0}, "/n_epochs"),
+        ({**BODY, "n_epochs": -1}, "/n_epochs"),
         ({**BODY, "overrides": {"algorithm.lr": "x"}}, "/overrides/algorithm.lr"),
         ({"n_epochs": 1}, "/kind"),
         ({**BODY, "kind": "sweep"}, "/kind"),

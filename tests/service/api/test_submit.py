@@ -299,7 +299,7 @@ class TestMistakes:
             ({"seed": 1.0}, "/seed"),
             ({"seed": -1}, "/seed"),
             ({"seed": 2**32}, "/seed"),
-            ({"n_epochs": 0}, "/n_epochs"),
+            ({"n_epochs": -1}, "/n_epochs"),
             ({"env": 3}, "/env"),
             ({"algorithm": ["ppo"]}, "/algorithm"),
             ({"overrides": []}, "/overrides"),
