@@ -77,7 +77,7 @@ def test_metrics_without_an_evaluation_show_a_dash():
     reporter = ConsoleReporter(target)
     reporter.metrics(1, 10, {})
     reporter.progress(epoch=1, n_epochs=None, env_steps=10, fraction=None, eta_s=None)
-    assert text(target).splitlines()[1].split() == ["1/None", "10", "–", "–", "–", "–"]
+    assert text(target).splitlines()[1].split() == ["1/…", "10", "–", "–", "–", "–"]
 
 
 def test_episodes_of_a_rollout_are_counted():

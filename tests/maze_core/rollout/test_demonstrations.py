@@ -169,7 +169,7 @@ BAD = [
     ),
     (
         lambda x: replace(x, observations={0: {"observation": np.full((3, 2), np.nan)}}),
-        "bad has an observation 'observation' that does not fit Box.* at /0/0: .*rc.rollout",
+        "bad has an observation 'observation' that does not fit Box.* at /0/0: .*with a rollout",
     ),
     (lambda x: replace(x, actions={0: {"action": np.zeros((3, 5))}}), "bad has an action 'action' that does"),
     (lambda x: replace(x, agent_ids=np.array([0, 0, 1])), "bad has the agent 1, and env has 1, counted"),

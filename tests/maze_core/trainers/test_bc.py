@@ -192,7 +192,7 @@ def test_an_action_that_its_mask_forbids_is_told_with_its_episode():
 def test_a_run_without_episodes_is_told_what_to_name():
     config = BCAlgorithmConfig()
     made: Parts = parts(SignEnv, needs=config.model_needs)
-    with pytest.raises(InvalidSpecificationError, match=r"dataset.run: .*rc.rollout\(save=True\)"):
+    with pytest.raises(InvalidSpecificationError, match=r"dataset.run: .*name the rollout"):
         config.build(made)
 
 

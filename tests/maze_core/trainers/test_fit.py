@@ -161,7 +161,7 @@ def timed(monkeypatch, journal, update_s, evaluation_s):
 
 
 def test_without_a_limit_no_last_epoch_and_no_end_is_foretold(monkeypatch):
-    journal = Journal()
+    journal = Journal([1.0, 2.0, 4.0])
     _, told = timed(monkeypatch, journal, lambda epoch: 1.0, lambda epoch: 0.0)
     loop = journal.loop(n_epochs=0, target_return=4.0)
     assert loop.config.epochs_left(2_000_000) is None

@@ -37,7 +37,17 @@ class TestRun:
                 "best",
             ),
             *("result", "error", "seed", "config_sha256", "source_run", "source_checkpoint", "attempt"),
-            *("parent_run", "continues", "priority", "sweep", "queue", "notes", "revision", "traceparent"),
+            *(
+                "parent_run",
+                "continues",
+                "priority",
+                "sweep",
+                "queue",
+                "notes",
+                "videos",
+                "revision",
+                "traceparent",
+            ),
             *("created_at", "started_at", "finished_at", "links"),
         }
         assert (shown["state"], shown["phase"], shown["attempt"]) == ("running", "training", 1)
