@@ -179,6 +179,7 @@ def test_a_sweep_in_which_a_process_is_killed_ends_as_one_that_was_not(mortal, u
     assert found(mortal, sweep) == undisturbed[kind]
 
 
+@pytest.mark.slow
 def test_a_sweep_in_which_everything_is_killed_ends_as_one_that_was_not(undisturbed, tmp_path):
     with serving(tmp_path, lease_s=3, heartbeat_s=0.5) as server:
         sweep, _ = in_the_middle(server, "search")

@@ -71,11 +71,12 @@ def test_runs_are_compared_by_curves_configurations_and_policies(walk, server, c
     assert found["grown"] > 0, "the curve of a run at work stood still"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("theme", "width"),
     [
-        pytest.param("dark", 1280, marks=pytest.mark.slow),
-        pytest.param("light", 390, marks=pytest.mark.slow),
+        ("dark", 1280),
+        ("light", 390),
         ("dark", 390),
     ],
 )

@@ -71,6 +71,7 @@ def maze_run(text, folder):
     return run(["bash", "-c", command], folder, env={"PATH": f"{scripts}:/usr/bin:/bin"})
 
 
+@pytest.mark.slow
 def test_all_four_texts_of_a_tricky_request_give_the_digest_that_compose_gives(texts, server, tmp_path):
     composed = server.post("/v1/config/compose", SPEC)
     assert composed.status_code == 200, composed.text
@@ -91,6 +92,7 @@ def test_all_four_texts_of_a_tricky_request_give_the_digest_that_compose_gives(t
         server.post(f"/v1/runs/{made_run}/cancel", {})
 
 
+@pytest.mark.slow
 def test_a_copied_sweep_has_the_jobs_that_the_service_would_make(texts, server, tmp_path):
     body = {
         "wrappers": [[{"_target_": "maze_core.ObservationClippingWrapper", "exclude": ["a,b"]}]],
@@ -111,6 +113,7 @@ def test_a_copied_sweep_has_the_jobs_that_the_service_would_make(texts, server, 
     assert all(digest in printed for digest in digests)
 
 
+@pytest.mark.slow
 def test_a_whole_configuration_is_copied_with_what_changes_it(texts, server, tmp_path):
     config = server.post("/v1/config/compose", SPEC).json()["config"]
     body = {"config": config, "overrides": {"algorithm.gamma": 0.5}}

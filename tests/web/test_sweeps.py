@@ -47,11 +47,12 @@ def test_a_sweep_is_listed_looked_into_and_steered(walk, server, sweep):
     assert found["elements"] == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("theme", "width"),
     [
-        pytest.param("dark", 1280, marks=pytest.mark.slow),
-        pytest.param("light", 390, marks=pytest.mark.slow),
+        ("dark", 1280),
+        ("light", 390),
         ("dark", 390),
     ],
 )

@@ -31,6 +31,7 @@ def test_workers_and_the_queue_are_followed(walk, server):
     assert found["findings"] == []
 
 
+@pytest.mark.slow
 def test_a_phone_in_the_dark_shows_all_without_scrolling_sideways(walk, server):
     views = ["system", "environments", "environments/CartPole-v1", "policies"]
     found = walk("views.mjs", server, views=views, name="phone", width=360, height=700, theme="dark")

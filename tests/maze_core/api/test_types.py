@@ -30,6 +30,7 @@ WRONG = ["22", "23"]
 """Its last two lines."""
 
 
+@pytest.mark.slow
 def test_one_run_gives_one_object_and_a_multirun_a_list(tmp_path) -> None:
     mypy = pytest.importorskip("mypy.api")
     (tmp_path / "use.py").write_text(USE)
