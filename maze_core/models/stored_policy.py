@@ -70,13 +70,7 @@ def stored_policy(
 
     def build() -> ActingPolicy:
         try:
-            model: Any = config.build("model").build(
-                observation_spaces,
-                action_spaces,
-                agent_counts,
-                generator_seed=0,
-                needs=config.build("algorithm").model_needs,
-            )
+            model = _model(config, observation_spaces, action_spaces, agent_counts)
             model.policy.load_state_dict(arrays)
         except (InvalidSpecificationError, CheckpointError) as error:
             raise CheckpointError(f"The checkpoint's networks cannot be built again: {error}") from error
@@ -85,6 +79,18 @@ def stored_policy(
         return ActingPolicy({key: StepPolicy(then.heads, step.networks) for then, (key, step) in steps})
 
     return RebuiltPolicy(build)
+
+
+def _model(
+    config: RunConfig,
+    observation_spaces: SpacesByKey,
+    action_spaces: SpacesByKey,
+    agent_counts: Mapping[StepKey, int],
+) -> Any:
+    """The networks of a configuration; their weights are loaded over whatever they begin with."""
+    needs = config.build("algorithm").model_needs
+    build = config.build("model").build
+    return build(observation_spaces, action_spaces, agent_counts, generator_seed=0, needs=needs)
 
 
 def stored_critic(
@@ -114,13 +120,7 @@ def stored_critic(
             return None
         config = RunConfig(mode="train", tree=tree, objects=objects)
         try:
-            model: Any = config.build("model").build(
-                observation_spaces,
-                action_spaces,
-                agent_counts,
-                generator_seed=0,
-                needs=config.build("algorithm").model_needs,
-            )
+            model = _model(config, observation_spaces, action_spaces, agent_counts)
             critic: Critic | ActionCritic = model.critic
             critic.load_state_dict(arrays)
         except (InvalidSpecificationError, CheckpointError, KeyError):  # what acts, acts without it
