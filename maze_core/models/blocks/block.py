@@ -55,13 +55,18 @@ class Block(nn.Module):
                 f"{self.kind} reads {list(self.in_keys)}, so it takes {len(self.in_keys)} in_shapes, "
                 f"not {len(self.in_shapes)}."
             )
-        for i, (key, shape) in enumerate(zip(self.in_keys, self.in_shapes, strict=True)):
+        for i, (key, shape) in enumerate(as_pairs(self.in_keys, self.in_shapes)):
             allowed = self.input_dims[min(i, len(self.input_dims) - 1)] if self.input_dims else (len(shape),)
             if len(shape) not in allowed:
                 dims = " or ".join(map(str, allowed))
                 raise ValueError(
                     f"{self.kind} reads {dims} dimensions, and {key!r} has the shape {list(shape)}."
                 )
+
+    @property
+    def state_width(self) -> int:
+        """Numbers that it carries from one observation of an episode to the next; see :mod:`.recurrent`."""
+        return 0
 
     @property
     def kind(self) -> str:
@@ -111,7 +116,7 @@ class Block(nn.Module):
         was_training = self.training
         with torch.no_grad():
             given = self.eval().forward(
-                {key: torch.zeros(2, *shape) for key, shape in zip(self.in_keys, self.in_shapes, strict=True)}
+                {key: torch.zeros(2, *shape) for key, shape in as_pairs(self.in_keys, self.in_shapes)}
             )
         self.train(was_training)
         return [tuple(given[key].shape[1:]) for key in self.out_keys]
@@ -120,6 +125,11 @@ class Block(nn.Module):
 def as_tuple(given: Tensor | Sequence[Tensor]) -> tuple[Tensor, ...]:
     """One tensor or several, as several."""
     return (given,) if isinstance(given, Tensor) else tuple(given)
+
+
+def as_pairs(keys: Sequence[str], shapes: Sequence[Shape]) -> list[tuple[str, Shape]]:
+    """Each key with its shape."""
+    return list(zip(keys, shapes, strict=True))
 
 
 def activation(name: str | type[nn.Module]) -> nn.Module:

@@ -1,14 +1,14 @@
 """Convolutions over lines, pictures and volumes; channels come first."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
 from torch import Tensor, nn
 
 from maze_core.models.blocks.block import Block, Keys, Shapes, WeightInit, activation, initialised
 
 _CONVOLUTIONS: Mapping[int, Any] = {1: nn.Conv1d, 2: nn.Conv2d, 3: nn.Conv3d}
-_Size = int | Sequence[int]
+Size: TypeAlias = int | Sequence[int]
 
 
 class StridedConvolutionBlock(Block):
@@ -22,10 +22,10 @@ class StridedConvolutionBlock(Block):
         out_keys: Keys,
         in_shapes: Shapes,
         hidden_channels: Sequence[int],
-        hidden_kernels: _Size | Sequence[_Size],
-        hidden_strides: _Size | Sequence[_Size] | None = None,
-        hidden_dilations: _Size | Sequence[_Size] | None = None,
-        hidden_padding: _Size | Sequence[_Size] | None = None,
+        hidden_kernels: Size | Sequence[Size],
+        hidden_strides: Size | Sequence[Size] | None = None,
+        hidden_dilations: Size | Sequence[Size] | None = None,
+        hidden_padding: Size | Sequence[Size] | None = None,
         convolution_dimension: int | None = None,
         padding_mode: str = "zeros",
         non_lin: str | type[nn.Module] = "relu",
@@ -59,58 +59,82 @@ class StridedConvolutionBlock(Block):
                 f"{self.kind} convolves {convolution_dimension} dimensions, and {self.in_keys[0]!r} has the shape "
                 f"{list(self.in_shapes[0])}, channels first."
             )
-        each = [
-            _per_layer(given, n_layers, name)
-            for given, name in (
-                (hidden_kernels, "hidden_kernels"),
-                (1 if hidden_strides is None else hidden_strides, "hidden_strides"),
-                (0 if hidden_padding is None else hidden_padding, "hidden_padding"),
-                (1 if hidden_dilations is None else hidden_dilations, "hidden_dilations"),
-            )
-        ]
+        each = {
+            "kernel_size": _per_layer(hidden_kernels, n_layers, "hidden_kernels", 1),
+            "stride": _per_layer(hidden_strides, n_layers, "hidden_strides", 1),
+            "padding": _per_layer(hidden_padding, n_layers, "hidden_padding", 0),
+            "dilation": _per_layer(hidden_dilations, n_layers, "hidden_dilations", 1),
+        }
         layers: list[nn.Module] = []
-        for out, kernel, stride, padding, dilation in zip(hidden_channels, *each, strict=True):
-            layer = _CONVOLUTIONS[len(size)](
-                channels,
-                out,
-                _size(kernel),
-                _size(stride),
-                _size(padding),
-                _size(dilation),
-                padding_mode=padding_mode,
-            )
+        for i, n_out in enumerate(hidden_channels):
+            settings = {name: sizes[i] for name, sizes in each.items()}
+            layer = _CONVOLUTIONS[len(size)](channels, n_out, padding_mode=padding_mode, **settings)
             layers += [initialised(layer, weight_init, hidden_gain), activation(non_lin)]
-            channels = out
+            channels = n_out
         self.layers = nn.Sequential(*layers)
-        check_size(self)
+        _check_size(self)
 
     def compute(self, *inputs: Tensor) -> Tensor:
         """``[N, C, …]`` → ``[N, C', …]``."""
         return self.layers(inputs[0])  # type: ignore[no-any-return]
 
 
-def check_size(block: Block) -> None:
-    """Refuse a stack that leaves nothing of its input.
+class VGGConvolutionBlock(Block):
+    """Pairs of 3×3 convolutions and a maximum over 2×2 (Simonyan and Zisserman 2014): ``[C, H, W]`` → ``[C', …]``.
 
-    Raises:
-        ValueError: a kernel is larger than what is left of the input.
+    Batch norm (Ioffe and Szegedy 2015) is between convolution and activation. Networks act and learn in evaluation
+    mode here, in which it scales and shifts, and gathers no statistics.
     """
+
+    input_dims = ((3,),)
+
+    def __init__(
+        self,
+        in_keys: Keys,
+        out_keys: Keys,
+        in_shapes: Shapes,
+        hidden_channels: Sequence[int],
+        non_lin: str | type[nn.Module] = "relu",
+        use_batch_norm_conv: bool = False,
+        weight_init: WeightInit = "orthogonal",
+        hidden_gain: float = 2**0.5,
+    ) -> None:
+        """Take the channels of each pair.
+
+        Raises:
+            ValueError: the picture becomes empty on the way.
+        """
+        super().__init__(in_keys, out_keys, in_shapes)
+        channels, layers = self.in_shapes[0][0], []
+        for n_out in hidden_channels:
+            for n_in in (channels, n_out):
+                layer = nn.Conv2d(n_in, n_out, kernel_size=3, padding=1)
+                layers += [initialised(layer, weight_init, hidden_gain)]
+                layers += [nn.BatchNorm2d(n_out)] * use_batch_norm_conv
+                layers += [activation(non_lin)]
+            layers += [nn.MaxPool2d(2)]
+            channels = n_out
+        self.layers = nn.Sequential(*layers)
+        _check_size(self)
+
+    def compute(self, *inputs: Tensor) -> Tensor:
+        """``[N, C, H, W]`` → ``[N, C', H / 2ⁿ, W / 2ⁿ]``."""
+        return self.layers(inputs[0])  # type: ignore[no-any-return]
+
+
+def _check_size(block: Block) -> None:
     try:
         block.out_shapes()
     except RuntimeError as error:
         raise ValueError(
             f"{block.kind}: the kernels are too large for {block.in_keys[0]!r} of shape {list(block.in_shapes[0])} "
-            f"({str(error).splitlines()[0]}); take smaller kernels or strides, or padding."
+            f"({str(error).splitlines()[0]}); take smaller kernels or strides, fewer layers, or padding."
         ) from error
 
 
-def _per_layer(given: _Size | Sequence[_Size], n_layers: int, name: str) -> Sequence[_Size]:
-    if isinstance(given, int):
-        return [given] * n_layers
+def _per_layer(given: Size | Sequence[Size] | None, n_layers: int, name: str, default: int) -> list[Any]:
+    if given is None or isinstance(given, int):
+        return [default if given is None else given] * n_layers
     if len(given) != n_layers:
         raise ValueError(f"{name} has {len(given)} entries for {n_layers} layers: give one, or one for each.")
-    return given
-
-
-def _size(given: _Size) -> int | tuple[int, ...]:
-    return given if isinstance(given, int) else tuple(given)
+    return [size if isinstance(size, int) else tuple(size) for size in given]
