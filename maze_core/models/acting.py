@@ -22,6 +22,7 @@ from maze_core.data.values import fit_to_box
 from maze_core.errors import CheckpointError
 from maze_core.models.graph import GraphNetwork, Op, Program
 from maze_core.models.heads import BoxHead, Head, StateNoiseHead, apply_mask, parameter_name, parts_of
+from maze_core.models.memory import STATE
 from maze_core.models.networks import Network, Networks
 from maze_core.types import Action, FloatArray, IntArray, NamedArrays, Observation, StepKey, Tree
 
@@ -79,6 +80,8 @@ class StepPolicy:
         self.heads = tuple(heads)
         self.networks = tuple(networks)
         self.noise_width = sum(head.noise_width for head in heads)
+        self.state_width = networks[0].logits.state_width if networks else 0
+        """Numbers that a network carries from one observation of an agent to its next."""
         self.parts = parts_of(self.heads)
         self._noise_ticks = [head.noise_ticks for head in heads if isinstance(head, StateNoiseHead)]
         self._scales = {
@@ -91,7 +94,11 @@ class StepPolicy:
     def sample(
         self, observations: Observation, noise: FloatArray | None, agent_id: IntArray | None
     ) -> Action:
-        """Samples ``[B, ...]`` per head; without noise, the likeliest ones."""
+        """Samples ``[B, ...]`` per head; without noise, the likeliest ones.
+
+        A network with a state finds it among the observations, and the next one stands beside the heads
+        (:mod:`maze_core.models.memory`).
+        """
         if len(self.networks) == 1:
             return self._act_as(self.networks[0], observations, noise)
         if agent_id is None:
@@ -133,7 +140,11 @@ class StepPolicy:
         return next((ticks or n_ticks for ticks in self._noise_ticks), 1)
 
     def _act_as(self, network: ActorNetwork, observations: Observation, noise: FloatArray | None) -> Action:
-        return self.decoded(network.logits(observations), observations, noise, network.parameter)
+        output = network.logits(observations)
+        if not self.state_width:
+            return self.decoded(output, observations, noise, network.parameter)
+        logits, state = output[:, : -self.state_width], output[:, -self.state_width :]
+        return self.decoded(logits, observations, noise, network.parameter) | {STATE: state}
 
     def decoded(
         self,
@@ -183,6 +194,11 @@ class ActingPolicy(Networks):
         """Prefix and network of all agents of all sub-steps."""
         return [(network.prefix, network) for step in self.steps.values() for network in step.networks]
 
+    @property
+    def state_widths(self) -> dict[StepKey, int]:
+        """Sub-step → numbers that its policy carries, where it carries any."""
+        return {key: step.state_width for key, step in self.steps.items() if step.state_width}
+
     def act(
         self,
         step_key: StepKey,
@@ -203,7 +219,7 @@ class ActingPolicy(Networks):
 
         Returns:
             head → ``[B, ...]`` on the environment's scale, numbers not yet within its bounds; new arrays that the
-            caller may keep.
+            caller may keep. A policy with a state reads it among the observations and gives the next one beside them.
 
         Raises:
             ValueError: a stochastic action without noise.

@@ -372,6 +372,8 @@ class ModelNeeds:
     """Numbers per action value."""
     duelling: bool = False
     """Action values are those of the state plus advantages."""
+    has_memory: bool = True
+    """Whether it learns networks that carry a state from one observation to the next."""
 
 
 class Buildable:

@@ -169,6 +169,7 @@ class GraphNetwork:
     """A program and its parameters. Safe to call from several threads: each has its own work space."""
 
     needs_torch = False
+    state_width = 0
     frozen: Sequence[str] = ()
 
     def __init__(

@@ -344,9 +344,16 @@ class NetworkFactory:
             )
         from maze_core.models.module_network import module_network
 
-        return module_network(
+        network = module_network(
             entry, space, outputs, path, arguments=self._role.arguments, copies=self._copies
         )
+        if network.state_width and not self._spec.needs.has_memory:
+            message = (
+                "carries a state from one observation to the next, which this algorithm does not learn: take ppo or "
+                "a2c, or a network without one and show it the past by ObservationStackWrapper."
+            )
+            raise _problem(path, message)
+        return network
 
 
 def by_step(networks: Any, step_keys: Sequence[StepKey], path: str) -> dict[StepKey, tuple[Any, str]]:

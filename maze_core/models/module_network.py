@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from maze_core.errors import USER_CODE_ERRORS, InvalidSpecificationError, Problem, reason_of
 from maze_core.models.dense import NetsPull
 from maze_core.models.graph import BLOCK_ROWS
+from maze_core.models.memory import BEGINS, STATE, Sequences
 from maze_core.threads import one_torch_thread, plain_torch
 from maze_core.types import Array, FloatArray, NamedArrays, Observation
 
@@ -26,9 +27,13 @@ class ModuleNetwork:
     needs_torch = True
 
     def __init__(self, module: nn.Module, outputs: Mapping[str, int]) -> None:
-        """Wrap ``module``; ``outputs`` names the parts of its output that are used, and their widths."""
+        """Wrap ``module``; ``outputs`` names the parts of its output that are used, and their widths.
+
+        A module with a ``state_width`` reads ``"state"`` too, and gives the next one.
+        """
         self.module = module.eval()
-        self.outputs = dict(outputs)
+        self.state_width = int(getattr(module, "state_width", 0))
+        self.outputs = dict(outputs) | ({STATE: self.state_width} if self.state_width else {})
 
     @property
     def parameters(self) -> dict[str, FloatArray]:
@@ -81,19 +86,46 @@ class ModuleNetwork:
         )
         if isinstance(given, Tensor) and len(self.outputs) == 1:
             given = {name: given for name in self.outputs}
+        n_ticks = len(observations[BEGINS]) if BEGINS in observations else 0
         parts = []
         for name, width in self.outputs.items():
             if name not in given:
                 raise ValueError(f"{kind} should give {name!r}, it gave {sorted(given)}")
-            parts.append(_as_float(given[name]).reshape(len(given[name]), -1))
+            if n_ticks and name == STATE:  # that behind the last tick
+                continue
+            n_rows = n_ticks * len(given[name][0]) if n_ticks else len(given[name])
+            parts.append(_as_float(given[name]).reshape(n_rows, -1))
             if parts[-1].shape[1] != width:
                 raise ValueError(f"{kind} should give {name!r} {width} wide, not {parts[-1].shape[1]}")
         return parts[0] if len(parts) == 1 else torch.cat(parts, dim=1)
 
+    def unroll(self, observations: NamedArrays, sequences: Sequences) -> Tensor:
+        """Outputs ``[N, n_out]`` of rows ``[N, …]``, through whose states gradients flow; the first ones are given.
+
+        A module that ``reads_sequences`` is given whole ones, ``[T, S, …]``, with the state before the first tick
+        and with ``"begins"`` ``[T, S]``, where the state is zeros; another one is given tick by tick.
+        """
+        rows = np.maximum(sequences.rows, 0)
+        seen = {name: torch.as_tensor(values[rows]) for name, values in observations.items()}
+        state, begins = _as_float(seen.pop(STATE)[0]), torch.from_numpy(sequences.begins)
+        if getattr(self.module, "reads_sequences", False):
+            output = self.evaluate({**seen, STATE: state, BEGINS: begins})
+        else:
+            parts = []
+            for t, begin in enumerate(begins):
+                now = {name: values[t] for name, values in seen.items()}
+                given = self.evaluate({**now, STATE: state.masked_fill(begin[:, None], 0.0)})
+                state = given[:, -self.state_width :]
+                parts.append(given[:, : -self.state_width])
+            output = torch.cat(parts)
+        return output[torch.from_numpy(sequences.places())]
+
     def learner(
         self, gradients: NamedArrays | None, inputs: Collection[str] = ()
-    ) -> Callable[[NamedArrays], tuple[Sequence[FloatArray], NetsPull]]:
+    ) -> Callable[..., tuple[Sequence[FloatArray], NetsPull]]:
         """How it learns: observations to its output ``[1][n_out, N]`` and the pull of that.
+
+        What carries a state takes the sequences of the rows too; without them every row has its own state.
 
         Args:
             gradients: parameter → where its gradient is added up; None where it does not learn.
@@ -105,9 +137,15 @@ class ModuleNetwork:
             if gradients is not None
         ]
 
-        def learn(observations: NamedArrays) -> tuple[Sequence[FloatArray], NetsPull]:
+        def learn(
+            observations: NamedArrays, sequences: Sequences | None = None
+        ) -> tuple[Sequence[FloatArray], NetsPull]:
             asked = {name: torch.from_numpy(observations[name]).requires_grad_() for name in inputs}
-            output = self.evaluate({**observations, **asked})
+            if sequences is not None:
+                output = self.unroll(observations, sequences)
+            else:
+                output = self.evaluate({**observations, **asked})
+                output = output[:, : -self.state_width] if self.state_width else output
 
             def pull(d_outputs: Sequence[FloatArray]) -> NamedArrays:
                 if not output.requires_grad:  # all of the module is frozen, or nothing is to be learnt
@@ -162,6 +200,10 @@ def module_network(
         )
     network = ModuleNetwork(module, outputs)
     zeros = {name: np.zeros((1, *(part.shape or ())), part.dtype) for name, part in space.spaces.items()}
+    if network.state_width:
+        if STATE in zeros or STATE in outputs:
+            raise _problem(path, f"carries a state; the environment must not call anything {STATE!r} itself.")
+        zeros[STATE] = np.zeros((1, network.state_width), np.float32)
     try:
         with torch.no_grad():
             network.evaluate(zeros)

@@ -49,12 +49,20 @@ class HasParameters(Protocol):
 class Network(HasParameters, Protocol):
     """A network that acts."""
 
+    @property
+    def state_width(self) -> int:
+        """Numbers that it carries from one observation to the next (:mod:`maze_core.models.memory`); 0 for none."""
+        ...
+
     def twin(self) -> "Network":
         """The same network with parameters of its own."""
         ...
 
     def __call__(self, observations: Observation) -> FloatArray:
-        """Output ``[B, n_out]`` float32 for observations ``[B, ...]``; a row has the same bits whatever its batch."""
+        """Output ``[B, n_out]`` float32 for observations ``[B, ...]``; a row has the same bits whatever its batch.
+
+        With a state, the next one stands behind it, in ``state_width`` further columns.
+        """
         ...
 
 
@@ -64,6 +72,11 @@ class Networks:
     def named(self) -> Iterable[tuple[str, HasParameters]]:
         """Prefix and network, each network once."""
         raise NotImplementedError
+
+    @property
+    def state_widths(self) -> dict[StepKey, int]:
+        """Sub-step → numbers that its network carries, where it carries any."""
+        return {}
 
     @property
     def needs_torch(self) -> bool:
@@ -136,6 +149,21 @@ class Critic(Networks):
     def named(self) -> Iterable[tuple[str, Network]]:
         """Prefix and network, each network once."""
         return [(prefix, network) for network, prefix in self.prefixes.items()]
+
+    @property
+    def state_widths(self) -> dict[StepKey, int]:
+        """Sub-step → numbers that its network carries, where it carries any."""
+        return {key: network.state_width for key, network in self.by_key.items() if network.state_width}
+
+    def filled(self, observations: NamedArrays) -> NamedArrays:
+        """What its network sees of a sub-step's observations ``[N, …]``."""
+        if not self.fill:
+            return observations
+        n_rows = len(next(iter(observations.values())))
+        return {
+            name: observations[name] if name in observations else row.repeat(n_rows, 0)
+            for name, row in self.fill.items()
+        }
 
 
 class ActionCritic(Networks):

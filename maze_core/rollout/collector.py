@@ -1,7 +1,8 @@
 """Fixed-length rollouts for training: step ``B`` environments ``T`` times into preallocated arrays.
 
 The collector knows no algorithm. It acts with the policy's numpy forward and keeps the samples, not the scaled and
-clipped actions; values and log-probabilities are computed afterwards, in one batch, by the trainer.
+clipped actions; values and log-probabilities are computed afterwards, in one batch, by the trainer. Of a policy with a
+state, that before each action is recorded among the observations.
 """
 
 from collections.abc import Callable, Sequence
@@ -14,6 +15,7 @@ from maze_core.data.trajectory import FinalObservations, Rollout, StepRecord, jo
 from maze_core.envs.vector import Tick, VectorEnv
 from maze_core.models.acting import ActingPolicy, to_env_actions
 from maze_core.models.heads import bounded_numbers
+from maze_core.models.memory import STATE, Memory
 from maze_core.notices import Notices
 from maze_core.types import Action, Array, BoolArray, StepKey
 
@@ -42,10 +44,13 @@ class Collector:
         self._n_judged = self._n_clipped = 0
         self._notices = Notices.current()
         self._tick: Tick | None = None
+        self._memory = Memory({}, env.n_envs)
+        self._rows = np.arange(env.n_envs)
 
     def reset(self, seeds: Sequence[int]) -> None:
         """Start new episodes in every environment, with these seeds."""
         self._tick = self.env.reset(seeds)
+        self._memory = Memory({}, self.env.n_envs)
 
     def collect(self, policy: ActingPolicy) -> Rollout:
         """Act for ``n_steps`` ticks.
@@ -62,6 +67,7 @@ class Collector:
         agent_id = np.empty((T, B), dtype=np.int64)
         flat_step = np.empty((T + 1, B), dtype=np.int64)
         noise = {key: self._noise(policy, key) for key in self._buffers}
+        self._remember(policy)
         cut: dict[StepKey, list[FinalObservations]] = {key: [] for key in self._buffers}
         returns: list[float] = []
         lengths: list[int] = []
@@ -79,6 +85,7 @@ class Collector:
                 returns.extend(tick.episode_return[ended].tolist())
                 lengths.extend(tick.episode_length[ended].tolist())
                 _keep_cut(cut, tick, t)
+                self._memory.forget(tick.ended)
         flat_step[T] = tick.flat_step
         self._tick = tick
         return Rollout(
@@ -102,6 +109,8 @@ class Collector:
         active = tick.active[key]
         record.active[t] = active
         observations = tick.observations[key]
+        if key in self._memory.widths:
+            observations = {**observations, STATE: self._memory.of(key, tick.agent_id, self._rows)}
         for name, buffer in record.observations.items():
             buffer[t] = observations[name]
         if not np.count_nonzero(active):
@@ -110,9 +119,20 @@ class Collector:
             noise = self.correlated(noise, tick.flat_step == 0)
         step = policy.steps[key]
         samples = step.sample(observations, noise, tick.agent_id)
+        if key in self._memory.widths:
+            self._memory.keep(key, tick.agent_id[active], self._rows[active], samples.pop(STATE)[active])
         for head, buffer in record.actions.items():
             buffer[t] = samples[head]
         return to_env_actions(step.in_env_units(samples), self.env.action_spaces[key])
+
+    def _remember(self, policy: ActingPolicy) -> None:
+        """Carry the states of this policy, and record them, ``[T, B, n]``, among its observations."""
+        if self._memory or not policy.state_widths:
+            return
+        self._memory = Memory(policy.state_widths, self.env.n_envs)
+        for key, width in self._memory.widths.items():
+            states = np.zeros((self.n_steps, self.env.n_envs, width), np.float32)
+            self._buffers[key].observations[STATE] = states
 
     def _count_clipped(self, policy: ActingPolicy) -> float | None:
         """Share of the bounded numbers of Box actions that lay outside their bounds in this rollout.

@@ -8,6 +8,7 @@ of environments.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Protocol
 
 import numpy as np
@@ -16,6 +17,7 @@ from maze_core.data.flat_space import form_of, is_flat
 from maze_core.envs.vector import Tick, VectorEnv
 from maze_core.envs.wrappers.wrapper import Actions, WrappedVectorEnv
 from maze_core.models.acting import to_env_actions
+from maze_core.models.memory import Memory
 from maze_core.rollout.recording import Trajectory, TrajectoryBuilder
 from maze_core.threads import one_thread
 from maze_core.types import JSON, Action, Array, FloatArray, IntArray, Observation, StepKey
@@ -25,7 +27,10 @@ _NOISE_BLOCK = 64
 
 
 class Policy(Protocol):
-    """What acts; :func:`maze_core.rollout.user_policy.as_policy` makes one of any object with ``act``."""
+    """What acts; :func:`maze_core.rollout.user_policy.as_policy` makes one of any object with ``act``.
+
+    One that carries a state has ``state_widths``, sub-step → numbers (:mod:`maze_core.models.memory`).
+    """
 
     needs_noise: bool
     """Whether noise is needed even to act deterministically."""
@@ -39,7 +44,7 @@ class Policy(Protocol):
         noise: FloatArray | None,
         agent_id: IntArray | None = None,
     ) -> Action:
-        """Actions ``head → [B, ...]`` for ``name → [B, ...]``, row by row."""
+        """Actions ``head → [B, ...]`` for ``name → [B, ...]``, row by row; a state as one of both."""
         ...
 
     def noise(self, step_key: StepKey, rng: np.random.Generator, n_rows: int) -> FloatArray:
@@ -146,6 +151,11 @@ class _Play:
     """Row of the batch → its episode."""
     _next: int = 0
     _tick: Tick | None = None
+    _memory: Memory = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Nothing is carried yet."""
+        self._memory = Memory(getattr(self.policy, "state_widths", {}), self.env.n_envs)
 
     def start(self) -> None:
         """Give every row an episode while there are seeds; rows without one idle."""
@@ -203,6 +213,7 @@ class _Play:
             )
             chosen[row] = True
             self._next += 1
+        self._memory.forget(chosen)
         if is_first:
             self._tick = self.env.reset(seeds)
         elif chosen.any():
@@ -216,15 +227,15 @@ class _Play:
         if not is_all:
             observations = {name: values[rows] for name, values in observations.items()}
         needs_noise = self.policy.needs_noise or not self.deterministic
-        action = self.policy.act(
+        agent_id = tick.agent_id if is_all else tick.agent_id[rows]
+        act = partial(
+            self.policy.act,
             key,
-            tick.observations[key]
-            if is_all
-            else {name: values[rows] for name, values in tick.observations[key].items()},
             deterministic=self.deterministic,
             noise=self._noise(key, rows) if needs_noise else None,
-            agent_id=tick.agent_id if is_all else tick.agent_id[rows],
+            agent_id=agent_id,
         )
+        action = self._memory.act(key, observations, agent_id, rows, act)
         fitted = to_env_actions(action, self.env.action_spaces[key])
         return fitted if is_all else {head: self._spread(values, rows) for head, values in fitted.items()}
 

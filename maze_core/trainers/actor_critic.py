@@ -8,6 +8,7 @@ import numpy as np
 
 from maze_core.checkpoint import copied, prefixed, section
 from maze_core.data.trajectory import Rollout
+from maze_core.models.memory import Memory
 from maze_core.models.networks import Critic
 from maze_core.objectives.losses import mean, squared_error
 from maze_core.rollout.collector import Collector
@@ -54,10 +55,12 @@ class ActorCritic(ABC, Generic[C]):
         self.minibatch_rng = generator(parts.agent_seed, Stream.MINIBATCHES)
         actions = generator(parts.agent_seed, Stream.ACTIONS)
         self.collector = Collector(parts.env, config.n_rollout_steps, actions)
+        self._memory = Memory(self.critic.state_widths, parts.env.n_envs)
 
     def reset_envs(self, seeds: Sequence[int]) -> None:
         """See :class:`~maze_core.trainers.fit.Trainer`."""
         self.collector.reset(seeds)
+        self._memory.forget_all()
 
     def _lr(self, progress: float) -> float:
         """The step size of an update where this part of the run is done."""
@@ -89,6 +92,8 @@ class ActorCritic(ABC, Generic[C]):
                     gamma=config.gamma,
                     lam=config.gae_lambda,
                     off_policy=self._off_policy,
+                    memory=self._memory,
+                    bptt_length=config.bptt_length,
                 )
             with self.learner.torch(keeps_gradients=True):
                 metrics = mean_metrics(self._learn(batch, epoch=epoch))
@@ -115,7 +120,9 @@ class ActorCritic(ABC, Generic[C]):
             share = len(samples) / total
             found = None if self.learner.needs_torch else samples.found  # autograd was off while it was found
             if found is None:
-                found = self.learner.evaluate(key, samples.observations, samples.actions, samples.agent_id)
+                found = self.learner.evaluate(
+                    key, samples.observations, samples.actions, samples.agent_id, samples.sequences
+                )
             policy_loss, d_log_probs, details = policy_loss_of(samples, found.log_probs)
             value_loss, d_values = self._value_loss(samples, found.values)
             d_entropy = np.full(len(samples), -entropy_weight / total, np.float32) if entropy_weight else None

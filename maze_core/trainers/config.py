@@ -201,6 +201,8 @@ class ActorCriticConfig(LearningConfig):
     """Give the advantages of each gradient step mean 0 and deviation 1."""
     critic_burn_in_epochs: NonNegativeInt = 0
     """Epochs at the start in which only the critic learns."""
+    bptt_length: OptionalPositiveInt = None
+    """Steps of an agent after which gradients through the state of a network end; null is the length of the rollout."""
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)

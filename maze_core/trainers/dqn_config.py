@@ -62,6 +62,7 @@ class DQNAlgorithmConfig(OffPolicyConfig):
             distributions={"Discrete": "action_values"},
             critic=None,
             has_sub_steps=False,
+            has_memory=False,
             duelling=self.duelling,
         )
 

@@ -14,12 +14,16 @@ import numpy as np
 from maze_core.models.acting import ActingPolicy, StepPolicy
 from maze_core.models.dense import DenseNets, NetsPull, differ_at_the_end_only, scores
 from maze_core.models.graph import ActionValues, GraphNetwork, Program
+from maze_core.models.memory import STATE, Sequences
 from maze_core.models.networks import Critic, Network
 from maze_core.threads import plain_torch
 from maze_core.trainers.optim import GradientStep
 from maze_core.types import FloatArray, IntArray, NamedArrays, StepKey
 
-Nets = Callable[[NamedArrays], tuple[Sequence[FloatArray], NetsPull]]
+Nets = Callable[..., tuple[Sequence[FloatArray], NetsPull]]
+"""Observations, and the sequences of a network with a state, to outputs and their pull."""
+CRITIC_STATE = "critic_state"
+"""Name by which the state of a critic stands among the observations, beside that of the policy."""
 
 
 @dataclass(slots=True)
@@ -57,26 +61,38 @@ class Learner:
         """Take the networks, and what they learn by, which has them as ``policy`` and ``critic``."""
         self.needs_torch = policy.needs_torch or critic.needs_torch
         """Whether a network is a module of the user's, which numpy cannot run."""
+        self.policy, self.critic = policy, critic
         self._steps = {
             key: _SubStep(of_key, critic, critic.by_key[key], step) for key, of_key in policy.steps.items()
         }
+
+    @property
+    def has_memory(self) -> bool:
+        """Whether a network carries a state."""
+        return bool(self.policy.state_widths or self.critic.state_widths)
 
     def torch(self, *, keeps_gradients: bool) -> AbstractContextManager[None]:
         """What to evaluate within where a network needs torch, and whether the way back is kept; else nothing."""
         return plain_torch(gradients=keeps_gradients) if self.needs_torch else nullcontext()
 
     def evaluate(
-        self, step_key: StepKey, observations: NamedArrays, actions: NamedArrays, agent_id: IntArray
+        self,
+        step_key: StepKey,
+        observations: NamedArrays,
+        actions: NamedArrays,
+        agent_id: IntArray,
+        sequences: Sequences | None = None,
     ) -> Evaluation:
         """Evaluate actions and states of one sub-step.
 
         Args:
             step_key: the sub-step.
-            observations: name → ``[N, …]``, masks among them.
+            observations: name → ``[N, …]``, masks among them, and what the networks carried before.
             actions: head → ``[N, …]``, the raw samples.
             agent_id: ``[N]``, who acted.
+            sequences: in which networks with a state see the rows; None believes the state of every row.
         """
-        return self._steps[step_key].evaluate(observations, actions, agent_id)
+        return self._steps[step_key].evaluate(observations, actions, agent_id, sequences)
 
     def log_probs(
         self, step_key: StepKey, observations: NamedArrays, actions: NamedArrays, agent_id: IntArray
@@ -105,18 +121,25 @@ class PolicyLearner:
         self._agents = [nets([net], [d]) for net, d in zip(self.networks, self.gradients, strict=True)]
 
     def evaluate(
-        self, observations: NamedArrays, actions: NamedArrays, agent_id: IntArray
+        self,
+        observations: NamedArrays,
+        actions: NamedArrays,
+        agent_id: IntArray,
+        sequences: Sequences | None = None,
     ) -> PolicyEvaluation:
         """How likely the actions of ``N`` rows are; see :meth:`Learner.evaluate`."""
+        if CRITIC_STATE in observations:
+            observations = {name: x for name, x in observations.items() if name != CRITIC_STATE}
         n_rows = len(agent_id)
         log_probs, entropy = np.empty(n_rows, np.float32), np.empty(n_rows, np.float32)
         pulls = []
         for i, network in enumerate(self._agents):
-            rows = slice(None) if len(self._agents) == 1 else np.flatnonzero(agent_id == i)
+            rows: Any = slice(None) if len(self._agents) == 1 else np.flatnonzero(agent_id == i)
             if not agent_id[rows].size:
                 continue
             seen = {name: array[rows] for name, array in observations.items()}
-            (logits,), pull = network(seen)
+            mine = sequences if sequences is None or len(self._agents) == 1 else sequences.of_rows(rows)
+            (logits,), pull = network(seen, *_read_by(seen, mine))
             done = {name: array[rows] for name, array in actions.items()}
             found = scores(self.parts, logits, seen, done, *self.log_stds[i])
             log_probs[rows], entropy[rows] = found.log_prob, found.entropy
@@ -136,13 +159,19 @@ class _SubStep:
         self.policy = actors = PolicyLearner(policy, step)
         of_values = step.gradients_of(f"critic/{critic.prefixes[values]}")
         self._critic = nets([values], [of_values])
-        self._fill = critic.fill
+        self._filled = critic.filled
         both = [*actors.networks, values]
         programs = [x.program for x in both if isinstance(x, GraphNetwork)]
         at_once = len(both) == len(programs) == 2 and differ_at_the_end_only(*programs)
         self._policy_and_critic = nets(both, [*actors.gradients, of_values]) if at_once else None
 
-    def evaluate(self, observations: NamedArrays, actions: NamedArrays, agent_id: IntArray) -> Evaluation:
+    def evaluate(
+        self,
+        observations: NamedArrays,
+        actions: NamedArrays,
+        agent_id: IntArray,
+        sequences: Sequences | None,
+    ) -> Evaluation:
         if self._policy_and_critic is not None:
             (logits, values), pull = self._policy_and_critic(observations)
             found = scores(self.policy.parts, logits, observations, actions, *self.policy.log_stds[0])
@@ -154,8 +183,9 @@ class _SubStep:
 
             return Evaluation(found.log_prob, found.entropy, values[0], backward_at_once)
 
-        (values,), pull_values = self._critic(self._filled(observations))
-        policy = self.policy.evaluate(observations, actions, agent_id)
+        seen = self._seen(observations)
+        (values,), pull_values = self._critic(seen, *_read_by(seen, sequences))
+        policy = self.policy.evaluate(observations, actions, agent_id, sequences)
 
         def backward(d_log_probs: FloatArray, d_entropy: FloatArray | None, d_values: FloatArray) -> None:
             policy.backward(d_log_probs, d_entropy)
@@ -165,17 +195,21 @@ class _SubStep:
 
     def values(self, observations: NamedArrays) -> FloatArray:
         """``[N]``."""
-        (values,), _ = self._critic(self._filled(observations))
+        (values,), _ = self._critic(self._seen(observations))
         return values[0]  # type: ignore[no-any-return]
 
-    def _filled(self, observations: NamedArrays) -> NamedArrays:
-        if not self._fill:
-            return observations
-        n_rows = len(next(iter(observations.values())))
-        return {
-            name: observations[name] if name in observations else row.repeat(n_rows, 0)
-            for name, row in self._fill.items()
-        }
+    def _seen(self, observations: NamedArrays) -> NamedArrays:
+        """What the critic sees: its own state in the place of the policy's."""
+        if not (STATE in observations or CRITIC_STATE in observations):
+            return self._filled(observations)
+        of_critic = observations.get(CRITIC_STATE)
+        shown = {name: x for name, x in observations.items() if name not in (STATE, CRITIC_STATE)}
+        return self._filled(shown) if of_critic is None else {**self._filled(shown), STATE: of_critic}
+
+
+def _read_by(seen: NamedArrays, sequences: Sequences | None) -> tuple[Sequences, ...]:
+    """The sequences, where a network that sees this carries a state and there are any."""
+    return () if sequences is None or STATE not in seen else (sequences,)
 
 
 def nets(
@@ -208,8 +242,8 @@ def _one(network: Any, gradients: NamedArrays | None, inputs: Collection[str]) -
 def _one_by_one(each: Sequence[Nets]) -> Nets:
     """Networks of which torch has one, as if they were computed at once."""
 
-    def learn(observations: NamedArrays) -> tuple[Sequence[FloatArray], NetsPull]:
-        outputs, pulls = zip(*(network(observations) for network in each), strict=True)
+    def learn(observations: NamedArrays, *sequences: Sequences) -> tuple[Sequence[FloatArray], NetsPull]:
+        outputs, pulls = zip(*(network(observations, *sequences) for network in each), strict=True)
 
         def pull(d_outputs: Sequence[FloatArray]) -> NamedArrays:
             found = [pull([d]) for pull, d in zip(pulls, d_outputs, strict=True)]

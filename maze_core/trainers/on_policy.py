@@ -7,16 +7,18 @@ passes: γ and λ count as 1 there.
 """
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import ClassVar, Self, TypeVar
 
 import numpy as np
 
 from maze_core.data.trajectory import Rollout
+from maze_core.models.memory import Memory, Sequences
 from maze_core.objectives.losses import normalized
 from maze_core.objectives.returns import explained_variance, gae
-from maze_core.trainers.learner import Evaluation, Learner
+from maze_core.trainers.learner import CRITIC_STATE, Evaluation, Learner
+from maze_core.trainers.remembered import remembered
 from maze_core.types import Array, BoolArray, FloatArray, IntArray, StepKey
 
 
@@ -30,6 +32,8 @@ class Steps:
     """head → ``[N, …]``: the policy's own samples."""
     agent_id: IntArray
     """``[N]``."""
+    sequences: Sequences | None = field(default=None, kw_only=True)
+    """In which networks with a state see the rows; None where there are none of them."""
 
     def __len__(self) -> int:
         """Number of rows."""
@@ -42,6 +46,14 @@ class Steps:
     def slice(self, start: int, end: int) -> Self:
         """The rows ``start`` to ``end``, as views."""
         return self._each(lambda x: x[start:end])
+
+    def take_sequences(self, chosen: IntArray) -> Self:
+        """The rows of these sequences, copied."""
+        assert self.sequences is not None
+        rows, sequences = self.sequences.take(chosen)
+        taken = self.take(rows)
+        taken.sequences = sequences
+        return taken
 
     def _each(self, part: Callable[[Array], Array]) -> Self:
         return type(self)(
@@ -79,7 +91,14 @@ Estimator = Callable[..., tuple[FloatArray, FloatArray]]
 
 
 def prepare(
-    rollout: Rollout, learner: Learner, *, gamma: float, lam: float, off_policy: Estimator | None = None
+    rollout: Rollout,
+    learner: Learner,
+    *,
+    gamma: float,
+    lam: float,
+    off_policy: Estimator | None = None,
+    memory: Memory | None = None,
+    bptt_length: int | None = None,
 ) -> tuple[Batch, float]:
     """Values, advantages and old log-probabilities of a rollout.
 
@@ -90,22 +109,34 @@ def prepare(
         lam: λ in [0, 1].
         off_policy: takes log π − log μ ``[T, B]`` and then what :func:`gae` does, for a rollout that has the
             ``log_probs`` of another policy; None is :func:`gae`.
+        memory: what a critic with a state carries from rollout to rollout; it goes on.
+        bptt_length: rows after which gradients through states end; None is the whole rollout.
 
     Returns:
         The batch to learn from, and the explained variance of the critic before the update.
     """
     # before what is evaluated to learn from, whose pull must come before the next call
     next_values = np.empty(rollout.reward.shape, dtype=np.float32)
-    next_values[-1] = _last_values(rollout, learner)
-    cut = [
-        (final.t, final.b, learner.values(key, final.observations, rollout.agent_id[final.t, final.b]))
-        for key, final in rollout.final.items()
-    ]
+    states: dict[StepKey, FloatArray] = {}
+    if memory:
+        next_values[-1], cut, states = remembered(rollout, learner.critic, memory)
+    else:
+        next_values[-1] = _last_values(rollout, learner)
+        cut = [
+            (final.t, final.b, learner.values(key, final.observations, rollout.agent_id[final.t, final.b]))
+            for key, final in rollout.final.items()
+        ]
+    ended = rollout.terminated | rollout.truncated
     values = np.empty_like(next_values)  # some sub-step acts at every tick
     log_ratios = np.zeros_like(next_values)
     batch: Batch = {}
     for key, rows, done in _done(rollout):
-        found = learner.evaluate(key, done.observations, done.actions, done.agent_id)
+        if key in states:
+            done.observations[CRITIC_STATE] = rows.of(states[key])
+        if learner.has_memory:
+            active = rollout.steps[key].active
+            done.sequences = Sequences.of(active, rollout.agent_id, ended, bptt_length)
+        found = learner.evaluate(key, done.observations, done.actions, done.agent_id, done.sequences)
         rows.put(found.values, values)
         log_probs = found.log_probs
         if rollout.log_probs is not None:
@@ -121,6 +152,7 @@ def prepare(
             found.values,
             found.values,
             found,
+            sequences=done.sequences,
         )
     next_values[:-1] = values[1:]
     for t, b, final_values in cut:
@@ -156,7 +188,8 @@ def minibatches(
 ) -> Iterator[dict[StepKey, Rows]]:
     """One pass over the batch in random order, in minibatches of ``size`` rows over all step keys.
 
-    A last minibatch smaller than half of ``size`` joins the one before it, so that none is tiny.
+    A last minibatch smaller than half of ``size`` joins the one before it, so that none is tiny. Sequences stay whole:
+    minibatches of them have about ``size`` rows.
     """
     keys = list(batch)
     lengths = [len(batch[key]) for key in keys]
@@ -164,6 +197,9 @@ def minibatches(
     starts = list(range(0, total, size))
     if len(starts) > 1 and total - starts[-1] < size / 2:
         starts.pop()
+    if any(steps.sequences is not None for steps in batch.values()):
+        yield from _of_sequences(batch, len(starts), rng)
+        return
     order = rng.permutation(total)
     if len(keys) == 1:
         shuffled = batch[keys[0]].take(order)
@@ -179,6 +215,25 @@ def minibatches(
             if len(mine):
                 parts[key] = batch[key].take(mine)
         yield parts
+
+
+def _of_sequences(
+    batch: Mapping[StepKey, Rows], n_parts: int, rng: np.random.Generator
+) -> Iterator[dict[StepKey, Rows]]:
+    """All sequences of all step keys in random order, in at most ``n_parts`` parts of about as many rows."""
+    every = [
+        (key, i, n)
+        for key, steps in batch.items()
+        if (found := steps.sequences)
+        for i, n in enumerate(found.lengths)
+    ]
+    shuffled = [every[i] for i in rng.permutation(len(every))]
+    ends = np.cumsum([n for *_, n in shuffled])
+    part_of = np.minimum((ends - 1) * n_parts // ends[-1], n_parts - 1)
+    for part in np.unique(part_of):
+        mine = [shuffled[i] for i in np.flatnonzero(part_of == part)]
+        chosen = {key: np.array([i for of_key, i, _ in mine if of_key == key]) for key in batch}
+        yield {key: batch[key].take_sequences(of_key) for key, of_key in chosen.items() if len(of_key)}
 
 
 def normalize_advantages(batch: Batch) -> Batch:

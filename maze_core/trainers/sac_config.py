@@ -37,6 +37,7 @@ class SACAlgorithmConfig(TwinCriticsConfig):
             distributions={"Box": "squashed_gaussian", "Discrete": "categorical"},
             critic="action",
             has_sub_steps=False,
+            has_memory=False,
         )
 
     def build(self, parts: "Parts") -> "SAC":

@@ -35,7 +35,9 @@ class TD3AlgorithmConfig(TwinCriticsConfig):
     @property
     def model_needs(self) -> ModelNeeds:
         """A policy without distribution for numbers, and two critics of actions."""
-        return ModelNeeds(distributions={"Box": "deterministic"}, critic="action", has_sub_steps=False)
+        return ModelNeeds(
+            distributions={"Box": "deterministic"}, critic="action", has_sub_steps=False, has_memory=False
+        )
 
     def build(self, parts: "Parts") -> "TD3":
         """The trainer of these settings."""

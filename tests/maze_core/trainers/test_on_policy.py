@@ -123,10 +123,12 @@ def scripted(active, flat_step, reward, *, terminated=None, truncated=None, agen
 class TickValue:
     """V is ten times the tick that an observation shows, and 1000 more for agent 1; log π is minus the sub-step."""
 
+    has_memory = False
+
     def values(self, key, observations, agent_id):
         return observations["x"][:, 0] * 10 + 1000 * agent_id
 
-    def evaluate(self, key, observations, actions, agent_id):
+    def evaluate(self, key, observations, actions, agent_id, sequences):
         zero = observations["x"][:, 0] * 0
         return Evaluation(zero - key, zero, self.values(key, observations, agent_id), lambda *_: None)
 
