@@ -51,11 +51,43 @@ _BY_MODULE: Mapping[str, Mapping[str, tuple[str, ...]]] = {
         ),
     },
     "maze_core.envs.wrappers.observation_clipping": {"ObservationClippingWrapper": ()},
-    "maze_core.envs.wrappers.observation_stack": {"ObservationStackWrapper": ()},
+    "maze_core.envs.wrappers.observation_stack": {
+        "ObservationStackWrapper": (f"{_REF_WRAPPERS}.observation_stack_wrapper.ObservationStackWrapper",),
+    },
+    "maze_core.envs.wrappers.preprocessing": {
+        "PreProcessingWrapper": (
+            f"{_REF_WRAPPERS}.observation_preprocessing.preprocessing_wrapper.PreProcessingWrapper",
+        ),
+    },
+    "maze_core.envs.preprocessors": {
+        f"{name}PreProcessor": (f"maze.preprocessors.{name}PreProcessor",)
+        for name in ("Flatten", "OneHot", "ResizeImg", "Rgb2Gray", "Transpose", "UnSqueeze")
+    },
+    "maze_core.envs.wrappers.discretize_actions": {
+        "DiscretizeActionsWrapper": (f"{_REF_WRAPPERS}.discretize_actions_wrapper.DiscretizeActionsWrapper",),
+    },
+    "maze_core.envs.wrappers.split_actions": {
+        "SplitActionsWrapper": (f"{_REF_WRAPPERS}.split_actions_wrapper.SplitActionsWrapper",),
+    },
+    "maze_core.envs.wrappers.dict_spaces": {
+        f"{name}Wrapper": (f"{_REF_WRAPPERS}.{file}_wrapper.{name}Wrapper",)
+        for name, file in {
+            "DictAction": "dict_action",
+            "DictObservation": "dict_observation",
+            "NoDictAction": "no_dict_action",
+            "NoDictObservation": "no_dict_observation",
+            "NoDictSpaces": "no_dict_spaces",
+        }.items()
+    },
     "maze_core.envs.wrappers.reward_clipping": {
         "RewardClippingWrapper": (f"{_REF_WRAPPERS}.reward_clipping_wrapper.RewardClippingWrapper",),
     },
-    "maze_core.envs.wrappers.reward_normalization": {"RewardNormalizationWrapper": ()},
+    "maze_core.envs.wrappers.reward_normalization": {
+        "RewardNormalizationWrapper": (
+            f"{_REF_WRAPPERS}.return_normalization_reward_wrapper.ReturnNormalizationRewardWrapper",
+            "ReturnNormalizationRewardWrapper",
+        ),
+    },
     "maze_core.envs.wrappers.reward_scaling": {
         "RewardScalingWrapper": (f"{_REF_WRAPPERS}.reward_scaling_wrapper.RewardScalingWrapper",),
     },
@@ -240,6 +272,7 @@ _SAYS_NOTHING: Mapping[str, Mapping[str, tuple[Any, ...]]] = {
         "manual_config": (None, {}),
         "exclude": (None,),
     },
+    "maze_core.RewardNormalizationWrapper": {"epsilon": (1e-8,)},
 }
 """Component → setting → the values that describe what happens here anyway."""
 _EXECUTIONS = ("sequential", "parallel", "local", "dev")
@@ -264,6 +297,12 @@ def in_our_words(node: Mapping[str, Any]) -> Mapping[str, Any]:
         given.pop("eval_concurrency", None)
     elif target == "maze_core.ObservationNormalizationWrapper":
         given = _normalization(given)
+    elif target == "maze_core.ObservationStackWrapper":
+        given = _stack(given)
+    elif target == "maze_core.RewardNormalizationWrapper":
+        given.setdefault("clip_range", None)
+    elif target.endswith("PreProcessor"):
+        given |= given.pop("config", None) or {}
     return given
 
 
@@ -277,6 +316,21 @@ def _execution(name: str) -> dict[str, str]:
     last = name.rpartition(".")[2].lower()
     word = next((word for word in _EXECUTIONS if word in last), None)
     return {} if word is None else {"execution": word}
+
+
+def _stack(given: dict[str, Any]) -> dict[str, Any]:
+    """Entries of a stack, where they differ in nothing but the observation."""
+    entries = given.get("stack_config")
+    if not isinstance(entries, list) or not all(isinstance(entry, Mapping) for entry in entries):
+        return given
+    names = [entry.get("observation") for entry in entries]
+    rest = [{key: value for key, value in entry.items() if key != "observation"} for entry in entries]
+    if not rest or any(other != rest[0] for other in rest):
+        return given
+    renamed = {"stack_steps": "n_stack"}
+    settings = {renamed.get(key, key): value for key, value in rest[0].items()}
+    others = {key: value for key, value in given.items() if key != "stack_config"}
+    return {**others, "observations": names, "new_axis": True, **settings}
 
 
 def _normalization(given: dict[str, Any]) -> dict[str, Any]:

@@ -29,6 +29,7 @@ class BoxObservationWrapper(Wrapper):
                 for name, leaf in space.items()
                 if isinstance(leaf, spaces.Box)
                 and name not in self.exclude
+                and self.is_changed(name)
                 and not name.endswith(MASK_SUFFIX)
             }
             self._names[key] = list(boxes)
@@ -42,6 +43,10 @@ class BoxObservationWrapper(Wrapper):
         """Change each of the observations."""
         changed = {name: self.values(name, observations[name]) for name in self._names[step_key]}
         return observations | changed, state
+
+    def is_changed(self, name: str) -> bool:
+        """Whether a Box that is not excluded is changed."""
+        return True
 
     @abstractmethod
     def box(self, name: str, box: spaces.Box) -> spaces.Box:

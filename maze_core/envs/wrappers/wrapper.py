@@ -106,6 +106,10 @@ class Wrapper:
         """Turn a batch of the policy's actions, head → ``[B, ...]``, into the environment's."""
         return actions
 
+    def reverse_action(self, step_key: StepKey, actions: Action) -> Action:
+        """The policy's actions that :meth:`action` turns into these of the environment, or the nearest ones."""
+        return actions
+
     def reward(self, tick: Tick) -> FloatArray:
         """The reward ``[B]`` that training sees; the episode return stays the sum of raw rewards."""
         return tick.reward

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 from gymnasium import spaces
 
-from maze_core import RunContext
+from maze_core import RunContext, compose_run
 from maze_core.envs.gym_env import GymEnv
 from maze_core.envs.per_env import PerEnvVectorEnv
 from maze_core.envs.wrappers import ObservationStackWrapper, WrappedVectorEnv
-from maze_core.errors import NotServableError
+from maze_core.errors import EnvError, InvalidSpecificationError, NotServableError
 from tests.maze_core.envs.small_envs import EpisodeNumberEnv
 from tests.maze_core.envs.structured_env import BoxesEnv
 from tests.maze_core.envs.ticks import random_actions
@@ -99,7 +99,79 @@ def test_what_was_given_stays_as_it_was():
     assert first["observation"].tolist() == again["observation"].tolist() == [[0, 1, 1], [0, 2, 2]]
     assert batch["observation"].tolist() == kept[0]["observation"].tolist()
     assert [list(past) for past in state] == [list(past) for past in kept[1]]
-    assert [past[0, "observation"].tolist() for past in state] == [[0, 1], [0, 2]]
+    assert [past[0, "observation"].tolist() for past in state] == [[[1]], [[2]]]
+
+
+def played(space, batches, **settings):
+    """What a stack of three shows of batches of one row, after each other, and the spaces it tells."""
+    wrapper, state, shown = ObservationStackWrapper(n_stack=3, **settings), [None], []
+    seen, _ = wrapper.bind({0: space}, {})
+    for batch in batches:
+        observations, state = wrapper.observation(0, batch, state)
+        assert all(seen[0][name].contains(np.asarray(values[0])) for name, values in observations.items())
+        shown.append(observations)
+    return shown, seen[0]
+
+
+ONE = spaces.Dict(x=spaces.Box(0, 250, (2,), np.uint8), y=spaces.Box(-9.0, 9.0, ()), kind=spaces.Discrete(3))
+FOUR = [
+    {"x": np.uint8([[10 * t, t * t]]), "y": np.float32([-t]), "kind": np.array([t % 3])} for t in range(1, 5)
+]
+
+
+def test_a_stack_may_be_along_a_new_first_axis():
+    shown, seen = played(ONE, FOUR, new_axis=True)
+    assert shown[1]["x"].tolist() == [[[0, 0], [10, 1], [20, 4]]]
+    assert shown[3]["x"].tolist() == [[[20, 4], [30, 9], [40, 16]]]
+    assert shown[3]["y"].tolist() == [[-2, -3, -4]]
+    assert (seen["x"].shape, seen["x"].dtype, seen["y"].shape) == ((3, 2), np.uint8, (3,))
+
+
+def test_changes_stand_in_place_of_the_past_and_of_what_was_not_there_nothing():
+    shown, seen = played(ONE, FOUR, delta=True)
+    assert shown[0]["x"].tolist() == [[0, 0, 0, 0, 10, 1]]
+    assert shown[1]["x"].tolist() == [[0, 0, 10, 3, 20, 4]]
+    assert shown[3]["x"].tolist() == [[10, 5, 10, 7, 40, 16]]
+    assert shown[3]["y"].tolist() == [[-1, -1, -4]]
+    assert seen["x"] == spaces.Box(-250, 250, (6,), np.float32)
+    falling, _ = played(ONE, FOUR[::-1], delta=True)
+    assert falling[3]["x"].tolist() == [[-10, -5, -10, -3, 10, 1]], "no unsigned number wraps around"
+
+
+def test_a_tag_names_the_stack_and_the_original_may_stay():
+    shown, seen = played(ONE, FOUR, tag="past", keep_original=True, observations=["x"])
+    assert list(seen) == ["x", "y", "kind", "x-past"]
+    assert {name: values.tolist() for name, values in shown[1].items()} == {
+        "x": [[20, 4]],
+        "y": [-2],
+        "kind": [2],
+        "x-past": [[0, 0, 10, 1, 20, 4]],
+    }
+    alone, seen = played(ONE, FOUR, tag="past", observations=["x"])
+    assert list(seen) == list(alone[0]) == ["y", "kind", "x-past"]
+
+
+def test_the_original_beside_a_stack_needs_a_tag():
+    with pytest.raises(ValueError, match="keep_original needs a tag"):
+        ObservationStackWrapper(keep_original=True)
+
+
+def test_a_stack_of_what_is_not_observed_is_refused():
+    for name in ("z", "kind"):
+        with pytest.raises(EnvError, match=f"stacks \\['{name}'\\], and no such Box"):
+            ObservationStackWrapper(observations=["x", name]).bind({0: ONE}, {})
+
+
+def test_published_stacks_are_ours_along_a_new_axis():
+    entry = {"keep_original": False, "tag": None, "delta": False, "stack_steps": 4}
+    name = "maze.core.wrappers.observation_stack_wrapper.ObservationStackWrapper"
+    published = {name: {"stack_config": [{"observation": "observation", **entry}]}}
+    ours = {"maze_core.ObservationStackWrapper": {"observations": ["observation"], "new_axis": True}}
+    assert compose_run(wrappers=published, seed=1).tree == compose_run(wrappers=ours, seed=1).tree
+    other = {"observation": "more", **entry, "delta": True}
+    published[name]["stack_config"].append(other)
+    with pytest.raises(InvalidSpecificationError, match="stack_config"):
+        compose_run(wrappers=published, seed=1)
 
 
 def test_a_run_with_stacks_trains_and_is_judged_and_says_why_it_does_not_act():
