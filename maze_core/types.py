@@ -6,7 +6,7 @@ vector environment; a *flat step* is one step of environment time, which may tak
 """
 
 from collections.abc import Mapping
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, Literal, NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -38,6 +38,30 @@ class ActorID(NamedTuple):
 
     step_key: StepKey = 0
     agent_id: int = 0
+
+
+Rewards: TypeAlias = Literal["team", "per_actor"]
+"""Whom the steps of an environment pay: all who act in it together, or each actor its own."""
+
+
+class Actors:
+    """The actors of an environment, numbered: sub-step by sub-step, agent by agent.
+
+    Args:
+        agent_counts: agents per sub-step, in the order of the spaces; 1 at least.
+    """
+
+    def __init__(self, agent_counts: Mapping[StepKey, int]) -> None:
+        self.ids = tuple(
+            ActorID(key, agent_id) for key, count in agent_counts.items() for agent_id in range(count)
+        )
+        self.numbers = {actor: number for number, actor in enumerate(self.ids)}
+        self.first = {key: self.numbers[ActorID(key, 0)] for key in agent_counts}
+        """Sub-step → number of its agent 0."""
+
+    def __len__(self) -> int:
+        """How many there are."""
+        return len(self.ids)
 
 
 MASK_SUFFIX = "_mask"

@@ -5,13 +5,13 @@ rows of the one step key it stood at (``active``); a plain gymnasium environment
 ``active`` is all True. ``flat_step`` says which ticks belong to one step of environment time.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass, fields, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 import numpy as np
 
-from maze_core.types import Array, BoolArray, FloatArray, IntArray, Observation, StepKey
+from maze_core.types import ActorID, Actors, Array, BoolArray, FloatArray, IntArray, Observation, StepKey
 
 
 @dataclass(slots=True)
@@ -39,6 +39,25 @@ class FinalObservations:
 
 
 @dataclass(slots=True)
+class Turns:
+    """Whose turn each tick is, and how it ended for that actor, where each actor is paid its own."""
+
+    n_actors: int
+    """Actors of one environment, by number."""
+    actor: IntArray
+    """``[T + 1, B]``: number of the actor; row T is the tick after the rollout."""
+    turn: IntArray
+    """``[T + 1, B]``: turns it had before, within the rollout."""
+    terminated: BoolArray
+    """``[T, B]``: the actor's part in the episode was over before it had another turn."""
+    truncated: BoolArray
+    """``[T, B]``: it was cut before that."""
+    is_known: BoolArray
+    """``[T, B]``: all that came of the action is known; not of the last turns of those who wait at the end of the
+    rollout, and where an actor was cut without being shown anything."""
+
+
+@dataclass(slots=True)
 class Rollout:
     """``T`` ticks of ``B`` environments, and what they show afterwards."""
 
@@ -46,9 +65,10 @@ class Rollout:
     agent_id: IntArray
     """``[T, B]``: the agent that acted."""
     reward: FloatArray
-    """``[T, B]`` float32: reward of the action taken at t."""
+    """``[T, B]`` float32: reward of the action taken at t; with :attr:`turns`, all that its actor was paid up to the
+    next turn of its own."""
     terminated: BoolArray
-    """``[T, B]``: the state reached at t+1 is terminal."""
+    """``[T, B]``: the state reached at t+1 is terminal: the episode is over."""
     truncated: BoolArray
     """``[T, B]``: the episode was cut at t+1."""
     flat_step: IntArray
@@ -60,7 +80,8 @@ class Rollout:
     last_agent_id: IntArray
     """``[B]``."""
     final: dict[StepKey, FinalObservations]
-    """Of truncated episodes, by the step key of the final observation."""
+    """Of truncated episodes, by the step key of the final observation; with :attr:`turns`, of each actor that was cut,
+    at its own last turn."""
     episode_returns: list[float]
     """Raw returns of the episodes that ended within the rollout, in order."""
     episode_lengths: list[int]
@@ -69,6 +90,10 @@ class Rollout:
     """log μ(a|s) of the policy μ that acted, ``[T, B]`` float32; None where it is the one that learns."""
     actions_clipped: float | None = None
     """Share of the bounded numbers of Box actions that the environments' bounds cut; None where there are none."""
+    turns: Turns | None = None
+    """None where a team is paid."""
+    actor_returns: list[FloatArray] = field(default_factory=list)
+    """Raw returns ``[A]`` of each actor, of the episodes that ended; empty where a team is paid."""
 
     @property
     def n_steps(self) -> int:
@@ -82,6 +107,14 @@ class Rollout:
         steps, ended = self.flat_step, self.terminated | self.truncated
         same: BoolArray = np.greater(steps[1:] == steps[:-1], ended)  # equal, and not ended
         return same
+
+
+def actor_returns(rollout: Rollout, agent_counts: Mapping[StepKey, int]) -> dict[ActorID, list[float]]:
+    """Raw returns of each actor in the episodes that ended, where each is paid its own."""
+    if not rollout.actor_returns:
+        return {}
+    columns = np.stack(rollout.actor_returns, axis=1).tolist()
+    return dict(zip(Actors(agent_counts).ids, columns, strict=True))
 
 
 def joined_ends(parts: Sequence[FinalObservations]) -> FinalObservations:
@@ -112,11 +145,12 @@ def joined(rollouts: Sequence[Rollout]) -> Rollout:
         final={key: joined_ends(parts) for key, parts in final.items()},
         episode_returns=[value for rollout in rollouts for value in rollout.episode_returns],
         episode_lengths=[value for rollout in rollouts for value in rollout.episode_lengths],
+        actor_returns=[values for rollout in rollouts for values in rollout.actor_returns],
         actions_clipped=sum(clipped) / len(clipped) if clipped else None,
     )
 
 
-_OF_TICKS = ("steps", "agent_id", "reward", "terminated", "truncated", "flat_step", "log_probs")
+_OF_TICKS = ("steps", "agent_id", "reward", "terminated", "truncated", "flat_step", "log_probs", "turns")
 """Fields of a rollout whose axis 1 counts environments."""
 _OF_THE_END = ("last_observations", "last_active", "last_agent_id")
 """Those whose axis 0 does."""
@@ -125,9 +159,11 @@ _OF_THE_END = ("last_observations", "last_active", "last_agent_id")
 def _beside(parts: Sequence[Any], axis: int) -> Any:
     """Arrays, or the same structure of them, joined along an axis."""
     first = parts[0]
-    if isinstance(first, StepRecord):
-        names = [field.name for field in fields(StepRecord)]
-        return StepRecord(**{name: _beside([getattr(part, name) for part in parts], axis) for name in names})
+    if isinstance(first, StepRecord | Turns):
+        names = [field.name for field in fields(first)]
+        return type(first)(**{name: _beside([getattr(part, name) for part in parts], axis) for name in names})
+    if first is None or isinstance(first, int):
+        return first
     if isinstance(first, dict):
         return {key: _beside([part[key] for part in parts], axis) for key in first}
     return np.concatenate(parts, axis)

@@ -3,17 +3,35 @@
 A *flat step* is one step of environment time. It may take several calls of ``step()``, one per actor: first a
 box is chosen, then an item in it. Who acts next is :meth:`StructuredEnv.actor_id`; the spaces are given per
 step key. ``terminated`` and ``truncated`` are two facts, as in gymnasium.
+
+Whom a step pays is :attr:`StructuredEnv.rewards`. A team shares what it is paid. Where each actor is paid its own,
+:meth:`StructuredEnv.outcomes` says what a step brought to whom, also to actors who acted before, and whose part in
+the episode is over. Agents may come and go while an episode lasts: whoever is named by ``actor_id`` acts.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
 import gymnasium
 from gymnasium import spaces
 
 from maze_core.envs.vector import Environment
-from maze_core.types import Action, ActorID, Observation, StepKey
+from maze_core.types import Action, ActorID, Observation, Rewards, StepKey
+
+
+class Outcome(NamedTuple):
+    """What a step brought one actor."""
+
+    actor: ActorID
+    reward: float = 0.0
+    """Paid for what it did last, beside what it was paid for that before."""
+    terminated: bool = False
+    """Its part in the episode is over: nothing comes after what it did last."""
+    truncated: bool = False
+    """Its part was cut: what would have come is worth V(observation)."""
+    observation: Observation | None = None
+    """What it saw last, where its part was cut; without it, what it did last is not learnt from."""
 
 
 class StructuredEnv(Environment, ABC):
@@ -24,7 +42,9 @@ class StructuredEnv(Environment, ABC):
     action_spaces: Mapping[StepKey, spaces.Dict]
     """What can be done in each sub-step; the same keys in the same order."""
     agent_counts: Mapping[StepKey, int] = {0: 1}
-    """Number of agents per sub-step."""
+    """Number of agents per sub-step; -1 is unknown, where a team is paid. Not all have to be there all the time."""
+    rewards: Rewards = "team"
+    """``per_actor``: each actor learns from what it is paid itself; see :meth:`outcomes`."""
     bare: gymnasium.Env[Any, Any] | None = None
     """The gymnasium environment behind it, where its one observation and its one action are what that one's
     ``step`` gives and takes. Many of them are then stepped without a dict in between."""
@@ -62,6 +82,16 @@ class StructuredEnv(Environment, ABC):
     @abstractmethod
     def actor_id(self) -> ActorID:
         """Who acts on the last observation."""
+
+    def outcomes(self) -> Sequence[Outcome] | None:
+        """What the last ``step()`` brought each actor; asked after every step where rewards are ``per_actor``.
+
+        The rewards add up to the reward of the step. Whoever's part is not over when an episode ends, ends with it.
+
+        Returns:
+            Those actors whom it brought anything; None where the reward is that of the actor who took the step.
+        """
+        return None
 
     def is_flat_step_done(self) -> bool:
         """Whether environment time passed with the last ``step()``.

@@ -42,11 +42,17 @@ def serve(connection: Any, descriptor: int) -> None:
         with notices.active():
             made.extend(factory() for factory in factories)
         one = made[0]
-        described = (dict(one.observation_spaces), dict(one.action_spaces), dict(one.agent_counts))
+        described = (
+            dict(one.observation_spaces),
+            dict(one.action_spaces),
+            dict(one.agent_counts),
+            one.rewards,
+        )
         connection.send_bytes(READY + pickle.dumps(described))
         n_envs, first_row = pickle.loads(connection.recv_bytes())
         rows = slice(first_row, first_row + len(made))
-        tick, actions = share(descriptor, described[0], described[1], n_envs, rows)
+        actors = described[2] if one.rewards == "per_actor" else None
+        tick, actions = share(descriptor, described[0], described[1], n_envs, rows, actors=actors)
         waiting = iter(made)
         with notices.active():
             envs = PerEnvVectorEnv([lambda: next(waiting)] * len(made), first_row=first_row, tick=tick)

@@ -14,12 +14,12 @@ from gymnasium import spaces
 
 from maze_core.config.nodes import shown
 from maze_core.data.flat_space import SpaceReader, is_flat
-from maze_core.envs.core_env import StructuredEnv
+from maze_core.envs.core_env import Outcome, StructuredEnv
 from maze_core.envs.per_env import PerEnvVectorEnv
-from maze_core.envs.vector import Environment, Tick, VectorEnv
+from maze_core.envs.vector import ActorOutcomes, Environment, Tick, VectorEnv
 from maze_core.envs.wrappers.wrapper import ProcessedObservation, WrappedVectorEnv, Wrapper
 from maze_core.errors import EnvError, SpaceMismatchError
-from maze_core.types import Action, ActorID, Array, Observation, StepKey
+from maze_core.types import Action, ActorID, Actors, Array, Observation, StepKey
 
 
 class MazeEnv(Environment):
@@ -102,7 +102,8 @@ class MazeEnv(Environment):
                 ``compute_action`` gives it.
 
         Returns:
-            Observation, reward, done and info. Where the episode ended, the observation is its last one.
+            Observation, reward, done and info. Where the episode ended, the observation is its last one. Where each
+            actor is paid its own, ``info["actor_rewards"]`` says what each was paid, and reward is the sum.
 
         Raises:
             EnvError: there is no episode to step, so call ``reset()``; or the action lacks a head.
@@ -141,7 +142,8 @@ class _View(StructuredEnv):
     def __init__(self, vector_env: VectorEnv) -> None:
         self.observation_spaces = vector_env.observation_spaces
         self.action_spaces = vector_env.action_spaces
-        self.agent_counts = vector_env.agent_counts
+        self.agent_counts, self.rewards = vector_env.agent_counts, vector_env.rewards
+        self._actors = Actors(self.agent_counts).ids if self.rewards == "per_actor" else ()
         self._env = inner = vector_env
         while isinstance(inner, WrappedVectorEnv):
             inner = inner.env
@@ -183,6 +185,8 @@ class _View(StructuredEnv):
         shown = tick.final_observations if tick.ended[0] else tick.observations
         observation = _row(shown[self.actor_id().step_key])
         info = dict(self._inner.infos[0]) if self._inner else {}
+        if tick.actors is not None:
+            info["actor_rewards"] = dict(zip(self._actors, tick.actors.reward[0].tolist(), strict=True))
         return observation, float(tick.reward[0]), bool(tick.terminated[0]), bool(tick.truncated[0]), info
 
     def actor_id(self) -> ActorID:
@@ -191,6 +195,22 @@ class _View(StructuredEnv):
             return ActorID(next(iter(self.observation_spaces)), 0)
         active = tick.final_active if tick.ended[0] else tick.active
         return ActorID(next(key for key, rows in active.items() if rows[0]), int(tick.agent_id[0]))
+
+    def outcomes(self) -> list[Outcome]:
+        paid = None if self._tick is None else self._tick.actors
+        if paid is None:
+            return []
+        columns = zip(paid.reward[0], paid.terminated[0], paid.truncated[0], paid.is_shown[0], strict=True)
+        return [
+            Outcome(
+                actor,
+                float(reward),
+                bool(terminated),
+                bool(truncated),
+                _last_seen(paid, actor) if is_shown else None,
+            )
+            for actor, (reward, terminated, truncated, is_shown) in zip(self._actors, columns, strict=True)
+        ]
 
     def is_flat_step_done(self) -> bool:
         return self._is_flat_step_done
@@ -252,6 +272,12 @@ def to_gymnasium(env: MazeEnv) -> gymnasium.Env[Any, Any]:
     if list(env.agent_counts_dict.values()) != [1]:
         raise EnvError("gymnasium has no form for sub-steps or several agents.")
     return _GymnasiumEnv(env)
+
+
+def _last_seen(paid: ActorOutcomes, actor: ActorID) -> Observation:
+    return {
+        name: array[0, actor.agent_id].copy() for name, array in paid.observations[actor.step_key].items()
+    }
 
 
 def _row(batch: Observation) -> Observation:

@@ -19,13 +19,13 @@ from maze_core.envs.contract import (
     flag,
     number,
 )
-from maze_core.envs.core_env import StructuredEnv
+from maze_core.envs.core_env import Outcome, StructuredEnv
 from maze_core.envs.shared_envs import MAKE_A_NEW_ONE, envs_of
 from maze_core.envs.tick_buffers import FiniteCheck, ObservationWriter, empty_tick, named_arrays
-from maze_core.envs.vector import ClosingVectorEnv, Tick
+from maze_core.envs.vector import ActorOutcomes, ClosingVectorEnv, Tick
 from maze_core.errors import USER_CODE_ERRORS, EnvError
 from maze_core.seeding import seed_process
-from maze_core.types import Action, Array, BoolArray, Observation, StepKey
+from maze_core.types import Action, ActorID, Actors, Array, BoolArray, Observation, StepKey
 
 EnvFactory = Callable[[], StructuredEnv]
 
@@ -58,7 +58,12 @@ class PerEnvVectorEnv(ClosingVectorEnv):
             self.observation_spaces: Mapping[StepKey, spaces.Dict] = first.observation_spaces
             self.action_spaces: Mapping[StepKey, spaces.Dict] = first.action_spaces
             self.agent_counts: Mapping[StepKey, int] = first.agent_counts
-            self._tick = tick or empty_tick(self.observation_spaces, self.n_envs)
+            self.rewards = first.rewards
+            self._tick = tick or empty_tick(
+                self.observation_spaces,
+                self.n_envs,
+                self.agent_counts if self.rewards == "per_actor" else None,
+            )
             self._writer = ObservationWriter(self.observation_spaces, self._tick)
         except BaseException:
             self.close()
@@ -71,8 +76,11 @@ class PerEnvVectorEnv(ClosingVectorEnv):
         """Row → what its last episode looked like at its end, where it was watched."""
         self._returns = np.zeros(self.n_envs, dtype=np.float64)
         self._any_ended = False
+        outcomes = self._tick.actors
+        self._actors = None if outcomes is None else _PaidActors(outcomes, self._writer, self.agent_counts)
         shown = named_arrays(self._tick.observations, "observation")
-        self._check_step = FiniteCheck([("reward", self._tick.reward), *shown])
+        last_seen = named_arrays(outcomes.observations, "last observation") if outcomes else []
+        self._check_step = FiniteCheck([("reward", self._tick.reward), *shown, *last_seen])
         self._check_final = FiniteCheck(named_arrays(self._tick.final_observations, "final observation"))
         bare = [env.bare for env in self.envs if env.bare is not None]
         is_bare = len(bare) == self.n_envs
@@ -96,6 +104,8 @@ class PerEnvVectorEnv(ClosingVectorEnv):
             tick.terminated[row] = tick.truncated[row] = False
             for active in tick.final_active.values():
                 active[row] = False
+            if self._actors is not None:
+                self._actors.begin(row)
         self._expect_finite()
         return tick
 
@@ -155,13 +165,18 @@ class PerEnvVectorEnv(ClosingVectorEnv):
 
     def _step_structured(self, actions: Mapping[StepKey, Mapping[str, Array]]) -> None:
         """The general path: any number of sub-steps, agents and leaves."""
-        tick = self._tick
+        tick, paid = self._tick, self._actors
+        if paid is not None:
+            paid.forget()
         row = 0
         try:
             for row, env in enumerate(self.envs):
                 action = self._action_of(row, actions)
+                acting = None if paid is None else env.actor_id()
                 observation, reward, *ends, self.infos[row] = five_values(env.step(action))
                 tick.reward[row] = number(reward)
+                if paid is not None and acting is not None:
+                    tick.reward[row] = paid.note(row, acting, tick.reward[row], env.outcomes())
                 self._returns[row] += tick.reward[row]
                 terminated, truncated = flag(ends[0], "terminated"), flag(ends[1], "truncated")
                 is_end = terminated or truncated
@@ -189,6 +204,8 @@ class PerEnvVectorEnv(ClosingVectorEnv):
         self._writer.write(tick.final_observations[step_key], step_key, row, observation)
         tick.episode_return[row] = self._returns[row]
         tick.episode_length[row] = tick.flat_step[row]
+        if self._actors is not None:
+            self._actors.end(row, env.actor_id(), observation, is_cut=truncated and not terminated)
         self._returns[row] = 0.0
         self._endings.pop(row, None)
         if row in self._watched:
@@ -221,7 +238,9 @@ class PerEnvVectorEnv(ClosingVectorEnv):
         if bad is not None:
             row, what = bad
             self._tick.reward[row] = 0
-            for batches in (self._tick.observations, self._tick.final_observations):
+            outcomes = self._tick.actors
+            last_seen = [outcomes.observations] if outcomes is not None else []
+            for batches in (self._tick.observations, self._tick.final_observations, *last_seen):
                 for batch in batches.values():
                     for array in batch.values():
                         array[row] = 0  # or it would be found again where the row shows nothing
@@ -232,6 +251,71 @@ class PerEnvVectorEnv(ClosingVectorEnv):
         """Say which environment failed at which step of its episode."""
         where = f"Environment {self._first_row + row}, step {self._tick.flat_step[row]} of its episode"
         raise EnvError(f"{where}: {failure_of(error)}") from error
+
+
+class _PaidActors:
+    """Writes what each actor was paid, and how its part ended, into a tick."""
+
+    def __init__(
+        self, outcomes: ActorOutcomes, writer: ObservationWriter, agent_counts: Mapping[StepKey, int]
+    ) -> None:
+        self._tick, self._writer = outcomes, writer
+        self._actors = Actors(agent_counts)
+        self._returns = np.zeros_like(outcomes.reward)
+        self._is_over = np.zeros_like(outcomes.terminated)
+        """Actors whose part in the episode is over."""
+
+    def begin(self, row: int) -> None:
+        """An episode begins."""
+        tick = self._tick
+        for array in (tick.reward, tick.terminated, tick.truncated, tick.is_shown):
+            array[row] = 0
+        self._returns[row], self._is_over[row] = 0.0, False
+
+    def forget(self) -> None:
+        """A step begins."""
+        tick = self._tick
+        for array in (tick.reward, tick.terminated, tick.truncated, tick.is_shown):
+            array.fill(0)
+
+    def note(self, row: int, acting: ActorID, reward: float, outcomes: Sequence[Outcome] | None) -> float:
+        """Take in what a step brought; the reward of all together."""
+        tick = self._tick
+        self._is_over[row, self._number(acting)] = False  # also one that comes back
+        for actor, paid, terminated, truncated, observation in (
+            (Outcome(acting, reward),) if outcomes is None else outcomes
+        ):
+            place = row, self._number(actor)
+            tick.reward[place] += number(paid)
+            if terminated or truncated:
+                (tick.terminated if terminated else tick.truncated)[place] = self._is_over[place] = True
+            if observation is not None and truncated and not terminated:
+                self._show(row, actor, observation)
+        self._returns[row] += tick.reward[row]
+        return float(tick.reward[row].sum())
+
+    def end(self, row: int, actor: ActorID, observation: Observation, *, is_cut: bool) -> None:
+        """An episode ended, and with it the parts of all who were still there."""
+        tick = self._tick
+        if is_cut and not self._is_over[row, self._number(actor)]:
+            self._show(row, actor, observation)
+        there = ~self._is_over[row]
+        (tick.truncated if is_cut else tick.terminated)[row, there] = True
+        tick.episode_return[row] = self._returns[row]
+        self._returns[row], self._is_over[row] = 0.0, False
+
+    def _show(self, row: int, actor: ActorID, observation: Observation) -> None:
+        """Keep what an actor saw last."""
+        key, agent_id = actor
+        places = {name: array[:, agent_id] for name, array in self._tick.observations[key].items()}
+        self._writer.write(places, key, row, observation)
+        self._tick.is_shown[row, self._actors.numbers[actor]] = True
+
+    def _number(self, actor: ActorID) -> int:
+        found = self._actors.numbers.get(actor)
+        if found is None:
+            raise EnvError(f"there is no actor {tuple(actor)}; agent_counts says how many there are")
+        return found
 
 
 class _BareEnvs:
@@ -277,4 +361,6 @@ def _common_env(envs: Sequence[StructuredEnv]) -> StructuredEnv:
         for name in ("observation_spaces", "action_spaces", "agent_counts"):
             if dict(getattr(env, name)) != dict(getattr(first, name)):
                 raise EnvError(f"Environment {row} has other {name} than environment 0.")
+        if env.rewards != first.rewards:
+            raise EnvError(f"Environment {row} has other rewards than environment 0.")
     return first

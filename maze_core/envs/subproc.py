@@ -82,9 +82,10 @@ class SubprocVectorEnv(ClosingVectorEnv):
             described = [pickle.loads(self._answer(child, READY)) for child in self._children]
             if any(other != described[0] for other in described):
                 raise EnvError("The environments do not share their spaces.")
-            self.observation_spaces, self.action_spaces, self.agent_counts = described[0]
+            self.observation_spaces, self.action_spaces, self.agent_counts, self.rewards = described[0]
+            actors = self.agent_counts if self.rewards == "per_actor" else None
             self._tick, self._actions = share(
-                memory, self.observation_spaces, self.action_spaces, self.n_envs
+                memory, self.observation_spaces, self.action_spaces, self.n_envs, actors=actors
             )
             for child in self._children:
                 self._send(child, pickle.dumps((self.n_envs, child.first_row)))

@@ -16,10 +16,10 @@ from gymnasium import spaces
 
 from maze_core.data.flat_space import SpaceReader
 from maze_core.data.values import LeafReader
-from maze_core.envs.vector import Tick
+from maze_core.envs.vector import ActorOutcomes, Tick
 from maze_core.errors import EnvError, SpaceMismatchError
 from maze_core.notices import Notices
-from maze_core.types import Array, Observation, StepKey
+from maze_core.types import Actors, Array, Observation, StepKey
 
 TICK_FIELDS = tuple(entry.name for entry in fields(Tick))
 _ALIGNMENT = 64
@@ -39,8 +39,21 @@ def empty_batch(space: spaces.Dict, n_envs: int) -> Observation:
     return {name: np.zeros((n_envs, *(leaf.shape or ())), dtype=leaf.dtype) for name, leaf in space.items()}
 
 
-def empty_tick(observation_spaces: Mapping[StepKey, spaces.Dict], n_envs: int) -> Tick:
-    """A tick of zeros in which no environment waits for anything yet."""
+def empty_tick(
+    observation_spaces: Mapping[StepKey, spaces.Dict],
+    n_envs: int,
+    actors: Mapping[StepKey, int] | None = None,
+) -> Tick:
+    """A tick of zeros in which no environment waits for anything yet.
+
+    Args:
+        observation_spaces: what is seen, per sub-step.
+        n_envs: size of the batch.
+        actors: agents per sub-step, where each actor is paid its own; None where a team is.
+
+    Raises:
+        EnvError: a leaf is no array space, or nobody knows how many actors are paid.
+    """
 
     def flags() -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
         return np.zeros(n_envs, dtype=np.bool_)
@@ -57,17 +70,44 @@ def empty_tick(observation_spaces: Mapping[StepKey, spaces.Dict], n_envs: int) -
         flat_step=np.zeros(n_envs, dtype=np.int64),
         episode_return=np.zeros(n_envs, dtype=np.float64),
         episode_length=np.zeros(n_envs, dtype=np.int64),
+        actors=None if actors is None else _empty_outcomes(observation_spaces, n_envs, actors),
+    )
+
+
+def _empty_outcomes(
+    observation_spaces: Mapping[StepKey, spaces.Dict], n_envs: int, agent_counts: Mapping[StepKey, int]
+) -> ActorOutcomes:
+    if list(agent_counts) != list(observation_spaces) or min(agent_counts.values()) < 1:
+        raise EnvError(
+            f"Where each actor is paid its own, agent_counts names the most agents of every sub-step, not "
+            f"{dict(agent_counts)}."
+        )
+    shape = (n_envs, len(Actors(agent_counts)))
+    return ActorOutcomes(
+        reward=np.zeros(shape, dtype=np.float64),
+        terminated=np.zeros(shape, dtype=np.bool_),
+        truncated=np.zeros(shape, dtype=np.bool_),
+        is_shown=np.zeros(shape, dtype=np.bool_),
+        observations={
+            key: {
+                name: np.zeros((n_envs, agent_counts[key], *array.shape[1:]), array.dtype)
+                for name, array in empty_batch(space, 0).items()
+            }
+            for key, space in observation_spaces.items()
+        },
+        episode_return=np.zeros(shape, dtype=np.float64),
     )
 
 
 def map_arrays(arrays: _V, change: Callable[[Array], Any]) -> _V:
     """A tick, or dicts of arrays, of the same structure with ``change(array)`` for every array, in one fixed order."""
     found: Any = arrays
-    if isinstance(found, Tick):
-        found = Tick(**{name: map_arrays(getattr(found, name), change) for name in TICK_FIELDS})
+    if isinstance(found, Tick | ActorOutcomes):
+        parts = {field.name: map_arrays(getattr(found, field.name), change) for field in fields(found)}
+        found = type(found)(**parts)
     elif isinstance(found, Mapping):
         found = {key: map_arrays(inner, change) for key, inner in found.items()}
-    else:
+    elif found is not None:
         found = change(found)
     mapped: _V = found
     return mapped
@@ -230,15 +270,17 @@ def share(
     action_spaces: Mapping[StepKey, spaces.Dict],
     n_envs: int,
     rows: slice = slice(None),
+    *,
+    actors: Mapping[StepKey, int] | None = None,
 ) -> tuple[Tick, dict[StepKey, Observation]]:
     """Map a tick and the actions of ``n_envs`` environments into the file, which grows to their size.
 
-    Every process that does so sees the same.
+    Every process that does so sees the same; ``actors`` as of :func:`empty_tick`.
 
     Returns:
         The tick, and step key → head → ``[B, ...]``; views on ``rows``.
     """
-    tick = empty_tick(observation_spaces, n_envs)
+    tick = empty_tick(observation_spaces, n_envs, actors)
     actions = {key: empty_batch(space, n_envs) for key, space in action_spaces.items()}
     sizes: list[int] = []
     for arrays in (tick, actions):

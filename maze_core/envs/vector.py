@@ -16,7 +16,25 @@ from gymnasium import spaces
 from maze_core.envs.contract import say_failed_closes
 from maze_core.errors import EnvError
 from maze_core.notices import Notices
-from maze_core.types import Array, BoolArray, FloatArray, IntArray, Observation, StepKey
+from maze_core.types import Array, BoolArray, FloatArray, IntArray, Observation, Rewards, StepKey
+
+
+@dataclass(slots=True)
+class ActorOutcomes:
+    """What the last step brought each of the ``A`` actors, numbered as by :class:`~maze_core.types.Actors`."""
+
+    reward: FloatArray
+    """``[B, A]`` float64: paid for what the actor did last, with this step."""
+    terminated: BoolArray
+    """``[B, A]``: the actor's part in the episode is over."""
+    truncated: BoolArray
+    """``[B, A]``: the actor's part was cut."""
+    is_shown: BoolArray
+    """``[B, A]``: what the actor saw last is in ``observations``."""
+    observations: dict[StepKey, Observation]
+    """step key → name → ``[B, agents, ...]``."""
+    episode_return: FloatArray
+    """``[B, A]`` float64: sum of the actor's own rewards; valid where an episode ended."""
 
 
 @dataclass(slots=True)
@@ -30,7 +48,7 @@ class Tick:
     agent_id: IntArray
     """``[B]``: the agent to act, within the sub-step."""
     reward: FloatArray
-    """``[B]`` float64: reward of the action just taken; 0 after a reset."""
+    """``[B]`` float64: what the step just taken paid, to all together; 0 after a reset."""
     terminated: BoolArray
     """``[B]``: the state reached is terminal; its future is worth nothing."""
     truncated: BoolArray
@@ -45,6 +63,8 @@ class Tick:
     """``[B]`` float64: sum of the environment's own rewards; valid where an episode ended."""
     episode_length: IntArray
     """``[B]``: flat steps of the episode; valid where an episode ended."""
+    actors: ActorOutcomes | None = None
+    """What the step brought each actor; None where a team is paid."""
 
     @property
     def ended(self) -> BoolArray:
@@ -66,6 +86,8 @@ class VectorEnv(Environment, ABC):
     """What a policy does, per sub-step."""
     agent_counts: Mapping[StepKey, int]
     """Number of agents per sub-step."""
+    rewards: Rewards = "team"
+    """Whom steps pay; ticks of ``per_actor`` have their :attr:`Tick.actors`."""
 
     @abstractmethod
     def reset(self, seeds: Sequence[int | None], rows: BoolArray | None = None) -> Tick:

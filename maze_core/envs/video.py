@@ -15,14 +15,14 @@ import os
 import subprocess
 import tempfile
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
 
 from maze_core.envs.contract import close_all, five_values, flag, say_failed_closes
-from maze_core.envs.core_env import StructuredEnv
+from maze_core.envs.core_env import Outcome, StructuredEnv
 from maze_core.errors import USER_CODE_ERRORS, EnvError, InvalidSpecificationError, Problem, reason_of
 from maze_core.notices import Notices
 from maze_core.types import Action, ActorID, Array, Observation
@@ -67,7 +67,7 @@ class VideoEnv(StructuredEnv):
         self._n_steps = 0
         self.observation_spaces = env.observation_spaces
         self.action_spaces = env.action_spaces
-        self.agent_counts = env.agent_counts
+        self.agent_counts, self.rewards = env.agent_counts, env.rewards
         self.render_mode = env.render_mode
         self.render_fps = env.render_fps
 
@@ -96,6 +96,10 @@ class VideoEnv(StructuredEnv):
     def actor_id(self) -> ActorID:
         """Who acts on the last observation."""
         return self._env.actor_id()
+
+    def outcomes(self) -> Sequence[Outcome] | None:
+        """As the environment says."""
+        return self._env.outcomes()
 
     def is_flat_step_done(self) -> bool:
         """As the environment says."""

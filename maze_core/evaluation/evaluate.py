@@ -5,8 +5,8 @@ a finite sum (Abramowitz & Stegun 1964, 26.7.3 and 26.7.4). For many they are th
 """
 
 import math
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import NormalDist, stdev
 
@@ -15,7 +15,7 @@ import numpy as np
 from maze_core.envs.vector import VectorEnv
 from maze_core.metrics import mean_of
 from maze_core.rollout.episodes import EpisodeRecord, Policy, run_episodes
-from maze_core.types import Tree
+from maze_core.types import ActorID, Tree
 
 _MANY = 1000
 """Degrees of freedom beyond which the correction is exact to nine digits."""
@@ -38,6 +38,16 @@ class EvalReport:
     """What each episode was reset with."""
     truncated_by_limit: int = 0
     """Episodes that were cut by ``max_episode_steps``, and not by the environment."""
+    actor_returns: Mapping[ActorID, Sequence[float]] = field(default_factory=dict)
+    """Returns of each actor, in the order of the episodes, where each is paid its own; ``returns`` adds them up."""
+
+    @property
+    def actor_metrics(self) -> dict[str, float]:
+        """``mean_return/<sub-step>/<agent>`` → mean return of the actor."""
+        return {
+            f"mean_return/{key}/{agent_id}": mean_of(returns)
+            for (key, agent_id), returns in self.actor_returns.items()
+        }
 
     @classmethod
     def from_episodes(cls, episodes: Sequence[EpisodeRecord]) -> "EvalReport":
@@ -51,6 +61,7 @@ class EvalReport:
             lengths=[episode.length for episode in episodes],
             seeds=[episode.seed for episode in episodes],
             truncated_by_limit=sum(episode.truncated_by_limit for episode in episodes),
+            actor_returns=_by_actor(episodes),
         )
 
     def to_dict(self) -> Tree:
@@ -63,7 +74,15 @@ class EvalReport:
             "lengths": list(self.lengths),
             "seeds": list(self.seeds),
             "truncated_by_limit": self.truncated_by_limit,
+            **self._actors(),
         }
+
+    def _actors(self) -> Tree:
+        actors = [
+            {"actor_id": list(actor), "mean_return": mean_of(returns), "returns": list(returns)}
+            for actor, returns in self.actor_returns.items()
+        ]
+        return {"actors": actors} if actors else {}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -116,6 +135,14 @@ def evaluate(
         cancelled=cancelled,
     )
     return EvalReport.from_episodes(episodes)
+
+
+def _by_actor(episodes: Sequence[EpisodeRecord]) -> dict[ActorID, list[float]]:
+    found: dict[ActorID, list[float]] = {}
+    for episode in episodes:
+        for actor, its_return in (episode.actor_returns or {}).items():
+            found.setdefault(actor, []).append(its_return)
+    return found
 
 
 def mean_interval(values: Sequence[float]) -> tuple[float, float] | None:

@@ -17,7 +17,8 @@ from maze_core.models.acting import ActingPolicy, to_env_actions
 from maze_core.models.heads import bounded_numbers
 from maze_core.models.memory import STATE, Memory
 from maze_core.notices import Notices
-from maze_core.types import Action, Array, BoolArray, StepKey
+from maze_core.rollout.turns import TurnKeeper
+from maze_core.types import Action, Actors, Array, BoolArray, FloatArray, StepKey
 
 _MANY = 1000
 """Numbers of actions over which clipping is judged."""
@@ -72,7 +73,11 @@ class Collector:
         returns: list[float] = []
         lengths: list[int] = []
         tick = self._tick
+        keeper = None if tick.actors is None else TurnKeeper(Actors(self.env.agent_counts), T, B)
+        actor_returns: list[FloatArray] = []
         for t in range(T):
+            if keeper is not None:
+                keeper.begin(t, tick)
             agent_id[t], flat_step[t] = tick.agent_id, tick.flat_step
             actions = {
                 key: self._act(policy, key, tick, t, drawn[t // ticks])
@@ -84,9 +89,18 @@ class Collector:
                 ended = np.flatnonzero(tick.ended)
                 returns.extend(tick.episode_return[ended].tolist())
                 lengths.extend(tick.episode_length[ended].tolist())
-                _keep_cut(cut, tick, t)
                 self._memory.forget(tick.ended)
+                if tick.actors is None:
+                    _keep_cut(cut, tick, t)
+                else:
+                    actor_returns.extend(tick.actors.episode_return[ended])
+            if keeper is not None and tick.actors is not None:
+                for key, ends in keeper.end(tick.actors).items():
+                    cut[key].append(ends)
         flat_step[T] = tick.flat_step
+        if keeper is not None:
+            keeper.begin(T, tick)
+            reward = keeper.reward
         self._tick = tick
         return Rollout(
             steps=self._buffers,
@@ -102,6 +116,8 @@ class Collector:
             episode_returns=returns,
             episode_lengths=lengths,
             actions_clipped=self._count_clipped(policy),
+            turns=None if keeper is None else keeper.turns,
+            actor_returns=actor_returns,
         )
 
     def _act(self, policy: ActingPolicy, key: StepKey, tick: Tick, t: int, noise: Array) -> Action:

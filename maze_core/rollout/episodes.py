@@ -6,7 +6,7 @@ a policy's action for a row does not depend on the rest of the batch. So results
 of environments.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Protocol
@@ -20,7 +20,17 @@ from maze_core.models.acting import to_env_actions
 from maze_core.models.memory import Memory
 from maze_core.rollout.recording import Trajectory, TrajectoryBuilder
 from maze_core.threads import one_thread
-from maze_core.types import JSON, Action, Array, FloatArray, IntArray, Observation, StepKey
+from maze_core.types import (
+    JSON,
+    Action,
+    ActorID,
+    Actors,
+    Array,
+    FloatArray,
+    IntArray,
+    Observation,
+    StepKey,
+)
 
 _NOISE_BLOCK = 64
 """Rows of noise drawn from an episode's stream at a time; part of what fixes the stream."""
@@ -71,6 +81,8 @@ class EpisodeRecord:
     """It was ``max_episode_steps``."""
     trajectory: Trajectory | None = None
     """What happened, where recording was asked for."""
+    actor_returns: Mapping[ActorID, float] | None = None
+    """Sum of the raw rewards of each actor; None where a team is paid."""
 
 
 @one_thread()
@@ -134,6 +146,7 @@ class _Row:
     trajectory: TrajectoryBuilder
     """What was recorded of it, where that was asked for."""
     episode_return: float = 0.0
+    actor_returns: FloatArray | None = None
 
 
 @dataclass(slots=True, kw_only=True)
@@ -171,12 +184,17 @@ class _Play:
                 episode.trajectory.see(shown, row)
         actions = {key: self._act(key, self._tick) for key, rows in self._tick.active.items() if rows.any()}
         tick = self._tick = self.env.step(actions)
-        rewards, given = raw_tick(self.env, tick).reward, _raw_actions(self.env, actions)
+        raw, given = raw_tick(self.env, tick), _raw_actions(self.env, actions)
         for row, episode in self.running.items():
-            reward = float(rewards[row])
+            reward = float(raw.reward[row])
             episode.episode_return += reward
+            own = None if raw.actors is None else raw.actors.reward[row]
+            if own is not None:
+                episode.actor_returns = own + (
+                    0.0 if episode.actor_returns is None else episode.actor_returns
+                )
             if self.record:
-                episode.trajectory.act(given, reward, row)
+                episode.trajectory.act(given, reward, row, own)
         ended, limit = tick.ended, self.max_episode_steps
         free = [row for row in self.running if ended[row] or (limit and tick.flat_step[row] >= limit)]
         records = [self._finish(row, tick) for row in free]
@@ -197,6 +215,9 @@ class _Play:
             truncated=bool(tick.truncated[row]) or is_cut,
             truncated_by_limit=is_cut,
             trajectory=trajectory,
+            actor_returns=None
+            if episode.actor_returns is None
+            else dict(zip(_actors(self.env), episode.actor_returns.tolist(), strict=True)),
         )
 
     def _assign(self, rows: Sequence[int], *, is_first: bool = False) -> None:
@@ -209,7 +230,7 @@ class _Play:
                 index=self._next,
                 seed=seed,
                 noise=NoiseStream(self.policy, np.random.SeedSequence([self.action_seed, seed])),
-                trajectory=TrajectoryBuilder(_forms(self.env)),
+                trajectory=TrajectoryBuilder(_forms(self.env), _actors(self.env)),
             )
             chosen[row] = True
             self._next += 1
@@ -284,6 +305,11 @@ def _raw_actions(env: VectorEnv, actions: Actions) -> Actions:
     while isinstance(env, WrappedVectorEnv):
         actions, env = env.inner_actions, env.env
     return actions
+
+
+def _actors(env: VectorEnv) -> tuple[ActorID, ...]:
+    """All actors there may be, where each is paid its own."""
+    return Actors(env.agent_counts).ids if env.rewards == "per_actor" else ()
 
 
 def _forms(env: VectorEnv) -> dict[StepKey, tuple[JSON, JSON]]:

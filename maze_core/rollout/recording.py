@@ -19,7 +19,7 @@ from safetensors.numpy import load, save
 from maze_core.data.flat_space import put_together
 from maze_core.envs.vector import Tick
 from maze_core.errors import MazeError
-from maze_core.types import JSON, Action, Array, FloatArray, IntArray, Observation, StepKey
+from maze_core.types import JSON, Action, ActorID, Array, FloatArray, IntArray, Observation, StepKey, Tree
 
 _VERSION = 1
 _HEADER = "header"
@@ -55,6 +55,22 @@ class Trajectory:
     forms: dict[StepKey, tuple[JSON, JSON]] = field(default_factory=dict)
     """step key → form of its observations and of its actions (:mod:`maze_core.data.flat_space`), where the
     environment's own values are more than names and arrays."""
+    actors: tuple[ActorID, ...] = ()
+    """All actors there may be, where each is paid its own; else none."""
+    actor_rewards: FloatArray | None = None
+    """``[n, A]`` float64: what each of ``actors`` was paid with the sub-step, which ``rewards`` adds up."""
+
+    @property
+    def own_rewards(self) -> FloatArray:
+        """``[n]`` float64: what came of each action for its actor: all it was paid up to its own next turn."""
+        if self.actor_rewards is None:
+            return self.rewards
+        own, last = np.zeros_like(self.rewards), np.full(len(self.actors), -1)
+        numbers = {actor: number for number, actor in enumerate(self.actors)}
+        for i, (key, agent_id) in enumerate(zip(self.step_keys, self.agent_ids.tolist(), strict=True)):
+            last[numbers[ActorID(key, agent_id)]] = i
+            own[last[last >= 0]] += self.actor_rewards[i, last >= 0]
+        return own
 
     @property
     def content_sha256(self) -> str:
@@ -64,7 +80,8 @@ class Trajectory:
     def to_json(self) -> JSON:
         """The episode as a list of steps, for a reader without arrays; values in the environment's own form."""
         at = dict.fromkeys(self.observations, 0)
-        steps = []
+        steps: list[Tree] = []
+        own = None if self.actor_rewards is None else self.own_rewards
         for i, key in enumerate(self.step_keys):
             row, at[key] = at[key], at[key] + 1
             seen, done = self.forms.get(key, (None, None))
@@ -77,6 +94,8 @@ class Trajectory:
                     "reward": float(self.rewards[i]),
                 }
             )
+            if own is not None:
+                steps[-1]["own_reward"] = float(own[i])
         final = listed(self.final_observation, self.forms.get(self.final_step_key, (None, None))[0], ...)
         ends = {"terminated": self.terminated, "truncated": self.truncated}
         return {"steps": steps, "final_observation": final, **ends}
@@ -88,6 +107,9 @@ class TrajectoryBuilder:
 
     forms: dict[StepKey, tuple[JSON, JSON]] = field(default_factory=dict)
     """See :attr:`Trajectory.forms`."""
+    actors: tuple[ActorID, ...] = ()
+    """See :attr:`Trajectory.actors`."""
+    _actor_rewards: list[FloatArray] = field(default_factory=list)
     _steps: list[tuple[StepKey, int, int, float]] = field(default_factory=list)
     _observations: dict[StepKey, dict[str, list[Array]]] = field(default_factory=dict)
     _actions: dict[StepKey, dict[str, list[Array]]] = field(default_factory=dict)
@@ -99,8 +121,16 @@ class TrajectoryBuilder:
         self._pending = (key, int(tick.agent_id[row]), int(tick.flat_step[row]))
         _append(self._observations.setdefault(key, {}), tick.observations[key], row)
 
-    def act(self, actions: Mapping[StepKey, Mapping[str, Array]], reward: float, row: int) -> None:
-        """Keep what ``row`` did in the sub-step it was seen at, and what it was paid."""
+    def act(
+        self,
+        actions: Mapping[StepKey, Mapping[str, Array]],
+        reward: float,
+        row: int,
+        actor_rewards: FloatArray | None = None,
+    ) -> None:
+        """Keep what ``row`` did in the sub-step it was seen at, and what it was paid; ``[A]``, each actor."""
+        if actor_rewards is not None:
+            self._actor_rewards.append(actor_rewards.copy())
         key = self._pending[0]
         self._steps.append((*self._pending, reward))
         _append(self._actions.setdefault(key, {}), actions[key], row)
@@ -124,6 +154,8 @@ class TrajectoryBuilder:
             terminated=bool(tick.terminated[row]),
             truncated=bool(tick.truncated[row]) or is_cut,
             forms=self.forms,
+            actors=self.actors,
+            actor_rewards=np.stack(self._actor_rewards) if self.actors else None,
         )
 
 
@@ -140,6 +172,8 @@ def trajectory_to_bytes(trajectory: Trajectory) -> bytes:
     }
     if trajectory.forms:
         header["forms"] = [[key, *forms] for key, forms in trajectory.forms.items()]
+    if trajectory.actors:
+        header["actors"] = [list(actor) for actor in trajectory.actors]
     orders = [[list(trajectory.observations[key]), list(trajectory.actions[key])] for key in keys]
     if any(names != sorted(names) for pair in orders for names in pair):
         header["names"] = orders
@@ -150,6 +184,8 @@ def trajectory_to_bytes(trajectory: Trajectory) -> bytes:
         "flat_steps": trajectory.flat_steps,
         "rewards": trajectory.rewards,
     }
+    if trajectory.actor_rewards is not None:
+        arrays["actor_rewards"] = trajectory.actor_rewards
     arrays |= {f"final/{name}": value for name, value in trajectory.final_observation.items()}
     for i, key in enumerate(keys):
         arrays |= {f"observations/{i}/{n}": values for n, values in trajectory.observations[key].items()}
@@ -183,6 +219,8 @@ def trajectory_from_bytes(data: bytes) -> Trajectory:
             terminated=header["terminated"],
             truncated=header["truncated"],
             forms={key: (seen, done) for key, seen, done in header.get("forms", [])},
+            actors=tuple(ActorID(*actor) for actor in header.get("actors", [])),
+            actor_rewards=arrays.get("actor_rewards"),
         )
     except (SafetensorError, KeyError, IndexError, TypeError, ValueError) as error:
         raise RecordingError(f"These bytes are no recorded trajectory: {error!r}.") from error

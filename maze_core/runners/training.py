@@ -214,6 +214,7 @@ class Training(AbstractContextManager["Training"]):
             "eval/std_return": report.std_return,
             "eval/mean_length": fmean(report.lengths),
         }
+        metrics |= {f"eval/{name}": value for name, value in report.actor_metrics.items()}
         return metrics | self._wrapper_metrics()
 
     def _wrapper_metrics(self) -> dict[str, float]:

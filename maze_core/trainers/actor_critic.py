@@ -7,7 +7,7 @@ from typing import Generic, TypeVar
 import numpy as np
 
 from maze_core.checkpoint import copied, prefixed, section
-from maze_core.data.trajectory import Rollout
+from maze_core.data.trajectory import Rollout, actor_returns
 from maze_core.models.memory import Memory
 from maze_core.models.networks import Critic
 from maze_core.objectives.losses import mean, squared_error
@@ -108,6 +108,7 @@ class ActorCritic(ABC, Generic[C]):
             metrics=metrics,
             episode_returns=rollout.episode_returns,
             episode_lengths=rollout.episode_lengths,
+            actor_returns=actor_returns(rollout, self.collector.env.agent_counts),
         )
 
     def gradient_step(self, batch: Batch, policy_loss_of: PolicyLoss, *, epoch: int) -> dict[str, float]:

@@ -21,7 +21,7 @@ from maze_core.metrics import Reporter, mean_of
 from maze_core.threads import one_thread
 from maze_core.trainers.config import FitConfig
 from maze_core.trainers.pace import Pace
-from maze_core.types import Array, FloatArray, Tree
+from maze_core.types import ActorID, Array, FloatArray, Tree
 
 if TYPE_CHECKING:
     from maze_core.envs.vector import VectorEnv
@@ -81,6 +81,8 @@ class UpdateReport:
     episode_returns: Sequence[float] = field(default_factory=list)
     """Raw returns of the episodes that ended while it collected."""
     episode_lengths: Sequence[int] = field(default_factory=list)
+    actor_returns: Mapping[ActorID, Sequence[float]] = field(default_factory=dict)
+    """Raw returns of each actor in these episodes, where each is paid its own."""
 
 
 Kind = TypeVar("Kind")
@@ -324,6 +326,9 @@ def _training_metrics(updates: list[UpdateReport]) -> dict[str, float]:
     lengths = [value for update in updates for value in update.episode_lengths]
     if returns:
         metrics |= {"train/episode_return": mean_of(returns), "train/episode_length": mean_of(lengths)}
+    for key, agent_id in dict.fromkeys(actor for update in updates for actor in update.actor_returns):
+        own = [value for update in updates for value in update.actor_returns.get(ActorID(key, agent_id), ())]
+        metrics[f"train/episode_return/{key}/{agent_id}"] = mean_of(own)
     return metrics
 
 

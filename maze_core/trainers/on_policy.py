@@ -4,16 +4,21 @@ Rows of one step key are gathered into flat tensors ``[N, …]``; targets are co
 ticks, where the next value of a tick is that of the following tick whatever its sub-step, of the final observation
 where a limit cut the episode, and nothing after a terminal state. Between the sub-steps of one flat step no time
 passes: γ and λ count as 1 there.
+
+Where each actor is paid its own, the grid is another: a column for each actor of each environment, with the ticks that
+were its own (:class:`_OwnTurns`). What comes next is then its own next turn, and γ is counted once for each step of
+environment time in between. Actions of which not all is known yet are not learnt from; they have a value, which the
+turn before them needs.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
-from typing import ClassVar, Self, TypeVar
+from typing import Any, ClassVar, Self, TypeVar
 
 import numpy as np
 
-from maze_core.data.trajectory import Rollout
+from maze_core.data.trajectory import Rollout, Turns
+from maze_core.errors import InvalidSpecificationError
 from maze_core.models.memory import Memory, Sequences
 from maze_core.objectives.losses import normalized
 from maze_core.objectives.returns import explained_variance, gae
@@ -154,13 +159,43 @@ def prepare(
             found,
             sequences=done.sequences,
         )
-    next_values[:-1] = values[1:]
-    for t, b, final_values in cut:
-        next_values[t, b] = final_values
+    estimate = off_policy or _on_policy
+    if rollout.turns is None:
+        next_values[:-1] = values[1:]
+        for t, b, final_values in cut:
+            next_values[t, b] = final_values
+        advantages, returns = _of_team(rollout, values, next_values, log_ratios, estimate, gamma, lam)
+    else:
+        own = _OwnTurns(rollout, rollout.turns)
+        advantages, returns = own.estimate(values, next_values[-1], cut, log_ratios, estimate, gamma, lam)
+    for key, samples in batch.items():
+        rows = _Rows(rollout.steps[key].active)
+        samples.advantages, samples.returns = rows.of(advantages), rows.of(returns)
+    if rollout.turns is not None and not rollout.turns.is_known.all():
+        known = rollout.turns.is_known
+        batch = _known(batch, rollout, known)
+        values, returns = values[known][None], returns[known][None]
+    return batch, explained_variance(values, returns)
+
+
+def _on_policy(log_ratios: FloatArray, *arrays: Array, **factors: Any) -> tuple[FloatArray, FloatArray]:
+    return gae(*arrays, **factors)
+
+
+def _of_team(
+    rollout: Rollout,
+    values: FloatArray,
+    next_values: FloatArray,
+    log_ratios: FloatArray,
+    estimate: Estimator,
+    gamma: float,
+    lam: float,
+) -> tuple[FloatArray, FloatArray]:
+    """Advantages and returns where all who act in an environment are paid together."""
     same = rollout.same_flat_step
     is_structured = np.count_nonzero(same)
-    estimate = gae if off_policy is None else partial(off_policy, log_ratios)
-    advantages, returns = estimate(
+    return estimate(
+        log_ratios,
         rollout.reward,
         values,
         next_values,
@@ -169,10 +204,92 @@ def prepare(
         gamma=np.where(same, np.float32(1), np.float32(gamma)) if is_structured else gamma,
         lam=np.where(same, np.float32(1), np.float32(lam)) if is_structured else lam,
     )
+
+
+class _OwnTurns:
+    """The grid ``[turns, B · A]`` of each actor's own turns; rows are filled up with turns worth nothing."""
+
+    def __init__(self, rollout: Rollout, turns: Turns) -> None:
+        self._rollout, self._turns = rollout, turns
+        *_, n_envs = rollout.reward.shape
+        self._columns = np.arange(n_envs) * turns.n_actors + turns.actor
+        """``[T + 1, B]``."""
+        self._shape = int(turns.turn.max()) + 2, n_envs * turns.n_actors
+        self._places = turns.turn[:-1], self._columns[:-1]
+
+    def estimate(
+        self,
+        values: FloatArray,
+        last_values: FloatArray,
+        cut: Sequence[tuple[IntArray, IntArray, FloatArray]],
+        log_ratios: FloatArray,
+        estimator: Estimator,
+        gamma: float,
+        lam: float,
+    ) -> tuple[FloatArray, FloatArray]:
+        """Advantages and returns ``[T, B]``; of turns that are not known, anything.
+
+        Args:
+            values: V(s_t), ``[T, B]``.
+            last_values: V of what is shown after the rollout, ``[B]``.
+            cut: ticks, environments and V of what actors saw last whose part was cut.
+            log_ratios: what the estimator takes first, ``[T, B]``.
+            estimator: gives advantages and returns.
+            gamma: discount per flat step.
+            lam: λ per turn.
+        """
+        rollout, turns = self._rollout, self._turns
+        after = turns.turn[-1:], self._columns[-1:]
+        shown, time = self._spread(values), self._spread(rollout.flat_step[:-1])
+        shown[after], time[after] = last_values, rollout.flat_step[-1:]
+        next_values, passed = shown[1:], time[1:] - time[:-1]
+        for t, b, final_values in cut:
+            next_values[turns.turn[t, b], self._columns[t, b]] = final_values
+        ended = turns.terminated | turns.truncated
+        passed[self._spread(ended)[:-1]] = 1
+        # a turn worth nothing, where there is none and where it is not known what came of it
+        blank = ~self._grid(turns.is_known)
+        here = np.where(blank, np.float32(0), self._grid(values))
+        passed[blank] = 1
+        found = estimator(
+            self._grid(log_ratios),
+            np.where(blank, np.float32(0), self._grid(rollout.reward)),
+            here,
+            np.where(blank, np.float32(0), next_values),
+            self._grid(turns.terminated) | blank,
+            self._grid(turns.truncated) & ~blank,
+            gamma=np.power(np.float32(gamma), passed, dtype=np.float32),
+            lam=np.where(passed == 0, np.float32(1), np.float32(lam)),
+        )
+        advantages, returns = (each[self._places] for each in found)
+        return advantages, returns
+
+    def _grid(self, array: Array) -> Array:
+        return self._spread(array)[:-1]
+
+    def _spread(self, array: Array) -> Array:
+        spread = np.zeros(self._shape, array.dtype)
+        spread[self._places] = array
+        return spread
+
+
+def _known(batch: Batch, rollout: Rollout, is_known: BoolArray) -> Batch:
+    """The samples of actions of which it is known what came of them.
+
+    Raises:
+        InvalidSpecificationError: there are none.
+    """
+    known: Batch = {}
     for key, samples in batch.items():
-        rows = _Rows(rollout.steps[key].active)
-        samples.advantages, samples.returns = rows.of(advantages), rows.of(returns)
-    return batch, explained_variance(values, returns)
+        rows = np.flatnonzero(is_known[rollout.steps[key].active])
+        if len(rows):
+            known[key] = samples if len(rows) == len(samples) else samples.take(rows)
+    if not known:
+        message = (
+            "is too short: no actor has a second turn within it. Take several times the number of agents."
+        )
+        raise InvalidSpecificationError(message, path="algorithm.n_rollout_steps")
+    return known
 
 
 def log_probs_of(rollout: Rollout, learner: Learner) -> FloatArray:

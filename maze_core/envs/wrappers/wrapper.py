@@ -17,9 +17,19 @@ from pydantic import AfterValidator, ConfigDict
 
 from maze_core.config.instantiate import instantiate
 from maze_core.envs.tick_buffers import TICK_FIELDS, empty_tick
-from maze_core.envs.vector import Tick, VectorEnv
+from maze_core.envs.vector import ActorOutcomes, Tick, VectorEnv
 from maze_core.errors import EnvError, InvalidSpecificationError, Problem
-from maze_core.types import Action, Array, BoolArray, FloatArray, NamedArrays, Observation, StepKey, Tree
+from maze_core.types import (
+    Action,
+    Actors,
+    Array,
+    BoolArray,
+    FloatArray,
+    NamedArrays,
+    Observation,
+    StepKey,
+    Tree,
+)
 
 Spaces = Mapping[StepKey, spaces.Dict]
 States = list[Any] | None
@@ -263,7 +273,7 @@ class WrappedVectorEnv(VectorEnv):
         self.env = env
         self.wrappers = tuple(wrappers)
         self.n_envs = env.n_envs
-        self.agent_counts = env.agent_counts
+        self.agent_counts, self.rewards = env.agent_counts, env.rewards
         seen, done = bind_wrappers(self.wrappers, env.observation_spaces, env.action_spaces)
         self.observation_spaces: Spaces = seen if processed else env.observation_spaces
         self.action_spaces: Spaces = done if processed else env.action_spaces
@@ -278,7 +288,15 @@ class WrappedVectorEnv(VectorEnv):
         self._learn_every = learn_every
         self._n_ticks = 0
         self._carried = {w: _Carried(self.n_envs) for w in self._on_observation if w.is_stateful}
-        self._tick = empty_tick(self.observation_spaces, self.n_envs)
+        agents = self.agent_counts if self.rewards == "per_actor" else None
+        self._tick = empty_tick(self.observation_spaces, self.n_envs, agents)
+        self._actors = self._tick.actors
+        """Where what each actor was paid, and saw last, is written as it is above the wrappers."""
+        if agents and (following := [w for w in self.wrappers if "see_reward" in w.overridden]):
+            raise EnvError(
+                f"{type(following[0]).__name__} follows one return per environment, and this one pays each actor its "
+                "own: take RewardScalingWrapper, or RewardClippingWrapper."
+            )
         self.inner_actions: Actions = {}
         """What the wrapped environment was given at the last step."""
         self.inner_tick: Tick
@@ -314,7 +332,7 @@ class WrappedVectorEnv(VectorEnv):
         for wrapper in self._after_step:
             if wrapper in self._reward_learners:
                 wrapper.see_reward(tick, self._begins)
-            tick.reward = wrapper.reward(tick)
+            tick.reward = wrapper.reward(tick) if self._actors is None else self._rewards(wrapper, tick)
             wrapper.on_tick(tick, watched)
         if self._reward_learners:
             self._begins = tick.ended
@@ -332,6 +350,8 @@ class WrappedVectorEnv(VectorEnv):
         tick = self._tick
         for name in TICK_FIELDS:
             setattr(tick, name, getattr(inner, name))
+        if inner.actors is not None and self._actors is not None:
+            tick.actors = self._present_actors(inner.actors, self._actors)
         if not self._on_observation:
             return tick
         if rows is None and (ended := inner.ended).any():
@@ -340,6 +360,35 @@ class WrappedVectorEnv(VectorEnv):
         active = inner.active if rows is None else {key: a & rows for key, a in inner.active.items()}
         tick.observations = self._process(inner.observations, active, "shown")
         return tick
+
+    def _present_actors(self, inner: ActorOutcomes, actors: ActorOutcomes) -> ActorOutcomes:
+        """What each actor was paid, and what those saw last whose part was cut, processed."""
+        actors.reward[...] = inner.reward
+        actors.terminated, actors.truncated = inner.terminated, inner.truncated
+        actors.is_shown, actors.episode_return = inner.is_shown, inner.episode_return
+        if np.count_nonzero(inner.is_shown):
+            first = Actors(self.agent_counts).first
+            for key, batch in inner.observations.items():
+                of_key = inner.is_shown[:, first[key] : first[key] + self.agent_counts[key]]
+                rows, agents = np.nonzero(of_key)
+                shown = {name: array[rows, agents] for name, array in batch.items()}
+                for wrapper in self._on_observation if rows.size else ():
+                    states = self._carried[wrapper].states if wrapper.is_stateful else None
+                    given = None if states is None else [states[row] for row in rows]
+                    shown, _ = wrapper.observation(key, shown, given)
+                for name, array in actors.observations[key].items():
+                    array[rows, agents] = shown[name]
+        return actors
+
+    def _rewards(self, wrapper: Wrapper, tick: Tick) -> FloatArray:
+        """Change what each actor is paid; what all are paid together ``[B]``."""
+        assert tick.actors is not None
+        rewards = tick.actors.reward
+        for number in range(rewards.shape[1]):
+            tick.reward = rewards[:, number].copy()
+            rewards[:, number] = wrapper.reward(tick)
+        total: FloatArray = rewards.sum(1)
+        return total
 
     def _learn(self) -> None:
         self._n_ticks = 0
