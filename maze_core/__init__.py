@@ -52,6 +52,7 @@ if TYPE_CHECKING:
     from maze_core.models.heads import DistributionMapper
     from maze_core.rollout.recording import Trajectory, load_trajectory
     from maze_core.runners.config import RolloutRunnerConfig, TrainingRunnerConfig
+    from maze_core.sb3.importing import import_sb3
     from maze_core.trainers.a2c_config import A2CAlgorithmConfig
     from maze_core.trainers.bc_config import BCAlgorithmConfig
     from maze_core.trainers.config import RolloutEvaluatorConfig
@@ -95,6 +96,7 @@ _PUBLIC = {
     "maze_core.models.heads": "DistributionMapper",
     "maze_core.rollout.recording": "Trajectory load_trajectory",
     "maze_core.runners.config": "RolloutRunnerConfig TrainingRunnerConfig",
+    "maze_core.sb3.importing": "import_sb3",
     "maze_core.trainers.a2c_config": "A2CAlgorithmConfig",
     "maze_core.trainers.bc_config": "BCAlgorithmConfig",
     "maze_core.trainers.config": "RolloutEvaluatorConfig",
@@ -172,6 +174,7 @@ __all__ = [
     "compose_run",
     "config_groups",
     "config_module",
+    "import_sb3",
     "load_agent",
     "load_trajectory",
     "to_gymnasium",

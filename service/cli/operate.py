@@ -54,7 +54,7 @@ def add_commands(commands: Any) -> None:
     revoke = add(token, "revoke", _token_revoke, "end a token", database)
     revoke.add_argument("id", metavar="ID", help="id of the token, see maze token list")
 
-    imports = add_group(commands, "import", "make experiments of other libraries' files")
+    imports = add_group(commands, "import", "make experiments and checkpoints of other libraries' files")
     zoo = add(imports, "zoo", _import_zoo, "make an experiment of an entry of RL-Zoo3's hyperparams/*.yml")
     zoo.add_argument("file", metavar="FILE", type=Path, help="the file; its name is the algorithm's")
     zoo.add_argument("env", metavar="ENV", nargs="?", help="the entry, such as CartPole-v1")
@@ -68,6 +68,19 @@ def add_commands(commands: Any) -> None:
     zoo.add_argument(
         "--count", action="store_true", help="say which entries can be said here, and why others cannot"
     )
+
+    sb3 = add(imports, "sb3", _import_sb3, "make a checkpoint of a model of Stable-Baselines3")
+    sb3.add_argument("file", metavar="FILE", type=Path, help="what model.save() wrote, a ZIP file")
+    sb3.add_argument(
+        "--env", metavar="NAME", help="the environment that it was trained in, such as CartPole-v1"
+    )
+    sb3.add_argument(
+        "--vecnormalize", metavar="FILE", type=Path, help="what VecNormalize.save() wrote, a pickle"
+    )
+    sb3.add_argument(
+        "--allow-pickle", action="store_true", help="you trust that pickle; it is read by known names alone"
+    )
+    sb3.add_argument("--out", metavar="FILE", type=Path, help="checkpoint to write (FILE with .ckpt)")
 
     add(commands, "version", _version, "print the installed version")
 
@@ -199,6 +212,18 @@ def _import_zoo(options: argparse.Namespace) -> int:
     return import_entry(
         options.file, options.env, algorithm=options.algorithm, into=options.into, name=options.name
     )
+
+
+def _import_sb3(options: argparse.Namespace) -> int:
+    from maze_core import import_sb3
+
+    checkpoint = import_sb3(
+        options.file, options.env, vecnormalize=options.vecnormalize, allow_pickle=options.allow_pickle
+    )
+    target = options.out or options.file.with_suffix(".ckpt")
+    checkpoint.write(target)
+    print(f"{target}: acts as {options.file} does, content {checkpoint.content_sha256[:12]}")
+    return 0
 
 
 def _version(_options: argparse.Namespace) -> int:

@@ -5,12 +5,13 @@ import hashlib
 import io
 import json
 import zipfile
+from pathlib import Path
 
 import httpx
 import numpy as np
 import pytest
 
-from maze_core import RunContext
+from maze_core import RunContext, import_sb3
 from maze_core.agent import load_agent
 from maze_core.checkpoint import Checkpoint
 
@@ -256,3 +257,24 @@ def test_an_import_goes_on_after_its_worker_was_killed(mortal, trained, bundle):
     else:
         pytest.fail("every import was over before its worker was killed")
     assert len(mortal.get(f"/v1/runs/{run}/checkpoints")["data"]) == 1
+
+
+def test_a_model_of_stable_baselines3_is_served_and_judged_with_its_own_actions(server):
+    files = Path(__file__).parents[1] / "maze_core/sb3/files"
+    stats = files / "vecnormalize.pkl"
+    checkpoint = import_sb3(
+        files / "ppo_normalized.zip", "Pendulum-v1", vecnormalize=stats, allow_pickle=True
+    )
+    run = imported(server, checkpoint.to_bytes())
+    assert run["state"] == "succeeded", run
+    with np.load(files / "answers.npz") as answers:
+        seen, done = (answers[f"ppo_normalized/{name}"] for name in ("seen/observation", "done"))
+    path = f"/v1/runs/{run['id']}/compute_action"
+    acted = server.post(path, {"observations": seen.tolist()}).json()["actions"]
+    np.testing.assert_allclose(acted, done, rtol=1e-5, atol=1e-5)
+    judged = server.submit("evaluate", {"run": run["id"], "n_episodes": 2, "seed": 1})
+    assert server.wait(judged)["state"] == "succeeded"
+    assert server.post("/v1/policies", {"name": "brought"}).status_code == 201
+    assert server.post("/v1/policies/brought/versions", {"run": run["id"]}).status_code == 201
+    by_name = server.post("/v1/policies/brought:1/compute_action", {"observation": seen[0].tolist()})
+    np.testing.assert_allclose(by_name.json()["action"]["action"], done[0], rtol=1e-5, atol=1e-5)

@@ -132,3 +132,17 @@ def test_the_version_is_that_of_the_distribution(capsys: pytest.CaptureFixture[s
 
     assert main(["version"]) == 0
     assert capsys.readouterr().out.strip() == version("maze-service")
+
+
+def test_a_model_of_stable_baselines3_becomes_a_checkpoint_or_nothing(tmp_path, capsys):
+    from maze_core.checkpoint import Checkpoint
+
+    files = Path(__file__).parents[2] / "maze_core/sb3/files"
+    model, stats = str(files / "ppo_normalized.zip"), str(files / "vecnormalize.pkl")
+    target = tmp_path / "walker.ckpt"
+    said = ["import", "sb3", model, "--env", "Pendulum-v1", "--vecnormalize", stats, "--out", str(target)]
+    assert main(said) == 2
+    assert "--allow-pickle" in capsys.readouterr().err
+    assert not target.exists()
+    assert main([*said, "--allow-pickle"]) == 0
+    assert Checkpoint.read(target).content_sha256[:12] in capsys.readouterr().out
