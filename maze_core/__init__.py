@@ -15,6 +15,11 @@ if TYPE_CHECKING:
     from maze_core.config import RunConfig, compose_run, config_groups, config_module
     from maze_core.envs.config import EnvConfig, GymEnvConfig, LegacyGymEnvConfig
     from maze_core.envs.core_env import StructuredEnv
+    from maze_core.envs.domain import (
+        ActionConversionInterface,
+        CoreEnv,
+        ObservationConversionInterface,
+    )
     from maze_core.envs.gym_env import GymMazeEnv
     from maze_core.envs.maze_env import MazeEnv, to_gymnasium
     from maze_core.envs.wrappers import (
@@ -31,6 +36,7 @@ if TYPE_CHECKING:
     from maze_core.evaluation.comparison import ComparisonReport
     from maze_core.evaluation.evaluate import EvalReport, RolloutReport
     from maze_core.evaluation.rollout_evaluator import RolloutEvaluator
+    from maze_core.events import KpiCalculator, RewardAggregatorInterface
     from maze_core.models.composers import (
         CustomModelComposer,
         ProbabilisticPolicyComposer,
@@ -74,6 +80,7 @@ _PUBLIC = {
     "maze_core.config": "RunConfig compose_run config_groups config_module",
     "maze_core.envs.config": "EnvConfig GymEnvConfig LegacyGymEnvConfig",
     "maze_core.envs.core_env": "StructuredEnv",
+    "maze_core.envs.domain": "ActionConversionInterface CoreEnv ObservationConversionInterface",
     "maze_core.envs.gym_env": "GymMazeEnv",
     "maze_core.envs.maze_env": "MazeEnv to_gymnasium",
     "maze_core.envs.wrappers": (
@@ -84,6 +91,7 @@ _PUBLIC = {
     "maze_core.evaluation.comparison": "ComparisonReport",
     "maze_core.evaluation.evaluate": "EvalReport RolloutReport",
     "maze_core.evaluation.rollout_evaluator": "RolloutEvaluator",
+    "maze_core.events": "KpiCalculator RewardAggregatorInterface",
     "maze_core.models.composers": (
         "CustomModelComposer ProbabilisticPolicyComposer SharedStateCriticComposer "
         "StepStateCriticComposer TemplateModelComposer"
@@ -115,11 +123,13 @@ _HOMES = {name: module for module, names in _PUBLIC.items() for name in names.sp
 __all__ = [
     "A2CAlgorithmConfig",
     "ActionClippingWrapper",
+    "ActionConversionInterface",
     "ActorID",
     "Agent",
     "BCAlgorithmConfig",
     "Checkpoint",
     "ComparisonReport",
+    "CoreEnv",
     "CustomModelComposer",
     "CustomModelConfig",
     "DQNAlgorithmConfig",
@@ -135,18 +145,21 @@ __all__ = [
     "InvalidSpecificationError",
     "JobFailedError",
     "JobsReporter",
+    "KpiCalculator",
     "LegacyGymEnvConfig",
     "LogStatsWrapper",
     "MazeEnv",
     "MazeError",
     "MonitoringWrapper",
     "ObservationClippingWrapper",
+    "ObservationConversionInterface",
     "ObservationNormalizationWrapper",
     "PPOAlgorithmConfig",
     "ProbabilisticPolicyComposer",
     "ProbabilisticPolicyComposerConfig",
     "QRDQNAlgorithmConfig",
     "RandomPolicyConfig",
+    "RewardAggregatorInterface",
     "RewardClippingWrapper",
     "RewardScalingWrapper",
     "RolloutEvaluator",

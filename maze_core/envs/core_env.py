@@ -17,6 +17,7 @@ import gymnasium
 from gymnasium import spaces
 
 from maze_core.envs.vector import Environment
+from maze_core.events.declared import EpisodeValues
 from maze_core.types import Action, ActorID, Observation, Rewards, StepKey
 
 
@@ -56,6 +57,9 @@ class StructuredEnv(Environment, ABC):
     """How ``render()`` shows the environment; None where it cannot be seen."""
     render_fps: float = 30.0
     """Frames per second at which it looks natural."""
+
+    event_interfaces: Sequence[type] = ()
+    """What declares the events it says, where it says any; :mod:`maze_core.events`."""
 
     @abstractmethod
     def reset(self, *, seed: int | None = None) -> Observation:
@@ -102,6 +106,10 @@ class StructuredEnv(Environment, ABC):
         """
         step_key, agent_id = self.actor_id()
         return agent_id == 0 and step_key == next(iter(self.observation_spaces))
+
+    def episode_values(self) -> EpisodeValues:
+        """The statistics of its events in the episode so far, all of them where it is over; asked before a reset."""
+        return {}
 
     def render(self) -> Any:
         """The current state as the render mode shows it; None where it cannot be seen."""

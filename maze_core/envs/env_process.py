@@ -19,13 +19,13 @@ from maze_core.envs.contract import close_all
 from maze_core.envs.core_env import StructuredEnv
 from maze_core.envs.per_env import PerEnvVectorEnv
 from maze_core.envs.tick_buffers import share
-from maze_core.errors import USER_CODE_ERRORS, reason_of
+from maze_core.errors import USER_CODE_ERRORS, EnvError, reason_of
 from maze_core.notices import Notices
 from maze_core.seeding import own_process, seed_process
 from maze_core.types import Observation, StepKey
 
 READY, DONE, FAILED, RESULT = b"y", b"d", b"f", b"v"
-RESET, STEP, CLOSE, HOST, CALL = b"r", b"s", b"c", b"h", b"a"
+RESET, STEP, CLOSE, HOST, CALL, VALUES = b"r", b"s", b"c", b"h", b"a", b"e"
 
 
 def serve(connection: Any, descriptor: int) -> None:
@@ -48,7 +48,7 @@ def serve(connection: Any, descriptor: int) -> None:
             dict(one.agent_counts),
             one.rewards,
         )
-        connection.send_bytes(READY + pickle.dumps(described))
+        connection.send_bytes(READY + _pickled((*described, tuple(one.event_interfaces))))
         n_envs, first_row = pickle.loads(connection.recv_bytes())
         rows = slice(first_row, first_row + len(made))
         actors = described[2] if one.rewards == "per_actor" else None
@@ -56,7 +56,7 @@ def serve(connection: Any, descriptor: int) -> None:
         waiting = iter(made)
         with notices.active():
             envs = PerEnvVectorEnv([lambda: next(waiting)] * len(made), first_row=first_row, tick=tick)
-        _send_done(connection, notices)
+        _send_done(connection, notices, envs)
         guests: list[Any] = []
         while _obey(connection, envs, actions, notices, guests):
             pass
@@ -89,21 +89,33 @@ def _obey(
         elif command == CALL:
             method, arguments = pickle.loads(argument)
             result = RESULT + pickle.dumps(getattr(guests[0], method)(*arguments))
+        elif command == VALUES:
+            result = RESULT + pickle.dumps(envs.episode_values(pickle.loads(argument)))
         else:
             given = zip(actions.items(), argument, strict=True)
             envs.step({key: batch for (key, batch), is_given in given if is_given})
-        _send_done(connection, notices)
-        if command == CALL:
+        _send_done(connection, notices, envs)
+        if command in (CALL, VALUES):
             connection.send_bytes(result)
     except USER_CODE_ERRORS as error:
         connection.send_bytes(FAILED + pickle.dumps((reason_of(error), traceback.format_exc(), True)))
     return True
 
 
-def _send_done(connection: Any, notices: Notices) -> None:
-    """Say that it is done, and what is to be said once, which the other side says for all processes."""
-    fresh = notices.take_fresh()
-    connection.send_bytes(DONE + pickle.dumps(fresh) if fresh else DONE)
+def _pickled(described: Any) -> bytes:
+    try:
+        return pickle.dumps(described)
+    except (pickle.PicklingError, AttributeError) as error:
+        raise EnvError(
+            f"What the environments are cannot be told to another process ({error}): declare event interfaces at the "
+            "top level of a module, or use runner=dev."
+        ) from error
+
+
+def _send_done(connection: Any, notices: Notices, envs: PerEnvVectorEnv) -> None:
+    """Say that it is done, what is to be said once for all processes, and the statistics of ended episodes."""
+    fresh, ended = notices.take_fresh(), envs.take_ended()
+    connection.send_bytes(DONE + pickle.dumps((fresh, ended)) if fresh or ended else DONE)
 
 
 def main() -> None:

@@ -14,23 +14,38 @@ from gymnasium import spaces
 
 from maze_core.config.nodes import shown
 from maze_core.data.flat_space import SpaceReader, is_flat
+from maze_core.envs.converted_env import ConvertedEnv
 from maze_core.envs.core_env import Outcome, StructuredEnv
+from maze_core.envs.domain import ActionConversionInterface, CoreEnv, ObservationConversionInterface
 from maze_core.envs.per_env import PerEnvVectorEnv
 from maze_core.envs.vector import ActorOutcomes, Environment, Tick, VectorEnv
 from maze_core.envs.wrappers.wrapper import ProcessedObservation, WrappedVectorEnv, Wrapper
 from maze_core.errors import EnvError, SpaceMismatchError
+from maze_core.events.built_in import KPI_LABEL
+from maze_core.events.declared import EpisodeValues
 from maze_core.types import Action, ActorID, Actors, Array, Observation, StepKey
 
 
 class MazeEnv(Environment):
     """One environment, reset and stepped by hand. Not thread-safe; owns the vector environment it views."""
 
-    def __init__(self, vector_env: VectorEnv) -> None:
-        """View ``vector_env``, which must hold one environment.
+    def __init__(
+        self,
+        core_env: CoreEnv | VectorEnv,
+        action_conversion_dict: Mapping[StepKey, ActionConversionInterface] | None = None,
+        observation_conversion_dict: Mapping[StepKey, ObservationConversionInterface] | None = None,
+    ) -> None:
+        """Put domain logic and its conversions together, or view a vector environment of one.
+
+        Args:
+            core_env: domain logic; or a vector environment that holds one environment, then there are no conversions.
+            action_conversion_dict: sub-step → what an action means.
+            observation_conversion_dict: sub-step → what is seen; the first one begins a step of environment time.
 
         Raises:
-            EnvError: it holds more.
+            EnvError: the vector environment holds more, or the parts do not fit each other.
         """
+        vector_env = _vector_env(core_env, action_conversion_dict, observation_conversion_dict)
         if vector_env.n_envs != 1:
             raise EnvError(
                 f"A MazeEnv views one environment, this vector environment has {vector_env.n_envs}."
@@ -67,6 +82,39 @@ class MazeEnv(Environment):
     def actor_id(self) -> ActorID:
         """Who acts on the last observation; the first actor before the first reset."""
         return self._view.actor_id()
+
+    @property
+    def core_env(self) -> CoreEnv:
+        """The domain logic.
+
+        Raises:
+            AttributeError: it is made of none, or lives in another process.
+        """
+        return self._converted().core_env
+
+    def get_maze_state(self) -> Any:
+        """The state of the domain that the last observation shows; AttributeError as :attr:`core_env`."""
+        return self._converted().maze_state
+
+    def get_maze_action(self) -> Any:
+        """The action of the domain that led to it; None after a reset."""
+        return self._converted().maze_action
+
+    def get_kpis(self) -> dict[str, float]:
+        """The indicators of the episode that ended last; empty before one did."""
+        return {
+            key.groups[0][1]: value
+            for key, value in self._view.ended_values.items()
+            if key.label == KPI_LABEL
+        }
+
+    def get_stats(self) -> dict[str, float]:
+        """The statistics of the episode that ended last, by name; :mod:`maze_core.events`."""
+        return {key.name: value for key, value in self._view.ended_values.items()}
+
+    def clone_from(self, env: "MazeEnv") -> None:
+        """Take over the state of another environment of the same domain logic."""
+        self._converted().clone_from(env._converted())
 
     def seed(self, seed: int) -> None:
         """Start the environment's random stream anew with the next reset."""
@@ -135,6 +183,23 @@ class MazeEnv(Environment):
         """The same environment with the sub-step contract; it takes this one's place."""
         return self.vector_env.envs[0] if isinstance(self.vector_env, PerEnvVectorEnv) else self._view
 
+    def _converted(self) -> ConvertedEnv:
+        env = self._view.inner
+        if not isinstance(env, ConvertedEnv):
+            raise AttributeError("This environment is not made of a CoreEnv, or it lives in another process.")
+        return env
+
+
+def _vector_env(core_env: CoreEnv | VectorEnv, actions: Any, observations: Any) -> VectorEnv:
+    if isinstance(core_env, VectorEnv):
+        return core_env
+    if not isinstance(core_env, CoreEnv) or actions is None or observations is None:
+        raise EnvError(
+            "A MazeEnv is made of core_env, a CoreEnv, with action_conversion_dict and observation_conversion_dict; "
+            "a gymnasium environment is taken by GymMazeEnv."
+        )
+    return PerEnvVectorEnv([lambda: ConvertedEnv(core_env, actions, observations)])
+
 
 class _View(StructuredEnv):
     """A vector environment of one, wrappers and all, behind the sub-step contract."""
@@ -151,6 +216,11 @@ class _View(StructuredEnv):
         if self._inner is not None:
             self.render_mode = self._inner.envs[0].render_mode
             self.render_fps = self._inner.envs[0].render_fps
+        self.inner = self._inner.envs[0] if self._inner is not None else None
+        """The environment itself, where it lives in this process."""
+        self.event_interfaces = vector_env.event_interfaces
+        self.ended_values: EpisodeValues = {}
+        """The statistics of the episode that ended last."""
         self._tick: Tick | None = None
         self._is_flat_step_done = False
 
@@ -182,6 +252,8 @@ class _View(StructuredEnv):
         batch = {head: np.asarray(value)[np.newaxis] for head, value in action.items()}
         tick = self._tick = self._env.step({self.actor_id().step_key: batch})
         self._is_flat_step_done = bool(tick.ended[0]) or int(tick.flat_step[0]) > before
+        if ended := self._env.take_ended():
+            self.ended_values = ended[-1][1]
         shown = tick.final_observations if tick.ended[0] else tick.observations
         observation = _row(shown[self.actor_id().step_key])
         info = dict(self._inner.infos[0]) if self._inner else {}
@@ -214,6 +286,10 @@ class _View(StructuredEnv):
 
     def is_flat_step_done(self) -> bool:
         return self._is_flat_step_done
+
+    def episode_values(self) -> EpisodeValues:
+        is_over = self._tick is not None and self._tick.ended[0]
+        return self.ended_values if is_over else self._env.episode_values(0)
 
     def render(self) -> Any:
         return self._inner.render(0) if self._inner else None

@@ -24,6 +24,7 @@ from maze_core.envs.shared_envs import MAKE_A_NEW_ONE, envs_of
 from maze_core.envs.tick_buffers import FiniteCheck, ObservationWriter, empty_tick, named_arrays
 from maze_core.envs.vector import ActorOutcomes, ClosingVectorEnv, Tick
 from maze_core.errors import USER_CODE_ERRORS, EnvError
+from maze_core.events.declared import EpisodeValues
 from maze_core.seeding import seed_process
 from maze_core.types import Action, ActorID, Actors, Array, BoolArray, Observation, StepKey
 
@@ -64,6 +65,7 @@ class PerEnvVectorEnv(ClosingVectorEnv):
                 self.n_envs,
                 self.agent_counts if self.rewards == "per_actor" else None,
             )
+            self.event_interfaces = first.event_interfaces
             self._writer = ObservationWriter(self.observation_spaces, self._tick)
         except BaseException:
             self.close()
@@ -74,6 +76,7 @@ class PerEnvVectorEnv(ClosingVectorEnv):
         """Rows that were rendered in their episode; whoever did wants to see its end, before the autoreset."""
         self._endings: dict[int, Any] = {}
         """Row → what its last episode looked like at its end, where it was watched."""
+        self._ended: list[tuple[int, EpisodeValues]] = []
         self._returns = np.zeros(self.n_envs, dtype=np.float64)
         self._any_ended = False
         outcomes = self._tick.actors
@@ -128,6 +131,15 @@ class PerEnvVectorEnv(ClosingVectorEnv):
             return self._endings[row]
         self._watched.add(row)
         return self.envs[row].render()
+
+    def take_ended(self) -> list[tuple[int, EpisodeValues]]:
+        """See :meth:`VectorEnv.take_ended`."""
+        taken, self._ended = self._ended, []
+        return taken
+
+    def episode_values(self, row: int) -> EpisodeValues:
+        """See :meth:`VectorEnv.episode_values`."""
+        return self.envs[row].episode_values()
 
     def _close(self) -> list[str]:
         return close_all(self.envs)
@@ -211,6 +223,8 @@ class PerEnvVectorEnv(ClosingVectorEnv):
         if row in self._watched:
             self._watched.discard(row)
             self._endings[row] = env.render()
+        if self.event_interfaces:
+            self._ended.append((self._first_row + row, env.episode_values()))
         self._show(row, env.reset(seed=None))
         tick.flat_step[row] = 0
 

@@ -11,6 +11,7 @@ import os
 import pickle
 import subprocess
 import sys
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -20,11 +21,12 @@ import gymnasium
 import numpy as np
 
 from maze_core import subprocesses
-from maze_core.envs.env_process import CALL, CLOSE, DONE, FAILED, HOST, READY, RESET, RESULT, STEP
+from maze_core.envs.env_process import CALL, CLOSE, DONE, FAILED, HOST, READY, RESET, RESULT, STEP, VALUES
 from maze_core.envs.per_env import EnvFactory
 from maze_core.envs.tick_buffers import anonymous_file, share
 from maze_core.envs.vector import ClosingVectorEnv, Tick, VectorEnv
 from maze_core.errors import EnvError
+from maze_core.events.declared import EpisodeValues
 from maze_core.types import Array, BoolArray, StepKey
 
 
@@ -74,6 +76,7 @@ class SubprocVectorEnv(ClosingVectorEnv):
         self.n_envs = len(factories)
         self._seed = seed
         self._children: list[_Child] = []
+        self._ended: deque[tuple[int, EpisodeValues]] = deque()  # actors' threads add to it
         memory = anonymous_file()
         try:
             count = min(self.n_envs, n_processes or subprocesses.usable_cores())
@@ -82,7 +85,8 @@ class SubprocVectorEnv(ClosingVectorEnv):
             described = [pickle.loads(self._answer(child, READY)) for child in self._children]
             if any(other != described[0] for other in described):
                 raise EnvError("The environments do not share their spaces.")
-            self.observation_spaces, self.action_spaces, self.agent_counts, self.rewards = described[0]
+            self.observation_spaces, self.action_spaces, *others = described[0]
+            self.agent_counts, self.rewards, self.event_interfaces = others
             actors = self.agent_counts if self.rewards == "per_actor" else None
             self._tick, self._actions = share(
                 memory, self.observation_spaces, self.action_spaces, self.n_envs, actors=actors
@@ -117,6 +121,18 @@ class SubprocVectorEnv(ClosingVectorEnv):
             self._send(child, message)
         self._await_all()
         return self._tick
+
+    def take_ended(self) -> list[tuple[int, EpisodeValues]]:
+        """See :meth:`VectorEnv.take_ended`."""
+        return [self._ended.popleft() for _ in range(len(self._ended))]
+
+    def episode_values(self, row: int) -> EpisodeValues:
+        """See :meth:`VectorEnv.episode_values`."""
+        child = next(child for child in self._children if row < child.end_row)
+        self._send(child, VALUES + pickle.dumps(row - child.first_row))
+        self._await(child)
+        values: EpisodeValues = pickle.loads(self._answer(child, RESULT))
+        return values
 
     def host(self, make: Callable[[VectorEnv], Any]) -> list[Guest]:
         """Have every process make an object beside its environments, in the order of their rows.
@@ -181,7 +197,9 @@ class SubprocVectorEnv(ClosingVectorEnv):
 
     def _await(self, child: _Child) -> None:
         if said := self._answer(child, DONE):
-            self._notices.pass_on(pickle.loads(said))
+            fresh, ended = pickle.loads(said)
+            self._notices.pass_on(fresh)
+            self._ended.extend(ended)
 
     def _answer(self, child: _Child, expected: bytes) -> bytes:
         try:

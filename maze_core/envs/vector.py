@@ -15,6 +15,7 @@ from gymnasium import spaces
 
 from maze_core.envs.contract import say_failed_closes
 from maze_core.errors import EnvError
+from maze_core.events.declared import EpisodeValues
 from maze_core.notices import Notices
 from maze_core.types import Array, BoolArray, FloatArray, IntArray, Observation, Rewards, StepKey
 
@@ -88,6 +89,8 @@ class VectorEnv(Environment, ABC):
     """Number of agents per sub-step."""
     rewards: Rewards = "team"
     """Whom steps pay; ticks of ``per_actor`` have their :attr:`Tick.actors`."""
+    event_interfaces: Sequence[type] = ()
+    """What declares the events of these environments, where they say any; :mod:`maze_core.events`."""
 
     @abstractmethod
     def reset(self, seeds: Sequence[int | None], rows: BoolArray | None = None) -> Tick:
@@ -114,6 +117,14 @@ class VectorEnv(Environment, ABC):
         Raises:
             EnvError: the environment broke its contract (reward not finite, step after close, …).
         """
+
+    def take_ended(self) -> list[tuple[int, EpisodeValues]]:
+        """Row and statistics of the episodes that ended since the last call, in their order."""
+        return []
+
+    def episode_values(self, row: int) -> EpisodeValues:
+        """The statistics of the episode under way in a row."""
+        return {}
 
     @abstractmethod
     def close(self) -> None:

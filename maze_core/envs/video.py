@@ -24,6 +24,7 @@ import numpy as np
 from maze_core.envs.contract import close_all, five_values, flag, say_failed_closes
 from maze_core.envs.core_env import Outcome, StructuredEnv
 from maze_core.errors import USER_CODE_ERRORS, EnvError, InvalidSpecificationError, Problem, reason_of
+from maze_core.events.declared import EpisodeValues
 from maze_core.notices import Notices
 from maze_core.types import Action, ActorID, Array, Observation
 
@@ -68,6 +69,7 @@ class VideoEnv(StructuredEnv):
         self.observation_spaces = env.observation_spaces
         self.action_spaces = env.action_spaces
         self.agent_counts, self.rewards = env.agent_counts, env.rewards
+        self.event_interfaces = env.event_interfaces
         self.render_mode = env.render_mode
         self.render_fps = env.render_fps
 
@@ -104,6 +106,10 @@ class VideoEnv(StructuredEnv):
     def is_flat_step_done(self) -> bool:
         """As the environment says."""
         return self._env.is_flat_step_done()
+
+    def episode_values(self) -> EpisodeValues:
+        """As the environment says."""
+        return self._env.episode_values()
 
     def render(self) -> Any:
         """The current picture."""

@@ -13,6 +13,7 @@ from statistics import NormalDist, stdev
 import numpy as np
 
 from maze_core.envs.vector import VectorEnv
+from maze_core.events.epoch import EpochStatistics
 from maze_core.metrics import mean_of
 from maze_core.rollout.episodes import EpisodeRecord, Policy, run_episodes
 from maze_core.types import ActorID, Tree
@@ -40,6 +41,8 @@ class EvalReport:
     """Episodes that were cut by ``max_episode_steps``, and not by the environment."""
     actor_returns: Mapping[ActorID, Sequence[float]] = field(default_factory=dict)
     """Returns of each actor, in the order of the episodes, where each is paid its own; ``returns`` adds them up."""
+    statistics: dict[str, float] = field(default_factory=dict)
+    """What the environment's events come to over the episodes, where it declares any: ``Interface/event/output``."""
 
     @property
     def actor_metrics(self) -> dict[str, float]:
@@ -50,8 +53,10 @@ class EvalReport:
         }
 
     @classmethod
-    def from_episodes(cls, episodes: Sequence[EpisodeRecord]) -> "EvalReport":
-        """Summarise episodes, in their order."""
+    def from_episodes(
+        cls, episodes: Sequence[EpisodeRecord], statistics: EpochStatistics | None = None
+    ) -> "EvalReport":
+        """Summarise episodes, in their order, and the events that ``statistics`` is of."""
         returns = [episode.episode_return for episode in episodes]
         return cls(
             mean_return=mean_of(returns),
@@ -62,6 +67,7 @@ class EvalReport:
             seeds=[episode.seed for episode in episodes],
             truncated_by_limit=sum(episode.truncated_by_limit for episode in episodes),
             actor_returns=_by_actor(episodes),
+            statistics=statistics.of([episode.values for episode in episodes]) if statistics else {},
         )
 
     def to_dict(self) -> Tree:
@@ -75,6 +81,7 @@ class EvalReport:
             "seeds": list(self.seeds),
             "truncated_by_limit": self.truncated_by_limit,
             **self._actors(),
+            **({"statistics": dict(self.statistics)} if self.statistics else {}),
         }
 
     def _actors(self) -> Tree:
@@ -118,8 +125,11 @@ def evaluate(
     max_episode_steps: int | None = None,
     on_episode: Callable[[EpisodeRecord], None] | None = None,
     cancelled: Callable[[], bool] = lambda: False,
+    statistics: EpochStatistics | None = None,
 ) -> EvalReport:
     """Play one episode per seed and summarise; see :func:`~maze_core.rollout.episodes.run_episodes`.
+
+    ``statistics`` goes on where an earlier evaluation ended; None begins anew.
 
     Raises:
         EnvError: an environment broke its contract.
@@ -134,7 +144,7 @@ def evaluate(
         on_episode=on_episode,
         cancelled=cancelled,
     )
-    return EvalReport.from_episodes(episodes)
+    return EvalReport.from_episodes(episodes, statistics or EpochStatistics(env.event_interfaces))
 
 
 def _by_actor(episodes: Sequence[EpisodeRecord]) -> dict[ActorID, list[float]]:

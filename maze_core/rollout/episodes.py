@@ -16,6 +16,7 @@ import numpy as np
 from maze_core.data.flat_space import form_of, is_flat
 from maze_core.envs.vector import Tick, VectorEnv
 from maze_core.envs.wrappers.wrapper import Actions, WrappedVectorEnv
+from maze_core.events.declared import EpisodeValues
 from maze_core.models.acting import to_env_actions
 from maze_core.models.memory import Memory
 from maze_core.rollout.recording import Trajectory, TrajectoryBuilder
@@ -83,6 +84,13 @@ class EpisodeRecord:
     """What happened, where recording was asked for."""
     actor_returns: Mapping[ActorID, float] | None = None
     """Sum of the raw rewards of each actor; None where a team is paid."""
+    values: EpisodeValues = field(default_factory=dict)
+    """The statistics of its events, where its environment declares any."""
+
+    @property
+    def statistics(self) -> dict[str, float]:
+        """The same, by name: ``Interface/event/output/group``."""
+        return {key.name: value for key, value in self.values.items()}
 
 
 @one_thread()
@@ -164,6 +172,8 @@ class _Play:
     """Row of the batch → its episode."""
     _next: int = 0
     _tick: Tick | None = None
+    _ended: dict[int, EpisodeValues] = field(default_factory=dict)
+    """Row → statistics of the episode that ended with the tick, where environments declare events."""
     _memory: Memory = field(init=False)
 
     def __post_init__(self) -> None:
@@ -195,6 +205,8 @@ class _Play:
                 )
             if self.record:
                 episode.trajectory.act(given, reward, row, own)
+        if self.env.event_interfaces:
+            self._ended = dict(self.env.take_ended())
         ended, limit = tick.ended, self.max_episode_steps
         free = [row for row in self.running if ended[row] or (limit and tick.flat_step[row] >= limit)]
         records = [self._finish(row, tick) for row in free]
@@ -218,7 +230,13 @@ class _Play:
             actor_returns=None
             if episode.actor_returns is None
             else dict(zip(_actors(self.env), episode.actor_returns.tolist(), strict=True)),
+            values=self._values(row),
         )
+
+    def _values(self, row: int) -> EpisodeValues:
+        if not self.env.event_interfaces:
+            return {}
+        return self._ended[row] if row in self._ended else self.env.episode_values(row)
 
     def _assign(self, rows: Sequence[int], *, is_first: bool = False) -> None:
         """Reset these rows with the next seeds, as far as there are any."""

@@ -19,6 +19,7 @@ from maze_core.envs.wrappers.wrapper import (
 )
 from maze_core.errors import InvalidSpecificationError
 from maze_core.evaluation.evaluate import EvalReport, RolloutReport
+from maze_core.events.epoch import EpochStatistics
 from maze_core.metrics import Reporter, SilentReporter
 from maze_core.rollout.episodes import EpisodeRecord, run_episodes
 from maze_core.rollout.user_policy import as_policy
@@ -85,7 +86,7 @@ def run_rollout(
         )
     complete = len(episodes) == runner.n_episodes
     return RolloutReport(
-        summary=EvalReport.from_episodes(episodes),
+        summary=EvalReport.from_episodes(episodes, EpochStatistics(env.event_interfaces)),
         episodes=episodes,
         stop_reason="completed" if complete else "cancelled",
         videos=tuple(videos[episode.index] for episode in episodes if episode.index < len(videos)),

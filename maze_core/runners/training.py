@@ -26,6 +26,8 @@ from maze_core.envs.vector import VectorEnv
 from maze_core.envs.wrappers.wrapper import WrappedVectorEnv, acting_wrappers
 from maze_core.errors import CheckpointError, EnvError, InvalidSpecificationError
 from maze_core.evaluation.evaluate import EvalReport, evaluate
+from maze_core.events.declared import EpisodeValues
+from maze_core.events.epoch import EpochStatistics
 from maze_core.files import json_safe
 from maze_core.metrics import Reporter, Reporters, SilentReporter
 from maze_core.models.acting import PolicyDescription
@@ -69,6 +71,8 @@ class Training(AbstractContextManager["Training"]):
         self._reporter: Reporter = SilentReporter()
         self.cancelled: Callable[[], bool] = lambda: False
         self._eval_env: WrappedVectorEnv | None = None
+        interfaces = self.world.raw.event_interfaces
+        self._statistics = {prefix: EpochStatistics(interfaces) for prefix in ("train", "eval")}
         try:
             if resume is not None:
                 self._load(resume)
@@ -132,6 +136,8 @@ class Training(AbstractContextManager["Training"]):
         world = self.world
         streams, tensors = world.trainer.state_dict()
         tensors |= world.begun
+        for prefix, statistics in self._statistics.items():
+            tensors |= prefixed(statistics.state_dict(), f"statistics/{prefix}")
         for i, wrapper in enumerate(world.wrappers):
             tensors |= copied(wrapper.state_dict(), f"wrappers/{i}")
         agent = Agent.of(world.raw, world.wrappers, world.parts.policy, world.parts.env.action_spaces)
@@ -191,8 +197,9 @@ class Training(AbstractContextManager["Training"]):
     def evaluate(self, epoch: int) -> dict[str, float] | None:
         """Judge the policy as it is now, for the metrics of this epoch (from 1); None when a cancel came in between."""
         evaluator = self.world.algorithm.evaluator
+        metrics = self._event_metrics("train", [values for _, values in self.world.raw.take_ended()])
         if evaluator.n_episodes is None:
-            return self._wrapper_metrics()
+            return metrics | self._wrapper_metrics()
         if self._eval_env is None:
             raw = self.world.raw if self.world.runner.shares_envs else self._own_evaluation_envs()
             self._eval_env = WrappedVectorEnv(raw, acting_wrappers(self.world.wrappers))
@@ -204,18 +211,24 @@ class Training(AbstractContextManager["Training"]):
             action_seed=derived_seed(self.world.agent_seed, Stream.ACTIONS, epoch),
             max_episode_steps=evaluator.max_episode_steps,
             cancelled=self.cancelled,
+            statistics=self._statistics["eval"],
         )
         if self.world.runner.shares_envs:  # its episodes were cut; their rows show those of the evaluation
             self._reset_envs(self.counters.checkpoint_index, epoch)
         if len(report.returns) < evaluator.n_episodes:
             return None
-        metrics = {
+        metrics |= {
             "eval/mean_return": report.mean_return,
             "eval/std_return": report.std_return,
             "eval/mean_length": fmean(report.lengths),
         }
         metrics |= {f"eval/{name}": value for name, value in report.actor_metrics.items()}
+        metrics |= {f"eval/{name}": value for name, value in report.statistics.items()}
         return metrics | self._wrapper_metrics()
+
+    def _event_metrics(self, prefix: str, episodes: list[EpisodeValues]) -> dict[str, float]:
+        found = self._statistics[prefix].of(episodes)
+        return {f"{prefix}/{name}": value for name, value in found.items()}
 
     def _wrapper_metrics(self) -> dict[str, float]:
         return {k: value for wrapper in self.world.wrappers for k, value in wrapper.metrics().items()}
@@ -258,6 +271,7 @@ class Training(AbstractContextManager["Training"]):
         world = self.world
         seeds = env_seeds(world.env_seed, Stream.TRAIN_ENV, world.runner.n_envs, checkpoint_index, *epoch)
         world.trainer.reset_envs(seeds)
+        world.raw.take_ended()  # what nobody counts: samples of a random policy, and evaluations
 
     def _load(self, checkpoint: Checkpoint) -> None:
         if checkpoint.identity.get("fidelity") == ACTS:
@@ -275,6 +289,8 @@ class Training(AbstractContextManager["Training"]):
         self.world.trainer.load_state_dict(checkpoint.identity["streams"], checkpoint.tensors)
         for i, wrapper in enumerate(self.world.wrappers):
             wrapper.load_state_dict(section(checkpoint.tensors, f"wrappers/{i}"))
+        for prefix, statistics in self._statistics.items():
+            statistics.load_state_dict(section(checkpoint.tensors, f"statistics/{prefix}"))
         self.last = checkpoint
 
 

@@ -19,6 +19,7 @@ from maze_core.config.instantiate import instantiate
 from maze_core.envs.tick_buffers import TICK_FIELDS, empty_tick
 from maze_core.envs.vector import ActorOutcomes, Tick, VectorEnv
 from maze_core.errors import EnvError, InvalidSpecificationError, Problem
+from maze_core.events.declared import EpisodeValues
 from maze_core.types import (
     Action,
     Actors,
@@ -274,6 +275,7 @@ class WrappedVectorEnv(VectorEnv):
         self.wrappers = tuple(wrappers)
         self.n_envs = env.n_envs
         self.agent_counts, self.rewards = env.agent_counts, env.rewards
+        self.event_interfaces = env.event_interfaces
         seen, done = bind_wrappers(self.wrappers, env.observation_spaces, env.action_spaces)
         self.observation_spaces: Spaces = seen if processed else env.observation_spaces
         self.action_spaces: Spaces = done if processed else env.action_spaces
@@ -337,6 +339,14 @@ class WrappedVectorEnv(VectorEnv):
         if self._reward_learners:
             self._begins = tick.ended
         return tick
+
+    def take_ended(self) -> list[tuple[int, EpisodeValues]]:
+        """See :meth:`VectorEnv.take_ended`."""
+        return self.env.take_ended()
+
+    def episode_values(self, row: int) -> EpisodeValues:
+        """See :meth:`VectorEnv.episode_values`."""
+        return self.env.episode_values(row)
 
     def close(self) -> None:
         """Close what is wrapped."""
