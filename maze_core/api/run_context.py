@@ -265,7 +265,6 @@ class RunContext(Generic[Several]):
     explain_action = _Verb(Run.explain_action, _of_each(Run.explain_action))
     env_factory = _Verb(Run.env_factory, _of_each(Run.env_factory))
     save = _Verb(Run.save, Multirun.save)
-    export = _Verb(Run.export, Multirun.export)
 
     @property
     def sweep(self) -> MultirunReport | None:

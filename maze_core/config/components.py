@@ -17,6 +17,7 @@ _REF_WRAPPERS = "maze.core.wrappers"
 _REF_TRAINERS = "maze.train.trainers"
 _REF_RUNNERS = f"{_REF_TRAINERS}.common"
 _REF_MODELS = "maze.perception.models"
+_REF_BUILT_IN = f"{_REF_MODELS}.built_in"
 
 _ALGORITHMS = {
     "a2c": ("A2C",),
@@ -129,10 +130,6 @@ _BY_MODULE: Mapping[str, Mapping[str, tuple[str, ...]]] = {
             "maze_core.models.composers.CustomModelComposer",
             "maze_core.CustomModelComposer",
         ),
-        "ConcatModelBuilderConfig": (
-            "maze.perception.builders.ConcatModelBuilder",
-            "maze.perception.builders.concat.ConcatModelBuilder",
-        ),
         "ProbabilisticPolicyComposerConfig": (
             f"{_REF_MODELS}.policies.ProbabilisticPolicyComposer",
             f"{_REF_MODELS}.policies.probabilistic_policy_composer.ProbabilisticPolicyComposer",
@@ -150,12 +147,27 @@ _BY_MODULE: Mapping[str, Mapping[str, tuple[str, ...]]] = {
             "maze_core.models.composers.SharedStateCriticComposer",
             "maze_core.SharedStateCriticComposer",
         ),
+        "StepStateActionCriticConfig": (
+            f"{_REF_MODELS}.critics.StateActionCriticComposer",
+            f"{_REF_MODELS}.critics.StepStateActionCriticComposer",
+            "maze_core.StepStateActionCriticComposer",
+        ),
+        "SharedStateActionCriticConfig": (
+            f"{_REF_MODELS}.critics.SharedStateActionCriticComposer",
+            "maze_core.SharedStateActionCriticComposer",
+        ),
+        "FlattenConcatSharedEmbeddingPolicyNetConfig": (
+            f"{_REF_BUILT_IN}.flatten_concat_shared_embedding.FlattenConcatSharedEmbeddingPolicyNet",
+        ),
+        "FlattenConcatSharedEmbeddingStateValueNetConfig": (
+            f"{_REF_BUILT_IN}.flatten_concat_shared_embedding.FlattenConcatSharedEmbeddingStateValueNet",
+        ),
         "FlattenConcatPolicyNetConfig": (
-            f"{_REF_MODELS}.built_in.flatten_concat.FlattenConcatPolicyNet",
+            f"{_REF_BUILT_IN}.flatten_concat.FlattenConcatPolicyNet",
             "maze_core.models.networks.FlattenConcatPolicyNet",
         ),
         "FlattenConcatStateValueNetConfig": (
-            f"{_REF_MODELS}.built_in.flatten_concat.FlattenConcatStateValueNet",
+            f"{_REF_BUILT_IN}.flatten_concat.FlattenConcatStateValueNet",
             "maze_core.models.networks.FlattenConcatStateValueNet",
         ),
         "RandomPolicyConfig": (
@@ -165,6 +177,14 @@ _BY_MODULE: Mapping[str, Mapping[str, tuple[str, ...]]] = {
         "TorchPolicyConfig": (
             "maze.core.agent.serialized_torch_policy.SerializedTorchPolicy",
             "maze_core.models.policies.TorchPolicy",
+        ),
+    },
+    "maze_core.models.template_config": {
+        "BlockNetConfig": (),
+        "ConcatModelBuilderConfig": (
+            "maze.perception.builders.ConcatModelBuilder",
+            "maze.perception.builders.concat.ConcatModelBuilder",
+            "maze_core.models.config.ConcatModelBuilderConfig",
         ),
     },
     "maze_core.runners.sources": {"DatasetConfig": (), "InitialConfig": ()},

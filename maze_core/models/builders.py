@@ -4,19 +4,31 @@ Numbers (Box, MultiBinary) are read as float32, categories (Discrete, MultiDiscr
 no input of a network; :func:`input_spaces` leaves them out.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
+from dataclasses import fields
 from math import prod
+from typing import Any, Final
 
+import msgspec
 import numpy as np
 from gymnasium import spaces
 
 from maze_core.errors import InvalidSpecificationError, Problem
-from maze_core.models.config import ConcatModelBuilderConfig, DenseBlockParams, LayersConfig
+from maze_core.models.block_config import DenseBlockParams, LayersConfig
+from maze_core.models.config import (
+    FlattenConcatSharedEmbeddingPolicyNetConfig,
+    FlattenConcatSharedEmbeddingStateValueNetConfig,
+)
 from maze_core.models.graph import Concat, Dense, Flatten, OneHot, Op, Program
+from maze_core.models.networks import action_input
+from maze_core.models.template_config import ConcatModelBuilderConfig, Modality
 from maze_core.types import FloatArray, StepKey, mask_name
 
 _MASKABLE = (spaces.Discrete, spaces.MultiDiscrete, spaces.MultiBinary)
 _READABLE = (spaces.Box, *_MASKABLE)
+_OWN = ("output", "head")
+SHARED: Final = "shared_"
+"""Begins the names of a critic's layers that are the policy's."""
 
 
 def mask_names(action_spaces: Mapping[StepKey, spaces.Dict]) -> frozenset[str]:
@@ -62,6 +74,45 @@ def flatten_concat(
     return _program(inputs, DenseBlockParams(hidden_units=()), hidden, n_out, out_gain)
 
 
+def with_shared_embedding(
+    inputs: Mapping[str, spaces.Space[object]],
+    embedding: FlattenConcatSharedEmbeddingPolicyNetConfig,
+    head: FlattenConcatSharedEmbeddingPolicyNetConfig | FlattenConcatSharedEmbeddingStateValueNetConfig,
+    n_out: int,
+) -> Program:
+    """All inputs side by side, hidden layers that are shared, layers of one's own, one linear output layer."""
+    shared = DenseBlockParams(**{f.name: getattr(embedding, f.name) for f in fields(DenseBlockParams)})
+    own = DenseBlockParams(
+        hidden_units=head.head_units,
+        non_lin=head.non_lin,
+        weight_init=head.weight_init,
+        hidden_gain=head.hidden_gain,
+    )
+    return _program(inputs, DenseBlockParams(hidden_units=()), shared, n_out, head.output_gain, own)
+
+
+def shared_with(program: Program) -> Program:
+    """The same program whose layers, but for the last and those of one's own, are said to be another network's.
+
+    Their names begin with ``shared_``, and are else those that they have there.
+    """
+    shared = {op.target for op in program.dense if not op.target.startswith(_OWN)}
+
+    def renamed(op: Op) -> Op:
+        changes: dict[str, Any] = {"target": _shared_name(op.target, shared)}
+        if isinstance(op, Concat):
+            changes["sources"] = tuple(_shared_name(source, shared) for source in op.sources)
+        elif isinstance(op, Dense):
+            changes["source"] = _shared_name(op.source, shared)
+        return msgspec.structs.replace(op, **changes)
+
+    return Program(tuple(map(renamed, program.ops)))
+
+
+def _shared_name(slot: str, shared: Collection[str]) -> str:
+    return f"{SHARED}{slot}" if slot in shared else slot
+
+
 def from_template(
     inputs: Mapping[str, spaces.Space[object]],
     template: ConcatModelBuilderConfig,
@@ -75,6 +126,18 @@ def from_template(
     Raises:
         InvalidSpecificationError: the template leaves out every input, or names one that does not exist.
     """
+    blocks, read = template.modality_config, template_inputs(inputs, template)
+    return _program(read, blocks.feature.settings, blocks.hidden.settings, n_out, out_gain)
+
+
+def template_inputs(
+    inputs: Mapping[str, spaces.Space[object]], template: ConcatModelBuilderConfig
+) -> dict[str, spaces.Space[object]]:
+    """Those of the inputs that a template reads.
+
+    Raises:
+        InvalidSpecificationError: the template leaves out every input, or names one that does not exist.
+    """
     mapping = template.observation_modality_mapping
     unknown = sorted(set(mapping) - set(inputs))
     read = {name: space for name, space in inputs.items() if mapping.get(name, "feature") is not None}
@@ -82,8 +145,36 @@ def from_template(
         message = f"there is no observation {unknown[0]!r}." if unknown else "no observation is left to read."
         path = "model.model_builder.observation_modality_mapping"
         raise InvalidSpecificationError([Problem(path=path, message=message, allowed=tuple(inputs))])
+    return read
+
+
+def modality(name: str, space: spaces.Space[object], template: ConcatModelBuilderConfig) -> Modality | None:
+    """Which block of a template reads an observation, or an action that a critic reads beside them."""
+    recurrence = template.modality_config.recurrence
+    n_axes = (4,) if recurrence is not None and recurrence.block_type == "lstm_last_step" else (3, 4)
+    is_picture = has_axes(space, n_axes) and not name.startswith(action_input(""))
+    return template.observation_modality_mapping.get(name, "image" if is_picture else "feature")
+
+
+def is_dense(inputs: Mapping[str, spaces.Space[object]], template: ConcatModelBuilderConfig) -> bool:
+    """Whether a template makes a program of dense layers of these inputs; else it makes a torch module."""
     blocks = template.modality_config
-    return _program(read, blocks.feature.block_params, blocks.hidden.block_params, n_out, out_gain)
+    are_features = all(modality(name, space, template) in ("feature", None) for name, space in inputs.items())
+    dense = all(
+        block.block_type == "dense" and block.settings.weight_init != "normc"
+        for block in (blocks.feature, blocks.hidden)
+    )
+    return are_features and dense and blocks.recurrence is None
+
+
+def has_axes(space: spaces.Space[object], n_axes: tuple[int, ...]) -> bool:
+    """Whether a space is a Box of so many axes: of pictures with 3, or of stacks of them with 4."""
+    return isinstance(space, spaces.Box) and len(space.shape) in n_axes
+
+
+def channels_first(shape: tuple[int, ...], channels: str | None) -> bool:
+    """Whether a picture ``[a, b, c]`` has its channels first: where it is said, or that axis is the shorter one."""
+    return channels == "first" if channels is not None else shape[0] < shape[-1]
 
 
 def initial_parameters(program: Program, rng: np.random.Generator) -> dict[str, FloatArray]:
@@ -114,6 +205,7 @@ def _program(
     hidden: LayersConfig,
     n_out: int,
     out_gain: float,
+    own: LayersConfig | None = None,
 ) -> Program:
     ops: list[Op] = []
     features: list[str] = []
@@ -129,7 +221,9 @@ def _program(
         source = "concat"
         ops.append(Concat(sources=tuple(features), target=source))
     source, width = _add_layers(ops, "hidden", source, width, hidden)
-    gain = _gain(hidden, out_gain)
+    if own is not None:
+        source, width = _add_layers(ops, "head", source, width, own)
+    gain = _gain(own or hidden, out_gain)
     ops.append(
         Dense(source=source, target="output", n_in=width, n_out=n_out, activation="identity", gain=gain)
     )
@@ -137,12 +231,18 @@ def _program(
 
 
 def _reader(name: str, space: spaces.Space[object], target: str) -> Flatten | OneHot:
+    found = one_hot(name, space, target)
+    return found or Flatten(source=name, target=target, width=prod(space.shape or ()))
+
+
+def one_hot(name: str, space: spaces.Space[object], target: str) -> OneHot | None:
+    """How categories are read; None for a space of numbers."""
     if isinstance(space, spaces.Discrete):
         return OneHot(source=name, target=target, sizes=(int(space.n),), starts=(int(space.start),))
     if isinstance(space, spaces.MultiDiscrete):
         sizes = tuple(int(n) for n in space.nvec.flat)
         return OneHot(source=name, target=target, sizes=sizes, starts=tuple(int(n) for n in space.start.flat))
-    return Flatten(source=name, target=target, width=prod(space.shape or ()))
+    return None
 
 
 def _add_layers(ops: list[Op], name: str, source: str, width: int, layers: LayersConfig) -> tuple[str, int]:

@@ -60,6 +60,8 @@ class ModelSpec:
     copies: dict[int, Any] | None = None
     """Memo of ``copy.deepcopy`` for one model: what modules of the user's share, their copies in its policy and its
     critic share too. None shares within a policy or critic that is composed by itself."""
+    embeddings: dict[Any, Any] | None = None
+    """Sub-step → settings and network of the policy of one model that its critic shares."""
 
 
 class _Composer:

@@ -15,8 +15,25 @@ from pydantic import BeforeValidator, ConfigDict, Field
 from maze_core.config.nodes import is_node, join, shown
 from maze_core.config.settings import OPERATOR_ONLY, Components, OptionalPositiveInt, dataclass
 from maze_core.errors import InvalidSpecificationError, Problem
-from maze_core.models.activations import ActivationName, activation_name
+from maze_core.models.block_config import (
+    Activation,
+    BlockConfig,
+    DenseBlockParams,
+    Gain,
+    HiddenUnits,
+    LayersConfig,
+)
+from maze_core.models.template_config import BlockNetConfig, ConcatModelBuilderConfig, ModalityConfig
 from maze_core.types import StepKey
+
+__all__ = [  # with the settings of blocks and templates, which a model has
+    "BlockConfig",
+    "BlockNetConfig",
+    "ConcatModelBuilderConfig",
+    "DenseBlockParams",
+    "LayersConfig",
+    "ModalityConfig",
+]
 
 if TYPE_CHECKING:
     from maze_core.models.model_builder import Model
@@ -34,21 +51,10 @@ def _last_name(value: Any) -> Any:
     return name.rpartition(".")[2] if isinstance(name, str) else name
 
 
-def _none_for_empty(value: Any) -> Any:
-    return None if value == {} or value == [] else value
-
-
 def _spelled(**spellings: str) -> BeforeValidator:
     """Accept the published class names beside ours."""
     return BeforeValidator(lambda value: spellings.get(name := _last_name(value), name))
 
-
-Activation = Annotated[ActivationName, BeforeValidator(activation_name)]
-HiddenUnits = Annotated[
-    tuple[Annotated[int, Field(ge=1, le=4096)], ...],
-    Field(max_length=8),
-]
-"""Widths of dense layers; none at all makes the network linear."""
 
 DistributionName = Annotated[
     Literal[
@@ -57,7 +63,6 @@ DistributionName = Annotated[
         "bernoulli",
         "diagonal_gaussian",
         "squashed_gaussian",
-        "beta",
         "deterministic",
         "action_values",
     ],
@@ -67,7 +72,6 @@ DistributionName = Annotated[
         BernoulliProbabilityDistribution="bernoulli",
         DiagonalGaussianProbabilityDistribution="diagonal_gaussian",
         SquashedGaussianProbabilityDistribution="squashed_gaussian",
-        BetaProbabilityDistribution="beta",
     ),
 ]
 SpaceName = Annotated[Literal["Discrete", "MultiDiscrete", "MultiBinary", "Box"], BeforeValidator(_last_name)]
@@ -99,15 +103,6 @@ class GaussianArgs:
             raise ValueError("noise_ticks and use_expln are settings of state_dependent_noise, which is off")
 
 
-BY_LIKELIHOOD: Final[Mapping[str, tuple[DistributionName, ...]]] = {
-    "Discrete": ("categorical",),
-    "MultiDiscrete": ("multi_categorical",),
-    "MultiBinary": ("bernoulli",),
-    "Box": ("diagonal_gaussian", "squashed_gaussian", "beta"),
-}
-"""Kind of action space → what algorithms learn that ask only how likely an action was: ppo, a2c, impala, bc and es."""
-
-
 @dataclass(frozen=True, kw_only=True, config=_STRICT)
 class DistributionRule:
     """Which distribution an action head, or every head of a kind of space, gets; a rule for the head wins."""
@@ -119,44 +114,18 @@ class DistributionRule:
     distribution: DistributionName
     """The distribution's name."""
     args: GaussianArgs | None = None
-    """Settings of a distribution of numbers; of ``beta`` only ``rescale``."""
-    temperature: Annotated[float, Field(gt=0.0, le=1e6)] = 1.0
-    """Logits of choices are divided by it: above 1 a policy is less decided, below 1 more."""
+    """Settings of the distribution, where it has any."""
 
     def __post_init__(self) -> None:
         if (self.action_space is None) == (self.action_head is None):
             raise ValueError("give either action_space or action_head")
-        of_numbers = self.distribution in BY_LIKELIHOOD["Box"]
-        if self.args is not None and not of_numbers:
+        if self.args is not None and self.distribution not in ("diagonal_gaussian", "squashed_gaussian"):
             raise ValueError(f"{self.distribution} takes no args")
-        if self.temperature != 1.0 and self.distribution not in (
-            "categorical",
-            "multi_categorical",
-            "bernoulli",
-        ):
-            raise ValueError(f"{self.distribution} takes no temperature")
 
 
 DistributionRules = Annotated[
     tuple[DistributionRule, ...], BeforeValidator(lambda value: () if value is None or value == {} else value)
 ]
-
-
-Gain = Annotated[float, Field(gt=0.0)]
-
-
-@dataclass(frozen=True, kw_only=True, config=_STRICT)
-class LayersConfig:
-    """Settings of dense layers."""
-
-    hidden_units: HiddenUnits = (64, 64)
-    """Width of each hidden layer."""
-    non_lin: Activation = "tanh"
-    """Activation after each hidden layer."""
-    weight_init: Literal["orthogonal", "torch_default"] = "orthogonal"
-    """First weights: orthogonal, by their gain, with biases 0; or all even within ±1/√inputs, as torch's."""
-    hidden_gain: Gain = 2**0.5
-    """Scale of the orthogonal weights of hidden layers; √2 suits ReLU."""
 
 
 @dataclass(frozen=True, kw_only=True, config=_STRICT)
@@ -175,8 +144,50 @@ class FlattenConcatStateValueNetConfig(LayersConfig):
     """Scale of the orthogonal weights of the last layer."""
 
 
-def _networks(settings: type[Any]) -> BeforeValidator:
-    """The check of networks that are described by ``settings``, or by a class, function or module of the user's."""
+@dataclass(frozen=True, kw_only=True, config=_STRICT)
+class _SharedEmbeddingHeadConfig:
+    head_units: HiddenUnits = (256,)
+    """Width of each layer behind what policy and critic share."""
+    non_lin: Activation = "tanh"
+    """Activation after each hidden layer."""
+    weight_init: Literal["orthogonal", "torch_default"] = "orthogonal"
+    """First weights: orthogonal, by their gain, with biases 0; or all even within ±1/√inputs, as torch's."""
+    hidden_gain: Gain = 2**0.5
+    """Scale of the orthogonal weights of hidden layers; √2 suits ReLU."""
+
+
+@dataclass(frozen=True, kw_only=True, config=_STRICT)
+class FlattenConcatSharedEmbeddingPolicyNetConfig(_SharedEmbeddingHeadConfig):
+    """All observations flattened side by side, dense layers that the critic shares, then layers of the policy alone."""
+
+    hidden_units: HiddenUnits = (256,)
+    """Width of each layer that is shared."""
+    output_gain: Gain = POLICY_GAIN
+    """Scale of the orthogonal weights of the last layer; a small one begins almost undecided."""
+
+
+@dataclass(frozen=True, kw_only=True, config=_STRICT)
+class FlattenConcatSharedEmbeddingStateValueNetConfig(_SharedEmbeddingHeadConfig):
+    """What the policy of the same sub-step shares, then layers of the critic alone and one value."""
+
+    output_gain: Gain = VALUE_GAIN
+    """Scale of the orthogonal weights of the last layer."""
+
+
+POLICY_NETWORKS: Final = (
+    FlattenConcatPolicyNetConfig,
+    FlattenConcatSharedEmbeddingPolicyNetConfig,
+    BlockNetConfig,
+)
+CRITIC_NETWORKS: Final = (
+    FlattenConcatStateValueNetConfig,
+    FlattenConcatSharedEmbeddingStateValueNetConfig,
+    BlockNetConfig,
+)
+
+
+def _networks(*settings: type[Any]) -> BeforeValidator:
+    """The check of networks that are described by settings, or by a class, function or module of the user's."""
 
     def check(value: Any) -> Any:
         if value is None:
@@ -188,7 +199,7 @@ def _networks(settings: type[Any]) -> BeforeValidator:
         found = [
             Problem(
                 path=str(key),
-                message=f"{shown(entry)} is no network: give {{'_target_': '{settings.__name__}', 'hidden_units': "
+                message=f"{shown(entry)} is no network: give {{'_target_': '{settings[0].__name__}', 'hidden_units': "
                 "[…]}, a class or function that makes one, or a torch.nn.Module.",
                 code="wrong_kind",
             )
@@ -221,20 +232,20 @@ def _entries(networks: Any) -> Iterable[tuple[Any, Any]]:
     return networks.items() if isinstance(networks, Mapping) else enumerate(networks)
 
 
-_PolicyNetwork = Annotated[Any, Components(FlattenConcatPolicyNetConfig, type(None))]
-_CriticNetwork = Annotated[Any, Components(FlattenConcatStateValueNetConfig, type(None))]
+_PolicyNetwork = Annotated[Any, Components(*POLICY_NETWORKS, type(None))]
+_CriticNetwork = Annotated[Any, Components(*CRITIC_NETWORKS, type(None))]
 
 _Filled = Field(min_length=1)
 
 PolicyNetworks = Annotated[
     Annotated[tuple[_PolicyNetwork, ...], _Filled] | Annotated[dict[StepKey, _PolicyNetwork], _Filled] | None,
-    _networks(FlattenConcatPolicyNetConfig),
+    _networks(*POLICY_NETWORKS),
 ]
 """Networks per sub-step: settings, classes, functions or modules. One entry in a list stands for every
 sub-step, each with weights of its own. None leaves them to the template."""
 CriticNetworks = Annotated[
     Annotated[tuple[_CriticNetwork, ...], _Filled] | Annotated[dict[StepKey, _CriticNetwork], _Filled] | None,
-    _networks(FlattenConcatStateValueNetConfig),
+    _networks(*CRITIC_NETWORKS),
 ]
 """The same for a critic."""
 
@@ -258,68 +269,40 @@ _OF_CRITICS: Mapping[str, str] = {
 
 
 @dataclass(frozen=True, kw_only=True, config=_STRICT)
-class StepStateCriticConfig:
-    """A state critic: one value network per sub-step."""
-
+class _CriticConfig:
     ALWAYS_NULL: ClassVar[Mapping[str, str]] = _OF_CRITICS
     """What the published composers take beside the networks."""
 
     networks: CriticNetworks = None
-    """Value networks per sub-step; None leaves them to the template model."""
+    """Value networks per sub-step, or the one that all of them share, in a list; None leaves them to the template
+    model."""
 
 
 @dataclass(frozen=True, kw_only=True, config=_STRICT)
-class SharedStateCriticConfig:
+class StepStateCriticConfig(_CriticConfig):
+    """A state critic: one value network per sub-step."""
+
+
+@dataclass(frozen=True, kw_only=True, config=_STRICT)
+class SharedStateCriticConfig(_CriticConfig):
     """A state critic: one value network for all sub-steps, over the observations of all of them.
 
     Observations that a sub-step does not show are 0 there.
     """
 
-    ALWAYS_NULL: ClassVar[Mapping[str, str]] = _OF_CRITICS
-    """What the published composers take beside the networks."""
 
-    networks: CriticNetworks = None
-    """The one value network, in a list; None leaves it to the template model."""
+@dataclass(frozen=True, kw_only=True, config=_STRICT)
+class StepStateActionCriticConfig(_CriticConfig):
+    """A critic of actions, for algorithms that learn Q(s, a): two networks per sub-step, of which the lower counts."""
 
 
 @dataclass(frozen=True, kw_only=True, config=_STRICT)
-class DenseBlockParams(LayersConfig):
-    """Settings of the dense layers of a block."""
-
-    hidden_units: HiddenUnits = (128,)
-    """Width of each layer."""
+class SharedStateActionCriticConfig(_CriticConfig):
+    """The same for all sub-steps; algorithms that learn Q(s, a) have one sub-step, where it is no other."""
 
 
-@dataclass(frozen=True, kw_only=True, config=_STRICT)
-class BlockConfig:
-    """A block of a template network."""
-
-    block_type: Annotated[Literal["dense"], _spelled(DenseBlock="dense")] = "dense"
-    """Kind of block."""
-    block_params: DenseBlockParams = field(default_factory=DenseBlockParams)
-    """Its settings."""
-
-
-@dataclass(frozen=True, kw_only=True, config=_STRICT)
-class ModalityConfig:
-    """The blocks of a template network, in the order of the data."""
-
-    feature: BlockConfig = field(default_factory=BlockConfig)
-    """Applied to each observation on its own, with weights of its own."""
-    hidden: BlockConfig = field(default_factory=BlockConfig)
-    """Applied to the features of all observations side by side."""
-    recurrence: Annotated[None, BeforeValidator(_none_for_empty)] = None
-    """Recurrent layers are not there yet: null or {}."""
-
-
-@dataclass(frozen=True, kw_only=True, config=_STRICT)
-class ConcatModelBuilderConfig:
-    """Template of networks: a feature block per observation, then a hidden block over all of them."""
-
-    modality_config: ModalityConfig = field(default_factory=ModalityConfig)
-    """The blocks."""
-    observation_modality_mapping: dict[str, Literal["feature"] | None] = field(default_factory=dict)
-    """Observation → its block; null leaves the observation out, one that is not named gets ``feature``."""
+STATE_CRITICS: Final = (StepStateCriticConfig, SharedStateCriticConfig)
+ACTION_CRITICS: Final = (StepStateActionCriticConfig, SharedStateActionCriticConfig)
 
 
 def _composer(what: str, kind: str, ways: str, *kinds: type[Any]) -> BeforeValidator:
@@ -352,11 +335,11 @@ Critic = Annotated[
         "critic",
         "a state critic composer",
         "critic=template_state or flatten_concat_shared, a state critic composer, or null",
-        StepStateCriticConfig,
-        SharedStateCriticConfig,
+        *STATE_CRITICS,
+        *ACTION_CRITICS,
         type(None),
     ),
-    Components(StepStateCriticConfig, SharedStateCriticConfig, type(None)),
+    Components(*STATE_CRITICS, *ACTION_CRITICS, type(None)),
 ]
 SpacesByKey = Mapping[StepKey, spaces.Dict]
 
@@ -475,7 +458,7 @@ class CustomModelConfig(Buildable):
         if isinstance(self.policy, ProbabilisticPolicyComposerConfig):
             way_out = "[{'_target_': 'FlattenConcatPolicyNetConfig'}]"
             found += _left_to_a_template(self.policy.networks, "policy", way_out)
-        if isinstance(self.critic, StepStateCriticConfig | SharedStateCriticConfig):
+        if isinstance(self.critic, (*STATE_CRITICS, *ACTION_CRITICS)):
             way_out = "[{'_target_': 'FlattenConcatStateValueNetConfig'}], or critic='flatten_concat_shared'"
             found += _left_to_a_template(self.critic.networks, "critic", way_out)
         if found:

@@ -5,6 +5,7 @@ own; those of the user's draw from torch's global one, which is seeded for them 
 imported where there is one of the user's.
 """
 
+import dataclasses
 import inspect
 import sys
 import threading
@@ -27,24 +28,31 @@ from maze_core.config.instantiate import (
 from maze_core.errors import InvalidSpecificationError, Problem
 from maze_core.models.acting import ActingPolicy, ActorNetwork, StepPolicy
 from maze_core.models.builders import (
+    SHARED,
     flatten_concat,
     from_template,
     initial_parameters,
     input_spaces,
+    is_dense,
     mask_names,
+    shared_with,
+    template_inputs,
+    with_shared_embedding,
 )
 from maze_core.models.composers import ModelSpec
 from maze_core.models.config import (
+    ACTION_CRITICS,
     POLICY_GAIN,
     VALUE_GAIN,
     CallableModelConfig,
     FlattenConcatPolicyNetConfig,
+    FlattenConcatSharedEmbeddingPolicyNetConfig,
+    FlattenConcatSharedEmbeddingStateValueNetConfig,
     FlattenConcatStateValueNetConfig,
     ModelNeeds,
     ProbabilisticPolicyComposerConfig,
     SharedStateCriticConfig,
     SpacesByKey,
-    StepStateCriticConfig,
 )
 from maze_core.models.graph import ActionValues, Concat, GraphNetwork, Program
 from maze_core.models.heads import (
@@ -55,10 +63,12 @@ from maze_core.models.heads import (
     parameter_name,
 )
 from maze_core.models.networks import ActionCritic, Critic, Network, action_input
+from maze_core.models.template_config import BlockNetConfig, ConcatModelBuilderConfig
 from maze_core.threads import one_thread, one_torch_thread, plain_torch
 from maze_core.types import Array, FloatArray, StepKey
 
 _BUILDING = threading.Lock()
+_ACTIONS = action_input("")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,11 +98,7 @@ def build_model(
     mapper = getattr(getattr(config, "policy", None), "distribution_mapper", None)
     rules = getattr(mapper, "rules", None) or getattr(config, "distribution_mapper_config", None)
     mapper = DistributionMapper(
-        action_spaces,
-        rules,
-        distributions=needs.distributions,
-        gaussian=getattr(config, "gaussian", None),
-        by_likelihood=needs.critic != "action",
+        action_spaces, rules, distributions=needs.distributions, gaussian=getattr(config, "gaussian", None)
     )
     has_actors = len(action_spaces) > 1 or any(count != 1 for count in agent_counts.values())
     if has_actors and not needs.has_sub_steps:
@@ -106,6 +112,7 @@ def build_model(
         needs=needs,
         template=getattr(config, "model_builder", None),
         copies={},
+        embeddings={},
     )
     if isinstance(config, CallableModelConfig):
         return _called_model(config.factory, spec, generator_seed)
@@ -133,11 +140,22 @@ def compose(settings: Any, spec: ModelSpec, seed: int) -> Any:
     """The policy or critic of its settings; weights of ours and of the user's follow from the seed."""
     is_policy = isinstance(settings, ProbabilisticPolicyComposerConfig)
     role, networks = _POLICY if is_policy else _CRITIC, settings.networks or ()
-    entries = networks.values() if isinstance(networks, Mapping) else networks
-    is_dense = all(entry is None or isinstance(entry, role.settings) for entry in entries)
-    with one_thread(), nullcontext() if is_dense else _seeded_torch(seed):
+    entries = [*networks.values()] if isinstance(networks, Mapping) else networks
+    is_numpy = all(isinstance(entry, role.settings) or entry is None for entry in entries)
+    if None in entries or not entries:
+        is_numpy = is_numpy and _has_dense_template(spec)
+    with one_thread(), nullcontext() if is_numpy else _seeded_torch(seed):
         factory = NetworkFactory(role, spec, np.random.default_rng(seed))
         return (_compose_policy if is_policy else _compose_critic)(settings, spec, factory)
+
+
+def _has_dense_template(spec: ModelSpec) -> bool:
+    """Whether what the template makes of the spaces are programs of dense layers; also where there is none."""
+    template, masks = spec.template, mask_names(spec.action_spaces)
+    return template is None or all(
+        is_dense({name: part for name, part in space.spaces.items() if name not in masks}, template)
+        for space in spec.observation_spaces.values()
+    )
 
 
 def _called_model(factory: Callable[..., Any], spec: ModelSpec, generator_seed: int) -> Model:
@@ -181,7 +199,7 @@ def _compose_policy(
         entry, path = entries[key]
         if counts[key] > 1 and _is_module(entry):
             raise _problem(path, f"one module cannot serve {counts[key]} agents: give a class.")
-        logits = [factory.make(entry, space, outputs, path, end) for _ in range(counts[key])]
+        logits = [factory.make(entry, space, outputs, path, end, key) for _ in range(counts[key])]
         if isinstance(end, Concat):
             heads = _with_features(heads, logits[0])
         networks = [
@@ -233,21 +251,24 @@ def _initial_parameter(heads: Sequence[Head]) -> FloatArray | None:
     return np.array(starts, np.float32) if starts else None
 
 
-def _compose_critic(
-    config: StepStateCriticConfig | SharedStateCriticConfig, spec: ModelSpec, factory: "NetworkFactory"
-) -> Critic | ActionCritic:
+def _compose_critic(config: Any, spec: ModelSpec, factory: "NetworkFactory") -> Critic | ActionCritic:
     """The critic: a value network per sub-step, or one for all of them; or two that value actions."""
     keys = list(spec.observation_spaces)
     path = "model.critic.networks"
+    if spec.needs.critic == "state" and isinstance(config, ACTION_CRITICS):
+        message = (
+            "values actions, and this algorithm learns the values of states: take critic=template_state."
+        )
+        raise _problem("model.critic", message)
     if spec.needs.critic == "action":
         (key,) = keys
         entry, where = by_step(config.networks, keys, path)[key]
         space, outputs = _of_actions(spec.observation_spaces[key], spec.action_spaces[key])
         return ActionCritic([factory.make(entry, space, outputs, where) for _ in range(2)])
-    if isinstance(config, StepStateCriticConfig):
+    if not isinstance(config, SharedStateCriticConfig):
         entries = by_step(config.networks, keys, path)
         networks = {
-            key: factory.make(entry, spec.observation_spaces[key], {"value": 1}, where)
+            key: factory.make(entry, spec.observation_spaces[key], {"value": 1}, where, key=key)
             for key, (entry, where) in entries.items()
         }
         return Critic(networks)
@@ -277,15 +298,24 @@ def _of_actions(observation: spaces.Dict, action: spaces.Dict) -> tuple[spaces.D
 class _Role(NamedTuple):
     """What tells the networks of a policy from those of a critic."""
 
-    settings: type[FlattenConcatPolicyNetConfig | FlattenConcatStateValueNetConfig]
+    settings: tuple[type[Any], ...]
+    """Networks of dense layers; the first is the one to name in messages."""
     gain: float
     """Of the output layer of a template."""
     arguments: tuple[str, ...]
     """What classes and functions of the user's are called with."""
 
 
-_POLICY = _Role(FlattenConcatPolicyNetConfig, POLICY_GAIN, POLICY_NETWORK_ARGUMENTS)
-_CRITIC = _Role(FlattenConcatStateValueNetConfig, VALUE_GAIN, CRITIC_NETWORK_ARGUMENTS)
+_POLICY = _Role(
+    (FlattenConcatPolicyNetConfig, FlattenConcatSharedEmbeddingPolicyNetConfig),
+    POLICY_GAIN,
+    POLICY_NETWORK_ARGUMENTS,
+)
+_CRITIC = _Role(
+    (FlattenConcatStateValueNetConfig, FlattenConcatSharedEmbeddingStateValueNetConfig),
+    VALUE_GAIN,
+    CRITIC_NETWORK_ARGUMENTS,
+)
 
 
 class NetworkFactory:
@@ -303,6 +333,7 @@ class NetworkFactory:
         outputs: Mapping[str, int],
         path: str,
         end: ActionValues | Concat | None = None,
+        key: StepKey | None = None,
     ) -> Network:
         """A new network.
 
@@ -312,45 +343,37 @@ class NetworkFactory:
             outputs: action head → number of logits, or ``{"value": 1}``.
             path: where the entry stands in the configuration.
             end: what stands behind the last layer, which is then as wide as that reads.
+            key: the sub-step whose policy and critic may share their embedding; None shares nothing.
 
         Raises:
             InvalidSpecificationError: the entry is no network, or does not fit the spaces.
         """
-        settings = self._role.settings
-        if entry is None or isinstance(entry, settings):
-            inputs = input_spaces(space, mask_names(self._spec.action_spaces))
-            n_out = end.n_in if isinstance(end, ActionValues) else sum(outputs.values())
-            if entry is not None:
-                program = flatten_concat(inputs, entry, n_out, entry.output_gain)
-            elif self._spec.template is not None:
-                program = from_template(inputs, self._spec.template, n_out, self._role.gain)
-            else:
-                raise _problem(
-                    path, "names no networks, and this model has no template: use model=vector_obs."
-                )
-            if isinstance(end, Concat):
-                end = msgspec.structs.replace(end, sources=(*end.sources, program.dense[-1].source))
-            if end:
-                program = Program((*program.ops, end))
-            return GraphNetwork(program, initial_parameters(program, self._rng))
+        is_ours = entry is None or isinstance(entry, (*self._role.settings, BlockNetConfig))
+        inputs = input_spaces(space, mask_names(self._spec.action_spaces)) if is_ours else {}
+        template = self._template(inputs) if entry is None else None
+        if entry is None and template is None:
+            raise _problem(path, "names no networks, and this model has no template: use model=vector_obs.")
+        if isinstance(entry, self._role.settings) or (template is not None and is_dense(inputs, template)):
+            return self._program_of(entry or template, inputs, outputs, path, end, key)
         if end:
             raise _problem(
                 path,
-                "a network of your own gives one value per action: take dqn without duelling."
+                "a network of torch gives one value per action: take dqn without duelling."
                 if isinstance(end, ActionValues)
-                else "a network of your own shows no features, which state_dependent_noise needs: take "
-                f"{settings.__name__}.",
+                else "a network of torch shows no features, which state_dependent_noise needs: take "
+                f"{self._role.settings[0].__name__}.",
             )
-        if not callable(entry):
-            raise _problem(
-                path,
-                f"{type(entry).__name__} is no network: give {settings.__name__}, a class or a module.",
-            )
-        from maze_core.models.module_network import module_network
+        if not is_ours and not callable(entry):
+            kind = self._role.settings[0].__name__
+            raise _problem(path, f"{type(entry).__name__} is no network: give {kind}, a class or a module.")
+        from maze_core.models.module_network import ModuleNetwork, module_network
 
-        network = module_network(
-            entry, space, outputs, path, arguments=self._role.arguments, copies=self._copies
-        )
+        if is_ours:
+            network = ModuleNetwork(self._of_blocks(entry or template, inputs, outputs, path, key), outputs)
+        else:
+            network = module_network(
+                entry, space, outputs, path, arguments=self._role.arguments, copies=self._copies
+            )
         if network.state_width and not self._spec.needs.has_memory:
             message = (
                 "carries a state from one observation to the next, which this algorithm does not learn: take ppo or "
@@ -358,6 +381,115 @@ class NetworkFactory:
             )
             raise _problem(path, message)
         return network
+
+    def _template(self, inputs: Mapping[str, spaces.Space[Any]]) -> ConcatModelBuilderConfig | None:
+        """The template; what it says of actions counts where there are any among the inputs."""
+        template = self._spec.template
+        if template is None:
+            return None
+        heads = {head for space in self._spec.action_spaces.values() for head in space.spaces}
+        mapping = {
+            name if name in inputs or name not in heads else action_input(name): kind
+            for name, kind in template.observation_modality_mapping.items()
+        }
+        known = {
+            name: kind for name, kind in mapping.items() if name in inputs or not name.startswith(_ACTIONS)
+        }
+        return dataclasses.replace(template, observation_modality_mapping=known)
+
+    def _program_of(
+        self,
+        settings: Any,
+        inputs: Mapping[str, spaces.Space[Any]],
+        outputs: Mapping[str, int],
+        path: str,
+        end: ActionValues | Concat | None,
+        key: StepKey | None,
+    ) -> GraphNetwork:
+        """A network of dense layers, with what it shares with the policy of its sub-step."""
+        n_out = end.n_in if isinstance(end, ActionValues) else sum(outputs.values())
+        shares = False
+        if isinstance(settings, ConcatModelBuilderConfig):
+            program, shares = (
+                from_template(inputs, settings, n_out, self._role.gain),
+                self._shares(settings, key),
+            )
+        elif isinstance(settings, FlattenConcatSharedEmbeddingStateValueNetConfig):
+            given = self._embedding(key, path)
+            program, shares = with_shared_embedding(inputs, given[0], settings, n_out), True
+        elif isinstance(settings, FlattenConcatSharedEmbeddingPolicyNetConfig):
+            program, shares = with_shared_embedding(inputs, settings, settings, n_out), True
+        else:
+            program = flatten_concat(inputs, settings, n_out, settings.output_gain)
+        if isinstance(end, Concat):
+            end = msgspec.structs.replace(end, sources=(*end.sources, program.dense[-1].source))
+        if end:
+            program = Program((*program.ops, end))
+        if not (shares and self._role is _CRITIC):
+            network = GraphNetwork(program, initial_parameters(program, self._rng))
+            if shares:
+                self._keep_embedding(key, settings, network, path)
+            return network
+        policy, program = self._embedding(key, path)[1], shared_with(program)
+        own = initial_parameters(program, self._rng)
+        shared = {
+            name: policy.parameters[name.removeprefix(SHARED)] for name in own if name.startswith(SHARED)
+        }
+        return GraphNetwork(program, own | shared)
+
+    def _of_blocks(
+        self,
+        settings: Any,
+        inputs: Mapping[str, spaces.Space[Any]],
+        outputs: Mapping[str, int],
+        path: str,
+        key: StepKey | None,
+    ) -> Any:
+        """A torch module of blocks, with what it shares with the policy of its sub-step."""
+        from maze_core.models.block_network import BlockNetwork, named_embedding, template_embedding
+
+        if isinstance(settings, BlockNetConfig):
+            embedding = named_embedding(inputs, settings, path)
+            return BlockNetwork(embedding, outputs, settings.output_gain or self._role.gain)
+        shares = self._shares(settings, key)
+        if shares and self._role is _CRITIC:
+            embedding = self._embedding(key, path)[1]
+        else:
+            embedding = template_embedding(template_inputs(inputs, settings), settings)
+            if shares:
+                self._keep_embedding(key, settings, embedding, path)
+        weight_init = getattr(settings.modality_config.hidden.settings, "weight_init", "orthogonal")
+        return BlockNetwork(embedding, outputs, self._role.gain, weight_init)
+
+    def _shares(self, template: ConcatModelBuilderConfig, key: StepKey | None) -> bool:
+        """Whether policy and critic share what the template makes."""
+        if key is None and template.shared_embedding_keys:
+            message = (
+                "policy and critic share their embedding where the critic values states by a network per sub-step: "
+                "take critic=template_state, or shared_embedding_keys=null."
+            )
+            raise _problem("model.model_builder.shared_embedding_keys", message)
+        return key is not None and template.shares(key)
+
+    def _keep_embedding(self, key: StepKey | None, settings: Any, embedding: Any, path: str) -> None:
+        """Have the critic of this sub-step find what it shares."""
+        kept = self._spec.embeddings
+        if kept is None:
+            return
+        if key in kept:
+            raise _problem(path, "agents with networks of their own share no embedding with a critic.")
+        kept[key] = settings, embedding
+
+    def _embedding(self, key: StepKey | None, path: str) -> tuple[Any, Any]:
+        """Settings and embedding of the policy that the critic of a sub-step shares."""
+        found = (self._spec.embeddings or {}).get(key)
+        if found is None:
+            message = (
+                f"shares the embedding of the policy at sub-step {key!r}, which has none to share: name "
+                "FlattenConcatSharedEmbeddingPolicyNetConfig there, or take model=flatten_concat_shared_embedding."
+            )
+            raise _problem(path, message)
+        return found  # type: ignore[no-any-return]
 
 
 def by_step(networks: Any, step_keys: Sequence[StepKey], path: str) -> dict[StepKey, tuple[Any, str]]:

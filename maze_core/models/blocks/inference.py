@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from maze_core.models.blocks.block import Block, Keys, Shape, Shapes, Tensors, as_pairs
-from maze_core.models.blocks.recurrent import BEGINS, STATE
+from maze_core.models.memory import BEGINS, STATE
 
 
 class InferenceBlock(Block):
@@ -32,6 +32,14 @@ class InferenceBlock(Block):
         blocks = dict(given) if isinstance(given, Mapping) else {"_".join(b.out_keys): b for b in given}
         if len(blocks) < len(given):
             raise ValueError(f"{self.kind}: two blocks have the same out_keys.")
+        taken = {STATE, BEGINS} & {
+            *self.in_keys,
+            *(key for block in blocks.values() for key in block.out_keys),
+        }
+        if taken and any(block.state_width for block in blocks.values()):
+            raise ValueError(
+                f"{self.kind}: {min(taken)!r} is the name of what recurrent blocks carry; rename what has it."
+            )
         makers = self._makers(blocks)
         plan: dict[str, None] = {}
         for key in self.out_keys:
@@ -109,16 +117,17 @@ class InferenceBlock(Block):
     def forward(self, tensors: Tensors) -> dict[str, Tensor]:
         """Outputs by name and, where blocks carry a state, the state."""
         known = {key: self.read(tensors, key) for key in self.in_keys}
-        if BEGINS in tensors:
-            known[BEGINS] = tensors[BEGINS]
         states, at = [], 0
         for block in self.plan:
-            known.pop(STATE, None)
-            if block.state_width and STATE in tensors:
-                known[STATE] = tensors[STATE][..., at : at + block.state_width]
+            if not block.state_width:
+                known |= block(known)
+                continue
+            carried = {BEGINS: tensors[BEGINS]} if BEGINS in tensors else {}
+            if STATE in tensors:
+                carried[STATE] = tensors[STATE][..., at : at + block.state_width]
                 at += block.state_width
-            known |= block(known)
-            if block.state_width:
-                states.append(known[STATE])
+            given = block({**known, **carried})
+            states.append(given.pop(STATE))
+            known |= given
         outputs = {key: known[key] for key in self.out_keys}
         return outputs | ({STATE: torch.cat(states, -1)} if states else {})

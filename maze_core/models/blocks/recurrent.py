@@ -15,11 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from maze_core.models.blocks.block import Block, Keys, Shapes, Tensors, WeightInit, activation, initialised
-
-STATE = "state"
-"""Name by which networks read and give their state."""
-BEGINS = "begins"
-"""Name by which networks read where episodes begin, ``[T, B]``, true at the first tick of each."""
+from maze_core.models.memory import BEGINS, STATE
 
 
 class StatefulBlock(Block):

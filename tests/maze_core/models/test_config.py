@@ -68,7 +68,7 @@ def test_the_layers_of_a_template_can_be_set_to_64() -> None:
     for block in ("feature", "hidden"):
         tree["model_builder"]["modality_config"][block]["block_params"]["hidden_units"] = [64]
     blocks = instantiate(tree).model_builder.modality_config
-    assert blocks.feature.block_params == blocks.hidden.block_params == DenseBlockParams(hidden_units=(64,))
+    assert blocks.feature.settings == blocks.hidden.settings == DenseBlockParams(hidden_units=(64,))
 
 
 @pytest.mark.parametrize("spelling", ["tanh", "Tanh", "torch.nn.Tanh", "nn.Tanh", "torch.tanh"])
