@@ -20,6 +20,8 @@ class Case:
     """Rows of a minibatch, of PPO and with replay, where an update has one."""
     n_passes: int = 4
     """Passes over an update's rows, of PPO."""
+    has_pictures: bool = False
+    """Policy and critic have one convolutional trunk, NatureCNN, in place of hidden layers."""
     overrides: dict[str, Any] = field(default_factory=dict)
     """Settings that only we have."""
 
@@ -72,4 +74,5 @@ CASES: Final = (
     replace(_SAC, name="td3", algorithm="td3"),
     _DQN,
     replace(_DQN, name="dqn-128-of-1", n_steps=1, batch_size=128),
+    replace(_BASE, name="ppo-pixels", env="benchmarks.pixels:Squares-v0", has_pictures=True),
 )

@@ -33,14 +33,19 @@ def stable_baselines3(case: Case) -> Advance:
         if case.algorithm == "dqn":
             settings |= {"exploration_initial_eps": 0.05, "target_update_interval": 500}
     else:
-        net = {"net_arch": [case.hidden] * 2, "activation_fn": torch.nn.Tanh}
-        settings |= {"n_steps": case.n_steps, "gae_lambda": case.gae_lambda, "policy_kwargs": net}
+        settings |= {"n_steps": case.n_steps, "gae_lambda": case.gae_lambda}
+        if not case.has_pictures:
+            settings["policy_kwargs"] = {
+                "net_arch": [case.hidden] * 2,
+                "activation_fn": torch.nn.Tanh,
+            }
     if case.is_ppo:
         settings |= {"batch_size": case.batch_size, "n_epochs": case.n_passes}
     elif case.algorithm == "a2c":
         settings |= {"use_rms_prop": False}
     env = make_vec_env(case.env, n_envs=case.n_envs, seed=1)
-    model = getattr(stable_baselines3, case.algorithm.upper())("MlpPolicy", env, **settings)
+    policy = "CnnPolicy" if case.has_pictures else "MlpPolicy"
+    model = getattr(stable_baselines3, case.algorithm.upper())(policy, env, **settings)
 
     def advance(n_updates: int) -> int:
         before, steps = model.num_timesteps, n_updates * case.rows

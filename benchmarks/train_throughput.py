@@ -1,8 +1,9 @@
 """Environment steps per second of the whole training loop, against other libraries at the same settings.
 
 Every case is run by all contenders in turn, in one process on one thread, round by round, so that other load on the
-machine meets all; no evaluation in between. What counts is the ratio of medians; rates are for orientation. The last
-case is one action of a trained agent, against the bare arithmetic of its network.
+machine meets all; no evaluation in between. What counts is the ratio of medians; rates are for orientation. With
+pictures, each contender has one thread, and then as many as torch takes by itself, and the wall clock counts too. The
+last case is one action of a trained agent, against the bare arithmetic of its network.
 
     python -m benchmarks.train_throughput [--case ppo-8x128 …] [--peers cleanrl-style …] [--rounds 5] [--seconds 2]
     python -m benchmarks.train_throughput --growth         steps per second over n_envs and width, ours alone
@@ -10,19 +11,22 @@ case is one action of a trained agent, against the bare arithmetic of its networ
 
 import argparse
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from functools import partial
 from statistics import median
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
+from threadpoolctl import threadpool_limits
 
 from benchmarks.cases import CASES, Case
 from benchmarks.peers import PEERS, Advance
+from benchmarks.pixels import nature_cnn
 from benchmarks.report import write_report
 from maze_core.threads import one_thread
 
+T = TypeVar("T")
 OURS, REFERENCE, ACTION = "maze_core", "stable-baselines3", "compute-action"
 N_ENVS, WIDTHS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024), (64, 128, 256, 512, 1024)
 _GROWTH_ROWS = 1024
@@ -33,16 +37,17 @@ def ours(case: Case) -> Advance:
     from maze_core.config import compose_run
     from maze_core.runners.build import build_world
 
+    pictures = nature_cnn() if case.has_pictures else None
     settings: dict[str, Any] = {
         "env.name": case.env,
-        "model.policy.networks": [_network("PolicyNet", case)],
+        "model.policy.networks": [pictures or _network("PolicyNet", case)],
         "runner.n_envs": case.n_envs,
         "algorithm.n_rollout_steps": case.n_steps,
         "algorithm.lr": case.lr,
         "algorithm.lr_schedule": "constant",
     }
     if case.algorithm != "dqn":
-        settings["model.critic.networks"] = [_network("StateValueNet", case)]
+        settings["model.critic.networks"] = [pictures or _network("StateValueNet", case)]
     else:
         settings |= {"algorithm.initial_epsilon": 0.05, "algorithm.double": False}
     if case.has_replay:
@@ -114,41 +119,69 @@ def _calls(act: Callable[[Any], Any], observation: Any) -> Advance:
     return advance
 
 
-def compare(
-    makers: Mapping[str, Callable[[], Advance]], rounds: int, seconds: float
-) -> dict[str, list[float]]:
-    """Steps per CPU second of each contender, round by round, in turn, after a warm-up."""
+@dataclass(frozen=True)
+class Rates:
+    """Steps per second of a contender, round by round."""
+
+    cpu: list[float] = field(default_factory=list)
+    """Of CPU time, of all threads."""
+    wall: list[float] = field(default_factory=list)
+
+
+def compare(makers: Mapping[str, Callable[[], Advance]], rounds: int, seconds: float) -> dict[str, Rates]:
+    """Rates of each contender, in turn, after a warm-up."""
     contenders, n_updates = {name: make() for name, make in makers.items()}, {}
     for name, advance in contenders.items():
         advance(2)
         n_updates[name] = max(round(seconds / max(_timed(advance, 3)[1] / 3, 1e-6)), 1)
-    rates: dict[str, list[float]] = {name: [] for name in contenders}
+    rates = {name: Rates() for name in contenders}
     for _ in range(rounds):
         for name, advance in contenders.items():
-            steps, cpu_s = _timed(advance, n_updates[name])
-            rates[name].append(steps / cpu_s)
+            steps, cpu_s, wall_s = _timed(advance, n_updates[name])
+            rates[name].cpu.append(steps / cpu_s)
+            rates[name].wall.append(steps / wall_s)
     return rates
 
 
-def _timed(advance: Advance, n_updates: int) -> tuple[int, float]:
-    """Environment steps, and the CPU seconds that they took."""
-    begun = time.process_time()
+def _timed(advance: Advance, n_updates: int) -> tuple[int, float, float]:
+    """Environment steps, and the seconds of CPU time and of the clock that they took."""
+    begun, began_at = time.process_time(), time.perf_counter()
     steps = advance(n_updates)
-    return steps, time.process_time() - begun
+    return steps, time.process_time() - begun, time.perf_counter() - began_at
 
 
-def rows_of(case: str, rates: Mapping[str, Sequence[float]], reference: str) -> list[dict[str, object]]:
+def on_threads(make: Callable[[], Advance], n_threads: int, *, alone: bool) -> Advance:
+    """A contender that has this many threads; ``alone``: each part of its work takes one of them."""
+    import torch
+
+    def with_them(call: Callable[[], T]) -> T:
+        before = torch.get_num_threads()
+        torch.set_num_threads(n_threads)
+        try:
+            with one_thread() if alone else threadpool_limits(n_threads, user_api="blas"):
+                return call()
+        finally:
+            torch.set_num_threads(before)
+
+    advance = with_them(make)
+    return lambda n_updates: with_them(partial(advance, n_updates))
+
+
+def rows_of(case: str, rates: Mapping[str, Rates], reference: str) -> list[dict[str, object]]:
     """A row per contender; ``ratio`` is over the reference, ``rounds`` are ratios round by round."""
     rows: list[dict[str, object]] = []
     for name, measured in rates.items():
-        ratios = [mine / other for mine, other in zip(measured, rates[reference], strict=True)]
+        base = rates[reference]
+        ratios = [mine / other for mine, other in zip(measured.cpu, base.cpu, strict=True)]
         rows.append(
             {
                 "case": case,
                 "contender": name,
-                "per_cpu_s": round(median(measured)),
-                "ratio": round(median(measured) / median(rates[reference]), 2),
+                "per_cpu_s": round(median(measured.cpu)),
+                "ratio": round(median(measured.cpu) / median(base.cpu), 2),
                 "rounds": [round(ratio, 2) for ratio in ratios],
+                "per_s": round(median(measured.wall)),
+                "wall_ratio": round(median(measured.wall) / median(base.wall), 2),
             }
         )
     return rows
@@ -161,7 +194,7 @@ def growth(rounds: int, seconds: float) -> list[dict[str, object]]:
     cases += [replace(base, hidden=width) for width in WIDTHS[1:]]
     rows: list[dict[str, object]] = []
     for case in cases:
-        rates = compare({OURS: partial(ours, case)}, rounds, seconds)[OURS]
+        rates = compare({OURS: partial(ours, case)}, rounds, seconds)[OURS].cpu
         rows.append({"n_envs": case.n_envs, "width": case.hidden, "per_cpu_s": round(median(rates))})
     return rows
 
@@ -185,17 +218,43 @@ def main() -> None:
         if chosen.growth:
             write_report("train_growth", growth(chosen.rounds, chosen.seconds), settings=settings)
             return
-        contenders = {OURS: ours} | {name: PEERS[name] for name in chosen.peers}
-        rows: list[dict[str, object]] = []
-        for case in (case for case in CASES if case.name in chosen.case):
-            makers = {name: partial(contender, case) for name, contender in contenders.items()}
+    contenders = {OURS: ours} | {name: PEERS[name] for name in chosen.peers}
+    rows: list[dict[str, object]] = []
+    for case in (case for case in CASES if case.name in chosen.case):
+        makers = {name: partial(contender, case) for name, contender in contenders.items()}
+        if case.has_pictures:
+            rows += of_pictures(case, makers, chosen.rounds, chosen.seconds)
+            continue
+        with one_thread():
             rates = compare(makers, chosen.rounds, chosen.seconds)
-            rows += rows_of(case.name, rates, REFERENCE if REFERENCE in rates else OURS)
-        if ACTION in chosen.case:
+        rows += rows_of(case.name, rates, REFERENCE if REFERENCE in rates else OURS)
+    if ACTION in chosen.case:
+        with one_thread():
             rates = compare({OURS: our_action, "bare numpy": bare_action}, chosen.rounds, chosen.seconds / 10)
-            rows += rows_of(ACTION, rates, OURS)
-    columns = ["case", "contender", "per_cpu_s", "ratio"]
+        rows += rows_of(ACTION, rates, OURS)
+    columns = ["case", "contender", "per_cpu_s", "ratio", "per_s", "wall_ratio"]
     write_report("train_throughput", rows, columns=columns, settings=settings)
+
+
+def of_pictures(
+    case: Case, makers: Mapping[str, Callable[[], Advance]], rounds: int, seconds: float
+) -> list[dict[str, object]]:
+    """Rows of every contender by the number of its threads; ratios are over the same number."""
+    import torch
+
+    counts = sorted({1, torch.get_num_threads()})
+    each = {
+        f"{name}, {n} thread{'s' * (n > 1)}": partial(on_threads, make, n, alone=name == OURS)
+        for n in counts
+        for name, make in makers.items()
+    }
+    rates = compare(each, rounds, seconds)
+    rows: list[dict[str, object]] = []
+    for n in counts:
+        of_count = {name: x for name, x in rates.items() if f", {n} thread" in name}
+        reference = next((name for name in of_count if name.startswith(REFERENCE)), next(iter(of_count)))
+        rows += rows_of(case.name, of_count, reference)
+    return rows
 
 
 if __name__ == "__main__":

@@ -1,18 +1,23 @@
 """One thread to compute with: what makes bits (initial weights, learning, playing) has the same on every machine.
 
 Several threads add up in another order than one, so initial weights (by QR) and updates would differ between machines
-of one and of two cores. Networks of this size are faster on one thread as well.
+of one and of two cores. Small networks are faster on one thread as well. Work on large ones is split in parts that do
+not depend on the number of threads (:func:`side_by_side`), each of which is computed on one.
 
 And on torch as it begins: an environment may set gradients, dtype and device for the whole process.
 """
 
+import os
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, nullcontext
-from typing import Any
+from typing import Any, TypeVar
 
 from threadpoolctl import OpenBLASController, ThreadpoolController
+
+T = TypeVar("T")
 
 
 class _Threads:
@@ -35,6 +40,12 @@ class _Threads:
                 self._torch = now
             self._users += 1
             return now if now > 1 else self._torch
+
+    @property
+    def given(self) -> int:
+        """How many threads torch may have here: of whoever owns the process, not of who computes with one now."""
+        with self._lock:
+            return self._torch if self._users else sys.modules["torch"].get_num_threads()
 
     def leave_torch(self) -> None:
         with self._lock:
@@ -93,6 +104,62 @@ def one_thread() -> Iterator[None]:
         finally:
             _here.in_blas = False
             _threads.leave_blas()
+
+
+class _Helpers:
+    """Threads that compute for another one; a forked process makes its own."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._pool: ThreadPoolExecutor | None = None
+        self._n = 0
+
+    def pool(self, n: int) -> ThreadPoolExecutor:
+        """A pool of at least ``n`` threads, each of which computes with one thread of torch."""
+        with self._lock:
+            if self._pool is None or self._n < n:
+                if self._pool is not None:
+                    self._pool.shutdown(wait=False)
+                one = sys.modules["torch"].set_num_threads
+                self._n, self._pool = n, ThreadPoolExecutor(n, "maze-part", one, (1,))
+            return self._pool
+
+    def forget(self) -> None:
+        self._lock, self._pool = threading.Lock(), None
+
+
+_helpers = _Helpers()
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_helpers.forget)
+
+
+def side_by_side(parts: Sequence[Callable[[], T]]) -> list[T]:
+    """What each of several calls gives, in their order, on as many threads as torch was given (``OMP_NUM_THREADS``).
+
+    The calls do not know of each other, so that nothing depends on how many run at a time. They find torch as a new
+    thread does: what :func:`plain_torch` sets for one thread is for them to set.
+    """
+    n_helpers = min(len(parts), _threads.given) - 1
+    if n_helpers < 1:
+        return [part() for part in parts]
+    results: list[Any] = [None] * len(parts)
+    waiting = iter(range(len(parts)))  # whose next one is taken under the interpreter's lock
+
+    def work() -> None:
+        for i in waiting:
+            results[i] = parts[i]()
+
+    pool = _helpers.pool(n_helpers)
+    helping = [pool.submit(work) for _ in range(n_helpers)]
+    try:
+        work()
+    finally:
+        for _ in waiting:  # after an error: nobody begins another part
+            pass
+        errors = [helper.exception() for helper in helping if not helper.cancel()]
+    if (error := next(filter(None, errors), None)) is not None:
+        raise error
+    return results
 
 
 @contextmanager

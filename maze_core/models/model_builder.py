@@ -120,7 +120,17 @@ def build_model(
     policy = _composed(config.policy, spec, policy_seed, "model.policy")
     has_critic = config.critic is not None and needs.critic is not None
     critic = _composed(config.critic, spec, critic_seed, "model.critic") if has_critic else None
+    if isinstance(critic, Critic):
+        _refer(critic, policy)
     return Model(policy=policy, critic=critic)
+
+
+def _refer(critic: Critic, policy: ActingPolicy) -> None:
+    """Leave the parameters of a module that policy and critic have together to the policy."""
+    modules = [x.logits for _, x in policy.named() if isinstance(x, ActorNetwork) and x.needs_torch]
+    for _, network in critic.named():
+        if network.needs_torch:
+            any(network.refer(module) for module in modules)
 
 
 def _composed(part: Any, spec: ModelSpec, seed: int, path: str) -> Any:

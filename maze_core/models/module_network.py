@@ -2,23 +2,43 @@
 
 It answers dicts with dicts, learns by autograd, and is in evaluation mode from the first on: the policy that learns is
 the one that acted, also where it has dropout or batch norm.
+
+A row's output depends on that row alone. So the rows of a large network are split in parts, whose number follows from
+the network and the rows, and each part is computed on one thread: bits are the same however many threads there are.
 """
 
 import copy
-from collections.abc import Callable, Collection, Mapping, Sequence
-from typing import Any
+import inspect
+import itertools
+import threading
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import lru_cache, partial
+from typing import Any, Final
 
 import numpy as np
 import torch
 from gymnasium import spaces
 from torch import Tensor, nn
+from torch.nn.modules.conv import _ConvNd
 
 from maze_core.errors import USER_CODE_ERRORS, InvalidSpecificationError, Problem, reason_of
 from maze_core.models.dense import NetsPull
 from maze_core.models.graph import BLOCK_ROWS
 from maze_core.models.memory import BEGINS, STATE, Sequences
-from maze_core.threads import one_torch_thread, plain_torch
+from maze_core.threads import one_torch_thread, plain_torch, side_by_side
 from maze_core.types import Array, FloatArray, NamedArrays, Observation
+
+_LARGE: Final = 4_000_000
+"""Multiply-adds for one row from which a network is large: it acts in blocks of half as many rows."""
+_PARTS: Final = 4
+"""At most, of the rows of a gradient step."""
+_PART_WORK: Final = 128_000_000
+"""Multiply-adds of a part at least; with less, threads would wait for each other."""
+_PIECE_WORK: Final = 600_000_000
+"""Multiply-adds of a part where nothing is learnt: with more rows, they no longer stay in the processor's cache."""
+_PIECE_SIZE: Final = 1 << 17
+"""Numbers of a gradient that are added up at a time."""
 
 
 class ModuleNetwork:
@@ -26,53 +46,99 @@ class ModuleNetwork:
 
     needs_torch = True
 
-    def __init__(self, module: nn.Module, outputs: Mapping[str, int]) -> None:
-        """Wrap ``module``; ``outputs`` names the parts of its output that are used, and their widths.
+    def __init__(self, module: nn.Module, outputs: Mapping[str, int], *, work: int = 0) -> None:
+        """Wrap ``module``.
 
-        A module with a ``state_width`` reads ``"state"`` too, and gives the next one.
+        Args:
+            module: reads observations by name. Where its ``forward`` has a parameter ``wanted``, it is told the names
+                of the outputs that are used, and may leave out the rest. One with a ``state_width`` reads ``"state"``
+                too, and gives the next one.
+            outputs: the parts of its output that are used, and their widths.
+            work: multiply-adds for one row, about; 0 never splits rows.
         """
         self.module = module.eval()
         self.state_width = int(getattr(module, "state_width", 0))
         self.outputs = dict(outputs) | ({STATE: self.state_width} if self.state_width else {})
+        self.work = work
+        self.refers_to: ModuleNetwork | None = None
+        """The network of a policy that has the same module, and its parameters; see :meth:`refer`."""
+        self.block_rows = BLOCK_ROWS // 2 if work >= _LARGE else BLOCK_ROWS
+        self._own_thread = threading.get_ident()
+        self._here = threading.local()
+        self._unused = _with_same_parameters(module) if work else module
 
     @property
     def parameters(self) -> dict[str, FloatArray]:
         """Name → array, where it lies: whoever changes it changes the module."""
-        return {f"module.{name}": _view(p) for name, p in self.module.named_parameters()}
+        return {} if self.refers_to else {f"module.{name}": _view(p) for name, p in self._named()}
 
     @property
     def frozen(self) -> list[str]:
         """Names of the parameters that do not learn."""
-        return [f"module.{name}" for name, p in self.module.named_parameters() if not p.requires_grad]
+        if self.refers_to:
+            return []
+        return [f"module.{name}" for name, p in self._named() if not p.requires_grad]
+
+    def _named(self) -> list[tuple[str, nn.Parameter]]:
+        return [*self.module.named_parameters()]
+
+    def refer(self, other: "ModuleNetwork") -> bool:
+        """Leave the parameters to another network, if it has the same module; whether it has.
+
+        They are then named once in checkpoints and optimizers.
+        """
+        if self.module is other.module:
+            self.refers_to = other
+        return self.refers_to is other
+
+    def with_outputs_of(self, other: "ModuleNetwork") -> "ModuleNetwork":
+        """One network for what both give of one module, this one's outputs first."""
+        return ModuleNetwork(self.module, self.outputs | other.outputs, work=self.work)
 
     def bind(self, arrays: NamedArrays, prefix: str = "") -> None:
         """Have the arrays named ``prefix + parameter`` as parameters, in place of those before."""
-        for name, parameter in self.module.named_parameters():
-            parameter.data = torch.from_numpy(arrays[f"{prefix}module.{name}"])
+        if not self.refers_to:
+            for name, parameter in self._named():
+                parameter.data = torch.from_numpy(arrays[f"{prefix}module.{name}"])
 
     def twin(self) -> "ModuleNetwork":
         """The same network with parameters of its own."""
-        return ModuleNetwork(copy.deepcopy(self.module), self.outputs)
+        return ModuleNetwork(copy.deepcopy(self._unused), self.outputs, work=self.work)
 
     def state_dict(self) -> dict[str, Any]:
         """Parameters and buffers, where they lie."""
+        if self.refers_to:
+            return {}
         return {f"module.{name}": value for name, value in self.module.state_dict().items()}
 
     def __call__(self, observations: Observation) -> FloatArray:
-        """Output ``[B, n_out]`` for observations ``[B, ...]``, in blocks of 8 rows, padded."""
-        n_rows = len(next(iter(observations.values())))
-        n_padded = -(-n_rows // BLOCK_ROWS) * BLOCK_ROWS
+        """Output ``[B, n_out]`` for observations ``[B, ...]``, in blocks of a fixed number of rows, padded."""
+        n_rows, size = len(next(iter(observations.values()))), self.block_rows
+        n_padded = -(-n_rows // size) * size
         padded = {
             name: np.concatenate((values, np.zeros((n_padded - n_rows, *values.shape[1:]), values.dtype)))
+            if n_padded > n_rows
+            else values
             for name, values in observations.items()
         }
-        with one_torch_thread(), plain_torch(), torch.inference_mode():
-            blocks = [
-                self.evaluate({name: values[at : at + BLOCK_ROWS] for name, values in padded.items()}).numpy()
-                for at in range(0, n_padded, BLOCK_ROWS)
-            ]
+        parts = [partial(self._acted, padded, slice(at, at + size)) for at in range(0, n_padded, size)]
+        with one_torch_thread(), plain_torch():
+            blocks = side_by_side(parts) if self.work >= _LARGE else [part() for part in parts]
         logits: FloatArray = np.concatenate(blocks)[:n_rows].astype(np.float32)
         return logits
+
+    def _acted(self, observations: Observation, rows: slice) -> FloatArray:
+        with torch.inference_mode():
+            given: FloatArray = self.evaluate({n: x[rows] for n, x in observations.items()}).numpy()
+        return given
+
+    def _module_here(self) -> nn.Module:
+        """The module for this thread: what a module keeps on itself while it computes must not meet another's."""
+        if threading.get_ident() == self._own_thread or self._unused is self.module:
+            return self.module
+        if not hasattr(self._here, "module"):
+            self._here.module = _with_same_parameters(self._unused)
+        return self._here.module  # type: ignore[no-any-return]
 
     def evaluate(self, observations: Mapping[str, Array | Tensor]) -> Tensor:
         """The module's outputs side by side, ``[N, n_out]``.
@@ -81,8 +147,10 @@ class ModuleNetwork:
             ValueError: the module left out an output, or it has another width.
         """
         kind = type(self.module).__name__
-        given: Any = self.module(
-            {name: _as_float(torch.as_tensor(values)) for name, values in observations.items()}
+        module = self._module_here()
+        told: dict[str, Any] = {"wanted": tuple(self.outputs)} if _is_told(type(module)) else {}
+        given: Any = module(
+            {name: _as_float(torch.as_tensor(values)) for name, values in observations.items()}, **told
         )
         if isinstance(given, Tensor) and len(self.outputs) == 1:
             given = {name: given for name in self.outputs}
@@ -133,13 +201,17 @@ class ModuleNetwork:
         """
         learning = [
             (parameter, torch.from_numpy(gradients[f"module.{name}"]))
-            for name, parameter in self.module.named_parameters()
-            if gradients is not None
+            for name, parameter in self._named()
+            if gradients
         ]
 
         def learn(
             observations: NamedArrays, sequences: Sequences | None = None
         ) -> tuple[Sequence[FloatArray], NetsPull]:
+            is_whole = sequences is not None or inputs or self.state_width
+            parts = [] if is_whole else self._parts(len(next(iter(observations.values()))))
+            if len(parts) > 1:
+                return self._learn_in_parts(observations, parts, learning)
             asked = {name: torch.from_numpy(observations[name]).requires_grad_() for name in inputs}
             if sequences is not None:
                 output = self.unroll(observations, sequences)
@@ -164,6 +236,64 @@ class ModuleNetwork:
             return [output.detach().numpy().T], pull
 
         return learn
+
+    def _parts(self, n_rows: int) -> list[slice]:
+        """The rows in parts, to be computed side by side; alike whatever the machine."""
+        if torch.is_grad_enabled():
+            n = next((n for n in (_PARTS, _PARTS // 2) if self.work * n_rows >= n * _PART_WORK), 1)
+        else:
+            n = -(-self.work * n_rows // _PIECE_WORK) or 1
+        bounds = [n_rows * i // n for i in range(n + 1)]
+        return [slice(a, b) for a, b in itertools.pairwise(bounds)]
+
+    def _learn_in_parts(
+        self,
+        observations: NamedArrays,
+        parts: Sequence[slice],
+        learning: Sequence[tuple[nn.Parameter, Tensor]],
+    ) -> tuple[Sequence[FloatArray], NetsPull]:
+        """Output and pull of rows that are split; gradients are added up part by part, in their order."""
+        keeps_gradients = torch.is_grad_enabled()
+
+        def forward(rows: slice) -> Tensor:
+            with torch.set_grad_enabled(keeps_gradients):
+                return self.evaluate({name: values[rows] for name, values in observations.items()})
+
+        outputs = side_by_side([partial(forward, rows) for rows in parts])
+        learnt = [(parameter, gradient) for parameter, gradient in learning if parameter.requires_grad]
+
+        def backward(output: Tensor, d_output: Tensor) -> Sequence[Tensor | None]:
+            of = [parameter for parameter, _ in learnt]
+            return torch.autograd.grad(output, of, d_output, allow_unused=True)
+
+        def pull(d_outputs: Sequence[FloatArray]) -> NamedArrays:
+            if not outputs[0].requires_grad:
+                return {}
+            d_output = torch.from_numpy(d_outputs[0].T)
+            each = [partial(backward, y, d_output[rows]) for y, rows in zip(outputs, parts, strict=True)]
+            found = zip(*side_by_side(each), strict=True)
+            pieces = [
+                partial(_add_up, of_piece)
+                for (_, gradient), of_parts in zip(learnt, found, strict=True)
+                for of_piece in _pieces(gradient, of_parts)
+            ]
+            side_by_side(pieces)
+            return {}
+
+        return [np.concatenate([output.detach().numpy() for output in outputs]).T], pull
+
+
+def _pieces(gradient: Tensor, of_parts: Sequence[Tensor | None]) -> list[tuple[Tensor, ...]]:
+    """A gradient and what the parts found of it, cut alike."""
+    found = [part for part in of_parts if part is not None]
+    n = min(_PARTS, gradient.numel() // _PIECE_SIZE) or 1
+    return [*zip(*(x.chunk(n) for x in (gradient, *found)), strict=True)]
+
+
+def _add_up(piece: Sequence[Tensor]) -> None:
+    gradient, *found = piece
+    for part in found:
+        gradient += part
 
 
 def module_network(
@@ -205,11 +335,28 @@ def module_network(
             raise _problem(path, f"carries a state; the environment must not call anything {STATE!r} itself.")
         zeros[STATE] = np.zeros((1, network.state_width), np.float32)
     try:
-        with torch.no_grad():
+        with torch.no_grad(), _counted(module) as work:
             network.evaluate(zeros)
     except USER_CODE_ERRORS as error:  # a module may raise anything
         raise _problem(path, f"does not run on these observations: {reason_of(error)}") from error
-    return network
+    return ModuleNetwork(module, outputs, work=sum(work))
+
+
+@contextmanager
+def _counted(module: nn.Module) -> Iterator[list[int]]:
+    """What is computed meanwhile: multiply-adds of each convolution and dense layer, as they run."""
+    work: list[int] = []
+
+    def count(layer: Any, _: object, output: Any) -> None:
+        work.append(output.numel() * layer.weight[0].numel())
+
+    layers = [layer for layer in module.modules() if isinstance(layer, _ConvNd | nn.Linear)]
+    hooks = [layer.register_forward_hook(count) for layer in layers]
+    try:
+        yield work
+    finally:
+        for hook in hooks:
+            hook.remove()
 
 
 def _called(
@@ -231,6 +378,17 @@ def _called(
     if not isinstance(made, nn.Module):
         raise _problem(path, f"gave a {type(made).__name__}, not a torch.nn.Module.")
     return made
+
+
+def _with_same_parameters(module: nn.Module) -> nn.Module:
+    """A copy of all but parameters and buffers."""
+    return copy.deepcopy(module, {id(x): x for x in (*module.parameters(), *module.buffers())})
+
+
+@lru_cache
+def _is_told(kind: type[nn.Module]) -> bool:
+    """Whether modules of this class are told which of their outputs are wanted."""
+    return "wanted" in inspect.signature(kind.forward).parameters
 
 
 def _as_float(values: Tensor) -> Tensor:

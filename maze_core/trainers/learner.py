@@ -4,7 +4,7 @@ Programs of dense layers are computed by :mod:`maze_core.models.dense`, torch mo
 who of several agents acted, and what a shared critic sees are the same for both.
 """
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any
@@ -62,8 +62,14 @@ class Learner:
         self.needs_torch = policy.needs_torch or critic.needs_torch
         """Whether a network is a module of the user's, which numpy cannot run."""
         self.policy, self.critic = policy, critic
+        of_modules = {
+            actor.logits: step.gradients_of(f"policy/{actor.prefix}network.")
+            for of_key in policy.steps.values()
+            for actor in of_key.networks
+        }
         self._steps = {
-            key: _SubStep(of_key, critic, critic.by_key[key], step) for key, of_key in policy.steps.items()
+            key: _SubStep(of_key, critic, critic.by_key[key], step, of_modules)
+            for key, of_key in policy.steps.items()
         }
 
     @property
@@ -155,15 +161,27 @@ class PolicyLearner:
 class _SubStep:
     """The networks of one sub-step."""
 
-    def __init__(self, policy: StepPolicy, critic: Critic, values: Network, step: GradientStep) -> None:
+    def __init__(
+        self,
+        policy: StepPolicy,
+        critic: Critic,
+        values: Network,
+        step: GradientStep,
+        of_modules: Mapping[Network, NamedArrays],
+    ) -> None:
+        """``of_modules``: network of a policy → its gradients, for a critic that has one's module."""
         self.policy = actors = PolicyLearner(policy, step)
-        of_values = step.gradients_of(f"critic/{critic.prefixes[values]}")
+        referred = getattr(values, "refers_to", None)
+        of_values = of_modules.get(referred) or step.gradients_of(f"critic/{critic.prefixes[values]}")
         self._critic = nets([values], [of_values])
         self._filled = critic.filled
         both = [*actors.networks, values]
         programs = [x.program for x in both if isinstance(x, GraphNetwork)]
         at_once = len(both) == len(programs) == 2 and differ_at_the_end_only(*programs)
         self._policy_and_critic = nets(both, [*actors.gradients, of_values]) if at_once else None
+        is_one_module = len(both) == 2 and referred is both[0] and not values.state_width
+        if is_one_module and not critic.fill:
+            self._policy_and_critic = _of_one_module(*both, of_values)
 
     def evaluate(
         self,
@@ -250,6 +268,17 @@ def _one_by_one(each: Sequence[Nets]) -> Nets:
             return {name: sum(d[name] for d in found) for name in found[0]}
 
         return [output for (output,) in outputs], pull
+
+    return learn
+
+
+def _of_one_module(policy: Any, critic: Any, gradients: NamedArrays) -> Nets:
+    """Policy and critic whose outputs come from one torch module: one way forward, and one way back."""
+    network = policy.with_outputs_of(critic).learner(gradients)
+
+    def learn(observations: NamedArrays) -> tuple[Sequence[FloatArray], NetsPull]:
+        (output,), pull = network(observations)
+        return [output[:-1], output[-1:]], lambda d_outputs: pull([np.concatenate(d_outputs)])
 
     return learn
 
