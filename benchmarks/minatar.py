@@ -60,8 +60,8 @@ class PolicyAndValue(nn.Module):
         self.trunk = Trunk(n_channels)
         self.policy, self.value = nn.Linear(128, n_actions), nn.Linear(128, 1)
         for layer in self.modules():
-            if isinstance(layer, nn.Conv2d | nn.Linear):
-                gain = {self.policy: 0.01, self.value: 1.0}.get(layer, 2**0.5)
+            if isinstance(layer, nn.Conv2d | nn.Linear) and layer.bias is not None:
+                gain = 0.01 if layer is self.policy else 1.0 if layer is self.value else 2**0.5
                 nn.init.orthogonal_(layer.weight, gain)
                 nn.init.zeros_(layer.bias)
 

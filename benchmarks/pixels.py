@@ -17,7 +17,7 @@ from maze_core.types import Array
 _SIZE, _SQUARE = 84, 8
 
 
-class Squares(gymnasium.Env[Array, int]):
+class Squares(gymnasium.Env[Array, np.int64]):
     """The last four pictures of a square that goes to the right, ``[84, 84, 4]`` bytes: keep it in the middle."""
 
     def __init__(self) -> None:
@@ -35,7 +35,7 @@ class Squares(gymnasium.Env[Array, int]):
         self._row, self._n_steps = int(self.np_random.integers(_SIZE - _SQUARE)), 0
         return self._seen, {}
 
-    def step(self, action: int) -> tuple[Array, float, bool, bool, dict[str, Any]]:
+    def step(self, action: np.int64) -> tuple[Array, float, bool, bool, dict[str, Any]]:
         """Up, stay, or down by one or two."""
         self._n_steps += 1
         self._row = min(max(self._row + int(action) - 1, 0), _SIZE - _SQUARE)
@@ -74,8 +74,8 @@ def nature_cnn() -> NatureCNN:
         torch.default_generator.manual_seed(1)
         network = NatureCNN()
         for layer in network.modules():
-            if isinstance(layer, nn.Conv2d | nn.Linear):
-                gain = {network.policy: 0.01, network.value: 1.0}.get(layer, 2**0.5)
+            if isinstance(layer, nn.Conv2d | nn.Linear) and layer.bias is not None:
+                gain = 0.01 if layer is network.policy else 1.0 if layer is network.value else 2**0.5
                 nn.init.orthogonal_(layer.weight, gain)
                 nn.init.zeros_(layer.bias)
     return network

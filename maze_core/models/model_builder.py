@@ -127,10 +127,10 @@ def build_model(
 
 def _refer(critic: Critic, policy: ActingPolicy) -> None:
     """Leave the parameters of a module that policy and critic have together to the policy."""
-    modules = [x.logits for _, x in policy.named() if isinstance(x, ActorNetwork) and x.needs_torch]
-    for _, network in critic.named():
-        if network.needs_torch:
-            any(network.refer(module) for module in modules)
+    modules = [x.logits for step in policy.steps.values() for x in step.networks if x.needs_torch]
+    of_critic: list[Any] = [network for _, network in critic.named() if network.needs_torch]
+    for network in of_critic:
+        any(network.refer(module) for module in modules)
 
 
 def _composed(part: Any, spec: ModelSpec, seed: int, path: str) -> Any:

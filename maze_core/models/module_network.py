@@ -13,7 +13,7 @@ import itertools
 import threading
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from functools import lru_cache, partial
+from functools import partial
 from typing import Any, Final
 
 import numpy as np
@@ -59,6 +59,11 @@ class ModuleNetwork:
         self.module = module.eval()
         self.state_width = int(getattr(module, "state_width", 0))
         self.outputs = dict(outputs) | ({STATE: self.state_width} if self.state_width else {})
+        self._told = (
+            {"wanted": tuple(self.outputs)}
+            if "wanted" in inspect.signature(module.forward).parameters
+            else {}
+        )
         self.work = work
         self.refers_to: ModuleNetwork | None = None
         """The network of a policy that has the same module, and its parameters; see :meth:`refer`."""
@@ -148,9 +153,8 @@ class ModuleNetwork:
         """
         kind = type(self.module).__name__
         module = self._module_here()
-        told: dict[str, Any] = {"wanted": tuple(self.outputs)} if _is_told(type(module)) else {}
         given: Any = module(
-            {name: _as_float(torch.as_tensor(values)) for name, values in observations.items()}, **told
+            {name: _as_float(torch.as_tensor(values)) for name, values in observations.items()}, **self._told
         )
         if isinstance(given, Tensor) and len(self.outputs) == 1:
             given = {name: given for name in self.outputs}
@@ -383,12 +387,6 @@ def _called(
 def _with_same_parameters(module: nn.Module) -> nn.Module:
     """A copy of all but parameters and buffers."""
     return copy.deepcopy(module, {id(x): x for x in (*module.parameters(), *module.buffers())})
-
-
-@lru_cache
-def _is_told(kind: type[nn.Module]) -> bool:
-    """Whether modules of this class are told which of their outputs are wanted."""
-    return "wanted" in inspect.signature(kind.forward).parameters
 
 
 def _as_float(values: Tensor) -> Tensor:

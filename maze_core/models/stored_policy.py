@@ -112,17 +112,22 @@ def stored_critic(
         agent_counts: agents per sub-step.
     """
     arrays, tree = section(checkpoint.tensors, "critic"), checkpoint.identity["config"]
+    of_policy = section(checkpoint.tensors, "policy")  # which a critic of the same module refers to
     is_dense = PolicyDescription.read(checkpoint.identity["acting"]).kind == "program"
 
     @functools.cache
     def build() -> Critic | ActionCritic | None:
-        if not arrays or (is_dense and not _is_ours(tree.get("model"))):
+        if is_dense and (not arrays or not _is_ours(tree.get("model"))):
             return None
         config = RunConfig(mode="train", tree=tree, objects=objects)
         try:
             model = _model(config, observation_spaces, action_spaces, agent_counts)
-            critic: Critic | ActionCritic = model.critic
+            critic: Critic | ActionCritic | None = model.critic
+            if critic is None:
+                return None
             critic.load_state_dict(arrays)
+            if not arrays:
+                model.policy.load_state_dict(of_policy)
         except (InvalidSpecificationError, CheckpointError, KeyError):  # what acts, acts without it
             return None
         return critic

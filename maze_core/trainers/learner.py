@@ -171,7 +171,7 @@ class _SubStep:
     ) -> None:
         """``of_modules``: network of a policy → its gradients, for a critic that has one's module."""
         self.policy = actors = PolicyLearner(policy, step)
-        referred = getattr(values, "refers_to", None)
+        referred: Any = getattr(values, "refers_to", None)
         of_values = of_modules.get(referred) or step.gradients_of(f"critic/{critic.prefixes[values]}")
         self._critic = nets([values], [of_values])
         self._filled = critic.filled
@@ -181,7 +181,7 @@ class _SubStep:
         self._policy_and_critic = nets(both, [*actors.gradients, of_values]) if at_once else None
         is_one_module = len(both) == 2 and referred is both[0] and not values.state_width
         if is_one_module and not critic.fill:
-            self._policy_and_critic = _of_one_module(*both, of_values)
+            self._policy_and_critic = _of_one_module(both[0], values, of_values)
 
     def evaluate(
         self,

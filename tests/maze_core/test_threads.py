@@ -1,5 +1,6 @@
 """One thread means one in torch and BLAS, is put back afterwards, and gives a run the same bits everywhere."""
 
+import functools
 import itertools
 import os
 import subprocess
@@ -12,7 +13,7 @@ import pytest
 import torch
 from threadpoolctl import ThreadpoolController, threadpool_limits
 
-from maze_core.threads import one_thread, one_torch_thread
+from maze_core.threads import one_thread, one_torch_thread, side_by_side
 
 
 def counts() -> tuple[int, set[int]]:
@@ -83,6 +84,53 @@ def test_who_leaves_first_takes_nothing_from_who_is_still_inside_and_the_last_on
                 job.result()
         assert seen == [(1, {1}), 2] * 3
         assert counts() == (2, {2})
+
+
+@pytest.mark.usefixtures("two_threads")
+def test_calls_side_by_side_give_their_results_in_order_each_on_one_thread_of_torch():
+    def part(i: int):
+        time.sleep(0.01 * (7 - i))
+        return i, torch.get_num_threads(), threading.get_ident()
+
+    with one_thread():
+        found = side_by_side([functools.partial(part, i) for i in range(7)])
+        alone = side_by_side([functools.partial(part, 6)])
+    assert [i for i, _, _ in found] == [*range(7)]
+    assert {n for _, n, _ in found} == {1}
+    assert len({thread for _, _, thread in found}) == 2
+    assert alone[0][2] == threading.get_ident()
+    assert counts() == (2, {2})
+
+
+@pytest.mark.usefixtures("two_threads")
+def test_who_gave_torch_one_thread_gets_no_helpers_and_an_error_in_any_part_comes_out():
+    def fail(i: int):
+        if i == 3:
+            raise ValueError("in part 3")
+        return threading.get_ident()
+
+    parts = [functools.partial(fail, i) for i in range(6)]
+    for n in (1, 2):
+        torch.set_num_threads(n)
+        with one_thread(), pytest.raises(ValueError, match="in part 3"):
+            side_by_side(parts)
+        torch.set_num_threads(n)
+        with one_thread():
+            assert len({*side_by_side(parts[:3])}) <= n
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork")
+@pytest.mark.usefixtures("two_threads")
+def test_a_forked_process_has_helpers_of_its_own():
+    def total():
+        with one_thread():
+            return sum(side_by_side([lambda: time.sleep(0.01) or 1] * 4))
+
+    assert total() == 4
+    child = os.fork()
+    if not child:
+        os._exit(0 if total() == 4 else 1)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
 
 
 RUN = """

@@ -33,6 +33,7 @@ from tests.maze_core.envs.structured_env import make_boxes
 from tests.maze_core.models.autograd import log_probs_and_entropy
 
 NUMBERS = spaces.Box(-np.inf, np.inf, (2,), np.float32)
+PICTURES = spaces.Box(0, 255, (8, 8, 3), np.uint8)
 
 
 class SignEnv(StructuredEnv):
@@ -131,6 +132,20 @@ class TwoAgentsEnv(SignEnv):
         self.agent_counts = {0: 2}
 
 
+class PictureEnv(SignEnv):
+    """The same, the sign shown by a bright half of a noisy picture."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.observation_spaces = {0: spaces.Dict({"observation": PICTURES})}
+
+    def _see(self) -> Observation:
+        super()._see()
+        picture = self._rng.integers(0, 100, PICTURES.shape, np.uint8)
+        picture[:, 4 * (self._shown[0] > 0) :][:, :4] += 100
+        return {"observation": picture}
+
+
 class PaidEnv(SignEnv):
     """Pays 1 whatever is done and shows the same; a limit of 4 steps cuts the episode."""
 
@@ -182,6 +197,24 @@ def trainer_of(config: Any, world: Any = SignEnv, **given: Any) -> Any:
 def learner_of(policy: Any, critic: Any, lr: float = 0.01) -> tuple[Learner, GradientStep]:
     step = GradientStep({"policy": policy, "critic": critic}, lr=lr, max_grad_norm=None)
     return Learner(policy, critic, step), step
+
+
+class Pictures(nn.Module):
+    """Policy and critic of pictures on one trunk; their first weights do not depend on torch's generator."""
+
+    def __init__(self, n_values: int = 1) -> None:
+        super().__init__()
+        layers = (nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(144, 5), nn.Tanh())
+        self.trunk, self.policy, self.value = nn.Sequential(*layers), nn.Linear(5, 2), nn.Linear(5, n_values)
+        rng = np.random.default_rng(5)
+        with torch.no_grad():
+            for parameter in self.parameters():
+                values = 0.3 * rng.standard_normal(parameter.shape, np.float32)
+                parameter.copy_(torch.from_numpy(values))
+
+    def forward(self, observations: Any) -> dict[str, torch.Tensor]:
+        features = self.trunk(observations["observation"].permute(0, 3, 1, 2) / 255)
+        return {"action": self.policy(features), "value": self.value(features)}
 
 
 class Twin(nn.Module):

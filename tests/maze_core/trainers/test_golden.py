@@ -11,14 +11,21 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
+from maze_core.models import module_network
+from maze_core.models.config import (
+    CustomModelConfig,
+    ProbabilisticPolicyComposerConfig,
+    StepStateCriticConfig,
+)
 from maze_core.threads import one_thread
 from maze_core.trainers.a2c_config import A2CAlgorithmConfig
 from maze_core.trainers.actor_critic import ActorCritic
 from maze_core.trainers.es_config import ESAlgorithmConfig
 from maze_core.trainers.impala_config import ImpalaAlgorithmConfig
 from maze_core.trainers.ppo_config import PPOAlgorithmConfig
-from tests.maze_core.trainers.small_worlds import WORLDS, flat, trainer_of
+from tests.maze_core.trainers.small_worlds import WORLDS, PictureEnv, Pictures, flat, trainer_of
 from tests.maze_core.trainers.test_off_policy import LEARNERS
 
 RECORD = Path(__file__).with_name("golden.json")
@@ -50,20 +57,24 @@ CASES = {
     for world in WORLDS
 } | {name: (replace(config, n_rollout_steps=3), world, 6) for name, (config, world) in LEARNERS.items()}
 """Name → settings, world and number of updates."""
+PICTURES = {f"{name} pictures": (ALGORITHMS[name], PictureEnv, 3) for name in ("a2c", "impala", "ppo")} | {
+    "dqn pictures": (LEARNERS["dqn"][0], PictureEnv, 6)
+}
+"""The same, of networks that torch runs."""
 
 
 @one_thread()
 def trace(case: str) -> list[dict[str, Any]]:
     """What each update reported, and where the weights were after it."""
-    config, world, n_updates = CASES[case]
-    trainer = trainer_of(config, world, n_envs=3)
+    config, world, n_updates = (CASES | PICTURES)[case]
+    trainer = trainer_of(config, world, n_envs=3, model=of_pictures(case) if case in PICTURES else None)
     is_critic = isinstance(trainer, ActorCritic)
     others = getattr(trainer, "networks", {"policy": trainer.policy})
     learning = {"policy": trainer.policy, "critic": trainer.critic} if is_critic else others
     updates = []
     for i in range(n_updates):
         report = trainer.update(epoch=i, progress=i / n_updates)
-        weights = {name: flat(networks) for name, networks in learning.items()}
+        weights = {name: flat(networks) for name, networks in learning.items() if networks.parameters}
         updates.append(
             {
                 **report.metrics,
@@ -78,7 +89,32 @@ def trace(case: str) -> list[dict[str, Any]]:
     return updates
 
 
-@pytest.mark.parametrize("case", CASES)
+def of_pictures(case: str) -> CustomModelConfig:
+    """One module for policy and critic; of DQN, for the policy alone."""
+    module = Pictures()
+    return CustomModelConfig(
+        policy=ProbabilisticPolicyComposerConfig(networks=[module]),
+        critic=None if case.startswith("dqn") else StepStateCriticConfig(networks=[module]),
+    )
+
+
+@pytest.mark.parametrize("case", PICTURES)
+def test_parts_on_threads_give_the_same_updates_as_one(case, monkeypatch):
+    """That rounding is another is all that the split may change; threads change nothing."""
+    whole = trace(case)
+    for name in ("_LARGE", "_PART_WORK", "_PIECE_WORK"):
+        monkeypatch.setattr(module_network, name, 5000)
+    in_parts = []
+    for n in (1, 3):
+        torch.set_num_threads(n)
+        in_parts.append(trace(case))
+    torch.set_num_threads(1)
+    assert in_parts[0] == in_parts[1]
+    for split, at_once in zip(in_parts[0], whole, strict=True):
+        assert split == pytest.approx(at_once, rel=1e-3, abs=1e-4)
+
+
+@pytest.mark.parametrize("case", [*CASES, *PICTURES])
 def test_updates_give_the_recorded_numbers(case):
     recorded = json.loads(RECORD.read_text())[case]
     for now, then in zip(trace(case), recorded, strict=True):
@@ -100,5 +136,5 @@ def rounded(update: dict[str, Any]) -> dict[str, float]:
 
 
 if __name__ == "__main__":
-    found = {case: [rounded(update) for update in trace(case)] for case in CASES}
+    found = {case: [rounded(update) for update in trace(case)] for case in (*CASES, *PICTURES)}
     RECORD.write_text(written(found))
