@@ -13,8 +13,13 @@ if TYPE_CHECKING:
     from maze_core.api.run_context import RunContext
     from maze_core.checkpoint import Checkpoint
     from maze_core.config import RunConfig, compose_run, config_groups, config_module
-    from maze_core.envs.config import EnvConfig, GymEnvConfig, LegacyGymEnvConfig
-    from maze_core.envs.core_env import StructuredEnv
+    from maze_core.envs.config import (
+        EnvConfig,
+        GymEnvConfig,
+        LegacyGymEnvConfig,
+        PettingZooEnvConfig,
+    )
+    from maze_core.envs.core_env import Outcome, StructuredEnv
     from maze_core.envs.domain import (
         ActionConversionInterface,
         CoreEnv,
@@ -78,8 +83,8 @@ _PUBLIC = {
     "maze_core.api.run_context": "RunContext",
     "maze_core.checkpoint": "Checkpoint",
     "maze_core.config": "RunConfig compose_run config_groups config_module",
-    "maze_core.envs.config": "EnvConfig GymEnvConfig LegacyGymEnvConfig",
-    "maze_core.envs.core_env": "StructuredEnv",
+    "maze_core.envs.config": "EnvConfig GymEnvConfig LegacyGymEnvConfig PettingZooEnvConfig",
+    "maze_core.envs.core_env": "Outcome StructuredEnv",
     "maze_core.envs.domain": "ActionConversionInterface CoreEnv ObservationConversionInterface",
     "maze_core.envs.gym_env": "GymMazeEnv",
     "maze_core.envs.maze_env": "MazeEnv to_gymnasium",
@@ -154,7 +159,9 @@ __all__ = [
     "ObservationClippingWrapper",
     "ObservationConversionInterface",
     "ObservationNormalizationWrapper",
+    "Outcome",
     "PPOAlgorithmConfig",
+    "PettingZooEnvConfig",
     "ProbabilisticPolicyComposer",
     "ProbabilisticPolicyComposerConfig",
     "QRDQNAlgorithmConfig",

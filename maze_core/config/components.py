@@ -43,6 +43,7 @@ _BY_MODULE: Mapping[str, Mapping[str, tuple[str, ...]]] = {
             "maze_core.GymMazeEnv",
         ),
         "GymTextEnvConfig": (),
+        "PettingZooEnvConfig": (),
         "LegacyGymEnvConfig": ("maze_core.envs.legacy_gym.LegacyGymEnv",),
     },
     "maze_core.envs.wrappers.observation_normalization": {

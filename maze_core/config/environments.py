@@ -70,6 +70,8 @@ EXTRAS: Final = (
         ),
     ),
     Extra(name="minigrid", entry_point="minigrid.", prefixes=("MiniGrid-", "BabyAI-"), module="minigrid"),
+    Extra(name="dm_control", entry_point="shimmy.dm_control", prefixes=("dm_control/",), module="shimmy"),
+    Extra(name="pettingzoo", entry_point="pettingzoo.", prefixes=("butterfly/", "classic/", "sisl/")),
 )
 
 

@@ -95,7 +95,12 @@ _SOURCE = rf"{RUN_ID}|[A-Za-z0-9_.-]{{1,64}}[@:][A-Za-z0-9_.-]{{1,64}}"
 """The same, or a policy that the service knows by a name: ``name@alias`` or ``name:3``."""
 ENV_ID = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_./-]*")
 _RUNS = tuple(join(name, "run") for name in SOURCES)
-_GYM_ENVS = tuple(map(canonical_target, ("GymEnvConfig", "GymTextEnvConfig", "LegacyGymEnvConfig")))
+_GYM_ENVS = tuple(
+    map(
+        canonical_target,
+        ("GymEnvConfig", "GymTextEnvConfig", "LegacyGymEnvConfig", "PettingZooEnvConfig"),
+    )
+)
 
 
 @dataclass(frozen=True)

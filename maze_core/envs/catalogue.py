@@ -1,5 +1,6 @@
 """The environments that this process can build, described: what the worker publishes and the API lists."""
 
+import importlib.util
 import sys
 from typing import Any
 
@@ -7,11 +8,15 @@ import gymnasium
 
 from maze_core.config.environments import constructor_arguments, extra_of, open_kwargs, register_extras
 from maze_core.data.spaces import space_to_json
+from maze_core.envs.config import PettingZooEnvConfig
+from maze_core.envs.env_spaces import describe_spaces
 from maze_core.envs.gym_env import GymEnv, make_gym
-from maze_core.errors import USER_CODE_ERRORS, EnvError, SpaceMismatchError
+from maze_core.envs.pettingzoo_env import arguments_of, install_of, registered
+from maze_core.errors import USER_CODE_ERRORS, EnvError, SpaceMismatchError, reason_of
 from maze_core.types import JSON, Tree
 
 LEGACY_SOURCE = "gym"
+PETTINGZOO_SOURCE = "pettingzoo"
 SOURCE = "gymnasium"
 
 
@@ -19,7 +24,7 @@ def environments() -> list[Tree]:
     """Every registered environment without making any: id, source, limits, arguments, and what is missing.
 
     Returns:
-        In order of ids: ``id``, ``source`` (``gymnasium`` or ``gym``), ``is_available``, ``reason`` and
+        In order of ids: ``id``, ``source`` (``gymnasium``, ``pettingzoo`` or ``gym``), ``is_available``, ``reason`` and
         ``install`` where it is not, ``max_episode_steps``, ``reward_threshold``, ``kwargs`` (name → default) and
         ``open_kwargs``.
     """
@@ -31,16 +36,21 @@ def environments() -> list[Tree]:
     if legacy is not None:
         ids = sorted(str(env_id) for env_id in [*legacy.envs.registration.registry])
         described += [_legacy(env_id) for env_id in ids if env_id not in known]
+    if importlib.util.find_spec("pettingzoo") is not None:
+        described += [_pettingzoo(env_id) for env_id in registered() if env_id not in known]
     return described
 
 
 def spaces_of(env_id: str) -> Tree:
-    """Make an environment of gymnasium once: its spaces, and whether a policy can be trained in it.
+    """Make an environment once: its spaces, and whether a policy can be trained in it.
 
     Returns:
-        ``observation_space`` and ``action_space`` as JSON, None where JSON cannot say them; ``is_trainable`` and,
+        ``observation_space`` and ``action_space`` as JSON, None where JSON cannot say them; of several agents
+        ``sub_steps`` instead, as :func:`~maze_core.envs.env_spaces.describe_spaces` has them; ``is_trainable`` and,
         where it is not, ``reason``.
     """
+    if env_id not in gymnasium.registry and importlib.util.find_spec("pettingzoo") is not None:
+        return _sub_steps_of(env_id)
     try:
         env = make_gym(env_id)
     except EnvError as error:
@@ -56,6 +66,17 @@ def spaces_of(env_id: str) -> Tree:
         except EnvError as error:
             found |= {"is_trainable": False, "reason": str(error)}
         return found
+    finally:
+        env.close()
+
+
+def _sub_steps_of(env_id: str) -> Tree:
+    try:
+        env = PettingZooEnvConfig(name=env_id).make()
+    except EnvError as error:
+        return {"is_trainable": False, "reason": str(error)}
+    try:
+        return {"sub_steps": describe_spaces(env), "is_trainable": True}
     finally:
         env.close()
 
@@ -85,6 +106,15 @@ def _described(env_id: str) -> Tree:
         "kwargs": {name: _plain(value) for name, value in kwargs.items()},
         "open_kwargs": sorted(open_kwargs(env_id)),
     }
+
+
+def _pettingzoo(env_id: str) -> Tree:
+    row = _row(env_id, PETTINGZOO_SOURCE, max_episode_steps=None, reward_threshold=None)
+    try:
+        return row | {"kwargs": {name: _plain(value) for name, value in arguments_of(env_id).items()}}
+    except USER_CODE_ERRORS as error:  # whatever an import may raise, most often a missing package
+        reason, install = reason_of(error).splitlines()[0], install_of(env_id)
+        return row | {"is_available": False, "reason": reason, "install": install}
 
 
 def _legacy(env_id: str) -> Tree:

@@ -229,11 +229,33 @@ class LegacyGymEnvConfig(RegisteredEnvConfig):
 
 
 @dataclass(frozen=True, kw_only=True, config=_STRICT)
+class PettingZooEnvConfig(EnvConfig):
+    """An environment of PettingZoo's, with several agents; twin: ``conf/env/pettingzoo.yaml``."""
+
+    name: str = "classic/tictactoe_v3"
+    """Id in PettingZoo's registry; ``module:id`` imports the module first, ``module:function`` calls what is in it."""
+    interface: Literal["auto", "parallel", "aec"] = "auto"
+    """``parallel``: agents act at once; ``aec``: in turns; ``auto`` is parallel where the id has that."""
+    kwargs: dict[str, Any] = field(default_factory=dict)
+    """Keyword arguments of the environment."""
+
+    def make(self) -> StructuredEnv:
+        """One environment."""
+        from maze_core.envs.pettingzoo_env import make_pettingzoo, pettingzoo_env
+
+        return pettingzoo_env(make_pettingzoo(self.name, interface=self.interface, kwargs=self.kwargs))
+
+    def rendered(self) -> EnvConfig:
+        """The same environment, made with ``render_mode="rgb_array"``."""
+        return replace(self, kwargs={**self.kwargs, "render_mode": "rgb_array"})
+
+
+@dataclass(frozen=True, kw_only=True, config=_STRICT)
 class CallableEnvConfig(EnvConfig):
     """An environment from a function of the caller, as in ``RunContext(env=lambda: GymMazeEnv(...))``."""
 
     factory: Callable[[], Any]
-    """Makes a MazeEnv, a StructuredEnv or a gymnasium.Env, a new one with each call."""
+    """Makes a MazeEnv, a StructuredEnv, a gymnasium.Env or an environment of PettingZoo's, a new one with each call."""
 
     def make(self) -> StructuredEnv:
         """One environment, whatever the function gives."""
@@ -244,10 +266,13 @@ class CallableEnvConfig(EnvConfig):
         if isinstance(made, gymnasium.Env):
             return GymEnv(made)
         from maze_core.envs.maze_env import MazeEnv
+        from maze_core.envs.pettingzoo_env import is_pettingzoo, pettingzoo_env
 
         if isinstance(made, MazeEnv):
             return made.structured()
+        if is_pettingzoo(made):
+            return pettingzoo_env(made)
         raise EnvError(
-            f"The environment factory gave a {type(made).__name__}; "
-            f"it must give a MazeEnv, a StructuredEnv or a gymnasium.Env; {OLD_ENVIRONMENTS}"
+            f"The environment factory gave a {type(made).__name__}; it must give a MazeEnv, a StructuredEnv, a "
+            f"gymnasium.Env or an environment of PettingZoo's; {OLD_ENVIRONMENTS}"
         )

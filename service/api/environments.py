@@ -23,7 +23,8 @@ class EnvironmentSummaryOut(Out):
     id: str
     """What `env.name` takes."""
     source: str
-    """`gymnasium`, or `gym` for one of the old package (`env=legacy_gym_env`)."""
+    """`gymnasium`, `pettingzoo` for one with several agents (`env=pettingzoo`), or `gym` for one of the old package
+    (`env=legacy_gym_env`)."""
     is_available: bool
     """Whether a worker can make it."""
     is_trainable: bool | None = None
@@ -31,7 +32,7 @@ class EnvironmentSummaryOut(Out):
     reason: str | None
     """Why it is not available, or not trainable."""
     install: str | None
-    """The command by which the operator installs what is missing, where that is an extra of this package."""
+    """The command by which the operator installs what is missing, where that is known."""
     links: dict[str, str]
 
 
@@ -52,6 +53,8 @@ class EnvironmentOut(EnvironmentSummaryOut):
     """Those that a client may give as `env.kwargs`."""
     observation_space: Object | None = None
     action_space: Object | None = None
+    sub_steps: list[Object] | None = None
+    """Of one with several agents, the spaces of each sub-step, and how many agents act in it."""
 
 
 @router.get("")

@@ -22,6 +22,8 @@ JOB = "service.worker.jobs:list_environments"
 TICK_S = 0.2
 PROBE_S = 300.0
 """Time that starting the forkserver and importing the operator's modules may take."""
+_MADE = ("gymnasium", "pettingzoo")
+"""Sources whose environments are made once, to look at their spaces."""
 BATCH = 16
 """Environments that one child makes to look at their spaces."""
 
@@ -63,7 +65,7 @@ class EnvironmentPublisher:
             self._registry.publish_environments(self._worker, described)
 
     def _with_spaces(self, rows: list[Row]) -> Iterator[list[Row]]:
-        by_id = {row["id"]: row for row in rows if row["is_available"] and row["source"] == "gymnasium"}
+        by_id = {row["id"]: row for row in rows if row["is_available"] and row["source"] in _MADE}
         ids = list(by_id)
         for env_ids in (ids[start : start + BATCH] for start in range(0, len(ids), BATCH)):
             try:

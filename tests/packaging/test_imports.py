@@ -77,6 +77,7 @@ OPTIONAL = {
     "gym": "maze_core/envs/legacy_gym.py",
     "optuna": "maze_core/runners/optuna_search.py",
     "imageio_ffmpeg": "maze_core/envs/video.py",
+    "pettingzoo": "maze_core/envs/pettingzoo_env.py",
     "pyarrow": "service/api/tables.py",
 }
 """Module of an extra → the one source that imports it."""

@@ -17,7 +17,13 @@ from gymnasium.wrappers import NormalizeObservation, NormalizeReward, TimeAwareO
 from maze_core.config import compose_run
 from maze_core.config.components import target_name
 from maze_core.envs.classic import ClassicVectorEnv
-from maze_core.envs.config import CallableEnvConfig, GymEnvConfig, GymTextEnvConfig, LegacyGymEnvConfig
+from maze_core.envs.config import (
+    CallableEnvConfig,
+    GymEnvConfig,
+    GymTextEnvConfig,
+    LegacyGymEnvConfig,
+    PettingZooEnvConfig,
+)
 from maze_core.envs.gym_env import GymEnv, GymMazeEnv, make_gym
 from maze_core.envs.native import NativeVectorEnv
 from maze_core.envs.per_env import PerEnvVectorEnv
@@ -41,6 +47,7 @@ CONF = Path(__file__).parents[3] / "conf" / "env"
         (GymEnvConfig, "gym_env"),
         (GymTextEnvConfig, "gym_text_env"),
         (LegacyGymEnvConfig, "legacy_gym_env"),
+        (PettingZooEnvConfig, "pettingzoo"),
     ],
 )
 def test_defaults_are_those_of_the_yaml_twin(config, module):
@@ -180,7 +187,7 @@ def test_a_factory_may_give_any_kind_of_environment(factory):
 
 def test_a_factory_that_gives_something_else_is_told_what_to_give():
     with pytest.raises(
-        EnvError, match=r"gave a int; it must give a MazeEnv, a StructuredEnv or a gymnasium.Env"
+        EnvError, match=r"gave a int; it must give a MazeEnv, a StructuredEnv, a gymnasium.Env or an"
     ):
         CallableEnvConfig(factory=lambda: 3).make()
 
