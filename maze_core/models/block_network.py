@@ -5,7 +5,7 @@ and, where its numbers are bounded integers, scaled to 0 to 1. First weights com
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Final
 
 import torch
 from gymnasium import spaces
@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from maze_core.errors import InvalidSpecificationError, Problem
 from maze_core.models import blocks
 from maze_core.models.block_config import STATEFUL, BlockConfig
-from maze_core.models.blocks.block import Block, Keys, Shape, Tensors
+from maze_core.models.blocks.block import Block, Keys, Shape, Tensors, WeightInit
 from maze_core.models.builders import channels_first, modality, one_hot
 from maze_core.models.graph import OneHot
 from maze_core.models.memory import STATE
@@ -26,6 +26,8 @@ _KINDS: Mapping[str, type[Block]] = {
     if name.endswith("Block")
 }
 Inputs = Mapping[str, spaces.Space[object]]
+VALUE: Final = "value"
+"""Name of what a critic gives."""
 
 
 class OneHotBlock(Block):
@@ -71,46 +73,56 @@ class PictureBlock(Block):
 
 
 class BlockNetwork(nn.Module):
-    """An embedding of the observations, and one linear layer behind it for all outputs."""
+    """An embedding of the observations, and a linear layer behind it for the outputs; one more for a value."""
+
+    reads_sequences = True
+    """With ``"begins"`` it is given whole sequences; see :mod:`maze_core.models.blocks.recurrent`."""
 
     def __init__(
         self,
         embedding: blocks.InferenceBlock,
         outputs: Mapping[str, int],
         gain: float,
-        weight_init: Any = "orthogonal",
+        weight_init: WeightInit = "orthogonal",
     ) -> None:
-        """Take the embedding, which other networks may share, and the names and widths of the outputs."""
+        """Take the embedding, and the names and widths of the outputs."""
         super().__init__()
-        self.embedding, self.outputs = embedding, dict(outputs)
-        shapes = [embedding.shapes[key] for key in embedding.out_keys]
-        width = sum(map(_n, shapes))
-        self.output = blocks.LinearOutputBlock(
-            "latent", "output", (width,), sum(outputs.values()), weight_init, gain
+        self.embedding, self._weight_init = embedding, weight_init
+        self._shapes = [embedding.shapes[key] for key in embedding.out_keys]
+        self.heads = nn.ModuleDict()
+        self._outputs: dict[str, dict[str, int]] = {}
+        self._add("output", outputs, gain)
+
+    def add_value(self, gain: float) -> None:
+        """Have it give a value, too, by a layer of its own: a critic then shares the embedding."""
+        self._add(VALUE, {VALUE: 1}, gain)
+
+    def _add(self, name: str, outputs: Mapping[str, int], gain: float) -> None:
+        width = sum(int(torch.Size(shape).numel()) for shape in self._shapes)
+        self.heads[name] = blocks.LinearOutputBlock(
+            "latent", name, (width,), sum(outputs.values()), self._weight_init, gain
         )
+        self._outputs[name] = dict(outputs)
 
     @property
     def state_width(self) -> int:
         """Numbers that it carries from one observation of an episode to the next."""
         return self.embedding.state_width
 
-    reads_sequences = True
-    """With ``"begins"`` it is given whole sequences; see :mod:`maze_core.models.blocks.recurrent`."""
-
-    def forward(self, observations: Tensors) -> dict[str, Tensor]:
-        """Outputs by name and, where it carries one, the state."""
+    def forward(self, observations: Tensors, wanted: Sequence[str] = ()) -> dict[str, Tensor]:
+        """Outputs by name, those that are wanted or all, and, where it carries one, the state."""
         given = self.embedding(observations)
-        return self.of_latent(given) | ({STATE: given[STATE]} if self.state_width else {})
-
-    def of_latent(self, given: Tensors) -> dict[str, Tensor]:
-        """Outputs by name, of what the embedding gave."""
-        keys, shapes = self.embedding.out_keys, self.embedding.shapes
         flat = [
-            given[key].flatten(given[key].ndim - len(shapes[key])) if shapes[key] else given[key][..., None]
-            for key in keys
+            given[key].flatten(given[key].ndim - len(shape)) if shape else given[key][..., None]
+            for key, shape in zip(self.embedding.out_keys, self._shapes, strict=True)
         ]
-        output = self.output({"latent": torch.cat(flat, -1) if len(flat) > 1 else flat[0]})["output"]
-        return dict(zip(self.outputs, output.split(list(self.outputs.values()), -1), strict=True))
+        latent = {"latent": torch.cat(flat, -1) if len(flat) > 1 else flat[0]}
+        found = {STATE: given[STATE]} if self.state_width else {}
+        for name, outputs in self._outputs.items():
+            if not wanted or not outputs.keys().isdisjoint(wanted):
+                parts = self.heads[name](latent)[name].split(list(outputs.values()), -1)
+                found |= dict(zip(outputs, parts, strict=True))
+        return found
 
 
 class _Assembly:
@@ -263,10 +275,6 @@ def _range(space: spaces.Space[object]) -> tuple[float, float]:
         if high > low:
             return low, high
     return 0.0, 1.0
-
-
-def _n(shape: Shape) -> int:
-    return int(torch.Size(shape).numel())
 
 
 def _problem(path: str, message: str, allowed: tuple[str, ...] = ()) -> InvalidSpecificationError:

@@ -62,6 +62,8 @@ class ModelSpec:
     critic share too. None shares within a policy or critic that is composed by itself."""
     embeddings: dict[Any, Any] | None = None
     """Sub-step → settings and network of the policy of one model that its critic shares."""
+    has_critic: bool = False
+    """Whether the model has a critic of states."""
 
 
 class _Composer:

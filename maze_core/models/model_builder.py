@@ -113,12 +113,13 @@ def build_model(
         template=getattr(config, "model_builder", None),
         copies={},
         embeddings={},
+        has_critic=getattr(config, "critic", None) is not None and needs.critic == "state",
     )
     if isinstance(config, CallableModelConfig):
         return _called_model(config.factory, spec, generator_seed)
     policy_seed, critic_seed = (int(n) for n in np.random.SeedSequence(generator_seed).generate_state(2))
     policy = _composed(config.policy, spec, policy_seed, "model.policy")
-    has_critic = config.critic is not None and needs.critic is not None
+    has_critic = config.critic is not None and needs.critic is not None  # of states or of actions
     critic = _composed(config.critic, spec, critic_seed, "model.critic") if has_critic else None
     if isinstance(critic, Critic):
         _refer(critic, policy)
@@ -376,10 +377,11 @@ class NetworkFactory:
         if not is_ours and not callable(entry):
             kind = self._role.settings[0].__name__
             raise _problem(path, f"{type(entry).__name__} is no network: give {kind}, a class or a module.")
-        from maze_core.models.module_network import ModuleNetwork, module_network
+        from maze_core.models.module_network import module_network, wrapped_module
 
         if is_ours:
-            network = ModuleNetwork(self._of_blocks(entry or template, inputs, outputs, path, key), outputs)
+            made = self._of_blocks(entry or template, inputs, outputs, path, key)
+            network = wrapped_module(made, space, outputs, path)
         else:
             network = module_network(
                 entry, space, outputs, path, arguments=self._role.arguments, copies=self._copies
@@ -455,7 +457,7 @@ class NetworkFactory:
         path: str,
         key: StepKey | None,
     ) -> Any:
-        """A torch module of blocks, with what it shares with the policy of its sub-step."""
+        """A torch module of blocks; that of the policy, where policy and critic of a sub-step share one."""
         from maze_core.models.block_network import BlockNetwork, named_embedding, template_embedding
 
         if isinstance(settings, BlockNetConfig):
@@ -463,13 +465,15 @@ class NetworkFactory:
             return BlockNetwork(embedding, outputs, settings.output_gain or self._role.gain)
         shares = self._shares(settings, key)
         if shares and self._role is _CRITIC:
-            embedding = self._embedding(key, path)[1]
-        else:
-            embedding = template_embedding(template_inputs(inputs, settings), settings)
-            if shares:
-                self._keep_embedding(key, settings, embedding, path)
-        weight_init = getattr(settings.modality_config.hidden.settings, "weight_init", "orthogonal")
-        return BlockNetwork(embedding, outputs, self._role.gain, weight_init)
+            return self._embedding(key, path)[1]
+        embedding = template_embedding(template_inputs(inputs, settings), settings)
+        weight_init: Any = getattr(settings.modality_config.hidden.settings, "weight_init", "orthogonal")
+        network = BlockNetwork(embedding, outputs, self._role.gain, weight_init)
+        if shares:
+            self._keep_embedding(key, settings, network, path)
+            if self._spec.has_critic:
+                network.add_value(_CRITIC.gain)
+        return network
 
     def _shares(self, template: ConcatModelBuilderConfig, key: StepKey | None) -> bool:
         """Whether policy and critic share what the template makes."""

@@ -326,6 +326,17 @@ def module_network(
         module = copy.deepcopy(entry, copies)
     else:
         module = _called(entry, space, outputs, path, arguments)
+    return wrapped_module(module, space, outputs, path)
+
+
+def wrapped_module(
+    module: nn.Module, space: spaces.Dict, outputs: Mapping[str, int], path: str
+) -> ModuleNetwork:
+    """A network of this very module, tried on these observations; arguments as of :func:`module_network`.
+
+    Raises:
+        InvalidSpecificationError: the module does not fit the spaces.
+    """
     other = next((name for name, p in module.named_parameters() if p.dtype != torch.float32), None)
     if other is not None:
         kind = str(module.get_parameter(other).dtype).removeprefix("torch.")

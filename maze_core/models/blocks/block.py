@@ -7,7 +7,8 @@ folded into one batch for :meth:`Block.compute` and put back afterwards.
 """
 
 from collections.abc import Mapping, Sequence
-from typing import ClassVar, Literal, TypeAlias, cast
+from math import prod
+from typing import ClassVar, Final, Literal, TypeAlias, cast
 
 import torch
 from torch import Tensor, nn
@@ -18,6 +19,8 @@ Shape: TypeAlias = tuple[int, ...]
 Keys: TypeAlias = str | Sequence[str]
 Shapes: TypeAlias = Sequence[int] | Sequence[Sequence[int]]
 Tensors: TypeAlias = Mapping[str, Tensor]
+MOST_WEIGHTS: Final = 2**27
+"""Of one layer: half a gigabyte."""
 WeightInit: TypeAlias = Literal["orthogonal", "normc", "torch_default"]
 
 _ACTIVATIONS: Mapping[ActivationName, type[nn.Module]] = {
@@ -110,6 +113,18 @@ class Block(nn.Module):
                 f"{self.kind} gives {len(outputs)} outputs, and out_keys are {list(self.out_keys)}."
             )
         return dict(zip(self.out_keys, outputs, strict=True))
+
+    def check_weights(self, *sizes: int) -> None:
+        """Refuse a layer of more weights than any network here needs, before memory is taken for it.
+
+        Raises:
+            ValueError: it has more.
+        """
+        if prod(sizes) > MOST_WEIGHTS:
+            raise ValueError(
+                f"{self.kind}: a layer of {' × '.join(map(str, sizes))} weights is more than {MOST_WEIGHTS:,}; make "
+                f"{self.in_keys[0]!r} smaller (strides, pooling), or the layer."
+            )
 
     def out_shapes(self) -> list[Shape]:
         """Shapes of the outputs without leading dimensions, by a forward pass of two rows of zeros."""

@@ -68,6 +68,10 @@ class StridedConvolutionBlock(Block):
         layers: list[nn.Module] = []
         for i, n_out in enumerate(hidden_channels):
             settings = {name: sizes[i] for name, sizes in each.items()}
+            kernel = settings["kernel_size"]
+            self.check_weights(
+                channels, n_out, *(kernel if isinstance(kernel, tuple) else [kernel] * len(size))
+            )
             layer = _CONVOLUTIONS[len(size)](channels, n_out, padding_mode=padding_mode, **settings)
             layers += [initialised(layer, weight_init, hidden_gain), activation(non_lin)]
             channels = n_out

@@ -29,6 +29,7 @@ class DenseBlock(Block):
         layers: list[nn.Module] = []
         width = self.in_shapes[0][0]
         for n_out in hidden_units:
+            self.check_weights(width, n_out)
             layers += [initialised(nn.Linear(width, n_out), weight_init, hidden_gain), activation(non_lin)]
             width = n_out
         self.layers = nn.Sequential(*layers)
@@ -52,7 +53,8 @@ class LinearOutputBlock(Block):
     ) -> None:
         """Take the width, and how first weights are drawn."""
         super().__init__(in_keys, out_keys, in_shapes)
-        layer = nn.Linear(prod(self.in_shapes[0]), output_units)
+        self.check_weights(width := prod(self.in_shapes[0]), output_units)
+        layer = nn.Linear(width, output_units)
         self.layer = initialised(layer, weight_init, output_gain)
 
     def set_bias(self, bias: float) -> None:

@@ -79,6 +79,7 @@ class _Recurrent(StatefulBlock):
     ) -> None:
         """Take the width and number of the layers; first weights are orthogonal gate by gate, biases 0."""
         super().__init__(in_keys, out_keys, in_shapes)
+        self.check_weights(4, hidden_size, self.in_shapes[0][0] + hidden_size)
         kind: Any = nn.LSTM if isinstance(self, LSTMBlock) else nn.GRU
         layer = kind(self.in_shapes[0][0], hidden_size, num_layers)
         self.layer = initialised(layer, weight_init, hidden_gain)
@@ -141,6 +142,7 @@ class LSTMLastStepBlock(Block):
     ) -> None:
         """Take the width and number of the layers, whether they read backwards too, and the activation behind."""
         super().__init__(in_keys, out_keys, in_shapes)
+        self.check_weights(4, hidden_size, self.in_shapes[0][1] + hidden_size)
         layer = nn.LSTM(
             self.in_shapes[0][1], hidden_size, num_layers, batch_first=True, bidirectional=bidirectional
         )

@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from maze_core.models.blocks import DenseBlock, LSTMBlock, StridedConvolutionBlock
 from maze_core.models.blocks.block import Block, activation, initialised
 
 
@@ -90,3 +91,17 @@ def test_torch_default_leaves_what_torch_drew():
     plain = nn.Linear(3, 2).weight
     torch.manual_seed(1)
     assert torch.equal(initialised(nn.Linear(3, 2), "torch_default").weight, plain)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: DenseBlock("x", "y", (10**6,), hidden_units=[4096]),
+        lambda: StridedConvolutionBlock("x", "y", (4096, 64, 64), hidden_channels=[4096], hidden_kernels=8),
+        lambda: LSTMBlock("x", "y", (10**6,), hidden_size=2048),
+    ],
+    ids=["dense", "convolution", "lstm"],
+)
+def test_a_layer_that_would_fill_the_memory_is_refused_before_it_is_made(make):
+    with pytest.raises(ValueError, match=r"weights is more than 134,217,728; make 'x' smaller"):
+        make()
