@@ -4,7 +4,7 @@ Durations are seconds. Numbers that JSON cannot say come as texts and are floats
 """
 
 import importlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from datetime import datetime
 from typing import Any, Literal, TypeVar
@@ -34,6 +34,15 @@ def read(value: Any, kind: type[T]) -> T:
             f"What the service answered is no {name}: {error}. Is it of another version than this client?"
         )
         raise MazeClientError(message) from error
+
+
+def acted(answer: Any, how: Collection[str]) -> Any:
+    """The action, or the list of them, of an answer; a pair with what is carried, where ``how`` gave that."""
+    one = "action" in answer
+    done = answer["action"] if one else read(answer["actions"], list[Any])
+    if "state" in how or "states" in how:
+        return done, answer["state"] if one else read(answer["states"], list[str | None])
+    return done
 
 
 class Answer(dict[str, Any]):

@@ -179,13 +179,26 @@ class CompareArguments(Labelled, total=False):
     n_envs: int
 
 
-class ActingArguments(TypedDict, total=False):
+class ActingManyArguments(TypedDict, total=False):
     """How a policy acts: for which sub-step and agent, the most likely action or a drawn one, from which checkpoint."""
 
     actor_id: tuple[str | int, int] | None
     deterministic: bool
     checkpoint: str
     seed: int
+    states: Sequence[str | None] | None
+    """What is carried through the episode of each observation; None begins one with all of them."""
+
+
+class ActingArguments(TypedDict, total=False):
+    """The same, for one observation."""
+
+    actor_id: tuple[str | int, int] | None
+    deterministic: bool
+    checkpoint: str
+    seed: int
+    state: str | None
+    """What is carried through the episode: None with its first observation, and then what came with the last action."""
 
 
 class RunFilters(TypedDict, total=False):

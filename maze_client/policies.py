@@ -3,8 +3,8 @@
 from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any, Unpack
 
-from maze_client.answers import AliasMove, Policy, PolicyAlias, PolicyVersion, RunFacts, read
-from maze_client.arguments import ActingArguments, PolicyChanges, at
+from maze_client.answers import AliasMove, Policy, PolicyAlias, PolicyVersion, RunFacts, acted, read
+from maze_client.arguments import ActingArguments, ActingManyArguments, PolicyChanges, at
 from maze_client.caller import Caller
 from maze_client.errors import NotFoundError
 from maze_client.transport import Async, Listing, Sync, Verb
@@ -135,18 +135,17 @@ class PolicyMethods(Caller):
     async def compute_action(self, policy: str, observation: Any, **how: Unpack[ActingArguments]) -> Any:
         """The action of ``name@alias`` or ``name:3``; see :meth:`maze_client.Run.compute_action`."""
         body = {"observation": observation, **how}
-        return (await self._send("POST", _at(policy, "compute_action"), body))["action"]
+        return acted(await self._send("POST", _at(policy, "compute_action"), body), how)
 
     act = compute_action
 
     @Verb
     async def compute_actions(
-        self, policy: str, observations: Sequence[Any], **how: Unpack[ActingArguments]
-    ) -> Sequence[Any]:
-        """As :meth:`compute_action`, for up to 1024 observations at once."""
+        self, policy: str, observations: Sequence[Any], **how: Unpack[ActingManyArguments]
+    ) -> Any:
+        """As :meth:`compute_action`, for up to 1024 observations at once: a list; with ``states`` two of them."""
         body = {"observations": observations, **how}
-        answer = await self._send("POST", _at(policy, "compute_action"), body)
-        return read(answer["actions"], list[Any])
+        return acted(await self._send("POST", _at(policy, "compute_action"), body), how)
 
     async def _make(self, name: str, **facts: Any) -> Policy:
         return read(await self._send("POST", "/v1/policies", _given(name=name, **facts)), Policy)

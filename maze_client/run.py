@@ -20,10 +20,12 @@ from maze_client.answers import (
     PolicyAlias,
     RunFacts,
     State,
+    acted,
     read,
 )
 from maze_client.arguments import (
     ActingArguments,
+    ActingManyArguments,
     ContinueArguments,
     ForkArguments,
     Labelled,
@@ -248,9 +250,13 @@ class RunMethods(RunFacts, Caller):
 
     @Verb
     async def compute_action(self, observation: Any, **how: Unpack[ActingArguments]) -> Any:
-        """The trained policy's action for a raw observation, both in the environment's own form; numpy is taken."""
+        """The trained policy's action for a raw observation, both in the environment's own form; numpy is taken.
+
+        Returns:
+            The action; where ``state`` is given, which a policy with a state needs, a pair with the next state.
+        """
         body = {"observation": observation, **how}
-        return (await self._send("POST", self._at("compute_action"), body))["action"]
+        return acted(await self._send("POST", self._at("compute_action"), body), how)
 
     act = compute_action
 
@@ -259,18 +265,19 @@ class RunMethods(RunFacts, Caller):
         """As :meth:`compute_action`, with what the policy thought.
 
         Returns:
-            ``action``, and its ``distribution``, ``value``, ``mask`` and ``log_prob``; None where it has no such thing.
+            ``action``, and its ``distribution``, ``value``, ``mask`` and ``log_prob``; None where it has no such thing;
+            the next ``state``, where one is given.
         """
         body = {"observation": observation, "explain": True, **how}
         answer = await self._send("POST", self._at("compute_action"), body)
-        return {"action": answer["action"], **answer["decision"]}
+        state = {"state": answer["state"]} if "state" in how else {}
+        return {"action": answer["action"], **answer["decision"], **state}
 
     @Verb
-    async def compute_actions(self, observations: Sequence[Any], **how: Unpack[ActingArguments]) -> list[Any]:
-        """As :meth:`compute_action`, for up to 1024 observations at once."""
+    async def compute_actions(self, observations: Sequence[Any], **how: Unpack[ActingManyArguments]) -> Any:
+        """As :meth:`compute_action`, for up to 1024 observations at once: a list; with ``states`` two of them."""
         body = {"observations": observations, **how}
-        answer = await self._send("POST", self._at("compute_action"), body)
-        return read(answer["actions"], list[Any])
+        return acted(await self._send("POST", self._at("compute_action"), body), how)
 
     @Verb
     async def promote(

@@ -8,11 +8,13 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any
+from types import EllipsisType
+from typing import Any, overload
 
 import numpy as np
 from gymnasium import spaces
 
+from maze_core.agent_state import MISSING, AgentState, StateText, process
 from maze_core.checkpoint import Checkpoint, section
 from maze_core.config.nodes import shown
 from maze_core.config.settings import truth
@@ -30,9 +32,11 @@ from maze_core.errors import (
     InvalidSpecificationError,
     NotServableError,
     SpaceMismatchError,
+    StateError,
 )
 from maze_core.models.acting import ActingPolicy, to_env_actions
 from maze_core.models.decisions import decide
+from maze_core.models.memory import STATE
 from maze_core.models.networks import ActionCritic, Critic
 from maze_core.models.stored_policy import stored_critic, stored_policy
 from maze_core.notices import Notices
@@ -71,6 +75,7 @@ class Agent:
     _changes_observations: list[Wrapper] = field(init=False)
     _changes_actions: list[Wrapper] = field(init=False)
     """From the policy to the environment."""
+    _states: StateText = field(init=False)
 
     @classmethod
     def of(
@@ -104,6 +109,34 @@ class Agent:
                 self._changes_observations.append(wrapper)
             if "action" in wrapper.overridden:
                 self._changes_actions.insert(0, wrapper)
+        self._states = StateText(
+            self.policy.state_widths,
+            self._changes_observations,
+            self.observation_spaces,
+            self.checkpoint_sha256,
+            self.actor,
+        )
+
+    @property
+    def has_state(self) -> bool:
+        """Whether something is carried from one observation of an episode to the next: by the policy or a wrapper."""
+        return self._states.is_needed
+
+    def initial_state(self) -> str | None:
+        """The state with which an episode begins; None where nothing is carried. Opaque, and JSON."""
+        return self._states.write(self._states.initial) if self.has_state else None
+
+    def fresh_state(self) -> AgentState:
+        """As :meth:`initial_state`, for :meth:`carry`."""
+        return self._states.initial
+
+    def check_state(self, state: JSON) -> None:
+        """Make sure that a state is one of this agent, or None.
+
+        Raises:
+            StateError: it is not.
+        """
+        self._states.read(state)
 
     @property
     def needs_torch(self) -> bool:
@@ -115,6 +148,7 @@ class Agent:
         """The actor meant when none is named: agent 0 of the first sub-step."""
         return self._first_actor
 
+    @overload
     def compute_action(
         self,
         observation: JSON,
@@ -122,7 +156,27 @@ class Agent:
         actor_id: ActorID | tuple[StepKey, int] | None = None,
         deterministic: bool = True,
         rng: np.random.Generator | None = None,
-    ) -> Action:
+        state: EllipsisType = ...,
+    ) -> Action: ...
+    @overload
+    def compute_action(
+        self,
+        observation: JSON,
+        *,
+        actor_id: ActorID | tuple[StepKey, int] | None = None,
+        deterministic: bool = True,
+        rng: np.random.Generator | None = None,
+        state: str | None,
+    ) -> tuple[Action, str | None]: ...
+    def compute_action(
+        self,
+        observation: JSON,
+        *,
+        actor_id: ActorID | tuple[StepKey, int] | None = None,
+        deterministic: bool = True,
+        rng: np.random.Generator | None = None,
+        state: str | EllipsisType | None = ...,
+    ) -> Any:
         """The action for one raw observation.
 
         Args:
@@ -131,24 +185,33 @@ class Agent:
             actor_id: who acts; None is :attr:`default_actor`.
             deterministic: the most likely action instead of a sample.
             rng: where a sample's noise comes from; None is the agent's own stream.
+            state: what is carried through the episode: :meth:`initial_state` or None with its first observation, and
+                what came with the last action from then on. Left out by whom nothing is carried.
 
         Returns:
             The action in the env's own form, ready for its ``step``: nested Dicts and Tuples as they are there; an
-            action that is no Dict or Tuple stands under ``"action"``.
+            action that is no Dict or Tuple stands under ``"action"``. Where a state was given, the pair of the action
+            and the next state.
 
         Raises:
             SpaceMismatchError: the observation does not fit its space, or there is no such actor.
+            StateError: a state is needed and was not given, or is not one of this agent.
             InvalidSpecificationError: ``deterministic`` is neither True nor False.
             NotServableError: the checkpoint's wrappers have no pure form.
         """
         actor = self.actor(actor_id)
         is_raw = not isinstance(observation, ProcessedObservation)
         checked = self._readers[actor.step_key].read(observation) if is_raw else observation
-        batch = {name: np.asarray(value)[None] for name, value in checked.items()}
-        actions = self._act(actor, batch, truth(deterministic, "deterministic"), rng, is_raw=is_raw)
-        action = {head: _unbatched(values) for head, values in actions.items()}
+        batch: Observation = {name: np.asarray(value)[None] for name, value in checked.items()}
+        if not is_raw:
+            batch = ProcessedObservation(batch)
+        states = None if state is ... else [state]
+        actions, after = self.advance(actor, batch, states, truth(deterministic, "deterministic"), rng)
+        action: JSON = {head: _unbatched(values) for head, values in actions.items()}
         form = self._forms[actor.step_key]
-        return put_together(form, action) if is_raw and form is not None else action
+        if is_raw and form is not None:
+            action = put_together(form, action)
+        return action if state is ... else (action, after[0])
 
     def compute_actions(
         self,
@@ -173,9 +236,71 @@ class Agent:
         Raises:
             SpaceMismatchError: there is no such actor.
             InvalidSpecificationError: ``deterministic`` is neither True nor False.
+            StateError: a state is needed; see :meth:`advance`.
             NotServableError: the checkpoint's wrappers have no pure form.
         """
         return self.act_as(self.actor(actor_id), observations, truth(deterministic, "deterministic"), rng)
+
+    def advance(
+        self,
+        actor: ActorID,
+        observations: Observation,
+        states: Sequence[str | None] | None,
+        deterministic: bool,
+        rng: np.random.Generator | None,
+        noise: FloatArray | None = None,
+    ) -> tuple[Action, list[str | None]]:
+        """As :meth:`act_as`, with what is carried through the episode of each observation.
+
+        Args:
+            actor: one that :meth:`actor` gave.
+            observations: name → ``[B, …]``.
+            states: of each, as of :meth:`compute_action`; None where they are not given.
+            deterministic: the most likely action instead of a sample.
+            rng: where the samples' noise comes from.
+            noise: used in its place.
+
+        Returns:
+            The actions, and the next states.
+
+        Raises:
+            StateError: a state is needed and was not given, or is not one of this agent.
+        """
+        n_rows = _n_rows(observations)
+        carried = None if states is None else [self._states.read(state) for state in states]
+        if carried is None or not self.has_state:
+            return self.act_as(actor, observations, deterministic, rng, noise), [None] * n_rows
+        actions, after = self.carry(actor, observations, carried, deterministic, rng, noise)
+        return actions, [self._states.write(state) for state in after]
+
+    def carry(
+        self,
+        actor: ActorID,
+        observations: Observation,
+        states: Sequence[AgentState],
+        deterministic: bool,
+        rng: np.random.Generator | None,
+        noise: FloatArray | None = None,
+    ) -> tuple[Action, list[AgentState]]:
+        """As :meth:`advance`, with states that are no text."""
+        is_raw = not isinstance(observations, ProcessedObservation)
+        seen, carried = self._seen(actor, observations, states)
+        actions, after = self._act(actor, seen, deterministic, rng, is_raw=is_raw, noise=noise)
+        return actions, _next_states(actor, states, after, carried)
+
+    def _seen(
+        self, actor: ActorID, observations: Observation, states: Sequence[AgentState]
+    ) -> tuple[Observation, list[list[Any]]]:
+        """What the policy sees with these states, and what the wrappers carry then."""
+        key, carried = actor.step_key, [list(state.wrappers) for state in states]
+        if not isinstance(observations, ProcessedObservation):
+            observations = {name: observations[name] for name in self._readers[key].leaves}
+            observations = self.process(key, observations, carried)
+        if width := self.policy.state_widths.get(key, 0):
+            zeros = np.zeros(width, np.float32)
+            own = np.stack([state.policy.get(actor, zeros) for state in states])
+            observations = {**observations, STATE: own}
+        return observations, carried
 
     def explain(
         self,
@@ -184,32 +309,46 @@ class Agent:
         actor_id: ActorID | tuple[StepKey, int] | None = None,
         deterministic: bool = True,
         rng: np.random.Generator | None = None,
+        state: str | EllipsisType | None = ...,
     ) -> Tree:
         """The action for one raw observation, as :meth:`compute_action` gives it, and what the policy thought of it.
 
         Returns:
             ``action``; ``distribution``, head → what :mod:`maze_core.models.decisions` tells of it; ``value``, what the
             critic expects of the state, or of the action that is taken; ``mask``, head → what is allowed;
-            ``log_prob`` of the action. None stands for what the policy does not have.
+            ``log_prob`` of the action. None stands for what the policy does not have. The next ``state`` too, where one
+            was given.
 
         Raises:
             SpaceMismatchError: the observation does not fit its space, or there is no such actor.
+            StateError: a state is needed; see :meth:`compute_action`.
             NotServableError: the checkpoint's wrappers have no pure form.
         """
         actor = self.actor(actor_id)
         checked = self._readers[actor.step_key].read(observation)
         batch = {name: np.asarray(value)[None] for name, value in checked.items()}
-        actions, (decision,) = self.explain_as(actor, batch, truth(deterministic, "deterministic"), rng)
+        states = None if state is ... else [state]
+        deterministic = truth(deterministic, "deterministic")
+        actions, (decision,), (after,) = self.explain_as(actor, batch, states, deterministic, rng)
         action = {head: _unbatched(values) for head, values in actions.items()}
         form = self._forms[actor.step_key]
-        return {"action": action if form is None else put_together(form, action), **decision}
+        told = {"action": action if form is None else put_together(form, action), **decision}
+        return told if state is ... else {**told, "state": after}
 
     def explain_as(
-        self, actor: ActorID, observations: Observation, deterministic: bool, rng: np.random.Generator | None
-    ) -> tuple[Action, list[Tree]]:
-        """As :meth:`act_as`, of raw observations, and a decision for each."""
+        self,
+        actor: ActorID,
+        observations: Observation,
+        states: Sequence[str | None] | None,
+        deterministic: bool,
+        rng: np.random.Generator | None,
+    ) -> tuple[Action, list[Tree], list[str | None]]:
+        """As :meth:`advance`, of raw observations, and a decision for each."""
         key, agent_id = actor
-        seen = self.process(key, {name: observations[name] for name in self._readers[key].leaves})
+        if states is None and self.has_state:
+            raise StateError(MISSING)
+        before = [self._states.read(state) for state in states or [None] * _n_rows(observations)]
+        seen, carried = self._seen(actor, observations, before)
         noise, step = None, self.policy.steps[key]
         if not deterministic or self.policy.needs_noise:
             noise = self.policy.noise(key, rng or self._rng, _n_rows(seen))
@@ -218,8 +357,10 @@ class Agent:
             raise InvalidSpecificationError(message, path="policy")
         network = step.networks[agent_id if len(step.networks) > 1 else 0]
         taken = partial(self._taken, key)
-        samples, decisions = decide(step, network, seen, noise, self.critic(), key, taken)
-        return taken(samples), decisions
+        samples, decisions, after = decide(step, network, seen, noise, self.critic(), key, taken)
+        told = _next_states(actor, before, after, carried)
+        texts = [self._states.write(state) if self.has_state else None for state in told]
+        return taken(samples), decisions, texts
 
     def _taken(self, key: StepKey, samples: Action) -> Action:
         """What the environment is given of samples."""
@@ -239,11 +380,17 @@ class Agent:
         """As :meth:`compute_actions`, for an actor that :meth:`actor` gave: nothing is checked again.
 
         ``noise``, where it is given, is used in the place of what ``rng`` would draw.
+
+        Raises:
+            StateError: a state is needed; see :meth:`advance`.
         """
         is_raw = not isinstance(observations, ProcessedObservation)
+        if self._states.is_needed and (is_raw or self.policy.state_widths):
+            raise StateError(MISSING)
         if is_raw:
             observations = {name: observations[name] for name in self._readers[actor.step_key].leaves}
-        return self._act(actor, observations, deterministic, rng, is_raw=is_raw, noise=noise)
+            observations = self.process(actor.step_key, observations)
+        return self._act(actor, observations, deterministic, rng, is_raw=is_raw, noise=noise)[0]
 
     def _act(
         self,
@@ -254,10 +401,9 @@ class Agent:
         *,
         is_raw: bool,
         noise: FloatArray | None = None,
-    ) -> Action:
+    ) -> tuple[Action, FloatArray | None]:
+        """The actions for what the policy sees, and its next states ``[B, n]``."""
         key, agent_id = actor
-        if is_raw:
-            observations = self.process(key, observations)
         agents = None
         if noise is None and (not deterministic or self.policy.needs_noise):
             noise = self.policy.noise(key, rng or self._rng, _n_rows(observations))
@@ -266,20 +412,21 @@ class Agent:
         actions = self.policy.act(
             key, observations, deterministic=deterministic, noise=noise, agent_id=agents
         )
+        after = actions.pop(STATE, None)
         actions = to_env_actions(actions, self.policy_action_spaces[key])
         for wrapper in self._changes_actions if is_raw else ():
             actions = wrapper.action(key, actions)
-        return actions
+        return actions, after
 
-    def process(self, step_key: StepKey, observations: Observation) -> Observation:
-        """What the policy sees of a raw batch ``name → [B, …]``."""
+    def process(
+        self, step_key: StepKey, observations: Observation, carried: Sequence[list[Any]] = ()
+    ) -> Observation:
+        """What the policy sees of a raw batch ``name → [B, …]``; with stateful wrappers, and what those carry."""
         if not self.servable:
             raise NotServableError(
                 self.not_servable_reason or "This checkpoint cannot act on raw observations."
             )
-        for wrapper in self._changes_observations:
-            observations, _ = wrapper.observation(step_key, observations, None)
-        return observations
+        return process(self._changes_observations, step_key, observations, carried)
 
     def check_observation(self, value: JSON, actor_id: ActorID) -> Observation:
         """One raw observation by the rule of :mod:`maze_core.data.values`, which training has too.
@@ -360,10 +507,23 @@ def record_actions(agent: Agent, observations: Mapping[StepKey, Observation]) ->
         batch = observations.get(key)
         if not batch or not agent.servable:
             continue
-        actions = agent.compute_actions(batch, actor_id=ActorID(key, 0))
+        actions = _in_a_row(agent, key, batch)
         arrays |= {f"{i}/observation/{name}": values for name, values in batch.items()}
         arrays |= {f"{i}/action/{head}": np.asarray(values) for head, values in actions.items()}
     return arrays
+
+
+def _in_a_row(agent: Agent, key: StepKey, observations: Observation) -> Action:
+    """Actions of the first actor on recorded observations; where it carries a state, as if they were one episode."""
+    actor = ActorID(key, 0)
+    if not agent.has_state:
+        return agent.compute_actions(observations, actor_id=actor)
+    states, acted = [agent.fresh_state()], []
+    for row in range(_n_rows(observations)):
+        seen = {name: values[row : row + 1] for name, values in observations.items()}
+        actions, states = agent.carry(actor, seen, states, True, None)
+        acted.append(actions)
+    return {head: np.concatenate([actions[head] for actions in acted]) for head in acted[0]}
 
 
 def _build(checkpoint: Checkpoint, objects: Mapping[str, object]) -> Agent:
@@ -394,7 +554,7 @@ def _replay(agent: Agent, checkpoint: Checkpoint) -> None:
             continue
         if any(not values.shape[:1] or not len(values) for values in observations.values()):
             raise CheckpointError(f"The checkpoint's recorded observations of sub-step {key!r} have no rows.")
-        actions = agent.compute_actions(observations, actor_id=ActorID(key, 0))
+        actions = _in_a_row(agent, key, observations)
         expected = section(checkpoint.tensors, f"recorded/{i}/action")
         for head, values in actions.items():
             if head not in expected or not _same(np.asarray(values), expected[head]):
@@ -402,6 +562,18 @@ def _replay(agent: Agent, checkpoint: Checkpoint) -> None:
                     "The agent does not act here as it did when it was trained: recorded observations "
                     f"give other actions (sub-step {key!r}, head {head!r})."
                 )
+
+
+def _next_states(
+    actor: ActorID, states: Sequence[AgentState], after: FloatArray | None, carried: Sequence[list[Any]]
+) -> list[AgentState]:
+    """States of rows after what the network and the wrappers of an actor gave."""
+    return [
+        AgentState(
+            state.policy if after is None else {**state.policy, actor: after[row]}, tuple(carried[row])
+        )
+        for row, state in enumerate(states)
+    ]
 
 
 def _same(actual: Array, expected: Array) -> bool:

@@ -3,6 +3,7 @@
 MazeError
 ├── InvalidSpecificationError     the configuration cannot work; carries every problem found
 ├── SpaceMismatchError            an observation or action does not fit its space
+│   └── StateError                what an agent carries through an episode is missing, or not its own
 ├── CheckpointError               a checkpoint is missing, damaged or of another kind
 │   └── NotServableError          a checkpoint trains on, but cannot act on raw observations
 ├── EnvError                      an environment broke its contract
@@ -73,6 +74,10 @@ class SpaceMismatchError(MazeError, ValueError):
         """Say what does not fit and where."""
         self.pointer = pointer
         super().__init__(message)
+
+
+class StateError(SpaceMismatchError):
+    """What an agent carries through an episode is missing, damaged, or that of another one."""
 
 
 class CheckpointError(MazeError):

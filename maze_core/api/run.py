@@ -9,6 +9,7 @@ from dataclasses import replace
 from datetime import datetime
 from os import PathLike
 from pathlib import Path
+from types import EllipsisType
 from typing import TYPE_CHECKING, Any
 
 from maze_core.agent import Agent, load_agent
@@ -32,7 +33,7 @@ from maze_core.errors import CheckpointError, ContextClosedError, InvalidSpecifi
 from maze_core.metrics import MetricTable, Reporter, Reporters, SilentReporter
 from maze_core.rundir import RolloutDir, RunDir, new_run_dir
 from maze_core.runners.config import rollout_tree
-from maze_core.types import JSON, Action, ActorID, Tree
+from maze_core.types import JSON, ActorID, Tree
 
 if TYPE_CHECKING:
     from maze_core.envs.maze_env import MazeEnv
@@ -350,7 +351,8 @@ class Run:
         env: Any = None,
         actor_id: ActorID | tuple[Any, int] | None = None,
         deterministic: bool = True,
-    ) -> Action:
+        state: str | EllipsisType | None = ...,
+    ) -> Any:
         """The action for one observation, raw as the environment gives it; the trained stack processes it.
 
         Args:
@@ -360,16 +362,25 @@ class Run:
                 stepped. Needed for environments with sub-steps or several agents.
             actor_id: who acts, sub-step and agent; None asks ``env``, and is agent 0 of the first sub-step without it.
             deterministic: the most likely action instead of a sample.
+            state: what a policy with a state carries through the episode: :meth:`initial_state` or None with the first
+                observation, and what came with the last action from then on.
 
         Returns:
-            head → value, ready for ``env.step``.
+            head → value, ready for ``env.step``; where a state was given, the pair of that and the next state.
 
         Raises:
             SpaceMismatchError: the observation does not fit its space.
+            StateError: a state is needed and was not given, or is that of another checkpoint.
         """
         if actor_id is None and hasattr(env, "actor_id"):
             actor_id = env.actor_id()
-        return self.policy.compute_action(observation, actor_id=actor_id, deterministic=deterministic)
+        return self.policy.compute_action(
+            observation, actor_id=actor_id, deterministic=deterministic, state=state
+        )
+
+    def initial_state(self) -> str | None:
+        """With what a policy with a state begins an episode; None where nothing is carried. Opaque, and JSON."""
+        return self.policy.initial_state()
 
     def explain_action(
         self,
@@ -377,18 +388,20 @@ class Run:
         env: Any = None,
         actor_id: ActorID | tuple[Any, int] | None = None,
         deterministic: bool = True,
+        state: str | EllipsisType | None = ...,
     ) -> Tree:
         """As :meth:`compute_action`, with what the policy thought: see :meth:`maze_core.agent.Agent.explain`.
 
         Returns:
             ``action``, ``distribution``, ``value``, ``mask`` and ``log_prob``; None where the policy has no such thing.
+            The next ``state`` too, where one was given.
 
         Raises:
             SpaceMismatchError: the observation does not fit its space.
         """
         if actor_id is None and hasattr(env, "actor_id"):
             actor_id = env.actor_id()
-        return self.policy.explain(observation, actor_id=actor_id, deterministic=deterministic)
+        return self.policy.explain(observation, actor_id=actor_id, deterministic=deterministic, state=state)
 
     def env_factory(self, *, processed: bool = False) -> "MazeEnv":
         """A new environment with the run's wrappers; the caller closes it.

@@ -262,6 +262,7 @@ class RunContext(Generic[Several]):
     replay = _Verb(Run.replay, _of_each(Run.replay))
     evaluate = _Verb(Run.evaluate, Multirun.evaluate)
     compute_action = _Verb(Run.compute_action, _of_each(Run.compute_action))
+    initial_state = _Verb(Run.initial_state, _of_each(Run.initial_state))
     explain_action = _Verb(Run.explain_action, _of_each(Run.explain_action))
     env_factory = _Verb(Run.env_factory, _of_each(Run.env_factory))
     save = _Verb(Run.save, Multirun.save)

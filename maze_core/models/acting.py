@@ -244,7 +244,12 @@ class ActingPolicy(Networks):
         With torch modules of the user's, the JSON says ``"kind": "module"`` and carries no network.
         """
         steps = [
-            _Step(key, step.heads, tuple(_Network(x.prefix, _ops(x.logits)) for x in step.networks))
+            _Step(
+                key,
+                step.heads,
+                tuple(_Network(x.prefix, _ops(x.logits)) for x in step.networks),
+                step.state_width,
+            )
             for key, step in self.steps.items()
         ]
         kind: Literal["module", "program"] = "module" if self.needs_torch else "program"
@@ -273,10 +278,11 @@ class _Network(msgspec.Struct, frozen=True):
     """None where the network is a module."""
 
 
-class _Step(msgspec.Struct, frozen=True):
+class _Step(msgspec.Struct, frozen=True, omit_defaults=True):
     step_key: StepKey
     heads: tuple[Head, ...]
     networks: tuple[_Network, ...]
+    state_width: int = 0
 
 
 class PolicyDescription(msgspec.Struct, frozen=True):

@@ -40,6 +40,7 @@ from maze_core.models.heads import (
     apply_mask,
     deviation,
 )
+from maze_core.models.memory import STATE
 from maze_core.models.networks import ActionCritic, Critic, action_input
 from maze_core.types import Action, Array, FloatArray, Observation, StepKey, Tree
 
@@ -52,8 +53,8 @@ def decide(
     critic: Critic | ActionCritic | None,
     key: StepKey,
     taken: Callable[[Action], Action],
-) -> tuple[Action, list[Tree]]:
-    """Samples ``[B, ...]`` per head, as :meth:`StepPolicy.sample` gives them, and a row's decision for each.
+) -> tuple[Action, list[Tree], FloatArray | None]:
+    """Samples ``[B, ...]`` per head, as :meth:`StepPolicy.sample` gives them, a decision for each row, the next states.
 
     Args:
         step: the policy of the sub-step.
@@ -64,7 +65,11 @@ def decide(
         key: the sub-step.
         taken: turns samples into what the environment is given.
     """
-    logits, parameter = network.logits(observations), network.parameter
+    output, parameter, after = network.logits(observations), network.parameter, None
+    logits = output
+    if step.state_width:
+        logits, after = output[:, : -step.state_width], output[:, -step.state_width :]
+        observations = {name: values for name, values in observations.items() if name != STATE}
     samples = step.decoded(logits, observations, noise, parameter)
 
     def as_taken(head: str, sample: Array) -> Array:
@@ -79,7 +84,8 @@ def decide(
         "value": _values(step.parts, logits, observations, samples, critic, key),
         "mask": _masks(step.parts, observations, len(logits)),
     }
-    return samples, [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
+    decisions = [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
+    return samples, decisions, after
 
 
 def _distribution(
@@ -167,17 +173,12 @@ def _values(
     critic: Critic | ActionCritic | None,
     key: StepKey,
 ) -> list[float | None]:
-    """Of the state, or of the action that is taken in it."""
+    """Of the state, or of the action that is taken in it; None of a critic that would need a state of its own."""
     (head, *_) = (part.head for part in parts)
     if isinstance(head, ActionValuesHead):
         return [*_taken(logits, samples[head.name] - head.start).tolist()]
-    if isinstance(critic, Critic):
-        n_rows = len(logits)
-        seen = {
-            name: observations[name] if name in observations else row.repeat(n_rows, 0)
-            for name, row in critic.fill.items()
-        }
-        return [*critic.by_key[key](seen or observations).reshape(n_rows).tolist()]
+    if isinstance(critic, Critic) and not critic.by_key[key].state_width:
+        return [*critic.by_key[key](dict(critic.filled(observations)))[:, 0].tolist()]
     if isinstance(critic, ActionCritic):
         numbers = (part.head.name for part in parts if isinstance(part.head, BoxHead))
         done = {action_input(name): samples[name].astype(np.float32) for name in numbers}

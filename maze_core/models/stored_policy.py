@@ -20,15 +20,20 @@ from maze_core.types import StepKey
 class RebuiltPolicy(ActingPolicy):
     """Acts with networks that are built at the first action."""
 
-    def __init__(self, build: Callable[[], ActingPolicy]) -> None:
-        """``build`` makes the policy; it is called once."""
-        self._build = build
+    def __init__(self, build: Callable[[], ActingPolicy], state_widths: dict[StepKey, int]) -> None:
+        """``build`` makes the policy, which carries so many numbers per sub-step; it is called once."""
+        self._build, self._state_widths = build, state_widths
         self.needs_noise = False
 
     @property
     def needs_torch(self) -> bool:
         """True, and nothing is built to find out."""
         return True
+
+    @property
+    def state_widths(self) -> dict[StepKey, int]:
+        """Sub-step → numbers that its policy carries; nothing is built to find out."""
+        return self._state_widths
 
     @functools.cached_property
     def steps(self) -> dict[StepKey, StepPolicy]:  # type: ignore[override]
@@ -78,7 +83,9 @@ def stored_policy(
         steps = zip(described.steps, model.policy.steps.items(), strict=True)
         return ActingPolicy({key: StepPolicy(then.heads, step.networks) for then, (key, step) in steps})
 
-    return RebuiltPolicy(build)
+    return RebuiltPolicy(
+        build, {step.step_key: step.state_width for step in described.steps if step.state_width}
+    )
 
 
 def _model(

@@ -73,6 +73,8 @@ def refuse_other_act(policy: Any) -> None:
 class UserPolicy:
     """An object with ``act``, with everything else that a policy has."""
 
+    state_widths: Mapping[StepKey, int] = {}
+
     def __init__(self, policy: Any, action_spaces: Mapping[StepKey, spaces.Dict]) -> None:
         """Take what acts, and what it does per sub-step.
 

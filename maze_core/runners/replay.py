@@ -3,7 +3,8 @@
 Exact is what follows from the recorded seed and actions alone: an environment that draws from the generator that
 ``reset(seed=…)`` seeds, and from nothing else. One that reads a clock, keeps something over its reset, or draws from a
 generator of its own may come out otherwise, and so may floats on another machine or with other versions. A decision is
-exact where the policy acts on the observation alone: its noise, where it was drawn, is drawn again from the seeds.
+the policy's on the recorded observation, and with the state that those before it left, where it carries one; its noise,
+where it was drawn, is drawn again from the seeds.
 """
 
 from contextlib import closing
@@ -117,17 +118,17 @@ def replay_decision(
     """
     check_step(trajectory, step)
     runner: RolloutRunnerConfig = config.build("runner")
-    key, agent_id = trajectory.step_keys[step], int(trajectory.agent_ids[step])
-    row = trajectory.step_keys[:step].count(key)
+    key, row = trajectory.step_keys[step], trajectory.step_keys[:step].count(trajectory.step_keys[step])
     noise = None
     if agent.policy.needs_noise or not runner.deterministic:
         _, agent_seed = seeds_of(config)
         action_seed = derived_seed(agent_seed, Stream.ROLLOUT)
         stream = NoiseStream(agent.policy, np.random.SeedSequence([action_seed, seed]))
         noise = [stream.next(each) for each in trajectory.step_keys[: step + 1]][-1][None]
-    observation = _row(trajectory.observations[key], row)
-    actor = ActorID(key, agent_id)
-    actions = agent.act_as(actor, observation, runner.deterministic, None, noise)
+    state, actor, observation = agent.fresh_state(), *_seen(trajectory, step)
+    for earlier in range(step) if agent.has_state else ():
+        _, (state,) = agent.carry(*_seen(trajectory, earlier), [state], True, None)
+    actions, _ = agent.carry(actor, observation, [state], runner.deterministic, None, noise)
     recorded = _row(trajectory.actions[key], row)
     form = trajectory.forms.get(key, (None, None))[1]
     return DecisionReport(
@@ -139,6 +140,13 @@ def replay_decision(
         is_equal=recorded.keys() == actions.keys()
         and all(_same(values, actions[head]) for head, values in recorded.items()),
     )
+
+
+def _seen(trajectory: Trajectory, step: int) -> tuple[ActorID, Observation]:
+    """Who acted at a sub-step, and on what."""
+    key = trajectory.step_keys[step]
+    row = trajectory.step_keys[:step].count(key)
+    return ActorID(key, int(trajectory.agent_ids[step])), _row(trajectory.observations[key], row)
 
 
 def check_step(trajectory: Trajectory, step: int) -> None:

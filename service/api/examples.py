@@ -192,6 +192,7 @@ _ACTION_REQUESTS = {
     "one": {"observation": [0.01, 0.02, -0.03, 0.04], "deterministic": True, "checkpoint": "best"},
     "many": {"observations": [[0.01, 0.02, -0.03, 0.04], [0.0, -0.1, 0.02, 0.3]]},
     "explained": {"observation": [0.01, 0.02, -0.03, 0.04], "explain": True},
+    "first_of_an_episode": {"observation": [0.01, 0.02, -0.03, 0.04], "state": None},
 }
 _COMPARE_REQUESTS = {
     "by_name": {

@@ -77,6 +77,17 @@ _REQUEST: dict[str, Any] = {
             "type": "boolean",
             "description": "Say what the policy thought, too: `decision`, or `decisions`. Default: false.",
         },
+        "state": {
+            "type": ["string", "null"],
+            "description": "What a policy with a state carries through an episode, opaque: null with the first "
+            "observation, and then that of the last answer.",
+        },
+        "states": {
+            "type": ["array", "null"],
+            "items": {"type": ["string", "null"]},
+            "maxItems": 1024,
+            "description": "With `observations`, one for each; null begins an episode with all of them.",
+        },
     },
 }
 _DECISION: dict[str, Any] = {
@@ -105,6 +116,15 @@ _RESPONSE: dict[str, Any] = {
         "actions": {"type": "array", "items": {}},
         "decision": _DECISION,
         "decisions": {"type": "array", "items": _DECISION},
+        "state": {
+            "type": ["string", "null"],
+            "description": "For the next observation, where one was given.",
+        },
+        "states": {
+            "type": "array",
+            "items": {"type": ["string", "null"]},
+            "description": "For the next ones.",
+        },
         "checkpoint": {"type": "string", "description": "Id of the checkpoint that acted."},
     },
     "required": ["checkpoint"],

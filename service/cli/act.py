@@ -10,6 +10,9 @@ from typing import Any
 from service.cli.parsers import Mistake, add
 from service.cli.remote import client_of, remote
 
+_END = object()
+"""In the place of an empty line."""
+
 
 def add_commands(commands: Any) -> None:
     """Add this command to the parser's."""
@@ -20,7 +23,14 @@ def add_commands(commands: Any) -> None:
         metavar="OBSERVATION",
         nargs="?",
         default="-",
-        help="JSON in the environment's own form, '[0.1, 0, -0.2, 0]'; - reads one per line from standard input",
+        help="JSON in the environment's own form, '[0.1, 0, -0.2, 0]'; - reads one per line from standard input, an "
+        "episode whose state is carried; an empty line begins the next one",
+    )
+    act.add_argument(
+        "--state",
+        metavar="STATE",
+        help="what a policy with a state carries: null with the first observation of an episode, then that of the last "
+        "answer; prints an object of action and state",
     )
     act.add_argument("--checkpoint", metavar="NAME", help="best (the default), last, epoch:N or an id")
     act.add_argument(
@@ -42,16 +52,27 @@ def _act(options: argparse.Namespace) -> int:
             if options.id.startswith("run_")
             else partial(client.policies.compute_action, options.id)
         )
+        if options.observation == "-" or options.state is not None:
+            how["state"] = None if options.state in (None, "null") else options.state
         for observation in observations:
+            if observation is _END:
+                how["state"] = None
+                continue
             action = act(observation, deterministic=not options.sample, **how)
+            if "state" in how:
+                action, how["state"] = action
+            if options.state is not None:
+                action = {"action": action, "state": how["state"]}
             print(json.dumps(action), flush=True)
     return 0
 
 
 def _observations(given: str) -> Iterator[Any]:
-    """The observations: the one that was given, or one for each line that comes."""
+    """The observations: the one that was given, or one for each line that comes, and the ends of episodes."""
     for number, text in enumerate(sys.stdin if given == "-" else [given], 1):
-        if text.strip():
+        if not text.strip():
+            yield _END
+        else:
             try:
                 yield json.loads(text)
             except (ValueError, RecursionError) as error:

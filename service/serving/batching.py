@@ -41,6 +41,8 @@ class Call(NamedTuple):
     deterministic: bool
     seed: int | None
     """Of the action noise; None takes noise that nobody asked to repeat."""
+    states: list[str | None] | None = None
+    """What each row carries through its episode, brought up to date by who acts; None where nothing is carried."""
 
 
 class Reply(Protocol):
@@ -66,6 +68,8 @@ class Job(msgspec.Struct, eq=False):
     seed: int | None
     reply: Reply
     """Gets one action per row; once it is done the job leaves before its batch."""
+    states: list[str | None] | None = None
+    """As in :class:`Call`; brought up to date before the reply."""
 
 
 class Batcher:
@@ -150,7 +154,7 @@ class Batcher:
             call = stacked(group)
             actions = self._act(call)
             self._count(call, began)
-            _deliver(group, actions)
+            _deliver(group, actions, call.states)
         except Exception as error:
             if len(group) == 1:
                 _fail(group[0], error)
@@ -174,7 +178,7 @@ class Batcher:
             call = stacked(group)
             actions = await self._act_async(call)
             self._count(call, began)
-            _deliver(group, actions)
+            _deliver(group, actions, call.states)
         except Exception as error:
             if len(group) == 1 or isinstance(error, AgentGoneError):
                 for job in group:
@@ -222,11 +226,12 @@ def stacked(group: Sequence[Job]) -> Call:
     """The forward of jobs of one actor."""
     first = group[0]
     rows = first.rows if len(group) == 1 else [row for job in group for row in job.rows]
-    return Call(first.reader.stack(rows), first.reader.actor, first.deterministic, first.seed)
+    states = None if first.states is None else [state for job in group for state in job.states or ()]
+    return Call(first.reader.stack(rows), first.reader.actor, first.deterministic, first.seed, states)
 
 
-def _deliver(group: Sequence[Job], actions: Action) -> None:
-    """Give every job the actions of its rows."""
+def _deliver(group: Sequence[Job], actions: Action, states: list[str | None] | None) -> None:
+    """Give every job the actions of its rows, and what they carry then."""
     values, finite = action_rows(actions, group[0].reader.action_form)
     start = 0
     for job in group:
@@ -234,6 +239,7 @@ def _deliver(group: Sequence[Job], actions: Action) -> None:
         if finite is not None and not finite[start:end].all():
             _fail(job, Problem("action_not_finite", NOT_FINITE))
         elif not job.reply.done():
+            job.states = None if states is None else states[start:end]
             job.reply.set_result(values[start:end])
         start = end
 

@@ -46,6 +46,8 @@ class Act(msgspec.Struct, frozen=True, tag="act"):
     deterministic: bool
     seed: int | None
     explain: bool = False
+    states: list[str | None] | None = None
+    """What each row carries through its episode."""
 
 
 class Ready(msgspec.Struct, frozen=True, tag="ready"):
@@ -58,6 +60,8 @@ class Actions(msgspec.Struct, frozen=True, tag="actions"):
     actions: dict[str, ArrayFrame]
     decisions: list[dict[str, Any]] = []
     """One for each row, where they were asked for."""
+    states: list[str | None] = []
+    """What each row carries then."""
 
 
 class Failed(msgspec.Struct, frozen=True, tag="failed"):
@@ -135,12 +139,14 @@ def _answer(agent: "Agent", frame: bytes, rng: np.random.Generator) -> Reply:
         if request.seed is not None:
             rng = np.random.default_rng(request.seed)
         if request.explain:
-            told = agent.explain_as(agent.actor(actor), observations, request.deterministic, rng)
-            return Actions(pack_arrays(told[0]), told[1])
-        actions = agent.compute_actions(
-            observations, actor_id=actor, deterministic=request.deterministic, rng=rng
+            told = agent.explain_as(
+                agent.actor(actor), observations, request.states, request.deterministic, rng
+            )
+            return Actions(pack_arrays(told[0]), told[1], told[2])
+        actions, states = agent.advance(
+            agent.actor(actor), observations, request.states, request.deterministic, rng
         )
-        return Actions(pack_arrays(actions))
+        return Actions(pack_arrays(actions), [], states)
     except Exception as error:
         return Failed(False, f"{type(error).__name__}: {error}")
 

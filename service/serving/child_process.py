@@ -80,9 +80,13 @@ class ChildProcess:
 
     async def _acted(self, call: Call, *, explain: bool) -> tuple[Action, list[Tree]]:
         actor, observations = call.actor, pack_arrays(call.observations)
-        request = Act(observations, actor.step_key, actor.agent_id, call.deterministic, call.seed, explain)
+        request = Act(
+            observations, actor.step_key, actor.agent_id, call.deterministic, call.seed, explain, call.states
+        )
         reply = await self._ask(request, ACT_TIMEOUT_S)
         if isinstance(reply, Actions):
+            if call.states is not None:
+                call.states[:] = reply.states
             return dict(unpack_arrays(reply.actions)), reply.decisions
         raise RuntimeError(f"serving child: {reply}")
 

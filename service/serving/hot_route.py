@@ -96,21 +96,27 @@ class ActionRoute:
         """
         request = decode_request(body)
         served = self._agents.warm(source_of(scope), request.checkpoint)
-        is_plain = len(body) <= READ_ON_LOOP_BYTES and not request.explain
+        is_plain = len(body) <= READ_ON_LOOP_BYTES and not (request.explain or request.gives_state)
         is_at_once = served is not None and not served.is_remote and is_plain
         return request, served if is_at_once else None
 
-    def acted(self, served: ServedAgent, is_many: bool, actions: list[JSON]) -> Whole:
-        """The answer that gives the actions; it is counted."""
-        body = self.body(served, is_many, actions)
+    def acted(
+        self,
+        served: ServedAgent,
+        request: ActionRequest,
+        actions: list[JSON],
+        states: list[str | None] | None,
+    ) -> Whole:
+        """The answer that gives the actions, and what is carried where that was given; it is counted."""
+        body = self.body(served, request.is_many, actions, _states(request, states, len(actions)))
         return 200, self.headers(b"%d" % len(body)), body
 
-    def body(self, served: ServedAgent, is_many: bool, actions: list[JSON]) -> bytes:
-        """Body of the answer that gives the actions; it is counted."""
+    def body(self, served: ServedAgent, is_many: bool, actions: list[JSON], more: bytes = b"") -> bytes:
+        """Body of the answer that gives the actions, and more members; it is counted."""
         if is_many:
-            body = b'{"actions":' + _encode(actions) + served.answer_tail
+            body = b'{"actions":' + _encode(actions) + more + served.answer_tail
         else:
-            body = b'{"action":' + _encode(actions[0]) + served.answer_tail
+            body = b'{"action":' + _encode(actions[0]) + more + served.answer_tail
         self.metrics.outcomes["ok"] += 1
         return body
 
@@ -154,25 +160,24 @@ class ActionRoute:
         future: asyncio.Future[list[JSON]] = asyncio.get_running_loop().create_future()
         try:
             if served is None:
-                served, actions = await self._act_off_loop(source, request, receive, len(body))
+                served, job, actions = await self._act_off_loop(source, request, receive, len(body))
             else:
-                served.batcher.submit(served.job(request, future))
+                job = served.job(request, future)
+                served.batcher.submit(job)
                 actions = await future
         except AgentGoneError:  # evicted or died a moment ago: loading it again usually helps
-            served, actions = await self._act_off_loop(source, request, receive, len(body))
-        return self.acted(served, request.is_many, actions)
+            served, job, actions = await self._act_off_loop(source, request, receive, len(body))
+        return self.acted(served, request, actions, job.states)
 
     async def _explained(self, source: str, request: ActionRequest, n_bytes: int) -> Whole:
         """The answer with what the policy thought."""
         served = await self._loaded(source, request)
         job = await self._job(served, request, n_bytes, asyncio.get_running_loop().create_future())
         actions, decisions = await served.explain(job)
-        if request.is_many:
-            body = b'{"actions":' + _encode(actions) + b',"decisions":' + _encode(decisions)
-        else:
-            body = b'{"action":' + _encode(actions[0]) + b',"decision":' + _encode(decisions[0])
-        self.metrics.outcomes["ok"] += 1
-        body += served.answer_tail
+        told = b',"decisions":' + _encode(decisions)
+        if not request.is_many:
+            told = b',"decision":' + _encode(decisions[0])
+        body = self.body(served, request.is_many, actions, told + _states(request, job.states, len(actions)))
         return 200, self.headers(b"%d" % len(body)), body
 
     async def _loaded(self, source: str, request: ActionRequest) -> ServedAgent:
@@ -189,14 +194,23 @@ class ActionRoute:
 
     async def _act_off_loop(
         self, source: str, request: ActionRequest, receive: Receive, n_bytes: int
-    ) -> tuple[ServedAgent, list[JSON]]:
+    ) -> tuple[ServedAgent, Job, list[JSON]]:
         """The way with detours: the agent has to be loaded or acts elsewhere, or the observation is long."""
         served = await self._loaded(source, request)
         future: asyncio.Future[list[JSON]] = asyncio.get_running_loop().create_future()
-        served.batcher.submit(await self._job(served, request, n_bytes, future))
+        job = await self._job(served, request, n_bytes, future)
+        served.batcher.submit(job)
         if served.is_remote:
             await _cancel_on_disconnect(future, receive)
-        return served, await future
+        return served, job, await future
+
+
+def _states(request: ActionRequest, states: list[str | None] | None, n_rows: int) -> bytes:
+    """The member of an answer that has what is carried, where that was given."""
+    if not request.gives_state:
+        return b""
+    states = states or [None] * n_rows
+    return b',"states":' + _encode(states) if request.is_many else b',"state":' + _encode(states[0])
 
 
 def source_of(scope: Scope) -> str:

@@ -34,11 +34,34 @@ class ActionRequest(msgspec.Struct, forbid_unknown_fields=True, gc=False):
     """Of the action noise, with ``deterministic: false``; equal seeds give equal actions."""
     explain: bool = False
     """Say what the policy thought, too."""
+    state: str | msgspec.UnsetType | None = msgspec.UNSET
+    """What a policy with a state carries: null with an episode's first observation, then that of the last answer."""
+    states: list[str | None] | msgspec.UnsetType | None = msgspec.UNSET
+    """One for each of ``observations``; null begins an episode with all of them."""
 
     @property
     def is_many(self) -> bool:
         """It has ``observations``, and gets a list of actions."""
         return self.observation is msgspec.UNSET
+
+    @property
+    def gives_state(self) -> bool:
+        """It has ``state`` or ``states``, and gets the next."""
+        return self.state is not msgspec.UNSET or self.states is not msgspec.UNSET
+
+    def states_of(self, n_rows: int) -> list[str | None]:
+        """The state of each observation.
+
+        Raises:
+            Problem: there are more or fewer of them.
+        """
+        given = self.states if self.is_many else [self.state]
+        if not isinstance(given, list):
+            return [None] * n_rows
+        if len(given) != n_rows:
+            message = f"There are {n_rows} observations, and {len(given)} states: give one for each, or null."
+            raise Problem.at("/states", "invalid_value", message)
+        return [state if isinstance(state, str) else None for state in given]
 
 
 class ClientDisconnectedError(Exception):
@@ -84,6 +107,10 @@ def decode_request(body: bytes) -> ActionRequest:
         raise malformed_json(error) from error
     if (request.observation is msgspec.UNSET) == (request.observations is msgspec.UNSET):
         raise Problem.at("", "missing_field", "Give one of 'observation' and 'observations'.")
+    if (request.states if not request.is_many else request.state) is not msgspec.UNSET:
+        one, other = ("states", "state") if request.is_many else ("state", "states")
+        message = f"Give '{one}' here: 'state' goes with 'observation', 'states' with 'observations'."
+        raise Problem.at(f"/{other}", "invalid_value", message)
     if request.checkpoint != "best" and not _SELECTOR.fullmatch(request.checkpoint):
         raise Problem.at(
             "/checkpoint", "invalid_value", "A checkpoint is best, last, epoch:N or a checkpoint id."

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import msgspec
 import numpy as np
 
+from maze_core.agent_state import MISSING
 from maze_core.config.trust import TrustPolicy, trust_policy
 from maze_core.errors import NotServableError, SpaceMismatchError
 from maze_core.notices import Notices
@@ -67,6 +68,7 @@ class ServedAgent:
         self.answer_tail = b',"checkpoint":' + json.dumps(checkpoint_id).encode() + b"}"
         """How every answer ends."""
         self._agent = agent
+        self._has_state = agent.has_state
         self._child = child
         self._rng = np.random.default_rng()
         self._quiet = _quietly()
@@ -109,7 +111,8 @@ class ServedAgent:
         """The request with its observations checked; ``reply`` will get the actions.
 
         Raises:
-            Problem: 422, an observation does not fit its space, or there is no such actor.
+            Problem: 422, an observation does not fit its space, there is no such actor, or a state is missing or is
+                none of this agent's.
         """
         reader = self._default_reader if request.actor_id is None else self._reader(request.actor_id)
         if isinstance(request.observation, msgspec.Raw):
@@ -117,15 +120,32 @@ class ServedAgent:
         else:
             assert isinstance(request.observations, msgspec.Raw)
             rows = reader.many(request.observations)
-        return Job(reader, rows, request.deterministic, request.seed, reply)
+        states = self._states(request, len(rows)) if self._has_state or request.gives_state else None
+        return Job(reader, rows, request.deterministic, request.seed, reply, states)
+
+    def _states(self, request: ActionRequest, n_rows: int) -> list[str | None] | None:
+        """What each row carries, checked; None where this agent carries nothing."""
+        name = "states" if request.is_many else "state"
+        if not request.gives_state:
+            raise Problem.at(f"/{name}", "missing_field", MISSING)
+        states = request.states_of(n_rows)
+        for i, state in enumerate(states):
+            try:
+                self._agent.check_state(state)
+            except SpaceMismatchError as error:
+                place = f"/states/{i}" if request.is_many else "/state"
+                raise Problem.at(place, "state_mismatch", str(error)) from error
+        return states if self._has_state else None
 
     def plain_job(self, body: bytes, reply: Reply) -> Job | None:
         """The job of a body that says no more than one observation, else None; as :meth:`job` would make it."""
-        rows = self._default_reader.plain(body)
+        rows = None if self._has_state else self._default_reader.plain(body)
         return None if rows is None else Job(self._default_reader, rows, True, None, reply)
 
     async def explain(self, job: Job) -> tuple[list[JSON], list[Tree]]:
         """The actions of a job, and what the policy thought of each; in no batch, and never on the event loop.
+
+        The job's states are then the next ones.
 
         Raises:
             Problem: an action is not finite.
@@ -139,6 +159,7 @@ class ServedAgent:
         rows, finite = action_rows(actions, job.reader.action_form)
         if finite is not None:
             raise Problem("action_not_finite", NOT_FINITE)
+        job.states = call.states
         return rows, decisions
 
     async def close(self) -> None:
@@ -161,11 +182,21 @@ class ServedAgent:
 
     def _act(self, call: Call) -> Action:
         rng = self._rng if call.seed is None else np.random.default_rng(call.seed)
-        return self._agent.act_as(call.actor, call.observations, call.deterministic, rng)
+        if call.states is None:
+            return self._agent.act_as(call.actor, call.observations, call.deterministic, rng)
+        actions, call.states[:] = self._agent.advance(
+            call.actor, call.observations, call.states, call.deterministic, rng
+        )
+        return actions
 
     def _explained(self, call: Call) -> tuple[Action, list[Tree]]:
         rng = self._rng if call.seed is None else np.random.default_rng(call.seed)
-        return self._agent.explain_as(call.actor, call.observations, call.deterministic, rng)
+        actions, decisions, after = self._agent.explain_as(
+            call.actor, call.observations, call.states, call.deterministic, rng
+        )
+        if call.states is not None:
+            call.states[:] = after
+        return actions, decisions
 
     def _act_on_loop(self, call: Call) -> Action:
         return self._quiet.run(self._act, call)

@@ -228,13 +228,13 @@ def build_wrappers(nodes: Sequence[Tree], objects: Mapping[str, object] | None =
 
 def why_not_servable(wrappers: Sequence[Wrapper]) -> str | None:
     """Why the stack cannot act on single raw observations; None when it can."""
-    names = [type(wrapper).__name__ for wrapper in wrappers if not wrapper.servable or wrapper.is_stateful]
+    names = [type(wrapper).__name__ for wrapper in wrappers if not wrapper.servable]
     if not names:
         return None
     return (
-        f"{', '.join(names)} needs more than the observation of now (it overrides step() or carries a state), "
-        "so single observations cannot pass it: whole episodes can, in evaluations and rollouts. Where the environment "
-        "itself shows what is needed, as with gymnasium's FrameStackObservation in env.wrappers, the policy acts."
+        f"{', '.join(names)} needs more than observations (it overrides step()), so single observations cannot pass "
+        "it: whole episodes can, in evaluations and rollouts. What it does can be done below, by a wrapper of "
+        "gymnasium's in env.wrappers: the environment itself then shows it, and the policy acts."
     )
 
 

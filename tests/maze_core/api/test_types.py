@@ -21,12 +21,16 @@ def many() -> None:
     assert_type(context.train(), list[TrainReport | JobFailedError])
     assert_type(context.config_sha256, list[str | JobFailedError])
     assert_type(context.evaluate(3), list[EvalReport | JobFailedError])
-    assert_type(context.compute_action({}), list[dict[str, Any] | JobFailedError])
+    assert_type(context.compute_action({}), list[Any | JobFailedError])
+
+def acting(agent: Agent) -> None:
+    assert_type(agent.compute_action({}), dict[str, Any])
+    assert_type(agent.compute_action({}, state=None), tuple[dict[str, Any], str | None])
 
 RunContext().rollout("3")
 RunContext(env="x").save()
 """
-WRONG = ["22", "23"]
+WRONG = ["26", "27"]
 """Its last two lines."""
 
 

@@ -23,3 +23,14 @@ class PolicyNet(nn.Module):
         )
         hidden = torch.tanh(hidden) * torch.sigmoid(hidden)
         return {head: layer(hidden) for head, layer in self.heads.items()}
+
+
+class RecurrentNet(PolicyNet):
+    """The same with a state: what was seen before, by halves."""
+
+    state_width = 8
+
+    def forward(self, observations: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        seen = [values.reshape(len(values), -1) for name, values in observations.items() if name != "state"]
+        hidden = torch.tanh(self.body(torch.cat(seen, 1)) + observations["state"])
+        return {**{head: layer(hidden) for head, layer in self.heads.items()}, "state": hidden / 2}

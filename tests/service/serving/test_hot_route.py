@@ -336,3 +336,13 @@ def test_requests_are_counted_by_outcome(client: Client) -> None:
     exposed = generate_latest(registry).decode()
     assert 'maze_act_requests_total{outcome="ok"} 1.0' in exposed
     assert "maze_act_batch_rows_bucket" in exposed
+
+
+def test_a_policy_that_carries_nothing_takes_null_and_gives_it_back(client: Client) -> None:
+    action = client.post("r", {"observation": OBSERVATION}).json["action"]
+    answer = client.post("r", {"observation": OBSERVATION, "state": None})
+    assert answer.json == {"action": action, "state": None, "checkpoint": "c"}
+    answer = client.post("r", {"observations": [OBSERVATION] * 2, "states": [None, None]})
+    assert answer.json == {"actions": [action] * 2, "states": [None, None], "checkpoint": "c"}
+    problem = client.post("r", {"observation": OBSERVATION, "state": "AAAA"})
+    assert "carries no state" in assert_problem(problem, 422, "invalid_request", "/state")["detail"]

@@ -10,7 +10,7 @@ from maze_core import RunContext, compose_run
 from maze_core.envs.gym_env import GymEnv
 from maze_core.envs.per_env import PerEnvVectorEnv
 from maze_core.envs.wrappers import ObservationStackWrapper, WrappedVectorEnv
-from maze_core.errors import EnvError, InvalidSpecificationError, NotServableError
+from maze_core.errors import EnvError, InvalidSpecificationError, StateError
 from tests.maze_core.envs.small_envs import EpisodeNumberEnv
 from tests.maze_core.envs.structured_env import BoxesEnv
 from tests.maze_core.envs.ticks import random_actions
@@ -174,14 +174,23 @@ def test_published_stacks_are_ours_along_a_new_axis():
         compose_run(wrappers=published, seed=1)
 
 
-def test_a_run_with_stacks_trains_and_is_judged_and_says_why_it_does_not_act():
+def test_a_run_with_stacks_trains_and_is_judged_and_acts_with_the_past_in_its_state():
     overrides = {"algorithm.total_env_steps": 1, "algorithm.epoch_length": 1, "algorithm.n_rollout_steps": 8}
     wrappers = {"maze_core.ObservationStackWrapper": {"n_stack": 2}}
     with RunContext(wrappers=wrappers, overrides=overrides, seed=1, silent=True) as rc:
         rc.train()
         assert rc.evaluate(n_episodes=2).mean_return > 0
-        with pytest.raises(NotServableError, match="whole episodes can"):
+        with pytest.raises(StateError, match="with the first observation"):
             rc.compute_action(np.zeros(4, np.float32))
+        (episode,) = rc.rollout(1, record=True).episodes
+        state = rc.initial_state()
+        shown, did = (
+            episode.trajectory.observations[0]["observation"],
+            episode.trajectory.actions[0]["action"],
+        )
+        for observation, expected in zip(shown, did, strict=True):
+            action, state = rc.compute_action(observation, state=state)
+            assert action == {"action": expected}
 
 
 @pytest.mark.parametrize("n_stack", [1, 65])

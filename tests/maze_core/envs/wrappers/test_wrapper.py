@@ -225,13 +225,14 @@ def test_what_changes_observations_or_actions_acts_and_what_changes_rewards_does
     assert acting_wrappers([see, RewardScalingWrapper(), do, MonitoringWrapper()]) == [see, do]
 
 
-def test_a_stack_that_carries_states_or_steps_itself_is_not_servable_and_says_which_wrapper_it_is():
+def test_a_stack_that_steps_itself_is_not_servable_and_says_which_wrapper_it_is_but_one_that_carries_states_is():
     class Steps(Wrapper):
         servable = False
 
     reason = why_not_servable([RewardScalingWrapper(), Previous(), Steps()])
     assert reason is not None
-    assert reason.startswith("Previous, Steps needs more than the observation of now")
+    assert reason.startswith("Steps needs more than observations")
+    assert why_not_servable([Previous()]) is None
 
 
 def test_a_wrapper_may_be_generic():

@@ -1,0 +1,133 @@
+"""Policies with a state over HTTP: the state goes out with every action and comes back with the next observation."""
+
+import asyncio
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from maze_core import Agent, RunContext
+from maze_core.agent import load_agent
+from service.serving.hot_route import ActionRoute
+from tests.service.serving.asgi_client import Client
+from tests.service.serving.memory_stores import MemoryStores
+from tests.service.serving.test_hot_route import OBSERVATION, assert_problem
+
+OWN = "tests.service.serving.own_network.RecurrentNet"
+MODELS: dict[str, dict[str, Any]] = {
+    "stacked": {"wrappers": {"maze_core.ObservationStackWrapper": {"n_stack": 3}}},
+    "recurrent": {"model": "flatten_concat"},
+}
+
+
+@pytest.fixture(scope="module", params=MODELS)
+def bundle(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An agent that acts in the API process, and one that has a child."""
+    folder = tmp_path_factory.mktemp(request.param)
+    overrides: dict[str, Any] = {"env.name": "CartPole-v1"}
+    if request.param == "recurrent":
+        overrides["model.policy.networks"] = [{"_target_": OWN}]
+    with RunContext(
+        run_dir=folder / "run", configuration="test", overrides=overrides, seed=1, **MODELS[request.param]
+    ) as context:
+        context.train(n_epochs=1)
+        return context.save(folder / "bundle", "last")
+
+
+@pytest.fixture(scope="module")
+def runner() -> Iterator[asyncio.Runner]:
+    with asyncio.Runner() as runner:
+        yield runner
+
+
+@pytest.fixture(scope="module")
+def client(bundle: Path, runner: asyncio.Runner) -> Iterator[Client]:
+    stores = MemoryStores()
+    stores.add("r", "c", bundle.read_bytes())
+    settings = SimpleNamespace(agents_cached=2, max_body_bytes=100_000, extra_targets=[OWN], config_dirs=[])
+    route = ActionRoute(stores, settings)
+    yield Client(route, runner)
+    runner.run(route.close())
+
+
+@pytest.fixture(scope="module")
+def agent(bundle: Path) -> Agent:
+    return load_agent(bundle)
+
+
+def episode(agent: Agent, seed: int, n: int = 6) -> list[tuple[list[float], Any, str | None]]:
+    """Observations, and the actions and next states of the agent in this process."""
+    rng, state, found = np.random.default_rng(seed), None, []
+    for _ in range(n):
+        observation = (rng.standard_normal(4) / 10).astype(np.float32).tolist()
+        action, state = agent.compute_action(observation, state=state)
+        found.append((observation, action["action"], state))
+    return found
+
+
+def test_an_episode_has_the_actions_and_states_that_it_has_here(client: Client, agent: Agent) -> None:
+    state = None
+    for observation, action, after in episode(agent, 1):
+        told = client.post("r", {"observation": observation, "state": state, "explain": True}).json
+        answer = client.post("r", {"observation": observation, "state": state})
+        assert answer.json == {"action": action, "state": after, "checkpoint": "c"}
+        assert (told["action"], told["state"]) == (action, after)
+        state = answer.json["state"]
+
+
+def test_several_episodes_go_on_side_by_side_in_one_request_or_at_once(client: Client, agent: Agent) -> None:
+    episodes = [episode(agent, seed) for seed in range(5)]
+    states: list[str | None] | None = None
+    for step in zip(*episodes, strict=True):
+        rows = [observation for observation, *_ in step]
+        answer = client.post("r", {"observations": rows, "states": states})
+        assert answer.json["actions"] == [action for _, action, _ in step]
+        assert answer.json["states"] == [after for *_, after in step]
+        before = states or [None] * len(rows)
+        alone = client.post_together(
+            "r", [{"observation": row, "state": state} for row, state in zip(rows, before, strict=True)]
+        )
+        assert [each.json["state"] for each in alone] == answer.json["states"]
+        states = answer.json["states"]
+
+
+def test_without_a_state_the_first_step_is_told(client: Client) -> None:
+    for body in ({"observation": OBSERVATION}, {"observation": OBSERVATION, "explain": True}):
+        problem = assert_problem(client.post("r", body), 422, "invalid_request", "/state")
+        assert "give state null (None) with the first observation" in problem["detail"]
+    assert_problem(client.post("r", {"observations": [OBSERVATION]}), 422, "invalid_request", "/states")
+
+
+@pytest.mark.parametrize(
+    "state", ["", "AAAA", "ä", "%", "/etc/passwd", "../../x", 5, [1], {"_target_": "os.system"}]
+)
+def test_what_is_no_state_of_this_policy_is_refused_where_it_stands(client: Client, state: Any) -> None:
+    body = {"observation": OBSERVATION, "state": state}
+    assert_problem(client.post("r", body), 422, "invalid_request", "/state")
+    body = {"observations": [OBSERVATION] * 2, "states": [None, state]}
+    assert_problem(client.post("r", body), 422, "invalid_request", "/states/1")
+
+
+def test_a_state_of_another_checkpoint_is_refused_with_the_way_out(client: Client, agent: Agent) -> None:
+    state = agent.initial_state()
+    assert state is not None
+    other = state[:9] + ("B" if state[9] == "A" else "A") + state[10:]  # within the digest
+    problem = assert_problem(
+        client.post("r", {"observation": OBSERVATION, "state": other}), 422, "invalid_request"
+    )
+    assert "Begin a new episode with null" in problem["detail"]
+
+
+@pytest.mark.parametrize(
+    ("more", "pointer"),
+    [
+        ({"observation": OBSERVATION, "states": [None]}, "/states"),
+        ({"observations": [OBSERVATION], "state": None}, "/state"),
+        ({"observations": [OBSERVATION], "states": [None, None]}, "/states"),
+    ],
+)
+def test_there_is_one_state_for_each_observation(client: Client, more: dict[str, Any], pointer: str) -> None:
+    assert_problem(client.post("r", more), 422, "invalid_request", pointer)
