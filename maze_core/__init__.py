@@ -61,6 +61,8 @@ if TYPE_CHECKING:
         TorchPolicyConfig,
     )
     from maze_core.models.heads import DistributionMapper
+    from maze_core.rollout.datasets import EpisodeSet, RecordedEpisode
+    from maze_core.rollout.places import load_episodes, save_episodes
     from maze_core.rollout.recording import Trajectory, load_trajectory
     from maze_core.runners.config import RolloutRunnerConfig, TrainingRunnerConfig
     from maze_core.sb3.importing import import_sb3
@@ -107,6 +109,8 @@ _PUBLIC = {
         "StepStateCriticConfig TemplateModelConfig TorchPolicyConfig"
     ),
     "maze_core.models.heads": "DistributionMapper",
+    "maze_core.rollout.datasets": "EpisodeSet RecordedEpisode",
+    "maze_core.rollout.places": "load_episodes save_episodes",
     "maze_core.rollout.recording": "Trajectory load_trajectory",
     "maze_core.runners.config": "RolloutRunnerConfig TrainingRunnerConfig",
     "maze_core.sb3.importing": "import_sb3",
@@ -141,6 +145,7 @@ __all__ = [
     "DistributionMapper",
     "ESAlgorithmConfig",
     "EnvConfig",
+    "EpisodeSet",
     "EvalReport",
     "FlattenConcatPolicyNetConfig",
     "FlattenConcatStateValueNetConfig",
@@ -166,6 +171,7 @@ __all__ = [
     "ProbabilisticPolicyComposerConfig",
     "QRDQNAlgorithmConfig",
     "RandomPolicyConfig",
+    "RecordedEpisode",
     "RewardAggregatorInterface",
     "RewardClippingWrapper",
     "RewardScalingWrapper",
@@ -196,7 +202,9 @@ __all__ = [
     "config_module",
     "import_sb3",
     "load_agent",
+    "load_episodes",
     "load_trajectory",
+    "save_episodes",
     "to_gymnasium",
 ]
 

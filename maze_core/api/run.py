@@ -38,6 +38,7 @@ from maze_core.types import JSON, ActorID, Tree
 if TYPE_CHECKING:
     from maze_core.envs.maze_env import MazeEnv
     from maze_core.evaluation.evaluate import EvalReport, RolloutReport
+    from maze_core.rollout.datasets import EpisodeSet, RecordedEpisode
     from maze_core.rollout.episodes import EpisodeRecord
     from maze_core.runners.replay import DecisionReport, ReplayReport
     from maze_core.runners.smoke import SmokeReport
@@ -292,9 +293,26 @@ class Run:
             folder.write(playing.tree, playing.config_sha256, playing.undescribed, report.to_dict())
         return replace(report, saved_to=folder.path)
 
+    def recorded(self, report: "RolloutReport") -> "EpisodeSet":
+        """The recorded episodes of a rollout of this context, with their seeds and spaces, for ``save_episodes``.
+
+        Raises:
+            InvalidSpecificationError: they were not recorded.
+        """
+        from maze_core.envs.env_spaces import describe_spaces
+        from maze_core.rollout.datasets import EpisodeSet, RecordedEpisode
+
+        found = [(episode.trajectory, episode.seed) for episode in report.episodes]
+        episodes = [RecordedEpisode(trajectory=x, seed=seed) for x, seed in found if x is not None]
+        if not episodes or len(episodes) < len(found):
+            message = "The episodes were not recorded: play with rollout(record=True)."
+            raise InvalidSpecificationError(message, path="report", code="not_recorded")
+        env = self.specification.tree["env"]
+        return EpisodeSet(episodes=episodes, spaces=describe_spaces(self.policy), env=env)
+
     def replay(
         self,
-        episode: "EpisodeRecord",
+        episode: "EpisodeRecord | RecordedEpisode",
         step: int | None = None,
         *,
         deterministic: bool | None = None,
@@ -303,7 +321,7 @@ class Run:
         """Play a recorded episode once more with its seed and actions, or ask for one of its decisions again.
 
         Args:
-            episode: of a rollout of this context, recorded.
+            episode: of a rollout of this context, recorded, also as ``load_episodes`` gives it.
             step: the sub-step whose action the policy is asked for, on the recorded observation; None plays it all.
             deterministic: as it was given to the rollout.
             seed: as it was given to the rollout.
@@ -316,6 +334,9 @@ class Run:
         if episode.trajectory is None:
             message = "The episode was not recorded: play with rollout(record=True)."
             raise InvalidSpecificationError(message, path="episode", code="not_recorded")
+        if episode.seed is None:
+            message = "It is not known what the episode was reset with, so it cannot be played once more."
+            raise InvalidSpecificationError(message, path="episode", code="no_seed")
         playing = self.playing(deterministic=deterministic, seed=seed)
         if step is None:
             return replay_episode(playing, episode.trajectory, episode.seed)

@@ -20,7 +20,10 @@ from maze_core.config.targets import resolve_target
 from maze_core.envs.wrappers.wrapper import Wrapper
 from maze_core.errors import CheckpointError, InvalidSpecificationError
 from maze_core.models.acting import ActingPolicy, PolicyDescription
+from maze_core.rollout.datasets import SUFFIXES
 from maze_core.rollout.demonstrations import Episodes
+from maze_core.rollout.minari_sets import PREFIX
+from maze_core.rollout.places import load_episodes
 from maze_core.rollout.recording import (
     RecordingError,
     Trajectory,
@@ -55,8 +58,9 @@ class DatasetConfig:
     """Recorded episodes to learn from."""
 
     run: Annotated[Any, AfterValidator(_episodes), _NAMED] = None
-    """Where they were recorded: a file, the directory of a saved rollout, or a run directory, whose saved rollouts
-    count together; in Python also a list of trajectories; over HTTP the id of a rollout."""
+    """Where they were recorded: a file (``.safetensors``, ``.parquet``, ``.npz``), the directory of a saved rollout, a
+    run directory, whose saved rollouts count together, or ``minari:name-v0``; in Python also a list of trajectories;
+    over HTTP the id of a rollout."""
     sha256: Digest | None = None
     """Digest of the episodes; found when the run is specified, and checked when it begins."""
 
@@ -67,8 +71,13 @@ class DatasetConfig:
             InvalidSpecificationError: there are no episodes, or other ones than the digest says.
         """
         if isinstance(self.run, str):
-            found = [hashlib.sha256(data).hexdigest() for _, data in _recorded(self.run)]
-            return replace(self, run=str(Path(self.run).resolve()), sha256=self._checked(found))
+            if not _is_set(self.run):
+                found = [hashlib.sha256(data).hexdigest() for _, data in _recorded(self.run)]
+                return replace(self, run=str(Path(self.run).resolve()), sha256=self._checked(found))
+            found = [episode.content_sha256 for episode in _of_set(self.run).values()]
+            is_named = self.run.startswith(PREFIX)
+            run = self.run if is_named else str(Path(self.run).resolve())
+            return replace(self, run=run, sha256=self._checked(found))
         return replace(self, sha256=self._checked([episode.content_sha256 for episode in self.run or ()]))
 
     def load(self) -> Episodes:
@@ -80,6 +89,10 @@ class DatasetConfig:
         if not isinstance(self.run, str):
             self.located()
             return {f"episode {i}": episode for i, episode in enumerate(self.run)}
+        if _is_set(self.run):
+            found = _of_set(self.run)
+            self._checked([episode.content_sha256 for episode in found.values()])
+            return found
         digests, episodes = [], {}
         for file, data in _recorded(self.run):  # once: another may lie there the next time
             digests.append(hashlib.sha256(data).hexdigest())
@@ -133,6 +146,20 @@ class InitialConfig:
             )
         except CheckpointError as error:
             raise InvalidSpecificationError(str(error), path="initial.run", code="no_checkpoint") from error
+
+
+def _is_set(place: str) -> bool:
+    """Whether a place is one file of several episodes, or a data set of Minari."""
+    return place.startswith(PREFIX) or Path(place).suffix in SUFFIXES
+
+
+def _of_set(place: str) -> Episodes:
+    """The episodes of a file or a data set, by name."""
+    try:
+        found = load_episodes(place).trajectories
+    except RecordingError as error:
+        raise _no_episodes(str(error)) from error
+    return {f"{place}, episode {i}": episode for i, episode in enumerate(found)}
 
 
 def _recorded(place: str) -> Iterator[tuple[Path, bytes]]:

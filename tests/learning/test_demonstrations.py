@@ -37,6 +37,42 @@ def test_a_clone_is_as_good_as_the_rule_that_taught_it(balanced, seed, tmp_path)
         assert context.evaluate(20, seed=99).mean_return >= 0.9 * taught
 
 
+@pytest.mark.slow
+def test_what_ppo_learnt_reaches_its_clones_through_a_data_set(tmp_path, monkeypatch):
+    """A run, its rollout, a set of Minari, and clones of three seeds that are paid what the teacher is."""
+    from maze_core import save_episodes
+
+    monkeypatch.setenv("MINARI_DATASETS_PATH", str(tmp_path / "sets"))
+    pole = {"env.name": "CartPole-v1"}
+    with RunContext(tmp_path / "teacher", algorithm="ppo", overrides=pole, seed=1, silent=True) as teacher:
+        teacher.train()
+        played = teacher.rollout(20, seed=5)
+        save_episodes("minari:learnt/pole-v0", teacher.recorded(played))
+        taught = teacher.evaluate(20, seed=99).mean_return
+    assert taught >= 475
+    overrides = {**pole, "dataset.run": "minari:learnt/pole-v0"}
+    for seed in (1, 2, 3):
+        with RunContext(
+            tmp_path / str(seed), algorithm="bc", overrides=overrides, seed=seed, silent=True
+        ) as clone:
+            clone.train(n_epochs=8)
+            assert clone.evaluate(20, seed=99).mean_return >= 0.95 * taught
+
+
+@pytest.mark.slow
+def test_sac_takes_demonstrations_from_a_parquet_file(swung_up, tmp_path):
+    from maze_core import load_episodes, save_episodes
+
+    place, taught = swung_up
+    file = tmp_path / "swings.parquet"
+    save_episodes(file, load_episodes(place))
+    overrides = {"env.name": "Pendulum-v1", "dataset.run": str(file)}
+    with RunContext(tmp_path / "run", algorithm="sacfd", overrides=overrides, seed=1, silent=True) as context:
+        context.train(n_epochs=15)
+        learnt = context.evaluate(20, seed=99).mean_return
+    assert learnt >= taught - 0.2 * (taught - RANDOM)
+
+
 @pytest.fixture(scope="module")
 def swung_up(tmp_path_factory):
     """Recorded episodes of SAC, and what they were paid."""

@@ -53,6 +53,29 @@ class TestDataset:
         assert digest(file) == digest(trajectories[:1])
         assert len({*same, digest(second), digest(folder), digest(file), digest(trajectories[::-1])}) == 5
 
+    def test_a_file_of_episodes_and_a_set_of_minari_are_known_by_the_same_digest(
+        self, recorded, tmp_path, monkeypatch
+    ):
+        from maze_core import load_episodes, save_episodes
+
+        monkeypatch.setenv("MINARI_DATASETS_PATH", str(tmp_path / "sets"))
+        folder, (first, _), (report, _) = recorded
+        places = [tmp_path / "x.parquet", tmp_path / "x.npz", "minari:our-sets/pole-v0"]
+        with RunContext.load(folder) as teacher:
+            for place in places:
+                save_episodes(place, teacher.recorded(report))
+        assert {digest(place) for place in places} == {digest(first)}
+        ends = set()
+        for i, place in enumerate((*places, first)):
+            with context(tmp_path / f"clone-{i}", "bc", {"dataset.run": str(place)}) as clone:
+                ends.add(clone.train(1).content_sha256)
+        assert len(ends) == 1
+        save_episodes(places[0], load_episodes(folder))
+        with pytest.raises(InvalidSpecificationError, match="is no longer what it was"):
+            context(None, "bc", {"dataset.run": places[0], "dataset.sha256": digest(first)})
+        places[1].write_bytes(b"nothing")
+        assert refused(r"x\.npz holds no recorded", algorithm="bc", overrides={"dataset.run": places[1]})
+
     def test_the_identity_of_a_run_has_the_digest_and_no_place(self, recorded):
         _, (first, _), (report, _) = recorded
         trajectories = [episode.trajectory for episode in report.episodes]
