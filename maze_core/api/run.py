@@ -464,6 +464,35 @@ class Run:
         self._checkpoint(checkpoint).write(target)
         return target
 
+    def draw(self, path: str | PathLike[str]) -> Path:
+        """Draw the networks of policy and critic as an SVG: what follows what, shapes, numbers of parameters.
+
+        Args:
+            path: the file to write, ``….svg``; a relative one lies where :meth:`save` puts it.
+
+        Returns:
+            The file's absolute path.
+
+        Raises:
+            InvalidSpecificationError: the name ends otherwise, or the policy has no networks.
+        """
+        from maze_core.models.drawing import drawing
+
+        target = (self.base / path_of(path, "path")).resolve()
+        if target.suffix.lower() != ".svg":
+            raise InvalidSpecificationError(f"path: draws SVG; name a file like {target.stem}.svg.")
+        agent, training = self.policy, self._training
+        policy, critic = (
+            (agent.policy, agent.critic())
+            if training is None
+            else (training.world.parts.policy, training.world.parts.critic)
+        )
+        if not any(getattr(step, "networks", ()) for step in getattr(policy, "steps", {}).values()):
+            raise InvalidSpecificationError("policy: it has no networks to draw.")
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_text(drawing(policy, critic), encoding="utf-8")
+        return target
+
     @classmethod
     def load(
         cls, path: str | PathLike[str], checkpoint: str = "best", *, env: Callable[[], Any] | None = None

@@ -267,6 +267,7 @@ class RunContext(Generic[Several]):
     explain_action = _Verb(Run.explain_action, _of_each(Run.explain_action))
     env_factory = _Verb(Run.env_factory, _of_each(Run.env_factory))
     save = _Verb(Run.save, Multirun.save)
+    draw = _Verb(Run.draw, _of_each(Run.draw))
 
     @property
     def sweep(self) -> MultirunReport | None:

@@ -113,6 +113,8 @@ def replaces(current: Any, value: Any) -> bool:
         return True
     if OPAQUE in value or OPAQUE in current:
         return True
+    if {"block_type", "block_params"} <= value.keys() and value["block_type"] != current.get("block_type"):
+        return True  # settings of another block
     return TARGET in value and canonical_target(str(value[TARGET])) != canonical_target(
         str(current.get(TARGET))
     )

@@ -213,7 +213,8 @@ def template_embedding(inputs: Inputs, template: ConcatModelBuilderConfig) -> bl
         parts.append(part)
     latent = parts[0] if len(parts) == 1 else made.add(blocks.ConcatenationBlock, parts, "concat", n_stack)
     made.path = f"{path}.hidden"
-    latent = made.add_configured(config.hidden, latent, "hidden", n_stack)
+    if config.hidden.block_params.get("hidden_units") != []:
+        latent = made.add_configured(config.hidden, latent, "hidden", n_stack)
     if config.recurrence is not None:
         made.path = f"{path}.recurrence"
         latent = made.add_configured(config.recurrence, latent, "recurrence")

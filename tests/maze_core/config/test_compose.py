@@ -93,6 +93,20 @@ def test_a_dict_that_names_another_component_takes_the_place_of_the_module():
     assert "batch_size" not in tree["algorithm"]
 
 
+def test_another_block_takes_the_place_of_the_one_before_and_a_word_alone_changes_its_kind():
+    place = "model.model_builder.modality_config"
+    vgg = {"block_type": "vgg_convolution", "block_params": {"hidden_channels": [4]}}
+    tree = compose_run(model="pixel_obs_rnn", overrides={f"{place}.image": vgg}, seed=1).tree
+    image = tree["model"]["model_builder"]["modality_config"]["image"]
+    assert image["block_params"]["hidden_channels"] == [4]
+    assert "hidden_kernels" not in image["block_params"]
+    tree = compose_run(
+        model="pixel_obs_rnn", overrides={f"{place}.recurrence.block_type": "gru"}, seed=1
+    ).tree
+    recurrence = tree["model"]["model_builder"]["modality_config"]["recurrence"]
+    assert (recurrence["block_type"], recurrence["block_params"]["hidden_size"]) == ("gru", 128)
+
+
 def test_nested_dicts_merge_too():
     tree = compose_run(algorithm={"rollout_evaluator": {"n_episodes": 3}}).tree
     evaluator = tree["algorithm"]["rollout_evaluator"]

@@ -633,3 +633,17 @@ def test_what_lies_elsewhere_is_named_by_the_id_of_a_run_alone(part: str, place:
     assert caught.value.problems[0].code == "closed_field"
     check_tree({**tree, part: {**node, "run": "run_06b1c9k2"}}, policy)
     check_arguments({"overrides": {f"{part}.run": "run_06b1c9k2"}}, policy)
+
+
+def test_blocks_are_named_by_type_and_none_of_them_takes_code():
+    block = {"in_keys": "observation", "out_keys": "x", "block_params": {"hidden_units": [8]}}
+    network = {"_target_": "maze_core.BlockNetConfig", "blocks": [block]}
+    arguments = {"overrides": {"model.policy.networks": [network]}, "seed": 1}
+    check_arguments(arguments, POLICY)
+    check_tree(compose_run(**arguments).tree, POLICY)
+    block["block_type"], block["block_params"] = (
+        "maze.perception.blocks.FunctionalBlock",
+        {"func": "os.system"},
+    )
+    with pytest.raises(InvalidSpecificationError, match="is no block that a configuration can name"):
+        compose_run(**arguments)
