@@ -36,6 +36,7 @@ from maze_core.errors import (
 )
 from maze_core.models.acting import ActingPolicy, to_env_actions
 from maze_core.models.decisions import decide
+from maze_core.models.masks import MaskCheck, mask_checks
 from maze_core.models.memory import STATE
 from maze_core.models.networks import ActionCritic, Critic
 from maze_core.models.stored_policy import stored_critic, stored_policy
@@ -69,6 +70,7 @@ class Agent:
     """Gives what judges, where the checkpoint has it; see :meth:`explain`."""
     _rng: np.random.Generator = field(default_factory=np.random.default_rng)
     _readers: Mapping[StepKey, SpaceReader] = field(init=False)
+    _masks: Mapping[StepKey, MaskCheck] = field(init=False)
     _forms: Mapping[StepKey, JSON] = field(init=False)
     """Of actions, where they are more than named values."""
     _first_actor: ActorID = field(init=False)
@@ -100,6 +102,7 @@ class Agent:
         self._readers = {
             key: SpaceReader(space, "observation", notices) for key, space in self.observation_spaces.items()
         }
+        self._masks = mask_checks(self.observation_spaces, self.action_spaces)
         forms = {key: form_of(space) for key, space in self.action_spaces.items()}
         self._forms = {key: None if isinstance(form, str) else form for key, form in forms.items()}
         self._first_actor = ActorID(next(iter(self.observation_spaces)), 0)
@@ -201,7 +204,7 @@ class Agent:
         """
         actor = self.actor(actor_id)
         is_raw = not isinstance(observation, ProcessedObservation)
-        checked = self._readers[actor.step_key].read(observation) if is_raw else observation
+        checked = self.check_observation(observation, actor) if is_raw else observation
         batch: Observation = {name: np.asarray(value)[None] for name, value in checked.items()}
         if not is_raw:
             batch = ProcessedObservation(batch)
@@ -325,7 +328,7 @@ class Agent:
             NotServableError: the checkpoint's wrappers have no pure form.
         """
         actor = self.actor(actor_id)
-        checked = self._readers[actor.step_key].read(observation)
+        checked = self.check_observation(observation, actor)
         batch = {name: np.asarray(value)[None] for name, value in checked.items()}
         states = None if state is ... else [state]
         deterministic = truth(deterministic, "deterministic")
@@ -435,9 +438,15 @@ class Agent:
             Name → array, in the order of the space.
 
         Raises:
-            SpaceMismatchError: a part is missing, or of a wrong shape or kind; its pointer says where.
+            SpaceMismatchError: a part is missing, or of a wrong shape or kind, or a mask allows nothing; its pointer
+                says where.
         """
-        return self._readers[actor_id.step_key].read(value)
+        checked, masks = self._readers[actor_id.step_key].read(value), self._masks.get(actor_id.step_key)
+        if masks is not None:
+            fault = masks.fault({name: array[None] for name, array in checked.items()})
+            if fault is not None:
+                raise SpaceMismatchError(f"T{fault.message[1:]}", f"/{fault.name}")
+        return checked
 
     def actor(self, actor_id: ActorID | tuple[StepKey, int] | None) -> ActorID:
         """The actor meant, checked.

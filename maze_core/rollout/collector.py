@@ -15,6 +15,7 @@ from maze_core.data.trajectory import FinalObservations, Rollout, StepRecord, jo
 from maze_core.envs.vector import Tick, VectorEnv
 from maze_core.models.acting import ActingPolicy, to_env_actions
 from maze_core.models.heads import bounded_numbers
+from maze_core.models.masks import mask_checks
 from maze_core.models.memory import STATE, Memory
 from maze_core.notices import Notices
 from maze_core.rollout.turns import TurnKeeper
@@ -42,6 +43,7 @@ class Collector:
         the first of its episode. Uniform actions stay uniform."""
         self._buffers = {key: self._allocate(key) for key in env.observation_spaces}
         self._bounds = {key: bounds for key in self._buffers if (bounds := _bounds(env.action_spaces[key]))}
+        self._masks = mask_checks(env.observation_spaces, env.action_spaces)
         self._n_judged = self._n_clipped = 0
         self._notices = Notices.current()
         self._tick: Tick | None = None
@@ -131,6 +133,8 @@ class Collector:
             buffer[t] = observations[name]
         if not np.count_nonzero(active):
             return {head: buffer[t] for head, buffer in record.actions.items()}
+        if key in self._masks:
+            self._masks[key].expect(observations, np.flatnonzero(active))
         if self.correlated is not None and not policy.needs_noise:
             noise = self.correlated(noise, tick.flat_step == 0)
         step = policy.steps[key]

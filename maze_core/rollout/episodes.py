@@ -18,6 +18,7 @@ from maze_core.envs.vector import Tick, VectorEnv
 from maze_core.envs.wrappers.wrapper import Actions, WrappedVectorEnv
 from maze_core.events.declared import EpisodeValues
 from maze_core.models.acting import to_env_actions
+from maze_core.models.masks import MaskCheck, mask_checks
 from maze_core.models.memory import Memory
 from maze_core.rollout.recording import Trajectory, TrajectoryBuilder
 from maze_core.threads import one_thread
@@ -175,9 +176,11 @@ class _Play:
     _ended: dict[int, EpisodeValues] = field(default_factory=dict)
     """Row → statistics of the episode that ended with the tick, where environments declare events."""
     _memory: Memory = field(init=False)
+    _masks: dict[StepKey, MaskCheck] = field(init=False)
 
     def __post_init__(self) -> None:
         """Nothing is carried yet."""
+        self._masks = mask_checks(self.env.observation_spaces, self.env.action_spaces)
         self._memory = Memory(getattr(self.policy, "state_widths", {}), self.env.n_envs)
 
     def start(self) -> None:
@@ -261,6 +264,9 @@ class _Play:
     def _act(self, key: StepKey, tick: Tick) -> Action:
         """Head → ``[B, ...]``, valid where the sub-step is active."""
         rows = np.flatnonzero(tick.active[key])
+        if key in self._masks:
+            playing = np.array([row for row in rows.tolist() if row in self.running], np.int64)
+            self._masks[key].expect(tick.observations[key], playing)
         is_all = rows.size == self.env.n_envs
         observations = tick.observations[key]
         if not is_all:

@@ -6,6 +6,7 @@ import numpy as np
 
 from maze_core.envs.vector import VectorEnv
 from maze_core.envs.wrappers.moments import difference, far_reference
+from maze_core.models.masks import mask_checks
 from maze_core.models.random_policy import RandomPolicy
 from maze_core.seeding import Stream, env_seeds, generator
 from maze_core.types import Array, Observation, StepKey
@@ -36,6 +37,7 @@ def sample_observations(env: VectorEnv, least: int, most: int, env_seed: int) ->
     rng = generator(env_seed, Stream.NORMALIZATION)
     tick = env.reset(env_seeds(env_seed, Stream.NORMALIZATION, env.n_envs))
     policy = RandomPolicy(env.action_spaces)
+    masks = mask_checks(env.observation_spaces, env.action_spaces)
     seen: dict[StepKey, list[Observation]] = {key: [] for key in env.observation_spaces}
     has_ended = np.zeros(env.n_envs, dtype=np.bool_)
     n_samples = n_bytes = 0
@@ -45,6 +47,8 @@ def sample_observations(env: VectorEnv, least: int, most: int, env_seed: int) ->
         for key, active in tick.active.items():
             rows = {name: array[active] for name, array in tick.observations[key].items()}
             if active.any():
+                if key in masks:
+                    masks[key].expect(tick.observations[key], np.flatnonzero(active))
                 seen[key].append(rows)
                 n_bytes += sum(array.nbytes for array in rows.values())
             noise = policy.noise(key, rng, env.n_envs)
