@@ -33,7 +33,7 @@ from maze_core.metrics import Reporter, SilentReporter
 from maze_core.rundir import RolloutDir
 from maze_core.runners.config import with_limits
 from maze_core.runners.jobs import JobPool
-from maze_core.types import Tree
+from maze_core.types import ActorID, Tree
 
 if TYPE_CHECKING:
     from maze_core.evaluation.evaluate import EvalReport, RolloutReport
@@ -109,6 +109,24 @@ class Multirun:
             return self._one_answer(job, lambda run: run.save(folder / f"{job.spec.number}.ckpt", checkpoint))
 
         return [saved(job) for job in self._jobs.all]
+
+    def export(
+        self,
+        path: str | PathLike[str],
+        format: str = "onnx",
+        checkpoint: str = "best",
+        actor_id: ActorID | tuple[Any, int] | None = None,
+    ) -> "list[Path | JobFailedError]":
+        """:meth:`Run.export` of each job as ``<path>/<number>.onnx``, or ``.npz``."""
+        self._refuse_if_closed()
+        folder = (self._base / path_of(path, "path")).resolve()
+        suffix = {"numpy": ".npz"}.get(format, f".{format}")
+
+        def exported(job: Job) -> Path | JobFailedError:
+            file = folder / f"{job.spec.number}{suffix}"
+            return self._one_answer(job, lambda run: run.export(file, format, checkpoint, actor_id))
+
+        return [exported(job) for job in self._jobs.all]
 
     def _refuse_if_closed(self) -> None:
         if self._is_closed:

@@ -493,6 +493,38 @@ class Run:
         target.write_text(drawing(policy, critic), encoding="utf-8")
         return target
 
+    def export(
+        self,
+        path: str | PathLike[str],
+        format: str | None = None,
+        checkpoint: str = "best",
+        actor_id: ActorID | tuple[Any, int] | None = None,
+    ) -> Path:
+        """Write the trained stack for elsewhere: raw observation in, likeliest action out.
+
+        Args:
+            path: ``policy.onnx``, ``policy.npz``, or a new folder; as of :meth:`save`.
+            format: ``onnx`` or ``numpy``; None takes what the suffix says.
+            checkpoint: as of :meth:`save`.
+            actor_id: who acts, where an ONNX file has to have one of several.
+
+        Returns:
+            The absolute path.
+
+        Raises:
+            NotServableError: a part of the stack cannot be expressed.
+            CheckpointError: what was written does not act as the checkpoint does; nothing is left of it.
+        """
+        from maze_core.export.exporting import export_policy
+
+        return export_policy(
+            self._checkpoint(checkpoint),
+            self.base / path_of(path, "path"),
+            format=format,
+            actor_id=actor_id,
+            objects=self.specification.objects,
+        )
+
     @classmethod
     def load(
         cls, path: str | PathLike[str], checkpoint: str = "best", *, env: Callable[[], Any] | None = None

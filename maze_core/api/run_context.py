@@ -268,6 +268,7 @@ class RunContext(Generic[Several]):
     env_factory = _Verb(Run.env_factory, _of_each(Run.env_factory))
     save = _Verb(Run.save, Multirun.save)
     draw = _Verb(Run.draw, _of_each(Run.draw))
+    export = _Verb(Run.export, Multirun.export)
 
     @property
     def sweep(self) -> MultirunReport | None:

@@ -55,6 +55,7 @@ def parser_of_all() -> argparse.ArgumentParser:
         completion,
         doctor,
         environments,
+        export,
         operate,
         policies,
         runs,
@@ -72,7 +73,19 @@ def parser_of_all() -> argparse.ArgumentParser:
         "Exit codes: 0 done, 1 it went wrong or the run failed, 2 it was said wrongly, 130 stopped by Ctrl-C.",
     )
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
-    for file in (operate, submit, runs, sweeps, watch, act, policies, environments, doctor, completion):
+    for file in (
+        operate,
+        submit,
+        runs,
+        sweeps,
+        watch,
+        act,
+        export,
+        policies,
+        environments,
+        doctor,
+        completion,
+    ):
         file.add_commands(commands)
     return parser
 

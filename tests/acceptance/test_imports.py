@@ -277,4 +277,4 @@ def test_a_model_of_stable_baselines3_is_served_and_judged_with_its_own_actions(
     assert server.post("/v1/policies", {"name": "brought"}).status_code == 201
     assert server.post("/v1/policies/brought/versions", {"run": run["id"]}).status_code == 201
     by_name = server.post("/v1/policies/brought:1/compute_action", {"observation": seen[0].tolist()})
-    np.testing.assert_allclose(by_name.json()["action"]["action"], done[0], rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(by_name.json()["action"], done[0], rtol=1e-5, atol=1e-5)
