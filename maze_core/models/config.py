@@ -63,6 +63,7 @@ DistributionName = Annotated[
         "bernoulli",
         "diagonal_gaussian",
         "squashed_gaussian",
+        "beta",
         "deterministic",
         "action_values",
     ],
@@ -72,6 +73,7 @@ DistributionName = Annotated[
         BernoulliProbabilityDistribution="bernoulli",
         DiagonalGaussianProbabilityDistribution="diagonal_gaussian",
         SquashedGaussianProbabilityDistribution="squashed_gaussian",
+        BetaProbabilityDistribution="beta",
     ),
 ]
 SpaceName = Annotated[Literal["Discrete", "MultiDiscrete", "MultiBinary", "Box"], BeforeValidator(_last_name)]
@@ -103,6 +105,15 @@ class GaussianArgs:
             raise ValueError("noise_ticks and use_expln are settings of state_dependent_noise, which is off")
 
 
+BY_LIKELIHOOD: Final[Mapping[str, tuple[DistributionName, ...]]] = {
+    "Discrete": ("categorical",),
+    "MultiDiscrete": ("multi_categorical",),
+    "MultiBinary": ("bernoulli",),
+    "Box": ("diagonal_gaussian", "squashed_gaussian", "beta"),
+}
+"""Kind of action space → what algorithms learn that ask only how likely an action was: ppo, a2c, impala, bc and es."""
+
+
 @dataclass(frozen=True, kw_only=True, config=_STRICT)
 class DistributionRule:
     """Which distribution an action head, or every head of a kind of space, gets; a rule for the head wins."""
@@ -114,13 +125,22 @@ class DistributionRule:
     distribution: DistributionName
     """The distribution's name."""
     args: GaussianArgs | None = None
-    """Settings of the distribution, where it has any."""
+    """Settings of a distribution of numbers; of ``beta`` only ``rescale``."""
+    temperature: Annotated[float, Field(gt=0.0, le=1e6)] = 1.0
+    """Logits of choices are divided by it: above 1 a policy is less decided, below 1 more."""
 
     def __post_init__(self) -> None:
         if (self.action_space is None) == (self.action_head is None):
             raise ValueError("give either action_space or action_head")
-        if self.args is not None and self.distribution not in ("diagonal_gaussian", "squashed_gaussian"):
+        of_numbers = self.distribution in BY_LIKELIHOOD["Box"]
+        if self.args is not None and not of_numbers:
             raise ValueError(f"{self.distribution} takes no args")
+        if self.temperature != 1.0 and self.distribution not in (
+            "categorical",
+            "multi_categorical",
+            "bernoulli",
+        ):
+            raise ValueError(f"{self.distribution} takes no temperature")
 
 
 DistributionRules = Annotated[

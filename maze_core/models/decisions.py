@@ -10,11 +10,13 @@ multi_categorical   ``probabilities``, a list per choice
 bernoulli           ``probabilities`` of 1, in the shape of the action
 action_values       ``values`` of the ``n`` actions; null where the mask forbids one
 Gaussian heads      ``mean`` and ``std`` of the sample (before tanh, where it is squashed)
+beta                ``mean`` and ``std`` of the sample, between -1 and 1
 deterministic       ``mean``
 =================== ============================================================================
 
-Heads of numbers also say ``action``, the likeliest one, and ``low`` and ``high``, one deviation around it, as the
-environment sees them: within its bounds. Log-probabilities are those of the sample, as training has them.
+Heads of numbers also say ``action``, the likeliest one, and ``low`` and ``high``, one deviation around it (of beta,
+around the mean), as the environment sees them: within its bounds. Log-probabilities are those of the sample, as
+training has them; behind tanh and of beta they are densities on the environment's scale.
 """
 
 from collections.abc import Callable, Sequence
@@ -23,12 +25,14 @@ from typing import Any
 import numpy as np
 
 from maze_core.models.acting import ActorNetwork, StepPolicy
+from maze_core.models.beta import beta_mean_and_std
 from maze_core.models.dense import scores
 from maze_core.models.heads import (
     LOG_STD_RANGE,
     MASKED_LOGIT,
     ActionValuesHead,
     BernoulliHead,
+    BetaHead,
     BoxHead,
     CategoricalHead,
     DeterministicHead,
@@ -39,6 +43,7 @@ from maze_core.models.heads import (
     StateNoiseHead,
     apply_mask,
     deviation,
+    tempered,
 )
 from maze_core.models.memory import STATE
 from maze_core.models.networks import ActionCritic, Critic, action_input
@@ -105,6 +110,7 @@ def _distribution(
     if isinstance(head, BoxHead):
         return _of_numbers(head, logits, own, as_taken)
     told: dict[str, list[Any]]
+    logits = tempered(logits, getattr(head, "temperature", 1.0))
     if isinstance(head, ActionValuesHead):
         told = {"values": [[None if v == MASKED_LOGIT else v for v in row] for row in logits.tolist()]}
     elif isinstance(head, MultiCategoricalHead):
@@ -129,7 +135,8 @@ def _of_numbers(
 ) -> list[Tree]:
     """Of a head of numbers."""
     n = int(np.prod(head.shape, dtype=int))
-    mean, std = logits[:, :n].astype(np.float64), None
+    mean: FloatArray = logits[:, :n].astype(np.float64)
+    std: FloatArray | None = None
     is_squashed = isinstance(head, SquashedGaussianHead | DeterministicHead)
     if isinstance(head, StateNoiseHead):
         assert own is not None
@@ -137,10 +144,12 @@ def _of_numbers(
         mean = head._mean(logits).astype(np.float64)
         sigma = deviation(own, head.use_expln)[0].reshape(head.n_features, n).astype(np.float64)
         std = np.sqrt(logits[:, n:].astype(np.float64) ** 2 @ sigma**2)
+    elif isinstance(head, BetaHead):
+        mean, std = beta_mean_and_std(logits)
     elif isinstance(head, GaussianHead):
         log_std = logits[:, n:].clip(*LOG_STD_RANGE) if own is None else own
         std = np.broadcast_to(np.exp(log_std.astype(np.float64)), mean.shape)
-    around = {"action": mean}
+    around = {"action": head.mode(logits).reshape(mean.shape) if isinstance(head, BetaHead) else mean}
     if std is not None:
         around |= {"low": mean - std, "high": mean + std}
     told = {"mean": mean.reshape(-1, *head.shape).tolist()}

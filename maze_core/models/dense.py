@@ -17,9 +17,11 @@ import msgspec
 import numpy as np
 
 from maze_core.models.activations import ACTIVATIONS, KEEPS_INPUT, SLOPES
+from maze_core.models.beta import beta_scores
 from maze_core.models.graph import Concat, Dense, Flatten, OneHot, Op, Program, reading
 from maze_core.models.heads import (
     LOG_STD_RANGE,
+    BetaHead,
     CategoricalHead,
     GaussianHead,
     MultiCategoricalHead,
@@ -34,6 +36,11 @@ from maze_core.types import Array, FloatArray, IntArray, NamedArrays
 _HALF_LOG_2PI: Final = 0.5 * log(2.0 * pi)
 _INSIDE: Final = 1.0 - 1e-6
 """Where an action counts that lies on its bound, which a Gaussian behind tanh never reaches."""
+_NODES, _WEIGHTS = (
+    array.astype(np.float32)[:, None, None]
+    for array in np.polynomial.hermite_e.hermegauss(16)  # of a standard normal number
+)
+_WEIGHTS /= np.float32((2.0 * pi) ** 0.5)
 _KEPT_PLANS: Final = 16
 _KEPT_ROWS: Final = 4096
 
@@ -373,6 +380,14 @@ def _head_scores(
             head.squashed if isinstance(head, StateNoiseHead) else isinstance(head, SquashedGaussianHead)
         )
         return (_squashed if is_squashed else _numbers)(head, logits, numbers, log_std, d_log_std)
+    if isinstance(head, BetaHead):
+        return _beta(head, logits, action.reshape(n_rows, -1).T)
+    if (temperature := getattr(head, "temperature", 1.0)) != 1.0:
+        cooled = msgspec.structs.replace(head, temperature=1.0)
+        found = _head_scores(
+            part._replace(head=cooled), logits / temperature, observations, action, log_std, d_log_std
+        )
+        return found._replace(pull=lambda *d: found.pull(*d) / temperature)
     if part.mask is not None:
         allowed = observations[part.mask].reshape(n_rows, -1).T != 0
         logits = apply_mask(logits, allowed)
@@ -491,8 +506,48 @@ def _squashed(
     log_std: FloatArray | None,
     d_log_std: FloatArray | None,
 ) -> Scores:
-    # u = tanh⁻¹ a      log π(a) = log N(u) − Σ log(1 − a²), of which the second part has no parameters
-    # Its entropy has no closed form; that of N(u) stands for it.
+    # u = tanh⁻¹ a      log π(a) = log N(u) − Σ log(1 − a²) − Σ log h, of which only the first part has parameters;
+    # h is what 1 means to the environment
     inside = action.astype(output.dtype, copy=False).clip(-_INSIDE, _INSIDE)
     found = _numbers(head, output, np.arctanh(inside), log_std, d_log_std)
-    return found._replace(log_prob=found.log_prob - np.add.reduce(np.log1p(-inside * inside), 0))
+    log_prob = found.log_prob - np.add.reduce(np.log1p(-inside * inside), 0) - head.log_scale
+    if isinstance(head, StateNoiseHead):  # the entropy of N(u) stands for its own
+        return found._replace(log_prob=log_prob)
+    return _with_slope_entropy(found._replace(log_prob=log_prob), head, output)
+
+
+def _with_slope_entropy(found: Scores, head: GaussianHead, output: FloatArray) -> Scores:
+    # H(a) = H(u) + Σ E log(1 − tanh² u) + Σ log h, the expectation as a Gauss-Hermite sum over u = μ + σ x
+    # ∂E/∂μ = E(−2 tanh u)      ∂E/∂log σ = E(−2 tanh u · σ x)
+    n = len(output) // 2
+    mean, raw = output[:n], output[n:]
+    log_sigma = raw.clip(*LOG_STD_RANGE)
+    spread = _NODES * np.exp(log_sigma)
+    u = mean + spread
+    size = np.abs(u)
+    log_slope = 2.0 * (log(2.0) - size - np.log1p(np.exp(-2.0 * size)))
+    entropy = found.entropy + np.add.reduce(_WEIGHTS * log_slope, (0, 1)) + head.log_scale
+
+    def pull(d_log_prob: FloatArray, d_entropy: FloatArray | None) -> FloatArray:
+        d_output = found.pull(d_log_prob, d_entropy)
+        if d_entropy is not None:
+            d_u = -2.0 * _WEIGHTS * np.tanh(u) * d_entropy
+            d_output[:n] += np.add.reduce(d_u, 0)
+            d_output[n:] += np.add.reduce(d_u * spread, 0) * (log_sigma == raw)
+        return d_output
+
+    return found._replace(entropy=entropy, pull=pull)
+
+
+def _beta(head: BetaHead, output: FloatArray, action: Array) -> Scores:
+    inside = action.astype(np.float64, copy=False).clip(-_INSIDE, _INSIDE)
+    found, dtype = beta_scores(output, inside), output.dtype
+
+    def pull(d_log_prob: FloatArray, d_entropy: FloatArray | None) -> FloatArray:
+        d_output = found.d_log_prob * d_log_prob
+        if d_entropy is not None:
+            d_output += found.d_entropy * d_entropy
+        return d_output.astype(dtype)
+
+    log_prob, entropy = found.log_prob - head.log_scale, found.entropy + head.log_scale
+    return Scores(log_prob.astype(dtype), entropy.astype(dtype), pull)

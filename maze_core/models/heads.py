@@ -11,6 +11,7 @@ multi_categorical   1 uniform per dimension       sum of the dimensions' n, side
 bernoulli           1 uniform per bit             1 per bit
 diagonal_gaussian   1 standard normal per number  mean per number, then log-std per number
 squashed_gaussian   1 standard normal per number  the same
+beta                24 uniform per number         α per number, then β per number
 deterministic       1 standard normal per number  1 per number
 action_values       2 uniform                     n
 state_noise         a normal matrix, features ×  mean per number, then the features
@@ -25,7 +26,7 @@ stay finite.
 
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import accumulate, pairwise
-from math import prod
+from math import log, prod
 from typing import Any, ClassVar, Final, NamedTuple
 
 import msgspec
@@ -33,9 +34,12 @@ import numpy as np
 from gymnasium import spaces
 
 from maze_core.errors import InvalidSpecificationError, Problem
+from maze_core.models.beta import N_TRIES, beta_mode, beta_samples
 from maze_core.models.config import (
+    BY_LIKELIHOOD,
     DISTRIBUTIONS,
     LEARNT_BY,
+    DistributionName,
     DistributionRule,
     GaussianArgs,
     TemplateModelConfig,
@@ -95,6 +99,7 @@ class CategoricalHead(_Head, frozen=True, kw_only=True, tag="categorical"):
     n: int
     start: int = 0
     masked: bool = False
+    temperature: float = 1.0
 
     @property
     def logits_width(self) -> int:
@@ -103,7 +108,7 @@ class CategoricalHead(_Head, frozen=True, kw_only=True, tag="categorical"):
 
     def sample(self, logits: FloatArray, noise: FloatArray, parameter: FloatArray | None = None) -> Array:
         """Actions ``[B]`` int64 by the inverse of the cumulative distribution."""
-        index = _inverse_cdf(logits, noise)
+        index = _inverse_cdf(tempered(logits, self.temperature), noise)
         return index + self.start if self.start else index
 
     def mode(self, logits: FloatArray, parameter: FloatArray | None = None) -> Array:
@@ -118,6 +123,7 @@ class MultiCategoricalHead(_ShapedHead, frozen=True, kw_only=True, tag="multi_ca
     sizes: tuple[int, ...]
     starts: tuple[int, ...]
     masked: bool = False
+    temperature: float = 1.0
 
     @property
     def logits_width(self) -> int:
@@ -126,9 +132,8 @@ class MultiCategoricalHead(_ShapedHead, frozen=True, kw_only=True, tag="multi_ca
 
     def sample(self, logits: FloatArray, noise: FloatArray, parameter: FloatArray | None = None) -> Array:
         """Actions ``[B, *shape]`` int64."""
-        drawn: list[Array] = [
-            _inverse_cdf(part, noise[:, i : i + 1]) for i, part in enumerate(self._split(logits))
-        ]
+        parts = self._split(tempered(logits, self.temperature))
+        drawn: list[Array] = [_inverse_cdf(part, noise[:, i : i + 1]) for i, part in enumerate(parts)]
         return self._joined(drawn)
 
     def mode(self, logits: FloatArray, parameter: FloatArray | None = None) -> Array:
@@ -147,6 +152,7 @@ class BernoulliHead(_ShapedHead, frozen=True, kw_only=True, tag="bernoulli"):
     """Independent bits; a masked bit is always 0."""
 
     masked: bool = False
+    temperature: float = 1.0
 
     @property
     def logits_width(self) -> int:
@@ -156,7 +162,8 @@ class BernoulliHead(_ShapedHead, frozen=True, kw_only=True, tag="bernoulli"):
     def sample(self, logits: FloatArray, noise: FloatArray, parameter: FloatArray | None = None) -> Array:
         """Bits ``[B, *shape]`` int8: 1 where the noise lies below σ(logit)."""
         # Beyond ±100 σ is 0 or 1 to float32, and exp(100) does not overflow float64.
-        probability = 1.0 / (1.0 + np.exp(-np.clip(logits.astype(np.float64), -100.0, 100.0)))
+        scaled = tempered(logits, self.temperature).astype(np.float64)
+        probability = 1.0 / (1.0 + np.exp(-np.clip(scaled, -100.0, 100.0)))
         probability[logits == MASKED_LOGIT] = 0.0
         return (noise < probability).astype(np.int8).reshape(-1, *self.shape)
 
@@ -178,6 +185,11 @@ class BoxHead(_ShapedHead, frozen=True, kw_only=True):
     """What 0 means to the environment, number by number; None leaves samples as they are."""
     half_range: tuple[float, ...] | None = None
     """What a step of 1 means to it."""
+
+    @property
+    def log_scale(self) -> float:
+        """How much the logarithm of a density falls from the scale of samples to the environment's."""
+        return sum(log(half) for half in self.half_range or () if half)
 
 
 class GaussianHead(BoxHead, frozen=True, kw_only=True, tag="diagonal_gaussian"):
@@ -229,6 +241,30 @@ class SquashedGaussianHead(GaussianHead, frozen=True, kw_only=True, tag="squashe
     def mode(self, logits: FloatArray, parameter: FloatArray | None = None) -> Array:
         """Tanh of the means ``[B, *shape]``."""
         return np.tanh(super().mode(logits, parameter))
+
+
+class BetaHead(BoxHead, frozen=True, kw_only=True, tag="beta"):
+    """Numbers between -1 and 1 from a distribution that ends there; see :mod:`maze_core.models.beta`."""
+
+    normal_noise: ClassVar[bool] = False
+
+    @property
+    def noise_width(self) -> int:
+        """Two for each candidate of each number."""
+        return 2 * N_TRIES * prod(self.shape)
+
+    @property
+    def logits_width(self) -> int:
+        """Logits per row that the network produces."""
+        return 2 * prod(self.shape)
+
+    def sample(self, logits: FloatArray, noise: FloatArray, parameter: FloatArray | None = None) -> Array:
+        """Actions ``[B, *shape]`` float32."""
+        return beta_samples(logits, noise).reshape(-1, *self.shape)
+
+    def mode(self, logits: FloatArray, parameter: FloatArray | None = None) -> Array:
+        """The likeliest actions ``[B, *shape]``."""
+        return beta_mode(logits).reshape(-1, *self.shape)
 
 
 class StateNoiseHead(BoxHead, frozen=True, kw_only=True, tag="state_noise"):
@@ -351,6 +387,7 @@ Head = (
     | BernoulliHead
     | GaussianHead
     | SquashedGaussianHead
+    | BetaHead
     | StateNoiseHead
     | DeterministicHead
     | ActionValuesHead
@@ -412,6 +449,16 @@ def apply_mask(logits: FloatArray, mask: Array) -> FloatArray:
     return np.where(mask.reshape(logits.shape) != 0, logits, np.float32(MASKED_LOGIT))
 
 
+def tempered(logits: FloatArray, temperature: float) -> FloatArray:
+    """Logits over a temperature: above 1 a policy is less decided; what a mask forbids stays forbidden."""
+    if temperature == 1.0:
+        return logits
+    found: FloatArray = np.divide(
+        logits, np.float32(temperature), out=logits.copy(), where=logits != np.float32(MASKED_LOGIT)
+    )
+    return found
+
+
 def _inverse_cdf(logits: FloatArray, noise: FloatArray) -> IntArray:
     """First index whose cumulative probability exceeds the noise ``[B, 1]`` in [0, 1).
 
@@ -431,7 +478,7 @@ class DistributionMapper:
     """Maps the heads of action spaces to distributions.
 
     Defaults: Discrete → categorical, MultiDiscrete → multi_categorical, MultiBinary → bernoulli, Box →
-    diagonal_gaussian; an algorithm may ask for others.
+    diagonal_gaussian; an algorithm may ask for others. Rules choose among what the algorithm learns, head by head.
     """
 
     def __init__(
@@ -439,8 +486,9 @@ class DistributionMapper:
         action_space: spaces.Space[Any] | Mapping[Any, spaces.Dict] | None = None,
         distribution_mapper_config: Sequence[Tree | DistributionRule] | Tree | None = None,
         *,
-        distributions: Mapping[str, str] = DISTRIBUTIONS,
+        distributions: Mapping[str, DistributionName] = DISTRIBUTIONS,
         gaussian: GaussianArgs | None = None,
+        by_likelihood: bool = True,
     ) -> None:
         """Take the exceptions to the defaults.
 
@@ -450,12 +498,15 @@ class DistributionMapper:
                 empty has none.
             distributions: the defaults, by kind of space; a space of another kind is refused.
             gaussian: settings of Gaussian heads that no rule gives args; None has their defaults.
+            by_likelihood: rules may choose among all distributions of :data:`~maze_core.models.config.BY_LIKELIHOOD`;
+                else the defaults are the only ones that are learnt.
 
         Raises:
             InvalidSpecificationError: a rule is malformed or does not fit the action space.
         """
         rules: Any = distribution_mapper_config
         self._distributions, self._gaussian = distributions, gaussian or GaussianArgs()
+        self._by_likelihood = by_likelihood
         self.rules = TemplateModelConfig(distribution_mapper_config=rules).distribution_mapper_config
         heads = [head for space in _dict_spaces(action_space) for head in self.heads(space, {})]
         if self._gaussian.state_dependent_noise and heads and not any(isinstance(h, BoxHead) for h in heads):
@@ -484,16 +535,18 @@ class DistributionMapper:
                 f"the action head {name!r} is a {kind}, in which this algorithm does not act{others}.",
                 tuple(self._distributions),
             )
-        rule = self._rule(name, kind)
-        if rule is not None and rule.distribution != default:
+        rule = self._rule(name, kind) or DistributionRule(action_head=name, distribution=default)
+        rivals = BY_LIKELIHOOD[kind] if self._by_likelihood else ()
+        allowed: set[str] = {default, *(rivals if default in rivals else ())}
+        if rule.distribution not in allowed:
             message = f"{rule.distribution} does not fit the action head {name!r} ({type(space).__name__})."
-            raise _problem(message, (default,))
-        own = rule.args if rule is not None else None
-        args = own or self._gaussian
+            raise _problem(message, tuple(sorted(allowed)))
+        args = rule.args or self._gaussian
         if isinstance(space, spaces.Box):
-            _refuse_args(default, name, args, path="model.gaussian" if own is None else _RULES)
+            path = "model.gaussian" if rule.args is None else _RULES
+            _refuse_args(rule.distribution, name, args, path=path)
         mask = observations.get(mask_name(name))
-        head = _head_of(default, name, space, args, masked=mask is not None)
+        head = _head_of(rule, name, space, args, masked=mask is not None)
         if head.masked and isinstance(mask, spaces.Space) and spaces.flatdim(mask) != head.logits_width:
             raise _problem(
                 f"the observation {mask_name(name)!r} should be {head.logits_width} wide, one per action "
@@ -518,22 +571,21 @@ def _dict_spaces(space: spaces.Space[Any] | Mapping[Any, spaces.Dict] | None) ->
 
 
 def _head_of(
-    distribution: str, name: str, space: spaces.Space[Any], args: GaussianArgs, *, masked: bool
+    rule: DistributionRule, name: str, space: spaces.Space[Any], args: GaussianArgs, *, masked: bool
 ) -> Head:
+    distribution = rule.distribution
+    if isinstance(space, spaces.Box):
+        return _box_head(distribution, name, space, tuple(int(n) for n in space.shape), args)
+    of_choices: Any = {"name": name, "masked": masked, "temperature": rule.temperature}
     if isinstance(space, spaces.Discrete):
         kind = ActionValuesHead if distribution == "action_values" else CategoricalHead
-        return kind(name=name, n=int(space.n), start=int(space.start), masked=masked)
+        return kind(**of_choices, n=int(space.n), start=int(space.start))
     if isinstance(space, spaces.MultiDiscrete):
         sizes = tuple(int(n) for n in space.nvec.flat)
         starts = tuple(int(n) for n in space.start.flat)
-        return MultiCategoricalHead(
-            name=name, shape=space.nvec.shape, sizes=sizes, starts=starts, masked=masked
-        )
-    shape = tuple(int(n) for n in space.shape or ())
-    if isinstance(space, spaces.MultiBinary):
-        return BernoulliHead(name=name, shape=shape, masked=masked)
-    assert isinstance(space, spaces.Box)
-    return _box_head(distribution, name, space, shape, args)
+        return MultiCategoricalHead(**of_choices, shape=space.nvec.shape, sizes=sizes, starts=starts)
+    assert isinstance(space, spaces.MultiBinary)
+    return BernoulliHead(**of_choices, shape=tuple(int(n) for n in space.shape))
 
 
 def _box_head(
@@ -545,7 +597,7 @@ def _box_head(
     center, half_range = _scale_of(space) if args.rescale else (None, None)
     place: Any = {"name": name, "shape": shape, "center": center, "half_range": half_range}
     start = args.initial_log_std
-    if distribution != "deterministic" and args.state_dependent_noise:
+    if distribution in _CAN_BE_SMOOTH and args.state_dependent_noise:
         is_squashed = distribution == "squashed_gaussian"
         return StateNoiseHead(
             **place,
@@ -558,16 +610,21 @@ def _box_head(
         return GaussianHead(
             **place, state_dependent_std=args.state_dependent_std, initial_log_std=start or 0.0
         )
+    if distribution == "beta":
+        return BetaHead(**place)
     return (SquashedGaussianHead if distribution == "squashed_gaussian" else DeterministicHead)(**place)
+
+
+_CAN_BE_SMOOTH = ("diagonal_gaussian", "squashed_gaussian")
 
 
 def _refuse_args(distribution: str, name: str, args: GaussianArgs, *, path: str) -> None:
     """Refuse settings that the distribution of a Box has no use for."""
-    is_deterministic = distribution == "deterministic"
-    if distribution == "diagonal_gaussian" or (args.state_dependent_noise and not is_deterministic):
+    can_be_smooth = distribution in _CAN_BE_SMOOTH
+    if distribution == "diagonal_gaussian" or (args.state_dependent_noise and can_be_smooth):
         return
     if args != GaussianArgs(rescale=args.rescale):
-        others = "" if is_deterministic else " and state_dependent_noise"
+        others = " and state_dependent_noise" if can_be_smooth else ""
         message = (
             f"of model.gaussian and args, {distribution} takes rescale{others} alone (action head {name!r})."
         )

@@ -98,7 +98,11 @@ def build_model(
     mapper = getattr(getattr(config, "policy", None), "distribution_mapper", None)
     rules = getattr(mapper, "rules", None) or getattr(config, "distribution_mapper_config", None)
     mapper = DistributionMapper(
-        action_spaces, rules, distributions=needs.distributions, gaussian=getattr(config, "gaussian", None)
+        action_spaces,
+        rules,
+        distributions=needs.distributions,
+        gaussian=getattr(config, "gaussian", None),
+        by_likelihood=needs.critic != "action",
     )
     has_actors = len(action_spaces) > 1 or any(count != 1 for count in agent_counts.values())
     if has_actors and not needs.has_sub_steps:

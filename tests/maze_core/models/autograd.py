@@ -16,6 +16,7 @@ from maze_core.models.heads import (
     LOG_STD_RANGE,
     MASKED_LOGIT,
     BernoulliHead,
+    BetaHead,
     CategoricalHead,
     Head,
     MultiCategoricalHead,
@@ -90,6 +91,7 @@ def head_scores(
 ) -> tuple[Tensor, Tensor]:
     """Log-probabilities and entropies ``[N]`` from a head's own logits ``[N, n]``."""
     n_rows = len(logits)
+    logits = logits / getattr(head, "temperature", 1.0)
     if mask is not None:
         logits = logits.masked_fill(mask.reshape(logits.shape) == 0, MASKED_LOGIT)
     if isinstance(head, CategoricalHead):
@@ -109,6 +111,13 @@ def head_scores(
     if isinstance(head, BernoulliHead):
         bits = distributions.Bernoulli(logits=logits, validate_args=False)
         return bits.log_prob(action.reshape(logits.shape).to(logits.dtype)).sum(1), bits.entropy().sum(1)
+    if isinstance(head, BetaHead):
+        alpha, beta = (1 + F.softplus(part.clamp(-10, 1e4), threshold=40) for part in logits.chunk(2, dim=1))
+        scale = torch.tensor(head.half_range or [1.0] * (logits.shape[1] // 2)).double()
+        numbers = distributions.Beta(alpha, beta, validate_args=False)
+        y = (action.reshape(alpha.shape).double().clamp(-1 + 1e-6, 1 - 1e-6) + 1) / 2
+        spread = (2 * scale).log().sum()
+        return numbers.log_prob(y).sum(1) - spread, numbers.entropy().sum(1) + spread
     if isinstance(head, StateNoiseHead):
         mean, features = logits.split([head.n_numbers, head.n_features], dim=1)
         std = state_deviation(log_std.reshape(head.n_features, head.n_numbers), head.use_expln)

@@ -111,8 +111,9 @@ def test_the_squashed_gaussian_of_sac_and_the_lesser_of_its_critics(tmp_path) ->
     for name, sign in (("low", -1), ("action", 0), ("high", 1)):
         np.testing.assert_allclose(head[name], 2 * (mean + sign * log_std.exp()).tanh(), rtol=1e-5)
     normal = distributions.Normal(mean, log_std.exp())
-    squashed = distributions.TransformedDistribution(normal, distributions.TanhTransform())
-    assert told["log_prob"] == pytest.approx(float(squashed.log_prob(mean.tanh()).sum()), rel=1e-4)
+    onto_range = distributions.AffineTransform(0.0, 2.0)
+    squashed = distributions.TransformedDistribution(normal, [distributions.TanhTransform(), onto_range])
+    assert told["log_prob"] == pytest.approx(float(squashed.log_prob(2 * mean.tanh()).sum()), rel=1e-4)
     seen = {**batch, "action.action": mean.tanh().numpy().astype(np.float32)[None]}
     values = [float(network(seen)[0, 0]) for network in critic.networks]
     assert told["value"] == pytest.approx(min(values), rel=1e-4)

@@ -16,6 +16,7 @@ from maze_core.models.graph import Concat, Dense, Flatten, Program
 from maze_core.models.heads import (
     LOG_STD_RANGE,
     BernoulliHead,
+    BetaHead,
     CategoricalHead,
     GaussianHead,
     Head,
@@ -50,8 +51,15 @@ def heads(draw: st.DrawFn) -> Head:
                     masked=masked,
                 ),
                 BernoulliHead(name="a", shape=(n,), masked=masked),
+                CategoricalHead(name="a", n=n, masked=masked, temperature=0.5),
+                MultiCategoricalHead(
+                    name="a", shape=(2,), sizes=(n, 3), starts=(0, 0), masked=masked, temperature=3.0
+                ),
+                BernoulliHead(name="a", shape=(n,), masked=masked, temperature=2.0),
                 GaussianHead(name="a", shape=(n, 2)),
                 GaussianHead(name="a", shape=(n,), state_dependent_std=True),
+                BetaHead(name="a", shape=(n,)),
+                BetaHead(name="a", shape=(n, 1), center=(3.0,) * n, half_range=(0.25,) * n),
             ]
         )
     )
@@ -62,6 +70,8 @@ def drawn(head: Head, n_rows: int, scale: float, rng: np.random.Generator):
     logits = (scale * rng.standard_normal((head.logits_width, n_rows))).astype(np.float32)
     if isinstance(head, GaussianHead):
         return logits, None, (scale * rng.standard_normal((n_rows, *head.shape))).astype(np.float32)
+    if isinstance(head, BetaHead):
+        return logits, None, head.sample(logits.T, rng.random((n_rows, head.noise_width)))
     mask = rng.integers(0, 2, (n_rows, head.logits_width)).astype(np.int8)
     mask[rng.random(n_rows) < 0.3] = 0
     seen = apply_mask(logits.T, mask) if head.masked else logits.T
@@ -439,28 +449,56 @@ def test_samples_behind_tanh_have_the_density_and_the_gradients_of_their_definit
 
 
 @given(n=widths, n_rows=rows, seed=seeds, scale=st.sampled_from([0.1, 1.0, 3.0]))
-def test_actions_behind_tanh_are_as_likely_as_torch_says_and_the_gaussian_has_their_entropy(
+def test_actions_behind_tanh_are_as_likely_and_as_undecided_as_torch_says(
     n: int, n_rows: int, seed: int, scale: float
 ) -> None:
     rng = np.random.default_rng(seed)
     output = (scale * rng.standard_normal((2 * n, n_rows))).astype(np.float32)
     action = np.tanh(rng.standard_normal((n_rows, n))).astype(np.float32)
     d_log_prob, d_entropy = rng.standard_normal((2, n_rows)).astype(np.float32)
+    half_range = rng.uniform(0.1, 9, n)
     leaf = torch.tensor(output, dtype=torch.float64, requires_grad=True)
-    normal = torch.distributions.Normal(leaf[:n].T, leaf[n:].clamp(*LOG_STD_RANGE).exp().T)
-    behind = torch.distributions.TransformedDistribution(normal, torch.distributions.TanhTransform())
-    log_prob = behind.log_prob(torch.tensor(action).double()).sum(1)
-    entropy = normal.entropy().sum(1)
+    mean, std = leaf[:n].T, leaf[n:].clamp(*LOG_STD_RANGE).exp().T
+    normal = torch.distributions.Normal(mean, std)
+    onto_range = torch.distributions.AffineTransform(1.0, torch.tensor(half_range))
+    behind = torch.distributions.TransformedDistribution(
+        normal, [torch.distributions.TanhTransform(), onto_range]
+    )
+    log_prob = behind.log_prob(onto_range(torch.tensor(action).double())).sum(1)
+    nodes, weights = np.polynomial.hermite_e.hermegauss(16)
+    u = mean + std * torch.tensor(nodes).reshape(-1, 1, 1)
+    slope = 2 * (np.log(2) - u - torch.nn.functional.softplus(-2 * u))
+    at_nodes = (torch.tensor(weights / weights.sum()).reshape(-1, 1, 1) * slope).sum(0)
+    entropy = (normal.entropy() + at_nodes + torch.tensor(half_range).log()).sum(1)
     torch.autograd.backward(
         [log_prob, entropy], [torch.tensor(d_log_prob).double(), torch.tensor(d_entropy).double()]
     )
-    found = scores(parts_of([SquashedGaussianHead(name="a", shape=(n,))]), output, {}, {"a": action})
+    head = SquashedGaussianHead(name="a", shape=(n,), center=(1.0,) * n, half_range=tuple(half_range))
+    found = scores(parts_of([head]), output, {}, {"a": action})
     np.testing.assert_allclose(found.log_prob, log_prob.detach(), rtol=2e-3, atol=2e-3)
-    np.testing.assert_allclose(found.entropy, entropy.detach(), rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(found.entropy, entropy.detach(), rtol=1e-4, atol=1e-4)
     assert leaf.grad is not None
     theirs = leaf.grad.numpy()
     size = 1 + np.abs(theirs).max()
     np.testing.assert_allclose(found.pull(d_log_prob, d_entropy) / size, theirs / size, atol=2e-3)
+
+
+@pytest.mark.parametrize(("mean", "log_std"), [(0.0, 0.0), (0.3, -2.0), (-1.5, 0.5), (0.0, -6.0), (2.0, 1.0)])
+def test_the_entropy_behind_tanh_is_that_of_its_density(mean: float, log_std: float) -> None:
+    head = SquashedGaussianHead(name="a", shape=(1,), center=(0.0,), half_range=(5.0,))
+    u, step = np.linspace(mean - 12 * np.exp(log_std), mean + 12 * np.exp(log_std), 200_001, retstep=True)
+    density = np.exp(-0.5 * ((u - mean) / np.exp(log_std)) ** 2) / np.exp(log_std) / np.sqrt(2 * np.pi)
+    slope = 2 * (np.log(2) - np.abs(u) - np.log1p(np.exp(-2 * np.abs(u))))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        surprise = np.where(density > 0, density * (np.log(density) - slope - np.log(5)), 0)
+    output = np.array([[mean], [log_std]], np.float32)
+    found = scores(parts_of([head]), output, {}, {"a": np.zeros((1, 1), np.float32)})
+    assert found.entropy[0] == pytest.approx(-surprise.sum() * step, abs=0.02)
+
+
+def test_a_number_that_cannot_vary_adds_nothing_to_the_scale() -> None:
+    assert BetaHead(name="a", shape=(2,), center=(7.0, 0.0), half_range=(0.0, 2.0)).log_scale == np.log(2)
+    assert GaussianHead(name="a", shape=(2,)).log_scale == 0
 
 
 def test_an_action_on_its_bound_counts_just_inside_it() -> None:

@@ -16,13 +16,18 @@ from hypothesis.extra import numpy as hnp
 from maze_core.errors import InvalidSpecificationError
 from maze_core.models.config import GaussianArgs
 from maze_core.models.heads import (
+    MASKED_LOGIT,
+    ActionValuesHead,
     BernoulliHead,
+    BetaHead,
     CategoricalHead,
     DistributionMapper,
     GaussianHead,
     Head,
     MultiCategoricalHead,
+    SquashedGaussianHead,
     apply_mask,
+    tempered,
 )
 
 HEADS = [
@@ -31,6 +36,8 @@ HEADS = [
     BernoulliHead(name="c", shape=(3,)),
     GaussianHead(name="d", shape=(2, 2)),
     GaussianHead(name="e", shape=(2,), state_dependent_std=True, initial_log_std=-0.5),
+    BetaHead(name="f", shape=(2,), center=(1.0, 0.0), half_range=(2.0, 1.0)),
+    CategoricalHead(name="g", n=2, temperature=0.5),
 ]
 LARGEST_UNIFORM = np.nextafter(1.0, 0.0)
 logits_rows = hnp.arrays(
@@ -207,7 +214,20 @@ def test_a_numbers_head_has_no_mask() -> None:
             [{"action_head": "door", "distribution": "diagonal_gaussian"}],
             "does not fit the action head 'door'",
         ),
-        ([{"action_head": "door", "distribution": "beta"}], "distribution_mapper_config.0.distribution"),
+        ([{"action_head": "door", "distribution": "beta"}], "beta does not fit the action head 'door'"),
+        ([{"action_head": "door", "distribution": "cauchy"}], "distribution_mapper_config.0.distribution"),
+        ([{"action_head": "arm", "distribution": "deterministic"}], "deterministic does not fit"),
+        ([{"action_head": "door", "distribution": "action_values"}], "action_values does not fit"),
+        ([{"action_head": "arm", "distribution": "beta", "temperature": 2.0}], "beta takes no temperature"),
+        ([{"action_head": "door", "distribution": "categorical", "temperature": 0}], "temperature"),
+        (
+            [{"action_head": "arm", "distribution": "beta", "args": {"state_dependent_std": True}}],
+            "beta takes rescale alone",
+        ),
+        (
+            [{"action_head": "arm", "distribution": "squashed_gaussian", "args": {"initial_log_std": 0}}],
+            "squashed_gaussian takes rescale and state_dependent_noise alone",
+        ),
         ([{"distribution": "categorical"}], "either action_space or action_head"),
         ([{"action_head": "door", "distribution": "categorical", "args": {}}], "takes no args"),
     ],
@@ -220,3 +240,60 @@ def test_a_rule_that_cannot_hold_is_refused(rules: list[dict], message: str) -> 
 def test_a_space_without_a_distribution_is_refused_by_name() -> None:
     with pytest.raises(InvalidSpecificationError, match="'word' is a Text"):
         DistributionMapper(spaces.Dict({"word": spaces.Text(3)}))
+
+
+def test_each_head_may_have_another_distribution_of_those_that_fit() -> None:
+    two = spaces.Dict({"arm": spaces.Box(-1, 1, (2,)), "hand": spaces.Box(0, 8, (1,)), **ACTIONS.spaces})
+    rules = [
+        {"action_space": "Box", "distribution": "maze.distributions.SquashedGaussianProbabilityDistribution"},
+        {"action_head": "hand", "distribution": "BetaProbabilityDistribution", "args": {"rescale": True}},
+        {"action_head": "door", "distribution": "categorical", "temperature": 2.0},
+        {"action_head": "gears", "distribution": "multi_categorical", "temperature": 0.5},
+        {"action_head": "lamps", "distribution": "bernoulli", "temperature": 3.0},
+    ]
+    heads = {head.name: head for head in DistributionMapper(two, rules).heads(two, {})}
+    assert heads["arm"] == SquashedGaussianHead(name="arm", shape=(2,))
+    assert heads["hand"] == BetaHead(name="hand", shape=(1,), center=(4.0,), half_range=(4.0,))
+    assert [heads[name].temperature for name in ("door", "gears", "lamps")] == [2.0, 0.5, 3.0]
+
+
+@pytest.mark.parametrize(
+    ("default", "by_likelihood", "distribution"),
+    [
+        ({"Box": "squashed_gaussian"}, False, "beta"),
+        ({"Box": "deterministic"}, True, "beta"),
+        ({"Discrete": "action_values"}, True, "categorical"),
+    ],
+)
+def test_an_algorithm_that_learns_by_values_keeps_its_own_distribution(
+    default, by_likelihood, distribution
+) -> None:
+    kind = next(iter(default))
+    space = spaces.Dict({"arm": spaces.Box(-1, 1, (2,)) if kind == "Box" else spaces.Discrete(2)})
+    rules = [{"action_space": kind, "distribution": distribution}]
+    with pytest.raises(InvalidSpecificationError, match=f"{distribution} does not fit") as refusal:
+        DistributionMapper(space, rules, distributions=default, by_likelihood=by_likelihood)
+    assert refusal.value.problems[0].allowed == tuple(default.values())
+
+
+def test_beta_needs_bounds() -> None:
+    rules = [{"action_space": "Box", "distribution": "beta"}]
+    with pytest.raises(InvalidSpecificationError, match="has no bounds, which beta needs"):
+        DistributionMapper(spaces.Dict({"arm": spaces.Box(-np.inf, 1, (2,))}), rules)
+
+
+def test_a_warm_policy_is_less_decided_and_what_is_forbidden_stays_so() -> None:
+    logits = np.array([[0.0, np.log(9.0), MASKED_LOGIT]], np.float32).repeat(1000, 0)
+    for temperature, share in ((1.0, 0.1), (2.0, 0.25), (0.5, 1 / 82)):
+        drawn = CategoricalHead(name="a", n=3, temperature=temperature).sample(logits, uniforms(1000))
+        np.testing.assert_allclose(np.bincount(drawn, minlength=3) / 1000, [share, 1 - share, 0], atol=1e-3)
+        pair = MultiCategoricalHead(name="a", shape=(1,), sizes=(3,), starts=(0,), temperature=temperature)
+        np.testing.assert_array_equal(pair.sample(logits, uniforms(1000))[:, 0], drawn)
+    nothing = np.full((1, 3), MASKED_LOGIT, np.float32)
+    np.testing.assert_array_equal(tempered(nothing, 0.1), nothing)
+    bits = BernoulliHead(name="a", shape=(1,), temperature=2.0).sample(logits[:, 1:2], uniforms(1000))
+    assert bits.mean() == pytest.approx(0.75)
+
+
+def test_values_of_actions_have_no_temperature() -> None:
+    assert ActionValuesHead(name="a", n=2).temperature == 1.0
