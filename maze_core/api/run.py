@@ -276,8 +276,7 @@ class Run:
         )
         if n_videos:
             self._check_videos()
-        needs_agent = self.specification.mode == "train" or plays_a_run(self.specification.tree["policy"])
-        agent = self.policy if needs_agent else None
+        agent = self.policy if self._plays_an_agent() else None
         self._make_room()
         folder = self.rollout_folder(place_of(save, n_videos))
         if folder is None:
@@ -310,6 +309,10 @@ class Run:
         env = self.specification.tree["env"]
         return EpisodeSet(episodes=episodes, spaces=describe_spaces(self.policy), env=env)
 
+    def _plays_an_agent(self) -> bool:
+        """Whether rollouts are those of a trained policy."""
+        return self.specification.mode == "train" or plays_a_run(self.specification.tree["policy"])
+
     def replay(
         self,
         episode: "EpisodeRecord | RecordedEpisode",
@@ -339,7 +342,8 @@ class Run:
             raise InvalidSpecificationError(message, path="episode", code="no_seed")
         playing = self.playing(deterministic=deterministic, seed=seed)
         if step is None:
-            return replay_episode(playing, episode.trajectory, episode.seed)
+            agent = self.policy if self._plays_an_agent() else None
+            return replay_episode(playing, episode.trajectory, episode.seed, agent)
         return replay_decision(playing, self.policy, episode.trajectory, episode.seed, step)
 
     def evaluate(

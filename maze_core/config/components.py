@@ -71,6 +71,16 @@ _BY_MODULE: Mapping[str, Mapping[str, tuple[str, ...]]] = {
     "maze_core.envs.wrappers.split_actions": {
         "SplitActionsWrapper": (f"{_REF_WRAPPERS}.split_actions_wrapper.SplitActionsWrapper",),
     },
+    **{
+        f"maze_core.envs.wrappers.{file}": {
+            f"{name}Wrapper": (f"{_REF_WRAPPERS}.{file}_wrapper.{name}Wrapper",),
+        }
+        for file, name in {
+            "random_reset": "RandomReset",
+            "step_skip": "StepSkip",
+            "time_limit": "TimeLimit",
+        }.items()
+    },
     "maze_core.envs.wrappers.dict_spaces": {
         f"{name}Wrapper": (f"{_REF_WRAPPERS}.{file}_wrapper.{name}Wrapper",)
         for name, file in {

@@ -286,6 +286,13 @@ class ClassicVectorEnv(ClosingVectorEnv):
 
     def step(self, actions: Mapping[StepKey, Mapping[str, Array]]) -> Tick:
         """Act in every environment; see :meth:`VectorEnv.step`."""
+        return self._stepped(actions, None)
+
+    def step_rows(self, actions: Mapping[StepKey, Mapping[str, Array]], rows: BoolArray) -> Tick:
+        """Act in some environments; see :meth:`VectorEnv.step_rows`."""
+        return self._stepped(actions, None if rows.all() else ~rows)
+
+    def _stepped(self, actions: Mapping[StepKey, Mapping[str, Array]], resting: BoolArray | None) -> Tick:
         self._expect_open()
         tick = self._tick
         if self._any_ended:
@@ -296,9 +303,14 @@ class ClassicVectorEnv(ClosingVectorEnv):
         # as unsigned numbers, negative ones are too large too
         if self._n_actions is not None and np.count_nonzero(given.view(np.uint64) >= self._n_actions):
             raise EnvError(f"The actions {given.tolist()} are not all in 0…{self._n_actions - 1}.")
+        if resting is not None:
+            before = self._physics.state[:, resting], self._shown[resting], tick.flat_step[resting]
         self._physics.step(given, tick.reward, tick.terminated)
         self._physics.observe(self._shown)
         np.add(tick.flat_step, self._one, out=tick.flat_step)
+        if resting is not None:
+            self._physics.state[:, resting], self._shown[resting], tick.flat_step[resting] = before
+            tick.reward[resting], tick.terminated[resting] = 0.0, False
         np.add(self._returns, tick.reward, out=self._returns)
         if self._limit is not None:
             np.greater_equal(tick.flat_step, self._limit, out=tick.truncated)

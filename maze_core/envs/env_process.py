@@ -13,6 +13,7 @@ from multiprocessing.connection import Connection
 from typing import Any
 
 import gymnasium
+import numpy as np
 
 from maze_core import subprocesses
 from maze_core.envs.contract import close_all
@@ -92,8 +93,10 @@ def _obey(
         elif command == VALUES:
             result = RESULT + pickle.dumps(envs.episode_values(pickle.loads(argument)))
         else:
-            given = zip(actions.items(), argument, strict=True)
-            envs.step({key: batch for (key, batch), is_given in given if is_given})
+            given = zip(actions.items(), argument[: len(actions)], strict=True)
+            rows = np.frombuffer(argument[len(actions) :], np.bool_)
+            batches = {key: batch for (key, batch), is_given in given if is_given}
+            envs.step_rows(batches, rows if rows.size else np.ones(envs.n_envs, np.bool_))
         _send_done(connection, notices, envs)
         if command in (CALL, VALUES):
             connection.send_bytes(result)

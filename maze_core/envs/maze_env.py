@@ -19,6 +19,7 @@ from maze_core.envs.core_env import Outcome, StructuredEnv
 from maze_core.envs.domain import ActionConversionInterface, CoreEnv, ObservationConversionInterface
 from maze_core.envs.per_env import PerEnvVectorEnv
 from maze_core.envs.vector import ActorOutcomes, Environment, Tick, VectorEnv
+from maze_core.envs.wrappers.stepping import StepLayer
 from maze_core.envs.wrappers.wrapper import ProcessedObservation, WrappedVectorEnv, Wrapper
 from maze_core.errors import EnvError, SpaceMismatchError
 from maze_core.events.built_in import KPI_LABEL
@@ -210,7 +211,7 @@ class _View(StructuredEnv):
         self.agent_counts, self.rewards = vector_env.agent_counts, vector_env.rewards
         self._actors = Actors(self.agent_counts).ids if self.rewards == "per_actor" else ()
         self._env = inner = vector_env
-        while isinstance(inner, WrappedVectorEnv):
+        while isinstance(inner, WrappedVectorEnv | StepLayer):
             inner = inner.env
         self._inner = inner if isinstance(inner, PerEnvVectorEnv) else None  # else in another process
         if self._inner is not None:

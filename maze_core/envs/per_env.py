@@ -121,9 +121,21 @@ class PerEnvVectorEnv(ClosingVectorEnv):
         if self._bare is not None:
             self._step_bare(self._bare, actions)
         else:
-            self._step_structured(actions)
+            self._step_structured(actions, range(self.n_envs))
         self._expect_finite()
         return tick
+
+    def step_rows(self, actions: Mapping[StepKey, Mapping[str, Array]], rows: BoolArray) -> Tick:
+        """Act in some environments; see :meth:`VectorEnv.step_rows`."""
+        if rows.all():
+            return self.step(actions)
+        self._expect_open()
+        if self._any_ended:
+            self._forget_ends()
+        self._tick.reward[~rows] = 0.0
+        self._step_structured(actions, np.flatnonzero(rows).tolist())
+        self._expect_finite()
+        return self._tick
 
     def render(self, row: int) -> Any:
         """What one environment renders: the end of an episode that just ended, if it was rendered before that."""
@@ -175,15 +187,15 @@ class PerEnvVectorEnv(ClosingVectorEnv):
         except USER_CODE_ERRORS as error:
             self._fail(row, error)
 
-    def _step_structured(self, actions: Mapping[StepKey, Mapping[str, Array]]) -> None:
+    def _step_structured(self, actions: Mapping[StepKey, Mapping[str, Array]], rows: Sequence[int]) -> None:
         """The general path: any number of sub-steps, agents and leaves."""
         tick, paid = self._tick, self._actors
         if paid is not None:
             paid.forget()
         row = 0
         try:
-            for row, env in enumerate(self.envs):
-                action = self._action_of(row, actions)
+            for row in rows:
+                env, action = self.envs[row], self._action_of(row, actions)
                 acting = None if paid is None else env.actor_id()
                 observation, reward, *ends, self.infos[row] = five_values(env.step(action))
                 tick.reward[row] = number(reward)

@@ -111,14 +111,19 @@ class SubprocVectorEnv(ClosingVectorEnv):
 
     def step(self, actions: Mapping[StepKey, Mapping[str, Array]]) -> Tick:
         """Act in every environment; see :meth:`VectorEnv.step`."""
+        return self.step_rows(actions, np.ones(self.n_envs, np.bool_))
+
+    def step_rows(self, actions: Mapping[StepKey, Mapping[str, Array]], rows: BoolArray) -> Tick:
+        """Act in some environments; see :meth:`VectorEnv.step_rows`."""
         self._expect_open()
         for key, batch in self._actions.items():
             if key in actions:
                 for head, values in batch.items():
                     values[...] = actions[key][head]
         message = STEP + bytes(key in actions for key in self._actions)
+        acting = b"" if rows.all() else rows.tobytes()
         for child in self._children:
-            self._send(child, message)
+            self._send(child, message + acting[child.rows])
         self._await_all()
         return self._tick
 

@@ -126,6 +126,25 @@ class VectorEnv(Environment, ABC):
         """The statistics of the episode under way in a row."""
         return {}
 
+    def step_rows(self, actions: Mapping[StepKey, Mapping[str, Array]], rows: BoolArray) -> Tick:
+        """Act in some of the environments; the others keep what they show, and are paid nothing.
+
+        Args:
+            actions: as in :meth:`step`.
+            rows: ``[B]`` those that act.
+
+        Returns:
+            The next tick; only environments that acted have ended in it.
+
+        Raises:
+            EnvError: as in :meth:`step`; or these environments can only be stepped all together.
+        """
+        if rows.all():
+            return self.step(actions)
+        raise EnvError(
+            f"{type(self).__name__} steps its environments only all together: use env.vectorization=per_env."
+        )
+
     @abstractmethod
     def close(self) -> None:
         """Release processes, windows and files. A second call does nothing."""

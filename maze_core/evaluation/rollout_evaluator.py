@@ -15,6 +15,7 @@ from maze_core.config.settings import truth, whole_number
 from maze_core.envs.env_spaces import EnvSpaces, refuse_other_spaces
 from maze_core.envs.maze_env import MazeEnv
 from maze_core.envs.vector import VectorEnv
+from maze_core.envs.wrappers.stepping import has_layer
 from maze_core.envs.wrappers.wrapper import WrappedVectorEnv, Wrapper, acting_wrappers, bind_wrappers
 from maze_core.errors import InvalidSpecificationError, Problem, ProblemList
 from maze_core.evaluation.evaluate import EvalReport, evaluate
@@ -118,6 +119,8 @@ def _acting(policy: Any, env: VectorEnv) -> tuple[Policy, Sequence[Wrapper]]:
     if hasattr(policy, "wrappers"):  # an agent
         is_processed = isinstance(env, WrappedVectorEnv) and env.is_processed
         wrappers = [] if is_processed else acting_wrappers(policy.wrappers)
+        if has_layer(env):  # it takes the steps of the wrappers already
+            wrappers = [wrapper for wrapper in wrappers if "stepping" not in wrapper.overridden]
         _check_spaces(policy, env, is_processed=is_processed)
         return policy.policy, wrappers
     if hasattr(policy, "act"):

@@ -17,6 +17,7 @@ from maze_core.agent import Agent
 from maze_core.config.schema import RunConfig
 from maze_core.envs.config import EnvConfig
 from maze_core.envs.vector import Tick, VectorEnv
+from maze_core.envs.wrappers.wrapper import stepped, stepping_wrappers
 from maze_core.errors import InvalidSpecificationError
 from maze_core.rollout.episodes import NoiseStream
 from maze_core.rollout.recording import Trajectory, listed
@@ -81,21 +82,25 @@ class DecisionReport:
 
 
 @one_thread()
-def replay_episode(config: RunConfig, trajectory: Trajectory, seed: int) -> ReplayReport:
+def replay_episode(
+    config: RunConfig, trajectory: Trajectory, seed: int, agent: Agent | None = None
+) -> ReplayReport:
     """Reset the environment with the recorded seed and give it the recorded actions.
 
     Args:
         config: of the rollout.
         trajectory: what was recorded.
         seed: what the episode was reset with.
+        agent: whose wrappers say what a step is; None takes the configuration's.
 
     Raises:
         EnvError: the environment cannot be made, or broke its contract.
     """
     env_config: EnvConfig = config.build("env")
     env_seed, _ = seeds_of(config)
-    with closing(env_config.vector(1, has_own_episodes=True, seed=env_seed)) as env:
-        difference = _first_difference(env, trajectory, seed)
+    steps = stepping_wrappers(config.build("wrappers") if agent is None else agent.wrappers)
+    with closing(env_config.vector(1, has_own_episodes=True, seed=env_seed)) as raw:
+        difference = _first_difference(stepped(raw, steps)[0], trajectory, seed)
     return ReplayReport(n_steps=len(trajectory.step_keys), difference=difference)
 
 

@@ -79,8 +79,12 @@ def _replayed(services: Services, run: Run, index: int, step: int | None) -> Cho
     if info.epoch is not None:
         source = acting_checkpoint(services, run.id, f"epoch:{info.epoch}")
         tree = rollout_tree(tree, deterministic=True) | {"policy": trained(source)}
-    elif step is not None:
-        source = source_of(services, run, "the whole episode is still played without step")
+    else:
+        try:
+            source = source_of(services, run, "the whole episode is still played without step")
+        except StateConflictError:
+            if step is not None:
+                raise
     arguments = {"run": run.id, "episode": index, "seed": info.seed, "step": step}
     config = stored_config(services, tree, "rollout")
     return Chosen(config=config, source=source, parent=run, arguments=arguments)

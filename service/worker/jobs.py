@@ -183,7 +183,7 @@ def _replay(start: frames.Start, config: "RunConfig", agent: "Agent | None") -> 
     seed, step = start.arguments["seed"], start.arguments.get("step")
     report: ReplayReport | DecisionReport
     if step is None:
-        report = replay_episode(config, trajectory, seed)
+        report = replay_episode(config, trajectory, seed, agent)
     else:
         report = replay_decision(config, agent or policy_agent(config), trajectory, seed, step)
     return frames.Result(stop_reason="completed", result=report.to_dict())

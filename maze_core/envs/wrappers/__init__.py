@@ -16,10 +16,13 @@ from maze_core.envs.wrappers.observation_clipping import ObservationClippingWrap
 from maze_core.envs.wrappers.observation_normalization import ObservationNormalizationWrapper
 from maze_core.envs.wrappers.observation_stack import ObservationStackWrapper
 from maze_core.envs.wrappers.preprocessing import PreProcessingWrapper
+from maze_core.envs.wrappers.random_reset import RandomResetWrapper
 from maze_core.envs.wrappers.reward_clipping import RewardClippingWrapper
 from maze_core.envs.wrappers.reward_normalization import RewardNormalizationWrapper
 from maze_core.envs.wrappers.reward_scaling import RewardScalingWrapper
 from maze_core.envs.wrappers.split_actions import SplitActionsWrapper
+from maze_core.envs.wrappers.step_skip import StepSkipWrapper
+from maze_core.envs.wrappers.time_limit import TimeLimitWrapper
 from maze_core.envs.wrappers.wrapper import ProcessedObservation, WrappedVectorEnv, Wrapper
 
 __all__ = [
@@ -38,10 +41,13 @@ __all__ = [
     "PreProcessingWrapper",
     "PreProcessor",
     "ProcessedObservation",
+    "RandomResetWrapper",
     "RewardClippingWrapper",
     "RewardNormalizationWrapper",
     "RewardScalingWrapper",
     "SplitActionsWrapper",
+    "StepSkipWrapper",
+    "TimeLimitWrapper",
     "WrappedVectorEnv",
     "Wrapper",
 ]

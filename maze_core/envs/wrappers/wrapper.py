@@ -143,6 +143,14 @@ class Wrapper:
                 this sub-step.
         """
 
+    def stepping(self, env: VectorEnv) -> VectorEnv:
+        """The environment as it is stepped through this wrapper; see :mod:`~maze_core.envs.wrappers.stepping`.
+
+        Raises:
+            EnvError: such an environment cannot be stepped so.
+        """
+        return env
+
     def needs_statistics(self) -> bool:
         """Whether ``estimate`` must be called before the first observation."""
         return False
@@ -240,7 +248,35 @@ def why_not_servable(wrappers: Sequence[Wrapper]) -> str | None:
 
 def acting_wrappers(wrappers: Sequence[Wrapper]) -> list[Wrapper]:
     """Those that change what a policy sees or does; rewards and statistics are training's own."""
-    return [w for w in wrappers if "observation" in w.overridden or "action" in w.overridden]
+    return [w for w in wrappers if {"observation", "action", "stepping"} & w.overridden]
+
+
+def stepped(env: VectorEnv, wrappers: Sequence[Wrapper]) -> tuple[VectorEnv, tuple[Wrapper, ...]]:
+    """The environment as wrappers step it that change how, and those above them.
+
+    Raises:
+        EnvError: one that sees, changes or counts steps stands below one that takes several.
+    """
+    above = list(wrappers)
+    for wrapper in [w for w in wrappers if "stepping" in w.overridden]:
+        at = above.index(wrapper)
+        below, above = above[:at], above[at + 1 :]
+        for other in below:
+            if _SEES & other.overridden:
+                names = type(other).__name__, type(wrapper).__name__
+                raise EnvError(
+                    f"{names[0]} stands below {names[1]}, which changes what a step is: put it above."
+                )
+        env = wrapper.stepping(WrappedVectorEnv(env, below) if below else env)
+    return env, tuple(above)
+
+
+_SEES = frozenset({"observation", "action", "on_tick", "see_reward", "estimate"})
+
+
+def stepping_wrappers(wrappers: Sequence[Wrapper]) -> list[Wrapper]:
+    """Those that change how environments are stepped."""
+    return [w for w in wrappers if "stepping" in w.overridden]
 
 
 def _checked(value: Any, path: str) -> Wrapper:
@@ -271,8 +307,8 @@ class WrappedVectorEnv(VectorEnv):
             is_training: the wrappers' running statistics learn from what is shown here.
             learn_every: ticks after which they do; infinite leaves it to resets of all environments.
         """
+        env, self.wrappers = stepped(env, wrappers)
         self.env = env
-        self.wrappers = tuple(wrappers)
         self.n_envs = env.n_envs
         self.agent_counts, self.rewards = env.agent_counts, env.rewards
         self.event_interfaces = env.event_interfaces
@@ -330,7 +366,15 @@ class WrappedVectorEnv(VectorEnv):
         self._n_ticks += 1
         if self._learners and self._n_ticks >= self._learn_every:
             self._learn()
-        tick = self._present(self.env.step(actions), None)
+        return self._paid(self._present(self.env.step(actions), None), watched)
+
+    def step_rows(self, actions: Actions, rows: BoolArray) -> Tick:
+        """Act in some environments; see :meth:`VectorEnv.step_rows`. Only wrappers of rewards stand below a layer."""
+        self.inner_actions = actions
+        return self._paid(self._present(self.env.step_rows(actions, rows), None), actions)
+
+    def _paid(self, tick: Tick, watched: Actions) -> Tick:
+        """The tick with the rewards as they are above the wrappers."""
         for wrapper in self._after_step:
             if wrapper in self._reward_learners:
                 wrapper.see_reward(tick, self._begins)
