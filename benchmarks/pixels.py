@@ -53,9 +53,9 @@ class NatureCNN(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
+        self.first = nn.Conv2d(4, 32, 8, 4)
         self.trunk = nn.Sequential(
-            *(nn.Conv2d(4, 32, 8, 4), nn.ReLU(inplace=True)),
-            *(nn.Conv2d(32, 64, 4, 2), nn.ReLU(inplace=True)),
+            *(nn.ReLU(inplace=True), nn.Conv2d(32, 64, 4, 2), nn.ReLU(inplace=True)),
             *(nn.Conv2d(64, 64, 3, 1), nn.ReLU(inplace=True)),
             *(nn.Flatten(), nn.Linear(64 * 7 * 7, 512), nn.ReLU(inplace=True)),
         )
@@ -63,8 +63,12 @@ class NatureCNN(nn.Module):
 
     def forward(self, observations: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Logits and value."""
-        pictures = observations["observation"].permute(0, 3, 1, 2)
-        features = self.trunk(pictures * (1 / 255))
+        pictures = observations["observation"].permute(
+            0, 3, 1, 2
+        )  # as it lies: channels last are the faster ones
+        weight = self.first.weight * (1 / 255)  # in the place of all pixels
+        first = nn.functional.conv2d(pictures, weight, self.first.bias, self.first.stride)
+        features = self.trunk(first)
         return {"action": self.policy(features), "value": self.value(features)}
 
 

@@ -44,8 +44,11 @@ class _Threads:
     @property
     def given(self) -> int:
         """How many threads torch may have here: of whoever owns the process, not of who computes with one now."""
+        torch = sys.modules.get("torch")
+        if torch is None:
+            return 1
         with self._lock:
-            return self._torch if self._users else sys.modules["torch"].get_num_threads()
+            return self._torch if self._users else torch.get_num_threads()
 
     def leave_torch(self) -> None:
         with self._lock:

@@ -24,6 +24,8 @@ class StepRecord:
     """head → ``[T, B, …]``: the policy's own samples, before any clipping to the env's bounds."""
     active: BoolArray
     """``[T, B]``: this sub-step acted here."""
+    judged: FloatArray | None = None
+    """``[T, B, n + 1]``: logits and V(s), where what acted gave both."""
 
 
 @dataclass(slots=True)

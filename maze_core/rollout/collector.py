@@ -5,7 +5,7 @@ clipped actions; values and log-probabilities are computed afterwards, in one ba
 state, that before each action is recorded among the observations.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,13 +13,14 @@ from gymnasium import spaces
 
 from maze_core.data.trajectory import FinalObservations, Rollout, StepRecord, joined_ends
 from maze_core.envs.vector import Tick, VectorEnv
-from maze_core.models.acting import ActingPolicy, to_env_actions
+from maze_core.models.acting import ActingPolicy, StepPolicy, to_env_actions
 from maze_core.models.heads import bounded_numbers
 from maze_core.models.masks import mask_checks
 from maze_core.models.memory import STATE, Memory
+from maze_core.models.networks import Network
 from maze_core.notices import Notices
 from maze_core.rollout.turns import TurnKeeper
-from maze_core.types import Action, Actors, Array, BoolArray, FloatArray, StepKey
+from maze_core.types import Action, Actors, Array, BoolArray, FloatArray, Observation, StepKey
 
 _MANY = 1000
 """Numbers of actions over which clipping is judged."""
@@ -41,6 +42,9 @@ class Collector:
         self.correlated: Callable[[Array, BoolArray], Array] | None = None
         """What becomes of a policy's noise of a tick ``[B, n]``, where it is to be another; with it, which of them is
         the first of its episode. Uniform actions stay uniform."""
+        self.judges: Mapping[StepKey, Network] = {}
+        """Sub-step → what gives logits and V(s) at once; it then acts, in the place of the policy it has them from, and
+        what it gave is part of the rollout."""
         self._buffers = {key: self._allocate(key) for key in env.observation_spaces}
         self._bounds = {key: bounds for key in self._buffers if (bounds := _bounds(env.action_spaces[key]))}
         self._masks = mask_checks(env.observation_spaces, env.action_spaces)
@@ -138,12 +142,25 @@ class Collector:
         if self.correlated is not None and not policy.needs_noise:
             noise = self.correlated(noise, tick.flat_step == 0)
         step = policy.steps[key]
-        samples = step.sample(observations, noise, tick.agent_id)
+        if key in self.judges:
+            samples = self._judge(step, key, observations, t, noise)
+        else:
+            samples = step.sample(observations, noise, tick.agent_id)
         if key in self._memory.widths:
             self._memory.keep(key, tick.agent_id[active], self._rows[active], samples.pop(STATE)[active])
         for head, buffer in record.actions.items():
             buffer[t] = samples[head]
         return to_env_actions(step.in_env_units(samples), self.env.action_spaces[key])
+
+    def _judge(
+        self, step: StepPolicy, key: StepKey, observations: Observation, t: int, noise: Array
+    ) -> Action:
+        """Samples of a policy, from what also says what the state is worth."""
+        output, record = self.judges[key](observations), self._buffers[key]
+        if record.judged is None:
+            record.judged = np.empty((self.n_steps, *output.shape), np.float32)
+        record.judged[t] = output
+        return step.decoded(output[:, :-1], observations, noise, step.networks[0].parameter)
 
     def _remember(self, policy: ActingPolicy) -> None:
         """Carry the states of this policy, and record them, ``[T, B, n]``, among its observations."""

@@ -36,6 +36,8 @@ class ActorCritic(ABC, Generic[C]):
         InvalidSpecificationError: the model has no critic.
     """
 
+    _learns_as_it_acts = True
+    """Whether what acted is under the weights that learn from it."""
     _off_policy: Estimator | None = None
     """Gives advantages and returns of what another policy did."""
 
@@ -55,6 +57,8 @@ class ActorCritic(ABC, Generic[C]):
         self.minibatch_rng = generator(parts.agent_seed, Stream.MINIBATCHES)
         actions = generator(parts.agent_seed, Stream.ACTIONS)
         self.collector = Collector(parts.env, config.n_rollout_steps, actions)
+        if self._learns_as_it_acts:
+            self.collector.judges = self.learner.judges
         self._memory = Memory(self.critic.state_widths, parts.env.n_envs)
 
     def reset_envs(self, seeds: Sequence[int]) -> None:

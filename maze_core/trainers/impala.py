@@ -30,6 +30,8 @@ from maze_core.types import Array, FloatArray, NamedArrays, Tree
 class Impala(ActorCritic[ImpalaAlgorithmConfig]):
     """The trainer of :class:`ImpalaAlgorithmConfig`."""
 
+    _learns_as_it_acts = False
+
     def __init__(self, config: ImpalaAlgorithmConfig, parts: Parts) -> None:
         super().__init__(config, parts)
         self._off_policy = partial(

@@ -100,6 +100,17 @@ class Learner:
         """
         return self._steps[step_key].evaluate(observations, actions, agent_id, sequences)
 
+    @property
+    def judges(self) -> dict[StepKey, Network]:
+        """Sub-step → the one network that gives the policy's logits and V(s), where one torch module does."""
+        return {key: step.judge for key, step in self._steps.items() if step.judge is not None}
+
+    def recalled(
+        self, step_key: StepKey, judged: FloatArray, observations: NamedArrays, actions: NamedArrays
+    ) -> Evaluation:
+        """What :meth:`evaluate` says of rows for which a judge gave ``[N, n + 1]``; there is no way back."""
+        return self._steps[step_key].recalled(judged, observations, actions)
+
     def log_probs(
         self, step_key: StepKey, observations: NamedArrays, actions: NamedArrays, agent_id: IntArray
     ) -> FloatArray:
@@ -180,8 +191,11 @@ class _SubStep:
         at_once = len(both) == len(programs) == 2 and differ_at_the_end_only(*programs)
         self._policy_and_critic = nets(both, [*actors.gradients, of_values]) if at_once else None
         is_one_module = len(both) == 2 and referred is both[0] and not values.state_width
+        self.judge: Any = None
         if is_one_module and not critic.fill:
-            self._policy_and_critic = _of_one_module(both[0], values, of_values)
+            one: Any = both[0]
+            self.judge = one.with_outputs_of(values)
+            self._policy_and_critic = _of_one_module(self.judge, of_values)
 
     def evaluate(
         self,
@@ -210,6 +224,10 @@ class _SubStep:
             pull_values([d_values[None]])
 
         return Evaluation(policy.log_probs, policy.entropy, values[0], backward)
+
+    def recalled(self, judged: FloatArray, observations: NamedArrays, actions: NamedArrays) -> Evaluation:
+        found = scores(self.policy.parts, judged[:, :-1].T, observations, actions, *self.policy.log_stds[0])
+        return Evaluation(found.log_prob, found.entropy, judged[:, -1].copy(), _no_way_back)
 
     def values(self, observations: NamedArrays) -> FloatArray:
         """``[N]``."""
@@ -272,9 +290,13 @@ def _one_by_one(each: Sequence[Nets]) -> Nets:
     return learn
 
 
-def _of_one_module(policy: Any, critic: Any, gradients: NamedArrays) -> Nets:
+def _no_way_back(*_: FloatArray | None) -> None:
+    raise RuntimeError("what is recalled is not to be learnt from")
+
+
+def _of_one_module(judge: Any, gradients: NamedArrays) -> Nets:
     """Policy and critic whose outputs come from one torch module: one way forward, and one way back."""
-    network = policy.with_outputs_of(critic).learner(gradients)
+    network = judge.learner(gradients)
 
     def learn(observations: NamedArrays) -> tuple[Sequence[FloatArray], NetsPull]:
         (output,), pull = network(observations)

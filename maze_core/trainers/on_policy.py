@@ -141,7 +141,7 @@ def prepare(
         if learner.has_memory:
             active = rollout.steps[key].active
             done.sequences = Sequences.of(active, rollout.agent_id, ended, bptt_length)
-        found = learner.evaluate(key, done.observations, done.actions, done.agent_id, done.sequences)
+        found = _found(learner, key, done, rows, rollout.steps[key].judged)
         rows.put(found.values, values)
         log_probs = found.log_probs
         if rollout.log_probs is not None:
@@ -176,6 +176,15 @@ def prepare(
         batch = _known(batch, rollout, known)
         values, returns = values[known][None], returns[known][None]
     return batch, explained_variance(values, returns)
+
+
+def _found(
+    learner: Learner, key: StepKey, done: Steps, rows: "_Rows", judged: FloatArray | None
+) -> Evaluation:
+    """What policy and critic say of the rows of a rollout, where they did not say it as they acted."""
+    if judged is not None:
+        return learner.recalled(key, rows.of(judged), done.observations, done.actions)
+    return learner.evaluate(key, done.observations, done.actions, done.agent_id, done.sequences)
 
 
 def _on_policy(log_ratios: FloatArray, *arrays: Array, **factors: Any) -> tuple[FloatArray, FloatArray]:
