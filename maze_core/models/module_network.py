@@ -68,6 +68,7 @@ class ModuleNetwork:
         self.refers_to: ModuleNetwork | None = None
         """The network of a policy that has the same module, and its parameters; see :meth:`refer`."""
         self.block_rows = BLOCK_ROWS // 2 if work >= _LARGE else BLOCK_ROWS
+        self._mirror: _Mirror | None = None
         self._own_thread = threading.get_ident()
         self._here = threading.local()
         self._unused = _with_same_parameters(module) if work else module
@@ -98,7 +99,16 @@ class ModuleNetwork:
 
     def with_outputs_of(self, other: "ModuleNetwork") -> "ModuleNetwork":
         """One network for what both give of one module, this one's outputs first."""
-        return ModuleNetwork(self.module, self.outputs | other.outputs, work=self.work)
+        return self._placed_alike(ModuleNetwork(self.module, self.outputs | other.outputs, work=self.work))
+
+    def place(self, device: str) -> None:
+        """Compute on another device of torch's from now on, by a mirror of the module; parameters stay here."""
+        self._mirror = _Mirror(self._unused, torch.device(device))
+
+    def _placed_alike(self, other: "ModuleNetwork") -> "ModuleNetwork":
+        if self._mirror is not None:
+            other.place(str(self._mirror.device))
+        return other
 
     def bind(self, arrays: NamedArrays, prefix: str = "") -> None:
         """Have the arrays named ``prefix + parameter`` as parameters, in place of those before."""
@@ -108,7 +118,7 @@ class ModuleNetwork:
 
     def twin(self) -> "ModuleNetwork":
         """The same network with parameters of its own."""
-        return ModuleNetwork(copy.deepcopy(self._unused), self.outputs, work=self.work)
+        return self._placed_alike(ModuleNetwork(copy.deepcopy(self._unused), self.outputs, work=self.work))
 
     def state_dict(self) -> dict[str, Any]:
         """Parameters and buffers, where they lie."""
@@ -117,8 +127,12 @@ class ModuleNetwork:
         return {f"module.{name}": value for name, value in self.module.state_dict().items()}
 
     def __call__(self, observations: Observation) -> FloatArray:
-        """Output ``[B, n_out]`` for observations ``[B, ...]``, in blocks of a fixed number of rows, padded."""
-        n_rows, size = len(next(iter(observations.values()))), self.block_rows
+        """Output ``[B, n_out]`` for observations ``[B, ...]``, in blocks of a fixed number of rows, padded.
+
+        On another device all rows are one block, so that a row's last bits may depend on how many there are.
+        """
+        n_rows = len(next(iter(observations.values())))
+        size = self.block_rows if self._mirror is None else n_rows
         n_padded = -(-n_rows // size) * size
         padded = {
             name: np.concatenate((values, np.zeros((n_padded - n_rows, *values.shape[1:]), values.dtype)))
@@ -128,17 +142,24 @@ class ModuleNetwork:
         }
         parts = [partial(self._acted, padded, slice(at, at + size)) for at in range(0, n_padded, size)]
         with one_torch_thread(), plain_torch():
+            self._refresh()
             blocks = side_by_side(parts) if self.work >= _LARGE else [part() for part in parts]
         logits: FloatArray = np.concatenate(blocks)[:n_rows].astype(np.float32)
         return logits
 
     def _acted(self, observations: Observation, rows: slice) -> FloatArray:
         with torch.inference_mode():
-            given: FloatArray = self.evaluate({n: x[rows] for n, x in observations.items()}).numpy()
+            given: FloatArray = self.evaluate({n: x[rows] for n, x in observations.items()}).cpu().numpy()
         return given
 
+    def _refresh(self) -> None:
+        if self._mirror is not None:
+            self._mirror.refresh(self.module)
+
     def _module_here(self) -> nn.Module:
-        """The module for this thread: what a module keeps on itself while it computes must not meet another's."""
+        """The mirror, or the module for this thread: what it keeps on itself as it computes must not meet another's."""
+        if self._mirror is not None:
+            return self._mirror.module
         if threading.get_ident() == self._own_thread or self._unused is self.module:
             return self.module
         if not hasattr(self._here, "module"):
@@ -154,7 +175,7 @@ class ModuleNetwork:
         kind = type(self.module).__name__
         module = self._module_here()
         given: Any = module(
-            {name: _as_float(torch.as_tensor(values)) for name, values in observations.items()}, **self._told
+            {name: _as_float(self._moved(values)) for name, values in observations.items()}, **self._told
         )
         if isinstance(given, Tensor) and len(self.outputs) == 1:
             given = {name: given for name in self.outputs}
@@ -171,6 +192,11 @@ class ModuleNetwork:
                 raise ValueError(f"{kind} should give {name!r} {width} wide, not {parts[-1].shape[1]}")
         return parts[0] if len(parts) == 1 else torch.cat(parts, dim=1)
 
+    def _moved(self, values: Array | Tensor) -> Tensor:
+        """The values where the module computes; bytes travel as bytes."""
+        tensor = torch.as_tensor(values)
+        return tensor if self._mirror is None else tensor.to(self._mirror.device)
+
     def unroll(self, observations: NamedArrays, sequences: Sequences) -> Tensor:
         """Outputs ``[N, n_out]`` of rows ``[N, …]``, through whose states gradients flow; the first ones are given.
 
@@ -179,7 +205,7 @@ class ModuleNetwork:
         """
         rows = np.maximum(sequences.rows, 0)
         seen = {name: torch.as_tensor(values[rows]) for name, values in observations.items()}
-        state, begins = _as_float(seen.pop(STATE)[0]), torch.from_numpy(sequences.begins)
+        state, begins = _as_float(self._moved(seen.pop(STATE)[0])), self._moved(sequences.begins)
         if getattr(self.module, "reads_sequences", False):
             output = self.evaluate({**seen, STATE: state, BEGINS: begins})
         else:
@@ -212,7 +238,8 @@ class ModuleNetwork:
         def learn(
             observations: NamedArrays, sequences: Sequences | None = None
         ) -> tuple[Sequence[FloatArray], NetsPull]:
-            is_whole = sequences is not None or inputs or self.state_width
+            self._refresh()
+            is_whole = sequences is not None or inputs or self.state_width or self._mirror
             parts = [] if is_whole else self._parts(len(next(iter(observations.values()))))
             if len(parts) > 1:
                 return self._learn_in_parts(observations, parts, learning)
@@ -226,18 +253,21 @@ class ModuleNetwork:
             def pull(d_outputs: Sequence[FloatArray]) -> NamedArrays:
                 if not output.requires_grad:  # all of the module is frozen, or nothing is to be learnt
                     return {}
-                d_output = torch.from_numpy(d_outputs[0].T)
+                d_output = self._moved(d_outputs[0].T)
                 if gradients is None:
                     found = torch.autograd.grad(output, list(asked.values()), d_output)
                     return {
                         name: _view(d.reshape(len(d), -1).T) for name, d in zip(asked, found, strict=True)
                     }
+                if self._mirror is not None:
+                    self._mirror.fetch(output, d_output, [gradient for _, gradient in learning])
+                    return {}
                 for parameter, gradient in learning:  # each time: an environment may take them away
                     parameter.grad = gradient
                 torch.autograd.backward(output, d_output)
                 return {}
 
-            return [output.detach().numpy().T], pull
+            return [output.detach().cpu().numpy().T], pull
 
         return learn
 
@@ -285,6 +315,34 @@ class ModuleNetwork:
             return {}
 
         return [np.concatenate([output.detach().numpy() for output in outputs]).T], pull
+
+
+class _Mirror:
+    """A module on another device, as that of the host was when it was last refreshed."""
+
+    def __init__(self, module: nn.Module, device: torch.device) -> None:
+        self.device = device
+        self.module = copy.deepcopy(module).to(device)
+
+    def refresh(self, module: nn.Module) -> None:
+        """Take over parameters and buffers."""
+        with torch.no_grad():
+            for mine, theirs in zip(_tensors(self.module), _tensors(module), strict=True):
+                mine.copy_(theirs)
+
+    def fetch(self, output: Tensor, d_output: Tensor, gradients: Sequence[Tensor]) -> None:
+        """Add to the gradients of all parameters, which lie with the host, what the output's is."""
+        learnt = [
+            pair for pair in zip(self.module.parameters(), gradients, strict=True) if pair[0].requires_grad
+        ]
+        found = torch.autograd.grad(output, [own for own, _ in learnt], d_output, allow_unused=True)
+        for (_, gradient), part in zip(learnt, found, strict=True):
+            if part is not None:
+                gradient += part.cpu()
+
+
+def _tensors(module: nn.Module) -> list[Tensor]:
+    return [*module.parameters(), *module.buffers()]
 
 
 def _pieces(gradient: Tensor, of_parts: Sequence[Tensor | None]) -> list[tuple[Tensor, ...]]:

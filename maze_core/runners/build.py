@@ -18,6 +18,7 @@ from maze_core.envs.wrappers.wrapper import (
 )
 from maze_core.errors import InvalidSpecificationError, Problem
 from maze_core.models.acting import ActingPolicy
+from maze_core.models.placement import place
 from maze_core.rollout.demonstrations import (
     Episodes,
     demonstrations,
@@ -99,6 +100,7 @@ def build_world(config: RunConfig, *, resume: Checkpoint | None = None) -> World
             generator_seed=derived_seed(agent_seed, Stream.WEIGHTS),
             needs=algorithm.model_needs,
         )
+        place((model.policy, model.critic), algorithm.device)
         begun = _begun(config, wrappers, model.policy, resume) if "initial" in config.tree else {}
         parts = Parts(
             env=env,

@@ -155,8 +155,9 @@ class GradientConfig(FitConfig):
     """How a gradient becomes a step."""
     max_grad_norm: OptionalPositiveFloat = 0.5
     """L2 limit on the gradient of all that learns together; null does not clip."""
-    device: Literal["cpu"] = "cpu"
-    """Where the networks learn; rollouts always act on the CPU."""
+    device: Literal["auto", "cpu", "cuda"] = "cpu"
+    """Where networks that torch computes learn and act in training; ``auto`` is ``cuda`` where torch sees one. Dense
+    networks stay on the CPU, where numpy computes them, and so do loaded policies."""
 
     @property
     def model_needs(self) -> ModelNeeds:

@@ -33,11 +33,11 @@ class Bright(gymnasium.Env):
         return picture
 
 
-def run(*epochs: int, algorithm: str = "ppo", **settings: Any) -> str:
-    """The content of the last checkpoint of a run that is trained so many epochs at a time."""
+def settings_of(algorithm: str) -> dict[str, Any]:
+    """A short run with one module for policy and critic; of DQN, for the policy alone."""
     module = Pictures()
     critic = {} if algorithm == "dqn" else {"model.critic.networks": [module]}
-    overrides = {
+    return {
         "model.policy.networks": [module],
         "algorithm.epoch_length": 2,
         "algorithm.n_rollout_steps": 16,
@@ -45,10 +45,18 @@ def run(*epochs: int, algorithm: str = "ppo", **settings: Any) -> str:
         "algorithm.n_epochs": 4,
         "runner.n_envs": 3,
         **critic,
-        **settings,
     }
+
+
+def run(*epochs: int, algorithm: str = "ppo") -> str:
+    """The content of the last checkpoint of a run that is trained so many epochs at a time."""
     with RunContext(
-        env=Bright, algorithm=algorithm, model="flatten_concat", overrides=overrides, seed=1, silent=True
+        env=Bright,
+        algorithm=algorithm,
+        model="flatten_concat",
+        overrides=settings_of(algorithm),
+        seed=1,
+        silent=True,
     ) as context:
         for n in epochs:
             report = context.train(n)

@@ -71,7 +71,7 @@ def test_an_algorithm_is_found_by_its_name_and_knows_no_other(name):
         {"clip_range": 0},
         {"lr": float("nan")},
         {"learning_rate": 0.1},
-        {"device": "cuda"},
+        {"device": "tpu"},
     ],
 )
 def test_a_value_outside_its_range_is_refused(settings):
