@@ -118,11 +118,16 @@ class Sequences:
         place = np.arange(len(t)) - np.repeat(starts, np.diff(np.append(starts, len(t))))
         if length is not None:
             is_first, place = place % length == 0, place % length
+        return cls._laid_out(is_first, place, order, begins)
+
+    @classmethod
+    def _laid_out(cls, is_first: Array, place: Array, rows: Array, begins: Array) -> "Sequences":
+        """Rows in order of sequence and time, of which some are the first of theirs, at their places within it."""
         number = np.cumsum(is_first) - 1
-        rows = np.full((place.max() + 1, number[-1] + 1), -1)
-        begin = np.zeros(rows.shape, np.bool_)
-        rows[place, number], begin[place, number] = order, begins
-        return cls(rows, begin)
+        found = np.full((place.max() + 1, number[-1] + 1), -1)
+        begin = np.zeros(found.shape, np.bool_)
+        found[place, number], begin[place, number] = rows, begins
+        return cls(found, begin)
 
     @property
     def lengths(self) -> IntArray:
@@ -141,11 +146,14 @@ class Sequences:
         return rows[is_row], Sequences(renumbered, begins)
 
     def of_rows(self, chosen: IntArray) -> "Sequences":
-        """The sequences of some rows, whole sequences, numbered anew in their order."""
+        """The sequences of some rows, numbered anew in their order; behind one that is left out a new one begins."""
         numbers = np.full(np.count_nonzero(self.rows >= 0) + 1, -1)  # the last one is for what is no row
         numbers[chosen] = np.arange(len(chosen))
-        columns = numbers[self.rows[0]] >= 0
-        return Sequences(numbers[self.rows[:, columns]], self.begins[:, columns])
+        rows = numbers[self.rows]
+        s, t = np.nonzero(rows.T >= 0)
+        is_first = (t == 0) | (rows[t - 1, s] < 0)
+        place = t - t[is_first][np.cumsum(is_first) - 1]
+        return self._laid_out(is_first, place, rows[t, s], self.begins[t, s])
 
     def places(self) -> IntArray:
         """Where each row stands in ``[T * S]``, ``[N]``."""

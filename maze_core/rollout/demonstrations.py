@@ -234,7 +234,7 @@ class _Repeating(StepPolicy):
 
     def __init__(self, env: _RecordedEnv, key: StepKey, step: StepPolicy) -> None:
         super().__init__(step.heads, step.networks)
-        self._env, self._key = env, key
+        self._env, self._key, self.state_width = env, key, 0
         if {head.name for head in step.heads} != set(env.actions[key]):
             given = ", ".join(env.actions[key])
             raise _problem(f"The wrappers give the policy other actions than {given}; leave them out")

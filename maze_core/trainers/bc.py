@@ -1,7 +1,8 @@
 """BC: behavioural cloning, a policy by maximum likelihood (Pomerleau 1991; Osa et al. 2018, arXiv:1811.06711).
 
 One update is one pass over the recorded steps in minibatches, each a gradient step on -log π(a|s) of all heads and
-sub-steps, minus the entropy bonus. Some episodes, whole ones, are kept back to validate.
+sub-steps, minus the entropy bonus. A policy with a state learns from whole episodes, from zeros on. Some episodes are
+kept back to validate.
 """
 
 from collections.abc import Mapping, Sequence
@@ -10,6 +11,7 @@ import numpy as np
 
 from maze_core.checkpoint import copied, prefixed, section
 from maze_core.errors import InvalidSpecificationError
+from maze_core.models.memory import STATE, Sequences
 from maze_core.objectives.losses import mean
 from maze_core.rollout.demonstrations import Demonstrations
 from maze_core.seeding import Stream, generator, generator_state, restore_generator
@@ -56,8 +58,8 @@ class BC:
         order = generator(parts.agent_seed, Stream.MINIBATCHES, 1).permutation(n_episodes)
         is_kept_back = np.isin(given.episode, order[:n_kept_back])
         self._refuse_forbidden(given)
-        self.training = _steps_where(given, ~is_kept_back)
-        self.validation = _steps_where(given, is_kept_back)
+        self.training = self._steps_where(given, ~is_kept_back)
+        self.validation = self._steps_where(given, is_kept_back)
 
     def reset_envs(self, seeds: Sequence[int]) -> None:
         """Nothing is played to learn."""
@@ -78,7 +80,9 @@ class BC:
         report = {"train/policy_loss": 0.0, "train/entropy": 0.0}
         self.optimizer.zero()
         for key, steps in batch.items():
-            found = self._learners[key].evaluate(steps.observations, steps.actions, steps.agent_id)
+            found = self._learners[key].evaluate(
+                steps.observations, steps.actions, steps.agent_id, steps.sequences
+            )
             d_log_probs, d_entropy = (
                 np.full(len(steps), -weight / n_rows, np.float32)
                 for weight in (1.0, self.config.entropy_coef)
@@ -102,19 +106,41 @@ class BC:
         """Log π(a|s), ``[N]``."""
         parts = []
         with plain_torch(gradients=False):
-            for start in range(0, len(steps), _VALIDATED_AT_ONCE):
-                part = steps.slice(start, start + _VALIDATED_AT_ONCE)
-                found = self._learners[key].evaluate(part.observations, part.actions, part.agent_id)
+            n_rows = _VALIDATED_AT_ONCE if steps.sequences is None else len(steps)
+            for start in range(0, len(steps), n_rows):
+                part = steps.slice(start, start + n_rows)
+                found = self._learners[key].evaluate(
+                    part.observations, part.actions, part.agent_id, steps.sequences
+                )
                 parts.append(found.log_probs)
         return np.concatenate(parts)
 
     def _refuse_forbidden(self, given: Demonstrations) -> None:
-        for key, steps in _steps_where(given, np.ones_like(given.episode, bool)).items():
+        for key, steps in self._steps_where(given, np.ones_like(given.episode, bool)).items():
             forbidden = self._log_probs(key, steps) < _FORBIDDEN
             if forbidden.any():
                 number = given.episode[given.rollout.steps[key].active][np.argmax(forbidden)]
                 message = f"{given.names[number]} has an action that its mask forbids; leave the episode out."
                 raise InvalidSpecificationError(message, path="dataset.run", code="dataset")
+
+    def _steps_where(self, given: Demonstrations, chosen: BoolArray) -> dict[StepKey, Steps]:
+        """The recorded steps at these places ``[T, B]``, of every sub-step that has any."""
+        found = {}
+        agent_id = given.rollout.agent_id
+        for key, record in given.rollout.steps.items():
+            rows = record.active & chosen
+            if not rows.any():
+                continue
+            observations, actions = (
+                {name: array[rows] for name, array in arrays.items()}
+                for arrays in (record.observations, record.actions)
+            )
+            found[key] = Steps(observations, actions, agent_id[rows])
+            if width := self.policy.state_widths.get(key):
+                observations[STATE] = np.zeros((np.count_nonzero(rows), width), np.float32)
+                who = given.episode * (agent_id.max() + 1) + agent_id  # every episode is a sequence
+                found[key].sequences = Sequences.of(rows, who, np.zeros_like(rows), None)
+        return found
 
     def state_dict(self) -> tuple[Tree, dict[str, Array]]:
         """See :class:`~maze_core.trainers.fit.Trainer`."""
@@ -132,17 +158,3 @@ class BC:
     def close(self) -> None:
         """See :class:`~maze_core.trainers.fit.Trainer`."""
         self._env.close()
-
-
-def _steps_where(given: Demonstrations, chosen: BoolArray) -> dict[StepKey, Steps]:
-    """The recorded steps at these places ``[T, B]``, of every sub-step that has any."""
-    found = {}
-    for key, record in given.rollout.steps.items():
-        rows = record.active & chosen
-        if rows.any():
-            observations, actions = (
-                {name: array[rows] for name, array in arrays.items()}
-                for arrays in (record.observations, record.actions)
-            )
-            found[key] = Steps(observations, actions, given.rollout.agent_id[rows])
-    return found

@@ -16,6 +16,7 @@ import numpy as np
 
 from maze_core.checkpoint import prefixed, section
 from maze_core.data.trajectory import Rollout, joined
+from maze_core.errors import InvalidSpecificationError
 from maze_core.objectives.losses import divergence, policy_gradient
 from maze_core.objectives.vtrace import vtrace
 from maze_core.rollout.actors import Actors, Collected
@@ -45,6 +46,9 @@ class Impala(ActorCritic[ImpalaAlgorithmConfig]):
         """Weights of the last updates, the oldest first."""
         self._actors: Actors | None = None
         if config.acts_asynchronously:
+            if self.learner.has_memory:
+                message = "asynchronous learns no network that carries a state: take lockstep."
+                raise InvalidSpecificationError(message, path="algorithm.mode")
             self._actors = Actors(
                 parts.env, self.policy, config.n_rollout_steps, seed=parts.agent_seed, n_ahead=n_ahead
             )

@@ -293,6 +293,8 @@ def _known(batch: Batch, rollout: Rollout, is_known: BoolArray) -> Batch:
         rows = np.flatnonzero(is_known[rollout.steps[key].active])
         if len(rows):
             known[key] = samples if len(rows) == len(samples) else samples.take(rows)
+            if samples.sequences is not None:
+                known[key].sequences = samples.sequences.of_rows(rows)
     if not known:
         message = (
             "is too short: no actor has a second turn within it. Take several times the number of agents."

@@ -12,6 +12,7 @@ import numpy as np
 from maze_core.envs.vector import Tick, VectorEnv
 from maze_core.models.acting import ActingPolicy, to_env_actions
 from maze_core.models.graph import GraphNetwork
+from maze_core.models.memory import STATE, Memory
 from maze_core.models.networks import Network
 from maze_core.rollout.episodes import raw_tick
 from maze_core.trainers.optim import FlatParameters
@@ -65,6 +66,7 @@ class Population:
             key: [_members(actor.logits, views, f"{actor.prefix}/", env.n_envs) for actor in step.networks]
             for key, step in self._steps.items()
         }
+        self._memory, self._rows = Memory(policy.state_widths, env.n_envs), np.arange(env.n_envs)
         self._playing: dict[int, int]
         """Environment → member."""
         self._fitness, self._returns = np.zeros((2, env.n_envs))
@@ -106,6 +108,7 @@ class Population:
             chosen[row] = True
         self._playing |= begun
         self._fitness[chosen] = self._returns[chosen] = 0.0
+        self._memory.forget(chosen)
         if is_first:
             self._tick = self.env.reset(seeds)
         elif begun:
@@ -129,10 +132,16 @@ class Population:
 
     def _act(self, key: StepKey) -> Action:
         step, networks, tick = self._steps[key], self._networks[key], self._tick
-        observations = tick.observations[key]
+        observations, width = tick.observations[key], self._memory.widths.get(key, 0)
+        if width:
+            observations = {**observations, STATE: self._memory.of(key, tick.agent_id, self._rows)}
         logits = networks[0](observations)
         for agent, network in enumerate(networks[1:], 1):
             logits = np.where((tick.agent_id == agent)[:, None], network(observations), logits)
+        if width:
+            rows = np.flatnonzero(tick.active[key])
+            self._memory.keep(key, tick.agent_id[rows], rows, logits[rows, -width:])
+            logits = logits[:, :-width]
         actions = step.in_env_units(step.decoded(logits, observations))
         return to_env_actions(actions, self.env.action_spaces[key])
 

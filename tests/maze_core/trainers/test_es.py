@@ -22,7 +22,9 @@ from maze_core.trainers.es_config import ESAlgorithmConfig
 from maze_core.trainers.fit import Parts
 from maze_core.trainers.optim import GradientStep
 from maze_core.types import ActorID
+from tests.maze_core import recurrent
 from tests.maze_core.envs.structured_env import make_boxes
+from tests.maze_core.recurrent import CueEnv
 from tests.maze_core.trainers.small_worlds import (
     BoundedEnv,
     MaskedEnv,
@@ -96,10 +98,12 @@ def test_processes_change_nothing_and_one_that_dies_is_told_of():
     assert all(child.process.poll() is not None for child in env._children)
 
 
-@pytest.mark.parametrize("world", [*WORLDS, "agents apart"])
+APART = {"agents apart": (TurnsEnv, separate_networks()), "a state": (CueEnv, recurrent.model())}
+
+
+@pytest.mark.parametrize("world", [*WORLDS, *APART])
 def test_a_member_plays_as_a_policy_with_its_weights_plays_alone(world):
-    is_apart, world = world == "agents apart", WORLDS.get(world, TurnsEnv)
-    model = separate_networks() if is_apart else None
+    world, model = APART[world] if world in APART else (WORLDS[world], None)
     trainer = es(world, model=model, noise_stddev=0.5, n_rollouts_per_update=4)
     played = trainer._play()
     config, policy = trainer.config, trainer.policy

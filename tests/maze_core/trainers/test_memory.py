@@ -6,11 +6,15 @@ import numpy as np
 import pytest
 import torch
 
+from maze_core.envs.per_env import PerEnvVectorEnv
 from maze_core.errors import InvalidSpecificationError
 from maze_core.models.config import FlattenConcatPolicyNetConfig, FlattenConcatStateValueNetConfig
 from maze_core.models.memory import Memory, Sequences
 from maze_core.rollout.collector import Collector
+from maze_core.rollout.demonstrations import demonstrations
+from maze_core.rollout.episodes import run_episodes
 from maze_core.trainers.a2c_config import A2CAlgorithmConfig
+from maze_core.trainers.bc_config import BCAlgorithmConfig
 from maze_core.trainers.dqn_config import DQNAlgorithmConfig
 from maze_core.trainers.impala_config import ImpalaAlgorithmConfig
 from maze_core.trainers.learner import CRITIC_STATE
@@ -18,6 +22,7 @@ from maze_core.trainers.on_policy import log_probs_of, minibatches, prepare
 from maze_core.trainers.ppo_config import PPOAlgorithmConfig
 from maze_core.trainers.sac_config import SACAlgorithmConfig
 from maze_core.trainers.td3_config import TD3AlgorithmConfig
+from tests.maze_core.envs.actors_env import CrowdEnv
 from tests.maze_core.envs.structured_env import make_boxes
 from tests.maze_core.recurrent import CueEnv, Gru, Lstm, WholeGru, model
 from tests.maze_core.trainers.small_worlds import (
@@ -196,13 +201,34 @@ def test_a_sequence_is_one_agent_in_one_environment_in_the_order_of_time():
         assert (np.diff(t[rows]) > 0).all()
 
 
-def test_sequences_of_some_rows_are_the_same_sequences():
+def test_sequences_of_some_rows_are_the_same_sequences_cut_where_a_row_is_left_out():
     sequences = Sequences(
-        np.array([[0, 1, 2], [3, -1, 4]]), np.array([[True, False, False], [False, True, True]])
+        np.array([[0, 1, 2], [3, -1, 4], [5, -1, 6]]),
+        np.array([[True, False, False], [False, False, True], [False, False, False]]),
     )
-    own = sequences.of_rows(np.array([0, 2, 3, 4]))
-    assert own.rows.tolist() == [[0, 1], [2, 3]]
-    assert own.begins.tolist() == [[True, False], [False, True]]
+    own = sequences.of_rows(np.array([0, 2, 3, 4, 5, 6]))
+    assert own.rows.tolist() == [[0, 1], [2, 3], [4, 5]]
+    assert own.begins.tolist() == [[True, False], [False, True], [False, False]]
+    cut = sequences.of_rows(np.array([0, 1, 2, 5, 6]))
+    assert cut.rows.tolist() == [[0, 3, 1, 2, 4]]
+    assert cut.begins.tolist() == [[True, False, False, False, False]]
+
+
+def test_where_each_actor_is_paid_its_own_the_sequences_have_the_rows_that_are_learnt_from():
+    """Of actions of which nothing is known yet there are no rows, and a sequence goes on behind them by its state."""
+    rollout, batch, learner, _, _ = played(CrowdEnv, n_envs=3)
+    known = rollout.turns.is_known
+    assert not known.all()
+    for key, samples in batch.items():
+        rows = samples.sequences.rows
+        assert sorted(rows[rows >= 0]) == list(range(len(samples)))
+        assert len(samples) == np.count_nonzero(known & rollout.steps[key].active)
+        with learner.torch(keeps_gradients=False):
+            found = learner.evaluate(
+                key, samples.observations, samples.actions, samples.agent_id, samples.sequences
+            )
+        np.testing.assert_allclose(found.log_probs, samples.log_probs, rtol=1e-4, atol=1e-5)
+        np.testing.assert_allclose(found.values, samples.values, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("config", [PPOAlgorithmConfig, A2CAlgorithmConfig, ImpalaAlgorithmConfig])
@@ -223,6 +249,48 @@ def test_states_are_zero_again_once_the_environments_are_reset():
     rollout = trainer.collector.collect(trainer.policy)
     assert not rollout.steps[0].observations["state"][0].any()
     assert not trainer._memory.of(0, np.zeros(2, int), np.arange(2)).any()
+
+
+class Named:
+    """In one environment: the action that the sign shown in the first step names."""
+
+    needs_noise = False
+
+    def act(self, step_key, observations, **_):
+        sign = observations["observation"][0, 0]
+        self.action = int(sign > 0) if sign else self.action
+        return {"action": np.array([self.action])}
+
+
+def test_cloning_learns_whole_episodes_from_zeros_on():
+    """In each of two episodes one action is right in all steps, and nothing but the first observation tells which."""
+    played = [run_episodes(PerEnvVectorEnv([CueEnv]), Named(), [seed], record=True)[0] for seed in range(8)]
+    assert len({episode.trajectory.actions[0]["action"][0] for episode in played}) == 2
+    config = BCAlgorithmConfig(lr=0.03, lr_schedule="constant", batch_size=12, validation_percentage=25)
+    made = parts(CueEnv, model=model(Lstm, Lstm), needs=config.model_needs)
+    episodes = {str(i): episode.trajectory for i, episode in enumerate(played)}
+    made.demonstrations = demonstrations(episodes, made.env, [], made.policy)
+    trainer = config.build(made)
+    steps = trainer.training[0]
+    assert sorted(steps.sequences.lengths.tolist()) == [3] * 6
+    by_row = steps.sequences.rows.T
+    shown = steps.observations["observation"][by_row]
+    acted = steps.actions["action"][by_row]
+    network, state = made.policy.steps[0].networks[0].logits, np.zeros((6, 16), np.float32)
+    expected = np.empty((6, 3), np.float32)
+    for t in range(3):
+        output = network({"observation": shown[:, t], "state": state})
+        state, logits = output[:, 2:], torch.tensor(output[:, :2])
+        expected[:, t] = torch.log_softmax(logits, 1)[np.arange(6), acted[:, t]]
+    np.testing.assert_allclose(trainer._log_probs(0, steps)[by_row], expected, rtol=1e-4, atol=1e-5)
+    for _ in range(60):
+        metrics = trainer.update(epoch=0, progress=0.0).metrics
+    assert metrics["validation/loss"] < 0.1
+
+
+def test_asynchronous_acting_refuses_a_state():
+    with pytest.raises(InvalidSpecificationError, match=r"algorithm\.mode: .*take lockstep"):
+        trainer_of(ImpalaAlgorithmConfig(mode="asynchronous"), CueEnv, model=model())
 
 
 @pytest.mark.parametrize("config", [DQNAlgorithmConfig, SACAlgorithmConfig, TD3AlgorithmConfig])
