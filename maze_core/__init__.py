@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from maze_core.agent import Agent, load_agent
     from maze_core.api.comparison import compare
+    from maze_core.api.deployment import AgentDeployment
     from maze_core.api.multirun_report import JobsReporter
     from maze_core.api.run_context import RunContext
     from maze_core.checkpoint import Checkpoint
@@ -81,6 +82,7 @@ if TYPE_CHECKING:
 _PUBLIC = {
     "maze_core.agent": "Agent load_agent",
     "maze_core.api.comparison": "compare",
+    "maze_core.api.deployment": "AgentDeployment",
     "maze_core.api.multirun_report": "JobsReporter",
     "maze_core.api.run_context": "RunContext",
     "maze_core.checkpoint": "Checkpoint",
@@ -135,6 +137,7 @@ __all__ = [
     "ActionConversionInterface",
     "ActorID",
     "Agent",
+    "AgentDeployment",
     "BCAlgorithmConfig",
     "Checkpoint",
     "ComparisonReport",

@@ -345,6 +345,7 @@ class Agent:
         states: Sequence[str | None] | None,
         deterministic: bool,
         rng: np.random.Generator | None,
+        noise: FloatArray | None = None,
     ) -> tuple[Action, list[Tree], list[str | None]]:
         """As :meth:`advance`, of raw observations, and a decision for each."""
         key, agent_id = actor
@@ -352,8 +353,8 @@ class Agent:
             raise StateError(MISSING)
         before = [self._states.read(state) for state in states or [None] * _n_rows(observations)]
         seen, carried = self._seen(actor, observations, before)
-        noise, step = None, self.policy.steps[key]
-        if not deterministic or self.policy.needs_noise:
+        step = self.policy.steps[key]
+        if noise is None and (not deterministic or self.policy.needs_noise):
             noise = self.policy.noise(key, rng or self._rng, _n_rows(seen))
         if not step.networks:
             message = "This policy has no network that could tell what it thinks."

@@ -36,6 +36,7 @@ from maze_core.runners.config import rollout_tree
 from maze_core.types import JSON, ActorID, Tree
 
 if TYPE_CHECKING:
+    from maze_core.api.deployment import AgentDeployment
     from maze_core.envs.maze_env import MazeEnv
     from maze_core.evaluation.evaluate import EvalReport, RolloutReport
     from maze_core.rollout.datasets import EpisodeSet, RecordedEpisode
@@ -292,26 +293,62 @@ class Run:
             folder.write(playing.tree, playing.config_sha256, playing.undescribed, report.to_dict())
         return replace(report, saved_to=folder.path)
 
-    def recorded(self, report: "RolloutReport") -> "EpisodeSet":
+    def recorded(
+        self,
+        report: "RolloutReport",
+        *,
+        judge: bool = False,
+        deterministic: bool | None = None,
+        seed: int | None = None,
+    ) -> "EpisodeSet":
         """The recorded episodes of a rollout of this context, with their seeds and spaces, for ``save_episodes``.
 
+        Args:
+            report: of the rollout.
+            judge: add the log-probability of each action, and what the critic expected.
+            deterministic: as it was given to the rollout, to judge by.
+            seed: as it was given to the rollout, to judge by.
+
         Raises:
-            InvalidSpecificationError: they were not recorded.
+            InvalidSpecificationError: they were not recorded, or are judged by another policy than they are of.
         """
         from maze_core.envs.env_spaces import describe_spaces
         from maze_core.rollout.datasets import EpisodeSet, RecordedEpisode
+        from maze_core.runners.replay import judged
 
         found = [(episode.trajectory, episode.seed) for episode in report.episodes]
-        episodes = [RecordedEpisode(trajectory=x, seed=seed) for x, seed in found if x is not None]
+        episodes = [RecordedEpisode(trajectory=x, seed=its_seed) for x, its_seed in found if x is not None]
         if not episodes or len(episodes) < len(found):
             message = "The episodes were not recorded: play with rollout(record=True)."
             raise InvalidSpecificationError(message, path="report", code="not_recorded")
+        if judge:
+            playing = self.playing(deterministic=deterministic, seed=seed)
+            episodes = [judged(playing, self.policy, episode) for episode in episodes]
         env = self.specification.tree["env"]
         return EpisodeSet(episodes=episodes, spaces=describe_spaces(self.policy), env=env)
 
     def _plays_an_agent(self) -> bool:
         """Whether rollouts are those of a trained policy."""
         return self.specification.mode == "train" or plays_a_run(self.specification.tree["policy"])
+
+    def deploy(self, *, deterministic: bool | None = None, seed: int | None = None) -> "AgentDeployment":
+        """The trained policy for a loop of the caller's, told step by step what happened; as :meth:`rollout` acts.
+
+        Args:
+            deterministic: the most likely action instead of a sample.
+            seed: seeds episodes and samples; None takes the run's own seeds.
+        """
+        from maze_core.api.deployment import AgentDeployment
+        from maze_core.runners.build import seeds_of
+
+        playing = self.playing(deterministic=deterministic, seed=seed)
+        env_seed, agent_seed = seeds_of(playing)
+        return AgentDeployment(
+            agent=self.policy,
+            deterministic=playing.build("runner").deterministic,
+            env_seed=env_seed,
+            agent_seed=agent_seed,
+        )
 
     def replay(
         self,

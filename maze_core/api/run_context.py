@@ -259,6 +259,7 @@ class RunContext(Generic[Several]):
     train = _Verb(Run.train, Multirun.train)
     smoke = _Verb(Run.smoke, _of_each(Run.smoke))
     rollout = _Verb(Run.rollout, Multirun.rollout)
+    deploy = _Verb(Run.deploy, _of_each(Run.deploy))
     recorded = _Verb(Run.recorded, _of_each(Run.recorded))
     replay = _Verb(Run.replay, _of_each(Run.replay))
     evaluate = _Verb(Run.evaluate, Multirun.evaluate)

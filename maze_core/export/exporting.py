@@ -167,26 +167,37 @@ def _one(stacks: list[Stack], actor: ActorID | None) -> Stack:
 
 
 def _compare(agent: Agent, checkpoint: Checkpoint, stack: Stack, act: Act) -> None:
-    """Make sure that recorded observations give the actions of the checkpoint, together and one by one."""
+    """Make sure that recorded observations give the actions of the checkpoint; with a state, one after the other."""
     place = list(agent.observation_spaces).index(stack.step_key)
     observations = section(checkpoint.tensors, f"recorded/{place}/observation")
     if not observations:
         raise CheckpointError("The checkpoint has no recorded observations to check what was exported by.")
     actor = ActorID(stack.step_key, stack.agent_id or 0)
-    expected = agent.act_as(actor, observations, True, None)
-    if not stack.agent_id:
-        expected |= section(checkpoint.tensors, f"recorded/{place}/action")
     n_rows = len(next(iter(observations.values())))
-    state = {}
-    if STATE in stack.inputs and STATE not in observations:
-        state = {STATE: np.zeros((n_rows, *stack.inputs[STATE][1]), np.float32)}
-    for rows in (slice(None), slice(0, 1)):
-        given = act(stack, {name: x[rows] for name, x in {**observations, **state}.items()})
-        given.pop(NEXT_STATE, None)
-        for head, values in given.items():
-            if not _same(values, np.asarray(expected[head])[rows]):
-                message = f"What was exported acts otherwise than the checkpoint (head {head!r}); nothing was written."
-                raise CheckpointError(message)
+    states, state = [agent.fresh_state()], {}
+    if NEXT_STATE in stack.outputs:
+        state = {STATE: np.zeros((1, *stack.inputs[STATE][1]), np.float32)}
+    expected = section(checkpoint.tensors, f"recorded/{place}/action") if not stack.agent_id else {}
+    for rows in (slice(row, row + 1) for row in range(n_rows)):
+        seen = {name: x[rows] for name, x in observations.items()}
+        acted, states = agent.carry(actor, seen, states, True, None)
+        given = act(stack, {**seen, **state})
+        state = {STATE: given.pop(NEXT_STATE)} if state else {}
+        _refuse_others(given, acted)
+        _refuse_others(given, {head: x[rows] for head, x in expected.items()})
+    many = {STATE: np.zeros((n_rows, *stack.inputs[STATE][1]), np.float32)} if state else {}
+    together = act(stack, {**observations, **many})
+    if not state:
+        _refuse_others(together, expected or agent.act_as(actor, observations, True, None))
+
+
+def _refuse_others(given: Action, expected: Action) -> None:
+    for head, values in expected.items():
+        if head not in given or not _same(given[head], np.asarray(values)):
+            message = (
+                f"What was exported acts otherwise than the checkpoint (head {head!r}); nothing was written."
+            )
+            raise CheckpointError(message)
 
 
 def _same(given: Array, expected: Array) -> bool:

@@ -8,7 +8,7 @@ where it was drawn, is drawn again from the seeds.
 """
 
 from contextlib import closing
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -19,6 +19,7 @@ from maze_core.envs.config import EnvConfig
 from maze_core.envs.vector import Tick, VectorEnv
 from maze_core.envs.wrappers.wrapper import stepped, stepping_wrappers
 from maze_core.errors import InvalidSpecificationError
+from maze_core.rollout.datasets import RecordedEpisode
 from maze_core.rollout.episodes import NoiseStream
 from maze_core.rollout.recording import Trajectory, listed
 from maze_core.runners.build import seeds_of
@@ -145,6 +146,40 @@ def replay_decision(
         is_equal=recorded.keys() == actions.keys()
         and all(_same(values, actions[head]) for head, values in recorded.items()),
     )
+
+
+@one_thread()
+def judged(config: RunConfig, agent: Agent, episode: RecordedEpisode) -> RecordedEpisode:
+    """A recorded episode with the log-probability of each action and what the critic expected, where it has one.
+
+    Args:
+        config: of the rollout, as of :func:`replay_decision`.
+        agent: whose policy acted.
+        episode: what was recorded, with its seed.
+
+    Raises:
+        InvalidSpecificationError: the policy acts otherwise than was recorded, so it is not its episode.
+    """
+    recorded, runner = episode.trajectory, config.build("runner")
+    action_seed = derived_seed(seeds_of(config)[1], Stream.ROLLOUT)
+    stream = NoiseStream(agent.policy, np.random.SeedSequence([action_seed, episode.seed or 0]))
+    draws = agent.policy.needs_noise or not runner.deterministic
+    state, found = agent.initial_state(), []
+    for step, key in enumerate(recorded.step_keys):
+        actor, observation = _seen(recorded, step)
+        noise = stream.next(key)[None] if draws else None
+        given = actor, observation, [state], runner.deterministic, None, noise
+        actions, (decision,), (state,) = agent.explain_as(*given)
+        done = _row(recorded.actions[key], recorded.step_keys[:step].count(key))
+        if not all(_same(values, actions[head]) for head, values in done.items()):
+            message = f"does not act at sub-step {step} as was recorded: give seed and deterministic as then."
+            raise InvalidSpecificationError(message, path="episode", code="other_content")
+        found.append((decision["log_prob"], decision["value"]))
+    columns = [
+        None if any(value is None for value in column) else np.array(column, np.float32)
+        for column in zip(*found, strict=True)
+    ]
+    return replace(episode, log_probs=columns[0], values=columns[1])
 
 
 def _seen(trajectory: Trajectory, step: int) -> tuple[ActorID, Observation]:

@@ -14,3 +14,15 @@ class Pixels(nn.Module):
     def forward(self, x: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
         picture = x["observation"].permute(0, 3, 1, 2) / 255
         return {"action": self.action(torch.relu(self.conv(picture)).flatten(1))}
+
+
+class Remembers(nn.Module):
+    state_width = 6
+
+    def __init__(self, obs_shapes: Any, action_logits_shapes: Any) -> None:
+        super().__init__()
+        self.cell, self.action = nn.GRUCell(4, 6), nn.Linear(6, 2)
+
+    def forward(self, x: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        state = self.cell(x["observation"], x["state"])
+        return {"action": self.action(state), "state": state}

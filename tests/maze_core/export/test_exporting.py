@@ -183,6 +183,43 @@ def test_convolutions_are_exported_with_any_number_of_rows(tmp_path):
             rc.export(tmp_path / "pixels.npz")
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["own", "vector_obs_rnn"])
+def test_a_network_with_memory_is_exported_with_its_state_in_and_out(kind, tmp_path):
+    from tests.maze_core.export.networks import Remembers
+
+    given: dict = {"model": kind, "critic": "template_state"}
+    if kind == "own":
+        given = {"overrides": {"model.policy.networks": [Remembers]}}
+    with RunContext(configuration="test", seed=1, silent=True, **given) as rc:
+        session = _session(rc.export(tmp_path / "memory.onnx"))
+        width = session.get_inputs()[-1].shape[1]
+        rows = np.random.default_rng(0).uniform(-0.4, 0.4, (12, 4)).astype(np.float32)
+        state, carried = np.zeros((1, width), np.float32), rc.initial_state()
+        for row in rows:
+            expected, carried = rc.compute_action(row, state=carried)
+            action, state = session.run(["action", "next_state"], {"observation": row[None], "state": state})
+            assert action.tolist() == [expected["action"]]
+        assert state.any()
+
+
+@pytest.mark.slow
+def test_the_template_for_pictures_is_exported(tmp_path):
+    overrides = {"env.name": "ToyPixels-v0"}
+    with RunContext(
+        model="pixel_obs",
+        critic="template_state",
+        overrides=overrides,
+        configuration="test",
+        seed=1,
+        silent=True,
+    ) as rc:
+        session = _session(rc.export(tmp_path / "pixels.onnx"))
+        rows = np.random.default_rng(0).integers(0, 256, (5, 36, 36, 1), np.uint8)
+        expected = [rc.compute_action(row)["action"] for row in rows]
+        assert session.run(["action"], {"observation": rows})[0].tolist() == expected
+
+
 def test_the_command_line_exports_run_directories_and_checkpoint_files(pole, tmp_path, monkeypatch, capsys):
     from service.cli import main
 

@@ -8,7 +8,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from maze_core import EpisodeSet, RecordedEpisode, RunContext, load_episodes, save_episodes
+from maze_core import (
+    EpisodeSet,
+    InvalidSpecificationError,
+    RecordedEpisode,
+    RunContext,
+    load_episodes,
+    save_episodes,
+)
 from maze_core.envs.env_spaces import describe_spaces
 from maze_core.rollout.recording import RecordingError, Trajectory, trajectory_to_bytes
 from maze_core.types import ActorID
@@ -116,6 +123,23 @@ def test_a_rollout_is_written_with_its_spaces_and_played_once_more_from_the_file
             assert all(report.is_equal for report in again)
             decision = rc.replay(back.episodes[-1], 2, seed=4, deterministic=False)
             assert decision.is_equal
+
+
+def test_log_probabilities_and_values_are_those_of_the_policy_that_played(tmp_path):
+    with RunContext(overrides={"env.name": "Pendulum-v1"}, configuration="test", seed=1, silent=True) as rc:
+        report = rc.rollout(2, 10, seed=3, deterministic=False)
+        given = rc.recorded(report, judge=True, seed=3, deterministic=False)
+        save_episodes(tmp_path / "x.parquet", given)
+        episode = load_episodes(tmp_path / "x.parquet").episodes[0]
+        assert episode.log_probs.dtype == episode.values.dtype == np.float32
+        seen = episode.trajectory.observations[0]["observation"]
+        assert episode.values[4] == np.float32(rc.explain_action(seen[4])["value"])
+        likeliest = [rc.explain_action(row)["log_prob"] for row in seen]
+        assert (episode.log_probs < np.float32(likeliest)).all()
+        with pytest.raises(InvalidSpecificationError, match="does not act at sub-step 0"):
+            rc.recorded(report, judge=True, seed=3, deterministic=True)
+        with pytest.raises(InvalidSpecificationError, match="not recorded"):
+            rc.recorded(rc.rollout(1, 5, record=False))
 
 
 def test_saved_rollouts_are_read_with_seeds_and_environment(tmp_path):
