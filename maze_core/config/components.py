@@ -382,4 +382,15 @@ def _normalization(given: dict[str, Any]) -> dict[str, Any]:
         config["clip_range"] = None
     if isinstance(config.get("axis"), int):
         config["axis"] = [config["axis"]]
+    if isinstance(rules := given.get("manual_config"), Mapping):
+        given["manual_config"] = {name: _normalization_rule(rule) for name, rule in rules.items()}
     return {**given, **config}
+
+
+def _normalization_rule(rule: Any) -> Any:
+    """What is different for one observation."""
+    if not isinstance(rule, Mapping) or not isinstance(rule.get("strategy_config") or {}, Mapping):
+        return rule
+    words = {"default_strategy": rule.get("strategy"), "default_strategy_config": rule.get("strategy_config")}
+    others = {key: value for key, value in rule.items() if key not in ("strategy", "strategy_config")}
+    return {**others, **_normalization(words)}

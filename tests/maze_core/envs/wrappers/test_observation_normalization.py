@@ -9,6 +9,7 @@ from gymnasium import spaces
 from hypothesis import given
 from hypothesis import strategies as st
 
+from maze_core import compose_run
 from maze_core.envs.config import GymEnvConfig
 from maze_core.envs.wrappers import ObservationNormalizationWrapper, WrappedVectorEnv
 from maze_core.errors import EnvError
@@ -478,3 +479,127 @@ def test_clipping_is_told_from_one_in_a_hundred_of_a_thousand_values(n_clipped, 
     wrapper = seeing(minus_and_plus_one(running=False), *[99.0] * n_clipped, *[0.0] * (n_rows - n_clipped))
     with pytest.warns(UserWarning, match="1% of the values") if is_told else contextlib.nullcontext():
         wrapper.metrics()
+
+
+MIXED = spaces.Dict(
+    far=spaces.Box(-9.0, 9.0, (2,)), near=spaces.Box(0.0, 4.0, (2,)), fixed=spaces.Box(-8.0, 8.0, (2,))
+)
+RULES = {
+    "near": {"strategy": "range_zero_one", "clip_range": None, "axis": None},
+    "fixed": {"statistics": {"mean": [1.0, -1.0], "std": 2.0}, "clip_range": [-1, 1]},
+}
+
+
+def mixed_samples():
+    rng = np.random.default_rng(0)
+    return {name: rng.uniform(0, 4, (50, 2)).astype(np.float32) for name in MIXED}
+
+
+def test_single_observations_may_have_rules_of_their_own():
+    wrapper = ObservationNormalizationWrapper(manual_config=RULES)
+    seen, _ = wrapper.bind({0: MIXED}, {})
+    assert [tuple(seen[0][name].high) for name in ("far", "near", "fixed")] == [
+        (10, 10),
+        (np.inf,) * 2,
+        (1, 1),
+    ]
+    assert wrapper.needs_statistics()
+    samples = mixed_samples()
+    wrapper.estimate({0: samples})
+    assert not wrapper.needs_statistics()
+    shown, _ = wrapper.observation(0, samples, None)
+    np.testing.assert_allclose(shown["far"].mean(0), 0, atol=1e-5)
+    np.testing.assert_allclose([shown["near"].min(), shown["near"].max()], [0, 1], atol=1e-6)
+    expected = ((samples["fixed"] - [1, -1]) / 2).clip(-1, 1)
+    np.testing.assert_allclose(shown["fixed"], expected, rtol=1e-6)
+
+
+def test_given_statistics_never_move_and_come_back_from_a_checkpoint():
+    wrapper = ObservationNormalizationWrapper(manual_config=RULES, running="always")
+    wrapper.bind({0: MIXED}, {})
+    wrapper.estimate({0: mixed_samples()})
+    before = wrapper.state_dict()
+    wrapper.see(0, {name: values + 3 for name, values in mixed_samples().items()})
+    wrapper.learn()
+    after = wrapper.state_dict()
+    moved = {name for name in before if not np.array_equal(before[name], after[name])}
+    assert {name.partition("/")[0] for name in moved} == {"far", "near"}
+    other = ObservationNormalizationWrapper(manual_config=RULES)
+    other.bind({0: MIXED}, {})
+    other.load_state_dict(after)
+    assert {name: array.tobytes() for name, array in other.state_dict().items()} == {
+        name: array.tobytes() for name, array in after.items()
+    }
+    for name, values in wrapper.observation(0, mixed_samples(), None)[0].items():
+        assert values.tobytes() == other.observation(0, mixed_samples(), None)[0][name].tobytes()
+
+
+@pytest.mark.parametrize(
+    ("rules", "message"),
+    [
+        ({"other": {}}, r"manual_config names \['other'\]"),
+        ({"fixed": {"statistics": {"min": 0, "max": 1}}}, "have to be mean and std, not min, max"),
+        ({"fixed": {"statistics": {"mean": [1, 2, 3], "std": 1}}}, r"numbers or arrays of shape \(2,\)"),
+        ({"fixed": {"statistics": {"mean": 0, "std": [1, 0]}}}, "no scale is 0"),
+        ({"fixed": {"axis": [0, 2]}}, "needs samples of 3 axes"),
+        (
+            {"fixed": {"strategy": "range_zero_one", "statistics": {"min": 1, "max": 1}}},
+            "no scale is 0",
+        ),
+    ],
+)
+def test_a_rule_that_does_not_fit_is_refused(rules, message):
+    with pytest.raises(EnvError, match=message):
+        ObservationNormalizationWrapper(manual_config=rules).bind({0: MIXED}, {})
+
+
+def test_given_limits_are_a_range():
+    rules = {"fixed": {"strategy": "range_zero_one", "statistics": {"min": [-2, 0], "max": 2}}}
+    wrapper = ObservationNormalizationWrapper(manual_config=rules)
+    wrapper.bind({0: spaces.Dict(fixed=MIXED["fixed"])}, {})
+    assert not wrapper.needs_statistics()
+    shown, _ = wrapper.observation(0, {"fixed": np.float32([[0, 1]])}, None)
+    assert shown["fixed"].tolist() == [[0.5, 0.5]]
+
+
+def test_published_rules_for_single_observations_are_ours():
+    name = "maze.core.wrappers.observation_normalization.observation_normalization_wrapper"
+    published = {
+        f"{name}.ObservationNormalizationWrapper": {
+            "default_strategy": "maze.normalization_strategies.MeanZeroStdOneObservationNormalizationStrategy",
+            "default_strategy_config": {"clip_range": [-3, 3], "axis": 0},
+            "manual_config": {
+                "observation": {
+                    "strategy": "maze.normalization_strategies.RangeZeroOneObservationNormalizationStrategy",
+                    "strategy_config": {"clip_range": [0, 1], "axis": 0},
+                    "statistics": {"min": 0, "max": 255},
+                }
+            },
+        }
+    }
+    rule = {
+        "strategy": "range_zero_one",
+        "clip_range": [0, 1],
+        "axis": [0],
+        "statistics": {"min": 0, "max": 255},
+    }
+    ours = {"clip_range": [-3, 3], "manual_config": {"observation": rule}}
+    expected = compose_run(wrappers={"maze_core.ObservationNormalizationWrapper": ours}, seed=1).tree
+    assert compose_run(wrappers=published, seed=1).tree == expected
+
+
+@pytest.mark.parametrize("shape", [(1, 50, 50), (2, 33, 47)])
+def test_one_statistic_of_large_observations_follows_all_places_in_turn(shape):
+    wrapper = ObservationNormalizationWrapper(axis=None, running="always")
+    wrapper.bind({0: spaces.Dict(x=spaces.Box(0, 255, shape, np.uint8))}, {})
+    rng = np.random.default_rng(0)
+    frames = rng.integers(0, 50, (64, 4, *shape), dtype=np.uint8)
+    frames[..., :7, :] += 150
+    wrapper.estimate({0: {"x": frames[0]}})
+    for batch in frames[1:]:
+        wrapper.see(0, {"x": batch})
+    wrapper.learn()
+    state = wrapper.state_dict()
+    assert state["x/running_count"][0] < 0.6 * frames.size
+    assert state["x/shift"] == pytest.approx(frames.mean(), rel=0.01)
+    assert state["x/scale"] == pytest.approx(frames.std(), rel=0.01)
