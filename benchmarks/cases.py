@@ -21,7 +21,7 @@ class Case:
     n_passes: int = 4
     """Passes over an update's rows, of PPO."""
     has_pictures: bool = False
-    """Policy and critic have one convolutional trunk, NatureCNN, in place of hidden layers."""
+    """Policy and critic have one convolutional trunk in place of hidden layers: ``model=nature_cnn``, ``CnnPolicy``."""
     overrides: dict[str, Any] = field(default_factory=dict)
     """Settings that only we have."""
 

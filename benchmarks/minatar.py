@@ -38,7 +38,7 @@ def game(name: str) -> gymnasium.Env[Any, Any]:
 
 
 class Trunk(nn.Module):
-    """16 kernels of 3 × 3, then 128 units, as of Young and Tian; pictures ``[N, 10, 10, channels]``."""
+    """What ours has, for the peer: 16 kernels of 3 × 3, then 128 units; pictures ``[N, 10, 10, channels]``."""
 
     def __init__(self, n_channels: int) -> None:
         super().__init__()
@@ -52,33 +52,10 @@ class Trunk(nn.Module):
         return features
 
 
-class PolicyAndValue(nn.Module):
-    """Logits and value on one trunk."""
-
-    def __init__(self, n_channels: int, n_actions: int) -> None:
-        super().__init__()
-        self.trunk = Trunk(n_channels)
-        self.policy, self.value = nn.Linear(128, n_actions), nn.Linear(128, 1)
-        for layer in self.modules():
-            if isinstance(layer, nn.Conv2d | nn.Linear) and layer.bias is not None:
-                gain = 0.01 if layer is self.policy else 1.0 if layer is self.value else 2**0.5
-                nn.init.orthogonal_(layer.weight, gain)
-                nn.init.zeros_(layer.bias)
-
-    def forward(self, observations: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Logits and value of pictures."""
-        features = self.trunk(observations["observation"])
-        return {"action": self.policy(features), "value": self.value(features)}
-
-
 def ours(name: str, seed: int, n_env_steps: int) -> list[float]:
     """Returns of the last policy's episodes."""
     from maze_core import RunContext
 
-    torch.manual_seed(seed)
-    env = game(name)
-    assert isinstance(env.action_space, gymnasium.spaces.Discrete)
-    network = PolicyAndValue(env.observation_space.shape[-1], int(env.action_space.n))  # type: ignore[index]
     settings = {
         "runner.n_envs": N_ENVS,
         "algorithm.n_rollout_steps": N_STEPS,
@@ -94,11 +71,11 @@ def ours(name: str, seed: int, n_env_steps: int) -> list[float]:
         "algorithm.max_grad_norm": MAX_NORM,
         "algorithm.batch_size": BATCH,
         "algorithm.n_optimization_epochs": N_PASSES,
-        "model.policy.networks": [network],
-        "model.critic.networks": [network],
+        "model.model_builder.modality_config.image": None,  # convolutions that fit: 16 of 3 × 3
+        "model.model_builder.modality_config.hidden.block_params.hidden_units": [128],
     }
     with RunContext(
-        env=lambda: game(name), model="flatten_concat", overrides=settings, seed=seed, silent=True
+        env=lambda: game(name), model="nature_cnn", overrides=settings, seed=seed, silent=True
     ) as context:
         context.train()
         return [float(x) for x in context.evaluate(N_EPISODES).returns]

@@ -1,16 +1,10 @@
-"""A small environment of pictures, and a network for it: the NatureCNN of Stable-Baselines3, with policy and critic.
+"""A small environment of pictures, that costs little beside its network."""
 
-Mnih et al. 2015, doi:10.1038/nature14236, "Methods".
-"""
-
-from collections.abc import Mapping
 from typing import Any
 
 import gymnasium
 import numpy as np
-import torch
 from gymnasium import spaces
-from torch import Tensor, nn
 
 from maze_core.types import Array
 
@@ -46,43 +40,6 @@ class Squares(gymnasium.Env[Array, np.int64]):
         self._seen = seen
         reward = 1.0 - abs(self._row - (_SIZE - _SQUARE) / 2) / _SIZE
         return seen, reward, False, False, {}
-
-
-class NatureCNN(nn.Module):
-    """Policy and critic on one trunk, for pictures ``[84, 84, 4]`` and four actions."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.first = nn.Conv2d(4, 32, 8, 4)
-        self.trunk = nn.Sequential(
-            *(nn.ReLU(inplace=True), nn.Conv2d(32, 64, 4, 2), nn.ReLU(inplace=True)),
-            *(nn.Conv2d(64, 64, 3, 1), nn.ReLU(inplace=True)),
-            *(nn.Flatten(), nn.Linear(64 * 7 * 7, 512), nn.ReLU(inplace=True)),
-        )
-        self.policy, self.value = nn.Linear(512, 4), nn.Linear(512, 1)
-
-    def forward(self, observations: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Logits and value."""
-        pictures = observations["observation"].permute(
-            0, 3, 1, 2
-        )  # as it lies: channels last are the faster ones
-        weight = self.first.weight * (1 / 255)  # in the place of all pixels
-        first = nn.functional.conv2d(pictures, weight, self.first.bias, self.first.stride)
-        features = self.trunk(first)
-        return {"action": self.policy(features), "value": self.value(features)}
-
-
-def nature_cnn() -> NatureCNN:
-    """The network with the first weights of Stable-Baselines3's: orthogonal, biases 0."""
-    with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(1)
-        network = NatureCNN()
-        for layer in network.modules():
-            if isinstance(layer, nn.Conv2d | nn.Linear) and layer.bias is not None:
-                gain = 0.01 if layer is network.policy else 1.0 if layer is network.value else 2**0.5
-                nn.init.orthogonal_(layer.weight, gain)
-                nn.init.zeros_(layer.bias)
-    return network
 
 
 gymnasium.register("Squares-v0", entry_point=f"{__name__}:Squares", max_episode_steps=200)

@@ -22,7 +22,6 @@ from threadpoolctl import threadpool_limits
 
 from benchmarks.cases import CASES, Case
 from benchmarks.peers import PEERS, Advance
-from benchmarks.pixels import nature_cnn
 from benchmarks.report import write_report
 from maze_core.threads import one_thread
 
@@ -37,19 +36,19 @@ def ours(case: Case) -> Advance:
     from maze_core.config import compose_run
     from maze_core.runners.build import build_world
 
-    pictures = nature_cnn() if case.has_pictures else None
     settings: dict[str, Any] = {
         "env.name": case.env,
-        "model.policy.networks": [pictures or _network("PolicyNet", case)],
         "runner.n_envs": case.n_envs,
         "algorithm.n_rollout_steps": case.n_steps,
         "algorithm.lr": case.lr,
         "algorithm.lr_schedule": "constant",
     }
-    if case.algorithm != "dqn":
-        settings["model.critic.networks"] = [pictures or _network("StateValueNet", case)]
-    else:
+    if not case.has_pictures:
+        settings["model.policy.networks"] = [_network("PolicyNet", case)]
+    if case.algorithm == "dqn":
         settings |= {"algorithm.initial_epsilon": 0.05, "algorithm.double": False}
+    elif not case.has_pictures:
+        settings["model.critic.networks"] = [_network("StateValueNet", case)]
     if case.has_replay:
         settings |= {"algorithm.batch_size": case.batch_size, "algorithm.n_gradient_steps": 1}
     else:
@@ -65,9 +64,8 @@ def ours(case: Case) -> Advance:
             "algorithm.n_optimization_epochs": case.n_passes,
         }
     overrides = settings | case.overrides
-    config = compose_run(
-        "train", algorithm=case.algorithm, model="flatten_concat", overrides=overrides, seed=1
-    )
+    model = "nature_cnn" if case.has_pictures else "flatten_concat"
+    config = compose_run("train", algorithm=case.algorithm, model=model, overrides=overrides, seed=1)
     world = build_world(config)
     world.trainer.reset_envs(range(case.n_envs))
 
