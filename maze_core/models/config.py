@@ -23,6 +23,7 @@ from maze_core.models.block_config import (
     HiddenUnits,
     LayersConfig,
 )
+from maze_core.models.supports import SUPPORTS, Supports
 from maze_core.models.template_config import BlockNetConfig, ConcatModelBuilderConfig, ModalityConfig
 from maze_core.types import StepKey
 
@@ -372,15 +373,6 @@ DISTRIBUTIONS: Final[Mapping[str, DistributionName]] = {
 """Kind of action space → its distribution, where an algorithm asks for no other."""
 
 
-LEARNT_BY: Final[Mapping[str, str]] = {
-    "Discrete": "ppo, a2c, impala, es, dqn, qrdqn or sac",
-    "MultiDiscrete": "ppo, a2c, impala or es",
-    "MultiBinary": "ppo, a2c, impala or es",
-    "Box": "ppo, a2c, impala, es, sac or td3",
-}
-"""Kind of action space → the algorithms that act in it, for whoever chose another."""
-
-
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ModelNeeds:
     """What an algorithm asks of a model, whatever its settings say of layers."""
@@ -389,14 +381,17 @@ class ModelNeeds:
     """Kind of action space → distribution; in other spaces the algorithm does not act."""
     critic: Literal["state", "action"] | None = "state"
     """Whether the critic values states, V(s), or actions, twice: Q(s, a); None needs none."""
-    has_sub_steps: bool = True
-    """Whether it learns where an environment has sub-steps or several agents."""
+    algorithm: str | None = None
+    """Its name in the table of what each supports; None supports everything."""
     n_quantiles: int = 1
     """Numbers per action value."""
     duelling: bool = False
     """Action values are those of the state plus advantages."""
-    has_memory: bool = True
-    """Whether it learns networks that carry a state from one observation to the next."""
+
+    @property
+    def supports(self) -> Supports:
+        """What the algorithm learns."""
+        return Supports() if self.algorithm is None else SUPPORTS[self.algorithm]
 
 
 class Buildable:

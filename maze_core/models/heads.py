@@ -38,12 +38,12 @@ from maze_core.models.beta import N_TRIES, beta_mode, beta_samples
 from maze_core.models.config import (
     BY_LIKELIHOOD,
     DISTRIBUTIONS,
-    LEARNT_BY,
     DistributionName,
     DistributionRule,
     GaussianArgs,
     TemplateModelConfig,
 )
+from maze_core.models.supports import learnt_by
 from maze_core.types import Array, BoolArray, FloatArray, IntArray, Tree, mask_name
 
 MASKED_LOGIT: Final = float(np.finfo(np.float32).min)
@@ -530,7 +530,7 @@ class DistributionMapper:
         kind = next((kind.__name__ for kind in _KINDS if isinstance(space, kind)), type(space).__name__)
         default = self._distributions.get(kind)
         if default is None:
-            others = f": take algorithm={LEARNT_BY[kind]}" if kind in LEARNT_BY else ""
+            others = f": take algorithm={learnt_by('actions', kind)}" if kind in DISTRIBUTIONS else ""
             raise _problem(
                 f"the action head {name!r} is a {kind}, in which this algorithm does not act{others}.",
                 tuple(self._distributions),

@@ -63,6 +63,7 @@ from maze_core.models.heads import (
     parameter_name,
 )
 from maze_core.models.networks import ActionCritic, Critic, Network, action_input
+from maze_core.models.supports import learnt_by
 from maze_core.models.template_config import BlockNetConfig, ConcatModelBuilderConfig
 from maze_core.threads import one_thread, one_torch_thread, plain_torch
 from maze_core.types import Array, FloatArray, StepKey
@@ -104,10 +105,7 @@ def build_model(
         gaussian=getattr(config, "gaussian", None),
         by_likelihood=needs.critic != "action",
     )
-    has_actors = len(action_spaces) > 1 or any(count != 1 for count in agent_counts.values())
-    if has_actors and not needs.has_sub_steps:
-        message = "has sub-steps or several agents, which this algorithm does not learn: take ppo or a2c."
-        raise _problem("env", message)
+    _refuse_actors(action_spaces, agent_counts, needs)
     spec = ModelSpec(
         observation_spaces=observation_spaces,
         action_spaces=action_spaces,
@@ -136,6 +134,20 @@ def _refer(critic: Critic, policy: ActingPolicy) -> None:
     of_critic: list[Any] = [network for _, network in critic.named() if network.needs_torch]
     for network in of_critic:
         any(network.refer(module) for module in modules)
+
+
+def _refuse_actors(
+    action_spaces: SpacesByKey, agent_counts: Mapping[StepKey, int], needs: ModelNeeds
+) -> None:
+    """Refuse sub-steps and agents that the algorithm does not learn."""
+    facts = {
+        "sub_steps": (len(action_spaces) > 1, f"{len(action_spaces)} sub-steps", "one sub-step"),
+        "agents": (any(count != 1 for count in agent_counts.values()), "several agents", "one agent"),
+    }
+    for feature, (is_so, several, one) in facts.items():
+        if is_so and not getattr(needs.supports, feature):
+            message = f"has {several}, and {needs.algorithm} learns {one}: take {learnt_by(feature)}."
+            raise _problem("env", message)
 
 
 def _composed(part: Any, spec: ModelSpec, seed: int, path: str) -> Any:
@@ -390,10 +402,10 @@ class NetworkFactory:
             network = module_network(
                 entry, space, outputs, path, arguments=self._role.arguments, copies=self._copies
             )
-        if network.state_width and not self._spec.needs.has_memory:
+        if network.state_width and not self._spec.needs.supports.memory:
             message = (
-                "carries a state from one observation to the next, which this algorithm does not learn: take ppo or "
-                "a2c, or a network without one and show it the past by ObservationStackWrapper."
+                f"carries a state from one observation to the next, which {self._spec.needs.algorithm} does not learn: "
+                f"take {learnt_by('memory')}, or a network without one and show it the past by ObservationStackWrapper."
             )
             raise _problem(path, message)
         return network

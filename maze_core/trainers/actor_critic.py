@@ -8,6 +8,7 @@ import numpy as np
 
 from maze_core.checkpoint import copied, prefixed, section
 from maze_core.data.trajectory import Rollout, actor_returns
+from maze_core.errors import InvalidSpecificationError
 from maze_core.models.memory import Memory
 from maze_core.models.networks import Critic
 from maze_core.objectives.losses import mean, squared_error
@@ -52,6 +53,12 @@ class ActorCritic(ABC, Generic[C]):
             rates=None if config.critic_lr is None else {"critic": config.critic_lr / config.lr},
         )
         self.learner = Learner(self.policy, self.critic, self.optimizer)
+        if self.learner.has_memory and parts.env.rewards == "per_actor":
+            message = (
+                "carries a state, and env pays each agent its own: such networks learn where a team is paid. Take a "
+                "network without a state, and show it the past inside the environment."
+            )
+            raise InvalidSpecificationError(message, path="model")
         self._progress = 0.0
         self._policy_learns = config.critic_burn_in_epochs == 0
         self.minibatch_rng = generator(parts.agent_seed, Stream.MINIBATCHES)

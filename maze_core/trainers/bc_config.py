@@ -45,7 +45,9 @@ class BCAlgorithmConfig(GradientConfig):
     @property
     def model_needs(self) -> ModelNeeds:
         """A policy that has distributions, and no critic."""
-        return ModelNeeds(distributions={**DISTRIBUTIONS, "Box": self.box_distribution}, critic=None)
+        return ModelNeeds(
+            distributions={**DISTRIBUTIONS, "Box": self.box_distribution}, critic=None, algorithm="bc"
+        )
 
     def build(self, parts: "Parts") -> "BC":
         """The trainer of these settings."""

@@ -61,8 +61,7 @@ class DQNAlgorithmConfig(OffPolicyConfig):
         return ModelNeeds(
             distributions={"Discrete": "action_values"},
             critic=None,
-            has_sub_steps=False,
-            has_memory=False,
+            algorithm="dqn",
             duelling=self.duelling,
         )
 
@@ -91,4 +90,4 @@ class QRDQNAlgorithmConfig(DQNAlgorithmConfig):
     @property
     def model_needs(self) -> ModelNeeds:
         """As DQN, with several numbers per action."""
-        return dataclasses.replace(super().model_needs, n_quantiles=self.n_quantiles)
+        return dataclasses.replace(super().model_needs, algorithm="qrdqn", n_quantiles=self.n_quantiles)

@@ -55,7 +55,7 @@ class ESAlgorithmConfig(GradientConfig):
     @property
     def model_needs(self) -> ModelNeeds:
         """A policy alone."""
-        return ModelNeeds(critic=None)
+        return ModelNeeds(critic=None, algorithm="es")
 
     def build(self, parts: "Parts") -> "ES":
         """The trainer of these settings."""

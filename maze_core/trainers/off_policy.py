@@ -10,8 +10,10 @@ from gymnasium import spaces
 
 from maze_core.checkpoint import copied, prefixed, section
 from maze_core.data.replay import Replay, Transitions
+from maze_core.errors import InvalidSpecificationError
 from maze_core.models.acting import ActingPolicy
 from maze_core.models.random_policy import RandomPolicy
+from maze_core.models.supports import learnt_by
 from maze_core.rollout.collector import Collector
 from maze_core.seeding import Stream, generator, generator_state, restore_generator
 from maze_core.threads import plain_torch
@@ -50,6 +52,9 @@ class OffPolicy(ABC, Generic[C]):
 
     def __init__(self, config: C, parts: Parts) -> None:
         self.config, self.policy = config, parts.policy
+        if parts.env.rewards == "per_actor":
+            message = f"pays each agent its own, which this algorithm does not learn: take {learnt_by('own_rewards')}."
+            raise InvalidSpecificationError(message, path="env")
         (self.key,) = parts.env.action_spaces
         self.replay: Replay = config.replay()
         self.rng = generator(parts.agent_seed, Stream.MINIBATCHES)

@@ -36,8 +36,7 @@ class SACAlgorithmConfig(TwinCriticsConfig):
         return ModelNeeds(
             distributions={"Box": "squashed_gaussian", "Discrete": "categorical"},
             critic="action",
-            has_sub_steps=False,
-            has_memory=False,
+            algorithm="sac",
         )
 
     def build(self, parts: "Parts") -> "SAC":

@@ -35,9 +35,7 @@ class TD3AlgorithmConfig(TwinCriticsConfig):
     @property
     def model_needs(self) -> ModelNeeds:
         """A policy without distribution for numbers, and two critics of actions."""
-        return ModelNeeds(
-            distributions={"Box": "deterministic"}, critic="action", has_sub_steps=False, has_memory=False
-        )
+        return ModelNeeds(distributions={"Box": "deterministic"}, critic="action", algorithm="td3")
 
     def build(self, parts: "Parts") -> "TD3":
         """The trainer of these settings."""

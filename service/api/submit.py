@@ -25,7 +25,8 @@ from maze_core.config.modules import PRESET_GROUPS, composition, module_index
 from maze_core.config.schema import BUDGETS
 from maze_core.config.trust import check_arguments, check_names, check_tree
 from maze_core.errors import InvalidSpecificationError, MazeError, ProblemList
-from maze_core.models.config import LEARNT_BY, TorchPolicyConfig
+from maze_core.models.config import DISTRIBUTIONS, TorchPolicyConfig
+from maze_core.models.supports import learnt_by
 from maze_core.rollout.recording import episodes_sha256
 from maze_core.runners.config import rollout_tree
 from maze_core.seeding import draw_seed
@@ -71,7 +72,8 @@ RUNNER_FIELDS = {
 }
 """Fields of a request that set one of the runner's."""
 TORCH_POLICY = target_name(TorchPolicyConfig)
-GYM_ENV = canonical_target("GymEnvConfig")
+_PUBLISHED = tuple(map(canonical_target, ("GymEnvConfig", "PettingZooEnvConfig")))
+"""Environments whose spaces workers publish by their ids."""
 
 MAX_VIDEOS = 100
 """Episodes that one rollout films."""
@@ -206,13 +208,17 @@ def _refuse_strange_spaces(config: RunConfig, services: Services) -> None:
     if (row := published(services, config.tree)) is None:
         return
     learns = config.mode == "train" and not config.tree["wrappers"]
-    acts_in = config.build("algorithm").model_needs.distributions if learns else LEARNT_BY
+    needs = config.build("algorithm").model_needs if learns else None
+    acts_in = DISTRIBUTIONS if needs is None else needs.distributions
     found = ProblemList()
+    if row.get("sub_steps") and needs is not None and not needs.supports.agents:
+        message = f"It learns one agent, and {row['id']} has several: take {learnt_by('own_rewards')}."
+        found.add("algorithm", message, code="env_not_trainable")
     if row.get("is_trainable") is False and "observation_space" in row:  # it was made: the spaces are why
         found.add("env.name", f"{row['id']} cannot be used: {row['reason']}", code="env_not_trainable")
     kind = str((row.get("action_space") or {}).get("type"))
-    if kind in LEARNT_BY and kind not in acts_in:
-        message = f"It does not act in a {kind}, which {row['id']} has: take {LEARNT_BY[kind]}."
+    if kind in DISTRIBUTIONS and kind not in acts_in:
+        message = f"It does not act in a {kind}, which {row['id']} has: take {learnt_by('actions', kind)}."
         found.add("algorithm", message, code="env_not_trainable")
     found.raise_if_any()
 
@@ -220,7 +226,7 @@ def _refuse_strange_spaces(config: RunConfig, services: Services) -> None:
 def published(services: Services, tree: Tree) -> Mapping[str, Any] | None:
     """What a worker found of a configuration's environment; None where that is not what is played."""
     env = tree["env"]
-    if env["_target_"] != GYM_ENV or env["kwargs"] or env["wrappers"]:
+    if env["_target_"] not in _PUBLISHED or env["kwargs"] or env.get("wrappers"):
         return None
     return next(iter(services.registry.environments(env["name"])), None)
 

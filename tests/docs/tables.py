@@ -31,6 +31,8 @@ from maze_core.config.modules import config_groups, config_module
 from maze_core.config.plain_values import Limits
 from maze_core.config.settings import field_docs
 from maze_core.models.config import GaussianArgs
+from maze_core.models.supports import SUPPORTS
+from maze_core.models.supports import rows as supported
 from service.settings import settings_table
 from tools.reference import document
 
@@ -60,6 +62,12 @@ def algorithms() -> str:
         entry = next(settings[name] for settings in each if name in settings)
         rows.append([f"`{name}`", *defaults, entry["takes"], entry["meaning"]])
     return markdown(["`algorithm.`", *ALGORITHMS, "takes", "meaning"], rows)
+
+
+def supports() -> str:
+    """What each algorithm learns."""
+    found = supported()
+    return markdown(["", *SUPPORTS], [[what, *cells.values()] for what, cells in found])
 
 
 MODEL_SETTINGS = {
@@ -188,6 +196,7 @@ TABLES: Mapping[str, tuple[str, Callable[[], str]]] = {
     "commands": ("operations.md", commands),
     "routes": ("api.md", routes),
     "algorithms": ("configuration.md", algorithms),
+    "supports": ("algorithms.md", supports),
     "models": ("configuration.md", models),
     "modules": ("configuration.md", modules),
     "targets": ("configuration.md", targets),

@@ -35,9 +35,7 @@ SMOOTH = BlockConfig(
     block_type="strided_convolution",
     block_params={"hidden_channels": [4], "hidden_kernels": 3, "non_lin": "tanh"},
 )
-ACTION_VALUES = ModelNeeds(
-    distributions={"Box": "squashed_gaussian"}, critic="action", has_sub_steps=False, has_memory=False
-)
+ACTION_VALUES = ModelNeeds(distributions={"Box": "squashed_gaussian"}, critic="action", algorithm="sac")
 
 
 def template(critic=None, shared=None, mapping=None, channels=None, **blocks) -> TemplateModelConfig:
@@ -127,7 +125,7 @@ def test_a_template_with_memory_carries_its_state(recurrence: str):
 def test_algorithms_without_memory_refuse_a_template_with_one():
     config = template(critic=StepStateActionCriticConfig(), recurrence=BlockConfig(block_type="lstm"))
     box = {0: spaces.Dict({"action": spaces.Box(-1, 1, (2,), np.float32)})}
-    with pytest.raises(InvalidSpecificationError, match=r"carries a state .* take ppo or a2c"):
+    with pytest.raises(InvalidSpecificationError, match=r"carries a state .* take ppo, a2c"):
         build(config, {"observation": VECTOR}, box, needs=ACTION_VALUES)
 
 

@@ -27,7 +27,7 @@ from maze_core.models.state_noise import squashed_state_noise
 from tests.maze_core.models.autograd import head_scores, state_deviation
 
 NOISE = GaussianArgs(state_dependent_noise=True)
-SQUASHED = ModelNeeds(distributions={"Box": "squashed_gaussian"}, critic=None, has_sub_steps=False)
+SQUASHED = ModelNeeds(distributions={"Box": "squashed_gaussian"}, critic=None, algorithm="sac")
 SEEN, DONE = (
     {0: spaces.Dict({"x": spaces.Box(-1, 1, (3,))})},
     {0: spaces.Dict({"a": spaces.Box(-1, 1, (2,))})},

@@ -14,7 +14,8 @@ from maze_core.config import conf_root, config_groups
 from maze_core.config.components import PUBLIC_TARGETS, target_name
 from maze_core.config.modules import config_module
 from maze_core.errors import InvalidSpecificationError
-from maze_core.models.config import LEARNT_BY
+from maze_core.models.config import DISTRIBUTIONS
+from maze_core.models.supports import learnt_by
 from maze_core.trainers.a2c_config import A2CAlgorithmConfig
 from maze_core.trainers.bc_config import BCAlgorithmConfig
 from maze_core.trainers.config import FitConfig, RolloutEvaluatorConfig, loss_weights
@@ -166,6 +167,6 @@ def test_who_chose_an_algorithm_for_another_space_is_told_those_that_act_in_it()
         for name in config_groups()["algorithm"]
     }
     needs = {name: kind().model_needs for name, kind in algorithms.items() if not kind.LEARNS_FROM_EPISODES}
-    for kind, told in LEARNT_BY.items():
-        named = set(told.replace(" or ", ", ").split(", "))
+    for kind in DISTRIBUTIONS:
+        named = set(learnt_by("actions", kind).replace(" or ", ", ").split(", "))
         assert named == {name for name, of_model in needs.items() if kind in of_model.distributions}

@@ -296,8 +296,6 @@ def test_asynchronous_acting_refuses_a_state():
 @pytest.mark.parametrize("config", [DQNAlgorithmConfig, SACAlgorithmConfig, TD3AlgorithmConfig])
 def test_what_learns_from_replay_refuses_a_network_with_a_state_and_says_what_does_not(config):
     world = OneNumberEnv if config is TD3AlgorithmConfig else CueEnv
-    with pytest.raises(
-        InvalidSpecificationError, match=r"take ppo or a2c.*ObservationStackWrapper"
-    ) as caught:
+    with pytest.raises(InvalidSpecificationError, match=r"take ppo, a2c.*ObservationStackWrapper") as caught:
         parts(world, model=model(), needs=config().model_needs)
     assert caught.value.problems[0].path == "model.policy.networks.0"
