@@ -158,6 +158,11 @@ _BY_MODULE: Mapping[str, Mapping[str, tuple[str, ...]]] = {
             "maze_core.models.composers.SharedStateCriticComposer",
             "maze_core.SharedStateCriticComposer",
         ),
+        "DeltaStateCriticConfig": (
+            f"{_REF_MODELS}.critics.DeltaStateCriticComposer",
+            "maze_core.models.composers.DeltaStateCriticComposer",
+            "maze_core.DeltaStateCriticComposer",
+        ),
         "StepStateActionCriticConfig": (
             f"{_REF_MODELS}.critics.StateActionCriticComposer",
             f"{_REF_MODELS}.critics.StepStateActionCriticComposer",

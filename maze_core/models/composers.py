@@ -19,11 +19,15 @@ from maze_core.config.instantiate import instantiate
 from maze_core.models.config import (
     Buildable,
     ConcatModelBuilderConfig,
+    CriticConfig,
     CustomModelConfig,
+    DeltaStateCriticConfig,
     ModelNeeds,
     ProbabilisticPolicyComposerConfig,
+    SharedStateActionCriticConfig,
     SharedStateCriticConfig,
     SpacesByKey,
+    StepStateActionCriticConfig,
     StepStateCriticConfig,
     TemplateModelConfig,
 )
@@ -37,8 +41,11 @@ if TYPE_CHECKING:
 
 __all__ = [
     "CustomModelComposer",
+    "DeltaStateCriticComposer",
     "ProbabilisticPolicyComposer",
+    "SharedStateActionCriticComposer",
     "SharedStateCriticComposer",
+    "StepStateActionCriticComposer",
     "StepStateCriticComposer",
     "TemplateModelComposer",
 ]
@@ -149,7 +156,7 @@ class ProbabilisticPolicyComposer(_Composer):
 class _StateCriticComposer(_Composer):
     """What the two state critic composers share."""
 
-    _config: type[StepStateCriticConfig | SharedStateCriticConfig]
+    _config: type[CriticConfig]
 
     def __init__(
         self,
@@ -164,7 +171,7 @@ class _StateCriticComposer(_Composer):
             observation_spaces_dict: sub-step → observation space.
             networks: value networks: settings, ``_target_`` dicts, classes, functions or modules.
             agent_counts_dict: agents per sub-step; None is one each.
-            stack_observations: False; a critic sees the observations of one agent at a time.
+            stack_observations: show the network what all agents saw last; of the shared critic alone.
 
         Raises:
             InvalidSpecificationError: the settings of a network are wrong.
@@ -180,11 +187,9 @@ class _StateCriticComposer(_Composer):
 
         return compose(self.critic_config, self._spec, generator_seed)  # type: ignore[no-any-return]
 
-    def as_config(self) -> StepStateCriticConfig | SharedStateCriticConfig | None:
+    def as_config(self) -> CriticConfig | None:
         """The settings."""
-        return (
-            self.critic_config if type(self) in (StepStateCriticComposer, SharedStateCriticComposer) else None
-        )
+        return self.critic_config if type(self).__module__ == __name__ else None
 
 
 class StepStateCriticComposer(_StateCriticComposer):
@@ -197,6 +202,24 @@ class SharedStateCriticComposer(_StateCriticComposer):
     """Composes a critic with one value network for all sub-steps, the only one in ``networks``."""
 
     _config = SharedStateCriticConfig
+
+
+class DeltaStateCriticComposer(_StateCriticComposer):
+    """Composes a critic whose later sub-steps predict how the value changes."""
+
+    _config = DeltaStateCriticConfig
+
+
+class StepStateActionCriticComposer(_StateCriticComposer):
+    """Composes a critic of actions."""
+
+    _config = StepStateActionCriticConfig
+
+
+class SharedStateActionCriticComposer(_StateCriticComposer):
+    """Composes a critic of actions that all sub-steps share."""
+
+    _config = SharedStateActionCriticConfig
 
 
 class _ModelComposer(Buildable):

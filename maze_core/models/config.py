@@ -283,14 +283,20 @@ class ProbabilisticPolicyComposerConfig:
     """Agents per sub-step, checked against the environment's; None takes the environment's."""
 
 
+_COUNTS: Mapping[str, str] = {
+    "agent_counts_dict": "the environment says how many agents there are; leave it out."
+}
 _OF_CRITICS: Mapping[str, str] = {
-    "agent_counts_dict": "the environment says how many agents there are; leave it out.",
-    "stack_observations": "a critic sees the observations of one agent at a time; leave it out, or give False.",
+    **_COUNTS,
+    "stack_observations": "this critic sees the observations of one agent at a time: take critic=flatten_concat_shared "
+    "with critic.stack_observations=true, or leave it out.",
 }
 
 
 @dataclass(frozen=True, kw_only=True, config=_STRICT)
-class _CriticConfig:
+class CriticConfig:
+    """What the settings of all critics share."""
+
     ALWAYS_NULL: ClassVar[Mapping[str, str]] = _OF_CRITICS
     """What the published composers take beside the networks."""
 
@@ -300,29 +306,39 @@ class _CriticConfig:
 
 
 @dataclass(frozen=True, kw_only=True, config=_STRICT)
-class StepStateCriticConfig(_CriticConfig):
+class StepStateCriticConfig(CriticConfig):
     """A state critic: one value network per sub-step."""
 
 
 @dataclass(frozen=True, kw_only=True, config=_STRICT)
-class SharedStateCriticConfig(_CriticConfig):
+class SharedStateCriticConfig(CriticConfig):
     """A state critic: one value network for all sub-steps, over the observations of all of them.
 
     Observations that a sub-step does not show are 0 there.
     """
 
+    ALWAYS_NULL: ClassVar[Mapping[str, str]] = _COUNTS
+    """What the published composers take beside the networks."""
+    stack_observations: bool = False
+    """Show it what all agents of a sub-step saw last, the one that acts first; needs a fixed number of agents."""
+
 
 @dataclass(frozen=True, kw_only=True, config=_STRICT)
-class StepStateActionCriticConfig(_CriticConfig):
+class DeltaStateCriticConfig(CriticConfig):
+    """A state critic whose later sub-steps predict how the value changes from the sub-step before."""
+
+
+@dataclass(frozen=True, kw_only=True, config=_STRICT)
+class StepStateActionCriticConfig(CriticConfig):
     """A critic of actions, for algorithms that learn Q(s, a): two networks per sub-step, of which the lower counts."""
 
 
 @dataclass(frozen=True, kw_only=True, config=_STRICT)
-class SharedStateActionCriticConfig(_CriticConfig):
+class SharedStateActionCriticConfig(CriticConfig):
     """The same for all sub-steps; algorithms that learn Q(s, a) have one sub-step, where it is no other."""
 
 
-STATE_CRITICS: Final = (StepStateCriticConfig, SharedStateCriticConfig)
+STATE_CRITICS: Final = (StepStateCriticConfig, SharedStateCriticConfig, DeltaStateCriticConfig)
 ACTION_CRITICS: Final = (StepStateActionCriticConfig, SharedStateActionCriticConfig)
 
 

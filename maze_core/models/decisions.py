@@ -182,11 +182,13 @@ def _values(
     critic: Critic | ActionCritic | None,
     key: StepKey,
 ) -> list[float | None]:
-    """Of the state, or of the action that is taken in it; None of a critic that would need a state of its own."""
+    """Of the state, or of the action that is taken in it; None of a critic that would need more than an observation."""
     (head, *_) = (part.head for part in parts)
     if isinstance(head, ActionValuesHead):
         return [*_taken(logits, samples[head.name] - head.start).tolist()]
-    if isinstance(critic, Critic) and not critic.by_key[key].state_width:
+    if isinstance(critic, Critic) and not (
+        critic.by_key[key].state_width or critic.n_stacked or key in critic.of_changes
+    ):
         return [*critic.by_key[key](dict(critic.filled(observations)))[:, 0].tolist()]
     if isinstance(critic, ActionCritic):
         numbers = (part.head.name for part in parts if isinstance(part.head, BoxHead))

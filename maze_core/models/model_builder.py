@@ -45,6 +45,7 @@ from maze_core.models.config import (
     POLICY_GAIN,
     VALUE_GAIN,
     CallableModelConfig,
+    DeltaStateCriticConfig,
     FlattenConcatPolicyNetConfig,
     FlattenConcatSharedEmbeddingPolicyNetConfig,
     FlattenConcatSharedEmbeddingStateValueNetConfig,
@@ -298,15 +299,58 @@ def _compose_critic(config: Any, spec: ModelSpec, factory: "NetworkFactory") -> 
             key: factory.make(entry, spec.observation_spaces[key], {"value": 1}, where, key=key)
             for key, (entry, where) in entries.items()
         }
-        return Critic(networks)
-    union = _union(spec.observation_spaces)
+        of_changes = keys[1:] if isinstance(config, DeltaStateCriticConfig) else ()
+        return _without_memory(Critic(networks, of_changes=of_changes), path)
+    n_stacked = {key: _fixed_count(spec, key) for key in keys} if config.stack_observations else {}
+    union = _union(
+        {key: _stacked(space, n_stacked.get(key)) for key, space in spec.observation_spaces.items()}
+    )
     named = [str(key) for key in config.networks] if isinstance(config.networks, Mapping) else []
     # the one network may stand under any sub-step's key, as published configurations have it
     name = next((key for key in spec.observation_spaces if named == [str(key)]), "shared")
     entry, where = by_step(config.networks, [name], path)[name]
     shared = factory.make(entry, union, {"value": 1}, where)
     fill = {name: _nothing(space) for name, space in union.spaces.items()} if len(keys) > 1 else {}
-    return Critic(dict.fromkeys(keys, shared), fill)
+    return _without_memory(Critic(dict.fromkeys(keys, shared), fill, n_stacked=n_stacked), path)
+
+
+def _fixed_count(spec: ModelSpec, key: StepKey) -> int:
+    """Agents of a sub-step, whose observations are stacked."""
+    count = spec.agent_counts.get(key, 1)
+    if count < 1:
+        message = f"sub-step {key!r} has no fixed number of agents; stack_observations needs one."
+        raise _problem("model.critic.stack_observations", message)
+    return count
+
+
+def _stacked(space: spaces.Dict, n_agents: int | None) -> spaces.Dict:
+    """The observations of several agents together, the agent being the first axis; None changes nothing."""
+    if n_agents is None:
+        return space
+    parts: OrderedDict[str, spaces.Space[Any]] = OrderedDict()
+    for name, part in space.spaces.items():
+        shape = (n_agents, *(part.shape or ()))
+        if isinstance(part, spaces.Box):
+            low, high = (np.broadcast_to(end, shape) for end in (part.low, part.high))
+            parts[name] = spaces.Box(low, high, dtype=part.dtype.type)
+        elif isinstance(part, spaces.MultiBinary):
+            parts[name] = spaces.MultiBinary(shape)
+        elif isinstance(part, spaces.Discrete):
+            parts[name] = spaces.MultiDiscrete([int(part.n)] * n_agents, start=[int(part.start)] * n_agents)
+        elif isinstance(part, spaces.MultiDiscrete):
+            sizes, starts = (np.broadcast_to(x, shape) for x in (part.nvec, part.start))
+            parts[name] = spaces.MultiDiscrete(sizes.reshape(-1), start=starts.reshape(-1))
+        else:
+            parts[name] = part
+    return spaces.Dict(parts)
+
+
+def _without_memory(critic: Critic, path: str) -> Critic:
+    """The critic, which sees beyond an observation either by a state or by more observations."""
+    if critic.state_widths and (critic.n_stacked or critic.of_changes):
+        message = "carry a state, which critics of changes and of several agents do not: take critic=template_state."
+        raise _problem(path, message)
+    return critic
 
 
 def _of_actions(observation: spaces.Dict, action: spaces.Dict) -> tuple[spaces.Dict, dict[str, int]]:

@@ -5,7 +5,7 @@ A network is a program of dense layers (:class:`~maze_core.models.graph.GraphNet
 memory. What learns moves them all into one buffer (:mod:`maze_core.trainers.optim`).
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -131,15 +131,26 @@ class Networks:
 class Critic(Networks):
     """Values of observations, one network per sub-step, or one for all of them."""
 
-    def __init__(self, networks: Mapping[StepKey, Network], fill: NamedArrays | None = None) -> None:
+    def __init__(
+        self,
+        networks: Mapping[StepKey, Network],
+        fill: NamedArrays | None = None,
+        *,
+        n_stacked: Mapping[StepKey, int] | None = None,
+        of_changes: Collection[StepKey] = (),
+    ) -> None:
         """Take the networks.
 
         Args:
             networks: sub-step → its value network; the same object for several shares it.
             fill: observation → a row ``[1, ...]`` that stands for it at sub-steps which do not show it; in the
                 order in which a network sees them.
+            n_stacked: sub-step → how many agents' observations its network sees together.
+            of_changes: sub-steps whose network values the change from the sub-step before.
         """
         self.by_key = dict(networks)
+        self.n_stacked = dict(n_stacked or {})
+        self.of_changes = frozenset(of_changes)
         self.fill = dict(fill or {})
         self.prefixes = {
             network: f"networks.{i}." for i, network in enumerate(dict.fromkeys(networks.values()))

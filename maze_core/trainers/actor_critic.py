@@ -15,6 +15,7 @@ from maze_core.objectives.losses import mean, squared_error
 from maze_core.rollout.collector import Collector
 from maze_core.seeding import Stream, generator, generator_state, restore_generator
 from maze_core.trainers.config import ActorCriticConfig, loss_weights
+from maze_core.trainers.critic_context import CriticContext
 from maze_core.trainers.fit import Parts, UpdateReport, critic_of, mean_metrics
 from maze_core.trainers.learner import Learner
 from maze_core.trainers.on_policy import Batch, Estimator, Samples, prepare
@@ -67,11 +68,13 @@ class ActorCritic(ABC, Generic[C]):
         if self._learns_as_it_acts:
             self.collector.judges = self.learner.judges
         self._memory = Memory(self.critic.state_widths, parts.env.n_envs)
+        self._context = CriticContext(self.critic, parts.env.n_envs)
 
     def reset_envs(self, seeds: Sequence[int]) -> None:
         """See :class:`~maze_core.trainers.fit.Trainer`."""
         self.collector.reset(seeds)
         self._memory.forget_all()
+        self._context.forget()
 
     def _lr(self, progress: float) -> float:
         """The step size of an update where this part of the run is done."""
@@ -98,7 +101,7 @@ class ActorCritic(ABC, Generic[C]):
         with np.errstate(all="ignore"):  # what overflows is found by mean_metrics
             with self.learner.torch(keeps_gradients=False):
                 batch, explained = prepare(
-                    rollout,
+                    self._context.added(rollout),
                     self.learner,
                     gamma=config.gamma,
                     lam=config.gae_lambda,

@@ -49,6 +49,7 @@ class Impala(ActorCritic[ImpalaAlgorithmConfig]):
             if self.learner.has_memory:
                 message = "asynchronous learns no network that carries a state: take lockstep."
                 raise InvalidSpecificationError(message, path="algorithm.mode")
+            self._context.carries = False
             self._actors = Actors(
                 parts.env, self.policy, config.n_rollout_steps, seed=parts.agent_seed, n_ahead=n_ahead
             )

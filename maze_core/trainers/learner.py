@@ -17,6 +17,7 @@ from maze_core.models.graph import ActionValues, GraphNetwork, Program
 from maze_core.models.memory import STATE, Sequences
 from maze_core.models.networks import Critic, Network
 from maze_core.threads import plain_torch
+from maze_core.trainers.critic_context import seen_by_critic, without_context
 from maze_core.trainers.optim import GradientStep
 from maze_core.types import FloatArray, IntArray, NamedArrays, StepKey
 
@@ -145,6 +146,7 @@ class PolicyLearner:
         sequences: Sequences | None = None,
     ) -> PolicyEvaluation:
         """How likely the actions of ``N`` rows are; see :meth:`Learner.evaluate`."""
+        observations = without_context(observations)
         if CRITIC_STATE in observations:
             observations = {name: x for name, x in observations.items() if name != CRITIC_STATE}
         n_rows = len(agent_id)
@@ -205,7 +207,8 @@ class _SubStep:
         sequences: Sequences | None,
     ) -> Evaluation:
         if self._policy_and_critic is not None:
-            (logits, values), pull = self._policy_and_critic(observations)
+            of_critic, base = seen_by_critic(observations)
+            (logits, values), pull = self._policy_and_critic(of_critic)
             found = scores(self.policy.parts, logits, observations, actions, *self.policy.log_stds[0])
 
             def backward_at_once(
@@ -213,9 +216,9 @@ class _SubStep:
             ) -> None:
                 pull([found.pull(d_log_probs, d_entropy), d_values[None]])
 
-            return Evaluation(found.log_prob, found.entropy, values[0], backward_at_once)
+            return Evaluation(found.log_prob, found.entropy, _on(base, values[0]), backward_at_once)
 
-        seen = self._seen(observations)
+        seen, base = self._seen(observations)
         (values,), pull_values = self._critic(seen, *_read_by(seen, sequences))
         policy = self.policy.evaluate(observations, actions, agent_id, sequences)
 
@@ -223,7 +226,7 @@ class _SubStep:
             policy.backward(d_log_probs, d_entropy)
             pull_values([d_values[None]])
 
-        return Evaluation(policy.log_probs, policy.entropy, values[0], backward)
+        return Evaluation(policy.log_probs, policy.entropy, _on(base, values[0]), backward)
 
     def recalled(self, judged: FloatArray, observations: NamedArrays, actions: NamedArrays) -> Evaluation:
         found = scores(self.policy.parts, judged[:, :-1].T, observations, actions, *self.policy.log_stds[0])
@@ -231,16 +234,23 @@ class _SubStep:
 
     def values(self, observations: NamedArrays) -> FloatArray:
         """``[N]``."""
-        (values,), _ = self._critic(self._seen(observations))
-        return values[0]  # type: ignore[no-any-return]
+        seen, base = self._seen(observations)
+        (values,), _ = self._critic(seen)
+        return _on(base, values[0])
 
-    def _seen(self, observations: NamedArrays) -> NamedArrays:
-        """What the critic sees: its own state in the place of the policy's."""
+    def _seen(self, observations: NamedArrays) -> tuple[NamedArrays, FloatArray | None]:
+        """What the critic sees, its own state in the place of the policy's, and what its value is added to."""
+        observations, base = seen_by_critic(observations)
         if not (STATE in observations or CRITIC_STATE in observations):
-            return self._filled(observations)
+            return self._filled(observations), base
         of_critic = observations.get(CRITIC_STATE)
         shown = {name: x for name, x in observations.items() if name not in (STATE, CRITIC_STATE)}
-        return self._filled(shown) if of_critic is None else {**self._filled(shown), STATE: of_critic}
+        seen = self._filled(shown)
+        return seen if of_critic is None else {**seen, STATE: of_critic}, base
+
+
+def _on(base: FloatArray | None, values: FloatArray) -> FloatArray:
+    return values if base is None else values + base
 
 
 def _read_by(seen: NamedArrays, sequences: Sequences | None) -> tuple[Sequences, ...]:

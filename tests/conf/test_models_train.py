@@ -29,6 +29,7 @@ TRAINED = [
     ("pixel_obs_rnn", "template_state", "a2c"),
     ("nature_cnn", None, "ppo"),
     ("flatten_concat", "flatten_concat_shared", "ppo"),
+    ("vector_obs", "template_delta", "a2c"),
     ("flatten_concat_shared_embedding", None, "ppo"),
     ("flatten_concat", "flatten_concat_state_action", "sac"),
     ("pixel_obs", "template_state_action", "sac"),

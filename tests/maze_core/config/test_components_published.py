@@ -166,5 +166,6 @@ def test_critic_composers_take_their_published_arguments_and_a_network_by_sub_st
     assert critic.agent_counts_dict == {0: 1}
     with RunContext(critic=critic, configuration="test", silent=True) as context:
         assert context.train(n_epochs=1).counters.epoch == 1
-    with pytest.raises(InvalidSpecificationError, match="one agent at a time"):
-        composer(observation_spaces_dict=spaces, networks=networks, stack_observations=True)
+    if composer is StepStateCriticComposer:
+        with pytest.raises(InvalidSpecificationError, match="one agent at a time"):
+            composer(observation_spaces_dict=spaces, networks=networks, stack_observations=True)
