@@ -6,6 +6,7 @@ They were recorded once and do not follow the code. Where numbers are meant to c
 
 import json
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,8 @@ from maze_core.trainers.actor_critic import ActorCritic
 from maze_core.trainers.es_config import ESAlgorithmConfig
 from maze_core.trainers.impala_config import ImpalaAlgorithmConfig
 from maze_core.trainers.ppo_config import PPOAlgorithmConfig
+from tests.maze_core import recurrent
+from tests.maze_core.recurrent import CueEnv
 from tests.maze_core.trainers.small_worlds import WORLDS, PictureEnv, Pictures, flat, trainer_of
 from tests.maze_core.trainers.test_off_policy import LEARNERS
 
@@ -61,13 +64,19 @@ PICTURES = {f"{name} pictures": (ALGORITHMS[name], PictureEnv, 3) for name in ("
     "dqn pictures": (LEARNERS["dqn"][0], PictureEnv, 6)
 }
 """The same, of networks that torch runs."""
+MEMORIES = {
+    f"{name} memory": (replace(ALGORITHMS[name], bptt_length=5), partial(CueEnv, 4), 3)
+    for name in ("a2c", "impala", "ppo")
+}
+"""The same, of networks that carry a state."""
 
 
 @one_thread()
 def trace(case: str) -> list[dict[str, Any]]:
     """What each update reported, and where the weights were after it."""
-    config, world, n_updates = (CASES | PICTURES)[case]
-    trainer = trainer_of(config, world, n_envs=3, model=of_pictures(case) if case in PICTURES else None)
+    config, world, n_updates = (CASES | PICTURES | MEMORIES)[case]
+    model = of_pictures(case) if case in PICTURES else recurrent.model() if case in MEMORIES else None
+    trainer = trainer_of(config, world, n_envs=3, model=model)
     is_critic = isinstance(trainer, ActorCritic)
     others = getattr(trainer, "networks", {"policy": trainer.policy})
     learning = {"policy": trainer.policy, "critic": trainer.critic} if is_critic else others
@@ -114,7 +123,7 @@ def test_parts_on_threads_give_the_same_updates_as_one(case, monkeypatch):
         assert split == pytest.approx(at_once, rel=1e-3, abs=1e-4)
 
 
-@pytest.mark.parametrize("case", [*CASES, *PICTURES])
+@pytest.mark.parametrize("case", [*CASES, *PICTURES, *MEMORIES])
 def test_updates_give_the_recorded_numbers(case):
     recorded = json.loads(RECORD.read_text())[case]
     for now, then in zip(trace(case), recorded, strict=True):
@@ -136,5 +145,5 @@ def rounded(update: dict[str, Any]) -> dict[str, float]:
 
 
 if __name__ == "__main__":
-    found = {case: [rounded(update) for update in trace(case)] for case in (*CASES, *PICTURES)}
+    found = {case: [rounded(update) for update in trace(case)] for case in (*CASES, *PICTURES, *MEMORIES)}
     RECORD.write_text(written(found))
