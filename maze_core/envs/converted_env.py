@@ -80,6 +80,7 @@ class ConvertedEnv(StructuredEnv):
         self._acted: list[ActorID] = []
         """Who acted in this step of environment time, in that order."""
         self._outcomes: list[Outcome] | None = None
+        self._is_step_done = False
         self._context = context = core_env.context
         self._rewards = context.event_service.create_event_topic(RewardEvents)
         self._calculator = core_env.get_kpi_calculator()
@@ -119,7 +120,10 @@ class ConvertedEnv(StructuredEnv):
         context.write_log()
         if is_over and self._calculator is not None:
             self._say_indicators()
-        if is_step_done := is_over or self.is_flat_step_done():
+        has_stepped = context.has_stepped
+        is_step_done = super().is_flat_step_done() if has_stepped is None else has_stepped
+        self._is_step_done = is_step_done = is_step_done or is_over
+        if is_step_done:
             self._acted.clear()
         context.end_sub_step(is_step_done=is_step_done)
         return observation, reward, terminated, truncated, info
@@ -134,8 +138,7 @@ class ConvertedEnv(StructuredEnv):
 
     def is_flat_step_done(self) -> bool:
         """As the core says by ``context.increment_env_step()``; else when it is the first actor's turn again."""
-        has_stepped = self._context.has_stepped
-        return super().is_flat_step_done() if has_stepped is None else has_stepped
+        return self._is_step_done
 
     def episode_values(self) -> EpisodeValues:
         """The statistics of the episode's complete steps."""
@@ -159,7 +162,8 @@ class ConvertedEnv(StructuredEnv):
         self.core_env.close()
 
     def _seen(self) -> Observation:
-        self._actor = ActorID(*self.core_env.actor_id())
+        actor = self.core_env.actor_id()
+        self._actor = actor if actor.__class__ is ActorID else ActorID(*actor)
         key = self._actor.step_key
         try:
             observation = self._to_observation[key].maze_to_space(self.maze_state)

@@ -190,6 +190,7 @@ class PerEnvVectorEnv(ClosingVectorEnv):
     def _step_structured(self, actions: Mapping[StepKey, Mapping[str, Array]], rows: Sequence[int]) -> None:
         """The general path: any number of sub-steps, agents and leaves."""
         tick, paid = self._tick, self._actors
+        rewards: Any = tick.reward
         if paid is not None:
             paid.forget()
         row = 0
@@ -198,7 +199,7 @@ class PerEnvVectorEnv(ClosingVectorEnv):
                 env, action = self.envs[row], self._action_of(row, actions)
                 acting = None if paid is None else env.actor_id()
                 observation, reward, *ends, self.infos[row] = five_values(env.step(action))
-                tick.reward[row] = number(reward)
+                rewards[row] = reward if reward.__class__ in NUMBERS else number(reward)
                 if paid is not None and acting is not None:
                     tick.reward[row] = paid.note(row, acting, tick.reward[row], env.outcomes())
                 self._returns[row] += tick.reward[row]

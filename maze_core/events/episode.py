@@ -1,7 +1,7 @@
 """From the events of a step to the numbers of an episode."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 from maze_core.errors import EnvError
 from maze_core.events.declared import ZERO_OF_NONE, EpisodeValues, Event, Statistic, StatKey
@@ -10,15 +10,54 @@ _Groups = tuple[tuple[str, str], ...]
 _Lists = dict[_Groups, list[Any]]
 
 
-class _StepStatistic(NamedTuple):
-    """A statistic of a step, ready to be counted, and what the steps of the episode gave."""
+class _StepStatistic:
+    """A statistic of a step, and what the steps of the episode gave."""
 
-    statistic: Statistic
-    place: int | None
-    """Of the attribute among those of the event; None takes all of them."""
-    groups: tuple[tuple[str, int], ...]
-    """Name and place of the attributes that are kept apart."""
-    values: _Lists
+    def __init__(self, event: Event, statistic: Statistic) -> None:
+        named = statistic.input_name or (event.attributes[0] if len(event.attributes) == 1 else None)
+        self.output_name, self._event, self._statistic = statistic.output_name, event, statistic
+        self._place = None if named is None else event.attributes.index(named)
+        self._groups = [(name, event.attributes.index(name)) for name in event.kept_groups(statistic)]
+        self._counts, self._passes = statistic.reduce is len, statistic.reduce in (None, sum)
+        self._of_all: list[Any] = []
+        self._of_group: _Lists = {}
+
+    @property
+    def lists(self) -> _Lists:
+        """What the steps gave, by group."""
+        return self._of_group if self._groups else {(): self._of_all} if self._of_all else {}
+
+    def take(self, records: Sequence[tuple[Any, ...]]) -> None:
+        """Reduce the events of a step."""
+        if self._groups:
+            for key, some in self._grouped(records).items():
+                self._of_group.setdefault(key, []).append(self._reduced(some))
+        elif self._counts:
+            self._of_all.append(len(records))
+        elif self._passes and self._place is not None and len(records) == 1:  # most steps
+            self._of_all.append(records[0][self._place])
+        else:
+            self._of_all.append(self._reduced(records))
+
+    def clear(self) -> None:
+        """Begin an episode."""
+        self._of_all.clear()
+        self._of_group.clear()
+
+    def _grouped(self, records: Sequence[tuple[Any, ...]]) -> dict[_Groups, list[tuple[Any, ...]]]:
+        found: dict[_Groups, list[tuple[Any, ...]]] = {}
+        for record in records:
+            key = tuple((name, str(record[place])) for name, place in self._groups)
+            found.setdefault(key, []).append(record)
+        return found
+
+    def _reduced(self, records: Sequence[tuple[Any, ...]]) -> Any:
+        event, place = self._event, self._place
+        if place is not None:
+            return self._statistic.of([record[place] for record in records], event.label)
+        return self._statistic.of(
+            [dict(zip(event.attributes, record, strict=True)) for record in records], event.label
+        )
 
 
 class EpisodeStatistics:
@@ -26,36 +65,31 @@ class EpisodeStatistics:
 
     def __init__(self) -> None:
         self._counted: dict[Event, list[_StepStatistic]] = {}
-        self._step: dict[Event, list[tuple[Any, ...]]] = {}
-        """The events of the step under way."""
-
-    def clear(self) -> None:
-        """Begin an episode."""
-        self._step.clear()
-        for counted in self._counted.values():
-            for each in counted:
-                each.values.clear()
+        self._waiting: dict[Event, list[tuple[Any, ...]]] = {}
+        """The events of earlier sub-steps of the step under way."""
 
     def know(self, event: Event) -> None:
         """Count an event, whether it happens or not."""
-        if event.statistics["step"]:
-            self._counted[event] = [_prepared(event, each) for each in event.statistics["step"]]
+        self._counted[event] = [_StepStatistic(event, each) for each in event.statistics["step"]]
 
-    def add(self, event: Event, records: Sequence[tuple[Any, ...]]) -> None:
-        """Take events of the step under way."""
-        if event in self._counted:
-            self._step.setdefault(event, []).extend(records)
+    def clear(self) -> None:
+        """Begin an episode."""
+        self._waiting.clear()
+        for counted in self._counted.values():
+            for each in counted:
+                each.clear()
 
-    def end_step(self) -> None:
-        """Reduce what the step had."""
-        for event, records in self._step.items():
-            for statistic, place, groups, values in self._counted[event]:
-                if groups:
-                    for key, some in _grouped(records, groups).items():
-                        values.setdefault(key, []).append(_of_step(event, statistic, place, some))
-                else:
-                    values.setdefault((), []).append(_of_step(event, statistic, place, records))
-        self._step.clear()
+    def add(self, happened: Mapping[Event, Sequence[tuple[Any, ...]]], *, is_step_done: bool) -> None:
+        """Take the events of a sub-step, and reduce those of the step where it is the last one."""
+        if self._waiting or not is_step_done:
+            for event, records in happened.items():
+                self._waiting.setdefault(event, []).extend(records)
+            happened = self._waiting
+        if is_step_done:
+            for event, records in happened.items():
+                for each in self._counted[event]:
+                    each.take(records)
+            self._waiting.clear()
 
     def values(self) -> EpisodeValues:
         """What the complete steps of the episode come to."""
@@ -67,39 +101,12 @@ class EpisodeStatistics:
         }
 
 
-def _prepared(event: Event, statistic: Statistic) -> _StepStatistic:
-    named = statistic.input_name or (event.attributes[0] if len(event.attributes) == 1 else None)
-    groups = tuple((name, event.attributes.index(name)) for name in event.kept_groups(statistic))
-    return _StepStatistic(statistic, None if named is None else event.attributes.index(named), groups, {})
-
-
-def _grouped(
-    records: Sequence[tuple[Any, ...]], groups: Sequence[tuple[str, int]]
-) -> dict[_Groups, list[tuple[Any, ...]]]:
-    found: dict[_Groups, list[tuple[Any, ...]]] = {}
-    for record in records:
-        found.setdefault(tuple((name, str(record[place])) for name, place in groups), []).append(record)
-    return found
-
-
-def _of_step(
-    event: Event, statistic: Statistic, place: int | None, records: Sequence[tuple[Any, ...]]
-) -> Any:
-    if statistic.reduce is len:
-        return len(records)
-    if place is not None:
-        if len(records) == 1 and statistic.reduce in (None, sum):  # most steps
-            return records[0][place]
-        return statistic.of([record[place] for record in records], event.label)
-    return statistic.of([dict(zip(event.attributes, record, strict=True)) for record in records], event.label)
-
-
 def _of_episode(
     event: Event, statistic: Statistic, counted: Sequence[_StepStatistic]
 ) -> Iterator[tuple[_Groups, float]]:
-    below = next(each for each in counted if each.statistic.output_name == statistic.input_name)
+    below = next(each for each in counted if each.output_name == statistic.input_name)
     kept = event.kept_groups(statistic)
-    lists = projected(below.values.items(), kept)
+    lists = projected(below.lists.items(), kept)
     if not lists and not kept and statistic.reduce in ZERO_OF_NONE:
         lists = {(): []}
     for groups, values in lists.items():

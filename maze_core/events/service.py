@@ -1,7 +1,7 @@
 """What happens in one environment: topics that say it, and the events of now. Nothing here is shared by two."""
 
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any, TypeVar, cast
 
 from maze_core.errors import EnvError
@@ -23,8 +23,8 @@ class EventService:
         self._topics: dict[type, object] = {}
         self._events: dict[Callable[..., Any], Event] = {}
         self._records: dict[Event, list[Arguments]] = {}
-        self._active: list[Event] = []
-        """Those that happened since :meth:`clear`."""
+        self.happened: dict[Event, list[Arguments]] = {}
+        """The events of the last sub-step, by kind, in the order of their first."""
 
     @property
     def interfaces(self) -> tuple[type, ...]:
@@ -56,19 +56,15 @@ class EventService:
             raise EnvError(f"There is no topic with the event {name}: create_event_topic(…) makes one.")
         return self._events[method]
 
-    def happened(self) -> Iterator[tuple[Event, list[Arguments]]]:
-        """The events of the last sub-step, by kind, in the order of their first."""
-        return ((event, self._records[event]) for event in self._active)
-
     def of(self, method: Callable[..., Any]) -> list[Arguments]:
         """What the last sub-step had of one event."""
         return self._records[self.event_of(method)]
 
     def clear(self) -> None:
         """Forget them."""
-        for event in self._active:
-            self._records[event].clear()
-        self._active.clear()
+        for records in self.happened.values():
+            records.clear()
+        self.happened.clear()
 
     def _made(self, interface: type) -> object:
         events = events_of(interface)
@@ -79,7 +75,7 @@ class EventService:
             self.statistics.know(event)
             records: list[Arguments] = []
             self._records[event] = records
-            setattr(topic, name, _saying(event, records, self._active))
+            setattr(topic, name, _saying(event, records, self.happened))
         return topic
 
 
@@ -87,14 +83,16 @@ def _says_nothing(self: object) -> None:
     """Stands for abstract methods; the topic has one of its own for each."""
 
 
-def _saying(event: Event, records: list[Arguments], active: list[Event]) -> Callable[..., None]:
+def _saying(
+    event: Event, records: list[Arguments], happened: dict[Event, list[Arguments]]
+) -> Callable[..., None]:
     n_attributes = len(event.attributes)
 
     def say(*args: Any, **named: Any) -> None:
         if named or len(args) != n_attributes:
             args = event.bind(args, named)
         if not records:
-            active.append(event)
+            happened[event] = records
         records.append(args)
 
     return say
@@ -148,14 +146,11 @@ class EnvironmentContext:
         """Keep the events of the sub-step for the end of the episode."""
         if self.log is not None:
             time = self.step_id
-            for event, records in self.event_service.happened():
+            for event, records in self.event_service.happened.items():
                 self.log += [(event, arguments, time) for arguments in records]
 
     def end_sub_step(self, *, is_step_done: bool) -> None:
         """Count what happened in it."""
         service = self.event_service
-        for event, records in service.happened():
-            service.statistics.add(event, records)
-        if is_step_done:
-            service.statistics.end_step()
-            service.env_time += 1
+        service.statistics.add(service.happened, is_step_done=is_step_done)
+        service.env_time += is_step_done
