@@ -3,7 +3,7 @@
 config.yaml             the resolved configuration, its digest, seeds, and which parts it only names
 checkpoints/best.ckpt   best evaluation · last.ckpt · epoch-00005.ckpt (scheduled; the last three are kept)
 checkpoints/chunks/     what they share of a replay, by digest
-metrics.jsonl           one line per epoch
+metrics.jsonl           one line per epoch · metrics.csv, the same as a table, once a call of train is over
 report.json             how training ended
 tensorboard/            event files
 videos/                 epoch-00005.mp4 beside each scheduled checkpoint, best.mp4; where they were asked for
@@ -13,7 +13,9 @@ rollouts/001            a saved rollout: config.yaml, report.json, trajectories/
 """
 
 import contextlib
+import csv
 import fcntl
+import io
 import itertools
 import json
 import os
@@ -40,6 +42,7 @@ FILES = {
     "report.json": "how training ended: this file",
     "config.yaml": "the resolved configuration with its seeds and digest: it alone gives the same run again",
     "metrics.jsonl": "one line per epoch: epoch, environment steps, and what was measured",
+    "metrics.csv": "the same as a table, once a call of train is over",
     "checkpoints/best.ckpt": "the best evaluation: what acts, plays and is evaluated",
     "checkpoints/last.ckpt": "the end: where training goes on",
     "checkpoints/epoch-*.ckpt": f"the last {KEEP_SCHEDULED} scheduled ones: training goes on from them bit by bit",
@@ -173,6 +176,16 @@ class RunDir:
         lines = (_read(path) or b"").splitlines()
         whole = lines[:-1] if lines and not lines[-1].endswith(b"}") else lines
         return [_measured(line, path, number) for number, line in enumerate(whole, 1)]
+
+    def write_metrics_table(self) -> None:
+        """Write ``metrics.csv``: a row for each epoch, a column for each metric that was ever measured."""
+        rows, text = self.read_metrics(), io.StringIO()
+        writer = csv.DictWriter(
+            text, dict.fromkeys(["epoch", "step", *(name for row in rows for name in row)])
+        )
+        writer.writeheader()
+        writer.writerows(rows)
+        write_atomically(self.path / "metrics.csv", text.getvalue().encode())
 
     def write_report(self, report: Tree) -> None:
         """Store how training ended, what the files beside it are, and what to do with them."""

@@ -40,6 +40,17 @@ def _existing(names: list[str]) -> list[str]:
     return [str(Path(name).expanduser().resolve()) for name in names]
 
 
+def _trackers(names: list[str]) -> list[str]:
+    if not names:
+        return names
+    from maze_core.runners.trackers import TRACKERS
+
+    for name in names:
+        if name not in TRACKERS:
+            raise ValueError(f"takes {', '.join(TRACKERS)} (there is no {name})")
+    return names
+
+
 Names = Annotated[list[str], NoDecode, BeforeValidator(_split)]
 
 
@@ -103,6 +114,10 @@ class Settings(BaseSettings):
     """Further directories of configuration modules; they exist when the service starts."""
     extra_targets: Names = []
     """Further exact ``_target_`` names that HTTP clients may use."""
+
+    sinks: Annotated[Names, AfterValidator(_trackers)] = []
+    """Trackers that the metrics of every training go to as well: ``mlflow``, ``wandb``, ``trackio``. Workers write to
+    them, with the libraries' own environment variables, such as ``MLFLOW_TRACKING_URI`` and ``WANDB_API_KEY``."""
 
     max_body_bytes: int = Field(default=MIB, ge=1)
     """Largest request body, in bytes."""

@@ -1,6 +1,6 @@
 """Where a training run reports: into its directory, and as videos of what it has learnt.
 
-The directory gets checkpoints, one line of metrics per epoch, and TensorBoard scalars.
+The directory gets checkpoints, one line of metrics per epoch, TensorBoard scalars, and in the end a table of metrics.
 """
 
 from collections.abc import Mapping
@@ -48,8 +48,9 @@ class RunDirReporter(SilentReporter, AbstractContextManager["RunDirReporter"]):
         )
 
     def __exit__(self, *error: object) -> None:
-        """Close the event file."""
+        """Close the event file, and write the table of all metrics."""
         self._events.close()
+        self._run_dir.write_metrics_table()
 
 
 class TrainingVideos(Films):

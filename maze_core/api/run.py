@@ -184,6 +184,7 @@ class Run:
         n_videos = whole_number(videos, "videos", least=0)
         refuse_wrong_callbacks(reporter, cancelled)
         from maze_core.api.reporters import RunDirReporter, TrainingVideos
+        from maze_core.runners.sinks import RunFacts, sinks_of
 
         self._refuse_if_closed()
         if n_videos:
@@ -199,8 +200,12 @@ class Run:
                 films: list[TrainingVideos] = []
                 if n_videos:
                     films.append(TrainingVideos(self.specification, directory, n_videos, told))
-                with RunDirReporter(directory) as writer:
-                    everyone = Reporters([writer, told, *films])
+                facts = RunFacts.of(
+                    self.specification.tree, name=directory.path.name, directory=directory.path
+                )
+                chosen = training.world.runner.sinks
+                with RunDirReporter(directory) as writer, sinks_of(chosen, facts) as sinks:
+                    everyone = Reporters([writer, told, *sinks, *films])
                     self._agent = self._acting = None
                     for videos_of in films:
                         videos_of.waits = training.world.runner.shares_envs

@@ -225,6 +225,7 @@ _OPERATORS_ONLY: Mapping[str, Mapping[str, tuple[str, ...]]] = {
         "CallableModelConfig": ("maze_core.models.callable_model.CallableModelConfig",)
     },
     "maze_core.runners.config": {"LocalLauncherConfig": ("maze_core.runners.launcher.LocalLauncherConfig",)},
+    "maze_core.runners.trackers": {"MlflowSinkConfig": (), "WandbSinkConfig": (), "TrackioSinkConfig": ()},
     "maze_core.config.multirun": {
         "GridConfig": ("maze_core.config.search.GridConfig",),
         "OptunaSearchConfig": ("maze_core.config.search.OptunaSearchConfig",),

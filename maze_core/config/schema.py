@@ -334,6 +334,8 @@ class RunConfig:
     def identity(self) -> Tree:
         """What decides the numbers of a run: the tree without names and places."""
         kept = {key: value for key, value in self.tree.items() if key not in NOT_IDENTITY}
+        if "sinks" in (runner := kept.get("runner") or {}):
+            kept["runner"] = {name: value for name, value in runner.items() if name != "sinks"}
         sources = {key: node for key, node in self.sources.items() if isinstance(node, Mapping)}
         if COMPARED in kept:
             kept[COMPARED] = [node["sha256"] for node in kept[COMPARED]]

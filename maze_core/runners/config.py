@@ -3,13 +3,18 @@
 import copy
 from collections.abc import Mapping
 from dataclasses import asdict, replace
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator
 
 from maze_core.config.components import canonical_target, target_name
 from maze_core.config.instantiate import Describer, instantiate
+from maze_core.config.nodes import shown
 from maze_core.config.schema import BUDGETS, SEEDS, check_seed
 from maze_core.config.settings import (
+    OPERATOR_ONLY,
     STRICT,
+    Components,
     EnvCount,
     NonNegativeInt,
     OptionalPositiveInt,
@@ -19,9 +24,20 @@ from maze_core.config.settings import (
 from maze_core.config.validation import argument_problems
 from maze_core.config.words import unknown_word
 from maze_core.errors import InvalidSpecificationError, ProblemList
+from maze_core.runners.trackers import TRACKERS
 from maze_core.subprocesses import usable_cores
 from maze_core.trainers.config import FitConfig
 from maze_core.types import Tree
+
+
+def _sinks(value: Any) -> Any:
+    """Words as their settings."""
+    if not isinstance(value, list | tuple):
+        raise ValueError(f"takes a list of {', '.join(TRACKERS)} or their settings, not {shown(value)}")
+    unknown = [item for item in value if isinstance(item, str) and item not in TRACKERS]
+    if unknown:
+        raise ValueError(f"{shown(unknown[0])} is no sink; there are {', '.join(TRACKERS)}")
+    return [TRACKERS[item]() if isinstance(item, str) else item for item in value]
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
@@ -42,6 +58,15 @@ class TrainingRunnerConfig:
     normalization_samples: NonNegativeInt = 10000
     """Flat steps of a random policy, at most, with which wrappers begin their statistics before training; fewer where
     the statistics stand still sooner."""
+
+    sinks: (
+        Annotated[
+            list[Annotated[Any, Components(*TRACKERS.values())]], BeforeValidator(_sinks), OPERATOR_ONLY
+        ]
+        | None
+    ) = None
+    """Where metrics go beside the run's directory: ``mlflow``, ``wandb`` or ``trackio``, their settings, or what makes
+    a sink (:mod:`maze_core.runners.sinks`). Changes no number; over HTTP the operator's setting ``MAZE_SINKS``."""
 
     @property
     def shares_envs(self) -> bool:

@@ -8,7 +8,7 @@ no longer be trusted or when a wish to stop has not been followed in time.
 import logging
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from maze_core.errors import InvalidSpecificationError
@@ -21,6 +21,7 @@ from service.worker import frames
 from service.worker.child import failure_of
 from service.worker.launcher import Child, ChildLauncher
 from service.worker.lease_guard import STOPPED_S, Fenced, LeaseGuard
+from service.worker.run_sinks import RunSinks
 from service.worker.settlement import Ending, Finish, Release, Settlement, settle
 from service.worker.writer import RunWriter
 
@@ -56,6 +57,7 @@ class Attempt:
         max_attempts: int,
         graces: GracePeriods,
         on_end: Callable[["Attempt"], None],
+        sinks: Sequence[str] = (),
     ) -> None:
         self.run = run
         self.guard = guard
@@ -65,6 +67,7 @@ class Attempt:
         self._graces = graces
         self._on_end = on_end
         self._writer = RunWriter(guard, stores)
+        self._sinks = sinks if run.kind is RunKind.TRAIN else ()
         self._lock = threading.Lock()
         self._child: Child | None = None
         self._wish: StopReason | None = None
@@ -158,7 +161,11 @@ class Attempt:
         if self._is_wished():  # it came while there was no child to tell
             child.send(frames.Cancel())
         try:
-            last = self._follow(child)
+            with RunSinks(self._sinks, self.run, self._writer) as sinks:
+                last = self._follow(child)
+                sinks.outcome = (
+                    "finished" if isinstance(last, frames.Result) else "failed" if last else "killed"
+                )
         except frames.ProtocolError as error:
             return settle(self._ending(frames.Failure(code="protocol_error", message=str(error))))
         return settle(self._ending(last, None if last else child.join(EXIT_S)))

@@ -172,6 +172,7 @@ class Worker:
                 self._launcher,
                 max_attempts=self._settings.max_attempts,
                 graces=self._graces,
+                sinks=self._settings.sinks,
                 on_end=self._forget,
             )
             with self._lock:

@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -32,6 +32,8 @@ class RunWriter:
     def __init__(self, guard: LeaseGuard, stores: Stores) -> None:
         self._guard = guard
         self._stores = stores
+        self.hears: Callable[[Sequence[MetricPoint]], None] = lambda points: None
+        """Whoever else is told of metrics."""
         self._n_output_lines = 0
         self._progress_event_at = float("-inf")
         self._clear()
@@ -79,6 +81,7 @@ class RunWriter:
                 self._take_progress(progress)
             case frames.Metrics(points=points):
                 self._points += points
+                self.hears(points)
             case frames.Log(level=level, message=message):
                 self._logs.append((level, message))
                 if level == "warning":
