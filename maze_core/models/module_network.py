@@ -156,6 +156,10 @@ class ModuleNetwork:
         if self._mirror is not None:
             self._mirror.refresh(self.module)
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle what it computes, on the CPU, and nothing of threads."""
+        return partial(ModuleNetwork, work=self.work), (self._unused, self.outputs)
+
     def _module_here(self) -> nn.Module:
         """The mirror, or the module for this thread: what it keeps on itself as it computes must not meet another's."""
         if self._mirror is not None:
