@@ -224,6 +224,12 @@ class RunMethods(RunFacts, Caller):
         at = self._at("episodes", index, "video")
         return await download(self._transport, self._max_retries, at, Path(path))
 
+    @Verb
+    async def download_trajectory(self, index: int, path: str | PathLike[str]) -> Path:
+        """Take a recorded episode away as a file (safetensors), which ``maze_core.load_trajectory`` reads."""
+        at = self._at("episodes", index, "trajectory")
+        return await download(self._transport, self._max_retries, at, Path(path))
+
     @RunVerb
     async def replay(self, index: int, **arguments: Unpack[ReplayArguments]) -> "RunMethods":
         """Play a recorded episode of this rollout once more, or with ``step`` ask for one of its actions, in a new run.

@@ -6,6 +6,7 @@ checked when it is built. A client of the service names runs by their ids, which
 
 import hashlib
 from collections.abc import Iterator, Sequence
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
@@ -17,10 +18,11 @@ from maze_core.config.nodes import TARGET, is_node, shown
 from maze_core.config.schema import RunConfig
 from maze_core.config.settings import STRICT, dataclass
 from maze_core.config.targets import resolve_target
+from maze_core.envs.env_spaces import describe_spaces
 from maze_core.envs.wrappers.wrapper import Wrapper
-from maze_core.errors import CheckpointError, InvalidSpecificationError
+from maze_core.errors import CheckpointError, EnvError, InvalidSpecificationError
 from maze_core.models.acting import ActingPolicy, PolicyDescription
-from maze_core.rollout.datasets import SUFFIXES
+from maze_core.rollout.datasets import SUFFIXES, EpisodeSet
 from maze_core.rollout.demonstrations import Episodes
 from maze_core.rollout.minari_sets import PREFIX
 from maze_core.rollout.places import load_episodes
@@ -146,6 +148,29 @@ class InitialConfig:
             )
         except CheckpointError as error:
             raise InvalidSpecificationError(str(error), path="initial.run", code="no_checkpoint") from error
+
+
+def with_spaces(
+    found: EpisodeSet, *, env: Tree | None = None, seeds: Sequence[int | None] | None = None
+) -> EpisodeSet:
+    """Episodes with the spaces of their environment, which is made to ask it where they are not known.
+
+    Args:
+        found: the episodes.
+        env: how their environment is configured; None takes what they say themselves.
+        seeds: what each was reset with, where they do not say it.
+    """
+    episodes = found.episodes
+    if seeds is not None:
+        episodes = [replace(each, seed=seed) for each, seed in zip(episodes, seeds, strict=True)]
+    env, spaces = env or found.env, found.spaces
+    if spaces is None and env is not None:
+        try:
+            with closing(RunConfig(mode="train", tree={"env": env}).build("env").vector(1)) as made:
+                spaces = describe_spaces(made)
+        except (EnvError, InvalidSpecificationError):  # it is not here; what needs the spaces will say so
+            spaces = None
+    return replace(found, episodes=episodes, env=env, spaces=spaces)
 
 
 def _is_set(place: str) -> bool:

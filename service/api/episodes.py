@@ -20,6 +20,7 @@ from service.domain.use_cases import acting_checkpoint
 router = APIRouter(prefix="/v1/runs/{run_id}/episodes/{index}", tags=["runs"], route_class=StrictRoute)
 
 MP4, PNG = "video/mp4", "image/png"
+SAFETENSORS = "application/octet-stream"
 
 
 @router.get("/video", **gives_bytes(MP4))
@@ -38,6 +39,14 @@ def get_thumbnail(run: RunDep, index: EpisodeIndex, request: Request, services: 
     return stored_bytes(
         request, content, media_type=PNG, filename=f"{run.id}-episode-{index}.png", shown=True
     )
+
+
+@router.get("/trajectory", **gives_bytes(SAFETENSORS))
+def get_trajectory(run: RunDep, index: EpisodeIndex, request: Request, services: ServicesDep) -> Response:
+    """The recorded episode as arrays (safetensors), bit by bit, for `maze_core.load_trajectory`."""
+    content = services.episodes.picture(run.id, index, "trajectory")
+    filename = f"{run.id}-episode-{index}.safetensors"
+    return stored_bytes(request, content, media_type=SAFETENSORS, filename=filename)
 
 
 class ReplayRequest(Labelled):

@@ -560,6 +560,7 @@ EXAMPLES: dict[str, dict[str, Any]] = {
     "get_episode": _json(_FILMED | {"trajectory": _TRAJECTORY}),
     "get_video": {"requests": {}, "responses": {"video/mp4": _BYTES}},
     "get_thumbnail": {"requests": {}, "responses": {"image/png": _BYTES}},
+    "get_trajectory": {"requests": {}, "responses": {"application/octet-stream": _BYTES}},
     "replay_episode": _json(
         _ROLLOUT
         | {

@@ -53,6 +53,7 @@ def parser_of_all() -> argparse.ArgumentParser:
     from service.cli import (
         act,
         completion,
+        data,
         doctor,
         environments,
         export,
@@ -81,6 +82,7 @@ def parser_of_all() -> argparse.ArgumentParser:
         watch,
         act,
         export,
+        data,
         policies,
         environments,
         doctor,

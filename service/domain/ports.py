@@ -395,7 +395,7 @@ class EpisodeStore(Protocol):
         """The trajectory's bytes (safetensors); raises :class:`NotFoundError`."""
 
     def picture(self, run_id: str, index: int, kind: Picture) -> Content:
-        """The video (MP4) or its thumbnail (PNG); raises :class:`NotFoundError`."""
+        """The video (MP4), its thumbnail (PNG) or the trajectory as it is stored; raises :class:`NotFoundError`."""
 
 
 class RegistryStore(Protocol):

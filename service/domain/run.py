@@ -393,7 +393,7 @@ class LogLine:
     message: str
 
 
-Picture: TypeAlias = Literal["video", "thumbnail"]
+Picture: TypeAlias = Literal["video", "thumbnail", "trajectory"]
 
 
 @dataclass(frozen=True, kw_only=True)

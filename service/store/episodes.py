@@ -103,11 +103,19 @@ class SqlEpisodeStore:
             return self._blobs.read(connection, row.blob_sha256)
 
     def picture(self, run_id: str, index: int, kind: Picture) -> StoredContent:
-        """The video, or a picture of it."""
+        """The video, a picture of it, or the trajectory."""
+        is_recorded = kind == "trajectory"
         with self._database.reading() as connection:
-            sha256 = getattr(_row(connection, run_id, index), f"{kind}_sha256")
+            sha256 = getattr(
+                _row(connection, run_id, index), "blob_sha256" if is_recorded else f"{kind}_sha256"
+            )
         if sha256 is None:
-            message = f"episode {index} of run {run_id} was not filmed; submit the rollout with videos"
+            lacks = (
+                "recorded; submit the rollout with record=true"
+                if is_recorded
+                else ("filmed; submit the rollout with videos")
+            )
+            message = f"episode {index} of run {run_id} was not {lacks}"
             raise NotFoundError(message, run_id=run_id)
         return StoredContent(self._database, self._blobs, sha256)
 

@@ -219,3 +219,27 @@ def test_a_filming_run_whose_process_was_killed_ends_as_one_that_was_not(server)
     assert [(end["state"], end["attempt"]) for end in ends] == [("succeeded", 1), ("succeeded", 2)]
     listed = [server.get(f"/v1/runs/{run}/episodes", limit=100)["data"] for run in (undisturbed, killed)]
     assert listed[0] == listed[1]
+
+
+def test_a_recorded_episode_is_taken_away_bit_by_bit_and_written_as_a_table(
+    server, filmed, tmp_path, monkeypatch, capsys
+):
+    from maze_core import load_episodes, load_trajectory
+    from service.cli import main
+
+    path = f"/v1/runs/{filmed['id']}/episodes/0/trajectory"
+    (tmp_path / "episode.safetensors").write_bytes(server.client.get(path).content)
+    recorded = load_trajectory(tmp_path / "episode.safetensors")
+    listed = server.get(f"/v1/runs/{filmed['id']}/episodes/0")["trajectory"]
+    assert recorded.to_json() == listed
+    monkeypatch.setenv("MAZE_URL", str(server.client.base_url))
+    table = tmp_path / "plays.parquet"
+    assert main(["data", "convert", filmed["id"], str(table)]) == 0
+    back = load_episodes(table)
+    assert back.trajectories[0].content_sha256 == recorded.content_sha256
+    assert all(episode.seed is not None for episode in back.episodes)
+    assert back.spaces is not None
+    assert main(["data", "show", str(table)]) == 0
+    assert str(len(back.episodes)) in capsys.readouterr().out
+    assert main(["data", "convert", str(table), str(tmp_path / "plays.csv")]) == 1
+    assert ".parquet or .npz" in capsys.readouterr().err

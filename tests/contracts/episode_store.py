@@ -23,6 +23,7 @@ class EpisodeStoreContract:
             new_episode(1, seed=None),
         ]
         assert stores.episodes.trajectory(run.id, 0) == b"trajectory"
+        assert stores.episodes.picture(run.id, 0, "trajectory").read(0, 20) == b"trajectory"
 
     def test_an_episode_reads_back_with_its_video_and_loses_it_when_replaced(self, stores: Stores) -> None:
         run, lease = start(stores, kind=RunKind.ROLLOUT)
@@ -107,6 +108,8 @@ class EpisodeStoreContract:
         stores.episodes.add(lease, new_episode(0), None)
         with pytest.raises(NotFoundError, match="record=true"):
             stores.episodes.trajectory(run.id, 0)
+        with pytest.raises(NotFoundError, match="record=true"):
+            stores.episodes.picture(run.id, 0, "trajectory")
         with pytest.raises(NotFoundError, match="no episode 1"):
             stores.episodes.trajectory(run.id, 1)
 

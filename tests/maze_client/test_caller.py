@@ -210,6 +210,7 @@ def test_an_answer_of_somebody_else_is_an_error_that_says_so(clock, tmp_path, wr
         lambda made, run: run.act([0]),
         lambda made, run: run.config(),
         lambda made, run: run.download_video(0, tmp_path / "a.mp4"),
+        lambda made, run: run.download_trajectory(0, tmp_path / "a.safetensors"),
     ]
     for ask in asks:
         made, _ = client(RUN, wrong)

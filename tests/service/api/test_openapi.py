@@ -89,7 +89,10 @@ def test_every_route_of_the_contract_is_there(document: dict[str, Any]) -> None:
         ),
         *("GET /v1/runs/{run_id}/episodes", "GET /v1/runs/{run_id}/episodes/{index}"),
         *("POST /v1/runs/{run_id}/compute_action", "GET /v1/events"),
-        *(f"GET /v1/runs/{{run_id}}/episodes/{{index}}/{part}" for part in ("video", "thumbnail")),
+        *(
+            f"GET /v1/runs/{{run_id}}/episodes/{{index}}/{part}"
+            for part in ("video", "thumbnail", "trajectory")
+        ),
         "POST /v1/runs/{run_id}/episodes/{index}/replay",
         *("POST /v1/checkpoints", "POST /v1/checkpoints/import", "GET /v1/checkpoints/{checkpoint_id}"),
         *("GET /v1/checkpoints/{checkpoint_id}/facts", "GET /v1/checkpoints/uploads/{upload_id}"),
@@ -144,7 +147,7 @@ def test_bytes_are_asked_for_and_sent_with_the_headers_that_are_declared(documen
         if "application/octet-stream" in operation.get("requestBody", {}).get("content", ()):
             assert headers.get("Content-Digest") or headers.get("Repr-Digest"), path
             n_found += 1
-    assert n_found == 5
+    assert n_found == 6
     uploads = {path: item for path, item in document["paths"].items() if "/uploads/" in path}
     changing = [operation for item in uploads.values() for verb, operation in item.items() if verb != "get"]
     assert all("409" in operation["responses"] for operation in changing)
@@ -243,7 +246,8 @@ def test_no_reference_leads_nowhere(document: dict[str, Any]) -> None:
 def test_examples_of_answers_fit_their_models(route: APIRoute) -> None:
     example = EXAMPLES[route.name]["responses"].get("application/json")
     if example is None:
-        others = {"get_prometheus_metrics", "draw_curve", "download_checkpoint", "get_video", "get_thumbnail"}
+        others = {"get_prometheus_metrics", "draw_curve", "download_checkpoint"}
+        others |= {"get_video", "get_thumbnail", "get_trajectory"}
         assert route.name in others or "DELETE" in route.methods
         return
     adapter = TypeAdapter(route.response_model)
