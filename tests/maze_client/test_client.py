@@ -131,6 +131,8 @@ async def life(client):
 
     action = await now(run.compute_action(OBSERVATION))
     assert await now(run.compute_actions([OBSERVATION, OBSERVATION])) == [action, action]
+    assert await now(run.compute_action(OBSERVATION, state=None)) == (action, None)
+    assert await now(run.compute_actions([OBSERVATION] * 2, states=None)) == ([action] * 2, [None] * 2)
     told = await now(run.explain_action(OBSERVATION))
     assert told["action"] == action
     assert sum(told["distribution"]["action"]["probabilities"]) == pytest.approx(1.0)

@@ -32,6 +32,7 @@ async def life(client):
     acted = await now(client.policies.act(f"{name}@champion", OBSERVATION))
     assert acted == await now(run.act(OBSERVATION, checkpoint="epoch:4"))
     assert await now(client.policies.compute_actions(f"{name}:2", [OBSERVATION] * 2)) == [acted] * 2
+    assert await now(client.policies.act(f"{name}:2", OBSERVATION, state=None)) == (acted, None)
     evaluation = await now(client.evaluate(policy=f"{name}@champion", n_episodes=2, seed=1))
     assert evaluation.source_run == run.id
     await now(evaluation.wait(progress=False))

@@ -117,7 +117,7 @@ function Board({ source, about, given, actor }) {
   const names = namesOf(env);
   const ask = usePaced(async () => {
     try {
-      const [thought] = await thoughts(source, [observation], actor);
+      const [thought] = await thoughts(source, [observation], actor, undefined, true);
       setAnswer(thought ?? null);
       setProblem(null);
     } catch (error) {
@@ -126,7 +126,7 @@ function Board({ source, about, given, actor }) {
     }
   }, PACE_MS);
   useEffect(() => void ask(), [JSON.stringify(observation), source.checkpoint]);
-  const body = question(source, { observation, explain: true, ...(actor ? { actor_id: actor } : {}) });
+  const body = question(source, { observation, explain: true, ...(answer?.state ? { state: null } : {}), ...(actor ? { actor_id: actor } : {}) });
   return html`<p class="row spread"><span>${about.name}${env && html` <span class="hint">in <code>${env}</code></span>`}</span>
       <${CopyButton} text=${() => curlHere("POST", actionPath(source), body)}>Copy as curl<//></p>
     ${source.run && html`<${Field} label="Checkpoint">${(/** @type {any} */ attributes) => html`<select ...${attributes} value=${source.checkpoint}
@@ -138,6 +138,7 @@ function Board({ source, about, given, actor }) {
       <section class="card" aria-label="Decision"><h2>What it does</h2>
         ${problem && html`<${ErrorBox} problem=${problem} what="The policy did not answer" />`}
         ${answer ? html`<p>Action <output class="action-taken"><code>${JSON.stringify(answer.action)}</code></output></p>
+          ${answer.state && html`<p class="hint">It carries a state: this is what it does as an episode begins.</p>`}
           <${Thinking} decision=${answer.decision} action=${answer.action} names=${names.actions} />` : !problem && html`<p class="loading">Asking the policy …</p>`}</section>
     </div>`;
 }

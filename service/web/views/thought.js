@@ -6,7 +6,7 @@ import { Facts } from "../ui.js";
 import { isSame, shareOf, takenOf } from "./taken.js";
 
 /** @typedef {{ distribution: Record<string, any>, value: number | null, mask: Record<string, boolean[]> | null, log_prob: number | null }} Decision */
-/** @typedef {{ action: any, decision: Decision }} Thought */
+/** With what it carries on, null where it carries nothing. @typedef {{ action: any, decision: Decision, state: string | null }} Thought */
 /** Whose policy: of a run with a checkpoint, or one that is named. @typedef {{ run?: string, checkpoint?: string | undefined, policy?: string }} Source */
 
 /** Where a policy is asked. @param {Source} source */
@@ -20,18 +20,18 @@ export function question({ policy, checkpoint }, body) {
 }
 
 /**
- * Ask a policy for its actions and what it thinks of them.
- * @param {Source} source  @param {any[]} observations  @param {any} [actor]  @param {AbortSignal} [signal]
+ * Ask a policy for its actions and what it thinks of them; with `begins`, as an episode begins with each observation.
+ * @param {Source} source  @param {any[]} observations  @param {any} [actor]  @param {AbortSignal} [signal]  @param {boolean} [begins]
  * @returns {Promise<Thought[]>}
  */
-export async function thoughts(source, observations, actor, signal) {
-  const body = question(source, { observations, explain: true, ...(actor ? { actor_id: actor } : {}) });
+export async function thoughts(source, observations, actor, signal, begins = false) {
+  const body = question(source, { observations, explain: true, ...(begins ? { states: null } : {}), ...(actor ? { actor_id: actor } : {}) });
   const options = signal ? { signal } : {};
   /** @type {any} */
   const answer = source.policy
     ? await post("/v1/policies/{policy}/compute_action", { policy: source.policy }, body, options)
     : await post("/v1/runs/{run_id}/compute_action", { run_id: source.run ?? "" }, body, options);
-  return answer.actions.map((/** @type {any} */ action, /** @type {number} */ index) => ({ action, decision: answer.decisions[index] }));
+  return answer.actions.map((/** @type {any} */ action, /** @type {number} */ index) => ({ action, decision: answer.decisions[index], state: answer.states?.[index] ?? null }));
 }
 
 /**

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import yaml
 
+from maze_client import Client
 from maze_core.config import compose_run
 from service.cli import main
 from tests.acceptance.server import Server, await_answer, free_port
@@ -112,6 +113,28 @@ def test_a_policy_acts_alike_by_id_by_name_and_line_by_line(maze: Maze, trained:
     assert action == maze("act", "pole@champion", OBSERVATION)[0]
     assert maze("act", trained, said=f"{OBSERVATION}\n\n{OBSERVATION}\n")[0] == action * 2
     assert json.loads(action) in (0, 1)
+
+
+def test_a_policy_with_a_state_carries_it_from_line_to_line_and_from_word_to_word(maze: Maze) -> None:
+    words = [*SPEC, "wrappers=vector_obs_rnn", "+configuration=test", "n_epochs=1"]
+    run = maze("train", *words, "--wait")[0].split()[0]
+    _, err = maze("act", run, OBSERVATION, code=2)
+    assert "with the first observation" in err
+    told, state = [], "null"
+    for _ in range(3):
+        (answer,) = map(json.loads, maze("act", run, OBSERVATION, "--state", state)[0].splitlines())
+        told.append(answer["action"])
+        state = answer["state"]
+    lines = f"{OBSERVATION}\n" * 3
+    acted = list(map(json.loads, maze("act", run, said=f"{lines}\n{lines}")[0].splitlines()))
+    assert acted == told * 2
+    client = Client(maze.environment["MAZE_URL"])
+    carried = client.run(run)
+    action, after = carried.compute_action(json.loads(OBSERVATION), state=None)
+    actions, states = carried.compute_actions([json.loads(OBSERVATION)] * 2, states=[None, after])
+    assert (action, actions) == (told[0], told[:2])
+    assert states[0] == after
+    assert carried.explain_action(json.loads(OBSERVATION), state=after)["state"] == states[1]
 
 
 def test_a_policy_is_listed_rolled_back_and_deleted(maze: Maze, trained: str) -> None:
