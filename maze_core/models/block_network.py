@@ -20,11 +20,12 @@ from maze_core.models.graph import OneHot
 from maze_core.models.memory import STATE
 from maze_core.models.template_config import BlockNetConfig, ConcatModelBuilderConfig, ModalityConfig
 
-_KINDS: Mapping[str, type[Block]] = {
+KINDS: Mapping[str, type[Block]] = {
     name.removesuffix("Block").lower(): getattr(blocks, name)
     for name in blocks.__all__
     if name.endswith("Block")
 }
+"""Type of block, in small letters alone → its class."""
 Inputs = Mapping[str, spaces.Space[object]]
 VALUE: Final = "value"
 """Name of what a critic gives."""
@@ -163,7 +164,7 @@ class _Assembly:
         settings = dict(vars(config.settings))
         if config.block_type in STATEFUL:
             del settings["bidirectional"], settings["non_lin"]
-        kind = _KINDS[config.block_type.replace("_", "")]
+        kind = KINDS[config.block_type.replace("_", "")]
         return self.add(kind, in_keys, out_keys, n_lead, **settings)
 
     def read(

@@ -11,6 +11,7 @@ A table stands between two comments of a page::
 
 import argparse
 import dataclasses
+import inspect
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -30,6 +31,7 @@ from maze_core.config.environments import extra_of, open_kwargs
 from maze_core.config.modules import config_groups, config_module
 from maze_core.config.plain_values import Limits
 from maze_core.config.settings import field_docs
+from maze_core.models.block_config import BLOCKS
 from maze_core.models.config import GaussianArgs
 from maze_core.models.supports import SUPPORTS
 from maze_core.models.supports import rows as supported
@@ -190,6 +192,22 @@ def settings_of(config: type[Any]) -> dict[str, dict[str, str]]:
     return found
 
 
+def blocks() -> str:
+    """The blocks of networks, with their settings."""
+    from maze_core.models.block_network import KINDS
+
+    rows = []
+    for name, params in BLOCKS.items():
+        kind = KINDS[name.replace("_", "")]
+        meaning = inspect.getdoc(kind).partition("\n")[0].replace("``", "`").replace("|", "\\|")
+        settings = []
+        for field in dataclasses.fields(params):
+            is_needed = field.default is dataclasses.MISSING
+            settings.append(f"`{field.name}`" if is_needed else f"`{field.name}={_shown(field.default)}`")
+        rows.append([f"`{name}`", meaning, ", ".join(settings)])
+    return markdown(["`block_type`", "what it does", "`block_params`"], rows)
+
+
 TABLES: Mapping[str, tuple[str, Callable[[], str]]] = {
     "learning": ("learning.md", learning),
     "settings": ("operations.md", settings),
@@ -199,6 +217,7 @@ TABLES: Mapping[str, tuple[str, Callable[[], str]]] = {
     "supports": ("algorithms.md", supports),
     "models": ("configuration.md", models),
     "modules": ("configuration.md", modules),
+    "blocks": ("how_to/perception.md", blocks),
     "targets": ("configuration.md", targets),
     "ceilings": ("configuration.md", ceilings),
     "env-kwargs": ("configuration.md", env_kwargs),

@@ -6,7 +6,7 @@ import pytest
 
 from maze_core.errors import InvalidSpecificationError
 from maze_core.models.block_config import BLOCKS, RECURRENT, BlockConfig
-from maze_core.models.block_network import _KINDS
+from maze_core.models.block_network import KINDS
 from maze_core.models.template_config import BlockNetConfig, ModalityConfig
 
 KEYS = {"self", "in_keys", "out_keys", "in_shapes"}
@@ -15,7 +15,7 @@ OF_JOINT = {"flatten_dense", "strided_convolution_dense", "vgg_convolution_dense
 
 @pytest.mark.parametrize("name", sorted(set(BLOCKS) - OF_JOINT))
 def test_the_settings_of_a_block_are_its_arguments_with_the_same_defaults(name: str):
-    kind = _KINDS[name.replace("_", "")]
+    kind = KINDS[name.replace("_", "")]
     parameters = {
         key: p.default for key, p in inspect.signature(kind.__init__).parameters.items() if key not in KEYS
     }
