@@ -44,11 +44,6 @@ def _linear_reward(env: Any) -> Any:
     return import_module("mo_gymnasium.wrappers").LinearReward(env)
 
 
-def _minatar() -> Any:
-    import_module("minatar.gym").register_envs()
-    return gymnasium.make("MinAtar/Breakout-v1")
-
-
 def _crafter() -> Any:
     from maze_core.envs.legacy_gym import LegacyGymAdapter
 
@@ -78,7 +73,11 @@ PLAYS = (
     Play("minigrid", "MiniGrid-Empty-6x6-v0", "its FlatObsWrapper, by choice", wrap=_flat_minigrid),
     Play("gymnasium", "LunarLander-v3", "the extra `box2d`"),
     Play("gymnasium", "Ant-v5", "the extra `mujoco`"),
-    Play("ale-py", "ALE/Breakout-v5", "the extra `atari`; `kwargs: {obs_type: ram}` for a dense net"),
+    Play(
+        "ale-py",
+        "ALE/Breakout-v5",
+        "the extra `atari`; `kwargs: {obs_type: ram}` for a dense net, `env=atari` for pictures",
+    ),
     Play("highway-env", "highway-v0", "its module imported", module="highway_env"),
     Play("gymnasium-robotics", "PointMaze_UMaze-v3", "its module imported", module="gymnasium_robotics"),
     Play(
@@ -88,7 +87,7 @@ PLAYS = (
         module="mo_gymnasium",
         wrap=_linear_reward,
     ),
-    Play("minatar", "MinAtar/Breakout-v1", "`minatar.gym.register_envs()`", make=_minatar),
+    Play("minatar", "MinAtar/Breakout-v1", "the extra `minatar`"),
     Play("flappy-bird-gymnasium", "FlappyBird-v0", "its module imported", module="flappy_bird_gymnasium"),
     Play("gym-anytrading", "stocks-v0", "its module imported", module="gym_anytrading"),
     Play("gym-trading-env", "TradingEnv", "a table of prices", make=_trading),

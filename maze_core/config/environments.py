@@ -43,6 +43,8 @@ class Extra:
     """How its ids begin, where only its own package registers them."""
     module: str | None = None
     """The package that is imported first; most register their environments then."""
+    register: str | None = None
+    """The function of that package which registers them, where importing it is not enough."""
     open_kwargs: tuple[str, ...] = ()
     """Arguments open to clients, where they cannot be read off a constructor of gymnasium's own."""
 
@@ -70,6 +72,14 @@ EXTRAS: Final = (
         ),
     ),
     Extra(name="minigrid", entry_point="minigrid.", prefixes=("MiniGrid-", "BabyAI-"), module="minigrid"),
+    Extra(
+        name="minatar",
+        entry_point="minatar.",
+        prefixes=("MinAtar/",),
+        module="minatar.gym",
+        register="register_envs",
+        open_kwargs=("use_minimal_action_set", "sticky_action_prob", "difficulty_ramping"),
+    ),
     Extra(name="dm_control", entry_point="shimmy.dm_control", prefixes=("dm_control/",), module="shimmy"),
     Extra(name="pettingzoo", entry_point="pettingzoo.", prefixes=("butterfly/", "classic/", "sisl/")),
 )
@@ -90,22 +100,27 @@ def extra_of(env_id: str) -> Extra | None:
 def register_extras() -> None:
     """Let every installed extra register its environments."""
     for extra in EXTRAS:
-        if extra.module is not None:
-            _register(extra.module)
+        _register(extra)
 
 
 def register_extra_of(env_id: str) -> None:
     """Let the extra that brings this environment register it, where it is installed."""
     extra = extra_of(env_id)
-    if extra is not None and extra.module is not None:
-        _register(extra.module)
+    if extra is not None:
+        _register(extra)
 
 
-def _register(module: str) -> None:
+def _register(extra: Extra) -> None:
+    import gymnasium
+
+    if extra.module is None:
+        return
     # what a binary package warns of while it is loaded must neither stop the load nor reach the user
     with contextlib.suppress(ImportError), warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        importlib.import_module(module)
+        module = importlib.import_module(extra.module)
+        if extra.register and not any(name.startswith(extra.prefixes) for name in [*gymnasium.registry]):
+            getattr(module, extra.register)()
 
 
 def constructor_arguments(env_id: str) -> dict[str, Any]:

@@ -1,11 +1,21 @@
 """Which arguments of environments are open to clients, and which extra brings an environment."""
 
+import sys
 from pathlib import Path
+from types import ModuleType
 
 import gymnasium
 import pytest
 
-from maze_core.config.environments import extra_of, open_kwargs, operator_kwargs, operator_wrapper_kwargs
+from maze_core.config import environments
+from maze_core.config.environments import (
+    Extra,
+    extra_of,
+    open_kwargs,
+    operator_kwargs,
+    operator_wrapper_kwargs,
+    register_extra_of,
+)
 
 
 @pytest.mark.parametrize(
@@ -32,6 +42,28 @@ def test_every_open_argument_makes_an_environment_with_its_own_default() -> None
                 spec, disable_env_checker=True, **{name: constructor_arguments(env_id)[name]}
             )
             env.close()
+
+
+def test_an_extra_that_registers_by_a_function_does_so_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[str] = []
+
+    def register_envs() -> None:
+        calls.append("registered")
+        gymnasium.register("Fake/Game-v1", entry_point=lambda: None)  # type: ignore[arg-type, return-value]
+
+    package = ModuleType("fake_games")
+    package.register_envs = register_envs  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "fake_games", package)
+    extra = Extra(
+        name="fake", entry_point="fake.", prefixes=("Fake/",), module="fake_games", register="register_envs"
+    )
+    monkeypatch.setattr(environments, "EXTRAS", (extra,))
+    try:
+        register_extra_of("Fake/Game-v1")
+        register_extra_of("Fake/Game-v1")
+        assert calls == ["registered"]
+    finally:
+        del gymnasium.registry["Fake/Game-v1"]
 
 
 def test_a_foreign_registration_opens_nothing() -> None:
