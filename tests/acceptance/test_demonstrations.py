@@ -38,6 +38,8 @@ def test_what_cannot_be_learnt_from_is_told_when_it_is_submitted(server):
         ((422, "no recorded episodes"), {"dataset.run": silent}),
         ((404, "run_0"), {"dataset.run": "run_0"}),
         ((422, "is not the id of a run"), {"dataset.run": "/etc"}),
+        ((422, "is not the id of a run"), {"dataset.run": "minari:pole/expert-v0"}),
+        ((422, "is not the id of a run"), {"dataset.run": "plays.parquet"}),
         ((422, "is not the id of a run"), {"initial.run": "../runs"}),
         ((422, "learns from recorded episodes"), {}),
     ]:
