@@ -55,7 +55,13 @@ def trained(env, model, *, seed, algorithm="ppo", **settings):
 
 def test_a_policy_with_a_state_remembers_what_one_without_cannot_know():
     """At the end everybody sees the same: without memory every action pays 1 or -1 with even chances."""
-    quick = {"algorithm.n_epochs": 6, "algorithm.lr": 0.01}
+    quick = {
+        "algorithm.n_epochs": 3,
+        "algorithm.n_rollout_steps": 32,
+        "algorithm.batch_size": 128,
+        "algorithm.lr": 0.01,
+        "runner.n_envs": 8,
+    }
     assert trained(short, "vector_obs_rnn", seed=1, **quick) == 1.0
     assert abs(trained(short, "vector_obs", seed=1, **quick)) < CHANCE
 
