@@ -81,7 +81,12 @@ EXTRAS: Final = (
         open_kwargs=("use_minimal_action_set", "sticky_action_prob", "difficulty_ramping"),
     ),
     Extra(name="dm_control", entry_point="shimmy.dm_control", prefixes=("dm_control/",), module="shimmy"),
-    Extra(name="pettingzoo", entry_point="pettingzoo.", prefixes=("butterfly/", "classic/", "sisl/")),
+    Extra(
+        name="pettingzoo",
+        entry_point="pettingzoo.",
+        prefixes=("butterfly/", "classic/", "sisl/"),
+        open_kwargs=("max_cycles",),
+    ),
 )
 
 
@@ -152,6 +157,8 @@ def open_kwargs(env_id: str) -> frozenset[str]:
     import gymnasium
 
     spec = gymnasium.registry.get(env_id)
+    if spec is None and (extra := extra_of(env_id)) is not None:  # registered elsewhere
+        return frozenset(extra.open_kwargs)
     if spec is None or not isinstance(spec.entry_point, str):
         return frozenset()
     if not spec.entry_point.startswith(_BUILT_IN):

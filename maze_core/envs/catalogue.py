@@ -111,7 +111,8 @@ def _described(env_id: str) -> Tree:
 def _pettingzoo(env_id: str) -> Tree:
     row = _row(env_id, PETTINGZOO_SOURCE, max_episode_steps=None, reward_threshold=None)
     try:
-        return row | {"kwargs": {name: _plain(value) for name, value in arguments_of(env_id).items()}}
+        kwargs = {name: _plain(value) for name, value in arguments_of(env_id).items()}
+        return row | {"kwargs": kwargs, "open_kwargs": sorted(open_kwargs(env_id))}
     except USER_CODE_ERRORS as error:  # whatever an import may raise, most often a missing package
         reason, install = reason_of(error).splitlines()[0], install_of(env_id)
         return row | {"is_available": False, "reason": reason, "install": install}

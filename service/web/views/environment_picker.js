@@ -22,13 +22,18 @@ export function kwargsSchema({ kwargs, open_kwargs = [] }) {
   return { type: "object", description: "Arguments of the environment's constructor.", properties: Object.fromEntries(properties) };
 }
 
+/** The module that makes it, where that is not the usual one. @param {{ source: string } | undefined} environment @returns {Record<string, string>} */
+export function moduleFor(environment) {
+  return environment?.source === "pettingzoo" ? { env: "pettingzoo" } : {};
+}
+
 /** @param {Environment} environment */
 function canTrain(environment) {
   return environment.is_available && environment.is_trainable !== false;
 }
 
-/** @param {{ environments: Environment[], form: import("./schema_form.js").Form, standard: string }} props */
-export function EnvironmentPicker({ environments, form, standard }) {
+/** @param {{ environments: Environment[], form: import("./schema_form.js").Form, standard: string, module: unknown, chooseModule: (module: string | undefined) => void }} props */
+export function EnvironmentPicker({ environments, form, standard, module, chooseModule }) {
   const [isOpen, setOpen] = useState(false);
   const [active, setActive] = useState(0);
   const list = useRef(/** @type {HTMLElement | null} */ (null));
@@ -37,7 +42,12 @@ export function EnvironmentPicker({ environments, form, standard }) {
   const found = environments.filter(({ id }) => words.every((word) => id.toLowerCase().includes(word)))
     .sort((left, right) => Number(canTrain(right)) - Number(canTrain(left)) || left.id.localeCompare(right.id)).slice(0, SHOWN);
   const chosen = environments.find(({ id }) => id === (text.trim() || standard));
-  const choose = (/** @type {string} */ id) => (form.change(KEY, id), setOpen(false));
+  const choose = (/** @type {string} */ id) => {
+    form.change(KEY, id);
+    const wanted = moduleFor(environments.find((each) => each.id === id))["env"];
+    if (wanted || module === "pettingzoo") chooseModule(wanted);
+    setOpen(false);
+  };
   const move = (/** @type {KeyboardEvent} */ event) => {
     const step = { ArrowDown: 1, ArrowUp: -1 }[event.key];
     const at = found[active];

@@ -130,7 +130,8 @@ function One({ id }) {
 /** @param {{ environment: Environment }} props */
 function Details({ environment }) {
   const how = standing(environment);
-  const { observation_space, action_space, kwargs, open_kwargs } = environment;
+  const { observation_space, action_space, sub_steps, kwargs, open_kwargs } = environment;
+  const acted = /** @type {any[]} */ (sub_steps ?? [{ observation: observation_space, action: action_space }]);
   return html`
     <header class="row spread">
       <div class="row"><h1>${environment.id}</h1><${Standing} how=${how} /></div>
@@ -143,10 +144,11 @@ function Details({ environment }) {
       ["Solved from a mean return of", environment.reward_threshold === null ? "not said" : number(environment.reward_threshold)],
       ["Workers that offer it", environment.workers.length ? environment.workers.join(", ") : "none is alive"],
     ]} /></section>
-    <div class="grid">
-      <section class="card" aria-labelledby="sees"><h2 id="sees">What an agent sees</h2><${Space} space=${observation_space} /></section>
-      <section class="card" aria-labelledby="does"><h2 id="does">What it does</h2><${Space} space=${action_space} /></section>
-    </div>
+    ${acted.map(({ step_key, agents, observation, action }, index) => html`<div class="grid" key=${index}>
+      <section class="card" aria-labelledby="sees-${index}"><h2 id="sees-${index}">What an agent sees</h2>
+        ${agents !== undefined && html`<p class="hint">Sub-step ${String(step_key)}, ${agents === 1 ? "1 agent" : `${number(agents)} agents`}</p>`}<${Space} space=${observation} /></section>
+      <section class="card" aria-labelledby="does-${index}"><h2 id="does-${index}">What it does</h2><${Space} space=${action} /></section>
+    </div>`)}
     <section class="card" aria-labelledby="arguments">
       <h2 id="arguments">Arguments</h2>
       ${Object.keys(kwargs).length === 0 && html`<p class="hint">Its constructor takes none.</p>`}

@@ -5,6 +5,7 @@ import { html } from "../html.js";
 import { link } from "../router.js";
 import { Loaded } from "../ui.js";
 import { ActForm } from "./act_form.js";
+import { moduleFor } from "./environment_picker.js";
 import { canBeginAnother, emptySpecification, specificationOf } from "./specification.js";
 import { TrainForm } from "./train_form.js";
 
@@ -66,7 +67,8 @@ async function loadStart(from, env, asked, signal) {
   if (!from) {
     const given = emptySpecification();
     const catalogue = await loadCatalogue(signal);
-    return { kind: "train", catalogue, given: env ? { ...given, drafts: { "env.name": { value: env } } } : given, base: null, fork: null };
+    const choices = moduleFor(catalogue.environments.find(({ id }) => id === env));
+    return { kind: "train", catalogue, given: env ? { ...given, choices, drafts: { "env.name": { value: env } } } : given, base: null, fork: null };
   }
   const [run, found] = await Promise.all([
     get("/v1/runs/{run_id}", { run_id: from }, { signal }),

@@ -69,7 +69,8 @@ export function TrainForm({ catalogue, given, base, fork: givenFork }) {
       <section class="card">
         <h2>What</h2>
         <div class="fields">
-          <${EnvironmentPicker} environments=${catalogue.environments} form=${shared} standard=${environment} />
+          <${EnvironmentPicker} environments=${catalogue.environments} form=${shared} standard=${environment}
+            module=${form.choices["env"]} chooseModule=${(/** @type {string | undefined} */ module) => state.choose("env", module)} />
           ${form.choices["experiment"] !== undefined && form.drafts["env.name"] !== undefined && html`<p class="hint">The environment that you chose takes the place of the one that the experiment names; put it back (↺) to train in that one.</p>`}
           ${(form.drafts[DATASET] !== undefined || mistakes.has(DATASET) || config?.["dataset"]) && html`<${Dataset} form=${shared} standard=${config?.["dataset"]?.run} />`}
           ${CHOSEN.map((group) => html`<${Module} group=${group} modules=${catalogue.modules[group] ?? []} chosen=${form.choices[group]}

@@ -10,6 +10,7 @@ from gymnasium import spaces
 pytest.importorskip("pettingzoo")
 
 from maze_core import GymMazeEnv, RunContext, to_gymnasium
+from maze_core.envs.catalogue import environments, spaces_of
 from maze_core.envs.config import CallableEnvConfig, PettingZooEnvConfig
 from maze_core.envs.maze_env import MazeEnv
 from maze_core.envs.per_env import PerEnvVectorEnv
@@ -233,6 +234,14 @@ def test_the_same_seed_gives_the_same_run_in_processes_too():
         ) as rc:
             digests.append(rc.train().weights_sha256)
     assert digests[0] == digests[1]
+
+
+def test_workers_publish_it_with_its_sub_steps():
+    row = next(row for row in environments() if row["id"] == "classic/tictactoe_v3")
+    assert (row["source"], row["is_available"], row["open_kwargs"]) == ("pettingzoo", True, ["max_cycles"])
+    found = spaces_of("classic/tictactoe_v3")
+    assert found["is_trainable"]
+    assert [(part["step_key"], part["agents"]) for part in found["sub_steps"]] == [(0, 2)]
 
 
 def test_its_package_is_imported_only_where_it_is_used():

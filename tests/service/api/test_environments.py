@@ -22,6 +22,18 @@ def test_an_environment_is_told_with_its_spaces_and_the_live_workers_that_offer_
     assert (told["workers"], told["observation_space"], told["is_trainable"]) == (["alive"], BOX, True)
 
 
+def test_one_with_several_agents_is_told_by_its_sub_steps_and_refuses_who_learns_one_agent(
+    client: Client, stores: Stores
+) -> None:
+    sub_steps = [{"step_key": 0, "agents": 2, "observation": BOX, "action": {"type": "Discrete", "n": 9}}]
+    row = {"id": "classic/tictactoe_v3", "source": "pettingzoo", "is_available": True, **UNKNOWN}
+    stores.registry.publish_environments("w1", [row | {"is_trainable": True, "sub_steps": sub_steps}])
+    assert client.get("/v1/environments/classic/tictactoe_v3").json()["sub_steps"] == sub_steps
+    assert client.post("/v1/train", {"env": "pettingzoo", "algorithm": "a2c"}).status_code == 202
+    refused = client.post("/v1/train", {"env": "pettingzoo", "algorithm": "dqn"})
+    assert (refused.status_code, "take ppo, a2c or impala" in refused.json()["detail"]) == (422, True)
+
+
 def test_what_a_client_may_give_includes_what_the_operators_modules_name(
     stores: Stores, sqlite_url: str, tmp_path: Path
 ) -> None:
