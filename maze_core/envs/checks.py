@@ -14,7 +14,7 @@ from maze_core.envs.config import CallableEnvConfig
 from maze_core.envs.contract import flag, making, number
 from maze_core.envs.core_env import StructuredEnv
 from maze_core.errors import USER_CODE_ERRORS, EnvError, MazeError, SpaceMismatchError, reason_of
-from maze_core.types import Observation
+from maze_core.types import Observation, mask_name
 
 TICKS = 2_000
 """Steps that are played."""
@@ -81,7 +81,7 @@ _OF_OTHERS = "symmetric and normalized"
 _UNTOLD = ("It does not keep gymnasium's rules.", "See gymnasium.farama.org/introduction/create_custom_env.")
 
 
-def check_environment(make: Callable[[], gymnasium.Env[Any, Any]], *, ticks: int = TICKS) -> list[Finding]:
+def check_environment(make: Callable[[], Any], *, ticks: int = TICKS) -> list[Finding]:
     """Make an environment, check it, and play in it.
 
     Args:
@@ -102,7 +102,10 @@ def check_environment(make: Callable[[], gymnasium.Env[Any, Any]], *, ticks: int
         ]
     found = list(_of_training(make, ticks))
     is_refused = any(one.level == "error" for one in found)
-    found = [*(_weighed(one, is_refused=is_refused) for one in _of_gymnasium(env)), *found]
+    if isinstance(
+        env, gymnasium.Env
+    ):  # others have sub-steps, agents or domain logic, for which it has no rules
+        found = [*(_weighed(one, is_refused=is_refused) for one in _of_gymnasium(env)), *found]
     once = list({(one.level, one.meaning): one for one in reversed(found)}.values())
     return sorted(once, key=lambda one: one.level)
 
@@ -142,7 +145,7 @@ def _told(level: Literal["error", "warning"], message: str) -> Finding:
     return Finding(level=level, what=text, meaning=meaning, way_out=way_out)
 
 
-def _of_training(make: Callable[[], gymnasium.Env[Any, Any]], ticks: int) -> Iterator[Finding]:
+def _of_training(make: Callable[[], Any], ticks: int) -> Iterator[Finding]:
     """What comes of playing in it as a training does."""
     try:
         first, second = (_played(CallableEnvConfig(factory=make).make(), ticks) for _ in range(2))
@@ -192,9 +195,12 @@ class _Played:
 def _played(env: StructuredEnv, ticks: int) -> _Played:
     """Play with random actions, the same ones each time; every episode is reset with a seed of its own."""
     played, began = _Played(), 0
+    seen: Observation = {}
     readers = {key: SpaceReader(space, "observation") for key, space in env.observation_spaces.items()}
 
     def see(observation: Observation) -> None:
+        nonlocal seen
+        seen = observation
         _see(played, readers[env.actor_id().step_key], observation)
 
     for space in env.action_spaces.values():
@@ -202,7 +208,7 @@ def _played(env: StructuredEnv, ticks: int) -> _Played:
     try:
         see(env.reset(seed=0))
         for tick in range(1, ticks + 1):
-            action = env.action_spaces[env.actor_id().step_key].sample()
+            action = _allowed(env.action_spaces[env.actor_id().step_key], seen)
             observation, reward, terminated, truncated, _ = env.step(action)
             see(observation)
             played.rewards.append(number(reward))
@@ -214,6 +220,17 @@ def _played(env: StructuredEnv, ticks: int) -> _Played:
     finally:
         env.close()
     return played
+
+
+def _allowed(space: gymnasium.spaces.Dict, seen: Observation) -> dict[str, Any]:
+    """A random action that the masks among the observations allow."""
+    masks = {
+        head: np.asarray(seen[mask_name(head)]).astype(np.int8)
+        if isinstance(leaf, gymnasium.spaces.Discrete) and mask_name(head) in seen
+        else None
+        for head, leaf in space.items()
+    }
+    return space.sample(mask=masks if any(mask is not None for mask in masks.values()) else None)
 
 
 def _see(played: _Played, reader: SpaceReader, observation: Observation) -> None:

@@ -11,6 +11,7 @@ from examples.loading import BestFit, LoadingEnv
 from examples.train_loading import CONF, train
 from maze_core import RunContext
 from maze_core.config import compose_run
+from maze_core.envs.checks import check_environment
 from tests.docs.service_process import service
 from tests.docs.test_examples import call, until
 
@@ -120,6 +121,10 @@ def test_an_operator_offers_domain_logic_over_http(tmp_path: Path) -> None:
     there = {point["name"]: point["value"] for point in points["data"]}
     assert len(here) > 30
     assert here == {name: there[name] for name in here}
+
+
+def test_the_check_of_environments_plays_sub_steps_by_their_masks() -> None:
+    assert check_environment(LoadingEnv, ticks=300) == []
 
 
 def test_the_module_says_what_the_environment_takes() -> None:
