@@ -184,6 +184,20 @@ def _tanh(policy: "NumpyPolicy", op: Op, slots: Slots) -> Any:
     return np.tanh(slots[op["x"]])
 
 
+def _softplus_of(policy: "NumpyPolicy", op: Op, slots: Slots) -> Any:
+    return np.logaddexp(0.0, slots[op["x"]])
+
+
+def _balance(policy: "NumpyPolicy", op: Op, slots: Slots) -> Any:
+    """(a - b) / (a + b)."""
+    a, b = (slots[x] for x in op["xs"])
+    return (a - b) / (a + b)
+
+
+def _pick(policy: "NumpyPolicy", op: Op, slots: Slots) -> Any:
+    return slots[op["x"]][:, policy.arrays[op["columns"]]]
+
+
 def _affine(policy: "NumpyPolicy", op: Op, slots: Slots) -> Any:
     return policy.arrays[op["center"]] + policy.arrays[op["half_range"]] * slots[op["x"]]
 
@@ -201,7 +215,8 @@ _OPS = {
     "cast": _cast, "scale": _scale, "clip": _clip, "reshape": _reshape, "transpose": _transpose,
     "indicators": _indicators, "weigh": _weigh, "resize": _resize, "concat": _concat, "dense": _dense,
     "action_values": _action_values, "columns": _columns, "mask": _mask, "best": _best, "stack": _stack,
-    "bits": _bits, "tanh": _tanh, "affine": _affine, "round": _round, "look_up": _look_up,
+    "bits": _bits, "softplus": _softplus_of, "balance": _balance, "pick": _pick, "tanh": _tanh,
+    "affine": _affine, "round": _round, "look_up": _look_up,
 }  # fmt: skip
 
 

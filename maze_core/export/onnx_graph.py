@@ -197,6 +197,18 @@ def _affine(g: _Graph, op: Tree, at: Mapping[str, str]) -> str:
     return g.node("Add", g.array(op, "center"), g.node("Mul", g.array(op, "half_range"), at[op["x"]]))
 
 
+def _softplus(g: _Graph, op: Tree, at: Mapping[str, str]) -> str:
+    """In float64, for which onnxruntime has no Softplus: max(x, 0) + ln(1 + e^-|x|)."""
+    x, zero, one = at[op["x"]], g.constant(np.array(0.0)), g.constant(np.array(1.0))
+    rest = g.node("Log", g.node("Add", one, g.node("Exp", g.node("Neg", g.node("Abs", x)))))
+    return g.node("Add", g.node("Max", x, zero), rest)
+
+
+def _balance(g: _Graph, op: Tree, at: Mapping[str, str]) -> str:
+    a, b = (at[x] for x in op["xs"])
+    return g.node("Div", g.node("Sub", a, b), g.node("Add", a, b))
+
+
 def _module(g: _Graph, op: Tree, at: Mapping[str, str]) -> str:
     """The nodes of a torch module, in the place of the operation."""
     from onnx import compose
@@ -280,6 +292,10 @@ _NODES: Mapping[str, Callable[[_Graph, Tree, Mapping[str, str]], str]] = {
     "best": _best,
     "stack": _stack,
     "bits": lambda g, op, at: g.node("Greater", at[op["x"]], g.constant(np.array(0.0, np.float32))),
+    "softplus": _softplus,
+    "balance": _balance,
+    "pick": lambda g, op, at: g.node("Gather", at[op["x"]], g.array(op, "columns"), axis=1),
+    "look_up": lambda g, op, at: g.node("Gather", g.array(op, "table"), at[op["x"]], axis=0),
     "tanh": lambda g, op, at: g.node("Tanh", at[op["x"]]),
     "affine": _affine,
     "round": lambda g, op, at: g.node("Round", at[op["x"]]),

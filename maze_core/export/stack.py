@@ -30,10 +30,13 @@ from maze_core.envs.wrappers import (
     ObservationClippingWrapper,
     ObservationNormalizationWrapper,
 )
+from maze_core.envs.wrappers.discretize_actions import DiscretizeActionsWrapper
 from maze_core.envs.wrappers.preprocessing import PreProcessingWrapper
+from maze_core.envs.wrappers.split_actions import SplitActionsWrapper
 from maze_core.envs.wrappers.wrapper import Wrapper
 from maze_core.errors import NotServableError
 from maze_core.models.acting import ActorNetwork, StepPolicy
+from maze_core.models.beta import LOGIT_RANGE
 from maze_core.models.graph import ActionValues, Concat, Dense, Flatten, GraphNetwork, OneHot
 from maze_core.models.heads import MEAN_LIMIT, BoxHead, Head, Part, StateNoiseHead
 from maze_core.models.memory import STATE
@@ -74,8 +77,8 @@ class Stack:
         to = f"{self.prefix}{len(self.ops)}"
         entry: Tree = {"op": op, "to": to} | ({} if x is None else {"x": x})
         for name, value in settings.items():
-            if isinstance(value, np.ndarray):
-                self.arrays[f"{to}.{name}"] = value
+            if isinstance(value, np.ndarray | np.generic):
+                self.arrays[f"{to}.{name}"] = np.asarray(value)
                 value = f"{to}.{name}"
             entry[name] = value
         self.ops.append(entry)
@@ -157,6 +160,31 @@ def expressed_actions(wrapper: Wrapper, stack: Stack) -> None:
 @expressed_actions.register
 def _(wrapper: ActionClippingWrapper, stack: Stack) -> None:
     """Actions lie within their bounds already."""
+
+
+@expressed_actions.register
+def _(wrapper: DiscretizeActionsWrapper, stack: Stack) -> None:
+    for (key, head), (box, grid) in wrapper._grids.items():
+        if key == stack.step_key:
+            chosen = stack.add("reshape", stack.slots[head], shape=[len(grid)])
+            columns = [stack.add("columns", chosen, start=i, stop=i + 1) for i in range(len(grid))]
+            numbers = [stack.add("look_up", x, table=line) for x, line in zip(columns, grid, strict=True)]
+            slot = stack.add("reshape", stack.add("concat", xs=numbers), shape=list(box.shape))
+            stack.slots[head] = stack.add("cast", slot, dtype=str(box.dtype))
+
+
+@expressed_actions.register
+def _(wrapper: SplitActionsWrapper, stack: Stack) -> None:
+    for head, leaf in wrapper._split[stack.step_key].items():
+        parts = wrapper.split_config[head]
+        slots = [
+            stack.add(
+                "reshape", stack.add("cast", stack.slots.pop(part), dtype=str(leaf.dtype)), shape=[len(of)]
+            )
+            for part, of in parts.items()
+        ]
+        order = np.argsort([i for of in parts.values() for i in of])
+        stack.slots[head] = stack.add("pick", stack.add("concat", xs=slots), columns=order)
 
 
 @expressed.register
@@ -321,9 +349,21 @@ def _decided(stack: Stack, part: Part, logits: str) -> str:
             return _shaped(stack, stack.add("stack", xs=choices), head)
         case "bernoulli":
             return _shaped(stack, stack.add("bits", slot), head)
+        case "beta":
+            return _between(stack, slot, head)
         case "diagonal_gaussian" | "squashed_gaussian" | "deterministic" | "state_noise":
             return _number(stack, slot, head, kind)
     raise _cannot(f"the distribution {kind}")
+
+
+def _between(stack: Stack, slot: str, head: Any) -> str:
+    """The likeliest numbers of a Beta distribution, of which both concentrations are 1 + softplus of a logit."""
+    n = int(np.prod(head.shape, dtype=int))
+    low, high = (np.array(end) for end in LOGIT_RANGE)
+    slot = stack.add("clip", stack.add("cast", slot, dtype="float64"), low=low, high=high)
+    slot = stack.add("softplus", slot)
+    above, below = (stack.add("columns", slot, start=at, stop=at + n) for at in (0, n))
+    return _scaled(stack, stack.add("balance", xs=[above, below]), head)
 
 
 def _number(stack: Stack, slot: str, head: Any, kind: str) -> str:
@@ -335,6 +375,11 @@ def _number(stack: Stack, slot: str, head: Any, kind: str) -> str:
         slot, is_squashed = stack.add("clip", slot, low=low, high=high), True
     if is_squashed:
         slot = stack.add("tanh", slot)
+    return _scaled(stack, slot, head)
+
+
+def _scaled(stack: Stack, slot: str, head: BoxHead) -> str:
+    """On the environment's scale."""
     slot = _shaped(stack, slot, head)
     if head.center is None or head.half_range is None:
         return slot

@@ -15,7 +15,7 @@ from maze_core.types import Array, FloatArray
 N_TRIES: Final = 12
 """Candidates per sample, each of two uniform numbers. One is refused with a chance of a quarter at most, so all of them
 are with 1 in 10⁷; the last one then stands."""
-_LOGIT_RANGE: Final = (-10.0, 1e4)
+LOGIT_RANGE: Final = (-10.0, 1e4)
 """Logits are clipped to this range: at its lower end a distribution is uniform to four digits."""
 _SHIFT: Final = 8
 """Steps by which an argument of ln Γ is moved to where its series is exact."""
@@ -50,7 +50,7 @@ def log_gamma(x: FloatArray) -> LogGamma:
 
 def concentrations(logits: FloatArray) -> FloatArray:
     """α above β, as the logits stand."""
-    found: FloatArray = 1 + np.logaddexp(0.0, np.clip(logits.astype(np.float64), *_LOGIT_RANGE))
+    found: FloatArray = 1 + np.logaddexp(0.0, np.clip(logits.astype(np.float64), *LOGIT_RANGE))
     return found
 
 
@@ -123,7 +123,7 @@ def beta_scores(logits: FloatArray, action: Array) -> BetaScores:
     weighted = (both - 1) * each.slope
     entropy = log_norm - weighted[:n] - weighted[n:] + (total - 2) * together.slope
     slope = np.exp(-np.logaddexp(0.0, -logits.astype(np.float64)))
-    slope *= (logits >= _LOGIT_RANGE[0]) & (logits <= _LOGIT_RANGE[1])
+    slope *= (logits >= LOGIT_RANGE[0]) & (logits <= LOGIT_RANGE[1])
     return BetaScores(
         (log_prob[:n] + log_prob[n:] - log_norm).sum(0) - n * log(2),
         entropy.sum(0) + n * log(2),

@@ -169,6 +169,39 @@ def test_a_bundle_has_every_actor_and_an_onnx_file_the_one_that_is_named(tmp_pat
         env.close()
 
 
+STACKS = {
+    "beta": ({}, {"env.name": "ToyParts-v0", "model.distribution_mapper_config": [
+        {"action_space": "Box", "distribution": "beta"}]}),
+    "discretized": ({"maze_core.DiscretizeActionsWrapper": {"num_bins": [3, 4]}}, {"env.name": "ToyParts-v0"}),
+    "split": ({"maze_core.SplitActionsWrapper": {"split_config": {"action": {"b": [1], "a": [0]}}}},
+              {"env.name": "ToyParts-v0"}),
+    "pictures": ({"maze_core.PreProcessingWrapper": {"pre_processor_mapping": [
+        {"_target_": "maze_core.Rgb2GrayPreProcessor", "observation": "observation"},
+        {"_target_": "maze_core.ResizeImgPreProcessor", "observation": "observation-rgb2gray", "target_size": [5, 7]},
+        {"_target_": "maze_core.UnSqueezePreProcessor", "observation": "observation-rgb2gray-resize_img"},
+        {"_target_": "maze_core.TransposePreProcessor", "axes": [1, 2, 0],
+         "observation": "observation-rgb2gray-resize_img-unsqueeze"},
+        {"_target_": "maze_core.FlattenPreProcessor",
+         "observation": "observation-rgb2gray-resize_img-unsqueeze-transpose"}]},
+        "maze_core.ObservationNormalizationWrapper": {"axis": None}}, {"env.name": "ToyColours-v0"}),
+    "indicators": ({"maze_core.PreProcessingWrapper": {"pre_processor_mapping": [
+        {"_target_": "maze_core.OneHotPreProcessor", "observation": "observation", "keep_original": True}]}},
+        {"env.name": "ToyBits-v0"}),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", STACKS)
+def test_what_stands_around_the_network_is_exported_too(kind, tmp_path):
+    wrappers, overrides = STACKS[kind]
+    with RunContext(wrappers=wrappers, overrides=overrides, configuration="test", seed=1, silent=True) as rc:
+        rc.train(1)
+        rc.save(tmp_path / "policy.ckpt")
+        batch, expected = _batches(Checkpoint.read(tmp_path / "policy.ckpt"))
+        _same(_loader(rc.export(tmp_path / "policy.npz"), tmp_path).act_batch(batch), expected)
+        session = _session(rc.export(tmp_path / "policy.onnx"))
+        _same(dict(zip(expected, session.run(list(expected), batch), strict=True)), expected)
+
+
 @pytest.mark.slow
 def test_convolutions_are_exported_with_any_number_of_rows(tmp_path):
     from tests.maze_core.export.networks import Pixels

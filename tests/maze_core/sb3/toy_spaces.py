@@ -43,7 +43,17 @@ def pixels() -> ToySpaces:
     return ToySpaces(spaces.Box(0, 255, (36, 36, 1), np.uint8), spaces.Discrete(2))
 
 
-TOYS = {"ToyChoices-v0": choices, "ToyBits-v0": bits, "ToyParts-v0": parts, "ToyPixels-v0": pixels}
+def colours() -> ToySpaces:
+    return ToySpaces(spaces.Box(0, 255, (9, 12, 3), np.uint8), spaces.Discrete(3))
+
+
+TOYS = {
+    "ToyChoices-v0": choices,
+    "ToyBits-v0": bits,
+    "ToyParts-v0": parts,
+    "ToyPixels-v0": pixels,
+    "ToyColours-v0": colours,
+}
 
 
 def register_toys() -> None:
