@@ -3,6 +3,7 @@
 import importlib
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from statistics import fmean
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -44,6 +45,23 @@ class MetricTable(list[dict[str, Any]]):
         return module.DataFrame({name: [row.get(name) for row in self] for name in columns})
 
 
+@dataclass(frozen=True, kw_only=True)
+class Histogram:
+    """How often numbers fell into bins of equal width from ``low`` to ``high``."""
+
+    low: float
+    high: float
+    counts: tuple[int, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """As a JSON object."""
+        return {"low": self.low, "high": self.high, "counts": [*self.counts]}
+
+
+Distribution = Histogram | bytes
+"""What is shown of many numbers: a histogram, or a picture as PNG."""
+
+
 class Reporter(Protocol):
     """Takes what a run has to say. Called from the thread that runs; must return quickly."""
 
@@ -63,6 +81,9 @@ class Reporter(Protocol):
 
     def metrics(self, epoch: int, step: int, values: Mapping[str, float]) -> None:
         """Values measured at an epoch (from 1) and environment step; called once per epoch."""
+
+    def distributions(self, epoch: int, step: int, values: Mapping[str, Distribution]) -> None:
+        """What was gathered in an epoch, by name; once per epoch at most. Reporters may do without this method."""
 
     def checkpoint(
         self,
@@ -99,6 +120,10 @@ class SilentReporter:
         """Values measured at an epoch."""
         self.tell("metrics", epoch, step, values)
 
+    def distributions(self, epoch: int, step: int, values: Mapping[str, Distribution]) -> None:
+        """What was gathered in an epoch."""
+        self.tell("distributions", epoch, step, values)
+
     def checkpoint(self, checkpoint: Checkpoint, **details: Any) -> None:
         """A checkpoint to keep."""
         self.tell("checkpoint", checkpoint, **details)
@@ -124,4 +149,5 @@ class Reporters(SilentReporter):
     def tell(self, method: str, *args: Any, **kwargs: Any) -> None:
         """Call the method of every reporter."""
         for reporter in self._reporters:
-            getattr(reporter, method)(*args, **kwargs)
+            if method != "distributions" or hasattr(reporter, method):
+                getattr(reporter, method)(*args, **kwargs)

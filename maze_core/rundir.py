@@ -5,6 +5,7 @@ checkpoints/best.ckpt   best evaluation · last.ckpt · epoch-00005.ckpt (schedu
 checkpoints/chunks/     what they share of a replay, by digest
 metrics.jsonl           one line per epoch · metrics.csv, the same as a table, once a call of train is over
 report.json             how training ended
+distributions.jsonl     one line per epoch: histograms of what wrappers gathered; figures/ their pictures
 tensorboard/            event files
 videos/                 epoch-00005.mp4 beside each scheduled checkpoint, best.mp4; where they were asked for
 sweep.json              of a multirun: what each job chose and how it ended; its jobs' directories are 0, 1, …
@@ -34,6 +35,7 @@ import yaml
 from maze_core.checkpoint import Checkpoint, chunk_edges
 from maze_core.errors import CheckpointError, InvalidSpecificationError
 from maze_core.files import cut, drop_chunks, json_safe, write_atomically
+from maze_core.metrics import Distribution, Histogram
 from maze_core.notices import Notices
 from maze_core.types import Tree
 
@@ -43,6 +45,8 @@ FILES = {
     "config.yaml": "the resolved configuration with its seeds and digest: it alone gives the same run again",
     "metrics.jsonl": "one line per epoch: epoch, environment steps, and what was measured",
     "metrics.csv": "the same as a table, once a call of train is over",
+    "distributions.jsonl": "where wrappers monitor: histograms of observations, actions and rewards, a line per epoch",
+    "figures/": "where wrappers draw: pictures, by epoch",
     "checkpoints/best.ckpt": "the best evaluation: what acts, plays and is evaluated",
     "checkpoints/last.ckpt": "the end: where training goes on",
     "checkpoints/epoch-*.ckpt": f"the last {KEEP_SCHEDULED} scheduled ones: training goes on from them bit by bit",
@@ -61,6 +65,7 @@ ROLLOUT_FILES = {
 """What the folder of a rollout holds, told in its report."""
 _ROLLOUTS = "rollouts"
 _SWEEP = "sweep.json"
+_METRICS, _DISTRIBUTIONS = "metrics.jsonl", "distributions.jsonl"
 _LOCK = ".lock"
 _LOCK_TRIES, _LOCK_PAUSE_S = 20, 0.1
 """How long to wait for a lock: processes of a run that was just killed need a moment to end."""
@@ -142,8 +147,21 @@ class RunDir:
     def append_metrics(self, epoch: int, step: int, values: Mapping[str, float]) -> None:
         """Add one line; the file starts anew before ``epoch`` when a run was resumed earlier than it stopped."""
         self.path.mkdir(parents=True, exist_ok=True)
-        with (self.path / "metrics.jsonl").open("a") as file:
+        with (self.path / _METRICS).open("a") as file:
             file.write(json.dumps(json_safe({"epoch": epoch, "step": step, **values})) + "\n")
+
+    def append_distributions(self, epoch: int, step: int, values: Mapping[str, Distribution]) -> None:
+        """Add one line of histograms, and the pictures."""
+        histograms = {name: value.to_dict() for name, value in values.items() if isinstance(value, Histogram)}
+        self.path.mkdir(parents=True, exist_ok=True)
+        if histograms:
+            with (self.path / _DISTRIBUTIONS).open("a") as file:
+                file.write(json.dumps({"epoch": epoch, "step": step, **histograms}) + "\n")
+        for name, value in values.items():
+            if isinstance(value, bytes):
+                place = self.path / "figures" / f"epoch-{epoch:05d}" / f"{name.replace('/', '.')}.png"
+                place.parent.mkdir(parents=True, exist_ok=True)
+                write_atomically(place, value)
 
     def forget_after(self, epoch: int) -> None:
         """Drop what later epochs left: a run that went back there makes it again.
@@ -159,10 +177,10 @@ class RunDir:
             path.unlink()
             for video in (self.path / "videos").glob(f"{path.stem}*.mp4"):
                 video.unlink()
-        path = self.path / "metrics.jsonl"
-        if path.exists():
-            kept = [line for line in self.read_metrics() if line["epoch"] <= epoch]
-            write_atomically(path, "".join(json.dumps(line) + "\n" for line in kept).encode())
+        for name in (_METRICS, _DISTRIBUTIONS):
+            if (path := self.path / name).exists():
+                kept = [line for line in self._read_lines(name) if line["epoch"] <= epoch]
+                write_atomically(path, "".join(json.dumps(line) + "\n" for line in kept).encode())
 
     def read_metrics(self) -> list[Tree]:
         """The lines of ``metrics.jsonl``: ``epoch``, ``step`` and the values measured there.
@@ -172,7 +190,18 @@ class RunDir:
         Raises:
             CheckpointError: another line is damaged; the message names file and line.
         """
-        path = self.path / "metrics.jsonl"
+        return self._read_lines(_METRICS)
+
+    def read_distributions(self) -> list[Tree]:
+        """The lines of ``distributions.jsonl``: ``epoch``, ``step`` and histograms by name.
+
+        Raises:
+            CheckpointError: a line is damaged; as in :meth:`read_metrics`.
+        """
+        return self._read_lines(_DISTRIBUTIONS)
+
+    def _read_lines(self, name: str) -> list[Tree]:
+        path = self.path / name
         lines = (_read(path) or b"").splitlines()
         whole = lines[:-1] if lines and not lines[-1].endswith(b"}") else lines
         return [_measured(line, path, number) for number, line in enumerate(whole, 1)]
@@ -467,18 +496,29 @@ def _damaged_config(path: Path, reason: str) -> CheckpointError:
 
 
 def _measured(line: bytes, path: Path, number: int) -> Tree:
-    """One line of ``metrics.jsonl``."""
+    """One line of metrics or distributions."""
     try:
         values = json.loads(line)
     except (ValueError, RecursionError):
         values = None
     is_whole = isinstance(values, dict) and all(type(values.get(name)) is int for name in ("epoch", "step"))
-    if not is_whole or not all(_is_number(value) for value in values.values()):
+    if not is_whole or not all(_is_number(value) or _is_histogram(value) for value in values.values()):
         raise CheckpointError(
             f"{path}, line {number}, is damaged: it is no object with epoch, step and numbers. Delete the line, or the "
             "whole file: training goes on from the checkpoints and needs neither."
         )
     return dict(values)
+
+
+def _is_histogram(value: Any) -> bool:
+    if not isinstance(value, dict) or set(value) != {"low", "high", "counts"}:
+        return False
+    numbers = [
+        value["low"],
+        value["high"],
+        *(value["counts"] if isinstance(value["counts"], list) else [None]),
+    ]
+    return all(_is_number(number) for number in numbers)
 
 
 def _is_number(value: Any) -> bool:

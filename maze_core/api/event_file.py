@@ -1,4 +1,4 @@
-"""TensorBoard's event file, of scalars alone: TFRecords, each an ``Event`` message of protocol buffers.
+"""TensorBoard's event file, of scalars, histograms and pictures: TFRecords, each an ``Event`` of protocol buffers.
 
 Written here, because the libraries that write it bring torch or TensorFlow into the process. Formats:
 https://www.tensorflow.org/tutorials/load_data/tfrecord and ``tensorflow/core/util/event.proto``.
@@ -11,6 +11,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
+
+from maze_core.metrics import Distribution, Histogram
 
 
 class EventFile:
@@ -33,6 +35,15 @@ class EventFile:
         summary = b"".join(_field(1, point) for point in points)
         self._write(b"\x10" + _varint(step) + _field(5, summary))  # Event.step, summary
 
+    def write_distributions(self, step: int, values: Mapping[str, Distribution]) -> None:
+        """One histogram or picture of each tag, at a step of 0 or more."""
+        points = [
+            _field(1, name.encode())
+            + (_field(4, _image(value)) if isinstance(value, bytes) else _field(5, _histogram(value)))
+            for name, value in values.items()  # Value.tag, image, histo
+        ]
+        self._write(b"\x10" + _varint(step) + _field(5, b"".join(_field(1, point) for point in points)))
+
     def close(self) -> None:
         """Close the file."""
         self._file.close()
@@ -41,6 +52,23 @@ class EventFile:
         event = b"\x09" + struct.pack("<d", time.time()) + fields  # Event.wall_time
         length = struct.pack("<Q", len(event))
         self._file.write(length + _masked_crc(length) + event + _masked_crc(event))
+
+
+def _histogram(value: Histogram) -> bytes:
+    """``HistogramProto``: min, max, num, sum and sum_squares (of the bins' middles), bucket_limit, bucket."""
+    counts = np.array(value.counts, np.float64)
+    edges = np.linspace(value.low, value.high, len(counts) + 1)
+    middles = (edges[:-1] + edges[1:]) / 2
+    facts = (value.low, value.high, counts.sum(), counts @ middles, counts @ middles**2)
+    numbers = b"".join(_varint(i << 3 | 1) + struct.pack("<d", fact) for i, fact in enumerate(facts, 1))
+    return numbers + _field(6, edges[1:].tobytes()) + _field(7, counts.tobytes())
+
+
+def _image(png: bytes) -> bytes:
+    """``Summary.Image``: height, width, colorspace (RGB), encoded_image_string."""
+    width, height = struct.unpack(">II", png[16:24])
+    sizes = b"".join(_varint(i << 3) + _varint(n) for i, n in enumerate((height, width, 3), 1))
+    return sizes + _field(4, png)
 
 
 def _field(number: int, value: bytes) -> bytes:

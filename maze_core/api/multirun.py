@@ -363,7 +363,8 @@ class _Watched(SilentReporter):
 
     def tell(self, method: str, *args: Any, **kwargs: Any) -> None:
         """All others."""
-        getattr(self._reporter, method)(*args, **kwargs)
+        if method != "distributions" or hasattr(self._reporter, method):
+            getattr(self._reporter, method)(*args, **kwargs)
 
 
 def _run_here(jobs: Iterator[Job], call: _Call) -> None:

@@ -11,7 +11,7 @@ from maze_core.agent import Agent
 from maze_core.api.event_file import EventFile
 from maze_core.checkpoint import Checkpoint
 from maze_core.config.schema import RunConfig
-from maze_core.metrics import Reporter, SilentReporter
+from maze_core.metrics import Distribution, Histogram, Reporter, SilentReporter
 from maze_core.rundir import RunDir
 from maze_core.runners.evaluation import run_rollout
 from maze_core.runners.films import Films, Moment
@@ -31,11 +31,19 @@ class RunDirReporter(SilentReporter, AbstractContextManager["RunDirReporter"]):
         self._events = EventFile(run_dir.tensorboard)
         for line in run_dir.read_metrics():
             self._events.write(line["step"], {k: v for k, v in line.items() if k not in ("epoch", "step")})
+        for line in run_dir.read_distributions():
+            told = {k: Histogram(**v) for k, v in line.items() if k not in ("epoch", "step")}
+            self._events.write_distributions(line["step"], told)
 
     def metrics(self, epoch: int, step: int, values: Mapping[str, float]) -> None:
         """One line in ``metrics.jsonl`` and one point per scalar."""
         self._run_dir.append_metrics(epoch, step, values)
         self._events.write(step, values)
+
+    def distributions(self, epoch: int, step: int, values: Mapping[str, Distribution]) -> None:
+        """One line in ``distributions.jsonl``, pictures, and both as TensorBoard's."""
+        self._run_dir.append_distributions(epoch, step, values)
+        self._events.write_distributions(step, values)
 
     def checkpoint(self, checkpoint: Checkpoint, **details: Any) -> None:
         """Store it under the names it has earned."""

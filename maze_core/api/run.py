@@ -123,6 +123,14 @@ class Run:
         return MetricTable(as_numbers)
 
     @property
+    def distributions(self) -> list[Tree]:
+        """Histograms of what ``MonitoringWrapper`` gathered, a row for each epoch.
+
+        A row has ``epoch``, ``step``, and by name ``low``, ``high`` and the ``counts`` of equal bins between them.
+        """
+        return [] if self.directory is None else self.directory.read_distributions()
+
+    @property
     def policy(self) -> Agent:
         """The agent that acts: of the best checkpoint once there is one, of the initial weights before."""
         self._refuse_if_closed()

@@ -253,6 +253,7 @@ class RunContext(Generic[Several]):
     config_sha256 = _Fact(Run.config_sha256, needs_training=False)
     run_dir = _Fact(Run.run_dir, needs_training=False)
     metrics = _Fact(Run.metrics)
+    distributions = _Fact(Run.distributions)
     policy = _Fact(Run.policy)
     report = _Fact(Run.report)
 

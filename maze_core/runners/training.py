@@ -199,7 +199,7 @@ class Training(AbstractContextManager["Training"]):
         evaluator = self.world.algorithm.evaluator
         metrics = self._event_metrics("train", [values for _, values in self.world.raw.take_ended()])
         if evaluator.n_episodes is None:
-            return metrics | self._wrapper_metrics()
+            return metrics | self._wrapper_metrics(epoch)
         if self._eval_env is None:
             raw = self.world.raw if self.world.runner.shares_envs else self._own_evaluation_envs()
             self._eval_env = WrappedVectorEnv(raw, acting_wrappers(self.world.wrappers))
@@ -224,14 +224,19 @@ class Training(AbstractContextManager["Training"]):
         }
         metrics |= {f"eval/{name}": value for name, value in report.actor_metrics.items()}
         metrics |= {f"eval/{name}": value for name, value in report.statistics.items()}
-        return metrics | self._wrapper_metrics()
+        return metrics | self._wrapper_metrics(epoch)
 
     def _event_metrics(self, prefix: str, episodes: list[EpisodeValues]) -> dict[str, float]:
         found = self._statistics[prefix].of(episodes)
         return {f"{prefix}/{name}": value for name, value in found.items()}
 
-    def _wrapper_metrics(self) -> dict[str, float]:
-        return {k: value for wrapper in self.world.wrappers for k, value in wrapper.metrics().items()}
+    def _wrapper_metrics(self, epoch: int) -> dict[str, float]:
+        wrappers = self.world.wrappers
+        metrics = {k: value for wrapper in wrappers for k, value in wrapper.metrics().items()}
+        shown = {k: value for wrapper in wrappers for k, value in wrapper.distributions().items()}
+        if shown and hasattr(self._reporter, "distributions"):
+            self._reporter.distributions(epoch, self.counters.env_steps, shown)
+        return metrics
 
     def _refuse_what_no_checkpoint_stores(self) -> None:
         """Find out now, and not when the first checkpoint is due."""

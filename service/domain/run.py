@@ -116,6 +116,7 @@ class EventType(StrEnum):
     STATE = "state"
     PHASE = "phase"
     METRICS = "metrics"
+    DISTRIBUTIONS = "distributions"
     PROGRESS = "progress"
     CHECKPOINT = "checkpoint"
     EPISODE = "episode"

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from msgspec import structs
 
+from maze_core.metrics import Distribution, Histogram
 from maze_core.subprocesses import peak_memory_bytes
 from service.domain.run import EpisodeInfo, Imported, MetricPoint, NewCheckpoint, Progress
 from service.worker import frames
@@ -24,6 +25,9 @@ if TYPE_CHECKING:
 
 BATCH_S = 0.1
 """Least time between two batches of metrics: ten updates a second are as many as anyone can watch."""
+
+DISTRIBUTIONS_S = 1.0
+"""Least time between two epochs whose histograms are kept."""
 
 MAX_VIDEO_BYTES = 64 * 2**20
 """Of one episode; a larger one is left out."""
@@ -111,6 +115,7 @@ class PipeReporter:
 
     def __init__(self, channel: Channel) -> None:
         self._channel = channel
+        self._distributions_at = float("-inf")
         self.videos: Sequence[Path] = ()
         """Where the videos of the first episodes are when these have ended."""
 
@@ -141,6 +146,14 @@ class PipeReporter:
                 for name, value in values.items()
             ]
         )
+
+    def distributions(self, epoch: int, step: int, values: Mapping[str, Distribution]) -> None:
+        """Histograms, of epochs that are at least a second apart: an event log is no place for all of them."""
+        now = time.monotonic()
+        histograms = {name: told.to_dict() for name, told in values.items() if isinstance(told, Histogram)}
+        if histograms and now - self._distributions_at >= DISTRIBUTIONS_S:
+            self._distributions_at = now
+            self._channel.send(frames.Distributions(epoch=epoch, step=step, values=histograms))
 
     def checkpoint(
         self,

@@ -82,6 +82,14 @@ class Metrics(Frame, frozen=True):
     points: tuple[MetricPoint, ...]
 
 
+class Distributions(Frame, frozen=True):
+    """Histograms of an epoch: name → ``low``, ``high`` and ``counts``."""
+
+    epoch: int
+    step: int
+    values: dict[str, dict[str, Any]]
+
+
 class Checkpoint(Frame, frozen=True):
     """A checkpoint to store."""
 
@@ -143,7 +151,7 @@ class Failure(Frame, frozen=True, tag="error"):
 
 
 WorkerFrame: TypeAlias = Start | Cancel
-Report: TypeAlias = Phase | Progress | Metrics | Log
+Report: TypeAlias = Phase | Progress | Metrics | Distributions | Log
 ChildFrame: TypeAlias = Report | Checkpoint | Episode | Thinned | Usage | Result | Failure
 
 

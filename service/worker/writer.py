@@ -82,10 +82,20 @@ class RunWriter:
             case frames.Metrics(points=points):
                 self._points += points
                 self.hears(points)
+            case frames.Distributions(epoch=epoch, step=step, values=values):
+                self._events.append(
+                    (EventType.DISTRIBUTIONS, {"epoch": epoch, "step": step, "values": values})
+                )
             case frames.Log(level=level, message=message):
                 self._logs.append((level, message))
                 if level == "warning":
                     self._events.append((EventType.WARNING, {"message": message}))
+            case _:
+                self._keep(frame)
+
+    def _keep(self, frame: frames.ChildFrame) -> None:
+        """Store what is large at once."""
+        match frame:
             case frames.Checkpoint(meta=meta, bundle=bundle, edges=edges, imported=imported):
                 self.flush()
                 self._guard.persist(
@@ -95,7 +105,6 @@ class RunWriter:
                 self.flush()
                 given = (frame.trajectory, frame.video, frame.thumbnail)
                 self._guard.persist(lambda: self._stores.episodes.add(self._guard.lease, info, *given))
-
             case frames.Thinned(epochs=epochs):
                 self.flush()
                 self._guard.persist(lambda: self._stores.episodes.drop_films(self._guard.lease, epochs))

@@ -2,13 +2,17 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 
+from maze_core.metrics import Histogram
 from maze_core.types import Array, FloatArray
 
 _FOLD_EVERY = 512
 """Batches kept before they are folded into the sums, so that adding one costs a copy and no arithmetic."""
+_LARGEST = 1e150
+"""Numbers beyond it count as this in a histogram, whose range stays finite."""
 _LAST_WHOLE = 2**53
 """Up to here float64 holds every whole number."""
 
@@ -74,6 +78,42 @@ def difference(rows: Array, reference: Array | None) -> Array:
     return np.where(rows >= reference, 1.0, -1.0) * distance
 
 
+class Bins:
+    """Counts numbers in bins of equal width, whose range doubles where it has to; memory and cost do not grow."""
+
+    N: Final = 64
+
+    def __init__(self) -> None:
+        """Start with no range."""
+        self._low = self._width = 0.0
+        self._counts = np.zeros(self.N, np.int64)
+
+    def add(self, values: FloatArray) -> None:
+        """Count finite numbers, at least one."""
+        values = values.clip(-_LARGEST, _LARGEST)
+        least, most = float(values.min()), float(values.max())
+        if not self._width:
+            size = max(abs(least), abs(most))
+            is_one = most - least <= 1e-9 * size or most - least < 1 / _LARGEST
+            self._width = max(1.0, 1e-6 * size) if is_one else most - least
+            self._low = (least + most - self._width) / 2
+        while least < self._low or most > self._low + self._width:
+            self._double(grows_down=least < self._low)
+        places = ((values - self._low) * (self.N / self._width)).astype(np.int64)
+        self._counts += np.bincount(places.clip(0, self.N - 1), minlength=self.N)
+
+    def histogram(self) -> Histogram:
+        """The counts so far."""
+        return Histogram(low=self._low, high=self._low + self._width, counts=tuple(self._counts.tolist()))
+
+    def _double(self, *, grows_down: bool) -> None:
+        halves = self._counts.reshape(-1, 2).sum(1)
+        rest = np.zeros_like(halves)
+        self._counts = np.concatenate((rest, halves) if grows_down else (halves, rest))
+        self._low -= self._width * grows_down
+        self._width *= 2
+
+
 class Moments:
     """Gathers numbers; cheap to add to, exact when read."""
 
@@ -81,6 +121,7 @@ class Moments:
         """Start with no numbers."""
         self._batches: list[Array] = []
         self._folded: FeatureMoments | None = None
+        self._bins = Bins()
 
     def add(self, values: Array) -> None:
         """Add every element; the array is copied."""
@@ -98,7 +139,14 @@ class Moments:
             yield "min", float(found.low)
             yield "max", float(found.high)
 
+    def histogram(self) -> Histogram | None:
+        """How the numbers are distributed; None when nothing was added."""
+        self._fold()
+        return self._bins.histogram() if self._folded is not None else None
+
     def _fold(self) -> None:
         batches, self._batches = [batch for batch in self._batches if batch.size], []
         if batches:
-            self._folded = FeatureMoments.of(np.concatenate(batches)).merged(self._folded)
+            joined = np.concatenate(batches)
+            self._folded = FeatureMoments.of(joined).merged(self._folded)
+            self._bins.add(joined.astype(np.float64))

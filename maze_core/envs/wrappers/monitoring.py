@@ -7,6 +7,7 @@ from maze_core.config.settings import dataclass
 from maze_core.envs.vector import Tick
 from maze_core.envs.wrappers.moments import Moments
 from maze_core.envs.wrappers.wrapper import STRICT, Actions, Spaces, Wrapper
+from maze_core.metrics import Distribution, Histogram
 from maze_core.types import Array, IntArray, StepKey
 
 _MAX_CHOICES = 64
@@ -17,7 +18,8 @@ _MAX_CHOICES = 64
 class MonitoringWrapper(Wrapper):
     """Report the moments of observations, actions and rewards, and how often each choice was made.
 
-    Metrics are ``monitoring/<observation|action>/<step key>/<name>/<mean|std|min|max>`` and
+    Each epoch also has their distributions, as histograms. Metrics are
+    ``monitoring/<observation|action>/<step key>/<name>/<mean|std|min|max>`` and
     ``monitoring/reward/<…>``; a Discrete head has ``…/share_<choice>`` in place of moments.
     """
 
@@ -32,6 +34,7 @@ class MonitoringWrapper(Wrapper):
         self._moments: dict[str, Moments] = {}
         self._starts: dict[tuple[StepKey, str], int] = {}
         self._choices: dict[tuple[StepKey, str], IntArray] = {}
+        self._told: dict[str, Distribution] = {}
 
     def bind(self, observation_spaces: Spaces, action_spaces: Spaces) -> tuple[Spaces, Spaces]:
         """Find the heads whose choices are counted."""
@@ -63,14 +66,24 @@ class MonitoringWrapper(Wrapper):
             for kind, value in moments.items()
             if kind != "count"
         }
+        histograms = {name: moments.histogram() for name, moments in self._moments.items()}
+        self._told = {name: told for name, told in histograms.items() if told is not None}
         self._moments = {}
         for (key, head), counts in self._choices.items():
             start, total = self._starts[key, head], int(counts.sum())
             if total:
+                self._told[f"monitoring/action/{key}/{head}"] = Histogram(
+                    low=start - 0.5, high=start + len(counts) - 0.5, counts=tuple(counts.tolist())
+                )
                 for choice, count in enumerate(counts, start):
                     found[f"monitoring/action/{key}/{head}/share_{choice}"] = float(count / total)
             counts.fill(0)
         return found
+
+    def distributions(self) -> dict[str, Distribution]:
+        """The histograms of what the last metrics were of."""
+        told, self._told = self._told, {}
+        return told
 
     def _gather_action(self, key: StepKey, head: str, values: Array) -> None:
         if (key, head) in self._choices:

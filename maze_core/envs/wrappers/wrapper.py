@@ -20,6 +20,7 @@ from maze_core.envs.tick_buffers import TICK_FIELDS, empty_tick
 from maze_core.envs.vector import ActorOutcomes, Tick, VectorEnv
 from maze_core.errors import EnvError, InvalidSpecificationError, Problem
 from maze_core.events.declared import EpisodeValues
+from maze_core.metrics import Distribution
 from maze_core.types import (
     Action,
     Actors,
@@ -176,6 +177,10 @@ class Wrapper:
 
     def metrics(self) -> dict[str, float]:
         """Numbers gathered since the last call; gathering starts anew."""
+        return {}
+
+    def distributions(self) -> dict[str, Distribution]:
+        """Histograms and pictures of what was gathered until the last call of :meth:`metrics`, by name."""
         return {}
 
     def __init_subclass__(cls, **kwargs: Any) -> None:

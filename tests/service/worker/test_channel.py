@@ -11,6 +11,7 @@ import pytest
 
 from maze_core.checkpoint import Checkpoint
 from maze_core.envs.video import VideoFile
+from maze_core.metrics import Histogram
 from maze_core.rollout.episodes import EpisodeRecord
 from service.domain.run import MetricPoint, Progress
 from service.worker import channel as channel_module
@@ -147,3 +148,19 @@ def test_a_video_goes_with_its_episode_unless_it_is_too_large(
         assert filmed.thumbnail
     assert (plain.info.has_video, plain.video) == (False, None)
     assert not path.exists()
+
+
+def test_histograms_of_epochs_a_second_apart_go_to_the_worker_and_pictures_stay(
+    ends: "tuple[Channel, Connection[Any, Any]]", monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = SimpleNamespace(now=100.0)
+    monkeypatch.setattr(channel_module, "time", SimpleNamespace(monotonic=lambda: clock.now))
+    channel, worker = ends
+    reporter = PipeReporter(channel)
+    histogram = Histogram(low=0.0, high=1.0, counts=(1, 2))
+    for epoch in range(1, 5):
+        reporter.distributions(epoch, 8 * epoch, {"reward": histogram, "picture": b"png"})
+        clock.now += 0.5
+    reporter.distributions(9, 72, {"picture": b"png"})
+    values = {"reward": {"low": 0.0, "high": 1.0, "counts": [1, 2]}}
+    assert received(worker) == [frames.Distributions(epoch=e, step=8 * e, values=values) for e in (1, 3)]

@@ -12,7 +12,8 @@ from maze_core.envs.config import GymEnvConfig
 from maze_core.envs.gym_env import GymEnv
 from maze_core.envs.per_env import PerEnvVectorEnv
 from maze_core.envs.wrappers import LogStatsWrapper, MonitoringWrapper, RewardScalingWrapper, WrappedVectorEnv
-from maze_core.envs.wrappers.moments import Moments
+from maze_core.envs.wrappers.moments import Bins, Moments
+from maze_core.metrics import Histogram
 from tests.maze_core.envs.small_envs import EpisodeNumberEnv
 from tests.maze_core.envs.structured_env import BoxesEnv
 from tests.maze_core.envs.ticks import random_actions
@@ -119,3 +120,66 @@ def test_episodes_are_counted_from_raw_returns():
     assert metrics["eval/episode_return/mean"] == pytest.approx(np.mean(returns))
     assert metrics["eval/episode_length/max"] == max(lengths)
     assert stats.metrics() == {}
+
+
+@given(
+    st.lists(st.lists(st.floats(-1e6, 1e6), min_size=1, max_size=7), min_size=1, max_size=12), st.booleans()
+)
+def test_a_histogram_counts_every_number_where_it_is_however_they_came(batches, read_between):
+    moments = Moments()
+    for batch in batches:
+        moments.add(np.array(batch))
+        if read_between:
+            moments.histogram()
+    found = moments.histogram()
+    numbers = np.sort(np.concatenate(batches))
+    width = (found.high - found.low) / 64
+    assert sum(found.counts) == numbers.size
+    assert len(found.counts) == 64
+    assert found.low - 1e-6 <= numbers[0]
+    assert numbers[-1] <= found.high + 1e-6
+    if numbers[-1] > numbers[0]:
+        assert found.high - found.low <= 4 * (numbers[-1] - numbers[0]) * (1 if not read_between else 2**20)
+    for edge in range(1, 64):  # a number on an edge may be on either side of it
+        at, slack = found.low + edge * width, 1e-9 * max(1.0, abs(found.low), abs(found.high))
+        below = sum(found.counts[:edge])
+        assert np.sum(numbers < at - slack) <= below <= np.sum(numbers <= at + slack)
+
+
+def test_a_histogram_of_one_number_has_it_in_the_middle_and_none_of_no_numbers():
+    moments = Moments()
+    assert moments.histogram() is None
+    moments.add(np.array([3.0, 3.0]))
+    found = moments.histogram()
+    assert (found.low, found.high, found.counts[32], sum(found.counts)) == (2.5, 3.5, 2, 2)
+
+
+def test_a_range_doubles_to_either_side_and_counts_move_along():
+    bins = Bins()
+    bins.add(np.array([0.0, 1.0, 2.0, 4.0]))
+    bins.add(np.array([7.9]))
+    assert (bins.histogram().low, bins.histogram().high) == (0, 8)
+    bins.add(np.array([-1.0]))
+    found = bins.histogram()
+    assert (found.low, found.high) == (-8, 8)
+    assert [i for i, count in enumerate(found.counts) if count] == [28, 32, 36, 40, 47, 63]
+
+
+def test_distributions_are_told_once_for_each_epoch():
+    monitor = MonitoringWrapper(observation_logging=True)
+    env = WrappedVectorEnv(GymEnvConfig(name="CartPole-v1").vector(4), [monitor])
+    env.reset([1, 2, 3, 4])
+    env.step({0: {"action": np.array([0, 1, 1, 1])}})
+    assert monitor.distributions() == {}
+    monitor.metrics()
+    told = monitor.distributions()
+    assert set(told) == {
+        "monitoring/reward",
+        "monitoring/action/0/action",
+        "monitoring/observation/0/observation",
+    }
+    assert told["monitoring/action/0/action"] == Histogram(low=-0.5, high=1.5, counts=(1, 3))
+    assert sum(told["monitoring/observation/0/observation"].counts) == 16
+    assert monitor.distributions() == {}
+    monitor.metrics()
+    assert monitor.distributions() == {}
