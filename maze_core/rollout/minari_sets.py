@@ -6,6 +6,7 @@ of the set, rewards, and where episodes end. An episode that was reset in its mi
 one without any end is refused. Rewards are float64 here. Minari's sets have one agent and no sub-steps.
 """
 
+import os
 import shutil
 import warnings
 from collections.abc import Iterator, Mapping
@@ -125,6 +126,9 @@ def _minari() -> Any:
         raise RecordingError(
             f"Data sets of Minari need it: pip install 'maze-service[minari]' ({error})."
         ) from error
+    place = os.environ.get("MINARI_DATASETS_PATH", "/")
+    if not os.path.isabs(place):
+        raise RecordingError(f"MINARI_DATASETS_PATH is {place}: give an absolute path, as Minari needs it.")
     return minari
 
 

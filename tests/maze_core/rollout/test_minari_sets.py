@@ -126,3 +126,11 @@ def test_an_episode_that_is_not_what_its_set_says_is_named(changed, reason):
 def test_a_set_that_is_not_there_is_refused_with_the_way_out():
     with pytest.raises(RecordingError, match="minari download D4RL/door/human-v2"):
         load_episodes("minari:D4RL/door/human-v2")
+
+
+def test_a_relative_place_of_all_sets_is_refused_before_anything_is_written(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MINARI_DATASETS_PATH", "sets")
+    with pytest.raises(RecordingError, match="absolute path"):
+        save_episodes("minari:our-sets/pole-v0", recorded())
+    assert [*tmp_path.iterdir()] == []
