@@ -104,6 +104,9 @@ def test_an_operator_offers_domain_logic_over_http(tmp_path: Path) -> None:
         run, points = call(url) or {}, call(f"{url}/metrics") or {}
         env = LoadingEnv(n_parcels=6)
         seen = {name: values.tolist() for name, values in env.reset(seed=1).items()}
+        judged = call(f"{base}/evaluate", {"run": submitted["id"], "n_episodes": 3, "seed": 1}) or {}
+        until(lambda: (call(f"{base}/runs/{judged['id']}") or {})["state"] not in ("queued", "running"))
+        judged = call(f"{base}/runs/{judged['id']}") or {}
         acted = call(f"{url}/compute_action", {"observation": seen, "actor_id": ["pick", 0]}) or {}
     assert run["state"] == "succeeded", run["error"]
     with RunContext(
@@ -117,6 +120,7 @@ def test_an_operator_offers_domain_logic_over_http(tmp_path: Path) -> None:
         assert rc.config_sha256 == run["config_sha256"]
         rc.train()
         here = {name: value for name, value in rc.metrics[0].items() if "Events/" in name}
+        assert rc.evaluate(n_episodes=3, seed=1).statistics == judged["result"]["statistics"]
         assert rc.compute_action(env.reset(seed=1), env=env) == acted["action"]
     there = {point["name"]: point["value"] for point in points["data"]}
     assert len(here) > 30

@@ -26,6 +26,7 @@ const AXES = { step: "environment steps", epoch: "epoch", time: "time" };
 const GROUPS = [
   ["Evaluation", /^eval\//],
   ["Episodes in training", /^train\/episode_/],
+  ["Events in training", /^train\/[A-Z]/],
   ["Losses", /^train\/.*loss/],
   ["Learning", /^train\//],
   ["Speed", /^time\//],
