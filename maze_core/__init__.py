@@ -45,18 +45,24 @@ if TYPE_CHECKING:
     from maze_core.events import KpiCalculator, RewardAggregatorInterface
     from maze_core.models.composers import (
         CustomModelComposer,
+        DeltaStateCriticComposer,
         ProbabilisticPolicyComposer,
+        SharedStateActionCriticComposer,
         SharedStateCriticComposer,
+        StepStateActionCriticComposer,
         StepStateCriticComposer,
         TemplateModelComposer,
     )
     from maze_core.models.config import (
         CustomModelConfig,
+        DeltaStateCriticConfig,
         FlattenConcatPolicyNetConfig,
         FlattenConcatStateValueNetConfig,
         ProbabilisticPolicyComposerConfig,
         RandomPolicyConfig,
+        SharedStateActionCriticConfig,
         SharedStateCriticConfig,
+        StepStateActionCriticConfig,
         StepStateCriticConfig,
         TemplateModelConfig,
         TorchPolicyConfig,
@@ -102,13 +108,13 @@ _PUBLIC = {
     "maze_core.evaluation.rollout_evaluator": "RolloutEvaluator",
     "maze_core.events": "KpiCalculator RewardAggregatorInterface",
     "maze_core.models.composers": (
-        "CustomModelComposer ProbabilisticPolicyComposer SharedStateCriticComposer "
-        "StepStateCriticComposer TemplateModelComposer"
+        "CustomModelComposer DeltaStateCriticComposer ProbabilisticPolicyComposer SharedStateActionCriticComposer "
+        "SharedStateCriticComposer StepStateActionCriticComposer StepStateCriticComposer TemplateModelComposer"
     ),
     "maze_core.models.config": (
-        "CustomModelConfig FlattenConcatPolicyNetConfig FlattenConcatStateValueNetConfig "
-        "ProbabilisticPolicyComposerConfig RandomPolicyConfig SharedStateCriticConfig "
-        "StepStateCriticConfig TemplateModelConfig TorchPolicyConfig"
+        "CustomModelConfig DeltaStateCriticConfig FlattenConcatPolicyNetConfig FlattenConcatStateValueNetConfig "
+        "ProbabilisticPolicyComposerConfig RandomPolicyConfig SharedStateActionCriticConfig SharedStateCriticConfig "
+        "StepStateActionCriticConfig StepStateCriticConfig TemplateModelConfig TorchPolicyConfig"
     ),
     "maze_core.models.heads": "DistributionMapper",
     "maze_core.rollout.datasets": "EpisodeSet RecordedEpisode",
@@ -145,6 +151,8 @@ __all__ = [
     "CustomModelComposer",
     "CustomModelConfig",
     "DQNAlgorithmConfig",
+    "DeltaStateCriticComposer",
+    "DeltaStateCriticConfig",
     "DistributionMapper",
     "ESAlgorithmConfig",
     "EnvConfig",
@@ -186,8 +194,12 @@ __all__ = [
     "RunContext",
     "SACAlgorithmConfig",
     "SACfDAlgorithmConfig",
+    "SharedStateActionCriticComposer",
+    "SharedStateActionCriticConfig",
     "SharedStateCriticComposer",
     "SharedStateCriticConfig",
+    "StepStateActionCriticComposer",
+    "StepStateActionCriticConfig",
     "StepStateCriticComposer",
     "StepStateCriticConfig",
     "StructuredEnv",

@@ -31,6 +31,7 @@ from maze_core.models.builders import (
     SHARED,
     flatten_concat,
     from_template,
+    has_axes,
     initial_parameters,
     input_spaces,
     is_dense,
@@ -66,11 +67,13 @@ from maze_core.models.heads import (
 from maze_core.models.networks import ActionCritic, Critic, Network, action_input
 from maze_core.models.supports import learnt_by
 from maze_core.models.template_config import BlockNetConfig, ConcatModelBuilderConfig
+from maze_core.notices import Notices
 from maze_core.threads import one_thread, one_torch_thread, plain_torch
 from maze_core.types import Array, FloatArray, StepKey
 
 _BUILDING = threading.Lock()
 _ACTIONS = action_input("")
+_MANY_PIXELS = 32 * 32 * 3
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -492,6 +495,7 @@ class NetworkFactory:
         elif isinstance(settings, FlattenConcatSharedEmbeddingPolicyNetConfig):
             program, shares = with_shared_embedding(inputs, settings, settings, n_out), True
         else:
+            _say_pictures(inputs)
             program = flatten_concat(inputs, settings, n_out, settings.output_gain)
         if isinstance(end, Concat):
             end = msgspec.structs.replace(end, sources=(*end.sources, program.dense[-1].source))
@@ -564,6 +568,17 @@ class NetworkFactory:
             )
             raise _problem(path, message)
         return found  # type: ignore[no-any-return]
+
+
+def _say_pictures(inputs: Mapping[str, spaces.Space[Any]]) -> None:
+    """Say that convolutions read pictures better than dense layers do, where one is large."""
+    for name, space in inputs.items():
+        if has_axes(space, (3,)) and space.dtype == np.uint8 and np.prod(space.shape or ()) >= _MANY_PIXELS:
+            Notices.current().say(
+                f"picture {name}",
+                f"The observation {name!r} is a picture {list(space.shape or ())}, which these dense layers read as "
+                "numbers side by side; model=nature_cnn reads it by convolutions.",
+            )
 
 
 def by_step(networks: Any, step_keys: Sequence[StepKey], path: str) -> dict[StepKey, tuple[Any, str]]:

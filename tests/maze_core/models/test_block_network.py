@@ -9,7 +9,7 @@ import torch
 from gymnasium import spaces
 
 from maze_core.errors import InvalidSpecificationError
-from maze_core.models.block_config import BlockConfig
+from maze_core.models.block_config import BLOCKS, BlockConfig
 from maze_core.models.config import (
     CustomModelConfig,
     FlattenConcatPolicyNetConfig,
@@ -23,6 +23,7 @@ from maze_core.models.config import (
     TemplateModelConfig,
 )
 from maze_core.models.template_config import BlockNetConfig, ConcatModelBuilderConfig, ModalityConfig
+from maze_core.notices import MazeWarning
 from maze_core.trainers.ppo_config import PPOAlgorithmConfig
 from tests.maze_core.recurrent import CueEnv
 from tests.maze_core.trainers.small_worlds import learner_of, trainer_of
@@ -369,3 +370,74 @@ def test_a_template_with_memory_learns_what_only_memory_tells(shared):
     returns = [np.mean(trainer.update(epoch=i, progress=0.0).episode_returns) for i in range(12)]
     assert np.mean(returns[:1]) < 0.5
     assert np.mean(returns[-2:]) > 0.8
+
+
+NODES, BESIDE = spaces.Box(-1, 1, (4, 3), np.float32), spaces.Box(0, 1, (4, 4), np.float32)
+EDGES, THERE = spaces.Box(-1, 3, (5, 2), np.int64), spaces.MultiBinary(4)
+BUILT = {
+    "dense": ({}, ["v"]),
+    "flatten_dense": ({}, ["nodes"]),
+    "strided_convolution": ({"hidden_channels": [2], "hidden_kernels": 3}, ["observation"]),
+    "strided_convolution_dense": ({"hidden_channels": [2], "hidden_kernels": 3}, ["observation"]),
+    "vgg_convolution": ({"hidden_channels": [2]}, ["observation"]),
+    "vgg_convolution_dense": ({"hidden_channels": [2]}, ["observation"]),
+    "vgg_convolution_gap": ({"hidden_channels": [2], "use_batch_norm_conv": True}, ["observation"]),
+    "lstm": ({}, ["v"]),
+    "gru": ({}, ["v"]),
+    "lstm_last_step": ({"bidirectional": True, "non_lin": "tanh"}, ["nodes"]),
+    "graph_conv": ({"hidden_features": [5]}, ["nodes", "beside"]),
+    "graph_attention": ({"hidden_features": [5], "n_heads": 2}, ["nodes", "beside"]),
+    "gnn": ({"hidden_features": [5]}, ["nodes", "edges"]),
+    "multi_head_attention": ({"num_heads": 3}, ["nodes", "nodes", "nodes", "there"]),
+    "self_attention_seq": ({"num_heads": 3}, ["nodes", "there"]),
+    "self_attention_conv": ({"embed_dim": 2}, ["observation"]),
+    "point_net_feature": ({}, ["nodes", "there"]),
+    "global_average_pooling": ({}, ["observation"]),
+    "masked_global_pooling": ({"pooling": "max"}, ["nodes", "there"]),
+    "flatten": ({}, ["nodes"]),
+    "concatenation": ({}, ["v", "there"]),
+    "correlation": ({"reduce": True}, ["nodes", "nodes"]),
+    "action_masking": ({}, ["v", "there"]),
+    "slice": ({"slice_idx": -1}, ["nodes"]),
+    "multi_index_slicing": ({"select_idxs": [2, 0]}, ["nodes"]),
+    "repeat_to_match": ({}, ["v", "nodes"]),
+}
+
+
+@pytest.mark.parametrize("kind", BLOCKS)
+def test_every_block_that_has_a_name_is_built_from_it_and_learns(kind: str):
+    params, reads = BUILT[kind]
+    net = BlockNetConfig(
+        blocks=[{"in_keys": reads, "out_keys": "x", "block_type": kind, "block_params": params}]
+    )
+    config = CustomModelConfig(policy=ProbabilisticPolicyComposerConfig(networks=[net]), critic=None)
+    observations = {
+        "observation": PICTURE,
+        "v": VECTOR,
+        "nodes": NODES,
+        "beside": BESIDE,
+        "edges": EDGES,
+        "there": THERE,
+    }
+    network = actor(build(config, observations))
+    shown = {name: torch.ones(2, *space.shape) for name, space in observations.items()}
+    if network.state_width:
+        shown["state"] = torch.zeros(2, network.state_width)
+    network.evaluate(shown).square().sum().backward()
+    assert all(p.grad is not None for p in network.module.parameters() if p.requires_grad)
+
+
+def test_a_sequence_has_a_block_of_its_own():
+    config = template(
+        mapping={"nodes": "sequence"},
+        sequence=BlockConfig(block_type="point_net_feature", block_params={"embedding_units": [6]}),
+    )
+    module = actor(build(config, {"nodes": NODES, "v": VECTOR})).module
+    assert module.embedding.shapes["sequence_0"] == (6,)
+
+
+def test_a_picture_that_dense_layers_read_is_said_to_fit_another_model():
+    """Sixteen by sixteen by three is small enough to be meant so; an Atari screen is not."""
+    with pytest.warns(MazeWarning, match=r"'observation' is a picture \[84, 84, 4\].*model=nature_cnn"):
+        build(CustomModelConfig(), {"observation": spaces.Box(0, 255, (84, 84, 4), np.uint8)})
+    build(CustomModelConfig(), {"observation": spaces.Box(0, 255, (16, 16, 3), np.uint8)})
