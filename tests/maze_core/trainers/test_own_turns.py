@@ -6,6 +6,7 @@ from gymnasium import spaces
 from hypothesis import given
 from hypothesis import strategies as st
 
+from maze_core.data.trajectory import joined
 from maze_core.envs.core_env import Outcome, StructuredEnv
 from maze_core.envs.per_env import PerEnvVectorEnv
 from maze_core.errors import InvalidSpecificationError
@@ -134,6 +135,16 @@ def test_v_trace_of_a_policy_that_acted_itself_is_the_lambda_return_of_each_acto
     off_policy, _ = prepare(rollout, Sees(), gamma=0.9, lam=0.7, off_policy=vtrace)
     for key, samples in on_policy.items():
         assert off_policy[key].returns == pytest.approx(samples.returns, abs=1e-4)
+
+
+def test_rollouts_side_by_side_are_learnt_from_as_each_by_itself():
+    rollouts = [collected([CrowdEnv(seed, first=1000.0 * seed)], 30) for seed in (1, 2)]
+    apart = [prepare(rollout, Sees(), gamma=0.9, lam=0.7)[0] for rollout in rollouts]
+    together, _ = prepare(joined(rollouts), Sees(), gamma=0.9, lam=0.7)
+    for key, samples in together.items():
+        expected = np.concatenate([batch[key].advantages for batch in apart])
+        assert sorted(samples.advantages.tolist()) == pytest.approx(sorted(expected.tolist()), abs=1e-5)
+    assert len(joined(rollouts).actor_returns) == sum(len(rollout.episode_returns) for rollout in rollouts)
 
 
 def test_a_rollout_in_which_nobody_has_a_second_turn_says_to_take_a_longer_one():
