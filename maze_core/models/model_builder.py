@@ -535,6 +535,11 @@ class NetworkFactory:
         network = BlockNetwork(embedding, outputs, self._role.gain, weight_init)
         if shares:
             self._keep_embedding(key, settings, network, path)
+            if self._spec.has_critic and "value" in outputs:
+                message = (
+                    "an action head is called 'value', as what a critic gives: rename it, or share nothing."
+                )
+                raise _problem("model.model_builder.shared_embedding_keys", message)
             if self._spec.has_critic:
                 network.add_value(_CRITIC.gain)
         return network

@@ -441,3 +441,17 @@ def test_a_picture_that_dense_layers_read_is_said_to_fit_another_model():
     with pytest.warns(MazeWarning, match=r"'observation' is a picture \[84, 84, 4\].*model=nature_cnn"):
         build(CustomModelConfig(), {"observation": spaces.Box(0, 255, (84, 84, 4), np.uint8)})
     build(CustomModelConfig(), {"observation": spaces.Box(0, 255, (16, 16, 3), np.uint8)})
+
+
+def test_agents_with_networks_of_their_own_and_a_head_called_value_share_nothing():
+    config = template(StepStateCriticConfig(), ["latent"])
+    own = dataclasses.replace(
+        config, policy=ProbabilisticPolicyComposerConfig(substeps_with_separate_agent_nets=[0])
+    )
+    seen = {0: spaces.Dict({"observation": PICTURE})}
+    with pytest.raises(
+        InvalidSpecificationError, match="agents with networks of their own share no embedding"
+    ):
+        own.build(seen, ACTIONS, {0: 2}, generator_seed=1)
+    with pytest.raises(InvalidSpecificationError, match="an action head is called 'value'"):
+        config.build(seen, {0: spaces.Dict({"value": spaces.Discrete(2)})}, {0: 1}, generator_seed=1)
