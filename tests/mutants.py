@@ -42,6 +42,7 @@ FILES = (
     "maze_core/trainers/*.py",
     "maze_core/models/activations.py",
     "maze_core/models/dense.py",
+    "maze_core/models/memory.py",
     "maze_core/models/state_noise.py",
     "maze_core/rollout/actors.py",
     "maze_core/rollout/collector.py",
