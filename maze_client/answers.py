@@ -489,6 +489,8 @@ class Environment:
     """Those that may be given as ``env.kwargs``."""
     observation_space: Mapping[str, Any] | None = None
     action_space: Mapping[str, Any] | None = None
+    sub_steps: list[Mapping[str, Any]] | None = None
+    """Of one with several agents: ``step_key``, ``agents``, ``observation`` and ``action`` of each sub-step."""
 
 
 @dataclass(frozen=True, kw_only=True)

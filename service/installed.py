@@ -40,7 +40,9 @@ def extras() -> dict[str, list[str]]:
         match = _EXTRA.match(line)
         if match is None or match["extra"] in _TOOLS or "sys_platform" in line:
             continue
-        needed = {"box2d": "Box2D", "mujoco": "mujoco"}.get(match["its"] or "", match["package"])
+        needed = {"box2d": "Box2D", "mujoco": "mujoco", "dm-control": "dm_control"}.get(
+            match["its"] or "", match["package"]
+        )
         lacking = missing.setdefault(match["extra"], [])
         if version_of(needed) is None and util.find_spec(needed.replace("-", "_")) is None:
             lacking.append(needed)

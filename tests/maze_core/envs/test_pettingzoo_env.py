@@ -218,6 +218,29 @@ def test_agents_that_come_and_go_train_with_shared_and_with_separate_networks(se
             observation, _, done, _ = env.step(rc.compute_action(observation, actor_id=actor))
 
 
+@pytest.mark.parametrize("name", ["classic/tictactoe_v3", "classic/connect_four_v3", "classic/rps_v2"])
+def test_those_of_its_own_train_and_are_judged_agent_by_agent(name):
+    settings = {"env.name": name, "algorithm.n_rollout_steps": 32}
+    with RunContext(
+        env="pettingzoo", algorithm="ppo", configuration="test", seed=1, silent=True, overrides=settings
+    ) as rc:
+        rc.train(n_epochs=1)
+        judged = [rc.evaluate(n_episodes=2).actor_returns[ActorID(0, agent)] for agent in (0, 1)]
+        assert np.sum(judged) == 0  # one wins what the other loses
+
+
+def test_a_run_goes_on_exactly_where_it_stopped():
+    settings = {"algorithm.n_rollout_steps": 16, "algorithm.checkpoint_every": 1, "algorithm.n_epochs": 2}
+    digests = []
+    for parts in ((2,), (1, 1)):
+        with RunContext(
+            env=HuntEnv, algorithm="ppo", configuration="test", seed=6, silent=True, overrides=settings
+        ) as rc:
+            reports = [rc.train(n_epochs=n) for n in parts]
+            digests.append(reports[-1].content_sha256)
+    assert digests[0] == digests[1]
+
+
 def test_the_same_seed_gives_the_same_run_in_processes_too():
     digests = []
     for runner in ("dev", "local"):
