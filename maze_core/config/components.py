@@ -217,6 +217,14 @@ _BY_MODULE: Mapping[str, Mapping[str, tuple[str, ...]]] = {
 }
 
 _OPERATORS_ONLY: Mapping[str, Mapping[str, tuple[str, ...]]] = {
+    "maze_core.envs.wrappers.export_gif": {  # writes files
+        "ExportGifWrapper": (f"{_REF_WRAPPERS}.export_gif_wrapper.ExportGifWrapper",),
+    },
+    "maze_core.envs.wrappers.observation_visualization": {  # calls a function
+        "ObservationVisualizationWrapper": (
+            f"{_REF_WRAPPERS}.observation_visualization_wrapper.ObservationVisualizationWrapper",
+        ),
+    },
     "maze_core.envs.config": {"CallableEnvConfig": ()},
     "maze_core.envs.wrappers.log_stats": {  # names metrics as it likes
         "LogStatsWrapper": (f"{_REF_WRAPPERS}.log_stats_wrapper.LogStatsWrapper",),

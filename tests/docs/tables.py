@@ -31,6 +31,7 @@ from maze_core.config.environments import extra_of, open_kwargs
 from maze_core.config.modules import config_groups, config_module
 from maze_core.config.plain_values import Limits
 from maze_core.config.settings import field_docs
+from maze_core.config.targets import resolve_target
 from maze_core.models.block_config import BLOCKS
 from maze_core.models.config import GaussianArgs
 from maze_core.models.supports import SUPPORTS
@@ -196,16 +197,42 @@ def blocks() -> str:
     """The blocks of networks, with their settings."""
     from maze_core.models.block_network import KINDS
 
-    rows = []
-    for name, params in BLOCKS.items():
-        kind = KINDS[name.replace("_", "")]
-        meaning = inspect.getdoc(kind).partition("\n")[0].replace("``", "`").replace("|", "\\|")
-        settings = []
-        for field in dataclasses.fields(params):
-            is_needed = field.default is dataclasses.MISSING
-            settings.append(f"`{field.name}`" if is_needed else f"`{field.name}={_shown(field.default)}`")
-        rows.append([f"`{name}`", meaning, ", ".join(settings)])
+    kinds = {name: (KINDS[name.replace("_", "")], params) for name, params in BLOCKS.items()}
+    rows = [[f"`{name}`", meaning_of(kind), arguments_of(params)] for name, (kind, params) in kinds.items()]
     return markdown(["`block_type`", "what it does", "`block_params`"], rows)
+
+
+def wrappers() -> str:
+    """All wrappers, with their settings."""
+    return _components_in("maze_core.envs.wrappers.", "wrapper")
+
+
+def preprocessors() -> str:
+    """The steps of pre-processing, with their settings."""
+    return _components_in("maze_core.envs.preprocessors.", "`_target_`")
+
+
+def _components_in(place: str, title: str) -> str:
+    found = {name: resolve_target(name) for name in sorted(PLACES) if PLACES[name].startswith(place)}
+    rows = [[f"`{name}`", meaning_of(kind), arguments_of(kind)] for name, kind in found.items()]
+    return markdown([title, "what it does", "settings"], rows)
+
+
+def meaning_of(kind: Any) -> str:
+    """The first paragraph of a docstring."""
+    text = inspect.getdoc(kind).partition("\n\n")[0]
+    return " ".join(text.split()).replace("``", "`").replace("|", "\\|")
+
+
+def arguments_of(settings: type[Any]) -> str:
+    """The fields of settings, with their defaults."""
+    told = []
+    for field in dataclasses.fields(settings):
+        has_default = field.default is not dataclasses.MISSING
+        is_needed = not has_default and field.default_factory is dataclasses.MISSING
+        value = field.default if has_default or is_needed else field.default_factory()
+        told.append(f"`{field.name}`" if is_needed else f"`{field.name}={_shown(value)}`")
+    return ", ".join(told)
 
 
 TABLES: Mapping[str, tuple[str, Callable[[], str]]] = {
@@ -218,6 +245,8 @@ TABLES: Mapping[str, tuple[str, Callable[[], str]]] = {
     "models": ("configuration.md", models),
     "modules": ("configuration.md", modules),
     "blocks": ("how_to/perception.md", blocks),
+    "wrappers": ("wrappers.md", wrappers),
+    "preprocessors": ("wrappers.md", preprocessors),
     "targets": ("configuration.md", targets),
     "ceilings": ("configuration.md", ceilings),
     "env-kwargs": ("configuration.md", env_kwargs),

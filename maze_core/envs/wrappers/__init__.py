@@ -10,11 +10,13 @@ from maze_core.envs.wrappers.dict_spaces import (
     NoDictSpacesWrapper,
 )
 from maze_core.envs.wrappers.discretize_actions import DiscretizeActionsWrapper
+from maze_core.envs.wrappers.export_gif import ExportGifWrapper
 from maze_core.envs.wrappers.log_stats import LogStatsWrapper
 from maze_core.envs.wrappers.monitoring import MonitoringWrapper
 from maze_core.envs.wrappers.observation_clipping import ObservationClippingWrapper
 from maze_core.envs.wrappers.observation_normalization import ObservationNormalizationWrapper
 from maze_core.envs.wrappers.observation_stack import ObservationStackWrapper
+from maze_core.envs.wrappers.observation_visualization import ObservationVisualizationWrapper
 from maze_core.envs.wrappers.preprocessing import PreProcessingWrapper
 from maze_core.envs.wrappers.random_reset import RandomResetWrapper
 from maze_core.envs.wrappers.reward_clipping import RewardClippingWrapper
@@ -30,6 +32,7 @@ __all__ = [
     "DictActionWrapper",
     "DictObservationWrapper",
     "DiscretizeActionsWrapper",
+    "ExportGifWrapper",
     "LogStatsWrapper",
     "MonitoringWrapper",
     "NoDictActionWrapper",
@@ -38,6 +41,7 @@ __all__ = [
     "ObservationClippingWrapper",
     "ObservationNormalizationWrapper",
     "ObservationStackWrapper",
+    "ObservationVisualizationWrapper",
     "PreProcessingWrapper",
     "PreProcessor",
     "ProcessedObservation",
