@@ -10,6 +10,7 @@ import os
 import shutil
 import warnings
 from collections.abc import Iterator, Mapping
+from importlib.util import find_spec
 from typing import Any, Final
 
 import gymnasium
@@ -118,10 +119,12 @@ def read_minari(dataset_id: str) -> EpisodeSet:
 
 def _minari() -> Any:
     try:
-        import h5py  # noqa: F401
         import minari
         import minari.namespace
         import minari.storage.local
+
+        if find_spec("h5py") is None:  # in which it stores them
+            raise ImportError("h5py is not installed")
     except ImportError as error:
         raise RecordingError(
             f"Data sets of Minari need it: pip install 'maze-service[minari]' ({error})."
