@@ -99,7 +99,7 @@ OPTIONAL = {
 """Module of an extra → the one source that imports it, or the few."""
 EXTRA = {"imageio_ffmpeg": "video", "pyarrow": "parquet", "onnxruntime": "onnx"}
 """Module → its extra, where that has another name."""
-COMES_WITH = {"pydantic-core": "pydantic"}
+COMES_WITH = {"pydantic-core": "pydantic", "mlflow": "mlflow-skinny"}
 """Distributions that another one always brings, and whose names it documents as its own interface."""
 
 
