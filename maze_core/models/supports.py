@@ -46,7 +46,7 @@ SUPPORTS: Final[Mapping[str, Supports]] = {
     "sac": replace(_ONE_ACTOR, actions=("Discrete", "Box")),
     "sacfd": replace(_ONE_ACTOR, actions=("Discrete", "Box")),
     "td3": replace(_ONE_ACTOR, actions=("Box",), masks=False),
-    "bc": Supports(memory=False),
+    "bc": Supports(),
 }
 """Algorithm → what it learns."""
 FROM_EPISODES: Final = ("sacfd", "bc")
