@@ -54,6 +54,9 @@ class Turns:
     """``[T, B]``: the actor's part in the episode was over before it had another turn."""
     truncated: BoolArray
     """``[T, B]``: it was cut before that."""
+    passed: IntArray
+    """``[T, B]``: steps of environment time from the action to the end of the actor's part, 1 at least; valid where
+    there was one."""
     is_known: BoolArray
     """``[T, B]``: all that came of the action is known; not of the last turns of those who wait at the end of the
     rollout, and where an actor was cut without being shown anything."""

@@ -101,7 +101,7 @@ class Collector:
                 else:
                     actor_returns.extend(tick.actors.episode_return[ended])
             if keeper is not None and tick.actors is not None:
-                for key, ends in keeper.end(tick.actors).items():
+                for key, ends in keeper.end(tick, tick.actors).items():
                     cut[key].append(ends)
         flat_step[T] = tick.flat_step
         if keeper is not None:

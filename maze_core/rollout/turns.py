@@ -26,12 +26,14 @@ class TurnKeeper:
             turn=np.zeros((n_steps + 1, n_envs), np.int64),
             terminated=np.zeros(ticks, np.bool_),
             truncated=np.zeros(ticks, np.bool_),
+            passed=np.ones(ticks, np.int64),
             is_known=np.zeros(ticks, np.bool_),
         )
         self._b = np.arange(n_envs)
         self._n_turns = np.zeros(all_of_it, np.int64)
         self._last = np.full(all_of_it, -1)
         """Tick of each actor's last turn; -1 where it had none, or its part is over."""
+        self._flat_step = np.zeros(ticks, np.int64)
 
     def begin(self, t: int, tick: Tick) -> None:
         """It is the turn of those whom the tick before step ``t`` shows; ``T`` is after the last step."""
@@ -40,13 +42,15 @@ class TurnKeeper:
             number[active] += self._actors.first[key]
         turns, place = self.turns, (self._b, number)
         turns.actor[t], turns.turn[t] = number, self._n_turns[place]
+        if t < len(self._flat_step):
+            self._flat_step[t] = tick.flat_step
         self._n_turns[place] += 1
         last = self._last[place]
         had = last >= 0
         turns.is_known[last[had], self._b[had]] = True
         self._last[place] = t
 
-    def end(self, outcomes: ActorOutcomes) -> dict[StepKey, FinalObservations]:
+    def end(self, tick: Tick, outcomes: ActorOutcomes) -> dict[StepKey, FinalObservations]:
         """Take in what a step brought; what those saw last whose part was cut, at the tick of their last turn."""
         b, number = np.nonzero(outcomes.reward)
         t = self._last[b, number]
@@ -58,6 +62,8 @@ class TurnKeeper:
         t, turns = self._last[b, number], self.turns
         turns.terminated[t, b] = is_terminal = outcomes.terminated[b, number]
         turns.truncated[t, b] = ~is_terminal
+        now = np.where(tick.ended, tick.episode_length, tick.flat_step)
+        turns.passed[t, b] = np.maximum(now[b] - self._flat_step[t, b], 1)
         is_shown = outcomes.is_shown[b, number] & ~is_terminal
         turns.is_known[t, b] = is_terminal | is_shown
         self._last[b, number] = -1

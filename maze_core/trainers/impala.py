@@ -57,7 +57,10 @@ class Impala(ActorCritic[ImpalaAlgorithmConfig]):
 
     def reset_envs(self, seeds: Sequence[int]) -> None:
         """See :class:`~maze_core.trainers.fit.Trainer`."""
-        (self._actors or self.collector).reset(seeds)
+        if self._actors is None:
+            super().reset_envs(seeds)
+        else:
+            self._actors.reset(seeds)
 
     def _collect(self) -> Rollout:
         now = {name: np.asarray(array).copy() for name, array in self.policy.state_dict().items()}

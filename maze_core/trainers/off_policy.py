@@ -10,8 +10,10 @@ from gymnasium import spaces
 
 from maze_core.checkpoint import copied, prefixed, section
 from maze_core.data.replay import Replay, Transitions
-from maze_core.errors import InvalidSpecificationError
+from maze_core.data.trajectory import Rollout
+from maze_core.errors import EnvError, InvalidSpecificationError
 from maze_core.models.acting import ActingPolicy
+from maze_core.models.masks import mask_checks
 from maze_core.models.random_policy import RandomPolicy
 from maze_core.models.supports import learnt_by
 from maze_core.rollout.collector import Collector
@@ -63,6 +65,7 @@ class OffPolicy(ABC, Generic[C]):
         self.n_seen = 0
         """Environment steps so far."""
         self._uniform = _uniform(self.policy, parts.env.action_spaces)
+        self._masks = mask_checks(parts.env.observation_spaces, parts.env.action_spaces)
         self._needs_torch = parts.learner == "torch"
 
     @abstractmethod
@@ -93,6 +96,7 @@ class OffPolicy(ABC, Generic[C]):
         metrics = self._follow_schedules(progress)
         is_uniform = config.uniform_warmup and n_before < config.n_warmup_steps
         rollout = self.collector.collect(self._uniform if is_uniform else self.policy)
+        self._expect_choices(rollout)
         self.replay.add(rollout, self.key)
         n_steps = rollout.n_steps
         self.n_seen += n_steps
@@ -113,6 +117,20 @@ class OffPolicy(ABC, Generic[C]):
             episode_returns=rollout.episode_returns,
             episode_lengths=rollout.episode_lengths,
         )
+
+    def _expect_choices(self, rollout: Rollout) -> None:
+        """Look at the masks of final observations, whose value is that of the best action they allow.
+
+        Raises:
+            EnvError: one allows nothing.
+        """
+        for key, final in rollout.final.items() if self._masks else ():
+            if fault := self._masks[key].fault(final.observations):
+                raise EnvError(
+                    f"Environment {final.b[fault.row]}, the last observation of an episode that a limit cut: "
+                    f"{fault.message} An episode that is cut counts as going on, so its value is that of an allowed "
+                    "action; where nothing can be done any more, terminate it."
+                )
 
     def state_dict(self) -> tuple[Tree, dict[str, Array]]:
         """See :class:`~maze_core.trainers.fit.Trainer`."""

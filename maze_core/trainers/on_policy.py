@@ -254,8 +254,8 @@ class _OwnTurns:
         next_values, passed = shown[1:], time[1:] - time[:-1]
         for t, b, final_values in cut:
             next_values[turns.turn[t, b], self._columns[t, b]] = final_values
-        ended = turns.terminated | turns.truncated
-        passed[self._spread(ended)[:-1]] = 1
+        ended = self._grid(turns.terminated | turns.truncated)
+        passed[ended] = self._grid(turns.passed)[ended]
         # a turn worth nothing, where there is none and where it is not known what came of it
         blank = ~self._grid(turns.is_known)
         here = np.where(blank, np.float32(0), self._grid(values))

@@ -150,5 +150,7 @@ class LSTMLastStepBlock(Block):
         self.non_lin = activation(non_lin)
 
     def compute(self, *inputs: Tensor) -> Tensor:
-        """``[N, S, n]`` → ``[N, hidden_size]``, twice as wide where it reads backwards too."""
-        return self.non_lin(self.layer(inputs[0])[0][:, -1])  # type: ignore[no-any-return]
+        """``[N, S, n]`` → ``[N, hidden_size]``, each direction after all of the stack, side by side."""
+        _, (h, _) = self.layer(inputs[0])
+        n_directions = 1 + self.layer.bidirectional
+        return self.non_lin(h[-n_directions:].transpose(0, 1).flatten(1))  # type: ignore[no-any-return]

@@ -24,6 +24,8 @@ class Turn:
     reward: float = 0.0
     end: str = ""
     """``terminated`` or ``truncated`` before it had another turn."""
+    ended_at: int = 0
+    """Flat step of that."""
     last_seen: float | None = None
 
 
@@ -62,7 +64,7 @@ class CrowdEnv(StructuredEnv):
         turn = Turn(self._actor, self._number, self._time)
         self.account.append(turn)
         self._open[self._actor] = turn
-        self._brought = []
+        self._brought, closed = [], []
         ended = set()
         for actor in ACTORS:
             reward = float(rng.integers(-3, 4)) if rng.random() < 0.5 else 0.0
@@ -72,6 +74,7 @@ class CrowdEnv(StructuredEnv):
             if actor in self._open:
                 self._open[actor].reward += reward
                 if terminated or truncated:
+                    closed.append(self._open[actor])
                     self._close(actor, "terminated" if terminated else "truncated", seen)
                     ended.add(actor)
         terminated, truncated = rng.random() < 0.05, rng.random() < 0.05
@@ -80,10 +83,13 @@ class CrowdEnv(StructuredEnv):
         observation = self._next(ended)
         if terminated or truncated:
             for actor in list(self._open):
+                closed.append(self._open[actor])
                 is_shown = actor == self._actor and not terminated
                 self._close(
                     actor, "terminated" if terminated else "truncated", observation if is_shown else None
                 )
+        for turn in closed:
+            turn.ended_at = self._time
         return observation, sum(each.reward for each in self._brought), terminated, truncated, {}
 
     def actor_id(self) -> ActorID:

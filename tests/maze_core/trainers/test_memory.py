@@ -242,8 +242,9 @@ def test_it_learns_with_a_state_in_policy_critic_or_both(config, nets):
     assert all((flat(x) != y).any() for x, y in zip((trainer.policy, trainer.critic), before, strict=True))
 
 
-def test_states_are_zero_again_once_the_environments_are_reset():
-    trainer = trainer_of(A2CAlgorithmConfig(n_rollout_steps=4), partial(CueEnv, 50), model=model())
+@pytest.mark.parametrize("config", [PPOAlgorithmConfig, A2CAlgorithmConfig, ImpalaAlgorithmConfig])
+def test_states_are_zero_again_once_the_environments_are_reset(config):
+    trainer = trainer_of(config(n_rollout_steps=4), partial(CueEnv, 50), model=model())
     trainer.update(epoch=0, progress=0.0)
     trainer.reset_envs([0, 1])
     rollout = trainer.collector.collect(trainer.policy)

@@ -6,7 +6,7 @@ import torch
 from gymnasium import spaces
 from torch import nn
 
-from maze_core.errors import DivergedError, InvalidSpecificationError
+from maze_core.errors import DivergedError, EnvError, InvalidSpecificationError
 from maze_core.models.config import (
     CustomModelConfig,
     FlattenConcatPolicyNetConfig,
@@ -297,3 +297,34 @@ def test_closing_closes_the_environments():
 
     trainer_of(DQNAlgorithmConfig(**QUICK), Closing).close()
     assert len(closed) == 2
+
+
+class MaskedEnd(MaskedEnv):
+    """What is shown at the end of an episode allows nothing."""
+
+    is_cut = True
+
+    def ends(self):
+        return self._time >= 3 and not self.is_cut, self._time >= 3 and self.is_cut
+
+    def _see(self):
+        seen = super()._see()
+        return seen | {"action_mask": seen["action_mask"] * np.int8(self._time < 3)}
+
+
+class MaskedDeath(MaskedEnd):
+    is_cut = False
+
+
+@pytest.mark.parametrize("config", [DQNAlgorithmConfig, QRDQNAlgorithmConfig, SACAlgorithmConfig])
+def test_an_episode_that_is_cut_where_nothing_is_allowed_is_refused_and_one_that_terminates_there_is_learnt(
+    config,
+):
+    trainer = trainer_of(config(**QUICK), MaskedEnd)
+    updates = (trainer.update(epoch=0, progress=0.0) for _ in range(4))
+    with pytest.raises(EnvError, match=r"Environment 0, the last .*: the mask 'action_mask' .* terminate it"):
+        list(updates)
+    trainer = trainer_of(config(**QUICK), MaskedDeath)
+    for _ in range(8):
+        report = trainer.update(epoch=0, progress=0.0)
+    assert np.isfinite(report.metrics["train/value_loss"])

@@ -64,7 +64,7 @@ def expected(env, shown, gamma, lam):
                 if turn.last_seen is None:
                     advantage, is_known_after = 0.0, False
                     continue
-                worth = value_of(turn.last_seen)
+                worth, passed = value_of(turn.last_seen), max(turn.ended_at - turn.time, 1)
             elif after is None:
                 advantage, is_known_after = 0.0, False
                 continue
@@ -119,6 +119,13 @@ def test_what_comes_later_belongs_to_the_action_it_was_paid_for_by_hand():
     assert batch[0].returns == pytest.approx(
         [1 + 0.5 * 100 + 0.25 * v[4], 10 + 0.5 * 1000 + 0.25 * v[5], 100 + 0.5 * v[4], 1000 + 0.5 * v[5]]
     )
+
+
+@pytest.mark.parametrize("ends", [True, False])
+def test_who_is_cut_after_sitting_out_is_discounted_by_the_time_since_its_turn(ends):
+    batch, _ = prepare(collected([CutLater(ends=ends)], 9), Sees(), gamma=0.5, lam=1.0)
+    assert batch[0].agent_id[0] == 0
+    assert batch[0].returns[0] == pytest.approx(0.5**8 * value_of(50.0), rel=1e-4)
 
 
 def test_lambda_0_is_one_step_of_each_actors_own():
@@ -180,3 +187,25 @@ class ActionsByTurns(StructuredEnv):
 
     def _see(self):
         return {"number": np.array([self._n + 1], np.float32)}
+
+
+class CutLater(ActionsByTurns):
+    """The first agent acts once, the other one seven times; then the first one's part is cut."""
+
+    def __init__(self, *, ends):
+        super().__init__()
+        self._ends = ends
+
+    def step(self, action):
+        self._n += 1
+        self._is_cut = self._n % 8 == 0
+        return self._see(), 0.0, self._is_cut and self._ends, False, {}
+
+    def outcomes(self):
+        return [Outcome(ActorID(0, 0), 0.0, False, True, {"number": [50.0]})] if self._is_cut else []
+
+    def is_flat_step_done(self):
+        return True
+
+    def actor_id(self):
+        return ActorID(0, int(self._n % 8 != 0))

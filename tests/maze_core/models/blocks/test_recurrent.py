@@ -76,6 +76,16 @@ def test_a_single_observation_needs_no_batch():
 def test_the_last_step_of_a_stack_is_that_of_torch():
     block = LSTMLastStepBlock("x", "y", (6, 4), hidden_size=5, bidirectional=True, non_lin="tanh")
     x = torch.randn(2, N, 6, 4)
-    expected = block.layer(x.flatten(0, 1))[0][:, -1].tanh()
+    read, _ = block.layer(x.flatten(0, 1))
+    expected = torch.cat((read[:, -1, :5], read[:, 0, 5:]), 1).tanh()
     torch.testing.assert_close(block({"x": x})["y"], expected.unflatten(0, (2, N)))
     assert block.out_shapes() == [(10,)]
+
+
+@pytest.mark.parametrize("bidirectional", [False, True])
+def test_each_direction_has_read_the_whole_stack(bidirectional):
+    block = LSTMLastStepBlock("x", "y", (6, 4), hidden_size=5, num_layers=2, bidirectional=bidirectional)
+    x = torch.randn(6, 4, requires_grad=True)
+    for direction in block({"x": x})["y"].split(5):
+        (d,) = torch.autograd.grad(direction.sum(), x, retain_graph=True)
+        assert d.any(1).all()
