@@ -30,17 +30,14 @@ from maze_core.models.heads import (
     StateNoiseHead,
     apply_mask,
 )
+from maze_core.models.squashing import mean_log_slope
 from maze_core.models.state_noise import state_noise_scores
 from maze_core.types import Array, FloatArray, IntArray, NamedArrays
 
 _HALF_LOG_2PI: Final = 0.5 * log(2.0 * pi)
-_INSIDE: Final = 1.0 - 1e-6
-"""Where an action counts that lies on its bound, which a Gaussian behind tanh never reaches."""
-_NODES, _WEIGHTS = (
-    array.astype(np.float32)[:, None, None]
-    for array in np.polynomial.hermite_e.hermegauss(16)  # of a standard normal number
-)
-_WEIGHTS /= np.float32((2.0 * pi) ** 0.5)
+_INSIDE: Final = 1.0 - 2.0**-24
+"""Where an action counts that lies on its bound, which tanh reaches by rounding alone: the largest float32 below it.
+Before tanh that is 8.7."""
 _KEPT_PLANS: Final = 16
 _KEPT_ROWS: Final = 4096
 
@@ -517,23 +514,18 @@ def _squashed(
 
 
 def _with_slope_entropy(found: Scores, head: GaussianHead, output: FloatArray) -> Scores:
-    # H(a) = H(u) + Σ E log(1 − tanh² u) + Σ log h, the expectation as a Gauss-Hermite sum over u = μ + σ x
-    # ∂E/∂μ = E(−2 tanh u)      ∂E/∂log σ = E(−2 tanh u · σ x)
+    # H(a) = H(u) + Σ E log(1 − tanh² u) + Σ log h
     n = len(output) // 2
-    mean, raw = output[:n], output[n:]
+    raw = output[n:]
     log_sigma = raw.clip(*LOG_STD_RANGE)
-    spread = _NODES * np.exp(log_sigma)
-    u = mean + spread
-    size = np.abs(u)
-    log_slope = 2.0 * (log(2.0) - size - np.log1p(np.exp(-2.0 * size)))
-    entropy = found.entropy + np.add.reduce(_WEIGHTS * log_slope, (0, 1)) + head.log_scale
+    slope, d_mean, d_log_sigma = mean_log_slope(output[:n], log_sigma)
+    entropy = found.entropy + np.add.reduce(slope, 0) + head.log_scale
 
     def pull(d_log_prob: FloatArray, d_entropy: FloatArray | None) -> FloatArray:
         d_output = found.pull(d_log_prob, d_entropy)
         if d_entropy is not None:
-            d_u = -2.0 * _WEIGHTS * np.tanh(u) * d_entropy
-            d_output[:n] += np.add.reduce(d_u, 0)
-            d_output[n:] += np.add.reduce(d_u * spread, 0) * (log_sigma == raw)
+            d_output[:n] += d_mean * d_entropy
+            d_output[n:] += d_log_sigma * d_entropy * (log_sigma == raw)
         return d_output
 
     return found._replace(entropy=entropy, pull=pull)

@@ -148,9 +148,9 @@ class LSTMLastStepBlock(Block):
         )
         self.layer = initialised(layer, weight_init, hidden_gain)
         self.non_lin = activation(non_lin)
+        self.n_directions = 1 + bidirectional
 
     def compute(self, *inputs: Tensor) -> Tensor:
         """``[N, S, n]`` → ``[N, hidden_size]``, each direction after all of the stack, side by side."""
         _, (h, _) = self.layer(inputs[0])
-        n_directions = 1 + self.layer.bidirectional
-        return self.non_lin(h[-n_directions:].transpose(0, 1).flatten(1))  # type: ignore[no-any-return]
+        return self.non_lin(h[-self.n_directions :].transpose(0, 1).flatten(1))  # type: ignore[no-any-return]
