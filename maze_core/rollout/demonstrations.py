@@ -57,10 +57,12 @@ def demonstrations(
         InvalidSpecificationError: a wrapper changes actions, and a recorded one cannot be had through it.
     """
     env = _RecordedEnv(episodes, raw)
-    seen = WrappedVectorEnv(env, copy.deepcopy(wrappers))
+    # what was recorded are decisions: the steps of wrappers that take several are in them
+    stack = [wrapper for wrapper in copy.deepcopy(wrappers) if "stepping" not in wrapper.overridden]
+    seen = WrappedVectorEnv(env, stack)
     collector = Collector(seen, len(env.places), np.random.default_rng(0))
     collector.reset([0] * env.n_envs)
-    repeating = {key: _Repeating(env, key, step) for key, step in policy.steps.items()}
+    repeating = {key: _Repeating(env, key, step, stack) for key, step in policy.steps.items()}
     rollout = collector.collect(ActingPolicy(repeating))
     episode = np.where(env.places < 0, -1, env.episode[env.places])
     return Demonstrations(rollout=rollout, episode=episode, names=list(episodes))
@@ -232,13 +234,16 @@ class _RecordedEnv(VectorEnv):
 class _Repeating(StepPolicy):
     """The policy of a sub-step whose samples are those that give the recorded actions."""
 
-    def __init__(self, env: _RecordedEnv, key: StepKey, step: StepPolicy) -> None:
+    def __init__(self, env: _RecordedEnv, key: StepKey, step: StepPolicy, stack: Sequence[Wrapper]) -> None:
         super().__init__(step.heads, step.networks)
         self._env, self._key, self.state_width = env, key, 0
-        if {head.name for head in step.heads} != set(env.actions[key]):
+        actions: Action = dict(env.actions[key])
+        for wrapper in stack:
+            actions = wrapper.reverse_action(key, actions)
+        if {head.name for head in step.heads} != set(actions):
             given = ", ".join(env.actions[key])
             raise _problem(f"The wrappers give the policy other actions than {given}; leave them out")
-        self._samples = step.as_samples(env.actions[key])
+        self._samples = step.as_samples(actions)
 
     def sample(
         self, observations: Observation, noise: FloatArray | None, agent_id: IntArray | None
