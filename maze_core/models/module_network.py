@@ -37,8 +37,8 @@ _PART_WORK: Final = 128_000_000
 """Multiply-adds of a part at least; with less, threads would wait for each other."""
 _PIECE_WORK: Final = 600_000_000
 """Multiply-adds of a part where nothing is learnt: with more rows, they no longer stay in the processor's cache."""
-_PIECE_SIZE: Final = 1 << 17
-"""Numbers of a gradient that are added up at a time."""
+_PIECE_SIZE: Final = 1 << 16
+"""Numbers of a gradient that are added up at a time, and stay in the processor's cache meanwhile."""
 
 
 class ModuleNetwork:
@@ -352,7 +352,7 @@ def _tensors(module: nn.Module) -> list[Tensor]:
 def _pieces(gradient: Tensor, of_parts: Sequence[Tensor | None]) -> list[tuple[Tensor, ...]]:
     """A gradient and what the parts found of it, cut alike."""
     found = [part for part in of_parts if part is not None]
-    n = min(_PARTS, gradient.numel() // _PIECE_SIZE) or 1
+    n = gradient.numel() // _PIECE_SIZE or 1
     return [*zip(*(x.chunk(n) for x in (gradient, *found)), strict=True)]
 
 

@@ -6,10 +6,12 @@ import numpy as np
 import pytest
 
 from maze_core.trainers import ppo
+from maze_core.trainers.on_policy import prepare
 from maze_core.trainers.ppo_config import PPOAlgorithmConfig
 from tests.maze_core.envs.structured_env import make_boxes
 from tests.maze_core.models.autograd import values
-from tests.maze_core.trainers.small_worlds import flat, probability, trainer_of, two_actions
+from tests.maze_core.trainers.small_worlds import PictureEnv, flat, probability, trainer_of, two_actions
+from tests.maze_core.trainers.test_golden import of_pictures
 
 QUICK = {"n_rollout_steps": 6, "lr": 0.01, "entropy_coef": 0.0}
 
@@ -281,3 +283,33 @@ def test_an_adapted_step_size_holds_for_the_next_update_and_is_kept_in_the_state
     for trainer in (first, second):
         rate = trainer.update(epoch=0, progress=0.9).metrics["train/learning_rate"]
         assert rate == pytest.approx(1e-3 / 1.5), "progress is no part of it"
+
+
+def test_on_one_trunk_what_acted_is_not_evaluated_again():
+    """Six ticks, what follows the last of them, and a pass of three minibatches of four rows."""
+    trainer = trainer_of(
+        PPOAlgorithmConfig(n_optimization_epochs=1, batch_size=4, **QUICK),
+        PictureEnv,
+        model=of_pictures("ppo"),
+    )
+    seen = []
+    module = trainer.policy.steps[0].networks[0].logits.module
+    module.register_forward_hook(lambda *given: seen.append(len(given[2]["value"])))
+    trainer.update(epoch=0, progress=0.0)
+    assert sorted(seen) == [2, 4, 4, 4, 8, 8, 8, 8, 8, 8]  # two environments, in blocks of 8 rows
+
+
+def test_what_was_said_while_acting_is_what_an_evaluation_says():
+    trainer = trainer_of(PPOAlgorithmConfig(**QUICK), PictureEnv, model=of_pictures("ppo"))
+    rollout = trainer.collector.collect(trainer.policy)
+    settings = {"gamma": 0.9, "lam": 0.9}
+    recalled, _ = prepare(rollout, trainer.learner, **settings)
+    for record in rollout.steps.values():
+        record.judged = None
+    with trainer.learner.torch(keeps_gradients=False):
+        evaluated, _ = prepare(rollout, trainer.learner, **settings)
+    for name in ("log_probs", "values", "advantages", "returns"):
+        ours, theirs = (getattr(batch[0], name) for batch in (recalled, evaluated))
+        np.testing.assert_allclose(ours, theirs, rtol=1e-5, atol=1e-6)
+    with pytest.raises(RuntimeError, match="not to be learnt from"):
+        recalled[0].found.backward(*[np.zeros(12, np.float32)] * 3)
