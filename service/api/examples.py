@@ -612,7 +612,7 @@ EXAMPLES: dict[str, dict[str, Any]] = {
         {"run_and_change": {"left": {"run": RUN_ID}, "right": {"overrides": {"algorithm.lr": 0.0003}}}},
     ),
     "list_environments": _json(_page(_ENVIRONMENT)),
-    "get_environment": _json(_ENVIRONMENT | _SPACES),
+    "get_environment": _json(_ENVIRONMENT | _SPACES | {"sub_steps": None}),
     "list_workers": _json(_page(_WORKER)),
     "get_status": _json(_STATUS),
     "live": _json({"status": "ok", "checks": {}}),
