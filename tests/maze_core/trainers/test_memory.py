@@ -20,6 +20,7 @@ from maze_core.trainers.impala_config import ImpalaAlgorithmConfig
 from maze_core.trainers.learner import CRITIC_STATE
 from maze_core.trainers.on_policy import log_probs_of, minibatches, prepare
 from maze_core.trainers.ppo_config import PPOAlgorithmConfig
+from maze_core.trainers.remembered import remembered
 from maze_core.trainers.sac_config import SACAlgorithmConfig
 from maze_core.trainers.td3_config import TD3AlgorithmConfig
 from tests.maze_core.envs.actors_env import CrowdEnv
@@ -167,6 +168,19 @@ def test_the_last_step_of_a_rollout_bootstraps_with_the_state_behind_it_which_th
         shown = torch.tensor(first.last_observations[0]["observation"])
         values = made.critic.by_key[0].module({"observation": shown, "state": torch.tensor(begin)})["value"]
     np.testing.assert_allclose(of_first[0].returns[-2:], 0.9 * values[:, 0].numpy(), rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("n_ticks", [1, 2])
+def test_after_a_rollout_every_environment_is_valued_at_the_sub_step_where_it_stands(n_ticks):
+    made = parts(make_boxes, n_envs=3, model=model())
+    collector = Collector(made.env, n_ticks, np.random.default_rng(0))
+    collector.reset(range(3))
+    rollout, memory = collector.collect(made.policy), Memory(made.critic.state_widths, 3)
+    last, _, _ = remembered(rollout, made.critic, memory)
+    (key,) = (key for key, active in rollout.last_active.items() if active.all())
+    state = memory.of(key, rollout.last_agent_id, np.arange(3))
+    expected = made.critic.by_key[key]({**rollout.last_observations[key], "state": state})[:, 0]
+    assert last.tolist() == expected.tolist()
 
 
 @pytest.mark.parametrize("world", [CueEnv, make_boxes, TwoAgentsEnv])
