@@ -36,6 +36,8 @@ class FinalObservations:
     """``[n]``: tick at which the episode ended."""
     b: IntArray
     """``[n]``: environment in which it ended."""
+    agent_id: IntArray
+    """``[n]``: the agent who saw it, who need not be the one that acted last."""
     observations: dict[str, Array]
     """name → ``[n, …]``."""
 
@@ -127,6 +129,7 @@ def joined_ends(parts: Sequence[FinalObservations]) -> FinalObservations:
     return FinalObservations(
         t=np.concatenate([part.t for part in parts]),
         b=np.concatenate([part.b for part in parts]),
+        agent_id=np.concatenate([part.agent_id for part in parts]),
         observations={
             name: np.concatenate([part.observations[name] for part in parts])
             for name in parts[0].observations

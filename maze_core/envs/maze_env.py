@@ -266,8 +266,10 @@ class _View(StructuredEnv):
         tick = self._tick
         if tick is None:
             return ActorID(next(iter(self.observation_spaces)), 0)
-        active = tick.final_active if tick.ended[0] else tick.active
-        return ActorID(next(key for key, rows in active.items() if rows[0]), int(tick.agent_id[0]))
+        active, agent_id = (
+            (tick.final_active, tick.final_agent_id) if tick.ended[0] else (tick.active, tick.agent_id)
+        )
+        return ActorID(next(key for key, rows in active.items() if rows[0]), int(agent_id[0]))
 
     def outcomes(self) -> list[Outcome]:
         paid = None if self._tick is None else self._tick.actors

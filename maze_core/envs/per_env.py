@@ -223,14 +223,14 @@ class PerEnvVectorEnv(ClosingVectorEnv):
         """Note the end of an episode and show the first observation of the next."""
         tick, env = self._tick, self.envs[row]
         self._any_ended = True
-        step_key = env.actor_id().step_key
+        step_key, tick.final_agent_id[row] = actor = env.actor_id()
         tick.terminated[row], tick.truncated[row] = terminated, truncated
         tick.final_active[step_key][row] = True
         self._writer.write(tick.final_observations[step_key], step_key, row, observation)
         tick.episode_return[row] = self._returns[row]
         tick.episode_length[row] = tick.flat_step[row]
         if self._actors is not None:
-            self._actors.end(row, env.actor_id(), observation, is_cut=truncated and not terminated)
+            self._actors.end(row, actor, observation, is_cut=truncated and not terminated)
         self._returns[row] = 0.0
         self._endings.pop(row, None)
         if row in self._watched:

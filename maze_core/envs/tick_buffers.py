@@ -67,6 +67,7 @@ def empty_tick(
         truncated=flags(),
         final_observations={key: empty_batch(space, n_envs) for key, space in observation_spaces.items()},
         final_active={key: flags() for key in observation_spaces},
+        final_agent_id=np.zeros(n_envs, dtype=np.int64),
         flat_step=np.zeros(n_envs, dtype=np.int64),
         episode_return=np.zeros(n_envs, dtype=np.float64),
         episode_length=np.zeros(n_envs, dtype=np.int64),

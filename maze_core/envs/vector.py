@@ -58,6 +58,8 @@ class Tick:
     """Like ``observations``; valid where ``terminated | truncated``, under the key of ``final_active``."""
     final_active: dict[StepKey, BoolArray]
     """step key → ``[B]``: the sub-step to which the final observation belongs."""
+    final_agent_id: IntArray
+    """``[B]``: the agent to whom the final observation belongs; valid where an episode ended."""
     flat_step: IntArray
     """``[B]``: environment time within the episode; grows by one per flat step, 0 after a reset."""
     episode_return: FloatArray

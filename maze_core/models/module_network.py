@@ -196,6 +196,17 @@ class ModuleNetwork:
                 raise ValueError(f"{kind} should give {name!r} {width} wide, not {parts[-1].shape[1]}")
         return parts[0] if len(parts) == 1 else torch.cat(parts, dim=1)
 
+    def unread(self, observations: Observation) -> list[str]:
+        """Names of the parameters on which none of its outputs depends, such as those of others of the module's."""
+        self._refresh()
+        named = dict(self._module_here().named_parameters())
+        learning = [name for name, parameter in named.items() if parameter.requires_grad]
+        output = self.evaluate(observations)
+        if not output.requires_grad:
+            return [f"module.{name}" for name in learning]
+        found = torch.autograd.grad(output.sum(), [named[name] for name in learning], allow_unused=True)
+        return [f"module.{name}" for name, d in zip(learning, found, strict=True) if d is None]
+
     def _moved(self, values: Array | Tensor) -> Tensor:
         """The values where the module computes; bytes travel as bytes."""
         tensor = torch.as_tensor(values)

@@ -242,4 +242,7 @@ def _keep_cut(cut: dict[StepKey, list[FinalObservations]], tick: Tick, t: int) -
         b = np.flatnonzero(active & tick.truncated & ~tick.terminated)
         if b.size:
             rows = {name: array[b] for name, array in tick.final_observations[key].items()}
-            cut[key].append(FinalObservations(t=np.full(b.size, t), b=b, observations=rows))
+            agent_id = tick.final_agent_id[b]
+            cut[key].append(
+                FinalObservations(t=np.full(b.size, t), b=b, agent_id=agent_id, observations=rows)
+            )

@@ -78,5 +78,5 @@ class TurnKeeper:
             t, b, number = (each[(places[2] >= first) & (places[2] < first + n_agents)] for each in places)
             if t.size:
                 seen = {name: array[b, number - first] for name, array in batch.items()}
-                found[key] = FinalObservations(t=t, b=b, observations=seen)
+                found[key] = FinalObservations(t=t, b=b, agent_id=number - first, observations=seen)
         return found

@@ -96,6 +96,7 @@ class ActorCritic(ABC, Generic[C]):
         if not self._policy_learns and epoch >= config.critic_burn_in_epochs:
             # Adam counted the steps in which the policy's gradient was 0; its bias correction must begin here
             self.optimizer.load_state_dict({})
+            self.optimizer.hold(())
             self._policy_learns = True
         rollout = self._collect()
         with np.errstate(all="ignore"):  # what overflows is found by mean_metrics
@@ -110,6 +111,9 @@ class ActorCritic(ABC, Generic[C]):
                     bptt_length=config.bptt_length,
                 )
             with self.learner.torch(keeps_gradients=True):
+                if not self._policy_learns:
+                    seen = {key: samples.observations for key, samples in batch.items()}
+                    self.optimizer.hold(self.learner.of_policy(seen))
                 metrics = mean_metrics(self._learn(batch, epoch=epoch))
         self.optimizer.check_finite()
         metrics["train/learning_rate"] = lr

@@ -201,7 +201,7 @@ class ActorCriticConfig(LearningConfig):
     normalize_advantages: bool = True
     """Give the advantages of each gradient step mean 0 and deviation 1."""
     critic_burn_in_epochs: NonNegativeInt = 0
-    """Epochs at the start in which only the critic learns."""
+    """Epochs at the start in which only the critic learns; of what it shares with the policy, its own part alone."""
     bptt_length: OptionalPositiveInt = None
     """Steps of an agent after which gradients through the state of a network end; null is the length of the rollout."""
 

@@ -89,7 +89,7 @@ class CriticContext:
                 if final is not None and of_final is not None:
                     here = np.flatnonzero(final.t == t)
                     b = final.b[here]
-                    of_final[here] = _with(latest[b], rollout.agent_id[t, b], final.observations[name][here])
+                    of_final[here] = _with(latest[b], final.agent_id[here], final.observations[name][here])
                 latest[ended[t]] = 0
             record.observations[_STACKED + name] = stacked
             if final is not None and of_final is not None:

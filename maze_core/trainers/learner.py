@@ -78,6 +78,26 @@ class Learner:
         """Whether a network carries a state."""
         return bool(self.policy.state_widths or self.critic.state_widths)
 
+    def of_policy(self, seen: Mapping[StepKey, NamedArrays]) -> list[str]:
+        """Names of the parameters on which the policy depends, with their prefix.
+
+        Where one module gives policy and value, what the value alone has is none of them.
+
+        Args:
+            seen: observations ``[N, …]`` of sub-steps, as of :meth:`evaluate`; all of a module whose sub-step is not
+                among them counts as the policy's. Autograd is on.
+        """
+        shared = {getattr(network, "refers_to", None) for network in self.critic.by_key.values()}
+        unread: set[str] = set()
+        for key, observations in seen.items():
+            row = {name: x[:1] for name, x in _of_policy(observations).items()}
+            for actor in self.policy.steps[key].networks:
+                network: Any = actor.logits
+                if network in shared:
+                    prefix = f"policy/{actor.prefix}network."
+                    unread |= {prefix + name for name in network.unread(row)}
+        return [name for own in self.policy.parameters if (name := f"policy/{own}") not in unread]
+
     def torch(self, *, keeps_gradients: bool) -> AbstractContextManager[None]:
         """What to evaluate within where a network needs torch, and whether the way back is kept; else nothing."""
         return plain_torch(gradients=keeps_gradients) if self.needs_torch else nullcontext()
@@ -146,9 +166,7 @@ class PolicyLearner:
         sequences: Sequences | None = None,
     ) -> PolicyEvaluation:
         """How likely the actions of ``N`` rows are; see :meth:`Learner.evaluate`."""
-        observations = without_context(observations)
-        if CRITIC_STATE in observations:
-            observations = {name: x for name, x in observations.items() if name != CRITIC_STATE}
+        observations = _of_policy(observations)
         n_rows = len(agent_id)
         log_probs, entropy = np.empty(n_rows, np.float32), np.empty(n_rows, np.float32)
         pulls = []
@@ -247,6 +265,14 @@ class _SubStep:
         shown = {name: x for name, x in observations.items() if name not in (STATE, CRITIC_STATE)}
         seen = self._filled(shown)
         return seen if of_critic is None else {**seen, STATE: of_critic}, base
+
+
+def _of_policy(observations: NamedArrays) -> NamedArrays:
+    """What a policy sees, its own state with it."""
+    observations = without_context(observations)
+    if CRITIC_STATE not in observations:
+        return observations
+    return {name: x for name, x in observations.items() if name != CRITIC_STATE}
 
 
 def _on(base: FloatArray | None, values: FloatArray) -> FloatArray:

@@ -128,7 +128,7 @@ def prepare(
     else:
         next_values[-1] = _last_values(rollout, learner)
         cut = [
-            (final.t, final.b, learner.values(key, final.observations, rollout.agent_id[final.t, final.b]))
+            (final.t, final.b, learner.values(key, final.observations, final.agent_id))
             for key, final in rollout.final.items()
         ]
     ended = rollout.terminated | rollout.truncated

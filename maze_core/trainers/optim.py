@@ -4,7 +4,7 @@ Small networks spend their update in per-tensor overhead. Here every parameter a
 flat arrays, so that zeroing, clipping and stepping each cost a few calls whatever the number of layers.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import numpy as np
 
@@ -84,6 +84,8 @@ class GradientStep(FlatParameters):
         for prefix, network in networks.items():
             for name in network.frozen:
                 self.views(self.learns)[f"{prefix}/{name}"][...] = 0.0
+        self._let: FloatArray | None = None
+        """1 where a parameter may move; None lets all of them."""
         self._steps = 0
         self._mean = np.zeros_like(self.flat)
         self._mean_square = np.zeros_like(self.flat)
@@ -102,6 +104,14 @@ class GradientStep(FlatParameters):
             if name.startswith(prefix)
         }
 
+    def hold(self, names: Iterable[str]) -> None:
+        """Keep the parameters of these names, with their prefix, as they are from now on, and let all others move."""
+        let = np.ones_like(self.flat)
+        parts = self.views(let)
+        for name in names:
+            parts[name][...] = 0.0
+        self._let = None if let.all() else let
+
     def zero(self) -> None:
         """Begin a new gradient."""
         self.gradient.fill(0.0)
@@ -113,6 +123,8 @@ class GradientStep(FlatParameters):
             The gradient's L2 norm before clipping.
         """
         g, decay = self.gradient, self._optimizer.weight_decay
+        if self._let is not None:
+            g *= self._let
         norm = float(np.sqrt(g @ g))
         scale = 1.0
         if self._max_grad_norm is not None:
@@ -120,7 +132,8 @@ class GradientStep(FlatParameters):
             scale = min(self._max_grad_norm / (norm + 1e-6), 1.0)
         if decay:
             g *= scale
-            g += np.multiply(self.flat, decay * self.learns, out=self._scratch)
+            learns = self.learns if self._let is None else self.learns * self._let
+            g += np.multiply(self.flat, decay * learns, out=self._scratch)
             scale = 1.0
         self._steps += 1
         self._prepare(scale)

@@ -55,7 +55,7 @@ def _final(rollout: Rollout, critic: Critic, memory: Memory, t: int) -> list[Cut
         here = np.flatnonzero(final.t == t)
         b = final.b[here]
         seen = {name: array[here] for name, array in final.observations.items()}
-        found.append((final.t[here], b, _value(critic, memory, key, seen, rollout.agent_id[t, b], b)))
+        found.append((final.t[here], b, _value(critic, memory, key, seen, final.agent_id[here], b)))
     return found
 
 

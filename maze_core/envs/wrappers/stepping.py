@@ -76,7 +76,7 @@ class StepLayer(VectorEnv):
         ended = inner.ended & rows
         if not ended.any():
             return
-        for name in ("terminated", "truncated", "episode_return", "episode_length"):
+        for name in ("terminated", "truncated", "final_agent_id", "episode_return", "episode_length"):
             getattr(tick, name)[ended] = getattr(inner, name)[ended]
         for key, active in inner.final_active.items():
             at = active & ended

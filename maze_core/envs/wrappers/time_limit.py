@@ -61,6 +61,7 @@ class _Limited(StepLayer):
         tick = self._tick
         tick.truncated |= over
         tick.episode_return[over], tick.episode_length[over] = self._returns[over], inner.flat_step[over]
+        tick.final_agent_id[over] = inner.agent_id[over]
         self._returns[over] = 0.0
         for key, active in inner.active.items():
             at = active & over

@@ -31,7 +31,11 @@ class Ticks:
         self.terminated.extend(terminated)
         self.truncated.extend(truncated)
         t, b = np.nonzero(truncated & ~terminated)
-        final = {0: FinalObservations(t=t, b=b, observations={"x": seen[t, b] + 0.5})} if t.size else {}
+        final = (
+            {0: FinalObservations(t=t, b=b, agent_id=np.zeros_like(t), observations={"x": seen[t, b] + 0.5})}
+            if t.size
+            else {}
+        )
         return Rollout(
             steps={
                 0: StepRecord(

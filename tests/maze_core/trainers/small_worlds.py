@@ -132,6 +132,16 @@ class TwoAgentsEnv(SignEnv):
         self.agent_counts = {0: 2}
 
 
+class LimitedTwoAgentsEnv(TwoAgentsEnv):
+    """Two agents that take turns within a step; a limit of 5 turns cuts the episode."""
+
+    def ends(self) -> tuple[bool, bool]:
+        return False, self._time >= 5
+
+    def actor_id(self) -> ActorID:
+        return ActorID(0, self._time % 2)
+
+
 class PictureEnv(SignEnv):
     """The same, the sign shown by a bright half of a noisy picture."""
 

@@ -12,12 +12,22 @@ from maze_core.models.config import (
 )
 from maze_core.objectives.losses import policy_gradient
 from maze_core.trainers.a2c_config import A2CAlgorithmConfig
+from maze_core.trainers.config import OptimizerConfig
 from maze_core.trainers.fit import MUST_BE_FINITE, mean_metrics
 from maze_core.trainers.impala_config import ImpalaAlgorithmConfig
 from maze_core.trainers.ppo_config import PPOAlgorithmConfig
 from tests.maze_core.envs.structured_env import make_boxes
 from tests.maze_core.models.autograd import Leaves, log_probs_and_entropy, values
-from tests.maze_core.trainers.small_worlds import SignEnv, entropy, flat, parts, trainer_of, two_actions
+from tests.maze_core.trainers.small_worlds import (
+    PictureEnv,
+    Pictures,
+    SignEnv,
+    entropy,
+    flat,
+    parts,
+    trainer_of,
+    two_actions,
+)
 
 CONFIGS = [A2CAlgorithmConfig, ImpalaAlgorithmConfig, PPOAlgorithmConfig]
 QUICK = {"n_rollout_steps": 6, "lr": 0.01}
@@ -177,6 +187,27 @@ def test_during_the_burn_in_the_critic_learns_alone_and_the_policy_then_starts_w
     assert int(trainer.optimizer.state_dict()["step"]) == 2 * per_update, (
         "Adam starts anew once, not each time"
     )
+
+
+@pytest.mark.parametrize("config", CONFIGS)
+def test_during_the_burn_in_what_policy_and_critic_share_stays_as_it_is(config):
+    """Of one module for both, the layer of the value alone learns; weight decay moves nothing else either."""
+    module = Pictures()
+    model = CustomModelConfig(
+        policy=ProbabilisticPolicyComposerConfig(networks=[module]),
+        critic=StepStateCriticConfig(networks=[module]),
+    )
+    settings = config(critic_burn_in_epochs=2, optimizer=OptimizerConfig(weight_decay=0.1), **QUICK)
+    trainer = trainer_of(settings, PictureEnv, model=model)
+    moved = []
+    for epoch in (0, 1, 2):
+        before = {name: x.copy() for name, x in trainer.policy.parameters.items()}
+        trainer.update(epoch=epoch, progress=0.0)
+        after = trainer.policy.parameters
+        moved.append({name for name, x in before.items() if not np.array_equal(x, after[name])})
+    assert moved[2] == {*before}
+    assert moved[0] == moved[1] == {name for name in before if ".value." in name}
+    assert 0 < len(moved[0]) < len(before)
 
 
 def test_without_a_burn_in_adam_goes_on_from_the_first_update():

@@ -24,22 +24,12 @@ from maze_core.trainers.a2c_config import A2CAlgorithmConfig
 from maze_core.trainers.critic_context import BASE, CriticContext
 from maze_core.trainers.on_policy import prepare
 from tests.maze_core.envs.structured_env import make_boxes
-from tests.maze_core.trainers.small_worlds import SignEnv, TwoAgentsEnv, learner_of, parts, trainer_of
+from tests.maze_core.trainers.small_worlds import LimitedTwoAgentsEnv, SignEnv, learner_of, parts, trainer_of
 
 N_ENVS = 3
 VALUE = FlattenConcatStateValueNetConfig(hidden_units=[4])
 DELTA = DeltaStateCriticConfig(networks=[VALUE])
 STACK = SharedStateCriticConfig(networks=[VALUE], stack_observations=True)
-
-
-class LimitedTwoAgentsEnv(TwoAgentsEnv):
-    """Two agents that take turns within a step; a limit of 5 turns cuts the episode."""
-
-    def ends(self) -> tuple[bool, bool]:
-        return False, self._time >= 5
-
-    def actor_id(self):
-        return super().actor_id()._replace(agent_id=self._time % 2)
 
 
 def model(critic) -> CustomModelConfig:
@@ -113,9 +103,11 @@ def test_a_stacked_critic_sees_what_each_agent_saw_last_in_its_episode():
             np.testing.assert_array_equal(stacked[t, b], [latest[b, agent], latest[b, 1 - agent]])
             if rollout.truncated[t, b]:
                 i = np.flatnonzero((final.t == t) & (final.b == b)).item()
+                seer = final.agent_id[i]
+                assert (agent, seer) == (0, 1), "the fifth turn ended it, and the sixth would be the other's"
                 np.testing.assert_array_equal(
                     final.observations["critic:stacked:observation"][i],
-                    [final.observations["observation"][i], latest[b, 1 - agent]],
+                    [final.observations["observation"][i], latest[b, 1 - seer]],
                 )
                 latest[b] = 0
         for b, agent in enumerate(rollout.last_agent_id):

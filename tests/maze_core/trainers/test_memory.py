@@ -25,8 +25,9 @@ from maze_core.trainers.sac_config import SACAlgorithmConfig
 from maze_core.trainers.td3_config import TD3AlgorithmConfig
 from tests.maze_core.envs.actors_env import CrowdEnv
 from tests.maze_core.envs.structured_env import make_boxes
-from tests.maze_core.recurrent import CueEnv, Gru, Lstm, WholeGru, model
+from tests.maze_core.recurrent import WIDTH, CueEnv, Gru, Lstm, WholeGru, model
 from tests.maze_core.trainers.small_worlds import (
+    LimitedTwoAgentsEnv,
     OneNumberEnv,
     TwoAgentsEnv,
     flat,
@@ -158,6 +159,20 @@ def test_a_time_limit_bootstraps_with_the_state_of_the_final_observation():
             shown = torch.tensor(final.observations["observation"][i : i + 1])
             expected = critic.module({"observation": shown, "state": after["state"]})["value"].item()
         assert returns[t, b] == pytest.approx(0.9 * expected, rel=1e-4, abs=1e-6)
+
+
+def test_a_time_limit_bootstraps_with_the_state_of_the_agent_who_sees_the_final_observation():
+    """By a loop that carries a state for each agent."""
+    rollout, batch, _, _, made = played(LimitedTwoAgentsEnv, n_envs=2, n_rollouts=1)
+    final, critic = rollout.final[0], made.critic.by_key[0]
+    returns = batch[0].returns.reshape(N_TICKS, 2)
+    states = np.zeros((2, WIDTH), np.float32)
+    for t in range(5):
+        seen, agent = rollout.steps[0].observations["observation"][t, :1], rollout.agent_id[t, 0]
+        states[agent] = critic({"observation": seen, "state": states[agent : agent + 1]})[0, 1:]
+    assert (rollout.agent_id[4, 0], final.t[0], final.b[0], final.agent_id[0]) == (0, 4, 0, 1)
+    worth = critic({"observation": final.observations["observation"][:1], "state": states[1:]})[0, 0]
+    assert returns[4, 0] == pytest.approx(rollout.reward[4, 0] + 0.9 * worth, rel=1e-5)
 
 
 def test_the_last_step_of_a_rollout_bootstraps_with_the_state_behind_it_which_the_next_one_begins_with():

@@ -27,6 +27,7 @@ from maze_core.errors import EnvError, InvalidSpecificationError
 from tests.maze_core.envs.small_envs import EpisodeNumberEnv
 from tests.maze_core.envs.structured_env import BoxesEnv, make_boxes
 from tests.maze_core.envs.ticks import random_actions
+from tests.maze_core.trainers.small_worlds import LimitedTwoAgentsEnv
 
 
 def number_envs(n_envs=3):
@@ -181,6 +182,21 @@ def test_a_limit_counts_flat_steps_of_sub_steps():
         assert not tick.terminated.any()
         assert (tick.final_active[0] == tick.truncated).all()
     assert set(lengths) == {2}
+
+
+@pytest.mark.parametrize(("limit", "acted", "sees"), [(2, 1, 0), (None, 0, 1)])
+def test_a_final_observation_is_that_of_the_agent_whose_turn_would_come(limit, acted, sees):
+    """Two take turns within a step; the environment itself cuts its episodes after five turns."""
+    env = WrappedVectorEnv(
+        PerEnvVectorEnv([LimitedTwoAgentsEnv] * 2), [TimeLimitWrapper(max_episode_steps=limit)]
+    )
+    tick = env.reset([0, 1])
+    while not tick.truncated.all():
+        actors = tick.agent_id.tolist()
+        tick = env.step({0: {"action": np.zeros(2, np.int64)}})
+    assert actors == [acted, acted]
+    assert tick.final_agent_id.tolist() == [sees, sees]
+    assert tick.agent_id.tolist() == [0, 0], "of the next episode"
 
 
 def test_a_reset_of_one_row_forgets_what_it_was_paid():
