@@ -192,9 +192,12 @@ def test_after_a_rollout_every_environment_is_valued_at_the_sub_step_where_it_st
     collector.reset(range(3))
     rollout, memory = collector.collect(made.policy), Memory(made.critic.state_widths, 3)
     last, _, _ = remembered(rollout, made.critic, memory)
-    (key,) = (key for key, active in rollout.last_active.items() if active.all())
-    state = memory.of(key, rollout.last_agent_id, np.arange(3))
-    expected = made.critic.by_key[key]({**rollout.last_observations[key], "state": state})[:, 0]
+    expected = np.full(3, np.nan, np.float32)
+    for key, active in rollout.last_active.items():
+        if (b := np.flatnonzero(active)).size:
+            seen = {name: array[b] for name, array in rollout.last_observations[key].items()}
+            state = memory.of(key, rollout.last_agent_id[b], b)
+            expected[b] = made.critic.by_key[key]({**seen, "state": state})[:, 0]
     assert last.tolist() == expected.tolist()
 
 
