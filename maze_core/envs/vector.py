@@ -37,6 +37,11 @@ class ActorOutcomes:
     episode_return: FloatArray
     """``[B, A]`` float64: sum of the actor's own rewards; valid where an episode ended."""
 
+    @property
+    def ended(self) -> BoolArray:
+        """``[B, A]``: the actor's part was over with this step."""
+        return self.terminated | self.truncated
+
 
 @dataclass(slots=True)
 class Tick:

@@ -10,7 +10,7 @@ from typing import Final
 
 import numpy as np
 
-from maze_core.types import Action, Array, BoolArray, FloatArray, IntArray, Observation, StepKey
+from maze_core.types import Action, ActorID, Array, BoolArray, FloatArray, IntArray, Observation, StepKey
 
 STATE: Final = "state"
 """Name by which a network reads its state, and by which the next one stands beside a policy's actions."""
@@ -35,6 +35,17 @@ class Memory:
         """Begin an episode in these environments."""
         for states in self._states.values():
             states[rows] = 0.0
+
+    def forget_parts(self, over: BoolArray, numbers: Mapping[ActorID, int]) -> None:
+        """Begin anew for actors whose part in an episode is over, should they come back.
+
+        Args:
+            over: ``[n_envs, A]``.
+            numbers: actor → its column.
+        """
+        for actor, number in numbers.items():
+            if actor in self._states:
+                self._states[actor][over[:, number]] = 0.0
 
     def forget_all(self) -> None:
         """Begin an episode everywhere."""
@@ -97,7 +108,14 @@ class Sequences:
     """``[T, S]``: an episode begins here, so that the state is zeros."""
 
     @classmethod
-    def of(cls, active: BoolArray, agent_id: IntArray, ended: BoolArray, length: int | None) -> "Sequences":
+    def of(
+        cls,
+        active: BoolArray,
+        agent_id: IntArray,
+        ended: BoolArray,
+        length: int | None,
+        parts_ended: BoolArray | None = None,
+    ) -> "Sequences":
         """The sequences of a rollout, whose rows are numbered tick by tick.
 
         Args:
@@ -105,6 +123,7 @@ class Sequences:
             agent_id: ``[T, B]``.
             ended: ``[T, B]``: the episode ended with this tick.
             length: rows after which a sequence is cut; None is the whole rollout.
+            parts_ended: ``[T, B]``: it was the actor's last one before its part was over; None where none is.
         """
         t, b = np.nonzero(active)
         agent = agent_id[t, b]
@@ -114,6 +133,9 @@ class Sequences:
         n_ends: IntArray = episode[order]
         is_first = np.append(True, (who[:, 1:] != who[:, :-1]).any(0))
         begins = np.where(is_first, n_ends > 0, np.append(True, n_ends[1:] != n_ends[:-1]))
+        if parts_ended is not None:
+            is_over = parts_ended[t, b][order]
+            begins[1:] |= is_over[:-1] & ~is_first[1:]
         starts = np.flatnonzero(is_first)
         place = np.arange(len(t)) - np.repeat(starts, np.diff(np.append(starts, len(t))))
         if length is not None:

@@ -53,6 +53,7 @@ class Collector:
         self._tick: Tick | None = None
         self._memory = Memory({}, env.n_envs)
         self._rows = np.arange(env.n_envs)
+        self._actors = Actors(env.agent_counts)
 
     def reset(self, seeds: Sequence[int]) -> None:
         """Start new episodes in every environment, with these seeds."""
@@ -79,7 +80,7 @@ class Collector:
         returns: list[float] = []
         lengths: list[int] = []
         tick = self._tick
-        keeper = None if tick.actors is None else TurnKeeper(Actors(self.env.agent_counts), T, B)
+        keeper = None if tick.actors is None else TurnKeeper(self._actors, T, B)
         actor_returns: list[FloatArray] = []
         for t in range(T):
             if keeper is not None:
@@ -101,6 +102,7 @@ class Collector:
                 else:
                     actor_returns.extend(tick.actors.episode_return[ended])
             if keeper is not None and tick.actors is not None:
+                self._memory.forget_parts(tick.actors.ended, self._actors.numbers)
                 for key, ends in keeper.end(tick, tick.actors).items():
                     cut[key].append(ends)
         flat_step[T] = tick.flat_step

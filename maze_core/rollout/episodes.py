@@ -197,6 +197,8 @@ class _Play:
                 episode.trajectory.see(shown, row)
         actions = {key: self._act(key, self._tick) for key, rows in self._tick.active.items() if rows.any()}
         tick = self._tick = self.env.step(actions)
+        if self._memory and tick.actors is not None:
+            self._memory.forget_parts(tick.actors.ended, Actors(self.env.agent_counts).numbers)
         raw, given = raw_tick(self.env, tick), _raw_actions(self.env, actions)
         for row, episode in self.running.items():
             reward = float(raw.reward[row])

@@ -56,7 +56,7 @@ class TurnKeeper:
         t = self._last[b, number]
         had = t >= 0
         self.reward[t[had], b[had]] += outcomes.reward[b[had], number[had]]
-        b, number = np.nonzero((outcomes.terminated | outcomes.truncated) & (self._last >= 0))
+        b, number = np.nonzero(outcomes.ended & (self._last >= 0))
         if not b.size:
             return {}
         t, turns = self._last[b, number], self.turns

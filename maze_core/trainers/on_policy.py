@@ -131,7 +131,8 @@ def prepare(
             (final.t, final.b, learner.values(key, final.observations, final.agent_id))
             for key, final in rollout.final.items()
         ]
-    ended = rollout.terminated | rollout.truncated
+    ended, turns = rollout.terminated | rollout.truncated, rollout.turns
+    parts_ended = None if turns is None else turns.terminated | turns.truncated
     values = np.empty_like(next_values)  # some sub-step acts at every tick
     log_ratios = np.zeros_like(next_values)
     batch: Batch = {}
@@ -140,7 +141,7 @@ def prepare(
             done.observations[CRITIC_STATE] = rows.of(states[key])
         if learner.has_memory:
             active = rollout.steps[key].active
-            done.sequences = Sequences.of(active, rollout.agent_id, ended, bptt_length)
+            done.sequences = Sequences.of(active, rollout.agent_id, ended, bptt_length, parts_ended)
         found = _found(learner, key, done, rows, rollout.steps[key].judged)
         rows.put(found.values, values)
         log_probs = found.log_probs

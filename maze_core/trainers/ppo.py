@@ -9,6 +9,7 @@ follows it.
 from collections.abc import Mapping
 from typing import Final
 
+from maze_core.notices import Notices
 from maze_core.objectives.losses import clipped_squared_error, clipped_surrogate, divergence
 from maze_core.trainers.actor_critic import ActorCritic
 from maze_core.trainers.config import factor
@@ -30,6 +31,7 @@ class PPO(ActorCritic[PPOAlgorithmConfig]):
     def __init__(self, config: PPOAlgorithmConfig, parts: Parts) -> None:
         super().__init__(config, parts)
         self._adapted_lr = config.lr
+        self._notices = Notices.current()
         self._clip_range, self._clip_range_value = config.clip_range, config.clip_range_value
 
     def update(self, *, epoch: int, progress: float) -> UpdateReport:
@@ -43,6 +45,7 @@ class PPO(ActorCritic[PPOAlgorithmConfig]):
 
     def _learn(self, batch: Batch, *, epoch: int) -> list[dict[str, float]]:
         steps: list[dict[str, float]] = []
+        self._say_long(batch)
         for _ in range(self.config.n_optimization_epochs):
             first = len(steps)
             for part in minibatches(batch, self.config.batch_size, self.minibatch_rng):
@@ -55,6 +58,18 @@ class PPO(ActorCritic[PPOAlgorithmConfig]):
             elif self.config.target_kl is not None and kl > self.config.target_kl:
                 break  # the pass left the trust region
         return steps
+
+    def _say_long(self, batch: Batch) -> None:
+        """Say once that sequences are longer than minibatches are to be."""
+        every = [samples.sequences for samples in batch.values() if samples.sequences is not None]
+        longest = max((len(sequences.rows) for sequences in every), default=0)
+        if longest > self.config.batch_size:
+            self._notices.say(
+                "long_sequences",
+                f"A network with a state learns from whole sequences, and they have up to {longest} steps: minibatches "
+                f"are larger, and fewer, than algorithm.batch_size={self.config.batch_size} says. Set "
+                "algorithm.bptt_length to cut sequences.",
+            )
 
     def _lr(self, progress: float) -> float:
         return self._adapted_lr if self.config.lr_schedule == "kl_adaptive" else super()._lr(progress)

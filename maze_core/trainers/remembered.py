@@ -40,6 +40,7 @@ def remembered(
             memory.keep(key, rollout.agent_id[t, b], b, after)
         cut += _final(rollout, critic, memory, t)
         memory.forget(rollout.terminated[t] | rollout.truncated[t])
+        _forget_parts(rollout, memory, t)
     last = np.empty(shape[1], np.float32)
     for key, active in rollout.last_active.items():
         b = np.flatnonzero(active)
@@ -57,6 +58,15 @@ def _final(rollout: Rollout, critic: Critic, memory: Memory, t: int) -> list[Cut
         seen = {name: array[here] for name, array in final.observations.items()}
         found.append((final.t[here], b, _value(critic, memory, key, seen, final.agent_id[here], b)))
     return found
+
+
+def _forget_parts(rollout: Rollout, memory: Memory, t: int) -> None:
+    """Begin anew for those who had their last turn at this tick, should they come back within their episode."""
+    if (turns := rollout.turns) is None:
+        return
+    for key, width in memory.widths.items():
+        b = np.flatnonzero(rollout.steps[key].active[t] & (turns.terminated[t] | turns.truncated[t]))
+        memory.keep(key, rollout.agent_id[t, b], b, np.zeros((len(b), width), np.float32))
 
 
 def _value(

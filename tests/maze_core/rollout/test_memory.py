@@ -5,10 +5,13 @@ from functools import partial
 import numpy as np
 import pytest
 
+from maze_core.envs.core_env import Outcome
 from maze_core.envs.per_env import PerEnvVectorEnv
 from maze_core.models.graph import BLOCK_ROWS
 from maze_core.models.memory import STATE, Memory
+from maze_core.rollout.collector import Collector
 from maze_core.rollout.episodes import run_episodes
+from tests.maze_core.envs.actors_env import ACTORS, CrowdEnv
 from tests.maze_core.envs.structured_env import make_boxes
 from tests.maze_core.recurrent import CueEnv, Gru, Lstm, model
 from tests.maze_core.trainers.small_worlds import TwoAgentsEnv, parts
@@ -77,3 +80,52 @@ def test_every_agent_has_a_state_of_its_own_in_every_environment():
     assert memory.of(0, *everyone)[:, 0].tolist() == [1.0, 3.0, 2.0, 0.0]
     memory.forget(np.array([True, False]))
     assert memory.of(0, *everyone)[:, 0].tolist() == [0.0, 3.0, 0.0, 0.0]
+
+
+class LivesEnv(CrowdEnv):
+    """The first walker dies at its every third turn and comes back at its next; the other one never does."""
+
+    def reset(self, *, seed=None):
+        self._n = 0
+        return self._see()
+
+    def step(self, action):
+        self._n += 1
+        return self._see(), 0.0, False, self._n >= 40, {}
+
+    def outcomes(self):
+        return [Outcome(ACTORS[0], 0.0, terminated=True)] if self._n % 6 == 5 else []
+
+    def is_flat_step_done(self):
+        return self._n % 2 == 0
+
+    def actor_id(self):
+        return ACTORS[self._n % 2]
+
+
+def test_an_agent_that_comes_back_within_an_episode_begins_with_zeros_and_nobody_else_does():
+    made = parts(LivesEnv, model=model(), n_envs=2)
+    collector = Collector(made.env, 36, np.random.default_rng(0))
+    collector.reset([0, 1])
+    states = collector.collect(made.policy).steps["walk"].observations[STATE]
+    is_zero = (states == 0).all(-1)
+    begins = [t for t in range(36) if t % 6 == 0 or t == 1]
+    assert [np.flatnonzero(of_env).tolist() for of_env in is_zero.T] == [begins, begins]
+
+
+class NotesStates:
+    """Acts as another policy, and notes whether the state was zeros."""
+
+    def __init__(self, policy):
+        self._policy, self.zeros = policy, []
+        self.needs_noise, self.noise, self.state_widths = False, policy.noise, policy.state_widths
+
+    def act(self, step_key, observations, **given):
+        self.zeros.append(not observations[STATE].any())
+        return self._policy.act(step_key, observations, **given)
+
+
+def test_an_agent_that_comes_back_in_an_evaluation_begins_with_zeros():
+    policy = NotesStates(parts(LivesEnv, model=model(), n_envs=1).policy)
+    run_episodes(PerEnvVectorEnv([LivesEnv]), policy, [0])
+    assert [t for t, is_zero in enumerate(policy.zeros) if is_zero] == [0, 1, *range(6, 40, 6)]

@@ -1,5 +1,6 @@
 """Networks with a state as they learn: whole sequences against plain autograd of the unrolled network."""
 
+import warnings
 from functools import partial
 
 import numpy as np
@@ -319,6 +320,19 @@ def test_cloning_learns_whole_episodes_from_zeros_on():
     for _ in range(60):
         metrics = trainer.update(epoch=0, progress=0.0).metrics
     assert metrics["validation/loss"] < 0.1
+
+
+@pytest.mark.parametrize(("length", "says"), [(None, True), (6, True), (5, False)])
+def test_sequences_that_are_longer_than_a_minibatch_are_told_once_with_the_way_out(length, says):
+    config = PPOAlgorithmConfig(n_rollout_steps=9, batch_size=5, bptt_length=length)
+    trainer = trainer_of(config, CueEnv, model=model())
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        for _ in range(2):
+            trainer.update(epoch=0, progress=0.0)
+    texts = [str(warning.message) for warning in told]
+    assert len(texts) == says
+    assert all(f"up to {length or 9} steps" in text and "bptt_length" in text for text in texts)
 
 
 def test_asynchronous_acting_refuses_a_state():
