@@ -189,8 +189,9 @@ class Agent:
             deterministic: the most likely action instead of a sample.
             rng: where a sample's noise comes from; None is the agent's own stream.
             state: what is carried through the episode: :meth:`initial_state` or None with its first observation, and
-                what came with the last action from then on. Left out by whom nothing is carried. Whether an actor
-                whose part was over has come back cannot be seen here: the caller begins anew for it.
+                what came with the last action from then on. Left out by whom nothing is carried. That an actor comes
+                back after its part was over cannot be seen here: it goes on with what it carried, where rollouts and
+                evaluations begin anew for it.
 
         Returns:
             The action in the env's own form, ready for its ``step``: nested Dicts and Tuples as they are there; an
