@@ -47,7 +47,6 @@ import encodings.cp437  # noqa: E402, F401  zipfile reads names with it
 import gymnasium.envs.classic_control  # noqa: E402, F401
 import numpy.ma  # noqa: E402, F401
 
-import maze_core  # noqa: E402
 import service.worker.child  # noqa: E402
 import service.worker.films  # noqa: E402
 import service.worker.jobs  # noqa: E402, F401
@@ -56,13 +55,22 @@ from maze_core.runners.training import versions  # noqa: E402
 
 PACKAGES = ("data", "envs", "evaluation", "models", "objectives", "rollout", "runners", "trainers")
 """Parts of the library that runs are made of; each imports most of itself only when it is used."""
-NEEDS_TORCH = "maze_core.models.module_network"
-"""For networks of the user's own: a run that has one imports it, and torch, which is most of a process's memory."""
+NEED_TORCH = frozenset(f"maze_core.models.{name}" for name in ("blocks", "block_network", "module_network"))
+"""For networks that are torch modules: a run that has one imports them, and torch, most of a process's memory."""
 
-for package in PACKAGES:
-    path = [f"{folder}/{package}" for folder in maze_core.__path__]
-    for module in pkgutil.walk_packages(path, f"maze_core.{package}."):
-        if module.name != NEEDS_TORCH:
+
+def _import_all(package: str) -> None:
+    """Import a package and all within it, but for what needs torch."""
+    for module in pkgutil.iter_modules(importlib.import_module(package).__path__, f"{package}."):
+        if module.name in NEED_TORCH:
+            continue
+        if module.ispkg:
+            _import_all(module.name)
+        else:
             importlib.import_module(module.name)
+
+
+for part in PACKAGES:
+    _import_all(f"maze_core.{part}")
 
 trust_policy(), versions()  # calls that children make, cached
