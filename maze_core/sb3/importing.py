@@ -164,7 +164,8 @@ def _described(checkpoint: Checkpoint, saved: SavedModel, *, has_critic: bool) -
     """The checkpoint, which says where it comes from, without the first weights of a critic that the file lacks."""
     tensors = {n: x for n, x in checkpoint.tensors.items() if has_critic or not n.startswith("critic/")}
     n_steps = saved.data.get("num_timesteps", 0)
-    counters = {**checkpoint.identity["counters"], "env_steps": n_steps if isinstance(n_steps, int) else 0}
+    is_count = type(n_steps) is int and 0 <= n_steps < 1 << 63
+    counters = {**checkpoint.identity["counters"], "env_steps": n_steps if is_count else 0}
     origin = {"imported_from": f"stable_baselines3 {saved.version}", "file": saved.path.name}
     return replace(
         checkpoint,

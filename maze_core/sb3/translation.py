@@ -114,7 +114,6 @@ def translate(model: SavedModel, action_space: spaces.Dict) -> Translation:
     parts = _Parts(model, tensors, uses_sde=uses_sde)
     layers, parameter = getattr(parts, algorithm.replace("a2c", "ppo"))()
     parts.refuse_the_rest(_ACTORS[algorithm])
-    gamma = model.data.get("gamma")
     return Translation(
         algorithm=algorithm,
         non_lin=_activation(model, kwargs, "tanh" if algorithm in ("ppo", "a2c") else "relu"),
@@ -122,7 +121,7 @@ def translate(model: SavedModel, action_space: spaces.Dict) -> Translation:
         parameter=parameter,
         critic=parts.critic() if algorithm in ("ppo", "a2c") else (),
         gaussian=gaussian,
-        gamma=float(gamma) if isinstance(gamma, int | float) else 0.99,
+        gamma=_share(model, "gamma", 0.99),
     )
 
 
@@ -153,7 +152,7 @@ class _Parts:
 
     def dqn(self) -> tuple[list[Layer], FloatArray | None]:
         """Layers of DQN, and its ε."""
-        epsilon = self._model.data.get("exploration_rate", 0.0)
+        epsilon = _share(self._model, "exploration_rate", 0.0)
         return self._layers("q_net.q_net"), np.array([epsilon], np.float32)
 
     def critic(self) -> list[Layer]:
@@ -202,6 +201,16 @@ def _algorithm(model: SavedModel) -> str:
         return _BY_MODULE[module]
     known = "PPO, A2C, SAC, TD3 and DQN with MlpPolicy or MultiInputPolicy"
     raise _problem(model, f"its policy is of {shown(module)}; what comes in are {known}")
+
+
+def _share(model: SavedModel, name: str, usual: float) -> float:
+    """A setting from 0 to 1."""
+    given = model.data.get(name)
+    if given is None:
+        return usual
+    if type(given) not in (int, float) or not 0 <= given <= 1:
+        raise _problem(model, f"its {name} is {shown(given)}, not a number from 0 to 1")
+    return float(given)
 
 
 def _policy_kwargs(model: SavedModel) -> Tree:
