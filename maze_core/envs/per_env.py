@@ -4,6 +4,7 @@ Nothing is allocated per step beyond what the environments themselves make: thei
 into arrays that the one :class:`Tick` holds, and the next call writes over them.
 """
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NoReturn
 
@@ -67,6 +68,11 @@ class PerEnvVectorEnv(ClosingVectorEnv):
             )
             self.event_interfaces = first.event_interfaces
             self._writer = ObservationWriter(self.observation_spaces, self._tick)
+            self._n_agents = {
+                key: count if (count := self.agent_counts.get(key, 0)) >= 1 else math.inf
+                for key in self.observation_spaces
+            }
+            """How many may act in a sub-step; any number where it is not known."""
         except BaseException:
             self.close()
             raise
@@ -224,6 +230,8 @@ class PerEnvVectorEnv(ClosingVectorEnv):
         tick, env = self._tick, self.envs[row]
         self._any_ended = True
         step_key, tick.final_agent_id[row] = actor = env.actor_id()
+        if not 0 <= actor[1] < self._n_agents.get(step_key, 0):
+            raise _unknown(actor)
         tick.terminated[row], tick.truncated[row] = terminated, truncated
         tick.final_active[step_key][row] = True
         self._writer.write(tick.final_observations[step_key], step_key, row, observation)
@@ -244,7 +252,9 @@ class PerEnvVectorEnv(ClosingVectorEnv):
     def _show(self, row: int, observation: Observation) -> None:
         """Write an observation where its actor looks for it."""
         tick = self._tick
-        step_key, agent_id = self.envs[row].actor_id()
+        step_key, agent_id = actor = self.envs[row].actor_id()
+        if not 0 <= agent_id < self._n_agents.get(step_key, 0):
+            raise _unknown(actor)
         for key, active in tick.active.items():
             active[row] = key == step_key
         tick.agent_id[row] = agent_id
@@ -341,8 +351,12 @@ class _PaidActors:
     def _number(self, actor: ActorID) -> int:
         found = self._actors.numbers.get(actor)
         if found is None:
-            raise EnvError(f"there is no actor {tuple(actor)}; agent_counts says how many there are")
+            raise _unknown(actor)
         return found
+
+
+def _unknown(actor: ActorID) -> EnvError:
+    return EnvError(f"there is no actor {tuple(actor)}; agent_counts says how many there are")
 
 
 class _BareEnvs:

@@ -188,6 +188,14 @@ def _(wrapper: SplitActionsWrapper, stack: Stack) -> None:
 
 
 @expressed.register
+def _(wrapper: SplitActionsWrapper, stack: Stack) -> None:
+    for mask, parts in wrapper._masks[stack.step_key].items():
+        whole = stack.add("reshape", stack.slots.pop(mask), shape=[sum(map(len, parts.values()))])
+        for part, entries in parts.items():
+            _now(stack, part, stack.add("pick", whole, columns=np.array(entries)), (len(entries),))
+
+
+@expressed.register
 def _(wrapper: ObservationNormalizationWrapper, stack: Stack) -> None:
     state = wrapper.state_dict()
     for name in [name for name in stack.slots if f"{name}/shift" in state]:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from gymnasium import spaces
 
+from maze_core.data.masks import mask_sizes
 from maze_core.errors import EnvError
 from maze_core.types import Array, BoolArray, IntArray, Observation, StepKey, mask_name
 
@@ -40,7 +41,7 @@ class MaskCheck:
         self._masks: list[tuple[str, str, Array]] = []
         """Name, head, and where its choices begin; none of bits."""
         for head, space in action_space.items():
-            name, sizes = mask_name(head), _sizes(space)
+            name, sizes = mask_name(head), mask_sizes(space)
             if name not in observation_space.spaces or sizes is None:
                 continue
             width = spaces.flatdim(observation_space[name])
@@ -101,12 +102,3 @@ def mask_checks(
         for key, action_space in action_spaces.items()
     }
     return {key: check for key, check in checks.items() if check}
-
-
-def _sizes(space: "spaces.Space[object]") -> list[int] | None:
-    """Actions of each choice; None of numbers, which have no mask."""
-    if isinstance(space, spaces.Discrete):
-        return [int(space.n)]
-    if isinstance(space, spaces.MultiDiscrete):
-        return [int(n) for n in space.nvec.flat]
-    return [1] * int(np.prod(space.shape or ())) if isinstance(space, spaces.MultiBinary) else None

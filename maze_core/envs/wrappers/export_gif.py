@@ -42,7 +42,7 @@ class ExportGifWrapper(Wrapper):
 
 class _Drawing(StepLayer):
     def __init__(self, env: VectorEnv, shown: PerEnvVectorEnv, wrapper: ExportGifWrapper, image: Any) -> None:
-        super().__init__(env)
+        super().__init__(env, type(wrapper).__name__)
         self._shown, self._wrapper, self._image = shown, wrapper, image
         self._pictures: list[Any] = []
 

@@ -37,7 +37,7 @@ class RandomResetWrapper(Wrapper):
 
 class _Shuffled(StepLayer):
     def __init__(self, env: VectorEnv, wrapper: RandomResetWrapper) -> None:
-        super().__init__(env)
+        super().__init__(env, type(wrapper).__name__)
         self._wrapper = wrapper
         self._draws = [_Draws(self.action_spaces) for _ in range(self.n_envs)]
         self._before = np.zeros(self.n_envs), np.zeros(self.n_envs, np.int64)

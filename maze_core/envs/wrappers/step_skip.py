@@ -7,17 +7,19 @@ from gymnasium import spaces
 from pydantic import Field
 
 from maze_core.config.settings import dataclass
+from maze_core.data.masks import is_allowed, masked_heads
 from maze_core.envs.vector import Tick, VectorEnv
 from maze_core.envs.wrappers.stepping import StepLayer
 from maze_core.envs.wrappers.wrapper import STRICT, Actions, Wrapper
 from maze_core.errors import EnvError
-from maze_core.types import Array, BoolArray
+from maze_core.types import Array, BoolArray, mask_name
 
 
 @dataclass(kw_only=True, eq=False, config=STRICT)
 class StepSkipWrapper(Wrapper):
     """Take several steps per action and pay the sum of their rewards; an episode that ends, ends the action.
 
+    So does a mask that forbids what would be done next: the policy acts anew.
     Whoever asks a policy for single actions takes as many steps with each.
     """
 
@@ -35,8 +37,9 @@ class StepSkipWrapper(Wrapper):
 
 class _Skipping(StepLayer):
     def __init__(self, env: VectorEnv, wrapper: StepSkipWrapper) -> None:
-        super().__init__(env)
+        super().__init__(env, type(wrapper).__name__)
         self._wrapper = wrapper
+        self._masked = masked_heads(self.observation_spaces, self.action_spaces)
         self._noops = {
             key: {head: _noop(leaf, self.n_envs) for head, leaf in space.items()}
             for key, space in self.action_spaces.items()
@@ -51,13 +54,22 @@ class _Skipping(StepLayer):
         self._add(inner, rows)
         later = self._noops if self._wrapper.skip_mode == "noop" else actions
         for _ in range(self._wrapper.n_steps - 1):
-            rows = rows & ~inner.ended
+            rows = rows & ~inner.ended & self._is_allowed(inner, later)
             if not rows.any():
                 break
             inner = self.env.step_rows(later, rows)
             self._add(inner, rows)
         self._show(inner)
         return self._tick
+
+    def _is_allowed(self, inner: Tick, actions: Actions) -> BoolArray:
+        """``[B]``: whether the masks that are shown allow these actions."""
+        allowed = np.ones(self.n_envs, np.bool_)
+        for key, heads in self._masked.items():
+            for head in heads:
+                mask = inner.observations[key][mask_name(head)]
+                allowed &= is_allowed(self.action_spaces[key][head], mask, actions[key][head])
+        return allowed
 
 
 def _noop(space: "spaces.Space[object]", n_envs: int) -> Array:

@@ -20,15 +20,19 @@ from maze_core.types import BoolArray, FloatArray
 class StepLayer(VectorEnv):
     """Passes everything on, and has a tick of its own to write into."""
 
-    def __init__(self, env: VectorEnv) -> None:
+    def __init__(self, env: VectorEnv, name: str) -> None:
         """Take ownership of ``env``.
+
+        Args:
+            env: what is stepped.
+            name: of the wrapper, for messages.
 
         Raises:
             EnvError: it pays each actor its own.
         """
         if env.rewards == "per_actor":
             raise EnvError(
-                f"{type(self).__name__} steps environments that pay a team, and this one pays each actor its own: "
+                f"{name} steps environments that pay a team, and this one pays each actor its own: "
                 "do in the environment what it does."
             )
         self.env = env

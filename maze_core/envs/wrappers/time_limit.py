@@ -26,7 +26,7 @@ class TimeLimitWrapper(Wrapper):
 
 class _Limited(StepLayer):
     def __init__(self, env: VectorEnv, wrapper: TimeLimitWrapper) -> None:
-        super().__init__(env)
+        super().__init__(env, type(wrapper).__name__)
         self._wrapper = wrapper
         self._returns = np.zeros(self.n_envs)
         self._cut: list[tuple[int, EpisodeValues]] = []

@@ -16,6 +16,7 @@ from gymnasium import spaces
 from pydantic import AfterValidator, ConfigDict
 
 from maze_core.config.instantiate import instantiate
+from maze_core.data.masks import masked_heads
 from maze_core.envs.tick_buffers import TICK_FIELDS, empty_tick
 from maze_core.envs.vector import ActorOutcomes, Tick, VectorEnv
 from maze_core.errors import EnvError, InvalidSpecificationError, Problem
@@ -31,6 +32,7 @@ from maze_core.types import (
     Observation,
     StepKey,
     Tree,
+    mask_name,
 )
 
 Spaces = Mapping[StepKey, spaces.Dict]
@@ -194,10 +196,30 @@ class Wrapper:
 def bind_wrappers(
     wrappers: Sequence[Wrapper], observation_spaces: Spaces, action_spaces: Spaces
 ) -> tuple[Spaces, Spaces]:
-    """Bind a stack to an environment's spaces; the result is what a policy sees and does."""
+    """Bind a stack to an environment's spaces; the result is what a policy sees and does.
+
+    Raises:
+        EnvError: a wrapper does not fit, or parts a mask from its head.
+    """
     for wrapper in wrappers:
-        observation_spaces, action_spaces = wrapper.bind(observation_spaces, action_spaces)
+        seen, done = wrapper.bind(observation_spaces, action_spaces)
+        _expect_masks(wrapper, masked_heads(observation_spaces, action_spaces), seen, done)
+        observation_spaces, action_spaces = seen, done
     return observation_spaces, action_spaces
+
+
+def _expect_masks(
+    wrapper: Wrapper, masked: Mapping[StepKey, Sequence[str]], seen: Spaces, done: Spaces
+) -> None:
+    """Make sure that every mask is still that of its head, or both are gone."""
+    for key, heads in masked.items():
+        for head in heads:
+            if (head in done[key].spaces) != (mask_name(head) in seen[key].spaces):
+                raise EnvError(
+                    f"{type(wrapper).__name__} parts the action {head!r} from its mask {mask_name(head)!r}, so that "
+                    "actions would be taken that are forbidden: leave the mask out of what it changes, or name the "
+                    "mask after the new action, <action>_mask."
+                )
 
 
 def estimate_statistics(wrappers: Sequence[Wrapper], samples: Mapping[StepKey, Observation]) -> None:

@@ -10,6 +10,7 @@ from maze_core.envs.gym_env import GymEnv
 from maze_core.envs.per_env import PerEnvVectorEnv
 from maze_core.errors import EnvError
 from maze_core.notices import MazeWarning
+from maze_core.types import ActorID
 from tests.maze_core.envs.small_envs import BrokenEnv, EpisodeNumberEnv
 from tests.maze_core.envs.structured_env import BoxesEnv
 from tests.maze_core.envs.ticks import random_actions, tick_bytes
@@ -245,3 +246,24 @@ def test_the_fast_and_the_general_path_give_the_same_ticks():
     for _ in range(30):
         assert tick_bytes(ticks[0]) == tick_bytes(ticks[1])
         ticks = fast.step(act(3)), slow.step(act(3))
+
+
+@pytest.mark.parametrize(("count", "agent"), [(1, 5), (2, 2), (1, -1), (-1, 5)])
+def test_a_team_names_only_agents_that_there_are(count, agent):
+    class Names(BoxesEnv):
+        def __init__(self):
+            super().__init__()
+            self.agent_counts = {0: count, 1: count}
+
+        def actor_id(self):
+            step_key, _ = super().actor_id()
+            return ActorID(step_key, agent if step_key else 0)
+
+    env = PerEnvVectorEnv([Names])
+    env.reset([0])
+    actions = {key: {"action": np.zeros(1, np.int64)} for key in (0, 1)}
+    if count < 1:  # not known
+        assert env.step(actions).agent_id.tolist() == [agent]
+    else:
+        with pytest.raises(EnvError, match=rf"there is no actor \(1, {agent}\); agent_counts says"):
+            env.step(actions)

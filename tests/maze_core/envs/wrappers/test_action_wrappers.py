@@ -16,7 +16,9 @@ from maze_core.envs.wrappers import (
     NoDictObservationWrapper,
     NoDictSpacesWrapper,
     SplitActionsWrapper,
+    Wrapper,
 )
+from maze_core.envs.wrappers.wrapper import bind_wrappers
 from maze_core.errors import EnvError
 
 BOX = spaces.Box(np.float32([-2, 0, 10]), np.float32([2, 1, 20]))
@@ -227,3 +229,112 @@ def test_a_wrapped_batch_is_given_numbers():
     env.reset([1, 2])
     env.step({0: {"action": np.array([0, 2])}})
     assert env.inner_actions[0]["action"].tolist() == [[-2.0], [2.0]]
+
+
+class Forbidding(gymnasium.Env):
+    """Refuses what its mask forbids; which bits or choices that are is drawn anew with each step."""
+
+    def __init__(self, leaf):
+        self.leaf = leaf
+        self.width = spaces.flatdim(leaf)
+        self.action_space = spaces.Dict(pick=leaf)
+        self.observation_space = spaces.Dict(
+            at=spaces.Box(-1, 1, (2,)), pick_mask=spaces.Box(0, 1, (self.width,), np.int8)
+        )
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        self.time = 0
+        return self._shown(), {}
+
+    def step(self, action):
+        chosen = np.ravel(action["pick"])
+        if isinstance(self.leaf, spaces.MultiBinary):
+            assert (chosen <= self.mask).all()
+        else:
+            starts = np.cumsum([0, *self._sizes()[:-1]])
+            assert self.mask[starts + chosen - np.ravel(self.leaf.start)].all()
+        self.time += 1
+        return self._shown(), 1.0, self.time >= 10, False, {}
+
+    def _sizes(self):
+        return np.ravel(self.leaf.nvec if isinstance(self.leaf, spaces.MultiDiscrete) else self.leaf.n)
+
+    def _shown(self):
+        self.mask = np.zeros(self.width, np.int8)
+        if isinstance(self.leaf, spaces.MultiBinary):
+            self.mask[self.np_random.integers(self.width)] = 1
+        else:
+            start = 0
+            for n in self._sizes():
+                self.mask[start + self.np_random.integers(n)] = 1
+                start += n
+        return {"at": np.zeros(2, np.float32), "pick_mask": self.mask.copy()}
+
+
+PICKS = {
+    "one of three": spaces.Discrete(3, start=4),
+    "several": spaces.MultiDiscrete([3, 2, 4], start=[0, 5, 1]),
+    "bits": spaces.MultiBinary(3),
+}
+MASKED_SPLIT = {"SplitActionsWrapper": {"split_config": {"pick": {"a": [2, 0], "b": [1]}}}}
+
+
+@pytest.mark.parametrize(
+    ("pick", "wrappers"),
+    [
+        *[(pick, {"NoDictActionWrapper": {}}) for pick in PICKS],
+        *[(pick, {"StepSkipWrapper": {"n_steps": 4}}) for pick in PICKS],
+        ("several", {"StepSkipWrapper": {"n_steps": 4, "skip_mode": "noop"}}),
+        *[(pick, {"RandomResetWrapper": {"max_initial_steps": 3}}) for pick in PICKS],
+        ("bits", MASKED_SPLIT),
+        ("several", {**MASKED_SPLIT, "StepSkipWrapper": {"n_steps": 3}}),
+    ],
+)
+def test_no_forbidden_action_reaches_the_environment(pick, wrappers):
+    overrides = {"algorithm.n_epochs": 1, "algorithm.epoch_length": 1, "algorithm.n_rollout_steps": 16,
+                 "algorithm.rollout_evaluator.n_episodes": 1, "runner.n_envs": 2}  # fmt: skip
+    stack = {f"maze_core.{name}": settings for name, settings in sorted(wrappers.items(), reverse=True)}
+    with RunContext(
+        env=lambda: Forbidding(PICKS[pick]), wrappers=stack, overrides=overrides, seed=1, silent=True
+    ) as rc:
+        rc.train()
+        assert min(rc.evaluate(n_episodes=2, seed=3).returns) >= 7
+        env = Forbidding(PICKS[pick])
+        observation, _ = env.reset(seed=5)
+        for _ in range(10):
+            observation, *_ = env.step(rc.compute_action(observation))
+
+
+def test_a_mask_of_a_split_head_has_the_entries_of_each_part():
+    env = Forbidding(PICKS["several"])
+    wrapper = SplitActionsWrapper(split_config={"pick": {"a": [2, 0], "b": [1]}})
+    seen, _ = wrapper.bind({0: env.observation_space}, {0: env.action_space})
+    assert [(name, spaces.flatdim(leaf)) for name, leaf in seen[0].items()] == [
+        ("at", 2), ("a_mask", 7), ("b_mask", 2),
+    ]  # fmt: skip
+    shown, _ = wrapper.observation(0, {"at": np.zeros((1, 2)), "pick_mask": np.arange(9)[None]}, None)
+    assert shown["a_mask"].tolist() == [[5, 6, 7, 8, 0, 1, 2]]
+    assert shown["b_mask"].tolist() == [[3, 4]]
+    with pytest.raises(EnvError, match="should be 9 wide"):
+        wrapper.bind({0: spaces.Dict(pick_mask=spaces.MultiBinary(8))}, {0: env.action_space})
+    taken = spaces.Dict(pick_mask=spaces.MultiBinary(9), a_mask=spaces.Discrete(2))
+    with pytest.raises(EnvError, match="two observations one name"):
+        wrapper.bind({0: taken}, {0: env.action_space})
+
+
+def test_a_wrapper_that_parts_a_mask_from_its_head_is_refused_with_the_way_out():
+    class Renames(Wrapper):
+        def bind(self, observation_spaces, action_spaces):
+            return observation_spaces, {0: spaces.Dict(other=action_spaces[0]["pick"])}
+
+    env = Forbidding(spaces.Discrete(3))
+    alone = {0: spaces.Dict(pick_mask=spaces.MultiBinary(3))}
+    for wrapper, seen in ((Renames(), {0: env.observation_space}), (NoDictObservationWrapper(), alone)):
+        with pytest.raises(
+            EnvError, match=f"{type(wrapper).__name__} parts the action 'pick' from its mask 'pick_mask'.*<action>_mask"
+        ):  # fmt: skip
+            bind_wrappers([wrapper], seen, {0: env.action_space})
+    taken = spaces.Dict(pick_mask=spaces.MultiBinary(3), action_mask=spaces.Discrete(2))
+    with pytest.raises(EnvError, match="names the mask 'action_mask', and so is an observation"):
+        NoDictActionWrapper().bind({0: taken}, {0: env.action_space})
