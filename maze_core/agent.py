@@ -14,7 +14,7 @@ from typing import Any, overload
 import numpy as np
 from gymnasium import spaces
 
-from maze_core.agent_state import MISSING, AgentState, StateText, process
+from maze_core.agent_state import MISSING, AgentState, StateText, check_carried, check_next, process
 from maze_core.checkpoint import Checkpoint, section
 from maze_core.config.nodes import shown
 from maze_core.config.settings import truth
@@ -304,6 +304,9 @@ class Agent:
         if width := self.policy.state_widths.get(key, 0):
             zeros = np.zeros(width, np.float32)
             own = np.stack([state.policy.get(actor, zeros) for state in states])
+            networks = self.policy.steps[key].networks
+            network = networks[actor.agent_id if len(networks) > 1 else 0]
+            check_carried(own, network.logits.state_limits)
             observations = {**observations, STATE: own}
         return observations, carried
 
@@ -579,7 +582,13 @@ def _replay(agent: Agent, checkpoint: Checkpoint) -> None:
 def _next_states(
     actor: ActorID, states: Sequence[AgentState], after: FloatArray | None, carried: Sequence[list[Any]]
 ) -> list[AgentState]:
-    """States of rows after what the network and the wrappers of an actor gave."""
+    """States of rows after what the network and the wrappers of an actor gave.
+
+    Raises:
+        StateError: what the network gave is not finite.
+    """
+    if after is not None:
+        check_next(after)
     return [
         AgentState(
             state.policy if after is None else {**state.policy, actor: after[row]}, tuple(carried[row])

@@ -117,7 +117,13 @@ class StateText:
             raise StateError(message + "or the version that gave it.")
         if len(written.wrappers) != len(self._stateful):
             raise StateError(f"The state is not one of this policy. {_BEGIN_ANEW}")
-        policy = dict(self._part(*part) for part in written.policy)
+        parts = [self._part(*part) for part in written.policy]
+        policy = dict(parts)
+        if len(policy) < len(parts):
+            raise StateError(f"The state has a part twice. {_BEGIN_ANEW}")
+        has_seen = any(value is not None for value in written.wrappers)
+        if has_seen and not policy and self._widths.keys() >= self._spaces.keys():
+            raise StateError(f"The state lacks what the policy's network carries. {_BEGIN_ANEW}")
         wrappers = [
             None if value is None else _restored(value, [of_step[i] for of_step in self._examples])
             for i, value in enumerate(written.wrappers)
@@ -151,6 +157,30 @@ class StateText:
             if len(found) > 1 and _kinds(found[-1]) == _kinds(found[-2]):
                 break
         return found
+
+
+def check_carried(states: FloatArray, limits: FloatArray | None) -> None:
+    """Make sure that a network may have carried these states ``[B, n]``.
+
+    Raises:
+        StateError: it may not; its pointer names the row.
+    """
+    if limits is not None and (is_beyond := (np.abs(states) > limits)).any():
+        row = int(is_beyond.any(axis=1).argmax())
+        raise StateError(
+            f"The state has numbers that no network of this policy carries. {_BEGIN_ANEW}", f"/{row}"
+        )
+
+
+def check_next(states: FloatArray) -> None:
+    """Make sure that what a network gave ``[B, n]`` can be carried on.
+
+    Raises:
+        StateError: it, or the action that came with it, is not finite; its pointer names the row.
+    """
+    if not (is_finite := np.isfinite(states).all(axis=1)).all():
+        message = "The policy gives no finite numbers for this state with this observation. "
+        raise StateError(message + _BEGIN_ANEW, f"/{int(is_finite.argmin())}")
 
 
 def process(
@@ -191,7 +221,7 @@ def _restored(value: Any, examples: Sequence[Any]) -> Any:
     like = examples[-1]
     if isinstance(like, np.ndarray | np.generic):
         fits = isinstance(value, np.ndarray) and _kinds(value) in list(map(_kinds, examples))
-        fits = fits and not (value.dtype.kind == "f" and np.isnan(value).any())
+        fits = fits and (_is_finite(value) or not all(map(_is_finite, examples)))
     elif isinstance(like, dict):
         fits = isinstance(value, dict) and value.keys() <= like.keys()
         parts = value.items() if fits else ()
@@ -200,10 +230,17 @@ def _restored(value: Any, examples: Sequence[Any]) -> Any:
         fits = isinstance(value, list) and len(value) in list(map(len, examples))
         value = type(like)(_restored(part, [x for each in examples for x in each]) for part in value if fits)
     else:
-        fits = type(value) in list(map(type, examples)) and value == value  # NaN does not
+        fits = type(value) in list(map(type, examples))
+        fits = fits and (_is_finite(value) or not all(map(_is_finite, examples)))
     if not fits:
         raise StateError(f"The state is not one of this policy's wrappers. {_BEGIN_ANEW}")
     return value
+
+
+def _is_finite(value: Any) -> bool:
+    """Whether a number or an array has no NaN and no infinity; what is neither has none."""
+    is_float = isinstance(value, float) or getattr(value, "dtype", np.dtype(int)).kind == "f"
+    return not is_float or bool(np.isfinite(value).all())
 
 
 def _kinds(value: Any) -> Any:

@@ -22,7 +22,7 @@ from maze_core.data.values import fit_to_box
 from maze_core.errors import CheckpointError
 from maze_core.models.graph import GraphNetwork, Op, Program
 from maze_core.models.heads import BoxHead, Head, StateNoiseHead, apply_mask, parameter_name, parts_of
-from maze_core.models.memory import STATE
+from maze_core.models.memory import STATE, parted
 from maze_core.models.networks import Network, Networks
 from maze_core.types import Action, FloatArray, IntArray, NamedArrays, Observation, StepKey, Tree
 
@@ -143,7 +143,7 @@ class StepPolicy:
         output = network.logits(observations)
         if not self.state_width:
             return self.decoded(output, observations, noise, network.parameter)
-        logits, state = output[:, : -self.state_width], output[:, -self.state_width :]
+        logits, state = parted(output, self.state_width)
         return self.decoded(logits, observations, noise, network.parameter) | {STATE: state}
 
     def decoded(

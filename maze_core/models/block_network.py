@@ -115,6 +115,11 @@ class BlockNetwork(nn.Module):
         """Numbers that it carries from one observation of an episode to the next."""
         return self.embedding.state_width
 
+    @property
+    def state_limits(self) -> list[float]:
+        """How far from 0 each of them may be."""
+        return self.embedding.state_limits
+
     def forward(self, observations: Tensors, wanted: Sequence[str] = ()) -> dict[str, Tensor]:
         """Outputs by name, those that are wanted or all, and, where it carries one, the state."""
         given = self.embedding(observations)

@@ -45,7 +45,7 @@ from maze_core.models.heads import (
     deviation,
     tempered,
 )
-from maze_core.models.memory import STATE
+from maze_core.models.memory import STATE, parted
 from maze_core.models.networks import ActionCritic, Critic, action_input
 from maze_core.types import Action, Array, FloatArray, Observation, StepKey, Tree
 
@@ -73,7 +73,7 @@ def decide(
     output, parameter, after = network.logits(observations), network.parameter, None
     logits = output
     if step.state_width:
-        logits, after = output[:, : -step.state_width], output[:, -step.state_width :]
+        logits, after = parted(output, step.state_width)
         observations = {name: values for name, values in observations.items() if name != STATE}
     samples = step.decoded(logits, observations, noise, parameter)
 

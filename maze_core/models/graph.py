@@ -170,6 +170,7 @@ class GraphNetwork:
 
     needs_torch = False
     state_width = 0
+    state_limits = None
     frozen: Sequence[str] = ()
 
     def __init__(

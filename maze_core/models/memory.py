@@ -18,6 +18,13 @@ BEGINS: Final = "begins"
 """Name by which a network that reads whole sequences finds where episodes begin."""
 
 
+def parted(output: FloatArray, width: int) -> tuple[FloatArray, FloatArray]:
+    """The outputs of a network and its next states, of both side by side; NaN where the outputs are no numbers."""
+    logits, states = output[:, :-width], output[:, -width:]
+    is_sound: BoolArray = np.logical_and.reduce(logits < np.inf, axis=1)
+    return logits, states if is_sound.all() else np.where(is_sound[:, None], states, np.float32(np.nan))
+
+
 class Memory:
     """The states of one network, or one for each sub-step, in ``n_envs`` environments."""
 

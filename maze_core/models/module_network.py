@@ -58,6 +58,8 @@ class ModuleNetwork:
         """
         self.module = module.eval()
         self.state_width = int(getattr(module, "state_width", 0))
+        limits = getattr(module, "state_limits", None)
+        self.state_limits = None if limits is None else np.asarray(limits, np.float32)
         self.outputs = dict(outputs) | ({STATE: self.state_width} if self.state_width else {})
         self._told = (
             {"wanted": tuple(self.outputs)}

@@ -54,6 +54,11 @@ class Network(HasParameters, Protocol):
         """Numbers that it carries from one observation to the next (:mod:`maze_core.models.memory`); 0 for none."""
         ...
 
+    @property
+    def state_limits(self) -> FloatArray | None:
+        """``[state_width]``: no number that it carries is further from 0; None where nobody knows."""
+        ...
+
     def twin(self) -> "Network":
         """The same network with parameters of its own."""
         ...

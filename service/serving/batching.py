@@ -21,6 +21,7 @@ import msgspec
 import numpy as np
 
 from maze_core.data.flat_space import put_together
+from maze_core.errors import StateError
 from maze_core.types import JSON, Action, ActorID, BoolArray, Observation
 from service.domain.errors import AgentGoneError, CapacityError
 from service.metrics import ActionMetrics
@@ -70,6 +71,8 @@ class Job(msgspec.Struct, eq=False):
     """Gets one action per row; once it is done the job leaves before its batch."""
     states: list[str | None] | None = None
     """As in :class:`Call`; brought up to date before the reply."""
+    is_many: bool = False
+    """The request has a list of observations."""
 
 
 class Batcher:
@@ -271,4 +274,12 @@ def action_rows(actions: Action, form: JSON) -> tuple[list[JSON], BoolArray | No
 
 def _fail(job: Job, error: Exception) -> None:
     if not job.reply.done():
-        job.reply.set_exception(error)
+        job.reply.set_exception(state_problem(job, error) if isinstance(error, StateError) else error)
+
+
+def state_problem(job: Job, error: StateError) -> Problem:
+    """What is told where nothing finite comes of a state; where there was none, of the observation."""
+    row = int(error.pointer.removeprefix("/") or 0)
+    if job.states is None or job.states[row] is None:
+        return Problem("action_not_finite", NOT_FINITE)
+    return Problem.at(f"/states/{row}" if job.is_many else "/state", "state_mismatch", str(error))

@@ -16,7 +16,7 @@ import msgspec
 import numpy as np
 
 from maze_core import subprocesses
-from maze_core.errors import CheckpointError
+from maze_core.errors import CheckpointError, StateError
 from maze_core.types import Array, StepKey
 
 if TYPE_CHECKING:
@@ -69,6 +69,8 @@ class Failed(msgspec.Struct, frozen=True, tag="failed"):
 
     is_checkpoint_error: bool
     message: str
+    state_pointer: str | None = None
+    """Where, among the states of the call, is one that cannot go on."""
 
 
 Request = Load | Act
@@ -147,6 +149,8 @@ def _answer(agent: "Agent", frame: bytes, rng: np.random.Generator) -> Reply:
             agent.actor(actor), observations, request.states, request.deterministic, rng
         )
         return Actions(pack_arrays(actions), [], states)
+    except StateError as error:
+        return Failed(False, str(error), error.pointer)
     except Exception as error:
         return Failed(False, f"{type(error).__name__}: {error}")
 

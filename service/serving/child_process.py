@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 
 from maze_core import subprocesses
+from maze_core.errors import StateError
 from maze_core.types import Action, Tree
 from service.domain.errors import AgentGoneError, DamagedCheckpointError
 from service.serving.batching import Call
@@ -71,7 +72,12 @@ class ChildProcess:
         return child
 
     async def act(self, call: Call) -> Action:
-        """Actions for one batch; raises :class:`AgentGoneError` when the child is gone."""
+        """Actions for one batch.
+
+        Raises:
+            StateError: nothing can be carried on from one of the states.
+            AgentGoneError: the child is gone.
+        """
         return (await self._acted(call, explain=False))[0]
 
     async def explain(self, call: Call) -> tuple[Action, list[Tree]]:
@@ -88,6 +94,8 @@ class ChildProcess:
             if call.states is not None:
                 call.states[:] = reply.states
             return dict(unpack_arrays(reply.actions)), reply.decisions
+        if isinstance(reply, Failed) and reply.state_pointer is not None:
+            raise StateError(reply.message, reply.state_pointer)
         raise RuntimeError(f"serving child: {reply}")
 
     @property

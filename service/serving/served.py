@@ -17,13 +17,22 @@ import numpy as np
 
 from maze_core.agent_state import MISSING
 from maze_core.config.trust import TrustPolicy, trust_policy
-from maze_core.errors import NotServableError, SpaceMismatchError
+from maze_core.errors import NotServableError, SpaceMismatchError, StateError
 from maze_core.notices import Notices
 from maze_core.types import JSON, Action, ActorID, Tree
 from service.domain.errors import DamagedCheckpointError, NotServableAgentError
 from service.metrics import ActionMetrics
 from service.problems import Problem
-from service.serving.batching import NOT_FINITE, Batcher, Call, Job, Reply, action_rows, stacked
+from service.serving.batching import (
+    NOT_FINITE,
+    Batcher,
+    Call,
+    Job,
+    Reply,
+    action_rows,
+    stacked,
+    state_problem,
+)
 from service.serving.child import blames_checkpoint
 from service.serving.child_process import ChildProcess, could_not_load
 from service.serving.observations import ObservationReader
@@ -121,7 +130,7 @@ class ServedAgent:
             assert isinstance(request.observations, msgspec.Raw)
             rows = reader.many(request.observations)
         states = self._states(request, len(rows)) if self._has_state or request.gives_state else None
-        return Job(reader, rows, request.deterministic, request.seed, reply, states)
+        return Job(reader, rows, request.deterministic, request.seed, reply, states, request.is_many)
 
     def _states(self, request: ActionRequest, n_rows: int) -> list[str | None] | None:
         """What each row carries, checked; None where this agent carries nothing."""
@@ -148,14 +157,17 @@ class ServedAgent:
         The job's states are then the next ones.
 
         Raises:
-            Problem: an action is not finite.
+            Problem: an action is not finite, or nothing can be carried on from a state.
             AgentGoneError: its child is gone.
         """
         call = stacked([job])
-        if self._child is not None:
-            actions, decisions = await self._child.explain(call)
-        else:
-            actions, decisions = await asyncio.to_thread(_quietly().run, self._explained, call)
+        try:
+            if self._child is not None:
+                actions, decisions = await self._child.explain(call)
+            else:
+                actions, decisions = await asyncio.to_thread(_quietly().run, self._explained, call)
+        except StateError as error:
+            raise state_problem(job, error) from error
         rows, finite = action_rows(actions, job.reader.action_form)
         if finite is not None:
             raise Problem("action_not_finite", NOT_FINITE)

@@ -7,7 +7,7 @@ folded into one batch for :meth:`Block.compute` and put back afterwards.
 """
 
 from collections.abc import Mapping, Sequence
-from math import prod
+from math import inf, prod
 from typing import ClassVar, Final, Literal, TypeAlias, cast
 
 import torch
@@ -70,6 +70,11 @@ class Block(nn.Module):
     def state_width(self) -> int:
         """Numbers that it carries from one observation of an episode to the next; see :mod:`.recurrent`."""
         return 0
+
+    @property
+    def state_limits(self) -> list[float]:
+        """Of each of them, how far from 0 it may be."""
+        return [inf] * self.state_width
 
     @property
     def kind(self) -> str:

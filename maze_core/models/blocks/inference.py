@@ -53,6 +53,11 @@ class InferenceBlock(Block):
         return sum(block.state_width for block in self.plan)
 
     @property
+    def state_limits(self) -> list[float]:
+        """How far from 0 each of them may be."""
+        return [limit for block in self.plan for limit in block.state_limits]
+
+    @property
     def plan(self) -> list[Block]:
         """The blocks in the order in which they are computed."""
         return list(self.blocks.values())  # type: ignore[arg-type]

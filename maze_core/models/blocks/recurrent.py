@@ -9,13 +9,18 @@ given back is that behind the last tick. A network of several such blocks gives 
 
 from collections.abc import Iterator
 from itertools import pairwise
-from typing import Any
+from typing import Any, Final
 
 import torch
 from torch import Tensor, nn
 
 from maze_core.models.blocks.block import Block, Keys, Shapes, Tensors, WeightInit, activation, initialised
 from maze_core.models.memory import BEGINS, STATE
+
+_LARGEST_H: Final = 1.001
+"""h is between -1 and 1, but for what rounding adds."""
+_LARGEST_C: Final = 2.0**24
+"""A step changes c by 1 at most, and a float32 of this size no longer at all."""
 
 
 class StatefulBlock(Block):
@@ -99,6 +104,12 @@ class LSTMBlock(_Recurrent):
         """Numbers of h of all layers, then c of all layers."""
         return 2 * self.num_layers * self.hidden_size
 
+    @property
+    def state_limits(self) -> list[float]:
+        """Those of h, then those of c."""
+        n = self.num_layers * self.hidden_size
+        return [_LARGEST_H] * n + [_LARGEST_C] * n
+
     def advance(self, sequence: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
         """Outputs ``[T, N, hidden_size]`` and the last state."""
         h, c = self._layers(state).split(self.num_layers)
@@ -113,6 +124,11 @@ class GRUBlock(_Recurrent):
     def state_width(self) -> int:
         """Numbers of h of all layers."""
         return self.num_layers * self.hidden_size
+
+    @property
+    def state_limits(self) -> list[float]:
+        """Those of h."""
+        return [_LARGEST_H] * self.state_width
 
     def advance(self, sequence: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
         """Outputs ``[T, N, hidden_size]`` and the last state."""

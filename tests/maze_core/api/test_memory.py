@@ -165,6 +165,19 @@ DAMAGED = {
     "no such actor": change([2, 0, 0], "nobody"),
     "a wrapper too many": lambda parts: parts[3].append(None),
     "a further part": lambda parts: parts.append(0),
+    "infinite": change([2, 0, 2], np.full(16, -np.inf, np.float32).tobytes()),
+    "an actor twice": lambda parts: parts[2].append(parts[2][0]),
+    "no part of the policy": lambda parts: parts[2].clear(),
+}
+
+
+OF_THE_POLICY = {
+    "too short",
+    "not finite",
+    "no such actor",
+    "infinite",
+    "an actor twice",
+    "no part of the policy",
 }
 
 
@@ -172,8 +185,10 @@ DAMAGED = {
 def test_a_state_that_somebody_changed_is_refused(trained, name):
     observation, state = after_one_step(trained)
     parts = unpacked(state)
-    if not parts[2] and name in ("too short", "not finite", "no such actor"):
+    if not parts[2] and name in OF_THE_POLICY:
         pytest.skip("its policy carries nothing")
+    if name == "no part of the policy" and not parts[3]:
+        pytest.skip("so it is as an episode begins")
     DAMAGED[name](parts)
     with pytest.raises((StateError, ValueError), match=r"null|There is no sub-step"):
         trained.compute_action(observation, state=packed(parts))
@@ -199,6 +214,7 @@ WRONG_STACKS = {
     "other kind": {(0, "observation"): array([[1, 2]], "<f8")},
     "no array": {(0, "observation"): [[1.0, 2.0]]},
     "NaN": {(0, "observation"): array([[1, np.nan]])},
+    "infinite": {(0, "observation"): array([[1, -np.inf]])},
     "another name": {(0, "other"): array([[1, 2]])},
     "objects": {
         (0, "observation"): msgspec.msgpack.Ext(1, msgspec.msgpack.encode(["|O8", [1], b"12345678"]))
@@ -229,3 +245,54 @@ def test_who_carries_nothing_takes_null_and_no_other_state():
         assert rc.compute_action(observation, state=None) == (rc.compute_action(observation), None)
         with pytest.raises(StateError, match="carries no state: leave state out"):
             rc.compute_action(observation, state="AAAA")
+
+
+def forged(state, numbers):
+    """A state whose policy carries these numbers."""
+    parts = unpacked(state)
+    parts[2][0][2] = np.asarray(numbers, np.float32).tobytes()
+    return packed(parts)
+
+
+@pytest.mark.parametrize(("block", "n_h"), [("lstm", 4), ("gru", 4)])
+def test_numbers_that_no_recurrent_block_carries_are_refused(block, n_h):
+    network = {"recurrence.block_type": block, "recurrence.block_params.hidden_size": 4}
+    settings = {f"model.model_builder.modality_config.{name}": value for name, value in network.items()}
+    overrides = {"env.name": "CartPole-v1"} | settings
+    chosen = {"model": "vector_obs_rnn", "critic": "template_state", "algorithm": "ppo"}
+    with RunContext(**chosen, overrides=overrides, seed=1, silent=True) as rc:
+        observation = [0.1, 0.2, 0.03, 0.4]
+        _, state = rc.compute_action(observation, state=None)
+        carried = np.frombuffer(unpacked(state)[2][0][2], np.float32)
+        for place in range(len(carried)):
+            taken, beyond = (1.0, 1.1) if place < n_h else (1e6, 1e8)
+            for ask in (rc.compute_action, rc.explain_action):
+                numbers = carried.copy()
+                numbers[place] = taken
+                ask(observation, state=forged(state, numbers))
+                numbers[place] = -beyond
+                with pytest.raises(StateError, match="no network of this policy carries"):
+                    ask(observation, state=forged(state, numbers))
+
+
+class Sum(Gru):
+    """Carries numbers of any size, and answers with what it carries."""
+
+    def forward(self, seen):
+        given = super().forward(seen)
+        state = seen["state"] * 10
+        return given | {"action": given["action"] + state[:, :1], "state": state / self.shrinks}
+
+
+@pytest.mark.parametrize("shrinks", [1.0, 1e30])
+def test_a_state_from_which_nothing_finite_comes_is_refused_with_the_way_out(shrinks):
+    """Be it that the next state is not finite, or what the action is chosen by."""
+    Sum.shrinks = shrinks
+    with RunContext(
+        env=cue, model=model(Sum, Gru), algorithm="ppo", overrides=QUICK, seed=1, silent=True
+    ) as rc:
+        observation, state = after_one_step(rc)
+        rc.compute_action(observation, state=forged(state, np.full(8, 1e30)))
+        for ask in (rc.compute_action, rc.explain_action):
+            with pytest.raises(StateError, match="no finite numbers for this state"):
+                ask(observation, state=forged(state, np.full(8, 3e38)))

@@ -1,11 +1,13 @@
 """Policies with a state over HTTP: the state goes out with every action and comes back with the next observation."""
 
 import asyncio
+import base64
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 
@@ -131,3 +133,50 @@ def test_a_state_of_another_checkpoint_is_refused_with_the_way_out(client: Clien
 )
 def test_there_is_one_state_for_each_observation(client: Client, more: dict[str, Any], pointer: str) -> None:
     assert_problem(client.post("r", more), 422, "invalid_request", pointer)
+
+
+def forged(state: str, number: float) -> str:
+    """A state whose numbers, of policy and wrappers, are all another one."""
+
+    def other(value: Any) -> Any:
+        if isinstance(value, msgspec.msgpack.Ext):
+            dtype, shape, _ = msgspec.msgpack.decode(value.data)
+            array = np.full(shape, number, dtype).tobytes()
+            return msgspec.msgpack.Ext(value.code, msgspec.msgpack.encode([dtype, shape, array]))
+        if isinstance(value, dict):
+            return {key: other(part) for key, part in value.items()}
+        return value
+
+    parts = msgspec.msgpack.decode(base64.urlsafe_b64decode(state))
+    parts[2] = [
+        [key, agent, np.full(len(data) // 4, number, np.float32).tobytes()] for key, agent, data in parts[2]
+    ]
+    parts[3] = [other(value) for value in parts[3]]
+    return base64.urlsafe_b64encode(msgspec.msgpack.encode(parts)).decode()
+
+
+@pytest.mark.parametrize("number", [np.inf, -np.inf, np.nan])
+def test_a_state_that_is_not_finite_is_refused_where_it_stands(
+    client: Client, agent: Agent, number: float
+) -> None:
+    state = forged(agent.compute_action(OBSERVATION, state=None)[1] or "", number)
+    for more in ({}, {"explain": True}):
+        body = {"observation": OBSERVATION, "state": state} | more
+        assert_problem(client.post("r", body), 422, "invalid_request", "/state")
+        body = {"observations": [OBSERVATION] * 2, "states": [None, state]} | more
+        assert_problem(client.post("r", body), 422, "invalid_request", "/states/1")
+
+
+def test_where_nothing_finite_comes_of_a_state_the_state_is_named(client: Client, agent: Agent) -> None:
+    if not agent.policy.state_widths:
+        pytest.skip("only a network can make a finite state infinite")
+    _, state = agent.compute_action(OBSERVATION, state=None)
+    worst = forged(state or "", 3e38)
+    for more in ({}, {"explain": True}):
+        body = {"observation": OBSERVATION, "state": worst} | more
+        problem = assert_problem(client.post("r", body), 422, "invalid_request", "/state")
+        assert "Give null to begin an episode" in problem["detail"]
+        body = {"observations": [OBSERVATION] * 3, "states": [None, state, worst]} | more
+        assert_problem(client.post("r", body), 422, "invalid_request", "/states/2")
+    bodies = [{"observation": OBSERVATION, "state": each} for each in (state, worst, None)]
+    assert [answer.status for answer in client.post_together("r", bodies)] == [200, 422, 200]
