@@ -7,10 +7,11 @@ fit any more, which is allowed where it fits nowhere. Leaving with room to spare
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 from gymnasium import spaces
+from pydantic import Field
 
 from maze_core import (
     ActionConversionInterface,
@@ -31,6 +32,7 @@ from maze_core.events import (
 from maze_core.types import Action, Array, Observation
 
 PICK, LOAD = "pick", "load"
+Hundred = Annotated[int, Field(ge=1, le=100)]
 
 
 class YardEvents:
@@ -234,11 +236,11 @@ class LoadingEnv(MazeEnv):
 
     def __init__(
         self,
-        n_parcels: int = 24,
-        n_docks: int = 2,
-        n_reached: int = 3,
-        capacity: int = 8,
-        sizes: Sequence[int] = (2, 3, 4, 5),
+        n_parcels: Annotated[int, Field(ge=1, le=1000)] = 24,
+        n_docks: Hundred = 2,
+        n_reached: Hundred = 3,
+        capacity: Hundred = 8,
+        sizes: Annotated[Sequence[Hundred], Field(min_length=1, max_length=100)] = (2, 3, 4, 5),
     ) -> None:
         """Make a yard.
 

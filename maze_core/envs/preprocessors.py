@@ -7,7 +7,7 @@ alone, to the bit. Axes are those of one observation, without the batch, and may
 from abc import ABC, abstractmethod
 from functools import lru_cache
 from math import prod
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any, ClassVar, Final
 
 import numpy as np
 from gymnasium import Space, spaces
@@ -17,6 +17,7 @@ from maze_core.config.settings import STRICT, OptionalPositiveInt, dataclass
 from maze_core.errors import EnvError
 from maze_core.types import Array, FloatArray
 
+MOST_CHOICES: Final = 4096
 _VECTORS = "for observations that are vectors take wrappers=vector_obs"
 
 
@@ -152,16 +153,20 @@ class OneHotPreProcessor(PreProcessor):
 
     def _range(self, space: Space[Any]) -> tuple[int, int]:
         """The least number, and how many there are."""
+        low, n = 0, MOST_CHOICES + 1
         if isinstance(space, spaces.Discrete):
-            return int(space.start), int(space.n)
-        if isinstance(space, spaces.MultiDiscrete):
-            low, high = int(space.start.min()), int((space.start + space.nvec).max())
-            return low, high - low
-        if isinstance(space, spaces.Box) and space.dtype.kind in "iu" and space.is_bounded():
-            low, n = int(space.low.min()), int(space.high.max()) - int(space.low.min()) + 1
-            if n <= 4096:
-                return low, n
-        raise self.refusal("a Discrete, a MultiDiscrete or a Box of integers, of at most 4096 values", space)
+            low, n = int(space.start), int(space.n)
+        elif isinstance(space, spaces.MultiDiscrete):
+            low = int(space.start.min())
+            n = int((space.start + space.nvec).max()) - low
+        elif isinstance(space, spaces.Box) and space.dtype.kind in "iu" and space.is_bounded():
+            low = int(space.low.min())
+            n = int(space.high.max()) - low + 1
+        if n <= MOST_CHOICES:
+            return low, n
+        raise self.refusal(
+            f"a Discrete, a MultiDiscrete or a Box of integers, of at most {MOST_CHOICES} values", space
+        )
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)

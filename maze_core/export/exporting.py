@@ -135,7 +135,10 @@ def _write_onnx(checkpoint: Checkpoint, stacks: list[Stack]) -> tuple[bytes, Act
 
     def act(stack: Stack, observations: Observation) -> Action:
         given = {name: values.astype(stack.inputs[name][0]) for name, values in observations.items()}
-        return dict(zip(heads.values(), session.run(list(heads), given), strict=True))
+        try:
+            return dict(zip(heads.values(), session.run(list(heads), given), strict=True))
+        except Exception as error:  # as above
+            raise NotServableError(f"onnxruntime does not run this network: {error}") from error
 
     return bytes(data), act
 

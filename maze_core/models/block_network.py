@@ -45,7 +45,7 @@ class OneHotBlock(Block):
 
     def compute(self, *inputs: Tensor) -> Tensor:
         """``[N, …]`` → ``[N, n]``."""
-        flat = inputs[0].reshape(len(inputs[0]), -1)
+        flat = inputs[0].reshape(inputs[0].shape[0], -1)
         return torch.eq(flat[:, self.groups], self.categories).float()
 
 

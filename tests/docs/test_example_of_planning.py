@@ -9,7 +9,7 @@ import pytest
 
 from examples.loading import BestFit, LoadingEnv
 from examples.train_loading import CONF, train
-from maze_core import RunContext
+from maze_core import InvalidSpecificationError, RunContext
 from maze_core.config import compose_run
 from maze_core.envs.checks import check_environment
 from tests.docs.service_process import service
@@ -125,6 +125,17 @@ def test_an_operator_offers_domain_logic_over_http(tmp_path: Path) -> None:
     there = {point["name"]: point["value"] for point in points["data"]}
     assert len(here) > 30
     assert here == {name: there[name] for name in here}
+
+
+def test_a_yard_has_bounds() -> None:
+    for name, value in ("n_parcels", 1001), ("sizes", [1] * 101), ("sizes", [0]), ("capacity", 101):
+        with (
+            pytest.raises(InvalidSpecificationError, match=f"env.{name}"),
+            RunContext(
+                config_dirs=[CONF], experiment="loading_ppo", overrides={f"env.{name}": value}, silent=True
+            ) as rc,
+        ):
+            rc.train(1)
 
 
 def test_the_check_of_environments_plays_sub_steps_by_their_masks() -> None:

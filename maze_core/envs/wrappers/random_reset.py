@@ -2,16 +2,19 @@
 
 import copy
 from collections.abc import Sequence
-from typing import Any
+from typing import Annotated, Any, TypeAlias
 
 import numpy as np
 from gymnasium import spaces
+from pydantic import Field
 
-from maze_core.config.settings import NonNegativeInt, dataclass
+from maze_core.config.settings import dataclass
 from maze_core.envs.vector import Tick, VectorEnv
 from maze_core.envs.wrappers.stepping import StepLayer, raw_reward
 from maze_core.envs.wrappers.wrapper import STRICT, Actions, Spaces, Wrapper
 from maze_core.types import Array, BoolArray, mask_name
+
+_Steps: TypeAlias = Annotated[int, Field(ge=0, le=10_000)]
 
 
 @dataclass(kw_only=True, eq=False, config=STRICT)
@@ -21,9 +24,9 @@ class RandomResetWrapper(Wrapper):
     The draws of an environment follow from its seed. An episode that ends meanwhile is followed by the next one.
     """
 
-    min_initial_steps: NonNegativeInt = 0
+    min_initial_steps: _Steps = 0
     """Sub-steps to take at least."""
-    max_initial_steps: NonNegativeInt = 8
+    max_initial_steps: _Steps = 8
     """Sub-steps to take at most."""
 
     def __post_init__(self) -> None:

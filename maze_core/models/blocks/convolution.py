@@ -132,7 +132,8 @@ def _check_size(block: Block) -> None:
     except RuntimeError as error:
         raise ValueError(
             f"{block.kind}: the kernels are too large for {block.in_keys[0]!r} of shape {list(block.in_shapes[0])} "
-            f"({str(error).splitlines()[0]}); take smaller kernels or strides, fewer layers, or padding."
+            f"({str(error).splitlines()[0]}); take smaller kernels or strides, fewer layers, or padding; a template "
+            "fits them to the picture with model.model_builder.modality_config.image=null."
         ) from error
 
 

@@ -185,6 +185,8 @@ def test_channels_first_and_last_are_the_same_picture():
         (FlattenPreProcessor(**NAME), spaces.Discrete(3), "needs a Box;"),
         (OneHotPreProcessor(**NAME), spaces.Box(0.0, 1.0, (3,)), "Box of integers"),
         (OneHotPreProcessor(**NAME), spaces.Box(0, 4096, (3,), np.int32), "at most 4096"),
+        (OneHotPreProcessor(**NAME), spaces.Discrete(4097), "at most 4096"),
+        (OneHotPreProcessor(**NAME), spaces.MultiDiscrete([3, 4097]), "at most 4096"),
         (OneHotPreProcessor(**NAME), spaces.MultiBinary(3), "Discrete"),
     ],
 )

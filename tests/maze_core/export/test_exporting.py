@@ -6,11 +6,14 @@ import sys
 import zipfile
 from pathlib import Path
 
+import gymnasium as gym
 import numpy as np
 import pytest
+from gymnasium import spaces
 
 from maze_core import Checkpoint, InvalidSpecificationError, RunContext, import_sb3
 from maze_core.agent import load_agent
+from maze_core.envs.gym_env import GymMazeEnv
 from maze_core.errors import CheckpointError, NotServableError
 from maze_core.export import exporting
 from maze_core.export.exporting import export_policy
@@ -251,6 +254,80 @@ def test_the_template_for_pictures_is_exported(tmp_path):
         rows = np.random.default_rng(0).integers(0, 256, (5, 36, 36, 1), np.uint8)
         expected = [rc.compute_action(row)["action"] for row in rows]
         assert session.run(["action"], {"observation": rows})[0].tolist() == expected
+
+
+READS = {
+    "discrete": spaces.Discrete(5, start=2),
+    "dict": spaces.Dict({"many": spaces.MultiDiscrete([3, 4], start=[1, 0]), "x": spaces.Box(-1, 1, (2,))}),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", READS)
+def test_blocks_that_read_categories_are_exported_with_any_number_of_rows(kind, tmp_path):
+    space = READS[kind]
+    names = list(space) if isinstance(space, spaces.Dict) else ["observation"]
+    blocks = [
+        {
+            "in_keys": name,
+            "out_keys": f"y_{name}",
+            "block_type": "dense",
+            "block_params": {"hidden_units": [4]},
+        }
+        for name in names
+    ]
+    network = {
+        "_target_": "maze_core.BlockNetConfig",
+        "blocks": blocks,
+        "latent": [f"y_{name}" for name in names],
+    }
+    with RunContext(
+        env=lambda: GymMazeEnv(Shows(space)),
+        policy={"networks": [network]},
+        configuration="test",
+        silent=True,
+    ) as rc:
+        session = _session(rc.export(tmp_path / "policy.onnx"))
+        space.seed(0)
+        drawn = [space.sample() for _ in range(5)]
+        expected = [rc.compute_action(each)["action"] for each in drawn]
+    rows = [each if isinstance(each, dict) else {"observation": each} for each in drawn]
+    batch = {
+        each.name: np.stack([row[each.name] for row in rows]).astype(_TYPES[each.type])
+        for each in session.get_inputs()
+    }
+    assert session.run(["action"], batch)[0].tolist() == expected
+
+
+_TYPES = {"tensor(int64)": np.int64, "tensor(float)": np.float32}
+
+
+class Shows(gym.Env):
+    action_space = spaces.Discrete(3)
+
+    def __init__(self, space: spaces.Space) -> None:
+        self.observation_space = space
+
+    def reset(self, *, seed=None, options=None):
+        return self.observation_space.sample(), {}
+
+    def step(self, action):
+        return self.observation_space.sample(), 0.0, True, False, {}
+
+
+def test_what_onnxruntime_cannot_compute_is_not_served(tmp_path, monkeypatch):
+    ort = pytest.importorskip("onnxruntime")
+
+    class Breaks(ort.InferenceSession):
+        def run(self, *_):
+            raise RuntimeError("no such reshape")
+
+    monkeypatch.setattr(ort, "InferenceSession", Breaks)
+    with (
+        RunContext(configuration="test", silent=True) as rc,
+        pytest.raises(NotServableError, match="no such reshape"),
+    ):
+        rc.export(tmp_path / "policy.onnx")
 
 
 def test_the_command_line_exports_run_directories_and_checkpoint_files(pole, tmp_path, monkeypatch, capsys):

@@ -292,6 +292,8 @@ def test_what_cannot_stand_together_is_refused_with_the_way_out():
         WrappedVectorEnv(PerEnvVectorEnv([BoxesEnv]), [StepSkipWrapper()])
     with pytest.raises(ValueError, match="must not be above"):
         RandomResetWrapper(min_initial_steps=9)
+    with pytest.raises(InvalidSpecificationError, match="less than or equal to 10000"):
+        RandomResetWrapper(max_initial_steps=10_001)
 
     class PaysEach(BoxesEnv):
         rewards = "per_actor"
