@@ -20,9 +20,24 @@ def content_of(server, run):
     return server.get(f"/v1/runs/{run}")["result"]["content_sha256"]
 
 
-def trained_though_killed(server, victim):
+RECURRENT = {
+    "algorithm": "ppo",
+    "model": "vector_obs_rnn",
+    "critic": "template_state",
+    "overrides": {
+        "env.name": "CartPole-v1",
+        "algorithm.n_epochs": 12,
+        "algorithm.epoch_length": 2,
+        "algorithm.n_rollout_steps": 16,
+        "algorithm.checkpoint_every": 3,
+    },
+    "seed": 5,
+}
+
+
+def trained_though_killed(server, victim, spec):
     """The run, whose process or whose worker's was killed in the middle."""
-    run = server.submit("train", SPEC)
+    run = server.submit("train", spec)
     server.wait_for(lambda: (server.get(f"/v1/runs/{run}")["progress"]["epoch"] or 0) >= 5, "epoch 5")
     title = f"{victim} {run}" if victim == "maze: run" else victim
     (process,) = server.wait_for(lambda: server.processes(title), title)
@@ -33,15 +48,25 @@ def trained_though_killed(server, victim):
     return run
 
 
-def test_a_killed_run_resumes_from_its_scheduled_checkpoint_and_ends_with_the_same_content(mortal):
-    undisturbed = mortal.submit("train", SPEC)
+def check_kills(server, spec):
+    """Killed or not, a run ends with the same content."""
+    undisturbed = server.submit("train", spec)
     for victim in ("maze: run", "maze: worker"):
-        run = trained_though_killed(mortal, victim)
-        assert mortal.wait(undisturbed)["attempt"] == 1
-        assert content_of(mortal, run) == content_of(mortal, undisturbed)
-        metrics = mortal.get(f"/v1/runs/{run}/metrics", names="eval/mean_return")["data"]
+        run = trained_though_killed(server, victim, spec)
+        assert server.wait(undisturbed)["attempt"] == 1
+        assert content_of(server, run) == content_of(server, undisturbed)
+        metrics = server.get(f"/v1/runs/{run}/metrics", names="eval/mean_return")["data"]
         epochs = [point["epoch"] for point in metrics]
-        assert epochs == list(range(1, 25)), "no epoch lost, none twice"
+        assert epochs == list(range(1, spec["overrides"]["algorithm.n_epochs"] + 1)), "none lost, none twice"
+
+
+def test_a_killed_run_resumes_from_its_scheduled_checkpoint_and_ends_with_the_same_content(mortal):
+    check_kills(mortal, SPEC)
+
+
+@pytest.mark.slow
+def test_a_killed_run_goes_on_with_what_its_recurrent_networks_carried(mortal):
+    check_kills(mortal, RECURRENT)
 
 
 EVERY = {
