@@ -17,8 +17,9 @@ from maze_core.envs.contract import flag
 from maze_core.envs.core_env import Outcome, StructuredEnv
 from maze_core.envs.domain import ActionConversionInterface, CoreEnv, ObservationConversionInterface
 from maze_core.errors import EnvError
-from maze_core.events.built_in import BaseEnvEvents, RewardEvents
-from maze_core.events.declared import EpisodeValues
+from maze_core.events.built_in import KPI_LABEL, BaseEnvEvents, RewardEvents
+from maze_core.events.declared import EpisodeValues, StatKey
+from maze_core.events.episode import as_number
 from maze_core.events.kpi import EpisodeEventLog
 from maze_core.types import Action, ActorID, Observation, StepKey
 
@@ -80,7 +81,7 @@ class ConvertedEnv(StructuredEnv):
         self._acted: list[ActorID] = []
         """Who acted in this step of environment time, in that order."""
         self._outcomes: list[Outcome] | None = None
-        self._is_step_done = False
+        self._is_step_done = self._is_over = False
         self._context = context = core_env.context
         self._rewards = context.event_service.create_event_topic(RewardEvents)
         self._calculator = core_env.get_kpi_calculator()
@@ -104,6 +105,7 @@ class ConvertedEnv(StructuredEnv):
         self._context.begin_episode()
         self.maze_state, self.maze_action = self.core_env.reset(), None
         self._acted.clear()
+        self._is_over = False
         return self._seen()
 
     def step(self, action: Action) -> tuple[Observation, float, bool, bool, dict[str, Any]]:
@@ -116,7 +118,7 @@ class ConvertedEnv(StructuredEnv):
             reward = self._pay(reward)
         self._rewards.reward_original(reward)
         observation = self._seen()
-        is_over = terminated or truncated
+        self._is_over = is_over = terminated or truncated
         context.write_log()
         if is_over and self._calculator is not None:
             self._say_indicators()
@@ -141,8 +143,18 @@ class ConvertedEnv(StructuredEnv):
         return self._is_step_done
 
     def episode_values(self) -> EpisodeValues:
-        """The statistics of the episode's complete steps."""
-        return self._context.event_service.statistics.values()
+        """The statistics of the episode's complete steps, its indicators too where it is cut from outside here."""
+        values = self._context.event_service.statistics.values()
+        if self._calculator is not None and not self._is_over:
+            values |= {
+                StatKey(KPI_LABEL, None, (("name", name),)): as_number(value, f"the indicator {name}")
+                for name, value in self._indicators_now().items()
+            }
+        return values
+
+    def begin_statistics(self) -> None:
+        """What happened so far in the episode is forgotten."""
+        self._context.begin_statistics()
 
     def render(self) -> Any:
         """The state as its renderer draws it."""
@@ -198,10 +210,12 @@ class ConvertedEnv(StructuredEnv):
         return sum(outcome.reward for outcome in self._outcomes)
 
     def _say_indicators(self) -> None:
-        assert self._calculator is not None
-        found = self._calculator.calculate_kpis(EpisodeEventLog(self._context), self.maze_state)
-        for name, value in found.items():
+        for name, value in self._indicators_now().items():
             self._indicators.kpi(name, value)
+
+    def _indicators_now(self) -> dict[str, float]:
+        assert self._calculator is not None
+        return self._calculator.calculate_kpis(EpisodeEventLog(self._context), self.maze_state)
 
 
 def _five(result: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:

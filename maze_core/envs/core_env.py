@@ -107,6 +107,10 @@ class StructuredEnv(Environment, ABC):
         step_key, agent_id = self.actor_id()
         return agent_id == 0 and step_key == next(iter(self.observation_spaces))
 
+    def begin_statistics(self) -> None:
+        """Let the statistics of the episode under way begin anew."""
+        return
+
     def episode_values(self) -> EpisodeValues:
         """The statistics of its events in the episode so far, all of them where it is over; asked before a reset."""
         return {}

@@ -26,7 +26,7 @@ from maze_core.seeding import own_process, seed_process
 from maze_core.types import Observation, StepKey
 
 READY, DONE, FAILED, RESULT = b"y", b"d", b"f", b"v"
-RESET, STEP, CLOSE, HOST, CALL, VALUES = b"r", b"s", b"c", b"h", b"a", b"e"
+RESET, STEP, CLOSE, HOST, CALL, VALUES, FORGET = b"r", b"s", b"c", b"h", b"a", b"e", b"g"
 
 
 def serve(connection: Any, descriptor: int) -> None:
@@ -84,6 +84,8 @@ def _obey(
     try:
         if command == RESET:
             envs.reset(*pickle.loads(argument))
+        elif command == FORGET:
+            envs.begin_statistics(pickle.loads(argument))
         elif command == HOST:
             with notices.active():
                 guests[:] = [pickle.loads(argument)(envs)]

@@ -290,6 +290,9 @@ class _View(StructuredEnv):
     def is_flat_step_done(self) -> bool:
         return self._is_flat_step_done
 
+    def begin_statistics(self) -> None:
+        self._env.begin_statistics(np.ones(1, np.bool_))
+
     def episode_values(self) -> EpisodeValues:
         is_over = self._tick is not None and self._tick.ended[0]
         return self.ended_values if is_over else self._env.episode_values(0)

@@ -155,6 +155,11 @@ class PerEnvVectorEnv(ClosingVectorEnv):
         taken, self._ended = self._ended, []
         return taken
 
+    def begin_statistics(self, rows: BoolArray) -> None:
+        """See :meth:`VectorEnv.begin_statistics`."""
+        for row in np.flatnonzero(rows):
+            self.envs[row].begin_statistics()
+
     def episode_values(self, row: int) -> EpisodeValues:
         """See :meth:`VectorEnv.episode_values`."""
         return self.envs[row].episode_values()

@@ -21,7 +21,19 @@ import gymnasium
 import numpy as np
 
 from maze_core import subprocesses
-from maze_core.envs.env_process import CALL, CLOSE, DONE, FAILED, HOST, READY, RESET, RESULT, STEP, VALUES
+from maze_core.envs.env_process import (
+    CALL,
+    CLOSE,
+    DONE,
+    FAILED,
+    FORGET,
+    HOST,
+    READY,
+    RESET,
+    RESULT,
+    STEP,
+    VALUES,
+)
 from maze_core.envs.per_env import EnvFactory
 from maze_core.envs.tick_buffers import anonymous_file, share
 from maze_core.envs.vector import ClosingVectorEnv, Tick, VectorEnv
@@ -130,6 +142,12 @@ class SubprocVectorEnv(ClosingVectorEnv):
     def take_ended(self) -> list[tuple[int, EpisodeValues]]:
         """See :meth:`VectorEnv.take_ended`."""
         return [self._ended.popleft() for _ in range(len(self._ended))]
+
+    def begin_statistics(self, rows: BoolArray) -> None:
+        """See :meth:`VectorEnv.begin_statistics`."""
+        for child in self._children:
+            self._send(child, FORGET + pickle.dumps(rows[child.rows]))
+        self._await_all()
 
     def episode_values(self, row: int) -> EpisodeValues:
         """See :meth:`VectorEnv.episode_values`."""

@@ -133,6 +133,10 @@ class VectorEnv(Environment, ABC):
         """The statistics of the episode under way in a row."""
         return {}
 
+    def begin_statistics(self, rows: BoolArray) -> None:
+        """Let the statistics of the episodes under way in ``rows [B]`` begin anew."""
+        return
+
     def step_rows(self, actions: Mapping[StepKey, Mapping[str, Array]], rows: BoolArray) -> Tick:
         """Act in some of the environments; the others keep what they show, and are paid nothing.
 

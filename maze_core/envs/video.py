@@ -107,6 +107,10 @@ class VideoEnv(StructuredEnv):
         """As the environment says."""
         return self._env.is_flat_step_done()
 
+    def begin_statistics(self) -> None:
+        """In the environment."""
+        self._env.begin_statistics()
+
     def episode_values(self) -> EpisodeValues:
         """As the environment says."""
         return self._env.episode_values()

@@ -131,8 +131,12 @@ class EnvironmentContext:
     def begin_episode(self) -> None:
         """Forget the last one."""
         self.event_service.clear()
-        self.event_service.statistics.clear()
+        self.begin_statistics()
         self.event_service.env_time, self._episode_id = 0, None
+
+    def begin_statistics(self) -> None:
+        """Count, and keep for the end of the episode, only what happens from now on."""
+        self.event_service.statistics.clear()
         if self.log is not None:
             self.log.clear()
 

@@ -197,7 +197,7 @@ class Training(AbstractContextManager["Training"]):
     def evaluate(self, epoch: int) -> dict[str, float] | None:
         """Judge the policy as it is now, for the metrics of this epoch (from 1); None when a cancel came in between."""
         evaluator = self.world.algorithm.evaluator
-        metrics = self._event_metrics("train", [values for _, values in self.world.raw.take_ended()])
+        metrics = self._event_metrics("train", [values for _, values in self.world.parts.env.take_ended()])
         if evaluator.n_episodes is None:
             return metrics | self._wrapper_metrics(epoch)
         if self._eval_env is None:
@@ -276,7 +276,7 @@ class Training(AbstractContextManager["Training"]):
         world = self.world
         seeds = env_seeds(world.env_seed, Stream.TRAIN_ENV, world.runner.n_envs, checkpoint_index, *epoch)
         world.trainer.reset_envs(seeds)
-        world.raw.take_ended()  # what nobody counts: samples of a random policy, and evaluations
+        world.parts.env.take_ended()  # what nobody counts: samples of a random policy, and evaluations
 
     def _load(self, checkpoint: Checkpoint) -> None:
         if checkpoint.identity.get("fidelity") == ACTS:

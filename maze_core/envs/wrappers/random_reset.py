@@ -12,6 +12,7 @@ from maze_core.config.settings import dataclass
 from maze_core.envs.vector import Tick, VectorEnv
 from maze_core.envs.wrappers.stepping import StepLayer, raw_reward
 from maze_core.envs.wrappers.wrapper import STRICT, Actions, Spaces, Wrapper
+from maze_core.events.declared import EpisodeValues
 from maze_core.types import Array, BoolArray, mask_name
 
 _Steps: TypeAlias = Annotated[int, Field(ge=0, le=10_000)]
@@ -21,7 +22,8 @@ _Steps: TypeAlias = Annotated[int, Field(ge=0, le=10_000)]
 class RandomResetWrapper(Wrapper):
     """Take random steps after each reset, as many as are drawn; they pay nothing and no time passes with them.
 
-    The draws of an environment follow from its seed. An episode that ends meanwhile is followed by the next one.
+    No statistic counts them. The draws of an environment follow from its seed. An episode that ends meanwhile is
+    followed by the next one.
     """
 
     min_initial_steps: _Steps = 0
@@ -45,6 +47,7 @@ class _Shuffled(StepLayer):
         self._draws = [_Draws(self.action_spaces) for _ in range(self.n_envs)]
         self._before = np.zeros(self.n_envs), np.zeros(self.n_envs, np.int64)
         """What the random steps of each episode paid, and the time that passed with them."""
+        self._ended: list[tuple[int, EpisodeValues]] = []
 
     def reset(self, seeds: Sequence[int | None], rows: BoolArray | None = None) -> Tick:
         for row, seed in enumerate(seeds):
@@ -60,6 +63,10 @@ class _Shuffled(StepLayer):
 
     def step_rows(self, actions: Actions, rows: BoolArray) -> Tick:
         return self._stepped(self.env.step_rows(actions, rows), rows)
+
+    def take_ended(self) -> list[tuple[int, EpisodeValues]]:
+        taken, self._ended = self._ended, []
+        return taken + super().take_ended()
 
     def _stepped(self, inner: Tick, rows: BoolArray) -> Tick:
         tick, (paid, passed) = self._tick, self._before
@@ -77,6 +84,7 @@ class _Shuffled(StepLayer):
         """Take the random steps of episodes that begin."""
         paid, passed = self._before
         paid[rows], passed[rows] = 0.0, 0
+        self._ended += self.env.take_ended()
         low, high = self._wrapper.min_initial_steps, self._wrapper.max_initial_steps
         left = np.zeros(self.n_envs, np.int64)
         left[rows] = [self._draws[row].rng.integers(low, high + 1) for row in np.flatnonzero(rows)]
@@ -87,6 +95,9 @@ class _Shuffled(StepLayer):
             passed[running] = inner.flat_step[running]
             left[running] -= 1
             self._show(inner)
+        if self.event_interfaces:
+            self.env.begin_statistics(rows)
+            self.env.take_ended()  # episodes of random steps alone
 
     def _random_actions(self, rows: BoolArray) -> Actions:
         actions = {

@@ -57,6 +57,10 @@ class StepLayer(VectorEnv):
         """See :meth:`VectorEnv.take_ended`."""
         return self.env.take_ended()
 
+    def begin_statistics(self, rows: BoolArray) -> None:
+        """See :meth:`VectorEnv.begin_statistics`."""
+        self.env.begin_statistics(rows)
+
     def episode_values(self, row: int) -> EpisodeValues:
         """See :meth:`VectorEnv.episode_values`."""
         return self.env.episode_values(row)

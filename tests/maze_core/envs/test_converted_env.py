@@ -8,6 +8,8 @@ from maze_core.envs.converted_env import ConvertedEnv
 from maze_core.envs.maze_env import MazeEnv
 from maze_core.envs.per_env import PerEnvVectorEnv
 from maze_core.envs.subproc import SubprocVectorEnv
+from maze_core.envs.vector import VectorEnv
+from maze_core.envs.wrappers import RandomResetWrapper, TimeLimitWrapper, WrappedVectorEnv
 from maze_core.errors import EnvError
 from maze_core.events.built_in import RewardEvents
 from maze_core.types import ActorID
@@ -293,3 +295,66 @@ def test_a_team_of_actors_that_are_paid_each_trains(tmp_path: Any) -> None:
 
 def make_pair() -> MazeEnv:
     return make_shop(Pair())
+
+
+def batches() -> Any:
+    """The same environments here and in processes, closed at the end."""
+    yield PerEnvVectorEnv([a_shop] * 3)
+    yield SubprocVectorEnv([a_shop] * 3, n_processes=2)
+
+
+def act_in_shops(env: VectorEnv) -> Any:
+    env.step({0: {"colour": np.array([0, 1, 1])}})
+    return env.step({1: {"price": np.array([1, 1, 1])}})  # sells always, for 1
+
+
+def test_an_episode_that_is_cut_from_outside_has_its_indicators_here_and_in_processes() -> None:
+    for batch in batches():
+        env = WrappedVectorEnv(batch, [TimeLimitWrapper(max_episode_steps=3)])
+        env.reset([1, 2, 3])
+        for _ in range(2):
+            act_in_shops(env)
+        assert act_in_shops(env).truncated.all()
+        ended = env.take_ended()
+        assert [row for row, _ in ended] == [0, 1, 2]
+        for _, values in ended:
+            named = {key.name: value for key, value in values.items()}
+            assert named["BaseEnvEvents/kpi/customers"] == 3
+            assert named["BaseEnvEvents/kpi/last_day"] == 2
+            assert named["RewardEvents/reward_original/total"] == 3
+        env.close()
+    with shop_context() as rc:
+        cut = rc.evaluate(n_episodes=2, max_episode_steps=2, seed=1)
+        assert cut.lengths == [2, 2]
+        assert "BaseEnvEvents/kpi/mean/customers" in cut.statistics
+
+
+def test_a_training_counts_the_episodes_that_its_wrappers_cut(tmp_path: Any) -> None:
+    wrappers = {
+        "maze_core.RandomResetWrapper": {"min_initial_steps": 1, "max_initial_steps": 1},
+        "maze_core.TimeLimitWrapper": {"max_episode_steps": 3},
+    }
+    with shop_context(run_dir=tmp_path / "run", wrappers=wrappers) as rc:
+        rc.train(1)
+        row = rc.metrics[0]
+    assert row["train/RewardEvents/reward_original/mean"] == row["train/episode_return"]
+    assert row["train/BaseEnvEvents/kpi/max/last_day"] <= 3
+
+
+def test_random_steps_before_an_episode_are_in_none_of_its_statistics() -> None:
+    told = []
+    for batch in batches():
+        env = WrappedVectorEnv(batch, [RandomResetWrapper(min_initial_steps=4, max_initial_steps=14)])
+        env.reset([1, 2, 3])
+        assert env.take_ended() == []
+        ended, returns = [], []
+        actions = {0: {"colour": np.array([0, 1, 1])}, 1: {"price": np.array([1, 1, 1])}}
+        for _ in range(40):
+            tick = env.step(actions)
+            returns += tick.episode_return[tick.ended].tolist()
+            ended += [{key.name: value for key, value in values.items()} for _, values in env.take_ended()]
+        env.close()
+        assert [one["RewardEvents/reward_original/total"] for one in ended] == returns
+        assert [one["BaseEnvEvents/kpi/customers"] for one in ended] == returns
+        told.append(ended)
+    assert told[0] == told[1] != []
