@@ -7,7 +7,7 @@ dense layers needs no torch. At load it replays recorded observations and must g
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from pathlib import Path
+from os import PathLike
 from types import EllipsisType
 from typing import Any, overload
 
@@ -489,7 +489,10 @@ class Agent:
 
 
 def load_agent(
-    source: Checkpoint | bytes | Path, *, check: bool = True, objects: Mapping[str, object] | None = None
+    source: Checkpoint | bytes | str | PathLike[str],
+    *,
+    check: bool = True,
+    objects: Mapping[str, object] | None = None,
 ) -> Agent:
     """The agent of a checkpoint.
 
@@ -501,7 +504,7 @@ def load_agent(
     Raises:
         CheckpointError: damaged, of another kind, or acting differently from the run that wrote it.
     """
-    if isinstance(source, Path):
+    if isinstance(source, str | PathLike):
         source = Checkpoint.read(source)
     checkpoint = Checkpoint.from_bytes(source) if isinstance(source, bytes) else source
     try:

@@ -22,6 +22,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import groupby
+from os import PathLike
 from pathlib import Path
 from typing import Any
 
@@ -184,19 +185,19 @@ class Checkpoint:
             raise CheckpointError("The checkpoint is damaged: its content does not match its digest.")
         return checkpoint
 
-    def write(self, path: Path) -> None:
+    def write(self, path: str | PathLike[str]) -> None:
         """Write the bundle to ``path``, whole or not at all."""
-        write_atomically(path, self.to_bytes())
+        write_atomically(Path(path), self.to_bytes())
 
     @classmethod
-    def read(cls, path: Path) -> "Checkpoint":
+    def read(cls, path: str | PathLike[str]) -> "Checkpoint":
         """Read a bundle from a file.
 
         Raises:
             CheckpointError: it cannot be read, or as with :meth:`from_bytes`; the message names the file.
         """
         try:
-            data = read_cut(path)
+            data = read_cut(path := Path(path))
         except ValueError as error:
             raise CheckpointError(
                 f"{path} is damaged: {error}. Take another checkpoint of the run."

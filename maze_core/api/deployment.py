@@ -4,20 +4,37 @@ No thread waits for anybody: an agent carries what it has to from one observatio
 turned inside out is one call per step.
 """
 
+import math
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
+from numbers import Real
 from typing import Any
 
 import numpy as np
 
 from maze_core.agent import Agent
+from maze_core.config.nodes import shown
 from maze_core.data.flat_space import form_of, put_together
 from maze_core.errors import ContextClosedError, InvalidSpecificationError, NotServableError
 from maze_core.evaluation.evaluate import EvalReport
 from maze_core.rollout.episodes import EpisodeRecord, NoiseStream
 from maze_core.seeding import Stream, derived_seed
 from maze_core.types import JSON, ActorID, Observation, StepKey
+
+
+def _finite(reward: Any) -> float:
+    """A reward as a number, which an array may hold."""
+    try:
+        number = np.asarray(reward)
+        is_real = number.size == 1 and (number.dtype.kind in "biuf" or isinstance(reward, Real))
+        paid = float(number.item()) if is_real else math.nan
+    except (TypeError, ValueError, OverflowError, RuntimeError):  # torch's own, of a tensor with a gradient
+        paid = math.nan
+    if not math.isfinite(paid):
+        message = f"must be one finite number; it is {shown(reward)}."
+        raise InvalidSpecificationError(message, path="reward", code="not_finite")
+    return paid
 
 
 @dataclass(slots=True)
@@ -95,26 +112,27 @@ class AgentDeployment(AbstractContextManager["AgentDeployment"]):
 
         Raises:
             SpaceMismatchError: the observation does not fit its space, or there is no such actor.
-            InvalidSpecificationError: a step is told that no action led to.
+            InvalidSpecificationError: a step is told that no action led to, or a reward is no finite number.
         """
         if self._is_closed:
             raise ContextClosedError("This deployment was closed; make a new one.")
         actor = self.agent.actor(actor_id)
         ends = bool(terminated or truncated)
+        paid = None if reward is None else _finite(reward)
         batch = {} if ends else self.agent.check_observation(observation, actor)
         episode = self._running
         if episode is None:
-            if reward or ends:
+            if paid or ends:
                 message = (
                     "no action led here: give the first observation of an episode alone, as reset() gave it."
                 )
                 raise InvalidSpecificationError(message, path="reward", code="contradiction")
             episode = self._running = self._begun()
-        elif reward is None:
+        elif paid is None:
             message = "is missing; to begin an episode anew before its end, call interrupt() first."
             raise InvalidSpecificationError(message, path="reward", code="missing")
         else:
-            episode.episode_return += float(reward)
+            episode.episode_return += paid
             episode.length += 1
         if ends:
             is_limit = terminated and not truncated and bool((info or {}).get("TimeLimit.truncated"))

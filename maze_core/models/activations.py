@@ -35,7 +35,7 @@ _SELU_ALPHA: Final = 1.6732632423543772
 _ERF: Final = (0.254829592, -0.284496736, 1.421413741, -1.453152027, 1.061405429)
 """Coefficients of Abramowitz and Stegun 1964, 7.1.26: erf to 1.5e-7, which is what float32 holds."""
 
-_PREFIX = re.compile(r"^(torch\.)?(nn\.)?(functional\.|modules\.activation\.)?")
+_PREFIX = re.compile(r"^(torch\.)?(nn\.)?(functional\.|modules\.(activation|linear)\.)?")
 
 
 def activation_name(value: Any) -> Any:

@@ -9,12 +9,15 @@ What is read back is what was written, to the bit: dtypes, shapes, NaN and all; 
 episodes that learn (``dataset.sha256``) is that of the episodes, whatever file they came in.
 """
 
+import hashlib
 import io
 import json
 import zipfile
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
+from math import prod
 from pathlib import Path
 from typing import Any, Final
 
@@ -29,6 +32,7 @@ from maze_core.types import ActorID, Array, FloatArray, StepKey, Tree
 VERSION: Final = 1
 SUFFIXES: Final = (".parquet", ".npz")
 _HEADER = "maze_episodes"
+_DIGEST = "maze_episodes_sha256"
 _FACTS = ("agent_ids", "flat_steps", "rewards", "log_probs", "values", "actor_rewards")
 _COLUMN_OF = {
     "agent_ids": "agent_id",
@@ -98,16 +102,7 @@ def read_episodes(path: Path) -> EpisodeSet:
         if header.get("version") != VERSION:
             raise RecordingError(f"its version {header.get('version')!r} is not known here, {VERSION} is")
         return _episodes(header, arrays)
-    except (
-        MazeError,
-        KeyError,
-        IndexError,
-        TypeError,
-        ValueError,
-        EOFError,
-        zipfile.BadZipFile,
-        OSError,
-    ) as error:
+    except Exception as error:  # damage shows as whatever a reader stumbles over
         reason = str(error).rstrip(".") if isinstance(error, MazeError) else repr(error)
         raise RecordingError(f"{path} holds no recorded episodes, or is damaged: {reason}.") from error
 
@@ -120,6 +115,8 @@ def _columns(given: EpisodeSet) -> tuple[Tree, dict[str, Array]]:
     episodes = given.episodes
     if not episodes:
         raise RecordingError("There are no episodes to write.")
+    for i, episode in enumerate(episodes):
+        refuse_lengths(episode, i)
     trajectories = given.trajectories
     keys = list(dict.fromkeys(chain.from_iterable(x.observations for x in trajectories)))
     keys += [x.final_step_key for x in trajectories if x.final_step_key not in keys]
@@ -163,6 +160,28 @@ def _facts(episode: RecordedEpisode, keys: Sequence[StepKey]) -> Tree:
         "terminated": recorded.terminated,
         "truncated": recorded.truncated,
     }
+
+
+def refuse_lengths(episode: RecordedEpisode, number: int) -> None:
+    """Make sure that all that an episode tells is as long as its steps are many.
+
+    Raises:
+        RecordingError: something is longer or shorter; the message names it.
+    """
+    recorded = episode.trajectory
+    n = len(recorded.step_keys)
+    counts = Counter(recorded.step_keys)
+    told: dict[str, tuple[Array | None, int]] = {
+        name: (getattr(episode if name in ("log_probs", "values") else recorded, name), n) for name in _FACTS
+    }
+    for place, parts in (("observations", recorded.observations), ("actions", recorded.actions)):
+        for key in {**counts, **parts}:
+            told[f"{place}[{key!r}]"] = (None if parts.get(key) else np.empty(0), counts[key])
+            told |= {f"{place}[{key!r}][{x!r}]": (y, counts[key]) for x, y in parts.get(key, {}).items()}
+    for name, (array, length) in told.items():
+        if array is not None and (array.ndim < 1 or len(array) != length):
+            has = len(array) if array.ndim else "one number and no rows"
+            raise RecordingError(f"Episode {number}: {name} has {has} where {length} should be.")
 
 
 def _names(parts: Sequence[Mapping[str, Array]], key: StepKey) -> list[str]:
@@ -264,10 +283,19 @@ def _from_npz(data: bytes) -> tuple[Tree, dict[str, Array]]:
             raise RecordingError("it has no header: it was not written by maze")
         header = json.loads(file.read(f"{_HEADER}.json"))
         members = [name for name in file.namelist() if name.endswith(".npy")]
-        return header, {
-            name.removesuffix(".npy"): np.load(io.BytesIO(file.read(name)), allow_pickle=False)
-            for name in members
-        }
+        return header, {name.removesuffix(".npy"): _array(file.read(name), name) for name in members}
+
+
+def _array(content: bytes, name: str) -> Array:
+    """The array of a member, which is made once its bytes are as many as its header says."""
+    member = io.BytesIO(content)
+    read = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
+    shape, _, dtype = read[np.lib.format.read_magic(member)](member)
+    n_bytes = len(content) - member.tell()
+    if dtype.hasobject or min(shape, default=0) < 0 or prod(shape) * dtype.itemsize != n_bytes:
+        raise RecordingError(f"its part {name!r} has {n_bytes} bytes, not an array {dtype} {list(shape)}")
+    array: Array = np.load(io.BytesIO(content), allow_pickle=False)
+    return array
 
 
 # ------------------------------------------------------------------ parquet
@@ -310,10 +338,20 @@ def _parquet(header: Tree, arrays: Mapping[str, Array]) -> bytes:
         told.append(_told(column, name, array))
     table = pa.table(columns)
     text = json.dumps({**header, "columns": told})
-    table = table.replace_schema_metadata({_HEADER: text})
+    table = table.replace_schema_metadata({_HEADER: text, _DIGEST: _digest(text, arrays)})
     sink = pa.BufferOutputStream()
-    pa.parquet.write_table(table, sink, compression="zstd")
+    pa.parquet.write_table(table, sink, compression="zstd", write_page_checksum=True)
     return bytes(sink.getvalue().to_pybytes())
+
+
+def _digest(header: str, arrays: Mapping[str, Array]) -> str:
+    """SHA-256 of all that a file says, in hex."""
+    digest = hashlib.sha256(header.encode())
+    for name in sorted(name for name, array in arrays.items() if len(array)):
+        array = arrays[name]
+        digest.update(json.dumps([name, array.dtype.str, list(array.shape)]).encode())
+        digest.update(array.tobytes())
+    return digest.hexdigest()
 
 
 def _told(column: str, name: str, array: Array) -> Tree:
@@ -363,9 +401,10 @@ def _column(pa: Any, array: Array, rows: Array) -> Any:
 def _from_parquet(data: bytes) -> tuple[Tree, dict[str, Array]]:
     pa = _arrow()
     try:
-        table = pa.parquet.read_table(pa.BufferReader(data))
-        text = (table.schema.metadata or {}).get(_HEADER.encode())
-    except pa.ArrowException as error:
+        table = pa.parquet.read_table(pa.BufferReader(data), page_checksum_verification=True)
+        metadata = table.schema.metadata or {}
+        text = metadata.get(_HEADER.encode())
+    except (pa.ArrowException, OSError) as error:
         raise RecordingError(f"it is no Parquet file, or is damaged ({error})") from error
     if text is None:
         raise RecordingError("it has no header: it was not written by maze")
@@ -382,6 +421,9 @@ def _from_parquet(data: bytes) -> tuple[Tree, dict[str, Array]]:
             continue
         ended = is_final[key == int(rest.partition("/")[0])]
         arrays[told["name"]], arrays[f"final/{rest}"] = array[~ended], array[ended]
+    expected = metadata.get(_DIGEST.encode())  # which files of earlier versions do not have
+    if expected is not None and expected.decode() != _digest(text.decode(), arrays):
+        raise RecordingError("what it holds does not match its digest")
     return header, arrays
 
 

@@ -26,6 +26,7 @@ import numpy as np
 from gymnasium import spaces
 
 from maze_core.config.nodes import shown
+from maze_core.data.flat_space import form_of
 from maze_core.errors import InvalidSpecificationError
 from maze_core.models.activations import ACTIVATIONS, activation_name
 from maze_core.models.heads import MEAN_LIMIT
@@ -252,7 +253,7 @@ def refuse_other_spaces(model: SavedModel, observations: spaces.Dict, actions: s
         for leaf in flat.values():
             _refuse_leaf(leaf, what)
         told = model.data.get(f"{what}_space")
-        is_bare = list(flat) == [what]
+        is_bare = list(flat) == [what] and not isinstance(form_of(flat), dict)
         space: Any = flat[what] if is_bare else flat
         if not isinstance(told, dict):
             raise _problem(model, f"it has no {what}_space")

@@ -1,6 +1,9 @@
 """In a loop of the caller's the policy does what it does in a rollout, and counts what it is paid."""
 
+from fractions import Fraction
+
 import gymnasium
+import numpy as np
 import pytest
 
 from maze_core import AgentDeployment, InvalidSpecificationError, RunContext
@@ -92,3 +95,26 @@ def test_a_stack_that_only_trains_is_refused():
         agent.servable, agent.not_servable_reason = False, "it needs the environment"
         with pytest.raises(NotServableError, match="needs the environment"):
             AgentDeployment(agent=agent)
+
+
+@pytest.mark.parametrize(
+    "reward", [float("nan"), float("inf"), "1", [1.0, 2.0], np.zeros(0), {}, 1j, 10**400, np.array(["1"])]
+)
+def test_a_reward_that_is_no_finite_number_is_refused_before_it_counts(reward):
+    with RunContext(overrides={"env.name": "CartPole-v1"}, **QUICK) as rc, rc.deploy() as deployment:
+        deployment.act([0.0] * 4)
+        deployment.act([0.0] * 4, 1.0)
+        with pytest.raises(InvalidSpecificationError, match=r"reward.*one finite number"):
+            deployment.act([0.0] * 4, reward)
+        deployment.act([0.0] * 4, 2.0, terminated=True)
+    assert (deployment.report.returns, deployment.report.lengths) == ([3.0], [2])
+
+
+@pytest.mark.parametrize(
+    "reward", [1, True, 1.0, np.float32(1), np.int64(1), np.array(1.0), np.array([1.0]), Fraction(1)]
+)
+def test_a_reward_may_be_any_kind_of_real_number(reward):
+    with RunContext(overrides={"env.name": "CartPole-v1"}, **QUICK) as rc, rc.deploy() as deployment:
+        deployment.act([0.0] * 4)
+        deployment.act([0.0] * 4, reward, terminated=True)
+    assert deployment.report.returns == [1.0]

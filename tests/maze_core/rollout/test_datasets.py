@@ -1,6 +1,8 @@
 """Files of episodes give back what went in, to the bit; what is no such file, or damaged, is said with its place."""
 
+import ast
 import dataclasses
+import io
 import json
 import zipfile
 from pathlib import Path
@@ -194,6 +196,94 @@ def test_a_changed_byte_of_an_npz_is_found_and_other_archives_are_refused(tmp_pa
     np.savez(path, a=np.array([{}], dtype=object))
     with pytest.raises(RecordingError, match=r"x\.npz"):
         load_episodes(path)
+
+
+def test_a_flipped_bit_of_a_parquet_file_is_found_wherever_it_is(tmp_path):
+    path = tmp_path / "x.parquet"
+    save_episodes(path, sets()["judged"])
+    whole = path.read_bytes()
+    expected = [*map(trajectory_to_bytes, load_episodes(path).trajectories)]
+    n_refused, places = 0, range(4, len(whole) - 8, 41)
+    for at in places:
+        path.write_bytes(whole[:at] + bytes([whole[at] ^ 0x40]) + whole[at + 1 :])
+        try:
+            taken = [*map(trajectory_to_bytes, load_episodes(path).trajectories)]
+        except RecordingError as error:
+            n_refused += str(path) in str(error)
+        else:
+            assert taken == expected, f"the bit at {at} changed what is read"
+    assert n_refused > len(places) // 4
+
+
+def test_a_file_without_a_digest_is_read_as_before(tmp_path):
+    pq = pytest.importorskip("pyarrow.parquet")
+    path = tmp_path / "x.parquet"
+    save_episodes(path, sets()["several"])
+    table = pq.read_table(path)
+    metadata = {name: x for name, x in table.schema.metadata.items() if name != b"maze_episodes_sha256"}
+    pq.write_table(table.replace_schema_metadata(metadata), path)
+    assert len(load_episodes(path).episodes) == 2
+
+
+@pytest.mark.parametrize("shape", ["(-3,)", "(1099511627776,)", "(4,)"])
+def test_an_array_of_another_length_than_its_header_says_is_never_made(shape, tmp_path):
+    path = tmp_path / "x.npz"
+    save_episodes(path, sets()["several"])
+    with zipfile.ZipFile(path) as file:
+        members = {name: file.read(name) for name in file.namelist()}
+    member = io.BytesIO()
+    facts = {"descr": "<f8", "fortran_order": False, "shape": ast.literal_eval(shape)}
+    np.lib.format.write_array_header_1_0(member, facts)
+    members["rewards.npy"] = member.getvalue() + bytes(48)
+    with zipfile.ZipFile(path, "w") as file:
+        for name, content in members.items():
+            file.writestr(name, content)
+    with pytest.raises(RecordingError, match=r"x\.npz .*'rewards\.npy' has 48 bytes"):
+        load_episodes(path)
+
+
+def test_any_damage_of_an_npz_is_told_as_damage(tmp_path):
+    path, rng = tmp_path / "x.npz", np.random.default_rng(1)
+    save_episodes(path, sets()["judged"])
+    whole, n_refused = np.fromfile(path, np.uint8), 0
+    for _ in range(200):
+        changed = whole.copy()
+        changed[rng.integers(0, len(whole), 4)] = rng.integers(0, 256, 4)
+        path.write_bytes(changed.tobytes())
+        try:
+            load_episodes(path)
+        except RecordingError:
+            n_refused += 1
+    assert n_refused > 150
+
+
+@pytest.mark.parametrize("suffix", FORMS)
+@pytest.mark.parametrize(
+    ("changed", "reason"),
+    [
+        ({"rewards": np.zeros(2)}, "rewards has 2 where 3"),
+        ({"rewards": np.float64(1)}, "rewards has one number"),
+        ({"agent_ids": np.zeros(4, np.int64)}, "agent_ids has 4 where 3"),
+        ({"flat_steps": np.arange(2)}, "flat_steps has 2 where 3"),
+        ({"actor_rewards": np.zeros((2, 1))}, "actor_rewards has 2 where 3"),
+        ({"actions": {0: {"action": np.zeros(2, np.int64)}}}, r"actions\[0\]\['action'\] has 2 where 3"),
+        ({"actions": {}}, r"actions\[0\] has 0 where 3"),
+        ({"step_keys": [0, 0]}, "where 2 should be"),
+        ({"log_probs": np.zeros(4, "f4")}, "log_probs has 4 where 3"),
+        ({"values": np.zeros(1, "f4")}, "values has 1 where 3"),
+    ],
+)
+def test_what_is_longer_or_shorter_than_its_steps_is_refused_before_it_is_written(
+    changed, reason, suffix, tmp_path
+):
+    """Two episodes whose lengths add up are refused too."""
+    of_episode = {name: x for name, x in changed.items() if name in ("log_probs", "values")}
+    of_steps = {name: x for name, x in changed.items() if name not in of_episode}
+    odd = RecordedEpisode(trajectory=dataclasses.replace(plain(), **of_steps), **of_episode)
+    given = EpisodeSet(episodes=[RecordedEpisode(trajectory=plain()), odd])
+    with pytest.raises(RecordingError, match=f"Episode 1: .*{reason}"):
+        save_episodes(tmp_path / f"x{suffix}", given)
+    assert [*tmp_path.iterdir()] == []
 
 
 def test_rows_that_do_not_add_up_are_refused_by_name(tmp_path):

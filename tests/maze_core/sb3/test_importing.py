@@ -14,6 +14,7 @@ from maze_core.agent import load_agent
 from maze_core.checkpoint import Checkpoint
 from maze_core.errors import CheckpointError
 from maze_core.sb3.files import read_model, read_normalization
+from tests.docs.fences import fenced_blocks
 from tests.maze_core.sb3.toy_spaces import register_toys
 
 FILES = Path(__file__).parent / "files"
@@ -222,6 +223,44 @@ def test_the_pickle_of_vecnormalize_needs_a_word_and_runs_nothing(tmp_path):
         evil.write_bytes(content)
         with pytest.raises(InvalidSpecificationError, match=r"evil\.pkl"):
             import_sb3(model, "Pendulum-v1", vecnormalize=evil, allow_pickle=True)
+
+
+def _with_settings(folder: Path, **settings) -> Path:
+    with zipfile.ZipFile(FILES / "a2c.zip") as file:
+        given = json.loads(file.read("data"))
+    return _changed(folder, "a2c", data=json.dumps({**given, **settings}).encode())
+
+
+def test_a_network_without_bends_is_known(tmp_path):
+    identity = {"net_arch": [], "activation_fn": "<class 'torch.nn.modules.linear.Identity'>"}
+    import_sb3(_with_settings(tmp_path, policy_kwargs=identity), "CartPole-v1")
+    strange = {**identity, "activation_fn": "<class 'torch.nn.modules.linear.Linear'>"}
+    with pytest.raises(InvalidSpecificationError, match="its activation is"):
+        import_sb3(_with_settings(tmp_path, policy_kwargs=strange), "CartPole-v1")
+
+
+def test_a_dict_of_one_observation_of_the_usual_name_is_a_dict(tmp_path):
+    parts = "{'observation': Box(-1.0, 1.0, (4,), float32)}"
+    space = {":type:": "<class 'gymnasium.spaces.dict.Dict'>", "spaces": parts}
+    path = _with_settings(tmp_path, observation_space=space)
+    agent = load_agent(import_sb3(path, "ToyNamed-v0"))
+    seen = np.eye(4, dtype=np.float32)
+    bare = load_agent(_imported("a2c")).compute_actions({"observation": seen})
+    np.testing.assert_array_equal(agent.compute_actions({"observation": seen})["action"], bare["action"])
+    with pytest.raises(InvalidSpecificationError, match="name the environment"):
+        import_sb3(path, "CartPole-v1")
+    with pytest.raises(InvalidSpecificationError, match="name the environment"):
+        import_sb3(FILES / "a2c.zip", "ToyNamed-v0")
+
+
+def test_the_documented_lines_run(tmp_path, monkeypatch, capsys):
+    page = Path(__file__).parents[3] / "docs" / "migration" / "from_sb3.md"
+    (block,) = (b for b in fenced_blocks(page, "python") if "import_sb3(" in b.code)
+    (tmp_path / "pole.zip").write_bytes((FILES / "a2c.zip").read_bytes())
+    monkeypatch.chdir(tmp_path)
+    exec(compile(block.code, str(block), "exec"), {})
+    assert float(capsys.readouterr().out.splitlines()[-1]) > 0
+    assert load_agent("pole.ckpt").servable
 
 
 def _normalization(tmp_path, content: bytes):

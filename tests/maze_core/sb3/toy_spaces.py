@@ -47,7 +47,13 @@ def colours() -> ToySpaces:
     return ToySpaces(spaces.Box(0, 255, (9, 12, 3), np.uint8), spaces.Discrete(3))
 
 
+def named() -> ToySpaces:
+    seen = {"observation": spaces.Box(-1, 1, (4,), np.float32)}
+    return ToySpaces(spaces.Dict(seen), spaces.Discrete(2))
+
+
 TOYS = {
+    "ToyNamed-v0": named,
     "ToyChoices-v0": choices,
     "ToyBits-v0": bits,
     "ToyParts-v0": parts,
