@@ -27,15 +27,17 @@ from maze_core.data.flat_space import (
     put_together,
 )
 from maze_core.data.values import LeafReader
-from maze_core.envs.env_spaces import EnvSpaces, describe_spaces
+from maze_core.envs.env_spaces import EnvSpaces, describe_spaces, described_spaces
 from maze_core.errors import MazeError, SpaceMismatchError
-from maze_core.rollout.datasets import EpisodeSet, RecordedEpisode
+from maze_core.rollout.datasets import EpisodeSet, RecordedEpisode, refuse_lengths
 from maze_core.rollout.recording import RecordingError, Trajectory
 from maze_core.types import JSON, Array, StepKey, Tree
 
 PREFIX: Final = "minari:"
 """What a place begins with that is a data set of Minari."""
 _GYM = "maze_core.GymEnvConfig"
+_SPACES = "maze_spaces"
+"""Where a set of ours says its spaces in their order, which Minari sorts by names as it reads them."""
 
 
 def write_minari(dataset_id: str, given: EpisodeSet, **facts: Any) -> None:
@@ -46,19 +48,23 @@ def write_minari(dataset_id: str, given: EpisodeSet, **facts: Any) -> None:
         given: the episodes, with their spaces.
         **facts: for people, as ``minari.create_dataset_from_buffers`` takes them: ``author``, ``algorithm_name``, …
 
+    A set has no place for log-probabilities and values of episodes, which stay out of it.
+
     Raises:
         RecordingError: the set is there already or its name is none, or the episodes cannot be said in one.
     """
     minari = _minari()
     _refuse_name(minari, dataset_id)
     observations, actions = _spaces(given)
+    for i, episode in enumerate(given.episodes):
+        refuse_lengths(episode, i)
     buffers = [_buffer(minari, episode, i) for i, episode in enumerate(given.episodes)]
     place = minari.storage.local.get_dataset_path(dataset_id)
     namespaces = set(minari.namespace.list_local_namespaces())
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of facts that nobody gave
-            minari.create_dataset_from_buffers(
+            made = minari.create_dataset_from_buffers(
                 dataset_id,
                 buffers,
                 env=_env_spec(given.env),
@@ -67,6 +73,7 @@ def write_minari(dataset_id: str, given: EpisodeSet, **facts: Any) -> None:
                 jpeg_encoding=False,  # which would change pictures
                 **facts,
             )
+        made.storage.update_metadata({_SPACES: list(given.spaces or ())})
         back = read_minari(dataset_id)
         digests = [[x.content_sha256 for x in each.trajectories] for each in (given, back)]
         if digests[0] != digests[1]:
@@ -93,9 +100,10 @@ def read_minari(dataset_id: str) -> EpisodeSet:
         message = f"There is no data set {dataset_id} on this machine ({error}); minari download {dataset_id} gets one."
         raise RecordingError(message) from error
     try:
-        seen, done = observation_layout(found.observation_space), action_layout(found.action_space)
+        layouts = observation_layout(found.observation_space), action_layout(found.action_space)
     except MazeError as error:
         raise RecordingError(f"{dataset_id}: {error}") from error
+    seen, done = _ordered(found.storage.metadata.get(_SPACES), *layouts)
     readers = SpaceReader(seen, "observation"), SpaceReader(done, "action")
     is_plain = is_flat(seen) and is_flat(done)
     forms: dict[StepKey, tuple[JSON, JSON]] = {} if is_plain else {0: (form_of(seen), form_of(done))}
@@ -226,6 +234,29 @@ def _env_spec(env: Tree | None) -> Any:
 
 
 # ------------------------------------------------------------------ in
+
+
+def _ordered(described: Any, seen: FlatSpace, done: FlatSpace) -> tuple[spaces.Dict, spaces.Dict]:
+    """The spaces in the order that the set says beside them, where it says the same ones."""
+    try:
+        told = described_spaces(described)
+        ordered = told.observation_spaces[0], told.action_spaces[0]
+    except (MazeError, KeyError, TypeError, ValueError, AttributeError):  # a set that others made
+        return seen, done
+    is_same = all(
+        dict(mine.spaces) == dict(theirs.spaces) and _by_name(form_of(mine)) == _by_name(form_of(theirs))
+        for mine, theirs in zip(ordered, (seen, done), strict=True)
+    )
+    return ordered if is_same else (seen, done)
+
+
+def _by_name(form: JSON) -> JSON:
+    """A form whose order says nothing."""
+    if not isinstance(form, dict):
+        return form
+    if "dict" in form:
+        return {"dict": {str(key): _by_name(inner) for key, inner in form["dict"]}}
+    return {"tuple": [_by_name(inner) for inner in form["tuple"]]} if "tuple" in form else form
 
 
 def _trajectory(

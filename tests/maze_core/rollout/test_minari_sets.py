@@ -1,5 +1,7 @@
 """Data sets of Minari: what goes out comes back, what comes in is checked, and nothing half is left."""
 
+import dataclasses
+import json
 from pathlib import Path
 
 import numpy as np
@@ -28,7 +30,7 @@ def recorded(env="CartPole-v1", **given):
         return rc.recorded(rc.rollout(3, 12, **given))
 
 
-@pytest.mark.parametrize("env", ["CartPole-v1", "ToyParts-v0", "ToyPixels-v0"])
+@pytest.mark.parametrize("env", ["CartPole-v1", "ToyParts-v0", "ToyPixels-v0", "ToyOrdered-v0"])
 def test_a_rollout_comes_back_as_it_went_out(env):
     given = recorded(env)
     save_episodes("minari:our-sets/pole-v0", given)
@@ -40,6 +42,25 @@ def test_a_rollout_comes_back_as_it_went_out(env):
         assert back.env["name"] == env
         theirs = minari.load_dataset("our-sets/pole-v0").recover_environment()
         assert theirs.spec.id == env
+
+
+def test_spaces_that_a_set_says_beside_minaris_own_hold_only_where_they_are_the_same(place):
+    given = recorded("ToyOrdered-v0")
+    save_episodes("minari:our-sets/pole-v0", given)
+    (path,) = place.rglob("metadata.json")
+    told = json.loads(path.read_text())
+    assert [*load_episodes("minari:our-sets/pole-v0").env_spaces.observation_spaces[0]] == [
+        "z",
+        "a.y",
+        "a.c",
+        "b",
+    ]
+    for other in (None, [], "x", [{}], recorded("CartPole-v1").spaces):
+        path.write_text(json.dumps({**told, "maze_spaces": other}))
+        back = load_episodes("minari:our-sets/pole-v0")
+        assert [*back.env_spaces.observation_spaces[0]] == ["a.c", "a.y", "b", "z"]
+        for here, there in zip(back.trajectories, given.trajectories, strict=True):
+            np.testing.assert_array_equal(here.observations[0]["z"], there.observations[0]["z"])
 
 
 def files(place: Path) -> list[Path]:
@@ -55,6 +76,10 @@ def test_what_cannot_be_said_leaves_nothing_and_the_name_free(place, monkeypatch
     for name, reason in (("pole", "no name"), ("x/pole-v0", "two characters")):
         with pytest.raises(RecordingError, match=reason):
             save_episodes(f"minari:{name}", given)
+    (first, *_), short = given.episodes, np.zeros(1)
+    odd = dataclasses.replace(first, trajectory=dataclasses.replace(first.trajectory, rewards=short))
+    with pytest.raises(RecordingError, match="Episode 0: rewards has 1 where"):
+        save_episodes("minari:our-sets/pole-v0", dataclasses.replace(given, episodes=[odd]))
     storage = minari.dataset.minari_storage.MinariStorage
     monkeypatch.setattr(storage, "update_metadata", lambda *_: 1 / 0)
     with pytest.raises(RecordingError, match="ZeroDivisionError"):

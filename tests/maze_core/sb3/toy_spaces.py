@@ -52,7 +52,14 @@ def named() -> ToySpaces:
     return ToySpaces(spaces.Dict(seen), spaces.Discrete(2))
 
 
+def ordered() -> ToySpaces:
+    inner = spaces.Dict([("y", spaces.Discrete(3)), ("c", spaces.MultiBinary(2))])
+    seen = spaces.Dict([("z", spaces.Box(-1, 1, (3,), np.float32)), ("a", inner), ("b", spaces.Discrete(4))])
+    return ToySpaces(seen, spaces.Dict([("steer", spaces.Discrete(3)), ("brake", spaces.Discrete(2))]))
+
+
 TOYS = {
+    "ToyOrdered-v0": ordered,
     "ToyNamed-v0": named,
     "ToyChoices-v0": choices,
     "ToyBits-v0": bits,
