@@ -16,11 +16,13 @@ from gymnasium import spaces
 
 from maze_core.agent_state import MISSING, AgentState, StateText, check_carried, check_next, process
 from maze_core.checkpoint import Checkpoint, section
-from maze_core.config.nodes import shown
+from maze_core.config.nodes import TARGET, is_node, shown
 from maze_core.config.settings import truth
+from maze_core.config.targets import resolve_target
 from maze_core.data.flat_space import SpaceReader, form_of, put_together
 from maze_core.envs.env_spaces import HasSpaces, described_spaces
 from maze_core.envs.wrappers.wrapper import (
+    ACTS,
     ProcessedObservation,
     Wrapper,
     bind_wrappers,
@@ -544,12 +546,22 @@ def _in_a_row(agent: Agent, key: StepKey, observations: Observation) -> Action:
     return {head: np.concatenate([actions[head] for actions in acted]) for head in acted[0]}
 
 
+def _only_watches(node: Any) -> bool:
+    """Whether a wrapper is training's own, so that nothing it was given is needed to act."""
+    kind = resolve_target(node[TARGET]) if is_node(node) else None
+    return (
+        isinstance(kind, type) and issubclass(kind, Wrapper) and kind.servable and not ACTS & kind.overridden
+    )
+
+
 def _build(checkpoint: Checkpoint, objects: Mapping[str, object]) -> Agent:
     identity = checkpoint.identity
     raw = described_spaces(identity["spaces"])
-    wrappers = build_wrappers(identity["config"]["wrappers"], objects)
+    nodes = identity["config"]["wrappers"]
+    places = [i for i, node in enumerate(nodes) if not _only_watches(node)]
+    wrappers = build_wrappers({i: nodes[i] for i in places}, objects)
     seen, policy_actions = bind_wrappers(wrappers, raw.observation_spaces, raw.action_spaces)
-    for i, wrapper in enumerate(wrappers):
+    for i, wrapper in zip(places, wrappers, strict=True):
         wrapper.load_state_dict(section(checkpoint.tensors, f"wrappers/{i}"))
     return Agent(
         observation_spaces=raw.observation_spaces,

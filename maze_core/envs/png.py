@@ -28,6 +28,10 @@ def png_of(figure: Any) -> bytes:
     if picture.dtype != np.uint8 or not (picture.ndim == 2 or (picture.ndim == 3 and picture.shape[2] == 3)):
         what = f"{type(figure).__name__} of {picture.dtype}, shape {picture.shape}"
         raise EnvError(f"a picture is uint8 [h, w, 3] or [h, w], or a figure with savefig, not a {what}.")
+    if not picture.size:
+        raise EnvError(
+            f"a picture has one pixel at least; this one has the shape {picture.shape}: give None for none."
+        )
     return _encoded(picture)
 
 

@@ -24,6 +24,7 @@ from maze_core.config.settings import (
 from maze_core.config.validation import argument_problems
 from maze_core.config.words import unknown_word
 from maze_core.errors import InvalidSpecificationError, ProblemList
+from maze_core.runners.sinks import sink_problem
 from maze_core.runners.trackers import TRACKERS
 from maze_core.subprocesses import usable_cores
 from maze_core.trainers.config import FitConfig
@@ -37,6 +38,9 @@ def _sinks(value: Any) -> Any:
     unknown = [item for item in value if isinstance(item, str) and item not in TRACKERS]
     if unknown:
         raise ValueError(f"{shown(unknown[0])} is no sink; there are {', '.join(TRACKERS)}")
+    for item in value:
+        if not isinstance(item, str | Mapping) and (problem := sink_problem(item)) is not None:
+            raise ValueError(problem)
     return [TRACKERS[item]() if isinstance(item, str) else item for item in value]
 
 

@@ -9,6 +9,7 @@ import hashlib
 import json
 import queue
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,7 +24,8 @@ from maze_core.types import Tree
 MOST_WAITING: Final = 1024
 """Epochs that wait for a slow sink; those that come then are left out of it."""
 CLOSE_S: Final = 15.0
-"""Seconds that a sink gets to write what waits when the training is over."""
+"""Seconds that all sinks of a run together get to write what waits when the training is over."""
+_METHODS: Final = ("open", "write", "close")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,10 +92,13 @@ class SinkReporter(SilentReporter):
         )
         self._tell()
 
-    def finish(self, outcome: str) -> None:
-        """Let it write what waits, for a limited time, and close it."""
+    def end(self, outcome: str) -> None:
+        """Let it write what waits, and close itself."""
         self._put(outcome, "was left behind with what it had not written")
-        self._thread.join(CLOSE_S)
+
+    def wait(self, deadline: float) -> None:
+        """Wait for that, until a time of the monotonic clock."""
+        self._thread.join(max(0.0, deadline - time.monotonic()))
         if self._thread.is_alive():
             self._trouble = (
                 self._trouble or f"had not ended {CLOSE_S:.0f} seconds after the training and was left behind"
@@ -147,8 +152,28 @@ def sinks_of(
         outcome = "killed"
         raise
     finally:
-        for reporter in reporters:
-            reporter.finish(outcome)
+        end_all(reporters, outcome)
+
+
+def end_all(reporters: Sequence[SinkReporter], outcome: str) -> None:
+    """Let sinks write what waits and close, all in the same limited time."""
+    deadline = time.monotonic() + CLOSE_S
+    for reporter in reporters:
+        reporter.end(outcome)
+    for reporter in reporters:
+        reporter.wait(deadline)
+
+
+def sink_problem(sink: Any) -> str | None:
+    """Why a sink, or what makes one, is none; None where it may be. What a function makes is seen when it does."""
+    made = getattr(sink, "func", sink)
+    if hasattr(made, "make") or (callable(made) and not isinstance(made, type)):
+        return None
+    missing = [name for name in _METHODS if not callable(getattr(made, name, None))]
+    if not missing:
+        return None
+    name = made.__name__ if isinstance(made, type) else type(made).__name__
+    return f"{name} has no {', '.join(missing)}: a sink has open(run), write(epoch, step, values) and close(outcome)"
 
 
 def _named(sink: Any) -> tuple[str, Callable[[], Sink]]:

@@ -169,7 +169,9 @@ def mlflow_key(name: str) -> str:
 def _imported(module: str, extra: str) -> Any:
     try:
         return importlib.import_module(module)
-    except ImportError as error:
+    except ModuleNotFoundError as error:
+        if error.name not in (module, extra):
+            raise
         raise EnvError(
             f"{extra} is not installed: pip install 'maze-service[{extra}]'", is_made=False
         ) from error

@@ -23,7 +23,7 @@ class RunSinks:
         if not self._words:
             return self
         # brings settings of runs, which an idle worker does without
-        from maze_core.runners.sinks import RunFacts, SinkReporter
+        from maze_core.runners.sinks import RunFacts, SinkReporter, end_all
         from maze_core.runners.trackers import TRACKERS
 
         run = self._run
@@ -31,6 +31,7 @@ class RunSinks:
         self._reporters = [
             SinkReporter(word, TRACKERS[word]().make, facts, self._warn) for word in self._words
         ]
+        self._end = end_all
         self._writer.hears = self._hear
         return self
 
@@ -39,8 +40,7 @@ class RunSinks:
     ) -> None:
         """Let them write what waits, for a limited time."""
         if self._words:
-            for reporter in self._reporters:
-                reporter.finish(self.outcome)
+            self._end(self._reporters, self.outcome)
             self._writer.hears = lambda points: None
 
     def _hear(self, points: Sequence[MetricPoint]) -> None:

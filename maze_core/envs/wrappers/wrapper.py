@@ -242,11 +242,14 @@ def _fresh(wrapper: Wrapper, batch: Observation) -> States:
     return [None] * len(next(iter(batch.values()))) if wrapper.is_stateful else None
 
 
-def build_wrappers(nodes: Sequence[Tree], objects: Mapping[str, object] | None = None) -> list[Wrapper]:
+def build_wrappers(
+    nodes: Sequence[Tree] | Mapping[int, Tree], objects: Mapping[str, object] | None = None
+) -> list[Wrapper]:
     """Wrappers in order, the first next to the environment.
 
     Args:
-        nodes: ``{"_target_": dotted class name, …keyword arguments}`` each, as in a resolved configuration.
+        nodes: ``{"_target_": dotted class name, …keyword arguments}`` each, as in a resolved configuration; or some of
+            them by their places there.
         objects: live objects by path, such as ``wrappers.0``; wrappers among them are copied, so that statistics
             are the result's own.
 
@@ -257,8 +260,9 @@ def build_wrappers(nodes: Sequence[Tree], objects: Mapping[str, object] | None =
         path: copy.deepcopy(value) if isinstance(value, Wrapper) else value
         for path, value in (objects or {}).items()
     }
-    paths = [f"wrappers.{i}" for i in range(len(nodes))]
-    return [_checked(instantiate(node, path, given), path) for path, node in zip(paths, nodes, strict=True)]
+    placed = nodes if isinstance(nodes, Mapping) else dict(enumerate(nodes))
+    paths = {f"wrappers.{i}": node for i, node in placed.items()}
+    return [_checked(instantiate(node, path, given), path) for path, node in paths.items()]
 
 
 def why_not_servable(wrappers: Sequence[Wrapper]) -> str | None:
@@ -275,7 +279,7 @@ def why_not_servable(wrappers: Sequence[Wrapper]) -> str | None:
 
 def acting_wrappers(wrappers: Sequence[Wrapper]) -> list[Wrapper]:
     """Those that change what a policy sees or does; rewards and statistics are training's own."""
-    return [w for w in wrappers if {"observation", "action", "stepping"} & w.overridden]
+    return [w for w in wrappers if ACTS & w.overridden]
 
 
 def stepped(env: VectorEnv, wrappers: Sequence[Wrapper]) -> tuple[VectorEnv, tuple[Wrapper, ...]]:
@@ -298,6 +302,8 @@ def stepped(env: VectorEnv, wrappers: Sequence[Wrapper]) -> tuple[VectorEnv, tup
     return env, tuple(above)
 
 
+ACTS: Final = frozenset({"observation", "action", "stepping"})
+"""What a wrapper overrides that changes what a policy sees or does."""
 _SEES = frozenset({"observation", "action", "on_tick", "see_reward", "estimate"})
 
 

@@ -118,6 +118,20 @@ def test_a_sink_that_hangs_neither_holds_nor_ends_the_training(
         goes_on.set()
 
 
+def test_sinks_that_hang_share_one_deadline(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sinks, "CLOSE_S", 0.01)
+    deadlines: list[float] = []
+    monkeypatch.setattr(sinks.SinkReporter, "wait", lambda self, deadline: deadlines.append(deadline))
+    told: list[str] = []
+    hanging = [Recording(), Recording(), Recording()]
+    monkeypatch.setattr(sinks.SinkReporter, "end", lambda self, outcome: told.append(outcome))
+    with sinks_of(hanging, FACTS, print):
+        pass
+    assert told == ["finished"] * 3
+    assert len(deadlines) == 3
+    assert len(set(deadlines)) == 1
+
+
 def test_a_training_that_fails_is_told_so() -> None:
     sink = Recording()
     with pytest.raises(ZeroDivisionError), sinks_of([sink], FACTS, print):
@@ -133,11 +147,20 @@ def test_a_class_makes_a_sink_and_one_that_cannot_be_made_is_warned_of() -> None
     assert "ZeroDivisionError" in said[0]
 
 
+class NoSink:
+    """Only begins."""
+
+    def open(self, run: RunFacts) -> None: ...
+
+
 @pytest.mark.parametrize(
     ("given", "message"),
     [
         (["mlfow"], "'mlfow' is no sink; there are mlflow, wandb, trackio"),
         ("mlflow", "takes a list of mlflow"),
+        ([object()], r"object has no open, write, close: a sink has open\(run\)"),
+        ([NoSink], "NoSink has no write, close"),
+        ([None], "NoneType has no open"),
     ],
 )
 def test_words_of_sinks_are_known(given: Any, message: str) -> None:
@@ -248,6 +271,23 @@ def test_a_tracker_that_is_not_installed_says_how_it_would_be(monkeypatch: pytes
     monkeypatch.setitem(sys.modules, "wandb", None)
     with pytest.raises(EnvError, match=r"pip install 'maze-service\[wandb\]'"):
         WandbSinkConfig().make()
+
+
+def test_a_tracker_that_cannot_be_imported_says_why(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "trackio.py").write_text("import a_package_that_is_not_there")
+    (tmp_path / "wandb.py").write_text("raise ImportError('this one is too old')")
+    monkeypatch.syspath_prepend(tmp_path)
+    for name in ("trackio", "wandb"):
+        monkeypatch.delitem(sys.modules, name, raising=False)
+    with pytest.raises(ImportError, match="a_package_that_is_not_there"):
+        TrackioSinkConfig().make()
+    with pytest.raises(ImportError, match="this one is too old"):
+        WandbSinkConfig().make()
+    said: list[str] = []
+    with sinks_of([TrackioSinkConfig()], FACTS, said.append):
+        pass
+    assert "a_package_that_is_not_there" in said[0]
+    assert "pip install" not in said[0]
 
 
 def write_some(config: Any, directory: Path) -> None:

@@ -26,6 +26,10 @@ def mean_picture(name, values):
     return values.mean(0).astype(np.uint8)
 
 
+def no_picture(name, values):
+    return None
+
+
 @pytest.mark.parametrize("shape", [(5, 7), (5, 7, 3), (1, 1)])
 def test_a_png_holds_the_pixels(shape):
     image = pytest.importorskip("PIL.Image")
@@ -39,6 +43,12 @@ def test_a_png_holds_the_pixels(shape):
 def test_what_is_no_picture_is_refused(wrong):
     with pytest.raises(EnvError, match=r"a picture is uint8 \[h, w, 3\]"):
         png_of(wrong)
+
+
+@pytest.mark.parametrize("shape", [(0, 0, 3), (0, 4), (4, 0)])
+def test_an_empty_picture_is_refused_with_the_way_out(shape):
+    with pytest.raises(EnvError, match=r"one pixel at least.*give None for none"):
+        png_of(np.zeros(shape, np.uint8))
 
 
 def test_a_figure_is_saved():
@@ -104,6 +114,26 @@ def test_a_run_keeps_the_pictures_by_epoch(tmp_path):
         )
     found = sorted(path.relative_to(tmp_path).as_posix() for path in tmp_path.glob("figures/*/*"))
     assert found == [f"figures/epoch-0000{n}/observation.0.observation.png" for n in (1, 2)]
+
+
+@pytest.mark.parametrize(
+    "function", [lambda name, values: None, {"_target_": f"{__name__}.no_picture"}], ids=["live", "named"]
+)
+def test_a_checkpoint_acts_without_the_function_that_drew(tmp_path, function):
+    overrides = {"algorithm.n_epochs": 1, "algorithm.epoch_length": 1, "algorithm.n_rollout_steps": 4}
+    wrappers = {
+        "maze_core.ObservationVisualizationWrapper": {"plot_function": function},
+        "maze_core.ObservationNormalizationWrapper": {},
+    }
+    overrides |= {"runner.n_envs": 2, "algorithm.rollout_evaluator.n_episodes": 1, "env.name": "CartPole-v1"}
+    seen = {"observation": np.float32([0.1, 0.2, 0.3, 0.4])}
+    with RunContext(
+        env="gym_env", wrappers=wrappers, overrides=overrides, run_dir=tmp_path, silent=True, seed=1
+    ) as rc:
+        rc.train()
+        acted = rc.compute_action(seen, deterministic=True)
+    with RunContext.load(tmp_path) as rc:
+        assert rc.compute_action(seen, deterministic=True) == acted
 
 
 @pytest.mark.parametrize("skip", [1, 3])
