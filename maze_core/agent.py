@@ -5,7 +5,7 @@ dense layers needs no torch. At load it replays recorded observations and must g
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from os import PathLike
 from types import EllipsisType
@@ -308,7 +308,7 @@ class Agent:
             own = np.stack([state.policy.get(actor, zeros) for state in states])
             networks = self.policy.steps[key].networks
             network = networks[actor.agent_id if len(networks) > 1 else 0]
-            check_carried(own, network.logits.state_limits)
+            check_carried(own, network.logits)
             observations = {**observations, STATE: own}
         return observations, carried
 
@@ -327,7 +327,8 @@ class Agent:
             ``action``; ``distribution``, head → what :mod:`maze_core.models.decisions` tells of it; ``value``, what the
             critic expects of the state, or of the action that is taken; ``mask``, head → what is allowed;
             ``log_prob`` of the action. None stands for what the policy does not have. The next ``state`` too, where one
-            was given.
+            was given. A critic with a state has seen what was explained: its value is None once an action of the
+            episode was computed without, and beside a policy that carries no state of its own.
 
         Raises:
             SpaceMismatchError: the observation does not fit its space, or there is no such actor.
@@ -368,8 +369,13 @@ class Agent:
             raise InvalidSpecificationError(message, path="policy")
         network = step.networks[agent_id if len(step.networks) > 1 else 0]
         taken = partial(self._taken, key)
-        samples, decisions, after = decide(step, network, seen, noise, self.critic(), key, taken)
+        critic = self.critic()
+        samples, decisions, after = decide(step, network, seen, noise, critic, key, taken)
         told = _next_states(actor, before, after, carried)
+        if isinstance(critic, Critic) and key in critic.state_widths and after is not None:
+            for row, (value, carried_on) in _judged(critic, actor, seen, before).items():
+                decisions[row]["value"] = value
+                told[row] = replace(told[row], critic={**told[row].critic, actor: carried_on})
         texts = [self._states.write(state) if self.has_state else None for state in told]
         return taken(samples), decisions, texts
 
@@ -594,6 +600,26 @@ def _replay(agent: Agent, checkpoint: Checkpoint) -> None:
                 )
 
 
+def _judged(
+    critic: Critic, actor: ActorID, seen: Observation, states: Sequence[AgentState]
+) -> dict[int, tuple[float, FloatArray]]:
+    """Row → what a critic with a state expects, and its next state; of rows in which it knows all that was seen."""
+    network, shown = critic.by_key[actor.step_key], critic.filled(seen)
+    begin = np.zeros(network.state_width, np.float32)
+    found: dict[int, tuple[float, FloatArray]] = {}
+    for row, state in enumerate(states):
+        own = begin if actor not in state.policy else state.critic.get(actor)
+        if own is None:
+            continue
+        check_carried(own[None], network, row)
+        output = network(
+            {**{name: values[row : row + 1] for name, values in shown.items()}, STATE: own[None]}
+        )[0]
+        if np.isfinite(output).all():
+            found[row] = float(output[0]), output[1:]
+    return found
+
+
 def _next_states(
     actor: ActorID, states: Sequence[AgentState], after: FloatArray | None, carried: Sequence[list[Any]]
 ) -> list[AgentState]:
@@ -606,7 +632,9 @@ def _next_states(
         check_next(after)
     return [
         AgentState(
-            state.policy if after is None else {**state.policy, actor: after[row]}, tuple(carried[row])
+            state.policy if after is None else {**state.policy, actor: after[row]},
+            tuple(carried[row]),
+            {other: numbers for other, numbers in state.critic.items() if other != actor},
         )
         for row, state in enumerate(states)
     ]

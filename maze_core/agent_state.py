@@ -18,6 +18,7 @@ from gymnasium import Space, spaces
 
 from maze_core.envs.wrappers.wrapper import Wrapper
 from maze_core.errors import NotServableError, StateError
+from maze_core.models.networks import Network
 from maze_core.types import JSON, ActorID, Array, FloatArray, Observation, StepKey
 
 FORMAT: Final = 1
@@ -44,6 +45,8 @@ class AgentState:
     """Actor → state of its network ``[n]``; zeros where it is not there."""
     wrappers: tuple[Any, ...] = ()
     """Of each stateful wrapper; None as the episode begins."""
+    critic: Mapping[ActorID, FloatArray] = field(default_factory=dict)
+    """Actor → state of the network that judges, where that has seen all that the actor saw."""
 
 
 class _Written(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
@@ -51,6 +54,7 @@ class _Written(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fiel
     checkpoint: bytes
     policy: list[tuple[StepKey, int, bytes]]
     wrappers: list[Any]
+    critic: list[tuple[StepKey, int, bytes]] = []
 
 
 class _WrittenArray(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
@@ -93,8 +97,9 @@ class StateText:
         Raises:
             NotServableError: a wrapper carries something that is no number, text, array, or list or dict of them.
         """
-        policy = [(*actor, x.tobytes()) for actor, x in sorted(state.policy.items(), key=str)]
-        written = _Written(FORMAT, self._checkpoint, policy, list(state.wrappers))
+        written = _Written(
+            FORMAT, self._checkpoint, _flat(state.policy), list(state.wrappers), _flat(state.critic)
+        )
         try:
             return base64.urlsafe_b64encode(_encode(written)).decode()
         except (TypeError, ValueError, RecursionError) as error:
@@ -117,10 +122,12 @@ class StateText:
             raise StateError(message + "or the version that gave it.")
         if len(written.wrappers) != len(self._stateful):
             raise StateError(f"The state is not one of this policy. {_BEGIN_ANEW}")
-        parts = [self._part(*part) for part in written.policy]
-        policy = dict(parts)
-        if len(policy) < len(parts):
-            raise StateError(f"The state has a part twice. {_BEGIN_ANEW}")
+        policy, critic = self._parts(written.policy), self._parts(written.critic)
+        for actor, numbers in policy.items():
+            if len(numbers) != (width := self._widths.get(actor.step_key, 0)):
+                raise StateError(f"The state of {tuple(actor)} should have {width} numbers. {_BEGIN_ANEW}")
+        if not critic.keys() <= policy.keys():
+            raise StateError(f"The state is not one of this policy. {_BEGIN_ANEW}")
         has_seen = any(value is not None for value in written.wrappers)
         if has_seen and not policy and self._widths.keys() >= self._spaces.keys():
             raise StateError(f"The state lacks what the policy's network carries. {_BEGIN_ANEW}")
@@ -128,17 +135,21 @@ class StateText:
             None if value is None else _restored(value, [of_step[i] for of_step in self._examples])
             for i, value in enumerate(written.wrappers)
         ]
-        return AgentState(policy, tuple(wrappers))
+        return AgentState(policy, tuple(wrappers), critic)
 
-    def _part(self, step_key: StepKey, agent_id: int, data: bytes) -> tuple[ActorID, FloatArray]:
-        actor = self._actor((step_key, agent_id))
-        width = self._widths.get(actor.step_key, 0)
-        if not width or len(data) != 4 * width:
-            raise StateError(f"The state of {tuple(actor)} should have {width} numbers. {_BEGIN_ANEW}")
-        numbers = np.frombuffer(data, np.float32)
-        if not np.isfinite(numbers).all():
-            raise StateError(f"The state of {tuple(actor)} has numbers that are not finite. {_BEGIN_ANEW}")
-        return actor, numbers
+    def _parts(self, written: Sequence[tuple[StepKey, int, bytes]]) -> dict[ActorID, FloatArray]:
+        """Of each actor, once."""
+        parts: dict[ActorID, FloatArray] = {}
+        for step_key, agent_id, data in written:
+            actor = self._actor((step_key, agent_id))
+            if actor in parts or not data or len(data) % 4:
+                raise StateError(f"The state of {tuple(actor)} is there twice, or cut. {_BEGIN_ANEW}")
+            parts[actor] = numbers = np.frombuffer(data, np.float32)
+            if not np.isfinite(numbers).all():
+                raise StateError(
+                    f"The state of {tuple(actor)} has numbers that are not finite. {_BEGIN_ANEW}"
+                )
+        return parts
 
     @cached_property
     def _examples(self) -> list[list[Any]]:
@@ -159,14 +170,17 @@ class StateText:
         return found
 
 
-def check_carried(states: FloatArray, limits: FloatArray | None) -> None:
-    """Make sure that a network may have carried these states ``[B, n]``.
+def check_carried(states: FloatArray, network: Network, first_row: int = 0) -> None:
+    """Make sure that a network may have carried these states ``[B, n]``, of rows from the first one on.
 
     Raises:
         StateError: it may not; its pointer names the row.
     """
-    if limits is not None and (is_beyond := (np.abs(states) > limits)).any():
-        row = int(is_beyond.any(axis=1).argmax())
+    is_beyond = np.full(states.shape, states.shape[1] != network.state_width)
+    if network.state_limits is not None and not is_beyond.any():
+        is_beyond = np.abs(states) > network.state_limits
+    if is_beyond.any():
+        row = first_row + int(is_beyond.any(axis=1).argmax())
         raise StateError(
             f"The state has numbers that no network of this policy carries. {_BEGIN_ANEW}", f"/{row}"
         )
@@ -204,6 +218,10 @@ def process(
             of_row[place] = state
         place += 1
     return observations
+
+
+def _flat(states: Mapping[ActorID, FloatArray]) -> list[tuple[StepKey, int, bytes]]:
+    return [(*actor, numbers.tobytes()) for actor, numbers in sorted(states.items(), key=str)]
 
 
 def _decoded(text: JSON) -> _Written:

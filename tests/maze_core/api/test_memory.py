@@ -60,12 +60,14 @@ def steps_of(trajectory):
 
 def test_asked_one_by_one_it_acts_as_in_a_rollout(trained):
     (episode,) = trained.rollout(1, 12, record=True, seed=5).episodes
-    state = trained.initial_state()
+    state = explained = trained.initial_state()
     for actor, observation, expected in steps_of(episode.trajectory):
         state = json.loads(json.dumps(state))
-        told = trained.explain_action(observation, actor_id=actor, state=state)
+        told = trained.explain_action(observation, actor_id=actor, state=explained)
         action, state = trained.compute_action(observation, actor_id=actor, state=state)
-        assert (told["action"], told["state"]) == (action, state)
+        explained = told["state"]
+        assert told["action"] == action
+        assert unpacked(explained)[:4] == unpacked(state)[:4]
         for head, value in expected.items():
             assert np.array_equal(action[head], value)
 
@@ -296,3 +298,37 @@ def test_a_state_from_which_nothing_finite_comes_is_refused_with_the_way_out(shr
         for ask in (rc.compute_action, rc.explain_action):
             with pytest.raises(StateError, match="no finite numbers for this state"):
                 ask(observation, state=forged(state, np.full(8, 3e38)))
+
+
+def test_the_value_of_a_critic_with_a_state_is_told_where_all_of_the_episode_was_explained():
+    with context("recurrent") as rc:
+        agent = rc.policy
+        critic = agent.critic().by_key[0]
+        state, own = None, np.zeros((1, critic.state_width), np.float32)
+        for _, observation, _ in steps_of(rc.rollout(1, 8, record=True, seed=5).episodes[0].trajectory):
+            told = agent.explain(observation, state=state)
+            output = critic({"observation": observation["observation"][None], "state": own})
+            assert told["value"] == pytest.approx(float(output[0, 0]), rel=1e-6)
+            own, state = output[:, 1:], told["state"]
+            _, unjudged = agent.compute_action(observation, state=state)
+        assert own.any()
+        assert agent.explain(observation, state=unjudged)["value"] is None
+        assert agent.explain(observation, state=None)["value"] is not None
+
+
+@pytest.mark.parametrize(
+    "forge",
+    [
+        change([4, 0, 2], np.full(8, np.inf, np.float32).tobytes()),
+        change([4, 0, 2], b"1234"),
+        lambda parts: parts[4].append(parts[4][0]),
+        lambda parts: parts[2].clear(),
+    ],
+)
+def test_what_a_critic_never_carried_is_refused(forge):
+    with context("recurrent") as rc:
+        observation, _ = after_one_step(rc)
+        parts = unpacked(rc.explain_action(observation, state=None)["state"])
+        forge(parts)
+        with pytest.raises(StateError, match="Give null to begin an episode"):
+            rc.explain_action(observation, state=packed(parts))

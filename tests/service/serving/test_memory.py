@@ -22,6 +22,7 @@ OWN = "tests.service.serving.own_network.RecurrentNet"
 MODELS: dict[str, dict[str, Any]] = {
     "stacked": {"wrappers": {"maze_core.ObservationStackWrapper": {"n_stack": 3}}},
     "recurrent": {"model": "flatten_concat"},
+    "lstm": {"model": "vector_obs_rnn", "critic": "template_state"},
 }
 
 
@@ -71,13 +72,15 @@ def episode(agent: Agent, seed: int, n: int = 6) -> list[tuple[list[float], Any,
 
 
 def test_an_episode_has_the_actions_and_states_that_it_has_here(client: Client, agent: Agent) -> None:
-    state = None
+    state = explained = None
     for observation, action, after in episode(agent, 1):
-        told = client.post("r", {"observation": observation, "state": state, "explain": True}).json
+        told = client.post("r", {"observation": observation, "state": explained, "explain": True}).json
         answer = client.post("r", {"observation": observation, "state": state})
         assert answer.json == {"action": action, "state": after, "checkpoint": "c"}
-        assert (told["action"], told["state"]) == (action, after)
-        state = answer.json["state"]
+        here = agent.explain(observation, state=explained)
+        assert (told["action"], told["state"]) == (action, here["state"])
+        assert told["decision"]["value"] == pytest.approx(here["value"], rel=1e-5)
+        state, explained = answer.json["state"], told["state"]
 
 
 def test_several_episodes_go_on_side_by_side_in_one_request_or_at_once(client: Client, agent: Agent) -> None:
