@@ -107,7 +107,9 @@ def translate(model: SavedModel, action_space: spaces.Dict) -> Translation:
         raise _problem(
             model, f"its features are made by a network of their own ({strange[0]}), as CnnPolicy has"
         )
-    uses_sde, gaussian = bool(model.data.get("use_sde")), {}
+    uses_sde, gaussian = model.data.get("use_sde") or False, {}
+    if uses_sde not in (True, False):
+        raise _problem(model, f"its use_sde is {shown(uses_sde)}, which is neither true nor false")
     if isinstance(next(iter(action_space.values())), spaces.Box) and algorithm != "td3":
         gaussian["rescale"] = algorithm == "sac"
         if uses_sde:

@@ -189,13 +189,13 @@ def test_a_tensor_with_more_numbers_than_are_stored_is_refused(tmp_path):
         import_sb3(_changed(tmp_path, "a2c", policy=weights.getvalue()), "CartPole-v1")
 
 
-@pytest.mark.parametrize("gamma", ["5.0", "-1", "true", "NaN", '"x"'])
-def test_a_setting_out_of_its_range_is_named(gamma, tmp_path):
-    with zipfile.ZipFile(FILES / "a2c.zip") as file:
-        settings = json.loads(file.read("data"))
-    content = json.dumps({**settings, "gamma": json.loads(gamma)}).encode()
-    with pytest.raises(InvalidSpecificationError, match="its gamma is"):
-        import_sb3(_changed(tmp_path, "a2c", data=content), "CartPole-v1")
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("gamma", 5.0), ("gamma", -1), ("gamma", True), ("gamma", np.nan), ("gamma", "x"), ("use_sde", "no")],
+)
+def test_a_setting_out_of_its_range_is_named(name, value, tmp_path):
+    with pytest.raises(InvalidSpecificationError, match=f"its {name} is"):
+        import_sb3(_with_settings(tmp_path, **{name: value}), "CartPole-v1")
 
 
 def test_a_network_that_makes_features_is_refused(tmp_path):
