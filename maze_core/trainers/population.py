@@ -16,7 +16,7 @@ from maze_core.models.memory import STATE, Memory
 from maze_core.models.networks import Network
 from maze_core.rollout.episodes import raw_tick
 from maze_core.trainers.optim import FlatParameters
-from maze_core.types import Action, FloatArray, NamedArrays, Observation, StepKey
+from maze_core.types import Action, Actors, FloatArray, NamedArrays, Observation, StepKey
 
 
 class Played(NamedTuple):
@@ -120,6 +120,8 @@ class Population:
         tick = self._tick = self.env.step({key: self._act(key) for key in acting})
         self._fitness += tick.reward
         self._returns += raw_tick(self.env, tick).reward
+        if self._memory and tick.actors is not None:
+            self._memory.forget_parts(tick.actors.ended, Actors(self.env.agent_counts).numbers)
         over = tick.ended
         if self._limit is not None:
             over = over | (tick.flat_step >= self._limit)

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from torch import nn
 
+from maze_core.envs.core_env import Outcome
 from maze_core.envs.per_env import PerEnvVectorEnv
 from maze_core.envs.subproc import SubprocVectorEnv
 from maze_core.envs.wrappers.reward_clipping import RewardClippingWrapper
@@ -25,6 +26,7 @@ from maze_core.types import ActorID
 from tests.maze_core import recurrent
 from tests.maze_core.envs.structured_env import make_boxes
 from tests.maze_core.recurrent import CueEnv
+from tests.maze_core.rollout.test_memory import LivesEnv
 from tests.maze_core.trainers.small_worlds import (
     BoundedEnv,
     MaskedEnv,
@@ -98,7 +100,28 @@ def test_processes_change_nothing_and_one_that_dies_is_told_of():
     assert all(child.process.poll() is not None for child in env._children)
 
 
-APART = {"agents apart": (TurnsEnv, separate_networks()), "a state": (CueEnv, recurrent.model())}
+class PaidLives(LivesEnv):
+    """What is seen is always the same, and what is done pays: so it shows what was carried."""
+
+    def _see(self):
+        return {"number": np.full(1, 0.5, np.float32)}
+
+    def step(self, action):
+        actor = self.actor_id()
+        told = super().step(action)
+        died = LivesEnv.outcomes(self)
+        self._outcomes = [Outcome(actor, float(np.sum(next(iter(action.values())))), terminated=bool(died))]
+        return told[0], self._outcomes[0].reward, *told[2:]
+
+    def outcomes(self):
+        return self._outcomes
+
+
+APART = {
+    "agents apart": (TurnsEnv, separate_networks()),
+    "a state": (CueEnv, recurrent.model()),
+    "who comes back": (PaidLives, recurrent.model()),
+}
 
 
 @pytest.mark.parametrize("world", [*WORLDS, *APART])
