@@ -22,6 +22,7 @@ from maze_core.config.arguments import (
     sorted_arguments,
 )
 from maze_core.config.components import RENAMED
+from maze_core.config.environments import misplaced
 from maze_core.config.instantiate import Describer, instantiate, settings_in_place
 from maze_core.config.modules import (
     Directories,
@@ -287,6 +288,7 @@ class _Composition:
             if _resolve_vectorization(normal, self._arguments.objects):
                 self._origins.note_replaced("env.vectorization", None, Origin("derived", "auto"))
             self._find_sources(normal)
+            self._expect_family(normal["env"])
         reported = {problem.path for problem in self._found.problems}
         for problem in last.problems:
             if problem.path not in reported and not self._is_failed(problem.path):
@@ -320,6 +322,13 @@ class _Composition:
         algorithm["n_epochs"] = derived
         origin = Origin("derived", "algorithm.total_env_steps")
         self._origins.note_replaced("algorithm.n_epochs", derived, origin)
+
+    def _expect_family(self, env: Any) -> None:
+        """Note an environment that the module chosen for it is not made for."""
+        name = env.get("name") if isinstance(env, Mapping) else None
+        module = self._composed.choices.get("env")
+        if isinstance(name, str) and module and (problem := misplaced(module, name)) is not None:
+            self._found.add("env.name", problem, code="wrong_module")
 
     def _find_sources(self, tree: Tree) -> None:
         """Say what lies where ``dataset`` and ``initial`` point, or take them out where they name nothing."""

@@ -90,6 +90,10 @@ EXTRAS: Final = (
 )
 
 
+_OF_ONE_FAMILY: Final = ("atari", "dm_control")
+"""Extras with a module of their own whose settings make sense for their environments alone."""
+
+
 def extra_of(env_id: str) -> Extra | None:
     """The extra that brings an environment; None where it is built in or comes from elsewhere."""
     import gymnasium
@@ -100,6 +104,16 @@ def extra_of(env_id: str) -> Extra | None:
         if entry_point.startswith(extra.entry_point) or env_id.startswith(extra.prefixes):
             return extra
     return None
+
+
+def misplaced(module: str, name: str) -> str | None:
+    """Why the environment ``name`` is none of those that ``env=module`` takes; None where it may be."""
+    prefixes = {extra.name: extra.prefixes for extra in EXTRAS if extra.name in _OF_ONE_FAMILY}
+    env_id = name.rpartition(":")[2]
+    if env_id.startswith(prefixes.get(module, "")):
+        return None
+    fits = next((other for other, own in prefixes.items() if env_id.startswith(own)), "gym_env")
+    return f"{name!r} is none of {' or '.join(prefixes[module])}…, which env={module} takes: take env={fits}."
 
 
 def register_extras() -> None:

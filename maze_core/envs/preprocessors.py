@@ -179,11 +179,23 @@ class Rgb2GrayPreProcessor(PreProcessor):
 
     def processed_space(self, space: Space[Any]) -> Space[Any]:
         """Without the axis of colours."""
+        if isinstance(space, spaces.Box) and len(space.shape) == 2:
+            raise self._grey(space)
         box = self.box(space, 3)
-        if not -len(box.shape) <= self.rgb_dim < len(box.shape) or box.shape[self.rgb_dim] != 3:
+        is_there = -len(box.shape) <= self.rgb_dim < len(box.shape)
+        if not is_there or box.shape[self.rgb_dim] != 3:
+            if is_there and box.shape[self.rgb_dim] == 1:
+                raise self._grey(space)
             raise self.refusal(f"three colours at axis {self.rgb_dim}", space)
         low, high = (self.process(bound[None])[0] for bound in (box.low, box.high))
         return spaces.Box(low, high, dtype=box.dtype.type)
+
+    def _grey(self, space: Space[Any]) -> EnvError:
+        return EnvError(
+            f"Rgb2GrayPreProcessor makes colours grey, and the observation {self.observation!r} is {space}, which is "
+            "grey already: leave it out, and read that observation in the next step; where the picture has no axis of "
+            "channels, UnSqueezePreProcessor adds it."
+        )
 
     def process(self, values: Array) -> Array:
         """``[B, h, w]``; whole numbers are rounded to the nearest."""

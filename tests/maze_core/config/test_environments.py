@@ -8,6 +8,7 @@ import gymnasium
 import pytest
 
 from maze_core.config import environments
+from maze_core.config.compose import compose_run
 from maze_core.config.environments import (
     Extra,
     extra_of,
@@ -16,6 +17,7 @@ from maze_core.config.environments import (
     operator_wrapper_kwargs,
     register_extra_of,
 )
+from maze_core.errors import InvalidSpecificationError
 
 
 @pytest.mark.parametrize(
@@ -131,3 +133,20 @@ def test_arguments_are_open_where_the_environment_is_chosen_by_a_module_that_a_m
 def test_an_environment_knows_the_extra_that_brings_it(env_id: str, extra: str | None) -> None:
     found = extra_of(env_id)
     assert (found.name if found else None) == extra
+
+
+@pytest.mark.parametrize(
+    ("module", "name", "fits"),
+    [
+        ("dm_control", "CartPole-v1", "gym_env"),
+        ("dm_control", "ALE/Pong-v5", "atari"),
+        ("atari", "dm_control/reacher-easy-v0", "dm_control"),
+        ("atari", "MinAtar/Breakout-v1", "gym_env"),
+    ],
+)
+def test_a_module_of_one_family_refuses_others_and_names_the_one_that_fits(module, name, fits):
+    with pytest.raises(
+        InvalidSpecificationError, match=rf"env\.name.*which env={module} takes: take env={fits}"
+    ):
+        compose_run(env=module, overrides={"env.name": name}, seed=1)
+    assert compose_run(env=fits, overrides={"env.name": name}, seed=1).tree["env"]["name"] == name

@@ -201,3 +201,9 @@ def test_what_cannot_be_processed_is_refused_with_the_way_out(processor, space, 
 def test_axes_are_an_order(axes):
     with pytest.raises(ValueError, match="axes"):
         TransposePreProcessor(**NAME, axes=axes)
+
+
+@pytest.mark.parametrize("shape", [(4, 4), (4, 4, 1)])
+def test_a_grey_picture_is_told_that_it_needs_no_grey(shape):
+    with pytest.raises(EnvError, match=r"grey already: leave it out.*UnSqueezePreProcessor adds it"):
+        Rgb2GrayPreProcessor(**NAME).processed_space(spaces.Box(0, 1, shape))
