@@ -160,20 +160,30 @@ def _problems(
     prefix: tuple[str, ...],
 ) -> list[Problem]:
     found: dict[str, Problem] = {}
+    empty: set[str] = set()
+    """Lists that are too short maybe only because what is wrong in them does not count."""
     for item in error.errors(include_url=False):
         keys = _keys_within(arguments, (*prefix, *item["loc"]))
+        if len(item["loc"]) > 1 and _CODES.get(item["type"]) == "missing_key":
+            keys.append(str(item["loc"][-1]))
         where = join(path, ".".join(keys)) if keys else path
         cause = item.get("ctx", {}).get("error")
         if isinstance(cause, InvalidSpecificationError):  # a check that says itself where
             found |= {p.path: p for p in _below(where, cause)}
             continue
+        if item["type"] == "too_short":
+            empty.add(where)
         problem = _problem(item, where, target, keys, arguments)
         if where not in found:
             found[where] = problem
         elif problem.message not in found[where].message:  # the alternatives of a union, one finding each
             message = f"{found[where].message.removesuffix('.')}; or: {problem.message}"
             found[where] = dataclasses.replace(found[where], message=message)
-    return list(found.values())
+    return [
+        p
+        for where, p in found.items()
+        if where not in empty or not any(q.startswith(f"{where}.") for q in found)
+    ]
 
 
 def _keys_within(arguments: Any, location: tuple[int | str, ...]) -> list[str]:
@@ -230,7 +240,8 @@ def _problem(
         kind, "wrong_type" if kind.endswith(("_type", "_parsing", "_from_float")) else "invalid_value"
     )
     if code == "missing_key":
-        return Problem(path=where, message=f"{_name(target)} needs it.", code=code)
+        inner = _settings_at(target, keys)
+        return Problem(path=where, message=f"{_name(inner or target)} needs it.", code=code)
     settings = _settings_at(target, keys)
     beside = () if settings is None else parameters_of(settings) or ()
     if code == "unknown_key":

@@ -17,6 +17,7 @@ from maze_core.config.settings import dataclass
 from maze_core.config.words import closest
 from maze_core.errors import InvalidSpecificationError, Problem
 from maze_core.models.activations import ActivationName, activation_name
+from maze_core.models.size import check_widths
 
 _STRICT = ConfigDict(extra="forbid")
 _MOST_LAYERS = Field(max_length=8)
@@ -49,6 +50,14 @@ class LayersConfig:
     """First weights: orthogonal, by their gain, with biases 0; or all even within ±1/√inputs, as torch's."""
     hidden_gain: Gain = 2**0.5
     """Scale of the orthogonal weights of hidden layers; √2 suits ReLU."""
+
+    def __post_init__(self) -> None:
+        """Refuse more weights than a checkpoint can hold.
+
+        Raises:
+            InvalidSpecificationError: there are more.
+        """
+        check_widths(self.hidden_units, "hidden_units")
 
 
 @dataclass(frozen=True, kw_only=True, config=_STRICT)
@@ -103,7 +112,16 @@ class VGGConvolutionParams(WeightsParams):
     hidden_channels: Widths
     """Channels of each pair."""
     use_batch_norm_conv: bool = False
-    """Scale and shift behind each convolution; see the block."""
+    """Must be false here: it gathers no statistics in evaluation mode, in which networks act and learn."""
+
+    def __post_init__(self) -> None:
+        """Refuse what would not do what its name says.
+
+        Raises:
+            InvalidSpecificationError: batch norm is asked for.
+        """
+        if self.use_batch_norm_conv:
+            raise _needs_training("use_batch_norm_conv", "gathers no statistics", "false")
 
 
 @dataclass(frozen=True, kw_only=True, config=_STRICT)
@@ -191,11 +209,20 @@ class MultiHeadAttentionParams:
     num_heads: _Count
     """Heads, which divide the width of the queries."""
     dropout: _Share = 0.0
-    """As torch's; networks are in evaluation mode here, in which it does nothing."""
+    """Must be 0 here: it does nothing in evaluation mode, in which networks act and learn."""
     bias: bool = True
     """Whether layers have one."""
     add_input_to_output: bool = False
     """Add the queries to what they find."""
+
+    def __post_init__(self) -> None:
+        """Refuse what would not do what its name says.
+
+        Raises:
+            InvalidSpecificationError: there is dropout.
+        """
+        if self.dropout:
+            raise _needs_training("dropout", "does nothing", "0")
 
 
 @dataclass(frozen=True, kw_only=True, config=_STRICT)
@@ -318,6 +345,14 @@ BLOCKS: Final[Mapping[str, type[Any]]] = {
 STATEFUL: Final = ("lstm", "gru")
 """Blocks that carry a state from one observation of an episode to the next."""
 RECURRENT: Final = (*STATEFUL, "lstm_last_step")
+
+
+def _needs_training(name: str, failing: str, way_out: str) -> InvalidSpecificationError:
+    message = (
+        f"{failing} in evaluation mode, in which networks act and learn, so that they learn from what acted: set it to "
+        f"{way_out}, or give a module of your own."
+    )
+    return InvalidSpecificationError([Problem(path=name, message=message, code="not_supported")])
 
 
 def _block_type(value: Any) -> Any:

@@ -4,12 +4,15 @@ Observations of numbers are read as float32, categories as indicators, pictures 
 and, where its numbers are bounded integers, scaled to 0 to 1. First weights come from torch's generator.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from math import prod
 from typing import Any, Final
 
 import torch
 from gymnasium import spaces
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from maze_core.errors import InvalidSpecificationError, Problem
 from maze_core.models import blocks
@@ -18,6 +21,7 @@ from maze_core.models.blocks.block import Block, Keys, Shape, Tensors, WeightIni
 from maze_core.models.builders import channels_first, modality, one_hot
 from maze_core.models.graph import OneHot
 from maze_core.models.memory import STATE
+from maze_core.models.size import Size, check_given, check_tensor
 from maze_core.models.template_config import BlockNetConfig, ConcatModelBuilderConfig, ModalityConfig
 
 KINDS: Mapping[str, type[Block]] = {
@@ -136,11 +140,26 @@ class BlockNetwork(nn.Module):
         return found
 
 
+class _Bounded(TorchFunctionMode):
+    """Refuses tensors that no network here needs; of those that only have a shape it does so without memory."""
+
+    def __init__(self, path: str) -> None:
+        super().__init__()
+        self._path = path
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        """What the function gives, where that is no larger than may be."""
+        given = func(*args, **(kwargs or {}))
+        if isinstance(given, Tensor) and given.is_meta:
+            check_tensor(given.numel(), self._path)
+        return given
+
+
 class _Assembly:
     """Blocks, and the shapes of all that they give."""
 
-    def __init__(self, inputs: Inputs, channels: str | None, path: str) -> None:
-        self.path = path
+    def __init__(self, inputs: Inputs, channels: str | None, path: str, size: Size) -> None:
+        self.path, self._size, self._n_given = path, size, 0
         self.inputs = {name: tuple(space.shape or ()) for name, space in inputs.items()}
         self.shapes: dict[str, Shape] = dict(self.inputs)
         self.blocks: dict[str, Block] = {}
@@ -155,14 +174,31 @@ class _Assembly:
             raise _problem(self.path, message, tuple(self.shapes))
         lead = self.shapes[reads[0]][:n_lead]
         try:
-            block = kind(reads, gives, [self.shapes[key][n_lead:] for key in reads], **settings)
+            shapes = [self.shapes[key][n_lead:] for key in reads]
+            if kind is not OneHotBlock:  # no weights, and what it gives is counted where it is added
+                self._check_size(partial(kind, reads, gives, shapes, **settings), prod(lead))
+            block = kind(reads, gives, shapes, **settings)
             shapes = block.out_shapes()
+        except InvalidSpecificationError:
+            raise
         except (ValueError, RuntimeError, IndexError) as error:
             reason = str(error).splitlines()[0].removeprefix(f"{kind.__name__}: ")
             raise _problem(self.path, f"{kind.__name__}: {reason}") from error
         self.blocks["_".join(gives)] = block
         self.shapes |= {key: (*lead, *shape) for key, shape in zip(gives, shapes, strict=True)}
         return gives[0]
+
+    def _check_size(self, kind: Callable[[], Block], n_rows: int) -> None:
+        """Refuse a block that is too large, or gives too much, before memory is taken for it."""
+        with torch.device("meta"), _Bounded(self.path):
+            block = kind()
+            self.check_given(n_rows * sum(map(prod, block.out_shapes())))
+        self._size.add(sum(parameter.numel() for parameter in block.parameters()), self.path)
+
+    def check_given(self, n: int) -> None:
+        """Count numbers that a block gives of one observation."""
+        self._n_given += n
+        check_given(self._n_given, self.path)
 
     def add_configured(self, config: BlockConfig, in_keys: Keys, out_keys: Keys, n_lead: int = 0) -> str:
         """Add the block of a configuration."""
@@ -177,6 +213,7 @@ class _Assembly:
     ) -> str:
         """Add what turns an observation into what blocks read; gives the key of that."""
         if (op := one_hot(name, space, target)) is not None:
+            self.check_given(op.width)
             return self.add(OneHotBlock, name, target, op=op)
         shape = self.shapes[name][n_lead:]
         if isinstance(space, spaces.Box) and len(shape) == 3 and not flat:
@@ -195,12 +232,15 @@ class _Assembly:
             raise _problem(self.path, str(error)) from error
 
 
-def template_embedding(inputs: Inputs, template: ConcatModelBuilderConfig) -> blocks.InferenceBlock:
+def template_embedding(
+    inputs: Inputs, template: ConcatModelBuilderConfig, size: Size
+) -> blocks.InferenceBlock:
     """The embedding of a template: a block per observation, side by side, hidden layers, memory.
 
     Args:
         inputs: the observations that are read.
         template: the settings.
+        size: counts the parameters of the model.
 
     Raises:
         InvalidSpecificationError: a block does not fit its observation.
@@ -208,7 +248,7 @@ def template_embedding(inputs: Inputs, template: ConcatModelBuilderConfig) -> bl
     config, path = template.modality_config, "model.model_builder.modality_config"
     # axes that stay in front until the recurrence takes them
     n_stack = int(config.recurrence is not None and config.recurrence.block_type == "lstm_last_step")
-    made = _Assembly(inputs, template.channels, path)
+    made = _Assembly(inputs, template.channels, path, size)
     if n_stack:
         _check_stacks(made.shapes)
     parts = []
@@ -232,22 +272,44 @@ def template_embedding(inputs: Inputs, template: ConcatModelBuilderConfig) -> bl
     return made.network(latent)
 
 
-def named_embedding(inputs: Inputs, config: BlockNetConfig, path: str) -> blocks.InferenceBlock:
+def named_embedding(inputs: Inputs, config: BlockNetConfig, path: str, size: Size) -> blocks.InferenceBlock:
     """The embedding of a network that is named block by block.
 
     Raises:
         InvalidSpecificationError: a block does not fit what it reads.
     """
-    made = _Assembly(inputs, config.channels, path)
+    made = _Assembly(inputs, config.channels, path, size)
     read = {name: made.read(name, space, f"read_{i}") for i, (name, space) in enumerate(inputs.items())}
     for i, block in enumerate(config.blocks):
         made.path = f"{path}.blocks.{i}"
+        _check_order(config, i, made)
         given = [key for key in block.out_keys if key in made.shapes]
         if given:
             raise _problem(made.path, f"gives {given[0]!r}, which is there already: rename it.")
         made.add_configured(block, [read.get(key, key) for key in block.in_keys], block.out_keys)
     made.path = path
     return made.network(config.latent or config.blocks[-1].out_keys)
+
+
+def _check_order(config: BlockNetConfig, i: int, made: _Assembly) -> None:
+    """Say where a block stands too early, or reads in a circle what it gives."""
+    makers = {key: n for n, block in enumerate(config.blocks) for key in block.out_keys}
+    missing = next((key for key in config.blocks[i].in_keys if key not in made.shapes), None)
+    if missing is None or missing not in makers:
+        return
+    needed: set[int] = set()
+    waiting = [i]
+    while waiting:
+        for key in config.blocks[waiting.pop()].in_keys:
+            maker = makers.get(key)
+            if maker is not None and key not in made.shapes and maker not in needed:
+                needed.add(maker)
+                waiting.append(maker)
+    if i in needed:
+        raise _problem(
+            made.path, f"the blocks {sorted(needed)} read each other: one has to read what is there already."
+        )
+    raise _problem(made.path, f"reads {missing!r}; block {makers[missing]} gives it: put that one before.")
 
 
 def _n_pictures(kind: str, shape: Shape, config: ModalityConfig) -> int:

@@ -177,6 +177,11 @@ def channels_first(shape: tuple[int, ...], channels: str | None) -> bool:
     return channels == "first" if channels is not None else shape[0] < shape[-1]
 
 
+def n_parameters(program: Program) -> int:
+    """How many parameters it has of its own: those that it shares are the policy's."""
+    return sum((op.n_in + 1) * op.n_out for op in program.dense if not op.weight.startswith(SHARED))
+
+
 def initial_parameters(program: Program, rng: np.random.Generator) -> dict[str, FloatArray]:
     """Weights drawn from all orthogonal ones alike (Saxe et al. 2014, arXiv:1312.6120), by their gain; biases 0.
 

@@ -32,6 +32,7 @@ from maze_core.models.config import (
     TemplateModelConfig,
 )
 from maze_core.models.heads import DistributionMapper
+from maze_core.models.size import Size
 from maze_core.types import StepKey, Tree
 
 if TYPE_CHECKING:
@@ -69,6 +70,8 @@ class ModelSpec:
     critic share too. None shares within a policy or critic that is composed by itself."""
     embeddings: dict[Any, Any] | None = None
     """Sub-step → settings and network of the policy of one model that its critic shares."""
+    size: Size = field(default_factory=Size)
+    """Counts the parameters of one model."""
     has_critic: bool = False
     """Whether the model has a critic of states."""
 

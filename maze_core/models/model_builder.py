@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import partial
+from math import prod
 from typing import Any, NamedTuple
 
 import msgspec
@@ -36,6 +37,7 @@ from maze_core.models.builders import (
     input_spaces,
     is_dense,
     mask_names,
+    n_parameters,
     shared_with,
     template_inputs,
     with_shared_embedding,
@@ -502,11 +504,13 @@ class NetworkFactory:
         if end:
             program = Program((*program.ops, end))
         if not (shares and self._role is _CRITIC):
+            self._spec.size.add(n_parameters(program), path)
             network = GraphNetwork(program, initial_parameters(program, self._rng))
             if shares:
                 self._keep_embedding(key, settings, network, path)
             return network
         policy, program = self._embedding(key, path)[1], shared_with(program)
+        self._spec.size.add(n_parameters(program), path)
         own = initial_parameters(program, self._rng)
         shared = {
             name: policy.parameters[name.removeprefix(SHARED)] for name in own if name.startswith(SHARED)
@@ -525,12 +529,14 @@ class NetworkFactory:
         from maze_core.models.block_network import BlockNetwork, named_embedding, template_embedding
 
         if isinstance(settings, BlockNetConfig):
-            embedding = named_embedding(inputs, settings, path)
+            embedding = named_embedding(inputs, settings, path, self._spec.size)
+            self._add_head(embedding, outputs, path)
             return BlockNetwork(embedding, outputs, settings.output_gain or self._role.gain)
         shares = self._shares(settings, key)
         if shares and self._role is _CRITIC:
             return self._embedding(key, path)[1]
-        embedding = template_embedding(template_inputs(inputs, settings), settings)
+        embedding = template_embedding(template_inputs(inputs, settings), settings, self._spec.size)
+        self._add_head(embedding, outputs, "model.model_builder")
         weight_init: Any = getattr(settings.modality_config.hidden.settings, "weight_init", "orthogonal")
         network = BlockNetwork(embedding, outputs, self._role.gain, weight_init)
         if shares:
@@ -543,6 +549,11 @@ class NetworkFactory:
             if self._spec.has_critic:
                 network.add_value(_CRITIC.gain)
         return network
+
+    def _add_head(self, embedding: Any, outputs: Mapping[str, int], path: str) -> None:
+        """Count the layer behind the blocks."""
+        width = sum(prod(embedding.shapes[key]) for key in embedding.out_keys)
+        self._spec.size.add((width + 1) * sum(outputs.values()), path)
 
     def _shares(self, template: ConcatModelBuilderConfig, key: StepKey | None) -> bool:
         """Whether policy and critic share what the template makes."""

@@ -100,7 +100,7 @@ class BlockNetConfig:
     """
 
     blocks: Annotated[tuple[NamedBlockConfig, ...], Field(min_length=1, max_length=64)]
-    """The blocks in any order; those on which nothing depends are left out."""
+    """The blocks, each behind those that it reads; those on which nothing depends are left out."""
     latent: Annotated[Keys | None, BeforeValidator(_none_for_empty)] = None
     """What the linear layer reads, flattened side by side; null is what the last block gives."""
     channels: Literal["first", "last"] | None = None

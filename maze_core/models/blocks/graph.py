@@ -155,9 +155,10 @@ class GNNBlock(Block):
         n_graphs, n_nodes, _ = nodes.shape
         ends = edges.long()
         exists = (ends != NON_EDGE).all(-1)
-        graph = torch.arange(n_graphs, device=nodes.device)[:, None].expand_as(exists)[exists]
-        source, target = (ends[exists] + n_nodes * graph[:, None]).unbind(1)
-        given = [part[exists] for part in features]
+        graph = torch.arange(n_graphs, device=nodes.device)[:, None].expand_as(exists)
+        graph = _of(graph, exists)
+        source, target = (_of(ends, exists) + n_nodes * graph[:, None]).unbind(1)
+        given = [_of(part, exists) for part in features]
         for message, update in zip(self.messages, self.updates, strict=True):
             sent = message({"x": torch.cat([flat[source], flat[target], *given], 1)})["y"]
             received = sent.new_zeros(len(flat), sent.shape[1]).scatter_reduce(
@@ -165,6 +166,11 @@ class GNNBlock(Block):
             )
             flat = update({"x": torch.cat([flat, received], 1)})["y"]
         return flat.reshape(n_graphs, n_nodes, -1)
+
+
+def _of(values: Tensor, exists: Tensor) -> Tensor:
+    """Those of the edges that exist; all where only shapes are asked for."""
+    return values.flatten(0, 1) if values.is_meta else values[exists]
 
 
 _REDUCTIONS = {"sum": "sum", "mean": "mean", "max": "amax"}

@@ -8,6 +8,7 @@ import pytest
 import torch
 from gymnasium import spaces
 
+from maze_core.config.instantiate import instantiate
 from maze_core.errors import InvalidSpecificationError
 from maze_core.models.block_config import BLOCKS, BlockConfig
 from maze_core.models.config import (
@@ -381,7 +382,7 @@ BUILT = {
     "strided_convolution_dense": ({"hidden_channels": [2], "hidden_kernels": 3}, ["observation"]),
     "vgg_convolution": ({"hidden_channels": [2]}, ["observation"]),
     "vgg_convolution_dense": ({"hidden_channels": [2]}, ["observation"]),
-    "vgg_convolution_gap": ({"hidden_channels": [2], "use_batch_norm_conv": True}, ["observation"]),
+    "vgg_convolution_gap": ({"hidden_channels": [2]}, ["observation"]),
     "lstm": ({}, ["v"]),
     "gru": ({}, ["v"]),
     "lstm_last_step": ({"bidirectional": True, "non_lin": "tanh"}, ["nodes"]),
@@ -425,6 +426,50 @@ def test_every_block_that_has_a_name_is_built_from_it_and_learns(kind: str):
         shown["state"] = torch.zeros(2, network.state_width)
     network.evaluate(shown).square().sum().backward()
     assert all(p.grad is not None for p in network.module.parameters() if p.requires_grad)
+
+
+def named(*blocks) -> list[tuple[str, str]]:
+    """Where the mistakes of a network of blocks are, and what they are."""
+    network = {"_target_": "maze_core.BlockNetConfig", "blocks": list(blocks)}
+    policy = {"_target_": "maze_core.ProbabilisticPolicyComposerConfig", "networks": [network]}
+    tree = {"_target_": "maze_core.CustomModelConfig", "critic": None, "policy": policy}
+    with pytest.raises(InvalidSpecificationError) as caught:
+        build(instantiate(tree), {"v": VECTOR, "nodes": NODES, "picture": PICTURE})
+    return [(problem.path, problem.message) for problem in caught.value.problems]
+
+
+def block(reads, gives, kind="dense", **params):
+    return {"in_keys": reads, "out_keys": gives, "block_type": kind, "block_params": params}
+
+
+def test_one_mistake_within_a_block_is_one_problem_where_it_stands():
+    ((path, message),) = named(block("v", "x", hidden_unit=[3]))
+    assert path.endswith("blocks.0.block_params.hidden_unit")
+    ((path, message),) = named({"out_keys": "x"})
+    assert path.endswith("blocks.0.in_keys")
+    assert message == "NamedBlockConfig needs it."
+    ((path, message),) = named()
+    assert path.endswith("blocks")
+    assert "at least 1 item" in message
+
+
+def test_a_block_that_stands_too_early_is_told_which_one_to_put_before():
+    ((path, message),) = named(block("x", "y"), block("v", "x"))
+    assert path == "model.policy.networks.0.blocks.0"
+    assert message == "reads 'x'; block 1 gives it: put that one before."
+    ((_, message),) = named(block("y", "x"), block("x", "y"), block("x", "z"))
+    assert message.startswith("the blocks [0, 1] read each other")
+
+
+def test_what_does_nothing_in_evaluation_mode_is_refused():
+    ((path, message),) = named(block("nodes", "x", "self_attention_seq", dropout=0.5))
+    assert path.endswith("blocks.0.block_params.dropout")
+    assert "set it to 0" in message
+    ((path, message),) = named(
+        block("picture", "x", "vgg_convolution_dense", hidden_channels=[2], use_batch_norm_conv=True)
+    )
+    assert path.endswith("blocks.0.block_params.use_batch_norm_conv")
+    assert "set it to false" in message
 
 
 def test_a_sequence_has_a_block_of_its_own():
