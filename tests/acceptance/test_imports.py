@@ -274,7 +274,7 @@ def test_a_model_of_stable_baselines3_is_served_and_judged_with_its_own_actions(
     np.testing.assert_allclose(acted, done, rtol=1e-5, atol=1e-5)
     judged = server.submit("evaluate", {"run": run["id"], "n_episodes": 2, "seed": 1})
     assert server.wait(judged)["state"] == "succeeded"
-    assert server.post("/v1/policies", {"name": "brought"}).status_code == 201
-    assert server.post("/v1/policies/brought/versions", {"run": run["id"]}).status_code == 201
-    by_name = server.post("/v1/policies/brought:1/compute_action", {"observation": seen[0].tolist()})
+    assert server.post("/v1/policies", {"name": "of_others"}).status_code == 201
+    assert server.post("/v1/policies/of_others/versions", {"run": run["id"]}).status_code == 201
+    by_name = server.post("/v1/policies/of_others:1/compute_action", {"observation": seen[0].tolist()})
     np.testing.assert_allclose(by_name.json()["action"], done[0], rtol=1e-5, atol=1e-5)
