@@ -553,7 +553,7 @@ def _in_a_row(agent: Agent, key: StepKey, observations: Observation) -> Action:
 
 
 def _only_watches(node: Any) -> bool:
-    """Whether a wrapper is training's own, so that nothing it was given is needed to act."""
+    """Whether a wrapper is training's own, so that acting goes on without it where it cannot be built."""
     kind = resolve_target(node[TARGET]) if is_node(node) else None
     return (
         isinstance(kind, type) and issubclass(kind, Wrapper) and kind.servable and not ACTS & kind.overridden
@@ -563,11 +563,16 @@ def _only_watches(node: Any) -> bool:
 def _build(checkpoint: Checkpoint, objects: Mapping[str, object]) -> Agent:
     identity = checkpoint.identity
     raw = described_spaces(identity["spaces"])
-    nodes = identity["config"]["wrappers"]
-    places = [i for i, node in enumerate(nodes) if not _only_watches(node)]
-    wrappers = build_wrappers({i: nodes[i] for i in places}, objects)
+    placed: dict[int, Wrapper] = {}
+    for i, node in enumerate(identity["config"]["wrappers"]):
+        try:
+            (placed[i],) = build_wrappers({i: node}, objects)
+        except InvalidSpecificationError:  # such as for a function that was handed over
+            if not _only_watches(node):
+                raise
+    wrappers = list(placed.values())
     seen, policy_actions = bind_wrappers(wrappers, raw.observation_spaces, raw.action_spaces)
-    for i, wrapper in zip(places, wrappers, strict=True):
+    for i, wrapper in placed.items():
         wrapper.load_state_dict(section(checkpoint.tensors, f"wrappers/{i}"))
     return Agent(
         observation_spaces=raw.observation_spaces,

@@ -20,7 +20,6 @@ from maze_core.config.modules import (
     Directories,
     ModuleIndex,
     composition,
-    conf_root,
     module_index,
     module_of,
 )
@@ -191,9 +190,9 @@ def _is_open(default: Any) -> bool:
 
 
 def operator_kwargs(config_dirs: Directories = ()) -> Mapping[str, frozenset[str]]:
-    """Environment id → arguments that modules in the operator's directories name beside it; they are open too."""
+    """Environment id → arguments that modules, the operator's and those that are built in, name beside it."""
     found: dict[str, frozenset[str]] = {}
-    for env in _operator_envs(config_dirs):
+    for env in _envs_of_modules(config_dirs):
         if isinstance(kwargs := env.get("kwargs"), Mapping):
             env_id = str(env.get("name"))
             found[env_id] = found.get(env_id, frozenset()) | {str(key) for key in kwargs}
@@ -201,9 +200,9 @@ def operator_kwargs(config_dirs: Directories = ()) -> Mapping[str, frozenset[str
 
 
 def operator_wrapper_kwargs(config_dirs: Directories = ()) -> Mapping[str, frozenset[str]]:
-    """Wrapper inside an environment → arguments that the operator's modules name beside it; no others are open."""
+    """Wrapper inside an environment → arguments that modules name beside it; no others are open."""
     found: dict[str, frozenset[str]] = {}
-    for env in _operator_envs(config_dirs):
+    for env in _envs_of_modules(config_dirs):
         wrappers = env.get("wrappers")
         for node in filter(is_node, wrappers if isinstance(wrappers, list) else ()):
             target = canonical_target(str(node[TARGET]))
@@ -211,13 +210,11 @@ def operator_wrapper_kwargs(config_dirs: Directories = ()) -> Mapping[str, froze
     return found
 
 
-def _operator_envs(config_dirs: Directories) -> Iterator[Mapping[str, Any]]:
-    """What modules in the operator's directories say of their environments."""
+def _envs_of_modules(config_dirs: Directories) -> Iterator[Mapping[str, Any]]:
+    """What modules say of their environments."""
     index = module_index(config_dirs)
     for group in ("env", *PRESET_GROUPS):
-        for name, file in index.files.get(group, {}).items():
-            if file.is_relative_to(conf_root()):
-                continue
+        for name in index.files.get(group, {}):
             if isinstance(env := _env_of(index, group, name), Mapping):
                 yield env
 

@@ -95,9 +95,10 @@ OPTIONAL = {
     "mlflow": "maze_core/runners/trackers.py",
     "onnx": "maze_core/export/onnx_graph.py",
     "onnxruntime": "maze_core/export/exporting.py",
+    "PIL": "maze_core/envs/wrappers/export_gif.py",
 }
 """Module of an extra → the one source that imports it, or the few."""
-EXTRA = {"imageio_ffmpeg": "video", "pyarrow": "parquet", "onnxruntime": "onnx"}
+EXTRA = {"imageio_ffmpeg": "video", "pyarrow": "parquet", "onnxruntime": "onnx", "PIL": "gif"}
 """Module → its extra, where that has another name."""
 COMES_WITH = {"pydantic-core": "pydantic", "mlflow": "mlflow-skinny"}
 """Distributions that another one always brings, and whose names it documents as its own interface."""

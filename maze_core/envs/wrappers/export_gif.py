@@ -36,7 +36,7 @@ class ExportGifWrapper(Wrapper):
         try:
             image = importlib.import_module("PIL.Image")
         except ImportError as error:
-            raise EnvError("ExportGifWrapper needs Pillow: pip install pillow") from error
+            raise EnvError("ExportGifWrapper needs Pillow: pip install 'maze-service[gif]'") from error
         return _Drawing(env, inner, self, image)
 
 

@@ -83,8 +83,10 @@ def test_what_the_operators_files_name_is_open(tmp_path: Path) -> None:
     }.items():
         (tmp_path / name).parent.mkdir()
         (tmp_path / name).write_text(text)
-    assert operator_kwargs([str(tmp_path)]) == {"Maze-v0": {"size", "walls"}}
-    assert operator_kwargs() == {}
+    built_in = operator_kwargs()
+    assert "Maze-v0" not in built_in
+    assert operator_kwargs([str(tmp_path)]) == {**built_in, "Maze-v0": {"size", "walls"}}
+    assert built_in["ALE/Breakout-v5"] == {"frameskip", "repeat_action_probability"}
 
 
 def test_of_each_wrapper_the_arguments_are_known_that_the_operators_files_name(tmp_path: Path) -> None:
@@ -94,7 +96,13 @@ def test_of_each_wrapper_the_arguments_are_known_that_the_operators_files_name(t
     }.items():
         (tmp_path / name).parent.mkdir()
         (tmp_path / name).write_text(text)
-    assert operator_wrapper_kwargs([str(tmp_path)]) == {"a.B": {"size", "walls"}, "a.C": frozenset()}
+    built_in = operator_wrapper_kwargs()
+    assert operator_wrapper_kwargs([str(tmp_path)]) == {
+        **built_in,
+        "a.B": {"size", "walls"},
+        "a.C": frozenset(),
+    }
+    assert built_in["gymnasium.wrappers.stateful_observation.FrameStackObservation"] == {"stack_size"}
 
 
 def test_arguments_are_open_where_the_environment_is_chosen_by_a_module_that_a_module_begins_from(

@@ -47,8 +47,15 @@ ONCE = [one for one in MODULES if one[0] != "experiment" or one[1] == "cartpole_
 """The modules without those whose schema differs from another one's in its defaults alone."""
 
 
+def is_ours(node):
+    """No component of another library, whose arguments no schema types."""
+    return node.get("_target_", "maze_core.").startswith("maze_core.")
+
+
 def places_of(value, path=()):
-    """Path of every value that a schema types: all but the name of a component."""
+    """Path of every value that a schema types: all but the name of a component, and what one of others is given."""
+    if isinstance(value, dict) and not is_ours(value):
+        return
     items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
     for key, child in items:
         if key != "_target_":
@@ -87,7 +94,9 @@ def test_a_wrong_type_is_refused_wherever_it_stands(group, name):
 def test_a_key_that_there_is_not_is_refused_in_every_part(group, name):
     schema, value = Draft202012Validator(module_schema(group, name)), composed(group, name)
     parts = [
-        path for path in places_of(value) if isinstance(part(value, path), dict) and path[-1] not in FREE
+        path
+        for path in places_of(value)
+        if isinstance(part(value, path), dict) and path[-1] not in FREE and is_ours(part(value, path))
     ]
     for path in parts if isinstance(value, list) else [(), *parts]:
         inside = (*path, "no_such_setting")
