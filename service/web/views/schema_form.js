@@ -37,6 +37,11 @@ function variants(schema, defs) {
   return { isNullable, kinds: given.filter((each) => each["type"] !== "null") };
 }
 
+/** Whether a schema has every key of what stands there, such as the parameters of one kind of block. @param {Schema} kind  @param {unknown} value */
+function holds(kind, value) {
+  return value !== null && typeof value === "object" && Object.keys(value).every((key) => key in (kind["properties"] ?? {}));
+}
+
 /** The component that a schema describes. @param {Schema} schema @returns {string | undefined} */
 export function targetOf(schema) {
   return schema["properties"]?.["_target_"]?.["const"];
@@ -60,7 +65,7 @@ export function nodesOf(key, schema, defs, value = standardOf(schema), drafts = 
   const stands = drafts[key] === undefined ? value : read(/** @type {Draft} */ (drafts[key]), null);
   const targets = kinds.flatMap((kind) => targetOf(kind) ?? []);
   const target = /** @type {any} */ (stands)?._target_ ?? null;
-  const kind = targets.length > 1 ? kinds.find((each) => targetOf(each) === target) : kinds[0];
+  const kind = targets.length > 1 ? kinds.find((each) => targetOf(each) === target) : kinds.find((each) => holds(each, stands)) ?? kinds[0];
   if (kind?.["properties"] || targets.length > 1) {
     const children = kind && stands !== null ? childrenOf(key, kind, defs, stands, drafts) : [];
     return [{ kind: "group", key, name, description, children, targets, target, isNullable }];
@@ -79,7 +84,7 @@ export function nodesOf(key, schema, defs, value = standardOf(schema), drafts = 
 /** @param {string} key  @param {Schema} kind  @param {Record<string, Schema>} defs  @param {any} value  @param {Drafts} drafts */
 function childrenOf(key, kind, defs, value, drafts) {
   return Object.entries(/** @type {Record<string, Schema>} */ (kind["properties"])).flatMap(([name, property]) =>
-    nodesOf(key ? `${key}.${name}` : name, property, defs, value?.[name] ?? standardOf(property), drafts));
+    nodesOf(key ? `${key}.${name}` : name, property, defs, value && name in value ? value[name] : standardOf(property), drafts));
 }
 
 /** A wrapper is found by its class, where there is one of it. @param {any} entry  @param {any[]} entries  @param {number} index */
