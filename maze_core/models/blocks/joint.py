@@ -1,7 +1,7 @@
 """Blocks that are often one behind the other, as one."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
@@ -42,42 +42,37 @@ class FlattenDenseBlock(_Joint):
         self._then(DenseBlock, **dense)
 
 
-class StridedConvolutionDenseBlock(_Joint):
+class _ConvolutionDenseBlock(_Joint):
+    """Convolutions of a kind, flatten, dense layers."""
+
+    convolution: ClassVar[type[Block]]
+
+    def __init__(
+        self,
+        in_keys: Keys,
+        out_keys: Keys,
+        in_shapes: Shapes,
+        hidden_units: Sequence[int] = (128,),
+        dense_non_lin: str | type[nn.Module] = "tanh",
+        **convolutions: Any,
+    ) -> None:
+        """Take the settings of the convolutions, and widths and activation of the dense layers."""
+        super().__init__(in_keys, out_keys, in_shapes)
+        self._then(self.convolution, **convolutions)
+        self._then(FlattenBlock)
+        self._then(DenseBlock, hidden_units=hidden_units, non_lin=dense_non_lin)
+
+
+class StridedConvolutionDenseBlock(_ConvolutionDenseBlock):
     """Strided convolutions, flatten, dense layers: ``[C, …]`` → ``[n]``."""
 
-    def __init__(
-        self,
-        in_keys: Keys,
-        out_keys: Keys,
-        in_shapes: Shapes,
-        hidden_units: Sequence[int] = (128,),
-        dense_non_lin: str | type[nn.Module] = "tanh",
-        **convolutions: Any,
-    ) -> None:
-        """Take the settings of the convolutions, and widths and activation of the dense layers."""
-        super().__init__(in_keys, out_keys, in_shapes)
-        self._then(StridedConvolutionBlock, **convolutions)
-        self._then(FlattenBlock)
-        self._then(DenseBlock, hidden_units=hidden_units, non_lin=dense_non_lin)
+    convolution = StridedConvolutionBlock
 
 
-class VGGConvolutionDenseBlock(_Joint):
+class VGGConvolutionDenseBlock(_ConvolutionDenseBlock):
     """VGG convolutions, flatten, dense layers: ``[C, H, W]`` → ``[n]``."""
 
-    def __init__(
-        self,
-        in_keys: Keys,
-        out_keys: Keys,
-        in_shapes: Shapes,
-        hidden_units: Sequence[int] = (128,),
-        dense_non_lin: str | type[nn.Module] = "tanh",
-        **convolutions: Any,
-    ) -> None:
-        """Take the settings of the convolutions, and widths and activation of the dense layers."""
-        super().__init__(in_keys, out_keys, in_shapes)
-        self._then(VGGConvolutionBlock, **convolutions)
-        self._then(FlattenBlock)
-        self._then(DenseBlock, hidden_units=hidden_units, non_lin=dense_non_lin)
+    convolution = VGGConvolutionBlock
 
 
 class VGGConvolutionGAPBlock(_Joint):

@@ -188,9 +188,9 @@ def test_a_state_that_somebody_changed_is_refused(trained, name):
     observation, state = after_one_step(trained)
     parts = unpacked(state)
     if not parts[2] and name in OF_THE_POLICY:
-        pytest.skip("its policy carries nothing")
+        pytest.skip("a stack of observations alone: its state has no part of the policy to change")
     if name == "no part of the policy" and not parts[3]:
-        pytest.skip("so it is as an episode begins")
+        pytest.skip("a policy alone: emptied, its state is the one of an episode that begins")
     DAMAGED[name](parts)
     with pytest.raises((StateError, ValueError), match=r"null|There is no sub-step"):
         trained.compute_action(observation, state=packed(parts))

@@ -172,7 +172,7 @@ def test_a_state_that_is_not_finite_is_refused_where_it_stands(
 
 def test_where_nothing_finite_comes_of_a_state_the_state_is_named(client: Client, agent: Agent) -> None:
     if not agent.policy.state_widths:
-        pytest.skip("only a network can make a finite state infinite")
+        pytest.skip("a stack of observations alone: no network that could make a finite state infinite")
     _, state = agent.compute_action(OBSERVATION, state=None)
     worst = forged(state or "", 3e38)
     for more in ({}, {"explain": True}):
