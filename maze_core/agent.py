@@ -462,6 +462,10 @@ class Agent:
                 raise SpaceMismatchError(f"T{fault.message[1:]}", f"/{fault.name}")
         return checked
 
+    def takes(self, observations: Array, actor_id: ActorID) -> bool:
+        """Whether an array ``[B, …]`` holds raw observations that fit as they are; if not, each has to be checked."""
+        return self._readers[actor_id.step_key].takes(observations)
+
     def actor(self, actor_id: ActorID | tuple[StepKey, int] | None) -> ActorID:
         """The actor meant, checked.
 

@@ -43,6 +43,7 @@ CATALOGUE: Mapping[str, ProblemKind] = MappingProxyType(
     {
         "bad_request": ProblemKind(400, "A header is missing, doubled or malformed."),
         "malformed_json": ProblemKind(400, "The body is not JSON as RFC 8259 defines it; NaN is not."),
+        "malformed_body": ProblemKind(400, "The body is not of the form that Content-Type says."),
         "host_not_allowed": ProblemKind(400, "The Host header names somebody else."),
         "unauthorized": ProblemKind(401, "No valid token came with the request."),
         "origin_not_allowed": ProblemKind(403, "A web page of another origin called."),
@@ -68,7 +69,8 @@ CATALOGUE: Mapping[str, ProblemKind] = MappingProxyType(
         "digest_mismatch": ProblemKind(422, "The bytes that came are not those that were announced."),
         "payload_too_large": ProblemKind(413, "The body is larger than the service takes."),
         "unsupported_media_type": ProblemKind(
-            415, "Bodies are plain JSON with Content-Type: application/json."
+            415,
+            "Bodies are plain JSON with Content-Type: application/json; actions take arrays as bytes too.",
         ),
         "invalid_request": ProblemKind(
             422, "Fields or parameters are unknown, missing or of the wrong kind."
@@ -178,9 +180,9 @@ class Problem(Exception):
         return headers, content
 
 
-def too_large(limit: int) -> Problem:
+def too_large(limit: int, setting: str = "MAZE_MAX_BODY_BYTES") -> Problem:
     """The connection is closed, because the rest of the body is not read."""
-    detail = f"The body is larger than {limit} bytes; operators set MAZE_MAX_BODY_BYTES."
+    detail = f"The body is larger than {limit} bytes; operators set {setting}."
     return Problem("payload_too_large", detail, headers={"Connection": "close"})
 
 

@@ -51,6 +51,9 @@ OPEN_PATHS = frozenset({"/health/live", "/health/ready", "/openapi.json", "/docs
 OPEN_PREFIXES = ("/docs/", "/page/")
 BYTES_PREFIX, BYTES = "/v1/checkpoints/", b"application/octet-stream"
 """Where bodies may be bytes."""
+MSGPACK = b"application/msgpack"
+ACTS = re.compile(r"/v1/(runs|policies)/[^/]+/compute_action|/v1/sessions/[^/]+/step|/v2/models/.+/infer")
+"""Where bodies hold observations, and may be msgpack or bytes."""
 PROBE_PREFIX = "/health/"
 """Never refused for its rate: a probe that gets a 429 would have a sound service restarted."""
 
@@ -65,7 +68,7 @@ _CORS_METHODS = (b"access-control-allow-methods", b"GET, POST, PUT, PATCH, DELET
 _CORS_HEADERS = (
     b"access-control-allow-headers",
     b"authorization, content-digest, content-type, idempotency-key, if-match, if-none-match, if-range, last-event-id, "
-    b"prefer, range, repr-digest, traceparent, x-api-key, x-request-id",
+    b"prefer, range, repr-digest, traceparent, x-api-key, x-array-dtype, x-array-shape, x-request-id",
 )
 _CORS_EXPOSED = (
     b"access-control-expose-headers",
@@ -285,7 +288,11 @@ class SecurityLayer:
         self._origins = OriginRule(settings.allowed_origins)
         self._verifier = TokenVerifier(find_token) if settings.auth else None
         self._limiter = RateLimiter(settings.rate_limit_per_s) if settings.rate_limit_per_s > 0 else None
-        self._max_body_bytes = settings.max_body_bytes
+        self._usual_bodies = _Bodies((), settings.max_body_bytes)
+        self._bodies_of_bytes = _Bodies((BYTES,), settings.max_body_bytes)
+        self._bodies_that_act = _Bodies(
+            (MSGPACK, BYTES), settings.max_action_body_bytes, "MAZE_MAX_ACTION_BODY_BYTES"
+        )
         self._observe = observe
         self._unusual = _UNUSUAL if settings.auth else _UNUSUAL | {b"x-forwarded-for"}
 
@@ -312,7 +319,7 @@ class SecurityLayer:
                 await self._app(scope, receive, send)
                 return
             if scope["method"] not in SAFE_METHODS or _has_body(headers):
-                receive = self._limited(scope["path"], headers, receive)
+                receive = self._bodies(scope["path"]).limited(headers, receive)
             await self._hand_on(scope, headers, receive, answer)
         except Exception as error:  # the outermost handler: no bare traceback may reach the server
             await answer.fail(error)
@@ -348,8 +355,10 @@ class SecurityLayer:
             return None
         try:
             self._hosts.check(headers.get(b"host"))
-            self._check_body(scope["path"], headers)
+            self._bodies_that_act.check(headers)
         except Problem:
+            return None
+        if media_type_of(headers) in (MSGPACK, BYTES):
             return None
         if not 0 < _said_length(headers) <= max_bytes:
             return None
@@ -395,17 +404,31 @@ class SecurityLayer:
             return 0.0
         return self._limiter.take(_client(scope))
 
-    def _check_body(self, path: str, headers: Headers) -> None:
+    def _bodies(self, path: str) -> "_Bodies":
+        if ACTS.fullmatch(path):
+            return self._bodies_that_act
+        return self._bodies_of_bytes if path.startswith(BYTES_PREFIX) else self._usual_bodies
+
+
+class _Bodies(NamedTuple):
+    """Which bodies are taken."""
+
+    also: tuple[bytes, ...]
+    """Media types, besides JSON."""
+    max_bytes: int
+    setting: str = "MAZE_MAX_BODY_BYTES"
+
+    def check(self, headers: Headers) -> None:
         """Check type and length that a body is said to have."""
         if _has_body(headers):
-            _check_media_type(headers, also=BYTES if path.startswith(BYTES_PREFIX) else None)
-            if _said_length(headers) > self._max_body_bytes:
-                raise too_large(self._max_body_bytes)
+            _check_media_type(headers, self.also)
+            if _said_length(headers) > self.max_bytes:
+                raise too_large(self.max_bytes, self.setting)
 
-    def _limited(self, path: str, headers: Headers, receive: Receive) -> Receive:
+    def limited(self, headers: Headers, receive: Receive) -> Receive:
         """``receive`` that refuses a body above the limit; the type and length said are checked at once."""
-        self._check_body(path, headers)
-        left = self._max_body_bytes
+        self.check(headers)
+        left = self.max_bytes
 
         async def counted() -> Message:
             nonlocal left
@@ -413,7 +436,7 @@ class SecurityLayer:
             if body := message.get("body"):
                 left -= len(body)
                 if left < 0:
-                    raise too_large(self._max_body_bytes)
+                    raise too_large(self.max_bytes, self.setting)
             return message
 
         return counted
@@ -591,14 +614,15 @@ def _said_length(headers: Headers) -> int:
     return int(length) if len(length) < 19 else 2**63
 
 
-def _check_media_type(headers: Headers, *, also: bytes | None = None) -> None:
-    media_type = headers.get(b"content-type", b"")
-    if media_type != b"application/json":
-        media_type = media_type.partition(b";")[0].strip().lower()
-    is_json = media_type == b"application/json" or (
-        media_type.startswith(b"application/") and media_type.endswith(b"+json")
-    )
-    if not (is_json or media_type == also) or b"content-encoding" in headers:
-        other = f" (or bytes, with {also.decode()})" if also else ""
+def media_type_of(headers: Headers) -> bytes:
+    """What Content-Type says, in lower case and without parameters."""
+    return headers.get(b"content-type", b"").partition(b";")[0].strip().lower()
+
+
+def _check_media_type(headers: Headers, also: Sequence[bytes]) -> None:
+    media_type = media_type_of(headers)
+    is_json = media_type.startswith(b"application/") and media_type.endswith((b"/json", b"+json"))
+    if not (is_json or media_type in also) or b"content-encoding" in headers:
+        other = f" (or {' or '.join(name.decode() for name in also)})" if also else ""
         detail = f"Bodies are plain JSON, with Content-Type: application/json{other} and no Content-Encoding."
         raise Problem("unsupported_media_type", detail, headers={"Accept": "application/json"})

@@ -121,6 +121,8 @@ class Settings(BaseSettings):
 
     max_body_bytes: int = Field(default=MIB, ge=1)
     """Largest request body, in bytes."""
+    max_action_body_bytes: int = Field(default=16 * MIB, ge=1)
+    """Largest body of a request that acts, in bytes; 256 pictures of 96 × 96 × 3 bytes take 7 MiB."""
     max_queued_runs: int = Field(default=10_000, ge=1)
     """Queued runs beyond which a submission is answered 503."""
     max_import_mib: int = Field(default=256, ge=1, le=900)

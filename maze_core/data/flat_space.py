@@ -237,6 +237,10 @@ class SpaceReader:
             raise
         return read
 
+    def takes(self, values: Array) -> bool:
+        """Whether an array ``[B, …]`` holds values that fit as they are, of one leaf; false is no refusal."""
+        return self._bare is not None and self._bare[1].takes(values)
+
     def take_apart(self, value: Any) -> tuple[dict[str, Any], Mapping[str, str]]:
         """Name → what stands there, unread; and name → its JSON pointer within the value.
 

@@ -108,6 +108,12 @@ class LeafReader:
             self._refuse_unfit(raw, pointer)
         return raw.astype(self.dtype)
 
+    def takes(self, values: Array) -> bool:
+        """Whether all of an array ``[B, *shape]`` fits as it is; false where each has to be read."""
+        if values.dtype != self.exact_dtype or values.shape[1:] != self.shape:
+            return False
+        return self.beyond(values) is None and (self._kind != "f" or bool(np.isfinite(values).all()))
+
     def ready(self, value: Any) -> Any:
         """The value, or what :meth:`read` makes of it, to be written into an array of the space's dtype at once.
 

@@ -26,7 +26,7 @@ from maze_core.types import JSON, Action, ActorID, BoolArray, Observation
 from service.domain.errors import AgentGoneError, CapacityError
 from service.metrics import ActionMetrics
 from service.problems import Problem
-from service.serving.observations import MAX_ROWS, ObservationReader, Row
+from service.serving.observations import MAX_ROWS, ObservationReader, Rows
 
 MAX_WAITING_ROWS = 4096
 """Observations that may wait for one agent."""
@@ -64,7 +64,7 @@ class Job(msgspec.Struct, eq=False):
 
     reader: ObservationReader
     """Of the actor; there is one per actor of an agent."""
-    rows: Sequence[Row]
+    rows: Rows
     deterministic: bool
     seed: int | None
     reply: Reply

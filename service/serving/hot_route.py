@@ -21,7 +21,8 @@ from service.domain.errors import AgentGoneError, NotFoundError, ServiceError
 from service.domain.policies import POLICY_NAME, is_policy
 from service.domain.ports import Stores
 from service.metrics import ActionMetrics
-from service.problems import Problem, query_problem
+from service.problems import Problem
+from service.security import media_type_of
 from service.serving.agents import AgentCache
 from service.serving.batching import Job, Reply
 from service.serving.request import ActionRequest, ClientDisconnectedError, decode_request, read_body
@@ -60,7 +61,7 @@ class ActionRoute:
         load = partial(ServedAgent.load, trust=trust)
         self._agents = agents or AgentCache(stores, settings.agents_cached, ActionMetrics(), load)
         self.metrics = self._agents.metrics
-        self._max_body_bytes = settings.max_body_bytes
+        self._max_body_bytes = settings.max_action_body_bytes
 
     @staticmethod
     def handles(scope: Scope) -> bool:
@@ -89,16 +90,19 @@ class ActionRoute:
         await send({"type": "http.response.body", "body": body})
 
     def decoded(self, scope: Scope, body: bytes) -> tuple[ActionRequest, ServedAgent | None]:
-        """The request, and the agent that can act on it at once; None where it has to be loaded or waited for.
+        """The request of JSON, and who can act on it at once.
 
         Raises:
             Problem: as :func:`~service.serving.request.decode_request`.
         """
         request = decode_request(body)
-        served = self._agents.warm(source_of(scope), request.checkpoint)
-        is_plain = len(body) <= READ_ON_LOOP_BYTES and not (request.explain or request.gives_state)
-        is_at_once = served is not None and not served.is_remote and is_plain
-        return request, served if is_at_once else None
+        return request, self._at_once(source_of(scope), request, len(body))
+
+    def _at_once(self, source: str, request: ActionRequest, n_bytes: int) -> ServedAgent | None:
+        """The agent that can act on a request now; None where it has to be loaded or waited for."""
+        served = self._agents.warm(source, request.checkpoint)
+        is_plain = n_bytes <= READ_ON_LOOP_BYTES and not (request.explain or request.gives_state)
+        return served if served is not None and not served.is_remote and is_plain else None
 
     def acted(
         self,
@@ -143,8 +147,6 @@ class ActionRoute:
         if scope["method"] != "POST":
             detail = f"{scope['method']} does not act; send POST with an observation."
             raise Problem("method_not_allowed", detail, headers={"Allow": "POST"})
-        if (query := scope.get("query_string")) and (problem := query_problem(query, ())):
-            raise problem
         message = await receive()
         body = message.get("body", b"")
         if (
@@ -153,8 +155,8 @@ class ActionRoute:
             or len(body) > self._max_body_bytes
         ):
             body = await read_body(message, receive, self._max_body_bytes)
-        request, served = self.decoded(scope, body)
-        source = source_of(scope)
+        request, source = await _decoded(scope, body), source_of(scope)
+        served = self._at_once(source, request, len(body))
         if request.explain:
             return await self._explained(source, request, len(body))
         future: asyncio.Future[list[JSON]] = asyncio.get_running_loop().create_future()
@@ -203,6 +205,13 @@ class ActionRoute:
         if served.is_remote:
             await _cancel_on_disconnect(future, receive)
         return served, job, await future
+
+
+async def _decoded(scope: Scope, body: bytes) -> ActionRequest:
+    headers = dict(scope["headers"])
+    given = body, media_type_of(headers).decode("latin-1"), headers, scope.get("query_string", b"")
+    is_long = len(body) > READ_ON_LOOP_BYTES
+    return await asyncio.to_thread(decode_request, *given) if is_long else decode_request(*given)
 
 
 def _states(request: ActionRequest, states: list[str | None] | None, n_rows: int) -> bytes:

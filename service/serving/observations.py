@@ -1,4 +1,4 @@
-"""JSON observations into rows that an agent takes, checked against the agent's space.
+"""Observations into rows that an agent takes, checked against the agent's space.
 
 ``Agent.check_observation`` decides what fits and says what does not. Before it stands a shortcut for the
 common case, one small one-dimensional Box: it only ever accepts what the agent would accept, and leaves every
@@ -6,7 +6,7 @@ doubt to it.
 """
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Annotated, Any, cast
+from typing import TYPE_CHECKING, Annotated, Any, TypeAlias, cast
 
 import msgspec
 import numpy as np
@@ -15,9 +15,8 @@ from gymnasium import spaces
 from maze_core.data.flat_space import form_of, has_tuple
 from maze_core.errors import SpaceMismatchError
 from maze_core.types import ActorID, Array, Observation
-from service.json_values import malformed_json
 from service.problems import Problem
-from service.serving.request import invalid
+from service.serving.forms import JSON, Form
 
 if TYPE_CHECKING:
     from maze_core.agent import Agent
@@ -29,10 +28,10 @@ _SHORTCUT_SIZE = 64
 _SHORTCUT_TYPES = ("float32", "float64", "int8", "uint8", "int16", "uint16", "int32", "uint32", "int64")
 
 Numbers = tuple[float, ...]
-Row = Numbers | Array | Observation
-"""One checked observation: the numbers of the one Box that the shortcut reads, or the agent's named arrays."""
-
-_decode_any = msgspec.json.Decoder().decode
+Row: TypeAlias = Numbers | Array | Observation
+"""One checked observation: the numbers or the array where there is one leaf, else the agent's named arrays."""
+Rows: TypeAlias = Sequence[Row] | Array
+"""Of a batch; one array ``[B, …]`` where there is one leaf and it came so."""
 
 
 class ObservationReader:
@@ -44,17 +43,21 @@ class ObservationReader:
         space = agent.observation_spaces[actor.step_key]
         self._dtypes = {name: leaf.dtype for name, leaf in space.spaces.items()}
         self._shortcut = _BoxShortcut.of(space)
+        self._only = next(iter(self._dtypes)) if len(self._dtypes) == 1 else None
         self.action_form = form_of(agent.action_spaces[actor.step_key])
         """How actions are answered: as the environment takes them."""
 
-    def one(self, raw: msgspec.Raw) -> list[Row]:
+    def one(self, raw: msgspec.Raw, form: Form = JSON) -> Rows:
         """The observation as a batch of one row; raises :class:`Problem` (422)."""
-        if self._shortcut is not None:
+        if self._shortcut is not None and form is JSON:
             row = self._shortcut.one(raw)
             if row is not None:
                 return [row]
+        value = form.value(raw, "/observation")
+        if isinstance(value, np.ndarray) and self._agent.takes(value[None], self.actor):
+            return value[None]
         try:
-            return [self._check(_decode_json(raw, "/observation"))]
+            return [self._check(value)]
         except SpaceMismatchError as error:
             raise _refusal([_mistake(error, "/observation")]) from error
 
@@ -68,15 +71,19 @@ class ObservationReader:
         row = self._shortcut.plain(body)
         return None if row is None else [row]
 
-    def many(self, raw: msgspec.Raw) -> list[Row]:
+    def many(self, raw: msgspec.Raw, form: Form = JSON) -> Rows:
         """The observations as rows; raises :class:`Problem` (422) naming every one that does not fit."""
-        if self._shortcut is not None and (rows := self._shortcut.many(raw)) is not None:
+        is_json = form is JSON
+        if is_json and self._shortcut is not None and (rows := self._shortcut.many(raw)) is not None:
             return rows
-        values = _decode_json(raw, "/observations")
-        if not isinstance(values, list) or not 0 < len(values) <= MAX_ROWS:
+        values = form.value(raw, "/observations")
+        is_list = isinstance(values, list) or (isinstance(values, np.ndarray) and values.ndim > 0)
+        if not is_list or not 0 < len(values) <= MAX_ROWS:
             raise Problem.at(
                 "/observations", "invalid_value", f"Give a list of 1 to {MAX_ROWS} observations."
             )
+        if isinstance(values, np.ndarray) and self._agent.takes(values, self.actor):
+            return values
         checked: list[Row] = []
         mistakes: list[dict[str, str]] = []
         for index, value in enumerate(values):
@@ -90,10 +97,10 @@ class ObservationReader:
             raise _refusal(mistakes)
         return checked
 
-    def stack(self, rows: Sequence[Row]) -> Observation:
-        """Rows as one batch, name → ``[B, ...]``."""
-        if self._shortcut is not None:
-            return {self._shortcut.name: np.array(rows, self._dtypes[self._shortcut.name])}
+    def stack(self, rows: Rows) -> Observation:
+        """Rows as one batch, name → ``[B, ...]``; an array of them is not copied, and may be read-only."""
+        if self._only is not None:
+            return {self._only: np.asarray(rows, self._dtypes[self._only])}
         named = cast("Sequence[Observation]", rows)
         return {name: np.array([row[name] for row in named], dtype) for name, dtype in self._dtypes.items()}
 
@@ -102,7 +109,7 @@ class ObservationReader:
             observation = self._agent.check_observation(value, self.actor)
         except RecursionError:
             raise SpaceMismatchError("The value is nested too deeply.") from None
-        return observation if self._shortcut is None else observation[self._shortcut.name]
+        return observation if self._only is None else observation[self._only]
 
 
 class _BoxShortcut:
@@ -166,15 +173,6 @@ class _BoxShortcut:
 
     def _named(self, value: dict[str, Numbers]) -> Numbers | None:
         return value.get(self.name) if len(value) == 1 else None
-
-
-def _decode_json(raw: msgspec.Raw, pointer: str) -> Any:
-    try:
-        return _decode_any(raw)
-    except msgspec.ValidationError as error:
-        raise invalid(error, pointer) from error
-    except (ValueError, RecursionError) as error:
-        raise malformed_json(error) from error
 
 
 def _mistake(error: SpaceMismatchError, pointer: str) -> dict[str, str]:

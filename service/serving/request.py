@@ -1,26 +1,32 @@
-"""Reading a ``compute_action`` request: the body, with a limit, and its JSON into a typed struct.
+"""Reading a ``compute_action`` request: the body, with a limit, and what it says into a typed struct.
 
 Decoded by msgspec: strict (no text or bool for numbers, no NaN), unknown fields refused. The observation
-stays raw JSON until the agent's space is known.
+stays as it came until the agent's space is known. A body that is the bytes of one array says the rest in its headers
+and in the query.
 """
 
 import re
-from typing import Annotated
+from collections.abc import Mapping
+from typing import Annotated, ClassVar
+from urllib.parse import parse_qsl
 
 import msgspec
 from starlette.types import Message, Receive
 
-from service.json_values import malformed_json, refuse_doubled_keys
-from service.problems import Problem, pointer_to, suggestion, too_large
+from service.problems import Problem, query_problem, too_large
+from service.serving.forms import JSON, MSGPACK, OCTETS, Form, array, invalid
 
 _SELECTOR = re.compile(r"best|last|scheduled|epoch:\d{1,9}|[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
-_UNKNOWN_FIELD = re.compile(r"Object contains unknown field `(.*)`", re.DOTALL)
-_PATH_STEP = re.compile(r"\.([^.\[\]]+)|\[(\d+|\.\.\.)\]")
+DTYPE_HEADER, SHAPE_HEADER = "X-Array-Dtype", "X-Array-Shape"
+"""What the bytes of one array are: ``uint8`` and ``96,96,3``."""
+_SHAPE = re.compile(r"\d{1,10}( *, *\d{1,10}){0,31}|")
 
 
 class ActionRequest(msgspec.Struct, forbid_unknown_fields=True, gc=False):
     """Body of ``POST /v1/runs/{id}/compute_action``."""
 
+    form: ClassVar[Form] = JSON
+    """In which it came."""
     observation: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
     """One raw observation, as the environment gives it."""
     observations: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
@@ -64,11 +70,20 @@ class ActionRequest(msgspec.Struct, forbid_unknown_fields=True, gc=False):
         return [state if isinstance(state, str) else None for state in given]
 
 
+class _PackedActionRequest(ActionRequest):
+    form = MSGPACK
+
+
 class ClientDisconnectedError(Exception):
     """The client went away before its answer."""
 
 
-_decode = msgspec.json.Decoder(ActionRequest).decode
+_READERS = {
+    JSON.media_type: JSON.reader(ActionRequest),
+    MSGPACK.media_type: MSGPACK.reader(_PackedActionRequest),
+}
+_IN_QUERY = sorted({*ActionRequest.__struct_fields__} - {"observation", "observations", "states"})
+"""What is said of the bytes of one array."""
 
 
 async def read_body(message: Message, receive: Receive, limit: int) -> bytes:
@@ -92,19 +107,29 @@ async def read_body(message: Message, receive: Receive, limit: int) -> bytes:
         message = await receive()
 
 
-def decode_request(body: bytes) -> ActionRequest:
+def decode_request(
+    body: bytes,
+    media_type: str = JSON.media_type,
+    headers: Mapping[bytes, bytes] | None = None,
+    query: bytes = b"",
+) -> ActionRequest:
     """The body as a request.
 
+    Args:
+        body: in one of the forms.
+        media_type: of msgpack, or ``application/octet-stream``; all others are JSON's.
+        headers: by lower-case name; those of an array's bytes say what they are.
+        query: as it was sent; with an array's bytes it says what is to be done.
+
     Raises:
-        Problem: 400 where it is not JSON, 422 with the pointer of what is wrong.
+        Problem: 400 where it is not of that form, 422 with the pointer of what is wrong.
     """
-    try:
-        request = _decode(body)
-        refuse_doubled_keys(body)
-    except msgspec.ValidationError as error:
-        raise invalid(error) from error
-    except (ValueError, RecursionError) as error:
-        raise malformed_json(error) from error
+    if problem := query_problem(query, _IN_QUERY if media_type == OCTETS else ()):
+        raise problem
+    if media_type == OCTETS:
+        request = _of_octets(body, headers or {}, query)
+    else:
+        request = _READERS.get(media_type, _READERS[JSON.media_type])(body)
     if (request.observation is msgspec.UNSET) == (request.observations is msgspec.UNSET):
         raise Problem.at("", "missing_field", "Give one of 'observation' and 'observations'.")
     if (request.states if not request.is_many else request.state) is not msgspec.UNSET:
@@ -118,17 +143,33 @@ def decode_request(body: bytes) -> ActionRequest:
     return request
 
 
-def invalid(error: msgspec.ValidationError, prefix: str = "") -> Problem:
-    """The 422 for what msgspec found in JSON that lies at ``prefix``."""
-    message, _, path = str(error).partition(" - at `$")
-    if unknown := _UNKNOWN_FIELD.match(message):
-        name = unknown[1][:64]
-        known = suggestion(name, sorted(ActionRequest.__struct_fields__))
-        return Problem.at(pointer_to(name), "unknown_field", "There is no such field.", **known)
-    return Problem.at(prefix + _pointer(path.rstrip("`")), "invalid_value", message + ".")
+def _of_octets(body: bytes, headers: Mapping[bytes, bytes], query: bytes) -> ActionRequest:
+    """The request whose observation is the bytes of one array."""
+    dtype, shape = (
+        headers.get(name.lower().encode(), b"").decode("latin-1") for name in (DTYPE_HEADER, SHAPE_HEADER)
+    )
+    if not dtype or not _SHAPE.fullmatch(shape):
+        detail = f"Bytes need {DTYPE_HEADER}, such as uint8, and {SHAPE_HEADER}, such as 96,96,3."
+        raise Problem("bad_request", detail)
+    leaf = MSGPACK.encode(
+        array(body, dtype, [int(size) for size in shape.split(",") if size], "/observation")
+    )
+    said = parse_qsl(query.decode("latin-1"), keep_blank_values=True)
+    try:
+        request = msgspec.convert(
+            {name: _meant(text) for name, text in said}, _PackedActionRequest, strict=False
+        )
+    except msgspec.ValidationError as error:
+        (mistake,) = invalid(error).errors
+        name = str(mistake["pointer"]).split("/")[1]
+        raise Problem.in_query(name, "invalid_value", str(mistake["message"])) from error
+    request.observation = msgspec.Raw(leaf)
+    return request
 
 
-def _pointer(path: str) -> str:
-    """Msgspec's ``.a[0]`` as a JSON pointer ``/a/0``."""
-    steps = (name or index for name, index in _PATH_STEP.findall(path))
-    return pointer_to(*steps)
+def _meant(text: str) -> object:
+    """What a parameter says: null, a list as JSON has it, or a text, which may be that of a number."""
+    try:
+        return msgspec.json.decode(text) if text.startswith("[") else None if text == "null" else text
+    except (ValueError, RecursionError):
+        return text  # no list, which is what is wrong with it

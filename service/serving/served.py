@@ -125,10 +125,10 @@ class ServedAgent:
         """
         reader = self._default_reader if request.actor_id is None else self._reader(request.actor_id)
         if isinstance(request.observation, msgspec.Raw):
-            rows = reader.one(request.observation)
+            rows = reader.one(request.observation, request.form)
         else:
             assert isinstance(request.observations, msgspec.Raw)
-            rows = reader.many(request.observations)
+            rows = reader.many(request.observations, request.form)
         states = self._states(request, len(rows)) if self._has_state or request.gives_state else None
         return Job(reader, rows, request.deterministic, request.seed, reply, states, request.is_many)
 

@@ -22,6 +22,7 @@ from service.fast_path import MAX_KNOWN, NAMES, FastProtocol, missing_names, pro
 from service.main import create_app
 from service.serving import agents
 from service.serving.batching import MAX_WAITING_ROWS, Batcher
+from service.serving.forms import MSGPACK
 from service.serving.served import ServedAgent
 from service.settings import Settings
 from service.store import Stores, open_stores
@@ -203,11 +204,27 @@ def test_every_other_line_gets_the_plain_answer(sqlite_stores: Stores, run: str)
     each(sqlite_stores, run, [sent.replace(old, new) for old, new in CHANGES])
 
 
-@pytest.mark.parametrize("max_body_bytes", [1_000_000, 60, 43])
-def test_every_length_gets_the_plain_answer(sqlite_stores: Stores, run: str, max_body_bytes: int) -> None:
+def test_other_forms_than_json_go_the_plain_way(sqlite_stores: Stores, run: str, answered: list[int]) -> None:
+    values = np.array([0.01, -0.02, 0.03, -0.04], np.float32)
+    path = f"/v1/runs/{run}/compute_action".encode()
+    octets = [b"Content-Type: application/octet-stream", b"X-Array-Dtype: float32", b"X-Array-Shape: 4"]
+    sent = [
+        post(path, octets, values.tobytes()),
+        post(path, [b"Content-Type: application/msgpack"], MSGPACK.encode({"observation": values})),
+        post(path, [b"Content-Type: application/msgpack"], GOOD),
+        post(path, [b"Content-Type: Application/Octet-Stream; v=1"], GOOD),
+    ]
+    each(sqlite_stores, run, sent)
+    assert answered == []
+
+
+@pytest.mark.parametrize("max_action_body_bytes", [1_000_000, 60, 43])
+def test_every_length_gets_the_plain_answer(
+    sqlite_stores: Stores, run: str, max_action_body_bytes: int
+) -> None:
     sizes = (0, 1, 43, 60, 61, 65_536, 65_537, 200_000)
     sent = [request(run, GOOD.ljust(size)[:size]) for size in sizes]
-    each(sqlite_stores, run, sent, max_body_bytes=max_body_bytes)
+    each(sqlite_stores, run, sent, max_action_body_bytes=max_action_body_bytes)
 
 
 def test_the_next_request_may_be_of_another_length_run_or_kind(

@@ -50,7 +50,9 @@ def runner() -> Iterator[asyncio.Runner]:
 def client(bundle: Path, runner: asyncio.Runner) -> Iterator[Client]:
     stores = MemoryStores()
     stores.add("r", "c", bundle.read_bytes())
-    settings = SimpleNamespace(agents_cached=2, max_body_bytes=100_000, extra_targets=[OWN], config_dirs=[])
+    settings = SimpleNamespace(
+        agents_cached=2, max_action_body_bytes=100_000, extra_targets=[OWN], config_dirs=[]
+    )
     route = ActionRoute(stores, settings)
     yield Client(route, runner)
     runner.run(route.close())

@@ -18,6 +18,7 @@ from maze_core.data.flat_space import observation_layout
 from maze_core.errors import SpaceMismatchError
 from maze_core.types import ActorID
 from service.problems import Problem
+from service.serving import forms
 from service.serving.hot_route import ActionRoute
 from service.serving.observations import ObservationReader
 from tests.service.serving.asgi_client import Client
@@ -95,7 +96,7 @@ def served() -> Iterator[tuple[Client, dict[str, Agent]]]:
         stores.add(name, f"c_{name}", checkpoint.to_bytes())
         agents[name] = load_agent(checkpoint)
     settings = SimpleNamespace(
-        agents_cached=len(agents), max_body_bytes=100_000, extra_targets=[], config_dirs=[]
+        agents_cached=len(agents), max_action_body_bytes=100_000, extra_targets=[], config_dirs=[]
     )
     with asyncio.Runner() as runner:
         route = ActionRoute(stores, settings)
@@ -117,10 +118,125 @@ def test_an_observation_of_the_space_gets_its_action(
     client, agents = served
     value = sample_json(name, seed)
     expected = action_json(agents[name].compute_action(value))
-    forms = [value] if len(value) > 1 else [value, value["observation"]]
-    for form in forms:
+    ways = [value] if len(value) > 1 else [value, value["observation"]]
+    for form in ways:
         answer = client.post(name, {"observation": form})
         assert (answer.status, answer.json["action"]) == (200, expected)
+
+
+@pytest.mark.parametrize("name", [name for name in OBSERVATION_SPACES if name != "text"])
+def test_arrays_of_bytes_get_the_action_of_their_numbers(
+    served: tuple[Client, dict[str, Agent]], name: str
+) -> None:
+    client, agents = served
+    for seed in range(20):
+        batch = sample_batch(OBSERVATION_SPACES[name], 3, seed)
+        rows = [{key: values[i] for key, values in batch.items()} for i in range(3)]
+        expected = [action_json(agents[name].compute_action(row)) for row in rows]
+        for form in (forms.JSON, forms.MSGPACK):
+            type_is = [(b"content-type", form.media_type.encode())]
+            answer = client.post(name, form.encode({"observation": rows[0]}), headers=type_is)
+            assert (answer.status, answer.json["action"]) == (200, expected[0])
+            many = [rows, batch["observation"]] if len(batch) == 1 else [rows]
+            for observations in many:
+                answer = client.post(name, form.encode({"observations": observations}), headers=type_is)
+                assert (answer.status, answer.json["actions"]) == (200, expected)
+        if len(batch) == 1:
+            answer = client.post(
+                name, batch["observation"][0].tobytes(), headers=as_bytes(batch["observation"][0])
+            )
+            assert (answer.status, answer.json["action"]) == (200, expected[0])
+
+
+def as_bytes(values: Any) -> list[tuple[bytes, bytes]]:
+    """Headers that say of bytes which array they are."""
+    shape = ",".join(map(str, values.shape)).encode()
+    kind = (b"x-array-dtype", values.dtype.name.encode()), (b"x-array-shape", shape)
+    return [(b"content-type", b"application/octet-stream"), *kind]
+
+
+@pytest.mark.parametrize(
+    ("name", "values", "pointer"),
+    [
+        ("box_bytes", np.zeros((3, 2), np.uint8), ""),
+        ("box_bytes", np.full((2, 3), 256), "/0/0"),
+        ("box_bytes", np.full((2, 3), 0.5), "/0/0"),
+        ("box_bytes", np.zeros((2, 3), bool), ""),
+        ("box", np.float32([0, np.nan, 0, 0]), "/1"),
+        ("box", np.float64([0, 0, 0, 1e39]), "/3"),
+        ("box_long", np.full(100, np.inf, np.float32), "/0"),
+        ("discrete", np.array(3), ""),
+        ("discrete", np.array(2**60), ""),
+        ("multi_discrete", np.array([0, 5]), "/1"),
+    ],
+)
+def test_arrays_of_bytes_are_refused_where_their_numbers_are(
+    served: tuple[Client, dict[str, Agent]], name: str, values: Any, pointer: str
+) -> None:
+    client, _ = served
+    for form in (forms.JSON, forms.MSGPACK):
+        headers = [(b"content-type", form.media_type.encode())]
+        good = sample_batch(OBSERVATION_SPACES[name], 1, 0)["observation"][0]
+        for body, root in (
+            ({"observation": values}, "/observation"),
+            ({"observations": [good, values]}, "/observations/1"),
+        ):
+            answer = client.post(name, form.encode(body), headers=headers)
+            assert (answer.status, answer.json["errors"][0]["pointer"]) == (422, root + pointer)
+    answer = client.post(name, values.tobytes(), headers=as_bytes(values))
+    assert (answer.status, answer.json["errors"][0]["pointer"]) == (422, "/observation" + pointer)
+
+
+def test_bytes_over_declared_bounds_are_taken_as_their_numbers_are(
+    served: tuple[Client, dict[str, Agent]],
+) -> None:
+    client, agents = served
+    values = np.array([5, 20, -7], np.int32)
+    answer = client.post("box_int", values.tobytes(), headers=as_bytes(values))
+    assert answer.json["action"] == action_json(agents["box_int"].compute_action(values))
+
+
+@pytest.mark.parametrize(
+    ("query", "status", "parameter"),
+    [
+        (b"", 200, None),
+        (b"deterministic=false&seed=7&checkpoint=best&actor_id=[0,0]", 200, None),
+        (b"deterministic=perhaps", 422, "deterministic"),
+        (b"seed=-1", 422, "seed"),
+        (b"seed=1&seed=2", 422, "seed"),
+        (b"actor_id=[0", 422, "actor_id"),
+        (b"observation=1", 422, "observation"),
+        (b"sed=1", 422, "sed"),
+    ],
+)
+def test_bytes_say_in_the_query_what_is_to_be_done(
+    served: tuple[Client, dict[str, Agent]], query: bytes, status: int, parameter: str | None
+) -> None:
+    client, _ = served
+    values = np.zeros(4, np.float32)
+    answer = client.post("box", values.tobytes(), headers=as_bytes(values), query_string=query)
+    assert answer.status == status
+    assert parameter is None or answer.json["errors"][0]["parameter"] == parameter
+
+
+@pytest.mark.parametrize(
+    ("header", "value", "status"),
+    [
+        (b"x-array-dtype", b"", 400),
+        (b"x-array-dtype", b"float64", 422),
+        (b"x-array-shape", b"2x2", 400),
+        (b"x-array-shape", b"-4", 400),
+        (b"x-array-shape", b"5", 422),
+        (b"x-array-shape", b"9999999999,9999999999", 422),
+    ],
+)
+def test_bytes_that_are_not_what_the_headers_say_are_refused(
+    served: tuple[Client, dict[str, Agent]], header: bytes, value: bytes, status: int
+) -> None:
+    client, _ = served
+    values = np.zeros(4, np.float32)
+    headers = [*(dict(as_bytes(values)) | {header: value}).items()]
+    assert client.post("box", values.tobytes(), headers=headers).status == status
 
 
 def test_a_text_goes_in_as_it_is(served: tuple[Client, dict[str, Agent]]) -> None:
