@@ -4,6 +4,9 @@
 #   make learning              what the shipped experiments learn, beside RL-Zoo3: hours, may be interrupted and goes on
 #   make docs                  the documentation as a site that needs no network, in site/
 #   make mutants [FILES=…]     changes one line at a time in trainers, objectives and wrappers: which no test notices
+#   make faults [FIGURES=…]    kills, locks, fills and fuzzes for an hour, and writes what was reached into the docs
+#   make soak   [MINUTES=60]   short runs while something is killed every few seconds
+#   make test-postgres         the suites of store, worker and service on PostgreSQL
 #   make first-minutes         from a clone to a learnt pole and its video on the page, with a stopwatch
 # PyTorch's CPU build needs far less disk: make serve TORCH_INDEX_URL=…, see the README
 
@@ -12,16 +15,17 @@ PORT ?= 8000
 TORCH_INDEX_URL ?=
 # one more than cores: tests of processes wait for them a third of their time
 PYTEST_WORKERS ?= 3
+MINUTES ?= 60
 
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 TORCH_INDEX = $(if $(TORCH_INDEX_URL),--index-url $(TORCH_INDEX_URL),)
 
-.PHONY: help setup setup-test serve test lint types page-types contracts unit test-slow mutants first-minutes test-envs bench learning docs collection format clean
+.PHONY: help setup setup-test serve test lint types page-types contracts unit test-slow mutants first-minutes faults soak test-postgres test-envs bench learning docs collection format clean
 
 help:
-	@sed -n '2,8p' Makefile | cut -c3-
+	@sed -n '2,11p' Makefile | cut -c3-
 
 setup: $(VENV)/.installed $(VENV)/.page
 
@@ -78,10 +82,10 @@ contracts:
 	$(BIN)/lint-imports
 
 unit:
-	$(BIN)/python -m pytest -n $(PYTEST_WORKERS) --dist worksteal -m 'not slow'
+	$(BIN)/python -m pytest -n $(PYTEST_WORKERS) --dist worksteal -m 'not slow and not faults'
 
 test-slow: setup-test $(VENV)/.installed-docs
-	$(BIN)/python -m pytest -m slow
+	$(BIN)/python -m pytest -m 'slow and not faults'
 
 docs: $(VENV)/.installed $(VENV)/.installed-docs
 	$(BIN)/python -m tools.site
@@ -91,6 +95,20 @@ collection: $(VENV)/.installed
 
 mutants: setup-test
 	$(BIN)/python -m tests.mutants $(FILES)
+
+# Schemathesis in a virtual environment of its own
+.venv-schemathesis/.installed:
+	$(PYTHON) -m venv .venv-schemathesis
+	.venv-schemathesis/bin/python -m pip install --quiet --disable-pip-version-check schemathesis==4.32.5
+	@touch $@
+
+faults: setup-test .venv-schemathesis/.installed
+	HYPOTHESIS_PROFILE=faults $(BIN)/python -m tests.faults $(FIGURES)
+	$(BIN)/python -m tests.docs.tables
+
+soak: setup-test
+	$(BIN)/python -m tests.faults.soak --minutes $(MINUTES)
+	$(BIN)/python -m tests.docs.tables
 
 first-minutes: setup-test
 	$(BIN)/python -m tests.web.first_minutes
@@ -125,4 +143,4 @@ format: setup-test
 	$(BIN)/ruff format .
 
 clean:
-	rm -rf $(VENV) build dist site *.egg-info .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) .venv-schemathesis build dist site *.egg-info .pytest_cache .mypy_cache .ruff_cache

@@ -46,7 +46,10 @@ def install_problem_handlers(app: FastAPI, routes: Sequence[BaseRoute]) -> None:
 
     async def handle(request: Request, error: Exception) -> Response:
         is_method = isinstance(error, HTTPException) and error.status_code == 405
-        problem = _method_problem(request, routes) if is_method else problem_of(request, error)
+        if is_method or (_is_no_id(error) and _exact(request, routes)):
+            problem = _method_problem(request, routes)
+        else:
+            problem = problem_of(request, error)
         headers, content = problem.answer(request.scope)
         response = Response(content, problem.status)
         response.raw_headers = headers
@@ -79,16 +82,26 @@ def problem_of(request: Request, error: Exception) -> Problem:
 
 
 def _method_problem(request: Request, routes: Sequence[BaseRoute]) -> Problem:
-    """What the path takes instead, of all routes that it has."""
-    methods = {
-        method
-        for route in routes
-        if isinstance(route, APIRoute) and route.matches(request.scope)[0] is Match.PARTIAL
-        for method in route.methods or ()
-    }
+    """What the path takes instead, of all routes that it has; ``/v1/runs/bulk`` is no run."""
+    matching = [route for route in routes if isinstance(route, APIRoute)]
+    matching = [route for route in matching if route.matches(request.scope)[0] is Match.PARTIAL]
+    methods = {method for route in _exact(request, routes) or matching for method in route.methods or ()}
     allowed = ", ".join(sorted(methods | ({"HEAD"} if "GET" in methods else set())))
     detail = f"This path takes {allowed}, not {request.method}."
     return Problem("method_not_allowed", detail, headers={"Allow": allowed})
+
+
+def _exact(request: Request, routes: Sequence[BaseRoute]) -> list[APIRoute]:
+    """The routes whose whole path is written out, and is this one."""
+    path = request.scope["path"]
+    return [route for route in routes if isinstance(route, APIRoute) and route.path == path]
+
+
+def _is_no_id(error: Exception) -> bool:
+    """Whether a part of the path is none of what it stands for."""
+    return isinstance(error, RequestValidationError) and any(
+        "path" in item["loc"][:1] for item in error.errors()
+    )
 
 
 def _specification_problem(request: Request, error: InvalidSpecificationError) -> Problem:
@@ -100,7 +113,7 @@ def _specification_problem(request: Request, error: InvalidSpecificationError) -
 
 def _validation_problem(request: Request, error: RequestValidationError) -> Problem:
     items = list(_of_its_own_kind(error.errors()))
-    if any("path" in item["loc"][:1] for item in items):
+    if _is_no_id(error):
         return Problem("not_found", "There is no such resource; this is no id of ours.")
     count = len(items)
     mistakes = [_mistake(request, item) for item in items[:MOST_ERRORS]]

@@ -78,7 +78,11 @@ def change_run(
     body: ChangeRequest,
     services: ServicesDep,
     if_match: Annotated[
-        str | None, Header(description="The run's `revision`: 412 when it has changed.")
+        str | None,
+        Header(
+            description="The run's `revision`: 412 when it has changed.",
+            json_schema_extra={"pattern": r'^(\*|"[0-9]{1,9}"|[0-9]{1,9})$'},
+        ),
     ] = None,
 ) -> Run:
     """Change name, labels, notes or priority (a JSON merge patch, RFC 7396); what is not named stays."""

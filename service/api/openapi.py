@@ -294,7 +294,8 @@ def _add_examples(operation: Document, examples: Document) -> None:
         for media_type, example in examples["responses"].items():
             content = response.setdefault("content", {}).setdefault(media_type, {})
             if isinstance(example, str):
-                content.setdefault("schema", {"type": "string"})
+                is_tree = media_type.endswith("yaml")  # a schema is about what the text says
+                content.setdefault("schema", {"type": "object" if is_tree else "string"})
             content["example"] = copy.deepcopy(example)
 
 

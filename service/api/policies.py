@@ -26,7 +26,11 @@ Number: TypeAlias = Annotated[int, Path(ge=1, lt=2**31, description="Number of a
 NewName = Annotated[str, Field(pattern=f"^{POLICY_NAME}$")]
 Reason = Annotated[str, Field(max_length=1000)]
 IfMatch: TypeAlias = Annotated[
-    str | None, Header(description='The alias\'s ETag, as in `"3"`: 412 when it has moved since.')
+    str | None,
+    Header(
+        description='The alias\'s ETag, as in `"3"`: 412 when it has moved since.',
+        json_schema_extra={"pattern": r'^(\*|"?[0-9]{1,9}"?)$'},
+    ),
 ]
 _REVISION = re.compile(r'"?(\d{1,9})"?')
 
@@ -241,7 +245,10 @@ def put_alias(
     caller: CallerDep,
     if_match: IfMatch = None,
     if_none_match: Annotated[
-        str | None, Header(description="`*`: only where there is no such alias yet.")
+        str | None,
+        Header(
+            description="`*`: only where there is no such alias yet.", json_schema_extra={"pattern": r"^\*$"}
+        ),
     ] = None,
 ) -> PolicyAlias:
     """Let an alias name a version; one that is there moves with `If-Match`. A gate may ask for a `comparison`."""

@@ -125,7 +125,7 @@ def bytes_body(digest: str) -> dict[str, Any]:
     said = "SHA-256 of the body (RFC 9530): `sha-256=:BASE64:`."
     content = {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}
     return {
-        "parameters": [_header(digest, said, required=True)],
+        "parameters": [_header(digest, said, required=True, pattern="sha-256=:[A-Za-z0-9+/]{43}=:")],
         "requestBody": {"required": True, "content": content},
     }
 
@@ -147,6 +147,6 @@ def gives_bytes(media_type: str) -> dict[str, Any]:
     return {"response_class": Response, "responses": answers, "openapi_extra": {"parameters": parameters}}
 
 
-def _header(name: str, description: str, *, required: bool) -> dict[str, Any]:
-    schema = {"type": "string"}
+def _header(name: str, description: str, *, required: bool, pattern: str = "") -> dict[str, Any]:
+    schema = {"type": "string"} | ({"pattern": pattern} if pattern else {})
     return {"name": name, "in": "header", "required": required, "description": description, "schema": schema}

@@ -485,7 +485,11 @@ class Submission:
 
 async def _idempotency_key(
     idempotency_key: Annotated[
-        str | None, Header(description="Any text of the client's: the same key submits the run once.")
+        str | None,
+        Header(
+            description="Any text of the client's: the same key submits the run once.",
+            json_schema_extra={"pattern": r'^"?[\x21\x23-\x7e]{1,255}"?$'},
+        ),
     ] = None,
 ) -> str | None:
     key = idempotency_key

@@ -200,6 +200,8 @@ def failure_of(error: BaseException) -> frames.Failure:
 
 
 def _code(error: BaseException) -> str:
+    if isinstance(error.__cause__, MemoryError):  # within an environment
+        return "out_of_memory"
     for kind, code in CODES.items():
         if isinstance(error, kind):
             return code

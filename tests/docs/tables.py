@@ -37,6 +37,7 @@ from maze_core.models.config import GaussianArgs
 from maze_core.models.supports import SUPPORTS
 from maze_core.models.supports import rows as supported
 from service.settings import settings_table
+from tests.faults import figures
 from tools.reference import document
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
@@ -93,6 +94,11 @@ def models() -> str:
 def learning() -> str:
     """What was learnt, as far as it is known."""
     return markdown(HEADER, rows())
+
+
+def reached() -> str:
+    """The figures of reliability."""
+    return markdown(figures.HEADER, figures.rows())
 
 
 def modules() -> str:
@@ -237,6 +243,7 @@ def arguments_of(settings: type[Any]) -> str:
 
 TABLES: Mapping[str, tuple[str, Callable[[], str]]] = {
     "learning": ("learning.md", learning),
+    "figures": ("reliability.md", reached),
     "settings": ("operations.md", settings),
     "commands": ("operations.md", commands),
     "routes": ("api.md", routes),

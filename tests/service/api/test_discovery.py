@@ -201,6 +201,13 @@ class TestProblems:
         assert (answer.status_code, answer.headers["allow"]) == (405, "DELETE, GET, HEAD, PATCH, PUT")
         assert "GET, HEAD, PATCH, PUT, not POST" in answer.json()["detail"]
 
+    @pytest.mark.parametrize("method", ["GET", "PUT", "OPTIONS"])
+    def test_a_path_that_is_written_out_takes_nothing_from_one_with_an_id_in_its_place(
+        self, client: Client, method: str
+    ) -> None:
+        answer = client.request(method, "/v1/runs/bulk", json={})
+        assert (answer.status_code, answer.headers["allow"]) == (405, "POST")
+
     def test_a_mistake_of_the_service_tells_nothing_but_its_id(
         self,
         client: Client,

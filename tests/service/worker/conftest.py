@@ -66,6 +66,7 @@ class Bench:
         is_publishing: bool = False,
         variables: Mapping[str, str] | None = None,
         fails: Sequence[str] = (),
+        program: Sequence[str] = (str(SUPPORT / "worker_process.py"),),
         **settings: Any,
     ) -> "subprocess.Popen[bytes]":
         """Start a worker process; see ``support/worker_process.py``."""
@@ -79,7 +80,7 @@ class Bench:
         python_path = os.pathsep.join(filter(None, [str(SUPPORT), os.environ.get("PYTHONPATH")]))
         with self._log.open("ab") as log:
             process = subprocess.Popen(
-                [sys.executable, str(SUPPORT / "worker_process.py"), json.dumps(wanted)],
+                [sys.executable, *program, json.dumps(wanted)],
                 env={
                     **os.environ,
                     "PYTHONPATH": python_path,
