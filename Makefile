@@ -110,6 +110,9 @@ soak: setup-test
 	$(BIN)/python -m tests.faults.soak --minutes $(MINUTES)
 	$(BIN)/python -m tests.docs.tables
 
+test-postgres: setup-test
+	$(BIN)/python -m tests.postgres $(TESTS)
+
 first-minutes: setup-test
 	$(BIN)/python -m tests.web.first_minutes
 

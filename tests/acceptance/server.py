@@ -12,6 +12,8 @@ from pathlib import Path
 import httpx
 import psutil
 
+from tests.service.databases import url_for
+
 ENDED = ("succeeded", "failed", "cancelled")
 DEADLINE_S = 240.0
 MAZE = ("-m", "service.cli")
@@ -88,7 +90,7 @@ def serving(folder: Path, port=None, home=None, command=MAZE, **settings):
     environment = {**os.environ, **{f"MAZE_{name.upper()}": str(value) for name, value in settings.items()}}
     environment |= {} if home is None else {"HOME": str(home)}
     command = [sys.executable, *command, "serve", "--no-auth", "--host", "127.0.0.1"]
-    command += ["--port", str(port), "--database-url", f"sqlite:///{folder / 'maze.db'}"]
+    command += ["--port", str(port), "--database-url", url_for(folder)]
     with log.open("w") as output:
         process = subprocess.Popen(
             command,

@@ -8,13 +8,13 @@ import os
 import subprocess
 import sys
 import threading
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
-from pysqlite3 import dbapi2
-
+from service.store.engine import opened
 from tests.acceptance.conftest import MORTAL
 from tests.acceptance.server import stop
+from tests.service.databases import url_for
 
 SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 TRACE = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
@@ -72,9 +72,8 @@ def check_signature(headers, body):
 def make_due(server):
     """Put the next attempt of every message that waits into the past: no test need wait for it."""
     statement = "UPDATE webhook_delivery SET due_at = '2000-01-01 00:00:00.000000' WHERE state = 'waiting'"
-    with closing(dbapi2.connect(str(server.folder / "maze.db"), timeout=60)) as connection:
-        connection.execute(statement)
-        connection.commit()
+    with opened(url_for(server.folder)) as database, database.writing() as connection:
+        connection.exec_driver_sql(statement)
 
 
 def test_an_end_is_told_again_until_it_is_taken_and_after_the_worker_was_killed(mortal):
@@ -138,7 +137,7 @@ class Counting(Receiver):
 @contextmanager
 def another_worker(server, log):
     """A second worker of the same service, as a process of its own."""
-    facts = {"database_url": f"sqlite:///{server.folder / 'maze.db'}", **MORTAL}
+    facts = {"database_url": url_for(server.folder), **MORTAL}
     environment = {**os.environ, **{f"MAZE_{name.upper()}": str(value) for name, value in facts.items()}}
     command = [sys.executable, "-m", "service.cli", "worker"]
     with log.open("w") as output:

@@ -170,3 +170,32 @@ def test_a_checkpoint_whose_file_was_changed_is_never_given_out(
     damage(file)
     with pytest.raises(NotFoundError):
         store.read(info.id)
+
+
+@pytest.mark.figure("R11")
+def test_what_is_renamed_was_flushed_to_the_disk_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """First the bytes, then the name, then the directory that has the name: none of them may be missing."""
+    done: list[tuple[str, str]] = []
+
+    def fsync(descriptor: int) -> None:
+        done.append(("fsync", os.readlink(f"/proc/self/fd/{descriptor}")))
+
+    def replace(source: Path, target: Path) -> None:
+        done.append(("replace", str(source)))
+        os.replace(source, target)
+
+    monkeypatch.setattr(
+        maze_core.files, "os", SimpleNamespace(**vars(os) | {"fsync": fsync, "replace": replace})
+    )
+    write_atomically(tmp_path / "x", b"new")
+    temporary = done[0][1]
+    assert done == [("fsync", temporary), ("replace", temporary), ("fsync", str(tmp_path))]
+
+
+@pytest.mark.figure("R11")
+def test_a_commit_is_flushed_to_the_disk(sqlite_stores: Stores) -> None:
+    """2 is FULL."""
+    with sqlite_stores.database.writing() as connection:
+        assert connection.exec_driver_sql("PRAGMA synchronous").scalar_one() == 2

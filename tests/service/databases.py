@@ -3,6 +3,7 @@
 The cluster lives in a temporary directory and listens on a Unix socket in it, so it meets no other one.
 """
 
+import hashlib
 import os
 import pwd
 import shutil
@@ -16,10 +17,52 @@ from pathlib import Path
 from typing import Any
 
 from sqlalchemy import create_engine, delete, text
+from sqlalchemy.exc import ProgrammingError
 
 from service.store import migrate
 from service.store.engine import opened
 from service.store.tables import metadata
+
+SOCKET_DIR = "POSTGRES_FOR_TESTS"
+"""Variable with the directory of the cluster that ``python -m tests.postgres`` runs: then tests of whole services and
+workers, which else have an SQLite file, have a database of it."""
+
+
+def url_for(folder: Path, *, migrated: Path | None = None) -> str:
+    """URL of a folder's database, always the same one; what it holds is there as long as the folder or the cluster.
+
+    Args:
+        folder: whose.
+        migrated: an SQLite file to begin with; without it there is no schema, and on SQLite no file yet.
+    """
+    socket_dir = os.environ.get(SOCKET_DIR)
+    if socket_dir is None:
+        path = folder / "maze.db"
+        if migrated is not None:
+            shutil.copyfile(migrated, path)
+        return f"sqlite:///{path}"
+    name = "t_" + hashlib.sha256(str(folder).encode()).hexdigest()[:20]
+    template = "template0" if migrated is None else "migrated"
+    try:
+        _execute(Path(socket_dir), f"CREATE DATABASE {name} TEMPLATE {template}")
+    except ProgrammingError as error:
+        if getattr(error.orig, "sqlstate", "") != "42P04":  # it is there
+            raise
+    return _url(Path(socket_dir), name)
+
+
+def _url(socket_dir: Path, database: str) -> str:
+    return f"postgresql://postgres@/{database}?host={socket_dir}"
+
+
+def _execute(socket_dir: Path, statement: str) -> None:
+    url = _url(socket_dir, "postgres").replace("postgresql:", "postgresql+psycopg:")
+    engine = create_engine(url, isolation_level="AUTOCOMMIT")
+    try:
+        with engine.connect() as connection:
+            connection.execute(text(statement))
+    finally:
+        engine.dispose()
 
 
 def postgres_programs() -> Path | None:
@@ -42,7 +85,7 @@ class PostgresCluster:
         migrate(self.url("migrated"))
 
     def url(self, database: str) -> str:
-        return f"postgresql://postgres@/{database}?host={self.socket_dir}"
+        return _url(self.socket_dir, database)
 
     def emptied(self) -> str:
         """URL of the shared database, without rows: far quicker than a copy."""
@@ -65,11 +108,7 @@ class PostgresCluster:
         self._admin(f"DROP DATABASE {database} WITH (FORCE)")
 
     def _admin(self, statement: str) -> None:
-        url = self.url("postgres").replace("postgresql:", "postgresql+psycopg:")
-        engine = create_engine(url, isolation_level="AUTOCOMMIT")
-        with engine.connect() as connection:
-            connection.execute(text(statement))
-        engine.dispose()
+        _execute(self.socket_dir, statement)
 
 
 @contextmanager

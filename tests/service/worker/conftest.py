@@ -3,7 +3,6 @@
 import contextlib
 import json
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -20,10 +19,17 @@ from pysqlite3 import dbapi2
 from service.domain.run import EventType, NewRun, Run, RunKind
 from service.domain.use_cases import new_run_id
 from service.store import Stores, open_stores
+from tests.service.databases import url_for
 
 SUPPORT = Path(__file__).parent / "support"
 PATIENCE_S = 180.0
 """Deadline of every wait: far beyond what is needed, so that a busy machine fails no test."""
+
+
+OTHERS_WITHIN = (
+    "SELECT count(*) FROM pg_stat_activity "
+    "WHERE datname = current_database() AND state <> 'idle' AND pid <> pg_backend_pid()"
+)
 
 
 def eventually(condition: Callable[[], Any], what: str) -> Any:
@@ -124,31 +130,39 @@ class Bench:
 
     def execute(self, statement: str) -> None:
         """What somebody else has done to the database."""
-        with contextlib.closing(dbapi2.connect(self.url.removeprefix("sqlite:///"))) as connection:
-            connection.execute(statement)
-            connection.commit()
+        with self.stores.database.writing() as connection:
+            connection.exec_driver_sql(statement)
 
     def end_lease(self, run_id: str) -> None:
         """Put the end of a dead worker's lease into the past: no test need wait for it."""
         self.execute(f"UPDATE run SET lease_until = '2000-01-01 00:00:00.000000' WHERE id = '{run_id}'")
 
     def stop_outside_transactions(self, worker: "subprocess.Popen[bytes]") -> None:
-        """SIGSTOP a worker at a moment when it does not hold the database's write lock."""
+        """SIGSTOP a worker at a moment when it does not write."""
 
         def is_stopped_outside() -> bool:
             worker.send_signal(signal.SIGSTOP)
             os.waitid(os.P_PID, worker.pid, os.WSTOPPED)  # a signal is sent before it is obeyed
-            connection = dbapi2.connect(self.url.removeprefix("sqlite:///"), timeout=0)
-            try:
-                connection.execute("BEGIN IMMEDIATE").connection.rollback()
-            except dbapi2.OperationalError:
-                worker.send_signal(signal.SIGCONT)
-                return False
-            finally:
-                connection.close()
-            return True
+            if not self._is_written():
+                return True
+            worker.send_signal(signal.SIGCONT)
+            return False
 
         eventually(is_stopped_outside, "a moment without a write")
+
+    def _is_written(self) -> bool:
+        """Whether somebody is within a transaction that may write."""
+        if not self.stores.database.is_sqlite:
+            with self.stores.database.reading() as connection:
+                return bool(connection.exec_driver_sql(OTHERS_WITHIN).scalar_one())
+        connection = dbapi2.connect(self.url.removeprefix("sqlite:///"), timeout=0)
+        try:
+            connection.execute("BEGIN IMMEDIATE").connection.rollback()
+        except dbapi2.OperationalError:
+            return True
+        finally:
+            connection.close()
+        return False
 
     def states(self, run_id: str) -> list[str]:
         """The states that a run went through."""
@@ -177,16 +191,15 @@ def _process_titled(title: str) -> psutil.Process | None:
 
 
 @pytest.fixture
-def bench(sqlite_url: str, tmp_path: Path) -> Iterator[Bench]:
-    bench = Bench(sqlite_url, tmp_path)
+def bench(migrated_sqlite_file: Path, tmp_path: Path) -> Iterator[Bench]:
+    bench = Bench(url_for(tmp_path, migrated=migrated_sqlite_file), tmp_path)
     yield bench
     bench.close()
 
 
 def shared_bench(template: Path, directory: Path, job: str, **settings: Any) -> Iterator[Bench]:
     """A database, copied from this one, with a worker that tests share, none of which ends it."""
-    shutil.copyfile(template, directory / "maze.db")
-    bench = Bench(f"sqlite:///{directory / 'maze.db'}", directory)
+    bench = Bench(url_for(directory, migrated=template), directory)
     bench.worker(job, **settings)
     yield bench
     bench.close()
