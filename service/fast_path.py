@@ -296,7 +296,7 @@ class _Exchange:
         else:
             self._count(time.monotonic() - self._began)
             whole = self._plain_answer(body)
-        if cycle.disconnected or protocol._is_refused:
+        if cycle.disconnected:
             return  # nothing is written any more
         cycle.response_started = cycle.response_complete = True
         protocol.transport.write(whole)

@@ -68,6 +68,7 @@ CATALOGUE: Mapping[str, ProblemKind] = MappingProxyType(
         "range_not_satisfiable": ProblemKind(416, "The wanted range begins behind the end."),
         "digest_mismatch": ProblemKind(422, "The bytes that came are not those that were announced."),
         "payload_too_large": ProblemKind(413, "The body is larger than the service takes."),
+        "uri_too_long": ProblemKind(414, "Path and query are longer than the service takes."),
         "unsupported_media_type": ProblemKind(
             415,
             "Bodies are plain JSON with Content-Type: application/json; actions take arrays as bytes too.",

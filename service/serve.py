@@ -67,7 +67,7 @@ def serve(settings: Settings, overrides: Mapping[str, object]) -> int:
     supervisor = Supervisor(
         [api, worker],
         environment=inherited({**overrides, "port": port}),
-        grace_s=settings.shutdown_grace_s + EXTRA_S,
+        grace_s=settings.shutdown_grace_s + settings.drain_s + EXTRA_S,
         listener=listener,
         is_up=lambda: is_up(*address),
         announce=lambda: _say(welcome(settings, *address, _first_token(settings))),
@@ -240,7 +240,8 @@ class Supervisor:
                     )
                     return 1
                 pause_s = managed.pause_s()
-                logger.error("%s: ended (%s); starts again in %g s", managed.name, _how(code), pause_s)
+                level = logging.ERROR if code else logging.INFO  # somebody wanted it to begin anew
+                logger.log(level, "%s: ended (%s); starts again in %g s", managed.name, _how(code), pause_s)
                 managed.process, managed.start_at = None, time.monotonic() + pause_s
         if not self._announced and self.is_up():
             self._announced = True

@@ -129,6 +129,23 @@ class Settings(BaseSettings):
     """MiB of a checkpoint that is imported."""
     rate_limit_per_s: float = Field(default=0.0, ge=0)
     """Requests per second and client; 0 is no limit."""
+    max_connections: int = Field(default=10_000, ge=1)
+    """Open connections of the API; further ones are answered 503."""
+    max_connections_per_address: int = Field(default=1000, ge=1)
+    """Of them those of one address, or of one /64 of IPv6. This machine's own are not counted: a proxy speaks for
+    all."""
+    head_timeout_s: float = Field(default=10.0, gt=0)
+    """Seconds in which a request's line and headers have to come, else 408."""
+    body_timeout_s: float = Field(default=30.0, gt=0)
+    """Seconds in which its body has to come, longer by what comes at 16 KiB/s, else 408."""
+    read_timeout_s: float = Field(default=30.0, gt=0)
+    """Seconds in which a client has to read what waits of its answer, longer by what that takes at 16 KiB/s; else its
+    connection is closed."""
+    idle_timeout_s: float = Field(default=75.0, gt=0)
+    """Seconds for which a connection without a request is kept; longer than those of a proxy before it."""
+    drain_s: float = Field(default=0.5, ge=0)
+    """Seconds for which the API, told to end, still takes connections, with ``/health/ready`` at 503: as long as a load
+    balancer takes to notice."""
     agents_cached: int = Field(default=8, ge=1)
     """Loaded policies that the API keeps in memory."""
     fast_path: bool = True

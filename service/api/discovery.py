@@ -146,6 +146,8 @@ async def live() -> HealthOut:
 @router.get("/health/ready")
 def ready(services: ServicesDep) -> HealthOut:
     """Whether database and schema are there (else 503); a missing worker is only a warning."""
+    if services.changes.is_stopping:
+        raise Problem("not_ready", "Not ready: the service ends.")
     checks = {
         "database": _check(services.check_store),
         "migrations": _check(services.check_schema),

@@ -110,7 +110,7 @@ def _api(options: argparse.Namespace) -> int:
     import socket
 
     from service.fast_path import protocol_of
-    from service.http_server import serve_api
+    from service.http_server import Limits, serve_api
     from service.main import create_app
     from service.process import begin, bind, wait_at
     from service.store import check_revision
@@ -122,7 +122,8 @@ def _api(options: argparse.Namespace) -> int:
     application = create_app(settings)
     wait_at(options.gate)
     check_revision(settings.database_url)
-    return serve_api(application, protocol_of(application, settings), listener)
+    protocol = protocol_of(application, settings)
+    return serve_api(application, protocol, listener, Limits.of(settings))
 
 
 def _worker(options: argparse.Namespace) -> int:

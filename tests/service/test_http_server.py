@@ -3,17 +3,21 @@
 import asyncio
 import json
 import logging
+import re
 import socket
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from typing import Any
 
 import pytest
 import uvicorn
+from uvicorn.server import ServerState
 
 from service import http_server
-from service.http_server import MAX_HEAD_BYTES, Protocol, Server
+from service.http_server import MAX_HEAD_BYTES, MAX_HEADERS, Connections, Limits, Protocol, Server
+from tests.service.wire import Transport
 
 HEAD = b"POST / HTTP/1.1\r\nhost: localhost\r\n"
 
@@ -42,13 +46,18 @@ class App:
 class Running:
     def __init__(self) -> None:
         self.app = App()
-        self.server = Server(
-            uvicorn.Config(self.app, http=Protocol, ws="none", lifespan="off", log_config=None)
-        )
+        self.shared = Connections()
+        protocol: Any = partial(Protocol, shared=self.shared)
+        config = uvicorn.Config(self.app, http=protocol, ws="none", lifespan="off", log_config=None)
+        self.server = Server(config, self.shared)
         self.listener = socket.create_server(("127.0.0.1", 0))
         self.thread = threading.Thread(
             target=asyncio.run, args=(self.server.serve(sockets=[self.listener]),), daemon=True
         )
+
+    def limit(self, **limits: Any) -> None:
+        """Of connections that come from now on."""
+        self.shared.limits = Limits(**limits)
 
     @contextmanager
     def connected(self) -> Iterator[socket.socket]:
@@ -79,13 +88,13 @@ def answer_on(connection: socket.socket) -> tuple[int, dict[str, str], bytes]:
 
 
 @pytest.fixture
-def running(monkeypatch: pytest.MonkeyPatch) -> Iterator[Running]:
+def running() -> Iterator[Running]:
     running = Running()
     running.thread.start()
     wait_until(lambda: running.server.started)
     yield running
     running.server.should_exit = True
-    monkeypatch.setattr(http_server, "DRAIN_S", 0.0)
+    running.limit(drain_s=0.0)
     running.thread.join(60)
     assert not running.thread.is_alive()
 
@@ -127,10 +136,8 @@ def test_what_is_no_http_is_a_problem_too(running: Running) -> None:
     assert headers["content-type"] == "application/problem+json"
 
 
-def test_a_request_that_does_not_come_is_not_waited_for(
-    running: Running, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(http_server, "REQUEST_S", 0.1)
+def test_a_request_that_does_not_come_is_not_waited_for(running: Running) -> None:
+    running.limit(head_s=0.1, body_s=0.1)
     expected = {
         b"": 0,
         b"\r\n\r\n": 0,
@@ -149,10 +156,8 @@ def test_a_request_that_does_not_come_is_not_waited_for(
                 pass
 
 
-def test_one_byte_now_and_then_does_not_keep_a_connection(
-    running: Running, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(http_server, "REQUEST_S", 0.2)
+def test_one_byte_now_and_then_does_not_keep_a_connection(running: Running) -> None:
+    running.limit(head_s=0.2)
     with running.connected() as connection:
         connection.settimeout(0.05)
         for byte in HEAD * 100:
@@ -165,10 +170,8 @@ def test_one_byte_now_and_then_does_not_keep_a_connection(
     pytest.fail("the connection lived on")
 
 
-def test_a_connection_between_two_requests_is_answered_when_the_server_ends(
-    running: Running, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(http_server, "DRAIN_S", 60.0)
+def test_a_connection_between_two_requests_is_answered_when_the_server_ends(running: Running) -> None:
+    running.limit(drain_s=60.0)
     request = b"GET /%d HTTP/1.1\r\nhost: localhost\r\n\r\n"
     with running.connected() as first, running.connected() as second:
         for connection in (first, second):
@@ -181,6 +184,7 @@ def test_a_connection_between_two_requests_is_answered_when_the_server_ends(
             status, headers, _ = answer_on(connection)
             assert (status, headers["connection"]) == (200, "close")
             assert connection.recv(1) == b""
+        running.server.force_exit = True
     assert running.app.paths == ["/1", "/1", "/2", "/2"]
 
 
@@ -206,7 +210,8 @@ def test_whoever_is_answered_is_told_that_the_client_went_away(running: Running,
 def test_a_client_that_does_not_read_its_answer_is_not_waited_for(
     running: Running, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(http_server, "STALLED_S", 0.1)
+    monkeypatch.setattr(http_server, "BYTES_PER_S", 1e9)
+    running.limit(read_s=0.1)
     ended = threading.Event()
 
     async def endless(scope: Any, receive: Any, send: Any) -> None:
@@ -253,7 +258,7 @@ def test_the_end_of_the_server_waits_for_nobody_who_sends_or_reads_slowly(
         reader.sendall(b"GET /read HTTP/1.1\r\nhost: a\r\n\r\n")
         wait_until(
             lambda: (
-                any(kept._stalled_at for kept in list(running.server.server_state.connections))
+                any(kept._read_by for kept in list(running.server.server_state.connections))
                 and len(running.server.server_state.tasks) == 2
             )
         )
@@ -262,6 +267,274 @@ def test_the_end_of_the_server_waits_for_nobody_who_sends_or_reads_slowly(
         running.thread.join(60)
         assert not running.thread.is_alive()
     assert "ASGI" not in caplog.text
+
+
+class Wired:
+    """A protocol without a socket; its time is the test's."""
+
+    def __init__(self, app: Any, shared: Connections | None = None, client: str = "127.0.0.1") -> None:
+        config = uvicorn.Config(app, log_config=None, lifespan="off", access_log=False)
+        config.load()
+        self.protocol = Protocol(config=config, server_state=ServerState(), app_state={}, shared=shared)
+        self.transport = Transport(self.protocol, client)
+        self.protocol.connection_made(self.transport)
+
+    def receive(self, data: bytes) -> None:
+        self.protocol.data_received(data)
+
+    def wait(self, seconds: float) -> bytes:
+        """What has been sent when so many seconds are over."""
+        self.protocol.check_due(self.protocol.loop.time() + seconds)
+        return self.transport.sent
+
+
+async def turns(n: int = 20) -> None:
+    for _ in range(n):
+        await asyncio.sleep(0)
+
+
+def test_head_and_body_have_each_their_own_time_and_a_long_body_has_more() -> None:
+    async def scenario() -> None:
+        head = Wired(App())
+        head.receive(HEAD)
+        assert head.wait(9.0) == b""
+        assert head.wait(10.1).startswith(b"HTTP/1.1 408 ")
+        body = Wired(App())
+        body.receive(HEAD + b"content-length: 999999\r\n\r\n")
+        assert body.wait(29.0) == b""
+        body.receive(b"a" * http_server.BYTES_PER_S)  # a second's worth
+        assert body.wait(30.5) == b""
+        assert body.wait(31.1).startswith(b"HTTP/1.1 408 ")
+
+    asyncio.run(scenario())
+
+
+def test_a_sender_whom_we_do_not_read_is_not_late() -> None:
+    async def scenario() -> None:
+        begun = asyncio.Event()
+
+        async def busy(scope: Any, receive: Any, send: Any) -> None:
+            begun.set()
+            await asyncio.Event().wait()
+
+        wired = Wired(busy)
+        wired.receive(HEAD + b"content-length: 999999\r\n\r\n" + b"a" * 70_000)
+        await begun.wait()
+        assert wired.transport.is_paused
+        assert wired.wait(1000.0) == b""
+
+    asyncio.run(scenario())
+
+
+def test_half_a_body_behind_another_request_is_not_waited_for_either() -> None:
+    async def scenario() -> None:
+        app = App()
+        wired = Wired(app)
+        wired.receive(b"GET /1 HTTP/1.1\r\nhost: a\r\n\r\n" + HEAD + b"content-length: 9\r\n\r\nhalf")
+        await turns()
+        assert app.paths == ["/1"]
+        assert re.findall(rb"HTTP/1.1 (\d+)", wired.wait(31.0)) == [b"200", b"408"]
+
+    asyncio.run(scenario())
+
+
+def test_a_request_that_came_whole_is_answered_before_what_is_wrong_behind_it() -> None:
+    async def scenario() -> None:
+        wired = Wired(App())
+        wired.receive(b"GET /1 HTTP/1.1\r\nhost: a\r\n\r\nwhat is this\r\n\r\n")
+        await turns()
+        assert re.findall(rb"HTTP/1.1 (\d+)", wired.transport.sent) == [b"200", b"400"]
+        assert wired.transport.is_ended
+
+    asyncio.run(scenario())
+
+
+@pytest.mark.parametrize(
+    ("sent", "status"),
+    [
+        (HEAD + b"x: 1\r\n" * (MAX_HEADERS - 1) + b"\r\n", 200),
+        (HEAD + b"x: 1\r\n" * MAX_HEADERS + b"\r\n", 431),
+        (b"GET /" + b"a" * 8191 + b" HTTP/1.1\r\nhost: a\r\n\r\n", 200),
+        (b"GET /" + b"a" * 8192 + b" HTTP/1.1\r\nhost: a\r\n\r\n", 414),
+    ],
+)
+def test_headers_are_counted_and_a_path_has_a_length(running: Running, sent: bytes, status: int) -> None:
+    assert running.tell(sent)[0] == status
+
+
+def test_trailers_do_not_become_headers(running: Running) -> None:
+    seen: list[Any] = []
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        while (await receive())["more_body"]:
+            pass
+        seen.extend(name for name, _ in scope["headers"])
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"0")]})
+        await send({"type": "http.response.body"})
+
+    running.server.config.loaded_app = app
+    chunked = b"transfer-encoding: chunked\r\n\r\n1\r\na\r\n0\r\nx-api-key: mine\r\n\r\n"
+    assert running.tell(HEAD + chunked)[0] == 200
+    assert seen == [b"host", b"transfer-encoding"]
+
+
+def test_a_client_of_http_1_0_gets_no_chunks_and_no_100_continue(running: Running) -> None:
+    async def streams(scope: Any, receive: Any, send: Any) -> None:
+        await receive()
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        for piece in (b"one ", b"", b"two"):
+            await send({"type": "http.response.body", "body": piece, "more_body": True})
+        await send({"type": "http.response.body"})
+
+    old = b"POST / HTTP/1.0\r\nhost: a\r\nexpect: 100-continue\r\ncontent-length: 2\r\n\r\nhi"
+    assert running.tell(old)[::2] == (200, b"2"), "a length that is known is said"
+    running.server.config.loaded_app = streams
+    with running.connected() as connection:
+        connection.sendall(old)
+        answer = b"".join(iter(lambda: connection.recv(1000), b""))
+    head, _, body = answer.partition(b"\r\n\r\n")
+    assert body == b"one two"
+    assert head.startswith(b"HTTP/1.1 200 OK")
+    assert b"transfer-encoding" not in head
+
+
+class TestConnections:
+    def test_beyond_their_number_are_told_so_until_others_have_gone(self) -> None:
+        async def scenario() -> None:
+            shared = Connections(Limits(connections=2))
+            kept = [Wired(App(), shared) for _ in range(2)]
+            refused = Wired(App(), shared)
+            assert refused.transport.sent.startswith(b"HTTP/1.1 503 ")
+            assert b"retry-after: 1" in refused.transport.sent.lower()
+            refused.receive(b"GET / HTTP/1.1\r\nhost: a\r\n\r\n")
+            for gone in (refused, kept[0]):
+                gone.transport.close()
+            await turns()
+            later = Wired(App(), shared)
+            later.receive(b"GET / HTTP/1.1\r\nhost: a\r\n\r\n")
+            await turns()
+            assert later.transport.sent.startswith(b"HTTP/1.1 200 ")
+            assert shared.n == 2
+
+        asyncio.run(scenario())
+
+    def test_far_beyond_it_are_closed_at_once(self) -> None:
+        async def scenario() -> None:
+            shared = Connections(Limits(connections=1))
+            made = [Wired(App(), shared) for _ in range(http_server.N_REFUSALS + 2)]
+            assert [wired.transport.is_closed for wired in made] == [False] * (len(made) - 1) + [True]
+            assert made[-1].transport.sent == b""
+
+        asyncio.run(scenario())
+
+    @pytest.mark.parametrize(
+        ("address", "neighbour", "other"),
+        [
+            ("192.0.2.7", "192.0.2.7", "192.0.2.8"),
+            ("2001:db8::1", "2001:db8::ffff:2", "2001:db8:0:1::1"),
+            ("::ffff:192.0.2.7", "192.0.2.7", "::ffff:192.0.2.8"),
+        ],
+    )
+    def test_of_one_address_are_bounded_and_leave_room_for_others(
+        self, address: str, neighbour: str, other: str
+    ) -> None:
+        shared = Connections(Limits(connections_per_address=2))
+        assert [shared.add((each, 1)) for each in (address, address, neighbour, other)] == [
+            *(True, True, False, True)
+        ]
+        shared.remove((address, 1))
+        shared.remove((neighbour, 1))
+        assert shared.add((neighbour, 1))
+
+    def test_of_this_machine_are_bounded_by_the_number_of_all_alone(self) -> None:
+        shared = Connections(Limits(connections=5, connections_per_address=1))
+        assert [shared.add((each, 1)) for each in ("127.0.0.1", "::1", "127.0.0.1")] == [True] * 3
+        assert [shared.add(None) for _ in range(3)] == [True, True, False]
+
+
+def test_who_reads_slowly_has_longer_for_more_and_is_then_cut_off() -> None:
+    async def scenario() -> None:
+        wired = Wired(App())
+        wired.receive(b"GET / HTTP/1.1\r\nhost: a\r\n\r\n")
+        await turns()
+        wired.protocol.pause_writing()
+        wired.wait(30.0 + 3.9)
+        assert not wired.transport.is_closed
+        wired.wait(30.0 + 4.1)  # 64 KiB wait, at 16 KiB/s
+        assert wired.transport.is_closed
+
+    asyncio.run(scenario())
+
+
+class TestTheEnd:
+    def test_takes_up_who_is_connected_and_whoever_comes_within_its_time(self, running: Running) -> None:
+        running.limit(drain_s=60.0)
+        with running.connected() as early:
+            wait_until(lambda: running.shared.n == 1)
+            running.server.should_exit = True
+            wait_until(lambda: running.shared.is_ending)
+            with running.connected() as late:
+                for connection in (early, late):
+                    connection.sendall(b"GET / HTTP/1.1\r\nhost: a\r\n\r\n")
+                    status, headers, _ = answer_on(connection)
+                    assert (status, headers["connection"]) == (200, "close")
+            running.server.force_exit = True
+
+    def test_takes_up_whoever_the_kernel_has_connected(self) -> None:
+        async def scenario() -> None:
+            shared = Connections(Limits(drain_s=0.0))
+            protocol: Any = partial(Protocol, shared=shared)
+            config = uvicorn.Config(App(), http=protocol, ws="none", lifespan="off", log_config=None)
+            config.load()
+            server = Server(config, shared)
+            server.lifespan = config.lifespan_class(config)
+            listener = socket.create_server(("127.0.0.1", 0))
+            await server.startup([listener])
+            with socket.create_connection(listener.getsockname()) as connection:
+                connection.sendall(b"GET / HTTP/1.1\r\nhost: a\r\n\r\n")
+                await server.shutdown([listener])
+                assert connection.recv(12) == b"HTTP/1.1 200"
+
+        asyncio.run(scenario())
+
+    def test_does_not_cut_an_answer_that_has_begun_nor_what_follows_it(self) -> None:
+        async def scenario() -> None:
+            go_on = asyncio.Event()
+
+            async def app(scope: Any, receive: Any, send: Any) -> None:
+                headers = [(b"content-length", b"1")]
+                await send({"type": "http.response.start", "status": 200, "headers": headers})
+                await go_on.wait()
+                await send({"type": "http.response.body", "body": b"a"})
+
+            wired = Wired(app)
+            wired.receive(b"GET / HTTP/1.1\r\nhost: a\r\n\r\n")
+            await turns()
+            wired.protocol.shutdown()
+            go_on.set()
+            await turns()
+            assert not wired.transport.is_closed, "nobody has told the client that no other answer follows"
+            wired.receive(b"GET / HTTP/1.1\r\nhost: a\r\n\r\n")
+            await turns()
+            assert wired.transport.sent.count(b"HTTP/1.1 200") == 2
+            assert wired.transport.sent.count(b"connection: close") == 1
+            assert wired.transport.is_closed
+
+        asyncio.run(scenario())
+
+    def test_of_an_idle_connection_resets_no_request_that_comes_at_the_same_time(self) -> None:
+        async def scenario() -> None:
+            wired = Wired(App())
+            wired.receive(b"GET / HTTP/1.1\r\nhost: a\r\n\r\n")
+            await turns()
+            wired.protocol.timeout_keep_alive_handler()
+            assert (wired.transport.is_ended, wired.transport.is_closed) == (True, False)
+            before = wired.transport.sent
+            wired.receive(b"GET / HTTP/1.1\r\nhost: a\r\n\r\n")
+            await turns()
+            assert wired.transport.sent == before
+
+        asyncio.run(scenario())
 
 
 def wait_until(is_true: Callable[[], bool]) -> None:

@@ -1,6 +1,8 @@
 """The parent of ``maze serve``: what it keeps alive, what it gives up, how it ends, and the whole of it once."""
 
+import asyncio
 import contextlib
+import itertools
 import json
 import os
 import re
@@ -24,6 +26,7 @@ from service.settings import Settings
 
 SUPERVISED = Path(__file__).parent / "support" / "supervised.py"
 PATIENCE_S = 120.0
+PAUSE_S = 0.05
 
 NOTE = "import os, time\nopen(os.environ['FOLDER'] + '/{name}', 'a').write(f'{{os.getpid()}}\\n')\n"
 STAYS = NOTE + "time.sleep(1000)"
@@ -229,6 +232,81 @@ def test_the_api_and_the_worker_are_started_again_when_they_are_killed(served: S
         eventually(lambda killed=killed: not killed.is_running(), f"the end of {title}")
         assert served.child(title).pid != killed.pid
     assert served.request("/health/live")[0] == 200
+
+
+class Actor:
+    """A client that acts in a loop, on a connection for as long as it is kept."""
+
+    def __init__(self, served: Served, run: str) -> None:
+        head = f"POST /v1/runs/{run}/compute_action HTTP/1.1\r\nhost: localhost\r\nauthorization: Bearer "
+        body = '{"observation": [0.01, -0.02, 0.03, -0.04]}'
+        self._request = (
+            f"{head}{served.token}\r\ncontent-type: application/json\r\ncontent-length: {len(body)}"
+        )
+        self._request += f"\r\n\r\n{body}"
+        self._port = int(served.url.rpartition(":")[2])
+        self.n_acts = 0
+        self.is_refused = False
+
+    async def act(self) -> None:
+        """Until nobody listens any more; whatever else goes wrong is raised."""
+        while True:
+            try:
+                reader, writer = await asyncio.open_connection("127.0.0.1", self._port)
+            except ConnectionRefusedError:
+                self.is_refused = True
+                return
+            with contextlib.closing(writer):
+                await self._act_on(reader, writer)
+
+    async def _act_on(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        for n_answers in itertools.count():
+            writer.write(self._request.encode())
+            try:
+                head = await reader.readuntil(b"\r\n\r\n")
+            except asyncio.IncompleteReadError as error:
+                if n_answers == 0 or error.partial:
+                    raise  # closed, and not between two requests
+                return
+            assert head.startswith(b"HTTP/1.1 200 "), head
+            await reader.readexactly(int(re.findall(rb"content-length: (\d+)", head)[0]))
+            self.n_acts += 1
+            await asyncio.sleep(PAUSE_S)
+            if b"connection: close" in head:
+                return
+
+
+def test_who_acts_notices_no_restart_of_the_api_and_no_reset_at_the_end(tmp_path: Path) -> None:
+    async def scenario(served: Served, run: str) -> list[Actor]:
+        actors = [Actor(served, run) for _ in range(50)]
+        tasks = [asyncio.create_task(actor.act()) for actor in actors]
+
+        async def all_act_on() -> None:
+            before = [actor.n_acts for actor in actors]
+            while not all(actor.n_acts > n + 1 for actor, n in zip(actors, before, strict=True)):
+                assert not any(task.done() for task in tasks), [
+                    task.result() for task in tasks if task.done()
+                ]
+                await asyncio.sleep(0.05)
+
+        await all_act_on()
+        ended = served.child("maze: api")
+        ended.terminate()
+        await asyncio.to_thread(eventually, lambda: not ended.is_running(), "the end of the API")
+        await all_act_on()
+        served.process.terminate()
+        await asyncio.gather(*tasks)
+        return actors
+
+    served = Served(tmp_path)
+    try:
+        body = {"algorithm": "ppo", "overrides": {"env.name": "CartPole-v1", "algorithm.n_epochs": 1}}
+        run = served.request("/v1/train", body, served.token)[1]["id"]
+        actors = asyncio.run(asyncio.wait_for(scenario(served, run), 2 * PATIENCE_S))
+        assert served.process.wait(PATIENCE_S) == 0
+    finally:
+        served.close()
+    assert all(actor.is_refused for actor in actors)
 
 
 def test_nothing_outlives_a_supervisor_that_is_killed(served: Served) -> None:

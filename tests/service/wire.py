@@ -24,15 +24,16 @@ OURS = re.compile(rb"req_[0-9a-f]+_?[0-9a-f]*")
 class Transport(asyncio.Transport):
     """Keeps what is written; what is closed is lost in the loop's next turn."""
 
-    def __init__(self, protocol: asyncio.Protocol) -> None:
+    def __init__(self, protocol: asyncio.Protocol, client: str = "127.0.0.1") -> None:
         super().__init__()
+        self.client = client
         self.sent = b""
         self.writes: list[bytes] = []
         self.is_closed = self.is_ended = self.is_paused = False
         self._protocol = protocol
 
     def get_extra_info(self, name: str, default: Any = None) -> Any:
-        return {"peername": ("127.0.0.1", 50_000), "sockname": ("127.0.0.1", 8000)}.get(name, default)
+        return {"peername": (self.client, 50_000), "sockname": ("127.0.0.1", 8000)}.get(name, default)
 
     def write(self, data: Any) -> None:
         assert not self.is_closed
@@ -40,6 +41,9 @@ class Transport(asyncio.Transport):
             raise RuntimeError("Cannot call write() after write_eof()")
         self.writes.append(bytes(data))
         self.sent += data
+
+    def get_write_buffer_size(self) -> int:
+        return 65_536
 
     def write_eof(self) -> None:
         self.is_ended = True
