@@ -82,6 +82,7 @@ class _Root:
 
     def connect(self, stores: Stores) -> None:
         """Put everything together on open stores."""
+        self.action_route = ActionRoute(stores, self._settings)
         self._services = Services(
             runs=stores.runs,
             checkpoints=stores.checkpoints,
@@ -91,13 +92,13 @@ class _Root:
             policies=stores.policies,
             webhooks=stores.webhooks,
             sweeps=stores.sweeps,
+            agents=self.action_route.agents,
             settings=self._settings,
             changes=ChangeWatcher(stores.runs.change_marker, self._settings.poll_s),
             check_store=stores.check,
             check_schema=partial(check_revision, self._settings.database_url),
             storage=Measurements(stores.storage),
         )
-        self.action_route = ActionRoute(stores, self._settings)
         self._polls = RunPolls(stores.runs, self._deliver)
         self._api.state.services = self._services
         fleet = FleetMetrics(stores.runs, stores.registry, self._settings.lease_s)

@@ -25,6 +25,8 @@ from service.domain.errors import ServiceError, StoreUnavailableError
 logger = logging.getLogger(__name__)
 
 PROBLEM_JSON = "application/problem+json"
+V2_PREFIX = "/v2"
+"""Of the Open Inference Protocol, whose clients read ``error``; it stands beside a problem's members."""
 INTERNAL = "The service made a mistake; its log says more under this request_id."
 
 _encoder = msgspec.json.Encoder(enc_hook=str)
@@ -175,6 +177,8 @@ class Problem(Exception):
         body = self.body(instance=scope.get("path", ""), request_id=request_id)
         if (trace := scope.get("state", {}).get("trace")) is not None:
             body["traceparent"] = trace.traceparent
+        if scope.get("path", "").startswith(V2_PREFIX):
+            body["error"] = self.detail
         content = _encoder.encode(body)
         headers = [(name.lower().encode(), value.encode()) for name, value in self.headers.items()]
         headers += [(b"content-type", PROBLEM_JSON.encode()), (b"content-length", b"%d" % len(content))]

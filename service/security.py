@@ -35,7 +35,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.domain.errors import ServiceError
 from service.domain.use_cases import token_digest, token_id_of
-from service.problems import INTERNAL, Problem, too_large
+from service.problems import INTERNAL, V2_PREFIX, Problem, too_large
 from service.settings import Settings, is_loopback
 from service.trace import trace_of
 
@@ -46,15 +46,17 @@ HeaderList: TypeAlias = list[tuple[bytes, bytes]]
 Observe: TypeAlias = Callable[[Scope, int, float], None]
 
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
-OPEN_PATHS = frozenset({"/health/live", "/health/ready", "/openapi.json", "/docs"})
+OPEN_PATHS = frozenset(
+    {"/health/live", "/health/ready", "/v2/health/live", "/v2/health/ready", "/openapi.json", "/docs"}
+)
 """Read without a token: signs of life for probes, and documentation and page, which hold no data."""
 OPEN_PREFIXES = ("/docs/", "/page/")
 BYTES_PREFIX, BYTES = "/v1/checkpoints/", b"application/octet-stream"
 """Where bodies may be bytes."""
 MSGPACK = b"application/msgpack"
-ACTS = re.compile(r"/v1/(runs|policies)/[^/]+/compute_action|/v1/sessions/[^/]+/step|/v2/models/.+/infer")
+ACTS = re.compile(r"/v1/(runs|policies)/[^/]+/compute_action|/v1/sessions/[^/]+/step")
 """Where bodies hold observations, and may be msgpack or bytes."""
-PROBE_PREFIX = "/health/"
+PROBE_PREFIXES = ("/health/", "/v2/health/")
 """Never refused for its rate: a probe that gets a 429 would have a sound service restarted."""
 
 _ONCE = (
@@ -290,9 +292,11 @@ class SecurityLayer:
         self._limiter = RateLimiter(settings.rate_limit_per_s) if settings.rate_limit_per_s > 0 else None
         self._usual_bodies = _Bodies((), settings.max_body_bytes)
         self._bodies_of_bytes = _Bodies((BYTES,), settings.max_body_bytes)
-        self._bodies_that_act = _Bodies(
-            (MSGPACK, BYTES), settings.max_action_body_bytes, "MAZE_MAX_ACTION_BODY_BYTES"
-        )
+        largest = settings.max_action_body_bytes, "MAZE_MAX_ACTION_BODY_BYTES"
+        self._bodies_that_act = _Bodies((MSGPACK, BYTES), *largest)
+        self._bodies_of_v2 = _Bodies(
+            (BYTES, b""), *largest
+        )  # its clients say bytes or nothing, whatever they send
         self._observe = observe
         self._unusual = _UNUSUAL if settings.auth else _UNUSUAL | {b"x-forwarded-for"}
 
@@ -400,11 +404,13 @@ class SecurityLayer:
 
     def _wait_s(self, scope: Scope) -> float:
         """Count the request for whoever sent it; the seconds that it comes too early, and is not counted."""
-        if self._limiter is None or scope["path"].startswith(PROBE_PREFIX):
+        if self._limiter is None or scope["path"].startswith(PROBE_PREFIXES):
             return 0.0
         return self._limiter.take(_client(scope))
 
     def _bodies(self, path: str) -> "_Bodies":
+        if path.startswith(V2_PREFIX):
+            return self._bodies_of_v2
         if ACTS.fullmatch(path):
             return self._bodies_that_act
         return self._bodies_of_bytes if path.startswith(BYTES_PREFIX) else self._usual_bodies
@@ -623,6 +629,6 @@ def _check_media_type(headers: Headers, also: Sequence[bytes]) -> None:
     media_type = media_type_of(headers)
     is_json = media_type.startswith(b"application/") and media_type.endswith((b"/json", b"+json"))
     if not (is_json or media_type in also) or b"content-encoding" in headers:
-        other = f" (or {' or '.join(name.decode() for name in also)})" if also else ""
+        other = f" (or {' or '.join(name.decode() for name in also if name)})" if also else ""
         detail = f"Bodies are plain JSON, with Content-Type: application/json{other} and no Content-Encoding."
         raise Problem("unsupported_media_type", detail, headers={"Accept": "application/json"})

@@ -26,6 +26,7 @@ from service.api import (
     status,
     submit,
     sweeps,
+    v2,
     webhooks,
 )
 from service.api.dependencies import check_unread
@@ -50,6 +51,7 @@ ROUTERS = (
     config.router,
     environments.router,
     webhooks.router,
+    v2.router,
     status.router,
     discovery.router,
     page.router,

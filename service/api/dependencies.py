@@ -23,6 +23,7 @@ from service.domain.ports import (
 )
 from service.domain.run import Page, Run
 from service.problems import Problem, query_problem
+from service.serving.agents import AgentCache
 from service.settings import Settings
 
 
@@ -38,6 +39,7 @@ class Services:
     policies: PolicyStore
     sweeps: SweepStore
     webhooks: WebhookStore
+    agents: AgentCache
     settings: Settings
     changes: ChangeWatcher
     check_store: Callable[[], object]

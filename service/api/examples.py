@@ -401,6 +401,9 @@ _DELIVERY = {
     "response": None,
 }
 
+_OBS = {"name": "obs", "shape": [1, 4], "datatype": "FP32", "data": [0.01, 0.02, -0.03, 0.04]}
+_SAMPLED = {"deterministic": False, "seed": 1}
+
 EXAMPLES: dict[str, dict[str, Any]] = {
     "create_webhook": _json(
         _HOOK | {"secret": "whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oD"},
@@ -626,6 +629,47 @@ EXAMPLES: dict[str, dict[str, Any]] = {
             "limits": {"max_body_bytes": 1048576},
         }
     ),
+    "v2_live": _json({"status": "ok", "checks": {}}),
+    "v2_ready": _json(_HEALTH),
+    "get_server": _json({"name": "maze", "version": "0.1.0", "extensions": ["binary_tensor_data"]}),
+    "get_model_ready": _json({"name": "walker@champion", "ready": True}),
+    "get_model": _json(
+        {
+            "name": "walker@champion",
+            "versions": ["7"],
+            "platform": "maze",
+            "inputs": [{"name": "obs", "datatype": "FP32", "shape": [-1, 4]}],
+            "outputs": [{"name": "action", "datatype": "INT64", "shape": [-1]}],
+        }
+    ),
+    "get_model_config": _json(
+        {
+            "name": "walker@champion",
+            "platform": "maze",
+            "backend": "maze",
+            "max_batch_size": 1024,
+            "input": [{"name": "obs", "data_type": "TYPE_FP32", "dims": [4], "optional": False}],
+            "output": [{"name": "action", "data_type": "TYPE_INT64", "dims": []}],
+        }
+    ),
+    "infer": _json(
+        {
+            "model_name": "walker@champion",
+            "model_version": "7",
+            "id": "a",
+            "parameters": {"checkpoint": CHECKPOINT_ID},
+            "outputs": [
+                {"name": "action", "datatype": "INT64", "shape": [1], "data": [1], "parameters": None}
+            ],
+        },
+        {"one": {"id": "a", "inputs": [_OBS]}, "sampled": {"inputs": [_OBS], "parameters": _SAMPLED}},
+    ),
+    "list_models": _json(
+        [{"name": "walker@champion", "version": "7", "state": "READY", "reason": ""}],
+        {"all": {}, "in_memory": {"ready": True}},
+    ),
+    "load_model": _json({}, {"as_it_is": {}}),
+    "unload_model": _json({}, {"as_it_is": {}}),
     "list_problems": _json(_page(_KIND)),
     "get_problem": _json(_KIND),
 }
@@ -644,6 +688,7 @@ PATH_EXAMPLES = {
     "index": "0",
     "group": "algorithm",
     "module": "ppo",
+    "model": "walker@champion",
     "env_id": "CartPole-v1",
     "slug": "not-found",
 }

@@ -156,6 +156,10 @@ CONFLICTS = {
     "complete_upload": "Parts are missing.",
     "compute_action": "The run has no checkpoint that can act, yet or ever.",
     "compute_policy_action": "The checkpoint cannot act.",
+    **dict.fromkeys(
+        ("get_model", "get_model_ready", "get_model_config", "infer", "load_model", "unload_model"),
+        "The run has no checkpoint that can act, yet or ever.",
+    ),
     "compare": "A run has no checkpoint that can act, yet or ever.",
     "create_policy": "There is another policy of this name.",
     "delete_policy": "It has versions.",
@@ -167,7 +171,7 @@ CONFLICTS = {
 """Operation → what a 409 of it means."""
 SUCCESSES = frozenset({"200", "201", "202", "206"})
 """Statuses of answers that have an example."""
-UNAVAILABLE = frozenset({"live"})
+UNAVAILABLE = frozenset({"live", "v2_live", "get_server"})
 """Operations that need no database, and so never answer 503."""
 _STATUSES = (400, 401, 403, 404, 409, 412, 413, 415, 416, 422, 428, 429, 500, 503)
 """Statuses of problems that operations may answer."""
@@ -221,6 +225,7 @@ _TAGS = [
         "description": "Policies by name: versions, aliases that move, and the way back.",
     },
     {"name": "sweeps", "description": "Many trainings from one specification, and searches."},
+    {"name": "inference", "description": "Acting in the Open Inference Protocol, for its clients."},
     {"name": "webhooks", "description": "Who is told when runs end."},
     {"name": "config", "description": "Look at the configuration and try it without running it."},
     {"name": "service", "description": "Health, metrics, the way in."},

@@ -108,6 +108,15 @@ class AgentCache:
             raise error.with_traceback(None)
         return await asyncio.shield(self._start_loading(checkpoint_id))
 
+    def is_loaded(self, checkpoint_id: str) -> bool:
+        """Whether the agent is in memory."""
+        return checkpoint_id in self._agents
+
+    def unload(self, checkpoint_id: str) -> None:
+        """Let go of an agent, once it has answered what it took on; the next request loads it again."""
+        if checkpoint_id in self._agents:
+            self._evict(checkpoint_id)
+
     async def close(self) -> None:
         """Let go of every agent and child."""
         for task in list(self._loading.values()):

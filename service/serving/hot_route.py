@@ -59,7 +59,9 @@ class ActionRoute:
         """
         trust = partial(trust_policy, settings.extra_targets, settings.config_dirs)
         load = partial(ServedAgent.load, trust=trust)
-        self._agents = agents or AgentCache(stores, settings.agents_cached, ActionMetrics(), load)
+        self.agents = self._agents = agents or AgentCache(
+            stores, settings.agents_cached, ActionMetrics(), load
+        )
         self.metrics = self._agents.metrics
         self._max_body_bytes = settings.max_action_body_bytes
 

@@ -5,7 +5,7 @@ common case, one small one-dimensional Box: it only ever accepts what the agent 
 doubt to it.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, Any, TypeAlias, cast
 
 import msgspec
@@ -40,11 +40,12 @@ class ObservationReader:
     def __init__(self, agent: "Agent", actor: ActorID) -> None:
         self.actor = actor
         self._agent = agent
-        space = agent.observation_spaces[actor.step_key]
+        self.space = space = agent.observation_spaces[actor.step_key]
+        self.action_space = agent.action_spaces[actor.step_key]
         self._dtypes = {name: leaf.dtype for name, leaf in space.spaces.items()}
         self._shortcut = _BoxShortcut.of(space)
         self._only = next(iter(self._dtypes)) if len(self._dtypes) == 1 else None
-        self.action_form = form_of(agent.action_spaces[actor.step_key])
+        self.action_form = form_of(self.action_space)
         """How actions are answered: as the environment takes them."""
 
     def one(self, raw: msgspec.Raw, form: Form = JSON) -> Rows:
@@ -103,6 +104,20 @@ class ObservationReader:
             return {self._only: np.asarray(rows, self._dtypes[self._only])}
         named = cast("Sequence[Observation]", rows)
         return {name: np.array([row[name] for row in named], dtype) for name, dtype in self._dtypes.items()}
+
+    def named(self, arrays: Mapping[str, Array]) -> Rows:
+        """Rows of arrays ``[B, …]`` by leaf; raises :class:`SpaceMismatchError`, its pointer begins with the row."""
+        if self._only is not None and self._agent.takes(arrays[self._only], self.actor):
+            return arrays[self._only]
+        each = (dict(zip(arrays, parts, strict=True)) for parts in zip(*arrays.values(), strict=True))
+        return [self._check_row(i, value) for i, value in enumerate(each)]
+
+    def _check_row(self, i: int, value: Mapping[str, Array]) -> Row:
+        try:
+            return self._check(value)
+        except SpaceMismatchError as error:
+            error.pointer = f"/{i}{error.pointer}"
+            raise
 
     def _check(self, value: Any) -> Row:
         try:

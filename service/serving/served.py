@@ -77,7 +77,8 @@ class ServedAgent:
         self.answer_tail = b',"checkpoint":' + json.dumps(checkpoint_id).encode() + b"}"
         """How every answer ends."""
         self._agent = agent
-        self._has_state = agent.has_state
+        self.has_state = agent.has_state
+        """It carries something through an episode."""
         self._child = child
         self._rng = np.random.default_rng()
         self._quiet = _quietly()
@@ -123,13 +124,13 @@ class ServedAgent:
             Problem: 422, an observation does not fit its space, there is no such actor, or a state is missing or is
                 none of this agent's.
         """
-        reader = self._default_reader if request.actor_id is None else self._reader(request.actor_id)
+        reader = self._default_reader if request.actor_id is None else self.reader(*request.actor_id)
         if isinstance(request.observation, msgspec.Raw):
             rows = reader.one(request.observation, request.form)
         else:
             assert isinstance(request.observations, msgspec.Raw)
             rows = reader.many(request.observations, request.form)
-        states = self._states(request, len(rows)) if self._has_state or request.gives_state else None
+        states = self._states(request, len(rows)) if self.has_state or request.gives_state else None
         return Job(reader, rows, request.deterministic, request.seed, reply, states, request.is_many)
 
     def _states(self, request: ActionRequest, n_rows: int) -> list[str | None] | None:
@@ -144,11 +145,11 @@ class ServedAgent:
             except SpaceMismatchError as error:
                 place = f"/states/{i}" if request.is_many else "/state"
                 raise Problem.at(place, "state_mismatch", str(error)) from error
-        return states if self._has_state else None
+        return states if self.has_state else None
 
     def plain_job(self, body: bytes, reply: Reply) -> Job | None:
         """The job of a body that says no more than one observation, else None; as :meth:`job` would make it."""
-        rows = None if self._has_state else self._default_reader.plain(body)
+        rows = None if self.has_state else self._default_reader.plain(body)
         return None if rows is None else Job(self._default_reader, rows, True, None, reply)
 
     async def explain(self, job: Job) -> tuple[list[JSON], list[Tree]]:
@@ -180,9 +181,18 @@ class ServedAgent:
         if self._child is not None:
             await self._child.close()
 
-    def _reader(self, actor_id: tuple[int | str, int]) -> ObservationReader:
+    def reader(self, step_key: int | str | None = None, agent_id: int | None = None) -> ObservationReader:
+        """What reads the observations of an actor; what is left out of its id is the first actor's.
+
+        Raises:
+            Problem: 422, there is no such actor.
+        """
+        first = self._default_reader.actor
+        wanted = ActorID(
+            first.step_key if step_key is None else step_key, first.agent_id if agent_id is None else agent_id
+        )
         try:
-            actor = self._agent.actor(ActorID(*actor_id))
+            actor = self._agent.actor(wanted)
         except SpaceMismatchError as error:
             raise Problem.at(error.pointer or "/actor_id", "unknown_actor", str(error)) from error
         reader = self._readers.get(actor)
