@@ -81,6 +81,9 @@ page-types:
 contracts:
 	$(BIN)/lint-imports
 
+# hundreds of processes of the tests import the project, whose files are compiled once even where Python is told not to
+unit test-slow: export PYTHONDONTWRITEBYTECODE =
+
 unit:
 	$(BIN)/python -m pytest -n $(PYTEST_WORKERS) --dist worksteal -m 'not slow and not faults'
 

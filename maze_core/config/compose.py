@@ -28,11 +28,12 @@ from maze_core.config.modules import (
     Directories,
     ModuleIndex,
     config_module,
+    interpolates,
     merged_files,
     module_index,
     resolve_interpolations,
 )
-from maze_core.config.nodes import TARGET, is_node, is_within, mapped, part_at, parts_in, shown
+from maze_core.config.nodes import TARGET, is_node, is_within, mapped, part_at, shown
 from maze_core.config.overrides import DESTINATIONS, REMOVED, apply_values, canonical_key, merged
 from maze_core.config.presets import MULTIRUN_PARTS, composed
 from maze_core.config.provenance import Origin, Provenance
@@ -191,7 +192,7 @@ class _Composition:
             current = part_at(self._tree, "model.critic")
             self._origins.note("model.critic", current, given, Origin("module", f"critic/{critic}"))
             self._put("model.critic", merged(current, given))
-        if not _interpolates(self._tree):
+        if not interpolates(self._tree):
             self._tree = normal_form(self._tree, arguments.objects, self._mode, ProblemList())
 
     def apply_overrides(self, overrides: object) -> None:
@@ -278,7 +279,7 @@ class _Composition:
         Raises:
             InvalidSpecificationError: with every problem of the whole way.
         """
-        tree = resolve_interpolations(self._tree) if _interpolates(self._tree) else self._tree
+        tree = resolve_interpolations(self._tree)
         if self._texts:
             tree = mapped(tree, lambda part: self._texts.get(part, part) if isinstance(part, str) else part)
         last = ProblemList()
@@ -368,7 +369,7 @@ class _Composition:
 
     def _kept_literal(self, value: Any) -> Any:
         """Hide texts that look like an interpolation: only a module's file may contain one."""
-        return mapped(value, self._hidden) if _interpolates(value) else value
+        return mapped(value, self._hidden) if interpolates(value) else value
 
     def _hidden(self, value: Any) -> Any:
         if not (isinstance(value, str) and "${" in value):
@@ -412,8 +413,3 @@ def _resolve_vectorization(tree: Tree, objects: Mapping[str, object]) -> bool:
     if is_open:
         env["vectorization"] = instantiate(env, "env", objects).resolved_vectorization()
     return is_open
-
-
-def _interpolates(tree: Any) -> bool:
-    """Whether a text in the tree has an interpolation."""
-    return [part for _, part in parts_in(tree) if isinstance(part, str) and "${" in part] != []

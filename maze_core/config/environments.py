@@ -7,6 +7,7 @@ when they are imported. Nothing here imports an environment before its id is ask
 import contextlib
 import importlib
 import inspect
+import re
 import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -28,6 +29,7 @@ from maze_core.errors import USER_CODE_ERRORS, InvalidSpecificationError
 
 DISTRIBUTION: Final = "maze-service"
 _BUILT_IN: Final = "gymnasium.envs."
+_ROOTS: Final = ("conf_train", "conf_rollout")
 _PLAIN: Final = (bool, int, float, str, list, tuple, type(None))
 
 
@@ -189,7 +191,7 @@ def _is_open(default: Any) -> bool:
     return isinstance(default, _PLAIN) and not names_a_file
 
 
-def operator_kwargs(config_dirs: Directories = ()) -> Mapping[str, frozenset[str]]:
+def env_kwargs_of_modules(config_dirs: Directories = ()) -> Mapping[str, frozenset[str]]:
     """Environment id → arguments that modules, the operator's and those that are built in, name beside it."""
     found: dict[str, frozenset[str]] = {}
     for env in _envs_of_modules(config_dirs):
@@ -199,7 +201,7 @@ def operator_kwargs(config_dirs: Directories = ()) -> Mapping[str, frozenset[str
     return found
 
 
-def operator_wrapper_kwargs(config_dirs: Directories = ()) -> Mapping[str, frozenset[str]]:
+def wrapper_kwargs_of_modules(config_dirs: Directories = ()) -> Mapping[str, frozenset[str]]:
     """Wrapper inside an environment → arguments that modules name beside it; no others are open."""
     found: dict[str, frozenset[str]] = {}
     for env in _envs_of_modules(config_dirs):
@@ -226,9 +228,28 @@ def _env_of(index: ModuleIndex, group: str, name: str) -> Any:
         return None
     env = config if group == "env" else config.get("env")
     bases = [entry for entry in config.get("defaults") or () if entry != "_self_"]
-    if bases and (env is not None or any(isinstance(entry, str) for entry in bases)):
-        for root in ("conf_train", "conf_rollout"):
+    if any(map(_brings_env, bases)) or (
+        bases and (_has_arguments(env) or _has_arguments(_default_env(index)))
+    ):
+        for root in _ROOTS:
             # one that composes nowhere is refused where it is chosen
             with contextlib.suppress(InvalidSpecificationError):
                 return composition(root, {group: name}, index).tree.get("env")
     return env
+
+
+def _brings_env(entry: Any) -> bool:
+    """Whether an entry of a defaults list may change the environment: only then is Hydra's slow composition needed."""
+    return isinstance(entry, str) or any(
+        group in re.findall(r"\w+", str(key)) for key in entry for group in ("env", *PRESET_GROUPS)
+    )
+
+
+def _has_arguments(env: Any) -> bool:
+    return isinstance(env, Mapping) and bool(env.get("kwargs") or env.get("wrappers"))
+
+
+def _default_env(index: ModuleIndex) -> Any:
+    with contextlib.suppress(InvalidSpecificationError):
+        return composition(_ROOTS[0], {}, index).tree.get("env")
+    return None

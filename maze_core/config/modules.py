@@ -23,7 +23,7 @@ from os import PathLike
 from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias
 
-from maze_core.config.nodes import shown
+from maze_core.config.nodes import parts_in, shown
 from maze_core.config.words import unknown_word
 from maze_core.errors import InvalidSpecificationError, Problem, ProblemList
 from maze_core.types import Tree
@@ -288,12 +288,19 @@ def composition(root: str, choices: Choices, index: ModuleIndex) -> Composition:
         return copy.deepcopy(_compositions[key])
 
 
+def interpolates(tree: Any) -> bool:
+    """Whether a text in the tree has an interpolation."""
+    return any(isinstance(part, str) and "${" in part for _, part in parts_in(tree))
+
+
 def resolve_interpolations(tree: Tree) -> Tree:
     """Evaluate ``${…}`` that a module's file contains, with the values the tree has now.
 
     Raises:
         InvalidSpecificationError: an interpolation names a key that is not there.
     """
+    if not interpolates(tree):
+        return tree
     from omegaconf import OmegaConf
     from omegaconf.errors import OmegaConfBaseException
 

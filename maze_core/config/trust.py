@@ -22,10 +22,10 @@ from typing import Any
 
 from maze_core.config.components import PUBLIC_TARGETS, canonical_target, target_name
 from maze_core.config.environments import (
+    env_kwargs_of_modules,
     extra_of,
     open_kwargs,
-    operator_kwargs,
-    operator_wrapper_kwargs,
+    wrapper_kwargs_of_modules,
 )
 from maze_core.config.instantiate import Describer
 from maze_core.config.modules import (
@@ -113,8 +113,8 @@ class TrustPolicy:
     """Environment ids; None allows every registered one."""
     env_ids_are_complete: bool = True
     """False while a worker has still to say which environments it has."""
-    operator_kwargs: Mapping[str, frozenset[str]] = field(default_factory=dict)
-    """Environment id → keyword arguments that may be given beside those of :func:`open_kwargs`."""
+    env_kwargs: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    """Environment id → arguments that modules name, open beside those of :func:`open_kwargs`."""
     wrapper_kwargs: Mapping[str, frozenset[str]] = field(default_factory=dict)
     """Wrapper inside an environment → the arguments that may be given to it."""
     limits: Limits = field(default_factory=Limits)
@@ -135,8 +135,8 @@ def _trust_policy(extra: tuple[str, ...], config_dirs: tuple[str, ...], _fingerp
     targets = frozenset(entry["target"] for entry in allowed_targets(extra, config_dirs))
     return TrustPolicy(
         targets=targets,
-        operator_kwargs=operator_kwargs(config_dirs),
-        wrapper_kwargs=operator_wrapper_kwargs(config_dirs),
+        env_kwargs=env_kwargs_of_modules(config_dirs),
+        wrapper_kwargs=wrapper_kwargs_of_modules(config_dirs),
     )
 
 
@@ -207,10 +207,10 @@ def check_names(tree: Tree, policy: TrustPolicy) -> None:
 
 
 def _granted(tree: Tree, policy: TrustPolicy) -> list[str]:
-    """Where arguments stand that may be called as nothing else may, since the operator's modules have to name them."""
+    """Where arguments stand that may be called as nothing else may, since modules have to name them."""
     env = tree.get("env")
     name = env.get("name") if isinstance(env, Mapping) else None
-    return ["env.wrappers", *(f"env.kwargs.{key}" for key in policy.operator_kwargs.get(str(name), ()))]
+    return ["env.wrappers", *(f"env.kwargs.{key}" for key in policy.env_kwargs.get(str(name), ()))]
 
 
 def _check_argument(name: str, value: Any, policy: TrustPolicy, found: ProblemList) -> None:
@@ -306,7 +306,7 @@ def _check_component(node: Mapping[str, Any], path: str, policy: TrustPolicy, fo
 
 
 def _check_env_wrapper(node: Mapping[str, Any], path: str, policy: TrustPolicy, found: ProblemList) -> None:
-    """Refuse arguments that no module of the operator's names beside this wrapper; a tree has its defaults too."""
+    """Refuse arguments that no module names beside this wrapper; a tree has its defaults too."""
     name = canonical_target(str(node[TARGET]))
     allowed = policy.wrapper_kwargs.get(name, frozenset())
     parameters: Mapping[str, inspect.Parameter] = {}
@@ -318,7 +318,7 @@ def _check_env_wrapper(node: Mapping[str, Any], path: str, policy: TrustPolicy, 
         if key in allowed or key == TARGET:
             continue
         if key not in parameters or Describer().tree(parameters[key].default, key) != value:
-            message = f"No module of the operator's names {shown(key)} beside {shown(name)}."
+            message = f"No module names {shown(key)} beside {shown(name)}."
             where = join(path, key)
             found.add(where, message, code="wrapper_kwarg_not_allowed", allowed=tuple(sorted(allowed)))
 
@@ -336,7 +336,7 @@ def _check_env(node: Mapping[str, Any], path: str, policy: TrustPolicy, found: P
             code = "env_not_allowed" if policy.env_ids_are_complete else "env_not_published"
             found.add(where, message, code=code, did_you_mean=near)
     if kwargs and isinstance(kwargs, Mapping) and name is not None:
-        allowed = open_kwargs(str(name)) | policy.operator_kwargs.get(str(name), frozenset())
+        allowed = open_kwargs(str(name)) | policy.env_kwargs.get(str(name), frozenset())
         for key in kwargs:
             if key not in allowed:
                 message = f"{shown(name)} does not take {shown(key)} here."

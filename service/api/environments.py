@@ -5,7 +5,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query
 from pydantic import ConfigDict
 
-from maze_core.config.environments import extra_of, operator_kwargs
+from maze_core.config.environments import env_kwargs_of_modules, extra_of
 from maze_core.config.plain_values import is_reserved
 from maze_core.config.words import closest
 from service.api.answers import Listing, Object, Out
@@ -88,7 +88,7 @@ def get_environment(env_id: str, services: ServicesDep) -> EnvironmentOut:
         raise NotFoundError(f"No worker knows such an environment.{hint}", **known)
     live = {worker["worker"] for worker in services.registry.live_workers(services.settings.lease_s)}
     workers = [worker for worker in row["workers"] if worker in live]
-    named = operator_kwargs(services.settings.config_dirs).get(env_id, ())
+    named = env_kwargs_of_modules(services.settings.config_dirs).get(env_id, ())
     open_kwargs = sorted({*row["open_kwargs"], *(key for key in named if not is_reserved(key))})
     return EnvironmentOut(**_fields(row, EnvironmentOut) | {"workers": workers, "open_kwargs": open_kwargs})
 

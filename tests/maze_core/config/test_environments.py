@@ -11,11 +11,11 @@ from maze_core.config import environments
 from maze_core.config.compose import compose_run
 from maze_core.config.environments import (
     Extra,
+    env_kwargs_of_modules,
     extra_of,
     open_kwargs,
-    operator_kwargs,
-    operator_wrapper_kwargs,
     register_extra_of,
+    wrapper_kwargs_of_modules,
 )
 from maze_core.errors import InvalidSpecificationError
 
@@ -83,9 +83,9 @@ def test_what_the_operators_files_name_is_open(tmp_path: Path) -> None:
     }.items():
         (tmp_path / name).parent.mkdir()
         (tmp_path / name).write_text(text)
-    built_in = operator_kwargs()
+    built_in = env_kwargs_of_modules()
     assert "Maze-v0" not in built_in
-    assert operator_kwargs([str(tmp_path)]) == {**built_in, "Maze-v0": {"size", "walls"}}
+    assert env_kwargs_of_modules([str(tmp_path)]) == {**built_in, "Maze-v0": {"size", "walls"}}
     assert built_in["ALE/Breakout-v5"] == {"frameskip", "repeat_action_probability"}
 
 
@@ -96,8 +96,8 @@ def test_of_each_wrapper_the_arguments_are_known_that_the_operators_files_name(t
     }.items():
         (tmp_path / name).parent.mkdir()
         (tmp_path / name).write_text(text)
-    built_in = operator_wrapper_kwargs()
-    assert operator_wrapper_kwargs([str(tmp_path)]) == {
+    built_in = wrapper_kwargs_of_modules()
+    assert wrapper_kwargs_of_modules([str(tmp_path)]) == {
         **built_in,
         "a.B": {"size", "walls"},
         "a.C": frozenset(),
@@ -121,7 +121,7 @@ def test_arguments_are_open_where_the_environment_is_chosen_by_a_module_that_a_m
     }.items():
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text(text)
-    opened = operator_kwargs([str(tmp_path)])
+    opened = env_kwargs_of_modules([str(tmp_path)])
     assert opened["Maze-v0"] == {"size", "doors"}
     assert opened["Huge-v0"] == {"size", "walls", "map_file", "goals"}
 
