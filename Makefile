@@ -66,7 +66,9 @@ serve: setup
 	@echo "4/4  the service: the database, then API and worker; ready in seconds"
 	$(BIN)/maze serve --no-auth --host 127.0.0.1 --port $(PORT) --database-url sqlite:///data/maze.db
 
-test: setup-test lint types page-types contracts unit
+# the checks, of one process each, beside the tests
+test: setup-test
+	$(MAKE) --jobs 2 unit lint types page-types contracts
 
 lint:
 	$(BIN)/ruff check .
@@ -88,7 +90,7 @@ unit:
 	$(BIN)/python -m pytest -n $(PYTEST_WORKERS) --dist worksteal -m 'not slow and not faults'
 
 test-slow: setup-test $(VENV)/.installed-docs
-	$(BIN)/python -m pytest -m 'slow and not faults'
+	$(BIN)/python -m pytest -m '(slow or hypothesis) and not faults' --hypothesis-profile thorough
 
 docs: $(VENV)/.installed $(VENV)/.installed-docs
 	$(BIN)/python -m tools.site

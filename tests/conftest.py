@@ -13,12 +13,13 @@ from hypothesis import HealthCheck, settings  # noqa: E402
 
 # no deadline: the machine's load is not what a property is about
 settings.register_profile(
-    "maze",
+    "thorough",
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow],
     derandomize=bool(os.environ.get("CI")),
 )
-settings.load_profile("maze")
+settings.register_profile("maze", settings.get_profile("thorough"), max_examples=25)
+settings.load_profile("maze")  # make test-slow takes the thorough one, with four times the examples
 
 
 HOME = "canary-7c1f"
