@@ -171,7 +171,10 @@ def in_the_middle(server, kind):
 
 @pytest.mark.parametrize(
     ("kind", "victim"),
-    [("grid", "maze: worker"), *(("search", name) for name in ("maze: run", "maze: worker", "maze: api"))],
+    [
+        pytest.param("grid", "maze: worker", marks=pytest.mark.slow),
+        *(("search", name) for name in ("maze: run", "maze: worker", "maze: api")),
+    ],
 )
 def test_a_sweep_in_which_a_process_is_killed_ends_as_one_that_was_not(mortal, undisturbed, kind, victim):
     sweep, child = in_the_middle(mortal, kind)

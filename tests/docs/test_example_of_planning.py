@@ -1,6 +1,5 @@
 """The planning example: what its events, rewards and masks say, that it is learnt, and that it is offered over HTTP."""
 
-import os
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +11,6 @@ from examples.train_loading import CONF, train
 from maze_core import InvalidSpecificationError, RunContext
 from maze_core.config import compose_run
 from maze_core.envs.checks import check_environment
-from tests.docs.service_process import service
 from tests.docs.test_examples import call, until
 
 
@@ -86,8 +84,7 @@ def test_a_whole_training_beats_the_rule_of_the_dispatcher(seed: int, tmp_path: 
     assert found.better_by[0] > 0
 
 
-def test_an_operator_offers_domain_logic_over_http(tmp_path: Path) -> None:
-    settings = {"MAZE_CONFIG_DIRS": "examples/conf"}
+def test_an_operator_offers_domain_logic_over_http(offering: str, tmp_path: Path) -> None:
     overrides = {
         "algorithm.n_epochs": 1,
         "algorithm.epoch_length": 1,
@@ -95,19 +92,18 @@ def test_an_operator_offers_domain_logic_over_http(tmp_path: Path) -> None:
         "algorithm.rollout_evaluator.n_episodes": 4,
     }
     request = {"experiment": "loading_ppo", "overrides": overrides, "seed": 1}
-    with service(tmp_path, environment={**os.environ, **settings}, cwd=CONF.parents[1]) as address:
-        base = f"http://{address}/v1"
-        submitted = call(f"{base}/train", request)
-        assert submitted is not None
-        url = f"{base}/runs/{submitted['id']}"
-        until(lambda: (call(url) or {})["state"] not in ("queued", "running"))
-        run, points = call(url) or {}, call(f"{url}/metrics") or {}
-        env = LoadingEnv(n_parcels=6)
-        seen = {name: values.tolist() for name, values in env.reset(seed=1).items()}
-        judged = call(f"{base}/evaluate", {"run": submitted["id"], "n_episodes": 3, "seed": 1}) or {}
-        until(lambda: (call(f"{base}/runs/{judged['id']}") or {})["state"] not in ("queued", "running"))
-        judged = call(f"{base}/runs/{judged['id']}") or {}
-        acted = call(f"{url}/compute_action", {"observation": seen, "actor_id": ["pick", 0]}) or {}
+    base = f"http://{offering}/v1"
+    submitted = call(f"{base}/train", request)
+    assert submitted is not None
+    url = f"{base}/runs/{submitted['id']}"
+    until(lambda: (call(url) or {})["state"] not in ("queued", "running"))
+    run, points = call(url) or {}, call(f"{url}/metrics") or {}
+    env = LoadingEnv(n_parcels=6)
+    seen = {name: values.tolist() for name, values in env.reset(seed=1).items()}
+    judged = call(f"{base}/evaluate", {"run": submitted["id"], "n_episodes": 3, "seed": 1}) or {}
+    until(lambda: (call(f"{base}/runs/{judged['id']}") or {})["state"] not in ("queued", "running"))
+    judged = call(f"{base}/runs/{judged['id']}") or {}
+    acted = call(f"{url}/compute_action", {"observation": seen, "actor_id": ["pick", 0]}) or {}
     assert run["state"] == "succeeded", run["error"]
     with RunContext(
         config_dirs=[CONF],

@@ -2,7 +2,6 @@
 
 import json
 import math
-import os
 import time
 import urllib.error
 import urllib.request
@@ -18,7 +17,6 @@ import examples.corridor
 from examples.train_corridor import CONF, train
 from maze_core import InvalidSpecificationError, RunContext
 from maze_core.config import compose_run, conf_root, config_groups
-from tests.docs.service_process import service
 from tests.docs.sessions import EXACT, has_tools, session, wrongly_shown
 from tests.docs.tables import DOCS
 
@@ -78,17 +76,15 @@ def test_what_a_module_does_not_say_keeps_its_default() -> None:
 
 
 @pytest.mark.skipif(not has_tools(), reason="bash, curl and python3 run the page")
-def test_an_operator_offers_the_example_over_http(tmp_path: Path) -> None:
-    settings = {"MAZE_ENV_MODULES": "examples.corridor", "MAZE_CONFIG_DIRS": "examples/conf"}
-    with service(tmp_path, environment={**os.environ, **settings}, cwd=CONF.parents[1]) as address:
-        until(lambda: call(f"http://{address}/v1/config/compose", {"env": "corridor"}) is not None)
-        (tmp_path / "tutorial").mkdir()
-        tutorial = session(DOCS / "tutorials" / "own_environment.md", address, tmp_path / "tutorial")
-        assert not wrongly_shown(tutorial, exact=EXACT | {"id", "state", "reason", "action", "open_kwargs"})
-        (_, printed, _), (_, shorter, _) = session(CONF.parent / "README.md", address, tmp_path)
-        url = f"http://{address}/v1/runs/{json.loads(printed)['id']}"
-        until(lambda: (call(url) or {})["state"] not in ("queued", "running"))
-        run = call(url) or {}
+def test_an_operator_offers_the_example_over_http(offering: str, tmp_path: Path) -> None:
+    until(lambda: call(f"http://{offering}/v1/config/compose", {"env": "corridor"}) is not None)
+    (tmp_path / "tutorial").mkdir()
+    tutorial = session(DOCS / "tutorials" / "own_environment.md", offering, tmp_path / "tutorial")
+    assert not wrongly_shown(tutorial, exact=EXACT | {"id", "state", "reason", "action", "open_kwargs"})
+    (_, printed, _), (_, shorter, _) = session(CONF.parent / "README.md", offering, tmp_path)
+    url = f"http://{offering}/v1/runs/{json.loads(printed)['id']}"
+    until(lambda: (call(url) or {})["state"] not in ("queued", "running"))
+    run = call(url) or {}
     assert run["reason"] == "target_reached", run["error"]
     assert json.loads(shorter)["state"] == "queued"
     in_python = compose_run(config_dirs=[CONF], experiment="corridor_brief", seed=1)

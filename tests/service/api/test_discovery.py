@@ -255,6 +255,7 @@ with asyncio.Runner() as runner:
     client = Client(create_app(Settings(database_url=url, auth=False), stores), runner)
     assert client.post("/v1/train", {{"overrides": {{"env.name": "CartPole-v1"}}}}).status_code == 202
     assert client.get("/v1/config/targets").status_code == 200
+    assert client.get("/v1/config/schema").status_code == 200
     assert client.get("/openapi.json").status_code == 200
 stores.close()
 print("torch" in sys.modules)
