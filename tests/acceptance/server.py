@@ -1,17 +1,21 @@
 """A real service for tests: ``maze serve`` as a process of its own, on a fresh database and a free port."""
 
 import os
+import shutil
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from contextlib import contextmanager, suppress
+from functools import cache
 from pathlib import Path
 
 import httpx
 import psutil
 
+from service.store import migrate
 from tests.service.databases import url_for
 
 ENDED = ("succeeded", "failed", "cancelled")
@@ -82,6 +86,17 @@ class Server:
         return any(parent.pid == self.process.pid for parent in process.parents())
 
 
+_templates = tempfile.TemporaryDirectory(prefix="migrated-")
+
+
+@cache
+def migrated() -> Path:
+    """An empty database of today's schema, which takes a second to make."""
+    path = Path(_templates.name) / "maze.db"
+    migrate(f"sqlite:///{path}")
+    return path
+
+
 @contextmanager
 def serving(folder: Path, port=None, home=None, command=MAZE, **settings):
     """Start the service; it and everything below it are gone afterwards."""
@@ -89,6 +104,8 @@ def serving(folder: Path, port=None, home=None, command=MAZE, **settings):
     log = folder / f"serve-{time.monotonic_ns()}.log"
     environment = {**os.environ, **{f"MAZE_{name.upper()}": str(value) for name, value in settings.items()}}
     environment |= {} if home is None else {"HOME": str(home)}
+    if not (folder / "maze.db").exists():
+        shutil.copyfile(migrated(), folder / "maze.db")
     command = [sys.executable, *command, "serve", "--no-auth", "--host", "127.0.0.1"]
     command += ["--port", str(port), "--database-url", url_for(folder)]
     with log.open("w") as output:
