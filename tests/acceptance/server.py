@@ -1,7 +1,6 @@
 """A real service for tests: ``maze serve`` as a process of its own, on a fresh database and a free port."""
 
 import os
-import shutil
 import signal
 import socket
 import subprocess
@@ -104,10 +103,9 @@ def serving(folder: Path, port=None, home=None, command=MAZE, **settings):
     log = folder / f"serve-{time.monotonic_ns()}.log"
     environment = {**os.environ, **{f"MAZE_{name.upper()}": str(value) for name, value in settings.items()}}
     environment |= {} if home is None else {"HOME": str(home)}
-    if not (folder / "maze.db").exists():
-        shutil.copyfile(migrated(), folder / "maze.db")
+    database = url_for(folder, migrated=None if (folder / "maze.db").exists() else migrated())
     command = [sys.executable, *command, "serve", "--no-auth", "--host", "127.0.0.1"]
-    command += ["--port", str(port), "--database-url", url_for(folder)]
+    command += ["--port", str(port), "--database-url", database]
     with log.open("w") as output:
         process = subprocess.Popen(
             command,
