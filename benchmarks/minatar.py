@@ -25,7 +25,7 @@ from benchmarks.report import table
 
 FILE = RESULTS / "minatar.json"
 N_ENVS, N_STEPS, BATCH, N_PASSES, LR = 32, 64, 256, 4, 1e-3
-GAMMA, LAMBDA, CLIP, ENTROPY, VALUE, MAX_NORM = 0.99, 0.95, 0.2, 0.01, 0.5, 0.5
+GAMMA, LAMBDA, CLIP, ENTROPY, VALUE, MAX_NORM, EPS = 0.99, 0.95, 0.2, 0.01, 0.5, 0.5, 1e-5
 MAX_STEPS, N_EPISODES = 5000, 100
 Run = dict[str, Any]
 
@@ -69,6 +69,7 @@ def ours(name: str, seed: int, n_env_steps: int) -> list[float]:
         "algorithm.entropy_coef": ENTROPY,
         "algorithm.value_loss_coef": 2 * VALUE,  # of ½ (V - R)²
         "algorithm.max_grad_norm": MAX_NORM,
+        "algorithm.optimizer.eps": EPS,
         "algorithm.batch_size": BATCH,
         "algorithm.n_optimization_epochs": N_PASSES,
         "model.model_builder.modality_config.image": None,  # convolutions that fit: 16 of 3 × 3
@@ -103,7 +104,7 @@ def peer(name: str, seed: int, n_env_steps: int) -> list[float]:
         n_steps=N_STEPS,
         batch_size=BATCH,
         n_epochs=N_PASSES,
-        learning_rate=lambda left: LR * left,
+        learning_rate=lambda left: LR * max(left, 0.0),  # its last update lies past the end
         gamma=GAMMA,
         gae_lambda=LAMBDA,
         clip_range=CLIP,
@@ -113,7 +114,7 @@ def peer(name: str, seed: int, n_env_steps: int) -> list[float]:
         policy_kwargs={
             "features_extractor_class": Extractor,
             "net_arch": [],
-            "optimizer_kwargs": {"eps": 1e-8},
+            "optimizer_kwargs": {"eps": EPS},
         },
         device="cpu",
         seed=seed,

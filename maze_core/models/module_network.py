@@ -30,7 +30,7 @@ from maze_core.threads import one_torch_thread, plain_torch, side_by_side
 from maze_core.types import Array, FloatArray, NamedArrays, Observation
 
 _LARGE: Final = 4_000_000
-"""Multiply-adds for one row from which a network is large: it acts in blocks of half as many rows."""
+"""Multiply-adds for one row from which a network is large: blocks of rows that act are computed side by side."""
 _PARTS: Final = 4
 """At most, of the rows of a gradient step."""
 _PART_WORK: Final = 128_000_000
@@ -69,7 +69,6 @@ class ModuleNetwork:
         self.work = work
         self.refers_to: ModuleNetwork | None = None
         """The network of a policy that has the same module, and its parameters; see :meth:`refer`."""
-        self.block_rows = BLOCK_ROWS // 2 if work >= _LARGE else BLOCK_ROWS
         self._mirror: _Mirror | None = None
         self._own_thread = threading.get_ident()
         self._here = threading.local()
@@ -134,7 +133,7 @@ class ModuleNetwork:
         On another device all rows are one block, so that a row's last bits may depend on how many there are.
         """
         n_rows = len(next(iter(observations.values())))
-        size = self.block_rows if self._mirror is None else n_rows
+        size = BLOCK_ROWS if self._mirror is None else n_rows
         n_padded = -(-n_rows // size) * size
         padded = {
             name: np.concatenate((values, np.zeros((n_padded - n_rows, *values.shape[1:]), values.dtype)))
