@@ -115,6 +115,10 @@ HELD_BY: Mapping[str, tuple[str, ...]] = {
         "tests/acceptance/test_parity.py::test_python_command_line_and_http_give_the_same_digests",
     ),
     "L07": ("tests/service/test_security_tokens.py::test_too_many_requests_are_told_when_to_come_back",),
+    "S01": (
+        "tests/service/serving/test_observations.py::test_an_observation_of_the_space_gets_its_action",
+        "tests/service/serving/test_observations.py::test_anything_else_is_refused_where_the_agent_refuses_it",
+    ),
     "S02": (
         "tests/acceptance/test_hostile.py::test_interpolation_is_refused_wherever_it_stands",
         "tests/service/api/test_hostile_bodies.py::test_no_json_value_in_any_field_makes_the_service_fail",
@@ -165,7 +169,12 @@ HELD_BY: Mapping[str, tuple[str, ...]] = {
         "tests/service/api/test_checkpoints.py::test_what_is_no_range_or_several_gives_the_whole",
         "tests/service/api/test_checkpoints.py::test_a_range_behind_the_end_is_refused_with_the_size",
     ),
+    "S15": (
+        "tests/packaging/test_imports.py::test_no_source_imports_what_is_unsafe",
+        "tests/packaging/test_imports.py::test_no_source_calls_what_is_unsafe",
+    ),
     "S16": (
+        "tests/service/api/test_page.py::test_the_policy_knows_the_import_map_by_its_digest_and_allows_no_other_inline_script",
         "tests/service/api/test_hostile_bodies.py::test_a_run_gets_no_name_and_no_label_with_control_characters",
     ),
 }
@@ -187,6 +196,7 @@ def rows() -> list[list[str]]:
         last = reached(figure)
         said = "; ".join(last.get("said", ()))
         counted = f"{last['passed']} passed" if last else "not run yet"
+        counted += f", {last['generated']:,} generated cases" if last.get("generated") else ""
         counted += f", **{last['failed']} failed**" if last.get("failed") else ""
         counted += f", {last['skipped']} left out" if last.get("skipped") else ""
         tests = ", ".join(f"`{test}`" for test in last.get("tests", ()))

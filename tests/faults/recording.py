@@ -11,7 +11,7 @@ import pytest
 from tests.faults.figures import FIGURES, HELD_BY, REACHED
 
 _found: dict[str, dict[str, Any]] = defaultdict(
-    lambda: {"passed": 0, "failed": 0, "skipped": 0, "seconds": 0.0, "said": [], "tests": []}
+    lambda: {"passed": 0, "failed": 0, "skipped": 0, "generated": 0, "seconds": 0.0, "said": [], "tests": []}
 )
 
 
@@ -59,6 +59,8 @@ def _count(found: dict[str, Any], item: pytest.Item, report: pytest.TestReport) 
     if report.when != "call" and report.passed:
         return
     found[report.outcome] += 1
+    if drawn := getattr(getattr(item, "function", None), "_hypothesis_internal_use_settings", None):
+        found["generated"] += drawn.max_examples
     test = place_of(item)
     if test not in found["tests"]:
         found["tests"].append(test)

@@ -46,6 +46,8 @@ OBSERVATION_SPACES = {
     "text": observation_layout(spaces.Text(3, charset="ab"), reads_texts=True),
     "masked": spaces.Dict(observation=LEAVES["box"], action_mask=spaces.Box(0, 1, (2,), np.int8)),
 }
+MANY = 900 if settings.get_current_profile_name() == "faults" else 0
+"""Examples of every space in `make faults`."""
 ODD = st.one_of(
     st.none(),
     st.booleans(),
@@ -253,7 +255,7 @@ def test_a_text_goes_in_as_it_is(served: tuple[Client, dict[str, Agent]]) -> Non
 
 
 @pytest.mark.parametrize("name", OBSERVATION_SPACES)
-@settings(max_examples=40)
+@settings(max_examples=max(40, MANY))
 @given(data=st.data())
 def test_anything_else_is_refused_where_the_agent_refuses_it(
     served: tuple[Client, dict[str, Agent]], name: str, data: st.DataObject
