@@ -99,19 +99,19 @@ def test_watchers_that_never_read_cost_little_and_hold_up_nobody(tmp_path, recor
 def test_who_asks_too_often_is_told_when_to_come_back_and_another_client_is_answered(
     tmp_path, record_property
 ):
-    with serving(tmp_path, rate_limit_per_s=20) as server:
+    with serving(tmp_path, rate_limit_per_s=1) as server:
         other = httpx.Client(
             base_url=server.client.base_url,
             transport=httpx.HTTPTransport(local_address="127.0.0.2"),
             timeout=60,
         )
-        flood = [server.client.get("/v1/runs") for _ in range(300)]
-        answers = [other.get("/v1/runs").status_code for _ in range(5)]
+        flood = [server.client.get("/v1/runs") for _ in range(100)]
+        answered = other.get("/v1/runs").status_code
         other.close()
     refused = [answer for answer in flood if answer.status_code == 429]
     assert {answer.status_code for answer in flood} == {200, 429}
     assert all(int(answer.headers["retry-after"]) >= 1 for answer in refused)
-    assert answers == [200] * 5
+    assert answered == 200
     record_property(
         "reached", f"{len(refused)} of {len(flood)} answered 429 with Retry-After, the other client none"
     )
