@@ -108,7 +108,7 @@ mutants: setup-test
 	@touch $@
 
 faults: setup-test .venv-schemathesis/.installed
-	HYPOTHESIS_PROFILE=faults $(BIN)/python -m tests.faults $(FIGURES)
+	$(BIN)/python -m tests.faults $(FIGURES)
 	$(BIN)/python -m tests.docs.tables
 
 soak: setup-test

@@ -19,8 +19,8 @@ settings.register_profile(
     derandomize=bool(os.environ.get("CI")),
 )
 settings.register_profile("maze", settings.get_profile("thorough"), max_examples=25)
-settings.register_profile("faults", settings.get_profile("maze"), max_examples=2_500)
-settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "maze"))  # make test-slow takes the thorough one, with four times the examples
+settings.register_profile("faults", settings.get_profile("maze"), max_examples=2_500)  # of several kinds each
+settings.load_profile("maze")  # make test-slow takes the thorough one, with four times the examples
 
 
 HOME = "canary-7c1f"

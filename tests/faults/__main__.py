@@ -15,7 +15,8 @@ def main(figures: str = "") -> int:
     wanted = figures.split(",") if figures else list(HELD_BY)
     files = {test.partition("::")[0] for figure in wanted for test in HELD_BY.get(figure, ())}
     paths = ["tests/faults", *sorted({CONTRACTS.get(file, file) for file in files})]
-    code = pytest.main(["-q", "-p", "tests.faults.recording", "--figures", figures, *paths])
+    options = ["-q", "-p", "tests.faults.recording", "--hypothesis-profile", "faults", "--figures", figures]
+    code = pytest.main([*options, *paths])
     for row in (HEADER, *rows()):
         sys.stdout.write(" · ".join(row[:4]) + "\n")
     return int(code)
