@@ -12,7 +12,7 @@ import asyncio
 import signal
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from functools import partial
 from types import FrameType
 
@@ -25,6 +25,8 @@ from service.api.delivery import Delivery
 from service.api.dependencies import Services
 from service.api.polling import RunPolls
 from service.api.submit import warm_up
+from service.domain.errors import ServiceError
+from service.domain.sharing import Grant
 from service.metrics import AnswerCounter, FleetMetrics, Telemetry
 from service.security import SecurityLayer
 from service.serving.hot_route import ActionRoute, action_path
@@ -44,7 +46,7 @@ def create_app(settings: Settings | None = None, stores: Stores | None = None) -
     root = _Root(settings)
     if stores is not None:
         root.connect(stores)
-    return Application(root, settings, root.find_token, root.telemetry.http.observe)
+    return Application(root, settings, root.find_token, root.telemetry.http.observe, root.note_use)
 
 
 def app() -> ASGIApp:
@@ -105,9 +107,15 @@ class _Root:
         self.telemetry.registry.register(fleet)
         self.telemetry.registry.register(self.action_route.metrics)
 
-    def find_token(self, token_id: str) -> str | None:
-        """Digest of a token, by its id."""
+    def find_token(self, token_id: str) -> Grant | None:
+        """What a token grants, by its id."""
         return None if self._services is None else self._services.registry.find_token(token_id)
+
+    def note_use(self, token_id: str) -> None:
+        """Write down that a token was used, where that can be."""
+        if self._services is not None:
+            with suppress(ServiceError):
+                self._services.registry.note_use(token_id)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Hand the request to the hot route or to FastAPI."""

@@ -49,6 +49,7 @@ CATALOGUE: Mapping[str, ProblemKind] = MappingProxyType(
         "host_not_allowed": ProblemKind(400, "The Host header names somebody else."),
         "unauthorized": ProblemKind(401, "No valid token came with the request."),
         "origin_not_allowed": ProblemKind(403, "A web page of another origin called."),
+        "scope_missing": ProblemKind(403, "The token may not do this; scope names what it lacks."),
         "not_found": ProblemKind(404, "There is no such path, run, checkpoint, episode, policy or module."),
         "method_not_allowed": ProblemKind(405, "The path exists, but does not take this method; see Allow."),
         "not_acceptable": ProblemKind(406, "The form that Accept asks for cannot be made here."),
@@ -189,6 +190,12 @@ def too_large(limit: int, setting: str = "MAZE_MAX_BODY_BYTES") -> Problem:
     """The connection is closed, because the rest of the body is not read."""
     detail = f"The body is larger than {limit} bytes; operators set {setting}."
     return Problem("payload_too_large", detail, headers={"Connection": "close"})
+
+
+def scope_missing(scope: str, to_do: str = "For this") -> Problem:
+    """The refusal of a caller whose token lacks a scope."""
+    detail = f"{to_do} a token with the scope {scope} is needed; GET /v1/me says which ones yours has."
+    return Problem("scope_missing", detail, details={"scope": str(scope)})
 
 
 def query_problem(query: bytes, known: Collection[str], lists: Collection[str] = ()) -> Problem | None:

@@ -7,7 +7,8 @@ In the order in which a request meets them:
   beyond loopback takes address literals too.
 * **Origin**, where a browser sends it, must be ours on unsafe methods and WebSockets (403). Origins that the
   operator lists may call and read (CORS); all others may not.
-* **Token** as ``Authorization: Bearer`` or ``X-API-Key`` (401), never in a query string.
+* **Token** as ``Authorization: Bearer`` or ``X-API-Key`` (401), never in a query string. Who it belongs to is
+  ``scope["state"]["caller"]``, a :class:`~service.domain.sharing.Caller`; what he may do, each route says.
 * **Rate** per token, or per address without one (429).
 * **Body** must be JSON, or bytes where a checkpoint is sent (415), and small (413), by its Content-Length and by
   counting.
@@ -27,6 +28,7 @@ import secrets
 import time
 from collections import OrderedDict, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import NamedTuple, TypeAlias
 
@@ -34,8 +36,10 @@ from starlette.concurrency import run_in_threadpool
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.domain.errors import ServiceError
+from service.domain.sharing import ANYBODY, NOBODY, PROJECT_NAME, Caller, Grant
+from service.domain.sharing import Scope as Right
 from service.domain.use_cases import token_digest, token_id_of
-from service.problems import INTERNAL, V2_PREFIX, Problem, too_large
+from service.problems import INTERNAL, V2_PREFIX, Problem, scope_missing, too_large
 from service.settings import Settings, is_loopback
 from service.trace import trace_of
 
@@ -43,6 +47,7 @@ logger = logging.getLogger(__name__)
 
 Headers: TypeAlias = Mapping[bytes, bytes]
 HeaderList: TypeAlias = list[tuple[bytes, bytes]]
+FindToken: TypeAlias = Callable[[str], Grant | None]
 Observe: TypeAlias = Callable[[Scope, int, float], None]
 
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
@@ -59,9 +64,11 @@ ACTS = re.compile(r"/v1/(runs|policies)/[^/]+/compute_action|/v1/sessions/[^/]+/
 PROBE_PREFIXES = ("/health/", "/v2/health/")
 """Never refused for its rate: a probe that gets a 429 would have a sound service restarted."""
 
+PROJECT_HEADER = b"x-maze-project"
+"""By which an admin chooses a project."""
 _ONCE = (
     *(b"host", b"origin", b"authorization", b"x-api-key", b"content-length", b"content-type"),
-    *(b"idempotency-key", b"last-event-id"),
+    *(b"idempotency-key", b"last-event-id", PROJECT_HEADER),
 )
 """Headers of one value that decide something; what else is sent twice is a list in two lines."""
 _UNUSUAL = frozenset({b"origin", b"transfer-encoding", b"expect", b"upgrade"})
@@ -70,7 +77,8 @@ _CORS_METHODS = (b"access-control-allow-methods", b"GET, POST, PUT, PATCH, DELET
 _CORS_HEADERS = (
     b"access-control-allow-headers",
     b"authorization, content-digest, content-type, idempotency-key, if-match, if-none-match, if-range, last-event-id, "
-    b"prefer, range, repr-digest, traceparent, x-api-key, x-array-dtype, x-array-shape, x-request-id",
+    b"prefer, range, repr-digest, traceparent, x-api-key, x-array-dtype, x-array-shape, x-maze-project, "
+    b"x-request-id",
 )
 _CORS_EXPOSED = (
     b"access-control-expose-headers",
@@ -87,6 +95,10 @@ RETRY_S = 1.0
 """Where a token cannot be looked up, it is tried again after this many seconds."""
 REMEMBERED = 4096
 """Hosts, tokens and clients that are remembered at most; a stranger's names cannot fill the memory."""
+
+USE_NOTED_S = 3600.0
+"""How old the note of a token's use may be."""
+_PROJECT = re.compile(PROJECT_NAME)
 
 LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "::1"})
 
@@ -142,39 +154,56 @@ class OriginRule:
 
 
 class TokenVerifier:
-    """Recognises tokens by their digest, compared in constant time; digests are remembered for seconds."""
+    """Recognises tokens by their digest, compared in constant time; what they grant is remembered for seconds."""
 
-    def __init__(self, find_token: Callable[[str], str | None], ttl_s: float = TOKEN_TTL_S) -> None:
-        """Take the look-up, which may block, and how long its answers hold."""
-        self._find_token, self._ttl_s = find_token, ttl_s
-        self._digests: OrderedDict[str, tuple[str | None, float]] = OrderedDict()
+    def __init__(
+        self,
+        find_token: FindToken,
+        ttl_s: float = TOKEN_TTL_S,
+        note_use: Callable[[str], object] | None = None,
+    ) -> None:
+        """Take the look-up, which may block, how long its answers hold, and who writes down that a token was used."""
+        self._find_token, self._ttl_s, self._note_use = find_token, ttl_s, note_use
+        self._grants: OrderedDict[str, tuple[Grant | None, float]] = OrderedDict()
 
-    async def token_id(self, headers: Headers) -> str | None:
-        """Id of the valid token that the request carries, else None."""
+    async def caller(self, headers: Headers) -> Caller | None:
+        """Who the valid token that the request carries belongs to, else None."""
         text, token_id = _token(headers)
-        return None if token_id is None else _checked(text, token_id, await self._digest(token_id))
+        return None if token_id is None else _checked(text, await self._grant(token_id, text))
 
-    def remembered(self, headers: Headers) -> tuple[str | None, float]:
-        """As :meth:`token_id`, but nobody is asked; and until when, on :func:`time.monotonic`, that holds."""
+    def remembered(self, headers: Headers) -> tuple[Caller | None, float]:
+        """As :meth:`caller`, but nobody is asked; and until when, on :func:`time.monotonic`, that holds."""
         text, token_id = _token(headers)
-        digest, expires = self._digests.get(token_id or "", (None, 0.0))
-        if token_id is None or expires <= time.monotonic():
+        grant, until = self._grants.get(token_id or "", (None, 0.0))
+        if token_id is None or until <= time.monotonic():
             return None, 0.0
-        return _checked(text, token_id, digest), expires
+        return _checked(text, grant), until
 
     def holds_s(self, token_id: str) -> float:
         """For how many seconds what is remembered of this token still holds."""
-        return max(0.0, self._digests.get(token_id, (None, 0.0))[1] - time.monotonic())
+        return max(0.0, self._grants.get(token_id, (None, 0.0))[1] - time.monotonic())
 
-    async def _digest(self, token_id: str) -> str | None:
-        digest, expires = self._digests.get(token_id, (None, 0.0))
-        if expires > time.monotonic():
-            return digest
-        digest = await run_in_threadpool(self._find_token, token_id)
-        self._digests[token_id] = digest, time.monotonic() + self._ttl_s
-        while len(self._digests) > REMEMBERED:
-            self._digests.popitem(last=False)
-        return digest
+    async def _grant(self, token_id: str, text: str) -> Grant | None:
+        grant, until = self._grants.get(token_id, (None, 0.0))
+        now = time.monotonic()
+        if until > now:
+            return grant
+        grant = await run_in_threadpool(self._find_token, token_id)
+        holds_s = self._ttl_s
+        if grant is not None and grant.expires_in_s is not None:
+            holds_s = min(holds_s, grant.expires_in_s)  # to the moment, also between two looks
+        self._grants[token_id] = grant, now + holds_s
+        while len(self._grants) > REMEMBERED:
+            self._grants.popitem(last=False)
+        if grant is not None and _checked(text, grant) is not None:
+            await self._note(grant, token_id)
+        return grant
+
+    async def _note(self, grant: Grant, token_id: str) -> None:
+        """Have the use of a token written down, unless it was a while ago."""
+        is_known = grant.unused_s is not None and grant.unused_s < USE_NOTED_S
+        if not is_known and self._note_use is not None:
+            await run_in_threadpool(self._note_use, token_id)
 
 
 class _Vigil:
@@ -206,7 +235,7 @@ class _Vigil:
 
     async def _is_known(self) -> bool:
         try:
-            return await self._verifier.token_id(self._headers) is not None
+            return await self._verifier.caller(self._headers) is not None
         except ServiceError:
             return True  # nobody can tell now
 
@@ -214,9 +243,9 @@ class _Vigil:
 class RateLimiter:
     """One token bucket per client: ``rate_per_s`` requests per second, twice as many at once."""
 
-    def __init__(self, rate_per_s: float, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, rate_per_s: float, clock: Callable[[], float] | None = None) -> None:
         """Take the steady rate and the clock."""
-        self._rate_per_s, self._clock = rate_per_s, clock
+        self._rate_per_s, self._clock = rate_per_s, clock or time.monotonic
         self._capacity = max(1.0, 2 * rate_per_s)
         self._buckets: OrderedDict[str, tuple[float, float]] = OrderedDict()
 
@@ -263,8 +292,21 @@ def _token(headers: Headers) -> tuple[str, str | None]:
     return text, token_id_of(text) if len(text) <= 256 else None
 
 
-def _checked(text: str, token_id: str, digest: str | None) -> str | None:
-    return token_id if hmac.compare_digest(token_digest(text), digest or "") else None
+def _checked(text: str, grant: Grant | None) -> Caller | None:
+    is_known = hmac.compare_digest(token_digest(text), "" if grant is None else grant.sha256)
+    return grant.caller if grant is not None and is_known else None
+
+
+def _in_project(caller: Caller, headers: Headers) -> Caller:
+    """The caller in the project that the request names, which an admin chooses; raises :class:`Problem`."""
+    if (given := headers.get(PROJECT_HEADER)) is None:
+        return caller
+    project = given.decode("latin-1")
+    if not _PROJECT.fullmatch(project):
+        raise Problem("bad_request", "X-Maze-Project has to be the name of a project, such as 'default'.")
+    if project != caller.project and not caller.may(Right.ADMIN):
+        raise scope_missing(Right.ADMIN, "To choose another project than the token's")
+    return replace(caller, project=project)
 
 
 class SecurityLayer:
@@ -274,21 +316,23 @@ class SecurityLayer:
         self,
         app: ASGIApp,
         settings: Settings,
-        find_token: Callable[[str], str | None],
+        find_token: FindToken,
         observe: Observe | None = None,
+        note_use: Callable[[str], object] | None = None,
     ) -> None:
         """Wrap ``app``.
 
         Args:
             app: what a request that passes is handed to.
             settings: hosts, origins, limits and whether tokens are asked for.
-            find_token: digest of a token by its id, None for an unknown or revoked one; may block.
+            find_token: what a token grants, by its id, None for an unknown or revoked one; may block.
             observe: told scope, status and seconds until the answer's first byte.
+            note_use: told the id of a token that is used, once in a while; may block.
         """
         self._app = app
         self._hosts = HostRule(settings.host, settings.allowed_hosts)
         self._origins = OriginRule(settings.allowed_origins)
-        self._verifier = TokenVerifier(find_token) if settings.auth else None
+        self._verifier = TokenVerifier(find_token, note_use=note_use) if settings.auth else None
         self._limiter = RateLimiter(settings.rate_limit_per_s) if settings.rate_limit_per_s > 0 else None
         self._usual_bodies = _Bodies((), settings.max_body_bytes)
         self._bodies_of_bytes = _Bodies((BYTES,), settings.max_body_bytes)
@@ -317,8 +361,7 @@ class SecurityLayer:
             if b"origin" in headers and self._origin(scope, headers, answer):
                 await answer.whole(204, [_CORS_METHODS, _CORS_HEADERS], b"")
                 return
-            if self._verifier is not None or self._limiter is not None:
-                await self._admit(scope, headers)
+            await self._admit(scope, headers)
             if scope["type"] == "websocket":
                 await self._app(scope, receive, send)
                 return
@@ -330,11 +373,11 @@ class SecurityLayer:
 
     async def _hand_on(self, scope: Scope, headers: Headers, receive: Receive, answer: "_Sent") -> None:
         """Let the application answer, for as long as the token is one."""
-        token_id = scope["state"].get("token_id")
-        if self._verifier is None or token_id is None:
+        caller: Caller = scope["state"]["caller"]
+        if self._verifier is None or caller.token_id is None:
             await self._app(scope, receive, answer.send)
             return
-        vigil = _Vigil(self._verifier, token_id, headers, answer)
+        vigil = _Vigil(self._verifier, caller.token_id, headers, answer)
         try:
             await self._app(scope, receive, answer.send)
         except asyncio.CancelledError:
@@ -366,12 +409,13 @@ class SecurityLayer:
             return None
         if not 0 < _said_length(headers) <= max_bytes:
             return None
-        until = math.inf
-        if self._verifier is not None:
-            token_id, until = self._verifier.remembered(headers)
-            if token_id is None:
-                return None
-            scope["state"]["token_id"] = token_id
+        caller, until = (ANYBODY, math.inf) if self._verifier is None else self._verifier.remembered(headers)
+        if caller is None:
+            return None
+        try:
+            scope["state"]["caller"] = _in_project(caller, headers)
+        except Problem:
+            return None
         take = None if self._limiter is None else partial(self._limiter.take, _client(scope))
         return Pass(scope, headers, self._observe, until, take)
 
@@ -388,19 +432,21 @@ class SecurityLayer:
         return False
 
     async def _admit(self, scope: Scope, headers: Headers) -> None:
-        """Ask for the token where one is needed, and count the request for whoever sent it."""
-        path, token_id = scope["path"], None
+        """Say who calls, ask for the token where one is needed, and count the request for whoever sent it."""
+        path, caller = scope["path"], ANYBODY if self._verifier is None else NOBODY
         is_open = self._verifier is None or path in OPEN_PATHS or path.startswith(OPEN_PREFIXES)
         is_open = is_open or wants_page(path, headers.get(b"accept", b"").decode("latin-1"))
         if self._verifier is not None and not is_open:
-            token_id = await self._verifier.token_id(headers)
-            scope["state"]["token_id"] = token_id
+            caller = await self._verifier.caller(headers) or NOBODY
+        scope["state"]["caller"] = caller
         if (wait_s := self._wait_s(scope)) > 0:
             seconds = str(math.ceil(wait_s))
             detail = f"Too many requests; try again in {seconds} s."
             raise Problem("rate_limited", detail, headers={"Retry-After": seconds})
-        if not is_open and token_id is None:
+        if not is_open and caller is NOBODY:
             raise _unauthorized()
+        if caller is not NOBODY:
+            scope["state"]["caller"] = _in_project(caller, headers)
 
     def _wait_s(self, scope: Scope) -> float:
         """Count the request for whoever sent it; the seconds that it comes too early, and is not counted."""
@@ -586,8 +632,8 @@ def new_request_id() -> bytes:
 
 def _client(scope: Scope) -> str:
     """Whose requests are counted together: those of a token, else of an address."""
-    client: str = scope["state"].get("token_id") or (scope.get("client") or ("unknown",))[0]
-    return client
+    caller: Caller = scope["state"]["caller"]
+    return caller.token_id or str((scope.get("client") or ("unknown",))[0])
 
 
 def _joined(headers: HeaderList) -> dict[bytes, bytes]:

@@ -29,7 +29,7 @@ from service.api import (
     v2,
     webhooks,
 )
-from service.api.dependencies import check_unread
+from service.api.dependencies import check_scope, check_unread
 from service.api.exception_handlers import install_problem_handlers
 from service.api.openapi import openapi_document
 
@@ -67,17 +67,18 @@ def build_api(lifespan: Callable[[FastAPI], AbstractAsyncContextManager[None]], 
         docs_url=None,
         redoc_url=None,
         redirect_slashes=False,
-        dependencies=[Depends(check_unread)],
+        dependencies=[Depends(check_scope), Depends(check_unread)],
         generate_unique_id_function=_operation_id,
     )
     for router in ROUTERS:
         api.include_router(router)
-    install_problem_handlers(api, [route for router in ROUTERS for route in router.routes])
+    routes = [route for router in ROUTERS for route in router.routes]
+    install_problem_handlers(api, routes)
     document: dict[str, Any] = {}
 
     def openapi() -> dict[str, Any]:
         if not document:
-            document.update(openapi_document(api, auth=auth))
+            document.update(openapi_document(api, routes, auth=auth))
         return document
 
     api.openapi = openapi  # type: ignore[method-assign]

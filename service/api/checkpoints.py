@@ -16,11 +16,12 @@ from starlette.concurrency import run_in_threadpool
 
 from service.api.answers import CheckpointOut, Listing, Out, RunOut, Time, again
 from service.api.bodies import Labelled, StrictRoute, Title
-from service.api.dependencies import CallerDep, PageDep, Services, ServicesDep, page_of
+from service.api.dependencies import CallerDep, PageDep, Services, ServicesDep, page_of, require_scope
 from service.api.stored_bytes import bytes_body, gives_bytes, said_sha256, stored_bytes
 from service.api.submit import ENDED, Chosen, SubmissionDep
 from service.domain.errors import NotFoundError, StateConflictError
 from service.domain.run import CheckpointInfo, Page, Run, RunKind
+from service.domain.sharing import Scope
 from service.domain.upload import (
     MAX_OPEN,
     MAX_OPEN_OF_ONE,
@@ -34,7 +35,12 @@ from service.domain.use_cases import new_run_id, request_digest
 from service.problems import Problem
 from service.settings import MIB
 
-router = APIRouter(prefix="/v1/checkpoints", tags=["checkpoints"], route_class=StrictRoute)
+router = APIRouter(
+    prefix="/v1/checkpoints",
+    tags=["checkpoints"],
+    route_class=StrictRoute,
+    dependencies=[require_scope(Scope.RUNS_READ, changing=Scope.RUNS_WRITE)],
+)
 
 MEDIA_TYPE = "application/octet-stream"
 """Which generated clients read as bytes; the bundle is a ZIP file."""
@@ -75,8 +81,8 @@ class UploadOut(Out):
 @router.post("", status_code=201, response_model=UploadOut, responses=again(UploadOut))
 def begin_upload(body: ImportRequest, services: ServicesDep, response: Response, caller: CallerDep) -> Upload:
     """Begin to import a checkpoint; asked again, the same upload goes on (200)."""
-    digest = request_digest(RunKind.IMPORT, {**body.given(), "by": caller})
-    upload, is_new = _begun(services, body, upload_id_of(new_run_id()), digest, caller)
+    digest = request_digest(RunKind.IMPORT, {**body.given(), "by": caller.token_id})
+    upload, is_new = _begun(services, body, upload_id_of(new_run_id()), digest, caller.token_id)
     response.headers["Location"] = f"/v1/checkpoints/uploads/{upload.id}"
     response.status_code = 201 if is_new else 200
     return upload
@@ -101,7 +107,7 @@ async def import_checkpoint(
         raise Problem("invalid_request", "The body is the checkpoint's bytes, and it is empty.")
     body = ImportRequest(size_bytes=len(data), sha256=sha256, name=name)
     services, upload_id, run = submission.services, upload_id_of(new_run_id()), None
-    choose = partial(_sent_at_once, services, body, data, upload_id, submission.caller)
+    choose = partial(_sent_at_once, services, body, data, upload_id, submission.caller.token_id)
     try:
         run = await submission.answer(RunKind.IMPORT, body, choose)
         return run
@@ -114,7 +120,7 @@ async def import_checkpoint(
 @router.get("/uploads", response_model=Listing[UploadOut])
 def list_uploads(query: PageDep, services: ServicesDep, caller: CallerDep) -> Page:
     """One's own uploads that are not complete, newest first: those of the token that asks."""
-    return page_of(services.uploads.list, caller, query=query)
+    return page_of(services.uploads.list, caller.token_id, query=query)
 
 
 @router.get("/uploads/{upload_id}", response_model=UploadOut)

@@ -13,12 +13,15 @@ from maze_core.runners.comparison import MOST, comparison_config
 from maze_core.seeding import draw_seed
 from service.api.answers import RunOut
 from service.api.bodies import Acting, Count, NamesPolicy, StrictRoute, Submitted
-from service.api.dependencies import Services
+from service.api.dependencies import Services, require_scope
 from service.api.submit import ENDED, RUNNER_FIELDS, Chosen, SubmissionDep, named_in, published, stored_config
 from service.domain.run import CheckpointInfo, Run, RunKind
+from service.domain.sharing import Scope
 from service.problems import Problem
 
-router = APIRouter(prefix="/v1", tags=["submit"], route_class=StrictRoute)
+router = APIRouter(
+    prefix="/v1", tags=["submit"], route_class=StrictRoute, dependencies=[require_scope(Scope.RUNS_WRITE)]
+)
 
 MIB = 2**20
 MOST_MIB = 512

@@ -24,14 +24,16 @@ from service.api.answers import (
     origins_out,
 )
 from service.api.bodies import ComposeRequest, DiffRequest, DiffSide, StrictRoute
-from service.api.dependencies import Services, ServicesDep
+from service.api.dependencies import Services, ServicesDep, require_scope
 from service.api.exception_handlers import specification_errors
 from service.api.submit import TRAIN_ARGUMENTS, compose, seed_of, stored_mode
 from service.domain.errors import NotFoundError
 from service.problems import Problem, suggestion
 from service.trust import client_policy
 
-router = APIRouter(prefix="/v1/config", tags=["config"], route_class=StrictRoute)
+router = APIRouter(
+    prefix="/v1/config", tags=["config"], route_class=StrictRoute, dependencies=[require_scope(None)]
+)
 
 
 @router.get("/schema")

@@ -7,6 +7,7 @@ from typing import Annotated, Any, TypeAlias, get_origin
 from fastapi import Depends, Path, Query, Request
 from fastapi.routing import APIRoute
 from pydantic import BaseModel, Field
+from starlette.routing import BaseRoute
 
 from maze_core.config.trust import RUN_ID
 from service.api.changes import ChangeWatcher
@@ -22,7 +23,8 @@ from service.domain.ports import (
     WebhookStore,
 )
 from service.domain.run import Page, Run
-from service.problems import Problem, query_problem
+from service.domain.sharing import Caller, Scope
+from service.problems import Problem, query_problem, scope_missing
 from service.serving.agents import AgentCache
 from service.settings import Settings
 
@@ -59,13 +61,49 @@ async def _services(request: Request) -> Services:  # async, as what does not wa
 ServicesDep: TypeAlias = Annotated[Services, Depends(_services)]
 
 
-async def _caller(request: Request) -> str | None:
-    token_id: str | None = request.scope.get("state", {}).get("token_id")
-    return token_id
+async def _caller(request: Request) -> Caller:
+    caller: Caller = request.scope["state"]["caller"]
+    return caller
 
 
-CallerDep: TypeAlias = Annotated[str | None, Depends(_caller)]
-"""Id of the token of whoever asks; None where none is asked for."""
+CallerDep: TypeAlias = Annotated[Caller, Depends(_caller)]
+"""Whoever asks."""
+
+
+class ScopeNeeded:
+    """Says what a route, or every route of a router, asks of its caller; :func:`check_scope` sees to it."""
+
+    def __init__(self, reading: Scope | None, changing: Scope | None) -> None:
+        """Take the scope for GET and HEAD, and the one for other methods; None lets every token in."""
+        self.reading, self.changing = reading, changing
+
+    async def __call__(self) -> None:
+        """Nothing: that it is there says it."""
+
+
+def require_scope(scope: Scope | None, *, changing: Scope | None = None) -> Any:
+    """A dependency of a route or router: its scope, and one for methods that change something where it is another.
+
+    Of several the one nearest to the route counts. None lets every token in.
+    """
+    return Depends(ScopeNeeded(scope, changing or scope))
+
+
+def scope_needed(route: BaseRoute, method: str) -> Scope | None:
+    """What a route asks for; ``admin`` where it does not say."""
+    said = [each.dependency for each in getattr(route, "dependencies", ())]
+    needed = [each for each in said if isinstance(each, ScopeNeeded)]
+    if not needed:
+        return Scope.ADMIN
+    return needed[-1].reading if method in ("GET", "HEAD") else needed[-1].changing
+
+
+async def check_scope(request: Request, caller: CallerDep) -> None:
+    """Refuse a caller who lacks the route's scope."""
+    needed = scope_needed(request.scope["route"], request.method)
+    if needed is not None and not caller.may(needed):
+        raise scope_missing(needed)
+
 
 RunId: TypeAlias = Annotated[
     str,

@@ -17,11 +17,12 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from starlette.concurrency import run_in_threadpool
 
 from service.api.answers import DiscoveryOut, HealthOut, Listing, ProblemKindOut
-from service.api.dependencies import Services, ServicesDep
+from service.api.dependencies import Services, ServicesDep, require_scope
 from service.api.environments import PUBLISHED
 from service.api.page import page
 from service.api.postman import collection
 from service.domain.errors import NotFoundError, ServiceError, StoreUnavailableError
+from service.domain.sharing import Scope
 from service.json_values import MAX_DEPTH
 from service.metrics import Telemetry
 from service.problems import CATALOGUE, Problem, ProblemKind
@@ -30,7 +31,7 @@ from service.trust import PENDING, environment_states
 
 TITLE = "maze-service"
 
-router = APIRouter(tags=["service"])
+router = APIRouter(tags=["service"], dependencies=[require_scope(None)])
 
 _ASSETS = {"swagger-ui.css": "text/css", "swagger-ui-bundle.js": "text/javascript"}
 _LINKS = {
@@ -93,7 +94,7 @@ async def get_problem(slug: str) -> ProblemKindOut:
     return _kind(code, CATALOGUE[code])
 
 
-@router.get("/metrics", response_class=Response)
+@router.get("/metrics", response_class=Response, dependencies=[require_scope(Scope.METRICS_READ)])
 def get_prometheus_metrics(request: Request) -> Response:
     """Metrics of this process, the runs and the workers, in Prometheus' text format."""
     telemetry: Telemetry = request.app.state.telemetry

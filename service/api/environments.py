@@ -9,10 +9,10 @@ from maze_core.config.environments import env_kwargs_of_modules, extra_of
 from maze_core.config.plain_values import is_reserved
 from maze_core.config.words import closest
 from service.api.answers import Listing, Object, Out
-from service.api.dependencies import ServicesDep
+from service.api.dependencies import ServicesDep, require_scope
 from service.domain.errors import NotFoundError
 
-router = APIRouter(prefix="/v1/environments", tags=["config"])
+router = APIRouter(prefix="/v1/environments", tags=["config"], dependencies=[require_scope(None)])
 
 PUBLISHED = "published"
 

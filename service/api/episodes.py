@@ -9,15 +9,21 @@ from pydantic import Field
 from maze_core.runners.config import rollout_tree
 from service.api.answers import RunOut
 from service.api.bodies import Labelled, StrictRoute
-from service.api.dependencies import RunDep, Services, ServicesDep
+from service.api.dependencies import RunDep, Services, ServicesDep, require_scope
 from service.api.runs import EpisodeIndex
 from service.api.stored_bytes import gives_bytes, stored_bytes
 from service.api.submit import ENDED, Chosen, SubmissionDep, source_of, stored_config, trained
 from service.domain.errors import StateConflictError
 from service.domain.run import Run, RunKind
+from service.domain.sharing import Scope
 from service.domain.use_cases import acting_checkpoint
 
-router = APIRouter(prefix="/v1/runs/{run_id}/episodes/{index}", tags=["runs"], route_class=StrictRoute)
+router = APIRouter(
+    prefix="/v1/runs/{run_id}/episodes/{index}",
+    tags=["runs"],
+    route_class=StrictRoute,
+    dependencies=[require_scope(Scope.RUNS_READ, changing=Scope.RUNS_WRITE)],
+)
 
 MP4, PNG = "video/mp4", "image/png"
 SAFETENSORS = "application/octet-stream"

@@ -18,11 +18,17 @@ from starlette.responses import StreamingResponse
 from service.api.answers import EventOut, Listing
 from service.api.bodies import StrictRoute
 from service.api.delivery import accepts
-from service.api.dependencies import LogQuery, RunDep, Services, ServicesDep
+from service.api.dependencies import LogQuery, RunDep, Services, ServicesDep, require_scope
 from service.api.runs import begun, last_seq
 from service.domain.run import EventType, Page, Run
+from service.domain.sharing import Scope
 
-router = APIRouter(prefix="/v1/runs/{run_id}", tags=["runs"], route_class=StrictRoute)
+router = APIRouter(
+    prefix="/v1/runs/{run_id}",
+    tags=["runs"],
+    route_class=StrictRoute,
+    dependencies=[require_scope(Scope.RUNS_READ)],
+)
 
 EVENT_STREAM = "text/event-stream"
 STREAM_HEADERS = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}

@@ -13,7 +13,7 @@ from starlette.responses import StreamingResponse
 from service.api.answers import FeedEventOut, Listing
 from service.api.bodies import StrictRoute
 from service.api.delivery import accepts
-from service.api.dependencies import Services, ServicesDep
+from service.api.dependencies import Services, ServicesDep, require_scope
 from service.api.events import (
     BATCH,
     EVENT_STREAM,
@@ -25,8 +25,11 @@ from service.api.events import (
 )
 from service.api.runs import begun
 from service.domain.run import Event, EventType, Page
+from service.domain.sharing import Scope
 
-router = APIRouter(prefix="/v1", tags=["runs"], route_class=StrictRoute)
+router = APIRouter(
+    prefix="/v1", tags=["runs"], route_class=StrictRoute, dependencies=[require_scope(Scope.RUNS_READ)]
+)
 
 NOW = -1
 

@@ -19,7 +19,7 @@ from service.api.bodies import (
     StrictRoute,
     TrainRequest,
 )
-from service.api.dependencies import RunDep, Services
+from service.api.dependencies import RunDep, Services, require_scope
 from service.api.submit import (
     ENDED,
     Chosen,
@@ -32,11 +32,22 @@ from service.api.submit import (
 )
 from service.domain.errors import NotFoundError, StateConflictError
 from service.domain.run import FILMED, KINDS_WITH_POLICY, CheckpointInfo, Continuation, Run, RunKind, RunState
+from service.domain.sharing import Scope
 from service.domain.use_cases import named_checkpoint, named_version
 
-router = APIRouter(prefix="/v1/runs/{run_id}", tags=["submit"], route_class=StrictRoute)
+router = APIRouter(
+    prefix="/v1/runs/{run_id}",
+    tags=["submit"],
+    route_class=StrictRoute,
+    dependencies=[require_scope(Scope.RUNS_WRITE)],
+)
 
-of_policy = APIRouter(prefix="/v1/policies/{policy}", tags=["policies"], route_class=StrictRoute)
+of_policy = APIRouter(
+    prefix="/v1/policies/{policy}",
+    tags=["policies"],
+    route_class=StrictRoute,
+    dependencies=[require_scope(Scope.RUNS_WRITE)],
+)
 """Of the run that made a policy that is named."""
 
 _FURTHER, _AGAIN, _ANEW, _ANEW_BY_NAME = ContinueRequest(), RetryRequest(), ForkRequest(), ForkPolicyRequest()

@@ -9,14 +9,26 @@ from pydantic import Field
 
 from service.api.answers import BulkOut, RunOut
 from service.api.bodies import In, Labels, LabelValue, Priority, StrictRoute, Title, check_labels
-from service.api.dependencies import SWEEP_ID, CallerDep, PageQuery, RunId, Services, ServicesDep, page_of
+from service.api.dependencies import (
+    SWEEP_ID,
+    CallerDep,
+    PageQuery,
+    RunId,
+    Services,
+    ServicesDep,
+    page_of,
+    require_scope,
+)
 from service.domain.errors import CapacityError, NotFoundError, StateConflictError
 from service.domain.ports import RunStore
 from service.domain.run import Run, RunKind, RunState, StopReason
+from service.domain.sharing import Caller, Scope
 from service.domain.use_cases import TERMINAL_STATES
 from service.problems import Problem
 
-router = APIRouter(prefix="/v1/runs", tags=["runs"], route_class=StrictRoute)
+router = APIRouter(
+    prefix="/v1/runs", tags=["runs"], route_class=StrictRoute, dependencies=[require_scope(Scope.RUNS_WRITE)]
+)
 
 Action = Literal["cancel", "pause", "resume", "delete", "label"]
 LIVE_STATES = frozenset(RunState) - TERMINAL_STATES
@@ -38,7 +50,7 @@ _AT_ONCE: dict[int | str, dict[str, Any]] = {
 @router.post("/{run_id}/cancel", status_code=202, response_model=RunOut, responses=_AT_ONCE)
 def cancel_run(run_id: RunId, services: ServicesDep, response: Response, caller: CallerDep) -> Run:
     """Cancel a run: a waiting one ends at once (200), a working one after storing a last checkpoint (202)."""
-    run = services.runs.request_stop(run_id, StopReason.CANCEL, by=caller)
+    run = services.runs.request_stop(run_id, StopReason.CANCEL, by=caller.token_id)
     response.status_code = 200 if run.state.is_terminal else 202
     return run
 
@@ -49,7 +61,7 @@ def pause_run(run_id: RunId, services: ServicesDep, response: Response, caller: 
 
     Resumed, a training goes on from its last scheduled checkpoint and ends as one that was not paused.
     """
-    run = services.runs.request_stop(run_id, StopReason.PAUSE, by=caller)
+    run = services.runs.request_stop(run_id, StopReason.PAUSE, by=caller.token_id)
     response.status_code = 200 if run.state is RunState.PAUSED else 202
     return run
 
@@ -57,7 +69,7 @@ def pause_run(run_id: RunId, services: ServicesDep, response: Response, caller: 
 @router.post("/{run_id}/resume", status_code=202, response_model=RunOut)
 def resume_run(run_id: RunId, services: ServicesDep, caller: CallerDep) -> Run:
     """Give a paused run back to the queue."""
-    return services.runs.resume(run_id, max_queued=services.settings.max_queued_runs, by=caller)
+    return services.runs.resume(run_id, max_queued=services.settings.max_queued_runs, by=caller.token_id)
 
 
 class ChangeRequest(In):
@@ -162,20 +174,20 @@ def _fits(run: Run, wanted: RunFilter) -> bool:
     return is_kind and wanted.sweep in (None, run.sweep) and wanted.labels.items() <= run.labels.items()
 
 
-def _changed(services: Services, body: BulkRequest, run_id: str, caller: str | None) -> dict[str, Any]:
+def _changed(services: Services, body: BulkRequest, run_id: str, caller: Caller) -> dict[str, Any]:
     runs, run = services.runs, None
     try:
         match body.action:
             case "delete":
                 runs.delete(run_id)
             case "resume":
-                run = runs.resume(run_id, max_queued=services.settings.max_queued_runs, by=caller)
+                run = runs.resume(run_id, max_queued=services.settings.max_queued_runs, by=caller.token_id)
             case "label":
                 run = runs.edit(run_id, {"labels": body.labels})
             case "cancel":
-                run = runs.request_stop(run_id, StopReason.CANCEL, by=caller)
+                run = runs.request_stop(run_id, StopReason.CANCEL, by=caller.token_id)
             case "pause":
-                run = runs.request_stop(run_id, StopReason.PAUSE, by=caller)
+                run = runs.request_stop(run_id, StopReason.PAUSE, by=caller.token_id)
     except (CapacityError, NotFoundError, StateConflictError) as error:
         return {
             "id": run_id,

@@ -6,14 +6,18 @@ two ways to send a token; and an example of every request and answer.
 
 import copy
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, TypeAlias
 
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
+from fastapi.routing import APIRoute
+from starlette.routing import BaseRoute
 
 from service.api.answers import ProblemOut
+from service.api.dependencies import scope_needed
 from service.api.examples import EXAMPLES
+from service.domain.sharing import Scope
 from service.problems import CATALOGUE, PROBLEM_JSON, Problem
 from service.security import OPEN_PATHS
 from service.serving.hot_route import POLICY_ACTION_PATH, RUN_ACTION_PATH
@@ -183,8 +187,8 @@ _MISTAKE = {
 }
 
 
-def openapi_document(api: FastAPI, *, auth: bool) -> Document:
-    """The whole document; without ``auth`` no operation asks for a token."""
+def openapi_document(api: FastAPI, routes: Sequence[BaseRoute], *, auth: bool) -> Document:
+    """The whole document of these routes; without ``auth`` no operation asks for a token."""
     document = get_openapi(
         title=api.title, version=api.version, description=DESCRIPTION, routes=api.routes, tags=_TAGS
     )
@@ -200,8 +204,13 @@ def openapi_document(api: FastAPI, *, auth: bool) -> Document:
             "bearer": {"type": "http", "scheme": "bearer"},
             "apiKey": {"type": "apiKey", "in": "header", "name": "X-API-Key"},
         }
-    for path, operation in _operations(document):
-        _complete(path, operation, asks_token=auth and path not in OPEN_PATHS)
+    scopes = _scopes(routes)
+    for path, method, operation in _operations(document):
+        security: list[Document] = []
+        if auth and path not in OPEN_PATHS:
+            roles = [scope.value for scope in [scopes[path, method]] if scope is not None]
+            security = [{"bearer": roles}, {"apiKey": roles}]
+        _complete(path, operation, security)
     for name, schema in components["schemas"].items():
         if name.endswith("Request"):
             _say_defaults(schema)
@@ -232,24 +241,35 @@ _TAGS = [
 ]
 
 
-def _operations(document: Document) -> Iterator[tuple[str, Document]]:
+def _operations(document: Document) -> Iterator[tuple[str, str, Document]]:
     for path, methods in document["paths"].items():
-        for operation in methods.values():
-            yield path, operation
+        for method, operation in methods.items():
+            yield path, method, operation
 
 
-def _complete(path: str, operation: Document, *, asks_token: bool) -> None:
+def _scopes(routes: Sequence[BaseRoute]) -> dict[tuple[str, str], Scope | None]:
+    """The scope of every operation by its path and method."""
+    found = {
+        (route.path_format, method.lower()): scope_needed(route, method)
+        for route in routes
+        if isinstance(route, APIRoute)
+        for method in route.methods or ()
+    }
+    return found | {(path, "post"): Scope.ACT for path in (RUN_ACTION_PATH, POLICY_ACTION_PATH)}
+
+
+def _complete(path: str, operation: Document, security: list[Document]) -> None:
     """Add problems, security and examples to one operation."""
     name = operation["operationId"]
     responses = operation["responses"]
     responses.pop("422", None)
-    for status in _problem_statuses(path, operation, asks_token):
+    for status in _problem_statuses(path, operation, asks_token=bool(security)):
         responses.setdefault(str(status), {"$ref": f"#/components/responses/Problem{status}"})
     for parameter in operation.get("parameters", ()):
         _as_it_is_sent(parameter["schema"])
     if name in CONFLICTS:
         responses["409"] = _problem_response(409) | {"description": CONFLICTS[name]}
-    operation["security"] = [{"bearer": []}, {"apiKey": []}] if asks_token else []
+    operation["security"] = security
     if name == "list_events":
         responses["204"] = {"description": "The run has ended and nothing came after Last-Event-ID."}
     _add_examples(operation, EXAMPLES[name])
@@ -265,11 +285,11 @@ def _as_it_is_sent(schema: Document) -> None:
         del schema["default"]
 
 
-def _problem_statuses(path: str, operation: Document, asks_token: bool) -> list[int]:
+def _problem_statuses(path: str, operation: Document, *, asks_token: bool) -> list[int]:
     """What can go wrong, by what the operation takes."""
     statuses = {400, 429, 500}
     if asks_token:
-        statuses.add(401)
+        statuses |= {401, 403}
     if operation["operationId"] not in UNAVAILABLE:
         statuses.add(503)
     if "{" in path:

@@ -13,10 +13,11 @@ from functools import lru_cache
 
 from fastapi import APIRouter, Response
 
+from service.api.dependencies import require_scope
 from service.domain.errors import NotFoundError
 from service.web import FOLDER, VENDOR
 
-router = APIRouter(include_in_schema=False)
+router = APIRouter(include_in_schema=False, dependencies=[require_scope(None)])
 
 MEDIA_TYPES = {".js": "text/javascript", ".css": "text/css", ".svg": "image/svg+xml", ".txt": "text/plain"}
 """Of files that are served; whatever else lies beside them is not."""

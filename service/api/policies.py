@@ -11,14 +11,22 @@ from maze_core.runners.config import rollout_tree
 from service.api.answers import UNCHANGED, Listing, Object, Out, Time, again
 from service.api.bodies import Count, In, Seed, Selector, StrictRoute, Word
 from service.api.delivery import OPAQUE_TAG
-from service.api.dependencies import CallerDep, PageDep, PageQuery, ServicesDep, page_of
+from service.api.dependencies import CallerDep, PageDep, PageQuery, ServicesDep, page_of, require_scope
 from service.domain.policies import POLICY_NAME, Gate, MoveKind, Policy, PolicyAlias, PolicyVersion
 from service.domain.promotion import ANY, Wish, remove_alias, roll_back, set_alias
 from service.domain.run import Page, Run
+from service.domain.sharing import Scope
 from service.domain.use_cases import named_checkpoint
 from service.problems import Problem
 
-router = APIRouter(prefix="/v1/policies", tags=["policies"], route_class=StrictRoute)
+PROMOTES: dict[str, Any] = {"dependencies": [require_scope(Scope.POLICIES_PROMOTE)]}
+"""Of a route that changes what an alias names, or may come to name."""
+router = APIRouter(
+    prefix="/v1/policies",
+    tags=["policies"],
+    route_class=StrictRoute,
+    dependencies=[require_scope(Scope.RUNS_READ, changing=Scope.RUNS_WRITE)],
+)
 
 Name: TypeAlias = Annotated[str, Path(pattern=f"^{POLICY_NAME}$", description="Name of a policy.")]
 AliasName: TypeAlias = Annotated[str, Path(pattern=f"^{POLICY_NAME}$", description="Name of an alias.")]
@@ -160,7 +168,9 @@ def create_policy(
 ) -> Policy:
     """Make a policy; the same one again is answered as it is (200)."""
     gate = _gate(body.gate)
-    made, is_new = services.policies.create(body.name, description=body.description, gate=gate, by=caller)
+    made, is_new = services.policies.create(
+        body.name, description=body.description, gate=gate, by=caller.token_id
+    )
     response.headers["Location"] = f"/v1/policies/{made.name}"
     response.status_code = 201 if is_new else 200
     return made
@@ -186,7 +196,7 @@ def get_policy(name: Name, services: ServicesDep) -> Policy:
     return services.policies.get(name)
 
 
-@router.patch("/{name}", response_model=PolicyOut)
+@router.patch("/{name}", response_model=PolicyOut, **PROMOTES)
 def change_policy(name: Name, body: ChangePolicyRequest, services: ServicesDep) -> Policy:
     """Change description or gate; what is not named stays, and null takes it away."""
     changes: dict[str, Any] = {field: getattr(body, field) for field in body.model_fields_set}
@@ -195,7 +205,7 @@ def change_policy(name: Name, body: ChangePolicyRequest, services: ServicesDep) 
     return services.policies.edit(name, changes)
 
 
-@router.delete("/{name}", status_code=204)
+@router.delete("/{name}", status_code=204, **PROMOTES)
 def delete_policy(name: Name, services: ServicesDep) -> Response:
     """Delete a policy that has no versions, with the history of its aliases."""
     services.policies.delete(name)
@@ -210,7 +220,7 @@ def add_version(
 ) -> PolicyVersion:
     """Give a checkpoint of a run the next number; the same checkpoint again is answered with the one it has (200)."""
     chosen = named_checkpoint(services, body.run, body.checkpoint)
-    made, is_new = services.policies.add_version(name, chosen.id, note=body.note, by=caller)
+    made, is_new = services.policies.add_version(name, chosen.id, note=body.note, by=caller.token_id)
     response.headers["Location"] = f"/v1/policies/{name}/versions/{made.number}"
     response.status_code = 201 if is_new else 200
     return made
@@ -228,14 +238,14 @@ def get_version(name: Name, number: Number, services: ServicesDep) -> PolicyVers
     return services.policies.resolve(name, number=number)
 
 
-@router.delete("/{name}/versions/{number}", status_code=204)
+@router.delete("/{name}/versions/{number}", status_code=204, **PROMOTES)
 def delete_version(name: Name, number: Number, services: ServicesDep) -> Response:
     """Delete a version that no alias names and no gate compares with; its number is not given again."""
     services.policies.delete_version(name, number)
     return Response(status_code=204)
 
 
-@router.put("/{name}/aliases/{alias}", response_model=PolicyAliasOut)
+@router.put("/{name}/aliases/{alias}", response_model=PolicyAliasOut, **PROMOTES)
 def put_alias(
     name: Name,
     alias: AliasName,
@@ -257,7 +267,7 @@ def put_alias(
         if if_none_match.strip() != ANY or if_match is not None:
             raise Problem("bad_request", "If-None-Match takes * alone, for an alias that is not there yet.")
         revision = 0
-    wish = Wish(name=name, alias=alias, revision=revision, reason=body.reason, by=caller)
+    wish = Wish(name=name, alias=alias, revision=revision, reason=body.reason, by=caller.token_id)
     version, comparison = body.version, body.comparison
     return _tagged(response, set_alias(services.policies, services.runs, wish, version, comparison, _plays))
 
@@ -277,12 +287,14 @@ def get_alias(
     return found
 
 
-@router.delete("/{name}/aliases/{alias}", status_code=204)
+@router.delete("/{name}/aliases/{alias}", status_code=204, **PROMOTES)
 def delete_alias(
     name: Name, alias: AliasName, services: ServicesDep, caller: CallerDep, if_match: IfMatch = None
 ) -> Response:
     """Delete an alias; its history stays."""
-    remove_alias(services.policies, Wish(name=name, alias=alias, revision=_revision(if_match), by=caller))
+    remove_alias(
+        services.policies, Wish(name=name, alias=alias, revision=_revision(if_match), by=caller.token_id)
+    )
     return Response(status_code=204)
 
 
@@ -295,7 +307,7 @@ def list_moves(name: Name, alias: AliasName, query: PageDep, services: ServicesD
 _BACK = RollbackRequest()
 
 
-@router.post("/{name}/aliases/{alias}/rollback", response_model=PolicyAliasOut)
+@router.post("/{name}/aliases/{alias}/rollback", response_model=PolicyAliasOut, **PROMOTES)
 def roll_back_alias(
     name: Name,
     alias: AliasName,
@@ -306,7 +318,7 @@ def roll_back_alias(
     if_match: IfMatch = None,
 ) -> PolicyAlias:
     """Let an alias name its version before the present one again, and so on further back; no gate is asked."""
-    wish = Wish(name=name, alias=alias, revision=_revision(if_match), reason=body.reason, by=caller)
+    wish = Wish(name=name, alias=alias, revision=_revision(if_match), reason=body.reason, by=caller.token_id)
     return _tagged(response, roll_back(services.policies, wish, body.to))
 
 

@@ -17,6 +17,8 @@ from maze_core.config.trust import RUN_ID
 from service.api.answers import RunOut
 from service.api.delivery import finished
 from service.domain.ports import RunStore
+from service.domain.sharing import Caller
+from service.domain.sharing import Scope as Right
 
 ROUTE = "/v1/runs/{run_id}"
 POLLS_PER_S = 2000.0
@@ -59,7 +61,8 @@ class RunPolls:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
-        answer = await self._read(scope["path"].rpartition("/")[2])
+        caller: Caller = scope["state"]["caller"]
+        answer = await self._read(scope["path"].rpartition("/")[2]) if caller.may(Right.RUNS_READ) else None
         if answer is None:
             await self._app(scope, receive, send)
             return

@@ -11,12 +11,15 @@ from pydantic import Field
 from service.api.answers import RunOut
 from service.api.bodies import EvaluateRequest, RolloutRequest, StrictRoute, TrainRequest
 from service.api.compare import CompareRequest, compare_choice
-from service.api.dependencies import RunId, Services
+from service.api.dependencies import RunId, Services, require_scope
 from service.api.submit import ENDED, Chosen, SubmissionDep, acting_choice, rollout_choice, train_choice
 from service.domain.run import Run, RunKind
+from service.domain.sharing import Scope
 from service.problems import Problem
 
-router = APIRouter(prefix="/v1", tags=["submit"], route_class=StrictRoute)
+router = APIRouter(
+    prefix="/v1", tags=["submit"], route_class=StrictRoute, dependencies=[require_scope(Scope.RUNS_WRITE)]
+)
 
 
 class PutTrainRequest(TrainRequest):

@@ -19,17 +19,20 @@ from service.api.answers import Listing, MetricOut, MetricsFoundOut
 from service.api.bodies import In, StrictRoute
 from service.api.curve import svg
 from service.api.delivery import preferred
-from service.api.dependencies import RunDep, ServicesDep, invalid_cursor
+from service.api.dependencies import RunDep, ServicesDep, invalid_cursor, require_scope
 from service.api.runs import begun
 from service.api.tables import CSV, PARQUET, csv_table, parquet_table
 from service.domain.cursors import decode_cursor, encode_cursor
 from service.domain.errors import NotFoundError
 from service.domain.ports import RunStore
 from service.domain.run import MetricPoint, Page, Run, RunState
+from service.domain.sharing import Scope
 from service.domain.use_cases import BEST_METRICS
 from service.problems import Problem
 
-router = APIRouter(prefix="/v1", tags=["runs"], route_class=StrictRoute)
+router = APIRouter(
+    prefix="/v1", tags=["runs"], route_class=StrictRoute, dependencies=[require_scope(Scope.RUNS_READ)]
+)
 
 MOST_NAMES = 64
 JSON = "application/json"

@@ -28,12 +28,14 @@ from service.api.dependencies import (
     RunDep,
     ServicesDep,
     page_of,
+    require_scope,
 )
 from service.api.origins import run_provenance
 from service.domain.run import Event, LogLine, MetricOrder, Page, Run, RunKind, RunOrder, RunState
+from service.domain.sharing import Scope
 from service.problems import Problem
 
-router = APIRouter(prefix="/v1/runs", tags=["runs"])
+router = APIRouter(prefix="/v1/runs", tags=["runs"], dependencies=[require_scope(Scope.RUNS_READ)])
 
 
 def _in_utc(time: datetime) -> datetime:

@@ -5,14 +5,15 @@ from typing import Any
 from fastapi import APIRouter
 
 from service.api.answers import Listing, Out, Time
-from service.api.dependencies import Services, ServicesDep
+from service.api.dependencies import Services, ServicesDep, require_scope
 from service.domain import fleet
 from service.domain.fleet import WaitsFor
 from service.domain.run import Run, RunKind, RunState
+from service.domain.sharing import Scope
 from service.domain.use_cases import LEASED_STATES
 from service.installed import versions
 
-router = APIRouter(prefix="/v1", tags=["service"])
+router = APIRouter(prefix="/v1", tags=["service"], dependencies=[require_scope(Scope.RUNS_READ)])
 
 
 class HeldRunOut(Out):

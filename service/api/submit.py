@@ -41,10 +41,11 @@ from service.api.bodies import (
     StrictRoute,
     TrainRequest,
 )
-from service.api.dependencies import CallerDep, Services, ServicesDep
+from service.api.dependencies import CallerDep, Services, ServicesDep, require_scope
 from service.domain.errors import IdempotencyConflictError, NotFoundError, StateConflictError
 from service.domain.policies import is_reference, name_version
 from service.domain.run import CheckpointInfo, Continuation, NewRun, Run, RunKind
+from service.domain.sharing import DEFAULT_PROJECT, Caller, Scope
 from service.domain.use_cases import (
     acting_checkpoint,
     dataset_episodes,
@@ -56,7 +57,9 @@ from service.problems import Problem
 from service.trace import Trace
 from service.trust import client_policy
 
-router = APIRouter(prefix="/v1", tags=["submit"], route_class=StrictRoute)
+router = APIRouter(
+    prefix="/v1", tags=["submit"], route_class=StrictRoute, dependencies=[require_scope(Scope.RUNS_WRITE)]
+)
 logger = logging.getLogger(__name__)
 
 Mode = Literal["train", "rollout"]
@@ -398,7 +401,7 @@ class Submission:
     services: Services
     request: Request
     response: Response
-    caller: str | None
+    caller: Caller
     """Who submits."""
     key: str | None
     """Its Idempotency-Key."""
@@ -460,7 +463,7 @@ class Submission:
                 **({} if trace is None else trace._asdict()),
             )
             return store.create(
-                new, idempotency, max_queued=self.services.settings.max_queued_runs, by=self.caller
+                new, idempotency, max_queued=self.services.settings.max_queued_runs, by=self.caller.token_id
             )
         except IdempotencyConflictError as error:  # the store knows a digest, the client its key
             if self.run_id is not None:
@@ -503,12 +506,13 @@ KeyDep: TypeAlias = Annotated[str | None, Depends(_idempotency_key)]
 
 
 def idempotent(
-    caller: str | None, kind: str, key: str | None, body: Mapping[str, Any], of: str = ""
+    caller: Caller, kind: str, key: str | None, body: Mapping[str, Any], of: str = ""
 ) -> tuple[str, str] | None:
     """Key and digest as a store takes them; keys of two tokens or two kinds never meet."""
     if key is None:
         return None
-    scope = "\n".join([str(caller), kind, key, *([of] if of else [])])
+    project = [] if caller.project == DEFAULT_PROJECT else [f"in {caller.project}"]
+    scope = "\n".join([str(caller.token_id), kind, key, *([of] if of else []), *project])
     return hashlib.sha256(scope.encode()).hexdigest(), request_digest(kind, body)
 
 

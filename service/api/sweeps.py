@@ -20,11 +20,21 @@ from maze_core.errors import InvalidSpecificationError
 from maze_core.seeding import draw_seed
 from service.api.answers import Listing, Number, Object, Out, Time
 from service.api.bodies import In, Labelled, Seed, StrictRoute, Word
-from service.api.dependencies import SWEEP_ID, CallerDep, PageDep, PageQuery, Services, ServicesDep, page_of
+from service.api.dependencies import (
+    SWEEP_ID,
+    CallerDep,
+    PageDep,
+    PageQuery,
+    Services,
+    ServicesDep,
+    page_of,
+    require_scope,
+)
 from service.api.submit import TRAIN_ARGUMENTS, KeyDep, compose, idempotent, sets_seeds
 from service.domain.errors import IdempotencyConflictError, NotFoundError, StateConflictError
 from service.domain.ports import RegistryStore
 from service.domain.run import Page
+from service.domain.sharing import Scope
 from service.domain.sweep import (
     MOST_JOBS,
     JobState,
@@ -43,7 +53,12 @@ from service.problems import Problem
 from service.proposals import composer, importances, jobs_of_trial, planned, proposed, search_of
 from service.trust import client_policy
 
-router = APIRouter(prefix="/v1/sweeps", tags=["sweeps"], route_class=StrictRoute)
+router = APIRouter(
+    prefix="/v1/sweeps",
+    tags=["sweeps"],
+    route_class=StrictRoute,
+    dependencies=[require_scope(Scope.RUNS_READ, changing=Scope.RUNS_WRITE)],
+)
 
 PREVIEWED = 200
 """Jobs that a preview shows at most."""
@@ -377,7 +392,7 @@ def submit_sweep(
                 priority=body.priority,
                 jobs=jobs,
             )
-            sweep, is_new = store.create(new, idempotency, by=caller)
+            sweep, is_new = store.create(new, idempotency, by=caller.token_id)
     except IdempotencyConflictError as error:
         message = (
             f"Idempotency-Key {key!r} made sweep {error.details['run_id']} with another body; use a new key."
@@ -520,7 +535,7 @@ def tell_sweep(sweep_id: SweepId, body: TellRequest, services: ServicesDep) -> d
 
 def _verb(verb: SweepVerb) -> Any:
     def steer(sweep_id: SweepId, services: ServicesDep, caller: CallerDep) -> dict[str, Any]:
-        return _out(services.sweeps.change(sweep_id, verb, by=caller))
+        return _out(services.sweeps.change(sweep_id, verb, by=caller.token_id))
 
     return steer
 

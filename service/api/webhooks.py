@@ -7,8 +7,9 @@ from pydantic import AfterValidator, AliasChoices, Field
 
 from service.api.answers import Listing, Out, Time
 from service.api.bodies import In, StrictRoute
-from service.api.dependencies import CallerDep, PageDep, Services, ServicesDep, page_of
+from service.api.dependencies import CallerDep, PageDep, Services, ServicesDep, page_of, require_scope
 from service.domain.run import Page
+from service.domain.sharing import Scope
 from service.domain.webhooks import (
     LONGEST_URL,
     Delivery,
@@ -21,7 +22,12 @@ from service.domain.webhooks import (
 )
 from service.problems import Problem
 
-router = APIRouter(prefix="/v1/webhooks", tags=["webhooks"], route_class=StrictRoute)
+router = APIRouter(
+    prefix="/v1/webhooks",
+    tags=["webhooks"],
+    route_class=StrictRoute,
+    dependencies=[require_scope(Scope.RUNS_WRITE)],
+)
 
 WebhookId: TypeAlias = Annotated[
     str, Path(pattern="^hook_[0-9a-z]{26}$", description="Id of a webhook.", examples=["hook_" + "0" * 26])
@@ -112,7 +118,7 @@ def create_webhook(
     """Tell a URL of the ends of runs, in messages signed by Standard Webhooks; the secret is shown this once."""
     _check_url(body.url, services)
     made = services.webhooks.create(
-        body.url, [*dict.fromkeys(body.types)], body.secret or new_secret(), by=caller
+        body.url, [*dict.fromkeys(body.types)], body.secret or new_secret(), by=caller.token_id
     )
     response.headers["Location"] = f"/v1/webhooks/{made.id}"
     return made

@@ -18,6 +18,10 @@ SETTINGS = ("host", "port", "database_url", "workers", "auth")
 """Options that are settings of the same name."""
 
 
+_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
+LONGEST_S = 3650 * 86_400
+
+
 def add_commands(commands: Any) -> None:
     """Add these commands to the parser's."""
     database = shared(database_url={"metavar": "URL", "help": "sqlite:///data/maze.db or postgresql://…"})
@@ -50,6 +54,9 @@ def add_commands(commands: Any) -> None:
     token = add_group(commands, "token", "create, list or revoke access tokens")
     create = add(token, "create", _token_create, "make a token and show it, this once", database)
     create.add_argument("name", metavar="NAME", nargs="?", default="unnamed", help="whose it is")
+    create.add_argument("--scopes", metavar="NAMES", help="what it may do, with commas (admin)")
+    create.add_argument("--project", metavar="NAME", default=None, help="whose runs it sees (default)")
+    create.add_argument("--expires-in", metavar="TIME", help="how long it is valid, as 12h or 30d (for ever)")
     add(token, "list", _token_list, "list tokens by id and name", database)
     revoke = add(token, "revoke", _token_revoke, "end a token", database)
     revoke.add_argument("id", metavar="ID", help="id of the token, see maze token list")
@@ -173,15 +180,27 @@ def _db_restore(options: argparse.Namespace) -> int:
 
 
 def _token_create(options: argparse.Namespace) -> int:
+    from service.domain.sharing import DEFAULT_PROJECT, Caller, Scope
     from service.domain.use_cases import create_token
     from service.store import migrate
     from service.store.registry import opened_registry
 
+    scopes = frozenset(map(Scope, (options.scopes or "admin").split(",")))
+    grants = Caller(project=options.project or DEFAULT_PROJECT, scopes=scopes)
+    expires_in_s = None if options.expires_in is None else duration_s(options.expires_in)
     url = _settings(options).database_url
     migrate(url)
     with opened_registry(url) as registry:
-        print(create_token(registry, options.name))
+        print(create_token(registry, options.name, grants, expires_in_s=expires_in_s))
     return 0
+
+
+def duration_s(text: str) -> float:
+    """Seconds of ``90s``, ``15m``, ``12h`` or ``30d``; raises ValueError."""
+    number, unit = text[:-1], _UNITS.get(text[-1:])
+    if unit is None or not number.isdecimal() or not 0 < int(number) * unit <= LONGEST_S:
+        raise ValueError(f"{text!r} is no duration; say it as 90s, 15m, 12h or 30d, up to 3650d")
+    return float(int(number) * unit)
 
 
 def _token_list(options: argparse.Namespace) -> int:
@@ -190,8 +209,11 @@ def _token_list(options: argparse.Namespace) -> int:
     with opened_registry(_settings(options).database_url) as registry:
         tokens = registry.tokens()
     for token in tokens:
-        state = f"revoked {token['revoked_at']:%Y-%m-%d}" if token["revoked_at"] else "valid"
-        print(f"{token['id']}  {token['created_at']:%Y-%m-%d %H:%M}  {state:<18}  {plain(token['name'])}")
+        state = f"revoked {token.revoked_at:%Y-%m-%d}" if token.revoked_at else "valid"
+        if token.expires_at and not token.revoked_at:
+            state = f"until {token.expires_at:%Y-%m-%d %H:%M}"
+        grants = f"{token.project}: {' '.join(token.scopes)}"
+        print(f"{token.id}  {token.created_at:%Y-%m-%d %H:%M}  {state:<22}  {plain(token.name)}  ({grants})")
     return 0
 
 

@@ -13,6 +13,7 @@ from typing import Any
 
 from service.domain.errors import NotFoundError, RevisionConflictError, StateConflictError
 from service.domain.run import Run, RunKind, RunState
+from service.domain.sharing import DEFAULT_PROJECT
 
 POLICY_NAME = "[A-Za-z0-9][A-Za-z0-9_.-]{0,63}"
 """Of a policy, and of an alias."""
@@ -49,6 +50,7 @@ class Policy:
     """A name for the versions of a policy."""
 
     name: str
+    project: str = DEFAULT_PROJECT
     description: str | None = None
     gate: Gate | None = None
     n_versions: int = 0

@@ -34,6 +34,7 @@ from service.domain.run import (
     RunStatistics,
     StopReason,
 )
+from service.domain.sharing import Caller, Grant, Token
 from service.domain.sweep import (
     Curves,
     JobState,
@@ -422,14 +423,35 @@ class RegistryStore(Protocol):
     def live_workers(self, within_s: float) -> Sequence[Mapping[str, Any]]:
         """Workers heard of within this time: ``{worker, last_seen_s, …info}``."""
 
-    def add_token(self, token_id: str, sha256: str, name: str) -> None:
-        """Store a token's digest."""
+    def add_token(
+        self,
+        token_id: str,
+        sha256: str,
+        name: str,
+        caller: Caller,
+        *,
+        expires_in_s: float | None = None,
+        by: str | None = None,
+    ) -> None:
+        """Store a token's digest, and what it grants until it expires.
 
-    def find_token(self, token_id: str) -> str | None:
-        """The digest of a token that is not revoked, else None."""
+        Args:
+            token_id: its id.
+            sha256: of its text.
+            name: whose it is.
+            caller: project and scopes.
+            expires_in_s: None never does.
+            by: the token that makes it; None is the command line.
+        """
 
-    def tokens(self) -> Sequence[Mapping[str, Any]]:
-        """All tokens: id, name, created_at, revoked_at; never a digest."""
+    def find_token(self, token_id: str) -> Grant | None:
+        """What a token grants that is neither revoked nor expired, else None."""
+
+    def note_use(self, token_id: str) -> None:
+        """Write down that a token was used now."""
+
+    def tokens(self) -> Sequence[Token]:
+        """All tokens, oldest first; never a digest."""
 
     def revoke_token(self, token_id: str) -> None:
         """Revoke; raises :class:`NotFoundError`."""

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from service.domain.sharing import DEFAULT_PROJECT
+
 MAX_PART_BYTES = 8 * 2**20
 """Of a part; less where bodies may not be that large."""
 MAX_OPEN = 128
@@ -32,6 +34,7 @@ class NewUpload:
     """Of every part but the last."""
     created_by: str | None = None
     """Id of the token; None where none is asked for."""
+    project: str = DEFAULT_PROJECT
 
 
 @dataclass(frozen=True, kw_only=True)

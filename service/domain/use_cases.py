@@ -22,6 +22,7 @@ from service.domain.errors import (
 from service.domain.policies import PolicyVersion, is_policy, name_version, reference
 from service.domain.ports import CheckpointStore, EpisodeStore, PolicyStore, RegistryStore, RunStore, Stores
 from service.domain.run import FILMED, KINDS_WITH_POLICY, NEXT_STATES, CheckpointInfo, Event, RunState
+from service.domain.sharing import ANYBODY, Caller
 
 _BASE32 = "0123456789abcdefghjkmnpqrstvwxyz"  # Crockford's alphabet in lower case: sorts as the number does
 _RANDOM_BITS = 74
@@ -238,10 +239,17 @@ def new_token() -> tuple[str, str, str]:
     return token_id, text, token_digest(text)
 
 
-def create_token(registry: RegistryStore, name: str) -> str:
+def create_token(
+    registry: RegistryStore,
+    name: str,
+    grants: Caller = ANYBODY,
+    *,
+    expires_in_s: float | None = None,
+    by: str | None = None,
+) -> str:
     """Make an access token; returns its text, which is shown once and stored nowhere."""
     token_id, text, sha256 = new_token()
-    registry.add_token(token_id, sha256, name)
+    registry.add_token(token_id, sha256, name, grants, expires_in_s=expires_in_s, by=by)
     return text
 
 

@@ -20,6 +20,7 @@ from urllib.parse import urlsplit
 
 from maze_core.files import json_safe
 from service.domain.run import Run
+from service.domain.sharing import DEFAULT_PROJECT
 
 SECRET_PREFIX = "whsec_"
 SECRET_BYTES = (24, 64)
@@ -76,6 +77,7 @@ class Webhook:
     created_at: datetime
     disabled_at: datetime | None = None
     disabled_reason: str | None = None
+    project: str = DEFAULT_PROJECT
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -20,8 +20,10 @@ from maze_core.types import JSON
 from service.domain.errors import AgentGoneError, NotFoundError, ServiceError
 from service.domain.policies import POLICY_NAME, is_policy
 from service.domain.ports import Stores
+from service.domain.sharing import Caller
+from service.domain.sharing import Scope as Right
 from service.metrics import ActionMetrics
-from service.problems import Problem
+from service.problems import Problem, scope_missing
 from service.security import media_type_of
 from service.serving.agents import AgentCache
 from service.serving.batching import Job, Reply
@@ -95,8 +97,9 @@ class ActionRoute:
         """The request of JSON, and who can act on it at once.
 
         Raises:
-            Problem: as :func:`~service.serving.request.decode_request`.
+            Problem: as :func:`~service.serving.request.decode_request`, and where the caller may not act.
         """
+        _require_act(scope)
         request = decode_request(body)
         return request, self._at_once(source_of(scope), request, len(body))
 
@@ -149,6 +152,7 @@ class ActionRoute:
         if scope["method"] != "POST":
             detail = f"{scope['method']} does not act; send POST with an observation."
             raise Problem("method_not_allowed", detail, headers={"Allow": "POST"})
+        _require_act(scope)
         message = await receive()
         body = message.get("body", b"")
         if (
@@ -222,6 +226,13 @@ def _states(request: ActionRequest, states: list[str | None] | None, n_rows: int
         return b""
     states = states or [None] * n_rows
     return b',"states":' + _encode(states) if request.is_many else b',"state":' + _encode(states[0])
+
+
+def _require_act(scope: Scope) -> None:
+    """Pass a caller who may act; raises :class:`Problem`."""
+    caller: Caller = scope["state"]["caller"]
+    if not caller.may(Right.ACT):
+        raise scope_missing(Right.ACT)
 
 
 def source_of(scope: Scope) -> str:

@@ -2,11 +2,13 @@
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import fields
 from typing import Any
 
-from sqlalchemy import delete, func, insert, select, update
+from sqlalchemy import Row, delete, func, insert, or_, select, update
 
 from service.domain.errors import NotFoundError
+from service.domain.sharing import Caller, Grant, Token, known_scopes
 from service.store.engine import Database, opened
 from service.store.migrations import check_revision
 from service.store.tables import access_token, environment, worker
@@ -83,27 +85,57 @@ class SqlRegistryStore:
             rows = connection.execute(query.order_by(worker.c.id)).all()
         return [{**row.info, "worker": row.id, "last_seen_s": max(0.0, row.last_seen_s)} for row in rows]
 
-    def add_token(self, token_id: str, sha256: str, name: str) -> None:
-        """Store a token's digest."""
+    def add_token(
+        self,
+        token_id: str,
+        sha256: str,
+        name: str,
+        caller: Caller,
+        *,
+        expires_in_s: float | None = None,
+        by: str | None = None,
+    ) -> None:
+        """Store a token's digest and what it grants."""
+        row: dict[str, Any] = {"id": token_id, "sha256": sha256, "name": name, "created_by": by}
+        row |= {"project": caller.project, "scopes": sorted(caller.scopes)}
+        expires_at = None if expires_in_s is None else after_now(expires_in_s)
         with self._database.writing() as connection:
-            row = {"id": token_id, "sha256": sha256, "name": name}
-            connection.execute(insert(access_token).values(**row, created_at=now()))
+            connection.execute(insert(access_token).values(**row, expires_at=expires_at, created_at=now()))
 
-    def find_token(self, token_id: str) -> str | None:
-        """The digest of a token that is not revoked, else None."""
+    def find_token(self, token_id: str) -> Grant | None:
+        """What a token grants that is neither revoked nor expired."""
         table = access_token.c
-        query = select(table.sha256).where(table.id == token_id, table.revoked_at.is_(None))
+        is_valid = table.revoked_at.is_(None), or_(table.expires_at.is_(None), table.expires_at > now())
+        query = select(
+            *(
+                table.sha256,
+                table.project,
+                table.scopes,
+                -seconds_since(table.expires_at).label("expires_in_s"),
+            ),
+            seconds_since(table.last_used_at).label("unused_s"),
+        ).where(table.id == token_id, *is_valid)
         with self._database.reading() as connection:
-            return connection.execute(query).scalar_one_or_none()
+            row = connection.execute(query).one_or_none()
+        if row is None:
+            return None
+        caller = Caller(token_id, row.project, known_scopes(row.scopes or ()))
+        return Grant(sha256=row.sha256, caller=caller, expires_in_s=row.expires_in_s, unused_s=row.unused_s)
 
-    def tokens(self) -> Sequence[Mapping[str, Any]]:
-        """All tokens, oldest first, without digests."""
+    def note_use(self, token_id: str) -> None:
+        """Write down that a token was used now."""
+        with self._database.writing() as connection:
+            connection.execute(
+                update(access_token).where(access_token.c.id == token_id).values(last_used_at=now())
+            )
+
+    def tokens(self) -> Sequence[Token]:
+        """All tokens, oldest first."""
         table = access_token.c
-        query = select(table.id, table.name, table.created_at, table.revoked_at)
+        query = select(*(table[field.name] for field in fields(Token))).order_by(table.created_at, table.id)
         with self._database.reading() as connection:
-            return [
-                dict(row._mapping) for row in connection.execute(query.order_by(table.created_at, table.id))
-            ]
+            rows = connection.execute(query).all()
+        return [_token_of(row) for row in rows]
 
     def revoke_token(self, token_id: str) -> None:
         """Revoke; the first time counts."""
@@ -113,6 +145,10 @@ class SqlRegistryStore:
             statement = update(access_token).where(table.id == token_id).values(revoked_at=revoked)
             if connection.execute(statement).rowcount == 0:
                 raise NotFoundError(f"there is no token {token_id}; list them: maze token list")
+
+
+def _token_of(row: Row[Any]) -> Token:
+    return Token(**{**row._mapping, "scopes": tuple(sorted(known_scopes(row.scopes or ())))})
 
 
 @contextmanager

@@ -24,6 +24,7 @@ from sqlalchemy import (
 
 from service.domain.policies import MoveKind
 from service.domain.run import RunKind, RunState
+from service.domain.sharing import DEFAULT_PROJECT
 from service.domain.sweep import JobState, SweepState
 from service.domain.webhooks import DeliveryState
 from service.store.types import CleanString, CleanText, JsonText, NanFloat, UtcDateTime
@@ -42,6 +43,10 @@ metadata = MetaData(
 def _one_of(column: str, values: type[StrEnum]) -> CheckConstraint:
     names = ", ".join(f"'{value}'" for value in values)
     return CheckConstraint(f"{column} IN ({names})", name=f"known_{column}")
+
+
+def _project() -> Column[str]:
+    return Column("project", CleanString(64), nullable=False, server_default=DEFAULT_PROJECT)
 
 
 def _run_id(*, primary_key: bool = True) -> Column[str]:
@@ -94,6 +99,7 @@ run = Table(
     Column("created_at", UtcDateTime, nullable=False),
     Column("started_at", UtcDateTime),
     Column("finished_at", UtcDateTime),
+    _project(),
     _one_of("kind", RunKind),
     _one_of("state", RunState),
     CheckConstraint("attempt >= 0", name="attempt_counts"),
@@ -270,6 +276,19 @@ access_token = Table(
     Column("name", CleanText, nullable=False),
     Column("created_at", UtcDateTime, nullable=False),
     Column("revoked_at", UtcDateTime),
+    _project(),
+    Column("scopes", JsonText),  # NULL is none.
+    Column("created_by", CleanText),  # The token that made it.
+    Column("expires_at", UtcDateTime),
+    Column("last_used_at", UtcDateTime),  # Written once an hour at most.
+)
+
+project = Table(
+    "project",
+    metadata,
+    Column("name", CleanString(64), primary_key=True),
+    Column("created_at", UtcDateTime, nullable=False),
+    Column("quotas", JsonText, nullable=False),
 )
 
 upload = Table(
@@ -284,6 +303,7 @@ upload = Table(
     Column("created_at", UtcDateTime, nullable=False),
     Column("expires_at", UtcDateTime, nullable=False),
     Column("created_by", CleanText),
+    _project(),
     Index("ix_upload_digest", "digest"),
 )
 
@@ -315,6 +335,7 @@ policy = Table(
     Column("n_versions", Integer, nullable=False),  # Ever made: no number is given again.
     Column("created_at", UtcDateTime, nullable=False),
     Column("created_by", CleanText),
+    _project(),
 )
 
 
@@ -414,6 +435,7 @@ sweep = Table(
     Column("revision", Integer, nullable=False, server_default="0"),
     Column("created_at", UtcDateTime, nullable=False),
     Column("finished_at", UtcDateTime),
+    _project(),
     _one_of("state", SweepState),
     Index("ix_sweep_state", "state", "created_at", "id"),
     Index("ix_sweep_created_at_id", "created_at", "id"),
@@ -447,6 +469,7 @@ webhook = Table(
     Column("created_at", UtcDateTime, nullable=False),
     Column("disabled_at", UtcDateTime),
     Column("disabled_reason", CleanText),
+    _project(),
 )
 
 # A message outlives its run.

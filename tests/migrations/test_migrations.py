@@ -19,6 +19,7 @@ from sqlalchemy.exc import IntegrityError
 from alembic import command
 from service.domain.policies import Gate, MoveKind
 from service.domain.run import MetricPoint, RunKind
+from service.domain.sharing import ANYBODY
 from service.store import SchemaError, check_revision, migrate, open_stores
 from service.store.blobs import Blobs
 from service.store.checkpoints import SqlCheckpointStore
@@ -105,7 +106,7 @@ def filled(url: str) -> None:
     stores.episodes.add(lease, new_episode(0), b"trajectory")
     stores.registry.publish_environments("w", [{"id": "A-v0", "is_available": True}])
     stores.registry.beat_worker("w", {})
-    stores.registry.add_token("t", "d" * 64, "name")
+    stores.registry.add_token("t", "d" * 64, "name", ANYBODY)
     stores.runs.create(new_run(), ("key", "digest"))
     stores.webhooks.test(stores.webhooks.create("https://a.example", ["run.failed"], "whsec_x").id)
     stores.uploads.put_part(begin(stores).id, 0, b"part")

@@ -9,6 +9,8 @@ from typing import Any
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from service.domain.sharing import Caller as Identity
+from service.domain.sharing import Grant
 from service.security import SecurityLayer
 from service.settings import Settings
 
@@ -121,6 +123,16 @@ class Caller:
 Make = Callable[..., Caller]
 
 
+def granting(digests: dict[str, str]) -> Callable[[str], Grant | None]:
+    """What finds tokens of these digests, each one of an admin."""
+
+    def find(token_id: str) -> Grant | None:
+        sha256 = digests.get(token_id)
+        return None if sha256 is None else Grant(sha256=sha256, caller=Identity(token_id))
+
+    return find
+
+
 @contextmanager
 def layers() -> Iterator[Make]:
     """Makes layers with these settings, each around an :class:`Inner`; tokens turn the asking for them on."""
@@ -130,6 +142,6 @@ def layers() -> Iterator[Make]:
             inner = Inner()
             known = {} if tokens is None else tokens
             options = {"auth": tokens is not None} | settings
-            return Caller(inner, SecurityLayer(inner, Settings(**options), known.get), runner)
+            return Caller(inner, SecurityLayer(inner, Settings(**options), granting(known)), runner)
 
         yield make

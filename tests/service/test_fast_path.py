@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from service import fast_path, http_server, security
 from service.domain.errors import AgentGoneError
 from service.domain.policies import MoveKind
+from service.domain.sharing import ANYBODY
 from service.domain.use_cases import new_token
 from service.fast_path import MAX_KNOWN, NAMES, FastProtocol, missing_names, protocol_of
 from service.http_server import Limits
@@ -349,7 +350,7 @@ class TestTokens:
     def tokens(self, sqlite_stores: Stores) -> Iterator[list[bytes]]:
         made = [new_token() for _ in range(2)]
         for token_id, _, digest in made:
-            sqlite_stores.registry.add_token(token_id, digest, "test")
+            sqlite_stores.registry.add_token(token_id, digest, "test", ANYBODY)
         self.ids = [token_id for token_id, _, _ in made]
         return [text.encode() for _, text, _ in made]
 
@@ -397,8 +398,8 @@ class TestTokens:
                 statuses = [status(await connection.send(sent)) for _ in range(3)]
                 sqlite_stores.registry.revoke_token(self.ids[0])
                 verifier._ttl_s = -1.0
-                for token_id, (digest, _) in list(verifier._digests.items()):
-                    verifier._digests[token_id] = digest, 0.0
+                for token_id, (grant, _) in list(verifier._grants.items()):
+                    verifier._grants[token_id] = grant, 0.0
                 connection.protocol._known = {
                     head: known_until(known, 0.0) for head, known in connection.protocol._known.items()
                 }

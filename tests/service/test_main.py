@@ -14,6 +14,7 @@ from contextlib import contextmanager
 import httpx
 import pytest
 
+from service.domain.sharing import ANYBODY
 from service.main import app, create_app
 from service.settings import Settings
 from service.store import SchemaError, Stores, open_stores
@@ -92,7 +93,7 @@ class TestTokens:
 
         tokens = [new_token() for _ in range(2)]
         for token_id, _, digest in tokens:
-            sqlite_stores.registry.add_token(token_id, digest, "test")
+            sqlite_stores.registry.add_token(token_id, digest, "test", ANYBODY)
         sqlite_stores.registry.revoke_token(tokens[1][0])
         paths = ("/v1/runs", "/metrics", "/", "/v1/config/groups")
         for (_, text, _), status in zip(tokens, (200, 401), strict=True):
@@ -105,7 +106,7 @@ class TestTokens:
         runs = set()
         for _ in range(2):
             token_id, text, digest = new_token()
-            sqlite_stores.registry.add_token(token_id, digest, "test")
+            sqlite_stores.registry.add_token(token_id, digest, "test", ANYBODY)
             headers = {"X-API-Key": text, "Idempotency-Key": "same"}
             runs.add(client.post("/v1/train", {}, headers=headers).json()["id"])
         assert len(runs) == 2

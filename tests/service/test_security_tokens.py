@@ -7,10 +7,12 @@ import pytest
 from starlette.types import Receive, Scope, Send
 
 from service.domain.errors import StoreUnavailableError
+from service.domain.sharing import Caller, Grant
+from service.domain.sharing import Scope as Right
 from service.domain.use_cases import new_token
 from service.security import RateLimiter, SecurityLayer, TokenVerifier
 from service.settings import Settings
-from tests.service.layer import Make, layers
+from tests.service.layer import Make, granting, layers
 
 
 @pytest.fixture
@@ -30,7 +32,7 @@ class TestToken:
         text, tokens = token
         caller = make(tokens=tokens)
         assert caller(headers={"authorization": form.format(text)}).status == 200
-        assert caller.inner.scopes[0]["state"]["token_id"] in tokens
+        assert caller.inner.scopes[0]["state"]["caller"].token_id in tokens
 
     def test_an_api_key_header_lets_in(self, make: Make, token: tuple[str, dict[str, str]]) -> None:
         text, tokens = token
@@ -80,13 +82,14 @@ class TestToken:
     def test_a_token_is_looked_up_once_in_a_while(self) -> None:
         token_id, text, digest = new_token()
         calls: list[str] = []
-        verifier = TokenVerifier(lambda name: calls.append(name) or digest, ttl_s=1000)  # type: ignore[func-returns-value]
+        find = granting({token_id: digest})
+        verifier = TokenVerifier(lambda name: calls.append(name) or find(name), ttl_s=1000)  # type: ignore[func-returns-value]
         headers = {b"x-api-key": text.encode()}
 
-        async def many() -> list[str | None]:
-            return [await verifier.token_id(headers) for _ in range(5)]
+        async def many() -> list[Caller | None]:
+            return [await verifier.caller(headers) for _ in range(5)]
 
-        assert asyncio.run(many()) == [token_id] * 5
+        assert asyncio.run(many()) == [Caller(token_id)] * 5
         assert calls == [token_id]
 
     def test_a_revoked_token_works_no_longer_than_it_is_remembered(self) -> None:
@@ -94,15 +97,52 @@ class TestToken:
         tokens = {token_id: digest}
         headers = {b"x-api-key": text.encode()}
 
-        async def revoke(ttl_s: float) -> tuple[str | None, str | None]:
+        async def revoke(ttl_s: float) -> tuple[Caller | None, Caller | None]:
             tokens[token_id] = digest
-            verifier = TokenVerifier(tokens.get, ttl_s=ttl_s)
-            before = await verifier.token_id(headers)
+            verifier = TokenVerifier(granting(tokens), ttl_s=ttl_s)
+            before = await verifier.caller(headers)
             del tokens[token_id]
-            return before, await verifier.token_id(headers)
+            return before, await verifier.caller(headers)
 
-        assert asyncio.run(revoke(0.0)) == (token_id, None)
-        assert asyncio.run(revoke(1000.0)) == (token_id, token_id)
+        assert asyncio.run(revoke(0.0)) == (Caller(token_id), None)
+        assert asyncio.run(revoke(1000.0)) == (Caller(token_id), Caller(token_id))
+
+    def test_an_expired_token_is_not_remembered_a_moment_longer(self) -> None:
+        token_id, text, digest = new_token()
+        left_s = [0.05]
+
+        def find(name: str) -> Grant | None:
+            grant = Grant(sha256=digest, caller=Caller(token_id), expires_in_s=left_s[0])
+            return grant if left_s[0] > 0 else None
+
+        async def expire() -> list[Caller | None]:
+            verifier = TokenVerifier(find, ttl_s=1000)
+            headers = {b"x-api-key": text.encode()}
+            found = [await verifier.caller(headers), verifier.remembered(headers)[0]]
+            assert verifier.holds_s(token_id) <= 0.05
+            await asyncio.sleep(0.06)
+            left_s[0] = 0.0
+            return [*found, verifier.remembered(headers)[0], await verifier.caller(headers)]
+
+        assert asyncio.run(expire()) == [Caller(token_id)] * 2 + [None] * 2
+
+    @pytest.mark.parametrize(("unused_s", "is_noted"), [(None, True), (7200.0, True), (60.0, False)])
+    def test_the_use_of_a_token_is_written_down_once_in_a_while(
+        self, unused_s: float | None, is_noted: bool
+    ) -> None:
+        token_id, text, digest = new_token()
+        noted: list[str] = []
+
+        async def use(key: str) -> None:
+            grant = Grant(sha256=digest, caller=Caller(token_id), unused_s=unused_s)
+            verifier = TokenVerifier(lambda _: grant, note_use=noted.append)
+            for _ in range(3):
+                await verifier.caller({b"x-api-key": key.encode()})
+
+        asyncio.run(use(text[:-1]))
+        assert noted == [], "a guess is no use"
+        asyncio.run(use(text))
+        assert noted == [token_id] * is_noted
 
     @pytest.mark.parametrize("has_begun", [True, False], ids=["a stream", "a long poll"])
     def test_an_answer_under_way_ends_with_its_token(
@@ -122,8 +162,8 @@ class TestToken:
             await asyncio.Event().wait()
 
         caller = make(tokens=tokens)
-        layer = SecurityLayer(endless, Settings(auth=True), tokens.get)
-        layer._verifier = TokenVerifier(tokens.get, ttl_s=0.03)
+        layer = SecurityLayer(endless, Settings(auth=True), granting(tokens))
+        layer._verifier = TokenVerifier(granting(tokens), ttl_s=0.03)
         caller.layer = layer
         answer = caller(headers={"x-api-key": text})
         assert len(seen) == 10
@@ -140,12 +180,12 @@ class TestToken:
         looks: list[str] = []
         has_failed = asyncio.Event()
 
-        def find(name: str) -> str | None:
+        def find(name: str) -> Grant | None:
             looks.append(name)
             if len(looks) > 1:
                 caller.runner.get_loop().call_soon_threadsafe(has_failed.set)
                 raise StoreUnavailableError("away")
-            return tokens[name]
+            return granting(tokens)(name)
 
         async def slow(scope: Scope, receive: Receive, send: Send) -> None:
             await has_failed.wait()
@@ -160,7 +200,7 @@ class TestToken:
         assert caller(headers={"x-api-key": text}).body == b"whole"
 
     def test_a_database_that_is_away_is_a_503(self, make: Make) -> None:
-        def away(_: str) -> str | None:
+        def away(_: str) -> Grant | None:
             raise StoreUnavailableError("db.internal is away")
 
         caller = make(tokens={})
@@ -168,6 +208,38 @@ class TestToken:
         answer = caller(headers={"x-api-key": new_token()[1]})
         assert answer.problem["code"] == "store_unavailable"
         assert b"db.internal" not in answer.body
+
+
+class TestProject:
+    @pytest.mark.parametrize(
+        ("scopes", "project", "expected"),
+        [
+            ({Right.ADMIN}, "other", "other"),
+            ({Right.ADMIN}, "Other!", 400),
+            ({Right.RUNS_READ}, "mine", "mine"),
+            ({Right.RUNS_READ}, "other", 403),
+        ],
+    )
+    def test_only_an_admin_chooses_another_one(
+        self, make: Make, scopes: set[Right], project: str, expected: str | int
+    ) -> None:
+        token_id, text, digest = new_token()
+        caller = make(tokens={})
+        grant = Grant(sha256=digest, caller=Caller(token_id, "mine", frozenset(scopes)))
+        caller.layer = SecurityLayer(caller.inner, Settings(auth=True), {token_id: grant}.get)
+        answer = caller(headers={"x-api-key": text, "x-maze-project": project})
+        if isinstance(expected, int):
+            assert answer.problem["status"] == expected
+            assert caller.inner.scopes == []
+        else:
+            assert caller.inner.scopes[0]["state"]["caller"].project == expected
+
+    def test_without_tokens_everybody_is_an_admin_of_the_default_one(self, make: Make) -> None:
+        caller = make()
+        caller()
+        caller(kind="websocket")
+        assert [scope["state"]["caller"] for scope in caller.inner.scopes] == [Caller()] * 2
+        assert Caller().may(Right.POLICIES_PROMOTE)
 
 
 class TestRate:
