@@ -18,6 +18,7 @@ from typing import Any
 
 from service.domain.errors import StateConflictError
 from service.domain.run import RunState
+from service.domain.sharing import DEFAULT_PROJECT
 
 
 class SweepState(StrEnum):
@@ -198,6 +199,7 @@ class Sweep:
     """Grows with everything that happens to its jobs."""
     created_at: datetime
     finished_at: datetime | None = None
+    project: str = DEFAULT_PROJECT
 
     @property
     def n_jobs(self) -> int:
