@@ -92,6 +92,7 @@ def _options() -> argparse.Namespace:
 def _stored_run(url: str, folder: Path) -> tuple[str, str]:
     """A database with one finished training run, its checkpoint and a token; the run's id, and the token."""
     from service.domain.run import NewCheckpoint, NewRun, RunKind, RunState
+    from service.domain.sharing import ANYBODY
     from service.domain.use_cases import new_run_id, new_token
     from service.store import open_stores
     from service.store.migrations import migrate
@@ -121,7 +122,7 @@ def _stored_run(url: str, folder: Path) -> tuple[str, str]:
         stores.checkpoints.put(claimed[1], checkpoint, bundle)
         stores.runs.finish(claimed[1], RunState.SUCCEEDED, reason="completed")
         token_id, token, digest = new_token()
-        stores.registry.add_token(token_id, digest, "benchmark")
+        stores.registry.add_token(token_id, digest, "benchmark", ANYBODY)
     finally:
         stores.close()
     return run.id, token

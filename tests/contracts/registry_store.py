@@ -9,6 +9,7 @@ from sqlalchemy import update
 from service.domain.errors import NotFoundError
 from service.domain.fleet import look
 from service.domain.run import RunKind, RunState, StopReason
+from service.domain.sharing import ANYBODY, Caller, Grant
 from service.store import Stores
 from service.store.tables import environment, worker
 from service.store.types import after_now
@@ -123,20 +124,20 @@ class RegistryStoreContract:
         assert (full.free_bytes is None) == (full.kind == "postgresql")
 
     def test_a_token_is_found_by_id_until_it_is_revoked(self, stores: Stores) -> None:
-        stores.registry.add_token("id1", "d" * 64, "laptop")
-        assert stores.registry.find_token("id1") == "d" * 64
+        stores.registry.add_token("id1", "d" * 64, "laptop", ANYBODY)
+        assert stores.registry.find_token("id1") == Grant(sha256="d" * 64, caller=Caller("id1"))
         assert stores.registry.find_token("id2") is None
         stores.registry.revoke_token("id1")
         assert stores.registry.find_token("id1") is None
 
     def test_a_list_of_tokens_shows_no_digest(self, stores: Stores) -> None:
-        stores.registry.add_token("id1", "d" * 64, "laptop")
+        stores.registry.add_token("id1", "d" * 64, "laptop", ANYBODY)
         (token,) = stores.registry.tokens()
-        assert set(token) == {"id", "name", "created_at", "revoked_at"}
-        assert (token["id"], token["name"], token["revoked_at"]) == ("id1", "laptop", None)
+        assert (token.id, token.name, token.revoked_at) == ("id1", "laptop", None)
+        assert "dddd" not in repr(token)
 
     def test_revoking_twice_keeps_the_first_time(self, stores: Stores) -> None:
-        stores.registry.add_token("id1", "d" * 64, "laptop")
+        stores.registry.add_token("id1", "d" * 64, "laptop", ANYBODY)
         stores.registry.revoke_token("id1")
         (first,) = stores.registry.tokens()
         stores.registry.revoke_token("id1")
