@@ -17,9 +17,10 @@ from fastapi.concurrency import run_in_threadpool
 from maze_core.types import JSON, Array, Tree
 from service.api import discovery
 from service.api.answers import Out
-from service.api.dependencies import Services, ServicesDep
+from service.api.dependencies import Services, ServicesDep, require_scope
 from service.domain.errors import AgentGoneError, ServiceError
 from service.domain.policies import is_policy, reference
+from service.domain.sharing import Scope
 from service.domain.use_cases import acting_checkpoint, named_version
 from service.json_values import decode_json
 from service.problems import Problem
@@ -27,7 +28,8 @@ from service.serving.inference import TOLD, Model, Tensor
 from service.serving.observations import MAX_ROWS
 from service.serving.tensors import DATATYPES, HEAD_LENGTH, InferRequest, read_request, write_response
 
-router = APIRouter(prefix="/v2", tags=["inference"])
+router = APIRouter(prefix="/v2", tags=["inference"], dependencies=[require_scope(Scope.ACT)])
+_ANY: dict[str, Any] = {"dependencies": [require_scope(None)]}
 
 EXTENSIONS = ("binary_tensor_data", "model_configuration", "model_repository", "parameters")
 PLATFORM = "maze"
@@ -160,11 +162,11 @@ async def _asked(
 AskedDep: TypeAlias = Annotated[Asked, Depends(_asked)]
 
 
-router.get("/health/live", name="v2_live")(discovery.live)
-router.get("/health/ready", name="v2_ready")(discovery.ready)
+router.get("/health/live", name="v2_live", **_ANY)(discovery.live)
+router.get("/health/ready", name="v2_ready", **_ANY)(discovery.ready)
 
 
-@router.get("")
+@router.get("", **_ANY)
 async def get_server() -> ServerOut:
     """What this server is, in the Open Inference Protocol."""
     return ServerOut(name="maze", version=discovery.service_version(), extensions=list(EXTENSIONS))

@@ -21,7 +21,7 @@ from tests.service.api.client import Client
 FREE = {
     *("discover", "list_problems", "get_problem", "get_environment", "list_environments"),
     *("get_schema", "list_groups", "get_group", "get_module", "get_module_schema", "list_targets"),
-    *("compose_config", "diff_configs"),
+    *("compose_config", "diff_configs", "get_server"),
 }
 """Operations that any token may call: they tell what the service is and what it takes, and keep nothing."""
 
@@ -66,7 +66,7 @@ def test_every_operation_asks_for_the_scope_that_the_document_names(
 
 
 def _filled(path: str) -> str:
-    for name, value in {"index": "0", "number": "1", "slug": "gone"}.items():
+    for name, value in {"index": "0", "number": "1", "slug": "gone", "version": "1"}.items():
         path = path.replace("{" + name + "}", value)
     return path.replace("{", "").replace("}", "")
 
