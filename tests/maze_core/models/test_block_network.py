@@ -361,7 +361,7 @@ def test_a_named_block_that_does_not_fit_is_refused_by_its_place(block: dict, me
         build(CustomModelConfig(policy=policy, critic=None), {"observation": PICTURE, "v": VECTOR})
 
 
-@pytest.mark.parametrize("shared", [None, ["latent"]])
+@pytest.mark.parametrize("shared", [pytest.param(None, marks=pytest.mark.slow), ["latent"]])
 def test_a_template_with_memory_learns_what_only_memory_tells(shared):
     """Two steps: what the first shows decides what the second pays; chance is 0."""
     block = BlockConfig(block_type="lstm", block_params={"hidden_size": 8})

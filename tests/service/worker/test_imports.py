@@ -124,7 +124,9 @@ def test_a_bundle_of_another_environment_than_its_policy_s_is_refused(checkpoint
         imported(changed(checkpoint, config=config))
 
 
-@pytest.mark.parametrize("seed", range(8))
+@pytest.mark.parametrize(
+    "seed", [0, 1, *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(2, 8))]
+)
 def test_a_strange_bundle_is_imported_or_refused_by_name(checkpoint: Checkpoint, seed: int) -> None:
     rng = random.Random(seed)
     everywhere = list(places(checkpoint.identity))

@@ -92,6 +92,7 @@ def test_a_choice_is_among_two_or_more(num_bins):
 def test_dqn_learns_and_acts_where_numbers_are_wanted():
     wrappers = {"maze_core.DiscretizeActionsWrapper": {"num_bins": 3}}
     overrides = {"algorithm.total_env_steps": 64, "algorithm.epoch_length": 1, "runner.n_envs": 2}
+    overrides["algorithm.rollout_evaluator.n_episodes"] = 1
     with RunContext(
         env="gym_env", algorithm="dqn", wrappers=wrappers, overrides={"env.name": "Pendulum-v1", **overrides},
         seed=1, silent=True,
