@@ -91,7 +91,7 @@ class Connections:
         """Start with none."""
         self.limits = limits or Limits()
         self.is_ending = False
-        self.n = 0
+        self.n = self.n_refused = self.n_late = 0
         self._n_of: Counter[str] = Counter()
 
     def add(self, client: tuple[str, int] | None) -> bool:
@@ -100,7 +100,9 @@ class Connections:
         party = _party(client)
         self._n_of[party] += 1
         is_many = bool(party) and self._n_of[party] > self.limits.connections_per_address
-        return self.n <= self.limits.connections and not is_many
+        is_refused = is_many or self.n > self.limits.connections
+        self.n_refused += is_refused
+        return not is_refused
 
     def remove(self, client: tuple[str, int] | None) -> None:
         """Count one less."""
@@ -267,6 +269,7 @@ class Protocol(HttpToolsProtocol):
     def check_due(self, now: float) -> None:
         """Close the connection when its request or its reader is late; nothing is said where nothing was."""
         if self._read_by is not None and now > self._read_by:
+            self._shared.n_late += 1
             self.transport.abort()
             return
         if self.due is None or self._is_refused:
@@ -275,6 +278,7 @@ class Protocol(HttpToolsProtocol):
             self.due += TICK_S  # it is us who do not read
         elif now >= self.due:
             self.due = None
+            self._shared.n_late += 1
             begun: Any = self.scope
             if begun:
                 self._refuse(Problem("request_timeout", "The request did not come in time."))
@@ -423,7 +427,7 @@ def _end(_number: int, _frame: FrameType | None) -> NoReturn:
     raise SystemExit(0)
 
 
-def _within_files(limits: Limits) -> Limits:
+def within_files(limits: Limits) -> Limits:
     """As many connections as there may be open files; as many of those as the system lets us have."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = limits.connections + N_REFUSALS + SPARE_FILES
@@ -439,7 +443,7 @@ def _within_files(limits: Limits) -> Limits:
 
 
 def serve_api(
-    application: ASGIApp, protocol: Any, listener: socket.socket, limits: Limits | None = None
+    application: ASGIApp, protocol: Any, listener: socket.socket, shared: Connections | None = None
 ) -> int:
     """Serve until SIGTERM or SIGINT; returns the exit code.
 
@@ -447,9 +451,9 @@ def serve_api(
         application: what answers.
         protocol: makes what reads each connection; :class:`Protocol`, or one that extends it.
         listener: the bound socket.
-        limits: of connections.
+        shared: by connections; with the usual limits where it is left out.
     """
-    shared = Connections(_within_files(limits or Limits()))
+    shared = shared or Connections(within_files(Limits()))
     http: Any = partial(protocol, shared=shared)
     config = uvicorn.Config(
         application,

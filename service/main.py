@@ -27,7 +27,15 @@ from service.api.polling import RunPolls
 from service.api.submit import warm_up
 from service.domain.errors import ServiceError
 from service.domain.sharing import Grant
-from service.metrics import AnswerCounter, FleetMetrics, Telemetry
+from service.http_server import Connections
+from service.metrics import (
+    AnswerCounter,
+    ConnectionMetrics,
+    FleetMetrics,
+    RunMetrics,
+    StoreMetrics,
+    Telemetry,
+)
 from service.security import SecurityLayer
 from service.serving.hot_route import ActionRoute, action_path
 from service.settings import Settings
@@ -63,6 +71,10 @@ class Application(SecurityLayer):
     def action_route(self) -> ActionRoute | None:
         """The hot route; None before the lifespan has begun."""
         return self._app.action_route
+
+    def watch(self, connections: Connections) -> None:
+        """Tell of these connections, too."""
+        self._app.telemetry.registry.register(ConnectionMetrics(connections, self._app.n_streams))
 
     def counter(self, route: str, method: str, status: int) -> AnswerCounter:
         """What counts the answers of one kind."""
@@ -103,9 +115,18 @@ class _Root:
         )
         self._polls = RunPolls(stores.runs, self._deliver)
         self._api.state.services = self._services
-        fleet = FleetMetrics(stores.runs, stores.registry, self._settings.lease_s)
-        self.telemetry.registry.register(fleet)
-        self.telemetry.registry.register(self.action_route.metrics)
+        database = stores.database
+        for collector in (
+            FleetMetrics(stores.runs, stores.registry, self._settings.lease_s),
+            RunMetrics(stores.runs),
+            StoreMetrics({"read": database.reads, "write": database.writes}, self._services.storage),
+            self.action_route.metrics,
+        ):
+            self.telemetry.registry.register(collector)
+
+    def n_streams(self) -> int:
+        """Open event streams."""
+        return 0 if self._services is None else self._services.changes.n_streams
 
     def find_token(self, token_id: str) -> Grant | None:
         """What a token grants, by its id."""

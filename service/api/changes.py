@@ -6,7 +6,8 @@ somebody waits.
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from contextlib import aclosing
 
 from starlette.concurrency import run_in_threadpool
 
@@ -31,6 +32,8 @@ class ChangeWatcher:
         self._waiting = 0
         self._task: asyncio.Task[None] | None = None
         self.version = 0
+        self.n_streams = 0
+        """Event streams that are open."""
         self.is_stopping = False
 
     async def wait(self, version: int, timeout_s: float) -> bool:
@@ -51,6 +54,16 @@ class ChangeWatcher:
         finally:
             self._waiting -= 1
         return True
+
+    async def counted(self, stream: AsyncGenerator[bytes]) -> AsyncIterator[bytes]:
+        """A stream, counted for as long as it is open."""
+        self.n_streams += 1
+        try:
+            async with aclosing(stream):
+                async for piece in stream:
+                    yield piece
+        finally:
+            self.n_streams -= 1
 
     def stop(self) -> None:
         """Wake everybody for good; safe to call more than once, from the event loop."""

@@ -6,7 +6,7 @@ that comes back after it is answered 204, which tells browsers to stop.
 """
 
 import time
-from collections.abc import AsyncIterator, Collection
+from collections.abc import AsyncGenerator, Collection
 from typing import Annotated
 
 from fastapi import APIRouter, Header, Query, Response
@@ -78,12 +78,14 @@ async def stream(run: Run, services: Services, after: int, types: Collection[Eve
     ):  # a browser stops at a 204; clients that look at the type alone read an empty stream
         return Response(status_code=204, headers=STREAM_HEADERS, media_type=EVENT_STREAM)
     events = follow(run.id, services, after, types)
-    return StreamingResponse(events, headers=STREAM_HEADERS, media_type=EVENT_STREAM)
+    return StreamingResponse(
+        services.changes.counted(events), headers=STREAM_HEADERS, media_type=EVENT_STREAM
+    )
 
 
 async def follow(
     run_id: str, services: Services, after: int, types: Collection[EventType] = ()
-) -> AsyncIterator[bytes]:
+) -> AsyncGenerator[bytes]:
     """Server-Sent Events until the run's end, the client's, or the service's.
 
     What ends with a blank line always has data: to several clients a block without any is an empty event. So

@@ -1,7 +1,7 @@
 """The events of all runs in one log: as JSON pages, or live as Server-Sent Events that resume by ``Last-Event-ID``."""
 
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from typing import Annotated
 
 from fastapi import APIRouter, Header, Query, Response
@@ -60,7 +60,9 @@ async def list_all_events(
         after = await run_in_threadpool(services.runs.feed_end)
     if accepts(accept, EVENT_STREAM):
         events = _follow(services, after, query.types)
-        return StreamingResponse(events, headers=STREAM_HEADERS, media_type=EVENT_STREAM)
+        return StreamingResponse(
+            services.changes.counted(events), headers=STREAM_HEADERS, media_type=EVENT_STREAM
+        )
     found = await run_in_threadpool(services.runs.feed, types=query.types, after=after, limit=query.limit + 1)
     return begun(found, query.limit, _position)
 
@@ -69,7 +71,7 @@ def _position(event: Event) -> str:
     return str(event.position)
 
 
-async def _follow(services: Services, after: int, types: Sequence[EventType]) -> AsyncIterator[bytes]:
+async def _follow(services: Services, after: int, types: Sequence[EventType]) -> AsyncGenerator[bytes]:
     """Server-Sent Events until the client's end, or the service's; see :func:`service.api.events.follow`."""
     retry: int | None = RETRY_MS
     said_at = time.monotonic()

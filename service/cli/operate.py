@@ -117,7 +117,7 @@ def _api(options: argparse.Namespace) -> int:
     import socket
 
     from service.fast_path import protocol_of
-    from service.http_server import Limits, serve_api
+    from service.http_server import Connections, Limits, serve_api, within_files
     from service.main import create_app
     from service.process import begin, bind, wait_at
     from service.store import check_revision
@@ -130,7 +130,9 @@ def _api(options: argparse.Namespace) -> int:
     wait_at(options.gate)
     check_revision(settings.database_url)
     protocol = protocol_of(application, settings)
-    return serve_api(application, protocol, listener, Limits.of(settings))
+    connections = Connections(within_files(Limits.of(settings)))
+    application.watch(connections)
+    return serve_api(application, protocol, listener, connections)
 
 
 def _worker(options: argparse.Namespace) -> int:

@@ -12,6 +12,7 @@ import logging
 import os
 import tempfile
 import threading
+import time
 from collections import deque
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -100,6 +101,29 @@ def journals_of(path: Path) -> list[Path]:
     return [journal for journal in beside if journal.exists()]
 
 
+class Transactions:
+    """Of one kind, since the process began; who reads in several threads may lose one now and then."""
+
+    def __init__(self) -> None:
+        """Start at zero."""
+        self.n = self.n_unavailable = 0
+        self.seconds = 0.0
+        """With the time that they waited for their turn or a lock."""
+
+    @contextmanager
+    def counted(self) -> Iterator[None]:
+        """Count one."""
+        began = time.perf_counter()
+        try:
+            yield
+        except StoreUnavailableError:
+            self.n_unavailable += 1
+            raise
+        finally:
+            self.n += 1
+            self.seconds += time.perf_counter() - began
+
+
 class Database:
     """A pair of engines on one database: transactions that write, and ones that cannot.
 
@@ -113,6 +137,7 @@ class Database:
         self.url = parse_url(url)
         self.path = sqlite_path(self.url)
         self.is_sqlite = self.path is not None
+        self.writes, self.reads = Transactions(), Transactions()
         self._turns = Turns()
         self._identity: tuple[int, int] | None = None
         self._marker: Any = None
@@ -135,14 +160,14 @@ class Database:
     def writing(self) -> Iterator[Connection]:
         """A transaction that may write; commits at the end, rolls back on any error."""
         turn = self._turns.mine() if self.is_sqlite else nullcontext()
-        with self._errors(), turn, self._writer.begin() as connection:
+        with self.writes.counted(), self._errors(), turn, self._writer.begin() as connection:
             self._require_same_file()
             yield connection
 
     @contextmanager
     def reading(self) -> Iterator[Connection]:
         """A transaction that sees one state of the database and cannot change it."""
-        with self._errors(), self._reader.begin() as connection:
+        with self.reads.counted(), self._errors(), self._reader.begin() as connection:
             yield connection
 
     def check(self) -> None:

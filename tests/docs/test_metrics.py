@@ -1,16 +1,22 @@
 """docs/metrics.md explains every metric that there is, and none besides: it is held against what is really emitted."""
 
+import json
 import re
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+import promql_parser as promql
 import pytest
+import yaml
+from prometheus_client.core import Metric
 
 from maze_core import RunContext
-from service.metrics import ActionMetrics, FleetMetrics, HttpMetrics
+from service.http_server import Connections
+from service.main import create_app
+from service.settings import Settings
 from service.store import migrate, open_stores
 from tests.docs.tables import ALGORITHMS, DOCS
 
@@ -76,11 +82,74 @@ def test_each_algorithm_emits_what_the_page_says_it_does(tmp_path: Path, recorde
     assert own == explained()
 
 
-def test_every_metric_of_the_service_is_explained_with_its_labels(tmp_path: Path) -> None:
-    url = f"sqlite:///{tmp_path / 'maze.db'}"
+@pytest.fixture(scope="module")
+def families(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, Metric]:
+    """What the service tells of itself, by name."""
+    url = f"sqlite:///{tmp_path_factory.mktemp('service') / 'maze.db'}"
     migrate(url)
     with closing(open_stores(url)) as stores:
-        collectors = (HttpMetrics(), ActionMetrics(), FleetMetrics(stores.runs, stores.registry, 1.0))
-        emitted = {metric.name: set(metric._labelnames) for each in collectors for metric in each.collect()}
+        application = create_app(Settings(auth=False), stores)
+        application.watch(Connections())
+        return {metric.name: metric for metric in application._app.telemetry.registry.collect()}
+
+
+def test_every_metric_of_the_service_is_explained_with_its_labels(families: Mapping[str, Metric]) -> None:
+    emitted = {name: set(metric._labelnames) for name, metric in families.items()}
     page = {name.strip("`"): set(labels.split(", ")) - {""} for name, labels, _ in rows("Of the service")}
     assert page == emitted
+
+
+SUFFIXES = {
+    "counter": {"_total": ()},
+    "gauge": {"": ()},
+    "histogram": {"_bucket": ("le",), "_sum": (), "_count": ()},
+    "summary": {"_sum": (), "_count": ()},
+}
+
+
+def expressions() -> Iterator[str]:
+    """Of the dashboard and of the rules."""
+    dashboard = json.loads((DOCS / "grafana.json").read_text())
+    for panel in dashboard["panels"]:
+        yield from (target["expr"] for target in panel.get("targets", []))
+    for group in yaml.safe_load((DOCS / "alerts.yml").read_text())["groups"]:
+        yield from (rule["expr"] for rule in group["rules"])
+
+
+def selected(expr: Any) -> Iterator[Any]:
+    """The selectors in a parsed expression, with the labels that are grouped by around them."""
+    if isinstance(expr, promql.VectorSelector):
+        yield expr, set()
+    elif isinstance(expr, promql.AggregateExpr):
+        by = set(expr.modifier.labels) if expr.modifier else set()
+        yield from ((selector, labels | by) for selector, labels in selected(expr.expr))
+    elif isinstance(expr, promql.BinaryExpr):
+        yield from (*selected(expr.lhs), *selected(expr.rhs))
+    elif isinstance(expr, promql.MatrixSelector):
+        yield from selected(expr.vector_selector)
+    elif isinstance(expr, promql.Call):
+        for argument in expr.args:
+            yield from selected(argument)
+    elif isinstance(expr, promql.ParenExpr):
+        yield from selected(expr.expr)
+
+
+def test_dashboard_and_alarms_ask_for_series_and_labels_that_there_are(
+    families: Mapping[str, Metric],
+) -> None:
+    series = {
+        metric.name + suffix: {*metric._labelnames, *further}
+        for metric in families.values()
+        for suffix, further in SUFFIXES[metric.type].items()
+    }
+    asked = set()
+    for expression in expressions():
+        for selector, labels in selected(promql.parse(expression.replace("$__rate_interval", "1m"))):
+            if selector.name == "up":
+                continue  # Prometheus' own
+            assert selector.name in series, expression
+            labels |= {matcher.name for matcher in selector.matchers.matchers}
+            assert labels <= series[selector.name], expression
+            asked.add(selector.name)
+    ends = ("", "_total", "_bucket", "_sum")
+    assert {name for name in families if not any(name + end in asked for end in ends)} == set()
