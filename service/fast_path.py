@@ -65,7 +65,7 @@ def missing_names() -> list[str]:
 
 def protocol_of(application: Application, settings: Settings) -> Any:
     """What reads the connections of an application: :class:`FastProtocol` where it is wanted and possible."""
-    if not settings.fast_path:
+    if not settings.fast_path or settings.access_log:
         return Protocol
     if missing := missing_names():
         logger.warning("this uvicorn has no %s: actions are computed, but more slowly", ", ".join(missing))

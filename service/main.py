@@ -28,6 +28,7 @@ from service.api.submit import warm_up
 from service.domain.errors import ServiceError
 from service.domain.sharing import Grant
 from service.http_server import Connections
+from service.logs import log_answer
 from service.metrics import (
     AnswerCounter,
     ConnectionMetrics,
@@ -36,7 +37,7 @@ from service.metrics import (
     StoreMetrics,
     Telemetry,
 )
-from service.security import SecurityLayer
+from service.security import Observe, SecurityLayer
 from service.serving.hot_route import ActionRoute, action_path
 from service.settings import Settings
 from service.store import Stores, check_revision, open_stores
@@ -54,7 +55,15 @@ def create_app(settings: Settings | None = None, stores: Stores | None = None) -
     root = _Root(settings)
     if stores is not None:
         root.connect(stores)
-    return Application(root, settings, root.find_token, root.telemetry.http.observe, root.note_use)
+    observe: Observe = root.telemetry.http.observe
+    if settings.access_log:
+        observe = partial(_observe_and_log, observe)
+    return Application(root, settings, root.find_token, observe, root.note_use)
+
+
+def _observe_and_log(observe: Observe, scope: Scope, status: int, seconds: float) -> None:
+    observe(scope, status, seconds)
+    log_answer(scope, status, seconds)
 
 
 def app() -> ASGIApp:

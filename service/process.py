@@ -9,9 +9,8 @@ import sys
 import setproctitle
 
 from service.domain.errors import ServiceError
+from service.logs import JsonFormatter, TextFormatter
 from service.worker.isolation import die_with_parent
-
-LOG_FORMAT = "%(asctime)s %(levelname)s [%(process)d] %(name)s: %(message)s"
 
 BACKLOG = 2048
 
@@ -19,19 +18,23 @@ QUIET = ("alembic", "httpx", "uvicorn.error")
 """Loggers whose informational lines tell an operator nothing."""
 
 
-def begin(title: str, *, log_level: str, parent: int | None = None) -> None:
+def begin(title: str, *, log_level: str, log_format: str = "text", parent: int | None = None) -> None:
     """Name this process, send its log to standard error, and tie its life to that of its parent.
 
     Args:
         title: as ``ps`` shows it.
         log_level: least severe messages that are logged.
+        log_format: ``text`` or ``json``.
         parent: process id of the parent; when it ends, this process gets a SIGTERM.
 
     Raises:
         SystemExit: the parent has ended already.
     """
     setproctitle.setproctitle(title)
-    logging.basicConfig(level=log_level.upper(), format=LOG_FORMAT, stream=sys.stderr)
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(JsonFormatter() if log_format == "json" else TextFormatter())
+    logging.basicConfig(level=log_level.upper(), handlers=[handler])
+    logging.captureWarnings(True)
     for name in QUIET:
         logging.getLogger(name).setLevel(max(logging.WARNING, logging.getLogger().level))
     if parent is not None:

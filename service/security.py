@@ -35,6 +35,7 @@ from typing import NamedTuple, TypeAlias
 from starlette.concurrency import run_in_threadpool
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from service import logs
 from service.domain.errors import ServiceError
 from service.domain.sharing import ANYBODY, NOBODY, PROJECT_NAME, Caller, Grant
 from service.domain.sharing import Scope as Right
@@ -353,6 +354,7 @@ class SecurityLayer:
         if is_repeated := len(headers) != len(scope["headers"]):
             headers = _joined(scope["headers"])
         answer = _Sent(scope, send, headers, self._observe)
+        logs.request.set(scope)
         try:
             if is_repeated:
                 _check_repeated(scope["headers"])

@@ -167,6 +167,10 @@ class Settings(BaseSettings):
     """MiB of checkpoints and episodes that are kept: beyond them the oldest ended runs are deleted."""
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     """Least severe messages that are logged."""
+    log_format: Literal["text", "json"] = "text"
+    """``json``: one object per line, with the ids of the request, or of the run, that it belongs to."""
+    access_log: bool = False
+    """Log every request; it costs ``compute_action`` its fast path."""
 
     @model_validator(mode="after")
     def _check_names(self) -> Self:

@@ -109,7 +109,7 @@ def _serve(options: argparse.Namespace) -> int:
     from service.serve import serve
 
     settings = _settings(options)
-    begin("maze: serve", log_level=settings.log_level)
+    begin("maze: serve", log_level=settings.log_level, log_format=settings.log_format)
     return serve(settings, _overrides(options))
 
 
@@ -117,22 +117,25 @@ def _api(options: argparse.Namespace) -> int:
     import socket
 
     from service.fast_path import protocol_of
-    from service.http_server import Connections, Limits, serve_api, within_files
+    from service.http_server import Connections, Limits, Protocol, serve_api, within_files
     from service.main import create_app
     from service.process import begin, bind, wait_at
     from service.store import check_revision
+    from service.tracing import Traced, tracer_of
 
     settings = _settings(options)
-    begin("maze: api", log_level=settings.log_level, parent=options.parent)
+    begin("maze: api", log_level=settings.log_level, log_format=settings.log_format, parent=options.parent)
     is_given = options.fd is not None
     listener = socket.socket(fileno=options.fd) if is_given else bind(settings.host, settings.port)
     application = create_app(settings)
     wait_at(options.gate)
     check_revision(settings.database_url)
-    protocol = protocol_of(application, settings)
+    tracer = tracer_of("maze-api")
+    protocol = protocol_of(application, settings) if tracer is None else Protocol
     connections = Connections(within_files(Limits.of(settings)))
     application.watch(connections)
-    return serve_api(application, protocol, listener, connections)
+    served = application if tracer is None else Traced(application, tracer)
+    return serve_api(served, protocol, listener, connections)
 
 
 def _worker(options: argparse.Namespace) -> int:
@@ -140,7 +143,7 @@ def _worker(options: argparse.Namespace) -> int:
     from service.worker.main import serve_worker
 
     settings = _settings(options)
-    begin("maze: worker", log_level=settings.log_level, parent=options.parent)
+    begin("maze: worker", log_level=settings.log_level, log_format=settings.log_format, parent=options.parent)
     return serve_worker(settings, before_database=lambda: wait_at(options.gate))
 
 

@@ -10,13 +10,17 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from maze_core.errors import InvalidSpecificationError
+from service import logs
 from service.domain.errors import NotFoundError, StaleLeaseError
 from service.domain.ports import Stores
 from service.domain.run import ENDING_WISHES, EventType, Run, RunKind, RunState, StopReason
 from service.domain.upload import upload_id_of
 from service.domain.use_cases import dataset_episodes, spent_s
+from service.logs import trace_id
+from service.tracing import AttemptSpan, attempt_span
 from service.worker import frames
 from service.worker.child import failure_of
 from service.worker.launcher import Child, ChildLauncher
@@ -58,6 +62,7 @@ class Attempt:
         graces: GracePeriods,
         on_end: Callable[["Attempt"], None],
         sinks: Sequence[str] = (),
+        tracer: Any = None,
     ) -> None:
         self.run = run
         self.guard = guard
@@ -68,6 +73,7 @@ class Attempt:
         self._on_end = on_end
         self._writer = RunWriter(guard, stores)
         self._sinks = sinks if run.kind is RunKind.TRAIN else ()
+        self._tracer, self._span = tracer, AttemptSpan(None, None)
         self._lock = threading.Lock()
         self._child: Child | None = None
         self._wish: StopReason | None = None
@@ -123,6 +129,18 @@ class Attempt:
             child.terminate()
 
     def _main(self) -> None:
+        told = {
+            "run_id": self.run.id,
+            "attempt": self.run.attempt,
+            "trace_id": trace_id(self.run.traceparent),
+        }
+        logs.attempt.set({name: value for name, value in told.items() if value is not None})
+        carrier = {"traceparent": self.run.traceparent, "tracestate": self.run.tracestate}
+        facts = {"run_id": self.run.id, "attempt": self.run.attempt}
+        with attempt_span(self._tracer, f"run {self.run.kind}", carrier, **facts) as self._span:
+            self._work()
+
+    def _work(self) -> None:
         try:
             try:
                 self._settle(self._outcome())
@@ -256,6 +274,8 @@ class Attempt:
                 match frame:
                     case frames.Usage():
                         self._usage = frame
+                    case frames.Metrics(points=points):
+                        self._span.epochs([point.epoch for point in points])
                     case frames.Result() | frames.Failure():
                         self._write_rest(child, frame)
                         return frame
@@ -306,6 +326,7 @@ class Attempt:
                 self.guard.persist(
                     lambda: runs.finish(lease, state, reason=reason, result=result, error=error)
                 )
+                self._span.ended(state, reason)
                 logger.info("run %s: %s (%s)", self.run.id, state, reason)
                 if self.run.kind is RunKind.IMPORT:
                     self._stores.uploads.sweep()
@@ -315,6 +336,7 @@ class Attempt:
                 self._writer.flush()
                 self._end_child()  # another worker may start the run the moment it is released
                 self.guard.persist(lambda: runs.release(lease, reason=reason, charge_attempt=charge))
+                self._span.ended(RunState.QUEUED, reason)
                 logger.info("run %s: back to the queue (%s)", self.run.id, reason)
 
     def _end_child(self) -> None:

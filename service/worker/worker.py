@@ -15,6 +15,7 @@ from service.domain.ports import Stores
 from service.domain.run import RunKind, StopReason
 from service.installed import versions, whole_extras
 from service.settings import Settings, retention
+from service.tracing import tracer_of
 from service.worker.attempt import Attempt, GracePeriods
 from service.worker.environments import EnvironmentPublisher
 from service.worker.launcher import ChildLauncher
@@ -75,6 +76,7 @@ class Worker:
         self._stores = stores
         self._launcher = launcher
         self._graces = graces or GracePeriods()
+        self._tracer = tracer_of("maze-worker")
         self._attempts: dict[str, Attempt] = {}
         self._lock = threading.Lock()
         self._announcing = threading.Lock()
@@ -173,6 +175,7 @@ class Worker:
                 max_attempts=self._settings.max_attempts,
                 graces=self._graces,
                 sinks=self._settings.sinks,
+                tracer=self._tracer,
                 on_end=self._forget,
             )
             with self._lock:

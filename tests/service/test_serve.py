@@ -2,6 +2,8 @@
 
 import asyncio
 import contextlib
+import gzip
+import http.server
 import itertools
 import json
 import os
@@ -15,10 +17,11 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import psutil
 import pytest
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
 from service.process import wait_at
 from service.serve import welcome
@@ -160,12 +163,13 @@ def test_a_process_that_does_not_end_is_killed_after_its_grace(
 class Served:
     """``maze serve`` on a free port and a fresh database."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, **further: str) -> None:
         self._output = folder / "output"
         environment = {name: value for name, value in os.environ.items() if not name.startswith("MAZE_")} | {
             "MAZE_PORT": "0",
             "MAZE_LEASE_S": "4",
             "MAZE_HEARTBEAT_S": "1",
+            **further,
         }
         with self._output.open("wb") as output:
             self.process = subprocess.Popen(
@@ -183,8 +187,10 @@ class Served:
     def text(self) -> str:
         return self._output.read_text()
 
-    def request(self, path: str, body: Any = None, token: str | None = None) -> tuple[int, Any]:
-        headers = {"content-type": "application/json", "prefer": "wait=60"}
+    def request(
+        self, path: str, body: Any = None, token: str | None = None, **further: str
+    ) -> tuple[int, Any]:
+        headers = {"content-type": "application/json", "prefer": "wait=60", **further}
         if token is not None:
             headers["authorization"] = f"Bearer {token}"
         data = None if body is None else json.dumps(body).encode()
@@ -307,6 +313,57 @@ def test_who_acts_notices_no_restart_of_the_api_and_no_reset_at_the_end(tmp_path
     finally:
         served.close()
     assert all(actor.is_refused for actor in actors)
+
+
+class Collector(http.server.BaseHTTPRequestHandler):
+    """Takes spans by OTLP over HTTP."""
+
+    spans: ClassVar[dict[str, Any]] = {}
+
+    def do_POST(self) -> None:
+        body = self.rfile.read(int(self.headers["content-length"]))
+        if self.headers.get("content-encoding") == "gzip":
+            body = gzip.decompress(body)
+        for resource in ExportTraceServiceRequest.FromString(body).resource_spans:
+            for scope in resource.scope_spans:
+                self.spans.update({span.name: span for span in scope.spans})
+        self.send_response(200)
+        self.end_headers()
+
+    def log_message(self, *_: Any) -> None:
+        pass
+
+
+def test_a_trace_goes_from_the_request_to_the_run_and_its_epochs(tmp_path: Path) -> None:
+    trace, parent = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
+    collector = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Collector)
+    threading.Thread(target=collector.serve_forever, daemon=True).start()
+    served = Served(
+        tmp_path,
+        OTEL_EXPORTER_OTLP_ENDPOINT=f"http://127.0.0.1:{collector.server_port}",
+        OTEL_BSP_SCHEDULE_DELAY="100",
+        MAZE_LOG_FORMAT="json",
+    )
+    try:
+        body = {"algorithm": "ppo", "overrides": {"env.name": "CartPole-v1", "algorithm.n_epochs": 2}}
+        _, run = served.request("/v1/train", body, served.token, traceparent=f"00-{trace}-{parent}-01")
+        assert run["state"] == "succeeded"
+        spans = Collector.spans
+        eventually(lambda: {"POST /v1/train", "run train"} <= {*spans}, "both spans")
+    finally:
+        served.close()
+        collector.shutdown()
+        collector.server_close()
+    request, attempt = spans["POST /v1/train"], spans["run train"]
+    epochs = [span for name, span in spans.items() if name.startswith("epoch ")]
+    assert {span.trace_id.hex() for span in (request, attempt, *epochs)} == {trace}
+    assert request.parent_span_id.hex() == parent
+    assert attempt.parent_span_id == request.span_id
+    assert epochs
+    assert {span.parent_span_id for span in epochs} == {attempt.span_id}
+    logged = [json.loads(line) for line in served.text().splitlines() if line.startswith('{"time"')]
+    told = [entry for entry in logged if entry.get("run_id") == run["id"]]
+    assert {(entry["trace_id"], entry["attempt"]) for entry in told} == {(trace, 1)}
 
 
 def test_nothing_outlives_a_supervisor_that_is_killed(served: Served) -> None:

@@ -128,7 +128,9 @@ class Wire:
 
         lines = generate_latest(self.application._app.telemetry.registry).decode().splitlines()
 
-        return [line for line in lines if not re.search("^#|seconds|created|rows_bucket|rows_count", line)]
+        return [
+            line for line in lines if not re.search("^#|seconds|created|rows_bucket|rows_count|_bytes", line)
+        ]
 
 
 @asynccontextmanager
