@@ -55,7 +55,7 @@ def recorded(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 def overrides(algorithm: str, env: str, recorded: dict[str, Path]) -> dict[str, Any]:
     """Long enough that an episode of the environment ends."""
-    given: dict[str, Any] = {"env.name": env}
+    given: dict[str, Any] = {"env.name": env, "algorithm.n_epochs": 1}
     if algorithm in ("ppo", "a2c", "impala"):
         given["algorithm.n_rollout_steps"] = 200
     elif algorithm in ("bc", "sacfd"):

@@ -59,7 +59,7 @@ def test_a_cancelled_run_ends_only_after_its_last_checkpoint_is_stored(working: 
 def test_a_paused_run_stores_a_checkpoint_and_resumed_goes_on_from_its_last_scheduled_one(
     working: Bench,
 ) -> None:
-    run_id = working.submit(n=60, sleep_s=0.05)
+    run_id = working.submit(n=120, sleep_s=0.05)
     working.wait_for_epoch(run_id, 2)
     working.stores.runs.request_stop(run_id, StopReason.PAUSE)
     eventually(lambda: working.run(run_id).state is RunState.PAUSED, "the pause")
