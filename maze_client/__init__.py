@@ -21,11 +21,13 @@ from maze_client.errors import (
     WaitTimeout,
 )
 from maze_client.run import AsyncRun, Run
+from maze_client.sessions import AsyncSession, Session
 from maze_client.sweep import AsyncSweep, Sweep
 
 __all__ = [
     "AsyncClient",
     "AsyncRun",
+    "AsyncSession",
     "AsyncSweep",
     "ChangedError",
     "Client",
@@ -37,6 +39,7 @@ __all__ = [
     "ProblemError",
     "Run",
     "RunFailed",
+    "Session",
     "Sweep",
     "TrainArguments",
     "UnauthorizedError",

@@ -14,7 +14,7 @@ import msgspec
 from maze_client.errors import MazeClientError
 
 T = TypeVar("T")
-Kind = Literal["train", "rollout", "evaluate", "smoke", "import", "replay", "compare"]
+Kind = Literal["train", "rollout", "evaluate", "smoke", "import", "replay", "compare", "record"]
 State = Literal["queued", "running", "stopping", "paused", "succeeded", "failed", "cancelled"]
 ENDED = ("succeeded", "failed", "cancelled")
 
@@ -55,6 +55,39 @@ class Answer(dict[str, Any]):
         raise MazeClientError(
             f"The answer has no {name!r}. Is the service of another version than this client?"
         )
+
+
+@dataclass(frozen=True, kw_only=True)
+class SessionFacts:
+    """An open session."""
+
+    id: str
+    run: str
+    """The training whose policy acts."""
+    checkpoint: str
+    checkpoint_sha256: str
+    policy: str | None = None
+    """The version, as ``name:3``, where a policy was named."""
+    deterministic: bool
+    seed: int
+    episode: int
+    next_seq: int
+    recording: str | None = None
+    """Id of the run that keeps its episodes."""
+    n_recorded: int = 0
+    ttl_s: float
+    created_at: datetime
+    expires_at: datetime
+
+
+@dataclass(frozen=True, kw_only=True)
+class StepEnd:
+    """An episode of a session that ended."""
+
+    episode: int
+    length: int
+    recorded: int | None = None
+    """Its index in the recording run."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -201,6 +201,24 @@ class ActingArguments(TypedDict, total=False):
     """What is carried through the episode: None with its first observation, and then what came with the last action."""
 
 
+class SessionArguments(TypedDict, total=False):
+    """Of a session: ``run`` with ``checkpoint``, or ``policy``; and how it acts."""
+
+    run: "RunFacts | str"
+    checkpoint: str
+    policy: str
+    deterministic: bool
+    seed: int
+    ttl_s: float
+    """Seconds without a use after which it ends."""
+    record: bool
+    """Keep its episodes in a run."""
+    name: str
+    """Of that run."""
+    labels: Mapping[str, str]
+    """Of that run."""
+
+
 class RunFilters(TypedDict, total=False):
     """Which runs are listed, and in which order (``-created_at``, ``best``, ``name``, …)."""
 

@@ -34,6 +34,7 @@ from maze_client.arguments import (
     Labelled,
     RolloutArguments,
     RunFilters,
+    SessionArguments,
     SweepArguments,
     Together,
     TrainArguments,
@@ -45,6 +46,7 @@ from maze_client.files import Upload, announced, bytes_headers, missing_parts
 from maze_client.following import ALL_EVENTS, EventLog
 from maze_client.policies import AsyncPolicies, Policies
 from maze_client.run import Action, AsyncRun, Run, RunMethods, RunVerb, made_by_an_earlier_try
+from maze_client.sessions import AsyncSession, Session
 from maze_client.sweep import AsyncSweep, Sweep, SweepMethods, SweepVerb
 from maze_client.transport import Async, AsyncTransport, Listing, Sync, SyncTransport, Verb
 from maze_client.webhooks import AsyncWebhooks, Webhooks
@@ -343,6 +345,10 @@ class Client(ClientMethods, Sync):
         """Policies by name."""
         return Policies(self)
 
+    def session(self, *, websocket: bool = False, **arguments: Unpack[SessionArguments]) -> Session:
+        """A session with a trained policy, to be used with ``with``; over one connection with ``websocket``."""
+        return Session(self, arguments, websocket=websocket)
+
     @property
     def webhooks(self) -> Webhooks:
         """Who is told of the ends of runs."""
@@ -378,6 +384,10 @@ class AsyncClient(ClientMethods, Async):
     def policies(self) -> AsyncPolicies:
         """Policies by name."""
         return AsyncPolicies(self)
+
+    def session(self, *, websocket: bool = False, **arguments: Unpack[SessionArguments]) -> AsyncSession:
+        """A session with a trained policy, to be used with ``async with``; over one connection with ``websocket``."""
+        return AsyncSession(self, arguments, websocket=websocket)
 
     @property
     def webhooks(self) -> AsyncWebhooks:

@@ -121,6 +121,12 @@ _KINDS: dict[int, type[ProblemError]] = {
 }
 
 
+def problem_error(body: dict[str, Any], tries: int = 0) -> ProblemError:
+    """The error for a problem that came in no answer of HTTP."""
+    status = int(body.get("status", 500))
+    return _KINDS.get(status, ProblemError)(status, body, tries)
+
+
 def error_of(outcome: httpx.Response | httpx.RequestError, tries: int = 0) -> MazeClientError:
     """The error for an answer that is none, or for a connection that broke."""
     if isinstance(outcome, httpx.RequestError):

@@ -8,6 +8,7 @@ import asyncio
 import functools
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Iterator
+from contextlib import contextmanager
 from types import MethodType
 from typing import Any, Concatenate, Generic, ParamSpec, TypeAlias, TypeVar, overload
 
@@ -37,6 +38,32 @@ def built(
         return http.build_request(method, path, **parts)
     except (httpx.InvalidURL, TypeError, ValueError) as error:
         raise MazeClientError(f"{method} {path} cannot be sent: {error}") from error
+
+
+def _socket_of(http: httpx.Client | httpx.AsyncClient, path: str, subprotocol: str) -> dict[str, Any]:
+    """Where and how a WebSocket is opened, by what HTTP is spoken with."""
+    url = http.base_url.join(path)
+    kept = ("authorization", "user-agent")
+    return {
+        "uri": str(url.copy_with(scheme="wss" if url.scheme == "https" else "ws")),
+        "subprotocols": [subprotocol],
+        "additional_headers": {name: http.headers[name] for name in kept if name in http.headers},
+        "user_agent_header": None,
+        "compression": None,
+        "open_timeout": http.timeout.connect,
+        "max_size": None,
+    }
+
+
+@contextmanager
+def _broken() -> Iterator[None]:
+    """Whatever ends a WebSocket, as OSError."""
+    from websockets.exceptions import WebSocketException
+
+    try:
+        yield
+    except WebSocketException as error:
+        raise ConnectionError(str(error)) from error
 
 
 class SyncTransport:
@@ -70,6 +97,27 @@ class SyncTransport:
     async def sleep(self, seconds: float) -> None:
         """Wait."""
         time.sleep(seconds)  # noqa: ASYNC251
+
+    async def connect(self, path: str, subprotocol: str) -> Any:
+        """A WebSocket; raises OSError, as do the next three."""
+        from websockets.sync.client import connect
+
+        with _broken():
+            return connect(**_socket_of(self.http, path, subprotocol))
+
+    async def say(self, socket: Any, text: str) -> None:
+        """Send a message."""
+        with _broken():
+            socket.send(text)
+
+    async def hear(self, socket: Any) -> Any:
+        """The next message."""
+        with _broken():
+            return socket.recv(timeout=self.http.timeout.read)
+
+    async def hang_up(self, socket: Any) -> None:
+        """Close a WebSocket."""
+        socket.close()
 
     def do(self, coroutine: Coroutine[Any, Any, T]) -> T:
         """Run to the end."""
@@ -118,6 +166,27 @@ class AsyncTransport:
     async def sleep(self, seconds: float) -> None:
         """Wait."""
         await asyncio.sleep(seconds)
+
+    async def connect(self, path: str, subprotocol: str) -> Any:
+        """Open a WebSocket."""
+        from websockets.asyncio.client import connect
+
+        with _broken():
+            return await connect(**_socket_of(self.http, path, subprotocol))
+
+    async def say(self, socket: Any, text: str) -> None:
+        """Send a message."""
+        with _broken():
+            await socket.send(text)
+
+    async def hear(self, socket: Any) -> Any:
+        """Wait for a message."""
+        with _broken():
+            return await asyncio.wait_for(socket.recv(), self.http.timeout.read)
+
+    async def hang_up(self, socket: Any) -> None:
+        """Close a WebSocket."""
+        await socket.close()
 
     def do(self, coroutine: Coroutine[Any, Any, T]) -> Coroutine[Any, Any, T]:
         """The caller awaits it."""

@@ -25,11 +25,14 @@ import httptools
 import uvicorn
 from starlette.types import ASGIApp
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
+from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
 from service.problems import Problem
 from service.settings import Settings
 
 logger = logging.getLogger(__name__)
+_quiet = logging.getLogger("service.websocket")
+_quiet.setLevel(logging.WARNING)
 
 GRACEFUL_SHUTDOWN_S = 10
 """Time that open answers have to end."""
@@ -67,6 +70,8 @@ class Limits:
     """Time to read what waits of an answer, and longer by what that takes at :data:`BYTES_PER_S`."""
     idle_s: float = 75.0
     """Time between two requests of a connection, or two messages of a WebSocket."""
+    message_bytes: int = 16 * 2**20
+    """Longest message on a WebSocket."""
     drain_s: float = 0.5
     """Time in which connections are still taken, and those that wait for a request kept, after the end has begun."""
 
@@ -80,6 +85,7 @@ class Limits:
             body_s=settings.body_timeout_s,
             read_s=settings.read_timeout_s,
             idle_s=settings.idle_timeout_s,
+            message_bytes=settings.max_action_body_bytes,
             drain_s=settings.drain_s,
         )
 
@@ -200,6 +206,11 @@ class Protocol(HttpToolsProtocol):
         """It has read enough for more."""
         self._read_by = None
         super().resume_writing()
+
+    def handle_websocket_upgrade(self) -> None:
+        """Hand the connection on to :class:`WebSocket`."""
+        self._shared.remove(self.client)
+        super().handle_websocket_upgrade()
 
     def _unsupported_upgrade_warning(self) -> None:
         """Nothing: a wish for another protocol may be left unanswered, and is no matter of the operator's."""
@@ -373,6 +384,43 @@ def _unchunked(cycle: RequestResponseCycle) -> Callable[[Any], Coroutine[Any, An
     return sent
 
 
+class WebSocket(WebSocketsSansIOProtocol):
+    """One WebSocket, which no client that does not read holds open."""
+
+    def __init__(self, *args: Any, shared: Connections, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.logger = _quiet  # uvicorn tells of every connection, with the query
+        self._shared = shared
+        self._late: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Take over the connection."""
+        super().connection_made(transport)
+        self._shared.add(self.client)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Nobody waits any more."""
+        self._shared.remove(self.client)
+        self._read()
+        super().connection_lost(exc)
+
+    def pause_writing(self) -> None:
+        """The client does not read."""
+        waits_s = self.transport.get_write_buffer_size() / BYTES_PER_S
+        self._late = self.loop.call_later(self._shared.limits.read_s + waits_s, self.transport.abort)
+        super().pause_writing()
+
+    def resume_writing(self) -> None:
+        """It has read enough for more."""
+        self._read()
+        super().resume_writing()
+
+    def _read(self) -> None:
+        if self._late is not None:
+            self._late.cancel()
+            self._late = None
+
+
 class Server(uvicorn.Server):
     """Looks once a second for connections that are late, and ends in good order."""
 
@@ -455,6 +503,7 @@ def serve_api(
     """
     shared = shared or Connections(within_files(Limits()))
     http: Any = partial(protocol, shared=shared)
+    web_socket: Any = partial(WebSocket, shared=shared)
     config = uvicorn.Config(
         application,
         http=http,
@@ -463,7 +512,9 @@ def serve_api(
         log_level=None,
         access_log=False,
         lifespan="on",
-        ws="none",  # whatever protocol for WebSockets is installed: nothing here speaks it
+        ws=web_socket,
+        ws_max_size=shared.limits.message_bytes,
+        ws_per_message_deflate=False,  # costs more than it saves on frames of a few hundred bytes
         server_header=False,
         timeout_graceful_shutdown=GRACEFUL_SHUTDOWN_S,
     )

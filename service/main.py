@@ -1,6 +1,7 @@
 """The composition root: settings and stores in, one ASGI application out.
 
     SecurityLayer ──► ActionRoute   POST /v1/runs/{id}/compute_action, every step of an agent: no framework
+                 ├──► SessionRoute  POST /v1/sessions/{id}/step, every step of a session, and WebSockets
                  ├──► RunPolls      GET /v1/runs/{id}, asked by whoever waits: many share one look
                  └──► FastAPI       everything else
 
@@ -37,8 +38,12 @@ from service.metrics import (
     StoreMetrics,
     Telemetry,
 )
+from service.problems import Problem
 from service.security import Observe, SecurityLayer
 from service.serving.hot_route import ActionRoute, action_path
+from service.serving.session_route import SessionRoute
+from service.serving.session_socket import SessionSocket
+from service.serving.sessions import Sessions
 from service.settings import Settings
 from service.store import Stores, check_revision, open_stores
 from service.store.storage import Measurements
@@ -101,11 +106,16 @@ class _Root:
         self._api.state.telemetry = self.telemetry
         self._services: Services | None = None
         self.action_route: ActionRoute | None = None
+        self._session_route: SessionRoute | None = None
+        self._session_socket: SessionSocket | None = None
         self._polls: RunPolls | None = None
 
     def connect(self, stores: Stores) -> None:
         """Put everything together on open stores."""
         self.action_route = ActionRoute(stores, self._settings)
+        self.sessions = Sessions(stores, self.action_route.agents, self._settings)
+        self._session_route = SessionRoute(self.sessions, self._settings)
+        self._session_socket = SessionSocket(self.sessions, stores, self._settings)
         self._services = Services(
             runs=stores.runs,
             checkpoints=stores.checkpoints,
@@ -116,6 +126,8 @@ class _Root:
             webhooks=stores.webhooks,
             sweeps=stores.sweeps,
             agents=self.action_route.agents,
+            sessions=stores.sessions,
+            acting=self.sessions,
             settings=self._settings,
             changes=ChangeWatcher(stores.runs.change_marker, self._settings.poll_s),
             check_store=stores.check,
@@ -153,10 +165,24 @@ class _Root:
         if route is not None and route.handles(scope):
             scope["maze.route"] = action_path(scope)
             await route(scope, receive, send)
+        elif self._session_route is not None and self._session_route.handles(scope):
+            await self._session_route(scope, receive, send)
+        elif scope["type"] == "websocket":
+            if self._session_socket is None or not self._session_socket.handles(scope):
+                raise Problem(
+                    "not_found", "There is no WebSocket here; sessions have one: /v1/sessions/ID/ws."
+                )
+            await self._session_socket(scope, receive, send)
         elif self._polls is not None and self._polls.handles(scope):
             await self._polls(scope, receive, send)
         else:
             await self._deliver(scope, receive, send)
+
+    def _stop(self) -> None:
+        """Tell whoever waits or is connected that the service ends; safe to call more than once."""
+        assert self._services is not None
+        self._services.changes.stop()
+        self.sessions.warn()
 
     @asynccontextmanager
     async def _lifespan(self, api: FastAPI) -> AsyncIterator[None]:
@@ -167,11 +193,13 @@ class _Root:
         assert self._services is not None
         assert self.action_route is not None
         warming = asyncio.create_task(asyncio.to_thread(warm_up, self._services))
+        await self.sessions.start()
         try:
-            with _on_stop_signal(self._services.changes.stop):
+            with _on_stop_signal(self._stop):
                 yield
         finally:
-            self._services.changes.stop()
+            self._stop()
+            await self.sessions.stop()
             assert self._polls is not None
             await asyncio.gather(warming, self.action_route.close(), self._polls.close())
             if opened is not None:

@@ -61,9 +61,15 @@ CATALOGUE: Mapping[str, ProblemKind] = MappingProxyType(
             409, "The run has made no checkpoint yet; with Retry-After, it may soon."
         ),
         "no_policy": ProblemKind(409, "Only training runs have a policy of their own."),
+        "sequence_conflict": ProblemKind(
+            409, "The step is not the session's next one, and not the last one again."
+        ),
         "not_servable": ProblemKind(409, "The checkpoint trains on, but cannot act on raw observations."),
         "checkpoint_damaged": ProblemKind(
             409, "The stored checkpoint does not act as it did when it was made."
+        ),
+        "session_ended": ProblemKind(
+            410, "The session was closed, expired, gave its place to another one, or was lost in a restart."
         ),
         "revision_conflict": ProblemKind(
             412, "Somebody else has changed it since; look again, then repeat the change."

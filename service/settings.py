@@ -148,6 +148,8 @@ class Settings(BaseSettings):
     balancer takes to notice."""
     agents_cached: int = Field(default=8, ge=1)
     """Loaded policies that the API keeps in memory."""
+    max_sessions: int = Field(default=1000, ge=1)
+    """Sessions that may be open; beyond them, one that has been idle for a minute gives its place to a new one."""
     fast_path: bool = True
     """Answer the common ``compute_action`` where it arrives; off, every request goes through the whole application."""
 

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import NormalDist, stdev
+from typing import Any
 
 import numpy as np
 
@@ -57,17 +58,25 @@ class EvalReport:
         cls, episodes: Sequence[EpisodeRecord], statistics: EpochStatistics | None = None
     ) -> "EvalReport":
         """Summarise episodes, in their order, and the events that ``statistics`` is of."""
-        returns = [episode.episode_return for episode in episodes]
+        return cls.of_returns(
+            [episode.episode_return for episode in episodes],
+            [episode.length for episode in episodes],
+            seeds=[episode.seed for episode in episodes],
+            truncated_by_limit=sum(episode.truncated_by_limit for episode in episodes),
+            actor_returns=_by_actor(episodes),
+            statistics=statistics.of([episode.values for episode in episodes]) if statistics else {},
+        )
+
+    @classmethod
+    def of_returns(cls, returns: list[float], lengths: list[int], **facts: Any) -> "EvalReport":
+        """Summarise returns; ``facts`` are the other fields."""
         return cls(
             mean_return=mean_of(returns),
             std_return=_deviation(returns),
             ci95=mean_interval(returns),
             returns=returns,
-            lengths=[episode.length for episode in episodes],
-            seeds=[episode.seed for episode in episodes],
-            truncated_by_limit=sum(episode.truncated_by_limit for episode in episodes),
-            actor_returns=_by_actor(episodes),
-            statistics=statistics.of([episode.values for episode in episodes]) if statistics else {},
+            lengths=lengths,
+            **facts,
         )
 
     def to_dict(self) -> Tree:

@@ -121,7 +121,7 @@ def _run_links(run: dict[str, Any]) -> dict[str, str]:
     links = {"self": path} | {part: f"{path}/{part}" for part in ("events", "metrics", "logs", "config")}
     if run["kind"] in KINDS_WITH_POLICY:
         links |= {"checkpoints": f"{path}/checkpoints", "compute_action": f"{path}/compute_action"}
-    if run["kind"] is RunKind.ROLLOUT:
+    if run["kind"] in (RunKind.ROLLOUT, RunKind.RECORD):
         links["episodes"] = f"{path}/episodes"
     for other in ("source_run", "parent_run"):
         if run[other]:

@@ -18,6 +18,7 @@ from service.domain.ports import (
     PolicyStore,
     RegistryStore,
     RunStore,
+    SessionStore,
     SweepStore,
     UploadStore,
     WebhookStore,
@@ -26,6 +27,7 @@ from service.domain.run import Page, Run
 from service.domain.sharing import Caller, Scope
 from service.problems import Problem, query_problem, scope_missing
 from service.serving.agents import AgentCache
+from service.serving.sessions import Sessions
 from service.settings import Settings
 
 
@@ -42,6 +44,9 @@ class Services:
     sweeps: SweepStore
     webhooks: WebhookStore
     agents: AgentCache
+    sessions: SessionStore
+    acting: Sessions
+    """The sessions that are open."""
     settings: Settings
     changes: ChangeWatcher
     check_store: Callable[[], object]

@@ -84,6 +84,9 @@ def _replayed(services: Services, run: Run, index: int, step: int | None) -> Cho
     from maze_core.runners.replay import check_step
 
     info = services.episodes.get(run.id, index)
+    if run.kind is RunKind.RECORD:
+        message = f"Run {run.id} recorded a session, whose environment nobody here can play again."
+        raise StateConflictError(message, state=run.state.value)
     if not info.has_trajectory or info.seed is None:
         message = f"Episode {index} of run {run.id} was not recorded; submit the rollout with record: true."
         raise StateConflictError(message, state=run.state.value)

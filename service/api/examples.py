@@ -403,6 +403,23 @@ _DELIVERY = {
 
 _OBS = {"name": "obs", "shape": [1, 4], "datatype": "FP32", "data": [0.01, 0.02, -0.03, 0.04]}
 _SAMPLED = {"deterministic": False, "seed": 1}
+SESSION_ID = "session_06b1c9k2m4n6p8q0r2s4t6v8w7"
+_SESSION: dict[str, Any] = {
+    "id": SESSION_ID,
+    "run": RUN_ID,
+    "checkpoint": CHECKPOINT_ID,
+    "checkpoint_sha256": _SHA256,
+    "policy": "walker:3",
+    "deterministic": True,
+    "seed": 1748302938,
+    "episode": 0,
+    "next_seq": 0,
+    "recording": None,
+    "n_recorded": 0,
+    "ttl_s": 300.0,
+    "created_at": _AT,
+    "expires_at": _LATER,
+}
 
 EXAMPLES: dict[str, dict[str, Any]] = {
     "create_webhook": _json(
@@ -422,6 +439,22 @@ EXAMPLES: dict[str, dict[str, Any]] = {
     "evaluate": _json(_EVALUATION, _EVALUATE_REQUESTS),
     "compute_action": _json({"action": 1, "checkpoint": CHECKPOINT_ID}, _ACTION_REQUESTS),
     "compute_policy_action": _json({"action": 1, "checkpoint": CHECKPOINT_ID}, _ACTION_REQUESTS),
+    "create_session": _json(
+        _SESSION,
+        {"policy": {"policy": "walker@champion", "record": True}, "run": {"run": RUN_ID, "ttl_s": 60.0}},
+    ),
+    "list_sessions": _json(_page(_SESSION)),
+    "get_session": _json(_SESSION),
+    "reset_session": _json(_SESSION | {"episode": 1}, {"with_a_seed": {"seed": 7}}),
+    "give_feedback": _json(_SESSION | {"next_seq": 5}, {"late": {"seq": 3, "reward": 1.0}}),
+    "close_session": {"requests": {}, "responses": {}},
+    "step_session": _json(
+        {"action": 1, "seq": 3, "next_seq": 4, "checkpoint": CHECKPOINT_ID},
+        {
+            "step": {"seq": 3, "observation": [0.027, -0.006, 0.036, 0.02], "reward": 1.0},
+            "end": {"seq": 4, "observation": [0.1, 0.0, 0.3, 0.0], "reward": 1.0, "terminated": True},
+        },
+    ),
     "compare": _json(_COMPARISON, _COMPARE_REQUESTS),
     "create_policy": _json(
         _POLICY | {"n_versions": 0, "aliases": {}},
@@ -681,6 +714,7 @@ PATH_EXAMPLES = {
     "checkpoint_id": CHECKPOINT_ID,
     "upload_id": _UPLOAD["id"],
     "webhook_id": _HOOK_ID,
+    "session_id": SESSION_ID,
     "policy": "walker@champion",
     "name": "walker",
     "alias": "champion",

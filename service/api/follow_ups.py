@@ -93,6 +93,8 @@ def _retried(services: Services, parent: Run) -> Chosen:
         way_out = further if parent.state.is_terminal else "wait for its end"
         message = f"Run {parent.id} is {parent.state}; only one that failed or was cancelled is tried again: {way_out}."
         raise StateConflictError(message, state=parent.state.value)
+    if parent.kind is RunKind.RECORD:
+        raise StateConflictError(f"Run {parent.id} recorded a session; begin another one: POST /v1/sessions.")
     if parent.kind is RunKind.IMPORT:
         message = f"Run {parent.id} was an import, and what was sent is gone: send the checkpoint again."
         raise StateConflictError(message, state=parent.state.value)

@@ -17,10 +17,12 @@ from starlette.routing import BaseRoute
 from service.api.answers import ProblemOut
 from service.api.dependencies import scope_needed
 from service.api.examples import EXAMPLES
+from service.domain.sessions import SESSION_ID
 from service.domain.sharing import Scope
 from service.problems import CATALOGUE, PROBLEM_JSON, Problem
 from service.security import OPEN_PATHS
 from service.serving.hot_route import POLICY_ACTION_PATH, RUN_ACTION_PATH
+from service.serving.session_route import STEP_PATH
 
 Document: TypeAlias = dict[str, Any]
 
@@ -134,6 +136,51 @@ _RESPONSE: dict[str, Any] = {
     "required": ["checkpoint"],
 }
 
+_SESSION_ID = {
+    "name": "session_id",
+    "in": "path",
+    "required": True,
+    "description": "Id of a session.",
+    "schema": {"type": "string", "pattern": f"^{SESSION_ID}$"},
+}
+_STEP: dict[str, Any] = {
+    "type": "object",
+    "additionalProperties": False,
+    "description": "The next step of an episode, or the last one again.",
+    "properties": {
+        "seq": {"type": "integer", "minimum": 0, "maximum": 2**53 - 1, "description": "Its number, from 0."},
+        "observation": _REQUEST["properties"]["observation"],
+        "reward": {"type": ["number", "null"], "description": "What came of the action before."},
+        "terminated": {
+            "type": "boolean",
+            "description": "The observation is the episode's last, at which it ended by itself. Default: false.",
+        },
+        "truncated": {"type": "boolean", "description": "It is the last, and was cut. Default: false."},
+        "actor_id": _REQUEST["properties"]["actor_id"],
+    },
+    "required": ["seq", "observation"],
+}
+_STEPPED: dict[str, Any] = {
+    "type": "object",
+    "properties": {
+        "action": {"description": "As of compute_action; null where the episode ended."},
+        "seq": {"type": "integer", "description": "Of the step."},
+        "next_seq": {"type": "integer", "description": "Of the next one; 0 begins an episode."},
+        "checkpoint": {"type": "string", "description": "Id of the checkpoint that acted."},
+        "ended": {
+            "type": "object",
+            "description": "The episode that ended.",
+            "properties": {
+                "episode": {"type": "integer", "description": "Episodes before it."},
+                "length": {"type": "integer", "description": "Its steps."},
+                "recorded": {"type": ["integer", "null"], "description": "Its index in the recording run."},
+            },
+            "required": ["episode", "length", "recorded"],
+        },
+    },
+    "required": ["action", "seq", "next_seq", "checkpoint"],
+}
+
 CONFLICTS = {
     "cancel_run": "The run has ended.",
     "pause_run": "The run has ended.",
@@ -164,6 +211,10 @@ CONFLICTS = {
         ("get_model", "get_model_ready", "get_model_config", "infer", "load_model", "unload_model"),
         "The run has no checkpoint that can act, yet or ever.",
     ),
+    "create_session": "The run has no checkpoint that can act, yet or ever.",
+    "reset_session": "A step is under way.",
+    "give_feedback": "The session records nothing.",
+    "step_session": "It is not the next step, and not the last one again: `expected` is the next one's number.",
     "compare": "A run has no checkpoint that can act, yet or ever.",
     "create_policy": "There is another policy of this name.",
     "delete_policy": "It has versions.",
@@ -177,7 +228,7 @@ SUCCESSES = frozenset({"200", "201", "202", "206"})
 """Statuses of answers that have an example."""
 UNAVAILABLE = frozenset({"live", "v2_live", "get_server"})
 """Operations that need no database, and so never answer 503."""
-_STATUSES = (400, 401, 403, 404, 409, 412, 413, 415, 416, 422, 428, 429, 500, 503)
+_STATUSES = (400, 401, 403, 404, 409, 410, 412, 413, 415, 416, 422, 428, 429, 500, 503)
 """Statuses of problems that operations may answer."""
 _MISTAKE = {
     "pointer": "/sed",
@@ -194,8 +245,10 @@ def openapi_document(api: FastAPI, routes: Sequence[BaseRoute], *, auth: bool) -
     )
     document["paths"][RUN_ACTION_PATH] = {"post": _action_operation("compute_action", _RUN_ID)}
     document["paths"][POLICY_ACTION_PATH] = {"post": _action_operation("compute_policy_action", _POLICY)}
+    document["paths"][STEP_PATH] = {"post": copy.deepcopy(_STEP_OPERATION)}
     components = document["components"]
     components["schemas"] |= {"ActionRequest": _REQUEST, "ActionOut": _RESPONSE} | _problem_schemas()
+    components["schemas"] |= {"StepRequest": _STEP, "StepOut": _STEPPED}
     for unused in ("HTTPValidationError", "ValidationError"):
         components["schemas"].pop(unused, None)
     components["responses"] = {f"Problem{status}": _problem_response(status) for status in _STATUSES}
@@ -232,6 +285,10 @@ _TAGS = [
     {
         "name": "policies",
         "description": "Policies by name: versions, aliases that move, and the way back.",
+    },
+    {
+        "name": "sessions",
+        "description": "Act step by step, with what is carried between the steps kept here.",
     },
     {"name": "sweeps", "description": "Many trainings from one specification, and searches."},
     {"name": "inference", "description": "Acting in the Open Inference Protocol, for its clients."},
@@ -300,6 +357,8 @@ def _problem_statuses(path: str, operation: Document, *, asks_token: bool) -> li
         statuses |= {403, 404, 413, 415, 422}
     if operation["operationId"] in ("change_run", "put_alias", "delete_alias", "roll_back_alias"):
         statuses.add(412)
+    if "{session_id}" in path:
+        statuses.add(410)
     if "206" in operation["responses"]:
         statuses.add(416)
     if operation["operationId"] == "put_alias":
@@ -356,3 +415,15 @@ def _action_operation(name: str, of: Document) -> Document:
 
 def _json(schema: str) -> dict[str, Any]:
     return {"application/json": {"schema": {"$ref": f"#/components/schemas/{schema}"}}}
+
+
+_STEP_OPERATION: Document = {
+    "tags": ["sessions"],
+    "summary": "Step Session",
+    "description": "Act by the next observation of the session's episode. The same step again, as after a lost answer, "
+    "gets the same answer. Over one connection it goes faster: `GET /v1/sessions/{session_id}/ws` is a WebSocket.",
+    "operationId": "step_session",
+    "parameters": [_SESSION_ID],
+    "requestBody": {"required": True, "content": _json("StepRequest")},
+    "responses": {"200": {"description": "The action.", "content": _json("StepOut")}},
+}

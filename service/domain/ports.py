@@ -34,6 +34,7 @@ from service.domain.run import (
     RunStatistics,
     StopReason,
 )
+from service.domain.sessions import EndedSession, NewSession, TakenOver
 from service.domain.sharing import Caller, Grant, Token
 from service.domain.sweep import (
     Curves,
@@ -185,6 +186,9 @@ class RunStore(Protocol):
         A requeued run that is to be cancelled goes on to ``stopping`` in the same transaction. Who does not film leaves
         rollouts that are to be filmed to others.
         """
+
+    def begin(self, new: NewRun, holder: str, *, by: str | None = None) -> tuple[Run, Lease]:
+        """Store a run that no queue and no worker sees: it runs at once, held for as long as ``holder`` likes."""
 
     def heartbeat(self, lease: Lease, *, lease_s: float) -> StopReason | None:
         """Extend the lease to ``lease_s`` from now; returns the wish to stop, if there is one."""
@@ -455,6 +459,32 @@ class RegistryStore(Protocol):
 
     def revoke_token(self, token_id: str) -> None:
         """Revoke; raises :class:`NotFoundError`."""
+
+
+class SessionStore(Protocol):
+    """Which sessions there are, and how those ended that are over; see :mod:`service.domain.sessions`."""
+
+    def add(self, new: NewSession) -> None:
+        """Store one that begins; its checkpoint is kept while it is open.
+
+        Raises:
+            NotFoundError: the checkpoint is gone.
+        """
+
+    def repin(self, session_id: str, checkpoint_id: str) -> None:
+        """It acts with another checkpoint from now on."""
+
+    def end(self, ended: Sequence[EndedSession]) -> None:
+        """Write down how sessions ended; what ended longer ago than ``KEPT_S`` is forgotten."""
+
+    def ended(self, session_id: str) -> EndedSession:
+        """How one ended, that is not open in this process; raises :class:`NotFoundError`."""
+
+    def suspend(self, snapshots: Mapping[str, bytes]) -> None:
+        """Write down how open sessions go on."""
+
+    def take_over(self) -> TakenOver:
+        """What the process before has left: what was written down goes on, all other sessions end ``restarted``."""
 
 
 class UploadStore(Protocol):
@@ -747,6 +777,10 @@ class Stores(Protocol):
     @property
     def registry(self) -> RegistryStore:
         """What workers publish and operators grant."""
+
+    @property
+    def sessions(self) -> SessionStore:
+        """Which sessions there are."""
 
     @property
     def uploads(self) -> UploadStore:

@@ -32,6 +32,8 @@ class RunKind(StrEnum):
     """Plays a recorded episode again, or asks for one of its decisions again."""
     COMPARE = "compare"
     """Plays the same episodes with several policies."""
+    RECORD = "record"
+    """Keeps the episodes that a session acts in. No worker takes it: it runs for as long as its session is open."""
 
 
 KINDS_WITH_POLICY = frozenset({RunKind.TRAIN, RunKind.IMPORT})

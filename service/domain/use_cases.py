@@ -44,6 +44,11 @@ def new_sweep_id() -> str:
     return "sweep_" + time_sortable(time.time_ns() // 1000, secrets.randbits(_RANDOM_BITS))
 
 
+def new_session_id() -> str:
+    """``session_`` and digits as those of a run."""
+    return "session_" + time_sortable(time.time_ns() // 1000, secrets.randbits(_RANDOM_BITS))
+
+
 def time_sortable(time_us: int, noise: int) -> str:
     """26 lower-case base-32 digits whose order is that of ``(time_us, noise)``."""
     number = (time_us << _RANDOM_BITS) | noise

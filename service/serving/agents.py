@@ -80,7 +80,7 @@ class AgentCache:
             self._agents.move_to_end(hot.checkpoint_id)
             return hot
         checkpoint_id = self._selectors.peek(run_id, selector)
-        served = None if checkpoint_id is None else self._loaded(checkpoint_id)
+        served = None if checkpoint_id is None else self.loaded(checkpoint_id)
         if served is not None:
             if len(self._hot) >= MAX_HOT:
                 self._hot.clear()
@@ -99,8 +99,16 @@ class AgentCache:
             ServiceError: as :meth:`SelectorCache.resolve` and :meth:`ServedAgent.load`.
             CapacityError: too many agents wait to be loaded.
         """
-        checkpoint_id = await self._selectors.resolve(run_id, selector)
-        served = self._loaded(checkpoint_id)
+        return await self.of(await self._selectors.resolve(run_id, selector))
+
+    async def of(self, checkpoint_id: str) -> ServedAgent:
+        """The agent of a checkpoint, loaded where it is not.
+
+        Raises:
+            ServiceError: as :meth:`ServedAgent.load`.
+            CapacityError: too many agents wait to be loaded.
+        """
+        served = self.loaded(checkpoint_id)
         if served is not None:
             return served
         failed_at, error = self._failed.get(checkpoint_id, (-FAILURE_REMEMBERED_S, None))
@@ -125,7 +133,8 @@ class AgentCache:
             self._evict(next(iter(self._agents)))
         await asyncio.gather(*self._closing, *self._loading.values(), return_exceptions=True)
 
-    def _loaded(self, checkpoint_id: str) -> ServedAgent | None:
+    def loaded(self, checkpoint_id: str) -> ServedAgent | None:
+        """The agent of a checkpoint, where it is loaded."""
         served = self._agents.get(checkpoint_id)
         if served is None:
             return None

@@ -61,10 +61,8 @@ class ActionRoute:
         """
         trust = partial(trust_policy, settings.extra_targets, settings.config_dirs)
         load = partial(ServedAgent.load, trust=trust)
-        self.agents = self._agents = agents or AgentCache(
-            stores, settings.agents_cached, ActionMetrics(), load
-        )
-        self.metrics = self._agents.metrics
+        self.agents = agents or AgentCache(stores, settings.agents_cached, ActionMetrics(), load)
+        self.metrics = self.agents.metrics
         self._max_body_bytes = settings.max_action_body_bytes
 
     @staticmethod
@@ -80,7 +78,7 @@ class ActionRoute:
 
     async def close(self) -> None:
         """Let go of every agent and serving child; the application's lifespan calls it."""
-        await self._agents.close()
+        await self.agents.close()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request; errors of the service and of the request become problems, others are raised."""
@@ -105,7 +103,7 @@ class ActionRoute:
 
     def _at_once(self, source: str, request: ActionRequest, n_bytes: int) -> ServedAgent | None:
         """The agent that can act on a request now; None where it has to be loaded or waited for."""
-        served = self._agents.warm(source, request.checkpoint)
+        served = self.agents.warm(source, request.checkpoint)
         is_plain = n_bytes <= READ_ON_LOOP_BYTES and not (request.explain or request.gives_state)
         return served if served is not None and not served.is_remote and is_plain else None
 
@@ -138,7 +136,7 @@ class ActionRoute:
         self, key: tuple[str, str], now: float, body: bytes, reply: Reply
     ) -> tuple[ServedAgent, Job] | None:
         """Who acts and the job, where (source, ``best``) was found a moment ago and the body says one observation."""
-        served = self._agents.hot(key, now)
+        served = self.agents.hot(key, now)
         job = None if served is None or served.is_remote else served.plain_job(body, reply)
         return None if served is None or job is None else (served, job)
 
@@ -193,7 +191,7 @@ class ActionRoute:
             raise NotFoundError(
                 "There is no such run or policy; this is no id of ours, and no name@alias or name:3."
             )
-        return await self._agents.get(source, request.checkpoint)
+        return await self.agents.get(source, request.checkpoint)
 
     @staticmethod
     async def _job(served: ServedAgent, request: ActionRequest, n_bytes: int, reply: Reply) -> Job:

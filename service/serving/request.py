@@ -70,7 +70,9 @@ class ActionRequest(msgspec.Struct, forbid_unknown_fields=True, gc=False):
         return [state if isinstance(state, str) else None for state in given]
 
 
-class _PackedActionRequest(ActionRequest):
+class PackedActionRequest(ActionRequest):
+    """The same in msgpack."""
+
     form = MSGPACK
 
 
@@ -80,7 +82,7 @@ class ClientDisconnectedError(Exception):
 
 _READERS = {
     JSON.media_type: JSON.reader(ActionRequest),
-    MSGPACK.media_type: MSGPACK.reader(_PackedActionRequest),
+    MSGPACK.media_type: MSGPACK.reader(PackedActionRequest),
 }
 _IN_QUERY = sorted({*ActionRequest.__struct_fields__} - {"observation", "observations", "states"})
 """What is said of the bytes of one array."""
@@ -157,7 +159,7 @@ def _of_octets(body: bytes, headers: Mapping[bytes, bytes], query: bytes) -> Act
     said = parse_qsl(query.decode("latin-1"), keep_blank_values=True)
     try:
         request = msgspec.convert(
-            {name: _meant(text) for name, text in said}, _PackedActionRequest, strict=False
+            {name: _meant(text) for name, text in said}, PackedActionRequest, strict=False
         )
     except msgspec.ValidationError as error:
         (mistake,) = invalid(error).errors

@@ -113,6 +113,11 @@ class ServedAgent:
         return cls(checkpoint_id, agent, metrics, on_loop=n_weights <= MAX_WEIGHTS_ON_LOOP, child=child)
 
     @property
+    def agent(self) -> "Agent":
+        """What it acts with; where a child does, what checks observations."""
+        return self._agent
+
+    @property
     def is_gone(self) -> bool:
         """Its child died; it has to be loaded again."""
         return self._child is not None and self._child.is_gone

@@ -9,6 +9,7 @@ from service.domain.ports import (
     PolicyStore,
     RegistryStore,
     RunStore,
+    SessionStore,
     SweepStore,
     UploadStore,
     WebhookStore,
@@ -22,6 +23,7 @@ from service.store.migrations import SchemaError, check_revision, migrate
 from service.store.policies import SqlPolicyStore
 from service.store.registry import SqlRegistryStore
 from service.store.runs import SqlRunStore
+from service.store.sessions import SqlSessionStore
 from service.store.storage import measured
 from service.store.sweeps import SqlSweepStore
 from service.store.uploads import SqlUploadStore
@@ -45,6 +47,7 @@ class Stores:
     policies: PolicyStore
     sweeps: SweepStore
     webhooks: WebhookStore
+    sessions: SessionStore
     database: Database
     blobs: Blobs
 
@@ -86,6 +89,7 @@ def open_stores(source: Settings | str) -> Stores:
         policies=SqlPolicyStore(database),
         webhooks=SqlWebhookStore(database),
         sweeps=SqlSweepStore(database, max_queued=settings.max_queued_runs),
+        sessions=SqlSessionStore(database),
         database=database,
         blobs=blobs,
     )

@@ -25,6 +25,7 @@ from service.domain.use_cases import TERMINAL_STATES, best_metric
 from service.store.blobs import Blobs, Stored, StoredContent, storing
 from service.store.engine import Database
 from service.store.run_rows import LockedRun
+from service.store.sessions import open_checkpoints
 from service.store.tables import checkpoint, compared_checkpoint, episode, policy_version, run
 from service.store.types import now
 
@@ -158,14 +159,14 @@ def _is_further(connection: Connection, run_id: str, epoch: int) -> bool:
 def _take_out(connection: Connection, locked: LockedRun, new: NewCheckpoint) -> Sequence[str]:
     """Delete the row that the new one replaces and lower the marks it takes; digests of what was deleted.
 
-    With another content, one that a policy has stays under a kind of its own.
+    With another content, one that a policy or an open session has stays under a kind of its own.
     """
     ours = checkpoint.c.run_id == locked.row.id
     for mark, taken in ((checkpoint.c.is_best, new.is_best), (checkpoint.c.is_last, new.is_last)):
         if taken:
             connection.execute(update(checkpoint).where(ours, mark).values({mark: False}))
     same_place = ours, checkpoint.c.epoch == new.epoch, checkpoint.c.kind == new.kind
-    held = checkpoint.c.id.in_(select(policy_version.c.checkpoint_id))
+    held = checkpoint.c.id.in_(select(policy_version.c.checkpoint_id).union(open_checkpoints))
     is_other = checkpoint.c.id != checkpoint_id(locked.row.id, new)
     for kept in (
         connection.execute(select(checkpoint.c.id).where(*same_place, held, is_other)).scalars().all()
@@ -228,6 +229,7 @@ def _prune(connection: Connection, newest: CheckpointInfo, keep_scheduled: int) 
         table.id.in_(acting),
         compared.exists(),
         held.exists(),
+        table.id.in_(open_checkpoints),
     )
     return (
         connection.execute(delete(checkpoint).where(ours, ~needed).returning(table.blob_sha256))

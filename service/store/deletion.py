@@ -22,6 +22,7 @@ from service.store.tables import (
     run_latest,
     run_log,
     run_metric,
+    session,
     sweep,
 )
 from service.store.types import after_now
@@ -37,7 +38,8 @@ def delete_run(connection: Connection, blobs: Blobs, run_id: str) -> None:
     """Delete a run with every row and byte that is its own.
 
     Raises:
-        StateConflictError: a run that has not ended needs one of its checkpoints, or its episodes; or a policy has one.
+        StateConflictError: a run that has not ended needs one of its checkpoints, or its episodes; or a policy or an
+            open session has one.
     """
     of_policy = policy_version.c
     held = select(of_policy.policy, of_policy.number).where(of_policy.run_id == run_id)
@@ -47,6 +49,11 @@ def delete_run(connection: Connection, blobs: Blobs, run_id: str) -> None:
         )
         raise StateConflictError(message)
     ours = select(checkpoint.c.id).where(checkpoint.c.run_id == run_id)
+    acting = select(session.c.id).where(session.c.ended_at.is_(None), session.c.checkpoint_id.in_(ours))
+    if (other := connection.execute(acting.limit(1)).scalar_one_or_none()) is not None:
+        raise StateConflictError(
+            f"session {other} acts with what run {run_id} made; close it, or wait for its end"
+        )
     needs = select(run.c.id).where(run.c.source_checkpoint.in_(ours), run.c.state.not_in(TERMINAL_STATES))
     # as the run whose episodes it learns from or replays, or whose policy it begins with
     named = f'"{run_id}"'

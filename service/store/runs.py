@@ -131,6 +131,14 @@ class SqlRunStore(SqlLeases):
                 )
                 raise StateConflictError(message) from error
 
+    def begin(self, new: NewRun, holder: str, *, by: str | None = None) -> tuple[Run, Lease]:
+        """Store a run that runs already; its lease never lapses."""
+        with self._database.writing() as connection:
+            locked = insert_run(connection, new, by)
+            locked.change(worker=holder, attempt=1, epoch_token=1, started_at=now())
+            locked.move(RunState.RUNNING, reason=None, by=by)
+            return locked.written(), Lease(run_id=new.id, worker=holder, epoch_token=1)
+
     def submitted(self, key: str, digest: str) -> Run | None:
         """The run that an idempotency key has made."""
         with self._database.reading() as connection:

@@ -24,6 +24,7 @@ from sqlalchemy import (
 
 from service.domain.policies import MoveKind
 from service.domain.run import RunKind, RunState
+from service.domain.sessions import SessionEnd
 from service.domain.sharing import DEFAULT_PROJECT
 from service.domain.sweep import JobState, SweepState
 from service.domain.webhooks import DeliveryState
@@ -494,4 +495,24 @@ webhook_delivery = Table(
     _one_of("state", DeliveryState),
     Index("ix_webhook_delivery_due", "webhook_id", "state", "due_at"),
     Index("ix_webhook_delivery_webhook_id", "webhook_id", "id"),
+)
+
+# What is open when the service dies ends with it: what a session carries is in its process, or in a snapshot.
+session = Table(
+    "session",
+    metadata,
+    Column("id", CleanString(64), primary_key=True),
+    _project(),
+    Column(
+        "checkpoint_id", CleanString(64), nullable=False
+    ),  # No reference: kept while it is open, no longer.
+    Column("run_id", CleanString(64)),  # That it records to.
+    Column("created_by", CleanText),
+    Column("created_at", UtcDateTime, nullable=False),
+    Column("snapshot", LargeBinary),
+    Column("reason", CleanString(16)),
+    Column("last_seq", BigInteger),
+    Column("ended_at", UtcDateTime),
+    _one_of("reason", SessionEnd),
+    Index("ix_session_ended_at", "ended_at"),
 )

@@ -15,7 +15,7 @@ import { ActionButton, CopyButton, Dialog, Empty, ErrorBox, Field, Progress, Sta
 /** @typedef {import("../openapi.d.ts").Schemas["BulkRequest"]["action"]} Action */
 
 const STATES = ["queued", "running", "stopping", "paused", "succeeded", "failed", "cancelled"];
-const KINDS = ["train", "rollout", "evaluate", "compare", "replay", "smoke", "import"];
+const KINDS = ["train", "rollout", "evaluate", "compare", "replay", "smoke", "import", "record"];
 const TIMES = /** @type {Record<string, [seconds: number, title: string]>} */ ({
   hour: [3600, "the last hour"], day: [86_400, "the last 24 hours"], week: [604_800, "the last 7 days"], month: [2_592_000, "the last 30 days"],
 });

@@ -25,6 +25,7 @@ from service.domain.errors import (
 from service.problems import CATALOGUE
 from service.security import OPEN_PATHS
 from service.serving.request import decode_request
+from service.serving.session_route import decode_step
 from service.store import Stores
 from tests.contracts.builders import new_checkpoint
 from tests.service.api.client import Client, lifespan
@@ -104,6 +105,9 @@ def test_every_route_of_the_contract_is_there(document: dict[str, Any]) -> None:
         *("GET /v1/config/groups", "GET /v1/config/groups/{group}", "GET /v1/config/groups/{group}/{module}"),
         *("GET /v1/config/targets", "POST /v1/config/compose", "POST /v1/config/diff"),
         *("GET /v1/config/schema", "GET /v1/config/groups/{group}/{module}/schema"),
+        *(f"{method} /v1/sessions" for method in ("GET", "POST")),
+        *(f"{method} /v1/sessions/{{session_id}}" for method in ("GET", "DELETE")),
+        *(f"POST /v1/sessions/{{session_id}}/{verb}" for verb in ("step", "reset", "feedback")),
         *(f"{method} /v1/webhooks" for method in ("GET", "POST")),
         *(f"{method} /v1/webhooks/{{webhook_id}}" for method in ("GET", "PATCH", "DELETE")),
         *("POST /v1/webhooks/{webhook_id}/test", "GET /v1/webhooks/{webhook_id}/deliveries"),
@@ -277,10 +281,13 @@ def test_examples_of_actions_fit_the_hot_route(client: Client) -> None:
 
     for example in EXAMPLES["compute_action"]["requests"].values():
         decode_request(msgspec.json.encode(example))
+    for example in EXAMPLES["step_session"]["requests"].values():
+        decode_step(msgspec.json.encode(example))
 
 
 def test_no_example_is_left_over() -> None:
-    assert {route.name for route in routes()} | {"compute_action", "compute_policy_action"} == set(EXAMPLES)
+    bare = {"compute_action", "compute_policy_action", "step_session"}
+    assert {route.name for route in routes()} | bare == set(EXAMPLES)
 
 
 def test_every_problem_of_an_example_is_in_the_catalogue(document: dict[str, Any]) -> None:
