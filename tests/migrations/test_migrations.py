@@ -20,6 +20,7 @@ from alembic import command
 from service.domain.policies import Gate, MoveKind
 from service.domain.run import MetricPoint, RunKind
 from service.domain.sharing import ANYBODY
+from service.domain.sessions import NewSession
 from service.store import SchemaError, check_revision, migrate, open_stores
 from service.store.blobs import Blobs
 from service.store.checkpoints import SqlCheckpointStore
@@ -116,6 +117,8 @@ def filled(url: str) -> None:
     stores.policies.move("walker", "champion", 1, kind=MoveKind.SET, revision=None)
     stores.runs.create(new_run(config={"compared": [{"sha256": "a" * 64, "checkpoint": kept.id}]}))
     stores.sweeps.create(new_sweep())
+    new = NewSession(id="s", project="default", checkpoint_id=kept.id, run_id=None, created_by=None)
+    stores.sessions.add(new)
     stores.close()
 
 
