@@ -103,7 +103,7 @@ class SyncTransport:
         from websockets.sync.client import connect
 
         with _broken():
-            return connect(**_socket_of(self.http, path, subprotocol))
+            return connect(**_socket_of(self.http, path, subprotocol)).__enter__()
 
     async def say(self, socket: Any, text: str) -> None:
         """Send a message."""
