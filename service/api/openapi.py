@@ -312,7 +312,7 @@ def _scopes(routes: Sequence[BaseRoute]) -> dict[tuple[str, str], Scope | None]:
         if isinstance(route, APIRoute)
         for method in route.methods or ()
     }
-    return found | {(path, "post"): Scope.ACT for path in (RUN_ACTION_PATH, POLICY_ACTION_PATH)}
+    return found | {(path, "post"): Scope.ACT for path in (RUN_ACTION_PATH, POLICY_ACTION_PATH, STEP_PATH)}
 
 
 def _complete(path: str, operation: Document, security: list[Document]) -> None:

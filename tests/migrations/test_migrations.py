@@ -19,8 +19,8 @@ from sqlalchemy.exc import IntegrityError
 from alembic import command
 from service.domain.policies import Gate, MoveKind
 from service.domain.run import MetricPoint, RunKind
-from service.domain.sharing import ANYBODY
 from service.domain.sessions import NewSession
+from service.domain.sharing import ANYBODY
 from service.store import SchemaError, check_revision, migrate, open_stores
 from service.store.blobs import Blobs
 from service.store.checkpoints import SqlCheckpointStore
