@@ -64,7 +64,7 @@ def facts() -> dict[str, Any]:
     state = scope.get("state", {})
     known = {
         "request_id": state.get("request_id"),
-        "token_id": state.get("token_id"),
+        "token_id": getattr(state.get("caller"), "token_id", None),
         "trace_id": trace_id(getattr(state.get("trace"), "traceparent", None)),
         "method": scope.get("method"),
         "route": route_of(scope),
