@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from service import logs
+from service.domain.sharing import ANYBODY
 from service.domain.use_cases import new_token
 from service.fast_path import protocol_of
 from service.http_server import Protocol
@@ -54,7 +55,7 @@ def test_a_request_is_logged_with_its_ids_and_without_its_token(
     written: io.StringIO, sqlite_url: str, sqlite_stores: Stores
 ) -> None:
     token_id, token, digest = new_token()
-    sqlite_stores.registry.add_token(token_id, digest, "test")
+    sqlite_stores.registry.add_token(token_id, digest, "test", ANYBODY)
     settings = Settings(database_url=sqlite_url, access_log=True)
     headers = {
         "Authorization": f"Bearer {token}",
