@@ -26,6 +26,7 @@ from service.api.delivery import Delivery
 from service.api.dependencies import Services
 from service.api.polling import RunPolls
 from service.api.submit import warm_up
+from service.domain import fleet
 from service.domain.errors import ServiceError
 from service.domain.sharing import Grant
 from service.http_server import Connections
@@ -133,6 +134,8 @@ class _Root:
             check_store=stores.check,
             check_schema=partial(check_revision, self._settings.database_url),
             storage=Measurements(stores.storage),
+            projects=stores.projects,
+            look=partial(fleet.look, stores.runs, stores.registry, self._settings.lease_s),
         )
         self._polls = RunPolls(stores.runs, self._deliver)
         self._api.state.services = self._services

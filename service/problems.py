@@ -92,6 +92,9 @@ CATALOGUE: Mapping[str, ProblemKind] = MappingProxyType(
             428, "It is there already: to change it, give the ETag that you have seen as If-Match."
         ),
         "rate_limited": ProblemKind(429, "Too many requests; see Retry-After."),
+        "quota_exceeded": ProblemKind(
+            429, "The project has as much as it may have: see quota, used and limit."
+        ),
         "headers_too_large": ProblemKind(431, "The request's head is larger than the service takes."),
         "internal": ProblemKind(500, "The service made a mistake; its log says more under the request_id."),
         "capacity": ProblemKind(503, "A queue is full; see Retry-After."),

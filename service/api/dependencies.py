@@ -1,7 +1,7 @@
 """What endpoints are given: the stores and settings behind them, and parameters that many of them share."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated, Any, TypeAlias, get_origin
 
 from fastapi import Depends, Path, Query, Request
@@ -11,11 +11,12 @@ from starlette.routing import BaseRoute
 
 from maze_core.config.trust import RUN_ID
 from service.api.changes import ChangeWatcher
-from service.domain.fleet import Storage
+from service.domain.fleet import Fleet, Storage
 from service.domain.ports import (
     CheckpointStore,
     EpisodeStore,
     PolicyStore,
+    ProjectStore,
     RegistryStore,
     RunStore,
     SessionStore,
@@ -23,10 +24,11 @@ from service.domain.ports import (
     UploadStore,
     WebhookStore,
 )
+from service.domain.projects import BOUND, bound
 from service.domain.run import Page, Run
 from service.domain.sharing import Caller, Scope
 from service.problems import Problem, query_problem, scope_missing
-from service.serving.agents import AgentCache
+from service.serving.agents import AgentCache, ProjectAgents
 from service.serving.sessions import Sessions
 from service.settings import Settings
 
@@ -43,7 +45,7 @@ class Services:
     policies: PolicyStore
     sweeps: SweepStore
     webhooks: WebhookStore
-    agents: AgentCache
+    agents: AgentCache | ProjectAgents
     sessions: SessionStore
     acting: Sessions
     """The sessions that are open."""
@@ -55,15 +57,14 @@ class Services:
     """Raises when the database's schema is not this version's."""
     storage: Callable[[], Storage]
     """How much is stored, and how much more can be."""
+    projects: ProjectStore
+    look: Callable[[], Fleet]
+    """At all workers and the runs of all projects."""
 
-
-async def _services(request: Request) -> Services:  # async, as what does not wait: others cost a thread each
-    services = request.app.state.services
-    assert isinstance(services, Services)
-    return services
-
-
-ServicesDep: TypeAlias = Annotated[Services, Depends(_services)]
+    def of(self, project: str) -> "Services":
+        """These services as one project has them: what is another's is not there."""
+        stores = {name: bound(getattr(self, name), self.projects, project) for name in BOUND}
+        return replace(self, agents=self.agents.of(project), **stores)
 
 
 async def _caller(request: Request) -> Caller:
@@ -73,6 +74,17 @@ async def _caller(request: Request) -> Caller:
 
 CallerDep: TypeAlias = Annotated[Caller, Depends(_caller)]
 """Whoever asks."""
+
+
+async def _services(
+    request: Request, caller: CallerDep
+) -> Services:  # async, as what does not wait: others cost a thread each
+    services: Services = request.app.state.services
+    return services.of(caller.project)
+
+
+ServicesDep: TypeAlias = Annotated[Services, Depends(_services)]
+"""What the caller's project has."""
 
 
 class ScopeNeeded:

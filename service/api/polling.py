@@ -33,6 +33,7 @@ _MAX_FORMS = 16
 class _Answer(NamedTuple):
     """A run as JSON, and that in the forms in which it was asked for."""
 
+    project: str
     body: bytes
     forms: dict[tuple[bytes, bytes], tuple[Message, Message]]
     """By If-None-Match and Accept-Encoding: start and body of the answer."""
@@ -63,7 +64,7 @@ class RunPolls:
         """Answer one request."""
         caller: Caller = scope["state"]["caller"]
         answer = await self._read(scope["path"].rpartition("/")[2]) if caller.may(Right.RUNS_READ) else None
-        if answer is None:
+        if answer is None or answer.project != caller.project:
             await self._app(scope, receive, send)
             return
         scope["maze.route"] = ROUTE
@@ -117,7 +118,9 @@ class RunPolls:
             self._kept, self._kept_at = {}, marker
         if missing := [run_id for run_id in run_ids if run_id not in self._kept]:
             for run in self._runs.shown(missing):
-                self._kept[run.id] = _Answer(RunOut.model_validate(run).model_dump_json().encode(), {})
+                self._kept[run.id] = _Answer(
+                    run.project, RunOut.model_validate(run).model_dump_json().encode(), {}
+                )
         return {run_id: self._kept[run_id] for run_id in run_ids if run_id in self._kept}
 
 

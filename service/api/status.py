@@ -1,11 +1,12 @@
 """Who works, what waits and how much is stored: what an operator looks at first."""
 
+from dataclasses import replace
 from typing import Any
 
 from fastapi import APIRouter
 
 from service.api.answers import Listing, Out, Time
-from service.api.dependencies import Services, ServicesDep, require_scope
+from service.api.dependencies import CallerDep, ServicesDep, require_scope
 from service.domain import fleet
 from service.domain.fleet import WaitsFor
 from service.domain.run import Run, RunKind, RunState
@@ -101,15 +102,15 @@ class StatusOut(Out):
 
 
 @router.get("/workers")
-def list_workers(services: ServicesDep) -> Listing[WorkerOut]:
-    """Workers that are alive, by id: where they are, what they have, and what each runs now."""
-    return Listing(data=[_worker(each) for each in _fleet(services).workers])
+def list_workers(services: ServicesDep, caller: CallerDep) -> Listing[WorkerOut]:
+    """Workers that are alive, by id: where they are, what they have, and what each runs now for this project."""
+    return Listing(data=[_worker(each, caller.project) for each in services.look().workers])
 
 
 @router.get("/status")
 def get_status(services: ServicesDep) -> StatusOut:
-    """The queue by kind, free slots, and the size of the database."""
-    seen = _fleet(services)
+    """The project's queue by kind, free slots, and the size of the database."""
+    seen = replace(services.look(), statistics=services.runs.statistics())
     return StatusOut(
         version=versions()["maze-service"],
         n_workers=len(seen.workers),
@@ -117,10 +118,6 @@ def get_status(services: ServicesDep) -> StatusOut:
         queue=[_queue(seen, kind) for kind in RunKind],
         database=StorageOut.model_validate(services.storage()),
     )
-
-
-def _fleet(services: Services) -> fleet.Fleet:
-    return fleet.look(services.runs, services.registry, services.settings.lease_s)
 
 
 def _queue(seen: fleet.Fleet, kind: RunKind) -> KindQueueOut:
@@ -134,7 +131,7 @@ def _queue(seen: fleet.Fleet, kind: RunKind) -> KindQueueOut:
     )
 
 
-def _worker(worker: fleet.Worker) -> WorkerOut:
+def _worker(worker: fleet.Worker, project: str) -> WorkerOut:
     facts: dict[str, Any] = {
         "host": None,
         "versions": {},
@@ -153,7 +150,7 @@ def _worker(worker: fleet.Worker) -> WorkerOut:
         n_training_slots=fleet.training_slots(worker.n_slots),
         n_free=worker.n_free(),
         silent_s=worker.silent_s,
-        runs=[_held(run) for run in worker.runs],
+        runs=[_held(run) for run in worker.runs if run.project == project],
     )
 
 

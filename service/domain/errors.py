@@ -13,6 +13,7 @@ ServiceError
 ├── IdempotencyConflictError   the same Idempotency-Key with another body (422)
 ├── CapacityError              a queue or cache is full; try later (503, Retry-After)
 │   └── AgentGoneError         the process that held a policy ended, or could not load it
+├── QuotaError                 a project has as much as it may have (429)
 └── StoreUnavailableError      the database did not answer in time (503)
 """
 
@@ -103,6 +104,12 @@ class AgentGoneError(CapacityError):
     """The process that held the agent is gone; the next request loads it again."""
 
     code = "agent_gone"
+
+
+class QuotaError(ServiceError):
+    """A project has as much as it may have; ``quota``, ``used`` and ``limit`` are among the details."""
+
+    code = "quota_exceeded"
 
 
 class StoreUnavailableError(ServiceError):

@@ -4,6 +4,9 @@ Every method is one transaction, safe to call from any thread, and raises :class
 when the database does not answer in time. Times are UTC from the database's clock. Methods that take a
 :class:`Lease` raise :class:`StaleLeaseError` and write nothing when the run's lease is a newer one or has
 been given back.
+
+What belongs to a project is asked for through :mod:`service.domain.projects`, which adds the project to lists and to
+what is made, and looks whose something is that is named.
 """
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -35,7 +38,7 @@ from service.domain.run import (
     StopReason,
 )
 from service.domain.sessions import EndedSession, NewSession, TakenOver
-from service.domain.sharing import Caller, Grant, Token
+from service.domain.sharing import Caller, Grant, Project, Token
 from service.domain.sweep import (
     Curves,
     JobState,
@@ -759,6 +762,22 @@ class WebhookStore(Protocol):
         """Delete messages of more than a week ago that wait no more."""
 
 
+class ProjectStore(Protocol):
+    """Projects, and what belongs to which one."""
+
+    def owns(self, project: str, kind: str, id_: str) -> bool:
+        """Whether this run, checkpoint, sweep, upload or webhook is there and the project's."""
+
+    def get(self, name: str) -> Project:
+        """A project; raises :class:`NotFoundError`."""
+
+    def list(self) -> list[Project]:
+        """All of them, by name."""
+
+    def put(self, name: str, quotas: Mapping[str, Any]) -> tuple[Project, bool]:
+        """Make a project or change its quotas, and whether it was made now."""
+
+
 class Stores(Protocol):
     """The stores of a process; each part of the service uses those that it needs."""
 
@@ -797,3 +816,7 @@ class Stores(Protocol):
     @property
     def webhooks(self) -> WebhookStore:
         """Webhooks and their messages."""
+
+    @property
+    def projects(self) -> ProjectStore:
+        """Projects, and what belongs to which one."""

@@ -17,6 +17,8 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any, Literal, TypeAlias
 
+from service.domain.sharing import DEFAULT_PROJECT
+
 
 class RunKind(StrEnum):
     """What a run does."""
@@ -249,6 +251,7 @@ class Run:
     created_at: datetime
     started_at: datetime | None = None
     finished_at: datetime | None = None
+    project: str = DEFAULT_PROJECT
 
     @property
     def videos(self) -> int | None:
@@ -295,6 +298,7 @@ class NewRun:
     sweep: str | None = None
     traceparent: str | None = None
     tracestate: str | None = None
+    project: str = DEFAULT_PROJECT
 
 
 @dataclass(frozen=True, kw_only=True)

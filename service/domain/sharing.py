@@ -12,7 +12,7 @@ from enum import StrEnum
 
 DEFAULT_PROJECT = "default"
 """Of everything that was made before there were projects, and where nobody says another one."""
-PROJECT_NAME = "[a-z0-9][a-z0-9-]{0,39}"
+PROJECT_NAME = "[a-z0-9][a-z0-9-]{0,23}"
 """The pattern of a project's name."""
 
 
@@ -44,6 +44,21 @@ class Caller:
     def may(self, scope: Scope) -> bool:
         """Whether this is allowed."""
         return scope in self.scopes or Scope.ADMIN in self.scopes
+
+
+def key_of(project: str, name: str) -> str:
+    """What a name that belongs to a project is stored under."""
+    return name if project == DEFAULT_PROJECT else f"{project}/{name}"
+
+
+def name_of(key: str) -> str:
+    """The name that is stored under a key."""
+    return key.rpartition("/")[2]
+
+
+def project_of(key: str) -> str:
+    """The project that a key says."""
+    return key.rpartition("/")[0] or DEFAULT_PROJECT
 
 
 ANYBODY = Caller()
@@ -86,3 +101,19 @@ def known_scopes(names: Iterable[str]) -> frozenset[Scope]:
     """The scopes of these names; one that this version does not know grants nothing."""
     known = {scope.value: scope for scope in Scope}
     return frozenset(known[name] for name in names if name in known)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Project:
+    """A project, and how much it may have; None is no limit."""
+
+    name: str
+    created_at: datetime
+    share: int = 1
+    """Of the slots, beside the shares of others whose runs wait, too."""
+    max_running: int | None = None
+    """Runs at once."""
+    max_queued: int | None = None
+    """Runs that wait."""
+    max_stored_mib: int | None = None
+    """Of checkpoints and episodes, equal ones once."""

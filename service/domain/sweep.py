@@ -143,6 +143,7 @@ class NewSweep:
     priority: int = 0
     jobs: Sequence[NewJob] = ()
     """Of a grid."""
+    project: str = DEFAULT_PROJECT
 
 
 @dataclass(frozen=True, kw_only=True)

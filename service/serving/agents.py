@@ -23,6 +23,8 @@ from service.domain.errors import (
     StateConflictError,
 )
 from service.domain.ports import Stores
+from service.domain.projects import stores_of
+from service.domain.sharing import key_of, name_of, project_of
 from service.domain.use_cases import acting_checkpoint
 from service.metrics import ActionMetrics
 from service.serving.served import ServedAgent
@@ -125,6 +127,10 @@ class AgentCache:
         if checkpoint_id in self._agents:
             self._evict(checkpoint_id)
 
+    def of(self, project: str) -> "ProjectAgents":
+        """The agents as one project has them."""
+        return ProjectAgents(self, project)
+
     async def close(self) -> None:
         """Let go of every agent and child."""
         for task in list(self._loading.values()):
@@ -196,6 +202,22 @@ class AgentCache:
         task.add_done_callback(self._closing.discard)
 
 
+class ProjectAgents:
+    """Loaded agents for one project."""
+
+    def __init__(self, agents: AgentCache, project: str) -> None:
+        self._agents, self._project = agents, project
+        self.metrics, self.is_loaded, self.unload = agents.metrics, agents.is_loaded, agents.unload
+
+    def of(self, project: str) -> "ProjectAgents":
+        """Those of another one."""
+        return ProjectAgents(self._agents, project)
+
+    async def get(self, source: str, selector: str) -> ServedAgent:
+        """As :meth:`AgentCache.get`, of what the project has."""
+        return await self._agents.get(key_of(self._project, source), selector)
+
+
 class _Answer(NamedTuple):
     checkpoint_id: str
     refresh_at: float
@@ -203,7 +225,11 @@ class _Answer(NamedTuple):
 
 
 class SelectorCache:
-    """Resolves (run, selector) to a checkpoint id; used from one event loop."""
+    """Resolves (run, selector) to a checkpoint id; used from one event loop.
+
+    A run, or policy, of another project than the default one stands behind its project:
+    :func:`~service.domain.sharing.key_of`.
+    """
 
     def __init__(self, stores: Stores, clock: Callable[[], float] = time.monotonic) -> None:
         self._stores = stores
@@ -254,7 +280,8 @@ class SelectorCache:
     async def _query(self, key: tuple[str, str]) -> str:
         asked_at = self._clock()
         try:
-            info = await asyncio.to_thread(acting_checkpoint, self._stores, *key)
+            stores = stores_of(self._stores, project_of(key[0]))
+            info = await asyncio.to_thread(acting_checkpoint, stores, name_of(key[0]), key[1])
         except (NotFoundError, StateConflictError):
             self._answers.pop(key, None)
             raise

@@ -20,7 +20,7 @@ from maze_core.types import JSON
 from service.domain.errors import AgentGoneError, NotFoundError, ServiceError
 from service.domain.policies import POLICY_NAME, is_policy
 from service.domain.ports import Stores
-from service.domain.sharing import Caller
+from service.domain.sharing import Caller, key_of, name_of
 from service.domain.sharing import Scope as Right
 from service.metrics import ActionMetrics
 from service.problems import Problem, scope_missing
@@ -187,7 +187,7 @@ class ActionRoute:
         return 200, self.headers(b"%d" % len(body)), body
 
     async def _loaded(self, source: str, request: ActionRequest) -> ServedAgent:
-        if not _SOURCE.fullmatch(source):
+        if not _SOURCE.fullmatch(name_of(source)):
             raise NotFoundError(
                 "There is no such run or policy; this is no id of ours, and no name@alias or name:3."
             )
@@ -236,14 +236,18 @@ def _require_act(scope: Scope) -> None:
 def source_of(scope: Scope) -> str:
     """The run, or the policy by its name, that a request to this route names; a name alone ends in ``@``.
 
-    A policy under ``/v1/runs`` is nothing.
+    A policy under ``/v1/runs`` is nothing. In another project than the default one it stands behind the project, so
+    that what is remembered of it is remembered for this project alone.
     """
     path: str = scope["path"]
     start = _prefix(path)
     source = path[start : -len(_SUFFIX)]
     if start == len(_RUNS):
-        return "" if is_policy(source) else source
-    return source if is_policy(source) else f"{source}@"
+        source = "" if is_policy(source) else source
+    elif not is_policy(source):
+        source = f"{source}@"
+    caller: Caller = scope["state"]["caller"]
+    return key_of(caller.project, source)
 
 
 def action_path(scope: Scope) -> str:

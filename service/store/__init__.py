@@ -7,6 +7,7 @@ from service.domain.ports import (
     CheckpointStore,
     EpisodeStore,
     PolicyStore,
+    ProjectStore,
     RegistryStore,
     RunStore,
     SessionStore,
@@ -21,6 +22,7 @@ from service.store.engine import Database, require_room
 from service.store.episodes import SqlEpisodeStore
 from service.store.migrations import SchemaError, check_revision, migrate
 from service.store.policies import SqlPolicyStore
+from service.store.projects import SqlProjectStore
 from service.store.registry import SqlRegistryStore
 from service.store.runs import SqlRunStore
 from service.store.sessions import SqlSessionStore
@@ -48,6 +50,7 @@ class Stores:
     sweeps: SweepStore
     webhooks: WebhookStore
     sessions: SessionStore
+    projects: ProjectStore
     database: Database
     blobs: Blobs
 
@@ -88,6 +91,7 @@ def open_stores(source: Settings | str) -> Stores:
         uploads=SqlUploadStore(database, blobs),
         policies=SqlPolicyStore(database),
         webhooks=SqlWebhookStore(database),
+        projects=SqlProjectStore(database),
         sweeps=SqlSweepStore(database, max_queued=settings.max_queued_runs),
         sessions=SqlSessionStore(database),
         database=database,

@@ -4,6 +4,7 @@ from sqlalchemy import ColumnElement, Connection, Text, and_, cast, delete, func
 
 from service.domain.errors import StateConflictError
 from service.domain.run import Retention
+from service.domain.sharing import name_of
 from service.domain.sweep import SweepState
 from service.domain.use_cases import TERMINAL_STATES
 from service.store.blobs import NAMING, Blobs
@@ -44,9 +45,8 @@ def delete_run(connection: Connection, blobs: Blobs, run_id: str) -> None:
     of_policy = policy_version.c
     held = select(of_policy.policy, of_policy.number).where(of_policy.run_id == run_id)
     if (version := connection.execute(held.limit(1)).first()) is not None:
-        message = (
-            f"run {run_id} holds policy version {version.policy}:{version.number}; delete that version first"
-        )
+        named = f"{name_of(version.policy)}:{version.number}"
+        message = f"run {run_id} holds policy version {named}; delete that version first"
         raise StateConflictError(message)
     ours = select(checkpoint.c.id).where(checkpoint.c.run_id == run_id)
     acting = select(session.c.id).where(session.c.ended_at.is_(None), session.c.checkpoint_id.in_(ours))
@@ -112,7 +112,7 @@ def delete_oldest(connection: Connection, blobs: Blobs, keep: Retention) -> dict
             why = f"it ended more than {(keep.age_s or 0.0) / 86_400:g} days ago"
         elif len(gone) < excess:
             why = f"there were more than {keep.runs} runs"
-        elif keep.size_bytes is not None and _stored_bytes(connection, ended) > keep.size_bytes:
+        elif keep.size_bytes is not None and stored_bytes(connection, ended) > keep.size_bytes:
             why = f"checkpoints and episodes took more than {keep.size_bytes / 2**20:g} MiB"
         else:
             break
@@ -128,11 +128,11 @@ def delete_oldest(connection: Connection, blobs: Blobs, keep: Retention) -> dict
     return gone
 
 
-def _stored_bytes(connection: Connection, ended: ColumnElement[bool]) -> int:
-    """Of the checkpoints and episodes of ended runs, each blob once; what is stored in parts counts by its parts."""
+def stored_bytes(connection: Connection, which: ColumnElement[bool]) -> int:
+    """Of the checkpoints and episodes of these runs, each blob once; what is stored in parts counts by its parts."""
     named = union(
         *(
-            select(column).join(run, run.c.id == column.table.c.run_id).where(ended)
+            select(column).join(run, run.c.id == column.table.c.run_id).where(which)
             for column in NAMING
             if column.table in (checkpoint, episode)
         )

@@ -8,16 +8,56 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import Text, func, literal, select, type_coerce, update
+from sqlalchemy import Double, Select, Text, func, literal, or_, select, type_coerce, update
 
 from service.domain.run import EventType, Lease, Run, RunKind, RunState, StopReason
 from service.domain.use_cases import LEASED_STATES, TERMINAL_STATES
 from service.store.engine import Database
 from service.store.run_rows import LOCKED_COLUMNS, LockedRun, holds, stale
-from service.store.tables import run
+from service.store.tables import project, run
 from service.store.types import UtcDateTime, after_now, now, seconds_since
 
 _1970 = literal(datetime.fromtimestamp(0, UTC), UtcDateTime())
+
+
+_candidate = run.alias()
+_CLAIM_LOCK = 0x6D617A63
+"""Of whoever claims, in PostgreSQL: how many runs each project has at work stays true until one more has begun."""
+
+
+def _next(kinds: Sequence[RunKind], films: bool, *, locks: bool = False) -> Select[tuple[str]]:
+    """The run that is next: of the project with the fewest at work for its share, by priority, then age.
+
+    Two looks at the index of the queue for each project, however many runs wait.
+    """
+    first = (
+        select(run.c.id)
+        .where(run.c.state == RunState.QUEUED, run.c.project == project.c.name, run.c.kind.in_(kinds))
+        .order_by(run.c.precedence, run.c.created_at, run.c.id)
+        .limit(1)
+    )
+    if not films:
+        first = first.where(type_coerce(run.c.arguments, Text).not_like('%"videos":%'))
+    if locks:
+        first = first.with_for_update(skip_locked=True)
+    held = select(func.count()).where(run.c.state.in_(LEASED_STATES), run.c.project == project.c.name)
+    turns = select(
+        first.correlate(project).scalar_subquery().label("id"),
+        held.correlate(project).scalar_subquery().label("held"),
+        project.c.share,
+        project.c.max_running,
+    ).subquery()
+    has_room = or_(turns.c.max_running.is_(None), turns.c.held < turns.c.max_running)
+    return (
+        select(turns.c.id)
+        .join(_candidate, _candidate.c.id == turns.c.id)
+        .where(has_room)
+        .order_by(
+            turns.c.held * literal(1.0, Double) / turns.c.share,
+            *(_candidate.c.precedence, _candidate.c.created_at, _candidate.c.id),
+        )
+        .limit(1)
+    )
 
 
 class SqlLeases:
@@ -30,22 +70,15 @@ class SqlLeases:
         self, worker: str, *, kinds: Sequence[RunKind], lease_s: float, films: bool = True
     ) -> tuple[Run, Lease] | None:
         """Take the oldest queued run of these kinds."""
-        fitting = (
-            select(run.c.id)
-            .where(run.c.state == RunState.QUEUED, run.c.kind.in_(kinds))
-            .order_by(run.c.precedence, run.c.created_at, run.c.id)
-            .limit(1)
-        )
-        if not films:
-            arguments = type_coerce(run.c.arguments, Text)
-            fitting = fitting.where(arguments.not_like('%"videos":%'))
         with self._database.reading() as connection:
-            if connection.execute(fitting).first() is None:  # idle workers ask ten times a second
+            if connection.execute(_next(kinds, films)).first() is None:  # idle workers ask ten times a second
                 return None
         with self._database.writing() as connection:
+            if connection.dialect.name == "postgresql":  # SQLite has one writer
+                connection.execute(select(func.pg_advisory_xact_lock(_CLAIM_LOCK)))
             row = connection.execute(
                 update(run)
-                .where(run.c.id == fitting.with_for_update(skip_locked=True).scalar_subquery())
+                .where(run.c.id == _next(kinds, films, locks=True).scalar_subquery())
                 .values(
                     state=RunState.RUNNING.value,
                     reason=None,

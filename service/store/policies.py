@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from sqlalchemy import Connection, Row, Select, delete, func, insert, select, update
+from sqlalchemy import Connection, Row, Select, String, delete, func, insert, select, update
 
 from service.domain.cursors import decode_cursor, encode_cursor, page_of
 from service.domain.errors import NotFoundError, StateConflictError
@@ -18,6 +18,7 @@ from service.domain.policies import (
     moved_since,
 )
 from service.domain.run import Page
+from service.domain.sharing import DEFAULT_PROJECT, key_of, name_of
 from service.store.engine import Database
 from service.store.tables import checkpoint, policy, policy_alias, policy_move, policy_version, run
 from service.store.types import clean_text, now, upsert
@@ -32,15 +33,29 @@ class SqlPolicyStore:
         self._database = database
 
     def create(
-        self, name: str, *, description: str | None = None, gate: Gate | None = None, by: str | None = None
+        self,
+        name: str,
+        *,
+        description: str | None = None,
+        gate: Gate | None = None,
+        by: str | None = None,
+        project: str = DEFAULT_PROJECT,
     ) -> tuple[Policy, bool]:
         """Make a policy."""
+        key = key_of(project, name)
         facts = {"description": description, "gate": gate and asdict(gate)}
         with self._database.writing() as connection:
-            row = {"name": name, **facts, "n_versions": 0, "created_at": now(), "created_by": by}
+            row = {
+                "name": key,
+                "project": project,
+                **facts,
+                "n_versions": 0,
+                "created_at": now(),
+                "created_by": by,
+            }
             statement = upsert(connection)(policy).values(**row).on_conflict_do_nothing()
             is_new = connection.execute(statement.returning(policy.c.name)).one_or_none() is not None
-            found = _locked(connection, name)
+            found = _locked(connection, key)
             same = (found.gate, found.description) == (facts["gate"], description and clean_text(description))
             if not (is_new or same):
                 raise StateConflictError(
@@ -48,19 +63,28 @@ class SqlPolicyStore:
                 )
             return _policy(connection, found), is_new
 
-    def get(self, name: str) -> Policy:
+    def get(self, name: str, *, project: str = DEFAULT_PROJECT) -> Policy:
         """The policy."""
+        key = key_of(project, name)
         with self._database.reading() as connection:
-            return _policy(connection, _row(connection, name))
+            return _policy(connection, _row(connection, key))
 
-    def list(self, *, name: str | None = None, limit: int = 50, cursor: str | None = None) -> Page:
+    def list(
+        self,
+        *,
+        name: str | None = None,
+        limit: int = 50,
+        cursor: str | None = None,
+        project: str = DEFAULT_PROJECT,
+    ) -> Page:
         """Policies by name."""
-        query = select(policy).order_by(policy.c.name).limit(limit + 1)
+        query = select(policy).where(policy.c.project == project).order_by(policy.c.name).limit(limit + 1)
         if name is not None:
-            query = query.where(policy.c.name.icontains(name, autoescape=True))
+            own = func.substr(policy.c.name, len(key_of(project, "")) + 1, type_=String)
+            query = query.where(own.icontains(name, autoescape=True))
         if cursor is not None:
             (after,) = decode_cursor(cursor, "policies", str)
-            query = query.where(policy.c.name > after)
+            query = query.where(policy.c.name > key_of(project, after))
         with self._database.reading() as connection:
             rows = connection.execute(query).all()
             aliases = _aliases(connection, [row.name for row in rows])
@@ -68,51 +92,68 @@ class SqlPolicyStore:
             rows,
             limit,
             lambda row: _policy_of(row, aliases[row.name]),
-            lambda row: encode_cursor("policies", row.name),
+            lambda row: encode_cursor("policies", name_of(row.name)),
         )
 
-    def edit(self, name: str, changes: Mapping[str, Any]) -> Policy:
+    def edit(self, name: str, changes: Mapping[str, Any], *, project: str = DEFAULT_PROJECT) -> Policy:
         """Change a policy."""
+        key = key_of(project, name)
         gate = changes.get("gate")
         values = {**changes} | ({"gate": gate and asdict(gate)} if "gate" in changes else {})
         with self._database.writing() as connection:
-            _locked(connection, name)
+            _locked(connection, key)
             if values:
-                connection.execute(update(policy).where(policy.c.name == name).values(**values))
-            return _policy(connection, _row(connection, name))
+                connection.execute(update(policy).where(policy.c.name == key).values(**values))
+            return _policy(connection, _row(connection, key))
 
-    def delete(self, name: str) -> None:
+    def delete(self, name: str, *, project: str = DEFAULT_PROJECT) -> None:
         """Forget a policy."""
+        key = key_of(project, name)
         with self._database.writing() as connection:
-            _locked(connection, name)
-            held = select(policy_version.c.number).where(policy_version.c.policy == name).limit(1)
+            _locked(connection, key)
+            held = select(policy_version.c.number).where(policy_version.c.policy == key).limit(1)
             if (number := connection.execute(held).scalar_one_or_none()) is not None:
                 raise StateConflictError(f"policy {name} has version {number}; delete its versions first")
-            connection.execute(delete(policy_move).where(policy_move.c.policy == name))
-            connection.execute(delete(policy).where(policy.c.name == name))
+            connection.execute(delete(policy_move).where(policy_move.c.policy == key))
+            connection.execute(delete(policy).where(policy.c.name == key))
 
     def add_version(
-        self, name: str, checkpoint: str, *, note: str | None = None, by: str | None = None
+        self,
+        name: str,
+        checkpoint: str,
+        *,
+        note: str | None = None,
+        by: str | None = None,
+        project: str = DEFAULT_PROJECT,
     ) -> tuple[PolicyVersion, bool]:
         """Give a checkpoint a number."""
+        key = key_of(project, name)
         with self._database.writing() as connection:
-            found = _locked(connection, name)
+            found = _locked(connection, key)
             table = policy_version.c
-            known = select(policy_version).where(table.policy == name, table.checkpoint_id == checkpoint)
+            known = select(policy_version).where(table.policy == key, table.checkpoint_id == checkpoint)
             if (row := connection.execute(known).one_or_none()) is not None:
                 return _version(row), False
             source = _kept_checkpoint(connection, checkpoint)
             number = found.n_versions + 1
-            connection.execute(update(policy).where(policy.c.name == name).values(n_versions=number))
-            values = {"policy": name, "number": number, "run_id": source.run_id, "checkpoint_id": checkpoint}
+            connection.execute(update(policy).where(policy.c.name == key).values(n_versions=number))
+            values = {"policy": key, "number": number, "run_id": source.run_id, "checkpoint_id": checkpoint}
             values |= {"content_sha256": source.content_sha256, "note": note, "created_by": by}
             made = insert(policy_version).values(**values, created_at=now()).returning(policy_version)
             return _version(connection.execute(made).one()), True
 
-    def resolve(self, name: str, *, alias: str | None = None, number: int | None = None) -> PolicyVersion:
+    def resolve(
+        self,
+        name: str,
+        *,
+        alias: str | None = None,
+        number: int | None = None,
+        project: str = DEFAULT_PROJECT,
+    ) -> PolicyVersion:
         """A version by alias or number, in one look."""
+        key = key_of(project, name)
         table = policy_version.c
-        query = select(policy_version).where(table.policy == name)
+        query = select(policy_version).where(table.policy == key)
         if alias is None:
             query = query.where(table.number == number)
         else:
@@ -122,26 +163,30 @@ class SqlPolicyStore:
         with self._database.reading() as connection:
             row = connection.execute(query).one_or_none()
             if row is None:
-                raise _none_such(connection, name, alias, number)
+                raise _none_such(connection, key, alias, number)
         return _version(row)
 
-    def versions(self, name: str, *, limit: int = 50, cursor: str | None = None) -> Page:
+    def versions(
+        self, name: str, *, limit: int = 50, cursor: str | None = None, project: str = DEFAULT_PROJECT
+    ) -> Page:
         """Versions, newest first."""
+        key = key_of(project, name)
         table = policy_version.c
-        query = select(policy_version).where(table.policy == name).order_by(table.number.desc())
+        query = select(policy_version).where(table.policy == key).order_by(table.number.desc())
         if cursor is not None:
             query = query.where(table.number < decode_cursor(cursor, "versions", int)[0])
         with self._database.reading() as connection:
-            _row(connection, name)
+            _row(connection, key)
             rows = connection.execute(query.limit(limit + 1)).all()
         return page_of(rows, limit, _version, lambda row: encode_cursor("versions", row.number))
 
-    def delete_version(self, name: str, number: int) -> None:
+    def delete_version(self, name: str, number: int, *, project: str = DEFAULT_PROJECT) -> None:
         """Forget a version."""
+        key = key_of(project, name)
         with self._database.writing() as connection:
-            found = _locked(connection, name)
+            found = _locked(connection, key)
             named = select(policy_alias.c.alias).where(
-                policy_alias.c.policy == name, policy_alias.c.version == number
+                policy_alias.c.policy == key, policy_alias.c.version == number
             )
             if aliases := connection.execute(named.order_by(policy_alias.c.alias)).scalars().all():
                 ways = ", ".join(aliases)
@@ -154,16 +199,17 @@ class SqlPolicyStore:
                     "whichever takes that name next: set the alias to another version first, or take the gate away"
                 )
                 raise StateConflictError(message)
-            ours = policy_version.c.policy == name, policy_version.c.number == number
+            ours = policy_version.c.policy == key, policy_version.c.number == number
             if connection.execute(delete(policy_version).where(*ours)).rowcount == 0:
-                raise _none_such(connection, name, None, number)
+                raise _none_such(connection, key, None, number)
 
-    def alias(self, name: str, alias: str) -> PolicyAlias:
+    def alias(self, name: str, alias: str, *, project: str = DEFAULT_PROJECT) -> PolicyAlias:
         """What an alias names."""
+        key = key_of(project, name)
         with self._database.reading() as connection:
-            if (row := connection.execute(_alias(name, alias)).one_or_none()) is None:
-                raise _none_such(connection, name, alias, None)
-        return PolicyAlias(**row._mapping)
+            if (row := connection.execute(_alias(key, alias)).one_or_none()) is None:
+                raise _none_such(connection, key, alias, None)
+        return _alias_of(row)
 
     def move(
         self,
@@ -176,22 +222,24 @@ class SqlPolicyStore:
         reason: str | None = None,
         by: str | None = None,
         evidence: Mapping[str, Any] | None = None,
+        project: str = DEFAULT_PROJECT,
     ) -> PolicyAlias | None:
         """Move an alias and write it down."""
+        key = key_of(project, name)
         with self._database.writing() as connection:
-            _locked(connection, name)
-            present = connection.execute(_alias(name, alias)).one_or_none()
+            _locked(connection, key)
+            present = connection.execute(_alias(key, alias)).one_or_none()
             holds = None if present is None else present.revision
             if holds != revision:
                 raise moved_since(name, alias, holds)
             if present is None:
-                _require_room(connection, name)
-            if version is not None and not _has(connection, name, version):
-                raise _none_such(connection, name, None, version)
+                _require_room(connection, key)
+            if version is not None and not _has(connection, key, version):
+                raise _none_such(connection, key, None, version)
             table = policy_move.c
-            ours = table.policy == name, table.alias == alias
+            ours = table.policy == key, table.alias == alias
             seq = (connection.execute(select(func.max(table.seq)).where(*ours)).scalar_one() or 0) + 1
-            move = {"policy": name, "alias": alias, "seq": seq, "kind": kind.value, "to_version": version}
+            move = {"policy": key, "alias": alias, "seq": seq, "kind": kind.value, "to_version": version}
             move |= {
                 "from_version": present and present.version,
                 "reason": reason,
@@ -199,29 +247,38 @@ class SqlPolicyStore:
                 "evidence": evidence,
             }
             connection.execute(insert(policy_move).values(**move, at=now()))
-            here = policy_alias.c.policy == name, policy_alias.c.alias == alias
+            here = policy_alias.c.policy == key, policy_alias.c.alias == alias
             if version is None:
                 connection.execute(delete(policy_alias).where(*here))
                 return None
             values = {"version": version, "revision": seq, "moved_at": now()}
             if present is None:
-                connection.execute(insert(policy_alias).values(policy=name, alias=alias, **values))
+                connection.execute(insert(policy_alias).values(policy=key, alias=alias, **values))
             else:
                 connection.execute(update(policy_alias).where(*here).values(**values))
-            return PolicyAlias(**connection.execute(_alias(name, alias)).one()._mapping)
+            return _alias_of(connection.execute(_alias(key, alias)).one())
 
-    def history(self, name: str, alias: str, *, limit: int = 50, cursor: str | None = None) -> Page:
+    def history(
+        self,
+        name: str,
+        alias: str,
+        *,
+        limit: int = 50,
+        cursor: str | None = None,
+        project: str = DEFAULT_PROJECT,
+    ) -> Page:
         """Moves of an alias, newest first."""
+        key = key_of(project, name)
         table = policy_move.c
         query = (
-            select(policy_move).where(table.policy == name, table.alias == alias).order_by(table.seq.desc())
+            select(policy_move).where(table.policy == key, table.alias == alias).order_by(table.seq.desc())
         )
         if cursor is not None:
             query = query.where(table.seq < decode_cursor(cursor, "moves", int)[0])
         with self._database.reading() as connection:
             rows = connection.execute(query.limit(limit + 1)).all()
             if not rows and cursor is None:
-                raise _none_such(connection, name, alias, None)
+                raise _none_such(connection, key, alias, None)
         return page_of(rows, limit, _move, lambda row: encode_cursor("moves", row.seq))
 
 
@@ -229,7 +286,7 @@ def _row(connection: Connection, name: str, *, locks: bool = False) -> Row[Any]:
     query = select(policy).where(policy.c.name == name)
     row = connection.execute(query.with_for_update() if locks else query).one_or_none()
     if row is None:
-        raise NotFoundError(f"there is no policy {name}", policy=name)
+        raise NotFoundError(f"there is no policy {name_of(name)}", policy=name_of(name))
     return row
 
 
@@ -273,7 +330,9 @@ def _awaited(connection: Connection, found: Row[Any], number: int) -> Sequence[s
 def _require_room(connection: Connection, name: str) -> None:
     many = select(func.count()).where(policy_alias.c.policy == name)
     if connection.execute(many).scalar_one() >= MOST_ALIASES:
-        raise StateConflictError(f"policy {name} has {MOST_ALIASES} aliases already; delete one first")
+        raise StateConflictError(
+            f"policy {name_of(name)} has {MOST_ALIASES} aliases already; delete one first"
+        )
 
 
 def _aliases(connection: Connection, names: Sequence[str]) -> dict[str, dict[str, int]]:
@@ -289,13 +348,17 @@ def _policy(connection: Connection, row: Row[Any]) -> Policy:
 
 
 def _policy_of(row: Row[Any], aliases: Mapping[str, int]) -> Policy:
-    facts = {**row._mapping, "gate": row.gate and Gate(**row.gate)}
+    facts = {**row._mapping, "name": name_of(row.name), "gate": row.gate and Gate(**row.gate)}
     return Policy(**facts, aliases=aliases)
 
 
 def _version(row: Row[Any]) -> PolicyVersion:
-    facts = dict(row._mapping)
+    facts = {**row._mapping, "policy": name_of(row.policy)}
     return PolicyVersion(checkpoint=facts.pop("checkpoint_id"), **facts)
+
+
+def _alias_of(row: Row[Any]) -> PolicyAlias:
+    return PolicyAlias(**{**row._mapping, "policy": name_of(row.policy)})
 
 
 def _move(row: Row[Any]) -> AliasMove:
@@ -311,4 +374,4 @@ def _none_such(connection: Connection, name: str, alias: str | None, number: int
     numbers = select(policy_version.c.number).where(policy_version.c.policy == name)
     some = connection.execute(numbers.order_by(policy_version.c.number.desc()).limit(20)).scalars().all()
     has = f"versions {', '.join(map(str, some)) or 'none yet'}; aliases {aliases or 'none yet'}"
-    return NotFoundError(f"policy {name} has no {wanted}; it has {has}", policy=name)
+    return NotFoundError(f"policy {found.name} has no {wanted}; it has {has}", policy=found.name)

@@ -58,7 +58,7 @@ LOCKED_COLUMNS = tuple(
     run.c[name]
     for name in (
         "id", "state", "reason", "stop_wish", "phase", "progress", "latest_metrics", "attempt", "free_attempts",
-        "worker", "revision", "epoch_token", "last_seq", "last_log_seq",
+        "worker", "revision", "epoch_token", "last_seq", "last_log_seq", "project",
     )
 )  # fmt: skip
 """What a change of a run looks at: not the configuration, which is long."""
@@ -150,7 +150,11 @@ def _with_place(connection: Connection, row: Row[Any], labels: Mapping[str, str]
         return found
     here = tuple_(row.precedence, literal(row.created_at, UtcDateTime()), row.id)
     before = tuple_(run.c.precedence, run.c.created_at, run.c.id) < here
-    ahead = select(func.count()).where(run.c.state == RunState.QUEUED, before).scalar_subquery()
+    ahead = (
+        select(func.count())
+        .where(run.c.state == RunState.QUEUED, run.c.project == row.project, before)
+        .scalar_subquery()
+    )
     alive = select(func.count()).where(worker.c.last_seen_at > after_now(-WORKER_SILENT_S))
     filming = alive.where(type_coerce(worker.c.info, Text).not_like('%"films":false%'))
     counts = {"ahead": ahead, "alive": alive.scalar_subquery(), "filming": filming.scalar_subquery()}
@@ -296,9 +300,10 @@ class LockedRun:
         return {**plain, "of_id": row.id, "of_state": row.state, "of_token": row.epoch_token}, computed
 
     def numbered_events(self) -> list[dict[str, Any]]:
-        """Rows of the events, without their positions among those of all runs."""
+        """Rows of the events, without their positions among those of the project."""
+        of_run = {"run_id": self.row.id, "project": self.row.project}
         return [
-            {"run_id": self.row.id, "seq": seq, "type": type_.value, "data": dict(data)}
+            {**of_run, "seq": seq, "type": type_.value, "data": dict(data)}
             for seq, (type_, data) in enumerate(self._events, start=self.row.last_seq + 1)
         ]
 
@@ -331,8 +336,13 @@ def write_all(connection: Connection, runs: Iterable[LockedRun]) -> None:
     events = [event for locked in runs for event in locked.numbered_events()]
     if not events:
         return
-    first = take_positions(connection, len(events)) + 1
-    numbered = [{**event, "position": position} for position, event in enumerate(events, start=first)]
-    connection.execute(insert(run_event).values(at=now()), numbered)
-    ended = [event["run_id"] for event in events if event["type"] == EventType.END]
-    queue_ends(connection, ended, lambda: _runs(connection, _RUN, ended))
+    by_project: dict[str, list[dict[str, Any]]] = defaultdict(list)
+    for event in events:
+        by_project[event["project"]].append(event)
+    for project in sorted(by_project):  # sorted: two who change runs of several never deadlock
+        first = take_positions(connection, project, len(by_project[project])) + 1
+        for position, event in enumerate(by_project[project], start=first):
+            event["position"] = position
+    connection.execute(insert(run_event).values(at=now()), events)
+    ended = {event["run_id"]: event["project"] for event in events if event["type"] == EventType.END}
+    queue_ends(connection, {*ended.values()}, lambda: _runs(connection, _RUN, [*ended]))

@@ -51,6 +51,7 @@ from service.domain.run import (
     RunStatistics,
     StopReason,
 )
+from service.domain.sharing import DEFAULT_PROJECT
 from service.domain.use_cases import LEASED_STATES
 from service.store.blobs import Blobs
 from service.store.checkpoints import copy_checkpoints
@@ -59,6 +60,7 @@ from service.store.engine import Database
 from service.store.events import events_after, newest_position
 from service.store.leases import SqlLeases
 from service.store.points import add_points, charted, point_of, spaced, within
+from service.store.projects import require_quota
 from service.store.run_rows import (
     LISTED_COLUMNS,
     LOCKED_COLUMNS,
@@ -82,7 +84,7 @@ from service.store.tables import (
     run_metric,
 )
 from service.store.tally import Tally
-from service.store.types import UtcDateTime, clean_text, now, upsert
+from service.store.types import UtcDateTime, clean_text, in_project, now, upsert
 
 MOST_LABELS = 32
 FEW = 1000
@@ -120,6 +122,7 @@ class SqlRunStore(SqlLeases):
                 made = _made_before(connection, new.id, *idempotency)
                 if made is not None:
                     return made, False
+            require_quota(connection, new.project)
             if max_queued is not None:
                 _require_place(connection, max_queued)
             try:
@@ -149,14 +152,16 @@ class SqlRunStore(SqlLeases):
         with self._database.reading() as connection:
             return read_run(connection, run_id)
 
-    def shown(self, run_ids: Sequence[str]) -> Sequence[Run]:
+    def shown(self, run_ids: Sequence[str], *, project: str | None = None) -> Sequence[Run]:
         """Those of the runs that there are."""
         with self._database.reading() as connection:
-            return shown_runs(connection, run_ids)
+            found = shown_runs(connection, run_ids)
+        return [each for each in found if project in (None, each.project)]
 
     def list(
         self,
         *,
+        project: str | None = None,
         state: RunState | None = None,
         kind: RunKind | None = None,
         labels: Mapping[str, str] | None = None,
@@ -171,6 +176,7 @@ class SqlRunStore(SqlLeases):
         """Runs in an order."""
         with self._database.reading() as connection:
             query, (created_at, run_id), is_few = _labelled(connection, labels or {})
+            query = query.where(*in_project(run, project))
             if state is not None:
                 query = query.where(run.c.state == state)
             if kind is not None:
@@ -196,17 +202,17 @@ class SqlRunStore(SqlLeases):
             rows = connection.execute(query.order_by(*ends).limit(limit + 1)).all()
             return page_of(rows, limit, _listed(connection, rows), order.cursor)
 
-    def held(self) -> Sequence[Run]:
+    def held(self, *, project: str | None = None) -> Sequence[Run]:
         """Runs that a worker holds now."""
-        leased = select(run.c.id).where(run.c.state.in_(LEASED_STATES))
+        leased = select(run.c.id).where(run.c.state.in_(LEASED_STATES), *in_project(run, project))
         with self._database.reading() as connection:
             found = shown_runs(connection, connection.execute(leased).scalars().all())
         return sorted(found, key=lambda each: (each.started_at or each.created_at, each.id))
 
-    def statistics(self) -> Mapping[tuple[RunKind, RunState], RunStatistics]:
+    def statistics(self, *, project: str | None = None) -> Mapping[tuple[RunKind, RunState], RunStatistics]:
         """Number, age and durations of the runs per kind and state."""
         with self._database.reading() as connection:
-            return self._tally.counted(connection)
+            return self._tally.counted(connection, project)
 
     def request_stop(self, run_id: str, wish: StopReason, *, by: str | None = None) -> Run:
         """Stop at once what no worker holds; wish it of a worker otherwise."""
@@ -300,15 +306,22 @@ class SqlRunStore(SqlLeases):
             for row in self._rows(query.limit(limit))
         ]
 
-    def feed(self, *, types: Collection[EventType] = (), after: int = 0, limit: int = 500) -> Sequence[Event]:
-        """Events of all runs with ``position > after`` in order."""
+    def feed(
+        self,
+        *,
+        project: str = DEFAULT_PROJECT,
+        types: Collection[EventType] = (),
+        after: int = 0,
+        limit: int = 500,
+    ) -> Sequence[Event]:
+        """Events of a project's runs with ``position > after`` in order."""
         with self._database.reading() as connection:
-            return events_after(connection, after, types, limit)
+            return events_after(connection, project, after, types, limit)
 
-    def feed_end(self) -> int:
-        """Position of the newest event of all."""
+    def feed_end(self, *, project: str = DEFAULT_PROJECT) -> int:
+        """Position of the project's newest event."""
         with self._database.reading() as connection:
-            return newest_position(connection)
+            return newest_position(connection, project)
 
     def metrics(
         self,
@@ -510,7 +523,10 @@ def insert_run(connection: Connection, new: NewRun, by: str | None) -> LockedRun
     for needed in [*compared, *([new.source_checkpoint] if new.source_checkpoint else [])]:
         if connection.execute(select(checkpoint.c.id).where(checkpoint.c.id == needed)).first() is None:
             raise NotFoundError(f"there is no checkpoint {needed}")
-    if connection.execute(select(run.c.id).where(run.c.id == new.id)).first() is not None:
+    owner = connection.execute(select(run.c.project).where(run.c.id == new.id)).scalar_one_or_none()
+    if owner not in (None, new.project):  # a client chose the id of another project's run
+        raise NotFoundError(f"there is no run {new.id}", run_id=new.id)
+    if owner is not None:
         raise StateConflictError(f"there is a run {new.id} already, with another content")
     row = connection.execute(
         insert(run).values(**row_values(new), created_at=now()).returning(*LOCKED_COLUMNS, run.c.created_at)

@@ -34,10 +34,11 @@ from service.domain.sweep import (
 )
 from service.domain.use_cases import TERMINAL_STATES, new_run_id
 from service.store.engine import Database
+from service.store.projects import left, require_quota
 from service.store.run_rows import LockedRun, write_all
 from service.store.runs import insert_run, resume_run, stop_run
 from service.store.tables import idempotency_key, run, run_metric, sweep, sweep_job
-from service.store.types import UtcDateTime, now, upsert
+from service.store.types import UtcDateTime, in_project, now, upsert
 
 AT_ONCE = 50
 """Runs that one transaction makes."""
@@ -103,9 +104,10 @@ class SqlSweepStore:
                     made = _made_with(connection, key, digest)
                     assert made is not None
                     return made, False
-            facts = {name: getattr(new, name) for name in ("id", "name", "priority", "parallel")}
+            facts = {name: getattr(new, name) for name in ("id", "name", "priority", "parallel", "project")}
             texts = {"labels": dict(new.labels), "request": dict(new.request), "spec": asdict(new.spec)}
             state = {"state": SweepState.RUNNING.value, "created_at": now()}
+            require_quota(connection, new.project)
             connection.execute(insert(sweep).values(**facts, **texts, **state))
             _add_jobs(connection, new.id, new.jobs)
             self._advanced(connection, new.id)
@@ -121,9 +123,17 @@ class SqlSweepStore:
         with self._database.reading() as connection:
             return _read(connection, sweep_id)
 
-    def list(self, *, state: SweepState | None = None, limit: int = 50, cursor: str | None = None) -> Page:
+    def list(
+        self,
+        *,
+        project: str | None = None,
+        state: SweepState | None = None,
+        limit: int = 50,
+        cursor: str | None = None,
+    ) -> Page:
         """Sweeps, newest first."""
-        query = select(*_LISTED).order_by(sweep.c.created_at.desc(), sweep.c.id.desc())
+        query = select(*_LISTED).where(*in_project(sweep, project))
+        query = query.order_by(sweep.c.created_at.desc(), sweep.c.id.desc())
         if state is not None:
             query = query.where(sweep.c.state == state)
         if cursor is not None:
@@ -320,7 +330,9 @@ class SqlSweepStore:
             look = _look(connection, sweep_id)
             _change(connection, row)
         step = look.step()
-        due = step.make[: max(0, min(AT_ONCE, self._max_queued - _n_queued(connection)))]
+        due = step.make[
+            : max(0, min(AT_ONCE, self._max_queued - _n_queued(connection), left(connection, row.project)))
+        ]
         if due:
             _make_runs(connection, row, due)
             _change(connection, row)
@@ -393,6 +405,7 @@ def _make_runs(connection: Connection, row: Row[Any], numbers: Sequence[int]) ->
             labels=row.labels,
             priority=row.priority,
             sweep=row.id,
+            project=row.project,
             **job.plan,
         )
         try:

@@ -104,11 +104,11 @@ run = Table(
     _one_of("kind", RunKind),
     _one_of("state", RunState),
     CheckConstraint("attempt >= 0", name="attempt_counts"),
-    Index("ix_run_queue", "state", "precedence", "created_at", "id", "kind"),
-    Index("ix_run_created_at_id", "created_at", "id"),
-    Index("ix_run_best_value", "best_value", "id"),
-    Index("ix_run_name", "name", "id"),
-    Index("ix_run_kind", "kind", "created_at", "id"),
+    Index("ix_run_queue", "state", "project", "precedence", "created_at", "id", "kind"),
+    Index("ix_run_created_at_id", "project", "created_at", "id"),
+    Index("ix_run_best_value", "project", "best_value", "id"),
+    Index("ix_run_name", "project", "name", "id"),
+    Index("ix_run_kind", "project", "kind", "created_at", "id"),
     Index("ix_run_finished_at", "finished_at"),
     Index("ix_run_source_checkpoint", "source_checkpoint"),
     Index("ix_run_sweep", "sweep", "created_at", "id"),
@@ -135,17 +135,18 @@ run_event = Table(
     Column("at", UtcDateTime, nullable=False),
     Column("type", CleanString(16), nullable=False),
     Column("data", JsonText, nullable=False),
-    Column("position", BigInteger, nullable=False, server_default="0"),  # Among the events of all runs.
-    Index("ix_run_event_type", "type", "position"),
+    Column("position", BigInteger, nullable=False, server_default="0"),  # Among the events of the project.
+    _project(),  # Of the run.
+    Index("ix_run_event_type", "project", "type", "position"),
     sqlite_with_rowid=False,
 )
 
-# The one row has the position of the newest event. Whoever takes positions holds it until the commit: so they are
+# Of each project the position of its newest event. Whoever takes positions holds it until the commit: so they are
 # committed in order, and who reads up to one misses none before it.
 event_counter = Table(
     "event_counter",
     metadata,
-    Column("id", Integer, primary_key=True, autoincrement=False),
+    Column("project", CleanString(64), primary_key=True),
     Column("position", BigInteger, nullable=False),
 )
 
@@ -289,7 +290,10 @@ project = Table(
     metadata,
     Column("name", CleanString(64), primary_key=True),
     Column("created_at", UtcDateTime, nullable=False),
-    Column("quotas", JsonText, nullable=False),
+    Column("share", Integer, nullable=False, server_default="1"),
+    Column("max_running", Integer),
+    Column("max_queued", Integer),
+    Column("max_stored_mib", Integer),
 )
 
 upload = Table(

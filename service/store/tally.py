@@ -27,6 +27,7 @@ _SINCE = bindparam("since", type_=UtcDateTime())
 _IS_SETTLED = case((run.c.finished_at <= _SETTLED, 1), else_=0)
 _COUNTS = (
     select(
+        run.c.project,
         run.c.kind,
         run.c.state,
         _IS_SETTLED.label("is_settled"),
@@ -35,10 +36,10 @@ _COUNTS = (
         func.sum(seconds_since(run.c.started_at) - seconds_since(run.c.finished_at)).label("seconds"),
     )
     .where(or_(run.c.finished_at.is_(None), run.c.finished_at > _SINCE))
-    .group_by(run.c.kind, run.c.state, "is_settled")
+    .group_by(run.c.project, run.c.kind, run.c.state, "is_settled")
 )
 
-_Key: TypeAlias = tuple[str, str]
+_Key: TypeAlias = tuple[str, str, str]
 
 
 @dataclass(frozen=True)
@@ -59,8 +60,10 @@ class Tally:
         self._settled: dict[_Key, _Sum] = {}
         self._since = self._afresh = _EVER
 
-    def counted(self, connection: Connection) -> dict[tuple[RunKind, RunState], RunStatistics]:
-        """The counts as this transaction sees them."""
+    def counted(
+        self, connection: Connection, project: str | None
+    ) -> dict[tuple[RunKind, RunState], RunStatistics]:
+        """The counts of one project, or of all, as this transaction sees them."""
         clock = connection.execute(select(now())).scalar_one()
         with self._lock:
             if not self._afresh <= clock < self._afresh + timedelta(seconds=AFRESH_S):
@@ -70,20 +73,27 @@ class Tally:
             self._settled = _added(self._settled, [tuple(row) for row in rows if row.is_settled])
             self._since = settled
             sums = _added(self._settled, [tuple(row) for row in rows if not row.is_settled])
+        wanted: dict[tuple[str, str], _Sum] = {}
+        for (owner, *key), total in sums.items():
+            if project in (None, owner):
+                kind_and_state = (key[0], key[1])
+                known = wanted.get(kind_and_state)
+                wanted[kind_and_state] = total if known is None else known + total
         return {
             (RunKind(kind), RunState(state)): RunStatistics(
                 count=total.count,
                 oldest_s=max(0.0, (clock - total.oldest).total_seconds()),
                 seconds=max(0.0, total.seconds),
             )
-            for (kind, state), total in sums.items()
+            for (kind, state), total in wanted.items()
         }
 
 
 def _added(sums: Mapping[_Key, _Sum], rows: Iterable[tuple[Any, ...]]) -> dict[_Key, _Sum]:
     """The sums with these counts in them."""
     total = dict(sums)
-    for kind, state, _, count, oldest, seconds in rows:
+    for *key, _, count, oldest, seconds in rows:
         found = _Sum(count, oldest, seconds or 0.0)
-        total[kind, state] = total[kind, state] + found if (kind, state) in total else found
+        known = total.get((key[0], key[1], key[2]))
+        total[key[0], key[1], key[2]] = found if known is None else known + found
     return total

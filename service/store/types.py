@@ -10,7 +10,7 @@ import math
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import Connection, DateTime, Dialect, Double, String, Text
+from sqlalchemy import ColumnElement, Connection, DateTime, Dialect, Double, String, Table, Text
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.functions import FunctionElement
@@ -93,6 +93,11 @@ class CleanText(CleanString):
 def clean_text(value: str) -> str:
     """``value`` without characters that a database refuses."""
     return value.replace("\x00", "\ufffd").encode("utf-8", "surrogatepass").decode("utf-8", "replace")
+
+
+def in_project(table: Table, project: str | None) -> tuple[ColumnElement[bool], ...]:
+    """The conditions of what a project has; None is everybody's."""
+    return () if project is None else (table.c.project == project,)
 
 
 def upsert(connection: Connection) -> Any:

@@ -28,7 +28,7 @@ from service.domain.use_cases import TERMINAL_STATES
 from service.store.blobs import Blobs, storing
 from service.store.engine import Database
 from service.store.tables import run, upload, upload_part
-from service.store.types import after_now, now, upsert
+from service.store.types import after_now, in_project, now, upsert
 
 FULL_RETRY_S = 60.0
 
@@ -53,7 +53,11 @@ class SqlUploadStore:
         with self._database.writing() as connection:
             if connection.dialect.name == "postgresql":  # SQLite has one writer
                 connection.execute(select(func.pg_advisory_xact_lock(_BEGIN_LOCK)))
-            same = select(upload.c.id).where(upload.c.digest == new.digest, *_is_open).limit(1)
+            same = (
+                select(upload.c.id)
+                .where(upload.c.digest == new.digest, upload.c.project == new.project, *_is_open)
+                .limit(1)
+            )
             if (known := connection.execute(same).scalar_one_or_none()) is not None:
                 return _read(connection, known), False
             _require_room(connection, "", max_open)
@@ -62,9 +66,20 @@ class SqlUploadStore:
             connection.execute(insert(upload).values(**asdict(new), **times))
             return _read(connection, new.id), True
 
-    def list(self, created_by: str | None, *, limit: int = 50, cursor: str | None = None) -> Page:
+    def list(
+        self,
+        created_by: str | None,
+        *,
+        project: str | None = None,
+        limit: int = 50,
+        cursor: str | None = None,
+    ) -> Page:
         """Uploads of one token that are not complete, newest first."""
-        query = select(upload).where(_is_of(created_by), *_is_open).order_by(upload.c.id.desc())
+        query = (
+            select(upload)
+            .where(_is_of(created_by), *in_project(upload, project), *_is_open)
+            .order_by(upload.c.id.desc())
+        )
         if cursor is not None:
             query = query.where(upload.c.id < decode_cursor(cursor, "uploads", str)[0])
         with self._database.reading() as connection:

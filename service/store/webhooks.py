@@ -2,7 +2,7 @@
 
 import secrets
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence, Set
 from dataclasses import replace
 from typing import Any
 
@@ -11,6 +11,7 @@ from sqlalchemy import Connection, Row, delete, func, insert, select, update
 from service.domain.cursors import decode_cursor, encode_cursor, page_of
 from service.domain.errors import NotFoundError, StateConflictError
 from service.domain.run import Page, Run
+from service.domain.sharing import DEFAULT_PROJECT
 from service.domain.use_cases import result_summary, time_sortable
 from service.domain.webhooks import (
     MOST_WEBHOOKS,
@@ -25,7 +26,7 @@ from service.domain.webhooks import (
 )
 from service.store.engine import Database
 from service.store.tables import webhook, webhook_delivery
-from service.store.types import after_now, now, seconds_since
+from service.store.types import after_now, in_project, now, seconds_since
 
 LEASE_S = 20.0
 """For which a message is left to who took it to send it: longer than an attempt."""
@@ -33,23 +34,25 @@ KEPT_S = 7 * 86_400.0
 """For which messages that wait no more are kept."""
 
 
-def queue_ends(connection: Connection, run_ids: Sequence[str], read: Callable[[], Iterable[Run]]) -> None:
+def queue_ends(connection: Connection, projects: Set[str], read: Callable[[], Iterable[Run]]) -> None:
     """Write the messages that tell of runs' ends, for those who want them.
 
     Args:
         connection: of the transaction that ends the runs.
-        run_ids: of those that end.
+        projects: of the runs that end; nobody is told of another one's.
         read: reads these runs, which are long; not called where nobody wants to know.
     """
-    if not run_ids:
+    if not projects:
         return
-    wanting = select(webhook).where(webhook.c.disabled_at.is_(None)).with_for_update(read=True)
+    enabled = webhook.c.disabled_at.is_(None), webhook.c.project.in_(projects)
+    wanting = select(webhook).where(*enabled).with_for_update(read=True)
     hooks = connection.execute(wanting).all()  # whoever deletes or disables one, waits for this transaction
     messages = []
     for run in read() if hooks else ():
         kind, body = end_message(replace(run, result=result_summary(run.result)))
         facts = {"run_id": run.id, "traceparent": run.traceparent, "tracestate": run.tracestate}
-        messages += [_message(hook.id, kind, body, **facts) for hook in hooks if kind in hook.types]
+        told = [hook.id for hook in hooks if kind in hook.types and hook.project == run.project]
+        messages += [_message(hook_id, kind, body, **facts) for hook_id in told]
     if messages:
         connection.execute(_WAITING, messages)
 
@@ -73,15 +76,25 @@ class SqlWebhookStore:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def create(self, url: str, types: Sequence[str], secret: str, *, by: str | None = None) -> Webhook:
+    def create(
+        self,
+        url: str,
+        types: Sequence[str],
+        secret: str,
+        *,
+        by: str | None = None,
+        project: str = DEFAULT_PROJECT,
+    ) -> Webhook:
         """Make a webhook, or find the same."""
         row = {"id": "hook_" + _new_id(), "url": url, "types": [*types], "secret": secret, "created_by": by}
-        same = [webhook.c[name] == row[name] for name in ("url", "secret", "created_by")]
+        row |= {"project": project}
+        same = [webhook.c[name] == row[name] for name in ("url", "secret", "created_by", "project")]
         with self._database.writing() as connection:
             for found in connection.execute(select(webhook).where(webhook.c.disabled_at.is_(None), *same)):
                 if set(found.types) == set(types):
                     return _webhook(found)
-            count = connection.execute(select(func.count()).select_from(webhook)).scalar_one()
+            ours = select(func.count()).where(webhook.c.project == project)
+            count = connection.execute(ours).scalar_one()
             if count >= MOST_WEBHOOKS:
                 raise StateConflictError(f"there are {count} webhooks, which is the limit; delete one")
             made = connection.execute(insert(webhook).values(**row, created_at=now()).returning(webhook))
@@ -92,9 +105,9 @@ class SqlWebhookStore:
         with self._database.reading() as connection:
             return _webhook(_row(connection, webhook_id))
 
-    def list(self, *, limit: int = 50, cursor: str | None = None) -> Page:
+    def list(self, *, project: str | None = None, limit: int = 50, cursor: str | None = None) -> Page:
         """Webhooks, oldest first."""
-        query = select(webhook).order_by(webhook.c.id)
+        query = select(webhook).where(*in_project(webhook, project)).order_by(webhook.c.id)
         if cursor is not None:
             query = query.where(webhook.c.id > decode_cursor(cursor, "webhooks", str)[0])
         with self._database.reading() as connection:
