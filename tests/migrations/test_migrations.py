@@ -141,6 +141,10 @@ REPUBLISHED = {"environment", "env_id"}
 """What every worker publishes anew at its start; a migration may forget it."""
 
 
+KEYED_ANEW = {"event_counter": "id", "project": "quotas"}
+"""Table → its column, in older revisions, whose place others have taken."""
+
+
 def shared(
     now: dict[str, list[dict[str, object]]], then: dict[str, list[dict[str, object]]]
 ) -> dict[str, list[dict[str, object]]]:
@@ -162,6 +166,9 @@ def test_every_row_outlives_the_way_down_and_up(database_url: str, revision: str
     assert all(before.values())
     downgrade(database_url, revision)
     older = rows(database_url)
+    for table, column in KEYED_ANEW.items():
+        for row in older.get(table, ()):
+            row.pop(column, None)
     migrate(database_url)
     newest = rows(database_url)
     in_parts = {row["sha256"] for row in before["blob_part"]}
