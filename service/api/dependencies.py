@@ -64,7 +64,7 @@ class Services:
     def of(self, project: str) -> "Services":
         """These services as one project has them: what is another's is not there."""
         stores = {name: bound(getattr(self, name), self.projects, project) for name in BOUND}
-        return replace(self, agents=self.agents.of(project), **stores)
+        return replace(self, agents=self.agents.for_project(project), **stores)
 
 
 async def _caller(request: Request) -> Caller:

@@ -85,11 +85,13 @@ class _ProjectStores:
     policies: Any
     sweeps: Any
     webhooks: Any
+    sessions: Any
     registry: Any
     projects: Any
 
 
 def stores_of(stores: Stores, project: str) -> Stores:
-    """The stores as a project has them; environments and workers are everybody's."""
+    """The stores as a project has them; environments and workers are everybody's, and sessions ask themselves."""
     own = {name: bound(getattr(stores, name), stores.projects, project) for name in BOUND}
-    return _ProjectStores(**own, registry=stores.registry, projects=stores.projects)
+    everybodys = {name: getattr(stores, name) for name in ("sessions", "registry", "projects")}
+    return _ProjectStores(**own, **everybodys)

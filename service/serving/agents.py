@@ -127,7 +127,7 @@ class AgentCache:
         if checkpoint_id in self._agents:
             self._evict(checkpoint_id)
 
-    def of(self, project: str) -> "ProjectAgents":
+    def for_project(self, project: str) -> "ProjectAgents":
         """The agents as one project has them."""
         return ProjectAgents(self, project)
 
@@ -209,7 +209,7 @@ class ProjectAgents:
         self._agents, self._project = agents, project
         self.metrics, self.is_loaded, self.unload = agents.metrics, agents.is_loaded, agents.unload
 
-    def of(self, project: str) -> "ProjectAgents":
+    def for_project(self, project: str) -> "ProjectAgents":
         """Those of another one."""
         return ProjectAgents(self._agents, project)
 
