@@ -45,28 +45,30 @@ def acted(session, observations=OBSERVATIONS):
 
 
 def test_a_session_goes_on_after_a_restart_in_good_order_with_the_actions_that_it_would_have_had(folder):
-    with serving(folder) as server, client_of(server) as client:
-        with client.session(policy="pole@champion", **DRAWN) as whole:
-            expected = acted(whole)
-        with client.session(policy="pole@champion", websocket=True, **DRAWN) as other:
-            assert acted(other) == expected
+    port = free_port()
+    with Client(f"http://127.0.0.1:{port}") as client:
         cut = client.session(policy="pole@champion", record=True, **DRAWN)
-        cut.begin()
-        assert acted(cut, OBSERVATIONS[:6]) == expected[:6]
-        with connect(f"ws://127.0.0.1:{server.port}/v1/sessions/{cut.id}/ws") as socket:
-            assert '"hello"' in socket.recv()
-            server.process.send_signal(signal.SIGTERM)
-            assert '"drain"' in socket.recv(timeout=60)
-            with pytest.raises(ConnectionClosed) as closed:
-                socket.recv(timeout=60)
-            assert closed.value.rcvd.code == 1012
-        assert server.process.wait(60) == 0, server.log()
-    with serving(folder, port=server.port) as server:
-        assert acted(cut, OBSERVATIONS[6:]) == expected[6:]
-        cut.end(OBSERVATIONS[0], terminated=True)
-        cut.close()
-        recorded = client.run(cut.facts.recording)
-        assert (recorded.state, recorded.result["lengths"]) == ("succeeded", [12])
+        with serving(folder, port=port) as server:
+            with client.session(policy="pole@champion", **DRAWN) as whole:
+                expected = acted(whole)
+            with client.session(policy="pole@champion", websocket=True, **DRAWN) as other:
+                assert acted(other) == expected
+            cut.begin()
+            assert acted(cut, OBSERVATIONS[:6]) == expected[:6]
+            with connect(f"ws://127.0.0.1:{port}/v1/sessions/{cut.id}/ws") as socket:
+                assert '"hello"' in socket.recv()
+                server.process.send_signal(signal.SIGTERM)
+                assert '"drain"' in socket.recv(timeout=60)
+                with pytest.raises(ConnectionClosed) as closed:
+                    socket.recv(timeout=60)
+                assert closed.value.rcvd.code == 1012
+            assert server.process.wait(60) == 0, server.log()
+        with serving(folder, port=port):
+            assert acted(cut, OBSERVATIONS[6:]) == expected[6:]
+            cut.end(OBSERVATIONS[0], terminated=True)
+            cut.close()
+            recorded = client.run(cut.facts.recording)
+            assert (recorded.state, recorded.result["lengths"]) == ("succeeded", [12])
 
 
 def test_after_kill_9_a_session_says_so_and_what_it_had_recorded_is_kept(folder):
