@@ -339,7 +339,7 @@ class PolicyAlias:
 
 @dataclass(frozen=True, kw_only=True)
 class AliasMove:
-    """A move of an alias: ``set``, ``rollback`` or ``delete``; ``evidence`` is the comparison that opened a gate."""
+    """A move of an alias: ``set``, ``rollback``, ``delete``, or ``traffic``, which ``evidence`` has."""
 
     seq: int
     kind: str
@@ -349,6 +349,39 @@ class AliasMove:
     by: str | None = None
     at: datetime
     evidence: Mapping[str, Any] | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class VersionTraffic:
+    """What a version has done since the traffic of an alias was split as it is."""
+
+    role: str
+    """``holder``, ``canary`` or ``shadow``."""
+    version: int
+    requests: int
+    errors: int
+    mean_latency_ms: float | None = None
+    mean_reward: float | None = None
+    compared: int = 0
+    """Of a shadow: observations whose action was compared ..."""
+    agreement: float | None = None
+    """... and the part of them whose action was the one that was answered."""
+    dropped: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Traffic:
+    """How the requests to an alias are split."""
+
+    policy: str
+    alias: str
+    version: int
+    revision: int
+    canary: Mapping[str, Any] | None = None
+    """``version`` and ``weight``."""
+    shadow: Mapping[str, Any] | None = None
+    """``version``."""
+    versions: list[VersionTraffic] = field(default_factory=list)
 
 
 @dataclass(frozen=True, kw_only=True)

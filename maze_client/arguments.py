@@ -186,6 +186,8 @@ class ActingManyArguments(TypedDict, total=False):
     deterministic: bool
     checkpoint: str
     seed: int
+    traffic_key: str
+    """Where an alias's traffic is split: requests of one key are answered by one version."""
     states: Sequence[str | None] | None
     """What is carried through the episode of each observation; None begins one with all of them."""
 
@@ -197,6 +199,7 @@ class ActingArguments(TypedDict, total=False):
     deterministic: bool
     checkpoint: str
     seed: int
+    traffic_key: str
     state: str | None
     """What is carried through the episode: None with its first observation, and then what came with the last action."""
 

@@ -3,7 +3,16 @@
 from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any, Unpack
 
-from maze_client.answers import AliasMove, Policy, PolicyAlias, PolicyVersion, RunFacts, acted, read
+from maze_client.answers import (
+    AliasMove,
+    Policy,
+    PolicyAlias,
+    PolicyVersion,
+    RunFacts,
+    Traffic,
+    acted,
+    read,
+)
 from maze_client.arguments import ActingArguments, ActingManyArguments, PolicyChanges, at
 from maze_client.caller import Caller
 from maze_client.errors import NotFoundError
@@ -124,6 +133,46 @@ class PolicyMethods(Caller):
     async def delete_alias(self, name: str, alias: str) -> None:
         """Delete an alias; its history stays."""
         await self._send("DELETE", _alias(name, alias))
+
+    @Verb
+    async def traffic(self, name: str, alias: str) -> Traffic:
+        """How the requests to an alias are split, and what each version has done since."""
+        return read(await self._send("GET", _alias(name, alias, "traffic")), Traffic)
+
+    @Verb
+    async def split_traffic(
+        self,
+        name: str,
+        alias: str,
+        *,
+        canary: int | None = None,
+        weight: float = 0.1,
+        shadow: int | None = None,
+        reason: str | None = None,
+        revision: int | None = None,
+    ) -> Traffic:
+        """Let a canary answer a part of the requests to an alias, and a shadow act on copies; moving the alias ends it.
+
+        Args:
+            name: of the policy.
+            alias: its name.
+            canary: a version's number.
+            weight: the canary's part of the requests, above 0 and below 1.
+            shadow: a version's number.
+            reason: for the history.
+            revision: where the alias was when you looked; None takes it as it is now.
+        """
+        path = _alias(name, alias, "traffic")
+        headers = _seen((await self._send("GET", path))["revision"] if revision is None else revision)
+        part = None if canary is None else {"version": canary, "weight": weight}
+        copies = None if shadow is None else {"version": shadow}
+        body = _given(canary=part, shadow=copies, reason=reason)
+        return read(await self._send("PUT", path, body, headers=headers), Traffic)
+
+    @Verb
+    async def end_traffic(self, name: str, alias: str) -> None:
+        """Let the version that an alias names answer everything again."""
+        await self._send("DELETE", _alias(name, alias, "traffic"))
 
     @Listing
     async def history(self, name: str, alias: str) -> AsyncIterator[AliasMove]:

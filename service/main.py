@@ -145,6 +145,7 @@ class _Root:
             RunMetrics(stores.runs),
             StoreMetrics({"read": database.reads, "write": database.writes}, self._services.storage),
             self.action_route.metrics,
+            self.action_route.agents.traffic,
         ):
             self.telemetry.registry.register(collector)
 

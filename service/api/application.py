@@ -27,6 +27,7 @@ from service.api import (
     status,
     submit,
     sweeps,
+    traffic,
     v2,
     webhooks,
 )
@@ -44,6 +45,7 @@ ROUTERS = (
     runs.router,
     episodes.router,
     policies.router,
+    traffic.router,
     follow_ups.of_policy,
     run_metrics.router,
     events.router,

@@ -401,6 +401,21 @@ _DELIVERY = {
     "response": None,
 }
 
+_SPLIT = {"canary": {"version": 7, "weight": 0.1}}
+_COUNTS = {"requests": 90, "errors": 0, "mean_latency_ms": 0.4, "mean_reward": None, "compared": 0}
+_COUNTS |= {"agreement": None, "dropped": 0}
+_TRAFFIC = {
+    "policy": "walker",
+    "alias": "champion",
+    "version": 6,
+    "revision": 4,
+    **_SPLIT,
+    "shadow": None,
+    "versions": [
+        {"role": "holder", "version": 6, **_COUNTS},
+        {"role": "canary", "version": 7, **_COUNTS, "requests": 10},
+    ],
+}
 _OBS = {"name": "obs", "shape": [1, 4], "datatype": "FP32", "data": [0.01, 0.02, -0.03, 0.04]}
 _SAMPLED = {"deterministic": False, "seed": 1}
 SESSION_ID = "session_06b1c9k2m4n6p8q0r2s4t6v8w7"
@@ -662,6 +677,9 @@ EXAMPLES: dict[str, dict[str, Any]] = {
             "limits": {"max_body_bytes": 1048576},
         }
     ),
+    "put_traffic": _json(_TRAFFIC, {"canary": _SPLIT, "both": _SPLIT | {"shadow": {"version": 8}}}),
+    "get_traffic": _json(_TRAFFIC),
+    "end_traffic": {"requests": {}, "responses": {}},
     "v2_live": _json({"status": "ok", "checks": {}}),
     "v2_ready": _json(_HEALTH),
     "get_server": _json({"name": "maze", "version": "0.1.0", "extensions": ["binary_tensor_data"]}),

@@ -79,6 +79,11 @@ _REQUEST: dict[str, Any] = {
             "maximum": 2**32 - 1,
             "description": "Of the action noise, with deterministic: false.",
         },
+        "traffic_key": {
+            "type": ["string", "null"],
+            "maxLength": 256,
+            "description": "Where an alias's traffic is split: requests of one key are answered by one version.",
+        },
         "explain": {
             "type": "boolean",
             "description": "Say what the policy thought, too: `decision`, or `decisions`. Default: false.",
@@ -221,6 +226,7 @@ CONFLICTS = {
     "add_version": "The run has no checkpoint, yet or ever.",
     "delete_version": "An alias names it, or did and is guarded by a gate.",
     "put_alias": "The gate asks for a comparison, which `compare` requests, or has no use for the one that was given.",
+    "put_traffic": "The alias names that version already.",
     "roll_back_alias": "There is no version before the present one that is still there.",
 }
 """Operation → what a 409 of it means."""
@@ -355,13 +361,16 @@ def _problem_statuses(path: str, operation: Document, *, asks_token: bool) -> li
         statuses.add(422)
     if "requestBody" in operation:
         statuses |= {403, 404, 413, 415, 422}
-    if operation["operationId"] in ("change_run", "put_alias", "delete_alias", "roll_back_alias"):
+    if operation["operationId"] in (
+        *("change_run", "put_alias", "delete_alias", "roll_back_alias"),
+        *("put_traffic", "end_traffic"),
+    ):
         statuses.add(412)
     if "{session_id}" in path:
         statuses.add(410)
     if "206" in operation["responses"]:
         statuses.add(416)
-    if operation["operationId"] == "put_alias":
+    if operation["operationId"] in ("put_alias", "put_traffic"):
         statuses.add(428)
     return sorted(statuses)
 

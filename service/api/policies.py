@@ -159,7 +159,8 @@ class AliasMoveOut(Out):
     """Id of a token."""
     at: Time
     evidence: Object | None
-    """The comparison that opened the gate: its run, the difference with its interval, and what was played."""
+    """The comparison that opened the gate: its run, the difference with its interval, and what was played; of a change
+    of its ``traffic``, how that is split then."""
 
 
 @router.post("", status_code=201, response_model=PolicyOut, responses=again(PolicyOut))
@@ -262,14 +263,14 @@ def put_alias(
     ] = None,
 ) -> PolicyAlias:
     """Let an alias name a version; one that is there moves with `If-Match`. A gate may ask for a `comparison`."""
-    revision = _revision(if_match)
+    revision = revision_of(if_match)
     if if_none_match is not None:
         if if_none_match.strip() != ANY or if_match is not None:
             raise Problem("bad_request", "If-None-Match takes * alone, for an alias that is not there yet.")
         revision = 0
     wish = Wish(name=name, alias=alias, revision=revision, reason=body.reason, by=caller.token_id)
     version, comparison = body.version, body.comparison
-    return _tagged(response, set_alias(services.policies, services.runs, wish, version, comparison, _plays))
+    return tagged(response, set_alias(services.policies, services.runs, wish, version, comparison, _plays))
 
 
 @router.get("/{name}/aliases/{alias}", response_model=PolicyAliasOut, responses=UNCHANGED)
@@ -281,7 +282,7 @@ def get_alias(
     if_none_match: Annotated[str, Header(description="ETags: 304 where it has one of them.")] = "",
 ) -> PolicyAlias | Response:
     """Which version an alias names; its ETag is what a move takes as `If-Match`."""
-    found = _tagged(response, services.policies.alias(name, alias))
+    found = tagged(response, services.policies.alias(name, alias))
     if response.headers["ETag"] in OPAQUE_TAG.findall(if_none_match):
         return Response(status_code=304, headers={"ETag": response.headers["ETag"]})
     return found
@@ -292,9 +293,8 @@ def delete_alias(
     name: Name, alias: AliasName, services: ServicesDep, caller: CallerDep, if_match: IfMatch = None
 ) -> Response:
     """Delete an alias; its history stays."""
-    remove_alias(
-        services.policies, Wish(name=name, alias=alias, revision=_revision(if_match), by=caller.token_id)
-    )
+    wish = Wish(name=name, alias=alias, revision=revision_of(if_match), by=caller.token_id)
+    remove_alias(services.policies, wish)
     return Response(status_code=204)
 
 
@@ -318,8 +318,10 @@ def roll_back_alias(
     if_match: IfMatch = None,
 ) -> PolicyAlias:
     """Let an alias name its version before the present one again, and so on further back; no gate is asked."""
-    wish = Wish(name=name, alias=alias, revision=_revision(if_match), reason=body.reason, by=caller.token_id)
-    return _tagged(response, roll_back(services.policies, wish, body.to))
+    wish = Wish(
+        name=name, alias=alias, revision=revision_of(if_match), reason=body.reason, by=caller.token_id
+    )
+    return tagged(response, roll_back(services.policies, wish, body.to))
 
 
 def _gate(gate: GateRequest | None) -> Gate | None:
@@ -331,12 +333,14 @@ def _plays(run: Run) -> Mapping[str, Any]:
     return runner
 
 
-def _tagged(response: Response, alias: PolicyAlias) -> PolicyAlias:
+def tagged(response: Response, alias: PolicyAlias) -> PolicyAlias:
+    """The alias, whose revision is the answer's ETag."""
     response.headers["ETag"] = f'"{alias.revision}"'
     return alias
 
 
-def _revision(if_match: str | None) -> Any:
+def revision_of(if_match: str | None) -> Any:
+    """What If-Match says of an alias: a revision, ``*``, or nothing."""
     if if_match is None or if_match.strip() == ANY:
         return if_match and ANY
     if (match := _REVISION.fullmatch(if_match.strip())) is None:

@@ -274,7 +274,9 @@ async def _acted(
     services: Services, asked: Asked, request: InferRequest, tensors: Mapping[str, Array]
 ) -> tuple[dict[str, str], bytes]:
     parameters = request.parameters
-    served = await services.agents.get(asked.source, parameters.checkpoint or asked.selector)
+    selector = parameters.checkpoint or asked.selector
+    chosen = await services.agents.choose(asked.source, selector, parameters.traffic_key)
+    served = chosen.served
     if served.has_state:
         message = (
             "This policy carries a state through an episode, and this path keeps none: act by compute_action."
@@ -294,7 +296,7 @@ async def _acted(
     if set(TOLD) & set(outputs):
         actions, decisions = await served.explain(job)
     else:
-        served.batcher.submit(job)
+        chosen.submit(job, future)
         actions = await future
     columns = model.columns(actions, decisions)
     if untold := [name for name in outputs if name not in columns]:

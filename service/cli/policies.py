@@ -31,6 +31,17 @@ MOVES: Columns = {
     "by": lambda move: move.by,
     "reason": lambda move: move.reason,
 }
+TRAFFIC: Columns = {
+    "role": lambda one: one.role,
+    "version": lambda one: one.version,
+    "requests": lambda one: one.requests,
+    "errors": lambda one: one.errors,
+    "ms": lambda one: one.mean_latency_ms,
+    "reward": lambda one: one.mean_reward,
+    "compared": lambda one: one.compared,
+    "agreement": lambda one: one.agreement,
+    "dropped": lambda one: one.dropped,
+}
 ALIAS: Columns = {
     "policy": lambda alias: alias.policy,
     "alias": lambda alias: alias.alias,
@@ -71,6 +82,14 @@ def add_commands(commands: Any) -> None:
     rollback.add_argument("--reason", metavar="TEXT", help="for the history")
     history = add(policies, "history", _history, "list the moves of an alias, newest first", remote())
     history.add_argument("alias", metavar="NAME@ALIAS", help="the alias")
+    traffic = add(policies, "traffic", _traffic, "show or split the traffic of an alias", remote())
+    traffic.add_argument("alias", metavar="NAME@ALIAS", help="the alias")
+    traffic.add_argument(
+        "--canary", metavar="N=WEIGHT", type=_canary, help="a version and its part of the requests, as 7=0.1"
+    )
+    traffic.add_argument("--shadow", metavar="N", type=int, help="a version that acts on copies of them")
+    traffic.add_argument("--end", action="store_true", help="the alias answers everything again")
+    traffic.add_argument("--reason", metavar="TEXT", help="for the history")
     compare = add(policies, "compare", _compare, "let policies play the same episodes", remote())
     compare.add_argument("policies", metavar="POLICY", nargs="+", help="name@alias, name:3 or a run's id")
     compare.add_argument("--n-episodes", metavar="N", type=int, help="episodes to play")
@@ -155,6 +174,31 @@ def _rollback(options: argparse.Namespace) -> int:
 def _history(options: argparse.Namespace) -> int:
     with client_of(options) as client:
         print_items(client.policies.history(*_alias(options.alias)), MOVES, as_json=options.json)
+    return 0
+
+
+def _canary(text: str) -> tuple[int, float]:
+    version, _, weight = text.partition("=")
+    try:
+        return int(version), float(weight)
+    except ValueError:
+        message = f"{text}: write a version and its part of the requests, such as 7=0.1"
+        raise argparse.ArgumentTypeError(message) from None
+
+
+def _traffic(options: argparse.Namespace) -> int:
+    alias = _alias(options.alias)
+    canary, weight = options.canary or (None, 0.1)
+    is_split = canary is not None or options.shadow is not None
+    if options.end and is_split:
+        raise Mistake("--end goes with neither --canary nor --shadow")
+    with client_of(options) as client:
+        if options.end:
+            client.policies.end_traffic(*alias)
+        if is_split:
+            split: Any = {"canary": canary, "weight": weight, "shadow": options.shadow}
+            client.policies.split_traffic(*alias, **split, reason=options.reason)
+        print_items(client.policies.traffic(*alias).versions, TRAFFIC, as_json=options.json)
     return 0
 
 

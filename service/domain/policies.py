@@ -27,6 +27,7 @@ class MoveKind(StrEnum):
     SET = "set"
     ROLLBACK = "rollback"
     DELETE = "delete"
+    TRAFFIC = "traffic"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,6 +76,28 @@ class PolicyVersion:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Traffic:
+    """Which other versions the requests to an alias go to; it ends when the alias moves."""
+
+    canary: int | None = None
+    """The version that answers a part of them ..."""
+    weight: float = 0.0
+    """... this one, above 0 and below 1."""
+    shadow: int | None = None
+    """The version that acts on copies of them, whose actions are compared and never answered."""
+
+    @property
+    def versions(self) -> set[int]:
+        """Those it names."""
+        return {version for version in (self.canary, self.shadow) if version is not None}
+
+    def told(self) -> dict[str, Any]:
+        """As a request says it."""
+        canary = {} if self.canary is None else {"canary": {"version": self.canary, "weight": self.weight}}
+        return canary | ({} if self.shadow is None else {"shadow": {"version": self.shadow}})
+
+
+@dataclass(frozen=True, kw_only=True)
 class PolicyAlias:
     """Which version an alias names now."""
 
@@ -84,6 +107,8 @@ class PolicyAlias:
     revision: int
     """The ``seq`` of the move that led here."""
     moved_at: datetime
+    traffic: Traffic | None = None
+    """None where it answers everything itself."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,7 +124,7 @@ class AliasMove:
     by: str | None
     at: datetime
     evidence: Mapping[str, Any] | None = None
-    """The comparison that opened the gate."""
+    """The comparison that opened the gate; of a change of its traffic, how that is split then."""
 
 
 def reference(text: str) -> tuple[str, str | None, int | None] | None:

@@ -13,7 +13,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Protocol
 
-from service.domain.policies import Gate, MoveKind, Policy, PolicyAlias, PolicyVersion
+from service.domain.policies import Gate, MoveKind, Policy, PolicyAlias, PolicyVersion, Traffic
 from service.domain.run import (
     CheckpointInfo,
     EpisodeInfo,
@@ -577,7 +577,7 @@ class PolicyStore(Protocol):
 
         Raises:
             NotFoundError: there is no such policy or version.
-            StateConflictError: an alias names it, or did when that was deleted and a gate guards the alias.
+            StateConflictError: an alias names it or sends it traffic, or named it last and is guarded by a gate.
         """
 
     def alias(self, name: str, alias: str) -> PolicyAlias:
@@ -611,6 +611,23 @@ class PolicyStore(Protocol):
             NotFoundError: there is no such policy or version.
             RevisionConflictError: the alias has another revision, or there is one, or none.
             StateConflictError: the policy would have too many aliases.
+        """
+
+    def split(
+        self,
+        name: str,
+        alias: str,
+        traffic: Traffic | None,
+        *,
+        revision: int,
+        reason: str | None = None,
+        by: str | None = None,
+    ) -> PolicyAlias:
+        """Split the traffic of an alias, or end that by None, and write its history; the alias stays where it is.
+
+        Raises:
+            NotFoundError: there is no such policy, alias or version.
+            RevisionConflictError: the alias has another revision.
         """
 
     def history(self, name: str, alias: str, *, limit: int = 50, cursor: str | None = None) -> Page:

@@ -15,6 +15,7 @@ from service.domain.policies import (
     MoveKind,
     PolicyAlias,
     PolicyVersion,
+    Traffic,
     earlier_versions,
     moved_since,
     require_passed,
@@ -129,6 +130,41 @@ def roll_back(policies: PolicyStore, wish: Wish, to: int | None) -> PolicyAlias:
             )
             raise StateConflictError(message)
         return _moved(policies, wish, present, version, MoveKind.ROLLBACK)
+
+    return _undisturbed(wish, attempt)
+
+
+def split_traffic(policies: PolicyStore, wish: Wish, traffic: Traffic | None) -> PolicyAlias:
+    """Split the traffic of an alias, or end that by None; no gate is asked, for nothing is promoted.
+
+    Raises:
+        NotFoundError: there is no such policy, alias or version.
+        PreconditionRequiredError: no revision was given.
+        RevisionConflictError: it has moved since.
+        StateConflictError: a version that it names would get its own traffic.
+    """
+
+    def attempt() -> PolicyAlias:
+        present = policies.alias(wish.name, wish.alias)
+        (last,) = policies.history(wish.name, wish.alias, limit=1).data
+        is_same = present.traffic == traffic
+        wished = MoveKind.TRAFFIC, wish.by, wish.reason, wish.revision
+        if is_same and (last.kind, last.by, last.reason, last.seq - 1) == wished:
+            return present  # its answer was lost
+        _require_revision(wish, present)
+        if traffic is not None and wish.revision is None:
+            message = f"to split the traffic of {wish.name}@{wish.alias}, give its ETag as If-Match"
+            raise PreconditionRequiredError(message, revision=present.revision)
+        if is_same:
+            return present
+        if traffic is not None and present.version in traffic.versions:
+            message = (
+                f"{wish.name}@{wish.alias} names version {present.version} already; split off another one"
+            )
+            raise StateConflictError(message)
+        return policies.split(
+            wish.name, wish.alias, traffic, revision=present.revision, reason=wish.reason, by=wish.by
+        )
 
     return _undisturbed(wish, attempt)
 

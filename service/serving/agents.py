@@ -22,12 +22,15 @@ from service.domain.errors import (
     ServiceError,
     StateConflictError,
 )
+from service.domain.policies import is_policy
 from service.domain.ports import Stores
 from service.domain.projects import stores_of
+from service.domain.run import CheckpointInfo
 from service.domain.sharing import key_of, name_of, project_of
 from service.domain.use_cases import acting_checkpoint
 from service.metrics import ActionMetrics
 from service.serving.served import ServedAgent
+from service.serving.traffic import Chosen, Lane, Role, Split, Traffic
 
 TTL_S = 0.25
 _REFRESH_AFTER_S = TTL_S / 2
@@ -74,6 +77,7 @@ class AgentCache:
         self._failed: dict[str, tuple[float, ServiceError]] = {}
         self._load_slots = asyncio.Semaphore(MAX_LOADS)
         self._closing: set[asyncio.Task[None]] = set()
+        self.traffic = Traffic(lambda version: self.get(version, "best"))
 
     def warm(self, run_id: str, selector: str) -> ServedAgent | None:
         """The agent where it is loaded and the selector is fresh; neither waits nor asks the database."""
@@ -82,6 +86,8 @@ class AgentCache:
             self._agents.move_to_end(hot.checkpoint_id)
             return hot
         checkpoint_id = self._selectors.peek(run_id, selector)
+        if checkpoint_id is not None and self._selectors.split(run_id, selector) is not None:
+            return None  # who answers is chosen for each request
         served = None if checkpoint_id is None else self.loaded(checkpoint_id)
         if served is not None:
             if len(self._hot) >= MAX_HOT:
@@ -118,6 +124,27 @@ class AgentCache:
             raise error.with_traceback(None)
         return await asyncio.shield(self._start_loading(checkpoint_id))
 
+    async def choose(self, source: str, selector: str, key: str | None = None) -> Chosen:
+        """As :meth:`get`, of an alias whose traffic is split for one request, or for all with this key.
+
+        Where a canary cannot be loaded the version answers that the alias names.
+        """
+        await self._selectors.resolve(source, selector)
+        split = self._selectors.split(source, selector)
+        if split is None:
+            return Chosen(await self.get(source, selector))
+        lane = self.traffic.lane(split)
+        if (role := lane.choose(key)) is Role.CANARY:
+            try:
+                return Chosen(await self.get(split.versions[role], "best"), lane, role)
+            except ServiceError:
+                lane.failed(role)
+        return Chosen(await self.get(split.versions[Role.HOLDER], "best"), lane)
+
+    def lane(self, alias: str) -> Lane | None:
+        """The traffic of ``name@alias``, where it was split and a request has come since."""
+        return self.traffic.lanes.get(alias)
+
     def is_loaded(self, checkpoint_id: str) -> bool:
         """Whether the agent is in memory."""
         return checkpoint_id in self._agents
@@ -133,6 +160,7 @@ class AgentCache:
 
     async def close(self) -> None:
         """Let go of every agent and child."""
+        await self.traffic.close()
         for task in list(self._loading.values()):
             task.cancel()
         while self._agents:
@@ -217,9 +245,18 @@ class ProjectAgents:
         """As :meth:`AgentCache.get`, of what the project has."""
         return await self._agents.get(key_of(self._project, source), selector)
 
+    async def choose(self, source: str, selector: str, key: str | None = None) -> Chosen:
+        """As :meth:`AgentCache.choose`, of what the project has."""
+        return await self._agents.choose(key_of(self._project, source), selector, key)
+
+    def lane(self, alias: str) -> Lane | None:
+        """As :meth:`AgentCache.lane`, of what the project has."""
+        return self._agents.lane(key_of(self._project, alias))
+
 
 class _Answer(NamedTuple):
     checkpoint_id: str
+    split: Split | None
     refresh_at: float
     expires_at: float
 
@@ -254,6 +291,11 @@ class SelectorCache:
         """Until when the answer just peeked at needs no second look."""
         return self._answers[run_id, selector].refresh_at
 
+    def split(self, run_id: str, selector: str) -> Split | None:
+        """How requests are split, as of the answer just given."""
+        answer = self._answers.get((run_id, selector))
+        return None if answer is None else answer.split
+
     async def resolve(self, run_id: str, selector: str) -> str:
         """The checkpoint id.
 
@@ -280,18 +322,22 @@ class SelectorCache:
     async def _query(self, key: tuple[str, str]) -> str:
         asked_at = self._clock()
         try:
-            stores = stores_of(self._stores, project_of(key[0]))
-            info = await asyncio.to_thread(acting_checkpoint, stores, name_of(key[0]), key[1])
+            info, split = await asyncio.to_thread(self._look, *key)
         except (NotFoundError, StateConflictError):
             self._answers.pop(key, None)
             raise
         finally:
             del self._asking[key]
-        self._answers[key] = _Answer(info.id, asked_at + _REFRESH_AFTER_S, asked_at + TTL_S)
+        self._answers[key] = _Answer(info.id, split, asked_at + _REFRESH_AFTER_S, asked_at + TTL_S)
         self._answers.move_to_end(key)
         if len(self._answers) > _REMEMBERED:
             self._answers.popitem(last=False)
         return info.id
+
+    def _look(self, source: str, selector: str) -> tuple[CheckpointInfo, Split | None]:
+        stores = stores_of(self._stores, project_of(source))
+        info = acting_checkpoint(stores, name_of(source), selector)
+        return info, Split.of(stores.policies, source) if is_policy(source) else None
 
 
 def _mark_retrieved(task: asyncio.Task[str]) -> None:

@@ -29,6 +29,7 @@ from service.serving.agents import AgentCache
 from service.serving.batching import Job, Reply
 from service.serving.request import ActionRequest, ClientDisconnectedError, decode_request, read_body
 from service.serving.served import ServedAgent
+from service.serving.traffic import Chosen
 from service.settings import Settings
 
 _RUNS, _POLICIES = "/v1/runs/", "/v1/policies/"
@@ -177,7 +178,7 @@ class ActionRoute:
 
     async def _explained(self, source: str, request: ActionRequest, n_bytes: int) -> Whole:
         """The answer with what the policy thought."""
-        served = await self._loaded(source, request)
+        served = (await self._chosen(source, request)).served
         job = await self._job(served, request, n_bytes, asyncio.get_running_loop().create_future())
         actions, decisions = await served.explain(job)
         told = b',"decisions":' + _encode(decisions)
@@ -186,12 +187,12 @@ class ActionRoute:
         body = self.body(served, request.is_many, actions, told + _states(request, job.states, len(actions)))
         return 200, self.headers(b"%d" % len(body)), body
 
-    async def _loaded(self, source: str, request: ActionRequest) -> ServedAgent:
+    async def _chosen(self, source: str, request: ActionRequest) -> Chosen:
         if not _SOURCE.fullmatch(name_of(source)):
             raise NotFoundError(
                 "There is no such run or policy; this is no id of ours, and no name@alias or name:3."
             )
-        return await self.agents.get(source, request.checkpoint)
+        return await self.agents.choose(source, request.checkpoint, request.traffic_key)
 
     @staticmethod
     async def _job(served: ServedAgent, request: ActionRequest, n_bytes: int, reply: Reply) -> Job:
@@ -202,10 +203,11 @@ class ActionRoute:
         self, source: str, request: ActionRequest, receive: Receive, n_bytes: int
     ) -> tuple[ServedAgent, Job, list[JSON]]:
         """The way with detours: the agent has to be loaded or acts elsewhere, or the observation is long."""
-        served = await self._loaded(source, request)
+        chosen = await self._chosen(source, request)
+        served = chosen.served
         future: asyncio.Future[list[JSON]] = asyncio.get_running_loop().create_future()
         job = await self._job(served, request, n_bytes, future)
-        served.batcher.submit(job)
+        chosen.submit(job, future)
         if served.is_remote:
             await _cancel_on_disconnect(future, receive)
         return served, job, await future

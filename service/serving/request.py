@@ -38,6 +38,8 @@ class ActionRequest(msgspec.Struct, forbid_unknown_fields=True, gc=False):
     """``[step_key, agent_id]``; None is the environment's first actor."""
     seed: Annotated[int, msgspec.Meta(ge=0, lt=2**32)] | None = None
     """Of the action noise, with ``deterministic: false``; equal seeds give equal actions."""
+    traffic_key: Annotated[str, msgspec.Meta(max_length=256)] | None = None
+    """Where an alias's traffic is split: requests of one key are answered by one version."""
     explain: bool = False
     """Say what the policy thought, too."""
     state: str | msgspec.UnsetType | None = msgspec.UNSET

@@ -44,7 +44,7 @@ from service.domain.sessions import (
     SessionEnd,
     SessionGoneError,
 )
-from service.domain.sharing import DEFAULT_PROJECT
+from service.domain.sharing import DEFAULT_PROJECT, key_of, name_of
 from service.domain.use_cases import acting_checkpoint, named_version, new_session_id
 from service.problems import Problem
 from service.serving.agents import AgentCache
@@ -54,6 +54,7 @@ from service.serving.forms import MSGPACK, Form
 from service.serving.recording import EpisodeRecorder
 from service.serving.request import ActionRequest, PackedActionRequest
 from service.serving.served import ServedAgent
+from service.serving.traffic import Split
 from service.settings import Settings
 
 logger = logging.getLogger(__name__)
@@ -385,10 +386,15 @@ class Sessions:
         self._require_place(project)
         self._n_beginning += 1
         try:
-            pin, info = await asyncio.to_thread(_pinned, stores, source, selector)
+            session_id = new_session_id()
+            split = await asyncio.to_thread(Split.of, stores.policies, key_of(project, source))
+            chosen = source
+            if split is not None:
+                chosen = name_of(split.versions[self._agents.traffic.lane(split).choose(session_id)])
+            pin, info = await asyncio.to_thread(_pinned, stores, chosen, selector)
             await self._agents.of(pin.checkpoint_id)
             session = Session(
-                id=new_session_id(),
+                id=session_id,
                 project=project,
                 created_by=by,
                 created_at=datetime.now(UTC),

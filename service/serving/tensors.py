@@ -67,6 +67,7 @@ class InferParameters(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     checkpoint: str | None = None
     actor_step_key: int | str | None = None
     actor_agent_id: Annotated[int, msgspec.Meta(ge=0)] | None = None
+    traffic_key: Annotated[str, msgspec.Meta(max_length=256)] | None = None
     binary_data_output: bool = False
     """Every output is sent behind the JSON."""
 

@@ -15,6 +15,7 @@ from service.domain.policies import (
     Policy,
     PolicyAlias,
     PolicyVersion,
+    Traffic,
     moved_since,
 )
 from service.domain.run import Page
@@ -185,11 +186,16 @@ class SqlPolicyStore:
         key = key_of(project, name)
         with self._database.writing() as connection:
             found = _locked(connection, key)
-            named = select(policy_alias.c.alias).where(
-                policy_alias.c.policy == key, policy_alias.c.version == number
+            all_named = (
+                select(policy_alias).where(policy_alias.c.policy == key).order_by(policy_alias.c.alias)
             )
-            if aliases := connection.execute(named.order_by(policy_alias.c.alias)).scalars().all():
-                ways = ", ".join(aliases)
+            held = [_named(row) for row in connection.execute(all_named)]
+            if sent := [one.alias for one in held if one.traffic and number in one.traffic.versions]:
+                message = (
+                    f"version {number} of policy {name} gets traffic of {', '.join(sent)}; end that first"
+                )
+                raise StateConflictError(message)
+            if ways := ", ".join(one.alias for one in held if one.version == number):
                 raise StateConflictError(
                     f"version {number} of policy {name} is {ways}; move or delete that first"
                 )
@@ -209,7 +215,7 @@ class SqlPolicyStore:
         with self._database.reading() as connection:
             if (row := connection.execute(_alias(key, alias)).one_or_none()) is None:
                 raise _none_such(connection, key, alias, None)
-        return _alias_of(row)
+        return _named(row)
 
     def move(
         self,
@@ -236,27 +242,57 @@ class SqlPolicyStore:
                 _require_room(connection, key)
             if version is not None and not _has(connection, key, version):
                 raise _none_such(connection, key, None, version)
-            table = policy_move.c
-            ours = table.policy == key, table.alias == alias
-            seq = (connection.execute(select(func.max(table.seq)).where(*ours)).scalar_one() or 0) + 1
-            move = {"policy": key, "alias": alias, "seq": seq, "kind": kind.value, "to_version": version}
-            move |= {
-                "from_version": present and present.version,
+            move = {
+                "kind": kind.value,
+                "to_version": version,
                 "reason": reason,
                 "by": by,
                 "evidence": evidence,
             }
-            connection.execute(insert(policy_move).values(**move, at=now()))
+            seq = _noted(connection, key, alias, {**move, "from_version": present and present.version})
             here = policy_alias.c.policy == key, policy_alias.c.alias == alias
             if version is None:
                 connection.execute(delete(policy_alias).where(*here))
                 return None
-            values = {"version": version, "revision": seq, "moved_at": now()}
+            values = {"version": version, "revision": seq, "moved_at": now(), "traffic": None}
             if present is None:
                 connection.execute(insert(policy_alias).values(policy=key, alias=alias, **values))
             else:
                 connection.execute(update(policy_alias).where(*here).values(**values))
-            return _alias_of(connection.execute(_alias(key, alias)).one())
+            return _named(connection.execute(_alias(key, alias)).one())
+
+    def split(
+        self,
+        name: str,
+        alias: str,
+        traffic: Traffic | None,
+        *,
+        revision: int,
+        reason: str | None = None,
+        by: str | None = None,
+        project: str = DEFAULT_PROJECT,
+    ) -> PolicyAlias:
+        """Split the traffic of an alias."""
+        key = key_of(project, name)
+        with self._database.writing() as connection:
+            _locked(connection, key)
+            if (present := connection.execute(_alias(key, alias)).one_or_none()) is None:
+                raise _none_such(connection, key, alias, None)
+            if present.revision != revision:
+                raise moved_since(name, alias, present.revision)
+            for version in sorted(traffic.versions if traffic else ()):
+                if not _has(connection, key, version):
+                    raise _none_such(connection, key, None, version)
+            move: dict[str, Any] = {"kind": MoveKind.TRAFFIC.value, "reason": reason, "by": by}
+            move |= {"from_version": present.version, "to_version": present.version}
+            move["evidence"] = {"traffic": traffic.told()} if traffic else None
+            values = {
+                "revision": _noted(connection, key, alias, move),
+                "traffic": traffic and asdict(traffic),
+            }
+            here = policy_alias.c.policy == key, policy_alias.c.alias == alias
+            connection.execute(update(policy_alias).where(*here).values(**values))
+            return _named(connection.execute(_alias(key, alias)).one())
 
     def history(
         self,
@@ -309,6 +345,20 @@ def _alias(name: str, alias: str) -> Select[Any]:
     return select(policy_alias).where(policy_alias.c.policy == name, policy_alias.c.alias == alias)
 
 
+def _named(row: Row[Any]) -> PolicyAlias:
+    traffic = row.traffic and Traffic(**row.traffic)
+    return PolicyAlias(**{**row._mapping, "policy": name_of(row.policy), "traffic": traffic})
+
+
+def _noted(connection: Connection, name: str, alias: str, move: Mapping[str, Any]) -> int:
+    """Write a move down; gives its number."""
+    table = policy_move.c
+    ours = table.policy == name, table.alias == alias
+    seq: int = (connection.execute(select(func.max(table.seq)).where(*ours)).scalar_one() or 0) + 1
+    connection.execute(insert(policy_move).values(policy=name, alias=alias, seq=seq, at=now(), **move))
+    return seq
+
+
 def _has(connection: Connection, name: str, number: int) -> bool:
     table = policy_version.c
     known = select(table.number).where(table.policy == name, table.number == number)
@@ -355,10 +405,6 @@ def _policy_of(row: Row[Any], aliases: Mapping[str, int]) -> Policy:
 def _version(row: Row[Any]) -> PolicyVersion:
     facts = {**row._mapping, "policy": name_of(row.policy)}
     return PolicyVersion(checkpoint=facts.pop("checkpoint_id"), **facts)
-
-
-def _alias_of(row: Row[Any]) -> PolicyAlias:
-    return PolicyAlias(**{**row._mapping, "policy": name_of(row.policy)})
 
 
 def _move(row: Row[Any]) -> AliasMove:

@@ -377,6 +377,7 @@ policy_alias = Table(
     Column("version", Integer, nullable=False),
     Column("revision", Integer, nullable=False),  # The seq of the last move.
     Column("moved_at", UtcDateTime, nullable=False),
+    Column("traffic", JsonText),  # NULL where nothing is split.
     ForeignKeyConstraint(["policy", "version"], ["policy_version.policy", "policy_version.number"]),
     Index("ix_policy_alias_version", "policy", "version"),
 )

@@ -7,7 +7,7 @@ from threading import Barrier, Event
 import pytest
 
 from service.domain.errors import NotFoundError, RevisionConflictError, StateConflictError
-from service.domain.policies import Gate, MoveKind
+from service.domain.policies import Gate, MoveKind, Traffic
 from service.domain.run import CheckpointInfo, Lease, Retention, RunKind, RunState
 from service.store import Stores
 from tests.contracts.builders import new_checkpoint, start, submit
@@ -140,6 +140,39 @@ class PolicyStoreContract:
         moves = stores.policies.history("walker", "champion").data[::-1]
         assert [one.seq for one in moves] == list(range(1, 12))
         assert [one.from_version for one in moves] == [None, *(one.to_version for one in moves[:-1])]
+
+    def test_traffic_is_split_as_a_move_that_goes_nowhere_and_ends_when_the_alias_moves(
+        self, stores: Stores
+    ) -> None:
+        walker(stores, 3)
+        move(stores, 1, None)
+        traffic = Traffic(canary=2, weight=0.25, shadow=3)
+        with pytest.raises(RevisionConflictError):
+            stores.policies.split("walker", "champion", traffic, revision=7)
+        split = stores.policies.split("walker", "champion", traffic, revision=1, reason="try", by="me")
+        assert (split.version, split.revision, split.traffic) == (1, 2, traffic)
+        assert stores.policies.alias("walker", "champion") == split
+        noted = stores.policies.history("walker", "champion").data[0]
+        assert (noted.kind, noted.from_version, noted.to_version, noted.by) == (MoveKind.TRAFFIC, 1, 1, "me")
+        assert noted.evidence == {
+            "traffic": {"canary": {"version": 2, "weight": 0.25}, "shadow": {"version": 3}}
+        }
+        move(stores, 2, 2)
+        assert stores.policies.alias("walker", "champion").traffic is None
+
+    def test_a_version_that_gets_traffic_is_there_and_is_kept(self, stores: Stores) -> None:
+        walker(stores, 3)
+        move(stores, 1, None)
+        with pytest.raises(NotFoundError, match="no version 9"):
+            stores.policies.split("walker", "champion", Traffic(shadow=9), revision=1)
+        with pytest.raises(NotFoundError, match="no alias latest"):
+            stores.policies.split("walker", "latest", Traffic(shadow=2), revision=1)
+        stores.policies.split("walker", "champion", Traffic(canary=2, weight=0.5, shadow=3), revision=1)
+        for version in (2, 3):
+            with pytest.raises(StateConflictError, match="gets traffic of champion"):
+                stores.policies.delete_version("walker", version)
+        assert stores.policies.split("walker", "champion", None, revision=2).traffic is None
+        stores.policies.delete_version("walker", 2)
 
     def test_what_is_pointed_at_is_not_deleted(self, stores: Stores) -> None:
         walker(stores, 1)

@@ -47,6 +47,15 @@ async def life(client):
     assert [(move.kind, move.to_version) for move in moves] == [("rollback", 1), ("set", 2), ("set", 1)]
     with pytest.raises(ProblemError, match="has moved since"):
         await now(client.policies.promote(name, "champion", 2, revision=2))
+    split = await now(client.policies.split_traffic(name, "champion", canary=2, weight=0.5, reason="try"))
+    assert (split.canary, split.shadow, split.revision) == ({"version": 2, "weight": 0.5}, None, 4)
+    with pytest.raises(ProblemError, match="has moved since"):
+        await now(client.policies.split_traffic(name, "champion", shadow=2, revision=3))
+    await now(client.policies.act(f"{name}@champion", OBSERVATION, traffic_key="a"))
+    told = await now(client.policies.traffic(name, "champion"))
+    assert [(one.role, one.version) for one in told.versions] == [("holder", 1), ("canary", 2)]
+    await now(client.policies.end_traffic(name, "champion"))
+    assert (await now(client.policies.traffic(name, "champion"))).versions == []
     await now(client.policies.delete_alias(name, "champion"))
     for number in (1, 2):
         await now(client.policies.delete_version(name, number))

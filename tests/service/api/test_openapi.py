@@ -51,6 +51,7 @@ POLICIES = {
     "/{name}/versions/{number}": ["GET", "DELETE"],
     "/{name}/aliases/{alias}": ["GET", "PUT", "DELETE"],
     "/{name}/aliases/{alias}/history": ["GET"],
+    "/{name}/aliases/{alias}/traffic": ["GET", "PUT", "DELETE"],
     "/{name}/aliases/{alias}/rollback": ["POST"],
     "/{policy}/fork": ["POST"],
 }

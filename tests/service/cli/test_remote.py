@@ -146,6 +146,14 @@ def test_a_policy_is_listed_rolled_back_and_deleted(maze: Maze, trained: str) ->
     (policy,) = maze.json("policies", "show", "cart")
     assert policy["aliases"] == {"champion": versions[-1]}
     assert maze.json("policies", "history", "cart@champion")[0]["kind"] == "rollback"
+    maze("policies", "traffic", "cart@champion", "--canary", f"{versions[0]}=0.25", "--reason", "try it")
+    told = maze.json("policies", "traffic", "cart@champion")
+    assert [(one["role"], one["version"]) for one in told] == [
+        ("holder", versions[-1]),
+        ("canary", versions[0]),
+    ]
+    assert "canary" in maze("policies", "traffic", "cart@champion")[0]
+    assert maze.json("policies", "traffic", "cart@champion", "--end") == []
     maze("policies", "create", "empty")
     assert maze("policies", "delete", "empty")[0] == "empty deleted\n"
     assert "empty" not in maze("policies", "list")[0]
