@@ -392,6 +392,7 @@ class WebSocket(WebSocketsSansIOProtocol):
         self.logger = _quiet  # uvicorn tells of every connection, with the query
         self._shared = shared
         self._late: asyncio.TimerHandle | None = None
+        self._is_ending = False
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Take over the connection."""
@@ -414,6 +415,12 @@ class WebSocket(WebSocketsSansIOProtocol):
         """It has read enough for more."""
         self._read()
         super().resume_writing()
+
+    def shutdown(self) -> None:
+        """The server ends: the application has a moment to say so, and to close."""
+        if not self._is_ending:
+            self._is_ending = True
+            self.loop.call_later(self._shared.limits.drain_s, super().shutdown)
 
     def _read(self) -> None:
         if self._late is not None:
