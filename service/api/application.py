@@ -24,6 +24,7 @@ from service.api import (
     run_metrics,
     runs,
     sessions,
+    sharing,
     status,
     submit,
     sweeps,
@@ -57,6 +58,7 @@ ROUTERS = (
     v2.router,
     sessions.router,
     status.router,
+    sharing.router,
     discovery.router,
     page.router,
 )

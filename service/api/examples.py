@@ -436,6 +436,26 @@ _SESSION: dict[str, Any] = {
     "expires_at": _LATER,
 }
 
+_TOKEN = {
+    "id": "5f2c1e9a7b40",
+    "name": "robot",
+    "project": "default",
+    "scopes": ["act"],
+    "created_at": "2026-11-02T09:00:00Z",
+    "created_by": None,
+    "expires_at": None,
+    "last_used_at": None,
+    "revoked_at": None,
+}
+_PROJECT = {
+    "name": "default",
+    "created_at": "2026-11-02T09:00:00Z",
+    "share": 2,
+    "max_running": None,
+    "max_queued": 500,
+    "max_stored_mib": None,
+}
+
 EXAMPLES: dict[str, dict[str, Any]] = {
     "create_webhook": _json(
         _HOOK | {"secret": "whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oD"},
@@ -449,6 +469,16 @@ EXAMPLES: dict[str, dict[str, Any]] = {
         _DELIVERY | {"type": "webhook.test", "run": None, "state": "waiting", "attempts": 0, "status": None}
     ),
     "list_deliveries": _json(_page(_DELIVERY)),
+    "get_me": _json({"token_id": _TOKEN["id"], "project": "default", "scopes": ["act", "runs:read"]}),
+    "make_token": _json(
+        _TOKEN | {"token": f"maze_{_TOKEN['id']}_" + "0" * 64},
+        {"robot": {"name": "robot", "scopes": ["act"], "expires_in_s": 86400}},
+    ),
+    "list_tokens": _json(_page(_TOKEN)),
+    "revoke_token": {"requests": {}, "responses": {}},
+    "list_projects": _json(_page(_PROJECT)),
+    "get_project": _json(_PROJECT),
+    "put_project": _json(_PROJECT, {"quotas": {"share": 2, "max_queued": 500}}),
     "train": _json(_QUEUED, _TRAIN_REQUESTS),
     "rollout": _json(_ROLLOUT, _ROLLOUT_REQUESTS),
     "evaluate": _json(_EVALUATION, _EVALUATE_REQUESTS),
@@ -733,6 +763,8 @@ PATH_EXAMPLES = {
     "upload_id": _UPLOAD["id"],
     "webhook_id": _HOOK_ID,
     "session_id": SESSION_ID,
+    "token_id": _TOKEN["id"],
+    "project": "default",
     "policy": "walker@champion",
     "name": "walker",
     "alias": "champion",

@@ -299,6 +299,7 @@ _TAGS = [
     {"name": "sweeps", "description": "Many trainings from one specification, and searches."},
     {"name": "inference", "description": "Acting in the Open Inference Protocol, for its clients."},
     {"name": "webhooks", "description": "Who is told when runs end."},
+    {"name": "sharing", "description": "Tokens, projects and who one is."},
     {"name": "config", "description": "Look at the configuration and try it without running it."},
     {"name": "service", "description": "Health, metrics, the way in."},
 ]

@@ -5,6 +5,7 @@ Every setting is a ``MAZE_…`` variable as well.
 
 import argparse
 import os
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +13,7 @@ from service.cli.parsers import add, add_group, shared
 from service.cli.printing import plain
 
 if TYPE_CHECKING:
+    from service.domain.sharing import Project
     from service.settings import Settings
 
 SETTINGS = ("host", "port", "database_url", "workers", "auth")
@@ -20,6 +22,7 @@ SETTINGS = ("host", "port", "database_url", "workers", "auth")
 
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 LONGEST_S = 3650 * 86_400
+QUOTAS = ("max_running", "max_queued", "max_stored_mib")
 
 
 def add_commands(commands: Any) -> None:
@@ -60,6 +63,16 @@ def add_commands(commands: Any) -> None:
     add(token, "list", _token_list, "list tokens by id and name", database)
     revoke = add(token, "revoke", _token_revoke, "end a token", database)
     revoke.add_argument("id", metavar="ID", help="id of the token, see maze token list")
+
+    projects = add_group(commands, "project", "make projects, set their quotas or list them")
+    put = add(projects, "put", _project_put, "make a project or change its quotas", database)
+    put.add_argument("name", metavar="NAME", help="the project")
+    put.add_argument("--share", type=int, metavar="N", help="of the slots, beside the shares of others (1)")
+    for quota in QUOTAS:
+        put.add_argument(
+            f"--{quota.replace('_', '-')}", type=int, metavar="N", help="at most; -1 is no limit"
+        )
+    add(projects, "list", _project_list, "list projects and their quotas", database)
 
     imports = add_group(commands, "import", "make experiments and checkpoints of other libraries' files")
     zoo = add(imports, "zoo", _import_zoo, "make an experiment of an entry of RL-Zoo3's hyperparams/*.yml")
@@ -196,6 +209,7 @@ def _token_create(options: argparse.Namespace) -> int:
     url = _settings(options).database_url
     migrate(url)
     with opened_registry(url) as registry:
+        registry.require_project(grants.project)
         print(create_token(registry, options.name, grants, expires_in_s=expires_in_s))
     return 0
 
@@ -228,6 +242,55 @@ def _token_revoke(options: argparse.Namespace) -> int:
     with opened_registry(_settings(options).database_url) as registry:
         registry.revoke_token(options.id)
     return 0
+
+
+def _project_put(options: argparse.Namespace) -> int:
+    from service.store import migrate, open_stores
+
+    given = {name: getattr(options, name) for name in ("share", *QUOTAS)}
+    settings = _settings(options)
+    migrate(settings.database_url)
+    stores = open_stores(settings)
+    quotas = {
+        name: None if value == -1 and name != "share" else value
+        for name, value in given.items()
+        if value is not None
+    }
+    try:
+        made, _ = stores.projects.put(checked_project(options.name, quotas), quotas)
+    finally:
+        stores.close()
+    print(_shown_project(made))
+    return 0
+
+
+def _project_list(options: argparse.Namespace) -> int:
+    from service.store import open_stores
+
+    stores = open_stores(_settings(options))
+    try:
+        print("\n".join(map(_shown_project, stores.projects.list())))
+    finally:
+        stores.close()
+    return 0
+
+
+def _shown_project(project: "Project") -> str:
+    limits = {name: getattr(project, name) for name in QUOTAS}
+    told = "  ".join(f"{name} {limit}" for name, limit in limits.items() if limit is not None)
+    return f"{project.name}  share {project.share}  {told or 'no limits'}"
+
+
+def checked_project(name: str, quotas: dict[str, Any]) -> str:
+    """The name of a project; raises ValueError for what is none, and for quotas that are none."""
+    from service.domain.sharing import PROJECT_NAME
+
+    if not re.fullmatch(PROJECT_NAME, name):
+        raise ValueError(f"{name!r} is no name of a project: up to 24 lower-case letters, digits and hyphens")
+    for quota, value in quotas.items():
+        if value is not None and not (quota == "share") <= value < 2**31:
+            raise ValueError(f"{quota} {value} is no quota; write a number, or -1 for no limit")
+    return name
 
 
 def _import_zoo(options: argparse.Namespace) -> int:

@@ -461,7 +461,7 @@ class RegistryStore(Protocol):
         """All tokens, oldest first; never a digest."""
 
     def revoke_token(self, token_id: str) -> None:
-        """Revoke; raises :class:`NotFoundError`."""
+        """Revoke, with those that it made unless it is an admin's; raises :class:`NotFoundError`."""
 
 
 class SessionStore(Protocol):

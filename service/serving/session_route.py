@@ -94,6 +94,7 @@ class SessionRoute:
         if scope["method"] != "POST":
             detail = f"{scope['method']} does not step; send POST with an observation."
             raise Problem("method_not_allowed", detail, headers={"Allow": "POST"})
+        project = project_of(scope)
         if (query := scope.get("query_string")) and (problem := query_problem(query, ())):
             raise problem
         body = await read_body(await receive(), receive, self._max_body_bytes)
@@ -104,7 +105,7 @@ class SessionRoute:
             if is_long
             else decode_step(body, media_type)
         )
-        session_id, project = scope["path"].split("/")[3], project_of(scope)
+        session_id = scope["path"].split("/")[3]
         session = self._sessions.peek(session_id, project) or await self._sessions.get(session_id, project)
         answer = self._sessions.step(session, request)
         answered = _encode(answer if isinstance(answer, Stepped) else await awaited(answer))

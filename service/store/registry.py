@@ -8,10 +8,10 @@ from typing import Any
 from sqlalchemy import Row, delete, func, insert, or_, select, update
 
 from service.domain.errors import NotFoundError
-from service.domain.sharing import Caller, Grant, Token, known_scopes
+from service.domain.sharing import Caller, Grant, Scope, Token, known_scopes
 from service.store.engine import Database, opened
 from service.store.migrations import check_revision
-from service.store.tables import access_token, environment, worker
+from service.store.tables import access_token, environment, project, worker
 from service.store.types import after_now, now, seconds_since, upsert
 
 DAY_S = 86_400.0
@@ -102,6 +102,12 @@ class SqlRegistryStore:
         with self._database.writing() as connection:
             connection.execute(insert(access_token).values(**row, expires_at=expires_at, created_at=now()))
 
+    def require_project(self, name: str) -> None:
+        """Pass where there is this project; raises :class:`NotFoundError`."""
+        with self._database.reading() as connection:
+            if connection.execute(select(project.c.name).where(project.c.name == name)).first() is None:
+                raise NotFoundError(f"there is no project {name}; make it first: maze project put {name}")
+
     def find_token(self, token_id: str) -> Grant | None:
         """What a token grants that is neither revoked nor expired."""
         table = access_token.c
@@ -138,13 +144,19 @@ class SqlRegistryStore:
         return [_token_of(row) for row in rows]
 
     def revoke_token(self, token_id: str) -> None:
-        """Revoke; the first time counts."""
+        """Revoke; the first time counts. What it made goes with it, unless it was an admin's."""
         table = access_token.c
         revoked = func.coalesce(table.revoked_at, now())
         with self._database.writing() as connection:
-            statement = update(access_token).where(table.id == token_id).values(revoked_at=revoked)
-            if connection.execute(statement).rowcount == 0:
-                raise NotFoundError(f"there is no token {token_id}; list them: maze token list")
+            gone = [token_id]
+            while gone:
+                statement = update(access_token).where(table.id.in_(gone)).values(revoked_at=revoked)
+                rows = connection.execute(statement.returning(table.id, table.scopes)).all()
+                if not rows:
+                    raise NotFoundError(f"there is no token {token_id}; list them: maze token list")
+                makers = [row.id for row in rows if Scope.ADMIN not in (row.scopes or ())]
+                made = select(table.id).where(table.created_by.in_(makers), table.revoked_at.is_(None))
+                gone = list(connection.execute(made).scalars())
 
 
 def _token_of(row: Row[Any]) -> Token:

@@ -105,8 +105,10 @@ def asked(
         break
     answer = client.request(method.upper(), filled(path, values), **options)
     text = answer.text.replace(answer.headers.get("x-request-id", "-"), "")
-    for name, value in values.items():
-        text = text.replace(value, "{" + name + "}")
+    for name in sorted(
+        values, key=lambda name: -len(values[name])
+    ):  # a policy's reference has its name in it
+        text = text.replace(values[name], "{" + name + "}")
     return answer.status_code, text
 
 

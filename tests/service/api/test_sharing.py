@@ -1,0 +1,101 @@
+"""Tokens that clients make, who one is, and projects."""
+
+import asyncio
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from service.domain.sharing import Caller, Scope
+from service.domain.use_cases import create_token
+from service.main import create_app
+from service.settings import Settings
+from service.store import Stores
+from tests.service.api.client import Client
+
+Headers = dict[str, str]
+
+
+@pytest.fixture
+def client(sqlite_url: str, sqlite_stores: Stores) -> Iterator[Client]:
+    with asyncio.Runner() as runner:
+        yield Client(create_app(Settings(database_url=sqlite_url), sqlite_stores), runner)
+
+
+@pytest.fixture
+def admin(sqlite_stores: Stores) -> Headers:
+    return {"X-API-Key": create_token(sqlite_stores.registry, "admin")}
+
+
+def made(client: Client, by: Headers, **body: Any) -> tuple[Headers, dict[str, Any]]:
+    answer = client.post("/v1/tokens", {"name": "robot", "scopes": ["act"], **body}, headers=by)
+    assert answer.status_code == 201, answer.text
+    return {"X-API-Key": answer.json().pop("token")}, answer.json()
+
+
+def test_a_token_is_shown_once_and_opens_what_it_was_made_for(client: Client, admin: Headers) -> None:
+    headers, token = made(client, admin, scopes=["runs:read"], expires_in_s=60)
+    assert client.get("/v1/runs", headers=headers).status_code == 200
+    assert client.post("/v1/train", {}, headers=headers).json()["scope"] == "runs:write"
+    me = client.get("/v1/me", headers=headers).json()
+    assert me == {"token_id": token["id"], "project": "default", "scopes": ["runs:read"]}
+    listed = client.get("/v1/tokens", headers=admin)
+    assert headers["X-API-Key"].rsplit("_", 1)[1] not in listed.text
+    assert {each["name"] for each in listed.json()["data"]} == {"admin", "robot"}
+
+
+def test_nobody_gives_more_than_he_has_nor_for_longer(client: Client, admin: Headers) -> None:
+    headers, _ = made(client, admin, scopes=["runs:read", "act"], expires_in_s=100)
+    answer = client.post("/v1/tokens", {"name": "x", "scopes": ["act", "admin"]}, headers=headers)
+    assert (answer.status_code, answer.json()["scope"]) == (403, "admin")
+    longer = {"name": "x", "scopes": ["act"], "expires_in_s": 200}
+    assert client.post("/v1/tokens", longer, headers=headers).status_code == 422
+    _, child = made(client, headers)
+    assert child["expires_at"] is not None
+
+
+def test_one_sees_and_ends_ones_own_tokens_alone(client: Client, admin: Headers) -> None:
+    headers, own = made(client, admin)
+    _, other = made(client, admin)
+    _, child = made(client, headers)
+    listed = client.get("/v1/tokens", headers=headers).json()["data"]
+    assert {each["id"] for each in listed} == {own["id"], child["id"]}
+    paths = {name: f"/v1/tokens/{token['id']}" for name, token in (("other", other), ("child", child))}
+    assert client.request("DELETE", paths["other"], headers=headers).status_code == 404
+    assert client.request("DELETE", paths["child"], headers=headers).status_code == 204
+
+
+def test_a_revoked_token_makes_no_more_trouble_through_those_it_made(
+    client: Client, admin: Headers, sqlite_stores: Stores
+) -> None:
+    headers, own = made(client, admin)
+    _, child = made(client, headers)
+    assert client.request("DELETE", f"/v1/tokens/{own['id']}", headers=admin).status_code == 204
+    assert sqlite_stores.registry.find_token(child["id"]) is None
+
+
+def test_a_project_is_made_by_an_admin_who_then_works_in_it(client: Client, admin: Headers) -> None:
+    quotas = {"share": 2, "max_queued": 0}
+    assert client.request("PUT", "/v1/projects/walker", json=quotas, headers=admin).json()["max_queued"] == 0
+    within = admin | {"X-Maze-Project": "walker"}
+    headers, token = made(client, within, scopes=["runs:write"])
+    assert token["project"] == "walker"
+    answer = client.post("/v1/train", {}, headers=headers)
+    assert (answer.status_code, answer.json()["code"]) == (429, "quota_exceeded")
+    assert [answer.json()[name] for name in ("quota", "used", "limit")] == ["max_queued", 0, 0]
+    assert client.request("PUT", "/v1/projects/walker", json={}, headers=headers).status_code == 403
+    nowhere = client.post(
+        "/v1/tokens", {"name": "x", "scopes": ["act"]}, headers=admin | {"X-Maze-Project": "no"}
+    )
+    assert nowhere.status_code == 404
+
+
+def test_an_admin_of_the_default_project_is_not_seen_by_another_one(
+    client: Client, sqlite_stores: Stores, admin: Headers
+) -> None:
+    sqlite_stores.projects.put("other", {})
+    grants = Caller(project="other", scopes=frozenset({Scope.ACT}))
+    stranger = {"X-API-Key": create_token(sqlite_stores.registry, "stranger", grants)}
+    assert [each["name"] for each in client.get("/v1/tokens", headers=stranger).json()["data"]] == [
+        "stranger"
+    ]
