@@ -441,7 +441,7 @@ _TOKEN = {
     "name": "robot",
     "project": "default",
     "scopes": ["act"],
-    "created_at": "2026-11-02T09:00:00Z",
+    "created_at": "2026-11-02T09:00:00.000Z",
     "created_by": None,
     "expires_at": None,
     "last_used_at": None,
@@ -449,7 +449,7 @@ _TOKEN = {
 }
 _PROJECT = {
     "name": "default",
-    "created_at": "2026-11-02T09:00:00Z",
+    "created_at": "2026-11-02T09:00:00.000Z",
     "share": 2,
     "max_running": None,
     "max_queued": 500,
