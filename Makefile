@@ -45,7 +45,7 @@ $(VENV)/.installed: $(VENV)/.torch pyproject.toml constraints.txt
 
 $(VENV)/.installed-test: $(VENV)/.torch pyproject.toml constraints.txt
 	@echo "2/4  the project, what else it needs, and the tools of its tests: some minutes"
-	$(PIP) --editable '.[test,gym,postgres,optuna,parquet,video,box2d,pettingzoo,minari,onnx]'
+	$(PIP) --editable '.[test,gym,postgres,optuna,parquet,video,box2d,pettingzoo,minari,onnx,otel]'
 	@touch $@ $(VENV)/.installed
 
 # The page's packages; without npm's registry the service runs all the same, and / says what is missing
