@@ -15,7 +15,7 @@ from service.api.dependencies import CallerDep, PageDep, PageQuery, ServicesDep,
 from service.domain.policies import POLICY_NAME, Gate, MoveKind, Policy, PolicyAlias, PolicyVersion
 from service.domain.promotion import ANY, Wish, remove_alias, roll_back, set_alias
 from service.domain.run import Page, Run
-from service.domain.sharing import Scope
+from service.domain.sharing import LONGEST_KEY, Scope, key_of
 from service.domain.use_cases import named_checkpoint
 from service.problems import Problem
 
@@ -168,6 +168,9 @@ def create_policy(
     body: PolicyRequest, services: ServicesDep, response: Response, caller: CallerDep
 ) -> Policy:
     """Make a policy; the same one again is answered as it is (200)."""
+    if (most := LONGEST_KEY - len(key_of(caller.project, ""))) < len(body.name):
+        message = f"In project {caller.project} names of policies have at most {most} characters."
+        raise Problem.at("/name", "invalid_value", message)
     gate = _gate(body.gate)
     made, is_new = services.policies.create(
         body.name, description=body.description, gate=gate, by=caller.token_id

@@ -46,6 +46,10 @@ class Caller:
         return scope in self.scopes or Scope.ADMIN in self.scopes
 
 
+LONGEST_KEY = 64
+"""Characters of a key at most."""
+
+
 def key_of(project: str, name: str) -> str:
     """What a name that belongs to a project is stored under."""
     return name if project == DEFAULT_PROJECT else f"{project}/{name}"

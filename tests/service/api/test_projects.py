@@ -220,6 +220,8 @@ def test_names_of_policies_and_positions_of_events_are_each_projects_own(
     made = client.post("/v1/policies", {"name": "walker", "description": "mine"}, headers=stranger)
     assert (made.status_code, made.json()["name"], made.json()["n_versions"]) == (201, "walker", 0)
     missing = client.get("/v1/policies/walker/versions/1", headers=stranger)
+    long = [client.post("/v1/policies", {"name": "a" * n}, headers=stranger).status_code for n in (58, 59)]
+    assert long == [201, 422], "more than a database keeps together with the project"
     assert "other/" not in made.text + missing.text
     assert missing.status_code == 404
     sqlite_stores.runs.create(new_run(project="other"))
