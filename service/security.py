@@ -97,6 +97,11 @@ RETRY_S = 1.0
 REMEMBERED = 4096
 """Hosts, tokens and clients that are remembered at most; a stranger's names cannot fill the memory."""
 
+UNAUTHORIZED_CLOSE = 4401
+"""Code with which a WebSocket is closed whose token has ended."""
+_LAST = frozenset({"http.response.body", "websocket.close"})
+"""Messages that end an answer, unless they say that more follows."""
+
 USE_NOTED_S = 3600.0
 """How old the note of a token's use may be."""
 _PROJECT = re.compile(PROJECT_NAME)
@@ -364,10 +369,8 @@ class SecurityLayer:
                 await answer.whole(204, [_CORS_METHODS, _CORS_HEADERS], b"")
                 return
             await self._admit(scope, headers)
-            if scope["type"] == "websocket":
-                await self._app(scope, receive, send)
-                return
-            if scope["method"] not in SAFE_METHODS or _has_body(headers):
+            is_http = scope["type"] == "http"
+            if is_http and (scope["method"] not in SAFE_METHODS or _has_body(headers)):
                 receive = self._bodies(scope["path"]).limited(headers, receive)
             await self._hand_on(scope, headers, receive, answer)
         except Exception as error:  # the outermost handler: no bare traceback may reach the server
@@ -580,7 +583,7 @@ class _Sent(Answer):
             # a copy: the application may send one and the same message many times
             headers = self.head(status, message.get("headers", ()))
             message = {"type": "http.response.start", "status": status, "headers": headers}
-        elif not message.get("more_body"):
+        elif message["type"] in _LAST and not message.get("more_body"):
             self.is_over = True
         await self._send(message)
 
@@ -605,11 +608,13 @@ class _Sent(Answer):
         await self.whole(problem.status, *problem.answer(self._scope))
 
     async def end(self, problem: Problem) -> None:
-        """Answer no more than what was sent; with the problem, where nothing was."""
+        """Answer no more than what was sent; with the problem, where nothing was. A WebSocket is closed."""
         task = asyncio.current_task()
         if task is not None:
             task.uncancel()  # whoever cancelled it has had what he wanted
-        if self.is_started:
+        if self._scope["type"] == "websocket":
+            await self.send({"type": "websocket.close", "code": UNAUTHORIZED_CLOSE, "reason": problem.code})
+        elif self.is_started:
             await self.send({"type": "http.response.body", "body": b""})
         else:
             await self.fail(problem)

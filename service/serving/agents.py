@@ -337,7 +337,8 @@ class SelectorCache:
     def _look(self, source: str, selector: str) -> tuple[CheckpointInfo, Split | None]:
         stores = stores_of(self._stores, project_of(source))
         info = acting_checkpoint(stores, name_of(source), selector)
-        return info, Split.of(stores.policies, source) if is_policy(source) else None
+        is_split = is_policy(source)
+        return info, Split.of(stores.policies, project_of(source), name_of(source)) if is_split else None
 
 
 def _mark_retrieved(task: asyncio.Task[str]) -> None:

@@ -24,6 +24,7 @@ from starlette.types import Message, Receive, Scope, Send
 
 from service.domain.errors import NotFoundError, ServiceError
 from service.domain.ports import Stores
+from service.domain.projects import stores_of
 from service.domain.sessions import SequenceConflictError, SessionEnd, SessionGoneError
 from service.problems import Problem
 from service.serving.forms import JSON, MSGPACK
@@ -259,7 +260,8 @@ class _Connection:
             await self.refuse(error, seq)
 
     async def _reset(self, frame: ResetFrame) -> None:
-        session, repin_in = self._session, self._stores if frame.repin else None
+        session = self._session
+        repin_in = stores_of(self._stores, session.project) if frame.repin else None
         try:
             await self._sessions.reset(session, seed=frame.seed, repin_in=repin_in)
         except (Problem, ServiceError) as error:

@@ -15,7 +15,7 @@ import secrets
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from hashlib import blake2b
 from typing import Annotated, Any, ClassVar, TypeAlias
@@ -44,7 +44,7 @@ from service.domain.sessions import (
     SessionEnd,
     SessionGoneError,
 )
-from service.domain.sharing import DEFAULT_PROJECT, key_of, name_of
+from service.domain.sharing import DEFAULT_PROJECT, name_of
 from service.domain.use_cases import acting_checkpoint, named_version, new_session_id
 from service.problems import Problem
 from service.serving.agents import AgentCache
@@ -387,7 +387,7 @@ class Sessions:
         self._n_beginning += 1
         try:
             session_id = new_session_id()
-            split = await asyncio.to_thread(Split.of, stores.policies, key_of(project, source))
+            split = await asyncio.to_thread(Split.of, stores.policies, project, source)
             chosen = source
             if split is not None:
                 chosen = name_of(split.versions[self._agents.traffic.lane(split).choose(session_id)])
@@ -549,7 +549,8 @@ class Sessions:
 
     def _store(self, session: Session, new: NewRun | None) -> None:
         if new is not None:
-            self._stores.runs.begin(new, RECORDER, by=session.created_by)
+            ours = replace(new, project=session.project)
+            self._stores.runs.begin(ours, RECORDER, by=session.created_by)
             session.run_id = new.id
         try:
             self._stores.sessions.add(

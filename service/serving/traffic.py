@@ -26,7 +26,7 @@ from prometheus_client.registry import Collector
 from service.domain.errors import ServiceError
 from service.domain.policies import reference
 from service.domain.ports import PolicyStore
-from service.domain.sharing import key_of, name_of, project_of
+from service.domain.sharing import key_of
 from service.problems import Problem
 from service.serving.batching import Job
 
@@ -53,23 +53,24 @@ class Split(NamedTuple):
     """How the requests to an alias are split now."""
 
     alias: str
-    """As ``name@alias``."""
+    """As ``name@alias``, under its :func:`~service.domain.sharing.key_of` of the project."""
     revision: int
     """Of the alias; a new one begins new counts."""
     versions: dict[Role, str]
-    """Each as ``name:3``."""
+    """Each as ``name:3``, likewise."""
     weight: float
     """Of the canary."""
 
     @classmethod
-    def of(cls, policies: PolicyStore, source: str) -> "Split | None":
+    def of(cls, policies: PolicyStore, project: str, source: str) -> "Split | None":
         """How the requests to what is named are split now; None where one version answers them all.
 
         Args:
             policies: those of the project.
-            source: as :func:`~service.domain.sharing.key_of` says it.
+            project: whose they are.
+            source: as ``name@alias``; what names no alias is not split.
         """
-        name, alias, _ = reference(name_of(source)) or ("", None, None)
+        name, alias, _ = reference(source) or ("", None, None)
         if alias is None:
             return None
         found = policies.alias(name, alias)
@@ -81,11 +82,11 @@ class Split(NamedTuple):
             Role.SHADOW: found.traffic.shadow,
         }
         versions = {
-            role: key_of(project_of(source), f"{name}:{number}")
+            role: key_of(project, f"{name}:{number}")
             for role, number in numbers.items()
             if number is not None
         }
-        return cls(source, found.revision, versions, found.traffic.weight)
+        return cls(key_of(project, source), found.revision, versions, found.traffic.weight)
 
 
 @dataclass

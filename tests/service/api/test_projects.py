@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from service.domain.policies import MoveKind
-from service.domain.run import MetricPoint, StopReason
+from service.domain.run import MetricPoint, RunKind, StopReason
 from service.domain.sharing import Caller, Scope
 from service.domain.use_cases import create_token
 from service.main import create_app
@@ -17,6 +17,7 @@ from service.store import Stores
 from tests.contracts.builders import new_checkpoint, new_episode, new_run, new_sweep, start
 from tests.contracts.upload_store import begin
 from tests.service.api.client import Client
+from tests.service.api.test_session_socket import connected
 from tests.service.serving.checkpoints import make_checkpoint
 
 UNKNOWN = {
@@ -26,8 +27,9 @@ UNKNOWN = {
     "webhook_id": "hook_00000000000000000000000000",
     "checkpoint_id": "ckpt_00000000000000000000000000",
     "name": "nobody",
-    "policy": "nobody@champion",
+    "policy": "nobody@nothing",
     "alias": "nothing",
+    "session_id": "session_00000000000000000000000000",
 }
 """Ids of nothing, as long as those that there are."""
 PLAIN = {"number": "1", "index": "0", "token_id": "none", "project": "none"}
@@ -40,7 +42,7 @@ def client(sqlite_url: str, sqlite_stores: Stores) -> Iterator[Client]:
 
 
 @pytest.fixture
-def owned(sqlite_stores: Stores) -> dict[str, str]:
+def owned(client: Client, sqlite_stores: Stores) -> dict[str, str]:
     """Ids of what the default project has, of every kind."""
     stores = sqlite_stores
     run, lease = start(stores, name="secret walker", labels={"team": "secret"})
@@ -63,6 +65,7 @@ def owned(sqlite_stores: Stores) -> dict[str, str]:
         "name": "walker",
         "policy": "walker@champion",
         "alias": "champion",
+        "session_id": begun(client, {"run": run.id}, admin(stores)),
     }
 
 
@@ -76,6 +79,13 @@ def stranger(sqlite_stores: Stores) -> dict[str, str]:
 
 def admin(stores: Stores, project: str = "default") -> dict[str, str]:
     return {"X-API-Key": create_token(stores.registry, "admin"), "X-Maze-Project": project}
+
+
+def begun(client: Client, body: dict[str, Any], headers: dict[str, str]) -> str:
+    """Id of a new session."""
+    answer = client.post("/v1/sessions", body, headers=headers)
+    assert answer.status_code == 201, answer.text
+    return str(answer.json()["id"])
 
 
 def filled(path: str, values: Mapping[str, str]) -> str:
@@ -147,7 +157,7 @@ def test_lists_counts_searches_and_feeds_show_nothing(
     for path in (
         *("/v1/runs", "/v1/runs?name=secret", "/v1/runs?label.team=secret", "/v1/runs?sort=-loss"),
         *("/v1/sweeps", "/v1/policies", "/v1/policies?name=walk", "/v1/webhooks", "/v1/checkpoints/uploads"),
-        *("/v1/events", "/v1/workers"),
+        *("/v1/events", "/v1/workers", "/v1/sessions"),
     ):
         answer = client.get(path, headers=stranger)
         assert answer.status_code in (200, 422), path
@@ -200,6 +210,50 @@ def test_a_warm_agent_acts_for_its_own_project_alone(
             assert client.post(path, body, headers=own).status_code == 200
             assert client.post(path, body, headers=stranger).status_code == 404
             assert client.post(path, body, headers=admin(sqlite_stores, "other")).status_code == 404
+
+
+def test_what_a_session_records_is_its_projects(
+    client: Client, sqlite_stores: Stores, stranger: dict[str, str]
+) -> None:
+    stores = sqlite_stores
+    assert client.post("/v1/train", {}, headers=stranger).status_code == 202
+    run, lease = stores.runs.claim("w", kinds=[RunKind.TRAIN], lease_s=30) or pytest.fail("nothing waits")
+    stores.checkpoints.put(lease, new_checkpoint(1, is_best=True), make_checkpoint().to_bytes())
+    path = f"/v1/sessions/{begun(client, {'run': run.id, 'record': True}, stranger)}"
+    recording = client.get(path, headers=stranger).json()["recording"]
+    assert stores.runs.get(recording).project == "other"
+
+
+@pytest.mark.parametrize("by_socket", [True, False])
+def test_a_session_is_pinned_anew_to_a_policy_of_its_own_project(
+    client: Client, sqlite_stores: Stores, owned: dict[str, str], stranger: dict[str, str], by_socket: bool
+) -> None:
+    stores = sqlite_stores
+    _, lease = start(stores, project="other")
+    info = stores.checkpoints.put(lease, new_checkpoint(1), make_checkpoint(seed=1).to_bytes())
+    stores.policies.create("walker", project="other")
+    stores.policies.add_version("walker", info.id, project="other")
+    stores.policies.move("walker", "champion", 1, kind=MoveKind.SET, revision=None, project="other")
+    path = f"/v1/sessions/{begun(client, {'policy': 'walker@champion'}, stranger)}"
+
+    async def repinned() -> str:
+        async with connected(client, path, **{"x-api-key": stranger["X-API-Key"]}) as socket:
+            await socket.hear()
+            return str((await socket.ask(op="reset", repin=True))["checkpoint"])
+
+    over_http = client.post(f"{path}/reset", {"repin": True}, headers=stranger).json()["checkpoint"]
+    assert (client.run(repinned()) if by_socket else over_http) == info.id
+
+
+def test_a_session_of_another_project_has_no_websocket(
+    client: Client, owned: dict[str, str], stranger: dict[str, str]
+) -> None:
+    async def closed() -> Any:
+        path = f"/v1/sessions/{owned['session_id']}"
+        async with connected(client, path, **{"x-api-key": stranger["X-API-Key"]}) as socket:
+            return (await socket.hear())["problem"]["code"], await socket.hear()
+
+    assert client.run(closed()) == ("not_found", 4404)
 
 
 def test_a_run_that_was_just_polled_is_not_there_for_another_project(

@@ -8,8 +8,14 @@ from typing import Any
 import msgspec
 import pytest
 
+from service.domain.sharing import Caller, Scope
+from service.domain.use_cases import create_token, token_id_of
+from service.security import UNAUTHORIZED_CLOSE, TokenVerifier
 from service.serving import session_socket
-from tests.service.api.client import HOST, Client
+from service.settings import Settings
+from service.store import Stores
+from tests.contracts.builders import new_checkpoint, start
+from tests.service.api.client import HOST, Client, running
 from tests.service.api.test_sessions import (  # noqa: F401
     OBSERVATION,
     actions,
@@ -19,6 +25,7 @@ from tests.service.api.test_sessions import (  # noqa: F401
     source,
     step,
 )
+from tests.service.serving.checkpoints import make_checkpoint
 
 JSON, MSGPACK = session_socket.JSON_PROTOCOL, session_socket.MSGPACK_PROTOCOL
 
@@ -245,3 +252,27 @@ def test_nothing_is_accepted_of_another_origin_or_for_another_form(client: Clien
     assert client.run(refused(path, origin="https://evil.example")) == 403
     assert client.run(refused(path, "chat")) == 400
     assert client.run(refused("/v1/runs/r")) == 404
+
+
+def test_a_connection_ends_with_its_token_whatever_it_waits_for(
+    sqlite_url: str, stores: Stores, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(TokenVerifier.__init__, "__defaults__", (0.05, None))
+    run, lease = start(stores)
+    stores.checkpoints.put(lease, new_checkpoint(1, is_best=True), make_checkpoint().to_bytes())
+    text = create_token(stores.registry, "robot", Caller(scopes=frozenset({Scope.ACT})))
+    token = {"x-api-key": text}
+
+    async def play(path: str) -> list[Any]:
+        async with connected(client, path, **token) as socket:
+            heard = [await socket.hear(), await socket.ask(op="step", seq=0, observation=OBSERVATION)]
+            stores.registry.revoke_token(token_id_of(text) or "")
+            heard.append(await socket.hear())
+        async with connected(client, path, **token) as socket:
+            return [*heard, socket.accepted]  # type: ignore[attr-defined]
+
+    with running(Settings(database_url=sqlite_url), stores) as client:
+        made = client.post("/v1/sessions", {"run": run.id}, headers=token)
+        hello, action, code, refused = client.run(play(made.headers["location"]))
+    assert (hello["op"], action["op"], code) == ("hello", "action", UNAUTHORIZED_CLOSE)
+    assert refused["status"] == 401
