@@ -19,7 +19,7 @@ from maze_core.checkpoint import Checkpoint, section
 from maze_core.config.nodes import TARGET, is_node, shown
 from maze_core.config.settings import truth
 from maze_core.config.targets import resolve_target
-from maze_core.data.flat_space import SpaceReader, form_of, put_together
+from maze_core.data.flat_space import SpaceReader, form_of, put_together, rows_of
 from maze_core.envs.env_spaces import HasSpaces, described_spaces
 from maze_core.envs.wrappers.wrapper import (
     ACTS,
@@ -32,12 +32,14 @@ from maze_core.envs.wrappers.wrapper import (
 from maze_core.errors import (
     CheckpointError,
     InvalidSpecificationError,
+    MaskError,
     NotServableError,
     SpaceMismatchError,
     StateError,
 )
 from maze_core.models.acting import ActingPolicy, to_env_actions
-from maze_core.models.decisions import decide
+from maze_core.models.decisions import Wanted, decide
+from maze_core.models.heads import BoxHead
 from maze_core.models.masks import MaskCheck, mask_checks
 from maze_core.models.memory import STATE
 from maze_core.models.networks import ActionCritic, Critic
@@ -354,8 +356,12 @@ class Agent:
         deterministic: bool,
         rng: np.random.Generator | None,
         noise: FloatArray | None = None,
+        wanted: Wanted = Wanted(),  # noqa: B008 -- it never changes
     ) -> tuple[Action, list[Tree], list[str | None]]:
-        """As :meth:`advance`, of raw observations, and a decision for each."""
+        """As :meth:`advance`, of raw observations, and a decision for each.
+
+        ``candidates``, where they are wanted, are ``[{"action": in the environment's own form, "score": …}, …]``.
+        """
         key, agent_id = actor
         if states is None and self.has_state:
             raise StateError(MISSING)
@@ -370,11 +376,17 @@ class Agent:
         network = step.networks[agent_id if len(step.networks) > 1 else 0]
         taken = partial(self._taken, key)
         critic = self.critic()
-        samples, decisions, after = decide(step, network, seen, noise, critic, key, taken)
+        samples, decisions, after = decide(step, network, seen, noise, critic, key, taken, wanted)
+        form = form_of(self.action_spaces[key])
+        for decision in decisions if wanted.top_k else ():
+            scores, best = decision["candidates"]
+            pairs = zip(rows_of(form, taken(best)), scores, strict=True)
+            decision["candidates"] = [{"action": action, "score": score} for action, score in pairs]
         told = _next_states(actor, before, after, carried)
         if isinstance(critic, Critic) and key in critic.state_widths and after is not None:
             for row, (value, carried_on) in _judged(critic, actor, seen, before).items():
-                decisions[row]["value"] = value
+                if "value" in wanted.members:
+                    decisions[row]["value"] = value
                 told[row] = replace(told[row], critic={**told[row].critic, actor: carried_on})
         texts = [self._states.write(state) if self.has_state else None for state in told]
         return taken(samples), decisions, texts
@@ -445,8 +457,14 @@ class Agent:
             )
         return process(self._changes_observations, step_key, observations, carried)
 
-    def check_observation(self, value: JSON, actor_id: ActorID) -> Observation:
+    def check_observation(self, value: JSON, actor_id: ActorID, mask: JSON = None) -> Observation:
         """One raw observation by the rule of :mod:`maze_core.data.values`, which training has too.
+
+        Args:
+            value: the observation.
+            actor_id: whose it is.
+            mask: what the actor may do, beside what the observation says of it, which may then be left out: 0 and 1, or
+                truth values, of the one head that has a mask, or head → mask.
 
         Returns:
             Name → array, in the order of the space.
@@ -454,13 +472,54 @@ class Agent:
         Raises:
             SpaceMismatchError: a part is missing, or of a wrong shape or kind, or a mask allows nothing; its pointer
                 says where.
+            MaskError: the mask cannot be applied.
         """
-        checked, masks = self._readers[actor_id.step_key].read(value), self._masks.get(actor_id.step_key)
+        masks = self._masks.get(actor_id.step_key)
+        given = {} if mask is None else self._read_mask(mask, actor_id.step_key)
+        if given and isinstance(value, Mapping):
+            value = {**given, **value}
+        checked = self._readers[actor_id.step_key].read(value)
+        for name, allowed in given.items():
+            checked[name] = checked[name] * (allowed != 0)
         if masks is not None:
             fault = masks.fault({name: array[None] for name, array in checked.items()})
             if fault is not None:
-                raise SpaceMismatchError(f"T{fault.message[1:]}", f"/{fault.name}")
+                message = f"T{fault.message[1:]}"
+                if fault.is_empty and given:
+                    raise MaskError(message, code="mask_empty")
+                raise SpaceMismatchError(message, f"/{fault.name}")
         return checked
+
+    def _read_mask(self, mask: JSON, key: StepKey) -> Observation:
+        """The mask observations that a mask beside an observation stands for."""
+        heads = self._masks[key].heads if key in self._masks else {}
+        honoured = {part.mask for part in self.policy.steps[key].parts}
+        heads = {head: name for head, name in heads.items() if name in honoured}
+        if not heads:
+            message = (
+                f"Sub-step {key!r} has no masks: its observations hold none, and the policy learnt without."
+            )
+            raise MaskError(message, code="mask_unsupported")
+        given = mask if isinstance(mask, Mapping) else dict.fromkeys(list(heads)[: len(heads) == 1], mask)
+        if not given:
+            raise MaskError(f"Give an object of masks by head: {', '.join(heads)}.")
+        if unknown := [head for head in given if head not in heads]:
+            message = f"The head {shown(unknown[0])} has no mask; there is {', '.join(heads)}."
+            raise MaskError(message, f"/{unknown[0]}", "mask_unsupported")
+        leaves, read = self._readers[key].leaves, {}
+        for head, its_mask in given.items():
+            where = f"/{head}" if isinstance(mask, Mapping) else ""
+            try:
+                array = read[heads[head]] = leaves[heads[head]].read(its_mask)
+            except SpaceMismatchError as error:
+                raise MaskError(str(error), where + error.pointer) from error
+            if ((array != 0) & (array != 1)).any():
+                raise MaskError("A mask says 1 (allowed) or 0 for each action.", where)
+        return read
+
+    def heads_of_numbers(self, actor_id: ActorID) -> list[str]:
+        """The heads that do not choose, and so have no candidates."""
+        return [head.name for head in self.policy.steps[actor_id.step_key].heads if isinstance(head, BoxHead)]
 
     def takes(self, observations: Array, actor_id: ActorID) -> bool:
         """Whether an array ``[B, …]`` holds raw observations that fit as they are; if not, each has to be checked."""

@@ -76,6 +76,19 @@ class SpaceMismatchError(MazeError, ValueError):
         super().__init__(message)
 
 
+class MaskError(SpaceMismatchError):
+    """A mask beside an observation cannot be applied.
+
+    Attributes:
+        code: ``mask_unsupported``, ``mask_empty``, or ``space_mismatch`` for other numbers or another shape.
+    """
+
+    def __init__(self, message: str, pointer: str = "", code: str = "space_mismatch") -> None:
+        """Say what is wrong with the mask, and where in it."""
+        self.code = code
+        super().__init__(message, pointer)
+
+
 class StateError(SpaceMismatchError):
     """What an agent carries through an episode is missing, damaged, or that of another one."""
 

@@ -24,15 +24,16 @@ from service.http_server import Protocol, rendered
 from service.main import Application
 from service.problems import Problem
 from service.security import Answer, HeaderList, Pass, given_request_id, new_request_id
+from service.serving.agents import Acting
 from service.serving.batching import Job
 from service.serving.hot_route import READ_ON_LOOP_BYTES, ActionRoute, action_path, source_of
-from service.serving.served import ServedAgent
 from service.settings import Settings
 
 logger = logging.getLogger(__name__)
 
 MAX_KNOWN, MAX_KNOWN_BYTES = 32, 2048
 """Heads that a connection remembers, and the longest of them."""
+_USUAL_ACCEPT = frozenset({b"*/*", b"application/json"})
 _GAP = b"\x00"
 """In the place of a length and an id; no header holds it."""
 
@@ -162,7 +163,9 @@ class FastProtocol(Protocol):
             or self.limit_concurrency is not None
         ):
             return None
-        return self._application.passes(scope, READ_ON_LOOP_BYTES)
+        passed = self._application.passes(scope, READ_ON_LOOP_BYTES)
+        is_usual = passed is not None and passed.headers.get(b"accept", b"*/*") in _USUAL_ACCEPT
+        return passed if is_usual else None
 
     def _acts_again(self, data: bytes) -> bool:
         end = data.find(b"\r\n\r\n") + 4
@@ -206,7 +209,7 @@ class _Exchange:
         self._scope = passed.scope
         self._answer: Answer | None = passed.answer()
         """None where it is not needed: for a plain request that succeeds."""
-        self._acting: tuple[ServedAgent, bool] | None = None
+        self._acting: tuple[Acting, bool] | None = None
         """While the request is acted on: who acts, and whether on many observations."""
         self._began = 0.0
         self._key = source_of(passed.scope), "best"
@@ -235,10 +238,10 @@ class _Exchange:
     def acts(self, body: bytes) -> bool:
         """Let the request join its batch; false, and nothing has happened, where it is no usual one."""
         try:
-            request, served = self._route.decoded(self._scope, body)
-            if served is None:
+            request, acting = self._route.decoded(self._scope, body)
+            if acting is None:
                 return False
-            job = served.job(request, self)
+            job = acting.served.job(request, self)
         except Exception:  # whatever it is, the task meets it too, and answers it
             return False
         if not self._passed.is_in_time():
@@ -247,16 +250,16 @@ class _Exchange:
         path = self._scope["maze.route"] = action_path(self._scope)
         self._count = self._protocol._application.counter(path, "POST", 200).add
         self.cycle.body.clear()
-        self._submit(served, job, is_many=request.is_many)
+        self._submit(acting, job, is_many=request.is_many)
         return True
 
-    def _submit(self, served: ServedAgent, job: Job, *, is_many: bool) -> None:
+    def _submit(self, acting: Acting, job: Job, *, is_many: bool) -> None:
         protocol, cycle = self._protocol, self.cycle
-        self._acting = served, is_many
+        self._acting = acting, is_many
         protocol.cycle = protocol._running = cycle
         cycle.response_started = cycle.response_complete = False
         try:
-            served.batcher.submit(job)
+            acting.served.batcher.submit(job)
         except Exception as error:
             self.set_exception(error)
 
@@ -268,7 +271,8 @@ class _Exchange:
         """Answer with the actions."""
         assert self._acting is not None
         try:
-            body = self._route.body(*self._acting, actions)
+            acting, is_many = self._acting
+            body = self._route.body(acting.version, is_many, actions)
         except Exception as error:  # this request's own, and not the batch's
             self.set_exception(error)
         else:

@@ -123,6 +123,10 @@ class Settings(BaseSettings):
     """Largest request body, in bytes."""
     max_action_body_bytes: int = Field(default=16 * MIB, ge=1)
     """Largest body of a request that acts, in bytes; 256 pictures of 96 × 96 × 3 bytes take 7 MiB."""
+    action_queue_rows: int = Field(default=4096, ge=1)
+    """Observations that may wait for one policy; beyond them requests are answered 503."""
+    action_queue_age_s: float = Field(default=10.0, gt=0)
+    """Seconds that a request may wait for its policy; older ones are answered 503 instead of computed."""
     max_queued_runs: int = Field(default=10_000, ge=1)
     """Queued runs beyond which a submission is answered 503."""
     max_import_mib: int = Field(default=256, ge=1, le=900)

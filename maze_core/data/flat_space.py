@@ -188,6 +188,15 @@ def put_together(form: JSON, leaves: Action) -> Any:
     return tuple(put_together(inner, leaves) for inner in form["tuple"])
 
 
+def rows_of(form: JSON, leaves: Action) -> list[JSON]:
+    """A batch ``[B, …]`` per leaf as JSON, row by row: see :func:`put_together`."""
+    if isinstance(form, str):
+        rows: list[JSON] = np.asarray(leaves[form]).tolist()
+        return rows
+    lists = (np.asarray(values).tolist() for values in leaves.values())
+    return [put_together(form, dict(zip(leaves, row, strict=True))) for row in zip(*lists, strict=True)]
+
+
 class SpaceReader:
     """Reads an observation or action: in the environment's own form, by flat names, or bare where there is one leaf."""
 

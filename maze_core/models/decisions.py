@@ -17,10 +17,13 @@ deterministic       ``mean``
 Heads of numbers also say ``action``, the likeliest one, and ``low`` and ``high``, one deviation around it (of beta,
 around the mean), as the environment sees them: within its bounds. Log-probabilities are those of the sample, as
 training has them; behind tanh and of beta they are densities on the environment's scale.
+
+Candidates are whole actions, the best ones first. Where heads choose, each has the probability of its choices together;
+where values were learnt, the value. Heads of numbers have none.
 """
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 
@@ -47,7 +50,20 @@ from maze_core.models.heads import (
 )
 from maze_core.models.memory import STATE, parted
 from maze_core.models.networks import ActionCritic, Critic, action_input
-from maze_core.types import Action, Array, FloatArray, Observation, StepKey, Tree
+from maze_core.types import Action, Array, FloatArray, IntArray, Observation, StepKey, Tree
+
+MEMBERS: Final = ("distribution", "log_prob", "value", "mask")
+"""What can be told of a decision."""
+MAX_CANDIDATES: Final = 32
+
+
+class Wanted(NamedTuple):
+    """What is to be told of a decision."""
+
+    members: tuple[str, ...] = MEMBERS
+    """Some of :data:`MEMBERS`."""
+    top_k: int = 0
+    """How many candidates, at most :data:`MAX_CANDIDATES`; 0 for none of heads of numbers."""
 
 
 def decide(
@@ -58,6 +74,7 @@ def decide(
     critic: Critic | ActionCritic | None,
     key: StepKey,
     taken: Callable[[Action], Action],
+    wanted: Wanted = Wanted(),  # noqa: B008 -- it never changes
 ) -> tuple[Action, list[Tree], FloatArray | None]:
     """Samples ``[B, ...]`` per head, as :meth:`StepPolicy.sample` gives them, a decision for each row, the next states.
 
@@ -69,6 +86,7 @@ def decide(
         critic: None where there is none.
         key: the sub-step.
         taken: turns samples into what the environment is given.
+        wanted: what is told; candidates are here the scores, and samples ``[n, …]`` per head.
     """
     output, parameter, after = network.logits(observations), network.parameter, None
     logits = output
@@ -81,16 +99,90 @@ def decide(
         fitted: Array = taken(samples | {head: sample})[head]
         return fitted
 
-    columns: dict[str, Sequence[Any]] = {
-        "distribution": _by_row(
+    tell: dict[str, Callable[[], Sequence[Any]]] = {
+        "distribution": lambda: _by_row(
             {p.head.name: _distribution(p, logits, observations, parameter, as_taken) for p in step.parts}
         ),
-        "log_prob": _log_probs(step.parts, logits, observations, samples, parameter),
-        "value": _values(step.parts, logits, observations, samples, critic, key),
-        "mask": _masks(step.parts, observations, len(logits)),
+        "log_prob": lambda: _log_probs(step.parts, logits, observations, samples, parameter),
+        "value": lambda: _values(step.parts, logits, observations, samples, critic, key),
+        "mask": lambda: _masks(step.parts, observations, len(logits)),
     }
+    columns: dict[str, Sequence[Any]] = {name: tell[name]() for name in MEMBERS if name in wanted.members}
+    if wanted.top_k:
+        columns["candidates"] = _candidates(step.parts, logits, observations, wanted.top_k)
     decisions = [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
     return samples, decisions, after
+
+
+def _candidates(
+    parts: Sequence[Part], logits: FloatArray, observations: Observation, n: int
+) -> list[tuple[list[float], Action]]:
+    """Scores and samples of the ``n`` best actions of each row; of equals the first, and none that cannot be."""
+    heads: list[Any] = [part.head for part in parts]
+    is_of_values = isinstance(heads[0], ActionValuesHead)
+    choices: list[FloatArray] = []
+    for part, head in zip(parts, heads, strict=True):
+        own = _masked(part, logits, observations)
+        if is_of_values:
+            values = tempered(own, head.temperature).astype(np.float64)
+            choices.append(np.where(own == MASKED_LOGIT, -np.inf, values))
+        else:
+            with np.errstate(divide="ignore"):
+                choices += [np.log(each) for each in _probabilities(head, own)]
+    totals, picked = np.zeros((len(logits), 1)), np.zeros((len(logits), 1, 0), np.int64)
+    for choice in choices:
+        best = np.argsort(-choice, axis=1, kind="stable")[:, :n]
+        together = totals[:, :, None] + np.take_along_axis(choice, best, 1)[:, None]
+        order = np.argsort(-together.reshape(len(logits), -1), axis=1, kind="stable")[:, :n]
+        before, option = np.divmod(order, best.shape[1])
+        totals = np.take_along_axis(together.reshape(len(logits), -1), order, 1)
+        chosen = np.take_along_axis(best, option, 1)[:, :, None]
+        picked = np.concatenate([np.take_along_axis(picked, before[:, :, None], 1), chosen], axis=2)
+    told, can_be = totals if is_of_values else np.exp(totals), totals > -np.inf
+    return [
+        (told[row, kept].tolist(), _as_samples(heads, picked[row, kept])) for row, kept in enumerate(can_be)
+    ]
+
+
+def _as_samples(heads: Sequence[Any], picked: IntArray) -> Action:
+    """Choices ``[n, of all heads]`` as samples ``[n, …]`` per head."""
+    samples: Action = {}
+    start = 0
+    for head in heads:
+        width = int(np.prod(getattr(head, "shape", ()), dtype=int))
+        own = picked[:, start : start + width]
+        start += width
+        if isinstance(head, MultiCategoricalHead):
+            own = own + np.asarray(head.starts)
+        samples[head.name] = (
+            own.reshape(-1, *head.shape) if hasattr(head, "shape") else own[:, 0] + head.start
+        )
+    return samples
+
+
+def _masked(part: Part, logits: FloatArray, observations: Observation) -> FloatArray:
+    """The logits of one head, as its mask leaves them."""
+    if part.logits is not None:
+        logits = logits[:, part.logits]
+    return logits if part.mask is None else apply_mask(logits, observations[part.mask])
+
+
+def _probabilities(head: Any, logits: FloatArray) -> list[FloatArray]:
+    """Of each choice ``[B, n]``: one of a categorical, several of others; bits are a choice of 0 and 1."""
+    logits = tempered(logits, head.temperature)
+    if isinstance(head, MultiCategoricalHead):
+        return [_softmax(choice) for choice in head._split(logits)]
+    if isinstance(head, BernoulliHead):
+        ones = _ones(logits)
+        return [np.stack([1.0 - ones[:, i], ones[:, i]], axis=1) for i in range(ones.shape[1])]
+    return [_softmax(logits)]
+
+
+def _ones(logits: FloatArray) -> FloatArray:
+    """How likely each bit is 1."""
+    ones: FloatArray = 1.0 / (1.0 + np.exp(-np.clip(logits.astype(np.float64), -700.0, 700.0)))
+    ones[logits == MASKED_LOGIT] = 0.0
+    return ones
 
 
 def _distribution(
@@ -101,27 +193,23 @@ def _distribution(
     as_taken: Callable[[str, Array], Array],
 ) -> list[Tree]:
     head, own = part.head, None
-    if part.logits is not None:
-        logits = logits[:, part.logits]
-    if part.mask is not None:
-        logits = apply_mask(logits, observations[part.mask])
+    logits = _masked(part, logits, observations)
     if part.parameter is not None and parameters is not None:
         own = parameters[part.parameter]
     if isinstance(head, BoxHead):
         return _of_numbers(head, logits, own, as_taken)
     told: dict[str, list[Any]]
-    logits = tempered(logits, getattr(head, "temperature", 1.0))
     if isinstance(head, ActionValuesHead):
+        logits = tempered(logits, head.temperature)
         told = {"values": [[None if v == MASKED_LOGIT else v for v in row] for row in logits.tolist()]}
     elif isinstance(head, MultiCategoricalHead):
-        choices = [_softmax(choice).tolist() for choice in head._split(logits)]
+        choices = [choice.tolist() for choice in _probabilities(head, logits)]
         told = {"probabilities": [list(row) for row in zip(*choices, strict=True)]}
     elif isinstance(head, BernoulliHead):
-        ones = 1.0 / (1.0 + np.exp(-np.clip(logits.astype(np.float64), -700.0, 700.0)))
-        ones[logits == MASKED_LOGIT] = 0.0
+        ones = _ones(tempered(logits, head.temperature))
         told = {"probabilities": ones.reshape(-1, *head.shape).tolist()}
     else:
-        told = {"probabilities": _softmax(logits).tolist()}
+        told = {"probabilities": _probabilities(head, logits)[0].tolist()}
     fixed: Tree = {"kind": _kind(head)}
     if isinstance(head, CategoricalHead):
         fixed["start"] = head.start

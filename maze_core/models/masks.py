@@ -26,6 +26,8 @@ class Fault:
     name: str
     """Of the observation."""
     message: str
+    is_empty: bool = False
+    """It allows nothing."""
 
 
 class MaskCheck:
@@ -58,6 +60,11 @@ class MaskCheck:
         """Whether there is any mask."""
         return bool(self._masks)
 
+    @property
+    def heads(self) -> dict[str, str]:
+        """Head → the observation that is its mask."""
+        return {head: name for name, head, _ in self._masks}
+
     def fault(
         self, observations: Observation, rows: "BoolArray | IntArray | slice" = slice(None)
     ) -> Fault | None:
@@ -75,7 +82,7 @@ class MaskCheck:
                 row, choice = np.argwhere(found == 0)[0]
                 where = f", choice {choice}" if len(starts) > 1 else ""
                 says = f"allows no action of the head {head!r}{where}; allow one, or end the episode."
-                return Fault(int(row), name, f"{of_sub_step} {says}")
+                return Fault(int(row), name, f"{of_sub_step} {says}", is_empty=True)
         return None
 
     def expect(self, observations: Observation, acting: IntArray) -> None:

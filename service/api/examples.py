@@ -4,7 +4,7 @@ from typing import Any
 
 RUN_ID = "run_06b1c9k2m4n6p8q0r2s4t6v8w0"
 CHECKPOINT_ID = "ckpt_06b1c9k2m4n6p8q0r2s4t6v8w1"
-_SHA256 = "0b5a1c7e9d3f2468ace013579bdf02468ace13579bdf02468ace13579bdf0246"
+CHECKPOINT_SHA256 = _SHA256 = "0b5a1c7e9d3f2468ace013579bdf02468ace13579bdf02468ace13579bdf0246"
 _AT = "2026-01-31T12:00:00.123Z"
 _LATER = "2026-01-31T12:00:41.901Z"
 
@@ -188,10 +188,19 @@ _EVALUATE_REQUESTS = {
     "twenty_episodes": {"run": RUN_ID, "checkpoint": "best", "n_episodes": 20, "seed": 1},
     "by_name": {"policy": "walker@champion"},
 }
+_ACTED = {
+    "action": 1,
+    "run": RUN_ID,
+    "checkpoint": CHECKPOINT_ID,
+    "checkpoint_sha256": CHECKPOINT_SHA256,
+}
 _ACTION_REQUESTS = {
     "one": {"observation": [0.01, 0.02, -0.03, 0.04], "deterministic": True, "checkpoint": "best"},
     "many": {"observations": [[0.01, 0.02, -0.03, 0.04], [0.0, -0.1, 0.02, 0.3]]},
     "explained": {"observation": [0.01, 0.02, -0.03, 0.04], "explain": True},
+    "candidates": {"observation": [0.01, 0.02, -0.03, 0.04], "top_k": 2, "return": ["value"], "timing": True},
+    "each_for_itself": {"observations": [[0.01, 0.02, -0.03, 0.04], [0.0]], "errors": "per_item"},
+    "as_bytes": {"observation": {"b64": "CtejPArXozyPwvW8Ctcjvg==", "dtype": "float32", "shape": [4]}},
     "first_of_an_episode": {"observation": [0.01, 0.02, -0.03, 0.04], "state": None},
 }
 _COMPARE_REQUESTS = {
@@ -482,8 +491,8 @@ EXAMPLES: dict[str, dict[str, Any]] = {
     "train": _json(_QUEUED, _TRAIN_REQUESTS),
     "rollout": _json(_ROLLOUT, _ROLLOUT_REQUESTS),
     "evaluate": _json(_EVALUATION, _EVALUATE_REQUESTS),
-    "compute_action": _json({"action": 1, "checkpoint": CHECKPOINT_ID}, _ACTION_REQUESTS),
-    "compute_policy_action": _json({"action": 1, "checkpoint": CHECKPOINT_ID}, _ACTION_REQUESTS),
+    "compute_action": _json(_ACTED, _ACTION_REQUESTS),
+    "compute_policy_action": _json(_ACTED | {"policy": "walker:3"}, _ACTION_REQUESTS),
     "create_session": _json(
         _SESSION,
         {"policy": {"policy": "walker@champion", "record": True}, "run": {"run": RUN_ID, "ttl_s": 60.0}},

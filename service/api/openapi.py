@@ -16,11 +16,12 @@ from starlette.routing import BaseRoute
 
 from service.api.answers import ProblemOut
 from service.api.dependencies import scope_needed
-from service.api.examples import EXAMPLES
+from service.api.examples import CHECKPOINT_ID, CHECKPOINT_SHA256, EXAMPLES, RUN_ID
 from service.domain.sessions import SESSION_ID
 from service.domain.sharing import Scope
 from service.problems import CATALOGUE, PROBLEM_JSON, Problem
 from service.security import OPEN_PATHS
+from service.serving.forms import DTYPES
 from service.serving.hot_route import POLICY_ACTION_PATH, RUN_ACTION_PATH
 from service.serving.session_route import STEP_PATH
 
@@ -99,6 +100,32 @@ _REQUEST: dict[str, Any] = {
             "maxItems": 1024,
             "description": "With `observations`, one for each; null begins an episode with all of them.",
         },
+        "action_mask": {
+            "description": "What may be done, beside what the observation says of it: 0 and 1 of the one head with a "
+            "mask, or an object by head."
+        },
+        "action_masks": {
+            "type": "array",
+            "items": {},
+            "maxItems": 1024,
+            "description": "With `observations`, one for each, or null.",
+        },
+        "top_k": {
+            "type": ["integer", "null"],
+            "minimum": 1,
+            "maximum": 32,
+            "description": "So many `candidates` with their scores, where all heads choose.",
+        },
+        "return": {
+            "type": "array",
+            "items": {"enum": ["distribution", "log_prob", "value", "mask"]},
+            "description": "What is told in `decision`; `explain` is all of it.",
+        },
+        "timing": {"type": "boolean", "description": "Say how long it took. Default: false."},
+        "errors": {
+            "enum": ["per_item", None],
+            "description": "With `observations`: each is answered as if it had come alone, in `results`.",
+        },
     },
 }
 _DECISION: dict[str, Any] = {
@@ -116,8 +143,35 @@ _DECISION: dict[str, Any] = {
         },
         "mask": {"type": ["object", "null"], "description": "By the head's name: what is allowed."},
         "log_prob": {"type": ["number", "null"], "description": "Of the action, as it was sampled."},
+        "candidates": {
+            "type": "array",
+            "items": {
+                "type": "object",
+                "properties": {
+                    "action": {},
+                    "score": {
+                        "type": "number",
+                        "description": "Its probability, or its value where values were learnt.",
+                    },
+                },
+                "required": ["action", "score"],
+            },
+            "description": "With `top_k`: whole actions, the best one first.",
+        },
     },
-    "required": ["distribution", "value", "mask", "log_prob"],
+}
+_RESULT_MEMBERS: dict[str, Any] = {
+    "mask_applied": {
+        "type": "boolean",
+        "description": "`action_mask` was honoured; there where one was given.",
+    },
+    "timing_us": {
+        "type": "object",
+        "properties": {name: {"type": "integer"} for name in ("queue", "forward", "total")},
+        "required": ["queue", "forward", "total"],
+        "description": "Microseconds that the request waited, that the batch was computed, and all together.",
+    },
+    "batch_size": {"type": "integer", "description": "Observations that were computed together."},
 }
 _RESPONSE: dict[str, Any] = {
     "type": "object",
@@ -136,9 +190,34 @@ _RESPONSE: dict[str, Any] = {
             "items": {"type": ["string", "null"]},
             "description": "For the next ones.",
         },
+        "results": {
+            "type": "array",
+            "items": {
+                "type": "object",
+                "properties": {
+                    "index": {"type": "integer"},
+                    "action": {},
+                    "problem": {"$ref": "#/components/schemas/ProblemOut"},
+                    "decision": _DECISION,
+                    "state": {"type": ["string", "null"]},
+                    **_RESULT_MEMBERS,
+                },
+                "required": ["index"],
+            },
+            "description": "With `errors: per_item`: an `action` or a `problem` for each observation.",
+        },
+        **_RESULT_MEMBERS,
+        "run": {"type": "string", "description": "Id of the run whose checkpoint acted."},
         "checkpoint": {"type": "string", "description": "Id of the checkpoint that acted."},
+        "checkpoint_sha256": {"type": "string", "description": "Digest of its content."},
+        "policy": {"type": "string", "description": "`name:3`, where it was asked for by a name."},
     },
-    "required": ["checkpoint"],
+    "required": ["run", "checkpoint", "checkpoint_sha256"],
+}
+_LEAF = {"data": "…27648 bytes…", "dtype": "uint8", "shape": [96, 96, 3]}
+_ARRAY_HEADERS: dict[str, Document] = {
+    "X-Array-Dtype": {"type": "string", "enum": list(DTYPES)},
+    "X-Array-Shape": {"type": "string", "pattern": r"^(\d{1,10}(,\d{1,10}){0,31})?$"},
 }
 
 _SESSION_ID = {
@@ -378,7 +457,7 @@ def _problem_statuses(path: str, operation: Document, *, asks_token: bool) -> li
 
 def _add_examples(operation: Document, examples: Document) -> None:
     if "requestBody" in operation:
-        (content,) = operation["requestBody"]["content"].values()
+        content = next(iter(operation["requestBody"]["content"].values()))
         content["schema"].pop("default", None)
         content["examples"] = {
             name: {"summary": name.replace("_", " "), "value": value}
@@ -417,9 +496,60 @@ def _action_operation(name: str, of: Document) -> Document:
         "description": "Act with a trained policy, through its whole trained stack: raw observation in, action out."
         + by_name,
         "operationId": name,
-        "parameters": [of],
-        "requestBody": {"required": True, "content": _json("ActionRequest")},
-        "responses": {"200": {"description": "The action.", "content": _json("ActionOut")}},
+        "parameters": [of, *_octets_parameters()],
+        "requestBody": {"required": True, "content": _in_all_forms("ActionRequest", {"observation": _LEAF})},
+        "responses": {
+            "200": {
+                "description": "The action; in bytes, where it is one array.",
+                "content": _in_all_forms("ActionOut", {"action": _LEAF | {"dtype": "float32", "shape": [6]}}),
+                "headers": {name: {"schema": schema} for name, schema in _ARRAY_HEADERS.items()},
+            }
+        },
+    }
+
+
+def _octets_parameters() -> list[Document]:
+    """What is said beside the bytes of one array."""
+    said = {
+        name: _REQUEST["properties"][name]
+        for name in ("deterministic", "checkpoint", "seed", "top_k", "timing")
+    }
+    return [
+        *(
+            {"name": name, "in": "query", "required": False, "schema": _one_kind(schema)}
+            | {"description": f"With bytes. {schema['description']}"}
+            for name, schema in said.items()
+        ),
+        *(
+            {"name": name, "in": "header", "required": False, "schema": {**schema}}
+            | {"description": "What the bytes of one array are."}
+            for name, schema in _ARRAY_HEADERS.items()
+        ),
+    ]
+
+
+def _one_kind(schema: Document) -> Document:
+    """A schema as a query says it: without null."""
+    kind = schema["type"]
+    kind = kind[0] if isinstance(kind, list) else kind
+    return {**{key: value for key, value in schema.items() if key != "description"}, "type": kind}
+
+
+def _in_all_forms(schema: str, packed: Document) -> Document:
+    """JSON, msgpack with an example of what is packed, and the bytes of one array."""
+    reference = _json(schema)["application/json"]
+    octets = {"schema": {"type": "string", "format": "binary"}, "example": "…the bytes of one array…"}
+    if schema == "ActionOut":
+        packed = {
+            **packed,
+            "run": RUN_ID,
+            "checkpoint": CHECKPOINT_ID,
+            "checkpoint_sha256": CHECKPOINT_SHA256,
+        }
+    return {
+        "application/json": dict(reference),
+        "application/msgpack": {**reference, "example": packed},
+        "application/octet-stream": octets,
     }
 
 

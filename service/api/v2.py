@@ -14,7 +14,8 @@ from typing import Annotated, Any, TypeAlias
 from fastapi import APIRouter, Depends, Header, Path, Request, Response
 from fastapi.concurrency import run_in_threadpool
 
-from maze_core.types import JSON, Array, Tree
+from maze_core.models.decisions import Wanted
+from maze_core.types import JSON, Array
 from service.api import discovery
 from service.api.answers import Out
 from service.api.dependencies import Services, ServicesDep, require_scope
@@ -24,6 +25,7 @@ from service.domain.sharing import Scope
 from service.domain.use_cases import acting_checkpoint, named_version
 from service.json_values import decode_json
 from service.problems import Problem
+from service.serving.batching import Extras
 from service.serving.inference import TOLD, Model, Tensor
 from service.serving.observations import MAX_ROWS
 from service.serving.tensors import DATATYPES, HEAD_LENGTH, InferRequest, read_request, write_response
@@ -184,7 +186,7 @@ def get_model_ready(asked: AskedDep, services: ServicesDep) -> ReadyOut:
 @router.get("/models/{model}/versions/{version}", include_in_schema=False)
 async def get_model(asked: AskedDep, services: ServicesDep) -> ModelOut:
     """The inputs and outputs of a model, which is loaded for it."""
-    served = await services.agents.get(asked.source, asked.selector)
+    served = (await services.agents.get(asked.source, asked.selector)).served
     model = Model.of(served.reader())
     return ModelOut(
         name=asked.name,
@@ -202,7 +204,7 @@ async def get_model(asked: AskedDep, services: ServicesDep) -> ModelOut:
 @router.get("/models/{model}/versions/{version}/config", include_in_schema=False)
 async def get_model_config(asked: AskedDep, services: ServicesDep) -> ModelConfigOut:
     """A model as Triton's configuration describes it."""
-    served = await services.agents.get(asked.source, asked.selector)
+    served = (await services.agents.get(asked.source, asked.selector)).served
     model = Model.of(served.reader())
     return ModelConfigOut(
         name=asked.name,
@@ -292,13 +294,9 @@ async def _acted(
     is_long = sum(array.nbytes for array in tensors.values()) > READ_ON_LOOP_BYTES
     check = partial(model.job, reader, request, tensors, future)
     job = await run_in_threadpool(check) if is_long else check()
-    decisions: list[Tree] = []
-    if set(TOLD) & set(outputs):
-        actions, decisions = await served.explain(job)
-    else:
-        chosen.submit(job, future)
-        actions = await future
-    columns = model.columns(actions, decisions)
+    job.extras = Extras(Wanted() if set(TOLD) & set(outputs) else None, decisions=[])
+    chosen.submit(job, future)
+    columns = model.columns(await future, job.extras.decisions)
     if untold := [name for name in outputs if name not in columns]:
         message = f"This policy cannot tell {untold[0]}: it has no critic, or no distribution."
         raise Problem.at("/outputs", "unknown_output", message)

@@ -15,6 +15,8 @@ from collections.abc import Awaitable, Callable
 from functools import cache
 from typing import NamedTuple
 
+import msgspec
+
 from service.domain.errors import (
     CapacityError,
     DamagedCheckpointError,
@@ -25,9 +27,8 @@ from service.domain.errors import (
 from service.domain.policies import is_policy
 from service.domain.ports import Stores
 from service.domain.projects import stores_of
-from service.domain.run import CheckpointInfo
 from service.domain.sharing import key_of, name_of, project_of
-from service.domain.use_cases import acting_checkpoint
+from service.domain.use_cases import acting_checkpoint, named_version
 from service.metrics import ActionMetrics
 from service.serving.served import ServedAgent
 from service.serving.traffic import Chosen, Lane, Role, Split, Traffic
@@ -71,43 +72,44 @@ class AgentCache:
         self._load = load
         self._clock = clock
         self._selectors = SelectorCache(stores, clock)
-        self._hot: dict[tuple[str, str], tuple[ServedAgent, float]] = {}
+        self._hot: dict[tuple[str, str], tuple[Acting, float]] = {}
         self._agents: OrderedDict[str, ServedAgent] = OrderedDict()
         self._loading: dict[str, asyncio.Task[ServedAgent]] = {}
         self._failed: dict[str, tuple[float, ServiceError]] = {}
         self._load_slots = asyncio.Semaphore(MAX_LOADS)
         self._closing: set[asyncio.Task[None]] = set()
-        self.traffic = Traffic(lambda version: self.get(version, "best"))
+        self.traffic = Traffic(self._version)
 
-    def warm(self, run_id: str, selector: str) -> ServedAgent | None:
+    def warm(self, run_id: str, selector: str) -> "Acting | None":
         """The agent where it is loaded and the selector is fresh; neither waits nor asks the database."""
         key = (run_id, selector)
         if (hot := self.hot(key, self._clock())) is not None:
-            self._agents.move_to_end(hot.checkpoint_id)
+            self._agents.move_to_end(hot.version.checkpoint)
             return hot
-        checkpoint_id = self._selectors.peek(run_id, selector)
-        if checkpoint_id is not None and self._selectors.split(run_id, selector) is not None:
-            return None  # who answers is chosen for each request
-        served = None if checkpoint_id is None else self.loaded(checkpoint_id)
-        if served is not None:
-            if len(self._hot) >= MAX_HOT:
-                self._hot.clear()
-            self._hot[key] = (served, self._selectors.refresh_at(run_id, selector))
-        return served
+        version = self._selectors.peek(run_id, selector)
+        served = None if version is None else self.loaded(version.checkpoint)
+        if version is None or served is None or self._selectors.split(run_id, selector) is not None:
+            return None  # where requests are split, who answers is chosen for each
+        if len(self._hot) >= MAX_HOT:
+            self._hot.clear()
+        acting = Acting(served, version)
+        self._hot[key] = (acting, self._selectors.refresh_at(run_id, selector))
+        return acting
 
-    def hot(self, key: tuple[str, str], now: float) -> ServedAgent | None:
+    def hot(self, key: tuple[str, str], now: float) -> "Acting | None":
         """The agent of (run, selector), where :meth:`warm` found it a moment ago: one look-up, and no use noted."""
         hot = self._hot.get(key)
         return hot[0] if hot is not None and now < hot[1] else None
 
-    async def get(self, run_id: str, selector: str) -> ServedAgent:
+    async def get(self, run_id: str, selector: str) -> "Acting":
         """The agent of a run's checkpoint, loaded where it is not.
 
         Raises:
             ServiceError: as :meth:`SelectorCache.resolve` and :meth:`ServedAgent.load`.
             CapacityError: too many agents wait to be loaded.
         """
-        return await self.of(await self._selectors.resolve(run_id, selector))
+        version = await self._selectors.resolve(run_id, selector)
+        return Acting(await self.of(version.checkpoint), version)
 
     async def of(self, checkpoint_id: str) -> ServedAgent:
         """The agent of a checkpoint, loaded where it is not.
@@ -132,14 +134,18 @@ class AgentCache:
         await self._selectors.resolve(source, selector)
         split = self._selectors.split(source, selector)
         if split is None:
-            return Chosen(await self.get(source, selector))
+            return Chosen(*await self.get(source, selector))
         lane = self.traffic.lane(split)
         if (role := lane.choose(key)) is Role.CANARY:
             try:
-                return Chosen(await self.get(split.versions[role], "best"), lane, role)
+                return Chosen(*await self.get(split.versions[role], "best"), lane, role)
             except ServiceError:
                 lane.failed(role)
-        return Chosen(await self.get(split.versions[Role.HOLDER], "best"), lane)
+        return Chosen(*await self.get(split.versions[Role.HOLDER], "best"), lane)
+
+    async def _version(self, name: str) -> ServedAgent:
+        """The agent of ``name:3``."""
+        return (await self.get(name, "best")).served
 
     def lane(self, alias: str) -> Lane | None:
         """The traffic of ``name@alias``, where it was split and a request has come since."""
@@ -241,7 +247,7 @@ class ProjectAgents:
         """Those of another one."""
         return ProjectAgents(self._agents, project)
 
-    async def get(self, source: str, selector: str) -> ServedAgent:
+    async def get(self, source: str, selector: str) -> "Acting":
         """As :meth:`AgentCache.get`, of what the project has."""
         return await self._agents.get(key_of(self._project, source), selector)
 
@@ -254,15 +260,51 @@ class ProjectAgents:
         return self._agents.lane(key_of(self._project, alias))
 
 
+class Version(NamedTuple):
+    """What acts, to the last bit; every answer says it."""
+
+    run: str
+    checkpoint: str
+    checkpoint_sha256: str
+    policy: str | None
+    """``name:3``, where it was asked for by a policy's name."""
+    tail: bytes
+    """The same as the end of a JSON object."""
+
+    @classmethod
+    def named(cls, stores: Stores, source: str, selector: str) -> "Version":
+        """The one that a source and a selector mean now; raises as :func:`acting_checkpoint`."""
+        policy = None
+        if is_policy(source) and selector == "best":
+            found = named_version(stores.policies, source)
+            source = policy = f"{found.policy}:{found.number}"
+        info = acting_checkpoint(stores, source, selector)
+        said = {"run": info.run_id, "checkpoint": info.id, "checkpoint_sha256": info.content_sha256}
+        said |= {"policy": policy} if policy else {}
+        return cls(info.run_id, info.id, info.content_sha256, policy, b"," + msgspec.json.encode(said)[1:])
+
+    def members(self) -> dict[str, str]:
+        """As members of an answer."""
+        names = ("run", "checkpoint", "checkpoint_sha256", "policy")
+        return {name: value for name in names if (value := getattr(self, name)) is not None}
+
+
+class Acting(NamedTuple):
+    """An agent, and which version it is called by."""
+
+    served: ServedAgent
+    version: Version
+
+
 class _Answer(NamedTuple):
-    checkpoint_id: str
+    version: Version
     split: Split | None
     refresh_at: float
     expires_at: float
 
 
 class SelectorCache:
-    """Resolves (run, selector) to a checkpoint id; used from one event loop.
+    """Resolves (run, selector) to a version; used from one event loop.
 
     A run, or policy, of another project than the default one stands behind its project:
     :func:`~service.domain.sharing.key_of`.
@@ -272,10 +314,10 @@ class SelectorCache:
         self._stores = stores
         self._clock = clock
         self._answers: OrderedDict[tuple[str, str], _Answer] = OrderedDict()
-        self._asking: dict[tuple[str, str], asyncio.Task[str]] = {}
+        self._asking: dict[tuple[str, str], asyncio.Task[Version]] = {}
 
-    def peek(self, run_id: str, selector: str) -> str | None:
-        """The checkpoint id where it is known and fresh."""
+    def peek(self, run_id: str, selector: str) -> Version | None:
+        """The version where it is known and fresh."""
         key = (run_id, selector)
         answer = self._answers.get(key)
         if answer is None:
@@ -285,7 +327,7 @@ class SelectorCache:
             if now >= answer.expires_at:
                 return None
             self._ask(key)
-        return answer.checkpoint_id
+        return answer.version
 
     def refresh_at(self, run_id: str, selector: str) -> float:
         """Until when the answer just peeked at needs no second look."""
@@ -296,8 +338,8 @@ class SelectorCache:
         answer = self._answers.get((run_id, selector))
         return None if answer is None else answer.split
 
-    async def resolve(self, run_id: str, selector: str) -> str:
-        """The checkpoint id.
+    async def resolve(self, run_id: str, selector: str) -> Version:
+        """The version.
 
         Raises:
             ServiceError: as :func:`~service.domain.use_cases.acting_checkpoint`.
@@ -307,10 +349,12 @@ class SelectorCache:
 
     def forget(self, checkpoint_id: str) -> None:
         """Drop every answer that names this checkpoint, because it turned out to be gone."""
-        for key in [key for key, answer in self._answers.items() if answer.checkpoint_id == checkpoint_id]:
+        for key in [
+            key for key, answer in self._answers.items() if answer.version.checkpoint == checkpoint_id
+        ]:
             del self._answers[key]
 
-    def _ask(self, key: tuple[str, str]) -> asyncio.Task[str]:
+    def _ask(self, key: tuple[str, str]) -> asyncio.Task[Version]:
         """Ask the database, one question per key at a time."""
         task = self._asking.get(key)
         if task is None:
@@ -319,29 +363,29 @@ class SelectorCache:
             self._asking[key] = task
         return task
 
-    async def _query(self, key: tuple[str, str]) -> str:
+    async def _query(self, key: tuple[str, str]) -> Version:
         asked_at = self._clock()
         try:
-            info, split = await asyncio.to_thread(self._look, *key)
+            version, split = await asyncio.to_thread(self._look, *key)
         except (NotFoundError, StateConflictError):
             self._answers.pop(key, None)
             raise
         finally:
             del self._asking[key]
-        self._answers[key] = _Answer(info.id, split, asked_at + _REFRESH_AFTER_S, asked_at + TTL_S)
+        self._answers[key] = _Answer(version, split, asked_at + _REFRESH_AFTER_S, asked_at + TTL_S)
         self._answers.move_to_end(key)
         if len(self._answers) > _REMEMBERED:
             self._answers.popitem(last=False)
-        return info.id
+        return version
 
-    def _look(self, source: str, selector: str) -> tuple[CheckpointInfo, Split | None]:
+    def _look(self, source: str, selector: str) -> tuple[Version, Split | None]:
         stores = stores_of(self._stores, project_of(source))
-        info = acting_checkpoint(stores, name_of(source), selector)
+        version = Version.named(stores, name_of(source), selector)
         is_split = is_policy(source)
-        return info, Split.of(stores.policies, project_of(source), name_of(source)) if is_split else None
+        return version, Split.of(stores.policies, project_of(source), name_of(source)) if is_split else None
 
 
-def _mark_retrieved(task: asyncio.Task[str]) -> None:
+def _mark_retrieved(task: asyncio.Task[Version]) -> None:
     """A background question that fails is no news: the next request asks again and gets the error."""
     if not task.cancelled():
         task.exception()

@@ -4,7 +4,8 @@ One :class:`Batcher` per loaded agent. A job is one request, with its observatio
 bad one never reaches a batch. Jobs of one actor and one ``deterministic`` are computed together; a seeded
 random job is computed alone, so that its actions depend on nothing but its seed. Nothing ever waits for
 company: the forward is due at the end of the event loop's turn; and when the turn before brought one job only,
-the first job of the next one is computed at once.
+the first job of the next one is computed at once. A job whose client is gone, or that has waited for too long, leaves
+before its batch.
 
 Everything here runs on one event loop. An agent that acts in microseconds is called on it; another one is
 awaited, and what arrives meanwhile is the next batch.
@@ -15,22 +16,30 @@ import time
 from bisect import bisect_right
 from collections.abc import Awaitable, Callable, Hashable, Sequence
 from itertools import accumulate
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import msgspec
 import numpy as np
 
-from maze_core.data.flat_space import put_together
+from maze_core.data.flat_space import put_together, rows_of
 from maze_core.errors import StateError
-from maze_core.types import JSON, Action, ActorID, BoolArray, Observation
+from maze_core.models.decisions import Wanted
+from maze_core.types import JSON, Action, ActorID, BoolArray, Observation, Tree
 from service.domain.errors import AgentGoneError, CapacityError
 from service.metrics import ActionMetrics
 from service.problems import Problem
 from service.serving.observations import MAX_ROWS, ObservationReader, Rows
 
-MAX_WAITING_ROWS = 4096
-"""Observations that may wait for one agent."""
 NOT_FINITE = "The policy gives no finite action for an observation this large."
+
+
+class QueueLimits(NamedTuple):
+    """How much may wait for one agent."""
+
+    rows: int = 4096
+    """Observations."""
+    age_s: float = 10.0
+    """Seconds after which a job is refused instead of computed."""
 
 
 class Call(NamedTuple):
@@ -44,6 +53,27 @@ class Call(NamedTuple):
     """Of the action noise; None takes noise that nobody asked to repeat."""
     states: list[str | None] | None = None
     """What each row carries through its episode, brought up to date by who acts; None where nothing is carried."""
+    wanted: Wanted | None = None
+    """What is to be told of each decision; who acts puts it into :attr:`decisions`."""
+    decisions: list[Tree] = []  # noqa: RUF012 -- every call that wants some has its own
+
+
+class Extras(msgspec.Struct, eq=False):
+    """What few requests ask for beside actions, and what they get."""
+
+    wanted: Wanted | None = None
+    """What is to be told of decisions."""
+    is_masked: bool = False
+    """A mask came beside an observation."""
+    as_arrays: bool = False
+    """Actions are NumPy's, row by row."""
+    decisions: list[Tree] = []
+    queue_s: float = 0.0
+    """How long the job waited."""
+    forward_s: float = 0.0
+    """How long the forward took, of the whole batch."""
+    n_rows: int = 0
+    """Rows of that batch."""
 
 
 class Reply(Protocol):
@@ -73,6 +103,10 @@ class Job(msgspec.Struct, eq=False):
     """As in :class:`Call`; brought up to date before the reply."""
     is_many: bool = False
     """The request has a list of observations."""
+    extras: Extras | None = None
+    """Brought up to date before the reply."""
+    queued_at: float = 0.0
+    """When it began to wait, on :func:`time.perf_counter`; 0 where it did not."""
 
 
 class Batcher:
@@ -83,6 +117,7 @@ class Batcher:
         act: Callable[[Call], Action] | None,
         act_async: Callable[[Call], Awaitable[Action]],
         metrics: ActionMetrics,
+        limits: QueueLimits = QueueLimits(),  # noqa: B008 -- it never changes
     ) -> None:
         """Bind an agent.
 
@@ -90,10 +125,12 @@ class Batcher:
             act: computes on the event loop; None for an agent that would hold it up.
             act_async: computes elsewhere.
             metrics: counts every forward, its rows and seconds.
+            limits: of what waits.
         """
         self._act = act
         self._act_async = act_async
         self._metrics = metrics
+        self._limits = limits
         self._groups: dict[Hashable, list[Job]] = {}
         self._waiting_rows = 0
         self._is_due = False
@@ -112,8 +149,8 @@ class Batcher:
         if self._is_closed:
             raise AgentGoneError("The agent was evicted; try again.")
         waiting_rows = self._waiting_rows + len(job.rows)
-        if waiting_rows > MAX_WAITING_ROWS:
-            raise CapacityError(f"{self._waiting_rows} observations wait for this agent; try again.")
+        if waiting_rows > self._limits.rows:
+            raise self._full()
         if self._act is not None:
             self._n_this_turn += 1
             if self._is_quiet and not self._is_due:
@@ -122,7 +159,8 @@ class Batcher:
                 self._compute([job])
                 return
         self._waiting_rows = waiting_rows
-        key = job.reader if job.deterministic else _noise_key(job)
+        job.queued_at = time.perf_counter()
+        key = job.reader if job.deterministic and job.extras is None else _group_key(job)
         group = self._groups.get(key)
         if group is None:
             self._groups[key] = [job]
@@ -131,6 +169,16 @@ class Batcher:
         if not self._is_due:
             self._is_due = True
             asyncio.get_running_loop().call_soon(self._turn if self._act is not None else self._start)
+
+    def _full(self) -> CapacityError:
+        """What is told where too much waits already."""
+        now = time.perf_counter()
+        age_s = now - min((jobs[0].queued_at for jobs in self._groups.values()), default=now)
+        message = (
+            f"{self._waiting_rows} observations wait for this agent, the first of them for {age_s:.2g} s, and"
+        )
+        waits = {"queue_rows": self._waiting_rows, "queue_age_s": round(age_s, 3)}
+        return CapacityError(f"{message} {self._limits.rows} may; try again.", max(1.0, age_s), **waits)
 
     async def drain(self) -> None:
         """Take no more jobs, and return when those taken are computed."""
@@ -156,8 +204,7 @@ class Batcher:
         try:
             call = stacked(group)
             actions = self._act(call)
-            self._count(call, began)
-            _deliver(group, actions, call.states)
+            _deliver(group, actions, call, self._count(call, began))
         except Exception as error:
             if len(group) == 1:
                 _fail(group[0], error)
@@ -180,8 +227,7 @@ class Batcher:
         try:
             call = stacked(group)
             actions = await self._act_async(call)
-            self._count(call, began)
-            _deliver(group, actions, call.states)
+            _deliver(group, actions, call, self._count(call, began))
         except Exception as error:
             if len(group) == 1 or isinstance(error, AgentGoneError):
                 for job in group:
@@ -190,19 +236,23 @@ class Batcher:
                 for job in group:
                     await self._compute_elsewhere([job])
 
-    def _count(self, call: Call, began: float) -> None:
+    def _count(self, call: Call, began: float) -> float:
         n_rows = len(next(iter(call.observations.values())))
-        self._metrics.forward_seconds.add(time.perf_counter() - began)
+        seconds = time.perf_counter() - began
+        self._metrics.forward_seconds.add(seconds)
         self._metrics.batch_rows.add(n_rows)
+        return seconds
 
     def _next_group(self) -> list[Job]:
-        """Take the oldest jobs that are computed together; cancelled jobs are dropped on the way."""
+        """Take the oldest jobs that are computed together; those that nobody waits for leave, or are too old."""
         while self._groups:
             key = next(iter(self._groups))
             jobs = self._groups.pop(key)
             n_rows = sum([len(job.rows) for job in jobs])
             self._waiting_rows -= n_rows
             group = [job for job in jobs if not job.reply.done()]
+            if group and time.perf_counter() - group[0].queued_at > self._limits.age_s:
+                group = self._in_time(group)
             if n_rows > MAX_ROWS:
                 group, rest = _split(group)
                 if rest:
@@ -212,10 +262,28 @@ class Batcher:
                 return group
         return []
 
+    def _in_time(self, jobs: Sequence[Job]) -> list[Job]:
+        """The jobs that have not waited for too long; the others are told so."""
+        now, kept = time.perf_counter(), []
+        for job in jobs:
+            age_s = now - job.queued_at
+            if age_s <= self._limits.age_s:
+                kept.append(job)
+                continue
+            message = f"The request waited {age_s:.2g} s for this agent, which is too long; try again."
+            waits = {"queue_rows": self._waiting_rows, "queue_age_s": round(age_s, 3)}
+            _fail(job, CapacityError(message, max(1.0, age_s), **waits))
+        return kept
 
-def _noise_key(job: Job) -> Hashable:
-    """Random jobs share a forward with their like; a seeded one with nothing."""
-    return (job.reader, "noise") if job.seed is None else job
+
+def _group_key(job: Job) -> Hashable:
+    """Jobs share a forward with their like; a seeded random one with nothing."""
+    if not job.deterministic and job.seed is not None:
+        return job
+    wanted = None if job.extras is None else job.extras.wanted
+    if job.deterministic and wanted is None:
+        return job.reader
+    return job.reader, job.deterministic, wanted
 
 
 def _split(jobs: Sequence[Job]) -> tuple[list[Job], list[Job]]:
@@ -230,21 +298,37 @@ def stacked(group: Sequence[Job]) -> Call:
     first = group[0]
     rows = first.rows if len(group) == 1 else [row for job in group for row in job.rows]
     states = None if first.states is None else [state for job in group for state in job.states or ()]
-    return Call(first.reader.stack(rows), first.reader.actor, first.deterministic, first.seed, states)
+    wanted = None if first.extras is None else first.extras.wanted
+    reader = first.reader
+    return Call(reader.stack(rows), reader.actor, first.deterministic, first.seed, states, wanted, [])
 
 
-def _deliver(group: Sequence[Job], actions: Action, states: list[str | None] | None) -> None:
-    """Give every job the actions of its rows, and what they carry then."""
-    values, finite = action_rows(actions, group[0].reader.action_form)
-    start = 0
+def _deliver(group: Sequence[Job], actions: Action, call: Call, seconds: float) -> None:
+    """Give every job the actions of its rows, what they carry then, and what else it asked for."""
+    form = group[0].reader.action_form
+    values, finite = action_rows(actions, form)
+    states, start = call.states, 0
     for job in group:
         end = start + len(job.rows)
         if finite is not None and not finite[start:end].all():
             _fail(job, Problem("action_not_finite", NOT_FINITE))
         elif not job.reply.done():
             job.states = None if states is None else states[start:end]
-            job.reply.set_result(values[start:end])
+            if job.extras is None:
+                job.reply.set_result(values[start:end])
+            else:
+                _tell(job, call, slice(start, end), len(values), seconds)
+                whole = array_rows(actions, form) if job.extras.as_arrays else values
+                job.reply.set_result(whole[start:end])
         start = end
+
+
+def _tell(job: Job, call: Call, rows: slice, n_rows: int, seconds: float) -> None:
+    """Bring the extras of a job up to date, whose rows are these of a batch."""
+    assert job.extras is not None
+    job.extras.decisions, job.extras.n_rows, job.extras.forward_s = call.decisions[rows], n_rows, seconds
+    if job.queued_at:
+        job.extras.queue_s = time.perf_counter() - job.queued_at - seconds
 
 
 def action_rows(actions: Action, form: JSON) -> tuple[list[JSON], BoolArray | None]:
@@ -258,11 +342,7 @@ def action_rows(actions: Action, form: JSON) -> tuple[list[JSON], BoolArray | No
         The rows, and which of them are finite; None where all are.
     """
     columns = {head: np.asarray(values) for head, values in actions.items()}
-    if isinstance(form, str):
-        rows: list[JSON] = columns[form].tolist()
-    else:
-        lists = (values.tolist() for values in columns.values())
-        rows = [put_together(form, dict(zip(columns, row, strict=True))) for row in zip(*lists, strict=True)]
+    rows = rows_of(form, columns)
     finite = [
         np.isfinite(values.reshape(len(values), -1)).all(axis=1)
         for values in columns.values()
@@ -270,6 +350,15 @@ def action_rows(actions: Action, form: JSON) -> tuple[list[JSON], BoolArray | No
     ]
     together = np.logical_and.reduce(finite) if finite else None
     return rows, None if together is None or together.all() else together
+
+
+def array_rows(actions: Action, form: JSON) -> list[Any]:
+    """As the rows of :func:`action_rows`, with arrays and numbers of NumPy."""
+    columns = {head: list(np.asarray(values)) for head, values in actions.items()}
+    return [
+        put_together(form, dict(zip(columns, row, strict=True)))
+        for row in zip(*columns.values(), strict=True)
+    ]
 
 
 def _fail(job: Job, error: Exception) -> None:

@@ -17,6 +17,7 @@ import numpy as np
 
 from maze_core import subprocesses
 from maze_core.errors import CheckpointError, StateError
+from maze_core.models.decisions import Wanted
 from maze_core.types import Array, StepKey
 
 if TYPE_CHECKING:
@@ -45,7 +46,8 @@ class Act(msgspec.Struct, frozen=True, tag="act"):
     agent_id: int
     deterministic: bool
     seed: int | None
-    explain: bool = False
+    wanted: Wanted | None = None
+    """What is to be told of each decision."""
     states: list[str | None] | None = None
     """What each row carries through its episode."""
 
@@ -140,10 +142,9 @@ def _answer(agent: "Agent", frame: bytes, rng: np.random.Generator) -> Reply:
         observations, actor = unpack_arrays(request.observations), (request.step_key, request.agent_id)
         if request.seed is not None:
             rng = np.random.default_rng(request.seed)
-        if request.explain:
-            told = agent.explain_as(
-                agent.actor(actor), observations, request.states, request.deterministic, rng
-            )
+        if request.wanted is not None:
+            given = agent.actor(actor), observations, request.states, request.deterministic, rng
+            told = agent.explain_as(*given, wanted=request.wanted)
             return Actions(pack_arrays(told[0]), told[1], told[2])
         actions, states = agent.advance(
             agent.actor(actor), observations, request.states, request.deterministic, rng

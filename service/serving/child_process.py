@@ -11,7 +11,7 @@ import msgspec
 
 from maze_core import subprocesses
 from maze_core.errors import StateError
-from maze_core.types import Action, Tree
+from maze_core.types import Action
 from service.domain.errors import AgentGoneError, DamagedCheckpointError
 from service.serving.batching import Call
 from service.serving.child import (
@@ -78,22 +78,15 @@ class ChildProcess:
             StateError: nothing can be carried on from one of the states.
             AgentGoneError: the child is gone.
         """
-        return (await self._acted(call, explain=False))[0]
-
-    async def explain(self, call: Call) -> tuple[Action, list[Tree]]:
-        """Actions for one batch, and a decision for each; raises as :meth:`act`."""
-        return await self._acted(call, explain=True)
-
-    async def _acted(self, call: Call, *, explain: bool) -> tuple[Action, list[Tree]]:
         actor, observations = call.actor, pack_arrays(call.observations)
-        request = Act(
-            observations, actor.step_key, actor.agent_id, call.deterministic, call.seed, explain, call.states
-        )
+        how = call.deterministic, call.seed, call.wanted, call.states
+        request = Act(observations, actor.step_key, actor.agent_id, *how)
         reply = await self._ask(request, ACT_TIMEOUT_S)
         if isinstance(reply, Actions):
             if call.states is not None:
                 call.states[:] = reply.states
-            return dict(unpack_arrays(reply.actions)), reply.decisions
+            call.decisions[:] = reply.decisions
+            return dict(unpack_arrays(reply.actions))
         if isinstance(reply, Failed) and reply.state_pointer is not None:
             raise StateError(reply.message, reply.state_pointer)
         raise RuntimeError(f"serving child: {reply}")

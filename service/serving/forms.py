@@ -144,7 +144,7 @@ def invalid(error: msgspec.ValidationError, pointer: str = "", kind: type | None
     place = pointer + pointer_to(*(name or index for name, index in _PATH_STEP.findall(path.rstrip("`"))))
     if unknown := _UNKNOWN_FIELD.match(message):
         name = unknown[1][:64]
-        fields = () if path or kind is None else sorted(getattr(kind, "__struct_fields__", ()))
+        fields = () if path or kind is None else sorted(getattr(kind, "__struct_encode_fields__", ()))
         known = suggestion(name, fields) if fields else {}
         return Problem.at(place + pointer_to(name), "unknown_field", "There is no such field.", **known)
     return Problem.at(place, "invalid_value", message + ".")
@@ -279,7 +279,7 @@ def _wrong_leaf(error: msgspec.ValidationError, of: str, pointer: str) -> Proble
 
 def _json_leaf(value: Any) -> Any:
     if isinstance(value, np.ndarray):
-        data, dtype = _laid_out(value)
+        data, dtype = laid_out(value)
         b64 = binascii.b2a_base64(data, newline=False).decode()
         return {"b64": b64, "dtype": dtype, "shape": list(value.shape)}
     return _number(value)
@@ -287,12 +287,12 @@ def _json_leaf(value: Any) -> Any:
 
 def _msgpack_leaf(value: Any) -> Any:
     if isinstance(value, np.ndarray):
-        data, dtype = _laid_out(value)
+        data, dtype = laid_out(value)
         return {"data": data, "dtype": dtype, "shape": list(value.shape)}
     return _number(value)
 
 
-def _laid_out(value: Array) -> tuple[bytes, str]:
+def laid_out(value: Array) -> tuple[bytes, str]:
     """The bytes of an array as a leaf has them, and its dtype's name."""
     return value.astype(value.dtype.newbyteorder("<"), copy=False).tobytes(), value.dtype.name
 

@@ -5,7 +5,7 @@ common case, one small one-dimensional Box: it only ever accepts what the agent 
 doubt to it.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, Any, TypeAlias, cast
 
 import msgspec
@@ -13,7 +13,7 @@ import numpy as np
 from gymnasium import spaces
 
 from maze_core.data.flat_space import form_of, has_tuple
-from maze_core.errors import SpaceMismatchError
+from maze_core.errors import MaskError, SpaceMismatchError
 from maze_core.types import ActorID, Array, Observation
 from service.problems import Problem
 from service.serving.forms import JSON, Form
@@ -48,19 +48,19 @@ class ObservationReader:
         self.action_form = form_of(self.action_space)
         """How actions are answered: as the environment takes them."""
 
-    def one(self, raw: msgspec.Raw, form: Form = JSON) -> Rows:
+    def one(self, raw: msgspec.Raw, form: Form = JSON, mask: Any = None) -> Rows:
         """The observation as a batch of one row; raises :class:`Problem` (422)."""
-        if self._shortcut is not None and form is JSON:
+        if self._shortcut is not None and form is JSON and mask is None:
             row = self._shortcut.one(raw)
             if row is not None:
                 return [row]
         value = form.value(raw, "/observation")
-        if isinstance(value, np.ndarray) and self._agent.takes(value[None], self.actor):
+        if isinstance(value, np.ndarray) and mask is None and self._agent.takes(value[None], self.actor):
             return value[None]
         try:
-            return [self._check(value)]
+            return [self._check(value, mask)]
         except SpaceMismatchError as error:
-            raise _refusal([_mistake(error, "/observation")]) from error
+            raise _refusal([_mistake(error, "/observation", "/action_mask")]) from error
 
     def plain(self, body: bytes) -> list[Row] | None:
         """The batch of one row of a request that has one member, ``observation``, of the plainest form, else None.
@@ -72,31 +72,63 @@ class ObservationReader:
         row = self._shortcut.plain(body)
         return None if row is None else [row]
 
-    def many(self, raw: msgspec.Raw, form: Form = JSON) -> Rows:
-        """The observations as rows; raises :class:`Problem` (422) naming every one that does not fit."""
-        is_json = form is JSON
-        if is_json and self._shortcut is not None and (rows := self._shortcut.many(raw)) is not None:
-            return rows
+    def many(
+        self, raw: msgspec.Raw, form: Form = JSON, masks_of: Callable[[int], list[Any]] | None = None
+    ) -> Rows:
+        """The observations as rows.
+
+        Args:
+            raw: a list of them, or one array.
+            form: in which they came.
+            masks_of: gives the masks of so many observations.
+
+        Raises:
+            Problem: 422, naming every one that does not fit.
+        """
+        whole, found = self._rows(raw, form, masks_of)
+        if whole is not None:
+            return whole
+        checked: list[Row] = []
+        mistakes: list[Any] = []
+        for row in found:
+            if not isinstance(row, Problem):
+                checked.append(row)
+            elif len(mistakes) < _MAX_MISTAKES:
+                mistakes += row.errors
+            else:
+                break
+        if mistakes:
+            raise _refusal(mistakes)
+        return checked
+
+    def each(self, raw: msgspec.Raw, form: Form, masks_of: Callable[[int], list[Any]] | None) -> list[Any]:
+        """As :meth:`many`, row by row; a :class:`Problem` stands in the place of one that does not fit."""
+        whole, found = self._rows(raw, form, masks_of)
+        return list(found if whole is None else whole)
+
+    def _rows(
+        self, raw: msgspec.Raw, form: Form, masks_of: Callable[[int], list[Any]] | None
+    ) -> tuple[Rows | None, Iterator[Row | Problem]]:
+        """All rows, where they fit at once, else one after the other."""
+        shortcut = self._shortcut if form is JSON and masks_of is None else None
+        if shortcut is not None and (rows := shortcut.many(raw)) is not None:
+            return rows, iter(())
         values = form.value(raw, "/observations")
         is_list = isinstance(values, list) or (isinstance(values, np.ndarray) and values.ndim > 0)
         if not is_list or not 0 < len(values) <= MAX_ROWS:
             raise Problem.at(
                 "/observations", "invalid_value", f"Give a list of 1 to {MAX_ROWS} observations."
             )
-        if isinstance(values, np.ndarray) and self._agent.takes(values, self.actor):
-            return values
-        checked: list[Row] = []
-        mistakes: list[dict[str, str]] = []
-        for index, value in enumerate(values):
-            try:
-                checked.append(self._check(value))
-            except SpaceMismatchError as error:
-                mistakes.append(_mistake(error, f"/observations/{index}"))
-                if len(mistakes) == _MAX_MISTAKES:
-                    break
-        if mistakes:
-            raise _refusal(mistakes)
-        return checked
+        if masks_of is None and isinstance(values, np.ndarray) and self._agent.takes(values, self.actor):
+            return values, iter(())
+        masks = [None] * len(values) if masks_of is None else masks_of(len(values))
+        return None, (self._row(index, *given) for index, given in enumerate(zip(values, masks, strict=True)))
+
+    def _row(self, index: int, value: Any, mask: Any) -> Row | Problem:
+        try:
+            return self._check(value, mask)
+        except SpaceMismatchError as error:
+            return _refusal([_mistake(error, f"/observations/{index}", f"/action_masks/{index}")])
 
     def stack(self, rows: Rows) -> Observation:
         """Rows as one batch, name → ``[B, ...]``; an array of them is not copied, and may be read-only."""
@@ -119,9 +151,9 @@ class ObservationReader:
             error.pointer = f"/{i}{error.pointer}"
             raise
 
-    def _check(self, value: Any) -> Row:
+    def _check(self, value: Any, mask: Any = None) -> Row:
         try:
-            observation = self._agent.check_observation(value, self.actor)
+            observation = self._agent.check_observation(value, self.actor, mask)
         except RecursionError:
             raise SpaceMismatchError("The value is nested too deeply.") from None
         return observation if self._only is None else observation[self._only]
@@ -190,8 +222,11 @@ class _BoxShortcut:
         return value.get(self.name) if len(value) == 1 else None
 
 
-def _mistake(error: SpaceMismatchError, pointer: str) -> dict[str, str]:
-    return {"pointer": pointer + error.pointer, "code": "space_mismatch", "message": str(error)}
+def _mistake(error: SpaceMismatchError, pointer: str, mask_pointer: str) -> dict[str, str]:
+    code = "space_mismatch"
+    if isinstance(error, MaskError):
+        pointer, code = mask_pointer, error.code
+    return {"pointer": pointer + error.pointer, "code": code, "message": str(error)}
 
 
 def _refusal(mistakes: list[dict[str, str]]) -> Problem:

@@ -7,12 +7,14 @@ and in the query.
 
 import re
 from collections.abc import Mapping
-from typing import Annotated, ClassVar
+from typing import Annotated, Any, ClassVar, Literal
 from urllib.parse import parse_qsl
 
 import msgspec
+import numpy as np
 from starlette.types import Message, Receive
 
+from maze_core.models.decisions import MAX_CANDIDATES, MEMBERS, Wanted
 from service.problems import Problem, query_problem, too_large
 from service.serving.forms import JSON, MSGPACK, OCTETS, Form, array, invalid
 
@@ -46,11 +48,61 @@ class ActionRequest(msgspec.Struct, forbid_unknown_fields=True, gc=False):
     """What a policy with a state carries: null with an episode's first observation, then that of the last answer."""
     states: list[str | None] | msgspec.UnsetType | None = msgspec.UNSET
     """One for each of ``observations``; null begins an episode with all of them."""
+    action_mask: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
+    """What may be done, where the environment has masks: of the one head that has one, or by head."""
+    action_masks: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
+    """One for each of ``observations``."""
+    top_k: Annotated[int, msgspec.Meta(ge=1, le=MAX_CANDIDATES)] | None = None
+    """So many candidates with their scores."""
+    members: tuple[Literal["distribution", "log_prob", "value", "mask"], ...] = msgspec.field(
+        name="return", default=()
+    )
+    """What is to be told of the decision; ``explain`` is all of it."""
+    timing: bool = False
+    """Say how long it took."""
+    errors: Literal["per_item"] | None = None
+    """With ``observations``: each is answered as if it had come alone."""
 
     @property
     def is_many(self) -> bool:
         """It has ``observations``, and gets a list of actions."""
         return self.observation is msgspec.UNSET
+
+    @property
+    def is_common(self) -> bool:
+        """It asks for nothing but an action."""
+        return not (self.explain or self.gives_state or self.members or self.timing) and (
+            self.errors is None
+            and self.top_k is None
+            and self.action_mask is msgspec.UNSET
+            and self.action_masks is msgspec.UNSET
+        )
+
+    @property
+    def wanted(self) -> Wanted | None:
+        """What is to be told of decisions."""
+        if not (self.explain or self.members or self.top_k):
+            return None
+        members = MEMBERS if self.explain else tuple(name for name in MEMBERS if name in self.members)
+        return Wanted(members, self.top_k or 0)
+
+    def masks_of(self, n_rows: int) -> list[Any]:
+        """What may be done with each observation; None where nothing is said of it.
+
+        Raises:
+            Problem: there are more or fewer of them.
+        """
+        given = self.action_masks if self.is_many else self.action_mask
+        if not isinstance(given, msgspec.Raw):
+            return [None] * n_rows
+        if not self.is_many:
+            return [self.form.value(given, "/action_mask")]
+        masks = self.form.value(given, "/action_masks")
+        if not isinstance(masks, list | np.ndarray) or len(masks) != n_rows:
+            raise Problem.at(
+                "/action_masks", "invalid_value", f"Give a list of {n_rows} masks, one for each."
+            )
+        return list(masks)
 
     @property
     def gives_state(self) -> bool:
@@ -86,7 +138,10 @@ _READERS = {
     JSON.media_type: JSON.reader(ActionRequest),
     MSGPACK.media_type: MSGPACK.reader(PackedActionRequest),
 }
-_IN_QUERY = sorted({*ActionRequest.__struct_fields__} - {"observation", "observations", "states"})
+_IN_QUERY = sorted(
+    {*ActionRequest.__struct_encode_fields__}
+    - {"observation", "observations", "states", "action_mask", "action_masks", "errors"}
+)
 """What is said of the bytes of one array."""
 
 
@@ -136,10 +191,13 @@ def decode_request(
         request = _READERS.get(media_type, _READERS[JSON.media_type])(body)
     if (request.observation is msgspec.UNSET) == (request.observations is msgspec.UNSET):
         raise Problem.at("", "missing_field", "Give one of 'observation' and 'observations'.")
-    if (request.states if not request.is_many else request.state) is not msgspec.UNSET:
-        one, other = ("states", "state") if request.is_many else ("state", "states")
-        message = f"Give '{one}' here: 'state' goes with 'observation', 'states' with 'observations'."
-        raise Problem.at(f"/{other}", "invalid_value", message)
+    for one in ("state", "action_mask"):
+        here, other = (f"{one}s", one) if request.is_many else (one, f"{one}s")
+        if getattr(request, other) is not msgspec.UNSET:
+            message = f"Give '{here}' here: '{one}' goes with 'observation', '{one}s' with 'observations'."
+            raise Problem.at(f"/{other}", "invalid_value", message)
+    if request.errors is not None and not request.is_many:
+        raise Problem.at("/errors", "invalid_value", "Errors per item go with 'observations'.")
     if request.checkpoint != "best" and not _SELECTOR.fullmatch(request.checkpoint):
         raise Problem.at(
             "/checkpoint", "invalid_value", "A checkpoint is best, last, epoch:N or a checkpoint id."

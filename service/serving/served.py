@@ -5,7 +5,6 @@ in a thread, one that needs torch in a serving child.
 """
 
 import asyncio
-import json
 import logging
 from collections.abc import Awaitable, Callable
 from contextvars import Context, copy_context
@@ -17,25 +16,16 @@ import numpy as np
 
 from maze_core.agent_state import MISSING
 from maze_core.config.trust import TrustPolicy, trust_policy
-from maze_core.errors import NotServableError, SpaceMismatchError, StateError
+from maze_core.errors import NotServableError, SpaceMismatchError
 from maze_core.notices import Notices
-from maze_core.types import JSON, Action, ActorID, Tree
+from maze_core.types import Action, ActorID
 from service.domain.errors import DamagedCheckpointError, NotServableAgentError
 from service.metrics import ActionMetrics
 from service.problems import Problem
-from service.serving.batching import (
-    NOT_FINITE,
-    Batcher,
-    Call,
-    Job,
-    Reply,
-    action_rows,
-    stacked,
-    state_problem,
-)
+from service.serving.batching import Batcher, Call, Extras, Job, QueueLimits, Reply
 from service.serving.child import blames_checkpoint
 from service.serving.child_process import ChildProcess, could_not_load
-from service.serving.observations import ObservationReader
+from service.serving.observations import ObservationReader, Row
 from service.serving.request import ActionRequest
 from service.trust import check_checkpoint
 
@@ -63,6 +53,7 @@ class ServedAgent:
         *,
         on_loop: bool = True,
         child: ChildProcess | None = None,
+        limits: QueueLimits = QueueLimits(),  # noqa: B008 -- it never changes
     ) -> None:
         """Bind an agent.
 
@@ -72,10 +63,9 @@ class ServedAgent:
             metrics: counts the batches.
             on_loop: its forward is short enough for the event loop.
             child: acts in the agent's place.
+            limits: of what waits for it.
         """
         self.checkpoint_id = checkpoint_id
-        self.answer_tail = b',"checkpoint":' + json.dumps(checkpoint_id).encode() + b"}"
-        """How every answer ends."""
         self._agent = agent
         self.has_state = agent.has_state
         """It carries something through an episode."""
@@ -84,13 +74,12 @@ class ServedAgent:
         self._quiet = _quietly()
         self._default_reader = ObservationReader(agent, agent.default_actor)
         self._readers = {agent.default_actor: self._default_reader}
-        if child is not None:
-            self.is_remote = True
-            self.batcher = Batcher(None, child.act, metrics)
-        else:
-            self.is_remote = not on_loop
-            act = self._act_on_loop if on_loop else None
-            self.batcher = Batcher(act, self._act_in_thread, metrics)
+        self.is_remote = child is not None or not on_loop
+        act_elsewhere = self._act_in_thread if child is None else child.act
+        act = None if self.is_remote else self._act_on_loop
+        self.batcher = Batcher(act, act_elsewhere, metrics, limits)
+        self._explains = Batcher(None, act_elsewhere, metrics, limits)
+        """What a policy thought is never told on the event loop."""
 
     @classmethod
     async def load(
@@ -100,6 +89,7 @@ class ServedAgent:
         metrics: ActionMetrics,
         start_child: StartChild = ChildProcess.start,
         trust: Callable[[], TrustPolicy] = trust_policy,
+        limits: QueueLimits = QueueLimits(),  # noqa: B008 -- it never changes
     ) -> "ServedAgent":
         """Load a checkpoint's bundle; the agent has then given the recorded actions.
 
@@ -110,7 +100,8 @@ class ServedAgent:
         """
         agent, n_weights = await asyncio.to_thread(_load, checkpoint_id, bundle, trust())
         child = await start_child(bundle) if agent.needs_torch else None
-        return cls(checkpoint_id, agent, metrics, on_loop=n_weights <= MAX_WEIGHTS_ON_LOOP, child=child)
+        on_loop = n_weights <= MAX_WEIGHTS_ON_LOOP
+        return cls(checkpoint_id, agent, metrics, on_loop=on_loop, child=child, limits=limits)
 
     @property
     def agent(self) -> "Agent":
@@ -126,63 +117,100 @@ class ServedAgent:
         """The request with its observations checked; ``reply`` will get the actions.
 
         Raises:
-            Problem: 422, an observation does not fit its space, there is no such actor, or a state is missing or is
-                none of this agent's.
+            Problem: 422, an observation does not fit its space, there is no such actor, a state is missing or is none
+                of this agent's, a mask cannot be applied, or there are no candidates.
         """
         reader = self._default_reader if request.actor_id is None else self.reader(*request.actor_id)
         if isinstance(request.observation, msgspec.Raw):
-            rows = reader.one(request.observation, request.form)
+            (mask,) = request.masks_of(1)
+            rows = reader.one(request.observation, request.form, mask)
         else:
             assert isinstance(request.observations, msgspec.Raw)
-            rows = reader.many(request.observations, request.form)
+            masks_of = request.masks_of if isinstance(request.action_masks, msgspec.Raw) else None
+            rows = reader.many(request.observations, request.form, masks_of)
         states = self._states(request, len(rows)) if self.has_state or request.gives_state else None
-        return Job(reader, rows, request.deterministic, request.seed, reply, states, request.is_many)
+        extras = None if request.is_common else self._extras(request, reader.actor)
+        if extras is not None:
+            extras.is_masked = any(mask is not None for mask in request.masks_of(len(rows)))
+        return Job(reader, rows, request.deterministic, request.seed, reply, states, request.is_many, extras)
+
+    def jobs(self, request: ActionRequest, new_reply: Callable[[], Reply]) -> list[Job | Problem]:
+        """A job for each observation, as if it had come alone; a problem in the place of one that cannot be.
+
+        Raises:
+            Problem: 422, there is no list of observations, of states or of masks, or no such actor.
+        """
+        reader = self._default_reader if request.actor_id is None else self.reader(*request.actor_id)
+        assert isinstance(request.observations, msgspec.Raw)
+        masks_of = request.masks_of if isinstance(request.action_masks, msgspec.Raw) else None
+        rows = reader.each(request.observations, request.form, masks_of)
+        states = request.states_of(len(rows)) if request.gives_state else None
+        masked = [mask is not None for mask in request.masks_of(len(rows))]
+        self._extras(request, reader.actor)  # what all ask for is wrong of all of them
+        jobs: list[Job | Problem] = []
+        for index, row in enumerate(rows):
+            job = row
+            if not isinstance(row, Problem):
+                job = self._item(request, reader, index, row, states, new_reply)
+            if isinstance(job, Job) and job.extras is not None:
+                job.extras.is_masked = masked[index]
+            jobs.append(job)
+        return jobs
+
+    def _item(
+        self,
+        request: ActionRequest,
+        reader: ObservationReader,
+        index: int,
+        row: Row,
+        states: list[str | None] | None,
+        new_reply: Callable[[], Reply],
+    ) -> Job | Problem:
+        try:
+            own = None if states is None else [self._checked(states[index], f"/states/{index}")]
+            if own is None and self.has_state:
+                raise Problem.at("/states", "missing_field", MISSING)
+        except Problem as problem:
+            return problem
+        extras = self._extras(request, reader.actor)
+        carried = own if self.has_state else None
+        return Job(reader, [row], request.deterministic, request.seed, new_reply(), carried, False, extras)
+
+    def submit(self, job: Job) -> None:
+        """Let a job join the next batch of its kind; raises as :meth:`Batcher.submit`."""
+        is_explained = job.extras is not None and job.extras.wanted is not None
+        (self._explains if is_explained else self.batcher).submit(job)
+
+    def _extras(self, request: ActionRequest, actor: ActorID) -> Extras:
+        if request.top_k is not None and (numbers := self._agent.heads_of_numbers(actor)):
+            message = f"The head {numbers[0]!r} gives numbers, and chooses nothing: it has no candidates."
+            raise Problem.at("/top_k", "no_candidates", message)
+        return Extras(request.wanted, decisions=[])
 
     def _states(self, request: ActionRequest, n_rows: int) -> list[str | None] | None:
         """What each row carries, checked; None where this agent carries nothing."""
         name = "states" if request.is_many else "state"
         if not request.gives_state:
             raise Problem.at(f"/{name}", "missing_field", MISSING)
-        states = request.states_of(n_rows)
-        for i, state in enumerate(states):
-            try:
-                self._agent.check_state(state)
-            except SpaceMismatchError as error:
-                place = f"/states/{i}" if request.is_many else "/state"
-                raise Problem.at(place, "state_mismatch", str(error)) from error
+        places = (f"/states/{i}" if request.is_many else "/state" for i in range(n_rows))
+        states = [self._checked(*each) for each in zip(request.states_of(n_rows), places, strict=True)]
         return states if self.has_state else None
+
+    def _checked(self, state: str | None, pointer: str) -> str | None:
+        try:
+            self._agent.check_state(state)
+        except SpaceMismatchError as error:
+            raise Problem.at(pointer, "state_mismatch", str(error)) from error
+        return state
 
     def plain_job(self, body: bytes, reply: Reply) -> Job | None:
         """The job of a body that says no more than one observation, else None; as :meth:`job` would make it."""
         rows = None if self.has_state else self._default_reader.plain(body)
         return None if rows is None else Job(self._default_reader, rows, True, None, reply)
 
-    async def explain(self, job: Job) -> tuple[list[JSON], list[Tree]]:
-        """The actions of a job, and what the policy thought of each; in no batch, and never on the event loop.
-
-        The job's states are then the next ones.
-
-        Raises:
-            Problem: an action is not finite, or nothing can be carried on from a state.
-            AgentGoneError: its child is gone.
-        """
-        call = stacked([job])
-        try:
-            if self._child is not None:
-                actions, decisions = await self._child.explain(call)
-            else:
-                actions, decisions = await asyncio.to_thread(_quietly().run, self._explained, call)
-        except StateError as error:
-            raise state_problem(job, error) from error
-        rows, finite = action_rows(actions, job.reader.action_form)
-        if finite is not None:
-            raise Problem("action_not_finite", NOT_FINITE)
-        job.states = call.states
-        return rows, decisions
-
     async def close(self) -> None:
         """Answer what was taken on, then let go of the child."""
-        await self.batcher.drain()
+        await asyncio.gather(self.batcher.drain(), self._explains.drain())
         if self._child is not None:
             await self._child.close()
 
@@ -209,21 +237,18 @@ class ServedAgent:
 
     def _act(self, call: Call) -> Action:
         rng = self._rng if call.seed is None else np.random.default_rng(call.seed)
+        if call.wanted is not None:
+            given = call.actor, call.observations, call.states, call.deterministic, rng
+            actions, call.decisions[:], after = self._agent.explain_as(*given, wanted=call.wanted)
+            if call.states is not None:
+                call.states[:] = after
+            return actions
         if call.states is None:
             return self._agent.act_as(call.actor, call.observations, call.deterministic, rng)
         actions, call.states[:] = self._agent.advance(
             call.actor, call.observations, call.states, call.deterministic, rng
         )
         return actions
-
-    def _explained(self, call: Call) -> tuple[Action, list[Tree]]:
-        rng = self._rng if call.seed is None else np.random.default_rng(call.seed)
-        actions, decisions, after = self._agent.explain_as(
-            call.actor, call.observations, call.states, call.deterministic, rng
-        )
-        if call.states is not None:
-            call.states[:] = after
-        return actions, decisions
 
     def _act_on_loop(self, call: Call) -> Action:
         return self._quiet.run(self._act, call)

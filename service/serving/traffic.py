@@ -31,6 +31,7 @@ from service.problems import Problem
 from service.serving.batching import Job
 
 if TYPE_CHECKING:
+    from service.serving.agents import Version
     from service.serving.served import ServedAgent
 
 logger = logging.getLogger(__name__)
@@ -212,6 +213,7 @@ class Chosen(NamedTuple):
     """Who acts on a request."""
 
     served: "ServedAgent"
+    version: "Version"
     lane: Lane | None = None
     """Where the alias's traffic is split."""
     role: Role = Role.HOLDER
@@ -221,7 +223,7 @@ class Chosen(NamedTuple):
         if self.lane is not None:
             self.lane.watch(self.role, job, reply)
         try:
-            self.served.batcher.submit(job)
+            self.served.submit(job)
         except ServiceError:
             if self.lane is not None:
                 self.lane.failed(self.role)

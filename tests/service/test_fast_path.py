@@ -23,7 +23,7 @@ from service.fast_path import MAX_KNOWN, NAMES, FastProtocol, missing_names, pro
 from service.http_server import Limits
 from service.main import create_app
 from service.serving import agents
-from service.serving.batching import MAX_WAITING_ROWS, Batcher
+from service.serving.batching import Batcher
 from service.serving.forms import MSGPACK
 from service.serving.served import ServedAgent
 from service.settings import Settings
@@ -499,16 +499,14 @@ class TestErrors:
         assert [status(answer) for answer in answers] == [422, 422, 200]
         assert 422 in answered
 
-    def test_a_full_queue_is_told(
-        self, sqlite_stores: Stores, run: str, monkeypatch: pytest.MonkeyPatch, answered: list[int]
-    ) -> None:
-        monkeypatch.setattr("service.serving.batching.MAX_WAITING_ROWS", 3)
+    def test_a_full_queue_is_told(self, sqlite_stores: Stores, run: str, answered: list[int]) -> None:
         rows = b'{"observations": [[0,0,0,0],[0,0,0,0],[0,0,0,0],[0,0,0,0]]}'
-        answers = both(sqlite_stores, run, lambda service: twice_and_on(service, request(run, rows)))
+        sent = request(run, rows)
+        answers = both(sqlite_stores, run, lambda service: twice_and_on(service, sent), action_queue_rows=3)
         assert [status(answer) for answer in answers] == [503, 503, 200]
         assert b"retry-after: 1" in answers[0]
+        assert b'"queue_age_s":0.0' in answers[0]
         assert answered == [503, 503]
-        assert MAX_WAITING_ROWS > 1024
 
     def test_an_action_that_cannot_be_written_does_not_spoil_its_batch(
         self, sqlite_stores: Stores, run: str, monkeypatch: pytest.MonkeyPatch, answered: list[int]

@@ -5,6 +5,7 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
+from service.domain.sharing import Caller
 from service.serving.hot_route import ActionRoute
 
 
@@ -59,7 +60,16 @@ class Client:
 
         path = f"/v1/runs/{run_id}/compute_action"
         await self.route(
-            {"type": "http", "method": "POST", "path": path, "headers": [], **scope}, receive, send
+            {
+                "type": "http",
+                "method": "POST",
+                "path": path,
+                "headers": [],
+                "state": {"caller": Caller()},
+                **scope,
+            },
+            receive,
+            send,
         )
         start, end = sent
         headers = {name.decode(): value.decode() for name, value in start["headers"]}

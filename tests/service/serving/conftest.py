@@ -28,7 +28,14 @@ def runner() -> Iterator[asyncio.Runner]:
         yield runner
 
 
-SETTINGS = SimpleNamespace(agents_cached=2, max_action_body_bytes=100_000, extra_targets=[], config_dirs=[])
+SETTINGS = SimpleNamespace(
+    agents_cached=2,
+    max_action_body_bytes=100_000,
+    action_queue_rows=4096,
+    action_queue_age_s=10.0,
+    extra_targets=[],
+    config_dirs=[],
+)
 
 
 @pytest.fixture

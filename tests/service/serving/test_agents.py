@@ -28,7 +28,7 @@ def test_many_first_requests_load_once(
         return await asyncio.gather(*(cache.get("r", "best") for _ in range(20)))
 
     agents = runner.run(scenario())
-    assert len(set(map(id, agents))) == 1
+    assert len({id(acting.served) for acting in agents}) == 1
     assert (stores.count("resolve"), stores.count("read")) == (1, 1)
 
 
@@ -36,10 +36,10 @@ def test_a_warm_agent_asks_the_database_nothing(
     cache: AgentCache, stores: MemoryStores, runner: asyncio.Runner
 ) -> None:
     async def scenario() -> None:
-        served = await cache.get("r", "best")
+        served = (await cache.get("r", "best")).served
         stores.asked.clear()
         for _ in range(100):
-            assert cache.warm("r", "best") is served
+            assert cache.warm("r", "best").served is served
 
     runner.run(scenario())
     assert stores.asked == []
@@ -52,10 +52,10 @@ def test_a_new_best_checkpoint_acts_within_the_ttl(
         first = await cache.get("r", "best")
         stores.add("r", "c2", make_checkpoint(seed=1).to_bytes())
         cache.clock.now += TTL_S * 0.4
-        assert cache.warm("r", "best") is first
+        assert cache.warm("r", "best").served is first.served
         cache.clock.now += TTL_S * 0.6
         assert cache.warm("r", "best") is None
-        assert (await cache.get("r", "best")).checkpoint_id == "c2"
+        assert (await cache.get("r", "best")).version.checkpoint == "c2"
 
     runner.run(scenario())
 
@@ -69,11 +69,11 @@ def test_a_steady_stream_is_refreshed_in_the_background(
         cache.clock.now += TTL_S * 0.7
         old = cache.warm("r", "best")
         assert old is not None
-        assert old.checkpoint_id == "c"
-        assert cache.warm("r", "best") is old
+        assert old.version.checkpoint == "c"
+        assert cache.warm("r", "best").served is old.served
         while stores.count("resolve") < 2 or cache.warm("r", "best") is not None:  # noqa: ASYNC110
             await asyncio.sleep(0.001)
-        assert (await cache.get("r", "best")).checkpoint_id == "c2"
+        assert (await cache.get("r", "best")).version.checkpoint == "c2"
 
     runner.run(scenario())
     assert stores.count("resolve") == 2
@@ -83,14 +83,14 @@ def test_a_database_that_does_not_answer_takes_no_fresh_answer_away(
     cache: AgentCache, stores: MemoryStores, runner: asyncio.Runner
 ) -> None:
     async def scenario() -> None:
-        served = await cache.get("r", "best")
+        served = (await cache.get("r", "best")).served
         stores.is_down = True
         cache.clock.now += TTL_S * 0.7
-        assert cache.warm("r", "best") is served  # and asks in the background
+        assert cache.warm("r", "best").served is served  # and asks in the background
         while stores.count("resolve") < 2:  # noqa: ASYNC110
             await asyncio.sleep(0.001)
         await asyncio.sleep(0.01)
-        assert cache.warm("r", "best") is served
+        assert cache.warm("r", "best").served is served
         cache.clock.now += TTL_S
         with pytest.raises(StoreUnavailableError):
             await cache.get("r", "best")
@@ -120,7 +120,7 @@ def test_the_least_recently_used_agent_leaves_first(
 
 def test_two_selectors_of_one_checkpoint_share_an_agent(cache: AgentCache, runner: asyncio.Runner) -> None:
     async def scenario() -> None:
-        assert await cache.get("r", "best") is await cache.get("r", "c")
+        assert (await cache.get("r", "best")).served is (await cache.get("r", "c")).served
 
     runner.run(scenario())
 
@@ -201,7 +201,7 @@ def test_a_damaged_checkpoint_never_acts_and_is_not_read_for_every_request(
     assert stores.count("read") == 1
     cache.clock.now += FAILURE_REMEMBERED_S
     stores.bundles["c"] = make_checkpoint().to_bytes()
-    assert runner.run(cache.get("r", "best")).checkpoint_id == "c"
+    assert runner.run(cache.get("r", "best")).version.checkpoint == "c"
 
 
 def test_an_evicted_agent_answers_what_it_took_and_no_more(
@@ -211,7 +211,7 @@ def test_an_evicted_agent_answers_what_it_took_and_no_more(
         stores.add(name, f"c_{name}", make_checkpoint().to_bytes())
 
     async def scenario() -> None:
-        served = await cache.get("r", "best")
+        served = (await cache.get("r", "best")).served
         request = decode_request(b'{"observation": [0, 0, 0, 0]}')
         loop = asyncio.get_running_loop()
         taken, late = (served.job(request, loop.create_future()) for _ in range(2))

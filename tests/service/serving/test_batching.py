@@ -1,6 +1,7 @@
 """Requests that arrive together share a forward, and no answer depends on the company it had."""
 
 import asyncio
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,7 @@ from maze_core.types import Action, ActorID
 from service.domain.errors import AgentGoneError, CapacityError
 from service.metrics import ActionMetrics
 from service.problems import Problem
-from service.serving.batching import MAX_WAITING_ROWS, Batcher, Call, Job, action_rows
+from service.serving.batching import Batcher, Call, Extras, Job, QueueLimits, action_rows
 from service.serving.observations import ObservationReader
 from tests.service.serving.asgi_client import Client
 from tests.service.serving.checkpoints import CARTPOLE, make_checkpoint, sample_batch
@@ -181,16 +182,72 @@ def test_what_arrives_during_a_forward_is_the_next_batch(acting: RecordingAgent)
 def test_more_rows_than_may_wait_are_refused_and_the_others_answered(acting: RecordingAgent) -> None:
     async def scenario() -> None:
         batcher = Batcher(acting.act, acting.act_async, ActionMetrics())
-        full = [job(acting, ROWS[0]) for _ in range(MAX_WAITING_ROWS // 512)]
+        full = [job(acting, ROWS[0]) for _ in range(4096 // 512)]
         for one in full:
             one.rows = [ROWS[0]] * 512
             batcher.submit(one)
-        with pytest.raises(CapacityError):
+        with pytest.raises(CapacityError) as caught:
             batcher.submit(job(acting, ROWS[0]))
+        assert caught.value.details["queue_rows"] == 4096
         assert [len(await one.reply) for one in full] == [512] * len(full)
-        assert acting.sizes == [1024] * (MAX_WAITING_ROWS // 1024)
+        assert acting.sizes == [1024] * 4
         batcher.submit(after := job(acting, ROWS[0]))
         await after.reply
+
+    asyncio.run(scenario())
+
+
+def test_who_waited_for_too_long_leaves_before_the_batch_and_the_others_are_answered(
+    acting: RecordingAgent, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = 0.0
+    monkeypatch.setattr("service.serving.batching.time", SimpleNamespace(perf_counter=lambda: now))
+
+    async def scenario() -> None:
+        nonlocal now
+        acting.gate = asyncio.Event()
+        batcher = Batcher(None, acting.act_async, ActionMetrics(), QueueLimits(age_s=3.5))
+        jobs = [job(acting, row) for row in ROWS[:4]]
+        for one in jobs:
+            batcher.submit(one)
+            for _ in range(5):  # until the first one is being computed
+                await asyncio.sleep(0)
+            now += 1.5
+        acting.gate.set()
+        first, second, *late = await asyncio.gather(*(one.reply for one in jobs), return_exceptions=True)
+        assert isinstance(second, CapacityError)
+        assert (second.details["queue_age_s"], second.retry_after_s) == (4.5, 4.5)
+        assert [first, *late] == [
+            [acting.agent.compute_action(row)["action"]] for row in (ROWS[0], *ROWS[2:4])
+        ]
+        assert acting.sizes == [1, 2]
+
+    now = 1.0
+    asyncio.run(scenario())
+
+
+def test_timing_says_how_long_a_job_waited_and_with_how_many_it_was_computed(
+    acting: RecordingAgent, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = 1.0
+    monkeypatch.setattr("service.serving.batching.time", SimpleNamespace(perf_counter=lambda: now))
+
+    async def slow(call: Call) -> Action:
+        nonlocal now
+        now += 0.25
+        return acting.act(call)
+
+    async def scenario() -> None:
+        nonlocal now
+        batcher = Batcher(None, slow, ActionMetrics())
+        jobs = [job(acting, row, extras=Extras()) for row in ROWS[:2]] + [job(acting, ROWS[2])]
+        for one in jobs:
+            batcher.submit(one)
+        now += 0.5
+        await asyncio.gather(*(one.reply for one in jobs))
+        assert [(one.extras.queue_s, one.extras.forward_s, one.extras.n_rows) for one in jobs[:2]] == [
+            (0.5, 0.25, 3)
+        ] * 2
 
     asyncio.run(scenario())
 

@@ -216,7 +216,14 @@ def test_a_dead_child_is_replaced_and_the_last_one_ends_with_the_route(stores: M
     children = Children()
     body = {"observation": [0.1, 0.2, 0.1, 0.2]}
     expected = load_agent(make_checkpoint()).compute_action(body["observation"])["action"]
-    settings = SimpleNamespace(agents_cached=2, max_action_body_bytes=1000, extra_targets=[], config_dirs=[])
+    settings = SimpleNamespace(
+        agents_cached=2,
+        max_action_body_bytes=1000,
+        action_queue_rows=4096,
+        action_queue_age_s=10.0,
+        extra_targets=[],
+        config_dirs=[],
+    )
     with asyncio.Runner() as runner:
         cache = AgentCache(stores, 2, ActionMetrics(), load=children.load)
         route = ActionRoute(stores, settings, cache)
@@ -252,7 +259,14 @@ def test_a_client_that_leaves_takes_its_observation_out_of_the_queue(stores: Mem
         cache = AgentCache(stores, 2, ActionMetrics(), load=load)
         route = ActionRoute(
             stores,
-            SimpleNamespace(agents_cached=2, max_action_body_bytes=1000, extra_targets=[], config_dirs=[]),
+            SimpleNamespace(
+                agents_cached=2,
+                max_action_body_bytes=1000,
+                action_queue_rows=4096,
+                action_queue_age_s=10.0,
+                extra_targets=[],
+                config_dirs=[],
+            ),
             cache,
         )
         messages = [{"type": "http.request", "body": b'{"observation": [0, 0, 0, 0]}'}]

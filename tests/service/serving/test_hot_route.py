@@ -21,6 +21,7 @@ from tests.service.serving.checkpoints import CARTPOLE, action_json, make_checkp
 from tests.service.serving.hostile import NO_JSON, WRONG
 from tests.service.serving.memory_stores import MemoryStores
 
+VERSION = {"run": "r", "checkpoint": "c", "checkpoint_sha256": ""}
 OBSERVATION = [0.01, -0.02, 0.03, -0.04]
 
 
@@ -42,7 +43,7 @@ def test_one_observation_gets_the_agents_action(client: Client) -> None:
         expected = agent.compute_action(observation)["action"]
         for body in ({"observation": observation}, {"observation": {"observation": observation}}):
             answer = client.post("r", body)
-            assert answer.json == {"action": expected, "checkpoint": "c"}
+            assert answer.json == {"action": expected, **VERSION}
             assert (answer.status, answer.headers["content-type"]) == (200, "application/json")
 
 
@@ -87,7 +88,7 @@ def test_many_observations_get_the_actions_that_each_would_get_alone(client: Cli
     rows = sample_batch(CARTPOLE, 100, 4)["observation"].tolist()
     answer = client.post("r", {"observations": rows, "checkpoint": "c"})
     alone = [client.post("r", {"observation": row}).json["action"] for row in rows]
-    assert answer.json == {"actions": alone, "checkpoint": "c"}
+    assert answer.json == {"actions": alone, **VERSION}
 
 
 @pytest.mark.parametrize(
@@ -341,8 +342,8 @@ def test_requests_are_counted_by_outcome(client: Client) -> None:
 def test_a_policy_that_carries_nothing_takes_null_and_gives_it_back(client: Client) -> None:
     action = client.post("r", {"observation": OBSERVATION}).json["action"]
     answer = client.post("r", {"observation": OBSERVATION, "state": None})
-    assert answer.json == {"action": action, "state": None, "checkpoint": "c"}
+    assert answer.json == {"action": action, "state": None, **VERSION}
     answer = client.post("r", {"observations": [OBSERVATION] * 2, "states": [None, None]})
-    assert answer.json == {"actions": [action] * 2, "states": [None, None], "checkpoint": "c"}
+    assert answer.json == {"actions": [action] * 2, "states": [None, None], **VERSION}
     problem = client.post("r", {"observation": OBSERVATION, "state": "AAAA"})
     assert "carries no state" in assert_problem(problem, 422, "invalid_request", "/state")["detail"]

@@ -51,7 +51,12 @@ def client(bundle: Path, runner: asyncio.Runner) -> Iterator[Client]:
     stores = MemoryStores()
     stores.add("r", "c", bundle.read_bytes())
     settings = SimpleNamespace(
-        agents_cached=2, max_action_body_bytes=100_000, extra_targets=[OWN], config_dirs=[]
+        agents_cached=2,
+        max_action_body_bytes=100_000,
+        action_queue_rows=4096,
+        action_queue_age_s=10.0,
+        extra_targets=[OWN],
+        config_dirs=[],
     )
     route = ActionRoute(stores, settings)
     yield Client(route, runner)
@@ -78,7 +83,7 @@ def test_an_episode_has_the_actions_and_states_that_it_has_here(client: Client, 
     for observation, action, after in episode(agent, 1):
         told = client.post("r", {"observation": observation, "state": explained, "explain": True}).json
         answer = client.post("r", {"observation": observation, "state": state})
-        assert answer.json == {"action": action, "state": after, "checkpoint": "c"}
+        assert answer.json.items() >= {"action": action, "state": after, "checkpoint": "c"}.items()
         here = agent.explain(observation, state=explained)
         assert (told["action"], told["state"]) == (action, here["state"])
         assert told["decision"]["value"] == pytest.approx(here["value"], rel=1e-5)

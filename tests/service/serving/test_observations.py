@@ -98,7 +98,12 @@ def served() -> Iterator[tuple[Client, dict[str, Agent]]]:
         stores.add(name, f"c_{name}", checkpoint.to_bytes())
         agents[name] = load_agent(checkpoint)
     settings = SimpleNamespace(
-        agents_cached=len(agents), max_action_body_bytes=100_000, extra_targets=[], config_dirs=[]
+        agents_cached=len(agents),
+        max_action_body_bytes=100_000,
+        action_queue_rows=4096,
+        action_queue_age_s=10.0,
+        extra_targets=[],
+        config_dirs=[],
     )
     with asyncio.Runner() as runner:
         route = ActionRoute(stores, settings)

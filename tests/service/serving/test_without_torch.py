@@ -24,6 +24,7 @@ stores = MemoryStores()
 stores.add("r", "c", open(bundle, "rb").read())
 with asyncio.Runner() as runner:
     limits = {"agents_cached": 1, "max_action_body_bytes": 100_000}
+    limits |= {"action_queue_rows": 4096, "action_queue_age_s": 10.0}
     route = ActionRoute(stores, SimpleNamespace(**limits, extra_targets=[OWN], config_dirs=[]))
     answer = Client(route, runner).post("r", {"observations": json.loads(rows)})
     told = Client(route, runner).post("r", {"observations": json.loads(rows), "explain": True})
