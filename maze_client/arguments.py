@@ -5,10 +5,12 @@ Values are those of JSON. numpy arrays and numbers are taken for lists and numbe
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Literal, TypeAlias, TypedDict
 from urllib.parse import quote
+
+import msgspec
 
 from maze_client.answers import Kind, RunFacts, State
 from maze_client.errors import MazeClientError
@@ -190,6 +192,8 @@ class ActingManyArguments(TypedDict, total=False):
     """Where an alias's traffic is split: requests of one key are answered by one version."""
     states: Sequence[str | None] | None
     """What is carried through the episode of each observation; None begins one with all of them."""
+    action_masks: Sequence[Any]
+    """What may be done with each observation, beside its own mask; None says nothing."""
 
 
 class ActingArguments(TypedDict, total=False):
@@ -202,6 +206,15 @@ class ActingArguments(TypedDict, total=False):
     traffic_key: str
     state: str | None
     """What is carried through the episode: None with its first observation, and then what came with the last action."""
+    action_mask: Any
+    """What may be done, beside what the observation says of it: 0 and 1, of the one head with a mask, or by head."""
+
+
+class ExplainArguments(ActingArguments, total=False):
+    """The same, for what a policy thought."""
+
+    top_k: int
+    """So many ``candidates`` with their scores."""
 
 
 class SessionArguments(TypedDict, total=False):
@@ -256,8 +269,23 @@ class RunChanges(TypedDict, total=False):
     priority: int
 
 
-def plain(value: Any, where: str = "") -> Any:
-    """A value as JSON has it.
+def _listed(array: Any) -> Any:
+    return array.tolist()
+
+
+def _leaf(array: Any) -> Any:
+    """An array as its bytes, little-endian in C order; others as lists."""
+    dtype = getattr(array, "dtype", None)
+    is_one = (
+        hasattr(array, "tobytes") and getattr(array, "shape", ()) and getattr(dtype, "kind", "") in "biuf"
+    )
+    if not is_one or dtype.itemsize > 8 or dtype.newbyteorder("<") != dtype:
+        return array.tolist()
+    return {"data": array.tobytes(), "dtype": dtype.name, "shape": list(array.shape)}
+
+
+def plain(value: Any, where: str = "", array: Callable[[Any], Any] = _listed) -> Any:
+    """A value as JSON has it; ``array`` says what arrays and numbers of NumPy are.
 
     Raises:
         MazeClientError: it is an object of Python's, which does not travel.
@@ -265,15 +293,30 @@ def plain(value: Any, where: str = "") -> Any:
     if isinstance(value, RunFacts):
         return value.id
     if hasattr(value, "tolist"):  # numpy's, and torch's
-        return value.tolist()
+        return array(value)
     if isinstance(value, Mapping):
-        return {str(key): plain(item, f"{where}.{key}".lstrip(".")) for key, item in value.items()}
+        return {str(key): plain(item, f"{where}.{key}".lstrip("."), array) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [plain(item, f"{where}.{index}".lstrip(".")) for index, item in enumerate(value)]
+        return [plain(item, f"{where}.{index}".lstrip("."), array) for index, item in enumerate(value)]
     if value is None or isinstance(value, str | bool | int | float):
         return value
     way_out = "give the name of a module, or a dict with _target_"
     raise MazeClientError(f"{where}: {type(value).__name__} objects do not travel over HTTP; {way_out}.")
+
+
+def packed(body: Mapping[str, Any]) -> tuple[bytes, str]:
+    """A request that acts, and its media type: where it holds arrays msgpack, in which they are bytes, else JSON."""
+    arrays: list[Any] = []
+
+    def leaf(array: Any) -> Any:
+        found = _leaf(array)
+        arrays.extend([found] if isinstance(found, dict) else [])
+        return found
+
+    value = plain(body, array=leaf)
+    if arrays:
+        return msgspec.msgpack.encode(value), "application/msgpack"
+    return encoded(value), "application/json"
 
 
 def encoded(body: Any) -> bytes:

@@ -184,7 +184,7 @@ class PolicyMethods(Caller):
     async def compute_action(self, policy: str, observation: Any, **how: Unpack[ActingArguments]) -> Any:
         """The action of ``name@alias`` or ``name:3``; see :meth:`maze_client.Run.compute_action`."""
         body = {"observation": observation, **how}
-        return acted(await self._send("POST", _at(policy, "compute_action"), body), how)
+        return acted(await self._act(_at(policy, "compute_action"), body), how)
 
     act = compute_action
 
@@ -194,7 +194,7 @@ class PolicyMethods(Caller):
     ) -> Any:
         """As :meth:`compute_action`, for up to 1024 observations at once: a list; with ``states`` two of them."""
         body = {"observations": observations, **how}
-        return acted(await self._send("POST", _at(policy, "compute_action"), body), how)
+        return acted(await self._act(_at(policy, "compute_action"), body), how)
 
     async def _make(self, name: str, **facts: Any) -> Policy:
         return read(await self._send("POST", "/v1/policies", _given(name=name, **facts)), Policy)

@@ -27,6 +27,7 @@ from maze_client.arguments import (
     ActingArguments,
     ActingManyArguments,
     ContinueArguments,
+    ExplainArguments,
     ForkArguments,
     Labelled,
     ReplayArguments,
@@ -262,20 +263,20 @@ class RunMethods(RunFacts, Caller):
             The action; where ``state`` is given, which a policy with a state needs, a pair with the next state.
         """
         body = {"observation": observation, **how}
-        return acted(await self._send("POST", self._at("compute_action"), body), how)
+        return acted(await self._act(self._at("compute_action"), body), how)
 
     act = compute_action
 
     @Verb
-    async def explain_action(self, observation: Any, **how: Unpack[ActingArguments]) -> dict[str, Any]:
+    async def explain_action(self, observation: Any, **how: Unpack[ExplainArguments]) -> dict[str, Any]:
         """As :meth:`compute_action`, with what the policy thought.
 
         Returns:
             ``action``, and its ``distribution``, ``value``, ``mask`` and ``log_prob``; None where it has no such thing;
-            the next ``state``, where one is given.
+            ``candidates``, where ``top_k`` asks for them; the next ``state``, where one is given.
         """
         body = {"observation": observation, "explain": True, **how}
-        answer = await self._send("POST", self._at("compute_action"), body)
+        answer = await self._act(self._at("compute_action"), body)
         state = {"state": answer["state"]} if "state" in how else {}
         return {"action": answer["action"], **answer["decision"], **state}
 
@@ -283,7 +284,7 @@ class RunMethods(RunFacts, Caller):
     async def compute_actions(self, observations: Sequence[Any], **how: Unpack[ActingManyArguments]) -> Any:
         """As :meth:`compute_action`, for up to 1024 observations at once: a list; with ``states`` two of them."""
         body = {"observations": observations, **how}
-        return acted(await self._send("POST", self._at("compute_action"), body), how)
+        return acted(await self._act(self._at("compute_action"), body), how)
 
     @Verb
     async def promote(

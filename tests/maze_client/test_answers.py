@@ -5,6 +5,7 @@ import math
 import sys
 
 import httpx
+import msgspec
 import numpy as np
 import pytest
 
@@ -45,14 +46,28 @@ def test_what_is_given_wins_over_the_environment_and_no_token_sends_none(monkeyp
     assert "authorization" not in answering.requests[0].headers
 
 
-def test_arrays_and_runs_travel_as_json():
+def test_observations_that_are_arrays_travel_as_their_bytes_and_others_as_json():
     client, answering = asked({**RUN, "actions": [[0.5]]})
+    run, camera = client.run("run_1"), np.arange(6, dtype=np.uint8).reshape(2, 3)
+    run.compute_actions([{"camera": camera.T, 7: np.float32(0.5)}], actor_id=(0, 1))
+    run.compute_actions([{"camera": [[1]], 7: np.float32(0.5), "odd": np.array([1.0], ">f4")}])
+    packed, plain = answering.requests[1:]
+    assert packed.headers["content-type"] == "application/msgpack"
+    leaf = {"data": bytes([0, 3, 1, 4, 2, 5]), "dtype": "uint8", "shape": [3, 2]}
+    said = {"observations": [{"camera": leaf, "7": 0.5}], "actor_id": [0, 1]}
+    assert msgspec.msgpack.decode(packed.content) == said
+    assert plain.headers["content-type"] == "application/json"
+    assert json.loads(plain.content) == {"observations": [{"camera": [[1]], "7": 0.5, "odd": [1.0]}]}
+
+
+def test_arrays_and_runs_travel_as_json():
+    client, answering = asked(RUN)
     run = client.run("run_1")
-    run.compute_actions({"camera": np.zeros((1, 2), np.uint8), 7: np.float32(0.5)}, actor_id=(0, 1))
-    client.rollout(run=run, overrides={"initial.run": run})
-    bodies = [json.loads(request.content) for request in answering.requests[1:]]
-    assert bodies[0] == {"observations": {"camera": [[0, 0]], "7": 0.5}, "actor_id": [0, 1]}
-    assert bodies[1] == {"run": "run_1", "overrides": {"initial.run": "run_1"}}
+    client.rollout(run=run, overrides={"initial.run": run, "seeds": np.arange(2)})
+    assert json.loads(answering.requests[1].content) == {
+        "run": "run_1",
+        "overrides": {"initial.run": "run_1", "seeds": [0, 1]},
+    }
 
 
 def test_an_object_of_python_is_refused_with_its_place_and_the_way_out():
