@@ -275,11 +275,9 @@ def _listed(array: Any) -> Any:
 
 def _leaf(array: Any) -> Any:
     """An array as its bytes, little-endian in C order; others as lists."""
-    dtype = getattr(array, "dtype", None)
-    is_one = (
-        hasattr(array, "tobytes") and getattr(array, "shape", ()) and getattr(dtype, "kind", "") in "biuf"
-    )
-    if not is_one or dtype.itemsize > 8 or dtype.newbyteorder("<") != dtype:
+    dtype: Any = getattr(array, "dtype", None)
+    kind = getattr(dtype, "kind", "") if hasattr(array, "tobytes") and array.shape else ""
+    if not kind or kind not in "biuf" or dtype.itemsize > 8 or dtype.newbyteorder("<") != dtype:
         return array.tolist()
     return {"data": array.tobytes(), "dtype": dtype.name, "shape": list(array.shape)}
 
