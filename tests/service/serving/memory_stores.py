@@ -20,13 +20,20 @@ class MemoryStores:
     asked: list[tuple[str, ...]] = field(default_factory=list)
     is_down: bool = False
 
+    episodes = uploads = policies = sweeps = webhooks = sessions = registry = None
+
     @property
     def runs(self) -> Any:
-        return SimpleNamespace(get=self._get_run)
+        return _Runs(self)
 
     @property
     def checkpoints(self) -> Any:
-        return SimpleNamespace(resolve=self._resolve, read=self._read, list=self._list)
+        return _Checkpoints(self)
+
+    @property
+    def projects(self) -> Any:
+        """Everything is the default project's."""
+        return SimpleNamespace(owns=lambda project, kind, id_: True)
 
     def add_run(self, run_id: str, kind: RunKind = RunKind.TRAIN, state: RunState = RunState.RUNNING) -> None:
         self.known_runs[run_id] = Run(id=run_id, kind=kind, state=state, created_at=datetime.now(UTC))
@@ -81,3 +88,25 @@ class MemoryStores:
     def count(self, *question: str) -> int:
         """How often this was asked, by the question's first words."""
         return sum(asked[: len(question)] == question for asked in self.asked)
+
+
+@dataclass
+class _Runs:
+    stores: MemoryStores
+
+    def get(self, run_id: str) -> Run:
+        return self.stores._get_run(run_id)
+
+
+@dataclass
+class _Checkpoints:
+    stores: MemoryStores
+
+    def resolve(self, run_id: str, selector: str) -> CheckpointInfo:
+        return self.stores._resolve(run_id, selector)
+
+    def read(self, checkpoint_id: str) -> bytes:
+        return self.stores._read(checkpoint_id)
+
+    def list(self, run_id: str, *, limit: int = 50) -> Page:
+        return self.stores._list(run_id, limit=limit)
