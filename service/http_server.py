@@ -31,8 +31,9 @@ from service.problems import Problem
 from service.settings import Settings
 
 logger = logging.getLogger(__name__)
-_quiet = logging.getLogger("service.websocket")
-_quiet.setLevel(logging.WARNING)
+_http, _websocket = logging.getLogger("service.http"), logging.getLogger("service.websocket")
+_http.setLevel(logging.ERROR)  # uvicorn warns of every request that it cannot read
+_websocket.setLevel(logging.WARNING)  # and tells of every connection, with the query
 
 GRACEFUL_SHUTDOWN_S = 10
 """Time that open answers have to end."""
@@ -137,6 +138,7 @@ class Protocol(HttpToolsProtocol):
 
     def __init__(self, *args: Any, shared: Connections | None = None, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        self.logger = _http
         self._shared = shared or Connections()
         self._limits = self._shared.limits
         self.due: float | None = self.loop.time() + self._limits.head_s
@@ -389,7 +391,7 @@ class WebSocket(WebSocketsSansIOProtocol):
 
     def __init__(self, *args: Any, shared: Connections, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.logger = _quiet  # uvicorn tells of every connection, with the query
+        self.logger = _websocket
         self._shared = shared
         self._late: asyncio.TimerHandle | None = None
         self._is_ending = False
@@ -409,11 +411,14 @@ class WebSocket(WebSocketsSansIOProtocol):
         """The client does not read."""
         waits_s = self.transport.get_write_buffer_size() / BYTES_PER_S
         self._late = self.loop.call_later(self._shared.limits.read_s + waits_s, self.transport.abort)
+        self.transport.pause_reading()  # every ping would have a pong wait
         super().pause_writing()
 
     def resume_writing(self) -> None:
         """It has read enough for more."""
         self._read()
+        if not self.read_paused:
+            self.transport.resume_reading()
         super().resume_writing()
 
     def shutdown(self) -> None:
@@ -421,6 +426,24 @@ class WebSocket(WebSocketsSansIOProtocol):
         if not self._is_ending:
             self._is_ending = True
             self.loop.call_later(self._shared.limits.drain_s, super().shutdown)
+
+    async def receive(self) -> Any:
+        """The next event; uvicorn goes on reading then."""
+        message = await super().receive()
+        if self._late is not None:
+            self.transport.pause_reading()
+        return message
+
+    def send_receive_event_to_app(self) -> None:
+        """Hand a message on, where it is one: uvicorn logs with a traceback that a text is none."""
+        if self.curr_msg_data_type == "text":
+            try:
+                b"".join(self.frames).decode()
+            except UnicodeDecodeError:
+                self.conn.fail(1007)
+                self.handle_parser_exception()
+                return
+        super().send_receive_event_to_app()
 
     def _read(self) -> None:
         if self._late is not None:

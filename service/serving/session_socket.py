@@ -12,10 +12,12 @@ process is answered at once, without a task.
 """
 
 import asyncio
+import logging
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable
 from enum import IntEnum
+from functools import partial
 from math import isfinite
 from typing import Annotated, Any, NamedTuple
 
@@ -26,11 +28,20 @@ from service.domain.errors import NotFoundError, ServiceError
 from service.domain.ports import Stores
 from service.domain.projects import stores_of
 from service.domain.sessions import SequenceConflictError, SessionEnd, SessionGoneError
-from service.problems import Problem
+from service.problems import INTERNAL, Problem
 from service.serving.forms import JSON, MSGPACK
 from service.serving.session_route import awaited, project_of
-from service.serving.sessions import EpisodeEnd, Session, Sessions, Stepped, StepRequest
+from service.serving.sessions import (
+    READ_ON_LOOP_BYTES,
+    EpisodeEnd,
+    Session,
+    Sessions,
+    Stepped,
+    StepRequest,
+)
 from service.settings import Settings
+
+logger = logging.getLogger(__name__)
 
 JSON_PROTOCOL, MSGPACK_PROTOCOL = "maze.act.v1.json", "maze.act.v1.msgpack"
 MAX_IN_FLIGHT = 4
@@ -49,6 +60,7 @@ class Close(IntEnum):
     SEQUENCE = 4409
     GONE = 4410
     TOO_MANY = 4429
+    FAILED = 1011
     RESTART = 1012
 
 
@@ -140,9 +152,8 @@ class SessionSocket:
         project = project_of(scope)
         wire = _wire_of(scope["subprotocols"])
         await receive()
-        subprotocol = wire.subprotocol if scope["subprotocols"] else None
-        await send({"type": "websocket.accept", "subprotocol": subprotocol, "headers": []})
         connection = _Connection(self._sessions, self._stores, wire, send, scope)
+        await connection.accept()
         try:
             session = await self._sessions.get(scope["path"].split("/")[3], project)
         except (Problem, ServiceError) as error:
@@ -177,6 +188,11 @@ class _Connection:
         self._idle: asyncio.TimerHandle | None = None
         self._is_closed = False
 
+    async def accept(self) -> None:
+        """Take the connection, with the sub-protocol that was asked for."""
+        subprotocol = self._wire.subprotocol if self._scope["subprotocols"] else None
+        await self._say({"type": "websocket.accept", "subprotocol": subprotocol, "headers": []})
+
     async def serve(self, session: Session, receive: Receive, max_bytes: int) -> None:
         """Answer frames until the connection is closed."""
         self._session = session
@@ -202,15 +218,21 @@ class _Connection:
             if self._answering is not None:
                 self._answering.cancel()
 
-    async def refuse(self, error: Problem | ServiceError, seq: int | None) -> None:
+    async def refuse(self, error: Exception, seq: int | None) -> None:
         """Say what is wrong; close the connection where nothing can follow."""
-        problem = error if isinstance(error, Problem) else Problem.of(error)
+        if isinstance(error, Problem | ServiceError):
+            problem = error if isinstance(error, Problem) else Problem.of(error)
+        else:
+            logger.error("a frame to %r failed", self._scope["path"], exc_info=error)
+            problem = Problem("internal", INTERNAL)
         request_id = self._scope.get("state", {}).get("request_id", "")
         body = problem.body(instance=self._scope["path"], request_id=request_id)
         await self._send({"op": "error", "seq": seq, "problem": body})
         for kind, code in _CLOSING.items():
             if isinstance(error, kind):
                 await self._close(code, problem.code)
+        if problem.code == "internal":
+            await self._close(Close.FAILED, problem.code)
 
     async def _hear(self, message: Message) -> None:
         self._heard_at = time.monotonic()
@@ -228,35 +250,47 @@ class _Connection:
         else:
             await self._close(Close.TOO_MANY, f"{MAX_IN_FLIGHT} frames wait already")
 
-    def _begun(self, data: bytes) -> "Stepped | Awaitable[None]":
+    def _begun(self, data: bytes) -> "Stepped | Callable[[], Awaitable[None]]":
         """The answer to a frame, where it is there at once; else what gives it."""
+        if len(data) > READ_ON_LOOP_BYTES:
+            return partial(self._read_slowly, data)
         try:
-            frame = self._wire.read(data)
+            return self._taken(self._wire.read(data))
         except Problem as error:
-            return self._bad(error)
-        if not isinstance(frame, StepFrame):
-            return self._reset(frame) if isinstance(frame, ResetFrame) else self._feedback(frame)
+            return partial(self._bad, error)
+
+    async def _read_slowly(self, data: bytes) -> None:
+        try:
+            begun = self._taken(await asyncio.to_thread(self._wire.read, data))
+        except Problem as error:
+            begun = partial(self._bad, error)
+        await self._give(begun)
+
+    def _taken(self, frame: Frame) -> "Stepped | Callable[[], Awaitable[None]]":
+        if isinstance(frame, ResetFrame):
+            return partial(self._reset, frame)
+        if isinstance(frame, FeedbackFrame):
+            return partial(self._feedback, frame)
         try:
             answer = self._sessions.step(self._session, frame)
-        except (Problem, ServiceError) as error:
-            return self.refuse(error, frame.seq)
-        return answer if isinstance(answer, Stepped) else self._stepped(answer, frame.seq)
+        except Exception as error:
+            return partial(self.refuse, error, frame.seq)
+        return answer if isinstance(answer, Stepped) else partial(self._stepped, answer, frame.seq)
 
-    async def _answer(self, answer: Awaitable[None]) -> None:
+    async def _give(self, begun: "Stepped | Callable[[], Awaitable[None]]") -> None:
+        await (self._send(_action(begun)) if isinstance(begun, Stepped) else begun())
+
+    async def _answer(self, begun: Callable[[], Awaitable[None]]) -> None:
         """Answer a frame that takes time, and then those that have come meanwhile."""
-        await answer
+        await begun()
         while self._waiting and not self._is_closed:
-            begun = self._begun(self._waiting.popleft())
-            if isinstance(begun, Stepped):
-                await self._send(_action(begun))
-            else:
-                await begun
+            await self._give(self._begun(self._waiting.popleft()))
         self._answering = None
 
     async def _stepped(self, answer: "asyncio.Future[Stepped]", seq: int) -> None:
         try:
             await self._send(_action(await awaited(answer)))
-        except (Problem, ServiceError) as error:
+        except Exception as error:
             await self.refuse(error, seq)
 
     async def _reset(self, frame: ResetFrame) -> None:
@@ -264,7 +298,7 @@ class _Connection:
         repin_in = stores_of(self._stores, session.project) if frame.repin else None
         try:
             await self._sessions.reset(session, seed=frame.seed, repin_in=repin_in)
-        except (Problem, ServiceError) as error:
+        except Exception as error:
             await self.refuse(error, None)
         else:
             facts = {"episode": session.episode, "checkpoint": session.pin.checkpoint_id}
@@ -273,7 +307,7 @@ class _Connection:
     async def _feedback(self, frame: FeedbackFrame) -> None:
         try:
             self._sessions.feedback(self._session, frame.seq, frame.reward)
-        except (Problem, ServiceError) as error:
+        except Exception as error:
             await self.refuse(error, frame.seq)
 
     async def _bad(self, problem: Problem) -> None:
@@ -284,15 +318,23 @@ class _Connection:
         if not self._is_closed:
             data = self._wire.encode(frame)
             content = {"text": data.decode()} if self._wire.is_text else {"bytes": data}
-            await self._send_message({"type": "websocket.send", **content})
+            await self._say({"type": "websocket.send", **content})
 
     async def _close(self, code: Close, reason: str = "") -> None:
         if not self._is_closed:
             self._is_closed = True
-            await self._send_message({"type": "websocket.close", "code": int(code), "reason": reason[:120]})
+            await self._say({"type": "websocket.close", "code": int(code), "reason": reason[:120]})
+
+    async def _say(self, message: Message) -> None:
+        try:
+            await self._send_message(message)
+        except OSError:  # the client is gone, as the next message says
+            self._is_closed = True
 
     def _watch(self) -> None:
         """Close the connection when nothing was said for a while, or look again."""
+        if self._answering is not None:  # it is the client who waits
+            self._heard_at = time.monotonic()
         left_s = self._heard_at + IDLE_S - time.monotonic()
         if left_s <= 0:
             self._end(Close.IDLE, f"nothing was said for {IDLE_S:g} s")

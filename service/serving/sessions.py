@@ -570,9 +570,10 @@ class Sessions:
     def _require_place(self, project: str) -> None:
         if len(self._open) + self._n_beginning < self._max:
             return
-        idle = [one for one in self._open.values() if one.project == project and not one.listeners]
+        mine = (one for one in self._open.values() if one.project == project)
+        idle = [one for one in mine if not (one.listeners or one.pending or one.is_resetting)]
         oldest = min(idle, key=lambda one: one.used_at, default=None)
-        if oldest is None or oldest.pending or self._clock() < oldest.used_at + EVICTABLE_S:
+        if oldest is None or self._clock() < oldest.used_at + EVICTABLE_S:
             message = f"{self._max} sessions are open, as many as there may be; close some, or try again"
             raise CapacityError(message, FULL_RETRY_S)
         self._leave(oldest, SessionEnd.EVICTED)

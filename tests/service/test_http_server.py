@@ -6,8 +6,8 @@ import logging
 import re
 import socket
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import ExitStack, asynccontextmanager, contextmanager
 from functools import partial
 from typing import Any
 
@@ -16,7 +16,7 @@ import uvicorn
 from uvicorn.server import ServerState
 
 from service import http_server
-from service.http_server import MAX_HEAD_BYTES, MAX_HEADERS, Connections, Limits, Protocol, Server
+from service.http_server import MAX_HEAD_BYTES, MAX_HEADERS, Connections, Limits, Protocol, Server, WebSocket
 from tests.service.wire import Transport
 
 HEAD = b"POST / HTTP/1.1\r\nhost: localhost\r\n"
@@ -130,10 +130,68 @@ def test_a_long_body_is_no_long_head_however_it_is_cut(running: Running, chunk: 
     assert running.tell(HEAD + near + body)[::2] == (200, b"200000")
 
 
-def test_what_is_no_http_is_a_problem_too(running: Running) -> None:
+def test_what_is_no_http_is_a_problem_too_and_no_news(
+    running: Running, caplog: pytest.LogCaptureFixture
+) -> None:
     status, headers, body = running.tell(b"\x16\x03\x01 this is TLS\r\n\r\n")
     assert (status, json.loads(body)["code"]) == (400, "bad_request")
     assert headers["content-type"] == "application/problem+json"
+    assert caplog.records == []
+
+
+@asynccontextmanager
+async def websocket() -> AsyncIterator[tuple[Any, Transport]]:
+    """One that was accepted, and hears no message."""
+    is_accepted, is_over = asyncio.Event(), asyncio.Event()
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await send({"type": "websocket.accept"})
+        is_accepted.set()
+        await is_over.wait()
+
+    config = uvicorn.Config(app, lifespan="off", log_config=None)
+    config.load()
+    state = ServerState()
+    protocol: Any = WebSocket(config=config, server_state=state, app_state={}, shared=Connections())
+    transport = Transport(protocol)
+    protocol.connection_made(transport)
+    protocol.data_received(
+        b"GET / HTTP/1.1\r\nhost: localhost\r\nupgrade: websocket\r\nconnection: upgrade\r\n"
+        b"sec-websocket-version: 13\r\nsec-websocket-key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n"
+    )
+    await is_accepted.wait()
+    transport.sent = b""
+    yield protocol, transport
+    is_over.set()
+    await asyncio.gather(*state.tasks)
+
+
+def test_text_on_a_websocket_that_is_none_closes_it_and_is_no_news(caplog: pytest.LogCaptureFixture) -> None:
+    async def scenario() -> bytes:
+        async with websocket() as (protocol, transport):
+            protocol.data_received(b"\x81\x82\x00\x00\x00\x00\xff\xfe")
+            return transport.sent
+
+    assert asyncio.run(scenario())[:4] == b"\x88\x02\x03\xef"  # 1007
+    assert caplog.records == []
+
+
+def test_pings_of_one_who_reads_no_pongs_are_not_read_either() -> None:
+    async def scenario() -> list[bool]:
+        async with websocket() as (protocol, transport):
+            paused = []
+            await protocol.receive()
+            for turn in (protocol.pause_writing, protocol.resume_writing):
+                turn()
+                paused.append(transport.is_paused)
+            protocol.data_received(b"\x81\x80\x00\x00\x00\x00")  # a message that nobody takes
+            protocol.pause_writing()
+            await protocol.receive()
+            paused.append(transport.is_paused)
+            protocol.resume_writing()
+            return [*paused, transport.is_paused]
+
+    assert asyncio.run(scenario()) == [True, False, True, False]
 
 
 def test_a_request_that_does_not_come_is_not_waited_for(running: Running) -> None:

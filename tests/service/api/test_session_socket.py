@@ -1,6 +1,7 @@
 """Sessions over a WebSocket: frames, resuming, what closes a connection, and the same answers as over HTTP."""
 
 import asyncio
+import gc
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -199,6 +200,68 @@ def test_frames_that_wait_are_answered_in_order_and_more_than_four_close_the_con
             assert heard[-1] == 4429
 
     client.run(play())
+
+
+def test_long_frames_are_read_in_a_thread_and_answered_in_order(
+    client: Client, path: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(session_socket, "READ_ON_LOOP_BYTES", 0)
+
+    async def play() -> None:
+        async with connected(client, path) as socket:
+            await socket.hear()
+            for seq in range(4):
+                socket.say(op="step", seq=seq, observation=OBSERVATION)
+            assert [(await socket.hear())["seq"] for _ in range(4)] == [0, 1, 2, 3]
+            socket.say_bytes(b"{")
+            assert [(await socket.hear())["problem"]["code"], await socket.hear()] == ["malformed_json", 4400]
+
+    client.run(play())
+
+
+@pytest.mark.parametrize("place", ["step", "reset"])
+def test_what_nobody_expected_is_told_and_closes_the_connection(
+    client: Client,
+    path: str,
+    monkeypatch: pytest.MonkeyPatch,
+    sessions: Any,  # noqa: F811
+    place: str,
+) -> None:
+    def fail(*_: Any, **__: Any) -> None:
+        raise RuntimeError("secret")
+
+    monkeypatch.setattr(sessions, place, fail)
+
+    async def play() -> tuple[dict[str, Any], int]:
+        async with connected(client, path) as socket:
+            await socket.hear()
+            facts = {"seq": 0, "observation": OBSERVATION} if place == "step" else {}
+            return await socket.ask(op=place, **facts), await socket.hear()
+
+    answer, code = client.run(play())
+    assert (answer["problem"]["code"], code) == ("internal", 1011)
+    assert "secret" not in str(answer)
+
+
+def test_a_client_that_goes_away_is_no_news(
+    client: Client, path: str, caplog: pytest.LogCaptureFixture, recwarn: pytest.WarningsRecorder
+) -> None:
+    async def play() -> None:
+        async with connected(client, path) as socket:
+            await socket.hear()
+            socket.say(op="reset")
+        async with connected(client, path) as socket:
+            await socket.hear()
+            socket.from_app.put = gone  # type: ignore[method-assign]
+            socket.say(op="step", seq=0, observation=OBSERVATION)
+
+    async def gone(_: Any) -> None:
+        raise OSError
+
+    client.run(play())
+    gc.collect()
+    assert caplog.records == []
+    assert [str(warning.message) for warning in recwarn] == []
 
 
 def test_sessions_that_are_over_or_were_never_there_close_with_their_own_codes(
