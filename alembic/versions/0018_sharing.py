@@ -45,8 +45,28 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
+    _refuse_projects()
+    # nobody asks for scope or end below: who may not do everything, for ever, may do nothing
+    token = sa.table("access_token", *map(sa.column, ("scopes", "expires_at", "revoked_at")))
+    is_limited = sa.or_(
+        token.c.scopes.is_(None), token.c.scopes != '["admin"]', token.c.expires_at.is_not(None)
+    )
+    ended = sa.update(token).where(is_limited, token.c.revoked_at.is_(None))
+    op.execute(ended.values(revoked_at=sa.func.current_timestamp()))
     for column in ("last_used_at", "expires_at", "created_by", "scopes"):
         op.drop_column("access_token", column)
     for table in ("access_token", *reversed(OWNED)):
         op.drop_column(table, "project")
     op.drop_table("project")
+
+
+def _refuse_projects() -> None:
+    """What belongs to several projects would be everybody's."""
+    for name in (*OWNED, "access_token"):
+        table = sa.table(name, sa.column("project"))
+        others = sa.select(table.c.project).where(table.c.project != "default").limit(1)
+        if (other := op.get_bind().execute(others).scalar_one_or_none()) is not None:
+            raise RuntimeError(
+                f"project {other} has some of {name}; revisions before 0018 know one project, where everybody would "
+                "see it: delete it first, or stay"
+            )

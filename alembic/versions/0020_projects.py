@@ -36,7 +36,12 @@ def upgrade() -> None:
     op.add_column("run_event", sa.Column("project", sa.String(64), nullable=False, server_default="default"))
     op.drop_index("ix_run_event_type", "run_event")
     op.create_index("ix_run_event_type", "run_event", ["project", "type", "position"])
-    _counter(sa.Column("project", sa.String(64), nullable=False), "default")
+    op.execute(
+        "UPDATE run_event SET project = (SELECT project FROM run WHERE run.id = run_event.run_id) "
+        "WHERE run_id IN (SELECT id FROM run WHERE project != 'default')"
+    )
+    names = op.get_bind().execute(sa.text("SELECT name FROM project")).scalars().all()
+    _counter(sa.Column("project", sa.String(64), nullable=False), *names)
 
 
 def downgrade() -> None:
@@ -54,7 +59,7 @@ def downgrade() -> None:
     op.add_column("project", sa.Column("quotas", sa.Text(), nullable=False, server_default="{}"))
 
 
-def _counter(key: sa.Column[object], first: object) -> None:
+def _counter(key: sa.Column[object], *counted: object) -> None:
     """Make the counter of events anew, with another key; nobody is given a position twice."""
     old = sa.table("event_counter", sa.column("position"))
     newest = op.get_bind().execute(sa.select(sa.func.max(old.c.position))).scalar_one()
@@ -66,4 +71,4 @@ def _counter(key: sa.Column[object], first: object) -> None:
         sa.PrimaryKeyConstraint(key.name, name="pk_event_counter"),
     )
     if newest is not None:
-        op.bulk_insert(counter, [{key.name: first, "position": newest}])
+        op.bulk_insert(counter, [{key.name: each, "position": newest} for each in counted])

@@ -54,15 +54,19 @@ def delete_run(connection: Connection, blobs: Blobs, run_id: str) -> None:
         raise StateConflictError(
             f"session {other} acts with what run {run_id} made; close it, or wait for its end"
         )
-    needs = select(run.c.id).where(run.c.source_checkpoint.in_(ours), run.c.state.not_in(TERMINAL_STATES))
+    owner = connection.execute(select(run.c.project).where(run.c.id == run_id)).scalar_one()
+    waits = run.c.project == owner, run.c.state.not_in(TERMINAL_STATES)  # no other project can need it
+    needs = select(run.c.id).where(run.c.source_checkpoint.in_(ours), *waits)
     # as the run whose episodes it learns from or replays, or whose policy it begins with
     named = f'"{run_id}"'
     is_named = or_(
         *(cast(column, Text).contains(named, autoescape=True) for column in (run.c.config, run.c.arguments))
     )
-    names = select(run.c.id).where(run.c.state.not_in(TERMINAL_STATES), is_named)
+    names = select(run.c.id).where(*waits, is_named)
     sweeps = select(sweep.c.id).where(
-        sweep.c.state.in_(SWEEPING), cast(sweep.c.spec, Text).contains(f'"{run_id}"', autoescape=True)
+        sweep.c.project == owner,
+        sweep.c.state.in_(SWEEPING),
+        cast(sweep.c.spec, Text).contains(named, autoescape=True),
     )
     if (other := connection.execute(sweeps.limit(1)).scalar_one_or_none()) is not None:
         raise StateConflictError(f"sweep {other} needs what run {run_id} left; wait for its end or cancel it")

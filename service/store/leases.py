@@ -40,7 +40,8 @@ def _next(kinds: Sequence[RunKind], films: bool, *, locks: bool = False) -> Sele
         first = first.where(type_coerce(run.c.arguments, Text).not_like('%"videos":%'))
     if locks:
         first = first.with_for_update(skip_locked=True)
-    held = select(func.count()).where(run.c.state.in_(LEASED_STATES), run.c.project == project.c.name)
+    is_at_work = run.c.state.in_(LEASED_STATES), run.c.kind != RunKind.RECORD  # which takes no worker's slot
+    held = select(func.count()).where(*is_at_work, run.c.project == project.c.name)
     turns = select(
         first.correlate(project).scalar_subquery().label("id"),
         held.correlate(project).scalar_subquery().label("held"),

@@ -11,6 +11,7 @@ from service.domain.run import RunState
 from service.domain.sharing import Project
 from service.store.deletion import stored_bytes
 from service.store.engine import Database
+from service.store.events import take_positions
 from service.store.tables import checkpoint, project, run, sweep, upload, webhook
 from service.store.types import now, upsert
 
@@ -68,7 +69,15 @@ class SqlProjectStore:
 def left(connection: Connection, name: str) -> int:
     """How many more runs of a project may wait; what is stored is looked at when something is submitted."""
     limit = _row(connection, name).max_queued
-    return 2**31 if limit is None else max(0, limit - _n_queued(connection, name, limit))
+    if limit is None:
+        return 2**31
+    _be_alone(connection, name)
+    return max(0, limit - _n_queued(connection, name, limit))
+
+
+def _be_alone(connection: Connection, name: str) -> None:
+    """Wait for whoever adds to the project at the moment, so that he is counted, and keep others waiting."""
+    take_positions(connection, name, 0)
 
 
 def _n_queued(connection: Connection, name: str, limit: int) -> int:
@@ -85,6 +94,8 @@ def require_quota(connection: Connection, name: str) -> None:
         QuotaError: it has as much as it may have.
     """
     limits = _row(connection, name)
+    if (limits.max_queued, limits.max_stored_mib) != (None, None):
+        _be_alone(connection, name)
     if limits.max_queued is not None:
         used = _n_queued(connection, name, limits.max_queued)
         _require("max_queued", used, limits.max_queued)

@@ -7,7 +7,7 @@ from typing import Any
 
 from sqlalchemy import Row, delete, func, insert, or_, select, update
 
-from service.domain.errors import NotFoundError
+from service.domain.errors import NotFoundError, StateConflictError
 from service.domain.sharing import Caller, Grant, Scope, Token, known_scopes
 from service.store.engine import Database, opened
 from service.store.migrations import check_revision
@@ -15,6 +15,10 @@ from service.store.tables import access_token, environment, project, worker
 from service.store.types import after_now, now, seconds_since, upsert
 
 DAY_S = 86_400.0
+_is_valid = (
+    access_token.c.revoked_at.is_(None),
+    or_(access_token.c.expires_at.is_(None), access_token.c.expires_at > now()),
+)
 
 
 class SqlRegistryStore:
@@ -100,6 +104,10 @@ class SqlRegistryStore:
         row |= {"project": caller.project, "scopes": sorted(caller.scopes)}
         expires_at = None if expires_in_s is None else after_now(expires_in_s)
         with self._database.writing() as connection:
+            if by is not None:  # locked: whoever revokes it meanwhile finds what it has made
+                maker = select(access_token.c.id).where(access_token.c.id == by, *_is_valid)
+                if connection.execute(maker.with_for_update()).first() is None:
+                    raise StateConflictError(f"token {by} has ended, and makes no other one")
             connection.execute(insert(access_token).values(**row, expires_at=expires_at, created_at=now()))
 
     def require_project(self, name: str) -> None:
@@ -111,7 +119,6 @@ class SqlRegistryStore:
     def find_token(self, token_id: str) -> Grant | None:
         """What a token grants that is neither revoked nor expired."""
         table = access_token.c
-        is_valid = table.revoked_at.is_(None), or_(table.expires_at.is_(None), table.expires_at > now())
         query = select(
             *(
                 table.sha256,
@@ -120,7 +127,7 @@ class SqlRegistryStore:
                 -seconds_since(table.expires_at).label("expires_in_s"),
             ),
             seconds_since(table.last_used_at).label("unused_s"),
-        ).where(table.id == token_id, *is_valid)
+        ).where(table.id == token_id, *_is_valid)
         with self._database.reading() as connection:
             row = connection.execute(query).one_or_none()
         if row is None:

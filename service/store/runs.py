@@ -225,8 +225,10 @@ class SqlRunStore(SqlLeases):
         """Give a paused run back to the queue."""
         with self._database.writing() as connection:
             locked = LockedRun.by_id(connection, run_id)
-            if max_queued is not None and locked.state is RunState.PAUSED:
-                _require_place(connection, max_queued)
+            if locked.state is RunState.PAUSED:
+                require_quota(connection, locked.row.project)
+                if max_queued is not None:
+                    _require_place(connection, max_queued)
             resume_run(locked, by)
             return locked.written()
 

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from sqlalchemy import update
 
-from service.domain.errors import NotFoundError
+from service.domain.errors import NotFoundError, StateConflictError
 from service.domain.fleet import look
 from service.domain.run import RunKind, RunState, StopReason
 from service.domain.sharing import ANYBODY, Caller, Grant
@@ -144,3 +144,13 @@ class RegistryStoreContract:
         assert stores.registry.tokens() == [first]
         with pytest.raises(NotFoundError, match="nope"):
             stores.registry.revoke_token("nope")
+
+    def test_a_token_that_has_ended_makes_no_other_one(self, stores: Stores) -> None:
+        stores.registry.add_token("id1", "d" * 64, "laptop", ANYBODY)
+        stores.registry.add_token("id2", "d" * 64, "made in time", ANYBODY, by="id1")
+        stores.registry.revoke_token("id1")
+        stores.registry.add_token("late", "d" * 64, "expires", ANYBODY, expires_in_s=-1.0)
+        for ended in ("id1", "late"):
+            with pytest.raises(StateConflictError, match=f"token {ended} has ended"):
+                stores.registry.add_token("id3", "d" * 64, "made too late", ANYBODY, by=ended)
+        assert stores.registry.find_token("id3") is None

@@ -20,7 +20,7 @@ from alembic import command
 from service.domain.policies import Gate, MoveKind
 from service.domain.run import MetricPoint, RunKind
 from service.domain.sessions import NewSession
-from service.domain.sharing import ANYBODY
+from service.domain.sharing import ANYBODY, Caller, Scope
 from service.store import SchemaError, check_revision, migrate, open_stores
 from service.store.blobs import Blobs
 from service.store.checkpoints import SqlCheckpointStore
@@ -181,6 +181,48 @@ def test_every_row_outlives_the_way_down_and_up(database_url: str, revision: str
         assert shared(before, older)[name] == older[name], name
         assert shared(newest, older)[name] == older[name], name
         assert len(newest[name]) == len(before[name]), name
+
+
+def test_events_stay_their_projects_on_the_way_down_and_up(database_url: str) -> None:
+    stores = open_stores(database_url)
+    stores.projects.put("other", {})
+    for project in ("default", "default", "other"):
+        stores.runs.create(new_run(project=project))
+    stores.close()
+    downgrade(database_url, "0019")
+    migrate(database_url)
+    stores = open_stores(database_url)
+    made, _ = stores.runs.create(new_run(project="other"))
+    first, second = stores.runs.feed(project="other")
+    assert first.position < second.position
+    assert second.run_id == made.id
+    assert len(stores.runs.feed(project="default")) == 2
+    stores.close()
+
+
+def test_the_way_down_gives_no_token_more_than_it_had(database_url: str) -> None:
+    limited = Caller(scopes=frozenset({Scope.ACT}))
+    stores = open_stores(database_url)
+    stores.registry.add_token("free", "d" * 64, "may do everything", ANYBODY)
+    stores.registry.add_token("bound", "d" * 64, "may act", limited)
+    stores.registry.add_token("brief", "d" * 64, "for a minute", ANYBODY, expires_in_s=60.0)
+    stores.close()
+    downgrade(database_url, "0017")
+    migrate(database_url)
+    stores = open_stores(database_url)
+    valid = [token for token in ("free", "bound", "brief") if stores.registry.find_token(token)]
+    assert valid == ["free"]
+    stores.close()
+
+
+def test_what_is_of_another_project_forbids_the_way_down(database_url: str) -> None:
+    stores = open_stores(database_url)
+    stores.projects.put("other", {})
+    run, _ = stores.runs.create(new_run(project="other"))
+    with pytest.raises(RuntimeError, match="project other has some of run"):
+        downgrade(database_url, "0017")
+    assert stores.runs.get(run.id) == run
+    stores.close()
 
 
 def test_a_bundle_in_parts_is_put_together_on_the_way_down(database_url: str) -> None:

@@ -54,6 +54,24 @@ def test_nobody_gives_more_than_he_has_nor_for_longer(client: Client, admin: Hea
     assert child["expires_at"] is not None
 
 
+def test_an_admin_for_a_day_makes_none_for_ever(client: Client, admin: Headers) -> None:
+    headers, _ = made(client, admin, scopes=["admin"], expires_in_s=86_400)
+    longer = {"name": "x", "scopes": ["admin"], "expires_in_s": 86_500}
+    assert client.post("/v1/tokens", longer, headers=headers).status_code == 422
+    _, child = made(client, headers, scopes=["admin"])
+    assert child["expires_at"] is not None
+
+
+def test_a_token_that_was_revoked_a_moment_ago_makes_no_other_one(
+    client: Client, admin: Headers, sqlite_stores: Stores
+) -> None:
+    headers, own = made(client, admin)
+    made(client, headers)
+    sqlite_stores.registry.revoke_token(own["id"])
+    answer = client.post("/v1/tokens", {"name": "x", "scopes": ["act"]}, headers=headers)
+    assert (answer.status_code, answer.json()["code"]) == (409, "state_conflict")
+
+
 def test_one_sees_and_ends_ones_own_tokens_alone(client: Client, admin: Headers) -> None:
     headers, own = made(client, admin)
     _, other = made(client, admin)

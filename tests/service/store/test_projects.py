@@ -1,5 +1,6 @@
 """Slots are shared between projects, and nobody has more than he may have; on both databases."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -8,7 +9,8 @@ from service.domain.errors import NotFoundError, QuotaError
 from service.domain.projects import BOUND, bound, stores_of
 from service.domain.run import RunKind, RunState, StopReason
 from service.store import Stores
-from tests.contracts.builders import new_checkpoint, new_run, start
+from tests.contracts.builders import new_checkpoint, new_run, new_sweep, start
+from tests.contracts.threads import in_threads
 
 TRAIN = [RunKind.TRAIN]
 
@@ -67,6 +69,55 @@ def test_more_than_may_wait_or_be_stored_is_refused_with_numbers(stores: Stores)
     wait(stores, "other")
     with pytest.raises(NotFoundError, match="no project nowhere"):
         wait(stores, "nowhere")
+
+
+def test_of_many_who_submit_at_once_no_more_pass_than_may(stores: Stores) -> None:
+    stores.projects.put("default", {"max_queued": 3})
+    refused: list[QuotaError] = []
+
+    def submit_twice() -> None:
+        try:
+            wait(stores, "default", 2)
+        except QuotaError as error:
+            refused.append(error)
+
+    in_threads(submit_twice, 4)
+    assert len(stores.runs.list(state=RunState.QUEUED).data) == 3
+    assert len(refused) >= 2
+
+
+def test_a_paused_run_does_not_come_back_beyond_the_quota(stores: Stores) -> None:
+    stores.projects.put("default", {"max_queued": 1})
+    (paused,) = wait(stores, "default")
+    stores.runs.request_stop(paused, StopReason.PAUSE)
+    (waiting,) = wait(stores, "default")
+    with pytest.raises(QuotaError, match="max_queued"):
+        stores.runs.resume(paused)
+    stores.runs.request_stop(waiting, StopReason.CANCEL)
+    assert stores.runs.resume(paused).state is RunState.QUEUED
+
+
+def test_a_session_that_is_recorded_takes_no_slot_of_a_worker(stores: Stores) -> None:
+    stores.projects.put("default", {"max_running": 1})
+    stores.projects.put("other", {})
+    stores.runs.begin(new_run(kind=RunKind.RECORD), "sessions")
+    wait(stores, "default")
+    wait(stores, "other")
+    assert claimed(stores, 2) == ["default", "other"]
+
+
+def test_what_another_project_names_can_be_deleted(stores: Stores) -> None:
+    stores.projects.put("other", {})
+    run, _ = start(stores)
+    stores.runs.request_stop(run.id, StopReason.CANCEL)
+    (waiting,) = wait(stores, "other", arguments={"note": run.id})
+    ended, _ = stores.runs.create(new_run())
+    stores.runs.request_stop(ended.id, StopReason.CANCEL)
+    stores.sweeps.create(replace(new_sweep(), project="other", labels={"of": ended.id}))
+    stores.runs.delete(ended.id)
+    with pytest.raises(NotFoundError):
+        stores.runs.get(ended.id)
+    assert stores.runs.get(waiting).state is RunState.QUEUED
 
 
 def test_a_project_keeps_what_a_change_does_not_name(stores: Stores) -> None:

@@ -42,15 +42,16 @@ def test_a_revoked_token_is_found_no_more(stores: Stores) -> None:
 
 def test_a_token_grants_what_it_was_made_for_until_it_expires(stores: Stores) -> None:
     grants = Caller(project="walker", scopes=frozenset({Scope.ACT, Scope.RUNS_READ}))
-    token_id = token_id_of(create_token(stores.registry, "robot", grants, expires_in_s=60, by="parent"))
+    parent = token_id_of(create_token(stores.registry, "parent"))
+    token_id = token_id_of(create_token(stores.registry, "robot", grants, expires_in_s=60, by=parent))
     assert token_id is not None
     found = stores.registry.find_token(token_id)
     assert found is not None
     assert found.caller == Caller(token_id, "walker", grants.scopes)
     assert found.expires_in_s == pytest.approx(60, abs=5)
     stores.registry.note_use(token_id)
-    (listed,) = stores.registry.tokens()
-    assert (listed.project, listed.scopes, listed.created_by) == ("walker", ("act", "runs:read"), "parent")
+    _, listed = stores.registry.tokens()
+    assert (listed.project, listed.scopes, listed.created_by) == ("walker", ("act", "runs:read"), parent)
     assert listed.last_used_at is not None
 
 
