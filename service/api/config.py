@@ -28,6 +28,7 @@ from service.api.dependencies import Services, ServicesDep, require_scope
 from service.api.exception_handlers import specification_errors
 from service.api.submit import TRAIN_ARGUMENTS, compose, seed_of, stored_mode
 from service.domain.errors import NotFoundError
+from service.domain.sharing import Scope
 from service.problems import Problem, suggestion
 from service.trust import client_policy
 
@@ -129,7 +130,7 @@ def _composed(body: ComposeRequest, services: Services, *, provenance: bool) -> 
     )
 
 
-@router.post("/diff")
+@router.post("/diff", dependencies=[require_scope(Scope.RUNS_READ)])
 async def diff_configs(body: DiffRequest, services: ServicesDep) -> DifferencesOut:
     """What two configurations differ in, each of a run or as it would be submitted, by dotted path.
 

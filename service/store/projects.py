@@ -72,7 +72,7 @@ def left(connection: Connection, name: str) -> int:
     if limit is None:
         return 2**31
     _be_alone(connection, name)
-    return max(0, limit - _n_queued(connection, name, limit))
+    return max(0, int(limit) - _n_queued(connection, name, limit))
 
 
 def _be_alone(connection: Connection, name: str) -> None:
