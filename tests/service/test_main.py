@@ -118,8 +118,9 @@ class TestTokens:
 class TestHotRoute:
     @pytest.fixture
     def client(self, sqlite_url: str, sqlite_stores: Stores) -> Iterator[Client]:
+        settings = Settings(database_url=sqlite_url, auth=False, max_action_body_bytes=1_500_000)
         with asyncio.Runner() as runner:
-            yield Client(create_app(Settings(database_url=sqlite_url, auth=False), sqlite_stores), runner)
+            yield Client(create_app(settings, sqlite_stores), runner)
 
     def test_a_stored_policy_acts(self, client: Client, sqlite_stores: Stores) -> None:
         run, lease = start(sqlite_stores)
@@ -154,6 +155,7 @@ class TestHotRoute:
             headers={"Content-Type": "application/json"},
         )
         assert (answer.status_code, answer.json()["code"]) == (413, "payload_too_large")
+        assert "1500000" in answer.json()["detail"].replace(",", "")
 
     def test_text_is_no_observation(self, client: Client) -> None:
         answer = client.request("POST", "/v1/runs/run_0/compute_action", content=b"x")
