@@ -17,7 +17,7 @@ from starlette.routing import BaseRoute
 from service.api.answers import ProblemOut
 from service.api.dependencies import scope_needed
 from service.api.examples import CHECKPOINT_ID, CHECKPOINT_SHA256, EXAMPLES, RUN_ID
-from service.domain.sessions import SESSION_ID
+from service.domain.sessions import MAX_REWARD, SESSION_ID
 from service.domain.sharing import Scope
 from service.problems import CATALOGUE, PROBLEM_JSON, Problem
 from service.security import OPEN_PATHS
@@ -234,7 +234,12 @@ _STEP: dict[str, Any] = {
     "properties": {
         "seq": {"type": "integer", "minimum": 0, "maximum": 2**53 - 1, "description": "Its number, from 0."},
         "observation": _REQUEST["properties"]["observation"],
-        "reward": {"type": ["number", "null"], "description": "What came of the action before."},
+        "reward": {
+            "type": ["number", "null"],
+            "minimum": -MAX_REWARD,
+            "maximum": MAX_REWARD,
+            "description": "What came of the action before.",
+        },
         "terminated": {
             "type": "boolean",
             "description": "The observation is the episode's last, at which it ended by itself. Default: false.",

@@ -14,7 +14,7 @@ from service.api.submit import stored_config, trained
 from service.domain.cursors import decode_cursor, encode_cursor, page_of
 from service.domain.policies import is_policy
 from service.domain.run import CheckpointInfo, NewRun, Page, RunKind
-from service.domain.sessions import DEFAULT_TTL_S, LONGEST_TTL_S, SESSION_ID
+from service.domain.sessions import DEFAULT_TTL_S, LONGEST_TTL_S, MAX_REWARD, SESSION_ID
 from service.domain.sharing import Scope
 from service.domain.use_cases import new_run_id
 from service.problems import Problem, scope_missing
@@ -61,7 +61,7 @@ class FeedbackRequest(In):
 
     seq: Annotated[int, Field(ge=0, lt=2**53)]
     """The step's number."""
-    reward: float
+    reward: Annotated[float, Field(ge=-MAX_REWARD, le=MAX_REWARD)]
     """In the place of one that was given before."""
 
 

@@ -18,6 +18,8 @@ SESSION_ID = "session_[0-9a-z]{26}"
 """The pattern of an id."""
 KEPT_S = 3600.0
 """For which it is known how a session ended."""
+MAX_REWARD = 1e38
+"""Of a step, either way: whatever is summed up of these is finite."""
 DEFAULT_TTL_S, LONGEST_TTL_S = 300.0, 86_400.0
 RECORDER = "sessions"
 """Who holds the runs of recording sessions, in a worker's place."""

@@ -192,6 +192,8 @@ class ActionRoute:
 
     async def _acted(self, chosen: Chosen, asked: "_Asked") -> Whole:
         """The way with detours: the agent was loaded or acts elsewhere, the body is long, or more is to be told."""
+        if asked.form == OCTETS and not asked.request.is_common:
+            raise _not_acceptable()
         if asked.request.errors is not None:
             answer: dict[str, Any] = {"results": await self._results(chosen, asked)}
             return self._whole(chosen.version, answer, asked.form)
@@ -200,9 +202,8 @@ class ActionRoute:
         if asked.form != JSON.media_type:
             job.extras = job.extras or Extras(decisions=[])
             job.extras.as_arrays = True
-        if asked.form == OCTETS and not (isinstance(job.reader.action_form, str) and asked.request.is_common):
-            detail = "Only an action that is one array comes as bytes, and nothing beside it: accept msgpack or JSON."
-            raise Problem("not_acceptable", detail)
+        if asked.form == OCTETS and not isinstance(job.reader.action_form, str):
+            raise _not_acceptable()
         chosen.submit(job, future)
         if chosen.served.is_remote or (job.extras is not None and job.extras.wanted is not None):
             await _cancel_on_disconnect(future, asked.receive)
@@ -294,6 +295,11 @@ def _members(asked: _Asked, job: Job, actions: list[Any], *, is_many: bool) -> d
         answer["timing_us"] = {name: round(1e6 * seconds) for name, seconds in spent.items()}
         answer["batch_size"] = extras.n_rows
     return answer
+
+
+def _not_acceptable() -> Problem:
+    detail = "Only an action that is one array comes as bytes, and nothing beside it: accept msgpack or JSON."
+    return Problem("not_acceptable", detail)
 
 
 def _item_problem(error: BaseException, index: int, scope: Scope) -> dict[str, Any]:

@@ -98,11 +98,13 @@ class ActionRequest(msgspec.Struct, forbid_unknown_fields=True, gc=False):
         if not self.is_many:
             return [self.form.value(given, "/action_mask")]
         masks = self.form.value(given, "/action_masks")
-        if not isinstance(masks, list | np.ndarray) or len(masks) != n_rows:
+        if isinstance(masks, np.ndarray) and masks.ndim:
+            masks = list(masks)
+        if not isinstance(masks, list) or len(masks) != n_rows:
             raise Problem.at(
                 "/action_masks", "invalid_value", f"Give a list of {n_rows} masks, one for each."
             )
-        return list(masks)
+        return masks
 
     @property
     def gives_state(self) -> bool:

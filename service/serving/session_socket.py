@@ -18,7 +18,6 @@ from collections import deque
 from collections.abc import Awaitable, Callable
 from enum import IntEnum
 from functools import partial
-from math import isfinite
 from typing import Annotated, Any, NamedTuple
 
 import msgspec
@@ -38,6 +37,7 @@ from service.serving.sessions import (
     Sessions,
     Stepped,
     StepRequest,
+    check_reward,
 )
 from service.settings import Settings
 
@@ -89,8 +89,7 @@ class FeedbackFrame(msgspec.Struct, tag_field="op", tag="feedback", forbid_unkno
 
     def __post_init__(self) -> None:
         """As of a step."""
-        if not isfinite(self.reward):
-            raise ValueError("Expected a finite reward")
+        check_reward(self.reward)
 
 
 class ActionFrame(msgspec.Struct, tag_field="op", tag="action", omit_defaults=True):

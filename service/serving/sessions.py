@@ -37,6 +37,7 @@ from service.domain.ports import Stores
 from service.domain.run import CheckpointInfo, EpisodeInfo, Lease, NewRun, RunState, StopReason
 from service.domain.sessions import (
     DEFAULT_TTL_S,
+    MAX_REWARD,
     RECORDER,
     EndedSession,
     NewSession,
@@ -72,6 +73,12 @@ _REMEMBERED = 4096
 _SEED_LIMIT = 2**32
 
 
+def check_reward(reward: float) -> None:
+    """Pass a number whose like can be summed up; raises :class:`ValueError`."""
+    if not abs(reward) <= MAX_REWARD:
+        raise ValueError(f"Expected a reward between -{MAX_REWARD:g} and {MAX_REWARD:g}")
+
+
 class StepRequest(msgspec.Struct, forbid_unknown_fields=True, gc=False):
     """One step."""
 
@@ -91,9 +98,8 @@ class StepRequest(msgspec.Struct, forbid_unknown_fields=True, gc=False):
     """``[step_key, agent_id]``; None is the environment's first actor."""
 
     def __post_init__(self) -> None:
-        """JSON has finite numbers alone; what msgspec makes of this error is a problem."""
-        if self.reward is not None and not math.isfinite(self.reward):
-            raise ValueError("Expected a finite reward")
+        """What msgspec makes of this error is a problem."""
+        check_reward(self.reward or 0.0)
 
     @property
     def is_end(self) -> bool:
@@ -713,13 +719,22 @@ class Sessions:
                 try:
                     if session.pending is not None:
                         await asyncio.wait([session.pending.future])
-                    await self._finish(session, None, terminated=False, truncated=True)
+                    await self._cut(session)
                     await asyncio.to_thread(self._write_end, session, ended)
                 except StoreUnavailableError as error:
                     logger.warning("the end of session %s is not written yet: %s", session.id, error)
                     self._unsettled.append((session, ended))
                 except Exception:
                     logger.exception("the end of session %s cannot be written", session.id)
+
+    async def _cut(self, session: Session) -> None:
+        """Store the episode that is open; where that can never be, the session ends without it."""
+        try:
+            await self._finish(session, None, terminated=False, truncated=True)
+        except StoreUnavailableError:
+            raise
+        except Exception:
+            logger.exception("the last episode of session %s cannot be kept", session.id)
 
     def _write_end(self, session: Session, ended: EndedSession) -> None:
         if session.run_id is not None:

@@ -81,7 +81,7 @@ class TestSteps:
             body = {"observation": observation, "checkpoint": document["checkpoint"]}
             stateless = client.post(f"/v1/runs/{run.id}/compute_action", body).json()
             assert step(client, path, seq, observation).json() == {
-                **stateless,
+                **{name: stateless[name] for name in ("action", "checkpoint")},
                 "seq": seq,
                 "next_seq": seq + 1,
             }
@@ -408,6 +408,34 @@ class TestRecording:
             assert step(client, path, 3, terminated=True).status_code == 503
         assert step(client, path, 3, terminated=True).json()["ended"]["length"] == 3
         assert [one.length for one in stores.episodes.list(run.id).data] == [3]
+
+    @pytest.mark.parametrize("reward", [1e39, -1e300])
+    def test_a_reward_is_one_that_can_be_summed_up(
+        self, client: Client, source: tuple[Run, Lease], reward: float
+    ) -> None:
+        path = begun(client, source[0], record=True)
+        assert step(client, path, 0).status_code == 200
+        feedback = client.post(f"{path}/feedback", {"seq": 0, "reward": reward})
+        for answer in (step(client, path, 1, reward=reward), feedback):
+            assert (answer.status_code, answer.json()["code"]) == (422, "invalid_request")
+        for seq in range(1, 4):
+            assert step(client, path, seq, reward=1e38).status_code == 200
+        assert step(client, path, 4, reward=1e38, terminated=True).json()["ended"]["recorded"] == 0
+
+    def test_an_episode_that_cannot_be_kept_does_not_keep_its_session_and_run_open(
+        self, client: Client, stores: Stores, source: tuple[Run, Lease], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        path = begun(client, source[0], record=True)
+        run = client.get(path).json()["recording"]
+        assert [step(client, path, seq).status_code for seq in range(3)] == [200] * 3
+
+        def fail(*_: Any) -> None:
+            raise OverflowError
+
+        monkeypatch.setattr(Sessions, "_add_episode", fail)
+        assert client.request("DELETE", path).status_code == 204
+        assert stores.runs.get(run).state is RunState.SUCCEEDED
+        assert client.get(path).status_code == 410
 
     def test_a_behaviour_cloning_learns_from_what_a_session_recorded(
         self, client: Client, stores: Stores, path: str

@@ -182,8 +182,10 @@ class TestMasks:
             answer = client.post("r", {"observation": OBSERVATION, "action_mask": mask})
             assert code_at(answer, "/action_mask") == "mask_unsupported"
         assert client.post("r", {"observation": OBSERVATION, "action_mask": None}).status == 200
-        masks = {"observations": [OBSERVATION] * 2, "action_masks": [None]}
-        assert code_at(client.post("r", masks), "/action_masks") == "invalid_value"
+        for masks in ([None], None, {"b64": "AQ==", "dtype": "bool", "shape": []}):
+            for more in ({}, {"errors": "per_item"}):
+                many = {"observations": [OBSERVATION] * 2, "action_masks": masks, **more}
+                assert code_at(client.post("r", many), "/action_masks") == "invalid_value"
         wrong = client.post("r", {"observations": [OBSERVATION], "action_mask": [1, 1]})
         assert code_at(wrong, "/action_mask") == "invalid_value"
 
@@ -285,6 +287,8 @@ class TestForms:
         for run, more in (("both", {}), ("r", {"explain": True}), ("r", {"timing": True})):
             answer = client.post(run, {"observation": OBSERVATION, **more}, headers=OCTETS_ACCEPT)
             assert (answer.status, answer.json["code"]) == (406, "not_acceptable")
+        items = {"observations": [OBSERVATION], "errors": "per_item"}
+        assert client.post("r", items, headers=OCTETS_ACCEPT).json["code"] == "not_acceptable"
 
     @pytest.mark.parametrize(
         ("accept", "form"),
