@@ -55,7 +55,7 @@ def _request(method: str, path: str, operation: Node) -> Node:
     if not operation["security"]:
         request["auth"] = {"type": "noauth"}
     if body := operation.get("requestBody"):
-        (media_type,) = (one for one in _MEDIA_TYPES if one in body["content"])
+        media_type = next(one for one in _MEDIA_TYPES if one in body["content"])
         request["header"].insert(0, {"key": "Content-Type", "value": media_type})
         examples = body["content"][media_type].get("examples", {})
         request |= _body(media_type, [one["value"] for one in examples.values()])

@@ -10,6 +10,7 @@ from fastapi.routing import APIRoute
 from service.api import page
 from service.api.application import ROUTERS
 from service.api.events import EVENT_STREAM
+from service.api.examples import PATH_EXAMPLES
 from service.store import Stores
 from tests.contracts.builders import new_checkpoint, new_episode, new_sweep, start, submit
 from tests.contracts.upload_store import begin
@@ -17,8 +18,7 @@ from tests.service.api.client import Client, Stream, http_scope
 
 ROUTES = [route for router in ROUTERS for route in router.routes if isinstance(route, APIRoute)]
 PATHS = sorted({route.path for route in ROUTES if "GET" in route.methods} | {"/openapi.json"})
-PARTS = {"group": "algorithm", "module": "ppo", "slug": "not-found", "asset": "swagger-ui.css"}
-PARTS |= {"name": "walker", "alias": "champion", "number": "1"}
+PARTS = PATH_EXAMPLES | {"asset": "swagger-ui.css", "version": "1", "path": "main.js"}
 CHANGING = ("/metrics", "/v1/status")
 """What is measured anew for each answer."""
 
@@ -30,8 +30,8 @@ def path_of(template: str, stores: Stores) -> str:
     ids = {"run_id": run.id, "checkpoint_id": checkpoint.id, "upload_id": begin(stores).id}
     ids["webhook_id"] = stores.webhooks.create("https://a.example", ["run.failed"], "whsec_x").id
     ids["sweep_id"] = stores.sweeps.create(new_sweep())[0].id
-    ids |= {"digest": page._digest(), "path": "main.js"}
-    return template.replace(":path", "").format(**PARTS, **ids, index=0, env_id="CartPole-v1")
+    ids["digest"] = page._digest()
+    return template.replace(":path", "").format(**PARTS | ids)
 
 
 @pytest.mark.parametrize("template", PATHS)

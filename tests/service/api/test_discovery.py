@@ -215,7 +215,7 @@ class TestProblems:
         monkeypatch: pytest.MonkeyPatch,
         caplog: pytest.LogCaptureFixture,
     ) -> None:
-        def broken(*_: Any, **__: Any) -> None:
+        def broken(_store: Any, project: str, **_: Any) -> None:
             raise RuntimeError("secret words")
 
         monkeypatch.setattr(type(stores.runs), "list", broken)
@@ -229,7 +229,7 @@ class TestProblems:
     def test_a_database_that_does_not_answer_is_a_503_without_its_words(
         self, client: Client, stores: Stores, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        def away(*_: Any, **__: Any) -> None:
+        def away(_store: Any, project: str, **_: Any) -> None:
             raise StoreUnavailableError("connection to db.internal failed")
 
         monkeypatch.setattr(type(stores.runs), "list", away)
