@@ -96,9 +96,16 @@ OPTIONAL = {
     "onnx": "maze_core/export/onnx_graph.py",
     "onnxruntime": "maze_core/export/exporting.py",
     "PIL": "maze_core/envs/wrappers/export_gif.py",
+    "opentelemetry": "service/tracing.py",
 }
 """Module of an extra → the one source that imports it, or the few."""
-EXTRA = {"imageio_ffmpeg": "video", "pyarrow": "parquet", "onnxruntime": "onnx", "PIL": "gif"}
+EXTRA = {
+    "imageio_ffmpeg": "video",
+    "pyarrow": "parquet",
+    "onnxruntime": "onnx",
+    "PIL": "gif",
+    "opentelemetry": "otel",
+}
 """Module → its extra, where that has another name."""
 COMES_WITH = {"pydantic-core": "pydantic", "mlflow": "mlflow-skinny"}
 """Distributions that another one always brings, and whose names it documents as its own interface."""

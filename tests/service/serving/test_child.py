@@ -18,6 +18,7 @@ import pytest
 from maze_core.agent import load_agent
 from maze_core.types import ActorID
 from service.domain.errors import AgentGoneError, DamagedCheckpointError
+from service.domain.sharing import Caller
 from service.metrics import ActionMetrics
 from service.problems import Problem
 from service.serving.agents import AgentCache
@@ -288,6 +289,7 @@ def test_a_client_that_leaves_takes_its_observation_out_of_the_queue(stores: Mem
                 "method": "POST",
                 "path": "/v1/runs/r/compute_action",
                 "headers": [],
+                "state": {"caller": Caller()},
             }
             return asyncio.create_task(route(scope, receive, send))
 
