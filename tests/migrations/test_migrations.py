@@ -400,7 +400,7 @@ def test_the_alembic_command_line_works_on_a_checkout(tmp_path: Path) -> None:
 def test_every_migration_can_be_undone() -> None:
     for script in migrations_dir().joinpath("versions").glob("*.py"):
         source = script.read_text()
-        assert "def downgrade() -> None:\n    op." in source, script.name
+        assert re.search(r"def downgrade\(\) -> None:\n(    #.*\n)*    (op\.|_\w+\()", source), script.name
         assert "service.store" not in source, f"{script.name}: a migration outlives the tables it imports"
 
 

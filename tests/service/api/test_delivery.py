@@ -41,9 +41,10 @@ def test_head_is_answered_as_get_without_its_body(
     template: str,
 ) -> None:
     path = path_of(template, stores)
-    got, headed = client.get(path), client.request("HEAD", path)
+    named = {"x-request-id": "req_1"}  # a problem's body has it
+    got, headed = client.get(path, headers=named), client.request("HEAD", path, headers=named)
     assert (headed.status_code, headed.content) == (got.status_code, b"")
-    changing = {"x-request-id", "etag", "content-length"} if template in CHANGING else {"x-request-id"}
+    changing = {"etag", "content-length"} if template in CHANGING else set()
     assert {key: value for key, value in headed.headers.items() if key not in changing} == {
         key: value for key, value in got.headers.items() if key not in changing
     }
