@@ -135,6 +135,7 @@ class _Root:
             check_schema=partial(check_revision, self._settings.database_url),
             storage=Measurements(stores.storage),
             projects=stores.projects,
+            audit=stores.audit,
             look=partial(fleet.look, stores.runs, stores.registry, self._settings.lease_s),
         )
         self._polls = RunPolls(stores.runs, self._deliver)

@@ -135,10 +135,12 @@ def _first_token(settings: Settings) -> str | None:
     """A token when there is none yet; made only when it can be shown, for it is shown once."""
     if not settings.auth:
         return None
+    from service.domain.audit import Change, changing
     from service.domain.use_cases import create_token
     from service.store.registry import opened_registry
 
-    with opened_registry(settings.database_url) as registry:
+    change = Change(action="maze serve", subject="/v1/tokens")
+    with opened_registry(settings.database_url) as registry, changing(change):
         return None if registry.tokens() else create_token(registry, "first")
 
 

@@ -171,6 +171,8 @@ class Settings(BaseSettings):
     """Ended runs that are kept: beyond them the oldest are deleted."""
     keep_mib: float | None = Field(default=None, gt=0)
     """MiB of checkpoints and episodes that are kept: beyond them the oldest ended runs are deleted."""
+    keep_audit_days: float = Field(default=365.0, gt=0)
+    """Days for which the audit log is kept."""
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     """Least severe messages that are logged."""
     log_format: Literal["text", "json"] = "text"

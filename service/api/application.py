@@ -8,6 +8,7 @@ from fastapi import Depends, FastAPI
 from fastapi.routing import APIRoute
 
 from service.api import (
+    audit,
     checkpoints,
     compare,
     config,
@@ -59,6 +60,7 @@ ROUTERS = (
     sessions.router,
     status.router,
     sharing.router,
+    audit.router,
     discovery.router,
     page.router,
 )

@@ -21,6 +21,7 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 from starlette.concurrency import run_in_threadpool
 
+from service.api.audit import audited
 from service.json_values import decode_json, find_unusable
 from service.problems import Problem
 
@@ -305,7 +306,7 @@ class StrictRoute(APIRoute):
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         """FastAPI's handler, given our request."""
-        handle = super().get_route_handler()
+        handle = audited(self, super().get_route_handler())
         if any(field.alias == "accept" for field in self.dependant.header_params):
             return _varying(handle)
         if self.body_field is None:  # what else comes is refused as unread

@@ -13,6 +13,7 @@ from maze_core.config.trust import RUN_ID
 from service.api.changes import ChangeWatcher
 from service.domain.fleet import Fleet, Storage
 from service.domain.ports import (
+    AuditStore,
     CheckpointStore,
     EpisodeStore,
     PolicyStore,
@@ -58,6 +59,7 @@ class Services:
     storage: Callable[[], Storage]
     """How much is stored, and how much more can be."""
     projects: ProjectStore
+    audit: AuditStore
     look: Callable[[], Fleet]
     """At all workers and the runs of all projects."""
 

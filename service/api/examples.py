@@ -464,6 +464,17 @@ _PROJECT = {
     "max_queued": 500,
     "max_stored_mib": None,
 }
+_AUDIT = {
+    "id": "audit_06b1c9k2m4n6p8q0r2s4t6v8w8",
+    "at": _AT,
+    "token_id": _TOKEN["id"],
+    "token_name": "robot",
+    "project": "default",
+    "action": "cancel_run",
+    "subject": f"/v1/runs/{RUN_ID}",
+    "request_id": "req_1f0c9a_2b",
+    "outcome": "done",
+}
 
 EXAMPLES: dict[str, dict[str, Any]] = {
     "create_webhook": _json(
@@ -487,6 +498,7 @@ EXAMPLES: dict[str, dict[str, Any]] = {
     "revoke_token": {"requests": {}, "responses": {}},
     "list_projects": _json(_page(_PROJECT)),
     "get_project": _json(_PROJECT),
+    "list_audit": _json(_page(_AUDIT)),
     "put_project": _json(_PROJECT, {"quotas": {"share": 2, "max_queued": 500}}),
     "train": _json(_QUEUED, _TRAIN_REQUESTS),
     "rollout": _json(_ROLLOUT, _ROLLOUT_REQUESTS),

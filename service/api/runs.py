@@ -2,12 +2,11 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
-from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
 
 import yaml
 from fastapi import APIRouter, Path, Query, Response
-from pydantic import AfterValidator, AwareDatetime, ConfigDict, Field, WithJsonSchema
+from pydantic import AfterValidator, ConfigDict, Field, WithJsonSchema
 
 from service.api.answers import (
     CheckpointOut,
@@ -15,6 +14,7 @@ from service.api.answers import (
     EpisodeOut,
     Listing,
     LogOut,
+    Moment,
     RunConfigOut,
     RunOut,
     origins_out,
@@ -38,15 +38,7 @@ from service.problems import Problem
 router = APIRouter(prefix="/v1/runs", tags=["runs"], dependencies=[require_scope(Scope.RUNS_READ)])
 
 
-def _in_utc(time: datetime) -> datetime:
-    try:
-        return time.astimezone(UTC)
-    except OverflowError as error:
-        raise ValueError("Give a time between the years 1 and 9999 in UTC") from error
-
-
 SweepId = Annotated[str, Field(pattern=f"^{SWEEP_ID}$")]
-Moment = Annotated[AwareDatetime, AfterValidator(_in_utc)]
 
 
 METRIC = "metric:"

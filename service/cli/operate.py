@@ -198,6 +198,7 @@ def _db_restore(options: argparse.Namespace) -> int:
 
 
 def _token_create(options: argparse.Namespace) -> int:
+    from service.domain.audit import Change, changing
     from service.domain.sharing import DEFAULT_PROJECT, Caller, Scope
     from service.domain.use_cases import create_token
     from service.store import migrate
@@ -208,7 +209,8 @@ def _token_create(options: argparse.Namespace) -> int:
     expires_in_s = None if options.expires_in is None else duration_s(options.expires_in)
     url = _settings(options).database_url
     migrate(url)
-    with opened_registry(url) as registry:
+    change = Change(action="maze token create", subject="/v1/tokens", project=grants.project)
+    with opened_registry(url) as registry, changing(change):
         registry.require_project(grants.project)
         print(create_token(registry, options.name, grants, expires_in_s=expires_in_s))
     return 0
@@ -237,14 +239,17 @@ def _token_list(options: argparse.Namespace) -> int:
 
 
 def _token_revoke(options: argparse.Namespace) -> int:
+    from service.domain.audit import Change, changing
     from service.store.registry import opened_registry
 
-    with opened_registry(_settings(options).database_url) as registry:
+    change = Change(action="maze token revoke", subject=f"/v1/tokens/{options.id}")
+    with opened_registry(_settings(options).database_url) as registry, changing(change):
         registry.revoke_token(options.id)
     return 0
 
 
 def _project_put(options: argparse.Namespace) -> int:
+    from service.domain.audit import Change, changing
     from service.store import migrate, open_stores
 
     given = {name: getattr(options, name) for name in ("share", *QUOTAS)}
@@ -256,8 +261,10 @@ def _project_put(options: argparse.Namespace) -> int:
         for name, value in given.items()
         if value is not None
     }
+    change = Change(action="maze project put", subject=f"/v1/projects/{options.name}")
     try:
-        made, _ = stores.projects.put(checked_project(options.name, quotas), quotas)
+        with changing(change):
+            made, _ = stores.projects.put(checked_project(options.name, quotas), quotas)
     finally:
         stores.close()
     print(_shown_project(made))

@@ -13,6 +13,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Protocol
 
+from service.domain.audit import Change
 from service.domain.policies import Gate, MoveKind, Policy, PolicyAlias, PolicyVersion, Traffic
 from service.domain.run import (
     CheckpointInfo,
@@ -795,6 +796,45 @@ class ProjectStore(Protocol):
         """Make a project or change its quotas, and whether it was made now."""
 
 
+class AuditStore(Protocol):
+    """Who changed what. What is done is noted by the stores that do it; see :mod:`service.domain.audit`."""
+
+    def refuse(self, change: Change) -> None:
+        """Note that somebody was refused this for want of a scope."""
+
+    def rename(self, entry_id: str, subject: str) -> None:
+        """Say what an entry is about, where only the answer told it."""
+
+    def list(
+        self,
+        *,
+        since: datetime | None = None,
+        action: str | None = None,
+        subject: str | None = None,
+        token: str | None = None,
+        project: str | None = None,
+        limit: int = 50,
+        cursor: str | None = None,
+    ) -> Page:
+        """Entries, newest first.
+
+        Args:
+            since: only those of then or later.
+            action: only those of this operation.
+            subject: only those about this path, or one below it.
+            token: only those of this token's id.
+            project: only those in this project.
+            limit: how many.
+            cursor: from where.
+
+        Raises:
+            ValueError: the cursor is not ours.
+        """
+
+    def forget(self, days: float) -> None:
+        """Delete entries of before so many days."""
+
+
 class Stores(Protocol):
     """The stores of a process; each part of the service uses those that it needs."""
 
@@ -837,3 +877,7 @@ class Stores(Protocol):
     @property
     def projects(self) -> ProjectStore:
         """Projects, and what belongs to which one."""
+
+    @property
+    def audit(self) -> AuditStore:
+        """Who changed what."""

@@ -4,12 +4,14 @@ An endpoint is given these, so that it cannot forget to ask whose something is. 
 is about nor takes the project is none of a project's, and cannot be called here.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from inspect import signature
 from typing import Any, TypeVar, cast
 
+from service.domain.audit import about
 from service.domain.errors import NotFoundError
 from service.domain.ports import ProjectStore, Stores
 
@@ -55,9 +57,17 @@ class Bound:
             for parameter, kind in owned:
                 if not self._projects.owns(self._project, kind, given[parameter]):
                     raise none_such(kind, given[parameter])
-            return method(**given)
+            with _about(given):
+                return method(**given)
 
         return call
+
+
+def _about(given: Mapping[str, Any]) -> AbstractContextManager[None]:
+    """For the audit log: of many runs that one request changes, and of what is made, each by itself."""
+    id_ = getattr(given.get("new"), "id", None) or given.get("run_id") or ""
+    kind = id_.partition("_")[0]
+    return about(f"/v1/{kind}s/{id_}") if kind in ("run", "sweep") else nullcontext()
 
 
 @lru_cache(maxsize=256)
@@ -88,10 +98,11 @@ class _ProjectStores:
     sessions: Any
     registry: Any
     projects: Any
+    audit: Any
 
 
 def stores_of(stores: Stores, project: str) -> Stores:
     """The stores as a project has them; environments and workers are everybody's, and sessions ask themselves."""
     own = {name: bound(getattr(stores, name), stores.projects, project) for name in BOUND}
-    everybodys = {name: getattr(stores, name) for name in ("sessions", "registry", "projects")}
+    everybodys = {name: getattr(stores, name) for name in ("sessions", "registry", "projects", "audit")}
     return _ProjectStores(**own, **everybodys)

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from maze_core.errors import InvalidSpecificationError
+from service.domain.audit import about
 from service.domain.errors import (
     NoCheckpointError,
     NoPolicyError,
@@ -254,7 +255,8 @@ def create_token(
 ) -> str:
     """Make an access token; returns its text, which is shown once and stored nowhere."""
     token_id, text, sha256 = new_token()
-    registry.add_token(token_id, sha256, name, grants, expires_in_s=expires_in_s, by=by)
+    with about(f"/v1/tokens/{token_id}"):
+        registry.add_token(token_id, sha256, name, grants, expires_in_s=expires_in_s, by=by)
     return text
 
 

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from service.domain.fleet import Storage
 from service.domain.ports import (
+    AuditStore,
     CheckpointStore,
     EpisodeStore,
     PolicyStore,
@@ -16,6 +17,7 @@ from service.domain.ports import (
     WebhookStore,
 )
 from service.settings import Settings
+from service.store.audit import SqlAuditStore
 from service.store.blobs import Blobs, default_blob_dir
 from service.store.checkpoints import SqlCheckpointStore
 from service.store.engine import Database, require_room
@@ -51,6 +53,7 @@ class Stores:
     webhooks: WebhookStore
     sessions: SessionStore
     projects: ProjectStore
+    audit: AuditStore
     database: Database
     blobs: Blobs
 
@@ -92,6 +95,7 @@ def open_stores(source: Settings | str) -> Stores:
         policies=SqlPolicyStore(database),
         webhooks=SqlWebhookStore(database),
         projects=SqlProjectStore(database),
+        audit=SqlAuditStore(database),
         sweeps=SqlSweepStore(database, max_queued=settings.max_queued_runs),
         sessions=SqlSessionStore(database),
         database=database,

@@ -23,7 +23,9 @@ from urllib.parse import quote
 
 from sqlalchemy import URL, Connection, Engine, create_engine, event, exc, make_url, text
 
+from service.domain.audit import current
 from service.domain.errors import StoreUnavailableError
+from service.store.audit import note
 
 logger = logging.getLogger(__name__)
 
@@ -158,11 +160,19 @@ class Database:
 
     @contextmanager
     def writing(self) -> Iterator[Connection]:
-        """A transaction that may write; commits at the end, rolls back on any error."""
+        """A transaction that may write; commits at the end, rolls back on any error.
+
+        Where somebody is changing something (:mod:`service.domain.audit`), the audit log says so in the same one.
+        """
         turn = self._turns.mine() if self.is_sqlite else nullcontext()
         with self.writes.counted(), self._errors(), turn, self._writer.begin() as connection:
             self._require_same_file()
             yield connection
+            if made := current():
+                noted = note(connection, *made)
+        if made:
+            change, subject = made
+            change.noted[subject] = noted
 
     @contextmanager
     def reading(self) -> Iterator[Connection]:

@@ -22,6 +22,7 @@ from sqlalchemy import (
     UniqueConstraint,
 )
 
+from service.domain.audit import Outcome
 from service.domain.policies import MoveKind
 from service.domain.run import RunKind, RunState
 from service.domain.sessions import SessionEnd
@@ -294,6 +295,23 @@ project = Table(
     Column("max_running", Integer),
     Column("max_queued", Integer),
     Column("max_stored_mib", Integer),
+)
+
+audit = Table(
+    "audit",
+    metadata,
+    Column("id", CleanString(64), primary_key=True),
+    Column("at", UtcDateTime, nullable=False),
+    Column(
+        "token_id", CleanString(64)
+    ),  # No reference: NULL is the command line, or nobody was asked for one.
+    _project(),
+    Column("action", CleanString(64), nullable=False),
+    Column("subject", CleanText, nullable=False),
+    Column("request_id", CleanString(64)),
+    Column("outcome", CleanString(16), nullable=False),
+    _one_of("outcome", Outcome),
+    Index("ix_audit_at", "at"),
 )
 
 upload = Table(

@@ -260,6 +260,7 @@ class Worker:
         """Delete what the operator does not want kept, until nothing of it is left, and uploads that are over."""
         self._stores.uploads.sweep()
         self._messenger.forget()
+        self._stores.audit.forget(self._settings.keep_audit_days)
         if (keep := retention(self._settings)) is None:
             return
         while gone := self._stores.runs.delete_oldest(keep):
