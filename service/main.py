@@ -28,7 +28,7 @@ from service.api.polling import RunPolls
 from service.api.submit import warm_up
 from service.domain import fleet
 from service.domain.errors import ServiceError
-from service.domain.sharing import Grant
+from service.domain.sharing import Caller, Grant
 from service.http_server import Connections
 from service.logs import log_answer
 from service.metrics import (
@@ -64,7 +64,7 @@ def create_app(settings: Settings | None = None, stores: Stores | None = None) -
     observe: Observe = root.telemetry.http.observe
     if settings.access_log:
         observe = partial(_observe_and_log, observe)
-    return Application(root, settings, root.find_token, observe, root.note_use)
+    return Application(root, settings, root.find_token, observe, root.note_use, root.take_ticket)
 
 
 def _observe_and_log(observe: Observe, scope: Scope, status: int, seconds: float) -> None:
@@ -157,6 +157,10 @@ class _Root:
     def find_token(self, token_id: str) -> Grant | None:
         """What a token grants, by its id."""
         return None if self._services is None else self._services.registry.find_token(token_id)
+
+    def take_ticket(self, sha256: str, path: str) -> Caller | None:
+        """Whose ticket this is, which is used up now."""
+        return None if self._services is None else self._services.registry.take_ticket(sha256, path)
 
     def note_use(self, token_id: str) -> None:
         """Write down that a token was used, where that can be."""

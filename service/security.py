@@ -7,8 +7,9 @@ In the order in which a request meets them:
   beyond loopback takes address literals too.
 * **Origin**, where a browser sends it, must be ours on unsafe methods and WebSockets (403). Origins that the
   operator lists may call and read (CORS); all others may not.
-* **Token** as ``Authorization: Bearer`` or ``X-API-Key`` (401), never in a query string. Who it belongs to is
-  ``scope["state"]["caller"]``, a :class:`~service.domain.sharing.Caller`; what he may do, each route says.
+* **Token** as ``Authorization: Bearer`` or ``X-API-Key`` (401), never in a query string; event streams and WebSockets
+  take a ticket there instead, which is taken out of it. Who it belongs to is ``scope["state"]["caller"]``, a
+  :class:`~service.domain.sharing.Caller`; what he may do, each route says.
 * **Rate** per token, or per address without one (429).
 * **Body** must be JSON, or bytes where a checkpoint is sent (415), and small (413), by its Content-Length and by
   counting.
@@ -35,8 +36,10 @@ from typing import NamedTuple, TypeAlias
 from starlette.concurrency import run_in_threadpool
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from maze_core.config.trust import RUN_ID
 from service import logs
 from service.domain.errors import ServiceError
+from service.domain.sessions import SESSION_ID
 from service.domain.sharing import ANYBODY, NOBODY, PROJECT_NAME, Caller, Grant
 from service.domain.sharing import Scope as Right
 from service.domain.use_cases import token_digest, token_id_of
@@ -49,6 +52,7 @@ logger = logging.getLogger(__name__)
 Headers: TypeAlias = Mapping[bytes, bytes]
 HeaderList: TypeAlias = list[tuple[bytes, bytes]]
 FindToken: TypeAlias = Callable[[str], Grant | None]
+TakeTicket: TypeAlias = Callable[[str, str], Caller | None]
 Observe: TypeAlias = Callable[[Scope, int, float], None]
 
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
@@ -64,6 +68,11 @@ ACTS = re.compile(r"/v1/(runs|policies)/[^/]+/compute_action|/v1/sessions/[^/]+/
 """Where bodies hold observations, and may be msgpack or bytes."""
 PROBE_PREFIXES = ("/health/", "/v2/health/")
 """Never refused for its rate: a probe that gets a 429 would have a sound service restarted."""
+
+TICKET_PATH = f"/v1/(events|runs/{RUN_ID}/events|sessions/{SESSION_ID}/ws)"
+"""The pattern of what a ticket opens."""
+_TICKETED = re.compile(TICKET_PATH)
+_TICKET = re.compile(rb"(?:^|&)ticket=([^&]*)")
 
 PROJECT_HEADER = b"x-maze-project"
 """By which an admin chooses a project."""
@@ -177,6 +186,11 @@ class TokenVerifier:
         text, token_id = _token(headers)
         return None if token_id is None else _checked(text, await self._grant(token_id, text))
 
+    async def owner(self, token_id: str) -> Caller | None:
+        """Who a valid token belongs to that somebody was recognised by."""
+        grant = await self._grant(token_id, None)
+        return None if grant is None else grant.caller
+
     def remembered(self, headers: Headers) -> tuple[Caller | None, float]:
         """As :meth:`caller`, but nobody is asked; and until when, on :func:`time.monotonic`, that holds."""
         text, token_id = _token(headers)
@@ -189,7 +203,7 @@ class TokenVerifier:
         """For how many seconds what is remembered of this token still holds."""
         return max(0.0, self._grants.get(token_id, (None, 0.0))[1] - time.monotonic())
 
-    async def _grant(self, token_id: str, text: str) -> Grant | None:
+    async def _grant(self, token_id: str, text: str | None) -> Grant | None:
         grant, until = self._grants.get(token_id, (None, 0.0))
         now = time.monotonic()
         if until > now:
@@ -201,7 +215,7 @@ class TokenVerifier:
         self._grants[token_id] = grant, now + holds_s
         while len(self._grants) > REMEMBERED:
             self._grants.popitem(last=False)
-        if grant is not None and _checked(text, grant) is not None:
+        if grant is not None and (text is None or _checked(text, grant) is not None):
             await self._note(grant, token_id)
         return grant
 
@@ -215,8 +229,8 @@ class TokenVerifier:
 class _Vigil:
     """Ends the answer to a request whose token is revoked meanwhile; used in the task that answers."""
 
-    def __init__(self, verifier: TokenVerifier, token_id: str, headers: Headers, answer: "_Sent") -> None:
-        self._verifier, self._token_id, self._headers, self._answer = verifier, token_id, headers, answer
+    def __init__(self, verifier: TokenVerifier, token_id: str, answer: "_Sent") -> None:
+        self._verifier, self._token_id, self._answer = verifier, token_id, answer
         self._answering = asyncio.current_task()
         self._look: asyncio.Task[None] | None = None
         self.has_ended = False
@@ -241,7 +255,7 @@ class _Vigil:
 
     async def _is_known(self) -> bool:
         try:
-            return await self._verifier.caller(self._headers) is not None
+            return await self._verifier.owner(self._token_id) is not None
         except ServiceError:
             return True  # nobody can tell now
 
@@ -325,6 +339,7 @@ class SecurityLayer:
         find_token: FindToken,
         observe: Observe | None = None,
         note_use: Callable[[str], object] | None = None,
+        take_ticket: TakeTicket = lambda sha256, path: None,
     ) -> None:
         """Wrap ``app``.
 
@@ -334,8 +349,9 @@ class SecurityLayer:
             find_token: what a token grants, by its id, None for an unknown or revoked one; may block.
             observe: told scope, status and seconds until the answer's first byte.
             note_use: told the id of a token that is used, once in a while; may block.
+            take_ticket: whose ticket this is, by its digest and the path that it is for; it is used up; may block.
         """
-        self._app = app
+        self._app, self._take_ticket = app, take_ticket
         self._hosts = HostRule(settings.host, settings.allowed_hosts)
         self._origins = OriginRule(settings.allowed_origins)
         self._verifier = TokenVerifier(find_token, note_use=note_use) if settings.auth else None
@@ -372,17 +388,17 @@ class SecurityLayer:
             is_http = scope["type"] == "http"
             if is_http and (scope["method"] not in SAFE_METHODS or _has_body(headers)):
                 receive = self._bodies(scope["path"]).limited(headers, receive)
-            await self._hand_on(scope, headers, receive, answer)
+            await self._hand_on(scope, receive, answer)
         except Exception as error:  # the outermost handler: no bare traceback may reach the server
             await answer.fail(error)
 
-    async def _hand_on(self, scope: Scope, headers: Headers, receive: Receive, answer: "_Sent") -> None:
+    async def _hand_on(self, scope: Scope, receive: Receive, answer: "_Sent") -> None:
         """Let the application answer, for as long as the token is one."""
         caller: Caller = scope["state"]["caller"]
         if self._verifier is None or caller.token_id is None:
             await self._app(scope, receive, answer.send)
             return
-        vigil = _Vigil(self._verifier, caller.token_id, headers, answer)
+        vigil = _Vigil(self._verifier, caller.token_id, answer)
         try:
             await self._app(scope, receive, answer.send)
         except asyncio.CancelledError:
@@ -439,19 +455,30 @@ class SecurityLayer:
     async def _admit(self, scope: Scope, headers: Headers) -> None:
         """Say who calls, ask for the token where one is needed, and count the request for whoever sent it."""
         path, caller = scope["path"], ANYBODY if self._verifier is None else NOBODY
+        ticket = _taken_out(scope)
         is_open = self._verifier is None or path in OPEN_PATHS or path.startswith(OPEN_PREFIXES)
         is_open = is_open or wants_page(path, headers.get(b"accept", b"").decode("latin-1"))
         if self._verifier is not None and not is_open:
-            caller = await self._verifier.caller(headers) or NOBODY
+            caller = await self._verifier.caller(headers) or await self._of_ticket(ticket, path) or NOBODY
         scope["state"]["caller"] = caller
         if (wait_s := self._wait_s(scope)) > 0:
             seconds = str(math.ceil(wait_s))
             detail = f"Too many requests; try again in {seconds} s."
             raise Problem("rate_limited", detail, headers={"Retry-After": seconds})
         if not is_open and caller is NOBODY:
-            raise _unauthorized()
+            raise _unauthorized() if ticket is None else _ticket_over()
         if caller is not NOBODY:
             scope["state"]["caller"] = _in_project(caller, headers)
+
+    async def _of_ticket(self, ticket: str | None, path: str) -> Caller | None:
+        """Who made the ticket, with what his token may do still."""
+        if ticket is None or self._verifier is None:
+            return None
+        maker = await run_in_threadpool(self._take_ticket, token_digest(ticket), path)
+        if maker is None or maker.token_id is None:
+            return None
+        owner = await self._verifier.owner(maker.token_id)
+        return owner and replace(owner, project=maker.project)
 
     def _wait_s(self, scope: Scope) -> float:
         """Count the request for whoever sent it; the seconds that it comes too early, and is not counted."""
@@ -624,6 +651,23 @@ def _unauthorized() -> Problem:
     detail = "Send a valid token as 'Authorization: Bearer TOKEN' or 'X-API-Key: TOKEN'; "
     detail += "`maze token create` makes one."
     return Problem("unauthorized", detail, headers={"WWW-Authenticate": 'Bearer realm="maze"'})
+
+
+def _ticket_over() -> Problem:
+    detail = "This ticket was used, is over, or is for another path; each opens one path, once, within 60 s. "
+    return Problem("unauthorized", detail + "Make a new one: POST /v1/tickets.")
+
+
+def _taken_out(scope: Scope) -> str | None:
+    """The ticket in the query of what takes one; it stands there no more, for no log is to have it."""
+    query: bytes = scope.get("query_string", b"")
+    if b"ticket=" not in query or not _TICKETED.fullmatch(scope["path"]):
+        return None
+    found = _TICKET.search(query)
+    if found is None or scope.get("method", "GET") != "GET":
+        return None
+    scope["query_string"] = (query[: found.start()] + query[found.end() :]).lstrip(b"&")
+    return found[1].decode("latin-1")
 
 
 def given_request_id(headers: Headers) -> bytes | None:

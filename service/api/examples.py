@@ -498,6 +498,10 @@ EXAMPLES: dict[str, dict[str, Any]] = {
     "revoke_token": {"requests": {}, "responses": {}},
     "list_projects": _json(_page(_PROJECT)),
     "get_project": _json(_PROJECT),
+    "make_ticket": _json(
+        {"ticket": "ticket_" + "0" * 64, "path": f"/v1/runs/{RUN_ID}/events", "expires_at": _LATER},
+        {"of_a_run": {"path": f"/v1/runs/{RUN_ID}/events"}},
+    ),
     "list_audit": _json(_page(_AUDIT)),
     "put_project": _json(_PROJECT, {"quotas": {"share": 2, "max_queued": 500}}),
     "train": _json(_QUEUED, _TRAIN_REQUESTS),

@@ -318,6 +318,8 @@ SUCCESSES = frozenset({"200", "201", "202", "206"})
 """Statuses of answers that have an example."""
 UNAVAILABLE = frozenset({"live", "v2_live", "get_server"})
 """Operations that need no database, and so never answer 503."""
+STREAMS = frozenset({"list_events", "list_all_events"})
+"""Operations that a ticket opens."""
 _STATUSES = (400, 401, 403, 404, 409, 410, 412, 413, 415, 416, 422, 428, 429, 500, 503)
 """Statuses of problems that operations may answer."""
 _MISTAKE = {
@@ -346,13 +348,15 @@ def openapi_document(api: FastAPI, routes: Sequence[BaseRoute], *, auth: bool) -
         components["securitySchemes"] = {
             "bearer": {"type": "http", "scheme": "bearer"},
             "apiKey": {"type": "apiKey", "in": "header", "name": "X-API-Key"},
+            "ticket": {"type": "apiKey", "in": "query", "name": "ticket"},
         }
     scopes = _scopes(routes)
     for path, method, operation in _operations(document):
         security: list[Document] = []
         if auth and path not in OPEN_PATHS:
             roles = [scope.value for scope in [scopes[path, method]] if scope is not None]
-            security = [{"bearer": roles}, {"apiKey": roles}]
+            ways = ("bearer", "apiKey", *(("ticket",) if operation["operationId"] in STREAMS else ()))
+            security = [{way: roles} for way in ways]
         _complete(path, operation, security)
     for name, schema in components["schemas"].items():
         if name.endswith("Request"):

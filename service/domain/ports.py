@@ -458,6 +458,12 @@ class RegistryStore(Protocol):
     def note_use(self, token_id: str) -> None:
         """Write down that a token was used now."""
 
+    def add_ticket(self, sha256: str, caller: Caller, path: str, *, expires_in_s: float) -> datetime:
+        """Store the digest of a ticket that opens a path for this caller once; returns until when."""
+
+    def take_ticket(self, sha256: str, path: str) -> Caller | None:
+        """Use a ticket up: whose it is, without scopes; None where there is none such for this path."""
+
     def tokens(self) -> Sequence[Token]:
         """All tokens, oldest first; never a digest."""
 

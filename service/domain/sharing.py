@@ -15,6 +15,9 @@ DEFAULT_PROJECT = "default"
 PROJECT_NAME = "[a-z0-9][a-z0-9-]{0,23}"
 """The pattern of a project's name."""
 
+TICKET_S = 60.0
+"""For how long a ticket may be used."""
+
 
 class Scope(StrEnum):
     """What a token may do."""

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import fields
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy import Row, delete, func, insert, or_, select, update
@@ -11,7 +12,7 @@ from service.domain.errors import NotFoundError, StateConflictError
 from service.domain.sharing import Caller, Grant, Scope, Token, known_scopes
 from service.store.engine import Database, opened
 from service.store.migrations import check_revision
-from service.store.tables import access_token, environment, project, worker
+from service.store.tables import access_token, environment, project, ticket, worker
 from service.store.types import after_now, now, seconds_since, upsert
 
 DAY_S = 86_400.0
@@ -141,6 +142,26 @@ class SqlRegistryStore:
             connection.execute(
                 update(access_token).where(access_token.c.id == token_id).values(last_used_at=now())
             )
+
+    def add_ticket(self, sha256: str, caller: Caller, path: str, *, expires_in_s: float) -> datetime:
+        """Store a ticket's digest and what it opens, and forget those whose time is up."""
+        row = {"sha256": sha256, "token_id": caller.token_id, "project": caller.project, "path": path}
+        made = insert(ticket).values(**row, expires_at=after_now(expires_in_s)).returning(ticket.c.expires_at)
+        with self._database.writing() as connection:
+            connection.execute(delete(ticket).where(ticket.c.expires_at <= now()))
+            expires_at: datetime = connection.execute(made).scalar_one()
+            return expires_at
+
+    def take_ticket(self, sha256: str, path: str) -> Caller | None:
+        """Whose ticket it is; nobody gets it again."""
+        ours = ticket.c.sha256 == sha256, ticket.c.path == path, ticket.c.expires_at > now()
+        with self._database.reading() as connection:  # a stranger's guess keeps no writer waiting
+            if connection.execute(select(ticket.c.path).where(*ours)).first() is None:
+                return None
+        with self._database.writing() as connection:
+            taken = delete(ticket).where(*ours).returning(ticket.c.token_id, ticket.c.project)
+            row = connection.execute(taken).one_or_none()
+        return None if row is None else Caller(row.token_id, row.project, frozenset())
 
     def tokens(self) -> Sequence[Token]:
         """All tokens, oldest first."""

@@ -297,6 +297,16 @@ project = Table(
     Column("max_stored_mib", Integer),
 )
 
+ticket = Table(
+    "ticket",
+    metadata,
+    Column("sha256", CleanString(64), primary_key=True),  # Of its text, which is stored nowhere.
+    Column("token_id", CleanString(64)),
+    _project(),
+    Column("path", CleanText, nullable=False),
+    Column("expires_at", UtcDateTime, nullable=False),
+)
+
 audit = Table(
     "audit",
     metadata,

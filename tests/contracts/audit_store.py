@@ -42,7 +42,7 @@ class AuditStoreContract:
     def test_an_entry_that_cannot_be_written_takes_the_change_along(self, stores: Stores) -> None:
         nothing: str = None  # type: ignore[assignment]
         change = Change(action=nothing, subject="/v1/projects/walker")
-        with changing(change), pytest.raises(Exception, match="(?i)null"):
+        with changing(change), pytest.raises(Exception, match=r"(?i)null"):
             stores.projects.put("walker", {})
         assert [each.name for each in stores.projects.list()] == ["default"]
 

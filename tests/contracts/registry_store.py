@@ -1,19 +1,21 @@
 """What every registry must do: subclass the suite and give a ``stores`` fixture."""
 
 import os
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from sqlalchemy import update
+from sqlalchemy import select, update
 
 from service.domain.errors import NotFoundError, StateConflictError
 from service.domain.fleet import look
 from service.domain.run import RunKind, RunState, StopReason
 from service.domain.sharing import ANYBODY, Caller, Grant
 from service.store import Stores
-from service.store.tables import environment, worker
+from service.store.tables import environment, ticket, worker
 from service.store.types import after_now
 from tests.contracts.builders import new_checkpoint, start, submit
+from tests.contracts.threads import in_threads
 
 OLD_S = -100_000.0
 
@@ -144,6 +146,23 @@ class RegistryStoreContract:
         assert stores.registry.tokens() == [first]
         with pytest.raises(NotFoundError, match="nope"):
             stores.registry.revoke_token("nope")
+
+    def test_a_ticket_opens_its_path_once_whoever_asks_first(self, stores: Stores) -> None:
+        caller = Caller("id1", "walker")
+        until = stores.registry.add_ticket("d" * 64, caller, "/v1/events", expires_in_s=60)
+        assert until - datetime.now(UTC) < timedelta(minutes=5)
+        assert stores.registry.take_ticket("d" * 64, "/v1/runs/run_0/events") is None
+        assert stores.registry.take_ticket("e" * 64, "/v1/events") is None
+        found: list[Caller | None] = []
+        in_threads(lambda: found.append(stores.registry.take_ticket("d" * 64, "/v1/events")), 8)
+        assert [each for each in found if each] == [Caller("id1", "walker", frozenset())]
+
+    def test_a_ticket_is_over_after_its_time_and_forgotten_with_the_next(self, stores: Stores) -> None:
+        stores.registry.add_ticket("d" * 64, ANYBODY, "/v1/events", expires_in_s=-0.01)
+        assert stores.registry.take_ticket("d" * 64, "/v1/events") is None
+        stores.registry.add_ticket("e" * 64, ANYBODY, "/v1/events", expires_in_s=60)
+        with stores.database.reading() as connection:
+            assert connection.execute(select(ticket.c.sha256)).scalars().all() == ["e" * 64]
 
     def test_a_token_that_has_ended_makes_no_other_one(self, stores: Stores) -> None:
         stores.registry.add_token("id1", "d" * 64, "laptop", ANYBODY)

@@ -120,7 +120,9 @@ def test_the_log_is_read_page_by_page_and_filtered(client: Client, admin: Header
     rest = entries(client, admin, f"limit=2&cursor={page['next_cursor']}")
     assert [each["subject"][-1] for each in rest] == ["b", "a"]
     assert [each["action"] for each in entries(client, admin, "project=a")] == ["create_policy"]
-    assert entries(client, admin, "token=nobody") == entries(client, admin, "since=9000-01-01T00:00:00Z") == []
+    assert (
+        entries(client, admin, "token=nobody") == entries(client, admin, "since=9000-01-01T00:00:00Z") == []
+    )
     for wrong in ("cursor=x", "since=yesterday", "subject=runs", "project=A"):
         assert client.get(f"/v1/audit?{wrong}", headers=admin).status_code == 422, wrong
 

@@ -120,7 +120,7 @@ def test_every_route_of_the_contract_is_there(document: dict[str, Any]) -> None:
             for verb in ("ask", "tell", "pause", "resume", "stop", "cancel")
         ),
         *("GET /v1/environments", "GET /v1/environments/{env_id}"),
-        *("GET /v1/workers", "GET /v1/status", "GET /v1/me"),
+        *("GET /v1/workers", "GET /v1/status", "GET /v1/me", "GET /v1/audit", "POST /v1/tickets"),
         *("POST /v1/tokens", "GET /v1/tokens", "DELETE /v1/tokens/{token_id}"),
         *("GET /v1/projects", "GET /v1/projects/{project}", "PUT /v1/projects/{project}"),
         *("GET /health/live", "GET /health/ready", "GET /metrics", "GET /"),

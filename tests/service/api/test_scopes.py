@@ -21,7 +21,7 @@ from tests.service.api.client import Client
 FREE = {
     *("discover", "list_problems", "get_problem", "get_environment", "list_environments"),
     *("get_schema", "list_groups", "get_group", "get_module", "get_module_schema", "list_targets"),
-    *("make_token", "list_tokens", "revoke_token"),
+    *("make_token", "list_tokens", "revoke_token", "make_ticket"),
     *("compose_config", "get_server", "get_me"),
 }
 """Operations that any token may call: they tell what the service is and what it takes, and keep nothing."""

@@ -62,7 +62,7 @@ class Socket:
 
 @asynccontextmanager
 async def connected(
-    client: Client, path: str, subprotocol: str | None = JSON, **headers: str
+    client: Client, path: str, subprotocol: str | None = JSON, query: str = "", **headers: str
 ) -> AsyncIterator[Socket]:
     """A connection that was accepted; its first frame is still to be heard."""
     socket = Socket(subprotocol)
@@ -70,7 +70,7 @@ async def connected(
     scope = {
         "type": "websocket",
         "path": f"{path}/ws",
-        "query_string": b"",
+        "query_string": query.encode(),
         "headers": [(name.encode(), value.encode()) for name, value in fields.items()],
         "subprotocols": [] if subprotocol is None else [subprotocol],
         "client": ("127.0.0.1", 50000),
