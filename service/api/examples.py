@@ -427,6 +427,31 @@ _TRAFFIC = {
 }
 _OBS = {"name": "obs", "shape": [1, 4], "datatype": "FP32", "data": [0.01, 0.02, -0.03, 0.04]}
 _SAMPLED = {"deterministic": False, "seed": 1}
+_NEXT = {"sequence_id": 7, "sequence_start": True}
+_UNMEASURED = {"count": 0, "ns": 0}
+_STATISTICS = {
+    "name": "walker@champion",
+    "version": "7",
+    "last_inference": 1792838462000,
+    "inference_count": 12,
+    "execution_count": 1,
+    "inference_stats": {
+        "success": {"count": 3, "ns": 91000},
+        "fail": _UNMEASURED,
+        "queue": {"count": 3, "ns": 43000},
+        "compute_input": _UNMEASURED,
+        "compute_infer": {"count": 1, "ns": 16000},
+        "compute_output": _UNMEASURED,
+    },
+    "batch_stats": [
+        {
+            "batch_size": 12,
+            "compute_input": _UNMEASURED,
+            "compute_infer": {"count": 1, "ns": 16000},
+            "compute_output": _UNMEASURED,
+        }
+    ],
+}
 SESSION_ID = "session_06b1c9k2m4n6p8q0r2s4t6v8w7"
 _SESSION: dict[str, Any] = {
     "id": SESSION_ID,
@@ -756,8 +781,11 @@ EXAMPLES: dict[str, dict[str, Any]] = {
             "max_batch_size": 1024,
             "input": [{"name": "obs", "data_type": "TYPE_FP32", "dims": [4], "optional": False}],
             "output": [{"name": "action", "data_type": "TYPE_INT64", "dims": []}],
+            "sequence_batching": None,
         }
     ),
+    "list_statistics": _json({"model_stats": [_STATISTICS]}),
+    "get_statistics": _json({"model_stats": [_STATISTICS]}),
     "infer": _json(
         {
             "model_name": "walker@champion",
@@ -768,7 +796,11 @@ EXAMPLES: dict[str, dict[str, Any]] = {
                 {"name": "action", "datatype": "INT64", "shape": [1], "data": [1], "parameters": None}
             ],
         },
-        {"one": {"id": "a", "inputs": [_OBS]}, "sampled": {"inputs": [_OBS], "parameters": _SAMPLED}},
+        {
+            "one": {"id": "a", "inputs": [_OBS]},
+            "sampled": {"inputs": [_OBS], "parameters": _SAMPLED},
+            "next": {"inputs": [_OBS], "parameters": _NEXT},
+        },
     ),
     "list_models": _json(
         [{"name": "walker@champion", "version": "7", "state": "READY", "reason": ""}],

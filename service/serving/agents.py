@@ -151,9 +151,9 @@ class AgentCache:
         """The traffic of ``name@alias``, where it was split and a request has come since."""
         return self.traffic.lanes.get(alias)
 
-    def is_loaded(self, checkpoint_id: str) -> bool:
-        """Whether the agent is in memory."""
-        return checkpoint_id in self._agents
+    def peek(self, checkpoint_id: str) -> ServedAgent | None:
+        """The agent where it is in memory; looking is no use of it."""
+        return self._agents.get(checkpoint_id)
 
     def unload(self, checkpoint_id: str) -> None:
         """Let go of an agent, once it has answered what it took on; the next request loads it again."""
@@ -241,7 +241,7 @@ class ProjectAgents:
 
     def __init__(self, agents: AgentCache, project: str) -> None:
         self._agents, self._project = agents, project
-        self.metrics, self.is_loaded, self.unload = agents.metrics, agents.is_loaded, agents.unload
+        self.metrics, self.peek, self.unload = agents.metrics, agents.peek, agents.unload
 
     def for_project(self, project: str) -> "ProjectAgents":
         """Those of another one."""

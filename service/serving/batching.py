@@ -15,6 +15,7 @@ import asyncio
 import time
 from bisect import bisect_right
 from collections.abc import Awaitable, Callable, Hashable, Sequence
+from dataclasses import dataclass, field
 from itertools import accumulate
 from typing import Any, NamedTuple, Protocol
 
@@ -109,6 +110,40 @@ class Job(msgspec.Struct, eq=False):
     """When it began to wait, on :func:`time.perf_counter`; 0 where it did not."""
 
 
+@dataclass
+class Spent:
+    """How often something happened, and how long it took in all."""
+
+    count: int = 0
+    seconds: float = 0.0
+
+    def add(self, seconds: float, count: int = 1) -> None:
+        """Once more, or so many times together."""
+        self.count += count
+        self.seconds += seconds
+
+
+@dataclass
+class Statistics:
+    """What one agent has done since it was loaded."""
+
+    answered: Spent = field(default_factory=Spent)
+    """Jobs that got actions, from their submission."""
+    failed: Spent = field(default_factory=Spent)
+    """Jobs that got none, of those that were submitted."""
+    waited: Spent = field(default_factory=Spent)
+    """Of the answered ones, until their forward began."""
+    forwards: dict[int, Spent] = field(default_factory=dict)
+    """By their rows."""
+    last_at: float = 0.0
+    """Of the last forward, seconds since 1970; 0 where there was none."""
+
+    def forward(self, n_rows: int, seconds: float) -> None:
+        """Count one."""
+        self.forwards.setdefault(n_rows, Spent()).add(seconds)
+        self.last_at = time.time()
+
+
 class Batcher:
     """Collects the jobs of one agent and computes them, group by group."""
 
@@ -118,6 +153,7 @@ class Batcher:
         act_async: Callable[[Call], Awaitable[Action]],
         metrics: ActionMetrics,
         limits: QueueLimits = QueueLimits(),  # noqa: B008 -- it never changes
+        statistics: Statistics | None = None,
     ) -> None:
         """Bind an agent.
 
@@ -126,7 +162,9 @@ class Batcher:
             act_async: computes elsewhere.
             metrics: counts every forward, its rows and seconds.
             limits: of what waits.
+            statistics: of the agent, where another batcher counts there as well.
         """
+        self.statistics = statistics or Statistics()
         self._act = act
         self._act_async = act_async
         self._metrics = metrics
@@ -150,6 +188,7 @@ class Batcher:
             raise AgentGoneError("The agent was evicted; try again.")
         waiting_rows = self._waiting_rows + len(job.rows)
         if waiting_rows > self._limits.rows:
+            self.statistics.failed.add(0.0)
             raise self._full()
         if self._act is not None:
             self._n_this_turn += 1
@@ -204,10 +243,10 @@ class Batcher:
         try:
             call = stacked(group)
             actions = self._act(call)
-            _deliver(group, actions, call, self._count(call, began))
+            self._deliver(group, actions, call, began)
         except Exception as error:
             if len(group) == 1:
-                _fail(group[0], error)
+                self._fail(group[0], error)
             else:
                 for job in group:
                     self._compute([job])
@@ -227,11 +266,11 @@ class Batcher:
         try:
             call = stacked(group)
             actions = await self._act_async(call)
-            _deliver(group, actions, call, self._count(call, began))
+            self._deliver(group, actions, call, began)
         except Exception as error:
             if len(group) == 1 or isinstance(error, AgentGoneError):
                 for job in group:
-                    _fail(job, error)
+                    self._fail(job, error)
             else:
                 for job in group:
                     await self._compute_elsewhere([job])
@@ -241,7 +280,38 @@ class Batcher:
         seconds = time.perf_counter() - began
         self._metrics.forward_seconds.add(seconds)
         self._metrics.batch_rows.add(n_rows)
+        self.statistics.forward(n_rows, seconds)
         return seconds
+
+    def _deliver(self, group: Sequence[Job], actions: Action, call: Call, began: float) -> None:
+        """Give every job the actions of its rows, what they carry then, and what else it asked for."""
+        seconds = self._count(call, began)
+        form = group[0].reader.action_form
+        values, finite = action_rows(actions, form)
+        states, start = call.states, 0
+        answered, waited = self.statistics.answered, self.statistics.waited
+        for job in group:
+            end = start + len(job.rows)
+            if finite is not None and not finite[start:end].all():
+                self._fail(job, Problem("action_not_finite", NOT_FINITE))
+            elif not job.reply.done():
+                waited_s = began - job.queued_at if job.queued_at else 0.0
+                waited.add(waited_s)
+                answered.add(waited_s + seconds)
+                job.states = None if states is None else states[start:end]
+                if job.extras is None:
+                    job.reply.set_result(values[start:end])
+                else:
+                    _tell(job, call, slice(start, end), len(values), seconds)
+                    whole = array_rows(actions, form) if job.extras.as_arrays else values
+                    job.reply.set_result(whole[start:end])
+            start = end
+
+    def _fail(self, job: Job, error: Exception) -> None:
+        if not job.reply.done():
+            now = time.perf_counter()
+            self.statistics.failed.add(now - (job.queued_at or now))
+            job.reply.set_exception(state_problem(job, error) if isinstance(error, StateError) else error)
 
     def _next_group(self) -> list[Job]:
         """Take the oldest jobs that are computed together; those that nobody waits for leave, or are too old."""
@@ -272,7 +342,7 @@ class Batcher:
                 continue
             message = f"The request waited {age_s:.2g} s for this agent, which is too long; try again."
             waits = {"queue_rows": self._waiting_rows, "queue_age_s": round(age_s, 3)}
-            _fail(job, CapacityError(message, max(1.0, age_s), **waits))
+            self._fail(job, CapacityError(message, max(1.0, age_s), **waits))
         return kept
 
 
@@ -301,26 +371,6 @@ def stacked(group: Sequence[Job]) -> Call:
     wanted = None if first.extras is None else first.extras.wanted
     reader = first.reader
     return Call(reader.stack(rows), reader.actor, first.deterministic, first.seed, states, wanted, [])
-
-
-def _deliver(group: Sequence[Job], actions: Action, call: Call, seconds: float) -> None:
-    """Give every job the actions of its rows, what they carry then, and what else it asked for."""
-    form = group[0].reader.action_form
-    values, finite = action_rows(actions, form)
-    states, start = call.states, 0
-    for job in group:
-        end = start + len(job.rows)
-        if finite is not None and not finite[start:end].all():
-            _fail(job, Problem("action_not_finite", NOT_FINITE))
-        elif not job.reply.done():
-            job.states = None if states is None else states[start:end]
-            if job.extras is None:
-                job.reply.set_result(values[start:end])
-            else:
-                _tell(job, call, slice(start, end), len(values), seconds)
-                whole = array_rows(actions, form) if job.extras.as_arrays else values
-                job.reply.set_result(whole[start:end])
-        start = end
 
 
 def _tell(job: Job, call: Call, rows: slice, n_rows: int, seconds: float) -> None:
@@ -359,11 +409,6 @@ def array_rows(actions: Action, form: JSON) -> list[Any]:
         put_together(form, dict(zip(columns, row, strict=True)))
         for row in zip(*columns.values(), strict=True)
     ]
-
-
-def _fail(job: Job, error: Exception) -> None:
-    if not job.reply.done():
-        job.reply.set_exception(state_problem(job, error) if isinstance(error, StateError) else error)
 
 
 def state_problem(job: Job, error: StateError) -> Problem:

@@ -3,6 +3,8 @@
 Inputs are the leaves of the observation, ``obs`` where there is one and ``obs.NAME`` of several, and masks as
 ``action_mask`` (``action_mask.HEAD``), which allow everything where they are left out. Outputs are ``action``
 (``action.HEAD``), and on request ``log_prob`` and ``value``. The first axis of every tensor is the batch.
+
+Requests of one sequence are the steps of a session, which carries from one to the next what the policy carries.
 """
 
 from collections.abc import Mapping, Sequence
@@ -15,12 +17,15 @@ from gymnasium import Space
 
 from maze_core.data.flat_space import SpaceReader
 from maze_core.errors import SpaceMismatchError
+from maze_core.models.decisions import Wanted
 from maze_core.notices import Notices
 from maze_core.types import JSON, Array, mask_name
 from service.problems import Problem, pointer_to, suggestion
-from service.serving.batching import Job, Reply
+from service.serving.batching import Extras, Job, Reply
 from service.serving.observations import MAX_ROWS, ObservationReader
-from service.serving.tensors import InferRequest, datatype_of
+from service.serving.served import ServedAgent
+from service.serving.sessions import Session, StepRequest
+from service.serving.tensors import InferRequest, datatype_of, read_request, write_response
 
 TOLD = ("log_prob", "value")
 """Outputs that are computed on request alone."""
@@ -146,6 +151,82 @@ class Model:
             if None not in values:
                 columns[name] = np.array(values, np.float32)
         return columns
+
+
+class Inference:
+    """One request, from its tensors to those of the answer."""
+
+    def __init__(self, body: bytes, request: InferRequest, tensors: Mapping[str, Array]) -> None:
+        """Take what came."""
+        self.body, self.request, self._tensors = body, request, tensors
+        self.is_sequence = request.parameters.sequence_id not in (0, "")
+        if not self.is_sequence and (request.parameters.sequence_start or request.parameters.sequence_end):
+            message = "A sequence that begins or ends has a sequence_id, a number from 1 or a text."
+            raise Problem.at("/parameters/sequence_id", "missing_field", message)
+
+    @classmethod
+    def of(cls, body: bytes, head_length: str | None) -> "Inference":
+        """What a body asks; raises as :func:`read_request`."""
+        return cls(body, *read_request(body, head_length))
+
+    @property
+    def n_bytes(self) -> int:
+        """Of its tensors."""
+        return sum(array.nbytes for array in self._tensors.values())
+
+    def job(self, served: ServedAgent, reply: Reply) -> Job:
+        """The request with its observations checked; ``reply`` will get the actions.
+
+        Raises:
+            Problem: 422, there is no such actor or output, the policy carries a state and no sequence says which, or as
+                :meth:`Model.job`.
+        """
+        parameters = self.request.parameters
+        if served.has_state and not self.is_sequence:
+            message = "This policy carries a state through an episode: give the sequence_id of the episode."
+            raise Problem.at("/parameters/sequence_id", "missing_field", message)
+        try:
+            reader = served.reader(parameters.actor_step_key, parameters.actor_agent_id)
+        except Problem as error:
+            raise Problem.at("/parameters", "unknown_actor", error.detail) from error
+        self._model = Model.of(reader)
+        self._outputs, self._binary = self._model.wanted(self.request)
+        job = self._model.job(reader, self.request, self._tensors, reply)
+        if self.is_sequence and len(job.rows) > 1:
+            message = f"A request of a sequence has one observation, its next one, and not {len(job.rows)}."
+            raise Problem.at("/inputs/0/shape", "invalid_value", message)
+        self._extras = Extras(Wanted() if set(TOLD) & set(self._outputs) else None, decisions=[])
+        job.extras = self._extras
+        return job
+
+    def answer(self, head: Mapping[str, Any], actions: Sequence[JSON]) -> tuple[dict[str, str], bytes]:
+        """Headers and body of the answer, after :meth:`job`.
+
+        Args:
+            head: its members but for those that are the request's and ``outputs``.
+            actions: what the job got.
+
+        Raises:
+            Problem: 422, the policy has no such output.
+        """
+        columns = self._model.columns(actions, self._extras.decisions)
+        if untold := [name for name in self._outputs if name not in columns]:
+            message = f"This policy cannot tell {untold[0]}: it has no critic, or no distribution."
+            raise Problem.at("/outputs", "unknown_output", message)
+        said = {"id": self.request.id} if self.request.id else {}
+        return write_response({**head, **said}, {name: columns[name] for name in self._outputs}, self._binary)
+
+
+class SequenceStep(StepRequest, kw_only=True):
+    """A step of a session as a request of a sequence; its observation is the request's body."""
+
+    inference: Inference
+
+    def job(self, session: Session, served: ServedAgent, reply: Reply) -> Job:
+        """As :meth:`StepRequest.job`; how the action is drawn is said by each request."""
+        job = self.inference.job(served, reply)
+        job.states = [session.state] if served.has_state else None
+        return job
 
 
 def _named(what: str, name: str, among: Sequence[str]) -> str:

@@ -78,7 +78,8 @@ class ServedAgent:
         act_elsewhere = self._act_in_thread if child is None else child.act
         act = None if self.is_remote else self._act_on_loop
         self.batcher = Batcher(act, act_elsewhere, metrics, limits)
-        self._explains = Batcher(None, act_elsewhere, metrics, limits)
+        self.statistics = self.batcher.statistics
+        self._explains = Batcher(None, act_elsewhere, metrics, limits, self.statistics)
         """What a policy thought is never told on the event loop."""
 
     @classmethod

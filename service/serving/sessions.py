@@ -18,7 +18,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from hashlib import blake2b
-from typing import Annotated, Any, ClassVar, TypeAlias
+from typing import Annotated, Any, ClassVar, NamedTuple, TypeAlias
 
 import msgspec
 
@@ -49,13 +49,13 @@ from service.domain.sharing import DEFAULT_PROJECT, name_of
 from service.domain.use_cases import acting_checkpoint, named_version, new_session_id
 from service.problems import Problem
 from service.serving.agents import AgentCache
-from service.serving.batching import Job
+from service.serving.batching import Job, Reply
 from service.serving.forms import JSON as JSON_FORM
 from service.serving.forms import MSGPACK, Form
 from service.serving.recording import EpisodeRecorder
 from service.serving.request import ActionRequest, PackedActionRequest
 from service.serving.served import ServedAgent
-from service.serving.traffic import Split
+from service.serving.traffic import Lane, Role, Split
 from service.settings import Settings
 
 logger = logging.getLogger(__name__)
@@ -118,6 +118,19 @@ class StepRequest(msgspec.Struct, forbid_unknown_fields=True, gc=False):
         """To be checked in a thread."""
         return memoryview(self.observation).nbytes > READ_ON_LOOP_BYTES
 
+    def job(self, session: "Session", served: ServedAgent, reply: Reply) -> Job:
+        """The step with its observation checked; raises as :meth:`ServedAgent.job`."""
+        state: Any = session.state if served.has_state else msgspec.UNSET
+        kind = ActionRequest if self.form is JSON_FORM else PackedActionRequest
+        action = kind(
+            observation=self.observation,
+            deterministic=session.deterministic,
+            seed=session.noise_seed(),
+            actor_id=self.actor_id,
+            state=state,
+        )
+        return served.job(action, reply)
+
 
 class PackedStepRequest(StepRequest):
     """The same in msgpack."""
@@ -161,6 +174,13 @@ class Pin:
     """As ``name:3``, where a policy was named."""
 
 
+class Share(NamedTuple):
+    """What a session is of the traffic of an alias."""
+
+    lane: Lane
+    role: Role
+
+
 @dataclass(kw_only=True, eq=False)
 class Session:
     """An open session; used from one event loop."""
@@ -193,8 +213,14 @@ class Session:
     pending: "_Step | None" = None
     recorder: EpisodeRecorder | None = None
     is_resetting: bool = False
+    sequence: Sequence[Any] | None = None
+    """What :meth:`Sessions.in_sequence` finds it by."""
+    share: Share | None = None
+    """Where the alias's traffic was split when the session was pinned."""
     storing: asyncio.Lock = field(default_factory=asyncio.Lock)
     """Held while an episode is stored."""
+    turn: asyncio.Lock = field(default_factory=asyncio.Lock)
+    """Held by who steps without numbers, in the order in which they came."""
     listeners: "set[Callable[[SessionEnd | None], None]]" = field(default_factory=set)
     """Told when it ends, and with None when the service does."""
 
@@ -225,11 +251,12 @@ class Session:
 class _Step:
     """A step that acts: the reply of its job."""
 
-    __slots__ = ("_future", "actor", "digest", "is_told", "job", "request", "session")
+    __slots__ = ("_future", "_submitted_at", "digest", "is_told", "job", "request", "session")
 
     def __init__(self, session: Session, request: StepRequest, digest: bytes) -> None:
         self.session, self.request, self.digest = session, request, digest
         self.job: Job | None = None
+        self._submitted_at: float | None = None
         self.is_told = False
         self._future: asyncio.Future[Stepped] | None = None
 
@@ -251,14 +278,26 @@ class _Step:
         """It is taken to its end, whoever waits for it."""
         return self.is_told
 
+    def read(self, served: ServedAgent) -> Job:
+        """The job of the step; raises as :meth:`StepRequest.job`."""
+        self.job = self.request.job(self.session, served, self)
+        return self.job
+
+    def submit(self, served: ServedAgent, job: Job) -> None:
+        """Let the job join the agent's next batch; raises as :meth:`Batcher.submit`."""
+        self._submitted_at = time.perf_counter()
+        served.submit(job)
+
     def set_result(self, actions: list[JSON]) -> None:
         """Move the session on."""
         try:
             stepped = self._moved(actions[0])
         except Exception as error:
             self.set_exception(error)
-        else:
-            self.tell(stepped)
+            return
+        if (share := self.session.share) is not None and self.job is not None and self._submitted_at:
+            share.lane.answered(share.role, self.job, actions, time.perf_counter() - self._submitted_at)
+        self.tell(stepped)
 
     def pay(self) -> None:
         """Keep what came of the action before, in place of what was known of it."""
@@ -268,11 +307,15 @@ class _Step:
     def set_exception(self, error: Exception) -> None:
         """Leave the session where it was."""
         self.is_told, self.session.pending = True, None
+        if (share := self.session.share) is not None and self._submitted_at:
+            share.lane.failed(share.role)
         self.future.set_exception(error)
 
     def tell(self, stepped: Stepped) -> None:
         """Store the answer."""
         session = self.session
+        if session.share is not None and self.request.reward is not None:
+            session.share.lane.rewarded(session.share.role, self.request.reward)
         session.last, session.last_digest, session.pending = stepped, self.digest, None
         self.is_told = True
         if self._future is not None:
@@ -314,6 +357,7 @@ class Sessions:
         self._stores, self._agents, self._clock = stores, agents, clock
         self._max = settings.max_sessions
         self._open: dict[str, Session] = {}
+        self._sequences: dict[Sequence[Any], Session] = {}
         self._n_beginning = 0
         self._ended: OrderedDict[str, EndedSession] = OrderedDict()
         self._unsettled: list[tuple[Session, EndedSession]] = []
@@ -371,6 +415,7 @@ class Sessions:
         project: str = DEFAULT_PROJECT,
         by: str | None = None,
         record: Callable[[CheckpointInfo], NewRun] | None = None,
+        sequence: Sequence[Any] | None = None,
     ) -> Session:
         """Begin a session.
 
@@ -384,6 +429,7 @@ class Sessions:
             project: whose it is.
             by: id of the token.
             record: makes the run that its episodes are recorded to.
+            sequence: a name besides its id, for :meth:`in_sequence`.
 
         Raises:
             ServiceError: as :func:`~service.domain.use_cases.acting_checkpoint` and :meth:`AgentCache.of`.
@@ -393,12 +439,7 @@ class Sessions:
         self._n_beginning += 1
         try:
             session_id = new_session_id()
-            split = await asyncio.to_thread(Split.of, stores.policies, project, source)
-            chosen = source
-            if split is not None:
-                chosen = name_of(split.versions[self._agents.traffic.lane(split).choose(session_id)])
-            pin, info = await asyncio.to_thread(_pinned, stores, chosen, selector)
-            await self._agents.of(pin.checkpoint_id)
+            pin, info, share = await self._pinned(stores, project, source, selector, session_id)
             session = Session(
                 id=session_id,
                 project=project,
@@ -412,12 +453,18 @@ class Sessions:
                 ttl_s=ttl_s,
                 run_id=None,
                 used_at=self._clock(),
+                sequence=sequence,
+                share=share,
             )
             await asyncio.to_thread(self._store, session, record and record(info))
         finally:
             self._n_beginning -= 1
-        self._open[session.id] = session
+        self._begin(session)
         return session
+
+    def in_sequence(self, sequence: Sequence[Any]) -> Session | None:
+        """The open session that was made with this name last."""
+        return self._sequences.get(sequence)
 
     def step(self, session: Session, request: StepRequest) -> Answer:
         """Act, or give the answer of the same step again.
@@ -443,8 +490,7 @@ class Sessions:
             self._spawn(self._step_slowly(step))
             return step.future
         try:
-            step.job = self._job(step, served)
-            served.batcher.submit(step.job)
+            step.submit(served, step.read(served))
         except AgentGoneError:  # evicted a moment ago
             self._spawn(self._step_slowly(step))
         except BaseException:
@@ -471,17 +517,17 @@ class Sessions:
             raise _conflict(session, None)
         session.is_resetting = True
         try:
-            pin = session.pin
+            pin, share = session.pin, session.share
             if repin_in is not None:
-                pin, _ = await asyncio.to_thread(_pinned, repin_in, session.source, session.selector)
-                await self._agents.of(pin.checkpoint_id)
+                asked = session.project, session.source, session.selector, session.id
+                pin, _, share = await self._pinned(repin_in, *asked)
                 await asyncio.to_thread(self._stores.sessions.repin, session.id, pin.checkpoint_id)
             await self._finish(session, None, terminated=False, truncated=True)
         finally:
             session.is_resetting = False
         if session.next_seq:
             session.begin_episode()
-        session.pin, session.last = pin, None
+        session.pin, session.share, session.last = pin, share, None
         if seed is not None:
             session.seed, session.n_drawn = seed, 0
 
@@ -531,7 +577,7 @@ class Sessions:
                 await asyncio.to_thread(self._stores.sessions.end, [lost])
                 lost_runs += [] if run_id is None else [run_id]
             else:
-                self._open[session.id] = session
+                self._begin(session)
         for lost_run in lost_runs:
             await asyncio.to_thread(_end_run, self._stores, lost_run, SessionEnd.RESTARTED)
         self._sweeping = asyncio.get_running_loop().create_task(self._sweep_often())
@@ -552,6 +598,33 @@ class Sessions:
         snapshots = {session.id: self._snapshot(session) for session in self._open.values()}
         if snapshots:
             await asyncio.to_thread(self._stores.sessions.suspend, snapshots)
+
+    def _begin(self, session: Session) -> None:
+        self._open[session.id] = session
+        if session.sequence is not None:
+            self._sequences[session.sequence] = session
+
+    async def _pinned(
+        self, stores: Stores, project: str, source: str, selector: str, session_id: str
+    ) -> tuple[Pin, CheckpointInfo, Share | None]:
+        """What a session acts with, loaded; where a canary cannot be, the version that the alias names."""
+        split = await asyncio.to_thread(Split.of, stores.policies, project, source)
+        if split is None:
+            return *await self._loaded(stores, source, selector), None
+        lane = self._agents.traffic.lane(split)
+        if (role := lane.choose(session_id)) is Role.CANARY:
+            try:
+                found = await self._loaded(stores, name_of(split.versions[role]), selector)
+                return *found, Share(lane, role)
+            except ServiceError:
+                lane.failed(role)
+        holder = name_of(split.versions[Role.HOLDER])
+        return *await self._loaded(stores, holder, selector), Share(lane, Role.HOLDER)
+
+    async def _loaded(self, stores: Stores, source: str, selector: str) -> tuple[Pin, CheckpointInfo]:
+        pin, info = await asyncio.to_thread(_pinned, stores, source, selector)
+        await self._agents.of(pin.checkpoint_id)
+        return pin, info
 
     def _store(self, session: Session, new: NewRun | None) -> None:
         if new is not None:
@@ -606,20 +679,6 @@ class Sessions:
             session.recorder = EpisodeRecorder(served.agent, session.next_seq)
         return session.recorder.n_bytes > MAX_RECORDED_BYTES / max(16, len(self._open))
 
-    @staticmethod
-    def _job(step: _Step, served: ServedAgent) -> Job:
-        session, request = step.session, step.request
-        state: Any = session.state if served.agent.has_state else msgspec.UNSET
-        kind = ActionRequest if request.form is JSON_FORM else PackedActionRequest
-        action = kind(
-            observation=request.observation,
-            deterministic=session.deterministic,
-            seed=session.noise_seed(),
-            actor_id=request.actor_id,
-            state=state,
-        )
-        return served.job(action, step)
-
     async def _step_slowly(self, step: _Step) -> None:
         """The way with detours: the agent has to be loaded, the observation is long, or an episode ends."""
         session = step.session
@@ -627,8 +686,7 @@ class Sessions:
             served = await self._agents.of(session.pin.checkpoint_id)
             is_full = not step.request.is_end and self._is_full(session, served)
             is_long = step.request.is_long
-            job = await asyncio.to_thread(self._job, step, served) if is_long else self._job(step, served)
-            step.job = job
+            job = await asyncio.to_thread(step.read, served) if is_long else step.read(served)
             step.pay()
             if step.request.is_end:
                 step.tell(await self._end_episode(step, job))
@@ -636,7 +694,7 @@ class Sessions:
             if is_full:
                 await self._finish(session, self._final(job), terminated=False, truncated=True)
                 session.recorder = EpisodeRecorder(served.agent, session.next_seq)
-            served.batcher.submit(job)
+            step.submit(served, job)
         except Exception as error:
             step.set_exception(error)
 
@@ -702,6 +760,8 @@ class Sessions:
             ended_at=datetime.now(UTC),
         )
         self._open.pop(session.id, None)
+        if session.sequence is not None and self._sequences.get(session.sequence) is session:
+            del self._sequences[session.sequence]
         self._ended[session.id] = ended
         while len(self._ended) > _REMEMBERED:
             self._ended.popitem(last=False)
@@ -766,6 +826,7 @@ class Sessions:
         recorded = kept.pop("recorded", None)
         kept["pin"] = Pin(**kept["pin"])
         kept["last"] = kept["last"] and msgspec.convert(kept["last"], Stepped)
+        kept["sequence"] = (sequence := kept.get("sequence")) and tuple(sequence)
         session = Session(**kept, used_at=self._clock())
         if recorded is not None:
             served = await self._agents.of(session.pin.checkpoint_id)
@@ -787,7 +848,7 @@ _KEPT = (
         "seed",
         "ttl_s",
     ),
-    *("run_id", "next_seq", "episode", "n_drawn", "state", "n_recorded", "last", "last_digest"),
+    *("run_id", "next_seq", "episode", "n_drawn", "state", "n_recorded", "last", "last_digest", "sequence"),
 )
 """What a snapshot has of a session."""
 

@@ -70,6 +70,12 @@ class InferParameters(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     traffic_key: Annotated[str, msgspec.Meta(max_length=256)] | None = None
     binary_data_output: bool = False
     """Every output is sent behind the JSON."""
+    sequence_id: Annotated[int, msgspec.Meta(ge=0)] | Annotated[str, msgspec.Meta(max_length=128)] = 0
+    """The sequence that the request belongs to; 0 and an empty text are none."""
+    sequence_start: bool = False
+    """It is the first one of its sequence ..."""
+    sequence_end: bool = False
+    """... and the last one."""
 
 
 class InferRequest(msgspec.Struct, forbid_unknown_fields=True, frozen=True):

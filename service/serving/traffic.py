@@ -144,6 +144,14 @@ class Lane:
         """Count what comes of a job, and let the shadow act on a copy of it."""
         actions.add_done_callback(partial(self._done, role, job, time.perf_counter()))
 
+    def answered(self, role: Role, job: Job, actions: Sequence[Any], seconds: float) -> None:
+        """Count a job that got its actions, and let the shadow act on a copy of it."""
+        self.counts[role].requests += 1
+        self.counts[role].seconds += seconds
+        # a state belongs to who made it, and a draw that nobody can repeat agrees with none
+        if Role.SHADOW in self.split.versions and job.states is None and _is_repeatable(job):
+            self._copy(job, actions)
+
     def failed(self, role: Role) -> None:
         """Count a request that got no action."""
         self.counts[role].requests += 1
@@ -166,12 +174,8 @@ class Lane:
             return
         if actions.exception() is not None:
             self.failed(role)
-            return
-        self.counts[role].requests += 1
-        self.counts[role].seconds += time.perf_counter() - began
-        # a state belongs to who made it, and a draw that nobody can repeat agrees with none
-        if Role.SHADOW in self.split.versions and job.states is None and _is_repeatable(job):
-            self._copy(job, actions.result())
+        else:
+            self.answered(role, job, actions.result(), time.perf_counter() - began)
 
     def _copy(self, job: Job, actions: Sequence[Any]) -> None:
         if len(self._copies) >= MAX_COPIES:

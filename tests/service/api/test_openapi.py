@@ -126,9 +126,9 @@ def test_every_route_of_the_contract_is_there(document: dict[str, Any]) -> None:
         *("GET /health/live", "GET /health/ready", "GET /metrics", "GET /"),
         *("GET /problems", "GET /problems/{slug}"),
         *("GET /v2", "GET /v2/health/live", "GET /v2/health/ready", "POST /v2/repository/index"),
-        *(f"GET /v2/models/{{model}}{part}" for part in ("", "/ready", "/config")),
+        *(f"GET /v2/models/{{model}}{part}" for part in ("", "/ready", "/config", "/stats")),
         *(f"POST /v2/repository/models/{{model}}/{verb}" for verb in ("load", "unload")),
-        "POST /v2/models/{model}/infer",
+        *("POST /v2/models/{model}/infer", "GET /v2/models/stats"),
     }
 
 

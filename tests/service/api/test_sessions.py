@@ -1,13 +1,11 @@
 """Sessions over HTTP: numbered steps, retries, episodes, what ends them, and what they record."""
 
-from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 
-from maze_core import RunContext
 from maze_core.agent import load_agent
 from maze_core.rollout.recording import trajectory_from_bytes
 from service.domain.errors import StoreUnavailableError
@@ -152,17 +150,6 @@ class TestSteps:
                 answers = [step(client, path, seq, observation).json() for _ in range(2)]
                 assert [answer["action"] for answer in answers] == [action["action"]] * 2
             assert client.post(f"{path}/reset").json()["next_seq"] == 0
-
-
-@pytest.fixture(scope="module")
-def stacked(tmp_path_factory: pytest.TempPathFactory) -> bytes:
-    """A policy that sees its last three observations."""
-    folder: Path = tmp_path_factory.mktemp("stacked")
-    wrappers = {"maze_core.ObservationStackWrapper": {"n_stack": 3}}
-    facts: dict[str, Any] = {"configuration": "test", "overrides": {"env.name": "CartPole-v1"}, "seed": 1}
-    with RunContext(run_dir=folder / "run", wrappers=wrappers, **facts) as context:
-        context.train(n_epochs=1)
-        return context.save(folder / "bundle", "last").read_bytes()
 
 
 class TestEpisodes:

@@ -14,12 +14,14 @@ from gymnasium import spaces
 from maze_core.agent import load_agent
 from maze_core.checkpoint import Checkpoint
 from service.domain.policies import MoveKind
+from service.domain.sharing import Scope
 from service.serving.tensors import DATATYPES
 from service.settings import Settings
 from service.store import Stores
 from tests.contracts.builders import new_checkpoint, start
 from tests.service.api.client import Client, running
 from tests.service.api.submissions import errors
+from tests.service.api.test_scopes import token
 from tests.service.serving.checkpoints import CARTPOLE, make_checkpoint, sample_batch
 
 ROWS = sample_batch(CARTPOLE, 5, 1)["observation"]
@@ -165,10 +167,18 @@ def test_a_model_is_a_run_or_a_policy_and_its_version_a_number_or_a_checkpoint(
     run = stores.policies.resolve("walker", number=1).run_id
     answer = client.post(f"/v2/models/{run}/versions/last/infer", body)
     assert answer.json()["parameters"] == {"checkpoint": one}
-    for path in ("walker", "walker/versions/9", "nobody", "nobody%40champion", f"{run}/versions/epoch:7"):
+    assert client.get("/v2/models/walker%40champion").json()["versions"] == ["1", "2"]
+    ways = {
+        "walker": "walker:1 to :2",
+        "walker/versions/9": "versions 2, 1; aliases champion",
+        "walker%3A2/versions/1": "version 2",
+    }
+    ways |= {"nobody": "nobody", "nobody%40champion": "nobody", f"{run}/versions/epoch:7": "epoch:7"}
+    for path, way_out in ways.items():
         for answer in (client.post(f"/v2/models/{path}/infer", body), client.get(f"/v2/models/{path}/ready")):
             problem = answer.json()
             assert (answer.status_code, problem["error"]) == (404, problem["detail"])
+            assert way_out in problem["error"], path
 
 
 def test_the_index_names_aliases_and_what_is_in_memory(client: Client, stores: Stores) -> None:
@@ -186,6 +196,133 @@ def test_the_index_names_aliases_and_what_is_in_memory(client: Client, stores: S
     assert errors(client.post(f"{model}/load", {"parameters": {"config": "{}"}})) == {
         "/parameters": "invalid_value"
     }
+
+
+def stepped(client: Client, model: str, row: Any, **parameters: Any) -> httpx.Response:
+    """A request of a sequence; ``sequence_id`` is 7 unless it is given."""
+    body = {"inputs": [in_json(np.array([row], FP32))], "parameters": {"sequence_id": 7} | parameters}
+    return client.post(f"/v2/models/{model}/infer", body)
+
+
+BEGIN, END = {"sequence_start": True}, {"sequence_end": True}
+
+
+def test_requests_of_a_sequence_carry_what_the_policy_carries_and_none_that_of_another(
+    client: Client, stores: Stores, stacked: bytes
+) -> None:
+    agent, model = load_agent(stacked), stored(stores, Checkpoint.from_bytes(stacked))
+    assert client.get(f"/v2/models/{model}/config").json()["sequence_batching"]
+    for _ in range(2):
+        states: dict[Any, str | None] = {7: None, "7": None}
+        for n, row in enumerate(np.random.default_rng(1).standard_normal((12, 4)).astype(np.float32) / 10):
+            which: Any = (7, "7")[n % 2]
+            action, states[which] = agent.compute_action(row.tolist(), state=states[which])
+            told = stepped(client, model, row, sequence_id=which, **(BEGIN if n < 2 else {}))
+            assert told.json()["outputs"][0]["data"] == [action["action"]]
+    assert errors(client.post(f"/v2/models/{model}/infer", {"inputs": [GOOD]})) == {
+        "/parameters/sequence_id": "missing_field"
+    }
+
+
+def test_a_sequence_ends_with_its_last_request_and_is_refused_unless_it_was_begun(
+    client: Client, run: str
+) -> None:
+    conflict = (409, "sequence_conflict")
+    for parameters in ({}, END):
+        answer = stepped(client, run, ROWS[0], **parameters)
+        assert (answer.status_code, answer.json()["code"]) == conflict
+        assert answer.json()["error"] == answer.json()["detail"]
+    assert stepped(client, run, [0.1], **BEGIN).status_code == 422
+    assert client.get("/v1/sessions").json()["data"] == []
+    for parameters in (BEGIN, {}, BEGIN, END):
+        assert stepped(client, run, ROWS[0], **parameters).status_code == 200
+    assert client.get("/v1/sessions").json()["data"] == []
+    assert stepped(client, run, ROWS[0]).status_code == 409
+    assert stepped(client, run, ROWS[0], **BEGIN, **END).status_code == 200
+    assert stepped(client, run, ROWS[0]).status_code == 409
+
+
+def test_requests_of_one_sequence_that_come_together_are_all_answered(client: Client, run: str) -> None:
+    assert stepped(client, run, ROWS[0], **BEGIN).status_code == 200
+    body = {"inputs": [in_json(ROWS[:1])], "parameters": {"sequence_id": 7}}
+    answers = client.together([{"method": "POST", "url": f"/v2/models/{run}/infer", "json": body}] * 8)
+    assert [answer.status_code for answer in answers] == [200] * 8
+    assert client.get("/v1/sessions").json()["data"][0]["next_seq"] == 9
+
+
+@pytest.mark.parametrize(
+    ("parameters", "pointer"),
+    [
+        ({"sequence_id": 0, **BEGIN}, "/parameters/sequence_id"),
+        ({"sequence_id": "", **END}, "/parameters/sequence_id"),
+        ({"sequence_id": -1}, "/parameters/sequence_id"),
+        ({"sequence_id": "7" * 129}, "/parameters/sequence_id"),
+        ({"sequence_id": 7, "sequence_start": 1}, "/parameters/sequence_start"),
+        ({"sequence_id": 7, **BEGIN}, "/inputs/0/shape"),
+    ],
+)
+def test_what_is_no_sequence_is_refused_with_its_place(
+    client: Client, run: str, parameters: dict[str, Any], pointer: str
+) -> None:
+    answer = client.post(f"/v2/models/{run}/infer", {"inputs": [GOOD], "parameters": parameters})
+    assert list(errors(answer)) == [pointer]
+
+
+def test_a_sequence_keeps_its_version_when_the_alias_moves(client: Client, stores: Stores) -> None:
+    named(stores, 2)
+    model = "walker%40champion"
+    assert stepped(client, model, ROWS[0], **BEGIN).json()["model_version"] == "1"
+    stores.policies.move("walker", "champion", 2, kind=MoveKind.SET, revision=1)
+    assert stepped(client, model, ROWS[0]).json()["model_version"] == "1"
+    assert stepped(client, model, ROWS[0], **BEGIN).json()["model_version"] == "2"
+
+
+def test_statistics_count_what_a_version_did_by_whatever_name(client: Client, stores: Stores) -> None:
+    named(stores, 2)
+    nothing = client.get("/v2/models/walker%40champion/stats").json()["model_stats"][0]
+    assert (nothing["name"], nothing["version"], nothing["last_inference"]) == ("walker@champion", "1", 0)
+    assert client.get("/v2/models/stats").json() == {"model_stats": []}
+    body = {"inputs": [in_json(ROWS)]}
+    for path in ("walker%40champion", "walker/versions/1"):
+        assert client.post(f"/v2/models/{path}/infer", body).json()["model_version"] == "1"
+    client.post("/v1/policies/walker:1/compute_action", {"observation": ROWS[0].tolist()})
+    (found,) = client.get("/v2/models/stats").json()["model_stats"]
+    for path in ("walker%40champion/stats", "walker/versions/1/stats"):
+        (also,) = client.get(f"/v2/models/{path}").json()["model_stats"]
+        assert also | {"name": found["name"]} == found
+    assert (found["inference_count"], found["execution_count"]) == (11, 3)
+    batches = [(each["batch_size"], each["compute_infer"]["count"]) for each in found["batch_stats"]]
+    assert batches == [(1, 1), (5, 2)]
+    spent = {name: each["count"] for name, each in found["inference_stats"].items()}
+    assert (spent["success"], spent["fail"], spent["queue"], spent["compute_infer"]) == (3, 0, 3, 3)
+    success, queue = (found["inference_stats"][name]["ns"] for name in ("success", "queue"))
+    assert success > queue >= 0
+    assert client.get("/v2/models/nobody%40champion/stats").status_code == 404
+
+
+def test_loading_asks_for_the_right_to_promote_and_reaches_no_other_project(
+    stores: Stores, settings: Settings
+) -> None:
+    named(stores)
+    with running(settings.model_copy(update={"auth": True}), stores) as client:
+        ours, acts = token(stores, Scope.POLICIES_PROMOTE), token(stores, Scope.ACT)
+        theirs = token(stores, Scope.POLICIES_PROMOTE, Scope.ACT, project="other")
+
+        def loaded() -> list[str]:
+            models = client.request("POST", "/v2/repository/index", json={"ready": True}, headers=acts).json()
+            return [one["name"] for one in models]
+
+        for verb, listed in (("load", ["walker@champion"]), ("unload", [])):
+            path = f"/v2/repository/models/walker%40champion/{verb}"
+            before = loaded()
+            assert client.post(path, headers=acts).json()["scope"] == "policies:promote"
+            assert client.post(path, headers=theirs).status_code == 404
+            assert loaded() == before
+            assert client.post(path, headers=ours).status_code == 200
+            assert loaded() == listed
+        assert client.post("/v2/repository/index", headers=theirs).json() == []
+        assert client.get("/v2/models/stats", headers=theirs).json() == {"model_stats": []}
+        assert client.get("/v2/models/walker%40champion/stats", headers=theirs).status_code == 404
 
 
 GOOD = in_json(ROWS)

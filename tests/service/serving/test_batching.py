@@ -12,7 +12,7 @@ from maze_core.types import Action, ActorID
 from service.domain.errors import AgentGoneError, CapacityError
 from service.metrics import ActionMetrics
 from service.problems import Problem
-from service.serving.batching import Batcher, Call, Extras, Job, QueueLimits, action_rows
+from service.serving.batching import Batcher, Call, Extras, Job, QueueLimits, Spent, action_rows
 from service.serving.observations import ObservationReader
 from tests.service.serving.asgi_client import Client
 from tests.service.serving.checkpoints import CARTPOLE, make_checkpoint, sample_batch
@@ -201,7 +201,9 @@ def test_who_waited_for_too_long_leaves_before_the_batch_and_the_others_are_answ
     acting: RecordingAgent, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     now = 0.0
-    monkeypatch.setattr("service.serving.batching.time", SimpleNamespace(perf_counter=lambda: now))
+    monkeypatch.setattr(
+        "service.serving.batching.time", SimpleNamespace(perf_counter=lambda: now, time=lambda: now)
+    )
 
     async def scenario() -> None:
         nonlocal now
@@ -221,6 +223,8 @@ def test_who_waited_for_too_long_leaves_before_the_batch_and_the_others_are_answ
             [acting.agent.compute_action(row)["action"]] for row in (ROWS[0], *ROWS[2:4])
         ]
         assert acting.sizes == [1, 2]
+        assert batcher.statistics.failed == Spent(1, 4.5)
+        assert batcher.statistics.answered.count == 3
 
     now = 1.0
     asyncio.run(scenario())
@@ -230,7 +234,9 @@ def test_timing_says_how_long_a_job_waited_and_with_how_many_it_was_computed(
     acting: RecordingAgent, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     now = 1.0
-    monkeypatch.setattr("service.serving.batching.time", SimpleNamespace(perf_counter=lambda: now))
+    monkeypatch.setattr(
+        "service.serving.batching.time", SimpleNamespace(perf_counter=lambda: now, time=lambda: now)
+    )
 
     async def slow(call: Call) -> Action:
         nonlocal now
@@ -248,6 +254,12 @@ def test_timing_says_how_long_a_job_waited_and_with_how_many_it_was_computed(
         assert [(one.extras.queue_s, one.extras.forward_s, one.extras.n_rows) for one in jobs[:2]] == [
             (0.5, 0.25, 3)
         ] * 2
+        found = batcher.statistics
+        assert (found.answered, found.waited, found.forwards) == (
+            Spent(3, 2.25),
+            Spent(3, 1.5),
+            {3: Spent(1, 0.25)},
+        )
 
     asyncio.run(scenario())
 
