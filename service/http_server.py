@@ -99,6 +99,8 @@ class Connections:
         self.limits = limits or Limits()
         self.is_ending = False
         self.n = self.n_refused = self.n_late = 0
+        self.answered: Counter[int] = Counter()
+        """Requests that were answered before the application saw them, by status."""
         self._n_of: Counter[str] = Counter()
 
     def add(self, client: tuple[str, int] | None) -> bool:
@@ -346,6 +348,7 @@ class Protocol(HttpToolsProtocol):
             return
         if running is None or running.response_complete or not running.response_started:
             headers, body = problem.answer({"path": ""})
+            self._shared.answered[problem.status] += 1
             self.transport.write(rendered(problem.status, headers, body, closes=True))
         self._half_close()
 

@@ -309,6 +309,11 @@ class ConnectionMetrics(Collector):
         yield GaugeMetricFamily("maze_connections", "Open connections.", value=self._connections.n)
         text = "Connections that were too many."
         yield CounterMetricFamily("maze_connections_refused", text, value=self._connections.n_refused)
+        text = "Requests that were answered before the application saw them: unreadable, late or too large."
+        answered = CounterMetricFamily("maze_http_edge_answers", text, labels=["status"])
+        for status, count in self._connections.answered.items():
+            answered.add_metric([str(status)], count)
+        yield answered
         text = "Connections that were closed because their client was too slow."
         yield CounterMetricFamily("maze_connections_late", text, value=self._connections.n_late)
         yield GaugeMetricFamily("maze_event_streams", "Open event streams.", value=self._n_streams())

@@ -4,6 +4,7 @@ Times are RFC 3339 in UTC with milliseconds, durations are seconds, and numbers 
 strings ``NaN``, ``Infinity`` and ``-Infinity``. Clients must tolerate members they do not know.
 """
 
+import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Annotated, Any, Generic, Literal, TypeVar
@@ -13,6 +14,7 @@ from pydantic import (
     AliasChoices,
     AwareDatetime,
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Field,
     PlainSerializer,
@@ -42,7 +44,13 @@ def _in_utc(time: datetime) -> datetime:
         raise ValueError("Give a time between the years 1 and 9999 in UTC") from error
 
 
-Moment = Annotated[AwareDatetime, AfterValidator(_in_utc)]
+def _written(text: object) -> object:
+    if isinstance(text, str) and not re.match(r"\d{4}-\d\d-\d\d[Tt ]", text):  # a number of seconds
+        raise ValueError("Write it as 2026-01-31T12:00:00Z")
+    return text
+
+
+Moment = Annotated[AwareDatetime, BeforeValidator(_written), AfterValidator(_in_utc)]
 """A time that a client asks for."""
 Number = Annotated[
     float,

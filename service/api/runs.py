@@ -81,7 +81,7 @@ class RunsQuery(PageQuery):
             "last), runs without one are left out."
         ),
     )
-    label: list[str] = Field(
+    label: list[Annotated[str, WithJsonSchema({"type": "string", "pattern": "^[^=]+="})]] = Field(
         default=[], max_length=32, description="`KEY=VALUE`, as often as wanted: only runs with all of them."
     )
 

@@ -315,7 +315,12 @@ async def infer(
     services: ServicesDep,
     request: Request,
     caller: CallerDep,
-    head_length: Annotated[str | None, Header(alias=HEAD_LENGTH, description="Bytes of the JSON.")] = None,
+    head_length: Annotated[
+        str | None,
+        Header(
+            alias=HEAD_LENGTH, description="Bytes of the JSON.", json_schema_extra={"pattern": r"^\d{1,19}$"}
+        ),
+    ] = None,
 ) -> Response:
     """Act on a batch: observations in as tensors, actions out, both as JSON or as bytes behind it.
 
@@ -341,9 +346,11 @@ async def infer(
 @router.post("/repository/index", openapi_extra=INDEX_BODY)
 async def list_models(request: Request, services: ServicesDep) -> list[IndexEntryOut]:
     """Every alias of every policy; runs are models too, and are not listed."""
-    wanted = _object(await request.body())
+    is_ready = _object(await request.body()).get("ready", False)
+    if not isinstance(is_ready, bool):
+        raise Problem.at("/ready", "invalid_value", "Give true for what is in memory, or false for all.")
     models = await run_in_threadpool(_models, services)
-    return [entry for entry, agent in models if agent is not None or not wanted.get("ready")]
+    return [entry for entry, agent in models if agent is not None or not is_ready]
 
 
 @router.post("/repository/models/{model}/load", openapi_extra=LOAD_BODY, **_PROMOTE)

@@ -3,7 +3,7 @@
 from typing import Annotated, Literal, TypeAlias
 
 from fastapi import APIRouter, Path, Response
-from pydantic import AfterValidator, AliasChoices, Field
+from pydantic import AfterValidator, AliasChoices, Field, WithJsonSchema
 
 from service.api.answers import Listing, Out, Time
 from service.api.bodies import In, StrictRoute
@@ -12,6 +12,7 @@ from service.domain.run import Page
 from service.domain.sharing import Scope
 from service.domain.webhooks import (
     LONGEST_URL,
+    SECRET_PREFIX,
     Delivery,
     DeliveryState,
     MessageType,
@@ -41,6 +42,20 @@ def _secret(text: str) -> str:
     return text
 
 
+_ONE = "[A-Za-z0-9+/]"
+_TWO, _BYTES = _ONE * 2, f"({_ONE}{{4}})"
+Secret = Annotated[
+    Annotated[str, Field(max_length=128)],
+    AfterValidator(_secret),
+    WithJsonSchema(
+        {
+            "type": "string",
+            "pattern": rf"^{SECRET_PREFIX}({_BYTES}{{8,21}}({_TWO}==)?|{_BYTES}{{8,20}}{_TWO}{_ONE}=)$",
+        }
+    ),
+]
+
+
 class WebhookRequest(In):
     """Whom to tell."""
 
@@ -48,7 +63,7 @@ class WebhookRequest(In):
     """An https URL of a public host, or of one in ``MAZE_WEBHOOK_PRIVATE_HOSTS``."""
     types: Annotated[list[EndType], Field(min_length=1, max_length=len(ENDS))] = ENDS
     """Which ends."""
-    secret: Annotated[str, Field(max_length=128), AfterValidator(_secret)] | None = None
+    secret: Secret | None = None
     """``whsec_`` and base64 of 24 to 64 bytes, which messages are signed with; made here when left out."""
 
 

@@ -417,7 +417,9 @@ def test_a_request_that_came_whole_is_answered_before_what_is_wrong_behind_it() 
     ],
 )
 def test_headers_are_counted_and_a_path_has_a_length(running: Running, sent: bytes, status: int) -> None:
+    before = running.shared.answered.copy()
     assert running.tell(sent)[0] == status
+    assert running.shared.answered - before == ({} if status == 200 else {status: 1})
 
 
 def test_trailers_do_not_become_headers(running: Running) -> None:

@@ -77,8 +77,10 @@ def test_connections_and_streams_are_counted() -> None:
     for _ in range(3):
         shared.add(None)
     shared.remove(None)
+    shared.answered[431] += 2
     registry = CollectorRegistry()
     registry.register(ConnectionMetrics(shared, lambda: 7))
+    assert registry.get_sample_value("maze_http_edge_answers_total", {"status": "431"}) == 2.0
     assert registry.get_sample_value("maze_connections") == 2.0
     assert registry.get_sample_value("maze_connections_refused_total") == 2.0
     assert registry.get_sample_value("maze_event_streams") == 7.0

@@ -187,6 +187,7 @@ def test_the_index_names_aliases_and_what_is_in_memory(client: Client, stores: S
     index = "/v2/repository/index"
     assert [one | entry == one for one in client.request("POST", index).json()] == [True]
     assert client.post(index, {"ready": True}).json() == []
+    assert errors(client.post(index, {"ready": 1})) == {"/ready": "invalid_value"}
     model = "/v2/repository/models/walker%40champion"
     assert client.request("POST", f"{model}/load", content=b"{}").status_code == 200
     assert [one["state"] for one in client.post(index, {"ready": True}).json()] == ["READY"]
