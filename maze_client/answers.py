@@ -590,6 +590,70 @@ class Delivery:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Me:
+    """Whoever asks; ``token_id`` is None where the service asks for no token."""
+
+    token_id: str | None
+    project: str
+    scopes: list[str]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Token:
+    """What is known of a token; ``token``, its text, is there when it is made, and never again."""
+
+    id: str
+    name: str
+    project: str
+    scopes: list[str]
+    created_at: datetime
+    created_by: str | None = None
+    expires_at: datetime | None = None
+    last_used_at: datetime | None = None
+    """To the hour."""
+    revoked_at: datetime | None = None
+    token: str | None = field(default=None, repr=False)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Project:
+    """A project and its quotas; None is no limit."""
+
+    name: str
+    created_at: datetime
+    share: int
+    max_running: int | None = None
+    max_queued: int | None = None
+    max_stored_mib: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class AuditEntry:
+    """One change (``done``), or one that somebody lacked the scope for (``refused``)."""
+
+    id: str
+    at: datetime
+    token_id: str | None = None
+    """None is the command line, and everybody where the service asks for no token."""
+    token_name: str | None = None
+    project: str
+    action: str
+    subject: str
+    """Path of what was changed or made."""
+    request_id: str | None = None
+    outcome: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ticket:
+    """Opens an event stream or a WebSocket once, as ``?ticket=…``."""
+
+    ticket: str = field(repr=False)
+    path: str
+    expires_at: datetime
+
+
+@dataclass(frozen=True, kw_only=True)
 class Worker:
     """A worker that is alive, and what it runs now."""
 

@@ -19,11 +19,13 @@ from maze_client.answers import (
     Event,
     Group,
     Health,
+    Me,
     Module,
     Preview,
     RunFacts,
     Status,
     SweepFacts,
+    Ticket,
     Worker,
     read,
 )
@@ -47,6 +49,7 @@ from maze_client.following import ALL_EVENTS, EventLog
 from maze_client.policies import AsyncPolicies, Policies
 from maze_client.run import Action, AsyncRun, Run, RunMethods, RunVerb, made_by_an_earlier_try
 from maze_client.sessions import AsyncSession, Session
+from maze_client.sharing import AsyncAudit, AsyncProjects, AsyncTokens, Audit, Projects, Tokens
 from maze_client.sweep import AsyncSweep, Sweep, SweepMethods, SweepVerb
 from maze_client.transport import Async, AsyncTransport, Listing, Sync, SyncTransport, Verb
 from maze_client.webhooks import AsyncWebhooks, Webhooks
@@ -64,6 +67,7 @@ class ClientMethods(Caller):
         base_url: of the service; else ``MAZE_URL``, else ``http://127.0.0.1:8000``.
         token: of ``maze token create``; else ``MAZE_TOKEN``, else none is sent.
         timeout: seconds for each step of a request, or httpx's own Timeout.
+        project: in which an admin works; else that of the token.
         max_retries: how often a request is sent again after 408, 429, 502 to 504 or a connection that broke, later and
             later (half a second to 8 s, or as ``Retry-After`` says). What submits a run carries an Idempotency-Key,
             so that it is submitted once. What follows a run is ten times as patient.
@@ -79,6 +83,7 @@ class ClientMethods(Caller):
         base_url: str | None = None,
         token: str | None = None,
         *,
+        project: str | None = None,
         timeout: float | httpx.Timeout = 60.0,
         max_retries: int = 4,
         transport: httpx.BaseTransport | httpx.AsyncBaseTransport | None = None,
@@ -88,7 +93,9 @@ class ClientMethods(Caller):
         self._max_retries = max_retries
         self._transport = self._transport_class(
             base_url=address(url),
-            headers={"User-Agent": "maze-client"} | (authorization(token) if token else {}),
+            headers={"User-Agent": "maze-client"}
+            | (authorization(token) if token else {})
+            | ({"X-Maze-Project": project} if project else {}),
             timeout=timeout,
             transport=transport,
         )
@@ -294,6 +301,20 @@ class ClientMethods(Caller):
         return read(await self._send("GET", "/v1/status"), Status)
 
     @Verb
+    async def me(self) -> Me:
+        """Project and scopes of one's token."""
+        return read(await self._send("GET", "/v1/me"), Me)
+
+    @Verb
+    async def ticket(self, path: str) -> Ticket:
+        """What opens an event stream or a session's WebSocket once, within a minute: for a browser, without the token.
+
+        Args:
+            path: ``/v1/events``, ``/v1/runs/ID/events`` or ``/v1/sessions/ID/ws``, without a query.
+        """
+        return read(await self._send("POST", "/v1/tickets", {"path": path}), Ticket)
+
+    @Verb
     async def health(self) -> Health:
         """Whether the service can work; asked once, without retries."""
         try:
@@ -354,6 +375,21 @@ class Client(ClientMethods, Sync):
         """Who is told of the ends of runs."""
         return Webhooks(self)
 
+    @property
+    def tokens(self) -> Tokens:
+        """Tokens of the project."""
+        return Tokens(self)
+
+    @property
+    def projects(self) -> Projects:
+        """Projects and their quotas."""
+        return Projects(self)
+
+    @property
+    def audit(self) -> Audit:
+        """Who changed what."""
+        return Audit(self)
+
     def runs(self, **filters: Unpack[RunFilters]) -> Iterator[Run]:
         """Runs, newest first, page by page as they are asked for."""
         found = self._transport.each(self._list("/v1/runs", RunFacts, filters))
@@ -393,6 +429,21 @@ class AsyncClient(ClientMethods, Async):
     def webhooks(self) -> AsyncWebhooks:
         """Who is told of the ends of runs."""
         return AsyncWebhooks(self)
+
+    @property
+    def tokens(self) -> AsyncTokens:
+        """Tokens of the project."""
+        return AsyncTokens(self)
+
+    @property
+    def projects(self) -> AsyncProjects:
+        """Projects and their quotas."""
+        return AsyncProjects(self)
+
+    @property
+    def audit(self) -> AsyncAudit:
+        """Who changed what."""
+        return AsyncAudit(self)
 
     def runs(self, **filters: Unpack[RunFilters]) -> AsyncIterator[AsyncRun]:
         """Runs, newest first, page by page as they are asked for."""

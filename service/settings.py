@@ -153,7 +153,8 @@ class Settings(BaseSettings):
     agents_cached: int = Field(default=8, ge=1)
     """Loaded policies that the API keeps in memory."""
     max_sessions: int = Field(default=1000, ge=1)
-    """Sessions that may be open; beyond them, one that has been idle for a minute gives its place to a new one."""
+    """Sessions that may be open; beyond them, one of the project that has been idle for a minute gives its place to a
+    new one, or else the idlest of the project with the most, where that has more."""
     fast_path: bool = True
     """Answer the common ``compute_action`` where it arrives; off, every request goes through the whole application."""
 

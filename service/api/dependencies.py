@@ -1,16 +1,19 @@
 """What endpoints are given: the stores and settings behind them, and parameters that many of them share."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
-from typing import Annotated, Any, TypeAlias, get_origin
+from typing import Annotated, Any, TypeAlias, TypeVar, get_origin
 
 from fastapi import Depends, Path, Query, Request
 from fastapi.routing import APIRoute
 from pydantic import BaseModel, Field
+from starlette.concurrency import run_in_threadpool
 from starlette.routing import BaseRoute
 
 from maze_core.config.trust import RUN_ID
 from service.api.changes import ChangeWatcher
+from service.domain.cursors import decode_cursor, encode_cursor
+from service.domain.cursors import page_of as page_of_rows
 from service.domain.fleet import Fleet, Storage
 from service.domain.ports import (
     AuditStore,
@@ -29,9 +32,12 @@ from service.domain.projects import BOUND, bound
 from service.domain.run import Page, Run
 from service.domain.sharing import Caller, Scope
 from service.problems import Problem, query_problem, scope_missing
+from service.security import PROJECT_HEADER
 from service.serving.agents import AgentCache, ProjectAgents
 from service.serving.sessions import Sessions
 from service.settings import Settings
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -118,10 +124,12 @@ def scope_needed(route: BaseRoute, method: str) -> Scope | None:
 
 
 async def check_scope(request: Request, caller: CallerDep) -> None:
-    """Refuse a caller who lacks the route's scope."""
+    """Refuse a caller who lacks the route's scope, and an admin who names a project that there is not."""
     needed = scope_needed(request.scope["route"], request.method)
     if needed is not None and not caller.may(needed):
         raise scope_missing(needed)
+    if needed is not Scope.ADMIN and PROJECT in request.headers:
+        await run_in_threadpool(request.app.state.services.projects.get, caller.project)
 
 
 RunId: TypeAlias = Annotated[
@@ -146,6 +154,7 @@ RunDep: TypeAlias = Annotated[Run, Depends(_run)]
 """The run named in the path; 404 when there is none."""
 
 
+PROJECT = PROJECT_HEADER.decode()
 LABEL = "label."
 """Before the key of a label that is asked for as a parameter of its own."""
 PROBED = ("/health/", "/metrics")
@@ -212,6 +221,23 @@ def page_of(fetch: Callable[..., Page], *args: Any, query: PageQuery, **filters:
         return fetch(*args, limit=query.limit, cursor=query.cursor, **filters)
     except ValueError as error:
         raise invalid_cursor() from error
+
+
+def page_of_all(found: Iterable[T], query: PageQuery, of: str, key: Callable[[T], str]) -> Page:
+    """A page of a list that is at hand.
+
+    Args:
+        found: the whole list.
+        query: which page.
+        of: the list's name.
+        key: what it is in the order of.
+    """
+    try:
+        (after,) = ("",) if query.cursor is None else decode_cursor(query.cursor, of, str)
+    except ValueError as error:
+        raise invalid_cursor() from error
+    rest = sorted((each for each in found if key(each) > after), key=key)
+    return page_of_rows(rest, query.limit, lambda each: each, lambda each: encode_cursor(of, key(each)))
 
 
 def invalid_cursor() -> Problem:

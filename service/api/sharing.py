@@ -7,8 +7,9 @@ from pydantic import Field
 
 from service.api.answers import Listing, Out, Time
 from service.api.bodies import In, StrictRoute
-from service.api.dependencies import CallerDep, ServicesDep, require_scope
+from service.api.dependencies import CallerDep, PageDep, ServicesDep, page_of_all, require_scope
 from service.domain.errors import NotFoundError
+from service.domain.run import Page
 from service.domain.sharing import PROJECT_NAME, Caller, Project, Scope, Token
 from service.domain.use_cases import create_token, token_id_of
 from service.problems import Problem, scope_missing
@@ -117,9 +118,12 @@ def make_token(body: TokenRequest, services: ServicesDep, caller: CallerDep) -> 
 
 
 @router.get("/tokens", response_model=Listing[TokenOut])
-def list_tokens(services: ServicesDep, caller: CallerDep) -> dict[str, Any]:
-    """Tokens of the project: to an admin all of them, to others those that they made."""
-    return {"data": _seen(services, caller), "has_more": False}
+def list_tokens(query: PageDep, services: ServicesDep, caller: CallerDep) -> Page:
+    """Tokens of the project, oldest first: to an admin all of them, to others those that they made."""
+    seen = _seen(services, caller)
+    return page_of_all(
+        seen, query, "tokens", lambda each: f"{each.created_at.isoformat(timespec='microseconds')} {each.id}"
+    )
 
 
 @router.delete("/tokens/{token_id}", status_code=204)
@@ -130,9 +134,9 @@ def revoke_token(token_id: TokenId, services: ServicesDep, caller: CallerDep) ->
 
 
 @router.get("/projects", response_model=Listing[ProjectOut], **ADMIN)
-def list_projects(services: ServicesDep) -> dict[str, Any]:
+def list_projects(query: PageDep, services: ServicesDep) -> Page:
     """All projects, by name."""
-    return {"data": services.projects.list(), "has_more": False}
+    return page_of_all(services.projects.list(), query, "projects", lambda each: each.name)
 
 
 @router.get("/projects/{project}", response_model=ProjectOut, **ADMIN)

@@ -13,7 +13,7 @@ import logging
 import math
 import secrets
 import time
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
@@ -649,10 +649,17 @@ class Sessions:
     def _require_place(self, project: str) -> None:
         if len(self._open) + self._n_beginning < self._max:
             return
-        mine = (one for one in self._open.values() if one.project == project)
-        idle = [one for one in mine if not (one.listeners or one.pending or one.is_resetting)]
-        oldest = min(idle, key=lambda one: one.used_at, default=None)
-        if oldest is None or self._clock() < oldest.used_at + EVICTABLE_S:
+        still = [one for one in self._open.values() if not (one.pending or one.is_resetting)]
+        is_over = self._clock() - EVICTABLE_S
+        idle = [
+            one for one in still if one.project == project and not one.listeners and one.used_at <= is_over
+        ]
+        counts = Counter(one.project for one in self._open.values())
+        largest = max(counts, key=lambda name: counts[name], default=project)
+        has_too_many = counts[largest] > counts[project] + 1  # so that no project has all places for itself
+        theirs = [one for one in still if has_too_many and one.project == largest]
+        oldest = min(idle or theirs, key=lambda one: one.used_at, default=None)
+        if oldest is None:
             message = f"{self._max} sessions are open, as many as there may be; close some, or try again"
             raise CapacityError(message, FULL_RETRY_S)
         self._leave(oldest, SessionEnd.EVICTED)

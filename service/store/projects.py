@@ -86,8 +86,8 @@ def _n_queued(connection: Connection, name: str, limit: int) -> int:
     return int(connection.execute(select(func.count()).select_from(waiting.subquery())).scalar_one())
 
 
-def require_quota(connection: Connection, name: str) -> None:
-    """Pass where a project may have one more queued run.
+def require_quota(connection: Connection, name: str, n_more: int = 1) -> None:
+    """Pass where a project may have so many more queued runs.
 
     Raises:
         NotFoundError: there is no such project.
@@ -98,16 +98,17 @@ def require_quota(connection: Connection, name: str) -> None:
         _be_alone(connection, name)
     if limits.max_queued is not None:
         used = _n_queued(connection, name, limits.max_queued)
-        _require("max_queued", used, limits.max_queued)
+        _require("max_queued", used, limits.max_queued, n_more)
     if limits.max_stored_mib is not None:
         used = -(-stored_bytes(connection, run.c.project == name) // MIB)
         _require("max_stored_mib", used, limits.max_stored_mib)
 
 
-def _require(quota: str, used: int, limit: int) -> None:
-    if used >= limit:
+def _require(quota: str, used: int, limit: int, n_more: int = 1) -> None:
+    if used + n_more > limit:
         raise QuotaError(
-            f"the project's quota {quota} is reached: {used} of {limit}; delete some, wait, or ask an admin for more",
+            f"the project's quota {quota} has no room for {n_more} more: {used} of {limit}; "
+            "delete some, wait, or ask an admin for more",
             quota=quota,
             used=used,
             limit=limit,

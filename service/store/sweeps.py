@@ -271,6 +271,8 @@ class SqlSweepStore:
             # also where the sweep is there already: one of its runs may have been steered by itself
             is_live = run.c.state.not_in(TERMINAL_STATES)
             runs = LockedRun.several(connection, run.c.sweep == sweep_id, is_live)
+            if verb is SweepVerb.RESUME and (n := sum(locked.state is RunState.PAUSED for locked in runs)):
+                require_quota(connection, row.project, n)
             for locked in runs:
                 _steer(locked, verb, by)
             write_all(connection, runs)

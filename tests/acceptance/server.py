@@ -97,14 +97,14 @@ def migrated() -> Path:
 
 
 @contextmanager
-def serving(folder: Path, port=None, home=None, command=MAZE, **settings):
+def serving(folder: Path, port=None, home=None, command=MAZE, *, auth=False, **settings):
     """Start the service; it and everything below it are gone afterwards."""
     port = port or free_port()
     log = folder / f"serve-{time.monotonic_ns()}.log"
     environment = {**os.environ, **{f"MAZE_{name.upper()}": str(value) for name, value in settings.items()}}
     environment |= {} if home is None else {"HOME": str(home)}
     database = url_for(folder, migrated=None if (folder / "maze.db").exists() else migrated())
-    command = [sys.executable, *command, "serve", "--no-auth", "--host", "127.0.0.1"]
+    command = [sys.executable, *command, "serve", "--host", "127.0.0.1", *([] if auth else ["--no-auth"])]
     command += ["--port", str(port), "--database-url", database]
     with log.open("w") as output:
         process = subprocess.Popen(

@@ -147,6 +147,9 @@ def test_a_name_that_would_lead_elsewhere_is_not_sent(name):
         lambda: made.webhooks.delete(name),
         lambda: made.webhooks.test(name),
         lambda: list(made.webhooks.deliveries(name)),
+        lambda: made.tokens.revoke(name),
+        lambda: made.projects.put(name),
+        lambda: made.projects.get(name),
         run.delete,
         run.cancel,
         lambda: list(run.events()),
@@ -159,7 +162,7 @@ def test_a_name_that_would_lead_elsewhere_is_not_sent(name):
 
 
 def test_no_path_is_put_together_by_hand():
-    for module in ("caller", "client", "following", "policies", "run", "sweep", "webhooks"):
+    for module in ("caller", "client", "following", "policies", "run", "sharing", "sweep", "webhooks"):
         source = resources.files("maze_client").joinpath(f"{module}.py").read_text()
         texts = (node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.JoinedStr))
         parts = [part.value for text in texts for part in text.values if isinstance(part, ast.Constant)]

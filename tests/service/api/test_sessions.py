@@ -13,7 +13,7 @@ from service.domain.run import Lease, Run, RunState, StopReason
 from service.serving.sessions import EVICTABLE_S, Sessions
 from service.settings import Settings
 from service.store import Stores
-from tests.contracts.builders import new_checkpoint
+from tests.contracts.builders import new_checkpoint, start
 from tests.service.api.client import Client, running
 from tests.service.api.submissions import errors, trained
 from tests.service.serving.checkpoints import make_checkpoint
@@ -272,6 +272,33 @@ class TestEnds:
             self.gone(client, second, "evicted", None)
             listed = client.get(SESSIONS).json()["data"]
             assert [f"{SESSIONS}/{one['id']}" for one in listed] == [third, first]
+
+    def test_where_all_places_are_taken_the_project_with_the_most_makes_room_for_one_with_less(
+        self, stores: Stores, sqlite_url: str
+    ) -> None:
+        stores.projects.put("other", {})
+        with running(Settings(database_url=sqlite_url, auth=False, max_sessions=4), stores) as client:
+            sessions: Any = client.app._app.sessions  # type: ignore[attr-defined]
+            clock = SimpleNamespace(now=0.0)
+            sessions._clock = lambda: clock.now
+            runs = {}
+            for project in ("default", "other"):
+                run, lease = start(stores, project=project)
+                put(stores, lease, 1)
+                runs[project] = run.id
+
+            def begin(project: str) -> Any:
+                clock.now += 1
+                headers = {"X-Maze-Project": project}
+                return client.post(SESSIONS, {"run": runs[project]}, headers=headers)
+
+            first, second, *_ = [begin("default").headers["location"] for _ in range(4)]
+            step(client, first, 0)
+            assert begin("default").status_code == 503
+            assert [begin("other").status_code for _ in range(3)] == [201, 201, 503]
+            self.gone(client, second, "evicted", None)
+            assert client.get(first).status_code == 200
+            assert sorted(one.project for one in sessions._open.values()) == ["default"] * 2 + ["other"] * 2
 
     def test_a_run_is_not_deleted_under_a_session(
         self, client: Client, stores: Stores, source: tuple[Run, Lease]

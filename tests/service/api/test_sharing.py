@@ -108,6 +108,37 @@ def test_a_project_is_made_by_an_admin_who_then_works_in_it(client: Client, admi
     assert nowhere.status_code == 404
 
 
+def test_a_project_that_there_is_not_takes_nothing_and_is_named(client: Client, admin: Headers) -> None:
+    nowhere = admin | {"X-Maze-Project": "nowhere"}
+    for path, body in (
+        ("/v1/policies", {"name": "walker"}),
+        ("/v1/webhooks", {"url": "https://hooks.example"}),
+        ("/v1/checkpoints", {"size_bytes": 10, "sha256": "0" * 64}),
+        ("/v1/train", {}),
+    ):
+        answer = client.post(path, body, headers=nowhere)
+        assert (answer.status_code, answer.json()["code"]) == (404, "not_found"), path
+        assert "no project nowhere" in answer.json()["detail"]
+    assert client.get("/v1/runs", headers=nowhere).status_code == 404
+    assert client.request("PUT", "/v1/projects/nowhere", json={}, headers=nowhere).status_code == 200
+    assert client.get("/v1/runs", headers=nowhere).status_code == 200
+
+
+def test_tokens_and_projects_are_listed_page_by_page(client: Client, admin: Headers) -> None:
+    for name in ("c", "a", "b"):
+        client.request("PUT", f"/v1/projects/{name}", json={}, headers=admin)
+        made(client, admin, name=name)
+    for path, names in (
+        ("/v1/tokens", ["admin", "c", "a", "b"]),
+        ("/v1/projects", ["a", "b", "c", "default"]),
+    ):
+        first = client.get(f"{path}?limit=3", headers=admin).json()
+        assert (len(first["data"]), first["has_more"]) == (3, True)
+        rest = client.get(f"{path}?limit=3&cursor={first['next_cursor']}", headers=admin).json()
+        assert [each["name"] for each in first["data"] + rest["data"]] == names
+        assert client.get(f"{path}?cursor=x", headers=admin).json()["errors"][0]["code"] == "invalid_cursor"
+
+
 def test_an_admin_of_the_default_project_is_not_seen_by_another_one(
     client: Client, sqlite_stores: Stores, admin: Headers
 ) -> None:

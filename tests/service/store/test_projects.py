@@ -8,6 +8,7 @@ import pytest
 from service.domain.errors import NotFoundError, QuotaError
 from service.domain.projects import BOUND, bound, stores_of
 from service.domain.run import RunKind, RunState, StopReason
+from service.domain.sweep import SweepState, SweepVerb
 from service.store import Stores
 from tests.contracts.builders import new_checkpoint, new_run, new_sweep, start
 from tests.contracts.threads import in_threads
@@ -95,6 +96,20 @@ def test_a_paused_run_does_not_come_back_beyond_the_quota(stores: Stores) -> Non
         stores.runs.resume(paused)
     stores.runs.request_stop(waiting, StopReason.CANCEL)
     assert stores.runs.resume(paused).state is RunState.QUEUED
+
+
+def test_a_paused_sweep_does_not_come_back_beyond_the_quota(stores: Stores) -> None:
+    stores.projects.put("default", {"max_queued": 2})
+    sweep, _ = stores.sweeps.create(new_sweep(n_jobs=2))
+    stores.sweeps.change(sweep.id, SweepVerb.PAUSE)
+    (waiting,) = wait(stores, "default")
+    with pytest.raises(QuotaError, match="max_queued") as caught:
+        stores.sweeps.change(sweep.id, SweepVerb.RESUME)
+    assert caught.value.details == {"quota": "max_queued", "used": 1, "limit": 2}
+    assert stores.sweeps.get(sweep.id).state is SweepState.PAUSED
+    stores.runs.request_stop(waiting, StopReason.CANCEL)
+    assert stores.sweeps.change(sweep.id, SweepVerb.RESUME).state is SweepState.RUNNING
+    assert len(stores.runs.list(state=RunState.QUEUED).data) == 2
 
 
 def test_a_session_that_is_recorded_takes_no_slot_of_a_worker(stores: Stores) -> None:
