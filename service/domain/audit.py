@@ -53,6 +53,8 @@ class Change:
     request_id: str | None = None
     noted: dict[str, str] = field(default_factory=dict)
     """Subject → id of its entry, of transactions that are committed."""
+    is_over: bool = False
+    """What goes on after the answer is no part of it."""
 
 
 _change: ContextVar[Change | None] = ContextVar("change", default=None)
@@ -67,6 +69,7 @@ def changing(change: Change) -> Iterator[None]:
         yield
     finally:
         _change.reset(token)
+        change.is_over = True
 
 
 @contextmanager
@@ -82,7 +85,7 @@ def about(subject: str) -> Iterator[None]:
 def current() -> tuple[Change, str] | None:
     """The change that is being made and what it is about; None where nobody makes one, or it is noted."""
     change = _change.get()
-    if change is None:
+    if change is None or change.is_over:
         return None
     subject = _subject.get() or change.subject
     return None if subject in change.noted else (change, subject)

@@ -1,5 +1,6 @@
 """The audit log: no change without its entry, and no entry without its change."""
 
+from contextvars import copy_context
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -53,6 +54,13 @@ class AuditStoreContract:
                 with about(f"/v1/runs/run_{name}"):
                     stores.runs.create(new_run())
         assert [each.subject for each in stores.audit.list().data] == ["/v1/runs/run_b", "/v1/runs/run_a"]
+
+    def test_what_goes_on_after_the_answer_leaves_none(self, stores: Stores) -> None:
+        change = Change(action="put_project", subject="/v1/projects/walker")
+        with changing(change):
+            later = copy_context()
+        later.run(stores.projects.put, "walker", {})
+        assert (stores.audit.list().data, change.noted) == ([], {})
 
     def test_what_nobody_asked_for_leaves_none(self, stores: Stores) -> None:
         stores.projects.put("walker", {})

@@ -20,7 +20,7 @@ class MemoryStores:
     asked: list[tuple[str, ...]] = field(default_factory=list)
     is_down: bool = False
 
-    episodes = uploads = policies = sweeps = webhooks = sessions = registry = None
+    episodes = uploads = policies = sweeps = webhooks = sessions = registry = audit = None
 
     @property
     def runs(self) -> Any:
