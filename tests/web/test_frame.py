@@ -41,6 +41,15 @@ def closed(tmp_path):
         stop(api)
 
 
+def test_a_ticket_opens_an_event_stream_and_a_websocket_of_a_browser_once(walk, closed):
+    server, token = closed
+    made = server.post("/v1/train", {}, x_api_key=token)
+    assert made.status_code == 202
+    found = walk("tickets.mjs", server, token=token)
+    assert found["events"] == ["state", "refused", "refused"]
+    assert found["sessions"] == [["not_found", 4404], [1006]]
+
+
 def test_a_token_opens_the_page_and_stands_in_no_address(walk, closed):
     server, token = closed
     found = walk("login.mjs", server, token=token)
