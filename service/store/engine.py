@@ -250,7 +250,8 @@ class Database:
         @event.listens_for(engine, "connect")
         def configure(connection: Any, _record: Any) -> None:
             connection.isolation_level = None  # the driver must not begin transactions by itself
-            for pragma in (*_COMMON_PRAGMAS, *pragmas):
+            is_new = connection.execute("PRAGMA page_count").fetchone()[0] == 0
+            for pragma in (*(_FILE_PRAGMAS if is_new else ()), *_COMMON_PRAGMAS, *pragmas):
                 connection.execute(f"PRAGMA {pragma.format(mode=mode)}").fetchall()
             self._require_same_file()
 
@@ -390,9 +391,9 @@ _COMMON_PRAGMAS = (
     "cell_size_check=ON",
     "mmap_size=0",
 )
+# Of a file without a table: later they change nothing, and the second takes the lock of writers all the same.
+_FILE_PRAGMAS = (f"page_size={PAGE_SIZE}", "auto_vacuum=INCREMENTAL")
 _WRITE_PRAGMAS = (
-    f"page_size={PAGE_SIZE}",  # this and auto_vacuum take effect before the first table only
-    "auto_vacuum=INCREMENTAL",
     "journal_mode={mode}",
     "synchronous=FULL",
     f"journal_size_limit={JOURNAL_SIZE_LIMIT}",

@@ -84,6 +84,18 @@ def test_a_fresh_file_is_opened_for_several_processes(tmp_path: Path) -> None:
     }
 
 
+def test_who_connects_to_write_does_not_wait_for_who_writes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url = f"sqlite:///{tmp_path}/busy.db"
+    with opened(url) as one, one.writing() as connection:
+        connection.exec_driver_sql("CREATE TABLE t (x)")
+    monkeypatch.setattr(engine, "BUSY_TIMEOUT_MS", 0)
+    monkeypatch.setattr(engine, "_COMMON_PRAGMAS", ())
+    with opened(url) as one, opened(url) as other, one.writing():
+        other._writer.connect().close()
+
+
 def test_a_library_with_the_bug_falls_back_with_a_warning(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
