@@ -4,7 +4,7 @@
 #   make learning              what the shipped experiments learn, beside RL-Zoo3: hours, may be interrupted and goes on
 #   make docs                  the documentation as a site that needs no network, in site/
 #   make mutants [FILES=…]     changes one line at a time in trainers, objectives and wrappers: which no test notices
-#   make faults [FIGURES=…]    kills, locks, fills and fuzzes for an hour, and writes what was reached into the docs
+#   make faults [FIGURES=…]    kills, locks, fills and fuzzes for hours, SHARE=0.2 for less, and writes what was reached
 #   make soak   [MINUTES=60]   short runs while something is killed every few seconds
 #   make test-postgres         the suites of store, worker and service on PostgreSQL
 #   make first-minutes         from a clone to a learnt pole and its video on the page, with a stopwatch

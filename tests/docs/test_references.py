@@ -9,6 +9,7 @@ import pytest
 from maze_core.config.components import PLACES, canonical_target
 from tests.docs.fences import fenced_blocks
 from tests.docs.tables import DOCS
+from tests.faults.figures import HELD_BY
 
 ROOT = DOCS.parent
 PAGES = [
@@ -68,6 +69,13 @@ def test_tests_that_are_named_exist(page: Path) -> None:
     for word in _CODE.findall(prose(page)):
         if match := _TEST.fullmatch(word):
             assert f"def {match['name']}(" in (ROOT / match["file"]).read_text(), f"{page.name} names {word}"
+
+
+def test_tests_that_figures_name_exist() -> None:
+    for figure, tests in HELD_BY.items():
+        for test in tests:
+            file, _, name = test.partition("::")
+            assert f"def {name}(" in (ROOT / file).read_text(), f"{figure} names {test}"
 
 
 def prose(page: Path) -> str:

@@ -36,6 +36,10 @@ FIGURES: Mapping[str, tuple[str, str]] = {
     "R21": ("the same run again: other threads, processes, batches", "the same bits"),
     "R22": ("PostgreSQL in the place of SQLite", "the suites of store, worker and acceptance pass"),
     "L01": ("10,000 runs wait", "submit, claim, list: p99 below 50, 20, 50 ms; the API below 300 MB"),
+    "L02": ("1,000 clients poll while 10 act", "no error, a poll's p99 below 1 s"),
+    "L03": ("1,000 connections send a byte a second", "heads are closed after 10 s, bodies after 30 s"),
+    "L04": ("bodies beyond the limit: long, endless, lying, packed", "refused early; the API grows by < 20 MiB"),
+    "L05": ("deep, huge, doubled, not finite, not UTF-8: JSON that breaks readers", "4xx, never 5xx"),
     "L06": ("watchers that do not read", "buffers stay bounded, others are answered"),
     "L07": ("one client asks too often", "429 with Retry-After; another is answered"),
     "S01": ("observations: any JSON for any space", "10,000 cases, refused with a place or acted on; no 5xx"),
@@ -114,6 +118,13 @@ HELD_BY: Mapping[str, tuple[str, ...]] = {
         "tests/maze_core/test_threads.py::test_a_run_has_the_same_bits_on_any_number_of_threads",
         "tests/acceptance/test_parity.py::test_python_command_line_and_http_give_the_same_digests",
     ),
+    "L04": (
+        "tests/acceptance/test_hostile.py::test_a_body_over_the_limit_is_refused_and_the_service_stays_small",
+    ),
+    "L05": (
+        "tests/service/api/test_hostile_bodies.py::test_a_broken_body_is_the_client_s_mistake",
+        "tests/acceptance/test_hostile.py::test_bodies_that_are_no_specification_are_refused",
+    ),
     "L07": ("tests/service/test_security_tokens.py::test_too_many_requests_are_told_when_to_come_back",),
     "S01": (
         "tests/service/serving/test_observations.py::test_an_observation_of_the_space_gets_its_action",
@@ -162,7 +173,7 @@ HELD_BY: Mapping[str, tuple[str, ...]] = {
         "tests/service/test_settings.py::test_the_password_of_the_database_is_not_shown",
     ),
     "S14": (
-        "tests/service/test_http_server.py::test_what_is_no_http_is_a_problem_too",
+        "tests/service/test_http_server.py::test_what_is_no_http_is_a_problem_too_and_no_news",
         "tests/service/test_http_server.py::test_what_is_no_body_is_never_held_beyond_its_bound",
         "tests/service/test_security.py::test_a_header_that_decides_is_sent_once",
         "tests/service/test_security.py::test_a_length_is_a_number",
@@ -176,6 +187,17 @@ HELD_BY: Mapping[str, tuple[str, ...]] = {
     "S16": (
         "tests/service/api/test_page.py::test_the_policy_knows_the_import_map_by_its_digest_and_allows_no_other_inline_script",
         "tests/service/api/test_hostile_bodies.py::test_a_run_gets_no_name_and_no_label_with_control_characters",
+        "tests/service/api/test_run_metrics.py::test_it_draws_what_the_best_policy_is_judged_by_and_escapes_names",
+        "tests/service/test_logs.py::test_what_a_stranger_sent_makes_no_line_of_its_own",
+        "tests/service/cli/test_main.py::test_text_of_others_is_one_line_without_control_characters",
+    ),
+    "S17": (
+        "tests/packaging/test_pins.py::test_everything_that_the_project_brings_is_here_in_its_pinned_version",
+        "tests/packaging/test_pins.py::test_nothing_with_a_known_hole_is_pinned",
+        "tests/packaging/test_pins.py::test_every_package_of_the_page_is_locked_with_its_digest",
+        "tests/packaging/test_dockerfile.py::test_nothing_is_installed_at_a_version_that_is_not_pinned",
+        "tests/packaging/test_dockerfile.py::test_every_pin_is_inside_the_range_that_the_project_allows",
+        "tests/packaging/test_compose.py::test_images_are_pinned_and_ours_is_built_here_at_this_version",
     ),
 }
 """Tests that stand with what they test, and belong to a figure; those of ``tests/faults`` name theirs themselves."""

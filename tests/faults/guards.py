@@ -28,7 +28,7 @@ class Guard:
     """What stands there, once."""
     instead: str
     tests: tuple[str, ...]
-    """Of which each must fail without it; as pytest is given them."""
+    """Of which each must pass with it and fail without it; as pytest is given them."""
 
 
 GUARDS = {
@@ -88,11 +88,38 @@ GUARDS = {
         instead="if False:",
         tests=("tests/service/test_security_tokens.py -k test_only_an_admin_chooses_another_one",),
     ),
+    "project of what is named": Guard(
+        file="service/domain/projects.py",
+        line="if not self._projects.owns(self._project, kind, given[parameter]):",
+        instead="if False:",
+        tests=(
+            "tests/service/api/test_projects.py::test_every_operation_answers_of_anothers_as_of_nothing",
+            "tests/service/api/test_projects.py::test_a_run_begins_with_nothing_of_another_project",
+        ),
+    ),
+    "project of what is listed": Guard(
+        file="service/store/types.py",
+        line="return () if project is None else (table.c.project == project,)",
+        instead="return ()",
+        tests=("tests/service/api/test_projects.py::test_lists_counts_searches_and_feeds_show_nothing",),
+    ),
+    "project of what acts": Guard(
+        file="service/serving/hot_route.py",
+        line="return key_of(caller.project, source)",
+        instead="return source",
+        tests=("tests/service/api/test_projects.py::test_a_warm_agent_acts_for_its_own_project_alone",),
+    ),
+    "project of a session": Guard(
+        file="service/serving/sessions.py",
+        line="return session if session is not None and session.project == project else None",
+        instead="return session",
+        tests=("tests/service/api/test_projects.py::test_a_session_of_another_project_has_no_websocket",),
+    ),
 }
 
 
 def fails_without(name: str, folder: Path) -> dict[str, bool]:
-    """Test → whether it fails in a copy without this guard."""
+    """Test → whether it passes in a copy of the program, and fails in one without this guard."""
     guard = GUARDS[name]
     copy = folder / "copy"
     shutil.copytree(ROOT, copy, ignore=LEFT_OUT)
@@ -100,6 +127,7 @@ def fails_without(name: str, folder: Path) -> dict[str, bool]:
         path = copy / guard.file
         text = path.read_text(encoding="utf-8")
         assert text.count(guard.line) == 1, f"{guard.file} has {guard.line!r} {text.count(guard.line)} times"
+        assert all(passes(test, copy) for test in guard.tests), "fails with the guard, too"
         path.write_text(text.replace(guard.line, guard.instead), encoding="utf-8")
         return {test: not passes(test, copy) for test in guard.tests}
     finally:

@@ -3,7 +3,7 @@
 import json
 import os
 import platform
-from collections import defaultdict
+from collections import Counter, defaultdict
 from typing import Any
 
 import pytest
@@ -13,6 +13,8 @@ from tests.faults.figures import FIGURES, HELD_BY, REACHED
 _found: dict[str, dict[str, Any]] = defaultdict(
     lambda: {"passed": 0, "failed": 0, "skipped": 0, "generated": 0, "seconds": 0.0, "said": [], "tests": []}
 )
+_left: Counter[str] = Counter()
+"""Figure that is asked for → tests of it that have not ended."""
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -34,6 +36,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item], config: pytest.Confi
     items[:] = [
         item for item in items if any(wanted.intersection(mark.args) for mark in item.iter_markers("figure"))
     ]
+    found_in = (figure for item in items for mark in item.iter_markers("figure") for figure in mark.args)
+    _left.update(figure for figure in found_in if figure in wanted)
 
 
 def place_of(item: pytest.Item) -> str:
@@ -46,11 +50,14 @@ def place_of(item: pytest.Item) -> str:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Any:
-    """Count what a test of a figure comes to."""
+    """Count what a test of a figure comes to, and write the figure after its last one."""
     report = yield
     for mark in item.iter_markers("figure"):
         for figure in mark.args:
             _count(_found[figure], item, report)
+            _left[figure] -= report.when == "teardown"
+            if report.when == "teardown" and _left[figure] == 0:
+                write(figure, _found[figure])
     return report
 
 
@@ -69,11 +76,15 @@ def _count(found: dict[str, Any], item: pytest.Item, report: pytest.TestReport) 
     ]
 
 
-def pytest_sessionfinish() -> None:
-    """Write a file for every figure that was run."""
+def write(figure: str, found: dict[str, Any]) -> None:
+    """Write what was found of a figure, and where."""
+    assert figure in FIGURES, f"there is no figure {figure}"
+    machine = {
+        "cores": os.cpu_count(),
+        "load": round(os.getloadavg()[1], 1),
+        "system": platform.platform(),
+        "python": platform.python_version(),
+    }
+    text = json.dumps(found | {"machine": machine}, indent=1, ensure_ascii=False)
     REACHED.mkdir(exist_ok=True)
-    machine = {"cores": os.cpu_count(), "system": platform.platform(), "python": platform.python_version()}
-    for figure, found in _found.items():
-        assert figure in FIGURES, f"there is no figure {figure}"
-        text = json.dumps(found | {"machine": machine}, indent=1, ensure_ascii=False)
-        (REACHED / f"{figure}.json").write_text(text + "\n", encoding="utf-8")
+    (REACHED / f"{figure}.json").write_text(text + "\n", encoding="utf-8")

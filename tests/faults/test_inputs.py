@@ -9,12 +9,13 @@ from hypothesis import strategies as st
 
 from service.settings import Settings
 from service.store import Stores
+from tests.faults.tools import some
 from tests.service.api.client import running
 from tests.service.api.test_hostile_bodies import JSON
 from tests.service.test_serve import Served
 
 CANARY = "canary-5b2e"
-N_BODIES = 10_000
+N_BODIES = some(10_000)
 KEYS = (
     "env.name",
     "env.kwargs",
@@ -38,7 +39,8 @@ def test_no_override_makes_the_service_fail_or_tell_of_the_machine(
     sqlite_stores: Stores, sqlite_url: str, monkeypatch: pytest.MonkeyPatch, record_property: Any
 ) -> None:
     monkeypatch.setenv("CANARY", CANARY)
-    sqlite_stores.registry.publish_environments("w", [{"id": "CartPole-v1", "is_available": True}])
+    offered = [{"id": f"CartPole-v{version}", "is_available": True} for version in (0, 1)]  # 0 is the default
+    sqlite_stores.registry.publish_environments("w", offered)
     statuses: dict[int, int] = {}
 
     @settings(max_examples=N_BODIES)
@@ -57,6 +59,7 @@ def test_no_override_makes_the_service_fail_or_tell_of_the_machine(
 
     with running(Settings(database_url=sqlite_url, auth=False), sqlite_stores) as client:
         answers()
+    assert statuses.get(200), "whatever was asked for was refused"
     told = ", ".join(f"{count:,} × {status}" for status, count in sorted(statuses.items()))
     record_property("reached", f"{sum(statuses.values()):,} bodies: {told}")
 

@@ -137,6 +137,14 @@ class Bench:
         """Put the end of a dead worker's lease into the past: no test need wait for it."""
         self.execute(f"UPDATE run SET lease_until = '2000-01-01 00:00:00.000000' WHERE id = '{run_id}'")
 
+    @contextlib.contextmanager
+    def held(self) -> Iterator[None]:
+        """Within, nobody else can write runs."""
+        with self.stores.database.writing() as connection:
+            if not self.stores.database.is_sqlite:
+                connection.exec_driver_sql("LOCK TABLE run")
+            yield
+
     def stop_outside_transactions(self, worker: "subprocess.Popen[bytes]") -> None:
         """SIGSTOP a worker at a moment when it does not write."""
 

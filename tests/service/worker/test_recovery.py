@@ -125,7 +125,7 @@ def test_a_worker_without_its_database_gives_up_before_others_may_claim(bench: B
     run_id = bench.submit(**LONG)
     bench.wait_for_epoch(run_id, 3)
     child = bench.child_of(run_id)
-    with bench.stores.database.writing():
+    with bench.held():
         child.wait(PATIENCE_S)
     eventually(lambda: len(bench.output(run_id)) == 2, "a second attempt")
     assert "attempt 2 from" in bench.output(run_id)[1]
