@@ -14,7 +14,9 @@ PYTHON ?= python3
 PORT ?= 8000
 TORCH_INDEX_URL ?=
 # one more than cores: tests of processes wait for them a third of their time
-PYTEST_WORKERS ?= 3
+JOBS ?= 3
+# Shares of the tests, each a process that imports and collects its own alone; what is in no folder of these is in tests'
+SHARES := acceptance maze_core docs service service/api maze_core/api service/worker web
 MINUTES ?= 60
 
 VENV := .venv
@@ -66,9 +68,9 @@ serve: setup
 	@echo "4/4  the service: the database, then API and worker; ready in seconds"
 	$(BIN)/maze serve --no-auth --host 127.0.0.1 --port $(PORT) --database-url sqlite:///data/maze.db
 
-# the checks, of one process each, beside the tests
+# the checks, of one process each, beside the tests; what fails stops none of the others
 test: setup-test
-	$(MAKE) --jobs 2 unit lint types page-types contracts
+	$(MAKE) --jobs $(JOBS) --keep-going --output-sync unit lint types page-types contracts
 
 lint:
 	$(BIN)/ruff check .
@@ -84,10 +86,14 @@ contracts:
 	$(BIN)/lint-imports
 
 # hundreds of processes of the tests import the project, whose files are compiled once even where Python is told not to
-unit test-slow: export PYTHONDONTWRITEBYTECODE =
+unit/% test-slow: export PYTHONDONTWRITEBYTECODE =
 
-unit:
-	$(BIN)/python -m pytest -n $(PYTEST_WORKERS) --dist worksteal -m 'not slow and not faults'
+unit: $(SHARES:%=unit/%) unit/.
+
+# all in its folder but the folders of other shares
+unit/%:
+	$(BIN)/python -m pytest -q -m 'not slow and not faults' tests/$* \
+		$(patsubst %,--ignore=tests/%,$(if $(filter .,$*),$(SHARES),$(filter $*/%,$(SHARES))))
 
 test-slow: setup-test $(VENV)/.installed-docs
 	$(BIN)/python -m pytest -m '(slow or hypothesis) and not faults' --hypothesis-profile thorough

@@ -361,8 +361,8 @@ def test_a_module_that_cannot_be_read_is_an_invalid_specification_without_paths(
 
 
 def test_a_wide_dict_is_refused_key_by_key():
-    found = problems(algorithm={f"key{i}": i for i in range(1_000)})
-    assert len(found) == 1_000
+    found = problems(algorithm={f"key{i}": i for i in range(100)})
+    assert len(found) == 100
 
 
 def test_deep_nesting_is_refused_without_recursion():

@@ -26,6 +26,7 @@ ROLLOUTS = {("policy", "random_policy"), ("policy", "torch_policy"), ("runner", 
 }
 
 
+@functools.cache
 def composed(group, name):
     """What stands at the place of a module, once it is composed."""
     mode = "rollout" if (group, name) in ROLLOUTS else "train"
@@ -220,7 +221,7 @@ def test_what_composing_takes_is_described_as_it_shows_it_and_no_wrong_type_is(i
     tree = compose_run(**({"algorithm": "ppo"} | {group: name})).tree
     draws = random.Random(f"{group}/{name}")
     places = [path for path in places_of(tree) if path[0] in (group, "model") and "kwargs" not in path]
-    for path in draws.sample(places, min(len(places), 6)):
+    for path in draws.sample(places, min(len(places), 3)):
         for value in draws.sample(VARIED, 4):
             varied = replaced(tree, path, value)
             normal, codes = as_composed(varied)
@@ -238,7 +239,7 @@ def test_components_of_others_are_taken_in_python_and_over_http_those_on_the_lis
     assert valid(run_schema(policy=trust_policy(["torch.nn.Linear"])), theirs)
 
 
-@pytest.mark.parametrize(("group", "name"), [module for module in MODULES if module[0] != "launcher"])
+@pytest.mark.parametrize(("group", "name"), [module for module in ONCE if module[0] != "launcher"])
 def test_what_clients_are_shown_is_a_schema_too(group, name):
     schema = module_schema(group, name, policy=trust_policy())
     check_schema(schema)

@@ -31,9 +31,9 @@ def dotted(value, path=""):
 def test_values_of_a_module_are_those_that_its_file_says(name):
     arguments = {"overrides": {"dataset.run": "nowhere"}} if name in ("bc", "sacfd") else {}
     config = compose_run(algorithm=name, seed=1, locate=lambda _, node: node, **arguments)
-    file = config_module("algorithm", name)["config"]
+    file, found = config_module("algorithm", name)["config"], config.provenance
     for key in config.tree["algorithm"]:
-        origin = config.provenance.get(f"algorithm.{key}")
+        origin = found.get(f"algorithm.{key}")
         if origin is not None:  # it has no keys of its own
             assert (origin == Origin("module", f"algorithm/{name}")) is (key in file), key
 
