@@ -297,9 +297,10 @@ CONFLICTS = {
     "compute_action": "The run has no checkpoint that can act, yet or ever.",
     "compute_policy_action": "The checkpoint cannot act.",
     **dict.fromkeys(
-        ("get_model", "get_model_ready", "get_model_config", "infer", "load_model", "unload_model"),
+        ("get_model", "get_model_ready", "get_model_config", "get_statistics", "load_model", "unload_model"),
         "The run has no checkpoint that can act, yet or ever.",
     ),
+    "infer": "The run has no checkpoint that can act, yet or ever, or the sequence is not open.",
     "create_session": "The run has no checkpoint that can act, yet or ever.",
     "reset_session": "A step is under way.",
     "give_feedback": "The session records nothing.",

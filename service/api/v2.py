@@ -22,7 +22,7 @@ from service.api.answers import Out
 from service.api.dependencies import CallerDep, Services, ServicesDep, require_scope
 from service.domain.errors import AgentGoneError, NotFoundError, ServiceError
 from service.domain.policies import is_policy, reference
-from service.domain.sessions import DEFAULT_TTL_S, SequenceConflictError
+from service.domain.sessions import DEFAULT_TTL_S, SequenceConflictError, SessionGoneError
 from service.domain.sharing import Caller, Scope
 from service.domain.use_cases import acting_checkpoint
 from service.json_values import decode_json
@@ -72,7 +72,12 @@ INFER_BODY = _body(
     parameters=_PARAMETERS,
 )
 INDEX_BODY = _body(ready={"type": "boolean", "description": "Only models that are in memory."})
-LOAD_BODY = _body(parameters=_PARAMETERS)
+LOAD_BODY = _body(
+    parameters={"type": "object", "maxProperties": 0, "description": "None: nothing is configured."}
+)
+UNLOAD_BODY = _body(
+    parameters={"type": "object", "properties": {"unload_dependents": {}}, "additionalProperties": False}
+)
 MAX_INDEX = 1000
 """Aliases that the index of models lists."""
 MAX_VERSIONS = 200
@@ -361,7 +366,7 @@ async def load_model(asked: AskedDep, request: Request, services: ServicesDep) -
     return {}
 
 
-@router.post("/repository/models/{model}/unload", openapi_extra=LOAD_BODY, **_PROMOTE)
+@router.post("/repository/models/{model}/unload", openapi_extra=UNLOAD_BODY, **_PROMOTE)
 async def unload_model(asked: AskedDep, request: Request, services: ServicesDep) -> dict[str, str]:
     """Let a model go from memory; its next request loads it again."""
     _require_no_parameters(await request.body(), but="unload_dependents")
@@ -402,11 +407,11 @@ async def _stepped(
             await acting.close(session)
         whose: dict[str, Any] = {"project": caller.project, "by": caller.token_id}
         session = await acting.create(services, asked.source, asked.selector, **whose, sequence=sequence)
+    message = (
+        f"Sequence {parameters.sequence_id!r} of model {asked.name} is not open: it was not begun, has ended, or "
+        f"was idle for {DEFAULT_TTL_S:g} s. Begin it with sequence_start."
+    )
     if session is None:
-        message = (
-            f"Sequence {parameters.sequence_id!r} of model {asked.name} is not open: it was not begun, has ended, or "
-            f"was idle for {DEFAULT_TTL_S:g} s. Begin it with sequence_start."
-        )
         raise SequenceConflictError(message)
     try:
         async with session.turn:
@@ -415,6 +420,8 @@ async def _stepped(
             )
             answer = acting.step(session, step)
             stepped = await asyncio.shield(answer) if isinstance(answer, asyncio.Future) else answer
+    except SessionGoneError as error:
+        raise SequenceConflictError(message) from error
     except Exception:
         if parameters.sequence_start:  # it did not begin
             await acting.close(session)

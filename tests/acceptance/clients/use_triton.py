@@ -51,6 +51,7 @@ for model, version in (
     assert client.get_model_config(model, version)["max_batch_size"] >= 1
     actions = client.infer(model, given(), model_version=version).as_numpy("action").tolist()
 assert not client.is_model_ready("nobody")
+assert client.get_model_metadata(POLICY)["versions"] == ["1"]
 
 for dtype in (*INTEGERS, np.float32, np.float64):
     for binary in (True, False):
@@ -70,6 +71,21 @@ drawn = [
 ]
 drawn = [answer.as_numpy("action").tolist() for answer in drawn]
 assert drawn[0] == drawn[1] != drawn[2]
+
+step = {"inputs": given(rows=ROWS[:1]), "sequence_id": 7}
+refused(lambda: client.infer(POLICY, **step), "409", "sequence_start")
+for at in ({"sequence_start": True}, {}, {"sequence_end": True}):
+    answer = client.infer(POLICY, **step, **at)
+    assert answer.as_numpy("action").tolist() == actions[:1]
+    assert answer.get_response()["model_version"] == "1"
+refused(lambda: client.infer(POLICY, **step), "409", "sequence_start")
+
+(counted,) = client.get_inference_statistics(POLICY)["model_stats"]
+(named,) = client.get_inference_statistics(POLICY.partition("@")[0], "1")["model_stats"]
+(listed,) = client.get_inference_statistics()["model_stats"]
+assert listed == counted == named | {"name": POLICY}
+assert counted["inference_stats"]["success"]["count"] >= counted["execution_count"] > 0
+refused(lambda: client.get_inference_statistics(POLICY, "9"), "404", "versions 1")
 
 refused(lambda: client.infer("nobody", given()), "404", "nobody")
 refused(lambda: client.infer(POLICY, given(np.float16)), "422", "FP16", "FP32")

@@ -243,6 +243,19 @@ def test_a_sequence_ends_with_its_last_request_and_is_refused_unless_it_was_begu
     assert stepped(client, run, ROWS[0]).status_code == 409
 
 
+@pytest.mark.parametrize("idle_s", [299.9, 300.0])
+def test_a_sequence_that_is_idle_for_too_long_has_to_begin_anew(
+    client: Client, run: str, idle_s: float
+) -> None:
+    sessions: Any = client.app._app.sessions  # type: ignore[attr-defined]
+    now = 0.0
+    sessions._clock = lambda: now
+    assert stepped(client, run, ROWS[0], **BEGIN).status_code == 200
+    now += idle_s
+    assert stepped(client, run, ROWS[0]).status_code == (200 if idle_s < 300 else 409)
+    assert stepped(client, run, ROWS[0], **BEGIN).status_code == 200
+
+
 def test_requests_of_one_sequence_that_come_together_are_all_answered(client: Client, run: str) -> None:
     assert stepped(client, run, ROWS[0], **BEGIN).status_code == 200
     body = {"inputs": [in_json(ROWS[:1])], "parameters": {"sequence_id": 7}}
