@@ -361,6 +361,7 @@ class VersionTraffic:
     requests: int
     errors: int
     mean_latency_ms: float | None = None
+    steps: int = 0
     mean_reward: float | None = None
     compared: int = 0
     """Of a shadow: observations whose action was compared ..."""

@@ -1,14 +1,16 @@
-"""The common ``compute_action`` answered where it arrives: no task, no future, one write.
+"""The common ``compute_action`` and step of a session, answered where they arrive: no task, one write.
 
 uvicorn starts a task for every request as soon as its head is whole. :class:`FastProtocol` holds a request back
-where its head is the usual one of a ``compute_action``. When its body is there too, it is decoded, joins the
+where its head is the usual one of a request to act. When its body is there too, it is decoded, joins the
 micro-batch, and the batch writes its answer. What turns out to be unusual only then, and everything else, becomes
 the task that it would have been, with the same body. The rules stay where they are: who may ask in
-:mod:`service.security`, what is asked and answered in :mod:`service.serving.hot_route`.
+:mod:`service.security`, what is asked and answered in :mod:`service.serving.hot_route` and
+:mod:`service.serving.sessions.route`.
 
 It rests on names that uvicorn does not promise to keep, :data:`NAMES`; without one of them it is not used.
 """
 
+import asyncio
 import logging
 import time
 from collections.abc import Callable, Mapping
@@ -26,7 +28,17 @@ from service.problems import Problem
 from service.security import Answer, HeaderList, Pass, given_request_id, new_request_id
 from service.serving.agents import Acting
 from service.serving.batching import Job
-from service.serving.hot_route import READ_ON_LOOP_BYTES, ActionRoute, action_path, source_of
+from service.serving.hot_route import (
+    READ_ON_LOOP_BYTES,
+    ActionRoute,
+    Whole,
+    action_path,
+    json_headers,
+    source_of,
+)
+from service.serving.sessions.route import STEP_PATH, SessionRoute
+from service.serving.sessions.session import Answer as StepAnswer
+from service.serving.sessions.session import Stepped
 from service.settings import Settings
 
 logger = logging.getLogger(__name__)
@@ -146,7 +158,8 @@ class FastProtocol(Protocol):
         One that waited behind another is whole already, and is started: so no chain of answers grows the stack.
         """
         if cycle.more_body and (passed := self._passes(cycle)) is not None:
-            self._held = _Exchange(self, cycle, passed)
+            kind = _StepExchange if SessionRoute.handles(cycle.scope) else _ActionExchange
+            self._held = kind(self, cycle, passed)
         else:
             super()._start_asgi_task(cycle, app)
 
@@ -157,7 +170,7 @@ class FastProtocol(Protocol):
             scope["method"] != "POST"
             or scope["query_string"]
             or scope["http_version"] != "1.1"
-            or not ActionRoute.handles(scope)
+            or not (ActionRoute.handles(scope) or SessionRoute.handles(scope))
             or self.flow.write_paused
             or self.access_log
             or self.limit_concurrency is not None
@@ -194,28 +207,23 @@ class FastProtocol(Protocol):
 class _Exchange:
     """One request that was held back, and its reply; then the next one with the same head.
 
-    A next one whose body says one observation and no more is *plain*: what its head decides is known, so that its
-    answer is three pieces of a head that is kept, with a length and an id between them.
+    A next one whose body is *plain* is answered by what its head decides, which is known: the answer is three pieces
+    of a head that is kept, with a length and an id between them.
     """
 
     def __init__(self, protocol: FastProtocol, cycle: RequestResponseCycle, passed: Pass) -> None:
         self.cycle = cycle
         self.n_bytes = 0
         """Length of the body."""
-        route = protocol._application.action_route
-        assert route is not None  # it is made before the first connection
-        self._route = route
         self._protocol, self._passed = protocol, passed
-        self._scope = passed.scope
+        self._scope: Any = passed.scope
         self._answer: Answer | None = passed.answer()
         """None where it is not needed: for a plain request that succeeds."""
-        self._acting: tuple[Acting, bool] | None = None
-        """While the request is acted on: who acts, and whether on many observations."""
+        self._is_answered = True
         self._began = 0.0
-        self._key = source_of(passed.scope), "best"
         self._request_id = given_request_id(passed.headers)
-        self._count: Callable[[float], object] = float
-        """Of answers with actions, from the first one on."""
+        self._count: Callable[[float], object] | None = None
+        """Of plain answers, from the first one on."""
         self._kept_for: object = None
         """The default headers that :attr:`_kept` has; uvicorn makes new ones every second."""
         self._kept = b"", b"", b""
@@ -225,47 +233,113 @@ class _Exchange:
         now = time.monotonic()
         if now >= self._passed.until:
             return False
-        plain = self._route.plain_job(self._key, now, body, self)
-        if plain is None:
+        begin = self._plain(now, body)
+        if begin is None:
             self._answer = self._passed.answer()
             return self.acts(body)
         if not self._passed.is_in_time():
             return False
         self._answer, self._began = None, now
-        self._submit(plain[0], plain[1], is_many=False)
+        self._begin(begin)
         return True
 
     def acts(self, body: bytes) -> bool:
-        """Let the request join its batch; false, and nothing has happened, where it is no usual one."""
+        """Let the request act; false, and nothing has happened, where it is no usual one."""
         try:
-            request, acting = self._route.decoded(self._scope, body)
-            if acting is None:
-                return False
-            job = acting.served.job(request, self)
+            begin = self._read(body)
         except Exception:  # whatever it is, the task meets it too, and answers it
             return False
-        if not self._passed.is_in_time():
+        if begin is None or not self._passed.is_in_time():
             return False
         self.n_bytes = len(body)
-        path = self._scope["maze.route"] = action_path(self._scope)
-        self._count = self._protocol._application.counter(path, "POST", 200).add
+        self._scope["maze.route"] = self._path()
         self.cycle.body.clear()
-        self._submit(acting, job, is_many=request.is_many)
+        self._begin(begin)
         return True
-
-    def _submit(self, acting: Acting, job: Job, *, is_many: bool) -> None:
-        protocol, cycle = self._protocol, self.cycle
-        self._acting = acting, is_many
-        protocol.cycle = protocol._running = cycle
-        cycle.response_started = cycle.response_complete = False
-        try:
-            acting.served.batcher.submit(job)
-        except Exception as error:
-            self.set_exception(error)
 
     def done(self) -> bool:
         """It was answered."""
-        return self._acting is None
+        return self._is_answered
+
+    def set_exception(self, error: Exception) -> None:
+        """Answer with what went wrong."""
+        answer = self._answer = self._answer or self._passed.answer()
+        if isinstance(error, Problem | ServiceError):
+            self._write(*self._refused(error))
+        else:
+            problem = answer.problem_of(error)
+            self._write(problem.status, *problem.answer(self._scope))
+
+    def _path(self) -> str:
+        """The route, without what it names."""
+        raise NotImplementedError
+
+    def _read(self, body: bytes) -> Callable[[], object] | None:
+        """What lets a usual request act; None, or any error, for another one. Nothing happens yet."""
+        raise NotImplementedError
+
+    def _plain(self, now: float, body: bytes) -> Callable[[], object] | None:
+        """The same of a plain one; None for another one, and never an error."""
+        raise NotImplementedError
+
+    def _refused(self, error: Problem | ServiceError) -> Whole:
+        raise NotImplementedError
+
+    def _begin(self, begin: Callable[[], object]) -> None:
+        protocol, cycle = self._protocol, self.cycle
+        self._is_answered = False
+        protocol.cycle = protocol._running = cycle
+        cycle.response_started = cycle.response_complete = False
+        try:
+            begin()
+        except Exception as error:
+            self.set_exception(error)
+
+    def _write(self, status: int, headers: HeaderList | None, body: bytes) -> None:
+        """As uvicorn's cycle sends it, in one piece; the headers of what was done are those of JSON."""
+        self._is_answered = True
+        protocol, cycle = self._protocol, self.cycle
+        answer, is_kept = self._answer, cycle.keep_alive
+        if answer is not None or not is_kept:
+            answer = answer or self._passed.answer()
+            headers = json_headers(b"%d" % len(body)) if headers is None else headers
+            headers = protocol.server_state.default_headers + answer.head(status, headers)
+            whole = rendered(status, headers, body, closes=not is_kept)
+        else:
+            if self._count is None:
+                self._count = protocol._application.counter(self._path(), "POST", 200).add
+            self._count(time.monotonic() - self._began)
+            whole = self._plain_answer(body)
+        if cycle.disconnected:
+            return  # nothing is written any more
+        cycle.response_started = cycle.response_complete = True
+        protocol.transport.write(whole)
+        if not is_kept:
+            protocol.transport.close()
+        protocol.answered()
+
+    def _plain_answer(self, body: bytes) -> bytes:
+        """The answer that says what was done, to one who keeps the connection."""
+        defaults = self._protocol.server_state.default_headers
+        if defaults is not self._kept_for:
+            headers = self._passed.answer(_GAP).completed(json_headers(_GAP))
+            pieces = rendered(200, defaults + headers, b"", closes=False).split(_GAP)
+            self._kept, self._kept_for = (pieces[0], pieces[1], pieces[2]), defaults
+        first, second, third = self._kept
+        return b"%b%d%b%b%b%b" % (first, len(body), second, self._request_id or new_request_id(), third, body)
+
+
+class _ActionExchange(_Exchange):
+    """A ``compute_action``, the reply of its job; plain is a body that says one observation and no more."""
+
+    def __init__(self, protocol: FastProtocol, cycle: RequestResponseCycle, passed: Pass) -> None:
+        super().__init__(protocol, cycle, passed)
+        route = protocol._application.action_route
+        assert route is not None  # it is made before the first connection
+        self._route = route
+        self._key = source_of(passed.scope), "best"
+        self._acting: tuple[Acting, bool] | None = None
+        """While the request is acted on: who acts, and whether on many observations."""
 
     def set_result(self, actions: list[JSON]) -> None:
         """Answer with the actions."""
@@ -278,42 +352,59 @@ class _Exchange:
         else:
             self._write(200, None, body)
 
-    def set_exception(self, error: Exception) -> None:
-        """Answer with what went wrong."""
-        answer = self._answer = self._answer or self._passed.answer()
-        if isinstance(error, Problem | ServiceError):
-            self._write(*self._route.refused(self._scope, error))
-        else:
-            problem = answer.problem_of(error)
-            self._write(problem.status, *problem.answer(self._scope))
+    def _path(self) -> str:
+        return action_path(self._scope)
 
-    def _write(self, status: int, headers: HeaderList | None, body: bytes) -> None:
-        """As uvicorn's cycle sends it, in one piece; the headers of actions are the route's."""
-        self._acting = None
-        protocol, cycle = self._protocol, self.cycle
-        answer, is_kept = self._answer, cycle.keep_alive
-        if answer is not None or not is_kept:
-            answer = answer or self._passed.answer()
-            headers = self._route.headers(b"%d" % len(body)) if headers is None else headers
-            headers = protocol.server_state.default_headers + answer.head(status, headers)
-            whole = rendered(status, headers, body, closes=not is_kept)
-        else:
-            self._count(time.monotonic() - self._began)
-            whole = self._plain_answer(body)
-        if cycle.disconnected:
-            return  # nothing is written any more
-        cycle.response_started = cycle.response_complete = True
-        protocol.transport.write(whole)
-        if not is_kept:
-            protocol.transport.close()
-        protocol.answered()
+    def _read(self, body: bytes) -> Callable[[], object] | None:
+        request, acting = self._route.decoded(self._scope, body)
+        if acting is None:
+            return None
+        return self._submission(acting, acting.served.job(request, self), is_many=request.is_many)
 
-    def _plain_answer(self, body: bytes) -> bytes:
-        """The answer with actions to one who keeps the connection."""
-        defaults = self._protocol.server_state.default_headers
-        if defaults is not self._kept_for:
-            headers = self._passed.answer(_GAP).completed(self._route.headers(_GAP))
-            pieces = rendered(200, defaults + headers, b"", closes=False).split(_GAP)
-            self._kept, self._kept_for = (pieces[0], pieces[1], pieces[2]), defaults
-        first, second, third = self._kept
-        return b"%b%d%b%b%b%b" % (first, len(body), second, self._request_id or new_request_id(), third, body)
+    def _plain(self, now: float, body: bytes) -> Callable[[], object] | None:
+        plain = self._route.plain_job(self._key, now, body, self)
+        return None if plain is None else self._submission(plain[0], plain[1], is_many=False)
+
+    def _submission(self, acting: Acting, job: Job, *, is_many: bool) -> Callable[[], object]:
+        self._acting = acting, is_many
+        return partial(acting.served.batcher.submit, job)
+
+    def _refused(self, error: Problem | ServiceError) -> Whole:
+        return self._route.refused(self._scope, error)
+
+
+class _StepExchange(_Exchange):
+    """A step of a session; plain is every body that can be read."""
+
+    def _path(self) -> str:
+        return STEP_PATH
+
+    def _read(self, body: bytes) -> Callable[[], object] | None:
+        route = self._protocol._application.session_route
+        step = None if route is None else route.read_step(self._scope, body)
+        return None if step is None else partial(self._take, step)
+
+    def _plain(self, now: float, body: bytes) -> Callable[[], object] | None:
+        try:
+            return self._read(body)
+        except Exception:  # as in :meth:`acts`
+            return None
+
+    def _take(self, step: Callable[[], StepAnswer]) -> None:
+        answer = step()
+        if isinstance(answer, Stepped):
+            self._write(200, None, answer.body())
+        else:
+            answer.add_done_callback(self._told)
+
+    def _told(self, answer: "asyncio.Future[Stepped]") -> None:
+        if answer.cancelled():
+            return
+        error = answer.exception()
+        if isinstance(error, Exception):
+            self.set_exception(error)
+        else:
+            self._write(200, None, answer.result().body())
+
+    def _refused(self, error: Problem | ServiceError) -> Whole:
+        return SessionRoute.refused(self._scope, error)

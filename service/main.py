@@ -5,7 +5,7 @@
                  ├──► RunPolls      GET /v1/runs/{id}, asked by whoever waits: many share one look
                  └──► FastAPI       everything else
 
-The common ``compute_action`` goes a shorter way through the same parts (:mod:`service.fast_path`).
+The common ``compute_action`` and step go a shorter way through the same parts (:mod:`service.fast_path`).
 Run it with ``uvicorn --factory service.main:app``, all by ASGI; ``maze api`` has the shorter way too.
 """
 
@@ -42,9 +42,9 @@ from service.metrics import (
 from service.problems import Problem
 from service.security import Observe, SecurityLayer
 from service.serving.hot_route import ActionRoute, action_path
-from service.serving.session_route import SessionRoute
-from service.serving.session_socket import SessionSocket
-from service.serving.sessions import Sessions
+from service.serving.sessions.registry import Sessions
+from service.serving.sessions.route import SessionRoute
+from service.serving.sessions.socket import SessionSocket
 from service.settings import Settings
 from service.store import Stores, check_revision, open_stores
 from service.store.storage import Measurements
@@ -87,6 +87,11 @@ class Application(SecurityLayer):
         """The hot route; None before the lifespan has begun."""
         return self._app.action_route
 
+    @property
+    def session_route(self) -> SessionRoute | None:
+        """That of steps; likewise."""
+        return self._app.session_route
+
     def watch(self, connections: Connections) -> None:
         """Tell of these connections, too."""
         self._app.telemetry.registry.register(ConnectionMetrics(connections, self._app.n_streams))
@@ -107,7 +112,7 @@ class _Root:
         self._api.state.telemetry = self.telemetry
         self._services: Services | None = None
         self.action_route: ActionRoute | None = None
-        self._session_route: SessionRoute | None = None
+        self.session_route: SessionRoute | None = None
         self._session_socket: SessionSocket | None = None
         self._polls: RunPolls | None = None
 
@@ -115,7 +120,7 @@ class _Root:
         """Put everything together on open stores."""
         self.action_route = ActionRoute(stores, self._settings)
         self.sessions = Sessions(stores, self.action_route.agents, self._settings)
-        self._session_route = SessionRoute(self.sessions, self._settings)
+        self.session_route = SessionRoute(self.sessions, self._settings)
         self._session_socket = SessionSocket(self.sessions, stores, self._settings)
         self._services = Services(
             runs=stores.runs,
@@ -147,6 +152,7 @@ class _Root:
             StoreMetrics({"read": database.reads, "write": database.writes}, self._services.storage),
             self.action_route.metrics,
             self.action_route.agents.traffic,
+            self.sessions.metrics,
         ):
             self.telemetry.registry.register(collector)
 
@@ -174,8 +180,8 @@ class _Root:
         if route is not None and route.handles(scope):
             scope["maze.route"] = action_path(scope)
             await route(scope, receive, send)
-        elif self._session_route is not None and self._session_route.handles(scope):
-            await self._session_route(scope, receive, send)
+        elif self.session_route is not None and self.session_route.handles(scope):
+            await self.session_route(scope, receive, send)
         elif scope["type"] == "websocket":
             if self._session_socket is None or not self._session_socket.handles(scope):
                 raise Problem(

@@ -26,6 +26,7 @@ from starlette.types import Scope
 from service.domain.fleet import Storage, look
 from service.domain.ports import RegistryStore, RunStore
 from service.domain.run import Event, EventType, RunKind, RunState
+from service.domain.sessions import SessionEnd
 from service.http_server import Connections
 
 METHODS = frozenset({"GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS"})
@@ -152,6 +153,30 @@ class ActionMetrics(Collector):
         yield GaugeMetricFamily("maze_act_agents_loaded", "Agents in memory.", value=self.agents_loaded)
         yield CounterMetricFamily("maze_act_agent_loads", "Agents loaded from checkpoints.", value=self.loads)
         yield CounterMetricFamily("maze_act_agent_evictions", "Agents evicted.", value=self.evictions)
+
+
+class SessionMetrics(Collector):
+    """Sessions of acting."""
+
+    def __init__(self, n_open: Callable[[], int]) -> None:
+        """Start at zero; ``n_open`` says how many are open now."""
+        self._n_open = n_open
+        self.opened = 0
+        self.ended = dict.fromkeys(SessionEnd, 0)
+        """Sessions by why they ended."""
+        self.steps = 0
+        """That were answered, each once."""
+
+    def collect(self) -> Iterator[Metric]:
+        """The counters as metric families."""
+        yield GaugeMetricFamily("maze_sessions", "Open sessions.", value=self._n_open())
+        yield CounterMetricFamily("maze_sessions_opened", "Sessions that began.", value=self.opened)
+        ended = CounterMetricFamily("maze_sessions_ended", "Sessions that ended, by why.", labels=["reason"])
+        for reason, count in self.ended.items():
+            ended.add_metric([reason], count)
+        yield ended
+        text = "Steps of sessions; one that is sent again is one."
+        yield CounterMetricFamily("maze_session_steps", text, value=self.steps)
 
 
 class FleetMetrics(Collector):

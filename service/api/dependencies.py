@@ -34,7 +34,7 @@ from service.domain.sharing import Caller, Scope
 from service.problems import Problem, query_problem, scope_missing
 from service.security import PROJECT_HEADER
 from service.serving.agents import AgentCache, ProjectAgents
-from service.serving.sessions import Sessions
+from service.serving.sessions.registry import Sessions
 from service.settings import Settings
 
 T = TypeVar("T")

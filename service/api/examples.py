@@ -411,8 +411,8 @@ _DELIVERY = {
 }
 
 _SPLIT = {"canary": {"version": 7, "weight": 0.1}}
-_COUNTS = {"requests": 90, "errors": 0, "mean_latency_ms": 0.4, "mean_reward": None, "compared": 0}
-_COUNTS |= {"agreement": None, "dropped": 0}
+_COUNTS: dict[str, Any] = {"requests": 90, "errors": 0, "mean_latency_ms": 0.4, "compared": 0}
+_COUNTS |= {"steps": 0, "mean_reward": None, "agreement": None, "dropped": 0}
 _TRAFFIC = {
     "policy": "walker",
     "alias": "champion",
@@ -544,7 +544,15 @@ EXAMPLES: dict[str, dict[str, Any]] = {
     "give_feedback": _json(_SESSION | {"next_seq": 5}, {"late": {"seq": 3, "reward": 1.0}}),
     "close_session": {"requests": {}, "responses": {}},
     "step_session": _json(
-        {"action": 1, "seq": 3, "next_seq": 4, "checkpoint": CHECKPOINT_ID},
+        {
+            "action": 1,
+            "seq": 3,
+            "next_seq": 4,
+            "run": RUN_ID,
+            "checkpoint": CHECKPOINT_ID,
+            "checkpoint_sha256": _SHA256,
+            "policy": "walker:3",
+        },
         {
             "step": {"seq": 3, "observation": [0.027, -0.006, 0.036, 0.02], "reward": 1.0},
             "end": {"seq": 4, "observation": [0.1, 0.0, 0.3, 0.0], "reward": 1.0, "terminated": True},

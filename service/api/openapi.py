@@ -23,7 +23,7 @@ from service.problems import CATALOGUE, PROBLEM_JSON, Problem
 from service.security import OPEN_PATHS
 from service.serving.forms import DTYPES
 from service.serving.hot_route import POLICY_ACTION_PATH, RUN_ACTION_PATH
-from service.serving.session_route import STEP_PATH
+from service.serving.sessions.route import STEP_PATH
 
 Document: TypeAlias = dict[str, Any]
 
@@ -255,7 +255,10 @@ _STEPPED: dict[str, Any] = {
         "action": {"description": "As of compute_action; null where the episode ended."},
         "seq": {"type": "integer", "description": "Of the step."},
         "next_seq": {"type": "integer", "description": "Of the next one; 0 begins an episode."},
-        "checkpoint": {"type": "string", "description": "Id of the checkpoint that acted."},
+        **{
+            name: _RESPONSE["properties"][name]
+            for name in ("run", "checkpoint", "checkpoint_sha256", "policy")
+        },
         "ended": {
             "type": "object",
             "description": "The episode that ended.",
@@ -267,7 +270,7 @@ _STEPPED: dict[str, Any] = {
             "required": ["episode", "length", "recorded"],
         },
     },
-    "required": ["action", "seq", "next_seq", "checkpoint"],
+    "required": ["action", "seq", "next_seq", "run", "checkpoint", "checkpoint_sha256"],
 }
 
 CONFLICTS = {

@@ -18,8 +18,8 @@ from service.domain.sessions import DEFAULT_TTL_S, LONGEST_TTL_S, MAX_REWARD, SE
 from service.domain.sharing import Scope
 from service.domain.use_cases import new_run_id
 from service.problems import Problem, scope_missing
-from service.serving.session_route import project_of
-from service.serving.sessions import Session
+from service.serving.sessions.route import project_of
+from service.serving.sessions.session import Session
 
 router = APIRouter(
     prefix="/v1/sessions", tags=["sessions"], route_class=StrictRoute, dependencies=[require_scope(Scope.ACT)]
@@ -97,7 +97,7 @@ class SessionOut(Out):
 
 
 def _shown(session: Session) -> SessionOut:
-    pin = session.pin
+    version = session.version
     moving = (
         "id",
         "deterministic",
@@ -110,10 +110,10 @@ def _shown(session: Session) -> SessionOut:
         "expires_at",
     )
     return SessionOut(
-        run=pin.run_id,
-        checkpoint=pin.checkpoint_id,
-        checkpoint_sha256=pin.checkpoint_sha256,
-        policy=pin.version,
+        run=version.run,
+        checkpoint=version.checkpoint,
+        checkpoint_sha256=version.checkpoint_sha256,
+        policy=version.policy,
         recording=session.run_id,
         **{name: getattr(session, name) for name in moving},
     )

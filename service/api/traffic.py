@@ -72,8 +72,10 @@ class VersionTrafficOut(Out):
     """Of the requests, those that got no action."""
     mean_latency_ms: Figure | None
     """Until the actions were there."""
+    steps: int
+    """Actions in sessions."""
     mean_reward: Figure | None
-    """Of the steps of sessions that said one."""
+    """Of those of them whose reward was said."""
     compared: int
     """Of a shadow: observations whose action was compared."""
     agreement: Figure | None
@@ -163,6 +165,7 @@ def _counted(role: Role, version: int, counts: Counts) -> VersionTrafficOut:
         requests=counts.requests,
         errors=counts.errors,
         mean_latency_ms=1000 * counts.seconds / n_answered if n_answered else None,
+        steps=counts.steps,
         mean_reward=counts.reward / counts.rewards if counts.rewards else None,
         compared=counts.compared,
         agreement=counts.agreed / counts.compared if counts.compared else None,

@@ -428,7 +428,7 @@ async def _stepped(
         raise
     if parameters.sequence_end:
         await acting.close(session)
-    head = _head(asked, session.pin.version, session.pin.checkpoint_id)
+    head = _head(asked, session.version.policy, session.version.checkpoint)
     return inference.answer(head, [stepped.action])
 
 

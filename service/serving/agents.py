@@ -27,6 +27,7 @@ from service.domain.errors import (
 from service.domain.policies import is_policy
 from service.domain.ports import Stores
 from service.domain.projects import stores_of
+from service.domain.run import CheckpointInfo
 from service.domain.sharing import key_of, name_of, project_of
 from service.domain.use_cases import acting_checkpoint, named_version
 from service.metrics import ActionMetrics
@@ -272,8 +273,8 @@ class Version(NamedTuple):
     """The same as the end of a JSON object."""
 
     @classmethod
-    def named(cls, stores: Stores, source: str, selector: str) -> "Version":
-        """The one that a source and a selector mean now; raises as :func:`acting_checkpoint`."""
+    def named(cls, stores: Stores, source: str, selector: str) -> "tuple[Version, CheckpointInfo]":
+        """What a source and a selector mean now; raises as :func:`acting_checkpoint`."""
         policy = None
         if is_policy(source) and selector == "best":
             found = named_version(stores.policies, source)
@@ -281,7 +282,8 @@ class Version(NamedTuple):
         info = acting_checkpoint(stores, source, selector)
         said = {"run": info.run_id, "checkpoint": info.id, "checkpoint_sha256": info.content_sha256}
         said |= {"policy": policy} if policy else {}
-        return cls(info.run_id, info.id, info.content_sha256, policy, b"," + msgspec.json.encode(said)[1:])
+        tail = b"," + msgspec.json.encode(said)[1:]
+        return cls(info.run_id, info.id, info.content_sha256, policy, tail), info
 
     def members(self) -> dict[str, str]:
         """As members of an answer."""
@@ -380,7 +382,7 @@ class SelectorCache:
 
     def _look(self, source: str, selector: str) -> tuple[Version, Split | None]:
         stores = stores_of(self._stores, project_of(source))
-        version = Version.named(stores, name_of(source), selector)
+        version, _ = Version.named(stores, name_of(source), selector)
         is_split = is_policy(source)
         return version, Split.of(stores.policies, project_of(source), name_of(source)) if is_split else None
 

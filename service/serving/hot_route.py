@@ -56,12 +56,15 @@ RUN_ACTION_PATH, POLICY_ACTION_PATH = (
 _SOURCE = re.compile(rf"[A-Za-z0-9][A-Za-z0-9_-]{{0,63}}|{POLICY_NAME}(@({POLICY_NAME})?|:\d{{1,9}})")
 READ_ON_LOOP_BYTES = 65_536
 """Longer bodies are checked in a thread."""
-_JSON = (b"content-type", b"application/json")
-
 Whole: TypeAlias = tuple[int, list[tuple[bytes, bytes]], bytes]
 """Status, headers and body of an answer."""
 
 _encode = msgspec.json.Encoder().encode
+
+
+def json_headers(length: bytes) -> list[tuple[bytes, bytes]]:
+    """Headers of an answer in JSON whose body has this length."""
+    return [(b"content-type", b"application/json"), (b"content-length", length)]
 
 
 class ActionRoute:
@@ -132,11 +135,6 @@ class ActionRoute:
             return b'{"actions":' + _encode(actions) + version.tail
         return b'{"action":' + _encode(actions[0]) + version.tail
 
-    @staticmethod
-    def headers(length: bytes) -> list[tuple[bytes, bytes]]:
-        """Headers of the answer whose body has this length."""
-        return [_JSON, (b"content-length", length)]
-
     def plain_job(
         self, key: tuple[str, str], now: float, body: bytes, reply: Reply
     ) -> tuple[Acting, Job] | None:
@@ -178,7 +176,7 @@ class ActionRoute:
             future: asyncio.Future[list[Value]] = asyncio.get_running_loop().create_future()
             acting.served.batcher.submit(acting.served.job(request, future))
             whole = self.body(acting.version, request.is_many, await future)
-            return 200, self.headers(b"%d" % len(whole)), whole
+            return 200, json_headers(b"%d" % len(whole)), whole
         except AgentGoneError:  # evicted or died a moment ago: loading it again usually helps
             return await self._acted(await self._chosen(asked), asked)
 

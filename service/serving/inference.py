@@ -24,7 +24,7 @@ from service.problems import Problem, pointer_to, suggestion
 from service.serving.batching import Extras, Job, Reply
 from service.serving.observations import MAX_ROWS, ObservationReader
 from service.serving.served import ServedAgent
-from service.serving.sessions import Session, StepRequest
+from service.serving.sessions.session import Session, StepRequest
 from service.serving.tensors import InferRequest, datatype_of, read_request, write_response
 
 TOLD = ("log_prob", "value")

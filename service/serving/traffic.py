@@ -99,16 +99,26 @@ class Counts:
     """Of the requests, those that got no action."""
     seconds: float = 0.0
     """From the submission of its job to its actions, of all requests without errors."""
+    steps: int = 0
+    """Actions in sessions."""
     rewards: int = 0
-    """Steps of sessions that came with a reward."""
+    """Those of them whose reward was said."""
     reward: float = 0.0
-    """Their sum."""
+    """The sum of their rewards."""
     compared: int = 0
     """Of a shadow: observations whose action was compared ..."""
     agreed: int = 0
     """... and was the answered one."""
     dropped: int = 0
     """Of a shadow: requests that found its queue full."""
+
+    def add_reward(self, reward: float, before: float = math.nan) -> None:
+        """Count a reward, in the place of one that was said before."""
+        if math.isnan(before):
+            self.rewards += 1
+            self.reward += reward
+        else:
+            self.reward += reward - before
 
 
 class Lane:
@@ -156,11 +166,6 @@ class Lane:
         """Count a request that got no action."""
         self.counts[role].requests += 1
         self.counts[role].errors += 1
-
-    def rewarded(self, role: Role, reward: float) -> None:
-        """Count what a session reports of an action."""
-        self.counts[role].rewards += 1
-        self.counts[role].reward += reward
 
     async def close(self) -> None:
         """Drop the copies that wait."""
@@ -268,6 +273,8 @@ _FAMILIES = (
     ("requests", "Requests of aliases whose traffic is split, by who acted.", "requests"),
     ("errors", "Those of them that got no action.", "errors"),
     ("seconds", "Seconds until their actions were there.", "seconds"),
+    ("steps", "Actions in sessions that named such an alias.", "steps"),
+    ("rewards", "Those of them whose reward was said.", "rewards"),
     ("compared", "Observations whose action by the shadow was compared.", "compared"),
     ("agreed", "Those of them whose action was the answered one.", "agreed"),
     ("dropped", "Requests that found the queue of a shadow full.", "dropped"),

@@ -25,7 +25,7 @@ from service.domain.errors import (
 from service.problems import CATALOGUE
 from service.security import OPEN_PATHS
 from service.serving.request import decode_request
-from service.serving.session_route import decode_step
+from service.serving.sessions.route import decode_step
 from service.store import Stores
 from tests.contracts.builders import new_checkpoint
 from tests.service.api.client import Client, lifespan

@@ -12,7 +12,7 @@ import pytest
 from service.domain.sharing import Caller, Scope
 from service.domain.use_cases import create_token, token_id_of
 from service.security import UNAUTHORIZED_CLOSE, TokenVerifier
-from service.serving import session_socket
+from service.serving.sessions import socket as session_socket
 from service.settings import Settings
 from service.store import Stores
 from tests.contracts.builders import new_checkpoint, start
@@ -184,7 +184,9 @@ def test_an_observation_that_does_not_fit_is_said_so_and_sent_right(client: Clie
 def test_frames_that_wait_are_answered_in_order_and_more_than_four_close_the_connection(
     client: Client, path: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("service.serving.sessions.READ_ON_LOOP_BYTES", 0)  # so that every step takes a thread
+    monkeypatch.setattr(
+        "service.serving.sessions.session.READ_ON_LOOP_BYTES", 0
+    )  # so that every step takes a thread
 
     async def play() -> None:
         async with connected(client, path) as socket:

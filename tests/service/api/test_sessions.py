@@ -10,7 +10,8 @@ from maze_core.agent import load_agent
 from maze_core.rollout.recording import trajectory_from_bytes
 from service.domain.errors import StoreUnavailableError
 from service.domain.run import Lease, Run, RunState, StopReason
-from service.serving.sessions import EVICTABLE_S, Sessions
+from service.serving.sessions.episodes import Episodes
+from service.serving.sessions.registry import EVICTABLE_S, Sessions
 from service.settings import Settings
 from service.store import Stores
 from tests.contracts.builders import new_checkpoint, start
@@ -79,7 +80,7 @@ class TestSteps:
             body = {"observation": observation, "checkpoint": document["checkpoint"]}
             stateless = client.post(f"/v1/runs/{run.id}/compute_action", body).json()
             assert step(client, path, seq, observation).json() == {
-                **{name: stateless[name] for name in ("action", "checkpoint")},
+                **stateless,
                 "seq": seq,
                 "next_seq": seq + 1,
             }
@@ -446,7 +447,7 @@ class TestRecording:
         def fail(*_: Any) -> None:
             raise OverflowError
 
-        monkeypatch.setattr(Sessions, "_add_episode", fail)
+        monkeypatch.setattr(Episodes, "_add", fail)
         assert client.request("DELETE", path).status_code == 204
         assert stores.runs.get(run).state is RunState.SUCCEEDED
         assert client.get(path).status_code == 410
@@ -474,7 +475,7 @@ class TestRecording:
     def test_a_very_long_episode_is_stored_in_parts_of_which_none_is_lost(
         self, client: Client, stores: Stores, path: str, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr("service.serving.sessions.MAX_RECORDED_BYTES", 16 * 60)
+        monkeypatch.setattr("service.serving.sessions.episodes.MAX_RECORDED_BYTES", 16 * 60)
         run = self.recorded(client, stores, path)
         seen = observations(10)
         for seq, observation in enumerate(seen):

@@ -181,10 +181,11 @@ async def test_errors_and_rewards_are_counted_for_who_acted() -> None:
     reply.set_exception(RuntimeError("lost"))
     await asyncio.sleep(0)
     reply.exception()
-    lane.rewarded(Role.CANARY, 2.0)
-    lane.rewarded(Role.CANARY, 1.0)
     canary = lane.counts[Role.CANARY]
-    assert (canary.requests, canary.errors, canary.rewards, canary.reward) == (1, 1, 2, 3.0)
+    canary.add_reward(2.0)
+    canary.add_reward(1.0)
+    canary.add_reward(5.0, before=1.0)
+    assert (canary.requests, canary.errors, canary.rewards, canary.reward) == (1, 1, 2, 7.0)
 
 
 def test_a_new_split_begins_new_counts_and_prometheus_has_them_by_alias_and_role() -> None:

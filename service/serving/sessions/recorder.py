@@ -1,5 +1,6 @@
 """What a session does, kept as an episode of the kind that rollouts record."""
 
+import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -38,6 +39,7 @@ class EpisodeRecorder:
         self._times: list[int] = []
         self._acted: set[ActorID] = set()
         self._rewards: list[float] = []
+        """NaN where nothing was said."""
         self._seen: dict[StepKey, list[Leaves]] = {}
         self._done: dict[StepKey, list[Leaves]] = {}
 
@@ -49,13 +51,17 @@ class EpisodeRecorder:
         """Keep one step; ``action`` is as the environment takes it."""
         self._add(actor, observation, self._actions[actor.step_key].read(action))
 
-    def pay(self, seq: int, reward: float) -> bool:
-        """Say what came of a step, in place of what was said before; false where the step is not kept here."""
+    def pay(self, seq: int, reward: float) -> float | None:
+        """Say what came of a step, in place of what was said before.
+
+        Returns:
+            What was said before, NaN where nothing was; None where the step is not kept here.
+        """
         at = seq - self.first_seq
         if not 0 <= at < len(self):
-            return False
-        self._rewards[at] = reward
-        return True
+            return None
+        before, self._rewards[at] = self._rewards[at], reward
+        return before
 
     def finish(
         self, final: tuple[StepKey, Leaves] | None, *, terminated: bool, truncated: bool
@@ -69,7 +75,11 @@ class EpisodeRecorder:
             n_steps -= 1
             key = self._actors[-1].step_key
             final = key, self._seen[key][-1]
-        return self._trajectory(n_steps, final, terminated, truncated) if final and n_steps else None
+        if not final or not n_steps:
+            return None
+        episode = self._trajectory(n_steps, final, terminated, truncated)
+        np.nan_to_num(episode.rewards, copy=False)
+        return episode
 
     def dump(self) -> bytes:
         """The steps so far, for :meth:`restore`."""
@@ -98,7 +108,7 @@ class EpisodeRecorder:
         self._acted.add(actor)
         self._actors.append(actor)
         self._times.append(now)
-        self._rewards.append(0.0)
+        self._rewards.append(math.nan)
         self._seen.setdefault(actor.step_key, []).append(seen)
         self._done.setdefault(actor.step_key, []).append(done)
         self.n_bytes += sum(value.nbytes for value in seen.values())

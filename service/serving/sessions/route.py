@@ -2,8 +2,8 @@
 
 import asyncio
 from collections.abc import Callable
+from functools import partial
 
-import msgspec
 from starlette.types import Receive, Scope, Send
 
 from service.domain.errors import ServiceError
@@ -12,26 +12,24 @@ from service.domain.sharing import Scope as Right
 from service.problems import Problem, query_problem, scope_missing
 from service.security import media_type_of
 from service.serving.forms import JSON, MSGPACK, OCTETS
-from service.serving.hot_route import Whole
+from service.serving.hot_route import Whole, json_headers
 from service.serving.request import ClientDisconnectedError, read_body
-from service.serving.sessions import (
+from service.serving.sessions.registry import Sessions
+from service.serving.sessions.session import (
     READ_ON_LOOP_BYTES,
     Answer,
     PackedStepRequest,
-    Sessions,
     Stepped,
     StepRequest,
 )
 from service.settings import Settings
 
 STEP_PATH = "/v1/sessions/{session_id}/step"
-_JSON = (b"content-type", b"application/json")
 
 _READERS: dict[str, Callable[[bytes], StepRequest]] = {
     JSON.media_type: JSON.reader(StepRequest),
     MSGPACK.media_type: MSGPACK.reader(PackedStepRequest),
 }
-_encode = msgspec.json.Encoder().encode
 
 
 def project_of(scope: Scope) -> str:
@@ -77,6 +75,23 @@ class SessionRoute:
         """Whether this route answers the request, whatever its method."""
         return scope["type"] == "http" and scope["path"].endswith("/step") and _is_step(scope["path"])
 
+    def read_step(self, scope: Scope, body: bytes) -> Callable[[], Answer] | None:
+        """What takes the step of a body of JSON, as :meth:`Sessions.step`; None where no such session is open.
+
+        Raises:
+            Problem: as :func:`project_of` and :func:`decode_step`.
+        """
+        project = project_of(scope)
+        request = decode_step(body)
+        session = self._sessions.peek(_session_id(scope), project)
+        return None if session is None else partial(self._sessions.step, session, request)
+
+    @staticmethod
+    def refused(scope: Scope, error: Problem | ServiceError) -> Whole:
+        """The answer that says what is wrong."""
+        problem = error if isinstance(error, Problem) else Problem.of(error)
+        return problem.status, *problem.answer(scope)
+
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request; errors of the service and of the request become problems, others are raised."""
         scope["maze.route"] = STEP_PATH
@@ -85,8 +100,7 @@ class SessionRoute:
         except ClientDisconnectedError:
             return
         except (Problem, ServiceError) as error:
-            problem = error if isinstance(error, Problem) else Problem.of(error)
-            status, (headers, body) = problem.status, problem.answer(scope)
+            status, headers, body = self.refused(scope, error)
         await send({"type": "http.response.start", "status": status, "headers": headers})
         await send({"type": "http.response.body", "body": body})
 
@@ -105,12 +119,17 @@ class SessionRoute:
             if is_long
             else decode_step(body, media_type)
         )
-        session_id = scope["path"].split("/")[3]
+        session_id = _session_id(scope)
         session = self._sessions.peek(session_id, project) or await self._sessions.get(session_id, project)
         answer = self._sessions.step(session, request)
-        answered = _encode(answer if isinstance(answer, Stepped) else await awaited(answer))
-        return 200, [_JSON, (b"content-length", b"%d" % len(answered))], answered
+        answered = (answer if isinstance(answer, Stepped) else await awaited(answer)).body()
+        return 200, json_headers(b"%d" % len(answered)), answered
 
 
 def _is_step(path: str) -> bool:
     return path.startswith("/v1/sessions/") and path.count("/") == 4
+
+
+def _session_id(scope: Scope) -> str:
+    path: str = scope["path"]
+    return path.split("/")[3]

@@ -1,6 +1,6 @@
 """``GET /v1/sessions/{id}/ws``: a session over one WebSocket, as JSON or msgpack.
 
-    S→ hello   {session, run, checkpoint, policy, next_seq, limits}
+    S→ hello   {session, run, checkpoint, …, policy, next_seq, limits}
     C→ step    {seq, observation, reward, …}      S→ action {action, seq, next_seq, …}
     C→ reset   {seed, repin}                      S→ ready  {next_seq, episode, checkpoint}
     C→ feedback {seq, reward}                     S→ error  {problem, seq}, where something is wrong
@@ -29,12 +29,11 @@ from service.domain.projects import stores_of
 from service.domain.sessions import SequenceConflictError, SessionEnd, SessionGoneError
 from service.problems import INTERNAL, Problem
 from service.serving.forms import JSON, MSGPACK
-from service.serving.session_route import awaited, project_of
-from service.serving.sessions import (
+from service.serving.sessions.registry import Sessions
+from service.serving.sessions.route import awaited, project_of
+from service.serving.sessions.session import (
     READ_ON_LOOP_BYTES,
-    EpisodeEnd,
     Session,
-    Sessions,
     Stepped,
     StepRequest,
     check_reward,
@@ -92,16 +91,6 @@ class FeedbackFrame(msgspec.Struct, tag_field="op", tag="feedback", forbid_unkno
         check_reward(self.reward)
 
 
-class ActionFrame(msgspec.Struct, tag_field="op", tag="action", omit_defaults=True):
-    """The answer to a step."""
-
-    action: Any
-    seq: int
-    next_seq: int
-    checkpoint: str
-    ended: EpisodeEnd | None = None
-
-
 Frame = StepFrame | ResetFrame | FeedbackFrame
 
 
@@ -111,17 +100,26 @@ class Wire(NamedTuple):
     subprotocol: str
     read: Callable[[bytes], Frame]
     encode: Callable[[Any], bytes]
+    action: Callable[[Stepped], bytes]
+    """The answer to a step."""
     is_text: bool
 
 
 _FRAMES: Any = Frame
 _PACKED_FRAMES: Any = PackedStepFrame | ResetFrame | FeedbackFrame
 _WIRES = (
-    Wire(JSON_PROTOCOL, JSON.reader(_FRAMES), JSON.encode, is_text=True),
+    Wire(
+        JSON_PROTOCOL,
+        JSON.reader(_FRAMES),
+        JSON.encode,
+        lambda answer: b'{"op":"action",' + answer.body()[1:],
+        is_text=True,
+    ),
     Wire(
         MSGPACK_PROTOCOL,
         MSGPACK.reader(_PACKED_FRAMES),
         MSGPACK.encode,
+        lambda answer: MSGPACK.encode({"op": "action", **answer.members()}),
         is_text=False,
     ),
 )
@@ -197,13 +195,8 @@ class _Connection:
         self._session = session
         session.listeners.add(self._told)
         self._watch()
-        pin = session.pin
-        facts = {
-            "session": session.id,
-            "run": pin.run_id,
-            "checkpoint": pin.checkpoint_id,
-            "policy": pin.version,
-        }
+        version = session.version
+        facts = {"session": session.id, "policy": version.policy, **version.members()}
         limits = {"max_inflight": MAX_IN_FLIGHT, "idle_s": IDLE_S, "max_bytes": max_bytes}
         hello = {"op": "hello", **facts, "next_seq": session.next_seq, "limits": limits}
         try:
@@ -241,7 +234,7 @@ class _Connection:
         if self._answering is None:
             answer = self._begun(data)
             if isinstance(answer, Stepped):
-                await self._send(_action(answer))
+                await self._send_action(answer)
             else:
                 self._answering = asyncio.get_running_loop().create_task(self._answer(answer))
         elif len(self._waiting) < MAX_IN_FLIGHT - 1:
@@ -277,7 +270,7 @@ class _Connection:
         return answer if isinstance(answer, Stepped) else partial(self._stepped, answer, frame.seq)
 
     async def _give(self, begun: "Stepped | Callable[[], Awaitable[None]]") -> None:
-        await (self._send(_action(begun)) if isinstance(begun, Stepped) else begun())
+        await (self._send_action(begun) if isinstance(begun, Stepped) else begun())
 
     async def _answer(self, begun: Callable[[], Awaitable[None]]) -> None:
         """Answer a frame that takes time, and then those that have come meanwhile."""
@@ -288,7 +281,7 @@ class _Connection:
 
     async def _stepped(self, answer: "asyncio.Future[Stepped]", seq: int) -> None:
         try:
-            await self._send(_action(await awaited(answer)))
+            await self._send_action(await awaited(answer))
         except Exception as error:
             await self.refuse(error, seq)
 
@@ -300,7 +293,7 @@ class _Connection:
         except Exception as error:
             await self.refuse(error, None)
         else:
-            facts = {"episode": session.episode, "checkpoint": session.pin.checkpoint_id}
+            facts = {"episode": session.episode, **session.version.members()}
             await self._send({"op": "ready", "next_seq": session.next_seq, **facts})
 
     async def _feedback(self, frame: FeedbackFrame) -> None:
@@ -314,8 +307,13 @@ class _Connection:
         await self._close(Close.BAD_FRAME, problem.code)
 
     async def _send(self, frame: Any) -> None:
+        await self._send_bytes(self._wire.encode(frame))
+
+    async def _send_action(self, answer: Stepped) -> None:
+        await self._send_bytes(self._wire.action(answer))
+
+    async def _send_bytes(self, data: bytes) -> None:
         if not self._is_closed:
-            data = self._wire.encode(frame)
             content = {"text": data.decode()} if self._wire.is_text else {"bytes": data}
             await self._say({"type": "websocket.send", **content})
 
@@ -362,7 +360,3 @@ _CLOSING: dict[type[Exception], Close] = {
     SessionGoneError: Close.GONE,
     NotFoundError: Close.NO_SESSION,
 }
-
-
-def _action(answer: Stepped) -> ActionFrame:
-    return ActionFrame(answer.action, answer.seq, answer.next_seq, answer.checkpoint, answer.ended)
