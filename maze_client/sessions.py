@@ -16,7 +16,7 @@ from maze_client.errors import ConnectionFailed, MazeClientError, ProblemError, 
 from maze_client.transport import Async, Sync, Verb
 
 PATH, PROTOCOL = "/v1/sessions", "maze.act.v1.json"
-GONE = 410
+GONE, TOO_MANY = 410, 429
 
 
 class SessionMethods(Caller):
@@ -131,6 +131,9 @@ class SessionMethods(Caller):
                 await self._hang_up()
                 continue
             if answer["op"] == "error":
+                if answer["problem"]["status"] == TOO_MANY and tries < self._max_retries:
+                    await self._transport.sleep(answer["problem"].get("retry_after_s", 1.0))
+                    continue
                 raise problem_error(answer["problem"], tries)
             found: Mapping[str, Any] = answer
             return found

@@ -158,7 +158,7 @@ class FastProtocol(Protocol):
         One that waited behind another is whole already, and is started: so no chain of answers grows the stack.
         """
         if cycle.more_body and (passed := self._passes(cycle)) is not None:
-            kind = _StepExchange if SessionRoute.handles(cycle.scope) else _ActionExchange
+            kind = _StepExchange if SessionRoute.handles(passed.scope) else _ActionExchange
             self._held = kind(self, cycle, passed)
         else:
             super()._start_asgi_task(cycle, app)
@@ -219,7 +219,6 @@ class _Exchange:
         self._scope: Any = passed.scope
         self._answer: Answer | None = passed.answer()
         """None where it is not needed: for a plain request that succeeds."""
-        self._is_answered = True
         self._began = 0.0
         self._request_id = given_request_id(passed.headers)
         self._count: Callable[[float], object] | None = None
@@ -257,10 +256,6 @@ class _Exchange:
         self._begin(begin)
         return True
 
-    def done(self) -> bool:
-        """It was answered."""
-        return self._is_answered
-
     def set_exception(self, error: Exception) -> None:
         """Answer with what went wrong."""
         answer = self._answer = self._answer or self._passed.answer()
@@ -287,7 +282,6 @@ class _Exchange:
 
     def _begin(self, begin: Callable[[], object]) -> None:
         protocol, cycle = self._protocol, self.cycle
-        self._is_answered = False
         protocol.cycle = protocol._running = cycle
         cycle.response_started = cycle.response_complete = False
         try:
@@ -297,7 +291,6 @@ class _Exchange:
 
     def _write(self, status: int, headers: HeaderList | None, body: bytes) -> None:
         """As uvicorn's cycle sends it, in one piece; the headers of what was done are those of JSON."""
-        self._is_answered = True
         protocol, cycle = self._protocol, self.cycle
         answer, is_kept = self._answer, cycle.keep_alive
         if answer is not None or not is_kept:
@@ -341,6 +334,10 @@ class _ActionExchange(_Exchange):
         self._acting: tuple[Acting, bool] | None = None
         """While the request is acted on: who acts, and whether on many observations."""
 
+    def done(self) -> bool:
+        """It was answered."""
+        return self._acting is None
+
     def set_result(self, actions: list[JSON]) -> None:
         """Answer with the actions."""
         assert self._acting is not None
@@ -371,6 +368,10 @@ class _ActionExchange(_Exchange):
 
     def _refused(self, error: Problem | ServiceError) -> Whole:
         return self._route.refused(self._scope, error)
+
+    def _write(self, status: int, headers: HeaderList | None, body: bytes) -> None:
+        self._acting = None  # no connection keeps an agent
+        super()._write(status, headers, body)
 
 
 class _StepExchange(_Exchange):

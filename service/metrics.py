@@ -127,6 +127,8 @@ class ActionMetrics(Collector):
         """Start at zero."""
         self.outcomes = dict.fromkeys(("ok", "invalid", *_OUTCOMES.values()), 0)
         """Requests by outcome."""
+        self.queue_seconds = Histogram(_FORWARD_S)
+        """Seconds that the first observations of a forward have waited; those computed at once are not counted."""
         self.forward_seconds = Histogram(_FORWARD_S)
         """Seconds per forward; those of a whole request are counted for every route alike."""
         self.batch_rows = Histogram(_ROWS)
@@ -146,6 +148,7 @@ class ActionMetrics(Collector):
             requests.add_metric([outcome], count)
         yield requests
         for name, text, histogram in (
+            ("maze_act_queue_seconds", "Seconds in which the first of a batch waited.", self.queue_seconds),
             ("maze_act_forward_seconds", "Seconds per forward of a policy.", self.forward_seconds),
             ("maze_act_batch_rows", "Observations per forward.", self.batch_rows),
         ):

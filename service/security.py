@@ -10,7 +10,8 @@ In the order in which a request meets them:
 * **Token** as ``Authorization: Bearer`` or ``X-API-Key`` (401), never in a query string; event streams and WebSockets
   take a ticket there instead, which is taken out of it. Who it belongs to is ``scope["state"]["caller"]``, a
   :class:`~service.domain.sharing.Caller`; what he may do, each route says.
-* **Rate** per token, or per address without one (429).
+* **Rate** per token, or per address without one (429); frames of a WebSocket count as requests do, by the ``wait_s``
+  in its scope's state.
 * **Body** must be JSON, or bytes where a checkpoint is sent (415), and small (413), by its Content-Length and by
   counting.
 
@@ -462,9 +463,9 @@ class SecurityLayer:
             caller = await self._verifier.caller(headers) or await self._of_ticket(ticket, path) or NOBODY
         scope["state"]["caller"] = caller
         if (wait_s := self._wait_s(scope)) > 0:
-            seconds = str(math.ceil(wait_s))
-            detail = f"Too many requests; try again in {seconds} s."
-            raise Problem("rate_limited", detail, headers={"Retry-After": seconds})
+            raise rate_limited(wait_s)
+        if scope["type"] == "websocket":
+            scope["state"]["wait_s"] = partial(self._wait_s, scope)
         if not is_open and caller is NOBODY:
             raise _unauthorized() if ticket is None else _ticket_over()
         if caller is not NOBODY:
@@ -645,6 +646,15 @@ class _Sent(Answer):
             await self.send({"type": "http.response.body", "body": b""})
         else:
             await self.fail(problem)
+
+
+def rate_limited(wait_s: float) -> Problem:
+    """The refusal of what comes so many seconds too early."""
+    seconds = math.ceil(wait_s)
+    detail = f"Too many requests; try again in {seconds} s."
+    return Problem(
+        "rate_limited", detail, headers={"Retry-After": str(seconds)}, details={"retry_after_s": seconds}
+    )
 
 
 def _unauthorized() -> Problem:

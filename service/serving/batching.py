@@ -321,8 +321,11 @@ class Batcher:
             n_rows = sum([len(job.rows) for job in jobs])
             self._waiting_rows -= n_rows
             group = [job for job in jobs if not job.reply.done()]
-            if group and time.perf_counter() - group[0].queued_at > self._limits.age_s:
-                group = self._in_time(group)
+            if group:
+                waited_s = time.perf_counter() - group[0].queued_at
+                self._metrics.queue_seconds.add(waited_s)
+                if waited_s > self._limits.age_s:
+                    group = self._in_time(group)
             if n_rows > MAX_ROWS:
                 group, rest = _split(group)
                 if rest:

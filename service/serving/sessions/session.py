@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 READ_ON_LOOP_BYTES = 65_536
 """Longer observations are checked in a thread."""
+_SHORT_BYTES = 256
 _encode = msgspec.json.Encoder().encode
 
 
@@ -66,10 +67,15 @@ class StepRequest(msgspec.Struct, forbid_unknown_fields=True, gc=False):
         return self.terminated or self.truncated
 
     def digest(self) -> bytes:
-        """Equal for steps of equal content."""
-        rest = repr((self.reward, self.terminated, self.truncated, self.actor_id))
+        """Equal for steps of equal content; that of a short one is the content."""
+        is_plain = self.reward is None and self.actor_id is None and not self.is_end
+        rest = (
+            b"" if is_plain else repr((self.reward, self.terminated, self.truncated, self.actor_id)).encode()
+        )
+        if memoryview(self.observation).nbytes <= _SHORT_BYTES:
+            return bytes(self.observation) + rest
         digest = blake2b(self.observation, digest_size=16)
-        digest.update(rest.encode())
+        digest.update(rest)
         return digest.digest()
 
     @property

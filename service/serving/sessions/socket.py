@@ -7,7 +7,8 @@
     S→ drain   {reconnect_after_ms}               before the service ends
 
 Steps are those of HTTP: a client that lost its connection connects again, and sends the step that was not answered
-once more. Frames are answered in the order in which they come. A frame that waits for no other one and for no other
+once more. Frames are answered in the order in which they come; each counts toward the caller's rate, and one that comes
+too early is an ``error`` whose problem says ``retry_after_s``. A frame that waits for no other one and for no other
 process is answered at once, without a task.
 """
 
@@ -28,6 +29,7 @@ from service.domain.ports import Stores
 from service.domain.projects import stores_of
 from service.domain.sessions import SequenceConflictError, SessionEnd, SessionGoneError
 from service.problems import INTERNAL, Problem
+from service.security import rate_limited
 from service.serving.forms import JSON, MSGPACK
 from service.serving.sessions.registry import Sessions
 from service.serving.sessions.route import awaited, project_of
@@ -178,6 +180,8 @@ class _Connection:
     def __init__(self, sessions: Sessions, stores: Stores, wire: Wire, send: Send, scope: Scope) -> None:
         self._sessions, self._stores, self._wire, self._send_message = sessions, stores, wire, send
         self._scope = scope
+        self._wait_s: Callable[[], float] = scope["state"]["wait_s"]
+        """Counts a frame for its sender; the seconds that it comes too early."""
         self._waiting: deque[bytes] = deque()
         self._answering: asyncio.Task[None] | None = None
         self._closing: asyncio.Task[None] | None = None
@@ -259,6 +263,8 @@ class _Connection:
         await self._give(begun)
 
     def _taken(self, frame: Frame) -> "Stepped | Callable[[], Awaitable[None]]":
+        if (wait_s := self._wait_s()) > 0:
+            return partial(self.refuse, rate_limited(wait_s), getattr(frame, "seq", None))
         if isinstance(frame, ResetFrame):
             return partial(self._reset, frame)
         if isinstance(frame, FeedbackFrame):

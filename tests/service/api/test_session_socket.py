@@ -4,6 +4,7 @@ import asyncio
 import gc
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from types import SimpleNamespace
 from typing import Any
 
 import msgspec
@@ -11,7 +12,7 @@ import pytest
 
 from service.domain.sharing import Caller, Scope
 from service.domain.use_cases import create_token, token_id_of
-from service.security import UNAUTHORIZED_CLOSE, TokenVerifier
+from service.security import UNAUTHORIZED_CLOSE, RateLimiter, TokenVerifier
 from service.serving.sessions import socket as session_socket
 from service.settings import Settings
 from service.store import Stores
@@ -219,6 +220,29 @@ def test_long_frames_are_read_in_a_thread_and_answered_in_order(
             assert [(await socket.hear())["problem"]["code"], await socket.hear()] == ["malformed_json", 4400]
 
     client.run(play())
+
+
+def test_frames_count_toward_the_rate_and_one_too_early_is_told_when_to_come_again(
+    sqlite_url: str, stores: Stores, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = SimpleNamespace(now=0.0)
+    monkeypatch.setattr(RateLimiter.__init__, "__defaults__", (lambda: clock.now,))
+    run, lease = start(stores)
+    stores.checkpoints.put(lease, new_checkpoint(1, is_best=True), make_checkpoint().to_bytes())
+
+    async def play(path: str) -> None:
+        clock.now += 100.0
+        async with connected(client, path) as socket:
+            await socket.hear()
+            for seq in range(7):  # the connection was the eighth
+                assert (await socket.ask(op="step", seq=seq, observation=OBSERVATION))["op"] == "action"
+            refused = await socket.ask(op="step", seq=7, observation=OBSERVATION)
+            assert (refused["op"], refused["seq"], refused["problem"]["status"]) == ("error", 7, 429)
+            clock.now += refused["problem"]["retry_after_s"]
+            assert (await socket.ask(op="step", seq=7, observation=OBSERVATION))["next_seq"] == 8
+
+    with running(Settings(database_url=sqlite_url, auth=False, rate_limit_per_s=4.0), stores) as client:
+        client.run(play(client.post("/v1/sessions", {"run": run.id}).headers["location"]))
 
 
 @pytest.mark.parametrize("place", ["step", "reset"])

@@ -199,6 +199,42 @@ class TestEpisodes:
         assert moved["policy"] == "walker:2"
         assert step(client, path, 0).json()["checkpoint"] == moved["checkpoint"] != first["checkpoint"]
 
+    def test_steps_and_rewards_of_sessions_are_counted_for_the_version_that_acts(
+        self, client: Client, stores: Stores, source: tuple[Run, Lease]
+    ) -> None:
+        run, lease = source
+        client.post("/v1/policies", {"name": "walker"})
+        for version in (1, 2):
+            put(stores, lease, version)
+            assert client.post("/v1/policies/walker/versions", {"run": run.id}).status_code == 201
+        alias = "/v1/policies/walker/aliases/champion"
+        client.request("PUT", alias, json={"version": 1})
+        split = {"canary": {"version": 2, "weight": 0.5}}
+        assert (
+            client.request("PUT", f"{alias}/traffic", json=split, headers={"if-match": '"1"'}).status_code
+            == 200
+        )
+        facts = {"policy": "walker@champion", "record": True}
+        made = [client.post(SESSIONS, facts) for _ in range(24)]
+        of = {
+            name: [one for one in made if one.json()["policy"] == name] for name in ("walker:1", "walker:2")
+        }
+        assert all(of.values())  # each of them is a canary's by its id, half of all
+        for name, reward in (("walker:1", 1.0), ("walker:2", 4.0)):
+            path = of[name][0].headers["location"]
+            for seq in range(3):
+                for _ in range(2):  # the second one is the same step again
+                    step(client, path, seq, **({"reward": reward} if seq else {}))
+            client.post(f"{path}/feedback", {"seq": 1, "reward": 2 * reward})
+            client.post(f"{path}/feedback", {"seq": 2, "reward": reward})
+            assert step(client, path, 3, reward=4 * reward, terminated=True).status_code == 200
+        versions = {one["role"]: one for one in client.get(f"{alias}/traffic").json()["versions"]}
+        for role, reward in (("holder", 1.0), ("canary", 4.0)):
+            assert (versions[role]["steps"], versions[role]["mean_reward"]) == (
+                3,
+                pytest.approx(7 / 3 * reward),
+            )
+
     def test_a_session_keeps_its_checkpoint_though_the_run_makes_others_and_the_agent_is_evicted(
         self, client: Client, stores: Stores, source: tuple[Run, Lease], sessions: Any
     ) -> None:
@@ -458,7 +494,10 @@ class TestRecording:
         run = self.recorded(client, stores, path)
         actions(client, path, observations(5))
         client.request("DELETE", path)
-        body = {"algorithm": "bc", "overrides": {"env.name": "CartPole-v1", "dataset.run": run.id}}
+        body: dict[str, Any] = {
+            "algorithm": "bc",
+            "overrides": {"env.name": "CartPole-v1", "dataset.run": run.id},
+        }
         answer = client.post("/v1/train", body)
         assert answer.status_code == 202, answer.text
 
