@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 import uvicorn
+from uvicorn.protocols.utils import ClientDisconnected
 from uvicorn.server import ServerState
 
 from service import http_server
@@ -140,7 +141,7 @@ def test_what_is_no_http_is_a_problem_too_and_no_news(
 
 
 @asynccontextmanager
-async def websocket() -> AsyncIterator[tuple[Any, Transport]]:
+async def websocket(limits: Limits | None = None) -> AsyncIterator[tuple[Any, Transport]]:
     """One that was accepted, and hears no message."""
     is_accepted, is_over = asyncio.Event(), asyncio.Event()
 
@@ -152,7 +153,8 @@ async def websocket() -> AsyncIterator[tuple[Any, Transport]]:
     config = uvicorn.Config(app, lifespan="off", log_config=None)
     config.load()
     state = ServerState()
-    protocol: Any = WebSocket(config=config, server_state=state, app_state={}, shared=Connections())
+    shared = Connections(limits)
+    protocol: Any = WebSocket(config=config, server_state=state, app_state={}, shared=shared)
     transport = Transport(protocol)
     protocol.connection_made(transport)
     protocol.data_received(
@@ -192,6 +194,22 @@ def test_pings_of_one_who_reads_no_pongs_are_not_read_either() -> None:
             return [*paused, transport.is_paused]
 
     assert asyncio.run(scenario()) == [True, False, True, False]
+
+
+def test_one_who_does_not_read_a_websocket_gets_no_more_written_and_is_cut_off(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(http_server, "BYTES_PER_S", 1e9)
+
+    async def scenario() -> None:
+        async with websocket(Limits(read_s=0.05)) as (protocol, transport):
+            protocol.pause_writing()
+            with pytest.raises(ClientDisconnected):
+                await asyncio.wait_for(protocol.send({"type": "websocket.send", "text": "a"}), 60)
+            assert transport.is_closed
+            assert transport.sent == b""
+
+    asyncio.run(scenario())
 
 
 def test_a_request_that_does_not_come_is_not_waited_for(running: Running) -> None:

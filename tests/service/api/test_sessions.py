@@ -1,5 +1,9 @@
 """Sessions over HTTP: numbered steps, retries, episodes, what ends them, and what they record."""
 
+import os
+import signal
+import threading
+import time
 from types import SimpleNamespace
 from typing import Any
 
@@ -10,6 +14,9 @@ from maze_core.agent import load_agent
 from maze_core.rollout.recording import trajectory_from_bytes
 from service.domain.errors import StoreUnavailableError
 from service.domain.run import Lease, Run, RunState, StopReason
+from service.metrics import ActionMetrics
+from service.serving.child_process import ChildProcess
+from service.serving.served import ServedAgent
 from service.serving.sessions.episodes import Episodes
 from service.serving.sessions.registry import EVICTABLE_S, Sessions
 from service.settings import Settings
@@ -19,6 +26,7 @@ from tests.service.api.client import Client, running
 from tests.service.api.submissions import errors, trained
 from tests.service.serving.checkpoints import make_checkpoint
 
+WITHOUT_TORCH = "tests.service.serving.child_without_torch"
 OBSERVATION = [0.01, -0.02, 0.03, 0.04]
 SESSIONS = "/v1/sessions"
 
@@ -137,6 +145,41 @@ class TestSteps:
         answers = client.together([same] * 8)
         assert [answer.json() for answer in answers] == [answers[0].json()] * 8
         assert client.get(path).json()["next_seq"] == 11
+
+    def test_a_child_that_is_killed_under_a_step_is_told_and_the_same_step_again_is_right(
+        self, client: Client, source: tuple[Run, Lease], sessions: Sessions, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        seen, children = observations(4), []
+        expected = actions(client, begun(client, source[0]), seen)
+
+        async def load(checkpoint_id: str, bundle: bytes, metrics: ActionMetrics) -> ServedAgent:
+            children.append(await ChildProcess.start(bundle, WITHOUT_TORCH))
+            return ServedAgent(checkpoint_id, load_agent(bundle), metrics, child=children[-1])
+
+        async def unload() -> None:
+            sessions._agents.unload(session.version.checkpoint)
+
+        monkeypatch.setattr(sessions._agents, "_load", load)
+        path = begun(client, source[0])
+        session = sessions._open[path.rpartition("/")[2]]
+        client.run(unload())
+        assert step(client, path, 0, seen[0]).json()["action"] == expected[0]
+        pid = children[0]._process.pid
+
+        def kill() -> None:
+            while session.pending is None:
+                time.sleep(0.001)
+            os.kill(pid, signal.SIGKILL)
+
+        os.kill(pid, signal.SIGSTOP)  # so that the step waits for it
+        killer = threading.Thread(target=kill)
+        killer.start()
+        answer = step(client, path, 1, seen[1])
+        killer.join()
+        assert (answer.status_code, answer.headers["retry-after"]) == (503, "1"), answer.text
+        assert client.get(path).json()["next_seq"] == 1
+        again = [step(client, path, seq, seen[seq]).json()["action"] for seq in (1, 2, 3)]
+        assert (again, len(children)) == (expected[1:], 2)
 
     def test_a_policy_with_a_state_acts_as_it_does_in_an_episode_of_its_own(
         self, client: Client, source: tuple[Run, Lease], stores: Stores, stacked: bytes
