@@ -263,7 +263,7 @@ def list_statistics(services: ServicesDep) -> StatisticsOut:
 @router.get("/models/{model}/versions/{version}/stats", include_in_schema=False)
 def get_statistics(asked: AskedDep, services: ServicesDep) -> StatisticsOut:
     """What a model has done since it was loaded; nothing where it is not in memory."""
-    version = Version.named(services, asked.source, asked.selector)
+    version, _ = Version.named(services, asked.source, asked.selector)
     name = _head(asked, version.policy, version.checkpoint)["model_version"]
     return StatisticsOut(model_stats=[_counted(asked.name, name, services.agents.peek(version.checkpoint))])
 
