@@ -67,7 +67,7 @@ def test_a_run_of_any_algorithm_that_is_killed_twice_ends_with_the_same_content(
     tmp_path, algorithm, record_property
 ):
     env = "Pendulum-v1" if algorithm in ("td3", "sacfd") else "CartPole-v1"
-    overrides = {"env.name": env, "algorithm.n_epochs": 10, "algorithm.checkpoint_every": 2} | EVERY[
+    overrides = {"env.name": env, "algorithm.n_epochs": 30, "algorithm.checkpoint_every": 2} | EVERY[
         algorithm
     ]
     with serving(tmp_path, **SOON) as server:
