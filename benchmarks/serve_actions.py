@@ -89,7 +89,9 @@ def _options() -> argparse.Namespace:
     return options
 
 
-def _stored_run(url: str, folder: Path) -> tuple[str, str]:
+def _stored_run(
+    url: str, folder: Path, env: str = "CartPole-v1", units: Sequence[int] = (64, 64)
+) -> tuple[str, str]:
     """A database with one finished training run, its checkpoint and a token; the run's id, and the token."""
     from service.domain.run import NewCheckpoint, NewRun, RunKind, RunState
     from service.domain.sharing import ANYBODY
@@ -97,7 +99,7 @@ def _stored_run(url: str, folder: Path) -> tuple[str, str]:
     from service.store import open_stores
     from service.store.migrations import migrate
 
-    bundle, facts = _trained_bundle(folder)
+    bundle, facts = _trained_bundle(folder, env, units)
     migrate(url)
     stores = open_stores(url)
     try:
@@ -128,19 +130,21 @@ def _stored_run(url: str, folder: Path) -> tuple[str, str]:
     return run.id, token
 
 
-def _trained_bundle(folder: Path) -> tuple[bytes, dict[str, Any]]:
-    """A checkpoint of PPO on CartPole after one short epoch, and its digests: normalization and 2 × 64 tanh units."""
+def _trained_bundle(folder: Path, env: str, units: Sequence[int]) -> tuple[bytes, dict[str, Any]]:
+    """A checkpoint of PPO after one short epoch, and its digests: normalization and layers of tanh units."""
     from maze_core import RunContext
     from maze_core.checkpoint import Checkpoint
 
     seed = 1
+    target = "maze_core.models.config.FlattenConcatPolicyNetConfig"
+    network = {"_target_": target, "hidden_units": [*units], "non_lin": "tanh"}
     with RunContext(
         run_dir=folder / "run",
-        wrappers="vector_obs",
+        wrappers="vector_obs" if env == "CartPole-v1" else "no_wrappers",
         algorithm="ppo",
         model="flatten_concat",
         configuration="test",
-        overrides={"env.name": "CartPole-v1"},
+        overrides={"env.name": env, "model.policy.networks": [network]},
         seed=seed,
     ) as context:
         context.train(n_epochs=1)

@@ -19,11 +19,11 @@ import tempfile
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 from websockets.sync.client import connect
 
@@ -45,9 +45,10 @@ class Http:
         self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._file = self._socket.makefile("rb")
 
-    def post(self, path: str, body: bytes) -> bytes:
+    def post(self, path: str, body: bytes, content_type: str = "application/json") -> bytes:
         """The body of the answer."""
-        head = f"POST {path} HTTP/1.1\r\nhost: {HOST}\r\ncontent-type: application/json\r\ncontent-length: {len(body)}"
+        head = f"POST {path} HTTP/1.1\r\nhost: {HOST}\r\ncontent-type: {content_type}\r\n"
+        head += f"content-length: {len(body)}"
         self._socket.sendall(head.encode() + b"\r\n\r\n" + body)
         status = self._file.readline()
         length = 0
@@ -90,6 +91,9 @@ def echo_server() -> int:
     return int(listener.getsockname()[1])
 
 
+Kind: TypeAlias = Callable[[int], Callable[[], object]]
+"""By number of a round trip what makes it; only that is timed."""
+
 _PROCESSES: list[Any] = []
 
 
@@ -117,11 +121,11 @@ def main() -> None:
         back = stack.enter_context(connect(f"ws://{HOST}:{echo_port}/", compression=None))
         step = partial(step_body, op=None)
         frame = partial(step_body, op="step")
-        kinds: dict[str, Callable[[int], object]] = {
-            "stateless": lambda seq: http.post(acting, BODY.encode()),
-            "step": lambda seq: http.post(f"/v1/sessions/{stepping}/step", step(seq)),
-            "echo": lambda seq: ask(back, frame(seq)),
-            "websocket": lambda seq: ask(web, frame(seq)),
+        kinds: dict[str, Kind] = {
+            "stateless": lambda seq: partial(http.post, acting, BODY.encode()),
+            "step": lambda seq: partial(http.post, f"/v1/sessions/{stepping}/step", step(seq)),
+            "echo": lambda seq: partial(ask, back, frame(seq)),
+            "websocket": lambda seq: partial(ask, web, frame(seq)),
         }
         pids = {kind: server.process.pid for kind in kinds} | {"echo": _PROCESSES[0].pid}
         samples = measured(kinds, pids, options.rounds * options.steps)
@@ -143,18 +147,16 @@ def main() -> None:
     write_report("serve_sessions", rows, columns=COLUMNS, settings=vars(options))
 
 
-def measured(
-    kinds: dict[str, Callable[[int], object]], pids: dict[str, int], n: int
-) -> dict[str, tuple[list[float], float]]:
+def measured(kinds: Mapping[str, Kind], pids: dict[str, int], n: int) -> dict[str, tuple[list[float], float]]:
     """Kind → seconds of every round trip, and the server's CPU µs of the median block; the kinds take turns."""
     times: dict[str, list[float]] = defaultdict(list)
     cpu_us: dict[str, list[float]] = defaultdict(list)
     for start in range(0, n, BLOCK):
-        for kind, ask_once in kinds.items():
+        for kind, ask_for in kinds.items():
             before = cpu_s(pids[kind])
-            for seq in range(start, start + BLOCK):
+            for ask_now in [ask_for(seq) for seq in range(start, start + BLOCK)]:
                 began = time.perf_counter()
-                ask_once(seq)
+                ask_now()
                 times[kind].append(time.perf_counter() - began)
             cpu_us[kind].append((cpu_s(pids[kind]) - before) / BLOCK * 1e6)
     warm = n // 10 // BLOCK
