@@ -136,7 +136,7 @@ test-envs:
 
 bench: setup-test
 	$(PIP) --editable '.[bench]'
-	for name in train_throughput "train_throughput --growth" time_to_return serve_actions "serve_actions --growth" \
+	for name in train_throughput "train_throughput --growth" time_to_return serve_actions "serve_actions --growth" serve_sessions serve_bodies \
 		first_metrics slow_steps polling worker_overhead side_by_side database plots; do \
 		$(BIN)/python -m benchmarks.$$name || exit 1; done
 
