@@ -45,6 +45,13 @@ def acted(answer: Any, how: Collection[str]) -> Any:
     return done
 
 
+def explained(answer: Mapping[str, Any]) -> dict[str, Any]:
+    """An action and what was told beside it; or the ``problem`` of an observation that got none."""
+    beside = ("state", "mask_applied", "timing_us", "batch_size")
+    told = {name: answer[name] for name in ("action", "problem", *beside) if name in answer}
+    return {**told, **answer.get("decision", {})}
+
+
 class Answer(dict[str, Any]):
     """A JSON object that was answered."""
 

@@ -210,11 +210,29 @@ class ActingArguments(TypedDict, total=False):
     """What may be done, beside what the observation says of it: 0 and 1, of the one head with a mask, or by head."""
 
 
-class ExplainArguments(ActingArguments, total=False):
-    """The same, for what a policy thought."""
+class Told(TypedDict, total=False):
+    """What is to be told beside actions."""
 
+    return_: Sequence[Literal["distribution", "log_prob", "value", "mask"]]
+    """These of the decision; all of it where it is left out."""
     top_k: int
     """So many ``candidates`` with their scores."""
+    timing: bool
+    """``timing_us`` in the queue, of the forward and in all, and the ``batch_size`` of the forward."""
+
+
+class ExplainArguments(ActingArguments, Told, total=False):
+    """The same, for what a policy thought."""
+
+
+class ExplainManyArguments(ActingManyArguments, Told, total=False):
+    """The same, of many observations."""
+
+
+def explaining(how: Mapping[str, Any]) -> dict[str, Any]:
+    """Members of a request that asks what a policy thought."""
+    members = {"return" if name == "return_" else name: value for name, value in how.items()}
+    return members if "return" in members else members | {"explain": True}
 
 
 class SessionArguments(TypedDict, total=False):

@@ -11,9 +11,18 @@ from maze_client.answers import (
     RunFacts,
     Traffic,
     acted,
+    explained,
     read,
 )
-from maze_client.arguments import ActingArguments, ActingManyArguments, PolicyChanges, at
+from maze_client.arguments import (
+    ActingArguments,
+    ActingManyArguments,
+    ExplainArguments,
+    ExplainManyArguments,
+    PolicyChanges,
+    at,
+    explaining,
+)
 from maze_client.caller import Caller
 from maze_client.errors import NotFoundError
 from maze_client.transport import Async, Listing, Sync, Verb
@@ -195,6 +204,23 @@ class PolicyMethods(Caller):
         """As :meth:`compute_action`, for up to 1024 observations at once: a list; with ``states`` two of them."""
         body = {"observations": observations, **how}
         return acted(await self._act(_at(policy, "compute_action"), body), how)
+
+    @Verb
+    async def explain_action(
+        self, policy: str, observation: Any, **how: Unpack[ExplainArguments]
+    ) -> dict[str, Any]:
+        """As :meth:`maze_client.Run.explain_action`."""
+        body = {"observation": observation, **explaining(how)}
+        return explained(await self._act(_at(policy, "compute_action"), body))
+
+    @Verb
+    async def explain_actions(
+        self, policy: str, observations: Sequence[Any], **how: Unpack[ExplainManyArguments]
+    ) -> Sequence[dict[str, Any]]:
+        """As :meth:`maze_client.Run.explain_actions`."""
+        body = {"observations": observations, "errors": "per_item", **explaining(how)}
+        answer = await self._act(_at(policy, "compute_action"), body)
+        return [explained(result) for result in answer["results"]]
 
     async def _make(self, name: str, **facts: Any) -> Policy:
         return read(await self._send("POST", "/v1/policies", _given(name=name, **facts)), Policy)

@@ -21,6 +21,7 @@ from maze_client.answers import (
     RunFacts,
     State,
     acted,
+    explained,
     read,
 )
 from maze_client.arguments import (
@@ -28,11 +29,13 @@ from maze_client.arguments import (
     ActingManyArguments,
     ContinueArguments,
     ExplainArguments,
+    ExplainManyArguments,
     ForkArguments,
     Labelled,
     ReplayArguments,
     RunChanges,
     at,
+    explaining,
 )
 from maze_client.caller import Caller, unless_done
 from maze_client.errors import MazeClientError, RunFailed, WaitTimeout
@@ -272,13 +275,25 @@ class RunMethods(RunFacts, Caller):
         """As :meth:`compute_action`, with what the policy thought.
 
         Returns:
-            ``action``, and its ``distribution``, ``value``, ``mask`` and ``log_prob``; None where it has no such thing;
-            ``candidates``, where ``top_k`` asks for them; the next ``state``, where one is given.
+            ``action``, and its ``distribution``, ``value``, ``mask`` and ``log_prob``, or those that ``return_`` names;
+            None where it has no such thing. ``candidates`` where ``top_k`` asks for them, ``timing_us`` and
+            ``batch_size`` where ``timing`` does, the next ``state`` where one is given.
         """
-        body = {"observation": observation, "explain": True, **how}
+        body = {"observation": observation, **explaining(how)}
+        return explained(await self._act(self._at("compute_action"), body))
+
+    @Verb
+    async def explain_actions(
+        self, observations: Sequence[Any], **how: Unpack[ExplainManyArguments]
+    ) -> Sequence[dict[str, Any]]:
+        """As :meth:`explain_action`, for up to 1024 observations, each as if it had come alone.
+
+        Returns:
+            One of these for each; ``problem`` in the place of ``action`` where an observation got none.
+        """
+        body = {"observations": observations, "errors": "per_item", **explaining(how)}
         answer = await self._act(self._at("compute_action"), body)
-        state = {"state": answer["state"]} if "state" in how else {}
-        return {"action": answer["action"], **answer["decision"], **state}
+        return [explained(result) for result in answer["results"]]
 
     @Verb
     async def compute_actions(self, observations: Sequence[Any], **how: Unpack[ActingManyArguments]) -> Any:

@@ -37,21 +37,36 @@ def add_commands(commands: Any) -> None:
         "--sample", action="store_true", help="draw the action instead of taking the most likely one"
     )
     act.add_argument("--seed", metavar="N", type=int, help="of the draw")
+    act.add_argument(
+        "--return",
+        dest="return_",
+        metavar="NAME",
+        action="append",
+        choices=("distribution", "log_prob", "value", "mask"),
+        help="print an object of the action and of the decision distribution, log_prob, value or mask; repeatable",
+    )
+    act.add_argument(
+        "--top-k", metavar="N", type=int, help="likewise, with so many candidates and their scores"
+    )
+    act.add_argument("--timing", action="store_true", help="likewise, with microseconds")
 
 
 def _act(options: argparse.Namespace) -> int:
     how: Any = {
         name: value for name in ("checkpoint", "seed") if (value := getattr(options, name)) is not None
     }
+    told = {name: value for name in ("return_", "top_k", "timing") if (value := getattr(options, name))}
     observations: Iterable[Any] = _observations(options.observation)
     if options.observation != "-":
         observations = list(observations)  # said wrongly or not, before anybody is asked
     with client_of(options) as client:
-        act = (
-            client.run(options.id).compute_action
-            if options.id.startswith("run_")
-            else partial(client.policies.compute_action, options.id)
-        )
+        is_run = options.id.startswith("run_")
+        whose: Any = client.run(options.id) if is_run else client.policies
+        act: Any = whose.explain_action if told else whose.compute_action
+        if told:
+            act = partial(act, **{"return_": [], **told})
+        if not is_run:
+            act = partial(act, options.id)
         if options.observation == "-" or options.state is not None:
             how["state"] = None if options.state in (None, "null") else options.state
         for observation in observations:
@@ -60,8 +75,8 @@ def _act(options: argparse.Namespace) -> int:
                 continue
             action = act(observation, deterministic=not options.sample, **how)
             if "state" in how:
-                action, how["state"] = action
-            if options.state is not None:
+                action, how["state"] = (action, action["state"]) if told else action
+            if options.state is not None and not told:
                 action = {"action": action, "state": how["state"]}
             print(json.dumps(action), flush=True)
     return 0

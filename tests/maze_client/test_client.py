@@ -136,6 +136,12 @@ async def life(client):
     told = await now(run.explain_action(OBSERVATION))
     assert told["action"] == action
     assert sum(told["distribution"]["action"]["probabilities"]) == pytest.approx(1.0)
+    asked = {"return_": ["value"], "top_k": 2, "timing": True}
+    told = await now(run.explain_action(OBSERVATION, **asked))
+    assert told.keys() == {"action", "value", "candidates", "timing_us", "batch_size"}
+    assert (told["action"], len(told["candidates"])) == (action, 2)
+    good, bad = await now(run.explain_actions([OBSERVATION, [0.0]], return_=[]))
+    assert (good, bad["problem"]["errors"][0]["pointer"]) == ({"action": action}, "/observations/1")
     drawn = [await now(run.act(OBSERVATION, deterministic=False, seed=7)) for _ in range(2)]
     assert drawn[0] == drawn[1]
     assert action in (0, 1)

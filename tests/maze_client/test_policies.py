@@ -33,6 +33,9 @@ async def life(client):
     assert acted == await now(run.act(OBSERVATION, checkpoint="epoch:4"))
     assert await now(client.policies.compute_actions(f"{name}:2", [OBSERVATION] * 2)) == [acted] * 2
     assert await now(client.policies.act(f"{name}:2", OBSERVATION, state=None)) == (acted, None)
+    assert (await now(client.policies.explain_action(f"{name}:2", OBSERVATION)))["action"] == acted
+    told = await now(client.policies.explain_actions(f"{name}:2", [OBSERVATION, None], return_=["value"]))
+    assert [each.keys() for each in told] == [{"action", "value"}, {"problem"}]
     evaluation = await now(client.evaluate(policy=f"{name}@champion", n_episodes=2, seed=1))
     assert evaluation.source_run == run.id
     await now(evaluation.wait(progress=False))

@@ -113,6 +113,11 @@ def test_a_policy_acts_alike_by_id_by_name_and_line_by_line(maze: Maze, trained:
     assert action == maze("act", "pole@champion", OBSERVATION)[0]
     assert maze("act", trained, said=f"{OBSERVATION}\n\n{OBSERVATION}\n")[0] == action * 2
     assert json.loads(action) in (0, 1)
+    words = ("--return", "value", "--return", "log_prob", "--top-k", "2", "--timing")
+    for name in (trained, "pole@champion"):
+        told = json.loads(maze("act", name, OBSERVATION, *words)[0])
+        assert told.keys() == {"action", "value", "log_prob", "candidates", "timing_us", "batch_size"}
+        assert told["action"] == json.loads(action)
 
 
 def test_a_policy_with_a_state_carries_it_from_line_to_line_and_from_word_to_word(maze: Maze) -> None:
@@ -129,6 +134,9 @@ def test_a_policy_with_a_state_carries_it_from_line_to_line_and_from_word_to_wor
     acted = list(map(json.loads, maze("act", run, said=f"{lines}\n{lines}")[0].splitlines()))
     assert acted == told * 2
     client = Client(maze.environment["MAZE_URL"])
+    known = [json.loads(maze("act", run, OBSERVATION, "--state", state, "--timing")[0]) for _ in range(2)]
+    assert known[0].keys() == {"action", "state", "timing_us", "batch_size"}
+    assert (known[0]["action"], known[0]["state"]) == (known[1]["action"], known[1]["state"])
     carried = client.run(run)
     action, after = carried.compute_action(json.loads(OBSERVATION), state=None)
     actions, states = carried.compute_actions([json.loads(OBSERVATION)] * 2, states=[None, after])
