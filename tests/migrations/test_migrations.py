@@ -17,6 +17,7 @@ from sqlalchemy import CheckConstraint, Column, Connection, Text, inspect, text
 from sqlalchemy.exc import IntegrityError
 
 from alembic import command
+from service.domain.audit import Change
 from service.domain.policies import Gate, MoveKind
 from service.domain.run import MetricPoint, RunKind
 from service.domain.sessions import NewSession
@@ -119,6 +120,9 @@ def filled(url: str) -> None:
     stores.sweeps.create(new_sweep())
     new = NewSession(id="s", project="default", checkpoint_id=kept.id, run_id=None, created_by=None)
     stores.sessions.add(new)
+    caller = Caller("t", "default", ANYBODY)
+    stores.registry.add_ticket("e" * 64, caller, "/v1/runs/r/events", expires_in_s=60.0)
+    stores.audit.refuse(Change(action="create_token", subject="/v1/tokens"))
     stores.close()
 
 
