@@ -100,6 +100,10 @@ class Settings(BaseSettings):
     """Seconds between a worker's signs of life; well below ``lease_s``."""
     poll_s: float = Field(default=0.1, gt=0)
     """Seconds between two looks of a worker, or of an event stream, for something new."""
+    executor: Literal["forkserver", "ray"] = "forkserver"
+    """Where the processes of runs are: ``forkserver`` starts them on the worker's machine, ``ray`` on a cluster."""
+    ray_address: str | None = None
+    """Of the cluster, as ``10.0.0.5:6379`` or ``auto``; none starts one on this machine, on its loopback alone."""
     max_attempts: int = Field(default=3, ge=1)
     """How often in a row a run may die without a new scheduled checkpoint before it ends ``failed`` with reason
     ``attempts_exhausted``."""

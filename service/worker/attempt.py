@@ -23,7 +23,7 @@ from service.logs import trace_id
 from service.tracing import AttemptSpan, attempt_span
 from service.worker import frames
 from service.worker.child import failure_of
-from service.worker.launcher import Child, ChildLauncher
+from service.executors import Executor, RunProcess
 from service.worker.lease_guard import STOPPED_S, Fenced, LeaseGuard
 from service.worker.run_sinks import RunSinks
 from service.worker.settlement import Ending, Finish, Release, Settlement, settle
@@ -56,7 +56,7 @@ class Attempt:
         run: Run,
         guard: LeaseGuard,
         stores: Stores,
-        launcher: ChildLauncher,
+        executor: Executor,
         *,
         max_attempts: int,
         graces: GracePeriods,
@@ -67,7 +67,7 @@ class Attempt:
         self.run = run
         self.guard = guard
         self._stores = stores
-        self._launcher = launcher
+        self._executor = executor
         self._max_attempts = max_attempts
         self._graces = graces
         self._on_end = on_end
@@ -75,7 +75,7 @@ class Attempt:
         self._sinks = sinks if run.kind is RunKind.TRAIN else ()
         self._tracer, self._span = tracer, AttemptSpan(None, None)
         self._lock = threading.Lock()
-        self._child: Child | None = None
+        self._child: RunProcess | None = None
         self._wish: StopReason | None = None
         self._wished_at: float | None = None
         self._checked_at = time.monotonic()
@@ -256,15 +256,15 @@ class Attempt:
             raise NotFoundError(f"checkpoint {begins_at}, which the run goes on from, cannot be read")
         return None
 
-    def _launch(self) -> Child:
-        child = self._launcher.launch()
+    def _launch(self) -> RunProcess:
+        child = self._executor.launch()
         trace = f" (traceparent {self.run.traceparent})" if self.run.traceparent else ""
-        logger.info("run %s: attempt %d in process %d%s", self.run.id, self.run.attempt, child.pid, trace)
+        logger.info("run %s: attempt %d in %s%s", self.run.id, self.run.attempt, child.place, trace)
         with self._lock:
             self._child = child
         return child
 
-    def _follow(self, child: Child) -> frames.Result | frames.Failure | None:
+    def _follow(self, child: RunProcess) -> frames.Result | frames.Failure | None:
         """Write what the child says until its last frame; None when it ends without one."""
         for batch, output in child.messages(TICK_S):
             if not self.guard.holds():
@@ -282,7 +282,7 @@ class Attempt:
         self._write_rest(child, None)
         return None
 
-    def _write_rest(self, child: Child, last: frames.Result | frames.Failure | None) -> None:
+    def _write_rest(self, child: RunProcess, last: frames.Result | frames.Failure | None) -> None:
         """Store what was printed last, and for a failure where it came from."""
         output = child.rest_of_output()
         if isinstance(last, frames.Failure) and last.traceback:

@@ -13,7 +13,7 @@ from typing import Any
 from service.domain.ports import RegistryStore
 from service.domain.run import RunKind
 from service.worker import frames
-from service.worker.launcher import Child, ChildLauncher
+from service.executors import Executor, RunProcess
 
 logger = logging.getLogger(__name__)
 
@@ -34,10 +34,10 @@ class EnvironmentPublisher:
     """Publishes what this worker can build, and remembers how that went."""
 
     def __init__(
-        self, worker: str, launcher: ChildLauncher, registry: RegistryStore, is_ended: Callable[[], bool]
+        self, worker: str, executor: Executor, registry: RegistryStore, is_ended: Callable[[], bool]
     ) -> None:
         self._worker = worker
-        self._launcher = launcher
+        self._executor = executor
         self._registry = registry
         self._is_ended = is_ended
         self.state = "pending"
@@ -76,7 +76,7 @@ class EnvironmentPublisher:
             yield [by_id[env_id] | found for env_id, found in spaces.items()]
 
     def _ask(self, tree: dict[str, Any]) -> dict[str, Any]:
-        child = self._launcher.launch(job=JOB)
+        child = self._executor.launch(job=JOB)
         try:
             child.send(frames.Start(kind=RunKind.ROLLOUT, run_id="environments", attempt=1, tree=tree))
             last = self._follow(child)
@@ -91,7 +91,7 @@ class EnvironmentPublisher:
         cause = last.traceback if last else "the process ended"
         raise RuntimeError(f"environments cannot be listed: {cause}")
 
-    def _follow(self, child: Child) -> frames.Result | frames.Failure | None:
+    def _follow(self, child: RunProcess) -> frames.Result | frames.Failure | None:
         """Log what the child says until its last frame; None when it ends without one."""
         deadline = time.monotonic() + PROBE_S
         for batch, output in child.messages(TICK_S):

@@ -4,11 +4,12 @@ import os
 import signal
 from collections.abc import Callable, Sequence
 
+from service.executors import Executor
+from service.executors.forkserver import WARM, ForkserverExecutor
 from service.settings import Settings
 from service.worker.attempt import GracePeriods
 from service.worker.child import Rules
 from service.worker.isolation import hide_environment
-from service.worker.launcher import WARM, ChildLauncher
 
 
 def serve_worker(
@@ -30,6 +31,7 @@ def serve_worker(
 
     Raises:
         SchemaError: the database is not at this version's revision.
+        ConnectionError: there is no Ray cluster at the address that was set.
     """
     _forget_secrets()
     rules = Rules(
@@ -40,8 +42,8 @@ def serve_worker(
         extra_targets=tuple(settings.extra_targets),
         memory_bytes=settings.child_memory_bytes,
     )
-    launcher = ChildLauncher(rules, preload=preload)
-    launcher.start()
+    executor = _executor(settings, rules, preload)
+    executor.start()
     hide_environment()  # after the start: it makes starting a program slow
     # only now: what the forkserver has imported and opened, every child has as well
     from service.store import open_stores
@@ -50,7 +52,7 @@ def serve_worker(
     before_database()
     stores = open_stores(settings)
     try:
-        worker = Worker(settings, stores, launcher, graces=graces)
+        worker = Worker(settings, stores, executor, graces=graces)
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: worker.stop())
         return worker.run()
@@ -58,6 +60,15 @@ def serve_worker(
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, signal.SIG_IGN)  # whoever is impatient now would only spoil the exit code
         stores.close()
+        executor.close()
+
+
+def _executor(settings: Settings, rules: Rules, preload: Sequence[str]) -> Executor:
+    if settings.executor == "ray":
+        from service.executors.ray import RayExecutor  # an extra
+
+        return RayExecutor(rules, address=settings.ray_address, preload=preload)
+    return ForkserverExecutor(rules, preload=preload)
 
 
 def _forget_secrets() -> None:

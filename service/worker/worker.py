@@ -18,7 +18,7 @@ from service.settings import Settings, retention
 from service.tracing import tracer_of
 from service.worker.attempt import Attempt, GracePeriods
 from service.worker.environments import EnvironmentPublisher
-from service.worker.launcher import ChildLauncher
+from service.executors import Executor
 from service.worker.lease_guard import LeaseClock, LeaseGuard
 from service.worker.sweeper import Sweeper
 from service.worker.webhooks import Messenger
@@ -59,7 +59,7 @@ class Worker:
     Args:
         settings: slots, lease and intervals.
         stores: where runs come from and their reports go.
-        launcher: started already.
+        executor: started already.
         graces: how long a run may take to follow a wish to stop.
     """
 
@@ -67,14 +67,14 @@ class Worker:
         self,
         settings: Settings,
         stores: Stores,
-        launcher: ChildLauncher,
+        executor: Executor,
         *,
         graces: GracePeriods | None = None,
     ) -> None:
         self.name = worker_name()
         self._settings = settings
         self._stores = stores
-        self._launcher = launcher
+        self._executor = executor
         self._graces = graces or GracePeriods()
         self._tracer = tracer_of("maze-worker")
         self._attempts: dict[str, Attempt] = {}
@@ -84,7 +84,7 @@ class Worker:
         self._lease_clock = LeaseClock(settings.lease_s)
         self._changed = threading.Event()  # a slot became free: do not wait for the next poll
         self._ended = threading.Event()
-        self._environments = EnvironmentPublisher(self.name, launcher, stores.registry, self._ended.is_set)
+        self._environments = EnvironmentPublisher(self.name, executor, stores.registry, self._ended.is_set)
         self._messenger = Messenger(stores.webhooks, settings.webhook_private_hosts)
         self._stopping_at: float | None = None
         self._is_claiming = True
@@ -137,8 +137,8 @@ class Worker:
         claimed_at = wish_at = float("-inf")
         while self._stopping_at is None:
             self._changed.wait(self._settings.poll_s)
-            if not self._launcher.is_alive():
-                logger.error("worker %s: the forkserver has ended; ending as well", self.name)
+            if not self._executor.is_alive():
+                logger.error("worker %s: no process of a run can be started any more; ending", self.name)
                 return False
             now = time.monotonic()
             try:
@@ -171,7 +171,7 @@ class Worker:
                 run,
                 LeaseGuard(lease, lease_s=self._settings.lease_s, claimed_at=claimed_at),
                 self._stores,
-                self._launcher,
+                self._executor,
                 max_attempts=self._settings.max_attempts,
                 graces=self._graces,
                 sinks=self._settings.sinks,

@@ -13,7 +13,7 @@ def main(text: str) -> int:
     from service.settings import Settings
     from service.worker.attempt import GracePeriods
     from service.worker.environments import EnvironmentPublisher
-    from service.worker.launcher import WARM
+    from service.executors.forkserver import WARM
     from service.worker.main import serve_worker
 
     begin("maze: worker", log_level="info")

@@ -1,4 +1,4 @@
-"""Starts the processes of runs from a forkserver of the worker's own, and holds the worker's end of each.
+"""Processes of runs on this machine, from a forkserver of the worker's own.
 
 The forkserver is exec'ed with a clean environment before the worker opens the database, so a child can
 inherit neither a connection nor a secret. It is never started a second time: when it dies, the worker ends.
@@ -15,7 +15,7 @@ import sys
 import tempfile
 import threading
 import types
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from multiprocessing import forkserver
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import ForkServerProcess
@@ -41,8 +41,11 @@ LONGEST_SOCKET_PLACE = 64
 _READ_BYTES = 65_536
 
 
+MIB = 2**20
+
+
 class Child:
-    """The worker's end of one run's process. Safe to call from several threads, but for the reading."""
+    """A process of this machine."""
 
     def __init__(
         self,
@@ -60,13 +63,22 @@ class Child:
         self._partial = b""
         self._sentinel = process.sentinel
         self._is_open = True
-        self.pid: int = process.pid or 0
+        self._pid: int = process.pid or 0
         os.set_blocking(output.fileno(), False)
+
+    @property
+    def place(self) -> str:
+        """Where it runs, for the log."""
+        return f"process {self._pid}"
 
     def send(self, frame: frames.WorkerFrame) -> None:
         """Send a frame; a child that has ended takes none, which its exit code tells better than an error."""
+        self.send_bytes(frames.encode(frame))
+
+    def send_bytes(self, message: bytes) -> None:
+        """Send an encoded frame."""
         with contextlib.suppress(OSError):
-            self._connection.send_bytes(frames.encode(frame))
+            self._connection.send_bytes(message)
 
     def messages(self, timeout_s: float) -> Iterator[tuple[list[frames.ChildFrame], list[str]]]:
         """What the child says and prints until nothing will come any more, and nothing when a timeout passes.
@@ -74,6 +86,11 @@ class Child:
         Raises:
             ProtocolError: the child sent what is no frame.
         """
+        for batch, output in self.raw_messages(timeout_s):
+            yield [frames.decode_from_child(message) for message in batch], output
+
+    def raw_messages(self, timeout_s: float) -> Iterator[tuple[list[bytes], list[str]]]:
+        """:meth:`messages` as they came, unread."""
         while True:
             wait([*([self._connection, self._output] if self._is_open else []), self._sentinel], timeout_s)
             is_finished = self._is_finished()
@@ -82,15 +99,15 @@ class Child:
             if is_finished and not batch:
                 return
 
-    def _receive(self) -> list[frames.ChildFrame]:
-        """Frames that have arrived, at most :data:`MAX_BATCH` and not many more bytes than :data:`MAX_BATCH_BYTES`."""
-        batch: list[frames.ChildFrame] = []
+    def _receive(self) -> list[bytes]:
+        """Messages that have arrived, at most :data:`MAX_BATCH` and not many more bytes than :data:`MAX_BATCH_BYTES`."""
+        batch: list[bytes] = []
         n_bytes = 0
         try:
             while self._has_more(len(batch), n_bytes):
                 message = self._connection.recv_bytes(frames.MAX_FRAME_BYTES)
                 n_bytes += len(message)
-                batch.append(frames.decode_from_child(message))
+                batch.append(message)
         except EOFError:
             self._is_open = False
         except OSError as error:
@@ -99,8 +116,8 @@ class Child:
                 raise frames.ProtocolError("the child sent a message beyond all bounds") from error
         return batch
 
-    def _has_more(self, n_frames: int, n_bytes: int) -> bool:
-        has_room = n_frames < MAX_BATCH and n_bytes < MAX_BATCH_BYTES
+    def _has_more(self, n_messages: int, n_bytes: int) -> bool:
+        has_room = n_messages < MAX_BATCH and n_bytes < MAX_BATCH_BYTES
         return self._is_open and has_room and self._connection.poll()
 
     def _output_lines(self) -> list[str]:
@@ -138,18 +155,18 @@ class Child:
         """Ask the process to end by SIGTERM."""
         if self.exit_code() is None:
             with contextlib.suppress(ProcessLookupError):
-                os.kill(self.pid, signal.SIGTERM)
+                os.kill(self._pid, signal.SIGTERM)
 
     def kill(self) -> None:
         """End the process at once, with everything it started."""
-        if self.exit_code() is None and not kill_group(self.pid):
+        if self.exit_code() is None and not kill_group(self._pid):
             with contextlib.suppress(ProcessLookupError):  # it leads no group yet
-                os.kill(self.pid, signal.SIGKILL)
+                os.kill(self._pid, signal.SIGKILL)
 
     def close(self) -> None:
         """Kill what is left of the process and of its group, and remove its directory."""
         self.kill()
-        kill_group(self.pid)
+        kill_group(self._pid)
         self.join(10.0)
         self._connection.close()
         self._output.close()
@@ -188,8 +205,8 @@ class WorkDirectory:
                     os.close(descriptor)
 
 
-class ChildLauncher:
-    """Starts children. :meth:`start` comes first, in the main thread, before any database engine exists."""
+class ForkserverExecutor:
+    """Starts children of this machine."""
 
     def __init__(self, rules: child.Rules, *, preload: Sequence[str] = WARM) -> None:
         self._rules = rules
@@ -216,21 +233,18 @@ class ChildLauncher:
             return os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None
         return False
 
-    def launch(self, *, job: str | None = None) -> Child:
-        """Start one child; it waits for its Start frame.
-
-        Args:
-            job: what it does; by default the rules' job.
-
-        Raises:
-            OSError: no process could be started.
-        """
+    def launch(self, *, job: str | None = None, resources: Mapping[str, float] | None = None) -> Child:
+        """Start one child. Of ``resources`` the memory is its limit, if the operator's is not lower."""
         directory = tempfile.mkdtemp(
             prefix="maze-run-", dir=self._directory.path if self._directory else None
         )
         ours, theirs = self._context.Pipe(duplex=True)
         output, printed = self._context.Pipe(duplex=False)
-        rules = self._rules if job is None else dataclasses.replace(self._rules, job=job)
+        rules = dataclasses.replace(
+            self._rules,
+            job=job or self._rules.job,
+            memory_bytes=_memory_bytes(self._rules.memory_bytes, resources),
+        )
         process = self._context.Process(target=child.main, args=(theirs, printed, directory, rules))
         try:
             with self._lock, _blank_main():
@@ -246,6 +260,17 @@ class ChildLauncher:
         finally:
             theirs.close()
             printed.close()
+
+
+    def close(self) -> None:
+        """Nothing: the forkserver ends with this process."""
+
+
+def _memory_bytes(limit: int | None, resources: Mapping[str, float] | None) -> int | None:
+    memory_mib = (resources or {}).get("memory_mib")
+    if memory_mib is None:
+        return limit
+    return min(int(memory_mib * MIB), sys.maxsize if limit is None else limit)
 
 
 @contextlib.contextmanager
