@@ -199,6 +199,8 @@ class RunOut(Out):
     """Of a training that does not begin anew."""
     videos: int | None
     """Episodes that it films: of a rollout, or of each policy of a training."""
+    resources: dict[str, float] | None
+    """What it was submitted to take of its machine: ``cpus``, ``gpus``, ``memory_mib``."""
     priority: int
     """Of two waiting runs, the one with the higher number starts first."""
     sweep: str | None

@@ -116,6 +116,17 @@ def _given(value: Any) -> Any:
     return [_given(item) for item in value] if isinstance(value, list) else value
 
 
+class Resources(In):
+    """What a run takes of the machine that it is on; decides where it runs, and no number of it."""
+
+    cpus: Annotated[float, Field(ge=0, le=1024)] = 1.0
+    """Processors. A cluster starts the run where they are free; one machine goes by its slots."""
+    gpus: Annotated[float, Field(ge=0, le=64)] = 0.0
+    """Graphics processors of a cluster's node; below 1, runs share one."""
+    memory_mib: Annotated[int, Field(ge=64, le=2**24)] | None = None
+    """Address space of its process; beyond it the run fails, as beyond the operator's limit, which stays."""
+
+
 class Labelled(In):
     """What every submission may carry."""
 
@@ -125,6 +136,8 @@ class Labelled(In):
     """To find runs again: ``GET /v1/runs?label=team=a``."""
     priority: Priority = 0
     """Of two waiting runs, the one with the higher number starts first."""
+    resources: Resources | None = None
+    """What the run takes of its machine; those of the run that it follows from when left out."""
 
 
 class Submitted(Labelled):

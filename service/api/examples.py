@@ -35,6 +35,7 @@ _TRAINING: dict[str, Any] = {
     "parent_run": None,
     "continues": None,
     "videos": None,
+    "resources": None,
     "priority": 0,
     "sweep": None,
     "queue": None,

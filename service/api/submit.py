@@ -304,6 +304,12 @@ def films(services: Services, n_videos: int | None, where: str = "/videos") -> d
     return {"videos": n_videos} if n_videos else {}
 
 
+def _resources(body: Labelled, parent: Run | None) -> dict[str, Any]:
+    """What the run takes of its machine: as is said, else as the run that it follows from."""
+    given = body.given("resources") or {"resources": parent and parent.arguments.get("resources")}
+    return {name: value for name, value in given.items() if value}
+
+
 def _refuse_bare_name(services: Services, policy: Any) -> None:
     """Tell who names a policy without its version what there is, and not that there is no such module."""
     if not isinstance(policy, str) or policy in module_index(services.settings.config_dirs).names("policy"):
@@ -459,7 +465,7 @@ class Submission:
                 source_checkpoint=source.id if source else None,
                 parent_run=parent.id if parent else None,
                 continues=chosen.continues,
-                arguments=chosen.arguments,
+                arguments={**chosen.arguments, **_resources(body, parent)},
                 **({} if trace is None else trace._asdict()),
             )
             return store.create(

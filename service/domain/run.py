@@ -226,7 +226,7 @@ class Run:
     """Of a training that does not begin anew."""
     arguments: Mapping[str, Any] = field(default_factory=dict)
     """What decides no number of the run and so is no part of its configuration: ``videos`` of a rollout or a training,
-    ``episode`` and ``step`` of a replay."""
+    ``episode`` and ``step`` of a replay, ``resources``."""
     priority: int = 0
     """Of two waiting runs, the one with the higher number starts first."""
     sweep: str | None = None
@@ -252,6 +252,12 @@ class Run:
     started_at: datetime | None = None
     finished_at: datetime | None = None
     project: str = DEFAULT_PROJECT
+
+    @property
+    def resources(self) -> Mapping[str, float] | None:
+        """What it takes of its machine: ``cpus``, ``gpus``, ``memory_mib``."""
+        found: Mapping[str, float] | None = self.arguments.get("resources")
+        return found
 
     @property
     def videos(self) -> int | None:

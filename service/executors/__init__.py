@@ -6,6 +6,10 @@ from typing import Protocol
 from service.worker import frames
 
 
+class ResourcesError(Exception):
+    """A run asks for more than any machine has."""
+
+
 class RunProcess(Protocol):
     """The worker's end of one run's process. Safe to call from several threads, but for the reading."""
 
@@ -57,6 +61,7 @@ class Executor(Protocol):
 
         Raises:
             OSError: no process could be started.
+            ResourcesError: no machine has so much.
         """
 
     def close(self) -> None:

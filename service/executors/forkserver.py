@@ -100,7 +100,7 @@ class Child:
                 return
 
     def _receive(self) -> list[bytes]:
-        """Messages that have arrived, at most :data:`MAX_BATCH` and not many more bytes than :data:`MAX_BATCH_BYTES`."""
+        """Messages that have arrived: at most :data:`MAX_BATCH`, hardly more bytes than :data:`MAX_BATCH_BYTES`."""
         batch: list[bytes] = []
         n_bytes = 0
         try:
@@ -260,7 +260,6 @@ class ForkserverExecutor:
         finally:
             theirs.close()
             printed.close()
-
 
     def close(self) -> None:
         """Nothing: the forkserver ends with this process."""

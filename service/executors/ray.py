@@ -16,7 +16,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from maze_core.subprocesses import plain_environment
+from service.executors import ResourcesError
 from service.executors.forkserver import MIB, WARM, ForkserverExecutor
 from service.worker import frames
 from service.worker.child import Rules
@@ -221,7 +221,7 @@ class RayExecutor:
         """Start one host; its messages begin when a node has room for it.
 
         Raises:
-            OSError: no node of the cluster has as much.
+            ResourcesError: no node has as much.
         """
         wanted = {"cpus": 1.0, "gpus": 0.0, **(resources or {})}
         self._check(wanted)
@@ -232,9 +232,9 @@ class RayExecutor:
             rules = dataclasses.replace(
                 rules, memory_bytes=min(options["memory"], rules.memory_bytes or sys.maxsize)
             )
-        host = self._host.options(
-            max_restarts=0, max_task_retries=0, **options
-        ).remote(dataclasses.asdict(rules), self._preload, [*sys.path])
+        host = self._host.options(max_restarts=0, max_task_retries=0, **options).remote(
+            dataclasses.asdict(rules), self._preload, [*sys.path]
+        )
         return RemoteProcess(host, ", ".join(f"{value:g} {name}" for name, value in wanted.items() if value))
 
     def _check(self, wanted: Mapping[str, float]) -> None:
@@ -245,7 +245,8 @@ class RayExecutor:
         for name, resource in names.items():
             most = max((node.get(resource, 0.0) for node in nodes), default=0.0)
             if wanted[name] > most:
-                raise OSError(f"no node has {wanted[name]:g} {name}; the largest has {most:g}")
+                message = f"No node of the cluster has {wanted[name]:g} {name}; the largest has {most:g}."
+                raise ResourcesError(message)
 
     def close(self) -> None:
         """Leave the cluster; hosts that this process started end."""

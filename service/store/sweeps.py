@@ -408,6 +408,7 @@ def _make_runs(connection: Connection, row: Row[Any], numbers: Sequence[int]) ->
             priority=row.priority,
             sweep=row.id,
             project=row.project,
+            arguments={name: row.request[name] for name in ("resources",) if row.request.get(name)},
             **job.plan,
         )
         try:

@@ -19,11 +19,11 @@ from service.domain.ports import Stores
 from service.domain.run import ENDING_WISHES, EventType, Run, RunKind, RunState, StopReason
 from service.domain.upload import upload_id_of
 from service.domain.use_cases import dataset_episodes, spent_s
+from service.executors import Executor, ResourcesError, RunProcess
 from service.logs import trace_id
 from service.tracing import AttemptSpan, attempt_span
 from service.worker import frames
 from service.worker.child import failure_of
-from service.executors import Executor, RunProcess
 from service.worker.lease_guard import STOPPED_S, Fenced, LeaseGuard
 from service.worker.run_sinks import RunSinks
 from service.worker.settlement import Ending, Finish, Release, Settlement, settle
@@ -172,6 +172,8 @@ class Attempt:
             return settle(self._ending(failure_of(error)))
         try:
             child = self._launch()
+        except ResourcesError as error:
+            return settle(self._ending(frames.Failure(code="resources_unavailable", message=str(error))))
         except OSError as error:
             self._writer.log("error", f"no process could be started: {error}")
             return settle(self._ending(None))
@@ -257,7 +259,7 @@ class Attempt:
         return None
 
     def _launch(self) -> RunProcess:
-        child = self._executor.launch()
+        child = self._executor.launch(resources=self.run.resources)
         trace = f" (traceparent {self.run.traceparent})" if self.run.traceparent else ""
         logger.info("run %s: attempt %d in %s%s", self.run.id, self.run.attempt, child.place, trace)
         with self._lock:

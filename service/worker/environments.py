@@ -12,8 +12,8 @@ from typing import Any
 
 from service.domain.ports import RegistryStore
 from service.domain.run import RunKind
-from service.worker import frames
 from service.executors import Executor, RunProcess
+from service.worker import frames
 
 logger = logging.getLogger(__name__)
 

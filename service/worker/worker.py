@@ -13,12 +13,12 @@ from service.domain.errors import ServiceError, StaleLeaseError, StoreUnavailabl
 from service.domain.fleet import training_slots
 from service.domain.ports import Stores
 from service.domain.run import RunKind, StopReason
+from service.executors import Executor
 from service.installed import versions, whole_extras
 from service.settings import Settings, retention
 from service.tracing import tracer_of
 from service.worker.attempt import Attempt, GracePeriods
 from service.worker.environments import EnvironmentPublisher
-from service.executors import Executor
 from service.worker.lease_guard import LeaseClock, LeaseGuard
 from service.worker.sweeper import Sweeper
 from service.worker.webhooks import Messenger

@@ -1,17 +1,15 @@
 """Runs on a Ray cluster of several nodes on this machine: what a worker promises holds when any part of it dies."""
 
 import os
-import signal
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import psutil
 import pytest
 
-from service.domain.run import RunState, StopReason
+from service.domain.run import RunState
 from tests.service.databases import url_for
-from tests.service.worker.conftest import SUPPORT, Bench, eventually
+from tests.service.worker.conftest import Bench
 
 pytest.importorskip("ray", reason="Ray is not installed: pip install 'maze-service[ray]'")
 

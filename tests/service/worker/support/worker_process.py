@@ -9,11 +9,11 @@ import threading
 
 
 def main(text: str) -> int:
+    from service.executors.forkserver import WARM
     from service.process import begin
     from service.settings import Settings
     from service.worker.attempt import GracePeriods
     from service.worker.environments import EnvironmentPublisher
-    from service.executors.forkserver import WARM
     from service.worker.main import serve_worker
 
     begin("maze: worker", log_level="info")
