@@ -95,8 +95,12 @@ unit/%:
 	$(BIN)/python -m pytest -q -m 'not slow and not faults' tests/$* \
 		$(patsubst %,--ignore=tests/%,$(if $(filter .,$*),$(SHARES),$(filter $*/%,$(SHARES))))
 
-test-slow: setup-test $(VENV)/.installed-docs
+test-slow: setup-test $(VENV)/.installed-docs $(VENV)/.installed-ray
 	$(BIN)/python -m pytest -m '(slow or hypothesis) and not faults' --hypothesis-profile thorough
+
+$(VENV)/.installed-ray: $(VENV)/.torch pyproject.toml constraints.txt
+	$(PIP) --editable '.[ray]'
+	@touch $@
 
 docs: $(VENV)/.installed $(VENV)/.installed-docs
 	$(BIN)/python -m tools.site

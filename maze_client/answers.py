@@ -172,6 +172,8 @@ class RunFacts:
     """Where a training goes on that another run began: ``checkpoint``, ``first_epoch``, ``until_epoch``, ``limits``."""
     videos: int | None = None
     """Episodes that it films: of a rollout, or of each policy of a training."""
+    resources: Mapping[str, float] | None = None
+    """What it was submitted to take of its machine: ``cpus``, ``gpus``, ``memory_mib``."""
     attempt: int = 0
     created_at: datetime
     started_at: datetime | None = None

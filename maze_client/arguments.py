@@ -19,6 +19,14 @@ Component: TypeAlias = str | Mapping[str, Any]
 """A configuration module's name, or a dict: with ``_target_``, or of values that change the module's."""
 
 
+class Resources(TypedDict, total=False):
+    """What a run takes of the machine that it is on."""
+
+    cpus: float
+    gpus: float
+    memory_mib: int
+
+
 class Labelled(TypedDict, total=False):
     """What every submission may carry."""
 
@@ -26,6 +34,7 @@ class Labelled(TypedDict, total=False):
     labels: Mapping[str, str]
     priority: int
     """Of two waiting runs, the one with the higher number starts first."""
+    resources: Resources
 
 
 class _Composition(Labelled, total=False):

@@ -59,6 +59,9 @@ def add_submission(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--name", metavar="TEXT", help="of the run, for people")
     parser.add_argument("--label", metavar="KEY=VALUE", action="append", default=[], help="may be repeated")
     parser.add_argument("--priority", metavar="N", type=int, help="the higher one starts first (0)")
+    parser.add_argument("--cpus", metavar="N", type=float, help="processors that it takes of a cluster's node (1)")
+    parser.add_argument("--gpus", metavar="N", type=float, help="graphics processors that it takes (0)")
+    parser.add_argument("--memory", metavar="MIB", type=int, help="MiB that its process may take")
     parser.add_argument(
         "--wait", action="store_true", help="wait for its end; exit code 1 unless it succeeds"
     )
@@ -155,7 +158,13 @@ def named_policy(name: str) -> dict[str, str]:
 
 def labelled(options: argparse.Namespace) -> Any:
     """What every submission may carry."""
-    given = {"name": options.name, "labels": labels_of(options.label) or None, "priority": options.priority}
+    resources = {"cpus": options.cpus, "gpus": options.gpus, "memory_mib": options.memory}
+    given = {
+        "name": options.name,
+        "labels": labels_of(options.label) or None,
+        "priority": options.priority,
+        "resources": {name: value for name, value in resources.items() if value is not None} or None,
+    }
     return {name: value for name, value in given.items() if value is not None}
 
 

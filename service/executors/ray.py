@@ -9,6 +9,7 @@ one, so that an answer that is lost costs nothing. What ends the host (its node,
 
 import contextlib
 import dataclasses
+import logging
 import os
 import sys
 import threading
@@ -21,6 +22,8 @@ from service.executors.forkserver import MIB, WARM, ForkserverExecutor
 from service.worker import frames
 from service.worker.child import Rules
 from service.worker.isolation import clean_environment
+
+logger = logging.getLogger(__name__)
 
 KILLED = -9
 """Exit code of what ended with its host."""
@@ -116,7 +119,7 @@ class RemoteProcess:
                     self._end(KILLED)
                     if isinstance(cause := getattr(error, "cause", None), frames.ProtocolError):
                         raise cause from error
-                    yield [], [f"the host of the run on Ray has ended: {error}".splitlines()[0]]
+                    logger.warning("%s has ended: %s", self.place, str(error).splitlines()[0])
                     return
                 lost_at = lost_at or time.monotonic()
                 if time.monotonic() - lost_at > LOST_S:

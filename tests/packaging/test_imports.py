@@ -97,6 +97,7 @@ OPTIONAL = {
     "onnxruntime": "maze_core/export/exporting.py",
     "PIL": "maze_core/envs/wrappers/export_gif.py",
     "opentelemetry": "service/tracing.py",
+    "ray": "service/executors/ray.py",
 }
 """Module of an extra → the one source that imports it, or the few."""
 EXTRA = {

@@ -45,6 +45,7 @@ class TestRun:
                 "queue",
                 "notes",
                 "videos",
+                "resources",
                 "revision",
                 "traceparent",
             ),

@@ -34,6 +34,34 @@ class TestTrain:
         assert run["config_sha256"] == twin.config_sha256
         assert stores.runs.get(run["id"]).config == twin.tree
 
+    def test_what_a_run_takes_of_its_machine_changes_no_number_and_is_kept_when_it_is_tried_again(
+        self, client: Client, stores: Stores
+    ) -> None:
+        plain = client.post("/v1/train", TRAIN).json()
+        run = client.post("/v1/train", TRAIN | {"resources": {"cpus": 2, "memory_mib": 512}}).json()
+        assert (plain["resources"], run["resources"]) == (None, {"cpus": 2, "memory_mib": 512})
+        assert run["config_sha256"] == plain["config_sha256"]
+        client.post(f"/v1/runs/{run['id']}/cancel")
+        again = client.post(f"/v1/runs/{run['id']}/retry").json()
+        assert again["resources"] == run["resources"]
+        client.post(f"/v1/runs/{again['id']}/cancel")
+        other = client.post(f"/v1/runs/{again['id']}/retry", {"resources": {"gpus": 0.5}}).json()
+        assert stores.runs.get(other["id"]).resources == {"gpus": 0.5}
+
+    @pytest.mark.parametrize(
+        ("resources", "pointer"),
+        [
+            ({"cpus": -1}, "/resources/cpus"),
+            ({"memory_mib": 1}, "/resources/memory_mib"),
+            ({"cores": 2}, "/resources/cores"),
+        ],
+    )
+    def test_resources_that_mean_nothing_are_refused_by_place(
+        self, client: Client, resources: dict[str, Any], pointer: str
+    ) -> None:
+        answer = client.post("/v1/train", TRAIN | {"resources": resources})
+        assert (answer.status_code, [*errors(answer)]) == (422, [pointer])
+
     def test_a_drawn_seed_is_echoed_and_repeats_the_run(self, client: Client) -> None:
         body = {"overrides": {"env.name": "CartPole-v1"}}
         first = client.post("/v1/train", body).json()

@@ -60,8 +60,8 @@ class Bench:
         """Queue a run of the counting job."""
         return self.submit_tree({"n": 5, **tree}, kind)
 
-    def submit_tree(self, tree: Mapping[str, Any], kind: RunKind = RunKind.TRAIN) -> str:
-        new = NewRun(id=new_run_id(), kind=kind, request={}, config=tree, config_sha256=None, seed=1)
+    def submit_tree(self, tree: Mapping[str, Any], kind: RunKind = RunKind.TRAIN, **facts: Any) -> str:
+        new = NewRun(id=new_run_id(), kind=kind, request={}, config=tree, config_sha256=None, seed=1, **facts)
         return self.stores.runs.create(new)[0].id
 
     def worker(
