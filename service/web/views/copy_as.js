@@ -13,7 +13,7 @@ import { CopyButton } from "../ui.js";
 /** One way to say it: its name and text, or the reason why it cannot be said so.
  * @typedef {{ id: string, title: string, text?: string, reason?: string }} Said */
 
-const LABELS = ["name", "labels", "priority"];
+const LABELS = ["name", "labels", "priority", "resources"];
 /** Arguments of `train`; the others are RunContext's. */
 const BUDGETS = ["n_epochs", "max_env_steps", "max_wall_s", "patience", "target_return"];
 /** What only the service has. */

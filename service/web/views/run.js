@@ -118,6 +118,7 @@ function factsOf(run) {
     ["seed", run.seed === null ? null : String(run.seed)],
     ["attempt", run.attempt > 1 ? run.attempt : null],
     ["priority", run.priority || null],
+    ["takes", run.resources && Object.entries(run.resources).map(([name, value]) => `${number(value)} ${name.replace("_mib", ", MiB")}`).join(", ")],
     ["policy of", other(run.source_run)],
     ["follows from", other(run.parent_run)],
     ["goes on from", run.continues && `epoch ${number(run.continues.first_epoch)}, until ${number(run.continues.until_epoch)}`],
