@@ -59,7 +59,9 @@ def add_submission(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--name", metavar="TEXT", help="of the run, for people")
     parser.add_argument("--label", metavar="KEY=VALUE", action="append", default=[], help="may be repeated")
     parser.add_argument("--priority", metavar="N", type=int, help="the higher one starts first (0)")
-    parser.add_argument("--cpus", metavar="N", type=float, help="processors that it takes of a cluster's node (1)")
+    parser.add_argument(
+        "--cpus", metavar="N", type=float, help="processors that it takes of a cluster's node (1)"
+    )
     parser.add_argument("--gpus", metavar="N", type=float, help="graphics processors that it takes (0)")
     parser.add_argument("--memory", metavar="MIB", type=int, help="MiB that its process may take")
     parser.add_argument(

@@ -216,7 +216,8 @@ class RayExecutor:
         """Whether this process still belongs to a cluster."""
         import ray
 
-        return ray.is_initialized()
+        is_joined: bool = ray.is_initialized()
+        return is_joined
 
     def launch(
         self, *, job: str | None = None, resources: Mapping[str, float] | None = None

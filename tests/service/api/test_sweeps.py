@@ -45,7 +45,9 @@ def finish(stores, state=RunState.SUCCEEDED, value=1.0):
 
 
 def test_a_grid_makes_a_run_of_every_combination_with_the_digest_of_that_run_alone(client):
-    sweep = submitted(client, {**GRID, "name": "g", "labels": {"team": "a"}, "priority": 3, "resources": {"cpus": 2.0}})
+    sweep = submitted(
+        client, {**GRID, "name": "g", "labels": {"team": "a"}, "priority": 3, "resources": {"cpus": 2.0}}
+    )
     assert (sweep["state"], sweep["n_jobs"], sweep["counts"]) == ("running", 4, {"queued": 4})
     jobs = jobs_of(client, sweep)
     assert [job["choices"] for job in jobs] == [
