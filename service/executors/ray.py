@@ -197,12 +197,17 @@ class RayExecutor:
         Raises:
             ConnectionError: there is none at the address.
         """
-        # Ray listens on every interface otherwise, whatever address it is told (2.60)
-        os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "1" if self._address else "0")
-        import ray
-
+        own = {
+            name: value for name, value in os.environ.items() if name.startswith("RAY_")
+        }  # tokens of clusters
+        if (
+            self._address is None
+        ):  # otherwise it listens on every interface, whatever address it is told (2.60)
+            own["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"
         with clean_environment():
-            os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "1" if self._address else "0"
+            os.environ.update(own)
+            import ray
+
             ray.init(
                 address=self._address or "local",
                 namespace="maze",

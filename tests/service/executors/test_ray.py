@@ -23,6 +23,7 @@ pytest.importorskip("ray", reason="Ray is not installed: pip install 'maze-servi
 pytestmark = pytest.mark.slow
 
 NODE = {"num_cpus": 2}
+LOOPBACK = {"127.0.0.1", "::ffff:127.0.0.1", "::1"}
 
 
 @pytest.fixture(scope="module")
@@ -51,6 +52,12 @@ def bench(
 def host_of(child: psutil.Process) -> psutil.Process:
     """The actor that a run's process belongs to."""
     return next(parent for parent in child.parents() if parent.cmdline()[0].startswith("ray::"))
+
+
+def listening(*processes: psutil.Process) -> set[str]:
+    """Addresses that these listen on."""
+    places = [place for process in processes for place in process.net_connections("inet")]
+    return {place.laddr.ip for place in places if place.status == psutil.CONN_LISTEN}
 
 
 def by_its_process(bench: Bench, cluster: Any, child: psutil.Process) -> None:
@@ -146,15 +153,10 @@ def test_a_run_that_no_node_could_hold_fails_and_says_so(bench: Bench) -> None:
 
 
 def test_everything_listens_on_loopback_alone(bench: Bench, cluster: Any) -> None:
-    own = [psutil.Process(os.getpid()), *psutil.Process(os.getpid()).children(recursive=True)]
-    listening = {
-        place.laddr.ip
-        for process in own
-        for place in process.net_connections("inet")
-        if place.status == psutil.CONN_LISTEN
-    }
-    assert listening <= {"127.0.0.1", "::ffff:127.0.0.1", "::1"}
-    assert listening
+    own = psutil.Process(os.getpid())
+    found = listening(own, *own.children(recursive=True))
+    assert found
+    assert found <= LOOPBACK
 
 
 def test_a_training_on_a_cluster_ends_with_the_content_of_one_of_this_machine(
@@ -173,3 +175,20 @@ def test_a_training_on_a_cluster_ends_with_the_content_of_one_of_this_machine(
     finally:
         bench.close()
     assert len(contents) == 1
+
+
+def test_without_an_address_a_worker_starts_a_cluster_on_loopback_and_ends_it(
+    migrated_sqlite_file: Path, tmp_path: Path
+) -> None:
+    bench = Bench(url_for(tmp_path, migrated=migrated_sqlite_file), tmp_path)
+    try:
+        worker = bench.worker(executor="ray", variables={"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "1"})
+        assert bench.wait_for_end(bench.submit()).state is RunState.SUCCEEDED
+        started = psutil.Process(worker.pid).children(recursive=True)
+        assert any("raylet" in process.name() for process in started)
+        assert listening(psutil.Process(worker.pid), *started) <= LOOPBACK
+        worker.send_signal(signal.SIGTERM)
+        assert worker.wait(PATIENCE_S) == 0
+        assert not psutil.wait_procs(started, PATIENCE_S)[1]
+    finally:
+        bench.close()
